@@ -1,0 +1,164 @@
+// Package fault holds the few kinds of error that a caller must tell apart, and what each is on gRPC.
+//
+// A kind exists only where some caller branches on it; everything else stays an ordinary wrapped error and counts as
+// Internal. A fault carries a machine-readable reason in UPPER_SNAKE, a message for a person, and every violation of
+// the input at once. It may be wrapped freely: KindOf and ReasonOf look through the chain.
+package fault
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"strings"
+	"time"
+)
+
+// Kind says what the caller can do about an error.
+type Kind uint8
+
+const (
+	// Internal is any error that is not a fault: the caller can do nothing but report it.
+	Internal Kind = iota
+	// Invalid means that the input can never succeed as it is.
+	Invalid
+	// NotFound means that what the input names does not exist.
+	NotFound
+	// AlreadyExists means that what the input would create is already there.
+	AlreadyExists
+	// Conflict means that the present state refuses the change: an old etag, a state that is not eligible.
+	Conflict
+	// Throttled means that the caller asks too often; the same input succeeds later.
+	Throttled
+	// Unavailable means that the answer is not known now; the same input succeeds later.
+	Unavailable
+	// Unauthenticated means that it is not known who is calling.
+	Unauthenticated
+	// Denied means that the caller is known and may not do this.
+	Denied
+)
+
+var kindNames = [...]string{
+	Internal: "internal", Invalid: "invalid", NotFound: "not found", AlreadyExists: "already exists",
+	Conflict: "conflict", Throttled: "throttled", Unavailable: "unavailable",
+	Unauthenticated: "unauthenticated", Denied: "denied",
+}
+
+// String names the kind in lower-case words.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Violation is one thing that is wrong with the input.
+type Violation struct {
+	// Field is the path of the field as the caller wrote it, such as "endpoint.url"; empty for the input as a whole.
+	Field string
+	// Description says what the field must be, in a sentence without a capital or a full stop.
+	Description string
+}
+
+// String is "field: description".
+func (v Violation) String() string {
+	if v.Field == "" {
+		return v.Description
+	}
+	return v.Field + ": " + v.Description
+}
+
+// Error is one fault. Its fields are read by callers and must not be changed once it has been returned.
+type Error struct {
+	Kind Kind
+	// Reason is the machine-readable code, in UPPER_SNAKE.
+	Reason string
+	// Message is for a person; it names no secret.
+	Message string
+	// Violations are all that is wrong with the input, in the order found.
+	Violations []Violation
+	// Metadata are further facts for a machine, such as the eligible states; keys in lowerCamel.
+	Metadata map[string]string
+	// RetryAfter is how long the caller should wait before trying again; 0 when nothing is known.
+	RetryAfter time.Duration
+
+	cause error
+}
+
+// New makes a fault; format and args are those of fmt.Errorf, so %w keeps a cause in the chain.
+func New(kind Kind, reason, format string, args ...any) *Error {
+	err := fmt.Errorf(format, args...)
+	return &Error{Kind: kind, Reason: reason, Message: err.Error(), cause: unwrapped(err)}
+}
+
+// NewInvalid makes a fault of kind Invalid that lists every violation of the input.
+func NewInvalid(reason string, violations ...Violation) *Error {
+	texts := make([]string, len(violations))
+	for i, v := range violations {
+		texts[i] = v.String()
+	}
+	return &Error{Kind: Invalid, Reason: reason, Message: strings.Join(texts, "; "), Violations: violations}
+}
+
+// unwrapped is what fmt.Errorf was given with %w: one error, several, or none.
+func unwrapped(err error) error {
+	switch err := err.(type) {
+	case interface{ Unwrap() error }:
+		return err.Unwrap()
+	case interface{ Unwrap() []error }:
+		return errors.Join(err.Unwrap()...)
+	}
+	return nil
+}
+
+// Error is the message, with the reason in front of it.
+func (e *Error) Error() string {
+	if e.Message == "" {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Message
+}
+
+// Unwrap gives the cause that was passed to New with %w.
+func (e *Error) Unwrap() error { return e.cause }
+
+// With returns a copy that also carries the fact key = value.
+func (e *Error) With(key, value string) *Error {
+	c := *e
+	c.Metadata = maps.Clone(e.Metadata)
+	if c.Metadata == nil {
+		c.Metadata = map[string]string{}
+	}
+	c.Metadata[key] = value
+	return &c
+}
+
+// After returns a copy that tells the caller how long to wait before it tries again.
+func (e *Error) After(d time.Duration) *Error {
+	c := *e
+	c.RetryAfter = d
+	return &c
+}
+
+// KindOf is the kind of the outermost fault in err's chain, Internal when there is none.
+func KindOf(err error) Kind {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Kind
+	}
+	return Internal
+}
+
+// ReasonOf is the reason of the outermost fault in err's chain, empty when there is none.
+func ReasonOf(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Reason
+	}
+	return ""
+}
+
+// ViolationsOf are the violations of the outermost fault in err's chain.
+func ViolationsOf(err error) []Violation {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Violations
+	}
+	return nil
+}

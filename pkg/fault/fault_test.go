@@ -1,0 +1,132 @@
+package fault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+func TestAFaultIsFoundThroughWrapping(t *testing.T) {
+	inner := New(NotFound, "SUBSCRIBER_NOT_FOUND", "no subscriber in tenant %q: %w", "acme", io.EOF)
+	err := fmt.Errorf("load record: %w", inner)
+	if KindOf(err) != NotFound || ReasonOf(err) != "SUBSCRIBER_NOT_FOUND" {
+		t.Errorf("kind %v, reason %q", KindOf(err), ReasonOf(err))
+	}
+	if !errors.Is(err, io.EOF) || !errors.Is(err, inner) {
+		t.Error("the cause or the fault is lost from the chain")
+	}
+	if want := `load record: SUBSCRIBER_NOT_FOUND: no subscriber in tenant "acme": EOF`; err.Error() != want {
+		t.Errorf("text %q, want %q", err, want)
+	}
+	two := New(Unavailable, "BOTH_AWAY", "%w and %w", io.EOF, io.ErrUnexpectedEOF)
+	if !errors.Is(two, io.EOF) || !errors.Is(two, io.ErrUnexpectedEOF) {
+		t.Error("one of two causes is lost")
+	}
+	if KindOf(io.EOF) != Internal || ReasonOf(io.EOF) != "" || KindOf(nil) != Internal {
+		t.Error("an ordinary error has a kind or a reason")
+	}
+}
+
+func TestWithAndAfterLeaveTheOriginalAlone(t *testing.T) {
+	base := New(Conflict, "STATE_NOT_ELIGIBLE", "no").With("eligibleStates", "active")
+	more := base.With("state", "inactive").After(time.Second)
+	if len(base.Metadata) != 1 || base.RetryAfter != 0 {
+		t.Errorf("the original changed: %v %v", base.Metadata, base.RetryAfter)
+	}
+	if len(more.Metadata) != 2 || more.RetryAfter != time.Second {
+		t.Errorf("the copy lacks something: %v %v", more.Metadata, more.RetryAfter)
+	}
+}
+
+func TestAFaultSurvivesTheWire(t *testing.T) {
+	for kind, code := range map[Kind]codes.Code{
+		Invalid: codes.InvalidArgument, NotFound: codes.NotFound, AlreadyExists: codes.AlreadyExists,
+		Conflict: codes.Aborted, Throttled: codes.ResourceExhausted, Unavailable: codes.Unavailable,
+		Unauthenticated: codes.Unauthenticated, Denied: codes.PermissionDenied,
+	} {
+		t.Run(kind.String(), func(t *testing.T) {
+			sent := NewInvalid("CONFIG_INVALID", Violation{"url", "must be https"}, Violation{"", "too large"})
+			sent.Kind = kind
+			sent = sent.With("limit", "7").After(1500 * time.Millisecond)
+			onWire := Status(fmt.Errorf("update endpoint: %w", sent))
+			if onWire.Code() != code {
+				t.Errorf("code %v, want %v", onWire.Code(), code)
+			}
+			got := FromGRPC(onWire.Err())
+			if diff := cmp.Diff(sent, got, cmpopts.IgnoreUnexported(Error{})); diff != "" {
+				t.Error(diff)
+			}
+			if status.Code(got) != code {
+				t.Errorf("code after the way back: %v", status.Code(got))
+			}
+		})
+	}
+}
+
+func TestOnlyFaultsTellTheirText(t *testing.T) {
+	tests := map[string]struct {
+		err  error
+		code codes.Code
+		text string
+	}{
+		"no error is OK":                             {nil, codes.OK, ""},
+		"an unknown error hides its text":            {errors.New("dial redis at 10.1.2.3"), codes.Internal, "internal error"},
+		"a deadline is a deadline":                   {fmt.Errorf("x: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "x: context deadline exceeded"},
+		"a status passes as it is":                   {status.Error(codes.Unimplemented, "no"), codes.Unimplemented, "no"},
+		"a wrapped fault tells only its own message": {fmt.Errorf("secret path: %w", New(Denied, "NOT_YOURS", "not yours")), codes.PermissionDenied, "not yours"},
+		"text that is not UTF-8 keeps its code":      {New(Invalid, "BAD\xff", "bad"), codes.InvalidArgument, "bad"},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			st := Status(tc.err)
+			if st.Code() != tc.code || st.Message() != tc.text {
+				t.Errorf("%v %q, want %v %q", st.Code(), st.Message(), tc.code, tc.text)
+			}
+		})
+	}
+}
+
+func TestFromGRPCKeepsWhatHasNoKind(t *testing.T) {
+	for _, err := range []error{io.EOF, status.Error(codes.Canceled, "x"), status.Error(codes.Unimplemented, "x")} {
+		if got := FromGRPC(err); got != err {
+			t.Errorf("%v became %v", err, got)
+		}
+	}
+	if FromGRPC(nil) != nil {
+		t.Error("nil became an error")
+	}
+	got := FromGRPC(status.Error(codes.Unavailable, "connection refused"))
+	if KindOf(got) != Unavailable || ReasonOf(got) != "UNAVAILABLE" {
+		t.Errorf("%v %q", KindOf(got), ReasonOf(got))
+	}
+}
+
+func TestFaultsListsEverythingAtOnce(t *testing.T) {
+	var f Faults
+	if err := f.Err("CONFIG_INVALID"); err != nil {
+		t.Fatalf("nothing is wrong, yet %v", err)
+	}
+	f.Add("code", "must be at most %d characters", 64)
+	f.AddErr("endpoint", NewInvalid("URL_REFUSED", Violation{"url", "must be https"}, Violation{"", "too large"}))
+	f.AddErr("zone", errors.New("unknown time zone Mars"))
+	f.AddErr("limit", nil)
+	err := f.Err("CONFIG_INVALID")
+	want := []Violation{
+		{"code", "must be at most 64 characters"}, {"endpoint.url", "must be https"}, {"endpoint", "too large"},
+		{"zone", "unknown time zone Mars"},
+	}
+	if diff := cmp.Diff(want, ViolationsOf(err)); diff != "" || f.Len() != 4 {
+		t.Errorf("%d violations: %s", f.Len(), diff)
+	}
+	if KindOf(err) != Invalid || ReasonOf(err) != "CONFIG_INVALID" {
+		t.Errorf("kind %v, reason %q", KindOf(err), ReasonOf(err))
+	}
+}
