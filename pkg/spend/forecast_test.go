@@ -27,6 +27,7 @@ func TestForecast(t *testing.T) {
 		"no limit":                                     {"2026-06-11T00:00:00Z", 1, 0, ""},
 		"past the year 9999":                           {"2026-06-11T00:00:00Z", 1, Max, ""},
 		"a product of more than 64 bits":               {"2026-06-11T00:00:00Z", Max / 2, Max - 1, "2026-06-21T00:00:00Z"},
+		"a quotient one bit past 64":                   {"2026-06-11T00:00:00Z", 431_999, Max, ""},
 		"now before the period":                        {"2026-05-31T00:00:00Z", 25 * Unit, 50 * Unit, ""},
 	}
 	for name, tc := range tests {
