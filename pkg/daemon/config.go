@@ -1,0 +1,65 @@
+package daemon
+
+import (
+	"net"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"go.uber.org/zap/zapcore"
+)
+
+// Config is what every service's configuration begins with; it is embedded with `yaml:",inline"`.
+type Config struct {
+	Admin Admin `yaml:"admin"`
+	// LogLevel is debug, info, warn or error.
+	LogLevel string `yaml:"log_level" env:"TOLLGATE_LOG_LEVEL"`
+	// ShutdownTimeout is how long a stop may take, from the signal on; what is left then is named and the process
+	// exits 1. Keep it below the grace period of whatever supervises the process.
+	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"TOLLGATE_SHUTDOWN_TIMEOUT"`
+}
+
+// Admin is the listener for operators: /livez, /readyz, /metrics and /debug/pprof, without authentication.
+type Admin struct {
+	// Listen is host:port; port 0 takes a free one and logs it.
+	Listen string `yaml:"listen" env:"TOLLGATE_ADMIN_LISTEN"`
+}
+
+// DefaultConfig listens at adminListen, logs from info on, and drains within 20 s.
+func DefaultConfig(adminListen string) Config {
+	return Config{Admin: Admin{Listen: adminListen}, LogLevel: "info", ShutdownTimeout: 20 * time.Second}
+}
+
+// Frame gives Main the part of a service's configuration that is its own; embedding promotes it.
+func (c Config) Frame() Config { return c }
+
+// Configuration is a service's configuration: a struct that embeds Config and checks the rest of itself.
+type Configuration interface {
+	Frame() Config
+	// Validate reports every fault at once, as a fault.Error whose fields are paths of the YAML. What Config holds
+	// is checked by Main.
+	Validate() error
+}
+
+func (c Config) check() error {
+	var f fault.Faults
+	CheckListen(&f, "admin.listen", c.Admin.Listen)
+	if _, err := zapcore.ParseLevel(c.LogLevel); err != nil {
+		f.Add("log_level", "must be debug, info, warn or error, not %q", c.LogLevel)
+	}
+	if c.ShutdownTimeout <= 0 {
+		f.Add("shutdown_timeout", "must be above 0, not %s", c.ShutdownTimeout)
+	}
+	return f.Err("CONFIG_INVALID")
+}
+
+// CheckListen records under field a listen address that is not host:port.
+func CheckListen(f *fault.Faults, field, address string) {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		f.Add(field, "must be host:port, not %q", address)
+		return
+	}
+	if _, err := net.LookupPort("tcp", port); err != nil {
+		f.Add(field, "port %q is not a port", port)
+	}
+}

@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	"context"
+	"io"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+)
+
+// Env is what a service receives beside its configuration.
+type Env struct {
+	// Name is the service's: the middle of its metrics' names.
+	Name string
+	Log  *zap.Logger
+	// Metrics is served at /metrics. Names are tollgate_<service>_<noun>_<unit|total>.
+	Metrics *prometheus.Registry
+	// Health is served at /readyz.
+	Health *Health
+	// Listeners tells under which addresses the service is reached, port 0 resolved.
+	Listeners *Listeners
+	// Open names what a stop still waits for.
+	Open *Open
+	// Clock is the wall clock; only what is not decided by the log reads it.
+	Clock func() time.Time
+	// ShutdownTimeout bounds Finishing.
+	ShutdownTimeout time.Duration
+}
+
+// NewEnv makes the Env of one service, with a registry of its own that holds the collectors of Go and of the process.
+func NewEnv(name string, log *zap.Logger) Env {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return Env{
+		Name: name, Log: log, Metrics: metrics,
+		Health: NewHealth(), Listeners: NewListeners(log), Open: &Open{},
+		Clock: time.Now, ShutdownTimeout: 20 * time.Second,
+	}
+}
+
+// Finishing is the context of the work that a stop must still finish: it has ctx's values, outlives its end, and ends
+// ShutdownTimeout after it. The cancel function must be called.
+func (e Env) Finishing(ctx context.Context) (context.Context, context.CancelFunc) {
+	finishing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(e.ShutdownTimeout)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+			cancel(context.DeadlineExceeded)
+		case <-finishing.Done():
+		}
+	})
+	return finishing, func() { stop(); cancel(context.Canceled) }
+}
+
+// NewLogger writes JSON lines to w from level on: time (UTC, RFC 3339 with ms), level, message, service, fields in
+// snake_case.
+func NewLogger(name, level string, w io.Writer) (*zap.Logger, error) {
+	from, err := zapcore.ParseLevel(level)
+	if err != nil {
+		return nil, err
+	}
+	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
+		TimeKey: "time", LevelKey: "level", MessageKey: "message",
+		EncodeLevel:    zapcore.LowercaseLevelEncoder,
+		EncodeDuration: zapcore.StringDurationEncoder,
+		EncodeTime: func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
+			enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
+		},
+	})
+	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), from)
+	return zap.New(core).With(zap.String("service", name)), nil
+}

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"slices"
+	"sync"
+)
+
+// Open is the set of things that a stop waits for, so that one that takes too long can be named. The zero value is
+// empty.
+type Open struct {
+	mu    sync.Mutex
+	names map[string]int
+}
+
+// Add notes that name is open until the returned function is called, which may be called more than once.
+func (o *Open) Add(name string) (done func()) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.names == nil {
+		o.names = map[string]int{}
+	}
+	o.names[name]++
+	return sync.OnceFunc(func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if o.names[name]--; o.names[name] == 0 {
+			delete(o.names, name)
+		}
+	})
+}
+
+// Names are what is open now, sorted.
+func (o *Open) Names() []string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	names := make([]string, 0, len(o.names))
+	for name := range o.names {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	return names
+}

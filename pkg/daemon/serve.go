@@ -1,0 +1,149 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+)
+
+// probeInterval is how often the checks are asked without anybody asking for /readyz, so that an incident is logged
+// and counted once it stands, not once it is looked at.
+const probeInterval = time.Second
+
+var errDraining = errors.New("the process was told to stop and finishes its work")
+
+// Serve runs one service in the frame: admin listener, run, and at the end of ctx cfg.ShutdownTimeout to return. run
+// blocks until its context ends, drains and returns nil; what it returns otherwise is Serve's error. Where it does not
+// return in time the error names what env.Open still holds, and run's goroutines go on: the process is about to exit.
+func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Context, env Env) error) error {
+	env.ShutdownTimeout = cfg.ShutdownTimeout
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	pages, err := startAdmin(ctx, cfg, env)
+	if err != nil {
+		return err
+	}
+	// The listener outlives the work: a drain can be watched.
+	defer pages.close()
+	probes := startProbes(env)
+	defer probes.stop()
+
+	ended := make(chan error, 1)
+	go func() { ended <- run(ctx, env) }()
+
+	select {
+	case err := <-ended:
+		return err
+	case err := <-pages.failed:
+		cancel()
+		return errors.Join(err, drain(cfg, env, ended))
+	case <-ctx.Done():
+		return drain(cfg, env, ended)
+	}
+}
+
+func drain(cfg Config, env Env, ended <-chan error) error {
+	env.Health.Set("shutdown", errDraining)
+	env.Log.Info("stopping", zap.Duration("shutdown_timeout", cfg.ShutdownTimeout), zap.Strings("open", env.Open.Names()))
+	timer := time.NewTimer(cfg.ShutdownTimeout)
+	defer timer.Stop()
+	select {
+	case err := <-ended:
+		return err
+	case <-timer.C:
+		left := env.Open.Names()
+		if len(left) == 0 {
+			left = []string{"the service itself"}
+		}
+		return fmt.Errorf("not finished %s after the stop: %s", cfg.ShutdownTimeout, strings.Join(left, ", "))
+	}
+}
+
+// probes ask the checks each second.
+type probes struct {
+	env       Env
+	ready     prometheus.Gauge
+	incidents *prometheus.CounterVec
+	standing  map[Incident]bool
+	failing   map[string]string
+	quit      chan struct{}
+	done      chan struct{}
+}
+
+func startProbes(env Env) *probes {
+	service := strings.ReplaceAll(env.Name, "-", "_")
+	p := &probes{
+		env: env,
+		ready: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "tollgate", Subsystem: service, Name: "ready",
+			Help: "1 while every check of /readyz passes, else 0.",
+		}),
+		incidents: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: service, Name: "incidents_total",
+			Help: "States that needed a person, by kind.",
+		}, []string{"kind"}),
+		standing: map[Incident]bool{}, failing: map[string]string{},
+		quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	env.Metrics.MustRegister(p.ready, p.incidents)
+	go p.run()
+	return p
+}
+
+func (p *probes) run() {
+	defer close(p.done)
+	ticker := time.NewTicker(probeInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			p.ask()
+		case <-p.quit:
+			return
+		}
+	}
+}
+
+func (p *probes) stop() {
+	close(p.quit)
+	<-p.done
+}
+
+// ask logs what has begun or ended since it last asked: an incident at error, a failing check at warn.
+func (p *probes) ask() {
+	failing := p.env.Health.Failing()
+	p.ready.Set(0)
+	if len(failing) == 0 {
+		p.ready.Set(1)
+	}
+	standing, texts := map[Incident]bool{}, map[string]string{}
+	for _, f := range failing {
+		texts[f.Check] = f.Error
+		for _, in := range f.Incidents {
+			// Its text may carry a moving number; the same place is the same incident.
+			place := *in
+			place.Detail = ""
+			standing[place] = true
+			if !p.standing[place] {
+				p.incidents.WithLabelValues(in.Code).Inc()
+				p.env.Log.Error("incident", zap.String("check", f.Check), zap.String("code", in.Code),
+					zap.String("topic", in.Topic), zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset),
+					zap.String("detail", in.Detail))
+			}
+		}
+		if _, known := p.failing[f.Check]; !known && len(f.Incidents) == 0 && f.Check != "start" {
+			p.env.Log.Warn("not ready", zap.String("check", f.Check), zap.String("error", f.Error))
+		}
+	}
+	for check := range p.failing {
+		if _, still := texts[check]; !still && check != "start" {
+			p.env.Log.Info("check passes again", zap.String("check", check))
+		}
+	}
+	p.standing, p.failing = standing, texts
+}
