@@ -1,0 +1,288 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+)
+
+// Claim is one partition held by this member for one generation of its group.
+// Its methods may be called from several goroutines of the partition's work.
+type Claim struct {
+	// Topic is the full topic name.
+	Topic     string
+	Partition int32
+	// Generation of the group that assigned it.
+	Generation int32
+
+	g         *group
+	member    string
+	committed int64
+
+	drain    context.Context // ends at revoke: stop taking, finish what is begun
+	progress atomic.Int64    // when work last showed a sign, in ns since g.started
+	over     atomic.Bool     // work has returned for good
+	idle     atomic.Int32    // how many calls wait for somebody else; that is progress
+
+	mu     sync.Mutex
+	paused chan struct{} // not nil while paused; closed by Resume
+
+	commitSlot chan struct{} // one commit in flight
+	last       int64         // highest offset a commit was asked for; guarded by commitSlot
+}
+
+func newClaim(g *group, topic string, partition, generation int32, member string, committed int64, drain context.Context) *Claim {
+	cl := &Claim{
+		Topic: topic, Partition: partition, Generation: generation,
+		g: g, member: member, committed: committed, drain: drain,
+		commitSlot: make(chan struct{}, 1), last: committed,
+	}
+	cl.Progress()
+	return cl
+}
+
+// Committed is the group's committed offset at assignment, -1 when there is none.
+func (cl *Claim) Committed() int64 { return cl.committed }
+
+// Draining ends when the partition is revoked or the process stops: take no
+// more, finish what is begun, commit, return. The work's own context ends a
+// drain deadline later.
+func (cl *Claim) Draining() <-chan struct{} { return cl.drain.Done() }
+
+// Fetch reads from an explicit offset and waits at the log's end for records up
+// to MaxWait; an empty batch then tells where the log ends. Temporary errors are
+// retried (Health says so). It returns ErrRevoked once the claim drains, and an
+// *OutOfRangeError, raised as an incident, when the log does not hold the offset.
+func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (Batch, error) {
+	defer cl.waiting()()
+	return cl.fetch(ctx, from, o)
+}
+
+// fetch is Fetch without telling the watchdog: a reader fetches ahead of a
+// worker, who may be stuck meanwhile.
+func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (Batch, error) {
+	if err := cl.resumed(ctx); err != nil {
+		return Batch{Next: from}, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(cl.drain, cancel)()
+	b, err := cl.g.c.fetch(ctx, cl.Topic, cl.Partition, from, o.withDefaults(cl.g.c.cfg))
+	var gone *OutOfRangeError
+	switch {
+	case err == nil:
+		cl.observe(b)
+		return b, nil
+	case errors.As(err, &gone):
+		cl.Incident(IncidentOutOfRange, from, err)
+		return b, err
+	case cl.drain.Err() != nil:
+		return b, fmt.Errorf("fetch %s/%d from %d: %w", cl.Topic, cl.Partition, from, ErrRevoked)
+	default:
+		return b, err
+	}
+}
+
+// observe keeps the lag's gauges.
+func (cl *Claim) observe(b Batch) {
+	m := cl.g.c.metrics
+	topic, partition := m.topic(cl.Topic), strconv.Itoa(int(cl.Partition))
+	m.lagRecords.WithLabelValues(cl.g.cfg.Name, topic, partition).Set(float64(max(0, b.End-b.Next)))
+	age := 0.0
+	if n := len(b.Records); n > 0 && b.Next < b.End {
+		age = max(0, time.Since(b.Records[n-1].Time).Seconds())
+	}
+	m.lagSeconds.WithLabelValues(cl.g.cfg.Name, topic, partition).Set(age)
+}
+
+func (c *Client) forgetLag(group string, cl *Claim) {
+	topic, partition := c.metrics.topic(cl.Topic), strconv.Itoa(int(cl.Partition))
+	c.metrics.lagRecords.DeleteLabelValues(group, topic, partition)
+	c.metrics.lagSeconds.DeleteLabelValues(group, topic, partition)
+}
+
+// Commit stores offset as the group's position: everything below it is done.
+// One commit is in flight per partition, and an offset below an earlier one is
+// ErrNotMonotonic. Temporary errors are retried until ctx ends; ErrRevoked means
+// the group has moved on and the next owner repeats from the last commit.
+func (cl *Claim) Commit(ctx context.Context, offset int64) error {
+	defer cl.waiting()()
+	select {
+	case cl.commitSlot <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, ctx.Err())
+	}
+	defer func() { <-cl.commitSlot }()
+	if offset < cl.last || offset < 0 {
+		return fmt.Errorf("commit %s/%d at %d after %d: %w", cl.Topic, cl.Partition, offset, cl.last, ErrNotMonotonic)
+	}
+	cl.last = offset
+	c := cl.g.c
+	label := c.metrics.topic(cl.Topic)
+	err := c.retry(ctx, waitKey{"commit", cl.Topic, cl.Partition}, func(ctx context.Context) error {
+		err := cl.commitOnce(ctx, offset)
+		if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
+			err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
+		}
+		if err != nil {
+			c.metrics.commitErrors.WithLabelValues(label).Inc()
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+		c.metrics.commits.WithLabelValues(label).Inc()
+		return nil
+	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
+		return fmt.Errorf("commit %s/%d at %d: %w: %w", cl.Topic, cl.Partition, offset, ErrRevoked, err)
+	default:
+		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, err)
+	}
+}
+
+func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
+	ctx, cancel := context.WithTimeout(ctx, cl.g.c.cfg.CallTimeout)
+	defer cancel()
+	res, err := cl.g.c.kafka.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+		GroupID:      cl.g.id,
+		GenerationID: int(cl.Generation),
+		MemberID:     cl.member,
+		Topics:       map[string][]kafka.OffsetCommit{cl.Topic: {{Partition: int(cl.Partition), Offset: offset}}},
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range res.Topics[cl.Topic] {
+		if p.Partition == int(cl.Partition) {
+			return p.Error
+		}
+	}
+	return fmt.Errorf("answer does not name partition %d", cl.Partition)
+}
+
+// Progress tells the watchdog that the partition's work is alive.
+func (cl *Claim) Progress() { cl.progress.Store(int64(time.Since(cl.g.started))) }
+
+// Waiting runs f, which waits for somebody else (Redis, a receiver): however
+// long it takes, it counts as progress. f has a deadline of its own. Fetch,
+// Commit and a Produce under the work's context count by themselves.
+func (cl *Claim) Waiting(f func()) {
+	defer cl.waiting()()
+	f()
+}
+
+// waiting marks the claim as waiting until the returned function is called.
+func (cl *Claim) waiting() func() {
+	if cl == nil {
+		return func() {}
+	}
+	cl.idle.Add(1)
+	return func() {
+		cl.Progress()
+		cl.idle.Add(-1)
+	}
+}
+
+// silent is for how long the work showed no sign.
+func (cl *Claim) silent() time.Duration {
+	cl.mu.Lock()
+	paused := cl.paused != nil
+	cl.mu.Unlock()
+	if paused || cl.idle.Load() > 0 {
+		return 0
+	}
+	return time.Since(cl.g.started) - time.Duration(cl.progress.Load())
+}
+
+// Pause stops Fetch, readers and Each from taking more until Resume. A paused claim makes progress.
+func (cl *Claim) Pause() {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.paused == nil {
+		cl.paused = make(chan struct{})
+	}
+}
+
+// Resume ends a Pause.
+func (cl *Claim) Resume() {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	if cl.paused != nil {
+		close(cl.paused)
+		cl.paused = nil
+	}
+}
+
+// resumed waits while the claim is paused.
+func (cl *Claim) resumed(ctx context.Context) error {
+	for {
+		cl.mu.Lock()
+		paused := cl.paused
+		cl.mu.Unlock()
+		if paused == nil {
+			if cl.drain.Err() != nil {
+				return ErrRevoked
+			}
+			return ctx.Err()
+		}
+		select {
+		case <-paused:
+		case <-cl.drain.Done():
+		case <-ctx.Done():
+		}
+		if cl.drain.Err() != nil {
+			return ErrRevoked
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+}
+
+// Incident raises a state that needs a person: one log line and one count when
+// it is new, and a line in Health until it is settled or the claim ends.
+func (cl *Claim) Incident(code string, offset int64, err error) {
+	in := Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset, Detail: err.Error()}
+	cl.g.c.RaiseIncident(in)
+}
+
+// SettleIncident ends an incident of this partition.
+func (cl *Claim) SettleIncident(code string) { cl.g.c.SettleIncident(code, cl.Topic, cl.Partition) }
+
+// RaiseIncident notes a state that needs a person, for callers without a claim.
+func (c *Client) RaiseIncident(in Incident) {
+	if !c.health.raise(in) {
+		return
+	}
+	c.reportIncident(in)
+}
+
+func (c *Client) reportIncident(in Incident) {
+	c.metrics.incidents.WithLabelValues(in.Code).Inc()
+	c.log.Error("incident", zap.String("code", in.Code), zap.String("topic", in.Topic),
+		zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset), zap.String("detail", in.Detail))
+}
+
+// SettleIncident ends an incident.
+func (c *Client) SettleIncident(code, topic string, partition int32) {
+	c.health.settle(code, topic, partition)
+}
+
+type claimKey struct{}
+
+// withClaim lets calls that wait for Kafka tell the claim's watchdog so.
+func withClaim(ctx context.Context, cl *Claim) context.Context {
+	return context.WithValue(ctx, claimKey{}, cl)
+}
+
+func claimIn(ctx context.Context) *Claim {
+	cl, _ := ctx.Value(claimKey{}).(*Claim)
+	return cl
+}

@@ -1,0 +1,261 @@
+package stream
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+)
+
+// Config says where Kafka is and how long one call to it may take.
+type Config struct {
+	// Brokers are host:port addresses to start from; the rest of the cluster is found through them.
+	Brokers []string
+	// Prefix stands before every topic and group: "<prefix>.events.ordered".
+	Prefix string
+	// ClientID names this process in the broker's logs and quotas.
+	ClientID string
+	// TLS, when set, is used for every connection.
+	TLS *tls.Config
+	// MetadataTTL bounds how long a moved leader goes unnoticed. Between 1 s and 5 s; default 1 s.
+	MetadataTTL time.Duration
+	// CallTimeout bounds one request, without the time a fetch waits for records. It stays below
+	// the rebalance timeout of every group, since one stuck call would hold all members. Default 8 s.
+	CallTimeout time.Duration
+	// Dial opens connections; default a net.Dialer. Tests cut and delay connections here.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var faults []error
+	if len(c.Brokers) == 0 {
+		faults = append(faults, errors.New("brokers: at least one address is required"))
+	}
+	for _, b := range c.Brokers {
+		if _, _, err := net.SplitHostPort(b); err != nil {
+			faults = append(faults, fmt.Errorf("brokers: %q is not host:port: %w", b, err))
+		}
+	}
+	if !validTopic(c.Prefix) {
+		faults = append(faults, fmt.Errorf("prefix: %q must be 1 to 100 letters, digits, dots, dashes or underscores", c.Prefix))
+	}
+	if c.MetadataTTL != 0 && (c.MetadataTTL < time.Second || c.MetadataTTL > 5*time.Second) {
+		faults = append(faults, fmt.Errorf("metadata ttl: %s is not between 1s and 5s", c.MetadataTTL))
+	}
+	if c.CallTimeout < 0 {
+		faults = append(faults, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
+	}
+	return errors.Join(faults...)
+}
+
+func validTopic(s string) bool {
+	if s == "" || len(s) > 100 {
+		return false
+	}
+	return strings.Trim(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-") == ""
+}
+
+func (c Config) withDefaults() Config {
+	if c.MetadataTTL == 0 {
+		c.MetadataTTL = time.Second
+	}
+	if c.CallTimeout == 0 {
+		c.CallTimeout = 8 * time.Second
+	}
+	if c.ClientID == "" {
+		c.ClientID = c.Prefix
+	}
+	if c.Dial == nil {
+		d := &net.Dialer{Timeout: 3 * time.Second, KeepAlive: 15 * time.Second}
+		c.Dial = d.DialContext
+	}
+	return c
+}
+
+// Client is a process's one connection pool to Kafka, shared by its producers,
+// groups and readers. It is safe for use by many goroutines.
+type Client struct {
+	cfg       Config
+	log       *zap.Logger
+	metrics   *metrics
+	health    *health
+	transport *kafka.Transport
+	kafka     *kafka.Client
+	counts    partitionCounts
+
+	closeOnce sync.Once
+	closed    chan struct{}
+}
+
+// Open makes a Client. It does no I/O: a broker that is away shows in Health,
+// not as an error here. A second Client on the same registry shares its metrics.
+func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	cfg = cfg.withDefaults()
+	m, err := newMetrics(reg, cfg.Prefix)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	t := &kafka.Transport{
+		Dial:        cfg.Dial,
+		DialTimeout: 3 * time.Second,
+		IdleTimeout: 30 * time.Second,
+		MetadataTTL: cfg.MetadataTTL,
+		ClientID:    cfg.ClientID,
+		TLS:         cfg.TLS,
+	}
+	return &Client{
+		cfg:       cfg,
+		log:       log,
+		metrics:   m,
+		health:    newHealth(),
+		transport: t,
+		// Twice the call's own deadline: kafka-go tells the broker half of it as the time
+		// acks=all may take, and our contexts end the call earlier.
+		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: t, Timeout: 2 * cfg.CallTimeout},
+		counts: partitionCounts{byTopic: map[string]partitionCount{}},
+		closed: make(chan struct{}),
+	}, nil
+}
+
+// Topic returns the full name of one of Tollgate's topics. A name that already
+// bears the prefix is returned as it is.
+func (c *Client) Topic(name string) string {
+	if strings.HasPrefix(name, c.cfg.Prefix+".") {
+		return name
+	}
+	return c.cfg.Prefix + "." + name
+}
+
+// Close gives connections back. Producers and groups are closed by their owners before.
+func (c *Client) Close() error {
+	c.closeOnce.Do(func() {
+		close(c.closed)
+		c.transport.CloseIdleConnections()
+	})
+	return nil
+}
+
+// Partitions asks how many partitions a topic (full name) has. The answer may be
+// as old as the metadata TTL. A topic that does not exist is ErrUnknownTopic.
+func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	md, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+	if err != nil {
+		return 0, fmt.Errorf("count partitions of %s: %w", topic, err)
+	}
+	for _, t := range md.Topics {
+		if t.Name != topic {
+			continue
+		}
+		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+			return 0, fmt.Errorf("count partitions of %s: %w", topic, ErrUnknownTopic)
+		}
+		if t.Error != nil {
+			return 0, fmt.Errorf("count partitions of %s: %w", topic, t.Error)
+		}
+		return len(t.Partitions), nil
+	}
+	return 0, fmt.Errorf("count partitions of %s: %w", topic, ErrUnknownTopic)
+}
+
+// Offsets asks where a partition's log starts and where the next record will
+// stand. Temporary errors are retried until ctx ends.
+func (c *Client) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
+	err = c.retry(ctx, waitKey{"offsets", topic, partition}, func(ctx context.Context) error {
+		start, end, err = c.offsetsOnce(ctx, topic, partition)
+		return err
+	})
+	if err != nil {
+		return 0, 0, fmt.Errorf("ask offsets of %s/%d: %w", topic, partition, err)
+	}
+	return start, end, nil
+}
+
+func (c *Client) offsetsOnce(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
+	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+	defer cancel()
+	res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
+		topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
+	}})
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, p := range res.Topics[topic] {
+		if p.Partition == int(partition) {
+			if p.Error != nil {
+				return 0, 0, p.Error
+			}
+			return p.FirstOffset, p.LastOffset, nil
+		}
+	}
+	return 0, 0, kafka.UnknownTopicOrPartition
+}
+
+// retry calls f until it succeeds, fails for good, or ctx ends. While it fails,
+// Health says so under key.
+func (c *Client) retry(ctx context.Context, key waitKey, f func(context.Context) error) error {
+	waiting := false
+	defer func() {
+		if waiting {
+			c.health.done(key)
+		}
+	}()
+	for attempt := 0; ; attempt++ {
+		err := f(ctx)
+		if err == nil || ctx.Err() != nil || !temporary(err) {
+			return err
+		}
+		waiting = true
+		c.health.waits(key, err)
+		if !pause(ctx, nil, backoff(attempt)) {
+			return errors.Join(ctx.Err(), err)
+		}
+	}
+}
+
+// partitionCounts remembers partition counts for a few seconds, so that keyed
+// records find their partition without asking for each.
+type partitionCounts struct {
+	mu      sync.RWMutex
+	byTopic map[string]partitionCount
+}
+
+type partitionCount struct {
+	n     int
+	asked time.Time
+}
+
+const partitionCountAge = 5 * time.Second
+
+func (c *Client) partitionCount(ctx context.Context, topic string) (int, error) {
+	c.counts.mu.RLock()
+	known := c.counts.byTopic[topic]
+	c.counts.mu.RUnlock()
+	if known.n > 0 && time.Since(known.asked) < partitionCountAge {
+		return known.n, nil
+	}
+	n, err := c.Partitions(ctx, topic)
+	if err != nil {
+		if known.n > 0 && !errors.Is(err, ErrUnknownTopic) {
+			return known.n, nil
+		}
+		return 0, err
+	}
+	c.counts.mu.Lock()
+	c.counts.byTopic[topic] = partitionCount{n: n, asked: time.Now()}
+	c.counts.mu.Unlock()
+	return n, nil
+}

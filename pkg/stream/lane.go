@@ -1,0 +1,268 @@
+package stream
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+type laneKey struct {
+	topic     string
+	partition int32
+}
+
+// lane is the queue of one partition. At most one goroutine works it, and it
+// has at most one request in flight.
+type lane struct {
+	p         *Producer
+	topic     string
+	partition int32
+
+	mu      sync.Mutex
+	pending []item
+	spare   []item
+	busy    bool
+}
+
+type item struct {
+	rec   Record
+	call  *call
+	index int
+	size  int
+}
+
+// run sends what is pending until nothing is.
+func (l *lane) run(ctx context.Context) {
+	defer l.p.running.Done()
+	for {
+		l.mu.Lock()
+		if len(l.pending) == 0 {
+			l.busy = false
+			l.mu.Unlock()
+			return
+		}
+		taken := l.pending
+		l.pending, l.spare = l.spare[:0], nil
+		l.mu.Unlock()
+
+		for rest := taken; len(rest) > 0; {
+			n := cut(rest, l.p.maxBatch)
+			l.send(ctx, rest[:n])
+			rest = rest[n:]
+		}
+		clear(taken)
+		l.mu.Lock()
+		l.spare = taken[:0]
+		l.mu.Unlock()
+	}
+}
+
+// cut returns how many items fit one request: at least one.
+func cut(items []item, maxBytes int) int {
+	bytes := 0
+	for i := range items {
+		bytes += items[i].size
+		if bytes > maxBytes && i > 0 {
+			return i
+		}
+	}
+	return len(items)
+}
+
+// send appends a batch, or parts of it, before it returns: temporary errors are
+// retried here, with the same bytes, before anything later of the partition.
+func (l *lane) send(ctx context.Context, batch []item) {
+	key := waitKey{"produce", l.topic, l.partition}
+	waiting := false
+	defer func() {
+		if waiting {
+			l.p.c.health.done(key)
+		}
+	}()
+	var unknownSince time.Time
+	for attempt := 0; ; attempt++ {
+		if batch = wanted(batch); len(batch) == 0 {
+			return
+		}
+		res, err := l.request(ctx, batch)
+		switch {
+		case err == nil:
+			l.acknowledge(batch, res.BaseOffset)
+			return
+		case !temporary(err):
+			l.refused(ctx, batch, res, err)
+			return
+		}
+		if missing(err) {
+			if unknownSince.IsZero() {
+				unknownSince = time.Now()
+			}
+			if time.Since(unknownSince) >= l.p.unknownAfter {
+				l.refuseAll(batch, fmt.Errorf("%w: %w", ErrUnknownTopic, err))
+				return
+			}
+		} else {
+			unknownSince = time.Time{}
+		}
+		waiting = true
+		l.p.c.health.waits(key, err)
+		l.p.c.metrics.retries.WithLabelValues(l.p.c.metrics.topic(l.topic), "produce").Inc()
+		if !pause(ctx, l.p.stop, backoff(attempt)) {
+			l.refuseAll(batch, fmt.Errorf("%w: %w: %w", ErrUnknown, ErrClosed, err))
+			return
+		}
+	}
+}
+
+// missing reports that the broker, or the metadata, does not know the partition.
+func missing(err error) bool {
+	return errors.Is(err, kafka.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
+}
+
+// wanted drops records whose callers have gone.
+func wanted(batch []item) []item {
+	keep := batch[:0]
+	var last *call
+	gone := false
+	for i := range batch {
+		if c := batch[i].call; c != last {
+			last, gone = c, c.isGone()
+		}
+		if !gone {
+			keep = append(keep, batch[i])
+		}
+	}
+	return keep
+}
+
+func (l *lane) request(ctx context.Context, batch []item) (*kafka.ProduceResponse, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.p.c.cfg.CallTimeout)
+	defer cancel()
+	res, err := l.p.c.kafka.Produce(ctx, &kafka.ProduceRequest{
+		Topic:        l.topic,
+		Partition:    int(l.partition),
+		RequiredAcks: kafka.RequireAll,
+		Records:      &batchReader{items: batch},
+		Compression:  l.compression(batch),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return res, res.Error
+}
+
+// compressFrom is the batch size below which lz4 costs more than it saves.
+const compressFrom = 1 << 10
+
+func (l *lane) compression(batch []item) kafka.Compression {
+	if l.p.uncompressed {
+		return 0
+	}
+	bytes := 0
+	for i := range batch {
+		if bytes += batch[i].size; bytes >= compressFrom {
+			return kafka.Lz4
+		}
+	}
+	return 0
+}
+
+func (l *lane) acknowledge(batch []item, base int64) {
+	m := l.p.c.metrics
+	m.produced.WithLabelValues(m.topic(l.topic)).Add(float64(len(batch)))
+	m.requests.WithLabelValues(m.topic(l.topic)).Inc()
+	for i := range batch {
+		batch[i].call.settle(batch[i].index, Placed{Partition: l.partition, Offset: base + int64(i)})
+	}
+}
+
+// refused settles a batch the broker refused for good. It refuses whole
+// batches, so the records it names fail and the rest go again; when it names
+// none, halves go alone until the guilty record stands alone.
+func (l *lane) refused(ctx context.Context, batch []item, res *kafka.ProduceResponse, err error) {
+	switch {
+	case errors.Is(err, kafka.InvalidTimestamp):
+		err = fmt.Errorf("%w: %w", ErrTimestampAhead, err)
+	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge), errors.Is(err, kafka.InvalidMessageSize):
+		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
+	case errors.Is(err, kafka.InvalidRecord):
+	default: // about the topic or this client, not about one record
+		l.refuseAll(batch, err)
+		return
+	}
+	if len(batch) == 1 {
+		l.refuseAll(batch, err)
+		return
+	}
+	if res != nil && len(res.RecordErrors) > 0 {
+		var guilty, rest []item
+		for i, it := range batch {
+			if _, named := res.RecordErrors[i]; named {
+				guilty = append(guilty, it)
+			} else {
+				rest = append(rest, it)
+			}
+		}
+		if len(guilty) > 0 {
+			l.refuseAll(guilty, err)
+			l.send(ctx, rest)
+			return
+		}
+	}
+	half := len(batch) / 2
+	l.send(ctx, batch[:half])
+	l.send(ctx, batch[half:])
+}
+
+func (l *lane) refuseAll(batch []item, err error) {
+	m := l.p.c.metrics
+	m.produceErrors.WithLabelValues(m.topic(l.topic), errorKind(err)).Add(float64(len(batch)))
+	for i := range batch {
+		batch[i].call.settle(batch[i].index, Placed{Partition: l.partition, Err: err})
+	}
+}
+
+// batchReader gives kafka-go a batch without copying it. The record it returns
+// is valid until the next, as kafka-go's contract says.
+type batchReader struct {
+	items      []item
+	next       int
+	rec        kafka.Record
+	key, value byteReader
+	headers    []kafka.Header
+}
+
+func (b *batchReader) ReadRecord() (*kafka.Record, error) {
+	if b.next >= len(b.items) {
+		return nil, io.EOF
+	}
+	r := &b.items[b.next].rec
+	b.next++
+	b.rec = kafka.Record{Time: r.Time}
+	if r.Key != nil {
+		b.key.Reset(r.Key)
+		b.rec.Key = &b.key
+	}
+	if r.Value != nil {
+		b.value.Reset(r.Value)
+		b.rec.Value = &b.value
+	}
+	b.headers = b.headers[:0]
+	for _, h := range r.Headers {
+		b.headers = append(b.headers, kafka.Header{Key: h.Key, Value: h.Value})
+	}
+	b.rec.Headers = b.headers
+	return &b.rec, nil
+}
+
+// byteReader is kafka.Bytes over a slice, reused from record to record.
+type byteReader struct{ bytes.Reader }
+
+func (*byteReader) Close() error { return nil }

@@ -1,0 +1,131 @@
+package stream
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+)
+
+// membership is a kafka-go consumer group and the connections it has open.
+type membership struct {
+	group *kafka.ConsumerGroup
+	log   *zap.Logger
+	id    string
+
+	mu    sync.Mutex
+	conns map[net.Conn]struct{}
+
+	closing sync.Once
+	left    chan struct{} // closed once the broker was told, or could not be
+}
+
+func (g *group) join() (*membership, error) {
+	m := &membership{log: g.c.log, id: g.id, conns: map[net.Conn]struct{}{}, left: make(chan struct{})}
+	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
+		ID:      g.id,
+		Brokers: g.c.cfg.Brokers,
+		Topics:  g.topics,
+		Dialer: &kafka.Dialer{
+			ClientID: g.c.cfg.ClientID,
+			Timeout:  3 * time.Second,
+			TLS:      g.c.cfg.TLS,
+			DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
+				conn, err := g.c.cfg.Dial(ctx, network, address)
+				if err != nil {
+					return nil, err
+				}
+				return m.keep(conn), nil
+			},
+		},
+		HeartbeatInterval: g.cfg.Heartbeat,
+		SessionTimeout:    g.cfg.Session,
+		RebalanceTimeout:  g.cfg.Rebalance,
+		JoinGroupBackoff:  500 * time.Millisecond,
+		Timeout:           min(5*time.Second, g.c.cfg.CallTimeout),
+		Logger:            nil,
+		ErrorLogger:       nil,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("join: %w", err)
+	}
+	m.group = cg
+	return m, nil
+}
+
+// leaveGrace is how long leaving may wait for an answer that is on its way,
+// such as a join that the broker holds until all members are there.
+const leaveGrace = 2 * time.Second
+
+// leave ends the membership and says so to the broker. kafka-go waits for the
+// call it is in, up to the whole rebalance timeout, so connections are cut when
+// that takes long; the leave itself dials anew.
+func (m *membership) leave() {
+	m.close()
+	for range 5 {
+		t := time.NewTimer(leaveGrace)
+		select {
+		case <-m.left:
+			t.Stop()
+			return
+		case <-t.C:
+			m.cut()
+		}
+	}
+	m.log.Warn("group not left in time: its partitions move after the session timeout", zap.String("group", m.id))
+}
+
+// close begins to leave and returns once kafka-go knows.
+func (m *membership) close() {
+	m.closing.Do(func() {
+		go func() {
+			defer close(m.left)
+			_ = m.group.Close() // always nil
+		}()
+	})
+	for {
+		_, err := m.group.Next(untilClosed{})
+		if errors.Is(err, kafka.ErrGroupClosed) {
+			return
+		}
+	}
+}
+
+// untilClosed is a context that never ends: the group's own end is waited for.
+type untilClosed struct{ context.Context }
+
+func (untilClosed) Done() <-chan struct{} { return nil }
+func (untilClosed) Err() error            { return nil }
+
+func (m *membership) keep(c net.Conn) net.Conn {
+	k := &keptConn{Conn: c, m: m}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.conns[k] = struct{}{}
+	return k
+}
+
+func (m *membership) cut() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for c := range m.conns {
+		_ = c.(*keptConn).Conn.Close()
+	}
+}
+
+type keptConn struct {
+	net.Conn
+	m *membership
+}
+
+func (k *keptConn) Close() error {
+	k.m.mu.Lock()
+	delete(k.m.conns, k)
+	k.m.mu.Unlock()
+	return k.Conn.Close()
+}

@@ -1,0 +1,106 @@
+package stream
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of a process's streams. Topics outside Tollgate's own table, which
+// notifications may name, are counted as "other": labels are closed sets.
+type metrics struct {
+	known map[string]string // full topic name -> label
+
+	produced      *prometheus.CounterVec
+	produceErrors *prometheus.CounterVec
+	requests      *prometheus.CounterVec
+	retries       *prometheus.CounterVec
+	fetched       *prometheus.CounterVec
+	passedOver    *prometheus.CounterVec
+	commits       *prometheus.CounterVec
+	commitErrors  *prometheus.CounterVec
+	rejected      *prometheus.CounterVec
+	incidents     *prometheus.CounterVec
+	rebalances    *prometheus.CounterVec
+	claims        *prometheus.GaugeVec
+	lagRecords    *prometheus.GaugeVec
+	lagSeconds    *prometheus.GaugeVec
+}
+
+const otherTopic = "other"
+
+func newMetrics(reg prometheus.Registerer, prefix string) (*metrics, error) {
+	m := &metrics{known: map[string]string{}}
+	for _, t := range Topics(1) {
+		m.known[prefix+"."+t.Name] = t.Name
+	}
+	var faults []error
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		v, err := register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tollgate_stream_" + name, Help: help}, labels))
+		faults = append(faults, err)
+		return v
+	}
+	gauge := func(name, help string, labels ...string) *prometheus.GaugeVec {
+		v, err := register(reg, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tollgate_stream_" + name, Help: help}, labels))
+		faults = append(faults, err)
+		return v
+	}
+	m.produced = counter("records_produced_total", "Records acknowledged by all in-sync replicas.", "topic")
+	m.produceErrors = counter("produce_errors_total", "Records refused for good, by kind.", "topic", "kind")
+	m.requests = counter("produce_requests_total", "Produce requests that were acknowledged.", "topic")
+	m.retries = counter("retries_total", "Requests repeated after a temporary error, by kind of request.", "topic", "request")
+	m.fetched = counter("records_fetched_total", "Records read.", "topic")
+	m.passedOver = counter("offsets_passed_over_total", "Offsets without a record (control batches) that a fetch deliberately passed.", "topic")
+	m.commits = counter("commits_total", "Group offsets committed.", "topic")
+	m.commitErrors = counter("commit_errors_total", "Attempts to commit a group offset that failed.", "topic")
+	m.rejected = counter("records_rejected_total", "Records handed to the rejected topic.", "topic")
+	m.incidents = counter("incidents_total", "Incidents raised, by kind.", "kind")
+	m.rebalances = counter("generations_total", "Group generations this process took part in.", "group")
+	m.claims = gauge("claims", "Partitions this process holds.", "group")
+	m.lagRecords = gauge("lag_records", "Records between a held partition's position and the log's end.", "group", "topic", "partition")
+	m.lagSeconds = gauge("lag_seconds", "Age of the newest record handed to a held partition's worker that is not at the log's end, else 0.", "group", "topic", "partition")
+	return m, errors.Join(faults...)
+}
+
+// topic is a topic's label.
+func (m *metrics) topic(full string) string {
+	if l, ok := m.known[full]; ok {
+		return l
+	}
+	return otherTopic
+}
+
+// register adds a collector, or returns the one of the same description that is
+// there already: several services in one process share a registry.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) (C, error) {
+	if reg == nil {
+		return c, nil
+	}
+	err := reg.Register(c)
+	var there prometheus.AlreadyRegisteredError
+	if errors.As(err, &there) {
+		if same, ok := there.ExistingCollector.(C); ok {
+			return same, nil
+		}
+	}
+	if err != nil {
+		return c, fmt.Errorf("register metric: %w", err)
+	}
+	return c, nil
+}
+
+// errorKind is the label of a permanent produce error.
+func errorKind(err error) string {
+	switch {
+	case errors.Is(err, ErrTooLarge):
+		return "too_large"
+	case errors.Is(err, ErrTimestampAhead):
+		return "timestamp_ahead"
+	case errors.Is(err, ErrUnknownTopic):
+		return "unknown_topic"
+	case errors.Is(err, ErrClosed):
+		return "closed"
+	}
+	return "refused"
+}

@@ -1,0 +1,52 @@
+package stream
+
+import "time"
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is one record, read or to be written.
+//
+// Bytes handed to Produce must not be changed afterwards, not even after an
+// error: a request may still be on its way. Bytes of records that were read
+// share memory with their neighbours (up to 64 KiB): who keeps one for long
+// clones it.
+type Record struct {
+	// Topic is the full topic name, prefix included.
+	Topic string
+	// Partition to write to; -1 (or AnyPartition) means by key as the Java client does,
+	// spread round robin when the key is nil.
+	Partition int32
+	// Offset is set on records that were read; ignored when producing.
+	Offset int64
+	// Key is nil for none; an empty key is a key.
+	Key, Value []byte
+	Headers    []Header
+	// Time is the producer's CreateTime in ms. Zero when producing: stamped when handed in.
+	Time time.Time
+}
+
+// AnyPartition as a record's partition lets its key decide.
+const AnyPartition int32 = -1
+
+// Header returns the value of the first header of that name.
+func (r Record) Header(key string) ([]byte, bool) {
+	for _, h := range r.Headers {
+		if h.Key == key {
+			return h.Value, true
+		}
+	}
+	return nil, false
+}
+
+// size is what the record takes in a batch before compression, rounded up.
+func (r *Record) size() int {
+	n := len(r.Key) + len(r.Value) + 32
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value) + 8
+	}
+	return n
+}

@@ -1,0 +1,73 @@
+package stream
+
+import (
+	"maps"
+	"strconv"
+	"time"
+)
+
+// Names of Tollgate's topics, before the prefix.
+const (
+	EventsInbound       = "events.inbound"
+	EventsOrdered       = "events.ordered"
+	EventsUnordered     = "events.unordered"
+	EventsRejected      = "events.rejected"
+	Safeguards          = "safeguards"
+	DeliveriesWebhook   = "deliveries.webhook"
+	DeliveriesEmail     = "deliveries.email"
+	DeliveriesSMS       = "deliveries.sms"
+	DeliveriesAttempts  = "deliveries.attempts"
+	DeliveriesDead      = "deliveries.dead"
+	StateSnapshots      = "state.snapshots"
+	TriggersDecisions   = "triggers.decisions"
+	ProvisionExecutions = "provision.executions"
+	Audit               = "audit"
+)
+
+const (
+	day = 24 * time.Hour
+	mib = 1 << 20
+)
+
+// Topics is the table of Tollgate's topics. The logs whose owners fold state
+// over them, and the deliveries with their attempts, share one partition count
+// for life; what has no order or no owner has the same count only for evenness.
+//
+// Retention: ordered logs and safeguards are what counters are rebuilt from (7
+// days at least); a delivery may wait 6 days and must be readable for one more;
+// snapshots come every quarter of an hour. None is bounded by bytes: that would
+// remove what was promised by time.
+func Topics(partitions int) []TopicSpec {
+	topic := func(name string, retention time.Duration, more map[string]string) TopicSpec {
+		cfg := map[string]string{
+			"cleanup.policy":                 "delete",
+			"retention.ms":                   strconv.FormatInt(retention.Milliseconds(), 10),
+			"retention.bytes":                "-1",
+			"max.message.bytes":              strconv.Itoa(2 * mib),
+			"message.timestamp.type":         "CreateTime",
+			configMinInsync:                  "2",
+			"unclean.leader.election.enable": "false",
+		}
+		maps.Copy(cfg, more)
+		return TopicSpec{Name: name, Partitions: partitions, Config: cfg, Replication: 3}
+	}
+	// Log time is the highest stamp met; one far ahead would fire every timer. The broker refuses it.
+	logTime := map[string]string{configTimestampMax: "10000"}
+	return []TopicSpec{
+		topic(EventsInbound, 7*day, nil),
+		topic(EventsOrdered, 7*day, logTime),
+		topic(EventsUnordered, 7*day, logTime),
+		// Bytes as received up to 4 MiB, and room for the headers that say why.
+		topic(EventsRejected, 30*day, map[string]string{"max.message.bytes": strconv.Itoa(4*mib + 256<<10)}),
+		topic(Safeguards, 7*day, logTime),
+		topic(DeliveriesWebhook, 7*day, nil),
+		topic(DeliveriesEmail, 7*day, nil),
+		topic(DeliveriesSMS, 7*day, nil),
+		topic(DeliveriesAttempts, 7*day, nil),
+		topic(DeliveriesDead, 30*day, nil),
+		topic(StateSnapshots, 2*day, nil),
+		topic(TriggersDecisions, 7*day, nil),
+		topic(ProvisionExecutions, 30*day, nil),
+		topic(Audit, 365*day, nil),
+	}
+}
