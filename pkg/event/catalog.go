@@ -1,0 +1,143 @@
+package event
+
+import (
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Operation is what a type's event does to its entity; access is granted by it.
+type Operation uint8
+
+// Every type has exactly one operation.
+const (
+	Other Operation = iota
+	Create
+	Update
+	Delete
+)
+
+// String is the operation in lower case.
+func (o Operation) String() string {
+	return [...]string{Other: "other", Create: "create", Update: "update", Delete: "delete"}[o]
+}
+
+// Queue says whether a type's events keep the order of their subject.
+type Queue uint8
+
+const (
+	// Ordered events are keyed by tenant and subject, which they must have, and stand on events.ordered.
+	Ordered Queue = iota
+	// Unordered events are spread over events.unordered.
+	Unordered
+)
+
+// String is the queue in lower case.
+func (q Queue) String() string {
+	return [...]string{Ordered: "ordered", Unordered: "unordered"}[q]
+}
+
+// Type is one entry of the catalog.
+type Type struct {
+	// Name is dotted, such as "usage.charged".
+	Name string
+	// Entity is what its events are about, the first word of the name.
+	Entity    string
+	Operation Operation
+	Queue     Queue
+	// Data is an empty message of the type's data; nobody changes it.
+	Data proto.Message
+}
+
+// Control records stand in the log between events; their owners append them and consumers skip them.
+const (
+	TypeRevision = "system.revision"
+	TypeTick     = "system.tick"
+	TypeGap      = "system.gap"
+)
+
+// IsControl says that a type's records are no events: consumers skip them.
+func IsControl(name string) bool {
+	return strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "command.")
+}
+
+// IsReserved says that only Tollgate itself publishes this type: control records, and what safeguards conclude.
+func IsReserved(name string) bool {
+	return IsControl(name) || strings.HasPrefix(name, "safeguard.")
+}
+
+// Lookup finds a built-in type by its name.
+func Lookup(name string) (Type, bool) {
+	t, ok := byName[name]
+	if !ok {
+		return Type{}, false
+	}
+	return *t, true
+}
+
+// Types are the built-in types in the order of their names; control types are none.
+func Types() []Type {
+	types := make([]Type, 0, len(catalog))
+	for i := range catalog {
+		types = append(types, catalog[i])
+	}
+	return types
+}
+
+var (
+	catalog = sorted(builtIn())
+	byName  = func() map[string]*Type {
+		m := make(map[string]*Type, len(catalog))
+		for i := range catalog {
+			m[catalog[i].Name] = &catalog[i]
+		}
+		return m
+	}()
+)
+
+func sorted(types []Type) []Type {
+	slices.SortFunc(types, func(a, b Type) int { return strings.Compare(a.Name, b.Name) })
+	return types
+}
+
+// builtIn is the catalog that every installation has.
+func builtIn() []Type {
+	var types []Type
+	// names are verbs behind the entity; "+" marks create, "-" delete, "=" other, none update.
+	add := func(data proto.Message, entity string, queue Queue, names ...string) {
+		for _, n := range names {
+			t := Type{Entity: entity, Operation: Update, Queue: queue, Data: data}
+			switch n[0] {
+			case '+':
+				t.Operation, n = Create, n[1:]
+			case '-':
+				t.Operation, n = Delete, n[1:]
+			case '=':
+				t.Operation, n = Other, n[1:]
+			}
+			t.Name = entity + "." + n
+			types = append(types, t)
+		}
+	}
+	add(&eventv1.UsageCharged{}, "usage", Ordered, "=charged")
+	add(&eventv1.SubscriberActivated{}, "subscriber", Ordered, "+activated")
+	add(&eventv1.SubscriberTerminated{}, "subscriber", Ordered, "-terminated")
+	add(&eventv1.Safeguard{}, "safeguard", Ordered, "activated", "deactivated", "opted_out", "=alert", "=reached", "=released",
+		"=renewed", "limit_changed", "renewal_day_changed", "=late", "=overshoot")
+	return types
+}
+
+// dataMessages are one of each message that Event.data may be.
+func dataMessages() []proto.Message {
+	messages := []proto.Message{
+		&structpb.Struct{}, &eventv1.SystemRevision{}, &eventv1.SystemTick{}, &eventv1.SystemGap{},
+	}
+	for _, t := range catalog {
+		messages = append(messages, t.Data)
+	}
+	return messages
+}

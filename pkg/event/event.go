@@ -1,0 +1,50 @@
+package event
+
+import (
+	"bytes"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+)
+
+// Event is one thing that happened. Times are UTC and whole milliseconds: that is what stands on the wire and what
+// identity of content is judged by.
+type Event struct {
+	// ID is the producer's, unique within tenant and source: the same id again is the same event.
+	ID string
+	// Source says who tells it, a URI reference as in CloudEvents.
+	Source string
+	// Type is a name of the catalog, such as "usage.charged".
+	Type string
+	// Tenant is the id of the tenant it belongs to; it has no slash.
+	Tenant string
+	// Subject is what it is about and what ordered types are ordered by: an MSISDN, or "client/42".
+	Subject string
+	// Time is when it happened by the producer's clock; zero when absent, which no valid event is.
+	Time time.Time
+	// ReceivedAt is when ingest accepted it, and the timestamp of its record; zero before that.
+	ReceivedAt time.Time
+	// Correlation is the reference of the transaction that caused it, echoed in what follows.
+	Correlation string
+	// Data is the message of the type, decoded; never nil in a valid event. It is shared, so nobody changes it.
+	Data proto.Message
+
+	// Trace is the W3C traceparent it came with. It stands in a record's header, never in its value.
+	Trace string
+
+	// content is what Content answers, taken from the bytes that Decode read; 0 when not decoded.
+	content uint64
+}
+
+// Key is what an ordered topic is keyed by and what a record of state is named: "tenant/subject".
+func (e *Event) Key() string { return e.Tenant + "/" + e.Subject }
+
+// Equal says whether both are the same in every field that stands on the wire. go-cmp uses it.
+func (e *Event) Equal(other *Event) bool {
+	if e == nil || other == nil {
+		return e == other
+	}
+	a, errA := e.Append(nil)
+	b, errB := other.Append(nil)
+	return errA == nil && errB == nil && bytes.Equal(a, b)
+}

@@ -1,0 +1,185 @@
+package event_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+var (
+	happened = time.Date(2026, 3, 1, 10, 0, 0, 123e6, time.UTC)
+	received = time.Date(2026, 3, 1, 10, 0, 1, 456e6, time.UTC)
+)
+
+func usage() *event.Event {
+	return &event.Event{
+		ID: "cdr-0001", Source: "mediation/1", Type: "usage.charged", Tenant: "acme", Subject: "447700900001",
+		Time: happened, ReceivedAt: received, Correlation: "tx-7",
+		Data: &eventv1.UsageCharged{
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true,
+			Net:      &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: 250_000_000},
+			Gross:    &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: 500_000_000},
+			Quantity: 1 << 20, Unit: "byte", VisitedCountry: "FR",
+		},
+	}
+}
+
+func TestWhatIsWrittenIsReadBack(t *testing.T) {
+	custom, err := structpb.NewStruct(map[string]any{"b": 1.0, "a": []any{"x", true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	events := map[string]*event.Event{
+		"usage":                  usage(),
+		"the smallest":           {ID: "1", Source: "s", Type: "subscriber.terminated", Tenant: "t", Data: &eventv1.SubscriberTerminated{}},
+		"a custom type's Struct": {ID: "1", Source: "s", Type: "weather.changed", Tenant: "t", Subject: "x", Time: happened, Data: custom},
+		"before 1970":            {ID: "1", Source: "s", Type: "usage.charged", Tenant: "t", Subject: "x", Time: time.UnixMilli(-1).UTC(), Data: &eventv1.UsageCharged{}},
+		"the epoch":              {ID: "1", Source: "s", Type: "usage.charged", Tenant: "t", Subject: "x", Time: time.UnixMilli(0).UTC(), Data: &eventv1.UsageCharged{}},
+		"longer than a scratch":  {ID: string(make([]byte, 300)), Source: "s", Type: "x", Tenant: "t", Time: happened, Data: &eventv1.SystemTick{Time: timestamppb.New(happened)}},
+	}
+	for name, e := range events {
+		t.Run(name, func(t *testing.T) {
+			b, err := e.Append([]byte("before"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if string(b[:6]) != "before" {
+				t.Error("Append has changed what was there")
+			}
+			b = b[6:]
+			got, err := event.Decode(b)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(e, got); diff != "" {
+				t.Error(diff)
+			}
+			if got.Content() != e.Content() || got.Identity() != e.Identity() || got.Key() != e.Key() {
+				t.Error("content, identity or key differ after the way over the wire")
+			}
+			if !got.Time.Equal(e.Time) || !got.ReceivedAt.Equal(e.ReceivedAt) {
+				t.Errorf("times %v %v", got.Time, got.ReceivedAt)
+			}
+
+			// The same bytes that proto.Marshal makes of the generated message.
+			want, err := proto.MarshalOptions{Deterministic: true}.Marshal(e.Proto())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(want, b); diff != "" {
+				t.Error("not what proto.Marshal makes:", diff)
+			}
+		})
+	}
+}
+
+func TestTimesAreCutToMilliseconds(t *testing.T) {
+	e := usage()
+	e.Time = e.Time.Add(999_999)
+	b, err := e.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := event.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !got.Time.Equal(happened) || got.Content() != usage().Content() {
+		t.Errorf("%v", got.Time)
+	}
+}
+
+func TestAnEventWithoutDataIsNotWritten(t *testing.T) {
+	e := usage()
+	e.Data = nil
+	if _, err := e.Append(nil); err == nil {
+		t.Error("no error")
+	}
+}
+
+func TestContentTellsARepeatFromAReusedID(t *testing.T) {
+	base := usage()
+	again := usage()
+	again.ReceivedAt = again.ReceivedAt.Add(time.Hour)
+	again.Trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
+	if base.Content() != again.Content() {
+		t.Error("received again later, the content is another")
+	}
+	if d := decoded(t, again); d.Content() != base.Content() {
+		t.Error("decoded, the content is another")
+	}
+	for name, change := range map[string]func(*event.Event){
+		"time":        func(e *event.Event) { e.Time = e.Time.Add(time.Millisecond) },
+		"subject":     func(e *event.Event) { e.Subject = "447700900002" },
+		"correlation": func(e *event.Event) { e.Correlation = "tx-8" },
+		"type":        func(e *event.Event) { e.Type = "usage.threshold_exceeded" },
+		"amount":      func(e *event.Event) { e.Data.(*eventv1.UsageCharged).Net.Nanos++ },
+	} {
+		other := usage()
+		change(other)
+		if other.Content() == base.Content() || decoded(t, other).Content() == base.Content() {
+			t.Errorf("another %s, the same content", name)
+		}
+		if other.Identity() != base.Identity() {
+			t.Errorf("another %s, another identity", name)
+		}
+	}
+}
+
+func TestIdentityDependsOnTenantSourceAndIDAlone(t *testing.T) {
+	seen := map[event.Identity]string{}
+	for name, e := range map[string]*event.Event{
+		"plain":                       {Tenant: "a", Source: "b", ID: "c"},
+		"a byte moved to the source":  {Tenant: "a", Source: "bc", ID: ""},
+		"a byte moved to the tenant":  {Tenant: "ab", Source: "", ID: "c"},
+		"a length inside a field":     {Tenant: "a", Source: "b\x01c", ID: ""},
+		"another tenant":              {Tenant: "x", Source: "b", ID: "c"},
+		"longer than the scratch":     {Tenant: "a", Source: string(make([]byte, 600)), ID: "c"},
+		"longer, another id after it": {Tenant: "a", Source: string(make([]byte, 600)), ID: "d"},
+	} {
+		if other, taken := seen[e.Identity()]; taken {
+			t.Errorf("%q and %q have the same identity", name, other)
+		}
+		seen[e.Identity()] = name
+	}
+	id := usage().Identity()
+	parts := map[event.Identity]bool{
+		id: true, event.Derive(id): true, event.Derive(id, "a", "b"): true, event.Derive(id, "ab"): true,
+		event.Derive(id, "a", "b", ""): true, event.TimerIdentity("acme", "447700900001", "renewal", happened): true,
+		event.TimerIdentity("acme", "447700900001", "renewal", received): true,
+	}
+	if len(parts) != 7 {
+		t.Error("two derived identities are the same")
+	}
+}
+
+// What stands in records of state and in ids of outcomes must never change.
+func TestIdentitiesAreForEver(t *testing.T) {
+	id := usage().Identity()
+	got := []string{id.String(), event.Derive(id, "data", "alert", "40").String(), event.TimerIdentity("acme", "447700900001", "data", happened).String()}
+	want := []string{"eb664d928310730c8fd889519eb1814c", "f8aeddb0a335424a7059829aefae6188", "1c1fd35cd624e96dd510871c2380e14b"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func decoded(t *testing.T, e *event.Event) *event.Event {
+	t.Helper()
+	b, err := e.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := event.Decode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}

@@ -1,0 +1,87 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/hex"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+)
+
+// Identity names one event, one timer or one outcome for ever: 128 bits of a SHA-256. What is hashed begins with a byte
+// that says which of the three it is, and every field stands behind its length, so that no two can be spelt alike.
+type Identity [16]byte
+
+// Fields are short; what does not fit here is hashed all the same, through the heap.
+const identityScratch = 512
+
+// Identity is the event's: it depends on tenant, source and id alone.
+func (e *Event) Identity() Identity {
+	var scratch [identityScratch]byte
+	b := append(scratch[:0], 'e')
+	b = appendField(b, e.Tenant)
+	b = appendField(b, e.Source)
+	b = appendField(b, e.ID)
+	return cut(b)
+}
+
+// TimerIdentity is that of a timer of a subject and the time it is due, to the millisecond.
+func TimerIdentity(tenant, subject, timer string, due time.Time) Identity {
+	var scratch [identityScratch]byte
+	b := append(scratch[:0], 't')
+	b = appendField(b, tenant)
+	b = appendField(b, subject)
+	b = appendField(b, timer)
+	b = binary.BigEndian.AppendUint64(b, uint64(due.UnixMilli()))
+	return cut(b)
+}
+
+// Derive is the identity of something that follows from id, told apart by parts: of an outcome its option, kind and
+// threshold.
+func Derive(id Identity, parts ...string) Identity {
+	var scratch [identityScratch]byte
+	b := append(scratch[:0], 'd')
+	b = append(b, id[:]...)
+	for _, p := range parts {
+		b = appendField(b, p)
+	}
+	return cut(b)
+}
+
+func appendField(b []byte, s string) []byte {
+	b = binary.AppendUvarint(b, uint64(len(s)))
+	return append(b, s...)
+}
+
+func cut(b []byte) Identity {
+	sum := sha256.Sum256(b)
+	return Identity(sum[:16])
+}
+
+// String is 32 lower-case hexadecimal digits; the id of an outcome's event.
+func (id Identity) String() string { return hex.EncodeToString(id[:]) }
+
+// Content is a hash over everything but ReceivedAt and Trace. It tells a repeat, which has the same, from an id that was
+// used again for something else. Of a decoded event it is that of the bytes as they stand in the log, and therefore the
+// same for every binary that ever reads them: who wants another event makes a new one instead of changing this one.
+// Never 0, unless the event cannot be encoded.
+func (e *Event) Content() uint64 {
+	if e.content != 0 {
+		return e.content
+	}
+	bare := *e
+	bare.ReceivedAt = time.Time{}
+	b, err := bare.Append(nil)
+	if err != nil {
+		return 0
+	}
+	return nonZero(xxhash.Sum64(b))
+}
+
+func nonZero(h uint64) uint64 {
+	if h == 0 {
+		return 1
+	}
+	return h
+}

@@ -1,0 +1,256 @@
+package event
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Reasons of a fault that an event has. An event with faults of more than one kind has the reason EVENT_INVALID.
+const (
+	// ReasonInvalid: a field of the envelope or of the data is missing, too long or not what it must be.
+	ReasonInvalid = "EVENT_INVALID"
+	// ReasonUndecodable: the bytes are not what they are said to be.
+	ReasonUndecodable = "UNDECODABLE"
+	// ReasonTooLarge: more than MaxBytes.
+	ReasonTooLarge = "TOO_LARGE"
+	// ReasonUnknownType: the catalog has no such type.
+	ReasonUnknownType = "UNKNOWN_TYPE"
+	// ReasonUnknownData: the data is a message that events do not carry.
+	ReasonUnknownData = "UNKNOWN_DATA"
+	// ReasonReserved: only Tollgate publishes events of this type.
+	ReasonReserved = "TYPE_RESERVED"
+	// ReasonAmount: an amount of money that is malformed or past what is counted with.
+	ReasonAmount = "AMOUNT_INVALID"
+)
+
+// Reasons are all there are, a closed set for metrics.
+func Reasons() []string {
+	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownData, ReasonReserved, ReasonAmount}
+}
+
+// What an event may have at most, in bytes.
+const (
+	// MaxBytes bounds an event, as it is received and as it is stored.
+	MaxBytes       = 1 << 20
+	MaxID          = 256
+	MaxSource      = 512
+	MaxType        = 128
+	MaxTenant      = 64
+	MaxSubject     = 256
+	MaxCorrelation = 256
+)
+
+// verdict collects violations and the one reason they share.
+type verdict struct {
+	faults fault.Faults
+	reason string
+}
+
+func (v *verdict) add(reason, field, format string, args ...any) {
+	v.faults.Add(field, format, args...)
+	v.because(reason)
+}
+
+func (v *verdict) because(reason string) {
+	switch v.reason {
+	case "", reason:
+		v.reason = reason
+	default:
+		v.reason = ReasonInvalid
+	}
+}
+
+// addErr takes over all that another error lists.
+func (v *verdict) addErr(err error) {
+	if err == nil {
+		return
+	}
+	v.faults.AddErr("", err)
+	v.because(fault.ReasonOf(err))
+}
+
+func (v *verdict) err() error { return v.faults.Err(v.reason) }
+
+// Validate is nil, or a fault of kind Invalid with every violation of the envelope and of the data. It asks for what
+// every event must have, whoever publishes it; which types a producer may publish is ingest's to say, and whether usage
+// can be counted is known only where the subscriber is.
+func (e *Event) Validate() error {
+	v := verdict{}
+	e.validate(&v)
+	return v.err()
+}
+
+func (e *Event) validate(v *verdict) {
+	required(v, "id", e.ID, MaxID)
+	required(v, "source", e.Source, MaxSource)
+	required(v, "tenant", e.Tenant, MaxTenant)
+	if strings.ContainsRune(e.Tenant, '/') {
+		v.add(ReasonInvalid, "tenant", "must not contain a slash")
+	}
+	optional(v, "correlation", e.Correlation, MaxCorrelation)
+	if e.Time.IsZero() {
+		v.add(ReasonInvalid, "time", "is required")
+	}
+	if e.Data == nil {
+		v.add(ReasonInvalid, "data", "is required")
+	}
+	t := byName[e.Type]
+	switch {
+	case e.Type == "":
+		v.add(ReasonInvalid, "type", "is required")
+	case t == nil && IsControl(e.Type):
+		// No type of the catalog, yet a record that stands in the log.
+	case t == nil:
+		v.add(ReasonUnknownType, "type", "%.200q is no known type", e.Type)
+	}
+	if e.Subject != "" || t == nil || t.Queue == Unordered {
+		optional(v, "subject", e.Subject, MaxSubject)
+	} else {
+		v.add(ReasonInvalid, "subject", "is required, because %s is ordered by it", e.Type)
+	}
+	if t != nil && e.Data != nil {
+		t.validateData(v, e.Data)
+	}
+}
+
+func required(v *verdict, field, s string, limit int) {
+	if s == "" {
+		v.add(ReasonInvalid, field, "is required")
+		return
+	}
+	optional(v, field, s, limit)
+}
+
+func optional(v *verdict, field, s string, limit int) {
+	if len(s) > limit {
+		v.add(ReasonInvalid, field, "must be at most %d bytes, has %d", limit, len(s))
+	}
+	if !utf8.ValidString(s) {
+		v.add(ReasonInvalid, field, "must be UTF-8")
+		return
+	}
+	if strings.IndexFunc(s, isControlCharacter) >= 0 {
+		// They would break the headers of records and requests that the field is copied to.
+		v.add(ReasonInvalid, field, "must not contain control characters")
+	}
+}
+
+func isControlCharacter(r rune) bool { return r < 0x20 || r == 0x7f }
+
+func (t *Type) validateData(v *verdict, data proto.Message) {
+	m := data.ProtoReflect()
+	if m.Descriptor() != t.Data.ProtoReflect().Descriptor() {
+		v.add(ReasonInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(), m.Descriptor().FullName())
+		return
+	}
+	if u, ok := data.(*eventv1.UsageCharged); ok {
+		// Nearly every event is one: without reflection.
+		checkMoney(v, "data.net", u.GetNet())
+		checkMoney(v, "data.gross", u.GetGross())
+		if u.GetNet() != nil && u.GetGross() != nil && u.GetNet().GetCurrencyCode() != u.GetGross().GetCurrencyCode() {
+			v.add(ReasonAmount, "data.gross.currency_code", "must be that of net, %.10q", u.GetNet().GetCurrencyCode())
+		}
+		if c := u.GetCorrects(); c != nil {
+			required(v, "data.corrects.id", c.GetId(), MaxID)
+			if c.GetTime() == nil {
+				v.add(ReasonInvalid, "data.corrects.time", "is required")
+			}
+		}
+		if at := u.GetCorrects().GetTime(); at != nil {
+			if _, ok := timeOf(at.GetSeconds(), at.GetNanos()); !ok {
+				v.add(ReasonInvalid, "data.corrects.time", timeRange)
+			}
+		}
+		return
+	}
+	checkFields(v, "data", m)
+}
+
+const (
+	moneyName     protoreflect.FullName = "google.type.Money"
+	timestampName protoreflect.FullName = "google.protobuf.Timestamp"
+	structName    protoreflect.FullName = "google.protobuf.Struct"
+)
+
+// checkFields judges every amount and every time in m, however deep.
+func checkFields(v *verdict, path string, m protoreflect.Message) {
+	switch m.Descriptor().FullName() {
+	case moneyName:
+		if amount, ok := m.Interface().(*money.Money); ok {
+			checkMoney(v, path, amount)
+		}
+		return
+	case timestampName:
+		fields := m.Descriptor().Fields()
+		seconds, nanos := m.Get(fields.ByNumber(fieldSeconds)).Int(), m.Get(fields.ByNumber(fieldNanos)).Int()
+		if _, ok := timeOf(seconds, int32(nanos)); !ok {
+			v.add(ReasonInvalid, path, timeRange)
+		}
+		return
+	case structName:
+		return
+	}
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		if f.Message() == nil || !m.Has(f) {
+			continue
+		}
+		at := path + "." + string(f.Name())
+		switch {
+		case f.IsList():
+			list := m.Get(f).List()
+			for j := range list.Len() {
+				checkFields(v, at+"["+strconv.Itoa(j)+"]", list.Get(j).Message())
+			}
+		case f.IsMap(): // of plain values only
+		default:
+			checkFields(v, at, m.Get(f).Message())
+		}
+	}
+}
+
+const nanosPerUnit = 1_000_000_000
+
+// checkMoney asks that an amount is well formed and fits an int64 of billionths, which is what is counted with.
+func checkMoney(v *verdict, path string, m *money.Money) {
+	if m == nil {
+		return
+	}
+	units, nanos := m.GetUnits(), int64(m.GetNanos())
+	switch {
+	case nanos <= -nanosPerUnit || nanos >= nanosPerUnit:
+		v.add(ReasonAmount, path+".nanos", "must lie between -999,999,999 and 999,999,999")
+	case units > 0 && nanos < 0 || units < 0 && nanos > 0:
+		v.add(ReasonAmount, path+".nanos", "must have the sign of units")
+	case !fitsNanos(units, nanos):
+		v.add(ReasonAmount, path+".units", "must be an amount of at most %s either way", largest)
+	}
+	if c := m.GetCurrencyCode(); len(c) != 3 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
+		v.add(ReasonAmount, path+".currency_code", "must be three capital letters (ISO 4217), is %.10q", c)
+	}
+}
+
+var largest = fmt.Sprintf("%d.%09d", int64(math.MaxInt64)/nanosPerUnit, int64(math.MaxInt64)%nanosPerUnit)
+
+func fitsNanos(units, nanos int64) bool {
+	const limit = math.MaxInt64 / nanosPerUnit
+	if units > limit || units < -limit {
+		return false
+	}
+	sum := units * nanosPerUnit
+	return nanos <= 0 && sum >= math.MinInt64-nanos || nanos > 0 && sum <= math.MaxInt64-nanos
+}
+
+// tooLargeText says it of an event, received or stored.
+func tooLargeText(n int) string { return fmt.Sprintf("must be at most %d bytes, has %d", MaxBytes, n) }
