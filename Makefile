@@ -5,8 +5,11 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+.NOTPARALLEL:
 
 export PATH := $(CURDIR)/.bin:$(PATH)
+# Always our own workspace, whatever the caller's shell says; what is built without it says so.
+unexport GOWORK
 # A clone without its history, or one owned by somebody else, builds all the same.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
 
@@ -27,9 +30,87 @@ $(GOLANGCI_LINT): TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@GOBIN=$(CURDIR)/.bin GOWORK=off go install $(TOOL)@v$(lastword $(subst -, ,$*))
 	@touch $@
 
+MODULES := proto pkg services
+# Who has figures of his own, and who a proof: `make bench-safeguard`, `make prove-safeguard`.
+BENCHED := safeguard webhook
+PROVED  := safeguard
+
+SERVERS_TOOL := deploy/servers/servers
+# What a recipe starts ends with it, however it ends: every server started meanwhile is on this list.
+REAPED = list=$$(mktemp); export TOLLGATE_TEST_STARTED=$$list; \
+	trap '$(SERVERS_TOOL) reap "$$list"' EXIT; trap 'exit 130' INT; trap 'exit 143' TERM;
+
 .PHONY: help
 help: ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+	@printf '  make %-18s %s\n' $(foreach s,$(BENCHED),bench-$s 'the figures of $s alone') \
+		$(foreach s,$(PROVED),prove-$s 'the proof of $s alone')
+
+# ---- first commands
+
+.PHONY: try
+try: ## the whole product in one process, with sample traffic and a receiver; ONCE=1 ends after the first webhook, DATA=DIR keeps its data
+	@go build -v -o .bin/tollgate ./services/tollgate/cmd/tollgate
+	@exec .bin/tollgate try $(if $(filter 1,$(ONCE)),--once) $(if $(DATA),--data '$(DATA)')
+
+.PHONY: test
+test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys
+	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
+	$(MAKE) lint proto-current vet; \
+	TOLLGATE_REAL=1 go test -race -count=1 -timeout 12m work
+
+.PHONY: check
+check: lint proto-current vet ## what needs no servers, in under a minute when built before
+	@$(SERVERS_TOOL) need cc
+	@go test -race -timeout 12m work
+
+.PHONY: install
+install: ## the binaries, into GOBIN
+	@go install $(addprefix ./,$(wildcard services/*/cmd/*))
+
+# ---- parts of test and check
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) $(BUF) ## golangci-lint, buf lint, and protobuf changes that break the baseline
+	@golangci-lint run $(MODULES:%=./%/...) >&2
+	@$(PRINT_IMPORTS)
+	@$(LINT_PROTO)
+
+# Each module also by itself: a program that imports one sees no workspace.
+.PHONY: vet
+vet:
+	@go vet work
+	@for module in $(MODULES); do (cd $$module && GOWORK=off go build ./... && GOWORK=off go vet ./...); done
+
+.PHONY: fmt
+fmt: $(BUF) ## format Go and protobuf files in place
+	@gofmt -w $(MODULES)
+	@cd proto && buf format $(OURS) -w
+
+# ---- real servers
+
+.PHONY: servers-up
+servers-up: ## real Kafka and Redis on loopback: SERVERS=local or docker; those of TOLLGATE_TEST_KAFKA and _REDIS are used as they are
+	@$(SERVERS_TOOL) up
+
+.PHONY: servers-down
+servers-down: ## stop what servers-up started
+	@$(SERVERS_TOOL) down
+
+# ---- figures and proofs: standard output carries one JSON object a line, nothing else
+
+.PHONY: bench
+bench: $(BENCHED:%=bench-%) ## every figure, each on real servers of its own
+
+.PHONY: prove
+prove: $(PROVED:%=prove-%) ## every proof: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
+
+.PHONY: $(BENCHED:%=bench-%) $(PROVED:%=prove-%)
+$(BENCHED:%=bench-%) $(PROVED:%=prove-%):
+	@program=$(word 1,$(subst -, ,$@)); service=$(word 2,$(subst -, ,$@)); \
+	$(SERVERS_TOOL) need kafka redis >&2; \
+	go build -o .bin/$@ ./services/$$service/$$program >&2; \
+	$(REAPED) .bin/$@
 
 # ---- protobuf
 
@@ -50,12 +131,15 @@ proto: $(BUF) $(GEN_GO) $(GEN_GRPC) ## generate Go from proto/tollgate, then lin
 	@$(LINT_PROTO)
 
 .PHONY: proto-check
-proto-check: $(BUF) $(GEN_GO) $(GEN_GRPC) ## fail where generated Go is not current, or proto/tollgate breaks lint or its baseline
+proto-check: proto-current ## fail where generated Go is not current, or proto/tollgate breaks lint or its baseline
+	@$(LINT_PROTO)
+
+.PHONY: proto-current
+proto-current: $(BUF) $(GEN_GO) $(GEN_GRPC)
 	@$(PRINT_IMPORTS)
 	@new=$$(mktemp -d proto/.gen.XXXXXX); trap 'rm -rf "$$new"' EXIT; \
 	(cd proto && buf generate $(OURS) -o "$${new#proto/}"); \
 	diff -r -q "$$new/gen" proto/gen >&2 || { echo "proto/gen is not what generation yields now: run make proto and commit it" >&2; exit 1; }
-	@$(LINT_PROTO)
 
 .PHONY: proto-release
 proto-release: $(BUF) ## move the baseline that breaking changes are judged by to what proto/tollgate is now
