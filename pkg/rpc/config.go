@@ -1,0 +1,70 @@
+package rpc
+
+import (
+	"net"
+	"net/netip"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// Config is a service's gRPC listener.
+type Config struct {
+	// Listen is host:port; port 0 takes a free one and logs it.
+	Listen string `yaml:"listen" env:"TOLLGATE_GRPC_LISTEN"`
+	// Advertise is the host:port that other replicas are told; empty: the bound address. Required where Listen binds
+	// to all addresses.
+	Advertise string `yaml:"advertise" env:"TOLLGATE_GRPC_ADVERTISE"`
+	// KeyHashesFile holds the hex SHA-256 hashes of the API keys that are accepted, one a line, # for comments.
+	KeyHashesFile string `yaml:"api_key_hashes_file" env:"TOLLGATE_API_KEY_HASHES_FILE"`
+	// KeyHashes are further hashes. With neither, only health and reflection answer.
+	KeyHashes []string `yaml:"api_key_hashes" env:"TOLLGATE_API_KEY_HASHES"`
+	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
+	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_GRPC_CERTIFICATE_FILE"`
+	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_GRPC_CERTIFICATE_KEY_FILE"`
+	// MaxMessageBytes bounds one received message; larger ones fail with RESOURCE_EXHAUSTED.
+	MaxMessageBytes int `yaml:"max_message_bytes" env:"TOLLGATE_GRPC_MAX_MESSAGE_BYTES"`
+	// CallTimeout ends a unary call whose caller set no deadline.
+	CallTimeout time.Duration `yaml:"call_timeout" env:"TOLLGATE_GRPC_CALL_TIMEOUT"`
+}
+
+// DefaultConfig listens at listen in plain text, takes messages up to 8 MiB and gives a call 30 s.
+func DefaultConfig(listen string) Config {
+	return Config{Listen: listen, MaxMessageBytes: 8 << 20, CallTimeout: 30 * time.Second}
+}
+
+// Validate reports every fault at once; files are read by NewServer.
+func (c Config) Validate() error {
+	var f fault.Faults
+	daemon.CheckListen(&f, "listen", c.Listen)
+	if c.Advertise != "" {
+		daemon.CheckListen(&f, "advertise", c.Advertise)
+	} else if bindsAll(c.Listen) {
+		f.Add("advertise", "is required where listen binds to all addresses")
+	}
+	for _, h := range c.KeyHashes {
+		if _, err := parseHash(h); err != nil {
+			f.AddErr("api_key_hashes", err)
+		}
+	}
+	if (c.CertificateFile == "") != (c.CertificateKeyFile == "") {
+		f.Add("certificate_file", "and certificate_key_file are given both or not at all")
+	}
+	if c.MaxMessageBytes < 1<<10 {
+		f.Add("max_message_bytes", "must be at least 1024, not %d", c.MaxMessageBytes)
+	}
+	if c.CallTimeout <= 0 {
+		f.Add("call_timeout", "must be above 0, not %s", c.CallTimeout)
+	}
+	return f.Err("CONFIG_INVALID")
+}
+
+func bindsAll(listen string) bool {
+	host, _, err := net.SplitHostPort(listen)
+	if err != nil {
+		return false
+	}
+	ip, err := netip.ParseAddr(host)
+	return host == "" || err == nil && ip.IsUnspecified()
+}

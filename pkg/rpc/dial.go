@@ -1,0 +1,96 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+)
+
+// maxAnswer bounds one received message; the largest there is is the whole configuration.
+const maxAnswer = 128 << 20
+
+// Dial makes a connection that sends key (none where it is empty) with each call, over plain text unless options say
+// otherwise (see TLS). It connects when first used and again by itself; a call while there is no connection fails at
+// once as fault.Unavailable. Errors of calls are faults.
+func Dial(address, key string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
+	all := []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 20 * time.Second, Timeout: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
+			MinConnectTimeout: 3 * time.Second,
+		}),
+		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxAnswer)),
+		grpc.WithChainUnaryInterceptor(faultsUnary),
+		grpc.WithChainStreamInterceptor(faultsStream),
+	}
+	if key != "" {
+		all = append(all, grpc.WithPerRPCCredentials(bearer(key)))
+	}
+	conn, err := grpc.NewClient(address, append(all, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("dial %s: %w", address, err)
+	}
+	return conn, nil
+}
+
+// TLS is the option of Dial for a server with a certificate: trusted are the system's roots, or only those of the PEM
+// file at caFile where it is given.
+func TLS(caFile string) (grpc.DialOption, error) {
+	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
+	if caFile != "" {
+		pem, err := os.ReadFile(caFile)
+		if err != nil {
+			return nil, fmt.Errorf("read certificate authority: %w", err)
+		}
+		cfg.RootCAs = x509.NewCertPool()
+		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("read certificate authority: %s holds no PEM certificate", caFile)
+		}
+	}
+	return grpc.WithTransportCredentials(credentials.NewTLS(cfg)), nil
+}
+
+// bearer sends the key with each call, also where the connection is plain text: the listener of a service on loopback.
+type bearer string
+
+func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+	return map[string]string{"authorization": "Bearer " + string(b)}, nil
+}
+
+func (bearer) RequireTransportSecurity() bool { return false }
+
+func faultsUnary(ctx context.Context, method string, req, res any, conn *grpc.ClientConn, call grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return fault.FromGRPC(call(ctx, method, req, res, conn, opts...))
+}
+
+func faultsStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+	stream, err := open(ctx, desc, conn, method, opts...)
+	if err != nil {
+		return nil, fault.FromGRPC(err)
+	}
+	return faultStream{stream}, nil
+}
+
+type faultStream struct{ grpc.ClientStream }
+
+// RecvMsg leaves io.EOF as it is: it is how a stream ends well.
+func (s faultStream) RecvMsg(m any) error {
+	err := s.ClientStream.RecvMsg(m)
+	if errors.Is(err, io.EOF) {
+		return err
+	}
+	return fault.FromGRPC(err)
+}

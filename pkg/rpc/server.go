@@ -1,0 +1,144 @@
+package rpc
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/reflection"
+)
+
+// streamGrace is how long streams may go on once the server stops, before their contexts end.
+const streamGrace = time.Second
+
+// Server is one gRPC listener. Register services on it, then Serve.
+type Server struct {
+	cfg      Config
+	env      daemon.Env
+	keys     *Keys
+	listener net.Listener
+	grpc     *grpc.Server
+	stopping chan struct{}
+	// cut ends, streamGrace after stopping, what streams see as their context.
+	cut     chan struct{}
+	stopped sync.Once
+}
+
+// NewServer reads keys and certificate and binds the listener, so that Advertised is known before anything is served.
+func NewServer(cfg Config, env daemon.Env) (*Server, error) {
+	keys, err := LoadKeys(cfg.KeyHashes, cfg.KeyHashesFile)
+	if err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
+	s := &Server{cfg: cfg, env: env, keys: keys, stopping: make(chan struct{}), cut: make(chan struct{})}
+	outcomes, err := newOutcomes(env)
+	if err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
+	options := []grpc.ServerOption{
+		grpc.MaxRecvMsgSize(cfg.MaxMessageBytes),
+		grpc.MaxConcurrentStreams(1000),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
+		grpc.ChainUnaryInterceptor(outcomes.unary, s.admitUnary),
+		grpc.ChainStreamInterceptor(outcomes.stream, s.admitStream),
+		grpc.WaitForHandlers(true),
+	}
+	if cfg.CertificateFile != "" {
+		pair, err := tls.LoadX509KeyPair(cfg.CertificateFile, cfg.CertificateKeyFile)
+		if err != nil {
+			return nil, fmt.Errorf("read the gRPC certificate: %w", err)
+		}
+		options = append(options, grpc.Creds(credentials.NewTLS(&tls.Config{
+			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
+		})))
+	}
+	s.listener, err = net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for gRPC: %w", err)
+	}
+	s.grpc = grpc.NewServer(options...)
+	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{server: s})
+	reflection.Register(s.grpc)
+	if keys.Len() == 0 {
+		env.Log.Warn("no API key is accepted, only health and reflection answer", zap.String("listener", "grpc"))
+	}
+	return s, nil
+}
+
+// RegisterService makes Server a grpc.ServiceRegistrar; the generated Register…Server functions take it.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	s.grpc.RegisterService(desc, impl)
+}
+
+// Advertised is the host:port under which other replicas reach this one.
+func (s *Server) Advertised() string {
+	if s.cfg.Advertise != "" {
+		return s.cfg.Advertise
+	}
+	return s.listener.Addr().String()
+}
+
+// Keys are the API keys this server accepts, for the HTTP door beside it.
+func (s *Server) Keys() *Keys { return s.keys }
+
+// Stopping is closed when the server begins to stop. A stream that waits for news ends itself then; one that does not
+// sees its context end one second later.
+func (s *Server) Stopping() <-chan struct{} { return s.stopping }
+
+// Serve answers calls until ctx ends, then finishes those under way within env.ShutdownTimeout and returns nil. It
+// announces the listener as "grpc" and keeps the health check of that name.
+func (s *Server) Serve(ctx context.Context) error {
+	done := s.env.Open.Add("gRPC calls under way")
+	defer done()
+	ended := make(chan error, 1)
+	go func() { ended <- s.grpc.Serve(s.listener) }()
+	s.env.Listeners.Announce("grpc", s.listener.Addr())
+	s.env.Health.Set("grpc", nil)
+	select {
+	case err := <-ended:
+		err = fmt.Errorf("serve gRPC: %w", err)
+		s.env.Health.Set("grpc", err)
+		return err
+	case <-ctx.Done():
+	}
+	finishing, cancel := s.env.Finishing(ctx)
+	defer cancel()
+	return s.drain(finishing)
+}
+
+func (s *Server) drain(finishing context.Context) error {
+	s.stopped.Do(func() { close(s.stopping) })
+	graceful := make(chan struct{})
+	go func() { s.grpc.GracefulStop(); close(graceful) }()
+	grace := time.NewTimer(streamGrace)
+	defer grace.Stop()
+	for {
+		select {
+		case <-graceful:
+			return nil
+		case <-grace.C:
+			close(s.cut)
+		case <-finishing.Done():
+			// Not waited for: Stop returns only once every handler has, and these do not.
+			go s.grpc.Stop()
+			return errors.New("calls were under way at the end of shutdown_timeout")
+		}
+	}
+}
+
+// Close gives the listener back where Serve is not going to be called.
+func (s *Server) Close() error {
+	s.grpc.Stop()
+	return s.listener.Close()
+}
