@@ -601,7 +601,7 @@ var File_tollgate_event_v1_safeguard_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\n" +
-	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xc6\b\n" +
+	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\"\xce\b\n" +
 	"\tSafeguard\x12;\n" +
 	"\x06option\x18\x01 \x01(\x0e2#.tollgate.event.v1.Safeguard.OptionR\x06option\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
@@ -623,8 +623,8 @@ const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\x04late\x18\x0f \x01(\v2\x12.google.type.MoneyR\x04late\x126\n" +
 	"\bforecast\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12F\n" +
 	"\x11cause_received_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcauseReceivedAt\x12(\n" +
-	"\x10class_of_service\x18\x12 \x01(\tR\x0eclassOfService\x12\x12\n" +
-	"\x04imsi\x18\x13 \x01(\tR\x04imsi\x12\x1a\n" +
+	"\x10class_of_service\x18\x12 \x01(\tR\x0eclassOfService\x12\x1a\n" +
+	"\x04imsi\x18\x13 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04imsi\x12\x1a\n" +
 	"\blanguage\x18\x14 \x01(\tR\blanguage\"1\n" +
 	"\x06Option\x12\x16\n" +
 	"\x12OPTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
@@ -704,6 +704,7 @@ func file_tollgate_event_v1_safeguard_proto_init() {
 	if File_tollgate_event_v1_safeguard_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_field_proto_init()
 	file_tollgate_event_v1_safeguard_proto_msgTypes[1].OneofWrappers = []any{
 		(*Cause_Event)(nil),
 		(*Cause_Timer)(nil),

@@ -202,22 +202,328 @@ func (x *SubscriberTerminated) GetReason() string {
 	return ""
 }
 
+// SubscriberStatusChanged is the data of "subscriber.suspended" and
+// "subscriber.resumed".
+type SubscriberStatusChanged struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Reason        string                 `protobuf:"bytes,1,opt,name=reason,proto3" json:"reason,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriberStatusChanged) Reset() {
+	*x = SubscriberStatusChanged{}
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberStatusChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberStatusChanged) ProtoMessage() {}
+
+func (x *SubscriberStatusChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberStatusChanged.ProtoReflect.Descriptor instead.
+func (*SubscriberStatusChanged) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SubscriberStatusChanged) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+// SubscriberMsisdnChanged is the data of "subscriber.msisdn_changed". The
+// subject is the old number.
+type SubscriberMsisdnChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// E.164 digits without "+".
+	NewMsisdn     string `protobuf:"bytes,1,opt,name=new_msisdn,json=newMsisdn,proto3" json:"new_msisdn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriberMsisdnChanged) Reset() {
+	*x = SubscriberMsisdnChanged{}
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberMsisdnChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberMsisdnChanged) ProtoMessage() {}
+
+func (x *SubscriberMsisdnChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberMsisdnChanged.ProtoReflect.Descriptor instead.
+func (*SubscriberMsisdnChanged) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SubscriberMsisdnChanged) GetNewMsisdn() string {
+	if x != nil {
+		return x.NewMsisdn
+	}
+	return ""
+}
+
+// SubscriberSimSwapped is the data of "subscriber.sim_swapped".
+type SubscriberSimSwapped struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	OldIccid      string                 `protobuf:"bytes,1,opt,name=old_iccid,json=oldIccid,proto3" json:"old_iccid,omitempty"`
+	NewIccid      string                 `protobuf:"bytes,2,opt,name=new_iccid,json=newIccid,proto3" json:"new_iccid,omitempty"`
+	OldImsi       string                 `protobuf:"bytes,3,opt,name=old_imsi,json=oldImsi,proto3" json:"old_imsi,omitempty"`
+	NewImsi       string                 `protobuf:"bytes,4,opt,name=new_imsi,json=newImsi,proto3" json:"new_imsi,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriberSimSwapped) Reset() {
+	*x = SubscriberSimSwapped{}
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberSimSwapped) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberSimSwapped) ProtoMessage() {}
+
+func (x *SubscriberSimSwapped) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberSimSwapped.ProtoReflect.Descriptor instead.
+func (*SubscriberSimSwapped) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *SubscriberSimSwapped) GetOldIccid() string {
+	if x != nil {
+		return x.OldIccid
+	}
+	return ""
+}
+
+func (x *SubscriberSimSwapped) GetNewIccid() string {
+	if x != nil {
+		return x.NewIccid
+	}
+	return ""
+}
+
+func (x *SubscriberSimSwapped) GetOldImsi() string {
+	if x != nil {
+		return x.OldImsi
+	}
+	return ""
+}
+
+func (x *SubscriberSimSwapped) GetNewImsi() string {
+	if x != nil {
+		return x.NewImsi
+	}
+	return ""
+}
+
+// SubscriberClassOfServiceChanged is the data of "subscriber.cos_changed".
+type SubscriberClassOfServiceChanged struct {
+	state                  protoimpl.MessageState `protogen:"open.v1"`
+	PreviousClassOfService string                 `protobuf:"bytes,1,opt,name=previous_class_of_service,json=previousClassOfService,proto3" json:"previous_class_of_service,omitempty"`
+	// Id of the class of service whose safeguards hold from here on.
+	ClassOfService string `protobuf:"bytes,2,opt,name=class_of_service,json=classOfService,proto3" json:"class_of_service,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *SubscriberClassOfServiceChanged) Reset() {
+	*x = SubscriberClassOfServiceChanged{}
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberClassOfServiceChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberClassOfServiceChanged) ProtoMessage() {}
+
+func (x *SubscriberClassOfServiceChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberClassOfServiceChanged.ProtoReflect.Descriptor instead.
+func (*SubscriberClassOfServiceChanged) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *SubscriberClassOfServiceChanged) GetPreviousClassOfService() string {
+	if x != nil {
+		return x.PreviousClassOfService
+	}
+	return ""
+}
+
+func (x *SubscriberClassOfServiceChanged) GetClassOfService() string {
+	if x != nil {
+		return x.ClassOfService
+	}
+	return ""
+}
+
+// SubscriberRoamingChanged is the data of "subscriber.roaming_changed".
+type SubscriberRoamingChanged struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The subscriber is now outside the home network.
+	Roaming bool `protobuf:"varint,1,opt,name=roaming,proto3" json:"roaming,omitempty"`
+	// ISO 3166-1 alpha-2 codes; home country when not roaming.
+	PreviousCountry string `protobuf:"bytes,2,opt,name=previous_country,json=previousCountry,proto3" json:"previous_country,omitempty"`
+	Country         string `protobuf:"bytes,3,opt,name=country,proto3" json:"country,omitempty"`
+	// Mobile country and network code of the visited network.
+	Network       string `protobuf:"bytes,4,opt,name=network,proto3" json:"network,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SubscriberRoamingChanged) Reset() {
+	*x = SubscriberRoamingChanged{}
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberRoamingChanged) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberRoamingChanged) ProtoMessage() {}
+
+func (x *SubscriberRoamingChanged) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberRoamingChanged.ProtoReflect.Descriptor instead.
+func (*SubscriberRoamingChanged) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *SubscriberRoamingChanged) GetRoaming() bool {
+	if x != nil {
+		return x.Roaming
+	}
+	return false
+}
+
+func (x *SubscriberRoamingChanged) GetPreviousCountry() string {
+	if x != nil {
+		return x.PreviousCountry
+	}
+	return ""
+}
+
+func (x *SubscriberRoamingChanged) GetCountry() string {
+	if x != nil {
+		return x.Country
+	}
+	return ""
+}
+
+func (x *SubscriberRoamingChanged) GetNetwork() string {
+	if x != nil {
+		return x.Network
+	}
+	return ""
+}
+
 var File_tollgate_event_v1_subscriber_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_subscriber_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/event/v1/subscriber.proto\x12\x11tollgate.event.v1\"\xa5\x01\n" +
+	"\"tollgate/event/v1/subscriber.proto\x12\x11tollgate.event.v1\x1a\x1dtollgate/event/v1/field.proto\"\xb5\x01\n" +
 	"\x13SubscriberActivated\x12(\n" +
-	"\x10class_of_service\x18\x01 \x01(\tR\x0eclassOfService\x12\x12\n" +
-	"\x04imsi\x18\x02 \x01(\tR\x04imsi\x12\x1a\n" +
-	"\blanguage\x18\x03 \x01(\tR\blanguage\x124\n" +
-	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactR\acontact\"I\n" +
-	"\aContact\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05email\x18\x02 \x01(\tR\x05email\x12\x14\n" +
-	"\x05phone\x18\x03 \x01(\tR\x05phone\".\n" +
+	"\x10class_of_service\x18\x01 \x01(\tR\x0eclassOfService\x12\x1a\n" +
+	"\x04imsi\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04imsi\x12\x1a\n" +
+	"\blanguage\x18\x03 \x01(\tR\blanguage\x12<\n" +
+	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"a\n" +
+	"\aContact\x12\x1a\n" +
+	"\x04name\x18\x01 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x04name\x12\x1c\n" +
+	"\x05email\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05email\x12\x1c\n" +
+	"\x05phone\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05phone\".\n" +
 	"\x14SubscriberTerminated\x12\x16\n" +
-	"\x06reason\x18\x01 \x01(\tR\x06reasonBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"1\n" +
+	"\x17SubscriberStatusChanged\x12\x16\n" +
+	"\x06reason\x18\x01 \x01(\tR\x06reason\"@\n" +
+	"\x17SubscriberMsisdnChanged\x12%\n" +
+	"\n" +
+	"new_msisdn\x18\x01 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\tnewMsisdn\"\xa6\x01\n" +
+	"\x14SubscriberSimSwapped\x12#\n" +
+	"\told_iccid\x18\x01 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\boldIccid\x12#\n" +
+	"\tnew_iccid\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\bnewIccid\x12!\n" +
+	"\bold_imsi\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\aoldImsi\x12!\n" +
+	"\bnew_imsi\x18\x04 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\anewImsi\"\x86\x01\n" +
+	"\x1fSubscriberClassOfServiceChanged\x129\n" +
+	"\x19previous_class_of_service\x18\x01 \x01(\tR\x16previousClassOfService\x12(\n" +
+	"\x10class_of_service\x18\x02 \x01(\tR\x0eclassOfService\"\xa3\x01\n" +
+	"\x18SubscriberRoamingChanged\x12\x18\n" +
+	"\aroaming\x18\x01 \x01(\bR\aroaming\x121\n" +
+	"\x10previous_country\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x0fpreviousCountry\x12 \n" +
+	"\acountry\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\acountry\x12\x18\n" +
+	"\anetwork\x18\x04 \x01(\tR\anetworkBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_subscriber_proto_rawDescOnce sync.Once
@@ -231,11 +537,16 @@ func file_tollgate_event_v1_subscriber_proto_rawDescGZIP() []byte {
 	return file_tollgate_event_v1_subscriber_proto_rawDescData
 }
 
-var file_tollgate_event_v1_subscriber_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tollgate_event_v1_subscriber_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tollgate_event_v1_subscriber_proto_goTypes = []any{
-	(*SubscriberActivated)(nil),  // 0: tollgate.event.v1.SubscriberActivated
-	(*Contact)(nil),              // 1: tollgate.event.v1.Contact
-	(*SubscriberTerminated)(nil), // 2: tollgate.event.v1.SubscriberTerminated
+	(*SubscriberActivated)(nil),             // 0: tollgate.event.v1.SubscriberActivated
+	(*Contact)(nil),                         // 1: tollgate.event.v1.Contact
+	(*SubscriberTerminated)(nil),            // 2: tollgate.event.v1.SubscriberTerminated
+	(*SubscriberStatusChanged)(nil),         // 3: tollgate.event.v1.SubscriberStatusChanged
+	(*SubscriberMsisdnChanged)(nil),         // 4: tollgate.event.v1.SubscriberMsisdnChanged
+	(*SubscriberSimSwapped)(nil),            // 5: tollgate.event.v1.SubscriberSimSwapped
+	(*SubscriberClassOfServiceChanged)(nil), // 6: tollgate.event.v1.SubscriberClassOfServiceChanged
+	(*SubscriberRoamingChanged)(nil),        // 7: tollgate.event.v1.SubscriberRoamingChanged
 }
 var file_tollgate_event_v1_subscriber_proto_depIdxs = []int32{
 	1, // 0: tollgate.event.v1.SubscriberActivated.contact:type_name -> tollgate.event.v1.Contact
@@ -251,13 +562,14 @@ func file_tollgate_event_v1_subscriber_proto_init() {
 	if File_tollgate_event_v1_subscriber_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_field_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_subscriber_proto_rawDesc), len(file_tollgate_event_v1_subscriber_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -286,7 +286,7 @@ var File_tollgate_event_v1_usage_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/event/v1/usage.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xd3\x04\n" +
+	"\x1dtollgate/event/v1/usage.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\"\xdb\x04\n" +
 	"\fUsageCharged\x12D\n" +
 	"\bcategory\x18\x01 \x01(\x0e2(.tollgate.event.v1.UsageCharged.CategoryR\bcategory\x12\x18\n" +
 	"\aroaming\x18\x02 \x01(\bR\aroaming\x12\"\n" +
@@ -299,8 +299,8 @@ const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"\bcorrects\x18\b \x01(\v2\x1d.tollgate.event.v1.CorrectionR\bcorrects\x12\x1a\n" +
 	"\bquantity\x18\t \x01(\x03R\bquantity\x12\x12\n" +
 	"\x04unit\x18\n" +
-	" \x01(\tR\x04unit\x12'\n" +
-	"\x0fvisited_country\x18\v \x01(\tR\x0evisitedCountry\x12\x18\n" +
+	" \x01(\tR\x04unit\x12/\n" +
+	"\x0fvisited_country\x18\v \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x0evisitedCountry\x12\x18\n" +
 	"\aservice\x18\f \x01(\tR\aservice\"\x85\x01\n" +
 	"\bCategory\x12\x18\n" +
 	"\x14CATEGORY_UNSPECIFIED\x10\x00\x12\x11\n" +
@@ -353,6 +353,7 @@ func file_tollgate_event_v1_usage_proto_init() {
 	if File_tollgate_event_v1_usage_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_field_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
