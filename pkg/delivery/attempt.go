@@ -1,0 +1,159 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+)
+
+// attemptMessage is the record of an attempt, or of a settlement without one
+// (number 0, o nil).
+func attemptMessage(d *Delivery, number int, o *Outcome, v verdict) *deliveryv1.Attempt {
+	m := &deliveryv1.Attempt{
+		Delivery: d.ID, Tenant: d.Tenant, Endpoint: d.Endpoint, Notification: d.Notification,
+		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Number: int32(number),
+		NextAttempt: stamp(v.next), Settlement: deliveryv1.Settlement(v.settlement), Reason: v.reason, ReplayJob: d.ReplayJob,
+	}
+	if o == nil {
+		return m
+	}
+	m.Started = stamp(o.Started)
+	m.Phases = phasesMessage(o.Phases)
+	m.Status = int32(o.Status)
+	m.ErrorClass, m.Error = o.ErrorClass, o.Error
+	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
+	m.ResponseBody, m.ResponseBodyTruncated = o.ResponseBody, o.ResponseBodyTruncated
+	return m
+}
+
+func phasesMessage(p Phases) *deliveryv1.Phases {
+	part := func(d time.Duration) *durationpb.Duration {
+		if d == 0 {
+			return nil
+		}
+		return durationpb.New(d)
+	}
+	return &deliveryv1.Phases{Dns: part(p.DNS), Connect: part(p.Connect), Tls: part(p.TLS), Wait: part(p.Wait), Total: part(p.Total)}
+}
+
+// attemptRecord puts an attempt beside its delivery: same key, same partition
+// number.
+func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
+	value, err := proto.Marshal(m)
+	if err != nil {
+		return stream.Record{}, fmt.Errorf("encode attempt %d of %s: %w", m.GetNumber(), d.ID, err)
+	}
+	id := d.ID + "/" + strconv.Itoa(int(m.GetNumber()))
+	return stream.Record{
+		Topic: topic, Partition: d.Partition, Key: []byte(d.Endpoint), Value: value, Time: at,
+		Headers: headers(typeAttempted, source, "tollgate.delivery.v1.Attempt", id, d.Event.Subject, at, d.Trace),
+	}, nil
+}
+
+// deadRecord is what stands in the dead letters of a delivery that was given up.
+func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
+	value, err := proto.Marshal(&deliveryv1.DeadLetter{Delivery: d.message(), LastAttempt: last})
+	if err != nil {
+		return stream.Record{}, fmt.Errorf("encode dead letter of %s: %w", d.ID, err)
+	}
+	return stream.Record{
+		Topic: topic, Partition: stream.AnyPartition, Key: []byte(d.ID), Value: value, Time: at,
+		Headers: headers(typeDead, source, "tollgate.delivery.v1.DeadLetter", d.ID, d.Event.Subject, at, d.Trace),
+	}, nil
+}
+
+// trace is what an opening needs of an attempt: which delivery, and what became of it.
+type trace struct {
+	ours    bool // of the topic asked for
+	offset  int64
+	number  int
+	next    int64 // ms; 0 when settled
+	settled bool
+}
+
+var errAttempt = errors.New("decode attempt: bytes are not an attempt")
+
+// scanAttempt reads the few fields an opening needs, over bodies and headers:
+// millions of attempts are read when Redis was lost. Topic tells the channel's
+// own attempts from those of others in the same partition.
+func scanAttempt(b []byte, topic string) (trace, error) {
+	var t trace
+	for len(b) > 0 {
+		num, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return t, errAttempt
+		}
+		b = b[n:]
+		switch {
+		case num == 5 && kind == protowire.BytesType:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return t, errAttempt
+			}
+			t.ours, b = string(v) == topic, b[n:]
+		case (num == 7 || num == 8 || num == 19) && kind == protowire.VarintType:
+			v, n := protowire.ConsumeVarint(b)
+			if n < 0 {
+				return t, errAttempt
+			}
+			b = b[n:]
+			switch num {
+			case 7:
+				t.offset = int64(v)
+			case 8:
+				t.number = int(int32(v))
+			default:
+				t.settled = v != 0
+			}
+		case num == 18 && kind == protowire.BytesType:
+			v, n := protowire.ConsumeBytes(b)
+			if n < 0 {
+				return t, errAttempt
+			}
+			b = b[n:]
+			ms, ok := scanMillis(v)
+			if !ok {
+				return t, errAttempt
+			}
+			t.next = ms
+		default:
+			n := protowire.ConsumeFieldValue(num, kind, b)
+			if n < 0 {
+				return t, errAttempt
+			}
+			b = b[n:]
+		}
+	}
+	return t, nil
+}
+
+// scanMillis reads a google.protobuf.Timestamp.
+func scanMillis(b []byte) (int64, bool) {
+	var seconds, nanos int64
+	for len(b) > 0 {
+		num, kind, n := protowire.ConsumeTag(b)
+		if n < 0 || kind != protowire.VarintType {
+			return 0, false
+		}
+		b = b[n:]
+		v, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return 0, false
+		}
+		b = b[n:]
+		if num == 1 {
+			seconds = int64(v)
+		} else {
+			nanos = int64(v)
+		}
+	}
+	return seconds*1000 + nanos/1e6, true
+}

@@ -1,0 +1,89 @@
+package delivery
+
+import (
+	"maps"
+	"slices"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+)
+
+func TestPagesLoadAsTheyWereStored(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		store := map[string][]byte{}
+		want := map[int64]reference{}
+		slots := map[int64]int32{}
+		p := newPages()
+		next := int64(0)
+		for range rapid.IntRange(1, 40).Draw(t, "commits") {
+			for range rapid.IntRange(0, 200).Draw(t, "changes") {
+				switch rapid.IntRange(0, 2).Draw(t, "what") {
+				case 0:
+					r := reference{
+						offset: next, due: rapid.Int64Range(0, 1<<47).Draw(t, "due"), attempts: uint8(next % 9),
+						endpoint: uint32(next * 7), lane: uint64(next) << 40,
+					}
+					next++
+					slots[r.offset], want[r.offset] = p.add(r), r
+				case 1:
+					for offset := range want { // any
+						p.remove(slots[offset])
+						delete(want, offset)
+						break
+					}
+				default:
+					for offset, r := range want {
+						r.attempts++
+						p.set(slots[offset], r)
+						want[offset] = r
+						break
+					}
+				}
+			}
+			puts, deletes := p.changes()
+			for _, e := range puts {
+				if len(e.Value) == 0 || len(e.Value) > 64*29 {
+					t.Fatalf("page of %d bytes", len(e.Value))
+				}
+				store[e.Key] = e.Value
+			}
+			for _, key := range deletes {
+				delete(store, key)
+			}
+		}
+		loaded := newPages()
+		for _, key := range pageKeys(0, p.number()) {
+			if err := loaded.load(store[key]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got := map[int64]reference{}
+		for _, r := range loaded.refs {
+			if r.offset >= 0 {
+				got[r.offset] = r
+			}
+		}
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(reference{})); diff != "" {
+			t.Fatal(diff)
+		}
+		if loaded.count != len(want) || len(loaded.free)+loaded.count != len(loaded.refs) {
+			t.Fatalf("count %d, free %d, slots %d for %d references", loaded.count, len(loaded.free), len(loaded.refs), len(want))
+		}
+		slices.Sort(loaded.free)
+		if len(slices.Compact(loaded.free)) != len(loaded.refs)-len(want) {
+			t.Fatal("a slot is free twice")
+		}
+		if extra := len(store) - p.number(); extra > 0 {
+			t.Fatalf("%d pages are stored that nobody would load: %v", extra, slices.Collect(maps.Keys(store)))
+		}
+	})
+}
+
+func TestAReferenceTakesItsBytesAndNoMore(t *testing.T) {
+	r := reference{offset: 1<<62 + 5, due: 1 << 45, attempts: 8, endpoint: 1<<31 + 3, lane: 1<<63 + 9}
+	b := r.append(nil)
+	if len(b) != referenceBytes || parseReference(b) != r {
+		t.Errorf("%d bytes, read back as %+v", len(b), parseReference(b))
+	}
+}

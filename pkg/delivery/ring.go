@@ -1,0 +1,88 @@
+package delivery
+
+// ring is a first-in first-out queue that reuses its memory.
+type ring[T any] struct {
+	buf     []T
+	head, n int
+}
+
+func (r *ring[T]) push(v T) {
+	if r.n == len(r.buf) {
+		grown := make([]T, max(4, 2*r.n))
+		for i := range r.n {
+			grown[i] = r.buf[(r.head+i)%len(r.buf)]
+		}
+		r.buf, r.head = grown, 0
+	}
+	r.buf[(r.head+r.n)%len(r.buf)] = v
+	r.n++
+}
+
+func (r *ring[T]) pop() T {
+	v := r.buf[r.head]
+	var zero T
+	r.buf[r.head] = zero
+	r.head = (r.head + 1) % len(r.buf)
+	r.n--
+	return v
+}
+
+// dueHeap holds the items that wait for their time, the earliest on top; among
+// equals the one that stands first in the log.
+type dueHeap []*item
+
+func (h dueHeap) before(i, j int) bool {
+	if h[i].due != h[j].due {
+		return h[i].due < h[j].due
+	}
+	return h[i].ref.offset < h[j].ref.offset
+}
+
+func (h *dueHeap) push(it *item) {
+	*h = append(*h, it)
+	h.up(len(*h) - 1)
+}
+
+func (h *dueHeap) pop() *item {
+	old := *h
+	top := old[0]
+	last := len(old) - 1
+	old[0], old[last] = old[last], nil
+	*h = old[:last]
+	h.down(0)
+	return top
+}
+
+// reorder restores the order after due times were changed.
+func (h *dueHeap) reorder() {
+	for i := len(*h)/2 - 1; i >= 0; i-- {
+		h.down(i)
+	}
+}
+
+func (h dueHeap) up(i int) {
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !h.before(i, parent) {
+			return
+		}
+		h[i], h[parent] = h[parent], h[i]
+		i = parent
+	}
+}
+
+func (h dueHeap) down(i int) {
+	for {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
+			if h.before(c, least) {
+				least = c
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+}
