@@ -123,11 +123,44 @@ func builtIn() []Type {
 			types = append(types, t)
 		}
 	}
+	add(&eventv1.ClientChanged{}, "client", Ordered, "+created", "updated", "-deleted", "archived")
+	add(&eventv1.ClientCustomFieldsUpdated{}, "client", Ordered, "custom_fields_updated")
+	add(&eventv1.ClientBalance{}, "client", Ordered, "balance.depleted", "balance.restored")
+
+	add(&eventv1.AccountChanged{}, "account", Ordered, "+created", "updated", "-deleted", "cancelled")
+	add(&eventv1.AccountStatusChanged{}, "account", Ordered, "status_changed")
+	add(&eventv1.AccountContractUnderCommit{}, "account", Ordered, "=contract.under_commit")
+
+	add(&eventv1.PackageChanged{}, "package", Ordered, "+assigned", "activated", "deactivated", "renewed", "-closed", "-cancelled", "status_changed")
+	add(&eventv1.ServiceChanged{}, "service", Ordered, "state_changed", "=dormant")
+
+	add(&eventv1.BillRunChanged{}, "billrun", Ordered, "+started", "completed")
+	add(&eventv1.BillRunFailed{}, "billrun", Unordered, "=failed")
+	add(&eventv1.DocumentChanged{}, "invoice", Ordered, "+posted", "=overdue", "=delivered")
+	add(&eventv1.DocumentChanged{}, "document", Ordered, "+created", "balance_changed")
+	add(&eventv1.DocumentChanged{}, "creditnote", Ordered, "+processed")
+	add(&eventv1.PaymentChanged{}, "payment", Ordered, "+processed", "=failed")
+	add(&eventv1.PaymentChanged{}, "refund", Ordered, "+processed")
+
+	add(&eventv1.BalanceChanged{}, "balance", Ordered, "changed", "adjusted", "=first_use", "=recurrence", "=threshold_reached")
 	add(&eventv1.UsageCharged{}, "usage", Ordered, "=charged")
+	add(&eventv1.BalanceChanged{}, "usage", Ordered, "=threshold_exceeded")
+
 	add(&eventv1.SubscriberActivated{}, "subscriber", Ordered, "+activated")
 	add(&eventv1.SubscriberTerminated{}, "subscriber", Ordered, "-terminated")
+	add(&eventv1.SubscriberStatusChanged{}, "subscriber", Ordered, "suspended", "resumed")
+	add(&eventv1.SubscriberMsisdnChanged{}, "subscriber", Ordered, "msisdn_changed")
+	add(&eventv1.SubscriberSimSwapped{}, "subscriber", Ordered, "sim_swapped")
+	add(&eventv1.SubscriberClassOfServiceChanged{}, "subscriber", Ordered, "cos_changed")
+	add(&eventv1.SubscriberRoamingChanged{}, "subscriber", Ordered, "roaming_changed")
 	add(&eventv1.Safeguard{}, "safeguard", Ordered, "activated", "deactivated", "opted_out", "=alert", "=reached", "=released",
 		"=renewed", "limit_changed", "renewal_day_changed", "=late", "=overshoot")
+
+	add(&eventv1.SmsReceived{}, "sms", Ordered, "+received")
+	add(&eventv1.EndpointChanged{}, "endpoint", Ordered, "failing", "suspended", "reactivated")
+	add(&eventv1.DeliveryExhausted{}, "delivery", Unordered, "=exhausted")
+	add(&eventv1.HookFailed{}, "hook", Unordered, "=failed")
+	add(&eventv1.NotificationFailing{}, "notification", Unordered, "=failing")
 	return types
 }
 

@@ -66,7 +66,7 @@ func readWire(value []byte) (wire, error) {
 	hash.Reset()
 	hashed := 0
 	for at := 0; at < len(value); {
-		number, kind, n := protowire.ConsumeTag(value[at:])
+		number, kind, n := consumeTag(value[at:])
 		if n < 0 {
 			return w, errMalformed
 		}
@@ -123,6 +123,15 @@ func readWire(value []byte) (wire, error) {
 	return w, nil
 }
 
+// consumeTag also refuses field numbers that Protobuf does not have, as the generated decoder does.
+func consumeTag(b []byte) (protowire.Number, protowire.Type, int) {
+	number, kind, n := protowire.ConsumeTag(b)
+	if number > protowire.MaxValidNumber {
+		return 0, 0, -1
+	}
+	return number, kind, n
+}
+
 func text(b []byte) ([]byte, error) {
 	if !utf8.Valid(b) {
 		return nil, errUTF8
@@ -134,7 +143,7 @@ func text(b []byte) ([]byte, error) {
 func (t *wireTime) merge(b []byte) error {
 	t.present = true
 	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
+		number, kind, n := consumeTag(b)
 		if n < 0 {
 			return errMalformed
 		}
@@ -162,7 +171,7 @@ func (t *wireTime) merge(b []byte) error {
 
 func (w *wire) mergeAny(b []byte) error {
 	for len(b) > 0 {
-		number, kind, n := protowire.ConsumeTag(b)
+		number, kind, n := consumeTag(b)
 		if n < 0 {
 			return errMalformed
 		}
