@@ -1,0 +1,346 @@
+package state
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// entry is one record of the log, decoded.
+type entry struct {
+	record stream.Record
+	event  *event.Event // nil where it can't be decoded
+	err    error
+	key    string // of the record it needs
+	memo   any
+}
+
+// marks are what a batch must know from earlier tries of the same batch.
+type marks struct {
+	poison map[poisoned]string // records and timers that made apply panic
+}
+
+// poisoned names an event by its offset, or a timer by subject and name.
+type poisoned struct {
+	offset  int64
+	subject string
+	timer   string
+}
+
+// batch folds a run of log records, none of which changes the configuration,
+// into the partition's records. It reads nothing and writes nothing: what it
+// concludes is its result.
+type batch[B any] struct {
+	config   batchConfig
+	decode   func([]byte) (B, error)
+	append   func([]byte, B) []byte
+	apply    func(*Subject[B], *event.Event)
+	fire     func(*Subject[B], string, time.Time)
+	from     Watermark
+	to       Watermark
+	loaded   func(key string) []byte // committed values of every key needed
+	marks    *marks
+	subjects map[string]*Subject[B]
+	touched  []*Subject[B]
+	outcomes []stream.Record
+	deletes  []string
+	puts     []Entry // seals
+	counts   counts
+	now      poisoned // what is being worked, for a panic
+	none     Subject[B]
+}
+
+type batchConfig struct {
+	partition Partition
+	topic     string // of the log, with prefix
+	rejected  string // with prefix
+}
+
+// counts are for metrics.
+type counts struct {
+	events, duplicates, unprovable, pushed, timers int
+	rejected                                       map[string]int
+}
+
+// panicked reports what was being worked when a fold panicked.
+type panicked struct {
+	what  poisoned
+	value any
+}
+
+func (p *panicked) Error() string {
+	if p.what.timer != "" {
+		return fmt.Sprintf("timer %s panicked: %v", p.what.timer, p.value)
+	}
+	return fmt.Sprintf("record at offset %d panicked: %v", p.what.offset, p.value)
+}
+
+// guard runs one call into the fold.
+func (b *batch[B]) guard(call func()) (err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = &panicked{b.now, v}
+		}
+	}()
+	call()
+	return nil
+}
+
+// subject returns the working copy of a record.
+func (b *batch[B]) subject(key string) (*Subject[B], error) {
+	if s, ok := b.subjects[key]; ok {
+		return s, nil
+	}
+	s := &Subject[B]{Key: key, batch: b, header: header{applied: -1}}
+	if raw := b.loaded(recordKey(key)); raw != nil {
+		var body []byte
+		var err error
+		if s.header, body, err = decodeHeader(raw); err != nil {
+			return nil, fmt.Errorf("read record of a subject: %w", err)
+		}
+		if s.Body, err = b.decode(body); err != nil {
+			return nil, fmt.Errorf("read record of a subject: %w", err)
+		}
+		s.Exists, s.state.stored = true, true
+		if s.header.epoch != b.from.Epoch {
+			s.header.applied = -1
+		}
+	}
+	b.subjects[key] = s
+	return s, nil
+}
+
+func (b *batch[B]) touch(s *Subject[B]) {
+	if s == &b.none {
+		panic("a subject without a record can't be changed")
+	}
+	if !s.state.dirty {
+		s.state.dirty = true
+		b.touched = append(b.touched, s)
+	}
+}
+
+// moment sets what an event or a timer gives its subject.
+func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r stream.Record) {
+	s.Time = time.UnixMilli(at).UTC()
+	s.EventTime, s.Ahead = time.Time{}, false
+	s.Identity, s.record = identity, r
+	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
+	s.Revision = b.to.Revision
+	s.Memo = nil
+	s.state.effect = false
+}
+
+// advance moves log time, which never goes back.
+func (b *batch[B]) advance(to int64) {
+	b.to.LogTime = max(b.to.LogTime, to)
+	if b.to.DueMinute == 0 {
+		b.to.DueMinute = reached(b.to.LogTime) // nothing was listed before
+	}
+}
+
+const ahead = 5 * time.Minute
+
+// event applies one log record that is not a control record.
+func (b *batch[B]) event(en *entry) error {
+	r := en.record
+	b.advance(r.Time.UnixMilli())
+	b.now = poisoned{offset: r.Offset}
+	b.counts.events++
+	if en.err != nil {
+		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error())
+		return nil
+	}
+	s := &b.none
+	if en.key == "" {
+		b.none = Subject[B]{batch: b}
+	} else {
+		var err error
+		if s, err = b.subject(en.key); err != nil {
+			return err
+		}
+		if s.Exists && r.Offset <= s.header.applied {
+			return nil
+		}
+		if err := b.due(s, b.to.LogTime); err != nil {
+			return err
+		}
+		b.now = poisoned{offset: r.Offset}
+	}
+	identity := en.event.Identity()
+	b.moment(s, b.to.LogTime, identity, r)
+	s.Memo = en.memo
+	s.EventTime = en.event.Time
+	if s.EventTime.After(s.Time) {
+		s.Ahead = s.EventTime.Sub(s.Time) > ahead
+		s.EventTime = s.Time
+	}
+	if why, ok := b.marks.poison[b.now]; ok {
+		b.reject(r, identity, "PANIC", why)
+		return nil
+	}
+	if en.key == "" {
+		return b.guard(func() { b.apply(s, en.event) })
+	}
+	hour := b.to.LogTime / hourMillis
+	mine := makeID(identity, en.event.Content())
+	if s.Exists {
+		if found, ok := s.header.ids.find(mine, s.sealedGroups); ok {
+			if found == mine {
+				b.counts.duplicates++
+				return nil
+			}
+			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own")
+			return nil
+		}
+	}
+	if s.Time.Sub(s.EventTime) > WindowHours*time.Hour {
+		b.counts.unprovable++
+	}
+	if err := b.guard(func() { b.apply(s, en.event) }); err != nil {
+		return err
+	}
+	if s.state.effect {
+		s.header.applied = r.Offset
+		b.remember(s, mine, hour)
+	}
+	return nil
+}
+
+// remember enters an event's id into its record and forgets what is too old.
+func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
+	if !s.Exists {
+		return
+	}
+	pushed := s.header.ids.pushed
+	b.expire(s, hour)
+	if sealed := s.header.ids.add(a, hour); sealed != nil {
+		number := s.header.ids.next - 1
+		b.seals(s)[number] = sealed
+		b.puts = append(b.puts, Entry{sealKey(s.Key, number), appendGroups(nil, sealed)})
+		b.expire(s, hour)
+		s.header.schedule(expiryTimer, expiryDue(hour))
+	}
+	b.counts.pushed += int(s.header.ids.pushed - pushed)
+}
+
+func (b *batch[B]) expire(s *Subject[B], hour int64) {
+	for _, number := range s.header.ids.expire(hour) {
+		key := sealKey(s.Key, number)
+		b.deletes = append(b.deletes, key)
+		for i := range b.puts {
+			if b.puts[i].Key == key {
+				b.puts = append(b.puts[:i], b.puts[i+1:]...)
+				break
+			}
+		}
+	}
+}
+
+// The engine's own timer of a subject forgets sealed ids when nothing else
+// does; its name can't be a service's.
+const expiryTimer = "\x00ids"
+
+func expiryDue(hour int64) int64 { return (hour + WindowHours + 1) * hourMillis }
+
+func (b *batch[B]) seals(s *Subject[B]) map[uint64][]group {
+	if s.sealed == nil {
+		s.sealed = make(map[uint64][]group)
+	}
+	return s.sealed
+}
+
+// sealedGroups reads a seal, once a batch.
+func (s *Subject[B]) sealedGroups(x seal) []group {
+	m := s.batch.seals(s)
+	g, ok := m[x.number]
+	if !ok {
+		r := reader{b: s.batch.loaded(sealKey(s.Key, x.number))}
+		if r.b != nil {
+			g = decodeGroups(&r)
+		}
+		m[x.number] = g
+	}
+	return g
+}
+
+// due fires the subject's timers that are due by a time, by due time, then name.
+func (b *batch[B]) due(s *Subject[B], by int64) error {
+	for s.Exists && len(s.header.timers) > 0 && s.header.timers[0].due <= by {
+		t := s.header.timers[0]
+		s.header.timers = s.header.timers[1:]
+		if t.name == expiryTimer {
+			b.expire(s, t.due/hourMillis)
+			if n := len(s.header.ids.seals); n > 0 {
+				s.header.schedule(expiryTimer, expiryDue(s.header.ids.seals[n-1].newest))
+			}
+		} else {
+			identity := timerIdentity(s.Key, t)
+			b.moment(s, t.due, identity, stream.Record{Offset: -1, Key: []byte(s.Key)})
+			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name}
+			b.counts.timers++
+			if why, ok := b.marks.poison[b.now]; ok {
+				b.reject(s.record, identity, "PANIC", why)
+			} else if err := b.guard(func() { b.fire(s, t.name, time.UnixMilli(t.due).UTC()) }); err != nil {
+				return err
+			}
+		}
+		b.touch(s)
+		// Whatever comes before this place in the log has been applied to this
+		// state of the record: a snapshot that holds it must not repeat it.
+		s.header.applied = max(s.header.applied, b.to.Offset-1)
+	}
+	return nil
+}
+
+// emit adds an outcome, unless it was told before the state was rebuilt.
+func (b *batch[B]) emit(r stream.Record) {
+	if b.from.Status == Rebuilding {
+		return
+	}
+	b.outcomes = append(b.outcomes, r)
+}
+
+// reject sends a log record on as it came, with the reason in headers.
+func (b *batch[B]) reject(r stream.Record, identity Identity, reason, detail string) {
+	if b.counts.rejected == nil {
+		b.counts.rejected = make(map[string]int)
+	}
+	b.counts.rejected[reason]++
+	r.Topic, r.Partition = b.config.topic, b.config.partition.Number
+	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
+}
+
+// finish encodes what changed.
+func (b *batch[B]) finish() (Commit, error) {
+	c := Commit{Puts: b.puts, Deletes: b.deletes}
+	lists := make(map[int64][]byte)
+	var minutes []int64
+	for _, s := range b.touched {
+		key := recordKey(s.Key)
+		if !s.Exists {
+			if s.state.stored {
+				c.Deletes = append(c.Deletes, key)
+			}
+			for _, x := range s.header.ids.seals {
+				c.Deletes = append(c.Deletes, sealKey(s.Key, x.number))
+			}
+			continue
+		}
+		if minute := s.list(b.to.DueMinute); minute != 0 {
+			if _, ok := lists[minute]; !ok {
+				minutes = append(minutes, minute)
+			}
+			lists[minute] = appendDue(lists[minute], s.Key)
+		}
+		s.header.epoch = b.to.Epoch
+		raw := b.append(s.header.append(make([]byte, 0, 256)), s.Body)
+		c.Puts = append(c.Puts, Entry{key, raw})
+	}
+	for _, m := range minutes {
+		c.Appends = append(c.Appends, Entry{dueKey(m), lists[m]})
+	}
+	return c, c.Check()
+}

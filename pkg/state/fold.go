@@ -1,0 +1,157 @@
+package state
+
+import (
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Fold is what a service makes of its log. All of it is pure: no I/O, no
+// clock, no randomness, no order of a map, and nothing remembered between
+// calls but the configuration; everything else stands in records. B is the
+// body of a subject's record, C the configuration.
+//
+// An engine asks for one Fold per partition, since partitions may be at
+// different revisions.
+type Fold[B, C any] interface {
+	// Configure takes the configuration in force from here on. An error is
+	// ours: the partition waits.
+	Configure(c C) error
+	// Decode reads the bytes that Append wrote.
+	Decode(b []byte) (B, error)
+	Append(dst []byte, body B) []byte
+	// Select says which record an event needs, "" for none. What it found out
+	// on the way may be handed to Apply as memo.
+	Select(e *event.Event) (key string, memo any)
+	// Apply folds one event, which has not been counted before, into its
+	// subject. A panic is caught: the event is rejected as PANIC.
+	Apply(s *Subject[B], e *event.Event)
+	// Fire works a timer that is due. It is no longer scheduled.
+	Fire(s *Subject[B], name string, due time.Time)
+}
+
+// Subject is a subject's record in the moment of one event or timer, and the
+// place to say what follows.
+type Subject[B any] struct {
+	// Key of the record, as Select gave it.
+	Key string
+	// Exists is whether there is a record.
+	Exists bool
+	// Body of the record, the zero value where there is none. Changes count
+	// once Save is called.
+	Body B
+	// Memo is what Select found out.
+	Memo any
+
+	// Time is the log time at the event, or the timer's due time: the time of
+	// outcomes.
+	Time time.Time
+	// EventTime is the event's own time, but not after the log time; zero for
+	// a timer.
+	EventTime time.Time
+	// Ahead is set where the event's own time is more than five minutes after
+	// the log time.
+	Ahead bool
+	// Identity of the event or of the timer; what follows derives its own.
+	Identity Identity
+	// Topic (with prefix), Partition and Offset of the log record; the offset
+	// is -1 for a timer.
+	Topic     string
+	Partition int32
+	Offset    int64
+	// Revision of the configuration in force.
+	Revision int64
+
+	batch  *batch[B]
+	header header
+	record stream.Record // the event's own
+	state  subjectState
+	sealed map[uint64][]group // of this record, as far as read or written
+}
+
+// subjectState is what a batch knows of a record beside its content.
+type subjectState struct {
+	dirty   bool
+	deleted bool
+	stored  bool // the store has a value under the key
+	effect  bool // the current event changed the record
+}
+
+// Save keeps the record with this body. The event's id enters it.
+func (s *Subject[B]) Save(body B) {
+	s.Body = body
+	if !s.Exists {
+		s.Exists = true
+		s.header.creator = s.Identity
+	}
+	s.touch()
+	s.state.deleted = false
+}
+
+// Delete drops the record, its timers and ids. Its last sequence goes with it:
+// keep a record as a mark where a subject may come back.
+func (s *Subject[B]) Delete() {
+	var none B
+	s.Body, s.Exists = none, false
+	s.touch()
+	s.state.deleted = true
+}
+
+// Creator is the identity of the event that created the record.
+func (s *Subject[B]) Creator() Identity { return s.header.creator }
+
+// Schedule sets the subject's timer of that name, or moves it; times are cut
+// to the ms. It fires at its due time, however late it is worked.
+func (s *Subject[B]) Schedule(name string, due time.Time) {
+	s.header.schedule(name, due.UnixMilli())
+	s.touch()
+}
+
+// Cancel drops the timer of that name, if there is one.
+func (s *Subject[B]) Cancel(name string) {
+	s.header.cancel(name)
+	s.touch()
+}
+
+// Due says when the timer of that name is due.
+func (s *Subject[B]) Due(name string) (time.Time, bool) {
+	for _, t := range s.header.timers {
+		if t.name == name {
+			return time.UnixMilli(t.due).UTC(), true
+		}
+	}
+	return time.Time{}, false
+}
+
+// NextSequence gives out the next sequence of the subject and the one before,
+// 0 at first: max(last + 1, ms of Time). It rises through rebuilds that lost
+// something.
+func (s *Subject[B]) NextSequence() (sequence, previous int64) {
+	previous = s.header.last
+	s.header.last = max(previous+1, s.Time.UnixMilli())
+	s.touch()
+	return s.header.last, previous
+}
+
+// LastSequence is the one given out last, 0 where none was.
+func (s *Subject[B]) LastSequence() int64 { return s.header.last }
+
+// Emit publishes an outcome before the commit that holds its cause. The bytes
+// must follow from the arguments alone; the record's time is Time.
+func (s *Subject[B]) Emit(r stream.Record) {
+	r.Time = s.Time
+	s.batch.emit(r)
+}
+
+// Reject sends the log record to the rejected topic, as it came, with a code
+// in UPPER_SNAKE and words that say what to do. The event changes nothing:
+// call it before any change.
+func (s *Subject[B]) Reject(reason, detail string) {
+	s.batch.reject(s.record, s.Identity, reason, detail)
+}
+
+func (s *Subject[B]) touch() {
+	s.state.effect = true
+	s.batch.touch(s)
+}

@@ -1,0 +1,71 @@
+package state
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics of all partitions of one engine. Rejections are counted by reason,
+// which is a closed set of codes.
+type metrics struct {
+	events, duplicates, unprovable, pushed, timers, outcomes prometheus.Counter
+	rejected                                                 *prometheus.CounterVec
+	batches                                                  prometheus.Histogram
+	commitSeconds, publishSeconds                            prometheus.Histogram
+	floorErrors, snapshots, fenced                           prometheus.Counter
+}
+
+func newMetrics(service, domain string, reg prometheus.Registerer) *metrics {
+	labels := prometheus.Labels{"domain": domain}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels})
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels, Buckets: buckets})
+		reg.MustRegister(h)
+		return h
+	}
+	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
+	m := &metrics{
+		events:         counter("events_total", "Records of the log that were applied, control records aside."),
+		duplicates:     counter("duplicates_total", "Events that had been counted before, at another offset."),
+		unprovable:     counter("unprovable_total", "Events older than the window in which a repeat is known again; they were counted."),
+		pushed:         counter("ids_pushed_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
+		timers:         counter("timers_total", "Timers that fired."),
+		outcomes:       counter("outcomes_total", "Records published, repeats included."),
+		batches:        histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
+		commitSeconds:  histogram("commit_seconds", "Time of one fenced commit.", seconds),
+		publishSeconds: histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
+		floorErrors:    counter("floor_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
+		snapshots:      counter("snapshots_total", "Snapshots written to their end mark."),
+		fenced:         counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
+	}
+	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
+		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})
+	reg.MustRegister(m.rejected)
+	return m
+}
+
+func (m *metrics) batch(n int, c counts) {
+	if n > 0 {
+		m.batches.Observe(float64(n))
+	}
+	m.events.Add(float64(c.events))
+	m.duplicates.Add(float64(c.duplicates))
+	m.unprovable.Add(float64(c.unprovable))
+	m.pushed.Add(float64(c.pushed))
+	m.timers.Add(float64(c.timers))
+	for reason, n := range c.rejected {
+		m.rejected.WithLabelValues(reason).Add(float64(n))
+	}
+}
+
+func (m *metrics) published(n int, took time.Duration) {
+	m.outcomes.Add(float64(n))
+	m.publishSeconds.Observe(took.Seconds())
+}
+
+func (m *metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }

@@ -1,0 +1,411 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Log is one partition of a log as its owner uses it.
+type Log interface {
+	// Range says where the log begins and ends now.
+	Range(ctx context.Context) (start, end int64, err error)
+	// Fetch reads from an offset: what is there, at once; at the log's end it
+	// waits a bounded time when told to, and an empty batch tells so.
+	// *stream.OutOfRangeError where the log does not hold the offset.
+	Fetch(ctx context.Context, from int64, wait bool) (stream.Batch, error)
+	// Append adds a control record at the end.
+	Append(ctx context.Context, e *event.Event) error
+	// Committed is the group's offset at assignment, -1 where there is none.
+	Committed() int64
+	// Commit moves the group's offset: the floor.
+	Commit(ctx context.Context, offset int64) error
+	// Incident and Settle tell people.
+	Incident(code string, offset int64, err error)
+	Settle(code string)
+}
+
+// Publisher is where outcomes go.
+type Publisher interface {
+	// Produce returns once all are acknowledged by all replicas.
+	Produce(ctx context.Context, records ...stream.Record) error
+}
+
+// Revisions is where configuration comes from.
+type Revisions[C any] interface {
+	// Newest is the newest revision that changes what a fold reads, 0 while
+	// there is none.
+	Newest() int64
+	// Prepare makes a revision readable for whoever opens a partition that is
+	// at it, also while the configuration service is away. Called before its
+	// record is appended.
+	Prepare(ctx context.Context, revision int64) error
+	// At reads a revision.
+	At(ctx context.Context, revision int64) (C, error)
+}
+
+// Level is the version of the logic that this binary applies. A partition at a
+// higher one is left to newer binaries.
+const Level = 1
+
+// Codes of incidents: states that need a person.
+const (
+	IncidentGap       = "STATE_GAP"       // part of the log is gone that the state needs
+	IncidentRecreated = "LOG_RECREATED"   // the log is not the one the state is of
+	IncidentLevel     = "LEVEL_TOO_HIGH"  // written by a newer binary
+	IncidentPanic     = "APPLY_PANIC"     // a record or timer made the fold panic
+	IncidentRecord    = "RECORD_UNUSABLE" // a record can't be decoded or does not fit
+)
+
+// owner works one partition, from open until it is fenced, revoked or fails.
+// Whatever goes wrong, everything in memory is dropped and the partition is
+// opened again: the watermark tells where it stands.
+type owner[B, C any] struct {
+	config    ownerConfig
+	log       Log
+	store     Store
+	publisher Publisher
+	revisions Revisions[C]
+	snapshots Snapshots
+	fold      Fold[B, C]
+	clock     func() time.Time
+	logger    *zap.Logger
+	metrics   *metrics
+	view      *view // what readers see
+
+	w       Watermark // as committed last
+	pending []stream.Record
+	marks   marks
+	due     dueWork
+	snap    *snapshotting
+
+	committed    int64 // group's offset
+	committedAt  time.Time
+	tickedAt     time.Time
+	appended     int64 // newest revision appended since opening
+	snapshotAt   time.Time
+	snapshotBase int64
+}
+
+type ownerConfig struct {
+	batchConfig
+	service        string
+	address        string
+	batch          int           // records of the log per commit, at most
+	floorEvery     time.Duration // group's offset, while busy
+	snapshotEvery  time.Duration
+	snapshotEvents int64
+}
+
+// dueStep is how many subjects of a due list are worked between events.
+const dueStep = 500
+
+// idleCommit is how long an owner may leave its watermark alone: a rewound
+// store is noticed within it.
+const idleCommit = time.Second
+
+// run opens the partition and works it until ctx ends. It returns nil only
+// when the log says that the partition is revoked.
+func (o *owner[B, C]) run(ctx context.Context) error {
+	defer o.view.leave()
+	if err := o.open(ctx); err != nil {
+		return fmt.Errorf("open partition: %w", err)
+	}
+	for {
+		err := o.cycle(ctx)
+		if errors.Is(err, stream.ErrRevoked) {
+			o.view.leave()
+			return o.floor(ctx, true)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// open takes the partition and brings its state to where the log can go on.
+func (o *owner[B, C]) open(ctx context.Context) error {
+	w, err := o.store.Open(ctx, o.config.partition, o.config.address)
+	if err != nil {
+		return err
+	}
+	o.w = w
+	o.committed = max(o.log.Committed(), 0)
+	if w.Level > Level {
+		err := fmt.Errorf("state is at level %d, this binary knows %d: run a newer one", w.Level, Level)
+		o.log.Incident(IncidentLevel, w.Offset, err)
+		return err
+	}
+	o.log.Settle(IncidentLevel)
+	if err := o.recover(ctx); err != nil {
+		return err
+	}
+	if o.w.Revision > 0 {
+		if err := o.configure(ctx, o.w.Revision); err != nil {
+			return err
+		}
+	}
+	o.due = dueWork{}
+	o.snapshotAt, o.snapshotBase = o.clock(), o.w.Offset
+	o.view.enter(o.w)
+	o.logger.Info("partition opened", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
+		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision))
+	return nil
+}
+
+func (o *owner[B, C]) configure(ctx context.Context, revision int64) error {
+	c, err := o.revisions.At(ctx, revision)
+	if err != nil {
+		return fmt.Errorf("read revision %d: %w", revision, err)
+	}
+	if err := o.fold.Configure(c); err != nil {
+		return fmt.Errorf("take revision %d: %w", revision, err)
+	}
+	return nil
+}
+
+// cycle is one turn: some of what is due, some of what stands in the log.
+func (o *owner[B, C]) cycle(ctx context.Context) error {
+	if err := o.upkeep(ctx); err != nil {
+		return err
+	}
+	due, err := o.nextDue(ctx, reached(o.w.LogTime))
+	if err != nil {
+		return err
+	}
+	if len(o.pending) == 0 {
+		b, err := o.log.Fetch(ctx, o.w.Offset, !due.any())
+		if err != nil {
+			return err
+		}
+		o.pending = b.Records
+		if len(o.pending) == 0 && !due.any() {
+			if b.Next > o.w.Offset { // offsets without records
+				return o.commitEmpty(ctx, b.Next)
+			}
+			return o.idle(ctx)
+		}
+	}
+	if o.w.Status == Rebuilding && !due.any() {
+		if o.w.Offset >= o.w.Floor {
+			return o.commitAs(ctx, func(w *Watermark) { w.Status = Ready })
+		}
+		if o.pending[0].Offset >= o.w.Floor { // offsets without records lie in between
+			return o.commitEmpty(ctx, o.w.Floor)
+		}
+	}
+	run, control, err := o.cut()
+	if err != nil {
+		return err
+	}
+	if len(run) == 0 && control != nil && !due.any() {
+		return o.control(ctx, control)
+	}
+	return o.batch(ctx, due, run)
+}
+
+// cut takes the records that one batch may hold: up to the next record that
+// changes the configuration, and never across the floor.
+func (o *owner[B, C]) cut() (run []entry, control *entry, err error) {
+	n := min(len(o.pending), o.config.batch)
+	run = make([]entry, 0, n)
+	for i := range o.pending[:n] {
+		r := o.pending[i]
+		if o.w.Status == Rebuilding && r.Offset >= o.w.Floor {
+			break
+		}
+		en := entry{record: r}
+		en.event, en.err = event.Decode(r.Value)
+		if en.err == nil && en.event.Type == event.TypeRevision {
+			if i == 0 {
+				control = &en
+			}
+			break
+		}
+		if en.err == nil && !event.IsControl(en.event.Type) {
+			o.selectKey(&en)
+		}
+		run = append(run, en)
+	}
+	return run, control, nil
+}
+
+// selectKey asks the fold which record an event needs; a panic shows again,
+// and is dealt with, when the event is applied.
+func (o *owner[B, C]) selectKey(en *entry) {
+	defer func() {
+		if v := recover(); v != nil {
+			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
+		}
+	}()
+	en.key, en.memo = o.fold.Select(en.event)
+}
+
+func (o *owner[B, C]) mark(what poisoned, why error) {
+	if o.marks.poison == nil {
+		o.marks.poison = make(map[poisoned]string)
+	}
+	o.marks.poison[what] = why.Error()
+	o.log.Incident(IncidentPanic, what.offset, why)
+}
+
+// batch applies, publishes and commits one run of records.
+func (o *owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) error {
+	for {
+		values, err := o.load(ctx, due.subjects, run)
+		if err != nil {
+			return err
+		}
+		b, err := o.apply(due, run, values)
+		var p *panicked
+		if errors.As(err, &p) {
+			o.mark(p.what, p)
+			continue
+		}
+		var c Commit
+		if err == nil {
+			c, err = b.finish()
+		}
+		if errors.Is(err, ErrTooLarge) && len(run)+len(due.subjects) > 1 {
+			run, due = run[:len(run)/2], due.half()
+			continue
+		}
+		if err != nil {
+			o.log.Incident(IncidentRecord, o.w.Offset, err)
+			return err
+		}
+		return o.conclude(ctx, due, len(run), b, c)
+	}
+}
+
+// apply is the pure part: no I/O, no clock.
+func (o *owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (*batch[B], error) {
+	b := &batch[B]{
+		config: o.config.batchConfig,
+		decode: o.fold.Decode, append: o.fold.Append, apply: o.fold.Apply, fire: o.fold.Fire,
+		from: o.w, to: o.w,
+		loaded:   func(key string) []byte { return values[key] },
+		marks:    &o.marks,
+		subjects: make(map[string]*Subject[B], len(values)),
+	}
+	if err := b.dueList(due); err != nil {
+		return nil, err
+	}
+	for i := range run {
+		en := &run[i]
+		b.to.Offset = en.record.Offset
+		switch {
+		case en.err == nil && event.IsControl(en.event.Type):
+			b.advance(en.record.Time.UnixMilli())
+		default:
+			if err := b.event(en); err != nil {
+				return nil, err
+			}
+		}
+		b.to.Offset = en.record.Offset + 1
+	}
+	if n := len(run); n > 0 {
+		b.to.LastHash = hashOf(run[n-1].record)
+	}
+	return b, nil
+}
+
+// conclude publishes what a batch said and commits what it changed.
+func (o *owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batch[B], c Commit) error {
+	if len(b.outcomes) > 0 {
+		begin := o.clock()
+		if err := o.publisher.Produce(ctx, b.outcomes...); err != nil {
+			return fmt.Errorf("publish outcomes: %w", err)
+		}
+		o.metrics.published(len(b.outcomes), o.clock().Sub(begin))
+	}
+	if err := o.commit(ctx, b.to, c); err != nil {
+		return err
+	}
+	o.pending = o.pending[n:]
+	o.due.concluded(due, c.Appends)
+	o.marks = marks{}
+	o.metrics.batch(n, b.counts)
+	return nil
+}
+
+// commit replaces the watermark; afterwards readers see the new state.
+func (o *owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error {
+	begin := o.clock()
+	to.At = begin.UnixMilli()
+	to.Serial = o.w.Serial + 1
+	if err := o.store.Commit(ctx, o.config.partition, o.w, to, c); err != nil {
+		return fmt.Errorf("commit batch: %w", err)
+	}
+	o.w = to
+	o.view.commit(to, c)
+	o.metrics.committed(o.clock().Sub(begin))
+	return nil
+}
+
+func (o *owner[B, C]) commitAs(ctx context.Context, change func(*Watermark)) error {
+	to := o.w
+	change(&to)
+	return o.commit(ctx, to, Commit{})
+}
+
+// commitEmpty passes over offsets that hold no records.
+func (o *owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
+	return o.commitAs(ctx, func(w *Watermark) { w.Offset, w.LastHash = next, 0 })
+}
+
+// control works a record that changes the configuration: first what is due by
+// its time under the old one, then the new.
+func (o *owner[B, C]) control(ctx context.Context, en *entry) error {
+	at := max(o.w.LogTime, en.record.Time.UnixMilli())
+	if at > o.w.LogTime {
+		// Log time moves first, so that what is due by it is worked as ever.
+		return o.commitAs(ctx, func(w *Watermark) {
+			w.LogTime = at
+			if w.DueMinute == 0 {
+				w.DueMinute = reached(at)
+			}
+		})
+	}
+	if done, err := o.dueWithinMinute(ctx); err != nil || !done {
+		return err
+	}
+	revision, level := revisionOf(en.event)
+	if level > Level {
+		err := fmt.Errorf("log asks for level %d from offset %d on, this binary knows %d: run a newer one", level, en.record.Offset, Level)
+		o.log.Incident(IncidentLevel, en.record.Offset, err)
+		return err
+	}
+	if revision > o.w.Revision {
+		if err := o.configure(ctx, revision); err != nil {
+			return err
+		}
+	}
+	err := o.commitAs(ctx, func(w *Watermark) {
+		w.Revision, w.Level = max(w.Revision, revision), Level
+		w.Offset = en.record.Offset + 1
+		w.LastHash = hashOf(en.record)
+	})
+	if err == nil {
+		o.pending = o.pending[1:]
+		o.due.peeked = false
+	}
+	return err
+}
+
+// hashOf a record tells a log that was made anew from one that goes on.
+func hashOf(r stream.Record) uint64 {
+	d := xxhash.New()
+	_, _ = d.Write(r.Key)
+	_, _ = d.Write([]byte{0})
+	_, _ = d.Write(r.Value)
+	_, _ = fmt.Fprintf(d, "\x00%d\x00%d", r.Offset, r.Time.UnixMilli())
+	return max(d.Sum64(), 1)
+}

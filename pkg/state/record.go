@@ -1,0 +1,127 @@
+package state
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+)
+
+// header is what the engine itself keeps in a subject's record, before the
+// service's body.
+type header struct {
+	epoch   uint32
+	applied int64    // offset of the last log record applied; -1 in a new one
+	creator Identity // of the event that created it
+	last    int64    // last sequence given out
+	listed  int64    // minute under which the subject stands in a due list; 0: in none
+	timers  []timer  // by due time, then name
+	ids     ids
+}
+
+type timer struct {
+	name string
+	due  int64 // ms
+}
+
+const recordFormat = 1
+
+func (h *header) append(b []byte) []byte {
+	b = append(b, recordFormat, flags(h))
+	b = binary.AppendUvarint(b, uint64(h.epoch))
+	b = binary.AppendUvarint(b, uint64(h.applied+1))
+	b = append(b, h.creator[:]...)
+	b = binary.AppendUvarint(b, uint64(h.last))
+	b = binary.AppendUvarint(b, uint64(h.listed))
+	b = binary.AppendUvarint(b, uint64(len(h.timers)))
+	for _, t := range h.timers {
+		b = binary.AppendUvarint(b, uint64(len(t.name)))
+		b = append(b, t.name...)
+		b = binary.AppendUvarint(b, uint64(t.due))
+	}
+	return h.ids.append(b)
+}
+
+// sealedFlag marks a record whose older ids stand in keys of their own, so that
+// who loads it sees so without decoding it.
+const sealedFlag = 1
+
+func flags(h *header) byte {
+	if len(h.ids.seals) > 0 {
+		return sealedFlag
+	}
+	return 0
+}
+
+func hasSeals(record []byte) bool { return len(record) > 1 && record[1]&sealedFlag != 0 }
+
+// decodeHeader returns the header and the body behind it.
+func decodeHeader(b []byte) (h header, body []byte, err error) {
+	if len(b) < 2 {
+		return h, nil, errors.New("record is cut short")
+	}
+	if b[0] != recordFormat {
+		return h, nil, fmt.Errorf("record has format %d, this binary knows %d", b[0], recordFormat)
+	}
+	r := reader{b: b[2:]}
+	h.epoch = uint32(r.uvarint())
+	h.applied = int64(r.uvarint()) - 1
+	copy(h.creator[:], r.bytes(len(h.creator)))
+	h.last = int64(r.uvarint())
+	h.listed = int64(r.uvarint())
+	if n := r.uvarint(); n > 0 && n <= uint64(len(r.b)) {
+		h.timers = make([]timer, 0, n)
+		for range n {
+			name := string(r.bytes(int(r.uvarint())))
+			h.timers = append(h.timers, timer{name, int64(r.uvarint())})
+		}
+	} else if n > 0 {
+		r.bad = true
+	}
+	h.ids.decode(&r)
+	if r.bad {
+		return h, nil, errors.New("record is cut short")
+	}
+	return h, r.b, nil
+}
+
+func (h *header) schedule(name string, due int64) {
+	h.cancel(name)
+	i, _ := slices.BinarySearchFunc(h.timers, timer{name, due}, compareTimers)
+	h.timers = slices.Insert(h.timers, i, timer{name, due})
+}
+
+func (h *header) cancel(name string) {
+	h.timers = slices.DeleteFunc(h.timers, func(t timer) bool { return t.name == name })
+}
+
+func compareTimers(a, b timer) int {
+	if a.due != b.due {
+		if a.due < b.due {
+			return -1
+		}
+		return 1
+	}
+	if a.name < b.name {
+		return -1
+	}
+	if a.name > b.name {
+		return 1
+	}
+	return 0
+}
+
+// Keys of a partition in its store.
+const (
+	recordPrefix = "r:"
+	sealPrefix   = "s:"
+	duePrefix    = "d:"
+)
+
+func recordKey(subject string) string { return recordPrefix + subject }
+
+func sealKey(subject string, number uint64) string {
+	return fmt.Sprintf("%s%s\x00%d", sealPrefix, subject, number)
+}
+
+func dueKey(minute int64) string { return fmt.Sprintf("%s%d", duePrefix, minute) }

@@ -1,0 +1,186 @@
+package state
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// recover brings an opened partition to where its log can go on: at once in
+// the ordinary case; from below the floor where the store was set back; from a
+// snapshot or the log's beginning where it was emptied.
+func (o *owner[B, C]) recover(ctx context.Context) error {
+	start, end, err := o.log.Range(ctx)
+	if err != nil {
+		return err
+	}
+	floor := max(o.w.Floor, o.committed)
+	switch {
+	case o.w.Status == Blank || o.w.Status == Restoring:
+		return o.rebuild(ctx, start, end, floor)
+	case o.w.Offset > end:
+		return o.gap(ctx, IncidentRecreated, o.w.Offset, end)
+	case o.w.Offset < start:
+		return o.rebuild(ctx, start, end, floor)
+	}
+	same, err := o.sameLog(ctx, start)
+	if err != nil {
+		return err
+	}
+	if !same {
+		return o.gap(ctx, IncidentRecreated, o.w.Offset, end)
+	}
+	if o.w.Offset < floor {
+		return o.commitAs(ctx, func(w *Watermark) { w.Status, w.Floor = Rebuilding, floor })
+	}
+	return nil
+}
+
+// sameLog compares the record before the watermark with what was applied.
+func (o *owner[B, C]) sameLog(ctx context.Context, start int64) (bool, error) {
+	if o.w.LastHash == 0 || o.w.Offset <= start {
+		return true, nil
+	}
+	b, err := o.log.Fetch(ctx, o.w.Offset-1, false)
+	if err != nil {
+		return false, err
+	}
+	if len(b.Records) == 0 || b.Records[0].Offset != o.w.Offset-1 {
+		return true, nil
+	}
+	return hashOf(b.Records[0]) == o.w.LastHash, nil
+}
+
+// rebuild finds the state of a partition of which the store holds nothing, or
+// too little to go on with.
+func (o *owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) error {
+	if floor > end {
+		return o.gap(ctx, IncidentRecreated, floor, end)
+	}
+	found, err := o.restore(ctx, start, floor)
+	if err != nil || found {
+		return err
+	}
+	if start > 0 {
+		needed := o.w.Offset
+		if o.w.Status == Blank || o.w.Status == Restoring {
+			needed = 0
+		}
+		return o.gap(ctx, IncidentGap, needed, start)
+	}
+	if err := o.clear(ctx); err != nil {
+		return err
+	}
+	return o.commitAs(ctx, func(w *Watermark) { *w = o.beginning(0, floor) })
+}
+
+// beginning is the watermark of a partition whose records begin empty.
+func (o *owner[B, C]) beginning(offset, floor int64) Watermark {
+	w := Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, Floor: floor, Status: Ready}
+	if offset < floor {
+		w.Status = Rebuilding
+	}
+	return w
+}
+
+// clear deletes every key of the partition but the watermark.
+func (o *owner[B, C]) clear(ctx context.Context) error {
+	if o.w.Status != Restoring {
+		if err := o.commitAs(ctx, func(w *Watermark) { w.Status = Restoring }); err != nil {
+			return err
+		}
+	}
+	for _, prefix := range []string{recordPrefix, sealPrefix, duePrefix} {
+		cursor := ""
+		for {
+			keys, next, err := o.store.Scan(ctx, o.config.partition, prefix, cursor, scanStep)
+			if err != nil {
+				return fmt.Errorf("find keys to clear: %w", err)
+			}
+			for len(keys) > 0 {
+				n := min(len(keys), MaxKeys-1)
+				if err := o.commit(ctx, o.w, Commit{Deletes: keys[:n]}); err != nil {
+					return err
+				}
+				keys = keys[n:]
+			}
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+// gap waits until a person accepts that a part of the log is lost, and goes on
+// behind it: at a log's beginning with the records there are, or, where the
+// log itself is another one, with the same records and a new count of offsets.
+func (o *owner[B, C]) gap(ctx context.Context, code string, needed, target int64) error {
+	why := fmt.Errorf("state of domain %s needs the log from offset %d, and it can't be had there (%s): restore it, or accept the loss with `tollgate state accept-gap --domain %s --partition %d --from %d --to %d`",
+		o.config.partition.Domain, needed, code, o.config.partition.Domain, o.config.partition.Number, needed, target)
+	o.log.Incident(code, needed, why)
+	start, _, err := o.log.Range(ctx)
+	if err != nil {
+		return err
+	}
+	for at := start; ; {
+		b, err := o.log.Fetch(ctx, at, true)
+		if err != nil {
+			return err
+		}
+		for _, r := range b.Records {
+			at = r.Offset + 1
+			e, err := event.Decode(r.Value)
+			if err != nil || e.Type != event.TypeGap {
+				continue
+			}
+			g, ok := e.Data.(*eventv1.SystemGap)
+			if !ok || g.GetDomain() != o.config.partition.Domain || g.GetFromOffset() != needed {
+				continue
+			}
+			return o.accept(ctx, code, g.GetToOffset())
+		}
+		at = max(at, b.Next)
+	}
+}
+
+func (o *owner[B, C]) accept(ctx context.Context, code string, to int64) error {
+	start, end, err := o.log.Range(ctx)
+	if err != nil {
+		return err
+	}
+	from := o.w.Offset
+	w := o.w
+	switch {
+	case code == IncidentRecreated:
+		// The offsets that records remember are of another log.
+		w.Epoch++
+		w.Offset, w.Floor, w.Status = start, 0, Ready
+	case w.Status == Blank || w.Status == Restoring:
+		w = o.beginning(max(to, start), max(o.w.Floor, min(o.committed, end)))
+	default:
+		w.Offset = max(to, start)
+		w.Floor = max(w.Floor, min(o.committed, end))
+		if w.Status = Ready; w.Offset < w.Floor {
+			w.Status = Rebuilding
+		}
+	}
+	w.LastHash = 0
+	if o.w.Status == Blank || o.w.Status == Restoring {
+		if err := o.clear(ctx); err != nil {
+			return err
+		}
+		w.Serial = o.w.Serial
+	}
+	if err := o.commit(ctx, w, Commit{}); err != nil {
+		return err
+	}
+	o.log.Settle(code)
+	o.logger.Warn("gap in the log accepted", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
+		zap.Int64("from", from), zap.Int64("to", w.Offset))
+	return nil
+}

@@ -1,0 +1,165 @@
+package redisstate
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Config says where Redis is.
+type Config struct {
+	// Address is host:port.
+	Address string `yaml:"address" env:"TOLLGATE_REDIS_ADDRESS"`
+	// Prefix stands before every key, so that several installations may share
+	// one Redis. Letters, digits, '-', '_' and '.'.
+	Prefix string `yaml:"prefix" env:"TOLLGATE_REDIS_PREFIX"`
+	// Username and PasswordFile for ACLs; empty where Redis asks for none.
+	Username     string `yaml:"username" env:"TOLLGATE_REDIS_USERNAME"`
+	PasswordFile string `yaml:"password_file" env:"TOLLGATE_REDIS_PASSWORD_FILE"`
+	// Timeout of one call. A call that takes longer makes its partition open
+	// again.
+	Timeout time.Duration `yaml:"timeout" env:"TOLLGATE_REDIS_TIMEOUT"`
+	// Unverified accepts a Redis whose settings can't be read (CONFIG is not
+	// there or not allowed). Whoever sets it vouches for appendfsync and
+	// maxmemory-policy.
+	Unverified bool `yaml:"unverified" env:"TOLLGATE_REDIS_UNVERIFIED"`
+}
+
+// DefaultConfig is a Redis on this machine.
+func DefaultConfig() Config {
+	return Config{Address: "127.0.0.1:6379", Prefix: "tollgate", Timeout: 5 * time.Second}
+}
+
+var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+
+// Validate lists every fault.
+func (c Config) Validate() error {
+	var faults []error
+	if c.Address == "" {
+		faults = append(faults, errors.New("redis.address: required, host:port"))
+	}
+	if !prefixPattern.MatchString(c.Prefix) {
+		faults = append(faults, fmt.Errorf("redis.prefix: %q is not 1 to 64 letters, digits, '.', '_' or '-'", c.Prefix))
+	}
+	if c.Timeout <= 0 || c.Timeout > 15*time.Second {
+		faults = append(faults, fmt.Errorf("redis.timeout: %s is not above 0 and at most 15s", c.Timeout))
+	}
+	return errors.Join(faults...)
+}
+
+// Open makes a client and checks that Redis keeps what it is given.
+func Open(ctx context.Context, c Config) (*Store, error) {
+	if err := c.Validate(); err != nil {
+		return nil, err
+	}
+	password := ""
+	if c.PasswordFile != "" {
+		b, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("read redis password: %w", err)
+		}
+		password = strings.TrimSpace(string(b))
+	}
+	// A call is never sent twice by the client: after a lost answer only the
+	// watermark tells whether it happened.
+	s := &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
+		Addr: c.Address, Username: c.Username, Password: password,
+		MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
+		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout,
+		ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10,
+	})}
+	if err := s.verify(ctx, c.Unverified); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Settings are what a Redis must be set to, and what it is set to.
+type Settings struct {
+	Version, AppendFsync, AppendOnly, Policy string
+	// Known is false where CONFIG is not there or not allowed.
+	Known bool
+}
+
+// Faults lists what would lose acknowledged state.
+func (s Settings) Faults() []string {
+	var faults []string
+	if major, _, _ := strings.Cut(s.Version, "."); s.Version != "" {
+		if n, err := strconv.Atoi(major); err != nil || n < 7 {
+			faults = append(faults, fmt.Sprintf("redis is version %s, 7.0 or newer is required", s.Version))
+		}
+	}
+	if !s.Known {
+		return faults
+	}
+	if s.Policy != "noeviction" {
+		faults = append(faults, fmt.Sprintf("maxmemory-policy is %s: counters would be evicted; set noeviction", s.Policy))
+	}
+	if s.AppendOnly != "yes" {
+		faults = append(faults, "appendonly is "+s.AppendOnly+": a restart would lose everything since the last dump; set yes")
+	}
+	if s.AppendFsync != "always" {
+		faults = append(faults, "appendfsync is "+s.AppendFsync+": a crash would lose acknowledged commits and cost a rebuild; set always")
+	}
+	return faults
+}
+
+// Settings reads them.
+func (s *Store) Settings(ctx context.Context) (Settings, error) {
+	var out Settings
+	info, err := s.redis.Info(ctx, "server").Result()
+	if err != nil && !isCommandMissing(err) {
+		return out, fmt.Errorf("ask redis for its version: %w", err)
+	}
+	for line := range strings.Lines(info) {
+		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
+			out.Version = strings.TrimSpace(v)
+		}
+	}
+	got := make(map[string]string)
+	for _, name := range []string{"appendonly", "appendfsync", "maxmemory-policy"} {
+		values, err := s.redis.ConfigGet(ctx, name).Result()
+		if isCommandMissing(err) {
+			return out, nil
+		}
+		if err != nil {
+			return out, fmt.Errorf("ask redis for its settings: %w", err)
+		}
+		got[name] = values[name]
+	}
+	out.AppendOnly, out.AppendFsync, out.Policy, out.Known = got["appendonly"], got["appendfsync"], got["maxmemory-policy"], true
+	return out, nil
+}
+
+// isCommandMissing: the server has no such command, or does not let us use it.
+// These are the two answers Redis has words, and no codes, for.
+func isCommandMissing(err error) bool {
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	text := strings.ToLower(answer.Error())
+	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "noperm") || strings.Contains(text, "not supported")
+}
+
+func (s *Store) verify(ctx context.Context, unverified bool) error {
+	settings, err := s.Settings(ctx)
+	if err != nil {
+		return err
+	}
+	faults := settings.Faults()
+	if !settings.Known && !unverified {
+		faults = append(faults, "redis does not tell its settings (CONFIG): allow `CONFIG GET`, or set redis.unverified if you know that appendfsync is always and maxmemory-policy noeviction")
+	}
+	if len(faults) > 0 {
+		return fmt.Errorf("redis at %s would not keep what it is given: %s", s.redis.Options().Addr, strings.Join(faults, "; "))
+	}
+	return nil
+}

@@ -1,0 +1,166 @@
+// Package redisstate keeps state in Redis: a watermark and a value per record,
+// and one script per commit that compares the watermark and writes all of it.
+// Nothing is computed there; Lua compares strings and stores bytes.
+package redisstate
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+// Store is a state store on one Redis.
+type Store struct {
+	redis  *redis.Client
+	prefix string
+}
+
+var _ state.Store = (*Store)(nil)
+
+// watermarkKey is the partition's watermark; no other key begins so.
+const watermarkKey = "w"
+
+// The head of a watermark is 16 bytes of token, a length and the address;
+// opening replaces it and keeps the rest.
+var open = redis.NewScript(`
+local rest = ''
+local old = redis.call('GET', KEYS[1])
+if old then rest = string.sub(old, 18 + string.byte(old, 17)) end
+local new = ARGV[1] .. rest
+redis.call('SET', KEYS[1], new)
+return new`)
+
+// KEYS: the watermark, puts, appends, deletes; ARGV: the old watermark, the
+// new one, how many puts, how many appends, their values.
+var commit = redis.NewScript(`
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local puts, appends = tonumber(ARGV[3]), tonumber(ARGV[4])
+local set = {KEYS[1], ARGV[2]}
+for i = 1, puts do
+  set[2*i+1] = KEYS[1+i]
+  set[2*i+2] = ARGV[4+i]
+end
+redis.call('MSET', unpack(set))
+for i = 1, appends do redis.call('APPEND', KEYS[1+puts+i], ARGV[4+puts+i]) end
+for i = 2+puts+appends, #KEYS do redis.call('DEL', KEYS[i]) end
+return 1`)
+
+// Open implements state.Store.
+func (s *Store) Open(ctx context.Context, p state.Partition, address string) (state.Watermark, error) {
+	w := state.Watermark{Token: state.NewToken(), Address: address}
+	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head()).Text()
+	if err != nil {
+		return w, fmt.Errorf("open watermark of %s/%d: %w", p.Domain, p.Number, err)
+	}
+	return state.DecodeWatermark([]byte(raw))
+}
+
+// Load implements state.Store.
+func (s *Store) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
+	stored, values, err := s.read(ctx, p, keys)
+	if err != nil {
+		return nil, err
+	}
+	if stored != string(w.Encode()) {
+		return nil, state.ErrFenced
+	}
+	return values, nil
+}
+
+// Peek implements state.Store.
+func (s *Store) Peek(ctx context.Context, p state.Partition, keys []string) (state.Watermark, [][]byte, error) {
+	stored, values, err := s.read(ctx, p, keys)
+	if err != nil || stored == "" {
+		return state.Watermark{}, values, err
+	}
+	w, err := state.DecodeWatermark([]byte(stored))
+	return w, values, err
+}
+
+// read gets the watermark and values in one step.
+func (s *Store) read(ctx context.Context, p state.Partition, keys []string) (watermark string, values [][]byte, err error) {
+	base := s.base(p)
+	full := make([]string, 1+len(keys))
+	full[0] = base + watermarkKey
+	for i, k := range keys {
+		full[1+i] = base + k
+	}
+	got, err := s.redis.MGet(ctx, full...).Result()
+	if err != nil {
+		return "", nil, fmt.Errorf("read %d keys of %s/%d: %w", len(keys), p.Domain, p.Number, err)
+	}
+	watermark, _ = got[0].(string)
+	values = make([][]byte, len(keys))
+	for i, v := range got[1:] {
+		if v, ok := v.(string); ok {
+			values[i] = []byte(v)
+		}
+	}
+	return watermark, values, nil
+}
+
+// Commit implements state.Store.
+func (s *Store) Commit(ctx context.Context, p state.Partition, from, to state.Watermark, c state.Commit) error {
+	if err := c.Check(); err != nil {
+		return err
+	}
+	base := s.base(p)
+	keys := make([]string, 0, 1+len(c.Puts)+len(c.Appends)+len(c.Deletes))
+	args := make([]any, 0, 4+len(c.Puts)+len(c.Appends))
+	keys = append(keys, base+watermarkKey)
+	args = append(args, from.Encode(), to.Encode(), len(c.Puts), len(c.Appends))
+	for _, e := range c.Puts {
+		keys, args = append(keys, base+e.Key), append(args, e.Value)
+	}
+	for _, e := range c.Appends {
+		keys, args = append(keys, base+e.Key), append(args, e.Value)
+	}
+	for _, k := range c.Deletes {
+		keys = append(keys, base+k)
+	}
+	ok, err := commit.Run(ctx, s.redis, keys, args...).Int()
+	if err != nil {
+		return fmt.Errorf("commit %d keys of %s/%d: %w", len(keys), p.Domain, p.Number, err)
+	}
+	if ok != 1 {
+		return state.ErrFenced
+	}
+	return nil
+}
+
+// Scan implements state.Store by SCAN over the keys of the whole server.
+func (s *Store) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) (keys []string, next string, err error) {
+	var from uint64
+	if cursor != "" {
+		if _, err := fmt.Sscan(cursor, &from); err != nil {
+			return nil, "", fmt.Errorf("scan %s/%d: cursor %q: %w", p.Domain, p.Number, cursor, err)
+		}
+	}
+	base := s.base(p)
+	found, at, err := s.redis.Scan(ctx, from, base+prefix+"*", int64(count)).Result()
+	if err != nil {
+		return nil, "", fmt.Errorf("scan %s/%d: %w", p.Domain, p.Number, err)
+	}
+	for _, k := range found {
+		keys = append(keys, strings.TrimPrefix(k, base))
+	}
+	if at != 0 {
+		next = fmt.Sprint(at)
+	}
+	return keys, next, nil
+}
+
+// Close ends the connections.
+func (s *Store) Close() error { return s.redis.Close() }
+
+// Ping asks whether Redis answers.
+func (s *Store) Ping(ctx context.Context) error {
+	if err := s.redis.Ping(ctx).Err(); err != nil {
+		return fmt.Errorf("ping redis: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,101 @@
+package state
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// upkeep is what an owner does between batches, busy or not.
+func (o *owner[B, C]) upkeep(ctx context.Context) error {
+	if err := o.announce(ctx); err != nil {
+		return err
+	}
+	if o.clock().Sub(o.committedAt) >= o.config.floorEvery {
+		if err := o.floor(ctx, false); err != nil {
+			return err
+		}
+	}
+	return o.snapshotStep(ctx)
+}
+
+// announce appends the newest configuration to the log, once.
+func (o *owner[B, C]) announce(ctx context.Context) error {
+	newest := o.revisions.Newest()
+	if o.w.Status != Ready || newest <= max(o.w.Revision, o.appended) {
+		return nil
+	}
+	if err := o.revisions.Prepare(ctx, newest); err != nil {
+		return fmt.Errorf("prepare revision %d: %w", newest, err)
+	}
+	if err := o.log.Append(ctx, newRevision(o.config.service, newest, Level, o.clock())); err != nil {
+		return fmt.Errorf("append revision %d: %w", newest, err)
+	}
+	o.appended = newest
+	return nil
+}
+
+// idle is a turn at the log's end with nothing due.
+func (o *owner[B, C]) idle(ctx context.Context) error {
+	now := o.clock()
+	if err := o.tick(ctx, now); err != nil {
+		return err
+	}
+	if err := o.floor(ctx, false); err != nil {
+		return err
+	}
+	if now.Sub(time.UnixMilli(o.w.At)) >= idleCommit || now.UnixMilli() < o.w.At {
+		return o.commitAs(ctx, func(*Watermark) {})
+	}
+	return nil
+}
+
+// tick appends the time to the log when a timer is due by the owner's clock.
+// Log time reaches it through the log, for every owner at the same place.
+func (o *owner[B, C]) tick(ctx context.Context, now time.Time) error {
+	by := reached(now.UnixMilli())
+	if o.w.DueMinute == 0 || o.due.list != nil || by <= o.due.ahead || now.Sub(o.tickedAt) < time.Second {
+		return nil
+	}
+	_, list, err := o.findDue(ctx, max(o.w.DueMinute, o.due.ahead+1), by)
+	if err != nil {
+		return err
+	}
+	if list == nil {
+		o.due.ahead = by
+		return nil
+	}
+	if err := o.log.Append(ctx, newTick(o.config.service, now)); err != nil {
+		return fmt.Errorf("append tick: %w", err)
+	}
+	o.tickedAt = now
+	return nil
+}
+
+// floorTimeout bounds a commit of the group's offset: a coordinator that does
+// not answer makes the floor lag, which costs repeats after a loss, no more.
+const floorTimeout = 5 * time.Second
+
+// floor moves the group's offset to the watermark, once everything due by its
+// log time has been told: what lies below is never told again.
+func (o *owner[B, C]) floor(ctx context.Context, last bool) error {
+	if o.w.Status != Ready || o.w.Offset <= o.committed || o.due.outstanding(&o.w) {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, floorTimeout)
+	defer cancel()
+	o.committedAt = o.clock()
+	err := o.log.Commit(ctx, o.w.Offset)
+	switch {
+	case err == nil:
+		o.committed = o.w.Offset
+	case errors.Is(err, stream.ErrRevoked) && !last:
+		return err
+	default:
+		o.metrics.floorErrors.Inc()
+	}
+	return nil
+}

@@ -1,0 +1,130 @@
+package state
+
+import (
+	"context"
+	"sync"
+
+	"github.com/hashicorp/golang-lru/v2/simplelru"
+)
+
+// view is what readers see of an owned partition: the state as committed last.
+// Its cache spares the owner the store's read of records it wrote before.
+type view struct {
+	mu    sync.Mutex
+	cache *simplelru.LRU[string, []byte]
+	w     Watermark
+	ours  bool
+}
+
+func newView(records int) *view {
+	cache, err := simplelru.NewLRU[string, []byte](max(records, 1), nil)
+	if err != nil {
+		panic(err) // only for a size below 1
+	}
+	return &view{cache: cache}
+}
+
+func (v *view) enter(w Watermark) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cache.Purge()
+	v.w, v.ours = w, true
+}
+
+func (v *view) leave() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cache.Purge()
+	v.ours = false
+}
+
+// get returns a committed value.
+func (v *view) get(key string) ([]byte, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.cache.Get(key)
+}
+
+// remember adds values as loaded from the store.
+func (v *view) remember(keys []string, values [][]byte) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	for i, value := range values {
+		if value != nil {
+			v.cache.Add(keys[i], value)
+		}
+	}
+}
+
+func (v *view) commit(w Watermark, c Commit) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.w = w
+	for _, e := range c.Puts {
+		v.cache.Add(e.Key, e.Value)
+	}
+	for _, key := range c.Deletes {
+		v.cache.Remove(key)
+	}
+}
+
+// owned returns the watermark, while the partition is ours.
+func (v *view) owned() (Watermark, bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	return v.w, v.ours
+}
+
+// load reads what a batch needs: records, then the ids sealed for those that
+// have any.
+func (o *owner[B, C]) load(ctx context.Context, subjects []string, run []entry) (map[string][]byte, error) {
+	values := make(map[string][]byte, len(subjects)+len(run))
+	var missing []string
+	want := func(key string) {
+		if _, ok := values[key]; ok {
+			return
+		}
+		v, ok := o.view.get(key)
+		if values[key] = v; !ok {
+			missing = append(missing, key)
+		}
+	}
+	read := func() error {
+		for len(missing) > 0 {
+			n := min(len(missing), MaxKeys-1)
+			got, err := o.store.Load(ctx, o.config.partition, o.w, missing[:n])
+			if err != nil {
+				return err
+			}
+			for i, v := range got {
+				values[missing[i]] = v
+			}
+			o.view.remember(missing[:n], got)
+			missing = missing[n:]
+		}
+		return nil
+	}
+	for _, s := range subjects {
+		want(recordKey(s))
+	}
+	for i := range run {
+		if run[i].key != "" {
+			want(recordKey(run[i].key))
+		}
+	}
+	if err := read(); err != nil {
+		return nil, err
+	}
+	var sealed []string
+	for key, v := range values {
+		keys, err := sealKeys(key[len(recordPrefix):], v)
+		if err != nil {
+			return nil, err
+		}
+		sealed = append(sealed, keys...)
+	}
+	for _, key := range sealed {
+		want(key)
+	}
+	return values, read()
+}

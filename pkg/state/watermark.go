@@ -1,0 +1,166 @@
+package state
+
+import (
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Token tells owners of a partition apart; drawn at random by each open.
+type Token [16]byte
+
+// Status is how far a partition's state can be trusted.
+type Status uint8
+
+const (
+	// Blank: nothing is known yet; the state must be found or begun.
+	Blank Status = iota
+	// Restoring: a snapshot is being read in; after a crash it begins again.
+	Restoring
+	// Rebuilding: the log below the floor is applied again without telling.
+	Rebuilding
+	// Ready: the state is that of the log up to the offset.
+	Ready
+)
+
+func (s Status) String() string {
+	return [...]string{"blank", "restoring", "rebuilding", "ready"}[s]
+}
+
+// Watermark is where a partition's state stands, and its fence: each commit
+// names the one before, byte for byte.
+type Watermark struct {
+	Token Token
+	// Address of the owner's gRPC server, for those who forward to it.
+	Address string
+	Status  Status
+	// Epoch counts the logs this partition has had: an accepted gap that
+	// begins a log anew raises it, and records of an earlier epoch have no
+	// applied offset.
+	Epoch uint32
+	// Offset of the next record to apply.
+	Offset int64
+	// Floor: outcomes of what lies below have been published and are not told
+	// again.
+	Floor int64
+	// LogTime is the highest record timestamp met, in ms of the Unix epoch.
+	LogTime int64
+	// Revision of the configuration in force, and level of the logic.
+	Revision int64
+	Level    uint32
+	// LastHash is of the record before Offset: it tells a log that was made
+	// anew from one that goes on. 0 where there is none.
+	LastHash uint64
+	// DueMinute is the minute whose due list is worked next, DuePosition how
+	// far in it, in bytes.
+	DueMinute   int64
+	DuePosition int64
+	// At is the owner's clock at the commit, in ms: the lease.
+	At int64
+	// Serial counts commits, so that no two watermarks are alike.
+	Serial uint64
+	// Extra travels with it for services that have more to say.
+	Extra []byte
+}
+
+const watermarkFormat = 1
+
+// The token and the address stand in front, so that a store's open can replace
+// them without knowing the rest: 16 bytes, one byte of length, the address.
+
+// Head encodes what an open replaces.
+func (w *Watermark) Head() []byte {
+	b := make([]byte, 0, 17+len(w.Address))
+	b = append(b, w.Token[:]...)
+	b = append(b, byte(len(w.Address)))
+	return append(b, w.Address...)
+}
+
+// Encode returns the watermark's bytes.
+func (w *Watermark) Encode() []byte {
+	b := w.Head()
+	b = append(b, watermarkFormat, byte(w.Status))
+	for _, v := range [...]uint64{
+		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision), uint64(w.Level),
+		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition), uint64(w.At), w.Serial,
+	} {
+		b = binary.AppendUvarint(b, v)
+	}
+	return append(b, w.Extra...)
+}
+
+// DecodeWatermark reads what Encode wrote. Bytes of a head alone, as an open
+// leaves them where nothing was, are a Blank watermark.
+func DecodeWatermark(b []byte) (Watermark, error) {
+	var w Watermark
+	if len(b) < 17 || len(b) < 17+int(b[16]) {
+		return w, errors.New("watermark is cut short")
+	}
+	copy(w.Token[:], b)
+	n := 17 + int(b[16])
+	w.Address = string(b[17:n])
+	b = b[n:]
+	if len(b) == 0 {
+		return w, nil
+	}
+	if b[0] != watermarkFormat {
+		return w, fmt.Errorf("watermark has format %d, this binary knows %d", b[0], watermarkFormat)
+	}
+	if len(b) < 2 || Status(b[1]) > Ready {
+		return w, errors.New("watermark has an unknown status")
+	}
+	w.Status = Status(b[1])
+	r := reader{b: b[2:]}
+	w.Epoch = uint32(r.uvarint())
+	w.Offset = int64(r.uvarint())
+	w.Floor = int64(r.uvarint())
+	w.LogTime = int64(r.uvarint())
+	w.Revision = int64(r.uvarint())
+	w.Level = uint32(r.uvarint())
+	w.LastHash = r.uvarint()
+	w.DueMinute = int64(r.uvarint())
+	w.DuePosition = int64(r.uvarint())
+	w.At = int64(r.uvarint())
+	w.Serial = r.uvarint()
+	if r.bad {
+		return w, errors.New("watermark is cut short")
+	}
+	if len(r.b) > 0 {
+		w.Extra = r.b
+	}
+	return w, nil
+}
+
+// NewToken draws one.
+func NewToken() Token {
+	var t Token
+	rand.Read(t[:]) //nolint:errcheck // never fails: crypto/rand.Read aborts the program instead
+	return t
+}
+
+// reader takes varints and bytes off the front; once bad, it stays so.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 {
+		r.bad, r.b = true, nil
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) bytes(n int) []byte {
+	if n < 0 || n > len(r.b) {
+		r.bad, r.b = true, nil
+		return nil
+	}
+	v := r.b[:n:n]
+	r.b = r.b[n:]
+	return v
+}
