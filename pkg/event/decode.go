@@ -2,7 +2,6 @@ package event
 
 import (
 	"errors"
-	"fmt"
 	"time"
 	"unicode/utf8"
 
@@ -10,8 +9,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
-
-	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // Decode reads the bytes of a tollgate.event.v1.Event, as they stand on our own topics. It is on the way of every
@@ -22,21 +19,23 @@ import (
 // The event comes along with the error as far as it could be read, for who has to say which one it was; it is nil only
 // where the envelope itself is not Protobuf. What is decoded shares no memory with value.
 func Decode(value []byte) (*Event, error) {
+	v := verdict{}
+	e := decode(value, &v)
+	return e, v.err()
+}
+
+func decode(value []byte, v *verdict) *Event {
 	w, err := readWire(value)
 	if err != nil {
-		return nil, fault.NewInvalid(ReasonUndecodable, fault.Violation{Description: "must be a tollgate.event.v1.Event: " + err.Error()})
+		v.add(ReasonUndecodable, "", "must be a tollgate.event.v1.Event: %s", err)
+		return nil
 	}
-	e := w.event(value)
-	v := verdict{}
-	w.times(e, &v)
+	e := w.event()
+	w.times(e, v)
 	if w.hasData {
-		data, violation := decodeData(w.typeURL, w.data)
-		if violation != nil {
-			v.add(violation.reason, "data", "%s", violation.text)
-		}
-		e.Data = data
+		e.Data = decodeData(w.typeURL, w.data, v)
 	}
-	return e, v.err()
+	return e
 }
 
 // wire is an envelope taken apart; its slices lie in the bytes read.
@@ -201,7 +200,7 @@ func (w *wire) mergeAny(b []byte) error {
 }
 
 // event makes the strings of the envelope, all in one piece of memory: they live and die together.
-func (w *wire) event(value []byte) *Event {
+func (w *wire) event() *Event {
 	e := &Event{content: w.content}
 	if t, ok := byName[string(w.typ)]; ok {
 		e.Type, w.typ = t.Name, nil // out of the catalog: nothing to copy
@@ -258,10 +257,8 @@ func timeOf(seconds int64, nanos int32) (time.Time, bool) {
 	return time.Unix(seconds, int64(nanos)/1e6*1e6).UTC(), true
 }
 
-// dataViolation is why data could not be decoded.
-type dataViolation struct{ reason, text string }
-
-func decodeData[S string | []byte](typeURL S, value []byte) (proto.Message, *dataViolation) {
+// decodeData is nil where a violation was added.
+func decodeData[S string | []byte](typeURL S, value []byte, v *verdict) proto.Message {
 	name := typeURL
 	for i := len(name) - 1; i >= 0; i-- {
 		if name[i] == '/' {
@@ -271,13 +268,15 @@ func decodeData[S string | []byte](typeURL S, value []byte) (proto.Message, *dat
 	}
 	mt, ok := byMessage[string(name)]
 	if !ok {
-		return nil, &dataViolation{ReasonUnknownData, fmt.Sprintf("%.200q is no message that events carry", typeURL)}
+		v.add(ReasonUnknownData, "data", "%.200q is no message that events carry", typeURL)
+		return nil
 	}
 	m := mt.New().Interface()
 	if err := proto.Unmarshal(value, m); err != nil {
-		return nil, &dataViolation{ReasonUndecodable, fmt.Sprintf("must be a %s", name)}
+		v.add(ReasonUndecodable, "data", "must be the bytes of a %s", name)
+		return nil
 	}
-	return m, nil
+	return m
 }
 
 // byMessage finds the Go type of a message by its full name: every data message of the catalog, of the control records,

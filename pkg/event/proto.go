@@ -11,6 +11,12 @@ import (
 
 // FromProto is Decode for an event that gRPC has decoded already; errors and what comes along with them are the same.
 func FromProto(p *eventv1.Event) (*Event, error) {
+	v := verdict{}
+	e := fromProto(p, &v)
+	return e, v.err()
+}
+
+func fromProto(p *eventv1.Event, v *verdict) *Event {
 	e := &Event{
 		ID: p.GetId(), Source: p.GetSource(), Type: p.GetType(), Tenant: p.GetTenant(), Subject: p.GetSubject(),
 		Correlation: p.GetCorrelation(),
@@ -18,17 +24,12 @@ func FromProto(p *eventv1.Event) (*Event, error) {
 	if t, ok := byName[e.Type]; ok {
 		e.Type = t.Name
 	}
-	v := verdict{}
-	e.Time = fromTimestamp(p.GetTime(), "time", &v)
-	e.ReceivedAt = fromTimestamp(p.GetReceivedAt(), "received_at", &v)
+	e.Time = fromTimestamp(p.GetTime(), "time", v)
+	e.ReceivedAt = fromTimestamp(p.GetReceivedAt(), "received_at", v)
 	if p.GetData() != nil {
-		data, violation := decodeData(p.GetData().GetTypeUrl(), p.GetData().GetValue())
-		if violation != nil {
-			v.add(violation.reason, "data", "%s", violation.text)
-		}
-		e.Data = data
+		e.Data = decodeData(p.GetData().GetTypeUrl(), p.GetData().GetValue(), v)
 	}
-	return e, v.err()
+	return e
 }
 
 func fromTimestamp(p *timestamppb.Timestamp, field string, v *verdict) time.Time {

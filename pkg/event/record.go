@@ -1,6 +1,7 @@
 package event
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -48,7 +49,7 @@ func (e *Event) Record(topic string) (stream.Record, error) {
 		return stream.Record{}, err
 	}
 	if len(buf) > MaxBytes {
-		return stream.Record{}, fault.NewInvalid(ReasonTooLarge, fault.Violation{Description: tooLargeText(len(buf))})
+		return stream.Record{}, fault.NewInvalid(ReasonTooLarge, fault.Violation{Description: fmt.Sprintf(tooLarge, MaxBytes, len(buf))})
 	}
 	size := len(buf)
 	// One piece of memory for the texts of key and headers.

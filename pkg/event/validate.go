@@ -3,6 +3,7 @@ package event
 import (
 	"fmt"
 	"math"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -50,18 +51,18 @@ const (
 	MaxCorrelation = 256
 )
 
+const tooLarge = "must be at most %d bytes, has %d"
+
 // verdict collects violations and the one reason they share.
 type verdict struct {
 	faults fault.Faults
 	reason string
+	fields []string
 }
 
 func (v *verdict) add(reason, field, format string, args ...any) {
 	v.faults.Add(field, format, args...)
-	v.because(reason)
-}
-
-func (v *verdict) because(reason string) {
+	v.fields = append(v.fields, field)
 	switch v.reason {
 	case "", reason:
 		v.reason = reason
@@ -70,14 +71,14 @@ func (v *verdict) because(reason string) {
 	}
 }
 
-// addErr takes over all that another error lists.
-func (v *verdict) addErr(err error) {
-	if err == nil {
-		return
+func (v *verdict) missing(field string) {
+	if !v.names(field) {
+		v.add(ReasonInvalid, field, "is required")
 	}
-	v.faults.AddErr("", err)
-	v.because(fault.ReasonOf(err))
 }
+
+// names says that something is wrong with field already, which then is not missing as well.
+func (v *verdict) names(field string) bool { return slices.Contains(v.fields, field) }
 
 func (v *verdict) err() error { return v.faults.Err(v.reason) }
 
@@ -99,15 +100,15 @@ func (e *Event) validate(v *verdict) {
 	}
 	optional(v, "correlation", e.Correlation, MaxCorrelation)
 	if e.Time.IsZero() {
-		v.add(ReasonInvalid, "time", "is required")
+		v.missing("time")
 	}
 	if e.Data == nil {
-		v.add(ReasonInvalid, "data", "is required")
+		v.missing("data")
 	}
 	t := byName[e.Type]
 	switch {
 	case e.Type == "":
-		v.add(ReasonInvalid, "type", "is required")
+		v.missing("type")
 	case t == nil && IsControl(e.Type):
 		// No type of the catalog, yet a record that stands in the log.
 	case t == nil:
@@ -115,7 +116,7 @@ func (e *Event) validate(v *verdict) {
 	}
 	if e.Subject != "" || t == nil || t.Queue == Unordered {
 		optional(v, "subject", e.Subject, MaxSubject)
-	} else {
+	} else if !v.names("subject") {
 		v.add(ReasonInvalid, "subject", "is required, because %s is ordered by it", e.Type)
 	}
 	if t != nil && e.Data != nil {
@@ -125,7 +126,7 @@ func (e *Event) validate(v *verdict) {
 
 func required(v *verdict, field, s string, limit int) {
 	if s == "" {
-		v.add(ReasonInvalid, field, "is required")
+		v.missing(field)
 		return
 	}
 	optional(v, field, s, limit)
@@ -251,6 +252,3 @@ func fitsNanos(units, nanos int64) bool {
 	sum := units * nanosPerUnit
 	return nanos <= 0 && sum >= math.MinInt64-nanos || nanos > 0 && sum <= math.MaxInt64-nanos
 }
-
-// tooLargeText says it of an event, received or stored.
-func tooLargeText(n int) string { return fmt.Sprintf("must be at most %d bytes, has %d", MaxBytes, n) }

@@ -1,0 +1,219 @@
+package event
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"net/url"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// Content types of CloudEvents in structured mode, and of a batch.
+const (
+	ContentTypeCloudEvent = "application/cloudevents+json"
+	ContentTypeBatch      = "application/cloudevents-batch+json"
+
+	cloudEventsPrefix = "application/cloudevents"
+)
+
+// Attributes of CloudEvents 1.0 that an event has, and our extensions. All others are ignored.
+const (
+	attributeSpecVersion     = "specversion"
+	attributeID              = "id"
+	attributeSource          = "source"
+	attributeType            = "type"
+	attributeSubject         = "subject"
+	attributeTime            = "time"
+	attributeDataContentType = "datacontenttype"
+	attributeTenant          = "tenant"
+	attributeCorrelation     = "correlation"
+	attributeTrace           = "traceparent"
+)
+
+// fromAttributes maps the attributes one to one; an absent one reads as empty.
+func fromAttributes(attribute func(name string) string, v *verdict) *Event {
+	if got := attribute(attributeSpecVersion); got != specVersion && !v.names(attributeSpecVersion) {
+		v.add(ReasonUndecodable, attributeSpecVersion, "must be %s, is %.20q", specVersion, got)
+	}
+	e := &Event{
+		ID: attribute(attributeID), Source: attribute(attributeSource), Type: attribute(attributeType),
+		Tenant: attribute(attributeTenant), Subject: attribute(attributeSubject),
+		Correlation: attribute(attributeCorrelation), Trace: attribute(attributeTrace),
+	}
+	if text := attribute(attributeTime); text != "" {
+		t, err := time.Parse(time.RFC3339Nano, text)
+		switch {
+		case err != nil:
+			v.add(ReasonUndecodable, attributeTime, "must be a time as of RFC 3339, is %.60q", text)
+		default:
+			var ok bool
+			if e.Time, ok = timeOf(t.Unix(), int32(t.Nanosecond())); !ok {
+				v.add(ReasonUndecodable, attributeTime, timeRange)
+			}
+		}
+	}
+	return e
+}
+
+// parseBinary reads binary mode: attributes beside the value, which is the data alone.
+func parseBinary(media string, attribute func(name string) string, value []byte, v *verdict) *Event {
+	e := fromAttributes(attribute, v)
+	if len(value) == 0 && isJSON(media) {
+		return e // no data at all: an empty message in Protobuf, but nothing in JSON
+	}
+	e.Data = typedData(e.Type, media, value, v)
+	return e
+}
+
+// parseStructured reads what says of itself that it is a CloudEvent as a whole.
+func parseStructured(media string, value []byte, v *verdict) *Event {
+	if media != ContentTypeCloudEvent {
+		v.add(ReasonUndecodable, "content-type", "%.100q is not taken here, %s is", media, ContentTypeCloudEvent)
+		return nil
+	}
+	return parseObject(value, v)
+}
+
+func parseObject(object []byte, v *verdict) *Event {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(object, &fields); err != nil || fields == nil {
+		v.add(ReasonUndecodable, "", "must be a CloudEvent as a JSON object%s", because(err))
+		return nil
+	}
+	e := fromAttributes(func(name string) string { return stringField(fields, name, v) }, v)
+	media := mediaType(stringField(fields, attributeDataContentType, v))
+	data, inJSON := present(fields, "data")
+	encoded, inBase64 := present(fields, "data_base64")
+	switch {
+	case inJSON && inBase64:
+		v.add(ReasonUndecodable, "data", "must not stand beside data_base64")
+	case inJSON && !isJSON(media):
+		v.add(ReasonUndecodable, "data", "must be data_base64 where datacontenttype is %.100q", media)
+	case inJSON:
+		e.Data = typedData(e.Type, media, data, v)
+	case inBase64:
+		var text string
+		value, err := []byte(nil), json.Unmarshal(encoded, &text)
+		if err == nil {
+			value, err = base64.StdEncoding.DecodeString(text)
+		}
+		if err != nil {
+			v.add(ReasonUndecodable, "data", "data_base64 must be a string of base64")
+			break
+		}
+		e.Data = typedData(e.Type, media, value, v)
+	}
+	return e
+}
+
+// present says whether a member is there; null means that it is not.
+func present(fields map[string]json.RawMessage, name string) (json.RawMessage, bool) {
+	raw, ok := fields[name]
+	return raw, ok && !bytes.Equal(raw, []byte("null"))
+}
+
+func stringField(fields map[string]json.RawMessage, name string, v *verdict) string {
+	raw, ok := present(fields, name)
+	if !ok {
+		return ""
+	}
+	var s string
+	if err := json.Unmarshal(raw, &s); err != nil {
+		v.add(ReasonUndecodable, name, "must be a string")
+	}
+	return s
+}
+
+// Parsed is one event of a batch, or what is wrong with it; see ParseKafka.
+type Parsed struct {
+	Event *Event
+	Err   error
+}
+
+// ParseBatch reads a batch of CloudEvents, a JSON array, and judges each for itself: what is wrong with one refuses no
+// other. The error says that the batch as a whole could not be read.
+func ParseBatch(body []byte) ([]Parsed, error) {
+	var objects []json.RawMessage
+	if err := json.Unmarshal(body, &objects); err != nil || objects == nil {
+		return nil, fault.NewInvalid(ReasonUndecodable, fault.Violation{
+			Description: "must be a JSON array of CloudEvents" + because(err),
+		})
+	}
+	parsed := make([]Parsed, len(objects))
+	for i, o := range objects {
+		parsed[i].Event, parsed[i].Err = ParseJSON(o)
+	}
+	return parsed, nil
+}
+
+// isJSON says that data of this media type is JSON; so is data of none, as CloudEvents has it.
+func isJSON(media string) bool {
+	return media == "" || media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json")
+}
+
+// typedData reads data into the message of its type; nil where a violation was added, or where the type is not known,
+// which is said elsewhere.
+func typedData(typ, media string, value []byte, v *verdict) proto.Message {
+	t := byName[typ]
+	if t == nil {
+		v.fields = append(v.fields, "data") // there, but not to be judged
+		return nil
+	}
+	m := t.Data.ProtoReflect().New().Interface()
+	name := t.Data.ProtoReflect().Descriptor().FullName()
+	switch {
+	case isJSON(media):
+		if err := protojson.Unmarshal(value, m); err != nil {
+			v.add(ReasonUndecodable, "data", "must be a %s in JSON%s", name, because(err))
+			return nil
+		}
+	case media == ContentTypeProtobuf:
+		if err := proto.Unmarshal(value, m); err != nil {
+			v.add(ReasonUndecodable, "data", "must be the bytes of a %s", name)
+			return nil
+		}
+	default:
+		v.add(ReasonUndecodable, "data", "content type %.100q is not taken, application/json and %s are", media, ContentTypeProtobuf)
+		return nil
+	}
+	return m
+}
+
+// because is what a parser said, without the prefixes and the odd spaces by which Protobuf keeps its texts unstable.
+func because(err error) string {
+	if err == nil {
+		return ""
+	}
+	text := strings.Map(func(r rune) rune {
+		if r == '\u00a0' {
+			return ' '
+		}
+		return r
+	}, err.Error())
+	text = strings.TrimPrefix(strings.TrimPrefix(text, "proto: "), "json: ")
+	const limit = 200
+	if len(text) > limit {
+		text = strings.ToValidUTF8(text[:limit], "") + "…"
+	}
+	return ": " + text
+}
+
+// percentDecoded undoes the encoding that the HTTP binding gives header values.
+func percentDecoded(value, attribute string, v *verdict) string {
+	if !strings.Contains(value, "%") {
+		return value
+	}
+	s, err := url.PathUnescape(value)
+	if err != nil || !utf8.ValidString(s) {
+		v.add(ReasonUndecodable, attribute, "must be percent-encoded UTF-8")
+		return ""
+	}
+	return s
+}

@@ -1,0 +1,124 @@
+package event
+
+import (
+	"strings"
+	"time"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// ContentTypeEvent says of a record on events.inbound that its value is an Event, whatever its other headers say.
+const ContentTypeEvent = "application/x-tollgate-event"
+
+// ParseKafka reads a record of events.inbound and judges it as what a producer sent. It is an Event in Protobuf where
+// its content type says so or no ce_specversion is there; else a CloudEvent in structured or in binary mode. A record of
+// our own topics is taken too.
+//
+// Like every door it answers with a fault that lists everything wrong at once (Reasons), along with the event as far as
+// it could be read, which is nil where nothing could. What is right has no ReceivedAt yet: the door stamps it.
+func ParseKafka(r stream.Record) (*Event, error) {
+	v := verdict{}
+	if len(r.Value) > MaxBytes {
+		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(r.Value))
+		return nil, v.err()
+	}
+	header := func(name string) string {
+		value, _ := r.Header(name)
+		return string(value)
+	}
+	var e *Event
+	media := mediaType(header(HeaderContentType))
+	_, isCloudEvent := r.Header(HeaderSpecVersion)
+	switch {
+	case strings.HasPrefix(media, cloudEventsPrefix):
+		e = parseStructured(media, r.Value, &v)
+	case media == ContentTypeEvent, !isCloudEvent, media == ContentTypeProtobuf && header(HeaderDataSchema) == SchemaEvent:
+		e = decode(r.Value, &v)
+	default:
+		e = parseBinary(media, func(attribute string) string { return header("ce_" + attribute) }, r.Value, &v)
+	}
+	if e != nil && e.Trace == "" {
+		e.Trace = header(HeaderTrace)
+	}
+	return judged(e, &v)
+}
+
+// ParseProto judges an Event that came by gRPC, as ParseKafka does.
+func ParseProto(p *eventv1.Event) (*Event, error) {
+	v := verdict{}
+	if size := proto.Size(p); size > MaxBytes {
+		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, size)
+		return nil, v.err()
+	}
+	return judged(fromProto(p, &v), &v)
+}
+
+// ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and judges it as ParseKafka
+// does; header gives the value of a header. A batch is read by ParseBatch.
+func ParseHTTP(header func(name string) string, body []byte) (*Event, error) {
+	v := verdict{}
+	if len(body) > MaxBytes {
+		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(body))
+		return nil, v.err()
+	}
+	var e *Event
+	media := mediaType(header("content-type"))
+	if strings.HasPrefix(media, cloudEventsPrefix) {
+		e = parseStructured(media, body, &v)
+	} else {
+		e = parseBinary(media, func(attribute string) string {
+			return percentDecoded(header("ce-"+attribute), attribute, &v)
+		}, body, &v)
+	}
+	if e != nil && e.Trace == "" {
+		e.Trace = header(HeaderTrace)
+	}
+	return judged(e, &v)
+}
+
+// ParseJSON reads one CloudEvent as a JSON object, as it stands in a line of a file, and judges it as ParseKafka does.
+func ParseJSON(object []byte) (*Event, error) {
+	v := verdict{}
+	if len(object) > MaxBytes {
+		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(object))
+		return nil, v.err()
+	}
+	return judged(parseObject(object, &v), &v)
+}
+
+// judged is the end of every door.
+func judged(e *Event, v *verdict) (*Event, error) {
+	if e == nil {
+		return nil, v.err()
+	}
+	// Set by us alone.
+	e.ReceivedAt = time.Time{}
+	e.content = 0
+	if !validTrace(e.Trace) {
+		// It says nothing about the event, so it does not refuse it either.
+		e.Trace = ""
+	}
+	if IsReserved(e.Type) {
+		v.add(ReasonReserved, "type", "%.200q is published by Tollgate alone", e.Type)
+	}
+	e.validate(v)
+	return e, v.err()
+}
+
+// validTrace judges the form of a W3C traceparent, version 00 and those to come.
+func validTrace(s string) bool {
+	if len(s) < 55 || len(s) > 128 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
+		return false
+	}
+	return strings.Trim(s, "0123456789abcdef-") == ""
+}
+
+// mediaType is the content type without its parameters, in lower case.
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
