@@ -1,7 +1,10 @@
 package streamtest
 
 import (
+	"net"
+	"strconv"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kfake"
 )
@@ -15,10 +18,56 @@ func Embedded(t testing.TB) []string {
 // EmbeddedCluster is Embedded for tests that inject faults.
 func EmbeddedCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1)}, opts...)...)
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
 	if err != nil {
 		t.Fatalf("start the embedded broker: %v", err)
 	}
 	t.Cleanup(c.Close)
 	return c
+}
+
+// embeddedOwn is an embedded broker that may be stopped and started again with its data.
+type embeddedOwn struct {
+	t       testing.TB
+	dir     string
+	port    int
+	cluster *kfake.Cluster
+}
+
+func startEmbeddedOwn(t testing.TB) OwnBroker {
+	e := &embeddedOwn{t: t, dir: t.TempDir()}
+	e.start()
+	_, port, err := net.SplitHostPort(e.Addrs()[0])
+	if err == nil {
+		e.port, err = strconv.Atoi(port)
+	}
+	if err != nil {
+		t.Fatalf("port of the embedded broker: %v", err)
+	}
+	t.Cleanup(func() { e.cluster.Close() })
+	return e
+}
+
+func (e *embeddedOwn) start() {
+	e.t.Helper()
+	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(e.dir), kfake.SyncWrites(), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}
+	if e.port != 0 {
+		opts = append(opts, kfake.Ports(e.port))
+	}
+	c, err := kfake.NewCluster(opts...)
+	if err != nil {
+		e.t.Fatalf("start the embedded broker: %v", err)
+	}
+	e.cluster = c
+}
+
+func (e *embeddedOwn) Addrs() []string { return e.cluster.ListenAddrs() }
+
+// Kill9 closes the broker: it writes its state first, so this is less than a
+// kill; connections and requests in flight break all the same.
+func (e *embeddedOwn) Kill9() { e.cluster.Close() }
+
+func (e *embeddedOwn) Restart() {
+	e.t.Helper()
+	e.start()
 }
