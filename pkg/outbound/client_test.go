@@ -1,0 +1,555 @@
+package outbound
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"errors"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/netip"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"golang.org/x/net/dns/dnsmessage"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// receiver starts a server on loopback and gives the policy and the certificate with which it can be reached.
+func receiver(t *testing.T, h http.HandlerFunc, change ...func(*httptest.Server)) (*httptest.Server, Options) {
+	t.Helper()
+	s := httptest.NewUnstartedServer(h)
+	s.Config.ErrorLog = log.New(io.Discard, "", 0)
+	s.EnableHTTP2 = true
+	for _, c := range change {
+		c(s)
+	}
+	s.StartTLS()
+	t.Cleanup(s.Close)
+	return s, optionsFor(s.Listener.Addr(), s.Certificate())
+}
+
+func optionsFor(addr net.Addr, cert *x509.Certificate) Options {
+	to := netip.MustParseAddrPort(addr.String())
+	o := Options{Policy: Policy{
+		Networks: []netip.Prefix{netip.PrefixFrom(to.Addr(), to.Addr().BitLen())}, Ports: []uint16{to.Port()},
+	}}
+	if cert != nil {
+		o.CAs = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert.Raw})
+	}
+	return o
+}
+
+func mustClient(t *testing.T, o Options) *Client {
+	t.Helper()
+	c, err := NewClient(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Close)
+	return c
+}
+
+func mustURL(t *testing.T, text string) *url.URL {
+	t.Helper()
+	u, err := url.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return u
+}
+
+func TestAPostIsAnsweredAndItsConnectionUsedAgain(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		t.Run("h2="+strconv.FormatBool(h2), func(t *testing.T) {
+			s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+				body, err := io.ReadAll(r.Body)
+				if err != nil || string(body) != "spent" || r.Method != http.MethodPost || r.UserAgent() != "Tollgate" ||
+					r.Header.Get("Webhook-Id") != "dlv_1" || r.ContentLength != 5 || (r.ProtoMajor == 2) != h2 || r.URL.RawQuery != "a=b" {
+					t.Errorf("received %q, %v: %v", body, err, r)
+				}
+				for _, name := range []string{"Idempotency-Key", "Accept-Encoding"} {
+					if _, sent := r.Header[name]; sent {
+						t.Errorf("header %s was sent", name)
+					}
+				}
+				w.Header().Set("X-Answer", "yes")
+				w.WriteHeader(http.StatusAccepted)
+				_, _ = io.WriteString(w, "thanks")
+			}, func(s *httptest.Server) { s.EnableHTTP2 = h2 })
+			c := mustClient(t, o)
+			for i := range 3 {
+				got := c.Do(t.Context(), Request{
+					URL: mustURL(t, s.URL+"/hook?a=b"), Body: []byte("spent"), Repeatable: true,
+					Header: http.Header{"Webhook-Id": {"dlv_1"}},
+				})
+				if got.Err != nil || got.Class != ClassNone || got.Status != 202 || string(got.Body) != "thanks" || got.BodyTruncated ||
+					got.Header.Get("X-Answer") != "yes" || got.HeaderTruncated {
+					t.Fatalf("%+v", got)
+				}
+				p := got.Phases
+				if got.Reused != (i > 0) || (p.Connect > 0) != (i == 0) || (p.TLS > 0) != (i == 0) || p.DNS != 0 ||
+					p.Wait <= 0 || p.Read <= 0 || p.Total < p.DNS+p.Connect+p.TLS+p.Wait {
+					t.Errorf("request %d: reused %v, %+v", i, got.Reused, p)
+				}
+			}
+		})
+	}
+}
+
+// nameServer is a resolver whose answers come from answer, asked once per look-up of A records.
+func nameServer(answer func() []netip.Addr) *net.Resolver {
+	return &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+		client, server := net.Pipe()
+		go func() {
+			defer server.Close()
+			// A connection that is no datagram carries a length before each message.
+			var length [2]byte
+			if _, err := io.ReadFull(server, length[:]); err != nil {
+				return
+			}
+			query := make([]byte, int(length[0])<<8|int(length[1]))
+			if _, err := io.ReadFull(server, query); err != nil {
+				return
+			}
+			var m dnsmessage.Message
+			if err := m.Unpack(query); err != nil {
+				return
+			}
+			m.Response, m.RecursionAvailable, m.Additionals = true, true, nil
+			if m.Questions[0].Type == dnsmessage.TypeA {
+				for _, addr := range answer() {
+					m.Answers = append(m.Answers, dnsmessage.Resource{
+						Header: dnsmessage.ResourceHeader{Name: m.Questions[0].Name, Type: dnsmessage.TypeA, Class: dnsmessage.ClassINET},
+						Body:   &dnsmessage.AResource{A: addr.As4()},
+					})
+				}
+			}
+			packed, err := m.Pack()
+			if err != nil {
+				return
+			}
+			_, _ = server.Write(append([]byte{byte(len(packed) >> 8), byte(len(packed))}, packed...))
+		}()
+		return client, nil
+	}}
+}
+
+// The two addresses are both loopback, so that nothing leaves the machine: 127.0.0.2 plays the public one.
+func TestANameThatChangesItsAddressReachesNothingPrivate(t *testing.T) {
+	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
+	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
+		l, err := net.Listen("tcp4", "127.0.0.2:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = s.Listener.Close()
+		s.Listener = l
+	})
+	port := o.Policy.Ports[0]
+	inside, err := net.Listen("tcp4", netip.AddrPortFrom(private, port).String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer inside.Close()
+	var reached atomic.Int64
+	go func() {
+		for {
+			conn, err := inside.Accept()
+			if err != nil {
+				return
+			}
+			reached.Add(1)
+			_ = conn.Close()
+		}
+	}()
+
+	var answers atomic.Pointer[[]netip.Addr]
+	resolver := nameServer(func() []netip.Addr { return *answers.Load() })
+	o = o.withDefaults()
+	c, err := newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control, Resolver: resolver})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	// The certificate of httptest is for example.com.
+	target := mustURL(t, "https://example.com:"+strconv.Itoa(int(port))+"/hook")
+	if err := CheckURL(target.String(), o.Policy); err != nil {
+		t.Fatal(err)
+	}
+	post := func(now ...netip.Addr) Result {
+		answers.Store(&now)
+		c.Close()
+		return c.Do(t.Context(), Request{URL: target})
+	}
+
+	if got := post(public); got.Status != 200 || got.Phases.DNS <= 0 {
+		t.Fatalf("while the name is public: %+v", got)
+	}
+	if got := post(private); got.Class != ClassRefusedAddress || fault.ReasonOf(got.Err) != ReasonAddressRefused {
+		t.Errorf("once the name is private: %+v", got)
+	}
+	if got := post(private, public); got.Status != 200 {
+		t.Errorf("of two addresses only the allowed one is dialled: %+v", got)
+	}
+	if got := post(); got.Class != ClassDNS {
+		t.Errorf("a name without an address: %+v", got)
+	}
+	if n := reached.Load(); n != 0 {
+		t.Errorf("the private address was reached %d times", n)
+	}
+	_ = s
+}
+
+func TestWhatThePolicyRefusesIsNotDialled(t *testing.T) {
+	s, o := receiver(t, func(http.ResponseWriter, *http.Request) { t.Error("the receiver was reached") })
+	port := o.Policy.Ports
+	tests := map[string]struct {
+		policy Policy
+		url    string
+		reason string
+	}{
+		"loopback":                   {Policy{Ports: port}, s.URL, ReasonAddressRefused},
+		"a port":                     {Policy{Networks: o.Policy.Networks}, s.URL, ReasonPortRefused},
+		"plain http":                 {o.Policy, "http://" + s.Listener.Addr().String(), ReasonURLRefused},
+		"loopback in IPv6 clothes":   {Policy{Ports: port}, "https://[::ffff:127.0.0.1]:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},
+		"the machine's own name":     {Policy{Ports: port}, "https://localhost:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},
+		"this host, written as zero": {Policy{Ports: port}, "https://0.0.0.0:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			o := o
+			o.Policy = tc.policy
+			got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, tc.url)})
+			if got.Class != ClassRefusedAddress || fault.ReasonOf(got.Err) != tc.reason || got.Status != 0 {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestARedirectIsAnAnswer(t *testing.T) {
+	var requests atomic.Int64
+	s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		http.Redirect(w, r, "/elsewhere", http.StatusTemporaryRedirect)
+	})
+	got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)})
+	if got.Status != 307 || got.Header.Get("Location") != "/elsewhere" || got.Class != ClassNone || requests.Load() != 1 {
+		t.Errorf("%d requests, %+v", requests.Load(), got)
+	}
+}
+
+func TestNoProxyOfTheEnvironment(t *testing.T) {
+	if mustClient(t, Options{}).transport.Proxy != nil {
+		t.Error("a proxy would dial in our place")
+	}
+}
+
+func TestCertificates(t *testing.T) {
+	_, stranger := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
+		s.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
+	})
+	tests := map[string]struct {
+		change func(*httptest.Server)
+		client func(*Options)
+		ok     bool
+	}{
+		"a CA that is given":        {nil, nil, true},
+		"no CA given":               {nil, func(o *Options) { o.CAs = nil }, false},
+		"another CA given":          {nil, func(o *Options) { o.CAs = stranger.CAs }, false},
+		"the right CA among others": {nil, func(o *Options) { o.CAs = append(stranger.CAs, o.CAs...) }, true},
+		"TLS 1.1 at the most": {func(s *httptest.Server) {
+			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
+		}, nil, false},
+		"TLS 1.2 at the most":               {func(s *httptest.Server) { s.TLS = &tls.Config{MaxVersion: tls.VersionTLS12} }, nil, true},
+		"a client certificate that we lack": {func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} }, nil, false},
+		"a client certificate that we lack, TLS 1.2": {
+			func(s *httptest.Server) {
+				s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
+			}, nil, false,
+		},
+		"a client certificate that we have": {
+			func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} },
+			func(o *Options) { cert := selfSigned(t); o.Certificate = &cert }, true,
+		},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
+				if tc.change != nil {
+					tc.change(s)
+				}
+			})
+			if tc.client != nil {
+				tc.client(&o)
+			}
+			got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)})
+			// In TLS 1.3 the server judges after our handshake: what it closes on our request may overtake its alert.
+			lost := name == "a client certificate that we lack" && got.Class == ClassReset
+			if tc.ok && got.Status != 200 || !tc.ok && got.Class != ClassTLS && !lost {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestGivenCAsStandBesideTheSystems(t *testing.T) {
+	_, o := receiver(t, func(http.ResponseWriter, *http.Request) {})
+	got, err := roots(o.CAs)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want, err := x509.SystemCertPool()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want.AppendCertsFromPEM(o.CAs)
+	if !got.Equal(want) {
+		t.Error("the system's roots are lost")
+	}
+	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}))
+	bad := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))
+	for text, faults := range map[string]int{
+		"": 0, " \n": 0, string(o.CAs): 0, "hello": 1, key: 1, bad: 1, key + string(o.CAs) + bad: 2, string(o.CAs) + "tail": 1,
+	} {
+		err := CheckCAs([]byte(text))
+		if n := len(fault.ViolationsOf(err)); n != faults || (err == nil) != (faults == 0) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+	if _, err := NewClient(Options{CAs: []byte(bad)}); fault.ReasonOf(err) != ReasonCAInvalid {
+		t.Errorf("a client with bad CAs: %v", err)
+	}
+}
+
+func TestWhatIsKeptOfAnAnswer(t *testing.T) {
+	long := strings.Repeat("x", 200<<10)
+	tests := map[string]struct {
+		status    int
+		body      string
+		chunked   bool
+		request   Request
+		keep      int
+		truncated bool
+		reusable  bool
+	}{
+		"an empty answer":                        {200, "", false, Request{}, 0, false, true},
+		"a short success is kept whole":          {200, "ok", false, Request{}, 2, false, true},
+		"a success of exactly its part":          {200, long[:1<<10], false, Request{}, 1 << 10, false, true},
+		"a chunked success of exactly its part":  {200, long[:1<<10], true, Request{}, 1 << 10, false, true},
+		"of a success the first KiB":             {200, long[:1<<10+1], false, Request{}, 1 << 10, true, true},
+		"of a chunked success the first KiB":     {201, long[:5<<10], true, Request{}, 1 << 10, true, true},
+		"a failure of exactly its part":          {500, long[:64<<10], true, Request{}, 64 << 10, false, true},
+		"of a failure the first 64 KiB":          {404, long[:64<<10+1], false, Request{}, 64 << 10, true, true},
+		"a redirect is kept like a failure":      {302, long[:2<<10], false, Request{}, 2 << 10, false, true},
+		"as the request says":                    {200, long[:100], false, Request{KeepSuccess: 10}, 10, true, true},
+		"as the request says of a failure":       {503, long[:100], true, Request{KeepFailure: 99}, 99, true, true},
+		"nothing, where the request says so":     {200, "ok", false, Request{KeepSuccess: -1}, 0, true, true},
+		"an endless answer costs its connection": {200, long, true, Request{}, 1 << 10, true, false},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+				if !tc.chunked {
+					w.Header().Set("Content-Length", strconv.Itoa(len(tc.body)))
+				}
+				w.WriteHeader(tc.status)
+				if tc.chunked {
+					w.(http.Flusher).Flush()
+				}
+				_, _ = io.WriteString(w, tc.body)
+			}, func(s *httptest.Server) { s.EnableHTTP2 = false })
+			c := mustClient(t, o)
+			tc.request.URL = mustURL(t, s.URL)
+			got := c.Do(t.Context(), tc.request)
+			if got.Status != tc.status || string(got.Body) != tc.body[:tc.keep] || got.BodyTruncated != tc.truncated {
+				t.Errorf("status %d, %d bytes, truncated %v", got.Status, len(got.Body), got.BodyTruncated)
+			}
+			if again := c.Do(t.Context(), tc.request); again.Reused != tc.reusable {
+				t.Errorf("the connection was used again: %v", again.Reused)
+			}
+		})
+	}
+}
+
+func TestHeadersAreCapped(t *testing.T) {
+	var extra atomic.Int64
+	s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
+		for i := range extra.Load() {
+			w.Header().Set("A-"+strconv.Itoa(int(i)+1000), strings.Repeat("x", 1000))
+		}
+		w.Header().Set("Retry-After", "120")
+		w.WriteHeader(http.StatusTooManyRequests)
+	}, func(s *httptest.Server) { s.EnableHTTP2 = false })
+	c := mustClient(t, o)
+	post := func(n int64) Result {
+		extra.Store(n)
+		return c.Do(t.Context(), Request{URL: mustURL(t, s.URL)})
+	}
+	if got := post(7); got.HeaderTruncated || len(got.Header.Values("A-1006")) != 1 {
+		t.Errorf("7 KiB: %+v", got.Header)
+	}
+	got := post(20)
+	size := 0
+	for name, values := range got.Header {
+		size += headerSize(name, values)
+	}
+	if !got.HeaderTruncated || size > maxHeaderKept || size < 7<<10 || got.Header.Get("Retry-After") != "120" || got.Header.Get("A-1000") == "" {
+		t.Errorf("20 KiB: %d bytes are kept of %v", size, got.Header)
+	}
+	if got := post(100); got.Class != ClassProtocol || got.Status != 0 {
+		t.Errorf("100 KiB: status %d, class %q, %v", got.Status, got.Class, got.Err)
+	}
+}
+
+// speak answers each connection on loopback by what say writes; there is no TLS.
+func speak(t *testing.T, say func(net.Conn)) (*url.URL, Options) {
+	t.Helper()
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	t.Cleanup(func() { _ = l.Close(); <-done })
+	go func() {
+		defer close(done)
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			say(conn)
+			_ = conn.Close()
+		}
+	}()
+	o := optionsFor(l.Addr(), nil)
+	o.Policy.PlainHTTP = true
+	return mustURL(t, "http://"+l.Addr().String()), o
+}
+
+func readRequest(conn net.Conn) { _, _ = http.ReadRequest(bufio.NewReader(conn)) }
+
+func TestErrorsHaveAClass(t *testing.T) {
+	answer := func(text string) func(net.Conn) {
+		return func(conn net.Conn) { readRequest(conn); _, _ = io.WriteString(conn, text) }
+	}
+	tests := map[string]struct {
+		say    func(net.Conn)
+		change func(*Request)
+		want   Class
+	}{
+		"closed before the answer":        {readRequest, nil, ClassReset},
+		"reset before the answer":         {func(c net.Conn) { readRequest(c); _ = c.(*net.TCPConn).SetLinger(0) }, nil, ClassReset},
+		"closed within the headers":       {answer("HTTP/1.1 200 OK\r\nA: "), nil, ClassReset},
+		"not HTTP":                        {answer("220 mail.example.com ESMTP\r\n"), nil, ClassProtocol},
+		"a status that is none":           {answer("HTTP/1.1 abc\r\n\r\n"), nil, ClassProtocol},
+		"https to a server without TLS":   {answer("HTTP/1.1 400 Bad\r\n\r\n"), func(r *Request) { r.URL.Scheme = "https" }, ClassTLS},
+		"a header with a line break":      {readRequest, func(r *Request) { r.Header = http.Header{"A": {"b\r\nc"}} }, ClassRequest},
+		"a method that is none":           {readRequest, func(r *Request) { r.Method = "PO ST" }, ClassRequest},
+		"no host":                         {readRequest, func(r *Request) { r.URL.Host = "" }, ClassRequest},
+		"no URL":                          {readRequest, func(r *Request) { r.URL = nil }, ClassRequest},
+		"a body cut short is an answer":   {answer("HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc"), nil, ClassNone},
+		"a body that ends with the close": {answer("HTTP/1.1 200 OK\r\n\r\nabc"), nil, ClassNone},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			u, o := speak(t, tc.say)
+			r := Request{URL: u}
+			if tc.change != nil {
+				tc.change(&r)
+			}
+			got := mustClient(t, o).Do(t.Context(), r)
+			if got.Class != tc.want || (got.Err == nil) != (tc.want == ClassNone) {
+				t.Errorf("class %q, %v", got.Class, got.Err)
+			}
+			if tc.want == ClassNone && (string(got.Body) != "abc" || got.Status != 200 || got.BodyTruncated != strings.Contains(name, "short")) {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+
+	t.Run("nobody listens", func(t *testing.T) {
+		l, err := net.Listen("tcp4", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = l.Close()
+		o := optionsFor(l.Addr(), nil)
+		got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, "https://"+l.Addr().String())})
+		if got.Class != ClassConnect || got.Phases.Connect <= 0 {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("the caller stops", func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		u, o := speak(t, func(c net.Conn) { readRequest(c); cancel(); _, _ = io.Copy(io.Discard, c) })
+		if got := mustClient(t, o).Do(ctx, Request{URL: u}); got.Class != ClassCancelled || !errors.Is(got.Err, context.Canceled) {
+			t.Errorf("%+v", got)
+		}
+	})
+}
+
+func TestARequestOnAClosingConnectionIsRepeatedOnlyWhenItMayBe(t *testing.T) {
+	for _, repeatable := range []bool{false, true} {
+		t.Run(strconv.FormatBool(repeatable), func(t *testing.T) {
+			// Each connection serves one request; the second one on it is read and answered by closing.
+			u, o := speak(t, func(conn net.Conn) {
+				in := bufio.NewReader(conn)
+				for n := range 2 {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					_, _ = io.Copy(io.Discard, r.Body)
+					if n == 0 {
+						_, _ = io.WriteString(conn, "HTTP/1.1 204 No Content\r\n\r\n")
+					}
+				}
+			})
+			c := mustClient(t, o)
+			post := func() Result {
+				return c.Do(t.Context(), Request{URL: u, Body: []byte("x"), Repeatable: repeatable})
+			}
+			if got := post(); got.Status != 204 {
+				t.Fatalf("%+v", got)
+			}
+			got := post()
+			if repeatable && got.Status != 204 || !repeatable && got.Class != ClassReset {
+				t.Errorf("%+v", got)
+			}
+		})
+	}
+}
+
+func TestEveryClassIsListedOnce(t *testing.T) {
+	seen := map[Class]bool{}
+	for _, c := range Classes {
+		if seen[c] || c == ClassNone {
+			t.Errorf("%q", c)
+		}
+		seen[c] = true
+	}
+	if len(seen) != 9 {
+		t.Errorf("%d classes", len(seen))
+	}
+}
+
+// A certificate that nobody signed, for a name that nobody has.
+func selfSigned(t *testing.T) tls.Certificate {
+	t.Helper()
+	return newCertificate(t, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
+}
