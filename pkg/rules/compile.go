@@ -1,0 +1,182 @@
+package rules
+
+import (
+	"cmp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// ReasonInvalid is the reason of what Compile refuses.
+const ReasonInvalid = "NOTIFICATION_INVALID"
+
+// Bounds of a notification. They keep the time to judge and to render one small, whoever wrote it.
+const (
+	maxEventTypes = 100
+	maxFilter     = 4096 // bytes
+	maxActions    = 20
+	maxParameters = 100
+	maxTemplate   = 16 << 10 // bytes
+)
+
+// Rule is a notification that can be evaluated. It is immutable and may be shared.
+type Rule struct {
+	Tenant, Code string
+	Version      int64
+	// Actions are sorted by name: the order in which deliveries are planned.
+	Actions []*Plan
+
+	active bool
+	types  []event.Type
+	// filter by the full name of the data's message; nil where every event matches.
+	filter map[protoreflect.FullName]*filter
+}
+
+// Plan is one action of a rule: to whom, in which order, and in which words.
+type Plan struct {
+	Name     string
+	Endpoint string
+	// Ordered actions are numbered within their lane.
+	Ordered    bool
+	parameters []parameter
+}
+
+// Types are the names of the event types that the rule looks at, sorted.
+func (r *Rule) Types() []string {
+	names := make([]string, len(r.types))
+	for i, t := range r.types {
+		names[i] = t.Name
+	}
+	return names
+}
+
+// Active says whether the rule plans anything.
+func (r *Rule) Active() bool { return r.active }
+
+// Compile judges a notification and makes it ready to be evaluated. The error is a fault of kind Invalid that lists all
+// that is wrong.
+func Compile(n Notification) (*Rule, error) {
+	var f fault.Faults
+	if n.Tenant == "" || n.Code == "" {
+		f.Add("name", `must be "tenants/{tenant}/notifications/{code}"`)
+	}
+	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, active: n.Active}
+	r.types = expand(n.Trigger.EventTypes, &f)
+	r.filter = compileFilter(n.Trigger.Filter, r.types, &f)
+
+	if len(n.Actions) == 0 {
+		f.Add("actions", "must have at least one")
+	}
+	if len(n.Actions) > maxActions {
+		f.Add("actions", "must be at most %d", maxActions)
+	}
+	names := map[string]bool{}
+	for i, a := range n.Actions {
+		path := indexed("actions", i)
+		if names[a.Name] {
+			f.Add(path+".name", "%q stands twice", a.Name)
+		}
+		names[a.Name] = true
+		r.Actions = append(r.Actions, compileAction(n, a, r.types, path, &f))
+	}
+	slices.SortFunc(r.Actions, func(a, b *Plan) int { return cmp.Compare(a.Name, b.Name) })
+	if err := f.Err(ReasonInvalid); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Faults) *Plan {
+	if a.Name == "" {
+		f.Add(path+".name", "must not be empty")
+	}
+	switch tenant, _ := split(a.Endpoint, "endpoints"); {
+	case tenant == "":
+		f.Add(path+".webhook.endpoint", `must be "tenants/{tenant}/endpoints/{endpoint}"`)
+	case tenant != n.Tenant && n.Tenant != "":
+		f.Add(path+".webhook.endpoint", "must be an endpoint of tenant %q", n.Tenant)
+	}
+	var unordered []string
+	for _, t := range types {
+		if t.Queue != event.Ordered {
+			unordered = append(unordered, t.Name)
+		}
+	}
+	plan := &Plan{Name: a.Name, Endpoint: a.Endpoint, Ordered: len(unordered) == 0}
+	if a.Ordered != nil {
+		plan.Ordered = *a.Ordered
+		if plan.Ordered && len(unordered) > 0 {
+			f.Add(path+".ordered", "must not be true: %s has no order", strings.Join(unordered, ", "))
+		}
+	}
+	if len(a.Parameters) > maxParameters {
+		f.Add(path+".parameters", "must be at most %d", maxParameters)
+	}
+	names := map[string]bool{}
+	for i, p := range a.Parameters {
+		field := path + "." + indexed("parameters", i)
+		switch {
+		case p.Name == "":
+			f.Add(field+".name", "must not be empty")
+		case names[p.Name]:
+			f.Add(field+".name", "%q stands twice", p.Name)
+		}
+		names[p.Name] = true
+		plan.parameters = append(plan.parameters, compileParameter(p, types, field+".template", f))
+	}
+	return plan
+}
+
+// indexed is the path of a list's element.
+func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
+
+// expand turns the trigger's list into types of the catalog, sorted by name, each once.
+func expand(patterns []string, f *fault.Faults) []event.Type {
+	if len(patterns) == 0 {
+		f.Add("trigger.event_types", "must have at least one")
+	}
+	if len(patterns) > maxEventTypes {
+		f.Add("trigger.event_types", "must be at most %d", maxEventTypes)
+		return nil
+	}
+	found := map[string]event.Type{}
+	for i, p := range patterns {
+		field := indexed("trigger.event_types", i)
+		entity, wildcard := strings.CutSuffix(p, ".*")
+		switch {
+		case wildcard && !strings.Contains(entity, "*"):
+			known := false
+			for _, t := range event.Types() {
+				if t.Entity == entity && !event.IsControl(t.Name) {
+					found[t.Name] = t
+					known = true
+				}
+			}
+			if !known {
+				f.Add(field, "no event type is of entity %q", entity)
+			}
+		case strings.Contains(p, "*"):
+			f.Add(field, `%q must be a type, or an entity with all its types such as "safeguard.*"`, p)
+		case event.IsControl(p):
+			f.Add(field, "%q is not an event but a control record", p)
+		default:
+			t, ok := event.Lookup(p)
+			if !ok {
+				f.Add(field, "event type %q is unknown", p)
+				continue
+			}
+			found[p] = t
+		}
+	}
+	types := make([]event.Type, 0, len(found))
+	for _, t := range found {
+		types = append(types, t)
+	}
+	slices.SortFunc(types, func(a, b event.Type) int { return cmp.Compare(a.Name, b.Name) })
+	return types
+}

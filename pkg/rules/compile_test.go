@@ -1,0 +1,272 @@
+package rules
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+const endpoint = "tenants/acme/endpoints/crm"
+
+// notification is a valid one, changed by edit.
+func notification(edit func(*Notification)) Notification {
+	n := Notification{
+		Tenant: "acme", Code: "reached", Version: 3, Active: true,
+		Trigger: Trigger{EventTypes: []string{"safeguard.reached"}},
+		Actions: []Action{{Name: "tell", Endpoint: endpoint}},
+	}
+	if edit != nil {
+		edit(&n)
+	}
+	return n
+}
+
+func violations(t *testing.T, err error) []string {
+	t.Helper()
+	if err != nil && fault.KindOf(err) != fault.Invalid {
+		t.Fatalf("not a fault of kind Invalid: %v", err)
+	}
+	var out []string
+	for _, v := range fault.ViolationsOf(err) {
+		out = append(out, v.String())
+	}
+	return out
+}
+
+func TestCompileSaysWhatIsWrong(t *testing.T) {
+	template := func(text string) func(*Notification) {
+		return func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"p", text}} }
+	}
+	types := func(names ...string) func(*Notification) {
+		return func(n *Notification) { n.Trigger.EventTypes = names }
+	}
+	filter := func(text string, names ...string) func(*Notification) {
+		return func(n *Notification) {
+			n.Trigger.Filter = text
+			if names != nil {
+				n.Trigger.EventTypes = names
+			}
+		}
+	}
+	yes := true
+	tests := map[string]struct {
+		edit func(*Notification)
+		want []string // each a part of one violation
+	}{
+		"the plain one is right":                         {nil, nil},
+		"an entity with all its types is right":          {types("safeguard.*", "usage.charged"), nil},
+		"an unknown type is named":                       {types("usage.charged", "usage.chraged"), []string{`trigger.event_types[1]: event type "usage.chraged" is unknown`}},
+		"a wildcard stands for one entity":               {types("*", "safe*.reached", "x.*"), []string{`[0]: "*" must be a type`, `[1]: "safe*.reached" must be a type`, `[2]: no event type is of entity "x"`}},
+		"control records are no events":                  {types("system.tick"), []string{"control record"}},
+		"a trigger without types fires never":            {types(), []string{"trigger.event_types: must have at least one"}},
+		"a notification tells somebody":                  {func(n *Notification) { n.Actions = nil }, []string{"actions: must have at least one"}},
+		"a filter is CEL":                                {filter("data.spent.units >"), []string{"trigger.filter: Syntax error"}},
+		"a filter names fields that exist":               {filter("data.spend.units > 3"), []string{"trigger.filter: undefined field 'spend'"}},
+		"a filter compares like with like":               {filter("data.spent.units > 'x'"), []string{"no matching overload"}},
+		"a filter yields true or false":                  {filter("data.spent.units"), []string{"must be true or false, not int"}},
+		"a filter has no clock":                          {filter("time < now()"), []string{"undeclared reference to 'now'"}},
+		"a pattern that can't be compiled is found now":  {filter("data.reason.matches('(')"), []string{"invalid matches argument"}},
+		"a filter over two messages holds for both":      {filter("data.reason == 'x'", "safeguard.reached", "subscriber.terminated"), nil},
+		"a field of one message only names who lacks it": {filter("data.spent.units > 3", "safeguard.reached", "subscriber.terminated"), []string{"trigger.filter: for subscriber.terminated: undefined field 'spent'"}},
+		"a slip in the syntax is said once":              {filter("data.", "safeguard.reached", "subscriber.terminated"), []string{"Syntax error"}},
+		"envelope and enums are known":                   {filter("subject.startsWith('44') && time < received_at && data.state == Safeguard.State.STATE_ACTIVE && type != '' && id+source+tenant+correlation != ''"), nil},
+		"an action has a name of its own":                {func(n *Notification) { n.Actions = append(n.Actions, n.Actions[0]) }, []string{`actions[1].name: "tell" stands twice`}},
+		"an endpoint is of the same tenant":              {func(n *Notification) { n.Actions[0].Endpoint = "tenants/other/endpoints/x" }, []string{`actions[0].webhook.endpoint: must be an endpoint of tenant "acme"`}},
+		"an action without webhook is refused":           {func(n *Notification) { n.Actions[0].Endpoint = "" }, []string{"actions[0].webhook.endpoint: must be"}},
+		"order is not there for types without":           {func(n *Notification) { n.Trigger.EventTypes = []string{"billrun.*"}; n.Actions[0].Ordered = &yes }, []string{"actions[0].ordered: must not be true: billrun.failed has no order"}},
+		"parameters have names of their own":             {func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"a", ""}, {"a", ""}, {"", ""}} }, []string{`parameters[1].name: "a" stands twice`, "parameters[2].name: must not be empty"}},
+		"tokens, comparisons and functions are right":    {template(`{{with .Option}}{{.Spent}} of {{.Limit | default "?"}}{{if and (gt .ThresholdPercent 80) (not .Blocked)}}!{{else if eq .Name "data"}}.{{end}}{{$.Core.EventName | upper}}{{end}}`), nil},
+		"a token that no type has is INVALID_TOKEN":      {template("{{.Account.Name}}"), []string{"actions[0].parameters[0].template: INVALID_TOKEN: .Account does not exist for safeguard.reached"}},
+		"tokens inside with are named from the root":     {template("{{with .Option}}{{.Spend}}{{end}}"), []string{"INVALID_TOKEN: .Option.Spend does not exist for safeguard.reached"}},
+		"a token that some types lack names them": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"subscriber.*"}
+			template("{{.Subscriber.Imsi}}{{.Subscriber.Msisdn}}")(n)
+		}, []string{"INVALID_TOKEN: .Subscriber.Imsi does not exist for subscriber.cos_changed, subscriber.msisdn_changed, subscriber.resumed, subscriber.roaming_changed, subscriber.suspended, subscriber.terminated"}},
+		"a bill run has no account": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"billrun.*"}
+			template("{{.BillRun.Total}} {{.AccountService.Name}}")(n)
+		}, []string{"INVALID_TOKEN: .AccountService does not exist for billrun.completed, billrun.failed, billrun.started"}},
+		"payment errors exist on failure only": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"payment.*"}
+			template("{{.PaymentError.Code}}")(n)
+		}, []string{"INVALID_TOKEN: .PaymentError does not exist for payment.processed"}},
+		"contact tokens never reach a webhook": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"subscriber.activated"}
+			template("{{.Contact.Email}}")(n)
+		}, []string{"CONTACT_TOKEN: .Contact.Email"}},
+		"contact tokens hide behind nothing": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"subscriber.activated"}
+			template("{{with .Contact}}{{if eq .Phone $.Contact.Name}}x{{end}}{{end}}")(n)
+		}, []string{"CONTACT_TOKEN: .Contact.Phone", "CONTACT_TOKEN: .Contact.Name"}},
+		"a list is ranged over": {func(n *Notification) {
+			n.Trigger.EventTypes = []string{"invoice.posted"}
+			template("{{range .Invoice.PaymentReferences}}{{. | lower}} {{else}}-{{end}}")(n)
+		}, nil},
+		"a number is not a list":                          {template("{{range 1000000000}}x{{end}}"), []string{"range over 1000000000: it is a number, not a list"}},
+		"a text is not a list":                            {template("{{range .Option.Spent}}x{{end}}"), []string{"it is a text, not a list"}},
+		"a group can't be printed":                        {template("{{.Option}}"), []string{"is a group of tokens and can't be printed"}},
+		"the whole can't be printed":                      {template("{{.}}"), []string{"is a group of tokens and can't be printed"}},
+		"text/template's other functions are not allowed": {template(`{{printf "%1000000000d" 1}}{{len "x"}}{{html "x"}}{{index . "Option"}}{{call .}}`), []string{`"printf" is not allowed`, `"len" is not allowed`, `"html" is not allowed`, `"index" is not allowed`, `"call" is not allowed`}},
+		"variables are not allowed":                       {template("{{$x := .Option.Spent}}{{$x}}"), []string{"$x := .Option.Spent: variables are not allowed", "$x: variables are not allowed"}},
+		"templates of its own are not allowed":            {template(`{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`), []string{"must not define templates", `{{template "x"}} is not allowed`}},
+		"text is not compared as if it were a number":     {template("{{if gt .Option.Spent 5}}x{{end}}"), []string{"gt compares two numbers"}},
+		"broken templates are said with their place":      {template("{{.Option.Spent"), []string{"text:1: unclosed action"}},
+		"too much is refused": {func(n *Notification) {
+			n.Trigger.Filter = strings.Repeat(" ", maxFilter) + "true"
+			template(strings.Repeat("x", maxTemplate+1))(n)
+		}, []string{"trigger.filter: must be at most 4096 bytes", "must be at most 16384 bytes"}},
+		"a name has its form": {func(n *Notification) { n.Tenant, n.Code = "", "" }, []string{"name: must be"}},
+		"everything wrong is said at once": {func(n *Notification) {
+			n.Trigger = Trigger{EventTypes: []string{"nope", "safeguard.alert"}, Filter: "1"}
+			n.Actions[0] = Action{Parameters: []Parameter{{"a", "{{.X.Y}}"}}}
+		}, []string{`"nope" is unknown`, "trigger.filter: must be true or false", "actions[0].name", "actions[0].webhook.endpoint", "INVALID_TOKEN: .X does not exist for safeguard.alert"}},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			_, err := Compile(notification(tc.edit))
+			got := violations(t, err)
+			if len(got) != len(tc.want) {
+				t.Fatalf("violations %q, want %q", got, tc.want)
+			}
+			for i, part := range tc.want {
+				if !strings.Contains(got[i], part) {
+					t.Errorf("violation %q lacks %q", got[i], part)
+				}
+			}
+		})
+	}
+}
+
+func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
+	for _, typ := range event.Types() {
+		for _, g := range contexts()[typ.Name] {
+			var text strings.Builder
+			names := map[string]bool{}
+			for _, tok := range g.tokens {
+				if names[tok.name] {
+					t.Errorf("%s: .%s.%s stands twice", typ.Name, g.name, tok.name)
+				}
+				names[tok.name] = true
+				if tok.audience == contact {
+					continue
+				}
+				if tok.kind == list {
+					text.WriteString("{{range ." + g.name + "." + tok.name + "}}{{.}}{{end}}")
+				} else {
+					text.WriteString("{{." + g.name + "." + tok.name + "}} ")
+				}
+			}
+			r, err := Compile(notification(func(n *Notification) {
+				n.Trigger.EventTypes = []string{typ.Name}
+				n.Actions[0].Parameters = []Parameter{{"all", text.String()}}
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			// An event that says nothing, and one that says something everywhere.
+			full := proto.Clone(typ.Data)
+			fill(full.ProtoReflect())
+			for _, data := range []proto.Message{typ.Data, full} {
+				e := &event.Event{Type: typ.Name, Tenant: "acme", Data: data}
+				if _, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{Profile: Parameters, PersonalData: true}, Lane{}); err != nil {
+					t.Errorf("%s: %v", typ.Name, err)
+				}
+			}
+		}
+	}
+}
+
+func TestAWildcardMeansEveryTypeOfItsEntity(t *testing.T) {
+	r, err := Compile(notification(func(n *Notification) { n.Trigger.EventTypes = []string{"client.*", "client.created"} }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"client.archived", "client.balance.depleted", "client.balance.restored", "client.created",
+		"client.custom_fields_updated", "client.deleted", "client.updated",
+	}
+	if diff := cmp.Diff(want, r.Types()); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestActionsAreOrderedWhereAllTypesAre(t *testing.T) {
+	no := false
+	for name, tc := range map[string]struct {
+		types []string
+		asked *bool
+		want  bool
+	}{
+		"all types are ordered":      {[]string{"usage.charged", "safeguard.*"}, nil, true},
+		"one type is not":            {[]string{"usage.charged", "billrun.failed"}, nil, false},
+		"nobody wants the order":     {[]string{"usage.charged"}, &no, false},
+		"no order where none can be": {[]string{"hook.failed"}, &no, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r, err := Compile(notification(func(n *Notification) {
+				n.Trigger.EventTypes = tc.types
+				n.Actions[0].Ordered = tc.asked
+			}))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Actions[0].Ordered; got != tc.want {
+				t.Errorf("ordered %v, want %v", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestActionsArePlannedInTheOrderOfTheirNames(t *testing.T) {
+	r, err := Compile(notification(func(n *Notification) {
+		n.Actions = []Action{{Name: "b", Endpoint: endpoint}, {Name: "a", Endpoint: endpoint}}
+	}))
+	if err != nil || r.Actions[0].Name != "a" {
+		t.Fatal(err, r.Actions)
+	}
+}
+
+func TestCheckReadsTheMessage(t *testing.T) {
+	n := &configv1.Notification{
+		Name:    "tenants/acme/notifications/x",
+		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.*"}, Filter: "data.blocked"},
+		Actions: []*configv1.Action{{
+			Name:       "tell",
+			Action:     &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: endpoint}},
+			Parameters: []*configv1.Parameter{{Name: "spent", Template: "{{.Option.Spent}}"}},
+			Ordered:    proto.Bool(true),
+		}},
+	}
+	if err := Check(n); err != nil {
+		t.Fatal(err)
+	}
+	n.Name = "tenants/acme/endpoints/x"
+	n.Actions[0].Parameters[0].Template = "{{.Option.Spend}}"
+	if got := violations(t, Check(n)); len(got) != 2 {
+		t.Errorf("violations %q", got)
+	}
+}
+
+func TestOnlyAFilterThatCanBeDearIsCounted(t *testing.T) {
+	for text, limited := range map[string]bool{
+		"data.spent.units > 30 && data.blocked":    false,
+		"subject.startsWith('4479')":               false,
+		"[1,2,3].exists(x, x == data.renewal_day)": false,
+		"data.reason.matches(data.imsi)":           true,
+	} {
+		f, faults := compileFor(text, &eventv1.Safeguard{})
+		if len(faults) > 0 {
+			t.Fatal(faults)
+		}
+		if f.limited != limited {
+			t.Errorf("%s: limited %v, want %v", text, f.limited, limited)
+		}
+	}
+}

@@ -1,0 +1,86 @@
+package rules
+
+import (
+	"fmt"
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+)
+
+// Profile is the form of a webhook's body.
+type Profile uint8
+
+const (
+	// Tollgate is CloudEvents 1.0, structured, with our extension attributes.
+	Tollgate Profile = iota
+	// Parameters is a flat object of the action's parameters.
+	Parameters
+)
+
+// String is the profile as its documentation calls it.
+func (p Profile) String() string {
+	return [...]string{Tollgate: "tollgate", Parameters: "parameters"}[p]
+}
+
+// attributeTime is RFC 3339 in UTC with the milliseconds that an event's times have.
+const attributeTime = "2006-01-02T15:04:05.000Z"
+
+// cloudEventBody is profile tollgate. The order of the keys is promised; attributes without a value are left out, as
+// CloudEvents asks. sequence is a text: CloudEvents has no integers of 64 bits.
+func (r *Rule) cloudEventBody(o Occasion, to Endpoint, at Lane) (Body, error) {
+	data, err := dataJSON(o.Event.Data, to.PersonalData)
+	if err != nil {
+		return Body{}, err
+	}
+	e := o.Event
+	b := object{buf: make([]byte, 0, 512+len(data))}
+	b.text("specversion", "1.0")
+	b.text("id", e.ID)
+	b.text("source", e.Source)
+	b.text("type", e.Type)
+	if e.Subject != "" {
+		b.text("subject", e.Subject)
+	}
+	b.text("time", e.Time.UTC().Format(attributeTime))
+	b.text("datacontenttype", "application/json")
+	b.text("dataschema", "type.googleapis.com/"+string(e.Data.ProtoReflect().Descriptor().FullName()))
+	b.text("tenant", e.Tenant)
+	if at.Sequence != 0 {
+		b.text("sequence", strconv.FormatInt(at.Sequence, 10))
+	}
+	if at.Previous != "" {
+		b.text("previous", at.Previous)
+	}
+	b.text("notification", r.Code)
+	b.raw("data", data)
+	return Body{ContentType: "application/cloudevents+json", Bytes: b.end()}, nil
+}
+
+// parametersBody is profile parameters: names and rendered texts in the order of the notification.
+func (p *Plan) parametersBody(o Occasion, to Endpoint) (Body, error) {
+	values := o.values(to.PersonalData)
+	var b object
+	for _, param := range p.parameters {
+		text, err := execute(param.text, values)
+		if err != nil {
+			return Body{}, fmt.Errorf("parameter %q: %w", param.name, err)
+		}
+		b.text(param.name, text)
+		if len(b.buf) > MaxBody {
+			return Body{}, ErrTooLarge
+		}
+	}
+	return Body{ContentType: "application/json; charset=utf-8", Bytes: b.end()}, nil
+}
+
+// dataJSON is the data in protobuf's JSON, made deterministic, without what may not leave.
+func dataJSON(data proto.Message, personalData bool) ([]byte, error) {
+	loose, err := protojson.Marshal(event.WithoutContact(data, personalData))
+	if err != nil {
+		return nil, fmt.Errorf("write data as JSON: %w", err)
+	}
+	return canonical(loose)
+}
