@@ -48,8 +48,13 @@ func newClaim(g *group, topic string, partition, generation int32, member string
 	return cl
 }
 
-// Committed is the group's committed offset at assignment, -1 when there is none.
-func (cl *Claim) Committed() int64 { return cl.committed }
+// Committed is the group's committed offset: that at assignment, then that of this claim's own commits, so that work
+// which is run again goes on from there. -1 when there is none.
+func (cl *Claim) Committed() int64 {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.committed
+}
 
 // Draining ends when the partition is revoked or the process stops: take no
 // more, finish what is begun, commit, return. The work's own context ends a
@@ -138,6 +143,9 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 	})
 	switch {
 	case err == nil:
+		cl.mu.Lock()
+		cl.committed = offset
+		cl.mu.Unlock()
 		c.metrics.commits.WithLabelValues(label).Inc()
 		return nil
 	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):

@@ -18,20 +18,20 @@ import (
 // Config says where Kafka is and how long one call to it may take.
 type Config struct {
 	// Brokers are host:port addresses to start from; the rest of the cluster is found through them.
-	Brokers []string
+	Brokers []string `yaml:"brokers" env:"TOLLGATE_KAFKA_BROKERS"`
 	// Prefix stands before every topic and group: "<prefix>.events.ordered".
-	Prefix string
+	Prefix string `yaml:"prefix" env:"TOLLGATE_KAFKA_PREFIX"`
 	// ClientID names this process in the broker's logs and quotas.
-	ClientID string
+	ClientID string `yaml:"client_id" env:"TOLLGATE_KAFKA_CLIENT_ID"`
 	// TLS, when set, is used for every connection.
-	TLS *tls.Config
+	TLS *tls.Config `yaml:"-"`
 	// MetadataTTL bounds how long a moved leader goes unnoticed. Between 1 s and 5 s; default 1 s.
-	MetadataTTL time.Duration
+	MetadataTTL time.Duration `yaml:"metadata_ttl" env:"TOLLGATE_KAFKA_METADATA_TTL"`
 	// CallTimeout bounds one request, without the time a fetch waits for records. It stays below
 	// the rebalance timeout of every group, since one stuck call would hold all members. Default 8 s.
-	CallTimeout time.Duration
+	CallTimeout time.Duration `yaml:"call_timeout" env:"TOLLGATE_KAFKA_CALL_TIMEOUT"`
 	// Dial opens connections; default a net.Dialer. Tests cut and delay connections here.
-	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
 }
 
 // Validate reports every fault at once.

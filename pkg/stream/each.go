@@ -90,8 +90,8 @@ func (cl *Claim) Each(ctx context.Context, handle func(context.Context, Record) 
 // start finds where Each begins. Latest is committed at once: otherwise what
 // arrives before the first commit would be passed over after a crash.
 func (cl *Claim) start(ctx context.Context) (int64, error) {
-	if cl.committed >= 0 {
-		return cl.committed, nil
+	if committed := cl.Committed(); committed >= 0 {
+		return committed, nil
 	}
 	defer cl.waiting()()
 	start, end, err := cl.g.c.Offsets(ctx, cl.Topic, cl.Partition)

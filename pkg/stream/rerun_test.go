@@ -1,0 +1,65 @@
+package stream_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+)
+
+// Work that fails after a commit used to be told the offset at its assignment again: it began there, its commits were
+// refused as going back, and the partition stood still for ever.
+func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
+	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "again"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
+	p := c.NewProducer()
+	for range 3 {
+		if err := p.Produce(ctx, stream.Record{Topic: c.Topic("log"), Value: []byte("x")}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seen := make(chan int64, 10)
+	consuming, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() {
+		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}}, func(ctx context.Context, cl *stream.Claim) error {
+			seen <- cl.Committed()
+			if cl.Committed() < 2 {
+				if err := cl.Commit(ctx, cl.Committed()+2); err != nil {
+					return err
+				}
+				return errors.New("fails after its commit")
+			}
+			<-cl.Draining()
+			return nil
+		})
+	}()
+	for _, want := range []int64{-1, 1, 3} {
+		select {
+		case got := <-seen:
+			if got != want {
+				t.Fatalf("work begins at %d, want %d", got, want)
+			}
+		case <-ctx.Done():
+			t.Fatal("work was not run again")
+		}
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
