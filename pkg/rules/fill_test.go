@@ -2,6 +2,8 @@ package rules
 
 import (
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/event"
 )
 
 // fill sets every field of a message to something, messages within included, members of a oneof all but the last lost.
@@ -45,4 +47,19 @@ func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 		return protoreflect.ValueOfEnum(1)
 	}
 	panic("fill: " + f.Kind().String())
+}
+
+// marks are the JSON names of a message's own fields that are personal, and those that are contact data.
+func marks(m protoreflect.Message) (personal, contact []string) {
+	fields := m.Descriptor().Fields()
+	for i := range fields.Len() {
+		f := fields.Get(i)
+		switch isPersonal, isContact := event.MarkOf(f); {
+		case isContact:
+			contact = append(contact, f.JSONName())
+		case isPersonal && m.Has(f) && m.Descriptor().FullName() != "google.protobuf.Struct":
+			personal = append(personal, f.JSONName())
+		}
+	}
+	return personal, contact
 }

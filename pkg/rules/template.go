@@ -177,7 +177,7 @@ func (c *check) value(n parse.Node, dot *shape) *shape {
 	case *parse.StringNode:
 		return &shape{kind: text}
 	case *parse.BoolNode:
-		return &shape{kind: flag}
+		return &shape{kind: boolean}
 	case *parse.NumberNode:
 		if n.IsInt {
 			return &shape{kind: number}
@@ -218,7 +218,7 @@ func (c *check) call(name string, args []kind) kind {
 	if slices.Contains(args, unknown) {
 		return unknown
 	}
-	scalar := func(k kind) bool { return k == text || k == number || k == flag }
+	scalar := func(k kind) bool { return k == text || k == number || k == boolean }
 	same := func() bool {
 		return !slices.ContainsFunc(args, func(k kind) bool { return k != args[0] || !scalar(k) })
 	}
@@ -232,22 +232,22 @@ func (c *check) call(name string, args []kind) kind {
 		if len(args) != 1 {
 			return c.add("not takes one value")
 		}
-		return flag
+		return boolean
 	case "eq":
 		if len(args) < 2 || !same() {
 			return c.add("eq compares values of one kind")
 		}
-		return flag
+		return boolean
 	case "ne":
 		if len(args) != 2 || !same() {
 			return c.add("ne compares two values of one kind")
 		}
-		return flag
+		return boolean
 	case "lt", "le", "gt", "ge":
 		if len(args) != 2 || args[0] != number || args[1] != number {
 			return c.add("%s compares two numbers", name)
 		}
-		return flag
+		return boolean
 	case "upper", "lower":
 		if len(args) != 1 || args[0] != text {
 			return c.add("%s takes one text", name)

@@ -32,13 +32,13 @@ const (
 	unknown kind = iota // already found to be wrong; nothing more is said about it
 	text
 	number
-	flag
+	boolean
 	list // of texts
 	group
 )
 
 func (k kind) String() string {
-	return [...]string{unknown: "unknown", text: "a text", number: "a number", flag: "true or false", list: "a list", group: "a group of tokens"}[k]
+	return [...]string{unknown: "unknown", text: "a text", number: "a number", boolean: "true or false", list: "a list", group: "a group of tokens"}[k]
 }
 
 // audience says whom a token may reach, as the marks of the fields on its path say.
@@ -204,7 +204,7 @@ func kindOf(f protoreflect.FieldDescriptor) kind {
 	case f.IsList():
 		return list
 	case f.Kind() == protoreflect.BoolKind:
-		return flag
+		return boolean
 	case f.Kind() == protoreflect.Int32Kind || f.Kind() == protoreflect.Int64Kind:
 		return number
 	}
@@ -259,7 +259,7 @@ func zero(k kind) any {
 	switch k {
 	case number:
 		return int64(0)
-	case flag:
+	case boolean:
 		return false
 	case list:
 		return []string(nil)
