@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -28,7 +29,7 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v verdict) *deliveryv1.
 	m.Started = stamp(o.Started)
 	m.Phases = phasesMessage(o.Phases)
 	m.Status = int32(o.Status)
-	m.ErrorClass, m.Error = o.ErrorClass, o.Error
+	m.ErrorClass, m.Error = o.ErrorClass, strings.ToValidUTF8(o.Error, "\uFFFD")
 	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
 	m.ResponseBody, m.ResponseBodyTruncated = o.ResponseBody, o.ResponseBodyTruncated
 	return m

@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -143,7 +144,7 @@ func headerMessages(hs []Header) []*deliveryv1.Header {
 	out := make([]*deliveryv1.Header, len(hs))
 	one := make([]deliveryv1.Header, len(hs))
 	for i, h := range hs {
-		one[i].Name, one[i].Value = h.Name, h.Value
+		one[i].Name, one[i].Value = strings.ToValidUTF8(h.Name, "\uFFFD"), strings.ToValidUTF8(h.Value, "\uFFFD")
 		out[i] = &one[i]
 	}
 	return out

@@ -34,6 +34,10 @@ type item struct {
 	endpoint *endpoint
 	// delivery is nil where the body must be read back.
 	delivery *Delivery
+	// kept is what its body counts for in memory while it waits.
+	kept int64
+	// held: its revision of the configuration is not there yet.
+	held bool
 }
 
 // place is where an item waits.
@@ -45,6 +49,7 @@ const (
 	inTurn
 	taken // by a slot: body being read, or in flight
 	settled
+	parked // its body is gone; a person decides
 )
 
 // lane is a queue inside an endpoint whose deliveries follow each other.
@@ -267,6 +272,9 @@ func (q *queue) settle(it *item, gaveUp, ahead bool, now int64) {
 // awaitCommit puts a taken item, head of its lane, back until the givings-up
 // before it are committed.
 func (q *queue) awaitCommit(it *item) { it.place = inLane }
+
+// park puts a taken item where nothing finds it: it stays the head of its lane.
+func (q *queue) park(it *item) { it.place = parked }
 
 // committed tells that a giving-up was committed.
 func (q *queue) committed(l *lane, now int64) {

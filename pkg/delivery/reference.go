@@ -52,69 +52,126 @@ const noSlot int32 = -1
 
 // pages hold a partition's references as they stand, or will with the next
 // commit, in the store: 64 to a record, since a record costs 140 bytes more
-// than its length. A slot that becomes free is taken first, so that few pages
-// change in a commit.
+// than its length. One page is filled after the other, and only those are filled
+// again that are at most half full: what a commit adds lies in few pages, and
+// pages are half full at least, on the whole.
 type pages struct {
-	refs  []reference // by slot; offset −1 is free
-	free  []int32     // free slots below len(refs), the last freed last
-	dirty map[int32]struct{}
-	count int
+	refs []reference // by slot; offset −1 is free
+	// used counts a page's references; partly are pages at most half full, now
+	// or when they were listed.
+	used   []uint8
+	partly []int32
+	listed []bool         // in partly
+	open   int32          // the page being filled, −1 when none
+	dirty  map[int32]bool // true: with a reference that no store knows
+	count  int
 }
 
-func newPages() *pages { return &pages{dirty: map[int32]struct{}{}} }
+func newPages() *pages { return &pages{open: -1, dirty: map[int32]bool{}} }
 
 // add puts a reference into a slot.
 func (p *pages) add(r reference) int32 {
-	if len(p.free) == 0 {
-		base := int32(len(p.refs))
-		for i := int32(pageReferences - 1); i >= 0; i-- {
-			p.free = append(p.free, base+i)
-		}
-		for range pageReferences {
-			p.refs = append(p.refs, reference{offset: -1})
-		}
+	if p.open < 0 || p.used[p.open] == pageReferences {
+		p.turn()
 	}
-	slot := p.free[len(p.free)-1]
-	p.free = p.free[:len(p.free)-1]
-	p.set(slot, r)
+	slot := p.open * pageReferences
+	for p.refs[slot].offset >= 0 {
+		slot++
+	}
+	p.refs[slot] = r
+	p.used[p.open]++
+	p.dirty[p.open] = true
 	p.count++
 	return slot
+}
+
+// turn opens another page.
+func (p *pages) turn() {
+	for len(p.partly) > 0 {
+		last := len(p.partly) - 1
+		page := p.partly[last]
+		p.partly, p.listed[page] = p.partly[:last], false
+		if p.used[page] <= pageReferences/2 && page != p.open {
+			p.open = page
+			return
+		}
+	}
+	p.open = int32(len(p.used))
+	p.used, p.listed = append(p.used, 0), append(p.listed, false)
+	for range pageReferences {
+		p.refs = append(p.refs, reference{offset: -1})
+	}
 }
 
 // set changes the reference in a slot.
 func (p *pages) set(slot int32, r reference) {
 	p.refs[slot] = r
-	p.dirty[slot/pageReferences] = struct{}{}
+	p.touch(slot / pageReferences)
 }
 
 // remove frees a slot.
 func (p *pages) remove(slot int32) {
-	p.set(slot, reference{offset: -1})
-	p.free = append(p.free, slot)
+	page := slot / pageReferences
+	p.refs[slot].offset = -1
+	p.touch(page)
+	p.used[page]--
 	p.count--
+	p.list(page)
 }
 
-// changes are what the store must put and delete since changes was last asked.
-func (p *pages) changes() (puts []state.Entry, deletes []string) {
-	for page := range p.dirty {
-		var value []byte
-		for _, r := range p.refs[page*pageReferences : (page+1)*pageReferences] {
-			if r.offset < 0 {
-				continue
-			}
-			if value == nil {
-				value = make([]byte, 0, pageReferences*referenceBytes)
-			}
-			value = r.append(value)
-		}
-		if value == nil {
+// list notes a page that can be filled again.
+func (p *pages) list(page int32) {
+	if p.used[page] <= pageReferences/2 && !p.listed[page] {
+		p.partly, p.listed[page] = append(p.partly, page), true
+	}
+}
+
+func (p *pages) touch(page int32) {
+	if _, ok := p.dirty[page]; !ok {
+		p.dirty[page] = false
+	}
+}
+
+// changes are what the store must put and delete: all pages with a reference
+// that is new, and of the others as many as there is room for; left are those
+// there was none for, whose references the store still has as they were.
+func (p *pages) changes(room int) (puts []state.Entry, deletes []string, left int) {
+	n := 0
+	change := func(page int32) {
+		n++
+		delete(p.dirty, page)
+		if value := p.encode(page); value == nil {
 			deletes = append(deletes, pageKey(page))
 		} else {
 			puts = append(puts, state.Entry{Key: pageKey(page), Value: value})
 		}
 	}
-	clear(p.dirty)
-	return puts, deletes
+	for page, added := range p.dirty {
+		if added {
+			change(page)
+		}
+	}
+	for page := range p.dirty {
+		if n >= room {
+			break
+		}
+		change(page)
+	}
+	return puts, deletes, len(p.dirty)
+}
+
+// encode is nil for a page without references.
+func (p *pages) encode(page int32) []byte {
+	if p.used[page] == 0 {
+		return nil
+	}
+	value := make([]byte, 0, int(p.used[page])*referenceBytes)
+	for _, r := range p.refs[page*pageReferences : (page+1)*pageReferences] {
+		if r.offset >= 0 {
+			value = r.append(value)
+		}
+	}
+	return value
 }
 
 // pageKeys are the keys under which n pages may stand.
@@ -129,25 +186,24 @@ func pageKeys(from, n int) []string {
 func pageKey(page int32) string { return pagePrefix + strconv.Itoa(int(page)) }
 
 // number is how many pages there are, empty ones included.
-func (p *pages) number() int { return len(p.refs) / pageReferences }
+func (p *pages) number() int { return len(p.used) }
 
 // load takes in the value of the next page, nil where it is empty.
 func (p *pages) load(value []byte) error {
 	if len(value)%referenceBytes != 0 || len(value) > pageReferences*referenceBytes {
 		return fmt.Errorf("page %d of references has %d bytes", p.number(), len(value))
 	}
-	base := int32(len(p.refs))
-	n := int32(len(value) / referenceBytes)
-	for i := range int32(pageReferences) {
+	n := len(value) / referenceBytes
+	page := int32(len(p.used))
+	for i := range pageReferences {
 		r := reference{offset: -1}
 		if i < n {
 			r = parseReference(value[i*referenceBytes:])
-			p.count++
 		}
 		p.refs = append(p.refs, r)
 	}
-	for i := int32(pageReferences - 1); i >= n; i-- {
-		p.free = append(p.free, base+i)
-	}
+	p.used, p.listed = append(p.used, uint8(n)), append(p.listed, false)
+	p.count += n
+	p.list(page)
 	return nil
 }

@@ -42,6 +42,15 @@ func (s *Slots) give(counts bool) {
 	s.tell()
 }
 
+// forget gives back what an owner that ends still had.
+func (s *Slots) forget(inFlight, unrecorded int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inFlight -= inFlight
+	s.unrecorded -= unrecorded
+	s.tell()
+}
+
 // recorded tells that n results were recorded, or given up.
 func (s *Slots) recorded(n int) {
 	if n == 0 {

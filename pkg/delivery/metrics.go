@@ -1,0 +1,81 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of one channel, named after its service.
+type Metrics struct {
+	attempts       *prometheus.CounterVec
+	settled        *prometheus.CounterVec
+	attemptSeconds prometheus.Histogram
+	ageSeconds     prometheus.Histogram
+	commitSeconds  prometheus.Histogram
+	inFlight       prometheus.Gauge
+	waiting        prometheus.Gauge
+	unrecorded     prometheus.Gauge
+	lagRecords     prometheus.Gauge
+	lagSeconds     *prometheus.GaugeVec
+	retries        prometheus.Counter
+	repeats        prometheus.Counter
+	rejected       prometheus.Counter
+	gone           prometheus.Counter
+	rebuilds       prometheus.Counter
+	fenced         prometheus.Counter
+	held           prometheus.Counter
+	full           prometheus.Gauge
+}
+
+// NewMetrics registers the metrics of a channel's service.
+func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
+	var faults []error
+	name := func(s string) string { return "tollgate_" + service + "_" + s }
+	add := func(c prometheus.Collector) {
+		if err := reg.Register(c); err != nil {
+			faults = append(faults, fmt.Errorf("register metric: %w", err))
+		}
+	}
+	counter := func(n, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Name: name(n), Help: help})
+		add(c)
+		return c
+	}
+	gauge := func(n, help string) prometheus.Gauge {
+		c := prometheus.NewGauge(prometheus.GaugeOpts{Name: name(n), Help: help})
+		add(c)
+		return c
+	}
+	histogram := func(n, help string, buckets []float64) prometheus.Histogram {
+		c := prometheus.NewHistogram(prometheus.HistogramOpts{Name: name(n), Help: help, Buckets: buckets})
+		add(c)
+		return c
+	}
+	m := &Metrics{
+		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("attempts_total"), Help: "Attempts, by class of answer (2xx, 4xx …) or of error."}, []string{"result"}),
+		settled:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("deliveries_total"), Help: "Deliveries settled, by how they ended."}, []string{"settlement"}),
+		lagSeconds: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("lag_seconds"), Help: "Age of the newest delivery read while the log holds more, else 0."}, []string{"partition"}),
+
+		attemptSeconds: histogram("attempt_seconds", "How long an attempt took.", prometheus.ExponentialBuckets(0.001, 2, 16)),
+		ageSeconds:     histogram("age_seconds", "From a delivery's planning to the beginning of its first attempt.", prometheus.ExponentialBuckets(0.001, 2.5, 16)),
+		commitSeconds:  histogram("record_seconds", "How long it took to record a group of results: attempts to Kafka, references to the store.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
+		inFlight:       gauge("in_flight", "Attempts on their way."),
+		waiting:        gauge("waiting", "Deliveries read and not settled."),
+		unrecorded:     gauge("unrecorded", "Results that wait to be recorded."),
+		lagRecords:     gauge("lag_records", "Deliveries in the log that were not read yet."),
+		full:           gauge("full_partitions", "Partitions that read no further, since as many deliveries wait as may."),
+		retries:        counter("retries_total", "Failed attempts that will be repeated."),
+		repeats:        counter("repeats_total", "Deliveries that were planned twice and dropped."),
+		rejected:       counter("rejected_total", "Records that were no deliveries."),
+		gone:           counter("gone_total", "Deliveries that retention removed before they were settled."),
+		rebuilds:       counter("rebuilds_total", "Openings of a partition whose position was lost."),
+		fenced:         counter("fenced_total", "Partitions lost to another owner, or to a store set back."),
+		held:           counter("held_total", "Deliveries held since their revision of the configuration was not there yet."),
+	}
+	for _, c := range []prometheus.Collector{m.attempts, m.settled, m.lagSeconds} {
+		add(c)
+	}
+	return m, errors.Join(faults...)
+}

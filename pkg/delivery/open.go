@@ -1,0 +1,282 @@
+package delivery
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// recovered is what the attempts told of deliveries: of results that were
+// published and not committed, or of all when the store was lost.
+type recovered struct {
+	settled offsets
+	retries map[int64]trace
+	// until is the offset from which on nothing is known; attempts are held
+	// until the position has passed it.
+	until int64
+}
+
+// apply changes a reference to what the attempts say; false where they say it
+// is settled.
+func (r *recovered) apply(ref *reference) bool {
+	if ref.offset >= r.until {
+		return true
+	}
+	if r.settled.has(ref.offset) {
+		return false
+	}
+	if t, ok := r.retries[ref.offset]; ok && t.number > int(ref.attempts) {
+		ref.attempts, ref.due = uint8(min(t.number, MaxAttempts)), t.next
+	}
+	return true
+}
+
+// openPages is how many pages one call loads.
+const openPages = 256
+
+// open finds out where the partition stands: from the store, and what was
+// published since its last commit from the attempts; or, where the store knows
+// nothing, all of it from the attempts. Nothing is sent before.
+func (o *owner) open(ctx context.Context) error {
+	o.condition("opening", errors.New("reads back what waits: nothing is sent yet"))
+	err := o.within(ctx, func(ctx context.Context) (err error) {
+		o.mark, err = o.Store.Open(ctx, o.part, o.Address)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("open state: %w", err)
+	}
+	start, end, err := o.kafka.Offsets(ctx, o.Topic, o.part.Number)
+	if err != nil {
+		return fmt.Errorf("find the log's ends: %w", err)
+	}
+	e, err := o.begun(ctx, start, end)
+	if err != nil {
+		return err
+	}
+	o.position = o.mark.Offset
+	if o.AcceptGone && o.position < start {
+		o.log.Warn("deliveries that left the log unread are given up", zap.Int64("from", o.position), zap.Int64("to", start))
+		o.Metrics.gone.Add(float64(start - o.position))
+		o.position = start
+	}
+	if err := o.loadPages(ctx, e.pages); err != nil {
+		return fmt.Errorf("load references: %w", err)
+	}
+	if err := o.readAttempts(ctx, e.attempts); err != nil {
+		return fmt.Errorf("read attempts back: %w", err)
+	}
+	if err := o.fillWindow(ctx, start, end); err != nil {
+		return fmt.Errorf("fill the window of repeats: %w", err)
+	}
+	o.enqueue()
+	o.recorded = o.now()
+	o.condition("opening", nil)
+	if o.recovering() {
+		o.Metrics.rebuilds.Inc()
+		o.log.Info("position lost: finding it again from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.Floor))
+		o.condition("recovering", fmt.Errorf("reads %d deliveries again: nothing is sent yet", o.mark.Floor-o.position))
+	}
+	return nil
+}
+
+// begun makes the first watermark of a partition that has none: a rebuilding
+// one, whose floor is the end of what may have been sent before. It is committed
+// at once, so that a second crash finds the same floor.
+func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
+	if o.mark.Status != state.Blank {
+		e, err := parseExtra(o.mark.Extra)
+		if err != nil {
+			return e, fmt.Errorf("read position: %w", err)
+		}
+		return e, nil
+	}
+	oldest, _, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
+	if err != nil {
+		return extra{}, fmt.Errorf("find the attempts' start: %w", err)
+	}
+	from, err := o.since(ctx, start, end, o.Clock().Add(-o.MaxAge))
+	if err != nil {
+		return extra{}, fmt.Errorf("find deliveries of the last %s: %w", o.MaxAge, err)
+	}
+	e := extra{attempts: oldest}
+	c := commit{from: o.mark, to: o.mark}
+	c.to.Status, c.to.Offset, c.to.Floor, c.to.Extra = state.Rebuilding, from, end, e.encode()
+	c.to.At = o.now()
+	c.to.Serial++
+	if err := o.commit(ctx, &c); err != nil {
+		return e, fmt.Errorf("begin: %w", err)
+	}
+	o.mark = c.to
+	return e, nil
+}
+
+// since finds the first delivery that was planned at or after t. Times rise
+// along the log but for what was planned late; a minute of it does no harm,
+// since what is found settled is not sent.
+func (o *owner) since(ctx context.Context, start, end int64, t time.Time) (int64, error) {
+	t = t.Add(-time.Minute)
+	low, high := start, end
+	for low < high {
+		middle := low + (high-low)/2
+		b, err := o.kafka.FetchFrom(ctx, o.Topic, o.part.Number, middle, 1)
+		if err != nil {
+			return 0, err
+		}
+		if len(b.Records) > 0 && b.Records[0].Time.Before(t) {
+			low = b.Records[0].Offset + 1
+		} else {
+			high = middle
+		}
+	}
+	return low, nil
+}
+
+func (o *owner) loadPages(ctx context.Context, n int) error {
+	for from := 0; from < n; from += openPages {
+		var values [][]byte
+		err := o.within(ctx, func(ctx context.Context) (err error) {
+			values, err = o.Store.Load(ctx, o.part, o.mark, pageKeys(from, min(openPages, n-from)))
+			return err
+		})
+		if errors.Is(err, state.ErrFenced) {
+			return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
+		}
+		if err != nil {
+			return err
+		}
+		for _, v := range values {
+			if err := o.pages.load(v); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// readAttempts takes in what was published from an offset on.
+func (o *owner) readAttempts(ctx context.Context, from int64) error {
+	start, end, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
+	if err != nil {
+		return err
+	}
+	if from < start {
+		// Only attempts older than any delivery that may wait; what they tell is repeated at worst.
+		o.log.Warn("attempts have left the log", zap.Int64("from", from), zap.Int64("start", start))
+	}
+	if from > end {
+		return fmt.Errorf("attempts of partition %d end at %d, below %d: the topic was made anew", o.part.Number, end, from)
+	}
+	o.recovered = recovered{retries: map[int64]trace{}}
+	// What stands below the position and in no reference was settled and committed.
+	waits := make(map[int64]bool, o.pages.count)
+	for _, r := range o.pages.refs {
+		if r.offset >= 0 {
+			waits[r.offset] = true
+		}
+	}
+	r := &o.recovered
+	return o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
+		t, err := scanAttempt(rec.Value, o.Topic)
+		if err != nil {
+			o.log.Warn("attempt not readable", zap.Int64("offset", rec.Offset), zap.Error(err))
+			return
+		}
+		if !t.ours || t.offset < o.position && !waits[t.offset] {
+			return
+		}
+		r.until = max(r.until, t.offset+1)
+		switch {
+		case t.settled:
+			r.settled.add(t.offset)
+			delete(r.retries, t.offset)
+		case t.number > r.retries[t.offset].number:
+			r.retries[t.offset] = t
+		}
+	})
+}
+
+// fillWindow remembers the deliveries before the position.
+func (o *owner) fillWindow(ctx context.Context, start, end int64) error {
+	return o.scan(ctx, o.Topic, max(start, o.position-windowSize), min(o.position, end), func(rec stream.Record) {
+		if k, err := scanKey(rec.Value); err == nil {
+			o.seen.repeat(k)
+		}
+	})
+}
+
+// scan reads a part of a partition.
+func (o *owner) scan(ctx context.Context, topic string, from, end int64, each func(stream.Record)) error {
+	for from < end {
+		b, err := o.kafka.FetchFrom(ctx, topic, o.part.Number, from, 4<<20)
+		if err != nil {
+			return err
+		}
+		for _, rec := range b.Records {
+			if rec.Offset < end {
+				each(rec)
+			}
+		}
+		if b.Next == from {
+			return fmt.Errorf("%s/%d yields nothing at %d, below %d", topic, o.part.Number, from, end)
+		}
+		from = b.Next
+		o.kafka.Progress()
+	}
+	return nil
+}
+
+// enqueue takes the references in, in the order of the log.
+func (o *owner) enqueue() {
+	type stored struct {
+		ref  reference
+		slot int32
+	}
+	var all []stored
+	for slot, r := range o.pages.refs {
+		if r.offset >= 0 {
+			all = append(all, stored{r, int32(slot)})
+		}
+	}
+	slices.SortFunc(all, func(a, b stored) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
+	now := o.now()
+	for _, s := range all {
+		was := s.ref
+		if !o.recovered.apply(&s.ref) {
+			o.pages.remove(s.slot)
+			continue
+		}
+		if s.ref != was {
+			o.pages.set(s.slot, s.ref)
+		}
+		o.queue.add(s.ref, s.slot, nil, now)
+	}
+}
+
+// offsets is a set of offsets, a bit each where they lie close.
+type offsets map[int64]*[1024]uint64
+
+func (s *offsets) add(offset int64) {
+	if *s == nil {
+		*s = offsets{}
+	}
+	chunk := (*s)[offset>>16]
+	if chunk == nil {
+		chunk = new([1024]uint64)
+		(*s)[offset>>16] = chunk
+	}
+	chunk[offset>>6&1023] |= 1 << (offset & 63)
+}
+
+func (s offsets) has(offset int64) bool {
+	chunk := s[offset>>16]
+	return chunk != nil && chunk[offset>>6&1023]&(1<<(offset&63)) != 0
+}

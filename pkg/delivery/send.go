@@ -1,0 +1,289 @@
+package delivery
+
+import (
+	"fmt"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// result is what an attempt came to, ready to be recorded.
+type result struct {
+	it *item
+	// unfinished: the attempt was broken off, and nothing is recorded.
+	unfinished bool
+	verdict    verdict
+	number     int
+	attempt    stream.Record
+	// dead is the dead letter, where the delivery was given up.
+	dead  *stream.Record
+	class string
+	took  time.Duration
+	age   time.Duration // at the first attempt
+}
+
+// workerIdle is how long a sender waits for its next attempt before it ends.
+const workerIdle = 10 * time.Second
+
+// dispatch hands out slots, as long as there are some and somebody can use them.
+func (o *owner) dispatch(now int64) {
+	if o.silent() {
+		return
+	}
+	for o.queue.turns.n > 0 {
+		if !o.Slots.take(o.wake) {
+			return
+		}
+		it := o.queue.next()
+		if it == nil {
+			o.Slots.give(false)
+			return
+		}
+		o.bodies -= it.kept
+		it.kept = 0
+		o.begin(it, now)
+	}
+}
+
+// begin sends a delivery that has a slot, or finds out why not.
+func (o *owner) begin(it *item, now int64) {
+	d := it.delivery
+	if d == nil {
+		o.unread = append(o.unread, it)
+		return
+	}
+	o.queue.learn(it.endpoint, d)
+	if o.targets == nil || d.Revision > o.targets.Revision {
+		it.held = true
+		o.Metrics.held.Inc()
+		o.giveBack(it)
+		o.queue.later(it, now+holdFor.Milliseconds(), now)
+		o.keepBody(it)
+		return
+	}
+	it.held = false
+	to, active := o.targets.ByName[d.Endpoint]
+	if !active {
+		reason := "endpoint_deleted"
+		if o.targets.Disabled[d.Endpoint] {
+			reason = "endpoint_disabled"
+		}
+		o.settle(o.withoutAttempt(it, d, verdict{settlement: Cancelled, reason: reason}))
+		return
+	}
+	if it.lane != nil && it.lane.givingUps > 0 {
+		o.giveBack(it)
+		o.queue.awaitCommit(it)
+		o.keepBody(it)
+		return
+	}
+	e := it.endpoint
+	e.limit, e.fingerprint = max(1, to.Concurrency()), to.Fingerprint()
+	if e.taken > e.limit { // the limit was not known, or was higher, when it got its slot
+		o.giveBack(it)
+		o.queue.later(it, now, now)
+		o.keepBody(it)
+		return
+	}
+	o.Metrics.inFlight.Inc()
+	j := job{it: it, d: d, to: to, n: int(it.attempts) + 1}
+	select {
+	case o.jobs <- j: // a sender waits
+	default:
+		o.workers.Go(func() { o.sender(j) })
+	}
+}
+
+// giveBack frees an item's slot though nothing was sent.
+func (o *owner) giveBack(it *item) {
+	o.queue.free(it)
+	o.Slots.give(false)
+}
+
+// sender makes attempts, one after the other: a goroutine that has grown its
+// stack once is worth keeping.
+func (o *owner) sender(j job) {
+	timer := time.NewTimer(workerIdle)
+	defer timer.Stop()
+	for {
+		o.done <- o.attempt(j)
+		timer.Reset(workerIdle)
+		select {
+		case j = <-o.jobs:
+		case <-timer.C:
+			return
+		case <-o.send.Done():
+			return
+		}
+	}
+}
+
+// attempt makes one attempt and everything of its record.
+func (o *owner) attempt(j job) result {
+	out := o.guarded(j)
+	o.Metrics.inFlight.Dec()
+	if out.Unfinished {
+		return result{it: j.it, unfinished: true}
+	}
+	v := judge(j.d.ID, j.n, &out)
+	r := o.result(j.it, j.d, j.n, &out, v)
+	r.took = out.Finished.Sub(out.Started)
+	if j.n == 1 {
+		r.age = max(0, out.Started.Sub(j.d.PlannedAt))
+	}
+	r.class = out.ErrorClass
+	if out.Status > 0 {
+		r.class = strconv.Itoa(out.Status/100) + "xx"
+	}
+	o.tell(j.d, &r, &out)
+	return r
+}
+
+// guarded turns a panic of the channel into a failure: the delivery is tried
+// again, and given up in the end, instead of ending the process for ever.
+func (o *owner) guarded(j job) (out Outcome) {
+	started := o.Clock()
+	defer func() {
+		if p := recover(); p != nil {
+			o.log.Error("panic in an attempt", zap.String("delivery", j.d.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			out = Outcome{Started: started, Finished: o.Clock(), ErrorClass: "panic", Error: fmt.Sprint(p)}
+		}
+	}()
+	return o.Sender.Send(o.send, j.d, j.to, j.n)
+}
+
+// withoutAttempt is a settlement that nobody was asked for.
+func (o *owner) withoutAttempt(it *item, d *Delivery, v verdict) result {
+	r := o.result(it, d, 0, nil, v)
+	o.tell(d, &r, nil)
+	return r
+}
+
+// result encodes what will be recorded.
+func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) result {
+	r := result{it: it, number: n, verdict: v}
+	m := attemptMessage(d, n, out, v)
+	at := o.Clock()
+	if out != nil {
+		at = out.Started
+	}
+	source := "tollgate/" + o.Name
+	rec, err := attemptRecord(o.Attempts, source, d, m, at)
+	if err != nil {
+		// Nothing that a receiver says may keep a result from being recorded.
+		o.log.Error("attempt recorded without its details", zap.String("delivery", d.ID), zap.Error(err))
+		m = attemptMessage(d, n, nil, v)
+		rec, _ = attemptRecord(o.Attempts, source, d, m, at)
+	}
+	r.attempt = rec
+	if v.settlement == Dead || v.settlement == Cancelled {
+		dead, err := deadRecord(o.Dead, source, d, m, at)
+		if err != nil {
+			o.log.Error("dead letter without its delivery", zap.String("delivery", d.ID), zap.Error(err))
+			dead, _ = deadRecord(o.Dead, source, &Delivery{ID: d.ID}, m, at)
+		}
+		r.dead = &dead
+	}
+	return r
+}
+
+// tell writes the one line of an attempt: for people where a delivery was given up.
+func (o *owner) tell(d *Delivery, r *result, out *Outcome) {
+	level := zap.DebugLevel
+	message := "delivery attempted"
+	if r.verdict.settlement.gaveUp() {
+		level, message = zap.WarnLevel, "delivery given up"
+	}
+	line := o.log.Check(level, message)
+	if line == nil {
+		return
+	}
+	fields := []zap.Field{
+		zap.String("delivery", d.ID), zap.String("tenant", d.Tenant), zap.String("endpoint", d.Endpoint),
+		zap.String("notification", d.Notification), zap.String("event_type", d.Event.Type), zap.Int64("offset", d.Offset),
+		zap.Int("attempt", r.number), zap.Stringer("settlement", r.verdict.settlement), zap.String("reason", r.verdict.reason),
+	}
+	if d.ReplayJob != "" {
+		fields = append(fields, zap.String("replay_job", d.ReplayJob))
+	}
+	if out != nil {
+		fields = append(fields, zap.Int("status", out.Status), zap.String("error_class", out.ErrorClass),
+			zap.String("error", out.Error), zap.Duration("took", out.Finished.Sub(out.Started)))
+	}
+	if !r.verdict.next.IsZero() {
+		fields = append(fields, zap.Time("next_attempt", r.verdict.next))
+	}
+	line.Write(fields...)
+}
+
+// settle takes a result over: the slot is free now, whatever is still to be recorded.
+func (o *owner) settle(r result) {
+	now := o.now()
+	o.queue.free(r.it)
+	if r.unfinished {
+		o.Slots.give(false)
+		r.it.delivery = nil
+		o.queue.later(r.it, r.it.due, now)
+		return
+	}
+	o.Slots.give(true)
+	if len(o.results)+len(o.rejects) == 0 {
+		o.oldest = now
+	}
+	o.results = append(o.results, r)
+	o.Metrics.unrecorded.Inc()
+	if r.number > 0 {
+		o.Metrics.attempts.WithLabelValues(r.class).Inc()
+		o.Metrics.attemptSeconds.Observe(r.took.Seconds())
+		if r.number == 1 {
+			o.Metrics.ageSeconds.Observe(r.age.Seconds())
+		}
+	}
+	if r.verdict.settlement == Unsettled {
+		o.Metrics.retries.Inc()
+		r.it.attempts = uint8(r.number)
+		r.it.delivery = nil
+		o.queue.later(r.it, r.verdict.next.UnixMilli(), now)
+		return
+	}
+	o.Metrics.settled.WithLabelValues(r.verdict.settlement.String()).Inc()
+	o.queue.settle(r.it, r.verdict.settlement.gaveUp(), r.verdict.settlement == Cancelled, now)
+}
+
+// settleMore takes over what else has come meanwhile, before the loop turns.
+func (o *owner) settleMore() {
+	for range 255 {
+		select {
+		case r := <-o.done:
+			o.settle(r)
+		default:
+			return
+		}
+	}
+}
+
+// reject hands a record that is no delivery to the rejected topic, with the
+// next commit.
+func (o *owner) reject(r stream.Record, why error, now int64) {
+	o.Metrics.rejected.Inc()
+	o.log.Warn("record rejected", zap.Int64("offset", r.Offset), zap.Error(why))
+	if len(o.results)+len(o.rejects) == 0 {
+		o.oldest = now
+	}
+	o.rejects = append(o.rejects, stream.Record{
+		Topic: o.Rejected, Partition: stream.AnyPartition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: r.Time,
+		Headers: append(slices.Clone(r.Headers),
+			stream.Header{Key: "tollgate-reason", Value: []byte("DELIVERY_UNREADABLE")},
+			stream.Header{Key: "tollgate-detail", Value: []byte(strings.ToValidUTF8(why.Error(), "�"))},
+			stream.Header{Key: "tollgate-topic", Value: []byte(r.Topic)},
+			stream.Header{Key: "tollgate-partition", Value: []byte(strconv.Itoa(int(r.Partition)))},
+			stream.Header{Key: "tollgate-offset", Value: []byte(strconv.FormatInt(r.Offset, 10))},
+		),
+	})
+}
