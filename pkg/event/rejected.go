@@ -1,7 +1,10 @@
 package event
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -18,22 +21,80 @@ const (
 	HeaderTopic     = "tollgate-topic"
 	HeaderPartition = "tollgate-partition"
 	HeaderOffset    = "tollgate-offset"
+	// Of a record that is more than the topic takes: the SHA-256 of its whole value in hexadecimal, and its length.
+	HeaderSHA256 = "tollgate-value-sha256"
+	HeaderSize   = "tollgate-value-size"
+
+	ownHeaders = "tollgate-"
+)
+
+// What the rejected topic takes of one record: its value, and beside it key and headers. Of what is larger the
+// beginning stands there, and the record is found by its offset while its log is kept.
+const (
+	RejectedMax     = 4 << 20
+	RejectedMaxRest = 64 << 10
+	RejectedKept    = 64 << 10
 )
 
 // Rejected is the record on the rejected topic for r, which was read from a log and can't be processed. id is that of
 // the event, zero where it has none that can be read. The same record rejected twice yields the same bytes.
 func Rejected(topic string, r stream.Record, id Identity, reason, detail string, at time.Time) stream.Record {
+	if len(r.Value) > RejectedMax || rest(r) > RejectedMaxRest {
+		return RejectedCut(topic, r, id, reason, detail, at)
+	}
+	return rejected(topic, r, id, reason, detail, at)
+}
+
+// RejectedCut is Rejected with as little of the record as is kept of one that is too large.
+func RejectedCut(topic string, r stream.Record, id Identity, reason, detail string, at time.Time) stream.Record {
+	sum := sha256.Sum256(r.Value)
+	size := strconv.Itoa(len(r.Value))
+	if rest(r) > RejectedMaxRest {
+		r.Key, r.Headers = r.Key[:min(len(r.Key), RejectedMaxRest)], nil
+	}
+	r.Value = r.Value[:min(len(r.Value), RejectedKept)]
+	out := rejected(topic, r, id, reason, detail, at)
+	out.Headers = append(out.Headers,
+		stream.Header{Key: HeaderSHA256, Value: []byte(hex.EncodeToString(sum[:]))},
+		stream.Header{Key: HeaderSize, Value: []byte(size)},
+	)
+	return out
+}
+
+// rest is what a record has beside its value.
+func rest(r stream.Record) int {
+	n := len(r.Key)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
+}
+
+func rejected(topic string, r stream.Record, id Identity, reason, detail string, at time.Time) stream.Record {
 	partition, offset := strconv.Itoa(int(r.Partition)), strconv.FormatInt(r.Offset, 10)
 	out := stream.Record{Topic: topic, Partition: stream.AnyPartition, Key: r.Key, Value: r.Value, Time: at}
-	out.Headers = make([]stream.Header, 0, len(r.Headers)+6)
-	out.Headers = append(out.Headers, r.Headers...)
+	out.Headers = make([]stream.Header, 0, len(r.Headers)+8)
+	for _, h := range r.Headers {
+		if !strings.HasPrefix(h.Key, ownHeaders) { // sent again after an earlier rejection
+			out.Headers = append(out.Headers, h)
+		}
+	}
 	out.Headers = append(out.Headers,
 		stream.Header{Key: HeaderRejectedID, Value: []byte(Derive(id, "rejected", r.Topic, partition, offset).String())},
 		stream.Header{Key: HeaderReason, Value: []byte(reason)},
-		stream.Header{Key: HeaderDetail, Value: []byte(detail)},
+		stream.Header{Key: HeaderDetail, Value: []byte(shortened(detail))},
 		stream.Header{Key: HeaderTopic, Value: []byte(r.Topic)},
 		stream.Header{Key: HeaderPartition, Value: []byte(partition)},
 		stream.Header{Key: HeaderOffset, Value: []byte(offset)},
 	)
 	return out
+}
+
+// shortened bounds a text that lists every fault.
+func shortened(s string) string {
+	const limit = 8 << 10
+	if len(s) <= limit {
+		return s
+	}
+	return strings.ToValidUTF8(s[:limit], "") + "…"
 }
