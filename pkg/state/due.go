@@ -114,7 +114,7 @@ func (d *dueWork) outstanding(w *Watermark) bool {
 }
 
 // nextDue finds the next step among the lists up to a minute.
-func (o *owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
+func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 	d, w := &o.due, &o.w
 	c := dueChunk{minute: w.DueMinute, cursor: w.DueMinute, position: w.DuePosition}
 	if w.DueMinute == 0 || d.list == nil && d.probed >= by {
@@ -137,7 +137,7 @@ func (o *owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 	}
 	if c.position >= int64(len(d.list)) {
 		// Timers fired from the list may have added to it.
-		values, err := o.store.Load(ctx, o.config.partition, o.w, []string{dueKey(c.minute)})
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, []string{dueKey(c.minute)})
 		if err != nil {
 			return c, fmt.Errorf("read due list: %w", err)
 		}
@@ -154,13 +154,13 @@ func (o *owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 const probeStep = 500
 
 // findDue reads the first list there is between two minutes, both included.
-func (o *owner[B, C]) findDue(ctx context.Context, from, to int64) (int64, []byte, error) {
+func (o *Owner[B, C]) findDue(ctx context.Context, from, to int64) (int64, []byte, error) {
 	for ; from <= to; from += probeStep {
 		keys := make([]string, 0, probeStep)
 		for m := from; m <= to && m < from+probeStep; m++ {
 			keys = append(keys, dueKey(m))
 		}
-		values, err := o.store.Load(ctx, o.config.partition, o.w, keys)
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, keys)
 		if err != nil {
 			return 0, nil, fmt.Errorf("read due lists: %w", err)
 		}
@@ -203,13 +203,13 @@ func (b *batch[B]) dueList(c dueChunk) error {
 // dueWithinMinute works what is due by log time in the minute that is not over
 // yet, and says when there is no more. A touched subject does so by itself; a
 // change of the configuration needs it of all.
-func (o *owner[B, C]) dueWithinMinute(ctx context.Context) (done bool, err error) {
+func (o *Owner[B, C]) dueWithinMinute(ctx context.Context) (done bool, err error) {
 	d := &o.due
 	if d.peeked || o.w.DueMinute == 0 {
 		return true, nil
 	}
 	if d.peek == nil {
-		values, err := o.store.Load(ctx, o.config.partition, o.w, []string{dueKey(reached(o.w.LogTime) + 1)})
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, []string{dueKey(reached(o.w.LogTime) + 1)})
 		if err != nil {
 			return false, fmt.Errorf("read due list: %w", err)
 		}

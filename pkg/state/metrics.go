@@ -8,7 +8,7 @@ import (
 
 // metrics of all partitions of one engine. Rejections are counted by reason,
 // which is a closed set of codes.
-type metrics struct {
+type Metrics struct {
 	events, duplicates, unprovable, pushed, timers, outcomes prometheus.Counter
 	rejected                                                 *prometheus.CounterVec
 	batches                                                  prometheus.Histogram
@@ -16,7 +16,7 @@ type metrics struct {
 	floorErrors, snapshots, fenced                           prometheus.Counter
 }
 
-func newMetrics(service, domain string, reg prometheus.Registerer) *metrics {
+func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 	labels := prometheus.Labels{"domain": domain}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels})
@@ -29,7 +29,7 @@ func newMetrics(service, domain string, reg prometheus.Registerer) *metrics {
 		return h
 	}
 	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
-	m := &metrics{
+	m := &Metrics{
 		events:         counter("events_total", "Records of the log that were applied, control records aside."),
 		duplicates:     counter("duplicates_total", "Events that had been counted before, at another offset."),
 		unprovable:     counter("unprovable_total", "Events older than the window in which a repeat is known again; they were counted."),
@@ -49,7 +49,7 @@ func newMetrics(service, domain string, reg prometheus.Registerer) *metrics {
 	return m
 }
 
-func (m *metrics) batch(n int, c counts) {
+func (m *Metrics) batch(n int, c counts) {
 	if n > 0 {
 		m.batches.Observe(float64(n))
 	}
@@ -63,9 +63,9 @@ func (m *metrics) batch(n int, c counts) {
 	}
 }
 
-func (m *metrics) published(n int, took time.Duration) {
+func (m *Metrics) published(n int, took time.Duration) {
 	m.outcomes.Add(float64(n))
 	m.publishSeconds.Observe(took.Seconds())
 }
 
-func (m *metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
+func (m *Metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }

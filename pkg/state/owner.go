@@ -21,6 +21,8 @@ type Log interface {
 	// waits a bounded time when told to, and an empty batch tells so.
 	// *stream.OutOfRangeError where the log does not hold the offset.
 	Fetch(ctx context.Context, from int64, wait bool) (stream.Batch, error)
+	// At reads one record, where it is still there.
+	At(ctx context.Context, offset int64) (stream.Record, bool, error)
 	// Append adds a control record at the end.
 	Append(ctx context.Context, e *event.Event) error
 	// Committed is the group's offset at assignment, -1 where there is none.
@@ -64,21 +66,44 @@ const (
 	IncidentRecord    = "RECORD_UNUSABLE" // a record can't be decoded or does not fit
 )
 
-// owner works one partition, from open until it is fenced, revoked or fails.
-// Whatever goes wrong, everything in memory is dropped and the partition is
-// opened again: the watermark tells where it stands.
-type owner[B, C any] struct {
-	config    ownerConfig
-	log       Log
-	store     Store
-	publisher Publisher
-	revisions Revisions[C]
-	snapshots Snapshots
-	fold      Fold[B, C]
-	clock     func() time.Time
-	logger    *zap.Logger
-	metrics   *metrics
-	view      *view // what readers see
+// OwnerConfig is what an owner works with.
+type OwnerConfig[B, C any] struct {
+	// Service names it in control records it appends: "safeguard".
+	Service   string
+	Partition Partition
+	// Address of its gRPC server.
+	Address string
+	// Topic of the log, and where rejected records go, both with prefix.
+	Topic, Rejected string
+
+	Fold      Fold[B, C]
+	Log       Log
+	Store     Store
+	Publisher Publisher
+	Revisions Revisions[C]
+	Snapshots Snapshots
+	Clock     func() time.Time
+	Logger    *zap.Logger
+	Metrics   *Metrics
+
+	// Cache is how many records are kept in memory.
+	Cache int
+	// Batch is how many log records one commit holds at most.
+	Batch int
+	// FloorEvery is how often a busy owner moves the group's offset.
+	FloorEvery time.Duration
+	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records.
+	SnapshotEvery  time.Duration
+	SnapshotEvents int64
+}
+
+// Owner works one partition, from opening it until it is fenced, revoked or
+// fails. Whatever goes wrong, everything in memory is dropped and somebody
+// opens the partition again: the watermark tells where it stands.
+type Owner[B, C any] struct {
+	config OwnerConfig[B, C]
+	place  batchConfig
+	view   *view // what readers see
 
 	w       Watermark // as committed last
 	pending []stream.Record
@@ -94,14 +119,13 @@ type owner[B, C any] struct {
 	snapshotBase int64
 }
 
-type ownerConfig struct {
-	batchConfig
-	service        string
-	address        string
-	batch          int           // records of the log per commit, at most
-	floorEvery     time.Duration // group's offset, while busy
-	snapshotEvery  time.Duration
-	snapshotEvents int64
+// NewOwner prepares one. It does nothing before Run, and serves one Run.
+func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
+	return &Owner[B, C]{
+		config: c,
+		place:  batchConfig{partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
+		view:   newView(c.Cache),
+	}
 }
 
 // dueStep is how many subjects of a due list are worked between events.
@@ -111,9 +135,10 @@ const dueStep = 500
 // store is noticed within it.
 const idleCommit = time.Second
 
-// run opens the partition and works it until ctx ends. It returns nil only
-// when the log says that the partition is revoked.
-func (o *owner[B, C]) run(ctx context.Context) error {
+// Run opens the partition and works it. It returns nil only when the log says
+// that the partition is revoked, ErrFenced when somebody else has it, and
+// otherwise what went wrong on our side.
+func (o *Owner[B, C]) Run(ctx context.Context) error {
 	defer o.view.leave()
 	if err := o.open(ctx); err != nil {
 		return fmt.Errorf("open partition: %w", err)
@@ -131,19 +156,19 @@ func (o *owner[B, C]) run(ctx context.Context) error {
 }
 
 // open takes the partition and brings its state to where the log can go on.
-func (o *owner[B, C]) open(ctx context.Context) error {
-	w, err := o.store.Open(ctx, o.config.partition, o.config.address)
+func (o *Owner[B, C]) open(ctx context.Context) error {
+	w, err := o.config.Store.Open(ctx, o.place.partition, o.config.Address)
 	if err != nil {
 		return err
 	}
 	o.w = w
-	o.committed = max(o.log.Committed(), 0)
+	o.committed = max(o.config.Log.Committed(), 0)
 	if w.Level > Level {
 		err := fmt.Errorf("state is at level %d, this binary knows %d: run a newer one", w.Level, Level)
-		o.log.Incident(IncidentLevel, w.Offset, err)
+		o.config.Log.Incident(IncidentLevel, w.Offset, err)
 		return err
 	}
-	o.log.Settle(IncidentLevel)
+	o.config.Log.Settle(IncidentLevel)
 	if err := o.recover(ctx); err != nil {
 		return err
 	}
@@ -152,27 +177,26 @@ func (o *owner[B, C]) open(ctx context.Context) error {
 			return err
 		}
 	}
-	o.due = dueWork{}
-	o.snapshotAt, o.snapshotBase = o.clock(), o.w.Offset
+	o.snapshotAt, o.snapshotBase = o.config.Clock(), o.w.Offset
 	o.view.enter(o.w)
-	o.logger.Info("partition opened", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
+	o.config.Logger.Info("partition opened", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision))
 	return nil
 }
 
-func (o *owner[B, C]) configure(ctx context.Context, revision int64) error {
-	c, err := o.revisions.At(ctx, revision)
+func (o *Owner[B, C]) configure(ctx context.Context, revision int64) error {
+	c, err := o.config.Revisions.At(ctx, revision)
 	if err != nil {
 		return fmt.Errorf("read revision %d: %w", revision, err)
 	}
-	if err := o.fold.Configure(c); err != nil {
+	if err := o.config.Fold.Configure(c); err != nil {
 		return fmt.Errorf("take revision %d: %w", revision, err)
 	}
 	return nil
 }
 
 // cycle is one turn: some of what is due, some of what stands in the log.
-func (o *owner[B, C]) cycle(ctx context.Context) error {
+func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err := o.upkeep(ctx); err != nil {
 		return err
 	}
@@ -181,7 +205,7 @@ func (o *owner[B, C]) cycle(ctx context.Context) error {
 		return err
 	}
 	if len(o.pending) == 0 {
-		b, err := o.log.Fetch(ctx, o.w.Offset, !due.any())
+		b, err := o.config.Log.Fetch(ctx, o.w.Offset, !due.any())
 		if err != nil {
 			return err
 		}
@@ -213,8 +237,8 @@ func (o *owner[B, C]) cycle(ctx context.Context) error {
 
 // cut takes the records that one batch may hold: up to the next record that
 // changes the configuration, and never across the floor.
-func (o *owner[B, C]) cut() (run []entry, control *entry, err error) {
-	n := min(len(o.pending), o.config.batch)
+func (o *Owner[B, C]) cut() (run []entry, control *entry, err error) {
+	n := min(len(o.pending), o.config.Batch)
 	run = make([]entry, 0, n)
 	for i := range o.pending[:n] {
 		r := o.pending[i]
@@ -239,25 +263,25 @@ func (o *owner[B, C]) cut() (run []entry, control *entry, err error) {
 
 // selectKey asks the fold which record an event needs; a panic shows again,
 // and is dealt with, when the event is applied.
-func (o *owner[B, C]) selectKey(en *entry) {
+func (o *Owner[B, C]) selectKey(en *entry) {
 	defer func() {
 		if v := recover(); v != nil {
 			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
 		}
 	}()
-	en.key, en.memo = o.fold.Select(en.event)
+	en.key, en.memo = o.config.Fold.Select(en.event)
 }
 
-func (o *owner[B, C]) mark(what poisoned, why error) {
+func (o *Owner[B, C]) mark(what poisoned, why error) {
 	if o.marks.poison == nil {
 		o.marks.poison = make(map[poisoned]string)
 	}
 	o.marks.poison[what] = why.Error()
-	o.log.Incident(IncidentPanic, what.offset, why)
+	o.config.Log.Incident(IncidentPanic, what.offset, why)
 }
 
 // batch applies, publishes and commits one run of records.
-func (o *owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) error {
+func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) error {
 	for {
 		values, err := o.load(ctx, due.subjects, run)
 		if err != nil {
@@ -278,7 +302,7 @@ func (o *owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) erro
 			continue
 		}
 		if err != nil {
-			o.log.Incident(IncidentRecord, o.w.Offset, err)
+			o.config.Log.Incident(IncidentRecord, o.w.Offset, err)
 			return err
 		}
 		return o.conclude(ctx, due, len(run), b, c)
@@ -286,10 +310,10 @@ func (o *owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) erro
 }
 
 // apply is the pure part: no I/O, no clock.
-func (o *owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (*batch[B], error) {
+func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (*batch[B], error) {
 	b := &batch[B]{
-		config: o.config.batchConfig,
-		decode: o.fold.Decode, append: o.fold.Append, apply: o.fold.Apply, fire: o.fold.Fire,
+		config: o.place,
+		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
 		loaded:   func(key string) []byte { return values[key] },
 		marks:    &o.marks,
@@ -318,13 +342,13 @@ func (o *owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 }
 
 // conclude publishes what a batch said and commits what it changed.
-func (o *owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batch[B], c Commit) error {
+func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batch[B], c Commit) error {
 	if len(b.outcomes) > 0 {
-		begin := o.clock()
-		if err := o.publisher.Produce(ctx, b.outcomes...); err != nil {
+		begin := o.config.Clock()
+		if err := o.config.Publisher.Produce(ctx, b.outcomes...); err != nil {
 			return fmt.Errorf("publish outcomes: %w", err)
 		}
-		o.metrics.published(len(b.outcomes), o.clock().Sub(begin))
+		o.config.Metrics.published(len(b.outcomes), o.config.Clock().Sub(begin))
 	}
 	if err := o.commit(ctx, b.to, c); err != nil {
 		return err
@@ -332,38 +356,38 @@ func (o *owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
 	o.marks = marks{}
-	o.metrics.batch(n, b.counts)
+	o.config.Metrics.batch(n, b.counts)
 	return nil
 }
 
 // commit replaces the watermark; afterwards readers see the new state.
-func (o *owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error {
-	begin := o.clock()
+func (o *Owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error {
+	begin := o.config.Clock()
 	to.At = begin.UnixMilli()
 	to.Serial = o.w.Serial + 1
-	if err := o.store.Commit(ctx, o.config.partition, o.w, to, c); err != nil {
+	if err := o.config.Store.Commit(ctx, o.place.partition, o.w, to, c); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	o.w = to
 	o.view.commit(to, c)
-	o.metrics.committed(o.clock().Sub(begin))
+	o.config.Metrics.committed(o.config.Clock().Sub(begin))
 	return nil
 }
 
-func (o *owner[B, C]) commitAs(ctx context.Context, change func(*Watermark)) error {
+func (o *Owner[B, C]) commitAs(ctx context.Context, change func(*Watermark)) error {
 	to := o.w
 	change(&to)
 	return o.commit(ctx, to, Commit{})
 }
 
 // commitEmpty passes over offsets that hold no records.
-func (o *owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
+func (o *Owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
 	return o.commitAs(ctx, func(w *Watermark) { w.Offset, w.LastHash = next, 0 })
 }
 
 // control works a record that changes the configuration: first what is due by
 // its time under the old one, then the new.
-func (o *owner[B, C]) control(ctx context.Context, en *entry) error {
+func (o *Owner[B, C]) control(ctx context.Context, en *entry) error {
 	at := max(o.w.LogTime, en.record.Time.UnixMilli())
 	if at > o.w.LogTime {
 		// Log time moves first, so that what is due by it is worked as ever.
@@ -380,7 +404,7 @@ func (o *owner[B, C]) control(ctx context.Context, en *entry) error {
 	revision, level := revisionOf(en.event)
 	if level > Level {
 		err := fmt.Errorf("log asks for level %d from offset %d on, this binary knows %d: run a newer one", level, en.record.Offset, Level)
-		o.log.Incident(IncidentLevel, en.record.Offset, err)
+		o.config.Log.Incident(IncidentLevel, en.record.Offset, err)
 		return err
 	}
 	if revision > o.w.Revision {

@@ -13,8 +13,8 @@ import (
 // recover brings an opened partition to where its log can go on: at once in
 // the ordinary case; from below the floor where the store was set back; from a
 // snapshot or the log's beginning where it was emptied.
-func (o *owner[B, C]) recover(ctx context.Context) error {
-	start, end, err := o.log.Range(ctx)
+func (o *Owner[B, C]) recover(ctx context.Context) error {
+	start, end, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return err
 	}
@@ -41,23 +41,20 @@ func (o *owner[B, C]) recover(ctx context.Context) error {
 }
 
 // sameLog compares the record before the watermark with what was applied.
-func (o *owner[B, C]) sameLog(ctx context.Context, start int64) (bool, error) {
+func (o *Owner[B, C]) sameLog(ctx context.Context, start int64) (bool, error) {
 	if o.w.LastHash == 0 || o.w.Offset <= start {
 		return true, nil
 	}
-	b, err := o.log.Fetch(ctx, o.w.Offset-1, false)
-	if err != nil {
-		return false, err
+	r, there, err := o.config.Log.At(ctx, o.w.Offset-1)
+	if err != nil || !there {
+		return true, err
 	}
-	if len(b.Records) == 0 || b.Records[0].Offset != o.w.Offset-1 {
-		return true, nil
-	}
-	return hashOf(b.Records[0]) == o.w.LastHash, nil
+	return hashOf(r) == o.w.LastHash, nil
 }
 
 // rebuild finds the state of a partition of which the store holds nothing, or
 // too little to go on with.
-func (o *owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) error {
+func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) error {
 	if floor > end {
 		return o.gap(ctx, IncidentRecreated, floor, end)
 	}
@@ -79,7 +76,7 @@ func (o *owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) erro
 }
 
 // beginning is the watermark of a partition whose records begin empty.
-func (o *owner[B, C]) beginning(offset, floor int64) Watermark {
+func (o *Owner[B, C]) beginning(offset, floor int64) Watermark {
 	w := Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, Floor: floor, Status: Ready}
 	if offset < floor {
 		w.Status = Rebuilding
@@ -88,7 +85,7 @@ func (o *owner[B, C]) beginning(offset, floor int64) Watermark {
 }
 
 // clear deletes every key of the partition but the watermark.
-func (o *owner[B, C]) clear(ctx context.Context) error {
+func (o *Owner[B, C]) clear(ctx context.Context) error {
 	if o.w.Status != Restoring {
 		if err := o.commitAs(ctx, func(w *Watermark) { w.Status = Restoring }); err != nil {
 			return err
@@ -97,7 +94,7 @@ func (o *owner[B, C]) clear(ctx context.Context) error {
 	for _, prefix := range []string{recordPrefix, sealPrefix, duePrefix} {
 		cursor := ""
 		for {
-			keys, next, err := o.store.Scan(ctx, o.config.partition, prefix, cursor, scanStep)
+			keys, next, err := o.config.Store.Scan(ctx, o.place.partition, prefix, cursor, scanStep)
 			if err != nil {
 				return fmt.Errorf("find keys to clear: %w", err)
 			}
@@ -119,16 +116,16 @@ func (o *owner[B, C]) clear(ctx context.Context) error {
 // gap waits until a person accepts that a part of the log is lost, and goes on
 // behind it: at a log's beginning with the records there are, or, where the
 // log itself is another one, with the same records and a new count of offsets.
-func (o *owner[B, C]) gap(ctx context.Context, code string, needed, target int64) error {
+func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64) error {
 	why := fmt.Errorf("state of domain %s needs the log from offset %d, and it can't be had there (%s): restore it, or accept the loss with `tollgate state accept-gap --domain %s --partition %d --from %d --to %d`",
-		o.config.partition.Domain, needed, code, o.config.partition.Domain, o.config.partition.Number, needed, target)
-	o.log.Incident(code, needed, why)
-	start, _, err := o.log.Range(ctx)
+		o.place.partition.Domain, needed, code, o.place.partition.Domain, o.place.partition.Number, needed, target)
+	o.config.Log.Incident(code, needed, why)
+	start, _, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return err
 	}
 	for at := start; ; {
-		b, err := o.log.Fetch(ctx, at, true)
+		b, err := o.config.Log.Fetch(ctx, at, true)
 		if err != nil {
 			return err
 		}
@@ -139,7 +136,7 @@ func (o *owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 				continue
 			}
 			g, ok := e.Data.(*eventv1.SystemGap)
-			if !ok || g.GetDomain() != o.config.partition.Domain || g.GetFromOffset() != needed {
+			if !ok || g.GetDomain() != o.place.partition.Domain || g.GetFromOffset() != needed {
 				continue
 			}
 			return o.accept(ctx, code, g.GetToOffset())
@@ -148,8 +145,8 @@ func (o *owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 	}
 }
 
-func (o *owner[B, C]) accept(ctx context.Context, code string, to int64) error {
-	start, end, err := o.log.Range(ctx)
+func (o *Owner[B, C]) accept(ctx context.Context, code string, to int64) error {
+	start, end, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return err
 	}
@@ -179,8 +176,8 @@ func (o *owner[B, C]) accept(ctx context.Context, code string, to int64) error {
 	if err := o.commit(ctx, w, Commit{}); err != nil {
 		return err
 	}
-	o.log.Settle(code)
-	o.logger.Warn("gap in the log accepted", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
+	o.config.Log.Settle(code)
+	o.config.Logger.Warn("gap in the log accepted", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("from", from), zap.Int64("to", w.Offset))
 	return nil
 }

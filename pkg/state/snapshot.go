@@ -37,16 +37,16 @@ type snapshotting struct {
 }
 
 // snapshotStep begins a snapshot when it is time, or goes on with it.
-func (o *owner[B, C]) snapshotStep(ctx context.Context) error {
+func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	if o.w.Status != Ready || o.w.Offset == 0 {
 		return nil
 	}
 	if o.snap == nil {
-		if o.clock().Sub(o.snapshotAt) < o.config.snapshotEvery && o.w.Offset-o.snapshotBase < o.config.snapshotEvents {
+		if o.config.Clock().Sub(o.snapshotAt) < o.config.SnapshotEvery && o.w.Offset-o.snapshotBase < o.config.SnapshotEvents {
 			return nil
 		}
 		if o.w.Offset == o.snapshotBase {
-			o.snapshotAt = o.clock() // nothing new to keep
+			o.snapshotAt = o.config.Clock() // nothing new to keep
 			return nil
 		}
 		o.snap = &snapshotting{id: rand.Text()}
@@ -55,7 +55,7 @@ func (o *owner[B, C]) snapshotStep(ctx context.Context) error {
 	if o.snap.scanned {
 		return o.endSnapshot(ctx)
 	}
-	keys, next, err := o.store.Scan(ctx, o.config.partition, recordPrefix, o.snap.cursor, scanStep)
+	keys, next, err := o.config.Store.Scan(ctx, o.place.partition, recordPrefix, o.snap.cursor, scanStep)
 	if err != nil {
 		return fmt.Errorf("scan for the snapshot: %w", err)
 	}
@@ -74,11 +74,11 @@ func (o *owner[B, C]) snapshotStep(ctx context.Context) error {
 }
 
 // readSnapshot reads records and, in the same moment, the ids sealed for them.
-func (o *owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
+func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
 	var entries []*statev1.SnapshotRecord_Entry
 	for len(keys) > 0 {
 		n := min(len(keys), MaxKeys)
-		values, err := o.store.Load(ctx, o.config.partition, o.w, keys[:n])
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, keys[:n])
 		if err != nil {
 			return nil, fmt.Errorf("read records for the snapshot: %w", err)
 		}
@@ -95,7 +95,7 @@ func (o *owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 			seals = append(seals, sealed...)
 		}
 		if len(seals) > 0 {
-			values, err := o.store.Load(ctx, o.config.partition, o.w, seals)
+			values, err := o.config.Store.Load(ctx, o.place.partition, o.w, seals)
 			if err != nil {
 				return nil, fmt.Errorf("read sealed ids for the snapshot: %w", err)
 			}
@@ -113,7 +113,7 @@ func (o *owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 // endSnapshot writes the end mark once all that was told before the last
 // record was read lies below the floor: an outcome of an event that a later
 // state already holds would not be told again, or be told otherwise.
-func (o *owner[B, C]) endSnapshot(ctx context.Context) error {
+func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if o.committed < o.snap.reached {
 		return nil
 	}
@@ -121,16 +121,16 @@ func (o *owner[B, C]) endSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.logger.Info("snapshot written", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
+	o.config.Logger.Info("snapshot written", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("entries", o.snap.count), zap.Int64("floor", o.committed))
-	o.metrics.snapshots.Inc()
-	o.snap, o.snapshotAt, o.snapshotBase = nil, o.clock(), o.w.Offset
+	o.config.Metrics.snapshots.Inc()
+	o.snap, o.snapshotAt, o.snapshotBase = nil, o.config.Clock(), o.w.Offset
 	return nil
 }
 
-func (o *owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
-	r.Domain, r.Partition, r.Snapshot = o.config.partition.Domain, o.config.partition.Number, o.snap.id
-	if err := o.snapshots.Write(ctx, r); err != nil {
+func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
+	r.Domain, r.Partition, r.Snapshot = o.place.partition.Domain, o.place.partition.Number, o.snap.id
+	if err := o.config.Snapshots.Write(ctx, r); err != nil {
 		return fmt.Errorf("write snapshot: %w", err)
 	}
 	return nil
@@ -139,7 +139,7 @@ func (o *owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 var errSnapshot = errors.New("snapshot can't be used")
 
 // restore reads the newest snapshot from which the log still goes on.
-func (o *owner[B, C]) restore(ctx context.Context, start, floor int64) (bool, error) {
+func (o *Owner[B, C]) restore(ctx context.Context, start, floor int64) (bool, error) {
 	var begin Watermark
 	begun := false
 	accept := func(b *statev1.SnapshotRecord_Begin) bool {
@@ -148,14 +148,14 @@ func (o *owner[B, C]) restore(ctx context.Context, start, floor int64) (bool, er
 	}
 	entries := 0
 	began := time.Time{}
-	found, err := o.snapshots.Newest(ctx, o.config.partition, accept, func(r *statev1.SnapshotRecord) error {
+	found, err := o.config.Snapshots.Newest(ctx, o.place.partition, accept, func(r *statev1.SnapshotRecord) error {
 		switch part := r.GetPart().(type) {
 		case *statev1.SnapshotRecord_Begin_:
 			var err error
 			if begin, err = DecodeWatermark(part.Begin.GetWatermark()); err != nil {
 				return fmt.Errorf("%w: %w", errSnapshot, err)
 			}
-			begun, began = true, o.clock()
+			begun, began = true, o.config.Clock()
 			return o.clear(ctx)
 		case *statev1.SnapshotRecord_Entries_:
 			if !begun {
@@ -183,13 +183,13 @@ func (o *owner[B, C]) restore(ctx context.Context, start, floor int64) (bool, er
 	if err != nil {
 		return false, err
 	}
-	o.logger.Info("snapshot restored", zap.String("domain", o.config.partition.Domain), zap.Int32("partition", o.config.partition.Number),
-		zap.Int("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.clock().Sub(began)))
+	o.config.Logger.Info("snapshot restored", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
+		zap.Int("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.config.Clock().Sub(began)))
 	return true, nil
 }
 
 // restoreEntries writes records back and lists their timers anew.
-func (o *owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entries []*statev1.SnapshotRecord_Entry) error {
+func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entries []*statev1.SnapshotRecord_Entry) error {
 	var c Commit
 	size := 0
 	lists := make(map[int64][]byte)

@@ -10,11 +10,11 @@ import (
 )
 
 // upkeep is what an owner does between batches, busy or not.
-func (o *owner[B, C]) upkeep(ctx context.Context) error {
+func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	if err := o.announce(ctx); err != nil {
 		return err
 	}
-	if o.clock().Sub(o.committedAt) >= o.config.floorEvery {
+	if o.config.Clock().Sub(o.committedAt) >= o.config.FloorEvery {
 		if err := o.floor(ctx, false); err != nil {
 			return err
 		}
@@ -23,15 +23,15 @@ func (o *owner[B, C]) upkeep(ctx context.Context) error {
 }
 
 // announce appends the newest configuration to the log, once.
-func (o *owner[B, C]) announce(ctx context.Context) error {
-	newest := o.revisions.Newest()
+func (o *Owner[B, C]) announce(ctx context.Context) error {
+	newest := o.config.Revisions.Newest()
 	if o.w.Status != Ready || newest <= max(o.w.Revision, o.appended) {
 		return nil
 	}
-	if err := o.revisions.Prepare(ctx, newest); err != nil {
+	if err := o.config.Revisions.Prepare(ctx, newest); err != nil {
 		return fmt.Errorf("prepare revision %d: %w", newest, err)
 	}
-	if err := o.log.Append(ctx, newRevision(o.config.service, newest, Level, o.clock())); err != nil {
+	if err := o.config.Log.Append(ctx, newRevision(o.config.Service, newest, Level, o.config.Clock())); err != nil {
 		return fmt.Errorf("append revision %d: %w", newest, err)
 	}
 	o.appended = newest
@@ -39,8 +39,8 @@ func (o *owner[B, C]) announce(ctx context.Context) error {
 }
 
 // idle is a turn at the log's end with nothing due.
-func (o *owner[B, C]) idle(ctx context.Context) error {
-	now := o.clock()
+func (o *Owner[B, C]) idle(ctx context.Context) error {
+	now := o.config.Clock()
 	if err := o.tick(ctx, now); err != nil {
 		return err
 	}
@@ -55,7 +55,7 @@ func (o *owner[B, C]) idle(ctx context.Context) error {
 
 // tick appends the time to the log when a timer is due by the owner's clock.
 // Log time reaches it through the log, for every owner at the same place.
-func (o *owner[B, C]) tick(ctx context.Context, now time.Time) error {
+func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 	by := reached(now.UnixMilli())
 	if o.w.DueMinute == 0 || o.due.list != nil || by <= o.due.ahead || now.Sub(o.tickedAt) < time.Second {
 		return nil
@@ -68,7 +68,7 @@ func (o *owner[B, C]) tick(ctx context.Context, now time.Time) error {
 		o.due.ahead = by
 		return nil
 	}
-	if err := o.log.Append(ctx, newTick(o.config.service, now)); err != nil {
+	if err := o.config.Log.Append(ctx, newTick(o.config.Service, now)); err != nil {
 		return fmt.Errorf("append tick: %w", err)
 	}
 	o.tickedAt = now
@@ -81,21 +81,21 @@ const floorTimeout = 5 * time.Second
 
 // floor moves the group's offset to the watermark, once everything due by its
 // log time has been told: what lies below is never told again.
-func (o *owner[B, C]) floor(ctx context.Context, last bool) error {
+func (o *Owner[B, C]) floor(ctx context.Context, last bool) error {
 	if o.w.Status != Ready || o.w.Offset <= o.committed || o.due.outstanding(&o.w) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, floorTimeout)
 	defer cancel()
-	o.committedAt = o.clock()
-	err := o.log.Commit(ctx, o.w.Offset)
+	o.committedAt = o.config.Clock()
+	err := o.config.Log.Commit(ctx, o.w.Offset)
 	switch {
 	case err == nil:
 		o.committed = o.w.Offset
 	case errors.Is(err, stream.ErrRevoked) && !last:
 		return err
 	default:
-		o.metrics.floorErrors.Inc()
+		o.config.Metrics.floorErrors.Inc()
 	}
 	return nil
 }

@@ -77,7 +77,7 @@ func (v *view) owned() (Watermark, bool) {
 
 // load reads what a batch needs: records, then the ids sealed for those that
 // have any.
-func (o *owner[B, C]) load(ctx context.Context, subjects []string, run []entry) (map[string][]byte, error) {
+func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry) (map[string][]byte, error) {
 	values := make(map[string][]byte, len(subjects)+len(run))
 	var missing []string
 	want := func(key string) {
@@ -92,7 +92,7 @@ func (o *owner[B, C]) load(ctx context.Context, subjects []string, run []entry) 
 	read := func() error {
 		for len(missing) > 0 {
 			n := min(len(missing), MaxKeys-1)
-			got, err := o.store.Load(ctx, o.config.partition, o.w, missing[:n])
+			got, err := o.config.Store.Load(ctx, o.place.partition, o.w, missing[:n])
 			if err != nil {
 				return err
 			}

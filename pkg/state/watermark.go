@@ -90,8 +90,7 @@ func (w *Watermark) Encode() []byte {
 	return append(b, w.Extra...)
 }
 
-// DecodeWatermark reads what Encode wrote. Bytes of a head alone, as an open
-// leaves them where nothing was, are a Blank watermark.
+// DecodeWatermark reads what Encode wrote.
 func DecodeWatermark(b []byte) (Watermark, error) {
 	var w Watermark
 	if len(b) < 17 || len(b) < 17+int(b[16]) {
@@ -101,13 +100,13 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 	n := 17 + int(b[16])
 	w.Address = string(b[17:n])
 	b = b[n:]
-	if len(b) == 0 {
-		return w, nil
+	if len(b) < 2 {
+		return w, errors.New("watermark is cut short")
 	}
 	if b[0] != watermarkFormat {
 		return w, fmt.Errorf("watermark has format %d, this binary knows %d", b[0], watermarkFormat)
 	}
-	if len(b) < 2 || Status(b[1]) > Ready {
+	if Status(b[1]) > Ready {
 		return w, errors.New("watermark has an unknown status")
 	}
 	w.Status = Status(b[1])

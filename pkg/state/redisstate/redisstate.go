@@ -25,9 +25,9 @@ var _ state.Store = (*Store)(nil)
 const watermarkKey = "w"
 
 // The head of a watermark is 16 bytes of token, a length and the address;
-// opening replaces it and keeps the rest.
+// opening replaces it and keeps the rest, ARGV[2] where there is none.
 var open = redis.NewScript(`
-local rest = ''
+local rest = ARGV[2]
 local old = redis.call('GET', KEYS[1])
 if old then rest = string.sub(old, 18 + string.byte(old, 17)) end
 local new = ARGV[1] .. rest
@@ -52,7 +52,7 @@ return 1`)
 // Open implements state.Store.
 func (s *Store) Open(ctx context.Context, p state.Partition, address string) (state.Watermark, error) {
 	w := state.Watermark{Token: state.NewToken(), Address: address}
-	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head()).Text()
+	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head(), w.Encode()[len(w.Head()):]).Text()
 	if err != nil {
 		return w, fmt.Errorf("open watermark of %s/%d: %w", p.Domain, p.Number, err)
 	}
