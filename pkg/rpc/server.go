@@ -52,7 +52,6 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 		grpc.ChainUnaryInterceptor(outcomes.unary, s.admitUnary),
 		grpc.ChainStreamInterceptor(outcomes.stream, s.admitStream),
-		grpc.WaitForHandlers(true),
 	}
 	if cfg.CertificateFile != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.CertificateFile, cfg.CertificateKeyFile)
@@ -130,8 +129,8 @@ func (s *Server) drain(finishing context.Context) error {
 		case <-grace.C:
 			close(s.cut)
 		case <-finishing.Done():
-			// Not waited for: Stop returns only once every handler has, and these do not.
-			go s.grpc.Stop()
+			// Cuts the connections; handlers that do not look at their context go on.
+			s.grpc.Stop()
 			return errors.New("calls were under way at the end of shutdown_timeout")
 		}
 	}
