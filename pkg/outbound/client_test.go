@@ -494,6 +494,12 @@ func TestErrorsHaveAClass(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	})
+	t.Run("a stream of HTTP/2 that is reset", func(t *testing.T) {
+		s, o := receiver(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+		if got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)}); got.Class != ClassReset {
+			t.Errorf("%+v", got)
+		}
+	})
 	t.Run("the caller stops", func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		u, o := speak(t, func(c net.Conn) { readRequest(c); cancel(); _, _ = io.Copy(io.Discard, c) })
