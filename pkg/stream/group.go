@@ -120,6 +120,9 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, work func(ctx con
 }
 
 func (g *group) run(ctx context.Context) error {
+	if g.awaitTopics(ctx) != nil {
+		return nil // ctx has ended
+	}
 	m, err := g.join()
 	if err != nil {
 		return err
@@ -146,6 +149,25 @@ func (g *group) run(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// awaitTopics waits until every topic exists. A member that joins before holds
+// nothing of a topic for as long as the generation lasts, and kafka-go's request
+// for its partitions would have a broker that creates topics by itself create it.
+func (g *group) awaitTopics(ctx context.Context) error {
+	for _, t := range g.topics {
+		err := g.c.retry(ctx, waitKey{"join", t, AnyPartition}, func(ctx context.Context) error {
+			_, err := g.c.Partitions(ctx, t)
+			if err != nil {
+				return fmt.Errorf("%w: %s", errTopicNotYet, err.Error())
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // generation works one generation until it is revoked, ctx ends, or a

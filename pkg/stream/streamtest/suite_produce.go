@@ -83,14 +83,21 @@ func testFreshTopic(t *testing.T, b Broker) {
 	s := newSuite(t, b)
 	topic := s.Topic("fresh")
 	p := s.NewProducer()
-	// The producer asks for the topic before it exists; a foreign client creates it without waiting.
+	// A producer and a group ask for the topic before it exists; a foreign client creates it without waiting.
+	seen := make(chan string, 2)
+	end := s.consume(s.Client, s.group("fresh", topic), func(ctx context.Context, cl *stream.Claim) error {
+		return cl.Each(ctx, func(_ context.Context, r stream.Record) stream.Result {
+			seen <- string(r.Value)
+			return stream.Done()
+		})
+	})
 	produced := make(chan error, 1)
 	go func() {
 		produced <- p.Produce(s.ctx,
 			stream.Record{Topic: topic, Partition: stream.AnyPartition, Key: []byte("k"), Value: []byte("1")},
 			stream.Record{Topic: topic, Partition: stream.AnyPartition, Key: []byte("k"), Value: []byte("2")})
 	}()
-	s.waitHealth("the producer to wait for the topic", func(h stream.Health) bool { return len(h.Waiting) > 0 })
+	s.waitHealth("both to wait for the topic", func(h stream.Health) bool { return len(h.Waiting) == 2 })
 	s.foreign(func(c *kgo.Client) {
 		req := kmsg.NewPtrCreateTopicsRequest()
 		rt := kmsg.NewCreateTopicsRequestTopic()
@@ -117,6 +124,14 @@ func testFreshTopic(t *testing.T, b Broker) {
 	}
 	if len(batch.Records) != 2 || string(batch.Records[0].Value) != "1" {
 		t.Fatalf("fetched %v", batch.Records)
+	}
+	for _, want := range []string{"1", "2"} {
+		if got := await(s, "the group to have the records", seen); got != want {
+			t.Errorf("handled %s, want %s", got, want)
+		}
+	}
+	if err := end(); err != nil {
+		t.Fatal(err)
 	}
 	if h := s.Health(); len(h.Waiting) != 0 || len(h.Incidents) != 0 {
 		t.Errorf("health after all is well: %+v", h)

@@ -1,0 +1,229 @@
+package stream_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+)
+
+// The bare loops are what kafka-go itself does: the producer and the reader are
+// to stay close to them. Run: go test -bench . -run '^$' ./stream
+
+const benchPartitions = 8
+
+func benchValue() []byte { return bytes.Repeat([]byte("0123456789"), 20) }
+
+func eachBroker(b *testing.B, run func(b *testing.B, addrs []string)) {
+	for _, broker := range streamtest.Brokers(b) {
+		b.Run(broker.Name, func(b *testing.B) { run(b, broker.Addrs) })
+	}
+}
+
+func benchClient(b *testing.B, addrs []string) (*stream.Client, string) {
+	c, err := stream.Open(stream.Config{Brokers: addrs, Prefix: streamtest.NewPrefix(b)}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = c.Close() })
+	err = c.CreateTopics(context.Background(), []stream.TopicSpec{{Name: "bench", Partitions: benchPartitions, Replication: 1}}, true)
+	if err != nil {
+		b.Fatal(err)
+	}
+	return c, c.Topic("bench")
+}
+
+// One caller per partition, batches of 100.
+func BenchmarkProduceBatches(b *testing.B) {
+	const batch = 100
+	b.Run("stream", func(b *testing.B) {
+		eachBroker(b, func(b *testing.B, addrs []string) {
+			c, topic := benchClient(b, addrs)
+			p := c.NewProducer()
+			perPartition(b, func(partition int, n int) error {
+				recs := make([]stream.Record, batch)
+				for i := range recs {
+					recs[i] = stream.Record{Topic: topic, Partition: int32(partition), Value: benchValue()}
+				}
+				for ; n > 0; n -= batch {
+					if err := p.Produce(context.Background(), recs...); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	})
+	b.Run("bare", func(b *testing.B) {
+		eachBroker(b, func(b *testing.B, addrs []string) {
+			_, topic := benchClient(b, addrs)
+			k := bareClient(b, addrs)
+			perPartition(b, func(partition int, n int) error {
+				recs := make([]kafka.Record, batch)
+				for ; n > 0; n -= batch {
+					for i := range recs {
+						recs[i] = kafka.Record{Value: kafka.NewBytes(benchValue()), Time: time.Now()}
+					}
+					res, err := k.Produce(context.Background(), &kafka.ProduceRequest{
+						Topic: topic, Partition: partition, RequiredAcks: kafka.RequireAll, Compression: kafka.Lz4,
+						Records: kafka.NewRecordReader(recs...),
+					})
+					if err = errors.Join(err, res.Error); err != nil {
+						return err
+					}
+				}
+				return nil
+			})
+		})
+	})
+}
+
+// Many callers with one record each: what group commit is for.
+func BenchmarkProduceSingles(b *testing.B) {
+	eachBroker(b, func(b *testing.B, addrs []string) {
+		c, topic := benchClient(b, addrs)
+		p := c.NewProducer()
+		var next atomic.Int32
+		b.SetParallelism(256)
+		b.RunParallel(func(pb *testing.PB) {
+			rec := stream.Record{Topic: topic, Partition: next.Add(1) % benchPartitions, Value: benchValue()}
+			for pb.Next() {
+				if err := p.Produce(context.Background(), rec); err != nil {
+					b.Error(err)
+					return
+				}
+			}
+		})
+		b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	b.Run("stream", func(b *testing.B) {
+		eachBroker(b, func(b *testing.B, addrs []string) {
+			c, topic := benchClient(b, addrs)
+			fill(b, c, topic, b.N)
+			b.ResetTimer()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			err := c.Consume(ctx, stream.GroupConfig{Name: "bench", Topics: []string{topic}}, func(ctx context.Context, cl *stream.Claim) error {
+				r := cl.Reader(ctx, 0, stream.FetchOptions{})
+				defer r.Close()
+				for {
+					batch, err := r.Next(ctx)
+					if err != nil {
+						return err
+					}
+					if left.Add(-int64(len(batch.Records))) <= 0 {
+						cancel()
+					}
+				}
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
+	})
+	b.Run("bare", func(b *testing.B) {
+		eachBroker(b, func(b *testing.B, addrs []string) {
+			c, topic := benchClient(b, addrs)
+			fill(b, c, topic, b.N)
+			k := bareClient(b, addrs)
+			b.ResetTimer()
+			ctx, cancel := context.WithCancel(context.Background())
+			defer cancel()
+			var left atomic.Int64
+			left.Store(int64(b.N))
+			var wg sync.WaitGroup
+			for p := range benchPartitions {
+				wg.Go(func() {
+					for from := int64(0); ctx.Err() == nil; {
+						res, err := k.Fetch(ctx, &kafka.FetchRequest{Topic: topic, Partition: p, Offset: from, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 500 * time.Millisecond})
+						if err != nil {
+							continue
+						}
+						n := 0
+						for {
+							rec, err := res.Records.ReadRecord()
+							if errors.Is(err, io.EOF) {
+								break
+							}
+							if err != nil {
+								b.Error(err)
+								return
+							}
+							if rec.Offset < from {
+								continue
+							}
+							if _, err := kafka.ReadAll(rec.Value); err != nil {
+								b.Error(err)
+								return
+							}
+							from = rec.Offset + 1
+							n++
+						}
+						if left.Add(-int64(n)) <= 0 {
+							cancel()
+						}
+					}
+				})
+			}
+			wg.Wait()
+			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+		})
+	})
+}
+
+func bareClient(b *testing.B, addrs []string) *kafka.Client {
+	t := &kafka.Transport{MetadataTTL: time.Second}
+	b.Cleanup(t.CloseIdleConnections)
+	return &kafka.Client{Addr: kafka.TCP(addrs...), Transport: t}
+}
+
+func fill(b *testing.B, c *stream.Client, topic string, n int) {
+	b.Helper()
+	p := c.NewProducer()
+	var wg sync.WaitGroup
+	for part := range int32(benchPartitions) {
+		wg.Go(func() {
+			recs := make([]stream.Record, 1000)
+			for i := range recs {
+				recs[i] = stream.Record{Topic: topic, Partition: part, Value: benchValue()}
+			}
+			for left := n/benchPartitions + 1; left > 0; left -= len(recs) {
+				if err := p.Produce(context.Background(), recs[:min(left, len(recs))]...); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func perPartition(b *testing.B, run func(partition, n int) error) {
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for p := range benchPartitions {
+		wg.Go(func() {
+			if err := run(p, b.N/benchPartitions+1); err != nil {
+				b.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "records/s")
+}
