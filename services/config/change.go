@@ -1,0 +1,224 @@
+package config
+
+import (
+	"context"
+	"crypto/sha256"
+	"database/sql"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// undeletable is how long a deleted resource can be brought back.
+const undeletable = 30 * 24 * time.Hour
+
+// change is one request to change one resource.
+type change struct {
+	kind *kind
+	name string
+	// etag, where not empty, must be the stored one's.
+	etag string
+	// validateOnly checks everything and changes nothing.
+	validateOnly bool
+	// edit makes the new version out of the stored one, which is nil where the resource never was. It may keep none of
+	// its argument. The action is for the log: create, update, delete, undelete.
+	edit func(stored resource, deleted bool) (next resource, action string, err error)
+}
+
+const (
+	actionCreate   = "create"
+	actionUpdate   = "update"
+	actionDelete   = "delete"
+	actionUndelete = "undelete"
+)
+
+// apply makes a change: one transaction, one revision. A change that changes nothing takes none and answers what is
+// stored.
+func (s *service) apply(ctx context.Context, c change) (resource, error) {
+	var f fault.Faults
+	c.kind.checkName(&f, c.name)
+	if err := f.Err("NAME_INVALID"); err != nil {
+		return nil, below(c.kind, err)
+	}
+	tx, err := s.store.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin change: %w", err)
+	}
+	// After a commit this does nothing.
+	defer tx.Rollback() //nolint:errcheck // a change that is given up leaves nothing to report
+
+	row, exists, err := newest(ctx, tx, c.kind.name, c.name)
+	if err != nil {
+		return nil, err
+	}
+	var stored resource
+	if exists {
+		if stored, err = c.kind.decode(row); err != nil {
+			return nil, err
+		}
+		if c.etag != "" && c.etag != stored.GetMetadata().GetEtag() {
+			return nil, fault.New(fault.Conflict, "ETAG_MISMATCH", "%s %s was changed in revision %d, read it again",
+				c.kind.label, c.name, row.revision)
+		}
+	}
+	var given resource
+	if stored != nil {
+		given = clone(stored)
+	}
+	next, action, err := c.edit(given, row.deleted)
+	if err != nil {
+		return nil, err
+	}
+	setMetadata(next, nil)
+	if action == actionDelete {
+		if c.kind.inUse != nil {
+			if err := c.kind.inUse(ctx, tx, c.name); err != nil {
+				return nil, err
+			}
+		}
+	} else if err := s.judge(ctx, tx, c.kind, next, stored); err != nil {
+		return nil, err
+	}
+	if action == actionUpdate && sameContent(next, stored) {
+		return s.shown(c.kind, stored), nil
+	}
+
+	made, err := s.write(ctx, tx, c, action, next, stored)
+	if err != nil || c.validateOnly {
+		return s.shown(c.kind, next), err
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("commit revision %d: %w", made.revision, err)
+	}
+	s.news.tell(made)
+	s.metrics.changed(made, c.kind.name, action)
+	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
+		zap.String("action", action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
+	return s.shown(c.kind, next), nil
+}
+
+// judge lists everything that is wrong with a version about to be stored.
+func (s *service) judge(ctx context.Context, tx *sql.Tx, k *kind, next, stored resource) error {
+	if k.stored != nil {
+		k.stored(next, stored)
+	}
+	var f fault.Faults
+	if k != tenantKind {
+		if err := requireTenant(ctx, tx, &f, tenantOf(next.GetName())); err != nil {
+			return err
+		}
+	}
+	if err := k.judge(ctx, tx, &f, next); err != nil {
+		return err
+	}
+	if err := f.Err("CONFIG_INVALID"); err != nil {
+		return below(k, err)
+	}
+	return nil
+}
+
+func requireTenant(ctx context.Context, q queries, f *fault.Faults, name string) error {
+	row, ok, err := newest(ctx, q, tenantKind.name, name)
+	if err != nil {
+		return err
+	}
+	if !ok || row.deleted {
+		f.Add("name", "%s does not exist", name)
+	}
+	return nil
+}
+
+// write gives next its metadata and adds it as a revision of its own.
+func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string, next, stored resource) (standing, error) {
+	last, err := newestStanding(ctx, tx)
+	if err != nil {
+		return standing{}, err
+	}
+	now := s.clock()
+	made := standing{revision: last.revision + 1, apply: last.apply}
+	var before, after resource
+	if stored != nil && stored.GetMetadata().GetDeleteTime() == nil {
+		before = stored
+	}
+	if action != actionDelete {
+		after = next
+	}
+	if c.kind.applied(before, after) {
+		made.apply = made.revision
+	}
+	if n, ok := next.(*configv1.Notification); ok {
+		n.Version++
+	}
+	m := &configv1.Metadata{
+		Etag: etagOf(made.revision, next), Revision: made.revision,
+		CreateTime: timestamppb.New(now), UpdateTime: timestamppb.New(now),
+	}
+	if stored != nil {
+		m.CreateTime = stored.GetMetadata().GetCreateTime()
+	}
+	if action == actionDelete {
+		m.DeleteTime = timestamppb.New(now)
+	}
+	setMetadata(next, m)
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
+	if err != nil {
+		return standing{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
+	}
+	return made, write(ctx, tx, entry{standing: made, at: now, caller: rpc.Caller(ctx), action: action}, version{
+		kind: c.kind.name, name: c.name, revision: made.revision, deleted: action == actionDelete, body: body,
+	})
+}
+
+// etagOf also holds a hash of the content: a database set back gives out revisions again.
+func etagOf(revision int64, r resource) string {
+	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+	if err != nil {
+		// It is marshalled again, and that error told, right after.
+		return ""
+	}
+	sum := sha256.Sum256(body)
+	return fmt.Sprintf("%x-%x", revision, sum[:6])
+}
+
+// sameContent compares without metadata.
+func sameContent(a, b resource) bool {
+	if a == nil || b == nil {
+		return false
+	}
+	c := clone(b)
+	setMetadata(c, nil)
+	return proto.Equal(a, c)
+}
+
+// shown is the copy of a resource that may leave in an answer.
+func (s *service) shown(k *kind, r resource) resource {
+	if r == nil || k.shown == nil {
+		return r
+	}
+	c := clone(r)
+	k.shown(c)
+	return c
+}
+
+// below puts the request's field in front of the violations of a fault.
+func below(k *kind, err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		return err
+	}
+	var f fault.Faults
+	f.AddErr(k.name, err)
+	return f.Err(e.Reason)
+}
+
+func notFound(k *kind, name string) error {
+	return fault.New(fault.NotFound, strings.ToUpper(k.name)+"_NOT_FOUND", "there is no %s %s", k.label, cut(name))
+}

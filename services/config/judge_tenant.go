@@ -1,0 +1,75 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+const (
+	maxDisplayName = 200
+	maxDescription = 2000
+	maxPorts       = 64
+	maxNetworks    = 64
+)
+
+func judgeTenant(_ context.Context, _ queries, f *fault.Faults, r resource) error {
+	t := r.(*configv1.Tenant)
+	checkText(f, "display_name", t.GetDisplayName(), maxDisplayName)
+	if len(t.GetOutbound().GetPorts()) > maxPorts {
+		f.Add("outbound.ports", "must be at most %d", maxPorts)
+	}
+	if len(t.GetOutbound().GetNetworks()) > maxNetworks {
+		f.Add("outbound.networks", "must be at most %d", maxNetworks)
+	}
+	_, err := policyOf(t)
+	f.AddErr("outbound", err)
+	return nil
+}
+
+// policyOf is where the tenant's endpoints may lie. What the operator denies to all is the sender's configuration.
+func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
+	p := t.GetOutbound()
+	return outbound.PolicyOf(p.GetPorts(), p.GetPlainHttp(), p.GetNetworks(), nil)
+}
+
+// tenantInUse refuses while anything else of the tenant stands: nobody deletes a customer's rules by one name.
+func tenantInUse(ctx context.Context, q queries, name string) error {
+	var left []string
+	for _, kind := range []string{nameClass, nameNotification, nameEndpoint} {
+		rows, err := list(ctx, q, kind, name+"/", "", false, maxNamed+1)
+		if err != nil {
+			return err
+		}
+		for _, row := range rows {
+			left = append(left, row.name)
+		}
+	}
+	if len(left) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, "TENANT_IN_USE", "%s still has %s: delete that first", name, named(left))
+}
+
+// maxNamed is how many names a message lists.
+const maxNamed = 10
+
+func named(names []string) string {
+	if len(names) > maxNamed {
+		return strings.Join(names[:maxNamed], ", ") + " and more"
+	}
+	return strings.Join(names, ", ")
+}
+
+func checkText(f *fault.Faults, field, text string, most int) {
+	if n := len([]rune(text)); n > most {
+		f.Add(field, "must be at most %d characters, has %d", most, n)
+	}
+}
+
+// at is the path of an element of a list.
+func at(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

@@ -1,0 +1,147 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// resource is what the four messages have in common.
+type resource interface {
+	proto.Message
+	GetName() string
+	GetMetadata() *configv1.Metadata
+}
+
+// kind is what the four kinds of resource differ in.
+type kind struct {
+	// name is the kind's in the database, and its field's in requests: violations begin with it.
+	name string
+	// label is for sentences.
+	label string
+	// collection is the part of the resource name before the last one; id is what the last one must look like.
+	collection string
+	id         *regexp.Regexp
+	make       func() resource
+	// judge records everything that is wrong with a resource that is to be stored. q sees the change's own transaction.
+	judge func(ctx context.Context, q queries, f *fault.Faults, r resource) error
+	// applied says whether a change from old to new, of which one may be nil, changes what counting or planning reads.
+	applied func(old, new resource) bool
+	// inUse is why a resource can't be deleted; nil where it can.
+	inUse func(ctx context.Context, q queries, name string) error
+	// stored, where not nil, is called on a new version before it is judged, with the stored one or nil.
+	stored func(new, old resource)
+	// shown, where not nil, is called on a copy before it leaves in an answer.
+	shown func(r resource)
+}
+
+var (
+	idPattern   = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,62}$`)
+	codePattern = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$`)
+)
+
+// Names of kinds, as the database has them.
+const (
+	nameTenant       = "tenant"
+	nameClass        = "class_of_service"
+	nameNotification = "notification"
+	nameEndpoint     = "endpoint"
+)
+
+func always(_, _ resource) bool { return true }
+
+var (
+	tenantKind = &kind{
+		name: nameTenant, label: "tenant", collection: "tenants", id: idPattern,
+		make:  func() resource { return &configv1.Tenant{} },
+		judge: judgeTenant, applied: always, inUse: tenantInUse,
+	}
+	classKind = &kind{
+		name: nameClass, label: "class of service", collection: "classesOfService", id: idPattern,
+		make:  func() resource { return &configv1.ClassOfService{} },
+		judge: judgeClass, applied: always,
+	}
+	notificationKind = &kind{
+		name: nameNotification, label: "notification", collection: "notifications", id: codePattern,
+		make:  func() resource { return &configv1.Notification{} },
+		judge: judgeNotification, applied: always, stored: keepNotificationVersion,
+	}
+	endpointKind = &kind{
+		name: nameEndpoint, label: "endpoint", collection: "endpoints", id: idPattern,
+		make:  func() resource { return &configv1.Endpoint{} },
+		judge: judgeEndpoint, applied: endpointApplied, inUse: endpointInUse, stored: keepSecrets, shown: maskSecrets,
+	}
+	kinds = []*kind{tenantKind, classKind, notificationKind, endpointKind}
+)
+
+// tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.
+func tenantOf(name string) string {
+	parts := strings.SplitN(name, "/", 3)
+	if len(parts) < 2 || parts[0] != tenantKind.collection {
+		return ""
+	}
+	return parts[0] + "/" + parts[1]
+}
+
+// form is how names of the kind look, for messages.
+func (k *kind) form() string {
+	if k == tenantKind {
+		return "tenants/{tenant}"
+	}
+	return "tenants/{tenant}/" + k.collection + "/{id}"
+}
+
+// checkName records under "name" what is wrong with a name of the kind.
+func (k *kind) checkName(f *fault.Faults, name string) {
+	parts := strings.Split(name, "/")
+	if k == tenantKind && len(parts) != 2 || k != tenantKind && (len(parts) != 4 || parts[2] != k.collection) ||
+		parts[0] != tenantKind.collection {
+		f.Add("name", "must look like %s, not %q", k.form(), cut(name))
+		return
+	}
+	if !idPattern.MatchString(parts[1]) {
+		f.Add("name", "tenant %q must match %s", cut(parts[1]), idPattern)
+	}
+	if k != tenantKind && !k.id.MatchString(parts[3]) {
+		f.Add("name", "%q must match %s", cut(parts[3]), k.id)
+	}
+}
+
+// cut keeps a message short whatever was sent.
+func cut(s string) string {
+	if len(s) > 100 {
+		return s[:100] + "…"
+	}
+	return s
+}
+
+// decode reads a stored version.
+func (k *kind) decode(v version) (resource, error) {
+	r := k.make()
+	return r, unmarshal(v, r)
+}
+
+func unmarshal(v version, into resource) error {
+	if err := proto.Unmarshal(v.body, into); err != nil {
+		return fmt.Errorf("read %s of revision %d: %w", v.name, v.revision, err)
+	}
+	return nil
+}
+
+func setMetadata(r resource, m *configv1.Metadata) {
+	field := r.ProtoReflect().Descriptor().Fields().ByName("metadata")
+	if m == nil {
+		r.ProtoReflect().Clear(field)
+		return
+	}
+	r.ProtoReflect().Set(field, protoreflect.ValueOfMessage(m.ProtoReflect()))
+}
+
+// clone is proto.Clone with its type kept.
+func clone(r resource) resource { return proto.Clone(r).(resource) }

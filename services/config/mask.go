@@ -1,0 +1,87 @@
+package config
+
+import (
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
+var kept = map[protoreflect.Name]bool{"name": true, "metadata": true, "version": true}
+
+// checkMask lists the paths that lead nowhere.
+func checkMask(k *kind, mask *fieldmaskpb.FieldMask) error {
+	var f fault.Faults
+	message := k.make().ProtoReflect().Descriptor()
+	for _, path := range mask.GetPaths() {
+		if path == "*" {
+			continue
+		}
+		if !leads(message, strings.Split(path, ".")) {
+			f.Add("update_mask", "%q is not a field of a %s", cut(path), k.label)
+		}
+	}
+	return f.Err("UPDATE_MASK_INVALID")
+}
+
+func leads(message protoreflect.MessageDescriptor, path []string) bool {
+	field := message.Fields().ByName(protoreflect.Name(path[0]))
+	if field == nil {
+		return false
+	}
+	if len(path) == 1 {
+		return true
+	}
+	// A path ends at a list or map: there is no telling which element is meant.
+	return field.Message() != nil && field.Cardinality() != protoreflect.Repeated && leads(field.Message(), path[1:])
+}
+
+// merge takes from given what the mask names, everything writable where it is empty or "*", and keeps the rest of
+// stored.
+func merge(stored, given resource, mask *fieldmaskpb.FieldMask) resource {
+	out, from := clone(stored), clone(given).ProtoReflect()
+	into := out.ProtoReflect()
+	paths := mask.GetPaths()
+	if len(paths) == 0 {
+		paths = []string{"*"}
+	}
+	for _, path := range paths {
+		if path == "*" {
+			fields := into.Descriptor().Fields()
+			for i := range fields.Len() {
+				if field := fields.Get(i); !kept[field.Name()] {
+					take(into, from, field)
+				}
+			}
+			continue
+		}
+		names := strings.Split(path, ".")
+		if !kept[protoreflect.Name(names[0])] {
+			takePath(into, from, names)
+		}
+	}
+	return out
+}
+
+func takePath(into, from protoreflect.Message, path []string) {
+	field := into.Descriptor().Fields().ByName(protoreflect.Name(path[0]))
+	if len(path) == 1 {
+		take(into, from, field)
+		return
+	}
+	if !from.Has(field) && !into.Has(field) {
+		return
+	}
+	takePath(into.Mutable(field).Message(), from.Get(field).Message(), path[1:])
+}
+
+// take sets a field to what from has, or clears it.
+func take(into, from protoreflect.Message, field protoreflect.FieldDescriptor) {
+	if from.Has(field) {
+		into.Set(field, from.Get(field))
+		return
+	}
+	into.Clear(field)
+}

@@ -1,0 +1,45 @@
+package config
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+type metrics struct {
+	changes       *prometheus.CounterVec
+	revision      prometheus.Gauge
+	applyRevision prometheus.Gauge
+	watchers      prometheus.Gauge
+}
+
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: "config", Name: name, Help: help})
+	}
+	m := &metrics{
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "config", Name: "changes_total",
+			Help: "Changes of the configuration, by kind of resource and action.",
+		}, []string{"kind", "action"}),
+		revision:      gauge("revision", "The newest revision."),
+		applyRevision: gauge("apply_revision", "The newest revision that changed what counting or planning reads."),
+		watchers:      gauge("watchers", "Streams of Watch that are open."),
+	}
+	for _, c := range []prometheus.Collector{m.changes, m.revision, m.applyRevision, m.watchers} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) standing(last standing) {
+	m.revision.Set(float64(last.revision))
+	m.applyRevision.Set(float64(last.apply))
+}
+
+func (m *metrics) changed(made standing, kind, action string) {
+	m.changes.WithLabelValues(kind, action).Inc()
+	m.standing(made)
+}

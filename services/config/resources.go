@@ -1,0 +1,167 @@
+package config
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+// resources are the six methods of one kind; T is its message.
+type resources[T resource] struct {
+	service *service
+	kind    *kind
+}
+
+// get answers a deleted one too: its delete_time says so.
+func (r resources[T]) get(ctx context.Context, name string) (T, error) {
+	var none T
+	row, ok, err := newest(ctx, r.service.store.reader, r.kind.name, name)
+	if err != nil {
+		return none, err
+	}
+	if !ok {
+		return none, notFound(r.kind, name)
+	}
+	found, err := r.kind.decode(row)
+	if err != nil {
+		return none, err
+	}
+	return r.service.shown(r.kind, found).(T), nil
+}
+
+const (
+	defaultPage = 100
+	largestPage = 1000
+)
+
+// list answers one page and the token of the next.
+func (r resources[T]) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]T, string, error) {
+	var f fault.Faults
+	prefix := "tenants/"
+	if r.kind != tenantKind && parent != "tenants/-" {
+		if id, ok := strings.CutPrefix(parent, "tenants/"); !ok || !idPattern.MatchString(id) {
+			f.Add("parent", "must look like tenants/{tenant}, or be tenants/- for all, not %q", cut(parent))
+		}
+		prefix = parent + "/"
+	}
+	if size < 0 {
+		f.Add("page_size", "must not be negative")
+	}
+	after, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil {
+		f.Add("page_token", "must be the next_page_token of an answer")
+	}
+	if err := f.Err("REQUEST_INVALID"); err != nil {
+		return nil, "", err
+	}
+	if size == 0 {
+		size = defaultPage
+	}
+	limit := int(min(size, largestPage))
+	rows, err := list(ctx, r.service.store.reader, r.kind.name, prefix, string(after), deleted, limit+1)
+	if err != nil {
+		return nil, "", err
+	}
+	next := ""
+	if len(rows) > limit {
+		rows = rows[:limit]
+		next = base64.RawURLEncoding.EncodeToString([]byte(rows[limit-1].name))
+	}
+	out := make([]T, len(rows))
+	for i, row := range rows {
+		found, err := r.kind.decode(row)
+		if err != nil {
+			return nil, "", err
+		}
+		out[i] = r.service.shown(r.kind, found).(T)
+	}
+	return out, next, nil
+}
+
+func (r resources[T]) create(ctx context.Context, given T, validateOnly bool) (T, error) {
+	return r.apply(ctx, change{
+		kind: r.kind, name: given.GetName(), validateOnly: validateOnly,
+		edit: func(stored resource, deleted bool) (resource, string, error) {
+			if stored == nil {
+				return clone(given), actionCreate, nil
+			}
+			return nil, "", r.taken(given.GetName(), deleted)
+		},
+	})
+}
+
+func (r resources[T]) taken(name string, deleted bool) error {
+	if deleted {
+		return fault.New(fault.AlreadyExists, "NAME_TAKEN", "%s %s was deleted, undelete it to use its name again", r.kind.label, name)
+	}
+	return fault.New(fault.AlreadyExists, "NAME_TAKEN", "%s %s exists already", r.kind.label, name)
+}
+
+func (r resources[T]) update(ctx context.Context, given T, mask *fieldmaskpb.FieldMask, allowMissing, validateOnly bool) (T, error) {
+	var none T
+	if err := checkMask(r.kind, mask); err != nil {
+		return none, err
+	}
+	return r.apply(ctx, change{
+		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly,
+		edit: func(stored resource, deleted bool) (resource, string, error) {
+			switch {
+			case stored == nil && allowMissing:
+				// As AIP-134 has it: without a stored one the mask has nothing to spare.
+				return clone(given), actionCreate, nil
+			case stored != nil && deleted && allowMissing:
+				return nil, "", r.taken(given.GetName(), true)
+			case stored == nil || deleted:
+				return nil, "", notFound(r.kind, given.GetName())
+			}
+			return merge(stored, given, mask), actionUpdate, nil
+		},
+	})
+}
+
+func (r resources[T]) remove(ctx context.Context, name, etag string) (T, error) {
+	return r.apply(ctx, change{
+		kind: r.kind, name: name, etag: etag,
+		edit: func(stored resource, deleted bool) (resource, string, error) {
+			if stored == nil || deleted {
+				return nil, "", notFound(r.kind, name)
+			}
+			return stored, actionDelete, nil
+		},
+	})
+}
+
+func (r resources[T]) undelete(ctx context.Context, name, etag string) (T, error) {
+	return r.apply(ctx, change{
+		kind: r.kind, name: name, etag: etag,
+		edit: func(stored resource, deleted bool) (resource, string, error) {
+			switch {
+			case stored == nil:
+				return nil, "", notFound(r.kind, name)
+			case !deleted:
+				return nil, "", fault.New(fault.AlreadyExists, "NOT_DELETED", "%s %s is not deleted", r.kind.label, name)
+			case r.service.clock().After(stored.GetMetadata().GetDeleteTime().AsTime().Add(undeletable)):
+				return nil, "", fault.New(fault.NotFound, "DELETED_FOR_GOOD", "%s %s was deleted more than %d days ago",
+					r.kind.label, name, int(undeletable.Hours()/24))
+			}
+			return stored, actionUndelete, nil
+		},
+	})
+}
+
+func (r resources[T]) apply(ctx context.Context, c change) (T, error) {
+	var none T
+	out, err := r.service.apply(ctx, c)
+	if err != nil {
+		return none, err
+	}
+	typed, ok := out.(T)
+	if !ok {
+		return none, fmt.Errorf("%s %s is stored as %T", r.kind.label, c.name, out)
+	}
+	return typed, nil
+}

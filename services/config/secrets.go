@@ -1,0 +1,70 @@
+package config
+
+import (
+	"encoding/base64"
+	"strings"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+const (
+	secretPrefix = "whsec_"
+	secretMask   = secretPrefix + "****"
+)
+
+// masked is how a secret is shown: enough to tell two apart, nothing to sign with.
+func masked(secret string) string { return secretMask + secret[max(0, len(secret)-4):] }
+
+func isMasked(secret string) bool { return strings.HasPrefix(secret, secretMask) }
+
+// maskSecrets changes a copy that leaves in an answer.
+func maskSecrets(r resource) {
+	e := r.(*configv1.Endpoint)
+	for i, secret := range e.GetSecrets() {
+		e.Secrets[i] = masked(secret)
+	}
+}
+
+// keepSecrets puts the stored secret where a client sent back what it was shown: the one at the same place if it looks
+// so, else the first that does. What matches none stays masked, and is refused by checkSecrets.
+func keepSecrets(next, stored resource) {
+	e := next.(*configv1.Endpoint)
+	if stored == nil {
+		return
+	}
+	known := stored.(*configv1.Endpoint).GetSecrets()
+	for i, secret := range e.GetSecrets() {
+		if !isMasked(secret) {
+			continue
+		}
+		if i < len(known) && masked(known[i]) == secret {
+			e.Secrets[i] = known[i]
+			continue
+		}
+		for _, k := range known {
+			if masked(k) == secret {
+				e.Secrets[i] = k
+				break
+			}
+		}
+	}
+}
+
+// secretFault is what is wrong with a secret, empty where nothing is; it never repeats the secret.
+func secretFault(secret string) string {
+	if isMasked(secret) {
+		return "is masked, and no stored secret looks like it"
+	}
+	encoded, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok {
+		return `must begin with "whsec_"`
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return `must be base64 after "whsec_"`
+	}
+	if len(key) < 24 || len(key) > 64 {
+		return "must be the base64 of 24 to 64 bytes"
+	}
+	return ""
+}

@@ -1,0 +1,84 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
+)
+
+// service is what the gRPC services share.
+type service struct {
+	store   *store
+	news    *news
+	metrics *metrics
+	log     *zap.Logger
+	clock   func() time.Time
+}
+
+// Run serves until ctx ends, then lets calls finish and returns nil.
+func Run(ctx context.Context, cfg Config, env daemon.Env) error {
+	server, err := rpc.NewServer(cfg.GRPC, env)
+	if err != nil {
+		return err
+	}
+	defer server.Close()
+	db, err := openStore(ctx, cfg.Database.Path)
+	if err != nil {
+		return err
+	}
+	defer db.close()
+	last, err := newestStanding(ctx, db.reader)
+	if err != nil {
+		return err
+	}
+	metrics, err := newMetrics(env.Metrics)
+	if err != nil {
+		return err
+	}
+	metrics.standing(last)
+	s := &service{store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock}
+	register(server, s)
+	env.Health.Set("database", nil)
+	go s.watchDatabase(ctx, env.Health)
+	env.Log.Info("configuration opened", zap.String("database", cfg.Database.Path),
+		zap.Int64("revision", last.revision), zap.Int64("apply_revision", last.apply))
+	return server.Serve(ctx)
+}
+
+// databaseInterval is how often the database is asked whether it still answers.
+const databaseInterval = 5 * time.Second
+
+func (s *service) watchDatabase(ctx context.Context, health *daemon.Health) {
+	ticker := time.NewTicker(databaseInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		asking, cancel := context.WithTimeout(ctx, databaseInterval)
+		_, err := newestStanding(asking, s.store.reader)
+		cancel()
+		if ctx.Err() != nil {
+			return
+		}
+		if err != nil {
+			err = fmt.Errorf("ask the database: %w", err)
+		}
+		health.Set("database", err)
+	}
+}
+
+func register(server *rpc.Server, s *service) {
+	configv1.RegisterTenantServiceServer(server, &tenantService{resources: resources[*configv1.Tenant]{s, tenantKind}})
+	configv1.RegisterClassOfServiceServiceServer(server, &classService{resources: resources[*configv1.ClassOfService]{s, classKind}})
+	configv1.RegisterNotificationServiceServer(server, &notificationService{resources: resources[*configv1.Notification]{s, notificationKind}})
+	configv1.RegisterEndpointServiceServer(server, &endpointService{resources: resources[*configv1.Endpoint]{s, endpointKind}})
+	configv1.RegisterConfigWatchServiceServer(server, &watchService{service: s, stopping: server.Stopping()})
+}

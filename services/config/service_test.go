@@ -1,0 +1,379 @@
+package config
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+)
+
+const testKey = "tg_test"
+
+// running is the service over loopback, on a file of its own.
+type running struct {
+	t        *testing.T
+	path     string
+	stop     func()
+	env      daemon.Env
+	mu       sync.Mutex
+	now      time.Time
+	tenants  configv1.TenantServiceClient
+	classes  configv1.ClassOfServiceServiceClient
+	notes    configv1.NotificationServiceClient
+	ends     configv1.EndpointServiceClient
+	watching configv1.ConfigWatchServiceClient
+}
+
+func start(t *testing.T) *running {
+	r := &running{t: t, path: filepath.Join(t.TempDir(), "a dir?", "config.db"), now: time.UnixMilli(1_800_000_000_000)}
+	r.run()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func (r *running) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *running) pass(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = r.now.Add(d)
+}
+
+func (r *running) run() {
+	r.t.Helper()
+	cfg := DefaultConfig()
+	cfg.GRPC.Listen = "127.0.0.1:0"
+	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
+	cfg.Database.Path = r.path
+	if err := cfg.Validate(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.env = daemon.NewEnv("config", zap.NewNop())
+	r.env.Clock = r.clock
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, cfg, r.env)
+		cancel()
+	}()
+	address, err := r.env.Listeners.Wait(ctx, "grpc")
+	if err != nil {
+		r.t.Fatalf("%v, the service ended with %v", err, <-ended)
+	}
+	conn, err := rpc.Dial(address, testKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.tenants, r.classes = configv1.NewTenantServiceClient(conn), configv1.NewClassOfServiceServiceClient(conn)
+	r.notes, r.ends = configv1.NewNotificationServiceClient(conn), configv1.NewEndpointServiceClient(conn)
+	r.watching = configv1.NewConfigWatchServiceClient(conn)
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.t.Errorf("the service ended with %v", err)
+		}
+		conn.Close()
+	})
+}
+
+func (r *running) restart() {
+	r.t.Helper()
+	r.stop()
+	r.run()
+}
+
+func (r *running) snapshot(revision int64) *configv1.Snapshot {
+	r.t.Helper()
+	res, err := r.watching.Snapshot(r.t.Context(), &configv1.SnapshotRequest{Revision: revision})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return res.GetSnapshot()
+}
+
+// must is what a call answered.
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func refused(t *testing.T, err error, kind fault.Kind, reason string) {
+	t.Helper()
+	if fault.KindOf(err) != kind || fault.ReasonOf(err) != reason {
+		t.Errorf("%v, want %s %s", err, kind, reason)
+	}
+}
+
+func (r *running) tenant(id string) *configv1.Tenant {
+	r.t.Helper()
+	return must[*configv1.Tenant](r.t)(r.tenants.CreateTenant(r.t.Context(), &configv1.CreateTenantRequest{
+		Tenant: &configv1.Tenant{Name: "tenants/" + id, DisplayName: id},
+	}))
+}
+
+// Secrets of 24 bytes each.
+const (
+	secretA = "whsec_QUFBQUFBQUFBQUFBQUFBQUFBQUFBQUFB"
+	secretB = "whsec_QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC"
+)
+
+func anEndpoint(id string) *configv1.Endpoint {
+	return &configv1.Endpoint{Name: "tenants/acme/endpoints/" + id, Url: "https://hooks.example.com/" + id, Secrets: []string{secretA}}
+}
+
+func (r *running) endpoint(id string) *configv1.Endpoint {
+	r.t.Helper()
+	return must[*configv1.Endpoint](r.t)(r.ends.CreateEndpoint(r.t.Context(), &configv1.CreateEndpointRequest{Endpoint: anEndpoint(id)}))
+}
+
+func aNotification(code, endpoint string) *configv1.Notification {
+	return &configv1.Notification{
+		Name: "tenants/acme/notifications/" + code, DisplayName: code, Active: true,
+		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.alert"}},
+		Actions: []*configv1.Action{{
+			Name:   "tell",
+			Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}},
+		}},
+	}
+}
+
+func (r *running) notification(code, endpoint string) *configv1.Notification {
+	r.t.Helper()
+	return must[*configv1.Notification](r.t)(r.notes.CreateNotification(r.t.Context(),
+		&configv1.CreateNotificationRequest{Notification: aNotification(code, endpoint)}))
+}
+
+func aClass(id string) *configv1.ClassOfService {
+	return &configv1.ClassOfService{
+		Name:          "tenants/acme/classesOfService/" + id,
+		DataSafeguard: &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}},
+	}
+}
+
+func (r *running) class(id string) *configv1.ClassOfService {
+	r.t.Helper()
+	return must[*configv1.ClassOfService](r.t)(r.classes.CreateClassOfService(r.t.Context(),
+		&configv1.CreateClassOfServiceRequest{ClassOfService: aClass(id)}))
+}
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
+
+func TestAnEmptyDatabaseIsRevisionZero(t *testing.T) {
+	r := start(t)
+	if s := r.snapshot(0); !proto.Equal(s, &configv1.Snapshot{}) {
+		t.Errorf("%v", s)
+	}
+	if got := r.tenant("acme").GetMetadata().GetRevision(); got != 1 {
+		t.Errorf("the first change is revision %d", got)
+	}
+	_, err := r.watching.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: 2})
+	refused(t, err, fault.NotFound, "REVISION_UNKNOWN")
+	_, err = r.watching.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: -1})
+	refused(t, err, fault.Invalid, "REQUEST_INVALID")
+}
+
+func TestEveryRevisionCanBeReadAgain(t *testing.T) {
+	r := start(t)
+	ctx := t.Context()
+	var asItWas []*configv1.Snapshot
+	step := func() {
+		t.Helper()
+		s := r.snapshot(0)
+		if s.GetRevision() != int64(len(asItWas)) {
+			t.Fatalf("step %d made revision %d", len(asItWas), s.GetRevision())
+		}
+		asItWas = append(asItWas, s)
+	}
+	step()
+	r.tenant("acme")
+	step()
+	r.endpoint("b")
+	step()
+	r.endpoint("a")
+	step()
+	note := r.notification("n", "a")
+	step()
+	note.DisplayName = "renamed"
+	must[*configv1.Notification](t)(r.notes.UpdateNotification(ctx, &configv1.UpdateNotificationRequest{Notification: note}))
+	step()
+	must[*configv1.Endpoint](t)(r.ends.DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/b"}))
+	step()
+	must[*configv1.Endpoint](t)(r.ends.UndeleteEndpoint(ctx, &configv1.UndeleteEndpointRequest{Name: "tenants/acme/endpoints/b"}))
+	step()
+	must[*configv1.Notification](t)(r.notes.DeleteNotification(ctx, &configv1.DeleteNotificationRequest{Name: note.GetName()}))
+	step()
+
+	if n := len(asItWas[6].GetEndpoints()); n != 1 {
+		t.Errorf("%d endpoints while one of two is deleted", n)
+	}
+	if names := asItWas[3].GetEndpoints(); names[0].GetName() > names[1].GetName() {
+		t.Error("endpoints are not sorted by name")
+	}
+	if got := asItWas[4].GetEndpoints()[0].GetSecrets()[0]; got != secretA {
+		t.Errorf("a snapshot holds the secret as %q", got)
+	}
+	for _, when := range []string{"before", "after"} {
+		for n, want := range asItWas {
+			// 0 asks for the newest; nothing stands at the real revision 0.
+			if n > 0 && !proto.Equal(r.snapshot(int64(n)), want) {
+				t.Errorf("%s a restart revision %d reads otherwise", when, n)
+			}
+		}
+		r.restart()
+	}
+}
+
+func TestConcurrentChangesHaveRevisionsWithoutGaps(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	const writers, each = 8, 5
+	seen := make(chan int64, writers*each)
+	var all sync.WaitGroup
+	for w := range writers {
+		all.Go(func() {
+			for i := range each {
+				e, err := r.ends.CreateEndpoint(context.Background(),
+					&configv1.CreateEndpointRequest{Endpoint: anEndpoint(fmt.Sprintf("e%d-%d", w, i))})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				seen <- e.GetMetadata().GetRevision()
+			}
+		})
+	}
+	all.Wait()
+	close(seen)
+	revisions := map[int64]bool{}
+	for n := range seen {
+		revisions[n] = true
+	}
+	for n := int64(2); n < 2+writers*each; n++ {
+		if !revisions[n] {
+			t.Errorf("nobody got revision %d", n)
+		}
+	}
+}
+
+func TestApplyRevisionMovesOnlyWithWhatIsAppliedOrPlanned(t *testing.T) {
+	r := start(t)
+	ctx := t.Context()
+	r.tenant("acme")
+	r.endpoint("a")
+	r.class("gold")
+	r.notification("n", "a")
+	endpoint := func(change func(*configv1.Endpoint), paths ...string) func() {
+		return func() {
+			e := anEndpoint("a")
+			change(e)
+			must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{Endpoint: e, UpdateMask: mask(paths...)}))
+		}
+	}
+	for _, step := range []struct {
+		name    string
+		do      func()
+		applied bool
+	}{
+		{"an endpoint's url", endpoint(func(e *configv1.Endpoint) { e.Url += "x" }, "url"), false},
+		{"an endpoint's secret", endpoint(func(e *configv1.Endpoint) { e.Secrets = []string{secretB} }, "secrets"), false},
+		{"an endpoint's profile named as what it was by default",
+			endpoint(func(e *configv1.Endpoint) { e.Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE }, "profile"), false},
+		{"an endpoint's profile",
+			endpoint(func(e *configv1.Endpoint) { e.Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS }, "profile"), true},
+		{"an endpoint's word on personal data",
+			endpoint(func(e *configv1.Endpoint) { e.PersonalData = configv1.PersonalData_PERSONAL_DATA_INCLUDE }, "personal_data"), true},
+		{"an endpoint becomes a draft",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT }, "status"), true},
+		{"a draft becomes disabled",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED }, "status"), true},
+		{"a disabled one becomes active",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE }, "status"), false},
+		{"a tenant's outbound policy", func() {
+			must[*configv1.Tenant](t)(r.tenants.UpdateTenant(ctx, &configv1.UpdateTenantRequest{
+				Tenant: &configv1.Tenant{Name: "tenants/acme", Outbound: &configv1.OutboundPolicy{Ports: []uint32{8443}}}}))
+		}, true},
+		{"a class's limit", func() {
+			c := aClass("gold")
+			c.DataSafeguard.Limit.Units = 60
+			must[*configv1.ClassOfService](t)(r.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{ClassOfService: c}))
+		}, true},
+		{"a notification's activity", func() {
+			n := aNotification("n", "a")
+			n.Active = false
+			must[*configv1.Notification](t)(r.notes.UpdateNotification(ctx, &configv1.UpdateNotificationRequest{Notification: n}))
+		}, true},
+		{"an endpoint that comes", func() { r.endpoint("b") }, true},
+		{"an endpoint that goes", func() {
+			must[*configv1.Endpoint](t)(r.ends.DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/b"}))
+		}, true},
+	} {
+		t.Run(step.name, func(t *testing.T) {
+			before := r.snapshot(0)
+			step.do()
+			after := r.snapshot(0)
+			if after.GetRevision() != before.GetRevision()+1 {
+				t.Fatalf("revision %d after %d", after.GetRevision(), before.GetRevision())
+			}
+			want := before.GetApplyRevision()
+			if step.applied {
+				want = after.GetRevision()
+			}
+			if after.GetApplyRevision() != want {
+				t.Errorf("apply_revision %d, want %d", after.GetApplyRevision(), want)
+			}
+		})
+	}
+}
+
+func TestWatchTellsEachStandingAndTheEnd(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	stream, err := r.watching.Watch(t.Context(), &configv1.WatchRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := func() (int64, int64) {
+		t.Helper()
+		res, err := stream.Recv()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res.GetRevision(), res.GetApplyRevision()
+	}
+	if all, applied := next(); all != 1 || applied != 1 {
+		t.Errorf("begins with %d, %d", all, applied)
+	}
+	r.endpoint("a")
+	if all, applied := next(); all != 2 || applied != 2 {
+		t.Errorf("then %d, %d", all, applied)
+	}
+	e := anEndpoint("a")
+	e.Concurrency = 3
+	must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(t.Context(), &configv1.UpdateEndpointRequest{Endpoint: e}))
+	if all, applied := next(); all != 3 || applied != 2 {
+		t.Errorf("then %d, %d", all, applied)
+	}
+	go r.stop()
+	_, err = stream.Recv()
+	refused(t, err, fault.Unavailable, "STOPPING")
+}
