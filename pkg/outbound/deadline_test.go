@@ -57,7 +57,8 @@ func TestDeadlines(t *testing.T) {
 	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	dripping := func(status string) func(net.Conn) {
 		return func(c net.Conn) {
-			go func() { _, _ = io.Copy(io.Discard, c) }()
+			readRequest(c)
+			go func() { _, _ = io.Copy(io.Discard, c) }() // ends with the connection
 			if _, err := io.WriteString(c, "HTTP/1.1 "+status+"\r\nTransfer-Encoding: chunked\r\n\r\n"); err != nil {
 				return
 			}
