@@ -240,18 +240,19 @@ type partitionCount struct {
 
 const partitionCountAge = 5 * time.Second
 
-func (c *Client) partitionCount(ctx context.Context, topic string) (int, error) {
-	c.counts.mu.RLock()
-	known := c.counts.byTopic[topic]
-	c.counts.mu.RUnlock()
-	if known.n > 0 && time.Since(known.asked) < partitionCountAge {
-		return known.n, nil
+// known returns a count that is fresh enough, else 0.
+func (p *partitionCounts) known(topic string) int {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	if c := p.byTopic[topic]; time.Since(c.asked) < partitionCountAge {
+		return c.n
 	}
+	return 0
+}
+
+func (c *Client) partitionCount(ctx context.Context, topic string) (int, error) {
 	n, err := c.Partitions(ctx, topic)
 	if err != nil {
-		if known.n > 0 && !errors.Is(err, ErrUnknownTopic) {
-			return known.n, nil
-		}
 		return 0, err
 	}
 	c.counts.mu.Lock()

@@ -75,8 +75,8 @@ func (g GroupConfig) validate(c Config) error {
 	if g.Drain >= g.Session {
 		faults = append(faults, fmt.Errorf("drain: %s is not below the session timeout %s", g.Drain, g.Session))
 	}
-	if c.CallTimeout >= g.Rebalance {
-		faults = append(faults, fmt.Errorf("rebalance: %s is not above the client's call timeout %s", g.Rebalance, c.CallTimeout))
+	if longest := c.CallTimeout * 3 / 2; longest >= g.Rebalance { // a fetch with its wait
+		faults = append(faults, fmt.Errorf("rebalance: %s is not above the longest call, %s", g.Rebalance, longest))
 	}
 	return errors.Join(faults...)
 }

@@ -100,7 +100,7 @@ func (l *lane) send(ctx context.Context, batch []item) {
 			l.refused(ctx, batch, res, err)
 			return
 		}
-		if missing(err) {
+		if l.missing(ctx, err) {
 			if unknownSince.IsZero() {
 				unknownSince = time.Now()
 			}
@@ -121,9 +121,14 @@ func (l *lane) send(ctx context.Context, batch []item) {
 	}
 }
 
-// missing reports that the broker, or the metadata, does not know the partition.
-func missing(err error) bool {
-	return errors.Is(err, kafka.UnknownTopicOrPartition) || errors.Is(err, protocol.ErrNoTopic) || errors.Is(err, protocol.ErrNoPartition)
+// missing reports that the brokers do not know the partition. kafka-go says the
+// same of every topic while it has not reached a broker yet, so we ask again.
+func (l *lane) missing(ctx context.Context, err error) bool {
+	if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, protocol.ErrNoTopic) && !errors.Is(err, protocol.ErrNoPartition) {
+		return false
+	}
+	n, err := l.p.c.Partitions(ctx, l.topic)
+	return errors.Is(err, ErrUnknownTopic) || err == nil && n <= int(l.partition)
 }
 
 // wanted drops records whose callers have gone.

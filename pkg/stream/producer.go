@@ -125,6 +125,8 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []Record) {
 	var (
 		last  *lane
 		queue []item // of the lane `last`, not handed over yet
+		topic string // whose partition count is known
+		count int
 	)
 	flush := func() {
 		if len(queue) > 0 && !p.enqueue(ctx, last, queue) {
@@ -144,10 +146,20 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []Record) {
 			p.refuse(c, i, r, fmt.Errorf("%d bytes: %w", size, ErrTooLarge))
 			continue
 		}
-		partition, err := p.partition(ctx, &r)
-		if err != nil {
-			p.refuse(c, i, r, err)
-			continue
+		partition := r.Partition
+		if partition < 0 {
+			if r.Topic != topic || count == 0 {
+				topic, count = r.Topic, p.c.counts.known(r.Topic)
+			}
+			if count == 0 {
+				flush() // asking may take long, and holds nobody back
+				var err error
+				if count, err = p.partitions(ctx, r.Topic); err != nil {
+					p.refuse(c, i, r, err)
+					continue
+				}
+			}
+			partition = p.place(r.Key, count)
 		}
 		if last == nil || last.topic != r.Topic || last.partition != partition {
 			flush()
@@ -163,35 +175,36 @@ func (p *Producer) refuse(c *call, i int, r Record, err error) {
 	c.settle(i, Placed{Partition: r.Partition, Err: err})
 }
 
-// partition decides where a record goes. An unknown topic may be one that was
+// partitions asks how many partitions a topic has. An unknown one may have been
 // created this moment: it is asked for again until unknownAfter has passed.
-func (p *Producer) partition(ctx context.Context, r *Record) (int32, error) {
-	if r.Partition >= 0 {
-		return r.Partition, nil
-	}
+func (p *Producer) partitions(ctx context.Context, topic string) (int, error) {
 	var n int
 	started := time.Now()
-	err := p.c.retry(ctx, waitKey{"produce", r.Topic, AnyPartition}, func(ctx context.Context) error {
+	err := p.c.retry(ctx, waitKey{"produce", topic, AnyPartition}, func(ctx context.Context) error {
 		var err error
-		n, err = p.c.partitionCount(ctx, r.Topic)
+		n, err = p.c.partitionCount(ctx, topic)
 		if errors.Is(err, ErrUnknownTopic) && time.Since(started) < p.unknownAfter {
 			return errTopicNotYet
 		}
 		return err
 	})
-	if ctx.Err() != nil && err != nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
 		return 0, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
-	}
-	if err != nil {
+	case err != nil:
 		return 0, err
-	}
-	if n == 0 {
+	case n == 0:
 		return 0, ErrUnknownTopic
 	}
-	if r.Key == nil {
-		return int32(p.spread.Add(1) % uint32(n)), nil
+	return n, nil
+}
+
+// place decides where a record goes that names no partition.
+func (p *Producer) place(key []byte, partitions int) int32 {
+	if key == nil {
+		return int32(p.spread.Add(1) % uint32(partitions))
 	}
-	return PartitionOf(r.Key, n), nil
+	return PartitionOf(key, partitions)
 }
 
 var errTopicNotYet = errors.New("topic not seen yet")

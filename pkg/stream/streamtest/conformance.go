@@ -23,6 +23,7 @@ func Conformance(t *testing.T, b Broker) {
 	}{
 		{"records of one partition are appended in the order of hand-in", testOrder},
 		{"a topic is usable the moment it is created", testFreshTopic},
+		{"a client that starts before its broker waits for it", testAbsent},
 		{"a refused record does not hold others back", testRefused},
 		{"a producer whose context ended says unknown and goes on", testUnknown},
 		{"lost answers repeat records but lose and reorder none", testLostAnswers},

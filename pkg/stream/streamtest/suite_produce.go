@@ -219,6 +219,34 @@ func testUnknown(t *testing.T, b Broker) {
 	}
 }
 
+func testAbsent(t *testing.T, b Broker) {
+	s := newSuite(t, b)
+	topic := s.topic("absent", 1, nil)
+	link := NewLink()
+	link.Cut()
+	c := s.open(link, nil)
+	p := c.NewProducer(stream.UnknownTopicAfter(time.Nanosecond))
+	produced, fetched := make(chan error, 2), make(chan error, 1)
+	go func() { produced <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("x")}) }()
+	go func() {
+		produced <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: stream.AnyPartition, Key: []byte("x")})
+	}()
+	go func() {
+		_, err := c.FetchFrom(s.ctx, topic, 0, 0, 1<<20)
+		fetched <- err
+	}()
+	s.waitHealthOf(c, "all three to wait", func(h stream.Health) bool { return len(h.Waiting) == 3 })
+	link.Mend()
+	for range 2 {
+		if err := await(s, "the records", produced); err != nil {
+			t.Errorf("produced before the broker was there: %v", err)
+		}
+	}
+	if err := await(s, "the fetch", fetched); err != nil {
+		t.Errorf("fetched before the broker was there: %v", err)
+	}
+}
+
 // foreign runs f with a client of another library.
 func (s *suite) foreign(f func(*kgo.Client), opts ...kgo.Opt) {
 	s.Helper()
