@@ -125,3 +125,10 @@ func sealKey(subject string, number uint64) string {
 }
 
 func dueKey(minute int64) string { return fmt.Sprintf("%s%d", duePrefix, minute) }
+
+// BodyOf is the service's part of a stored record, for those who compare
+// states without an engine.
+func BodyOf(record []byte) ([]byte, error) {
+	_, body, err := decodeHeader(record)
+	return body, err
+}

@@ -58,7 +58,7 @@ func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) erro
 	if floor > end {
 		return o.gap(ctx, IncidentRecreated, floor, end)
 	}
-	found, err := o.restore(ctx, start, floor)
+	found, err := o.restore(ctx, start, end, floor)
 	if err != nil || found {
 		return err
 	}

@@ -139,12 +139,12 @@ func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 var errSnapshot = errors.New("snapshot can't be used")
 
 // restore reads the newest snapshot from which the log still goes on.
-func (o *Owner[B, C]) restore(ctx context.Context, start, floor int64) (bool, error) {
+func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (bool, error) {
 	var begin Watermark
 	begun := false
 	accept := func(b *statev1.SnapshotRecord_Begin) bool {
 		w, err := DecodeWatermark(b.GetWatermark())
-		return err == nil && w.Offset >= start && w.Level <= Level
+		return err == nil && w.Offset >= start && w.Offset <= end && w.Level <= Level
 	}
 	entries := 0
 	began := time.Time{}

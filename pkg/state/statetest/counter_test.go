@@ -1,0 +1,175 @@
+package statetest_test
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// counter is a small safeguard: it counts, tells what is crossed, renews by a
+// timer and reminds by another. It is bad on purpose at some amounts.
+type counter struct{ limit int64 }
+
+type count struct {
+	spent    int64
+	events   int64
+	revision int64
+}
+
+const (
+	amountRejected = 13
+	amountPanics   = 666
+	amountForgets  = 7 // cancels the reminder
+	period         = 6 * time.Hour
+)
+
+func (c *counter) Configure(limit int64) error {
+	c.limit = limit
+	return nil
+}
+
+func (c *counter) Decode(b []byte) (count, error) {
+	if len(b) != 24 {
+		return count{}, errors.New("count is not 24 bytes")
+	}
+	return count{int64(binary.BigEndian.Uint64(b)), int64(binary.BigEndian.Uint64(b[8:])), int64(binary.BigEndian.Uint64(b[16:]))}, nil
+}
+
+func (c *counter) Append(dst []byte, n count) []byte {
+	dst = binary.BigEndian.AppendUint64(dst, uint64(n.spent))
+	dst = binary.BigEndian.AppendUint64(dst, uint64(n.events))
+	return binary.BigEndian.AppendUint64(dst, uint64(n.revision))
+}
+
+func (c *counter) Select(e *event.Event) (string, any) { return e.Key(), len(e.ID) }
+
+func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
+	if s.Memo != len(e.ID) {
+		panic("memo is another event's")
+	}
+	amount := e.Data.(*eventv1.UsageCharged).GetNet().GetUnits()
+	n := s.Body
+	if amount == amountRejected {
+		s.Reject("UNLUCKY", fmt.Sprintf("after %d events", n.events))
+		return
+	}
+	if s.Revision == 0 {
+		s.Reject("NO_CONFIGURATION", "no revision yet")
+		return
+	}
+	if !s.Exists {
+		s.Schedule("renew", s.Time.Truncate(period).Add(period))
+	}
+	before := n.spent
+	n.spent += amount
+	n.events++
+	n.revision = s.Revision
+	s.Save(n)
+	if amount == amountPanics {
+		c.tell(s, "safeguard.alert")
+		panic("unlucky beyond measure")
+	}
+	if amount == amountForgets {
+		s.Cancel("remind")
+	}
+	if before < c.limit && n.spent >= c.limit {
+		c.tell(s, "safeguard.reached")
+		s.Schedule("remind", s.Time.Add(95*time.Second))
+	}
+	if s.Ahead {
+		c.tell(s, "safeguard.late")
+	}
+}
+
+func (c *counter) Fire(s *state.Subject[count], name string, due time.Time) {
+	n := s.Body
+	switch name {
+	case "renew":
+		n.spent, n.revision = 0, s.Revision
+		s.Save(n)
+		c.tell(s, "safeguard.renewed")
+		s.Schedule("renew", due.Add(period))
+	case "remind":
+		c.tell(s, "safeguard.alert")
+		if n.events%3 == 0 {
+			s.Schedule("remind", due.Add(20*time.Second))
+		}
+		n.events++
+		s.Save(n)
+	}
+}
+
+func (c *counter) tell(s *state.Subject[count], kind string) {
+	sequence, previous := s.NextSequence()
+	e := &event.Event{
+		ID: event.Derive(s.Identity, kind).String(), Source: "tollgate/law", Type: kind, Tenant: "acme", Subject: s.Key[len("acme/"):],
+		Time: s.Time, ReceivedAt: s.Time,
+		Data: &eventv1.Safeguard{
+			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: c.limit},
+			PeriodStart: timestamppb.New(s.Time),
+		},
+	}
+	r, err := e.Record("safeguards")
+	if err != nil {
+		panic(err)
+	}
+	s.Emit(r)
+}
+
+func law(steps int) statetest.Law[count, int64] {
+	return statetest.Law[count, int64]{
+		Steps:         steps,
+		NewFold:       func() state.Fold[count, int64] { return &counter{} },
+		Configuration: func(revision int64) int64 { return 20 + 10*(revision%5) },
+		Draw:          draw,
+		Sequence: func(r stream.Record) (string, int64, bool) {
+			e, err := event.Decode(r.Value)
+			if err != nil {
+				return "", 0, false
+			}
+			d, ok := e.Data.(*eventv1.Safeguard)
+			if !ok {
+				return "", 0, false
+			}
+			return e.Subject, d.GetSequence(), true
+		},
+	}
+}
+
+func draw(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event {
+	amount := int64(1 + r.IntN(12))
+	switch r.IntN(40) {
+	case 0:
+		amount = amountRejected
+	case 1:
+		amount = amountPanics
+	}
+	at := now
+	switch r.IntN(10) {
+	case 0:
+		at = now.Add(-time.Duration(r.IntN(40)) * time.Hour)
+	case 1:
+		at = now.Add(time.Duration(r.IntN(600)) * time.Second)
+	}
+	id := ""
+	subject := fmt.Sprintf("4477%02d", r.IntN(1+r.IntN(6)))
+	if len(recent) > 0 && r.IntN(25) == 0 { // an id used again for something else
+		other := recent[r.IntN(len(recent))]
+		id, subject = other.ID, other.Subject
+	}
+	return &event.Event{
+		ID: id, Source: "law", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
+		Data: &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR", Units: amount}},
+	}
+}
