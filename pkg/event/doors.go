@@ -98,7 +98,7 @@ func judged(e *Event, v *verdict) (*Event, error) {
 	// Set by us alone.
 	e.ReceivedAt = time.Time{}
 	e.content = 0
-	if !validTrace(e.Trace) {
+	if !ValidTrace(e.Trace) {
 		// It says nothing about the event, so it does not refuse it either.
 		e.Trace = ""
 	}
@@ -109,8 +109,8 @@ func judged(e *Event, v *verdict) (*Event, error) {
 	return e, v.err()
 }
 
-// validTrace judges the form of a W3C traceparent, version 00 and those to come.
-func validTrace(s string) bool {
+// ValidTrace judges the form of a W3C traceparent, version 00 and those to come.
+func ValidTrace(s string) bool {
 	if len(s) < 55 || len(s) > 128 || s[2] != '-' || s[35] != '-' || s[52] != '-' {
 		return false
 	}

@@ -1,0 +1,75 @@
+package ingest
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+)
+
+// maxBatch is how many events one request may bring.
+const maxBatch = 1000
+
+// answer is what a synchronous door says of one event: where it stands, or a fault.
+type answer struct {
+	receipt *ingestv1.Receipt
+	err     error
+}
+
+// take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
+// topic: whoever sent it has the error.
+func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections, metrics *doorMetrics) []answer {
+	now := p.now()
+	received := timestamppb.New(now)
+	answers := make([]answer, len(parsed))
+	entries := make([]entry, 0, len(parsed))
+	places := make([]int, 0, len(parsed))
+	for i := range parsed {
+		e, err := parsed[i].Event, parsed[i].Err
+		var made entry
+		if err == nil {
+			made, err = p.stamp(e, now)
+		}
+		if err != nil {
+			log.write(e, err, stream.Record{})
+			metrics.reject(err)
+			answers[i].err = err
+			continue
+		}
+		entries = append(entries, made)
+		places = append(places, i)
+	}
+	if len(entries) == 0 {
+		return answers
+	}
+	receipts := make([]ingestv1.Receipt, len(entries))
+	accepted := 0
+	for n, at := range p.append(ctx, entries, impatient) {
+		if at.Err != nil {
+			answers[places[n]].err = unanswered(at.Err)
+			metrics.unavailable.Inc()
+			continue
+		}
+		accepted++
+		e, r := entries[n].event, &receipts[n]
+		r.Id, r.Topic, r.Partition, r.Offset, r.ReceivedAt = e.ID, entries[n].record.Topic, at.Partition, at.Offset, received
+		if !e.ReceivedAt.Equal(now) {
+			r.ReceivedAt = timestamppb.New(e.ReceivedAt) // stamped anew
+		}
+		answers[places[n]].receipt = r
+	}
+	metrics.accepted.Add(float64(accepted))
+	return answers
+}
+
+// within bounds what a synchronous door waits for Kafka, where the caller did not.
+func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
+	if _, bounded := ctx.Deadline(); bounded {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, d)
+}

@@ -1,0 +1,59 @@
+package ingest
+
+import (
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Config is the file ingest.yaml.
+type Config struct {
+	daemon.Config `yaml:",inline"`
+	Kafka         stream.Config `yaml:"kafka"`
+	GRPC          rpc.Config    `yaml:"grpc"`
+	HTTP          HTTP          `yaml:"http"`
+}
+
+// HTTP is the door for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
+type HTTP struct {
+	// Listen is host:port; port 0 takes a free one and logs it.
+	Listen string `yaml:"listen" env:"TOLLGATE_HTTP_LISTEN"`
+	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
+	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_HTTP_CERTIFICATE_FILE"`
+	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_HTTP_CERTIFICATE_KEY_FILE"`
+	// MaxBodyBytes bounds a batch; one event has at most 1 MiB by any door. Larger bodies are answered 413.
+	MaxBodyBytes int64 `yaml:"max_body_bytes" env:"TOLLGATE_HTTP_MAX_BODY_BYTES"`
+	// RequestTimeout bounds reading a request, and then publishing it; what was not acknowledged by then is answered 503.
+	RequestTimeout time.Duration `yaml:"request_timeout" env:"TOLLGATE_HTTP_REQUEST_TIMEOUT"`
+}
+
+// DefaultConfig listens on loopback, with Kafka beside it.
+func DefaultConfig() Config {
+	return Config{
+		Config: daemon.DefaultConfig("127.0.0.1:7920"),
+		Kafka:  stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
+		GRPC:   rpc.DefaultConfig("127.0.0.1:7020"),
+		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
+	}
+}
+
+// Validate reports every fault at once.
+func (c Config) Validate() error {
+	var f fault.Faults
+	f.AddErr("kafka", c.Kafka.Validate())
+	f.AddErr("grpc", c.GRPC.Validate())
+	daemon.CheckListen(&f, "http.listen", c.HTTP.Listen)
+	if (c.HTTP.CertificateFile == "") != (c.HTTP.CertificateKeyFile == "") {
+		f.Add("http.certificate_file", "and certificate_key_file are given both or not at all")
+	}
+	if c.HTTP.MaxBodyBytes < 1<<20 {
+		f.Add("http.max_body_bytes", "must be at least 1048576, what one event may have, not %d", c.HTTP.MaxBodyBytes)
+	}
+	if c.HTTP.RequestTimeout <= 0 {
+		f.Add("http.request_timeout", "must be above 0, not %s", c.HTTP.RequestTimeout)
+	}
+	return f.Err("CONFIG_INVALID")
+}

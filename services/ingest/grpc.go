@@ -1,0 +1,117 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/metadata"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+)
+
+// grpcDoor is tollgate.ingest.v1.IngestService.
+type grpcDoor struct {
+	ingestv1.UnimplementedIngestServiceServer
+	publisher *publisher
+	log       rejections
+	metrics   *doorMetrics
+	stopping  <-chan struct{}
+}
+
+// Publish takes one event.
+func (d *grpcDoor) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*ingestv1.PublishResponse, error) {
+	a := d.take(ctx, []*eventv1.Event{req.GetEvent()}, traceOf(ctx))[0]
+	if a.err != nil {
+		return nil, a.err
+	}
+	return &ingestv1.PublishResponse{Receipt: a.receipt}, nil
+}
+
+// PublishBatch takes several and answers for each.
+func (d *grpcDoor) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
+	if len(req.GetEvents()) > maxBatch {
+		return nil, tooMany(len(req.GetEvents()))
+	}
+	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
+}
+
+func tooMany(n int) error {
+	return fault.NewInvalid("BATCH_TOO_LARGE", fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d, are %d", maxBatch, n)})
+}
+
+// PublishStream takes events as they come. What has come while the group before was on its way to Kafka is the next
+// group: one request of records, one answer.
+func (d *grpcDoor) PublishStream(stream grpc.BidiStreamingServer[ingestv1.PublishStreamRequest, ingestv1.PublishStreamResponse]) error {
+	ctx := stream.Context()
+	in := newInbox()
+	go func() {
+		for {
+			req, err := stream.Recv()
+			if err != nil {
+				in.end(err)
+				return
+			}
+			if !in.put(ctx, req.GetEvent()) {
+				return
+			}
+		}
+	}()
+	for {
+		events, err := in.take(ctx, d.stopping)
+		if len(events) > 0 {
+			if err := stream.Send(&ingestv1.PublishStreamResponse{Results: results(d.take(ctx, events, ""))}); err != nil {
+				return err
+			}
+		}
+		switch {
+		case err == nil:
+		case errors.Is(err, io.EOF):
+			return nil
+		case errors.Is(err, errStopping):
+			return rpc.ErrStopping()
+		default:
+			return err
+		}
+	}
+}
+
+func (d *grpcDoor) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {
+	parsed := make([]event.Parsed, len(events))
+	for i, p := range events {
+		e, err := guarded(d.log, event.ParseProto, p)
+		if e != nil {
+			e.Trace = trace
+		}
+		parsed[i] = event.Parsed{Event: e, Err: err}
+	}
+	return d.publisher.take(ctx, parsed, d.log, d.metrics)
+}
+
+func results(answers []answer) []*ingestv1.Result {
+	all := make([]ingestv1.Result, len(answers))
+	out := make([]*ingestv1.Result, len(answers))
+	for i, a := range answers {
+		if a.err != nil {
+			all[i].Result = &ingestv1.Result_Error{Error: fault.Status(a.err).Proto()}
+		} else {
+			all[i].Result = &ingestv1.Result_Receipt{Receipt: a.receipt}
+		}
+		out[i] = &all[i]
+	}
+	return out
+}
+
+// traceOf is the W3C traceparent of a call.
+func traceOf(ctx context.Context) string {
+	if values := metadata.ValueFromIncomingContext(ctx, event.HeaderTrace); len(values) == 1 && event.ValidTrace(values[0]) {
+		return values[0]
+	}
+	return ""
+}

@@ -1,0 +1,252 @@
+package ingest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net"
+	"net/http"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+)
+
+// httpDoor is POST /v1/events: one CloudEvent in binary or structured mode, or a batch in JSON.
+type httpDoor struct {
+	cfg       HTTP
+	env       daemon.Env
+	keys      *rpc.Keys
+	publisher *publisher
+	log       rejections
+	metrics   *doorMetrics
+	listener  net.Listener
+}
+
+// newHTTPDoor binds the listener.
+func newHTTPDoor(cfg HTTP, env daemon.Env, keys *rpc.Keys, publisher *publisher, metrics *doorMetrics) (*httpDoor, error) {
+	l, err := net.Listen("tcp", cfg.Listen)
+	if err != nil {
+		return nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
+	return &httpDoor{cfg: cfg, env: env, keys: keys, publisher: publisher, log: rejections{env.Log, "http"}, metrics: metrics, listener: l}, nil
+}
+
+// serve answers until ctx ends, then finishes the requests under way.
+func (d *httpDoor) serve(ctx context.Context) error {
+	defer d.env.Open.Add("HTTP requests under way")()
+	mux := http.NewServeMux()
+	mux.HandleFunc("/v1/events", d.events)
+	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
+		d.problem(w, fault.New(fault.NotFound, "NOT_FOUND", "there is nothing here but /v1/events"))
+	})
+	server := &http.Server{
+		Handler:           mux,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       d.cfg.RequestTimeout,
+		// A request may be read, and then published, for this long each; the answer is short.
+		WriteTimeout:   2*d.cfg.RequestTimeout + 5*time.Second,
+		IdleTimeout:    2 * time.Minute,
+		MaxHeaderBytes: 64 << 10,
+		ErrorLog:       zap.NewStdLog(d.env.Log),
+	}
+	ended := make(chan error, 1)
+	go func() {
+		if d.cfg.CertificateFile != "" {
+			ended <- server.ServeTLS(d.listener, d.cfg.CertificateFile, d.cfg.CertificateKeyFile)
+			return
+		}
+		ended <- server.Serve(d.listener)
+	}()
+	d.env.Listeners.Announce("http", d.listener.Addr())
+	d.env.Health.Set("http", nil)
+	select {
+	case err := <-ended:
+		err = fmt.Errorf("serve HTTP: %w", err)
+		d.env.Health.Set("http", err)
+		return err
+	case <-ctx.Done():
+	}
+	finishing, cancel := d.env.Finishing(ctx)
+	defer cancel()
+	if err := server.Shutdown(finishing); err != nil {
+		return errors.Join(fmt.Errorf("finish HTTP requests: %w", err), server.Close())
+	}
+	return nil
+}
+
+func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		w.Header().Set("Allow", http.MethodPost)
+		d.problem(w, errMethod)
+		return
+	}
+	if _, err := d.keys.Authenticate(r.Header.Get("Authorization")); err != nil {
+		w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+		d.problem(w, err)
+		return
+	}
+	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
+	batch := err == nil && media == event.ContentTypeBatch
+	limit := int64(event.MaxBytes)
+	if batch {
+		limit = d.cfg.MaxBodyBytes
+	}
+	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
+	if _, large := errors.AsType[*http.MaxBytesError](err); large {
+		err = fault.NewInvalid(event.ReasonTooLarge, fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes", limit)})
+		d.metrics.reject(err)
+		d.problem(w, err)
+		return
+	}
+	if err != nil {
+		d.problem(w, fault.New(fault.Invalid, "BODY_INCOMPLETE", "the body could not be read to its end"))
+		return
+	}
+	ctx, cancel := within(r.Context(), d.cfg.RequestTimeout)
+	defer cancel()
+	if batch {
+		d.batch(ctx, w, body)
+		return
+	}
+	e, err := event.ParseHTTP(r.Header.Get, body)
+	a := d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
+	if a.err != nil {
+		d.problem(w, a.err)
+		return
+	}
+	d.write(w, http.StatusOK, "application/json", newReceipt(a.receipt))
+}
+
+// batch answers 200 where every event was accepted, else 207 with a status for each, in order.
+func (d *httpDoor) batch(ctx context.Context, w http.ResponseWriter, body []byte) {
+	parsed, err := event.ParseBatch(body)
+	if err == nil && len(parsed) > maxBatch {
+		err = tooMany(len(parsed))
+	}
+	if err != nil {
+		d.metrics.reject(err)
+		d.problem(w, err)
+		return
+	}
+	status := http.StatusOK
+	results := make([]result, len(parsed))
+	for i, a := range d.publisher.take(ctx, parsed, d.log, d.metrics) {
+		if a.err != nil {
+			p := newProblem(a.err)
+			results[i] = result{Status: p.Status, Problem: p}
+			status = http.StatusMultiStatus
+			continue
+		}
+		results[i] = result{Status: http.StatusOK, Receipt: newReceipt(a.receipt)}
+	}
+	d.write(w, status, "application/json", map[string]any{"results": results})
+}
+
+// result is one event's of a batch.
+type result struct {
+	Status  int      `json:"status"`
+	Receipt *receipt `json:"receipt,omitempty"`
+	Problem *problem `json:"problem,omitempty"`
+}
+
+// receipt is tollgate.ingest.v1.Receipt in Protobuf's JSON.
+type receipt struct {
+	ID         string `json:"id"`
+	Topic      string `json:"topic"`
+	Partition  int32  `json:"partition"`
+	Offset     string `json:"offset"`
+	ReceivedAt string `json:"receivedAt"`
+}
+
+func newReceipt(r *ingestv1.Receipt) *receipt {
+	return &receipt{
+		ID: r.GetId(), Topic: r.GetTopic(), Partition: r.GetPartition(), Offset: strconv.FormatInt(r.GetOffset(), 10),
+		ReceivedAt: r.GetReceivedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
+	}
+}
+
+// problem is an error as of RFC 9457, with our reason and every violation.
+type problem struct {
+	Type       string      `json:"type"`
+	Title      string      `json:"title"`
+	Status     int         `json:"status"`
+	Detail     string      `json:"detail"`
+	Reason     string      `json:"reason"`
+	Violations []violation `json:"violations,omitempty"`
+}
+
+type violation struct {
+	Field       string `json:"field"`
+	Description string `json:"description"`
+}
+
+var errMethod = fault.New(fault.Invalid, "METHOD_NOT_ALLOWED", "events are sent by POST")
+
+func newProblem(err error) *problem {
+	st := fault.Status(err)
+	p := &problem{Type: "about:blank", Status: statusOf(err), Detail: st.Message(), Reason: fault.ReasonOf(err)}
+	p.Title = http.StatusText(p.Status)
+	for _, v := range fault.ViolationsOf(err) {
+		p.Violations = append(p.Violations, violation{v.Field, v.Description})
+	}
+	return p
+}
+
+func statusOf(err error) int {
+	switch fault.KindOf(err) {
+	case fault.Invalid:
+		switch fault.ReasonOf(err) {
+		case event.ReasonTooLarge, "BATCH_TOO_LARGE":
+			return http.StatusRequestEntityTooLarge
+		case errMethod.Reason:
+			return http.StatusMethodNotAllowed
+		}
+		return http.StatusBadRequest
+	case fault.Unauthenticated:
+		return http.StatusUnauthorized
+	case fault.Denied:
+		return http.StatusForbidden
+	case fault.NotFound:
+		return http.StatusNotFound
+	case fault.Throttled:
+		return http.StatusTooManyRequests
+	case fault.Unavailable:
+		return http.StatusServiceUnavailable
+	}
+	return http.StatusInternalServerError
+}
+
+func (d *httpDoor) problem(w http.ResponseWriter, err error) {
+	if f, ok := errors.AsType[*fault.Error](err); ok && f.RetryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
+	}
+	p := newProblem(err)
+	d.write(w, p.Status, "application/problem+json", p)
+}
+
+func (d *httpDoor) write(w http.ResponseWriter, status int, contentType string, body any) {
+	b, err := json.Marshal(body)
+	if err != nil {
+		// Nothing in a receipt or a problem can fail to be JSON.
+		d.env.Log.Error("answer not encoded", zap.Error(err))
+		status, b = http.StatusInternalServerError, nil
+	}
+	w.Header().Set("Content-Type", contentType)
+	w.Header().Set("Content-Length", strconv.Itoa(len(b)))
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	if _, err := w.Write(b); err != nil {
+		// The caller has gone: it asks again under the same id.
+		d.env.Log.Debug("answer not sent", zap.Error(err))
+	}
+}

@@ -1,0 +1,104 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// What one stream may have received and not yet published; then its sender is held back.
+const (
+	inboxEvents = 4096
+	inboxBytes  = 8 << 20
+)
+
+// errStopping ends a stream because the process stops.
+var errStopping = errors.New("the process stops")
+
+// inbox is between the goroutine that receives a stream and the one that publishes it: everything put since the last
+// take comes with the next.
+type inbox struct {
+	mu    sync.Mutex
+	items []*eventv1.Event
+	spare []*eventv1.Event
+	bytes int
+	ended error
+	// filled and taken each hold a signal when there is something new for the other side.
+	filled, taken chan struct{}
+}
+
+func newInbox() *inbox {
+	return &inbox{filled: make(chan struct{}, 1), taken: make(chan struct{}, 1)}
+}
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// put waits for room; false when ctx ended before. Items are received by one goroutine.
+func (in *inbox) put(ctx context.Context, e *eventv1.Event) bool {
+	size := len(e.GetData().GetValue()) + len(e.GetId()) + len(e.GetSource()) + len(e.GetSubject()) + len(e.GetCorrelation())
+	for {
+		in.mu.Lock()
+		if room := len(in.items) < inboxEvents && in.bytes < inboxBytes; room {
+			in.items = append(in.items, e)
+			in.bytes += size
+			in.mu.Unlock()
+			signal(in.filled)
+			return true
+		}
+		in.mu.Unlock()
+		select {
+		case <-in.taken:
+		case <-ctx.Done():
+			return false
+		}
+	}
+}
+
+// end says that nothing more comes, and why.
+func (in *inbox) end(err error) {
+	in.mu.Lock()
+	in.ended = err
+	in.mu.Unlock()
+	signal(in.filled)
+}
+
+// take waits until there is something and returns all of it; the slice is valid until the next take. The error says
+// that nothing follows: what ended the stream, or errStopping.
+func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) ([]*eventv1.Event, error) {
+	for {
+		in.mu.Lock()
+		items, ended := in.items, in.ended
+		clear(in.spare)
+		in.items, in.spare, in.bytes = in.spare[:0], items, 0
+		in.mu.Unlock()
+		signal(in.taken)
+		if ended == nil && isClosed(stopping) {
+			ended = errStopping
+		}
+		if len(items) > 0 || ended != nil {
+			return items, ended
+		}
+		select {
+		case <-in.filled:
+		case <-stopping:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}

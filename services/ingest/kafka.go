@@ -1,0 +1,149 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// kafkaDoor works off events.inbound, a goroutine for each partition this replica holds.
+type kafkaDoor struct {
+	client    *stream.Client
+	publisher *publisher
+	clock     func() time.Time
+	log       rejections
+	metrics   *doorMetrics
+	rejected  string
+	health    *daemon.Health
+}
+
+// commitEvery bounds how much is done twice after a crash; a commit for each small batch would cost the next one its
+// round trip.
+const commitEvery = 50 * time.Millisecond
+
+func (d *kafkaDoor) serve(ctx context.Context) error {
+	if !d.awaitTopics(ctx) {
+		return nil
+	}
+	return d.client.Consume(ctx, stream.GroupConfig{Name: "ingest", Topics: []string{stream.EventsInbound}}, d.partition)
+}
+
+// awaitTopics keeps ingest from being ready until every topic it needs is there; false when ctx ended before.
+func (d *kafkaDoor) awaitTopics(ctx context.Context) bool {
+	for {
+		var faults []error
+		for _, name := range []string{stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered, stream.EventsRejected} {
+			if _, err := d.client.Partitions(ctx, d.client.Topic(name)); err != nil {
+				faults = append(faults, err)
+			}
+		}
+		err := errors.Join(faults...)
+		d.health.Set("topics", err)
+		if err == nil {
+			return true
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return false
+		}
+	}
+}
+
+// partition works one partition for as long as it is held: read, publish, and only then commit.
+func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
+	from, err := d.start(ctx, cl)
+	if err != nil {
+		return err
+	}
+	reader := cl.Reader(ctx, from, stream.FetchOptions{})
+	defer reader.Close()
+	committed, at := from, d.clock()
+	commit := func() error {
+		if committed == from {
+			return nil
+		}
+		if err := cl.Commit(ctx, from); err != nil {
+			return err
+		}
+		committed, at = from, d.clock()
+		return nil
+	}
+	for {
+		b, err := reader.Next(ctx)
+		if errors.Is(err, stream.ErrRevoked) {
+			return commit()
+		}
+		if err != nil {
+			return errors.Join(err, commit())
+		}
+		if len(b.Records) > 0 {
+			if err := d.batch(ctx, b.Records); err != nil {
+				return err
+			}
+		}
+		from = b.Next
+		if len(b.Records) == 0 || d.clock().Sub(at) >= commitEvery {
+			if err := commit(); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// start is where the group stands, and for a group that has never committed the beginning of the log.
+func (d *kafkaDoor) start(ctx context.Context, cl *stream.Claim) (int64, error) {
+	if at := cl.Committed(); at >= 0 {
+		return at, nil
+	}
+	first, _, err := d.client.Offsets(ctx, cl.Topic, cl.Partition)
+	return first, err
+}
+
+// batch returns once everything that follows from records is acknowledged: each event on the topic of its type, or the
+// record itself on the rejected topic, with the reason. An error means that ctx ended before.
+func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
+	now := d.publisher.now()
+	entries := make([]entry, len(records))
+	rejected := 0
+	for i, r := range records {
+		e, err := guarded(d.log, event.ParseKafka, r)
+		if err == nil {
+			if entries[i], err = d.publisher.stamp(e, now); err == nil {
+				continue
+			}
+		}
+		d.log.write(e, err, r)
+		d.metrics.reject(err)
+		rejected++
+		entries[i] = d.reject(e, err, r, now)
+	}
+	for _, at := range d.publisher.append(ctx, entries, patient) {
+		if at.Err != nil {
+			return fmt.Errorf("publish %d records of %s/%d: %w", len(records), records[0].Topic, records[0].Partition, at.Err)
+		}
+	}
+	d.metrics.accepted.Add(float64(len(records) - rejected))
+	d.metrics.all.age.Observe(max(0, d.clock().Sub(records[0].Time).Seconds()))
+	return nil
+}
+
+func (d *kafkaDoor) reject(e *event.Event, err error, r stream.Record, now time.Time) entry {
+	var id event.Identity
+	if e != nil {
+		id = e.Identity()
+	}
+	reason, text := fault.ReasonOf(err), detail(err)
+	return entry{
+		record: event.Rejected(d.rejected, r, id, reason, text, now),
+		cut:    func() stream.Record { return event.RejectedCut(d.rejected, r, id, reason, text, now) },
+	}
+}

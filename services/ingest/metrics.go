@@ -1,0 +1,76 @@
+package ingest
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// metrics beside those of pkg/stream, which has the lag of the group ingest by partition.
+type metrics struct {
+	events   *prometheus.CounterVec
+	rejected *prometheus.CounterVec
+	publish  prometheus.Histogram
+	age      prometheus.Histogram
+}
+
+func newMetrics(reg prometheus.Registerer) *metrics {
+	m := &metrics{
+		events: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollgate_ingest_events_total",
+			Help: "Events by door (kafka, grpc, http) and result: accepted, rejected, or unavailable where Kafka did not take one that was right.",
+		}, []string{"door", "result"}),
+		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollgate_ingest_rejected_total", Help: "Rejected events by door and reason.",
+		}, []string{"door", "reason"}),
+		publish: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tollgate_ingest_publish_seconds",
+			Help:    "From handing a group of records to the producer until all are acknowledged by all in-sync replicas.",
+			Buckets: []float64{0.0002, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5, 1, 5, 30},
+		}),
+		age: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "tollgate_ingest_age_seconds",
+			Help:    "Age of records of events.inbound when what follows from them is acknowledged, once a batch for its oldest.",
+			Buckets: []float64{0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 1, 5, 30, 300, 3600},
+		}),
+	}
+	reg.MustRegister(m.events, m.rejected, m.publish, m.age)
+	return m
+}
+
+// doorMetrics are the counters of one door, looked up once.
+type doorMetrics struct {
+	all                             *metrics
+	accepted, rejected, unavailable prometheus.Counter
+	reasons                         map[string]prometheus.Counter
+}
+
+// reasonPanic is of an event on which reading it panicked.
+const reasonPanic = "PANIC"
+
+// reasonOther stands for a request that is no event, such as a batch of too many.
+const reasonOther = "OTHER"
+
+func (m *metrics) door(name string) *doorMetrics {
+	d := &doorMetrics{
+		all:         m,
+		accepted:    m.events.WithLabelValues(name, "accepted"),
+		rejected:    m.events.WithLabelValues(name, "rejected"),
+		unavailable: m.events.WithLabelValues(name, "unavailable"),
+		reasons:     map[string]prometheus.Counter{},
+	}
+	for _, reason := range append(event.Reasons(), reasonPanic, reasonOther) {
+		d.reasons[reason] = m.rejected.WithLabelValues(name, reason)
+	}
+	return d
+}
+
+func (d *doorMetrics) reject(err error) {
+	d.rejected.Inc()
+	reason := d.reasons[fault.ReasonOf(err)]
+	if reason == nil {
+		reason = d.reasons[reasonOther]
+	}
+	reason.Inc()
+}

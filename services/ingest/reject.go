@@ -1,0 +1,78 @@
+package ingest
+
+import (
+	"fmt"
+	"runtime/debug"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// guarded parses what a producer sent. Should that panic, it is this input's fault and no other's: it is rejected as
+// PANIC, and an incident tells us.
+func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (e *event.Event, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.log.Error("incident", zap.String("code", reasonPanic), zap.String("door", log.door), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			e, err = nil, fault.New(fault.Invalid, reasonPanic, "the event could not be read, for a reason that is ours: %v", p)
+		}
+	}()
+	return parse(in)
+}
+
+// subject is whom an event is about, as a log may have it: an MSISDN is a person.
+type subject string
+
+// String keeps the last three characters of a long one.
+func (s subject) String() string {
+	const kept = 3
+	if s == "" {
+		return ""
+	}
+	if len(s) <= 2*kept {
+		return "…"
+	}
+	return "…" + string(s[len(s)-kept:])
+}
+
+// write says that an event was turned away, and which fields are why; e is nil where nothing could be read. What was
+// wrong in words is told to the producer alone, since it repeats what the producer sent.
+func (l rejections) write(e *event.Event, err error, from stream.Record) {
+	entry := l.log.Check(zap.InfoLevel, "event rejected")
+	if entry == nil {
+		return
+	}
+	fields := make([]zap.Field, 0, 12)
+	fields = append(fields, zap.String("door", l.door), zap.String("reason", fault.ReasonOf(err)))
+	var wrong []string
+	for _, v := range fault.ViolationsOf(err) {
+		wrong = append(wrong, v.Field)
+	}
+	fields = append(fields, zap.Strings("fields", wrong))
+	if e != nil {
+		fields = append(fields, zap.String("event_id", e.ID), zap.String("source", e.Source), zap.String("type", e.Type),
+			zap.String("tenant", e.Tenant), zap.Stringer("subject", subject(e.Subject)))
+	}
+	if from.Topic != "" {
+		fields = append(fields, zap.String("topic", from.Topic), zap.Int32("partition", from.Partition), zap.Int64("offset", from.Offset))
+	}
+	entry.Write(fields...)
+}
+
+// detail is every fault in words, for the producer.
+func detail(err error) string {
+	if vs := fault.ViolationsOf(err); len(vs) > 0 {
+		text := ""
+		for i, v := range vs {
+			if i > 0 {
+				text += "; "
+			}
+			text += v.String()
+		}
+		return text
+	}
+	return fmt.Sprint(err)
+}
