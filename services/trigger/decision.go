@@ -1,0 +1,71 @@
+package trigger
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rules"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+)
+
+// What a record on triggers.decisions says of itself.
+const (
+	typeDecided    = "trigger.decided"
+	sourceTrigger  = "tollgate/trigger"
+	schemaDecision = "type.googleapis.com/tollgate.trigger.v1.Decision"
+	headerTime     = "2006-01-02T15:04:05.000Z"
+	maxDetail      = 512 // bytes
+)
+
+// shortened keeps a detail's first part.
+func shortened(text string) string {
+	if len(text) > maxDetail {
+		text = text[:maxDetail]
+	}
+	return strings.ToValidUTF8(text, "")
+}
+
+// decide records why a match was not told. action is nil where the whole rule was held back.
+func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error) {
+	d := &triggerv1.Decision{
+		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
+		Event: &deliveryv1.EventReference{
+			Source: e.Source, Id: e.ID, Type: e.Type, Subject: e.Subject, Time: timestamppb.New(e.Time),
+			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
+		},
+		Time: timestamppb.New(s.Time), Revision: s.Revision,
+	}
+	if action != nil {
+		d.Action, d.Endpoint = action.Name, action.Endpoint
+	}
+	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String()).String()
+	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
+	if err != nil {
+		panic("encode decision: " + err.Error()) // all its texts are UTF-8
+	}
+	headers := []stream.Header{
+		{Key: event.HeaderSpecVersion, Value: []byte("1.0")},
+		{Key: event.HeaderID, Value: []byte(d.GetId())},
+		{Key: event.HeaderType, Value: []byte(typeDecided)},
+		{Key: event.HeaderSource, Value: []byte(sourceTrigger)},
+	}
+	if e.Subject != "" {
+		headers = append(headers, stream.Header{Key: event.HeaderSubject, Value: []byte(e.Subject)})
+	}
+	headers = append(headers,
+		stream.Header{Key: event.HeaderTime, Value: s.Time.UTC().AppendFormat(nil, headerTime)},
+		stream.Header{Key: event.HeaderDataSchema, Value: []byte(schemaDecision)},
+		stream.Header{Key: event.HeaderContentType, Value: []byte(event.ContentTypeProtobuf)},
+	)
+	if e.Trace != "" {
+		headers = append(headers, stream.Header{Key: event.HeaderTrace, Value: []byte(e.Trace)})
+	}
+	s.Emit(stream.Record{Topic: f.decisions, Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
+	f.metrics.decided(reason)
+}

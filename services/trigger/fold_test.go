@@ -1,0 +1,374 @@
+package trigger
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rules"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+)
+
+// places is a line per delivery: event, notification/action, endpoint, sequence.
+func places(ds []*delivery.Delivery) []string {
+	var lines []string
+	for _, d := range ds {
+		endpoint := d.Endpoint[strings.LastIndexByte(d.Endpoint, '/')+1:]
+		lines = append(lines, fmt.Sprintf("%s %s/%s %s %d", d.Event.ID, d.Notification, d.Action, endpoint, d.Sequence))
+	}
+	return lines
+}
+
+func TestOneDeliveryPerMatch(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.append(usage("before-any-revision", "44", 5, epoch))
+	p.configure(snapshot(7, nil))
+	p.pass(1500 * time.Millisecond)
+	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "44", 0, epoch), usage("u-3", "44", 5, epoch.Add(time.Second)))
+	p.run()
+	ds := p.deliveries()
+	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-3 spent/tell crm 2"}, places(ds)); diff != "" {
+		t.Fatal(diff)
+	}
+	const endpoint = "tenants/acme/endpoints/crm"
+	want := &delivery.Delivery{
+		ID:     delivery.NewID(epoch.Add(time.Second), "acme", "rating", "u-3", "spent", "tell", "", endpoint),
+		Tenant: "acme", Notification: "spent", NotificationVersion: 1, Action: "tell", Endpoint: endpoint,
+		Event: delivery.EventReference{
+			Source: "rating", ID: "u-3", Type: "usage.charged", Subject: "44", Time: epoch.Add(time.Second),
+			Topic: "events.ordered", Partition: 0, Offset: 4,
+		},
+		Ordered: true, Sequence: 2, Previous: ds[0].ID,
+		ContentType: "application/cloudevents+json", Body: ds[1].Body, PlannedAt: p.now, Revision: 7,
+		Topic: "deliveries", Partition: stream.AnyPartition,
+	}
+	if diff := cmp.Diff(want, ds[1]); diff != "" {
+		t.Error(diff)
+	}
+	for _, part := range []string{`"id":"u-3"`, `"sequence":"2","previous":"` + ds[0].ID + `","notification":"spent","data":{`} {
+		if !bytes.Contains(ds[1].Body, []byte(part)) {
+			t.Errorf("body lacks %s: %s", part, ds[1].Body)
+		}
+	}
+	r := p.out[1]
+	if string(r.Key) != endpoint || !r.Time.Equal(p.now) {
+		t.Errorf("record of key %s at %s", r.Key, r.Time)
+	}
+	if p.decisions() != nil {
+		t.Errorf("decisions %v", p.decisions())
+	}
+}
+
+func TestTextsKnowTheLogsTimeAndTheTenant(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Notifications[0].Actions[0] = action("tell", "app") }))
+	p.pass(90 * time.Minute)
+	p.append(usage("u-1", "44", 5, epoch))
+	p.run()
+	if got, want := string(p.deliveries()[0].Body), `{"event":"u-1 of Acme Mobile at 2026-03-01T01:30:00Z"}`; got != want {
+		t.Errorf("body %s, want %s", got, want)
+	}
+}
+
+func TestDeliveriesArePlannedByNotificationThenAction(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, func(s *configv1.Snapshot) {
+		any := []string{"usage.*"}
+		s.Notifications = []*configv1.Notification{
+			rule("b", any, "", action("z", "crm"), action("a", "app"), action("c", "crm")),
+			rule("a", any, "", action("x", "crm")),
+		}
+	}))
+	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "45", 5, epoch), usage("u-3", "44", 5, epoch))
+	p.run()
+	want := []string{
+		"u-1 a/x crm 1", "u-1 b/a app 1", "u-1 b/c crm 2", "u-1 b/z crm 3",
+		"u-2 a/x crm 1", "u-2 b/a app 1", "u-2 b/c crm 2", "u-2 b/z crm 3",
+		"u-3 a/x crm 4", "u-3 b/a app 2", "u-3 b/c crm 5", "u-3 b/z crm 6",
+	}
+	if diff := cmp.Diff(want, places(p.deliveries())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestADuplicateTellsNothingNew(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, nil))
+	p.append(usage("u-1", "44", 5, epoch))
+	p.pass(time.Hour)
+	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "44", 5, epoch))
+	p.run()
+	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2"}, places(p.deliveries())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Without an order there is no record, and a repeat is planned again: under the same id, which the dispatcher knows.
+func TestARepeatWithoutOrderKeepsItsID(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Notifications[0].Actions[0].Ordered = proto.Bool(false) }))
+	p.append(usage("u-1", "44", 5, epoch))
+	p.pass(time.Hour)
+	p.append(usage("u-1", "44", 5, epoch))
+	p.run()
+	ds := p.deliveries()
+	if len(ds) != 2 || ds[0].ID != ds[1].ID || ds[0].Ordered || ds[0].Sequence != 0 || ds[0].Previous != "" {
+		t.Errorf("%+v", ds)
+	}
+}
+
+func TestWhatIsNotPlanned(t *testing.T) {
+	failing := func(subject string) *event.Event {
+		return &event.Event{
+			ID: "f-1", Source: "tollgate/webhook", Type: "endpoint.failing", Tenant: "acme", Subject: subject, Time: epoch,
+			Data: &eventv1.EndpointChanged{Endpoint: "tenants/acme/" + subject},
+		}
+	}
+	tests := map[string]struct {
+		edit  func(*configv1.Snapshot)
+		event *event.Event
+		want  []string
+	}{
+		"for a draft endpoint": {
+			func(s *configv1.Snapshot) { s.Endpoints[0].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT }, usage("u", "44", 5, epoch), nil,
+		},
+		"for an endpoint that is gone": {
+			func(s *configv1.Snapshot) { s.Endpoints = s.Endpoints[1:] }, usage("u", "44", 5, epoch), nil,
+		},
+		"by an inactive notification": {
+			func(s *configv1.Snapshot) { s.Notifications[0].Active = false }, usage("u", "44", 5, epoch), nil,
+		},
+		"but a disabled endpoint's deliveries are: the dispatcher settles them": {
+			func(s *configv1.Snapshot) { s.Endpoints[0].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED }, usage("u", "44", 5, epoch),
+			[]string{"u spent/tell crm 1"},
+		},
+		"about an endpoint for itself": {
+			func(s *configv1.Snapshot) {
+				s.Notifications[0] = rule("n", []string{"endpoint.*"}, "", action("a", "crm"), action("b", "app"))
+			}, failing("endpoint/crm"), []string{"f-1 n/b app 1"},
+		},
+		"but an endpoint hears of others": {
+			func(s *configv1.Snapshot) {
+				s.Notifications[0] = rule("n", []string{"endpoint.*"}, "", action("a", "crm"), action("b", "app"))
+			}, failing("endpoint/other"), []string{"f-1 n/a crm 1", "f-1 n/b app 1"},
+		},
+		"for another tenant": {nil, func() *event.Event { e := usage("u", "44", 5, epoch); e.Tenant = "other"; return e }(), nil},
+	}
+	for name, tc := range tests {
+		t.Run(name, func(t *testing.T) {
+			p := newPartition(t, "events.ordered")
+			p.configure(snapshot(1, tc.edit))
+			p.append(tc.event)
+			p.run()
+			if diff := cmp.Diff(tc.want, places(p.deliveries())); diff != "" {
+				t.Error(diff)
+			}
+			if p.decisions() != nil {
+				t.Errorf("decisions %v", p.decisions())
+			}
+		})
+	}
+}
+
+func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(3, func(s *configv1.Snapshot) {
+		s.Notifications = append(s.Notifications, rule("breaks", []string{"usage.charged"}, "100 / data.net.units > 0", action("tell", "app")))
+		s.Endpoints[0].Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE
+	}))
+	large := usage("u-2", "44", 5, epoch)
+	large.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", rules.MaxBody)
+	p.append(usage("u-1", "44", 5, epoch), large, usage("u-3", "44", 0, epoch), usage("u-4", "44", 7, epoch))
+	p.run()
+	want := []string{
+		"u-1 breaks/tell app 1", "u-1 spent/tell crm 1", "u-2 breaks/tell app 2", "u-4 breaks/tell app 3", "u-4 spent/tell crm 2",
+	}
+	if diff := cmp.Diff(want, places(p.deliveries())); diff != "" {
+		t.Error(diff)
+	}
+	ds := p.decisions()
+	if len(ds) != 2 {
+		t.Fatalf("decisions %v", ds)
+	}
+	if d := ds[0]; d.Reason != triggerv1.Decision_REASON_TOO_LARGE || d.Notification != "spent" || d.Action != "tell" ||
+		d.Endpoint != "tenants/acme/endpoints/crm" || d.GetEvent().GetId() != "u-2" || d.GetEvent().GetOffset() != 2 || d.Revision != 3 {
+		t.Errorf("%v", d)
+	}
+	if d := ds[1]; d.Reason != triggerv1.Decision_REASON_FILTER_ERROR || d.Notification != "breaks" || d.Action != "" ||
+		d.GetEvent().GetId() != "u-3" || !strings.Contains(d.Detail, "division by zero") || len(d.Id) != 32 {
+		t.Errorf("%v", d)
+	}
+}
+
+// An event is judged by exactly one version: that in force where it stands.
+func TestARevisionHoldsFromItsPlaceOn(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, nil))
+	p.append(usage("u-1", "44", 5, epoch))
+	p.configure(snapshot(2, func(s *configv1.Snapshot) {
+		s.Notifications[0].Version = 2
+		s.Notifications[0].Trigger.Filter = "data.net.units > 5"
+	}))
+	p.append(usage("u-2", "44", 5, epoch), usage("u-3", "44", 6, epoch))
+	p.run()
+	ds := p.deliveries()
+	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-3 spent/tell crm 2"}, places(ds)); diff != "" {
+		t.Fatal(diff)
+	}
+	if ds[0].NotificationVersion != 1 || ds[1].NotificationVersion != 2 || ds[1].Revision != 2 {
+		t.Errorf("%+v", ds[1])
+	}
+}
+
+func TestALaneOutOfUseBeginsAnew(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(1, nil))
+	days := 0
+	tell := func(id, subject string, day int) {
+		p.pass(time.Duration(day-days) * 24 * time.Hour)
+		days = day
+		p.append(usage(id, subject, 5, p.now))
+		p.run()
+	}
+	tell("u-1", "44", 0)
+	tell("u-2", "44", 60)
+	tell("u-3", "44", 149) // 89 days after the last use
+	tell("u-4", "45", 149)
+	tell("u-5", "45", 240) // 91 days
+	tell("u-6", "44", 240)
+	want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3", "u-4 spent/tell crm 1", "u-5 spent/tell crm 1", "u-6 spent/tell crm 1"}
+	if diff := cmp.Diff(want, places(p.deliveries())); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// Deliveries are a function of the log: wherever batches are cut and owners killed, what is told first is what an
+// undisturbed owner tells, byte for byte and in order, and every lane is numbered without a gap.
+func TestTheSameLogTellsTheSame(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		calm := newPartition(t, "events.ordered")
+		calm.append(usage("early", "441", 5, epoch))
+		revision := int64(0)
+		configure := func() {
+			revision++
+			calm.configure(snapshot(revision, func(s *configv1.Snapshot) {
+				first, second := s.Notifications[0], rule("again", []string{"usage.*", "subscriber.*"}, "", action("b", "app"), action("a", "crm"))
+				first.Trigger.Filter = fmt.Sprintf("data.net.units > %d", rapid.IntRange(0, 8).Draw(rt, "over"))
+				second.Active = rapid.Bool().Draw(rt, "active")
+				second.Actions[1].Ordered = rapid.SampledFrom([]*bool{nil, proto.Bool(false)}).Draw(rt, "ordered")
+				s.Notifications = append(s.Notifications, second)
+				if rapid.Bool().Draw(rt, "draft") {
+					s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
+				}
+			}))
+		}
+		configure()
+		for range rapid.IntRange(1, 60).Draw(rt, "events") {
+			calm.pass(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 1, 20, 20, 60_000, 60_000, 600_000, 600_000, 3_600_000, 40 * 86_400_000}).Draw(rt, "ms")) * time.Millisecond)
+			if rapid.IntRange(0, 12).Draw(rt, "revision") == 0 {
+				configure()
+				continue
+			}
+			id := rapid.IntRange(0, 40).Draw(rt, "id")
+			calm.append(usage(fmt.Sprintf("u-%d", id), fmt.Sprintf("44%d", id%3), int64(id%10), epoch.Add(time.Duration(id)*time.Minute)))
+		}
+		calm.run()
+
+		wild := newPartition(t, "events.ordered")
+		wild.log, wild.books, wild.now = calm.log, calm.books, calm.now
+		wild.fetch = func() int { return rapid.IntRange(1, 7).Draw(rt, "fetch") }
+		wild.killed = func() bool { return rapid.IntRange(0, 3).Draw(rt, "killed") == 0 }
+		wild.run()
+
+		if diff := cmp.Diff(calm.out, firsts(rt, wild.out)); diff != "" {
+			rt.Fatalf("told something else:\n%s", diff)
+		}
+		numbered(rt, calm.deliveries())
+	})
+}
+
+// firsts are the first appearances of what was told, by id and the event's offset. All appearances bear the same bytes.
+func firsts(t *rapid.T, records []stream.Record) []stream.Record {
+	seen := map[string]stream.Record{}
+	var out []stream.Record
+	for _, r := range records {
+		d, err := delivery.Decode(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		key := fmt.Sprintf("%s %d", d.ID, d.Event.Offset)
+		if before, ok := seen[key]; !ok {
+			seen[key] = r
+			out = append(out, r)
+		} else if diff := cmp.Diff(before, r); diff != "" {
+			t.Fatalf("%s was told with two contents:\n%s", d.ID, diff)
+		}
+	}
+	return out
+}
+
+// numbered checks that each lane counts up by one, naming the one before, and begins anew at 1 only after 90 days.
+func numbered(t *rapid.T, ds []*delivery.Delivery) {
+	last := map[string]*delivery.Delivery{}
+	for _, d := range ds {
+		if !d.Ordered {
+			continue
+		}
+		lane := d.Endpoint + " " + d.Event.Subject
+		before := last[lane]
+		last[lane] = d
+		switch {
+		case before == nil || d.PlannedAt.Sub(before.PlannedAt) >= laneKept:
+			if d.Sequence != 1 || d.Previous != "" {
+				t.Fatalf("lane %s begins with %d after %q", lane, d.Sequence, d.Previous)
+			}
+		case d.Sequence != before.Sequence+1 || d.Previous != before.ID:
+			t.Fatalf("lane %s goes from %d (%s) to %d (%s)", lane, before.Sequence, before.ID, d.Sequence, d.Previous)
+		}
+	}
+}
+
+func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
+	one, err := NewBook(snapshot(1, nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	two, err := NewBook(snapshot(2, func(s *configv1.Snapshot) {
+		s.Notifications = append(s.Notifications, rule("new", []string{"usage.*"}, "", action("a", "crm")))
+	}), one)
+	if err != nil {
+		t.Fatal(err)
+	}
+	three, err := NewBook(snapshot(3, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.roaming" }), two)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const name = "tenants/acme/notifications/spent"
+	if one.compiled[name].rule != two.compiled[name].rule {
+		t.Error("compiled again")
+	}
+	if two.compiled[name].rule == three.compiled[name].rule {
+		t.Error("a change was missed")
+	}
+}
+
+func TestARevisionThatCannotBeCompiledIsNotTaken(t *testing.T) {
+	_, err := NewBook(snapshot(4, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.nothing" }), nil)
+	if err == nil || !strings.Contains(err.Error(), "tenants/acme/notifications/spent of revision 4") {
+		t.Errorf("error %v", err)
+	}
+}
+
+var _ state.Fold[lanes, *Book] = (*fold)(nil)

@@ -1,0 +1,230 @@
+package trigger
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+)
+
+var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+
+// partition is one partition of a log in memory, and the real engine over it.
+type partition struct {
+	t     testing.TB
+	topic string
+	log   []stream.Record
+	out   []stream.Record
+	store state.Store
+	books map[int64]*Book
+	now   time.Time
+
+	// fetch says how many records the next fetch returns; killed whether the owner dies after the next publish.
+	fetch  func() int
+	killed func() bool
+}
+
+func newPartition(t testing.TB, topic string) *partition {
+	return &partition{
+		t: t, topic: topic, store: memstate.New(), books: map[int64]*Book{}, now: epoch,
+		fetch: func() int { return 1000 }, killed: func() bool { return false },
+	}
+}
+
+// configure appends the record from which on a snapshot is in force.
+func (p *partition) configure(s *configv1.Snapshot) {
+	p.t.Helper()
+	book, err := NewBook(s, nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.books[s.GetRevision()] = book
+	p.append(&event.Event{
+		ID: "r", Source: "tollgate/trigger", Type: event.TypeRevision, Time: p.now,
+		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: state.Level},
+	})
+}
+
+// append puts events at the end of the log, received now.
+func (p *partition) append(events ...*event.Event) {
+	p.t.Helper()
+	for _, e := range events {
+		received := *e
+		received.ReceivedAt = p.now
+		r, err := received.Record(p.topic)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.Partition, r.Offset = 0, int64(len(p.log))
+		p.log = append(p.log, r)
+	}
+}
+
+func (p *partition) pass(d time.Duration) { p.now = p.now.Add(d) }
+
+// run works the log to its end, with a new owner after each death.
+func (p *partition) run() {
+	p.t.Helper()
+	for {
+		o := state.NewOwner(state.OwnerConfig[lanes, *Book]{
+			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
+			Topic: p.topic, Rejected: "rejected",
+			Fold: &fold{deliveries: "deliveries", decisions: "decisions"},
+			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
+			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
+			Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+		})
+		switch err := o.Run(p.t.Context()); {
+		case err == nil:
+			return
+		case !errors.Is(err, errKilled):
+			p.t.Fatal(err)
+		}
+	}
+}
+
+var errKilled = errors.New("killed")
+
+func (p *partition) Range(context.Context) (start, end int64, err error) {
+	return 0, int64(len(p.log)), nil
+}
+
+func (p *partition) Fetch(_ context.Context, from int64, _ bool) (stream.Batch, error) {
+	end := int64(len(p.log))
+	if from == end {
+		return stream.Batch{}, stream.ErrRevoked
+	}
+	to := min(end, from+int64(p.fetch()))
+	return stream.Batch{Records: p.log[from:to], End: end, Next: to}, nil
+}
+
+func (p *partition) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+	if offset >= int64(len(p.log)) {
+		return stream.Record{}, false, nil
+	}
+	return p.log[offset], true, nil
+}
+
+func (p *partition) Append(context.Context, *event.Event) error {
+	return errors.New("the owner appends nothing here")
+}
+func (p *partition) Committed() int64                    { return -1 }
+func (p *partition) Commit(context.Context, int64) error { return nil }
+func (p *partition) Settle(string)                       {}
+
+func (p *partition) Incident(code string, offset int64, err error) {
+	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
+}
+
+func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
+	p.out = append(p.out, records...)
+	if p.killed() {
+		return errKilled
+	}
+	return nil
+}
+
+// revisions stands for the configuration service. Its newest is none: the test puts the records into the log.
+type revisions map[int64]*Book
+
+func (r revisions) Newest() int64                                       { return 0 }
+func (r revisions) Prepare(context.Context, int64) error                { return nil }
+func (r revisions) At(_ context.Context, revision int64) (*Book, error) { return r[revision], nil }
+
+type noSnapshots struct{}
+
+func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
+
+func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) bool, func(*statev1.SnapshotRecord) error) (bool, error) {
+	return false, nil
+}
+
+// deliveries are those planned so far, in order, repeats included.
+func (p *partition) deliveries() []*delivery.Delivery {
+	p.t.Helper()
+	var ds []*delivery.Delivery
+	for _, r := range p.out {
+		if r.Topic != "deliveries" {
+			continue
+		}
+		d, err := delivery.Decode(r)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+func (p *partition) decisions() []*triggerv1.Decision {
+	p.t.Helper()
+	var ds []*triggerv1.Decision
+	for _, r := range p.out {
+		if r.Topic != "decisions" {
+			continue
+		}
+		d := &triggerv1.Decision{}
+		if err := proto.Unmarshal(r.Value, d); err != nil {
+			p.t.Fatal(err)
+		}
+		ds = append(ds, d)
+	}
+	return ds
+}
+
+// snapshot is a configuration of one tenant with two endpoints, changed by edit.
+func snapshot(revision int64, edit func(*configv1.Snapshot)) *configv1.Snapshot {
+	s := &configv1.Snapshot{
+		Revision: revision, ApplyRevision: revision,
+		Tenants: []*configv1.Tenant{{Name: "tenants/acme", DisplayName: "Acme Mobile"}},
+		Notifications: []*configv1.Notification{
+			rule("spent", []string{"usage.charged"}, "data.net.units > 0", action("tell", "crm")),
+		},
+		Endpoints: []*configv1.Endpoint{
+			{Name: "tenants/acme/endpoints/crm", Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE},
+			{Name: "tenants/acme/endpoints/app", Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS},
+		},
+	}
+	if edit != nil {
+		edit(s)
+	}
+	return s
+}
+
+func rule(code string, types []string, filter string, actions ...*configv1.Action) *configv1.Notification {
+	return &configv1.Notification{
+		Name: "tenants/acme/notifications/" + code, Version: 1, Active: true,
+		Trigger: &configv1.Trigger{EventTypes: types, Filter: filter}, Actions: actions,
+	}
+}
+
+func action(name, endpoint string) *configv1.Action {
+	return &configv1.Action{
+		Name:       name,
+		Action:     &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}},
+		Parameters: []*configv1.Parameter{{Name: "event", Template: "{{.Core.EventId}} of {{.Core.Tenant}} at {{.Core.CurrentDateTime}}"}},
+	}
+}
+
+// usage is a charge of some units by a subscriber.
+func usage(id, subject string, units int64, at time.Time) *event.Event {
+	return &event.Event{
+		ID: id, Source: "rating", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
+		Data: &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: &money.Money{CurrencyCode: "EUR", Units: units}},
+	}
+}

@@ -1,0 +1,69 @@
+package trigger
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+)
+
+// metrics are those of planning; what the engines count themselves bears the domain.
+type metrics struct {
+	deliveries    prometheus.Counter
+	decisions     *prometheus.CounterVec
+	notifications prometheus.Gauge
+	compile       prometheus.Histogram
+}
+
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		deliveries: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "trigger", Name: "deliveries_planned_total",
+			Help: "Deliveries planned, repeats after a crash included.",
+		}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "trigger", Name: "decisions_total",
+			Help: "Matches that were not told, by reason; triggers.decisions says which.",
+		}, []string{"reason"}),
+		notifications: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "tollgate", Subsystem: "trigger", Name: "notifications",
+			Help: "Notifications of the revision that was compiled last.",
+		}),
+		compile: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "tollgate", Subsystem: "trigger", Name: "compile_seconds",
+			Help: "Time to make a revision ready to be planned by.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+	}
+	for reason := range triggerv1.Decision_Reason_name {
+		if reason != 0 {
+			m.decisions.WithLabelValues(reasonLabel(triggerv1.Decision_Reason(reason)))
+		}
+	}
+	for _, c := range []prometheus.Collector{m.deliveries, m.decisions, m.notifications, m.compile} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// reasonLabel is "filter_error" of REASON_FILTER_ERROR.
+func reasonLabel(reason triggerv1.Decision_Reason) string {
+	return strings.ToLower(strings.TrimPrefix(reason.String(), "REASON_"))
+}
+
+// The folds of tests count nothing.
+
+func (m *metrics) planned() {
+	if m != nil {
+		m.deliveries.Inc()
+	}
+}
+
+func (m *metrics) decided(reason triggerv1.Decision_Reason) {
+	if m != nil {
+		m.decisions.WithLabelValues(reasonLabel(reason)).Inc()
+	}
+}
