@@ -1,10 +1,11 @@
 package stream_test
 
 import (
-	"bytes"
 	"context"
+	"encoding/hex"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -23,7 +24,20 @@ import (
 
 const benchPartitions = 8
 
-func benchValue() []byte { return bytes.Repeat([]byte("0123456789"), 20) }
+// benchValues are 200 bytes that compress about as events do.
+var benchValues = func() (out [64][]byte) {
+	rnd := rand.NewChaCha8([32]byte{1})
+	for i := range out {
+		raw := make([]byte, 100)
+		_, _ = rnd.Read(raw)
+		out[i] = []byte(hex.EncodeToString(raw))
+	}
+	return out
+}()
+
+var benchNext atomic.Uint32
+
+func benchValue() []byte { return benchValues[benchNext.Add(1)%uint32(len(benchValues))] }
 
 func eachBroker(b *testing.B, run func(b *testing.B, addrs []string)) {
 	for _, broker := range streamtest.Brokers(b) {
@@ -119,7 +133,9 @@ func BenchmarkRead(b *testing.B) {
 			defer cancel()
 			var left atomic.Int64
 			left.Store(int64(b.N))
+			var joined sync.Once
 			err := c.Consume(ctx, stream.GroupConfig{Name: "bench", Topics: []string{topic}}, func(ctx context.Context, cl *stream.Claim) error {
+				joined.Do(b.ResetTimer)
 				r := cl.Reader(ctx, 0, stream.FetchOptions{})
 				defer r.Close()
 				for {

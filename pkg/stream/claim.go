@@ -223,6 +223,7 @@ func (cl *Claim) Resume() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.paused != nil {
+		cl.Progress()
 		close(cl.paused)
 		cl.paused = nil
 	}

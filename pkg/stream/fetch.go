@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -139,13 +140,12 @@ func (b *Batch) read(r kafka.RecordReader, topic string, partition int32) error 
 		batches = s.Records
 	}
 	var a arena
-	for _, one := range batches {
-		control, base := false, int64(-1)
-		switch v := one.(type) {
-		case *protocol.ControlBatch:
-			control, base = true, v.BaseOffset
-		case *protocol.RecordBatch:
-			base = v.BaseOffset
+	for i, one := range batches {
+		base, control := baseOffset(one)
+		if i+1 < len(batches) {
+			if next, _ := baseOffset(batches[i+1]); next > b.Next {
+				b.Records = slices.Grow(b.Records, int(min(next-b.Next, maxReserve)))
+			}
 		}
 		if base > b.Next {
 			b.Next = base // nothing lies between two batches of one answer
@@ -179,6 +179,9 @@ func (b *Batch) read(r kafka.RecordReader, topic string, partition int32) error 
 					out.Headers[i] = Header{Key: h.Key, Value: h.Value}
 				}
 			}
+			if len(b.Records) == cap(b.Records) { // of the last batch only the log's end bounds the number
+				b.Records = slices.Grow(b.Records, int(min(max(b.End-out.Offset, 1), int64(max(len(b.Records), 512)))))
+			}
 			b.Records = append(b.Records, out)
 			b.Next = rec.Offset + 1
 		}
@@ -187,6 +190,20 @@ func (b *Batch) read(r kafka.RecordReader, topic string, partition int32) error 
 		}
 	}
 	return nil
+}
+
+// maxReserve bounds what is allocated for offsets that may hold no records.
+const maxReserve = 1 << 16
+
+// baseOffset is a batch's first offset, -1 when it does not tell, and whether it is a control batch.
+func baseOffset(r protocol.RecordReader) (int64, bool) {
+	switch v := r.(type) {
+	case *protocol.ControlBatch:
+		return v.BaseOffset, true
+	case *protocol.RecordBatch:
+		return v.BaseOffset, false
+	}
+	return -1, false
 }
 
 func release(r *kafka.Record) {
