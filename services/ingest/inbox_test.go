@@ -1,0 +1,77 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"testing"
+	"testing/synctest"
+
+	"google.golang.org/protobuf/types/known/anypb"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+func TestAnInboxHoldsItsSenderBack(t *testing.T) {
+	for name, size := range map[string]int{"by number": 0, "by size": inboxBytes / 4} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				in := newInbox()
+				room := inboxEvents
+				if size > 0 {
+					room = 4
+				}
+				put := 0
+				go func() {
+					for in.put(t.Context(), &eventv1.Event{Data: &anypb.Any{Value: make([]byte, size)}}) {
+						put++
+					}
+				}()
+				synctest.Wait()
+				if put != room {
+					t.Errorf("%d were put where there is room for %d", put, room)
+				}
+				if items, err := in.take(t.Context(), nil); len(items) != room || err != nil {
+					t.Errorf("%d taken: %v", len(items), err)
+				}
+				synctest.Wait()
+				if put != 2*room {
+					t.Errorf("%d were put after all was taken", put)
+				}
+			})
+		})
+	}
+}
+
+func TestAnInboxGivesWhatItHoldsBeforeItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stopping := make(chan struct{})
+		in := newInbox()
+		in.put(t.Context(), &eventv1.Event{})
+		in.end(io.EOF)
+		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, io.EOF) {
+			t.Errorf("%d, %v", len(items), err)
+		}
+
+		in = newInbox()
+		in.put(t.Context(), &eventv1.Event{})
+		close(stopping)
+		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, errStopping) {
+			t.Errorf("%d, %v", len(items), err)
+		}
+
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := newInbox().take(ctx, nil); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	})
+}
+
+func TestALogNamesNobody(t *testing.T) {
+	for in, want := range map[subject]string{"447700900001": "…001", "": "", "123456": "…", "client/42": "…/42"} {
+		if in.String() != want {
+			t.Errorf("%q is logged as %q", string(in), in.String())
+		}
+	}
+}
