@@ -7,9 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 
 	"go.uber.org/zap"
 )
@@ -26,9 +24,7 @@ const (
 // Flags: -config FILE, and -check-config, which reads and judges the configuration and starts nothing. SIGTERM and
 // SIGINT begin the stop; a second one ends the process at once.
 func Main[C Configuration](name string, cfg C, run func(ctx context.Context, cfg C, env Env) error) {
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
-	context.AfterFunc(ctx, stop)
-	os.Exit(start(ctx, name, os.Args[1:], os.Environ(), os.Stderr, cfg, run))
+	os.Exit(start(UntilSignal(), name, os.Args[1:], os.Environ(), os.Stderr, cfg, run))
 }
 
 func start[C Configuration](

@@ -56,6 +56,27 @@ func (c Config) Validate() error {
 
 // Open makes a client and checks that Redis keeps what it is given.
 func Open(ctx context.Context, c Config) (*Store, error) {
+	s, err := connect(c)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.verify(ctx, c.Unverified); err != nil {
+		return nil, errors.Join(err, s.Close())
+	}
+	return s, nil
+}
+
+// Inspect reads the settings of a Redis that Open may refuse.
+func Inspect(ctx context.Context, c Config) (Settings, error) {
+	s, err := connect(c)
+	if err != nil {
+		return Settings{}, err
+	}
+	settings, err := s.Settings(ctx)
+	return settings, errors.Join(err, s.Close())
+}
+
+func connect(c Config) (*Store, error) {
 	if err := c.Validate(); err != nil {
 		return nil, err
 	}
@@ -69,16 +90,12 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	}
 	// A call is never sent twice by the client: after a lost answer only the
 	// watermark tells whether it happened.
-	s := &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
+	return &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
 		Addr: c.Address, Username: c.Username, Password: password,
 		MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
 		DialTimeout: c.Timeout, ReadTimeout: c.Timeout, WriteTimeout: c.Timeout,
 		ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10,
-	})}
-	if err := s.verify(ctx, c.Unverified); err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	return s, nil
+	})}, nil
 }
 
 // Settings are what a Redis must be set to, and what it is set to.
