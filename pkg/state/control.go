@@ -18,7 +18,8 @@ func newRevision(service string, revision int64, level uint32, at time.Time) *ev
 		&eventv1.SystemRevision{Revision: revision, Level: int32(level)}) //nolint:gosec // a level is a small count
 }
 
-func newTick(service string, at time.Time) *event.Event {
+// NewTick says that it became this late.
+func NewTick(service string, at time.Time) *event.Event {
 	return control(service, event.TypeTick, strconv.FormatInt(at.UnixMilli(), 10), at,
 		&eventv1.SystemTick{Time: timestamppb.New(at)})
 }

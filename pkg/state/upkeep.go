@@ -68,7 +68,7 @@ func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 		o.due.ahead = by
 		return nil
 	}
-	if err := o.config.Log.Append(ctx, newTick(o.config.Service, now)); err != nil {
+	if err := o.config.Log.Append(ctx, NewTick(o.config.Service, now)); err != nil {
 		return fmt.Errorf("append tick: %w", err)
 	}
 	o.tickedAt = now

@@ -45,13 +45,14 @@ func (l Law[B, C]) Check(t testing.TB, seed uint64, b Bench) {
 		}
 	}()
 	w.history()
+	w.end()
 	w.settle()
 	got := w.published()
 	reference := w.reference()
 	want := reference.published()
 	compare(t, seed, want, got)
 	l.compareTables(t, seed, want, got)
-	compareState(t, seed, l.NewFold(), reference.bench.Store(), b.Store(), w.partition())
+	compareState(t, seed, l.NewFold(), reference.bench, b)
 }
 
 // epoch is when histories begin: far enough in the past for a real broker to
@@ -60,6 +61,7 @@ var epoch = time.Date(2025, 3, 29, 22, 0, 0, 0, time.UTC)
 
 // Bench is where a history runs: in memory, or on real servers.
 type Bench interface {
+	Partition() state.Partition
 	Store() state.Store
 	// Dump copies the store, Restore sets it back; nil empties it.
 	Dump() any
@@ -102,11 +104,7 @@ type world[B, C any] struct {
 	current *actor
 	zombies []*actor
 	idle    int  // fetches in a row that found nothing
-	quiet   bool // appends nothing: the reference
-}
-
-func (w *world[B, C]) partition() state.Partition {
-	return state.Partition{Domain: "law", Number: 0, Count: 1}
+	quiet   bool // owners append nothing: the log is as it is
 }
 
 // actor is an owner and the goroutine it runs in.
@@ -183,7 +181,7 @@ func (w *world[B, C]) start() {
 	}
 	p := &port[B, C]{world: w, actor: a}
 	o := state.NewOwner(state.OwnerConfig[B, C]{
-		Service: "law", Partition: w.partition(), Address: fmt.Sprintf("owner-%d:1", w.generation), Topic: "log", Rejected: "rejected",
+		Service: "law", Partition: w.bench.Partition(), Address: fmt.Sprintf("owner-%d:1", w.generation), Topic: "log", Rejected: "rejected",
 		Fold: w.law.NewFold(), Log: portLog[B, C]{p}, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: state.NewMetrics("law", "law", prometheus.NewRegistry()),
@@ -296,6 +294,20 @@ func (w *world[B, C]) recent() []*event.Event {
 		recent = append(recent, w.drawn[i].event)
 	}
 	return recent
+}
+
+// end closes the log with a tick at a full minute. What is due within a minute
+// may be worked earlier or later; at its end all of it has been.
+func (w *world[B, C]) end() {
+	w.quiet = true
+	r, err := state.NewTick("law", w.now.Truncate(time.Minute).Add(2*time.Minute)).Record("log")
+	if err != nil {
+		w.t.Fatalf("encode tick: %v", err)
+	}
+	r.Key = nil
+	if err := w.bench.Log().Append(r); err != nil {
+		w.t.Fatalf("append: %v", err)
+	}
 }
 
 // settle runs zombies to their end, then the owner until nothing is left.
@@ -455,9 +467,9 @@ func (l Law[B, C]) compareTables(t testing.TB, seed uint64, want, got []stream.R
 }
 
 // compareState compares the bodies that both runs ended with.
-func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], want, got state.Store, p state.Partition) {
+func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], want, got Bench) {
 	t.Helper()
-	expected, actual := bodies(t, fold, want, p), bodies(t, fold, got, p)
+	expected, actual := bodies(t, fold, want), bodies(t, fold, got)
 	for key, body := range expected {
 		if !bytes.Equal(body, actual[key]) {
 			t.Errorf("seed %d: record %s ended as %x, want %x", seed, key, actual[key], body)
@@ -468,9 +480,10 @@ func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], wa
 	}
 }
 
-func bodies[B, C any](t testing.TB, fold state.Fold[B, C], s state.Store, p state.Partition) map[string][]byte {
+func bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string][]byte {
 	t.Helper()
 	out := make(map[string][]byte)
+	s, p := b.Store(), b.Partition()
 	ctx := context.WithoutCancel(t.Context())
 	for cursor := ""; ; {
 		keys, next, err := s.Scan(ctx, p, "r:", cursor, 100)

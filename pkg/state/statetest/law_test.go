@@ -2,25 +2,57 @@ package statetest_test
 
 import (
 	"flag"
+	"fmt"
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
 var (
 	seed  = flag.Uint64("seed", 0, "replays one history of the law")
-	seeds = flag.Uint64("seeds", 3000, "how many histories the law runs in memory")
+	seeds = flag.Uint64("seeds", 2000, "how many histories the law runs in memory")
+)
+
+// A history in memory has four hundred choices, one on servers fewer: each of
+// its calls is a round trip.
+const (
+	stepsInMemory  = 400
+	stepsOnServers = 200
 )
 
 func TestLaw(t *testing.T) {
 	if *seed != 0 {
-		law(400).Check(t, *seed, statetest.NewMemory())
+		law(stepsInMemory).Check(t, *seed, statetest.NewMemory())
 		return
 	}
 	for s := uint64(1); s <= *seeds; s++ {
-		law(400).Check(t, s, statetest.NewMemory())
+		law(stepsInMemory).Check(t, s, statetest.NewMemory())
 		if t.Failed() {
 			return
 		}
+	}
+}
+
+func TestLawOnServers(t *testing.T) {
+	brokers, kafka := streamtest.RealKafka(t)
+	address, redis := statetest.RealRedis(t)
+	if !kafka || !redis {
+		brokers, address = streamtest.Embedded(t), statetest.Redises(t)[0].Address
+	}
+	histories := 20
+	if kafka && redis {
+		histories = 200
+	}
+	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, histories)
+	for i := range histories {
+		s := uint64(i) + 1_000_000
+		if *seed != 0 && s != *seed {
+			continue
+		}
+		t.Run(fmt.Sprint(s), func(t *testing.T) {
+			t.Parallel()
+			law(stepsOnServers).Check(t, s, servers.Bench(t, i))
+		})
 	}
 }

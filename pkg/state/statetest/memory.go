@@ -26,7 +26,10 @@ func NewMemory() *Memory {
 	return &Memory{store: memstate.New(), log: &slice{}, outcomes: &slice{}, snapshots: &keptSnapshots{}}
 }
 
-// Store, Dump, Restore, Log, Outcomes, Snapshots and Oldest implement Bench.
+// Partition is the only one.
+func (m *Memory) Partition() state.Partition { return state.Partition{Domain: "law", Count: 1} }
+
+// Store keeps its state.
 func (m *Memory) Store() state.Store { return m.store }
 
 // Dump copies the store.
