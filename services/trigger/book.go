@@ -2,10 +2,10 @@ package trigger
 
 import (
 	"fmt"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rules"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -22,8 +22,7 @@ type Book struct {
 
 // recipient is an endpoint as planning sees it.
 type recipient struct {
-	// id is the last part of its name.
-	id    string
+	id    string // the last part of its name
 	draft bool
 	form  rules.Endpoint
 }
@@ -34,29 +33,26 @@ type compiled struct {
 }
 
 // NewBook compiles a snapshot. before is the book of another revision, or nil.
-func NewBook(s *configv1.Snapshot, before *Book) (*Book, error) {
+func NewBook(s *revision.Snapshot, before *Book) (*Book, error) {
+	notifications := s.Message().GetNotifications()
 	b := &Book{
-		Revision:  s.GetRevision(),
-		endpoints: make(map[string]recipient, len(s.GetEndpoints())),
-		tenants:   make(map[string]string, len(s.GetTenants())),
-		compiled:  make(map[string]compiled, len(s.GetNotifications())),
+		Revision:  s.Revision,
+		endpoints: make(map[string]recipient, len(s.Endpoints())),
+		tenants:   make(map[string]string, len(s.Tenants())),
+		compiled:  make(map[string]compiled, len(notifications)),
 	}
-	for _, t := range s.GetTenants() {
-		b.tenants[strings.TrimPrefix(t.GetName(), "tenants/")] = t.GetDisplayName()
+	for _, t := range s.Tenants() {
+		b.tenants[t.ID] = t.DisplayName
 	}
-	for _, e := range s.GetEndpoints() {
-		r := recipient{
-			id:    e.GetName()[strings.LastIndexByte(e.GetName(), '/')+1:],
-			draft: e.GetStatus() == configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT,
-			form:  rules.Endpoint{PersonalData: e.GetPersonalData() == configv1.PersonalData_PERSONAL_DATA_INCLUDE},
-		}
-		if e.GetProfile() == configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS {
+	for _, e := range s.Endpoints() {
+		r := recipient{id: e.ID, draft: e.Status == revision.Draft, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
+		if e.Profile == revision.ProfileParameters {
 			r.form.Profile = rules.Parameters
 		}
-		b.endpoints[e.GetName()] = r
+		b.endpoints[e.Name] = r
 	}
-	all := make([]*rules.Rule, 0, len(s.GetNotifications()))
-	for _, n := range s.GetNotifications() {
+	all := make([]*rules.Rule, 0, len(notifications))
+	for _, n := range notifications {
 		c := compiled{from: n}
 		if old, ok := before.find(n.GetName()); ok && proto.Equal(old.from, n) {
 			c.rule = old.rule
@@ -65,7 +61,7 @@ func NewBook(s *configv1.Snapshot, before *Book) (*Book, error) {
 			if err != nil {
 				// It was accepted when saved, by a binary that knows more than this one, or less: without it other
 				// deliveries would be planned here than there.
-				return nil, fmt.Errorf("compile %s of revision %d: %w", n.GetName(), s.GetRevision(), err)
+				return nil, fmt.Errorf("compile %s of revision %d: %w", n.GetName(), s.Revision, err)
 			}
 			c.rule = rule
 		}

@@ -341,17 +341,17 @@ func numbered(t *rapid.T, ds []*delivery.Delivery) {
 }
 
 func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
-	one, err := NewBook(snapshot(1, nil), nil)
+	one, err := book(snapshot(1, nil), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := NewBook(snapshot(2, func(s *configv1.Snapshot) {
+	two, err := book(snapshot(2, func(s *configv1.Snapshot) {
 		s.Notifications = append(s.Notifications, rule("new", []string{"usage.*"}, "", action("a", "crm")))
 	}), one)
 	if err != nil {
 		t.Fatal(err)
 	}
-	three, err := NewBook(snapshot(3, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.roaming" }), two)
+	three, err := book(snapshot(3, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.roaming" }), two)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -365,7 +365,7 @@ func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
 }
 
 func TestARevisionThatCannotBeCompiledIsNotTaken(t *testing.T) {
-	_, err := NewBook(snapshot(4, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.nothing" }), nil)
+	_, err := book(snapshot(4, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.nothing" }), nil)
 	if err == nil || !strings.Contains(err.Error(), "tenants/acme/notifications/spent of revision 4") {
 		t.Errorf("error %v", err)
 	}

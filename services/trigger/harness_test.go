@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -49,7 +50,7 @@ func newPartition(t testing.TB, topic string) *partition {
 // configure appends the record from which on a snapshot is in force.
 func (p *partition) configure(s *configv1.Snapshot) {
 	p.t.Helper()
-	book, err := NewBook(s, nil)
+	book, err := book(s, nil)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -58,6 +59,15 @@ func (p *partition) configure(s *configv1.Snapshot) {
 		ID: "r", Source: "tollgate/trigger", Type: event.TypeRevision, Time: p.now,
 		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: state.Level},
 	})
+}
+
+// book is that of a snapshot as it stands in the configuration.
+func book(m *configv1.Snapshot, before *Book) (*Book, error) {
+	s, err := revision.Decode(m)
+	if err != nil {
+		return nil, err
+	}
+	return NewBook(s, before)
 }
 
 // append puts events at the end of the log, received now.

@@ -3,6 +3,7 @@ package trigger
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -66,4 +67,9 @@ func (m *metrics) decided(reason triggerv1.Decision_Reason) {
 	if m != nil {
 		m.decisions.WithLabelValues(reasonLabel(reason)).Inc()
 	}
+}
+
+func (m *metrics) compiled(notifications int, took time.Duration) {
+	m.notifications.Set(float64(notifications))
+	m.compile.Observe(took.Seconds())
 }

@@ -1,0 +1,9 @@
+// Command trigger decides who is told what; see package trigger.
+package main
+
+import (
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/services/trigger"
+)
+
+func main() { daemon.Main("trigger", trigger.DefaultConfig(), trigger.Run) }

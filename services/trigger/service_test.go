@@ -1,0 +1,334 @@
+package trigger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"))
+}
+
+// patience of every wait: it only ends tests that fail.
+const patience = 90 * time.Second
+
+// configuration stands for the configuration service.
+type configuration struct {
+	configv1.UnimplementedConfigWatchServiceServer
+	stopping <-chan struct{}
+
+	mu        sync.Mutex
+	snapshots map[int64]*configv1.Snapshot
+	newest    int64
+	changed   chan struct{}
+}
+
+func (c *configuration) save(s *configv1.Snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshots[s.GetRevision()], c.newest = s, s.GetRevision()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+func (c *configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	s, ok := c.snapshots[r.GetRevision()]
+	if !ok {
+		return nil, status.Error(codes.NotFound, "no such revision")
+	}
+	return &configv1.SnapshotResponse{Snapshot: s}, nil
+}
+
+func (c *configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
+	for {
+		c.mu.Lock()
+		newest, changed := c.newest, c.changed
+		c.mu.Unlock()
+		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.stopping:
+			return nil
+		case <-out.Context().Done():
+			return nil
+		}
+	}
+}
+
+// fixture is everything the trigger needs, on one pair of servers.
+type fixture struct {
+	*testing.T
+	ctx           context.Context
+	cfg           Config
+	client        *stream.Client
+	producer      *stream.Producer
+	configuration *configuration
+}
+
+// onServers runs a test on the embedded broker with the Redis in memory, and on real servers where they answer.
+func onServers(t *testing.T, test func(f *fixture)) {
+	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
+	for i, b := range brokers {
+		if i >= len(redises) {
+			t.Fatalf("%s has no Redis beside it", b.Name)
+		}
+		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) { test(newFixture(t, b.Addrs, redises[i])) })
+	}
+}
+
+func newFixture(t *testing.T, brokers []string, redis statetest.Redis) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience) // t.Context() ends before the clean-up
+	t.Cleanup(cancel)
+	_, prefix := redis.Open(t)
+	cfg := DefaultConfig()
+	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
+	cfg.Redis = redis.Config(prefix)
+	cfg.Admin.Listen, cfg.GRPC.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	f := &fixture{T: t, ctx: ctx, cfg: cfg}
+	var err error
+	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.client.Close() })
+	if err := f.client.CreateTopics(ctx, stream.Topics(2), true); err != nil {
+		t.Fatal(err)
+	}
+	f.producer = f.client.NewProducer()
+	t.Cleanup(func() { _ = f.producer.Close(ctx) })
+	f.startConfiguration()
+	return f
+}
+
+func (f *fixture) startConfiguration() {
+	env := daemon.NewEnv("config", zap.NewNop())
+	grpc := rpc.DefaultConfig("127.0.0.1:0")
+	key := f.keyFile()
+	grpc.KeyHashes = []string{rpc.HashKey(testKey)}
+	server, err := rpc.NewServer(grpc, env)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.configuration = &configuration{stopping: server.Stopping(), snapshots: map[int64]*configv1.Snapshot{}, changed: make(chan struct{})}
+	configv1.RegisterConfigWatchServiceServer(server, f.configuration)
+	ctx, cancel := context.WithCancel(f.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx) }()
+	f.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			f.Error(err)
+		}
+	})
+	f.cfg.Configuration.Address, f.cfg.Configuration.APIKeyFile = server.Advertised(), key
+}
+
+// start runs the trigger as it is deployed; the function it returns stops it.
+func (f *fixture) start() (env daemon.Env, stop func()) {
+	f.Helper()
+	env = daemon.NewEnv("trigger", zap.NewNop())
+	ctx, cancel := context.WithCancel(f.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, f.cfg, env) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			f.Errorf("trigger ended with %v", err)
+		}
+	})
+	f.Cleanup(stop)
+	return env, stop
+}
+
+// configure saves a revision and waits until each partition of each log has taken it.
+func (f *fixture) configure(s *configv1.Snapshot) {
+	f.Helper()
+	f.configuration.save(s)
+	for _, l := range logs {
+		f.await(l.topic, func(records []stream.Record) bool {
+			at := map[int32]bool{}
+			for _, r := range records {
+				e, err := event.Decode(r.Value)
+				if err != nil {
+					f.Fatal(err)
+				}
+				if data, ok := e.Data.(*eventv1.SystemRevision); ok && data.GetRevision() >= s.GetRevision() {
+					at[r.Partition] = true
+				}
+			}
+			return len(at) == f.partitions(l.topic)
+		})
+	}
+}
+
+func (f *fixture) partitions(name string) int {
+	f.Helper()
+	n, err := f.client.Partitions(f.ctx, f.client.Topic(name))
+	if err != nil {
+		f.Fatal(err)
+	}
+	return n
+}
+
+// await reads a topic until what it holds is enough.
+func (f *fixture) await(name string, enough func([]stream.Record) bool) []stream.Record {
+	f.Helper()
+	next := make([]int64, f.partitions(name))
+	var all []stream.Record
+	for {
+		for p := range next {
+			b, err := f.client.FetchFrom(f.ctx, f.client.Topic(name), int32(p), next[p], 8<<20)
+			if err != nil {
+				f.Fatalf("%s holds %d records, which is not enough: %v", name, len(all), err)
+			}
+			next[p] = b.Next
+			all = append(all, b.Records...)
+		}
+		if enough(all) {
+			return all
+		}
+	}
+}
+
+// publish puts events on a topic, received now.
+func (f *fixture) publish(name string, events ...*event.Event) {
+	f.Helper()
+	var records []stream.Record
+	for _, e := range events {
+		e.ReceivedAt = time.Now().UTC().Truncate(time.Millisecond)
+		r, err := e.Record(f.client.Topic(name))
+		if err != nil {
+			f.Fatal(err)
+		}
+		records = append(records, r)
+	}
+	if err := f.producer.Produce(f.ctx, records...); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// deliveries waits for n of them, counted by id, and gives their places, sorted. One id has one content.
+func (f *fixture) deliveries(n int) []string {
+	f.Helper()
+	var found map[string]*delivery.Delivery
+	f.await(stream.DeliveriesWebhook, func(records []stream.Record) bool {
+		found = map[string]*delivery.Delivery{}
+		for _, r := range records {
+			d, err := delivery.Decode(r)
+			if err != nil {
+				f.Fatal(err)
+			}
+			if before, ok := found[d.ID]; ok && string(before.Body) != string(d.Body) {
+				f.Fatalf("%s has two bodies", d.ID)
+			}
+			found[d.ID] = d
+		}
+		return len(found) >= n
+	})
+	var ds []*delivery.Delivery
+	for _, d := range found {
+		ds = append(ds, d)
+	}
+	lines := places(ds)
+	slices.Sort(lines)
+	return lines
+}
+
+func journey(revision int64) *configv1.Snapshot {
+	return snapshot(revision, func(s *configv1.Snapshot) {
+		s.Notifications = []*configv1.Notification{
+			rule("limits", []string{"safeguard.*"}, "data.blocked", action("tell", "crm")),
+			rule("runs", []string{"billrun.failed"}, "", action("tell", "app")),
+			rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", revision), action("tell", "crm")),
+		}
+	})
+}
+
+func reached(id, subject string) *event.Event {
+	return &event.Event{
+		ID: id, Source: "tollgate/safeguard", Type: "safeguard.reached", Tenant: "acme", Subject: subject, Time: epoch,
+		Data: &eventv1.Safeguard{Blocked: true},
+	}
+}
+
+func failed(id string) *event.Event {
+	return &event.Event{
+		ID: id, Source: "billing", Type: "billrun.failed", Tenant: "acme", Subject: "billrun/9", Time: epoch,
+		Data: &eventv1.BillRunFailed{BillRun: &eventv1.BillRun{Id: "9"}},
+	}
+}
+
+func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		_, stop := f.start()
+		f.configure(journey(1))
+		f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 1, epoch), usage("u-3", "44", 2, epoch), usage("u-1", "44", 2, epoch))
+		f.publish(stream.Safeguards, reached("s-1", "44"), reached("s-2", "45"), reached("s-3", "44"))
+		f.publish(stream.EventsUnordered, failed("b-1"))
+		want := []string{
+			"b-1 runs/tell app 0", "s-1 limits/tell crm 1", "s-2 limits/tell crm 1", "s-3 limits/tell crm 2",
+			"u-1 spent/tell crm 1", "u-3 spent/tell crm 2",
+		}
+		if diff := cmp.Diff(want, f.deliveries(len(want))); diff != "" {
+			f.Fatal(diff)
+		}
+
+		// Another revision, and another process: the lanes go on.
+		stop()
+		f.start()
+		f.configure(journey(2))
+		f.publish(stream.EventsOrdered, usage("u-4", "44", 2, epoch), usage("u-5", "44", 3, epoch), usage("u-3", "44", 2, epoch))
+		want = append(want, "u-5 spent/tell crm 3")
+		if diff := cmp.Diff(want, f.deliveries(len(want))); diff != "" {
+			f.Fatal(diff)
+		}
+	})
+}
+
+// What Redis held follows from the logs: without it nobody is told anything else, and the lanes go on.
+func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
+	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
+	for i, b := range brokers {
+		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) {
+			f := newFixture(t, b.Addrs, redises[i])
+			_, stop := f.start()
+			f.configure(journey(1))
+			f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 2, epoch))
+			f.deliveries(2)
+			stop()
+
+			_, f.cfg.Redis.Prefix = redises[i].Open(t)
+			f.start()
+			f.publish(stream.EventsOrdered, usage("u-2", "44", 2, epoch), usage("u-3", "44", 2, epoch))
+			want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3"}
+			if diff := cmp.Diff(want, f.deliveries(3)); diff != "" {
+				f.Error(diff)
+			}
+		})
+	}
+}
