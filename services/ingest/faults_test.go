@@ -41,6 +41,12 @@ func (d *dead) Dial(ctx context.Context, network, address string) (net.Conn, err
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	select {
+	case <-d.died:
+		_ = c.Close()
+		return nil, errors.New("dead")
+	default:
+	}
 	d.conns = append(d.conns, c)
 	return &deadConn{Conn: c, dead: d}, nil
 }
