@@ -1,0 +1,202 @@
+package scope
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/cost"
+	"cel.dev/cel-go/common/types"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+const (
+	// maxText bounds an expression, in bytes.
+	maxText = 4096
+	// maxCost bounds one evaluation, in CEL's units: well under a millisecond. What is estimated to stay below runs
+	// without counting.
+	maxCost = 100_000
+	// maxFieldSize is the longest that a string in an event can be.
+	maxFieldSize = 1 << 20
+)
+
+// Scope is a compiled expression.
+type Scope struct {
+	program cel.Program
+	// table answers for usage of known categories where the expression reads nothing but category and marks: one bit
+	// for each of their combinations. Most expressions do, and an evaluation costs as much as the rest of counting.
+	table   uint64
+	tabular bool
+}
+
+// Compile reads an expression. Its error is a fault of kind Invalid that names everything that is wrong with it.
+func Compile(text string) (*Scope, error) {
+	var f fault.Faults
+	if len(text) > maxText {
+		f.Add("", "must be at most %d bytes, has %d", maxText, len(text))
+		return nil, f.Err("SCOPE_INVALID")
+	}
+	env, err := environment()
+	if err != nil {
+		return nil, err
+	}
+	checked, issues := env.Compile(text)
+	for _, e := range issues.Errors() {
+		f.Add("", "%s (line %d, column %d)", e.Message, e.Location.Line(), e.Location.Column()+1)
+	}
+	if err := f.Err("SCOPE_INVALID"); err != nil {
+		return nil, err
+	}
+	if !checked.OutputType().IsExactType(cel.BoolType) {
+		f.Add("", "must be true or false, not %s", checked.OutputType())
+		return nil, f.Err("SCOPE_INVALID")
+	}
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
+	if estimate, err := env.EstimateCost(checked, sizes{}); err != nil || estimate.Max > maxCost {
+		options = append(options, cel.CostLimit(maxCost))
+	}
+	program, err := env.Program(checked, options...)
+	if err != nil {
+		f.Add("", "%s", err)
+		return nil, f.Err("SCOPE_INVALID")
+	}
+	s := &Scope{program: program}
+	if readsMarksOnly(checked) {
+		s.tabulate()
+	}
+	return s, nil
+}
+
+// Holds says whether the usage counts. An error is the expression's own, such as a division by zero.
+func (s *Scope) Holds(u *eventv1.UsageCharged) (bool, error) {
+	if s.tabular {
+		if c := u.GetCategory(); c >= 0 && c < categories {
+			return s.table>>slot(c, u.GetRoaming(), u.GetOutOfBundle(), u.GetThirdParty())&1 == 1, nil
+		}
+	}
+	return s.evaluate(u)
+}
+
+func (s *Scope) evaluate(u *eventv1.UsageCharged) (bool, error) {
+	out, _, err := s.program.Eval(&activation{u})
+	if err != nil {
+		return false, fmt.Errorf("evaluate scope: %w", err)
+	}
+	holds, ok := out.(types.Bool)
+	if !ok {
+		return false, fmt.Errorf("evaluate scope: the answer is %s, not true or false", out.Type().TypeName())
+	}
+	return bool(holds), nil
+}
+
+// categories is one more than the highest category there is.
+const categories = eventv1.UsageCharged_CATEGORY_CONTENT + 1
+
+// slot is where a combination stands in the table: 6 categories with 3 marks take 48 of its 64 bits.
+func slot(c eventv1.UsageCharged_Category, roaming, outOfBundle, thirdParty bool) uint {
+	i := uint(c) << 3
+	for bit, mark := range [...]bool{roaming, outOfBundle, thirdParty} {
+		if mark {
+			i |= 1 << bit
+		}
+	}
+	return i
+}
+
+// tabulate evaluates every combination once. An expression that fails for one of them keeps no table: its error is told
+// where it happens.
+func (s *Scope) tabulate() {
+	var table uint64
+	for c := range categories {
+		for marks := range 8 {
+			u := &eventv1.UsageCharged{Category: c, Roaming: marks&1 != 0, OutOfBundle: marks&2 != 0, ThirdParty: marks&4 != 0}
+			holds, err := s.evaluate(u)
+			if err != nil {
+				return
+			}
+			if holds {
+				table |= 1 << slot(c, u.GetRoaming(), u.GetOutOfBundle(), u.GetThirdParty())
+			}
+		}
+	}
+	s.table, s.tabular = table, true
+}
+
+// readsMarksOnly says that an expression sees of the usage only what the table is made of.
+func readsMarksOnly(checked *cel.Ast) bool {
+	mentions, covered := 0, 0
+	isUsage := func(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == variable }
+	ast.PreOrderVisit(checked.NativeRep().Expr(), ast.NewExprVisitor(func(e ast.Expr) {
+		switch {
+		case isUsage(e):
+			mentions++
+		case e.Kind() == ast.SelectKind && isUsage(e.AsSelect().Operand()):
+			switch e.AsSelect().FieldName() {
+			case "category", "roaming", "out_of_bundle", "third_party":
+				covered++
+			}
+		}
+	}))
+	return mentions == covered
+}
+
+const variable = "usage"
+
+var environment = sync.OnceValues(func() (*cel.Env, error) {
+	message := &eventv1.UsageCharged{}
+	options := []cel.EnvOption{
+		cel.Container("tollgate.event.v1"),
+		cel.Types(message),
+		cel.DefaultUTCTimeZone(true),
+		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), cel.ValidateRegexLiterals(),
+			cel.ValidateComprehensionNestingLimit(2)),
+		cel.Variable(variable, cel.ObjectType(string(message.ProtoReflect().Descriptor().FullName()))),
+	}
+	for name, number := range eventv1.UsageCharged_Category_value {
+		if number != 0 {
+			options = append(options, cel.Constant(strings.TrimPrefix(name, "CATEGORY_"), cel.IntType, types.Int(number)))
+		}
+	}
+	env, err := cel.NewEnv(options...)
+	if err != nil {
+		return nil, fmt.Errorf("prepare scopes: %w", err)
+	}
+	return env, nil
+})
+
+// activation is a usage event as CEL sees it.
+type activation struct{ usage *eventv1.UsageCharged }
+
+// Parent is none.
+func (a *activation) Parent() cel.Activation { return nil }
+
+// ResolveName gives the variable of that name.
+func (a *activation) ResolveName(name string) (any, bool) {
+	if name == variable {
+		return a.usage, true
+	}
+	return nil, false
+}
+
+// sizes tells CEL's estimate how large a field can be.
+type sizes struct{}
+
+func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
+	if len(n.Path()) == 0 || n.Type() == nil {
+		return nil
+	}
+	switch n.Type().Kind() {
+	case types.StringKind, types.BytesKind:
+		size := cost.RangedSizeEstimate(0, maxFieldSize)
+		return &size
+	}
+	return nil
+}
+
+func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
+	return nil
+}
