@@ -1,0 +1,34 @@
+package revision
+
+import (
+	"net"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// Config says where the configuration service is: the block `config:` of a service's file.
+type Config struct {
+	// Address is host:port of its gRPC listener.
+	Address string `yaml:"address" env:"TOLLGATE_CONFIG_ADDR"`
+	// APIKeyFile holds the key that is sent.
+	APIKeyFile string `yaml:"api_key_file" env:"TOLLGATE_CONFIG_API_KEY_FILE"`
+	// TLS is true where the listener has a certificate.
+	TLS bool `yaml:"tls" env:"TOLLGATE_CONFIG_TLS"`
+	// CAFile is PEM: the only roots that are trusted; empty for the system's.
+	CAFile string `yaml:"ca_file" env:"TOLLGATE_CONFIG_CA_FILE"`
+}
+
+// DefaultConfig is the service on loopback, in plain text, without a key.
+func DefaultConfig() Config { return Config{Address: "127.0.0.1:7010"} }
+
+// Validate reports every fault at once; files are read by Open.
+func (c Config) Validate() error {
+	var f fault.Faults
+	if _, _, err := net.SplitHostPort(c.Address); err != nil {
+		f.Add("address", "must be host:port, not %q", c.Address)
+	}
+	if c.CAFile != "" && !c.TLS {
+		f.Add("ca_file", "means nothing without tls")
+	}
+	return f.Err("CONFIG_INVALID")
+}

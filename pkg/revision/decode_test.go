@@ -1,0 +1,151 @@
+package revision
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+func TestAClassIsDecodedWithItsDefaults(t *testing.T) {
+	plain := &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}}
+	full := &configv1.DataSafeguardOption{
+		Limit: &money.Money{CurrencyCode: "GBP", Units: 45, Nanos: 500_000_000}, AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_GROSS,
+		AlertThresholds: []*configv1.AlertThreshold{
+			{Threshold: &configv1.AlertThreshold_Percent{Percent: 50}},
+			{Threshold: &configv1.AlertThreshold_Amount{Amount: &money.Money{CurrencyCode: "GBP", Units: 100}}},
+		},
+		Scope: "usage.roaming", TimeZone: "Europe/London", RenewalDay: 15,
+	}
+	s, err := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{
+		{Name: "tenants/a/classesOfService/full", DataSafeguard: full, DisplayName: "Full"},
+		{Name: "tenants/a/classesOfService/none"},
+		{Name: "tenants/a/classesOfService/plain", DataSafeguard: plain},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	zone := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
+	for id, want := range map[string]*DataSafeguard{
+		"none": nil,
+		"plain": {
+			Limit: spend.Money{Amount: 50 * spend.Unit, Currency: "EUR"}, Basis: Net, Thresholds: []spend.Threshold{{Percent: 80}},
+			Scope: DefaultDataScope, Zone: time.UTC, RenewalDay: 1,
+		},
+		"full": {
+			Limit: spend.Money{Amount: 45*spend.Unit + spend.Unit/2, Currency: "GBP"}, Basis: Gross,
+			Thresholds: []spend.Threshold{{Percent: 50}, {Amount: 100 * spend.Unit}},
+			Scope:      "usage.roaming", Zone: mustZone(t, "Europe/London"), RenewalDay: 15,
+		},
+	} {
+		c, ok := s.Class("a", id)
+		if !ok {
+			t.Errorf("class %s is not found", id)
+			continue
+		}
+		if diff := cmp.Diff(want, c.DataSafeguard, zone); diff != "" {
+			t.Errorf("%s: %s", id, diff)
+		}
+	}
+	if _, ok := s.Class("b", "plain"); ok {
+		t.Error("a class of another tenant is found")
+	}
+}
+
+func mustZone(t *testing.T, name string) *time.Location {
+	t.Helper()
+	loc, err := spend.Zone(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return loc
+}
+
+func TestAnEndpointIsDecodedWithItsDefaults(t *testing.T) {
+	s, err := Decode(&configv1.Snapshot{Endpoints: []*configv1.Endpoint{
+		{
+			Name: "tenants/a/endpoints/full", Metadata: &configv1.Metadata{Revision: 9}, Url: "https://x.example",
+			Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS, Status: configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT,
+			Secrets: []string{"whsec_QUFB"}, CaCertificates: "pem", Headers: []*configv1.CustomHeader{{Name: "X", Value: "y"}},
+			Timeout: durationpb.New(2 * time.Second), Concurrency: 3, PersonalData: configv1.PersonalData_PERSONAL_DATA_INCLUDE,
+		},
+		{Name: "tenants/a/endpoints/plain"},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	full, _ := s.Endpoint("tenants/a/endpoints/full")
+	want := &Endpoint{
+		Name: "tenants/a/endpoints/full", Tenant: "a", ID: "full", Revision: 9, URL: "https://x.example", Profile: ProfileParameters,
+		Status: Draft, Secrets: []Secret{Secret("AAA")}, CACertificates: []byte("pem"), Headers: []Header{{"X", "y"}},
+		Timeout: 2 * time.Second, Concurrency: 3, IncludePersonal: true,
+	}
+	if diff := cmp.Diff(want, full); diff != "" {
+		t.Error(diff)
+	}
+	plain, _ := s.Endpoint("tenants/a/endpoints/plain")
+	if plain.Profile != ProfileTollgate || plain.Status != Active || plain.Timeout != 15*time.Second || plain.Concurrency != 64 || plain.IncludePersonal {
+		t.Errorf("%+v", plain)
+	}
+	if text := fmt.Sprintf("%v %+v %#v %s", full.Secrets, full, full.Secrets[0], full.Secrets[0]); strings.Contains(text, "AAA") || strings.Contains(text, "65 65 65") {
+		t.Errorf("a secret shows: %s", text)
+	}
+}
+
+func TestWhatCannotBeReadIsAllNamed(t *testing.T) {
+	_, err := Decode(&configv1.Snapshot{
+		Revision: 4,
+		Tenants:  []*configv1.Tenant{{Name: "tenants/a", Outbound: &configv1.OutboundPolicy{Networks: []string{"x"}}}},
+		ClassesOfService: []*configv1.ClassOfService{{Name: "tenants/a/classesOfService/c", DataSafeguard: &configv1.DataSafeguardOption{
+			Limit: &money.Money{CurrencyCode: "EUR", Nanos: -1, Units: 1}, TimeZone: "Mars/Base", RenewalDay: 31, AmountBasis: 7,
+		}}},
+		Notifications: []*configv1.Notification{{Name: "notifications/n"}},
+		Endpoints:     []*configv1.Endpoint{{Name: "tenants/a/endpoints/e", Profile: 99, Status: 98, Secrets: []string{"whsec_!!"}}},
+	})
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"revision 4", "networks[0]", "nanos", "Mars/Base", "renewal day", "basis 7", "notifications/n", "profile 99", "status 98", "secret 0"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("does not name %q: %v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "!!") {
+		t.Error("a secret is repeated")
+	}
+}
+
+func BenchmarkLoadTenThousandNotifications(b *testing.B) {
+	m := &configv1.Snapshot{Revision: 1}
+	for i := range 100 {
+		m.Tenants = append(m.Tenants, &configv1.Tenant{Name: fmt.Sprintf("tenants/t%d", i)})
+		m.Endpoints = append(m.Endpoints, &configv1.Endpoint{Name: fmt.Sprintf("tenants/t%d/endpoints/e", i), Url: "https://x.example"})
+	}
+	for i := range 10_000 {
+		m.Notifications = append(m.Notifications, &configv1.Notification{
+			Name: fmt.Sprintf("tenants/t%d/notifications/n%d", i%100, i), Active: true,
+			Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.alert"}, Filter: "data.spent.units > 10"},
+			Actions: []*configv1.Action{{Name: "tell", Parameters: []*configv1.Parameter{{Name: "text", Template: "You used {{.Option.Spent}}"}}}},
+		})
+	}
+	body, err := proto.Marshal(m)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		read := &configv1.Snapshot{}
+		if err := proto.Unmarshal(body, read); err != nil {
+			b.Fatal(err)
+		}
+		if _, err := Decode(read); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,88 @@
+package revision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"time"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
+)
+
+const (
+	// silence is how long a watch may say nothing before it counts as lost; the service repeats itself every 10 s.
+	silence      = 25 * time.Second
+	shortestWait = 100 * time.Millisecond
+	longestWait  = 5 * time.Second
+)
+
+// follow watches, and watches again, until ctx ends.
+func (s *Source) follow(ctx context.Context) {
+	defer close(s.done)
+	wait := shortestWait
+	for {
+		heard, err := s.watch(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		if heard {
+			wait = shortestWait
+		}
+		s.disconnected(err)
+		// Half to whole, so that the replicas of a fleet come back one by one.
+		timer := time.NewTimer(wait/2 + rand.N(wait/2))
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		}
+		wait = min(2*wait, longestWait)
+	}
+}
+
+var errSilent = errors.New("the configuration service said nothing for too long")
+
+// watch is one stream, from its first word to its end.
+func (s *Source) watch(ctx context.Context) (heard bool, err error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	silent := time.AfterFunc(silence, func() { cancel(errSilent) })
+	defer silent.Stop()
+	stream, err := s.client.Watch(ctx, &configv1.WatchRequest{})
+	if err != nil {
+		return false, fmt.Errorf("watch configuration: %w", err)
+	}
+	for {
+		news, err := stream.Recv()
+		switch {
+		case errors.Is(context.Cause(ctx), errSilent):
+			return heard, errSilent
+		case errors.Is(err, io.EOF):
+			return heard, errors.New("the configuration service ended the watch")
+		case err != nil:
+			return heard, fmt.Errorf("watch configuration: %w", err)
+		}
+		silent.Reset(silence)
+		if !heard {
+			heard = true
+			s.metrics.connected.Set(1)
+			s.log.Info("configuration followed", zap.Int64("revision", news.GetRevision()), zap.Int64("apply_revision", news.GetApplyRevision()))
+		}
+		s.hear(news)
+	}
+}
+
+func (s *Source) disconnected(err error) {
+	s.metrics.connected.Set(0)
+	s.mu.Lock()
+	before := s.silent
+	s.silent = err
+	s.mu.Unlock()
+	if before == nil || before.Error() != err.Error() {
+		s.log.Warn("configuration not followed, trying again", zap.Error(err))
+	}
+}
