@@ -144,7 +144,7 @@ func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 		d.list = values[0]
 	}
 	c.list, c.from = d.list, c.position
-	c.subjects, c.position = readDue(d.list, c.position, dueStep)
+	c.subjects, c.position = readDue(d.list, c.position, o.config.DueStep)
 	if len(c.subjects) == 0 {
 		c.drop, c.cursor, c.position = true, c.minute+1, 0
 	}
@@ -215,7 +215,7 @@ func (o *Owner[B, C]) dueWithinMinute(ctx context.Context) (done bool, err error
 		}
 		d.peek, d.peekAt = values[0], 0
 	}
-	subjects, next := readDue(d.peek, d.peekAt, dueStep)
+	subjects, next := readDue(d.peek, d.peekAt, o.config.DueStep)
 	if len(subjects) == 0 {
 		d.peek, d.peeked = nil, true
 		return true, nil

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,6 +91,9 @@ type OwnerConfig[B, C any] struct {
 	Cache int
 	// Batch is how many log records one commit holds at most.
 	Batch int
+	// DueStep is how many subjects of a due list are worked between events;
+	// 500 where it is 0.
+	DueStep int
 	// FloorEvery is how often a busy owner moves the group's offset.
 	FloorEvery time.Duration
 	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records.
@@ -121,15 +125,13 @@ type Owner[B, C any] struct {
 
 // NewOwner prepares one. It does nothing before Run, and serves one Run.
 func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
+	c.DueStep = cmp.Or(c.DueStep, 500)
 	return &Owner[B, C]{
 		config: c,
 		place:  batchConfig{partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
 		view:   newView(c.Cache),
 	}
 }
-
-// dueStep is how many subjects of a due list are worked between events.
-const dueStep = 500
 
 // idleCommit is how long an owner may leave its watermark alone: a rewound
 // store is noticed within it.

@@ -185,7 +185,7 @@ func (w *world[B, C]) start() {
 		Fold: w.law.NewFold(), Log: portLog[B, C]{p}, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: state.NewMetrics("law", "law", prometheus.NewRegistry()),
-		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), FloorEvery: time.Duration(w.random.IntN(3)) * time.Second,
+		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3), FloorEvery: time.Duration(w.random.IntN(3)) * time.Second,
 		SnapshotEvery: time.Hour, SnapshotEvents: int64(20 + w.random.IntN(100)),
 	})
 	w.current = a
@@ -213,6 +213,12 @@ func (w *world[B, C]) history() {
 			w.revision++
 		case n < 950:
 			w.dumps = append(w.dumps, w.bench.Dump())
+		case n < 952: // set back to a moment ago, under the same owner
+			dump := w.bench.Dump()
+			for range 1 + w.random.IntN(6) {
+				w.current.turn(goOn)
+			}
+			w.bench.Restore(dump)
 		case n < 955 && len(w.dumps) > 0:
 			w.bench.Restore(w.dumps[w.random.IntN(len(w.dumps))])
 		case n < 958:

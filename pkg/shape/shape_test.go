@@ -1,0 +1,210 @@
+package shape
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/tollgate/tollgate/"
+
+// file is one Go file of the repository, generated ones aside.
+type file struct {
+	path    string // from the root, with slashes
+	syntax  *ast.File
+	imports []string
+}
+
+func (f file) dir() string  { return filepath.ToSlash(filepath.Dir(f.path)) }
+func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
+
+// isProbe: bare loops of benchmarks and proofs talk to servers on purpose.
+func (f file) isProbe() bool {
+	return strings.Contains(f.path, "/bench/") || strings.Contains(f.path, "/prove/") || strings.Contains(f.path, "test/")
+}
+
+func repository(t *testing.T) []file {
+	t.Helper()
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var files []file
+	set := token.NewFileSet()
+	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		name := d.Name()
+		if d.IsDir() && path != root && (strings.HasPrefix(name, ".") || name == "testdata" || name == "gen" || name == "node_modules") {
+			return filepath.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(name, ".go") {
+			return nil
+		}
+		syntax, err := parser.ParseFile(set, path, nil, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(root, path)
+		if err != nil {
+			return err
+		}
+		f := file{path: filepath.ToSlash(rel), syntax: syntax}
+		for _, im := range syntax.Imports {
+			p, err := strconv.Unquote(im.Path.Value)
+			if err != nil {
+				return err
+			}
+			f.imports = append(f.imports, p)
+		}
+		files = append(files, f)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 20 {
+		t.Fatalf("found %d Go files: the walk is wrong", len(files))
+	}
+	return files
+}
+
+func TestImports(t *testing.T) {
+	rules := []struct {
+		imported string
+		by       []string // folders that may, with what lies below
+		why      string
+	}{
+		{"github.com/segmentio/kafka-go", []string{"pkg/stream"}, "its traps are dealt with in one place"},
+		{"github.com/redis/go-redis/v9", []string{"pkg/state/redisstate"}, "state is read and written through its fence"},
+		{"github.com/alicebob/miniredis/v2", []string{"services/tollgate"}, "no other package knows about embedded servers"},
+		{"github.com/twmb/franz-go/pkg/kfake", []string{"services/tollgate"}, "no other package knows about embedded servers"},
+		{"modernc.org/sqlite", []string{"services/config", "services/history"}, "only their owners keep tables"},
+	}
+	for _, f := range repository(t) {
+		if f.isTest() || f.isProbe() {
+			continue
+		}
+		for _, rule := range rules {
+			if !slices.ContainsFunc(f.imports, func(p string) bool { return p == rule.imported || strings.HasPrefix(p, rule.imported+"/") }) {
+				continue
+			}
+			if !slices.ContainsFunc(rule.by, func(dir string) bool { return f.dir() == dir || strings.HasPrefix(f.dir(), dir+"/") }) {
+				t.Errorf("%s imports %s, which is for %s: %s", f.path, rule.imported, strings.Join(rule.by, ", "), rule.why)
+			}
+		}
+	}
+}
+
+func TestDirection(t *testing.T) {
+	for _, f := range repository(t) {
+		for _, p := range f.imports {
+			to, ours := strings.CutPrefix(p, module)
+			if !ours {
+				continue
+			}
+			switch from, _, _ := strings.Cut(f.path, "/"); {
+			case from == "proto" && !strings.HasPrefix(to, "proto/"):
+				t.Errorf("%s imports %s: proto stands below everything", f.path, p)
+			case from == "pkg" && strings.HasPrefix(to, "services/"):
+				t.Errorf("%s imports %s: pkg stands below services", f.path, p)
+			case from == "services" && strings.HasPrefix(to, "services/") && !f.isTest():
+				mine, his := service(f.path), service(to)
+				if mine != his && mine != "tollgate" && !f.isProbe() {
+					t.Errorf("%s imports %s: services talk over topics and gRPC", f.path, p)
+				}
+			}
+		}
+	}
+}
+
+func service(path string) string {
+	parts := strings.Split(path, "/")
+	if len(parts) < 2 {
+		return path
+	}
+	return parts[1]
+}
+
+// Pure packages decide; others read clocks, files and sockets for them.
+func TestPurity(t *testing.T) {
+	forbidden := []string{"context", "os", "net", "net/http", "io/fs", "database/sql", "log", "sync", "math/rand", "math/rand/v2", "crypto/rand"}
+	for _, f := range repository(t) {
+		if f.isTest() || f.dir() != "pkg/spend" && f.dir() != "pkg/rules" {
+			continue
+		}
+		for _, p := range f.imports {
+			if slices.Contains(forbidden, p) && !(f.dir() == "pkg/rules" && p == "sync") {
+				t.Errorf("%s imports %s: %s is pure", f.path, p, f.dir())
+			}
+			if f.dir() == "pkg/spend" && strings.Contains(p, ".") {
+				t.Errorf("%s imports %s: pkg/spend needs the standard library alone", f.path, p)
+			}
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && isPackage(s.X, "time") && (s.Sel.Name == "Now" || s.Sel.Name == "Since" || s.Sel.Name == "Until") {
+				t.Errorf("%s reads the clock (time.%s): %s is pure", f.path, s.Sel.Name, f.dir())
+			}
+			return true
+		})
+	}
+}
+
+// A request to somebody's URL goes through pkg/outbound, which judges the
+// address that is dialled.
+func TestHTTPClients(t *testing.T) {
+	client := []string{"Client", "Transport", "DefaultClient", "DefaultTransport", "Get", "Post", "PostForm", "Head"}
+	for _, f := range repository(t) {
+		if f.isTest() || f.isProbe() || strings.HasPrefix(f.path, "pkg/outbound/") || !slices.Contains(f.imports, "net/http") {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok && isPackage(s.X, "http") && slices.Contains(client, s.Sel.Name) {
+				t.Errorf("%s uses http.%s: HTTP clients are made in pkg/outbound", f.path, s.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+func isPackage(e ast.Expr, name string) bool {
+	id, ok := e.(*ast.Ident)
+	return ok && id.Name == name
+}
+
+func TestEveryPackageIsDocumented(t *testing.T) {
+	documented := make(map[string]bool)
+	for _, f := range repository(t) {
+		if f.isTest() {
+			continue
+		}
+		documented[f.dir()] = documented[f.dir()] || f.syntax.Doc != nil && len(f.syntax.Doc.Text()) > 20
+	}
+	for dir, ok := range documented {
+		if !ok {
+			t.Errorf("package in %s has no doc comment", dir)
+		}
+	}
+}
+
+// What stands at the root is fixed: people script against it.
+func TestRoot(t *testing.T) {
+	allowed := []string{"services", "proto", "deploy", "pkg", "docker-compose.yml", "Makefile", "go.work", "go.work.sum", "README.md"}
+	entries, err := os.ReadDir("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), ".") && !slices.Contains(allowed, e.Name()) {
+			t.Errorf("%s does not belong at the root", e.Name())
+		}
+	}
+}
