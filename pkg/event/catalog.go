@@ -80,13 +80,7 @@ func Lookup(name string) (Type, bool) {
 }
 
 // Types are the built-in types in the order of their names; control types are none.
-func Types() []Type {
-	types := make([]Type, 0, len(catalog))
-	for i := range catalog {
-		types = append(types, catalog[i])
-	}
-	return types
-}
+func Types() []Type { return slices.Clone(catalog) }
 
 var (
 	catalog = sorted(builtIn())

@@ -4,11 +4,8 @@ import (
 	"strings"
 	"time"
 
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // ContentTypeEvent says of a record on events.inbound that its value is an Event, whatever its other headers say.
@@ -50,11 +47,18 @@ func ParseKafka(r stream.Record) (*Event, error) {
 // ParseProto judges an Event that came by gRPC, as ParseKafka does.
 func ParseProto(p *eventv1.Event) (*Event, error) {
 	v := verdict{}
-	if size := proto.Size(p); size > MaxBytes {
+	if size := sizeOf(p); size > MaxBytes {
 		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, size)
 		return nil, v.err()
 	}
 	return judged(fromProto(p, &v), &v)
+}
+
+// sizeOf is what an event's contents take, without the few bytes that frame them: what is stored is judged to the byte
+// when it is encoded, and the whole message is not walked for this.
+func sizeOf(p *eventv1.Event) int {
+	return len(p.GetId()) + len(p.GetSource()) + len(p.GetType()) + len(p.GetTenant()) + len(p.GetSubject()) +
+		len(p.GetCorrelation()) + len(p.GetData().GetTypeUrl()) + len(p.GetData().GetValue())
 }
 
 // ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and judges it as ParseKafka

@@ -33,6 +33,7 @@ func marshal(t testing.TB, v any) []byte {
 // answered is a decoded answer of the HTTP door, of a single event or of a batch.
 type answered struct {
 	Status     int
+	Header     http.Header `json:"-"`
 	Reason     string
 	Violations []violation
 	ID         string
@@ -46,7 +47,6 @@ type answered struct {
 
 func readAnswer(t testing.TB, res *http.Response) answered {
 	t.Helper()
-	defer res.Body.Close()
 	var a answered
 	if err := json.NewDecoder(res.Body).Decode(&a); err != nil {
 		t.Fatalf("%s: %v", res.Status, err)
@@ -54,7 +54,7 @@ func readAnswer(t testing.TB, res *http.Response) answered {
 	if res.StatusCode >= 400 && (res.Header.Get("Content-Type") != "application/problem+json" || a.Status != res.StatusCode) {
 		t.Errorf("%s as %s, in its body %d", res.Status, res.Header.Get("Content-Type"), a.Status)
 	}
-	a.Status = res.StatusCode
+	a.Status, a.Header = res.StatusCode, res.Header
 	return a
 }
 
@@ -78,17 +78,17 @@ func TestAnEventComesInByEveryDoor(t *testing.T) {
 		if err != nil || batch.GetResults()[0].GetReceipt().GetId() != "grpc-batch" {
 			t.Fatal(err, batch)
 		}
-		if a := readAnswer(t, r.post(structured(t, "http", nil), map[string]string{"Content-Type": "application/cloudevents+json"})); a.Status != 200 || a.ID != "http" {
+		if a := r.post(structured(t, "http", nil), map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != 200 || a.ID != "http" {
 			t.Errorf("%+v", a)
 		}
-		if a := readAnswer(t, r.post([]byte(`{"net":{"currencyCode":"EUR","units":"1"}}`), map[string]string{
+		if a := r.post([]byte(`{"net":{"currencyCode":"EUR","units":"1"}}`), map[string]string{
 			"Content-Type": "application/json", "ce-specversion": "1.0", "ce-id": "http-binary", "ce-source": "crm", "ce-type": "usage.charged",
 			"ce-tenant": "acme", "ce-subject": "447700900001", "ce-time": "2026-03-01T10:00:00Z",
-		})); a.Status != 200 || a.ID != "http-binary" {
+		}); a.Status != 200 || a.ID != "http-binary" {
 			t.Errorf("%+v", a)
 		}
 		hook := structured(t, "http-batch-2", map[string]any{"type": "hook.failed", "subject": nil, "data": map[string]any{}})
-		if a := readAnswer(t, r.post([]byte("["+string(structured(t, "http-batch", nil))+","+string(hook)+"]"), map[string]string{"Content-Type": "application/cloudevents-batch+json"})); a.Status != 200 || len(a.Results) != 2 {
+		if a := r.post([]byte("["+string(structured(t, "http-batch", nil))+","+string(hook)+"]"), map[string]string{"Content-Type": "application/cloudevents-batch+json"}); a.Status != 200 || len(a.Results) != 2 {
 			t.Errorf("%+v", a)
 		}
 
@@ -341,8 +341,7 @@ func TestTheHTTPDoorAnswersInProblems(t *testing.T) {
 		}
 		for name, tc := range tests {
 			t.Run(name, func(t *testing.T) {
-				res := r.post(tc.body, tc.headers)
-				a := readAnswer(t, res)
+				a := r.post(tc.body, tc.headers)
 				var fields []string
 				for _, v := range a.Violations {
 					fields = append(fields, v.Field)
@@ -350,14 +349,14 @@ func TestTheHTTPDoorAnswersInProblems(t *testing.T) {
 				if diff := cmp.Diff(tc.fields, fields); a.Status != tc.status || a.Reason != tc.reason || diff != "" {
 					t.Errorf("%d %s%s", a.Status, a.Reason, diff)
 				}
-				if a.Status == 401 && !strings.HasPrefix(res.Header.Get("WWW-Authenticate"), "Bearer") {
+				if a.Status == 401 && !strings.HasPrefix(a.Header.Get("WWW-Authenticate"), "Bearer") {
 					t.Error("401 without saying how to authenticate")
 				}
 			})
 		}
 
 		batch := "[" + string(structured(t, "a", nil)) + "," + string(structured(t, "b", map[string]any{"time": nil})) + "," + string(structured(t, "c", nil)) + "]"
-		a := readAnswer(t, r.post([]byte(batch), many))
+		a := r.post([]byte(batch), many)
 		if a.Status != 207 || len(a.Results) != 3 || a.Results[0].Receipt == nil || a.Results[2].Receipt == nil || a.Results[1].Status != 400 || a.Results[1].Problem == nil || a.Results[1].Problem.Violations[0].Field != "time" {
 			t.Errorf("%+v", a)
 		}
@@ -373,6 +372,7 @@ func TestTheHTTPDoorAnswersInProblems(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer res.Body.Close()
 		if a := readAnswer(t, res); a.Status != 405 || res.Header.Get("Allow") != "POST" {
 			t.Errorf("GET: %+v", a)
 		}

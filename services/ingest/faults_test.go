@@ -77,6 +77,7 @@ func (c *deadConn) Write(b []byte) (int, error) {
 func TestAKillBeforePublishOrBeforeCommitOnlyRepeats(t *testing.T) {
 	for name, key := range map[string]int16{"before publish": streamtest.KeyProduce, "between publish and commit": streamtest.KeyOffsetCommit} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each waits until the broker has given the killed one up
 			onBrokers(t, func(t *testing.T, f *fixture) { killAt(t, f, key) })
 		})
 	}

@@ -48,7 +48,7 @@ func onBrokers(t *testing.T, test func(t *testing.T, f *fixture)) {
 
 // fixture is a Kafka with our topics, and a client that looks at them.
 type fixture struct {
-	*testing.T
+	testing.TB
 	ctx    context.Context
 	cfg    Config
 	client *stream.Client
@@ -56,7 +56,7 @@ type fixture struct {
 	clock atomic.Int64
 }
 
-func newFixture(t *testing.T, brokers []string) *fixture {
+func newFixture(t testing.TB, brokers []string) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patienceOfTests) // t.Context() ends before the clean-up
 	t.Cleanup(cancel)
@@ -83,7 +83,7 @@ func newFixture(t *testing.T, brokers []string) *fixture {
 	if err := client.CreateTopics(ctx, topics, true); err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{T: t, ctx: ctx, cfg: cfg, client: client}
+	return &fixture{TB: t, ctx: ctx, cfg: cfg, client: client}
 }
 
 // replica is one ingest that runs.
@@ -150,8 +150,8 @@ func (f *fixture) start(change func(*Config)) *replica {
 	return r
 }
 
-// post sends a body to the HTTP door.
-func (r *replica) post(body []byte, headers map[string]string) *http.Response {
+// post sends a body to the HTTP door and reads its answer.
+func (r *replica) post(body []byte, headers map[string]string) answered {
 	r.f.Helper()
 	req, err := http.NewRequestWithContext(r.f.ctx, http.MethodPost, "http://"+r.http+"/v1/events", bytes.NewReader(body))
 	if err != nil {
@@ -165,7 +165,8 @@ func (r *replica) post(body []byte, headers map[string]string) *http.Response {
 	if err != nil {
 		r.f.Fatal(err)
 	}
-	return res
+	defer res.Body.Close()
+	return readAnswer(r.f, res)
 }
 
 // produce appends records to events.inbound.

@@ -16,12 +16,12 @@ import (
 )
 
 // Run takes events in until ctx ends; then it closes its doors, answers what is under way and returns nil.
-func Run(ctx context.Context, cfg Config, env daemon.Env) error {
+func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	client, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	metrics := newMetrics(env.Metrics)
 	publisher := newPublisher(client, env.Clock, metrics)
 	watchHealth(env.Health, client, publisher)
