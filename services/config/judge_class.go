@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -34,6 +35,10 @@ func judgeDataSafeguard(f *fault.Faults, o *configv1.DataSafeguardOption) {
 		f.Add("amount_basis", "%d is not known", o.GetAmountBasis())
 	}
 	judgeThresholds(f, o)
+	if o.GetScope() != "" {
+		_, err := scope.Compile(o.GetScope())
+		f.AddErr("scope", err)
+	}
 	if o.GetTimeZone() != "" {
 		if _, err := spend.Zone(o.GetTimeZone()); err != nil {
 			f.Add("time_zone", "must be the IANA name of a zone, such as Europe/Berlin, not %q", cut(o.GetTimeZone()))
