@@ -84,16 +84,14 @@ func (c Config) withDefaults() Config {
 // Client is a process's one connection pool to Kafka, shared by its producers,
 // groups and readers. It is safe for use by many goroutines.
 type Client struct {
-	cfg       Config
-	log       *zap.Logger
-	metrics   *metrics
-	health    *health
-	transport *kafka.Transport
-	kafka     *kafka.Client
-	counts    partitionCounts
-
-	closeOnce sync.Once
-	closed    chan struct{}
+	cfg     Config
+	log     *zap.Logger
+	metrics *metrics
+	health  *health
+	gate    *gate
+	kafka   *kafka.Client
+	counts  partitionCounts
+	conns   *connections
 }
 
 // Open makes a Client. It does no I/O: a broker that is away shows in Health,
@@ -107,25 +105,26 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
-	t := &kafka.Transport{
-		Dial:        cfg.Dial,
+	conns := &connections{}
+	g := &gate{transport: &kafka.Transport{
+		Dial:        conns.dial(cfg.Dial),
 		DialTimeout: 3 * time.Second,
 		IdleTimeout: 30 * time.Second,
 		MetadataTTL: cfg.MetadataTTL,
 		ClientID:    cfg.ClientID,
 		TLS:         cfg.TLS,
-	}
+	}}
 	return &Client{
-		cfg:       cfg,
-		log:       log,
-		metrics:   m,
-		health:    newHealth(),
-		transport: t,
+		cfg:     cfg,
+		log:     log,
+		metrics: m,
+		health:  newHealth(),
+		gate:    g,
 		// Twice the call's own deadline: kafka-go tells the broker half of it as the time
 		// acks=all may take, and our contexts end the call earlier.
-		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: t, Timeout: 2 * cfg.CallTimeout},
+		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: g, Timeout: 2 * cfg.CallTimeout},
 		counts: partitionCounts{byTopic: map[string]partitionCount{}},
-		closed: make(chan struct{}),
+		conns:  conns,
 	}, nil
 }
 
@@ -138,12 +137,10 @@ func (c *Client) Topic(name string) string {
 	return c.cfg.Prefix + "." + name
 }
 
-// Close gives connections back. Producers and groups are closed by their owners before.
+// Close ends every connection. Producers and groups are closed by their owners before.
 func (c *Client) Close() error {
-	c.closeOnce.Do(func() {
-		close(c.closed)
-		c.transport.CloseIdleConnections()
-	})
+	c.gate.close()
+	c.conns.close()
 	return nil
 }
 

@@ -33,6 +33,8 @@ var (
 	ErrStuck = errors.New("partition's work is stuck")
 )
 
+var errClientClosed = errors.New("client is closed")
+
 // ProduceError is why one record of a Produce call was not acknowledged.
 type ProduceError struct {
 	// Index of the record in the call.
@@ -62,7 +64,7 @@ func (e *OutOfRangeError) Error() string {
 // changing it. What is not known to be permanent is temporary: waiting is
 // visible, losing is not.
 func temporary(err error) bool {
-	if errors.Is(err, context.Canceled) {
+	if errors.Is(err, context.Canceled) || errors.Is(err, errClientClosed) {
 		return false
 	}
 	var k kafka.Error

@@ -70,6 +70,8 @@ func (c *Client) fetch(ctx context.Context, topic string, partition int32, from 
 			return b, nil
 		case errors.As(err, &gone):
 			return Batch{Start: gone.Start, End: gone.End, Next: from}, err
+		case errors.Is(err, errClientClosed):
+			return Batch{Next: from}, fmt.Errorf("fetch %s/%d from %d: %w", topic, partition, from, err)
 		case ctx.Err() != nil:
 			return Batch{Next: from}, fmt.Errorf("fetch %s/%d from %d: %w", topic, partition, from, ctx.Err())
 		}

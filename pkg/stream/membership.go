@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"sync"
 	"time"
 
@@ -18,15 +17,14 @@ type membership struct {
 	log   *zap.Logger
 	id    string
 
-	mu    sync.Mutex
-	conns map[net.Conn]struct{}
+	conns connections
 
 	closing sync.Once
 	left    chan struct{} // closed once the broker was told, or could not be
 }
 
 func (g *group) join() (*membership, error) {
-	m := &membership{log: g.c.log, id: g.id, conns: map[net.Conn]struct{}{}, left: make(chan struct{})}
+	m := &membership{log: g.c.log, id: g.id, left: make(chan struct{})}
 	cg, err := kafka.NewConsumerGroup(kafka.ConsumerGroupConfig{
 		ID:      g.id,
 		Brokers: g.c.cfg.Brokers,
@@ -35,13 +33,7 @@ func (g *group) join() (*membership, error) {
 			ClientID: g.c.cfg.ClientID,
 			Timeout:  3 * time.Second,
 			TLS:      g.c.cfg.TLS,
-			DialFunc: func(ctx context.Context, network, address string) (net.Conn, error) {
-				conn, err := g.c.cfg.Dial(ctx, network, address)
-				if err != nil {
-					return nil, err
-				}
-				return m.keep(conn), nil
-			},
+			DialFunc: m.conns.dial(g.c.cfg.Dial),
 		},
 		HeartbeatInterval: g.cfg.Heartbeat,
 		SessionTimeout:    g.cfg.Session,
@@ -74,7 +66,7 @@ func (m *membership) leave() {
 			t.Stop()
 			return
 		case <-t.C:
-			m.cut()
+			m.conns.cut()
 		}
 	}
 	m.log.Warn("group not left in time: its partitions move after the session timeout", zap.String("group", m.id))
@@ -101,31 +93,3 @@ type untilClosed struct{ context.Context }
 
 func (untilClosed) Done() <-chan struct{} { return nil }
 func (untilClosed) Err() error            { return nil }
-
-func (m *membership) keep(c net.Conn) net.Conn {
-	k := &keptConn{Conn: c, m: m}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.conns[k] = struct{}{}
-	return k
-}
-
-func (m *membership) cut() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for c := range m.conns {
-		_ = c.(*keptConn).Conn.Close()
-	}
-}
-
-type keptConn struct {
-	net.Conn
-	m *membership
-}
-
-func (k *keptConn) Close() error {
-	k.m.mu.Lock()
-	delete(k.m.conns, k)
-	k.m.mu.Unlock()
-	return k.Conn.Close()
-}

@@ -39,6 +39,7 @@ func TestRequestsAskForWhatIsPromised(t *testing.T) {
 	cluster := streamtest.EmbeddedCluster(t)
 	var mu sync.Mutex
 	seen := map[int16]int{}
+	leaving := false
 	cluster.Control(func(req kmsg.Request) (kmsg.Response, error, bool) {
 		cluster.KeepControl()
 		mu.Lock()
@@ -66,6 +67,9 @@ func TestRequestsAskForWhatIsPromised(t *testing.T) {
 				}
 			}
 		case *kmsg.JoinGroupRequest:
+			if leaving {
+				t.Error("a member that leaves joins once more: the others would wait for it")
+			}
 			if r.SessionTimeoutMillis != 6000 || r.RebalanceTimeoutMillis <= r.SessionTimeoutMillis {
 				t.Errorf("join with session %d ms, rebalance %d ms", r.SessionTimeoutMillis, r.RebalanceTimeoutMillis)
 			}
@@ -92,6 +96,9 @@ func TestRequestsAskForWhatIsPromised(t *testing.T) {
 			return err
 		}
 		if done <- struct{}{}; len(done) == 2 {
+			mu.Lock()
+			leaving = true
+			mu.Unlock()
 			cancel()
 		}
 		<-cl.Draining()

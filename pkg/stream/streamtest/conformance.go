@@ -41,7 +41,10 @@ func Conformance(t *testing.T, b Broker) {
 		{"topics are created as the table says and every fault is listed", testTopics},
 		{"a broker killed while both sides run loses nothing", testBrokerKilled},
 	} {
-		t.Run(c.name, func(t *testing.T) { c.run(t, b) })
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel() // most of their time is a broker's session timeout
+			c.run(t, b)
+		})
 	}
 }
 
