@@ -58,7 +58,7 @@ func compileParameter(p Parameter, types []event.Type, field string, f *fault.Fa
 	lacking := map[string][]string{} // token -> types
 	var missing []string             // tokens as they were met
 	for _, typ := range types {
-		c := &check{root: shapeOf(typ.Name)}
+		c := &check{root: shapes()[typ.Name]}
 		c.list(t.Root, c.root)
 		for _, s := range c.faults {
 			if !said[s] {

@@ -293,10 +293,18 @@ type shape struct {
 	fields   map[string]*shape // of a group
 }
 
-// shapeOf is the root of a type's contexts.
-func shapeOf(eventType string) *shape {
+// shapes are the roots of the contexts of every type. Nobody changes them.
+var shapes = sync.OnceValue(func() map[string]*shape {
+	known := map[string]*shape{}
+	for name, groups := range contexts() {
+		known[name] = shapeOf(groups)
+	}
+	return known
+})
+
+func shapeOf(groups []tokenGroup) *shape {
 	root := &shape{kind: group, fields: map[string]*shape{}}
-	for _, g := range contexts()[eventType] {
+	for _, g := range groups {
 		fields := map[string]*shape{}
 		for _, t := range g.tokens {
 			fields[t.name] = &shape{path: "." + g.name + "." + t.name, kind: t.kind, audience: t.audience}

@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"strconv"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -44,7 +45,8 @@ func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, ac
 	if action != nil {
 		d.Action, d.Endpoint = action.Name, action.Endpoint
 	}
-	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String()).String()
+	// With its place, since nothing remembers that a repeat was judged before: each id has one content.
+	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)).String()
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	if err != nil {
 		panic("encode decision: " + err.Error()) // all its texts are UTF-8

@@ -366,9 +366,24 @@ func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
 
 func TestARevisionThatCannotBeCompiledIsNotTaken(t *testing.T) {
 	_, err := book(snapshot(4, func(s *configv1.Snapshot) { s.Notifications[0].Trigger.Filter = "data.nothing" }), nil)
-	if err == nil || !strings.Contains(err.Error(), "tenants/acme/notifications/spent of revision 4") {
+	if err == nil || !strings.Contains(err.Error(), "compile revision 4: tenants/acme/notifications/spent") {
 		t.Errorf("error %v", err)
 	}
 }
 
 var _ state.Fold[lanes, *Book] = (*fold)(nil)
+
+// The goal is two seconds.
+func BenchmarkLoadTenThousandNotifications(b *testing.B) {
+	s := snapshot(1, nil)
+	s.Notifications = nil
+	for i := range 10_000 {
+		s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%d", i), []string{"safeguard.*"},
+			fmt.Sprintf("data.spent.units > %d && subject.startsWith('44')", i), action("tell", "crm")))
+	}
+	for b.Loop() {
+		if _, err := book(s, nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

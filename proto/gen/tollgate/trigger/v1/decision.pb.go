@@ -86,8 +86,8 @@ func (Decision_Reason) EnumDescriptor() ([]byte, []int) {
 // match leaves none.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Derived from the event, the notification, the action and the reason: the
-	// same however often it is decided.
+	// Derived from the event and its place in the log, the notification, the
+	// action and the reason: the same however often the log is worked.
 	Id     string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Code and version of the notification.

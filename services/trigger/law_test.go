@@ -1,0 +1,68 @@
+package trigger
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+var (
+	seed  = flag.Uint64("seed", 0, "replays one history of the law")
+	seeds = flag.Uint64("seeds", 150, "how many histories the law runs")
+)
+
+// The law of the state engine holds for this fold: kills at every step, zombies, stores set back and emptied, revisions
+// and time moving on leave the first appearances as they are.
+func TestLaw(t *testing.T) {
+	l := law(t)
+	if *seed != 0 {
+		l.Check(t, *seed, statetest.NewMemory())
+		return
+	}
+	for s := uint64(1); s <= *seeds && !t.Failed(); s++ {
+		l.Check(t, s, statetest.NewMemory())
+	}
+}
+
+func law(t *testing.T) statetest.Law[lanes, *Book] {
+	var revisions []*Book
+	for n := range int64(5) {
+		b, err := book(snapshot(n, func(s *configv1.Snapshot) {
+			s.Notifications = []*configv1.Notification{
+				rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", n), action("tell", "crm"), action("more", "app")),
+				rule("breaks", []string{"usage.charged"}, "10 / (data.net.units - 5) > 0", action("tell", "app")),
+			}
+			if n == 3 {
+				s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
+			}
+		}), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		revisions = append(revisions, b)
+	}
+	return statetest.Law[lanes, *Book]{
+		Steps:         300,
+		NewFold:       func() state.Fold[lanes, *Book] { return &fold{deliveries: "deliveries", decisions: "decisions"} },
+		Configuration: func(revision int64) *Book { return revisions[revision%5] },
+		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
+			return usage("", fmt.Sprintf("44%d", r.IntN(4)), r.Int64N(9), now.Add(-time.Duration(r.IntN(600))*time.Second))
+		},
+		Sequence: func(r stream.Record) (string, int64, bool) {
+			d, err := delivery.Decode(r)
+			if err != nil || !d.Ordered {
+				return "", 0, false
+			}
+			return d.Endpoint + " " + d.Event.Subject, d.Sequence, true
+		},
+	}
+}
