@@ -122,6 +122,8 @@ type kafka interface {
 	Read(ctx context.Context, from int64) (batches <-chan stream.Fetched, stop func())
 	FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (stream.Batch, error)
 	Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error)
+	// OffsetAt is the first record stamped at or after a time, the log's end where there is none.
+	OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error)
 	Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error)
 	// Position tells the group how far the partition is; only for those who look at lag.
 	Position(ctx context.Context, offset int64) error
@@ -150,6 +152,11 @@ func (l *claimLog) FetchFrom(ctx context.Context, topic string, partition int32,
 func (l *claimLog) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	l.claim.Waiting(func() { start, end, err = l.client.Offsets(ctx, topic, partition) })
 	return start, end, err
+}
+
+func (l *claimLog) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (offset int64, err error) {
+	l.claim.Waiting(func() { offset, err = l.client.OffsetAt(ctx, topic, partition, at) })
+	return offset, err
 }
 
 func (l *claimLog) Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error) {

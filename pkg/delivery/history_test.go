@@ -74,7 +74,9 @@ func history(t *testing.T, seed uint64) {
 		dumps = []memstate.Dump{w.store.Dump()}
 		log   []string
 	)
-	say := func(format string, args ...any) { log = append(log, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...)) }
+	say := func(format string, args ...any) {
+		log = append(log, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
+	}
 	live = append(live, w.start())
 	down := false
 	for range rnd.IntN(40) + 5 {

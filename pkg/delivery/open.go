@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"go.uber.org/zap"
 
@@ -103,10 +102,12 @@ func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
 	if err != nil {
 		return extra{}, fmt.Errorf("find the attempts' start: %w", err)
 	}
-	from, err := o.since(ctx, start, end, o.Clock().Add(-o.MaxAge))
+	from, err := o.kafka.OffsetAt(ctx, o.Topic, o.part.Number, o.Clock().Add(-o.MaxAge))
 	if err != nil {
 		return extra{}, fmt.Errorf("find deliveries of the last %s: %w", o.MaxAge, err)
 	}
+	from = max(from, start)
+	end = max(end, from)
 	e := extra{attempts: oldest}
 	c := commit{from: o.mark, to: o.mark}
 	c.to.Status, c.to.Offset, c.to.Floor, c.to.Extra = state.Rebuilding, from, end, e.encode()
@@ -117,27 +118,6 @@ func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
 	}
 	o.mark = c.to
 	return e, nil
-}
-
-// since finds the first delivery that was planned at or after t. Times rise
-// along the log but for what was planned late; a minute of it does no harm,
-// since what is found settled is not sent.
-func (o *owner) since(ctx context.Context, start, end int64, t time.Time) (int64, error) {
-	t = t.Add(-time.Minute)
-	low, high := start, end
-	for low < high {
-		middle := low + (high-low)/2
-		b, err := o.kafka.FetchFrom(ctx, o.Topic, o.part.Number, middle, 1)
-		if err != nil {
-			return 0, err
-		}
-		if len(b.Records) > 0 && b.Records[0].Time.Before(t) {
-			low = b.Records[0].Offset + 1
-		} else {
-			high = middle
-		}
-	}
-	return low, nil
 }
 
 func (o *owner) loadPages(ctx context.Context, n int) error {

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -44,6 +45,9 @@ type world struct {
 	busiest  map[string]int
 	health   map[string]error
 	runs     sync.WaitGroup
+	// afterCommit, where set before a start, sees each commit; true kills the replica.
+	afterCommit func(to state.Watermark) bool
+	opens       atomic.Int32
 }
 
 // receipt is one request that reached a receiver.
@@ -246,6 +250,7 @@ func (s *storeOf) Open(ctx context.Context, p state.Partition, address string) (
 	if s.r.dead() {
 		return state.Watermark{}, errKilled
 	}
+	s.r.w.opens.Add(1)
 	return s.r.w.store.Open(ctx, p, address)
 }
 
@@ -265,6 +270,13 @@ func (s *storeOf) Commit(ctx context.Context, p state.Partition, from, to state.
 		return errKilled
 	}
 	err := s.r.w.store.Commit(ctx, p, from, to, c)
+	if hook := s.r.w.afterCommit; err == nil && hook != nil && hook(to) {
+		s.r.mu.Lock()
+		s.r.killed = true
+		s.r.mu.Unlock()
+		s.r.cancel()
+		return errKilled
+	}
 	if s.r.loses() {
 		return errors.New("answer lost")
 	}
@@ -281,6 +293,7 @@ type broker struct {
 	logs map[string]*brokerLog
 	grew chan struct{} // closed when a log grows, or the broker comes back
 	down bool
+	slow time.Duration // each batch read forward takes
 }
 
 type brokerLog struct {
@@ -388,6 +401,17 @@ func (r *replica) Offsets(ctx context.Context, topic string, _ int32) (int64, in
 	return l.start, int64(len(l.records)), nil
 }
 
+func (r *replica) OffsetAt(ctx context.Context, topic string, _ int32, at time.Time) (int64, error) {
+	if err := r.w.broker.ready(ctx); err != nil {
+		return 0, err
+	}
+	all := r.w.broker.all(topic)
+	if i := slices.IndexFunc(all, func(rec stream.Record) bool { return !rec.Time.Before(at) }); i >= 0 {
+		return int64(i), nil
+	}
+	return int64(len(all)), nil
+}
+
 func (r *replica) FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (stream.Batch, error) {
 	if err := r.w.broker.ready(ctx); err != nil {
 		return stream.Batch{}, err
@@ -422,6 +446,10 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 			r.w.broker.mu.Lock()
 			grew := r.w.broker.grew
 			r.w.broker.mu.Unlock()
+			r.w.broker.mu.Lock()
+			slow := r.w.broker.slow
+			r.w.broker.mu.Unlock()
+			pauseFor(ctx, slow)
 			batch, err := r.FetchFrom(ctx, topicDeliveries, 0, from, 4096)
 			if ctx.Err() != nil {
 				return

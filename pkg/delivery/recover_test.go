@@ -1,0 +1,197 @@
+package delivery
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+)
+
+// empty is a store that was emptied.
+func empty() memstate.Dump { return memstate.New().Dump() }
+
+func TestWithAnEmptyStoreNothingSettledIsSentAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+			switch d.Event.ID {
+			case "dead":
+				return Refused, time.Millisecond
+			case "waits":
+				return Failed, time.Millisecond
+			}
+			return Accepted, time.Millisecond
+		}
+		r := w.start()
+		w.plan(order("e1", "a", "one"))
+		w.plan(order("e1", "b", "dead"))
+		w.plan(order("e1", "b", "behind"))
+		w.plan(order("gone", "b", "cancelled"))
+		waits := w.plan(order("e1", "c", "waits"))
+		w.plan(order("e1", "c", "next"))
+		time.Sleep(10 * time.Second) // twice tried, due again half a minute after that
+		r.drain()
+		before := len(w.received())
+		w.store.Restore(empty())
+		w.configure(2, 64, "e1", "gone")
+		w.answer = func(d *Delivery, n int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		r = w.start()
+		time.Sleep(time.Second)
+		if got := w.received()[before:]; len(got) != 0 {
+			t.Errorf("sent again: %v", got)
+		}
+		time.Sleep(time.Minute)
+		r.drain()
+		after := w.received()[before:]
+		if len(after) != 2 || after[0].id != waits.ID || after[0].n != 3 {
+			t.Errorf("received %+v: want the third attempt of what waited, then the next of its lane", after)
+		}
+	})
+}
+
+func TestACrashWhileThePositionIsFoundAgainLosesNoKnowledge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		r := w.start()
+		for i := range 10_000 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(10 * time.Second)
+		r.drain()
+		if n := len(w.received()); n != 10_000 {
+			t.Fatalf("%d received", n)
+		}
+		w.plan(order("e1", "last", "last"))
+		w.store.Restore(empty())
+		w.afterCommit = func(to state.Watermark) bool { return to.Offset > 0 && to.Offset < to.Floor }
+		// Slow reading, so that there is a commit on the way.
+		w.broker.mu.Lock()
+		w.broker.slow = 5 * time.Millisecond
+		w.broker.mu.Unlock()
+		r = w.start()
+		<-r.over
+		w.afterCommit = nil
+		mark, _, _ := w.store.Peek(t.Context(), state.Partition{Domain: "test", Count: 1}, nil)
+		if mark.Status != state.Rebuilding || mark.Offset == 0 {
+			t.Fatalf("killed at offset %d, %s: not on the way", mark.Offset, mark.Status)
+		}
+		r = w.start()
+		time.Sleep(20 * time.Millisecond)
+		if !strings.Contains(w.ill(), "nothing is sent yet") {
+			t.Errorf("health says %s while it finds its position", w.ill())
+		}
+		time.Sleep(time.Minute)
+		r.drain()
+		if n := len(w.received()); n != 10_001 {
+			t.Errorf("%d receipts of 10,001 deliveries", n)
+		}
+	})
+}
+
+func TestWhatACommitDidNotHoldIsNotForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.configure(2, 700, "e1")
+		commits := 0
+		r := w.start()
+		time.Sleep(100 * time.Millisecond)
+		for i := range 700 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Microsecond)
+		w.broker.setDown(true)
+		time.Sleep(10 * time.Second)
+		if n := len(w.received()); n != 700 {
+			t.Fatalf("%d sent", n)
+		}
+		w.afterCommit = func(state.Watermark) bool { commits++; return true }
+		w.broker.setDown(false)
+		<-r.over
+		w.afterCommit = nil
+		if n := len(w.attempts()); n >= 700 || commits != 1 {
+			t.Fatalf("%d attempts, %d commits: nothing was left for a second commit", n, commits)
+		}
+		r = w.start()
+		time.Sleep(10 * time.Second)
+		r.drain()
+		settled := map[string]bool{}
+		for _, a := range w.attempts() {
+			settled[a.Delivery] = true
+		}
+		if len(settled) != 700 {
+			t.Errorf("%d of 700 settled", len(settled))
+		}
+	})
+}
+
+func TestALostAnswerOfTheStoreNeedsNoNewOwner(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		r := w.start()
+		time.Sleep(time.Second)
+		r.setLossy(true)
+		for i := range 100 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
+			time.Sleep(50 * time.Millisecond)
+		}
+		time.Sleep(10 * time.Second)
+		r.setLossy(false)
+		time.Sleep(10 * time.Second)
+		if n := w.opens.Load(); n != 1 {
+			t.Errorf("opened %d times", n)
+		}
+		if n := len(w.received()); n != 100 {
+			t.Errorf("%d receipts of 100 deliveries", n)
+		}
+		r.drain()
+	})
+}
+
+func TestBodiesOfNeighboursAreReadBackTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		r := w.start()
+		for i := range 60 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second)
+		r.drain()
+		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		r = w.start()
+		time.Sleep(100 * time.Millisecond)
+		r.mu.Lock()
+		before := r.reads
+		r.mu.Unlock()
+		w.configure(2, 64, "e1") // another URL: all are due at once
+		time.Sleep(time.Second)
+		r.mu.Lock()
+		reads := r.reads - before
+		r.mu.Unlock()
+		r.drain()
+		if n := len(w.received()); n != 120 || reads > 3 {
+			t.Errorf("%d receipts, %d reads", n, reads)
+		}
+	})
+}
+
+func TestDeliveriesOlderThanMaxAgeAreNotSearchedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.plan(order("e1", "a", "old"))
+		time.Sleep(7 * 24 * time.Hour)
+		for i := range 5 {
+			w.plan(order("e1", "a", fmt.Sprint("young", i)))
+		}
+		r := w.start()
+		time.Sleep(time.Second)
+		r.drain()
+		if got := bodies(w, r); got != "young0 young1 young2 young3 young4" {
+			t.Errorf("received %s", got)
+		}
+	})
+}

@@ -1,0 +1,39 @@
+package webhook
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+)
+
+func TestTheFileInDeployHoldsTheDefaults(t *testing.T) {
+	cfg := Config{}
+	if err := daemon.Load("../../deploy/config/webhook.yaml", nil, &cfg); err != nil {
+		t.Fatal(err)
+	}
+	if err := cfg.Validate(); err != nil {
+		t.Error(err)
+	}
+	if got := DefaultConfig(); got.Deliveries != cfg.Deliveries || got.Outbound.Clients != cfg.Outbound.Clients || got.Admin != cfg.Admin || got.GRPC.Listen != cfg.GRPC.Listen {
+		t.Errorf("the file says %+v, the defaults are %+v", cfg, got)
+	}
+}
+
+func TestEveryFaultOfTheConfigurationIsNamedAtOnce(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Kafka.Brokers = nil
+	cfg.Redis.Address = ""
+	cfg.Configuration.Address = "x"
+	cfg.Deliveries = Deliveries{}
+	cfg.Outbound = Outbound{Denied: []string{"nonsense", "10.0.0.0/8"}}
+	err := cfg.Validate()
+	if err == nil {
+		t.Fatal("accepted")
+	}
+	for _, want := range []string{"kafka", "redis.address", "config.address", "in_flight", "unrecorded", "references", "max_age", "denied", "clients"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%s is not named: %v", want, err)
+		}
+	}
+}

@@ -1,0 +1,147 @@
+package webhook
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/revision"
+)
+
+// endpoint is one as requests need it; made once for each revision.
+type endpoint struct {
+	*revision.Endpoint
+	url      *url.URL
+	identity outbound.Identity
+	print    uint64
+	// broken says why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
+	broken error
+}
+
+func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
+func (e *endpoint) Fingerprint() uint64 { return e.print }
+
+func newEndpoint(e *revision.Endpoint, s *revision.Snapshot, denied []netip.Prefix) *endpoint {
+	out := &endpoint{Endpoint: e}
+	tenant, ok := s.Tenant(e.Tenant)
+	if !ok {
+		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
+		tenant = &revision.Tenant{}
+	}
+	policy := tenant.Outbound
+	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
+	var err error
+	if out.url, err = url.Parse(e.URL); err != nil {
+		out.broken = fmt.Errorf("the endpoint's URL can't be read: %w", err)
+	}
+	if out.identity, err = outbound.NewIdentity(e.Tenant, policy, e.CACertificates, nil); err != nil {
+		out.broken = fmt.Errorf("the endpoint's certificates can't be read: %w", err)
+	}
+	out.print = fingerprint(e, tenant)
+	return out
+}
+
+// fingerprint is over all that may turn a failure into a success.
+func fingerprint(e *revision.Endpoint, tenant *revision.Tenant) uint64 {
+	var h xxhash.Digest
+	h.Reset()
+	part := func(b []byte) {
+		_, _ = h.WriteString(fmt.Sprintf("%d:", len(b))) // never fails, nor does Write
+		_, _ = h.Write(b)
+	}
+	part([]byte(e.URL))
+	part(e.CACertificates)
+	for _, s := range e.Secrets {
+		part(s)
+	}
+	for _, header := range e.Headers {
+		part([]byte(header.Name))
+		part([]byte(header.Value))
+	}
+	part(fmt.Appendf(nil, "%s %v", e.Timeout, tenant.Outbound))
+	return max(h.Sum64(), 1)
+}
+
+// directory follows the configuration and keeps the endpoints of its newest
+// revision ready.
+type directory struct {
+	source revisions
+	denied []netip.Prefix
+	log    *zap.Logger
+
+	mu      sync.Mutex
+	targets *delivery.Targets
+	changed chan struct{}
+}
+
+// revisions is the part of revision.Source that is needed here.
+type revisions interface {
+	Newest() (apply, all int64, ok bool)
+	At(ctx context.Context, revision int64) (*revision.Snapshot, error)
+	Changed() <-chan struct{}
+}
+
+func newDirectory(source revisions, denied []netip.Prefix, log *zap.Logger) *directory {
+	return &directory{source: source, denied: denied, log: log, changed: make(chan struct{})}
+}
+
+// Newest implements delivery.Directory.
+func (d *directory) Newest() (*delivery.Targets, <-chan struct{}) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.targets, d.changed
+}
+
+// retryRead is how soon a revision that could not be read is asked for again.
+const retryRead = time.Second
+
+// follow takes over each new revision until ctx ends.
+func (d *directory) follow(ctx context.Context) {
+	for {
+		changed := d.source.Changed()
+		var again <-chan time.Time
+		if _, all, ok := d.source.Newest(); ok {
+			if s, err := d.source.At(ctx, all); err != nil {
+				d.log.Warn("endpoints not read", zap.Int64("revision", all), zap.Error(err))
+				again = time.After(retryRead)
+			} else {
+				d.take(s)
+			}
+		}
+		select {
+		case <-changed:
+		case <-again:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (d *directory) take(s *revision.Snapshot) {
+	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
+	for _, e := range s.Endpoints() {
+		if e.Status == revision.Disabled {
+			targets.Disabled[e.Name] = true
+			continue
+		}
+		// A draft gets nothing planned, and what was planned before still goes.
+		t := newEndpoint(e, s, d.denied)
+		if t.broken != nil {
+			d.log.Warn("endpoint can't be sent to", zap.String("endpoint", e.Name), zap.Error(t.broken))
+		}
+		targets.ByName[e.Name] = t
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.targets = targets
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
