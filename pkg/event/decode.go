@@ -9,6 +9,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // Decode reads the bytes of a tollgate.event.v1.Event, as they stand on our own topics. It is on the way of every
@@ -257,6 +259,8 @@ func timeOf(seconds int64, nanos int32) (time.Time, bool) {
 	return time.Unix(seconds, int64(nanos)/1e6*1e6).UTC(), true
 }
 
+var usageName = string((&eventv1.UsageCharged{}).ProtoReflect().Descriptor().FullName())
+
 // decodeData is nil where a violation was added.
 func decodeData[S string | []byte](typeURL S, value []byte, v *verdict) proto.Message {
 	name := typeURL
@@ -264,6 +268,11 @@ func decodeData[S string | []byte](typeURL S, value []byte, v *verdict) proto.Me
 		if name[i] == '/' {
 			name = name[i+1:]
 			break
+		}
+	}
+	if string(name) == usageName {
+		if u := decodeUsage(value); u != nil {
+			return u
 		}
 	}
 	mt, ok := byMessage[string(name)]

@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -21,7 +22,16 @@ func slowly(value []byte) (*event.Event, error) {
 	if err := proto.Unmarshal(value, &p); err != nil {
 		return nil, fault.NewInvalid(event.ReasonUndecodable)
 	}
-	return event.FromProto(&p)
+	e, err := event.FromProto(&p)
+	if e != nil && e.Data != nil {
+		// FromProto reads the data as Decode does: here the generated decoder alone.
+		data, failed := p.GetData().UnmarshalNew()
+		if failed != nil {
+			return e, failed
+		}
+		e.Data = data
+	}
+	return e, err
 }
 
 // agree fails the test where the two ways of decoding differ in anything but the text of an error.
@@ -105,6 +115,63 @@ func FuzzDecode(f *testing.F) {
 		f.Add(value)
 	}
 	f.Fuzz(func(t *testing.T, value []byte) { agree(t, value) })
+}
+
+// usageForms are encodings of UsageCharged besides the usual one.
+func usageForms(tb testing.TB) map[string][]byte {
+	usual, err := proto.Marshal(usage().Data)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	with := func(more ...byte) []byte { return append(bytes.Clone(usual), more...) }
+	return map[string][]byte{
+		"the usual one":               usual,
+		"none":                        {},
+		"net twice, which merges":     with(0x32, 2, 0x10, 7),
+		"an amount without fields":    {0x32, 0},
+		"a field twice":               with(0x08, 2),
+		"an unknown field":            with(0x78, 1),
+		"an unknown field of money":   {0x32, 2, 0x20, 1},
+		"a currency twice":            {0x32, 6, 0x0a, 1, 'A', 0x0a, 1, 'B'},
+		"a currency nobody has":       {0x32, 5, 0x0a, 3, 'X', 'X', 'Y'},
+		"a correction":                with(0x42, 3, 0x0a, 1, 'x'),
+		"false written out":           {0x10, 0},
+		"true as a large number":      {0x10, 0x80, 0x01},
+		"a negative category":         {0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"a category past 32 bits":     {0x08, 0x81, 0x80, 0x80, 0x80, 0x10},
+		"a country of small letters":  {0x5a, 2, 'f', 'r'},
+		"a country of capitals":       {0x5a, 2, 'Z', 'Z'},
+		"a unit that is not UTF-8":    {0x52, 1, 0xff},
+		"two bytes that are not":      {0x52, 2, 'A', 0xff},
+		"a long unit":                 with(0x62, 9, 'm', 'e', 'g', 'a', 'b', 'y', 't', 'e', 's'),
+		"a varint where bytes belong": {0x50, 1},
+		"bytes where a varint does":   {0x0a, 1, 1},
+		"a group":                     {0x0b, 0x0c},
+		"four bytes":                  {0x0d, 1, 2, 3, 4},
+		"cut off":                     usual[:len(usual)-1],
+		"money cut off":               {0x32, 1, 0x0a},
+	}
+}
+
+func wrapped(data []byte) []byte {
+	value, err := proto.Marshal(&eventv1.Event{Data: &anypb.Any{TypeUrl: "type.googleapis.com/tollgate.event.v1.UsageCharged", Value: data}})
+	if err != nil {
+		panic(err)
+	}
+	return value
+}
+
+func TestEveryFormOfUsageIsReadAlike(t *testing.T) {
+	for name, data := range usageForms(t) {
+		t.Run(name, func(t *testing.T) { agree(t, wrapped(data)) })
+	}
+}
+
+func FuzzDecodeUsage(f *testing.F) {
+	for _, data := range usageForms(f) {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { agree(t, wrapped(data)) })
 }
 
 func TestAFaultComesWithWhatCouldBeRead(t *testing.T) {
