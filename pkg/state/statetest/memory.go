@@ -148,3 +148,6 @@ func (k *keptSnapshots) oldest() int64 {
 	}
 	return w.Offset
 }
+
+// Written are all snapshot records, in the order written.
+func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.records }

@@ -1,0 +1,207 @@
+package statetest
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Drive works one partition in memory, step by step: accept events, let an
+// owner work what is there, look at what it told. Its clock stands still until
+// it is moved.
+type Drive[B, C any] struct {
+	*Memory
+	// Now is the owner's clock and the stamp of what is accepted.
+	Now time.Time
+	// Newest revision; the owner appends it to the log.
+	Newest int64
+	// Committed is the group's offset.
+	Committed int64
+	// Incidents are those that stand, by code.
+	Incidents map[string]error
+	// Limits may change the owner's configuration before it runs.
+	Limits func(*state.OwnerConfig[B, C])
+
+	t             testing.TB
+	newFold       func() state.Fold[B, C]
+	configuration func(revision int64) C
+}
+
+// NewDrive begins with an empty log at revision 1.
+func NewDrive[B, C any](t testing.TB, now time.Time, newFold func() state.Fold[B, C], configuration func(revision int64) C) *Drive[B, C] {
+	return &Drive[B, C]{
+		Memory: NewMemory(), Now: now, Newest: 1, Incidents: make(map[string]error),
+		t: t, newFold: newFold, configuration: configuration,
+	}
+}
+
+// Accept puts events into the log, stamped with the clock.
+func (d *Drive[B, C]) Accept(events ...*event.Event) {
+	d.t.Helper()
+	for _, e := range events {
+		stamped := *e
+		stamped.ReceivedAt = d.Now
+		r, err := stamped.Record("log")
+		if err != nil {
+			d.t.Fatalf("encode event %s: %v", e.ID, err)
+		}
+		if event.IsControl(e.Type) {
+			r.Key = nil
+		}
+		if err := d.Log().Append(r); err != nil {
+			d.t.Fatalf("accept event %s: %v", e.ID, err)
+		}
+	}
+}
+
+// Run opens the partition, works the log to its end and whatever is due by the
+// clock, and gives the partition back.
+func (d *Drive[B, C]) Run() error {
+	d.t.Helper()
+	c := state.OwnerConfig[B, C]{
+		Service: "drive", Partition: d.Partition(), Address: "drive:1", Topic: "log", Rejected: "rejected",
+		Fold: d.newFold(), Log: &driveLog[B, C]{d: d}, Store: d.Store(), Publisher: drivePublisher[B, C]{d}, Revisions: driveRevisions[B, C]{d},
+		Snapshots: d.Snapshots(), Clock: func() time.Time { return d.Now }, Logger: zap.NewNop(),
+		Metrics: state.NewMetrics("drive", "drive", prometheus.NewRegistry()),
+		Cache:   1000, Batch: 500, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+	}
+	if d.Limits != nil {
+		d.Limits(&c)
+	}
+	return state.NewOwner(c).Run(d.t.Context())
+}
+
+// Work runs and fails the test where that fails.
+func (d *Drive[B, C]) Work() {
+	d.t.Helper()
+	if err := d.Run(); err != nil {
+		d.t.Fatalf("work partition: %v", err)
+	}
+}
+
+// Told is everything published so far, repeats included.
+func (d *Drive[B, C]) Told() []stream.Record {
+	d.t.Helper()
+	_, end := d.Outcomes().Range()
+	all, err := d.Outcomes().Read(0, int(end))
+	if err != nil {
+		d.t.Fatalf("read outcomes: %v", err)
+	}
+	return all
+}
+
+// Body reads a subject's record as committed last.
+func (d *Drive[B, C]) Body(key string) (body B, ok bool) {
+	d.t.Helper()
+	_, values, err := d.Store().Peek(d.t.Context(), d.Partition(), []string{"r:" + key})
+	if err != nil {
+		d.t.Fatalf("read record: %v", err)
+	}
+	if values[0] == nil {
+		return body, false
+	}
+	raw, err := state.BodyOf(values[0])
+	if err != nil {
+		d.t.Fatalf("read record: %v", err)
+	}
+	if body, err = d.newFold().Decode(raw); err != nil {
+		d.t.Fatalf("read record: %v", err)
+	}
+	return body, true
+}
+
+// Watermark is the partition's, as committed last.
+func (d *Drive[B, C]) Watermark() state.Watermark {
+	d.t.Helper()
+	w, _, err := d.Store().Peek(d.t.Context(), d.Partition(), nil)
+	if err != nil {
+		d.t.Fatalf("read watermark: %v", err)
+	}
+	return w
+}
+
+// driveLog revokes the partition once nothing came for a few turns.
+type driveLog[B, C any] struct {
+	d    *Drive[B, C]
+	idle int
+}
+
+// turns at the log's end in which an owner does what it does when idle.
+const turns = 4
+
+func (l *driveLog[B, C]) Range(context.Context) (start, end int64, err error) {
+	start, end = l.d.Log().Range()
+	return start, end, nil
+}
+
+func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool) (stream.Batch, error) {
+	start, end := l.d.Log().Range()
+	if from < start || from > end {
+		return stream.Batch{}, &stream.OutOfRangeError{Topic: "log", From: from, Start: start, End: end}
+	}
+	records, err := l.d.Log().Read(from, 1000)
+	b := stream.Batch{Records: records, Start: start, End: end, Next: from + int64(len(records))}
+	if len(records) > 0 {
+		l.idle = 0
+	} else if wait {
+		if l.idle++; l.idle > turns {
+			return b, stream.ErrRevoked
+		}
+	}
+	return b, err
+}
+
+func (l *driveLog[B, C]) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+	start, end := l.d.Log().Range()
+	if offset < start || offset >= end {
+		return stream.Record{}, false, nil
+	}
+	records, err := l.d.Log().Read(offset, 1)
+	if err != nil {
+		return stream.Record{}, false, err
+	}
+	return records[0], true, nil
+}
+
+func (l *driveLog[B, C]) Append(_ context.Context, e *event.Event) error {
+	r, err := e.Record("log")
+	if err != nil {
+		return err
+	}
+	r.Key = nil
+	return l.d.Log().Append(r)
+}
+
+func (l *driveLog[B, C]) Committed() int64 {
+	if l.d.Committed == 0 {
+		return -1
+	}
+	return l.d.Committed
+}
+
+func (l *driveLog[B, C]) Commit(_ context.Context, offset int64) error {
+	l.d.Committed = offset
+	return nil
+}
+
+func (l *driveLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incidents[code] = err }
+func (l *driveLog[B, C]) Settle(code string)                       { delete(l.d.Incidents, code) }
+
+type drivePublisher[B, C any] struct{ d *Drive[B, C] }
+
+func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Record) error {
+	return p.d.Outcomes().Append(records...)
+}
+
+type driveRevisions[B, C any] struct{ d *Drive[B, C] }
+
+func (r driveRevisions[B, C]) Newest() int64                                { return r.d.Newest }
+func (r driveRevisions[B, C]) Prepare(context.Context, int64) error         { return nil }
+func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) { return r.d.configuration(n), nil }

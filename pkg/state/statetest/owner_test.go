@@ -1,0 +1,315 @@
+package statetest_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+var noon = time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
+
+func drive(t *testing.T) *statetest.Drive[count, int64] {
+	l := law(0)
+	d := statetest.NewDrive(t, noon, l.NewFold, func(revision int64) int64 { return 100 * revision })
+	d.Work() // the first revision stands in the log before any event
+	return d
+}
+
+func usage(id, subject string, amount int64, at time.Time) *event.Event {
+	return &event.Event{ID: id, Source: "test", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
+		Data: &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR", Units: amount}}}
+}
+
+// told lists the types and limits of what was published, rejections by reason.
+func told(t *testing.T, records []stream.Record) string {
+	t.Helper()
+	var out []string
+	for _, r := range records {
+		if reason, ok := r.Header(event.HeaderReason); ok {
+			out = append(out, string(reason))
+			continue
+		}
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := e.Data.(*eventv1.Safeguard)
+		out = append(out, fmt.Sprintf("%s at %s limit %d", strings.TrimPrefix(e.Type, "safeguard."), e.Time.Format("15:04:05"), s.GetLimit().GetUnits()))
+	}
+	return strings.Join(out, ", ")
+}
+
+func TestWhatWasDueBeforeARevisionIsJudgedByTheOneBefore(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now)) // reached; the reminder is due in 95 s
+	d.Work()
+	d.Now = noon.Add(100 * time.Second)
+	d.Newest = 2
+	d.Work()
+	if got, want := told(t, d.Told()), "reached at 12:00:00 limit 100, alert at 12:01:35 limit 100"; got != want {
+		t.Fatalf("told %s; want %s", got, want)
+	}
+}
+
+func TestATimerFiresAtItsDueTimeHoweverLateItIsWorked(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Work()
+	d.Now = noon.Add(3 * time.Hour) // the owner was away; its clock brings the tick
+	d.Work()
+	if got, want := told(t, d.Told()), "reached at 12:00:00 limit 100, alert at 12:01:35 limit 100"; got != want {
+		t.Fatalf("told %s; want %s", got, want)
+	}
+	if n, _ := d.Body("acme/44"); n.spent != 150 {
+		t.Fatalf("spent %d", n.spent)
+	}
+	d.Now = noon.Add(6 * time.Hour)
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 0 {
+		t.Fatalf("not renewed: spent %d", n.spent)
+	}
+}
+
+func TestNothingIsPublishedBelowTheFloor(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now), usage("2", "45", 150, d.Now), usage("3", "44", 13, d.Now))
+	d.Work()
+	before := len(d.Told())
+	if before != 3 {
+		t.Fatalf("told %s", told(t, d.Told()))
+	}
+	d.Restore(nil)
+	d.Accept(usage("4", "46", 150, d.Now))
+	d.Work()
+	if got, want := told(t, d.Told()[before:]), "reached at 12:00:00 limit 100"; got != want {
+		t.Fatalf("after the loss told %s; want %s", got, want)
+	}
+	for _, key := range []string{"acme/44", "acme/45", "acme/46"} {
+		if n, _ := d.Body(key); n.spent != 150 {
+			t.Errorf("%s: spent %d after the rebuild", key, n.spent)
+		}
+	}
+	if w := d.Watermark(); w.Status != state.Ready {
+		t.Errorf("partition is %s", w.Status)
+	}
+}
+
+func TestALostStoreComesBackFromASnapshotWhenTheLogIsCut(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
+	for i := range 50 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+		d.Now = d.Now.Add(time.Second)
+	}
+	d.Work()
+	if d.Oldest() == 0 {
+		t.Fatal("no snapshot was completed")
+	}
+	d.Log().Trim(d.Oldest())
+	d.Restore(nil)
+	d.Accept(usage("7", "44", 1, d.Now)) // one that was counted before the snapshot
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 50 || n.events != 50 {
+		t.Fatalf("after the rebuild %+v; want 50 of each", n)
+	}
+}
+
+func TestASnapshotEndsOnlyAboveWhatWasTold(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents, c.FloorEvery = 1, 1000*time.Hour }
+	d.Accept(usage("1", "44", 150, d.Now))
+	if err := d.Run(); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range d.Written() {
+		if end := r.GetEnd(); end != nil && end.GetFloor() > d.Committed {
+			t.Fatalf("end mark promises floor %d, the group is at %d", end.GetFloor(), d.Committed)
+		}
+	}
+}
+
+func TestALogThatIsGoneIsAnIncidentUntilSomebodyAcceptsIt(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
+	d.Work()
+	at := d.Watermark().Offset
+	d.Accept(usage("3", "44", 5, d.Now), usage("4", "44", 6, d.Now), usage("5", "44", 7, d.Now))
+	d.Log().Trim(at + 2)
+	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("run: %v", err)
+	}
+	why := d.Incidents[state.IncidentGap]
+	if why == nil || !strings.Contains(why.Error(), fmt.Sprintf("--from %d --to %d", at, at+2)) {
+		t.Fatalf("incident: %v", why)
+	}
+	if n, _ := d.Body("acme/44"); n.spent != 90 {
+		t.Fatalf("state moved without consent: %+v", n)
+	}
+	d.Accept(state.NewGap(&eventv1.SystemGap{Domain: "other", FromOffset: at, ToOffset: at + 2}, d.Now))
+	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("another domain's gap was taken: %v", err)
+	}
+	d.Accept(state.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: at + 2, Who: "ops", Why: "disk"}, d.Now))
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 97 {
+		t.Fatalf("after the gap %+v; want 90 and the one usage that is left", n)
+	}
+	if len(d.Incidents) > 0 {
+		t.Fatalf("incidents stand: %v", d.Incidents)
+	}
+}
+
+func TestAnotherLogUnderTheSameNameIsAnIncident(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
+	d.Work()
+	again := drive(t) // another log, of the same length
+	again.Accept(usage("8", "44", 1, d.Now), usage("9", "44", 1, d.Now))
+	again.Work()
+	dump := d.Dump().(memstate.Dump)
+	again.Restore(dump)
+	if err := again.Run(); !errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("run: %v", err)
+	}
+	if again.Incidents[state.IncidentRecreated] == nil {
+		t.Fatalf("incidents: %v", again.Incidents)
+	}
+	at := d.Watermark().Offset
+	again.Accept(state.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, Who: "ops", Why: "topic was deleted"}, d.Now))
+	again.Work()
+	if n, _ := again.Body("acme/44"); n.spent != 92 {
+		t.Fatalf("after the gap %+v; want the 90 of the old log and 2 of the new", n)
+	}
+}
+
+func TestAHigherLevelIsLeftToANewerBinary(t *testing.T) {
+	d := drive(t)
+	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 9, Level: state.Level + 1}}
+	d.Accept(e, usage("1", "44", 60, d.Now))
+	if err := d.Run(); err == nil || !strings.Contains(err.Error(), "level 2") {
+		t.Fatalf("run: %v", err)
+	}
+	if d.Incidents[state.IncidentLevel] == nil {
+		t.Fatal("no incident")
+	}
+	if _, ok := d.Body("acme/44"); ok {
+		t.Fatal("went on behind a level it does not know")
+	}
+}
+
+func TestAnIdleOwnerNoticesAStoreSetBackWithinASecond(t *testing.T) {
+	d := drive(t)
+	dump := d.Dump()
+	d.Accept(usage("1", "44", 60, d.Now))
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		passed := time.Duration(0)
+		c.Clock = func() time.Time {
+			if passed > 0 || d.Watermark().Offset > 1 {
+				passed += 200 * time.Millisecond
+			}
+			if passed == time.Second {
+				d.Restore(dump)
+			}
+			return d.Now.Add(passed)
+		}
+	}
+	if err := d.Run(); !errors.Is(err, state.ErrFenced) {
+		t.Fatalf("run: %v", err)
+	}
+	d.Limits = nil
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 60 {
+		t.Fatalf("spent %d", n.spent)
+	}
+}
+
+func TestUndecodableBytesAreRejectedAndThePartitionGoesOn(t *testing.T) {
+	d := drive(t)
+	if err := d.Log().Append(stream.Record{Key: []byte("acme/44"), Value: []byte("\xff\xff"), Time: d.Now}); err != nil {
+		t.Fatal(err)
+	}
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Work()
+	if got, want := told(t, d.Told()), "UNDECODABLE, reached at 12:00:00 limit 100"; got != want {
+		t.Fatalf("told %s; want %s", got, want)
+	}
+	if value := d.Told()[0].Value; string(value) != "\xff\xff" {
+		t.Fatalf("rejected %q", value)
+	}
+}
+
+func TestAPanicRejectsItsEventAndUndoesNothingElse(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 50, d.Now), usage("2", "44", amountPanics, d.Now), usage("3", "44", 20, d.Now))
+	d.Work()
+	if got, want := told(t, d.Told()), "PANIC"; got != want {
+		t.Fatalf("told %s; want %s", got, want)
+	}
+	if n, _ := d.Body("acme/44"); n.spent != 70 || n.events != 2 {
+		t.Fatalf("%+v; want the two others counted", n)
+	}
+	if d.Incidents[state.IncidentPanic] == nil {
+		t.Fatal("no incident")
+	}
+}
+
+func TestIdsAreKnownForADayAndTheirSealsGoAfterwards(t *testing.T) {
+	d := drive(t)
+	for i := range 200 {
+		d.Accept(usage(fmt.Sprint(i), "44", 0, d.Now))
+		d.Now = d.Now.Add(time.Second)
+	}
+	d.Work()
+	seals := func() int {
+		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
+	if seals() == 0 {
+		t.Fatal("200 ids, and none are sealed")
+	}
+	d.Now = noon.Add(23 * time.Hour)
+	for i := range 200 {
+		d.Accept(usage(fmt.Sprint(i), "44", 0, noon.Add(time.Duration(i)*time.Second)))
+	}
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.events != 200 {
+		t.Fatalf("counted %d events; want 200, and the repeats known", n.events)
+	}
+	d.Now = noon.Add(60 * time.Hour)
+	d.Work()
+	if n := seals(); n != 0 {
+		t.Fatalf("%d seals are left after the window", n)
+	}
+}
+
+func TestARenewalOfManySubjectsIsWorkedInSteps(t *testing.T) {
+	d := drive(t)
+	const n = 1300
+	for i := range n {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%05d", i), 1, d.Now))
+	}
+	d.Work()
+	d.Now = noon.Add(6*time.Hour + time.Second)
+	d.Work()
+	if got := len(d.Told()); got != n {
+		t.Fatalf("%d renewals; want %d", got, n)
+	}
+	lists, _, err := d.Store().Scan(t.Context(), d.Partition(), "d:", "", 10)
+	if err != nil || len(lists) != 1 {
+		t.Fatalf("due lists %v, %v; want the next period's alone", lists, err)
+	}
+}
