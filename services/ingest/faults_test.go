@@ -143,6 +143,25 @@ func killAt(t *testing.T, f *fixture, key int16) {
 	}
 }
 
+func TestAfterACleanStopNothingIsRepeated(t *testing.T) {
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		const n = 50
+		for round := range 2 {
+			r := f.start(nil)
+			for i := range n {
+				subject := fmt.Sprintf("44770090%04d", i)
+				f.produce(stream.Record{Key: []byte(subject), Value: bytesOf(t, usage(fmt.Sprintf("%d-%d", round, i), subject, 100))})
+			}
+			if got := len(f.read(stream.EventsOrdered, (round+1)*n)); got != (round+1)*n {
+				t.Errorf("%d records after round %d", got, round)
+			}
+			if err := r.stop(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
+
 func TestAStreamIsAnsweredInOrder(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)

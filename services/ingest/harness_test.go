@@ -27,11 +27,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
-		goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"),
-		// kafka-go keeps a connection whose request was given up until the broker answers it: a join, for one, that waits
-		// for a member that was killed.
-		goleak.IgnoreAnyFunction("github.com/segmentio/kafka-go.(*conn).run"))
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"))
 }
 
 const testKey = "tg_0123456789abcdef"
