@@ -1,0 +1,100 @@
+package fleettest
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Config says what an installation stands on.
+type Config struct {
+	// Brokers and Redis are the servers' addresses.
+	Brokers []string
+	Redis   string
+	// Embedded says that they are not Apache Kafka and Redis; their settings can't be read.
+	Embedded bool
+	// Dir is an empty folder for configuration files, logs and the database.
+	Dir string
+	// Partitions of each topic.
+	Partitions int
+	// Binaries is the folder that Build filled; empty: services run in this process.
+	Binaries string
+}
+
+// Fleet is one installation.
+type Fleet struct {
+	// Client looks at its topics, and writes to them as a producer does.
+	Client *stream.Client
+	// Key is the API key that every service takes.
+	Key string
+
+	cfg     Config
+	prefix  string
+	keyFile string
+	hashes  string
+	// configuration is the address of the config service, once it runs.
+	configuration string
+	members       []*Member
+	conns         []*grpc.ClientConn
+}
+
+// Open prepares an installation: topics, and the API key. Nothing runs yet.
+func Open(ctx context.Context, cfg Config) (*Fleet, error) {
+	f := &Fleet{
+		cfg: cfg, prefix: "fleet-" + strings.ToLower(rand.Text()[:10]), Key: "tg_" + rand.Text(),
+		keyFile: filepath.Join(cfg.Dir, "api-key"), hashes: filepath.Join(cfg.Dir, "api-key-hashes"),
+	}
+	if err := errors.Join(
+		os.WriteFile(f.keyFile, []byte(f.Key+"\n"), 0o600),
+		os.WriteFile(f.hashes, []byte(rpc.HashKey(f.Key)+"\n"), 0o600),
+	); err != nil {
+		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
+	client, err := stream.Open(stream.Config{Brokers: cfg.Brokers, Prefix: f.prefix}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
+	f.Client = client
+	if err := client.CreateTopics(ctx, stream.Topics(cfg.Partitions), true); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare installation: %w", err), client.Close())
+	}
+	return f, nil
+}
+
+// Dial is a connection with the API key, closed with the fleet.
+func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
+	conn, err := rpc.Dial(address, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	f.conns = append(f.conns, conn)
+	return conn, nil
+}
+
+// Partitions is how many each topic has.
+func (f *Fleet) Partitions() int { return f.cfg.Partitions }
+
+// Close stops every member that still runs, the last started first, and lets go of everything. Its error names members
+// that did not end well.
+func (f *Fleet) Close(ctx context.Context) error {
+	var faults []error
+	for _, conn := range f.conns {
+		faults = append(faults, conn.Close())
+	}
+	for _, m := range slices.Backward(f.members) {
+		faults = append(faults, m.Stop(ctx))
+	}
+	return errors.Join(append(faults, f.Client.Close())...)
+}
