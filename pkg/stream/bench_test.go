@@ -62,10 +62,10 @@ func benchClient(b *testing.B, addrs []string) (*stream.Client, string) {
 // One caller per partition, batches of 100.
 func BenchmarkProduceBatches(b *testing.B) {
 	const batch = 100
-	b.Run("stream", func(b *testing.B) {
-		eachBroker(b, func(b *testing.B, addrs []string) {
+	produce := func(opts ...stream.ProducerOption) func(b *testing.B, addrs []string) {
+		return func(b *testing.B, addrs []string) {
 			c, topic := benchClient(b, addrs)
-			p := c.NewProducer()
+			p := c.NewProducer(opts...)
 			perPartition(b, func(partition int, n int) error {
 				recs := make([]stream.Record, batch)
 				for i := range recs {
@@ -78,8 +78,10 @@ func BenchmarkProduceBatches(b *testing.B) {
 				}
 				return nil
 			})
-		})
-	})
+		}
+	}
+	b.Run("stream", func(b *testing.B) { eachBroker(b, produce()) })
+	b.Run("uncompressed", func(b *testing.B) { eachBroker(b, produce(stream.Uncompressed())) })
 	b.Run("bare", func(b *testing.B) {
 		eachBroker(b, func(b *testing.B, addrs []string) {
 			_, topic := benchClient(b, addrs)

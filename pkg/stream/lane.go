@@ -183,8 +183,13 @@ func (l *lane) acknowledge(batch []item, base int64) {
 	m := l.p.c.metrics
 	m.produced.WithLabelValues(m.topic(l.topic)).Add(float64(len(batch)))
 	m.requests.WithLabelValues(m.topic(l.topic)).Inc()
-	for i := range batch {
-		batch[i].call.settle(batch[i].index, Placed{Partition: l.partition, Offset: base + int64(i)})
+	for i := 0; i < len(batch); { // neighbours are mostly of one call
+		c := batch[i].call
+		c.mu.Lock()
+		for ; i < len(batch) && batch[i].call == c; i++ {
+			c.set(batch[i].index, Placed{Partition: l.partition, Offset: base + int64(i)})
+		}
+		c.mu.Unlock()
 	}
 }
 

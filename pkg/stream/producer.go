@@ -122,9 +122,9 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []Record) {
 		return
 	}
 	now := time.Now().Truncate(time.Millisecond)
+	queue := make([]item, 0, len(recs)) // of the lane `last`, not handed over yet
 	var (
 		last  *lane
-		queue []item // of the lane `last`, not handed over yet
 		topic string // whose partition count is known
 		count int
 	)
@@ -282,6 +282,11 @@ type call struct {
 func (c *call) settle(index int, at Placed) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.set(index, at)
+}
+
+// set is settle with the call locked.
+func (c *call) set(index int, at Placed) {
 	if c.gone {
 		return
 	}
@@ -289,7 +294,6 @@ func (c *call) settle(index int, at Placed) {
 	if c.left--; c.left == 0 {
 		close(c.done)
 		c.gone = true
-		return
 	}
 }
 
