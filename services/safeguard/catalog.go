@@ -1,0 +1,156 @@
+package safeguard
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/scope"
+	"github.com/tollgate/tollgate/pkg/spend"
+)
+
+// catalog is what counting reads of one revision of the configuration. It is immutable and shared by all partitions.
+type catalog struct {
+	revision int64
+	classes  map[classKey]*class
+	// scopes are by their text, for the next catalog: classes share a few.
+	scopes map[string]scoped
+}
+
+type classKey struct{ tenant, id string }
+
+// class is a class of service.
+type class struct {
+	// data is nil where the class does not offer the data safeguard.
+	data *offer
+}
+
+// offer is one safeguard as a class offers it.
+type offer struct {
+	limit      spend.Money
+	gross      bool
+	thresholds []spend.Threshold
+	scope      scoped
+	zone       *time.Location
+	renewalDay spend.RenewalDay
+}
+
+// scoped is a compiled scope, or what is wrong with it. One that can't be compiled was stored by a service that judges
+// otherwise: its own subscribers' usage is rejected until it is mended, everybody else's goes on.
+type scoped struct {
+	*scope.Scope
+	err error
+}
+
+// newCatalog compiles a snapshot; before is the catalog of another revision, or nil.
+func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
+	m := s.Message().GetClassesOfService()
+	c := &catalog{revision: s.Revision, classes: make(map[classKey]*class, len(m)), scopes: map[string]scoped{}}
+	for _, stored := range m {
+		parts := strings.Split(stored.GetName(), "/") // tenants/{tenant}/classesOfService/{class}
+		if len(parts) != 4 {
+			continue
+		}
+		key := classKey{parts[1], parts[3]}
+		found, ok := s.Class(key.tenant, key.id)
+		if !ok {
+			continue
+		}
+		made := &class{}
+		if o := found.DataSafeguard; o != nil {
+			made.data = &offer{
+				limit: o.Limit, gross: o.Basis == revision.Gross, thresholds: o.Thresholds,
+				scope: c.scope(o.Scope, before), zone: o.Zone, renewalDay: o.RenewalDay,
+			}
+		}
+		c.classes[key] = made
+	}
+	return c
+}
+
+func (c *catalog) scope(text string, before *catalog) scoped {
+	if known, ok := c.scopes[text]; ok {
+		return known
+	}
+	var s scoped
+	if known, ok := before.known(text); ok {
+		s = known
+	} else {
+		s.Scope, s.err = scope.Compile(text)
+	}
+	c.scopes[text] = s
+	return s
+}
+
+func (c *catalog) known(text string) (scoped, bool) {
+	if c == nil {
+		return scoped{}, false
+	}
+	s, ok := c.scopes[text]
+	return s, ok
+}
+
+// class is nil where the tenant has none of that id.
+func (c *catalog) class(tenant, id string) *class {
+	if c == nil {
+		return nil
+	}
+	return c.classes[classKey{tenant, id}]
+}
+
+// remembered is how many catalogs stay in memory: partitions are at two or three revisions at a time.
+const remembered = 4
+
+// catalogs are the configuration as the engine asks for it, each revision compiled once for all partitions.
+type catalogs struct {
+	source revision.Applied
+
+	mu    sync.Mutex
+	cache []*catalog // the one compiled last is the last
+}
+
+// Newest is the newest revision that counting goes by.
+func (c *catalogs) Newest() int64 { return c.source.Newest() }
+
+// Prepare keeps a revision in the store for whoever opens a partition at it.
+func (c *catalogs) Prepare(ctx context.Context, n int64) error { return c.source.Prepare(ctx, n) }
+
+// At is the catalog of a revision. Whoever else asks meanwhile waits for it.
+func (c *catalogs) At(ctx context.Context, n int64) (*catalog, error) {
+	if known := c.recall(n); known != nil {
+		return known, nil
+	}
+	s, err := c.source.At(ctx, n)
+	if err != nil {
+		return nil, fmt.Errorf("read configuration: %w", err)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var before *catalog
+	for _, known := range c.cache {
+		if known.revision == n {
+			return known, nil
+		}
+		before = known
+	}
+	made := newCatalog(s, before)
+	c.cache = append(c.cache, made)
+	if len(c.cache) > remembered {
+		c.cache = append([]*catalog(nil), c.cache[1:]...)
+	}
+	return made, nil
+}
+
+func (c *catalogs) recall(n int64) *catalog {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, known := range c.cache {
+		if known.revision == n {
+			return known
+		}
+	}
+	return nil
+}

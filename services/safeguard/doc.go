@@ -1,0 +1,15 @@
+// Package safeguard counts what each subscriber spends against the safeguards of its class of service, and says when a
+// limit comes near, is reached, and no longer holds.
+//
+// It consumes events.ordered: subscriber.activated, subscriber.terminated and usage.charged; other types pass. It
+// produces safeguard.* events on safeguards, keyed by subscriber, and what it cannot count on events.rejected with the
+// reason. OptionInventoryService shows where a subscriber stands, from any replica.
+//
+// It promises: each event is counted once, in the order of its subscriber; each threshold of a period is told once;
+// safeguard.reached and safeguard.released alone, in the order of their sequence, say what is blocked; a period ends at
+// its due time, whether or not anything is used; the same log gives the same bytes.
+//
+// Reading order: fold.go is the story of one event, turn.go what it may change. usage.go, data.go, late.go, lifecycle.go
+// and renewal.go decide, without I/O and without a clock; record.go and outcome.go write down. safeguard.go is the
+// process, inventory.go its API.
+package safeguard

@@ -1,0 +1,344 @@
+package safeguard
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+)
+
+// partition is one partition of a log in memory and the real engine over it. Its methods append what they are named
+// after, at the time that at set last; told works the log to its end and says what was published.
+type partition struct {
+	t        testing.TB
+	now      time.Time
+	log, out []stream.Record
+	store    state.Store
+	catalogs map[int64]*catalog
+	revision int64
+	events   int
+	// fetch bounds how many records a fetch returns.
+	fetch int
+}
+
+const msisdn = "447700900123"
+
+func newPartition(t testing.TB) *partition {
+	return &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*catalog{}, fetch: 1000}
+}
+
+// moment reads a time of UTC, to the minute.
+func moment(s string) time.Time {
+	at, err := time.Parse("2006-01-02T15:04", s)
+	if err != nil {
+		panic(err)
+	}
+	return at
+}
+
+func (p *partition) at(s string) { p.now = moment(s) }
+
+// units is a whole or broken number of units.
+func units(amount string) *money.Money {
+	whole, rest, _ := strings.Cut(strings.TrimPrefix(amount, "-"), ".")
+	count, err := strconv.ParseInt(whole, 10, 64)
+	nanos, errNanos := strconv.ParseInt((rest + "000000000")[:9], 10, 32)
+	if err != nil || errNanos != nil {
+		panic(amount + " is no amount")
+	}
+	m := &money.Money{CurrencyCode: "EUR", Units: count, Nanos: int32(nanos)}
+	if strings.HasPrefix(amount, "-") {
+		m.Units, m.Nanos = -m.GetUnits(), -m.GetNanos()
+	}
+	return m
+}
+
+// gold is a class with the data safeguard: 50 EUR a month, told of at 80 %.
+func gold(edits ...func(*configv1.DataSafeguardOption)) *configv1.ClassOfService {
+	o := &configv1.DataSafeguardOption{Limit: units("50")}
+	for _, edit := range edits {
+		edit(o)
+	}
+	return &configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold", DataSafeguard: o}
+}
+
+func limit(amount string) func(*configv1.DataSafeguardOption) {
+	return func(o *configv1.DataSafeguardOption) { o.Limit = units(amount) }
+}
+
+func thresholds(all ...string) func(*configv1.DataSafeguardOption) {
+	return func(o *configv1.DataSafeguardOption) {
+		for _, s := range all {
+			if percent, ok := strings.CutSuffix(s, "%"); ok {
+				n := int32(0)
+				_, _ = fmt.Sscan(percent, &n)
+				o.AlertThresholds = append(o.AlertThresholds, &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Percent{Percent: n}})
+			} else {
+				o.AlertThresholds = append(o.AlertThresholds, &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Amount{Amount: units(s)}})
+			}
+		}
+	}
+}
+
+func renews(zone string, day int32) func(*configv1.DataSafeguardOption) {
+	return func(o *configv1.DataSafeguardOption) { o.TimeZone, o.RenewalDay = zone, day }
+}
+
+// bare is the class without the option.
+func bare() *configv1.ClassOfService {
+	return &configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold"}
+}
+
+func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *catalog {
+	t.Helper()
+	s, err := revision.Decode(&configv1.Snapshot{
+		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme"}}, ClassesOfService: classes,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return newCatalog(s, nil)
+}
+
+// configures appends the record from which on these classes are in force.
+func (p *partition) configures(classes ...*configv1.ClassOfService) {
+	p.t.Helper()
+	p.revision++
+	p.catalogs[p.revision] = catalogOf(p.t, p.revision, classes...)
+	p.append(&event.Event{
+		ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: p.now,
+		Data: &eventv1.SystemRevision{Revision: p.revision, Level: state.Level},
+	})
+}
+
+// ticks appends that it became this late.
+func (p *partition) ticks() {
+	p.append(&event.Event{ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: p.now, Data: &eventv1.SystemTick{Time: timestamppb.New(p.now)}})
+}
+
+func (p *partition) append(events ...*event.Event) {
+	p.t.Helper()
+	for _, e := range events {
+		received := *e
+		received.ReceivedAt = p.now
+		r, err := received.Record("events")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.Partition, r.Offset = 0, int64(len(p.log))
+		p.log = append(p.log, r)
+	}
+}
+
+// says appends an event about the subscriber, which happened now unless changed.
+func (p *partition) says(eventType string, data proto.Message, edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	p.events++
+	e := &event.Event{
+		ID: fmt.Sprintf("e-%d", p.events), Source: "crm", Type: eventType, Tenant: "acme", Subject: msisdn, Time: p.now, Data: data,
+	}
+	for _, edit := range edits {
+		edit(e)
+	}
+	p.append(e)
+	return e
+}
+
+func (p *partition) activates(edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "234150999999999", Language: "en"}, edits...)
+}
+
+func (p *partition) terminates(edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("subscriber.terminated", &eventv1.SubscriberTerminated{}, edits...)
+}
+
+// uses appends roaming data worth an amount, without VAT.
+func (p *partition) uses(amount string, edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("usage.charged", &eventv1.UsageCharged{
+		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount),
+	}, edits...)
+}
+
+// on lets an event have happened at another time than now.
+func on(at string) func(*event.Event) {
+	return func(e *event.Event) { e.Time = moment(at) }
+}
+
+// with changes a usage.
+func with(edit func(*eventv1.UsageCharged)) func(*event.Event) {
+	return func(e *event.Event) { edit(e.Data.(*eventv1.UsageCharged)) }
+}
+
+// corrects names what a refund takes back.
+func corrects(at string) func(*event.Event) {
+	return with(func(u *eventv1.UsageCharged) {
+		u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(moment(at))}
+	})
+}
+
+// works runs the engine to the log's end.
+func (p *partition) works() {
+	p.t.Helper()
+	o := state.NewOwner(state.OwnerConfig[subscriber, *catalog]{
+		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
+		Fold: &fold{safeguards: "safeguards"}, Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
+		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+	})
+	if err := o.Run(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// told is everything that was published, a line each.
+func (p *partition) told() []string {
+	p.t.Helper()
+	p.works()
+	lines := []string{}
+	for _, r := range p.out {
+		lines = append(lines, line(p.t, r))
+	}
+	return lines
+}
+
+// forget drops what was told until here.
+func (p *partition) forget() {
+	p.works()
+	p.out = nil
+}
+
+// record is the subscriber as stored.
+func (p *partition) record() (subscriber, bool) {
+	p.t.Helper()
+	_, values, err := p.store.Peek(p.t.Context(), state.Partition{Domain: Domain, Count: 1}, []string{"r:acme/" + msisdn})
+	if err != nil || values[0] == nil {
+		return subscriber{}, false
+	}
+	body, err := state.BodyOf(values[0])
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s, err := decodeSubscriber(body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s, true
+}
+
+// line is an outcome in words: its kind, what it is about, spent of limit, reason.
+func line(t testing.TB, r stream.Record) string {
+	t.Helper()
+	if reason, ok := r.Header(event.HeaderReason); ok {
+		return "rejected " + string(reason)
+	}
+	e, err := event.Decode(r.Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := e.Data.(*eventv1.Safeguard)
+	words := []string{strings.TrimPrefix(e.Type, "safeguard.")}
+	switch e.Type {
+	case "safeguard.alert":
+		if n := d.GetThreshold().GetPercent(); n != 0 {
+			words = append(words, fmt.Sprintf("%d%%", n))
+		}
+		words = append(words, "at "+amount(d.GetThreshold().GetAmount()))
+	case "safeguard.overshoot":
+		words = append(words, "by "+amount(d.GetOvershoot()))
+	case "safeguard.late":
+		words = append(words, amount(d.GetLate())+" of "+d.GetPeriodStart().AsTime().Format("2006-01-02T15:04"))
+	}
+	words = append(words, amount(d.GetSpent())+"/"+amount(d.GetLimit()), d.GetReason())
+	if d.GetBlocked() {
+		words = append(words, "blocked")
+	}
+	return strings.Join(words, " ")
+}
+
+func amount(m *money.Money) string {
+	a, err := spend.AmountOf(m.GetUnits(), m.GetNanos())
+	if err != nil {
+		return err.Error()
+	}
+	return a.String()
+}
+
+// The partition as the engine's log and publisher.
+
+func (p *partition) Range(context.Context) (start, end int64, err error) {
+	return 0, int64(len(p.log)), nil
+}
+
+func (p *partition) Fetch(_ context.Context, from int64, wait bool) (stream.Batch, error) {
+	end := int64(len(p.log))
+	if from == end {
+		if wait {
+			return stream.Batch{}, stream.ErrRevoked
+		}
+		return stream.Batch{End: end, Next: end}, nil
+	}
+	to := min(end, from+int64(p.fetch))
+	return stream.Batch{Records: p.log[from:to], End: end, Next: to}, nil
+}
+
+func (p *partition) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+	if offset >= int64(len(p.log)) {
+		return stream.Record{}, false, nil
+	}
+	return p.log[offset], true, nil
+}
+
+func (p *partition) Append(context.Context, *event.Event) error {
+	return errors.New("the owner appends nothing here")
+}
+func (p *partition) Committed() int64                    { return -1 }
+func (p *partition) Commit(context.Context, int64) error { return nil }
+func (p *partition) Settle(string)                       {}
+
+func (p *partition) Incident(code string, offset int64, err error) {
+	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
+}
+
+func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
+	p.out = append(p.out, records...)
+	return nil
+}
+
+// revisionsOf stands for the configuration service. Its newest is none: the test puts the records into the log.
+type revisionsOf map[int64]*catalog
+
+func (r revisionsOf) Newest() int64                                   { return 0 }
+func (r revisionsOf) Prepare(context.Context, int64) error            { return nil }
+func (r revisionsOf) At(_ context.Context, n int64) (*catalog, error) { return r[n], nil }
+
+type noSnapshots struct{}
+
+func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
+
+func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) bool, func(*statev1.SnapshotRecord) error) (bool, error) {
+	return false, nil
+}
+
+func stamp(at string) *timestamppb.Timestamp { return timestamppb.New(moment(at)) }
