@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/ingest"
 	"github.com/tollgate/tollgate/services/trigger"
+	"github.com/tollgate/tollgate/services/webhook"
 )
 
 // service is what one is started by.

@@ -1,0 +1,85 @@
+package allinone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"go.uber.org/zap"
+)
+
+// Where the embedded servers listen unless somebody else does: not where real ones are looked for.
+const (
+	kafkaAddress = "127.0.0.1:19192"
+	redisAddress = "127.0.0.1:16479"
+)
+
+// partitions of each topic, enough for every core of a laptop.
+const partitions = 8
+
+// servers are the embedded Kafka and Redis.
+type servers struct {
+	kafka *kfake.Cluster
+	redis *miniredis.Miniredis
+}
+
+// startServers keeps Kafka's data in dir: what it acknowledges is on disk.
+func startServers(ctx context.Context, dir string) (*servers, error) {
+	_, text, err := net.SplitHostPort(free(ctx, kafkaAddress))
+	if err != nil {
+		return nil, fmt.Errorf("start embedded kafka: %w", err)
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded kafka: %w", err)
+	}
+	options := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(dir), kfake.SyncWrites()}
+	if port != 0 {
+		options = append(options, kfake.Ports(port))
+	}
+	kafka, err := kfake.NewCluster(options...)
+	if err != nil {
+		return nil, fmt.Errorf("start embedded kafka: %w", err)
+	}
+	redis := miniredis.NewMiniRedis()
+	if err := redis.StartAddr(free(ctx, redisAddress)); err != nil {
+		kafka.Close()
+		return nil, fmt.Errorf("start embedded redis: %w", err)
+	}
+	return &servers{kafka, redis}, nil
+}
+
+func (s *servers) close() {
+	s.redis.Close()
+	s.kafka.Close()
+}
+
+// createTopics waits until every partition can be written to.
+func createTopics(ctx context.Context, cfg stream.Config) error {
+	client, err := stream.Open(cfg, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	return errors.Join(client.CreateTopics(ctx, stream.Topics(partitions), true), client.Close())
+}
+
+// free is the address if nobody listens there, else the same host with port 0, any free one.
+func free(ctx context.Context, address string) string {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		host, _, splitErr := net.SplitHostPort(address)
+		if splitErr != nil {
+			return address
+		}
+		return net.JoinHostPort(host, "0")
+	}
+	// Whoever takes it between here and there makes the start fail, and say so.
+	_ = listener.Close()
+	return address
+}

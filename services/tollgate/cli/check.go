@@ -1,0 +1,178 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state/redisstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	"google.golang.org/grpc"
+)
+
+// checkCommand compares what is there with what is required.
+type checkCommand struct {
+	Topics
+	Key
+	Listing
+	Redis         string `env:"TOLLGATE_REDIS_ADDRESS" default:"127.0.0.1:6379" help:"Redis; ${default} by default." placeholder:"HOST:PORT"`
+	RedisUser     string `env:"TOLLGATE_REDIS_USERNAME" help:"User of Redis, where it asks for one." placeholder:"NAME"`
+	RedisPassword string `env:"TOLLGATE_REDIS_PASSWORD_FILE" type:"existingfile" help:"File with the password of Redis." placeholder:"FILE"`
+	Config        string `env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+	Ingest        string `env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
+}
+
+// Help is shown below the flags.
+func (checkCommand) Help() string {
+	return `Exits 1 where anything is at fault, and says what to do about it. "unverified" is no fault: Redis does not tell its
+settings, and somebody has to vouch for them with redis.unverified.
+
+Example:
+
+    tollgate check --brokers 127.0.0.1:9092 --redis 127.0.0.1:6379 --single-node`
+}
+
+// Results of a finding.
+const (
+	wellFound  = "ok"
+	faultFound = "fault"
+	unverified = "unverified"
+)
+
+// finding is one thing that was looked at.
+type finding struct {
+	What   string `json:"what"`
+	Result string `json:"result"`
+	Detail string `json:"detail"`
+	// Do is what somebody should do about it.
+	Do string `json:"do,omitempty"`
+}
+
+// checkTimeout bounds each server's part: one that is away must not hide the others.
+const checkTimeout = 10 * time.Second
+
+// sentence is how wide a column of sentences may be.
+const sentence = 56
+
+// Run checks.
+func (c checkCommand) Run(ctx context.Context, streams Streams) error {
+	var all []finding
+	for _, look := range []func(context.Context) ([]finding, error){c.kafka, c.redis, c.config, c.ingest} {
+		within, cancel := context.WithTimeout(ctx, checkTimeout)
+		found, err := look(within)
+		cancel()
+		if err != nil {
+			return err
+		}
+		all = append(all, found...)
+	}
+	c.width = sentence
+	err := write(c.Listing, streams.Out, all, []string{"what", "result", "detail", "what to do"}, func(f finding) []string {
+		return []string{f.What, f.Result, f.Detail, f.Do}
+	})
+	if err != nil {
+		return err
+	}
+	for _, f := range all {
+		if f.Result == faultFound {
+			return errTold
+		}
+	}
+	return nil
+}
+
+func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
+	client, err := c.open()
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	what := fmt.Sprintf("kafka %v", c.Brokers)
+	specs := stream.Topics(c.Partitions)
+	err = client.VerifyTopics(ctx, specs, c.SingleNode)
+	if err == nil {
+		return []finding{{what, wellFound, fmt.Sprintf("%d topics of %d partitions are as they must be", len(specs), c.Partitions), ""}}, nil
+	}
+	if ctx.Err() != nil {
+		causes := flat(err)
+		return []finding{{what, faultFound, "does not answer: " + causes[len(causes)-1].Error(), "start it, or name it with --brokers"}}, nil
+	}
+	var found []finding
+	for _, e := range flat(err) {
+		found = append(found, finding{what, faultFound, e.Error(), "tollgate topics create makes what is missing; settings are changed with Kafka's own tools"})
+	}
+	return found, nil
+}
+
+// flat is each error that was joined into err, or wrapped beside another.
+func flat(err error) []error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		if joined, ok := inner.(interface{ Unwrap() []error }); ok {
+			return joined.Unwrap()
+		}
+	}
+	return []error{err}
+}
+
+func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
+	cfg := redisstate.DefaultConfig()
+	cfg.Address, cfg.Username, cfg.PasswordFile = c.Redis, c.RedisUser, c.RedisPassword
+	what := "redis " + c.Redis
+	settings, err := redisstate.Inspect(ctx, cfg)
+	if err != nil {
+		return []finding{{what, faultFound, "does not answer: " + err.Error(), "start it, or name it with --redis"}}, nil
+	}
+	var found []finding
+	for _, text := range settings.Faults() {
+		found = append(found, finding{what, faultFound, text, "set it in redis.conf"})
+	}
+	switch {
+	case !settings.Known:
+		found = append(found, finding{what, unverified, "does not tell its settings (CONFIG GET)",
+			"allow CONFIG GET, or make sure of appendonly yes, appendfsync always, maxmemory-policy noeviction, and set redis.unverified"})
+	case len(found) == 0:
+		found = append(found, finding{what, wellFound, fmt.Sprintf("version %s, appendfsync %s, %s", settings.Version, settings.AppendFsync, settings.Policy), ""})
+	}
+	return found, nil
+}
+
+func (c checkCommand) config(ctx context.Context) ([]finding, error) {
+	return c.service(ctx, "config "+c.Config, c.Config, "--config", func(ctx context.Context, conn *grpc.ClientConn) (string, error) {
+		res, err := configv1.NewConfigWatchServiceClient(conn).Snapshot(ctx, &configv1.SnapshotRequest{})
+		s := res.GetSnapshot()
+		return fmt.Sprintf("revision %d: %d tenants, %d classes of service, %d endpoints, %d notifications", s.GetRevision(),
+			len(s.GetTenants()), len(s.GetClassesOfService()), len(s.GetEndpoints()), len(s.GetNotifications())), err
+	})
+}
+
+// ingest is asked to take nothing: it answers all the same, and knows the key.
+func (c checkCommand) ingest(ctx context.Context) ([]finding, error) {
+	return c.service(ctx, "ingest "+c.Ingest, c.Ingest, "--ingest", func(ctx context.Context, conn *grpc.ClientConn) (string, error) {
+		_, err := ingestv1.NewIngestServiceClient(conn).PublishBatch(ctx, &ingestv1.PublishBatchRequest{})
+		return "takes events", err
+	})
+}
+
+func (c checkCommand) service(ctx context.Context, what, address, flag string, ask func(context.Context, *grpc.ClientConn) (string, error)) ([]finding, error) {
+	conn, err := c.dial(address)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close()
+	detail, err := ask(ctx, conn)
+	switch {
+	case err == nil:
+		return []finding{{what, wellFound, detail, ""}}, nil
+	case fault.KindOf(err) == fault.Unauthenticated:
+		return []finding{{what, faultFound, err.Error(),
+			"set TOLLGATE_API_KEY to a key whose hash the service has; this one's is " + rpc.HashKey(c.APIKey)[:8] + "…"}}, nil
+	case fault.KindOf(err) == fault.Unavailable || errors.Is(err, context.DeadlineExceeded):
+		return []finding{{what, faultFound, err.Error(), "start it, or name it with " + flag}}, nil
+	}
+	return []finding{{what, faultFound, err.Error(), "see the service's log"}}, nil
+}

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+// Exit codes.
+const (
+	exitOK     = 0
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+// Streams are what a command reads and writes. Files that are terminals get progress and questions.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// commands is the grammar; each command's own struct says what its flags mean.
+type commands struct {
+	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its webhooks."`
+	Topics struct {
+		Create createTopics `cmd:"" help:"Create the topics that are missing."`
+		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
+	} `cmd:"" help:"Create and verify Kafka topics."`
+	Apply applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
+	Send  sendCommand  `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
+	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
+	State struct {
+		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
+	} `cmd:"" help:"Tell the owners of state what a person decided."`
+}
+
+// errTold is an error whose text was already written where it belongs: the exit code is all that is left to say.
+var errTold = errors.New("told already")
+
+// exited carries an exit code through kong, which would go on after --help otherwise.
+type exited int
+
+// Run works one command line, without the program's name, and returns the exit code. started is when the process
+// began: try counts from there.
+func Run(ctx context.Context, args []string, streams Streams, started time.Time) (code int) {
+	defer func() {
+		if r := recover(); r != nil {
+			e, ok := r.(exited)
+			if !ok {
+				panic(r)
+			}
+			code = int(e)
+		}
+	}()
+	var grammar commands
+	parser, err := kong.New(&grammar,
+		kong.Name("tollgate"),
+		kong.Description("Real-time eventing and spend protection for telecom billing."),
+		kong.Writers(streams.Out, streams.Err),
+		kong.Exit(func(int) { panic(exited(exitOK)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+	)
+	if err != nil {
+		fmt.Fprintf(streams.Err, "tollgate: %v\n", err)
+		return exitFailed
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		complain(streams.Err, err)
+		fmt.Fprintln(streams.Err, "tollgate: --help shows how it is called")
+		return exitUsage
+	}
+	parsed.BindTo(ctx, (*context.Context)(nil))
+	err = parsed.Run(streams, since(started))
+	switch {
+	case err == nil:
+		return exitOK
+	case errors.Is(err, errTold):
+		return exitFailed
+	}
+	complain(streams.Err, err)
+	if usage := (usageError{}); errors.As(err, &usage) {
+		return exitUsage
+	}
+	return exitFailed
+}
+
+// since is the start of the process, as a type of its own for kong to hand on.
+type since time.Time
+
+// usageError is a call that can only be judged once flags are read together.
+type usageError struct{ text string }
+
+func (e usageError) Error() string { return e.text }
+
+func complain(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		fmt.Fprintf(w, "tollgate: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// isTerminal says whether somebody watches.
+func isTerminal(stream any) bool {
+	f, ok := stream.(*os.File)
+	if !ok {
+		return false
+	}
+	return terminal(f.Fd())
+}

@@ -1,0 +1,42 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+)
+
+// Key is the flag of commands that call a service.
+type Key struct {
+	APIKey string `name:"api-key" env:"TOLLGATE_API_KEY" help:"API key that is sent with each call. Better in the environment: other users see command lines." placeholder:"KEY"`
+	CAFile string `name:"ca-file" type:"existingfile" help:"Call with TLS and trust these roots (PEM)." placeholder:"FILE"`
+}
+
+func (k Key) dial(address string) (*grpc.ClientConn, error) {
+	if k.CAFile == "" {
+		return rpc.Dial(address, k.APIKey)
+	}
+	tls, err := rpc.TLS(k.CAFile)
+	if err != nil {
+		return nil, err
+	}
+	return rpc.Dial(address, k.APIKey, tls)
+}
+
+// Kafka are the flags of commands that speak to Kafka.
+type Kafka struct {
+	Brokers []string `env:"TOLLGATE_KAFKA_BROKERS" default:"127.0.0.1:9092" help:"Brokers to start from; ${default} by default." placeholder:"HOST:PORT"`
+	Prefix  string   `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"What stands before every topic."`
+}
+
+func (k Kafka) open() (*stream.Client, error) {
+	client, err := stream.Open(stream.Config{Brokers: k.Brokers, Prefix: k.Prefix, ClientID: "tollgate-cli"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		return nil, usageError{fmt.Sprintf("kafka: %v", err)}
+	}
+	return client, nil
+}

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"os/user"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// domainTopics says which log each domain of state is folded from.
+var domainTopics = map[string]string{
+	"safeguard":          stream.EventsOrdered,
+	"trigger-ordered":    stream.EventsOrdered,
+	"trigger-safeguards": stream.Safeguards,
+	"trigger-unordered":  stream.EventsUnordered,
+}
+
+// acceptGap appends the record by which a person accepts a loss.
+type acceptGap struct {
+	Kafka
+	Domain    string `required:"" enum:"safeguard,trigger-ordered,trigger-safeguards,trigger-unordered" help:"Whose state: ${enum}."`
+	Partition int32  `required:"" help:"Partition of the domain's topic."`
+	From      int64  `required:"" help:"First offset that is lost."`
+	To        int64  `required:"" help:"First offset after the loss."`
+	Why       string `required:"" help:"Why it is accepted; kept in the log and in the audit topic."`
+	Yes       bool   `help:"Do not ask."`
+}
+
+// Help is shown below the flags.
+func (acceptGap) Help() string {
+	return `An owner that finds part of its log gone, and no snapshot above it, stops that partition and says so: /readyz and
+"tollgate check" name the domain, the partition and the range. What was counted in that range is lost. This command
+writes into the log that somebody accepts it; the owner then goes on.
+
+Example:
+
+    tollgate state accept-gap --domain safeguard --partition 3 --from 1200 --to 88000 --why "retention was set to an hour, INC-4711"`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c acceptGap) AfterApply() error {
+	switch {
+	case c.Partition < 0:
+		return usageError{fmt.Sprintf("--partition must not be negative, is %d", c.Partition)}
+	case c.From < 0 || c.To <= c.From:
+		return usageError{fmt.Sprintf("--from and --to must be a range of offsets, not %d to %d", c.From, c.To)}
+	case strings.TrimSpace(c.Why) == "":
+		return usageError{"--why must say something"}
+	}
+	return nil
+}
+
+// Run appends.
+func (c acceptGap) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	topic := client.Topic(domainTopics[c.Domain])
+	if !c.Yes {
+		if err := c.confirm(streams, topic); err != nil {
+			return err
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	partitions, err := client.Partitions(ctx, topic)
+	if err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+	}
+	if int(c.Partition) >= partitions {
+		return usageError{fmt.Sprintf("--partition must be below %d, the partitions of %s", partitions, topic)}
+	}
+	return c.append(ctx, streams, client, topic)
+}
+
+// append writes the audit record first: a gap that nobody accounts for is worse than an account of one that was not made.
+func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.Client, topic string) error {
+	gap := state.NewGap(&eventv1.SystemGap{
+		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
+	}, time.Now())
+	audit, err := gap.Record(client.Topic(stream.Audit))
+	if err != nil {
+		return fmt.Errorf("write gap: %w", err)
+	}
+	audit.Headers = append(audit.Headers, stream.Header{Key: "partition", Value: fmt.Append(nil, c.Partition)})
+	record, err := gap.Record(topic)
+	if err != nil {
+		return fmt.Errorf("write gap: %w", err)
+	}
+	record.Partition = c.Partition
+	producer := client.NewProducer()
+	placed, err := producer.Append(ctx, audit)
+	if err == nil {
+		placed, err = producer.Append(ctx, record)
+	}
+	if err = errors.Join(err, producer.Close(ctx)); err != nil {
+		return fmt.Errorf("append gap to %s/%d: %w", topic, c.Partition, err)
+	}
+	_, err = fmt.Fprintf(streams.Out, "accepted: offsets %d to %d of %s/%d are lost for %s; recorded at offset %d\n",
+		c.From, c.To-1, topic, c.Partition, c.Domain, placed[0].Offset)
+	return err
+}
+
+func (c acceptGap) confirm(streams Streams, topic string) error {
+	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
+		return usageError{"nobody is there to be asked: --yes is required without a terminal"}
+	}
+	fmt.Fprintf(streams.Err, "What %s counted from offsets %d to %d of %s/%d will be lost for good. Type the word accept to go on: ",
+		c.Domain, c.From, c.To-1, topic, c.Partition)
+	answer, err := bufio.NewReader(streams.In).ReadString('\n')
+	if err != nil || strings.TrimSpace(answer) != "accept" {
+		return errors.New("not accepted, nothing was changed")
+	}
+	return nil
+}
+
+// operator names who runs the command, as far as the machine knows.
+func operator() string {
+	u, err := user.Current()
+	if err != nil {
+		return "unknown"
+	}
+	return u.Username
+}

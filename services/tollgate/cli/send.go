@@ -1,0 +1,259 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	"github.com/vbauerster/mpb/v8"
+	"github.com/vbauerster/mpb/v8/decor"
+	"google.golang.org/grpc/status"
+)
+
+// sendCommand publishes events.
+type sendCommand struct {
+	Key
+	File    string `short:"f" required:"" help:"File with one event a line; - reads standard input." placeholder:"FILE|-"`
+	Output  string `short:"o" enum:"text,json" default:"text" help:"How each answer is written: text or json."`
+	Address string `name:"ingest" env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
+}
+
+// Help is shown below the flags.
+func (sendCommand) Help() string {
+	return `Each line is a CloudEvent as a JSON object. Each is answered by a line, in the same order: where the accepted event
+stands on Kafka, or every fault of it. One bad line refuses no other; the exit code is 1 where any was refused. An event
+without an answer may have been accepted: send it again under the same id.
+
+Example:
+
+    tollgate send -f events.jsonl
+
+    echo '{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}' | tollgate send -f -`
+}
+
+// reply is the answer to one line.
+type reply struct {
+	Line      int      `json:"line"`
+	ID        string   `json:"id,omitempty"`
+	Topic     string   `json:"topic,omitempty"`
+	Partition *int32   `json:"partition,omitempty"`
+	Offset    *int64   `json:"offset,omitempty"`
+	Reason    string   `json:"reason,omitempty"`
+	Faults    []string `json:"faults,omitempty"`
+}
+
+func (r reply) String() string {
+	if r.Reason == "" {
+		return fmt.Sprintf("%s accepted at %s/%d/%d", r.ID, r.Topic, *r.Partition, *r.Offset)
+	}
+	id := r.ID
+	if id == "" {
+		id = fmt.Sprintf("line %d", r.Line)
+	}
+	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, strings.Join(r.Faults, "; "))
+}
+
+// Run sends.
+func (c sendCommand) Run(ctx context.Context, streams Streams) error {
+	in, size := streams.In, int64(0)
+	if c.File != "-" {
+		f, err := os.Open(c.File)
+		if err != nil {
+			return fmt.Errorf("read events: %w", err)
+		}
+		defer f.Close()
+		if info, err := f.Stat(); err == nil {
+			size = info.Size()
+		}
+		in = f
+	}
+	conn, err := c.dial(c.Address)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := ingestv1.NewIngestServiceClient(conn).PublishStream(ctx)
+	if err != nil {
+		return fmt.Errorf("ingest service at %s: %w", c.Address, err)
+	}
+	progress := showProgress(streams, size)
+	s := &sending{stream: stream, sent: make(chan reply, maxUnanswered)}
+	go s.send(ctx, progress.reads(in))
+	refused, err := s.answer(func(r reply) error { return c.print(streams.Out, r) })
+	progress.end()
+	switch {
+	case err != nil:
+		return fmt.Errorf("ingest service at %s: %w", c.Address, err)
+	case refused > 0:
+		return errTold
+	}
+	return nil
+}
+
+func (c sendCommand) print(w io.Writer, r reply) error {
+	if c.Output == "text" {
+		_, err := fmt.Fprintln(w, r)
+		return err
+	}
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(r)
+}
+
+// maxUnanswered is how many events may be on their way.
+const maxUnanswered = 4096
+
+// sending is one stream of events: send reads lines, answer tells what became of them, in their order.
+type sending struct {
+	stream ingestv1.IngestService_PublishStreamClient
+	// sent holds each line that was read: what was refused here with its reason, what is on its way without one.
+	sent chan reply
+	// failed is why lines stopped coming, to be read once sent is closed.
+	failed error
+}
+
+func (s *sending) send(ctx context.Context, in io.Reader) {
+	defer close(s.sent)
+	lines := newLineReader(in)
+	for {
+		text, err := lines.next()
+		if len(bytes.TrimSpace(text)) > 0 && !s.line(ctx, lines.number, text) {
+			return
+		}
+		if errors.Is(err, io.EOF) {
+			s.failed = s.stream.CloseSend()
+			return
+		}
+		if err != nil {
+			s.failed = errors.Join(fmt.Errorf("read events: %w", err), s.stream.CloseSend())
+			return
+		}
+	}
+}
+
+// line sends one event; false where the stream has ended.
+func (s *sending) line(ctx context.Context, number int, text []byte) bool {
+	e, err := event.ParseJSON(text)
+	r := reply{Line: number}
+	if e != nil {
+		r.ID = e.ID
+	}
+	if err != nil {
+		r.refuse(err)
+	}
+	select {
+	case s.sent <- r:
+	case <-ctx.Done():
+		return false
+	}
+	if err != nil {
+		return true
+	}
+	// Why the stream ended, if it did, is told by its reading side.
+	return s.stream.Send(&ingestv1.PublishStreamRequest{Event: e.Proto()}) == nil
+}
+
+func (r *reply) refuse(err error) {
+	r.Reason = fault.ReasonOf(err)
+	for _, v := range fault.ViolationsOf(err) {
+		r.Faults = append(r.Faults, v.String())
+	}
+	if len(r.Faults) == 0 {
+		r.Faults = []string{err.Error()}
+	}
+}
+
+// answer calls tell for each line, and counts those that were refused. Its error says why the stream ended early.
+func (s *sending) answer(tell func(reply) error) (refused int, err error) {
+	var results []*ingestv1.Result
+	for r := range s.sent {
+		if r.Reason == "" {
+			if len(results) == 0 && err == nil {
+				results, err = s.receive()
+			}
+			if err != nil {
+				r.Reason, r.Faults = "OUTCOME_UNKNOWN", []string{"no answer came; send it again under the same id"}
+			} else {
+				r.read(results[0])
+				results = results[1:]
+			}
+		}
+		if r.Reason != "" {
+			refused++
+		}
+		if tellErr := tell(r); tellErr != nil {
+			return refused, tellErr
+		}
+	}
+	if err == nil {
+		err = s.failed
+	}
+	return refused, err
+}
+
+// receive waits for the next results; there is at least one.
+func (s *sending) receive() ([]*ingestv1.Result, error) {
+	for {
+		res, err := s.stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil, errors.New("it ended the stream without answering every event")
+		}
+		if err != nil {
+			return nil, err
+		}
+		if len(res.GetResults()) > 0 {
+			return res.GetResults(), nil
+		}
+	}
+}
+
+func (r *reply) read(result *ingestv1.Result) {
+	if e := result.GetError(); e != nil {
+		r.refuse(fault.FromGRPC(status.FromProto(e).Err()))
+		return
+	}
+	receipt := result.GetReceipt()
+	partition, offset := receipt.GetPartition(), receipt.GetOffset()
+	r.ID, r.Topic, r.Partition, r.Offset = receipt.GetId(), receipt.GetTopic(), &partition, &offset
+}
+
+// progress is a bar on standard error while a file is sent whose answers go elsewhere.
+type progress struct {
+	all *mpb.Progress
+	bar *mpb.Bar
+}
+
+func showProgress(streams Streams, size int64) progress {
+	if size == 0 || !isTerminal(streams.Err) || isTerminal(streams.Out) {
+		return progress{}
+	}
+	all := mpb.New(mpb.WithOutput(streams.Err), mpb.WithRefreshRate(200*time.Millisecond))
+	return progress{all, all.AddBar(size,
+		mpb.PrependDecorators(decor.CountersKibiByte("% .1f of % .1f")),
+		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
+}
+
+func (p progress) reads(in io.Reader) io.Reader {
+	if p.bar == nil {
+		return in
+	}
+	return p.bar.ProxyReader(in)
+}
+
+func (p progress) end() {
+	if p.bar != nil {
+		p.bar.Abort(false)
+		p.all.Wait()
+	}
+}

@@ -1,0 +1,120 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Topics are the flags that say what the topics must be.
+type Topics struct {
+	Kafka
+	Partitions int  `default:"24" help:"How many partitions each topic has, for life: four for each core that will ever own some."`
+	SingleNode bool `help:"Do without replication: a single broker, where a lost disk is lost data."`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (t Topics) AfterApply() error {
+	if t.Partitions < 1 || t.Partitions > 10_000 {
+		return usageError{fmt.Sprintf("--partitions must be from 1 to 10000, not %d", t.Partitions)}
+	}
+	return nil
+}
+
+// topicTimeout bounds commands that wait for Kafka: it may be away, but somebody sits there.
+const topicTimeout = 30 * time.Second
+
+type topicRow struct {
+	Topic      string `json:"topic"`
+	Partitions int    `json:"partitions"`
+	Retention  string `json:"retention"`
+}
+
+func (t Topics) rows(client *stream.Client, specs []stream.TopicSpec) []topicRow {
+	rows := make([]topicRow, len(specs))
+	for i, s := range specs {
+		retention, err := time.ParseDuration(s.Config["retention.ms"] + "ms")
+		if err != nil {
+			retention = 0
+		}
+		rows[i] = topicRow{client.Topic(s.Name), s.Partitions, fmt.Sprintf("%gd", retention.Hours()/24)}
+	}
+	return rows
+}
+
+func (t Topics) list(l Listing, streams Streams, client *stream.Client, specs []stream.TopicSpec) error {
+	return write(l, streams.Out, t.rows(client, specs), []string{"topic", "partitions", "retention"}, func(r topicRow) []string {
+		return []string{r.Topic, fmt.Sprint(r.Partitions), r.Retention}
+	})
+}
+
+type createTopics struct {
+	Topics
+	Listing
+}
+
+// Help is shown below the flags.
+func (createTopics) Help() string {
+	return `Topics that exist are left as they are; "tollgate topics verify" says what is wrong with them.
+
+Example:
+
+    tollgate topics create --brokers kafka-1:9092,kafka-2:9092,kafka-3:9092 --partitions 24`
+}
+
+// Run creates.
+func (c createTopics) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	specs := stream.Topics(c.Partitions)
+	if err := client.CreateTopics(ctx, specs, c.SingleNode); err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+	}
+	return c.list(c.Listing, streams, client, specs)
+}
+
+type verifyTopics struct {
+	Topics
+	Listing
+}
+
+// Help is shown below the flags.
+func (verifyTopics) Help() string {
+	return `Lists the topics where all is well; else every fault, and exits 1.
+
+Example:
+
+    tollgate topics verify --brokers 127.0.0.1:9092 --partitions 8 --single-node`
+}
+
+// Run compares.
+func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	specs := stream.Topics(c.Partitions)
+	if err := client.VerifyTopics(ctx, specs, c.SingleNode); err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+	}
+	return c.list(c.Listing, streams, client, specs)
+}
+
+// unreachable names the server where all that is known is that time ran out.
+func unreachable(err error, server string) error {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%s does not answer: %w", server, err)
+	}
+	return err
+}

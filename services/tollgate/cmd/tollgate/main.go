@@ -1,0 +1,16 @@
+// Command tollgate is the command line, and the whole product in one process: tollgate try.
+package main
+
+import (
+	"os"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/services/tollgate/cli"
+)
+
+var started = time.Now()
+
+func main() {
+	os.Exit(cli.Run(daemon.UntilSignal(), os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, started))
+}

@@ -1,0 +1,167 @@
+package manifest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"google.golang.org/grpc"
+)
+
+// What became of a resource.
+const (
+	Created   = "created"
+	Updated   = "updated"
+	Unchanged = "unchanged"
+)
+
+// Outcome is what became of a resource, or would become of it.
+type Outcome struct {
+	Kind   string `json:"kind"`
+	Name   string `json:"name"`
+	Result string `json:"result"`
+	// Difference has the lines that change, "-" before and "+" after; empty where nothing does.
+	Difference string `json:"difference,omitempty"`
+}
+
+// Plan asks the service about every document and changes nothing. Faults list all that is wrong with all of them, except
+// what cannot be judged before a resource that another document brings is there: those are told by Apply.
+func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
+	ordered := inOrder(documents)
+	pending := map[string]bool{}
+	var outcomes []Outcome
+	var faults Faults
+	for _, d := range ordered {
+		out, err := d.put(ctx, conn, true)
+		if err != nil {
+			wrong, judged := d.faults(err)
+			if !judged {
+				return nil, fmt.Errorf("check %s: %w", d.Resource.GetName(), err)
+			}
+			if left := d.withoutPending(wrong, pending); len(left) > 0 {
+				faults = append(faults, left...)
+				continue
+			}
+			// It is new or changes: what it needs is on its way.
+			out = d.promised(ctx, conn)
+		}
+		if out.Result != Unchanged {
+			pending[out.Name] = true
+		}
+		outcomes = append(outcomes, out)
+	}
+	if len(faults) > 0 {
+		return outcomes, faults
+	}
+	return outcomes, nil
+}
+
+// Apply brings every document in. It plans first and changes nothing where that finds a fault. What fails on the way is
+// told beside what was done; the same documents can be applied again.
+func Apply(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
+	if _, err := Plan(ctx, conn, documents); err != nil {
+		return nil, err
+	}
+	var outcomes []Outcome
+	var faults Faults
+	for _, d := range inOrder(documents) {
+		out, err := d.put(ctx, conn, false)
+		if err == nil {
+			outcomes = append(outcomes, out)
+			continue
+		}
+		wrong, judged := d.faults(err)
+		if !judged {
+			return outcomes, fmt.Errorf("apply %s: %w", d.Resource.GetName(), err)
+		}
+		for _, w := range wrong {
+			faults = append(faults, w.Fault)
+		}
+	}
+	if len(faults) > 0 {
+		return outcomes, faults
+	}
+	return outcomes, nil
+}
+
+func inOrder(documents []Document) []Document {
+	ordered := slices.Clone(documents)
+	slices.SortStableFunc(ordered, func(a, b Document) int { return rank(a.kind) - rank(b.kind) })
+	return ordered
+}
+
+func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly bool) (Outcome, error) {
+	out := Outcome{Kind: d.Kind, Name: d.Resource.GetName(), Result: Created}
+	before, err := d.kind.get(ctx, conn, out.Name)
+	missing := fault.KindOf(err) == fault.NotFound
+	if err != nil && !missing {
+		return out, err
+	}
+	after, err := d.kind.put(ctx, conn, d.Resource, validateOnly)
+	if err != nil {
+		return out, err
+	}
+	if missing {
+		before = d.kind.make()
+	} else if out.Result = Updated; after.GetMetadata().GetRevision() == before.GetMetadata().GetRevision() {
+		out.Result = Unchanged
+	}
+	out.Difference, err = difference(before, after)
+	return out, err
+}
+
+// promised is the outcome of a document that can only be judged once others are in.
+func (d Document) promised(ctx context.Context, conn *grpc.ClientConn) Outcome {
+	out := Outcome{Kind: d.Kind, Name: d.Resource.GetName(), Result: Updated}
+	before, err := d.kind.get(ctx, conn, out.Name)
+	if err != nil {
+		out.Result, before = Created, d.kind.make()
+	}
+	// What cannot be shown is not shown; the outcome stands all the same.
+	out.Difference, _ = difference(before, masked(d.Resource))
+	return out
+}
+
+// violation is a fault, with the field as the service named it.
+type violation struct {
+	Fault
+	field string
+}
+
+// faults places what the service says is wrong; judged is false for an error that says nothing about the document.
+func (d Document) faults(err error) (all []violation, judged bool) {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok || e.Kind == fault.Unavailable || e.Kind == fault.Unauthenticated || e.Kind == fault.Denied || e.Kind == fault.Throttled {
+		return nil, false
+	}
+	if len(e.Violations) == 0 {
+		return []violation{{Fault{d.File, d.Line, e.Message}, ""}}, true
+	}
+	for _, v := range e.Violations {
+		field := strings.TrimPrefix(v.Field, d.kind.field+".")
+		text := v.Description
+		if field != "" {
+			text = field + ": " + text
+		}
+		all = append(all, violation{Fault{d.File, d.lineOf(v.Field), text}, field})
+	}
+	return all, true
+}
+
+// withoutPending leaves out what may be right once the resources are in that this apply brings: whether another one
+// exists, and where an endpoint may lie, which its tenant says.
+func (d Document) withoutPending(all []violation, pending map[string]bool) []Fault {
+	waits := slices.ContainsFunc(needs(d.Resource), func(name string) bool { return pending[name] })
+	var left []Fault
+	for _, v := range all {
+		dependent := v.field == "name" || v.field == "url" || strings.HasSuffix(v.field, ".webhook.endpoint")
+		if waits && dependent {
+			continue
+		}
+		left = append(left, v.Fault)
+	}
+	return left
+}

@@ -1,0 +1,98 @@
+package manifest
+
+import (
+	"fmt"
+	"strings"
+
+	"buf.build/go/protoyaml"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"google.golang.org/protobuf/proto"
+)
+
+// difference is the lines of YAML that only one of the two has, in order, with one line around each group. Metadata is
+// left out: it is the server's.
+func difference(before, after Resource) (string, error) {
+	a, err := lines(before)
+	if err != nil {
+		return "", err
+	}
+	b, err := lines(after)
+	if err != nil {
+		return "", err
+	}
+	return unified(a, b), nil
+}
+
+func lines(r Resource) ([]string, error) {
+	c := proto.Clone(r)
+	m := c.ProtoReflect()
+	m.Clear(m.Descriptor().Fields().ByName("metadata"))
+	if n, ok := c.(*configv1.Notification); ok {
+		n.Version = 0
+	}
+	if proto.Size(c) == 0 {
+		return nil, nil
+	}
+	text, err := protoyaml.MarshalOptions{Indent: 2, UseProtoNames: true}.Marshal(c)
+	if err != nil {
+		return nil, fmt.Errorf("write %s as YAML: %w", r.GetName(), err)
+	}
+	return strings.Split(strings.TrimRight(string(text), "\n"), "\n"), nil
+}
+
+// masked hides secrets as the service does where it shows them.
+func masked(r Resource) Resource {
+	e, ok := r.(*configv1.Endpoint)
+	if !ok {
+		return r
+	}
+	c := proto.Clone(e).(*configv1.Endpoint)
+	for i, secret := range c.GetSecrets() {
+		c.Secrets[i] = "whsec_****" + secret[max(0, len(secret)-4):]
+	}
+	return c
+}
+
+// unified compares by the longest common subsequence; resources have tens of lines, a certificate some hundred.
+func unified(a, b []string) string {
+	common := make([][]int, len(a)+1)
+	for i := range common {
+		common[i] = make([]int, len(b)+1)
+	}
+	for i := len(a) - 1; i >= 0; i-- {
+		for j := len(b) - 1; j >= 0; j-- {
+			if a[i] == b[j] {
+				common[i][j] = common[i+1][j+1] + 1
+			} else {
+				common[i][j] = max(common[i+1][j], common[i][j+1])
+			}
+		}
+	}
+	type line struct {
+		mark byte
+		text string
+	}
+	var all []line
+	i, j := 0, 0
+	for i < len(a) || j < len(b) {
+		switch {
+		case i < len(a) && j < len(b) && a[i] == b[j]:
+			all = append(all, line{' ', a[i]})
+			i, j = i+1, j+1
+		case j == len(b) || i < len(a) && common[i+1][j] >= common[i][j+1]:
+			all = append(all, line{'-', a[i]})
+			i++
+		default:
+			all = append(all, line{'+', b[j]})
+			j++
+		}
+	}
+	var out strings.Builder
+	for k, l := range all {
+		near := l.mark != ' ' || k > 0 && all[k-1].mark != ' ' || k+1 < len(all) && all[k+1].mark != ' '
+		if near {
+			fmt.Fprintf(&out, "%c %s\n", l.mark, l.text)
+		}
+	}
+	return out.String()
+}

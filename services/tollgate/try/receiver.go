@@ -1,0 +1,172 @@
+package try
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"net/http"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// receiverAddress is where the receiver listens the first time, unless somebody else does.
+const receiverAddress = "127.0.0.1:19443"
+
+const maxBody = 1 << 20
+
+// received is one webhook that came, as a line of the receiver's log.
+type received struct {
+	Time     time.Time       `json:"time"`
+	ID       string          `json:"id"`
+	Verified bool            `json:"verified"`
+	Fault    string          `json:"fault,omitempty"`
+	Repeat   bool            `json:"repeat,omitempty"`
+	Body     json.RawMessage `json:"body"`
+}
+
+// body is what a reader of the webhook's CloudEvent needs here.
+type body struct {
+	Type    string `json:"type"`
+	Subject string `json:"subject"`
+}
+
+// receiver is somebody else's server: it knows the secret and nothing of us.
+type receiver struct {
+	secret    string
+	authority []byte
+	listener  net.Listener
+	server    *http.Server
+	arrived   chan received
+
+	mu   sync.Mutex
+	seen map[string]bool
+	log  *os.File
+}
+
+// startReceiver listens where the run before did, so that its endpoint stays as it is.
+func startReceiver(ctx context.Context, f *folder) (*receiver, error) {
+	certificate, authority, err := identity(f)
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{secret: f.kept.Secret, authority: authority, arrived: make(chan received, 256), seen: map[string]bool{}}
+	address := receiverAddress
+	if f.kept.Receiver != "" {
+		address = f.kept.Receiver
+	}
+	if r.listener, err = listen(ctx, address); err != nil {
+		return nil, fmt.Errorf("start the receiver: %w", err)
+	}
+	if err := r.open(f); err != nil {
+		return nil, errors.Join(err, r.listener.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /webhooks", r.receive)
+	r.server = &http.Server{
+		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
+		// A sender that goes away in the middle is what happens at the end of a run.
+		ErrorLog: log.New(io.Discard, "", 0),
+	}
+	go func() { _ = r.server.ServeTLS(r.listener, "", "") }()
+	f.kept.Receiver = r.listener.Addr().String()
+	return r, f.keep()
+}
+
+func listen(ctx context.Context, address string) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err == nil {
+		return listener, nil
+	}
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+}
+
+// open reads which webhooks came in earlier runs.
+func (r *receiver) open(f *folder) (err error) {
+	if r.log, err = os.OpenFile(f.file(receiptFile), os.O_RDWR|os.O_APPEND|os.O_CREATE, 0o600); err != nil {
+		return fmt.Errorf("open the receiver's log: %w", err)
+	}
+	lines := bufio.NewScanner(r.log)
+	lines.Buffer(nil, 2*maxBody)
+	for lines.Scan() {
+		var before received
+		// A line that was cut off by a kill was not acknowledged either.
+		if json.Unmarshal(lines.Bytes(), &before) == nil {
+			r.seen[before.ID] = true
+		}
+	}
+	return lines.Err()
+}
+
+func (r *receiver) url() string { return "https://" + r.listener.Addr().String() + "/webhooks" }
+
+func (r *receiver) port() int {
+	_, text, err := net.SplitHostPort(r.listener.Addr().String())
+	if err != nil {
+		return 0
+	}
+	port, err := strconv.Atoi(text)
+	if err != nil {
+		return 0
+	}
+	return port
+}
+
+// receive verifies first, and acknowledges once the webhook is written down.
+func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
+	now := time.Now()
+	content, err := io.ReadAll(http.MaxBytesReader(w, req.Body, maxBody))
+	if err != nil {
+		http.Error(w, "cannot read the body", http.StatusBadRequest)
+		return
+	}
+	got := received{Time: now.UTC(), ID: req.Header.Get("webhook-id"), Body: content}
+	if err := verify(r.secret, req.Header, content, now); err != nil {
+		got.Fault = err.Error()
+		w.WriteHeader(http.StatusUnauthorized)
+	} else if got.Verified = true; !json.Valid(content) {
+		got.Verified, got.Fault = false, "the body is not JSON"
+		w.WriteHeader(http.StatusBadRequest)
+	}
+	if !json.Valid(content) {
+		got.Body = json.RawMessage(strconv.Quote(string(content)))
+	}
+	if err := r.note(&got); err != nil {
+		http.Error(w, "cannot write it down", http.StatusInternalServerError)
+		return
+	}
+	if got.Verified {
+		w.WriteHeader(http.StatusNoContent)
+	}
+	select {
+	case r.arrived <- got:
+	default: // nobody looks; it stands in the log
+	}
+}
+
+func (r *receiver) note(got *received) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	got.Repeat = got.Verified && r.seen[got.ID]
+	if got.Verified {
+		r.seen[got.ID] = true
+	}
+	line, err := json.Marshal(got)
+	if err != nil {
+		return err
+	}
+	_, err = r.log.Write(append(line, '\n'))
+	return err
+}
+
+func (r *receiver) close() error {
+	return errors.Join(r.server.Close(), r.log.Close())
+}

@@ -1,0 +1,93 @@
+package try
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"go.uber.org/zap"
+)
+
+// look is how often something that is about to happen is looked for.
+const look = 10 * time.Millisecond
+
+// awaitRevision waits until the configuration stands in every log that is counted or planned from: it holds for what comes
+// behind it, and an event in front of it would be judged by the one before.
+func (r *run) awaitRevision(ctx context.Context) error {
+	res, err := configv1.NewConfigWatchServiceClient(r.configConn).Snapshot(ctx, &configv1.SnapshotRequest{})
+	if err != nil {
+		return fmt.Errorf("read the configuration's revision: %w", err)
+	}
+	revision := res.GetSnapshot().GetApplyRevision()
+	r.story.waitFor(fmt.Sprintf("revision %d of the configuration to be in force in every partition", revision))
+	if r.folder.kept.Announced == revision {
+		return nil
+	}
+	client, err := stream.Open(stream.Config{Brokers: []string{r.installation.Kafka}, Prefix: "tollgate"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+	for _, topic := range []string{stream.EventsOrdered, stream.Safeguards} {
+		if err := awaitIn(ctx, client, client.Topic(topic), revision); err != nil {
+			return err
+		}
+	}
+	r.story.step("in force", "revision %d of the configuration, in every partition", revision)
+	r.folder.kept.Announced = revision
+	return r.folder.keep()
+}
+
+func awaitIn(ctx context.Context, client *stream.Client, topic string, revision int64) error {
+	partitions, err := client.Partitions(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for p := range partitions {
+		for from, there := int64(0), false; !there; {
+			batch, err := client.FetchFrom(ctx, topic, int32(p), from, 1<<20) //nolint:gosec // a few partitions
+			if err != nil {
+				return err
+			}
+			for _, record := range batch.Records {
+				there = there || revisionIn(record) >= revision
+			}
+			if from = batch.Next; len(batch.Records) == 0 && !pause(ctx, look) {
+				return ctx.Err()
+			}
+		}
+	}
+	return nil
+}
+
+func revisionIn(record stream.Record) int64 {
+	if kind, _ := record.Header(event.HeaderType); string(kind) != event.TypeRevision {
+		return 0
+	}
+	e, err := event.Decode(record.Value)
+	if err != nil {
+		return 0
+	}
+	data, ok := e.Data.(*eventv1.SystemRevision)
+	if !ok {
+		return 0
+	}
+	return data.GetRevision()
+}
+
+// pause waits; false where ctx ended first.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

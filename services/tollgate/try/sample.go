@@ -1,0 +1,36 @@
+package try
+
+import (
+	"bytes"
+	_ "embed"
+	"fmt"
+	"strings"
+	"text/template"
+)
+
+// Names in the sample.
+const (
+	tenant = "sample"
+	class  = "roamer"
+	source = "tollgate/try"
+)
+
+//go:embed sample.yaml
+var sampleTemplate string
+
+// sample is the configuration, in YAML, with what differs from folder to folder.
+func sample(secret string, r *receiver) ([]byte, error) {
+	t, err := template.New(sampleFile).Parse(sampleTemplate)
+	if err != nil {
+		return nil, fmt.Errorf("read the sample: %w", err)
+	}
+	var out bytes.Buffer
+	err = t.Execute(&out, map[string]any{
+		"Port": r.port(), "URL": r.url(), "Secret": secret,
+		"Authority": "  " + strings.ReplaceAll(strings.TrimSpace(string(r.authority)), "\n", "\n  "),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("write the sample: %w", err)
+	}
+	return out.Bytes(), nil
+}

@@ -1,0 +1,206 @@
+package try
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/grpc"
+)
+
+// charge is one sample usage, and what it must lead to.
+type charge struct {
+	// cents of EUR, without VAT.
+	cents int64
+	// tells are the notifications it causes, in their order.
+	tells []string
+	// repeat sends the same event again, under its id.
+	repeat bool
+}
+
+// charges of one subscriber: the alert at 40.00 of 50.00, then the limit.
+var charges = []charge{
+	{cents: 1240},
+	{cents: 1240, repeat: true},
+	{cents: 2880, tells: []string{"safeguard.alert"}},
+	{cents: 930, tells: []string{"safeguard.reached"}},
+}
+
+// traffic is the first journey without a pause, and then the same with one subscriber after the other, at leisure.
+func (r *run) traffic(ctx context.Context) error {
+	address, err := r.installation.Service("safeguard").Address(ctx, "grpc")
+	if err != nil {
+		return err
+	}
+	if r.optionsConn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
+		return err
+	}
+	for n := 1; ; n++ {
+		rest := r.cfg.Pause
+		if n == 1 {
+			rest = 0
+		}
+		if err := r.journey(ctx, n, rest); err != nil {
+			return err
+		}
+		if n == 1 {
+			r.story.plain("\nThat was the whole journey. It goes on with other subscribers until interrupted (Ctrl-C). In another terminal:\n\n"+
+				"  export TOLLGATE_API_KEY=$(cat %s)\n  .bin/tollgate check --redis %s --brokers %s --partitions 8 --single-node\n",
+				r.folder.file(keyFile), r.installation.Redis, r.installation.Kafka)
+		}
+	}
+}
+
+// journey is one subscriber's: n counts them within the run.
+func (r *run) journey(ctx context.Context, n int, rest time.Duration) error {
+	// Numbers of a country code that nobody has.
+	msisdn := fmt.Sprintf("999%05d%04d", r.folder.kept.Run%100_000, n%10_000)
+	id := func(step int) string { return fmt.Sprintf("try-%d-%d-%d", r.folder.kept.Run, n, step) }
+	activation := &event.Event{
+		ID: id(0), Source: source, Type: "subscriber.activated", Tenant: tenant, Subject: msisdn, Time: time.Now(),
+		Data: &eventv1.SubscriberActivated{ClassOfService: class, Language: "en"},
+	}
+	if err := r.publish(ctx, "activated", fmt.Sprintf("subscriber %s, class of service %s", msisdn, class), activation); err != nil {
+		return err
+	}
+	var spent int64
+	var usage *event.Event
+	for i, c := range charges {
+		if rest > 0 && !pause(ctx, rest) {
+			return ctx.Err()
+		}
+		word, text := "used", euros(c.cents)+" of roaming data by "+msisdn
+		if c.repeat {
+			word, text = "sent again", "the same usage, under the same id"
+		} else {
+			spent += c.cents
+			usage = &event.Event{
+				ID: id(i + 1), Source: source, Type: "usage.charged", Tenant: tenant, Subject: msisdn, Time: time.Now(),
+				Data: &eventv1.UsageCharged{
+					Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, VisitedCountry: "FR", Unit: "byte",
+					Quantity: c.cents << 16, Net: inEuros(c.cents),
+				},
+			}
+		}
+		sent := time.Now()
+		if err := r.publish(ctx, word, text, usage); err != nil {
+			return err
+		}
+		if c.repeat {
+			// Whether it was counted again shows once something behind it is.
+			continue
+		}
+		if err := r.counted(ctx, msisdn, spent, i > 0 && charges[i-1].repeat); err != nil {
+			return err
+		}
+		for _, kind := range c.tells {
+			if err := r.told(ctx, msisdn, kind, sent); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (r *run) publish(ctx context.Context, word, text string, e *event.Event) error {
+	r.story.waitFor(fmt.Sprintf("ingest to accept %s %s", e.Type, e.ID))
+	res, err := ingestv1.NewIngestServiceClient(r.ingestConn).Publish(ctx, &ingestv1.PublishRequest{Event: e.Proto()})
+	if err != nil {
+		return fmt.Errorf("publish %s %s: %w", e.Type, e.ID, err)
+	}
+	at := res.GetReceipt()
+	r.story.step(word, "%s: accepted at %s/%d/%d", text, at.GetTopic(), at.GetPartition(), at.GetOffset())
+	return nil
+}
+
+// counted waits until the safeguard shows what must have been spent; repeated says that a usage before was sent twice.
+func (r *run) counted(ctx context.Context, msisdn string, cents int64, repeated bool) error {
+	want := euros(cents)
+	r.story.waitFor(fmt.Sprintf("%s to be counted for %s", want, msisdn))
+	shown, err := r.safeguard(ctx, msisdn, func(shown *optionsv1.DataSafeguard) bool { return inCents(shown.GetSpent()) >= cents })
+	if err != nil {
+		return err
+	}
+	spent := inCents(shown.GetSpent())
+	if spent != cents {
+		return fmt.Errorf("%s has spent %s, and %s was counted", msisdn, want, euros(spent))
+	}
+	text := fmt.Sprintf("spent %s of %s", euros(spent), euros(inCents(shown.GetLimit())))
+	if repeated {
+		text += ": what was sent twice counts once"
+	}
+	if shown.GetReached() {
+		text += ": limit reached, roaming data is blocked"
+	}
+	r.story.step("counted", "%s", text)
+	return nil
+}
+
+// safeguard asks until there is an answer that is enough.
+func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*optionsv1.DataSafeguard) bool) (*optionsv1.DataSafeguard, error) {
+	inventory := optionsv1.NewOptionInventoryServiceClient(r.optionsConn)
+	for {
+		shown, err := inventory.GetDataSafeguard(ctx, &optionsv1.GetDataSafeguardRequest{
+			Name: "tenants/" + tenant + "/subscribers/" + msisdn + "/options/dataSafeguard",
+		})
+		kind := fault.KindOf(err)
+		if err == nil && enough(shown) {
+			return shown, nil
+		}
+		if err != nil && kind != fault.NotFound && kind != fault.Unavailable {
+			return nil, fmt.Errorf("ask for the data safeguard of %s: %w", msisdn, err)
+		}
+		if !pause(ctx, look) {
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// told waits for the webhook of that kind about this subscriber.
+func (r *run) told(ctx context.Context, msisdn, kind string, sent time.Time) error {
+	r.story.waitFor(fmt.Sprintf("the webhook %s of %s at %s", kind, msisdn, r.receiver.url()))
+	for {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-r.installation.Failed():
+			return err
+		case got := <-r.receiver.arrived:
+			var b body
+			if err := json.Unmarshal(got.Body, &b); err != nil {
+				return fmt.Errorf("read webhook %s: %w", got.ID, err)
+			}
+			switch {
+			case !got.Verified:
+				return fmt.Errorf("webhook %s could not be verified: %s", got.ID, got.Fault)
+			case got.Repeat:
+				r.story.step("webhook", "%s %s came again, under the same id: the receiver drops it", b.Type, got.ID)
+				continue
+			}
+			r.story.step("webhook", "%s of %s received, signature verified, %d ms after the usage was sent (%s)",
+				b.Type, b.Subject, got.Time.Sub(sent).Milliseconds(), got.ID)
+			if r.cfg.Once {
+				return errShown
+			}
+			if b.Type == kind && b.Subject == msisdn {
+				return nil
+			}
+		}
+	}
+}
+
+func inEuros(cents int64) *money.Money {
+	return &money.Money{CurrencyCode: "EUR", Units: cents / 100, Nanos: int32(cents%100) * 10_000_000} //nolint:gosec // below a hundred
+}
+
+func inCents(m *money.Money) int64 { return m.GetUnits()*100 + int64(m.GetNanos())/10_000_000 }
+
+func euros(cents int64) string { return fmt.Sprintf("%d.%02d EUR", cents/100, cents%100) }

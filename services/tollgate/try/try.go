@@ -1,0 +1,263 @@
+package try
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/services/tollgate/allinone"
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
+	"google.golang.org/grpc"
+)
+
+// Config is how a run is asked for.
+type Config struct {
+	// Data is the folder to keep everything in; empty for one that is removed at the end.
+	Data string
+	// Once ends the run when the first webhook was received and verified.
+	Once bool
+	// Verbose sends the services' logs to Err instead of files.
+	Verbose bool
+	// Started is when the process began: steps are told, and Once is measured, from there.
+	Started  time.Time
+	Out, Err io.Writer
+	Colour   bool
+	// Patience is how long Once waits; 60 s where it is 0.
+	Patience time.Duration
+	// Pause is how long the traffic after the first journey waits between events; 4 s where it is 0.
+	Pause time.Duration
+}
+
+func (c Config) withDefaults() Config {
+	if c.Patience == 0 {
+		c.Patience = 60 * time.Second
+	}
+	if c.Pause == 0 {
+		c.Pause = 4 * time.Second
+	}
+	return c
+}
+
+// errShown ends a run that did what Once asked for.
+var errShown = errors.New("the first webhook was received and verified")
+
+// Run shows everything until ctx ends, which is its ordinary end: services finish their work, and the answer is nil.
+func Run(ctx context.Context, cfg Config) error {
+	cfg = cfg.withDefaults()
+	folder, err := openFolder(cfg.Data)
+	if err != nil {
+		return err
+	}
+	running := ctx
+	if cfg.Once {
+		var cancel context.CancelFunc
+		running, cancel = context.WithDeadlineCause(ctx, cfg.Started.Add(cfg.Patience), errPatience)
+		defer cancel()
+	}
+	r := &run{cfg: cfg, folder: folder, story: newStory(cfg.Out, cfg.Started, cfg.Colour)}
+	err = r.show(running)
+	if errors.Is(err, errShown) || ctx.Err() != nil {
+		// Asked to end, or done: what was under way when it ended is no fault.
+		err = nil
+	}
+	if err != nil {
+		err = r.explain(running, err)
+	}
+	if r.installation != nil {
+		r.story.plain("stopping: services finish what they have begun")
+		err = errors.Join(err, r.close())
+	}
+	return errors.Join(err, folder.close(err != nil))
+}
+
+var errPatience = errors.New("time is up")
+
+// run is one run: what it started, so that it can be explained and closed wherever it ended.
+type run struct {
+	cfg          Config
+	folder       *folder
+	story        *story
+	receiver     *receiver
+	installation *allinone.Installation
+	stop         context.CancelFunc
+	configConn   *grpc.ClientConn
+	ingestConn   *grpc.ClientConn
+	optionsConn  *grpc.ClientConn
+}
+
+func (r *run) close() error {
+	r.stop()
+	err := r.installation.Close()
+	for _, conn := range []*grpc.ClientConn{r.configConn, r.ingestConn, r.optionsConn} {
+		if conn != nil {
+			err = errors.Join(err, conn.Close())
+		}
+	}
+	return errors.Join(err, r.receiver.close())
+}
+
+func (r *run) show(ctx context.Context) (err error) {
+	r.story.title(r.folder)
+	if r.receiver, err = startReceiver(ctx, r.folder); err != nil {
+		return err
+	}
+	// Services outlive the end of ctx until they are closed: then they drain.
+	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
+	r.stop = stop
+	r.story.waitFor("the embedded servers, config and ingest to start")
+	r.installation, err = allinone.Open(serving, allinone.Config{
+		Dir: r.folder.path, KeyFile: r.folder.file(keyFile), Log: r.log,
+	})
+	if err != nil {
+		stop()
+		return errors.Join(err, r.receiver.close())
+	}
+	if err := r.connect(ctx); err != nil {
+		return err
+	}
+	if err := r.configure(ctx); err != nil {
+		return err
+	}
+	if err := r.installation.Work(serving); err != nil {
+		return err
+	}
+	if err := r.addresses(ctx); err != nil {
+		return err
+	}
+	if err := r.awaitRevision(ctx); err != nil {
+		return err
+	}
+	return r.traffic(ctx)
+}
+
+func (r *run) log(service string) (io.Writer, error) {
+	if r.cfg.Verbose {
+		return r.cfg.Err, nil
+	}
+	return r.folder.log(service)
+}
+
+func (r *run) connect(ctx context.Context) error {
+	for _, to := range []struct {
+		service string
+		conn    **grpc.ClientConn
+	}{{"config", &r.configConn}, {"ingest", &r.ingestConn}} {
+		address, err := r.installation.Service(to.service).Address(ctx, "grpc")
+		if err != nil {
+			return err
+		}
+		if *to.conn, err = rpc.Dial(address, r.folder.key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// configure applies the sample, which lies in the folder too, for people to change.
+func (r *run) configure(ctx context.Context) error {
+	content, err := sample(r.folder.kept.Secret, r.receiver)
+	if err != nil {
+		return err
+	}
+	if err := r.folder.write(sampleFile, content, 0o600); err != nil {
+		return err
+	}
+	documents, err := manifest.Parse(sampleFile, content)
+	if err != nil {
+		return err
+	}
+	r.story.waitFor("the sample configuration to be applied")
+	outcomes, err := manifest.Apply(ctx, r.configConn, documents)
+	if err != nil {
+		return err
+	}
+	changed := 0
+	for _, o := range outcomes {
+		if o.Result != manifest.Unchanged {
+			changed++
+		}
+	}
+	r.story.step("configured", "tenant %s, class of service %s (limit 50.00 EUR, alert at 80 %%), an endpoint, a notification: %d of %d changed",
+		tenant, class, changed, len(outcomes))
+	return nil
+}
+
+// explain adds to an error what somebody would ask next: what was waited for, and who is not well.
+func (r *run) explain(ctx context.Context, err error) error {
+	text := err.Error()
+	if cause := context.Cause(ctx); errors.Is(cause, errPatience) {
+		text = fmt.Sprintf("no webhook was received and verified within %s", r.cfg.Patience)
+		if waiting := r.story.waiting(); waiting != "" {
+			text += "; waited for " + waiting
+		}
+	}
+	lines := []string{text}
+	if r.installation != nil {
+		select {
+		case failed := <-r.installation.Failed():
+			lines = append(lines, failed.Error())
+		default:
+		}
+		for _, s := range r.installation.Services() {
+			for _, f := range s.Failing() {
+				lines = append(lines, fmt.Sprintf("%s is not ready: %s: %s", s.Name, f.Check, f.Error))
+			}
+		}
+	}
+	if !r.cfg.Verbose {
+		lines = append(lines, "the services' logs are in "+r.folder.file("log"))
+	}
+	return errors.New(strings.Join(lines, "\n"))
+}
+
+// addresses prints where everything is.
+func (r *run) addresses(ctx context.Context) error {
+	rows := [][2]string{{"kafka", r.installation.Kafka}, {"redis", r.installation.Redis}}
+	for _, s := range r.installation.Services() {
+		r.story.waitFor(s.Name + " to listen")
+		grpcAddress, err := r.listening(ctx, s, "grpc")
+		if err != nil {
+			return err
+		}
+		text := grpcAddress
+		if s.Name == "ingest" {
+			http, err := r.listening(ctx, s, "http")
+			if err != nil {
+				return err
+			}
+			text += "  http://" + http + "/v1/events"
+		}
+		admin, err := r.listening(ctx, s, "admin")
+		if err != nil {
+			return err
+		}
+		rows = append(rows, [2]string{s.Name, fmt.Sprintf("%-50s admin http://%s", text, admin)})
+	}
+	rows = append(rows, [2]string{"receiver", r.receiver.url()}, [2]string{"api key", r.folder.file(keyFile)})
+	r.story.table(rows)
+	return nil
+}
+
+// listening is an address, or why there will be none.
+func (r *run) listening(ctx context.Context, s *allinone.Service, listener string) (string, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case err := <-r.installation.Failed():
+			cancel(err)
+		case <-done:
+		}
+	}()
+	address, err := s.Address(ctx, listener)
+	if err != nil && context.Cause(ctx) != nil {
+		return "", context.Cause(ctx)
+	}
+	return address, err
+}
