@@ -95,7 +95,7 @@ func incidents(err error) []*Incident {
 		}
 		return out
 	}
-	if in, ok := err.(*Incident); ok {
+	if in, ok := err.(*Incident); ok { //nolint:errorlint // this is the walk over the tree
 		return []*Incident{in}
 	}
 	if inner := errors.Unwrap(err); inner != nil {

@@ -20,7 +20,7 @@ var errDraining = errors.New("the process was told to stop and finishes its work
 // Serve runs one service in the frame: admin listener, run, and at the end of ctx cfg.ShutdownTimeout to return. run
 // blocks until its context ends, drains and returns nil; what it returns otherwise is Serve's error. Where it does not
 // return in time the error names what env.Open still holds, and run's goroutines go on: the process is about to exit.
-func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Context, env Env) error) error {
+func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Context, env Env) error) (err error) {
 	env.ShutdownTimeout = cfg.ShutdownTimeout
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -29,7 +29,7 @@ func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Contex
 		return err
 	}
 	// The listener outlives the work: a drain can be watched.
-	defer pages.close()
+	defer func() { err = errors.Join(err, pages.close()) }()
 	probes := startProbes(env)
 	defer probes.stop()
 

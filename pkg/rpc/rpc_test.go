@@ -3,9 +3,16 @@ package rpc
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -313,15 +320,78 @@ func TestAStopFinishesCallsAndEndsStreams(t *testing.T) {
 
 func TestAStopThatLastsTooLongSaysSo(t *testing.T) {
 	r := serve(t, func(_ *Config, e *daemon.Env) { e.ShutdownTimeout = time.Millisecond })
-	go configv1.NewTenantServiceClient(dial(t, r.address, testKey)).
-		GetTenant(context.Background(), &configv1.GetTenantRequest{Name: "tenants/held"})
+	unary := make(chan error, 1)
+	client := configv1.NewTenantServiceClient(dial(t, r.address, testKey))
+	go func() {
+		_, err := client.GetTenant(context.Background(), &configv1.GetTenantRequest{Name: "tenants/held"})
+		unary <- err
+	}()
 	<-r.service.held
 	r.stop()
 	if err := <-r.ended; err == nil || !strings.Contains(err.Error(), "under way") {
 		t.Error(err)
 	}
 	close(r.ended)
+	if err := <-unary; fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("the call that was cut: %v", err)
+	}
 	close(r.service.free)
+}
+
+func TestACertificateMakesTheListenerTLS(t *testing.T) {
+	dir := t.TempDir()
+	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	selfSigned(t, certificate, key)
+	r := serve(t, func(c *Config, _ *daemon.Env) { c.CertificateFile, c.CertificateKeyFile = certificate, key })
+	trusting, err := TLS(certificate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	call := func(options ...grpc.DialOption) error {
+		_, err := configv1.NewTenantServiceClient(dial(t, r.address, testKey, options...)).
+			GetTenant(t.Context(), &configv1.GetTenantRequest{Name: "tenants/a"})
+		return err
+	}
+	if err := call(trusting); err != nil {
+		t.Errorf("trusting the certificate: %v", err)
+	}
+	if err := call(); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("in plain text: %v", err)
+	}
+	system, err := TLS("")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := call(system); fault.KindOf(err) != fault.Unavailable {
+		t.Errorf("trusting only the system's roots: %v", err)
+	}
+}
+
+func selfSigned(t *testing.T, certificatePath, keyPath string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, block := range map[string]*pem.Block{
+		certificatePath: {Type: "CERTIFICATE", Bytes: der}, keyPath: {Type: "PRIVATE KEY", Bytes: private},
+	} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestHealthFollowsTheChecks(t *testing.T) {

@@ -136,8 +136,11 @@ func (s *Server) drain(finishing context.Context) error {
 	}
 }
 
-// Close gives the listener back where Serve is not going to be called.
+// Close gives the listener back, also where Serve was not called; after Serve it does nothing.
 func (s *Server) Close() error {
 	s.grpc.Stop()
-	return s.listener.Close()
+	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("close the gRPC listener: %w", err)
+	}
+	return nil
 }

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,17 +22,17 @@ type service struct {
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.
-func Run(ctx context.Context, cfg Config, env daemon.Env) error {
+func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	server, err := rpc.NewServer(cfg.GRPC, env)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer func() { err = errors.Join(err, server.Close()) }()
 	db, err := openStore(ctx, cfg.Database.Path)
 	if err != nil {
 		return err
 	}
-	defer db.close()
+	defer func() { err = errors.Join(err, db.close()) }()
 	last, err := newestStanding(ctx, db.reader)
 	if err != nil {
 		return err
