@@ -34,6 +34,8 @@ type EngineConfig[B, C any] struct {
 	Logger    *zap.Logger
 	Metrics   prometheus.Registerer
 	Limits    Limits
+	// Published is told of outcomes; see OwnerConfig. Partitions call it side by side.
+	Published func(outcomes []stream.Record)
 }
 
 // Limits bound what an engine holds and how often it does what costs.
@@ -118,7 +120,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
 		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
 		Snapshots: NewTopicSnapshots(c.Client, c.Producer),
-		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics,
+		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published,
 		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})

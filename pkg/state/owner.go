@@ -86,6 +86,9 @@ type OwnerConfig[B, C any] struct {
 	Clock     func() time.Time
 	Logger    *zap.Logger
 	Metrics   *Metrics
+	// Published, where set, is told of outcomes once they are acknowledged, and
+	// again of those that are repeated: for metrics and logs, never for state.
+	Published func(outcomes []stream.Record)
 
 	// Cache is how many records are kept in memory.
 	Cache int
@@ -351,6 +354,9 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 			return fmt.Errorf("publish outcomes: %w", err)
 		}
 		o.config.Metrics.published(len(b.outcomes), o.config.Clock().Sub(begin))
+		if o.config.Published != nil {
+			o.config.Published(b.outcomes)
+		}
 	}
 	if err := o.commit(ctx, b.to, c); err != nil {
 		return err
