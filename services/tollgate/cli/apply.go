@@ -33,7 +33,8 @@ Example:
 // Run applies.
 func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	documents, err := manifest.Read(c.File)
-	if err != nil {
+	var unread manifest.Faults
+	if err != nil && !errors.As(err, &unread) {
 		return err
 	}
 	conn, err := c.dial(c.Address)
@@ -41,12 +42,23 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	defer conn.Close()
+	if len(unread) > 0 {
+		// What is wrong with the rest is told at the same time, where the service can be asked.
+		var wrong manifest.Faults
+		if _, err := manifest.Plan(ctx, conn, documents); errors.As(err, &wrong) {
+			unread = append(unread, wrong...)
+		}
+		return unread.Sorted()
+	}
 	do := manifest.Apply
 	if c.DryRun {
 		do = manifest.Plan
 	}
 	outcomes, err := do(ctx, conn, documents)
-	if err != nil && !errors.As(err, new(manifest.Faults)) {
+	var wrong manifest.Faults
+	if errors.As(err, &wrong) {
+		err = wrong.Sorted()
+	} else if err != nil {
 		err = fmt.Errorf("configuration service at %s: %w", c.Address, err)
 	}
 	if c.DryRun && c.Output == "table" && err == nil {

@@ -36,6 +36,7 @@ var services = map[string]service{
 	"config":  {"config", []string{"admin", "grpc"}, []string{"database"}, main("config", config.DefaultConfig(), config.Run)},
 	"ingest":  {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
 	"trigger": {"trigger", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("trigger", trigger.DefaultConfig(), trigger.Run)},
+	"webhook": {"webhook", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("webhook", webhook.DefaultConfig(), webhook.Run)},
 }
 
 func main[C daemon.Configuration](name string, cfg C, run func(context.Context, C, daemon.Env) error) runner {

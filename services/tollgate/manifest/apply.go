@@ -27,7 +27,7 @@ type Outcome struct {
 	Difference string `json:"difference,omitempty"`
 }
 
-// Plan asks the service about every document and changes nothing. Faults list all that is wrong with all of them, except
+// Plan asks the service about every document that could be read, and changes nothing. Faults list all that is wrong with all of them, except
 // what cannot be judged before a resource that another document brings is there: those are told by Apply.
 func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
 	ordered := inOrder(documents)
@@ -35,6 +35,10 @@ func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]O
 	var outcomes []Outcome
 	var faults Faults
 	for _, d := range ordered {
+		if d.broken {
+			pending[d.Resource.GetName()] = true
+			continue
+		}
 		out, err := d.put(ctx, conn, true)
 		if err != nil {
 			wrong, judged := d.faults(err)
@@ -68,6 +72,9 @@ func Apply(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]
 	var outcomes []Outcome
 	var faults Faults
 	for _, d := range inOrder(documents) {
+		if d.broken {
+			return nil, fmt.Errorf("apply %s: it could not be read", d.Resource.GetName())
+		}
 		out, err := d.put(ctx, conn, false)
 		if err == nil {
 			outcomes = append(outcomes, out)

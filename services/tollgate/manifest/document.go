@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -34,6 +35,8 @@ type Document struct {
 
 	kind *kind
 	root *yaml.Node
+	// broken documents are read as far as they could be: others may name them.
+	broken bool
 }
 
 // Fault is one thing that is wrong, and where.
@@ -63,12 +66,21 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
+// Sorted is in the order in which somebody reads the files.
+func (f Faults) Sorted() Faults {
+	sorted := slices.Clone(f)
+	slices.SortStableFunc(sorted, func(a, b Fault) int {
+		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+	})
+	return sorted
+}
+
 func (f *Faults) add(file string, line int, format string, args ...any) {
 	*f = append(*f, Fault{File: file, Line: line, Text: fmt.Sprintf(format, args...)})
 }
 
 // Read reads a file, or every .yaml and .yml file below a folder, in the order of their names. The error is Faults where
-// the content is at fault; the documents without a fault come along with it.
+// the content is at fault; the documents come along with it, for Plan to find out what else is wrong.
 func Read(path string) ([]Document, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -147,7 +159,7 @@ func parse(file string, content []byte) ([]Document, Faults) {
 		}
 		d, wrong := document(file, root.Content[0])
 		faults = append(faults, wrong...)
-		if len(wrong) == 0 {
+		if d.broken = len(wrong) > 0; d.kind != nil {
 			all = append(all, d)
 		}
 	}
@@ -261,6 +273,9 @@ func repeated(all []Document) Faults {
 	var faults Faults
 	first := map[string]Document{}
 	for _, d := range all {
+		if d.Resource.GetName() == "" {
+			continue // told already
+		}
 		if before, ok := first[d.Resource.GetName()]; ok {
 			faults.add(d.File, d.Line, "name: %s stands in %s:%d too", d.Resource.GetName(), before.File, before.Line)
 			continue

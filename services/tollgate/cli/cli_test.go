@@ -1,0 +1,116 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tollgate/tollgate/services/tollgate/allinone"
+)
+
+const testKey = "a-key-of-the-tests"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"tollgate": func() {
+			os.Exit(Run(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now()))
+		},
+	})
+}
+
+// TestScripts runs testdata/*.txtar, each with the whole command line against config, ingest, Kafka and Redis.
+func TestScripts(t *testing.T) {
+	dir := t.TempDir()
+	keyFile := filepath.Join(dir, "api-key")
+	if err := os.WriteFile(keyFile, []byte(testKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	installation, err := allinone.Open(context.Background(), allinone.Config{
+		Dir: dir, KeyFile: keyFile, Log: func(string) (io.Writer, error) { return io.Discard, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := func(service string) string {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		a, err := installation.Service(service).Address(ctx, "grpc")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	config, ingest := address("config"), address("ingest")
+	t.Run("all", func(t *testing.T) {
+		testscript.Run(t, testscript.Params{
+			Dir: "testdata", RequireExplicitExec: true,
+			Setup: func(e *testscript.Env) error {
+				e.Setenv("TOLLGATE_API_KEY", testKey)
+				e.Setenv("TOLLGATE_CONFIG_ADDR", config)
+				e.Setenv("TOLLGATE_INGEST_ADDR", ingest)
+				e.Setenv("TOLLGATE_KAFKA_BROKERS", installation.Kafka)
+				e.Setenv("TOLLGATE_REDIS_ADDRESS", installation.Redis)
+				return nil
+			},
+		})
+	})
+	if err := installation.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestExitCodes(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "none.yaml")
+	for _, tt := range []struct {
+		name   string
+		args   string
+		code   int
+		stderr string
+	}{
+		{"no command shows the help", "", exitOK, ""},
+		{"help is no error", "apply --help", exitOK, ""},
+		{"an unknown command is a usage error", "aply", exitUsage, "unexpected argument aply"},
+		{"an unknown flag is a usage error", "try --bogus", exitUsage, "unknown flag --bogus"},
+		{"a missing flag is a usage error", "apply", exitUsage, "missing flags: --file"},
+		{"a value out of range is a usage error", "topics create --partitions 0", exitUsage, "--partitions must be from 1 to 10000"},
+		{"a broker that is no address is a usage error", "topics create --brokers nowhere", exitUsage, "is not host:port"},
+		{"an unknown form of output is a usage error", "topics verify -o xml", exitUsage, `must be one of "table","json","yaml"`},
+		{"an unknown domain is a usage error", "state accept-gap --domain x --partition 0 --from 0 --to 1 --why y", exitUsage, "--domain must be one of"},
+		{"an empty range is a usage error", "state accept-gap --domain safeguard --partition 0 --from 5 --to 5 --why y", exitUsage, "not 5 to 5"},
+		{"a gap is not accepted without being asked", "state accept-gap --domain safeguard --partition 0 --from 0 --to 5 --why y", exitUsage, "--yes is required"},
+		{"a file that is not there fails", "apply -f " + missing, exitFailed, "no such file"},
+		{"a service that is not there fails", "send -f - --ingest 127.0.0.1:1", exitFailed, "ingest service at 127.0.0.1:1"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errs bytes.Buffer
+			code := Run(t.Context(), strings.Fields(tt.args), Streams{
+				In: strings.NewReader(`{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}`),
+				Out: &out, Err: &errs,
+			}, time.Now())
+			if code != tt.code {
+				t.Errorf("exit code %d, want %d", code, tt.code)
+			}
+			if !strings.Contains(errs.String(), tt.stderr) {
+				t.Errorf("standard error:\n%s\nmust contain %q", errs.String(), tt.stderr)
+			}
+		})
+	}
+}
+
+func TestEveryCommandHasAnExample(t *testing.T) {
+	for _, command := range []string{"try", "topics create", "topics verify", "apply", "send", "check", "state accept-gap"} {
+		var out bytes.Buffer
+		if code := Run(t.Context(), append(strings.Fields(command), "--help"), Streams{Out: &out, Err: io.Discard}, time.Now()); code != exitOK {
+			t.Errorf("%s --help: exit code %d", command, code)
+		}
+		if !strings.Contains(out.String(), "Example:") || !strings.Contains(out.String(), "    tollgate "+command) && command != "send" {
+			t.Errorf("%s --help shows no example:\n%s", command, out.String())
+		}
+	}
+}

@@ -1,0 +1,6 @@
+// Package scenario holds whole journeys as tests: what producers send at one end, and what must be seen at the other, on
+// every service in one process with an embedded Kafka and Redis, and on separate processes with real ones. The script is
+// the same.
+//
+// What must be seen is worked out by a model of its own: it shares no code with what counts.
+package scenario

@@ -1,0 +1,137 @@
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"sync"
+
+)
+
+// Paths of the receiver: one for everything that safeguards say, which is always well, and one for what matters, which
+// fails at first.
+const (
+	pathTable  = "/table"
+	pathLimits = "/limits"
+)
+
+// failures is how many webhooks the second path answers with 500, each once.
+const failures = 150
+
+// receipt is one webhook, at its first arrival.
+type receipt struct {
+	Delivery, Previous string
+	Lane               int64
+	Outcome            string // the event's id
+	Kind, Subject      string
+	Sequence           int64
+	Spent              int64
+	Blocked            bool
+	answered           bool // with 2xx
+}
+
+// inbox is what a receiver keeps.
+type inbox struct {
+	verify func(http.Header, []byte) error
+
+	mu     sync.Mutex
+	faults []string
+	failed int
+	// lanes are first receipts by path and subject, in the order of their arrival; seen by path and delivery.
+	lanes map[string][]*receipt
+	seen  map[string]*receipt
+	// tables are the rows that the receiver keeps by sequence, by path and subject.
+	tables   map[string]receipt
+	answered map[string]int // by path, deliveries that were answered with 2xx
+}
+
+func newInbox() *inbox {
+	return &inbox{lanes: map[string][]*receipt{}, seen: map[string]*receipt{}, tables: map[string]receipt{}, answered: map[string]int{}}
+}
+
+
+func (in *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // the sender went away
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if err := in.verify(r.Header, body); err != nil {
+		in.faults = append(in.faults, err.Error())
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	got, err := read(r.Header, body)
+	if err != nil {
+		in.faults = append(in.faults, fmt.Sprintf("%v in %s", err, body))
+	}
+	path := r.URL.Path
+	first := in.seen[path+got.Delivery]
+	switch {
+	case first == nil:
+		first = &got
+		in.seen[path+got.Delivery] = first
+		in.lanes[path+"/"+got.Subject] = append(in.lanes[path+"/"+got.Subject], first)
+	case first.Outcome != got.Outcome || first.Lane != got.Lane || first.Previous != got.Previous || first.Sequence != got.Sequence:
+		in.faults = append(in.faults, fmt.Sprintf("delivery %s came again with other contents", got.Delivery))
+	}
+	if path == pathLimits && in.failed < failures && first == &got {
+		in.failed++
+		w.WriteHeader(http.StatusInternalServerError)
+		return
+	}
+	if !first.answered {
+		first.answered = true
+		in.answered[path]++
+	}
+	if row := path + "/" + got.Subject; got.Sequence > in.tables[row].Sequence {
+		in.tables[row] = got
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// read reads a webhook of the payload profile tollgate.
+func read(h http.Header, content []byte) (receipt, error) {
+	var body struct {
+		ID, Type, Subject, Sequence, Previous string
+		Data                                  struct {
+			Sequence string
+			Blocked  bool
+			Spent    struct {
+				Units string
+				Nanos int64
+			}
+		}
+	}
+	if err := json.Unmarshal(content, &body); err != nil {
+		return receipt{}, err
+	}
+	number := func(s string) int64 {
+		if s == "" {
+			return 0
+		}
+		n, err := strconv.ParseInt(s, 10, 64)
+		if err != nil {
+			return -1
+		}
+		return n
+	}
+	got := receipt{
+		Delivery: h.Get("webhook-id"), Previous: body.Previous, Lane: number(body.Sequence),
+		Outcome: body.ID, Kind: body.Type, Subject: body.Subject, Sequence: number(body.Data.Sequence),
+		Spent: number(body.Data.Spent.Units)*unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
+	}
+	if h.Get("tollgate-sequence") != body.Sequence || h.Get("tollgate-previous") != body.Previous {
+		return got, fmt.Errorf("headers say %s after %q", h.Get("tollgate-sequence"), h.Get("tollgate-previous"))
+	}
+	return got, nil
+}
+
+func (in *inbox) count(path string) int {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.answered[path]
+}
