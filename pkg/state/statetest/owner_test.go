@@ -19,8 +19,9 @@ import (
 
 var noon = time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 
-func drive(t *testing.T) *statetest.Drive[count, int64] {
-	l := law(0)
+func drive(t testing.TB) *statetest.Drive[count, int64] { return newDrive(t, law(0)) }
+
+func newDrive(t testing.TB, l statetest.Law[count, int64]) *statetest.Drive[count, int64] {
 	d := statetest.NewDrive(t, noon, l.NewFold, func(revision int64) int64 { return 100 * revision })
 	d.Work() // the first revision stands in the log before any event
 	return d
