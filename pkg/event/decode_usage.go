@@ -37,18 +37,17 @@ type usageMemory struct {
 	net, gross money.Money
 }
 
-// decodeUsage reads the usual form of the one type that nearly every event has: each field once, none unknown, no
-// correction. Whatever is otherwise, faults included, it leaves to the generated decoder and answers nil.
+// decodeUsage reads the usual form of the one type that nearly every event has: no field unknown, no correction.
+// Whatever is otherwise, faults included, it leaves to the generated decoder and answers nil. A field met twice counts
+// as Protobuf has it: the last one of a plain value, both of an amount.
 func decodeUsage(b []byte) *eventv1.UsageCharged {
 	m := &usageMemory{}
 	u := &m.usage
-	var seen uint32
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 || number > usageService || seen&(1<<number) != 0 {
+		if n < 0 || number > usageService {
 			return nil
 		}
-		seen |= 1 << number
 		b = b[n:]
 		if kind == protowire.VarintType {
 			v, n := protowire.ConsumeVarint(b)
@@ -66,7 +65,7 @@ func decodeUsage(b []byte) *eventv1.UsageCharged {
 			return nil
 		}
 		b = b[n:]
-		ok := true
+		var ok bool
 		switch number {
 		case usageNet:
 			u.Net, ok = &m.net, decodeMoney(&m.net, v)
@@ -78,8 +77,6 @@ func decodeUsage(b []byte) *eventv1.UsageCharged {
 			u.VisitedCountry, ok = interned(v)
 		case usageService:
 			u.Service, ok = interned(v)
-		default:
-			ok = false
 		}
 		if !ok {
 			return nil
@@ -110,13 +107,11 @@ func setVarint(u *eventv1.UsageCharged, number protowire.Number, v uint64) bool 
 
 // decodeMoney is false where m is not in its usual form.
 func decodeMoney(m *money.Money, b []byte) bool {
-	var seen uint32
 	for len(b) > 0 {
 		number, kind, n := protowire.ConsumeTag(b)
-		if n < 0 || number > moneyNanos || seen&(1<<number) != 0 {
+		if n < 0 || number > moneyNanos {
 			return false
 		}
-		seen |= 1 << number
 		b = b[n:]
 		switch {
 		case number == moneyCurrency && kind == protowire.BytesType:
