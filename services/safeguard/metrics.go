@@ -1,11 +1,70 @@
 package safeguard
 
-import "github.com/prometheus/client_golang/prometheus"
+import (
+	"fmt"
 
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are those of what was said; what the engine counts itself bears the domain.
 type metrics struct {
+	outcomes   map[string]prometheus.Counter // by kind
+	lead       prometheus.Histogram
+	overshoot  prometheus.Histogram
 	aheadTotal prometheus.Counter
 }
 
+// counters are by the kind of outcome they count; each is a metric of its own.
+func counters() map[string]prometheus.Counter {
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "safeguard", Name: name + "_total", Help: help + " Repeats after a crash included.",
+		})
+	}
+	return map[string]prometheus.Counter{
+		kindActivated:    counter("activated", "Options that began."),
+		kindDeactivated:  counter("deactivated", "Options that ended."),
+		kindAlert:        counter("alerts", "Thresholds that were told."),
+		kindReached:      counter("reached", "Limits that were reached: services are blocked."),
+		kindReleased:     counter("released", "Blocks that were lifted."),
+		kindRenewed:      counter("renewed", "Periods that began."),
+		kindLimitChanged: counter("limit_changed", "Limits that the catalog changed."),
+		kindLate:         counter("late", "Sums told of usage of an earlier period, and of refunds that found nothing to lower."),
+		kindOvershoot:    counter("overshoot", "Limits that the event which reached them went past."),
+	}
+}
+
+func newMetrics(registry prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		outcomes: counters(),
+		lead: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "tollgate", Subsystem: "safeguard", Name: "reached_lead_seconds",
+			Help:    "Time from the acceptance of the event that reached a limit to the acknowledgement of safeguard.reached.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 16),
+		}),
+		overshoot: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Namespace: "tollgate", Subsystem: "safeguard", Name: "overshoot_ratio",
+			Help:    "How far past a limit its event went, as a share of the limit.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		}),
+		aheadTotal: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "safeguard", Name: "ahead_total",
+			Help: "Events whose own time was more than five minutes in the future; they count as of now.",
+		}),
+	}
+	collectors := []prometheus.Collector{m.lead, m.overshoot, m.aheadTotal}
+	for _, c := range m.outcomes {
+		collectors = append(collectors, c)
+	}
+	for _, c := range collectors {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// The folds of tests count nothing.
 func (m *metrics) ahead() {
 	if m != nil {
 		m.aheadTotal.Inc()
