@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
@@ -13,18 +14,27 @@ import (
 	"github.com/tollgate/tollgate/pkg/revision"
 )
 
-func TestTheSignatureOfTheSpecificationsExample(t *testing.T) {
-	// From the specification's text: secret, id, timestamp and payload of its example.
-	secret := []byte{0x31, 0xf2, 0x90, 0xab, 0xdb, 0x06, 0x28, 0x9a, 0xab, 0x4e, 0xc0, 0xd4, 0x0f, 0xc2, 0x0b, 0x20, 0xf6, 0x48, 0x36, 0x2d, 0x9a, 0x2d, 0xa4, 0x36}
-	at := time.Unix(1614265330, 0)
-	got := sign([]revision.Secret{secret}, "msg_p5jXN8AQM9LWM0D4loKWxJek", at, []byte(`{"test": 2432232314}`))
-	w, err := standardwebhooks.NewWebhookRaw(secret)
+func TestTheSignatureIsThatOfStandardWebhooks(t *testing.T) {
+	const (
+		secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+		id     = "msg_p5jXN8AQM9LWM0D4loKWxJek"
+		body   = `{"test": 2432232314}`
+		want   = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+	)
+	key, err := base64.StdEncoding.DecodeString(secret)
 	if err != nil {
 		t.Fatal(err)
 	}
-	want, err := w.Sign("msg_p5jXN8AQM9LWM0D4loKWxJek", at, []byte(`{"test": 2432232314}`))
-	if err != nil || got != want {
-		t.Errorf("%s, the library says %s (%v)", got, want, err)
+	at := time.Unix(1614265330, 0)
+	if got := sign([]revision.Secret{key}, id, at, []byte(body)); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+	w, err := standardwebhooks.NewWebhook("whsec_" + secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if theirs, err := w.Sign(id, at, []byte(body)); err != nil || theirs != want {
+		t.Errorf("the library says %s (%v)", theirs, err)
 	}
 }
 

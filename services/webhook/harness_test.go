@@ -1,0 +1,409 @@
+package webhook
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
+	"go.uber.org/goleak"
+	"go.uber.org/zap"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"))
+}
+
+const (
+	// within bounds every wait: it only ends tests that fail.
+	within  = 90 * time.Second
+	testKey = "tg_0123456789abcdef"
+)
+
+// fixture is everything the service needs, on one pair of servers.
+type fixture struct {
+	*testing.T
+	ctx      context.Context
+	cfg      Config
+	client   *stream.Client
+	producer *stream.Producer
+	redis    *redis.Client
+	link     *link
+
+	mu       sync.Mutex
+	snapshot *configv1.Snapshot
+	changed  chan struct{}
+}
+
+// onServers runs a test on the embedded broker with the Redis in memory, and on real servers where they answer.
+func onServers(t *testing.T, test func(f *fixture)) {
+	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
+	for i, b := range brokers {
+		if i >= len(redises) {
+			t.Fatalf("%s has no Redis beside it", b.Name)
+		}
+		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) { test(newFixture(t, b.Addrs, redises[i])) })
+	}
+}
+
+func newFixture(t *testing.T, brokers []string, server statetest.Redis) *fixture {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), within) // t.Context() ends before the clean-up
+	t.Cleanup(cancel)
+	_, prefix := server.Open(t)
+	cfg := DefaultConfig()
+	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
+	cfg.Redis = server.Config(prefix)
+	cfg.Admin.Listen, cfg.GRPC.Listen = "127.0.0.1:0", "127.0.0.1:0"
+	f := &fixture{T: t, ctx: ctx, cfg: cfg, changed: make(chan struct{}), snapshot: &configv1.Snapshot{}}
+	f.redis = redis.NewClient(&redis.Options{Addr: cfg.Redis.Address})
+	t.Cleanup(func() { _ = f.redis.Close() })
+	f.link = newLink(t, cfg.Redis.Address)
+	f.cfg.Redis.Address = f.link.address
+	var err error
+	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = f.client.Close() })
+	if err := f.client.CreateTopics(ctx, stream.Topics(2), true); err != nil {
+		t.Fatal(err)
+	}
+	f.producer = f.client.NewProducer()
+	t.Cleanup(func() { _ = f.producer.Close(ctx) })
+	f.startConfiguration()
+	return f
+}
+
+// configuration stands for the configuration service.
+type configuration struct {
+	configv1.UnimplementedConfigWatchServiceServer
+	*fixture
+	stopping <-chan struct{}
+}
+
+func (c configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r.GetRevision() != c.snapshot.GetRevision() {
+		return nil, status.Error(codes.NotFound, "no such revision")
+	}
+	return &configv1.SnapshotResponse{Snapshot: c.snapshot}, nil
+}
+
+func (c configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
+	for {
+		c.mu.Lock()
+		newest, changed := c.snapshot.GetRevision(), c.changed
+		c.mu.Unlock()
+		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.stopping:
+			return nil
+		case <-out.Context().Done():
+			return nil
+		}
+	}
+}
+
+func (f *fixture) startConfiguration() {
+	path := filepath.Join(f.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(testKey+"\n"), 0o600); err != nil {
+		f.Fatal(err)
+	}
+	cfg := rpc.DefaultConfig("127.0.0.1:0")
+	cfg.KeyHashes = []string{rpc.HashKey(testKey)}
+	server, err := rpc.NewServer(cfg, daemon.NewEnv("config", zap.NewNop()))
+	if err != nil {
+		f.Fatal(err)
+	}
+	configv1.RegisterConfigWatchServiceServer(server, configuration{fixture: f, stopping: server.Stopping()})
+	ctx, cancel := context.WithCancel(f.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx) }()
+	f.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			f.Error(err)
+		}
+	})
+	f.cfg.Configuration.Address, f.cfg.Configuration.APIKeyFile = server.Advertised(), path
+}
+
+// configure makes the receivers the endpoints of the tenant acme, in a new revision.
+func (f *fixture) configure(receivers ...*receiver) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := &configv1.Snapshot{Revision: f.snapshot.GetRevision() + 1}
+	s.ApplyRevision = s.Revision
+	policy := &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}}
+	for _, r := range receivers {
+		policy.Ports = append(policy.Ports, r.port)
+		s.Endpoints = append(s.Endpoints, &configv1.Endpoint{
+			Name: r.name, Url: r.url + "/hook", CaCertificates: r.ca, Secrets: []string{r.secret},
+			Headers: []*configv1.CustomHeader{{Name: "X-Api-Key", Value: "hush"}},
+		})
+	}
+	s.Tenants = []*configv1.Tenant{{Name: "tenants/acme", Outbound: policy}}
+	f.snapshot = s
+	close(f.changed)
+	f.changed = make(chan struct{})
+}
+
+// running is the service as it is deployed.
+type running struct {
+	env  daemon.Env
+	stop func() error
+}
+
+func (f *fixture) start() *running {
+	f.Helper()
+	env := daemon.NewEnv("webhook", zap.NewNop())
+	ctx, cancel := context.WithCancel(f.ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, f.cfg, env) }()
+	r := &running{env: env, stop: sync.OnceValue(func() error { cancel(); return <-ended })}
+	f.Cleanup(func() { _ = r.stop() })
+	return r
+}
+
+// receiver is somebody's endpoint.
+type receiver struct {
+	name, url, ca, secret string
+	port                  uint32
+	server                *httptest.Server
+
+	mu     sync.Mutex
+	got    []receipt
+	answer func(n int) (code int)
+	news   chan struct{}
+}
+
+type receipt struct {
+	id, sequence, previous, body string
+	verified                     error
+}
+
+func newReceiver(t *testing.T, id string) *receiver {
+	key := []byte("thirty-two bytes of a secret key")
+	r := &receiver{
+		name: "tenants/acme/endpoints/" + id, secret: "whsec_" + base64.StdEncoding.EncodeToString(key),
+		answer: func(int) int { return http.StatusNoContent }, news: make(chan struct{}, 1),
+	}
+	verify, err := standardwebhooks.NewWebhook(r.secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.server = httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		body, _ := io.ReadAll(req.Body)
+		r.mu.Lock()
+		r.got = append(r.got, receipt{
+			id: req.Header.Get("webhook-id"), sequence: req.Header.Get("tollgate-sequence"), previous: req.Header.Get("tollgate-previous"),
+			body: string(body), verified: verify.Verify(body, req.Header),
+		})
+		code := r.answer(len(r.got))
+		r.mu.Unlock()
+		select {
+		case r.news <- struct{}{}:
+		default:
+		}
+		w.Header().Set("X-Answer", "\xff not text")
+		w.WriteHeader(code)
+		if code != http.StatusNoContent {
+			_, _ = io.WriteString(w, "because")
+		}
+	}))
+	t.Cleanup(r.server.Close)
+	r.url = r.server.URL
+	_, port, _ := net.SplitHostPort(r.server.Listener.Addr().String())
+	n, _ := strconv.Atoi(port)
+	r.port = uint32(n)
+	r.ca = string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.server.Certificate().Raw}))
+	return r
+}
+
+func (r *receiver) respond(answer func(n int) int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.answer = answer
+}
+
+// receipts waits until there are n.
+func (r *receiver) receipts(f *fixture, n int) []receipt {
+	f.Helper()
+	for {
+		r.mu.Lock()
+		got := append([]receipt(nil), r.got...)
+		r.mu.Unlock()
+		if len(got) >= n {
+			return got
+		}
+		select {
+		case <-r.news:
+		case <-f.ctx.Done():
+			f.Fatalf("%s received %d of %d", r.name, len(got), n)
+		}
+	}
+}
+
+// plan puts deliveries into the log.
+func (f *fixture) plan(ds ...*delivery.Delivery) {
+	f.Helper()
+	var recs []stream.Record
+	for _, d := range ds {
+		rec, err := d.Record(f.client.Topic(stream.DeliveriesWebhook))
+		if err != nil {
+			f.Fatal(err)
+		}
+		recs = append(recs, rec)
+	}
+	if err := f.producer.Produce(f.ctx, recs...); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// lane makes n deliveries that follow each other.
+func lane(r *receiver, subject string, from, n int) []*delivery.Delivery {
+	var out []*delivery.Delivery
+	previous := ""
+	for i := from; i < from+n; i++ {
+		at := time.Now().UTC().Truncate(time.Millisecond)
+		id := delivery.NewID(at, "acme", "test", subject+strconv.Itoa(i), "n", "a", "", r.name)
+		out = append(out, &delivery.Delivery{
+			ID: id, Tenant: "acme", Notification: "n", Action: "a", Endpoint: r.name, Ordered: true, Sequence: int64(i), Previous: previous,
+			Event:       delivery.EventReference{Source: "test", ID: subject + strconv.Itoa(i), Type: "t", Subject: subject, Topic: "events.ordered"},
+			ContentType: "application/json", Body: []byte(`{"n":` + strconv.Itoa(i) + `}`), PlannedAt: at, Revision: 1,
+		})
+		previous = id
+	}
+	return out
+}
+
+// attempts waits until enough are recorded, and gives each with the partition it lies in.
+func (f *fixture) attempts(enough func([]*deliveryv1.Attempt) bool) []*deliveryv1.Attempt {
+	f.Helper()
+	next := make([]int64, 2)
+	var all []*deliveryv1.Attempt
+	for {
+		for p := range next {
+			b, err := f.client.FetchFrom(f.ctx, f.client.Topic(stream.DeliveriesAttempts), int32(p), next[p], 8<<20)
+			if err != nil {
+				f.Fatalf("%d attempts are not enough: %v", len(all), err)
+			}
+			next[p] = b.Next
+			for _, r := range b.Records {
+				a := &deliveryv1.Attempt{}
+				if err := proto.Unmarshal(r.Value, a); err != nil {
+					f.Fatal(err)
+				}
+				if a.GetPartition() != r.Partition {
+					f.Fatalf("attempt of partition %d lies in %d", a.GetPartition(), r.Partition)
+				}
+				all = append(all, a)
+			}
+		}
+		if enough(all) {
+			return all
+		}
+	}
+}
+
+func settled(n int) func([]*deliveryv1.Attempt) bool {
+	return func(all []*deliveryv1.Attempt) bool {
+		found := 0
+		for _, a := range all {
+			if a.GetSettlement() != 0 {
+				found++
+			}
+		}
+		return found >= n
+	}
+}
+
+// link is a connection to Redis that can be cut.
+type link struct {
+	address string
+	mu      sync.Mutex
+	cut     bool
+	open    map[net.Conn]bool
+}
+
+func newLink(t *testing.T, to string) *link {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &link{address: listener.Addr().String(), open: map[net.Conn]bool{}}
+	var wait sync.WaitGroup
+	pipe := func(from, to net.Conn) {
+		_, _ = io.Copy(to, from)
+		_ = to.Close()
+		_ = from.Close()
+	}
+	wait.Go(func() {
+		for {
+			in, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			out, err := net.Dial("tcp", to)
+			l.mu.Lock()
+			if err != nil || l.cut {
+				_ = in.Close()
+				if err == nil {
+					_ = out.Close()
+				}
+				l.mu.Unlock()
+				continue
+			}
+			l.open[in], l.open[out] = true, true
+			l.mu.Unlock()
+			wait.Go(func() { pipe(in, out) })
+			wait.Go(func() { pipe(out, in) })
+		}
+	})
+	t.Cleanup(func() {
+		_ = listener.Close()
+		l.setCut(true)
+		wait.Wait()
+	})
+	return l
+}
+
+func (l *link) setCut(cut bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.cut = cut
+	if cut {
+		for c := range l.open {
+			_ = c.Close()
+		}
+		clear(l.open)
+	}
+}
