@@ -14,8 +14,8 @@ import (
 )
 
 // Decode reads the bytes of a tollgate.event.v1.Event, as they stand on our own topics. It is on the way of every
-// record through every consumer, and therefore by hand: the same as proto.Unmarshal of the event and of its data, in a
-// third of the time. It does not judge: see Validate.
+// record through every consumer, and therefore by hand: the same as proto.Unmarshal of the event and of its data, in
+// half the time. It does not judge: see Validate.
 //
 // The error is a fault of kind Invalid: UNDECODABLE, or UNKNOWN_DATA where the data's message is none that is known.
 // The event comes along with the error as far as it could be read, for who has to say which one it was; it is nil only
