@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/ingest"
+	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/trigger"
 	"github.com/tollgate/tollgate/services/webhook"
 )
@@ -106,6 +107,13 @@ func (i *Installation) Work(ctx context.Context) error {
 	i.working = append(i.working, cancel)
 	configAddress, err := i.Service("config").Address(ctx, "grpc")
 	if err != nil {
+		return err
+	}
+	g := safeguard.DefaultConfig()
+	g.Kafka = i.kafka()
+	i.beside(configAddress, &g.Redis, &g.Configuration)
+	i.frame(ctx, &g.Config, &g.GRPC)
+	if err := start(ctx, i, "safeguard", g, safeguard.Run); err != nil {
 		return err
 	}
 	t := trigger.DefaultConfig()

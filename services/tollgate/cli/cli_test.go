@@ -3,15 +3,22 @@ package cli
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
+	"go.uber.org/zap"
 )
 
 const testKey = "a-key-of-the-tests"
@@ -21,7 +28,36 @@ func TestMain(m *testing.M) {
 		"tollgate": func() {
 			os.Exit(Run(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now()))
 		},
+		"readlog": readLog,
 	})
+}
+
+// readLog prints the events of a partition, for scripts: readlog PREFIX TOPIC PARTITION.
+func readLog() {
+	err := func() error {
+		client, err := stream.Open(stream.Config{Brokers: []string{os.Getenv("TOLLGATE_KAFKA_BROKERS")}, Prefix: os.Args[1]}, zap.NewNop(), prometheus.NewRegistry())
+		if err != nil {
+			return err
+		}
+		partition, err := strconv.ParseInt(os.Args[3], 10, 32)
+		if err != nil {
+			return err
+		}
+		batch, err := client.FetchFrom(context.Background(), client.Topic(os.Args[2]), int32(partition), 0, 1<<20)
+		for _, r := range batch.Records {
+			e, err := event.Decode(r.Value)
+			if err != nil {
+				return err
+			}
+			data := e.Data.(*eventv1.SystemGap)
+			fmt.Printf("%d %s %s %d %d by %t: %s\n", r.Offset, e.Type, data.GetDomain(), data.GetFromOffset(), data.GetToOffset(), data.GetWho() != "", data.GetWhy())
+		}
+		return err
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
 }
 
 // TestScripts runs testdata/*.txtar, each with the whole command line against config, ingest, Kafka and Redis.

@@ -40,8 +40,9 @@ type Fleet struct {
 	// Key is the API key that every service takes.
 	Key string
 
-	cfg     Config
-	prefix  string
+	cfg Config
+	// Prefix stands before its topics and keys.
+	Prefix  string
 	keyFile string
 	hashes  string
 	// configuration is the address of the config service, once it runs.
@@ -53,7 +54,7 @@ type Fleet struct {
 // Open prepares an installation: topics, and the API key. Nothing runs yet.
 func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	f := &Fleet{
-		cfg: cfg, prefix: "fleet-" + strings.ToLower(rand.Text()[:10]), Key: "tg_" + rand.Text(),
+		cfg: cfg, Prefix: "fleet-" + strings.ToLower(rand.Text()[:10]), Key: "tg_" + rand.Text(),
 		keyFile: filepath.Join(cfg.Dir, "api-key"), hashes: filepath.Join(cfg.Dir, "api-key-hashes"),
 	}
 	if err := errors.Join(
@@ -62,7 +63,7 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	); err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
-	client, err := stream.Open(stream.Config{Brokers: cfg.Brokers, Prefix: f.prefix}, zap.NewNop(), prometheus.NewRegistry())
+	client, err := stream.Open(stream.Config{Brokers: cfg.Brokers, Prefix: f.Prefix}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}

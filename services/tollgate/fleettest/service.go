@@ -65,9 +65,9 @@ func (s service) configuration(f *Fleet) string {
 		case "database":
 			fmt.Fprintf(&b, "database: {path: %q}\n", filepath.Join(f.cfg.Dir, "config.db"))
 		case "kafka":
-			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q}\n", strings.Join(f.cfg.Brokers, `", "`), f.prefix)
+			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q}\n", strings.Join(f.cfg.Brokers, `", "`), f.Prefix)
 		case "redis":
-			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, unverified: %t}\n", f.cfg.Redis, f.prefix, f.cfg.Embedded)
+			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, unverified: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
 		case "config":
 			fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", f.configuration, f.keyFile)
 		case "http":

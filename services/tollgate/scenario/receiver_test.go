@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
-
 )
 
 // Paths of the receiver: one for everything that safeguards say, which is always well, and one for what matters, which
@@ -50,7 +49,6 @@ type inbox struct {
 func newInbox() *inbox {
 	return &inbox{lanes: map[string][]*receipt{}, seen: map[string]*receipt{}, tables: map[string]receipt{}, answered: map[string]int{}}
 }
-
 
 func (in *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)

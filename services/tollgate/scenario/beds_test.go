@@ -1,0 +1,84 @@
+package scenario
+
+import (
+	"context"
+	"os"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	"github.com/tollgate/tollgate/services/tollgate/fleettest"
+)
+
+// patience of a whole journey: it only ends those that fail.
+const patience = 4 * time.Minute
+
+// names of the services, in the order of an event's journey behind configuration.
+var names = []string{"config", "ingest", "safeguard", "trigger", "webhook"}
+
+// onBeds runs a script with every service in this process on embedded servers, and with processes on real ones.
+func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleettest.Fleet)) {
+	run := func(name string, cfg fleettest.Config) {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cfg.Dir, cfg.Partitions = t.TempDir(), 8
+			if name == "processes" {
+				cfg.Binaries = t.TempDir()
+				if err := fleettest.Build(ctx, cfg.Binaries, names...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f, err := fleettest.Open(ctx, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+				defer cancel()
+				if err := f.Close(stopping); err != nil {
+					t.Error(err)
+				}
+				if cfg.Embedded {
+					return
+				}
+				forget(t, stopping, cfg.Redis, f.Prefix)
+			})
+			script(t, ctx, f)
+		})
+	}
+	redises, err := miniredis.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer redises.Close()
+	run("in one process", fleettest.Config{Brokers: streamtest.Embedded(t), Redis: redises.Addr(), Embedded: true})
+
+	brokers, haveKafka := streamtest.RealKafka(t)
+	address, haveRedis := statetest.RealRedis(t)
+	if haveKafka && haveRedis {
+		run("processes", fleettest.Config{Brokers: brokers, Redis: address})
+	} else if os.Getenv("TOLLGATE_REAL") == "1" {
+		t.Error("TOLLGATE_REAL=1 and no real servers")
+	}
+}
+
+// forget deletes what an installation left in a Redis that others use too.
+func forget(t *testing.T, ctx context.Context, address, prefix string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	for _, pattern := range []string{"{" + prefix + ":*", prefix + ":*"} {
+		keys := client.Scan(ctx, 0, pattern, 1000).Iterator()
+		for keys.Next(ctx) {
+			client.Unlink(ctx, keys.Val())
+		}
+		if err := keys.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+}
