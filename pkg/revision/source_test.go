@@ -46,6 +46,18 @@ func (s *service) state() (bool, int64, chan struct{}) {
 	return s.away, s.newest, s.tell
 }
 
+func (s *service) watched() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watches
+}
+
+func (s *service) snapshots() []int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.asked)
+}
+
 var errAway = fault.New(fault.Unavailable, "UNAVAILABLE", "connection refused")
 
 func message(n int64) *configv1.Snapshot {
@@ -196,8 +208,8 @@ func TestALostServiceIsFoundAgain(t *testing.T) {
 		if f := env.Health.Failing(); len(f) != 0 {
 			t.Errorf("what is known already is enough to go on: %v", f)
 		}
-		if s.watches < 10 || s.watches > 40 {
-			t.Errorf("%d attempts in a minute", s.watches)
+		if s.watched() < 10 || s.watched() > 40 {
+			t.Errorf("%d attempts in a minute", s.watched())
 		}
 		s.set(false, 5)
 		time.Sleep(longestWait)
@@ -211,13 +223,13 @@ func TestASilentWatchIsLost(t *testing.T) {
 	following(t, s, nil, func(t *testing.T, source *Source, _ daemon.Env) {
 		time.Sleep(silence - time.Second)
 		synctest.Wait()
-		if s.watches != 1 {
-			t.Fatalf("%d watches before the silence was too long", s.watches)
+		if s.watched() != 1 {
+			t.Fatalf("%d watches before the silence was too long", s.watched())
 		}
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
-		if s.watches != 2 {
-			t.Errorf("%d watches after it", s.watches)
+		if s.watched() != 2 {
+			t.Errorf("%d watches after it", s.watched())
 		}
 	})
 }
@@ -260,7 +272,9 @@ func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
 func TestARevisionIsReadOnceAndRemembered(t *testing.T) {
 	s := newService(9)
 	following(t, s, newKeys(), func(t *testing.T, source *Source, _ daemon.Env) {
+		s.mu.Lock()
 		s.hold = make(chan struct{})
+		s.mu.Unlock()
 		var all sync.WaitGroup
 		for range 24 {
 			all.Go(func() {
@@ -272,16 +286,16 @@ func TestARevisionIsReadOnceAndRemembered(t *testing.T) {
 		synctest.Wait()
 		close(s.hold)
 		all.Wait()
-		if !slices.Equal(s.asked, []int64{4}) {
-			t.Errorf("24 partitions asked for %v", s.asked)
+		if !slices.Equal(s.snapshots(), []int64{4}) {
+			t.Errorf("24 partitions asked for %v", s.snapshots())
 		}
 		for _, n := range []int64{5, 6, 7, 4, 8, 4} {
 			if _, err := source.At(t.Context(), n); err != nil {
 				t.Error(err)
 			}
 		}
-		if !slices.Equal(s.asked, []int64{4, 5, 6, 7, 8}) {
-			t.Errorf("asked for %v: what is used stays in memory", s.asked)
+		if !slices.Equal(s.snapshots(), []int64{4, 5, 6, 7, 8}) {
+			t.Errorf("asked for %v: what is used stays in memory", s.snapshots())
 		}
 		if empty, err := source.At(t.Context(), 0); err != nil || len(empty.Tenants()) != 0 {
 			t.Errorf("revision 0: %v %v", empty, err)
@@ -342,8 +356,8 @@ func TestAServiceSetBackIsBelieved(t *testing.T) {
 		if _, err := source.At(t.Context(), 3); err != nil {
 			t.Fatal(err)
 		}
-		if !slices.Equal(s.asked, []int64{3, 3}) {
-			t.Errorf("asked for %v: revision 3 may be another one now", s.asked)
+		if !slices.Equal(s.snapshots(), []int64{3, 3}) {
+			t.Errorf("asked for %v: revision 3 may be another one now", s.snapshots())
 		}
 	})
 }
