@@ -195,3 +195,65 @@ func TestDeliveriesOlderThanMaxAgeAreNotSearchedFor(t *testing.T) {
 		}
 	})
 }
+
+func TestAKillBetweenPublishingAndCommitRepeatsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+			if strings.HasPrefix(d.Event.ID, "bad") && n == 1 {
+				return Failed, time.Millisecond
+			}
+			return Accepted, time.Millisecond
+		}
+		r := w.start()
+		time.Sleep(1500 * time.Millisecond)
+		w.beforeCommit = func(to state.Watermark) bool { return to.Offset == 10 }
+		for i := range 5 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint("good", i)))
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint("bad", i)))
+		}
+		<-r.over
+		w.beforeCommit = nil
+		if n := len(w.attempts()); n == 0 {
+			t.Fatal("killed before anything was published")
+		}
+		published := map[string]int{}
+		for _, a := range w.attempts() {
+			published[a.Delivery] = int(a.Number)
+		}
+		before := len(w.received())
+		r = w.start()
+		time.Sleep(time.Minute)
+		r.drain()
+		for _, got := range w.received()[before:] {
+			if got.n <= published[got.id] {
+				t.Errorf("%s was sent again as attempt %d, which was published", got.id, got.n)
+			}
+		}
+	})
+}
+
+func TestADumpRestoredRepeatsNothingThatWasRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		r := w.start()
+		w.plan(order("e1", "a", "one"))
+		time.Sleep(2 * time.Second)
+		dump := w.store.Dump()
+		for i := range 100 {
+			w.plan(order("e1", "a", fmt.Sprint("more", i)))
+		}
+		time.Sleep(2 * time.Second)
+		w.store.Restore(dump)
+		time.Sleep(5 * time.Second) // noticed within a second, opened again
+		w.plan(order("e1", "a", "last"))
+		time.Sleep(time.Second)
+		r.drain()
+		if n := len(w.received()); n != 102 {
+			t.Errorf("%d receipts of 102 deliveries", n)
+		}
+		if w.opens.Load() < 2 {
+			t.Error("the store set back was not noticed")
+		}
+	})
+}

@@ -45,8 +45,8 @@ type world struct {
 	busiest  map[string]int
 	health   map[string]error
 	runs     sync.WaitGroup
-	// afterCommit, where set before a start, sees each commit; true kills the replica.
-	afterCommit func(to state.Watermark) bool
+	// beforeCommit and afterCommit, where set while nothing commits, see each commit; true kills the replica.
+	beforeCommit, afterCommit func(to state.Watermark) bool
 	opens       atomic.Int32
 }
 
@@ -269,13 +269,19 @@ func (s *storeOf) Commit(ctx context.Context, p state.Partition, from, to state.
 	if s.r.dead() || s.r.loses() {
 		return errKilled
 	}
-	err := s.r.w.store.Commit(ctx, p, from, to, c)
-	if hook := s.r.w.afterCommit; err == nil && hook != nil && hook(to) {
+	kill := func() error {
 		s.r.mu.Lock()
 		s.r.killed = true
 		s.r.mu.Unlock()
 		s.r.cancel()
 		return errKilled
+	}
+	if hook := s.r.w.beforeCommit; hook != nil && hook(to) {
+		return kill()
+	}
+	err := s.r.w.store.Commit(ctx, p, from, to, c)
+	if hook := s.r.w.afterCommit; err == nil && hook != nil && hook(to) {
+		return kill()
 	}
 	if s.r.loses() {
 		return errors.New("answer lost")

@@ -346,12 +346,17 @@ func settled(n int) func([]*deliveryv1.Attempt) bool {
 	}
 }
 
-// link is a connection to Redis that can be cut.
+// link is a connection to Redis that can be held and cut.
 type link struct {
 	address string
-	mu      sync.Mutex
-	cut     bool
-	open    map[net.Conn]bool
+	// held tells of a request that waits for release, while the link is armed.
+	held    chan struct{}
+	release chan struct{}
+
+	mu    sync.Mutex
+	armed bool
+	down  chan struct{} // closed while cut
+	open  map[net.Conn]bool
 }
 
 func newLink(t *testing.T, to string) *link {
@@ -359,13 +364,11 @@ func newLink(t *testing.T, to string) *link {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &link{address: listener.Addr().String(), open: map[net.Conn]bool{}}
-	var wait sync.WaitGroup
-	pipe := func(from, to net.Conn) {
-		_, _ = io.Copy(to, from)
-		_ = to.Close()
-		_ = from.Close()
+	l := &link{
+		address: listener.Addr().String(), open: map[net.Conn]bool{}, down: make(chan struct{}),
+		held: make(chan struct{}), release: make(chan struct{}),
 	}
+	var wait sync.WaitGroup
 	wait.Go(func() {
 		for {
 			in, err := listener.Accept()
@@ -373,37 +376,94 @@ func newLink(t *testing.T, to string) *link {
 				return
 			}
 			out, err := net.Dial("tcp", to)
-			l.mu.Lock()
-			if err != nil || l.cut {
+			if err != nil || !l.add(in, out) {
 				_ = in.Close()
 				if err == nil {
 					_ = out.Close()
 				}
-				l.mu.Unlock()
 				continue
 			}
-			l.open[in], l.open[out] = true, true
-			l.mu.Unlock()
-			wait.Go(func() { pipe(in, out) })
-			wait.Go(func() { pipe(out, in) })
+			wait.Go(func() { l.ask(in, out) })
+			wait.Go(func() {
+				_, _ = io.Copy(in, out)
+				_ = in.Close()
+			})
 		}
 	})
 	t.Cleanup(func() {
 		_ = listener.Close()
-		l.setCut(true)
+		l.cut()
 		wait.Wait()
 	})
 	return l
 }
 
-func (l *link) setCut(cut bool) {
+func (l *link) add(in, out net.Conn) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.cut = cut
-	if cut {
-		for c := range l.open {
-			_ = c.Close()
-		}
-		clear(l.open)
+	select {
+	case <-l.down:
+		return false
+	default:
 	}
+	l.open[in], l.open[out] = true, true
+	return true
+}
+
+// ask passes requests on, one by one while armed.
+func (l *link) ask(from, to net.Conn) {
+	defer to.Close()
+	buf := make([]byte, 1<<20)
+	for {
+		n, err := from.Read(buf)
+		if err != nil {
+			return
+		}
+		l.mu.Lock()
+		armed, down := l.armed, l.down
+		l.mu.Unlock()
+		if armed {
+			select {
+			case l.held <- struct{}{}:
+			case <-down:
+				return
+			}
+			select {
+			case <-l.release:
+			case <-down:
+				return
+			}
+		}
+		if _, err := to.Write(buf[:n]); err != nil {
+			return
+		}
+	}
+}
+
+func (l *link) arm() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.armed = true
+}
+
+// cut breaks every connection; what was held never arrives.
+func (l *link) cut() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	select {
+	case <-l.down:
+		return
+	default:
+	}
+	close(l.down)
+	for c := range l.open {
+		_ = c.Close()
+	}
+	clear(l.open)
+}
+
+func (l *link) mend() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.armed, l.down = false, make(chan struct{})
 }

@@ -152,14 +152,28 @@ func TestWhatWasPublishedAndNotCommittedIsNotSentAgain(t *testing.T) {
 		f.plan(lane(r, "a", 1, 5)...)
 		r.receipts(f, 5)
 		f.attempts(settled(5))
-		f.link.setCut(true)
+		f.link.arm()
 		f.plan(lane(r, "a", 6, 5)...)
 		r.receipts(f, 10)
-		f.attempts(settled(10)) // published; the commit has no Redis to go to
+		for published := false; !published; { // each commit is held before Redis sees it
+			select {
+			case <-f.link.held:
+			case <-f.ctx.Done():
+				t.Fatal("no commit came")
+			}
+			f.attempts(func(all []*deliveryv1.Attempt) bool {
+				published = len(all) == 10
+				return true
+			})
+			if !published {
+				f.link.release <- struct{}{}
+			}
+		}
+		f.link.cut()
 		if err := service.stop(); err != nil {
 			t.Logf("ended without its last commit: %v", err)
 		}
-		f.link.setCut(false)
+		f.link.mend()
 		f.start()
 		f.plan(lane(r, "a", 11, 1)...)
 		for i, g := range r.receipts(f, 11) {
