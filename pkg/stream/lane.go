@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,7 +28,6 @@ type lane struct {
 
 	mu      sync.Mutex
 	pending []item
-	spare   []item
 	busy    bool
 }
 
@@ -49,7 +49,7 @@ func (l *lane) run(ctx context.Context) {
 			return
 		}
 		taken := l.pending
-		l.pending, l.spare = l.spare[:0], nil
+		l.pending = nil // not reused: kafka-go may still read what an abandoned request was given
 		l.mu.Unlock()
 
 		for rest := taken; len(rest) > 0; {
@@ -57,10 +57,6 @@ func (l *lane) run(ctx context.Context) {
 			l.send(ctx, rest[:n])
 			rest = rest[n:]
 		}
-		clear(taken)
-		l.mu.Lock()
-		l.spare = taken[:0]
-		l.mu.Unlock()
 	}
 }
 
@@ -131,20 +127,30 @@ func (l *lane) missing(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrUnknownTopic) || err == nil && n <= int(l.partition)
 }
 
-// wanted drops records whose callers have gone.
+// wanted drops records whose callers have gone. It leaves the batch as it is:
+// kafka-go may still be writing it out for a request that ran into its deadline.
 func wanted(batch []item) []item {
-	keep := batch[:0]
 	var last *call
 	gone := false
-	for i := range batch {
-		if c := batch[i].call; c != last {
-			last, gone = c, c.isGone()
+	isGone := func(it *item) bool {
+		if it.call != last {
+			last, gone = it.call, it.call.isGone()
 		}
-		if !gone {
-			keep = append(keep, batch[i])
-		}
+		return gone
 	}
-	return keep
+	for i := range batch {
+		if !isGone(&batch[i]) {
+			continue
+		}
+		keep := slices.Clone(batch[:i])
+		for j := i + 1; j < len(batch); j++ {
+			if !isGone(&batch[j]) {
+				keep = append(keep, batch[j])
+			}
+		}
+		return keep
+	}
+	return batch
 }
 
 func (l *lane) request(ctx context.Context, batch []item) (*kafka.ProduceResponse, error) {

@@ -58,6 +58,7 @@ const leaveGrace = 2 * time.Second
 // call it is in, up to the whole rebalance timeout, so connections are cut when
 // that takes long; the leave itself dials anew.
 func (m *membership) leave() {
+	defer m.conns.close()
 	m.close()
 	for range 5 {
 		t := time.NewTimer(leaveGrace)
