@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"text/template"
 	"time"
 
 	cloudevents "github.com/cloudevents/sdk-go/v2"
@@ -212,6 +213,27 @@ func TestABodyHasItsBound(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 		})
+	}
+}
+
+// A text stops where it grows too large, before it has grown.
+func TestATextStopsAtTheBound(t *testing.T) {
+	text, err := template.New("").Parse(`{{range .}}{{.}}{{end}}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := 0
+	parts := func(yield func(string) bool) {
+		for range 100 {
+			written++
+			if !yield(strings.Repeat("x", MaxBody/10)) {
+				return
+			}
+		}
+	}
+	var out bounded
+	if err := text.Execute(&out, parts); !errors.Is(err, ErrTooLarge) || written != 11 || out.Len() > MaxBody {
+		t.Errorf("error %v after %d parts", err, written)
 	}
 }
 

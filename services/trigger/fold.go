@@ -3,7 +3,6 @@ package trigger
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -88,8 +87,7 @@ func (f *fold) Apply(s *state.Subject[lanes], e *event.Event) {
 	if !ok {
 		return
 	}
-	// The record's lanes may be shared with what was committed.
-	own := slices.Clone(s.Body)
+	own := s.Body
 	took := false
 	for _, m := range found.rules {
 		if m.Err != nil {

@@ -42,7 +42,7 @@ func (ls lanes) next(endpoint string) rules.Lane {
 	return rules.Lane{Sequence: ls[i].sequence + 1, Previous: ls[i].delivery}
 }
 
-// take gives that place to a delivery. The lanes must be the caller's own.
+// take gives that place to a delivery, in place where the lane is there.
 func (ls lanes) take(endpoint, delivery string, at time.Time) lanes {
 	i, ok := ls.find(endpoint)
 	if !ok {

@@ -39,7 +39,7 @@ func law(t *testing.T) statetest.Law[lanes, *Book] {
 		b, err := book(snapshot(n, func(s *configv1.Snapshot) {
 			s.Notifications = []*configv1.Notification{
 				rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", n), action("tell", "crm"), action("more", "app")),
-				rule("breaks", []string{"usage.charged"}, "10 / (data.net.units - 5) > 0", action("tell", "app")),
+				rule("breaks", []string{"usage.charged"}, "10 / data.net.units > 2", action("tell", "app")),
 			}
 			if n == 3 {
 				s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT

@@ -99,6 +99,7 @@ type fixture struct {
 	*testing.T
 	ctx           context.Context
 	cfg           Config
+	redis         statetest.Redis
 	client        *stream.Client
 	producer      *stream.Producer
 	configuration *configuration
@@ -124,7 +125,7 @@ func newFixture(t *testing.T, brokers []string, redis statetest.Redis) *fixture 
 	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
 	cfg.Redis = redis.Config(prefix)
 	cfg.Admin.Listen, cfg.GRPC.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	f := &fixture{T: t, ctx: ctx, cfg: cfg}
+	f := &fixture{T: t, ctx: ctx, cfg: cfg, redis: redis}
 	var err error
 	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
@@ -326,23 +327,19 @@ func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
 
 // What Redis held follows from the logs: without it nobody is told anything else, and the lanes go on.
 func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
-	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
-	for i, b := range brokers {
-		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) {
-			f := newFixture(t, b.Addrs, redises[i])
-			_, stop := f.start()
-			f.configure(journey(1))
-			f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 2, epoch))
-			f.deliveries(2)
-			stop()
+	onServers(t, func(f *fixture) {
+		_, stop := f.start()
+		f.configure(journey(1))
+		f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 2, epoch))
+		f.deliveries(2)
+		stop()
 
-			_, f.cfg.Redis.Prefix = redises[i].Open(t)
-			f.start()
-			f.publish(stream.EventsOrdered, usage("u-2", "44", 2, epoch), usage("u-3", "44", 2, epoch))
-			want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3"}
-			if diff := cmp.Diff(want, f.deliveries(3)); diff != "" {
-				f.Error(diff)
-			}
-		})
-	}
+		_, f.cfg.Redis.Prefix = f.redis.Open(f.T)
+		f.start()
+		f.publish(stream.EventsOrdered, usage("u-2", "44", 2, epoch), usage("u-3", "44", 2, epoch))
+		want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3"}
+		if diff := cmp.Diff(want, f.deliveries(3)); diff != "" {
+			f.Error(diff)
+		}
+	})
 }
