@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/ingest"
+	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/trigger"
 	"github.com/tollgate/tollgate/services/webhook"
 )
@@ -33,10 +34,11 @@ type runner func(ctx context.Context, file string, log io.Writer) error
 
 // services are all there are, in the order of an event's journey.
 var services = map[string]service{
-	"config":  {"config", []string{"admin", "grpc"}, []string{"database"}, main("config", config.DefaultConfig(), config.Run)},
-	"ingest":  {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
-	"trigger": {"trigger", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("trigger", trigger.DefaultConfig(), trigger.Run)},
-	"webhook": {"webhook", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("webhook", webhook.DefaultConfig(), webhook.Run)},
+	"config":    {"config", []string{"admin", "grpc"}, []string{"database"}, main("config", config.DefaultConfig(), config.Run)},
+	"ingest":    {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
+	"safeguard": {"safeguard", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("safeguard", safeguard.DefaultConfig(), safeguard.Run)},
+	"trigger":   {"trigger", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("trigger", trigger.DefaultConfig(), trigger.Run)},
+	"webhook":   {"webhook", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("webhook", webhook.DefaultConfig(), webhook.Run)},
 }
 
 func main[C daemon.Configuration](name string, cfg C, run func(context.Context, C, daemon.Env) error) runner {
