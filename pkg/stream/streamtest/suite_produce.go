@@ -193,7 +193,9 @@ func testUnknown(t *testing.T, b Broker) {
 	link.Cut()
 	// One record waits for the link, and one behind it is given up: it was never sent.
 	waited := make(chan error, 1)
-	go func() { waited <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("waiting")}) }()
+	go func() {
+		waited <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("waiting")})
+	}()
 	s.waitHealthOf(c, "the producer to wait", func(h stream.Health) bool {
 		return len(h.Waiting) == 1 && h.Waiting[0].For == "produce" && h.Waiting[0].Topic == topic
 	})
