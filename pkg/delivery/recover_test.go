@@ -95,25 +95,25 @@ func TestACrashWhileThePositionIsFoundAgainLosesNoKnowledge(t *testing.T) {
 func TestWhatACommitDidNotHoldIsNotForgotten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.configure(2, 700, "e1")
-		commits := 0
+		w.configure(2, 800, "e1")
 		r := w.start()
+		time.Sleep(100 * time.Millisecond)
+		w.broker.setFull(true)
+		w.plan(order("e1", "first", "first")) // its commit waits, and all the others come meanwhile
 		time.Sleep(100 * time.Millisecond)
 		for i := range 700 {
 			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
 		}
-		time.Sleep(time.Microsecond)
-		w.broker.setDown(true)
 		time.Sleep(10 * time.Second)
-		if n := len(w.received()); n != 700 {
+		if n := len(w.received()); n != 701 {
 			t.Fatalf("%d sent", n)
 		}
-		w.afterCommit = func(state.Watermark) bool { commits++; return true }
-		w.broker.setDown(false)
+		w.afterCommit = func(to state.Watermark) bool { return to.Offset == 701 }
+		w.broker.setFull(false)
 		<-r.over
 		w.afterCommit = nil
-		if n := len(w.attempts()); n >= 700 || commits != 1 {
-			t.Fatalf("%d attempts, %d commits: nothing was left for a second commit", n, commits)
+		if n := len(w.attempts()); n != 501 {
+			t.Fatalf("killed with %d attempts published, not with a second commit of 500", n)
 		}
 		r = w.start()
 		time.Sleep(10 * time.Second)
@@ -122,8 +122,56 @@ func TestWhatACommitDidNotHoldIsNotForgotten(t *testing.T) {
 		for _, a := range w.attempts() {
 			settled[a.Delivery] = true
 		}
-		if len(settled) != 700 {
-			t.Errorf("%d of 700 settled", len(settled))
+		if len(settled) != 701 {
+			t.Errorf("%d of 701 settled", len(settled))
+		}
+	})
+}
+
+func TestAttemptsAreHeldUntilThePositionHasPassedThem(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+			if d.Event.ID == "waits" && n < 2 {
+				return Failed, time.Millisecond
+			}
+			return Accepted, time.Millisecond
+		}
+		r := w.start()
+		w.plan(order("e1", "w", "waits"))
+		time.Sleep(2 * time.Second)
+		dump := w.store.Dump()
+		for i := range 5000 {
+			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(1500 * time.Millisecond)
+		r.kill()
+		if n := len(w.received()); n != 5001 {
+			t.Fatalf("%d received", n)
+		}
+		w.store.Restore(dump)
+		w.broker.mu.Lock()
+		w.broker.slow = 50 * time.Millisecond
+		w.broker.mu.Unlock()
+		r = w.start()
+		w.afterCommit = func(to state.Watermark) bool { // the one that holds the second attempt of what waited
+			all := w.attempts()
+			return all[len(all)-1].Number == 2
+		}
+		<-r.over
+		w.afterCommit = nil
+		mark, _, _ := w.store.Peek(t.Context(), state.Partition{Domain: "test", Count: 1}, nil)
+		if mark.Offset < 10 || mark.Offset > 5000 {
+			t.Fatalf("killed at %d: not on the way", mark.Offset)
+		}
+		w.broker.mu.Lock()
+		w.broker.slow = 0
+		w.broker.mu.Unlock()
+		r = w.start()
+		time.Sleep(time.Minute)
+		r.drain()
+		if n := len(w.received()); n != 5002 {
+			t.Errorf("%d receipts: something recorded was sent again", n)
 		}
 	})
 }

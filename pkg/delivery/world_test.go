@@ -47,7 +47,7 @@ type world struct {
 	runs     sync.WaitGroup
 	// beforeCommit and afterCommit, where set while nothing commits, see each commit; true kills the replica.
 	beforeCommit, afterCommit func(to state.Watermark) bool
-	opens       atomic.Int32
+	opens                     atomic.Int32
 }
 
 // receipt is one request that reached a receiver.
@@ -299,6 +299,7 @@ type broker struct {
 	logs map[string]*brokerLog
 	grew chan struct{} // closed when a log grows, or the broker comes back
 	down bool
+	full bool          // takes nothing in
 	slow time.Duration // each batch read forward takes
 }
 
@@ -357,11 +358,27 @@ func (b *broker) all(topic string) []stream.Record {
 
 // ready waits until the broker is there.
 func (b *broker) ready(ctx context.Context) error {
+	return b.wait(ctx, func() bool { return !b.down })
+}
+
+// takes waits until the broker takes records.
+func (b *broker) takes(ctx context.Context) error {
+	return b.wait(ctx, func() bool { return !b.down && !b.full })
+}
+
+func (b *broker) setFull(full bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.full = full
+	b.tell()
+}
+
+func (b *broker) wait(ctx context.Context, is func() bool) error {
 	for {
 		b.mu.Lock()
-		down, grew := b.down, b.grew
+		there, grew := is(), b.grew
 		b.mu.Unlock()
-		if !down {
+		if there {
 			return ctx.Err()
 		}
 		select {
@@ -373,14 +390,13 @@ func (b *broker) ready(ctx context.Context) error {
 }
 
 func (r *replica) Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error) {
-	for i := range recs { // a killed process may have sent a part
-		if err := r.w.broker.ready(ctx); err != nil {
+	for range recs { // a killed process may have sent a part
+		if err := r.w.broker.takes(ctx); err != nil {
 			return nil, err
 		}
 		if r.dead() {
 			return nil, errKilled
 		}
-		_ = i
 	}
 	if len(recs) == 0 {
 		return nil, nil
