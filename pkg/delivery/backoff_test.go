@@ -1,0 +1,45 @@
+package delivery
+
+import (
+	"testing"
+	"time"
+
+	"pgregory.net/rapid"
+)
+
+func TestWaitsAreEightStepsEachFourFifthsToAll(t *testing.T) {
+	want := []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}
+	rapid.Check(t, func(t *rapid.T) {
+		id := rapid.String().Draw(t, "id")
+		total := time.Duration(0)
+		for i, step := range want {
+			wait, more := Backoff(id, i+1)
+			if !more || wait < step*8/10 || wait > step {
+				t.Fatalf("wait %d is %s of %s", i+1, wait, step)
+			}
+			if again, _ := Backoff(id, i+1); again != wait {
+				t.Fatalf("drawn anew: %s, then %s", wait, again)
+			}
+			total += wait
+		}
+		if _, more := Backoff(id, len(want)+1); more {
+			t.Fatal("a tenth attempt")
+		}
+		if total > 28*time.Hour {
+			t.Fatalf("tried for %s", total)
+		}
+	})
+	var low, high int
+	for i := range 1000 {
+		wait, _ := Backoff(time.Duration(i).String(), 1)
+		if wait < 4200*time.Millisecond {
+			low++
+		}
+		if wait > 4800*time.Millisecond {
+			high++
+		}
+	}
+	if low < 120 || high < 120 {
+		t.Errorf("%d of 1,000 in the first fifth, %d in the last: not spread", low, high)
+	}
+}
