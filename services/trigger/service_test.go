@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -342,4 +343,15 @@ func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
 			f.Error(diff)
 		}
 	})
+}
+
+func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Kafka.Brokers = streamtest.Embedded(t)
+	cfg.GRPC.Listen = "127.0.0.1:0"
+	cfg.Redis.PasswordFile = "nowhere"
+	err := Run(t.Context(), cfg, daemon.NewEnv("trigger", zap.NewNop()))
+	if err == nil || !strings.Contains(err.Error(), "open state: read redis password") {
+		t.Errorf("error %v", err)
+	}
 }

@@ -33,7 +33,7 @@ var logs = []struct {
 }
 
 // Run plans deliveries until ctx ends; then it commits what it has planned and returns nil.
-func Run(ctx context.Context, cfg Config, env daemon.Env) error {
+func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	metrics, err := newMetrics(env.Metrics)
 	if err != nil {
 		return err
@@ -42,19 +42,20 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	watchKafka(env.Health, client)
 	producer := client.NewProducer()
+	defer func() { err = errors.Join(err, closeProducer(ctx, producer, env)) }()
 	store, err := redisstate.Open(ctx, cfg.Redis)
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
-	defer store.Close()
+	defer func() { err = errors.Join(err, store.Close()) }()
 	server, err := rpc.NewServer(cfg.GRPC, env)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer func() { err = errors.Join(err, server.Close()) }()
 
 	// The configuration is followed for as long as an engine may ask for a revision.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
@@ -63,7 +64,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		unfollow()
 		return err
 	}
-	defer func() { unfollow(); _ = source.Close() }()
+	defer func() { unfollow(); err = errors.Join(err, source.Close()) }()
 	configuration := &books{source: revision.Applied{Source: source}, clock: env.Clock, metrics: metrics}
 
 	work := []func(context.Context) error{server.Serve}
@@ -87,12 +88,15 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		env.Health.Check(l.domain, engine.Ready)
 		work = append(work, engine.Run)
 	}
-	err = together(ctx, work...)
+	return together(ctx, work...)
+}
 
+// closeProducer waits for what is on its way. The engines have waited for theirs; this only names what would be left.
+func closeProducer(ctx context.Context, producer *stream.Producer, env daemon.Env) error {
 	finishing, cancel := env.Finishing(ctx)
 	defer cancel()
 	defer env.Open.Add("records on their way to Kafka")()
-	return errors.Join(err, producer.Close(finishing))
+	return producer.Close(finishing)
 }
 
 // together runs all until ctx ends; where one of them fails, the others end too.
