@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -84,11 +86,16 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 // await opens what needs another server, again each second until that answers; health says meanwhile what is missing.
 // Not ok when ctx ended before.
 func await[T any](ctx context.Context, env daemon.Env, check string, open func() (T, error)) (opened T, ok bool) {
+	said := ""
 	for {
 		opened, err := open()
 		env.Health.Set(check, err)
 		if err == nil {
 			return opened, true
+		}
+		if err.Error() != said {
+			said = err.Error()
+			env.Log.Warn("waiting", zap.String("for", check), zap.Error(err))
 		}
 		t := time.NewTimer(time.Second)
 		select {
