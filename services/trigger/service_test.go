@@ -165,9 +165,9 @@ func (f *fixture) startConfiguration() {
 }
 
 // start runs the trigger as it is deployed; the function it returns stops it.
-func (f *fixture) start() (env daemon.Env, stop func()) {
+func (f *fixture) start() (stop func()) {
 	f.Helper()
-	env = daemon.NewEnv("trigger", zap.NewNop())
+	env := daemon.NewEnv("trigger", zap.NewNop())
 	ctx, cancel := context.WithCancel(f.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- Run(ctx, f.cfg, env) }()
@@ -178,7 +178,7 @@ func (f *fixture) start() (env daemon.Env, stop func()) {
 		}
 	})
 	f.Cleanup(stop)
-	return env, stop
+	return stop
 }
 
 // configure saves a revision and waits until each partition of each log has taken it.
@@ -301,7 +301,7 @@ func failed(id string) *event.Event {
 
 func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		_, stop := f.start()
+		stop := f.start()
 		f.configure(journey(1))
 		f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 1, epoch), usage("u-3", "44", 2, epoch), usage("u-1", "44", 2, epoch))
 		f.publish(stream.Safeguards, reached("s-1", "44"), reached("s-2", "45"), reached("s-3", "44"))
@@ -329,7 +329,7 @@ func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
 // What Redis held follows from the logs: without it nobody is told anything else, and the lanes go on.
 func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		_, stop := f.start()
+		stop := f.start()
 		f.configure(journey(1))
 		f.publish(stream.EventsOrdered, usage("u-1", "44", 2, epoch), usage("u-2", "44", 2, epoch))
 		f.deliveries(2)
