@@ -209,6 +209,10 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if o.w.Status == Rebuilding && o.w.Offset >= o.w.Floor && !due.any() {
+		// Before the log is asked for more: perhaps there is none for hours.
+		return o.commitAs(ctx, func(w *Watermark) { w.Status = Ready })
+	}
 	if len(o.pending) == 0 {
 		b, err := o.config.Log.Fetch(ctx, o.w.Offset, !due.any())
 		if err != nil {
@@ -222,13 +226,8 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 			return o.idle(ctx)
 		}
 	}
-	if o.w.Status == Rebuilding && !due.any() {
-		if o.w.Offset >= o.w.Floor {
-			return o.commitAs(ctx, func(w *Watermark) { w.Status = Ready })
-		}
-		if o.pending[0].Offset >= o.w.Floor { // offsets without records lie in between
-			return o.commitEmpty(ctx, o.w.Floor)
-		}
+	if o.w.Status == Rebuilding && !due.any() && o.pending[0].Offset >= o.w.Floor { // offsets without records lie in between
+		return o.commitEmpty(ctx, o.w.Floor)
 	}
 	run, control, err := o.cut()
 	if err != nil {

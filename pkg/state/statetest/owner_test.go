@@ -106,6 +106,17 @@ func TestNothingIsPublishedBelowTheFloor(t *testing.T) {
 	}
 }
 
+func TestARebuiltPartitionIsReadyThoughNothingNewStandsInItsLog(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Work()
+	d.Restore(nil)
+	d.Work()
+	if w := d.Watermark(); w.Status != state.Ready {
+		t.Errorf("partition is %s at offset %d, floor %d", w.Status, w.Offset, w.Floor)
+	}
+}
+
 func TestALostStoreComesBackFromASnapshotWhenTheLogIsCut(t *testing.T) {
 	d := drive(t)
 	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
