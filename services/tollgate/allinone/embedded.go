@@ -30,8 +30,8 @@ type servers struct {
 }
 
 // startServers keeps Kafka's data in dir: what it acknowledges is on disk.
-func startServers(ctx context.Context, dir string) (*servers, error) {
-	_, text, err := net.SplitHostPort(free(ctx, kafkaAddress))
+func startServers(ctx context.Context, dir string, anyPort bool) (*servers, error) {
+	_, text, err := net.SplitHostPort(free(ctx, kafkaAddress, anyPort))
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka: %w", err)
 	}
@@ -48,7 +48,7 @@ func startServers(ctx context.Context, dir string) (*servers, error) {
 		return nil, fmt.Errorf("start embedded kafka: %w", err)
 	}
 	redis := miniredis.NewMiniRedis()
-	if err := redis.StartAddr(free(ctx, redisAddress)); err != nil {
+	if err := redis.StartAddr(free(ctx, redisAddress, anyPort)); err != nil {
 		kafka.Close()
 		return nil, fmt.Errorf("start embedded redis: %w", err)
 	}
@@ -69,17 +69,19 @@ func createTopics(ctx context.Context, cfg stream.Config) error {
 	return errors.Join(client.CreateTopics(ctx, stream.Topics(partitions), true), client.Close())
 }
 
-// free is the address if nobody listens there, else the same host with port 0, any free one.
-func free(ctx context.Context, address string) string {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+// free is the address if nobody listens there, else the same host with port 0, any free one; that at once where anyPort is
+// set.
+func free(ctx context.Context, address string, anyPort bool) string {
+	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		host, _, splitErr := net.SplitHostPort(address)
-		if splitErr != nil {
+		return address // judged with the rest of the configuration
+	}
+	if !anyPort {
+		if listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
+			// Whoever takes it between here and there makes the start fail, and say so.
+			_ = listener.Close()
 			return address
 		}
-		return net.JoinHostPort(host, "0")
 	}
-	// Whoever takes it between here and there makes the start fail, and say so.
-	_ = listener.Close()
-	return address
+	return net.JoinHostPort(host, "0")
 }

@@ -28,6 +28,9 @@ type Config struct {
 	KeyFile string
 	// Log is where a service logs.
 	Log func(service string) (io.Writer, error)
+	// AnyPort takes free ports at once, not the usual ones where nobody has them: for many installations that start at
+	// the same moment.
+	AnyPort bool
 }
 
 // Installation is everything, running.
@@ -69,7 +72,7 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	if err != nil {
 		return nil, err
 	}
-	servers, err := startServers(ctx, filepath.Join(cfg.Dir, "kafka"))
+	servers, err := startServers(ctx, filepath.Join(cfg.Dir, "kafka"), cfg.AnyPort)
 	if err != nil {
 		return nil, err
 	}
@@ -96,7 +99,7 @@ func (i *Installation) open(ctx context.Context) error {
 		return err
 	}
 	in := ingest.DefaultConfig()
-	in.Kafka, in.HTTP.Listen = i.kafka(), free(ctx, in.HTTP.Listen)
+	in.Kafka, in.HTTP.Listen = i.kafka(), free(ctx, in.HTTP.Listen, i.cfg.AnyPort)
 	i.frame(ctx, &in.Config, &in.GRPC)
 	return start(ctx, i, "ingest", in, ingest.Run)
 }
@@ -142,8 +145,8 @@ func (i *Installation) kafka() stream.Config {
 
 // frame sets what every service has: free ports where the usual ones are taken, and the key.
 func (i *Installation) frame(ctx context.Context, frame *daemon.Config, grpc *rpc.Config) {
-	frame.Admin.Listen = free(ctx, frame.Admin.Listen)
-	grpc.Listen = free(ctx, grpc.Listen)
+	frame.Admin.Listen = free(ctx, frame.Admin.Listen, i.cfg.AnyPort)
+	grpc.Listen = free(ctx, grpc.Listen, i.cfg.AnyPort)
 	grpc.KeyHashes = []string{rpc.HashKey(i.key)}
 }
 

@@ -68,7 +68,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	installation, err := allinone.Open(context.Background(), allinone.Config{
-		Dir: dir, KeyFile: keyFile, Log: func(string) (io.Writer, error) { return io.Discard, nil },
+		Dir: dir, KeyFile: keyFile, AnyPort: true, Log: func(string) (io.Writer, error) { return io.Discard, nil },
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +126,7 @@ func TestExitCodes(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
 			code := Run(t.Context(), strings.Fields(tt.args), Streams{
-				In: strings.NewReader(`{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}`),
+				In:  strings.NewReader(`{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}`),
 				Out: &out, Err: &errs,
 			}, time.Now())
 			if code != tt.code {

@@ -20,7 +20,10 @@ import (
 // receiverAddress is where the receiver listens the first time, unless somebody else does.
 const receiverAddress = "127.0.0.1:19443"
 
-const maxBody = 1 << 20
+const (
+	anyAddress = "127.0.0.1:0"
+	maxBody    = 1 << 20
+)
 
 // received is one webhook that came, as a line of the receiver's log.
 type received struct {
@@ -52,15 +55,18 @@ type receiver struct {
 }
 
 // startReceiver listens where the run before did, so that its endpoint stays as it is.
-func startReceiver(ctx context.Context, f *folder) (*receiver, error) {
+func startReceiver(ctx context.Context, f *folder, anyPort bool) (*receiver, error) {
 	certificate, authority, err := identity(f)
 	if err != nil {
 		return nil, err
 	}
 	r := &receiver{secret: f.kept.Secret, authority: authority, arrived: make(chan received, 256), seen: map[string]bool{}}
 	address := receiverAddress
-	if f.kept.Receiver != "" {
+	switch {
+	case f.kept.Receiver != "":
 		address = f.kept.Receiver
+	case anyPort:
+		address = anyAddress
 	}
 	if r.listener, err = listen(ctx, address); err != nil {
 		return nil, fmt.Errorf("start the receiver: %w", err)
@@ -86,7 +92,7 @@ func listen(ctx context.Context, address string) (net.Listener, error) {
 	if err == nil {
 		return listener, nil
 	}
-	return (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	return (&net.ListenConfig{}).Listen(ctx, "tcp", anyAddress)
 }
 
 // open reads which webhooks came in earlier runs.

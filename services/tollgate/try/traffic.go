@@ -3,6 +3,7 @@ package try
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -159,7 +160,7 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 			return nil, fmt.Errorf("ask for the data safeguard of %s: %w", msisdn, err)
 		}
 		if !pause(ctx, look) {
-			return nil, context.Cause(ctx)
+			return nil, errors.Join(context.Cause(ctx), err)
 		}
 	}
 }

@@ -28,6 +28,8 @@ type Config struct {
 	Colour   bool
 	// Patience is how long Once waits; 60 s where it is 0.
 	Patience time.Duration
+	// AnyPort takes free ports at once, not the usual ones where nobody has them.
+	AnyPort bool
 	// Pause is how long the traffic after the first journey waits between events; 4 s where it is 0.
 	Pause time.Duration
 }
@@ -102,7 +104,7 @@ func (r *run) close() error {
 
 func (r *run) show(ctx context.Context) (err error) {
 	r.story.title(r.folder)
-	if r.receiver, err = startReceiver(ctx, r.folder); err != nil {
+	if r.receiver, err = startReceiver(ctx, r.folder, r.cfg.AnyPort); err != nil {
 		return err
 	}
 	// Services outlive the end of ctx until they are closed: then they drain.
@@ -110,7 +112,7 @@ func (r *run) show(ctx context.Context) (err error) {
 	r.stop = stop
 	r.story.waitFor("the embedded servers, config and ingest to start")
 	r.installation, err = allinone.Open(serving, allinone.Config{
-		Dir: r.folder.path, KeyFile: r.folder.file(keyFile), Log: r.log,
+		Dir: r.folder.path, KeyFile: r.folder.file(keyFile), Log: r.log, AnyPort: r.cfg.AnyPort,
 	})
 	if err != nil {
 		stop()

@@ -1,0 +1,224 @@
+package try
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/allinone"
+	"google.golang.org/grpc"
+)
+
+// output is what a run prints; once it has printed until, it calls then.
+type output struct {
+	mu    sync.Mutex
+	text  bytes.Buffer
+	until string
+	then  func()
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	if o.then != nil && strings.Contains(o.text.String(), o.until) {
+		go o.then()
+		o.then = nil
+	}
+	return len(p), nil
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+func TestOnceEndsWithTheFirstVerifiedWebhook(t *testing.T) {
+	out := &output{}
+	err := Run(t.Context(), Config{Data: t.TempDir(), Once: true, AnyPort: true, Started: time.Now(), Out: out, Err: io.Discard})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, step := range []string{
+		"configured", "activated", "used ", "sent again", "spent 41.20 EUR of 50.00 EUR", "safeguard.alert of", "signature verified",
+	} {
+		if !strings.Contains(out.String(), step) {
+			t.Errorf("%q is not told:\n%s", step, out)
+		}
+	}
+	if strings.Contains(out.String(), "safeguard.reached") {
+		t.Errorf("it went on after the first webhook:\n%s", out)
+	}
+}
+
+// journey runs until its first subscriber is through, and is interrupted then.
+func journey(t *testing.T, dir string) string {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	out := &output{until: "That was the whole journey", then: cancel}
+	err := Run(ctx, Config{Data: dir, AnyPort: true, Pause: time.Hour, Started: time.Now(), Out: out, Err: io.Discard})
+	if err != nil || context.Cause(ctx) == context.DeadlineExceeded {
+		t.Fatalf("%v, %v\n%s", err, context.Cause(ctx), out)
+	}
+	return out.String()
+}
+
+func TestARestartCountsAndTellsNothingTwice(t *testing.T) {
+	dir := t.TempDir()
+	first := journey(t, dir)
+	key, err := os.ReadFile(filepath.Join(dir, keyFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := journey(t, dir)
+	if !strings.Contains(second, "0 of 4 changed") {
+		t.Errorf("the restart changed the configuration:\n%s", second)
+	}
+	if again, err := os.ReadFile(filepath.Join(dir, keyFile)); err != nil || !bytes.Equal(again, key) {
+		t.Errorf("the API key is another one (%v)", err)
+	}
+
+	told := map[string]bool{}
+	for _, got := range receipts(t, dir) {
+		if told[got.ID] || got.Repeat {
+			t.Errorf("%s was told twice", got.ID)
+		}
+		if !got.Verified {
+			t.Errorf("%s was not verified: %s", got.ID, got.Fault)
+		}
+		told[got.ID] = true
+	}
+	if len(told) != 4 {
+		t.Errorf("%d webhooks, want an alert and a limit from each run\n%s\n%s", len(told), first, second)
+	}
+
+	// Counters are rebuilt from the log, once more: the subscribers of both runs stand where they stood.
+	spent := counters(t, dir, "999000010001", "999000020001")
+	for msisdn, cents := range spent {
+		if cents != 5050 {
+			t.Errorf("%s has spent %s after restarts, want 50.50 EUR", msisdn, euros(cents))
+		}
+	}
+}
+
+func receipts(t *testing.T, dir string) []received {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, receiptFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []received
+	lines := bufio.NewScanner(bytes.NewReader(content))
+	for lines.Scan() {
+		var got received
+		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, got)
+	}
+	return all
+}
+
+// counters starts the installation of a folder again, and asks.
+func counters(t *testing.T, dir string, msisdns ...string) map[string]int64 {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	keyPath := filepath.Join(dir, keyFile)
+	installation, err := allinone.Open(ctx, allinone.Config{
+		Dir: dir, KeyFile: keyPath, AnyPort: true, Log: func(string) (io.Writer, error) { return io.Discard, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := installation.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := installation.Work(ctx); err != nil {
+		t.Fatal(err)
+	}
+	address, err := installation.Service("safeguard").Address(ctx, "grpc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := rpc.ReadKey(keyPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &run{}
+	if r.optionsConn, err = rpc.Dial(address, key, grpc.WithDefaultCallOptions(grpc.WaitForReady(true))); err != nil {
+		t.Fatal(err)
+	}
+	defer r.optionsConn.Close()
+	spent := map[string]int64{}
+	for _, msisdn := range msisdns {
+		// From its owner's first answer on it must be right: unknown is an answer, a lower figure is not.
+		shown, err := r.safeguard(ctx, msisdn, func(*optionsv1.DataSafeguard) bool { return true })
+		if err != nil {
+			t.Fatal(err)
+		}
+		spent[msisdn] = inCents(shown.GetSpent())
+	}
+	return spent
+}
+
+func TestOnceTellsWhyNothingCame(t *testing.T) {
+	out := &output{}
+	dir := t.TempDir()
+	err := Run(t.Context(), Config{
+		Data: dir, Once: true, AnyPort: true, Patience: 50 * time.Millisecond, Started: time.Now(), Out: out, Err: io.Discard,
+	})
+	if err == nil {
+		t.Fatalf("it did not fail:\n%s", out)
+	}
+	want := regexp.MustCompile(`(?s)no webhook was received and verified within 50ms; waited for .+ logs are in ` + regexp.QuoteMeta(dir))
+	if !want.MatchString(err.Error()) {
+		t.Errorf("the reason is told as %q", err)
+	}
+}
+
+func TestTwoRunsDoNotShareAFolder(t *testing.T) {
+	dir := t.TempDir()
+	f, err := openFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close(false)
+	err = Run(t.Context(), Config{Data: dir, Out: io.Discard, Err: io.Discard})
+	if err == nil || !strings.Contains(err.Error(), "another tollgate try works in "+dir) {
+		t.Errorf("the second run was told %v", err)
+	}
+}
+
+func TestAFolderIsForItsUserAlone(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	f, err := openFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.close(false)
+	for _, name := range []string{keyFile, keptFile} {
+		info, err := os.Stat(f.file(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.Mode().Perm() != 0o600 {
+			t.Errorf("%s has mode %o", name, info.Mode().Perm())
+		}
+	}
+}
