@@ -9,7 +9,7 @@
 // safeguard.reached and safeguard.released alone, in the order of their sequence, say what is blocked; a period ends at
 // its due time, whether or not anything is used; the same log gives the same bytes.
 //
-// Reading order: fold.go is the story of one event, turn.go what it may change. usage.go, data.go, late.go, lifecycle.go
+// Reading order: fold.go is the story of one event, turn.go what it may change. usage.go, data.go, lifecycle.go
 // and renewal.go decide, without I/O and without a clock; record.go and outcome.go write down. safeguard.go is the
 // process, inventory.go its API.
 package safeguard

@@ -342,3 +342,16 @@ func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.Snapsh
 }
 
 func stamp(at string) *timestamppb.Timestamp { return timestamppb.New(moment(at)) }
+
+// newTurn is an event of a subscriber of class gold that has nothing yet.
+func newTurn() *turn {
+	s, err := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
+	if err != nil {
+		panic(err)
+	}
+	at := moment("2026-03-02T09:00")
+	return &turn{
+		at: at, eventTime: at, event: &event.Event{}, tenant: "acme", msisdn: msisdn, catalog: newCatalog(s, nil), exists: true,
+		sub: subscriber{activated: at, class: "gold"},
+	}
+}
