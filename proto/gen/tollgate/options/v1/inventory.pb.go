@@ -94,7 +94,8 @@ type DataSafeguard struct {
 	Sequence int64 `protobuf:"varint,12,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// Revision of the configuration it was last judged by.
 	Revision int64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
-	// How old the answer may be: zero from the owner of the partition.
+	// How old the answer may be: the age of the commit it was read from. An idle
+	// owner commits each second.
 	Staleness     *durationpb.Duration `protobuf:"bytes,14,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
