@@ -122,6 +122,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Snapshots: NewTopicSnapshots(c.Client, c.Producer),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published,
 		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
+		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})
 	e.enter(cl.Partition, o)

@@ -65,6 +65,8 @@ const (
 	IncidentLevel     = "LEVEL_TOO_HIGH"  // written by a newer binary
 	IncidentPanic     = "APPLY_PANIC"     // a record or timer made the fold panic
 	IncidentRecord    = "RECORD_UNUSABLE" // a record can't be decoded or does not fit
+	IncidentBehind    = "LOG_ENDANGERED"  // what is not applied yet is older than half the log's retention
+	IncidentSnapshot  = "SNAPSHOT_OLD"    // the last snapshot is older than half their retention
 )
 
 // OwnerConfig is what an owner works with.
@@ -102,6 +104,9 @@ type OwnerConfig[B, C any] struct {
 	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records.
 	SnapshotEvery  time.Duration
 	SnapshotEvents int64
+	// LogRetention and SnapshotRetention are how long the topics keep what a
+	// rebuild needs; half of it gone is an incident. 0: not watched.
+	LogRetention, SnapshotRetention time.Duration
 }
 
 // Owner works one partition, from opening it until it is fenced, revoked or
@@ -174,6 +179,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 		return err
 	}
 	o.config.Log.Settle(IncidentLevel)
+	o.config.Log.Settle(stream.IncidentOutOfRange) // recovery judges it itself
 	if err := o.recover(ctx); err != nil {
 		return err
 	}
@@ -214,7 +220,9 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		return o.commitAs(ctx, func(w *Watermark) { w.Status = Ready })
 	}
 	if len(o.pending) == 0 {
-		b, err := o.config.Log.Fetch(ctx, o.w.Offset, !due.any())
+		// A snapshot on its way goes on between fetches; it does not wait for records.
+		wait := !due.any() && (o.snap == nil || o.snap.scanned)
+		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait)
 		if err != nil {
 			return err
 		}

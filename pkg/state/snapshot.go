@@ -23,7 +23,7 @@ type Snapshots interface {
 }
 
 // scanStep is how many keys are asked for between two batches.
-const scanStep = 200
+const scanStep = 1000
 
 // snapshotting is a snapshot on its way. Its records are of different moments;
 // each carries the offset of what was last applied to it, so that the log from

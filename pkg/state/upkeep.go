@@ -19,7 +19,29 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 			return err
 		}
 	}
+	o.alarm()
 	return o.snapshotStep(ctx)
+}
+
+// alarm says in time that retention is about to take what a rebuild needs.
+func (o *Owner[B, C]) alarm() {
+	now, c := o.config.Clock(), o.config
+	old := time.Duration(0)
+	if len(o.pending) > 0 {
+		old = now.Sub(o.pending[0].Time)
+	}
+	if c.LogRetention > 0 && old > c.LogRetention/2 {
+		c.Log.Incident(IncidentBehind, o.w.Offset, fmt.Errorf("the next record is %s old, the log keeps %s: find out what holds the partition, or keep the log longer", old.Round(time.Minute), c.LogRetention))
+	} else {
+		c.Log.Settle(IncidentBehind)
+	}
+	if c.SnapshotRetention > 0 && o.w.Offset > o.snapshotBase {
+		if age := now.Sub(o.snapshotAt); age > c.SnapshotRetention/2 {
+			c.Log.Incident(IncidentSnapshot, o.w.Offset, fmt.Errorf("no snapshot was completed for %s, they are kept for %s: a loss of the store would need the log from its beginning", age.Round(time.Minute), c.SnapshotRetention))
+		} else {
+			c.Log.Settle(IncidentSnapshot)
+		}
+	}
 }
 
 // announce appends the newest configuration to the log, once.

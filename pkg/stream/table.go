@@ -29,6 +29,12 @@ const (
 	mib = 1 << 20
 )
 
+// How long the topics keep what state is rebuilt from.
+const (
+	LogRetention      = 7 * day
+	SnapshotRetention = 2 * day
+)
+
 // Topics is the table of Tollgate's topics. The logs whose owners fold state
 // over them, and the deliveries with their attempts, share one partition count
 // for life; what has no order or no owner has the same count only for evenness.
@@ -55,17 +61,17 @@ func Topics(partitions int) []TopicSpec {
 	logTime := map[string]string{configTimestampMax: "10000"}
 	return []TopicSpec{
 		topic(EventsInbound, 7*day, nil),
-		topic(EventsOrdered, 7*day, logTime),
-		topic(EventsUnordered, 7*day, logTime),
+		topic(EventsOrdered, LogRetention, logTime),
+		topic(EventsUnordered, LogRetention, logTime),
 		// Bytes as received up to 4 MiB, and room for the headers that say why.
 		topic(EventsRejected, 30*day, map[string]string{"max.message.bytes": strconv.Itoa(4*mib + 256<<10)}),
-		topic(Safeguards, 7*day, logTime),
+		topic(Safeguards, LogRetention, logTime),
 		topic(DeliveriesWebhook, 7*day, nil),
 		topic(DeliveriesEmail, 7*day, nil),
 		topic(DeliveriesSMS, 7*day, nil),
 		topic(DeliveriesAttempts, 7*day, nil),
 		topic(DeliveriesDead, 30*day, nil),
-		topic(StateSnapshots, 2*day, nil),
+		topic(StateSnapshots, SnapshotRetention, nil),
 		topic(TriggersDecisions, 7*day, nil),
 		topic(ProvisionExecutions, 30*day, nil),
 		topic(Audit, 365*day, nil),

@@ -202,6 +202,8 @@ func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Recor
 
 type driveRevisions[B, C any] struct{ d *Drive[B, C] }
 
-func (r driveRevisions[B, C]) Newest() int64                                { return r.d.Newest }
-func (r driveRevisions[B, C]) Prepare(context.Context, int64) error         { return nil }
-func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) { return r.d.configuration(n), nil }
+func (r driveRevisions[B, C]) Newest() int64                        { return r.d.Newest }
+func (r driveRevisions[B, C]) Prepare(context.Context, int64) error { return nil }
+func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) {
+	return r.d.configuration(n), nil
+}

@@ -325,3 +325,41 @@ func TestARenewalOfManySubjectsIsWorkedInSteps(t *testing.T) {
 		t.Fatalf("due lists %v, %v; want the next period's alone", lists, err)
 	}
 }
+
+func TestWhatRetentionIsAboutToTakeIsAnIncident(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		c.LogRetention, c.SnapshotRetention = 24*time.Hour, 24*time.Hour
+	}
+	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 1, d.Now))
+	d.Now = noon.Add(13 * time.Hour)
+	limits := d.Limits
+	var old error
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		limits(c)
+		c.Batch = 1
+		c.Log = watched{c.Log, func(code string, err error) {
+			if code == state.IncidentBehind {
+				old = err
+			}
+		}}
+	}
+	d.Work()
+	if old == nil || !strings.Contains(old.Error(), "13h0m0s old") {
+		t.Fatalf("incident: %v", old)
+	}
+	if len(d.Incidents) > 0 {
+		t.Fatalf("incidents stand after the log was worked: %v", d.Incidents)
+	}
+}
+
+// watched looks at incidents as they are raised.
+type watched struct {
+	state.Log
+	raised func(code string, err error)
+}
+
+func (w watched) Incident(code string, offset int64, err error) {
+	w.raised(code, err)
+	w.Log.Incident(code, offset, err)
+}
