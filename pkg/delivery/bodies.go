@@ -12,13 +12,13 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// readBack is what reading bodies back came to: deliveries in the order of
-// items, nil where the log does not hold it any more.
+// readBack is what reading bodies back came to: those of items, where the log
+// still holds them, and their neighbours.
 type readBack struct {
-	items      []*item
-	deliveries []*Delivery
-	start      int64 // where the log begins, where something is gone
-	err        error
+	items   []*item
+	records []stream.Record
+	start   int64 // where the log begins, where something is gone
+	err     error
 }
 
 // IncidentGone: retention has removed deliveries before they were settled.
@@ -50,7 +50,7 @@ func (o *owner) readBodies() {
 }
 
 func (o *owner) fetchBodies(ctx context.Context, offsets []int64) readBack {
-	r := readBack{deliveries: make([]*Delivery, len(offsets))}
+	var r readBack
 	for i := 0; i < len(offsets); {
 		b, err := o.kafka.FetchFrom(ctx, o.Topic, o.part.Number, offsets[i], bodyBytes)
 		var gone *stream.OutOfRangeError
@@ -65,18 +65,8 @@ func (o *owner) fetchBodies(ctx context.Context, offsets []int64) readBack {
 			r.err = err
 			return r
 		}
-		for _, rec := range b.Records {
-			for i < len(offsets) && offsets[i] < rec.Offset {
-				i++
-			}
-			if i < len(offsets) && offsets[i] == rec.Offset {
-				if d, err := Decode(rec); err == nil {
-					r.deliveries[i] = d
-				}
-				i++
-			}
-		}
-		if len(b.Records) == 0 { // the log ends below a reference, or holds no record there
+		r.records = append(r.records, b.Records...)
+		for i++; i < len(offsets) && offsets[i] < b.Next; { // what a fetch passes over is not there
 			i++
 		}
 	}
@@ -87,14 +77,32 @@ func (o *owner) fetchBodies(ctx context.Context, offsets []int64) readBack {
 func (o *owner) bodiesRead(r readBack) {
 	o.reading = false
 	now := o.now()
-	for i, it := range r.items {
-		switch d := r.deliveries[i]; {
-		case d != nil && !o.stopping:
-			it.delivery = d
+	wanted := make(map[int64]*item, len(r.items))
+	for _, it := range r.items {
+		wanted[it.ref.offset] = it
+	}
+	for _, rec := range r.records {
+		if it, ok := wanted[rec.Offset]; ok {
+			if d, err := Decode(rec); err == nil {
+				it.delivery = d
+			}
+		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.place == inTurn || it.place == inLane) && o.room(it, int64(len(rec.Value))) {
+			// A neighbour that goes soon: otherwise it is fetched once more, with all of these.
+			if d, err := Decode(rec); err == nil {
+				it.delivery = d
+				o.keepBody(it)
+			}
+		}
+	}
+	for _, it := range r.items {
+		switch has := it.delivery != nil; {
+		case has && !o.stopping:
 			o.begin(it, now)
-		case d != nil || r.err != nil:
+		case has || r.err != nil:
+			it.delivery = nil
 			o.giveBack(it)
 			o.queue.later(it, max(it.due, now), now)
+			o.keepBody(it)
 		case o.AcceptGone:
 			lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
 			res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
@@ -127,4 +135,38 @@ func (o *owner) unreadBack() {
 		o.queue.later(it, max(it.due, now), now)
 	}
 	o.unread = nil
+}
+
+// keepBody keeps the body of what has to wait for its turn, or drops it where
+// that would be too much; what it has dropped can be read back.
+func (o *owner) keepBody(it *item) {
+	if it.place == taken || it.place == settled || it.kept > 0 {
+		return
+	}
+	if it.delivery == nil || it.place == inTime || !o.room(it, it.delivery.size()) {
+		it.delivery = nil
+		o.bodiless[it.ref.offset] = it
+		return
+	}
+	delete(o.bodiless, it.ref.offset)
+	it.kept = it.delivery.size()
+	o.bodies += it.kept
+	it.endpoint.bodies += it.kept
+}
+
+// room tells whether a body may be kept: one endpoint has at most a quarter of
+// what there is, so that one which does not answer leaves some to the others.
+func (o *owner) room(it *item, size int64) bool {
+	return o.bodies+size <= maxBodies && it.endpoint.bodies+size <= maxBodies/4
+}
+
+// takeBody ends the keeping of what has its turn now.
+func (o *owner) takeBody(it *item) {
+	if it.kept == 0 {
+		delete(o.bodiless, it.ref.offset)
+		return
+	}
+	o.bodies -= it.kept
+	it.endpoint.bodies -= it.kept
+	it.kept = 0
 }

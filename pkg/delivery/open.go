@@ -237,7 +237,7 @@ func (o *owner) enqueue() {
 		if s.ref != was {
 			o.pages.set(s.slot, s.ref)
 		}
-		o.queue.add(s.ref, s.slot, nil, now)
+		o.keepBody(o.queue.add(s.ref, s.slot, nil, now))
 	}
 }
 

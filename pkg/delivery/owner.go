@@ -41,7 +41,9 @@ type owner struct {
 	oldest   int64           // when the first of results and rejects came, ms
 	recorded int64           // when the last commit was made, ms
 	bodies   int64           // bytes of what waits with its body
-	unread   []*item         // hold a slot and wait for their bodies
+	// bodiless waits without, by offset: its body may come along with a neighbour's.
+	bodiless map[int64]*item
+	unread   []*item // hold a slot and wait for their bodies
 	targets  *Targets
 	gone     int // parked, since the log does not hold them any more
 	waiting  int // as last told to the metrics
@@ -86,7 +88,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		queue: newQueue(), pages: newPages(), seen: newWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.maxInFlight),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
-		conditions: map[string]error{},
+		conditions: map[string]error{}, bodiless: map[int64]*item{},
 	}
 	o.send, o.abandon = context.WithCancel(ctx)
 	defer o.close()
@@ -279,20 +281,6 @@ func (o *owner) takeOne(r stream.Record, now int64) {
 	o.fresh = append(o.fresh, it)
 	o.dispatch(now)
 	o.keepBody(it)
-}
-
-// keepBody drops the body of what has to wait, where it would be too much.
-func (o *owner) keepBody(it *item) {
-	if it.delivery == nil || it.place == taken || it.place == settled {
-		return
-	}
-	size := it.delivery.size()
-	if it.place == inTime || o.bodies+size > maxBodies {
-		it.delivery = nil
-		return
-	}
-	o.bodies += size
-	it.kept = size
 }
 
 // stopped handles the end of reading forward. A log that does not hold the

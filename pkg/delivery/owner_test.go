@@ -40,12 +40,12 @@ func TestADeliveryIsSentAtOnceAndRecordedSoon(t *testing.T) {
 func TestALaneWaitsForItsHeadAndOthersDoNot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) {
 			if d.Event.ID == "a1" && n == 1 {
 				return Failed, time.Millisecond
 			}
 			return Accepted, time.Millisecond
-		}
+		})
 		r := w.start()
 		defer r.drain()
 		w.plan(order("e1", "a", "a1"))
@@ -82,12 +82,12 @@ func bodies(w *world, _ *replica) string {
 func TestAfterAGivingUpTheLaneGoesOnceItIsCommitted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, _ int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, _ int) (Result, time.Duration) {
 			if d.Event.ID == "a1" {
 				return Refused, time.Millisecond
 			}
 			return Accepted, time.Millisecond
-		}
+		})
 		r := w.start()
 		defer r.drain()
 		synctest.Wait()
@@ -113,7 +113,7 @@ func TestAfterAGivingUpTheLaneGoesOnceItIsCommitted(t *testing.T) {
 func TestWhatFailsForeverIsGivenUpAfterNineAttemptsWithin28Hours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := w.start()
 		defer r.drain()
 		d := w.plan(order("e1", "a", "a1"))
@@ -141,7 +141,7 @@ func TestAnEndpointNeverHasMoreThanItTakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1", "e2")
 		w.configure(2, 3, "e1", "e2")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, 20 * time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, 20 * time.Millisecond })
 		r := w.start()
 		for i := range 200 {
 			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
@@ -168,12 +168,12 @@ func TestAnEndpointNeverHasMoreThanItTakes(t *testing.T) {
 func TestARevokeLeavesOneSecondAndCountsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, _ int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, _ int) (Result, time.Duration) {
 			if d.Event.ID == "slow" {
 				return Accepted, 10 * time.Second
 			}
 			return Accepted, 500 * time.Millisecond
-		}
+		})
 		r := w.start()
 		w.plan(order("e1", "a", "slow"))
 		w.plan(order("e1", "b", "quick"))
@@ -187,7 +187,7 @@ func TestARevokeLeavesOneSecondAndCountsNothing(t *testing.T) {
 		if len(as) != 1 || as[0].Settlement != deliveryv1.Settlement_SETTLEMENT_DELIVERED {
 			t.Errorf("attempts %v: the quick one and nothing else counts", as)
 		}
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		r = w.start()
 		time.Sleep(time.Second)
 		r.drain()
@@ -200,7 +200,7 @@ func TestARevokeLeavesOneSecondAndCountsNothing(t *testing.T) {
 func TestADisabledEndpointsDeliveriesAreCancelledThoughTheyWaitForHours(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := w.start()
 		for i := range 30 {
 			w.plan(order("e1", "a", fmt.Sprint(i)))
@@ -227,13 +227,13 @@ func TestADisabledEndpointsDeliveriesAreCancelledThoughTheyWaitForHours(t *testi
 func TestAChangedEndpointIsTriedAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := w.start()
 		defer r.drain()
 		w.plan(order("e1", "a", "a1"))
 		time.Sleep(10 * time.Minute)
 		before := len(w.received())
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		w.configure(2, 64, "e1")
 		time.Sleep(time.Second)
 		if got := w.received(); len(got) != before+1 || !got[before].accepted {
@@ -361,7 +361,7 @@ func TestNothingMoreIsSentWhileAThousandResultsAreUnrecorded(t *testing.T) {
 func TestAFullPartitionReadsNoFurtherAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		few := func(c *Channel) { c.MaxReferences = 100 }
 		r := w.start(few)
 		for i := range 1000 {
@@ -371,7 +371,7 @@ func TestAFullPartitionReadsNoFurtherAndSaysSo(t *testing.T) {
 		if !strings.Contains(w.ill(), "nothing more is read") {
 			t.Errorf("health says %s", w.ill())
 		}
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		time.Sleep(time.Minute)
 		if w.ill() != "<nil>" {
 			t.Errorf("health still says %s", w.ill())
@@ -386,7 +386,7 @@ func TestAFullPartitionReadsNoFurtherAndSaysSo(t *testing.T) {
 func TestAPositionBelowTheLogIsAnIncidentUntilAPersonAccepts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := w.start()
 		w.plan(order("e1", "a", "a0"))
 		time.Sleep(time.Second)
@@ -395,7 +395,7 @@ func TestAPositionBelowTheLogIsAnIncidentUntilAPersonAccepts(t *testing.T) {
 			w.plan(order("e1", "a", fmt.Sprint("a", i+1)))
 		}
 		w.broker.trim(topicDeliveries, 5)
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		r = w.start()
 		time.Sleep(time.Minute)
 		if n := len(w.received()); n != 1 {

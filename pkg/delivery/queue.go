@@ -68,6 +68,7 @@ type endpoint struct {
 	taken  int
 	limit  int
 	listed bool
+	bodies int64 // bytes kept of what waits for it
 	// fingerprint of the configuration it was last seen with.
 	fingerprint uint64
 	waiting     int // its items outstanding

@@ -17,7 +17,7 @@ func empty() memstate.Dump { return memstate.New().Dump() }
 func TestWithAnEmptyStoreNothingSettledIsSentAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) {
 			switch d.Event.ID {
 			case "dead":
 				return Refused, time.Millisecond
@@ -25,7 +25,7 @@ func TestWithAnEmptyStoreNothingSettledIsSentAgain(t *testing.T) {
 				return Failed, time.Millisecond
 			}
 			return Accepted, time.Millisecond
-		}
+		})
 		r := w.start()
 		w.plan(order("e1", "a", "one"))
 		w.plan(order("e1", "b", "dead"))
@@ -38,7 +38,7 @@ func TestWithAnEmptyStoreNothingSettledIsSentAgain(t *testing.T) {
 		before := len(w.received())
 		w.store.Restore(empty())
 		w.configure(2, 64, "e1", "gone")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		r = w.start()
 		time.Sleep(time.Second)
 		if got := w.received()[before:]; len(got) != 0 {
@@ -67,14 +67,14 @@ func TestACrashWhileThePositionIsFoundAgainLosesNoKnowledge(t *testing.T) {
 		}
 		w.plan(order("e1", "last", "last"))
 		w.store.Restore(empty())
-		w.afterCommit = func(to state.Watermark) bool { return to.Offset > 0 && to.Offset < to.Floor }
+		w.onCommit(nil, func(to state.Watermark) bool { return to.Offset > 0 && to.Offset < to.Floor })
 		// Slow reading, so that there is a commit on the way.
 		w.broker.mu.Lock()
 		w.broker.slow = 5 * time.Millisecond
 		w.broker.mu.Unlock()
 		r = w.start()
 		<-r.over
-		w.afterCommit = nil
+		w.onCommit(nil, nil)
 		mark, _, _ := w.store.Peek(t.Context(), state.Partition{Domain: "test", Count: 1}, nil)
 		if mark.Status != state.Rebuilding || mark.Offset == 0 {
 			t.Fatalf("killed at offset %d, %s: not on the way", mark.Offset, mark.Status)
@@ -108,10 +108,10 @@ func TestWhatACommitDidNotHoldIsNotForgotten(t *testing.T) {
 		if n := len(w.received()); n != 701 {
 			t.Fatalf("%d sent", n)
 		}
-		w.afterCommit = func(to state.Watermark) bool { return to.Offset == 701 }
+		w.onCommit(nil, func(to state.Watermark) bool { return to.Offset == 701 })
 		w.broker.setFull(false)
 		<-r.over
-		w.afterCommit = nil
+		w.onCommit(nil, nil)
 		if n := len(w.attempts()); n != 501 {
 			t.Fatalf("killed with %d attempts published, not with a second commit of 500", n)
 		}
@@ -131,12 +131,12 @@ func TestWhatACommitDidNotHoldIsNotForgotten(t *testing.T) {
 func TestAttemptsAreHeldUntilThePositionHasPassedThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) {
 			if d.Event.ID == "waits" && n < 2 {
 				return Failed, time.Millisecond
 			}
 			return Accepted, time.Millisecond
-		}
+		})
 		r := w.start()
 		w.plan(order("e1", "w", "waits"))
 		time.Sleep(2 * time.Second)
@@ -154,12 +154,12 @@ func TestAttemptsAreHeldUntilThePositionHasPassedThem(t *testing.T) {
 		w.broker.slow = 50 * time.Millisecond
 		w.broker.mu.Unlock()
 		r = w.start()
-		w.afterCommit = func(to state.Watermark) bool { // the one that holds the second attempt of what waited
+		w.onCommit(nil, func(state.Watermark) bool { // the one that holds the second attempt of what waited
 			all := w.attempts()
 			return all[len(all)-1].Number == 2
-		}
+		})
 		<-r.over
-		w.afterCommit = nil
+		w.onCommit(nil, nil)
 		mark, _, _ := w.store.Peek(t.Context(), state.Partition{Domain: "test", Count: 1}, nil)
 		if mark.Offset < 10 || mark.Offset > 5000 {
 			t.Fatalf("killed at %d: not on the way", mark.Offset)
@@ -202,24 +202,20 @@ func TestALostAnswerOfTheStoreNeedsNoNewOwner(t *testing.T) {
 func TestBodiesOfNeighboursAreReadBackTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := w.start()
 		for i := range 60 {
 			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint(i)))
 		}
 		time.Sleep(time.Second)
 		r.drain()
-		w.answer = func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond }
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond })
 		r = w.start()
 		time.Sleep(100 * time.Millisecond)
-		r.mu.Lock()
-		before := r.reads
-		r.mu.Unlock()
+		before := r.reads.Load()
 		w.configure(2, 64, "e1") // another URL: all are due at once
 		time.Sleep(time.Second)
-		r.mu.Lock()
-		reads := r.reads - before
-		r.mu.Unlock()
+		reads := r.reads.Load() - before
 		r.drain()
 		if n := len(w.received()); n != 120 || reads > 3 {
 			t.Errorf("%d receipts, %d reads", n, reads)
@@ -247,21 +243,21 @@ func TestDeliveriesOlderThanMaxAgeAreNotSearchedFor(t *testing.T) {
 func TestAKillBetweenPublishingAndCommitRepeatsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
-		w.answer = func(d *Delivery, n int) (Result, time.Duration) {
+		w.answers(func(d *Delivery, n int) (Result, time.Duration) {
 			if strings.HasPrefix(d.Event.ID, "bad") && n == 1 {
 				return Failed, time.Millisecond
 			}
 			return Accepted, time.Millisecond
-		}
+		})
 		r := w.start()
 		time.Sleep(1500 * time.Millisecond)
-		w.beforeCommit = func(to state.Watermark) bool { return to.Offset == 10 }
+		w.onCommit(func(to state.Watermark) bool { return to.Offset == 10 }, nil)
 		for i := range 5 {
 			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint("good", i)))
 			w.plan(order("e1", fmt.Sprint(i), fmt.Sprint("bad", i)))
 		}
 		<-r.over
-		w.beforeCommit = nil
+		w.onCommit(nil, nil)
 		if n := len(w.attempts()); n == 0 {
 			t.Fatal("killed before anything was published")
 		}

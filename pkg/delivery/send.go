@@ -45,8 +45,7 @@ func (o *owner) dispatch(now int64) {
 			o.Slots.give(false)
 			return
 		}
-		o.bodies -= it.kept
-		it.kept = 0
+		o.takeBody(it)
 		o.begin(it, now)
 	}
 }
@@ -230,6 +229,7 @@ func (o *owner) settle(r result) {
 		o.Slots.give(false)
 		r.it.delivery = nil
 		o.queue.later(r.it, r.it.due, now)
+		o.keepBody(r.it)
 		return
 	}
 	o.Slots.give(true)
@@ -250,6 +250,7 @@ func (o *owner) settle(r result) {
 		r.it.attempts = uint8(r.number)
 		r.it.delivery = nil
 		o.queue.later(r.it, r.verdict.next.UnixMilli(), now)
+		o.keepBody(r.it)
 		return
 	}
 	o.Metrics.settled.WithLabelValues(r.verdict.settlement.String()).Inc()

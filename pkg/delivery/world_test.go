@@ -45,7 +45,7 @@ type world struct {
 	busiest  map[string]int
 	health   map[string]error
 	runs     sync.WaitGroup
-	// beforeCommit and afterCommit, where set while nothing commits, see each commit; true kills the replica.
+	// beforeCommit and afterCommit, where set, see each commit; true kills the replica.
 	beforeCommit, afterCommit func(to state.Watermark) bool
 	opens                     atomic.Int32
 }
@@ -172,7 +172,7 @@ type replica struct {
 	mu            sync.Mutex
 	killed, lossy bool
 	rand          *rand.Rand
-	reads         int
+	reads         atomic.Int32
 }
 
 func (w *world) start(change ...func(*Channel)) *replica {
@@ -243,6 +243,26 @@ func (r *replica) setLossy(lossy bool) {
 	r.lossy = lossy
 }
 
+// answers sets how receivers answer from now on.
+func (w *world) answers(answer func(d *Delivery, n int) (Result, time.Duration)) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.answer = answer
+}
+
+// onCommit sets what sees each commit from now on.
+func (w *world) onCommit(before, after func(to state.Watermark) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.beforeCommit, w.afterCommit = before, after
+}
+
+func (w *world) hooks() (before, after func(to state.Watermark) bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.beforeCommit, w.afterCommit
+}
+
 // storeOf is the store as a replica reaches it.
 type storeOf struct{ r *replica }
 
@@ -276,11 +296,12 @@ func (s *storeOf) Commit(ctx context.Context, p state.Partition, from, to state.
 		s.r.cancel()
 		return errKilled
 	}
-	if hook := s.r.w.beforeCommit; hook != nil && hook(to) {
+	before, after := s.r.w.hooks()
+	if before != nil && before(to) {
 		return kill()
 	}
 	err := s.r.w.store.Commit(ctx, p, from, to, c)
-	if hook := s.r.w.afterCommit; err == nil && hook != nil && hook(to) {
+	if err == nil && after != nil && after(to) {
 		return kill()
 	}
 	if s.r.loses() {
@@ -442,7 +463,7 @@ func (r *replica) FetchFrom(ctx context.Context, topic string, partition int32, 
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if topic == topicDeliveries {
-		r.reads++
+		r.reads.Add(1)
 	}
 	l := b.log(topic)
 	if end := int64(len(l.records)); offset < l.start || offset > end {
