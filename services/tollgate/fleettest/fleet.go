@@ -25,7 +25,7 @@ type Config struct {
 	Redis   string
 	// Embedded says that they are not Apache Kafka and Redis; their settings can't be read.
 	Embedded bool
-	// Dir is an empty folder for configuration files, logs and the database.
+	// Dir is a folder for configuration files, logs and the database; it is made where it is missing.
 	Dir string
 	// Partitions of each topic.
 	Partitions int
@@ -58,6 +58,7 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		keyFile: filepath.Join(cfg.Dir, "api-key"), hashes: filepath.Join(cfg.Dir, "api-key-hashes"),
 	}
 	if err := errors.Join(
+		os.MkdirAll(cfg.Dir, 0o700),
 		os.WriteFile(f.keyFile, []byte(f.Key+"\n"), 0o600),
 		os.WriteFile(f.hashes, []byte(rpc.HashKey(f.Key)+"\n"), 0o600),
 	); err != nil {

@@ -12,6 +12,10 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tollgate/tollgate/services/tollgate/figure"
 )
 
 // Kinds of servers.
@@ -66,6 +70,23 @@ func (s *Server) Restart(ctx context.Context) error {
 func (s *Server) Stop(ctx context.Context) error {
 	_, err := servers(ctx, "stop", "--dir", s.dir)
 	return err
+}
+
+// On describes a Kafka and a Redis by what they say of themselves, and the machine.
+func On(ctx context.Context, kafka, server *Server) (string, error) {
+	client := redis.NewClient(&redis.Options{Addr: server.address})
+	defer client.Close()
+	info, err := client.Info(ctx, "server").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask Redis what it is: %w", err)
+	}
+	fsync, err := client.ConfigGet(ctx, "appendfsync").Result()
+	if err != nil {
+		return "", fmt.Errorf("ask Redis what it is: %w", err)
+	}
+	_, version, _ := strings.Cut(info, "redis_version:")
+	version, _, _ = strings.Cut(version, "\r")
+	return figure.On(fmt.Sprintf("redis %s appendfsync %s", version, fsync["appendfsync"]), kafka.dir)
 }
 
 // servers calls the script that starts servers and returns what it prints.

@@ -20,6 +20,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/tollgate/fleettest"
+	"github.com/tollgate/tollgate/services/tollgate/ledger"
 )
 
 // seed of the traffic; another one tells another story of the same kind.
@@ -201,7 +202,7 @@ func (j *journey) checkCounters() {
 	j.Helper()
 	want, got := map[string]standing{}, map[string]standing{}
 	for s, a := range j.traffic.accounts {
-		want[msisdn(s)] = standing{a.spent, a.blocked}
+		want[msisdn(s)] = standing{a.Spent, a.Blocked}
 	}
 	ask := func() bool {
 		for s := range j.traffic.accounts {
@@ -224,7 +225,7 @@ func (j *journey) checkCounters() {
 	j.Errorf("counters differ from the model: %s", cmp.Diff(want, got))
 }
 
-func nanosOf(m *money.Money) int64 { return m.GetUnits()*unit + int64(m.GetNanos()) }
+func nanosOf(m *money.Money) int64 { return m.GetUnits()*ledger.Unit + int64(m.GetNanos()) }
 
 // checkAccepted holds events.ordered against what was sent: each event in its own words, and as often as it was sent.
 func (j *journey) checkAccepted() {
@@ -311,7 +312,7 @@ func placeOf(r stream.Record) (place, error) {
 
 // outcome is one event on safeguards.
 type outcome struct {
-	told
+	ledger.Told
 	id       string
 	sequence int64
 }
@@ -345,7 +346,7 @@ func (j *journey) checkSafeguards() map[string][]outcome {
 			j.Errorf("%s: sequence %d after %d says %d", e.GetSubject(), s.GetSequence(), last, s.GetPreviousSequence())
 		}
 		got[e.GetSubject()] = append(chain, outcome{
-			told{
+			ledger.Told{
 				Kind: strings.TrimPrefix(e.GetType(), "safeguard."), Cause: s.GetCause().GetEvent().GetId(),
 				Spent: nanosOf(s.GetSpent()), Blocked: s.GetBlocked(), Overshoot: nanosOf(s.GetOvershoot()),
 			}, e.GetId(), s.GetSequence(),
@@ -353,11 +354,11 @@ func (j *journey) checkSafeguards() map[string][]outcome {
 	}
 	wrong := 0
 	for s, a := range j.traffic.accounts {
-		var chain []told
+		var chain []ledger.Told
 		for _, o := range got[msisdn(s)] {
-			chain = append(chain, o.told)
+			chain = append(chain, o.Told)
 		}
-		if diff := cmp.Diff(a.told, chain); diff != "" {
+		if diff := cmp.Diff(a.Told, chain); diff != "" {
 			if wrong++; wrong <= 3 {
 				j.Errorf("%s was told: %s", msisdn(s), diff)
 			}

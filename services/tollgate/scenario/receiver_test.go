@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+
+	"github.com/tollgate/tollgate/services/tollgate/ledger"
 )
 
 // Paths of the receiver: one for everything that safeguards say, which is always well, and one for what matters, which
@@ -120,7 +122,7 @@ func read(h http.Header, content []byte) (receipt, error) {
 	got := receipt{
 		Delivery: h.Get("webhook-id"), Previous: body.Previous, Lane: number(body.Sequence),
 		Outcome: body.ID, Kind: body.Type, Subject: body.Subject, Sequence: number(body.Data.Sequence),
-		Spent: number(body.Data.Spent.Units)*unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
+		Spent: number(body.Data.Spent.Units)*ledger.Unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
 	}
 	if h.Get("tollgate-sequence") != body.Sequence || h.Get("tollgate-previous") != body.Previous {
 		return got, fmt.Errorf("headers say %s after %q", h.Get("tollgate-sequence"), h.Get("tollgate-previous"))

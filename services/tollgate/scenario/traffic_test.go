@@ -16,7 +16,16 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/tollgate/ledger"
 )
+
+// The safeguard of the scenario: 50.00 EUR, told at 80 %.
+const (
+	limitUnits = 50
+	percent    = 80
+)
+
+var safeguard = ledger.Rule{Limit: limitUnits * ledger.Unit, Alert: limitUnits * ledger.Unit / 100 * percent}
 
 const (
 	subscribers = 1_000
@@ -60,7 +69,7 @@ type item struct {
 type traffic struct {
 	activations []item
 	items       []item
-	accounts    []*account
+	accounts    []*ledger.Account
 }
 
 func msisdn(subscriber int) string { return fmt.Sprintf("4479%08d", subscriber) }
@@ -76,7 +85,7 @@ func draw(t testing.TB, seed uint64, now time.Time) *traffic {
 		id := fmt.Sprintf("activation-%d", s)
 		data := &eventv1.SubscriberActivated{ClassOfService: "roamer", Imsi: fmt.Sprintf("23430%010d", s), Language: "de"}
 		d.activations = append(d.activations, item{door: doorOf(s), event: d.event(id, "subscriber.activated", msisdn(s), data)})
-		d.accounts = append(d.accounts, newAccount(id))
+		d.accounts = append(d.accounts, safeguard.Open(id))
 	}
 	// Every kind of item in one deck, which is shuffled.
 	deck := make([]int, usages)
@@ -136,13 +145,13 @@ func (d *drawing) event(id, kind, subject string, data proto.Message) *eventv1.E
 }
 
 func euro(nanos int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: nanos / unit, Nanos: int32(nanos % unit)} //nolint:gosec // below a unit
+	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)} //nolint:gosec // below a unit
 }
 
 // usage draws a good event and counts it.
 func (d *drawing) usage(i, s int) {
 	// A third of them stay well below the alert, a third come near the limit, a third go past it.
-	mean := []int64{unit * 20 / 94, unit * 45 / 94, unit * 70 / 94}[s%3]
+	mean := []int64{ledger.Unit * 20 / 94, ledger.Unit * 45 / 94, ledger.Unit * 70 / 94}[s%3]
 	id := fmt.Sprintf("usage-%d", i)
 	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Quantity: int64(i), Unit: "byte", VisitedCountry: "FR"}
 	counts := true
@@ -160,7 +169,7 @@ func (d *drawing) usage(i, s int) {
 			u.Net = euro(-c.amount)
 			u.Corrects = &eventv1.Correction{Id: c.event.GetId(), Time: c.event.GetTime()}
 			d.send(s, charged{event: d.event(id, "usage.charged", msisdn(s), u)})
-			d.accounts[s].refund(id, c.amount)
+			d.accounts[s].Refund(id, c.amount)
 			return
 		}
 	}
@@ -171,7 +180,7 @@ func (d *drawing) usage(i, s int) {
 		return
 	}
 	d.send(s, charged{event: e, amount: amount})
-	d.accounts[s].charge(id, amount)
+	d.accounts[s].Charge(id, amount)
 }
 
 func (d *drawing) send(s int, c charged) {
@@ -182,7 +191,7 @@ func (d *drawing) send(s int, c charged) {
 // bad draws the n-th bad item, one kind after the other; the largest only now and then.
 func (d *drawing) bad(i, n, s int) item {
 	id := fmt.Sprintf("bad-%d", i)
-	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euro(unit), Service: id}
+	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euro(ledger.Unit), Service: id}
 	it := item{door: []door{byKafka, byKafka, byKafka, byGRPC, byHTTP}[n%5]}
 	for doorOf(s) != it.door { // what is too much is so in the order of the subscriber's events alone
 		s = d.rand.IntN(subscribers)
@@ -218,8 +227,8 @@ func (d *drawing) bad(i, n, s int) item {
 		it.event, it.judged = make("usage.charged", msisdn(s)), "AMOUNT_MISSING"
 	case kind == 8: // more than can be counted on top of what is spent
 		u.Net = euro(math.MaxInt64)
-		if d.accounts[s].fits(math.MaxInt64) {
-			u.Net = euro(-unit) // nothing is: a refund of nobody knows what
+		if d.accounts[s].Fits(math.MaxInt64) {
+			u.Net = euro(-ledger.Unit) // nothing is: a refund of nobody knows what
 			it.event, it.judged = make("usage.charged", msisdn(s)), "CORRECTS_MISSING"
 			break
 		}

@@ -37,8 +37,9 @@ type received struct {
 
 // body is what a reader of the webhook's CloudEvent needs here.
 type body struct {
-	Type    string `json:"type"`
-	Subject string `json:"subject"`
+	Type         string `json:"type"`
+	Subject      string `json:"subject"`
+	Notification string `json:"notification"`
 }
 
 // receiver is somebody else's server: it knows the secret and nothing of us.

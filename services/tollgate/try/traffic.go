@@ -75,8 +75,10 @@ func (r *run) journey(ctx context.Context, n int, rest time.Duration) error {
 	var spent int64
 	var usage *event.Event
 	for i, c := range charges {
-		if rest > 0 && !pause(ctx, rest) {
-			return ctx.Err()
+		if rest > 0 {
+			if err := r.rest(ctx, rest); err != nil {
+				return err
+			}
 		}
 		word, text := "used", euros(c.cents)+" of roaming data by "+msisdn
 		if c.repeat {
@@ -175,25 +177,53 @@ func (r *run) told(ctx context.Context, msisdn, kind string, sent time.Time) err
 		case err := <-r.installation.Failed():
 			return err
 		case got := <-r.receiver.arrived:
-			var b body
-			if err := json.Unmarshal(got.Body, &b); err != nil {
-				return fmt.Errorf("read webhook %s: %w", got.ID, err)
-			}
+			b := r.tell(got, msisdn, sent)
 			switch {
 			case !got.Verified:
 				return fmt.Errorf("webhook %s could not be verified: %s", got.ID, got.Fault)
-			case got.Repeat:
-				r.story.step("webhook", "%s %s came again, under the same id: the receiver drops it", b.Type, got.ID)
-				continue
-			}
-			r.story.step("webhook", "%s of %s received, signature verified, %d ms after the usage was sent (%s)",
-				b.Type, b.Subject, got.Time.Sub(sent).Milliseconds(), got.ID)
-			if r.cfg.Once {
+			case r.cfg.Once && !got.Repeat:
 				return errShown
-			}
-			if b.Type == kind && b.Subject == msisdn {
+			case b.Type == kind && b.Subject == msisdn && !got.Repeat:
 				return nil
 			}
+		}
+	}
+}
+
+// tell says that a webhook came; where it is about msisdn, how long after sent.
+func (r *run) tell(got received, msisdn string, sent time.Time) body {
+	var b body
+	what := "a body of another profile"
+	if json.Unmarshal(got.Body, &b) == nil && b.Type != "" {
+		what = fmt.Sprintf("%s of %s by notification %s", b.Type, b.Subject, b.Notification)
+	}
+	switch {
+	case !got.Verified:
+		r.story.step("webhook", "refused: %s (%s)", got.Fault, got.ID)
+	case got.Repeat:
+		r.story.step("webhook", "%s came again under the same id, the receiver drops it (%s)", what, got.ID)
+	case b.Subject == msisdn:
+		r.story.step("webhook", "%s: received, signature verified, %d ms after the usage was sent (%s)", what, got.Time.Sub(sent).Milliseconds(), got.ID)
+	default:
+		r.story.step("webhook", "%s: received, signature verified (%s)", what, got.ID)
+	}
+	return b
+}
+
+// rest waits between events, and tells what comes meanwhile: somebody may try things out.
+func (r *run) rest(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		select {
+		case <-timer.C:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case err := <-r.installation.Failed():
+			return err
+		case got := <-r.receiver.arrived:
+			r.tell(got, "", time.Time{})
 		}
 	}
 }
