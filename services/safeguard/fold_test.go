@@ -7,6 +7,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -417,6 +418,32 @@ func TestLateAndEarlyEvents(t *testing.T) {
 			p.uses("-10", corrects("2026-09-01T00:00"))
 		}, []string{"released 40/50 REFUND"}},
 	})
+}
+
+func TestTheEarlierPeriodEndsWhereTheRunningOneBegan(t *testing.T) {
+	p := newPartition(t)
+	active(p)
+	p.configures(gold(renews("UTC", 10)))
+	p.at("2026-04-02T00:00")
+	p.uses("3", on("2026-03-30T00:00")) // by the new day a part of the period from the 10th to the 10th
+	p.works()
+	s, _ := p.record()
+	want := []late{{spend.Period{Start: moment("2026-03-10T00:00"), End: moment("2026-04-01T00:00")}, 3 * spend.Unit}}
+	if diff := cmp.Diff(want, s.data.late, compareRecords); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestATurnLeavesTheRecordItWasGivenAlone(t *testing.T) {
+	p := spend.Period{Start: moment("2026-02-01T00:00"), End: moment("2026-03-01T00:00")}
+	given := newTurn()
+	given.begin(given.catalog.class("acme", "gold").data, becauseActivation)
+	given.sub.data.late = []late{{p, 1 * spend.Unit}}
+	again := *given
+	again.putOff(p, 2*spend.Unit)
+	if given.sub.data.late[0].sum != 1*spend.Unit || again.sub.data.late[0].sum != 3*spend.Unit {
+		t.Errorf("%v, from %v", again.sub.data.late, given.sub.data.late)
+	}
 }
 
 func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
