@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"sync"
-	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
@@ -43,12 +41,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
-	watchKafka(env.Health, client)
+	env.Health.WatchKafka(client)
 	producer := client.NewProducer()
 	defer func() { err = errors.Join(err, closeProducer(ctx, producer, env)) }()
-	store, err := redisstate.Open(ctx, cfg.Redis)
-	if err != nil {
-		return fmt.Errorf("open state: %w", err)
+	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
+	if !ok {
+		return nil
 	}
 	defer func() { err = errors.Join(err, store.Close()) }()
 	server, err := rpc.NewServer(cfg.GRPC, env)
@@ -74,21 +72,23 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		if !l.records {
 			limits.CacheRecords = 1
 		}
-		engine, err := state.NewEngine(ctx, state.EngineConfig[lanes, *Book]{
-			Service: env.Name, Domain: l.domain, Topic: l.topic, Address: server.Advertised(),
-			NewFold: func() state.Fold[lanes, *Book] {
-				return &fold{deliveries: client.Topic(stream.DeliveriesWebhook), decisions: client.Topic(stream.TriggersDecisions), metrics: metrics}
-			},
-			Client: client, Producer: producer, Store: store, Revisions: configuration,
-			Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: limits,
+		engine, ok := daemon.Await(ctx, env, l.topic, func() (*state.Engine[lanes, *Book], error) {
+			return state.NewEngine(ctx, state.EngineConfig[lanes, *Book]{
+				Service: env.Name, Domain: l.domain, Topic: l.topic, Address: server.Advertised(),
+				NewFold: func() state.Fold[lanes, *Book] {
+					return &fold{deliveries: client.Topic(stream.DeliveriesWebhook), decisions: client.Topic(stream.TriggersDecisions), metrics: metrics}
+				},
+				Client: client, Producer: producer, Store: store, Revisions: configuration,
+				Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: limits,
+			})
 		})
-		if err != nil {
-			return err
+		if !ok {
+			return nil
 		}
 		env.Health.Check(l.domain, engine.Ready)
 		work = append(work, engine.Run)
 	}
-	return together(ctx, work...)
+	return daemon.Together(ctx, work...)
 }
 
 // closeProducer waits for what is on its way. The engines have waited for theirs; this only names what would be left.
@@ -97,40 +97,4 @@ func closeProducer(ctx context.Context, producer *stream.Producer, env daemon.En
 	defer cancel()
 	defer env.Open.Add("records on their way to Kafka")()
 	return producer.Close(finishing)
-}
-
-// together runs all until ctx ends; where one of them fails, the others end too.
-func together(ctx context.Context, work ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(work))
-	var wait sync.WaitGroup
-	for i, run := range work {
-		wait.Go(func() {
-			defer cancel()
-			errs[i] = run(ctx)
-		})
-	}
-	wait.Wait()
-	return errors.Join(errs...)
-}
-
-// grace is how long Kafka may stay away before the service calls itself not ready: a moved leader is no news.
-const grace = 5 * time.Second
-
-// watchKafka tells what needs a person, and what waits.
-func watchKafka(health *daemon.Health, client *stream.Client) {
-	health.Check("kafka", func() error {
-		h := client.Health()
-		var faults []error
-		for _, in := range h.Incidents {
-			faults = append(faults, &daemon.Incident{Code: in.Code, Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Detail: in.Detail})
-		}
-		for _, w := range h.Waiting {
-			if time.Since(w.Since) >= grace {
-				faults = append(faults, fmt.Errorf("%s of %s/%d waits since %s: %s", w.For, w.Topic, w.Partition, w.Since.UTC().Format(time.RFC3339), w.Reason))
-			}
-		}
-		return errors.Join(faults...)
-	})
 }

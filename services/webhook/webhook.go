@@ -5,9 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -34,11 +31,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return err
 	}
 	defer client.Close()
-	watchKafka(env.Health, client)
+	env.Health.WatchKafka(client)
 	producer := client.NewProducer()
-	store, err := redisstate.Open(ctx, cfg.Redis)
-	if err != nil {
-		return fmt.Errorf("open state: %w", err)
+	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
+	if !ok {
+		return nil
 	}
 	defer store.Close()
 	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{})
@@ -74,10 +71,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		Metrics: metrics, Health: env.Health, Log: env.Log, Clock: env.Clock,
 		MaxAge: cfg.Deliveries.MaxAge, MaxReferences: cfg.Deliveries.References, AcceptGone: cfg.Deliveries.AcceptGone,
 	}
-	err = together(ctx, server.Serve, func(ctx context.Context) error {
-		n, err := partitions(ctx, client, env)
-		if err != nil {
-			return err
+	err = daemon.Together(ctx, server.Serve, func(ctx context.Context) error {
+		n, ok := partitions(ctx, client, env)
+		if !ok {
+			return nil
 		}
 		channel.Partitions = n
 		return client.Consume(ctx, stream.GroupConfig{Name: env.Name, Topics: []string{stream.DeliveriesWebhook}},
@@ -94,62 +91,18 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 
 // partitions waits for the topics and checks that an attempt has a partition
 // where its delivery has one.
-func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (int32, error) {
-	for {
-		deliveries, err := client.Partitions(ctx, client.Topic(stream.DeliveriesWebhook))
-		attempts, err2 := client.Partitions(ctx, client.Topic(stream.DeliveriesAttempts))
-		if err = errors.Join(err, err2); err == nil {
-			env.Health.Set("topics", nil)
-			if deliveries != attempts {
-				return 0, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
-					client.Topic(stream.DeliveriesWebhook), deliveries, client.Topic(stream.DeliveriesAttempts), attempts)
-			}
-			return int32(deliveries), nil
+func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (n int32, ok bool) {
+	found, ok := daemon.Await(ctx, env, "topics", func() (int, error) {
+		n, err := client.Partitions(ctx, client.Topic(stream.DeliveriesWebhook))
+		if err != nil {
+			return 0, err
 		}
-		env.Health.Set("topics", err)
-		env.Log.Warn("topics are not there yet", zap.Error(err))
-		timer := time.NewTimer(time.Second)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return 0, nil
+		attempts, err := client.Partitions(ctx, client.Topic(stream.DeliveriesAttempts))
+		if err == nil && attempts != n {
+			err = fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
+				client.Topic(stream.DeliveriesWebhook), n, client.Topic(stream.DeliveriesAttempts), attempts)
 		}
-	}
-}
-
-// together runs all until ctx ends; where one of them fails, the others end too.
-func together(ctx context.Context, work ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(work))
-	var wait sync.WaitGroup
-	for i, run := range work {
-		wait.Go(func() {
-			defer cancel()
-			errs[i] = run(ctx)
-		})
-	}
-	wait.Wait()
-	return errors.Join(errs...)
-}
-
-// patience is how long Kafka may stay away before the service calls itself not ready: a moved leader is no news.
-const patience = 5 * time.Second
-
-// watchKafka tells what needs a person, and what waits.
-func watchKafka(health *daemon.Health, client *stream.Client) {
-	health.Check("kafka", func() error {
-		h := client.Health()
-		var faults []error
-		for _, in := range h.Incidents {
-			faults = append(faults, &daemon.Incident{Code: in.Code, Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Detail: in.Detail})
-		}
-		for _, w := range h.Waiting {
-			if time.Since(w.Since) >= patience {
-				faults = append(faults, fmt.Errorf("%s of %s/%d waits since %s: %s", w.For, w.Topic, w.Partition, w.Since.UTC().Format(time.RFC3339), w.Reason))
-			}
-		}
-		return errors.Join(faults...)
+		return n, err
 	})
+	return int32(found), ok //nolint:gosec // Kafka counts partitions in 32 bits
 }
