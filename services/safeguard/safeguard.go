@@ -28,14 +28,14 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { _ = client.Close() }() // gives connections back, which cannot fail
 	watchKafka(env.Health, client)
 	producer := client.NewProducer()
 	server, err := rpc.NewServer(cfg.GRPC, env)
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer func() { _ = server.Close() }() // closed already where it served
 	peers, err := newPeers(cfg)
 	if err != nil {
 		return err
@@ -46,7 +46,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if !ok {
 		return nil
 	}
-	defer store.Close()
+	defer func() { _ = store.Close() }() // every write was answered
 
 	// The configuration is followed for as long as the engine may ask for a revision.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
