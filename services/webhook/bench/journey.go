@@ -149,7 +149,7 @@ func event(id, kind string, s int, data proto.Message) (*eventv1.Event, error) {
 	}, nil
 }
 
-// activate brings in the subscribers, and waits until safeguard has them.
+// activate brings in the subscribers; their usage stands behind it in the log.
 func (j *journey) activate(ctx context.Context) error {
 	say("%d subscribers", j.o.subscribers)
 	for from := 0; from < j.o.subscribers; from += 500 {
@@ -171,27 +171,157 @@ func (j *journey) activate(ctx context.Context) error {
 			}
 		}
 	}
-	told := 0
-	for p := range j.o.partitions {
-		tail := j.fleet.Follow(stream.Safeguards, int32(p)) //nolint:gosec // a small count
-		for told < j.o.subscribers {
-			records, err := tail.Read(ctx)
-			if err != nil {
-				return fmt.Errorf("wait for activations: %w", err)
-			}
-			for _, r := range records {
-				if kind, _ := r.Header("ce_type"); string(kind) == "safeguard.activated" {
-					told++
-				}
-			}
-			// Each subscriber's outcome is in his own partition: the next one has the rest.
-			if len(records) == 0 && j.idle(ctx, p) {
-				break
-			}
-		}
-	}
 	return nil
 }
 
-// idle says that as many subscribers were told in a partition as it has.
-func (j *journey) idle(context.Context, int) bool { return true }
+// latencies in milliseconds.
+type latencies struct{ p50, p99, longest float64 }
+
+func latenciesOf(all []time.Duration) latencies {
+	slices.Sort(all)
+	at := func(share float64) float64 {
+		return float64(all[min(len(all)-1, int(share*float64(len(all))))].Microseconds()) / 1000
+	}
+	return latencies{at(0.5), at(0.99), at(1)}
+}
+
+// result of one run: from the start of the call, and from its answer, to the receiver.
+type result struct {
+	called, answered latencies
+	events           int
+}
+
+// run sends events at their times, whatever becomes of those before, and waits for every webhook.
+func (j *journey) run(ctx context.Context, number int) (*result, error) {
+	n := j.o.rate * int((j.o.warmUp+j.o.length)/time.Second)
+	say("run %d: %d events", number+1, n)
+	a := &arrivals{run: number, base: time.Now(), at: make([]atomic.Int64, n), done: make(chan struct{})}
+	a.left.Store(int64(n))
+	j.now.Store(a)
+	called, answered := make([]time.Duration, n), make([]time.Duration, n)
+	failed := make(chan error, 1)
+	var calls sync.WaitGroup
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for i := range n {
+		at := time.Duration(i) * time.Second / time.Duration(j.o.rate)
+		if wait := at - time.Since(a.base); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case err := <-failed:
+				return nil, err
+			case <-ctx.Done():
+				return nil, ctx.Err()
+			}
+		}
+		e, err := j.next(number, i)
+		if err != nil {
+			return nil, err
+		}
+		calls.Go(func() {
+			called[i] = time.Since(a.base)
+			_, err := j.ingest.Publish(ctx, &ingestv1.PublishRequest{Event: e})
+			answered[i] = time.Since(a.base)
+			if err != nil {
+				select {
+				case failed <- fmt.Errorf("event %d of %d: %w", i, n, err):
+				default:
+				}
+			}
+		})
+	}
+	took := time.Since(a.base)
+	calls.Wait()
+	if want := j.o.warmUp + j.o.length; took > want*105/100 {
+		return nil, fmt.Errorf("%d events took %s to send, not %s: the machine is too busy for this rate", n, took, want)
+	}
+	ending, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	select {
+	case <-a.done:
+	case err := <-failed:
+		return nil, err
+	case <-ending.Done():
+		return nil, errors.Join(fmt.Errorf("%d of %d webhooks did not come: %w", a.left.Load(), n, ending.Err()), j.rejections(ctx))
+	}
+	if twice := a.twice.Load(); twice > 0 {
+		return nil, fmt.Errorf("%d webhooks came twice though nothing was killed", twice)
+	}
+	var sinceCall, sinceAnswer []time.Duration
+	for i := j.o.rate * int(j.o.warmUp/time.Second); i < n; i++ {
+		arrived := time.Duration(a.at[i].Load())
+		sinceCall, sinceAnswer = append(sinceCall, arrived-called[i]), append(sinceAnswer, max(0, arrived-answered[i]))
+	}
+	return &result{latenciesOf(sinceCall), latenciesOf(sinceAnswer), len(sinceCall)}, nil
+}
+
+// next is the event of that number: subscribers take turns, and each reaches the limit exactly, or is released again.
+func (j *journey) next(run, i int) (*eventv1.Event, error) {
+	s := i % j.o.subscribers
+	p := &j.people[s]
+	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euros(limitUnits)}
+	if p.charged {
+		u.Net, u.Corrects = euros(-limitUnits), &eventv1.Correction{Id: p.id, Time: p.at}
+	}
+	e, err := event(fmt.Sprintf("e-%d-%d", run, i), "usage.charged", s, u)
+	if err != nil {
+		return nil, err
+	}
+	p.charged, p.id, p.at = !p.charged, e.GetId(), e.GetTime()
+	return e, nil
+}
+
+// receive notes when the webhook of an event came first.
+func (j *journey) receive(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	arrived := time.Now()
+	if err != nil {
+		return // the sender went away
+	}
+	if err := j.receiver.Verify(r.Header, body); err != nil {
+		w.WriteHeader(http.StatusUnauthorized)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+	a := j.now.Load()
+	run, i, ok := number(body)
+	if a == nil || !ok || run != a.run || i >= len(a.at) {
+		return
+	}
+	if !a.at[i].CompareAndSwap(0, int64(arrived.Sub(a.base))) {
+		a.twice.Add(1)
+		return
+	}
+	if a.left.Add(-1) == 0 {
+		close(a.done)
+	}
+}
+
+// number finds the event behind a webhook: its own, or the cause of what safeguard says.
+func number(body []byte) (run, i int, ok bool) {
+	_, rest, ok := bytes.Cut(body, []byte(`"id":"e-`))
+	id, _, ok2 := bytes.Cut(rest, []byte(`"`))
+	first, second, ok3 := bytes.Cut(id, []byte("-"))
+	run, err := strconv.Atoi(string(first))
+	i, err2 := strconv.Atoi(string(second))
+	return run, i, ok && ok2 && ok3 && err == nil && err2 == nil
+}
+
+// rejections tells of some events that were turned away.
+func (j *journey) rejections(ctx context.Context) error {
+	var all []error
+	for p := range j.o.partitions {
+		records, err := j.fleet.Follow(stream.EventsRejected, int32(p)).Read(ctx) //nolint:gosec // a small count
+		if err != nil {
+			return err
+		}
+		for _, r := range records[:min(1, len(records))] {
+			id, _ := r.Header("ce_id")
+			reason, _ := r.Header("tollgate-reason")
+			detail, _ := r.Header("tollgate-detail")
+			all = append(all, fmt.Errorf("one of %d rejected in partition %d: %s %s: %s", len(records), p, id, reason, detail))
+		}
+	}
+	return errors.Join(all...)
+}
