@@ -41,7 +41,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer hangUp(conn)
 	if len(unread) > 0 {
 		// What is wrong with the rest is told at the same time, where the service can be asked.
 		var wrong manifest.Faults

@@ -91,7 +91,7 @@ func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer client.Close()
+	defer hangUp(client)
 	what := fmt.Sprintf("kafka %v", c.Brokers)
 	specs := stream.Topics(c.Partitions)
 	err = client.VerifyTopics(ctx, specs, c.SingleNode)
@@ -125,6 +125,7 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 	what := "redis " + c.Redis
 	settings, err := redisstate.Inspect(ctx, cfg)
 	if err != nil {
+		//nolint:nilerr // that it does not answer is what was found
 		return []finding{{what, faultFound, "does not answer: " + err.Error(), "start it, or name it with --redis"}}, nil
 	}
 	var found []finding
@@ -163,7 +164,7 @@ func (c checkCommand) service(ctx context.Context, what, address, flag string, a
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
+	defer hangUp(conn)
 	detail, err := ask(ctx, conn)
 	switch {
 	case err == nil:

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"io"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -40,3 +41,6 @@ func (k Kafka) open() (*stream.Client, error) {
 	}
 	return client, nil
 }
+
+// hangUp ends what a command only read from, or has had its answers of: how that ends changes nothing.
+func hangUp(c io.Closer) { _ = c.Close() }

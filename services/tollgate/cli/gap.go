@@ -63,7 +63,7 @@ func (c acceptGap) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer hangUp(client)
 	topic := client.Topic(domainTopics[c.Domain])
 	if !c.Yes {
 		if err := c.confirm(streams, topic); err != nil {

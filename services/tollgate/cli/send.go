@@ -70,7 +70,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 		if err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}
-		defer f.Close()
+		defer hangUp(f)
 		if info, err := f.Stat(); err == nil {
 			size = info.Size()
 		}
@@ -80,7 +80,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
+	defer hangUp(conn)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := ingestv1.NewIngestServiceClient(conn).PublishStream(ctx)

@@ -71,7 +71,7 @@ func (c createTopics) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer hangUp(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	specs := stream.Topics(c.Partitions)
@@ -101,7 +101,7 @@ func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer hangUp(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	specs := stream.Topics(c.Partitions)

@@ -2,6 +2,7 @@ package try
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -18,7 +19,7 @@ const look = 10 * time.Millisecond
 
 // awaitRevision waits until the configuration stands in every log that is counted or planned from: it holds for what comes
 // behind it, and an event in front of it would be judged by the one before.
-func (r *run) awaitRevision(ctx context.Context) error {
+func (r *run) awaitRevision(ctx context.Context) (err error) {
 	res, err := configv1.NewConfigWatchServiceClient(r.configConn).Snapshot(ctx, &configv1.SnapshotRequest{})
 	if err != nil {
 		return fmt.Errorf("read the configuration's revision: %w", err)
@@ -32,7 +33,7 @@ func (r *run) awaitRevision(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer func() { err = errors.Join(err, client.Close()) }()
 	for _, topic := range []string{stream.EventsOrdered, stream.Safeguards} {
 		if err := awaitIn(ctx, client, client.Topic(topic), revision); err != nil {
 			return err
@@ -49,8 +50,12 @@ func awaitIn(ctx context.Context, client *stream.Client, topic string, revision 
 		return err
 	}
 	for p := range partitions {
-		for from, there := int64(0), false; !there; {
-			batch, err := client.FetchFrom(ctx, topic, int32(p), from, 1<<20) //nolint:gosec // a few partitions
+		from, _, err := client.Offsets(ctx, topic, int32(p))
+		if err != nil {
+			return err
+		}
+		for there := false; !there; {
+			batch, err := client.FetchFrom(ctx, topic, int32(p), from, 1<<20)
 			if err != nil {
 				return err
 			}

@@ -229,7 +229,7 @@ func (r *run) rest(ctx context.Context, d time.Duration) error {
 }
 
 func inEuros(cents int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: cents / 100, Nanos: int32(cents%100) * 10_000_000} //nolint:gosec // below a hundred
+	return &money.Money{CurrencyCode: "EUR", Units: cents / 100, Nanos: int32(cents%100) * 10_000_000}
 }
 
 func inCents(m *money.Money) int64 { return m.GetUnits()*100 + int64(m.GetNanos())/10_000_000 }

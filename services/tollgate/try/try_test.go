@@ -198,7 +198,11 @@ func TestTwoRunsDoNotShareAFolder(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.close(false)
+	t.Cleanup(func() {
+		if err := f.close(false); err != nil {
+			t.Error(err)
+		}
+	})
 	err = Run(t.Context(), Config{Data: dir, Out: io.Discard, Err: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "another tollgate try works in "+dir) {
 		t.Errorf("the second run was told %v", err)
@@ -211,7 +215,11 @@ func TestAFolderIsForItsUserAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.close(false)
+	t.Cleanup(func() {
+		if err := f.close(false); err != nil {
+			t.Error(err)
+		}
+	})
 	for _, name := range []string{keyFile, keptFile} {
 		info, err := os.Stat(f.file(name))
 		if err != nil {
