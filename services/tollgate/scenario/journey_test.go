@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -242,8 +243,8 @@ func (j *journey) checkAccepted() {
 			got[id]++
 		}
 	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		j.Errorf("events.ordered: %s", diff)
+	if !maps.Equal(want, got) { // a difference takes seconds to be worked out
+		j.Errorf("events.ordered: %.4000s", cmp.Diff(want, got))
 	}
 }
 
