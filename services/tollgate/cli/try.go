@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"os"
 	"time"
 
 	"github.com/tollgate/tollgate/services/tollgate/try"
@@ -30,6 +31,6 @@ Example:
 func (c tryCommand) Run(ctx context.Context, streams Streams, started since) error {
 	return try.Run(ctx, try.Config{
 		Data: c.Data, Once: c.Once, Verbose: c.Verbose, Started: time.Time(started), Out: streams.Out, Err: streams.Err,
-		Colour: isTerminal(streams.Out),
+		Colour: isTerminal(streams.Out), Program: os.Args[0],
 	})
 }

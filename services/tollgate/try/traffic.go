@@ -54,8 +54,8 @@ func (r *run) traffic(ctx context.Context) error {
 		}
 		if n == 1 {
 			r.story.plain("\nThat was the whole journey. It goes on with other subscribers until interrupted (Ctrl-C). In another terminal:\n\n"+
-				"  export TOLLGATE_API_KEY=$(cat %s)\n  .bin/tollgate check --redis %s --brokers %s --partitions 8 --single-node\n",
-				r.folder.file(keyFile), r.installation.Redis, r.installation.Kafka)
+				"  export TOLLGATE_API_KEY=$(cat %s)\n  %s check --redis %s --brokers %s --partitions 8 --single-node\n",
+				r.folder.file(keyFile), r.cfg.Program, r.installation.Redis, r.installation.Kafka)
 		}
 	}
 }

@@ -26,6 +26,8 @@ type Config struct {
 	Started  time.Time
 	Out, Err io.Writer
 	Colour   bool
+	// Program is how this program was called, for commands that are shown; tollgate where it is empty.
+	Program string
 	// Patience is how long Once waits; 60 s where it is 0.
 	Patience time.Duration
 	// AnyPort takes free ports at once, not the usual ones where nobody has them.
@@ -37,6 +39,9 @@ type Config struct {
 func (c Config) withDefaults() Config {
 	if c.Patience == 0 {
 		c.Patience = 60 * time.Second
+	}
+	if c.Program == "" {
+		c.Program = "tollgate"
 	}
 	if c.Pause == 0 {
 		c.Pause = 4 * time.Second
