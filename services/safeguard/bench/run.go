@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -51,8 +52,12 @@ func (s *stand) on(ctx context.Context) (string, error) {
 
 // installation is a fleet with config running and the class in it.
 func (s *stand) installation(ctx context.Context, name string, partitions int) (*fleettest.Fleet, error) {
+	dir := filepath.Join(s.dir, name)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return nil, err
+	}
 	f, err := fleettest.Open(ctx, fleettest.Config{
-		Brokers: []string{s.kafka.Address()}, Redis: s.redis.Address(), Dir: filepath.Join(s.dir, name), Partitions: partitions, Binaries: filepath.Join(s.dir, "bin"),
+		Brokers: []string{s.kafka.Address()}, Redis: s.redis.Address(), Dir: dir, Partitions: partitions, Binaries: filepath.Join(s.dir, "bin"),
 	})
 	if err != nil {
 		return nil, err
