@@ -1,6 +1,7 @@
 package fleettest
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -207,7 +208,8 @@ func (o *output) Write(b []byte) (int, error) {
 			continue
 		}
 		var said struct{ Message, Listener, Address string }
-		if json.Unmarshal(o.line, &said) == nil && said.Message == "listening" {
+		// Most lines are something else, and there may be thousands a second.
+		if bytes.Contains(o.line, []byte(`"listening"`)) && json.Unmarshal(o.line, &said) == nil && said.Message == "listening" {
 			o.bound[said.Listener] = said.Address
 			close(o.channel(said.Listener))
 		}

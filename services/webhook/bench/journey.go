@@ -9,7 +9,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -185,22 +184,28 @@ func latenciesOf(all []time.Duration) latencies {
 	return latencies{at(0.5), at(0.99), at(1)}
 }
 
-// result of one run: from the start of the call, and from its answer, to the receiver.
+// result of one run: from the sending of an event, and from ingest's answer, to the receiver.
 type result struct {
-	called, answered latencies
-	events           int
+	sent, answered latencies
+	events         int
 }
 
-// run sends events at their times, whatever becomes of those before, and waits for every webhook.
+// run sends events at their times over one stream, whatever becomes of those before, and waits for every webhook.
 func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	n := j.o.rate * int((j.o.warmUp+j.o.length)/time.Second)
 	say("run %d: %d events", number+1, n)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	calls, err := j.ingest.PublishStream(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
 	a := &arrivals{run: number, base: time.Now(), at: make([]atomic.Int64, n), done: make(chan struct{})}
 	a.left.Store(int64(n))
 	j.now.Store(a)
-	called, answered := make([]time.Duration, n), make([]time.Duration, n)
+	sent, answered := make([]time.Duration, n), make([]time.Duration, n)
 	failed := make(chan error, 1)
-	var calls sync.WaitGroup
+	go func() { failed <- a.answers(calls, answered) }()
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for i := range n {
@@ -209,8 +214,6 @@ func (j *journey) run(ctx context.Context, number int) (*result, error) {
 			timer.Reset(wait)
 			select {
 			case <-timer.C:
-			case err := <-failed:
-				return nil, err
 			case <-ctx.Done():
 				return nil, ctx.Err()
 			}
@@ -219,41 +222,55 @@ func (j *journey) run(ctx context.Context, number int) (*result, error) {
 		if err != nil {
 			return nil, err
 		}
-		calls.Go(func() {
-			called[i] = time.Since(a.base)
-			_, err := j.ingest.Publish(ctx, &ingestv1.PublishRequest{Event: e})
-			answered[i] = time.Since(a.base)
-			if err != nil {
-				select {
-				case failed <- fmt.Errorf("event %d of %d: %w", i, n, err):
-				default:
-				}
-			}
-		})
+		sent[i] = time.Since(a.base)
+		if err := calls.Send(&ingestv1.PublishStreamRequest{Event: e}); err != nil {
+			return nil, errors.Join(err, <-failed)
+		}
 	}
 	took := time.Since(a.base)
-	calls.Wait()
+	if err := errors.Join(calls.CloseSend(), <-failed); err != nil {
+		return nil, err
+	}
 	if want := j.o.warmUp + j.o.length; took > want*105/100 {
 		return nil, fmt.Errorf("%d events took %s to send, not %s: the machine is too busy for this rate", n, took, want)
 	}
-	ending, cancel := context.WithTimeout(ctx, time.Minute)
-	defer cancel()
+	ending, done := context.WithTimeout(ctx, time.Minute)
+	defer done()
 	select {
 	case <-a.done:
-	case err := <-failed:
-		return nil, err
 	case <-ending.Done():
 		return nil, errors.Join(fmt.Errorf("%d of %d webhooks did not come: %w", a.left.Load(), n, ending.Err()), j.rejections(ctx))
 	}
 	if twice := a.twice.Load(); twice > 0 {
 		return nil, fmt.Errorf("%d webhooks came twice though nothing was killed", twice)
 	}
-	var sinceCall, sinceAnswer []time.Duration
+	var sinceSent, sinceAnswer []time.Duration
 	for i := j.o.rate * int(j.o.warmUp/time.Second); i < n; i++ {
 		arrived := time.Duration(a.at[i].Load())
-		sinceCall, sinceAnswer = append(sinceCall, arrived-called[i]), append(sinceAnswer, max(0, arrived-answered[i]))
+		sinceSent, sinceAnswer = append(sinceSent, arrived-sent[i]), append(sinceAnswer, max(0, arrived-answered[i]))
 	}
-	return &result{latenciesOf(sinceCall), latenciesOf(sinceAnswer), len(sinceCall)}, nil
+	return &result{latenciesOf(sinceSent), latenciesOf(sinceAnswer), len(sinceSent)}, nil
+}
+
+// answers notes when each event was accepted; every one must be.
+func (a *arrivals) answers(calls ingestv1.IngestService_PublishStreamClient, answered []time.Duration) error {
+	for i := 0; ; {
+		answer, err := calls.Recv()
+		if errors.Is(err, io.EOF) && i == len(answered) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("%d events without an answer: %w", len(answered)-i, err)
+		}
+		at := time.Since(a.base)
+		for _, r := range answer.GetResults() {
+			if r.GetError() != nil {
+				return fmt.Errorf("event %d: %v", i, r.GetError())
+			}
+			answered[i] = at
+			i++
+		}
+	}
 }
 
 // next is the event of that number: subscribers take turns, and each reaches the limit exactly, or is released again.

@@ -1,4 +1,4 @@
-// Command bench measures how long an event takes from a producer's call to the webhook that tells of it, over every
+// Command bench measures how long an event takes from a producer's sending it to the webhook that tells of it, over every
 // service as a process of its own, on a Kafka and a Redis of its own. Figures go to standard output, what happens
 // meanwhile to standard error. It exits 1 without a figure where an event was lost, refused, or told twice.
 package main
@@ -93,16 +93,16 @@ func bench(ctx context.Context, o options) (err error) {
 		if err != nil {
 			return fmt.Errorf("run %d: %w", i+1, err)
 		}
-		p50s, p99s = append(p50s, r.called.p50), append(p99s, r.called.p99)
+		p50s, p99s = append(p50s, r.sent.p50), append(p99s, r.sent.p99)
 		events += r.events
-		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.called.p50, r.called.p99, r.answered.p50, r.answered.p99, r.called.longest))
+		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest))
 		say("run %d: %s", i+1, runs[i])
 	}
 	told := "safeguard's outcome: ingest, safeguard, trigger, webhook"
 	if o.direct {
 		told = "the usage itself: ingest, trigger, webhook"
 	}
-	note := fmt.Sprintf("%d events/s by gRPC, one webhook each, of %s; taken from the start of the producer's Publish call, so that ingest's own part is in it, to the receiver's having read the request; "+
+	note := fmt.Sprintf("%d events/s by PublishStream, one webhook each, of %s; taken from the producer's sending, so that ingest's own part is in it, to the receiver's having read the request; "+
 		"producer and receiver are one process beside the five services, on the machine of the servers", o.rate, told)
 	figures := []figure.Figure{
 		{Name: "webhook.latency_p50_ms", Value: figure.Round(figure.Median(p50s)), Goal: 5},
