@@ -2,6 +2,7 @@ package state
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -22,40 +23,49 @@ type marks struct {
 	poison map[poisoned]string // records and timers that made apply panic
 }
 
-// poisoned names an event by its offset, or a timer by subject and name.
+// poisoned names an event by its offset, or a timer by subject, name and due
+// time.
 type poisoned struct {
 	offset  int64
 	subject string
 	timer   string
+	due     int64
 }
 
 // batch folds a run of log records, none of which changes the configuration,
 // into the partition's records. It reads nothing and writes nothing: what it
 // concludes is its result.
 type batch[B any] struct {
-	config   batchConfig
-	decode   func([]byte) (B, error)
-	append   func([]byte, B) []byte
-	apply    func(*Subject[B], *event.Event)
-	fire     func(*Subject[B], string, time.Time)
-	from     Watermark
-	to       Watermark
-	loaded   func(key string) []byte // committed values of every key needed
-	marks    *marks
-	subjects map[string]*Subject[B]
-	touched  []*Subject[B]
-	outcomes []stream.Record
-	deletes  []string
-	puts     []Entry // seals
-	counts   counts
-	now      poisoned // what is being worked, for a panic
-	none     Subject[B]
+	config     batchConfig
+	decode     func([]byte) (B, error)
+	append     func([]byte, B) []byte
+	apply      func(*Subject[B], *event.Event)
+	fire       func(*Subject[B], string, time.Time)
+	from       Watermark
+	to         Watermark
+	loaded     func(key string) []byte // committed values of every key needed
+	marks      *marks
+	subjects   map[string]*Subject[B]
+	touched    []*Subject[B]
+	outcomes   []stream.Record
+	rejections []rejection // told
+	deletes    []string
+	puts       []Entry // seals
+	counts     counts
+	now        poisoned // what is being worked, for a panic
+	none       Subject[B]
 }
 
 type batchConfig struct {
 	partition Partition
 	topic     string // of the log, with prefix
 	rejected  string // with prefix
+}
+
+// rejection is for the log.
+type rejection struct {
+	offset int64
+	reason string
 }
 
 // counts are for metrics.
@@ -228,15 +238,15 @@ func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 
 func (b *batch[B]) expire(s *Subject[B], hour int64) {
 	for _, number := range s.header.ids.expire(hour) {
-		key := sealKey(s.Key, number)
-		b.deletes = append(b.deletes, key)
-		for i := range b.puts {
-			if b.puts[i].Key == key {
-				b.puts = append(b.puts[:i], b.puts[i+1:]...)
-				break
-			}
-		}
+		b.unseal(s.Key, number)
 	}
+}
+
+// unseal deletes the key of a seal, whether it stands or was to be written.
+func (b *batch[B]) unseal(subject string, number uint64) {
+	key := sealKey(subject, number)
+	b.deletes = append(b.deletes, key)
+	b.puts = slices.DeleteFunc(b.puts, func(e Entry) bool { return e.Key == key })
 }
 
 // The engine's own timer of a subject forgets sealed ids when nothing else
@@ -279,7 +289,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 		} else {
 			identity := timerIdentity(s.Key, t)
 			b.moment(s, t.due, identity, stream.Record{Offset: -1, Key: []byte(s.Key)})
-			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name}
+			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name, due: t.due}
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
 				b.reject(s.record, identity, "PANIC", why)
@@ -309,6 +319,9 @@ func (b *batch[B]) reject(r stream.Record, identity Identity, reason, detail str
 		b.counts.rejected = make(map[string]int)
 	}
 	b.counts.rejected[reason]++
+	if b.from.Status != Rebuilding {
+		b.rejections = append(b.rejections, rejection{r.Offset, reason})
+	}
 	r.Topic, r.Partition = b.config.topic, b.config.partition.Number
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
 }
@@ -323,9 +336,6 @@ func (b *batch[B]) finish() (Commit, error) {
 		if !s.Exists {
 			if s.state.stored {
 				c.Deletes = append(c.Deletes, key)
-			}
-			for _, x := range s.header.ids.seals {
-				c.Deletes = append(c.Deletes, sealKey(s.Key, x.number))
 			}
 			continue
 		}

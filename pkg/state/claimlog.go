@@ -22,7 +22,7 @@ func (l *claimLog) Range(ctx context.Context) (start, end int64, err error) {
 	return l.client.Offsets(ctx, l.claim.Topic, l.claim.Partition)
 }
 
-func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool) (stream.Batch, error) {
+func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool, wake <-chan struct{}) (stream.Batch, error) {
 	l.claim.Progress()
 	if l.reader == nil || l.next != from {
 		l.close()
@@ -31,7 +31,7 @@ func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool) (stream.Bat
 	b := stream.Batch{Next: from}
 	var err error
 	if wait {
-		b, err = l.reader.Next(ctx)
+		b, err = l.await(ctx, from, wake)
 	} else if got, ok, failed := l.reader.Poll(); ok || failed != nil {
 		b, err = got, failed
 	}
@@ -41,6 +41,23 @@ func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool) (stream.Bat
 	}
 	l.next = b.Next
 	return b, nil
+}
+
+// await takes the next batch when it comes, or an empty one when woken.
+func (l *claimLog) await(ctx context.Context, from int64, wake <-chan struct{}) (b stream.Batch, err error) {
+	l.claim.Waiting(func() {
+		select {
+		case f, ok := <-l.reader.C():
+			if b, err = f.Batch, f.Err; !ok {
+				err = stream.ErrRevoked
+			}
+		case <-wake:
+			b.Next = from
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	})
+	return b, err
 }
 
 func (l *claimLog) At(ctx context.Context, offset int64) (stream.Record, bool, error) {
@@ -64,6 +81,8 @@ func (l *claimLog) Append(ctx context.Context, e *event.Event) error {
 	r.Key, r.Partition = nil, l.claim.Partition
 	return l.producer.Produce(ctx, r)
 }
+
+func (l *claimLog) Progress() { l.claim.Progress() }
 
 func (l *claimLog) Committed() int64 { return l.claim.Committed() }
 

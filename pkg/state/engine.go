@@ -119,7 +119,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Service: c.Service, Partition: p, Address: c.Address,
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
 		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
-		Snapshots: NewTopicSnapshots(c.Client, c.Producer),
+		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published,
 		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
@@ -143,6 +143,14 @@ func (e *Engine[B, C]) enter(partition int32, o *Owner[B, C]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.owned[partition], e.joined = o, true
+	e.share()
+}
+
+// share divides the records kept in memory among the partitions of this process.
+func (e *Engine[B, C]) share() {
+	for _, o := range e.owned {
+		o.view.resize(e.config.Limits.CacheRecords / len(e.owned))
+	}
 }
 
 func (e *Engine[B, C]) leave(partition int32, o *Owner[B, C]) {
@@ -150,6 +158,7 @@ func (e *Engine[B, C]) leave(partition int32, o *Owner[B, C]) {
 	defer e.mu.Unlock()
 	if e.owned[partition] == o {
 		delete(e.owned, partition)
+		e.share()
 	}
 }
 
@@ -238,11 +247,11 @@ func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error)
 	number := e.Partition(key)
 	p := Partition{Domain: e.config.Domain, Number: number, Count: e.partitions}
 	if o := e.owner(number); o != nil {
-		w, ours := o.view.owned()
+		w, raw, cached, ours := o.view.read(recordKey(key))
 		if !ours || w.Status != Ready {
 			return none, ErrUnknown
 		}
-		if raw, ok := o.view.get(recordKey(key)); ok {
+		if cached {
 			return e.reading(w, raw)
 		}
 		stored, values, err := e.config.Store.Peek(ctx, p, []string{recordKey(key)})

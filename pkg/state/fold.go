@@ -72,10 +72,9 @@ type Subject[B any] struct {
 
 // subjectState is what a batch knows of a record beside its content.
 type subjectState struct {
-	dirty   bool
-	deleted bool
-	stored  bool // the store has a value under the key
-	effect  bool // the current event changed the record
+	dirty  bool
+	stored bool // the store has a value under the key
+	effect bool // the current event changed the record
 }
 
 // Save keeps the record with this body. The event's id enters it.
@@ -86,7 +85,6 @@ func (s *Subject[B]) Save(body B) {
 		s.header.creator = s.Identity
 	}
 	s.touch()
-	s.state.deleted = false
 }
 
 // Delete drops the record, its timers and ids. Its last sequence goes with it:
@@ -95,7 +93,12 @@ func (s *Subject[B]) Delete() {
 	var none B
 	s.Body, s.Exists = none, false
 	s.touch()
-	s.state.deleted = true
+	for _, x := range s.header.ids.seals {
+		s.batch.unseal(s.Key, x.number)
+	}
+	// As if it had never been, also for what follows in the same batch; only
+	// the numbers of seals go on, since puts and deletes of a batch are one step.
+	s.header = header{applied: s.header.applied, ids: ids{next: s.header.ids.next}}
 }
 
 // Creator is the identity of the event that created the record.

@@ -6,14 +6,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// metrics of all partitions of one engine. Rejections are counted by reason,
+// Metrics of all partitions of one engine. Rejections are counted by reason,
 // which is a closed set of codes.
 type Metrics struct {
 	events, duplicates, unprovable, pushed, timers, outcomes prometheus.Counter
 	rejected                                                 *prometheus.CounterVec
 	batches                                                  prometheus.Histogram
 	commitSeconds, publishSeconds                            prometheus.Histogram
-	floorErrors, snapshots, fenced                           prometheus.Counter
+	floorErrors, snapshots, snapshotErrors, fenced           prometheus.Counter
 }
 
 func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
@@ -41,6 +41,7 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 		publishSeconds: histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
 		floorErrors:    counter("floor_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
 		snapshots:      counter("snapshots_total", "Snapshots written to their end mark."),
+		snapshotErrors: counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
 		fenced:         counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
 	}
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",

@@ -19,9 +19,10 @@ type Log interface {
 	// Range says where the log begins and ends now.
 	Range(ctx context.Context) (start, end int64, err error)
 	// Fetch reads from an offset: what is there, at once; at the log's end it
-	// waits a bounded time when told to, and an empty batch tells so.
-	// *stream.OutOfRangeError where the log does not hold the offset.
-	Fetch(ctx context.Context, from int64, wait bool) (stream.Batch, error)
+	// waits a bounded time when told to, or until wake is closed, and an empty
+	// batch tells so. *stream.OutOfRangeError where the log does not hold the
+	// offset.
+	Fetch(ctx context.Context, from int64, wait bool, wake <-chan struct{}) (stream.Batch, error)
 	// At reads one record, where it is still there.
 	At(ctx context.Context, offset int64) (stream.Record, bool, error)
 	// Append adds a control record at the end.
@@ -30,6 +31,8 @@ type Log interface {
 	Committed() int64
 	// Commit moves the group's offset: the floor.
 	Commit(ctx context.Context, offset int64) error
+	// Progress tells a watchdog that the owner is at work.
+	Progress()
 	// Incident and Settle tell people.
 	Incident(code string, offset int64, err error)
 	Settle(code string)
@@ -46,6 +49,8 @@ type Revisions[C any] interface {
 	// Newest is the newest revision that changes what a fold reads, 0 while
 	// there is none.
 	Newest() int64
+	// Changed is closed when Newest becomes another one; taken before it is read.
+	Changed() <-chan struct{}
 	// Prepare makes a revision readable for whoever opens a partition that is
 	// at it, also while the configuration service is away. Called before its
 	// record is appended.
@@ -123,12 +128,15 @@ type Owner[B, C any] struct {
 	due     dueWork
 	snap    *snapshotting
 
-	committed    int64 // group's offset
-	committedAt  time.Time
-	tickedAt     time.Time
-	appended     int64 // newest revision appended since opening
-	snapshotAt   time.Time
-	snapshotBase int64
+	committed   int64 // group's offset
+	committedAt time.Time
+	tickedAt    time.Time
+	appended    int64 // newest revision appended since opening
+	changed     <-chan struct{}
+	announceAt  time.Time // not tried again before
+	snapshotAt  time.Time // not tried again before
+	next        time.Time // stamp of the first record that is not applied; zero at the log's end
+	fit         int       // how many records of the log fitted into a commit lately
 }
 
 // NewOwner prepares one. It does nothing before Run, and serves one Run.
@@ -188,7 +196,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 			return err
 		}
 	}
-	o.snapshotAt, o.snapshotBase = o.config.Clock(), o.w.Offset
+	o.fit = o.config.Batch
 	o.view.enter(o.w)
 	o.config.Logger.Info("partition opened", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision))
@@ -222,11 +230,15 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if len(o.pending) == 0 {
 		// A snapshot on its way goes on between fetches; it does not wait for records.
 		wait := !due.any() && (o.snap == nil || o.snap.scanned)
-		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait)
+		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, o.changed)
 		if err != nil {
 			return err
 		}
 		o.pending = b.Records
+		o.next = time.Time{}
+		if len(o.pending) > 0 {
+			o.next = o.pending[0].Time
+		}
 		if len(o.pending) == 0 && !due.any() {
 			if b.Next > o.w.Offset { // offsets without records
 				return o.commitEmpty(ctx, b.Next)
@@ -237,7 +249,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if o.w.Status == Rebuilding && !due.any() && o.pending[0].Offset >= o.w.Floor { // offsets without records lie in between
 		return o.commitEmpty(ctx, o.w.Floor)
 	}
-	run, control, err := o.cut()
+	run, control, err := o.cut(max(1, o.fit-len(due.subjects)))
 	if err != nil {
 		return err
 	}
@@ -247,10 +259,10 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	return o.batch(ctx, due, run)
 }
 
-// cut takes the records that one batch may hold: up to the next record that
-// changes the configuration, and never across the floor.
-func (o *Owner[B, C]) cut() (run []entry, control *entry, err error) {
-	n := min(len(o.pending), o.config.Batch)
+// cut takes at most n records for one batch: up to the next record that changes
+// the configuration, and never across the floor.
+func (o *Owner[B, C]) cut(n int) (run []entry, control *entry, err error) {
+	n = min(len(o.pending), n)
 	run = make([]entry, 0, n)
 	for i := range o.pending[:n] {
 		r := o.pending[i]
@@ -299,20 +311,18 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) erro
 		if err != nil {
 			return err
 		}
-		b, err := o.apply(due, run, values)
+		b, c, err := o.apply(due, run, values)
 		var p *panicked
 		if errors.As(err, &p) {
 			o.mark(p.what, p)
 			continue
 		}
-		var c Commit
-		if err == nil {
-			c, err = b.finish()
-		}
 		if errors.Is(err, ErrTooLarge) && len(run)+len(due.subjects) > 1 {
 			run, due = run[:len(run)/2], due.half()
+			o.fit = max(1, len(run))
 			continue
 		}
+		o.fit = min(o.config.Batch, o.fit+max(1, o.fit/8))
 		if err != nil {
 			o.config.Log.Incident(IncidentRecord, o.w.Offset, err)
 			return err
@@ -321,9 +331,15 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) erro
 	}
 }
 
-// apply is the pure part: no I/O, no clock.
-func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (*batch[B], error) {
-	b := &batch[B]{
+// apply is the pure part: no I/O, no clock. A panic outside of the fold's Apply
+// and Fire, in its codec, is no record's fault: the partition waits.
+func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (b *batch[B], c Commit, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("apply batch: panic: %v", v)
+		}
+	}()
+	b = &batch[B]{
 		config: o.place,
 		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
@@ -332,7 +348,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 		subjects: make(map[string]*Subject[B], len(values)),
 	}
 	if err := b.dueList(due); err != nil {
-		return nil, err
+		return nil, c, err
 	}
 	for i := range run {
 		en := &run[i]
@@ -342,7 +358,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 			b.advance(en.record.Time.UnixMilli())
 		default:
 			if err := b.event(en); err != nil {
-				return nil, err
+				return nil, c, err
 			}
 		}
 		b.to.Offset = en.record.Offset + 1
@@ -350,7 +366,8 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 	if n := len(run); n > 0 {
 		b.to.LastHash = hashOf(run[n-1].record)
 	}
-	return b, nil
+	c, err = b.finish()
+	return b, c, err
 }
 
 // conclude publishes what a batch said and commits what it changed.
@@ -372,6 +389,10 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	o.due.concluded(due, c.Appends)
 	o.marks = marks{}
 	o.config.Metrics.batch(n, b.counts)
+	for _, r := range b.rejections {
+		o.config.Logger.Info("event rejected", zap.String("topic", o.place.topic), zap.Int32("partition", o.place.partition.Number),
+			zap.Int64("offset", r.offset), zap.String("reason", r.reason))
+	}
 	return nil
 }
 
@@ -384,6 +405,7 @@ func (o *Owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error 
 		return fmt.Errorf("commit batch: %w", err)
 	}
 	o.w = to
+	o.config.Log.Progress()
 	o.view.commit(to, c)
 	o.config.Metrics.committed(o.config.Clock().Sub(begin))
 	return nil

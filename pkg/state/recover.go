@@ -18,7 +18,10 @@ func (o *Owner[B, C]) recover(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	floor := max(o.w.Floor, o.committed)
+	floor := o.w.Floor
+	if o.committed != o.w.Disowned {
+		floor = max(floor, o.committed)
+	}
 	switch {
 	case o.w.Status == Blank || o.w.Status == Restoring:
 		return o.rebuild(ctx, start, end, floor)
@@ -27,7 +30,7 @@ func (o *Owner[B, C]) recover(ctx context.Context) error {
 	case o.w.Offset < start:
 		return o.rebuild(ctx, start, end, floor)
 	}
-	same, err := o.sameLog(ctx, start)
+	same, err := o.sameLog(ctx, o.w, start)
 	if err != nil {
 		return err
 	}
@@ -40,16 +43,16 @@ func (o *Owner[B, C]) recover(ctx context.Context) error {
 	return nil
 }
 
-// sameLog compares the record before the watermark with what was applied.
-func (o *Owner[B, C]) sameLog(ctx context.Context, start int64) (bool, error) {
-	if o.w.LastHash == 0 || o.w.Offset <= start {
+// sameLog compares the record before a watermark with what was applied.
+func (o *Owner[B, C]) sameLog(ctx context.Context, w Watermark, start int64) (bool, error) {
+	if w.LastHash == 0 || w.Offset <= start {
 		return true, nil
 	}
-	r, there, err := o.config.Log.At(ctx, o.w.Offset-1)
+	r, there, err := o.config.Log.At(ctx, w.Offset-1)
 	if err != nil || !there {
 		return true, err
 	}
-	return hashOf(r) == o.w.LastHash, nil
+	return hashOf(r) == w.LastHash, nil
 }
 
 // rebuild finds the state of a partition of which the store holds nothing, or
@@ -58,9 +61,11 @@ func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) erro
 	if floor > end {
 		return o.gap(ctx, IncidentRecreated, floor, end)
 	}
-	found, err := o.restore(ctx, start, end, floor)
-	if err != nil || found {
-		return err
+	if start > 0 || floor > 0 || o.w.Status == Restoring { // else nothing was ever counted, and no snapshot is looked for
+		found, err := o.restore(ctx, start, end, floor)
+		if err != nil || found {
+			return err
+		}
 	}
 	if start > 0 {
 		needed := o.w.Offset
@@ -78,6 +83,10 @@ func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) erro
 // beginning is the watermark of a partition whose records begin empty.
 func (o *Owner[B, C]) beginning(offset, floor int64) Watermark {
 	w := Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, Floor: floor, Status: Ready}
+	// Partitions begun together do not all write their snapshots together.
+	every := o.config.SnapshotEvery.Milliseconds()
+	w.SnapshotAt = o.config.Clock().UnixMilli() - every*int64(o.place.partition.Number)/int64(max(o.place.partition.Count, 1))
+	w.SnapshotOffset = offset
 	if offset < floor {
 		w.Status = Rebuilding
 	}
@@ -91,26 +100,23 @@ func (o *Owner[B, C]) clear(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, prefix := range []string{recordPrefix, sealPrefix, duePrefix} {
-		cursor := ""
-		for {
-			keys, next, err := o.config.Store.Scan(ctx, o.place.partition, prefix, cursor, scanStep)
-			if err != nil {
-				return fmt.Errorf("find keys to clear: %w", err)
+	for cursor := ""; ; {
+		keys, next, err := o.config.Store.Scan(ctx, o.place.partition, "", cursor, scanStep)
+		if err != nil {
+			return fmt.Errorf("find keys to clear: %w", err)
+		}
+		o.config.Log.Progress()
+		for len(keys) > 0 {
+			n := min(len(keys), MaxKeys-1)
+			if err := o.commit(ctx, o.w, Commit{Deletes: keys[:n]}); err != nil {
+				return err
 			}
-			for len(keys) > 0 {
-				n := min(len(keys), MaxKeys-1)
-				if err := o.commit(ctx, o.w, Commit{Deletes: keys[:n]}); err != nil {
-					return err
-				}
-				keys = keys[n:]
-			}
-			if cursor = next; cursor == "" {
-				break
-			}
+			keys = keys[n:]
+		}
+		if cursor = next; cursor == "" {
+			return nil
 		}
 	}
-	return nil
 }
 
 // gap waits until a person accepts that a part of the log is lost, and goes on
@@ -120,12 +126,12 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 	why := fmt.Errorf("state of domain %s needs the log from offset %d, and it can't be had there (%s): restore it, or accept the loss with `tollgate state accept-gap --domain %s --partition %d --from %d --to %d`",
 		o.place.partition.Domain, needed, code, o.place.partition.Domain, o.place.partition.Number, needed, target)
 	o.config.Log.Incident(code, needed, why)
-	start, _, err := o.config.Log.Range(ctx)
+	start, end, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return err
 	}
 	for at := start; ; {
-		b, err := o.config.Log.Fetch(ctx, at, true)
+		b, err := o.config.Log.Fetch(ctx, at, true, nil)
 		if err != nil {
 			return err
 		}
@@ -139,9 +145,23 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 			if !ok || g.GetDomain() != o.place.partition.Domain || g.GetFromOffset() != needed {
 				continue
 			}
+			// One that was accepted for an earlier, smaller loss is not enough.
+			if code == IncidentGap && g.GetToOffset() < start {
+				continue
+			}
 			return o.accept(ctx, code, g.GetToOffset())
 		}
 		at = max(at, b.Next)
+		if len(b.Records) == 0 {
+			// Somebody may have brought the log back, or more of it went.
+			from, to, err := o.config.Log.Range(ctx)
+			if err != nil {
+				return err
+			}
+			if from != start || to < end {
+				return fmt.Errorf("log of domain %s changed while it was an incident: it holds %d to %d", o.place.partition.Domain, from, to)
+			}
+		}
 	}
 }
 
@@ -156,7 +176,8 @@ func (o *Owner[B, C]) accept(ctx context.Context, code string, to int64) error {
 	case code == IncidentRecreated:
 		// The offsets that records remember are of another log.
 		w.Epoch++
-		w.Offset, w.Floor, w.Status = start, 0, Ready
+		w.Offset, w.Floor, w.Status = min(max(to, start), end), 0, Ready
+		w.Disowned = o.committed
 	case w.Status == Blank || w.Status == Restoring:
 		w = o.beginning(max(to, start), max(o.w.Floor, min(o.committed, end)))
 	default:

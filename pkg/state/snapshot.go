@@ -19,11 +19,16 @@ type Snapshots interface {
 	// Newest reads the newest snapshot of a partition that has an end mark and
 	// whose begin mark is accepted, its records in the order written. found is
 	// false where there is none.
-	Newest(ctx context.Context, p Partition, accept func(*statev1.SnapshotRecord_Begin) bool, each func(*statev1.SnapshotRecord) error) (found bool, err error)
+	Newest(ctx context.Context, p Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (found bool, err error)
 }
 
-// scanStep is how many keys are asked for between two batches.
-const scanStep = 1000
+// scanStep is how many keys are looked at between two batches, of the whole
+// store: it stops everybody else while it looks.
+const scanStep = 300
+
+// writeTimeout bounds one write of a snapshot, which stands in the way of
+// counting: one that can't be written in time is abandoned.
+const writeTimeout = 5 * time.Second
 
 // snapshotting is a snapshot on its way. Its records are of different moments;
 // each carries the offset of what was last applied to it, so that the log from
@@ -32,7 +37,7 @@ type snapshotting struct {
 	id      string
 	cursor  string
 	scanned bool
-	reached int64 // offset when the last record was read
+	readAt  int64 // offset when the last record was read
 	count   int64
 }
 
@@ -42,11 +47,7 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 		return nil
 	}
 	if o.snap == nil {
-		if o.config.Clock().Sub(o.snapshotAt) < o.config.SnapshotEvery && o.w.Offset-o.snapshotBase < o.config.SnapshotEvents {
-			return nil
-		}
-		if o.w.Offset == o.snapshotBase {
-			o.snapshotAt = o.config.Clock() // nothing new to keep
+		if !o.snapshotDue(o.config.Clock()) {
 			return nil
 		}
 		o.snap = &snapshotting{id: rand.Text()}
@@ -63,14 +64,44 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(entries) > 0 {
-		o.snap.count += int64(len(entries))
-		err = o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries}}})
+	o.snap.count += int64(len(entries))
+	for len(entries) > 0 {
+		n := fitting(entries)
+		err = o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries[:n]}}})
+		if err != nil || o.snap == nil {
+			return err
+		}
+		entries = entries[n:]
 	}
 	if o.snap.cursor = next; next == "" {
-		o.snap.scanned, o.snap.reached = true, o.w.Offset
+		o.snap.scanned, o.snap.readAt = true, o.w.Offset
 	}
-	return err
+	return nil
+}
+
+// fitting is how many entries one record of the topic takes.
+func fitting(entries []*statev1.SnapshotRecord_Entry) int {
+	size := 0
+	for i, e := range entries {
+		if size += len(e.GetKey()) + len(e.GetValue()) + 16; size > MaxBytes/2 && i > 0 {
+			return i
+		}
+	}
+	return len(entries)
+}
+
+// snapshotDue says whether it is time: when enough is new, and once in a while
+// when nothing is, before retention takes the last one.
+func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
+	age := now.Sub(time.UnixMilli(o.w.SnapshotAt))
+	switch fresh := o.w.Offset - o.w.SnapshotOffset; {
+	case now.Before(o.snapshotAt):
+		return false
+	case fresh > 0:
+		return age >= o.config.SnapshotEvery || fresh >= o.config.SnapshotEvents
+	default:
+		return o.config.SnapshotRetention > 0 && age >= o.config.SnapshotRetention/4
+	}
 }
 
 // readSnapshot reads records and, in the same moment, the ids sealed for them.
@@ -114,24 +145,31 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 // record was read lies below the floor: an outcome of an event that a later
 // state already holds would not be told again, or be told otherwise.
 func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
-	if o.committed < o.snap.reached {
+	if o.committed < o.snap.readAt {
 		return nil
 	}
 	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{Floor: o.committed, Count: o.snap.count}}})
-	if err != nil {
+	if err != nil || o.snap == nil {
 		return err
 	}
 	o.config.Logger.Info("snapshot written", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("entries", o.snap.count), zap.Int64("floor", o.committed))
 	o.config.Metrics.snapshots.Inc()
-	o.snap, o.snapshotAt, o.snapshotBase = nil, o.config.Clock(), o.w.Offset
-	return nil
+	reached := o.snap.readAt
+	o.snap = nil
+	return o.commitAs(ctx, func(w *Watermark) {
+		w.SnapshotAt, w.SnapshotOffset = o.config.Clock().UnixMilli(), reached
+	})
 }
 
 func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
 	r.Domain, r.Partition, r.Snapshot = o.place.partition.Domain, o.place.partition.Number, o.snap.id
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
 	if err := o.config.Snapshots.Write(ctx, r); err != nil {
-		return fmt.Errorf("write snapshot: %w", err)
+		o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
+		o.config.Metrics.snapshotErrors.Inc()
+		o.config.Logger.Warn("snapshot abandoned", zap.String("domain", r.Domain), zap.Int32("partition", r.Partition), zap.Error(err))
 	}
 	return nil
 }
@@ -140,34 +178,41 @@ var errSnapshot = errors.New("snapshot can't be used")
 
 // restore reads the newest snapshot from which the log still goes on.
 func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (bool, error) {
-	var begin Watermark
-	begun := false
-	accept := func(b *statev1.SnapshotRecord_Begin) bool {
-		w, err := DecodeWatermark(b.GetWatermark())
-		return err == nil && w.Offset >= start && w.Offset <= end && w.Level <= Level
-	}
-	entries := 0
-	began := time.Time{}
-	found, err := o.config.Snapshots.Newest(ctx, o.place.partition, accept, func(r *statev1.SnapshotRecord) error {
+	var (
+		begin          Watermark
+		begun, ended   bool
+		entries, count int64
+		began          = o.config.Clock()
+	)
+	found, err := o.config.Snapshots.Newest(ctx, o.place.partition, o.acceptable(ctx, start, end), func(r *statev1.SnapshotRecord) error {
 		switch part := r.GetPart().(type) {
 		case *statev1.SnapshotRecord_Begin_:
+			if begun { // written twice, after a lost answer
+				return nil
+			}
 			var err error
 			if begin, err = DecodeWatermark(part.Begin.GetWatermark()); err != nil {
 				return fmt.Errorf("%w: %w", errSnapshot, err)
 			}
-			begun, began = true, o.config.Clock()
+			begun = true
 			return o.clear(ctx)
 		case *statev1.SnapshotRecord_Entries_:
 			if !begun {
 				return fmt.Errorf("%w: it has no begin mark", errSnapshot)
 			}
-			entries += len(part.Entries.GetEntries())
+			entries += int64(len(part.Entries.GetEntries()))
 			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
 		case *statev1.SnapshotRecord_End_:
-			floor = max(floor, part.End.GetFloor())
+			floor, count, ended = max(floor, part.End.GetFloor()), part.End.GetCount(), true
 		}
 		return nil
 	})
+	if err == nil && found && (!ended || entries < count) {
+		err = fmt.Errorf("%w: %d entries of %d, end mark %t", errSnapshot, entries, count, ended)
+	}
+	if errors.Is(err, errSnapshot) {
+		o.config.Log.Incident(IncidentRecord, begin.Offset, err)
+	}
 	if err != nil || !found {
 		return false, err
 	}
@@ -175,6 +220,7 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 		token, address, serial := w.Token, w.Address, w.Serial
 		*w = begin
 		w.Token, w.Address, w.Serial, w.DuePosition = token, address, serial, 0
+		w.SnapshotAt, w.SnapshotOffset = begin.At, begin.Offset
 		w.Floor, w.Status = max(floor, begin.Floor), Ready
 		if w.Offset < w.Floor {
 			w.Status = Rebuilding
@@ -183,9 +229,23 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 	if err != nil {
 		return false, err
 	}
+	o.config.Log.Settle(IncidentRecord)
 	o.config.Logger.Info("snapshot restored", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.config.Clock().Sub(began)))
+		zap.Int64("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.config.Clock().Sub(began)))
 	return true, nil
+}
+
+// acceptable tells whether the log goes on from a snapshot: it holds the offset,
+// and the record before is the one the snapshot was taken behind.
+func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*statev1.SnapshotRecord_Begin) (bool, error) {
+	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {
+		o.config.Log.Progress()
+		w, err := DecodeWatermark(b.GetWatermark())
+		if err != nil || w.Offset < start || w.Offset > end || w.Level > Level {
+			return false, nil //nolint:nilerr // one that can't be read is not acceptable; there may be others
+		}
+		return o.sameLog(ctx, w, start)
+	}
 }
 
 // restoreEntries writes records back and lists their timers anew.
@@ -204,6 +264,11 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 	}
 	for _, e := range entries {
 		key, value := e.GetKey(), e.GetValue()
+		if len(c.Puts)+len(lists) >= MaxKeys-3 || size+len(key)+len(value) > MaxBytes/2 && len(c.Puts) > 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
 		if len(key) > len(recordPrefix) && key[:len(recordPrefix)] == recordPrefix {
 			h, body, err := decodeHeader(value)
 			if err != nil {
@@ -218,11 +283,6 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 		}
 		c.Puts = append(c.Puts, Entry{key, value})
 		size += len(key) + len(value)
-		if len(c.Puts)+len(lists) >= MaxKeys-2 || size > MaxBytes/2 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
 	}
 	if len(c.Puts) == 0 {
 		return nil

@@ -60,8 +60,8 @@ type Store interface {
 	// Commit replaces from by to and makes the changes, all or nothing;
 	// ErrFenced, and nothing, unless the stored watermark equals from.
 	Commit(ctx context.Context, p Partition, from, to Watermark, c Commit) error
-	// Scan walks the partition's keys that begin with prefix, some at a time,
-	// in no order; cursor and next are "" at both ends. A key that stands
+	// Scan walks the partition's keys that begin with prefix, the watermark
+	// aside, some at a time, in no order; cursor and next are "" at both ends. A key that stands
 	// throughout is returned at least once.
 	Scan(ctx context.Context, p Partition, prefix, cursor string, count int) (keys []string, next string, err error)
 }

@@ -18,11 +18,13 @@ type TopicSnapshots struct {
 	client   *stream.Client
 	producer *stream.Producer
 	topic    string
+	progress func()
 }
 
-// NewTopicSnapshots reads and writes them through client and producer.
-func NewTopicSnapshots(client *stream.Client, producer *stream.Producer) *TopicSnapshots {
-	return &TopicSnapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots)}
+// NewTopicSnapshots reads and writes them through client and producer; progress
+// is called while a long read goes on.
+func NewTopicSnapshots(client *stream.Client, producer *stream.Producer, progress func()) *TopicSnapshots {
+	return &TopicSnapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress}
 }
 
 func snapshotKey(domain string, partition int32) []byte {
@@ -47,7 +49,7 @@ func (s *TopicSnapshots) Write(ctx context.Context, records ...*statev1.Snapshot
 var windows = []time.Duration{30 * time.Minute, 3 * time.Hour, 0}
 
 // Newest implements Snapshots.
-func (s *TopicSnapshots) Newest(ctx context.Context, p Partition, accept func(*statev1.SnapshotRecord_Begin) bool, each func(*statev1.SnapshotRecord) error) (bool, error) {
+func (s *TopicSnapshots) Newest(ctx context.Context, p Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
 	n, err := s.client.Partitions(ctx, s.topic)
 	if err != nil {
 		return false, err
@@ -80,12 +82,20 @@ func (s *TopicSnapshots) Newest(ctx context.Context, p Partition, accept func(*s
 
 // find returns the id and the first offset of the newest complete snapshot
 // that begins at or after an offset.
-func (s *TopicSnapshots) find(ctx context.Context, p Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) bool) (id string, at int64, err error) {
+func (s *TopicSnapshots) find(ctx context.Context, p Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
 	begun := make(map[string]int64)
 	err = s.walk(ctx, p, partition, from, end, func(offset int64, r *statev1.SnapshotRecord) (bool, error) {
 		switch part := r.GetPart().(type) {
 		case *statev1.SnapshotRecord_Begin_:
-			if accept(part.Begin) {
+			// The first, where a lost answer made the writer write it twice.
+			if _, ok := begun[r.GetSnapshot()]; ok {
+				return true, nil
+			}
+			ok, err := accept(part.Begin)
+			if err != nil {
+				return false, err
+			}
+			if ok {
 				begun[r.GetSnapshot()] = offset
 			}
 		case *statev1.SnapshotRecord_End_:
@@ -119,6 +129,7 @@ func (s *TopicSnapshots) walk(ctx context.Context, p Partition, partition int32,
 		if err != nil {
 			return fmt.Errorf("read snapshots: %w", err)
 		}
+		s.progress()
 		for _, rec := range b.Records {
 			if string(rec.Key) != key {
 				continue
@@ -133,7 +144,8 @@ func (s *TopicSnapshots) walk(ctx context.Context, p Partition, partition int32,
 			}
 		}
 		if b.Next <= from {
-			break
+			// Nothing came though there is more: a leader that is not there yet.
+			return fmt.Errorf("read snapshots: offset %d of %d brought nothing", from, end)
 		}
 		from = b.Next
 	}

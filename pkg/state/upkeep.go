@@ -6,14 +6,14 @@ import (
 	"fmt"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // upkeep is what an owner does between batches, busy or not.
 func (o *Owner[B, C]) upkeep(ctx context.Context) error {
-	if err := o.announce(ctx); err != nil {
-		return err
-	}
+	o.announce(ctx)
 	if o.config.Clock().Sub(o.committedAt) >= o.config.FloorEvery {
 		if err := o.floor(ctx, false); err != nil {
 			return err
@@ -27,16 +27,16 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 func (o *Owner[B, C]) alarm() {
 	now, c := o.config.Clock(), o.config
 	old := time.Duration(0)
-	if len(o.pending) > 0 {
-		old = now.Sub(o.pending[0].Time)
+	if !o.next.IsZero() {
+		old = now.Sub(o.next)
 	}
 	if c.LogRetention > 0 && old > c.LogRetention/2 {
 		c.Log.Incident(IncidentBehind, o.w.Offset, fmt.Errorf("the next record is %s old, the log keeps %s: find out what holds the partition, or keep the log longer", old.Round(time.Minute), c.LogRetention))
 	} else {
 		c.Log.Settle(IncidentBehind)
 	}
-	if c.SnapshotRetention > 0 && o.w.Offset > o.snapshotBase {
-		if age := now.Sub(o.snapshotAt); age > c.SnapshotRetention/2 {
+	if c.SnapshotRetention > 0 && o.w.SnapshotAt > 0 {
+		if age := now.Sub(time.UnixMilli(o.w.SnapshotAt)); age > c.SnapshotRetention/2 {
 			c.Log.Incident(IncidentSnapshot, o.w.Offset, fmt.Errorf("no snapshot was completed for %s, they are kept for %s: a loss of the store would need the log from its beginning", age.Round(time.Minute), c.SnapshotRetention))
 		} else {
 			c.Log.Settle(IncidentSnapshot)
@@ -45,20 +45,29 @@ func (o *Owner[B, C]) alarm() {
 }
 
 // announce appends the newest configuration to the log, once.
-func (o *Owner[B, C]) announce(ctx context.Context) error {
+func (o *Owner[B, C]) announce(ctx context.Context) {
+	o.changed = o.config.Revisions.Changed()
 	newest := o.config.Revisions.Newest()
-	if o.w.Status != Ready || newest <= max(o.w.Revision, o.appended) {
-		return nil
+	now := o.config.Clock()
+	if o.w.Status != Ready || newest <= max(o.w.Revision, o.appended) || now.Before(o.announceAt) {
+		return
 	}
-	if err := o.config.Revisions.Prepare(ctx, newest); err != nil {
-		return fmt.Errorf("prepare revision %d: %w", newest, err)
+	err := o.config.Revisions.Prepare(ctx, newest)
+	if err == nil {
+		err = o.config.Log.Append(ctx, newRevision(o.config.Service, newest, Level, now))
 	}
-	if err := o.config.Log.Append(ctx, newRevision(o.config.Service, newest, Level, o.config.Clock())); err != nil {
-		return fmt.Errorf("append revision %d: %w", newest, err)
+	if err != nil {
+		// Counting goes on under the revision in force; readiness says that it is not the newest.
+		o.announceAt = now.Add(retryAfter)
+		o.config.Logger.Warn("revision not announced", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
+			zap.Int64("revision", newest), zap.Error(err))
+		return
 	}
 	o.appended = newest
-	return nil
 }
+
+// retryAfter is how long upkeep that failed is left alone.
+const retryAfter = 2 * time.Second
 
 // idle is a turn at the log's end with nothing due.
 func (o *Owner[B, C]) idle(ctx context.Context) error {
@@ -90,16 +99,17 @@ func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 		o.due.ahead = by
 		return nil
 	}
-	if err := o.config.Log.Append(ctx, NewTick(o.config.Service, now)); err != nil {
-		return fmt.Errorf("append tick: %w", err)
-	}
 	o.tickedAt = now
+	if err := o.config.Log.Append(ctx, NewTick(o.config.Service, now)); err != nil {
+		o.config.Logger.Warn("tick not appended", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number), zap.Error(err))
+	}
 	return nil
 }
 
 // floorTimeout bounds a commit of the group's offset: a coordinator that does
-// not answer makes the floor lag, which costs repeats after a loss, no more.
-const floorTimeout = 5 * time.Second
+// not answer makes the floor lag, which costs repeats after a loss, and this
+// partition as long each time.
+const floorTimeout = 2 * time.Second
 
 // floor moves the group's offset to the watermark, once everything due by its
 // log time has been told: what lies below is never told again.

@@ -38,6 +38,22 @@ func (v *view) leave() {
 	v.ours = false
 }
 
+// resize bounds how many records are kept.
+func (v *view) resize(records int) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.cache.Resize(max(records, 1))
+}
+
+// read returns the watermark and a committed value of the same moment; ours is
+// false while the partition is not.
+func (v *view) read(key string) (w Watermark, value []byte, cached, ours bool) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	value, cached = v.cache.Get(key)
+	return v.w, value, cached, v.ours
+}
+
 // get returns a committed value.
 func (v *view) get(key string) ([]byte, bool) {
 	v.mu.Lock()

@@ -14,7 +14,7 @@ type Token [16]byte
 type Status uint8
 
 const (
-	// Blank: nothing is known yet; the state must be found or begun.
+	// Blank: the store knew nothing of it; the state must be found or begun.
 	Blank Status = iota
 	// Restoring: a snapshot is being read in; after a crash it begins again.
 	Restoring
@@ -56,6 +56,12 @@ type Watermark struct {
 	// far in it, in bytes.
 	DueMinute   int64
 	DuePosition int64
+	// SnapshotAt is when the last complete snapshot ended, in ms, and
+	// SnapshotOffset what it reaches to.
+	SnapshotAt, SnapshotOffset int64
+	// Disowned is a group's offset that an accepted gap has made void: one of
+	// another log. 0 where there is none.
+	Disowned int64
 	// At is the owner's clock at the commit, in ms: the lease.
 	At int64
 	// Serial counts commits, so that no two watermarks are alike.
@@ -83,7 +89,8 @@ func (w *Watermark) Encode() []byte {
 	b = append(b, watermarkFormat, byte(w.Status))
 	for _, v := range [...]uint64{
 		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision), uint64(w.Level),
-		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition), uint64(w.At), w.Serial,
+		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition),
+		uint64(w.SnapshotAt), uint64(w.SnapshotOffset), uint64(w.Disowned), uint64(w.At), w.Serial,
 	} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -120,6 +127,9 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 	w.LastHash = r.uvarint()
 	w.DueMinute = int64(r.uvarint())
 	w.DuePosition = int64(r.uvarint())
+	w.SnapshotAt = int64(r.uvarint())
+	w.SnapshotOffset = int64(r.uvarint())
+	w.Disowned = int64(r.uvarint())
 	w.At = int64(r.uvarint())
 	w.Serial = r.uvarint()
 	if r.bad {

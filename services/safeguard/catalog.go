@@ -115,6 +115,9 @@ type catalogs struct {
 // Newest is the newest revision that counting goes by.
 func (c *catalogs) Newest() int64 { return c.source.Newest() }
 
+// Changed is closed when Newest becomes another one.
+func (c *catalogs) Changed() <-chan struct{} { return c.source.Changed() }
+
 // Prepare keeps a revision in the store for whoever opens a partition at it.
 func (c *catalogs) Prepare(ctx context.Context, n int64) error { return c.source.Prepare(ctx, n) }
 

@@ -3,11 +3,6 @@ package safeguard
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sync"
-	"time"
-
-	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
@@ -29,7 +24,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return err
 	}
 	defer func() { _ = client.Close() }() // gives connections back, which cannot fail
-	watchKafka(env.Health, client)
+	env.Health.WatchKafka(client)
 	producer := client.NewProducer()
 	server, err := rpc.NewServer(cfg.GRPC, env)
 	if err != nil {
@@ -42,7 +37,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	}
 	defer peers.close()
 
-	store, ok := await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
+	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
 	if !ok {
 		return nil
 	}
@@ -59,7 +54,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	configuration := &catalogs{source: revision.Applied{Source: source}}
 
 	announcer := &announcer{log: env.Log, metrics: metrics, clock: env.Clock}
-	engine, ok := await(ctx, env, "topics", func() (*state.Engine[subscriber, *catalog], error) {
+	engine, ok := daemon.Await(ctx, env, "topics", func() (*state.Engine[subscriber, *catalog], error) {
 		return state.NewEngine(ctx, state.EngineConfig[subscriber, *catalog]{
 			Service: env.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: server.Advertised(),
 			NewFold: func() state.Fold[subscriber, *catalog] {
@@ -75,70 +70,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	env.Health.Check(Domain, engine.Ready)
 	optionsv1.RegisterOptionInventoryServiceServer(server, &inventory{records: engine, catalogs: configuration, peers: peers, clock: env.Clock})
 
-	err = together(ctx, server.Serve, engine.Run)
+	err = daemon.Together(ctx, server.Serve, engine.Run)
 
 	finishing, cancel := env.Finishing(ctx)
 	defer cancel()
 	defer env.Open.Add("records on their way to Kafka")()
 	return errors.Join(err, producer.Close(finishing))
-}
-
-// await opens what needs another server, again each second until that answers; health says meanwhile what is missing.
-// Not ok when ctx ended before.
-func await[T any](ctx context.Context, env daemon.Env, check string, open func() (T, error)) (opened T, ok bool) {
-	said := ""
-	for {
-		opened, err := open()
-		env.Health.Set(check, err)
-		if err == nil {
-			return opened, true
-		}
-		if err.Error() != said {
-			said = err.Error()
-			env.Log.Warn("waiting", zap.String("for", check), zap.Error(err))
-		}
-		t := time.NewTimer(time.Second)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return opened, false
-		}
-	}
-}
-
-// together runs all until ctx ends; where one of them fails, the others end too.
-func together(ctx context.Context, work ...func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	errs := make([]error, len(work))
-	var wait sync.WaitGroup
-	for i, run := range work {
-		wait.Go(func() {
-			defer cancel()
-			errs[i] = run(ctx)
-		})
-	}
-	wait.Wait()
-	return errors.Join(errs...)
-}
-
-// grace is how long Kafka may stay away before the service calls itself not ready: a moved leader is no news.
-const grace = 5 * time.Second
-
-// watchKafka tells what needs a person, and what waits.
-func watchKafka(health *daemon.Health, client *stream.Client) {
-	health.Check("kafka", func() error {
-		h := client.Health()
-		var faults []error
-		for _, in := range h.Incidents {
-			faults = append(faults, &daemon.Incident{Code: in.Code, Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Detail: in.Detail})
-		}
-		for _, w := range h.Waiting {
-			if time.Since(w.Since) >= grace {
-				faults = append(faults, fmt.Errorf("%s of %s/%d waits since %s: %s", w.For, w.Topic, w.Partition, w.Since.UTC().Format(time.RFC3339), w.Reason))
-			}
-		}
-		return errors.Join(faults...)
-	})
 }

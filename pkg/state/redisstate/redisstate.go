@@ -146,7 +146,9 @@ func (s *Store) Scan(ctx context.Context, p state.Partition, prefix, cursor stri
 		return nil, "", fmt.Errorf("scan %s/%d: %w", p.Domain, p.Number, err)
 	}
 	for _, k := range found {
-		keys = append(keys, strings.TrimPrefix(k, base))
+		if k = strings.TrimPrefix(k, base); k != watermarkKey {
+			keys = append(keys, k)
+		}
 	}
 	if at != 0 {
 		next = fmt.Sprint(at)

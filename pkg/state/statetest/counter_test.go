@@ -31,7 +31,9 @@ const (
 	amountRejected = 13
 	amountPanics   = 666
 	amountForgets  = 7 // cancels the reminder
+	amountDeletes  = 777
 	period         = 6 * time.Hour
+	unlucky        = "441313" // its renewal at midnight panics
 )
 
 func (c *counter) Configure(limit int64) error {
@@ -71,6 +73,10 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 	if !s.Exists {
 		s.Schedule("renew", s.Time.Truncate(period).Add(period))
 	}
+	if amount == amountDeletes {
+		s.Delete()
+		return
+	}
 	before := n.spent
 	n.spent += amount
 	n.events++
@@ -96,6 +102,9 @@ func (c *counter) Fire(s *state.Subject[count], name string, due time.Time) {
 	n := s.Body
 	switch name {
 	case "renew":
+		if s.Key == "acme/"+unlucky && due.Hour() == 0 {
+			panic("unlucky timer")
+		}
 		n.spent, n.revision = 0, s.Revision
 		s.Save(n)
 		c.tell(s, "safeguard.renewed")

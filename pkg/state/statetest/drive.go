@@ -141,7 +141,7 @@ func (l *driveLog[B, C]) Range(context.Context) (start, end int64, err error) {
 	return start, end, nil
 }
 
-func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool) (stream.Batch, error) {
+func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
 	start, end := l.d.Log().Range()
 	if from < start || from > end {
 		return stream.Batch{}, &stream.OutOfRangeError{Topic: "log", From: from, Start: start, End: end}
@@ -192,6 +192,7 @@ func (l *driveLog[B, C]) Commit(_ context.Context, offset int64) error {
 }
 
 func (l *driveLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incidents[code] = err }
+func (l *driveLog[B, C]) Progress()                                {}
 func (l *driveLog[B, C]) Settle(code string)                       { delete(l.d.Incidents, code) }
 
 type drivePublisher[B, C any] struct{ d *Drive[B, C] }
@@ -203,6 +204,7 @@ func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Recor
 type driveRevisions[B, C any] struct{ d *Drive[B, C] }
 
 func (r driveRevisions[B, C]) Newest() int64                        { return r.d.Newest }
+func (r driveRevisions[B, C]) Changed() <-chan struct{}             { return nil }
 func (r driveRevisions[B, C]) Prepare(context.Context, int64) error { return nil }
 func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) {
 	return r.d.configuration(n), nil

@@ -100,13 +100,17 @@ func (k *keptSnapshots) Write(_ context.Context, records ...*statev1.SnapshotRec
 	return nil
 }
 
-func (k *keptSnapshots) newest(accept func(*statev1.SnapshotRecord_Begin) bool) (from int, id string) {
+func (k *keptSnapshots) newest(accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (from int, id string, err error) {
 	begun := make(map[string]int)
 	from = -1
 	for i, r := range k.records {
 		switch part := r.GetPart().(type) {
 		case *statev1.SnapshotRecord_Begin_:
-			if accept(part.Begin) {
+			ok, err := accept(part.Begin)
+			if err != nil {
+				return 0, "", err
+			}
+			if ok {
 				begun[r.GetSnapshot()] = i
 			}
 		case *statev1.SnapshotRecord_End_:
@@ -115,13 +119,13 @@ func (k *keptSnapshots) newest(accept func(*statev1.SnapshotRecord_Begin) bool) 
 			}
 		}
 	}
-	return from, id
+	return from, id, nil
 }
 
-func (k *keptSnapshots) Newest(_ context.Context, _ state.Partition, accept func(*statev1.SnapshotRecord_Begin) bool, each func(*statev1.SnapshotRecord) error) (bool, error) {
-	from, id := k.newest(accept)
-	if id == "" {
-		return false, nil
+func (k *keptSnapshots) Newest(_ context.Context, _ state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+	from, id, err := k.newest(accept)
+	if err != nil || id == "" {
+		return false, err
 	}
 	for _, r := range k.records[from:] {
 		if r.GetSnapshot() != id {
@@ -138,8 +142,8 @@ func (k *keptSnapshots) Newest(_ context.Context, _ state.Partition, accept func
 }
 
 func (k *keptSnapshots) oldest() int64 {
-	from, id := k.newest(func(*statev1.SnapshotRecord_Begin) bool { return true })
-	if id == "" {
+	from, id, err := k.newest(func(*statev1.SnapshotRecord_Begin) (bool, error) { return true, nil })
+	if err != nil || id == "" {
 		return 0
 	}
 	w, err := state.DecodeWatermark(k.records[from].GetBegin().GetWatermark())
@@ -151,3 +155,8 @@ func (k *keptSnapshots) oldest() int64 {
 
 // Written are all snapshot records, in the order written.
 func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.records }
+
+// DropEntries loses what snapshots hold, and keeps their marks.
+func (m *Memory) DropEntries() {
+	m.snapshots.records = slices.DeleteFunc(m.snapshots.records, func(r *statev1.SnapshotRecord) bool { return r.GetEntries() != nil })
+}

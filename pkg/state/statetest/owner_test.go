@@ -1,6 +1,7 @@
 package statetest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
@@ -329,7 +330,7 @@ func TestARenewalOfManySubjectsIsWorkedInSteps(t *testing.T) {
 func TestWhatRetentionIsAboutToTakeIsAnIncident(t *testing.T) {
 	d := drive(t)
 	d.Limits = func(c *state.OwnerConfig[count, int64]) {
-		c.LogRetention, c.SnapshotRetention = 24*time.Hour, 24*time.Hour
+		c.LogRetention = 24 * time.Hour
 	}
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 1, d.Now))
 	d.Now = noon.Add(13 * time.Hour)
@@ -352,6 +353,159 @@ func TestWhatRetentionIsAboutToTakeIsAnIncident(t *testing.T) {
 		t.Fatalf("incidents stand after the log was worked: %v", d.Incidents)
 	}
 }
+
+func TestAPartitionWithNothingNewWritesItsSnapshotAgainBeforeRetentionTakesIt(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		c.SnapshotEvery, c.SnapshotRetention = 15*time.Minute, 24*time.Hour
+	}
+	d.Accept(usage("1", "44", 60, d.Now))
+	ends := func() (n int) {
+		for _, r := range d.Written() {
+			if r.GetEnd() != nil {
+				n++
+			}
+		}
+		return n
+	}
+	d.Now = noon.Add(20 * time.Minute)
+	d.Work()
+	if ends() != 1 {
+		t.Fatalf("%d snapshots after 20 minutes", ends())
+	}
+	for range 5 { // reopened more often than a snapshot is due
+		d.Now = d.Now.Add(time.Hour)
+		d.Work()
+	}
+	if ends() != 1 {
+		t.Fatalf("%d snapshots with nothing new", ends())
+	}
+	d.Now = noon.Add(7 * time.Hour)
+	d.Work()
+	if ends() != 2 {
+		t.Fatalf("%d snapshots after a quarter of their retention", ends())
+	}
+}
+
+func TestASnapshotWithoutAllItsEntriesIsNotAState(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
+	for i := range 50 {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i), 1, d.Now))
+	}
+	d.Work()
+	d.Log().Trim(d.Oldest())
+	d.DropEntries()
+	d.Restore(nil)
+	if err := d.Run(); err == nil || !strings.Contains(err.Error(), "entries") {
+		t.Fatalf("run: %v", err)
+	}
+	if d.Incidents[state.IncidentRecord] == nil {
+		t.Fatal("no incident")
+	}
+	if w := d.Watermark(); w.Status == state.Ready {
+		t.Fatal("half a snapshot is taken for the state")
+	}
+}
+
+func TestAnotherLogsGroupOffsetIsNoFloor(t *testing.T) {
+	d := drive(t)
+	for i := range 20 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+	}
+	d.Work()
+	at, dump := d.Watermark().Offset, d.Dump()
+	again := drive(t) // the log lost its tail; the group did not
+	again.Restore(dump)
+	again.Committed = d.Committed
+	if err := again.Run(); !errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("run: %v", err)
+	}
+	_, end := again.Log().Range()
+	again.Accept(state.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: end, Who: "ops", Why: "power"}, d.Now))
+	again.Work()
+	again.Accept(usage("new", "44", 90, d.Now))
+	again.Work()
+	if got, want := told(t, again.Told()), "reached at 12:00:00 limit 100"; got != want {
+		t.Fatalf("told %q; want %s", got, want)
+	}
+}
+
+func TestAGapThatGrewIsAcceptedAnew(t *testing.T) {
+	d := drive(t)
+	for i := range 10 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+	}
+	d.Log().Trim(2)
+	d.Accept(state.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: 0, ToOffset: 2, Who: "ops", Why: "disk"}, d.Now))
+	d.Restore(nil)
+	d.Committed = 0
+	d.Work()
+	d.Log().Trim(5)
+	d.Restore(nil)
+	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("run: %v", err)
+	}
+	if d.Incidents[state.IncidentGap] == nil {
+		t.Fatal("a loss of more was accepted by the word for less")
+	}
+}
+
+func TestATimerThatPanicsTakesNoOtherFiringAlong(t *testing.T) {
+	for _, batch := range []int{1, 500} {
+		d := drive(t)
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Batch = batch }
+		d.Accept(usage("1", unlucky, 1, d.Now))
+		d.Now = noon.Add(13 * time.Hour) // two renewals; the second panics
+		d.Accept(usage("2", unlucky, 1, d.Now))
+		d.Work()
+		if got, want := told(t, d.Told()), "renewed at 18:00:00 limit 100, PANIC"; got != want {
+			t.Errorf("batches of %d: told %s; want %s", batch, got, want)
+		}
+	}
+}
+
+func TestASubjectThatComesBackBeginsAnewHoweverTheLogIsCut(t *testing.T) {
+	var want string
+	for _, batch := range []int{1, 500} {
+		d := drive(t)
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Batch = batch }
+		for i := range 40 {
+			d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+		}
+		d.Accept(usage("a", "44", 80, d.Now), usage("b", "44", amountDeletes, d.Now), usage("c", "44", 120, d.Now))
+		d.Work()
+		var got []string
+		for _, r := range d.Told() {
+			got = append(got, fmt.Sprintf("%x", r.Value))
+		}
+		if want == "" {
+			want = strings.Join(got, " ")
+		}
+		if len(got) != 2 || strings.Join(got, " ") != want {
+			t.Errorf("batches of %d: told %s; want %s", batch, strings.Join(got, " "), want)
+		}
+		if keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 10); err != nil || len(keys) > 0 {
+			t.Errorf("batches of %d: seals %v are left, %v", batch, keys, err)
+		}
+	}
+}
+
+func TestARevisionThatCantBeAppendedHoldsNothingBack(t *testing.T) {
+	d := drive(t)
+	d.Newest = 2
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Log = deaf{c.Log} }
+	d.Work()
+	if got, want := told(t, d.Told()), "reached at 12:00:00 limit 100"; got != want {
+		t.Fatalf("told %q; want %s", got, want)
+	}
+}
+
+// deaf takes no control records.
+type deaf struct{ state.Log }
+
+func (deaf) Append(context.Context, *event.Event) error { return stream.ErrTimestampAhead }
 
 // watched looks at incidents as they are raised.
 type watched struct {

@@ -24,7 +24,7 @@ func (p *port[B, C]) Range(context.Context) (start, end int64, err error) {
 	return start, end, err
 }
 
-func (p *port[B, C]) Fetch(_ context.Context, from int64, wait bool) (b stream.Batch, err error) {
+func (p *port[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (b stream.Batch, err error) {
 	b.Next = from
 	err = p.actor.call("fetch", func() error {
 		start, end := p.world.bench.Log().Range()
@@ -101,6 +101,7 @@ func (p *port[B, C]) Incident(code string, offset int64, err error) {
 }
 
 func (p *port[B, C]) Settle(string) {}
+func (p *port[B, C]) Progress()     {}
 
 func (p *port[B, C]) Produce(_ context.Context, records ...stream.Record) error {
 	return p.actor.call("publish", func() error {
@@ -119,6 +120,8 @@ func (p *port[B, C]) Newest() int64 {
 	}
 	return p.world.revision
 }
+
+func (p *port[B, C]) Changed() <-chan struct{} { return nil }
 
 func (p *port[B, C]) Prepare(context.Context, int64) error {
 	return p.actor.call("prepare", func() error { return nil })
@@ -176,6 +179,6 @@ func (s portSnapshots[B, C]) Write(ctx context.Context, records ...*statev1.Snap
 	return s.actor.call("snapshot", func() error { return s.kept.Write(ctx, records...) })
 }
 
-func (s portSnapshots[B, C]) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) bool, each func(*statev1.SnapshotRecord) error) (found bool, err error) {
+func (s portSnapshots[B, C]) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (found bool, err error) {
 	return s.kept.Newest(ctx, p, accept, each)
 }

@@ -69,7 +69,7 @@ func (s *Servers) Bench(t testing.TB, i int) Bench {
 		partition: state.Partition{Domain: fmt.Sprintf("law-%d", i), Count: 1},
 		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)}, //nolint:gosec // a small count
 		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)}, //nolint:gosec // a small count
-		snapshots: state.NewTopicSnapshots(s.client, s.producer),
+		snapshots: state.NewTopicSnapshots(s.client, s.producer, func() {}),
 	}
 }
 
