@@ -108,6 +108,11 @@ const (
 	holdFor = time.Second
 	// storeTimeout bounds one call to the store.
 	storeTimeout = 3 * time.Second
+	// firstWait and lastWait are between tries to record.
+	firstWait = 20 * time.Millisecond
+	lastWait  = time.Second
+	// patience is how long something of ours may last before health says it.
+	patience = 5 * time.Second
 )
 
 // Work works one claimed partition until it drains; it is what a group of

@@ -50,8 +50,11 @@ type owner struct {
 
 	stopping  bool // draining: nothing new is sent
 	recording bool
-	reading   bool
-	blocked   error // why reading forward has ended
+	cutAt     int64 // when the commit on its way was cut, ms
+	// failing is why it is tried again; nil while nothing failed.
+	failing atomic.Pointer[error]
+	reading bool
+	blocked error // why reading forward has ended
 
 	jobs      chan job
 	done      chan result
@@ -139,7 +142,7 @@ func (o *owner) run(ctx context.Context) error {
 		o.dispatch(now)
 		o.readBodies()
 		o.record(ctx, now)
-		o.observe()
+		o.observe(now)
 		if o.stopping && o.queue.taken == 0 && o.allRecorded() {
 			return nil
 		}
@@ -354,7 +357,7 @@ func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part
 func (o *owner) label() string { return fmt.Sprint(o.part.Number) }
 
 // observe tells metrics and health what changed in this turn of the loop.
-func (o *owner) observe() {
+func (o *owner) observe(now int64) {
 	if n := o.queue.outstanding; n != o.waiting {
 		o.Metrics.waiting.Add(float64(n - o.waiting))
 		o.waiting = n
@@ -374,6 +377,16 @@ func (o *owner) observe() {
 		} else {
 			o.condition("unrecorded", nil)
 		}
+	}
+	switch late := o.recording && now-o.cutAt >= patience.Milliseconds(); {
+	case late:
+		why := errors.New("no answer yet")
+		if err := o.failing.Load(); err != nil {
+			why = *err
+		}
+		o.condition("record", fmt.Errorf("results are not recorded: %w", why))
+	case !o.recording:
+		o.condition("record", nil)
 	}
 	if o.conditions["recovering"] != nil && !o.recovering() {
 		o.condition("recovering", nil)

@@ -81,7 +81,7 @@ func (o *owner) record(ctx context.Context, now int64) {
 	if !due {
 		return
 	}
-	o.recording = true
+	o.recording, o.cutAt = true, now
 	c := o.cut(now)
 	o.workers.Go(func() {
 		began := time.Now()
@@ -165,20 +165,83 @@ func (o *owner) extra() extra {
 // waited for. Results and position of a commit never change once it was tried:
 // one that may have happened is tried again the same.
 func (o *owner) publish(ctx context.Context, c *commit) error {
-	if _, err := o.kafka.Append(ctx, c.given...); err != nil {
+	if _, err := o.place(ctx, c.given); err != nil {
 		return fmt.Errorf("publish dead letters: %w", err)
 	}
-	placed, err := o.kafka.Append(ctx, c.attempts...)
+	after, err := o.place(ctx, c.attempts)
 	if err != nil {
 		return fmt.Errorf("publish attempts: %w", err)
 	}
 	if !c.holds {
-		for _, p := range placed {
-			c.extra.attempts = max(c.extra.attempts, p.Offset+1)
-		}
+		c.extra.attempts = max(c.extra.attempts, after)
 	}
 	c.to.Extra = c.extra.encode()
 	return o.commit(ctx, c)
+}
+
+// place appends records until each stands in the log, and tells the offset
+// after the last. A refusal (a topic that is missing, a right that was taken
+// away) is ours like an absence, and is waited for: an owner that ended here
+// would begin again at the old position and send everything once more.
+func (o *owner) place(ctx context.Context, recs []stream.Record) (after int64, err error) {
+	left := slices.Clone(recs)
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+		placed, err := o.kafka.Append(ctx, left...)
+		for _, p := range placed {
+			if p.Err == nil {
+				after = max(after, p.Offset+1)
+			}
+		}
+		switch {
+		case err == nil:
+			return after, nil
+		case ctx.Err() != nil, errors.Is(err, stream.ErrClosed):
+			return after, err
+		}
+		o.unrecorded(err)
+		if !pause(ctx, wait) {
+			return after, err
+		}
+		left = o.notPlaced(left, placed)
+	}
+}
+
+// notPlaced are the records to append again. One that was stamped ahead of the
+// broker's clock gets the time of now, which is right once our clock is.
+func (o *owner) notPlaced(recs []stream.Record, placed []stream.Placed) []stream.Record {
+	if len(placed) != len(recs) {
+		return recs // nothing is known of any
+	}
+	left := recs[:0]
+	for i, p := range placed {
+		if p.Err == nil {
+			continue
+		}
+		if errors.Is(p.Err, stream.ErrTimestampAhead) {
+			recs[i].Time = o.Clock()
+		}
+		left = append(left, recs[i])
+	}
+	return left
+}
+
+// unrecorded notes why a commit is tried again; observe says it once that lasts.
+func (o *owner) unrecorded(err error) {
+	if o.failing.Swap(&err) == nil {
+		o.log.Warn("results wait to be recorded", zap.Error(err))
+	}
+}
+
+// pause waits; false when ctx ended.
+func pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // commit makes the store's step. Its answer may be lost: then the same step is
@@ -220,6 +283,7 @@ func (o *owner) within(ctx context.Context, call func(context.Context) error) er
 // wasRecorded follows a commit up.
 func (o *owner) wasRecorded(c committed) error {
 	o.recording = false
+	o.failing.Store(nil)
 	o.Slots.recorded(c.results)
 	o.Metrics.unrecorded.Sub(float64(c.results))
 	switch {

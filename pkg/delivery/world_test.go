@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -322,6 +323,8 @@ type broker struct {
 	down bool
 	full bool          // takes nothing in
 	slow time.Duration // each batch read forward takes
+	// refuses are topics whose records are refused at once, and why.
+	refuses map[string]error
 }
 
 type brokerLog struct {
@@ -350,6 +353,35 @@ func (b *broker) append(recs ...stream.Record) []stream.Placed {
 	}
 	b.tell()
 	return placed
+}
+
+// accept appends what is not refused, as a producer does.
+func (b *broker) accept(recs []stream.Record) ([]stream.Placed, error) {
+	b.mu.Lock()
+	refuses := maps.Clone(b.refuses)
+	b.mu.Unlock()
+	var faults []error
+	placed := make([]stream.Placed, len(recs))
+	for i, r := range recs {
+		err := refuses[r.Topic]
+		if errors.Is(err, stream.ErrTimestampAhead) && time.Since(r.Time) > 0 {
+			err = nil
+		}
+		if err != nil {
+			placed[i].Err = err
+			faults = append(faults, &stream.ProduceError{Index: i, Err: err})
+			continue
+		}
+		placed[i] = b.append(r)[0]
+	}
+	return placed, errors.Join(faults...)
+}
+
+// refuse lets records of a topic be refused from now on; nil ends it.
+func (b *broker) refuse(topic string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refuses = map[string]error{topic: err}
 }
 
 func (b *broker) tell() {
@@ -430,7 +462,7 @@ func (r *replica) Append(ctx context.Context, recs ...stream.Record) ([]stream.P
 		r.w.broker.append(recs[:n]...)
 		return nil, errKilled
 	}
-	return r.w.broker.append(recs...), nil
+	return r.w.broker.accept(recs)
 }
 
 func (r *replica) Offsets(ctx context.Context, topic string, _ int32) (int64, int64, error) {

@@ -89,20 +89,28 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	return errors.Join(err, producer.Close(finishing))
 }
 
-// partitions waits for the topics and checks that an attempt has a partition
-// where its delivery has one.
+// partitions waits for the topics.
 func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (n int32, ok bool) {
-	found, ok := daemon.Await(ctx, env, "topics", func() (int, error) {
-		n, err := client.Partitions(ctx, client.Topic(stream.DeliveriesWebhook))
+	return daemon.Await(ctx, env, "topics", func() (int32, error) { return checkTopics(ctx, client) })
+}
+
+// checkTopics checks that all that is written to is there, since nothing can be
+// recorded otherwise, and that an attempt has a partition where its delivery has one.
+func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
+	var faults []error
+	count := func(topic string) int {
+		n, err := client.Partitions(ctx, client.Topic(topic))
 		if err != nil {
-			return 0, err
+			faults = append(faults, err)
 		}
-		attempts, err := client.Partitions(ctx, client.Topic(stream.DeliveriesAttempts))
-		if err == nil && attempts != n {
-			err = fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
-				client.Topic(stream.DeliveriesWebhook), n, client.Topic(stream.DeliveriesAttempts), attempts)
-		}
-		return n, err
-	})
-	return int32(found), ok //nolint:gosec // Kafka counts partitions in 32 bits
+		return n
+	}
+	n, attempts := count(stream.DeliveriesWebhook), count(stream.DeliveriesAttempts)
+	count(stream.DeliveriesDead)
+	count(stream.EventsRejected)
+	if faults == nil && attempts != n {
+		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
+			client.Topic(stream.DeliveriesWebhook), n, client.Topic(stream.DeliveriesAttempts), attempts))
+	}
+	return int32(n), errors.Join(faults...) //nolint:gosec // Kafka counts partitions in 32 bits
 }

@@ -1,0 +1,46 @@
+package webhook
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+)
+
+func TestAllTopicsThatAreWrittenToMustBeThere(t *testing.T) {
+	cfg := stream.Config{Brokers: streamtest.Embedded(t), Prefix: streamtest.NewPrefix(t)}
+	client, err := stream.Open(cfg, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	create := func(names ...string) {
+		var specs []stream.TopicSpec
+		for _, s := range stream.Topics(2) {
+			for _, name := range names {
+				if s.Name == name {
+					specs = append(specs, s)
+				}
+			}
+		}
+		if err := client.CreateTopics(t.Context(), specs, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	create(stream.DeliveriesWebhook, stream.DeliveriesAttempts)
+	_, err = checkTopics(t.Context(), client)
+	for _, name := range []string{stream.DeliveriesDead, stream.EventsRejected} {
+		if !errors.Is(err, stream.ErrUnknownTopic) || !strings.Contains(err.Error(), client.Topic(name)) {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	create(stream.DeliveriesDead, stream.EventsRejected)
+	if n, err := checkTopics(t.Context(), client); n != 2 || err != nil {
+		t.Errorf("with all topics: %d, %v", n, err)
+	}
+}
