@@ -248,7 +248,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 // tried until it is known whether it happened.
 func (o *owner) commit(ctx context.Context, c *commit) error {
 	unknown := false
-	for wait := 20 * time.Millisecond; ; wait = min(2*wait, time.Second) {
+	for wait := firstWait; ; wait = min(2*wait, lastWait) {
 		err := o.within(ctx, func(ctx context.Context) error { return o.Store.Commit(ctx, o.part, c.from, c.to, c.changes) })
 		if errors.Is(err, state.ErrFenced) && unknown {
 			err = o.within(ctx, func(ctx context.Context) error {
@@ -259,15 +259,9 @@ func (o *owner) commit(ctx context.Context, c *commit) error {
 		if err == nil || errors.Is(err, state.ErrFenced) {
 			return err
 		}
-		if !unknown {
-			o.log.Warn("results wait for the store", zap.Int("results", c.results), zap.Error(err))
-		}
+		o.unrecorded(err)
 		unknown = true
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
+		if !pause(ctx, wait) {
 			return fmt.Errorf("commit: %w: %w", ctx.Err(), err)
 		}
 	}

@@ -93,3 +93,26 @@ func TestARecordStampedAheadIsStampedAnew(t *testing.T) {
 		}
 	})
 }
+
+func TestAStoreThatIsAwayIsSaidThoughNothingHappens(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		r := w.start()
+		time.Sleep(10 * time.Second)
+		r.setAway(true)
+		time.Sleep(4 * time.Second)
+		if ill := w.ill(); ill != "<nil>" {
+			t.Errorf("within 5 s health says %s", ill)
+		}
+		time.Sleep(4 * time.Second)
+		if ill := w.ill(); !strings.Contains(ill, "results are not recorded: store is away") {
+			t.Errorf("health says %s", ill)
+		}
+		r.setAway(false)
+		time.Sleep(4 * time.Second)
+		if ill := w.ill(); ill != "<nil>" {
+			t.Errorf("health still says %s", ill)
+		}
+		r.drain()
+	})
+}

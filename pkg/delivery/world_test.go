@@ -169,11 +169,12 @@ type replica struct {
 	draining chan struct{}
 	over     chan struct{}
 	err      error
-	// killed: nothing it does has any effect. lossy: answers of the store get lost.
-	mu            sync.Mutex
-	killed, lossy bool
-	rand          *rand.Rand
-	reads         atomic.Int32
+	// killed: nothing it does has any effect. lossy: answers of the store get
+	// lost. away: the store takes no commit.
+	mu                  sync.Mutex
+	killed, lossy, away bool
+	rand                *rand.Rand
+	reads               atomic.Int32
 }
 
 func (w *world) start(change ...func(*Channel)) *replica {
@@ -238,6 +239,20 @@ func (r *replica) loses() bool {
 	return r.lossy && r.rand.IntN(2) == 0
 }
 
+var errAway = errors.New("store is away")
+
+func (r *replica) setAway(away bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = away
+}
+
+func (r *replica) isAway() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.away
+}
+
 func (r *replica) setLossy(lossy bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -289,6 +304,9 @@ func (s *storeOf) Peek(ctx context.Context, p state.Partition, keys []string) (s
 func (s *storeOf) Commit(ctx context.Context, p state.Partition, from, to state.Watermark, c state.Commit) error {
 	if s.r.dead() || s.r.loses() {
 		return errKilled
+	}
+	if s.r.isAway() {
+		return errAway
 	}
 	kill := func() error {
 		s.r.mu.Lock()
