@@ -14,8 +14,21 @@ var steps = [...]time.Duration{
 	2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour,
 }
 
-// MaxAttempts is how often a delivery is tried before it is given up.
+// MaxAttempts is how often a delivery is tried before it is given up, unless
+// changes of its endpoint have brought attempts forward.
 const MaxAttempts = len(steps) + 1
+
+// Horizon is how long a delivery is tried at most, from its planning or its
+// NotBefore; leastHorizon how long at least: all steps, each as short as it may
+// be drawn.
+const Horizon = 28 * time.Hour
+
+var leastHorizon = func() (least time.Duration) {
+	for _, step := range steps {
+		least += step * 4 / 5
+	}
+	return least
+}()
 
 // Backoff is how long to wait after attempt number n (from 1) of a delivery has
 // failed; false when that was the last. It is 80 to 100 % of the step, drawn
@@ -25,9 +38,14 @@ func Backoff(id string, n int) (time.Duration, bool) {
 	if n < 1 || n > len(steps) {
 		return 0, false
 	}
+	return wait(id, n), true
+}
+
+// wait is Backoff, with the last step for every attempt beyond.
+func wait(id string, n int) time.Duration {
 	h := xxhash.Sum64String(id + "/" + strconv.Itoa(n))
-	fifth := steps[n-1] / 5
+	fifth := steps[min(n, len(steps))-1] / 5
 	// 20 bits are a millionth of the step, and no product overflows.
 	part := fifth / (1 << 20) * time.Duration(h>>44)
-	return 4*fifth + part, true
+	return 4*fifth + part
 }

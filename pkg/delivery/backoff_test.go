@@ -2,6 +2,7 @@ package delivery
 
 import (
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"pgregory.net/rapid"
@@ -42,4 +43,37 @@ func TestWaitsAreEightStepsEachFourFifthsToAll(t *testing.T) {
 	if low < 120 || high < 120 {
 		t.Errorf("%d of 1,000 in the first fifth, %d in the last: not spread", low, high)
 	}
+}
+
+func TestChangesOfAnEndpointUseNoAttemptsUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
+		r := w.start()
+		began := time.Now()
+		w.plan(order("e1", "a", "a1"))
+		for i := range int64(300) {
+			time.Sleep(time.Minute)
+			w.configure(i+2, 64, "e1")
+		}
+		time.Sleep(time.Second)
+		if n := len(w.attempts()); n < 300 {
+			t.Fatalf("%d attempts", n)
+		}
+		r.drain()
+		w.store.Restore(empty()) // read back from the attempts, of which there are more than are counted
+		r = w.start()
+		time.Sleep(began.Add(leastHorizon).Sub(time.Now()))
+		for _, a := range w.attempts() {
+			if a.Settlement != 0 {
+				t.Fatalf("given up at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
+			}
+		}
+		time.Sleep(began.Add(Horizon + time.Minute).Sub(time.Now()))
+		r.drain()
+		all := w.attempts()
+		if last := all[len(all)-1]; last.Reason != "exhausted" || len(all) > 310 {
+			t.Errorf("last of %d attempts: %v", len(all), last)
+		}
+	})
 }

@@ -32,8 +32,8 @@ func (r *recovered) apply(ref *reference) bool {
 	if r.settled.has(ref.offset) {
 		return false
 	}
-	if t, ok := r.retries[ref.offset]; ok && t.number > int(ref.attempts) {
-		ref.attempts, ref.due = uint8(min(t.number, MaxAttempts)), t.next
+	if t, ok := r.retries[ref.offset]; ok && counted(t.number) >= ref.attempts {
+		ref.attempts, ref.due = counted(t.number), t.next
 	}
 	return true
 }
@@ -178,7 +178,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		case t.settled:
 			r.settled.add(t.offset)
 			delete(r.retries, t.offset)
-		case t.number > r.retries[t.offset].number:
+		case t.number >= r.retries[t.offset].number: // numbers beyond the last that is counted repeat
 			r.retries[t.offset] = t
 		}
 	})

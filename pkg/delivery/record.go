@@ -140,7 +140,7 @@ func (o *owner) cut(now int64) commit {
 func (o *owner) apply(r *result) {
 	it := r.it
 	if r.verdict.settlement == Unsettled {
-		it.ref.attempts, it.ref.due = uint8(r.number), r.verdict.next.UnixMilli()
+		it.ref.attempts, it.ref.due = counted(r.number), r.verdict.next.UnixMilli()
 		if it.slot != noSlot {
 			o.pages.set(it.slot, it.ref)
 		}

@@ -3,6 +3,7 @@ package delivery
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"strconv"
 
 	"github.com/tollgate/tollgate/pkg/state"
@@ -14,7 +15,7 @@ type reference struct {
 	offset int64
 	// due is when it may be sent, in ms.
 	due int64
-	// attempts made and recorded.
+	// attempts made and recorded, as counted.
 	attempts uint8
 	// endpoint and lane are hashes: they decide who waits for whom before the
 	// body is read. Two endpoints of one hash share their slots, two lanes their
@@ -22,6 +23,10 @@ type reference struct {
 	endpoint uint32
 	lane     uint64
 }
+
+// counted is how many attempts a reference says: beyond 255, which only changes
+// of an endpoint bring about, no more are told apart.
+func counted(n int) uint8 { return uint8(min(max(n, 0), math.MaxUint8)) }
 
 const (
 	referenceBytes = 29

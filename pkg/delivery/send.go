@@ -130,7 +130,7 @@ func (o *owner) attempt(j job) result {
 	if out.Unfinished {
 		return result{it: j.it, unfinished: true}
 	}
-	v := judge(j.d.ID, j.n, &out)
+	v := judge(j.d, j.n, &out)
 	r := o.result(j.it, j.d, j.n, &out, v)
 	r.took = out.Finished.Sub(out.Started)
 	if j.n == 1 {
@@ -247,7 +247,7 @@ func (o *owner) settle(r result) {
 	}
 	if r.verdict.settlement == Unsettled {
 		o.Metrics.retries.Inc()
-		r.it.attempts = uint8(r.number)
+		r.it.attempts = counted(r.number)
 		r.it.delivery = nil
 		o.queue.later(r.it, r.verdict.next.UnixMilli(), now)
 		o.keepBody(r.it)

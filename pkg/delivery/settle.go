@@ -70,17 +70,29 @@ type verdict struct {
 	reason string
 }
 
-// judge decides what follows from attempt number n.
-func judge(id string, n int, o *Outcome) verdict {
+// judge decides what follows from attempt number n of d. It is given up after
+// MaxAttempts, but not before their waits have passed: attempts that a changed
+// endpoint brought forward use none up.
+func judge(d *Delivery, n int, o *Outcome) verdict {
 	switch o.Result {
 	case Accepted:
 		return verdict{settlement: Delivered}
 	case Refused:
 		return verdict{settlement: Dead, reason: "refused"}
 	}
-	wait, more := Backoff(id, n)
-	if !more {
+	next := o.Finished.Add(wait(d.ID, n))
+	if n < MaxAttempts {
+		return verdict{next: next}
+	}
+	began := d.PlannedAt
+	if d.NotBefore.After(began) {
+		began = d.NotBefore
+	}
+	if !o.Finished.Before(began.Add(leastHorizon)) {
 		return verdict{settlement: Dead, reason: "exhausted"}
 	}
-	return verdict{next: o.Finished.Add(wait)}
+	if last := began.Add(Horizon); next.After(last) {
+		next = last
+	}
+	return verdict{next: next}
 }
