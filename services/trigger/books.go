@@ -25,6 +25,9 @@ type books struct {
 // Newest is the newest revision that planning goes by.
 func (b *books) Newest() int64 { return b.source.Newest() }
 
+// Changed is closed when Newest becomes another one.
+func (b *books) Changed() <-chan struct{} { return b.source.Changed() }
+
 // Prepare keeps a revision in the store for whoever opens a partition at it.
 func (b *books) Prepare(ctx context.Context, n int64) error { return b.source.Prepare(ctx, n) }
 

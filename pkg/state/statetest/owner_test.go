@@ -359,7 +359,6 @@ func TestAPartitionWithNothingNewWritesItsSnapshotAgainBeforeRetentionTakesIt(t 
 	d.Limits = func(c *state.OwnerConfig[count, int64]) {
 		c.SnapshotEvery, c.SnapshotRetention = 15*time.Minute, 24*time.Hour
 	}
-	d.Accept(usage("1", "44", 60, d.Now))
 	ends := func() (n int) {
 		for _, r := range d.Written() {
 			if r.GetEnd() != nil {
