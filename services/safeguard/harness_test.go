@@ -291,7 +291,7 @@ func (p *partition) Range(context.Context) (start, end int64, err error) {
 	return 0, int64(len(p.log)), nil
 }
 
-func (p *partition) Fetch(_ context.Context, from int64, wait bool) (stream.Batch, error) {
+func (p *partition) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
 	end := int64(len(p.log))
 	if from == end {
 		if wait {
@@ -316,6 +316,7 @@ func (p *partition) Append(context.Context, *event.Event) error {
 func (p *partition) Committed() int64                    { return -1 }
 func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
+func (p *partition) Progress()                           {}
 
 func (p *partition) Incident(code string, offset int64, err error) {
 	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
@@ -330,6 +331,7 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 type revisionsOf map[int64]*catalog
 
 func (r revisionsOf) Newest() int64                                   { return 0 }
+func (r revisionsOf) Changed() <-chan struct{}                        { return nil }
 func (r revisionsOf) Prepare(context.Context, int64) error            { return nil }
 func (r revisionsOf) At(_ context.Context, n int64) (*catalog, error) { return r[n], nil }
 

@@ -114,7 +114,7 @@ func (p *partition) Range(context.Context) (start, end int64, err error) {
 	return 0, int64(len(p.log)), nil
 }
 
-func (p *partition) Fetch(_ context.Context, from int64, _ bool) (stream.Batch, error) {
+func (p *partition) Fetch(_ context.Context, from int64, _ bool, _ <-chan struct{}) (stream.Batch, error) {
 	end := int64(len(p.log))
 	if from == end {
 		return stream.Batch{}, stream.ErrRevoked
@@ -136,6 +136,7 @@ func (p *partition) Append(context.Context, *event.Event) error {
 func (p *partition) Committed() int64                    { return -1 }
 func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
+func (p *partition) Progress()                           {}
 
 func (p *partition) Incident(code string, offset int64, err error) {
 	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
@@ -153,6 +154,7 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 type revisions map[int64]*Book
 
 func (r revisions) Newest() int64                                       { return 0 }
+func (r revisions) Changed() <-chan struct{}                            { return nil }
 func (r revisions) Prepare(context.Context, int64) error                { return nil }
 func (r revisions) At(_ context.Context, revision int64) (*Book, error) { return r[revision], nil }
 
