@@ -113,6 +113,7 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			}
 			commit()
 		}
+		commit()
 		if q.outstanding != 0 || q.taken != 0 || len(q.lanes) != 0 || q.turns.n != 0 || len(q.due) != 0 {
 			t.Fatalf("something is left: %+v", q)
 		}
