@@ -21,7 +21,6 @@ const (
 
 // follow watches, and watches again, until ctx ends.
 func (s *Source) follow(ctx context.Context) {
-	defer close(s.done)
 	wait := shortestWait
 	for {
 		heard, err := s.watch(ctx)

@@ -20,6 +20,8 @@ type Snapshot struct {
 	endpoints     map[string]*Endpoint
 	order         order
 	raw           *configv1.Snapshot
+	// whole is false of what was read from the store.
+	whole bool
 }
 
 type classKey struct{ tenant, id string }
@@ -72,7 +74,8 @@ const (
 	Gross
 )
 
-// Endpoint is where webhooks go.
+// Endpoint is where webhooks go. In a snapshot that Applied answered it may have no more than its names, Profile,
+// IncludePersonal and whether it is a draft; Source.At answers all of it.
 type Endpoint struct {
 	// Name is "tenants/{tenant}/endpoints/{endpoint}".
 	Name, Tenant, ID string

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"time"
 
@@ -35,6 +36,8 @@ const (
 	remembered = 4
 	// fetchTimeout bounds one Snapshot call; a hundred thousand resources take well under it.
 	fetchTimeout = 15 * time.Second
+	// silentTimeout bounds it while the watch is not connected: most likely nobody answers, and the store may.
+	silentTimeout = 3 * time.Second
 	// storeTimeout bounds one call of the KeyStore.
 	storeTimeout = 3 * time.Second
 )
@@ -47,17 +50,25 @@ type Source struct {
 	log     *zap.Logger
 	health  *daemon.Health
 	metrics *metrics
-	done    chan struct{}
+	running sync.WaitGroup
+	// wanted holds a signal when another revision is to lie in the store.
+	wanted chan struct{}
 
-	mu       sync.Mutex
-	known    bool
-	newest   *configv1.WatchResponse
-	changed  chan struct{}
-	cache    []*Snapshot // the most recently asked for last
-	loading  map[int64]chan struct{}
-	prepared int64 // highest revision that is known to be in the store
-	served   bool  // some snapshot was read, so the service can work
-	silent   error // why the watch is not connected
+	mu      sync.Mutex
+	known   bool
+	newest  *configv1.WatchResponse
+	changed chan struct{}
+	cache   []*Snapshot // the most recently asked for last
+	loading map[reading]chan struct{}
+	kept    kept
+	served  bool  // some snapshot was read, so the service can work
+	silent  error // why the watch is not connected, nil while it is
+}
+
+// reading is one that several callers share.
+type reading struct {
+	revision int64
+	whole    bool
 }
 
 // Open begins to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
@@ -94,17 +105,20 @@ func open(ctx context.Context, client configv1.ConfigWatchServiceClient, conn io
 	s := &Source{
 		client: client, conn: conn, store: store,
 		log: env.Log, health: env.Health, metrics: m,
-		done: make(chan struct{}), changed: make(chan struct{}), loading: map[int64]chan struct{}{},
+		wanted: make(chan struct{}, 1), changed: make(chan struct{}), loading: map[reading]chan struct{}{},
 		silent: errors.New("not connected yet"),
 	}
 	s.health.Check("configuration", s.ready)
-	go s.follow(ctx)
+	s.running.Go(func() { s.follow(ctx) })
+	if s.store != nil {
+		s.running.Go(func() { s.keep(ctx) })
+	}
 	return s, nil
 }
 
 // Close waits for the end of following, after the context given to Open has ended, and gives the connection back.
 func (s *Source) Close() error {
-	<-s.done
+	s.running.Wait()
 	return s.conn.Close()
 }
 
@@ -136,43 +150,53 @@ func (s *Source) Changed() <-chan struct{} {
 func (s *Source) hear(news *configv1.WatchResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.silent != nil {
+		// What was read from the store meanwhile is read again, whole and of this service's history.
+		s.cache = slices.DeleteFunc(s.cache, func(c *Snapshot) bool { return !c.whole })
+		s.silent, s.kept.seen = nil, time.Time{}
+	}
 	if s.known && news.GetRevision() == s.newest.GetRevision() {
 		return
 	}
 	if s.known && news.GetRevision() < s.newest.GetRevision() {
 		// The service was set back: what was heard is no longer so, and snapshots in memory may be of another history.
 		s.log.Error("configuration went back", zap.Int64("revision", news.GetRevision()), zap.Int64("before", s.newest.GetRevision()))
-		s.cache = nil
+		s.cache, s.kept = nil, kept{}
 	}
-	s.known, s.newest, s.silent = true, news, nil
+	s.known, s.newest = true, news
 	s.metrics.heard(news)
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-// At is the configuration as of a revision, 0 being the empty one. Its errors are ours to fix: the caller waits and
-// asks again. ErrNotReached where every source answered and none has it. Several callers share one reading.
+// At is the whole configuration as of a revision, 0 being the empty one, from memory or from the configuration service.
+// Its errors are ours to fix: the caller waits and asks again. ErrNotReached where the service answered and has not got
+// it. Several callers share one reading.
 func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
-	if revision == 0 {
+	return s.at(ctx, reading{revision, true})
+}
+
+func (s *Source) at(ctx context.Context, r reading) (*Snapshot, error) {
+	if r.revision == 0 {
 		return Decode(&configv1.Snapshot{})
 	}
 	for {
 		s.mu.Lock()
-		if found := s.recall(revision); found != nil {
+		if found := s.recall(r); found != nil {
 			s.mu.Unlock()
 			return found, nil
 		}
-		wait, busy := s.loading[revision]
+		wait, busy := s.loading[r]
 		if !busy {
 			mine := make(chan struct{})
-			s.loading[revision] = mine
+			s.loading[r] = mine
 			s.mu.Unlock()
-			found, err := s.load(ctx, revision)
+			found, err := s.load(ctx, r)
 			s.mu.Lock()
 			if err == nil {
 				s.remember(found)
 			}
-			delete(s.loading, revision)
+			delete(s.loading, r)
 			close(mine)
 			s.mu.Unlock()
 			return found, err
@@ -181,16 +205,16 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 		select {
 		case <-wait:
 		case <-ctx.Done():
-			return nil, fmt.Errorf("read revision %d: %w", revision, ctx.Err())
+			return nil, fmt.Errorf("read revision %d: %w", r.revision, ctx.Err())
 		}
 	}
 }
 
 // recall and remember hold mu.
 
-func (s *Source) recall(revision int64) *Snapshot {
+func (s *Source) recall(r reading) *Snapshot {
 	for i, c := range s.cache {
-		if c.Revision == revision {
+		if c.Revision == r.revision && (c.whole || !r.whole) {
 			s.cache = append(append(s.cache[:i:i], s.cache[i+1:]...), c)
 			return c
 		}
@@ -206,31 +230,30 @@ func (s *Source) remember(found *Snapshot) {
 	}
 }
 
-// load reads a revision that is not in memory.
-func (s *Source) load(ctx context.Context, revision int64) (*Snapshot, error) {
+// load reads a revision that is not in memory. The service comes first: what the store has may be of another history,
+// where the service's database was begun anew.
+func (s *Source) load(ctx context.Context, r reading) (*Snapshot, error) {
 	begin := time.Now()
-	from := fromStore
-	message, storeErr := s.recover(ctx, revision)
-	if message == nil {
-		var err error
-		if message, err = s.fetch(ctx, revision); err != nil {
+	from := fromService
+	message, err := s.fetch(ctx, r.revision)
+	if err != nil {
+		if r.whole {
+			return nil, err
+		}
+		var storeErr error
+		if message, storeErr = s.recover(ctx, r.revision); message == nil {
 			return nil, errors.Join(err, storeErr)
 		}
-		from = fromService
+		from = fromStore
 	}
 	found, err := Decode(message)
 	if err != nil {
 		return nil, err
 	}
-	if from == fromStore {
-		// So that the next one prepared lets it go, also where a process before this one has put it.
-		s.mu.Lock()
-		s.prepared = max(s.prepared, revision)
-		s.mu.Unlock()
-	}
+	found.whole = from == fromService
 	took := time.Since(begin)
 	s.metrics.loaded(from, took)
-	s.log.Info("configuration read", zap.Int64("revision", revision), zap.String("from", from), zap.Duration("duration", took),
+	s.log.Info("configuration read", zap.Int64("revision", r.revision), zap.String("from", from), zap.Duration("duration", took),
 		zap.Int("tenants", len(message.GetTenants())), zap.Int("classes_of_service", len(message.GetClassesOfService())),
 		zap.Int("notifications", len(message.GetNotifications())), zap.Int("endpoints", len(message.GetEndpoints())))
 	return found, nil
@@ -242,8 +265,7 @@ const (
 	fromService = "service"
 )
 
-// recover answers nil where the store has not got the revision, or something else under its name; an error of the
-// store is told only if the service can't answer either.
+// recover answers nil where the store has not got the revision, or something else under its name.
 func (s *Source) recover(ctx context.Context, revision int64) (*configv1.Snapshot, error) {
 	if s.store == nil {
 		return nil, nil
@@ -265,7 +287,13 @@ func (s *Source) recover(ctx context.Context, revision int64) (*configv1.Snapsho
 }
 
 func (s *Source) fetch(ctx context.Context, revision int64) (*configv1.Snapshot, error) {
-	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	s.mu.Lock()
+	patience := fetchTimeout
+	if s.silent != nil {
+		patience = silentTimeout
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	res, err := s.client.Snapshot(ctx, &configv1.SnapshotRequest{Revision: revision})
 	if fault.KindOf(err) == fault.NotFound {
@@ -277,45 +305,22 @@ func (s *Source) fetch(ctx context.Context, revision int64) (*configv1.Snapshot,
 	return res.GetSnapshot(), nil
 }
 
-// Prepare puts a revision into the store, so that whoever opens a partition at it can read it while the configuration
-// service is away, and lets the one prepared before go in time. Called before a record names the revision.
-func (s *Source) Prepare(ctx context.Context, revision int64) error {
-	s.mu.Lock()
-	before := s.prepared
-	s.mu.Unlock()
-	if s.store == nil || revision <= before {
-		return nil
-	}
-	found, err := s.At(ctx, revision)
-	if err != nil {
-		return err
-	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(found.raw)
-	if err != nil {
-		return fmt.Errorf("encode revision %d: %w", revision, err)
-	}
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
-	defer cancel()
-	if err := s.store.PutRevision(ctx, revision, body); err != nil {
-		return fmt.Errorf("keep revision %d: %w", revision, err)
-	}
-	s.mu.Lock()
-	before, s.prepared = s.prepared, max(s.prepared, revision)
-	s.mu.Unlock()
-	if before > 0 && before < revision {
-		if err := s.store.RetireRevision(ctx, before); err != nil {
-			// It stays a while longer than it need.
-			s.log.Warn("old revision not retired", zap.Int64("revision", before), zap.Error(err))
-		}
-	}
-	return nil
-}
-
-// Applied is a Source as the state engine asks it: by the revisions that counting and planning go by.
+// Applied is a Source as the state engine asks it: by the revisions that counting and planning go by. Its snapshots may
+// come from the store, and their endpoints then hold only what planning reads: see Stripped.
 type Applied struct{ *Source }
 
 // Newest is the newest revision that changed what counting or planning reads, 0 while none is known.
 func (a Applied) Newest() int64 {
 	apply, _, _ := a.Source.Newest()
 	return apply
+}
+
+// At is Source.At, and while the configuration service does not answer, or has not got the revision, what the store has.
+// The store is meant to have it from here on: somebody's log is at it.
+func (a Applied) At(ctx context.Context, revision int64) (*Snapshot, error) {
+	found, err := a.at(ctx, reading{revision, false})
+	if err == nil {
+		a.want(revision)
+	}
+	return found, err
 }

@@ -1,6 +1,7 @@
 package revision
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -23,6 +24,8 @@ import (
 type service struct {
 	mu      sync.Mutex
 	away    bool
+	deaf    bool   // calls are not even refused
+	text    string // in the only tenant: tells two histories apart
 	newest  int64
 	tell    chan struct{}
 	asked   []int64
@@ -31,6 +34,14 @@ type service struct {
 }
 
 func newService(newest int64) *service { return &service{newest: newest} }
+
+func (s *service) message(n int64) *configv1.Snapshot {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m := message(n)
+	m.Tenants[0].DisplayName = s.text
+	return m
+}
 
 func (s *service) set(away bool, newest int64) {
 	s.mu.Lock()
@@ -61,14 +72,26 @@ func (s *service) snapshots() []int64 {
 var errAway = fault.New(fault.Unavailable, "UNAVAILABLE", "connection refused")
 
 func message(n int64) *configv1.Snapshot {
-	return &configv1.Snapshot{Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/a"}}}
+	return &configv1.Snapshot{
+		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/a"}},
+		Endpoints: []*configv1.Endpoint{{
+			Name: "tenants/a/endpoints/e", Metadata: &configv1.Metadata{Etag: "etag"}, DisplayName: "hidden-name", Url: "https://hidden.example",
+			Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS, PersonalData: configv1.PersonalData_PERSONAL_DATA_INCLUDE,
+			Status: configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT, Secrets: []string{"whsec_aGlkZGVu"}, CaCertificates: "hidden-pem",
+			Headers: []*configv1.CustomHeader{{Name: "Authorization", Value: "Bearer hidden-value"}},
+		}},
+	}
 }
 
 func (s *service) Snapshot(ctx context.Context, req *configv1.SnapshotRequest, _ ...grpc.CallOption) (*configv1.SnapshotResponse, error) {
 	s.mu.Lock()
 	s.asked = append(s.asked, req.GetRevision())
-	hold := s.hold
+	hold, deaf := s.hold, s.deaf
 	s.mu.Unlock()
+	if deaf {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if hold != nil {
 		<-hold
 	}
@@ -79,13 +102,20 @@ func (s *service) Snapshot(ctx context.Context, req *configv1.SnapshotRequest, _
 	case req.GetRevision() > newest:
 		return nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "not reached")
 	}
-	return &configv1.SnapshotResponse{Snapshot: message(req.GetRevision())}, nil
+	return &configv1.SnapshotResponse{Snapshot: s.message(req.GetRevision())}, nil
 }
 
 func (s *service) Watch(ctx context.Context, _ *configv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.WatchResponse], error) {
 	s.mu.Lock()
 	s.watches++
 	s.mu.Unlock()
+	s.mu.Lock()
+	deaf := s.deaf
+	s.mu.Unlock()
+	if deaf {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
 	if away, _, _ := s.state(); away {
 		return nil, errAway
 	}
@@ -127,6 +157,12 @@ type keys struct {
 }
 
 func newKeys() *keys { return &keys{values: map[int64][]byte{}} }
+
+func (k *keys) has(n int64) []byte {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.values[n]
+}
 
 func (k *keys) GetRevision(_ context.Context, n int64) ([]byte, error) {
 	k.mu.Lock()
@@ -234,37 +270,140 @@ func TestASilentWatchIsLost(t *testing.T) {
 	})
 }
 
-func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
-	s, k := newService(9), newKeys()
-	s.away = true
-	body, err := proto.Marshal(message(7))
+func put(t *testing.T, k *keys, n int64, m *configv1.Snapshot) {
+	t.Helper()
+	body, err := proto.Marshal(m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.values[7] = body
-	k.values[6] = []byte("not a snapshot")
-	k.values[5] = body // another revision's
-	following(t, s, k, func(t *testing.T, source *Source, env daemon.Env) {
-		newestIs(t, source, 0, false)
-		if f := env.Health.Failing(); len(f) != 1 || f[0].Check != "configuration" {
-			t.Errorf("ready without any configuration: %v", f)
+	k.values[n] = body
+}
+
+func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
+	for name, deaf := range map[string]bool{"refused": false, "nobody answers": true} {
+		t.Run(name, func(t *testing.T) {
+			s, k := newService(9), newKeys()
+			s.away, s.deaf = true, deaf
+			put(t, k, 7, Stripped(message(7)))
+			k.values[6] = []byte("not a snapshot")
+			k.values[5] = k.values[7] // another revision's
+			following(t, s, k, func(t *testing.T, source *Source, env daemon.Env) {
+				newestIs(t, source, 0, false)
+				if f := env.Health.Failing(); len(f) != 1 || f[0].Check != "configuration" {
+					t.Errorf("ready without any configuration: %v", f)
+				}
+				for _, n := range []int64{8, 6, 5} {
+					if _, err := (Applied{source}).At(t.Context(), n); err == nil || errors.Is(err, ErrNotReached) {
+						t.Errorf("revision %d, which nobody can tell now: %v", n, err)
+					}
+				}
+				found, err := Applied{source}.At(t.Context(), 7)
+				if err != nil || found.Revision != 7 {
+					t.Fatalf("%v %v", found, err)
+				}
+				if e, ok := found.Endpoint("tenants/a/endpoints/e"); !ok || e.Profile != ProfileParameters || !e.IncludePersonal || e.Status != Draft {
+					t.Errorf("planning reads otherwise than from the service: %+v", e)
+				}
+				if f := env.Health.Failing(); len(f) != 0 {
+					t.Errorf("not ready with a revision to work by: %v", f)
+				}
+				if _, err := source.At(t.Context(), 7); err == nil {
+					t.Error("whoever sends was given endpoints without their secrets")
+				}
+				s.mu.Lock()
+				s.deaf = false
+				s.mu.Unlock()
+				s.set(false, 9)
+				time.Sleep(silence + longestWait)
+				if _, err := (Applied{source}).At(t.Context(), 6); err != nil {
+					t.Errorf("the service has what the store has not: %v", err)
+				}
+				whole, err := source.At(t.Context(), 7)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if e, _ := whole.Endpoint("tenants/a/endpoints/e"); e.URL == "" || len(e.Secrets) != 1 || len(e.Headers) != 1 {
+					t.Errorf("not whole, though the service answers: %+v", e)
+				}
+			})
+		})
+	}
+}
+
+// A database of the configuration begun anew counts its revisions from 1 again.
+func TestAnOldStoreDoesNotSpeakForANewDatabase(t *testing.T) {
+	s, k := newService(3), newKeys()
+	s.text = "new"
+	old := message(3)
+	old.Tenants[0].DisplayName = "old"
+	put(t, k, 3, old)
+	old = message(8)
+	old.Tenants[0].DisplayName = "old"
+	put(t, k, 8, old)
+	following(t, s, k, func(t *testing.T, source *Source, _ daemon.Env) {
+		found, err := Applied{source}.At(t.Context(), 3)
+		if err != nil {
+			t.Fatal(err)
 		}
-		for _, n := range []int64{8, 6, 5} {
-			if _, err := source.At(t.Context(), n); !errors.Is(err, errAway) || errors.Is(err, ErrNotReached) {
-				t.Errorf("revision %d, which nobody can tell now: %v", n, err)
+		if got := found.Tenants()[0].DisplayName; got != "new" {
+			t.Errorf("revision 3 is that of the %s database", got)
+		}
+		if err := source.Prepare(t.Context(), 3); err != nil {
+			t.Fatal(err)
+		}
+		kept := &configv1.Snapshot{}
+		if err := proto.Unmarshal(k.has(3), kept); err != nil || kept.GetTenants()[0].GetDisplayName() != "new" {
+			t.Errorf("the store keeps revision 3 of the old database: %v", err)
+		}
+		// A log that is further than the new database stays at what it was decided by.
+		if found, err = (Applied{source}).At(t.Context(), 8); err != nil || found.Tenants()[0].DisplayName != "old" {
+			t.Errorf("revision 8: %v", err)
+		}
+	})
+}
+
+func TestNoSecretLiesInTheStore(t *testing.T) {
+	s, k := newService(9), newKeys()
+	put(t, k, 4, message(4)) // by whoever stored all
+	following(t, s, k, func(t *testing.T, source *Source, _ daemon.Env) {
+		for _, n := range []int64{3, 4} {
+			if err := source.Prepare(t.Context(), n); err != nil {
+				t.Fatal(err)
+			}
+			for _, secret := range []string{"whsec", "aGlkZGVu", "hidden", "Bearer"} {
+				if bytes.Contains(k.has(n), []byte(secret)) {
+					t.Errorf("revision %d as stored has %q", n, secret)
+				}
 			}
 		}
-		found, err := source.At(t.Context(), 7)
-		if err != nil || found.Revision != 7 {
-			t.Fatalf("%v %v", found, err)
+	})
+}
+
+func TestAnEmptiedStoreIsFilledAgain(t *testing.T) {
+	s, k := newService(9), newKeys()
+	following(t, s, k, func(t *testing.T, source *Source, _ daemon.Env) {
+		if err := source.Prepare(t.Context(), 3); err != nil {
+			t.Fatal(err)
 		}
-		if f := env.Health.Failing(); len(f) != 0 {
-			t.Errorf("not ready with a revision to work by: %v", f)
+		// Another replica's revision, met in the log: nobody here prepares it.
+		if _, err := (Applied{source}).At(t.Context(), 4); err != nil {
+			t.Fatal(err)
 		}
-		s.set(false, 9)
-		time.Sleep(longestWait)
-		if _, err := source.At(t.Context(), 6); err != nil {
-			t.Errorf("the service has what the store has not: %v", err)
+		synctest.Wait()
+		s.set(true, 9)
+		k.mu.Lock()
+		k.values = map[int64][]byte{}
+		k.mu.Unlock()
+		time.Sleep(keepEvery + time.Second)
+		synctest.Wait()
+		if k.has(4) == nil {
+			t.Error("revision 4 is in memory, and not in the store")
+		}
+		k.mu.Lock()
+		k.values = map[int64][]byte{}
+		k.mu.Unlock()
+		if err := source.Prepare(t.Context(), 3); err != nil || k.has(3) == nil {
+			t.Errorf("prepared once more, and not in the store: %v", err)
 		}
 	})
 }
@@ -308,37 +447,40 @@ func TestARevisionIsReadOnceAndRemembered(t *testing.T) {
 
 func TestPrepareKeepsARevisionAndLetsTheOneBeforeGo(t *testing.T) {
 	s, k := newService(9), newKeys()
-	body, err := proto.Marshal(message(2))
-	if err != nil {
-		t.Fatal(err)
-	}
-	k.values[2] = body // of a process before this one
+	put(t, k, 2, Stripped(message(2))) // of a process before this one
 	following(t, s, k, func(t *testing.T, source *Source, _ daemon.Env) {
 		ctx := t.Context()
-		if _, err := source.At(ctx, 2); err != nil {
+		if _, err := (Applied{source}).At(ctx, 2); err != nil {
 			t.Fatal(err)
 		}
+		// 4 comes late: the record that names it must be readable all the same.
 		for _, n := range []int64{3, 3, 5, 4} {
 			if err := source.Prepare(ctx, n); err != nil {
 				t.Fatal(err)
 			}
+			synctest.Wait()
 		}
-		if got := slices.Sorted(maps.Keys(k.values)); !slices.Equal(got, []int64{2, 3, 5}) {
+		if got := slices.Sorted(maps.Keys(k.values)); !slices.Equal(got, []int64{2, 3, 4, 5}) {
 			t.Errorf("kept %v", got)
 		}
-		if !slices.Equal(k.retired, []int64{2, 3}) {
+		if !slices.Equal(k.retired, []int64{2, 3, 4}) {
 			t.Errorf("retired %v", k.retired)
 		}
 		kept := &configv1.Snapshot{}
-		if err := proto.Unmarshal(k.values[5], kept); err != nil || !proto.Equal(kept, message(5)) {
+		if err := proto.Unmarshal(k.values[5], kept); err != nil || !proto.Equal(kept, Stripped(message(5))) {
 			t.Errorf("%v %v", kept, err)
 		}
+		k.mu.Lock()
 		k.err = errors.New("redis is away")
+		k.mu.Unlock()
 		if err := source.Prepare(ctx, 6); !errors.Is(err, k.err) {
 			t.Errorf("a revision that was not kept: %v", err)
 		}
+		synctest.Wait()
+		k.mu.Lock()
 		k.err = nil
-		if err := source.Prepare(ctx, 6); err != nil || k.values[6] == nil {
+		k.mu.Unlock()
+		if err := source.Prepare(ctx, 6); err != nil || k.has(6) == nil {
 			t.Errorf("the second attempt: %v", err)
 		}
 	})
