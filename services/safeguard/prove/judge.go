@@ -49,7 +49,7 @@ func judge(ctx context.Context, b *bed, t *traffic) (*verdict, error) {
 	}
 	var log []stream.Record
 	for p := range partitions {
-		tail := b.fleet.Follow(stream.Safeguards, int32(p)) //nolint:gosec // a small count
+		tail := b.fleet.Follow(stream.Safeguards, int32(p))
 		for {
 			records, err := tail.Read(ctx)
 			if err != nil {

@@ -83,7 +83,7 @@ func prove(ctx context.Context) (err error) {
 	defer done()
 	sent := make(chan error, 1)
 	go func() { sent <- t.run(ctx, killing.Done()) }()
-	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}} //nolint:gosec // to be repeated
+	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
 	if err := f.run(killing, ctx); err != nil {
 		return err
 	}

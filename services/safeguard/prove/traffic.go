@@ -80,7 +80,7 @@ func newTraffic(f *fleettest.Fleet, seed uint64) *traffic {
 	return &traffic{
 		// A broker that comes back may not know its topics for a while.
 		fleet: f, producer: f.Client.NewProducer(stream.UnknownTopicAfter(2 * time.Minute)), inbound: f.Client.Topic(stream.EventsInbound),
-		rand: rand.New(rand.NewPCG(seed, 1)), //nolint:gosec // to be repeated
+		rand: rand.New(rand.NewPCG(seed, 1)),
 	}
 }
 
@@ -182,7 +182,7 @@ func (t *traffic) remember(p *person, e *eventv1.Event, u *eventv1.UsageCharged)
 }
 
 func euro(nanos int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)} //nolint:gosec // below a unit
+	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)}
 }
 
 // awaitEnd sends an event of nobody behind the last of each partition, and returns once all of them were rejected: by then
@@ -212,7 +212,7 @@ func (t *traffic) awaitEnd(ctx context.Context) error {
 	}
 	tails := make([]*fleettest.Tail, partitions)
 	for p := range tails {
-		tails[p] = t.fleet.Follow(stream.EventsRejected, int32(p)) //nolint:gosec // a small count
+		tails[p] = t.fleet.Follow(stream.EventsRejected, int32(p))
 	}
 	for len(waiting) > 0 {
 		for _, tail := range tails {

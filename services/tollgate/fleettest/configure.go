@@ -44,7 +44,7 @@ func (f *Fleet) Configure(ctx context.Context, resources ...proto.Message) (int6
 // AwaitRevision waits until every partition of a topic has the record from which on a revision is in force.
 func (f *Fleet) AwaitRevision(ctx context.Context, topic string, revision int64) error {
 	for partition := range f.cfg.Partitions {
-		t := f.Follow(topic, int32(partition)) //nolint:gosec // a small count
+		t := f.Follow(topic, int32(partition))
 		for found := false; !found; {
 			records, err := t.Next(ctx)
 			if err != nil {

@@ -149,7 +149,7 @@ var operator = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 func (m *Member) Kill() {
 	m.kill()
 	<-m.ended
-	m.log.close() //nolint:errcheck,gosec // what was written is there or not; the member is gone
+	m.log.close() //nolint:errcheck // what was written is there or not; the member is gone
 }
 
 // Stop asks the member to finish and waits for it; one that has ended already ended well or not, too.

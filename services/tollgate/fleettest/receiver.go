@@ -47,7 +47,7 @@ func StartReceiver(ctx context.Context, handler http.Handler) (*Receiver, error)
 		return nil, fmt.Errorf("start receiver: %w", err)
 	}
 	key := make([]byte, 32)
-	rand.Read(key) //nolint:errcheck,gosec // it never fails
+	rand.Read(key) // it never fails
 	r := &Receiver{
 		Authority: authority, Secret: "whsec_" + base64.StdEncoding.EncodeToString(key), listener: listener,
 		server: &http.Server{
@@ -69,7 +69,7 @@ func (r *Receiver) URL(path string) string { return "https://" + r.listener.Addr
 // Policy lets a tenant reach it.
 func (r *Receiver) Policy() *configv1.OutboundPolicy {
 	address, _ := r.listener.Addr().(*net.TCPAddr)
-	return &configv1.OutboundPolicy{Ports: []uint32{uint32(address.Port)}, Networks: []string{"127.0.0.0/8"}} //nolint:gosec // a port
+	return &configv1.OutboundPolicy{Ports: []uint32{uint32(address.Port)}, Networks: []string{"127.0.0.0/8"}}
 }
 
 // Verify checks a request by Standard Webhooks with the first secret there is: version 1, HMAC-SHA256.

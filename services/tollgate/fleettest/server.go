@@ -75,7 +75,7 @@ func (s *Server) Stop(ctx context.Context) error {
 // On describes a Kafka and a Redis by what they say of themselves, and the machine.
 func On(ctx context.Context, kafka, server *Server) (string, error) {
 	client := redis.NewClient(&redis.Options{Addr: server.address})
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // nothing was written through it
 	info, err := client.Info(ctx, "server").Result()
 	if err != nil {
 		return "", fmt.Errorf("ask Redis what it is: %w", err)

@@ -92,7 +92,7 @@ func (m *Member) inside(ctx context.Context, file string) error {
 
 // process runs the member as a process of its own.
 func (m *Member) process(_ context.Context, file string) error {
-	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, m.service.name), "-config", file) //nolint:gosec // a binary that Build made
+	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, m.service.name), "-config", file)
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	// Not those of whoever runs this: they would change the configuration.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}
@@ -102,8 +102,8 @@ func (m *Member) process(_ context.Context, file string) error {
 	if err := record(cmd.Process.Pid); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
 	}
-	m.cancel = func() { cmd.Process.Signal(syscall.SIGTERM) } //nolint:errcheck,gosec // one that has ended needs no signal
-	m.kill = func() { cmd.Process.Kill() }                    //nolint:errcheck,gosec // one that has ended needs no signal
+	m.cancel = func() { cmd.Process.Signal(syscall.SIGTERM) } //nolint:errcheck // one that has ended needs no signal
+	m.kill = func() { cmd.Process.Kill() }                    //nolint:errcheck // one that has ended needs no signal
 	go func() {
 		defer close(m.ended)
 		m.err = cmd.Wait()

@@ -162,7 +162,7 @@ func (p *producers) publish(items []item) error {
 				return // what ended the stream is told to Recv
 			}
 		}
-		calls.CloseSend() //nolint:errcheck,gosec // Recv tells
+		calls.CloseSend() //nolint:errcheck // Recv tells
 	}()
 	for len(items) > 0 {
 		answer, err := calls.Recv()

@@ -21,7 +21,7 @@ type topicLog struct {
 func follow(t testing.TB, ctx context.Context, f *fleettest.Fleet, topic string) *topicLog {
 	l := &topicLog{TB: t, ctx: ctx}
 	for p := range f.Partitions() {
-		l.tails = append(l.tails, f.Follow(topic, int32(p))) //nolint:gosec // a small count
+		l.tails = append(l.tails, f.Follow(topic, int32(p)))
 	}
 	return l
 }

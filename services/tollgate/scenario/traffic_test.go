@@ -78,7 +78,7 @@ func msisdn(subscriber int) string { return fmt.Sprintf("4479%08d", subscriber) 
 func draw(t testing.TB, seed uint64, now time.Time) *traffic {
 	t.Helper()
 	d := &drawing{
-		TB: t, rand: rand.New(rand.NewPCG(seed, 1)), start: now.Add(-time.Hour).Truncate(time.Second), //nolint:gosec // to be repeated
+		TB: t, rand: rand.New(rand.NewPCG(seed, 1)), start: now.Add(-time.Hour).Truncate(time.Second),
 		made: make([][]charged, subscribers), traffic: &traffic{},
 	}
 	for s := range subscribers {
@@ -145,7 +145,7 @@ func (d *drawing) event(id, kind, subject string, data proto.Message) *eventv1.E
 }
 
 func euro(nanos int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)} //nolint:gosec // below a unit
+	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)}
 }
 
 // usage draws a good event and counts it.
@@ -240,7 +240,7 @@ func (d *drawing) bad(i, n, s int) item {
 func randomText(r *rand.Rand, n int) string {
 	b := make([]byte, n)
 	for i := range b {
-		b[i] = byte('a' + r.IntN(26)) //nolint:gosec // a letter
+		b[i] = byte('a' + r.IntN(26))
 	}
 	return string(b)
 }

@@ -329,7 +329,7 @@ func number(body []byte) (run, i int, ok bool) {
 func (j *journey) rejections(ctx context.Context) error {
 	var all []error
 	for p := range j.o.partitions {
-		records, err := j.fleet.Follow(stream.EventsRejected, int32(p)).Read(ctx) //nolint:gosec // a small count
+		records, err := j.fleet.Follow(stream.EventsRejected, int32(p)).Read(ctx)
 		if err != nil {
 			return err
 		}
