@@ -395,7 +395,7 @@ func (j *journey) checkReceiver(said map[string][]outcome) {
 	}
 	for path, n := range counts {
 		wait(j, j.ctx, fmt.Sprintf("the receiver has all %d webhooks of %s, it has %d", n, path, j.inbox.count(path)),
-			func() bool { return j.inbox.count(path) >= n })
+			func() bool { return j.inbox.count(path) >= n || j.inbox.faulty() })
 	}
 	j.Logf("%d webhooks, %d of them first answered with 500", counts[pathTable]+counts[pathLimits], failures)
 

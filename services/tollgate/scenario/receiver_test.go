@@ -135,3 +135,10 @@ func (in *inbox) count(path string) int {
 	defer in.mu.Unlock()
 	return in.answered[path]
 }
+
+// faulty says that something came that must not: there is no need to wait for the rest.
+func (in *inbox) faulty() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return len(in.faults) > 0
+}
