@@ -339,7 +339,7 @@ type noSnapshots struct{}
 
 func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
 
-func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) bool, func(*statev1.SnapshotRecord) error) (bool, error) {
+func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) (bool, error), func(*statev1.SnapshotRecord) error) (bool, error) {
 	return false, nil
 }
 
