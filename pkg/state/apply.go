@@ -326,6 +326,12 @@ func (b *batch[B]) reject(r stream.Record, identity Identity, reason, detail str
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
 }
 
+// needsCommit says whether anything but the offset and the log time moved.
+func (b *batch[B]) needsCommit(c Commit) bool {
+	return len(b.outcomes)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
+		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != Ready
+}
+
 // finish encodes what changed.
 func (b *batch[B]) finish() (Commit, error) {
 	c := Commit{Puts: b.puts, Deletes: b.deletes}

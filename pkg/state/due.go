@@ -137,7 +137,7 @@ func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 	}
 	if c.position >= int64(len(d.list)) {
 		// Timers fired from the list may have added to it.
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, []string{dueKey(c.minute)})
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(c.minute)})
 		if err != nil {
 			return c, fmt.Errorf("read due list: %w", err)
 		}
@@ -160,7 +160,7 @@ func (o *Owner[B, C]) findDue(ctx context.Context, from, to int64) (int64, []byt
 		for m := from; m <= to && m < from+probeStep; m++ {
 			keys = append(keys, dueKey(m))
 		}
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, keys)
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys)
 		if err != nil {
 			return 0, nil, fmt.Errorf("read due lists: %w", err)
 		}
@@ -209,7 +209,7 @@ func (o *Owner[B, C]) dueWithinMinute(ctx context.Context) (done bool, err error
 		return true, nil
 	}
 	if d.peek == nil {
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, []string{dueKey(reached(o.w.LogTime) + 1)})
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(reached(o.w.LogTime) + 1)})
 		if err != nil {
 			return false, fmt.Errorf("read due list: %w", err)
 		}

@@ -122,11 +122,13 @@ type Owner[B, C any] struct {
 	place  batchConfig
 	view   *view // what readers see
 
-	w       Watermark // as committed last
-	pending []stream.Record
-	marks   marks
-	due     dueWork
-	snap    *snapshotting
+	// w is where the partition stands; stored, the watermark as committed last,
+	// lies behind it by records from which nothing followed.
+	w, stored Watermark
+	pending   []stream.Record
+	marks     marks
+	due       dueWork
+	snap      *snapshotting
 
 	committed   int64 // group's offset
 	committedAt time.Time
@@ -179,7 +181,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.w = w
+	o.w, o.stored = w, w
 	o.committed = max(o.config.Log.Committed(), 0)
 	if w.Level > Level {
 		err := fmt.Errorf("state is at level %d, this binary knows %d: run a newer one", w.Level, Level)
@@ -382,8 +384,12 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 			o.config.Published(b.outcomes)
 		}
 	}
-	if err := o.commit(ctx, b.to, c); err != nil {
-		return err
+	if b.needsCommit(c) || o.config.Clock().UnixMilli()-o.stored.At >= passOver.Milliseconds() {
+		if err := o.commit(ctx, b.to, c); err != nil {
+			return err
+		}
+	} else {
+		o.w = b.to
 	}
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
@@ -396,15 +402,20 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	return nil
 }
 
+// passOver is how long records from which nothing follows may go without a
+// commit: a service that is told of one event in a thousand does not write for
+// the others.
+const passOver = 100 * time.Millisecond
+
 // commit replaces the watermark; afterwards readers see the new state.
 func (o *Owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error {
 	begin := o.config.Clock()
 	to.At = begin.UnixMilli()
-	to.Serial = o.w.Serial + 1
-	if err := o.config.Store.Commit(ctx, o.place.partition, o.w, to, c); err != nil {
+	to.Serial = o.stored.Serial + 1
+	if err := o.config.Store.Commit(ctx, o.place.partition, o.stored, to, c); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	o.w = to
+	o.w, o.stored = to, to
 	o.config.Log.Progress()
 	o.view.commit(to, c)
 	o.config.Metrics.committed(o.config.Clock().Sub(begin))

@@ -109,7 +109,7 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 	var entries []*statev1.SnapshotRecord_Entry
 	for len(keys) > 0 {
 		n := min(len(keys), MaxKeys)
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.w, keys[:n])
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
 		if err != nil {
 			return nil, fmt.Errorf("read records for the snapshot: %w", err)
 		}
@@ -126,7 +126,7 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 			seals = append(seals, sealed...)
 		}
 		if len(seals) > 0 {
-			values, err := o.config.Store.Load(ctx, o.place.partition, o.w, seals)
+			values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, seals)
 			if err != nil {
 				return nil, fmt.Errorf("read sealed ids for the snapshot: %w", err)
 			}

@@ -78,7 +78,7 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	if err := o.floor(ctx, false); err != nil {
 		return err
 	}
-	if now.Sub(time.UnixMilli(o.w.At)) >= idleCommit || now.UnixMilli() < o.w.At {
+	if now.Sub(time.UnixMilli(o.stored.At)) >= idleCommit || now.UnixMilli() < o.stored.At || o.w.Offset > o.stored.Offset {
 		return o.commitAs(ctx, func(*Watermark) {})
 	}
 	return nil
@@ -114,16 +114,17 @@ const floorTimeout = 2 * time.Second
 // floor moves the group's offset to the watermark, once everything due by its
 // log time has been told: what lies below is never told again.
 func (o *Owner[B, C]) floor(ctx context.Context, last bool) error {
-	if o.w.Status != Ready || o.w.Offset <= o.committed || o.due.outstanding(&o.w) {
+	if o.w.Status != Ready || o.stored.Offset <= o.committed || o.due.outstanding(&o.w) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, floorTimeout)
 	defer cancel()
 	o.committedAt = o.config.Clock()
-	err := o.config.Log.Commit(ctx, o.w.Offset)
+	offset := o.stored.Offset
+	err := o.config.Log.Commit(ctx, offset)
 	switch {
 	case err == nil:
-		o.committed = o.w.Offset
+		o.committed = offset
 	case errors.Is(err, stream.ErrRevoked) && !last:
 		return err
 	default:

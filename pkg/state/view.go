@@ -108,7 +108,7 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry) 
 	read := func() error {
 		for len(missing) > 0 {
 			n := min(len(missing), MaxKeys-1)
-			got, err := o.config.Store.Load(ctx, o.place.partition, o.w, missing[:n])
+			got, err := o.config.Store.Load(ctx, o.place.partition, o.stored, missing[:n])
 			if err != nil {
 				return err
 			}
