@@ -1,8 +1,8 @@
 package delivery
 
 import (
+	"bytes"
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"slices"
@@ -12,119 +12,136 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// readBack is what reading bodies back came to: those of items, where the log
+// readBack is what one fetch of bodies brought: those of items, where the log
 // still holds them, and their neighbours.
 type readBack struct {
-	items   []*item
-	records []stream.Record
-	start   int64 // where the log begins, where something is gone
-	err     error
+	from  int64
+	batch stream.Batch
+	err   error
 }
 
 // IncidentGone: retention has removed deliveries before they were settled.
 const IncidentGone = "DELIVERY_GONE"
 
-// bodyBytes is what one fetch of bodies brings: the neighbours of the one
-// asked for are often wanted next.
-const bodyBytes = 256 << 10
+const (
+	// bodyBytes is what one fetch of bodies brings: the neighbours of the one
+	// asked for are often wanted next.
+	bodyBytes = 256 << 10
+	// maxUnread is how many deliveries of a partition hold a slot of the process
+	// while they wait for their bodies; the others keep their turn without one.
+	maxUnread = 64
+)
 
-// readBodies begins to read back the bodies of what has a slot; one request at
-// a time, in the order of the log.
-func (o *owner) readBodies() {
-	if o.reading || len(o.unread) == 0 {
+// readBodies begins to read back the bodies of what has a slot; one fetch at a
+// time, upwards through the log and from its beginning again, so that nothing
+// waits for ever behind what has come after it.
+func (o *owner) readBodies(now int64) {
+	if o.reading || len(o.unread) == 0 || now < o.readAfter {
 		return
 	}
 	o.reading = true
-	items := o.unread
-	o.unread = nil
-	slices.SortFunc(items, func(a, b *item) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
-	offsets := make([]int64, len(items))
-	for i, it := range items {
-		offsets[i] = it.ref.offset
-	}
+	slices.SortFunc(o.unread, func(a, b *item) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
+	i := slices.IndexFunc(o.unread, func(it *item) bool { return it.ref.offset >= o.readFrom })
+	r := readBack{from: o.unread[max(i, 0)].ref.offset}
 	o.workers.Go(func() {
-		r := o.fetchBodies(o.send, offsets)
-		r.items = items
+		r.batch, r.err = o.kafka.FetchFrom(o.send, o.Topic, o.part.Number, r.from, bodyBytes)
 		o.readBack <- r
 	})
 }
 
-func (o *owner) fetchBodies(ctx context.Context, offsets []int64) readBack {
-	var r readBack
-	for i := 0; i < len(offsets); {
-		b, err := o.kafka.FetchFrom(ctx, o.Topic, o.part.Number, offsets[i], bodyBytes)
-		var gone *stream.OutOfRangeError
-		switch {
-		case errors.As(err, &gone):
-			r.start = gone.Start
-			for i++; i < len(offsets) && offsets[i] < gone.Start; {
-				i++
-			}
-			continue
-		case err != nil:
-			r.err = err
-			return r
-		}
-		r.records = append(r.records, b.Records...)
-		for i++; i < len(offsets) && offsets[i] < b.Next; { // what a fetch passes over is not there
-			i++
-		}
+// covers tells up to where a fetch says what the log holds from r.from on, and
+// where the log begins. What brings nothing says nothing: only retention, or a
+// log that goes on without a record, takes a delivery away.
+func (r *readBack) covers() (next, start int64, err error) {
+	var gone *stream.OutOfRangeError
+	switch {
+	case errors.As(r.err, &gone) && gone.Start > r.from:
+		return gone.Start, gone.Start, nil
+	case r.err != nil:
+		return r.from, 0, r.err
+	case r.batch.Next <= r.from:
+		return r.from, 0, fmt.Errorf("nothing was read at offset %d", r.from)
 	}
-	return r
+	return r.batch.Next, r.batch.Start, nil
 }
 
 // bodiesRead goes on with what has its body now.
 func (o *owner) bodiesRead(r readBack) {
 	o.reading = false
 	now := o.now()
-	wanted := make(map[int64]*item, len(r.items))
-	for _, it := range r.items {
-		wanted[it.ref.offset] = it
+	next, start, err := r.covers()
+	if err != nil {
+		// Another goes first next time.
+		o.readFrom, o.readAfter, o.unreadable = r.from+1, now+readAgain.Milliseconds(), r.from
+		if !o.stopping {
+			o.log.Warn("bodies not read back", zap.Error(err))
+			o.condition("bodies", fmt.Errorf("bodies are not read back: %w", err))
+		}
+		return
 	}
-	for _, rec := range r.records {
+	o.readFrom = next
+	if r.from <= o.unreadable && o.unreadable < next {
+		o.condition("bodies", nil)
+	}
+	wanted := make(map[int64]*item, len(o.unread))
+	read := make([]*item, 0, len(o.unread))
+	o.unread = slices.DeleteFunc(o.unread, func(it *item) bool {
+		wanted[it.ref.offset] = it
+		if it.ref.offset < r.from || it.ref.offset >= next {
+			return false
+		}
+		read = append(read, it)
+		return true
+	})
+	for _, rec := range r.batch.Records {
 		if it, ok := wanted[rec.Offset]; ok {
-			if d, err := Decode(rec); err == nil {
-				it.delivery = d
-			}
+			it.delivery = decodeKept(rec)
 		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.place == inTurn || it.place == inLane) && o.room(it, int64(len(rec.Value))) {
 			// A neighbour that goes soon: otherwise it is fetched once more, with all of these.
-			if d, err := Decode(rec); err == nil {
-				it.delivery = d
+			if it.delivery = decodeKept(rec); it.delivery != nil {
 				o.keepBody(it)
 			}
 		}
 	}
-	for _, it := range r.items {
-		switch has := it.delivery != nil; {
-		case has && !o.stopping:
+	for _, it := range read {
+		if it.delivery != nil {
 			o.begin(it, now)
-		case has || r.err != nil:
-			it.delivery = nil
-			o.giveBack(it)
-			o.queue.later(it, max(it.due, now), now)
-			o.keepBody(it)
-		case o.AcceptGone:
-			lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
-			res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
-			res.dead = nil // there is nothing left to keep
-			o.settle(res)
-			o.Metrics.gone.Inc()
-		default:
-			// Its lane waits with it: what follows must not be told before a person
-			// has decided that this never will be.
-			o.giveBack(it)
-			o.queue.park(it)
-			o.gone++
-			o.Metrics.gone.Inc()
-			err := fmt.Errorf("%d deliveries have left the log before they were settled, the last at offset %d; the log begins at %d",
-				o.gone, it.ref.offset, r.start)
-			o.kafka.Incident(IncidentGone, it.ref.offset, err)
-			o.condition("gone", err)
+			continue
 		}
+		o.lost(it, start)
 	}
-	if r.err != nil && !o.stopping {
-		o.log.Warn("bodies not read back", zap.Error(r.err))
+}
+
+// decodeKept decodes a delivery that is kept while the batch it came in is not;
+// nil where it can't be read.
+func decodeKept(rec stream.Record) *Delivery {
+	rec.Value = bytes.Clone(rec.Value)
+	d, err := Decode(rec)
+	if err != nil {
+		return nil
 	}
+	return d
+}
+
+// lost handles a delivery that the log, which begins at start, does not hold any more.
+func (o *owner) lost(it *item, start int64) {
+	o.Metrics.gone.Inc()
+	if o.AcceptGone {
+		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
+		res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
+		res.dead = nil // there is nothing left to keep
+		o.settle(res)
+		return
+	}
+	// Its lane waits with it: what follows must not be told before a person
+	// has decided that this never will be.
+	o.giveBack(it)
+	o.queue.park(it)
+	o.gone++
+	err := fmt.Errorf("%d deliveries have left the log before they were settled, the last at offset %d; the log begins at %d",
+		o.gone, it.ref.offset, start)
+	o.kafka.Incident(IncidentGone, it.ref.offset, err)
+	o.condition("gone", err)
 }
 
 // unreadBack frees the slots of what waits for its body: it won't be sent any more.

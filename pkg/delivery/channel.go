@@ -106,6 +106,8 @@ const (
 	// holdFor is how often a delivery is looked at again whose revision of the
 	// configuration is not there yet; a change of the configuration looks at once.
 	holdFor = time.Second
+	// readAgain is between fetches of bodies that fail.
+	readAgain = time.Second
 	// storeTimeout bounds one call to the store.
 	storeTimeout = 3 * time.Second
 	// firstWait and lastWait are between tries to record.

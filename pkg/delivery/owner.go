@@ -44,9 +44,12 @@ type owner struct {
 	// bodiless waits without, by offset: its body may come along with a neighbour's.
 	bodiless map[int64]*item
 	unread   []*item // hold a slot and wait for their bodies
-	targets  *Targets
-	gone     int // parked, since the log does not hold them any more
-	waiting  int // as last told to the metrics
+	// The next fetch of bodies begins at readFrom or above, not before readAfter
+	// (ms); unreadable is where the last one failed.
+	readFrom, readAfter, unreadable int64
+	targets                         *Targets
+	gone                            int // parked, since the log does not hold them any more
+	waiting                         int // as last told to the metrics
 
 	stopping  bool // draining: nothing new is sent
 	recording bool
@@ -140,7 +143,7 @@ func (o *owner) run(ctx context.Context) error {
 		o.kafka.Progress()
 		o.queue.wake(now)
 		o.dispatch(now)
-		o.readBodies()
+		o.readBodies(now)
 		o.record(ctx, now)
 		o.observe(now)
 		if o.stopping && o.queue.taken == 0 && o.allRecorded() {
@@ -204,17 +207,20 @@ func (o *owner) deadline(now int64) int64 {
 	if o.recording {
 		at = now + idle.Milliseconds()
 	}
+	if !o.reading && len(o.unread) > 0 {
+		at = min(at, o.readAfter)
+	}
 	if due, ok := o.queue.nextDue(); ok && !o.silent() {
 		at = min(at, due)
 	}
 	return max(at, now)
 }
 
-// silent tells that nothing is sent: at the end, and while what was sent before
-// is being found out. A partition that is full while it recovers must send, or
+// silent tells that nothing is sent: at the end, without a configuration, and
+// while what was sent before is being found out. A partition that is full while it recovers must send, or
 // it would never end.
 func (o *owner) silent() bool {
-	return o.stopping || o.recovering() && !o.full()
+	return o.stopping || o.targets == nil || o.recovering() && !o.full()
 }
 
 func (o *owner) full() bool { return o.queue.outstanding >= o.MaxReferences }
@@ -338,7 +344,7 @@ func (o *owner) condition(name string, err error) {
 		o.conditions[name] = err
 	}
 	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "position", "gone", "full", "unrecorded", "record"} {
+	for _, name := range [...]string{"opening", "recovering", "configuration", "position", "bodies", "gone", "full", "unrecorded", "record"} {
 		if err, ok := o.conditions[name]; ok {
 			all = append(all, err)
 		}

@@ -13,6 +13,7 @@ type queue struct {
 	tenants   map[string]*tenant
 	lanes     map[uint64]*lane
 	turns     ring[*tenant] // tenants with an endpoint that could send
+	passed    []*endpoint   // passed over, since what goes next has no body
 	due       dueHeap
 	// outstanding counts what is not settled, taken what holds a slot.
 	outstanding, taken int
@@ -201,16 +202,21 @@ func (q *queue) nextDue() (int64, bool) {
 }
 
 // next gives a slot to the delivery whose turn it is: tenants in turn, then
-// the tenant's endpoints, then the endpoint's deliveries. Nil: nobody could
-// send.
-func (q *queue) next() *item {
+// the tenant's endpoints, then the endpoint's deliveries. Without bodies, what
+// has none keeps its turn until goOn. Nil: nobody could send.
+func (q *queue) next(bodies bool) *item {
 	for q.turns.n > 0 {
 		t := q.turns.pop()
 		e := t.endpoints.pop()
 		moved := e.tenant != t
 		var it *item
 		e.listed = false
-		if !moved && e.ready.n > 0 && e.taken < e.limit {
+		switch {
+		case moved || e.ready.n == 0 || e.taken >= e.limit:
+		case !bodies && e.ready.first().delivery == nil:
+			e.listed = true
+			q.passed = append(q.passed, e)
+		default:
 			it = e.ready.pop()
 			it.place = taken
 			e.taken++
@@ -227,6 +233,15 @@ func (q *queue) next() *item {
 		}
 	}
 	return nil
+}
+
+// goOn gives those their turn back that were passed over.
+func (q *queue) goOn() {
+	for _, e := range q.passed {
+		e.listed = false
+		q.list(e)
+	}
+	q.passed = q.passed[:0]
 }
 
 // free gives an item's slot back.

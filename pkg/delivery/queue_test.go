@@ -48,7 +48,7 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			settled++
 		}
 		take := func() bool {
-			it := q.next()
+			it := q.next(true)
 			if it == nil {
 				return false
 			}
@@ -133,7 +133,7 @@ func TestTenantsTakeTurnsAndSoDoTheirEndpoints(t *testing.T) {
 	put("small", "s1", 2)
 	var got string
 	for range 8 {
-		got += q.next().endpoint.name + " "
+		got += q.next(true).endpoint.name + " "
 	}
 	if want := "b1 s1 b2 s1 b1 b2 b1 b2 "; got != want {
 		t.Errorf("turns %s, want %s", got, want)

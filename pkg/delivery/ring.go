@@ -18,6 +18,9 @@ func (r *ring[T]) push(v T) {
 	r.n++
 }
 
+// first is what pop takes next.
+func (r *ring[T]) first() T { return r.buf[r.head] }
+
 func (r *ring[T]) pop() T {
 	v := r.buf[r.head]
 	var zero T

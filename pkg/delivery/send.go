@@ -36,11 +36,14 @@ func (o *owner) dispatch(now int64) {
 	if o.silent() {
 		return
 	}
+	if len(o.unread) < maxUnread {
+		o.queue.goOn()
+	}
 	for o.queue.turns.n > 0 {
 		if !o.Slots.take(o.wake) {
 			return
 		}
-		it := o.queue.next()
+		it := o.queue.next(len(o.unread) < maxUnread)
 		if it == nil {
 			o.Slots.give(false)
 			return
@@ -58,7 +61,7 @@ func (o *owner) begin(it *item, now int64) {
 		return
 	}
 	o.queue.learn(it.endpoint, d)
-	if o.targets == nil || d.Revision > o.targets.Revision {
+	if d.Revision > o.targets.Revision {
 		it.held = true
 		o.Metrics.held.Inc()
 		o.giveBack(it)
