@@ -170,7 +170,7 @@ func (l *lane) request(ctx context.Context, batch []item) (*kafka.ProduceRespons
 }
 
 // compressFrom is the batch size below which lz4 costs more than it saves.
-const compressFrom = 1 << 10
+const compressFrom = 4 << 10
 
 func (l *lane) compression(batch []item) kafka.Compression {
 	if l.p.uncompressed {
