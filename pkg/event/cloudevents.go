@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -137,18 +140,41 @@ type Parsed struct {
 	Err   error
 }
 
-// ParseBatch reads a batch of CloudEvents, a JSON array, and judges each for itself: what is wrong with one refuses no
-// other. The error says that the batch as a whole could not be read.
-func ParseBatch(body []byte) ([]Parsed, error) {
+// ParseBatch reads a batch of CloudEvents, a JSON array of at most limit, and judges each for itself: what is wrong with
+// one refuses no other. The error says that the batch as a whole could not be read, BATCH_TOO_LARGE that it has more.
+//
+// parse is ParseJSON, or the caller's own way of calling it. It sees nothing of a batch that is refused: an element may
+// be two bytes long, and what is said of it a hundred times that.
+func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error)) ([]Parsed, error) {
 	var objects []json.RawMessage
-	if err := json.Unmarshal(body, &objects); err != nil || objects == nil {
+	refuse := func(err error) ([]Parsed, error) {
 		return nil, fault.NewInvalid(ReasonUndecodable, fault.Violation{
 			Description: "must be a JSON array of CloudEvents" + because(err),
 		})
 	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	if open, err := d.Token(); err != nil || open != json.Delim('[') {
+		return refuse(err)
+	}
+	for d.More() {
+		if len(objects) == limit {
+			return nil, fault.NewInvalid(ReasonBatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", limit)})
+		}
+		var o json.RawMessage
+		if err := d.Decode(&o); err != nil {
+			return refuse(err)
+		}
+		objects = append(objects, o)
+	}
+	if _, err := d.Token(); err != nil {
+		return refuse(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return refuse(errors.New("something follows it"))
+	}
 	parsed := make([]Parsed, len(objects))
 	for i, o := range objects {
-		parsed[i].Event, parsed[i].Err = ParseJSON(o)
+		parsed[i].Event, parsed[i].Err = parse(o)
 	}
 	return parsed, nil
 }

@@ -128,7 +128,7 @@ func doors(t *testing.T, ce cloudevents.Event) map[string]func() (*event.Event, 
 		if err != nil {
 			t.Fatal(err)
 		}
-		parsed, err := event.ParseBatch(body)
+		parsed, err := event.ParseBatch(body, 1, event.ParseJSON)
 		if err != nil || len(parsed) != 1 {
 			t.Fatal(len(parsed), err)
 		}
@@ -331,7 +331,7 @@ func TestWhatIsNoEventAtAll(t *testing.T) {
 		return err
 	}
 	http := func(body []byte) error { _, err := event.ParseHTTP(structuredType, body); return err }
-	batch := func(body string) error { _, err := event.ParseBatch([]byte(body)); return err }
+	batch := func(body string) error { _, err := event.ParseBatch([]byte(body), 3, event.ParseJSON); return err }
 	for name, tc := range map[string]struct {
 		err    error
 		reason string
@@ -360,7 +360,7 @@ func TestWhatIsNoEventAtAll(t *testing.T) {
 
 func TestOneBadEventOfABatchRefusesNoOther(t *testing.T) {
 	good, bad := structured(t, nil), structured(t, map[string]string{"id": ""})
-	parsed, err := event.ParseBatch([]byte("[" + string(good) + "," + string(bad) + ",7," + string(good) + "]"))
+	parsed, err := event.ParseBatch([]byte("["+string(good)+","+string(bad)+",7,"+string(good)+"]"), 4, event.ParseJSON)
 	if err != nil || len(parsed) != 4 {
 		t.Fatal(len(parsed), err)
 	}
@@ -412,4 +412,32 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+// Eight mebibytes of "0," took a gibibyte: each was judged before anybody counted.
+func TestABatchOfTooManyIsRefusedBeforeAnyIsJudged(t *testing.T) {
+	judged := 0
+	parse := func([]byte) (*event.Event, error) { judged++; return nil, nil }
+	for body, want := range map[string]string{
+		"[" + strings.Repeat("0,", 1<<19) + "0]": event.ReasonBatchTooLarge,
+		"[0,0,0,0]":                              event.ReasonBatchTooLarge,
+		"[0,0,0":                                 event.ReasonUndecodable,
+		"[0,0,0] 1":                              event.ReasonUndecodable,
+		"[0,,0]":                                 event.ReasonUndecodable,
+		"null":                                   event.ReasonUndecodable,
+		"":                                       event.ReasonUndecodable,
+	} {
+		if parsed, err := event.ParseBatch([]byte(body), 3, parse); parsed != nil || fault.ReasonOf(err) != want {
+			t.Errorf("%.20s: %v", body, err)
+		}
+	}
+	if judged != 0 {
+		t.Errorf("%d events of refused batches were judged", judged)
+	}
+	if parsed, err := event.ParseBatch([]byte(" [0, 0, 0] "), 3, parse); len(parsed) != 3 || err != nil || judged != 3 {
+		t.Errorf("as many as are allowed: %d, %v", len(parsed), err)
+	}
+	if parsed, err := event.ParseBatch([]byte("[]"), 3, parse); len(parsed) != 0 || err != nil {
+		t.Errorf("none: %v", err)
+	}
 }

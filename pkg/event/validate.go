@@ -24,6 +24,8 @@ const (
 	ReasonUndecodable = "UNDECODABLE"
 	// ReasonTooLarge: more than MaxBytes.
 	ReasonTooLarge = "TOO_LARGE"
+	// ReasonBatchTooLarge is of a batch of too many events, none of which was looked at.
+	ReasonBatchTooLarge = "BATCH_TOO_LARGE"
 	// ReasonUnknownType: the catalog has no such type.
 	ReasonUnknownType = "UNKNOWN_TYPE"
 	// ReasonUnknownData: the data is a message that events do not carry.

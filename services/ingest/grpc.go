@@ -37,14 +37,12 @@ func (d *grpcDoor) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*
 // PublishBatch takes several and answers for each.
 func (d *grpcDoor) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
 	if len(req.GetEvents()) > maxBatch {
-		return nil, tooMany(len(req.GetEvents()))
+		return nil, errTooMany
 	}
 	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
 }
 
-func tooMany(n int) error {
-	return fault.NewInvalid("BATCH_TOO_LARGE", fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d, are %d", maxBatch, n)})
-}
+var errTooMany = fault.NewInvalid(event.ReasonBatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
 
 // PublishStream takes events as they come. What has come while the group before was on its way to Kafka is the next
 // group: one request of records, one answer.

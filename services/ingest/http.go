@@ -30,6 +30,15 @@ type httpDoor struct {
 	log       rejections
 	metrics   *doorMetrics
 	listener  net.Listener
+	// one and object read an event: a request's own, and one of a batch.
+	one    func(request) (*event.Event, error)
+	object func([]byte) (*event.Event, error)
+}
+
+// request is what is read of one that brings one event.
+type request struct {
+	header func(name string) string
+	body   []byte
 }
 
 // newHTTPDoor binds the listener.
@@ -38,7 +47,11 @@ func newHTTPDoor(cfg HTTP, env daemon.Env, keys *rpc.Keys, publisher *publisher,
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
-	return &httpDoor{cfg: cfg, env: env, keys: keys, publisher: publisher, log: rejections{env.Log, "http"}, metrics: metrics, listener: l}, nil
+	return &httpDoor{
+		cfg: cfg, env: env, keys: keys, publisher: publisher, log: rejections{env.Log, "http"}, metrics: metrics, listener: l,
+		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
+		object: event.ParseJSON,
+	}, nil
 }
 
 // serve answers until ctx ends, then finishes the requests under way.
@@ -118,7 +131,7 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 		d.batch(ctx, w, body)
 		return
 	}
-	e, err := event.ParseHTTP(r.Header.Get, body)
+	e, err := guarded(d.log, d.one, request{r.Header.Get, body})
 	a := d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
 	if a.err != nil {
 		d.problem(w, a.err)
@@ -129,10 +142,9 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 
 // batch answers 200 where every event was accepted, else 207 with a status for each, in order.
 func (d *httpDoor) batch(ctx context.Context, w http.ResponseWriter, body []byte) {
-	parsed, err := event.ParseBatch(body)
-	if err == nil && len(parsed) > maxBatch {
-		err = tooMany(len(parsed))
-	}
+	parsed, err := event.ParseBatch(body, maxBatch, func(object []byte) (*event.Event, error) {
+		return guarded(d.log, d.object, object)
+	})
 	if err != nil {
 		d.metrics.reject(err)
 		d.problem(w, err)
@@ -206,7 +218,7 @@ func statusOf(err error) int {
 	switch fault.KindOf(err) {
 	case fault.Invalid:
 		switch fault.ReasonOf(err) {
-		case event.ReasonTooLarge, "BATCH_TOO_LARGE":
+		case event.ReasonTooLarge, event.ReasonBatchTooLarge:
 			return http.StatusRequestEntityTooLarge
 		case errMethod.Reason:
 			return http.StatusMethodNotAllowed

@@ -9,7 +9,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
-	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
 // Run takes events in until ctx ends; then it closes its doors, answers what is under way and returns nil.
@@ -28,7 +27,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	ingestv1.RegisterIngestServiceServer(grpc, &grpcDoor{publisher: publisher, log: rejections{env.Log, "grpc"}, metrics: metrics.door("grpc"), stopping: grpc.Stopping()})
+	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: rejections{env.Log, "grpc"}, metrics: metrics.door("grpc"), stopping: grpc.Stopping()})
 	http, err := newHTTPDoor(cfg.HTTP, env, grpc.Keys(), publisher, metrics.door("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())

@@ -1,0 +1,126 @@
+package ingest
+
+import (
+	"bytes"
+	"context"
+	"net/http/httptest"
+	"runtime"
+	"strings"
+	"testing"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+)
+
+// decoded calls PublishBatch with a message as it stands on the wire, and gives what the door refused and how many
+// events it was handed.
+func decoded(t *testing.T, wire []byte) (events int, err error) {
+	t.Helper()
+	for _, m := range bounded().Methods {
+		if m.MethodName != "PublishBatch" {
+			continue
+		}
+		door := &grpcDoor{}
+		decode := func(into any) error { return proto.Unmarshal(wire, into.(proto.Message)) }
+		_, err = m.Handler(door, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+			events = len(req.(*ingestv1.PublishBatchRequest).GetEvents())
+			if events <= maxBatch {
+				return nil, nil // it would be published
+			}
+			return handler(ctx, req)
+		})
+		return events, err
+	}
+	t.Fatal("there is no PublishBatch")
+	return 0, nil
+}
+
+// Eight mebibytes of empty events were four million messages in memory before anybody counted them.
+func TestABatchOverGRPCIsCountedBeforeItIsDecoded(t *testing.T) {
+	empty := []byte{0x0a, 0x00}
+	wire := bytes.Repeat(empty, 1<<20)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	events, err := decoded(t, wire)
+	runtime.ReadMemStats(&after)
+	if events != maxBatch+1 || fault.ReasonOf(err) != event.ReasonBatchTooLarge {
+		t.Errorf("%d events decoded: %v", events, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > 8*uint64(len(wire)) {
+		t.Errorf("%d bytes took %d bytes of memory", len(wire), took)
+	}
+	if events, err := decoded(t, bytes.Repeat(empty, maxBatch)); events != maxBatch || err != nil {
+		t.Errorf("as many as are allowed: %d, %v", events, err)
+	}
+	if _, err := decoded(t, []byte{0x0a, 0x02, 0x0a, 0x05}); fault.ReasonOf(fault.FromGRPC(err)) != event.ReasonUndecodable {
+		t.Errorf("malformed: %v", err)
+	}
+	whole := &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{usage("1", "447700900001", 1).Proto()}}
+	wire, err = proto.Marshal(whole)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := upTo(maxBatch+1, wire); !bytes.Equal(got, wire) {
+		t.Error("a batch was changed")
+	}
+}
+
+func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
+	env := daemon.NewEnv("ingest", zap.NewNop())
+	metrics := newMetrics(prometheus.NewRegistry())
+	d := &httpDoor{
+		env: env, cfg: DefaultConfig().HTTP, log: rejections{env.Log, "http"}, metrics: metrics.door("http"),
+		publisher: &publisher{clock: env.Clock, metrics: metrics},
+		object: func(object []byte) (*event.Event, error) {
+			if string(object) == `"panic"` {
+				panic("at the disco")
+			}
+			return event.ParseJSON(object)
+		},
+	}
+	answer := httptest.NewRecorder()
+	d.batch(t.Context(), answer, []byte(`["bad","panic","bad"]`))
+	a := readAnswer(t, answer.Result())
+	if a.Status != 207 || len(a.Results) != 3 {
+		t.Fatalf("%+v", a)
+	}
+	for i, want := range []string{event.ReasonUndecodable, reasonPanic, event.ReasonUndecodable} {
+		if got := a.Results[i].Problem.Reason; got != want {
+			t.Errorf("event %d: %s, not %s", i, got, want)
+		}
+	}
+}
+
+func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
+	f := newFixture(t, streamtest.Embedded(t))
+	metrics := newMetrics(prometheus.NewRegistry())
+	env := daemon.NewEnv("ingest", zap.NewNop())
+	keys, err := rpc.NewServer(f.cfg.GRPC, daemon.NewEnv("keys", zap.NewNop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keys.Close()
+	d := &httpDoor{
+		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: rejections{env.Log, "http"}, metrics: metrics.door("http"),
+		publisher: newPublisher(f.client, env.Clock, metrics),
+		one:       func(request) (*event.Event, error) { panic("at the disco") },
+	}
+	req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/events", strings.NewReader("{}"))
+	req.Header.Set("Authorization", "Bearer "+testKey)
+	answer := httptest.NewRecorder()
+	d.events(answer, req)
+	if a := readAnswer(t, answer.Result()); a.Reason != reasonPanic {
+		t.Errorf("%+v", a)
+	}
+}
