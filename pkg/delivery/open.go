@@ -113,7 +113,11 @@ func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
 	c.to.Status, c.to.Offset, c.to.Floor, c.to.Extra = state.Rebuilding, from, end, e.encode()
 	c.to.At = o.now()
 	c.to.Serial++
-	if err := o.commit(ctx, &c); err != nil {
+	err = o.commit(ctx, &c)
+	if errors.Is(err, state.ErrFenced) {
+		err = fmt.Errorf("%w: %w", stream.ErrRejoin, err)
+	}
+	if err != nil {
 		return e, fmt.Errorf("begin: %w", err)
 	}
 	o.mark = c.to
