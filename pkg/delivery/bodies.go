@@ -125,6 +125,7 @@ func decodeKept(rec stream.Record) *Delivery {
 
 // lost handles a delivery that the log, which begins at start, does not hold any more.
 func (o *owner) lost(it *item, start int64) {
+	o.unhold(it)
 	o.Metrics.gone.Inc()
 	if o.AcceptGone {
 		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}

@@ -48,8 +48,10 @@ type owner struct {
 	// (ms); unreadable is where the last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *Targets
-	gone                            int // parked, since the log does not hold them any more
-	waiting                         int // as last told to the metrics
+	held                            ring[hold] // in the order they were held, those that no longer are included
+	holding                         int        // how many are
+	gone                            int        // parked, since the log does not hold them any more
+	waiting                         int        // as last told to the metrics
 
 	stopping  bool // draining: nothing new is sent
 	recording bool
@@ -344,7 +346,7 @@ func (o *owner) condition(name string, err error) {
 		o.conditions[name] = err
 	}
 	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "position", "bodies", "gone", "full", "unrecorded", "record"} {
+	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "position", "bodies", "gone", "full", "unrecorded", "record"} {
 		if err, ok := o.conditions[name]; ok {
 			all = append(all, err)
 		}
@@ -383,6 +385,15 @@ func (o *owner) observe(now int64) {
 		} else {
 			o.condition("unrecorded", nil)
 		}
+	}
+	for o.held.n > 0 && !o.held.first().still() {
+		o.held.pop()
+	}
+	if o.held.n > 0 && now-o.held.first().since >= patience.Milliseconds() {
+		o.condition("held", fmt.Errorf("%d deliveries are held: the oldest was planned by revision %d, known is %d",
+			o.holding, o.held.first().revision, o.targets.Revision))
+	} else {
+		o.condition("held", nil)
 	}
 	switch late := o.recording && now-o.cutAt >= patience.Milliseconds(); {
 	case late:

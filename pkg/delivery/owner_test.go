@@ -254,10 +254,16 @@ func TestADeliveryOfARevisionNotSeenYetIsHeld(t *testing.T) {
 		if len(w.attempts()) != 0 {
 			t.Fatalf("judged by an old configuration: %v", w.attempts())
 		}
+		if !strings.Contains(w.ill(), "1 deliveries are held: the oldest was planned by revision 5, known is 1") {
+			t.Errorf("health says %s", w.ill())
+		}
 		w.configure(5, 64, "e1", "new")
 		time.Sleep(time.Millisecond)
 		if len(w.received()) != 1 {
 			t.Error("not sent when the revision came")
+		}
+		if w.ill() != "<nil>" {
+			t.Errorf("health still says %s", w.ill())
 		}
 	})
 }

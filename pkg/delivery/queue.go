@@ -37,8 +37,9 @@ type item struct {
 	delivery *Delivery
 	// kept is what its body counts for in memory while it waits.
 	kept int64
-	// held: its revision of the configuration is not there yet.
-	held bool
+	// held: its revision of the configuration is not there yet, since a time in ms.
+	held      bool
+	heldSince int64
 }
 
 // place is where an item waits.

@@ -62,14 +62,13 @@ func (o *owner) begin(it *item, now int64) {
 	}
 	o.queue.learn(it.endpoint, d)
 	if d.Revision > o.targets.Revision {
-		it.held = true
-		o.Metrics.held.Inc()
+		o.hold(it, d.Revision, now)
 		o.giveBack(it)
 		o.queue.later(it, now+holdFor.Milliseconds(), now)
 		o.keepBody(it)
 		return
 	}
-	it.held = false
+	o.unhold(it)
 	to, active := o.targets.ByName[d.Endpoint]
 	if !active {
 		reason := "endpoint_deleted"
@@ -99,6 +98,33 @@ func (o *owner) begin(it *item, now int64) {
 	case o.jobs <- j: // a sender waits
 	default:
 		o.workers.Go(func() { o.sender(j) })
+	}
+}
+
+// hold is a delivery whose revision of the configuration is not there yet.
+type hold struct {
+	it       *item
+	since    int64 // ms
+	revision int64
+}
+
+// still tells that it has been held ever since.
+func (h hold) still() bool { return h.it.held && h.it.heldSince == h.since }
+
+func (o *owner) hold(it *item, revision, now int64) {
+	if it.held {
+		return
+	}
+	it.held, it.heldSince = true, now
+	o.holding++
+	o.Metrics.held.Inc()
+	o.held.push(hold{it: it, since: now, revision: revision})
+}
+
+func (o *owner) unhold(it *item) {
+	if it.held {
+		it.held = false
+		o.holding--
 	}
 }
 

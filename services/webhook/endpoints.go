@@ -75,6 +75,7 @@ func fingerprint(e *revision.Endpoint, tenant *revision.Tenant) uint64 {
 type directory struct {
 	source revisions
 	denied []netip.Prefix
+	health delivery.Health
 	log    *zap.Logger
 
 	mu      sync.Mutex
@@ -89,8 +90,8 @@ type revisions interface {
 	Changed() <-chan struct{}
 }
 
-func newDirectory(source revisions, denied []netip.Prefix, log *zap.Logger) *directory {
-	return &directory{source: source, denied: denied, log: log, changed: make(chan struct{})}
+func newDirectory(source revisions, denied []netip.Prefix, health delivery.Health, log *zap.Logger) *directory {
+	return &directory{source: source, denied: denied, health: health, log: log, changed: make(chan struct{})}
 }
 
 // Newest implements delivery.Directory.
@@ -109,8 +110,13 @@ func (d *directory) follow(ctx context.Context) {
 		changed := d.source.Changed()
 		var again <-chan time.Time
 		if _, all, ok := d.source.Newest(); ok {
-			if s, err := d.source.At(ctx, all); err != nil {
-				d.log.Warn("endpoints not read", zap.Int64("revision", all), zap.Error(err))
+			s, err := d.source.At(ctx, all)
+			if err != nil {
+				err = fmt.Errorf("endpoints of revision %d not read: %w", all, err)
+			}
+			d.health.Set("endpoints", err)
+			if err != nil {
+				d.log.Warn("endpoints not read", zap.Error(err))
 				again = time.After(retryRead)
 			} else {
 				d.take(s)

@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		unfollow()
 		return err
 	}
-	endpoints := newDirectory(source, denied, env.Log)
+	endpoints := newDirectory(source, denied, env.Health, env.Log)
 	var follower sync.WaitGroup
 	follower.Go(func() { endpoints.follow(following) })
 	defer func() { unfollow(); follower.Wait(); _ = source.Close() }()
