@@ -33,7 +33,7 @@ func ParseKafka(r stream.Record) (*Event, error) {
 	switch {
 	case strings.HasPrefix(media, cloudEventsPrefix):
 		e = parseStructured(media, r.Value, &v)
-	case media == ContentTypeEvent, !isCloudEvent, media == ContentTypeProtobuf && header(HeaderDataSchema) == SchemaEvent:
+	case media == ContentTypeEvent, !isCloudEvent, media == ContentTypeProtobuf && isSchemaEvent(header(HeaderDataSchema)):
 		e = decode(r.Value, &v)
 	default:
 		e = parseBinary(media, func(attribute string) string { return header("ce_" + attribute) }, r.Value, &v)
@@ -42,6 +42,11 @@ func ParseKafka(r stream.Record) (*Event, error) {
 		e.Trace = header(HeaderTrace)
 	}
 	return judged(e, &v)
+}
+
+// isSchemaEvent also takes the name without its scheme, as records had it that may still be mirrored.
+func isSchemaEvent(schema string) bool {
+	return strings.TrimPrefix(schema, "https://") == strings.TrimPrefix(SchemaEvent, "https://")
 }
 
 // ParseProto judges an Event that came by gRPC, as ParseKafka does.

@@ -27,7 +27,10 @@ const (
 	// ContentTypeProtobuf is the content type of every record we write.
 	ContentTypeProtobuf = "application/protobuf"
 	// SchemaEvent is the ce_dataschema of every record we write: its value is a whole Event.
-	SchemaEvent = typeURLPrefix + "tollgate.event.v1.Event"
+	SchemaEvent = SchemaPrefix + "tollgate.event.v1.Event"
+	// SchemaPrefix before a message's full name is a dataschema. CloudEvents wants a URI, with a scheme, where Protobuf's
+	// own URLs have none.
+	SchemaPrefix = "https://" + typeURLPrefix
 
 	// timeLayout is RFC 3339 with the milliseconds that an event's times have.
 	timeLayout = "2006-01-02T15:04:05.000Z"

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	cloudevents "github.com/cloudevents/sdk-go/v2/event"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -82,7 +83,7 @@ func TestRecordsCarryTheAttributesInTheirHeaders(t *testing.T) {
 	}
 	want := map[string]string{
 		"ce_specversion": "1.0", "ce_id": "cdr-0001", "ce_type": "usage.charged", "ce_source": "mediation/1", "ce_subject": "447700900001",
-		"ce_time": "2026-03-01T10:00:00.123Z", "ce_dataschema": "type.googleapis.com/tollgate.event.v1.Event",
+		"ce_time": "2026-03-01T10:00:00.123Z", "ce_dataschema": "https://type.googleapis.com/tollgate.event.v1.Event",
 		"content-type": "application/protobuf", "traceparent": traceparent,
 	}
 	if diff := cmp.Diff(want, headersOf(r)); diff != "" {
@@ -91,5 +92,32 @@ func TestRecordsCarryTheAttributesInTheirHeaders(t *testing.T) {
 	e.Type = "hook.failed"
 	if r, err := e.Record("t"); err != nil || r.Key != nil {
 		t.Errorf("unordered with the key %q: %v", r.Key, err)
+	}
+}
+
+// CloudEvents' own SDK refuses a dataschema without a scheme.
+func TestTheSchemaIsOneThatCloudEventsTakes(t *testing.T) {
+	e := usage()
+	r, err := e.Record("tollgate.events.ordered")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ce cloudevents.EventContextV1
+	if err := ce.SetDataSchema(headersOf(r)[event.HeaderDataSchema]); err != nil {
+		t.Error(err)
+	}
+	if u := ce.DataSchema; u == nil || !u.IsAbs() {
+		t.Errorf("%v is no absolute URI", u)
+	}
+	// A record of ours that comes in again, as it is written now and as it was.
+	for _, schema := range []string{event.SchemaEvent, "type.googleapis.com/tollgate.event.v1.Event"} {
+		for i := range r.Headers {
+			if r.Headers[i].Key == event.HeaderDataSchema {
+				r.Headers[i].Value = []byte(schema)
+			}
+		}
+		if got, err := event.ParseKafka(r); err != nil || got.ID != e.ID {
+			t.Errorf("mirrored with %s: %v", schema, err)
+		}
 	}
 }
