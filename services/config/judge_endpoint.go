@@ -111,7 +111,9 @@ func checkHeaders(f *fault.Faults, headers []*configv1.CustomHeader) {
 			f.Add(at("headers", i)+".name", "%s is set by us", h.GetName())
 		}
 		seen[name] = true
-		if v := h.GetValue(); len(v) > maxHeaderValue || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c >= 0x7f }) {
+		if v := h.GetValue(); v == maskedValue {
+			f.Add(at("headers", i)+".value", "is masked, and no stored header of that name has one")
+		} else if len(v) > maxHeaderValue || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c >= 0x7f }) {
 			f.Add(at("headers", i)+".value", "must be at most %d printable ASCII characters", maxHeaderValue)
 		}
 	}

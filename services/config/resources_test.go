@@ -289,6 +289,46 @@ func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 	}
 }
 
+func TestValuesOfHeadersAreShownOnlyInSnapshots(t *testing.T) {
+	r := start(t)
+	ctx := t.Context()
+	r.tenant("acme")
+	e := anEndpoint("e")
+	e.Headers = []*configv1.CustomHeader{{Name: "Authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}, {Name: "X-Empty"}}
+	values := func(e *configv1.Endpoint) (out []string) {
+		for _, h := range e.GetHeaders() {
+			out = append(out, h.GetValue())
+		}
+		return out
+	}
+	stored := func() []string { return values(r.snapshot(0).GetEndpoints()[0]) }
+	shown := func(way string, e *configv1.Endpoint) {
+		t.Helper()
+		if diff := cmp.Diff([]string{"****", "****", ""}, values(e)); diff != "" {
+			t.Errorf("%s: %s", way, diff)
+		}
+	}
+	shown("create", must[*configv1.Endpoint](t)(r.ends.CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: e})))
+	echo := must[*configv1.Endpoint](t)(r.ends.GetEndpoint(ctx, &configv1.GetEndpointRequest{Name: e.GetName()}))
+	shown("get", echo)
+	shown("list", must[*configv1.ListEndpointsResponse](t)(r.ends.ListEndpoints(ctx, &configv1.ListEndpointsRequest{Parent: "tenants/acme"})).GetEndpoints()[0])
+
+	before := echo.GetMetadata().GetRevision()
+	echo.Headers[0], echo.Headers[1] = echo.Headers[1], echo.Headers[0]
+	echo.Headers[1].Name = "authorization"
+	shown("update", must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{Endpoint: echo})))
+	if diff := cmp.Diff([]string{"7", "Bearer hush", ""}, stored()); diff != "" {
+		t.Errorf("what was shown and sent back, in another order, changed a value: %s", diff)
+	}
+	echo.Metadata = nil
+	echo.Headers = append(echo.Headers, &configv1.CustomHeader{Name: "X-New", Value: "****"})
+	_, err := r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{Endpoint: echo})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if got := r.snapshot(0).GetRevision(); got != before+1 {
+		t.Errorf("revision %d after one change of %d", got, before)
+	}
+}
+
 func TestWhatIsInUseStays(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()

@@ -17,9 +17,18 @@ func masked(secret string) string { return secretMask + secret[max(0, len(secret
 
 func isMasked(secret string) bool { return strings.HasPrefix(secret, secretMask) }
 
+// maskedValue stands for the value of every custom header, which is a credential more often than not. It says nothing of
+// the value, since that may be short; an attempt's record shows the same.
+const maskedValue = "****"
+
 // maskSecrets changes a copy that leaves in an answer.
 func maskSecrets(r resource) {
 	e := r.(*configv1.Endpoint)
+	for _, h := range e.GetHeaders() {
+		if h.GetValue() != "" {
+			h.Value = maskedValue
+		}
+	}
 	for i, secret := range e.GetSecrets() {
 		e.Secrets[i] = masked(secret)
 	}
@@ -32,6 +41,7 @@ func keepSecrets(next, stored resource) {
 	if stored == nil {
 		return
 	}
+	keepValues(e.GetHeaders(), stored.(*configv1.Endpoint).GetHeaders())
 	known := stored.(*configv1.Endpoint).GetSecrets()
 	for i, secret := range e.GetSecrets() {
 		if !isMasked(secret) {
@@ -44,6 +54,22 @@ func keepSecrets(next, stored resource) {
 		for _, k := range known {
 			if masked(k) == secret {
 				e.Secrets[i] = k
+				break
+			}
+		}
+	}
+}
+
+// keepValues does the same for the values of custom headers, by their name; what has none stays masked, and is refused
+// by checkHeaders.
+func keepValues(headers, known []*configv1.CustomHeader) {
+	for _, h := range headers {
+		if h.GetValue() != maskedValue {
+			continue
+		}
+		for _, k := range known {
+			if strings.EqualFold(k.GetName(), h.GetName()) {
+				h.Value = k.GetValue()
 				break
 			}
 		}
