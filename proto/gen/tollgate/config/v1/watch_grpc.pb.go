@@ -31,8 +31,10 @@ const (
 type ConfigWatchServiceClient interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error)
-	// Watch tells each new revision, beginning with the one in force, and at
-	// least every 10 s the same again, so that silence means a lost connection.
+	// Watch tells the newest revision, beginning with the one in force: of
+	// several that follow each other closely perhaps the last alone. At least
+	// every 10 s it tells the same again, so that silence means a lost
+	// connection.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
@@ -81,8 +83,10 @@ type ConfigWatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 type ConfigWatchServiceServer interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest.
 	Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error)
-	// Watch tells each new revision, beginning with the one in force, and at
-	// least every 10 s the same again, so that silence means a lost connection.
+	// Watch tells the newest revision, beginning with the one in force: of
+	// several that follow each other closely perhaps the last alone. At least
+	// every 10 s it tells the same again, so that silence means a lost
+	// connection.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedConfigWatchServiceServer()
 }
