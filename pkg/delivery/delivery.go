@@ -183,7 +183,7 @@ func headers(kind, source, message, id, subject string, at time.Time, trace stri
 	}
 	hs = append(hs,
 		stream.Header{Key: event.HeaderTime, Value: at.UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z")},
-		stream.Header{Key: event.HeaderDataSchema, Value: []byte("type.googleapis.com/" + message)},
+		stream.Header{Key: event.HeaderDataSchema, Value: []byte(event.SchemaPrefix + message)},
 		stream.Header{Key: event.HeaderContentType, Value: protobuf},
 	)
 	if trace != "" {

@@ -28,9 +28,6 @@ func (p Profile) String() string {
 // attributeTime is RFC 3339 in UTC with the milliseconds that an event's times have.
 const attributeTime = "2006-01-02T15:04:05.000Z"
 
-// schemaPrefix makes a message's name the URL of its type. CloudEvents wants it whole, with a scheme.
-const schemaPrefix = "https://type.googleapis.com/"
-
 // cloudEventBody is profile tollgate. The order of the keys is promised; attributes without a value are left out, as
 // CloudEvents asks. sequence is a text: CloudEvents has no integers of 64 bits.
 func (r *Rule) cloudEventBody(o Occasion, to Endpoint, at Lane) (Body, error) {
@@ -49,7 +46,7 @@ func (r *Rule) cloudEventBody(o Occasion, to Endpoint, at Lane) (Body, error) {
 	}
 	b.text("time", e.Time.UTC().Format(attributeTime))
 	b.text("datacontenttype", "application/json")
-	b.text("dataschema", schemaPrefix+string(e.Data.ProtoReflect().Descriptor().FullName()))
+	b.text("dataschema", event.SchemaPrefix+string(e.Data.ProtoReflect().Descriptor().FullName()))
 	b.text("tenant", e.Tenant)
 	if at.Sequence != 0 {
 		b.text("sequence", strconv.FormatInt(at.Sequence, 10))

@@ -19,7 +19,7 @@ import (
 const (
 	typeDecided    = "trigger.decided"
 	sourceTrigger  = "tollgate/trigger"
-	schemaDecision = "type.googleapis.com/tollgate.trigger.v1.Decision"
+	schemaDecision = event.SchemaPrefix + "tollgate.trigger.v1.Decision"
 	headerTime     = "2006-01-02T15:04:05.000Z"
 	maxDetail      = 512 // bytes
 )

@@ -3,6 +3,7 @@ package trigger
 import (
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"slices"
 	"strings"
@@ -14,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -345,13 +347,29 @@ func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
 	})
 }
 
-func TestAStartThatFailsSaysWhyAndLeavesNothing(t *testing.T) {
+func TestAStartWithoutRedisWaitsAndSaysWhy(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Kafka.Brokers = streamtest.Embedded(t)
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.Redis.PasswordFile = "nowhere"
-	err := Run(t.Context(), cfg, daemon.NewEnv("trigger", zap.NewNop()))
-	if err == nil || !strings.Contains(err.Error(), "open state: read redis password") {
-		t.Errorf("error %v", err)
+	waits := make(chan struct{}, 1)
+	core := zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(io.Discard), zap.WarnLevel)
+	env := daemon.NewEnv("trigger", zap.New(core, zap.Hooks(func(e zapcore.Entry) error {
+		if e.Message == "waiting" {
+			waits <- struct{}{}
+		}
+		return nil
+	})))
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- Run(ctx, cfg, env) }()
+	<-waits
+	if failing := fmt.Sprint(env.Health.Failing()); !strings.Contains(failing, "read redis password") {
+		t.Errorf("health says %s", failing)
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Errorf("run: %v", err)
 	}
 }

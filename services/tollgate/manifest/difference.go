@@ -50,6 +50,11 @@ func masked(r Resource) Resource {
 	for i, secret := range c.GetSecrets() {
 		c.Secrets[i] = "whsec_****" + secret[max(0, len(secret)-4):]
 	}
+	for _, h := range c.GetHeaders() {
+		if h.GetValue() != "" {
+			h.Value = "****"
+		}
+	}
 	return c
 }
 
