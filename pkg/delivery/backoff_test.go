@@ -63,13 +63,13 @@ func TestChangesOfAnEndpointUseNoAttemptsUp(t *testing.T) {
 		r.drain()
 		w.store.Restore(empty()) // read back from the attempts, of which there are more than are counted
 		r = w.start()
-		time.Sleep(began.Add(leastHorizon).Sub(time.Now()))
+		time.Sleep(time.Until(began.Add(leastHorizon)))
 		for _, a := range w.attempts() {
 			if a.Settlement != 0 {
 				t.Fatalf("given up at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
 			}
 		}
-		time.Sleep(began.Add(Horizon + time.Minute).Sub(time.Now()))
+		time.Sleep(time.Until(began.Add(Horizon + time.Minute)))
 		r.drain()
 		all := w.attempts()
 		if last := all[len(all)-1]; last.Reason != "exhausted" || len(all) > 310 {

@@ -44,12 +44,11 @@ func TestPagesLoadAsTheyWereStored(t *testing.T) {
 			room := rapid.IntRange(0, 3).Draw(t, "room")
 			puts, deletes, left := p.changes(room)
 			for range left {
-				more, gone, still := p.changes(1)
+				more, gone, _ := p.changes(1)
 				if len(more)+len(gone) != 1 {
 					t.Fatalf("%d changes where there was room for one", len(more)+len(gone))
 				}
 				puts, deletes = append(puts, more...), append(deletes, gone...)
-				left = still
 			}
 			for _, e := range puts {
 				if len(e.Value) == 0 || len(e.Value) > 64*29 {

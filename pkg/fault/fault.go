@@ -101,7 +101,7 @@ func NewInvalid(reason string, violations ...Violation) *Error {
 
 // unwrapped is what fmt.Errorf was given with %w: one error, several, or none.
 func unwrapped(err error) error {
-	switch err := err.(type) {
+	switch err := err.(type) { //nolint:errorlint // it is the wrapping itself that is looked at
 	case interface{ Unwrap() error }:
 		return err.Unwrap()
 	case interface{ Unwrap() []error }:

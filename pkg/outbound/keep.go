@@ -1,6 +1,7 @@
 package outbound
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -84,5 +85,5 @@ func keepBody(resp *http.Response, r Request) (kept []byte, truncated bool) {
 		}
 	}
 	rest, err := io.CopyN(io.Discard, resp.Body, maxDrain)
-	return kept, rest > 0 || err != io.EOF
+	return kept, rest > 0 || !errors.Is(err, io.EOF)
 }

@@ -73,7 +73,7 @@ func checkHost(f *fault.Faults, host string, p Policy) {
 	}
 	if addr, err := netip.ParseAddr(host); err == nil {
 		if err := p.allowsAddr(addr); err != nil {
-			f.Add("", "%s", err.(*fault.Error).Message)
+			f.AddErr("", err)
 		}
 		return
 	}

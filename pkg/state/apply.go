@@ -161,7 +161,7 @@ func (b *batch[B]) event(en *entry) error {
 	b.counts.events++
 	if en.err != nil {
 		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error())
-		return nil
+		return nil //nolint:nilerr // told by the rejection
 	}
 	s := &b.none
 	if en.key == "" {

@@ -15,7 +15,7 @@ import (
 
 func newRevision(service string, revision int64, level uint32, at time.Time) *event.Event {
 	return control(service, event.TypeRevision, strconv.FormatInt(revision, 10), at,
-		&eventv1.SystemRevision{Revision: revision, Level: int32(level)}) //nolint:gosec // a level is a small count
+		&eventv1.SystemRevision{Revision: revision, Level: int32(level)})
 }
 
 // NewTick says that it became this late.
@@ -40,7 +40,7 @@ func revisionOf(e *event.Event) (revision int64, level uint32) {
 	if !ok {
 		return 0, 0
 	}
-	return r.GetRevision(), uint32(max(r.GetLevel(), 0)) //nolint:gosec // not negative
+	return r.GetRevision(), uint32(max(r.GetLevel(), 0))
 }
 
 func timerIdentity(key string, t timer) Identity {

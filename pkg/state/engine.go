@@ -99,7 +99,7 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 		return nil, fmt.Errorf("prepare domain %s: %w", c.Domain, err)
 	}
 	return &Engine[B, C]{
-		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics), //nolint:gosec // Kafka counts partitions in 32 bits
+		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics),
 		decode: c.NewFold().Decode,
 		owned:  make(map[int32]*Owner[B, C]),
 	}, nil

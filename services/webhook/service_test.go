@@ -235,8 +235,8 @@ func TestTwoReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 			f.plan(lane(r, "a", 16, 1)...)
 		}
 		for _, r := range rs {
-			last, n := 0, 0
-			for n = 16; last < 16; n++ {
+			last := 0
+			for n := 16; last < 16; n++ {
 				got := r.receipts(f, min(n, 16))
 				seen := map[string]bool{}
 				last = 0

@@ -30,14 +30,14 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	defer client.Close()
+	defer client.Close() //nolint:errcheck // everything that mattered was acknowledged or not
 	env.Health.WatchKafka(client)
 	producer := client.NewProducer()
 	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
 	if !ok {
 		return nil
 	}
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // commits were answered or not
 	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{})
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
@@ -47,7 +47,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	defer server.Close()
+	defer server.Close() //nolint:errcheck // Serve has told what went wrong
 
 	// The configuration is followed until the last delivery has ended.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
@@ -112,5 +112,5 @@ func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
 			client.Topic(stream.DeliveriesWebhook), n, client.Topic(stream.DeliveriesAttempts), attempts))
 	}
-	return int32(n), errors.Join(faults...) //nolint:gosec // Kafka counts partitions in 32 bits
+	return int32(n), errors.Join(faults...)
 }

@@ -67,8 +67,8 @@ func (s *Servers) Bench(t testing.TB, i int) Bench {
 	return &serverBench{
 		t: t, store: store, admin: admin, prefix: prefix,
 		partition: state.Partition{Domain: fmt.Sprintf("law-%d", i), Count: 1},
-		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)}, //nolint:gosec // a small count
-		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)}, //nolint:gosec // a small count
+		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)},
+		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)},
 		snapshots: state.NewTopicSnapshots(s.client, s.producer, func() {}),
 	}
 }

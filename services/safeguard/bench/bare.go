@@ -52,7 +52,7 @@ func (j *bareJob) run(ctx context.Context) error {
 	}
 	work.Wait()
 	if ctx.Err() != nil {
-		return nil
+		return nil //nolint:nilerr // the measurement is over
 	}
 	return errors.Join(faults...)
 }

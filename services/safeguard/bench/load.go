@@ -65,7 +65,7 @@ func (l *load) use(ctx context.Context, f *fleettest.Fleet, name string, n int, 
 		mu.Lock()
 		l.spent[who] += amount
 		mu.Unlock()
-		charge := &money.Money{CurrencyCode: "EUR", Units: amount / 1e9, Nanos: int32(amount % 1e9)} //nolint:gosec // below 1e9
+		charge := &money.Money{CurrencyCode: "EUR", Units: amount / 1e9, Nanos: int32(amount % 1e9)}
 		return &event.Event{
 			ID: fmt.Sprintf("%s-%d", name, i), Source: "bench/rating", Type: "usage.charged", Tenant: tenant, Subject: msisdn(who), Time: now,
 			Data: &eventv1.UsageCharged{
@@ -118,6 +118,6 @@ func produce(ctx context.Context, f *fleettest.Fleet, n int, draw func(i int, no
 
 // shuffled visits each of n once, in the same disorder every time.
 func shuffled(n int) func(int) int {
-	order := rand.New(rand.NewPCG(1, 2)).Perm(n) //nolint:gosec // not a secret
+	order := rand.New(rand.NewPCG(1, 2)).Perm(n)
 	return func(i int) int { return order[i] }
 }

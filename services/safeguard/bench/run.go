@@ -134,11 +134,11 @@ func (s *stand) run(ctx context.Context, i int, o options) (r result, err error)
 // scatter draws subscribers as a hash does: the same for the same i.
 func scatter(n int) func(int) int {
 	return func(i int) int {
-		x := uint64(i) * 0x9e3779b97f4a7c15 //nolint:gosec // wraps on purpose
+		x := uint64(i) * 0x9e3779b97f4a7c15
 		x ^= x >> 29
 		x *= 0xbf58476d1ce4e5b9
 		x ^= x >> 32
-		return int(x % uint64(n)) //nolint:gosec // below n
+		return int(x % uint64(n))
 	}
 }
 
