@@ -133,7 +133,7 @@ func (b *batch[B]) touch(s *Subject[B]) {
 }
 
 // moment sets what an event or a timer gives its subject.
-func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r stream.Record) {
+func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.Record) {
 	s.Time = time.UnixMilli(at).UTC()
 	s.EventTime, s.Ahead = time.Time{}, false
 	s.Identity, s.record = identity, r
@@ -155,7 +155,7 @@ const ahead = 5 * time.Minute
 
 // event applies one log record that is not a control record.
 func (b *batch[B]) event(en *entry) error {
-	r := en.record
+	r := &en.record
 	b.advance(r.Time.UnixMilli())
 	b.now = poisoned{offset: r.Offset}
 	b.counts.events++
@@ -288,7 +288,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			}
 		} else {
 			identity := timerIdentity(s.Key, t)
-			b.moment(s, t.due, identity, stream.Record{Offset: -1, Key: []byte(s.Key)})
+			b.moment(s, t.due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
 			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name, due: t.due}
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
@@ -314,14 +314,15 @@ func (b *batch[B]) emit(r stream.Record) {
 }
 
 // reject sends a log record on as it came, with the reason in headers.
-func (b *batch[B]) reject(r stream.Record, identity Identity, reason, detail string) {
+func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail string) {
 	if b.counts.rejected == nil {
 		b.counts.rejected = make(map[string]int)
 	}
 	b.counts.rejected[reason]++
 	if b.from.Status != Rebuilding {
-		b.rejections = append(b.rejections, rejection{r.Offset, reason})
+		b.rejections = append(b.rejections, rejection{from.Offset, reason})
 	}
+	r := *from
 	r.Topic, r.Partition = b.config.topic, b.config.partition.Number
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
 }

@@ -65,7 +65,7 @@ type Subject[B any] struct {
 
 	batch  *batch[B]
 	header header
-	record stream.Record // the event's own
+	record *stream.Record // the event's own
 	state  subjectState
 	sealed map[uint64][]group // of this record, as far as read or written
 }

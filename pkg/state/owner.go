@@ -251,10 +251,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if o.w.Status == Rebuilding && !due.any() && o.pending[0].Offset >= o.w.Floor { // offsets without records lie in between
 		return o.commitEmpty(ctx, o.w.Floor)
 	}
-	run, control, err := o.cut(max(1, o.fit-len(due.subjects)))
-	if err != nil {
-		return err
-	}
+	run, control := o.cut(max(1, o.fit-len(due.subjects)))
 	if len(run) == 0 && control != nil && !due.any() {
 		return o.control(ctx, control)
 	}
@@ -263,28 +260,30 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 
 // cut takes at most n records for one batch: up to the next record that changes
 // the configuration, and never across the floor.
-func (o *Owner[B, C]) cut(n int) (run []entry, control *entry, err error) {
+func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
 	n = min(len(o.pending), n)
 	run = make([]entry, 0, n)
 	for i := range o.pending[:n] {
-		r := o.pending[i]
-		if o.w.Status == Rebuilding && r.Offset >= o.w.Floor {
+		if o.w.Status == Rebuilding && o.pending[i].Offset >= o.w.Floor {
 			break
 		}
-		en := entry{record: r}
-		en.event, en.err = event.Decode(r.Value)
-		if en.err == nil && en.event.Type == event.TypeRevision {
+		run = append(run, entry{record: o.pending[i]})
+		en := &run[i]
+		en.event, en.err = event.Decode(en.record.Value)
+		if en.err != nil {
+			continue
+		}
+		if en.event.Type == event.TypeRevision {
 			if i == 0 {
-				control = &en
+				control = en
 			}
-			break
+			return run[:i], control
 		}
-		if en.err == nil && !event.IsControl(en.event.Type) {
-			o.selectKey(&en)
+		if !event.IsControl(en.event.Type) {
+			o.selectKey(en)
 		}
-		run = append(run, en)
 	}
-	return run, control, nil
+	return run, nil
 }
 
 // selectKey asks the fold which record an event needs; a panic shows again,
