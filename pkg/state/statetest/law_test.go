@@ -26,11 +26,17 @@ func TestLaw(t *testing.T) {
 		law(stepsInMemory).Check(t, *seed, statetest.NewMemory())
 		return
 	}
-	for s := uint64(1); s <= *seeds; s++ {
-		law(stepsInMemory).Check(t, s, statetest.NewMemory())
-		if t.Failed() {
-			return
-		}
+	const lanes = 2
+	for lane := range uint64(lanes) {
+		t.Run(fmt.Sprint(lane), func(t *testing.T) {
+			t.Parallel()
+			for s := 1 + lane; s <= *seeds; s += lanes {
+				law(stepsInMemory).Check(t, s, statetest.NewMemory())
+				if t.Failed() {
+					return
+				}
+			}
+		})
 	}
 }
 
