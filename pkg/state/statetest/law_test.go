@@ -18,7 +18,7 @@ var (
 // its calls is a round trip.
 const (
 	stepsInMemory  = 400
-	stepsOnServers = 200
+	stepsOnServers = 120
 )
 
 func TestLaw(t *testing.T) {
