@@ -24,14 +24,15 @@ func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Contex
 	env.ShutdownTimeout = cfg.ShutdownTimeout
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	// Before the listener: whoever finds it finds every metric of the frame.
+	probes := startProbes(env)
+	defer probes.stop()
 	pages, err := startAdmin(ctx, cfg, env)
 	if err != nil {
 		return err
 	}
 	// The listener outlives the work: a drain can be watched.
 	defer func() { err = errors.Join(err, pages.close()) }()
-	probes := startProbes(env)
-	defer probes.stop()
 
 	ended := make(chan error, 1)
 	go func() { ended <- run(ctx, env) }()

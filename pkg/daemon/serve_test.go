@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -19,6 +20,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
 )
 
 // buffer is what several goroutines write to.
@@ -127,6 +129,32 @@ func TestOperatorsSeeWhatIsTrue(t *testing.T) {
 	close(hold)
 	if err := <-ended; err != nil {
 		t.Errorf("a clean stop is %v", err)
+	}
+}
+
+// An operator's scrape in the first moment once found no tollgate_<service>_ready.
+func TestMetricsOfTheFrameStandBeforeTheListener(t *testing.T) {
+	var names []string
+	var env Env
+	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.InfoLevel),
+		zap.Hooks(func(line zapcore.Entry) error {
+			if line.Message == "listening" {
+				families, err := env.Metrics.Gather()
+				if err != nil {
+					return err
+				}
+				for _, f := range families {
+					names = append(names, f.GetName())
+				}
+			}
+			return nil
+		}))
+	env = NewEnv("safeguard", log)
+	if err := Serve(context.Background(), DefaultConfig("127.0.0.1:0"), env, func(context.Context, Env) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(names, "tollgate_safeguard_ready") {
+		t.Errorf("when the listener was announced there were only %v", names)
 	}
 }
 
