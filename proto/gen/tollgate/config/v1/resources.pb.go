@@ -10,6 +10,7 @@
 package configv1
 
 import (
+	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
@@ -26,6 +27,211 @@ const (
 	// Verify that runtime/protoimpl is sufficiently up-to-date.
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
+
+// UnknownPolicy is the answer while a counter cannot be read.
+type UnknownPolicy int32
+
+const (
+	// Block.
+	UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED UnknownPolicy = 0
+	UnknownPolicy_UNKNOWN_POLICY_BLOCK       UnknownPolicy = 1
+	UnknownPolicy_UNKNOWN_POLICY_ALLOW       UnknownPolicy = 2
+)
+
+// Enum value maps for UnknownPolicy.
+var (
+	UnknownPolicy_name = map[int32]string{
+		0: "UNKNOWN_POLICY_UNSPECIFIED",
+		1: "UNKNOWN_POLICY_BLOCK",
+		2: "UNKNOWN_POLICY_ALLOW",
+	}
+	UnknownPolicy_value = map[string]int32{
+		"UNKNOWN_POLICY_UNSPECIFIED": 0,
+		"UNKNOWN_POLICY_BLOCK":       1,
+		"UNKNOWN_POLICY_ALLOW":       2,
+	}
+)
+
+func (x UnknownPolicy) Enum() *UnknownPolicy {
+	p := new(UnknownPolicy)
+	*p = x
+	return p
+}
+
+func (x UnknownPolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UnknownPolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[0].Descriptor()
+}
+
+func (UnknownPolicy) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[0]
+}
+
+func (x UnknownPolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UnknownPolicy.Descriptor instead.
+func (UnknownPolicy) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
+}
+
+type UnprovableUsage int32
+
+const (
+	// Count: roaming records come days late.
+	UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED UnprovableUsage = 0
+	UnprovableUsage_UNPROVABLE_USAGE_COUNT       UnprovableUsage = 1
+	UnprovableUsage_UNPROVABLE_USAGE_REJECT      UnprovableUsage = 2
+)
+
+// Enum value maps for UnprovableUsage.
+var (
+	UnprovableUsage_name = map[int32]string{
+		0: "UNPROVABLE_USAGE_UNSPECIFIED",
+		1: "UNPROVABLE_USAGE_COUNT",
+		2: "UNPROVABLE_USAGE_REJECT",
+	}
+	UnprovableUsage_value = map[string]int32{
+		"UNPROVABLE_USAGE_UNSPECIFIED": 0,
+		"UNPROVABLE_USAGE_COUNT":       1,
+		"UNPROVABLE_USAGE_REJECT":      2,
+	}
+)
+
+func (x UnprovableUsage) Enum() *UnprovableUsage {
+	p := new(UnprovableUsage)
+	*p = x
+	return p
+}
+
+func (x UnprovableUsage) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UnprovableUsage) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
+}
+
+func (UnprovableUsage) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
+}
+
+func (x UnprovableUsage) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UnprovableUsage.Descriptor instead.
+func (UnprovableUsage) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
+}
+
+// InactivePolicy is what an overspend safeguard that is inactive means.
+type InactivePolicy int32
+
+const (
+	// Open.
+	InactivePolicy_INACTIVE_POLICY_UNSPECIFIED InactivePolicy = 0
+	// No protection: services outside of the bundle are open.
+	InactivePolicy_INACTIVE_POLICY_OPEN InactivePolicy = 1
+	// No access: services outside of the bundle are blocked.
+	InactivePolicy_INACTIVE_POLICY_BLOCK InactivePolicy = 2
+)
+
+// Enum value maps for InactivePolicy.
+var (
+	InactivePolicy_name = map[int32]string{
+		0: "INACTIVE_POLICY_UNSPECIFIED",
+		1: "INACTIVE_POLICY_OPEN",
+		2: "INACTIVE_POLICY_BLOCK",
+	}
+	InactivePolicy_value = map[string]int32{
+		"INACTIVE_POLICY_UNSPECIFIED": 0,
+		"INACTIVE_POLICY_OPEN":        1,
+		"INACTIVE_POLICY_BLOCK":       2,
+	}
+)
+
+func (x InactivePolicy) Enum() *InactivePolicy {
+	p := new(InactivePolicy)
+	*p = x
+	return p
+}
+
+func (x InactivePolicy) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (InactivePolicy) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
+}
+
+func (InactivePolicy) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
+}
+
+func (x InactivePolicy) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use InactivePolicy.Descriptor instead.
+func (InactivePolicy) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+}
+
+// RatingBasis is the price that an option counts.
+type RatingBasis int32
+
+const (
+	// Retail.
+	RatingBasis_RATING_BASIS_UNSPECIFIED RatingBasis = 0
+	RatingBasis_RATING_BASIS_RETAIL      RatingBasis = 1
+	RatingBasis_RATING_BASIS_WHOLESALE   RatingBasis = 2
+)
+
+// Enum value maps for RatingBasis.
+var (
+	RatingBasis_name = map[int32]string{
+		0: "RATING_BASIS_UNSPECIFIED",
+		1: "RATING_BASIS_RETAIL",
+		2: "RATING_BASIS_WHOLESALE",
+	}
+	RatingBasis_value = map[string]int32{
+		"RATING_BASIS_UNSPECIFIED": 0,
+		"RATING_BASIS_RETAIL":      1,
+		"RATING_BASIS_WHOLESALE":   2,
+	}
+)
+
+func (x RatingBasis) Enum() *RatingBasis {
+	p := new(RatingBasis)
+	*p = x
+	return p
+}
+
+func (x RatingBasis) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (RatingBasis) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
+}
+
+func (RatingBasis) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
+}
+
+func (x RatingBasis) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use RatingBasis.Descriptor instead.
+func (RatingBasis) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
+}
 
 // AmountBasis is the amount of a charge that an option counts.
 type AmountBasis int32
@@ -62,11 +268,11 @@ func (x AmountBasis) String() string {
 }
 
 func (AmountBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[0].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[4].Descriptor()
 }
 
 func (AmountBasis) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[0]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[4]
 }
 
 func (x AmountBasis) Number() protoreflect.EnumNumber {
@@ -75,7 +281,7 @@ func (x AmountBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AmountBasis.Descriptor instead.
 func (AmountBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
 // PayloadProfile is the form of a webhook's body.
@@ -115,11 +321,11 @@ func (x PayloadProfile) String() string {
 }
 
 func (PayloadProfile) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
 }
 
 func (PayloadProfile) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
 }
 
 func (x PayloadProfile) Number() protoreflect.EnumNumber {
@@ -128,7 +334,7 @@ func (x PayloadProfile) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadProfile.Descriptor instead.
 func (PayloadProfile) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 type EndpointStatus int32
@@ -170,11 +376,11 @@ func (x EndpointStatus) String() string {
 }
 
 func (EndpointStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
 }
 
 func (EndpointStatus) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
 }
 
 func (x EndpointStatus) Number() protoreflect.EnumNumber {
@@ -183,7 +389,7 @@ func (x EndpointStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointStatus.Descriptor instead.
 func (EndpointStatus) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 // PersonalData says whether fields marked as personal leave with the event's
@@ -222,11 +428,11 @@ func (x PersonalData) String() string {
 }
 
 func (PersonalData) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
 }
 
 func (PersonalData) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
 }
 
 func (x PersonalData) Number() protoreflect.EnumNumber {
@@ -235,7 +441,7 @@ func (x PersonalData) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PersonalData.Descriptor instead.
 func (PersonalData) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 // Metadata is kept by the server; what a client writes into it is ignored.
@@ -329,7 +535,8 @@ type Tenant struct {
 	DisplayName string    `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Where the tenant's endpoints may lie. Only the operator writes it; absent,
 	// they are public addresses on the standard port of https.
-	Outbound      *OutboundPolicy `protobuf:"bytes,4,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	Outbound      *OutboundPolicy   `protobuf:"bytes,4,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	Subscribers   *SubscriberPolicy `protobuf:"bytes,5,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -392,6 +599,90 @@ func (x *Tenant) GetOutbound() *OutboundPolicy {
 	return nil
 }
 
+func (x *Tenant) GetSubscribers() *SubscriberPolicy {
+	if x != nil {
+		return x.Subscribers
+	}
+	return nil
+}
+
+// SubscriberPolicy is how a tenant's subscribers are counted where their
+// record alone does not say.
+type SubscriberPolicy struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// How long usage of a number nobody has activated waits for its activation,
+	// by the log's time; 30 s by default, at most 24 h. 0: it is rejected at once.
+	UnknownGrace *durationpb.Duration `protobuf:"bytes,1,opt,name=unknown_grace,json=unknownGrace,proto3" json:"unknown_grace,omitempty"`
+	// Id of a class of service: a number whose usage has waited in vain is
+	// activated with it. Empty: that usage is rejected.
+	DefaultClassOfService string `protobuf:"bytes,2,opt,name=default_class_of_service,json=defaultClassOfService,proto3" json:"default_class_of_service,omitempty"`
+	// The answer where a subscriber's record is what is missing.
+	OnUnknown UnknownPolicy `protobuf:"varint,3,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// What becomes of usage that is older than ids are remembered, so that
+	// nobody can tell whether it was counted before.
+	UnprovableUsage UnprovableUsage `protobuf:"varint,4,opt,name=unprovable_usage,json=unprovableUsage,proto3,enum=tollgate.config.v1.UnprovableUsage" json:"unprovable_usage,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *SubscriberPolicy) Reset() {
+	*x = SubscriberPolicy{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SubscriberPolicy) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SubscriberPolicy) ProtoMessage() {}
+
+func (x *SubscriberPolicy) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SubscriberPolicy.ProtoReflect.Descriptor instead.
+func (*SubscriberPolicy) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *SubscriberPolicy) GetUnknownGrace() *durationpb.Duration {
+	if x != nil {
+		return x.UnknownGrace
+	}
+	return nil
+}
+
+func (x *SubscriberPolicy) GetDefaultClassOfService() string {
+	if x != nil {
+		return x.DefaultClassOfService
+	}
+	return ""
+}
+
+func (x *SubscriberPolicy) GetOnUnknown() UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED
+}
+
+func (x *SubscriberPolicy) GetUnprovableUsage() UnprovableUsage {
+	if x != nil {
+		return x.UnprovableUsage
+	}
+	return UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED
+}
+
 // OutboundPolicy widens what may be dialled on behalf of a tenant.
 type OutboundPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -408,7 +699,7 @@ type OutboundPolicy struct {
 
 func (x *OutboundPolicy) Reset() {
 	*x = OutboundPolicy{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[2]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +711,7 @@ func (x *OutboundPolicy) String() string {
 func (*OutboundPolicy) ProtoMessage() {}
 
 func (x *OutboundPolicy) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[2]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +724,7 @@ func (x *OutboundPolicy) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OutboundPolicy.ProtoReflect.Descriptor instead.
 func (*OutboundPolicy) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *OutboundPolicy) GetPorts() []uint32 {
@@ -464,15 +755,18 @@ type ClassOfService struct {
 	Name        string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Metadata    *Metadata `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	DisplayName string    `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
-	// Absent: the option is not offered to subscribers of this class.
-	DataSafeguard *DataSafeguardOption `protobuf:"bytes,4,opt,name=data_safeguard,json=dataSafeguard,proto3" json:"data_safeguard,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// Absent: the option is not offered to subscribers of this class. So with
+	// the others.
+	DataSafeguard      *DataSafeguardOption      `protobuf:"bytes,4,opt,name=data_safeguard,json=dataSafeguard,proto3" json:"data_safeguard,omitempty"`
+	OverspendSafeguard *OverspendSafeguardOption `protobuf:"bytes,5,opt,name=overspend_safeguard,json=overspendSafeguard,proto3" json:"overspend_safeguard,omitempty"`
+	PaymentSafeguard   *PaymentSafeguardOption   `protobuf:"bytes,6,opt,name=payment_safeguard,json=paymentSafeguard,proto3" json:"payment_safeguard,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
 }
 
 func (x *ClassOfService) Reset() {
 	*x = ClassOfService{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[3]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -484,7 +778,7 @@ func (x *ClassOfService) String() string {
 func (*ClassOfService) ProtoMessage() {}
 
 func (x *ClassOfService) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[3]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -497,7 +791,7 @@ func (x *ClassOfService) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClassOfService.ProtoReflect.Descriptor instead.
 func (*ClassOfService) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *ClassOfService) GetName() string {
@@ -528,6 +822,20 @@ func (x *ClassOfService) GetDataSafeguard() *DataSafeguardOption {
 	return nil
 }
 
+func (x *ClassOfService) GetOverspendSafeguard() *OverspendSafeguardOption {
+	if x != nil {
+		return x.OverspendSafeguard
+	}
+	return nil
+}
+
+func (x *ClassOfService) GetPaymentSafeguard() *PaymentSafeguardOption {
+	if x != nil {
+		return x.PaymentSafeguard
+	}
+	return nil
+}
+
 // DataSafeguardOption is the roaming-data safeguard as a class offers it.
 type DataSafeguardOption struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -543,14 +851,25 @@ type DataSafeguardOption struct {
 	// IANA name of the zone in which periods begin at midnight; UTC by default.
 	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	// Day of the month on which periods begin, 1 to 28; 1 by default.
-	RenewalDay    int32 `protobuf:"varint,6,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	RenewalDay int32 `protobuf:"varint,6,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis RatingBasis `protobuf:"varint,7,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose; all that the option has where none is
+	// given. "active" is always among them.
+	States []v1.Safeguard_State `protobuf:"varint,8,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber; active by default.
+	DefaultState v1.Safeguard_State `protobuf:"varint,9,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown UnknownPolicy `protobuf:"varint,10,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice  *money.Money `protobuf:"bytes,11,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *DataSafeguardOption) Reset() {
 	*x = DataSafeguardOption{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[4]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -562,7 +881,7 @@ func (x *DataSafeguardOption) String() string {
 func (*DataSafeguardOption) ProtoMessage() {}
 
 func (x *DataSafeguardOption) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[4]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -575,7 +894,7 @@ func (x *DataSafeguardOption) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataSafeguardOption.ProtoReflect.Descriptor instead.
 func (*DataSafeguardOption) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *DataSafeguardOption) GetLimit() *money.Money {
@@ -620,6 +939,339 @@ func (x *DataSafeguardOption) GetRenewalDay() int32 {
 	return 0
 }
 
+func (x *DataSafeguardOption) GetRatingBasis() RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return RatingBasis_RATING_BASIS_UNSPECIFIED
+}
+
+func (x *DataSafeguardOption) GetStates() []v1.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *DataSafeguardOption) GetDefaultState() v1.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v1.Safeguard_State(0)
+}
+
+func (x *DataSafeguardOption) GetOnUnknown() UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED
+}
+
+func (x *DataSafeguardOption) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return nil
+}
+
+// OverspendSafeguardOption is the overspend safeguard as a class offers it: a
+// limit that the subscriber sets.
+type OverspendSafeguardOption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 4217 code of the subscribers' limits.
+	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Limit of a subscriber that has not set one. Required where default_state is
+	// active.
+	DefaultLimit *money.Money `protobuf:"bytes,2,opt,name=default_limit,json=defaultLimit,proto3" json:"default_limit,omitempty"`
+	AmountBasis  AmountBasis  `protobuf:"varint,3,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
+	// Of a subscriber that has set none; 80 % where none is given.
+	AlertThresholds []*AlertThreshold `protobuf:"bytes,4,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	// By default `usage.out_of_bundle`.
+	Scope      string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	TimeZone   string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	RenewalDay int32  `protobuf:"varint,7,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis RatingBasis `protobuf:"varint,8,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose; all that the option has where none is
+	// given. "active" is always among them.
+	States []v1.Safeguard_State `protobuf:"varint,9,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber; inactive by default.
+	DefaultState v1.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
+	// What holds while the option is inactive.
+	InactivePolicy InactivePolicy `protobuf:"varint,13,opt,name=inactive_policy,json=inactivePolicy,proto3,enum=tollgate.config.v1.InactivePolicy" json:"inactive_policy,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OverspendSafeguardOption) Reset() {
+	*x = OverspendSafeguardOption{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverspendSafeguardOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverspendSafeguardOption) ProtoMessage() {}
+
+func (x *OverspendSafeguardOption) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverspendSafeguardOption.ProtoReflect.Descriptor instead.
+func (*OverspendSafeguardOption) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OverspendSafeguardOption) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *OverspendSafeguardOption) GetDefaultLimit() *money.Money {
+	if x != nil {
+		return x.DefaultLimit
+	}
+	return nil
+}
+
+func (x *OverspendSafeguardOption) GetAmountBasis() AmountBasis {
+	if x != nil {
+		return x.AmountBasis
+	}
+	return AmountBasis_AMOUNT_BASIS_UNSPECIFIED
+}
+
+func (x *OverspendSafeguardOption) GetAlertThresholds() []*AlertThreshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *OverspendSafeguardOption) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *OverspendSafeguardOption) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *OverspendSafeguardOption) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *OverspendSafeguardOption) GetRatingBasis() RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return RatingBasis_RATING_BASIS_UNSPECIFIED
+}
+
+func (x *OverspendSafeguardOption) GetStates() []v1.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *OverspendSafeguardOption) GetDefaultState() v1.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v1.Safeguard_State(0)
+}
+
+func (x *OverspendSafeguardOption) GetOnUnknown() UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED
+}
+
+func (x *OverspendSafeguardOption) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return nil
+}
+
+func (x *OverspendSafeguardOption) GetInactivePolicy() InactivePolicy {
+	if x != nil {
+		return x.InactivePolicy
+	}
+	return InactivePolicy_INACTIVE_POLICY_UNSPECIFIED
+}
+
+// PaymentSafeguardOption is the payment safeguard as a class offers it.
+type PaymentSafeguardOption struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Payments are blocked when the month's spend reaches it.
+	Limit *money.Money `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The most that one charge may be; without it, one may be as much as is left
+	// of the month's limit.
+	PerPaymentLimit *money.Money `protobuf:"bytes,2,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
+	AmountBasis     AmountBasis  `protobuf:"varint,3,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
+	// 80 % where none is given.
+	AlertThresholds []*AlertThreshold `protobuf:"bytes,4,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	// By default `usage.third_party`.
+	Scope      string `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	TimeZone   string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	RenewalDay int32  `protobuf:"varint,7,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis RatingBasis `protobuf:"varint,8,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose; all that the option has where none is
+	// given. "active" is always among them.
+	States []v1.Safeguard_State `protobuf:"varint,9,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber; active by default.
+	DefaultState v1.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice  *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PaymentSafeguardOption) Reset() {
+	*x = PaymentSafeguardOption{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaymentSafeguardOption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaymentSafeguardOption) ProtoMessage() {}
+
+func (x *PaymentSafeguardOption) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaymentSafeguardOption.ProtoReflect.Descriptor instead.
+func (*PaymentSafeguardOption) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *PaymentSafeguardOption) GetLimit() *money.Money {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *PaymentSafeguardOption) GetPerPaymentLimit() *money.Money {
+	if x != nil {
+		return x.PerPaymentLimit
+	}
+	return nil
+}
+
+func (x *PaymentSafeguardOption) GetAmountBasis() AmountBasis {
+	if x != nil {
+		return x.AmountBasis
+	}
+	return AmountBasis_AMOUNT_BASIS_UNSPECIFIED
+}
+
+func (x *PaymentSafeguardOption) GetAlertThresholds() []*AlertThreshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *PaymentSafeguardOption) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *PaymentSafeguardOption) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *PaymentSafeguardOption) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *PaymentSafeguardOption) GetRatingBasis() RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return RatingBasis_RATING_BASIS_UNSPECIFIED
+}
+
+func (x *PaymentSafeguardOption) GetStates() []v1.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *PaymentSafeguardOption) GetDefaultState() v1.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v1.Safeguard_State(0)
+}
+
+func (x *PaymentSafeguardOption) GetOnUnknown() UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED
+}
+
+func (x *PaymentSafeguardOption) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return nil
+}
+
 type AlertThreshold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Types that are valid to be assigned to Threshold:
@@ -633,7 +1285,7 @@ type AlertThreshold struct {
 
 func (x *AlertThreshold) Reset() {
 	*x = AlertThreshold{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[5]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -645,7 +1297,7 @@ func (x *AlertThreshold) String() string {
 func (*AlertThreshold) ProtoMessage() {}
 
 func (x *AlertThreshold) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[5]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -658,7 +1310,7 @@ func (x *AlertThreshold) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AlertThreshold.ProtoReflect.Descriptor instead.
 func (*AlertThreshold) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *AlertThreshold) GetThreshold() isAlertThreshold_Threshold {
@@ -724,7 +1376,7 @@ type Notification struct {
 
 func (x *Notification) Reset() {
 	*x = Notification{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[6]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -736,7 +1388,7 @@ func (x *Notification) String() string {
 func (*Notification) ProtoMessage() {}
 
 func (x *Notification) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[6]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -749,7 +1401,7 @@ func (x *Notification) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notification.ProtoReflect.Descriptor instead.
 func (*Notification) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Notification) GetName() string {
@@ -822,7 +1474,7 @@ type Trigger struct {
 
 func (x *Trigger) Reset() {
 	*x = Trigger{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[7]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -834,7 +1486,7 @@ func (x *Trigger) String() string {
 func (*Trigger) ProtoMessage() {}
 
 func (x *Trigger) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[7]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -847,7 +1499,7 @@ func (x *Trigger) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trigger.ProtoReflect.Descriptor instead.
 func (*Trigger) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Trigger) GetEventTypes() []string {
@@ -884,7 +1536,7 @@ type Action struct {
 
 func (x *Action) Reset() {
 	*x = Action{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[8]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -896,7 +1548,7 @@ func (x *Action) String() string {
 func (*Action) ProtoMessage() {}
 
 func (x *Action) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[8]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -909,7 +1561,7 @@ func (x *Action) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Action.ProtoReflect.Descriptor instead.
 func (*Action) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Action) GetName() string {
@@ -969,7 +1621,7 @@ type WebhookAction struct {
 
 func (x *WebhookAction) Reset() {
 	*x = WebhookAction{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[9]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -981,7 +1633,7 @@ func (x *WebhookAction) String() string {
 func (*WebhookAction) ProtoMessage() {}
 
 func (x *WebhookAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[9]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -994,7 +1646,7 @@ func (x *WebhookAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookAction.ProtoReflect.Descriptor instead.
 func (*WebhookAction) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *WebhookAction) GetEndpoint() string {
@@ -1015,7 +1667,7 @@ type Parameter struct {
 
 func (x *Parameter) Reset() {
 	*x = Parameter{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[10]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1027,7 +1679,7 @@ func (x *Parameter) String() string {
 func (*Parameter) ProtoMessage() {}
 
 func (x *Parameter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[10]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1040,7 +1692,7 @@ func (x *Parameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
 func (*Parameter) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Parameter) GetName() string {
@@ -1087,7 +1739,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[11]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1099,7 +1751,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[11]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1112,7 +1764,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Endpoint) GetName() string {
@@ -1211,7 +1863,7 @@ type CustomHeader struct {
 
 func (x *CustomHeader) Reset() {
 	*x = CustomHeader{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1223,7 +1875,7 @@ func (x *CustomHeader) String() string {
 func (*CustomHeader) ProtoMessage() {}
 
 func (x *CustomHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1236,7 +1888,7 @@ func (x *CustomHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomHeader.ProtoReflect.Descriptor instead.
 func (*CustomHeader) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CustomHeader) GetName() string {
@@ -1257,7 +1909,7 @@ var File_tollgate_config_v1_resources_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\"\xf1\x01\n" +
+	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"\xf1\x01\n" +
 	"\bMetadata\x12\x12\n" +
 	"\x04etag\x18\x01 \x01(\tR\x04etag\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12;\n" +
@@ -1266,22 +1918,31 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xb9\x01\n" +
+	"deleteTime\"\x81\x02\n" +
 	"\x06Tenant\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
 	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12>\n" +
-	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\"a\n" +
+	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
+	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\x9d\x02\n" +
+	"\x10SubscriberPolicy\x12>\n" +
+	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x127\n" +
+	"\x18default_class_of_service\x18\x02 \x01(\tR\x15defaultClassOfService\x12@\n" +
+	"\n" +
+	"on_unknown\x18\x03 \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x12N\n" +
+	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\"a\n" +
 	"\x0eOutboundPolicy\x12\x14\n" +
 	"\x05ports\x18\x01 \x03(\rR\x05ports\x12\x1d\n" +
 	"\n" +
 	"plain_http\x18\x02 \x01(\bR\tplainHttp\x12\x1a\n" +
-	"\bnetworks\x18\x03 \x03(\tR\bnetworks\"\xd1\x01\n" +
+	"\bnetworks\x18\x03 \x03(\tR\bnetworks\"\x89\x03\n" +
 	"\x0eClassOfService\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
 	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12N\n" +
-	"\x0edata_safeguard\x18\x04 \x01(\v2'.tollgate.config.v1.DataSafeguardOptionR\rdataSafeguard\"\xa6\x02\n" +
+	"\x0edata_safeguard\x18\x04 \x01(\v2'.tollgate.config.v1.DataSafeguardOptionR\rdataSafeguard\x12]\n" +
+	"\x13overspend_safeguard\x18\x05 \x01(\v2,.tollgate.config.v1.OverspendSafeguardOptionR\x12overspendSafeguard\x12W\n" +
+	"\x11payment_safeguard\x18\x06 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x10paymentSafeguard\"\xea\x04\n" +
 	"\x13DataSafeguardOption\x12(\n" +
 	"\x05limit\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05limit\x12B\n" +
 	"\famount_basis\x18\x02 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
@@ -1289,7 +1950,47 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x05scope\x18\x04 \x01(\tR\x05scope\x12\x1b\n" +
 	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x1f\n" +
 	"\vrenewal_day\x18\x06 \x01(\x05R\n" +
-	"renewalDay\"g\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\a \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\t \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\n" +
+	" \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\v \x01(\v2\x12.google.type.MoneyR\fsecondNotice\"\xf0\x05\n" +
+	"\x18OverspendSafeguardOption\x12#\n" +
+	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x127\n" +
+	"\rdefault_limit\x18\x02 \x01(\v2\x12.google.type.MoneyR\fdefaultLimit\x12B\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
+	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vrenewal_day\x18\a \x01(\x05R\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\n" +
+	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\v \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\f \x01(\v2\x12.google.type.MoneyR\fsecondNotice\x12K\n" +
+	"\x0finactive_policy\x18\r \x01(\x0e2\".tollgate.config.v1.InactivePolicyR\x0einactivePolicy\"\xad\x05\n" +
+	"\x16PaymentSafeguardOption\x12(\n" +
+	"\x05limit\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05limit\x12>\n" +
+	"\x11per_payment_limit\x18\x02 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12B\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
+	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vrenewal_day\x18\a \x01(\x05R\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\n" +
+	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\v \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\f \x01(\v2\x12.google.type.MoneyR\fsecondNotice\"g\n" +
 	"\x0eAlertThreshold\x12\x1a\n" +
 	"\apercent\x18\x01 \x01(\x05H\x00R\apercent\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyH\x00R\x06amountB\v\n" +
@@ -1338,7 +2039,23 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\rpersonal_data\x18\f \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\"8\n" +
 	"\fCustomHeader\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value*Y\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value*c\n" +
+	"\rUnknownPolicy\x12\x1e\n" +
+	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
+	"\x14UNKNOWN_POLICY_ALLOW\x10\x02*l\n" +
+	"\x0fUnprovableUsage\x12 \n" +
+	"\x1cUNPROVABLE_USAGE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16UNPROVABLE_USAGE_COUNT\x10\x01\x12\x1b\n" +
+	"\x17UNPROVABLE_USAGE_REJECT\x10\x02*f\n" +
+	"\x0eInactivePolicy\x12\x1f\n" +
+	"\x1bINACTIVE_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14INACTIVE_POLICY_OPEN\x10\x01\x12\x19\n" +
+	"\x15INACTIVE_POLICY_BLOCK\x10\x02*`\n" +
+	"\vRatingBasis\x12\x1c\n" +
+	"\x18RATING_BASIS_UNSPECIFIED\x10\x00\x12\x17\n" +
+	"\x13RATING_BASIS_RETAIL\x10\x01\x12\x1a\n" +
+	"\x16RATING_BASIS_WHOLESALE\x10\x02*Y\n" +
 	"\vAmountBasis\x12\x1c\n" +
 	"\x18AMOUNT_BASIS_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10AMOUNT_BASIS_NET\x10\x01\x12\x16\n" +
@@ -1369,58 +2086,95 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_resources_proto_rawDescData
 }
 
-var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
-	(AmountBasis)(0),              // 0: tollgate.config.v1.AmountBasis
-	(PayloadProfile)(0),           // 1: tollgate.config.v1.PayloadProfile
-	(EndpointStatus)(0),           // 2: tollgate.config.v1.EndpointStatus
-	(PersonalData)(0),             // 3: tollgate.config.v1.PersonalData
-	(*Metadata)(nil),              // 4: tollgate.config.v1.Metadata
-	(*Tenant)(nil),                // 5: tollgate.config.v1.Tenant
-	(*OutboundPolicy)(nil),        // 6: tollgate.config.v1.OutboundPolicy
-	(*ClassOfService)(nil),        // 7: tollgate.config.v1.ClassOfService
-	(*DataSafeguardOption)(nil),   // 8: tollgate.config.v1.DataSafeguardOption
-	(*AlertThreshold)(nil),        // 9: tollgate.config.v1.AlertThreshold
-	(*Notification)(nil),          // 10: tollgate.config.v1.Notification
-	(*Trigger)(nil),               // 11: tollgate.config.v1.Trigger
-	(*Action)(nil),                // 12: tollgate.config.v1.Action
-	(*WebhookAction)(nil),         // 13: tollgate.config.v1.WebhookAction
-	(*Parameter)(nil),             // 14: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),              // 15: tollgate.config.v1.Endpoint
-	(*CustomHeader)(nil),          // 16: tollgate.config.v1.CustomHeader
-	(*timestamppb.Timestamp)(nil), // 17: google.protobuf.Timestamp
-	(*money.Money)(nil),           // 18: google.type.Money
-	(*durationpb.Duration)(nil),   // 19: google.protobuf.Duration
+	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
+	(UnprovableUsage)(0),             // 1: tollgate.config.v1.UnprovableUsage
+	(InactivePolicy)(0),              // 2: tollgate.config.v1.InactivePolicy
+	(RatingBasis)(0),                 // 3: tollgate.config.v1.RatingBasis
+	(AmountBasis)(0),                 // 4: tollgate.config.v1.AmountBasis
+	(PayloadProfile)(0),              // 5: tollgate.config.v1.PayloadProfile
+	(EndpointStatus)(0),              // 6: tollgate.config.v1.EndpointStatus
+	(PersonalData)(0),                // 7: tollgate.config.v1.PersonalData
+	(*Metadata)(nil),                 // 8: tollgate.config.v1.Metadata
+	(*Tenant)(nil),                   // 9: tollgate.config.v1.Tenant
+	(*SubscriberPolicy)(nil),         // 10: tollgate.config.v1.SubscriberPolicy
+	(*OutboundPolicy)(nil),           // 11: tollgate.config.v1.OutboundPolicy
+	(*ClassOfService)(nil),           // 12: tollgate.config.v1.ClassOfService
+	(*DataSafeguardOption)(nil),      // 13: tollgate.config.v1.DataSafeguardOption
+	(*OverspendSafeguardOption)(nil), // 14: tollgate.config.v1.OverspendSafeguardOption
+	(*PaymentSafeguardOption)(nil),   // 15: tollgate.config.v1.PaymentSafeguardOption
+	(*AlertThreshold)(nil),           // 16: tollgate.config.v1.AlertThreshold
+	(*Notification)(nil),             // 17: tollgate.config.v1.Notification
+	(*Trigger)(nil),                  // 18: tollgate.config.v1.Trigger
+	(*Action)(nil),                   // 19: tollgate.config.v1.Action
+	(*WebhookAction)(nil),            // 20: tollgate.config.v1.WebhookAction
+	(*Parameter)(nil),                // 21: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 22: tollgate.config.v1.Endpoint
+	(*CustomHeader)(nil),             // 23: tollgate.config.v1.CustomHeader
+	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 25: google.protobuf.Duration
+	(*money.Money)(nil),              // 26: google.type.Money
+	(v1.Safeguard_State)(0),          // 27: tollgate.event.v1.Safeguard.State
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	17, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	17, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	17, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
-	4,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
-	4,  // 5: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	8,  // 6: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	18, // 7: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
-	0,  // 8: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	9,  // 9: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	18, // 10: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	4,  // 11: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 12: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	12, // 13: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	13, // 14: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	14, // 15: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	4,  // 16: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	1,  // 17: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	2,  // 18: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	16, // 19: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	19, // 20: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	3,  // 21: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	24, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	24, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	24, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	8,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
+	11, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
+	10, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
+	25, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	1,  // 8: tollgate.config.v1.SubscriberPolicy.unprovable_usage:type_name -> tollgate.config.v1.UnprovableUsage
+	8,  // 9: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	13, // 10: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	14, // 11: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	15, // 12: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	26, // 13: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	4,  // 14: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 15: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 16: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 17: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 18: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 19: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 20: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	26, // 21: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	4,  // 22: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 23: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 24: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 25: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 26: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 27: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 28: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	2,  // 29: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	26, // 30: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	26, // 31: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	4,  // 32: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 33: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 34: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 35: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 36: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 37: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 38: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	26, // 39: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	8,  // 40: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	18, // 41: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	19, // 42: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	20, // 43: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	21, // 44: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	8,  // 45: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	5,  // 46: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	6,  // 47: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	23, // 48: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	25, // 49: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	7,  // 50: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	51, // [51:51] is the sub-list for method output_type
+	51, // [51:51] is the sub-list for method input_type
+	51, // [51:51] is the sub-list for extension type_name
+	51, // [51:51] is the sub-list for extension extendee
+	0,  // [0:51] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -1428,11 +2182,11 @@ func file_tollgate_config_v1_resources_proto_init() {
 	if File_tollgate_config_v1_resources_proto != nil {
 		return
 	}
-	file_tollgate_config_v1_resources_proto_msgTypes[5].OneofWrappers = []any{
+	file_tollgate_config_v1_resources_proto_msgTypes[8].OneofWrappers = []any{
 		(*AlertThreshold_Percent)(nil),
 		(*AlertThreshold_Amount)(nil),
 	}
-	file_tollgate_config_v1_resources_proto_msgTypes[8].OneofWrappers = []any{
+	file_tollgate_config_v1_resources_proto_msgTypes[11].OneofWrappers = []any{
 		(*Action_Webhook)(nil),
 	}
 	type x struct{}
@@ -1440,8 +2194,8 @@ func file_tollgate_config_v1_resources_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   13,
+			NumEnums:      8,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -479,7 +479,7 @@ var File_tollgate_event_v1_account_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/account.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\x1a\"tollgate/event/v1/subscriber.proto\"\xfd\x02\n" +
+	"\x1ftollgate/event/v1/account.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xfd\x02\n" +
 	"\aAccount\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\x04name\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04name\x12)\n" +
@@ -571,8 +571,8 @@ func file_tollgate_event_v1_account_proto_init() {
 	if File_tollgate_event_v1_account_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
-	file_tollgate_event_v1_subscriber_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -373,7 +373,7 @@ var File_tollgate_event_v1_balance_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_balance_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/balance.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1dtollgate/event/v1/field.proto\x1a\"tollgate/event/v1/subscriber.proto\"\xe4\x05\n" +
+	"\x1ftollgate/event/v1/balance.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xe4\x05\n" +
 	"\x0eBalanceChanged\x124\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\aaccount\x126\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x1e.tollgate.event.v1.UsageBucketR\x06bucket\x126\n" +
@@ -462,8 +462,8 @@ func file_tollgate_event_v1_balance_proto_init() {
 		return
 	}
 	file_tollgate_event_v1_account_proto_init()
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
-	file_tollgate_event_v1_subscriber_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -719,7 +719,7 @@ var File_tollgate_event_v1_billing_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_billing_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/billing.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1dtollgate/event/v1/field.proto\x1a\"tollgate/event/v1/subscriber.proto\"G\n" +
+	"\x1ftollgate/event/v1/billing.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"G\n" +
 	"\x0eBillRunChanged\x125\n" +
 	"\bbill_run\x18\x01 \x01(\v2\x1a.tollgate.event.v1.BillRunR\abillRun\"\xdd\x01\n" +
 	"\aBillRun\x12\x0e\n" +
@@ -847,8 +847,8 @@ func file_tollgate_event_v1_billing_proto_init() {
 		return
 	}
 	file_tollgate_event_v1_account_proto_init()
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
-	file_tollgate_event_v1_subscriber_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -224,7 +224,7 @@ var File_tollgate_event_v1_client_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_client_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/event/v1/client.proto\x12\x11tollgate.event.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1dtollgate/event/v1/field.proto\x1a\"tollgate/event/v1/subscriber.proto\"\xa8\x01\n" +
+	"\x1etollgate/event/v1/client.proto\x12\x11tollgate.event.v1\x1a\x1cgoogle/protobuf/struct.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xa8\x01\n" +
 	"\rClientChanged\x122\n" +
 	"\x06client\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\x06client\x12<\n" +
 	"\acontact\x18\x02 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\x12%\n" +
@@ -281,8 +281,8 @@ func file_tollgate_event_v1_client_proto_init() {
 		return
 	}
 	file_tollgate_event_v1_account_proto_init()
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
-	file_tollgate_event_v1_subscriber_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -192,7 +192,7 @@ var File_tollgate_event_v1_package_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_package_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/package.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1dtollgate/event/v1/field.proto\x1a\"tollgate/event/v1/subscriber.proto\"\x82\x02\n" +
+	"\x1ftollgate/event/v1/package.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\x82\x02\n" +
 	"\x0ePackageChanged\x124\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\aaccount\x12;\n" +
 	"\apackage\x18\x02 \x01(\v2!.tollgate.event.v1.AccountPackageR\apackage\x12'\n" +
@@ -247,8 +247,8 @@ func file_tollgate_event_v1_package_proto_init() {
 		return
 	}
 	file_tollgate_event_v1_account_proto_init()
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
-	file_tollgate_event_v1_subscriber_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

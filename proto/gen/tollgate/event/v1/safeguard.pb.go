@@ -30,6 +30,10 @@ const (
 	Safeguard_OPTION_UNSPECIFIED Safeguard_Option = 0
 	// Roaming data spend.
 	Safeguard_OPTION_DATA Safeguard_Option = 1
+	// Spend outside of the bundle.
+	Safeguard_OPTION_OVERSPEND Safeguard_Option = 2
+	// Payments to others through the phone bill.
+	Safeguard_OPTION_PAYMENT Safeguard_Option = 3
 )
 
 // Enum value maps for Safeguard_Option.
@@ -37,10 +41,14 @@ var (
 	Safeguard_Option_name = map[int32]string{
 		0: "OPTION_UNSPECIFIED",
 		1: "OPTION_DATA",
+		2: "OPTION_OVERSPEND",
+		3: "OPTION_PAYMENT",
 	}
 	Safeguard_Option_value = map[string]int32{
 		"OPTION_UNSPECIFIED": 0,
 		"OPTION_DATA":        1,
+		"OPTION_OVERSPEND":   2,
+		"OPTION_PAYMENT":     3,
 	}
 )
 
@@ -148,8 +156,10 @@ type Safeguard struct {
 	RenewalDay int32 `protobuf:"varint,8,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
 	// What made it happen.
 	Cause *Cause `protobuf:"bytes,9,opt,name=cause,proto3" json:"cause,omitempty"`
-	// Why, in a word out of a closed set: USAGE, REFUND, RENEWAL, ACTIVATION,
-	// TERMINATION, CATALOG, CLASS_OF_SERVICE.
+	// Why, in a word out of a closed set: USAGE, CHARGE, REFUND, RENEWAL,
+	// ACTIVATION, TERMINATION, CHANGE (a call), CATALOG, CLASS_OF_SERVICE,
+	// COS_CURRENCY (spent began at 0 under a class of another currency), TRANSFER
+	// (another number).
 	Reason string `protobuf:"bytes,10,opt,name=reason,proto3" json:"reason,omitempty"`
 	// Rises with every event of this subject; see previous_sequence.
 	Sequence int64 `protobuf:"varint,11,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -170,9 +180,21 @@ type Safeguard struct {
 	ClassOfService string `protobuf:"bytes,18,opt,name=class_of_service,json=classOfService,proto3" json:"class_of_service,omitempty"`
 	Imsi           string `protobuf:"bytes,19,opt,name=imsi,proto3" json:"imsi,omitempty"`
 	// BCP 47 tag of the subscriber's language.
-	Language      string `protobuf:"bytes,20,opt,name=language,proto3" json:"language,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Language string `protobuf:"bytes,20,opt,name=language,proto3" json:"language,omitempty"`
+	// Where to reach the subscriber.
+	Contact *Contact `protobuf:"bytes,21,opt,name=contact,proto3" json:"contact,omitempty"`
+	// Of an overspend safeguard: the limit that the next period begins with,
+	// where one is set.
+	NextLimit *money.Money `protobuf:"bytes,22,opt,name=next_limit,json=nextLimit,proto3" json:"next_limit,omitempty"`
+	// Of a payment safeguard: the most that one payment may be, where there is
+	// such a cap.
+	PerPaymentLimit *money.Money `protobuf:"bytes,23,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
+	// Where the subscriber is told on the way to the limit.
+	AlertThresholds []*Threshold `protobuf:"bytes,24,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	// Reference of the call that caused it.
+	TransactionReference string `protobuf:"bytes,25,opt,name=transaction_reference,json=transactionReference,proto3" json:"transaction_reference,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Safeguard) Reset() {
@@ -341,6 +363,41 @@ func (x *Safeguard) GetImsi() string {
 func (x *Safeguard) GetLanguage() string {
 	if x != nil {
 		return x.Language
+	}
+	return ""
+}
+
+func (x *Safeguard) GetContact() *Contact {
+	if x != nil {
+		return x.Contact
+	}
+	return nil
+}
+
+func (x *Safeguard) GetNextLimit() *money.Money {
+	if x != nil {
+		return x.NextLimit
+	}
+	return nil
+}
+
+func (x *Safeguard) GetPerPaymentLimit() *money.Money {
+	if x != nil {
+		return x.PerPaymentLimit
+	}
+	return nil
+}
+
+func (x *Safeguard) GetAlertThresholds() []*Threshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *Safeguard) GetTransactionReference() string {
+	if x != nil {
+		return x.TransactionReference
 	}
 	return ""
 }
@@ -547,8 +604,11 @@ type Threshold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As configured: a percentage of the limit, or absent for a plain amount.
 	Percent int32 `protobuf:"varint,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// The amount it stands for.
-	Amount        *money.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// The amount it stands for. In a request: given where percent is not.
+	Amount *money.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
+	// It is the second notice: for those who go on past the limit or without
+	// one, told once a period in every state.
+	SecondNotice  bool `protobuf:"varint,3,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -597,11 +657,18 @@ func (x *Threshold) GetAmount() *money.Money {
 	return nil
 }
 
+func (x *Threshold) GetSecondNotice() bool {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return false
+}
+
 var File_tollgate_event_v1_safeguard_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\n" +
-	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\"\xce\b\n" +
+	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xa7\v\n" +
 	"\tSafeguard\x12;\n" +
 	"\x06option\x18\x01 \x01(\x0e2#.tollgate.event.v1.Safeguard.OptionR\x06option\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
@@ -625,10 +692,18 @@ const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\x11cause_received_at\x18\x11 \x01(\v2\x1a.google.protobuf.TimestampR\x0fcauseReceivedAt\x12(\n" +
 	"\x10class_of_service\x18\x12 \x01(\tR\x0eclassOfService\x12\x1a\n" +
 	"\x04imsi\x18\x13 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04imsi\x12\x1a\n" +
-	"\blanguage\x18\x14 \x01(\tR\blanguage\"1\n" +
+	"\blanguage\x18\x14 \x01(\tR\blanguage\x12<\n" +
+	"\acontact\x18\x15 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\x121\n" +
+	"\n" +
+	"next_limit\x18\x16 \x01(\v2\x12.google.type.MoneyR\tnextLimit\x12>\n" +
+	"\x11per_payment_limit\x18\x17 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12G\n" +
+	"\x10alert_thresholds\x18\x18 \x03(\v2\x1c.tollgate.event.v1.ThresholdR\x0falertThresholds\x123\n" +
+	"\x15transaction_reference\x18\x19 \x01(\tR\x14transactionReference\"[\n" +
 	"\x06Option\x12\x16\n" +
 	"\x12OPTION_UNSPECIFIED\x10\x00\x12\x0f\n" +
-	"\vOPTION_DATA\x10\x01\"\x84\x01\n" +
+	"\vOPTION_DATA\x10\x01\x12\x14\n" +
+	"\x10OPTION_OVERSPEND\x10\x02\x12\x12\n" +
+	"\x0eOPTION_PAYMENT\x10\x03\"\x84\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x10\n" +
 	"\fSTATE_ACTIVE\x10\x01\x12\x1e\n" +
@@ -645,10 +720,11 @@ const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\x04type\x18\x03 \x01(\tR\x04type\"R\n" +
 	"\x0eTimerReference\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12,\n" +
-	"\x03due\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\"Q\n" +
+	"\x03due\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x03due\"v\n" +
 	"\tThreshold\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x05R\apercent\x12*\n" +
-	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amountBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12#\n" +
+	"\rsecond_notice\x18\x03 \x01(\bR\fsecondNoticeBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_safeguard_proto_rawDescOnce sync.Once
@@ -674,6 +750,7 @@ var file_tollgate_event_v1_safeguard_proto_goTypes = []any{
 	(*Threshold)(nil),             // 6: tollgate.event.v1.Threshold
 	(*money.Money)(nil),           // 7: google.type.Money
 	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*Contact)(nil),               // 9: tollgate.event.v1.Contact
 }
 var file_tollgate_event_v1_safeguard_proto_depIdxs = []int32{
 	0,  // 0: tollgate.event.v1.Safeguard.option:type_name -> tollgate.event.v1.Safeguard.Option
@@ -688,15 +765,19 @@ var file_tollgate_event_v1_safeguard_proto_depIdxs = []int32{
 	7,  // 9: tollgate.event.v1.Safeguard.late:type_name -> google.type.Money
 	8,  // 10: tollgate.event.v1.Safeguard.forecast:type_name -> google.protobuf.Timestamp
 	8,  // 11: tollgate.event.v1.Safeguard.cause_received_at:type_name -> google.protobuf.Timestamp
-	4,  // 12: tollgate.event.v1.Cause.event:type_name -> tollgate.event.v1.EventReference
-	5,  // 13: tollgate.event.v1.Cause.timer:type_name -> tollgate.event.v1.TimerReference
-	8,  // 14: tollgate.event.v1.TimerReference.due:type_name -> google.protobuf.Timestamp
-	7,  // 15: tollgate.event.v1.Threshold.amount:type_name -> google.type.Money
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	9,  // 12: tollgate.event.v1.Safeguard.contact:type_name -> tollgate.event.v1.Contact
+	7,  // 13: tollgate.event.v1.Safeguard.next_limit:type_name -> google.type.Money
+	7,  // 14: tollgate.event.v1.Safeguard.per_payment_limit:type_name -> google.type.Money
+	6,  // 15: tollgate.event.v1.Safeguard.alert_thresholds:type_name -> tollgate.event.v1.Threshold
+	4,  // 16: tollgate.event.v1.Cause.event:type_name -> tollgate.event.v1.EventReference
+	5,  // 17: tollgate.event.v1.Cause.timer:type_name -> tollgate.event.v1.TimerReference
+	8,  // 18: tollgate.event.v1.TimerReference.due:type_name -> google.protobuf.Timestamp
+	7,  // 19: tollgate.event.v1.Threshold.amount:type_name -> google.type.Money
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_safeguard_proto_init() }
@@ -704,6 +785,7 @@ func file_tollgate_event_v1_safeguard_proto_init() {
 	if File_tollgate_event_v1_safeguard_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
 	file_tollgate_event_v1_safeguard_proto_msgTypes[1].OneofWrappers = []any{
 		(*Cause_Event)(nil),

@@ -7,6 +7,7 @@
 package eventv1
 
 import (
+	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -32,7 +33,10 @@ type SubscriberActivated struct {
 	// BCP 47 tag of the language to address the subscriber in.
 	Language string `protobuf:"bytes,3,opt,name=language,proto3" json:"language,omitempty"`
 	// Where to reach the subscriber.
-	Contact       *Contact `protobuf:"bytes,4,opt,name=contact,proto3" json:"contact,omitempty"`
+	Contact *Contact `protobuf:"bytes,4,opt,name=contact,proto3" json:"contact,omitempty"`
+	// Where the subscriber's options stand already, when it comes from another
+	// system. An option that is not named begins as its class of service says.
+	Options       []*InitialOption `protobuf:"bytes,5,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -95,31 +99,44 @@ func (x *SubscriberActivated) GetContact() *Contact {
 	return nil
 }
 
-// Contact is personal data: it reaches e-mail and SMS, never a webhook.
-type Contact struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Email string                 `protobuf:"bytes,2,opt,name=email,proto3" json:"email,omitempty"`
-	// E.164 digits without "+".
-	Phone         string `protobuf:"bytes,3,opt,name=phone,proto3" json:"phone,omitempty"`
+func (x *SubscriberActivated) GetOptions() []*InitialOption {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+// InitialOption is an option of a subscriber that comes from another system.
+type InitialOption struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Option Safeguard_Option       `protobuf:"varint,1,opt,name=option,proto3,enum=tollgate.event.v1.Safeguard_Option" json:"option,omitempty"`
+	// Absent: the class's default.
+	State Safeguard_State `protobuf:"varint,2,opt,name=state,proto3,enum=tollgate.event.v1.Safeguard_State" json:"state,omitempty"`
+	// 1 to 28; 0 for the class's.
+	RenewalDay int32 `protobuf:"varint,3,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Of overspend only: the limits of this period and of those after it.
+	CurrentLimit *money.Money `protobuf:"bytes,4,opt,name=current_limit,json=currentLimit,proto3" json:"current_limit,omitempty"`
+	NextLimit    *money.Money `protobuf:"bytes,5,opt,name=next_limit,json=nextLimit,proto3" json:"next_limit,omitempty"`
+	// What was spent in the period that runs at the activation.
+	Spent         *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *Contact) Reset() {
-	*x = Contact{}
+func (x *InitialOption) Reset() {
+	*x = InitialOption{}
 	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *Contact) String() string {
+func (x *InitialOption) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*Contact) ProtoMessage() {}
+func (*InitialOption) ProtoMessage() {}
 
-func (x *Contact) ProtoReflect() protoreflect.Message {
+func (x *InitialOption) ProtoReflect() protoreflect.Message {
 	mi := &file_tollgate_event_v1_subscriber_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -131,30 +148,51 @@ func (x *Contact) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use Contact.ProtoReflect.Descriptor instead.
-func (*Contact) Descriptor() ([]byte, []int) {
+// Deprecated: Use InitialOption.ProtoReflect.Descriptor instead.
+func (*InitialOption) Descriptor() ([]byte, []int) {
 	return file_tollgate_event_v1_subscriber_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *Contact) GetName() string {
+func (x *InitialOption) GetOption() Safeguard_Option {
 	if x != nil {
-		return x.Name
+		return x.Option
 	}
-	return ""
+	return Safeguard_OPTION_UNSPECIFIED
 }
 
-func (x *Contact) GetEmail() string {
+func (x *InitialOption) GetState() Safeguard_State {
 	if x != nil {
-		return x.Email
+		return x.State
 	}
-	return ""
+	return Safeguard_STATE_UNSPECIFIED
 }
 
-func (x *Contact) GetPhone() string {
+func (x *InitialOption) GetRenewalDay() int32 {
 	if x != nil {
-		return x.Phone
+		return x.RenewalDay
 	}
-	return ""
+	return 0
+}
+
+func (x *InitialOption) GetCurrentLimit() *money.Money {
+	if x != nil {
+		return x.CurrentLimit
+	}
+	return nil
+}
+
+func (x *InitialOption) GetNextLimit() *money.Money {
+	if x != nil {
+		return x.NextLimit
+	}
+	return nil
+}
+
+func (x *InitialOption) GetSpent() *money.Money {
+	if x != nil {
+		return x.Spent
+	}
+	return nil
 }
 
 // SubscriberTerminated is the data of "subscriber.terminated".
@@ -494,16 +532,22 @@ var File_tollgate_event_v1_subscriber_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_subscriber_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/event/v1/subscriber.proto\x12\x11tollgate.event.v1\x1a\x1dtollgate/event/v1/field.proto\"\xb5\x01\n" +
+	"\"tollgate/event/v1/subscriber.proto\x12\x11tollgate.event.v1\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\x1a!tollgate/event/v1/safeguard.proto\"\xf1\x01\n" +
 	"\x13SubscriberActivated\x12(\n" +
 	"\x10class_of_service\x18\x01 \x01(\tR\x0eclassOfService\x12\x1a\n" +
 	"\x04imsi\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04imsi\x12\x1a\n" +
 	"\blanguage\x18\x03 \x01(\tR\blanguage\x12<\n" +
-	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"a\n" +
-	"\aContact\x12\x1a\n" +
-	"\x04name\x18\x01 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x04name\x12\x1c\n" +
-	"\x05email\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05email\x12\x1c\n" +
-	"\x05phone\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05phone\".\n" +
+	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\x12:\n" +
+	"\aoptions\x18\x05 \x03(\v2 .tollgate.event.v1.InitialOptionR\aoptions\"\xbd\x02\n" +
+	"\rInitialOption\x12;\n" +
+	"\x06option\x18\x01 \x01(\x0e2#.tollgate.event.v1.Safeguard.OptionR\x06option\x128\n" +
+	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12\x1f\n" +
+	"\vrenewal_day\x18\x03 \x01(\x05R\n" +
+	"renewalDay\x127\n" +
+	"\rcurrent_limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\fcurrentLimit\x121\n" +
+	"\n" +
+	"next_limit\x18\x05 \x01(\v2\x12.google.type.MoneyR\tnextLimit\x12(\n" +
+	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\".\n" +
 	"\x14SubscriberTerminated\x12\x16\n" +
 	"\x06reason\x18\x01 \x01(\tR\x06reason\"1\n" +
 	"\x17SubscriberStatusChanged\x12\x16\n" +
@@ -540,21 +584,31 @@ func file_tollgate_event_v1_subscriber_proto_rawDescGZIP() []byte {
 var file_tollgate_event_v1_subscriber_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tollgate_event_v1_subscriber_proto_goTypes = []any{
 	(*SubscriberActivated)(nil),             // 0: tollgate.event.v1.SubscriberActivated
-	(*Contact)(nil),                         // 1: tollgate.event.v1.Contact
+	(*InitialOption)(nil),                   // 1: tollgate.event.v1.InitialOption
 	(*SubscriberTerminated)(nil),            // 2: tollgate.event.v1.SubscriberTerminated
 	(*SubscriberStatusChanged)(nil),         // 3: tollgate.event.v1.SubscriberStatusChanged
 	(*SubscriberMsisdnChanged)(nil),         // 4: tollgate.event.v1.SubscriberMsisdnChanged
 	(*SubscriberSimSwapped)(nil),            // 5: tollgate.event.v1.SubscriberSimSwapped
 	(*SubscriberClassOfServiceChanged)(nil), // 6: tollgate.event.v1.SubscriberClassOfServiceChanged
 	(*SubscriberRoamingChanged)(nil),        // 7: tollgate.event.v1.SubscriberRoamingChanged
+	(*Contact)(nil),                         // 8: tollgate.event.v1.Contact
+	(Safeguard_Option)(0),                   // 9: tollgate.event.v1.Safeguard.Option
+	(Safeguard_State)(0),                    // 10: tollgate.event.v1.Safeguard.State
+	(*money.Money)(nil),                     // 11: google.type.Money
 }
 var file_tollgate_event_v1_subscriber_proto_depIdxs = []int32{
-	1, // 0: tollgate.event.v1.SubscriberActivated.contact:type_name -> tollgate.event.v1.Contact
-	1, // [1:1] is the sub-list for method output_type
-	1, // [1:1] is the sub-list for method input_type
-	1, // [1:1] is the sub-list for extension type_name
-	1, // [1:1] is the sub-list for extension extendee
-	0, // [0:1] is the sub-list for field type_name
+	8,  // 0: tollgate.event.v1.SubscriberActivated.contact:type_name -> tollgate.event.v1.Contact
+	1,  // 1: tollgate.event.v1.SubscriberActivated.options:type_name -> tollgate.event.v1.InitialOption
+	9,  // 2: tollgate.event.v1.InitialOption.option:type_name -> tollgate.event.v1.Safeguard.Option
+	10, // 3: tollgate.event.v1.InitialOption.state:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 4: tollgate.event.v1.InitialOption.current_limit:type_name -> google.type.Money
+	11, // 5: tollgate.event.v1.InitialOption.next_limit:type_name -> google.type.Money
+	11, // 6: tollgate.event.v1.InitialOption.spent:type_name -> google.type.Money
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_subscriber_proto_init() }
@@ -562,7 +616,9 @@ func file_tollgate_event_v1_subscriber_proto_init() {
 	if File_tollgate_event_v1_subscriber_proto != nil {
 		return
 	}
+	file_tollgate_event_v1_contact_proto_init()
 	file_tollgate_event_v1_field_proto_init()
+	file_tollgate_event_v1_safeguard_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -202,6 +202,137 @@ func (x *SystemGap) GetWhy() string {
 	return ""
 }
 
+// SystemTransfer is the data of "system.transfer": the subscriber has this
+// number from here on. The subject is the new number.
+type SystemTransfer struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The number it had.
+	Msisdn string `protobuf:"bytes,1,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
+	// The whole record, encoded as in the store, and what is kept beside it.
+	Record []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	Aside  []byte `protobuf:"bytes,3,opt,name=aside,proto3" json:"aside,omitempty"`
+	// Keys of remembered ids that stand outside of the record, in the order of
+	// their age.
+	Seals         [][]byte `protobuf:"bytes,4,rep,name=seals,proto3" json:"seals,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SystemTransfer) Reset() {
+	*x = SystemTransfer{}
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SystemTransfer) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SystemTransfer) ProtoMessage() {}
+
+func (x *SystemTransfer) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SystemTransfer.ProtoReflect.Descriptor instead.
+func (*SystemTransfer) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *SystemTransfer) GetMsisdn() string {
+	if x != nil {
+		return x.Msisdn
+	}
+	return ""
+}
+
+func (x *SystemTransfer) GetRecord() []byte {
+	if x != nil {
+		return x.Record
+	}
+	return nil
+}
+
+func (x *SystemTransfer) GetAside() []byte {
+	if x != nil {
+		return x.Aside
+	}
+	return nil
+}
+
+func (x *SystemTransfer) GetSeals() [][]byte {
+	if x != nil {
+		return x.Seals
+	}
+	return nil
+}
+
+// SystemForward is the data of "system.forward": an event of a number that its
+// subscriber no longer has, sent on under its own id. The subject is the new
+// number.
+type SystemForward struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The event as it was, encoded.
+	Event []byte `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// The number it was sent to.
+	Msisdn        string `protobuf:"bytes,2,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SystemForward) Reset() {
+	*x = SystemForward{}
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SystemForward) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SystemForward) ProtoMessage() {}
+
+func (x *SystemForward) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SystemForward.ProtoReflect.Descriptor instead.
+func (*SystemForward) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SystemForward) GetEvent() []byte {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *SystemForward) GetMsisdn() string {
+	if x != nil {
+		return x.Msisdn
+	}
+	return ""
+}
+
 var File_tollgate_event_v1_system_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_system_proto_rawDesc = "" +
@@ -219,7 +350,15 @@ const file_tollgate_event_v1_system_proto_rawDesc = "" +
 	"fromOffset\x12\x1b\n" +
 	"\tto_offset\x18\x03 \x01(\x03R\btoOffset\x12\x10\n" +
 	"\x03who\x18\x04 \x01(\tR\x03who\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03whyBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x03why\x18\x05 \x01(\tR\x03why\"l\n" +
+	"\x0eSystemTransfer\x12\x16\n" +
+	"\x06msisdn\x18\x01 \x01(\tR\x06msisdn\x12\x16\n" +
+	"\x06record\x18\x02 \x01(\fR\x06record\x12\x14\n" +
+	"\x05aside\x18\x03 \x01(\fR\x05aside\x12\x14\n" +
+	"\x05seals\x18\x04 \x03(\fR\x05seals\"=\n" +
+	"\rSystemForward\x12\x14\n" +
+	"\x05event\x18\x01 \x01(\fR\x05event\x12\x16\n" +
+	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_system_proto_rawDescOnce sync.Once
@@ -233,15 +372,17 @@ func file_tollgate_event_v1_system_proto_rawDescGZIP() []byte {
 	return file_tollgate_event_v1_system_proto_rawDescData
 }
 
-var file_tollgate_event_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 3)
+var file_tollgate_event_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
 var file_tollgate_event_v1_system_proto_goTypes = []any{
 	(*SystemRevision)(nil),        // 0: tollgate.event.v1.SystemRevision
 	(*SystemTick)(nil),            // 1: tollgate.event.v1.SystemTick
 	(*SystemGap)(nil),             // 2: tollgate.event.v1.SystemGap
-	(*timestamppb.Timestamp)(nil), // 3: google.protobuf.Timestamp
+	(*SystemTransfer)(nil),        // 3: tollgate.event.v1.SystemTransfer
+	(*SystemForward)(nil),         // 4: tollgate.event.v1.SystemForward
+	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
 }
 var file_tollgate_event_v1_system_proto_depIdxs = []int32{
-	3, // 0: tollgate.event.v1.SystemTick.time:type_name -> google.protobuf.Timestamp
+	5, // 0: tollgate.event.v1.SystemTick.time:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -260,7 +401,7 @@ func file_tollgate_event_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_system_proto_rawDesc), len(file_tollgate_event_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   3,
+			NumMessages:   5,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -108,9 +108,12 @@ type UsageCharged struct {
 	// ISO 3166-1 alpha-2 code of the visited country, when roaming.
 	VisitedCountry string `protobuf:"bytes,11,opt,name=visited_country,json=visitedCountry,proto3" json:"visited_country,omitempty"`
 	// Which service, in the producer's words.
-	Service       string `protobuf:"bytes,12,opt,name=service,proto3" json:"service,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Service string `protobuf:"bytes,12,opt,name=service,proto3" json:"service,omitempty"`
+	// The same at wholesale, for options that are rated so.
+	WholesaleNet   *money.Money `protobuf:"bytes,13,opt,name=wholesale_net,json=wholesaleNet,proto3" json:"wholesale_net,omitempty"`
+	WholesaleGross *money.Money `protobuf:"bytes,14,opt,name=wholesale_gross,json=wholesaleGross,proto3" json:"wholesale_gross,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *UsageCharged) Reset() {
@@ -227,13 +230,32 @@ func (x *UsageCharged) GetService() string {
 	return ""
 }
 
+func (x *UsageCharged) GetWholesaleNet() *money.Money {
+	if x != nil {
+		return x.WholesaleNet
+	}
+	return nil
+}
+
+func (x *UsageCharged) GetWholesaleGross() *money.Money {
+	if x != nil {
+		return x.WholesaleGross
+	}
+	return nil
+}
+
 // Correction names the event that a refund takes back.
 type Correction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of that event, within the same tenant and source.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	// Its own time: a refund belongs to the period of what it corrects.
-	Time          *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Its source, where that is another than the refund's own. With
+	// "tollgate/charge" the id is the transaction reference of a charge by
+	// EnforcementService; such a refund does nothing unless that charge was
+	// counted in the last 24 hours, or lies further back than that.
+	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -282,11 +304,18 @@ func (x *Correction) GetTime() *timestamppb.Timestamp {
 	return nil
 }
 
+func (x *Correction) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
 var File_tollgate_event_v1_usage_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/event/v1/usage.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\"\xdb\x04\n" +
+	"\x1dtollgate/event/v1/usage.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1dtollgate/event/v1/field.proto\"\xd1\x05\n" +
 	"\fUsageCharged\x12D\n" +
 	"\bcategory\x18\x01 \x01(\x0e2(.tollgate.event.v1.UsageCharged.CategoryR\bcategory\x12\x18\n" +
 	"\aroaming\x18\x02 \x01(\bR\aroaming\x12\"\n" +
@@ -301,18 +330,21 @@ const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"\x04unit\x18\n" +
 	" \x01(\tR\x04unit\x12/\n" +
 	"\x0fvisited_country\x18\v \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x0evisitedCountry\x12\x18\n" +
-	"\aservice\x18\f \x01(\tR\aservice\"\x85\x01\n" +
+	"\aservice\x18\f \x01(\tR\aservice\x127\n" +
+	"\rwholesale_net\x18\r \x01(\v2\x12.google.type.MoneyR\fwholesaleNet\x12;\n" +
+	"\x0fwholesale_gross\x18\x0e \x01(\v2\x12.google.type.MoneyR\x0ewholesaleGross\"\x85\x01\n" +
 	"\bCategory\x12\x18\n" +
 	"\x14CATEGORY_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rCATEGORY_DATA\x10\x01\x12\x12\n" +
 	"\x0eCATEGORY_VOICE\x10\x02\x12\x10\n" +
 	"\fCATEGORY_SMS\x10\x03\x12\x10\n" +
 	"\fCATEGORY_MMS\x10\x04\x12\x14\n" +
-	"\x10CATEGORY_CONTENT\x10\x05\"L\n" +
+	"\x10CATEGORY_CONTENT\x10\x05\"d\n" +
 	"\n" +
 	"Correction\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
-	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04timeBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
+	"\x06source\x18\x03 \x01(\tR\x06sourceBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_usage_proto_rawDescOnce sync.Once
@@ -340,12 +372,14 @@ var file_tollgate_event_v1_usage_proto_depIdxs = []int32{
 	3, // 1: tollgate.event.v1.UsageCharged.net:type_name -> google.type.Money
 	3, // 2: tollgate.event.v1.UsageCharged.gross:type_name -> google.type.Money
 	2, // 3: tollgate.event.v1.UsageCharged.corrects:type_name -> tollgate.event.v1.Correction
-	4, // 4: tollgate.event.v1.Correction.time:type_name -> google.protobuf.Timestamp
-	5, // [5:5] is the sub-list for method output_type
-	5, // [5:5] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 4: tollgate.event.v1.UsageCharged.wholesale_net:type_name -> google.type.Money
+	3, // 5: tollgate.event.v1.UsageCharged.wholesale_gross:type_name -> google.type.Money
+	4, // 6: tollgate.event.v1.Correction.time:type_name -> google.protobuf.Timestamp
+	7, // [7:7] is the sub-list for method output_type
+	7, // [7:7] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_usage_proto_init() }

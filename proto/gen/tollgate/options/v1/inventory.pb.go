@@ -25,9 +25,330 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+type ListOptionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/subscribers/{msisdn}", in the catalog
+	// "tenants/{tenant}/classesOfService/{cos}".
+	Parent        string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListOptionsRequest) Reset() {
+	*x = ListOptionsRequest{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOptionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOptionsRequest) ProtoMessage() {}
+
+func (x *ListOptionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOptionsRequest.ProtoReflect.Descriptor instead.
+func (*ListOptionsRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *ListOptionsRequest) GetParent() string {
+	if x != nil {
+		return x.Parent
+	}
+	return ""
+}
+
+type ListOptionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Absent where the subscriber's class does not offer the option.
+	DataSafeguard      *DataSafeguard      `protobuf:"bytes,1,opt,name=data_safeguard,json=dataSafeguard,proto3" json:"data_safeguard,omitempty"`
+	OverspendSafeguard *OverspendSafeguard `protobuf:"bytes,2,opt,name=overspend_safeguard,json=overspendSafeguard,proto3" json:"overspend_safeguard,omitempty"`
+	PaymentSafeguard   *PaymentSafeguard   `protobuf:"bytes,3,opt,name=payment_safeguard,json=paymentSafeguard,proto3" json:"payment_safeguard,omitempty"`
+	Subscriber         *Subscriber         `protobuf:"bytes,4,opt,name=subscriber,proto3" json:"subscriber,omitempty"`
+	unknownFields      protoimpl.UnknownFields
+	sizeCache          protoimpl.SizeCache
+}
+
+func (x *ListOptionsResponse) Reset() {
+	*x = ListOptionsResponse{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListOptionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListOptionsResponse) ProtoMessage() {}
+
+func (x *ListOptionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListOptionsResponse.ProtoReflect.Descriptor instead.
+func (*ListOptionsResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *ListOptionsResponse) GetDataSafeguard() *DataSafeguard {
+	if x != nil {
+		return x.DataSafeguard
+	}
+	return nil
+}
+
+func (x *ListOptionsResponse) GetOverspendSafeguard() *OverspendSafeguard {
+	if x != nil {
+		return x.OverspendSafeguard
+	}
+	return nil
+}
+
+func (x *ListOptionsResponse) GetPaymentSafeguard() *PaymentSafeguard {
+	if x != nil {
+		return x.PaymentSafeguard
+	}
+	return nil
+}
+
+func (x *ListOptionsResponse) GetSubscriber() *Subscriber {
+	if x != nil {
+		return x.Subscriber
+	}
+	return nil
+}
+
+// Subscriber is what is known of a subscriber beside its options.
+type Subscriber struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/subscribers/{msisdn}".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Id of its class of service.
+	ClassOfService string                 `protobuf:"bytes,2,opt,name=class_of_service,json=classOfService,proto3" json:"class_of_service,omitempty"`
+	Imsi           string                 `protobuf:"bytes,3,opt,name=imsi,proto3" json:"imsi,omitempty"`
+	Language       string                 `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
+	ActivateTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
+	// Suspended by its operator: recorded; counting and blocking go on.
+	Suspended bool `protobuf:"varint,6,opt,name=suspended,proto3" json:"suspended,omitempty"`
+	// Usage waits for this number to be activated; it has no options yet.
+	Provisional   bool `protobuf:"varint,7,opt,name=provisional,proto3" json:"provisional,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscriber) Reset() {
+	*x = Subscriber{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscriber) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscriber) ProtoMessage() {}
+
+func (x *Subscriber) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
+func (*Subscriber) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Subscriber) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Subscriber) GetClassOfService() string {
+	if x != nil {
+		return x.ClassOfService
+	}
+	return ""
+}
+
+func (x *Subscriber) GetImsi() string {
+	if x != nil {
+		return x.Imsi
+	}
+	return ""
+}
+
+func (x *Subscriber) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *Subscriber) GetActivateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ActivateTime
+	}
+	return nil
+}
+
+func (x *Subscriber) GetSuspended() bool {
+	if x != nil {
+		return x.Suspended
+	}
+	return false
+}
+
+func (x *Subscriber) GetProvisional() bool {
+	if x != nil {
+		return x.Provisional
+	}
+	return false
+}
+
+type WatchRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/subscribers/{msisdn}".
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchRequest) Reset() {
+	*x = WatchRequest{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchRequest) ProtoMessage() {}
+
+func (x *WatchRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
+func (*WatchRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *WatchRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type WatchResponse struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Options *ListOptionsResponse   `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
+	// Sequence of the last event said about this subscriber.
+	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// There is no such subscriber any more; the stream goes on, since the number
+	// may come back.
+	Gone          bool `protobuf:"varint,3,opt,name=gone,proto3" json:"gone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchResponse) Reset() {
+	*x = WatchResponse{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchResponse) ProtoMessage() {}
+
+func (x *WatchResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
+func (*WatchResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WatchResponse) GetOptions() *ListOptionsResponse {
+	if x != nil {
+		return x.Options
+	}
+	return nil
+}
+
+func (x *WatchResponse) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetGone() bool {
+	if x != nil {
+		return x.Gone
+	}
+	return false
+}
+
 type GetDataSafeguardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// "tenants/{tenant}/subscribers/{msisdn}/options/dataSafeguard".
+	// "tenants/{tenant}/subscribers/{msisdn}/options/dataSafeguard", in the
+	// catalog "tenants/{tenant}/classesOfService/{cos}/options/dataSafeguard".
 	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -35,7 +356,7 @@ type GetDataSafeguardRequest struct {
 
 func (x *GetDataSafeguardRequest) Reset() {
 	*x = GetDataSafeguardRequest{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[0]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -47,7 +368,7 @@ func (x *GetDataSafeguardRequest) String() string {
 func (*GetDataSafeguardRequest) ProtoMessage() {}
 
 func (x *GetDataSafeguardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[0]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,10 +381,100 @@ func (x *GetDataSafeguardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSafeguardRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSafeguardRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *GetDataSafeguardRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetOverspendSafeguardRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same with "overspendSafeguard".
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOverspendSafeguardRequest) Reset() {
+	*x = GetOverspendSafeguardRequest{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOverspendSafeguardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOverspendSafeguardRequest) ProtoMessage() {}
+
+func (x *GetOverspendSafeguardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOverspendSafeguardRequest.ProtoReflect.Descriptor instead.
+func (*GetOverspendSafeguardRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetOverspendSafeguardRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetPaymentSafeguardRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The same with "paymentSafeguard".
+	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetPaymentSafeguardRequest) Reset() {
+	*x = GetPaymentSafeguardRequest{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetPaymentSafeguardRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetPaymentSafeguardRequest) ProtoMessage() {}
+
+func (x *GetPaymentSafeguardRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetPaymentSafeguardRequest.ProtoReflect.Descriptor instead.
+func (*GetPaymentSafeguardRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetPaymentSafeguardRequest) GetName() string {
 	if x != nil {
 		return x.Name
 	}
@@ -103,7 +514,7 @@ type DataSafeguard struct {
 
 func (x *DataSafeguard) Reset() {
 	*x = DataSafeguard{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -115,7 +526,7 @@ func (x *DataSafeguard) String() string {
 func (*DataSafeguard) ProtoMessage() {}
 
 func (x *DataSafeguard) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -128,7 +539,7 @@ func (x *DataSafeguard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataSafeguard.ProtoReflect.Descriptor instead.
 func (*DataSafeguard) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *DataSafeguard) GetName() string {
@@ -229,12 +640,373 @@ func (x *DataSafeguard) GetStaleness() *durationpb.Duration {
 	return nil
 }
 
+// OverspendSafeguard counts spend outside of the bundle in a monthly period
+// and blocks what causes it at the subscriber's own limit.
+type OverspendSafeguard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State v1.Safeguard_State     `protobuf:"varint,2,opt,name=state,proto3,enum=tollgate.event.v1.Safeguard_State" json:"state,omitempty"`
+	// Absent while the subscriber has set none.
+	CurrentLimit *money.Money `protobuf:"bytes,3,opt,name=current_limit,json=currentLimit,proto3" json:"current_limit,omitempty"`
+	// What the next period begins with, where it is set.
+	NextLimit *money.Money `protobuf:"bytes,4,opt,name=next_limit,json=nextLimit,proto3" json:"next_limit,omitempty"`
+	// ISO 4217.
+	Currency string       `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	Spent    *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
+	// Services outside of the bundle are blocked.
+	Reached        bool                 `protobuf:"varint,7,opt,name=reached,proto3" json:"reached,omitempty"`
+	EligibleStates []v1.Safeguard_State `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
+	// Where the subscriber is told on the way to the limit.
+	AlertThresholds []*v1.Threshold        `protobuf:"bytes,9,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	RenewalDay      int32                  `protobuf:"varint,10,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	PeriodStart     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
+	PeriodEnd       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Forecast        *timestamppb.Timestamp `protobuf:"bytes,13,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	Sequence        int64                  `protobuf:"varint,14,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Revision        int64                  `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
+	Staleness       *durationpb.Duration   `protobuf:"bytes,16,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
+}
+
+func (x *OverspendSafeguard) Reset() {
+	*x = OverspendSafeguard{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OverspendSafeguard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OverspendSafeguard) ProtoMessage() {}
+
+func (x *OverspendSafeguard) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OverspendSafeguard.ProtoReflect.Descriptor instead.
+func (*OverspendSafeguard) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *OverspendSafeguard) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *OverspendSafeguard) GetState() v1.Safeguard_State {
+	if x != nil {
+		return x.State
+	}
+	return v1.Safeguard_State(0)
+}
+
+func (x *OverspendSafeguard) GetCurrentLimit() *money.Money {
+	if x != nil {
+		return x.CurrentLimit
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetNextLimit() *money.Money {
+	if x != nil {
+		return x.NextLimit
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *OverspendSafeguard) GetSpent() *money.Money {
+	if x != nil {
+		return x.Spent
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
+func (x *OverspendSafeguard) GetEligibleStates() []v1.Safeguard_State {
+	if x != nil {
+		return x.EligibleStates
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetAlertThresholds() []*v1.Threshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *OverspendSafeguard) GetPeriodStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodStart
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetPeriodEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetForecast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
+func (x *OverspendSafeguard) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *OverspendSafeguard) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *OverspendSafeguard) GetStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
+// PaymentSafeguard counts payments to others through the phone bill in a
+// monthly period and blocks them at the cut-off.
+type PaymentSafeguard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	State v1.Safeguard_State     `protobuf:"varint,2,opt,name=state,proto3,enum=tollgate.event.v1.Safeguard_State" json:"state,omitempty"`
+	Limit *money.Money           `protobuf:"bytes,3,opt,name=limit,proto3" json:"limit,omitempty"`
+	// The most that one charge may be, where there is such a cap.
+	PerPaymentLimit *money.Money `protobuf:"bytes,4,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
+	// ISO 4217.
+	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Counted in this period; only while active.
+	Spent *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
+	// Payments are blocked; only while active.
+	Reached        bool                   `protobuf:"varint,7,opt,name=reached,proto3" json:"reached,omitempty"`
+	EligibleStates []v1.Safeguard_State   `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
+	RenewalDay     int32                  `protobuf:"varint,9,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	PeriodStart    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
+	PeriodEnd      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Forecast       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	Sequence       int64                  `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Revision       int64                  `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	Staleness      *durationpb.Duration   `protobuf:"bytes,15,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *PaymentSafeguard) Reset() {
+	*x = PaymentSafeguard{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PaymentSafeguard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PaymentSafeguard) ProtoMessage() {}
+
+func (x *PaymentSafeguard) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PaymentSafeguard.ProtoReflect.Descriptor instead.
+func (*PaymentSafeguard) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *PaymentSafeguard) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *PaymentSafeguard) GetState() v1.Safeguard_State {
+	if x != nil {
+		return x.State
+	}
+	return v1.Safeguard_State(0)
+}
+
+func (x *PaymentSafeguard) GetLimit() *money.Money {
+	if x != nil {
+		return x.Limit
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetPerPaymentLimit() *money.Money {
+	if x != nil {
+		return x.PerPaymentLimit
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetCurrency() string {
+	if x != nil {
+		return x.Currency
+	}
+	return ""
+}
+
+func (x *PaymentSafeguard) GetSpent() *money.Money {
+	if x != nil {
+		return x.Spent
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetReached() bool {
+	if x != nil {
+		return x.Reached
+	}
+	return false
+}
+
+func (x *PaymentSafeguard) GetEligibleStates() []v1.Safeguard_State {
+	if x != nil {
+		return x.EligibleStates
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *PaymentSafeguard) GetPeriodStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodStart
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetPeriodEnd() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PeriodEnd
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetForecast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Forecast
+	}
+	return nil
+}
+
+func (x *PaymentSafeguard) GetSequence() int64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *PaymentSafeguard) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+func (x *PaymentSafeguard) GetStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.Staleness
+	}
+	return nil
+}
+
 var File_tollgate_options_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/options/v1/inventory.proto\x12\x13tollgate.options.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"-\n" +
+	"#tollgate/options/v1/inventory.proto\x12\x13tollgate.options.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\",\n" +
+	"\x12ListOptionsRequest\x12\x16\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\"\xcf\x02\n" +
+	"\x13ListOptionsResponse\x12I\n" +
+	"\x0edata_safeguard\x18\x01 \x01(\v2\".tollgate.options.v1.DataSafeguardR\rdataSafeguard\x12X\n" +
+	"\x13overspend_safeguard\x18\x02 \x01(\v2'.tollgate.options.v1.OverspendSafeguardR\x12overspendSafeguard\x12R\n" +
+	"\x11payment_safeguard\x18\x03 \x01(\v2%.tollgate.options.v1.PaymentSafeguardR\x10paymentSafeguard\x12?\n" +
+	"\n" +
+	"subscriber\x18\x04 \x01(\v2\x1f.tollgate.options.v1.SubscriberR\n" +
+	"subscriber\"\xfb\x01\n" +
+	"\n" +
+	"Subscriber\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
+	"\x10class_of_service\x18\x02 \x01(\tR\x0eclassOfService\x12\x12\n" +
+	"\x04imsi\x18\x03 \x01(\tR\x04imsi\x12\x1a\n" +
+	"\blanguage\x18\x04 \x01(\tR\blanguage\x12?\n" +
+	"\ractivate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\factivateTime\x12\x1c\n" +
+	"\tsuspended\x18\x06 \x01(\bR\tsuspended\x12 \n" +
+	"\vprovisional\x18\a \x01(\bR\vprovisional\"\"\n" +
+	"\fWatchRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x83\x01\n" +
+	"\rWatchResponse\x12B\n" +
+	"\aoptions\x18\x01 \x01(\v2(.tollgate.options.v1.ListOptionsResponseR\aoptions\x12\x1a\n" +
+	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x12\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\"-\n" +
 	"\x17GetDataSafeguardRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"2\n" +
+	"\x1cGetOverspendSafeguardRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"0\n" +
+	"\x1aGetPaymentSafeguardRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\xf8\x04\n" +
 	"\rDataSafeguard\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
@@ -253,9 +1025,53 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\bforecast\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
 	"\bsequence\x18\f \x01(\x03R\bsequence\x12\x1a\n" +
 	"\brevision\x18\r \x01(\x03R\brevision\x127\n" +
-	"\tstaleness\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tstaleness2~\n" +
-	"\x16OptionInventoryService\x12d\n" +
-	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a\".tollgate.options.v1.DataSafeguardBFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\tstaleness\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"\x88\x06\n" +
+	"\x12OverspendSafeguard\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
+	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x127\n" +
+	"\rcurrent_limit\x18\x03 \x01(\v2\x12.google.type.MoneyR\fcurrentLimit\x121\n" +
+	"\n" +
+	"next_limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\tnextLimit\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12(\n" +
+	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x18\n" +
+	"\areached\x18\a \x01(\bR\areached\x12K\n" +
+	"\x0feligible_states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x0eeligibleStates\x12G\n" +
+	"\x10alert_thresholds\x18\t \x03(\v2\x1c.tollgate.event.v1.ThresholdR\x0falertThresholds\x12\x1f\n" +
+	"\vrenewal_day\x18\n" +
+	" \x01(\x05R\n" +
+	"renewalDay\x12=\n" +
+	"\fperiod_start\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\n" +
+	"period_end\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x126\n" +
+	"\bforecast\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
+	"\bsequence\x18\x0e \x01(\x03R\bsequence\x12\x1a\n" +
+	"\brevision\x18\x0f \x01(\x03R\brevision\x127\n" +
+	"\tstaleness\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"\xbb\x05\n" +
+	"\x10PaymentSafeguard\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
+	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
+	"\x05limit\x18\x03 \x01(\v2\x12.google.type.MoneyR\x05limit\x12>\n" +
+	"\x11per_payment_limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12\x1a\n" +
+	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12(\n" +
+	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x18\n" +
+	"\areached\x18\a \x01(\bR\areached\x12K\n" +
+	"\x0feligible_states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x0eeligibleStates\x12\x1f\n" +
+	"\vrenewal_day\x18\t \x01(\x05R\n" +
+	"renewalDay\x12=\n" +
+	"\fperiod_start\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\n" +
+	"period_end\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x126\n" +
+	"\bforecast\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
+	"\bsequence\x18\r \x01(\x03R\bsequence\x12\x1a\n" +
+	"\brevision\x18\x0e \x01(\x03R\brevision\x127\n" +
+	"\tstaleness\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\tstaleness2\x96\x04\n" +
+	"\x16OptionInventoryService\x12`\n" +
+	"\vListOptions\x12'.tollgate.options.v1.ListOptionsRequest\x1a(.tollgate.options.v1.ListOptionsResponse\x12d\n" +
+	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a\".tollgate.options.v1.DataSafeguard\x12s\n" +
+	"\x15GetOverspendSafeguard\x121.tollgate.options.v1.GetOverspendSafeguardRequest\x1a'.tollgate.options.v1.OverspendSafeguard\x12m\n" +
+	"\x13GetPaymentSafeguard\x12/.tollgate.options.v1.GetPaymentSafeguardRequest\x1a%.tollgate.options.v1.PaymentSafeguard\x12P\n" +
+	"\x05Watch\x12!.tollgate.options.v1.WatchRequest\x1a\".tollgate.options.v1.WatchResponse0\x01BFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_inventory_proto_rawDescOnce sync.Once
@@ -269,31 +1085,74 @@ func file_tollgate_options_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tollgate_options_v1_inventory_proto_rawDescData
 }
 
-var file_tollgate_options_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
+var file_tollgate_options_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_tollgate_options_v1_inventory_proto_goTypes = []any{
-	(*GetDataSafeguardRequest)(nil), // 0: tollgate.options.v1.GetDataSafeguardRequest
-	(*DataSafeguard)(nil),           // 1: tollgate.options.v1.DataSafeguard
-	(v1.Safeguard_State)(0),         // 2: tollgate.event.v1.Safeguard.State
-	(*money.Money)(nil),             // 3: google.type.Money
-	(*timestamppb.Timestamp)(nil),   // 4: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 5: google.protobuf.Duration
+	(*ListOptionsRequest)(nil),           // 0: tollgate.options.v1.ListOptionsRequest
+	(*ListOptionsResponse)(nil),          // 1: tollgate.options.v1.ListOptionsResponse
+	(*Subscriber)(nil),                   // 2: tollgate.options.v1.Subscriber
+	(*WatchRequest)(nil),                 // 3: tollgate.options.v1.WatchRequest
+	(*WatchResponse)(nil),                // 4: tollgate.options.v1.WatchResponse
+	(*GetDataSafeguardRequest)(nil),      // 5: tollgate.options.v1.GetDataSafeguardRequest
+	(*GetOverspendSafeguardRequest)(nil), // 6: tollgate.options.v1.GetOverspendSafeguardRequest
+	(*GetPaymentSafeguardRequest)(nil),   // 7: tollgate.options.v1.GetPaymentSafeguardRequest
+	(*DataSafeguard)(nil),                // 8: tollgate.options.v1.DataSafeguard
+	(*OverspendSafeguard)(nil),           // 9: tollgate.options.v1.OverspendSafeguard
+	(*PaymentSafeguard)(nil),             // 10: tollgate.options.v1.PaymentSafeguard
+	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
+	(v1.Safeguard_State)(0),              // 12: tollgate.event.v1.Safeguard.State
+	(*money.Money)(nil),                  // 13: google.type.Money
+	(*durationpb.Duration)(nil),          // 14: google.protobuf.Duration
+	(*v1.Threshold)(nil),                 // 15: tollgate.event.v1.Threshold
 }
 var file_tollgate_options_v1_inventory_proto_depIdxs = []int32{
-	2, // 0: tollgate.options.v1.DataSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
-	3, // 1: tollgate.options.v1.DataSafeguard.limit:type_name -> google.type.Money
-	3, // 2: tollgate.options.v1.DataSafeguard.spent:type_name -> google.type.Money
-	2, // 3: tollgate.options.v1.DataSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
-	4, // 4: tollgate.options.v1.DataSafeguard.period_start:type_name -> google.protobuf.Timestamp
-	4, // 5: tollgate.options.v1.DataSafeguard.period_end:type_name -> google.protobuf.Timestamp
-	4, // 6: tollgate.options.v1.DataSafeguard.forecast:type_name -> google.protobuf.Timestamp
-	5, // 7: tollgate.options.v1.DataSafeguard.staleness:type_name -> google.protobuf.Duration
-	0, // 8: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
-	1, // 9: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:output_type -> tollgate.options.v1.DataSafeguard
-	9, // [9:10] is the sub-list for method output_type
-	8, // [8:9] is the sub-list for method input_type
-	8, // [8:8] is the sub-list for extension type_name
-	8, // [8:8] is the sub-list for extension extendee
-	0, // [0:8] is the sub-list for field type_name
+	8,  // 0: tollgate.options.v1.ListOptionsResponse.data_safeguard:type_name -> tollgate.options.v1.DataSafeguard
+	9,  // 1: tollgate.options.v1.ListOptionsResponse.overspend_safeguard:type_name -> tollgate.options.v1.OverspendSafeguard
+	10, // 2: tollgate.options.v1.ListOptionsResponse.payment_safeguard:type_name -> tollgate.options.v1.PaymentSafeguard
+	2,  // 3: tollgate.options.v1.ListOptionsResponse.subscriber:type_name -> tollgate.options.v1.Subscriber
+	11, // 4: tollgate.options.v1.Subscriber.activate_time:type_name -> google.protobuf.Timestamp
+	1,  // 5: tollgate.options.v1.WatchResponse.options:type_name -> tollgate.options.v1.ListOptionsResponse
+	12, // 6: tollgate.options.v1.DataSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	13, // 7: tollgate.options.v1.DataSafeguard.limit:type_name -> google.type.Money
+	13, // 8: tollgate.options.v1.DataSafeguard.spent:type_name -> google.type.Money
+	12, // 9: tollgate.options.v1.DataSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 10: tollgate.options.v1.DataSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	11, // 11: tollgate.options.v1.DataSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	11, // 12: tollgate.options.v1.DataSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	14, // 13: tollgate.options.v1.DataSafeguard.staleness:type_name -> google.protobuf.Duration
+	12, // 14: tollgate.options.v1.OverspendSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	13, // 15: tollgate.options.v1.OverspendSafeguard.current_limit:type_name -> google.type.Money
+	13, // 16: tollgate.options.v1.OverspendSafeguard.next_limit:type_name -> google.type.Money
+	13, // 17: tollgate.options.v1.OverspendSafeguard.spent:type_name -> google.type.Money
+	12, // 18: tollgate.options.v1.OverspendSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	15, // 19: tollgate.options.v1.OverspendSafeguard.alert_thresholds:type_name -> tollgate.event.v1.Threshold
+	11, // 20: tollgate.options.v1.OverspendSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	11, // 21: tollgate.options.v1.OverspendSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	11, // 22: tollgate.options.v1.OverspendSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	14, // 23: tollgate.options.v1.OverspendSafeguard.staleness:type_name -> google.protobuf.Duration
+	12, // 24: tollgate.options.v1.PaymentSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	13, // 25: tollgate.options.v1.PaymentSafeguard.limit:type_name -> google.type.Money
+	13, // 26: tollgate.options.v1.PaymentSafeguard.per_payment_limit:type_name -> google.type.Money
+	13, // 27: tollgate.options.v1.PaymentSafeguard.spent:type_name -> google.type.Money
+	12, // 28: tollgate.options.v1.PaymentSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 29: tollgate.options.v1.PaymentSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	11, // 30: tollgate.options.v1.PaymentSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	11, // 31: tollgate.options.v1.PaymentSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	14, // 32: tollgate.options.v1.PaymentSafeguard.staleness:type_name -> google.protobuf.Duration
+	0,  // 33: tollgate.options.v1.OptionInventoryService.ListOptions:input_type -> tollgate.options.v1.ListOptionsRequest
+	5,  // 34: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
+	6,  // 35: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:input_type -> tollgate.options.v1.GetOverspendSafeguardRequest
+	7,  // 36: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:input_type -> tollgate.options.v1.GetPaymentSafeguardRequest
+	3,  // 37: tollgate.options.v1.OptionInventoryService.Watch:input_type -> tollgate.options.v1.WatchRequest
+	1,  // 38: tollgate.options.v1.OptionInventoryService.ListOptions:output_type -> tollgate.options.v1.ListOptionsResponse
+	8,  // 39: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:output_type -> tollgate.options.v1.DataSafeguard
+	9,  // 40: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:output_type -> tollgate.options.v1.OverspendSafeguard
+	10, // 41: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:output_type -> tollgate.options.v1.PaymentSafeguard
+	4,  // 42: tollgate.options.v1.OptionInventoryService.Watch:output_type -> tollgate.options.v1.WatchResponse
+	38, // [38:43] is the sub-list for method output_type
+	33, // [33:38] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_options_v1_inventory_proto_init() }
@@ -307,7 +1166,7 @@ func file_tollgate_options_v1_inventory_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_options_v1_inventory_proto_rawDesc), len(file_tollgate_options_v1_inventory_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   2,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,7 +19,11 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	OptionInventoryService_GetDataSafeguard_FullMethodName = "/tollgate.options.v1.OptionInventoryService/GetDataSafeguard"
+	OptionInventoryService_ListOptions_FullMethodName           = "/tollgate.options.v1.OptionInventoryService/ListOptions"
+	OptionInventoryService_GetDataSafeguard_FullMethodName      = "/tollgate.options.v1.OptionInventoryService/GetDataSafeguard"
+	OptionInventoryService_GetOverspendSafeguard_FullMethodName = "/tollgate.options.v1.OptionInventoryService/GetOverspendSafeguard"
+	OptionInventoryService_GetPaymentSafeguard_FullMethodName   = "/tollgate.options.v1.OptionInventoryService/GetPaymentSafeguard"
+	OptionInventoryService_Watch_FullMethodName                 = "/tollgate.options.v1.OptionInventoryService/Watch"
 )
 
 // OptionInventoryServiceClient is the client API for OptionInventoryService service.
@@ -27,11 +31,19 @@ const (
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
 // OptionInventoryService shows the options of one subscriber as they are.
+// Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
+// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell.
 type OptionInventoryServiceClient interface {
-	// GetDataSafeguard shows the roaming-data safeguard. SUBSCRIBER_NOT_FOUND
-	// where there is no such subscriber, REBUILDING (UNAVAILABLE) while its
-	// partition can't tell yet.
+	// ListOptions shows all options of a subscriber; its parent is
+	// "tenants/{tenant}/subscribers/{msisdn}".
+	ListOptions(ctx context.Context, in *ListOptionsRequest, opts ...grpc.CallOption) (*ListOptionsResponse, error)
 	GetDataSafeguard(ctx context.Context, in *GetDataSafeguardRequest, opts ...grpc.CallOption) (*DataSafeguard, error)
+	GetOverspendSafeguard(ctx context.Context, in *GetOverspendSafeguardRequest, opts ...grpc.CallOption) (*OverspendSafeguard, error)
+	GetPaymentSafeguard(ctx context.Context, in *GetPaymentSafeguardRequest, opts ...grpc.CallOption) (*PaymentSafeguard, error)
+	// Watch answers with the options as they are, and again after each change.
+	// Changes that follow each other closely may be told as one. It ends with
+	// UNAVAILABLE when the subscriber's partition moves: watch again.
+	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
 
 type optionInventoryServiceClient struct {
@@ -40,6 +52,16 @@ type optionInventoryServiceClient struct {
 
 func NewOptionInventoryServiceClient(cc grpc.ClientConnInterface) OptionInventoryServiceClient {
 	return &optionInventoryServiceClient{cc}
+}
+
+func (c *optionInventoryServiceClient) ListOptions(ctx context.Context, in *ListOptionsRequest, opts ...grpc.CallOption) (*ListOptionsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListOptionsResponse)
+	err := c.cc.Invoke(ctx, OptionInventoryService_ListOptions_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
 }
 
 func (c *optionInventoryServiceClient) GetDataSafeguard(ctx context.Context, in *GetDataSafeguardRequest, opts ...grpc.CallOption) (*DataSafeguard, error) {
@@ -52,16 +74,63 @@ func (c *optionInventoryServiceClient) GetDataSafeguard(ctx context.Context, in 
 	return out, nil
 }
 
+func (c *optionInventoryServiceClient) GetOverspendSafeguard(ctx context.Context, in *GetOverspendSafeguardRequest, opts ...grpc.CallOption) (*OverspendSafeguard, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(OverspendSafeguard)
+	err := c.cc.Invoke(ctx, OptionInventoryService_GetOverspendSafeguard_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *optionInventoryServiceClient) GetPaymentSafeguard(ctx context.Context, in *GetPaymentSafeguardRequest, opts ...grpc.CallOption) (*PaymentSafeguard, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(PaymentSafeguard)
+	err := c.cc.Invoke(ctx, OptionInventoryService_GetPaymentSafeguard_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *optionInventoryServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &OptionInventoryService_ServiceDesc.Streams[0], OptionInventoryService_Watch_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchRequest, WatchResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OptionInventoryService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
+
 // OptionInventoryServiceServer is the server API for OptionInventoryService service.
 // All implementations must embed UnimplementedOptionInventoryServiceServer
 // for forward compatibility.
 //
 // OptionInventoryService shows the options of one subscriber as they are.
+// Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
+// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell.
 type OptionInventoryServiceServer interface {
-	// GetDataSafeguard shows the roaming-data safeguard. SUBSCRIBER_NOT_FOUND
-	// where there is no such subscriber, REBUILDING (UNAVAILABLE) while its
-	// partition can't tell yet.
+	// ListOptions shows all options of a subscriber; its parent is
+	// "tenants/{tenant}/subscribers/{msisdn}".
+	ListOptions(context.Context, *ListOptionsRequest) (*ListOptionsResponse, error)
 	GetDataSafeguard(context.Context, *GetDataSafeguardRequest) (*DataSafeguard, error)
+	GetOverspendSafeguard(context.Context, *GetOverspendSafeguardRequest) (*OverspendSafeguard, error)
+	GetPaymentSafeguard(context.Context, *GetPaymentSafeguardRequest) (*PaymentSafeguard, error)
+	// Watch answers with the options as they are, and again after each change.
+	// Changes that follow each other closely may be told as one. It ends with
+	// UNAVAILABLE when the subscriber's partition moves: watch again.
+	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedOptionInventoryServiceServer()
 }
 
@@ -72,8 +141,20 @@ type OptionInventoryServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedOptionInventoryServiceServer struct{}
 
+func (UnimplementedOptionInventoryServiceServer) ListOptions(context.Context, *ListOptionsRequest) (*ListOptionsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListOptions not implemented")
+}
 func (UnimplementedOptionInventoryServiceServer) GetDataSafeguard(context.Context, *GetDataSafeguardRequest) (*DataSafeguard, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetDataSafeguard not implemented")
+}
+func (UnimplementedOptionInventoryServiceServer) GetOverspendSafeguard(context.Context, *GetOverspendSafeguardRequest) (*OverspendSafeguard, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetOverspendSafeguard not implemented")
+}
+func (UnimplementedOptionInventoryServiceServer) GetPaymentSafeguard(context.Context, *GetPaymentSafeguardRequest) (*PaymentSafeguard, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetPaymentSafeguard not implemented")
+}
+func (UnimplementedOptionInventoryServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
+	return status.Error(codes.Unimplemented, "method Watch not implemented")
 }
 func (UnimplementedOptionInventoryServiceServer) mustEmbedUnimplementedOptionInventoryServiceServer() {
 }
@@ -97,6 +178,24 @@ func RegisterOptionInventoryServiceServer(s grpc.ServiceRegistrar, srv OptionInv
 	s.RegisterService(&OptionInventoryService_ServiceDesc, srv)
 }
 
+func _OptionInventoryService_ListOptions_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListOptionsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OptionInventoryServiceServer).ListOptions(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OptionInventoryService_ListOptions_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OptionInventoryServiceServer).ListOptions(ctx, req.(*ListOptionsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _OptionInventoryService_GetDataSafeguard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetDataSafeguardRequest)
 	if err := dec(in); err != nil {
@@ -115,6 +214,53 @@ func _OptionInventoryService_GetDataSafeguard_Handler(srv interface{}, ctx conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _OptionInventoryService_GetOverspendSafeguard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetOverspendSafeguardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OptionInventoryServiceServer).GetOverspendSafeguard(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OptionInventoryService_GetOverspendSafeguard_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OptionInventoryServiceServer).GetOverspendSafeguard(ctx, req.(*GetOverspendSafeguardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OptionInventoryService_GetPaymentSafeguard_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetPaymentSafeguardRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(OptionInventoryServiceServer).GetPaymentSafeguard(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: OptionInventoryService_GetPaymentSafeguard_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(OptionInventoryServiceServer).GetPaymentSafeguard(ctx, req.(*GetPaymentSafeguardRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _OptionInventoryService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(OptionInventoryServiceServer).Watch(m, &grpc.GenericServerStream[WatchRequest, WatchResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type OptionInventoryService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
+
 // OptionInventoryService_ServiceDesc is the grpc.ServiceDesc for OptionInventoryService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -123,10 +269,28 @@ var OptionInventoryService_ServiceDesc = grpc.ServiceDesc{
 	HandlerType: (*OptionInventoryServiceServer)(nil),
 	Methods: []grpc.MethodDesc{
 		{
+			MethodName: "ListOptions",
+			Handler:    _OptionInventoryService_ListOptions_Handler,
+		},
+		{
 			MethodName: "GetDataSafeguard",
 			Handler:    _OptionInventoryService_GetDataSafeguard_Handler,
 		},
+		{
+			MethodName: "GetOverspendSafeguard",
+			Handler:    _OptionInventoryService_GetOverspendSafeguard_Handler,
+		},
+		{
+			MethodName: "GetPaymentSafeguard",
+			Handler:    _OptionInventoryService_GetPaymentSafeguard_Handler,
+		},
 	},
-	Streams:  []grpc.StreamDesc{},
+	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Watch",
+			Handler:       _OptionInventoryService_Watch_Handler,
+			ServerStreams: true,
+		},
+	},
 	Metadata: "tollgate/options/v1/inventory.proto",
 }
