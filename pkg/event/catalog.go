@@ -62,8 +62,13 @@ const (
 
 // IsControl says that a type's records are no events: consumers skip them.
 func IsControl(name string) bool {
-	return strings.HasPrefix(name, "system.") || strings.HasPrefix(name, "command.")
+	return strings.HasPrefix(name, "system.") || IsCommand(name)
 }
+
+// IsCommand says that a type's records are calls: their owner folds them and answers who called.
+func IsCommand(name string) bool { return strings.HasPrefix(name, commandPrefix) }
+
+const commandPrefix = "command."
 
 // IsReserved says that only Tollgate itself publishes this type: control records, and what safeguards conclude.
 func IsReserved(name string) bool {
@@ -162,6 +167,7 @@ func builtIn() []Type {
 func dataMessages() []proto.Message {
 	messages := []proto.Message{
 		&structpb.Struct{}, &eventv1.SystemRevision{}, &eventv1.SystemTick{}, &eventv1.SystemGap{},
+		&eventv1.CommandChange{}, &eventv1.CommandCharge{}, &eventv1.CommandReapply{},
 	}
 	for _, t := range catalog {
 		messages = append(messages, t.Data)

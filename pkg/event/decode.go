@@ -1,6 +1,7 @@
 package event
 
 import (
+	"bytes"
 	"errors"
 	"time"
 	"unicode/utf8"
@@ -55,6 +56,8 @@ type wireTime struct {
 	seconds int64
 	nanos   int32
 }
+
+var commandPrefixBytes = []byte(commandPrefix)
 
 var (
 	errUTF8      = errors.New("a string is not UTF-8")
@@ -114,6 +117,10 @@ func readWire(value []byte) (wire, error) {
 		if err != nil {
 			return w, err
 		}
+	}
+	if bytes.HasPrefix(w.typ, commandPrefixBytes) {
+		w.content = hashCommand(w.typ, w.tenant, w.subject, w.typeURL, w.data)
+		return w, nil
 	}
 	if hashed == 0 {
 		w.content = nonZero(xxhash.Sum64(value))

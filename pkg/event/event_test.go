@@ -134,6 +134,39 @@ func TestContentTellsARepeatFromAReusedID(t *testing.T) {
 	}
 }
 
+func TestContentOfACommandIsWhatItAsksForWheneverItIsAskedAgain(t *testing.T) {
+	charge := func(change func(*event.Event)) *event.Event {
+		e := &event.Event{
+			ID: "ref-1", Source: "tollgate/safeguard", Type: "command.charge", Tenant: "acme", Subject: "447700900001",
+			Time: happened, ReceivedAt: received, Correlation: "ref-1",
+			Data: &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "GBP", Units: 5}, Description: "a ticket"},
+		}
+		if change != nil {
+			change(e)
+		}
+		return e
+	}
+	base := charge(nil)
+	again := charge(func(e *event.Event) { e.Time, e.ReceivedAt, e.Correlation = e.Time.Add(time.Second), received.Add(time.Hour), "" })
+	for _, e := range []*event.Event{again, decoded(t, base), decoded(t, again)} {
+		if e.Content() != base.Content() || e.Identity() != base.Identity() {
+			t.Error("asked again later, the content is another")
+		}
+	}
+	for name, change := range map[string]func(*event.Event){
+		"type":    func(e *event.Event) { e.Type = "command.change" },
+		"tenant":  func(e *event.Event) { e.Tenant = "acme2" },
+		"subject": func(e *event.Event) { e.Subject = "447700900002" },
+		"amount":  func(e *event.Event) { e.Data = &eventv1.CommandCharge{Description: "a ticket"} },
+		"data":    func(e *event.Event) { e.Data = &eventv1.CommandChange{} },
+	} {
+		other := charge(change)
+		if other.Content() == base.Content() || decoded(t, other).Content() == base.Content() {
+			t.Errorf("another %s, the same content", name)
+		}
+	}
+}
+
 func TestIdentityDependsOnTenantSourceAndIDAlone(t *testing.T) {
 	seen := map[event.Identity]string{}
 	for name, e := range map[string]*event.Event{

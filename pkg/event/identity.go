@@ -65,10 +65,14 @@ func (id Identity) String() string { return hex.EncodeToString(id[:]) }
 // Content is a hash over everything but ReceivedAt and Trace. It tells a repeat, which has the same, from an id that was
 // used again for something else. Of a decoded event it is that of the bytes as they stand in the log, and therefore the
 // same for every binary that ever reads them: who wants another event makes a new one instead of changing this one.
-// Never 0, unless the event cannot be encoded.
+// Of a command it is that of what is asked for, type, tenant, subject and data: whoever calls again under the same id
+// does so at another time. Never 0, unless the event cannot be encoded.
 func (e *Event) Content() uint64 {
 	if e.content != 0 {
 		return e.content
+	}
+	if IsCommand(e.Type) {
+		return e.commandContent()
 	}
 	bare := *e
 	bare.ReceivedAt = time.Time{}
@@ -77,6 +81,30 @@ func (e *Event) Content() uint64 {
 		return 0
 	}
 	return nonZero(xxhash.Sum64(b))
+}
+
+func (e *Event) commandContent() uint64 {
+	if e.Data == nil {
+		return 0
+	}
+	data, err := deterministic.Marshal(e.Data)
+	if err != nil {
+		return 0
+	}
+	url := typeURLPrefix + string(e.Data.ProtoReflect().Descriptor().FullName())
+	return hashCommand([]byte(e.Type), []byte(e.Tenant), []byte(e.Subject), []byte(url), data)
+}
+
+// hashCommand hashes each part behind its length.
+func hashCommand(parts ...[]byte) uint64 {
+	var hash xxhash.Digest
+	hash.Reset()
+	var length [binary.MaxVarintLen64]byte
+	for _, part := range parts {
+		_, _ = hash.Write(length[:binary.PutUvarint(length[:], uint64(len(part)))])
+		_, _ = hash.Write(part)
+	}
+	return nonZero(hash.Sum64())
 }
 
 func nonZero(h uint64) uint64 {
