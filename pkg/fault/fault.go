@@ -25,7 +25,7 @@ const (
 	NotFound
 	// AlreadyExists means that what the input would create is already there.
 	AlreadyExists
-	// Conflict means that the present state refuses the change: an old etag, a state that is not eligible.
+	// Conflict means that what others did stands in the way: an old etag, a resource in use.
 	Conflict
 	// Throttled means that the caller asks too often; the same input succeeds later.
 	Throttled
@@ -35,12 +35,15 @@ const (
 	Unauthenticated
 	// Denied means that the caller is known and may not do this.
 	Denied
+	// Precondition means that what the input names is in a state that excludes it, and will be until something else
+	// changes: the same input again is as useless as it was. A Conflict goes away by reading again.
+	Precondition
 )
 
 var kindNames = [...]string{
 	Internal: "internal", Invalid: "invalid", NotFound: "not found", AlreadyExists: "already exists",
 	Conflict: "conflict", Throttled: "throttled", Unavailable: "unavailable",
-	Unauthenticated: "unauthenticated", Denied: "denied",
+	Unauthenticated: "unauthenticated", Denied: "denied", Precondition: "precondition",
 }
 
 // String names the kind in lower-case words.
@@ -57,6 +60,8 @@ type Violation struct {
 	Field string
 	// Description says what the field must be, in a sentence without a capital or a full stop.
 	Description string
+	// Reason is the violation's own where it has one; an input may have several things wrong with it, of several kinds.
+	Reason string
 }
 
 // String is "field: description".

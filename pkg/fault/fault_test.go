@@ -36,7 +36,7 @@ func TestAFaultIsFoundThroughWrapping(t *testing.T) {
 }
 
 func TestWithAndAfterLeaveTheOriginalAlone(t *testing.T) {
-	base := New(Conflict, "STATE_NOT_ELIGIBLE", "no").With("eligibleStates", "active")
+	base := New(Precondition, "STATE_NOT_ELIGIBLE", "no").With("eligibleStates", "active")
 	more := base.With("state", "inactive").After(time.Second)
 	if len(base.Metadata) != 1 || base.RetryAfter != 0 {
 		t.Errorf("the original changed: %v %v", base.Metadata, base.RetryAfter)
@@ -51,9 +51,10 @@ func TestAFaultSurvivesTheWire(t *testing.T) {
 		Invalid: codes.InvalidArgument, NotFound: codes.NotFound, AlreadyExists: codes.AlreadyExists,
 		Conflict: codes.Aborted, Throttled: codes.ResourceExhausted, Unavailable: codes.Unavailable,
 		Unauthenticated: codes.Unauthenticated, Denied: codes.PermissionDenied,
+		Precondition: codes.FailedPrecondition,
 	} {
 		t.Run(kind.String(), func(t *testing.T) {
-			sent := NewInvalid("CONFIG_INVALID", Violation{"url", "must be https"}, Violation{"", "too large"})
+			sent := NewInvalid("CONFIG_INVALID", Violation{Field: "url", Description: "must be https"}, Violation{Field: "", Description: "too large"})
 			sent.Kind = kind
 			sent = sent.With("limit", "7").After(1500 * time.Millisecond)
 			onWire := Status(fmt.Errorf("update endpoint: %w", sent))
@@ -115,18 +116,42 @@ func TestFaultsListsEverythingAtOnce(t *testing.T) {
 		t.Fatalf("nothing is wrong, yet %v", err)
 	}
 	f.Add("code", "must be at most %d characters", 64)
-	f.AddErr("endpoint", NewInvalid("URL_REFUSED", Violation{"url", "must be https"}, Violation{"", "too large"}))
+	f.AddErr("endpoint", NewInvalid("URL_REFUSED", Violation{Field: "url", Description: "must be https"}, Violation{Field: "", Description: "too large"}))
 	f.AddErr("zone", errors.New("unknown time zone Mars"))
 	f.AddErr("limit", nil)
 	err := f.Err("CONFIG_INVALID")
 	want := []Violation{
-		{"code", "must be at most 64 characters"}, {"endpoint.url", "must be https"}, {"endpoint", "too large"},
-		{"zone", "unknown time zone Mars"},
+		{Field: "code", Description: "must be at most 64 characters"}, {Field: "endpoint.url", Description: "must be https"}, {Field: "endpoint", Description: "too large"},
+		{Field: "zone", Description: "unknown time zone Mars"},
 	}
 	if diff := cmp.Diff(want, ViolationsOf(err)); diff != "" || f.Len() != 4 {
 		t.Errorf("%d violations: %s", f.Len(), diff)
 	}
 	if KindOf(err) != Invalid || ReasonOf(err) != "CONFIG_INVALID" {
 		t.Errorf("kind %v, reason %q", KindOf(err), ReasonOf(err))
+	}
+}
+
+func TestFaultsOfOneKindShareItsReason(t *testing.T) {
+	var none, one, mixed, unnamed Faults
+	if err := none.ErrShared("REQUEST_INVALID"); err != nil {
+		t.Errorf("nothing is wrong, yet %v", err)
+	}
+	one.AddAs("AMOUNT_INVALID", "a", "must be above 0")
+	one.AddAs("AMOUNT_INVALID", "b", "must be above 0")
+	mixed.AddErr("", one.Err("X"))
+	mixed.AddAs("NAME_INVALID", "name", "is empty")
+	unnamed.AddAs("AMOUNT_INVALID", "a", "must be above 0")
+	unnamed.Add("b", "must be there")
+	for reason, f := range map[string]*Faults{"AMOUNT_INVALID": &one, "REQUEST_INVALID": &mixed} {
+		if err := f.ErrShared("REQUEST_INVALID"); ReasonOf(err) != reason {
+			t.Errorf("reason %q, want %q", ReasonOf(err), reason)
+		}
+	}
+	if err := unnamed.ErrShared("REQUEST_INVALID"); ReasonOf(err) != "REQUEST_INVALID" {
+		t.Errorf("reason %q", ReasonOf(err))
+	}
+	if got := ViolationsOf(FromGRPC(Status(mixed.ErrShared("REQUEST_INVALID")).Err())); len(got) != 3 || got[0].Reason != "AMOUNT_INVALID" || got[2].Reason != "NAME_INVALID" {
+		t.Errorf("after the wire: %v", got)
 	}
 }

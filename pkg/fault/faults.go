@@ -12,6 +12,11 @@ func (f *Faults) Add(field, format string, args ...any) {
 	f.violations = append(f.violations, Violation{Field: field, Description: fmt.Sprintf(format, args...)})
 }
 
+// AddAs is Add with a reason of the violation's own.
+func (f *Faults) AddAs(reason, field, format string, args ...any) {
+	f.violations = append(f.violations, Violation{Field: field, Description: fmt.Sprintf(format, args...), Reason: reason})
+}
+
 // AddErr records err under field: each of its violations when it is a fault that has some (their paths below field),
 // else its text. A nil err records nothing.
 func (f *Faults) AddErr(field string, err error) {
@@ -24,7 +29,8 @@ func (f *Faults) AddErr(field string, err error) {
 		return
 	}
 	for _, v := range inner {
-		f.violations = append(f.violations, Violation{Field: join(field, v.Field), Description: v.Description})
+		v.Field = join(field, v.Field)
+		f.violations = append(f.violations, v)
 	}
 }
 
@@ -47,4 +53,18 @@ func (f *Faults) Err(reason string) error {
 		return nil
 	}
 	return NewInvalid(reason, f.violations...)
+}
+
+// ErrShared is Err with the reason that every violation has, or with otherwise where they differ or have none.
+func (f *Faults) ErrShared(otherwise string) error {
+	if len(f.violations) == 0 {
+		return nil
+	}
+	shared := f.violations[0].Reason
+	for _, v := range f.violations {
+		if v.Reason != shared || v.Reason == "" {
+			shared = otherwise
+		}
+	}
+	return NewInvalid(shared, f.violations...)
 }

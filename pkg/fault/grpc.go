@@ -14,8 +14,7 @@ import (
 // Domain is the domain of every google.rpc.ErrorInfo that leaves this system.
 const Domain = "tollgate"
 
-// Conflict is ABORTED and not FAILED_PRECONDITION because the REST gateway turns ABORTED into 409 and
-// FAILED_PRECONDITION into 400, and every conflict is promised as a 409.
+// In REST AlreadyExists, Conflict and Precondition are all 409; the usual gateway would make FAILED_PRECONDITION a 400.
 var codeOf = map[Kind]codes.Code{
 	Internal:        codes.Internal,
 	Invalid:         codes.InvalidArgument,
@@ -26,6 +25,7 @@ var codeOf = map[Kind]codes.Code{
 	Unavailable:     codes.Unavailable,
 	Unauthenticated: codes.Unauthenticated,
 	Denied:          codes.PermissionDenied,
+	Precondition:    codes.FailedPrecondition,
 }
 
 // kindOf is codeOf read backwards, plus the codes that other servers and gRPC itself answer with.
@@ -35,7 +35,7 @@ var kindOf = map[codes.Code]Kind{
 	codes.NotFound:           NotFound,
 	codes.AlreadyExists:      AlreadyExists,
 	codes.Aborted:            Conflict,
-	codes.FailedPrecondition: Conflict,
+	codes.FailedPrecondition: Precondition,
 	codes.ResourceExhausted:  Throttled,
 	codes.Unavailable:        Unavailable,
 	codes.Unauthenticated:    Unauthenticated,
@@ -54,7 +54,7 @@ func (e *Error) GRPCStatus() *status.Status {
 		bad := &errdetails.BadRequest{}
 		for _, v := range e.Violations {
 			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: v.Field, Description: v.Description,
+				Field: v.Field, Description: v.Description, Reason: v.Reason,
 			})
 		}
 		details = append(details, bad)
@@ -111,7 +111,7 @@ func FromGRPC(err error) error {
 			e.Reason, e.Metadata = d.GetReason(), d.GetMetadata()
 		case *errdetails.BadRequest:
 			for _, v := range d.GetFieldViolations() {
-				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Description: v.GetDescription()})
+				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Description: v.GetDescription(), Reason: v.GetReason()})
 			}
 		case *errdetails.RetryInfo:
 			e.RetryAfter = d.GetRetryDelay().AsDuration()
