@@ -113,7 +113,7 @@ func (b *batch[B]) subject(key string) (*Subject[B], error) {
 		if s.Body, err = b.decode(body); err != nil {
 			return nil, fmt.Errorf("read record of a subject: %w", err)
 		}
-		s.Exists, s.state.stored = true, true
+		s.Exists, s.state.stored, s.state.asideStored = true, true, s.header.aside
 		if s.header.epoch != b.from.Epoch {
 			s.header.applied = -1
 		}
@@ -214,9 +214,18 @@ func (b *batch[B]) event(en *entry) error {
 	}
 	if s.state.effect {
 		s.header.applied = r.Offset
+		b.settle(s)
 		b.remember(s, mine, hour)
 	}
 	return nil
+}
+
+// settle leaves nothing to later events of the batch of a record that is none:
+// those of another batch would not find it either.
+func (b *batch[B]) settle(s *Subject[B]) {
+	if !s.Exists {
+		s.forget()
+	}
 }
 
 // remember enters an event's id into its record and forgets what is too old.
@@ -298,6 +307,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			}
 		}
 		b.touch(s)
+		b.settle(s)
 		// Whatever comes before this place in the log has been applied to this
 		// state of the record: a snapshot that holds it must not repeat it.
 		s.header.applied = max(s.header.applied, b.to.Offset-1)
@@ -344,7 +354,16 @@ func (b *batch[B]) finish() (Commit, error) {
 			if s.state.stored {
 				c.Deletes = append(c.Deletes, key)
 			}
+			if s.state.asideStored {
+				c.Deletes = append(c.Deletes, asideKey(s.Key))
+			}
 			continue
+		}
+		switch {
+		case s.header.aside && s.state.asideDirty:
+			c.Puts = append(c.Puts, Entry{asideKey(s.Key), s.aside})
+		case !s.header.aside && s.state.asideStored:
+			c.Deletes = append(c.Deletes, asideKey(s.Key))
 		}
 		if minute := s.list(b.to.DueMinute); minute != 0 {
 			if _, ok := lists[minute]; !ok {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -68,6 +69,7 @@ type Subject[B any] struct {
 	record *stream.Record // the event's own
 	state  subjectState
 	sealed map[uint64][]group // of this record, as far as read or written
+	aside  []byte             // as far as read or written
 }
 
 // subjectState is what a batch knows of a record beside its content.
@@ -75,6 +77,10 @@ type subjectState struct {
 	dirty  bool
 	stored bool // the store has a value under the key
 	effect bool // the current event changed the record
+
+	asideStored bool // the store has something aside
+	asideKnown  bool // it was read, or written anew
+	asideDirty  bool
 }
 
 // Save keeps the record with this body. The event's id enters it.
@@ -87,18 +93,53 @@ func (s *Subject[B]) Save(body B) {
 	s.touch()
 }
 
-// Delete drops the record, its timers and ids. Its last sequence goes with it:
+// Delete drops the record, its timers, its ids and what is kept aside. Its last sequence goes with it:
 // keep a record as a mark where a subject may come back.
 func (s *Subject[B]) Delete() {
-	var none B
-	s.Body, s.Exists = none, false
+	s.Exists = false
 	s.touch()
+	s.forget()
+}
+
+// forget makes it as if the record had never been, also for what follows in the
+// same batch; only the numbers of seals go on, since puts and deletes of a
+// batch are one step.
+func (s *Subject[B]) forget() {
+	var none B
+	s.Body = none
 	for _, x := range s.header.ids.seals {
 		s.batch.unseal(s.Key, x.number)
 	}
-	// As if it had never been, also for what follows in the same batch; only
-	// the numbers of seals go on, since puts and deletes of a batch are one step.
+	s.setAside(nil)
 	s.header = header{applied: s.header.applied, ids: ids{next: s.header.ids.next}}
+}
+
+// Aside is what is kept beside the record, nil where nothing is. It may be read
+// only.
+func (s *Subject[B]) Aside() []byte {
+	if !s.state.asideKnown && s.header.aside {
+		s.aside = s.batch.loaded(asideKey(s.Key))
+	}
+	s.state.asideKnown = true
+	return s.aside
+}
+
+// KeepAside keeps bytes under a key of their own beside the record, so that what
+// seldom changes is not written with it each time; nil drops them. They go with
+// the record: one that is not saved, or deleted, has none.
+func (s *Subject[B]) KeepAside(b []byte) {
+	if !bytes.Equal(s.Aside(), b) {
+		s.setAside(bytes.Clone(b))
+		s.touch()
+	}
+}
+
+func (s *Subject[B]) setAside(b []byte) {
+	if s.header.aside = len(b) > 0; !s.header.aside {
+		b = nil
+	}
+	s.aside = b
+	s.state.asideKnown, s.state.asideDirty = true, true
 }
 
 // Creator is the identity of the event that created the record.

@@ -16,6 +16,7 @@ type header struct {
 	last    int64    // last sequence given out
 	listed  int64    // minute under which the subject stands in a due list; 0: in none
 	timers  []timer  // by due time, then name
+	aside   bool     // a value stands beside the record
 	ids     ids
 }
 
@@ -42,18 +43,24 @@ func (h *header) append(b []byte) []byte {
 	return h.ids.append(b)
 }
 
-// sealedFlag marks a record whose older ids stand in keys of their own, so that
-// who loads it sees so without decoding it.
-const sealedFlag = 1
+// Flags of a record say what stands in keys of their own, older ids and what is
+// kept aside, so that who loads it sees so without decoding it.
+const (
+	sealedFlag = 1 << iota
+	asideFlag
+)
 
-func flags(h *header) byte {
+func flags(h *header) (f byte) {
 	if len(h.ids.seals) > 0 {
-		return sealedFlag
+		f |= sealedFlag
 	}
-	return 0
+	if h.aside {
+		f |= asideFlag
+	}
+	return f
 }
 
-func hasSeals(record []byte) bool { return len(record) > 1 && record[1]&sealedFlag != 0 }
+func flagged(record []byte, flag byte) bool { return len(record) > 1 && record[1]&flag != 0 }
 
 // decodeHeader returns the header and the body behind it.
 func decodeHeader(b []byte) (h header, body []byte, err error) {
@@ -64,6 +71,7 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 		return h, nil, fmt.Errorf("record has format %d, this binary knows %d", b[0], recordFormat)
 	}
 	r := reader{b: b[2:]}
+	h.aside = b[1]&asideFlag != 0
 	h.epoch = uint32(r.uvarint())
 	h.applied = int64(r.uvarint()) - 1
 	copy(h.creator[:], r.bytes(len(h.creator)))
@@ -115,13 +123,34 @@ func compareTimers(a, b timer) int {
 const (
 	recordPrefix = "r:"
 	sealPrefix   = "s:"
+	asidePrefix  = "a:"
 	duePrefix    = "d:"
 )
 
 func recordKey(subject string) string { return recordPrefix + subject }
 
+func asideKey(subject string) string { return asidePrefix + subject }
+
 func sealKey(subject string, number uint64) string {
 	return fmt.Sprintf("%s%s\x00%d", sealPrefix, subject, number)
+}
+
+// besideKeys lists the keys that belong to a record: ids sealed for it, and what
+// is kept aside.
+func besideKeys(subject string, record []byte) (keys []string, err error) {
+	if flagged(record, sealedFlag) {
+		h, _, err := decodeHeader(record)
+		if err != nil {
+			return nil, fmt.Errorf("read record of a subject: %w", err)
+		}
+		for _, x := range h.ids.seals {
+			keys = append(keys, sealKey(subject, x.number))
+		}
+	}
+	if flagged(record, asideFlag) {
+		keys = append(keys, asideKey(subject))
+	}
+	return keys, nil
 }
 
 func dueKey(minute int64) string { return fmt.Sprintf("%s%d", duePrefix, minute) }

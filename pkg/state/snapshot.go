@@ -104,7 +104,7 @@ func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 	}
 }
 
-// readSnapshot reads records and, in the same moment, the ids sealed for them.
+// readSnapshot reads records and, in the same moment, what stands beside them.
 func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
 	var entries []*statev1.SnapshotRecord_Entry
 	for len(keys) > 0 {
@@ -113,28 +113,30 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 		if err != nil {
 			return nil, fmt.Errorf("read records for the snapshot: %w", err)
 		}
-		var seals []string
+		var beside []string
 		for i, v := range values {
 			if v == nil {
 				continue
 			}
 			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
-			sealed, err := sealKeys(keys[i][len(recordPrefix):], v)
+			more, err := besideKeys(keys[i][len(recordPrefix):], v)
 			if err != nil {
 				return nil, err
 			}
-			seals = append(seals, sealed...)
+			beside = append(beside, more...)
 		}
-		if len(seals) > 0 {
-			values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, seals)
+		for len(beside) > 0 {
+			n := min(len(beside), MaxKeys)
+			values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, beside[:n])
 			if err != nil {
-				return nil, fmt.Errorf("read sealed ids for the snapshot: %w", err)
+				return nil, fmt.Errorf("read what stands beside records for the snapshot: %w", err)
 			}
 			for i, v := range values {
 				if v != nil {
-					entries = append(entries, &statev1.SnapshotRecord_Entry{Key: seals[i], Value: v})
+					entries = append(entries, &statev1.SnapshotRecord_Entry{Key: beside[i], Value: v})
 				}
 			}
+			beside = beside[n:]
 		}
 		keys = keys[n:]
 	}
@@ -288,20 +290,4 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 		return nil
 	}
 	return flush()
-}
-
-// sealKeys lists the keys of the ids sealed for a record.
-func sealKeys(subject string, record []byte) ([]string, error) {
-	if !hasSeals(record) {
-		return nil, nil
-	}
-	h, _, err := decodeHeader(record)
-	if err != nil {
-		return nil, fmt.Errorf("read record of a subject: %w", err)
-	}
-	keys := make([]string, len(h.ids.seals))
-	for i, x := range h.ids.seals {
-		keys[i] = sealKey(subject, x.number)
-	}
-	return keys, nil
 }

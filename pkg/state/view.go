@@ -91,8 +91,8 @@ func (v *view) owned() (Watermark, bool) {
 	return v.w, v.ours
 }
 
-// load reads what a batch needs: records, then the ids sealed for those that
-// have any.
+// load reads what a batch needs: records, then what stands beside those that
+// have it: sealed ids, what is kept aside.
 func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry) (map[string][]byte, error) {
 	values := make(map[string][]byte, len(subjects)+len(run))
 	var missing []string
@@ -131,15 +131,15 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry) 
 	if err := read(); err != nil {
 		return nil, err
 	}
-	var sealed []string
+	var beside []string
 	for key, v := range values {
-		keys, err := sealKeys(key[len(recordPrefix):], v)
+		keys, err := besideKeys(key[len(recordPrefix):], v)
 		if err != nil {
 			return nil, err
 		}
-		sealed = append(sealed, keys...)
+		beside = append(beside, keys...)
 	}
-	for _, key := range sealed {
+	for _, key := range beside {
 		want(key)
 	}
 	return values, read()

@@ -30,6 +30,8 @@ type count struct {
 const (
 	amountRejected = 13
 	amountPanics   = 666
+	amountNotes    = 5 // keeps the event's id aside
+	amountBlanks   = 6 // keeps nothing aside
 	amountForgets  = 7 // cancels the reminder
 	amountDeletes  = 777
 	period         = 6 * time.Hour
@@ -86,7 +88,12 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 		c.tell(s, "safeguard.alert")
 		panic("unlucky beyond measure")
 	}
-	if amount == amountForgets {
+	switch amount {
+	case amountNotes:
+		s.KeepAside([]byte(e.ID))
+	case amountBlanks:
+		s.KeepAside(nil)
+	case amountForgets:
 		s.Cancel("remind")
 	}
 	if before < c.limit && n.spent >= c.limit {
@@ -126,7 +133,7 @@ func (c *counter) tell(s *state.Subject[count], kind string) {
 		Time: s.Time, ReceivedAt: s.Time,
 		Data: &eventv1.Safeguard{
 			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: c.limit},
-			PeriodStart: timestamppb.New(s.Time),
+			PeriodStart: timestamppb.New(s.Time), Language: string(s.Aside()),
 		},
 	}
 	r, err := e.Record("safeguards")

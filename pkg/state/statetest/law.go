@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -473,7 +474,8 @@ func (l Law[B, C]) compareTables(t testing.TB, seed uint64, want, got []stream.R
 	}
 }
 
-// compareState compares the bodies that both runs ended with.
+// compareState compares the bodies that both runs ended with, and what is kept
+// beside them.
 func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], want, got Bench) {
 	t.Helper()
 	expected, actual := bodies(t, fold, want), bodies(t, fold, got)
@@ -485,15 +487,37 @@ func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], wa
 	if len(expected) != len(actual) {
 		t.Errorf("seed %d: %d records, want %d", seed, len(actual), len(expected))
 	}
+	expected, actual = values(t, want, "a:"), values(t, got, "a:")
+	if !maps.EqualFunc(expected, actual, bytes.Equal) {
+		t.Errorf("seed %d: aside stand %q, want %q", seed, actual, expected)
+	}
 }
 
 func bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string][]byte {
+	t.Helper()
+	out := values(t, b, "r:")
+	for key, v := range out {
+		body, err := state.BodyOf(v)
+		if err != nil {
+			t.Fatalf("record %s: %v", key, err)
+		}
+		decoded, err := fold.Decode(body)
+		if err != nil {
+			t.Fatalf("record %s: %v", key, err)
+		}
+		out[key] = fold.Append(nil, decoded)
+	}
+	return out
+}
+
+// values are all of a partition whose keys begin with a prefix.
+func values(t testing.TB, b Bench, prefix string) map[string][]byte {
 	t.Helper()
 	out := make(map[string][]byte)
 	s, p := b.Store(), b.Partition()
 	ctx := context.WithoutCancel(t.Context())
 	for cursor := ""; ; {
-		keys, next, err := s.Scan(ctx, p, "r:", cursor, 100)
+		keys, next, err := s.Scan(ctx, p, prefix, cursor, 100)
 		if err != nil {
 			t.Fatalf("scan: %v", err)
 		}
@@ -502,15 +526,7 @@ func bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string][
 			t.Fatalf("peek: %v", err)
 		}
 		for i, v := range values {
-			body, err := state.BodyOf(v)
-			if err != nil {
-				t.Fatalf("record %s: %v", keys[i], err)
-			}
-			decoded, err := fold.Decode(body)
-			if err != nil {
-				t.Fatalf("record %s: %v", keys[i], err)
-			}
-			out[keys[i]] = fold.Append(nil, decoded)
+			out[keys[i]] = v
 		}
 		if cursor = next; cursor == "" {
 			return out

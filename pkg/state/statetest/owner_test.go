@@ -539,3 +539,87 @@ func (w watched) Incident(code string, offset int64, err error) {
 	w.raised(code, err)
 	w.Log.Incident(code, offset, err)
 }
+
+func TestWhatIsKeptAsideGoesWithItsRecord(t *testing.T) {
+	for _, batch := range []int{1, 500} {
+		d := drive(t)
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Batch, c.Cache = batch, 1 }
+		aside := func() string {
+			_, values, err := d.Store().Peek(t.Context(), d.Partition(), []string{"a:acme/44"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(values[0])
+		}
+		steps := []struct {
+			event *event.Event
+			want  string
+		}{
+			{usage("none", "44", amountBlanks, d.Now), ""},
+			{usage("first", "44", amountNotes, d.Now), "first"},
+			{usage("other", "44", 1, d.Now), "first"},
+			{usage("second", "44", amountNotes, d.Now), "second"},
+			{usage("blank", "44", amountBlanks, d.Now), ""},
+			{usage("third", "44", amountNotes, d.Now), "third"},
+			{usage("delete", "44", amountDeletes, d.Now), ""},
+			{usage("anew", "44", 1, d.Now), ""},
+			{usage("fourth", "44", amountNotes, d.Now), "fourth"},
+		}
+		for _, step := range steps {
+			d.Accept(step.event)
+			d.Work()
+			if got := aside(); got != step.want {
+				t.Fatalf("batches of %d: after %s aside stands %q; want %q", batch, step.event.ID, got, step.want)
+			}
+		}
+		for i := range steps { // all of it once more, in as few steps as may be
+			again := *steps[i].event
+			again.ID += "-again"
+			d.Accept(&again)
+		}
+		d.Work()
+		if got := aside(); got != "fourth-again" {
+			t.Fatalf("batches of %d: aside stands %q", batch, got)
+		}
+		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 10)
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("batches of %d: aside stand %v, %v", batch, keys, err)
+		}
+	}
+}
+
+func TestASnapshotHoldsWhatIsKeptAside(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
+	d.Accept(usage("note", "44", amountNotes, d.Now))
+	for i := range 50 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+	}
+	d.Work()
+	d.Log().Trim(d.Oldest())
+	d.Restore(nil)
+	d.Accept(usage("last", "44", 60, d.Now))
+	d.Work()
+	told := d.Told()
+	e, err := event.Decode(told[len(told)-1].Value)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s, ok := e.Data.(*eventv1.Safeguard); !ok || s.GetLanguage() != "note" {
+		t.Fatalf("after the rebuild %v", e.Data)
+	}
+}
+
+func TestWhatIsKeptAsideCountsInACommit(t *testing.T) {
+	d := drive(t)
+	const n = 1100 // their records and what is kept aside are more than one commit takes
+	for i := range n {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%05d", i), amountNotes, d.Now))
+	}
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Batch = 1500 }
+	d.Work()
+	keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 2*n)
+	if err != nil || len(keys) != n {
+		t.Fatalf("aside stand %d; want %d, %v", len(keys), n, err)
+	}
+}
