@@ -8,9 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"google.golang.org/genproto/googleapis/type/money"
 )
 
 // Decode reads a snapshot. What it refuses was stored by a newer service, or is damaged: whoever needs the revision
@@ -78,68 +76,22 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	o := t.GetOutbound()
 	policy, err := outbound.PolicyOf(o.GetPorts(), o.GetPlainHttp(), o.GetNetworks(), nil)
 	d.fail(t.GetName(), err)
-	return &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy}
-}
-
-func (d *decoder) class(c *configv1.ClassOfService) *Class {
-	out := &Class{Name: c.GetName(), DisplayName: c.GetDisplayName()}
-	out.Tenant, out.ID = d.name(c.GetName(), "classesOfService")
-	if option := c.GetDataSafeguard(); option != nil {
-		out.DataSafeguard = d.dataSafeguard(c.GetName(), option)
+	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace}
+	p := t.GetSubscribers()
+	if grace := p.GetUnknownGrace(); grace != nil {
+		d.fail(t.GetName(), grace.CheckValid())
+		out.UnknownGrace = grace.AsDuration()
 	}
-	return out
-}
-
-func (d *decoder) dataSafeguard(name string, o *configv1.DataSafeguardOption) *DataSafeguard {
-	out := &DataSafeguard{Limit: d.money(name, o.GetLimit()), Scope: o.GetScope(), Zone: d.zone(name, o.GetTimeZone()), RenewalDay: 1}
-	if strings.TrimSpace(out.Scope) == "" {
-		out.Scope = DefaultDataScope
-	}
-	switch o.GetAmountBasis() {
-	case configv1.AmountBasis_AMOUNT_BASIS_UNSPECIFIED, configv1.AmountBasis_AMOUNT_BASIS_NET:
-		out.Basis = Net
-	case configv1.AmountBasis_AMOUNT_BASIS_GROSS:
-		out.Basis = Gross
+	out.DefaultClass = p.GetDefaultClassOfService()
+	out.UnknownAllows = d.allows(t.GetName(), p.GetOnUnknown())
+	switch p.GetUnprovableUsage() {
+	case configv1.UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED, configv1.UnprovableUsage_UNPROVABLE_USAGE_COUNT:
+	case configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT:
+		out.RejectUnprovable = true
 	default:
-		d.fail(name, fmt.Errorf("amount basis %d is not known", o.GetAmountBasis()))
-	}
-	for _, t := range o.GetAlertThresholds() {
-		threshold := spend.Threshold{Percent: int64(t.GetPercent())}
-		if t.GetAmount() != nil {
-			threshold.Amount = d.money(name, t.GetAmount()).Amount
-		}
-		d.fail(name, threshold.Validate())
-		out.Thresholds = append(out.Thresholds, threshold)
-	}
-	if len(out.Thresholds) == 0 {
-		out.Thresholds = []spend.Threshold{{Percent: 80}}
-	}
-	if o.GetRenewalDay() != 0 {
-		day, err := spend.RenewalDayOf(int64(o.GetRenewalDay()))
-		d.fail(name, err)
-		out.RenewalDay = day
+		d.fail(t.GetName(), fmt.Errorf("unprovable usage %d is not known", p.GetUnprovableUsage()))
 	}
 	return out
-}
-
-func (d *decoder) money(name string, m *money.Money) spend.Money {
-	out, err := spend.MoneyOf(m.GetCurrencyCode(), m.GetUnits(), m.GetNanos())
-	d.fail(name, err)
-	return out
-}
-
-// zone loads each zone once: a location is some kilobytes, and ten thousand classes share a few.
-func (d *decoder) zone(name, zone string) *time.Location {
-	if zone == "" {
-		return time.UTC
-	}
-	if loc, ok := d.zones[zone]; ok {
-		return loc
-	}
-	loc, err := spend.Zone(zone)
-	d.fail(name, err)
-	d.zones[zone] = loc
-	return loc
 }
 
 func (d *decoder) endpoint(e *configv1.Endpoint) *Endpoint {

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -22,7 +23,10 @@ func TestAClassIsDecodedWithItsDefaults(t *testing.T) {
 			{Threshold: &configv1.AlertThreshold_Percent{Percent: 50}},
 			{Threshold: &configv1.AlertThreshold_Amount{Amount: &money.Money{CurrencyCode: "GBP", Units: 100}}},
 		},
-		Scope: "usage.roaming", TimeZone: "Europe/London", RenewalDay: 15,
+		Scope: "usage.roaming", TimeZone: "Europe/London", RenewalDay: 15, RatingBasis: configv1.RatingBasis_RATING_BASIS_WHOLESALE,
+		States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
+		DefaultState: eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
+		SecondNotice: &money.Money{CurrencyCode: "GBP", Units: 100},
 	}
 	s, err := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{
 		{Name: "tenants/a/classesOfService/full", DataSafeguard: full, DisplayName: "Full"},
@@ -33,16 +37,19 @@ func TestAClassIsDecodedWithItsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	zone := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
-	for id, want := range map[string]*DataSafeguard{
+	for id, want := range map[string]*Offer{
 		"none": nil,
 		"plain": {
-			Limit: spend.Money{Amount: 50 * spend.Unit, Currency: "EUR"}, Basis: Net, Thresholds: []spend.Threshold{{Percent: 80}},
-			Scope: DefaultDataScope, Zone: time.UTC, RenewalDay: 1,
+			Option: spend.Data, Currency: "EUR", Limit: 50 * spend.Unit, HasLimit: true, PerPayment: spend.Max,
+			Basis: Net, Rating: Retail, Thresholds: []spend.Threshold{{Percent: 80}}, Scope: DefaultDataScope, Zone: time.UTC, RenewalDay: 1,
+			States: []spend.State{spend.Active, spend.TemporarilyInactive, spend.PermanentlyInactive}, DefaultState: spend.Active,
 		},
 		"full": {
-			Limit: spend.Money{Amount: 45*spend.Unit + spend.Unit/2, Currency: "GBP"}, Basis: Gross,
-			Thresholds: []spend.Threshold{{Percent: 50}, {Amount: 100 * spend.Unit}},
-			Scope:      "usage.roaming", Zone: mustZone(t, "Europe/London"), RenewalDay: 15,
+			Option: spend.Data, Currency: "GBP", Limit: 45*spend.Unit + spend.Unit/2, HasLimit: true, PerPayment: spend.Max,
+			Basis: Gross, Rating: Wholesale, Thresholds: []spend.Threshold{{Percent: 50}, {Amount: 100 * spend.Unit}},
+			Scope: "usage.roaming", Zone: mustZone(t, "Europe/London"), RenewalDay: 15,
+			States: []spend.State{spend.Active, spend.PermanentlyInactive}, DefaultState: spend.PermanentlyInactive,
+			UnknownAllows: true, SecondNotice: 100 * spend.Unit,
 		},
 	} {
 		c, ok := s.Class("a", id)
@@ -50,7 +57,7 @@ func TestAClassIsDecodedWithItsDefaults(t *testing.T) {
 			t.Errorf("class %s is not found", id)
 			continue
 		}
-		if diff := cmp.Diff(want, c.DataSafeguard, zone); diff != "" {
+		if diff := cmp.Diff(want, c.Data, zone); diff != "" {
 			t.Errorf("%s: %s", id, diff)
 		}
 	}

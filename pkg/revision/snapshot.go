@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -39,40 +38,15 @@ type Tenant struct {
 	DisplayName string
 	// Outbound is where the tenant's endpoints may lie; without what the operator denies to all.
 	Outbound outbound.Policy
+	// UnknownGrace is how long, by the log's time, usage of a number nobody has activated waits; 0: not at all.
+	UnknownGrace time.Duration
+	// DefaultClass is the id of the class that such a number is activated with then; empty where its usage is rejected.
+	DefaultClass string
+	// UnknownAllows is the answer while a subscriber's record is what is missing: true lets it through.
+	UnknownAllows bool
+	// RejectUnprovable refuses usage that is older than ids are remembered, instead of counting it.
+	RejectUnprovable bool
 }
-
-// Class is a class of service.
-type Class struct {
-	Name, Tenant, ID string
-	DisplayName      string
-	// DataSafeguard is nil where the option is not offered.
-	DataSafeguard *DataSafeguard
-}
-
-// DataSafeguard is the roaming-data safeguard as a class offers it.
-type DataSafeguard struct {
-	Limit spend.Money
-	Basis Basis
-	// Thresholds has at least one; 80 % by default.
-	Thresholds []spend.Threshold
-	// Scope is CEL over the usage event, never empty.
-	Scope      string
-	Zone       *time.Location
-	RenewalDay spend.RenewalDay
-}
-
-// DefaultDataScope is what counts for the data safeguard where the class says nothing.
-const DefaultDataScope = "usage.category == DATA && usage.roaming"
-
-// Basis is the amount of a charge that an option counts.
-type Basis uint8
-
-const (
-	// Net counts without VAT.
-	Net Basis = iota
-	// Gross counts with VAT.
-	Gross
-)
 
 // Endpoint is where webhooks go. In a snapshot that Applied answered it may have no more than its names, Profile,
 // IncludePersonal and whether it is a draft; Source.At answers all of it.
@@ -136,6 +110,9 @@ const (
 	DefaultTimeout     = 15 * time.Second
 	DefaultConcurrency = 64
 )
+
+// DefaultUnknownGrace is a tenant's UnknownGrace where it says none.
+const DefaultUnknownGrace = 30 * time.Second
 
 // Tenant finds a tenant by the last part of its name.
 func (s *Snapshot) Tenant(id string) (*Tenant, bool) {

@@ -60,9 +60,9 @@ func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
 			continue
 		}
 		made := &class{}
-		if o := found.DataSafeguard; o != nil {
+		if o := found.Data; o != nil {
 			made.data = &offer{
-				limit: o.Limit, gross: o.Basis == revision.Gross, thresholds: o.Thresholds,
+				limit: spend.Money{Amount: o.Limit, Currency: o.Currency}, gross: o.Basis == revision.Gross, thresholds: o.Thresholds,
 				scope: c.scope(o.Scope, before), zone: o.Zone, renewalDay: o.RenewalDay,
 			}
 		}
