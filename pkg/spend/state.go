@@ -15,7 +15,20 @@ const (
 	Overspend
 	// Payment counts payments to others through the phone bill.
 	Payment
+
+	// Options is how many there are.
+	Options = 3
 )
+
+var optionNames = [Options]string{Data: "data", Overspend: "overspend", Payment: "payment"}
+
+// String is the option in lower case.
+func (o Option) String() string {
+	if int(o) < len(optionNames) {
+		return optionNames[o]
+	}
+	return fmt.Sprintf("option %d", uint8(o))
+}
 
 // State is the state of an option.
 type State uint8

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -14,7 +15,7 @@ import (
 func BenchmarkUsage(b *testing.B) {
 	f := &fold{catalog: catalogOf(b, 1, gold(limit("9000000000")))}
 	sub := *usual()
-	sub.class, sub.data.limit = "gold", f.catalog.class("acme", "gold").data.limit
+	sub.class, sub.options[spend.Data].limit = "gold", f.catalog.class("acme", "gold").offers[spend.Data].Limit
 	raw := sub.append(nil)
 	e := &event.Event{
 		ID: "0191f5a0-7c3d-7d6e-9a51-2f6b8c1d4e90", Source: "rating/eu-1", Type: "usage.charged", Tenant: "acme", Subject: msisdn,
@@ -42,7 +43,7 @@ func BenchmarkUsage(b *testing.B) {
 			if err != nil || key == "" {
 				b.Fatal(err)
 			}
-			t := turn{at: e.ReceivedAt, eventTime: e.Time, event: e, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
+			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
 			t.used(e.Data.(*eventv1.UsageCharged))
 			if !t.changed || t.refusal.reason != "" {
 				b.Fatal(t.refusal)
@@ -62,7 +63,7 @@ func BenchmarkUsage(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			t := turn{at: e.ReceivedAt, eventTime: e.Time, event: e, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
+			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
 			t.used(e.Data.(*eventv1.UsageCharged))
 			buf = f.Append(buf[:0], t.sub)
 		}

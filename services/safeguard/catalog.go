@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
@@ -16,6 +15,7 @@ import (
 type catalog struct {
 	revision int64
 	classes  map[classKey]*class
+	tenants  map[string]*revision.Tenant
 	// scopes are by their text, for the next catalog: classes share a few.
 	scopes map[string]scoped
 }
@@ -24,18 +24,19 @@ type classKey struct{ tenant, id string }
 
 // class is a class of service.
 type class struct {
-	// data is nil where the class does not offer the data safeguard.
-	data *offer
+	// offers are nil where the class does not offer the option.
+	offers [spend.Options]*offer
 }
 
 // offer is one safeguard as a class offers it.
 type offer struct {
-	limit      spend.Money
-	gross      bool
-	thresholds []spend.Threshold
-	scope      scoped
-	zone       *time.Location
-	renewalDay spend.RenewalDay
+	*revision.Offer
+	scope scoped
+}
+
+// noticed says whether a spend has come to the second notice.
+func (of *offer) noticed(spent spend.Amount) bool {
+	return of.SecondNotice > 0 && spent >= of.SecondNotice
 }
 
 // scoped is a compiled scope, or what is wrong with it. One that can't be compiled was stored by a service that judges
@@ -48,7 +49,7 @@ type scoped struct {
 // newCatalog compiles a snapshot; before is the catalog of another revision, or nil.
 func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
 	m := s.Message().GetClassesOfService()
-	c := &catalog{revision: s.Revision, classes: make(map[classKey]*class, len(m)), scopes: map[string]scoped{}}
+	c := &catalog{revision: s.Revision, classes: make(map[classKey]*class, len(m)), tenants: map[string]*revision.Tenant{}, scopes: map[string]scoped{}}
 	for _, stored := range m {
 		parts := strings.Split(stored.GetName(), "/") // tenants/{tenant}/classesOfService/{class}
 		if len(parts) != 4 {
@@ -60,13 +61,15 @@ func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
 			continue
 		}
 		made := &class{}
-		if o := found.Data; o != nil {
-			made.data = &offer{
-				limit: spend.Money{Amount: o.Limit, Currency: o.Currency}, gross: o.Basis == revision.Gross, thresholds: o.Thresholds,
-				scope: c.scope(o.Scope, before), zone: o.Zone, renewalDay: o.RenewalDay,
+		for o := range spend.Option(spend.Options) {
+			if offered := found.Offer(o); offered != nil {
+				made.offers[o] = &offer{Offer: offered, scope: c.scope(offered.Scope, before)}
 			}
 		}
 		c.classes[key] = made
+	}
+	for _, t := range s.Tenants() {
+		c.tenants[t.ID] = t
 	}
 	return c
 }
@@ -99,6 +102,19 @@ func (c *catalog) class(tenant, id string) *class {
 		return nil
 	}
 	return c.classes[classKey{tenant, id}]
+}
+
+// nobody is a tenant that the configuration does not know.
+var nobody = &revision.Tenant{}
+
+// tenant is never nil.
+func (c *catalog) tenant(id string) *revision.Tenant {
+	if c != nil {
+		if t, ok := c.tenants[id]; ok {
+			return t
+		}
+	}
+	return nobody
 }
 
 // remembered is how many catalogs stay in memory: partitions are at two or three revisions at a time.

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -22,11 +23,13 @@ var _ state.Fold[subscriber, *catalog] = (*fold)(nil)
 // Domain of the state, and name of the group that works it.
 const Domain = "safeguard"
 
-// Timers of a subscriber.
-const (
-	timerPeriod = "data"      // the period ends
-	timerLate   = "data.late" // what came late is told
-	timerMark   = "mark"      // the mark of a terminated subscriber is forgotten
+// Timers of a subscriber. Those due at one time fire in the order of their names, which is that of the options.
+const timerMark = "mark" // the mark of a subscriber that is gone is forgotten
+
+var (
+	// timerPeriod: an option's period ends. timerLate: what came late for it is told.
+	timerPeriod = [spend.Options]string{spend.Data: "data", spend.Overspend: "overspend", spend.Payment: "payment"}
+	timerLate   = [spend.Options]string{spend.Data: "data.late", spend.Overspend: "overspend.late", spend.Payment: "payment.late"}
 )
 
 const (
@@ -61,7 +64,7 @@ func (f *fold) Select(e *event.Event) (string, any) {
 // Apply works one event.
 func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 	t := turn{
-		at: s.Time, eventTime: s.EventTime, event: e, tenant: e.Tenant, msisdn: e.Subject,
+		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
 	}
 	switch data := e.Data.(type) {
@@ -83,17 +86,23 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 // Fire works one timer that is due.
 func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
 	tenant, msisdn, _ := strings.Cut(s.Key, "/")
-	t := turn{at: due, timer: name, tenant: tenant, msisdn: msisdn, catalog: f.catalog, exists: s.Exists, sub: s.Body}
-	switch name {
-	case timerPeriod:
-		t.renew()
-	case timerLate:
-		t.tellLate()
-		t.follow(t.catalog.class(tenant, t.sub.class))
-	case timerMark:
-		t.drop = t.sub.gone()
-	default:
+	t := turn{
+		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenant, msisdn: msisdn,
+		catalog: f.catalog, exists: s.Exists, sub: s.Body,
+	}
+	if name == timerMark {
+		t.drop = !t.sub.alive()
+		f.conclude(s, &t)
 		return
+	}
+	for o := range spend.Option(spend.Options) {
+		switch name {
+		case timerPeriod[o]:
+			t.renew(o)
+		case timerLate[o]:
+			t.tellLate(o)
+			t.followAll(t.class(), becauseCatalog)
+		}
 	}
 	f.conclude(s, &t)
 }
@@ -112,12 +121,16 @@ func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
 	}
 	t.sub.revision = s.Revision
 	s.Save(t.sub)
-	schedule(s, timerPeriod, t.sub.data.offered(), t.sub.data.period.End)
-	first(s, timerLate, len(t.sub.data.late) > 0, lateEvery)
-	first(s, timerMark, t.sub.gone(), markKept)
+	for o := range t.sub.options {
+		d := &t.sub.options[o]
+		schedule(s, timerPeriod[o], d.state != spend.Unset, d.period.End)
+		first(s, timerLate[o], len(d.late) > 0, lateEvery)
+	}
+	schedule(s, timerMark, !t.sub.alive(), t.sub.until)
+	numbered(t.outcomes)
 	for i := range t.outcomes {
 		sequence, previous := s.NextSequence()
-		r, err := t.outcomes[i].record(f.safeguards, t, s.Identity, sequence, previous)
+		r, err := t.outcomes[i].record(f.safeguards, t, sequence, previous)
 		if err != nil {
 			panic("encode outcome: " + err.Error()) // every field is bounded and UTF-8
 		}

@@ -429,7 +429,7 @@ func TestTheEarlierPeriodEndsWhereTheRunningOneBegan(t *testing.T) {
 	p.works()
 	s, _ := p.record()
 	want := []late{{spend.Period{Start: moment("2026-03-10T00:00"), End: moment("2026-04-01T00:00")}, 3 * spend.Unit}}
-	if diff := cmp.Diff(want, s.data.late, compareRecords); diff != "" {
+	if diff := cmp.Diff(want, s.options[spend.Data].late, compareRecords); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -437,12 +437,12 @@ func TestTheEarlierPeriodEndsWhereTheRunningOneBegan(t *testing.T) {
 func TestATurnLeavesTheRecordItWasGivenAlone(t *testing.T) {
 	p := spend.Period{Start: moment("2026-02-01T00:00"), End: moment("2026-03-01T00:00")}
 	given := newTurn()
-	given.begin(given.catalog.class("acme", "gold").data, becauseActivation)
-	given.sub.data.late = []late{{p, 1 * spend.Unit}}
+	given.begin(spend.Data, given.catalog.class("acme", "gold").offers[spend.Data], initial{}, becauseActivation)
+	given.sub.options[spend.Data].late = []late{{p, 1 * spend.Unit}}
 	again := *given
-	again.putOff(p, 2*spend.Unit)
-	if given.sub.data.late[0].sum != 1*spend.Unit || again.sub.data.late[0].sum != 3*spend.Unit {
-		t.Errorf("%v, from %v", again.sub.data.late, given.sub.data.late)
+	again.putOff(spend.Data, p, 2*spend.Unit)
+	if given.sub.options[spend.Data].late[0].sum != 1*spend.Unit || again.sub.options[spend.Data].late[0].sum != 3*spend.Unit {
+		t.Errorf("%v, from %v", again.sub.options[spend.Data].late, given.sub.options[spend.Data].late)
 	}
 }
 
@@ -513,7 +513,7 @@ func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
 			p.forget()
 			p.configures(gold(func(o *configv1.DataSafeguardOption) { o.Limit.CurrencyCode = "GBP" }))
 			p.uses("10", with(func(u *eventv1.UsageCharged) { u.Net.CurrencyCode = "GBP" }))
-		}, []string{"limit_changed 0/50 CATALOG", "released 0/50 CATALOG"}},
+		}, []string{"limit_changed 0/50 CATALOG", "renewed 0/50 COS_CURRENCY", "released 0/50 CATALOG"}},
 	})
 }
 
@@ -615,7 +615,7 @@ func TestTheMarkOfATerminatedSubscriberIsForgottenAfterTheWindow(t *testing.T) {
 	active(p)
 	p.terminates()
 	p.works()
-	if s, ok := p.record(); !ok || !cmp.Equal(s, subscriber{terminated: p.now}, cmp.AllowUnexported(subscriber{}, option{})) {
+	if s, ok := p.record(); !ok || !cmp.Equal(s, subscriber{life: terminated, latest: p.now, until: p.now.Add(markKept)}, compareRecords) {
 		t.Errorf("mark %+v", s)
 	}
 	p.at("2026-03-03T09:00")
@@ -650,6 +650,7 @@ func TestAnOutcomeSaysEverything(t *testing.T) {
 			// 40 in 25 days and 10 hours: the 10 that are left take a quarter of that.
 			Forecast: stamp("2026-03-10T17:30"), CauseReceivedAt: stamp("2026-03-04T09:00"),
 			ClassOfService: "gold", Imsi: "234150999999999", Language: "en",
+			AlertThresholds: []*eventv1.Threshold{{Percent: 80, Amount: units("40")}},
 		},
 	}
 	if !got.Equal(want) {

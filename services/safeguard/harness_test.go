@@ -353,7 +353,7 @@ func newTurn() *turn {
 	}
 	at := moment("2026-03-02T09:00")
 	return &turn{
-		at: at, eventTime: at, event: &event.Event{}, tenant: "acme", msisdn: msisdn, catalog: newCatalog(s, nil), exists: true,
+		at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", msisdn: msisdn, catalog: newCatalog(s, nil), exists: true,
 		sub: subscriber{activated: at, class: "gold"},
 	}
 }

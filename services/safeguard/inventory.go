@@ -45,10 +45,10 @@ func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetData
 	if err != nil {
 		return nil, rebuilding("the subscriber's record can't be read now", err)
 	}
-	if !r.Exists || r.Body.gone() {
+	if !r.Exists || !r.Body.alive() {
 		return nil, fault.New(fault.NotFound, "SUBSCRIBER_NOT_FOUND", "tenant %s has no active subscriber %s", tenant, msisdn)
 	}
-	if !r.Body.data.offered() {
+	if !r.Body.options[spend.Data].offered() {
 		return nil, fault.New(fault.NotFound, "OPTION_NOT_OFFERED", "class of service %s of subscriber %s does not offer the data safeguard", r.Body.class, msisdn)
 	}
 	now := v.clock()
@@ -56,12 +56,12 @@ func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetData
 		now = r.Time
 	}
 	sub := r.Body
-	if !now.Before(sub.data.period.End) {
+	if !now.Before(sub.options[spend.Data].period.End) {
 		c, err := v.catalogs.At(ctx, r.Revision)
 		if err != nil {
 			return nil, rebuilding("a renewal is due, and the configuration can't be read now", err)
 		}
-		if sub = renewed(sub, tenant, c, now); !sub.data.offered() {
+		if sub = renewed(sub, tenant, c, now); !sub.options[spend.Data].offered() {
 			return nil, fault.New(fault.NotFound, "OPTION_NOT_OFFERED", "class of service %s of subscriber %s no longer offers the data safeguard", sub.class, msisdn)
 		}
 	}
@@ -72,20 +72,28 @@ func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetData
 
 // renewed is a subscriber as the timers that are due by the clock are going to leave it.
 func renewed(sub subscriber, tenant string, c *catalog, now time.Time) subscriber {
-	for sub.data.offered() && !now.Before(sub.data.period.End) {
-		t := turn{at: sub.data.period.End, timer: timerPeriod, tenant: tenant, catalog: c, exists: true, sub: sub}
-		t.renew()
+	for {
+		t := turn{tenant: tenant, catalog: c, exists: true, sub: sub}
+		first := spend.Option(spend.Options)
+		for o := range spend.Option(spend.Options) {
+			if d := &sub.options[o]; d.state != spend.Unset && !now.Before(d.period.End) && (t.at.IsZero() || d.period.End.Before(t.at)) {
+				first, t.at = o, d.period.End
+			}
+		}
+		if first == spend.Options {
+			return sub
+		}
+		t.renew(first)
 		sub = t.sub
 		sub.revision = c.revision
 	}
-	return sub
 }
 
 // shown is the option as the API shows it.
 func shown(s *subscriber, now time.Time) *optionsv1.DataSafeguard {
-	d := &s.data
+	d := &s.options[spend.Data]
 	m := &optionsv1.DataSafeguard{
-		State: stateOnWire(d.state), Limit: moneyOf(d.limit.Amount, d.limit.Currency), Currency: d.limit.Currency,
+		State: stateOnWire(d.state), Limit: moneyOf(d.limit, d.currency), Currency: d.currency,
 		RenewalDay: int32(d.renewalDay), PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
 		Revision: s.revision,
 	}
@@ -93,8 +101,8 @@ func shown(s *subscriber, now time.Time) *optionsv1.DataSafeguard {
 		m.EligibleStates = append(m.EligibleStates, stateOnWire(next))
 	}
 	if d.state == spend.Active {
-		m.Spent, m.Reached = moneyOf(d.count.Spent, d.limit.Currency), d.blocked
-		if at, ok := spend.Forecast(now, d.period.Start, d.count.Spent, d.limit.Amount); ok {
+		m.Spent, m.Reached = moneyOf(d.count.Spent, d.currency), d.blocked
+		if at, ok := spend.Forecast(now, d.period.Start, d.count.Spent, d.limit); ok {
 			m.Forecast = timestamppb.New(at)
 		}
 	}

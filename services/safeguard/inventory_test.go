@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -41,7 +42,7 @@ func inventoryOf(t *testing.T, s stored, now string) *inventory {
 
 func blockedSubscriber() state.Reading[subscriber] {
 	p := newTurn()
-	p.begin(p.catalog.class("acme", "gold").data, becauseActivation)
+	p.begin(spend.Data, p.catalog.class("acme", "gold").offers[spend.Data], initial{}, becauseActivation)
 	p.used(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units("50")})
 	p.sub.revision = 2
 	return state.Reading[subscriber]{Body: p.sub, Exists: true, Sequence: 42, Revision: 3, Time: p.at, Staleness: 300 * time.Millisecond}

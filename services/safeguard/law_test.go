@@ -29,10 +29,10 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 		sub := subscriber{activated: moment("2026-03-02T09:00"), class: "gold"}
 		at := moment("2026-03-02T10:00")
 		turnOf := func() *turn {
-			return &turn{at: at, eventTime: at, event: &event.Event{}, tenant: "acme", catalog: c, exists: true, sub: sub}
+			return &turn{at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", catalog: c, exists: true, sub: sub}
 		}
 		begun := turnOf()
-		begun.begin(c.class("acme", "gold").data, becauseActivation)
+		begun.begin(spend.Data, c.class("acme", "gold").offers[spend.Data], initial{}, becauseActivation)
 		sub = begun.sub
 
 		sum := spend.Amount(0)
@@ -64,8 +64,8 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 		if !slices.Equal(told, want) {
 			t.Errorf("after %s: told %q, want %q", sum, told, want)
 		}
-		if sub.data.count.Spent != sum || sub.data.blocked != (sum >= 50*spend.Unit) {
-			t.Errorf("spent %s of %s, blocked %t", sub.data.count.Spent, sum, sub.data.blocked)
+		if sub.options[spend.Data].count.Spent != sum || sub.options[spend.Data].blocked != (sum >= 50*spend.Unit) {
+			t.Errorf("spent %s of %s, blocked %t", sub.options[spend.Data].count.Spent, sum, sub.options[spend.Data].blocked)
 		}
 	})
 }

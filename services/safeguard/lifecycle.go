@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -19,10 +20,10 @@ const (
 // activate creates the record of a subscriber. Where the number had one before, its ids and sequence go on.
 func (t *turn) activate(a *eventv1.SubscriberActivated) {
 	switch {
-	case t.exists && !t.sub.gone():
+	case t.exists && t.sub.alive():
 		t.refuse(refusedActive, "a subscriber with this MSISDN is active: where the number has a new owner, send subscriber.terminated first, then this event again")
 		return
-	case t.exists && t.eventTime.Before(t.sub.terminated):
+	case t.exists && t.eventTime.Before(t.sub.latest):
 		t.refuse(refusedStale, "the activation is from before the subscriber's termination, which came first")
 		return
 	}
@@ -35,10 +36,12 @@ func (t *turn) activate(a *eventv1.SubscriberActivated) {
 		t.refuse(refusedClass, fmt.Sprintf("tenant %q has no class of service %q: configure it, then send this event again", t.tenant, a.GetClassOfService()))
 		return
 	}
-	t.sub = subscriber{activated: t.eventTime, class: a.GetClassOfService(), imsi: a.GetImsi(), language: a.GetLanguage()}
+	t.sub = subscriber{activated: t.eventTime, latest: t.eventTime, class: a.GetClassOfService(), imsi: a.GetImsi(), language: a.GetLanguage()}
 	t.changed = true
-	if c.data != nil {
-		t.begin(c.data, becauseActivation)
+	for o, of := range c.offers {
+		if of != nil {
+			t.begin(spend.Option(o), of, initial{}, becauseActivation)
+		}
 	}
 }
 
@@ -60,16 +63,16 @@ func checkActivation(a *eventv1.SubscriberActivated) error {
 // terminate ends what the subscriber had, and leaves a mark that knows its ids and sequence.
 func (t *turn) terminate() {
 	switch {
-	case !t.exists || t.sub.gone():
+	case !t.exists || !t.sub.alive():
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN")
 		return
-	case t.eventTime.Before(t.sub.activated):
+	case t.eventTime.Before(t.sub.latest):
 		t.refuse(refusedStale, "the termination is from before the subscriber's activation, which came first")
 		return
 	}
-	if t.sub.data.offered() {
-		t.end(becauseTermination)
+	for o := range spend.Option(spend.Options) {
+		t.end(o, becauseTermination)
 	}
-	t.sub = subscriber{terminated: t.eventTime}
+	t.sub = subscriber{life: terminated, latest: t.eventTime, until: t.at.Add(markKept)}
 	t.changed = true
 }

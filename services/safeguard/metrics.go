@@ -23,12 +23,14 @@ func counters() map[string]prometheus.Counter {
 	}
 	return map[string]prometheus.Counter{
 		kindActivated:    counter("activated", "Options that began."),
-		kindDeactivated:  counter("deactivated", "Options that ended."),
+		kindDeactivated:  counter("deactivated", "Options that were turned off or ended."),
+		kindOptedOut:     counter("opted_out", "Data safeguards that subscribers turned off, for a period or for good."),
 		kindAlert:        counter("alerts", "Thresholds that were told."),
 		kindReached:      counter("reached", "Limits that were reached: services are blocked."),
 		kindReleased:     counter("released", "Blocks that were lifted."),
 		kindRenewed:      counter("renewed", "Periods that began."),
-		kindLimitChanged: counter("limit_changed", "Limits that the catalog changed."),
+		kindLimitChanged: counter("limit_changed", "Limits that the catalog, a class or a subscriber changed."),
+		kindDayChanged:   counter("renewal_day_changed", "Renewal days that subscribers changed."),
 		kindLate:         counter("late", "Sums told of usage of an earlier period, and of refunds that found nothing to lower."),
 		kindOvershoot:    counter("overshoot", "Limits that the event which reached them went past."),
 	}

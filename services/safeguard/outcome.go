@@ -2,6 +2,8 @@ package safeguard
 
 import (
 	"math"
+	"strconv"
+	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -16,26 +18,30 @@ import (
 const (
 	kindActivated    = "activated"
 	kindDeactivated  = "deactivated"
+	kindOptedOut     = "opted_out"
 	kindAlert        = "alert"
 	kindReached      = "reached"
 	kindReleased     = "released"
 	kindRenewed      = "renewed"
 	kindLimitChanged = "limit_changed"
+	kindDayChanged   = "renewal_day_changed"
 	kindLate         = "late"
 	kindOvershoot    = "overshoot"
 
 	typePrefix = "safeguard."
 	// Source of every outcome.
 	source = "tollgate/safeguard"
-	// optionData tells outcomes of one event by their option.
-	optionData = "data"
 )
 
 // outcome is one thing that is said about an option.
 type outcome struct {
+	cause
 	kind, reason string
-	// sub is the subscriber as it was then.
-	sub subscriber
+	option       spend.Option
+	// as is the option as it was then, with what else is told of the subscriber.
+	as                    option
+	thresholds            []spend.Threshold
+	class, imsi, language string
 	// part tells outcomes of one kind apart that one event has: a threshold, a period.
 	part string
 	// crossing is an alert's, amount that of an overshoot or of what came late, period the one it came late for.
@@ -44,35 +50,66 @@ type outcome struct {
 	period   spend.Period
 }
 
+// numbered tells outcomes of one event apart that are of one kind all the same: a class's new currency and a call's new
+// limit are both limit_changed.
+func numbered(outcomes []outcome) {
+	for i := range outcomes {
+		a, same := &outcomes[i], 1
+		for j := range i {
+			if b := &outcomes[j]; a.identity == b.identity && a.option == b.option && a.kind == b.kind && a.part == b.part {
+				same++
+			}
+		}
+		if same > 1 {
+			defer func() { a.part += "#" + strconv.Itoa(same) }() // once all were compared
+		}
+	}
+}
+
 // record is the outcome on its topic. Its bytes follow from the arguments.
-func (o *outcome) record(topic string, t *turn, identity event.Identity, sequence, previous int64) (stream.Record, error) {
+func (o *outcome) record(topic string, t *turn, sequence, previous int64) (stream.Record, error) {
 	e := &event.Event{
-		ID: event.Derive(identity, optionData, o.kind, o.part).String(), Source: source, Type: typePrefix + o.kind,
+		ID: event.Derive(o.identity, o.option.String(), o.kind, o.part).String(), Source: source, Type: typePrefix + o.kind,
 		Tenant: t.tenant, Subject: t.msisdn, Time: t.at, ReceivedAt: t.at,
 		Data: o.data(t, sequence, previous),
 	}
-	if t.event != nil {
-		e.Correlation, e.Trace = t.event.Correlation, t.event.Trace
+	if o.event != nil {
+		e.Correlation, e.Trace = o.event.Correlation, o.event.Trace
 	}
 	return e.Record(topic)
 }
 
 func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
-	d := &o.sub.data
+	d := &o.as
 	m := &eventv1.Safeguard{
-		Option: eventv1.Safeguard_OPTION_DATA, State: stateOnWire(d.state),
-		Spent: o.money(d.count.Spent), Limit: o.money(d.limit.Amount), Blocked: d.blocked,
+		Option: optionOnWire(o.option), State: stateOnWire(d.state), Spent: o.money(d.count.Spent), Blocked: d.blocked,
 		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End), RenewalDay: int32(d.renewalDay),
-		Cause: t.cause(), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
-		ClassOfService: o.sub.class, Imsi: o.sub.imsi, Language: o.sub.language,
+		Cause: o.onWire(t.at), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
+		ClassOfService: o.class, Imsi: o.imsi, Language: o.language, Contact: t.contact,
+		AlertThresholds: thresholdsOnWire(o.thresholds, d),
 	}
-	if t.event != nil && !t.event.ReceivedAt.IsZero() {
-		m.CauseReceivedAt = timestamppb.New(t.event.ReceivedAt)
+	if d.limited {
+		m.Limit = o.money(d.limit)
+	}
+	if d.hasNext {
+		m.NextLimit = o.money(d.next)
+	}
+	if d.perPayment != spend.Max {
+		m.PerPaymentLimit = o.money(d.perPayment)
+	}
+	if o.event != nil {
+		if !o.event.ReceivedAt.IsZero() {
+			m.CauseReceivedAt = timestamppb.New(o.event.ReceivedAt)
+		}
+		if event.IsControl(o.event.Type) {
+			m.TransactionReference = o.event.ID
+		}
 	}
 	switch o.kind {
 	case kindAlert:
-		m.Threshold = &eventv1.Threshold{Percent: int32(min(o.crossing.Threshold.Percent, math.MaxInt32)), Amount: o.money(o.crossing.At)}
-		if at, ok := spend.Forecast(t.at, d.period.Start, d.count.Spent, d.limit.Amount); ok {
+		m.Threshold = thresholdOnWire(o.crossing.Threshold, o.crossing.At, d.currency)
+		m.Threshold.SecondNotice = o.part == secondNotice
+		if at, ok := spend.Forecast(t.at, d.period.Start, d.count.Spent, d.limit); ok && d.limited {
 			m.Forecast = timestamppb.New(at)
 		}
 	case kindOvershoot:
@@ -84,19 +121,48 @@ func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
 	return m
 }
 
-func (o *outcome) money(a spend.Amount) *money.Money { return moneyOf(a, o.sub.data.limit.Currency) }
+func (o *outcome) money(a spend.Amount) *money.Money { return moneyOf(a, o.as.currency) }
+
+// thresholdsOnWire are thresholds with the amounts that they stand for under an option's limit; one that no spend can
+// reach, or a percent of no limit, has none.
+func thresholdsOnWire(all []spend.Threshold, d *option) []*eventv1.Threshold {
+	out := make([]*eventv1.Threshold, len(all))
+	for i, t := range all {
+		at, err := t.At(d.limit)
+		if out[i] = thresholdOnWire(t, at, d.currency); err != nil || t.Percent != 0 && !d.limited {
+			out[i].Amount = nil
+		}
+	}
+	return out
+}
+
+func thresholdOnWire(t spend.Threshold, at spend.Amount, currency string) *eventv1.Threshold {
+	return &eventv1.Threshold{Percent: int32(min(t.Percent, math.MaxInt32)), Amount: moneyOf(at, currency)}
+}
 
 func moneyOf(a spend.Amount, currency string) *money.Money {
 	units, nanos := a.Units()
 	return &money.Money{CurrencyCode: currency, Units: units, Nanos: nanos}
 }
 
-// cause names the event, or the timer and when it was due.
-func (t *turn) cause() *eventv1.Cause {
-	if e := t.event; e != nil {
+// onWire names the event, or the timer and when it was due.
+func (c *cause) onWire(due time.Time) *eventv1.Cause {
+	if e := c.event; e != nil {
 		return &eventv1.Cause{Cause: &eventv1.Cause_Event{Event: &eventv1.EventReference{Source: e.Source, Id: e.ID, Type: e.Type}}}
 	}
-	return &eventv1.Cause{Cause: &eventv1.Cause_Timer{Timer: &eventv1.TimerReference{Name: t.timer, Due: timestamppb.New(t.at)}}}
+	return &eventv1.Cause{Cause: &eventv1.Cause_Timer{Timer: &eventv1.TimerReference{Name: c.timer, Due: timestamppb.New(due)}}}
+}
+
+func optionOnWire(o spend.Option) eventv1.Safeguard_Option {
+	switch o {
+	case spend.Data:
+		return eventv1.Safeguard_OPTION_DATA
+	case spend.Overspend:
+		return eventv1.Safeguard_OPTION_OVERSPEND
+	case spend.Payment:
+		return eventv1.Safeguard_OPTION_PAYMENT
+	}
+	return eventv1.Safeguard_OPTION_UNSPECIFIED
 }
 
 func stateOnWire(s spend.State) eventv1.Safeguard_State {

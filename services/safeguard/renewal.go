@@ -6,37 +6,63 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-// renew begins the next period, at the end of the running one.
-func (t *turn) renew() {
-	d := &t.sub.data
-	c := t.catalog.class(t.tenant, t.sub.class)
-	if !d.offered() || c != nil && c.data == nil {
-		t.follow(c)
+// renew begins an option's next period, at the end of the running one. The others take over what the class says by now.
+func (t *turn) renew(o spend.Option) {
+	c := t.class()
+	t.renewOne(o, c)
+	t.followAll(c, becauseCatalog)
+}
+
+func (t *turn) renewOne(o spend.Option, c *class) {
+	d := &t.sub.options[o]
+	var of *offer
+	if c != nil {
+		of = c.offers[o]
+	}
+	switch {
+	case d.state == spend.Unset:
+		return
+	case c != nil && of == nil, d.withdrawn && c == nil:
+		t.end(o, becauseCatalog)
+		return
+	case d.withdrawn:
+		t.begin(o, of, initial{}, becauseCatalog)
 		return
 	}
-	was := d.blocked
-	limited := false
+	before := *d
 	zone := zoneOf(d.period.End)
-	if c != nil {
+	if of != nil {
 		// What the class says by now holds for the new period, and is told once: neither reached nor released in between.
-		if limited = d.limit != c.data.limit; limited {
-			t.limit(c.data.limit)
+		if d.currency != of.Currency {
+			t.tellLate(o)
 		}
-		d.renewalDay, zone = c.data.renewalDay, c.data.zone
+		d.adopt(of)
+		if zone = of.Zone; !d.ownDay {
+			d.renewalDay = of.RenewalDay
+		}
 	}
-	d.count = spend.Count{}
+	reason := becauseCatalog
+	if d.hasNext {
+		d.limit, d.limited, d.own, reason = d.next, true, true, becauseRenewal
+		d.next, d.hasNext = 0, false
+	}
+	d.count, d.noticed, d.dayChanged = spend.Count{}, false, false
 	d.state = d.state.AtRenewal()
 	d.period = d.period.Next(d.renewalDay, zone)
-	t.judge()
-	if limited {
-		t.tell(kindLimitChanged, becauseCatalog)
+	t.changed = true
+	t.judge(o)
+	if d.differs(&before) {
+		t.tell(o, kindLimitChanged, reason)
 	}
-	t.tell(kindRenewed, becauseRenewal)
-	reason := becauseRenewal
-	if d.blocked {
-		reason = becauseCatalog // nothing but a limit that became 0 blocks when nothing is spent
+	t.tell(o, kindRenewed, becauseRenewal)
+	if d.state != before.state {
+		t.tellState(o, becauseRenewal)
 	}
-	t.tellBlocked(was, reason)
+	if !d.blocked || d.state != before.state {
+		reason = becauseRenewal
+	}
+	// Nothing but a limit that became 0, or the class's word on what inactive means, blocks when nothing is spent.
+	t.tellBlocked(o, before.blocked, reason)
 }
 
 // zoneOf stands in for the zone of a class that is gone: the one whose midnight the period ended at. It knows nothing of

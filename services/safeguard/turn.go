@@ -5,23 +5,24 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // turn is one event or timer of a subscriber, and what follows from it. It works on a copy of the record: where the
 // event is refused in the end, nothing of it happened.
 type turn struct {
+	cause
 	// at is the log time at the event, or the timer's due time: the time of everything that follows.
 	at time.Time
 	// eventTime is the event's own, not after at.
 	eventTime time.Time
-	// event is the cause; nil for a timer, whose name is timer.
-	event *event.Event
-	timer string
 	// tenant and msisdn are the record's key.
 	tenant, msisdn string
 	catalog        *catalog
+	// contact is where to reach the subscriber.
+	contact *eventv1.Contact
 
-	// exists says whether there is a record, of a subscriber or of one that is gone.
+	// exists says whether there is a record, whatever its life.
 	exists bool
 	sub    subscriber
 
@@ -31,10 +32,22 @@ type turn struct {
 	refusal       refusal
 }
 
+// cause is the event or the timer behind what happens.
+type cause struct {
+	// event is nil for a timer, whose name is timer.
+	event *event.Event
+	timer string
+	// identity of the event or timer, from which those of outcomes derive.
+	identity event.Identity
+}
+
 // refusal is why an event can't be worked: a code, and words that say what to do.
 type refusal struct{ reason, detail string }
 
 func (t *turn) refuse(reason, detail string) { t.refusal = refusal{reason, detail} }
+
+// refused says that nothing of this turn may happen.
+func (t *turn) refused() bool { return t.refusal.reason != "" }
 
 // Reasons of events that are refused here.
 const (
@@ -59,28 +72,66 @@ const (
 	becauseActivation  = "ACTIVATION"
 	becauseTermination = "TERMINATION"
 	becauseCatalog     = "CATALOG"
+	becauseClass       = "CLASS_OF_SERVICE"
+	becauseCurrency    = "COS_CURRENCY"
 )
 
+// class is what the subscriber's class of service says by now; nil where it is gone.
+func (t *turn) class() *class { return t.catalog.class(t.tenant, t.sub.class) }
+
+// offer is what the class says of an option; nil where it does not offer it, or is gone.
+func (t *turn) offer(o spend.Option) *offer {
+	if c := t.class(); c != nil {
+		return c.offers[o]
+	}
+	return nil
+}
+
 // tell adds an outcome with the option as it now is.
-func (t *turn) tell(kind, reason string) *outcome {
-	t.outcomes = append(t.outcomes, outcome{kind: kind, reason: reason, sub: t.sub})
+func (t *turn) tell(o spend.Option, kind, reason string) *outcome {
+	t.outcomes = append(t.outcomes, outcome{
+		cause: t.cause, kind: kind, reason: reason, option: o, as: t.sub.options[o], thresholds: t.thresholds(o),
+		class: t.sub.class, imsi: t.sub.imsi, language: t.sub.language,
+	})
 	t.changed = true
 	return &t.outcomes[len(t.outcomes)-1]
 }
 
-// judge computes the blocking bit of the option anew. It is the only place that does.
-func (t *turn) judge() {
-	d := &t.sub.data
-	standing := spend.Standing{Offered: d.offered(), State: d.state, Spent: d.count.Spent, Limit: d.limit.Amount}
-	d.blocked = standing.Blocked()
+// thresholds are where the subscriber is told on the way to the limit.
+func (t *turn) thresholds(o spend.Option) []spend.Threshold {
+	if own := t.sub.options[o].thresholds; len(own) > 0 {
+		return own
+	}
+	if offer := t.offer(o); offer != nil {
+		return offer.Thresholds
+	}
+	return nil
+}
+
+// judge computes the blocking bit of an option anew. It is the only place that does.
+func (t *turn) judge(o spend.Option) {
+	d := &t.sub.options[o]
+	d.blocked = d.standing().Blocked()
 }
 
 // tellBlocked says that the bit became another than it was.
-func (t *turn) tellBlocked(was bool, reason string) {
-	switch {
-	case t.sub.data.blocked && !was:
-		t.tell(kindReached, reason)
-	case was && !t.sub.data.blocked:
-		t.tell(kindReleased, reason)
+func (t *turn) tellBlocked(o spend.Option, was bool, reason string) {
+	switch blocked := t.sub.options[o].blocked; {
+	case blocked && !was:
+		t.tell(o, kindReached, reason)
+	case was && !blocked:
+		t.tell(o, kindReleased, reason)
+	}
+}
+
+// tellState says that the option's state became what it is.
+func (t *turn) tellState(o spend.Option, reason string) {
+	switch t.sub.options[o].state {
+	case spend.Active:
+		t.tell(o, kindActivated, reason)
+	case spend.TemporarilyInactive, spend.PermanentlyInactive:
+		t.tell(o, kindOptedOut, reason)
+	case spend.Inactive:
+		t.tell(o, kindDeactivated, reason)
 	}
 }

@@ -7,67 +7,87 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// used counts usage that rating has priced.
+// used counts usage that rating has priced, against every option that it is in the scope of, or none.
 func (t *turn) used(u *eventv1.UsageCharged) {
 	switch {
-	case !t.exists || t.sub.gone():
+	case !t.exists || !t.sub.alive():
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
 		return
 	case t.eventTime.Before(t.sub.activated):
 		t.refuse(refusedBefore, "the usage is from before the subscriber's activation at "+t.sub.activated.Format(time.RFC3339)+": it belongs to whoever had the number before")
 		return
 	}
-	c := t.catalog.class(t.tenant, t.sub.class)
+	c := t.class()
 	if c == nil {
 		t.refuse(refusedClass, fmt.Sprintf("class of service %q of the subscriber is not configured: create or undelete it, then send this event again", t.sub.class))
 		return
 	}
-	t.follow(c)
-	if c.data == nil || u.GetBlocked() {
-		return // a barred service costs nothing: the event is recorded, in the log, and no more
+	for o := range spend.Option(spend.Options) {
+		t.follow(o, c, becauseCatalog)
+		// A barred service costs nothing: the event is recorded, in the log, and no more.
+		if of := c.offers[o]; of != nil && !u.GetBlocked() {
+			t.usedOf(o, of, u)
+		}
+		if t.refused() {
+			return
+		}
 	}
-	if c.data.scope.err != nil {
-		t.refuse(refusedScope, fmt.Sprintf("the scope of class of service %q can't be read: correct it, then send this event again: %v", t.sub.class, c.data.scope.err))
+}
+
+// usedOf counts it against one option.
+func (t *turn) usedOf(o spend.Option, of *offer, u *eventv1.UsageCharged) {
+	if of.scope.err != nil {
+		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q can't be read: correct it, then send this event again: %v", o, t.sub.class, of.scope.err))
 		return
 	}
-	in, err := c.data.scope.Holds(u)
+	in, err := of.scope.Holds(u)
 	if err != nil {
-		t.refuse(refusedScope, fmt.Sprintf("the scope of class of service %q fails for this event: correct it, then send this event again: %v", t.sub.class, err))
+		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q fails for this event: correct it, then send this event again: %v", o, t.sub.class, err))
 		return
 	}
 	if !in {
 		return
 	}
-	if asked, ok := t.read(u, c.data); ok {
-		t.count(asked, c.data)
+	if asked, ok := t.read(o, of, u); ok {
+		t.count(o, asked, of)
 	}
 }
 
-// read is what the usage asks of an option; not ok where it was refused.
-func (t *turn) read(u *eventv1.UsageCharged, o *offer) (charge, bool) {
-	var m *money.Money
-	basis := "net"
-	if m = u.GetNet(); o.gross {
-		m, basis = u.GetGross(), "gross"
+// amountOf is what an option counts of a usage, and its name.
+func (of *offer) amountOf(u *eventv1.UsageCharged) (m *money.Money, name string) {
+	switch {
+	case of.Rating == revision.Wholesale && of.Basis == revision.Gross:
+		return u.GetWholesaleGross(), "wholesale_gross"
+	case of.Rating == revision.Wholesale:
+		return u.GetWholesaleNet(), "wholesale_net"
+	case of.Basis == revision.Gross:
+		return u.GetGross(), "gross"
 	}
+	return u.GetNet(), "net"
+}
+
+// read is what the usage asks of an option; not ok where it was refused.
+func (t *turn) read(o spend.Option, of *offer, u *eventv1.UsageCharged) (charge, bool) {
+	m, basis := of.amountOf(u)
 	if m == nil {
-		t.refuse(refusedMissing, "the option counts "+basis+" amounts, and the event has none: rate it with both net and gross")
+		t.refuse(refusedMissing, fmt.Sprintf("the %s safeguard counts %s amounts, and the event has none: rate it with both net and gross", o, basis))
 		return charge{}, false
 	}
 	amount, err := spend.MoneyOf(m.GetCurrencyCode(), m.GetUnits(), m.GetNanos())
 	switch {
-	case errors.Is(err, spend.ErrCurrency), err == nil && amount.Currency != o.limit.Currency:
-		t.refuse(refusedCurrency, fmt.Sprintf("the amount is in %.10q, the option counts %s: there is no conversion", m.GetCurrencyCode(), o.limit.Currency))
+	case errors.Is(err, spend.ErrCurrency), err == nil && amount.Currency != of.Currency:
+		t.refuse(refusedCurrency, fmt.Sprintf("the amount is in %.10q, the %s safeguard counts %s: there is no conversion", m.GetCurrencyCode(), o, of.Currency))
 		return charge{}, false
 	case err != nil:
 		t.refuse(refusedAmount, basis+": "+err.Error())
 		return charge{}, false
 	}
-	asked := charge{amount: amount.Amount, at: t.eventTime}
+	asked := charge{amount: amount.Amount, at: t.eventTime, reason: becauseUsage}
 	if asked.amount >= 0 {
 		return asked, true
 	}

@@ -1,0 +1,299 @@
+package safeguard
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/spend"
+)
+
+var errRecord = errors.New("record of a subscriber is cut short, or more than it should be")
+
+// decodeSubscriber reads what append wrote, and nothing else: bytes that it would not have written are an error.
+func decodeSubscriber(raw []byte) (subscriber, error) {
+	var s subscriber
+	if len(raw) < 2 {
+		return s, errRecord
+	}
+	if raw[0] != recordFormat {
+		return s, fmt.Errorf("record of a subscriber has format %d, this binary knows %d", raw[0], recordFormat)
+	}
+	flags := raw[1]
+	r := reader{b: raw[2:]}
+	if s.life = life(flags & lifeBits); s.life != alive {
+		if flags != byte(s.life) {
+			return s, errRecord
+		}
+		r.mark(&s)
+		return s, r.end()
+	}
+	s.suspended = flags&flagSuspended != 0
+	s.activated = r.ms()
+	s.latest = s.activated
+	if flags&flagLifeEvents != 0 {
+		s.latest = r.ms()
+		r.bad = r.bad || s.latest.Equal(s.activated)
+	}
+	s.class, s.imsi, s.language = r.texts()
+	s.revision = int64(r.uvarint())
+	if flags&flagFormer != 0 {
+		n := r.count()
+		s.former = make([]former, n)
+		for i := range s.former {
+			s.former[i] = former{msisdn: r.text(), until: r.ms()}
+		}
+	}
+	var first *option
+	for o := range s.options {
+		if flags&(flagFirst<<o) == 0 {
+			continue
+		}
+		d := &s.options[o]
+		r.option(d, first)
+		if first == nil {
+			first = d
+		}
+	}
+	return s, r.end()
+}
+
+// mark is what a record has that is no active subscriber's.
+func (r *reader) mark(s *subscriber) {
+	s.latest, s.until = r.ms(), r.ms()
+	switch s.life {
+	case moved:
+		s.movedTo = r.text()
+	case awaited:
+		s.parked = make([]parked, r.count())
+		for i := range s.parked {
+			p := &s.parked[i]
+			copy(p.identity[:], r.bytes(uint64(len(p.identity))))
+			if b := r.bytes(8); !r.bad {
+				p.content = binary.BigEndian.Uint64(b)
+			}
+			p.offset = int64(r.uvarint())
+			p.at = r.ms()
+			p.trace, p.value = r.text(), r.text()
+			if r.bad {
+				return
+			}
+		}
+	}
+}
+
+// option reads one; first is the one before it that it may share with.
+func (r *reader) option(o *option, first *option) {
+	head := r.byte()
+	var more uint64
+	if head&optionMore != 0 {
+		if more = r.uvarint(); more == 0 || more >= moreEnd {
+			r.fail()
+		}
+	}
+	o.state, o.blocked, o.limited = spend.State(head&stateBits), head&optionBlocked != 0, head&optionLimited != 0
+	o.own, o.hasNext = more&moreOwn != 0, more&moreNext != 0
+	o.ownDay, o.dayChanged, o.noticed = more&moreOwnDay != 0, more&moreDayChanged != 0, more&moreNoticed != 0
+	o.blockInactive, o.withdrawn = more&moreBlockInactive != 0, more&moreWithdrawn != 0
+	if head&optionShares != 0 {
+		if first == nil {
+			r.fail()
+			return
+		}
+		o.renewalDay, o.currency, o.period = first.renewalDay, first.currency, first.period
+	} else {
+		o.renewalDay = spend.RenewalDay(r.byte())
+		o.currency = currency(r.bytes(3))
+		o.period = r.period()
+	}
+	o.count.Spent = r.amount()
+	if o.count.Peak = o.count.Spent; head&optionLevel == 0 {
+		if o.count.Peak = r.amount(); o.count.Peak == o.count.Spent {
+			r.fail()
+		}
+	}
+	if o.limited {
+		o.limit = r.amount()
+	}
+	if o.hasNext {
+		o.next = r.amount()
+	}
+	if o.perPayment = spend.Max; more&moreCapped != 0 {
+		if o.perPayment = r.amount(); o.perPayment == spend.Max {
+			r.fail()
+		}
+	}
+	if more&moreThresholds != 0 {
+		r.thresholds(o)
+	}
+	if more&moreLate != 0 {
+		o.late = make([]late, r.count())
+		for i := range o.late {
+			o.late[i] = late{period: r.period(), sum: spend.Amount(r.varint())}
+		}
+	}
+	if o.state == spend.Unset || o.state > spend.PermanentlyInactive || o.renewalDay < 1 || o.renewalDay > 28 ||
+		!spend.IsCurrency(o.currency) || head&optionShares == 0 && o.shares(first) {
+		r.fail()
+	}
+}
+
+func (r *reader) thresholds(o *option) {
+	o.thresholds = make([]spend.Threshold, r.count())
+	for i := range o.thresholds {
+		t := &o.thresholds[i]
+		if t.Percent = int64(r.uvarint()); t.Percent == 0 {
+			t.Amount = r.amount()
+		}
+		if t.Validate() != nil {
+			r.fail()
+		}
+	}
+}
+
+// reader takes values off the front; once bad, it stays so.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) end() error {
+	if r.bad || len(r.b) > 0 {
+		return errRecord
+	}
+	return nil
+}
+
+func (r *reader) fail() {
+	r.bad, r.b = true, nil
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 || n > 1 && r.b[n-1] == 0 { // a zero at the end is one byte too many
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+// count is how many of something follow: at least one, of a byte or more each.
+func (r *reader) count() uint64 {
+	n := r.uvarint()
+	if n == 0 || n > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
+
+func (r *reader) byte() byte {
+	b := r.bytes(1)
+	if r.bad {
+		return 0
+	}
+	return b[0]
+}
+
+// farthest bounds every time, in seconds either way: what is behind is no time of an event, and might wrap.
+const farthest = 1 << 40
+
+func (r *reader) ms() time.Time {
+	ms := r.varint()
+	if ms < -farthest*1000 || ms > farthest*1000 {
+		r.fail()
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func (r *reader) period() spend.Period {
+	start, length := r.varint(), r.varint()
+	if start < -farthest || start > farthest || length < 0 || length > farthest {
+		r.fail()
+		return spend.Period{}
+	}
+	return spend.Period{Start: time.Unix(start, 0).UTC(), End: time.Unix(start+length, 0).UTC()}
+}
+
+// texts are class, IMSI and language, in one piece of memory.
+func (r *reader) texts() (class, imsi, language string) {
+	var scratch [64]byte
+	b := append(scratch[:0], r.bytes(r.uvarint())...)
+	n := len(b)
+	digits := int(r.byte())
+	if digits > maxIMSI {
+		r.fail()
+		return "", "", ""
+	}
+	if digits > 0 {
+		b = appendDigits(b, r.uvarint(), digits)
+		r.bad = r.bad || len(b) != n+digits
+	}
+	m := len(b)
+	b = append(b, r.bytes(r.uvarint())...)
+	all := string(b)
+	return all[:n], all[n:m], all[m:]
+}
+
+// appendDigits writes a number with the zeros before it.
+func appendDigits(b []byte, number uint64, digits int) []byte {
+	at := len(b)
+	b = strconv.AppendUint(b, number, 10)
+	for len(b)-at < digits {
+		b = slices.Insert(b, at, '0')
+	}
+	return b
+}
+
+// amount is one that is not negative.
+func (r *reader) amount() spend.Amount {
+	v := r.uvarint()
+	a := v >> 1
+	if v&1 == 0 {
+		if spend.Amount(a)%cent == 0 { // it would have been written in cents
+			r.fail()
+		}
+		return spend.Amount(a)
+	}
+	if a > uint64(spend.Max/cent) {
+		r.fail()
+		return 0
+	}
+	return spend.Amount(a) * cent
+}
+
+// currency spares the memory of the codes that nearly everybody has.
+func currency(b []byte) string {
+	switch string(b) {
+	case "EUR":
+		return "EUR"
+	case "GBP":
+		return "GBP"
+	case "USD":
+		return "USD"
+	case "CHF":
+		return "CHF"
+	}
+	return string(b)
+}
