@@ -14,8 +14,11 @@ type entry struct {
 	record stream.Record
 	event  *event.Event // nil where it can't be decoded
 	err    error
+	pass   bool   // a control record that only the engine knows, if anybody
 	key    string // of the record it needs
 	memo   any
+	inner  *stream.Record // of an event that was forwarded: as it was sent
+	from   string         // and the subject it was sent to
 }
 
 // marks are what a batch must know from earlier tries of the same batch.
@@ -57,6 +60,7 @@ type batch[B any] struct {
 }
 
 type batchConfig struct {
+	service   string
 	partition Partition
 	topic     string // of the log, with prefix
 	rejected  string // with prefix
@@ -139,7 +143,7 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 	s.Identity, s.record = identity, r
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
 	s.Revision = b.to.Revision
-	s.Memo = nil
+	s.Memo, s.Forwarded = nil, ""
 	s.state.effect = false
 }
 
@@ -180,8 +184,9 @@ func (b *batch[B]) event(en *entry) error {
 		b.now = poisoned{offset: r.Offset}
 	}
 	identity := en.event.Identity()
+	r = en.source()
 	b.moment(s, b.to.LogTime, identity, r)
-	s.Memo = en.memo
+	s.Memo, s.Forwarded = en.memo, en.from
 	s.EventTime = en.event.Time
 	if s.EventTime.After(s.Time) {
 		s.Ahead = s.EventTime.Sub(s.Time) > ahead
@@ -203,6 +208,10 @@ func (b *batch[B]) event(en *entry) error {
 				return nil
 			}
 			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own")
+			return nil
+		}
+		if identity == s.header.creator { // known for as long as the record stands
+			b.counts.duplicates++
 			return nil
 		}
 	}
@@ -237,12 +246,16 @@ func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 	b.expire(s, hour)
 	if sealed := s.header.ids.add(a, hour); sealed != nil {
 		number := s.header.ids.next - 1
-		b.seals(s)[number] = sealed
-		b.puts = append(b.puts, Entry{sealKey(s.Key, number), appendGroups(nil, sealed)})
+		b.putSeal(s, number, sealed)
 		b.expire(s, hour)
 		s.header.schedule(expiryTimer, expiryDue(hour))
 	}
 	b.counts.pushed += int(s.header.ids.pushed - pushed)
+}
+
+func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []group) {
+	b.seals(s)[number] = sealed
+	b.puts = append(b.puts, Entry{sealKey(s.Key, number), appendGroups(nil, sealed)})
 }
 
 func (b *batch[B]) expire(s *Subject[B], hour int64) {

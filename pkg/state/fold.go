@@ -44,6 +44,9 @@ type Subject[B any] struct {
 	Body B
 	// Memo is what Select found out.
 	Memo any
+	// Forwarded is the subject that the event was sent to, where it was
+	// forwarded from there; see Movable.
+	Forwarded string
 
 	// Time is the log time at the event, or the timer's due time: the time of
 	// outcomes.

@@ -51,11 +51,18 @@ type ids struct {
 	pushed uint64
 }
 
-func (s *ids) count() (n int) {
-	for _, g := range s.groups {
+func (s *ids) count() int { return countIn(s.groups) }
+
+func countIn(groups []group) (n int) {
+	for _, g := range groups {
 		n += len(g.ids)
 	}
 	return n
+}
+
+// sealOf describes groups that are to be sealed.
+func sealOf(groups []group) seal {
+	return seal{newest: groups[len(groups)-1].hour, count: countIn(groups)}
 }
 
 // find returns the remembered id of the same event.
@@ -87,7 +94,9 @@ func findIn(groups []group, a id) (id, bool) {
 func (s *ids) add(a id, hour int64) (sealed []group) {
 	if s.count() >= idsInRecord {
 		sealed = s.groups
-		s.seals = append(s.seals, seal{number: s.next, newest: sealed[len(sealed)-1].hour, count: s.count()})
+		x := sealOf(sealed)
+		x.number = s.next
+		s.seals = append(s.seals, x)
 		s.next++
 		s.groups = nil
 	}

@@ -146,7 +146,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	c.DueStep = cmp.Or(c.DueStep, 500)
 	return &Owner[B, C]{
 		config: c,
-		place:  batchConfig{partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
+		place:  batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
 		view:   newView(c.Cache),
 	}
 }
@@ -279,11 +279,26 @@ func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
 			}
 			return run[:i], control
 		}
-		if !event.IsControl(en.event.Type) {
+		if o.meant(en); !en.pass && en.err == nil {
 			o.selectKey(en)
 		}
 	}
 	return run, nil
+}
+
+// meant finds out whether a record is for the fold.
+func (o *Owner[B, C]) meant(en *entry) {
+	if !event.IsControl(en.event.Type) {
+		return
+	}
+	_, movable := o.config.Fold.(Movable)
+	switch {
+	case movable && en.event.Type == event.TypeTransfer:
+	case movable && en.event.Type == event.TypeForward:
+		en.unwrap()
+	default:
+		en.pass = true
+	}
 }
 
 // selectKey asks the fold which record an event needs; a panic shows again,
@@ -355,7 +370,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 		en := &run[i]
 		b.to.Offset = en.record.Offset
 		switch {
-		case en.err == nil && event.IsControl(en.event.Type):
+		case en.pass:
 			b.advance(en.record.Time.UnixMilli())
 		default:
 			if err := b.event(en); err != nil {

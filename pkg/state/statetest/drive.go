@@ -52,7 +52,7 @@ func (d *Drive[B, C]) Accept(events ...*event.Event) {
 		if err != nil {
 			d.t.Fatalf("encode event %s: %v", e.ID, err)
 		}
-		if event.IsControl(e.Type) {
+		if event.IsControl(e.Type) && e.Subject == "" {
 			r.Key = nil
 		}
 		if err := d.Log().Append(r); err != nil {

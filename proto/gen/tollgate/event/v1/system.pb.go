@@ -208,11 +208,11 @@ type SystemTransfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number it had.
 	Msisdn string `protobuf:"bytes,1,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
-	// The whole record, encoded as in the store, and what is kept beside it.
+	// The whole record, encoded as in the store but for what only its partition
+	// knows of it, and what is kept aside of it.
 	Record []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
 	Aside  []byte `protobuf:"bytes,3,opt,name=aside,proto3" json:"aside,omitempty"`
-	// Keys of remembered ids that stand outside of the record, in the order of
-	// their age.
+	// Remembered ids that stand outside of the record, in the order of their age.
 	Seals         [][]byte `protobuf:"bytes,4,rep,name=seals,proto3" json:"seals,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

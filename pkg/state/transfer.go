@@ -1,0 +1,188 @@
+package state
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Movable is what a Fold is besides, whose subjects may get another key: a
+// subscriber that changes its number. It is handed system.transfer, which has
+// the new key's subject, and the events that system.forward carries, under
+// their own id and with the new key's subject. Other folds meet neither.
+type Movable interface {
+	// Movable says so; it is never called.
+	Movable()
+}
+
+// Transfer moves the record to another subject of the event's tenant, in
+// whatever partition of the log: its owner takes it over by Import, at the
+// place where the transfer stands there. What stays under this key is the
+// caller's to say: a mark by Save, that knows where later events are to be
+// forwarded, its timers cancelled. The log's topic is topic.
+func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
+	t := s.Export()
+	t.Msisdn = e.Subject
+	// What caused it is counted once, and so is the transfer.
+	return s.send(topic, event.TypeTransfer, event.Derive(s.Identity, "transfer"), e, to, t)
+}
+
+// Forward sends an event on to another subject of its tenant, as it came and
+// under its own id. It changes nothing here and is not remembered: whether the
+// event was counted is known where the record is.
+func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
+	// A repeat has other bytes, hence the place in its id, as in a rejection's.
+	id := event.Derive(s.Identity, "forward", s.Topic, fmt.Sprint(s.Partition), fmt.Sprint(s.Offset))
+	return s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject})
+}
+
+func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to string, data proto.Message) error {
+	r, err := (&event.Event{
+		ID: id.String(), Source: "tollgate/" + s.batch.config.service, Type: name, Tenant: e.Tenant, Subject: to,
+		Time: s.Time, ReceivedAt: s.Time, Correlation: e.Correlation, Data: data,
+	}).Record(topic)
+	if err != nil {
+		return fmt.Errorf("send %s: %w", name, err)
+	}
+	s.Emit(r)
+	return nil
+}
+
+// Export is the whole record as it now is, with everything beside it. The bytes
+// follow from the log alone: what this partition knows of it by itself (applied
+// offset, lists, numbers of seals) is left out.
+func (s *Subject[B]) Export() *eventv1.SystemTransfer {
+	h := s.header
+	h.epoch, h.applied, h.listed = 0, -1, 0
+	h.ids.seals = slices.Clone(h.ids.seals)
+	h.ids.next = uint64(len(h.ids.seals))
+	t := &eventv1.SystemTransfer{Aside: bytes.Clone(s.Aside())}
+	for i, x := range s.header.ids.seals {
+		h.ids.seals[i].number = uint64(i)
+		t.Seals = append(t.Seals, appendGroups(nil, s.sealedGroups(x)))
+	}
+	t.Record = s.batch.append(h.append(nil), s.Body)
+	return t
+}
+
+// Import makes of the subject what Export said of another: body, timers,
+// sequence, ids and what was kept aside. A record that stands here gives its
+// ids and its sequence to it, and nothing else. The event in hand becomes the
+// creator, so that the transfer once more does nothing. Where the bytes are
+// none of a record, the error says so and nothing has changed.
+func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
+	h, raw, err := decodeHeader(t.GetRecord())
+	if err != nil {
+		return fmt.Errorf("take over a record: %w", err)
+	}
+	body, err := s.batch.decode(raw)
+	if err != nil {
+		return fmt.Errorf("take over a record: %w", err)
+	}
+	seals := make([][]group, len(t.GetSeals()))
+	for i, b := range t.GetSeals() {
+		r := reader{b: b}
+		if seals[i] = decodeGroups(&r); r.bad || len(r.b) > 0 || len(seals[i]) == 0 {
+			return errors.New("take over a record: ids sealed for it can't be read")
+		}
+	}
+	if len(seals) != len(h.ids.seals) {
+		return fmt.Errorf("take over a record: ids are sealed in %d pieces, %d came along", len(h.ids.seals), len(seals))
+	}
+	old := s.header
+	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
+	h.creator = s.Identity
+	h.last = max(h.last, old.last)
+	h.aside = old.aside
+	h.ids = s.adopt(old.ids, h.ids, seals)
+	s.header = h
+	if n := len(h.ids.seals); n > 0 {
+		s.header.schedule(expiryTimer, expiryDue(h.ids.seals[n-1].newest))
+	}
+	s.Body, s.Exists = body, true
+	s.KeepAside(t.GetAside())
+	s.touch()
+	return nil
+}
+
+// adopt joins the ids of two records under the numbers of this one's seals.
+func (s *Subject[B]) adopt(own, other ids, seals [][]group) ids {
+	joined := ids{next: own.next, pushed: own.pushed + other.pushed, seals: slices.Clone(own.seals)}
+	put := func(x seal, groups []group) {
+		x.number = joined.next
+		joined.next++
+		joined.seals = append(joined.seals, x)
+		s.batch.putSeal(s, x.number, groups)
+	}
+	for i, x := range other.seals {
+		put(x, seals[i])
+	}
+	if own.count()+other.count() <= idsInRecord {
+		joined.groups = joinGroups(own.groups, other.groups)
+	} else {
+		put(sealOf(own.groups), own.groups)
+		joined.groups = other.groups
+	}
+	slices.SortStableFunc(joined.seals, func(a, b seal) int { return int(a.newest - b.newest) })
+	return joined
+}
+
+// joinGroups keeps the order of hours.
+func joinGroups(a, b []group) []group {
+	all := slices.Concat(a, b)
+	slices.SortStableFunc(all, func(x, y group) int { return int(x.hour - y.hour) })
+	var out []group
+	for _, g := range all {
+		if n := len(out); n > 0 && out[n-1].hour == g.hour {
+			out[n-1].ids = slices.Concat(out[n-1].ids, g.ids)
+		} else {
+			out = append(out, g)
+		}
+	}
+	return out
+}
+
+// unwrap makes of a record that forwards an event the event itself, for the
+// subject it is forwarded to. Its content is that of the bytes it had.
+func (en *entry) unwrap() {
+	f, ok := en.event.Data.(*eventv1.SystemForward)
+	if !ok {
+		en.err = errors.New("a system.forward without its event")
+		return
+	}
+	inner, err := event.Decode(f.GetEvent())
+	if err != nil {
+		en.err = fmt.Errorf("event that was forwarded: %w", err)
+		return
+	}
+	if event.IsControl(inner.Type) {
+		en.err = fmt.Errorf("%s was forwarded, which is no event", inner.Type)
+		return
+	}
+	// Where the event is rejected, it is so as it was sent: to the number it was sent to.
+	as, err := inner.Record(en.record.Topic)
+	if err != nil {
+		en.err = fmt.Errorf("event that was forwarded: %w", err)
+		return
+	}
+	as.Value, as.Topic, as.Partition, as.Offset, as.Time = f.GetEvent(), en.record.Topic, en.record.Partition, en.record.Offset, en.record.Time
+	en.inner, en.from = &as, inner.Subject
+	to := *inner
+	to.Subject = en.event.Subject
+	en.event = &to
+}
+
+// source is the record that an entry's event came in.
+func (en *entry) source() *stream.Record {
+	if en.inner != nil {
+		return en.inner
+	}
+	return &en.record
+}
