@@ -39,8 +39,8 @@ func (d *decoder) class(c *configv1.ClassOfService) *Class {
 	return out
 }
 
-// offered is what the three messages have in common.
-type offered interface {
+// Offered is what the messages of the three options have in common.
+type Offered interface {
 	GetAmountBasis() configv1.AmountBasis
 	GetRatingBasis() configv1.RatingBasis
 	GetAlertThresholds() []*configv1.AlertThreshold
@@ -67,7 +67,7 @@ func (d *decoder) offer(name string, option spend.Option, currency string) offer
 	return offerReader{d, name, &Offer{Option: option, Currency: currency, PerPayment: spend.Max}}
 }
 
-func (r offerReader) common(o offered, scope string) *Offer {
+func (r offerReader) common(o Offered, scope string) *Offer {
 	out := r.out
 	out.Scope = o.GetScope()
 	if strings.TrimSpace(out.Scope) == "" {
@@ -104,7 +104,7 @@ func (r offerReader) amount(m *money.Money) spend.Amount {
 	return a
 }
 
-func (r offerReader) bases(o offered) {
+func (r offerReader) bases(o Offered) {
 	switch o.GetAmountBasis() {
 	case configv1.AmountBasis_AMOUNT_BASIS_UNSPECIFIED, configv1.AmountBasis_AMOUNT_BASIS_NET:
 		r.out.Basis = Net
@@ -138,7 +138,7 @@ func (r offerReader) thresholds(given []*configv1.AlertThreshold) {
 }
 
 // states keeps the option's own order, whatever that of the list.
-func (r offerReader) states(o offered) {
+func (r offerReader) states(o Offered) {
 	all := StatesOf(r.out.Option)
 	r.out.States = all
 	if len(o.GetStates()) > 0 {

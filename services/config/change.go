@@ -119,7 +119,7 @@ func (s *service) judge(ctx context.Context, tx *sql.Tx, k *kind, next, stored r
 	if err := k.judge(ctx, tx, &f, next); err != nil {
 		return err
 	}
-	if err := f.Err("CONFIG_INVALID"); err != nil {
+	if err := f.ErrShared("CONFIG_INVALID"); err != nil {
 		return below(k, err)
 	}
 	return nil

@@ -2,81 +2,230 @@ package config
 
 import (
 	"context"
+	"slices"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"google.golang.org/genproto/googleapis/type/money"
 )
 
 const maxThresholds = 20
 
+// Reasons of violations that the options' calls answer too.
+const (
+	limitRequired    = "LIMIT_REQUIRED"
+	amountInvalid    = "AMOUNT_INVALID"
+	currencyMismatch = "CURRENCY_MISMATCH"
+	dayOutOfRange    = "RENEWAL_DAY_OUT_OF_RANGE"
+)
+
 func judgeClass(_ context.Context, _ queries, f *fault.Faults, r resource) error {
 	c := r.(*configv1.ClassOfService)
 	checkText(f, "display_name", c.GetDisplayName(), maxDisplayName)
-	if option := c.GetDataSafeguard(); option != nil {
+	if o := c.GetDataSafeguard(); o != nil {
 		var inner fault.Faults
-		judgeDataSafeguard(&inner, option)
+		j := optionJudge{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
+		j.limit(o.GetLimit())
+		j.common(o)
 		f.AddErr("data_safeguard", inner.Err("CONFIG_INVALID"))
+	}
+	if o := c.GetOverspendSafeguard(); o != nil {
+		var inner fault.Faults
+		judgeOverspend(&inner, o)
+		f.AddErr("overspend_safeguard", inner.Err("CONFIG_INVALID"))
+	}
+	if o := c.GetPaymentSafeguard(); o != nil {
+		var inner fault.Faults
+		j := optionJudge{&inner, spend.Payment, o.GetLimit().GetCurrencyCode(), "the limit's"}
+		limit, ok := j.limit(o.GetLimit())
+		j.perPayment(o.GetPerPaymentLimit(), limit, ok)
+		j.common(o)
+		f.AddErr("payment_safeguard", inner.Err("CONFIG_INVALID"))
 	}
 	return nil
 }
 
-func judgeDataSafeguard(f *fault.Faults, o *configv1.DataSafeguardOption) {
-	limit := o.GetLimit()
-	if limit == nil {
-		f.Add("limit", "is required")
-	} else if m, err := spend.MoneyOf(limit.GetCurrencyCode(), limit.GetUnits(), limit.GetNanos()); err != nil {
-		f.AddErr("limit", err)
-	} else if m.Amount < 0 {
-		f.Add("limit", "must not be below 0")
+func judgeOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
+	j := optionJudge{f, spend.Overspend, o.GetCurrencyCode(), "currency_code's"}
+	if !spend.IsCurrency(j.currency) {
+		f.Add("currency_code", "must be the three capital letters of ISO 4217, not %q", cut(j.currency))
 	}
+	if limit := o.GetDefaultLimit(); limit != nil {
+		j.amount("default_limit", limit, 0)
+	} else if o.GetDefaultState() == eventv1.Safeguard_STATE_ACTIVE {
+		f.AddAs(limitRequired, "default_limit", "is required where default_state is active")
+	}
+	j.common(o)
+	if _, known := configv1.InactivePolicy_name[int32(o.GetInactivePolicy())]; !known {
+		f.Add("inactive_policy", "%d is not known", o.GetInactivePolicy())
+	}
+}
+
+// optionJudge lists what is wrong with one option of a class.
+type optionJudge struct {
+	*fault.Faults
+	option spend.Option
+	// currency is the option's, for all its amounts; whose says where it stands.
+	currency, whose string
+}
+
+// limit is the month's of an option that can't be without; ok is false where it can't be read.
+func (j optionJudge) limit(m *money.Money) (limit spend.Amount, ok bool) {
+	if m == nil {
+		j.AddAs(limitRequired, "limit", "is required")
+		return 0, false
+	}
+	if !spend.IsCurrency(j.currency) {
+		j.Add("limit.currency_code", "must be the three capital letters of ISO 4217, not %q", cut(j.currency))
+	}
+	return j.amount("limit", m, 0)
+}
+
+// amount reads money of the option's currency that is at least least; amounts are whole billionths, so 1 is anything
+// above 0. Where the option's currency itself can't be read, that alone is told.
+func (j optionJudge) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
+	same := m.GetCurrencyCode() == j.currency || !spend.IsCurrency(j.currency)
+	if !same {
+		j.AddAs(currencyMismatch, field, "must be in %s currency, %s, not in %q", j.whose, j.currency, cut(m.GetCurrencyCode()))
+	}
+	a, err := spend.AmountOf(m.GetUnits(), m.GetNanos())
+	switch {
+	case err != nil:
+		j.AddAs(amountInvalid, field, "%s", err)
+	case a < least && least == 0:
+		j.AddAs(amountInvalid, field, "must not be below 0")
+	case a < least:
+		j.AddAs(amountInvalid, field, "must be above 0: leave it out where there is none")
+	default:
+		return a, same
+	}
+	return 0, false
+}
+
+// perPayment may not be above the month's limit: it would never bind, so that one of the two is not what somebody meant.
+// Beside a limit of 0, which blocks all payments, it says what holds once that is lifted.
+func (j optionJudge) perPayment(m *money.Money, limit spend.Amount, limited bool) {
+	if m == nil {
+		return
+	}
+	most, ok := j.amount("per_payment_limit", m, 1)
+	if ok && limited && limit > 0 && most > limit {
+		j.AddAs(amountInvalid, "per_payment_limit", "must not be above the limit of the month, %s", limit)
+	}
+}
+
+func (j optionJudge) common(o revision.Offered) {
 	if _, known := configv1.AmountBasis_name[int32(o.GetAmountBasis())]; !known {
-		f.Add("amount_basis", "%d is not known", o.GetAmountBasis())
+		j.Add("amount_basis", "%d is not known", o.GetAmountBasis())
 	}
-	judgeThresholds(f, o)
+	if _, known := configv1.RatingBasis_name[int32(o.GetRatingBasis())]; !known {
+		j.Add("rating_basis", "%d is not known", o.GetRatingBasis())
+	}
+	j.thresholds(o.GetAlertThresholds())
 	if o.GetScope() != "" {
 		_, err := scope.Compile(o.GetScope())
-		f.AddErr("scope", err)
+		j.AddErr("scope", err)
 	}
 	if o.GetTimeZone() != "" {
 		if _, err := spend.Zone(o.GetTimeZone()); err != nil {
-			f.Add("time_zone", "must be the IANA name of a zone, such as Europe/Berlin, not %q", cut(o.GetTimeZone()))
+			j.Add("time_zone", "must be the IANA name of a zone, such as Europe/Berlin, not %q", cut(o.GetTimeZone()))
 		}
 	}
 	if day := o.GetRenewalDay(); day != 0 {
 		if _, err := spend.RenewalDayOf(int64(day)); err != nil {
-			f.AddErr("renewal_day", err)
+			j.AddAs(dayOutOfRange, "renewal_day", "%s", err)
 		}
+	}
+	j.states(o)
+	if _, known := configv1.UnknownPolicy_name[int32(o.GetOnUnknown())]; !known {
+		j.Add("on_unknown", "%d is not known", o.GetOnUnknown())
+	}
+	if notice := o.GetSecondNotice(); notice != nil {
+		j.amount("second_notice", notice, 1)
 	}
 }
 
-func judgeThresholds(f *fault.Faults, o *configv1.DataSafeguardOption) {
-	if len(o.GetAlertThresholds()) > maxThresholds {
-		f.Add("alert_thresholds", "must be at most %d", maxThresholds)
+func (j optionJudge) thresholds(all []*configv1.AlertThreshold) {
+	if len(all) > maxThresholds {
+		j.Add("alert_thresholds", "must be at most %d", maxThresholds)
 	}
 	seen := map[spend.Threshold]bool{}
-	for i, given := range o.GetAlertThresholds() {
+	for i, given := range all {
 		field := at("alert_thresholds", i)
 		t := spend.Threshold{Percent: int64(given.GetPercent())}
-		if amount := given.GetAmount(); amount != nil {
-			m, err := spend.MoneyOf(amount.GetCurrencyCode(), amount.GetUnits(), amount.GetNanos())
-			if err != nil {
-				f.AddErr(field+".amount", err)
+		if m := given.GetAmount(); m != nil {
+			amount, ok := j.amount(field+".amount", m, 1)
+			if !ok {
 				continue
 			}
-			if m.Currency != o.GetLimit().GetCurrencyCode() {
-				f.Add(field+".amount", "must be in the currency of the limit")
-			}
-			t.Amount = m.Amount
+			t.Amount = amount
 		}
 		if err := t.Validate(); err != nil {
-			f.AddErr(field, err)
+			j.AddErr(field, err)
 			continue
 		}
 		if seen[t] {
-			f.Add(field, "%s stands twice", t)
+			j.Add(field, "%s stands twice", t)
 		}
 		seen[t] = true
 	}
 }
+
+func (j optionJudge) states(o revision.Offered) {
+	all := revision.StatesOf(j.option)
+	offered := []spend.State{spend.Active}
+	for i, given := range o.GetStates() {
+		state := revision.StateOf(given)
+		switch {
+		case !slices.Contains(all, state):
+			j.Add(at("states", i), "%s is not a state of this option, which has %s", given, shownStates(all))
+		case slices.Contains(o.GetStates()[:i], given):
+			j.Add(at("states", i), "%s stands twice", given)
+		default:
+			offered = append(offered, state)
+		}
+	}
+	if len(o.GetStates()) == 0 {
+		offered = all
+	}
+	initial := revision.DefaultStateOf(j.option)
+	if given := o.GetDefaultState(); given != eventv1.Safeguard_STATE_UNSPECIFIED {
+		if initial = revision.StateOf(given); !slices.Contains(all, initial) {
+			j.Add("default_state", "%s is not a state of this option, which has %s", given, shownStates(all))
+			return
+		}
+	}
+	if !slices.Contains(offered, initial) {
+		j.Add("default_state", "%s is not among states: a new subscriber could not be in it", initial)
+	}
+}
+
+func shownStates(all []spend.State) string {
+	names := make([]string, len(all))
+	for i, s := range all {
+		names[i] = s.String()
+	}
+	return named(names)
+}
+
+// classInUse refuses while the tenant activates unknown numbers with the class.
+func classInUse(ctx context.Context, q queries, name string) error {
+	row, ok, err := newest(ctx, q, nameTenant, tenantOf(name))
+	if err != nil || !ok || row.deleted {
+		return err
+	}
+	var t configv1.Tenant
+	if err := unmarshal(row, &t); err != nil {
+		return err
+	}
+	if id := t.GetSubscribers().GetDefaultClassOfService(); id == "" || className(t.GetName(), id) != name {
+		return nil
+	}
+	return fault.New(fault.Conflict, "CLASS_OF_SERVICE_IN_USE", "%s is the default class of %s: name another one there first", name, t.GetName())
+}
+
+func className(tenant, id string) string { return tenant + "/" + classes + "/" + id }

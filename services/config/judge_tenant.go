@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
@@ -15,9 +16,11 @@ const (
 	maxDescription = 2000
 	maxPorts       = 64
 	maxNetworks    = 64
+	// maxUnknownGrace: usage that waits lies in memory and in Redis.
+	maxUnknownGrace = 24 * time.Hour
 )
 
-func judgeTenant(_ context.Context, _ queries, f *fault.Faults, r resource) error {
+func judgeTenant(ctx context.Context, q queries, f *fault.Faults, r resource) error {
 	t := r.(*configv1.Tenant)
 	checkText(f, "display_name", t.GetDisplayName(), maxDisplayName)
 	if len(t.GetOutbound().GetPorts()) > maxPorts {
@@ -28,6 +31,42 @@ func judgeTenant(_ context.Context, _ queries, f *fault.Faults, r resource) erro
 	}
 	_, err := policyOf(t)
 	f.AddErr("outbound", err)
+	var inner fault.Faults
+	if err := judgeSubscribers(ctx, q, &inner, t); err != nil {
+		return err
+	}
+	f.AddErr("subscribers", inner.Err("CONFIG_INVALID"))
+	return nil
+}
+
+func judgeSubscribers(ctx context.Context, q queries, f *fault.Faults, t *configv1.Tenant) error {
+	p := t.GetSubscribers()
+	if grace := p.GetUnknownGrace(); grace != nil {
+		if err := grace.CheckValid(); err != nil || grace.AsDuration() < 0 || grace.AsDuration() > maxUnknownGrace {
+			f.Add("unknown_grace", "must be from 0 to %d hours", int(maxUnknownGrace.Hours()))
+		}
+	}
+	if _, known := configv1.UnknownPolicy_name[int32(p.GetOnUnknown())]; !known {
+		f.Add("on_unknown", "%d is not known", p.GetOnUnknown())
+	}
+	if _, known := configv1.UnprovableUsage_name[int32(p.GetUnprovableUsage())]; !known {
+		f.Add("unprovable_usage", "%d is not known", p.GetUnprovableUsage())
+	}
+	id := p.GetDefaultClassOfService()
+	if id == "" {
+		return nil
+	}
+	if !idPattern.MatchString(id) {
+		f.Add("default_class_of_service", "must be the last part of a class's name, such as basic, not %q", cut(id))
+		return nil
+	}
+	row, ok, err := newest(ctx, q, nameClass, className(t.GetName(), id))
+	if err != nil {
+		return err
+	}
+	if !ok || row.deleted {
+		f.Add("default_class_of_service", "%s does not exist", className(t.GetName(), id))
+	}
 	return nil
 }
 

@@ -54,18 +54,24 @@ const (
 	nameEndpoint     = "endpoint"
 )
 
+// Parts of names.
+const (
+	tenants = "tenants"
+	classes = "classesOfService"
+)
+
 func always(_, _ resource) bool { return true }
 
 var (
 	tenantKind = &kind{
-		name: nameTenant, label: "tenant", collection: "tenants", id: idPattern,
+		name: nameTenant, label: "tenant", collection: tenants, id: idPattern,
 		make:  func() resource { return &configv1.Tenant{} },
 		judge: judgeTenant, applied: always, inUse: tenantInUse,
 	}
 	classKind = &kind{
-		name: nameClass, label: "class of service", collection: "classesOfService", id: idPattern,
+		name: nameClass, label: "class of service", collection: classes, id: idPattern,
 		make:  func() resource { return &configv1.ClassOfService{} },
-		judge: judgeClass, applied: always,
+		judge: judgeClass, applied: always, inUse: classInUse,
 	}
 	notificationKind = &kind{
 		name: nameNotification, label: "notification", collection: "notifications", id: codePattern,
@@ -83,7 +89,7 @@ var (
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.
 func tenantOf(name string) string {
 	parts := strings.SplitN(name, "/", 3)
-	if len(parts) < 2 || parts[0] != tenantKind.collection {
+	if len(parts) < 2 || parts[0] != tenants {
 		return ""
 	}
 	return parts[0] + "/" + parts[1]

@@ -81,11 +81,15 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 			"class_of_service.data_safeguard.alert_thresholds[5].amount",
 			"class_of_service.data_safeguard.scope", "class_of_service.data_safeguard.time_zone", "class_of_service.data_safeguard.renewal_day",
 		}},
-		"a class without a limit": {func() error {
+		"a class whose options all lack something": {func() error {
 			_, err := r.classes.CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: &configv1.ClassOfService{
-				Name: "tenants/acme/classesOfService/gold", DataSafeguard: &configv1.DataSafeguardOption{}}})
+				Name: "tenants/acme/classesOfService/gold", DataSafeguard: &configv1.DataSafeguardOption{},
+				OverspendSafeguard: &configv1.OverspendSafeguardOption{}, PaymentSafeguard: &configv1.PaymentSafeguardOption{}}})
 			return err
-		}, []string{"class_of_service.data_safeguard.limit"}},
+		}, []string{
+			"class_of_service.data_safeguard.limit", "class_of_service.overspend_safeguard.currency_code",
+			"class_of_service.payment_safeguard.limit",
+		}},
 		"an endpoint": {func() error {
 			_, err := r.ends.CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: &configv1.Endpoint{
 				Name: "tenants/acme/endpoints/e", Url: "http://127.0.0.1:99/", Profile: 99, Status: 99, PersonalData: 99,

@@ -15,6 +15,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
@@ -316,6 +317,16 @@ func TestApplyRevisionMovesOnlyWithWhatIsAppliedOrPlanned(t *testing.T) {
 			c := aClass("gold")
 			c.DataSafeguard.Limit.Units = 60
 			must[*configv1.ClassOfService](t)(r.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{ClassOfService: c}))
+		}, true},
+		{"a class's default state", func() {
+			c := aClass("gold")
+			c.DataSafeguard.Limit.Units, c.DataSafeguard.DefaultState = 60, permanently
+			must[*configv1.ClassOfService](t)(r.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{ClassOfService: c}))
+		}, true},
+		{"a tenant's word on its subscribers", func() {
+			if err := r.policy(&configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}); err != nil {
+				t.Fatal(err)
+			}
 		}, true},
 		{"a notification's activity", func() {
 			n := aNotification("n", "a")
