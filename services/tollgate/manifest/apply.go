@@ -8,7 +8,9 @@ import (
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 )
 
 // What became of a resource.
@@ -30,11 +32,14 @@ type Outcome struct {
 // Plan asks the service about every document that could be read, and changes nothing. Faults list all that is wrong with all of them, except
 // what cannot be judged before a resource that another document brings is there: those are told by Apply.
 func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
-	ordered := inOrder(documents)
 	pending := map[string]bool{}
+	for _, d := range documents {
+		// Its tenant names it and is asked about first.
+		pending[d.Resource.GetName()] = d.Kind == className
+	}
 	var outcomes []Outcome
 	var faults Faults
-	for _, d := range ordered {
+	for _, d := range inOrder(documents) {
 		if d.broken {
 			pending[d.Resource.GetName()] = true
 			continue
@@ -47,14 +52,13 @@ func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]O
 			}
 			if left := d.withoutPending(wrong, pending); len(left) > 0 {
 				faults = append(faults, left...)
+				pending[d.Resource.GetName()] = true // others are not told that it is not there
 				continue
 			}
 			// It is new or changes: what it needs is on its way.
 			out = d.promised(ctx, conn)
 		}
-		if out.Result != Unchanged {
-			pending[out.Name] = true
-		}
+		pending[out.Name] = out.Result != Unchanged
 		outcomes = append(outcomes, out)
 	}
 	if len(faults) > 0 {
@@ -71,13 +75,23 @@ func Apply(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]
 	}
 	var outcomes []Outcome
 	var faults Faults
-	for _, d := range inOrder(documents) {
+	founded := map[string]bool{}
+	for _, step := range steps(documents) {
+		d := step.Document
 		if d.broken {
 			return nil, fmt.Errorf("apply %s: it could not be read", d.Resource.GetName())
 		}
-		out, err := d.put(ctx, conn, false)
-		if err == nil {
+		var out Outcome
+		var err error
+		if step.found {
+			founded[d.Resource.GetName()], err = d.found(ctx, conn)
+		} else if out, err = d.put(ctx, conn, false); err == nil {
+			if founded[out.Name] {
+				out.Result = Created
+			}
 			outcomes = append(outcomes, out)
+		}
+		if err == nil {
 			continue
 		}
 		wrong, judged := d.faults(err)
@@ -98,6 +112,53 @@ func inOrder(documents []Document) []Document {
 	ordered := slices.Clone(documents)
 	slices.SortStableFunc(ordered, func(a, b Document) int { return rank(a.kind) - rank(b.kind) })
 	return ordered
+}
+
+// step is a document's turn.
+type step struct {
+	Document
+	// found brings no more than others need to be there.
+	found bool
+}
+
+// steps are the documents in order. A tenant whose default class comes along has two turns: classes need their tenant,
+// and it needs that class.
+func steps(documents []Document) []step {
+	classes := map[string]bool{}
+	for _, d := range documents {
+		classes[d.Resource.GetName()] = d.Kind == className
+	}
+	var all, late []step
+	for _, d := range inOrder(documents) {
+		if d.Kind != tenantName && d.Kind != className {
+			all, late = append(all, late...), nil
+		}
+		waits := classes[defaultClass(d.Resource)]
+		all = append(all, step{d, waits})
+		if waits {
+			late = append(late, step{d, false})
+		}
+	}
+	return append(all, late...)
+}
+
+// defaultClass is the name of the class that a tenant activates unknown numbers with, empty of all else.
+func defaultClass(r Resource) string {
+	if t, ok := r.(*configv1.Tenant); ok && t.GetSubscribers().GetDefaultClassOfService() != "" {
+		return t.GetName() + "/classesOfService/" + t.GetSubscribers().GetDefaultClassOfService()
+	}
+	return ""
+}
+
+// found creates a tenant without its default class where there is none yet, and says whether it did.
+func (d Document) found(ctx context.Context, conn *grpc.ClientConn) (bool, error) {
+	if _, err := d.kind.get(ctx, conn, d.Resource.GetName()); fault.KindOf(err) != fault.NotFound {
+		return false, err
+	}
+	bare := proto.CloneOf(d.Resource.(*configv1.Tenant))
+	bare.Subscribers.DefaultClassOfService = ""
+	_, err := d.kind.put(ctx, conn, bare, false)
+	return err == nil, err
 }
 
 func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly bool) (Outcome, error) {
@@ -164,11 +225,18 @@ func (d Document) withoutPending(all []violation, pending map[string]bool) []Fau
 	waits := slices.ContainsFunc(needs(d.Resource), func(name string) bool { return pending[name] })
 	var left []Fault
 	for _, v := range all {
-		dependent := v.field == "name" || v.field == "url" || strings.HasSuffix(v.field, ".webhook.endpoint")
-		if waits && dependent {
+		if waits && d.dependent(v.field) {
 			continue
 		}
 		left = append(left, v.Fault)
 	}
 	return left
+}
+
+// dependent says that a field is judged by other resources.
+func (d Document) dependent(field string) bool {
+	if d.Kind == tenantName {
+		return field == "subscribers.default_class_of_service"
+	}
+	return field == "name" || field == "url" || strings.HasSuffix(field, ".webhook.endpoint")
 }

@@ -19,9 +19,15 @@ type kind struct {
 	put     func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error)
 }
 
+// Kinds that are named elsewhere too.
+const (
+	tenantName = "Tenant"
+	className  = "ClassOfService"
+)
+
 var kinds = []*kind{
 	{
-		name: "Tenant", field: "tenant", example: "tenants/acme",
+		name: tenantName, field: "tenant", example: "tenants/acme",
 		make: func() Resource { return &configv1.Tenant{} },
 		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
 			return configv1.NewTenantServiceClient(conn).GetTenant(ctx, &configv1.GetTenantRequest{Name: name})
@@ -33,7 +39,7 @@ var kinds = []*kind{
 		},
 	},
 	{
-		name: "ClassOfService", field: "class_of_service", example: "tenants/acme/classesOfService/gold",
+		name: className, field: "class_of_service", example: "tenants/acme/classesOfService/gold",
 		make: func() Resource { return &configv1.ClassOfService{} },
 		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
 			return configv1.NewClassOfServiceServiceClient(conn).GetClassOfService(ctx, &configv1.GetClassOfServiceRequest{Name: name})
@@ -102,6 +108,9 @@ func needs(r Resource) []string {
 	var names []string
 	if parts := strings.SplitN(r.GetName(), "/", 3); len(parts) == 3 {
 		names = append(names, parts[0]+"/"+parts[1])
+	}
+	if class := defaultClass(r); class != "" {
+		names = append(names, class)
 	}
 	if n, ok := r.(*configv1.Notification); ok {
 		for _, a := range n.GetActions() {
