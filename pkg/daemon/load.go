@@ -21,7 +21,7 @@ const envPrefix = "TOLLGATE_"
 // foreign are variables of that prefix that belong to the command line and to tests, not to a service: a shell where
 // they are set also starts services.
 var foreign = []string{
-	"TOLLGATE_API_KEY", "TOLLGATE_REAL",
+	"TOLLGATE_API_KEY", "TOLLGATE_TENANT", "TOLLGATE_REAL",
 	"TOLLGATE_CONFIG_ADDR", "TOLLGATE_INGEST_ADDR", "TOLLGATE_SAFEGUARD_ADDR", "TOLLGATE_TRIGGER_ADDR",
 	"TOLLGATE_WEBHOOK_ADDR", "TOLLGATE_EMAIL_ADDR", "TOLLGATE_SMS_ADDR", "TOLLGATE_PROVISION_ADDR",
 	"TOLLGATE_HISTORY_ADDR", "TOLLGATE_CONSOLE_ADDR",

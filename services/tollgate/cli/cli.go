@@ -32,8 +32,11 @@ type commands struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
 	} `cmd:"" help:"Create and verify Kafka topics."`
-	Apply applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
-	Send  sendCommand  `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
+	Apply  applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
+	Send   sendCommand  `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
+	Import struct {
+		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
+	} `cmd:"" help:"Bring in what another system has."`
 	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`

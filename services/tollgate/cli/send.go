@@ -9,13 +9,10 @@ import (
 	"io"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-	"github.com/vbauerster/mpb/v8"
-	"github.com/vbauerster/mpb/v8/decor"
 	"google.golang.org/grpc/status"
 )
 
@@ -226,34 +223,4 @@ func (r *reply) read(result *ingestv1.Result) {
 	receipt := result.GetReceipt()
 	partition, offset := receipt.GetPartition(), receipt.GetOffset()
 	r.ID, r.Topic, r.Partition, r.Offset = receipt.GetId(), receipt.GetTopic(), &partition, &offset
-}
-
-// progress is a bar on standard error while a file is sent whose answers go elsewhere.
-type progress struct {
-	all *mpb.Progress
-	bar *mpb.Bar
-}
-
-func showProgress(streams Streams, size int64) progress {
-	if size == 0 || !isTerminal(streams.Err) || isTerminal(streams.Out) {
-		return progress{}
-	}
-	all := mpb.New(mpb.WithOutput(streams.Err), mpb.WithRefreshRate(200*time.Millisecond))
-	return progress{all, all.AddBar(size,
-		mpb.PrependDecorators(decor.CountersKibiByte("% .1f of % .1f")),
-		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
-}
-
-func (p progress) reads(in io.Reader) io.Reader {
-	if p.bar == nil {
-		return in
-	}
-	return p.bar.ProxyReader(in)
-}
-
-func (p progress) end() {
-	if p.bar != nil {
-		p.bar.Abort(false)
-		p.all.Wait()
-	}
 }

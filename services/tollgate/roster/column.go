@@ -1,0 +1,228 @@
+package roster
+
+import (
+	"fmt"
+	"net/mail"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/tollgate/wording"
+	"google.golang.org/genproto/googleapis/type/money"
+)
+
+// Columns that a file must have.
+const (
+	columnMSISDN = "msisdn"
+	columnClass  = "class_of_service"
+	columnTime   = "activated_at"
+)
+
+// subscriber is a row as it is being read.
+type subscriber struct {
+	msisdn   string
+	at       time.Time
+	currency string
+	data     *eventv1.SubscriberActivated
+	// options, in the order of wording.Options, are nil where the row says nothing of them.
+	options [len(prefixes)]*eventv1.InitialOption
+	faults  fault.Faults
+}
+
+// contact is the data's, made when the row has one.
+func (s *subscriber) contact() *eventv1.Contact {
+	if s.data.Contact == nil {
+		s.data.Contact = &eventv1.Contact{}
+	}
+	return s.data.Contact
+}
+
+// option is the row's, made when the row says something of it.
+func (s *subscriber) option(i int) *eventv1.InitialOption {
+	if s.options[i] == nil {
+		s.options[i] = &eventv1.InitialOption{Option: wording.Options[i]}
+		s.data.Options = append(s.data.Options, s.options[i])
+	}
+	return s.options[i]
+}
+
+// column is one that a file may have. Its set reads a cell that is not empty.
+type column struct {
+	name string
+	help string
+	set  func(s *subscriber, text string) error
+}
+
+// Column is what somebody should know about a column.
+type Column struct{ Name, Help string }
+
+// Columns are all that a file may have, in the order in which they are told.
+func Columns() []Column {
+	all := make([]Column, len(columns))
+	for i, c := range columns {
+		all[i] = Column{c.name, c.help}
+	}
+	return all
+}
+
+// prefixes are those of the columns of options, in the order of wording.Options.
+var prefixes = [...]string{"data_", "overspend_", "payment_"}
+
+var columns = func() []column {
+	all := []column{
+		{columnMSISDN, "required; 5 to 15 digits, country code first, without + or 00", func(s *subscriber, text string) error {
+			s.msisdn = text
+			return number(text)
+		}},
+		{columnClass, "required; id of its class of service", func(s *subscriber, text string) error {
+			s.data.ClassOfService = text
+			return atMost(64, text)
+		}},
+		{columnTime, "when it became a subscriber here, RFC 3339; --activated-at where empty", func(s *subscriber, text string) (err error) {
+			s.at, err = ParseTime(text)
+			return err
+		}},
+		{"imsi", "6 to 15 digits", func(s *subscriber, text string) error {
+			s.data.Imsi = text
+			if len(text) < 6 || len(text) > 15 || strings.Trim(text, "0123456789") != "" {
+				return fmt.Errorf("must be 6 to 15 digits, not %.80q", text)
+			}
+			return nil
+		}},
+		{"language", "BCP 47, such as de or pt-BR", func(s *subscriber, text string) error {
+			s.data.Language = text
+			return language(text)
+		}},
+		{"contact_name", "", func(s *subscriber, text string) error {
+			s.contact().Name = text
+			return atMost(256, text)
+		}},
+		{"contact_email", "", func(s *subscriber, text string) error {
+			s.contact().Email = text
+			if a, err := mail.ParseAddress(text); err != nil || a.Address != text {
+				return fmt.Errorf("must be an e-mail address, not %.80q", text)
+			}
+			return nil
+		}},
+		{"contact_phone", "digits as of msisdn", func(s *subscriber, text string) error {
+			s.contact().Phone = text
+			return number(text)
+		}},
+		{"currency", "of amounts that do not name theirs, such as EUR", nil},
+	}
+	for i, prefix := range prefixes {
+		states := make([]string, 0, 3)
+		for _, state := range wording.StatesOf(wording.Options[i]) {
+			states = append(states, wording.State(state))
+		}
+		add := func(name, help string, set func(s *subscriber, o *eventv1.InitialOption, text string) error) {
+			all = append(all, column{prefix + name, help, func(s *subscriber, text string) error {
+				return set(s, s.option(i), text)
+			}})
+		}
+		add("state", strings.Join(states, ", "), func(_ *subscriber, o *eventv1.InitialOption, text string) (err error) {
+			o.State, err = wording.ParseState(wording.Options[i], text)
+			return err
+		})
+		add("renewal_day", "1 to 28", func(_ *subscriber, o *eventv1.InitialOption, text string) error {
+			day, err := strconv.ParseInt(text, 10, 32)
+			if err != nil || day < 1 || day > 28 {
+				return fmt.Errorf("must be a day from 1 to 28, not %.80q", text)
+			}
+			o.RenewalDay = int32(day)
+			return nil
+		})
+		if wording.Options[i] == eventv1.Safeguard_OPTION_OVERSPEND {
+			add("current_limit", "such as 20 EUR", func(s *subscriber, o *eventv1.InitialOption, text string) (err error) {
+				o.CurrentLimit, err = s.money(text)
+				return err
+			})
+			add("next_limit", "from the next period on", func(s *subscriber, o *eventv1.InitialOption, text string) (err error) {
+				o.NextLimit, err = s.money(text)
+				return err
+			})
+		}
+		add("spent", "in the period that runs at activated_at", func(s *subscriber, o *eventv1.InitialOption, text string) (err error) {
+			o.Spent, err = s.money(text)
+			return err
+		})
+	}
+	return all
+}()
+
+// money is an amount that is not below 0.
+func (s *subscriber) money(text string) (*money.Money, error) {
+	m, err := wording.ParseMoney(text, s.currency)
+	if err == nil && (m.GetUnits() < 0 || m.GetNanos() < 0) {
+		return nil, fmt.Errorf("must not be below 0, is %s", text)
+	}
+	return m, err
+}
+
+// number judges digits of E.164. No country code begins with 0, so that two ways to write one number cannot both pass.
+func number(text string) error {
+	if len(text) < 5 || len(text) > 15 || text[0] == '0' || strings.Trim(text, "0123456789") != "" {
+		return fmt.Errorf("must be 5 to 15 digits, country code first, without + or 00, not %.80q", text)
+	}
+	return nil
+}
+
+func language(text string) error {
+	for i := range len(text) {
+		c := text[i]
+		if letter := c|0x20 >= 'a' && c|0x20 <= 'z'; !letter && (c < '0' || c > '9') && c != '-' {
+			return fmt.Errorf("must be a language such as de or pt-BR, not %.80q", text)
+		}
+	}
+	return atMost(35, text)
+}
+
+func atMost(limit int, text string) error {
+	if len(text) > limit {
+		return fmt.Errorf("must be at most %d bytes, has %d", limit, len(text))
+	}
+	return nil
+}
+
+// ParseTime reads RFC 3339, cut to the milliseconds that events have.
+func ParseTime(text string) (time.Time, error) {
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("must be a time such as 2026-11-01T00:00:00Z, not %.80q", text)
+	}
+	return at.UTC().Truncate(time.Millisecond), nil
+}
+
+// header finds the column of each name of a file's first line, and everything that is wrong with it.
+func header(names []string) ([]*column, error) {
+	found := make([]*column, len(names))
+	var f fault.Faults
+	for i, name := range names {
+		at := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+		switch {
+		case at < 0:
+			f.Add("", "%q is no column; there are %s", name, known())
+		case slices.Contains(found[:i], &columns[at]):
+			f.Add(name, "stands there twice")
+		default:
+			found[i] = &columns[at]
+		}
+	}
+	for _, name := range []string{columnMSISDN, columnClass} {
+		if !slices.Contains(names, name) {
+			f.Add(name, "is missing")
+		}
+	}
+	return found, f.Err("HEADER_INVALID")
+}
+
+func known() string {
+	names := make([]string, len(columns))
+	for i, c := range columns {
+		names[i] = c.name
+	}
+	return strings.Join(names, ", ")
+}

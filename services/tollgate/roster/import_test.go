@@ -1,0 +1,347 @@
+package roster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	"google.golang.org/grpc"
+)
+
+// scriptedIngest is an ingest service that keeps what it was sent, by id, and fails as told.
+type scriptedIngest struct {
+	ingestv1.UnimplementedIngestServiceServer
+	streams, received int
+	// kept counts each id that was accepted.
+	kept map[string]int
+	// answer, where set, decides about the nth event of all streams, from 1. An error ends the stream.
+	answer func(n int, e *eventv1.Event) (*ingestv1.Result, error)
+}
+
+func (s *scriptedIngest) PublishStream(stream grpc.BidiStreamingServer[ingestv1.PublishStreamRequest, ingestv1.PublishStreamResponse]) error {
+	s.streams++
+	for {
+		req, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		s.received++
+		result := &ingestv1.Result{Result: &ingestv1.Result_Receipt{Receipt: &ingestv1.Receipt{Id: req.GetEvent().GetId()}}}
+		if s.answer != nil {
+			other, err := s.answer(s.received, req.GetEvent())
+			if err != nil {
+				return fault.Status(err).Err()
+			}
+			if other != nil {
+				result = other
+			}
+		}
+		if result.GetReceipt() != nil {
+			s.kept[req.GetEvent().GetId()]++
+		}
+		if err := stream.Send(&ingestv1.PublishStreamResponse{Results: []*ingestv1.Result{result}}); err != nil {
+			return err
+		}
+	}
+}
+
+func refusal(err error) *ingestv1.Result {
+	return &ingestv1.Result{Result: &ingestv1.Result_Error{Error: fault.Status(err).Proto()}}
+}
+
+var away = fault.New(fault.Unavailable, "NOT_ACCEPTED", "not now")
+
+// fixture is a file of ten subscribers, and an ingest.
+type fixture struct {
+	*scriptedIngest
+	t      *testing.T
+	imp    Import
+	faults []string
+	waits  []time.Duration
+}
+
+const tenRows = 10
+
+func newFixture(t *testing.T) *fixture {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fixture{t: t, scriptedIngest: &scriptedIngest{kept: map[string]int{}}}
+	server := grpc.NewServer()
+	ingestv1.RegisterIngestServiceServer(server, f)
+	go server.Serve(listener) //nolint:errcheck // it ends with Stop
+	t.Cleanup(server.Stop)
+	conn, err := rpc.Dial(listener.Addr().String(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() }) //nolint:errcheck // nothing depends on it
+	file := filepath.Join(t.TempDir(), "ten.csv")
+	f.imp = Import{
+		File: file, Form: form(), Conn: conn, Journal: file + ".progress", Patience: time.Hour,
+		Faulty: func(x Fault) {
+			for _, v := range x.Violations {
+				f.faults = append(f.faults, fmt.Sprintf("%d: %s", x.Line, v))
+			}
+		},
+		wait: func(ctx context.Context, d time.Duration) error {
+			f.waits = append(f.waits, d)
+			return ctx.Err()
+		},
+	}
+	var text bytes.Buffer
+	if _, err := (Sample{Rows: tenRows, Class: "gold", ActivatedAt: begin}).WriteTo(&text); err != nil {
+		t.Fatal(err)
+	}
+	f.write(text.String())
+	return f
+}
+
+func (f *fixture) write(text string) {
+	f.t.Helper()
+	if err := os.WriteFile(f.imp.File, []byte(text), 0o600); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+func (f *fixture) run() (Summary, error) {
+	f.t.Helper()
+	s, err := f.imp.Run(f.t.Context())
+	s.Seconds = 0
+	return s, err
+}
+
+// whole checks that each subscriber was taken, under one id.
+func (f *fixture) whole() {
+	f.t.Helper()
+	if len(f.kept) != tenRows {
+		f.t.Errorf("%d ids were kept, of %d rows", len(f.kept), tenRows)
+	}
+}
+
+func TestAnImportThatGoesWell(t *testing.T) {
+	f := newFixture(t)
+	got, err := f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows}, got); err != nil || diff != "" {
+		t.Fatal(err, diff)
+	}
+	f.whole()
+	// What is complete is not sent again.
+	got, err = f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows, Earlier: tenRows}, got); err != nil || diff != "" || f.received != tenRows {
+		t.Fatal(err, diff, f.received)
+	}
+	// Unless somebody wants it, and then under the same ids.
+	f.imp.FromStart = true
+	got, err = f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows}, got); err != nil || diff != "" || f.received != 2*tenRows {
+		t.Fatal(err, diff, f.received)
+	}
+	f.whole()
+}
+
+func TestNothingIsSentWhereARowIsAtFault(t *testing.T) {
+	f := newFixture(t)
+	f.write("msisdn,class_of_service\n49151,gold\n49152,\n49151,silver\nx,gold\n49151,\n")
+	got, err := f.run()
+	if diff := cmp.Diff(Summary{Rows: 5, Faulty: 4}, got); err != nil || diff != "" || f.streams != 0 {
+		t.Fatal(err, diff, f.streams)
+	}
+	want := []string{
+		"3: class_of_service: is required",
+		`5: msisdn: must be 5 to 15 digits, country code first, without + or 00, not "x"`,
+		"6: class_of_service: is required",
+		"4: msisdn: 49151 stands in line 2 too",
+		"6: msisdn: 49151 stands in line 2 too",
+	}
+	if diff := cmp.Diff(want, f.faults); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Stat(f.imp.Journal); !errors.Is(err, os.ErrNotExist) {
+		t.Error("a journal was written of an import that sent nothing")
+	}
+}
+
+func TestADryRunSendsNothing(t *testing.T) {
+	f := newFixture(t)
+	f.imp.DryRun = true
+	got, err := f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows}, got); err != nil || diff != "" || f.streams != 0 {
+		t.Fatal(err, diff, f.streams)
+	}
+}
+
+func TestWhatCannotBeTakenNowIsSentAgain(t *testing.T) {
+	for name, answer := range map[string]func(n int, e *eventv1.Event) (*ingestv1.Result, error){
+		"one event is not acknowledged":           func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return when(n == 4, refusal(away)), nil },
+		"the stream breaks before an answer":      func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n == 4, away) },
+		"it breaks three times in a row":          func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n >= 4 && n < 7, away) },
+		"it breaks at the first and the last row": func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n == 1 || n == 11, away) },
+		"the caller asks too often": func(n int, _ *eventv1.Event) (*ingestv1.Result, error) {
+			return when(n == 2, refusal(fault.New(fault.Throttled, "SLOW", "slower"))), nil
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t)
+			f.answer = answer
+			got, err := f.run()
+			if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows}, got); err != nil || diff != "" {
+				t.Fatal(err, diff)
+			}
+			f.whole()
+			if len(f.waits) == 0 || f.waits[0] != leastPause {
+				t.Errorf("it waited %v", f.waits)
+			}
+		})
+	}
+}
+
+func when(yes bool, r *ingestv1.Result) *ingestv1.Result {
+	if yes {
+		return r
+	}
+	return nil
+}
+
+func failed(yes bool, err error) error {
+	if yes {
+		return err
+	}
+	return nil
+}
+
+func TestAnIngestThatIsAwayForTooLong(t *testing.T) {
+	f := newFixture(t)
+	f.imp.Patience = 0
+	f.answer = func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n > 4, away) }
+	got, err := f.run()
+	if fault.KindOf(err) != fault.Unavailable || got.Accepted > 4 {
+		t.Fatal(err, got)
+	}
+	// The next run goes on from what was answered, and the whole is there.
+	accepted := got.Accepted
+	f.answer = nil
+	got, err = f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows, Earlier: accepted}, got); err != nil || diff != "" {
+		t.Fatal(err, diff)
+	}
+	f.whole()
+}
+
+func TestARowThatIngestRefusesHoldsUpNoOther(t *testing.T) {
+	f := newFixture(t)
+	f.answer = func(n int, _ *eventv1.Event) (*ingestv1.Result, error) {
+		return when(n == 3, refusal(fault.NewInvalid("EVENT_INVALID", fault.Violation{Field: "subject", Description: "must be nicer"}))), nil
+	}
+	got, err := f.run()
+	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows - 1, Refused: 1}, got); err != nil || diff != "" {
+		t.Fatal(err, diff)
+	}
+	if diff := cmp.Diff([]string{"4: subject: must be nicer"}, f.faults); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestAKeyThatIsNotKnownEndsItAtOnce(t *testing.T) {
+	f := newFixture(t)
+	f.answer = func(int, *eventv1.Event) (*ingestv1.Result, error) {
+		return nil, fault.New(fault.Unauthenticated, "API_KEY_UNKNOWN", "the API key is not known")
+	}
+	if _, err := f.run(); fault.KindOf(err) != fault.Unauthenticated || len(f.waits) > 0 {
+		t.Fatal(err, f.waits)
+	}
+}
+
+func TestAJournalIsOfOneContentReadInOneWay(t *testing.T) {
+	f := newFixture(t)
+	if _, err := f.run(); err != nil {
+		t.Fatal(err)
+	}
+	f.imp.Tenant = "other"
+	content, err := os.ReadFile(f.imp.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.write(strings.Replace(string(content), "gold", "silver", 1))
+	_, err = f.run()
+	if !IsOfOtherContent(err) || len(fault.ViolationsOf(err)) != 2 || f.received != tenRows {
+		t.Fatal(err)
+	}
+	f.imp.FromStart = true
+	if got, err := f.run(); err != nil || got.Accepted != tenRows {
+		t.Fatal(got, err)
+	}
+}
+
+func TestAFileThatChangesWhileItIsImported(t *testing.T) {
+	f := newFixture(t)
+	f.imp.Progress = func(stage Stage, _, _ int64) {
+		if stage == Sending {
+			return
+		}
+		f.t.Error("ten rows are checked without a word")
+	}
+	f.imp.Form.ActivatedAt = begin
+	judged := f.imp
+	judged.DryRun = true
+	if _, err := judged.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	// As if it were cut short between judging and sending.
+	file, err := os.Open(f.imp.File)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close() //nolint:errcheck // it is only read
+	f.imp.Faulty, f.imp.Progress = func(Fault) {}, func(Stage, int64, int64) {}
+	f.write("msisdn,class_of_service\n49151,gold\nx,gold\n")
+	s := &sending{Import: f.imp, file: file, rows: tenRows, journal: &journal{}}
+	if err := s.run(t.Context()); !errors.Is(err, errChanged) {
+		t.Fatal(err)
+	}
+}
+
+func TestAnInterruptedImportKeepsWhatWasAnswered(t *testing.T) {
+	f := newFixture(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	answered := make(chan struct{})
+	f.imp.Progress = func(stage Stage, done, _ int64) {
+		if stage == Sending && done == 4 {
+			cancel()
+			close(answered)
+		}
+	}
+	f.answer = func(n int, _ *eventv1.Event) (*ingestv1.Result, error) {
+		if n > 4 {
+			<-answered
+		}
+		return nil, nil
+	}
+	if _, err := f.imp.Run(ctx); err == nil {
+		t.Fatal("it went well")
+	}
+	f.imp.Progress, f.answer = nil, nil
+	got, err := f.run()
+	if err != nil || got.Earlier < 4 || got.Accepted != tenRows {
+		t.Fatal(got, err)
+	}
+	f.whole()
+}

@@ -1,0 +1,190 @@
+package roster
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Form is what has to be known to read a file beside its bytes. Rows read by another form are other events.
+type Form struct {
+	// Tenant is the id of the tenant that the subscribers are of.
+	Tenant string
+	// Separator stands between the cells of a row.
+	Separator rune
+	// ActivatedAt is for rows that do not say when their subscriber became one; zero: each has to.
+	ActivatedAt time.Time
+}
+
+// maxRow bounds a row: a quote that nobody closes must not draw the rest of the file into memory.
+const maxRow = 1 << 20
+
+var errRowTooLong = fmt.Errorf("must be at most %d bytes: is there a quote that nothing closes?", maxRow)
+
+// byteOrderMark is what some programs put before UTF-8.
+var byteOrderMark = []byte("\xef\xbb\xbf")
+
+// reader reads a file row by row.
+type reader struct {
+	form     Form
+	csv      *csv.Reader
+	room     *room
+	start    int64
+	columns  []*column
+	currency int // the column of currencies, -1 without one
+
+	// line is where the last row begins, end the offset behind it.
+	line int
+	end  int64
+}
+
+// newReader reads the header.
+func newReader(in io.Reader, form Form) (*reader, error) {
+	r := &reader{form: form, room: &room{in: in, left: maxRow}, currency: -1}
+	buffered := bufio.NewReader(r.room)
+	if begin, err := buffered.Peek(len(byteOrderMark)); err == nil && bytes.Equal(begin, byteOrderMark) {
+		n, err := buffered.Discard(len(byteOrderMark))
+		if err != nil {
+			return nil, err
+		}
+		r.start = int64(n)
+	}
+	r.csv = csv.NewReader(buffered)
+	r.csv.Comma, r.csv.ReuseRecord, r.csv.FieldsPerRecord = form.Separator, true, -1
+	names, err := r.csv.Read()
+	if errors.Is(err, io.EOF) {
+		return nil, fault.NewInvalid("HEADER_INVALID", fault.Violation{Description: "the file is empty: its first line names the columns, " + known()})
+	}
+	if err != nil {
+		return nil, err
+	}
+	for i := range names {
+		names[i] = strings.TrimSpace(names[i])
+	}
+	if r.columns, err = header(names); err != nil {
+		return nil, err
+	}
+	for i, c := range r.columns {
+		if c.name == "currency" {
+			r.currency = i
+		}
+	}
+	r.end = r.start + r.csv.InputOffset()
+	return r, nil
+}
+
+// cells are those of the next row, valid until the next call. The error is a *csv.ParseError where the row cannot be
+// taken apart, and the next one may follow.
+func (r *reader) cells() ([]string, error) {
+	r.room.left = maxRow
+	cells, err := r.csv.Read()
+	r.end = r.start + r.csv.InputOffset()
+	if broken, ok := errors.AsType[*csv.ParseError](err); ok {
+		r.line = broken.StartLine
+	} else if err == nil {
+		r.line, _ = r.csv.FieldPos(0)
+	}
+	return cells, err
+}
+
+// next is the next row; what is wrong with it stands in its faults. io.EOF ends the file, another error does too.
+func (r *reader) next() (*subscriber, error) {
+	cells, err := r.cells()
+	s := &subscriber{data: &eventv1.SubscriberActivated{}, at: r.form.ActivatedAt}
+	if broken, ok := errors.AsType[*csv.ParseError](err); ok {
+		s.faults.Add("", "column %d: %s", broken.Column, broken.Err)
+		return s, nil
+	}
+	if errors.Is(err, errRowTooLong) {
+		return nil, fmt.Errorf("the row behind line %d: %w", r.line, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(cells) != len(r.columns) {
+		s.faults.Add("", "has %d cells, the header %d", len(cells), len(r.columns))
+		return s, nil
+	}
+	if r.currency >= 0 {
+		s.currency = strings.TrimSpace(cells[r.currency])
+	}
+	timed := !s.at.IsZero()
+	for i, c := range r.columns {
+		if c.set == nil {
+			continue
+		}
+		// What is kept of a cell keeps the row it was cut from; a row is one event's, and short.
+		if text := strings.TrimSpace(cells[i]); text != "" {
+			timed = timed || c.name == columnTime
+			if err := c.set(s, text); err != nil {
+				s.faults.Add(c.name, "%s", err)
+			}
+		} else if c.name == columnMSISDN || c.name == columnClass {
+			s.faults.Add(c.name, "is required")
+		}
+	}
+	if !timed {
+		s.faults.Add(columnTime, "is required, here or for all rows (--activated-at)")
+	}
+	return s, nil
+}
+
+// room bounds what is read before somebody widens it again.
+type room struct {
+	in   io.Reader
+	left int
+}
+
+func (b *room) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, errRowTooLong
+	}
+	n, err := b.in.Read(p)
+	b.left -= n
+	return n, err
+}
+
+const (
+	eventType   = "subscriber.activated"
+	eventSource = "tollgate/import"
+	dataURL     = "type.googleapis.com/tollgate.event.v1.SubscriberActivated"
+)
+
+// event is the row as it is published. Its id follows from everything else in it.
+func (s *subscriber) event(tenant string) (*eventv1.Event, error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.data)
+	if err != nil {
+		return nil, fmt.Errorf("encode row: %w", err)
+	}
+	return &eventv1.Event{
+		Id: idOf(tenant, s.msisdn, s.at, data), Source: eventSource, Type: eventType, Tenant: tenant, Subject: s.msisdn,
+		Time: timestamppb.New(s.at), Data: &anypb.Any{TypeUrl: dataURL, Value: data},
+	}, nil
+}
+
+// idOf hashes each part behind its length, so that no two rows can be spelt alike.
+func idOf(tenant, msisdn string, at time.Time, data []byte) string {
+	b := make([]byte, 0, 512)
+	for _, part := range []string{tenant, msisdn} {
+		b = binary.AppendUvarint(b, uint64(len(part)))
+		b = append(b, part...)
+	}
+	b = binary.BigEndian.AppendUint64(b, uint64(at.UnixMilli()))
+	b = append(b, data...)
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:16])
+}
