@@ -119,7 +119,7 @@ func readWire(value []byte) (wire, error) {
 		}
 	}
 	if bytes.HasPrefix(w.typ, commandPrefixBytes) {
-		w.content = hashCommand(w.typ, w.tenant, w.subject, w.typeURL, w.data)
+		w.content = hashCommand(w.typ, w.typeURL, w.data)
 		return w, nil
 	}
 	if hashed == 0 {

@@ -65,8 +65,8 @@ func (id Identity) String() string { return hex.EncodeToString(id[:]) }
 // Content is a hash over everything but ReceivedAt and Trace. It tells a repeat, which has the same, from an id that was
 // used again for something else. Of a decoded event it is that of the bytes as they stand in the log, and therefore the
 // same for every binary that ever reads them: who wants another event makes a new one instead of changing this one.
-// Of a command it is that of what is asked for, type, tenant, subject and data: whoever calls again under the same id
-// does so at another time. Never 0, unless the event cannot be encoded.
+// Of a command it is that of what is asked for, type and data: whoever calls again under the same id does so at another
+// time, and perhaps under another number, where the subscriber has moved to one meanwhile. Never 0, unless the event cannot be encoded.
 func (e *Event) Content() uint64 {
 	if e.content != 0 {
 		return e.content
@@ -92,7 +92,7 @@ func (e *Event) commandContent() uint64 {
 		return 0
 	}
 	url := typeURLPrefix + string(e.Data.ProtoReflect().Descriptor().FullName())
-	return hashCommand([]byte(e.Type), []byte(e.Tenant), []byte(e.Subject), []byte(url), data)
+	return hashCommand([]byte(e.Type), []byte(url), data)
 }
 
 // hashCommand hashes each part behind its length.

@@ -57,6 +57,10 @@ type batch[B any] struct {
 	counts     counts
 	now        poisoned // what is being worked, for a panic
 	none       Subject[B]
+	calls      bool    // commands are this fold's
+	asking     *asking // the command being applied
+	told       int     // outcomes, those included that a rebuild keeps to itself
+	verdicts   []verdict
 }
 
 type batchConfig struct {
@@ -74,8 +78,8 @@ type rejection struct {
 
 // counts are for metrics.
 type counts struct {
-	events, duplicates, unprovable, pushed, timers int
-	rejected                                       map[string]int
+	events, duplicates, unprovable, pushed, timers, voidCalls int
+	rejected                                                  map[string]int
 }
 
 // panicked reports what was being worked when a fold panicked.
@@ -167,6 +171,9 @@ func (b *batch[B]) event(en *entry) error {
 		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error())
 		return nil //nolint:nilerr // told by the rejection
 	}
+	if b.isCall(en) {
+		return b.command(en)
+	}
 	s := &b.none
 	if en.key == "" {
 		b.none = Subject[B]{batch: b}
@@ -185,13 +192,7 @@ func (b *batch[B]) event(en *entry) error {
 	}
 	identity := en.event.Identity()
 	r = en.source()
-	b.moment(s, b.to.LogTime, identity, r)
-	s.Memo, s.Forwarded = en.memo, en.from
-	s.EventTime = en.event.Time
-	if s.EventTime.After(s.Time) {
-		s.Ahead = s.EventTime.Sub(s.Time) > ahead
-		s.EventTime = s.Time
-	}
+	b.place(s, en, identity)
 	if why, ok := b.marks.poison[b.now]; ok {
 		b.reject(r, identity, "PANIC", why)
 		return nil
@@ -237,6 +238,17 @@ func (b *batch[B]) settle(s *Subject[B]) {
 	}
 }
 
+// place sets what an event gives its subject.
+func (b *batch[B]) place(s *Subject[B], en *entry, identity Identity) {
+	b.moment(s, b.to.LogTime, identity, en.source())
+	s.Memo, s.Forwarded = en.memo, en.from
+	s.EventTime = en.event.Time
+	if s.EventTime.After(s.Time) {
+		s.Ahead = s.EventTime.Sub(s.Time) > ahead
+		s.EventTime = s.Time
+	}
+}
+
 // remember enters an event's id into its record and forgets what is too old.
 func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 	if !s.Exists {
@@ -244,6 +256,7 @@ func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 	}
 	pushed := s.header.ids.pushed
 	b.expire(s, hour)
+	s.header.calls.expire(b.to.LogTime)
 	if sealed := s.header.ids.add(a, hour); sealed != nil {
 		number := s.header.ids.next - 1
 		b.putSeal(s, number, sealed)
@@ -330,6 +343,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 
 // emit adds an outcome, unless it was told before the state was rebuilt.
 func (b *batch[B]) emit(r stream.Record) {
+	b.told++
 	if b.from.Status == Rebuilding {
 		return
 	}
@@ -350,9 +364,10 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
 }
 
-// needsCommit says whether anything but the offset and the log time moved.
+// needsCommit says whether anything but the offset and the log time moved, or
+// somebody waits to be told that nothing did.
 func (b *batch[B]) needsCommit(c Commit) bool {
-	return len(b.outcomes)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
+	return len(b.outcomes)+len(b.verdicts)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
 		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != Ready
 }
 

@@ -82,6 +82,12 @@ func (l *claimLog) Append(ctx context.Context, e *event.Event) error {
 	return l.producer.Produce(ctx, r)
 }
 
+// AppendCalls implements Appender.
+func (l *claimLog) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
+	placed, _ := l.producer.Append(ctx, records...) // its error joins what placed says of each
+	return placed
+}
+
 func (l *claimLog) Progress() { l.claim.Progress() }
 
 func (l *claimLog) Committed() int64 { return l.claim.Committed() }

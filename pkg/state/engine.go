@@ -52,11 +52,18 @@ type Limits struct {
 	// state.snapshots after that time, or that many records of the process.
 	SnapshotEvery  time.Duration `yaml:"snapshot_every" env:"TOLLGATE_STATE_SNAPSHOT_EVERY"`
 	SnapshotEvents int64         `yaml:"snapshot_events" env:"TOLLGATE_STATE_SNAPSHOT_EVENTS"`
+	// MaxStaleness is how old a partition's last commit may be for its stored
+	// records to be answered from, while its owner can't be reached; an owner
+	// that works commits each second.
+	MaxStaleness time.Duration `yaml:"max_staleness" env:"TOLLGATE_STATE_MAX_STALENESS"`
 }
 
 // DefaultLimits fit a process with a GiB of memory.
 func DefaultLimits() Limits {
-	return Limits{CacheRecords: 500_000, BatchRecords: 1500, FloorEvery: time.Second, SnapshotEvery: 15 * time.Minute, SnapshotEvents: 20_000_000}
+	return Limits{
+		CacheRecords: 500_000, BatchRecords: 1500, FloorEvery: time.Second, SnapshotEvery: 15 * time.Minute, SnapshotEvents: 20_000_000,
+		MaxStaleness: 30 * time.Second,
+	}
 }
 
 // Validate lists every fault.
@@ -76,6 +83,9 @@ func (l Limits) Validate() error {
 	}
 	if l.SnapshotEvents < 1000 {
 		faults = append(faults, fmt.Errorf("state.snapshot_events: %d is below 1000", l.SnapshotEvents))
+	}
+	if l.MaxStaleness < 2*idleCommit {
+		faults = append(faults, fmt.Errorf("state.max_staleness: %s is below %s, and an idle owner commits each second", l.MaxStaleness, 2*idleCommit))
 	}
 	return errors.Join(faults...)
 }
@@ -112,7 +122,7 @@ func (e *Engine[B, C]) Run(ctx context.Context) error {
 
 func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	c := e.config
-	p := Partition{Domain: c.Domain, Number: cl.Partition, Count: e.partitions}
+	p := e.partition(cl.Partition)
 	l := &claimLog{claim: cl, client: c.Client, producer: c.Producer}
 	defer l.close()
 	o := NewOwner(OwnerConfig[B, C]{
@@ -121,7 +131,8 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
 		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published,
-		Cache: max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
+		Appender: l,
+		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})
@@ -245,7 +256,6 @@ func (e *Engine[B, C]) Partition(key string) int32 {
 func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
 	number := e.Partition(key)
-	p := Partition{Domain: e.config.Domain, Number: number, Count: e.partitions}
 	if o := e.owner(number); o != nil {
 		w, raw, cached, ours := o.view.read(recordKey(key))
 		if !ours || w.Status != Ready {
@@ -254,7 +264,7 @@ func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error)
 		if cached {
 			return e.reading(w, raw)
 		}
-		stored, values, err := e.config.Store.Peek(ctx, p, []string{recordKey(key)})
+		stored, values, err := e.config.Store.Peek(ctx, e.partition(number), []string{recordKey(key)})
 		if err != nil {
 			return none, fmt.Errorf("read record: %w", err)
 		}
@@ -263,14 +273,7 @@ func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error)
 		}
 		return none, ErrUnknown
 	}
-	w, _, err := e.config.Store.Peek(ctx, p, nil)
-	if err != nil {
-		return none, fmt.Errorf("find owner: %w", err)
-	}
-	if w.Address == "" || w.Address == e.config.Address {
-		return none, ErrUnknown
-	}
-	return none, &NotOwnerError{Partition: number, Address: w.Address}
+	return none, e.elsewhere(ctx, number)
 }
 
 func (e *Engine[B, C]) reading(w Watermark, raw []byte) (Reading[B], error) {

@@ -26,7 +26,9 @@ type Fold[B, C any] interface {
 	// on the way may be handed to Apply as memo.
 	Select(e *event.Event) (key string, memo any)
 	// Apply folds one event, which has not been counted before, into its
-	// subject. A panic is caught: the event is rejected as PANIC.
+	// subject. A panic is caught: the event is rejected as PANIC. A command,
+	// where the engine takes calls, is accepted or refused, also where it is
+	// Repeated or its subject has no record.
 	Apply(s *Subject[B], e *event.Event)
 	// Fire works a timer that is due. It is no longer scheduled.
 	Fire(s *Subject[B], name string, due time.Time)
@@ -66,6 +68,9 @@ type Subject[B any] struct {
 	Offset    int64
 	// Revision of the configuration in force.
 	Revision int64
+	// Repeated is set for a command that was accepted before, within 24 h of
+	// log time: nothing is changed, and it is accepted again.
+	Repeated bool
 
 	batch  *batch[B]
 	header header

@@ -14,6 +14,10 @@ type Metrics struct {
 	batches                                                  prometheus.Histogram
 	commitSeconds, publishSeconds                            prometheus.Histogram
 	floorErrors, snapshots, snapshotErrors, fenced           prometheus.Counter
+	calls                                                    *prometheus.CounterVec
+	callSeconds                                              prometheus.Histogram
+	callsWaiting                                             prometheus.Gauge
+	voidCalls                                                prometheus.Counter
 }
 
 func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
@@ -42,11 +46,18 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 		floorErrors:    counter("floor_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
 		snapshots:      counter("snapshots_total", "Snapshots written to their end mark."),
 		snapshotErrors: counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
+		callSeconds:    histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
+		voidCalls:      counter("calls_void_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
 		fenced:         counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
 	}
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
 		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})
 	reg.MustRegister(m.rejected)
+	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_total",
+		Help: "Calls made here, by what became of them.", ConstLabels: labels}, []string{"result"})
+	m.callsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_waiting",
+		Help: "Calls that wait for their answer.", ConstLabels: labels})
+	reg.MustRegister(m.calls, m.callsWaiting)
 	return m
 }
 
@@ -59,6 +70,7 @@ func (m *Metrics) batch(n int, c counts) {
 	m.unprovable.Add(float64(c.unprovable))
 	m.pushed.Add(float64(c.pushed))
 	m.timers.Add(float64(c.timers))
+	m.voidCalls.Add(float64(c.voidCalls))
 	for reason, n := range c.rejected {
 		m.rejected.WithLabelValues(reason).Add(float64(n))
 	}
@@ -70,3 +82,13 @@ func (m *Metrics) published(n int, took time.Duration) {
 }
 
 func (m *Metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
+
+// called counts one call; those that were not appended have no duration.
+func (m *Metrics) called(result callResult, took time.Duration) {
+	m.calls.WithLabelValues(string(result)).Inc()
+	switch result {
+	case callElsewhere, callNotReady, callLate, callThrottled, callFailed:
+	default:
+		m.callSeconds.Observe(took.Seconds())
+	}
+}

@@ -93,6 +93,10 @@ type OwnerConfig[B, C any] struct {
 	Clock     func() time.Time
 	Logger    *zap.Logger
 	Metrics   *Metrics
+	// Appender is where Call puts calls, for a fold that is Callable. At most
+	// CallsWaiting wait at once, 1,000 where it is 0.
+	Appender     Appender
+	CallsWaiting int
 	// Published, where set, is told of outcomes once they are acknowledged, and
 	// again of those that are repeated: for metrics and logs, never for state.
 	Published func(outcomes []stream.Record)
@@ -121,6 +125,9 @@ type Owner[B, C any] struct {
 	config OwnerConfig[B, C]
 	place  batchConfig
 	view   *view // what readers see
+	desk   desk  // where calls wait
+	// callable says that the fold takes commands.
+	callable bool
 
 	// w is where the partition stands; stored, the watermark as committed last,
 	// lies behind it by records from which nothing followed.
@@ -144,10 +151,12 @@ type Owner[B, C any] struct {
 // NewOwner prepares one. It does nothing before Run, and serves one Run.
 func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	c.DueStep = cmp.Or(c.DueStep, 500)
+	c.CallsWaiting = cmp.Or(c.CallsWaiting, callsWaiting)
+	_, callable := c.Fold.(Callable)
 	return &Owner[B, C]{
-		config: c,
-		place:  batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
-		view:   newView(c.Cache),
+		config: c, callable: callable,
+		place: batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
+		view:  newView(c.Cache),
 	}
 }
 
@@ -159,20 +168,26 @@ const idleCommit = time.Second
 // that the partition is revoked, ErrFenced when somebody else has it, and
 // otherwise what went wrong on our side.
 func (o *Owner[B, C]) Run(ctx context.Context) error {
-	defer o.view.leave()
+	defer o.leave()
 	if err := o.open(ctx); err != nil {
 		return fmt.Errorf("open partition: %w", err)
 	}
 	for {
 		err := o.cycle(ctx)
 		if errors.Is(err, stream.ErrRevoked) {
-			o.view.leave()
+			o.leave()
 			return o.floor(ctx, true)
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// leave ends what is answered out of the partition.
+func (o *Owner[B, C]) leave() {
+	o.view.leave()
+	o.desk.leave()
 }
 
 // open takes the partition and brings its state to where the log can go on.
@@ -296,6 +311,7 @@ func (o *Owner[B, C]) meant(en *entry) {
 	case movable && en.event.Type == event.TypeTransfer:
 	case movable && en.event.Type == event.TypeForward:
 		en.unwrap()
+	case o.callable && event.IsCommand(en.event.Type):
 	default:
 		en.pass = true
 	}
@@ -361,6 +377,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 		from: o.w, to: o.w,
 		loaded:   func(key string) []byte { return values[key] },
 		marks:    &o.marks,
+		calls:    o.callable,
 		subjects: make(map[string]*Subject[B], len(values)),
 	}
 	if err := b.dueList(due); err != nil {
@@ -405,6 +422,9 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	} else {
 		o.w = b.to
 	}
+	// Not before the commit: it alone proves that the partition is still ours,
+	// and that the verdict stands whatever dies from here on.
+	o.desk.answer(b.verdicts)
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
 	o.marks = marks{}

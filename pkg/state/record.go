@@ -18,6 +18,7 @@ type header struct {
 	timers  []timer  // by due time, then name
 	aside   bool     // a value stands beside the record
 	ids     ids
+	calls   calls
 }
 
 type timer struct {
@@ -25,7 +26,7 @@ type timer struct {
 	due  int64 // ms
 }
 
-const recordFormat = 1
+const recordFormat = 2
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, recordFormat, flags(h))
@@ -40,7 +41,7 @@ func (h *header) append(b []byte) []byte {
 		b = append(b, t.name...)
 		b = binary.AppendUvarint(b, uint64(t.due))
 	}
-	return h.ids.append(b)
+	return h.calls.append(h.ids.append(b))
 }
 
 // Flags of a record say what stands in keys of their own, older ids and what is
@@ -87,6 +88,7 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 		r.bad = true
 	}
 	h.ids.decode(&r)
+	h.calls = decodeCalls(&r)
 	if r.bad {
 		return h, nil, errors.New("record is cut short")
 	}

@@ -73,8 +73,8 @@ func (s *Subject[B]) Export() *eventv1.SystemTransfer {
 }
 
 // Import makes of the subject what Export said of another: body, timers,
-// sequence, ids and what was kept aside. A record that stands here gives its
-// ids and its sequence to it, and nothing else. The event in hand becomes the
+// sequence, ids, calls and what was kept aside. A record that stands here gives
+// its ids, its calls and its sequence to it, and nothing else. The event in hand becomes the
 // creator, so that the transfer once more does nothing. Where the bytes are
 // none of a record, the error says so and nothing has changed.
 func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
@@ -101,6 +101,7 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	h.creator = s.Identity
 	h.last = max(h.last, old.last)
 	h.aside = old.aside
+	h.calls = old.calls.join(h.calls)
 	h.ids = s.adopt(old.ids, h.ids, seals)
 	s.header = h
 	if n := len(h.ids.seals); n > 0 {

@@ -2,6 +2,7 @@ package state
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -14,6 +15,9 @@ type view struct {
 	cache *simplelru.LRU[string, []byte]
 	w     Watermark
 	ours  bool
+	left  bool
+	// watches are those who want to know when a record changes, by its key.
+	watches map[string][]chan struct{}
 }
 
 func newView(records int) *view {
@@ -29,13 +33,62 @@ func (v *view) enter(w Watermark) {
 	defer v.mu.Unlock()
 	v.cache.Purge()
 	v.w, v.ours = w, true
+	v.signalAll()
 }
 
 func (v *view) leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.cache.Purge()
-	v.ours = false
+	v.ours, v.left = false, true
+	for _, list := range v.watches {
+		for _, c := range list {
+			close(c)
+		}
+	}
+	v.watches = nil
+}
+
+// watch signals changes of a committed value, until the partition is lost.
+func (v *view) watch(key string) (changed <-chan struct{}, stop func()) {
+	c := make(chan struct{}, 1)
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	if v.left {
+		close(c)
+		return c, func() {}
+	}
+	if v.watches == nil {
+		v.watches = make(map[string][]chan struct{})
+	}
+	v.watches[key] = append(v.watches[key], c)
+	return c, func() {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		list := slices.DeleteFunc(v.watches[key], func(w chan struct{}) bool { return w == c })
+		if len(list) > 0 {
+			v.watches[key] = list
+		} else {
+			delete(v.watches, key)
+		}
+	}
+}
+
+// signalAll tells everybody; called locked.
+func (v *view) signalAll() {
+	for key := range v.watches {
+		v.signal(key)
+	}
+}
+
+// signal tells whoever watches a key; called locked.
+func (v *view) signal(key string) {
+	for _, c := range v.watches[key] {
+		select {
+		case c <- struct{}{}:
+		default: // one that was not taken yet says the same
+		}
+	}
 }
 
 // resize bounds how many records are kept.
@@ -75,12 +128,26 @@ func (v *view) remember(keys []string, values [][]byte) {
 func (v *view) commit(w Watermark, c Commit) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	known := w.Status == Ready && v.w.Status != Ready
 	v.w = w
 	for _, e := range c.Puts {
 		v.cache.Add(e.Key, e.Value)
 	}
 	for _, key := range c.Deletes {
 		v.cache.Remove(key)
+	}
+	if len(v.watches) == 0 {
+		return
+	}
+	if known {
+		v.signalAll()
+		return
+	}
+	for _, e := range c.Puts {
+		v.signal(e.Key)
+	}
+	for _, key := range c.Deletes {
+		v.signal(key)
 	}
 }
 

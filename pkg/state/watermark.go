@@ -66,11 +66,14 @@ type Watermark struct {
 	At int64
 	// Serial counts commits, so that no two watermarks are alike.
 	Serial uint64
+	// Called is the number of the last call applied; calls that come up with
+	// one not above it are void.
+	Called uint64
 	// Extra travels with it for services that have more to say.
 	Extra []byte
 }
 
-const watermarkFormat = 1
+const watermarkFormat = 2
 
 // The token and the address stand in front, so that a store's open can replace
 // them without knowing the rest: 16 bytes, one byte of length, the address.
@@ -90,7 +93,7 @@ func (w *Watermark) Encode() []byte {
 	for _, v := range [...]uint64{
 		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision), uint64(w.Level),
 		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition),
-		uint64(w.SnapshotAt), uint64(w.SnapshotOffset), uint64(w.Disowned), uint64(w.At), w.Serial,
+		uint64(w.SnapshotAt), uint64(w.SnapshotOffset), uint64(w.Disowned), uint64(w.At), w.Serial, w.Called,
 	} {
 		b = binary.AppendUvarint(b, v)
 	}
@@ -132,6 +135,7 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 	w.Disowned = int64(r.uvarint())
 	w.At = int64(r.uvarint())
 	w.Serial = r.uvarint()
+	w.Called = r.uvarint()
 	if r.bad {
 		return w, errors.New("watermark is cut short")
 	}

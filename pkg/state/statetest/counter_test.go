@@ -62,6 +62,10 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 	if s.Memo != len(e.ID) {
 		panic("memo is another event's")
 	}
+	if charge, ok := e.Data.(*eventv1.CommandCharge); ok {
+		c.charge(s, charge.GetAmount().GetUnits())
+		return
+	}
 	amount := e.Data.(*eventv1.UsageCharged).GetNet().GetUnits()
 	n := s.Body
 	if amount == amountRejected {
@@ -104,6 +108,36 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 		c.tell(s, "safeguard.late")
 	}
 }
+
+// Callable lets commands in.
+func (c *counter) Callable() {}
+
+// charge counts what stays below the limit.
+func (c *counter) charge(s *state.Subject[count], amount int64) {
+	n := s.Body
+	switch {
+	case s.Repeated:
+		s.Accept(n.spent)
+	case !s.Exists:
+		s.Refuse(errNoSubject)
+	case n.spent+amount > c.limit:
+		s.Refuse(errLimit)
+	default:
+		n.spent += amount
+		n.events++
+		s.Save(n)
+		c.tell(s, "safeguard.alert")
+		if amount == amountPanics {
+			panic("unlucky beyond measure")
+		}
+		s.Accept(n.spent)
+	}
+}
+
+var (
+	errNoSubject = errors.New("no such subject")
+	errLimit     = errors.New("limit would be passed")
+)
 
 func (c *counter) Fire(s *state.Subject[count], name string, due time.Time) {
 	n := s.Body

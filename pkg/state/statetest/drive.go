@@ -29,6 +29,10 @@ type Drive[B, C any] struct {
 	// Limits may change the owner's configuration before it runs.
 	Limits func(*state.OwnerConfig[B, C])
 
+	calling  []*calling
+	appended chan struct{}
+	owner    *state.Owner[B, C]
+
 	t             testing.TB
 	newFold       func() state.Fold[B, C]
 	configuration func(revision int64) C
@@ -37,7 +41,7 @@ type Drive[B, C any] struct {
 // NewDrive begins with an empty log at revision 1.
 func NewDrive[B, C any](t testing.TB, now time.Time, newFold func() state.Fold[B, C], configuration func(revision int64) C) *Drive[B, C] {
 	return &Drive[B, C]{
-		Memory: NewMemory(), Now: now, Newest: 1, Incidents: make(map[string]error),
+		Memory: NewMemory(), Now: now, Newest: 1, Incidents: make(map[string]error), appended: make(chan struct{}),
 		t: t, newFold: newFold, configuration: configuration,
 	}
 }
@@ -71,11 +75,69 @@ func (d *Drive[B, C]) Run() error {
 		Snapshots: d.Snapshots(), Clock: func() time.Time { return d.Now }, Logger: zap.NewNop(),
 		Metrics: state.NewMetrics("drive", "drive", prometheus.NewRegistry()),
 		Cache:   1000, Batch: 500, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+		Appender: driveAppender[B, C]{d},
 	}
 	if d.Limits != nil {
 		d.Limits(&c)
 	}
-	return state.NewOwner(c).Run(d.t.Context())
+	d.owner = state.NewOwner(c)
+	return d.owner.Run(d.t.Context())
+}
+
+// Called is what became of a call.
+type Called struct {
+	state.Answer
+	Err error
+}
+
+type calling struct {
+	event *event.Event
+	Called
+	done chan struct{}
+}
+
+// Call works like Work, and makes calls at the log's end, all of them before
+// the owner sees the first.
+func (d *Drive[B, C]) Call(events ...*event.Event) []Called {
+	d.t.Helper()
+	var all []*calling
+	for _, e := range events {
+		all = append(all, &calling{event: e, done: make(chan struct{})})
+	}
+	d.calling = all
+	d.Work()
+	out := make([]Called, len(all))
+	for i, c := range all {
+		<-c.done
+		out[i] = c.Called
+	}
+	return out
+}
+
+// call makes one, and returns once it stands in the log or has failed.
+func (d *Drive[B, C]) call(c *calling) {
+	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	go func() {
+		defer close(c.done)
+		defer cancel()
+		c.Answer, c.Err = d.owner.Call(ctx, c.event)
+	}()
+	select {
+	case <-d.appended:
+	case <-c.done:
+	}
+}
+
+type driveAppender[B, C any] struct{ d *Drive[B, C] }
+
+func (a driveAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.Placed {
+	placed := make([]stream.Placed, len(records))
+	for i, r := range records {
+		_, placed[i].Offset = a.d.Log().Range()
+		placed[i].Err = a.d.Log().Append(r)
+	}
+	a.d.appended <- struct{}{}
+	return placed
 }
 
 // Work runs and fails the test where that fails.
@@ -143,6 +205,12 @@ func (l *driveLog[B, C]) Range(context.Context) (start, end int64, err error) {
 
 func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
 	start, end := l.d.Log().Range()
+	if from == end && wait {
+		for ; len(l.d.calling) > 0; l.d.calling = l.d.calling[1:] {
+			l.d.call(l.d.calling[0])
+		}
+		_, end = l.d.Log().Range()
+	}
 	if from < start || from > end {
 		return stream.Batch{}, &stream.OutOfRangeError{Topic: "log", From: from, Start: start, End: end}
 	}
