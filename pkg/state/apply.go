@@ -148,7 +148,7 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
 	s.Revision = b.to.Revision
 	s.Memo, s.Forwarded = nil, ""
-	s.state.effect = false
+	s.state.effect, s.state.waits = false, false
 }
 
 // advance moves log time, which never goes back.
@@ -168,7 +168,7 @@ func (b *batch[B]) event(en *entry) error {
 	b.now = poisoned{offset: r.Offset}
 	b.counts.events++
 	if en.err != nil {
-		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error())
+		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error(), b.logTime())
 		return nil //nolint:nilerr // told by the rejection
 	}
 	if b.isCall(en) {
@@ -194,7 +194,7 @@ func (b *batch[B]) event(en *entry) error {
 	r = en.source()
 	b.place(s, en, identity)
 	if why, ok := b.marks.poison[b.now]; ok {
-		b.reject(r, identity, "PANIC", why)
+		b.reject(r, identity, "PANIC", why, b.logTime())
 		return nil
 	}
 	if en.key == "" {
@@ -208,7 +208,7 @@ func (b *batch[B]) event(en *entry) error {
 				b.counts.duplicates++
 				return nil
 			}
-			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own")
+			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own", b.logTime())
 			return nil
 		}
 		if identity == s.header.creator { // known for as long as the record stands
@@ -225,7 +225,9 @@ func (b *batch[B]) event(en *entry) error {
 	if s.state.effect {
 		s.header.applied = r.Offset
 		b.settle(s)
-		b.remember(s, mine, hour)
+		if !s.state.waits {
+			b.remember(s, mine, hour)
+		}
 	}
 	return nil
 }
@@ -327,7 +329,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name, due: t.due}
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
-				b.reject(s.record, identity, "PANIC", why)
+				b.reject(s.record, identity, "PANIC", why, s.Time)
 			} else if err := b.guard(func() { b.fire(s, t.name, time.UnixMilli(t.due).UTC()) }); err != nil {
 				return err
 			}
@@ -350,8 +352,10 @@ func (b *batch[B]) emit(r stream.Record) {
 	b.outcomes = append(b.outcomes, r)
 }
 
+func (b *batch[B]) logTime() time.Time { return time.UnixMilli(b.to.LogTime).UTC() }
+
 // reject sends a log record on as it came, with the reason in headers.
-func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail string) {
+func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail string, at time.Time) {
 	if b.counts.rejected == nil {
 		b.counts.rejected = make(map[string]int)
 	}
@@ -361,7 +365,7 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	}
 	r := *from
 	r.Topic, r.Partition = b.config.topic, b.config.partition.Number
-	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, time.UnixMilli(b.to.LogTime).UTC()))
+	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, at))
 }
 
 // needsCommit says whether anything but the offset and the log time moved, or

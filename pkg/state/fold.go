@@ -85,6 +85,7 @@ type subjectState struct {
 	dirty  bool
 	stored bool // the store has a value under the key
 	effect bool // the current event changed the record
+	waits  bool // its id is not to be remembered yet
 
 	asideStored bool // the store has something aside
 	asideKnown  bool // it was read, or written anew
@@ -94,8 +95,8 @@ type subjectState struct {
 // Save keeps the record with this body. The event's id enters it.
 func (s *Subject[B]) Save(body B) {
 	s.Body = body
-	if !s.Exists {
-		s.Exists = true
+	s.Exists = true
+	if s.header.creator == (Identity{}) && !s.state.waits {
 		s.header.creator = s.Identity
 	}
 	s.touch()
@@ -200,7 +201,7 @@ func (s *Subject[B]) Emit(r stream.Record) {
 // in UPPER_SNAKE and words that say what to do. The event changes nothing:
 // call it before any change.
 func (s *Subject[B]) Reject(reason, detail string) {
-	s.batch.reject(s.record, s.Identity, reason, detail)
+	s.batch.reject(s.record, s.Identity, reason, detail, s.Time)
 }
 
 func (s *Subject[B]) touch() {
