@@ -74,6 +74,8 @@ type batchConfig struct {
 type rejection struct {
 	offset int64
 	reason string
+	// incident is what a person is told, empty where nobody need be.
+	incident string
 }
 
 // counts are for metrics.
@@ -361,7 +363,7 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	}
 	b.counts.rejected[reason]++
 	if b.from.Status != Rebuilding {
-		b.rejections = append(b.rejections, rejection{from.Offset, reason})
+		b.rejections = append(b.rejections, rejection{offset: from.Offset, reason: reason})
 	}
 	r := *from
 	r.Topic, r.Partition = b.config.topic, b.config.partition.Number

@@ -219,7 +219,7 @@ func (b *batch[B]) command(en *entry) error {
 		b.now = poisoned{offset: r.Offset}
 	}
 	if why, ok := b.marks.poison[b.now]; ok {
-		b.reject(r, identity, "PANIC", why)
+		b.reject(r, identity, "PANIC", why, b.logTime())
 		b.conclude(verdict{call: key, result: callPanic, err: fault.New(fault.Internal, "PANIC", "the call made its owner panic: %s", why)})
 		return nil
 	}

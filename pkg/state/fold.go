@@ -204,6 +204,16 @@ func (s *Subject[B]) Reject(reason, detail string) {
 	s.batch.reject(s.record, s.Identity, reason, detail, s.Time)
 }
 
+// RejectLoudly is Reject of what needs a person: it is an incident as well, of
+// the same code.
+func (s *Subject[B]) RejectLoudly(reason, detail string) {
+	told := len(s.batch.rejections)
+	s.Reject(reason, detail)
+	if len(s.batch.rejections) > told {
+		s.batch.rejections[told].incident = detail
+	}
+}
+
 func (s *Subject[B]) touch() {
 	s.state.effect = true
 	s.batch.touch(s)

@@ -432,6 +432,9 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	for _, r := range b.rejections {
 		o.config.Logger.Info("event rejected", zap.String("topic", o.place.topic), zap.Int32("partition", o.place.partition.Number),
 			zap.Int64("offset", r.offset), zap.String("reason", r.reason))
+		if r.incident != "" {
+			o.config.Log.Incident(r.reason, r.offset, errors.New(r.incident))
+		}
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ func (a *announcer) announce(kind string, e *event.Event) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", masked(e.Subject)), zap.String("option", optionOf(d.GetOption())),
+		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", masked(e.Subject)), zap.Stringer("option", optionOf(d.GetOption())),
 		zap.String("reason", d.GetReason()), zap.Stringer("spent", amountOf(d.GetSpent())), zap.Stringer("limit", amountOf(d.GetLimit())),
 		zap.String("currency", d.GetLimit().GetCurrencyCode()), zap.String("class_of_service", d.GetClassOfService()),
 		zap.Time("period_end", d.GetPeriodEnd().AsTime()), zap.Int64("sequence", d.GetSequence()), zap.String("event_id", e.ID),
@@ -70,11 +70,6 @@ func (a *announcer) announce(kind string, e *event.Event) {
 		return
 	}
 	a.log.Info("block released", fields...)
-}
-
-// optionOf is an option's name as logs show it.
-func optionOf(o eventv1.Safeguard_Option) string {
-	return strings.ToLower(strings.TrimPrefix(o.String(), "OPTION_"))
 }
 
 func amountOf(m interface {

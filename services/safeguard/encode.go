@@ -5,7 +5,10 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/spend"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // recordFormat is the first byte of the encoding: numbers are varints; times are ms, of periods seconds, which they
@@ -195,6 +198,26 @@ func (o *option) append(b []byte, first *option) []byte {
 		}
 	}
 	return b
+}
+
+// encodeContact is what is kept beside a record; nothing of one that says nothing.
+func encodeContact(c *eventv1.Contact) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
+	if err != nil {
+		panic("encode contact: " + err.Error()) // it was decoded from valid bytes
+	}
+	return b
+}
+
+func decodeContact(b []byte) *eventv1.Contact {
+	if len(b) == 0 {
+		return nil
+	}
+	c := &eventv1.Contact{}
+	if err := proto.Unmarshal(b, c); err != nil {
+		panic("what is kept beside a record is no contact: " + err.Error()) // we wrote it
+	}
+	return c
 }
 
 func (p *parked) append(b []byte) []byte {

@@ -18,13 +18,19 @@ type fold struct {
 	catalog    *catalog
 }
 
-var _ state.Fold[subscriber, *catalog] = (*fold)(nil)
+var (
+	_ state.Fold[subscriber, *catalog] = (*fold)(nil)
+	_ state.Movable                    = (*fold)(nil)
+)
 
 // Domain of the state, and name of the group that works it.
 const Domain = "safeguard"
 
 // Timers of a subscriber. Those due at one time fire in the order of their names, which is that of the options.
-const timerMark = "mark" // the mark of a subscriber that is gone is forgotten
+const (
+	timerMark    = "mark"    // the mark of a subscriber that is gone is forgotten
+	timerUnknown = "unknown" // nobody activated the number that usage waits for
+)
 
 var (
 	// timerPeriod: an option's period ends. timerLate: what came late for it is told.
@@ -52,10 +58,15 @@ func (f *fold) Decode(b []byte) (subscriber, error) { return decodeSubscriber(b)
 // Append writes one.
 func (f *fold) Append(dst []byte, s subscriber) []byte { return s.append(dst) }
 
+// Movable says that subscribers change their numbers.
+func (f *fold) Movable() {}
+
 // Select says whose record an event needs: that of its subject, for the types that say something about spend.
 func (f *fold) Select(e *event.Event) (string, any) {
 	switch e.Data.(type) {
-	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated:
+	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
+		*eventv1.SubscriberSimSwapped, *eventv1.SubscriberClassOfServiceChanged, *eventv1.SubscriberMsisdnChanged,
+		*eventv1.SystemTransfer, *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
 		return e.Key(), nil
 	}
 	return "", nil
@@ -66,6 +77,7 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 	t := turn{
 		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
+		offset: s.Offset, value: s.Value(), arrived: s.Time, forwarded: s.Forwarded, calls: s,
 	}
 	switch data := e.Data.(type) {
 	case *eventv1.UsageCharged:
@@ -74,6 +86,21 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 		t.activate(data)
 	case *eventv1.SubscriberTerminated:
 		t.terminate()
+	case *eventv1.SubscriberStatusChanged:
+		t.suspend(e.Type == typeSuspended)
+	case *eventv1.SubscriberSimSwapped:
+		t.swap(data)
+	case *eventv1.SubscriberClassOfServiceChanged:
+		t.reclass(data)
+	case *eventv1.SubscriberMsisdnChanged:
+		t.leave(data)
+	case *eventv1.SystemTransfer:
+		if !f.takeOver(s, &t, data) {
+			return
+		}
+	case *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
+		f.call(s, &t)
+		return
 	default:
 		return
 	}
@@ -83,17 +110,37 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 	f.conclude(s, &t)
 }
 
+const typeSuspended = "subscriber.suspended"
+
+// takeOver makes the record of a subscriber that has this number now; not ok where it can't be.
+func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
+	if s.Exists && s.Body.alive() {
+		s.RejectLoudly(refusedTarget, "the number that a subscriber was to have belongs to an active one: terminate that and send the transfer, with the record it holds, again")
+		return false
+	}
+	waiting := s.Body.parked
+	if err := s.Import(data); err != nil {
+		s.RejectLoudly(refusedTransfer, err.Error())
+		return false
+	}
+	t.exists, t.sub = true, s.Body
+	t.arrive(waiting)
+	return true
+}
+
 // Fire works one timer that is due.
 func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
-	tenant, msisdn, _ := strings.Cut(s.Key, "/")
 	t := turn{
-		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenant, msisdn: msisdn,
+		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenantOf(s.Key), msisdn: s.Key[len(tenantOf(s.Key))+1:],
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
 	}
-	if name == timerMark {
+	switch name {
+	case timerMark:
 		t.drop = !t.sub.alive()
-		f.conclude(s, &t)
-		return
+	case timerUnknown:
+		if t.sub.life == awaited {
+			t.giveUp()
+		}
 	}
 	for o := range spend.Option(spend.Options) {
 		switch name {
@@ -107,26 +154,77 @@ func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
 	f.conclude(s, &t)
 }
 
+// tenantOf is the tenant of a record's key, which is tenant/msisdn.
+func tenantOf(key string) string {
+	tenant, _, _ := strings.Cut(key, "/")
+	return tenant
+}
+
 // conclude makes of a turn what the engine keeps and publishes.
 func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
-	switch {
-	case t.refusal.reason != "":
+	if t.refused() {
 		s.Reject(t.refusal.reason, t.refusal.detail)
 		return
+	}
+	if t.sentOn {
+		if err := s.Forward(s.Topic, t.event, t.sub.movedTo); err != nil {
+			s.Reject(refusedUnknown, "the subscriber has another number by now, and the event can't be sent on to it: "+err.Error())
+		}
+		return
+	}
+	for _, w := range t.turnedAway {
+		s.RejectWaiting(w.record(s.Topic, s.Partition), w.identity, w.refusal.reason, w.refusal.detail)
+	}
+	switch {
 	case t.drop:
 		s.Delete()
 		return
 	case !t.changed:
 		return
+	case t.waits:
+		s.Wait()
 	}
-	t.sub.revision = s.Revision
-	s.Save(t.sub)
-	for o := range t.sub.options {
-		d := &t.sub.options[o]
+	keeps := t.sub
+	if t.moving != nil {
+		keeps = *t.moving
+	}
+	keeps.revision = s.Revision
+	s.Save(keeps)
+	f.emit(s, t)
+	if t.moving != nil {
+		if err := s.Transfer(s.Topic, t.event, t.sub.movedTo); err != nil {
+			panic("transfer a subscriber: " + err.Error()) // a record is far smaller than an event
+		}
+		s.Save(t.sub)
+	}
+	for _, p := range t.counted {
+		s.Remember(p.identity, p.content)
+	}
+	if t.contact.changed {
+		s.KeepAside(encodeContact(t.contact.Contact))
+	}
+	f.schedule(s, &s.Body)
+}
+
+// schedule sets the timers that follow from a record.
+func (f *fold) schedule(s *state.Subject[subscriber], sub *subscriber) {
+	for o := range sub.options {
+		d := &sub.options[o]
 		schedule(s, timerPeriod[o], d.state != spend.Unset, d.period.End)
 		first(s, timerLate[o], len(d.late) > 0, lateEvery)
 	}
-	schedule(s, timerMark, !t.sub.alive(), t.sub.until)
+	schedule(s, timerMark, sub.life == terminated || sub.life == moved, sub.until)
+	schedule(s, timerUnknown, sub.life == awaited, sub.until)
+}
+
+// emit publishes what is said, in its order.
+func (f *fold) emit(s *state.Subject[subscriber], t *turn) {
+	if len(t.outcomes) == 0 {
+		return
+	}
+	if !t.contact.known {
+		t.contact.Contact = decodeContact(s.Aside())
+	}
 	numbered(t.outcomes)
 	for i := range t.outcomes {
 		sequence, previous := s.NextSequence()

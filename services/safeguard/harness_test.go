@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -111,7 +112,7 @@ func bare() *configv1.ClassOfService {
 func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *catalog {
 	t.Helper()
 	s, err := revision.Decode(&configv1.Snapshot{
-		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme"}}, ClassesOfService: classes,
+		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}}}, ClassesOfService: classes,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -85,7 +85,7 @@ func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
 		Option: optionOnWire(o.option), State: stateOnWire(d.state), Spent: o.money(d.count.Spent), Blocked: d.blocked,
 		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End), RenewalDay: int32(d.renewalDay),
 		Cause: o.onWire(t.at), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
-		ClassOfService: o.class, Imsi: o.imsi, Language: o.language, Contact: t.contact,
+		ClassOfService: o.class, Imsi: o.imsi, Language: o.language, Contact: t.contact.Contact,
 		AlertThresholds: thresholdsOnWire(o.thresholds, d),
 	}
 	if d.limited {

@@ -19,8 +19,14 @@ type turn struct {
 	// tenant and msisdn are the record's key.
 	tenant, msisdn string
 	catalog        *catalog
-	// contact is where to reach the subscriber.
-	contact *eventv1.Contact
+	// offset and value are where and how the event stands in the log; arrived is the log time when it came there, and
+	// forwarded the number it was sent to, where that was another.
+	offset    int64
+	value     []byte
+	arrived   time.Time
+	forwarded string
+	// calls are those that were accepted of late.
+	calls calls
 
 	// exists says whether there is a record, whatever its life.
 	exists bool
@@ -30,6 +36,22 @@ type turn struct {
 	changed, drop bool
 	outcomes      []outcome
 	refusal       refusal
+	contact       contact
+
+	// waits: the event is kept to be judged later. counted and turnedAway are what has waited before.
+	waits      bool
+	counted    []*parked
+	turnedAway []turnedAway
+	// moving is the subscriber as it goes to another number; sentOn says that the event does.
+	moving *subscriber
+	sentOn bool
+}
+
+// contact is where to reach the subscriber. It is kept beside the record, and read only where something is told.
+type contact struct {
+	*eventv1.Contact
+	// known: it was read, or is new. changed: it is to be kept, or forgotten where it is nil.
+	known, changed bool
 }
 
 // cause is the event or the timer behind what happens.
@@ -62,6 +84,11 @@ const (
 	refusedActive   = "ALREADY_ACTIVE"
 	refusedStale    = "STALE"
 	refusedInvalid  = "EVENT_INVALID"
+	refusedReused   = "ID_REUSED"
+	refusedCharged  = "CHARGE_NOT_COUNTED"
+	refusedOld      = "UNPROVABLE"
+	refusedTarget   = "TARGET_ACTIVE"
+	refusedTransfer = "TRANSFER_INVALID"
 )
 
 // Reasons of outcomes.
@@ -74,6 +101,9 @@ const (
 	becauseCatalog     = "CATALOG"
 	becauseClass       = "CLASS_OF_SERVICE"
 	becauseCurrency    = "COS_CURRENCY"
+	becauseChange      = "CHANGE"
+	becauseCharge      = "CHARGE"
+	becauseTransfer    = "TRANSFER"
 )
 
 // class is what the subscriber's class of service says by now; nil where it is gone.

@@ -9,13 +9,20 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // used counts usage that rating has priced, against every option that it is in the scope of, or none.
 func (t *turn) used(u *eventv1.UsageCharged) {
 	switch {
-	case !t.exists || !t.sub.alive():
+	case t.exists && t.sub.life == moved:
+		t.sentOn = true
+		return
+	case (!t.exists || t.sub.life == awaited) && t.forwarded == "":
+		t.park()
+		return
+	case !t.exists || !t.sub.alive(), t.forwarded != "" && !t.sub.had(t.forwarded):
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
 		return
 	case t.eventTime.Before(t.sub.activated):
@@ -39,8 +46,15 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 	}
 }
 
-// usedOf counts it against one option.
+// usedOf counts it against one option. What takes back a charge by call counts against the payment safeguard alone, as
+// its charge did.
 func (t *turn) usedOf(o spend.Option, of *offer, u *eventv1.UsageCharged) {
+	if u.GetCorrects().GetSource() == ChargeSource {
+		if o == spend.Payment {
+			t.usedIn(o, of, u)
+		}
+		return
+	}
 	if of.scope.err != nil {
 		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q can't be read: correct it, then send this event again: %v", o, t.sub.class, of.scope.err))
 		return
@@ -50,13 +64,25 @@ func (t *turn) usedOf(o spend.Option, of *offer, u *eventv1.UsageCharged) {
 		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q fails for this event: correct it, then send this event again: %v", o, t.sub.class, err))
 		return
 	}
-	if !in {
-		return
+	if in {
+		t.usedIn(o, of, u)
 	}
-	if asked, ok := t.read(o, of, u); ok {
+}
+
+// usedIn counts what is in an option's scope.
+func (t *turn) usedIn(o spend.Option, of *offer, u *eventv1.UsageCharged) {
+	asked, ok := t.read(o, of, u)
+	switch {
+	case !ok:
+	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > window && t.catalog.tenant(t.tenant).RejectUnprovable:
+		t.refuse(refusedOld, "the usage is older than 24 hours, so that nobody can tell whether it was counted before, and the tenant chose to reject such")
+	default:
 		t.count(o, asked, of)
 	}
 }
+
+// window is how long ids are remembered.
+const window = state.WindowHours * time.Hour
 
 // amountOf is what an option counts of a usage, and its name.
 func (of *offer) amountOf(u *eventv1.UsageCharged) (m *money.Money, name string) {
@@ -100,6 +126,9 @@ func (t *turn) read(o spend.Option, of *offer, u *eventv1.UsageCharged) (charge,
 		asked.at = at
 	} else {
 		asked.at = t.at
+	}
+	if corrects.GetSource() == ChargeSource && !t.ofCharge(corrects) {
+		return charge{}, false
 	}
 	if asked.at.Before(t.sub.activated) {
 		t.refuse(refusedBefore, "the refund is for usage from before the subscriber's activation at "+t.sub.activated.Format(time.RFC3339))

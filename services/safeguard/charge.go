@@ -1,0 +1,84 @@
+package safeguard
+
+import (
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// ChargeSource is the source of charges by call: their id is the transaction reference, and a refund names both.
+const ChargeSource = "tollgate/charge"
+
+// Refusals of a charge, in the words of CAMARA's carrier billing.
+const (
+	refusalMonth   = "CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED"
+	refusalPayment = "CARRIER_BILLING.UNAUTHORIZED_AMOUNT"
+)
+
+// charge counts a payment if the payment safeguard allows it. It says why not in a word, which is no error.
+func (t *turn) charge(c *eventv1.CommandCharge) (refusal string, err error) {
+	const o = spend.Payment
+	of, err := t.called(o)
+	if err != nil {
+		return "", err
+	}
+	var f fault.Faults
+	amount := spend.Amount(0)
+	if a := readCharge(&f, c, of); a != nil {
+		amount = *a
+	}
+	if err := f.ErrShared(reasonAmount); err != nil {
+		return "", err
+	}
+	switch t.sub.options[o].standing().Admits(amount, t.sub.options[o].perPayment) {
+	case spend.OverMonth:
+		return refusalMonth, nil
+	case spend.OverPayment:
+		return refusalPayment, nil
+	}
+	t.count(o, charge{amount: amount, at: t.at, reason: becauseCharge}, of)
+	if t.refused() {
+		return "", fault.NewInvalid(reasonAmount, fault.Violation{Field: "amount", Description: t.refusal.detail, Reason: reasonAmount})
+	}
+	return "", nil
+}
+
+func readCharge(f *fault.Faults, c *eventv1.CommandCharge, of *offer) *spend.Amount {
+	const field = "amount"
+	if c.GetAmount() == nil {
+		f.AddAs(reasonAmount, field, "is required")
+		return nil
+	}
+	a := readAmount(f, field, c.GetAmount(), of.Currency)
+	if a != nil && *a == 0 {
+		f.AddAs(reasonAmount, field, "must be above 0")
+		return nil
+	}
+	return a
+}
+
+// reapply lets the subscriber take over what its class says by now.
+func (t *turn) reapply(c *eventv1.CommandReapply) error {
+	if !t.exists || !t.sub.alive() {
+		return t.noSubscriber()
+	}
+	of := t.class()
+	if of == nil || t.sub.class != c.GetClassOfService() {
+		return fault.New(fault.Precondition, reasonClass, "subscriber %s has class of service %q, and %q was to be applied again, or is gone", t.msisdn, t.sub.class, c.GetClassOfService())
+	}
+	t.followAll(of, becauseCatalog)
+	t.changed = true // it was judged by this revision
+	return nil
+}
+
+// ofCharge says whether a refund may take back the charge by call that it names; where that was not counted there is
+// nothing to give back. What lies further back than calls are remembered is like any other refund.
+func (t *turn) ofCharge(corrects *eventv1.Correction) (ok bool) {
+	id := (&event.Event{Tenant: t.tenant, Source: ChargeSource, ID: corrects.GetId()}).Identity()
+	if t.calls != nil && (t.calls.Counted(id) || !corrects.GetTime().AsTime().After(t.calls.CallsFrom())) {
+		return true
+	}
+	t.refuse(refusedCharged, "no charge under the reference "+corrects.GetId()+" was counted in the last 24 hours: there is nothing to give back")
+	return false
+}

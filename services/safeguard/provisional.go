@@ -1,0 +1,132 @@
+package safeguard
+
+import (
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// maxParked bounds what waits for one number, in bytes of its record.
+const maxParked = 64 << 10
+
+// park lets usage of a number that nobody has activated wait for its activation, which may be on its way: producers of
+// usage and of activations do not wait for each other.
+func (t *turn) park() {
+	grace := t.catalog.tenant(t.tenant).UnknownGrace
+	switch {
+	case grace <= 0 && !t.exists, t.value == nil:
+		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
+		return
+	case !t.exists:
+		t.sub = subscriber{life: awaited, until: t.at.Add(grace)}
+	}
+	content := t.event.Content()
+	size := 0
+	for i := range t.sub.parked {
+		p := &t.sub.parked[i]
+		if p.identity == t.identity {
+			if p.content != content {
+				t.refuse(refusedReused, "another event with this id and source waits already: give each event an id of its own")
+			}
+			return
+		}
+		size += p.size()
+	}
+	p := parked{identity: t.identity, content: content, offset: t.offset, at: t.at, trace: t.event.Trace, value: string(t.value)}
+	if size+p.size() > maxParked {
+		t.refuse(refusedUnknown, "no active subscriber has this MSISDN, and no more usage can wait for it: send subscriber.activated first, then this event again")
+		return
+	}
+	own := make([]parked, len(t.sub.parked), len(t.sub.parked)+1) // the record's may be shared with what was committed
+	copy(own, t.sub.parked)
+	t.sub.parked = append(own, p)
+	t.changed, t.waits = true, true
+}
+
+// size is what it takes of the record, at most.
+func (p *parked) size() int { return len(p.value) + len(p.trace) + 48 }
+
+// takeUp works what has waited, in the order of the log, each under its own id. What is refused is turned away.
+func (t *turn) takeUp(waiting []parked) {
+	for i := range waiting {
+		p := &waiting[i]
+		e := p.event()
+		u := *t
+		u.cause = cause{event: e, identity: p.identity}
+		u.eventTime, u.arrived = e.Time, p.at
+		if u.eventTime.After(p.at) {
+			u.eventTime = p.at
+		}
+		u.changed, u.outcomes = false, nil
+		u.used(e.Data.(*eventv1.UsageCharged))
+		if u.refused() {
+			t.turnedAway = append(t.turnedAway, turnedAway{p, u.refusal})
+			continue
+		}
+		t.sub = u.sub
+		t.outcomes = append(t.outcomes, u.outcomes...)
+		if u.changed {
+			t.counted = append(t.counted, p)
+		}
+	}
+}
+
+// turnedAway is usage that has waited in vain.
+type turnedAway struct {
+	*parked
+	refusal refusal
+}
+
+// giveUp ends the wait for a number: it is activated with the tenant's default class, or what has waited is rejected.
+func (t *turn) giveUp() {
+	waiting := t.sub.parked
+	why := refusal{refusedUnknown, "nobody activated this MSISDN while the usage waited: send subscriber.activated first, then this event again"}
+	if id := t.catalog.tenant(t.tenant).DefaultClass; id != "" {
+		if c := t.catalog.class(t.tenant, id); c != nil {
+			t.sub = subscriber{activated: earliest(waiting), class: id}
+			t.sub.latest = t.sub.activated
+			t.beginAll(c, [spend.Options]initial{})
+			t.takeUp(waiting)
+			return
+		}
+		why = refusal{refusedClass, "the tenant's default class of service " + id + " is not configured: create or undelete it, then send this event again"}
+	}
+	for i := range waiting {
+		t.turnedAway = append(t.turnedAway, turnedAway{&waiting[i], why})
+	}
+	t.drop = true
+}
+
+// earliest is the own time of the oldest usage that waits: none of it is from before an activation then.
+func earliest(waiting []parked) time.Time {
+	first := waiting[0].at
+	for i := range waiting {
+		if at := waiting[i].event().Time; at.Before(first) {
+			first = at
+		}
+	}
+	return first
+}
+
+// event is what waits, as it was decoded when it came.
+func (p *parked) event() *event.Event {
+	e, err := event.Decode([]byte(p.value))
+	if err != nil {
+		panic("an event that waited can't be decoded: " + err.Error()) // it was when it came
+	}
+	e.Trace = p.trace
+	return e
+}
+
+// record is the log record that it came in.
+func (p *parked) record(topic string, partition int32) stream.Record {
+	r, err := p.event().Record(topic)
+	if err != nil {
+		panic("encode an event that waited: " + err.Error())
+	}
+	r.Value, r.Partition, r.Offset, r.Time = []byte(p.value), partition, p.offset, p.at
+	return r
+}
