@@ -12,6 +12,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/sasl"
 	"go.uber.org/zap"
 )
 
@@ -23,8 +24,8 @@ type Config struct {
 	Prefix string `yaml:"prefix" env:"TOLLGATE_KAFKA_PREFIX"`
 	// ClientID names this process in the broker's logs and quotas.
 	ClientID string `yaml:"client_id" env:"TOLLGATE_KAFKA_CLIENT_ID"`
-	// TLS, when set, is used for every connection.
-	TLS *tls.Config `yaml:"-"`
+	// Security of every connection.
+	Security `yaml:",inline"`
 	// MetadataTTL bounds how long a moved leader goes unnoticed. Between 1 s and 5 s; default 1 s.
 	MetadataTTL time.Duration `yaml:"metadata_ttl" env:"TOLLGATE_KAFKA_METADATA_TTL"`
 	// CallTimeout bounds one request, without the time a fetch waits for records. It stays below
@@ -54,7 +55,7 @@ func (c Config) Validate() error {
 	if c.CallTimeout < 0 {
 		faults = append(faults, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.Security.validate()...)...)
 }
 
 func validTopic(s string) bool {
@@ -92,6 +93,10 @@ type Client struct {
 	kafka   *kafka.Client
 	counts  partitionCounts
 	conns   *connections
+
+	// How groups, which dial for themselves, are to connect.
+	encryption *tls.Config
+	identity   sasl.Mechanism
 }
 
 // Open makes a Client. It does no I/O: a broker that is away shows in Health,
@@ -101,6 +106,10 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
 	cfg = cfg.withDefaults()
+	encryption, identity, err := cfg.Security.open()
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
 	m, err := newMetrics(reg, cfg.Prefix)
 	if err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
@@ -112,7 +121,8 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 		IdleTimeout: 30 * time.Second,
 		MetadataTTL: cfg.MetadataTTL,
 		ClientID:    cfg.ClientID,
-		TLS:         cfg.TLS,
+		TLS:         encryption,
+		SASL:        identity,
 	}}
 	return &Client{
 		cfg:     cfg,
@@ -125,6 +135,9 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: g, Timeout: 2 * cfg.CallTimeout},
 		counts: partitionCounts{byTopic: map[string]partitionCount{}},
 		conns:  conns,
+
+		encryption: encryption,
+		identity:   identity,
 	}, nil
 }
 

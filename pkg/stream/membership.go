@@ -32,8 +32,10 @@ func (g *group) join() (*membership, error) {
 		Dialer: &kafka.Dialer{
 			ClientID: g.c.cfg.ClientID,
 			Timeout:  3 * time.Second,
-			TLS:      g.c.cfg.TLS,
 			DialFunc: m.conns.dial(g.c.cfg.Dial),
+
+			TLS:           g.c.encryption,
+			SASLMechanism: g.c.identity,
 		},
 		HeartbeatInterval: g.cfg.Heartbeat,
 		SessionTimeout:    g.cfg.Session,

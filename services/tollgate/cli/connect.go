@@ -32,10 +32,24 @@ func (k Key) dial(address string) (*grpc.ClientConn, error) {
 type Kafka struct {
 	Brokers []string `env:"TOLLGATE_KAFKA_BROKERS" default:"127.0.0.1:9092" help:"Brokers to start from; ${default} by default." placeholder:"HOST:PORT"`
 	Prefix  string   `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"What stands before every topic."`
+
+	TLS            bool   `name:"kafka-tls" env:"TOLLGATE_KAFKA_TLS" help:"Speak TLS to the brokers."`
+	CA             string `name:"kafka-ca-file" env:"TOLLGATE_KAFKA_CA_FILE" help:"The only roots trusted (PEM); the system's by default." placeholder:"FILE"`
+	Certificate    string `name:"kafka-certificate-file" env:"TOLLGATE_KAFKA_CERTIFICATE_FILE" help:"For brokers that ask clients for a certificate (PEM)." placeholder:"FILE"`
+	CertificateKey string `name:"kafka-certificate-key-file" env:"TOLLGATE_KAFKA_CERTIFICATE_KEY_FILE" help:"Its key (PEM)." placeholder:"FILE"`
+	Mechanism      string `name:"kafka-sasl-mechanism" env:"TOLLGATE_KAFKA_SASL_MECHANISM" help:"plain (only with TLS), scram-sha-256 or scram-sha-512."`
+	Username       string `name:"kafka-sasl-username" env:"TOLLGATE_KAFKA_SASL_USERNAME" help:"Who this is to the brokers."`
+	PasswordFile   string `name:"kafka-sasl-password-file" env:"TOLLGATE_KAFKA_SASL_PASSWORD_FILE" help:"File that holds the password." placeholder:"FILE"`
 }
 
 func (k Kafka) open() (*stream.Client, error) {
-	client, err := stream.Open(stream.Config{Brokers: k.Brokers, Prefix: k.Prefix, ClientID: "tollgate-cli"}, zap.NewNop(), prometheus.NewRegistry())
+	client, err := stream.Open(stream.Config{
+		Brokers: k.Brokers, Prefix: k.Prefix, ClientID: "tollgate-cli",
+		Security: stream.Security{
+			TLS: k.TLS, CAFile: k.CA, CertificateFile: k.Certificate, CertificateKeyFile: k.CertificateKey,
+			Mechanism: k.Mechanism, Username: k.Username, PasswordFile: k.PasswordFile,
+		},
+	}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return nil, usageError{fmt.Sprintf("kafka: %v", err)}
 	}
