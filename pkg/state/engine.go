@@ -100,6 +100,8 @@ type Engine[B, C any] struct {
 	mu     sync.Mutex
 	owned  map[int32]*Owner[B, C]
 	joined bool
+	// awaited is how many of the partitions assigned last have not been begun yet.
+	awaited int
 }
 
 // NewEngine asks how many partitions the topic has; they are fixed for life.
@@ -117,7 +119,9 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 
 // Run works until ctx ends, and drains.
 func (e *Engine[B, C]) Run(ctx context.Context) error {
-	return e.config.Client.Consume(ctx, stream.GroupConfig{Name: e.config.Domain, Topics: []string{e.config.Topic}}, e.work)
+	return e.config.Client.Consume(ctx, stream.GroupConfig{
+		Name: e.config.Domain, Topics: []string{e.config.Topic}, Assigned: e.assigned,
+	}, e.work)
 }
 
 func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
@@ -150,10 +154,17 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	}
 }
 
+func (e *Engine[B, C]) assigned(partitions int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.joined, e.awaited = true, partitions
+}
+
 func (e *Engine[B, C]) enter(partition int32, o *Owner[B, C]) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.owned[partition], e.joined = o, true
+	e.owned[partition] = o
+	e.awaited = max(0, e.awaited-1)
 	e.share()
 }
 
@@ -186,7 +197,10 @@ func (e *Engine[B, C]) Ready() error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if !e.joined {
-		return fmt.Errorf("domain %s: no partition was assigned yet", e.config.Domain)
+		return fmt.Errorf("domain %s: the group has assigned nothing yet", e.config.Domain)
+	}
+	if e.awaited > 0 {
+		return fmt.Errorf("domain %s: %d partitions are about to be opened", e.config.Domain, e.awaited)
 	}
 	var waits []string
 	for number, o := range e.owned {

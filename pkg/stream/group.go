@@ -42,6 +42,9 @@ type GroupConfig struct {
 	Watchdog time.Duration
 	// Start applies to Each where the group has committed nothing.
 	Start Start
+	// Assigned, where set, hears how many partitions a generation gave this member, before any of them is worked. None is
+	// an answer as well: there are more members than partitions.
+	Assigned func(partitions int)
 	// Reject publishes what Each's handler calls Poison to the rejected topic and returns once
 	// that is acknowledged. Required for handlers that return Poison.
 	Reject func(ctx context.Context, r Record, why Rejection) error
@@ -224,6 +227,9 @@ func (g *group) hold(ctx, revoked context.Context, gen *kafka.Generation) error 
 		}
 	}
 	g.c.log.Info("partitions assigned", zap.String("group", g.id), zap.Int32("generation", gen.ID), zap.Int("partitions", len(claims)))
+	if g.cfg.Assigned != nil {
+		g.cfg.Assigned(len(claims))
+	}
 	g.c.metrics.claims.WithLabelValues(g.cfg.Name).Add(float64(len(claims)))
 	defer g.c.metrics.claims.WithLabelValues(g.cfg.Name).Sub(float64(len(claims)))
 	for _, cl := range claims {

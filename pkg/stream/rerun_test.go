@@ -3,6 +3,7 @@ package stream_test
 import (
 	"context"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
@@ -62,4 +63,46 @@ func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+}
+
+// Whoever waits for its partitions must hear that there are none: one of two members of a group that reads one
+// partition.
+func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
+	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "spare"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
+	consuming, stop := context.WithCancel(ctx)
+	var members sync.WaitGroup
+	heard := make([]chan int, 2)
+	for i := range heard {
+		heard[i] = make(chan int, 100)
+		members.Go(func() {
+			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}, Assigned: func(n int) { heard[i] <- n }},
+				func(_ context.Context, cl *stream.Claim) error {
+					<-cl.Draining()
+					return nil
+				})
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	last := []int{-1, -1}
+	for last[0]+last[1] != 1 || last[0] < 0 || last[1] < 0 {
+		select {
+		case last[0] = <-heard[0]:
+		case last[1] = <-heard[1]:
+		case <-ctx.Done():
+			t.Fatalf("the members heard of %v partitions last", last)
+		}
+	}
+	stop()
+	members.Wait()
 }
