@@ -39,12 +39,18 @@ type partition struct {
 	events   int
 	// fetch bounds how many records a fetch returns.
 	fetch int
+	// tenant is what the configuration says of it; usage of unknown numbers is rejected at once.
+	tenant *configv1.SubscriberPolicy
+	// verdicts are those of calls that were refused.
+	verdicts []string
+	// incidents are those that were told.
+	incidents []string
 }
 
 const msisdn = "447700900123"
 
 func newPartition(t testing.TB) *partition {
-	return &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*catalog{}, fetch: 1000}
+	return &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*catalog{}, fetch: 1000, tenant: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}}
 }
 
 // moment reads a time of UTC, to the minute.
@@ -111,8 +117,13 @@ func bare() *configv1.ClassOfService {
 
 func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *catalog {
 	t.Helper()
+	return catalogFor(t, n, &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}, classes...)
+}
+
+func catalogFor(t testing.TB, n int64, tenant *configv1.SubscriberPolicy, classes ...*configv1.ClassOfService) *catalog {
+	t.Helper()
 	s, err := revision.Decode(&configv1.Snapshot{
-		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}}}, ClassesOfService: classes,
+		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: tenant}}, ClassesOfService: classes,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -124,7 +135,7 @@ func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *cata
 func (p *partition) configures(classes ...*configv1.ClassOfService) {
 	p.t.Helper()
 	p.revision++
-	p.catalogs[p.revision] = catalogOf(p.t, p.revision, classes...)
+	p.catalogs[p.revision] = catalogFor(p.t, p.revision, p.tenant, classes...)
 	p.append(&event.Event{
 		ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: p.now,
 		Data: &eventv1.SystemRevision{Revision: p.revision, Level: state.Level},
@@ -219,9 +230,11 @@ func (p *partition) told() []string {
 	p.works()
 	lines := []string{}
 	for _, r := range p.out {
-		lines = append(lines, line(p.t, r))
+		if r.Topic != "events" { // that of the log: transfers, and events that were sent on
+			lines = append(lines, line(p.t, r))
+		}
 	}
-	return lines
+	return append(lines, p.verdicts...)
 }
 
 // forget drops what was told until here.
@@ -231,9 +244,11 @@ func (p *partition) forget() {
 }
 
 // record is the subscriber as stored.
-func (p *partition) record() (subscriber, bool) {
+func (p *partition) record() (subscriber, bool) { return p.recordOf(msisdn) }
+
+func (p *partition) recordOf(number string) (subscriber, bool) {
 	p.t.Helper()
-	_, values, err := p.store.Peek(p.t.Context(), state.Partition{Domain: Domain, Count: 1}, []string{"r:acme/" + msisdn})
+	_, values, err := p.store.Peek(p.t.Context(), state.Partition{Domain: Domain, Count: 1}, []string{"r:acme/" + number})
 	if err != nil || values[0] == nil {
 		return subscriber{}, false
 	}
@@ -260,18 +275,39 @@ func line(t testing.TB, r stream.Record) string {
 	}
 	d := e.Data.(*eventv1.Safeguard)
 	words := []string{strings.TrimPrefix(e.Type, "safeguard.")}
+	if o := optionOf(d.GetOption()); o != spend.Data {
+		words = []string{o.String(), words[0]}
+	}
+	if e.Subject != msisdn {
+		words = append([]string{e.Subject}, words...)
+	}
 	switch e.Type {
 	case "safeguard.alert":
 		if n := d.GetThreshold().GetPercent(); n != 0 {
 			words = append(words, fmt.Sprintf("%d%%", n))
 		}
+		if d.GetThreshold().GetSecondNotice() {
+			words = append(words, "notice")
+		}
 		words = append(words, "at "+amount(d.GetThreshold().GetAmount()))
+	case "safeguard.opted_out":
+		words = append(words, stateName(d.GetState()))
+	case "safeguard.renewal_day_changed":
+		words = append(words, fmt.Sprintf("to %d, ends %s", d.GetRenewalDay(), d.GetPeriodEnd().AsTime().Format("2006-01-02T15:04")))
 	case "safeguard.overshoot":
 		words = append(words, "by "+amount(d.GetOvershoot()))
 	case "safeguard.late":
 		words = append(words, amount(d.GetLate())+" of "+d.GetPeriodStart().AsTime().Format("2006-01-02T15:04"))
 	}
-	words = append(words, amount(d.GetSpent())+"/"+amount(d.GetLimit()), d.GetReason())
+	limit := "-"
+	if d.GetLimit() != nil {
+		limit = amount(d.GetLimit())
+	}
+	words = append(words, amount(d.GetSpent())+"/"+limit)
+	if d.GetNextLimit() != nil {
+		words = append(words, "next "+amount(d.GetNextLimit()))
+	}
+	words = append(words, d.GetReason())
 	if d.GetBlocked() {
 		words = append(words, "blocked")
 	}
@@ -320,11 +356,20 @@ func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
 
 func (p *partition) Incident(code string, offset int64, err error) {
-	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
+	p.incidents = append(p.incidents, code)
+	if code != refusedTarget {
+		p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
+	}
 }
 
 func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	p.out = append(p.out, records...)
+	for _, r := range records {
+		if r.Topic == "events" {
+			r.Partition, r.Offset = 0, int64(len(p.log))
+			p.log = append(p.log, r)
+		}
+	}
 	return nil
 }
 
@@ -354,7 +399,7 @@ func newTurn() *turn {
 	}
 	at := moment("2026-03-02T09:00")
 	return &turn{
-		at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", msisdn: msisdn, catalog: newCatalog(s, nil), exists: true,
+		at: at, eventTime: at, arrived: at, cause: cause{event: &event.Event{}}, tenant: "acme", msisdn: msisdn, catalog: newCatalog(s, nil), exists: true,
 		sub: subscriber{activated: at, class: "gold"},
 	}
 }
