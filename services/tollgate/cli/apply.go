@@ -12,9 +12,12 @@ import (
 type applyCommand struct {
 	Key
 	Listing
-	File    string `short:"f" required:"" help:"YAML file, or folder of them." placeholder:"FILE|DIR"`
-	DryRun  bool   `help:"Change nothing, show what would change."`
-	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+	File    string   `short:"f" required:"" xor:"source" help:"YAML file, or folder of them." placeholder:"FILE|DIR"`
+	Profile []string `required:"" xor:"source" help:"Instead of a file: a ready profile, see tollgate profiles list; several for several options." placeholder:"NAME"`
+	Tenant  string   `help:"With --profile: the tenant." placeholder:"ID"`
+	Class   string   `help:"With --profile: the class of service, new or there already, whose other options stay as they are." placeholder:"ID"`
+	DryRun  bool     `help:"Change nothing, show what would change."`
+	Address string   `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 }
 
 // Help is shown below the flags.
@@ -23,25 +26,41 @@ func (applyCommand) Help() string {
 fields; several documents in a file are divided by ---. Nothing is changed where a document is at fault; all faults are
 told at once. Applying the same again changes nothing.
 
+With --profile a class of service gets the safeguard that a law or a practice asks for.
+
 Example:
 
     tollgate apply -f acme.yaml --dry-run
 
-    tollgate apply -f acme.yaml`
+    tollgate apply -f acme.yaml
+
+    tollgate apply --profile eu-roaming --profile eu-psd2 --tenant acme --class consumer`
 }
 
 // Run applies.
 func (c applyCommand) Run(ctx context.Context, streams Streams) error {
-	documents, err := manifest.Read(c.File)
+	if ofProfiles := len(c.Profile) > 0; ofProfiles != (c.Tenant != "") || ofProfiles != (c.Class != "") {
+		return usageError{"--profile, --tenant and --class go together"}
+	}
+	var documents []manifest.Document
+	var err error
 	var unread manifest.Faults
-	if err != nil && !errors.As(err, &unread) {
-		return err
+	if c.File != "" {
+		if documents, err = manifest.Read(c.File); err != nil && !errors.As(err, &unread) {
+			return err
+		}
 	}
 	conn, err := c.dial(c.Address)
 	if err != nil {
 		return err
 	}
 	defer hangUp(conn)
+	if len(c.Profile) > 0 {
+		class := "tenants/" + c.Tenant + "/classesOfService/" + c.Class
+		if documents, err = manifest.OfProfiles(ctx, conn, class, c.Profile); err != nil && !errors.As(err, &unread) {
+			return fmt.Errorf("configuration service at %s: %w", c.Address, err)
+		}
+	}
 	if len(unread) > 0 {
 		// What is wrong with the rest is told at the same time, where the service can be asked.
 		var wrong manifest.Faults

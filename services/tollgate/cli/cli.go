@@ -32,8 +32,12 @@ type commands struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
 	} `cmd:"" help:"Create and verify Kafka topics."`
-	Apply  applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
-	Send   sendCommand  `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
+	Apply    applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
+	Profiles struct {
+		List listProfiles `cmd:"" help:"List the ready classes of service."`
+		Show showProfile  `cmd:"" help:"Print one, with the source of each value."`
+	} `cmd:"" help:"Ready classes of service, as laws and practice have them."`
+	Send   sendCommand `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
 	Import struct {
 		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`

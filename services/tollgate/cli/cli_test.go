@@ -114,6 +114,10 @@ func TestExitCodes(t *testing.T) {
 		{"an unknown command is a usage error", "aply", exitUsage, "unexpected argument aply"},
 		{"an unknown flag is a usage error", "try --bogus", exitUsage, "unknown flag --bogus"},
 		{"a missing flag is a usage error", "apply", exitUsage, "missing flags: --file"},
+		{"a file and a profile at once are a usage error", "apply -f x --profile eu-roaming --tenant a --class b", exitUsage, "can't be used together"},
+		{"a profile without a class is a usage error", "apply --profile eu-roaming --tenant a", exitUsage, "go together"},
+		{"a class without a profile is a usage error", "apply -f x --class b", exitUsage, "go together"},
+		{"a profile that there is not is a usage error", "profiles show us-roaming", exitUsage, `no profile "us-roaming", only eu-roaming`},
 		{"a value out of range is a usage error", "topics create --partitions 0", exitUsage, "--partitions must be from 1 to 10000"},
 		{"a broker that is no address is a usage error", "topics create --brokers nowhere", exitUsage, "is not host:port"},
 		{"an unknown form of output is a usage error", "topics verify -o xml", exitUsage, `must be one of "table","json","yaml"`},
@@ -140,7 +144,7 @@ func TestExitCodes(t *testing.T) {
 }
 
 func TestEveryCommandHasAnExample(t *testing.T) {
-	for _, command := range []string{"try", "topics create", "topics verify", "apply", "send", "check", "state accept-gap"} {
+	for _, command := range []string{"try", "topics create", "topics verify", "apply", "profiles list", "profiles show", "send", "check", "state accept-gap"} {
 		var out bytes.Buffer
 		if code := Run(t.Context(), append(strings.Fields(command), "--help"), Streams{Out: &out, Err: io.Discard}, time.Now()); code != exitOK {
 			t.Errorf("%s --help: exit code %d", command, code)
