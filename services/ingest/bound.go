@@ -14,8 +14,8 @@ import (
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// bounded is IngestService, with batches counted before they are decoded: an empty event takes two bytes on the wire and
-// a hundred times that in memory, and a message is decoded before anybody asks who sent it.
+// bounded is IngestService, with events counted before they are decoded: an empty event takes two bytes on the wire and a
+// hundred times that in memory, and a message is decoded before anybody asks who sent it.
 func bounded() *grpc.ServiceDesc {
 	d := ingestv1.IngestService_ServiceDesc
 	d.Methods = slices.Clone(d.Methods)
@@ -37,6 +37,12 @@ func bounded() *grpc.ServiceDesc {
 			}, interceptor)
 		}
 	}
+	d.Streams = slices.Clone(d.Streams)
+	for i := range d.Streams {
+		if d.Streams[i].StreamName == "PublishStream" {
+			d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error { return srv.(*grpcDoor).publishStream(stream) }
+		}
+	}
 	return &d
 }
 
@@ -53,3 +59,58 @@ func upTo(n int, message []byte) []byte {
 	}
 	return message[:at]
 }
+
+// received is the next message of a PublishStream: its events as they stand on the wire. They are decoded once, into what
+// is published, and one that is malformed is that event's fault alone.
+func received(stream grpc.ServerStream) ([][]byte, error) {
+	var sent emptypb.Empty
+	if err := stream.RecvMsg(&sent); err != nil {
+		return nil, err
+	}
+	return eventsOf(sent.ProtoReflect().GetUnknown())
+}
+
+// eventsOf are the fields event and events of a PublishStreamRequest, in that order.
+func eventsOf(message []byte) ([][]byte, error) {
+	var events [][]byte
+	// A message that has the field event twice means the last one, as Protobuf has it; no sender does that.
+	var single []byte
+	for at := 0; at < len(message); {
+		number, kind, n := protowire.ConsumeTag(message[at:])
+		if n < 0 {
+			return nil, errMalformed
+		}
+		at += n
+		if n = protowire.ConsumeFieldValue(number, kind, message[at:]); n < 0 {
+			return nil, errMalformed
+		}
+		if value, _ := protowire.ConsumeBytes(message[at : at+n]); kind == protowire.BytesType {
+			switch number {
+			case fieldEvent:
+				single = value
+			case fieldEvents:
+				events = append(events, value)
+			}
+		}
+		at += n
+	}
+	if single != nil {
+		events = slices.Insert(events, 0, single)
+	}
+	switch {
+	case len(events) > maxBatch:
+		return nil, errTooMany
+	case len(events) == 0:
+		// It brings the event without content, whose faults are its answer.
+		events = [][]byte{{}}
+	}
+	return events, nil
+}
+
+// Fields of PublishStreamRequest.
+const (
+	fieldEvent  protowire.Number = 1
+	fieldEvents protowire.Number = 2
+)
+
+var errMalformed = fault.NewInvalid(event.ReasonUndecodable, fault.Violation{Description: "must be a PublishStreamRequest"})

@@ -76,6 +76,45 @@ func TestABatchOverGRPCIsCountedBeforeItIsDecoded(t *testing.T) {
 	}
 }
 
+func TestAMessageOfAStreamIsCountedBeforeItIsDecoded(t *testing.T) {
+	one, two := usage("1", "447700900001", 1).Proto(), usage("2", "447700900001", 1).Proto()
+	for name, tt := range map[string]struct {
+		req  *ingestv1.PublishStreamRequest
+		want []*eventv1.Event
+	}{
+		"one event":               {&ingestv1.PublishStreamRequest{Event: one}, []*eventv1.Event{one}},
+		"several":                 {&ingestv1.PublishStreamRequest{Events: []*eventv1.Event{two, one}}, []*eventv1.Event{two, one}},
+		"one and several":         {&ingestv1.PublishStreamRequest{Event: one, Events: []*eventv1.Event{two, two}}, []*eventv1.Event{one, two, two}},
+		"none is one without all": {&ingestv1.PublishStreamRequest{}, []*eventv1.Event{{}}},
+	} {
+		wire, err := proto.Marshal(tt.req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := eventsOf(wire)
+		if err != nil || len(got) != len(tt.want) {
+			t.Errorf("%s: %d events, %v", name, len(got), err)
+			continue
+		}
+		for i := range got {
+			var e eventv1.Event
+			if err := proto.Unmarshal(got[i], &e); err != nil || !proto.Equal(&e, tt.want[i]) {
+				t.Errorf("%s: event %d is %v: %v", name, i, &e, err)
+			}
+		}
+	}
+	empty := []byte{0x12, 0x00}
+	if got, err := eventsOf(bytes.Repeat(empty, maxBatch)); len(got) != maxBatch || err != nil {
+		t.Errorf("as many as are allowed: %d, %v", len(got), err)
+	}
+	if _, err := eventsOf(bytes.Repeat(empty, maxBatch+1)); fault.ReasonOf(err) != event.ReasonBatchTooLarge {
+		t.Errorf("one more: %v", err)
+	}
+	if _, err := eventsOf([]byte{0x12, 0x05, 0x00}); fault.ReasonOf(err) != event.ReasonUndecodable {
+		t.Errorf("cut off: %v", err)
+	}
+}
+
 func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
 	env := daemon.NewEnv("ingest", zap.NewNop())
 	metrics := newMetrics(prometheus.NewRegistry())

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
@@ -172,8 +173,27 @@ func TestAStreamIsAnsweredInOrder(t *testing.T) {
 		const n = 3 * inboxEvents
 		sent := make(chan error, 1)
 		go func() {
-			for i := range n {
-				if err := s.Send(&ingestv1.PublishStreamRequest{Event: usage(fmt.Sprint(i), fmt.Sprintf("4477009%05d", i%7), 1).Proto()}); err != nil {
+			draw := func(i int) *eventv1.Event {
+				return usage(fmt.Sprint(i), fmt.Sprintf("4477009%05d", i%7), 1).Proto()
+			}
+			for i := 0; i < n; {
+				// One alone, one and others, others alone.
+				req := &ingestv1.PublishStreamRequest{}
+				if i%4 != 3 {
+					req.Event = draw(i)
+					i++
+				}
+				for range i % 5 {
+					if i < n {
+						req.Events = append(req.Events, draw(i))
+						i++
+					}
+				}
+				if req.Event == nil && len(req.Events) == 0 {
+					req.Event = draw(i)
+					i++
+				}
+				if err := s.Send(req); err != nil {
 					sent <- err
 					return
 				}

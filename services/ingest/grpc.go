@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
@@ -44,19 +45,19 @@ func (d *grpcDoor) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchR
 
 var errTooMany = fault.NewInvalid(event.ReasonBatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
 
-// PublishStream takes events as they come. What has come while the group before was on its way to Kafka is the next
-// group: one request of records, one answer.
-func (d *grpcDoor) PublishStream(stream grpc.BidiStreamingServer[ingestv1.PublishStreamRequest, ingestv1.PublishStreamResponse]) error {
-	ctx := stream.Context()
+// publishStream is PublishStream: it takes events as they come. What has come while the group before was on its way to
+// Kafka is the next group: one request of records, one answer.
+func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
+	ctx := s.Context()
 	in := newInbox()
 	go func() {
 		for {
-			req, err := stream.Recv()
+			events, err := received(s)
 			if err != nil {
 				in.end(err)
 				return
 			}
-			if !in.put(ctx, req.GetEvent()) {
+			if !in.put(ctx, events) {
 				return
 			}
 		}
@@ -64,7 +65,8 @@ func (d *grpcDoor) PublishStream(stream grpc.BidiStreamingServer[ingestv1.Publis
 	for {
 		events, err := in.take(ctx, d.stopping)
 		if len(events) > 0 {
-			if err := stream.Send(&ingestv1.PublishStreamResponse{Results: results(d.take(ctx, events, ""))}); err != nil {
+			answers := d.publisher.take(ctx, parse(d.log, parseWire, events, ""), d.log, d.metrics)
+			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(answers)}); err != nil {
 				return err
 			}
 		}
@@ -81,15 +83,24 @@ func (d *grpcDoor) PublishStream(stream grpc.BidiStreamingServer[ingestv1.Publis
 }
 
 func (d *grpcDoor) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {
+	return d.publisher.take(ctx, parse(d.log, event.ParseProto, events, trace), d.log, d.metrics)
+}
+
+// parseWire reads an Event in Protobuf.
+func parseWire(value []byte) (*event.Event, error) {
+	return event.ParseKafka(stream.Record{Value: value})
+}
+
+func parse[T any](log rejections, read func(T) (*event.Event, error), events []T, trace string) []event.Parsed {
 	parsed := make([]event.Parsed, len(events))
 	for i, p := range events {
-		e, err := guarded(d.log, event.ParseProto, p)
+		e, err := guarded(log, read, p)
 		if e != nil {
 			e.Trace = trace
 		}
 		parsed[i] = event.Parsed{Event: e, Err: err}
 	}
-	return d.publisher.take(ctx, parsed, d.log, d.metrics)
+	return parsed
 }
 
 func results(answers []answer) []*ingestv1.Result {

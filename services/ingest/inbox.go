@@ -4,11 +4,9 @@ import (
 	"context"
 	"errors"
 	"sync"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// What one stream may have received and not yet published; then its sender is held back.
+// What one stream may have received and not yet published before its sender is held back; a message more may lie there.
 const (
 	inboxEvents = 4096
 	inboxBytes  = 8 << 20
@@ -21,8 +19,8 @@ var errStopping = errors.New("the process stops")
 // take comes with the next.
 type inbox struct {
 	mu    sync.Mutex
-	items []*eventv1.Event
-	spare []*eventv1.Event
+	items [][]byte
+	spare [][]byte
 	bytes int
 	ended error
 	// filled and taken each hold a signal when there is something new for the other side.
@@ -40,13 +38,16 @@ func signal(c chan struct{}) {
 	}
 }
 
-// put waits for room; false when ctx ended before. Items are received by one goroutine.
-func (in *inbox) put(ctx context.Context, e *eventv1.Event) bool {
-	size := len(e.GetData().GetValue()) + len(e.GetId()) + len(e.GetSource()) + len(e.GetSubject()) + len(e.GetCorrelation())
+// put waits for room; false when ctx ended before. Events are received by one goroutine.
+func (in *inbox) put(ctx context.Context, events [][]byte) bool {
+	size := 0
+	for _, e := range events {
+		size += len(e)
+	}
 	for {
 		in.mu.Lock()
 		if room := len(in.items) < inboxEvents && in.bytes < inboxBytes; room {
-			in.items = append(in.items, e)
+			in.items = append(in.items, events...)
 			in.bytes += size
 			in.mu.Unlock()
 			signal(in.filled)
@@ -71,7 +72,7 @@ func (in *inbox) end(err error) {
 
 // take waits until there is something and returns all of it; the slice is valid until the next take. The error says
 // that nothing follows: what ended the stream, or errStopping.
-func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) ([]*eventv1.Event, error) {
+func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) ([][]byte, error) {
 	for {
 		in.mu.Lock()
 		items, ended := in.items, in.ended

@@ -6,10 +6,6 @@ import (
 	"io"
 	"testing"
 	"testing/synctest"
-
-	"google.golang.org/protobuf/types/known/anypb"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 func TestAnInboxHoldsItsSenderBack(t *testing.T) {
@@ -23,7 +19,7 @@ func TestAnInboxHoldsItsSenderBack(t *testing.T) {
 				}
 				put := 0
 				go func() {
-					for in.put(t.Context(), &eventv1.Event{Data: &anypb.Any{Value: make([]byte, size)}}) {
+					for in.put(t.Context(), [][]byte{make([]byte, size)}) {
 						put++
 					}
 				}()
@@ -47,14 +43,14 @@ func TestAnInboxGivesWhatItHoldsBeforeItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
 		in := newInbox()
-		in.put(t.Context(), &eventv1.Event{})
+		in.put(t.Context(), [][]byte{{}})
 		in.end(io.EOF)
 		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d, %v", len(items), err)
 		}
 
 		in = newInbox()
-		in.put(t.Context(), &eventv1.Event{})
+		in.put(t.Context(), [][]byte{{}})
 		close(stopping)
 		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, errStopping) {
 			t.Errorf("%d, %v", len(items), err)

@@ -362,8 +362,12 @@ func (*Result_Receipt) isResult_Result() {}
 func (*Result_Error) isResult_Result() {}
 
 type PublishStreamRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Event         *v1.Event              `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Event *v1.Event              `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
+	// Further events, behind event where that is set; at most 1,000 in all. Each
+	// message costs both sides something: who has many events sends some hundred
+	// in one.
+	Events        []*v1.Event `protobuf:"bytes,2,rep,name=events,proto3" json:"events,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -401,6 +405,13 @@ func (*PublishStreamRequest) Descriptor() ([]byte, []int) {
 func (x *PublishStreamRequest) GetEvent() *v1.Event {
 	if x != nil {
 		return x.Event
+	}
+	return nil
+}
+
+func (x *PublishStreamRequest) GetEvents() []*v1.Event {
+	if x != nil {
+		return x.Events
 	}
 	return nil
 }
@@ -473,9 +484,10 @@ const file_tollgate_ingest_v1_ingest_proto_rawDesc = "" +
 	"\x06Result\x127\n" +
 	"\areceipt\x18\x01 \x01(\v2\x1b.tollgate.ingest.v1.ReceiptH\x00R\areceipt\x12*\n" +
 	"\x05error\x18\x02 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
-	"\x06result\"F\n" +
+	"\x06result\"x\n" +
 	"\x14PublishStreamRequest\x12.\n" +
-	"\x05event\x18\x01 \x01(\v2\x18.tollgate.event.v1.EventR\x05event\"M\n" +
+	"\x05event\x18\x01 \x01(\v2\x18.tollgate.event.v1.EventR\x05event\x120\n" +
+	"\x06events\x18\x02 \x03(\v2\x18.tollgate.event.v1.EventR\x06events\"M\n" +
 	"\x15PublishStreamResponse\x124\n" +
 	"\aresults\x18\x01 \x03(\v2\x1a.tollgate.ingest.v1.ResultR\aresults2\xb0\x02\n" +
 	"\rIngestService\x12R\n" +
@@ -518,18 +530,19 @@ var file_tollgate_ingest_v1_ingest_proto_depIdxs = []int32{
 	2,  // 5: tollgate.ingest.v1.Result.receipt:type_name -> tollgate.ingest.v1.Receipt
 	10, // 6: tollgate.ingest.v1.Result.error:type_name -> google.rpc.Status
 	8,  // 7: tollgate.ingest.v1.PublishStreamRequest.event:type_name -> tollgate.event.v1.Event
-	5,  // 8: tollgate.ingest.v1.PublishStreamResponse.results:type_name -> tollgate.ingest.v1.Result
-	0,  // 9: tollgate.ingest.v1.IngestService.Publish:input_type -> tollgate.ingest.v1.PublishRequest
-	3,  // 10: tollgate.ingest.v1.IngestService.PublishBatch:input_type -> tollgate.ingest.v1.PublishBatchRequest
-	6,  // 11: tollgate.ingest.v1.IngestService.PublishStream:input_type -> tollgate.ingest.v1.PublishStreamRequest
-	1,  // 12: tollgate.ingest.v1.IngestService.Publish:output_type -> tollgate.ingest.v1.PublishResponse
-	4,  // 13: tollgate.ingest.v1.IngestService.PublishBatch:output_type -> tollgate.ingest.v1.PublishBatchResponse
-	7,  // 14: tollgate.ingest.v1.IngestService.PublishStream:output_type -> tollgate.ingest.v1.PublishStreamResponse
-	12, // [12:15] is the sub-list for method output_type
-	9,  // [9:12] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	8,  // 8: tollgate.ingest.v1.PublishStreamRequest.events:type_name -> tollgate.event.v1.Event
+	5,  // 9: tollgate.ingest.v1.PublishStreamResponse.results:type_name -> tollgate.ingest.v1.Result
+	0,  // 10: tollgate.ingest.v1.IngestService.Publish:input_type -> tollgate.ingest.v1.PublishRequest
+	3,  // 11: tollgate.ingest.v1.IngestService.PublishBatch:input_type -> tollgate.ingest.v1.PublishBatchRequest
+	6,  // 12: tollgate.ingest.v1.IngestService.PublishStream:input_type -> tollgate.ingest.v1.PublishStreamRequest
+	1,  // 13: tollgate.ingest.v1.IngestService.Publish:output_type -> tollgate.ingest.v1.PublishResponse
+	4,  // 14: tollgate.ingest.v1.IngestService.PublishBatch:output_type -> tollgate.ingest.v1.PublishBatchResponse
+	7,  // 15: tollgate.ingest.v1.IngestService.PublishStream:output_type -> tollgate.ingest.v1.PublishStreamResponse
+	13, // [13:16] is the sub-list for method output_type
+	10, // [10:13] is the sub-list for method input_type
+	10, // [10:10] is the sub-list for extension type_name
+	10, // [10:10] is the sub-list for extension extendee
+	0,  // [0:10] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_ingest_v1_ingest_proto_init() }
