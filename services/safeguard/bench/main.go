@@ -26,6 +26,7 @@ type options struct {
 	warmUp      time.Duration
 	length      time.Duration
 	cold        int
+	imported    int
 }
 
 func main() {
@@ -37,6 +38,7 @@ func main() {
 	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run; less where the log ends before")
 	flag.IntVar(&o.cold, "cold", 1_000_000, "subscribers of the cold pass; 0: none")
+	flag.IntVar(&o.imported, "imported", 1_000_000, "subscribers of the import; 0: none")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
@@ -64,7 +66,7 @@ func bench(ctx context.Context, o options) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	s := &stand{dir: dir}
 	say("building")
-	if err := fleettest.Build(ctx, filepath.Join(dir, "bin"), "config", "safeguard"); err != nil {
+	if err := fleettest.Build(ctx, filepath.Join(dir, "bin"), "config", "ingest", "safeguard"); err != nil {
 		return err
 	}
 	if s.kafka, err = fleettest.StartServer(ctx, fleettest.Kafka, filepath.Join(dir, "kafka")); err != nil {
@@ -107,6 +109,13 @@ func bench(ctx context.Context, o options) (err error) {
 			Name: "safeguard.cold_ratio", Value: figure.Round(first.Seconds() / second.Seconds()), Unit: "ratio", Goal: 2, Better: "lower", On: on,
 			Note: note, Events: int64(2 * o.cold), Runs: []string{fmt.Sprintf("first pass %s, second %s over %d subscribers", first.Round(time.Millisecond), second.Round(time.Millisecond), o.cold)},
 		})
+	}
+	if o.imported > 0 {
+		f, err := s.importing(ctx, o, on)
+		if err != nil {
+			return err
+		}
+		figures = append(figures, f)
 	}
 	return figure.Print(os.Stdout, figures...)
 }

@@ -41,22 +41,24 @@ func (s *scriptedIngest) PublishStream(stream grpc.BidiStreamingServer[ingestv1.
 		if err != nil {
 			return err
 		}
-		s.received++
-		result := &ingestv1.Result{Result: &ingestv1.Result_Receipt{Receipt: &ingestv1.Receipt{Id: req.GetEvent().GetId()}}}
-		if s.answer != nil {
-			other, err := s.answer(s.received, req.GetEvent())
-			if err != nil {
-				return fault.Status(err).Err()
+		for _, e := range req.GetEvents() {
+			s.received++
+			result := &ingestv1.Result{Result: &ingestv1.Result_Receipt{Receipt: &ingestv1.Receipt{Id: e.GetId()}}}
+			if s.answer != nil {
+				other, err := s.answer(s.received, e)
+				if err != nil {
+					return fault.Status(err).Err()
+				}
+				if other != nil {
+					result = other
+				}
 			}
-			if other != nil {
-				result = other
+			if result.GetReceipt() != nil {
+				s.kept[e.GetId()]++
 			}
-		}
-		if result.GetReceipt() != nil {
-			s.kept[req.GetEvent().GetId()]++
-		}
-		if err := stream.Send(&ingestv1.PublishStreamResponse{Results: []*ingestv1.Result{result}}); err != nil {
-			return err
+			if err := stream.Send(&ingestv1.PublishStreamResponse{Results: []*ingestv1.Result{result}}); err != nil {
+				return err
+			}
 		}
 	}
 }

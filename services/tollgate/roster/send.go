@@ -16,6 +16,8 @@ import (
 const (
 	// window is how many rows may be on their way.
 	window = 16384
+	// together is how many rows are sent in one message.
+	together = 256
 	// saveEvery is how often the journal is written: as much is sent again after a crash.
 	saveEvery = time.Second
 	// Between two tries ingest gets this long, doubled up to the most.
@@ -120,25 +122,30 @@ func (s *sending) send(ctx context.Context, stream ingestv1.IngestService_Publis
 	req := &ingestv1.PublishStreamRequest{}
 	for {
 		row, err := r.next()
-		if errors.Is(err, io.EOF) {
-			return stream.CloseSend()
-		}
-		if err != nil {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
+		}
+		if atEnd := err != nil; atEnd || len(req.Events) == together {
+			if len(req.Events) > 0 && stream.Send(req) != nil {
+				return nil
+			}
+			if atEnd {
+				return stream.CloseSend()
+			}
+			req.Events = req.Events[:0]
 		}
 		if row.faults.Len() > 0 {
 			return errChanged
 		}
-		if req.Event, err = row.event(s.Tenant); err != nil {
+		e, err := row.event(s.Tenant)
+		if err != nil {
 			return err
 		}
+		req.Events = append(req.Events, e)
 		select {
 		case waiting <- sent{r.line, r.end}:
 		case <-ctx.Done():
 			return ctx.Err()
-		}
-		if stream.Send(req) != nil {
-			return nil
 		}
 	}
 }
