@@ -101,6 +101,8 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 			n.Trigger.EventTypes = []string{"subscriber.activated"}
 			template("{{.Contact.Email}}")(n)
 		}, []string{"CONTACT_TOKEN: .Contact.Email"}},
+		"nor do those of a safeguard": {template("{{.Option.Spent}} {{.Contact.Phone}}"), []string{"CONTACT_TOKEN: .Contact.Phone"}},
+		"thresholds are ranged over":  {template("{{range .Option.AlertThresholds}}{{.}}{{end}}{{if .Option.SecondNotice}}!{{end}}"), nil},
 		"contact tokens hide behind nothing": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"subscriber.activated"}
 			template("{{with .Contact}}{{if eq .Phone $.Contact.Name}}x{{end}}{{end}}")(n)

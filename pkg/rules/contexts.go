@@ -93,11 +93,13 @@ func subscriberContexts(data proto.Message) []tokenGroup {
 		return of(subscriber(at("Roaming", "roaming"), at("Country", "country"), at("PreviousCountry", "previous_country"), at("Network", "network")))
 	case *eventv1.Safeguard:
 		return of(subscriber(at("Imsi", "imsi"), at("ClassOfService", "class_of_service"), at("Language", "language")), groupSpec{"Option", []spec{
-			at("Name", "option"), at("State", "state"), at("Limit", "limit"), at("Spent", "spent"), currencyAt("limit", "spent"),
-			at("Blocked", "blocked"), at("Threshold", "threshold.amount"), at("ThresholdPercent", "threshold.percent"),
-			at("Overshoot", "overshoot"), at("Late", "late"), at("PeriodStart", "period_start"), at("PeriodEnd", "period_end"),
-			at("RenewalDay", "renewal_day"), at("Forecast", "forecast"), at("Reason", "reason"),
-		}})
+			at("Name", "option"), at("State", "state"), at("Limit", "limit"), at("NextLimit", "next_limit"),
+			at("PerPaymentLimit", "per_payment_limit"), at("Spent", "spent"), currencyAt("limit", "spent"), at("Blocked", "blocked"),
+			at("Threshold", "threshold.amount"), at("ThresholdPercent", "threshold.percent"), at("SecondNotice", "threshold.second_notice"),
+			at("AlertThresholds", "alert_thresholds"), at("Overshoot", "overshoot"), at("Late", "late"),
+			at("PeriodStart", "period_start"), at("PeriodEnd", "period_end"), at("RenewalDay", "renewal_day"),
+			at("Forecast", "forecast"), at("Reason", "reason"), at("TransactionReference", "transaction_reference"),
+		}}, contactAt("contact"))
 	}
 	return nil
 }

@@ -47,6 +47,29 @@ func alert() *event.Event {
 	}
 }
 
+// charged is a safeguard.reached of a payment by call, told with all that such an event carries, contact included.
+func charged() *event.Event {
+	e := alert()
+	e.Type = "safeguard.reached"
+	s := e.Data.(*eventv1.Safeguard)
+	s.Option, s.Spent, s.Limit, s.PerPaymentLimit, s.Blocked = eventv1.Safeguard_OPTION_PAYMENT, eur(300, 0), eur(300, 0), eur(50, 0), true
+	s.Threshold, s.Reason, s.TransactionReference = nil, "CHARGE", "shop-17"
+	s.AlertThresholds = []*eventv1.Threshold{{Percent: 80, Amount: eur(240, 0)}, {Amount: eur(290, 500_000_000)}}
+	s.Contact = &eventv1.Contact{Name: "Zoë", Email: "zoe@example.com", Phone: "447700900123"}
+	return e
+}
+
+// noticed is a second notice of an overspend safeguard that is inactive and has no limit.
+func noticed() *event.Event {
+	e := charged()
+	e.Type = "safeguard.alert"
+	s := e.Data.(*eventv1.Safeguard)
+	s.Option, s.State, s.Limit, s.PerPaymentLimit, s.Blocked = eventv1.Safeguard_OPTION_OVERSPEND, eventv1.Safeguard_STATE_INACTIVE, nil, nil, false
+	s.Spent, s.NextLimit, s.Reason, s.TransactionReference = eur(120, 0), eur(25, 0), "USAGE", ""
+	s.Threshold = &eventv1.Threshold{Amount: eur(100, 0), SecondNotice: true}
+	return e
+}
+
 func activated() *event.Event {
 	return &event.Event{
 		ID: "a-1", Source: "crm/<main>", Type: "subscriber.activated", Tenant: "acme", Subject: "447700900123", Time: noon, ReceivedAt: noon,
@@ -65,6 +88,11 @@ func TestBodiesAreTheseBytes(t *testing.T) {
 		{"what", "{{.Core.EventName}} {{.Option.Name}} {{.Option.State}} {{.Option.ThresholdPercent}}"},
 		{"empty", ""},
 	}
+	of := []Parameter{
+		{"option", "{{.Option.Name}} {{.Option.State}} {{.Option.Spent}}/{{.Option.Limit}} {{.Option.Currency}}, next {{.Option.NextLimit}}, each {{.Option.PerPaymentLimit}}"},
+		{"told", "{{range .Option.AlertThresholds}}{{.}} {{end}}now {{.Option.Threshold}}{{if .Option.SecondNotice}} again{{end}}{{if .Option.Blocked}} blocked{{end}}"},
+		{"why", "{{.Option.Reason}} {{.Option.TransactionReference}}"},
+	}
 	tests := map[string]struct {
 		event  *event.Event
 		to     Endpoint
@@ -78,6 +106,10 @@ func TestBodiesAreTheseBytes(t *testing.T) {
 		"tollgate-activated-personal": {activated(), Endpoint{PersonalData: true}, Lane{}, nil, "application/cloudevents+json"},
 		"parameters-alert":            {alert(), Endpoint{Profile: Parameters}, Lane{2, "dlv_x"}, said, "application/json; charset=utf-8"},
 		"parameters-alert-personal":   {alert(), Endpoint{Profile: Parameters, PersonalData: true}, Lane{}, said, "application/json; charset=utf-8"},
+		"tollgate-charged":            {charged(), Endpoint{}, Lane{1, ""}, nil, "application/cloudevents+json"},
+		"tollgate-charged-personal":   {charged(), Endpoint{PersonalData: true}, Lane{1, ""}, nil, "application/cloudevents+json"},
+		"parameters-charged":          {charged(), Endpoint{Profile: Parameters, PersonalData: true}, Lane{}, of, "application/json; charset=utf-8"},
+		"parameters-noticed":          {noticed(), Endpoint{Profile: Parameters}, Lane{}, of, "application/json; charset=utf-8"},
 		"parameters-none":             {alert(), Endpoint{Profile: Parameters}, Lane{}, nil, "application/json; charset=utf-8"},
 	}
 	for name, tc := range tests {

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // Occasion is what a text is rendered on.
@@ -201,6 +202,8 @@ func audienceOf(path []protoreflect.FieldDescriptor) audience {
 
 func kindOf(f protoreflect.FieldDescriptor) kind {
 	switch {
+	case f.IsList() && f.Message() != nil && f.Message().FullName() != thresholds:
+		panic(fmt.Sprintf("rules: a list of %s has no words", f.Message().FullName()))
 	case f.IsList():
 		return list
 	case f.Kind() == protoreflect.BoolKind:
@@ -227,7 +230,7 @@ func read(data proto.Message, path []protoreflect.FieldDescriptor) (any, bool) {
 		case f.IsList():
 			texts := make([]string, v.List().Len())
 			for j := range texts {
-				texts[j] = v.List().Get(j).String()
+				texts[j] = listed(f, v.List().Get(j))
 			}
 			return texts, true
 		case f.Enum() != nil:
@@ -239,6 +242,21 @@ func read(data proto.Message, path []protoreflect.FieldDescriptor) (any, bool) {
 	}
 	return nil, false
 }
+
+// listed is an element of a list: a text as it is, a threshold as somebody wrote it, "80%" or an amount.
+func listed(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
+	if f.Message() == nil {
+		return v.String()
+	}
+	t, _ := v.Message().Interface().(*eventv1.Threshold)
+	if t.GetPercent() != 0 {
+		return strconv.Itoa(int(t.GetPercent())) + "%"
+	}
+	return decimal(t.GetAmount())
+}
+
+// thresholds is the only message that a list of tokens may hold: listed has words for it.
+var thresholds = (*eventv1.Threshold)(nil).ProtoReflect().Descriptor().FullName()
 
 // tokenValue is a field's value as a template sees it.
 func tokenValue(v any) any {
