@@ -230,7 +230,7 @@ func (b *batch[B]) command(en *entry) error {
 	b.place(s, en, identity)
 	made, repeated := s.header.calls.find(key.id, b.to.LogTime)
 	if repeated && made.content != key.content {
-		b.conclude(verdict{call: key, result: callReused, err: fault.New(fault.Conflict, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
+		b.conclude(verdict{call: key, result: callReused, err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
 		return nil
 	}
 	s.Repeated = repeated

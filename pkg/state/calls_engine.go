@@ -23,7 +23,7 @@ import (
 //   - a fault Throttled, CALLS_WAITING: too many wait already; nothing was appended
 //   - a fault Unavailable, OUTCOME_UNKNOWN: it may be counted, now or later.
 //     With [ErrMoved] in its chain the next owner may be asked at once.
-//   - a fault Conflict, ID_REUSED: another call was accepted under this identity
+//   - a fault AlreadyExists, ID_REUSED: another call was accepted under this identity
 //   - a fault Internal, PANIC: the fold panicked; the call does nothing
 //   - any other is what the fold refused it with, or that Kafka or Redis could
 //     not be asked before anything was appended
@@ -81,7 +81,8 @@ func (e *Engine[B, C]) partition(number int32) Partition {
 // ReadStored answers from the store, whoever owns the partition: for when the
 // owner can't be reached. ErrUnknown where the partition is not ready, where
 // there is no watermark, or where it was committed longer ago than
-// Limits.MaxStaleness: an owner that works commits each second.
+// Limits.MaxStaleness: an owner that works commits each second. The reading has
+// what stands there all the same, to judge by what hardly changes.
 func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
 	w, values, err := e.config.Store.Peek(ctx, e.partition(e.Partition(key)), []string{recordKey(key)})
@@ -89,7 +90,8 @@ func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], 
 		return none, fmt.Errorf("read record: %w", err)
 	}
 	if w.Status != Ready || e.config.Clock().Sub(time.UnixMilli(w.At)) > e.config.Limits.MaxStaleness {
-		return none, ErrUnknown
+		old, _ := e.reading(w, values[0]) // what can't be read is not there
+		return old, ErrUnknown
 	}
 	return e.reading(w, values[0])
 }

@@ -2,6 +2,7 @@ package safeguard
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -172,4 +173,36 @@ func (c *catalogs) recall(n int64) *catalog {
 		}
 	}
 	return nil
+}
+
+// newest is the catalog of the newest revision known here; where the configuration service can't be asked for that, the
+// one that was read last.
+func (c *catalogs) newest(ctx context.Context) (*catalog, error) {
+	n := c.source.Newest()
+	if n == 0 {
+		if last := c.latest(); last != nil {
+			return last, nil
+		}
+		return nil, errNoConfiguration
+	}
+	found, err := c.At(ctx, n)
+	if last := c.latest(); err != nil && last != nil {
+		return last, nil
+	}
+	return found, err
+}
+
+var errNoConfiguration = errors.New("no configuration was read yet")
+
+// latest is the catalog of the highest revision in memory; nil where there is none.
+func (c *catalogs) latest() *catalog {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var last *catalog
+	for _, known := range c.cache {
+		if last == nil || known.revision > last.revision {
+			last = known
+		}
+	}
+	return last
 }

@@ -2,137 +2,217 @@ package safeguard
 
 import (
 	"context"
-	"errors"
-	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // inventory shows where subscribers stand: OptionInventoryService.
 type inventory struct {
 	optionsv1.UnimplementedOptionInventoryServiceServer
-	records  records
-	catalogs *catalogs
-	peers    *peers
-	clock    func() time.Time
+	*subscribers
 }
 
-// records reads a subscriber as committed last.
-type records interface {
-	Read(ctx context.Context, key string) (state.Reading[subscriber], error)
-}
-
-// GetDataSafeguard answers from this replica's partitions, or through one hop to the replica that has the subscriber's.
-func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
-	tenant, msisdn, err := parseName(req.GetName())
-	if err != nil {
+// ListOptions shows a subscriber and all of its options.
+func (v *inventory) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListOptionsResponse, error) {
+	var f fault.Faults
+	at := placeIn(&f, "parent", req.GetParent())
+	if err := f.ErrShared(reasonRequest); err != nil {
 		return nil, err
 	}
-	r, err := v.records.Read(ctx, tenant+"/"+msisdn)
-	if away, ok := errors.AsType[*state.NotOwnerError](err); ok {
-		return v.peers.getDataSafeguard(ctx, away.Address, req)
+	return read(ctx, v.subscribers, optionsv1.OptionInventoryService_ListOptions_FullMethodName, at, req, (*standing).all)
+}
+
+// GetDataSafeguard shows one option.
+func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
+	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetDataSafeguard_FullMethodName, spend.Data, req, (*standing).data)
+}
+
+// GetOverspendSafeguard shows one option.
+func (v *inventory) GetOverspendSafeguard(ctx context.Context, req *optionsv1.GetOverspendSafeguardRequest) (*optionsv1.OverspendSafeguard, error) {
+	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetOverspendSafeguard_FullMethodName, spend.Overspend, req, (*standing).overspend)
+}
+
+// GetPaymentSafeguard shows one option.
+func (v *inventory) GetPaymentSafeguard(ctx context.Context, req *optionsv1.GetPaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
+	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetPaymentSafeguard_FullMethodName, spend.Payment, req, (*standing).payment)
+}
+
+// naming is a request that names what it is about.
+type naming[M any] interface {
+	message[M]
+	GetName() string
+}
+
+func show[Req, Res any, Q naming[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, shown func(*standing) *Res) (*Res, error) {
+	var f fault.Faults
+	at := optionIn(&f, "name", req.GetName(), o)
+	if err := f.ErrShared(reasonRequest); err != nil {
+		return nil, err
 	}
-	if errors.Is(err, state.ErrUnknown) {
-		return nil, rebuilding("the subscriber's partition is being opened or rebuilt")
-	}
-	if err != nil {
-		return nil, rebuilding("the subscriber's record can't be read now", err)
-	}
-	if !r.Exists || !r.Body.alive() {
-		return nil, fault.New(fault.NotFound, "SUBSCRIBER_NOT_FOUND", "tenant %s has no active subscriber %s", tenant, msisdn)
-	}
-	if !r.Body.options[spend.Data].offered() {
-		return nil, fault.New(fault.NotFound, "OPTION_NOT_OFFERED", "class of service %s of subscriber %s does not offer the data safeguard", r.Body.class, msisdn)
-	}
-	now := v.clock()
-	if r.Time.After(now) {
-		now = r.Time
-	}
-	sub := r.Body
-	if !now.Before(sub.options[spend.Data].period.End) {
-		c, err := v.catalogs.At(ctx, r.Revision)
-		if err != nil {
-			return nil, rebuilding("a renewal is due, and the configuration can't be read now", err)
+	return read[Res, P](ctx, s, method, at, req, func(st *standing) (*Res, error) {
+		if err := st.has(o); err != nil {
+			return nil, err
 		}
-		if sub = renewed(sub, tenant, c, now); !sub.options[spend.Data].offered() {
-			return nil, fault.New(fault.NotFound, "OPTION_NOT_OFFERED", "class of service %s of subscriber %s no longer offers the data safeguard", sub.class, msisdn)
-		}
+		return shown(st), nil
+	})
+}
+
+// present is nil where there is an active subscriber.
+func (st *standing) present() error {
+	if !st.reading.Exists || !st.sub.alive() {
+		return fault.New(fault.NotFound, reasonNotFound, "tenant %s has no active subscriber %s", st.tenant, st.msisdn)
 	}
-	m := shown(&sub, now)
-	m.Name, m.Sequence, m.Staleness = req.GetName(), r.Sequence, durationpb.New(r.Staleness)
+	return nil
+}
+
+// has is nil where there is an active subscriber that has the option.
+func (st *standing) has(o spend.Option) error {
+	if err := st.present(); err != nil {
+		return err
+	}
+	if !st.sub.options[o].offered() {
+		return fault.New(fault.NotFound, reasonNotOffered, "class of service %s of subscriber %s does not offer the %s", st.sub.class, st.msisdn, optionWords[o])
+	}
+	return nil
+}
+
+func (st *standing) all() (*optionsv1.ListOptionsResponse, error) {
+	if st.reading.Exists && st.sub.life == awaited {
+		return &optionsv1.ListOptionsResponse{Subscriber: &optionsv1.Subscriber{Name: st.name(), Provisional: true}}, nil
+	}
+	if err := st.present(); err != nil {
+		return nil, err
+	}
+	m := &optionsv1.ListOptionsResponse{Subscriber: &optionsv1.Subscriber{
+		Name: st.name(), ClassOfService: st.sub.class, Imsi: st.sub.imsi, Language: st.sub.language,
+		ActivateTime: timestamppb.New(st.sub.activated), Suspended: st.sub.suspended,
+	}}
+	if st.sub.options[spend.Data].offered() {
+		m.DataSafeguard = st.data()
+	}
+	if st.sub.options[spend.Overspend].offered() {
+		m.OverspendSafeguard = st.overspend()
+	}
+	if st.sub.options[spend.Payment].offered() {
+		m.PaymentSafeguard = st.payment()
+	}
 	return m, nil
 }
 
+func (st *standing) data() *optionsv1.DataSafeguard {
+	d := &st.sub.options[spend.Data]
+	m := &optionsv1.DataSafeguard{
+		Name: st.option(spend.Data), State: stateOnWire(d.state), Limit: moneyOf(d.limit, d.currency), Currency: d.currency,
+		EligibleStates: st.eligible(spend.Data), RenewalDay: int32(d.renewalDay),
+		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
+		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+	}
+	if d.state == spend.Active {
+		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), d.blocked, st.forecast(d)
+	}
+	return m
+}
+
+func (st *standing) overspend() *optionsv1.OverspendSafeguard {
+	d := &st.sub.options[spend.Overspend]
+	m := &optionsv1.OverspendSafeguard{
+		Name: st.option(spend.Overspend), State: stateOnWire(d.state), Currency: d.currency,
+		Spent: moneyOf(d.count.Spent, d.currency), Reached: d.blocked,
+		EligibleStates: st.eligible(spend.Overspend), AlertThresholds: thresholdsOnWire(st.thresholds(spend.Overspend), d),
+		RenewalDay: int32(d.renewalDay), PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
+		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+	}
+	m.CurrentLimit = moneyWhere(d.limited, d.limit, d.currency)
+	m.NextLimit = moneyWhere(d.hasNext, d.next, d.currency)
+	if d.state == spend.Active {
+		m.Forecast = st.forecast(d)
+	}
+	return m
+}
+
+func (st *standing) payment() *optionsv1.PaymentSafeguard {
+	d := &st.sub.options[spend.Payment]
+	m := &optionsv1.PaymentSafeguard{
+		Name: st.option(spend.Payment), State: stateOnWire(d.state), Limit: moneyOf(d.limit, d.currency), Currency: d.currency,
+		PerPaymentLimit: moneyWhere(d.perPayment != spend.Max, d.perPayment, d.currency),
+		EligibleStates:  st.eligible(spend.Payment), RenewalDay: int32(d.renewalDay),
+		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
+		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+	}
+	if d.state == spend.Active {
+		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), d.blocked, st.forecast(d)
+	}
+	return m
+}
+
+func moneyWhere(there bool, a spend.Amount, currency string) *money.Money {
+	if !there {
+		return nil
+	}
+	return moneyOf(a, currency)
+}
+
+// eligible are the states that a change may lead to now; none where the class is gone, without which nothing may be
+// changed.
+func (st *standing) eligible(o spend.Option) []eventv1.Safeguard_State {
+	of := st.offer(o)
+	if of == nil {
+		return nil
+	}
+	var states []eventv1.Safeguard_State
+	for _, next := range st.sub.options[o].eligible(o, of) {
+		states = append(states, stateOnWire(next))
+	}
+	return states
+}
+
+// thresholds are the subscriber's own, or the class's.
+func (st *standing) thresholds(o spend.Option) []spend.Threshold {
+	if own := st.sub.options[o].thresholds; len(own) > 0 {
+		return own
+	}
+	if of := st.offer(o); of != nil {
+		return of.Thresholds
+	}
+	return nil
+}
+
+// forecast goes by the log's time, as that of an alert does.
+func (st *standing) forecast(d *option) *timestamppb.Timestamp {
+	if !d.limited {
+		return nil
+	}
+	at, ok := spend.Forecast(st.reading.Time, d.period.Start, d.count.Spent, d.limit)
+	if !ok {
+		return nil
+	}
+	return timestamppb.New(at)
+}
+
 // renewed is a subscriber as the timers that are due by the clock are going to leave it.
-func renewed(sub subscriber, tenant string, c *catalog, now time.Time) subscriber {
+func renewed(sub subscriber, at place, c *catalog, now time.Time) subscriber {
 	for {
-		t := turn{tenant: tenant, catalog: c, exists: true, sub: sub}
 		first := spend.Option(spend.Options)
+		var due time.Time
 		for o := range spend.Option(spend.Options) {
-			if d := &sub.options[o]; d.state != spend.Unset && !now.Before(d.period.End) && (t.at.IsZero() || d.period.End.Before(t.at)) {
-				first, t.at = o, d.period.End
+			if d := &sub.options[o]; d.state != spend.Unset && !now.Before(d.period.End) && (first == spend.Options || d.period.End.Before(due)) {
+				first, due = o, d.period.End
 			}
 		}
 		if first == spend.Options {
 			return sub
 		}
+		t := turn{cause: cause{timer: timerPeriod[first]}, at: due, tenant: at.tenant, msisdn: at.msisdn, catalog: c, exists: true, sub: sub}
 		t.renew(first)
 		sub = t.sub
 		sub.revision = c.revision
 	}
-}
-
-// shown is the option as the API shows it.
-func shown(s *subscriber, now time.Time) *optionsv1.DataSafeguard {
-	d := &s.options[spend.Data]
-	m := &optionsv1.DataSafeguard{
-		State: stateOnWire(d.state), Limit: moneyOf(d.limit, d.currency), Currency: d.currency,
-		RenewalDay: int32(d.renewalDay), PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
-		Revision: s.revision,
-	}
-	for _, next := range d.state.Eligible(spend.Data) {
-		m.EligibleStates = append(m.EligibleStates, stateOnWire(next))
-	}
-	if d.state == spend.Active {
-		m.Spent, m.Reached = moneyOf(d.count.Spent, d.currency), d.blocked
-		if at, ok := spend.Forecast(now, d.period.Start, d.count.Spent, d.limit); ok {
-			m.Forecast = timestamppb.New(at)
-		}
-	}
-	return m
-}
-
-// parseName reads "tenants/{tenant}/subscribers/{msisdn}/options/dataSafeguard".
-func parseName(name string) (tenant, msisdn string, err error) {
-	const form = "must be tenants/{tenant}/subscribers/{msisdn}/options/dataSafeguard"
-	parts := strings.Split(name, "/")
-	var f fault.Faults
-	switch {
-	case len(parts) != 6 || parts[0] != "tenants" || parts[2] != "subscribers" || parts[4] != "options" || parts[5] != "dataSafeguard":
-		f.Add("name", form)
-	default:
-		if tenant = parts[1]; tenant == "" {
-			f.Add("name", "the tenant is empty; "+form)
-		}
-		if msisdn = parts[3]; msisdn == "" || strings.HasPrefix(msisdn, "+") {
-			f.Add("name", "the MSISDN must be E.164 digits without +; "+form)
-		}
-	}
-	return tenant, msisdn, f.Err("NAME_INVALID")
-}
-
-// retryAfter is how long a caller is asked to wait for what is being rebuilt.
-const retryAfter = time.Second
-
-// rebuilding is the answer to what exists or not, and cannot be told now. Causes are for the log: the caller reads why.
-func rebuilding(why string, causes ...error) error {
-	answer := fault.New(fault.Unavailable, "REBUILDING", "%s: ask again", why).After(retryAfter)
-	return errors.Join(append([]error{answer}, causes...)...)
 }

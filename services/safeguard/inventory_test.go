@@ -6,79 +6,243 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/testing/protocmp"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
-// stored is what the engine answers.
-type stored struct {
-	reading state.Reading[subscriber]
-	err     error
+const (
+	wireActive      = eventv1.Safeguard_STATE_ACTIVE
+	wireInactive    = eventv1.Safeguard_STATE_INACTIVE
+	wireTemporarily = eventv1.Safeguard_STATE_TEMPORARILY_INACTIVE
+	wirePermanently = eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE
+)
+
+const wholeName = "tenants/acme/subscribers/" + msisdn
+
+func list(ctx context.Context, s *subscribers) (*optionsv1.ListOptionsResponse, error) {
+	return (&inventory{subscribers: s}).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: wholeName})
 }
 
-func (s stored) Read(context.Context, string) (state.Reading[subscriber], error) {
-	return s.reading, s.err
-}
-
-// inventoryOf shows a subscriber of class gold, at a time.
-func inventoryOf(t *testing.T, s stored, now string) *inventory {
-	p, err := newPeers(DefaultConfig())
-	if err != nil {
-		t.Fatal(err)
+// A row says what a subscriber is, and holds every column that is shown: what is not named is absent.
+func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
+	berlin := func(c *configv1.ClassOfService) {
+		c.DataSafeguard.TimeZone, c.OverspendSafeguard.TimeZone, c.PaymentSafeguard.TimeZone = "Europe/Berlin", "Europe/Berlin", "Europe/Berlin"
 	}
-	t.Cleanup(p.close)
-	return &inventory{
-		records: s, peers: p, clock: func() time.Time { return moment(now) },
-		catalogs: &catalogs{cache: []*catalog{catalogOf(t, 3, gold(renews("Europe/Berlin", 1)))}},
+	start, end := stamp("2026-02-28T23:00"), stamp("2026-03-31T22:00")
+	age := durationpb.New(300 * time.Millisecond)
+	data := func(edit func(*optionsv1.DataSafeguard)) *optionsv1.ListOptionsResponse {
+		m := &optionsv1.DataSafeguard{
+			Name: wholeName + "/options/dataSafeguard", Limit: units("50"), Currency: "EUR", RenewalDay: 1, PeriodStart: start, PeriodEnd: end,
+			Sequence: 42, Revision: 2, Staleness: age,
+		}
+		edit(m)
+		return &optionsv1.ListOptionsResponse{DataSafeguard: m}
 	}
-}
-
-func blockedSubscriber() state.Reading[subscriber] {
-	p := newTurn()
-	p.begin(spend.Data, p.catalog.class("acme", "gold").offers[spend.Data], initial{}, becauseActivation)
-	p.used(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units("50")})
-	p.sub.revision = 2
-	return state.Reading[subscriber]{Body: p.sub, Exists: true, Sequence: 42, Revision: 3, Time: p.at, Staleness: 300 * time.Millisecond}
-}
-
-func get(v *inventory, ctx context.Context) (*optionsv1.DataSafeguard, error) {
-	return v.GetDataSafeguard(ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(msisdn)})
+	overspend := func(edit func(*optionsv1.OverspendSafeguard)) *optionsv1.ListOptionsResponse {
+		m := &optionsv1.OverspendSafeguard{
+			Name: wholeName + "/options/overspendSafeguard", Currency: "EUR", RenewalDay: 1, PeriodStart: start, PeriodEnd: end,
+			Spent: units("0"), Sequence: 42, Revision: 2, Staleness: age, AlertThresholds: []*eventv1.Threshold{{Percent: 80}},
+		}
+		edit(m)
+		return &optionsv1.ListOptionsResponse{OverspendSafeguard: m}
+	}
+	payment := func(edit func(*optionsv1.PaymentSafeguard)) *optionsv1.ListOptionsResponse {
+		m := &optionsv1.PaymentSafeguard{
+			Name: wholeName + "/options/paymentSafeguard", Limit: units("300"), PerPaymentLimit: units("50"), Currency: "EUR", RenewalDay: 1,
+			PeriodStart: start, PeriodEnd: end, Sequence: 42, Revision: 2, Staleness: age,
+		}
+		edit(m)
+		return &optionsv1.ListOptionsResponse{PaymentSafeguard: m}
+	}
+	for _, test := range []struct {
+		name  string
+		class func(*configv1.ClassOfService)
+		is    []func(*subscriber)
+		want  *optionsv1.ListOptionsResponse
+	}{
+		{"data, active, with something spent", nil, []func(*subscriber){spent(spend.Data, "25")}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.Spent, m.EligibleStates = wireActive, units("25"), []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
+			m.Forecast = stamp("2026-03-23T19:00") // as much again, in as long: 11 days and 10 hours from the log's time
+		})},
+		{"data, reached", nil, []func(*subscriber){spent(spend.Data, "50")}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("50"), true, []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
+		})},
+		{"data, off for this period", nil, []func(*subscriber){spent(spend.Data, "60"), in(spend.Data, spend.TemporarilyInactive)}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.EligibleStates = wireTemporarily, []eventv1.Safeguard_State{wireActive, wirePermanently}
+		})},
+		{"data, off for good", nil, []func(*subscriber){spent(spend.Data, "60"), in(spend.Data, spend.PermanentlyInactive)}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.EligibleStates = wirePermanently, []eventv1.Safeguard_State{wireActive}
+		})},
+		{"data, of a class that does not offer to turn it off for a period", func(c *configv1.ClassOfService) {
+			c.DataSafeguard.States = []eventv1.Safeguard_State{wireActive, wirePermanently}
+		}, []func(*subscriber){spent(spend.Data, "0")}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.Spent, m.EligibleStates = wireActive, units("0"), []eventv1.Safeguard_State{wirePermanently}
+		})},
+		{"overspend, never activated", nil, []func(*subscriber){spent(spend.Overspend, "7")}, overspend(func(m *optionsv1.OverspendSafeguard) {
+			m.State, m.Spent, m.EligibleStates = wireInactive, units("7"), []eventv1.Safeguard_State{wireActive}
+		})},
+		{"overspend, active with limits of its own", nil, []func(*subscriber){
+			limited(spend.Overspend, "20"), next(spend.Overspend, "30"), in(spend.Overspend, spend.Active), spent(spend.Overspend, "20"),
+		}, overspend(func(m *optionsv1.OverspendSafeguard) {
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("20"), true, []eventv1.Safeguard_State{wireInactive}
+			m.CurrentLimit, m.NextLimit = units("20"), units("30")
+			m.AlertThresholds[0].Amount = units("16")
+		})},
+		{"overspend, inactive where that blocks", func(c *configv1.ClassOfService) {
+			c.OverspendSafeguard.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
+		}, []func(*subscriber){spent(spend.Overspend, "0")}, overspend(func(m *optionsv1.OverspendSafeguard) {
+			m.State, m.Reached, m.EligibleStates = wireInactive, true, []eventv1.Safeguard_State{wireActive}
+		})},
+		{"overspend, told where the subscriber chose", nil, []func(*subscriber){func(s *subscriber) {
+			s.options[spend.Overspend].thresholds = []spend.Threshold{{Amount: 5 * spend.Unit}}
+		}}, overspend(func(m *optionsv1.OverspendSafeguard) {
+			m.State, m.EligibleStates, m.AlertThresholds = wireInactive, []eventv1.Safeguard_State{wireActive}, []*eventv1.Threshold{{Amount: units("5")}}
+		})},
+		{"payment, active", nil, []func(*subscriber){spent(spend.Payment, "299")}, payment(func(m *optionsv1.PaymentSafeguard) {
+			m.State, m.Spent, m.EligibleStates = wireActive, units("299"), []eventv1.Safeguard_State{wireInactive}
+			m.Forecast = stamp("2026-03-12T09:00")
+			m.Forecast.Seconds += 3298 // of 300 EUR one is left, after 11 days and 10 hours
+		})},
+		{"payment, inactive", nil, []func(*subscriber){spent(spend.Payment, "300"), in(spend.Payment, spend.Inactive)}, payment(func(m *optionsv1.PaymentSafeguard) {
+			m.State, m.EligibleStates = wireInactive, []eventv1.Safeguard_State{wireActive}
+		})},
+		{"payment, without a cap of one payment", func(c *configv1.ClassOfService) { c.PaymentSafeguard.PerPaymentLimit = nil },
+			[]func(*subscriber){spent(spend.Payment, "0")}, payment(func(m *optionsv1.PaymentSafeguard) {
+				m.State, m.Spent, m.EligibleStates, m.PerPaymentLimit = wireActive, units("0"), []eventv1.Safeguard_State{wireInactive}, nil
+			})},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			c := everything(berlin)
+			if test.class != nil {
+				test.class(c)
+			}
+			s := &engineSays{reading: begun(t, c, test.is...)}
+			got, err := list(t.Context(), reachable(t, s, "2026-03-12T10:00", c))
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := &optionsv1.ListOptionsResponse{Subscriber: &optionsv1.Subscriber{
+				Name: wholeName, ClassOfService: "gold", Imsi: "234150999999999", Language: "en", ActivateTime: stamp("2026-03-02T09:00"),
+			}}
+			if diff := cmp.Diff(want.GetSubscriber(), got.GetSubscriber(), protocmp.Transform()); diff != "" {
+				t.Error(diff)
+			}
+			switch { // the option that the row is about
+			case test.want.GetDataSafeguard() != nil:
+				want = &optionsv1.ListOptionsResponse{DataSafeguard: got.GetDataSafeguard()}
+			case test.want.GetOverspendSafeguard() != nil:
+				want = &optionsv1.ListOptionsResponse{OverspendSafeguard: got.GetOverspendSafeguard()}
+			default:
+				want = &optionsv1.ListOptionsResponse{PaymentSafeguard: got.GetPaymentSafeguard()}
+			}
+			if diff := cmp.Diff(test.want, want, protocmp.Transform()); diff != "" {
+				t.Error(diff)
+			}
+		})
+	}
 }
 
 func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
-	before, err := get(inventoryOf(t, stored{reading: blockedSubscriber()}, "2026-03-31T21:59"), t.Context())
-	if err != nil || !before.GetReached() || amount(before.GetSpent()) != "50" || before.GetRevision() != 2 || before.GetSequence() != 42 || before.GetStaleness().AsDuration() != 300*time.Millisecond {
+	c := everything()
+	r := begun(t, c, spent(spend.Data, "50"), in(spend.Data, spend.TemporarilyInactive),
+		limited(spend.Overspend, "10"), next(spend.Overspend, "30"), in(spend.Overspend, spend.Active), spent(spend.Overspend, "10"), spent(spend.Payment, "300"))
+	before, err := list(t.Context(), reachable(t, &engineSays{reading: r}, "2026-03-31T23:59", c))
+	if err != nil || before.GetDataSafeguard().GetState() != wireTemporarily || !before.GetOverspendSafeguard().GetReached() || !before.GetPaymentSafeguard().GetReached() {
 		t.Errorf("a minute before: %v, %v", before, err)
 	}
-	after, err := get(inventoryOf(t, stored{reading: blockedSubscriber()}, "2026-05-31T22:00"), t.Context())
-	if err != nil || after.GetReached() || amount(after.GetSpent()) != "0" || after.GetRevision() != 3 ||
-		!after.GetPeriodStart().AsTime().Equal(moment("2026-05-31T22:00")) || !after.GetPeriodEnd().AsTime().Equal(moment("2026-06-30T22:00")) {
-		t.Errorf("three periods later: %v, %v", after, err)
+	after, err := list(t.Context(), reachable(t, &engineSays{reading: r}, "2026-06-01T00:00", c))
+	data, overspend, payment := after.GetDataSafeguard(), after.GetOverspendSafeguard(), after.GetPaymentSafeguard()
+	switch {
+	case err != nil:
+		t.Fatal(err)
+	case data.GetState() != wireActive || amount(data.GetSpent()) != "0" || data.GetReached() || data.GetRevision() != 3 || data.GetSequence() != 42:
+		t.Errorf("data, three periods later: %v", data)
+	case !data.GetPeriodStart().AsTime().Equal(moment("2026-06-01T00:00")) || !data.GetPeriodEnd().AsTime().Equal(moment("2026-07-01T00:00")):
+		t.Errorf("the period: %v", data)
+	case amount(overspend.GetCurrentLimit()) != "30" || overspend.GetNextLimit() != nil || overspend.GetReached() || amount(overspend.GetSpent()) != "0":
+		t.Errorf("overspend: %v", overspend)
+	case payment.GetReached() || amount(payment.GetSpent()) != "0" || payment.GetForecast() != nil:
+		t.Errorf("payment: %v", payment)
 	}
 }
 
+func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
+	dataOnly := everything(func(c *configv1.ClassOfService) { c.OverspendSafeguard, c.PaymentSafeguard = nil, nil })
+	ready := func(sub subscriber) *engineSays {
+		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: 3}}
+	}
+	for _, test := range []struct {
+		name   string
+		engine *engineSays
+		reason string
+	}{
+		{"a number without a record", &engineSays{}, reasonNotFound},
+		{"a subscriber that is gone", ready(subscriber{life: terminated}), reasonNotFound},
+		{"a number whose subscriber has another by now", ready(subscriber{life: moved}), reasonNotFound},
+		{"a number that usage waits for", ready(subscriber{life: awaited}), reasonNotFound},
+		{"an option that the class does not offer", &engineSays{reading: begun(t, dataOnly)}, reasonNotOffered},
+	} {
+		s := reachable(t, test.engine, "2026-03-12T10:00", dataOnly)
+		_, err := (&inventory{subscribers: s}).GetPaymentSafeguard(t.Context(), &optionsv1.GetPaymentSafeguardRequest{Name: wholeName + "/options/paymentSafeguard"})
+		if fault.KindOf(err) != fault.NotFound || fault.ReasonOf(err) != test.reason {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+	got, err := list(t.Context(), reachable(t, &engineSays{reading: begun(t, dataOnly)}, "2026-03-12T10:00", dataOnly))
+	if err != nil || got.GetDataSafeguard() == nil || got.GetOverspendSafeguard() != nil || got.GetPaymentSafeguard() != nil {
+		t.Errorf("a class with one option lists %v, %v", got, err)
+	}
+	got, err = list(t.Context(), reachable(t, ready(subscriber{life: awaited}), "2026-03-12T10:00", dataOnly))
+	if err != nil || !got.GetSubscriber().GetProvisional() || got.GetDataSafeguard() != nil {
+		t.Errorf("a number that usage waits for lists %v, %v", got, err)
+	}
+}
+
+// A partition that is rebuilt, or whose owner is away, answers from the store where that can tell, and otherwise that it
+// does not know: never that there is no such subscriber.
 func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
 	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(forwarded, "1"))
+	nobody := &state.NotOwnerError{Address: "127.0.0.1:1"}
+	gold := everything()
+	known := begun(t, gold)
 	for _, test := range []struct {
-		name string
-		ctx  context.Context
-		err  error
+		name   string
+		ctx    context.Context
+		engine engineSays
+		reason string
+		reads  int // of the store
 	}{
-		{"while the partition is rebuilt", t.Context(), state.ErrUnknown},
-		{"while the store does not answer", t.Context(), errors.New("no answer from the store")},
-		{"where a call was sent on to a replica that is not the owner either", forwardedCall, &state.NotOwnerError{Address: "127.0.0.1:1"}},
-		{"where the owner does not answer", t.Context(), &state.NotOwnerError{Address: "127.0.0.1:1"}},
+		{"while the partition is rebuilt", t.Context(), engineSays{readErr: state.ErrUnknown, storedErr: state.ErrUnknown, stored: known}, reasonRebuilding, 1},
+		{"while the store does not answer", t.Context(), engineSays{readErr: errors.New("no answer"), storedErr: errors.New("no answer")}, reasonRebuilding, 1},
+		{"where neither the owner answers nor the store can tell", t.Context(), engineSays{readErr: nobody, storedErr: state.ErrUnknown}, reasonRebuilding, 1},
+		{"where a call was sent on to a replica that is not the owner either", forwardedCall, engineSays{readErr: nobody, stored: known}, reasonMoved, 0},
+		{"while the partition is opened here", t.Context(), engineSays{readErr: state.ErrUnknown, stored: known}, "", 1},
+		{"where the owner does not answer", t.Context(), engineSays{readErr: nobody, stored: known}, "", 1},
+		{"where the partition is here", t.Context(), engineSays{reading: known, storedErr: errors.New("not asked")}, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			_, err := get(inventoryOf(t, stored{err: test.err}, "2026-03-31T00:00"), test.ctx)
-			if fault.ReasonOf(err) != "REBUILDING" || status.Code(fault.Status(err).Err()) != codes.Unavailable {
+			got, err := list(test.ctx, reachable(t, &test.engine, "2026-03-12T10:00", gold))
+			if test.engine.storedReads != test.reads {
+				t.Errorf("the store was read %d times", test.engine.storedReads)
+			}
+			if test.reason == "" {
+				if err != nil || got.GetDataSafeguard().GetStaleness().AsDuration() != 300*time.Millisecond {
+					t.Errorf("%v, %v", got, err)
+				}
+				return
+			}
+			if fault.ReasonOf(err) != test.reason || status.Code(fault.Status(err).Err()) != codes.Unavailable {
 				t.Fatalf("%v", err)
 			}
 			if e, ok := errors.AsType[*fault.Error](err); !ok || e.RetryAfter <= 0 {

@@ -19,6 +19,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
+	answered, err := newAnswered(env.Metrics)
+	if err != nil {
+		return err
+	}
 	client, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
 	if err != nil {
 		return err
@@ -68,7 +72,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return nil
 	}
 	env.Health.Check(Domain, engine.Ready)
-	optionsv1.RegisterOptionInventoryServiceServer(server, &inventory{records: engine, catalogs: configuration, peers: peers, clock: env.Clock})
+	register(server, &subscribers{
+		records: engine, catalogs: configuration, peers: peers, clock: env.Clock, answered: answered,
+		stopping: server.Stopping(), timeout: cfg.GRPC.CallTimeout,
+	})
 
 	err = daemon.Together(ctx, server.Serve, engine.Run)
 
@@ -76,4 +83,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	defer cancel()
 	defer env.Open.Add("records on their way to Kafka")()
 	return errors.Join(err, producer.Close(finishing))
+}
+
+// register lets the services answer.
+func register(server *rpc.Server, s *subscribers) {
+	optionsv1.RegisterOptionCatalogServiceServer(server, &catalogService{catalogs: s.catalogs})
+	optionsv1.RegisterOptionInventoryServiceServer(server, &inventory{subscribers: s})
+	optionsv1.RegisterOptionSubscriptionServiceServer(server, &subscription{subscribers: s})
+	optionsv1.RegisterEnforcementServiceServer(server, &enforcement{subscribers: s})
 }

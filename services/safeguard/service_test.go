@@ -389,14 +389,14 @@ func (f *fixture) told(n int) map[string][]string {
 	return out
 }
 
-const subscribers = 24
+const crowd = 24
 
 func subject(i int) string { return fmt.Sprintf("4477009%05d", i) }
 
 // each makes an event of every subscriber.
 func each(make func(i int) *event.Event) []*event.Event {
 	var events []*event.Event
-	for i := range subscribers {
+	for i := range crowd {
 		e := make(i)
 		e.Source, e.Tenant, e.Subject = "test", "acme", subject(i)
 		events = append(events, e)
@@ -425,8 +425,8 @@ func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
-		f.told(subscribers)
-		for i := range subscribers {
+		f.told(crowd)
+		for i := range crowd {
 			// Each replica knows every subscriber: its own, and through one hop those of the other.
 			one, other := first.shows(subject(i)), second.shows(subject(i))
 			if one.GetSequence() != other.GetSequence() || one.GetRevision() != 7 || amount(one.GetLimit()) != "50" {
@@ -441,12 +441,12 @@ func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 		want := []string{
 			"activated 0/50 ACTIVATION", "alert 80% at 40 45/50 USAGE", "reached 51/50 USAGE blocked", "overshoot by 1 51/50 USAGE blocked",
 		}
-		for s, got := range f.told(4 * subscribers) {
+		for s, got := range f.told(4 * crowd) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				f.Errorf("%s: %s", s, diff)
 			}
 		}
-		for i := range subscribers {
+		for i := range crowd {
 			m := second.shows(subject(i))
 			if amount(m.GetSpent()) != "51" || !m.GetReached() || len(m.GetEligibleStates()) != 2 {
 				f.Errorf("%s shows %v", subject(i), m)
@@ -531,7 +531,7 @@ func TestTopicsMayComeLater(t *testing.T) {
 	f.createTopics()
 	f.configured()
 	f.publish(activations()...)
-	f.told(subscribers)
+	f.told(crowd)
 	cancel()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -49,7 +49,7 @@ func TestAnotherCallUnderTheSameIDIsRefusedByTheEngine(t *testing.T) {
 	d.Accept(usage("1", "44", 10, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 15, false)
 	got := d.Call(charge("c1", "44", 6))[0]
-	if fault.KindOf(got.Err) != fault.Conflict || fault.ReasonOf(got.Err) != "ID_REUSED" {
+	if fault.KindOf(got.Err) != fault.AlreadyExists || fault.ReasonOf(got.Err) != "ID_REUSED" {
 		t.Fatalf("answered %+v", got)
 	}
 	if told := told(t, d.Told()); told != "alert at 12:00:00 limit 100" {

@@ -1,0 +1,184 @@
+package safeguard
+
+import (
+	"context"
+
+	"google.golang.org/genproto/googleapis/type/money"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+)
+
+// catalogService shows what classes of service offer: OptionCatalogService. Any replica knows that.
+type catalogService struct {
+	optionsv1.UnimplementedOptionCatalogServiceServer
+	catalogs *catalogs
+}
+
+// ListOptions shows all that a class offers.
+func (v *catalogService) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListCatalogOptionsResponse, error) {
+	c, err := v.class(ctx, "parent", req.GetParent(), "")
+	if err != nil {
+		return nil, err
+	}
+	m := &optionsv1.ListCatalogOptionsResponse{Revision: c.revision}
+	if of := c.offers[spend.Data]; of != nil {
+		m.DataSafeguard = &optionsv1.CatalogDataSafeguard{Name: c.option(spend.Data), Option: of.data()}
+	}
+	if of := c.offers[spend.Overspend]; of != nil {
+		m.OverspendSafeguard = &optionsv1.CatalogOverspendSafeguard{Name: c.option(spend.Overspend), Option: of.overspend()}
+	}
+	if of := c.offers[spend.Payment]; of != nil {
+		m.PaymentSafeguard = &optionsv1.CatalogPaymentSafeguard{Name: c.option(spend.Payment), Option: of.payment()}
+	}
+	return m, nil
+}
+
+// GetDataSafeguard shows one option.
+func (v *catalogService) GetDataSafeguard(ctx context.Context, req *optionsv1.GetDataSafeguardRequest) (*optionsv1.CatalogDataSafeguard, error) {
+	of, err := v.offer(ctx, req.GetName(), spend.Data)
+	if err != nil {
+		return nil, err
+	}
+	return &optionsv1.CatalogDataSafeguard{Name: req.GetName(), Option: of.data()}, nil
+}
+
+// GetOverspendSafeguard shows one option.
+func (v *catalogService) GetOverspendSafeguard(ctx context.Context, req *optionsv1.GetOverspendSafeguardRequest) (*optionsv1.CatalogOverspendSafeguard, error) {
+	of, err := v.offer(ctx, req.GetName(), spend.Overspend)
+	if err != nil {
+		return nil, err
+	}
+	return &optionsv1.CatalogOverspendSafeguard{Name: req.GetName(), Option: of.overspend()}, nil
+}
+
+// GetPaymentSafeguard shows one option.
+func (v *catalogService) GetPaymentSafeguard(ctx context.Context, req *optionsv1.GetPaymentSafeguardRequest) (*optionsv1.CatalogPaymentSafeguard, error) {
+	of, err := v.offer(ctx, req.GetName(), spend.Payment)
+	if err != nil {
+		return nil, err
+	}
+	return &optionsv1.CatalogPaymentSafeguard{Name: req.GetName(), Option: of.payment()}, nil
+}
+
+// shownClass is a class of service under its name.
+type shownClass struct {
+	*class
+	name     string
+	revision int64
+}
+
+func (c *shownClass) option(o spend.Option) string { return c.name + "/options/" + optionIDs[o] }
+
+// class finds one by its name, which tail ends.
+func (v *catalogService) class(ctx context.Context, field, name, tail string) (*shownClass, error) {
+	var f fault.Faults
+	tenant, id := classIn(&f, field, name, tail)
+	if err := f.ErrShared(reasonRequest); err != nil {
+		return nil, err
+	}
+	c, err := v.catalogs.newest(ctx)
+	if err != nil {
+		return nil, rebuilding("the configuration is not known yet", err)
+	}
+	found := c.class(tenant, id)
+	if found == nil {
+		return nil, fault.New(fault.NotFound, reasonClassAbsent, "tenant %s has no class of service %s", tenant, id)
+	}
+	return &shownClass{class: found, name: "tenants/" + tenant + "/classesOfService/" + id, revision: c.revision}, nil
+}
+
+func (v *catalogService) offer(ctx context.Context, name string, o spend.Option) (*offer, error) {
+	c, err := v.class(ctx, "name", name, "/options/"+optionIDs[o])
+	if err != nil {
+		return nil, err
+	}
+	if c.offers[o] == nil {
+		return nil, fault.New(fault.NotFound, reasonNotOffered, "%s does not offer the %s", c.name, optionWords[o])
+	}
+	return c.offers[o], nil
+}
+
+// What an offer is in the configuration's words, with every default in its place.
+
+func (of *offer) data() *configv1.DataSafeguardOption {
+	return &configv1.DataSafeguardOption{
+		Limit: of.money(of.Limit), AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
+		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
+		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),
+	}
+}
+
+func (of *offer) overspend() *configv1.OverspendSafeguardOption {
+	m := &configv1.OverspendSafeguardOption{
+		CurrencyCode: of.Currency, AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
+		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
+		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),
+		InactivePolicy: configv1.InactivePolicy_INACTIVE_POLICY_OPEN,
+	}
+	m.DefaultLimit = moneyWhere(of.HasLimit, of.Limit, of.Currency)
+	if of.BlockInactive {
+		m.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
+	}
+	return m
+}
+
+func (of *offer) payment() *configv1.PaymentSafeguardOption {
+	return &configv1.PaymentSafeguardOption{
+		Limit: of.money(of.Limit), PerPaymentLimit: moneyWhere(of.PerPayment != spend.Max, of.PerPayment, of.Currency),
+		AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
+		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
+		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),
+	}
+}
+
+func (of *offer) money(a spend.Amount) *money.Money { return moneyOf(a, of.Currency) }
+
+func (of *offer) secondNotice() *money.Money {
+	return moneyWhere(of.SecondNotice > 0, of.SecondNotice, of.Currency)
+}
+
+func (of *offer) basis() configv1.AmountBasis {
+	if of.Basis == revision.Gross {
+		return configv1.AmountBasis_AMOUNT_BASIS_GROSS
+	}
+	return configv1.AmountBasis_AMOUNT_BASIS_NET
+}
+
+func (of *offer) rating() configv1.RatingBasis {
+	if of.Rating == revision.Wholesale {
+		return configv1.RatingBasis_RATING_BASIS_WHOLESALE
+	}
+	return configv1.RatingBasis_RATING_BASIS_RETAIL
+}
+
+func (of *offer) onUnknown() configv1.UnknownPolicy {
+	if of.UnknownAllows {
+		return configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW
+	}
+	return configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK
+}
+
+func (of *offer) alerts() []*configv1.AlertThreshold {
+	out := make([]*configv1.AlertThreshold, len(of.Thresholds))
+	for i, t := range of.Thresholds {
+		if t.Percent != 0 {
+			out[i] = &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Percent{Percent: int32(t.Percent)}}
+		} else {
+			out[i] = &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Amount{Amount: of.money(t.Amount)}}
+		}
+	}
+	return out
+}
+
+func (of *offer) states() []eventv1.Safeguard_State {
+	out := make([]eventv1.Safeguard_State, len(of.States))
+	for i, s := range of.States {
+		out[i] = stateOnWire(s)
+	}
+	return out
+}

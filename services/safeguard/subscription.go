@@ -1,0 +1,101 @@
+package safeguard
+
+import (
+	"context"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+)
+
+// subscription changes options: OptionSubscriptionService.
+type subscription struct {
+	optionsv1.UnimplementedOptionSubscriptionServiceServer
+	*subscribers
+}
+
+// changeSource is the source of changes: with the tenant and the caller's reference it is the identity of a call.
+const changeSource = "tollgate/change"
+
+// Types of commands.
+const (
+	typeChange  = "command.change"
+	typeCharge  = "command.charge"
+	typeReapply = "command.reapply"
+)
+
+// ChangeDataSafeguard changes one option.
+func (v *subscription) ChangeDataSafeguard(ctx context.Context, req *optionsv1.ChangeDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
+	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, (*standing).data)
+}
+
+// ChangeOverspendSafeguard changes one option.
+func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *optionsv1.ChangeOverspendSafeguardRequest) (*optionsv1.OverspendSafeguard, error) {
+	asked := &eventv1.CommandChange{
+		Option: eventv1.Safeguard_OPTION_OVERSPEND, RenewalDay: req.RenewalDay, State: req.GetState(),
+		CurrentLimit: req.GetCurrentLimit(), NextLimit: req.GetNextLimit(), ClearNextLimit: req.GetClearNextLimit(),
+		AlertThresholds: req.GetAlertThresholds(),
+	}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeOverspendSafeguard_FullMethodName, spend.Overspend, req, asked, (*standing).overspend)
+}
+
+// ChangePaymentSafeguard changes one option.
+func (v *subscription) ChangePaymentSafeguard(ctx context.Context, req *optionsv1.ChangePaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
+	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, (*standing).payment)
+}
+
+// referring is a request that names an option and has a reference.
+type referring[M any] interface {
+	naming[M]
+	GetTransactionReference() string
+}
+
+// change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
+func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *eventv1.CommandChange, shown func(*standing) *Res) (*Res, error) {
+	var f fault.Faults
+	at := optionIn(&f, "name", req.GetName(), o)
+	referenceIn(&f, req.GetTransactionReference())
+	changeIn(&f, asked)
+	if err := f.ErrShared(reasonChange); err != nil {
+		return nil, err
+	}
+	e := at.command(typeChange, changeSource, req.GetTransactionReference(), asked)
+	return call[Res, P](ctx, s, method, at, req, e, func(st *standing, _ string) (*Res, error) {
+		if err := st.has(o); err != nil {
+			return nil, err // the call was accepted before, and the subscriber is gone by now
+		}
+		return shown(st), nil
+	})
+}
+
+// changeIn judges what is asked of an option.
+func changeIn(f *fault.Faults, c *eventv1.CommandChange) {
+	renewalDayIn(f, c.RenewalDay)
+	stateIn(f, c.GetState())
+	if c.GetCurrentLimit() != nil {
+		amountIn(f, "current_limit", c.GetCurrentLimit(), 0)
+	}
+	if c.GetNextLimit() != nil {
+		amountIn(f, "next_limit", c.GetNextLimit(), 0)
+		if c.GetClearNextLimit() {
+			f.AddAs(reasonChange, "clear_next_limit", "and next_limit exclude each other")
+		}
+	}
+	thresholdsIn(f, c.GetAlertThresholds())
+	if c.RenewalDay == nil && c.GetState() == 0 && c.GetCurrentLimit() == nil && c.GetNextLimit() == nil && !c.GetClearNextLimit() && c.GetAlertThresholds() == nil {
+		f.AddAs(reasonChange, "", "asks for no change: give a renewal day, a state or whatever else is to be another")
+	}
+}
+
+// command is a call as it stands in the log.
+func (p place) command(eventType, source, reference string, data proto.Message) *event.Event {
+	return &event.Event{
+		ID: reference, Source: source, Type: eventType, Tenant: p.tenant, Subject: p.msisdn, Correlation: reference, Data: data,
+	}
+}
