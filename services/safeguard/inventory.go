@@ -198,7 +198,7 @@ func (st *standing) forecast(d *option) *timestamppb.Timestamp {
 }
 
 // renewed is a subscriber as the timers that are due by the clock are going to leave it.
-func renewed(sub subscriber, at place, c *catalog, now time.Time) subscriber {
+func renewed(sub subscriber, tenant string, c *catalog, now time.Time) subscriber {
 	for {
 		first := spend.Option(spend.Options)
 		var due time.Time
@@ -210,7 +210,7 @@ func renewed(sub subscriber, at place, c *catalog, now time.Time) subscriber {
 		if first == spend.Options {
 			return sub
 		}
-		t := turn{cause: cause{timer: timerPeriod[first]}, at: due, tenant: at.tenant, msisdn: at.msisdn, catalog: c, exists: true, sub: sub}
+		t := turn{cause: cause{timer: timerPeriod[first]}, at: due, tenant: tenant, catalog: c, exists: true, sub: sub}
 		t.renew(first)
 		sub = t.sub
 		sub.revision = c.revision

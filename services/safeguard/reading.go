@@ -121,7 +121,7 @@ func (s *subscribers) stand(ctx context.Context, at place, r state.Reading[subsc
 	if st.catalog, err = s.catalogs.At(ctx, r.Revision); err != nil {
 		return st, rebuilding("the configuration can't be read now", err)
 	}
-	st.sub = renewed(st.sub, at, st.catalog, st.now)
+	st.sub = renewed(st.sub, at.tenant, st.catalog, st.now)
 	st.class = st.catalog.class(at.tenant, st.sub.class)
 	return st, nil
 }

@@ -384,7 +384,7 @@ func (f *fixture) told(n int) map[string][]string {
 			f.Errorf("%s of %s follows %d, after %d", e.Type, e.Subject, d.GetPreviousSequence(), last[e.Subject])
 		}
 		last[e.Subject] = d.GetSequence()
-		out[e.Subject] = append(out[e.Subject], line(f, r))
+		out[e.Subject] = append(out[e.Subject], strings.TrimPrefix(line(f, r), e.Subject+" "))
 	}
 	return out
 }
