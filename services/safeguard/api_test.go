@@ -107,7 +107,7 @@ func spent(o spend.Option, amount string) func(*subscriber) {
 	}
 }
 
-func in(o spend.Option, state spend.State) func(*subscriber) {
+func inState(o spend.Option, state spend.State) func(*subscriber) {
 	return func(s *subscriber) { s.options[o].state = state }
 }
 

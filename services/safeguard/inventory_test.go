@@ -78,10 +78,10 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		{"data, reached", nil, []func(*subscriber){spent(spend.Data, "50")}, data(func(m *optionsv1.DataSafeguard) {
 			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("50"), true, []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
 		})},
-		{"data, off for this period", nil, []func(*subscriber){spent(spend.Data, "60"), in(spend.Data, spend.TemporarilyInactive)}, data(func(m *optionsv1.DataSafeguard) {
+		{"data, off for this period", nil, []func(*subscriber){spent(spend.Data, "60"), inState(spend.Data, spend.TemporarilyInactive)}, data(func(m *optionsv1.DataSafeguard) {
 			m.State, m.EligibleStates = wireTemporarily, []eventv1.Safeguard_State{wireActive, wirePermanently}
 		})},
-		{"data, off for good", nil, []func(*subscriber){spent(spend.Data, "60"), in(spend.Data, spend.PermanentlyInactive)}, data(func(m *optionsv1.DataSafeguard) {
+		{"data, off for good", nil, []func(*subscriber){spent(spend.Data, "60"), inState(spend.Data, spend.PermanentlyInactive)}, data(func(m *optionsv1.DataSafeguard) {
 			m.State, m.EligibleStates = wirePermanently, []eventv1.Safeguard_State{wireActive}
 		})},
 		{"data, of a class that does not offer to turn it off for a period", func(c *configv1.ClassOfService) {
@@ -93,7 +93,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 			m.State, m.Spent, m.EligibleStates = wireInactive, units("7"), []eventv1.Safeguard_State{wireActive}
 		})},
 		{"overspend, active with limits of its own", nil, []func(*subscriber){
-			limited(spend.Overspend, "20"), next(spend.Overspend, "30"), in(spend.Overspend, spend.Active), spent(spend.Overspend, "20"),
+			limited(spend.Overspend, "20"), next(spend.Overspend, "30"), inState(spend.Overspend, spend.Active), spent(spend.Overspend, "20"),
 		}, overspend(func(m *optionsv1.OverspendSafeguard) {
 			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("20"), true, []eventv1.Safeguard_State{wireInactive}
 			m.CurrentLimit, m.NextLimit = units("20"), units("30")
@@ -114,7 +114,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 			m.Forecast = stamp("2026-03-12T09:00")
 			m.Forecast.Seconds += 3298 // of 300 EUR one is left, after 11 days and 10 hours
 		})},
-		{"payment, inactive", nil, []func(*subscriber){spent(spend.Payment, "300"), in(spend.Payment, spend.Inactive)}, payment(func(m *optionsv1.PaymentSafeguard) {
+		{"payment, inactive", nil, []func(*subscriber){spent(spend.Payment, "300"), inState(spend.Payment, spend.Inactive)}, payment(func(m *optionsv1.PaymentSafeguard) {
 			m.State, m.EligibleStates = wireInactive, []eventv1.Safeguard_State{wireActive}
 		})},
 		{"payment, without a cap of one payment", func(c *configv1.ClassOfService) { c.PaymentSafeguard.PerPaymentLimit = nil },
@@ -155,8 +155,8 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 
 func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
 	c := everything()
-	r := begun(t, c, spent(spend.Data, "50"), in(spend.Data, spend.TemporarilyInactive),
-		limited(spend.Overspend, "10"), next(spend.Overspend, "30"), in(spend.Overspend, spend.Active), spent(spend.Overspend, "10"), spent(spend.Payment, "300"))
+	r := begun(t, c, spent(spend.Data, "50"), inState(spend.Data, spend.TemporarilyInactive),
+		limited(spend.Overspend, "10"), next(spend.Overspend, "30"), inState(spend.Overspend, spend.Active), spent(spend.Overspend, "10"), spent(spend.Payment, "300"))
 	before, err := list(t.Context(), reachable(t, &engineSays{reading: r}, "2026-03-31T23:59", c))
 	if err != nil || before.GetDataSafeguard().GetState() != wireTemporarily || !before.GetOverspendSafeguard().GetReached() || !before.GetPaymentSafeguard().GetReached() {
 		t.Errorf("a minute before: %v, %v", before, err)
