@@ -129,6 +129,6 @@ func amountIs(m *money.Money) spend.Amount {
 	return a
 }
 
-func roaming() *eventv1.UsageCharged {
+func roamingData() *eventv1.UsageCharged {
 	return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true}
 }
