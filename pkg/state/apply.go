@@ -326,7 +326,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 				s.header.schedule(expiryTimer, expiryDue(s.header.ids.seals[n-1].newest))
 			}
 		} else {
-			identity := timerIdentity(s.Key, t)
+			identity := timerIdentity(s.Key, &s.header, t)
 			b.moment(s, t.due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
 			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name, due: t.due}
 			b.counts.timers++

@@ -17,6 +17,7 @@ type header struct {
 	listed  int64    // minute under which the subject stands in a due list; 0: in none
 	timers  []timer  // by due time, then name
 	aside   bool     // a value stands beside the record
+	moved   bool     // it came from another key, by the event that created it here
 	ids     ids
 	calls   calls
 }
@@ -49,6 +50,7 @@ func (h *header) append(b []byte) []byte {
 const (
 	sealedFlag = 1 << iota
 	asideFlag
+	movedFlag
 )
 
 func flags(h *header) (f byte) {
@@ -57,6 +59,9 @@ func flags(h *header) (f byte) {
 	}
 	if h.aside {
 		f |= asideFlag
+	}
+	if h.moved {
+		f |= movedFlag
 	}
 	return f
 }
@@ -72,7 +77,7 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 		return h, nil, fmt.Errorf("record has format %d, this binary knows %d", b[0], recordFormat)
 	}
 	r := reader{b: b[2:]}
-	h.aside = b[1]&asideFlag != 0
+	h.aside, h.moved = b[1]&asideFlag != 0, b[1]&movedFlag != 0
 	h.epoch = uint32(r.uvarint())
 	h.applied = int64(r.uvarint()) - 1
 	copy(h.creator[:], r.bytes(len(h.creator)))

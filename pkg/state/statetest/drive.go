@@ -265,7 +265,16 @@ func (l *driveLog[B, C]) Settle(code string)                       { delete(l.d.
 
 type drivePublisher[B, C any] struct{ d *Drive[B, C] }
 
+// Produce lets what is meant for the log stand there too.
 func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Record) error {
+	for _, r := range records {
+		if r.Topic != "log" {
+			continue
+		}
+		if err := p.d.Log().Append(r); err != nil {
+			return err
+		}
+	}
 	return p.d.Outcomes().Append(records...)
 }
 

@@ -106,6 +106,7 @@ type world[B, C any] struct {
 	zombies []*actor
 	idle    int  // fetches in a row that found nothing
 	quiet   bool // owners append nothing: the log is as it is
+	peers   peers
 }
 
 // actor is an owner and the goroutine it runs in.
@@ -199,47 +200,52 @@ func (w *world[B, C]) start() {
 func (w *world[B, C]) history() {
 	w.start()
 	for range w.law.Steps {
-		if w.current.ended {
-			w.start()
+		w.step()
+	}
+}
+
+// step makes one choice.
+func (w *world[B, C]) step() {
+	if w.current.ended {
+		w.start()
+	}
+	switch n := w.random.IntN(1000); {
+	case n < 700:
+		w.current.turn(w.verdict())
+	case n < 880:
+		w.append(1 + w.random.IntN(10))
+	case n < 910:
+		w.now = w.now.Add(time.Duration(w.random.IntN(120_000)) * time.Millisecond)
+	case n < 920:
+		w.now = w.now.Add(time.Duration(w.random.IntN(8*3600)) * time.Second)
+	case n < 935:
+		w.revision++
+	case n < 950:
+		w.dumps = append(w.dumps, w.bench.Dump())
+	case n < 952: // set back to a moment ago, under the same owner
+		dump := w.bench.Dump()
+		for range 1 + w.random.IntN(6) {
+			w.current.turn(goOn)
 		}
-		switch n := w.random.IntN(1000); {
-		case n < 700:
-			w.current.turn(w.verdict())
-		case n < 880:
-			w.append(1 + w.random.IntN(10))
-		case n < 910:
-			w.now = w.now.Add(time.Duration(w.random.IntN(120_000)) * time.Millisecond)
-		case n < 920:
-			w.now = w.now.Add(time.Duration(w.random.IntN(8*3600)) * time.Second)
-		case n < 935:
-			w.revision++
-		case n < 950:
-			w.dumps = append(w.dumps, w.bench.Dump())
-		case n < 952: // set back to a moment ago, under the same owner
-			dump := w.bench.Dump()
-			for range 1 + w.random.IntN(6) {
-				w.current.turn(goOn)
+		w.bench.Restore(dump)
+	case n < 955 && len(w.dumps) > 0:
+		w.bench.Restore(w.dumps[w.random.IntN(len(w.dumps))])
+	case n < 958:
+		w.bench.Restore(nil)
+	case n < 970:
+		w.current.turn(dieBefore)
+	case n < 980: // stalls, and somebody else takes over
+		w.zombies = append(w.zombies, w.current)
+		w.start()
+	case n < 998:
+		if len(w.zombies) > 0 {
+			z := w.zombies[w.random.IntN(len(w.zombies))]
+			for range w.random.IntN(8) {
+				z.turn(w.verdict())
 			}
-			w.bench.Restore(dump)
-		case n < 955 && len(w.dumps) > 0:
-			w.bench.Restore(w.dumps[w.random.IntN(len(w.dumps))])
-		case n < 958:
-			w.bench.Restore(nil)
-		case n < 970:
-			w.current.turn(dieBefore)
-		case n < 980: // stalls, and somebody else takes over
-			w.zombies = append(w.zombies, w.current)
-			w.start()
-		case n < 998:
-			if len(w.zombies) > 0 {
-				z := w.zombies[w.random.IntN(len(w.zombies))]
-				for range w.random.IntN(8) {
-					z.turn(w.verdict())
-				}
-			}
-		default:
-			w.bench.Log().Trim(w.bench.Oldest())
 		}
+	default:
+		w.bench.Log().Trim(w.bench.Oldest())
 	}
 }
 
@@ -283,8 +289,10 @@ func (w *world[B, C]) append(n int) {
 		}
 		records = append(records, r)
 	}
-	if err := w.bench.Log().Append(records...); err != nil {
-		w.t.Fatalf("append: %v", err)
+	for _, r := range records {
+		if err := w.logOf(r).Append(r); err != nil {
+			w.t.Fatalf("append: %v", err)
+		}
 	}
 }
 
@@ -320,6 +328,23 @@ func (w *world[B, C]) end() {
 
 // settle runs zombies to their end, then the owner until nothing is left.
 func (w *world[B, C]) settle() {
+	w.bury()
+	w.idle = 0
+	for range 100_000 {
+		if w.idle >= idleTurns {
+			w.stop()
+			return
+		}
+		w.goOn()
+	}
+	w.t.Fatal("the owner never came to the end of the log")
+}
+
+// idleTurns at the end of the log show that an owner has nothing left to do.
+const idleTurns = 12
+
+// bury runs zombies as far as they come.
+func (w *world[B, C]) bury() {
 	for _, z := range w.zombies {
 		for range 300 {
 			z.turn(goOn)
@@ -330,20 +355,20 @@ func (w *world[B, C]) settle() {
 			z.turn(dieBefore)
 		}
 	}
-	w.idle = 0
-	for range 100_000 {
-		if w.current.ended {
-			w.start()
-		}
-		if w.idle >= 12 {
-			for !w.current.ended {
-				w.current.turn(dieBefore)
-			}
-			return
-		}
-		w.current.turn(goOn)
+	w.zombies = nil
+}
+
+func (w *world[B, C]) goOn() {
+	if w.current.ended {
+		w.start()
 	}
-	w.t.Fatal("the owner never came to the end of the log")
+	w.current.turn(goOn)
+}
+
+func (w *world[B, C]) stop() {
+	for !w.current.ended {
+		w.current.turn(dieBefore)
+	}
 }
 
 // reference runs one owner over the same log, undisturbed.

@@ -110,6 +110,13 @@ func (p *port[B, C]) Produce(_ context.Context, records ...stream.Record) error 
 			r.Headers = append(r.Headers[:len(r.Headers):len(r.Headers)], stream.Header{Key: topicHeader, Value: []byte(r.Topic)})
 			out[i] = r
 		}
+		for _, r := range records {
+			if r.Topic == "log" && p.world.peers != nil {
+				if err := p.world.logOf(r).Append(r); err != nil {
+					return err
+				}
+			}
+		}
 		return p.world.bench.Outcomes().Append(out...)
 	})
 }
