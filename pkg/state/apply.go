@@ -213,7 +213,7 @@ func (b *batch[B]) event(en *entry) error {
 			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own", b.logTime())
 			return nil
 		}
-		if identity == s.header.creator { // known for as long as the record stands
+		if s.header.createdBy(identity) { // known for as long as the record stands
 			b.counts.duplicates++
 			return nil
 		}

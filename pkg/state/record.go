@@ -18,8 +18,11 @@ type header struct {
 	timers  []timer  // by due time, then name
 	aside   bool     // a value stands beside the record
 	moved   bool     // it came from another key, by the event that created it here
-	ids     ids
-	calls   calls
+	// former created what stood under the key before a record moved to it;
+	// newest last.
+	former []Identity
+	ids    ids
+	calls  calls
 }
 
 type timer struct {
@@ -34,6 +37,12 @@ func (h *header) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, uint64(h.epoch))
 	b = binary.AppendUvarint(b, uint64(h.applied+1))
 	b = append(b, h.creator[:]...)
+	if h.moved {
+		b = append(b, byte(len(h.former)))
+		for _, f := range h.former {
+			b = append(b, f[:]...)
+		}
+	}
 	b = binary.AppendUvarint(b, uint64(h.last))
 	b = binary.AppendUvarint(b, uint64(h.listed))
 	b = binary.AppendUvarint(b, uint64(len(h.timers)))
@@ -80,7 +89,12 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 	h.aside, h.moved = b[1]&asideFlag != 0, b[1]&movedFlag != 0
 	h.epoch = uint32(r.uvarint())
 	h.applied = int64(r.uvarint()) - 1
-	copy(h.creator[:], r.bytes(len(h.creator)))
+	h.creator = r.identity()
+	if h.moved {
+		for range r.byte() {
+			h.former = append(h.former, r.identity())
+		}
+	}
 	h.last = int64(r.uvarint())
 	h.listed = int64(r.uvarint())
 	if n := r.uvarint(); n > 0 && n <= uint64(len(r.b)) {
@@ -99,6 +113,22 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 	}
 	return h, r.b, nil
 }
+
+// formerKept is how many moves to one key are told apart from their repeats.
+const formerKept = 8
+
+// succeeds makes an event the creator of what stands under a key.
+func (h *header) succeeds(old *header, by Identity) {
+	h.former = slices.Clone(old.former)
+	if old.creator != (Identity{}) {
+		h.former = append(h.former, old.creator)
+	}
+	h.former = h.former[max(0, len(h.former)-formerKept):]
+	h.creator, h.moved = by, true
+}
+
+// createdBy says whether an event created what stands under the key, or stood.
+func (h *header) createdBy(e Identity) bool { return e == h.creator || slices.Contains(h.former, e) }
 
 func (h *header) schedule(name string, due int64) {
 	h.cancel(name)

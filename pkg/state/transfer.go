@@ -61,6 +61,7 @@ func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to st
 func (s *Subject[B]) Export() *eventv1.SystemTransfer {
 	h := s.header
 	h.epoch, h.applied, h.listed, h.moved = 0, -1, 0, false
+	h.former = nil
 	h.ids.seals = slices.Clone(h.ids.seals)
 	h.ids.next = uint64(len(h.ids.seals))
 	t := &eventv1.SystemTransfer{Aside: bytes.Clone(s.Aside())}
@@ -98,7 +99,7 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	}
 	old := s.header
 	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
-	h.creator, h.moved = s.Identity, true
+	h.succeeds(&old, s.Identity)
 	h.last = max(h.last, old.last)
 	h.aside = old.aside
 	h.calls = old.calls.join(h.calls)

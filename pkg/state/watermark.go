@@ -168,6 +168,19 @@ func (r *reader) uvarint() uint64 {
 	return v
 }
 
+func (r *reader) byte() byte {
+	b := r.bytes(1)
+	if len(b) == 0 {
+		return 0
+	}
+	return b[0]
+}
+
+func (r *reader) identity() (id Identity) {
+	copy(id[:], r.bytes(len(id)))
+	return id
+}
+
 func (r *reader) bytes(n int) []byte {
 	if n < 0 || n > len(r.b) {
 		r.bad, r.b = true, nil

@@ -217,7 +217,9 @@ func (w *world[B, C]) step() {
 	case n < 910:
 		w.now = w.now.Add(time.Duration(w.random.IntN(120_000)) * time.Millisecond)
 	case n < 920:
-		w.now = w.now.Add(time.Duration(w.random.IntN(8*3600)) * time.Second)
+		if later := w.now.Add(time.Duration(w.random.IntN(8*3600)) * time.Second); w.peers == nil || later.Sub(epoch) < (state.WindowHours-4)*time.Hour {
+			w.now = later
+		}
 	case n < 935:
 		w.revision++
 	case n < 950:

@@ -25,7 +25,10 @@ func (w *world[B, C]) logOf(r stream.Record) Journal {
 
 // CheckAmong runs one random history of several partitions whose folds send
 // records to each other's logs, as outcomes on the topic "log". Each must have
-// published what an undisturbed run over the log it ended with would have.
+// published what an undisturbed run over the log it ended with would have. All
+// of it happens within the window in which ids are remembered: what is told once
+// more after a loss of the store counts from its log as a repeat, and one from
+// before the window is another event.
 func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
 	t.Helper()
 	defer func() {
