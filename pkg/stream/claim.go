@@ -73,13 +73,20 @@ func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (Batch, 
 // fetch is Fetch without telling the watchdog: a reader fetches ahead of a
 // worker, who may be stuck meanwhile.
 func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (Batch, error) {
+	o = o.withDefaults(cl.g.c.cfg)
+	return cl.fetchBy(ctx, from, func(ctx context.Context) (Batch, error) {
+		return cl.g.c.fetchOnce(ctx, cl.Topic, cl.Partition, from, o)
+	})
+}
+
+func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Context) (Batch, error)) (Batch, error) {
 	if err := cl.resumed(ctx); err != nil {
 		return Batch{Next: from}, err
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	defer context.AfterFunc(cl.drain, cancel)()
-	b, err := cl.g.c.fetch(ctx, cl.Topic, cl.Partition, from, o.withDefaults(cl.g.c.cfg))
+	b, err := cl.g.c.fetchBy(ctx, cl.Topic, cl.Partition, from, once)
 	var gone *OutOfRangeError
 	switch {
 	case err == nil:

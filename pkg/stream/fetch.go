@@ -2,10 +2,11 @@ package stream
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/segmentio/kafka-go"
@@ -54,6 +55,13 @@ func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, o
 // *OutOfRangeError, or the end of ctx; refusals (authorisation) are ours to fix
 // and waited for.
 func (c *Client) fetch(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (Batch, error) {
+	return c.fetchBy(ctx, topic, partition, from, func(ctx context.Context) (Batch, error) {
+		return c.fetchOnce(ctx, topic, partition, from, o)
+	})
+}
+
+// fetchBy is fetch with somebody else's way of asking once.
+func (c *Client) fetchBy(ctx context.Context, topic string, partition int32, from int64, once func(context.Context) (Batch, error)) (Batch, error) {
 	key := waitKey{"fetch", topic, partition}
 	waiting := false
 	defer func() {
@@ -62,11 +70,14 @@ func (c *Client) fetch(ctx context.Context, topic string, partition int32, from 
 		}
 	}()
 	for attempt := 0; ; attempt++ {
-		b, err := c.fetchOnce(ctx, topic, partition, from, o)
+		b, err := once(ctx)
 		var gone *OutOfRangeError
 		switch {
 		case err == nil:
 			c.metrics.fetched.WithLabelValues(c.metrics.topic(topic)).Add(float64(len(b.Records)))
+			if passed := b.Next - from - int64(len(b.Records)); passed > 0 {
+				c.metrics.passedOver.WithLabelValues(c.metrics.topic(topic)).Add(float64(passed))
+			}
 			return b, nil
 		case errors.As(err, &gone):
 			return Batch{Start: gone.Start, End: gone.End, Next: from}, err
@@ -86,37 +97,143 @@ func (c *Client) fetch(ctx context.Context, topic string, partition int32, from 
 
 func (c *Client) fetchOnce(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (Batch, error) {
 	if from < 0 {
-		// kafka-go would read -1 and -2 as "the end" and "the start": a jump.
 		return Batch{}, c.outOfRange(ctx, topic, partition, from)
 	}
-	ctx, cancel := context.WithTimeout(ctx, o.MaxWait+c.cfg.CallTimeout)
+	asked := []fetchPart{{topic: topic, partition: partition, from: from, maxBytes: int32(o.MaxBytes)}}
+	if err := c.fetchParts(ctx, -1, asked, o.MaxBytes, o.MaxWait); err != nil {
+		return Batch{}, err
+	}
+	return c.fetched(ctx, &asked[0])
+}
+
+// fetchPart is one partition of a fetch request, and what came back of it.
+type fetchPart struct {
+	topic     string
+	partition int32
+	from      int64
+	maxBytes  int32
+
+	batch Batch
+	bytes int // of records, as they came
+	err   error
+}
+
+// fetchParts asks one broker, -1 for the leader of the first, for several
+// partitions at once, and waits until any has something. Each part gets its own
+// result; the error is about the request.
+func (c *Client) fetchParts(ctx context.Context, broker int32, parts []fetchPart, maxBytes int, maxWait time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, maxWait+c.cfg.CallTimeout)
 	defer cancel()
-	res, err := c.kafka.Fetch(ctx, &kafka.FetchRequest{
-		Topic:     topic,
-		Partition: int(partition),
-		Offset:    from,
-		MinBytes:  1,
-		MaxBytes:  int64(o.MaxBytes),
-		MaxWait:   o.MaxWait,
+	got, err := c.exchange(ctx, &exchange{
+		broker: broker, key: protocol.Fetch, version: fetchVersion, topic: parts[0].topic, partition: parts[0].partition,
+		body: func(b []byte) []byte { return appendFetch(b, parts, maxBytes, maxWait) },
 	})
-	switch {
-	case err != nil:
-		return Batch{}, err
-	case errors.Is(res.Error, kafka.OffsetOutOfRange):
-		return Batch{}, c.outOfRange(ctx, topic, partition, from)
-	case res.Error != nil:
-		return Batch{}, res.Error
-	case res.LogStartOffset > from:
-		return Batch{}, &OutOfRangeError{Topic: topic, Partition: partition, From: from, Start: res.LogStartOffset, End: res.HighWatermark}
+	if err != nil {
+		return err
 	}
-	b := Batch{Start: res.LogStartOffset, End: res.HighWatermark, Next: from}
-	if err := b.read(res.Records, topic, partition); err != nil {
-		return Batch{}, err
+	for i := range parts {
+		parts[i].err = errNotNamed
 	}
-	if passed := b.Next - from - int64(len(b.Records)); passed > 0 {
-		c.metrics.passedOver.WithLabelValues(c.metrics.topic(topic)).Add(float64(passed))
+	return readFetch(got, parts)
+}
+
+var errNotNamed = errors.New("answer does not name the partition")
+
+func appendFetch(b []byte, parts []fetchPart, maxBytes int, maxWait time.Duration) []byte {
+	be := binary.BigEndian
+	b = be.AppendUint32(b, ^uint32(0)) // no replica
+	b = be.AppendUint32(b, uint32(maxWait.Milliseconds()))
+	b = be.AppendUint32(b, 1) // byte is enough
+	b = be.AppendUint32(b, uint32(maxBytes))
+	b = append(b, 0)                   // uncommitted transactions are read too
+	b = be.AppendUint32(b, 0)          // no session
+	b = be.AppendUint32(b, ^uint32(0)) // nor one to begin
+	b = byTopic(b, parts, func(p *fetchPart) string { return p.topic }, func(b []byte, p *fetchPart) []byte {
+		b = be.AppendUint32(b, uint32(p.partition))
+		b = be.AppendUint32(b, ^uint32(0)) // any leader's epoch
+		b = be.AppendUint64(b, uint64(p.from))
+		b = be.AppendUint64(b, ^uint64(0)) // no log of our own
+		return be.AppendUint32(b, uint32(p.maxBytes))
+	})
+	b = be.AppendUint32(b, 0)  // nothing to forget
+	return appendString(b, "") // no rack
+}
+
+func readFetch(body []byte, parts []fetchPart) error {
+	r := wireReader{b: body}
+	r.int32() // throttled
+	code := r.int16()
+	r.int32() // session
+	next := 0 // mostly they come in the order asked for
+	for range r.count() {
+		topic := string(r.string())
+		for range r.count() {
+			partition := r.int32()
+			failed := errorOf(r.int16(), nil)
+			end := r.int64()
+			r.int64() // last stable offset
+			start := r.int64()
+			for range r.count() { // aborted transactions
+				r.take(16)
+			}
+			r.int32() // preferred replica
+			set := r.bytes()
+			i := indexOf(parts, next, topic, partition)
+			if r.bad || i < 0 {
+				continue
+			}
+			p := &parts[i]
+			next = i + 1
+			p.batch, p.bytes = Batch{Start: start, End: end, Next: p.from}, len(set)
+			switch {
+			case failed != nil:
+				p.err = failed
+			case start > p.from:
+				p.err = &OutOfRangeError{Topic: p.topic, Partition: p.partition, From: p.from, Start: start, End: end}
+			default:
+				p.err = p.batch.read(set, p.topic, p.partition)
+			}
+		}
 	}
-	return b, nil
+	if r.bad {
+		return fmt.Errorf("read answer to a fetch: %w", errWire)
+	}
+	return errorOf(code, nil)
+}
+
+// indexOf finds a partition among those asked for, mostly at once.
+func indexOf(parts []fetchPart, guess int, topic string, partition int32) int {
+	is := func(p fetchPart) bool { return p.partition == partition && p.topic == topic }
+	if guess < len(parts) && is(parts[guess]) {
+		return guess
+	}
+	return slices.IndexFunc(parts, is)
+}
+
+// fetched is a part's result.
+func (c *Client) fetched(ctx context.Context, p *fetchPart) (Batch, error) {
+	if errors.Is(p.err, kafka.OffsetOutOfRange) {
+		return Batch{}, c.outOfRange(ctx, p.topic, p.partition, p.from)
+	}
+	if p.err != nil {
+		return Batch{}, p.err
+	}
+	return p.batch, nil
+}
+
+// exchange sends a request and returns its answer's body.
+func (c *Client) exchange(ctx context.Context, e *exchange) ([]byte, error) {
+	e.clientID = c.cfg.ClientID
+	res, err := c.gate.RoundTrip(ctx, c.kafka.Addr, e)
+	if err != nil {
+		return nil, err
+	}
+	c.metrics.exchanges.WithLabelValues(strings.ToLower(e.key.String())).Inc()
+	a, ok := res.(*answer)
+	if !ok {
+		return nil, errWire
+	}
+	return a.body, nil
 }
 
 // outOfRange asks what the log does hold. When it holds the offset after all
@@ -130,117 +247,4 @@ func (c *Client) outOfRange(ctx context.Context, topic string, partition int32, 
 		return fmt.Errorf("offset %d refused but between %d and %d", from, start, end)
 	}
 	return &OutOfRangeError{Topic: topic, Partition: partition, From: from, Start: start, End: end}
-}
-
-// read takes the records at and after b.Next out of a response. Batches that
-// hold no records move Next as far as they are known to reach: a control batch
-// to its last marker; one emptied of records by a single offset, since its end
-// is not told and a guess could pass over what follows.
-func (b *Batch) read(r kafka.RecordReader, topic string, partition int32) error {
-	batches := []protocol.RecordReader{r}
-	if s, ok := r.(*protocol.RecordStream); ok {
-		batches = s.Records
-	}
-	var a arena
-	for i, one := range batches {
-		base, control := baseOffset(one)
-		if i+1 < len(batches) {
-			if next, _ := baseOffset(batches[i+1]); next > b.Next {
-				b.Records = slices.Grow(b.Records, int(min(next-b.Next, maxReserve)))
-			}
-		}
-		if base > b.Next {
-			b.Next = base // nothing lies between two batches of one answer
-		}
-		seen := false
-		for {
-			rec, err := one.ReadRecord()
-			if errors.Is(err, io.EOF) {
-				break
-			}
-			if err != nil {
-				return fmt.Errorf("read records of %s/%d: %w", topic, partition, err)
-			}
-			seen = true
-			if rec.Offset < b.Next || control {
-				release(rec)
-				b.Next = max(b.Next, rec.Offset+1)
-				continue
-			}
-			out := Record{Topic: topic, Partition: partition, Offset: rec.Offset, Time: rec.Time.UTC()}
-			if out.Key, err = a.take(rec.Key); err == nil {
-				out.Value, err = a.take(rec.Value)
-			}
-			release(rec)
-			if err != nil {
-				return fmt.Errorf("read record %d of %s/%d: %w", rec.Offset, topic, partition, err)
-			}
-			if len(rec.Headers) > 0 {
-				out.Headers = make([]Header, len(rec.Headers))
-				for i, h := range rec.Headers {
-					out.Headers[i] = Header{Key: h.Key, Value: h.Value}
-				}
-			}
-			if len(b.Records) == cap(b.Records) { // of the last batch only the log's end bounds the number
-				b.Records = slices.Grow(b.Records, int(min(max(b.End-out.Offset, 1), int64(max(len(b.Records), 512)))))
-			}
-			b.Records = append(b.Records, out)
-			b.Next = rec.Offset + 1
-		}
-		if !seen && base >= 0 && b.Next < b.End {
-			b.Next++
-		}
-	}
-	return nil
-}
-
-// maxReserve bounds what is allocated for offsets that may hold no records.
-const maxReserve = 1 << 16
-
-// baseOffset is a batch's first offset, -1 when it does not tell, and whether it is a control batch.
-func baseOffset(r protocol.RecordReader) (int64, bool) {
-	switch v := r.(type) {
-	case *protocol.ControlBatch:
-		return v.BaseOffset, true
-	case *protocol.RecordBatch:
-		return v.BaseOffset, false
-	}
-	return -1, false
-}
-
-func release(r *kafka.Record) {
-	if r.Key != nil {
-		_ = r.Key.Close()
-	}
-	if r.Value != nil {
-		_ = r.Value.Close()
-	}
-}
-
-// arena copies keys and values into shared chunks: one allocation for many
-// records, and no record holds more than a chunk alive.
-type arena struct{ free []byte }
-
-const arenaChunk = 64 << 10
-
-func (a *arena) take(b kafka.Bytes) ([]byte, error) {
-	if b == nil {
-		return nil, nil
-	}
-	n := b.Len()
-	if n == 0 {
-		return []byte{}, nil
-	}
-	if n > len(a.free) {
-		if n > arenaChunk/4 {
-			out := make([]byte, n)
-			_, err := io.ReadFull(b, out)
-			return out, err
-		}
-		a.free = make([]byte, arenaChunk)
-	}
-	out := a.free[:n:n]
-	a.free = a.free[n:]
-	_, err := io.ReadFull(b, out)
-	return out, err
 }

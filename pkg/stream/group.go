@@ -94,7 +94,8 @@ type group struct {
 	started time.Time // origin of the claims' progress
 
 	mu      sync.Mutex
-	rejoins int // wishes to rejoin in a row
+	rejoins int               // wishes to rejoin in a row
+	pollers map[int32]*poller // by broker
 }
 
 // Consume joins a group and runs work once per assigned partition and

@@ -1,11 +1,9 @@
 package stream
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"sync"
 	"time"
@@ -29,6 +27,10 @@ type lane struct {
 	mu      sync.Mutex
 	pending []item
 	busy    bool
+
+	// of the goroutine that works it
+	broker int32 // that leads the partition, as of the last request
+	alone  bool  // the last request failed
 }
 
 type item struct {
@@ -49,7 +51,7 @@ func (l *lane) run(ctx context.Context) {
 			return
 		}
 		taken := l.pending
-		l.pending = nil // not reused: kafka-go may still read what an abandoned request was given
+		l.pending = nil
 		l.mu.Unlock()
 
 		for rest := taken; len(rest) > 0; {
@@ -90,7 +92,7 @@ func (l *lane) send(ctx context.Context, batch []item) {
 		res, err := l.request(ctx, batch)
 		switch {
 		case err == nil:
-			l.acknowledge(batch, res.BaseOffset)
+			l.acknowledge(batch, res.base)
 			return
 		case !temporary(err):
 			l.refused(ctx, batch, res, err)
@@ -127,8 +129,7 @@ func (l *lane) missing(ctx context.Context, err error) bool {
 	return errors.Is(err, ErrUnknownTopic) || err == nil && n <= int(l.partition)
 }
 
-// wanted drops records whose callers have gone. It leaves the batch as it is:
-// kafka-go may still be writing it out for a request that ran into its deadline.
+// wanted drops records whose callers have gone. It leaves the batch as it is.
 func wanted(batch []item) []item {
 	var last *call
 	gone := false
@@ -153,20 +154,42 @@ func wanted(batch []item) []item {
 	return batch
 }
 
-func (l *lane) request(ctx context.Context, batch []item) (*kafka.ProduceResponse, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.p.c.cfg.CallTimeout)
-	defer cancel()
-	res, err := l.p.c.kafka.Produce(ctx, &kafka.ProduceRequest{
-		Topic:        l.topic,
-		Partition:    int(l.partition),
-		RequiredAcks: kafka.RequireAll,
-		Records:      &batchReader{items: batch},
-		Compression:  l.compression(batch),
-	})
+// request has a batch appended once. Mostly it goes with what other partitions
+// of its leader have ready; after an error by itself, so that a partition whose
+// replicas or leader make trouble does not hold others back again.
+func (l *lane) request(ctx context.Context, batch []item) (*parcel, error) {
+	buf, _ := buffers.Get().(*[]byte)
+	set, err := appendBatch((*buf)[:0], batch, l.compression(batch))
 	if err != nil {
 		return nil, err
 	}
-	return res, res.Error
+	x := &parcel{topic: l.topic, partition: l.partition, set: set}
+	err = l.carry(ctx, x)
+	if l.alone = err != nil; l.alone {
+		l.broker = unknownBroker // and the bytes may still be on their way out
+		return x, err
+	}
+	if *buf = set; cap(set) <= keepBuffer {
+		buffers.Put(buf)
+	}
+	return x, nil
+}
+
+func (l *lane) carry(ctx context.Context, x *parcel) error {
+	if l.broker == unknownBroker && !l.alone {
+		if broker, err := l.p.c.leader(ctx, l.topic, l.partition); err == nil {
+			l.broker = broker
+		}
+	}
+	if l.broker == unknownBroker {
+		if err := l.p.c.produceParcels(ctx, unknownBroker, []*parcel{x}); err != nil {
+			return err
+		}
+		return x.err
+	}
+	x.done = make(chan struct{})
+	l.p.courier(l.broker).send(ctx, x)
+	return x.err
 }
 
 // compressFrom is the batch size below which lz4 costs more than it saves.
@@ -202,7 +225,7 @@ func (l *lane) acknowledge(batch []item, base int64) {
 // refused settles a batch the broker refused for good. It refuses whole
 // batches, so the records it names fail and the rest go again; when it names
 // none, halves go alone until the guilty record stands alone.
-func (l *lane) refused(ctx context.Context, batch []item, res *kafka.ProduceResponse, err error) {
+func (l *lane) refused(ctx context.Context, batch []item, res *parcel, err error) {
 	switch {
 	case errors.Is(err, kafka.InvalidTimestamp):
 		err = fmt.Errorf("%w: %w", ErrTimestampAhead, err)
@@ -217,10 +240,10 @@ func (l *lane) refused(ctx context.Context, batch []item, res *kafka.ProduceResp
 		l.refuseAll(batch, err)
 		return
 	}
-	if res != nil && len(res.RecordErrors) > 0 {
+	if res != nil && len(res.guilty) > 0 {
 		var guilty, rest []item
 		for i, it := range batch {
-			if _, named := res.RecordErrors[i]; named {
+			if slices.Contains(res.guilty, int32(i)) {
 				guilty = append(guilty, it)
 			} else {
 				rest = append(rest, it)
@@ -244,41 +267,3 @@ func (l *lane) refuseAll(batch []item, err error) {
 		batch[i].call.settle(batch[i].index, Placed{Partition: l.partition, Err: err})
 	}
 }
-
-// batchReader gives kafka-go a batch without copying it. The record it returns
-// is valid until the next, as kafka-go's contract says.
-type batchReader struct {
-	items      []item
-	next       int
-	rec        kafka.Record
-	key, value byteReader
-	headers    []kafka.Header
-}
-
-func (b *batchReader) ReadRecord() (*kafka.Record, error) {
-	if b.next >= len(b.items) {
-		return nil, io.EOF
-	}
-	r := &b.items[b.next].rec
-	b.next++
-	b.rec = kafka.Record{Time: r.Time}
-	if r.Key != nil {
-		b.key.Reset(r.Key)
-		b.rec.Key = &b.key
-	}
-	if r.Value != nil {
-		b.value.Reset(r.Value)
-		b.rec.Value = &b.value
-	}
-	b.headers = b.headers[:0]
-	for _, h := range r.Headers {
-		b.headers = append(b.headers, kafka.Header{Key: h.Key, Value: h.Value})
-	}
-	b.rec.Headers = b.headers
-	return &b.rec, nil
-}
-
-// byteReader is kafka.Bytes over a slice, reused from record to record.
-type byteReader struct{ bytes.Reader }
-
-func (*byteReader) Close() error { return nil }

@@ -15,6 +15,7 @@ type metrics struct {
 	produced      *prometheus.CounterVec
 	produceErrors *prometheus.CounterVec
 	requests      *prometheus.CounterVec
+	exchanges     *prometheus.CounterVec
 	retries       *prometheus.CounterVec
 	fetched       *prometheus.CounterVec
 	passedOver    *prometheus.CounterVec
@@ -48,7 +49,8 @@ func newMetrics(reg prometheus.Registerer, prefix string) (*metrics, error) {
 	}
 	m.produced = counter("records_produced_total", "Records acknowledged by all in-sync replicas.", "topic")
 	m.produceErrors = counter("produce_errors_total", "Records refused for good, by kind.", "topic", "kind")
-	m.requests = counter("produce_requests_total", "Produce requests that were acknowledged.", "topic")
+	m.requests = counter("produce_requests_total", "Batches that were acknowledged; several may have been in one request.", "topic")
+	m.exchanges = counter("broker_requests_total", "Fetch and produce requests that were answered, of several partitions each.", "request")
 	m.retries = counter("retries_total", "Requests repeated after a temporary error, by kind of request.", "topic", "request")
 	m.fetched = counter("records_fetched_total", "Records read.", "topic")
 	m.passedOver = counter("offsets_passed_over_total", "Offsets without a record (control batches) that a fetch deliberately passed.", "topic")

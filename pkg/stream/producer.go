@@ -27,13 +27,13 @@ func UnknownTopicAfter(d time.Duration) ProducerOption {
 	return func(p *Producer) { p.unknownAfter = d }
 }
 
-// Uncompressed sends batches as they are; the default is lz4 from 1 KiB on.
+// Uncompressed sends batches as they are; the default is lz4 from 4 KiB on.
 func Uncompressed() ProducerOption { return func(p *Producer) { p.uncompressed = true } }
 
 // Producer appends records with acks=all and no linger: what is handed in while
 // a request for a partition is in flight goes together in the next. Each
 // partition has at most one request in flight, so its order is the order of
-// hand-in. It is safe for use by many goroutines.
+// hand-in; what several partitions of one broker have ready shares a request. It is safe for use by many goroutines.
 type Producer struct {
 	c            *Client
 	maxBatch     int
@@ -43,9 +43,10 @@ type Producer struct {
 
 	spread atomic.Uint32 // round robin of records without a key
 
-	mu     sync.RWMutex
-	lanes  map[laneKey]*lane
-	closed bool
+	mu       sync.RWMutex
+	lanes    map[laneKey]*lane
+	couriers map[int32]*courier // by broker
+	closed   bool
 
 	running sync.WaitGroup // lanes at work
 	stop    chan struct{}  // ends retries when Close runs out of time
@@ -60,6 +61,7 @@ func (c *Client) NewProducer(opts ...ProducerOption) *Producer {
 		maxRecord:    8 << 20,
 		unknownAfter: 10 * time.Second,
 		lanes:        map[laneKey]*lane{},
+		couriers:     map[int32]*courier{},
 		stop:         make(chan struct{}),
 	}
 	for _, o := range opts {
@@ -219,7 +221,7 @@ func (p *Producer) lane(key laneKey) *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l = p.lanes[key]; l == nil {
-		l = &lane{p: p, topic: key.topic, partition: key.partition}
+		l = &lane{p: p, topic: key.topic, partition: key.partition, broker: unknownBroker}
 		p.lanes[key] = l
 	}
 	return l

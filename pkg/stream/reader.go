@@ -12,9 +12,10 @@ type Fetched struct {
 	Err error
 }
 
-// Reader reads a claim's partition from an explicit offset, one fetch ahead of
-// its worker: while the worker is busy with a batch, the next is already on its
-// way, and at most one waits.
+// Reader reads a claim's partition from an explicit offset, ahead of its worker:
+// while the worker is busy with a batch, the next is already on its way. What
+// waits is bounded: 64 KiB, or one answer of any size. Readers of a group share
+// their requests.
 type Reader struct {
 	cl     *Claim
 	out    chan Fetched
@@ -31,8 +32,10 @@ func (cl *Claim) Reader(ctx context.Context, from int64, o FetchOptions) *Reader
 	go func() {
 		defer r.end.Done()
 		defer close(r.out)
+		s := &source{cl: cl, o: o.withDefaults(cl.g.c.cfg)}
+		defer s.close()
 		for {
-			b, err := cl.fetch(ctx, from, o)
+			b, err := cl.fetchBy(ctx, from, func(ctx context.Context) (Batch, error) { return s.next(ctx, from) })
 			if err == nil && len(b.Records) == 0 && b.Next == from {
 				// Nothing new: tell a worker that waits, but don't keep old news for one that is busy.
 				select {

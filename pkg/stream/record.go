@@ -12,8 +12,8 @@ type Header struct {
 //
 // Bytes handed to Produce must not be changed afterwards, not even after an
 // error: a request may still be on its way. Bytes of records that were read
-// share memory with their neighbours (up to 64 KiB): who keeps one for long
-// clones it.
+// are parts of the answer that brought them (up to some MiB): who keeps one for
+// long clones it.
 type Record struct {
 	// Topic is the full topic name, prefix included.
 	Topic string

@@ -53,8 +53,8 @@ func TestRequestsAskForWhatIsPromised(t *testing.T) {
 			if r.TimeoutMillis < 1000 {
 				t.Errorf("a produce request gives in-sync replicas %d ms", r.TimeoutMillis)
 			}
-			if len(r.Topics) != 1 || len(r.Topics[0].Partitions) != 1 {
-				t.Errorf("a produce request holds several partitions: one that waits would hold the others")
+			if partitionsOf(r) > 1 && r.TimeoutMillis > 2000 {
+				t.Errorf("a produce request gives the slowest of several partitions %d ms, and the others wait", r.TimeoutMillis)
 			}
 		case *kmsg.FetchRequest:
 			if r.MinBytes < 1 {
@@ -228,4 +228,11 @@ func TestClientsShareARegistry(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+func partitionsOf(r *kmsg.ProduceRequest) (n int) {
+	for _, t := range r.Topics {
+		n += len(t.Partitions)
+	}
+	return n
 }

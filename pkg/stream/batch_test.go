@@ -1,0 +1,225 @@
+package stream
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/segmentio/kafka-go"
+	"github.com/segmentio/kafka-go/protocol"
+)
+
+var someRecords = []Record{
+	{Key: []byte("k"), Value: []byte("v"), Time: time.UnixMilli(1_700_000_000_123).UTC(), Headers: []Header{
+		{Key: "ce_id", Value: []byte("1")}, {Key: "empty", Value: []byte{}}, {Key: "null"},
+	}},
+	{Time: time.UnixMilli(1_700_000_000_000).UTC()}, // earlier than the first
+	{Key: []byte{}, Value: []byte{}, Time: time.UnixMilli(1_700_000_099_000).UTC(), Headers: []Header{{Key: "", Value: []byte("x")}}},
+	{Value: []byte(strings.Repeat("long ", 1000)), Time: time.UnixMilli(1_700_000_000_123).UTC(), Headers: []Header{
+		{Key: "ce_id", Value: []byte("4")}, {Key: "other", Value: bytes.Repeat([]byte("h"), 300)},
+	}},
+}
+
+func itemsOf(recs []Record) []item {
+	items := make([]item, len(recs))
+	for i := range recs {
+		items[i].rec = recs[i]
+	}
+	return items
+}
+
+// at gives records a place, as they are when read.
+func at(recs []Record, base int64) []Record {
+	out := make([]Record, len(recs))
+	for i, r := range recs {
+		r.Topic, r.Partition, r.Offset = "t", 3, base+int64(i)
+		out[i] = r
+	}
+	return out
+}
+
+func stamped(t *testing.T, base int64, recs []Record, c kafka.Compression) []byte {
+	t.Helper()
+	b, err := appendBatch(nil, itemsOf(recs), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	binary.BigEndian.PutUint64(b, uint64(base)) // as the broker does
+	return b
+}
+
+func TestBatchesAreReadAsTheyWereWritten(t *testing.T) {
+	for _, c := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			set := append(stamped(t, 100, someRecords, c), stamped(t, 104, someRecords, c)...)
+			b := Batch{Next: 102, End: 108}
+			if err := b.read(set, "t", 3); err != nil {
+				t.Fatal(err)
+			}
+			want := append(at(someRecords, 100)[2:], at(someRecords, 104)...)
+			if d := cmp.Diff(want, b.Records); d != "" || b.Next != 108 {
+				t.Errorf("next %d, want 108; records -want +got:\n%s", b.Next, d)
+			}
+		})
+	}
+}
+
+// kafka-go's own codec is the judge of ours, in both directions.
+func TestBatchesAreThoseOfKafkaGo(t *testing.T) {
+	for _, c := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
+		t.Run(fmt.Sprint(c), func(t *testing.T) {
+			ours := stamped(t, 7, someRecords, c)
+			var set protocol.RecordSet
+			if _, err := set.ReadFrom(bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(ours))), ours...))); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(at(someRecords, 7), byKafkaGo(t, set.Records)); d != "" {
+				t.Errorf("kafka-go reads ours, -want +got:\n%s", d)
+			}
+			var theirs []kafka.Record
+			for _, r := range someRecords {
+				k := kafka.Record{Time: r.Time, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value)}
+				for _, h := range r.Headers {
+					k.Headers = append(k.Headers, kafka.Header{Key: h.Key, Value: h.Value})
+				}
+				theirs = append(theirs, k)
+			}
+			var out bytes.Buffer
+			set = protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(c), Records: kafka.NewRecordReader(theirs...)}
+			if _, err := set.WriteTo(&out); err != nil {
+				t.Fatal(err)
+			}
+			b := Batch{End: 4}
+			if err := b.read(out.Bytes()[4:], "t", 3); err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(at(someRecords, 0), b.Records); d != "" {
+				t.Errorf("ours reads kafka-go's, -want +got:\n%s", d)
+			}
+		})
+	}
+}
+
+func byKafkaGo(t *testing.T, r protocol.RecordReader) (out []Record) {
+	t.Helper()
+	for {
+		k, err := r.ReadRecord()
+		if errors.Is(err, io.EOF) {
+			return out
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		key, err1 := kafka.ReadAll(k.Key)
+		value, err2 := kafka.ReadAll(k.Value)
+		if err := errors.Join(err1, err2); err != nil {
+			t.Fatal(err)
+		}
+		r := Record{Topic: "t", Partition: 3, Offset: k.Offset, Key: key, Value: value, Time: k.Time.UTC()}
+		for _, h := range k.Headers {
+			r.Headers = append(r.Headers, Header{Key: h.Key, Value: h.Value})
+		}
+		out = append(out, r)
+	}
+}
+
+// Formats before 2 are read by kafka-go.
+func TestOldMessagesAreRead(t *testing.T) {
+	var out bytes.Buffer
+	set := protocol.RecordSet{Version: 1, Records: kafka.NewRecordReader(kafka.Record{Offset: 5, Time: time.UnixMilli(1000), Value: kafka.NewBytes([]byte("old"))})}
+	if _, err := set.WriteTo(&out); err != nil {
+		t.Fatal(err)
+	}
+	b := Batch{}
+	if err := b.read(out.Bytes()[4:], "t", 3); err != nil {
+		t.Fatal(err)
+	}
+	if len(b.Records) != 1 || string(b.Records[0].Value) != "old" || b.Next != b.Records[0].Offset+1 {
+		t.Errorf("read %+v", b)
+	}
+}
+
+func TestWhatABatchHoldsIsPassedOverExactly(t *testing.T) {
+	batch := stamped(t, 10, someRecords, 0)
+	control := bytes.Clone(batch)
+	control[atAttributes+1] |= attrControl
+	emptied := bytes.Clone(batch[:batchHead])
+	binary.BigEndian.PutUint32(emptied[atLength:], batchHead-atLength-4)
+	binary.BigEndian.PutUint32(emptied[atCount:], 0)
+	damaged := bytes.Clone(batch)
+	damaged[len(damaged)-1]++
+	for _, b := range [][]byte{control, emptied} {
+		resum(b)
+	}
+	fewer := bytes.Clone(batch)
+	binary.BigEndian.PutUint32(fewer[atCount:], 5)
+	resum(fewer)
+	for name, row := range map[string]struct {
+		set     []byte
+		next    int64
+		records int
+		fails   error
+	}{
+		"a control batch to its end":                             {control, 14, 0, nil},
+		"one that compaction emptied to its end":                 {emptied, 14, 0, nil},
+		"a last one that is cut off comes again":                 {append(bytes.Clone(batch), batch[:50]...), 14, 4, nil},
+		"one that is cut off alone is no answer":                 {batch[:len(batch)-1], 10, 0, errBatch},
+		"one that fails its checksum is no answer":               {damaged, 10, 0, errCRC},
+		"one with fewer records than it says is no answer":       {fewer, 10, 0, errBatch},
+		"a good one before a damaged one is not taken by halves": {append(bytes.Clone(batch), damaged2(t)...), 14, 4, errCRC},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := Batch{Next: 10, End: 14}
+			err := b.read(row.set, "t", 3)
+			if !errors.Is(err, row.fails) || (err != nil) != (row.fails != nil) {
+				t.Fatalf("error %v, want %v", err, row.fails)
+			}
+			if err == nil && (b.Next != row.next || len(b.Records) != row.records) {
+				t.Errorf("next %d with %d records, want %d with %d", b.Next, len(b.Records), row.next, row.records)
+			}
+		})
+	}
+}
+
+func damaged2(t *testing.T) []byte {
+	b := stamped(t, 14, someRecords, 0)
+	b[len(b)-1]++
+	return b
+}
+
+func resum(b []byte) {
+	binary.BigEndian.PutUint32(b[atCRC:], checksum(b))
+}
+
+// Whatever a broker answers, reading it ends without a panic and never goes back.
+func FuzzRead(f *testing.F) {
+	for _, c := range []kafka.Compression{0, kafka.Lz4} {
+		b, err := appendBatch(nil, itemsOf(someRecords), c)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, set []byte) {
+		if len(set) > batchHead && set[atMagic] == 2 {
+			resum(set)
+		}
+		b := Batch{Next: 1, End: 10}
+		if err := b.read(set, "t", 0); err == nil && len(set) > 0 && b.Next <= 1 {
+			t.Errorf("went on to %d", b.Next)
+		}
+		for i := range b.Records {
+			if b.Records[i].Offset < 1 {
+				t.Errorf("record %d below the offset asked for", b.Records[i].Offset)
+			}
+		}
+		_ = readFetch(set, []fetchPart{{topic: "t"}})
+		_ = readProduce(set, []*parcel{{topic: "t"}})
+	})
+}
