@@ -188,8 +188,9 @@ func (d *desk) giveUp(c *waitingCall, cause error) verdict {
 	return verdict{result: callUnknown, err: unknownOutcome(cause)}
 }
 
-// take draws numbers, above all that were met, for what is to be appended next.
-func (d *desk) take(above uint64, now time.Time) (taken []*waitingCall, records []stream.Record, until time.Time) {
+// take draws numbers for what is to be appended next: the clock's microseconds,
+// but above the last number drawn and the last one met in the log.
+func (d *desk) take(met func() uint64, clock func() time.Time) (taken []*waitingCall, records []stream.Record, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for len(d.queue) > 0 && len(taken) < callsAtOnce {
@@ -199,7 +200,7 @@ func (d *desk) take(above uint64, now time.Time) (taken []*waitingCall, records 
 			c.done <- verdict{result: callLate, err: ErrLate}
 			continue
 		}
-		d.last = max(d.last+1, above+1, uint64(now.UnixMicro()))
+		d.last = max(d.last+1, met()+1, uint64(clock().UnixMicro()))
 		c.key.number, c.stage = d.last, callAppending
 		c.record.Headers = append(c.record.Headers, stream.Header{Key: callNumberHeader, Value: strconv.AppendUint(nil, d.last, 10)})
 		if d.waiting == nil {
@@ -295,9 +296,12 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
 // appendCalls hands calls to the log while there are any. It ends by itself:
 // each append ends with the last of its callers' deadlines.
 func (o *Owner[B, C]) appendCalls(ctx context.Context) {
-	for {
+	met := func() uint64 {
 		w, _ := o.view.owned()
-		taken, records, until := o.desk.take(w.Called, o.config.Clock())
+		return w.Called
+	}
+	for {
+		taken, records, until := o.desk.take(met, o.config.Clock)
 		if len(taken) == 0 {
 			return
 		}

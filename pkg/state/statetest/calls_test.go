@@ -65,18 +65,18 @@ func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
 	if _, ok := d.Body("acme/44"); ok {
 		t.Fatal("a refused call made a record")
 	}
-	d.Accept(usage("1", "44", 97, d.Now))
+	d.Accept(usage("1", "44", 197, d.Now))
 	d.Work()
 	before := d.Watermark()
 	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errLimit) {
 		t.Fatalf("answered %+v", got)
 	}
-	if len(d.Told()) > 0 || d.Watermark().Offset != before.Offset+1 {
-		t.Fatalf("told %s, offset %d after %d", told(t, d.Told()), d.Watermark().Offset, before.Offset)
+	if told := told(t, d.Told()); told != "reached at 12:00:00 limit 100" || d.Watermark().Offset != before.Offset+1 {
+		t.Fatalf("told %s, offset %d after %d", told, d.Watermark().Offset, before.Offset)
 	}
-	d.Newest = 2 // the limit is 200 now
+	d.Newest = 2 // the limit is twice as high now
 	d.Work()
-	want(t, d.Call(charge("c1", "44", 5))[0], 102, false)
+	want(t, d.Call(charge("c1", "44", 5))[0], 202, false)
 }
 
 func TestUsagePushesNoCallOutOfItsList(t *testing.T) {

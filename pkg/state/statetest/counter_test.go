@@ -19,7 +19,11 @@ import (
 
 // counter is a small safeguard: it counts, tells what is crossed, renews by a
 // timer and reminds by another. It is bad on purpose at some amounts.
-type counter struct{ limit int64 }
+type counter struct {
+	limit int64
+	// say, where set, is told what became of calls.
+	say func(statetest.Judgement)
+}
 
 type count struct {
 	spent    int64
@@ -85,6 +89,11 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 	}
 	before := n.spent
 	n.spent += amount
+	// A refund of a call does something only where that was counted.
+	if id := e.Data.(*eventv1.UsageCharged).GetCorrects().GetId(); id != "" && s.Counted((&event.Event{Tenant: e.Tenant, Source: "shop", ID: id}).Identity()) {
+		n.spent -= 2
+		n.events += 100
+	}
 	n.events++
 	n.revision = s.Revision
 	s.Save(n)
@@ -117,11 +126,11 @@ func (c *counter) charge(s *state.Subject[count], amount int64) {
 	n := s.Body
 	switch {
 	case s.Repeated:
-		s.Accept(n.spent)
+		c.answer(s, n.spent, nil)
 	case !s.Exists:
-		s.Refuse(errNoSubject)
-	case n.spent+amount > c.limit:
-		s.Refuse(errLimit)
+		c.answer(s, 0, errNoSubject)
+	case n.spent+amount > 2*c.limit && amount != amountPanics:
+		c.answer(s, 0, errLimit)
 	default:
 		n.spent += amount
 		n.events++
@@ -130,7 +139,20 @@ func (c *counter) charge(s *state.Subject[count], amount int64) {
 		if amount == amountPanics {
 			panic("unlucky beyond measure")
 		}
-		s.Accept(n.spent)
+		c.answer(s, n.spent, nil)
+	}
+}
+
+func (c *counter) answer(s *state.Subject[count], spent int64, err error) {
+	j := statetest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Err: err}
+	if err != nil {
+		s.Refuse(err)
+	} else {
+		s.Accept(spent)
+		j.Value = spent
+	}
+	if c.say != nil {
+		c.say(j)
 	}
 }
 
@@ -177,8 +199,15 @@ func (c *counter) tell(s *state.Subject[count], kind string) {
 	s.Emit(r)
 }
 
+// tally of the calls in all histories.
+var tally statetest.Tally
+
 func law(steps int) statetest.Law[count, int64] {
 	return statetest.Law[count, int64]{
+		Calls: &statetest.Calls[count, int64]{
+			Draw: drawCall, Tally: &tally,
+			Witness: func(say func(statetest.Judgement)) state.Fold[count, int64] { return &counter{say: say} },
+		},
 		Steps:         steps,
 		NewFold:       func() state.Fold[count, int64] { return &counter{} },
 		Configuration: func(revision int64) int64 { return 20 + 10*(revision%5) },
@@ -218,8 +247,29 @@ func draw(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event {
 		other := recent[r.IntN(len(recent))]
 		id, subject = other.ID, other.Subject
 	}
+	refunds := &eventv1.Correction{}
+	if r.IntN(10) == 0 {
+		refunds.Id = fmt.Sprintf("c-%d", r.IntN(20))
+	}
 	return &event.Event{
 		ID: id, Source: "law", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
-		Data: &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR", Units: amount}},
+		Data: &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR", Units: amount}, Corrects: refunds},
 	}
+}
+
+// drawCall asks for something new, or again for what was asked before.
+func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
+	subject := fmt.Sprintf("4477%02d", r.IntN(1+r.IntN(3)))
+	e := charge("", subject, int64(1+r.IntN(8)))
+	switch n := r.IntN(20); {
+	case n == 0:
+		e = charge("", subject, amountPanics)
+	case n < 10 && len(recent) > 0:
+		again := *recent[r.IntN(min(len(recent), 6))]
+		e = &again
+		if n == 1 {
+			e.Data = &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "EUR", Units: 1}, Description: "another"}
+		}
+	}
+	return e
 }

@@ -28,6 +28,8 @@ type Law[B, C any] struct {
 	Draw func(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event
 	// Configuration of a revision.
 	Configuration func(revision int64) C
+	// Calls, where set, are made among the events.
+	Calls *Calls[B, C]
 	// Steps is how many choices a history has.
 	Steps int
 	// Sequence reads subject, sequence and content of an outcome that a table
@@ -49,11 +51,15 @@ func (l Law[B, C]) Check(t testing.TB, seed uint64, b Bench) {
 	w.end()
 	w.settle()
 	got := w.published()
-	reference := w.reference()
+	judged := make(map[int64]Judgement)
+	reference := w.reference(judged)
 	want := reference.published()
 	compare(t, seed, want, got)
 	l.compareTables(t, seed, want, got)
 	compareState(t, seed, l.NewFold(), reference.bench, b)
+	if l.Calls != nil {
+		w.checkCalls(seed, judged)
+	}
 }
 
 // epoch is when histories begin: far enough in the past for a real broker to
@@ -101,6 +107,9 @@ type world[B, C any] struct {
 	generation int
 	drawn      []drawn
 	dumps      []any
+	called     []drawn
+	tries      []*try
+	adrift     []stream.Record // calls that are still on their way
 
 	current *actor
 	zombies []*actor
@@ -118,6 +127,17 @@ type actor struct {
 	done       chan error
 	dead       bool
 	ended      bool
+
+	owner    caller
+	next     *try // about to be appended
+	standing *try // before the log
+	// commits are those that were answered: offsets before and after.
+	commits [][2]int64
+}
+
+// caller is an owner, for calls.
+type caller interface {
+	Call(ctx context.Context, e *event.Event) (state.Answer, error)
 }
 
 type verdict int
@@ -185,12 +205,13 @@ func (w *world[B, C]) start() {
 	p := &port[B, C]{world: w, actor: a}
 	o := state.NewOwner(state.OwnerConfig[B, C]{
 		Service: "law", Partition: w.bench.Partition(), Address: fmt.Sprintf("owner-%d:1", w.generation), Topic: "log", Rejected: "rejected",
-		Fold: w.law.NewFold(), Log: portLog[B, C]{p}, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
+		Fold: w.law.NewFold(), Log: portLog[B, C]{p}, Appender: p, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: state.NewMetrics("law", "law", prometheus.NewRegistry()),
 		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3), FloorEvery: time.Duration(w.random.IntN(3)) * time.Second,
 		SnapshotEvery: time.Hour, SnapshotEvents: int64(20 + w.random.IntN(100)),
 	})
+	a.owner = o
 	w.current = a
 	go func() { a.done <- o.Run(w.t.Context()) }()
 	a.wait()
@@ -208,6 +229,9 @@ func (w *world[B, C]) history() {
 func (w *world[B, C]) step() {
 	if w.current.ended {
 		w.start()
+	}
+	if w.law.Calls != nil && w.peers == nil && w.callStep() {
+		return
 	}
 	switch n := w.random.IntN(1000); {
 	case n < 700:
@@ -317,6 +341,7 @@ func (w *world[B, C]) recent() []*event.Event {
 // end closes the log with a tick at a full minute. What is due within a minute
 // may be worked earlier or later; at its end all of it has been.
 func (w *world[B, C]) end() {
+	w.endCalls()
 	w.quiet = true
 	r, err := state.NewTick("law", w.now.Truncate(time.Minute).Add(2*time.Minute)).Record("log")
 	if err != nil {
@@ -374,10 +399,16 @@ func (w *world[B, C]) stop() {
 }
 
 // reference runs one owner over the same log, undisturbed.
-func (w *world[B, C]) reference() *world[B, C] {
+func (w *world[B, C]) reference(judged map[int64]Judgement) *world[B, C] {
 	memory := NewMemory()
 	memory.log = w.bench.Log()
-	r := &world[B, C]{law: w.law, t: w.t, bench: memory, random: rand.New(rand.NewPCG(1, 1)), quiet: true, now: epoch.Add(-time.Hour)}
+	law := w.law
+	if law.Calls != nil {
+		law.NewFold = func() state.Fold[B, C] {
+			return law.Calls.Witness(func(j Judgement) { judged[j.Offset] = j })
+		}
+	}
+	r := &world[B, C]{law: law, t: w.t, bench: memory, random: rand.New(rand.NewPCG(1, 1)), quiet: true, now: epoch.Add(-time.Hour)}
 	if start, _ := w.bench.Log().Range(); start > 0 {
 		memory.log = untrimmed(w.t, w.bench.Log())
 	}

@@ -26,6 +26,7 @@ func TestLaw(t *testing.T) {
 		law(stepsInMemory).Check(t, *seed, statetest.NewMemory())
 		return
 	}
+	t.Cleanup(func() { checkTally(t, *seeds >= 100) })
 	const lanes = 2
 	for lane := range uint64(lanes) {
 		t.Run(fmt.Sprint(lane), func(t *testing.T) {
@@ -60,5 +61,20 @@ func TestLawOnServers(t *testing.T) {
 			t.Parallel()
 			law(stepsOnServers).Check(t, s, servers.Bench(t, i))
 		})
+	}
+}
+
+// checkTally says what callers were told, and fails where something that may
+// happen to a call never did.
+func checkTally(t *testing.T, enough bool) {
+	for what, n := range map[string]int64{
+		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),
+		"panicked": tally.Panics.Load(), "moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(),
+		"void copies": tally.Void.Load(),
+	} {
+		t.Logf("calls %s: %d", what, n)
+		if enough && n == 0 {
+			t.Errorf("no call was ever %s", what)
+		}
 	}
 }

@@ -70,7 +70,7 @@ func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
 	settleAll(t, worlds)
 	for i, w := range worlds {
 		w.stop()
-		reference := w.reference()
+		reference := w.reference(nil)
 		want, got := reference.published(), w.published()
 		compare(t, seed, want, got)
 		l.compareTables(t, seed, want, got)

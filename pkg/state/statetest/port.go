@@ -166,7 +166,11 @@ func (s portStore[B, C]) Peek(ctx context.Context, p state.Partition, keys []str
 }
 
 func (s portStore[B, C]) Commit(ctx context.Context, p state.Partition, from, to state.Watermark, c state.Commit) error {
-	return s.actor.call("commit", func() error { return s.world.bench.Store().Commit(ctx, p, from, to, c) })
+	err := s.actor.call("commit", func() error { return s.world.bench.Store().Commit(ctx, p, from, to, c) })
+	if err == nil {
+		s.actor.commits = append(s.actor.commits, [2]int64{from.Offset, to.Offset})
+	}
+	return err
 }
 
 func (s portStore[B, C]) Scan(ctx context.Context, p state.Partition, prefix, cursor string, _ int) (keys []string, next string, err error) {
