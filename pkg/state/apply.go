@@ -55,6 +55,8 @@ type batch[B any] struct {
 	deletes    []string
 	puts       []Entry // seals
 	counts     counts
+	watching   bool // steps are wanted
+	steps      []Step[B]
 	now        poisoned // what is being worked, for a panic
 	none       Subject[B]
 	calls      bool    // commands are this fold's
@@ -221,7 +223,7 @@ func (b *batch[B]) event(en *entry) error {
 	if s.Time.Sub(s.EventTime) > WindowHours*time.Hour {
 		b.counts.unprovable++
 	}
-	if err := b.guard(func() { b.apply(s, en.event) }); err != nil {
+	if err := b.watched(s, en.event, "", func() { b.apply(s, en.event) }); err != nil {
 		return err
 	}
 	if s.state.effect {
@@ -332,7 +334,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
 				b.reject(s.record, identity, "PANIC", why, s.Time)
-			} else if err := b.guard(func() { b.fire(s, t.name, time.UnixMilli(t.due).UTC()) }); err != nil {
+			} else if err := b.watched(s, nil, t.name, func() { b.fire(s, t.name, time.UnixMilli(t.due).UTC()) }); err != nil {
 				return err
 			}
 		}

@@ -236,7 +236,7 @@ func (b *batch[B]) command(en *entry) error {
 	s.Repeated = repeated
 	b.asking = new(asking)
 	told := b.told
-	err := b.guard(func() {
+	err := b.watched(s, en.event, "", func() {
 		b.apply(s, en.event)
 		b.asking.check(s.Repeated, s.Exists, s.state.effect || b.told != told)
 	})

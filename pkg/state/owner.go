@@ -128,6 +128,8 @@ type Owner[B, C any] struct {
 	desk   desk  // where calls wait
 	// callable says that the fold takes commands.
 	callable bool
+	// visit, where set, is told of each step: in a replay.
+	visit func(Step[B])
 
 	// w is where the partition stands; stored, the watermark as committed last,
 	// lies behind it by records from which nothing followed.
@@ -371,15 +373,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 			err = fmt.Errorf("apply batch: panic: %v", v)
 		}
 	}()
-	b = &batch[B]{
-		config: o.place,
-		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
-		from: o.w, to: o.w,
-		loaded:   func(key string) []byte { return values[key] },
-		marks:    &o.marks,
-		calls:    o.callable,
-		subjects: make(map[string]*Subject[B], len(values)),
-	}
+	b = o.newBatch(func(key string) []byte { return values[key] })
 	if err := b.dueList(due); err != nil {
 		return nil, c, err
 	}
@@ -401,6 +395,19 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 	}
 	c, err = b.finish()
 	return b, c, err
+}
+
+func (o *Owner[B, C]) newBatch(loaded func(key string) []byte) *batch[B] {
+	return &batch[B]{
+		config: o.place,
+		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
+		from: o.w, to: o.w,
+		loaded:   loaded,
+		marks:    &o.marks,
+		calls:    o.callable,
+		watching: o.visit != nil,
+		subjects: make(map[string]*Subject[B]),
+	}
 }
 
 // conclude publishes what a batch said and commits what it changed.
@@ -425,6 +432,9 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	// Not before the commit: it alone proves that the partition is still ours,
 	// and that the verdict stands whatever dies from here on.
 	o.desk.answer(b.verdicts)
+	for i := range b.steps {
+		o.visit(b.steps[i])
+	}
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
 	o.marks = marks{}

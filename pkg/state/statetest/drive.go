@@ -286,3 +286,13 @@ func (r driveRevisions[B, C]) Prepare(context.Context, int64) error { return nil
 func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) {
 	return r.d.configuration(n), nil
 }
+
+// Replay folds the log again, as far as c says, by the drive's configuration.
+func (d *Drive[B, C]) Replay(c state.ReplayConfig[B, C]) (*state.Replayed[B, C], error) {
+	d.t.Helper()
+	c.Service, c.Partition, c.Topic, c.Rejected = "drive", d.Partition(), "log", "rejected"
+	c.Fold, c.Log, c.Snapshots = d.newFold(), journalLog{d.Log()}, d.Snapshots()
+	c.At = driveRevisions[B, C]{d}.At
+	c.Clock = func() time.Time { return d.Now }
+	return state.Replay(d.t.Context(), c)
+}

@@ -60,6 +60,7 @@ func (l Law[B, C]) Check(t testing.TB, seed uint64, b Bench) {
 	if l.Calls != nil {
 		w.checkCalls(seed, judged)
 	}
+	l.replays(t, seed, w, got)
 }
 
 // epoch is when histories begin: far enough in the past for a real broker to

@@ -160,3 +160,6 @@ func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.record
 func (m *Memory) DropEntries() {
 	m.snapshots.records = slices.DeleteFunc(m.snapshots.records, func(r *statev1.SnapshotRecord) bool { return r.GetEntries() != nil })
 }
+
+// DropSnapshots loses all of them.
+func (m *Memory) DropSnapshots() { m.snapshots.records = nil }

@@ -75,6 +75,7 @@ func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
 		compare(t, seed, want, got)
 		l.compareTables(t, seed, want, got)
 		compareState(t, seed, l.NewFold(), reference.bench, benches[i])
+		l.replays(t, seed, w, got)
 	}
 }
 

@@ -1,0 +1,163 @@
+package statetest_test
+
+import (
+	"fmt"
+	"maps"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
+	type moment struct {
+		until  int64
+		bodies map[string]count
+	}
+	var moments []moment
+	for stage := range 12 {
+		for i := range 15 {
+			d.Accept(usage(fmt.Sprintf("%d-%d", stage, i), fmt.Sprintf("44%d", i%4), 5, d.Now))
+			d.Now = d.Now.Add(3 * time.Minute)
+		}
+		d.Work()
+		m := moment{d.Watermark().Offset, make(map[string]count)}
+		for i := range 4 {
+			key := fmt.Sprintf("acme/44%d", i)
+			m.bodies[key], _ = d.Body(key)
+		}
+		moments = append(moments, m)
+	}
+	begins := make(map[int64]bool)
+	for _, m := range moments {
+		for _, near := range []bool{false, true} {
+			r, err := d.Replay(state.ReplayConfig[count, int64]{Until: m.until, Near: near})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := maps.Collect(r.All()); !maps.Equal(got, m.bodies) {
+				t.Errorf("up to %d from %d: %v; want %v", m.until, r.From, got, m.bodies)
+			}
+			if r.Partial() != (r.From > 0) || !near && r.From > 0 {
+				t.Errorf("up to %d, near %t: from %d, partial %t", m.until, near, r.From, r.Partial())
+			}
+			begins[r.From] = true
+		}
+	}
+	if len(begins) < 4 {
+		t.Errorf("replays began at %v; want snapshots among them", begins)
+	}
+}
+
+func TestAReplayOfACutLogIsPartial(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
+	for i := range 50 {
+		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
+	}
+	d.Work()
+	until := d.Watermark().Offset
+	d.Log().Trim(d.Oldest())
+	r, err := d.Replay(state.ReplayConfig[count, int64]{Until: until})
+	if err != nil || !r.Partial() || r.From == 0 {
+		t.Fatalf("replay %+v, %v", r, err)
+	}
+	if n, _ := r.Body("acme/44"); n.spent != 50 {
+		t.Errorf("spent %d", n.spent)
+	}
+	d.Log().Trim(until) // neither the beginning nor a snapshot that goes on
+	if _, err := d.Replay(state.ReplayConfig[count, int64]{Until: until - 1}); err == nil {
+		t.Error("a log that does not hold the offset was folded")
+	}
+	d.Log().Trim(d.Oldest() + 1)
+	d.DropSnapshots()
+	d.Accept(usage("more", "44", 1, d.Now))
+	if _, err := d.Replay(state.ReplayConfig[count, int64]{Until: until + 1}); err == nil || !strings.Contains(err.Error(), "neither the log nor a snapshot") {
+		t.Errorf("replay: %v", err)
+	}
+}
+
+func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) {
+	d := drive(t)
+	for i := range 30 {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%3), 40, d.Now))
+		d.Now = d.Now.Add(time.Second)
+	}
+	d.Accept(usage("0", "440", 40, noon), usage("no", "440", amountRejected, d.Now))
+	d.Now = noon.Add(6*time.Hour + time.Second)
+	d.Work()
+	var told []string
+	_, err := d.Replay(state.ReplayConfig[count, int64]{Until: d.Watermark().Offset, Subject: "acme/440", Visit: func(s state.Step[count]) {
+		what := s.Timer
+		if s.Event != nil {
+			what = s.Event.ID
+		}
+		var said []string
+		for _, r := range s.Outcomes {
+			if reason, ok := r.Header(event.HeaderReason); ok {
+				said = append(said, string(reason))
+			} else if e, err := event.Decode(r.Value); err == nil {
+				said = append(said, strings.TrimPrefix(e.Type, "safeguard."))
+			}
+		}
+		told = append(told, fmt.Sprintf("%s %d->%d %s", what, s.Before.spent, s.After.spent, strings.Join(said, "+")))
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"0 0->40 ", "3 40->80 ", "6 80->120 reached", "9 120->160 ", "12 160->200 ", "15 200->240 ", "18 240->280 ", "21 280->320 ", "24 320->360 ", "27 360->400 ",
+		"no 400->400 UNLUCKY", "remind 400->400 alert", "renew 400->0 renewed",
+	}
+	if got := strings.Join(told, "\n"); got != strings.Join(want, "\n") {
+		t.Errorf("steps:\n%s", got)
+	}
+}
+
+func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 60, d.Now), usage("2", "45", 60, d.Now), usage("3", "46", 60, d.Now))
+	d.Work()
+	r, err := d.Replay(state.ReplayConfig[count, int64]{Until: d.Watermark().Offset})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Accept(usage("4", "45", 1, d.Now)) // changed since
+	d.Work()
+	stood := func(number string) (count, bool) {
+		_, values, err := d.Store().Peek(t.Context(), d.Partition(), []string{"r:acme/" + number})
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, _, known, err := r.Stood("acme/"+number, values[0], nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n, known
+	}
+	if n, known := stood("44"); !known || n.spent != 60 {
+		t.Errorf("44: %v, known %t", n, known)
+	}
+	if _, known := stood("45"); known {
+		t.Error("45 was changed since, and is taken for what it was")
+	}
+}
+
+func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Work()
+	at, n := d.Watermark(), len(d.Told())
+	_, end := d.Log().Range()
+	d.Now = noon.Add(20 * time.Hour) // much is due by now, and nothing by the log's time
+	if _, err := d.Replay(state.ReplayConfig[count, int64]{Until: at.Offset}); err != nil {
+		t.Fatal(err)
+	}
+	if _, now := d.Log().Range(); now != end || len(d.Told()) != n || d.Watermark().Serial != at.Serial {
+		t.Error("a replay wrote something")
+	}
+}
