@@ -170,12 +170,13 @@ func (f *fixture) configure(classes ...*configv1.ClassOfService) {
 
 // replica is one process of the service.
 type replica struct {
-	f         *fixture
-	cmd       *exec.Cmd
-	inventory optionsv1.OptionInventoryServiceClient
-	admin     string
-	ended     chan error
-	lines     func() []string
+	f           *fixture
+	cmd         *exec.Cmd
+	inventory   optionsv1.OptionInventoryServiceClient
+	enforcement optionsv1.EnforcementServiceClient
+	admin       string
+	ended       chan error
+	lines       func() []string
 }
 
 // start runs the service as it is deployed, in a process of its own.
@@ -241,6 +242,7 @@ func (f *fixture) start() *replica {
 			}
 			f.Cleanup(func() { _ = conn.Close() })
 			r.inventory = optionsv1.NewOptionInventoryServiceClient(conn)
+			r.enforcement = optionsv1.NewEnforcementServiceClient(conn)
 		case err := <-r.ended:
 			r.ended <- err
 			f.Fatalf("the replica ended: %v\n%s", err, strings.Join(r.lines(), "\n"))
