@@ -1,16 +1,20 @@
 package statetest_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -100,5 +104,178 @@ func TestACallThatPanicsIsPANICToItsCallerToo(t *testing.T) {
 	want(t, got[1], 6, false)
 	if told := told(t, d.Told()); told != "PANIC, alert at 12:00:00 limit 900" {
 		t.Fatalf("told %s", told)
+	}
+}
+
+func TestAfterADayACallIsANewOne(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 1, d.Now))
+	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
+	d.Now = d.Now.Add(24*time.Hour - time.Millisecond)
+	want(t, d.Call(charge("c1", "44", 5))[0], 0, true) // renewed meanwhile
+	d.Now = d.Now.Add(time.Millisecond)
+	want(t, d.Call(charge("c1", "44", 5))[0], 5, false)
+}
+
+func TestTooManyCallsAreTurnedAway(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.CallsWaiting = 2 }
+	d.Accept(usage("1", "44", 1, d.Now))
+	got := d.Call(charge("c1", "44", 5), charge("c2", "44", 5), charge("c3", "44", 5))
+	want(t, got[1], 11, false)
+	if fault.KindOf(got[2].Err) != fault.Throttled {
+		t.Fatalf("answered %+v", got[2])
+	}
+	if n, _ := d.Body("acme/44"); n.spent != 11 {
+		t.Fatalf("%+v", n)
+	}
+}
+
+func TestACallWhoseAppendWasNotAcknowledgedIsAnsweredWhenItIsMet(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, stream.ErrUnknown} }
+	d.Accept(usage("1", "44", 1, d.Now))
+	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
+}
+
+func TestACallThatTheBrokerRefusesIsNotAppended(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		c.Appender = changed{c.Appender, 0, stream.ErrTimestampAhead}
+	}
+	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, state.ErrUnknown) {
+		t.Fatalf("answered %+v", got)
+	}
+}
+
+func TestACopyOfARefusedCallIsNotCounted(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, nil} }
+	d.Accept(usage("1", "44", 197, d.Now))
+	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errLimit) {
+		t.Fatalf("answered %+v", got)
+	}
+	_, end := d.Log().Range()
+	records, err := d.Log().Read(end-1, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Newest = 2 // there would be room now
+	d.Work()
+	if err := d.Log().Append(records...); err != nil {
+		t.Fatal(err)
+	}
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 197 {
+		t.Fatalf("%+v: counted after it was refused", n)
+	}
+	want(t, d.Call(charge("c1", "44", 5))[0], 202, false) // asked again, it is another matter
+}
+
+// changed appends so many copies, and says what it wants of it.
+type changed struct {
+	state.Appender
+	copies int
+	err    error
+}
+
+func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
+	placed := make([]stream.Placed, len(records))
+	for range c.copies {
+		placed = c.Appender.AppendCalls(ctx, records...)
+	}
+	for i := range placed {
+		placed[i].Err = c.err
+	}
+	return placed
+}
+
+func TestACallWithoutAnAnswerInTimeIsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := drive(t)
+		d.CallTimeout = time.Second
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Appender = away{} }
+		began := time.Now()
+		got := d.Call(charge("c1", "44", 5))[0]
+		if fault.ReasonOf(got.Err) != "OUTCOME_UNKNOWN" || errors.Is(got.Err, state.ErrMoved) || time.Since(began) != time.Second {
+			t.Fatalf("answered %+v after %v", got, time.Since(began))
+		}
+		d.CallTimeout = 19 * time.Millisecond
+		if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, state.ErrLate) {
+			t.Fatalf("answered %+v", got)
+		}
+	})
+}
+
+// away is Kafka while it does not answer.
+type away struct{}
+
+func (away) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
+	<-ctx.Done()
+	placed := make([]stream.Placed, len(records))
+	for i := range placed {
+		placed[i].Err = stream.ErrUnknown
+	}
+	return placed
+}
+
+func TestAFoldThatBreaksItsWordOnACallPanics(t *testing.T) {
+	for name, bad := range map[string]func(*state.Subject[count]){
+		"says nothing":              func(*state.Subject[count]) {},
+		"answers twice":             func(s *state.Subject[count]) { s.Accept(1); s.Accept(2) },
+		"refuses after a change":    func(s *state.Subject[count]) { s.Save(count{spent: 1}); s.Refuse(errLimit) },
+		"refuses and rejects":       func(s *state.Subject[count]) { s.Reject("X", "y"); s.Refuse(errLimit) },
+		"changes after it refused":  func(s *state.Subject[count]) { s.Refuse(errLimit); s.Save(count{spent: 1}) },
+		"accepts without a record":  func(s *state.Subject[count]) { s.Delete(); s.Accept(1) },
+		"refuses without a reason":  func(s *state.Subject[count]) { s.Refuse(nil) },
+		"changes when it is again":  func(s *state.Subject[count]) { s.Save(count{spent: 1}); s.Accept(1) },
+		"refuses what was accepted": func(s *state.Subject[count]) { s.Refuse(errLimit) },
+	} {
+		d := statetest.NewDrive(t, noon, func() state.Fold[count, int64] { return &wordless{then: bad} }, func(int64) int64 { return 100 })
+		d.Accept(usage("1", "44", 1, d.Now))
+		calls := []*event.Event{charge("c1", "44", 1)}
+		switch name {
+		case "changes when it is again", "refuses what was accepted":
+			d.Accept(charge("c1", "44", 1)) // appended by hand: nobody waits for it
+		}
+		if got := d.Call(calls...)[0]; fault.ReasonOf(got.Err) != "PANIC" {
+			t.Errorf("a fold that %s: answered %+v", name, got)
+		}
+		if n, _ := d.Body("acme/44"); n.spent != 100 {
+			t.Errorf("a fold that %s: %+v", name, n)
+		}
+	}
+}
+
+// wordless accepts what comes first, and does what it should not then.
+type wordless struct {
+	counter
+	then func(*state.Subject[count])
+}
+
+func (w *wordless) Apply(s *state.Subject[count], e *event.Event) {
+	switch {
+	case !event.IsCommand(e.Type):
+		s.Save(count{spent: 100})
+	case s.Offset == 1:
+		s.Accept(nil)
+	default:
+		w.then(s)
+	}
+}
+
+func TestACallIsKnownAgainWhereItsSubjectHasMoved(t *testing.T) {
+	d := driveRoamers(t)
+	d.Accept(usage("1", "441", 1, d.Now))
+	if got := d.Call(charge("c1", "441", 5))[0]; got.Err != nil || got.Value != int64(6) {
+		t.Fatalf("answered %+v", got)
+	}
+	d.Accept(moves("move", "441", "442", d.Now))
+	d.Work()
+	if got := d.Call(charge("c1", "442", 5))[0]; got.Err != nil || !got.Repeated {
+		t.Fatalf("under the new number answered %+v", got)
+	}
+	if got := d.Call(charge("c1", "442", 6))[0]; fault.ReasonOf(got.Err) != "ID_REUSED" {
+		t.Fatalf("another one under the new number answered %+v", got)
 	}
 }

@@ -1,6 +1,7 @@
 package statetest
 
 import (
+	"cmp"
 	"context"
 	"testing"
 	"time"
@@ -28,6 +29,9 @@ type Drive[B, C any] struct {
 	Incidents map[string]error
 	// Limits may change the owner's configuration before it runs.
 	Limits func(*state.OwnerConfig[B, C])
+
+	// CallTimeout is how long a caller waits; a minute where it is 0.
+	CallTimeout time.Duration
 
 	calling  []*calling
 	appended chan struct{}
@@ -116,7 +120,7 @@ func (d *Drive[B, C]) Call(events ...*event.Event) []Called {
 
 // call makes one, and returns once it stands in the log or has failed.
 func (d *Drive[B, C]) call(c *calling) {
-	ctx, cancel := context.WithTimeout(d.t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(d.t.Context(), cmp.Or(d.CallTimeout, time.Minute))
 	go func() {
 		defer close(c.done)
 		defer cancel()

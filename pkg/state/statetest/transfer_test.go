@@ -33,7 +33,8 @@ type roaming struct {
 	to string
 }
 
-func (f *roamer) Movable() {}
+func (f *roamer) Movable()  {}
+func (f *roamer) Callable() {}
 
 func (f *roamer) Configure(limit int64) error {
 	f.limit = limit
@@ -77,6 +78,17 @@ func (f *roamer) Apply(s *state.Subject[roaming], e *event.Event) {
 				s.KeepAside([]byte("noted at " + e.ID))
 			}
 			f.tell(s, "safeguard.alert", e.ID)
+		}
+	case *eventv1.CommandCharge:
+		switch {
+		case s.Repeated:
+			s.Accept(n.spent)
+		case !s.Exists || n.to != "":
+			s.Refuse(errNoSubject)
+		default:
+			n.spent += data.GetAmount().GetUnits()
+			s.Save(n)
+			s.Accept(n.spent)
 		}
 	case *eventv1.SubscriberMsisdnChanged:
 		if !s.Exists || n.to != "" || data.GetNewMsisdn() == e.Subject {
