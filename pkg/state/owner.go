@@ -290,6 +290,9 @@ func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
 		if en.err != nil {
 			continue
 		}
+		if trace, ok := en.record.Header(event.HeaderTrace); ok {
+			en.event.Trace = string(trace) // outcomes go on with it
+		}
 		if en.event.Type == event.TypeRevision {
 			if i == 0 {
 				control = en

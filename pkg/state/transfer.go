@@ -46,7 +46,7 @@ func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to string, data proto.Message) error {
 	r, err := (&event.Event{
 		ID: id.String(), Source: "tollgate/" + s.batch.config.service, Type: name, Tenant: e.Tenant, Subject: to,
-		Time: s.Time, ReceivedAt: s.Time, Correlation: e.Correlation, Data: data,
+		Time: s.Time, ReceivedAt: s.Time, Correlation: e.Correlation, Trace: e.Trace, Data: data,
 	}).Record(topic)
 	if err != nil {
 		return fmt.Errorf("send %s: %w", name, err)
@@ -164,6 +164,7 @@ func (en *entry) unwrap() {
 		en.err = fmt.Errorf("event that was forwarded: %w", err)
 		return
 	}
+	inner.Trace = en.event.Trace
 	if event.IsControl(inner.Type) {
 		en.err = fmt.Errorf("%s was forwarded, which is no event", inner.Type)
 		return

@@ -2,14 +2,10 @@ package safeguard
 
 import (
 	"flag"
-	"fmt"
-	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
-	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -17,7 +13,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -81,15 +76,20 @@ func TestLaw(t *testing.T) {
 		Steps:         400,
 		NewFold:       func() state.Fold[subscriber, *catalog] { return &fold{safeguards: "safeguards"} },
 		Configuration: lawCatalogs(t),
-		Draw:          draw,
+		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {
 			e, err := event.Decode(r.Value)
 			if err != nil {
 				return "", 0, false
 			}
+			if reason, rejected := r.Header(event.HeaderReason); rejected && string(reason) == "PANIC" {
+				detail, _ := r.Header(event.HeaderDetail)
+				t.Errorf("%s %s: %s", e.Type, e.ID, detail)
+			}
 			d, ok := e.Data.(*eventv1.Safeguard)
 			return e.Subject, d.GetSequence(), ok
 		},
+		Incidents: []string{refusedTarget},
 	}
 	if *seed != 0 {
 		law.Check(t, *seed, statetest.NewMemory())
@@ -98,55 +98,4 @@ func TestLaw(t *testing.T) {
 	for s := uint64(1); s <= *seeds && !t.Failed(); s++ {
 		law.Check(t, s, statetest.NewMemory())
 	}
-}
-
-// lawCatalogs are catalogs that differ from revision to revision in whatever may.
-func lawCatalogs(t *testing.T) func(int64) *catalog {
-	made := map[int64]*catalog{}
-	return func(n int64) *catalog {
-		if c, ok := made[n]; ok {
-			return c
-		}
-		var classes []*configv1.ClassOfService
-		switch n % 7 {
-		case 5:
-			classes = append(classes, bare())
-		case 6: // the class is gone
-		default:
-			classes = append(classes, gold(limit(fmt.Sprint(20+10*(n%5))), thresholds("50%", "80%"), renews("Europe/Berlin", 1+int32(n%3))))
-		}
-		made[n] = catalogOf(t, n, classes...)
-		return made[n]
-	}
-}
-
-func draw(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event {
-	e := &event.Event{
-		ID: fmt.Sprintf("e-%d", len(earlier)), Source: "law", Type: "usage.charged", Tenant: "acme", Time: now,
-		Subject: fmt.Sprintf("4477%02d", r.IntN(1+r.IntN(6))),
-	}
-	// Ids of the last hours only are among earlier: one more tells those of another day apart.
-	e.ID += "-" + now.Format(time.RFC3339Nano)
-	switch n := r.IntN(20); {
-	case n < 4:
-		e.Type, e.Data = "subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "234150999999999"}
-		return e
-	case n < 5:
-		e.Type, e.Data = "subscriber.terminated", &eventv1.SubscriberTerminated{}
-		return e
-	}
-	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: r.IntN(10) > 0, Net: units(fmt.Sprint(1 + r.IntN(25)))}
-	e.Data = u
-	switch r.IntN(8) {
-	case 0: // a refund
-		u.Net = units(fmt.Sprint(-1 - r.IntN(25)))
-		u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(now.Add(-time.Duration(r.IntN(200)) * time.Hour))}
-	case 1: // late
-		e.Time = now.Add(-time.Duration(r.IntN(100)) * time.Hour)
-	case 2: // ahead
-		e.Time = now.Add(time.Duration(r.IntN(600)) * time.Second)
-	case 3:
-		u.Net.CurrencyCode = "GBP"
-	}
-	return e
 }

@@ -35,6 +35,8 @@ type Law[B, C any] struct {
 	// Sequence reads subject, sequence and content of an outcome that a table
 	// is kept of; ok is false for other records.
 	Sequence func(r stream.Record) (subject string, sequence int64, ok bool)
+	// Incidents are the codes that the fold itself may raise.
+	Incidents []string
 }
 
 // Check runs one random history and compares what it published, byte for byte,
