@@ -107,7 +107,8 @@ func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 // readSnapshot reads records and, in the same moment, what stands beside them.
 func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
 	var entries []*statev1.SnapshotRecord_Entry
-	for len(keys) > 0 {
+	// Once without keys too: a store that was emptied before the scan has none, and a snapshot of it would pass for whole.
+	for first := true; first || len(keys) > 0; first = false {
 		n := min(len(keys), MaxKeys)
 		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
 		if err != nil {

@@ -162,6 +162,37 @@ func TestASnapshotEndsOnlyOnceTheFloorHasPassedWhatItRead(t *testing.T) {
 	}
 }
 
+func TestAStoreThatIsEmptiedBeforeAScanLeavesNoSnapshotOfNothing(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Work()
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		c.SnapshotEvents = 1
+		c.Store = &emptiedByScan{Store: c.Store, empty: func() { d.Restore(nil) }}
+	}
+	if err := d.Run(); !errors.Is(err, state.ErrFenced) {
+		t.Fatalf("run: %v", err)
+	}
+	for _, r := range d.Written() {
+		if r.GetEnd() != nil {
+			t.Fatal("a snapshot without the records that the store has lost was ended")
+		}
+	}
+}
+
+// emptiedByScan loses everything before it is looked through for records.
+type emptiedByScan struct {
+	state.Store
+	empty func()
+}
+
+func (s *emptiedByScan) Scan(ctx context.Context, p state.Partition, prefix, cursor string, count int) ([]string, string, error) {
+	if prefix != "" {
+		s.empty()
+	}
+	return s.Store.Scan(ctx, p, prefix, cursor, count)
+}
+
 // slowFloor is a group whose offset can't be moved for a while.
 type slowFloor struct {
 	state.Log
