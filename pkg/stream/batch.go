@@ -213,12 +213,17 @@ func decompress(in []byte, c kafka.Compression) ([]byte, error) {
 	}
 	r := codec.NewReader(bytes.NewReader(in))
 	defer r.Close()
-	var out bytes.Buffer
-	out.Grow(4 * len(in))
-	if _, err := out.ReadFrom(io.LimitReader(r, maxAnswer)); err != nil {
+	buf, _ := buffers.Get().(*[]byte)
+	out := bytes.NewBuffer((*buf)[:0])
+	_, err := out.ReadFrom(io.LimitReader(r, maxAnswer))
+	raw := bytes.Clone(out.Bytes()) // of its own size: records keep it
+	if *buf = out.Bytes(); cap(*buf) <= keepBuffer {
+		buffers.Put(buf)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("decompress batch: %w", err)
 	}
-	return out.Bytes(), nil
+	return raw, nil
 }
 
 // recordDecoder takes records off a batch. Neighbours mostly have the same

@@ -1,6 +1,7 @@
 package stream
 
 import (
+	"bufio"
 	"bytes"
 	"encoding/binary"
 	"errors"
@@ -221,5 +222,84 @@ func FuzzRead(f *testing.F) {
 		}
 		_ = readFetch(set, []fetchPart{{topic: "t"}})
 		_ = readProduce(set, []*parcel{{topic: "t"}})
+	})
+}
+
+// Records as events are: nine headers, 300 bytes, a thousand in a batch of lz4. Run: go test -bench Codec -run '^$' .
+func BenchmarkCodec(b *testing.B) {
+	recs := make([]Record, 1000)
+	for i := range recs {
+		recs[i] = Record{Key: fmt.Appendf(nil, "acme/4479%08d", i), Value: bytes.Repeat([]byte{byte(i)}, 300), Time: time.UnixMilli(int64(i))}
+		for _, name := range []string{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema", "content-type", "traceparent"} {
+			recs[i].Headers = append(recs[i].Headers, Header{Key: name, Value: fmt.Appendf(nil, "value of it %d", i)})
+		}
+	}
+	items := itemsOf(recs)
+	set, err := appendBatch(nil, items, kafka.Lz4)
+	if err != nil {
+		b.Fatal(err)
+	}
+	per := func(b *testing.B) {
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(recs)), "ns/record")
+	}
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			got := Batch{End: int64(len(recs))}
+			if err := got.read(set, "t", 0); err != nil || len(got.Records) != len(recs) {
+				b.Fatal(err)
+			}
+		}
+		per(b)
+	})
+	b.Run("read by kafka-go", func(b *testing.B) {
+		b.ReportAllocs()
+		sized := append(binary.BigEndian.AppendUint32(nil, uint32(len(set))), set...)
+		for b.Loop() {
+			var rs protocol.RecordSet
+			if _, err := rs.ReadFrom(bufio.NewReader(bytes.NewReader(sized))); err != nil {
+				b.Fatal(err)
+			}
+			for {
+				k, err := rs.Records.ReadRecord()
+				if errors.Is(err, io.EOF) {
+					break
+				}
+				_, err1 := kafka.ReadAll(k.Key)
+				_, err2 := kafka.ReadAll(k.Value)
+				if err := errors.Join(err, err1, err2, k.Key.Close(), k.Value.Close()); err != nil {
+					b.Fatal(err)
+				}
+			}
+		}
+		per(b)
+	})
+	b.Run("write", func(b *testing.B) {
+		b.ReportAllocs()
+		var out []byte
+		for b.Loop() {
+			if out, err = appendBatch(out[:0], items, kafka.Lz4); err != nil {
+				b.Fatal(err)
+			}
+		}
+		per(b)
+	})
+	b.Run("write by kafka-go", func(b *testing.B) {
+		b.ReportAllocs()
+		theirs := make([]kafka.Record, len(recs))
+		for b.Loop() {
+			for i, r := range recs {
+				theirs[i] = kafka.Record{Time: r.Time, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value), Headers: make([]kafka.Header, len(r.Headers))}
+				for k, h := range r.Headers {
+					theirs[i].Headers[k] = kafka.Header(h)
+				}
+			}
+			var out bytes.Buffer
+			rs := protocol.RecordSet{Version: 2, Attributes: protocol.Lz4, Records: kafka.NewRecordReader(theirs...)}
+			if _, err := rs.WriteTo(&out); err != nil {
+				b.Fatal(err)
+			}
+		}
+		per(b)
 	})
 }
