@@ -41,6 +41,13 @@ type commands struct {
 	Import struct {
 		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`
+	Option struct {
+		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`
+		Set     setOption     `cmd:"" help:"Change an option of a subscriber."`
+		Explain explainOption `cmd:"" help:"Show what made the figures of a subscriber."`
+		Verify  verifyOption  `cmd:"" help:"Recompute counters from the log, and show what differs."`
+		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over what it says by now."`
+	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
 	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`

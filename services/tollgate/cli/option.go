@@ -1,0 +1,270 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/wording"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// Safeguard are the flags of commands that call the safeguard service.
+type Safeguard struct {
+	Key
+	Address string `name:"safeguard" env:"TOLLGATE_SAFEGUARD_ADDR" default:"127.0.0.1:7030" help:"Safeguard service; ${default} by default." placeholder:"HOST:PORT"`
+	Tenant  string `required:"" env:"TOLLGATE_TENANT" help:"Id of the tenant." placeholder:"ID"`
+}
+
+func (s Safeguard) open() (*grpc.ClientConn, error) { return s.dial(s.Address) }
+
+// Subscriber is the argument of commands about one subscriber.
+type Subscriber struct {
+	Safeguard
+	MSISDN string `arg:"" name:"msisdn" help:"Number of the subscriber, digits without +."`
+}
+
+func (s Subscriber) name() string { return "tenants/" + s.Tenant + "/subscribers/" + s.MSISDN }
+
+// nameOf is the option of the subscriber.
+func (s Subscriber) nameOf(o eventv1.Safeguard_Option) string {
+	return s.name() + "/options/" + wording.Option(o) + "Safeguard"
+}
+
+// advice says, by the reason of an error, what to do about it.
+var advice = map[string]string{
+	"SUBSCRIBER_NOT_FOUND":       "check the number (digits, country code first, without +) and --tenant",
+	"OPTION_NOT_OFFERED":         "tollgate get ClassOfService shows what each class offers",
+	"LIMIT_REQUIRED":             "give --current-limit too",
+	"CURRENCY_MISMATCH":          "give the amount in the currency that tollgate option get shows",
+	"RENEWAL_DAY_CHANGED":        "it may change once in a period: try again when period_end is over",
+	"ID_REUSED":                  "another change had this --reference: leave it out, and one is drawn",
+	"REBUILDING":                 "nothing happened: try again shortly",
+	"OUTCOME_UNKNOWN":            "it may still happen: run it again with the same --reference, and it happens once",
+	"API_KEY_MISSING":            "set TOLLGATE_API_KEY",
+	"API_KEY_UNKNOWN":            "set TOLLGATE_API_KEY to a key whose hash the service has",
+	"CLASS_OF_SERVICE_NOT_FOUND": "tollgate get ClassOfService lists the classes of a tenant",
+}
+
+// explained is an error of a service as a person needs it: the reason, every fault, and what to do.
+func explained(service, address string, err error) error {
+	e, ok := errors.AsType[*fault.Error](err)
+	if !ok {
+		if status.Code(err) == codes.Unimplemented {
+			return fmt.Errorf("%s service at %s: it does not know this call: is it an older version?", service, address)
+		}
+		return fmt.Errorf("%s service at %s: %w", service, address, err)
+	}
+	var b strings.Builder
+	if len(e.Violations) == 0 {
+		fmt.Fprintf(&b, "%s service at %s: %s", service, address, e)
+	} else {
+		fmt.Fprintf(&b, "%s service at %s: %s", service, address, e.Reason)
+		for _, v := range e.Violations {
+			fmt.Fprintf(&b, "\n  %s", v)
+		}
+	}
+	if states := e.Metadata["eligibleStates"]; states != "" && !strings.Contains(e.Message, states) {
+		fmt.Fprintf(&b, "\n  eligible now: %s", states)
+	}
+	for _, do := range advised(e) {
+		fmt.Fprintf(&b, "\n  %s", do)
+	}
+	return told{b.String(), err}
+}
+
+// advised is what to do about the error's reason, or about those of its violations.
+func advised(e *fault.Error) []string {
+	reasons := []string{e.Reason}
+	for _, v := range e.Violations {
+		reasons = append(reasons, v.Reason)
+	}
+	var all []string
+	seen := map[string]bool{}
+	for _, r := range reasons {
+		if do := advice[r]; do != "" && !seen[do] {
+			seen[do] = true
+			all = append(all, do)
+		}
+	}
+	if len(all) == 0 && e.Kind == fault.Unavailable {
+		all = append(all, "is it running there? tollgate check tells")
+	}
+	return all
+}
+
+// told is an error in a person's words.
+type told struct {
+	text  string
+	cause error
+}
+
+func (t told) Error() string { return t.text }
+func (t told) Unwrap() error { return t.cause }
+
+// optionRow is one option of a subscriber, in the words of the API.
+type optionRow struct {
+	Option           string   `json:"option"`
+	State            string   `json:"state"`
+	Spent            string   `json:"spent,omitempty"`
+	Limit            string   `json:"limit,omitempty"`
+	NextLimit        string   `json:"next_limit,omitempty"`
+	PerPaymentLimit  string   `json:"per_payment_limit,omitempty"`
+	Currency         string   `json:"currency"`
+	Reached          bool     `json:"reached"`
+	EligibleStates   []string `json:"eligible_states"`
+	AlertThresholds  []string `json:"alert_thresholds,omitempty"`
+	RenewalDay       int32    `json:"renewal_day"`
+	PeriodStart      string   `json:"period_start"`
+	PeriodEnd        string   `json:"period_end"`
+	Forecast         string   `json:"forecast,omitempty"`
+	ClassOfService   string   `json:"class_of_service,omitempty"`
+	Sequence         int64    `json:"sequence"`
+	Revision         int64    `json:"revision"`
+	TransactionRef   string   `json:"transaction_reference,omitempty"`
+	StalenessSeconds float64  `json:"staleness_seconds"`
+}
+
+func dataRow(d *optionsv1.DataSafeguard) optionRow {
+	return optionRow{
+		Option: "data", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
+		Currency: d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
+	}
+}
+
+func overspendRow(d *optionsv1.OverspendSafeguard) optionRow {
+	return optionRow{
+		Option: "overspend", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetCurrentLimit()),
+		NextLimit: wording.Money(d.GetNextLimit()), AlertThresholds: thresholds(d.GetAlertThresholds()),
+		Currency: d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
+	}
+}
+
+func paymentRow(d *optionsv1.PaymentSafeguard) optionRow {
+	return optionRow{
+		Option: "payment", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
+		PerPaymentLimit: wording.Money(d.GetPerPaymentLimit()),
+		Currency:        d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
+	}
+}
+
+func states(all []eventv1.Safeguard_State) []string {
+	words := make([]string, len(all))
+	for i, s := range all {
+		words[i] = wording.State(s)
+	}
+	return words
+}
+
+func thresholds(all []*eventv1.Threshold) []string {
+	var words []string
+	for _, t := range all {
+		if t.GetPercent() > 0 {
+			words = append(words, fmt.Sprintf("%d%%", t.GetPercent()))
+		} else {
+			words = append(words, wording.Money(t.GetAmount()))
+		}
+	}
+	return words
+}
+
+// at is a time as people and programs read it; empty for none.
+func at(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	return t.AsTime().Format("2006-01-02T15:04:05.999Z07:00")
+}
+
+// listOptions writes options as a table of what matters, or with all there is.
+func listOptions(l Listing, streams Streams, rows []optionRow) error {
+	return write(l, streams.Out, rows, []string{"option", "state", "spent", "limit", "next limit", "reached", "renewal day", "period ends", "eligible states"},
+		func(r optionRow) []string {
+			return []string{
+				r.Option, r.State, r.Spent, r.Limit, r.NextLimit, yes(r.Reached), fmt.Sprint(r.RenewalDay), r.PeriodEnd,
+				strings.Join(r.EligibleStates, ", "),
+			}
+		})
+}
+
+func yes(b bool) string {
+	if b {
+		return "yes"
+	}
+	return "no"
+}
+
+// getOption shows the options of a subscriber.
+type getOption struct {
+	Subscriber
+	Listing
+	Option string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
+}
+
+// Help is shown below the flags.
+func (getOption) Help() string {
+	return `Shows what is counted, and which states a change may lead to now. -o json has more: thresholds, the forecast, how old
+the answer may be.
+
+Example:
+
+    tollgate option get 491511234567 --tenant acme
+
+    tollgate option get 491511234567 --tenant acme --option data -o json`
+}
+
+// Run gets.
+func (c getOption) Run(ctx context.Context, streams Streams) error {
+	conn, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	res, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: c.name()})
+	if err != nil {
+		return explained("safeguard", c.Address, err)
+	}
+	var rows []optionRow
+	if d := res.GetDataSafeguard(); d != nil {
+		rows = append(rows, dataRow(d))
+	}
+	if d := res.GetOverspendSafeguard(); d != nil {
+		rows = append(rows, overspendRow(d))
+	}
+	if d := res.GetPaymentSafeguard(); d != nil {
+		rows = append(rows, paymentRow(d))
+	}
+	class := res.GetSubscriber().GetClassOfService()
+	if c.Option != "all" {
+		var one []optionRow
+		for _, r := range rows {
+			if r.Option == c.Option {
+				one = append(one, r)
+			}
+		}
+		if rows = one; len(rows) == 0 {
+			return explained("safeguard", c.Address, fault.New(fault.NotFound, "OPTION_NOT_OFFERED",
+				"class of service %s does not offer the %s safeguard", class, c.Option))
+		}
+	}
+	if len(rows) == 0 && res.GetSubscriber().GetProvisional() {
+		fmt.Fprintf(streams.Err, "tollgate: %s is not activated yet: usage of it waits\n", c.MSISDN)
+	}
+	for i := range rows {
+		rows[i].ClassOfService = class
+	}
+	return listOptions(c.Listing, streams, rows)
+}

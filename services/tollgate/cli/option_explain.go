@@ -1,0 +1,127 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/wording"
+)
+
+// explainOption shows why a subscriber's figures are what they are.
+type explainOption struct {
+	Subscriber
+	Listing
+	Option     string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
+	AllPeriods bool   `help:"Earlier periods too, as far as the log reaches."`
+}
+
+// Help is shown below the flags.
+func (explainOption) Help() string {
+	return `Folds the log again and tells every event, call and timer that made the present figures, oldest first. Exits 1 where
+they come to another result than what is stored.
+
+Example:
+
+    tollgate option explain 491511234567 --tenant acme --option data`
+}
+
+// stepRow is one step, in the words of the API.
+type stepRow struct {
+	Time      string   `json:"time"`
+	EventTime string   `json:"event_time,omitempty"`
+	Offset    int64    `json:"offset"`
+	Cause     string   `json:"cause"`
+	Option    string   `json:"option"`
+	Change    string   `json:"change,omitempty"`
+	Spent     string   `json:"spent,omitempty"`
+	Limit     string   `json:"limit,omitempty"`
+	State     string   `json:"state"`
+	Blocked   bool     `json:"blocked"`
+	Said      []string `json:"said,omitempty"`
+}
+
+func newStepRow(s *optionsv1.ExplainedStep) stepRow {
+	return stepRow{
+		Time: at(s.GetTime()), EventTime: at(s.GetEventTime()), Offset: s.GetOffset(), Cause: cause(s.GetCause()),
+		Option: wording.Option(s.GetOption()), Change: signed(wording.Money(s.GetChange())), Spent: wording.Money(s.GetSpent()),
+		Limit: wording.Money(s.GetLimit()), State: wording.State(s.GetState()), Blocked: s.GetBlocked(), Said: s.GetOutcomes(),
+	}
+}
+
+// cause is an event's type and id, or a timer's name.
+func cause(c *eventv1.Cause) string {
+	if t := c.GetTimer(); t != nil {
+		return "timer " + t.GetName()
+	}
+	if e := c.GetEvent(); e != nil {
+		return e.GetType() + " " + e.GetId()
+	}
+	return ""
+}
+
+// signed puts a plus before what was added.
+func signed(amount string) string {
+	if amount == "" || strings.HasPrefix(amount, "-") || strings.HasPrefix(amount, "0 ") {
+		return amount
+	}
+	return "+" + amount
+}
+
+// Run explains.
+func (c explainOption) Run(ctx context.Context, streams Streams) error {
+	conn, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	req := &optionsv1.ExplainRequest{Name: c.name(), AllPeriods: c.AllPeriods}
+	req.Option, _ = wording.ParseOption(c.Option)
+	stream, err := optionsv1.NewOptionAuditServiceClient(conn).Explain(ctx, req)
+	if err != nil {
+		return explained("safeguard", c.Address, err)
+	}
+	var rows []stepRow
+	var summary *optionsv1.ExplainedSummary
+	for {
+		res, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return explained("safeguard", c.Address, err)
+		}
+		if s := res.GetStep(); s != nil {
+			rows = append(rows, newStepRow(s))
+		}
+		if s := res.GetSummary(); s != nil {
+			summary = s
+		}
+	}
+	err = write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "said"},
+		func(r stepRow) []string {
+			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(r.Blocked), strings.Join(r.Said, ", ")}
+		})
+	if err != nil {
+		return err
+	}
+	return c.conclude(streams, summary)
+}
+
+func (c explainOption) conclude(streams Streams, s *optionsv1.ExplainedSummary) error {
+	if s == nil {
+		return fmt.Errorf("safeguard service at %s: it ended the explanation before its end: run it again", c.Address)
+	}
+	fmt.Fprintf(streams.Err, "tollgate: from the log's offset %d to %d\n", s.GetFromOffset(), s.GetToOffset())
+	if s.GetPartial() {
+		fmt.Fprintln(streams.Err, "tollgate: the log does not hold the beginning: the first step goes on from a snapshot")
+	}
+	if !s.GetEqual() {
+		return errors.New("this comes to another result than what is stored: tollgate option verify tells whom it concerns")
+	}
+	return nil
+}
