@@ -32,7 +32,9 @@ type commands struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
 	} `cmd:"" help:"Create and verify Kafka topics."`
-	Apply    applyCommand `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
+	Apply    applyCommand  `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
+	Get      getCommand    `cmd:"" help:"Show configuration."`
+	Delete   deleteCommand `cmd:"" help:"Delete configuration."`
 	Profiles struct {
 		List listProfiles `cmd:"" help:"List the ready classes of service."`
 		Show showProfile  `cmd:"" help:"Print one, with the source of each value."`
@@ -41,6 +43,7 @@ type commands struct {
 	Import struct {
 		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`
+	Tail   tailCommand `cmd:"" help:"Show events as they come, without personal data."`
 	Option struct {
 		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`
 		Set     setOption     `cmd:"" help:"Change an option of a subscriber."`
@@ -49,6 +52,12 @@ type commands struct {
 		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over what it says by now."`
 	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
 	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
+	Keys  struct {
+		New newKey `cmd:"" help:"Make an API key, and the hash that services know it by."`
+	} `cmd:"" help:"Make API keys."`
+	Proto struct {
+		Export exportProto `cmd:"" help:"Write the .proto files and all they import into a folder."`
+	} `cmd:"" help:"Protobuf files for clients in other languages."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
 	} `cmd:"" help:"Tell the owners of state what a person decided."`
@@ -72,14 +81,7 @@ func Run(ctx context.Context, args []string, streams Streams, started time.Time)
 			code = int(e)
 		}
 	}()
-	var grammar commands
-	parser, err := kong.New(&grammar,
-		kong.Name("tollgate"),
-		kong.Description("Real-time eventing and spend protection for telecom billing."),
-		kong.Writers(streams.Out, streams.Err),
-		kong.Exit(func(int) { panic(exited(exitOK)) }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-	)
+	parser, err := newParser(streams)
 	if err != nil {
 		fmt.Fprintf(streams.Err, "tollgate: %v\n", err)
 		return exitFailed
@@ -106,6 +108,17 @@ func Run(ctx context.Context, args []string, streams Streams, started time.Time)
 		return exitUsage
 	}
 	return exitFailed
+}
+
+func newParser(streams Streams) (*kong.Kong, error) {
+	var grammar commands
+	return kong.New(&grammar,
+		kong.Name("tollgate"),
+		kong.Description("Real-time eventing and spend protection for telecom billing."),
+		kong.Writers(streams.Out, streams.Err),
+		kong.Exit(func(int) { panic(exited(exitOK)) }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+	)
 }
 
 // since is the start of the process, as a type of its own for kong to hand on.

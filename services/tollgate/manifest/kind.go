@@ -17,6 +17,9 @@ type kind struct {
 	make    func() Resource
 	get     func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error)
 	put     func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error)
+	// list is one page of those below parent, and where the next begins.
+	list   func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error)
+	remove func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error)
 }
 
 // Kinds that are named elsewhere too.
@@ -37,6 +40,13 @@ var kinds = []*kind{
 				Tenant: r.(*configv1.Tenant), AllowMissing: true, ValidateOnly: validateOnly,
 			})
 		},
+		list: func(ctx context.Context, conn *grpc.ClientConn, _, page string) ([]Resource, string, error) {
+			res, err := configv1.NewTenantServiceClient(conn).ListTenants(ctx, &configv1.ListTenantsRequest{PageSize: pageSize, PageToken: page})
+			return resources(res.GetTenants()), res.GetNextPageToken(), err
+		},
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+			return configv1.NewTenantServiceClient(conn).DeleteTenant(ctx, &configv1.DeleteTenantRequest{Name: name})
+		},
 	},
 	{
 		name: className, field: "class_of_service", example: "tenants/acme/classesOfService/gold",
@@ -48,6 +58,13 @@ var kinds = []*kind{
 			return configv1.NewClassOfServiceServiceClient(conn).UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{
 				ClassOfService: r.(*configv1.ClassOfService), AllowMissing: true, ValidateOnly: validateOnly,
 			})
+		},
+		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
+			res, err := configv1.NewClassOfServiceServiceClient(conn).ListClassesOfService(ctx, &configv1.ListClassesOfServiceRequest{Parent: parent, PageSize: pageSize, PageToken: page})
+			return resources(res.GetClassesOfService()), res.GetNextPageToken(), err
+		},
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+			return configv1.NewClassOfServiceServiceClient(conn).DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: name})
 		},
 	},
 	{
@@ -61,6 +78,13 @@ var kinds = []*kind{
 				Endpoint: r.(*configv1.Endpoint), AllowMissing: true, ValidateOnly: validateOnly,
 			})
 		},
+		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
+			res, err := configv1.NewEndpointServiceClient(conn).ListEndpoints(ctx, &configv1.ListEndpointsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
+			return resources(res.GetEndpoints()), res.GetNextPageToken(), err
+		},
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+			return configv1.NewEndpointServiceClient(conn).DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: name})
+		},
 	},
 	{
 		name: "Notification", field: "notification", example: "tenants/acme/notifications/data-alert",
@@ -72,6 +96,13 @@ var kinds = []*kind{
 			return configv1.NewNotificationServiceClient(conn).UpdateNotification(ctx, &configv1.UpdateNotificationRequest{
 				Notification: r.(*configv1.Notification), AllowMissing: true, ValidateOnly: validateOnly,
 			})
+		},
+		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
+			res, err := configv1.NewNotificationServiceClient(conn).ListNotifications(ctx, &configv1.ListNotificationsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
+			return resources(res.GetNotifications()), res.GetNextPageToken(), err
+		},
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+			return configv1.NewNotificationServiceClient(conn).DeleteNotification(ctx, &configv1.DeleteNotificationRequest{Name: name})
 		},
 	},
 }

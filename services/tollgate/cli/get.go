@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+)
+
+// Resources are the flags and the argument of commands about resources of the configuration.
+type Resources struct {
+	Key
+	Kind    string `arg:"" help:"Tenant, ClassOfService, Endpoint or Notification."`
+	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not say it." placeholder:"ID"`
+	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+}
+
+// kind is the kind as documents have it.
+func (r Resources) kind() (string, error) {
+	kind, err := manifest.Kind(r.Kind)
+	if err != nil {
+		return "", usageError{"KIND " + err.Error()}
+	}
+	return kind, nil
+}
+
+// named is the kind and the full name of one.
+func (r Resources) named(typed string) (kind, name string, err error) {
+	if kind, err = r.kind(); err != nil {
+		return "", "", err
+	}
+	if name, err = manifest.NameOf(kind, r.Tenant, typed); err != nil {
+		return "", "", usageError{"NAME " + err.Error()}
+	}
+	return kind, name, nil
+}
+
+// getCommand shows configuration.
+type getCommand struct {
+	Resources
+	Name string `arg:"" optional:"" help:"Full name, or the id beside --tenant; all of the tenant without it."`
+	Listing
+}
+
+// Help is shown below the flags.
+func (getCommand) Help() string {
+	return `-o yaml writes documents as "tollgate apply" reads them. Secrets are masked: put them in before such a document is
+applied to another installation.
+
+Example:
+
+    tollgate get ClassOfService --tenant acme
+
+    tollgate get ClassOfService gold --tenant acme -o yaml`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c getCommand) AfterApply() error {
+	kind, err := c.kind()
+	switch {
+	case err != nil:
+		return err
+	case c.Name != "":
+		_, _, err = c.named(c.Name)
+		return err
+	case c.Tenant == "" && kind != "Tenant":
+		return usageError{"--tenant is required where no full name is given"}
+	}
+	return nil
+}
+
+// Run reads.
+func (c getCommand) Run(ctx context.Context, streams Streams) error {
+	kind, err := c.kind()
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(c.Address)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	var all []manifest.Resource
+	if c.Name == "" {
+		all, err = manifest.List(ctx, conn, kind, c.Tenant)
+	} else {
+		var name string
+		if _, name, err = c.named(c.Name); err != nil {
+			return err
+		}
+		var one manifest.Resource
+		if one, err = manifest.Get(ctx, conn, kind, name); err == nil {
+			all = []manifest.Resource{one}
+		}
+	}
+	if err != nil {
+		return explained("configuration", c.Address, err)
+	}
+	if c.Name != "" && all[0].GetMetadata().GetDeleteTime() != nil {
+		return fmt.Errorf("%s was deleted at %s; the Undelete call of its service brings it back", all[0].GetName(), at(all[0].GetMetadata().GetDeleteTime()))
+	}
+	switch c.Output {
+	case "yaml":
+		return manifest.Write(streams.Out, kind, all)
+	case "json":
+		return writeMessages(streams, all)
+	}
+	return write(c.Listing, streams.Out, all, []string{"name", "revision", "updated"}, func(r manifest.Resource) []string {
+		return []string{r.GetName(), fmt.Sprint(r.GetMetadata().GetRevision()), at(r.GetMetadata().GetUpdateTime())}
+	})
+}
+
+// writeMessages writes a list of messages in Protobuf's JSON, indented as other lists are.
+func writeMessages[M proto.Message](streams Streams, all []M) error {
+	raw := make([]json.RawMessage, len(all))
+	for i, m := range all {
+		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
+		if err != nil {
+			return fmt.Errorf("write JSON: %w", err)
+		}
+		raw[i] = text
+	}
+	e := json.NewEncoder(streams.Out)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(raw)
+}
+
+// deleteCommand deletes configuration.
+type deleteCommand struct {
+	Resources
+	Name string `arg:"" help:"Full name, or the id beside --tenant."`
+}
+
+// Help is shown below the flags.
+func (deleteCommand) Help() string {
+	return `What is deleted can be brought back for 30 days, by the Undelete call of its service.
+
+Example:
+
+    tollgate delete Notification data-safeguard --tenant acme`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c deleteCommand) AfterApply() error {
+	_, _, err := c.named(c.Name)
+	return err
+}
+
+// Run deletes.
+func (c deleteCommand) Run(ctx context.Context, streams Streams) error {
+	kind, name, err := c.named(c.Name)
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(c.Address)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	gone, err := manifest.Delete(ctx, conn, kind, name)
+	if err != nil {
+		return explained("configuration", c.Address, err)
+	}
+	_, err = fmt.Fprintf(streams.Out, "%s %s: deleted in revision %d\n", kind, name, gone.GetMetadata().GetRevision())
+	return err
+}

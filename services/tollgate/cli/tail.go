@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"google.golang.org/protobuf/encoding/protojson"
+)
+
+// tailCommand follows topics.
+type tailCommand struct {
+	Kafka
+	Topic   []string      `enum:"events.inbound,events.ordered,events.unordered,safeguards,audit" default:"events.ordered,events.unordered,safeguards" help:"Which topics, divided by commas; ${default} by default."`
+	Type    []string      `help:"Only these types; usage.* is all of an entity." placeholder:"TYPE"`
+	Subject string        `help:"Only this subject, such as an MSISDN."`
+	Tenant  string        `help:"Only this tenant." placeholder:"ID"`
+	Since   time.Duration `help:"Begin so long ago, such as 10m; with what comes from now on by default." placeholder:"DURATION"`
+	Control bool          `help:"Show what stands between events too: revisions, ticks, commands."`
+	NoWait  bool          `help:"End where the topics end now."`
+	Limit   int           `help:"End after so many events." placeholder:"N"`
+	Output  string        `short:"o" enum:"text,json" default:"text" help:"How each event is written: text or json, one a line."`
+}
+
+// Help is shown below the flags.
+func (tailCommand) Help() string {
+	return `Reads beside every consumer and moves none of them. Fields with personal or contact data are left out. Within a partition
+events come in order, across partitions as they are fetched.
+
+Example:
+
+    tollgate tail --type 'safeguard.*' --since 10m
+
+    tollgate tail --subject 491511234567 --since 24h --no-wait -o json`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c tailCommand) AfterApply() error {
+	var faults []error
+	for _, pattern := range c.Type {
+		if _, err := path.Match(pattern, ""); err != nil {
+			faults = append(faults, fmt.Errorf("--type %q is no pattern: %w", pattern, err))
+		}
+	}
+	if c.Since < 0 {
+		faults = append(faults, fmt.Errorf("--since must not be negative, is %s", c.Since))
+	}
+	if c.Limit < 0 {
+		faults = append(faults, fmt.Errorf("--limit must not be negative, is %d", c.Limit))
+	}
+	if len(faults) > 0 {
+		return usageError{errors.Join(faults...).Error()}
+	}
+	return nil
+}
+
+// followed is one partition that is read.
+type followed struct {
+	topic     string
+	partition int32
+	next, end int64
+}
+
+// tailPause is between two looks at topics that had nothing new, tailBytes what one fetch brings.
+const (
+	tailPause = 250 * time.Millisecond
+	tailBytes = 1 << 20
+)
+
+// errEnough ends a tail whose limit is reached.
+var errEnough = errors.New("enough")
+
+// Run follows until interrupted, which is its ordinary end.
+func (c tailCommand) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer hangUp(client)
+	all, err := c.begin(ctx, client)
+	if err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+	}
+	shown := 0
+	for {
+		came := 0
+		for _, f := range all {
+			n, err := c.read(ctx, client, f, streams, &shown)
+			if errors.Is(err, errEnough) || ctx.Err() != nil {
+				return nil
+			}
+			if err != nil {
+				return err
+			}
+			came += n
+		}
+		if came > 0 {
+			continue
+		}
+		if c.NoWait {
+			return nil
+		}
+		select {
+		case <-time.After(tailPause):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// begin finds where each partition is to be read from.
+func (c tailCommand) begin(ctx context.Context, client *stream.Client) ([]*followed, error) {
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	var all []*followed
+	for _, name := range c.Topic {
+		topic := client.Topic(name)
+		n, err := client.Partitions(ctx, topic)
+		if err != nil {
+			return nil, err
+		}
+		for p := range int32(n) {
+			_, end, err := client.Offsets(ctx, topic, p)
+			if err != nil {
+				return nil, err
+			}
+			f := &followed{topic: topic, partition: p, next: end, end: end}
+			if c.Since > 0 {
+				if f.next, err = client.OffsetAt(ctx, topic, p, time.Now().Add(-c.Since)); err != nil {
+					return nil, err
+				}
+			}
+			all = append(all, f)
+		}
+	}
+	return all, nil
+}
+
+// read shows what one fetch brings, and says how many records that were.
+func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followed, streams Streams, shown *int) (int, error) {
+	if c.NoWait && f.next >= f.end {
+		return 0, nil
+	}
+	batch, err := client.FetchFrom(ctx, f.topic, f.partition, f.next, tailBytes)
+	var gone *stream.OutOfRangeError
+	if errors.As(err, &gone) {
+		// Retention was faster than this reader, which loses nothing by it but a view.
+		fmt.Fprintf(streams.Err, "tollgate: %s/%d: offsets from %d are gone\n", f.topic, f.partition, f.next)
+		start, _, err := client.Offsets(ctx, f.topic, f.partition)
+		f.next = start
+		return 1, err
+	}
+	if err != nil {
+		return 0, err
+	}
+	for _, r := range batch.Records {
+		if c.NoWait && r.Offset >= f.end {
+			break
+		}
+		e, err := event.Decode(r.Value)
+		if e == nil {
+			fmt.Fprintf(streams.Err, "tollgate: %s/%d/%d: %v\n", f.topic, f.partition, r.Offset, err)
+			continue
+		}
+		if !c.wanted(e) {
+			continue
+		}
+		if err := c.print(streams, r, e); err != nil {
+			return 0, err
+		}
+		if *shown++; *shown == c.Limit {
+			return 0, errEnough
+		}
+	}
+	f.next = batch.Next
+	return len(batch.Records), nil
+}
+
+func (c tailCommand) wanted(e *event.Event) bool {
+	if event.IsControl(e.Type) && !c.Control || c.Subject != "" && e.Subject != c.Subject || c.Tenant != "" && e.Tenant != c.Tenant {
+		return false
+	}
+	for _, pattern := range c.Type {
+		if ok, err := path.Match(pattern, e.Type); ok && err == nil {
+			return true
+		}
+	}
+	return len(c.Type) == 0
+}
+
+// tailed is an event as a line of JSON.
+type tailed struct {
+	Topic       string          `json:"topic"`
+	Partition   int32           `json:"partition"`
+	Offset      int64           `json:"offset"`
+	ReceivedAt  time.Time       `json:"received_at"`
+	ID          string          `json:"id"`
+	Source      string          `json:"source"`
+	Type        string          `json:"type"`
+	Tenant      string          `json:"tenant,omitempty"`
+	Subject     string          `json:"subject,omitempty"`
+	Time        time.Time       `json:"time"`
+	Correlation string          `json:"correlation,omitempty"`
+	Data        json.RawMessage `json:"data,omitempty"`
+}
+
+func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) error {
+	var data []byte
+	if e.Data != nil {
+		var err error
+		if data, err = (protojson.MarshalOptions{UseProtoNames: true}).Marshal(event.WithoutContact(e.Data, false)); err != nil {
+			return fmt.Errorf("write event: %w", err)
+		}
+	}
+	out := json.NewEncoder(streams.Out)
+	out.SetEscapeHTML(false)
+	line := tailed{
+		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, ReceivedAt: e.ReceivedAt, ID: e.ID, Source: e.Source, Type: e.Type,
+		Tenant: e.Tenant, Subject: e.Subject, Time: e.Time, Correlation: e.Correlation, Data: data,
+	}
+	if c.Output == "json" {
+		return out.Encode(line)
+	}
+	// Through JSON once more: Protobuf's own spaces vary from build to build.
+	var compact strings.Builder
+	if len(data) > 0 {
+		plain, err := json.Marshal(line.Data)
+		if err != nil {
+			return fmt.Errorf("write event: %w", err)
+		}
+		compact.Write(plain)
+	}
+	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s %s\n", e.ReceivedAt.Format("2006-01-02T15:04:05.000Z"),
+		r.Topic, r.Partition, r.Offset, e.Type, e.Key(), e.ID, compact.String())
+	return err
+}

@@ -1,0 +1,92 @@
+package manifest
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"strings"
+
+	"google.golang.org/grpc"
+)
+
+// pageSize is the most that the service gives at once.
+const pageSize = 1000
+
+func resources[R Resource](all []R) []Resource {
+	out := make([]Resource, len(all))
+	for i, r := range all {
+		out[i] = r
+	}
+	return out
+}
+
+// Kind is the name of a kind as documents have it, whatever the case it was typed in.
+func Kind(typed string) (string, error) {
+	for _, k := range kinds {
+		if strings.EqualFold(k.name, typed) {
+			return k.name, nil
+		}
+	}
+	return "", fmt.Errorf("must be one of %s, not %q", kindNames(), typed)
+}
+
+// NameOf is the full name of a resource that was typed in full, or as its id within a tenant.
+func NameOf(kind, tenant, typed string) (string, error) {
+	example := kindOf(kind).example
+	if strings.Contains(typed, "/") {
+		if strings.Count(typed, "/") != strings.Count(example, "/") || !strings.HasPrefix(typed, "tenants/") {
+			return "", fmt.Errorf("must be a name such as %s, not %q", example, typed)
+		}
+		return typed, nil
+	}
+	parts := strings.Split(example, "/")
+	if parts[len(parts)-1] = typed; len(parts) > 2 {
+		if tenant == "" {
+			return "", fmt.Errorf("must be a full name such as %s, or an id beside --tenant", example)
+		}
+		parts[1] = tenant
+	}
+	return strings.Join(parts, "/"), nil
+}
+
+// Get reads one resource.
+func Get(ctx context.Context, conn *grpc.ClientConn, kind, name string) (Resource, error) {
+	return kindOf(kind).get(ctx, conn, name)
+}
+
+// List reads all of a kind, in the order of their names: those of a tenant, or the tenants.
+func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all []Resource, err error) {
+	for page := ""; ; {
+		var some []Resource
+		if some, page, err = kindOf(kind).list(ctx, conn, "tenants/"+tenant, page); err != nil {
+			return nil, err
+		}
+		if all = append(all, some...); page == "" {
+			return all, nil
+		}
+	}
+}
+
+// Delete deletes one resource; it can be undeleted for 30 days.
+func Delete(ctx context.Context, conn *grpc.ClientConn, kind, name string) (Resource, error) {
+	return kindOf(kind).remove(ctx, conn, name)
+}
+
+// Write writes resources as documents, as Read reads them. Secrets are masked, as the service shows them.
+func Write(w io.Writer, kind string, all []Resource) error {
+	for i, r := range all {
+		body, err := lines(r)
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			body = append([]string{"---", "kind: " + kind}, body...)
+		} else {
+			body = append([]string{"kind: " + kind}, body...)
+		}
+		if _, err := io.WriteString(w, strings.Join(body, "\n")+"\n"); err != nil {
+			return err
+		}
+	}
+	return nil
+}
