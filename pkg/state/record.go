@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 )
 
 // header is what the engine itself keeps in a subject's record, before the
@@ -190,7 +191,7 @@ func besideKeys(subject string, record []byte) (keys []string, err error) {
 	return keys, nil
 }
 
-func dueKey(minute int64) string { return fmt.Sprintf("%s%d", duePrefix, minute) }
+func dueKey(minute int64) string { return duePrefix + strconv.FormatInt(minute, 10) }
 
 // BodyOf is the service's part of a stored record, for those who compare
 // states without an engine.
