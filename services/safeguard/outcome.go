@@ -101,7 +101,7 @@ func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
 		if !o.event.ReceivedAt.IsZero() {
 			m.CauseReceivedAt = timestamppb.New(o.event.ReceivedAt)
 		}
-		if event.IsControl(o.event.Type) {
+		if event.IsCommand(o.event.Type) {
 			m.TransactionReference = o.event.ID
 		}
 	}
