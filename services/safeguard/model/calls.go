@@ -1,0 +1,273 @@
+package model
+
+import (
+	"slices"
+	"time"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Answer is what the caller of a change or a charge is told.
+type Answer struct {
+	// Codes of which one is told where the call is refused; none where it was accepted or judged.
+	Codes []string
+	// Allowed says that a charge was counted; Refusals are the reasons of which one is told where it was not.
+	Allowed  bool
+	Refusals []string
+	Spent    int64
+	Eligible []eventv1.Safeguard_State
+}
+
+// accepted is a call that was accepted, and what was answered.
+type accepted struct {
+	key     string
+	content uint64
+	at      time.Time
+	answer  Answer
+	charge  bool
+}
+
+const (
+	chargeSource = "tollgate/charge"
+	changeSource = "tollgate/change"
+	overpassed   = "CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED"
+	unauthorized = "CARRIER_BILLING.UNAUTHORIZED_AMOUNT"
+	callsKept    = 16
+)
+
+// Answer of the call that was made last under an id.
+func (w *World) Answer(id string) (a Answer, ok bool) {
+	a, ok = w.answers[id]
+	return a, ok
+}
+
+func refuse(codes ...string) Answer { return Answer{Codes: codes} }
+
+// answer keeps what the caller is told. What was refused changed nothing and is judged anew.
+func (t *turn) answer(a Answer) { t.world.answers[t.event.ID] = a }
+
+// again finds a call that was accepted before.
+func (t *turn) again() (a Answer, found bool) {
+	for _, c := range t.person.calls {
+		if c.key == key(t.event) && t.at.Sub(c.at) < window {
+			if c.content != t.event.Content() {
+				return refuse("ID_REUSED"), true
+			}
+			return c.answer, true
+		}
+	}
+	return Answer{}, false
+}
+
+func (t *turn) accept(a Answer, charge bool) Answer {
+	p := t.person
+	p.calls = append(p.calls, accepted{key: key(t.event), content: t.event.Content(), at: t.at, answer: a, charge: charge})
+	if len(p.calls) > callsKept {
+		p.calls = slices.Delete(p.calls, 0, 1)
+	}
+	return a
+}
+
+// charged says whether a refund of a charge has anything to take back.
+func (t *turn) charged(c *eventv1.Correction) bool {
+	from := t.at.Add(-window)
+	if calls := t.person.calls; len(calls) == callsKept && calls[0].at.After(from) {
+		from = calls[0].at
+	}
+	if !c.GetTime().AsTime().After(from) {
+		return true // further back than calls are remembered
+	}
+	return slices.ContainsFunc(t.person.calls, func(a accepted) bool {
+		return a.charge && a.key == t.person.tenant+"\x00"+chargeSource+"\x00"+c.GetId() && t.at.Sub(a.at) < window
+	})
+}
+
+// try lets a call change what it names, and takes all of it back where it is refused.
+func (t *turn) try(which eventv1.Safeguard_Option, f func(o *option, r *rule) Answer) Answer {
+	p := t.person
+	if !p.alive {
+		return refuse("SUBSCRIBER_NOT_FOUND")
+	}
+	if a, found := t.again(); found {
+		return a
+	}
+	if r, known := t.rule(which); !known || r == nil {
+		return refuse("OPTION_NOT_OFFERED", "CLASS_OF_SERVICE_UNKNOWN")
+	}
+	before, said := p.clone(), len(t.world.said)
+	t.adoptAll(becauseCatalog)
+	r, _ := t.rule(which)
+	a := f(p.options[which-1], r)
+	if len(a.Codes) > 0 || len(a.Refusals) > 0 {
+		*p = *before
+		t.world.said = t.world.said[:said]
+		t.counts = false
+	}
+	return a
+}
+
+func (t *turn) charge(d *eventv1.CommandCharge) Answer {
+	return t.try(Payment, func(o *option, r *rule) Answer {
+		amount, ok := Nanos(d.GetAmount())
+		if !ok || amount <= 0 {
+			return refuse("AMOUNT_INVALID")
+		}
+		if d.GetAmount().GetCurrencyCode() != o.currency {
+			return refuse("CURRENCY_MISMATCH")
+		}
+		sum, fits := plus(o.spent, amount)
+		if o.state == Active {
+			var refusals []string
+			if o.capped && amount > o.perPayment {
+				refusals = append(refusals, unauthorized)
+			}
+			if o.blocked || !fits || sum > o.limit {
+				refusals = append(refusals, overpassed)
+			}
+			if len(refusals) > 0 {
+				return Answer{Refusals: refusals, Spent: o.spent}
+			}
+		} else if !fits {
+			return refuse("AMOUNT_INVALID")
+		}
+		t.count(o, r, amount, t.at, becauseCharge)
+		return t.accept(Answer{Allowed: true, Spent: o.spent}, true)
+	})
+}
+
+func (t *turn) change(d *eventv1.CommandChange) Answer {
+	return t.try(d.GetOption(), func(o *option, r *rule) Answer {
+		var codes []string
+		dayed := t.changeDay(o, r, d, &codes)
+		limited := t.changeLimits(o, d, &codes)
+		stated := t.changeState(o, r, d, &codes)
+		if len(codes) > 0 {
+			return Answer{Codes: codes, Eligible: eligible(o, r)}
+		}
+		t.turnBit(o, becauseChange, func() {
+			if dayed {
+				t.say(o, "renewal_day_changed", becauseChange)
+			}
+			if limited {
+				t.say(o, "limit_changed", becauseChange)
+			}
+			switch {
+			case !stated:
+			case o.state == Active:
+				t.say(o, "activated", becauseChange)
+			case o.which == Data:
+				t.say(o, "opted_out", becauseChange)
+			default:
+				t.say(o, "deactivated", becauseChange)
+			}
+		})
+		return t.accept(Answer{Spent: o.spent}, false)
+	})
+}
+
+func (t *turn) changeDay(o *option, r *rule, d *eventv1.CommandChange, codes *[]string) bool {
+	day := int(d.GetRenewalDay())
+	switch {
+	case d.RenewalDay == nil: //nolint:protogetter // presence is the question
+		return false
+	case day < 1 || day > 28:
+		*codes = append(*codes, "RENEWAL_DAY_OUT_OF_RANGE")
+		return false
+	case day == o.day:
+		return false
+	case o.changed:
+		*codes = append(*codes, "RENEWAL_DAY_CHANGED")
+		return false
+	}
+	o.day, o.ownDay, o.changed = day, true, true
+	o.zone = r.zone
+	o.end = next(t.at, day, o.zone)
+	return true
+}
+
+func (t *turn) changeLimits(o *option, d *eventv1.CommandChange, codes *[]string) (changed bool) {
+	if o.which != Overspend {
+		if d.GetCurrentLimit() != nil || d.GetNextLimit() != nil || d.GetClearNextLimit() || d.GetAlertThresholds() != nil {
+			*codes = append(*codes, "CHANGE_INVALID")
+		}
+		return false
+	}
+	if m := d.GetCurrentLimit(); m != nil {
+		limit, ok := Nanos(m)
+		switch {
+		case !ok || limit < 0:
+			*codes = append(*codes, "AMOUNT_INVALID")
+		case m.GetCurrencyCode() != o.currency:
+			*codes = append(*codes, "CURRENCY_MISMATCH")
+		default:
+			changed = !o.limited || o.limit != limit
+			o.limit, o.limited, o.own = limit, true, true
+		}
+	}
+	if m := d.GetNextLimit(); m != nil {
+		limit, ok := Nanos(m)
+		switch {
+		case !ok || limit < 0:
+			*codes = append(*codes, "AMOUNT_INVALID")
+		case m.GetCurrencyCode() != o.currency:
+			*codes = append(*codes, "CURRENCY_MISMATCH")
+		default:
+			changed = changed || !o.hasNext || o.next != limit
+			o.next, o.hasNext = limit, true
+		}
+	}
+	if d.GetClearNextLimit() && d.GetNextLimit() != nil {
+		*codes = append(*codes, "CHANGE_INVALID")
+	}
+	if d.GetClearNextLimit() && o.hasNext {
+		changed, o.hasNext = true, false
+	}
+	if l := d.GetAlertThresholds(); l != nil {
+		var alerts []alert
+		for _, a := range l.GetThresholds() {
+			amount, ok := Nanos(a.GetAmount())
+			switch {
+			case a.GetPercent() != 0:
+				alerts = append(alerts, alert{percent: a.GetPercent()})
+			case !ok || amount < 0:
+				*codes = append(*codes, "AMOUNT_INVALID")
+			case a.GetAmount().GetCurrencyCode() != o.currency:
+				*codes = append(*codes, "CURRENCY_MISMATCH")
+			default:
+				alerts = append(alerts, alert{amount: amount})
+			}
+		}
+		changed = changed || !slices.Equal(alerts, o.alerts)
+		o.alerts = alerts
+	}
+	return changed
+}
+
+func (t *turn) changeState(o *option, r *rule, d *eventv1.CommandChange, codes *[]string) bool {
+	to := d.GetState()
+	switch {
+	case to == 0 || to == o.state:
+		return false
+	case !slices.Contains(eligible(o, r), to):
+		*codes = append(*codes, "STATE_NOT_ELIGIBLE")
+		return false
+	case to == Active && !o.limited:
+		*codes = append(*codes, "LIMIT_REQUIRED")
+		return false
+	}
+	o.state = to
+	if to == Active {
+		o.peak = max(o.peak, o.spent) // what lies below is taken as told
+	}
+	return true
+}
+
+// eligible are the states that a change may lead to.
+func eligible(o *option, r *rule) (states []eventv1.Safeguard_State) {
+	for _, to := range edges(o.which, o.state) {
+		if r == nil || slices.Contains(r.states, to) {
+			states = append(states, to)
+		}
+	}
+	return states
+}

@@ -1,0 +1,453 @@
+package model
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Step is one record of a history: an event or call, or a configuration from there on.
+type Step struct {
+	At       time.Time
+	Event    *event.Event
+	Snapshot *configv1.Snapshot
+}
+
+// Mix says what a history is made of.
+type Mix struct {
+	// Options that classes may offer.
+	Options []eventv1.Safeguard_Option
+	// Calls are changes and charges, Classes changes of the class, Moves changes of the number.
+	Calls, Classes, Moves bool
+	// Grace lets usage wait for an activation; without it the tenant wants none.
+	Grace bool
+	// Imports are activations that say how options stand already.
+	Imports bool
+	// Calm leaves out what the catalog may change underway.
+	Calm bool
+	Old  bool
+	// Numbers is how many subscribers there are.
+	Numbers int
+}
+
+const tenant = "acme"
+
+// history is one in the making. It keeps a world of its own, so as to aim at what is just not, just, and just more than enough.
+type history struct {
+	mix     Mix
+	rand    *rand.Rand
+	world   *World
+	now     time.Time
+	steps   []Step
+	serial  int
+	seed    uint64
+	classes map[string]*configv1.ClassOfService
+	policy  *configv1.SubscriberPolicy
+	sent    []sent // may be sent again
+}
+
+type sent struct {
+	at    time.Time
+	event *event.Event
+}
+
+// Zones of histories: some have midnights that do not exist, or exist twice.
+var zones = []string{"", "UTC", "Europe/Berlin", "Africa/Cairo", "America/Havana", "America/Santiago", "Asia/Tokyo", "Atlantic/Azores", "Australia/Lord_Howe", "Asia/Beirut"}
+
+// Beginnings of histories: shortly before clocks change, at ends of months and of a February.
+var beginnings = []string{
+	"2026-03-28T22:00:00Z", "2026-10-24T21:30:00Z", "2026-02-27T23:00:00Z", "2028-02-28T22:00:00Z", "2026-04-23T20:00:00Z",
+	"2026-09-05T20:00:00Z", "2026-12-31T22:30:00Z", "2026-03-07T20:00:00Z", "2026-10-31T12:00:00Z", "2026-06-30T23:59:00Z",
+}
+
+// Random is a history of so many steps. The same seed gives the same.
+func Random(seed uint64, mix Mix, steps int) []Step {
+	h := &history{mix: mix, rand: rand.New(rand.NewPCG(seed, 7)), world: New(), seed: seed, classes: map[string]*configv1.ClassOfService{}}
+	h.now, _ = time.Parse(time.RFC3339, pick(h, beginnings))
+	h.now = h.now.Add(time.Duration(h.rand.IntN(3600_000)) * time.Millisecond)
+	h.configure(true)
+	for len(h.steps) < steps {
+		h.step()
+	}
+	h.pass(time.Duration(h.rand.IntN(40*24)) * time.Hour)
+	h.tick()
+	return h.steps
+}
+
+func pick[T any](h *history, from []T) T { return from[h.rand.IntN(len(from))] }
+
+func (h *history) chance(percent int) bool { return h.rand.IntN(100) < percent }
+
+func (h *history) add(s Step) {
+	h.steps = append(h.steps, s)
+	if s.Snapshot != nil {
+		h.world.Configure(s.At, s.Snapshot)
+	} else {
+		h.world.Happen(s.At, s.Event)
+		h.sent = append(h.sent, sent{s.At, s.Event})
+	}
+	h.world.Take()
+}
+
+func (h *history) number() string { return fmt.Sprintf("44770090000%d", 1+h.rand.IntN(h.mix.Numbers)) }
+
+func (h *history) event(subject, kind string, data proto.Message) *event.Event {
+	h.serial++
+	return &event.Event{
+		ID: fmt.Sprintf("e-%d-%d", h.seed, h.serial), Source: "crm", Type: kind, Tenant: tenant, Subject: subject, Time: h.now, Data: data,
+	}
+}
+
+// stamp is when a record is accepted: writers' clocks differ a little.
+func (h *history) stamp() time.Time {
+	if h.chance(10) {
+		return h.now.Add(-time.Duration(h.rand.IntN(1500)) * time.Millisecond)
+	}
+	return h.now
+}
+
+func (h *history) tick() {
+	// To a full minute and two: what is due within a minute may be worked earlier or later.
+	h.now = h.now.Truncate(time.Minute).Add(2 * time.Minute)
+	h.add(Step{At: h.now, Event: &event.Event{
+		ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: h.now, Data: &eventv1.SystemTick{Time: timestamppb.New(h.now)},
+	}})
+}
+
+func (h *history) pass(d time.Duration) { h.now = h.now.Add(d) }
+
+// wait lets some time pass: mostly little, sometimes up to about the end of somebody's period.
+func (h *history) wait() {
+	switch n := h.rand.IntN(100); {
+	case n < 60:
+		h.pass(time.Duration(h.rand.IntN(60_000)) * time.Millisecond)
+	case n < 75:
+		h.pass(time.Duration(h.rand.IntN(5*3600)) * time.Second)
+	case n < 80:
+		h.pass(time.Duration(h.rand.IntN(20*24)) * time.Hour)
+	case n < 92:
+		views, _, _ := h.world.Look(tenant, h.number())
+		to := pick(h, views[:]).End.Add(pick(h, []time.Duration{-time.Hour, -time.Millisecond, 0, time.Millisecond, time.Minute, time.Hour}))
+		if to.After(h.now) {
+			h.now = to
+		}
+	}
+}
+
+func (h *history) step() {
+	h.wait()
+	number := h.number()
+	views, _, alive := h.world.Look(tenant, number)
+	switch n := h.rand.IntN(1000); {
+	case n < 60 && !h.mix.Calm:
+		h.configure(false)
+	case n < 80:
+		h.tick()
+	case n < 150 && len(h.sent) > 0:
+		h.again()
+	case !alive && h.chance(60):
+		h.activate(number)
+	case n < 165:
+		h.activate(number)
+	case n < 190:
+		h.say(number, "subscriber.terminated", &eventv1.SubscriberTerminated{})
+	case n < 200:
+		h.say(number, pick(h, []string{"subscriber.suspended", "subscriber.resumed"}), &eventv1.SubscriberStatusChanged{})
+	case n < 240 && h.mix.Classes:
+		h.say(number, "subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: h.class()})
+	case n < 260 && h.mix.Moves:
+		if to := h.number(); to != number {
+			h.say(number, "subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
+		}
+	case n < 420 && h.mix.Calls:
+		h.change(number, views)
+	case n < 520 && h.mix.Calls:
+		h.charge(number, views[Payment-1])
+	default:
+		h.use(number, views)
+	}
+}
+
+// say is an event of now, or, rarely, of a while ago.
+func (h *history) say(number, kind string, data proto.Message) {
+	e := h.event(number, kind, data)
+	switch n := h.rand.IntN(100); {
+	case n < 8:
+		e.Time = h.now.Add(-time.Duration(h.rand.IntN(3*3600)) * time.Second)
+	case n < 11:
+		e.Time = h.now.Add(time.Duration(h.rand.IntN(600)) * time.Second)
+	}
+	h.add(Step{At: h.stamp(), Event: e})
+}
+
+// again sends something a second time, or another thing under its id. Ids are remembered for a day at least, and who knows for
+// how much longer: what is older than that is left alone.
+func (h *history) again() {
+	s := pick(h, h.sent[max(0, len(h.sent)-30):])
+	age := h.now.Sub(s.at)
+	if event.IsControl(s.event.Type) && !event.IsCommand(s.event.Type) || age > 22*time.Hour {
+		return
+	}
+	e := *s.event
+	if u, ok := e.Data.(*eventv1.UsageCharged); ok && h.chance(20) {
+		other := proto.CloneOf(u)
+		other.Quantity++
+		e.Data = other
+	}
+	if c, ok := e.Data.(*eventv1.CommandCharge); ok && h.chance(30) {
+		other := proto.CloneOf(c)
+		other.Description += "!"
+		e.Data = other
+	}
+	h.steps = append(h.steps, Step{At: h.stamp(), Event: &e})
+	h.world.Happen(h.now, &e)
+	h.world.Take()
+}
+
+func (h *history) activate(number string) {
+	d := &eventv1.SubscriberActivated{ClassOfService: h.class(), Imsi: "234150999999999", Language: "en"}
+	if h.chance(2) {
+		d.ClassOfService = "none"
+	}
+	if h.mix.Imports && h.chance(40) {
+		h.imports(d)
+	}
+	h.say(number, "subscriber.activated", d)
+}
+
+func (h *history) imports(d *eventv1.SubscriberActivated) {
+	c := h.classes[d.GetClassOfService()]
+	for _, o := range h.mix.Options {
+		var r *rule
+		if c != nil {
+			r = ruleOf(c, o)
+		}
+		if r == nil || h.chance(50) {
+			continue
+		}
+		i := &eventv1.InitialOption{Option: o}
+		if h.chance(50) {
+			i.State = pick(h, r.states)
+		}
+		if h.chance(50) {
+			i.RenewalDay = int32(1 + h.rand.IntN(28))
+		}
+		if h.chance(70) {
+			i.Spent = Money(h.rand.Int64N(60*Unit), r.currency)
+		}
+		if o == Overspend {
+			if i.GetState() == Active || h.chance(50) {
+				i.CurrentLimit = Money(h.limit(), r.currency)
+			}
+			if h.chance(30) {
+				i.NextLimit = Money(h.limit(), r.currency)
+			}
+		}
+		d.Options = append(d.Options, i)
+	}
+}
+
+// aim is an amount that leads just below, to, or just above something of an option; 0 where there is nothing to aim at.
+func (h *history) aim(v View) int64 {
+	targets := []int64{}
+	if v.Limited {
+		targets = append(targets, v.Limit)
+		for _, percent := range []int32{50, 80, 100, 150} {
+			if at, ok := share(v.Limit, percent); ok {
+				targets = append(targets, at)
+			}
+		}
+	}
+	targets = append(targets, 10*Unit, 100*Unit)
+	return pick(h, targets) - v.Spent + int64(h.rand.IntN(3)) - 1
+}
+
+func (h *history) use(number string, views [3]View) {
+	u := &eventv1.UsageCharged{
+		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: h.chance(60), OutOfBundle: h.chance(50), ThirdParty: h.chance(40),
+		Blocked: h.chance(3), Quantity: int64(h.rand.IntN(1000)),
+	}
+	if h.chance(15) {
+		u.Category = eventv1.UsageCharged_CATEGORY_VOICE
+	}
+	o := pick(h, h.mix.Options)
+	v := views[o-1]
+	amount := h.rand.Int64N(20 * Unit)
+	if h.chance(50) {
+		amount = h.aim(v)
+	}
+	e := h.event(number, "usage.charged", u)
+	switch n := h.rand.IntN(100); {
+	case n < 10: // of a while ago
+		e.Time = h.now.Add(-time.Duration(h.rand.IntN(3*3600)) * time.Second)
+	case n < 16: // days ago
+		e.Time = h.now.Add(-time.Duration(h.rand.IntN(45*24)) * time.Hour)
+	case n < 20: // of a moment about the beginning of the period
+		e.Time = v.Start.Add(pick(h, []time.Duration{-time.Millisecond, 0, time.Millisecond}))
+	case n < 23:
+		e.Time = h.now.Add(time.Duration(h.rand.IntN(900)) * time.Second)
+	}
+	if e.Time.Before(h.now.Add(-500 * 24 * time.Hour)) {
+		e.Time = h.now
+	}
+	if amount < 0 || h.chance(20) {
+		amount = -max(amount, -amount)
+		if h.chance(96) {
+			u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(h.corrected(v))}
+			h.refundOfCharge(u, number)
+		}
+	}
+	h.price(u, amount, v)
+	h.add(Step{At: h.stamp(), Event: e})
+}
+
+// corrected is when what a refund takes back happened.
+func (h *history) corrected(v View) time.Time {
+	switch n := h.rand.IntN(100); {
+	case n < 65:
+		return h.now
+	case n < 75:
+		return h.now.Add(time.Duration(h.rand.IntN(3600)) * time.Second)
+	case n < 85 && v.Offered:
+		return v.Start.Add(pick(h, []time.Duration{-time.Millisecond, 0, time.Millisecond}))
+	default:
+		return h.now.Add(-time.Duration(h.rand.IntN(60*24)) * time.Hour)
+	}
+}
+
+// refundOfCharge sometimes takes back a charge that was counted, or one that was not.
+func (h *history) refundOfCharge(u *eventv1.UsageCharged, number string) {
+	if !h.mix.Calls || !h.chance(30) {
+		return
+	}
+	u.ThirdParty = true
+	u.Corrects.Source, u.Corrects.Time = chargeSource, timestamppb.New(h.now)
+	for _, s := range slices.Backward(h.sent) {
+		if s.event.Type == "command.charge" && s.event.Subject == number && h.now.Sub(s.at) < 20*time.Hour {
+			u.Corrects.Id = s.event.ID
+			return
+		}
+	}
+}
+
+// price says an amount in all the ways that an option may count, sometimes with a fault. One fault at a time: which of two is
+// told is left open.
+func (h *history) price(u *eventv1.UsageCharged, amount int64, v View) {
+	currency := v.Currency
+	if currency == "" {
+		currency = "EUR"
+	}
+	if h.chance(3) {
+		currency = "CHF"
+	}
+	m := Money(amount, currency)
+	u.Net, u.Gross, u.WholesaleNet, u.WholesaleGross = m, m, m, m
+	if u.GetCorrects() == nil && amount >= 0 {
+		switch n := h.rand.IntN(100); {
+		case n < 2:
+			u.Gross = nil
+		case n < 4:
+			u.Net = nil
+		case n < 5:
+			u.WholesaleNet = nil
+		case n < 6:
+			m = &money.Money{CurrencyCode: currency, Units: 9_223_372_036, Nanos: 854_775_807}
+			u.Net, u.Gross, u.WholesaleNet, u.WholesaleGross = m, m, m, m
+		case n < 7:
+			m = &money.Money{CurrencyCode: currency, Units: 5, Nanos: -5}
+			u.Net, u.Gross, u.WholesaleNet, u.WholesaleGross = m, m, m, m
+		}
+	}
+}
+
+// call is how the owner of a partition writes down what it was asked.
+func (h *history) call(number, kind, source string, data proto.Message) {
+	e := h.event(number, kind, data)
+	e.Source, e.Correlation = source, e.ID
+	h.add(Step{At: h.stamp(), Event: e})
+}
+
+func (h *history) change(number string, views [3]View) {
+	o := pick(h, h.mix.Options)
+	v := views[o-1]
+	c := &eventv1.CommandChange{Option: o}
+	if h.chance(25) {
+		day := int32(1 + h.rand.IntN(28))
+		switch h.rand.IntN(8) {
+		case 0:
+			day = pick(h, []int32{0, 29, -1})
+		case 1:
+			day = int32(v.Day)
+		case 2:
+			day = int32(h.now.Day()%28 + 1)
+		}
+		c.RenewalDay = &day
+	}
+	if o == Overspend {
+		currency := v.Currency
+		if h.chance(3) {
+			currency = "CHF"
+		}
+		if h.chance(50) {
+			c.CurrentLimit = Money(h.limitAbout(v), currency)
+		}
+		if h.chance(20) {
+			c.NextLimit = Money(h.limit(), currency)
+		}
+		c.ClearNextLimit = c.GetNextLimit() == nil && h.chance(10)
+		if h.chance(15) {
+			c.AlertThresholds = &eventv1.ThresholdList{}
+			for _, percent := range []int32{50, 90, 100}[:h.rand.IntN(4)] {
+				c.AlertThresholds.Thresholds = append(c.AlertThresholds.Thresholds, &eventv1.Threshold{Percent: percent})
+			}
+			if h.chance(30) {
+				c.AlertThresholds.Thresholds = append(c.AlertThresholds.Thresholds, &eventv1.Threshold{Amount: Money(7*Unit, currency)})
+			}
+		}
+	}
+	if h.chance(60) {
+		c.State = pick(h, []eventv1.Safeguard_State{Active, Active, Temporarily, Permanently, Inactive})
+		if o != Data && c.GetState() != Active && h.chance(80) {
+			c.State = Inactive
+		}
+	}
+	h.call(number, "command.change", changeSource, c)
+}
+
+func (h *history) charge(number string, v View) {
+	currency := v.Currency
+	if h.chance(3) {
+		currency = "CHF"
+	}
+	amount := h.rand.Int64N(15 * Unit)
+	if h.chance(40) {
+		amount = v.Limit - v.Spent + int64(h.rand.IntN(3)) - 1
+	}
+	h.call(number, "command.charge", chargeSource, &eventv1.CommandCharge{Amount: Money(amount, currency), Description: "a ticket"})
+}
+
+// limit is an amount that a limit may be.
+func (h *history) limit() int64 {
+	return pick(h, []int64{0, 1, 10 * Unit, 33_333_333_333, 50 * Unit, 100 * Unit})
+}
+
+// limitAbout is sometimes about what was spent.
+func (h *history) limitAbout(v View) int64 {
+	if h.chance(40) {
+		return max(0, v.Spent+int64(h.rand.IntN(3))-1)
+	}
+	return h.limit()
+}
+
+var classNames = []string{"gold", "silver", "plain"}
+
+func (h *history) class() string { return pick(h, classNames) }

@@ -1,0 +1,353 @@
+package model
+
+import (
+	"slices"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+func (t *turn) stale() bool { return t.own.Before(t.person.lived) }
+
+func (t *turn) activated(d *eventv1.SubscriberActivated) (reasons []string) {
+	p := t.person
+	if p.alive {
+		reasons = append(reasons, "ALREADY_ACTIVE")
+	}
+	if t.stale() {
+		reasons = append(reasons, "STALE")
+	}
+	c := t.world.classes[p.tenant+"/"+d.GetClassOfService()]
+	if c == nil {
+		reasons = append(reasons, "CLASS_OF_SERVICE_UNKNOWN")
+	}
+	for _, i := range d.GetOptions() {
+		if c != nil {
+			reasons = append(reasons, cannotStand(i, ruleOf(c, i.GetOption()))...)
+		}
+	}
+	if len(reasons) > 0 {
+		return reasons
+	}
+	parked := p.parked
+	p.parked, p.parkedUntil = nil, time.Time{}
+	t.appear(d)
+	t.world.unpark(p, parked, t.at)
+	return nil
+}
+
+// appear begins a subscriber, with the options of its class.
+func (t *turn) appear(d *eventv1.SubscriberActivated) {
+	p := t.person
+	p.alive, p.suspended, p.class, p.activated, p.lived = true, false, d.GetClassOfService(), t.own, t.own
+	p.dead, p.movedTo, p.forget, p.former, p.options = false, "", time.Time{}, nil, [3]*option{}
+	t.counts = true
+	for i, which := range Options {
+		r, _ := t.rule(which)
+		if r == nil {
+			continue
+		}
+		o := &option{which: which}
+		o.begin(r, t.at)
+		p.options[i] = o
+		for _, initial := range d.GetOptions() {
+			if initial.GetOption() == which {
+				o.stand(initial, r, t.at)
+			}
+		}
+		t.turnBit(o, becauseActivation, func() { t.sayBegun(o, becauseActivation) })
+	}
+}
+
+// cannotStand says why an option can't begin as it stood in another system.
+func cannotStand(i *eventv1.InitialOption, r *rule) (reasons []string) {
+	if r == nil {
+		return []string{"OPTION_NOT_OFFERED"}
+	}
+	for _, m := range []*money.Money{i.GetCurrentLimit(), i.GetNextLimit(), i.GetSpent()} {
+		if m != nil && m.GetCurrencyCode() != r.currency {
+			reasons = append(reasons, "CURRENCY_MISMATCH")
+		}
+	}
+	if i.GetState() != 0 && !slices.Contains(r.states, i.GetState()) {
+		reasons = append(reasons, "STATE_NOT_ELIGIBLE")
+	}
+	if i.GetState() == Active && !r.limited && i.GetCurrentLimit() == nil {
+		reasons = append(reasons, "LIMIT_REQUIRED")
+	}
+	return reasons
+}
+
+// stand lets an option begin as it stood in another system. What lies behind was told there.
+func (o *option) stand(i *eventv1.InitialOption, r *rule, now time.Time) {
+	if d := i.GetRenewalDay(); d != 0 {
+		o.day, o.ownDay = int(d), true
+		o.start, o.end = last(now, o.day, o.zone), next(now, o.day, o.zone)
+	}
+	if m := i.GetCurrentLimit(); m != nil {
+		o.limit, o.limited, o.own = mustNanos(m), true, true
+	}
+	if m := i.GetNextLimit(); m != nil {
+		o.next, o.hasNext = mustNanos(m), true
+	}
+	o.state = r.state
+	if s := i.GetState(); s != 0 {
+		o.state = s
+	}
+	if o.state == Active && !o.limited {
+		o.state = Inactive
+	}
+	o.spent = mustNanos(i.GetSpent())
+	o.peak = o.spent
+	o.noticed = r.notes && o.spent >= r.second
+}
+
+// sayBegun tells the state in which an option begins; that it is inactive needs no telling.
+func (t *turn) sayBegun(o *option, reason string) {
+	if o.state != Inactive {
+		t.sayState(o, reason)
+	}
+}
+
+// sayState tells the state that an option came to.
+func (t *turn) sayState(o *option, reason string) {
+	switch o.state {
+	case Active:
+		t.say(o, "activated", reason)
+	case Inactive:
+		t.say(o, "deactivated", reason)
+	default:
+		t.say(o, "opted_out", reason)
+	}
+}
+
+func (t *turn) terminated() (reasons []string) {
+	p := t.person
+	if !p.alive {
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	}
+	if t.stale() {
+		return []string{"STALE"}
+	}
+	for _, o := range p.options {
+		if o != nil && o.offered {
+			t.end(o, becauseTermination)
+		}
+	}
+	p.alive, p.dead, p.lived, p.forget, p.options = false, true, t.own, t.at.Add(window), [3]*option{}
+	t.counts = true
+	return nil
+}
+
+// end takes an option away: what came late is told, the block ends.
+func (t *turn) end(o *option, reason string) {
+	t.tell(o)
+	o.offered = false
+	t.turnBit(o, reason)
+	if o.state != Inactive {
+		t.say(o, "deactivated", reason)
+	}
+}
+
+func (t *turn) suspended(is bool) []string {
+	p := t.person
+	switch {
+	case !p.alive:
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	case t.stale():
+		return []string{"STALE"}
+	}
+	t.adoptAll(becauseCatalog)
+	p.suspended, p.lived, t.counts = is, t.own, true
+	return nil
+}
+
+func (t *turn) reclassed(d *eventv1.SubscriberClassOfServiceChanged) (reasons []string) {
+	p := t.person
+	if !p.alive {
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	}
+	if t.stale() {
+		reasons = append(reasons, "STALE")
+	}
+	if t.world.classes[p.tenant+"/"+d.GetClassOfService()] == nil {
+		reasons = append(reasons, "CLASS_OF_SERVICE_UNKNOWN")
+	}
+	if len(reasons) > 0 {
+		return reasons
+	}
+	reason := becauseClass
+	if p.class == d.GetClassOfService() {
+		reason = becauseCatalog
+	}
+	p.class, p.lived, t.counts = d.GetClassOfService(), t.own, true
+	t.adoptAll(reason)
+	return nil
+}
+
+// adoptAll leaves those alone whose period ends right now: at their renewal what the catalog says holds for the next one.
+func (t *turn) adoptAll(reason string) {
+	for i, o := range t.person.options {
+		if o == nil || o.end.After(t.at) {
+			t.adopt(i, reason)
+		}
+	}
+}
+
+// adopt takes over what the class says of an option by now.
+func (t *turn) adopt(i int, reason string) {
+	p := t.person
+	r, known := t.rule(Options[i])
+	o := p.options[i]
+	switch {
+	case !known:
+	case r == nil:
+		if o != nil && o.offered {
+			t.end(o, reason)
+		}
+	case o == nil || !o.offered && !o.end.After(t.at):
+		o = &option{which: Options[i]}
+		o.begin(r, t.at)
+		p.options[i] = o
+		t.turnBit(o, reason, func() { t.sayBegun(o, reason) })
+	default:
+		if o.currency != r.currency {
+			t.tell(o) // in the currency that it is in
+		}
+		again, state := !o.offered, o.state
+		o.offered = true
+		word, other := t.take(o, r)
+		t.turnBit(o, reason, func() {
+			if again {
+				t.sayBegun(o, reason)
+			} else if word {
+				t.say(o, "limit_changed", reason)
+			}
+			if other {
+				t.say(o, "renewed", becauseCurrency)
+			}
+			if o.state != state {
+				t.sayState(o, reason)
+			}
+		})
+		if other {
+			t.alsoBecause(becauseCurrency)
+		}
+	}
+}
+
+// take is what of a class's option holds at once: its limit, and what follows from its currency. Day and zone wait for the
+// next period.
+func (t *turn) take(o *option, r *rule) (word, currency bool) {
+	word = o.perPayment != r.perPayment || o.capped != r.capped
+	o.inactiveBlocks, o.perPayment, o.capped = r.inactiveBlocks, r.perPayment, r.capped
+	if currency = o.currency != r.currency; currency {
+		o.currency, o.spent, o.peak, o.noticed = r.currency, 0, 0, false
+		o.limit, o.limited, o.own, o.next, o.hasNext = 0, false, false, 0, false
+		if slices.ContainsFunc(o.alerts, func(a alert) bool { return a.percent == 0 }) {
+			o.alerts = nil
+		}
+		if o.state == Active && !r.limited {
+			o.state = Inactive
+		}
+	}
+	// Who is protected stays so: a default that the class takes back is kept while the option is active.
+	if !o.own && (o.limit != r.limit || o.limited != r.limited) && (r.limited || o.state != Active) {
+		word = true
+		o.limit, o.limited = r.limit, r.limited
+	}
+	return word || currency, currency
+}
+
+// renew ends the period of an option and begins the next, at its due time. After it the subscriber takes over what else the
+// catalog changed.
+func (t *turn) renew(which eventv1.Safeguard_Option) {
+	t.next(int(which) - 1)
+	t.adoptAll(becauseCatalog)
+}
+
+func (t *turn) next(i int) {
+	o := t.person.options[i]
+	r, known := t.rule(o.which)
+	if !o.offered || known && r == nil {
+		if o.offered {
+			t.end(o, becauseCatalog)
+		}
+		t.person.options[i] = nil // what is not offered is forgotten with its period
+		t.adopt(i, becauseCatalog)
+		return
+	}
+	if known && o.currency != r.currency {
+		t.tell(o)
+	}
+	o.spent, o.peak, o.noticed, o.changed = 0, 0, false, false
+	woken := o.state == Temporarily
+	if woken {
+		o.state = Active
+	}
+	word, reason := false, becauseCatalog
+	state, policy := o.state, o.inactiveBlocks
+	if known {
+		word, _ = t.take(o, r)
+		o.zone = r.zone
+		if !o.ownDay {
+			o.day = r.day
+		}
+	} else {
+		// Where the class is gone nobody knows its zone: periods go on at the hour, of UTC, at which they last ended.
+		east := -(o.end.Hour()*60 + o.end.Minute())
+		if east < -12*60 {
+			east += 24 * 60
+		}
+		o.zone = time.FixedZone("", east*60)
+	}
+	if o.hasNext {
+		// What the subscriber set for this period is no doing of the catalog.
+		reason = becauseRenewal
+		o.limit, o.limited, o.own, o.hasNext, word = o.next, true, true, false, true
+	}
+	o.start = o.end
+	o.end = next(o.start, o.day, o.zone)
+	t.turnBit(o, becauseRenewal, func() {
+		if word {
+			t.say(o, "limit_changed", reason)
+		}
+		t.say(o, "renewed", becauseRenewal)
+		if woken || o.state != state {
+			t.sayState(o, becauseRenewal)
+		}
+	})
+	if word || policy != o.inactiveBlocks {
+		t.alsoBecause(becauseCatalog)
+	}
+}
+
+// alsoBecause lets another reason pass where the bit turned last: two things happened in one step.
+func (t *turn) alsoBecause(reason string) {
+	if n := len(t.world.said); n > 0 && (t.world.said[n-1].Kind == "reached" || t.world.said[n-1].Kind == "released") {
+		t.world.said[n-1].Reasons = append(t.world.said[n-1].Reasons, reason)
+	}
+}
+
+// tellLate is the hour after something came late. It is told as it was judged, before the catalog changes anything.
+func (t *turn) tellLate(o *option) {
+	o.lateDue = time.Time{}
+	t.tell(o)
+	t.adoptAll(becauseCatalog)
+}
+
+func (t *turn) tell(o *option) {
+	for _, l := range o.late {
+		reasons := []string{}
+		if l.usage {
+			reasons = append(reasons, becauseUsage)
+		}
+		if l.givenBack {
+			reasons = append(reasons, becauseRefund)
+		}
+		t.say(o, "late", becauseUsage, func(s *Said) { s.Late, s.Start, s.End, s.Reasons = l.sum, l.start, l.end, reasons })
+	}
+	o.late = nil
+}

@@ -1,0 +1,261 @@
+package model
+
+import (
+	"math"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Reasons of what is said.
+const (
+	becauseUsage       = "USAGE"
+	becauseCharge      = "CHARGE"
+	becauseRefund      = "REFUND"
+	becauseRenewal     = "RENEWAL"
+	becauseActivation  = "ACTIVATION"
+	becauseTermination = "TERMINATION"
+	becauseChange      = "CHANGE"
+	becauseCatalog     = "CATALOG"
+	becauseClass       = "CLASS_OF_SERVICE"
+	becauseCurrency    = "COS_CURRENCY"
+	becauseTransfer    = "TRANSFER"
+)
+
+// happen lets the event happen, or says why it is rejected.
+func (t *turn) happen() (reasons []string) {
+	switch d := t.event.Data.(type) {
+	case *eventv1.UsageCharged:
+		return t.used(d)
+	case *eventv1.SubscriberActivated:
+		return t.activated(d)
+	case *eventv1.SubscriberTerminated:
+		return t.terminated()
+	case *eventv1.SubscriberStatusChanged:
+		return t.suspended(t.event.Type == "subscriber.suspended")
+	case *eventv1.SubscriberClassOfServiceChanged:
+		return t.reclassed(d)
+	case *eventv1.SubscriberMsisdnChanged:
+		return t.left(d)
+	case *eventv1.SystemTransfer:
+		return t.arrived(d)
+	case *eventv1.CommandChange:
+		t.answer(t.change(d))
+	case *eventv1.CommandCharge:
+		t.answer(t.charge(d))
+	case *eventv1.CommandReapply:
+		if t.person.alive && t.person.class == d.GetClassOfService() {
+			t.adoptAll(becauseCatalog)
+		}
+	}
+	return nil
+}
+
+// counted is what an event adds to an option.
+type counted struct {
+	rule   *rule
+	amount int64
+}
+
+// used is a usage.charged.
+func (t *turn) used(u *eventv1.UsageCharged) []string {
+	p := t.person
+	switch {
+	case !p.alive && p.movedTo != "":
+		t.world.forward(t.event).owed = true
+		return nil
+	case !p.alive && !p.dead && t.forwarded == "":
+		return t.park()
+	case !p.alive, t.forwarded != "" && !t.knows(t.forwarded):
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	}
+	of := t.own
+	if u.GetCorrects().GetTime() != nil && negative(u) {
+		of = u.GetCorrects().GetTime().AsTime()
+		if of.After(t.at) {
+			of = t.at
+		}
+	}
+	all, reasons := t.against(u)
+	// A refund that gives nothing back troubles nobody, whatever it corrects.
+	if t.own.Before(p.activated) || len(all) > 0 && of.Before(p.activated) {
+		reasons = append(reasons, "BEFORE_ACTIVATION")
+	}
+	if len(all) > 0 && t.unprovable() {
+		reasons = append(reasons, "UNPROVABLE")
+	}
+	if len(reasons) > 0 {
+		return reasons
+	}
+	for i, which := range Options {
+		t.adopt(i, becauseCatalog)
+		for _, c := range all {
+			if c.rule.which == which && c.amount != 0 {
+				if !t.count(p.options[i], c.rule, c.amount, of, becauseUsage) {
+					return []string{"AMOUNT_INVALID"}
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// against is what the event counts against, and why it can't be counted: it is checked against all before any changes.
+func (t *turn) against(u *eventv1.UsageCharged) (all []counted, faults []string) {
+	if _, known := t.rule(Data); !known {
+		return nil, []string{"CLASS_OF_SERVICE_UNKNOWN"}
+	}
+	if u.GetBlocked() {
+		return nil, nil
+	}
+	for _, which := range Options {
+		r, _ := t.rule(which)
+		// What takes back a charge counts where the charge did, whatever it is called.
+		ofCharge := u.GetCorrects().GetSource() == chargeSource
+		if r == nil || ofCharge && which != Payment || !ofCharge && !r.scope(u) {
+			continue
+		}
+		m := amountOf(r, u)
+		amount, ok := Nanos(m)
+		switch {
+		case m == nil:
+			faults = append(faults, "AMOUNT_MISSING")
+			continue
+		case !ok:
+			faults = append(faults, "AMOUNT_INVALID")
+		}
+		if m.GetCurrencyCode() != r.currency {
+			faults = append(faults, "CURRENCY_MISMATCH")
+		}
+		if amount < 0 && u.GetCorrects().GetTime() == nil {
+			faults = append(faults, "CORRECTS_MISSING")
+		}
+		if amount < 0 && ofCharge && !t.charged(u.GetCorrects()) {
+			faults = append(faults, "CHARGE_NOT_COUNTED")
+		}
+		all = append(all, counted{rule: r, amount: amount})
+	}
+	for _, c := range all {
+		// Which of several faults is told is left open.
+		if o := t.person.options[c.rule.which-1]; o != nil && len(faults) > 0 && o.spent > math.MaxInt64-max(0, c.amount) {
+			faults = append(faults, "AMOUNT_INVALID")
+		}
+	}
+	return all, faults
+}
+
+func amountOf(r *rule, u *eventv1.UsageCharged) *money.Money {
+	switch {
+	case r.wholesale && r.gross:
+		return u.GetWholesaleGross()
+	case r.wholesale:
+		return u.GetWholesaleNet()
+	case r.gross:
+		return u.GetGross()
+	default:
+		return u.GetNet()
+	}
+}
+
+// negative says whether a usage takes back.
+func negative(u *eventv1.UsageCharged) bool {
+	for _, m := range []*money.Money{u.GetNet(), u.GetGross(), u.GetWholesaleNet(), u.GetWholesaleGross()} {
+		if m.GetUnits() < 0 || m.GetNanos() < 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// count adds an amount to an option, or takes it back, in the period that it belongs to; fits is false where a sum would be
+// more than can be counted.
+func (t *turn) count(o *option, r *rule, amount int64, of time.Time, reason string) (fits bool) {
+	t.counts = true
+	switch {
+	case of.Before(o.start):
+		start, end := o.earlier(of, r.zone)
+		return o.putOff(start, end, amount, t.at)
+	case amount < 0:
+		rest := o.giveBack(amount)
+		if rest < 0 && !o.putOff(o.start, o.end, rest, t.at) {
+			return false
+		}
+		t.turnBit(o, becauseRefund)
+	default:
+		if _, fits := plus(o.spent, amount); !fits {
+			return false
+		}
+		crossed, overshoot := o.count(r, amount)
+		t.turnBit(o, reason, func() {
+			for _, c := range crossed {
+				t.say(o, "alert", reason, func(s *Said) { s.Percent, s.Amount, s.Second = c.percent, c.at, c.second })
+			}
+		})
+		if overshoot > 0 {
+			t.say(o, "overshoot", reason, func(s *Said) { s.Overshoot = overshoot })
+		}
+	}
+	return true
+}
+
+// unprovable says that nobody can tell whether it was counted before, and the tenant does not want to guess.
+func (t *turn) unprovable() bool {
+	policy := t.world.tenants[t.person.tenant].GetSubscribers().GetUnprovableUsage()
+	return policy == configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT && t.own.Before(t.came.Add(-window))
+}
+
+// park keeps usage of a number that nobody has until somebody does.
+func (t *turn) park() []string {
+	grace := 30 * time.Second
+	if g := t.world.tenants[t.person.tenant].GetSubscribers().GetUnknownGrace(); g != nil {
+		grace = g.AsDuration()
+	}
+	if grace == 0 {
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	}
+	p := t.person
+	if len(p.parked) == 0 {
+		p.parkedUntil = t.at.Add(grace)
+	}
+	p.parked = append(p.parked, waiting{t.event, t.at})
+	t.counts = true
+	return nil
+}
+
+// giveUp ends the wait for an activation.
+func (w *World) giveUp(p *person) {
+	parked, at, reason := p.parked, p.parkedUntil, "SUBSCRIBER_UNKNOWN"
+	p.parked, p.parkedUntil = nil, time.Time{}
+	class := w.tenants[p.tenant].GetSubscribers().GetDefaultClassOfService()
+	switch {
+	case class == "":
+	case w.classes[p.tenant+"/"+class] == nil:
+		reason = "CLASS_OF_SERVICE_UNKNOWN"
+	default:
+		t := &turn{world: w, person: p, at: at, own: parked[0].at, timer: true}
+		// It was there when the first of it happened.
+		for _, e := range parked {
+			if e.event.Time.Before(t.own) {
+				t.own = e.event.Time
+			}
+		}
+		t.appear(&eventv1.SubscriberActivated{ClassOfService: class})
+		w.unpark(p, parked, at)
+		return
+	}
+	for _, e := range parked {
+		delete(p.ids, key(e.event))
+		w.reject(e.event, reason)
+	}
+}
+
+// unpark applies what has waited, in order.
+func (w *World) unpark(p *person, parked []waiting, at time.Time) {
+	for _, e := range parked {
+		delete(p.ids, key(e.event))
+		w.attempt(p, e.event, "", at, e.at)
+	}
+}

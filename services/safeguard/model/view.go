@@ -1,0 +1,87 @@
+package model
+
+import (
+	"time"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// View is an option as it must look from outside.
+type View struct {
+	Offered      bool
+	State        eventv1.Safeguard_State
+	Spent, Limit int64
+	Limited      bool
+	Next         int64
+	HasNext      bool
+	Currency     string
+	Blocked      bool
+	Eligible     []eventv1.Safeguard_State
+	Day          int
+	Start, End   time.Time
+}
+
+// Look says how the options of a number stand; alive is false where it has no subscriber.
+func (w *World) Look(tenant, number string) (views [3]View, sequence int64, alive bool) {
+	p := w.people[tenant+"/"+number]
+	if p == nil {
+		return views, 0, false
+	}
+	t := &turn{world: w, person: p}
+	for i, o := range p.options {
+		if o == nil {
+			continue
+		}
+		r, _ := t.rule(o.which)
+		views[i] = View{
+			Offered: o.offered, State: o.state, Spent: o.spent, Limit: o.limit, Limited: o.limited, Next: o.next, HasNext: o.hasNext,
+			Currency: o.currency, Blocked: o.blocked, Eligible: eligible(o, r), Day: o.day, Start: o.start, End: o.end,
+		}
+	}
+	return views, p.sequence, p.alive
+}
+
+// Owed are events that were sent on to another number and have not come back under it, and the other way round.
+func (w *World) Owed() int {
+	n := 0
+	for _, f := range w.forwards {
+		if f.owed != f.came {
+			n++
+		}
+	}
+	return n
+}
+
+// Table is what a network element knows that hears nothing but reached and released: it keeps the last sequence per
+// subscriber and ignores what is not above it.
+type Table map[string]*Entry
+
+// Entry is what it knows of one number.
+type Entry struct {
+	Sequence int64
+	Blocked  [3]bool
+	// Missed counts events whose previous sequence is not the last one seen.
+	Missed int
+}
+
+// Hear takes one event of the topic, whatever its kind: each moves the sequence.
+func (t Table) Hear(subject, kind string, d *eventv1.Safeguard) {
+	e := t[subject]
+	if e == nil {
+		e = &Entry{}
+		t[subject] = e
+	}
+	if d.GetSequence() <= e.Sequence {
+		return
+	}
+	if d.GetPreviousSequence() != e.Sequence {
+		e.Missed++
+	}
+	e.Sequence = d.GetSequence()
+	switch kind {
+	case "reached":
+		e.Blocked[d.GetOption()-1] = true
+	case "released":
+		e.Blocked[d.GetOption()-1] = false
+	}
+}

@@ -1,0 +1,309 @@
+package model
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// World is every subscriber of a log.
+type World struct {
+	now     time.Time
+	classes map[string]*configv1.ClassOfService // by tenant/class
+	tenants map[string]*configv1.Tenant
+	people  map[string]*person // by tenant/number
+	moves   map[string]*person // on their way to another number, by the id of what moved them
+	said    []Said
+	answers map[string]Answer
+	// forwards are events that must come back under another number, by tenant, source and id: once at least.
+	forwards map[string]*forward
+}
+
+// New is a world in which nothing has happened.
+func New() *World {
+	return &World{
+		classes: map[string]*configv1.ClassOfService{}, tenants: map[string]*configv1.Tenant{}, people: map[string]*person{},
+		moves: map[string]*person{}, answers: map[string]Answer{}, forwards: map[string]*forward{},
+	}
+}
+
+// forward says whether an event has to be sent on, and whether it was.
+type forward struct{ owed, came bool }
+
+func (w *World) forward(e *event.Event) *forward {
+	f := w.forwards[key(e)]
+	if f == nil {
+		f = &forward{}
+		w.forwards[key(e)] = f
+	}
+	return f
+}
+
+// person is one number and what is known of it.
+type person struct {
+	tenant, number string
+	// alive is false before the activation, after the termination, and once the number was left for another.
+	alive     bool
+	class     string
+	suspended bool
+	activated time.Time
+	lived     time.Time // own time of the last lifecycle event
+	options   [3]*option
+
+	dead    bool // it had a subscriber, of which a mark is left
+	movedTo string
+	former  []string  // numbers that it had before
+	forget  time.Time // when the mark of a number that was left goes
+
+	parked      []waiting
+	parkedUntil time.Time
+
+	ids      map[string]remembered
+	calls    []accepted
+	sequence int64
+}
+
+// waiting is usage that waits for an activation, and when it came.
+type waiting struct {
+	event *event.Event
+	at    time.Time
+}
+
+// remembered is an event that was counted.
+type remembered struct {
+	content uint64
+	at      time.Time
+}
+
+func (p *person) clone() *person {
+	c := *p
+	for i, o := range p.options {
+		if o != nil {
+			c.options[i] = o.clone()
+		}
+	}
+	c.parked, c.calls = slices.Clone(p.parked), slices.Clone(p.calls)
+	return &c // ids are shared: an event enters them once it has happened
+}
+
+// window is how long ids are remembered.
+const window = 24 * time.Hour
+
+func key(e *event.Event) string { return e.Tenant + "\x00" + e.Source + "\x00" + e.ID }
+
+// Now is the log's time.
+func (w *World) Now() time.Time { return w.now }
+
+// Take returns what was said since the last call.
+func (w *World) Take() []Said {
+	said := w.said
+	w.said = nil
+	return said
+}
+
+// Configure takes a configuration that is in force from a record of the log on.
+func (w *World) Configure(stamp time.Time, s *configv1.Snapshot) {
+	w.Pass(stamp)
+	clear(w.classes)
+	clear(w.tenants)
+	for _, c := range s.GetClassesOfService() {
+		w.classes[strings.Replace(strings.TrimPrefix(c.GetName(), "tenants/"), "/classesOfService/", "/", 1)] = c
+	}
+	for _, t := range s.GetTenants() {
+		w.tenants[strings.TrimPrefix(t.GetName(), "tenants/")] = t
+	}
+}
+
+// Pass lets it become this late; whatever is due by then happens.
+func (w *World) Pass(stamp time.Time) {
+	if stamp.After(w.now) {
+		w.now = stamp
+	}
+	for _, k := range slices.Sorted(keys(w.people)) {
+		w.due(w.people[k])
+	}
+}
+
+func keys[V any](m map[string]V) func(func(string) bool) {
+	return func(yield func(string) bool) {
+		for k := range m {
+			if !yield(k) {
+				return
+			}
+		}
+	}
+}
+
+// Happen takes one record of the log that is no revision: an event, a call, a tick, or what one number hands to another.
+func (w *World) Happen(stamp time.Time, e *event.Event) {
+	if stamp.After(w.now) {
+		w.now = stamp
+	}
+	if t, ok := e.Data.(*eventv1.SystemTick); ok {
+		w.Pass(t.GetTime().AsTime())
+		return
+	}
+	inner, forwarded := e, ""
+	if f, ok := e.Data.(*eventv1.SystemForward); ok {
+		sent, err := event.Decode(f.GetEvent())
+		if err != nil {
+			panic(err)
+		}
+		w.forward(sent).came = true
+		inner, forwarded = sent, f.GetMsisdn()
+	}
+	p := w.person(e.Tenant, e.Subject)
+	w.due(p)
+	w.attempt(p, inner, forwarded, w.now, w.now)
+}
+
+func (w *World) person(tenant, number string) *person {
+	p := w.people[tenant+"/"+number]
+	if p == nil {
+		p = &person{tenant: tenant, number: number, ids: map[string]remembered{}}
+		w.people[tenant+"/"+number] = p
+	}
+	return p
+}
+
+// attempt lets an event happen as a whole, or rejects it and nothing of it happened.
+func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came time.Time) {
+	call := event.IsCommand(e.Type)
+	if seen, ok := p.ids[key(e)]; !call && ok && at.Sub(seen.at) < window {
+		if seen.content != e.Content() {
+			w.reject(e, "ID_REUSED")
+		}
+		return
+	}
+	before, said := p.clone(), len(w.said)
+	t := &turn{world: w, person: p, event: e, at: at, own: e.Time, came: came, cause: e.ID, forwarded: forwarded}
+	if call {
+		t.reference = e.ID
+	}
+	if t.own.After(came) {
+		t.own = came
+	}
+	reasons := t.happen()
+	if len(reasons) > 0 {
+		*p = *before
+		w.said = w.said[:said]
+		w.reject(e, reasons...)
+		return
+	}
+	p.rest()
+	if t.counts && !call {
+		p.ids[key(e)] = remembered{content: e.Content(), at: at}
+	}
+}
+
+func (w *World) reject(e *event.Event, reasons ...string) {
+	slices.Sort(reasons)
+	reasons = slices.Compact(reasons)
+	// Bytes are rejected as they came: what was sent on still bears the number that it was sent to.
+	w.said = append(w.said, Said{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: reasons, At: w.now})
+}
+
+// due lets a subscriber's timers fire, by due time, then option.
+func (w *World) due(p *person) {
+	for {
+		best, fire := time.Time{}, func() {}
+		consider := func(at time.Time, f func()) {
+			if !at.IsZero() && !at.After(w.now) && (best.IsZero() || at.Before(best)) {
+				best, fire = at, f
+			}
+		}
+		for i, o := range p.options {
+			if !p.alive || o == nil {
+				continue
+			}
+			t := &turn{world: w, person: p, at: o.end, timer: true}
+			consider(o.end, func() { t.renew(Options[i]) })
+			if len(o.late) > 0 {
+				t := &turn{world: w, person: p, at: o.lateDue, timer: true}
+				consider(o.lateDue, func() { t.tellLate(o) })
+			}
+		}
+		consider(p.parkedUntil, func() { w.giveUp(p) })
+		consider(p.forget, func() {
+			*p = person{tenant: p.tenant, number: p.number, ids: map[string]remembered{}}
+		})
+		if best.IsZero() {
+			return
+		}
+		fire()
+		p.rest()
+	}
+}
+
+// rest ends a turn: an hour in which nothing is left to be told ends with it.
+func (p *person) rest() {
+	for _, o := range p.options {
+		if o != nil && len(o.late) == 0 {
+			o.lateDue = time.Time{}
+		}
+	}
+}
+
+// turn is one event, call or timer at work on one subscriber.
+type turn struct {
+	world  *World
+	person *person
+	event  *event.Event
+	// at is the log's time, or when the timer was due; own the event's own time, not after the log's.
+	at, own   time.Time
+	came      time.Time // when the event came into the log
+	cause     string
+	reference string
+	// forwarded is the number that the event was sent to, where that was another.
+	forwarded string
+	timer     bool
+	// counts is set where something changed: only then the event's id is remembered.
+	counts bool
+}
+
+// rule of an option by the subscriber's class; known is false where the class is gone.
+func (t *turn) rule(o eventv1.Safeguard_Option) (r *rule, known bool) {
+	c := t.world.classes[t.person.tenant+"/"+t.person.class]
+	if c == nil {
+		return nil, false
+	}
+	return ruleOf(c, o), true
+}
+
+// say adds an outcome about an option as it now is.
+func (t *turn) say(o *option, kind, reason string, edits ...func(*Said)) {
+	p := t.person
+	s := Said{
+		Subject: p.number, Kind: kind, Option: o.which, State: o.state, Spent: o.spent, Limit: o.limit, Limited: o.limited,
+		Currency: o.currency, Blocked: o.blocked, Reasons: []string{reason}, Cause: t.cause, At: t.at, Start: o.start, End: o.end, Day: o.day,
+		Reference: t.reference, Previous: p.sequence, Sequence: max(p.sequence+1, t.at.UnixMilli()),
+	}
+	if kind == "alert" {
+		s.Forecast = o.forecast(t.at)
+	}
+	for _, edit := range edits {
+		edit(&s)
+	}
+	p.sequence = s.Sequence
+	t.counts = true
+	t.world.said = append(t.world.said, s)
+}
+
+// turnBit computes the bit anew and, after what else is to be said, says where it changed.
+func (t *turn) turnBit(o *option, reason string, words ...func()) {
+	was := o.blocked
+	o.blocked = o.block()
+	for _, word := range words {
+		word()
+	}
+	switch {
+	case o.blocked && !was:
+		t.say(o, "reached", reason)
+	case was && !o.blocked:
+		t.say(o, "released", reason)
+	}
+}
