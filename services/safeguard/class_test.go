@@ -91,7 +91,9 @@ func TestASubscriberGetsAnotherClassOfService(t *testing.T) {
 			"activated 50/50 CLASS_OF_SERVICE blocked", "reached 50/50 CLASS_OF_SERVICE blocked",
 		}},
 		{"back in a later period it begins anew", func(p *partition) {
-			p.configures(full(), silver(func(c *configv1.ClassOfService) { c.DataSafeguard, c.PaymentSafeguard, c.OverspendSafeguard = nil, nil, nil }))
+			p.configures(full(), silver(func(c *configv1.ClassOfService) {
+				c.DataSafeguard, c.PaymentSafeguard, c.OverspendSafeguard = nil, nil, nil
+			}))
 			p.activates()
 			p.uses("50")
 			p.forget()
