@@ -7,21 +7,26 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// BenchmarkUsage is what one usage event costs beside the engine: decoding it and its subscriber's record, counting,
-// and encoding the record again.
+// BenchmarkUsage is what one usage event costs beside the engine: decoding it and its subscriber's record, counting
+// against all three options, and encoding the record again.
 func BenchmarkUsage(b *testing.B) {
-	f := &fold{catalog: catalogOf(b, 1, gold(limit("9000000000")))}
+	f := &fold{catalog: catalogOf(b, 1, full(dataLimit("9000000000"), func(c *configv1.ClassOfService) {
+		c.PaymentSafeguard.Limit = units("9000000000")
+	}))}
 	sub := *usual()
-	sub.class, sub.options[spend.Data].limit = "gold", f.catalog.class("acme", "gold").offers[spend.Data].Limit
+	sub.class = "gold"
+	sub.options[spend.Data].limit, sub.options[spend.Payment].limit = 9_000_000_000*spend.Unit, 9_000_000_000*spend.Unit
 	raw := sub.append(nil)
 	e := &event.Event{
 		ID: "0191f5a0-7c3d-7d6e-9a51-2f6b8c1d4e90", Source: "rating/eu-1", Type: "usage.charged", Tenant: "acme", Subject: msisdn,
 		Time: moment("2026-03-02T10:00"), ReceivedAt: moment("2026-03-02T10:00"),
 		Data: &eventv1.UsageCharged{
-			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units("0.0123"), Gross: units("0.014637"),
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, OutOfBundle: true, ThirdParty: true,
+			Net: units("0.0123"), Gross: units("0.014637"),
 			Quantity: 1 << 20, Unit: "byte", VisitedCountry: "CH", Service: "internet",
 		},
 	}
@@ -45,7 +50,7 @@ func BenchmarkUsage(b *testing.B) {
 			}
 			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
 			t.used(e.Data.(*eventv1.UsageCharged))
-			if !t.changed || t.refusal.reason != "" {
+			if !t.changed || t.refused() || len(t.outcomes) > 0 {
 				b.Fatal(t.refusal)
 			}
 			buf = f.Append(buf[:0], t.sub)

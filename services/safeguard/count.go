@@ -39,7 +39,11 @@ func (t *turn) add(o spend.Option, c charge, of *offer) {
 	var crossings []spend.Crossing
 	var err error
 	if d.state == spend.Active {
-		d.count, crossings, err = d.count.Charge(c.amount, d.limit, t.thresholds(o))
+		thresholds := of.Thresholds
+		if len(d.thresholds) > 0 {
+			thresholds = d.thresholds
+		}
+		d.count, crossings, err = d.count.Charge(c.amount, d.limit, thresholds)
 	} else {
 		d.count, err = d.count.Record(c.amount)
 	}
