@@ -190,19 +190,26 @@ func (s *replaySnapshots) read(ctx context.Context, p Partition, begin int64, ac
 				return err
 			}
 			w.Floor, w.Status = 0, Ready
-			part.Begin.Watermark = w.Encode()
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: w.Encode()}}}
 		case *statev1.SnapshotRecord_Entries_:
-			entries := part.Entries
+			entries := part.Entries.GetEntries()
 			if s.subject != "" {
-				entries.Entries = slices.DeleteFunc(entries.GetEntries(), func(e *statev1.SnapshotRecord_Entry) bool { return !belongs(e.GetKey(), s.subject) })
+				entries = nil
+				for _, e := range part.Entries.GetEntries() {
+					if belongs(e.GetKey(), s.subject) {
+						entries = append(entries, e)
+					}
+				}
 			}
-			count += int64(len(entries.GetEntries()))
+			count += int64(len(entries))
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries}}}
 		case *statev1.SnapshotRecord_End_:
 			whole = part.End.GetFloor() <= s.until
+			end := &statev1.SnapshotRecord_End{Count: part.End.GetCount()}
 			if s.subject != "" {
-				part.End.Count = count // of what was left
+				end.Count = count // of what was left
 			}
-			part.End.Floor = 0
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: end}}
 		}
 		records = append(records, r)
 		return nil

@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
@@ -50,6 +51,47 @@ func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
 	}
 	if len(begins) < 4 {
 		t.Errorf("replays began at %v; want snapshots among them", begins)
+	}
+}
+
+func TestAReplayFromASnapshotIsThatFromTheBeginning(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *state.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
+	for i := range 150 {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%4), 30, d.Now))
+		if d.Now = d.Now.Add(3 * time.Minute); i%10 == 9 {
+			d.Work()
+		}
+	}
+	compared := 0
+	for until := range d.Watermark().Offset + 1 {
+		steps := make(map[bool]map[string][]stream.Record)
+		replay := func(near bool) (int64, map[string]count) {
+			steps[near] = make(map[string][]stream.Record)
+			r, err := d.Replay(state.ReplayConfig[count, int64]{Until: until, Near: near, Visit: func(s state.Step[count]) {
+				steps[near][fmt.Sprint(s.Key, s.Offset, s.Timer, s.Due)] = s.Outcomes
+			}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return r.From, maps.Collect(r.All())
+		}
+		_, far := replay(false)
+		from, near := replay(true)
+		if !maps.Equal(far, near) {
+			t.Fatalf("up to %d from %d: %v; want %v", until, from, near, far)
+		}
+		for step, outcomes := range steps[true] {
+			if len(outcomes) != len(steps[false][step]) {
+				t.Fatalf("up to %d from %d: %s tells %d; want %d", until, from, step, len(outcomes), len(steps[false][step]))
+			}
+			if from > 0 {
+				compared += len(outcomes)
+			}
+		}
+	}
+	if compared == 0 {
+		t.Fatal("no outcomes behind a snapshot")
 	}
 }
 

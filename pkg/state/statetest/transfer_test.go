@@ -391,6 +391,52 @@ func TestATransferOnceMoreDoesNothingHoweverLate(t *testing.T) {
 	}
 }
 
+func TestAKeyGoesOnWhoeverMovesThere(t *testing.T) {
+	elsewhere := driveRoamers(t) // a partition whose log's time stands still
+	elsewhere.Accept(usage("b", "451", 30, noon), moves("b moves", "451", "441", noon))
+	elsewhere.Work()
+	d := driveRoamers(t)
+	for i := range 40 {
+		d.Accept(usage(fmt.Sprint(i), "441", 1, d.Now))
+	}
+	d.Now = noon.Add(7 * time.Hour) // its renewal at 18:00 has fired
+	for i := range 40 {
+		d.Accept(usage(fmt.Sprint("later ", i), "441", 1, d.Now))
+	}
+	d.Accept(moves("a moves", "441", "442", d.Now))
+	d.Work()
+	if err := d.Log().Append(transfers(t, elsewhere)...); err != nil {
+		t.Fatal(err)
+	}
+	d.Accept(usage("touches", "441", 1, d.Now))
+	d.Work()
+	last, ids, renewed := int64(0), make(map[string]bool), 0
+	for _, r := range d.Told() {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, ok := e.Data.(*eventv1.Safeguard)
+		if !ok || e.Subject != "441" {
+			continue
+		}
+		if data.GetSequence() <= last || data.GetPreviousSequence() != last {
+			t.Errorf("%s is told %d behind %d; the one before was %d", e.Type, data.GetSequence(), data.GetPreviousSequence(), last)
+		}
+		last = data.GetSequence()
+		if ids[e.ID] {
+			t.Errorf("%s at %s has the id of another", e.Type, e.Time)
+		}
+		ids[e.ID] = true
+		if e.Type == "safeguard.renewed" {
+			renewed++
+		}
+	}
+	if renewed != 2 {
+		t.Errorf("%d renewals under the number; want one of each that had it", renewed)
+	}
+}
+
 func TestATransferThatIsNoRecordIsRejectedAndChangesNothing(t *testing.T) {
 	d := driveRoamers(t)
 	for i := range 70 {
