@@ -15,6 +15,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -145,7 +146,8 @@ func resources(receiver *fleettest.Receiver, now time.Time) []proto.Message {
 		}
 	}
 	return []proto.Message{
-		&configv1.Tenant{Name: "tenants/acme", Outbound: receiver.Policy()},
+		// Usage of the unknown is turned away at once: that it waits for its subscriber is another journey.
+		&configv1.Tenant{Name: "tenants/acme", Outbound: receiver.Policy(), Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}},
 		&configv1.ClassOfService{Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{
 			Limit: &money.Money{CurrencyCode: "EUR", Units: limitUnits}, RenewalDay: day,
 			AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: percent}}},
