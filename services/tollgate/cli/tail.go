@@ -17,7 +17,7 @@ import (
 // tailCommand follows topics.
 type tailCommand struct {
 	Kafka
-	Topic   []string      `enum:"events.inbound,events.ordered,events.unordered,safeguards,audit" default:"events.ordered,events.unordered,safeguards" help:"Which topics, divided by commas; ${default} by default."`
+	Topic   []string      `enum:"events.inbound,events.ordered,events.unordered,events.rejected,safeguards,audit" default:"events.ordered,events.unordered,safeguards" help:"Which topics, divided by commas; ${default} by default."`
 	Type    []string      `help:"Only these types; usage.* is all of an entity." placeholder:"TYPE"`
 	Subject string        `help:"Only this subject, such as an MSISDN."`
 	Tenant  string        `help:"Only this tenant." placeholder:"ID"`
