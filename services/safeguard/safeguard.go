@@ -72,10 +72,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return nil
 	}
 	env.Health.Check(Domain, engine.Ready)
-	register(server, &subscribers{
+	reached := &subscribers{
 		records: engine, catalogs: configuration, peers: peers, clock: env.Clock, answered: answered,
 		stopping: server.Stopping(), timeout: cfg.GRPC.CallTimeout,
-	})
+	}
+	register(server, reached)
+	optionsv1.RegisterOptionAuditServiceServer(server, newAudit(reached, engine))
 
 	err = daemon.Together(ctx, server.Serve, engine.Run)
 

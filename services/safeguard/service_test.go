@@ -170,13 +170,12 @@ func (f *fixture) configure(classes ...*configv1.ClassOfService) {
 
 // replica is one process of the service.
 type replica struct {
-	f           *fixture
-	cmd         *exec.Cmd
-	inventory   optionsv1.OptionInventoryServiceClient
-	enforcement optionsv1.EnforcementServiceClient
-	admin       string
-	ended       chan error
-	lines       func() []string
+	doors
+	f     *fixture
+	cmd   *exec.Cmd
+	admin string
+	ended chan error
+	lines func() []string
 }
 
 // start runs the service as it is deployed, in a process of its own.
@@ -229,7 +228,7 @@ func (f *fixture) start() *replica {
 			f.Logf("replica %d:\n%s", r.cmd.Process.Pid, strings.Join(r.lines(), "\n"))
 		}
 	})
-	for r.inventory == nil {
+	for r.doors.inventory == nil {
 		select {
 		case l := <-listening:
 			if l[0] == "admin" {
@@ -241,8 +240,7 @@ func (f *fixture) start() *replica {
 				f.Fatal(err)
 			}
 			f.Cleanup(func() { _ = conn.Close() })
-			r.inventory = optionsv1.NewOptionInventoryServiceClient(conn)
-			r.enforcement = optionsv1.NewEnforcementServiceClient(conn)
+			r.doors = newDoors(conn)
 		case err := <-r.ended:
 			r.ended <- err
 			f.Fatalf("the replica ended: %v\n%s", err, strings.Join(r.lines(), "\n"))
