@@ -248,7 +248,7 @@ func (b *batch[B]) command(en *entry) error {
 	}
 	if a.err != nil {
 		b.conclude(verdict{call: key, result: callRefused, err: a.err})
-		return nil
+		return nil //nolint:nilerr // told by the verdict
 	}
 	result := callRepeated
 	if !repeated {

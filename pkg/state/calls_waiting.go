@@ -107,7 +107,6 @@ type desk struct {
 	waiting map[uint64]*waitingCall
 	queue   []*waitingCall
 	busy    bool
-	metrics *Metrics
 }
 
 // leave fails those that wait, at once: the next owner will tell. One whose

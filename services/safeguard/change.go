@@ -119,26 +119,26 @@ func (t *turn) changeOption(c *eventv1.CommandChange) error {
 
 // read finds everything that is wrong with a change at once. What can never be is Invalid, what the present state
 // excludes a Precondition.
-func (d *option) read(o spend.Option, c *eventv1.CommandChange, of *offer) (wish, error) {
+func (o *option) read(which spend.Option, c *eventv1.CommandChange, of *offer) (wish, error) {
 	var f fault.Faults
 	var w wish
 	w.readDay(&f, c)
-	if o == spend.Overspend {
+	if which == spend.Overspend {
 		w.readLimits(&f, c, of)
 	} else if c.GetCurrentLimit() != nil || c.GetNextLimit() != nil || c.GetClearNextLimit() || c.GetAlertThresholds() != nil {
-		f.AddAs(reasonChange, "", "limits and thresholds of the %s safeguard are those of the class of service", o)
+		f.AddAs(reasonChange, "", "limits and thresholds of the %s safeguard are those of the class of service", which)
 	}
 	if c.GetState() != eventv1.Safeguard_STATE_UNSPECIFIED {
 		w.state = revision.StateOf(c.GetState())
 	}
-	if w.state == spend.Active && !d.limited && w.limit == nil && c.GetCurrentLimit() == nil {
-		f.AddAs(reasonLimit, "current_limit", "is required to activate the %s safeguard", o)
+	if w.state == spend.Active && !o.limited && w.limit == nil && c.GetCurrentLimit() == nil {
+		f.AddAs(reasonLimit, "current_limit", "is required to activate the %s safeguard", which)
 	}
 	if f.Len() > 0 {
-		d.excludes(&f, o, c, of, w)
+		o.excludes(&f, which, c, of, w)
 		return w, f.ErrShared(reasonChange)
 	}
-	eligible := d.excludes(&f, o, c, of, w)
+	eligible := o.excludes(&f, which, c, of, w)
 	if err := f.ErrShared(reasonChange); err != nil {
 		return w, excluded(err, eligible)
 	}
@@ -159,22 +159,22 @@ func excluded(err error, eligible string) error {
 }
 
 // excludes adds what the present state does not let happen, and names the states that are eligible.
-func (d *option) excludes(f *fault.Faults, o spend.Option, c *eventv1.CommandChange, of *offer, w wish) (eligible string) {
-	if w.day != 0 && w.day != d.renewalDay && d.dayChanged {
-		f.AddAs(reasonDayChanged, "renewal_day", "was changed in this period already, which ends at %s", d.period.End.Format(timeLayout))
+func (o *option) excludes(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer, w wish) (eligible string) {
+	if w.day != 0 && w.day != o.renewalDay && o.dayChanged {
+		f.AddAs(reasonDayChanged, "renewal_day", "was changed in this period already, which ends at %s", o.period.End.Format(timeLayout))
 	}
-	if c.GetState() == eventv1.Safeguard_STATE_UNSPECIFIED || w.state == d.state {
+	if c.GetState() == eventv1.Safeguard_STATE_UNSPECIFIED || w.state == o.state {
 		return ""
 	}
 	var names []string
-	for _, s := range d.eligible(o, of) {
+	for _, s := range o.eligible(which, of) {
 		if s == w.state {
 			return ""
 		}
 		names = append(names, s.String())
 	}
 	eligible = strings.Join(names, ",")
-	f.AddAs(reasonState, "state", "can't become %s from %s; eligible: %s", stateName(c.GetState()), d.state, eligible)
+	f.AddAs(reasonState, "state", "can't become %s from %s; eligible: %s", stateName(c.GetState()), o.state, eligible)
 	return eligible
 }
 
@@ -182,8 +182,8 @@ func (of *offer) offersState(s spend.State) bool { return slices.Contains(of.Sta
 
 // eligible are the states that a call may lead to from the present one, under a class; of a class that is gone, all that
 // the option has.
-func (d *option) eligible(o spend.Option, of *offer) []spend.State {
-	return slices.DeleteFunc(d.state.Eligible(o), func(s spend.State) bool { return of != nil && !of.offersState(s) })
+func (o *option) eligible(which spend.Option, of *offer) []spend.State {
+	return slices.DeleteFunc(o.state.Eligible(which), func(s spend.State) bool { return of != nil && !of.offersState(s) })
 }
 
 func (w *wish) readDay(f *fault.Faults, c *eventv1.CommandChange) {

@@ -385,7 +385,7 @@ func TestEveryFaultOfAChangeIsNamedAtOnce(t *testing.T) {
 			if diff := cmp.Diff(test.found, found); diff != "" {
 				t.Error(diff)
 			}
-			if e := err.(*fault.Error); e.Metadata[eligibleStates] != test.eligible { //nolint:errorlint // it is not wrapped
+			if e := err.(*fault.Error); e.Metadata[eligibleStates] != test.eligible {
 				t.Errorf("eligible %q", e.Metadata[eligibleStates])
 			}
 		})

@@ -22,7 +22,7 @@ func lawCatalogs(t *testing.T) func(int64) *catalog {
 		if c, ok := made[n]; ok {
 			return c
 		}
-		r := rand.New(rand.NewPCG(uint64(n), 7)) //nolint:gosec // a catalog of its number
+		r := rand.New(rand.NewPCG(uint64(n), 7))
 		tenant := &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(time.Duration(r.IntN(3)) * 45 * time.Second)}
 		if r.IntN(3) == 0 {
 			tenant.DefaultClassOfService = "silver"

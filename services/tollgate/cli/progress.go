@@ -72,7 +72,7 @@ func (p *importProgress) show(stage roster.Stage, done, total int64) {
 
 // complain tells what is wrong with a row, above the bars.
 func (p *importProgress) complain(file string, f roster.Fault) {
-	var w io.Writer = p.streams.Err
+	w := p.streams.Err
 	if p.all != nil {
 		w = p.all
 	}

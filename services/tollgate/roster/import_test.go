@@ -95,7 +95,7 @@ func newFixture(t *testing.T) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { conn.Close() }) //nolint:errcheck // nothing depends on it
+	t.Cleanup(func() { conn.Close() })
 	file := filepath.Join(t.TempDir(), "ten.csv")
 	f.imp = Import{
 		File: file, Form: form(), Conn: conn, Journal: file + ".progress", Patience: time.Hour,
@@ -312,7 +312,7 @@ func TestAFileThatChangesWhileItIsImported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer file.Close() //nolint:errcheck // it is only read
+	defer file.Close()
 	f.imp.Faulty, f.imp.Progress = func(Fault) {}, func(Stage, int64, int64) {}
 	f.write("msisdn,class_of_service\n49151,gold\nx,gold\n")
 	s := &sending{Import: f.imp, file: file, rows: tenRows, journal: &journal{}}

@@ -127,7 +127,7 @@ func (s *sending) send(ctx context.Context, stream ingestv1.IngestService_Publis
 		}
 		if atEnd := err != nil; atEnd || len(req.Events) == together {
 			if len(req.Events) > 0 && stream.Send(req) != nil {
-				return nil
+				return nil //nolint:nilerr // the answers end with the reason
 			}
 			if atEnd {
 				return stream.CloseSend()
