@@ -594,29 +594,80 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 			if verified += last.GetSubscribers(); !last.GetDone() {
 				f.Errorf("partition %d: %v", p, last)
 			}
-			for _, r := range []*replica{first, second} { // one of them has it, the other sends it on
-				s, err := r.audit.Reapply(f.ctx, &optionsv1.ReapplyRequest{Name: "tenants/acme/classesOfService/gold", Partition: p})
-				if err != nil {
-					f.Fatal(err)
-				}
-				var last *optionsv1.ReapplyResponse
-				for {
-					m, err := s.Recv()
-					if errors.Is(err, io.EOF) {
-						break
-					}
-					if err != nil {
-						f.Fatal(err)
-					}
-					last = m
-				}
-				if !last.GetDone() || last.GetAppended() != 0 {
-					f.Errorf("everybody has what the class says, and reapplying says %v", last)
-				}
-			}
 		}
 		if verified != crowd {
 			f.Errorf("%d of %d verified", verified, crowd)
+		}
+	})
+}
+
+func (r *replica) reapply(partition int32) *optionsv1.ReapplyResponse {
+	r.f.Helper()
+	s, err := r.audit.Reapply(r.f.ctx, &optionsv1.ReapplyRequest{Name: "tenants/acme/classesOfService/gold", Partition: partition})
+	if err != nil {
+		r.f.Fatal(err)
+	}
+	var last *optionsv1.ReapplyResponse
+	for {
+		m, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return last
+		}
+		if err != nil {
+			r.f.Fatal(err)
+		}
+		last = m
+	}
+}
+
+// A class is changed: reads show what subscribers were last judged by, until they are reapplied, each once, from any
+// replica.
+func TestAChangedClassIsReapplied(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		f.createTopics()
+		c := f.configure(gold())
+		first, second := f.start(), f.start()
+		f.configured()
+		f.publish(activations()...)
+		f.told(crowd)
+		for i := range crowd {
+			first.shows(subject(i))
+		}
+		c.becomes(8, gold(limit("60")))
+		class := &optionsv1.ListOptionsRequest{Parent: "tenants/acme/classesOfService/gold"}
+		for _, r := range []*replica{first, second} {
+			for {
+				m, err := r.catalog.ListOptions(f.ctx, class)
+				if err != nil {
+					f.Fatal(err)
+				}
+				if m.GetRevision() == 8 {
+					break // it has heard of it
+				}
+			}
+		}
+		var seen, appended int64
+		for p := range int32(4) {
+			m, again := first.reapply(p), second.reapply(p)
+			if !m.GetDone() || !again.GetDone() || again.GetAppended() != 0 || again.GetSeen() != m.GetSeen() {
+				f.Errorf("partition %d: %v, and again %v", p, m, again)
+			}
+			seen, appended = seen+m.GetSeen(), appended+m.GetAppended()
+		}
+		if seen != crowd || appended != crowd {
+			f.Errorf("%d seen, %d appended", seen, appended)
+		}
+		for number, lines := range f.told(2 * crowd) {
+			if diff := cmp.Diff([]string{"activated 0/50 ACTIVATION", "limit_changed 0/60 CATALOG"}, lines); diff != "" {
+				f.Errorf("%s: %s", number, diff)
+			}
+			if m := second.shows(number); amount(m.GetLimit()) != "60" || m.GetRevision() != 8 {
+				f.Errorf("%s shows %v", number, m)
+			}
+		}
+		shown, err := second.catalog.ListOptions(f.ctx, class)
+		if err != nil || shown.GetRevision() != 8 || amount(shown.GetDataSafeguard().GetOption().GetLimit()) != "60" || shown.GetPaymentSafeguard() != nil {
+			f.Errorf("the catalog shows %v, %v", shown, err)
 		}
 	})
 }

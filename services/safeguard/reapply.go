@@ -40,12 +40,14 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return err
 	}
-	if c, err := v.catalogs.newest(out.Context()); err != nil {
+	c, err := v.catalogs.newest(out.Context())
+	if err != nil {
 		return rebuilding("the configuration is not known yet", err)
-	} else if c.class(tenant, class) == nil {
+	}
+	if c.class(tenant, class) == nil {
 		return fault.New(fault.NotFound, reasonClassAbsent, "tenant %s has no class of service %s", tenant, class)
 	}
-	err := v.engine.Here(out.Context(), req.GetPartition())
+	err = v.engine.Here(out.Context(), req.GetPartition())
 	if away, ok := errors.AsType[*state.NotOwnerError](err); ok {
 		if isForwarded(out.Context()) {
 			return movedAway(err)
@@ -54,6 +56,9 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 	}
 	if err != nil {
 		return unreadable(err)
+	}
+	if err := v.reaches(out.Context(), req.GetPartition(), c.revision); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())
 	defer cancel(nil)
@@ -79,6 +84,26 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 		return err
 	}
 	return out.Send(&optionsv1.ReapplyResponse{Seen: r.seen, Appended: r.appended, Done: true})
+}
+
+// reaches waits until a partition is judged by a revision: one that was made a moment ago is on its way.
+func (v *audit) reaches(ctx context.Context, partition int32, revision int64) error {
+	for {
+		w, _, err := v.engine.Stored(ctx, partition)
+		if err != nil {
+			return unreadable(err)
+		}
+		if w.Revision >= revision {
+			return nil
+		}
+		select {
+		case <-time.After(lastPause):
+		case <-v.stopping:
+			return rpc.ErrStopping()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // reapplication is one on its way through a partition.

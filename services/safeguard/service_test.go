@@ -68,25 +68,56 @@ const (
 type configuration struct {
 	configv1.UnimplementedConfigWatchServiceServer
 	stopping <-chan struct{}
-	snapshot *configv1.Snapshot
+
+	mu        sync.Mutex
+	snapshots []*configv1.Snapshot // the newest last
+	changed   chan struct{}
+}
+
+// becomes makes a revision.
+func (c *configuration) becomes(revision int64, classes ...*configv1.ClassOfService) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshots = append(c.snapshots, &configv1.Snapshot{
+		Revision: revision, ApplyRevision: revision, Tenants: []*configv1.Tenant{{Name: "tenants/acme"}}, ClassesOfService: classes,
+	})
+	if c.changed != nil {
+		close(c.changed)
+	}
+	c.changed = make(chan struct{})
+}
+
+func (c *configuration) newest() (int64, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.snapshots[len(c.snapshots)-1].GetRevision(), c.changed
 }
 
 func (c *configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
-	if r.GetRevision() != c.snapshot.GetRevision() {
-		return nil, status.Error(codes.NotFound, "no such revision")
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, s := range c.snapshots {
+		if s.GetRevision() == r.GetRevision() {
+			return &configv1.SnapshotResponse{Snapshot: s}, nil
+		}
 	}
-	return &configv1.SnapshotResponse{Snapshot: c.snapshot}, nil
+	return nil, status.Error(codes.NotFound, "no such revision")
 }
 
 func (c *configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
-	if err := out.Send(&configv1.WatchResponse{Revision: c.snapshot.GetRevision(), ApplyRevision: c.snapshot.GetRevision()}); err != nil {
-		return err
+	for {
+		revision, changed := c.newest()
+		if err := out.Send(&configv1.WatchResponse{Revision: revision, ApplyRevision: revision}); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.stopping:
+			return nil
+		case <-out.Context().Done():
+			return nil
+		}
 	}
-	select {
-	case <-c.stopping:
-	case <-out.Context().Done():
-	}
-	return nil
 }
 
 // fixture is everything the service needs, on one pair of servers.
@@ -142,8 +173,8 @@ func (f *fixture) createTopics() {
 	}
 }
 
-// configure serves a configuration for the rest of the test.
-func (f *fixture) configure(classes ...*configv1.ClassOfService) {
+// configure serves a configuration for the rest of the test, at revision 7.
+func (f *fixture) configure(classes ...*configv1.ClassOfService) *configuration {
 	f.Helper()
 	env := daemon.NewEnv("config", zap.NewNop())
 	cfg := rpc.DefaultConfig("127.0.0.1:0")
@@ -152,10 +183,9 @@ func (f *fixture) configure(classes ...*configv1.ClassOfService) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	configv1.RegisterConfigWatchServiceServer(server, &configuration{
-		stopping: server.Stopping(),
-		snapshot: &configv1.Snapshot{Revision: 7, ApplyRevision: 7, Tenants: []*configv1.Tenant{{Name: "tenants/acme"}}, ClassesOfService: classes},
-	})
+	c := &configuration{stopping: server.Stopping()}
+	c.becomes(7, classes...)
+	configv1.RegisterConfigWatchServiceServer(server, c)
 	ctx, cancel := context.WithCancel(f.ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- server.Serve(ctx) }()
@@ -166,6 +196,7 @@ func (f *fixture) configure(classes ...*configv1.ClassOfService) {
 		}
 	})
 	f.cfg.Configuration.Address = server.Advertised()
+	return c
 }
 
 // replica is one process of the service.
