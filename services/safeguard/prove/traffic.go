@@ -9,6 +9,7 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -39,7 +40,8 @@ func resources(now time.Time) []proto.Message {
 		day = 15
 	}
 	return []proto.Message{
-		&configv1.Tenant{Name: "tenants/acme"},
+		// Usage of a number that nobody has is rejected at once: the end of the traffic is known by it.
+		&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}},
 		&configv1.ClassOfService{Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{
 			Limit: &money.Money{CurrencyCode: "EUR", Units: limitUnits}, RenewalDay: day,
 			AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: percent}}},
