@@ -3,7 +3,8 @@
 //
 // It consumes events.ordered: subscriber.activated, subscriber.terminated and usage.charged; other types pass. It
 // produces safeguard.* events on safeguards, keyed by subscriber, and what it cannot count on events.rejected with the
-// reason. OptionInventoryService shows where a subscriber stands, from any replica.
+// reason. Its gRPC services answer at any replica: the catalog, the inventory and its changes, authorisation and charges, and
+// the audit of all of it.
 //
 // It promises: each event is counted once, in the order of its subscriber; each threshold of a period is told once;
 // safeguard.reached and safeguard.released alone, in the order of their sequence, say what is blocked; a period ends at
@@ -11,5 +12,8 @@
 //
 // Reading order: fold.go is the story of one event, turn.go what it may change. usage.go, data.go, lifecycle.go
 // and renewal.go decide, without I/O and without a clock; record.go and outcome.go write down. safeguard.go is the
-// process, inventory.go its API.
+// process.
+//
+// Of the API, reading.go and calling.go are how a subscriber is reached, wherever its partition is; inventory.go, watch.go,
+// subscription.go, enforcement.go, charging.go, catalogservice.go, audit.go, verify.go and reapply.go are its doors.
 package safeguard

@@ -39,7 +39,8 @@ type OptionAuditServiceClient interface {
 	// those that differ from what is stored.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
 	// Reapply lets each subscriber of a class in one partition take over what
-	// the class says by now, instead of at its next event.
+	// the class says by now, instead of at its next event. Those who have by
+	// themselves are passed over.
 	Reapply(ctx context.Context, in *ReapplyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReapplyResponse], error)
 	// GetPartitions says how many partitions there are to verify or reapply.
 	GetPartitions(ctx context.Context, in *GetPartitionsRequest, opts ...grpc.CallOption) (*GetPartitionsResponse, error)
@@ -134,7 +135,8 @@ type OptionAuditServiceServer interface {
 	// those that differ from what is stored.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
 	// Reapply lets each subscriber of a class in one partition take over what
-	// the class says by now, instead of at its next event.
+	// the class says by now, instead of at its next event. Those who have by
+	// themselves are passed over.
 	Reapply(*ReapplyRequest, grpc.ServerStreamingServer[ReapplyResponse]) error
 	// GetPartitions says how many partitions there are to verify or reapply.
 	GetPartitions(context.Context, *GetPartitionsRequest) (*GetPartitionsResponse, error)

@@ -181,7 +181,8 @@ type AuthorizeResponse struct {
 	// Options that block, in the order data, overspend, payment.
 	BlockedBy []v1.Safeguard_Option `protobuf:"varint,3,rep,packed,name=blocked_by,json=blockedBy,proto3,enum=tollgate.event.v1.Safeguard_Option" json:"blocked_by,omitempty"`
 	// Until when this holds if nothing is used, charged or changed: the end of a
-	// period. Absent: for good.
+	// period, or where the reason is UNKNOWN the time to ask again. Absent: for
+	// good.
 	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
 	// Sequence of the last event said about this subscriber.
 	Sequence      int64                `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`

@@ -37,12 +37,13 @@ const (
 // accepted and changes nothing.
 //
 // Errors: SUBSCRIBER_NOT_FOUND, OPTION_NOT_OFFERED (NOT_FOUND);
-// STATE_NOT_ELIGIBLE (with the eligible states), RENEWAL_DAY_CHANGED, ID_REUSED
-// (FAILED_PRECONDITION, FAILED_PRECONDITION, ALREADY_EXISTS); LIMIT_REQUIRED,
-// RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH, AMOUNT_INVALID
-// (INVALID_ARGUMENT, every fault at once); REBUILDING (UNAVAILABLE: nothing
-// happened), OUTCOME_UNKNOWN (UNAVAILABLE: it may still happen; the same
-// request again tells).
+// STATE_NOT_ELIGIBLE (metadata eligibleStates names those that are, with commas
+// between), RENEWAL_DAY_CHANGED (FAILED_PRECONDITION); ID_REUSED
+// (ALREADY_EXISTS); LIMIT_REQUIRED, RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH,
+// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every fault at once, each
+// violation with its reason; where they are of several kinds the whole is
+// CHANGE_INVALID); REBUILDING (UNAVAILABLE: nothing happened), OUTCOME_UNKNOWN
+// (UNAVAILABLE: it may still happen; the same request again tells).
 type OptionSubscriptionServiceClient interface {
 	ChangeDataSafeguard(ctx context.Context, in *ChangeDataSafeguardRequest, opts ...grpc.CallOption) (*DataSafeguard, error)
 	ChangeOverspendSafeguard(ctx context.Context, in *ChangeOverspendSafeguardRequest, opts ...grpc.CallOption) (*OverspendSafeguard, error)
@@ -100,12 +101,13 @@ func (c *optionSubscriptionServiceClient) ChangePaymentSafeguard(ctx context.Con
 // accepted and changes nothing.
 //
 // Errors: SUBSCRIBER_NOT_FOUND, OPTION_NOT_OFFERED (NOT_FOUND);
-// STATE_NOT_ELIGIBLE (with the eligible states), RENEWAL_DAY_CHANGED, ID_REUSED
-// (FAILED_PRECONDITION, FAILED_PRECONDITION, ALREADY_EXISTS); LIMIT_REQUIRED,
-// RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH, AMOUNT_INVALID
-// (INVALID_ARGUMENT, every fault at once); REBUILDING (UNAVAILABLE: nothing
-// happened), OUTCOME_UNKNOWN (UNAVAILABLE: it may still happen; the same
-// request again tells).
+// STATE_NOT_ELIGIBLE (metadata eligibleStates names those that are, with commas
+// between), RENEWAL_DAY_CHANGED (FAILED_PRECONDITION); ID_REUSED
+// (ALREADY_EXISTS); LIMIT_REQUIRED, RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH,
+// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every fault at once, each
+// violation with its reason; where they are of several kinds the whole is
+// CHANGE_INVALID); REBUILDING (UNAVAILABLE: nothing happened), OUTCOME_UNKNOWN
+// (UNAVAILABLE: it may still happen; the same request again tells).
 type OptionSubscriptionServiceServer interface {
 	ChangeDataSafeguard(context.Context, *ChangeDataSafeguardRequest) (*DataSafeguard, error)
 	ChangeOverspendSafeguard(context.Context, *ChangeOverspendSafeguardRequest) (*OverspendSafeguard, error)
