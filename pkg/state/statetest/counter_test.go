@@ -1,6 +1,7 @@
 package statetest_test
 
 import (
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -21,6 +22,7 @@ import (
 // timer and reminds by another. It is bad on purpose at some amounts.
 type counter struct {
 	limit int64
+	topic string // of outcomes; "safeguards" where it is empty
 	// say, where set, is told what became of calls.
 	say func(statetest.Judgement)
 }
@@ -192,7 +194,7 @@ func (c *counter) tell(s *state.Subject[count], kind string) {
 			PeriodStart: timestamppb.New(s.Time), Language: string(s.Aside()),
 		},
 	}
-	r, err := e.Record("safeguards")
+	r, err := e.Record(cmp.Or(c.topic, "safeguards"))
 	if err != nil {
 		panic(err)
 	}
