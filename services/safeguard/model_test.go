@@ -98,7 +98,8 @@ type beside struct {
 	meant     []model.Said
 }
 
-// works lets the engine come to the log's end, hears what is said, and puts back into the log what one number hands to another.
+// works lets the engine come to the log's end and hears what is said. What one number hands to another stands in the log
+// already, and is put there once more: a repeat may come at any later time.
 func (b *beside) works() {
 	for again := true; again; {
 		b.p.works()

@@ -154,7 +154,7 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 			panic(err)
 		}
 		w.forward(sent).came = true
-		inner, forwarded = sent, f.GetMsisdn()
+		inner, forwarded = sent, sent.Subject // the number it was meant for, however often it was sent on
 	}
 	p := w.person(e.Tenant, e.Subject)
 	w.due(p)
