@@ -10,7 +10,7 @@ import (
 )
 
 // entry is one record of the log, decoded.
-type entry struct {
+type entry[B any] struct {
 	record stream.Record
 	event  *event.Event // nil where it can't be decoded
 	err    error
@@ -19,6 +19,10 @@ type entry struct {
 	memo   any
 	inner  *stream.Record // of an event that was forwarded: as it was sent
 	from   string         // and the subject it was sent to
+	// identity, and what a record remembers of it.
+	identity Identity
+	id       id
+	held     *held[B] // the record it needs
 }
 
 // marks are what a batch must know from earlier tries of the same batch.
@@ -46,9 +50,8 @@ type batch[B any] struct {
 	fire       func(*Subject[B], string, time.Time)
 	from       Watermark
 	to         Watermark
-	loaded     func(key string) []byte // committed values of every key needed
 	marks      *marks
-	subjects   map[string]*Subject[B]
+	memory     *memory[B] // what was loaded, and what it is worked in
 	touched    []*Subject[B]
 	outcomes   []stream.Record
 	rejections []rejection // told
@@ -102,7 +105,11 @@ func (p *panicked) Error() string {
 // guard runs one call into the fold.
 func (b *batch[B]) guard(call func()) (err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case *absent:
+			err = v
+		default:
 			err = &panicked{b.now, v}
 		}
 	}()
@@ -110,29 +117,8 @@ func (b *batch[B]) guard(call func()) (err error) {
 	return nil
 }
 
-// subject returns the working copy of a record.
-func (b *batch[B]) subject(key string) (*Subject[B], error) {
-	if s, ok := b.subjects[key]; ok {
-		return s, nil
-	}
-	s := &Subject[B]{Key: key, batch: b, header: header{applied: -1}}
-	if raw := b.loaded(recordKey(key)); raw != nil {
-		var body []byte
-		var err error
-		if s.header, body, err = decodeHeader(raw); err != nil {
-			return nil, fmt.Errorf("read record of a subject: %w", err)
-		}
-		if s.Body, err = b.decode(body); err != nil {
-			return nil, fmt.Errorf("read record of a subject: %w", err)
-		}
-		s.Exists, s.state.stored, s.state.asideStored = true, true, s.header.aside
-		if s.header.epoch != b.from.Epoch {
-			s.header.applied = -1
-		}
-	}
-	b.subjects[key] = s
-	return s, nil
-}
+// subject returns the working copy of a record that was loaded.
+func (b *batch[B]) subject(key string) (*Subject[B], error) { return b.open(b.memory.by[key]) }
 
 func (b *batch[B]) touch(s *Subject[B]) {
 	if s == &b.none {
@@ -166,7 +152,7 @@ func (b *batch[B]) advance(to int64) {
 const ahead = 5 * time.Minute
 
 // event applies one log record that is not a control record.
-func (b *batch[B]) event(en *entry) error {
+func (b *batch[B]) event(en *entry[B]) error {
 	r := &en.record
 	b.advance(r.Time.UnixMilli())
 	b.now = poisoned{offset: r.Offset}
@@ -183,7 +169,7 @@ func (b *batch[B]) event(en *entry) error {
 		b.none = Subject[B]{batch: b}
 	} else {
 		var err error
-		if s, err = b.subject(en.key); err != nil {
+		if s, err = b.open(en.held); err != nil {
 			return err
 		}
 		if s.Exists && r.Offset <= s.header.applied {
@@ -194,7 +180,7 @@ func (b *batch[B]) event(en *entry) error {
 		}
 		b.now = poisoned{offset: r.Offset}
 	}
-	identity := en.event.Identity()
+	identity := en.identity
 	r = en.source()
 	b.place(s, en, identity)
 	if why, ok := b.marks.poison[b.now]; ok {
@@ -205,10 +191,9 @@ func (b *batch[B]) event(en *entry) error {
 		return b.guard(func() { b.apply(s, en.event) })
 	}
 	hour := b.to.LogTime / hourMillis
-	mine := makeID(identity, en.event.Content())
 	if s.Exists {
-		if found, ok := s.header.ids.find(mine, s.sealedGroups); ok {
-			if found == mine {
+		if found, ok := s.find(en.id); ok {
+			if found == en.id {
 				b.counts.duplicates++
 				return nil
 			}
@@ -230,7 +215,7 @@ func (b *batch[B]) event(en *entry) error {
 		s.header.applied = r.Offset
 		b.settle(s)
 		if !s.state.waits {
-			b.remember(s, mine, hour)
+			b.remember(s, en.id, hour)
 		}
 	}
 	return nil
@@ -245,7 +230,7 @@ func (b *batch[B]) settle(s *Subject[B]) {
 }
 
 // place sets what an event gives its subject.
-func (b *batch[B]) place(s *Subject[B], en *entry, identity Identity) {
+func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
 	b.moment(s, b.to.LogTime, identity, en.source())
 	s.Memo, s.Forwarded = en.memo, en.from
 	s.EventTime = en.event.Time
@@ -272,9 +257,12 @@ func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 	b.counts.pushed += int(s.header.ids.pushed - pushed)
 }
 
-func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []group) {
-	b.seals(s)[number] = sealed
-	b.puts = append(b.puts, Entry{sealKey(s.Key, number), appendGroups(nil, sealed)})
+func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []byte) {
+	if s.sealed == nil {
+		s.sealed = make(map[uint64][]byte)
+	}
+	s.sealed[number] = sealed
+	b.puts = append(b.puts, Entry{sealKey(s.Key, number), sealed})
 }
 
 func (b *batch[B]) expire(s *Subject[B], hour int64) {
@@ -296,25 +284,28 @@ const expiryTimer = "\x00ids"
 
 func expiryDue(hour int64) int64 { return (hour + WindowHours + 1) * hourMillis }
 
-func (b *batch[B]) seals(s *Subject[B]) map[uint64][]group {
-	if s.sealed == nil {
-		s.sealed = make(map[uint64][]group)
+// find looks for an event among those that changed the record.
+func (s *Subject[B]) find(a id) (id, bool) {
+	if found, ok := s.header.ids.find(a); ok {
+		return found, true
 	}
-	return s.sealed
+	seals := s.header.ids.seals
+	for i := len(seals) - 1; i >= 0; i-- {
+		if a.mayBeIn(seals[i].filter[:]) {
+			if found, ok := findSealed(s.sealedIDs(seals[i].number), a); ok {
+				return found, true
+			}
+		}
+	}
+	return 0, false
 }
 
-// sealedGroups reads a seal, once a batch.
-func (s *Subject[B]) sealedGroups(x seal) []group {
-	m := s.batch.seals(s)
-	g, ok := m[x.number]
-	if !ok {
-		r := reader{b: s.batch.loaded(sealKey(s.Key, x.number))}
-		if r.b != nil {
-			g = decodeGroups(&r)
-		}
-		m[x.number] = g
+// sealedIDs are those under a number, sealed in this batch or before.
+func (s *Subject[B]) sealedIDs(number uint64) []byte {
+	if raw, ok := s.sealed[number]; ok {
+		return raw
 	}
-	return g
+	return s.batch.beside(sealKey(s.Key, number))
 }
 
 // due fires the subject's timers that are due by a time, by due time, then name.
@@ -408,8 +399,7 @@ func (b *batch[B]) finish() (Commit, error) {
 			lists[minute] = appendDue(lists[minute], s.Key)
 		}
 		s.header.epoch = b.to.Epoch
-		raw := b.append(s.header.append(make([]byte, 0, 256)), s.Body)
-		c.Puts = append(c.Puts, Entry{key, raw})
+		c.Puts = append(c.Puts, Entry{key, b.memory.record(&s.header, s.Body, b.append)})
 	}
 	for _, m := range minutes {
 		c.Appends = append(c.Appends, Entry{dueKey(m), lists[m]})

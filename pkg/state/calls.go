@@ -192,9 +192,9 @@ func callNumber(r *stream.Record) uint64 {
 }
 
 // command applies one call.
-func (b *batch[B]) command(en *entry) error {
+func (b *batch[B]) command(en *entry[B]) error {
 	r := &en.record
-	identity := en.event.Identity()
+	identity := en.identity
 	key := callKey{number: callNumber(r), id: callID(identity), content: en.event.Content()}
 	if key.number != 0 {
 		if key.number <= b.to.Called {
@@ -207,7 +207,7 @@ func (b *batch[B]) command(en *entry) error {
 	s := &b.none
 	if en.key != "" {
 		var err error
-		if s, err = b.subject(en.key); err != nil {
+		if s, err = b.open(en.held); err != nil {
 			return err
 		}
 		if s.Exists && r.Offset <= s.header.applied {
@@ -287,6 +287,6 @@ func (b *batch[B]) conclude(v verdict) {
 }
 
 // isCall says whether a record is a call that this fold judges.
-func (b *batch[B]) isCall(en *entry) bool {
+func (b *batch[B]) isCall(en *entry[B]) bool {
 	return b.calls && en.err == nil && event.IsCommand(en.event.Type)
 }

@@ -76,8 +76,8 @@ type Subject[B any] struct {
 	header header
 	record *stream.Record // the event's own
 	state  subjectState
-	sealed map[uint64][]group // of this record, as far as read or written
-	aside  []byte             // as far as read or written
+	sealed map[uint64][]byte // ids sealed in this batch, encoded
+	aside  []byte            // as far as read or written
 }
 
 // subjectState is what a batch knows of a record beside its content.
@@ -127,7 +127,7 @@ func (s *Subject[B]) forget() {
 // only.
 func (s *Subject[B]) Aside() []byte {
 	if !s.state.asideKnown && s.header.aside {
-		s.aside = s.batch.loaded(asideKey(s.Key))
+		s.aside = s.batch.beside(asideKey(s.Key))
 	}
 	s.state.asideKnown = true
 	return s.aside

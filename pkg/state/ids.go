@@ -2,6 +2,7 @@ package state
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/tollgate/tollgate/pkg/event"
 )
@@ -13,7 +14,7 @@ type Identity = event.Identity
 // another offset is known again: 8 bytes each, the first 48 bits of the
 // identity and 16 of the content, grouped by the hour of log time. The newest
 // stand in the record; full, they are sealed into a key of their own, written
-// once.
+// once. What is sealed is encoded, and looked through as it lies.
 const (
 	idsInRecord   = 32
 	idsPerSubject = 1024
@@ -31,104 +32,141 @@ func makeID(identity Identity, content uint64) id {
 // same: one event, whatever its content.
 func (a id) same(b id) bool { return a>>16 == b>>16 }
 
-type group struct {
-	hour int64
-	ids  []id
-}
-
 // seal says which ids stand in a key of their own.
 type seal struct {
 	number uint64
 	newest int64 // hour of the newest id
 	count  int
+	filter filter
 }
 
+// filter tells of most ids that they are not in a seal, so that it need not be
+// read: of 32 ids each sets five of 256 bits, and one id in fifty that is not
+// among them finds its five set.
+type filter [32]byte
+
+func (f *filter) add(a id) {
+	for shift := 16; shift < 56; shift += 8 {
+		bit := byte(a >> shift)
+		f[bit>>3] |= 1 << (bit & 7)
+	}
+}
+
+// mayBeIn says whether an id may be in the seal; raw is its filter as it lies.
+func (a id) mayBeIn(raw []byte) bool {
+	for shift := 16; shift < 56; shift += 8 {
+		bit := byte(a >> shift)
+		if raw[bit>>3]&(1<<(bit&7)) == 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// ids are what a record remembers: those in it, oldest first, each with the
+// hour of its group, and where the others stand. No pointers to the former: a
+// record is decoded for each batch that needs it.
 type ids struct {
-	groups []group // ascending hours
-	seals  []seal  // oldest first
-	next   uint64  // number of the next seal
+	list  [idsInRecord]id
+	hours [idsInRecord]uint32
+	count int
+	seals []seal // oldest first
+	next  uint64 // number of the next seal
 	// pushed counts ids that had to go before their time.
 	pushed uint64
 }
 
-func (s *ids) count() int { return countIn(s.groups) }
-
-func countIn(groups []group) (n int) {
-	for _, g := range groups {
-		n += len(g.ids)
-	}
-	return n
-}
-
-// sealOf describes groups that are to be sealed.
-func sealOf(groups []group) seal {
-	return seal{newest: groups[len(groups)-1].hour, count: countIn(groups)}
-}
-
-// find returns the remembered id of the same event.
-func (s *ids) find(a id, sealed func(seal) []group) (id, bool) {
-	if found, ok := findIn(s.groups, a); ok {
-		return found, true
-	}
-	for i := len(s.seals) - 1; i >= 0; i-- {
-		if found, ok := findIn(sealed(s.seals[i]), a); ok {
-			return found, true
+// find returns the remembered id of the same event among those in the record.
+func (s *ids) find(a id) (id, bool) {
+	for _, b := range s.list[:s.count] {
+		if a.same(b) {
+			return b, true
 		}
 	}
 	return 0, false
 }
 
-func findIn(groups []group, a id) (id, bool) {
-	for i := len(groups) - 1; i >= 0; i-- {
-		for _, b := range groups[i].ids {
-			if a.same(b) {
+// findSealed is find among ids that are sealed.
+func findSealed(raw []byte, a id) (id, bool) {
+	r := reader{b: raw}
+	for range r.uvarint() {
+		r.uvarint()
+		list := r.bytes(8 * int(min(r.uvarint(), idsInRecord)))
+		for ; len(list) >= 8; list = list[8:] {
+			if b := id(binary.BigEndian.Uint64(list)); a.same(b) {
 				return b, true
 			}
 		}
+		if r.bad {
+			break
+		}
 	}
 	return 0, false
 }
 
-// add remembers an id. Where the record is full, it returns the groups to be
-// sealed under the number of the newest seal.
-func (s *ids) add(a id, hour int64) (sealed []group) {
-	if s.count() >= idsInRecord {
-		sealed = s.groups
-		x := sealOf(sealed)
+// add remembers an id. Where the record is full, it returns the ids to be
+// sealed under the number of the newest seal, encoded.
+func (s *ids) add(a id, hour int64) (sealed []byte) {
+	if s.count >= idsInRecord {
+		x := s.sealed()
 		x.number = s.next
 		s.seals = append(s.seals, x)
 		s.next++
-		s.groups = nil
+		sealed = s.appendList(make([]byte, 0, 8*idsInRecord+32))
+		s.count = 0
 	}
-	if n := len(s.groups); n > 0 && s.groups[n-1].hour >= hour {
-		s.groups[n-1].ids = append(s.groups[n-1].ids, a)
-	} else {
-		s.groups = append(s.groups, group{hour, []id{a}})
+	at := uint32(hour)
+	if s.count > 0 {
+		at = max(at, s.hours[s.count-1])
 	}
+	s.list[s.count], s.hours[s.count] = a, at
+	s.count++
 	return sealed
+}
+
+// sealed describes the ids in the record as a seal of them.
+func (s *ids) sealed() seal {
+	x := seal{newest: int64(s.hours[s.count-1]), count: s.count}
+	for _, a := range s.list[:s.count] {
+		x.filter.add(a)
+	}
+	return x
 }
 
 // expire forgets ids older than the window, and the oldest seals where there
 // are too many, and returns the numbers of the seals that go.
 func (s *ids) expire(hour int64) (gone []uint64) {
-	for len(s.groups) > 0 && s.groups[0].hour < hour-WindowHours {
-		s.groups = s.groups[1:]
+	old := 0
+	for old < s.count && int64(s.hours[old]) < hour-WindowHours {
+		old++
 	}
-	total := s.count()
-	for _, x := range s.seals {
-		total += x.count
+	if old > 0 {
+		copy(s.list[:], s.list[old:s.count])
+		copy(s.hours[:], s.hours[old:s.count])
+		s.count -= old
 	}
-	for len(s.seals) > 0 {
-		old := s.seals[0].newest < hour-WindowHours
+	if len(s.seals) == 0 {
+		return nil
+	}
+	total := s.count
+	for i := range s.seals {
+		total += s.seals[i].count
+	}
+	n := 0
+	for ; n < len(s.seals); n++ {
+		x := &s.seals[n]
+		old := x.newest < hour-WindowHours
 		if !old && total <= idsPerSubject {
 			break
 		}
 		if !old {
-			s.pushed += uint64(s.seals[0].count)
+			s.pushed += uint64(x.count)
 		}
-		total -= s.seals[0].count
-		gone = append(gone, s.seals[0].number)
-		s.seals = s.seals[1:]
+		total -= x.count
+		gone = append(gone, x.number)
+	}
+	if n > 0 {
+		s.seals = append(s.seals[:0], s.seals[n:]...)
 	}
 	return gone
 }
@@ -137,55 +175,96 @@ func (s *ids) append(b []byte) []byte {
 	b = binary.AppendUvarint(b, s.next)
 	b = binary.AppendUvarint(b, s.pushed)
 	b = binary.AppendUvarint(b, uint64(len(s.seals)))
-	for _, x := range s.seals {
+	for i := range s.seals {
+		x := &s.seals[i]
 		b = binary.AppendUvarint(b, x.number)
 		b = binary.AppendUvarint(b, uint64(x.newest))
 		b = binary.AppendUvarint(b, uint64(x.count))
+		b = append(b, x.filter[:]...)
 	}
-	return appendGroups(b, s.groups)
+	return s.appendList(b)
 }
 
 func (s *ids) decode(r *reader) {
 	s.next = r.uvarint()
 	s.pushed = r.uvarint()
 	for range min(r.uvarint(), idsPerSubject) {
-		s.seals = append(s.seals, seal{r.uvarint(), int64(r.uvarint()), int(r.uvarint())})
+		x := seal{number: r.uvarint(), newest: int64(r.uvarint()), count: int(r.uvarint())}
+		copy(x.filter[:], r.bytes(len(x.filter)))
+		s.seals = append(s.seals, x)
 	}
-	s.groups = decodeGroups(r)
+	s.decodeList(r)
 }
 
-func appendGroups(b []byte, groups []group) []byte {
-	b = binary.AppendUvarint(b, uint64(len(groups)))
-	for _, g := range groups {
-		b = binary.AppendUvarint(b, uint64(g.hour))
-		b = binary.AppendUvarint(b, uint64(len(g.ids)))
-		for _, a := range g.ids {
+// appendList writes the ids in the record, in groups of one hour.
+func (s *ids) appendList(b []byte) []byte {
+	groups := 0
+	for i := range s.count {
+		if i == 0 || s.hours[i] != s.hours[i-1] {
+			groups++
+		}
+	}
+	b = binary.AppendUvarint(b, uint64(groups))
+	for i := 0; i < s.count; {
+		n := 1
+		for i+n < s.count && s.hours[i+n] == s.hours[i] {
+			n++
+		}
+		b = binary.AppendUvarint(b, uint64(s.hours[i]))
+		b = binary.AppendUvarint(b, uint64(n))
+		for _, a := range s.list[i : i+n] {
 			b = binary.BigEndian.AppendUint64(b, uint64(a))
 		}
+		i += n
 	}
 	return b
 }
 
-func decodeGroups(r *reader) []group {
-	n := r.uvarint()
-	if n == 0 || n > uint64(len(r.b)) {
-		r.bad = r.bad || n > 0
-		return nil
-	}
-	groups := make([]group, 0, n)
-	for range n {
-		g := group{hour: int64(r.uvarint())}
-		k := r.uvarint()
-		raw := r.bytes(int(min(k, idsInRecord)) * 8)
-		if k > idsInRecord || r.bad {
+func (s *ids) decodeList(r *reader) {
+	s.count = 0
+	for range min(r.uvarint(), idsInRecord+1) {
+		hour, n := r.uvarint(), r.uvarint()
+		if n == 0 || n > uint64(idsInRecord-s.count) {
 			r.bad = true
-			return nil
+			return
 		}
-		g.ids = make([]id, k, k+1)
-		for i := range g.ids {
-			g.ids[i] = id(binary.BigEndian.Uint64(raw[8*i:]))
+		raw := r.bytes(8 * int(n))
+		if r.bad {
+			return
 		}
-		groups = append(groups, g)
+		for ; len(raw) > 0; raw = raw[8:] {
+			s.list[s.count], s.hours[s.count] = id(binary.BigEndian.Uint64(raw)), uint32(hour)
+			s.count++
+		}
 	}
-	return groups
+}
+
+// isSealed says whether bytes are what appendList wrote.
+func isSealed(raw []byte) bool {
+	var s ids
+	r := reader{b: raw}
+	s.decodeList(&r)
+	return !r.bad && len(r.b) == 0 && s.count > 0
+}
+
+// join adds the ids in another record to those in this one, where they fit, in
+// the order of their hours.
+func (s *ids) join(other *ids) {
+	joined := *s
+	joined.count = 0
+	for i, j := 0, 0; i < s.count || j < other.count; joined.count++ {
+		if j >= other.count || i < s.count && s.hours[i] <= other.hours[j] {
+			joined.list[joined.count], joined.hours[joined.count] = s.list[i], s.hours[i]
+			i++
+		} else {
+			joined.list[joined.count], joined.hours[joined.count] = other.list[j], other.hours[j]
+			j++
+		}
+	}
+	*s = joined
+}
+
+// bySeal orders seals by age.
+func bySeal(seals []seal) {
+	slices.SortStableFunc(seals, func(a, b seal) int { return int(a.newest - b.newest) })
 }

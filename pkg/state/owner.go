@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -135,6 +136,8 @@ type Owner[B, C any] struct {
 	// lies behind it by records from which nothing followed.
 	w, stored Watermark
 	pending   []stream.Record
+	run       []entry[B] // of the batch being worked
+	memory    *memory[B]
 	marks     marks
 	due       dueWork
 	snap      *snapshotting
@@ -158,7 +161,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	return &Owner[B, C]{
 		config: c, callable: callable,
 		place: batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
-		view:  newView(c.Cache),
+		view:  newView(c.Cache), memory: newMemory[B](),
 	}
 }
 
@@ -277,14 +280,15 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 
 // cut takes at most n records for one batch: up to the next record that changes
 // the configuration, and never across the floor.
-func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
+func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	n = min(len(o.pending), n)
-	run = make([]entry, 0, n)
+	run = slices.Grow(o.run[:0], n)
+	o.run = run
 	for i := range o.pending[:n] {
 		if o.w.Status == Rebuilding && o.pending[i].Offset >= o.w.Floor {
 			break
 		}
-		run = append(run, entry{record: o.pending[i]})
+		run = append(run, entry[B]{record: o.pending[i]})
 		en := &run[i]
 		en.event, en.err = event.Decode(en.record.Value)
 		if en.err != nil {
@@ -300,6 +304,8 @@ func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
 			return run[:i], control
 		}
 		if o.meant(en); !en.pass && en.err == nil {
+			en.identity = en.event.Identity()
+			en.id = makeID(en.identity, en.event.Content())
 			o.selectKey(en)
 		}
 	}
@@ -307,7 +313,7 @@ func (o *Owner[B, C]) cut(n int) (run []entry, control *entry) {
 }
 
 // meant finds out whether a record is for the fold.
-func (o *Owner[B, C]) meant(en *entry) {
+func (o *Owner[B, C]) meant(en *entry[B]) {
 	if !event.IsControl(en.event.Type) {
 		return
 	}
@@ -324,7 +330,7 @@ func (o *Owner[B, C]) meant(en *entry) {
 
 // selectKey asks the fold which record an event needs; a panic shows again,
 // and is dealt with, when the event is applied.
-func (o *Owner[B, C]) selectKey(en *entry) {
+func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	defer func() {
 		if v := recover(); v != nil {
 			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
@@ -342,13 +348,18 @@ func (o *Owner[B, C]) mark(what poisoned, why error) {
 }
 
 // batch applies, publishes and commits one run of records.
-func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) error {
+func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) error {
+	var more []string
 	for {
-		values, err := o.load(ctx, due.subjects, run)
-		if err != nil {
+		if err := o.load(ctx, due.subjects, run, more); err != nil {
 			return err
 		}
-		b, c, err := o.apply(due, run, values)
+		b, c, err := o.apply(due, run)
+		var a *absent
+		if errors.As(err, &a) {
+			more = append(more, a.keys...)
+			continue
+		}
 		var p *panicked
 		if errors.As(err, &p) {
 			o.mark(p.what, p)
@@ -370,13 +381,17 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry) erro
 
 // apply is the pure part: no I/O, no clock. A panic outside of the fold's Apply
 // and Fire, in its codec, is no record's fault: the partition waits.
-func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte) (b *batch[B], c Commit, err error) {
+func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], c Commit, err error) {
 	defer func() {
-		if v := recover(); v != nil {
+		switch v := recover().(type) {
+		case nil:
+		case *absent:
+			err = v
+		default:
 			err = fmt.Errorf("apply batch: panic: %v", v)
 		}
 	}()
-	b = o.newBatch(func(key string) []byte { return values[key] })
+	b = o.newBatch(o.memory)
 	if err := b.dueList(due); err != nil {
 		return nil, c, err
 	}
@@ -400,16 +415,15 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry, values map[string][]byte)
 	return b, c, err
 }
 
-func (o *Owner[B, C]) newBatch(loaded func(key string) []byte) *batch[B] {
+func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {
 	return &batch[B]{
 		config: o.place,
 		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
-		loaded:   loaded,
+		memory:   m,
 		marks:    &o.marks,
 		calls:    o.callable,
 		watching: o.visit != nil,
-		subjects: make(map[string]*Subject[B]),
 	}
 }
 
@@ -485,7 +499,7 @@ func (o *Owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
 
 // control works a record that changes the configuration: first what is due by
 // its time under the old one, then the new.
-func (o *Owner[B, C]) control(ctx context.Context, en *entry) error {
+func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	at := max(o.w.LogTime, en.record.Time.UnixMilli())
 	if at > o.w.LogTime {
 		// Log time moves first, so that what is due by it is worked as ever.

@@ -31,7 +31,7 @@ type timer struct {
 	due  int64 // ms
 }
 
-const recordFormat = 2
+const recordFormat = 3
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, recordFormat, flags(h))
@@ -78,13 +78,22 @@ func flags(h *header) (f byte) {
 
 func flagged(record []byte, flag byte) bool { return len(record) > 1 && record[1]&flag != 0 }
 
+var errCutShort = errors.New("read record of a subject: it is cut short")
+
 // decodeHeader returns the header and the body behind it.
 func decodeHeader(b []byte) (h header, body []byte, err error) {
+	body, err = h.decode(b, func(name []byte) string { return string(name) })
+	return h, body, err
+}
+
+// decode fills an empty header, whose slices may have room, and returns the body
+// behind it.
+func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err error) {
 	if len(b) < 2 {
-		return h, nil, errors.New("record is cut short")
+		return nil, errCutShort
 	}
 	if b[0] != recordFormat {
-		return h, nil, fmt.Errorf("record has format %d, this binary knows %d", b[0], recordFormat)
+		return nil, fmt.Errorf("read record of a subject: it has format %d, this binary knows %d", b[0], recordFormat)
 	}
 	r := reader{b: b[2:]}
 	h.aside, h.moved = b[1]&asideFlag != 0, b[1]&movedFlag != 0
@@ -98,21 +107,45 @@ func decodeHeader(b []byte) (h header, body []byte, err error) {
 	}
 	h.last = int64(r.uvarint())
 	h.listed = int64(r.uvarint())
-	if n := r.uvarint(); n > 0 && n <= uint64(len(r.b)) {
-		h.timers = make([]timer, 0, n)
-		for range n {
-			name := string(r.bytes(int(r.uvarint())))
-			h.timers = append(h.timers, timer{name, int64(r.uvarint())})
-		}
-	} else if n > 0 {
-		r.bad = true
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		t := timer{name: name(r.bytes(int(r.uvarint())))}
+		t.due = int64(r.uvarint())
+		h.timers = append(h.timers, t)
 	}
 	h.ids.decode(&r)
 	h.calls = decodeCalls(&r)
 	if r.bad {
-		return h, nil, errors.New("record is cut short")
+		return nil, errCutShort
 	}
-	return h, r.b, nil
+	return r.b, nil
+}
+
+// sealsHolding gives each the number of every seal of a record that an id may
+// be in, without decoding the rest.
+func sealsHolding(record []byte, a id, each func(number uint64)) {
+	r := reader{b: record[2:]}
+	r.uvarint()
+	r.uvarint()
+	r.bytes(len(Identity{}))
+	if record[1]&movedFlag != 0 {
+		r.bytes(int(r.byte()) * len(Identity{}))
+	}
+	r.uvarint()
+	r.uvarint()
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		r.bytes(int(r.uvarint()))
+		r.uvarint()
+	}
+	r.uvarint()
+	r.uvarint()
+	for n := r.uvarint(); n > 0 && !r.bad; n-- {
+		number := r.uvarint()
+		r.uvarint()
+		r.uvarint()
+		if raw := r.bytes(len(filter{})); !r.bad && a.mayBeIn(raw) {
+			each(number)
+		}
+	}
 }
 
 // formerKept is how many moves to one key are told apart from their repeats.
@@ -179,7 +212,7 @@ func besideKeys(subject string, record []byte) (keys []string, err error) {
 	if flagged(record, sealedFlag) {
 		h, _, err := decodeHeader(record)
 		if err != nil {
-			return nil, fmt.Errorf("read record of a subject: %w", err)
+			return nil, err
 		}
 		for _, x := range h.ids.seals {
 			keys = append(keys, sealKey(subject, x.number))

@@ -151,11 +151,15 @@ func (r *Replayed[B, C]) All() iter.Seq2[string, B] {
 
 // Body of a subject; not ok where there is no record.
 func (r *Replayed[B, C]) Body(subject string) (body B, ok bool) {
-	s, err := r.batch(func(key string) []byte { return r.store.values[key] }).subject(subject)
-	if err != nil {
-		return body, false // can't be: it was encoded here
+	raw, ok := r.store.values[recordKey(subject)]
+	if !ok {
+		return body, false
 	}
-	return s.Body, s.Exists
+	_, rest, err := decodeHeader(raw)
+	if err == nil {
+		body, err = r.owner.config.Fold.Decode(rest)
+	}
+	return body, err == nil // it was encoded here
 }
 
 // Stood is a record out of the store, or nil where there is none, as it stood
@@ -166,16 +170,11 @@ func (r *Replayed[B, C]) Stood(subject string, record, aside []byte) (body B, ex
 	if record == nil {
 		return body, false, true, nil
 	}
-	b := r.batch(func(key string) []byte {
-		switch key {
-		case recordKey(subject):
-			return record
-		case asideKey(subject):
-			return aside
-		}
-		return nil // sealed ids change no body
-	})
-	s, err := b.subject(subject)
+	h := &held[B]{key: subject, raw: record}
+	b := r.owner.newBatch(newMemory[B]())
+	b.marks = &marks{}
+	b.memory.beside[asideKey(subject)] = aside // sealed ids change no body
+	s, err := b.open(h)
 	if err != nil {
 		return body, false, false, err
 	}
@@ -188,14 +187,7 @@ func (r *Replayed[B, C]) Stood(subject string, record, aside []byte) (body B, ex
 	return s.Body, s.Exists, true, nil
 }
 
-// batch is one in which nothing of the log is worked.
-func (r *Replayed[B, C]) batch(loaded func(string) []byte) *batch[B] {
-	b := r.owner.newBatch(loaded)
-	b.marks = &marks{}
-	return b
-}
-
-// newStep is begun before a change and ended after.
+// watched is guard, and makes a step of what changed.
 func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call func()) error {
 	if !b.watching || s == &b.none {
 		return b.guard(call)

@@ -64,11 +64,23 @@ func (s *Subject[B]) Export() *eventv1.SystemTransfer {
 	h.former = nil
 	h.ids.seals = slices.Clone(h.ids.seals)
 	h.ids.next = uint64(len(h.ids.seals))
-	t := &eventv1.SystemTransfer{Aside: bytes.Clone(s.Aside())}
+	t := &eventv1.SystemTransfer{}
+	var lacks []string
 	for i, x := range s.header.ids.seals {
 		h.ids.seals[i].number = uint64(i)
-		t.Seals = append(t.Seals, appendGroups(nil, s.sealedGroups(x)))
+		if _, ok := s.sealed[x.number]; !ok {
+			key := sealKey(s.Key, x.number)
+			if _, ok := s.batch.memory.beside[key]; !ok {
+				lacks = append(lacks, key)
+				continue
+			}
+		}
+		t.Seals = append(t.Seals, bytes.Clone(s.sealedIDs(x.number)))
 	}
+	if len(lacks) > 0 { // what a batch needs of seals is loaded for its events, and seldom all
+		panic(&absent{lacks})
+	}
+	t.Aside = bytes.Clone(s.Aside())
 	t.Record = s.batch.append(h.append(nil), s.Body)
 	return t
 }
@@ -87,15 +99,13 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	if err != nil {
 		return fmt.Errorf("take over a record: %w", err)
 	}
-	seals := make([][]group, len(t.GetSeals()))
-	for i, b := range t.GetSeals() {
-		r := reader{b: b}
-		if seals[i] = decodeGroups(&r); r.bad || len(r.b) > 0 || len(seals[i]) == 0 {
+	for _, b := range t.GetSeals() {
+		if !isSealed(b) {
 			return errors.New("take over a record: ids sealed for it can't be read")
 		}
 	}
-	if len(seals) != len(h.ids.seals) {
-		return fmt.Errorf("take over a record: ids are sealed in %d pieces, %d came along", len(h.ids.seals), len(seals))
+	if n := len(t.GetSeals()); n != len(h.ids.seals) {
+		return fmt.Errorf("take over a record: ids are sealed in %d pieces, %d came along", len(h.ids.seals), n)
 	}
 	old := s.header
 	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
@@ -103,7 +113,7 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	h.last = max(h.last, old.last)
 	h.aside = old.aside
 	h.calls = old.calls.join(h.calls)
-	h.ids = s.adopt(old.ids, h.ids, seals)
+	s.adopt(&h.ids, &old.ids, t.GetSeals())
 	s.header = h
 	if n := len(h.ids.seals); n > 0 {
 		s.header.schedule(expiryTimer, expiryDue(h.ids.seals[n-1].newest))
@@ -114,46 +124,32 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	return nil
 }
 
-// adopt joins the ids of two records under the numbers of this one's seals.
-func (s *Subject[B]) adopt(own, other ids, seals [][]group) ids {
-	joined := ids{next: own.next, pushed: own.pushed + other.pushed, seals: slices.Clone(own.seals)}
-	put := func(x seal, groups []group) {
-		x.number = joined.next
-		joined.next++
-		joined.seals = append(joined.seals, x)
-		s.batch.putSeal(s, x.number, groups)
+// adopt makes of the ids of a record that comes those of both, under the numbers
+// of this one's seals.
+func (s *Subject[B]) adopt(come, own *ids, seals [][]byte) {
+	all := slices.Clone(own.seals)
+	next := own.next
+	put := func(x seal, raw []byte) {
+		x.number = next
+		next++
+		all = append(all, x)
+		s.batch.putSeal(s, x.number, raw)
 	}
-	for i, x := range other.seals {
-		put(x, seals[i])
+	for i, x := range come.seals {
+		put(x, bytes.Clone(seals[i]))
 	}
-	if own.count()+other.count() <= idsInRecord {
-		joined.groups = joinGroups(own.groups, other.groups)
+	if own.count+come.count <= idsInRecord {
+		come.join(own)
 	} else {
-		put(sealOf(own.groups), own.groups)
-		joined.groups = other.groups
+		put(own.sealed(), own.appendList(nil))
 	}
-	slices.SortStableFunc(joined.seals, func(a, b seal) int { return int(a.newest - b.newest) })
-	return joined
-}
-
-// joinGroups keeps the order of hours.
-func joinGroups(a, b []group) []group {
-	all := slices.Concat(a, b)
-	slices.SortStableFunc(all, func(x, y group) int { return int(x.hour - y.hour) })
-	var out []group
-	for _, g := range all {
-		if n := len(out); n > 0 && out[n-1].hour == g.hour {
-			out[n-1].ids = slices.Concat(out[n-1].ids, g.ids)
-		} else {
-			out = append(out, g)
-		}
-	}
-	return out
+	bySeal(all)
+	come.seals, come.next, come.pushed = all, next, come.pushed+own.pushed
 }
 
 // unwrap makes of a record that forwards an event the event itself, for the
 // subject it is forwarded to. Its content is that of the bytes it had.
-func (en *entry) unwrap() {
+func (en *entry[B]) unwrap() {
 	f, ok := en.event.Data.(*eventv1.SystemForward)
 	if !ok {
 		en.err = errors.New("a system.forward without its event")
@@ -183,7 +179,7 @@ func (en *entry) unwrap() {
 }
 
 // source is the record that an entry's event came in.
-func (en *entry) source() *stream.Record {
+func (en *entry[B]) source() *stream.Record {
 	if en.inner != nil {
 		return en.inner
 	}

@@ -654,3 +654,42 @@ func TestWhatIsKeptAsideCountsInACommit(t *testing.T) {
 		t.Fatalf("aside stand %d; want %d, %v", len(keys), n, err)
 	}
 }
+
+func TestMostEventsNeedNotReadWhatIsSealed(t *testing.T) {
+	d := drive(t)
+	read := &readSeals{}
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		read.Store, c.Store = c.Store, read
+		c.Cache = 1
+	}
+	for i := range 900 {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%10), 0, d.Now))
+		if i%10 == 9 {
+			d.Work()
+		}
+	}
+	if read.seals > 90 { // without filters, two thirds of the events read one or two
+		t.Errorf("%d seals were read for 900 events", read.seals)
+	}
+	before := read.seals
+	d.Accept(usage("5", "445", 0, d.Now.Add(-time.Hour)), usage("6", "446", 0, noon)) // another under its id, and a repeat
+	d.Work()
+	if n, _ := d.Body("acme/446"); read.seals == before || n.events != 90 {
+		t.Errorf("%d seals were read for ids that are sealed; %d events", read.seals-before, n.events)
+	}
+}
+
+// readSeals counts seals that are read.
+type readSeals struct {
+	state.Store
+	seals int
+}
+
+func (r *readSeals) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
+	for _, k := range keys {
+		if strings.HasPrefix(k, "s:") {
+			r.seals++
+		}
+	}
+	return r.Store.Load(ctx, p, w, keys)
+}
