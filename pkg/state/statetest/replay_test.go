@@ -209,3 +209,78 @@ func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
 		t.Error("a replay wrote something")
 	}
 }
+
+func TestAnEnginesPartitionsAreFoldedAgain(t *testing.T) {
+	const partitions, subjects = 2, 20
+	f := newFleet(t, partitions)
+	limits := state.DefaultLimits()
+	limits.SnapshotEvents, limits.BatchRecords = 1000, 100
+	one := f.join("one:1", limits)
+	f.ready(one)
+	var events []*event.Event
+	for i := range 3000 {
+		events = append(events, usage(fmt.Sprint(i%2900), fmt.Sprintf("44%02d", i%2900%subjects), int64(i%2900%9), noon))
+	}
+	f.accept(events...)
+	for i := range subjects { // answered after the commit of all before it in its partition
+		if _, err := call(t, charge(fmt.Sprint("c", i), fmt.Sprintf("44%02d", i), 5), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one.stop()
+	compared, steps := 0, 0
+	for number := range int32(partitions) {
+		p := state.Partition{Domain: "law", Number: number, Count: partitions}
+		w, _, err := f.store.Peek(t.Context(), p, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var keys []string
+		for cursor := ""; ; {
+			found, next, err := f.store.Scan(t.Context(), p, "r:", cursor, 100)
+			if err != nil {
+				t.Fatal(err)
+			}
+			keys = append(keys, found...)
+			if cursor = next; cursor == "" {
+				break
+			}
+		}
+		_, values, err := f.store.Peek(t.Context(), p, keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stored := make(map[string][]byte)
+		for i, key := range keys {
+			stored[key[len("r:"):]] = values[i]
+		}
+		compare := func(c state.ReplayConfig[count, int64]) {
+			t.Helper()
+			c.Until = w.Offset
+			c.Visit = func(state.Step[count]) { steps++ }
+			r, err := one.Replay(t.Context(), number, c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			n := 0
+			for subject, body := range r.All() {
+				n++
+				stood, exists, known, err := r.Stood(subject, stored[subject], nil)
+				if err != nil || !exists || !known || stood != body || body.spent == 0 {
+					t.Errorf("%s, from %d: folded again as %v; stored is %v, known %t, %v", subject, r.From, body, stood, known, err)
+				}
+			}
+			if compared += n; c.Subject == "" && n != len(stored) {
+				t.Errorf("%d records are folded again, %d are stored", n, len(stored))
+			}
+		}
+		compare(state.ReplayConfig[count, int64]{})
+		compare(state.ReplayConfig[count, int64]{Near: true})
+		for subject := range stored {
+			compare(state.ReplayConfig[count, int64]{Subject: subject})
+		}
+	}
+	if compared != 3*subjects || steps < 2*(2900+subjects) {
+		t.Errorf("%d records were compared, in %d steps", compared, steps)
+	}
+}
