@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/cespare/xxhash/v2"
@@ -276,67 +275,6 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		return o.control(ctx, control)
 	}
 	return o.batch(ctx, due, run)
-}
-
-// cut takes at most n records for one batch: up to the next record that changes
-// the configuration, and never across the floor.
-func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
-	n = min(len(o.pending), n)
-	run = slices.Grow(o.run[:0], n)
-	o.run = run
-	for i := range o.pending[:n] {
-		if o.w.Status == Rebuilding && o.pending[i].Offset >= o.w.Floor {
-			break
-		}
-		run = append(run, entry[B]{record: o.pending[i]})
-		en := &run[i]
-		en.event, en.err = event.Decode(en.record.Value)
-		if en.err != nil {
-			continue
-		}
-		if trace, ok := en.record.Header(event.HeaderTrace); ok {
-			en.event.Trace = string(trace) // outcomes go on with it
-		}
-		if en.event.Type == event.TypeRevision {
-			if i == 0 {
-				control = en
-			}
-			return run[:i], control
-		}
-		if o.meant(en); !en.pass && en.err == nil {
-			en.identity = en.event.Identity()
-			en.id = makeID(en.identity, en.event.Content())
-			o.selectKey(en)
-		}
-	}
-	return run, nil
-}
-
-// meant finds out whether a record is for the fold.
-func (o *Owner[B, C]) meant(en *entry[B]) {
-	if !event.IsControl(en.event.Type) {
-		return
-	}
-	_, movable := o.config.Fold.(Movable)
-	switch {
-	case movable && en.event.Type == event.TypeTransfer:
-	case movable && en.event.Type == event.TypeForward:
-		en.unwrap()
-	case o.callable && event.IsCommand(en.event.Type):
-	default:
-		en.pass = true
-	}
-}
-
-// selectKey asks the fold which record an event needs; a panic shows again,
-// and is dealt with, when the event is applied.
-func (o *Owner[B, C]) selectKey(en *entry[B]) {
-	defer func() {
-		if v := recover(); v != nil {
-			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
-		}
-	}()
-	en.key, en.memo = o.config.Fold.Select(en.event)
 }
 
 func (o *Owner[B, C]) mark(what poisoned, why error) {
