@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -318,6 +319,32 @@ func TestASubscriberIsImportedShownAndChanged(t *testing.T) {
 	}
 	_, errs = j.run(exitFailed, "option set 491511 --option payment --state inactive")
 	if !strings.Contains(errs, "OPTION_NOT_OFFERED") {
+		t.Error(errs)
+	}
+
+	// Why the figures are what they are, and that the log says the same.
+	out, errs = j.run(exitOK, "option explain 491511 --option overspend")
+	for _, want := range []string{
+		`subscriber\.activated \S+ +overspend +\+20\.5 EUR +20\.5 EUR +20 EUR +active +yes +`,
+		`command\.change ticket-1 +overspend +0 EUR +20\.5 EUR +30 EUR +active +no +.*released`,
+	} {
+		if !regexp.MustCompile(want).MatchString(out) {
+			t.Errorf("%s\nmust match %s", out, want)
+		}
+	}
+	if !strings.Contains(errs, "from the log's offset ") {
+		t.Error(errs)
+	}
+	out, errs = j.run(exitOK, "option verify")
+	if out != "" || !strings.Contains(errs, "1 subscribers in 8 partitions, 0 differences") {
+		t.Error(out, errs)
+	}
+	out, _ = j.run(exitOK, "option reapply --cos gold -o yaml")
+	if !strings.Contains(out, "partitions: 8") || !strings.Contains(out, "seen: 1") {
+		t.Error(out)
+	}
+	_, errs = j.run(exitFailed, "option reapply --cos platinum")
+	if !strings.Contains(errs, "CLASS_OF_SERVICE_NOT_FOUND") {
 		t.Error(errs)
 	}
 }
