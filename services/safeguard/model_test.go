@@ -141,7 +141,10 @@ func (b *beside) rests() (wrong []string) {
 	}
 	b.world.Pass(b.world.Now())
 	b.meant = append(b.meant, b.world.Take()...)
-	if wrong = model.Compare(b.meant, b.heard); len(wrong) > 0 {
+	for _, w := range model.Compare(b.meant, b.heard) {
+		wrong = append(wrong, w.String())
+	}
+	if len(wrong) > 0 {
 		return wrong
 	}
 	if n := b.world.Owed(); n != 0 {

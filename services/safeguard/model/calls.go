@@ -35,16 +35,13 @@ const (
 	callsKept    = 16
 )
 
-// Answer of the call that was made last under an id.
-func (w *World) Answer(id string) (a Answer, ok bool) {
-	a, ok = w.answers[id]
-	return a, ok
-}
+// Answers of the calls that stand in the log under an id, in their order.
+func (w *World) Answers(id string) []Answer { return w.answers[id] }
 
 func refuse(codes ...string) Answer { return Answer{Codes: codes} }
 
 // answer keeps what the caller is told. What was refused changed nothing and is judged anew.
-func (t *turn) answer(a Answer) { t.world.answers[t.event.ID] = a }
+func (t *turn) answer(a Answer) { t.world.answers[t.event.ID] = append(t.world.answers[t.event.ID], a) }
 
 // again finds a call that was accepted before.
 func (t *turn) again() (a Answer, found bool) {

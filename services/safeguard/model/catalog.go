@@ -42,8 +42,8 @@ func (h *history) configure(all bool) {
 	h.add(Step{At: h.now, Snapshot: s})
 }
 
-// shared is what the three options have in common.
-type shared struct {
+// alike is what the three options have in common.
+type alike struct {
 	basis    configv1.AmountBasis
 	rating   configv1.RatingBasis
 	alerts   []*configv1.AlertThreshold
@@ -54,8 +54,8 @@ type shared struct {
 	scope    string
 }
 
-func (h *history) shared(class string) shared {
-	s := shared{zone: pick(h, zones), day: pick(h, []int32{0, 1, 1, 2, 15, 28, int32(1 + h.rand.IntN(28))}), currency: "EUR"}
+func (h *history) alike(class string) alike {
+	s := alike{zone: pick(h, zones), day: pick(h, []int32{0, 1, 1, 2, 15, 28, int32(1 + h.rand.IntN(28))}), currency: "EUR"}
 	if class == "silver" && h.chance(30) {
 		s.currency = "GBP"
 	}
@@ -99,7 +99,7 @@ func (h *history) draw(class string) *configv1.ClassOfService {
 		if h.chance(12) {
 			continue
 		}
-		s := h.shared(class)
+		s := h.alike(class)
 		switch o {
 		case Data:
 			if h.chance(10) {

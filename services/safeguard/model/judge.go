@@ -89,9 +89,19 @@ func (s Said) Differs(h Said) string {
 	return strings.Join(all, "; ")
 }
 
+// Wrong is something that is not as it was meant.
+type Wrong struct {
+	// Lost was meant and never heard; Doubled was heard and not meant. What was heard otherwise than meant is both.
+	Lost, Doubled bool
+	Text          string
+}
+
+// String says what it is.
+func (w Wrong) String() string { return w.Text }
+
 // Compare holds what was heard, in order and without repeats, against what was meant: outcomes and rejections of each subject
-// in their order. It returns what is wrong, a line each.
-func Compare(meant, heard []Said) (wrong []string) {
+// in their order. Of one that goes wrong it tells the first thing: the rest follows from it.
+func Compare(meant, heard []Said) (wrong []Wrong) {
 	type place struct {
 		subject  string
 		rejected bool
@@ -116,17 +126,17 @@ func Compare(meant, heard []Said) (wrong []string) {
 		for i := range max(len(want), len(got)) {
 			switch {
 			case i >= len(got):
-				wrong = append(wrong, fmt.Sprintf("never said: %s", want[i]))
+				wrong = append(wrong, Wrong{true, false, fmt.Sprintf("never said: %s", want[i])})
 			case i >= len(want):
-				wrong = append(wrong, fmt.Sprintf("said and not meant: %s", got[i]))
+				wrong = append(wrong, Wrong{false, true, fmt.Sprintf("said and not meant: %s", got[i])})
 			default:
 				if d := want[i].Differs(got[i]); d != "" {
-					wrong = append(wrong, fmt.Sprintf("the %dth about %s: %s\n    want %s\n    got  %s", i+1, at.subject, d, want[i], got[i]))
+					wrong = append(wrong, Wrong{true, true, fmt.Sprintf("the %dth about %s: %s\n    want %s\n    got  %s", i+1, at.subject, d, want[i], got[i])})
 				} else {
 					continue
 				}
 			}
-			break // what follows only follows from it
+			break
 		}
 	}
 	return wrong

@@ -85,14 +85,14 @@ func (s *story) refunds(units int64, of string) {
 
 func (s *story) changes(c *eventv1.CommandChange) model.Answer {
 	e := s.happens("command.change", c)
-	a, _ := s.world.Answer(e.ID)
-	return a
+	answers := s.world.Answers(e.ID)
+	return answers[len(answers)-1]
 }
 
 func (s *story) charges(units int64) model.Answer {
 	e := s.happens("command.charge", &eventv1.CommandCharge{Amount: euros(units)}, func(e *event.Event) { e.Source = "tollgate/charge" })
-	a, _ := s.world.Answer(e.ID)
-	return a
+	answers := s.world.Answers(e.ID)
+	return answers[len(answers)-1]
 }
 
 // said is what was said, short: kind, option, and what matters of it.

@@ -55,12 +55,13 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	id := p.tenant + "/" + d.GetMsisdn() + "/" + p.number
 	from := t.world.moves[id]
 	switch {
-	case from == nil:
+	case from == nil || t.world.arrived[key(t.event)]:
 		return nil // it arrived before
 	case p.alive:
 		return []string{"TARGET_ACTIVE"}
 	}
 	delete(t.world.moves, id)
+	t.world.arrived[key(t.event)] = true
 	parked, ids := p.parked, p.ids
 	sequence := max(p.sequence, from.sequence)
 	number := p.number

@@ -10,25 +10,42 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// World is every subscriber of a log.
+// World is every subscriber of one partition of a log.
 type World struct {
+	*shared
 	now     time.Time
 	classes map[string]*configv1.ClassOfService // by tenant/class
 	tenants map[string]*configv1.Tenant
 	people  map[string]*person // by tenant/number
-	moves   map[string]*person // on their way to another number, by the id of what moved them
 	said    []Said
-	answers map[string]Answer
+}
+
+// shared is what the partitions of a log hand to each other, and what callers were told.
+type shared struct {
+	moves   map[string]*person // on their way to another number, by tenant, the old and the new one
+	arrived map[string]bool    // transfers that found their subscriber, by tenant, source and id
 	// forwards are events that must come back under another number, by tenant, source and id: once at least.
 	forwards map[string]*forward
+	answers  map[string][]Answer
 }
 
 // New is a world in which nothing has happened.
 func New() *World {
-	return &World{
-		classes: map[string]*configv1.ClassOfService{}, tenants: map[string]*configv1.Tenant{}, people: map[string]*person{},
-		moves: map[string]*person{}, answers: map[string]Answer{}, forwards: map[string]*forward{},
-	}
+	return (&World{shared: &shared{
+		moves: map[string]*person{}, arrived: map[string]bool{}, forwards: map[string]*forward{}, answers: map[string][]Answer{},
+	}}).Beside()
+}
+
+// Beside is the world of another partition of the same log, to which subscribers of this one may change.
+func (w *World) Beside() *World {
+	return &World{shared: w.shared, classes: map[string]*configv1.ClassOfService{}, tenants: map[string]*configv1.Tenant{}, people: map[string]*person{}}
+}
+
+// Waits says that an event can't happen before another partition has come further: the subscriber it brings has not left its
+// old number yet.
+func (w *World) Waits(e *event.Event) bool {
+	d, ok := e.Data.(*eventv1.SystemTransfer)
+	return ok && !w.arrived[key(e)] && w.moves[e.Tenant+"/"+d.GetMsisdn()+"/"+e.Subject] == nil
 }
 
 // forward says whether an event has to be sent on, and whether it was.

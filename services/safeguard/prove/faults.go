@@ -82,7 +82,9 @@ func (f *faults) member(ctx context.Context, kind string, m *fleettest.Member) e
 	away := f.between(0, 3*time.Second)
 	say("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
 	pause(ctx, away)
-	return m.Restart(ctx)
+	err := m.Restart(ctx)
+	f.bed.listens()
+	return err
 }
 
 // both leaves nobody who owns anything.
@@ -97,6 +99,7 @@ func (f *faults) both(ctx context.Context) error {
 			return err
 		}
 	}
+	f.bed.listens()
 	return nil
 }
 

@@ -1,25 +1,28 @@
 package main
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
-	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/protobuf/proto"
+	"github.com/cespare/xxhash/v2"
 
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/tollgate/ledger"
+	"github.com/tollgate/tollgate/services/safeguard/model"
+	"github.com/tollgate/tollgate/services/tollgate/fleettest"
 )
 
 // verdict counts what is wrong.
 type verdict struct {
-	// lost are outcomes of the model that nobody was told, and counters that are too low.
+	// lost are events and outcomes that nobody was told, and counters, blocks and answers that are not as they should be.
 	lost int
 	// doubled are outcomes that were told besides: one crossing under two ids, one id with two contents, what the model
 	// does not know; and counters that are too high.
@@ -28,8 +31,8 @@ type verdict struct {
 	// one before.
 	outOfOrder int
 
-	first, repeats int
-	examples       []string
+	first, repeats, compared int
+	examples                 []string
 }
 
 func (v *verdict) add(count *int, format string, args ...any) {
@@ -40,153 +43,314 @@ func (v *verdict) add(count *int, format string, args ...any) {
 	}
 }
 
-// judge reads everything that was told, and every counter.
-func judge(ctx context.Context, b *bed, t *traffic) (*verdict, error) {
-	v := &verdict{}
-	// Counters first: once they are readable every partition has committed what it published.
-	if err := v.counters(ctx, b, t); err != nil {
-		return nil, err
-	}
-	var log []stream.Record
-	for p := range partitions {
-		tail := b.fleet.Follow(stream.Safeguards, int32(p))
-		for {
-			records, err := tail.Read(ctx)
-			if err != nil {
-				return nil, err
-			}
-			if len(records) == 0 {
-				break
-			}
-			log = append(log, records...)
-		}
-	}
-	want := map[string][]ledger.Told{}
-	for _, p := range t.people {
-		want[p.msisdn] = p.account.Told
-	}
-	return v, v.outcomes(log, want)
+func (v *verdict) wrong() bool { return v.lost+v.doubled+v.outOfOrder > 0 }
+
+// judge folds the log with the model and holds everything that can be seen from outside against it.
+type judge struct {
+	verdict
+	bed       *bed
+	config    configv1.ConfigWatchServiceClient
+	snapshots map[int64]*configv1.Snapshot
+
+	log       []*lane
+	outcomes  []*fleettest.Tail
+	rejected  []*fleettest.Tail
+	table     model.Table
+	seen      map[string]struct{} // ids that stand in the log
+	known     map[string]uint64   // contents of outcomes and rejections, by id
+	sequences map[string]int64    // last one, by subject
+	numbers   map[string]*model.World
+
+	meant, heard []model.Said
 }
 
-func (v *verdict) counters(ctx context.Context, b *bed, t *traffic) error {
-	conn, err := b.fleet.Dial(b.replicas[0].Address("grpc"))
-	if err != nil {
-		return err
+// lane is a partition of the log, as far as it was read, and the model's world of it.
+type lane struct {
+	tail     *fleettest.Tail
+	pending  []stream.Record
+	world    *model.World
+	revision int64
+}
+
+func newJudge(b *bed, config configv1.ConfigWatchServiceClient) *judge {
+	j := &judge{
+		bed: b, config: config, snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
+		sequences: map[string]int64{}, numbers: map[string]*model.World{},
 	}
-	inventory := optionsv1.NewOptionInventoryServiceClient(conn)
-	for i, p := range t.people {
-		spent, blocked, err := standing(ctx, inventory, p)
+	first := model.New()
+	for p := range int32(partitions) {
+		j.log = append(j.log, &lane{tail: b.fleet.Follow(eventsOrdered, p), world: first.Beside()})
+		j.outcomes = append(j.outcomes, b.fleet.Follow(stream.Safeguards, p))
+		j.rejected = append(j.rejected, b.fleet.Follow(stream.EventsRejected, p))
+	}
+	return j
+}
+
+// rests compares at a quiet point. What is due within a minute may be worked at its end, and a batch is committed a moment
+// after it is told: so what is not right yet is looked at again for a while.
+func (j *judge) rests(ctx context.Context, calls []told) error {
+	const patience = 2 * time.Minute
+	until := time.Now().Add(patience)
+	for {
+		if err := j.read(ctx); err != nil {
+			return err
+		}
+		if len(model.Compare(j.meant, j.heard)) == 0 || time.Now().After(until) {
+			break
+		}
+		pause(ctx, time.Second)
+	}
+	j.compare()
+	j.answers(calls)
+	for number, w := range j.numbers {
+		if err := j.number(ctx, number, w, until); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compare counts what is wrong with what was told since the last time.
+func (j *judge) compare() {
+	for _, w := range model.Compare(j.meant, j.heard) {
+		if w.Lost {
+			j.add(&j.lost, "%s", w.Text)
+		}
+		if w.Doubled {
+			j.add(&j.doubled, "%s", w.Text)
+		}
+	}
+	j.compared += len(j.meant)
+	j.meant, j.heard = nil, nil
+}
+
+// read takes what was added to the topics, and folds it.
+func (j *judge) read(ctx context.Context) error {
+	for _, l := range j.log {
+		records, err := all(ctx, l.tail)
 		if err != nil {
 			return err
 		}
-		// The batch that told the last outcome is committed a moment later.
-		for try := 0; spent != p.account.Spent && try < 40 && i < 100; try++ {
-			pause(ctx, 50*time.Millisecond)
-			if spent, blocked, err = standing(ctx, inventory, p); err != nil {
+		l.pending = append(l.pending, records...)
+	}
+	for moved := true; moved; {
+		moved = false
+		for _, l := range j.log {
+			n, err := j.fold(ctx, l)
+			if err != nil {
 				return err
 			}
+			moved = moved || n > 0
 		}
-		switch {
-		case spent < p.account.Spent:
-			v.add(&v.lost, "%s spent %d by the service and %d by the model", p.msisdn, spent, p.account.Spent)
-		case spent > p.account.Spent:
-			v.add(&v.doubled, "%s spent %d by the service and %d by the model", p.msisdn, spent, p.account.Spent)
-		case blocked != p.account.Blocked:
-			v.add(&v.lost, "%s is blocked: %t by the service and %t by the model", p.msisdn, blocked, p.account.Blocked)
+	}
+	for _, l := range j.log {
+		if len(l.pending) == 0 {
+			l.world.Pass(l.world.Now())
+		}
+		j.meant = append(j.meant, l.world.Take()...)
+	}
+	// What was published before the log was read is what there is to hear, and perhaps more: it is looked at again.
+	for _, tail := range slices.Concat(j.outcomes, j.rejected) {
+		records, err := all(ctx, tail)
+		if err != nil {
+			return err
+		}
+		if err := j.hear(records); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-func standing(ctx context.Context, inventory optionsv1.OptionInventoryServiceClient, p *person) (int64, bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
-	defer cancel()
+func all(ctx context.Context, t *fleettest.Tail) (records []stream.Record, err error) {
 	for {
-		res, err := inventory.GetDataSafeguard(ctx, &optionsv1.GetDataSafeguardRequest{Name: "tenants/acme/subscribers/" + p.msisdn + "/options/dataSafeguard"})
-		if err == nil {
-			return nanosOf(res.GetSpent()), res.GetReached(), nil
+		more, err := t.Read(ctx)
+		if err != nil || len(more) == 0 {
+			return records, err
 		}
-		// A partition that has just found its owner answers soon.
-		if !pause(ctx, 100*time.Millisecond) {
-			return 0, false, fmt.Errorf("read the counter of %s: %w", p.msisdn, err)
-		}
+		records = append(records, more...)
 	}
 }
 
-func nanosOf(m *money.Money) int64 { return m.GetUnits()*ledger.Unit + int64(m.GetNanos()) }
-
-// outcomes holds what was told, by subscriber, against the model. The log is that of all partitions, each in order.
-func (v *verdict) outcomes(log []stream.Record, want map[string][]ledger.Told) error {
-	ids := map[string][]byte{}
-	told := map[string][]ledger.Told{}
-	last := map[string]int64{}
-	for _, r := range log {
-		id, _ := r.Header("ce_id")
-		kind, _ := r.Header("ce_type")
-		if strings.HasPrefix(string(kind), "system.") {
-			continue
+// fold lets happen what stands in a partition, up to a subscriber that has not left its number yet.
+func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
+	for ; n < len(l.pending); n++ {
+		r := l.pending[n]
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			return n, fmt.Errorf("read the log: %w", err)
 		}
-		if before, again := ids[string(id)]; again {
-			v.repeats++
-			if !bytes.Equal(before, r.Value) {
-				v.add(&v.doubled, "outcome %s stands there with two contents", id)
+		if l.world.Waits(e) {
+			break
+		}
+		if d, ok := e.Data.(*eventv1.SystemRevision); ok {
+			if d.GetRevision() > l.revision {
+				s, err := j.snapshot(ctx, d.GetRevision())
+				if err != nil {
+					return n, err
+				}
+				l.world.Configure(r.Time, s)
+				l.revision = d.GetRevision()
 			}
 			continue
 		}
-		ids[string(id)] = r.Value
-		v.first++
-		var e eventv1.Event
-		var s eventv1.Safeguard
-		if err := errors.Join(proto.Unmarshal(r.Value, &e), e.GetData().UnmarshalTo(&s)); err != nil {
-			return fmt.Errorf("read outcome %s: %w", id, err)
+		l.world.Happen(r.Time, e)
+		j.seen[e.ID] = struct{}{}
+		if !strings.HasPrefix(e.Type, "system.") {
+			j.numbers[e.Subject] = l.world
 		}
-		subject := e.GetSubject()
-		if s.GetSequence() <= last[subject] || s.GetPreviousSequence() != last[subject] {
-			v.add(&v.outOfOrder, "%s: sequence %d, which says it follows %d, comes after %d", subject, s.GetSequence(), s.GetPreviousSequence(), last[subject])
-		}
-		last[subject] = max(last[subject], s.GetSequence())
-		told[subject] = append(told[subject], ledger.Told{
-			Kind: strings.TrimPrefix(e.GetType(), "safeguard."), Cause: s.GetCause().GetEvent().GetId(),
-			Spent: nanosOf(s.GetSpent()), Blocked: s.GetBlocked(), Overshoot: nanosOf(s.GetOvershoot()),
-		})
-	}
-	for subject := range told {
-		if _, known := want[subject]; !known {
-			v.add(&v.doubled, "%s was told something, and nobody knows it", subject)
+		if e.Type == "system.transfer" {
+			j.numbers[e.Subject] = l.world
 		}
 	}
-	for subject, chain := range want {
-		v.compare(subject, chain, told[subject])
+	l.pending = l.pending[n:]
+	return n, nil
+}
+
+func (j *judge) snapshot(ctx context.Context, revision int64) (*configv1.Snapshot, error) {
+	if s := j.snapshots[revision]; s != nil {
+		return s, nil
+	}
+	res, err := j.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: revision})
+	if err != nil {
+		return nil, fmt.Errorf("read revision %d: %w", revision, err)
+	}
+	j.snapshots[revision] = res.GetSnapshot()
+	return res.GetSnapshot(), nil
+}
+
+// hear takes records of a partition, in their order. Repeats have the same bytes.
+func (j *judge) hear(records []stream.Record) error {
+	for _, r := range records {
+		kind, _ := r.Header("ce_type")
+		id, _ := r.Header("ce_id")
+		name := string(id)
+		if rejection, is := r.Header(event.HeaderRejectedID); is {
+			partition, _ := r.Header(event.HeaderPartition)
+			offset, _ := r.Header(event.HeaderOffset)
+			name = "rejected " + string(rejection) + " " + string(partition) + "/" + string(offset)
+		} else if strings.HasPrefix(string(kind), "system.") {
+			continue
+		}
+		content := xxhash.Sum64(r.Value)
+		if before, again := j.known[name]; again {
+			j.repeats++
+			if before != content {
+				j.add(&j.doubled, "outcome %s stands there with two contents", name)
+			}
+			// A network element hears repeats as well.
+			if h, d, err := model.Heard(r); err == nil && d != nil {
+				j.table.Hear(h.Subject, h.Kind, d)
+			}
+			continue
+		}
+		j.known[name] = content
+		j.first++
+		h, d, err := model.Heard(r)
+		if err != nil {
+			return err
+		}
+		if d != nil {
+			last := j.sequences[h.Subject]
+			// After the mark of one that is gone is forgotten, and at a number that somebody brought along, the one before
+			// is another; the model knows which.
+			if h.Sequence <= last {
+				j.add(&j.outOfOrder, "%s: sequence %d comes after %d", h.Subject, h.Sequence, last)
+			}
+			j.sequences[h.Subject] = max(last, h.Sequence)
+			j.table.Hear(h.Subject, h.Kind, d)
+		}
+		j.heard = append(j.heard, h)
 	}
 	return nil
 }
 
-// compare holds one subscriber's outcomes against the model's.
-func (v *verdict) compare(subject string, want, got []ledger.Told) {
-	places := make(map[ledger.Told]int, len(want))
-	for i, w := range want {
-		places[w] = i // no two are equal: a cause tells each kind once
-	}
-	seen := make([]bool, len(want))
-	furthest := -1
-	for _, g := range got {
-		i, known := places[g]
+// answers holds what callers were told against the model.
+func (j *judge) answers(calls []told) {
+	w := j.log[0].world
+	for _, c := range calls {
+		answers := w.Answers(c.id)
+		allowed := slices.ContainsFunc(answers, func(a model.Answer) bool { return len(a.Codes) == 0 && len(a.Refusals) == 0 })
+		told := func(codes func(model.Answer) []string, code string) bool {
+			return slices.ContainsFunc(answers, func(a model.Answer) bool {
+				return slices.Contains(codes(a), code) || code == "CHANGE_INVALID" && len(codes(a)) > 1
+			})
+		}
 		switch {
-		case !known:
-			v.add(&v.doubled, "%s was told %+v, which the model does not know", subject, g)
-			continue
-		case seen[i]:
-			v.add(&v.doubled, "%s was told %+v under two ids", subject, g)
-			continue
-		case i < furthest:
-			v.add(&v.outOfOrder, "%s was told %+v after %+v", subject, g, want[furthest])
-		}
-		seen[i] = true
-		furthest = max(furthest, i)
-	}
-	for i := range want {
-		if !seen[i] {
-			v.add(&v.lost, "%s was not told %+v; got %d of %d outcomes", subject, want[i], len(got), len(want))
+		case c.code != "":
+			unasked := len(answers) == 0 && c.code == "SUBSCRIBER_NOT_FOUND"
+			if !unasked && (allowed || !told(func(a model.Answer) []string { return a.Codes }, c.code)) {
+				j.add(&j.lost, "%s was answered %s; by the model %+v", c.id, c.code, answers)
+			}
+		case c.charge && !c.allowed:
+			if allowed || !told(func(a model.Answer) []string { return a.Refusals }, c.refusal) {
+				j.add(&j.lost, "%s was refused for %s; by the model %+v", c.id, c.refusal, answers)
+			}
+		case !allowed:
+			j.add(&j.doubled, "%s was accepted; by the model %+v", c.id, answers)
 		}
 	}
+}
+
+// number holds one number against the model: what a network element knows, what it would be told if it asked, and what the
+// subscriber is shown. Answers are a batch behind what is told.
+func (j *judge) number(ctx context.Context, number string, w *model.World, until time.Time) error {
+	for {
+		wrong, err := j.differences(ctx, number, w)
+		if err != nil {
+			return err
+		}
+		if len(wrong) == 0 {
+			return nil
+		}
+		if time.Now().After(until) {
+			for _, text := range wrong {
+				j.add(&j.lost, "%s %s", number, text)
+			}
+			return nil
+		}
+		pause(ctx, 50*time.Millisecond)
+	}
+}
+
+func (j *judge) differences(ctx context.Context, number string, w *model.World) (wrong []string, err error) {
+	views, _, alive := w.Look("acme", number)
+	known := j.table[number]
+	if known == nil {
+		known = &model.Entry{}
+	}
+	for i, v := range views {
+		if want := alive && v.Blocked; known.Blocked[i] != want {
+			wrong = append(wrong, fmt.Sprintf("%s is blocked by what was told: %t, by the model: %t", model.Options[i], known.Blocked[i], want))
+		}
+	}
+	if !alive {
+		return wrong, nil
+	}
+	conn, err := j.bed.conn(j.bed.address(0))
+	if err != nil {
+		return nil, err
+	}
+	enforcement, name := optionsv1.NewEnforcementServiceClient(conn), "tenants/acme/subscribers/"+number
+	for i, v := range views {
+		res, err := enforcement.Authorize(ctx, &optionsv1.AuthorizeRequest{Name: name, Use: &optionsv1.AuthorizeRequest_Option{Option: model.Options[i]}})
+		if err != nil {
+			var f *fault.Error
+			if errors.As(err, &f) && f.Reason == "OPTION_NOT_OFFERED" && !v.Offered {
+				continue
+			}
+			return append(wrong, err.Error()), nil
+		}
+		if res.GetReason() == "UNKNOWN" {
+			return append(wrong, "is unknown to "+j.bed.address(0)), nil
+		}
+		if denied := res.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_DENY; denied != v.Blocked {
+			wrong = append(wrong, fmt.Sprintf("%s is denied: %t, by the model: %t", model.Options[i], denied, v.Blocked))
+		}
+	}
+	shown, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: name})
+	if err != nil {
+		return append(wrong, err.Error()), nil
+	}
+	return append(wrong, inventory(shown, views)...), nil
 }

@@ -4,44 +4,62 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"time"
 
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/tollgate/ledger"
+	"github.com/tollgate/tollgate/services/safeguard/model"
 )
 
-// said is one record of a log, told as the service tells it.
-func said(t *testing.T, id string, sequence, previous int64, told ledger.Told) stream.Record {
+// written is one outcome of a topic, written as the service writes it.
+func written(t *testing.T, id string, s model.Said) stream.Record {
 	t.Helper()
-	data, err := anypb.New(&eventv1.Safeguard{
-		Sequence: sequence, PreviousSequence: previous, Spent: euro(told.Spent), Blocked: told.Blocked, Overshoot: euro(told.Overshoot),
-		Cause: &eventv1.Cause{Cause: &eventv1.Cause_Event{Event: &eventv1.EventReference{Id: told.Cause}}},
-	})
+	d := &eventv1.Safeguard{
+		Option: s.Option, State: s.State, Spent: model.Money(s.Spent, s.Currency), Blocked: s.Blocked, Reason: s.Reasons[0],
+		Sequence: s.Sequence, PreviousSequence: s.Previous, PeriodStart: timestamppb.New(s.Start), PeriodEnd: timestamppb.New(s.End),
+		RenewalDay: int32(s.Day), Cause: &eventv1.Cause{Cause: &eventv1.Cause_Event{Event: &eventv1.EventReference{Id: s.Cause}}},
+		Limit: model.Money(s.Limit, s.Currency), Overshoot: model.Money(s.Overshoot, s.Currency),
+	}
+	if s.Kind == "alert" {
+		d.Threshold = &eventv1.Threshold{Percent: s.Percent, Amount: model.Money(s.Amount, s.Currency)}
+	}
+	if !s.Forecast.IsZero() {
+		d.Forecast = timestamppb.New(s.Forecast)
+	}
+	r, err := (&event.Event{ID: id, Source: "tollgate/safeguard", Type: "safeguard." + s.Kind, Tenant: "acme", Subject: s.Subject, Time: s.At, Data: d}).Record("safeguards")
 	if err != nil {
 		t.Fatal(err)
 	}
-	value, err := proto.Marshal(&eventv1.Event{Id: id, Type: "safeguard." + told.Kind, Subject: "44", Data: data})
-	if err != nil {
-		t.Fatal(err)
+	return r
+}
+
+// meant is what the model makes of a subscriber that reaches its limit and gets room back: activated, alert, reached,
+// overshoot, released.
+func meant() []model.Said {
+	w, now := model.New(), time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
+	w.Configure(now, &configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{{
+		Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{Limit: model.Money(50*model.Unit, "EUR")},
+	}}})
+	w.Happen(now, &event.Event{ID: "a", Type: "subscriber.activated", Tenant: "acme", Subject: "44", Time: now, Data: &eventv1.SubscriberActivated{ClassOfService: "roamer"}})
+	use := func(id string, amount int64, of *eventv1.Correction) {
+		w.Happen(now, &event.Event{ID: id, Type: "usage.charged", Tenant: "acme", Subject: "44", Time: now, Data: &eventv1.UsageCharged{
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: model.Money(amount*model.Unit, "EUR"), Corrects: of,
+		}})
 	}
-	return stream.Record{Value: value, Headers: []stream.Header{{Key: "ce_id", Value: []byte(id)}, {Key: "ce_type", Value: []byte("safeguard." + told.Kind)}}}
+	use("b", 45, nil)
+	use("c", 10, nil)
+	use("d", -10, &eventv1.Correction{Id: "c", Time: timestamppb.New(now)})
+	return w.Take()
 }
 
 func TestEveryWayToBeWrongIsCounted(t *testing.T) {
-	account := rule.Open("a")
-	account.Charge("b", 45*ledger.Unit)
-	account.Charge("c", 10*ledger.Unit)
-	account.Refund("d", 10*ledger.Unit)
-	// activated, alert, reached, overshoot, released
-	log := func() []stream.Record {
-		var all []stream.Record
-		for i, told := range account.Told {
-			all = append(all, said(t, fmt.Sprint("id-", i), int64(i+1), int64(i), told))
-		}
-		return all
+	told := meant()
+	if len(told) != 5 {
+		t.Fatalf("the model says %v", told)
 	}
 	for _, tc := range []struct {
 		name                      string
@@ -51,30 +69,35 @@ func TestEveryWayToBeWrongIsCounted(t *testing.T) {
 		{"what the model says is right", func(l []stream.Record) []stream.Record { return l }, 0, 0, 0},
 		{"a repeat with the same bytes is right", func(l []stream.Record) []stream.Record { return append(l, l[1], l[3]) }, 0, 0, 0},
 		{"an outcome that nobody was told is lost", func(l []stream.Record) []stream.Record { return l[:4] }, 1, 0, 0},
-		{"one that is missing in the middle leaves a gap in the sequence too", func(l []stream.Record) []stream.Record { return slices.Delete(l, 1, 2) }, 1, 0, 1},
+		{"one that is missing in the middle is lost, and the next is not the one that was meant", func(l []stream.Record) []stream.Record { return slices.Delete(l, 1, 2) }, 1, 1, 0},
 		{"one crossing under two ids is doubled", func(l []stream.Record) []stream.Record {
-			return append(l, said(t, "other", 6, 5, account.Told[2]))
+			again := told[2]
+			again.Sequence, again.Previous = told[4].Sequence+1, told[4].Sequence
+			return append(l, written(t, "other", again))
 		}, 0, 1, 0},
-		{"one id with two contents is doubled", func(l []stream.Record) []stream.Record {
-			return append(l, said(t, "id-2", 3, 2, account.Told[1]))
-		}, 0, 1, 0},
+		{"one id with two contents is doubled", func(l []stream.Record) []stream.Record { return append(l, written(t, "id-2", told[1])) }, 0, 1, 0},
 		{"another amount is one thing lost and another told", func(l []stream.Record) []stream.Record {
-			wrong := account.Told[4]
+			wrong := told[4]
 			wrong.Spent++
-			return append(l[:4], said(t, "id-4", 5, 4, wrong))
+			return append(l[:4], written(t, "id-4", wrong))
 		}, 1, 1, 0},
 		{"two that change places are out of order", func(l []stream.Record) []stream.Record {
 			l[2], l[3] = l[3], l[2]
 			return l
-		}, 0, 0, 3}, // each of the two by its sequence, and one by the order of the model
+		}, 1, 1, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			v := &verdict{}
-			if err := v.outcomes(tc.change(log()), map[string][]ledger.Told{"44": account.Told}); err != nil {
+			var log []stream.Record
+			for i, s := range told {
+				log = append(log, written(t, fmt.Sprint("id-", i), s))
+			}
+			j := &judge{table: model.Table{}, known: map[string]uint64{}, sequences: map[string]int64{}, meant: told}
+			if err := j.hear(tc.change(log)); err != nil {
 				t.Fatal(err)
 			}
-			if v.lost != tc.lost || v.doubled != tc.doubled || v.outOfOrder != tc.outOfOrder {
-				t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d: %q", v.lost, v.doubled, v.outOfOrder, tc.lost, tc.doubled, tc.outOfOrder, v.examples)
+			j.compare()
+			if j.lost != tc.lost || j.doubled != tc.doubled || j.outOfOrder != tc.outOfOrder {
+				t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d: %q", j.lost, j.doubled, j.outOfOrder, tc.lost, tc.doubled, tc.outOfOrder, j.examples)
 			}
 		})
 	}

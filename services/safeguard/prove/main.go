@@ -1,9 +1,12 @@
 // Command prove kills replicas of the safeguard service, ingest before it, and their Redis and Kafka at random moments
-// while usage comes in, and then holds every counter and every outcome against a model that was never killed.
+// while usage comes in, options are changed and payments charged by call, subscribers come, go, and change class and
+// number, and the catalog changes. At quiet points it folds the log with the model and holds everything that can be seen
+// from outside against it: every outcome and rejection, what callers were told, what a network element knows that heard
+// only reached and released, what Authorize says, and what the inventory shows.
 //
-// FOR says how long it kills, SEED repeats the same traffic and the same choices. Standard output has the figures, what
-// happens meanwhile is told on standard error. It exits 1 without a figure where the run says nothing: somebody did not
-// come up again, or nothing was killed.
+// FOR says how long it kills, SEED repeats the same choices. Standard output has the figures, what happens meanwhile is
+// told on standard error. It exits 1 without a figure where the run says nothing: somebody did not come up again, or
+// nothing was killed.
 package main
 
 import (
@@ -14,9 +17,15 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"sync"
+	"sync/atomic"
 	"time"
 
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/daemon"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/tollgate/figure"
 	"github.com/tollgate/tollgate/services/tollgate/fleettest"
 )
@@ -60,7 +69,7 @@ func prove(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b, err := start(ctx, dir)
+	b, made, err := start(ctx, dir, length)
 	defer func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -78,33 +87,53 @@ func prove(ctx context.Context) (err error) {
 	if err := t.activate(ctx); err != nil {
 		return err
 	}
-	from := time.Now()
-	killing, done := context.WithTimeout(ctx, length)
-	defer done()
-	sent := make(chan error, 1)
-	go func() { sent <- t.run(ctx, killing.Done()) }()
-	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
-	if err := f.run(killing, ctx); err != nil {
-		return err
-	}
-	if err := <-sent; err != nil {
-		return err
-	}
-	took := time.Since(from)
-	say("%d events sent, %s; quiet now", t.sent, f)
-
-	if err := b.ready(ctx); err != nil {
-		return err
-	}
-	if err := t.awaitEnd(ctx); err != nil {
-		return err
-	}
-	say("all worked off")
-	v, err := judge(ctx, b, t)
+	conn, err := b.fleet.Dial(b.config.Address("grpc"))
 	if err != nil {
 		return err
 	}
-	for _, line := range v.examples {
+	c := &callers{bed: b, whom: t.whom}
+	cat := newCatalog(configv1.NewClassOfServiceServiceClient(conn), made)
+	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
+	j := newJudge(b, configv1.NewConfigWatchServiceClient(conn))
+	from, quiet := time.Now(), time.Duration(0)
+	for round := 1; ; round++ {
+		left := length - (time.Since(from) - quiet)
+		if left <= 0 || j.wrong() {
+			break
+		}
+		stretch, done := context.WithTimeout(ctx, min(left, between))
+		err := together(
+			func() error { return t.run(ctx, stretch.Done()) },
+			func() error { return c.run(ctx, stretch.Done(), seed+uint64(round)) },
+			func() error { return cat.run(ctx, stretch) },
+			func() error { return f.run(stretch, ctx) },
+		)
+		done()
+		if err != nil {
+			return err
+		}
+		paused := time.Now()
+		say("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.told), f)
+		if err := b.ready(ctx); err != nil {
+			return err
+		}
+		if err := t.mark(ctx, round); err != nil {
+			return err
+		}
+		if err := j.rests(ctx, c.told); err != nil {
+			return err
+		}
+		say("all worked off and compared: %d outcomes, %d repeats, %d numbers", j.compared, j.repeats, len(j.numbers))
+		t.rests()
+		quiet += time.Since(paused)
+	}
+	took := time.Since(from)
+	for id := range t.ids {
+		if _, stands := j.seen[id]; !stands {
+			j.add(&j.lost, "event %s was acknowledged and stands nowhere", id)
+		}
+	}
+	for _, line := range j.examples {
 		say("%s", line)
 	}
 	if f.total() == 0 {
@@ -115,13 +144,13 @@ func prove(ctx context.Context) (err error) {
 		return err
 	}
 	total := f.total()
-	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers, two replicas; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats",
-		f, seed, subscribers, v.first, v.repeats, t.repeats, t.sent)
+	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; %d changes of the catalog; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats",
+		f, seed, subscribers, len(c.told), c.unknown, cat.changes, j.first, j.repeats, t.repeats, t.sent)
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string
 		value int
-	}{{"lost", v.lost}, {"doubled", v.doubled}, {"out_of_order", v.outOfOrder}} {
+	}{{"lost", j.lost}, {"doubled", j.doubled}, {"out_of_order", j.outOfOrder}} {
 		figures = append(figures, figure.Figure{
 			Name: "prove.safeguard." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
 			Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
@@ -134,52 +163,88 @@ func prove(ctx context.Context) (err error) {
 type bed struct {
 	kafka, redis *fleettest.Server
 	fleet        *fleettest.Fleet
+	config       *fleettest.Member
 	ingest       *fleettest.Member
 	replicas     []*fleettest.Member
+	conns
+
+	// listen is where replicas listen: they come back elsewhere.
+	listen atomic.Pointer[[]string]
+}
+
+// address is where a replica listens, or listened before it was killed.
+func (b *bed) address(replica int) string { return (*b.listen.Load())[replica] }
+
+func (b *bed) listens() {
+	all := make([]string, len(b.replicas))
+	for i, m := range b.replicas {
+		all[i] = m.Address("grpc")
+	}
+	b.listen.Store(&all)
+}
+
+// between is how long it goes on between two quiet points.
+const between = time.Minute
+
+// together does all of it at once.
+func together(all ...func() error) error {
+	faults := make([]error, len(all))
+	var work sync.WaitGroup
+	for i, do := range all {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			faults[i] = do()
+		}()
+	}
+	work.Wait()
+	return errors.Join(faults...)
 }
 
 const partitions = 8
 
-func start(ctx context.Context, dir string) (*bed, error) {
-	b := &bed{}
+func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, err error) {
+	b = &bed{}
 	say("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleettest.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
-		return b, err
+		return b, nil, err
 	}
-	var err error
 	if b.kafka, err = fleettest.StartServer(ctx, fleettest.Kafka, filepath.Join(dir, "kafka")); err != nil {
-		return b, err
+		return b, nil, err
 	}
 	if b.redis, err = fleettest.StartServer(ctx, fleettest.Redis, filepath.Join(dir, "redis")); err != nil {
-		return b, err
+		return b, nil, err
 	}
 	if b.fleet, err = fleettest.Open(ctx, fleettest.Config{
 		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: partitions, Binaries: binaries,
 	}); err != nil {
-		return b, err
+		return b, nil, err
 	}
-	if _, err := b.fleet.Start(ctx, "config"); err != nil {
-		return b, err
+	b.conns = conns{key: b.fleet.Key, known: map[string]*grpc.ClientConn{}}
+	if b.config, err = b.fleet.Start(ctx, "config"); err != nil {
+		return b, nil, err
 	}
-	revision, err := b.fleet.Configure(ctx, resources(time.Now().UTC())...)
+	made = resources(time.Now().UTC(), length)
+	revision, err := b.fleet.Configure(ctx, made...)
 	if err != nil {
-		return b, err
+		return b, nil, err
 	}
 	if b.ingest, err = b.fleet.Start(ctx, "ingest"); err != nil {
-		return b, err
+		return b, nil, err
 	}
 	for range 2 {
 		m, err := b.fleet.Start(ctx, "safeguard")
 		if err != nil {
-			return b, err
+			return b, nil, err
 		}
 		b.replicas = append(b.replicas, m)
 	}
 	if err := b.ready(ctx); err != nil {
-		return b, err
+		return b, nil, err
 	}
-	return b, b.fleet.AwaitRevision(ctx, eventsOrdered, revision)
+	b.listens()
+	return b, made, b.fleet.AwaitRevision(ctx, eventsOrdered, revision)
 }
 
 // rest bounds what comes after the last kill; it only ends runs that are stuck.
@@ -199,6 +264,7 @@ func (b *bed) ready(ctx context.Context) error {
 // stop ends everything that was started, also after a start that failed.
 func (b *bed) stop(ctx context.Context) error {
 	var faults []error
+	b.conns.close()
 	if b.fleet != nil {
 		faults = append(faults, b.fleet.Close(ctx))
 	}

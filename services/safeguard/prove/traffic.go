@@ -4,68 +4,70 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"sync/atomic"
 	"time"
 
-	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/stream"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/safeguard/model"
 	"github.com/tollgate/tollgate/services/tollgate/fleettest"
-	"github.com/tollgate/tollgate/services/tollgate/ledger"
 )
 
 const (
 	subscribers = 2000
-	perSecond   = 2000
+	perSecond   = 4000
 	// recent is how far back, among a subscriber's events, one is sent again.
-	recent = 200
-
-	limitUnits = 50
-	percent    = 80
+	recent = 50
 
 	eventsOrdered = stream.EventsOrdered
 )
 
-var rule = ledger.Rule{Limit: limitUnits * ledger.Unit, Alert: limitUnits * ledger.Unit / 100 * percent}
-
-func resources(now time.Time) []proto.Message {
-	// No period ends while it runs.
-	day := int32(1)
-	if now.Day() >= 24 || now.Day() < 8 {
-		day = 15
-	}
-	return []proto.Message{
-		// Usage of a number that nobody has is rejected at once: the end of the traffic is known by it.
-		&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}},
-		&configv1.ClassOfService{Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{
-			Limit: &money.Money{CurrencyCode: "EUR", Units: limitUnits}, RenewalDay: day,
-			AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: percent}}},
-		}},
-	}
-}
-
-func msisdn(s int) string { return fmt.Sprintf("4479%08d", s) }
-
-// traffic is usage that goes up to the limit and past it, and is refunded, again and again; and the model of it.
+// traffic is whatever may be sent about subscribers: usage that goes up to limits and past them and is refunded, again and
+// again, repeats, faults, and the life of subscribers. It keeps no books: what comes of it is the model's to say.
 type traffic struct {
 	fleet    *fleettest.Fleet
 	producer *stream.Producer
 	inbound  string
 	rand     *rand.Rand
 	people   []*person
+	numbers  int
 
+	// subjects are numbers as they were a moment ago, for those who call meanwhile.
+	subjects atomic.Pointer[[]subject]
+
+	// ids of everything that was acknowledged.
+	ids           map[string]struct{}
 	sent, repeats int
 }
 
-// person is one subscriber.
+// subject is a number and its class of service.
+type subject struct{ number, class string }
+
+// whom is somebody.
+func (t *traffic) whom(r *rand.Rand) subject {
+	all := *t.subjects.Load()
+	return all[r.IntN(len(all))]
+}
+
+func (t *traffic) publish() {
+	all := make([]subject, len(t.people))
+	for i, p := range t.people {
+		all[i] = subject{p.number, p.class}
+	}
+	t.subjects.Store(&all)
+}
+
+// person is one subscriber, as far as traffic needs to know it to be to the point.
 type person struct {
-	msisdn  string
-	account *ledger.Account
+	number, former string
+	class          string
+	alive          bool
+	// moving says that it may not have arrived at its number yet: events of its life would overtake it.
+	moving bool
 	// records are the latest events as they were sent; charges those that no refund took back.
 	records []stream.Record
 	charges []charge
@@ -73,18 +75,28 @@ type person struct {
 }
 
 type charge struct {
-	id     string
-	at     *timestamppb.Timestamp
-	amount int64
+	id    string
+	at    *timestamppb.Timestamp
+	usage *eventv1.UsageCharged
 }
 
 func newTraffic(f *fleettest.Fleet, seed uint64) *traffic {
 	return &traffic{
 		// A broker that comes back may not know its topics for a while.
 		fleet: f, producer: f.Client.NewProducer(stream.UnknownTopicAfter(2 * time.Minute)), inbound: f.Client.Topic(stream.EventsInbound),
-		rand: rand.New(rand.NewPCG(seed, 1)),
+		rand: rand.New(rand.NewPCG(seed, 1)), ids: map[string]struct{}{},
 	}
 }
+
+func (t *traffic) chance(perMille int) bool { return t.rand.IntN(1000) < perMille }
+
+// number is one that nobody had.
+func (t *traffic) number() string {
+	t.numbers++
+	return fmt.Sprintf("4479%08d", t.numbers)
+}
+
+func now() time.Time { return time.UnixMilli(time.Now().UnixMilli()) }
 
 func (t *traffic) record(e *eventv1.Event, data proto.Message) (stream.Record, error) {
 	packed, err := anypb.New(data)
@@ -93,10 +105,29 @@ func (t *traffic) record(e *eventv1.Event, data proto.Message) (stream.Record, e
 	}
 	e.Source, e.Tenant, e.Data = "mediation", "acme", packed
 	if e.GetTime() == nil {
-		e.Time = timestamppb.New(time.UnixMilli(time.Now().UnixMilli()))
+		e.Time = timestamppb.New(now())
 	}
 	value, err := proto.Marshal(e)
 	return stream.Record{Topic: t.inbound, Partition: stream.AnyPartition, Key: []byte("acme/" + e.GetSubject()), Value: value}, err
+}
+
+// say is one event of a subscriber, which may be sent again.
+func (t *traffic) say(p *person, e *eventv1.Event, data proto.Message) (stream.Record, error) {
+	p.events++
+	if e.GetId() == "" {
+		e.Id = fmt.Sprintf("%s-%d", p.number, p.events)
+	}
+	if e.GetSubject() == "" {
+		e.Subject = p.number
+	}
+	r, err := t.record(e, data)
+	if len(p.records) < recent {
+		p.records = append(p.records, r)
+	} else {
+		p.records[p.events%recent] = r
+	}
+	t.ids[e.GetId()] = struct{}{}
+	return r, err
 }
 
 func (t *traffic) send(ctx context.Context, records []stream.Record) error {
@@ -109,16 +140,27 @@ func (t *traffic) send(ctx context.Context, records []stream.Record) error {
 
 func (t *traffic) activate(ctx context.Context) error {
 	var records []stream.Record
-	for s := range subscribers {
-		id := fmt.Sprintf("activation-%d", s)
-		r, err := t.record(&eventv1.Event{Id: id, Type: "subscriber.activated", Subject: msisdn(s)}, &eventv1.SubscriberActivated{ClassOfService: "roamer"})
+	for range subscribers {
+		p := &person{number: t.number()}
+		t.people = append(t.people, p)
+		r, err := t.begin(p)
 		if err != nil {
 			return err
 		}
 		records = append(records, r)
-		t.people = append(t.people, &person{msisdn: msisdn(s), account: rule.Open(id)})
 	}
+	t.publish()
 	return t.send(ctx, records)
+}
+
+// begin is an activation. It happened two months ago, so that there are earlier periods for what comes late.
+func (t *traffic) begin(p *person) (stream.Record, error) {
+	p.alive, p.class, p.charges = true, classes[t.rand.IntN(len(classes))], nil
+	at := now()
+	if p.events == 0 {
+		at = at.Add(-60 * 24 * time.Hour)
+	}
+	return t.say(p, &eventv1.Event{Type: "subscriber.activated", Time: timestamppb.New(at)}, &eventv1.SubscriberActivated{ClassOfService: p.class})
 }
 
 // run sends until stop is closed. While Kafka is away it waits, and does not catch up.
@@ -129,7 +171,7 @@ func (t *traffic) run(ctx context.Context, stop <-chan struct{}) error {
 	for {
 		select {
 		case <-stop:
-			return t.producer.Close(ctx)
+			return nil
 		case <-tick.C:
 		}
 		records := make([]stream.Record, int(perSecond*each/time.Second))
@@ -142,69 +184,111 @@ func (t *traffic) run(ctx context.Context, stop <-chan struct{}) error {
 		if err := t.send(ctx, records); err != nil {
 			return err
 		}
+		t.publish()
 	}
 }
 
-// next draws one event of a subscriber and counts it.
+// rests is called at a quiet point: by then everybody has arrived.
+func (t *traffic) rests() {
+	for _, p := range t.people {
+		p.moving = false
+	}
+}
+
+// next draws one event.
 func (t *traffic) next(p *person) (stream.Record, error) {
-	if len(p.records) > 0 && t.rand.IntN(100) < 7 {
+	if len(p.records) > 0 && t.chance(70) {
 		t.repeats++
 		return p.records[t.rand.IntN(len(p.records))], nil
 	}
-	p.events++
-	id := fmt.Sprintf("%s-%d", p.msisdn, p.events)
-	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true}
-	// Past the limit refunds become likely, so that there is something to tell all the time.
-	back := p.account.Blocked && t.rand.IntN(100) < 60 || len(p.charges) > 0 && t.rand.IntN(100) < 3
-	amount := t.rand.Int64N(20*ledger.Unit) + 1
-	if back && len(p.charges) > 0 {
-		i := t.rand.IntN(len(p.charges))
+	switch n := t.rand.IntN(10_000); {
+	case !p.alive && !p.moving && t.chance(500):
+		return t.begin(p)
+	case !p.alive, p.moving:
+		return t.use(p)
+	case n < 10:
+		p.alive = false
+		return t.say(p, &eventv1.Event{Type: "subscriber.terminated"}, &eventv1.SubscriberTerminated{})
+	case n < 25:
+		p.class, p.charges = classes[t.rand.IntN(len(classes))], nil
+		return t.say(p, &eventv1.Event{Type: "subscriber.cos_changed"}, &eventv1.SubscriberClassOfServiceChanged{ClassOfService: p.class})
+	case n < 40:
+		to := t.number()
+		r, err := t.say(p, &eventv1.Event{Type: "subscriber.msisdn_changed"}, &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
+		p.number, p.former, p.moving = to, p.number, true
+		return r, err
+	case n < 45:
+		return t.say(p, &eventv1.Event{Type: "subscriber.suspended"}, &eventv1.SubscriberStatusChanged{})
+	case n < 50:
+		// Usage that comes before its activation, which comes soon or never.
+		stranger := &person{number: t.number()}
+		if t.chance(500) {
+			t.people[t.rand.IntN(len(t.people))] = stranger
+		}
+		return t.use(stranger)
+	default:
+		return t.use(p)
+	}
+}
+
+// use is usage, or a refund of usage.
+func (t *traffic) use(p *person) (stream.Record, error) {
+	e := &eventv1.Event{Type: "usage.charged", Time: timestamppb.New(now())}
+	if p.former != "" && t.chance(20) {
+		e.Subject = p.former
+	}
+	if n := len(p.charges); n > 0 && (n > 6 && t.chance(600) || t.chance(30)) {
+		i := t.rand.IntN(n)
 		c := p.charges[i]
-		p.charges[i] = p.charges[len(p.charges)-1]
-		p.charges = p.charges[:len(p.charges)-1]
-		u.Net, u.Corrects = euro(-c.amount), &eventv1.Correction{Id: c.id, Time: c.at}
-		p.account.Refund(id, c.amount)
-		return t.remember(p, &eventv1.Event{Id: id, Type: "usage.charged", Subject: p.msisdn}, u)
+		p.charges[i] = p.charges[n-1]
+		p.charges = p.charges[:n-1]
+		back := proto.CloneOf(c.usage)
+		back.Net.Units, back.Net.Nanos = -back.GetNet().GetUnits(), -back.GetNet().GetNanos()
+		back.Corrects = &eventv1.Correction{Id: c.id, Time: c.at}
+		if t.chance(5) {
+			back.Corrects = nil // a fault
+		}
+		return t.say(p, e, back)
 	}
-	u.Net = euro(amount)
-	e := &eventv1.Event{Id: id, Type: "usage.charged", Subject: p.msisdn, Time: timestamppb.New(time.UnixMilli(time.Now().UnixMilli()))}
-	p.account.Charge(id, amount)
-	p.charges = append(p.charges, charge{id, e.GetTime(), amount})
-	return t.remember(p, e, u)
-}
-
-func (t *traffic) remember(p *person, e *eventv1.Event, u *eventv1.UsageCharged) (stream.Record, error) {
-	r, err := t.record(e, u)
-	if len(p.records) < recent {
-		p.records = append(p.records, r)
-	} else {
-		p.records[p.events%recent] = r
+	u := &eventv1.UsageCharged{
+		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: t.chance(600), OutOfBundle: t.chance(500), ThirdParty: t.chance(400), Blocked: t.chance(10),
+		Net: model.Money(t.rand.Int64N(20*model.Unit)+1, currency(p.class)),
 	}
-	return r, err
+	switch n := t.rand.IntN(1000); {
+	case n < 10: // late
+		e.Time = timestamppb.New(now().Add(-time.Duration(t.rand.IntN(70*24)) * time.Hour))
+	case n < 15: // by a clock that is ahead
+		e.Time = timestamppb.New(now().Add(time.Duration(t.rand.IntN(600)) * time.Second))
+	case n < 18:
+		u.Net = nil
+	case n < 21:
+		u.Net.CurrencyCode = "CHF"
+	case n < 24 && p.events > 1:
+		e.Id = fmt.Sprintf("%s-%d", p.number, p.events) // of another event
+	default:
+		defer func() { p.charges = append(p.charges, charge{e.GetId(), e.GetTime(), u}) }()
+	}
+	return t.say(p, e, u)
 }
 
-func euro(nanos int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)}
-}
-
-// awaitEnd sends an event of nobody behind the last of each partition, and returns once all of them were rejected: by then
+// mark sends an event of nobody behind the last of each partition, and returns once all of them were rejected: by then
 // everything before was worked.
-func (t *traffic) awaitEnd(ctx context.Context) error {
+func (t *traffic) mark(ctx context.Context, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
 	producer := t.fleet.Client.NewProducer()
 	waiting := map[string]bool{}
 	marked := map[int32]bool{}
 	for n := 0; len(marked) < partitions; n++ {
-		subject := fmt.Sprintf("nobody/%d", n)
+		subject := fmt.Sprintf("4400%08d", n)
 		p := stream.PartitionOf([]byte("acme/"+subject), partitions)
 		if marked[p] {
 			continue
 		}
 		marked[p] = true
-		id := fmt.Sprintf("marker-%d", n)
+		id := fmt.Sprintf("marker-%d-%d", round, n)
 		waiting[id] = true
-		r, err := t.record(&eventv1.Event{Id: id, Type: "usage.charged", Subject: subject}, &eventv1.UsageCharged{Net: euro(1)})
+		r, err := t.record(&eventv1.Event{Id: id, Type: "subscriber.terminated", Subject: subject}, &eventv1.SubscriberTerminated{})
 		if err != nil {
 			return err
 		}
@@ -224,11 +308,6 @@ func (t *traffic) awaitEnd(ctx context.Context) error {
 			}
 			for _, r := range records {
 				id, _ := r.Header("ce_id")
-				if !waiting[string(id)] {
-					reason, _ := r.Header("tollgate-reason")
-					detail, _ := r.Header("tollgate-detail")
-					say("rejected: %s %s: %s", id, reason, detail)
-				}
 				delete(waiting, string(id))
 			}
 		}

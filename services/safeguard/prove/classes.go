@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/safeguard/model"
+)
+
+// classes of service: one with everything, one without payments that blocks while overspend is inactive, one in another
+// currency.
+var classes = []string{"roamer", "home", "island"}
+
+func currency(class string) string {
+	if class == "island" {
+		return "GBP"
+	}
+	return "EUR"
+}
+
+// midnight is a zone in which a day begins while the run goes on, so that periods end in it, and the day of the month that
+// begins then. Where there is none no period ends.
+func midnight(now time.Time, length time.Duration) (zone string, day int32) {
+	zones := []string{"Asia/Kathmandu", "Pacific/Chatham", "Australia/Eucla", "Asia/Kolkata", "Asia/Kabul", "Asia/Tehran", "America/St_Johns", "Pacific/Marquesas", "Australia/Darwin", "Asia/Yangon"}
+	for offset := -12; offset <= 14; offset++ {
+		zones = append(zones, fmt.Sprintf("Etc/GMT%+d", -offset))
+	}
+	for _, name := range zones {
+		z, err := time.LoadLocation(name)
+		if err != nil {
+			continue
+		}
+		y, m, d := now.In(z).Date()
+		next := time.Date(y, m, d+1, 0, 0, 0, 0, z)
+		if wait := next.Sub(now); wait > length/4 && wait < length*3/4 && next.Day() <= 28 {
+			return name, int32(next.Day())
+		}
+	}
+	if day = 1; now.Day() >= 24 || now.Day() < 8 {
+		day = 15
+	}
+	return "UTC", day
+}
+
+func percents(all ...int32) (alerts []*configv1.AlertThreshold) {
+	for _, p := range all {
+		alerts = append(alerts, &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Percent{Percent: p}})
+	}
+	return alerts
+}
+
+func resources(now time.Time, length time.Duration) []proto.Message {
+	zone, day := midnight(now, length)
+	say("periods begin at midnight of day %d in %s", day, zone)
+	all := []proto.Message{&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(5 * time.Second)}}}
+	for _, name := range classes {
+		c := currency(name)
+		class := &configv1.ClassOfService{
+			Name: "tenants/acme/classesOfService/" + name,
+			DataSafeguard: &configv1.DataSafeguardOption{
+				Limit: model.Money(50*model.Unit, c), AlertThresholds: percents(50, 80, 100), SecondNotice: model.Money(100*model.Unit, c), TimeZone: zone, RenewalDay: day,
+			},
+			OverspendSafeguard: &configv1.OverspendSafeguardOption{CurrencyCode: c, TimeZone: zone, RenewalDay: day},
+			PaymentSafeguard: &configv1.PaymentSafeguardOption{
+				Limit: model.Money(60*model.Unit, c), PerPaymentLimit: model.Money(15*model.Unit, c), TimeZone: zone, RenewalDay: day,
+			},
+		}
+		switch name {
+		case "home":
+			class.PaymentSafeguard = nil
+			class.OverspendSafeguard.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
+		case "island":
+			class.OverspendSafeguard.DefaultLimit, class.OverspendSafeguard.DefaultState = model.Money(30*model.Unit, c), eventv1.Safeguard_STATE_ACTIVE
+		}
+		all = append(all, class)
+	}
+	return all
+}
+
+// catalog changes limits now and then.
+type catalog struct {
+	classes configv1.ClassOfServiceServiceClient
+	made    []*configv1.ClassOfService
+	changes int
+}
+
+func newCatalog(client configv1.ClassOfServiceServiceClient, made []proto.Message) *catalog {
+	c := &catalog{classes: client}
+	for _, m := range made {
+		if class, ok := m.(*configv1.ClassOfService); ok {
+			c.made = append(c.made, class)
+		}
+	}
+	return c
+}
+
+func (c *catalog) run(ctx context.Context, stop context.Context) error {
+	limits := []int64{40, 60, 0, 50}
+	for pause(stop, 12*time.Second) {
+		i := c.changes % len(c.made)
+		class := proto.CloneOf(c.made[i])
+		c.changes++
+		class.DataSafeguard.Limit = model.Money(limits[c.changes%len(limits)]*model.Unit, class.GetDataSafeguard().GetLimit().GetCurrencyCode())
+		class.DataSafeguard.AlertThresholds = percents(slices.Repeat([]int32{int32(60 + c.changes%40)}, 1)...)
+		_, err := c.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{
+			ClassOfService: class, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"data_safeguard"}},
+		})
+		if err != nil {
+			return fmt.Errorf("change a class of service: %w", err)
+		}
+	}
+	return nil
+}
