@@ -172,6 +172,9 @@ func TestACallFollowsItsPartition(t *testing.T) {
 			if fault.ReasonOf(err) != test.reason || got.GetSequence() != test.sequence || (err == nil) != (test.reason == "") {
 				t.Errorf("%v, %v", got, err)
 			}
+			if test.reason == reasonRebuilding && len(engine.asked) > 2 {
+				t.Errorf("tried %d times, which takes as long as the caller waits", len(engine.asked))
+			}
 			if len(p.asked) != test.peers {
 				t.Errorf("the peer was asked %d times", len(p.asked))
 			}

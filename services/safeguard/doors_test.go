@@ -21,6 +21,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -574,31 +576,70 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 		}
 		var verified int64
 		for p := range parts.GetPartitions() {
-			s, err := first.audit.Verify(f.ctx, &optionsv1.VerifyRequest{Tenant: "acme", Partition: p})
-			if err != nil {
-				f.Fatal(err)
-			}
-			var last *optionsv1.VerifyResponse
-			for {
-				m, err := s.Recv()
-				if errors.Is(err, io.EOF) {
-					break
-				}
-				if err != nil {
-					f.Fatal(err)
-				}
-				if last = m; len(m.GetDifferences()) > 0 {
-					f.Errorf("partition %d: %v", p, m.GetDifferences())
-				}
-			}
-			if verified += last.GetSubscribers(); !last.GetDone() {
-				f.Errorf("partition %d: %v", p, last)
+			last, differences := first.verify(p)
+			if verified += last.GetSubscribers(); !last.GetDone() || len(differences) > 0 {
+				f.Errorf("partition %d: %v, %v", p, last, differences)
 			}
 		}
 		if verified != crowd {
 			f.Errorf("%d of %d verified", verified, crowd)
 		}
+
+		first.stop()
+		second.stop()
+		f.tampers(subject(3), func(s *subscriber) { s.options[spend.Data].count.Spent += spend.Unit })
+		third := f.start()
+		third.shows(subject(3)) // it has the partition
+		_, differences := third.verify(stream.PartitionOf([]byte("acme/"+subject(3)), 4))
+		if len(differences) != 1 || differences[0].GetName() != named(subject(3)) || differences[0].GetDifference() != "spent: stored 52 EUR, recomputed 51 EUR" {
+			f.Errorf("a record was changed by hand, and what differs is %v", differences)
+		}
 	})
+}
+
+// verify recomputes a partition.
+func (r *replica) verify(partition int32) (last *optionsv1.VerifyResponse, differences []*optionsv1.VerifiedDifference) {
+	r.f.Helper()
+	s, err := r.audit.Verify(r.f.ctx, &optionsv1.VerifyRequest{Tenant: "acme", Partition: partition})
+	if err != nil {
+		r.f.Fatal(err)
+	}
+	for {
+		m, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return last, differences
+		}
+		if err != nil {
+			r.f.Fatal(err)
+		}
+		last, differences = m, append(differences, m.GetDifferences()...)
+	}
+}
+
+// tampers changes a stored record behind everybody's back, while nobody has the partition.
+func (f *fixture) tampers(number string, edit func(*subscriber)) {
+	f.Helper()
+	p := state.Partition{Domain: Domain, Number: stream.PartitionOf([]byte("acme/"+number), 4), Count: 4}
+	key := "r:acme/" + number
+	w, values, err := f.store.Peek(f.ctx, p, []string{key})
+	if err != nil {
+		f.Fatal(err)
+	}
+	body, err := state.BodyOf(values[0])
+	if err != nil {
+		f.Fatal(err)
+	}
+	sub, err := decodeSubscriber(body)
+	if err != nil {
+		f.Fatal(err)
+	}
+	edit(&sub)
+	to := w
+	to.Serial++
+	header := values[0][:len(values[0])-len(body)]
+	if err := f.store.Commit(f.ctx, p, w, to, state.Commit{Puts: []state.Entry{{Key: key, Value: sub.append(header[:len(header):len(header)])}}}); err != nil {
+		f.Fatal(err)
+	}
 }
 
 func (r *replica) reapply(partition int32) *optionsv1.ReapplyResponse {

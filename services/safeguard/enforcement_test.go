@@ -80,6 +80,8 @@ func TestWhatMayBeUsed(t *testing.T) {
 		{"inactive is no access", []func(*configv1.ClassOfService){noAccess}, nil, ofOption(spend.Overspend), "deny INACTIVE overspend"},
 		{"the first reason of several", []func(*configv1.ClassOfService){noAccess}, []func(*subscriber){reached, spent(spend.Payment, "300")},
 			ofUsage(everywhere), "deny LIMIT_REACHED data overspend payment"},
+		{"the limit is the reason, whatever comes behind", []func(*configv1.ClassOfService){noAccess}, []func(*subscriber){reached},
+			ofUsage(everywhere), "deny LIMIT_REACHED data overspend"},
 		{"until the last of several", nil, []func(*subscriber){reached, spent(spend.Payment, "300"), func(s *subscriber) {
 			s.options[spend.Payment].period.End = moment("2026-04-15T00:00")
 		}}, ofUsage(everywhere), "deny LIMIT_REACHED data payment until 2026-04-15T00:00:00"},

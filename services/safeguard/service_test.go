@@ -29,6 +29,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
@@ -127,6 +128,7 @@ type fixture struct {
 	cfg      Config
 	client   *stream.Client
 	producer *stream.Producer
+	store    state.Store
 	last     map[string]int64 // sequence told, by subscriber
 }
 
@@ -145,7 +147,7 @@ func newFixture(t *testing.T, brokers []string, redis statetest.Redis) *fixture 
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience) // t.Context() ends before the clean-up
 	t.Cleanup(cancel)
-	_, prefix := redis.Open(t)
+	store, prefix := redis.Open(t)
 	cfg := DefaultConfig()
 	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
 	cfg.Redis = redis.Config(prefix)
@@ -155,7 +157,7 @@ func newFixture(t *testing.T, brokers []string, redis statetest.Redis) *fixture 
 	if err := os.WriteFile(cfg.Configuration.APIKeyFile, []byte(testKey), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f := &fixture{T: t, ctx: ctx, cfg: cfg}
+	f := &fixture{T: t, ctx: ctx, cfg: cfg, store: store}
 	var err error
 	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
 		t.Fatal(err)
