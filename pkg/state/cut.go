@@ -67,4 +67,3 @@ func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	}()
 	en.key, en.memo = o.config.Fold.Select(en.event)
 }
-
