@@ -197,7 +197,7 @@ func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *test
 	go server.Serve(listener) //nolint:errcheck // it ends with Stop
 	defer server.Stop()
 
-	const rows = 20_000
+	const rows = 6_000
 	file := filepath.Join(t.TempDir(), "subscribers.csv")
 	var text bytes.Buffer
 	fmt.Fprintln(&text, "msisdn,class_of_service")
@@ -214,14 +214,24 @@ func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *test
 		t.Fatal(err)
 	}
 	line := "import subscribers " + file + " --activated-at 2026-11-01T00:00:00Z -o json --ingest " + listener.Addr().String()
-	for round, at := range []int{1, 1000, 300, 5000} {
+	for round, at := range []int{1, 1000, 300, 2000} {
 		cmd := j.command(line)
+		var said bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &said, &said
+		started := make(chan struct{})
 		k.mu.Lock()
 		k.answered, k.at, k.before = 0, at, round%2 == 0
-		k.kill = func() { _ = cmd.Process.Kill() } // one that has ended needs none
+		k.kill = func() {
+			<-started
+			_ = cmd.Process.Kill() // one that has ended needs none
+		}
 		k.mu.Unlock()
-		if out, err := cmd.CombinedOutput(); err == nil || cmd.ProcessState.ExitCode() != -1 {
-			t.Fatalf("round %d was not killed: %v\n%s", round, err, out)
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		close(started)
+		if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
+			t.Fatalf("round %d was not killed: %v\n%s", round, err, said.String())
 		}
 	}
 	k.mu.Lock()
