@@ -57,7 +57,7 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
 	$(MAKE) lint proto-current vet; \
-	TOLLGATE_REAL=1 go test -race -count=1 -timeout 12m work
+	TOLLGATE_REAL=1 go test -race -count=1 -timeout 20m work
 
 .PHONY: check
 check: lint proto-current vet ## what needs no servers, in under a minute when built before
