@@ -26,14 +26,22 @@ const (
 	thresholds    = 10
 )
 
+// class offers all three options. Only the data safeguard's thresholds are crossed: one event in a hundred tells one thing.
 func class() *configv1.ClassOfService {
-	option := &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}}
+	far := &money.Money{CurrencyCode: "EUR", Units: 1_000_000}
+	data := &configv1.DataSafeguardOption{Limit: far}
 	for i := range thresholds {
-		option.AlertThresholds = append(option.AlertThresholds, &configv1.AlertThreshold{
+		data.AlertThresholds = append(data.AlertThresholds, &configv1.AlertThreshold{
 			Threshold: &configv1.AlertThreshold_Amount{Amount: &money.Money{CurrencyCode: "EUR", Units: int64(i + 1)}},
 		})
 	}
-	return &configv1.ClassOfService{Name: "tenants/" + tenant + "/classesOfService/standard", DataSafeguard: option}
+	return &configv1.ClassOfService{
+		Name: "tenants/" + tenant + "/classesOfService/standard", DataSafeguard: data,
+		OverspendSafeguard: &configv1.OverspendSafeguardOption{
+			CurrencyCode: "EUR", DefaultLimit: far, DefaultState: eventv1.Safeguard_STATE_ACTIVE,
+		},
+		PaymentSafeguard: &configv1.PaymentSafeguardOption{Limit: far, PerPaymentLimit: &money.Money{CurrencyCode: "EUR", Units: 100}},
+	}
 }
 
 func msisdn(i int) string { return fmt.Sprintf("4915%09d", i) }
@@ -65,15 +73,20 @@ func (l *load) use(ctx context.Context, f *fleettest.Fleet, name string, n int, 
 		mu.Lock()
 		l.spent[who] += amount
 		mu.Unlock()
-		charge := &money.Money{CurrencyCode: "EUR", Units: amount / 1e9, Nanos: int32(amount % 1e9)}
-		return &event.Event{
-			ID: fmt.Sprintf("%s-%d", name, i), Source: "bench/rating", Type: "usage.charged", Tenant: tenant, Subject: msisdn(who), Time: now,
-			Data: &eventv1.UsageCharged{
-				Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: charge, Gross: charge,
-				Quantity: 1 << 20, Unit: "byte", VisitedCountry: "FR",
-			},
-		}
+		return charged(fmt.Sprintf("%s-%d", name, i), who, amount, now)
 	})
+}
+
+// charged is usage that counts against all three options.
+func charged(id string, who int, amount int64, now time.Time) *event.Event {
+	price := &money.Money{CurrencyCode: "EUR", Units: amount / 1e9, Nanos: int32(amount % 1e9)}
+	return &event.Event{
+		ID: id, Source: "bench/rating", Type: "usage.charged", Tenant: tenant, Subject: msisdn(who), Time: now,
+		Data: &eventv1.UsageCharged{
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, OutOfBundle: true, ThirdParty: true, Net: price, Gross: price,
+			Quantity: 1 << 20, Unit: "byte", VisitedCountry: "FR",
+		},
+	}
 }
 
 // produce writes events straight to the ordered topic, as ingest does.

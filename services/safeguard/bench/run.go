@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 	"github.com/segmentio/kafka-go"
+	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -122,6 +123,9 @@ func (s *stand) run(ctx context.Context, i int, o options) (r result, err error)
 	}
 	if r.recordBytes, err = s.recordBytes(ctx, f); err != nil {
 		return r, err
+	}
+	if o.engineOnly {
+		return r, nil
 	}
 	say("run %d: engine %.0f/s; the bare loop now, batches of %.0f, records of %d bytes", i+1, r.engine, r.batch, r.recordBytes)
 	if err := s.bare(ctx, f, &r, o); err != nil {
@@ -255,14 +259,14 @@ func (l *load) check(ctx context.Context, f *fleettest.Fleet, m *fleettest.Membe
 	}
 	inventory := optionsv1.NewOptionInventoryServiceClient(conn)
 	for i := 0; i < len(l.spent); i += max(1, len(l.spent)/1000) {
-		got, err := inventory.GetDataSafeguard(ctx, &optionsv1.GetDataSafeguardRequest{
-			Name: "tenants/" + tenant + "/subscribers/" + msisdn(i) + "/options/dataSafeguard",
-		})
+		got, err := inventory.ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: "tenants/" + tenant + "/subscribers/" + msisdn(i)})
 		if err != nil {
 			return fmt.Errorf("read counter: %w", err)
 		}
-		if spent := got.GetSpent().GetUnits()*1e9 + int64(got.GetSpent().GetNanos()); spent != l.spent[i] {
-			return fmt.Errorf("subscriber %d spent %d by the service and %d by the load: lost or doubled", i, spent, l.spent[i])
+		for _, m := range []*money.Money{got.GetDataSafeguard().GetSpent(), got.GetOverspendSafeguard().GetSpent(), got.GetPaymentSafeguard().GetSpent()} {
+			if spent := m.GetUnits()*1e9 + int64(m.GetNanos()); spent != l.spent[i] {
+				return fmt.Errorf("subscriber %d spent %d by the service and %d by the load: lost or doubled", i, spent, l.spent[i])
+			}
 		}
 	}
 	return nil
