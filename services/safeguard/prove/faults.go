@@ -17,6 +17,8 @@ type faults struct {
 	bed   *bed
 	rand  *rand.Rand
 	kills map[string]int
+	// stalls are no kills: whoever stood still goes on.
+	stalls int
 }
 
 func (f *faults) String() string {
@@ -24,7 +26,7 @@ func (f *faults) String() string {
 	for _, kind := range slices.Sorted(maps.Keys(f.kills)) {
 		parts = append(parts, fmt.Sprintf("%s %d times", kind, f.kills[kind]))
 	}
-	return strings.Join(parts, ", ")
+	return strings.Join(parts, ", ") + fmt.Sprintf("; %d times a replica stood still for 3 to 20 s and went on", f.stalls)
 }
 
 func (f *faults) total() int {
@@ -46,6 +48,8 @@ func (f *faults) run(killing, ctx context.Context) error {
 	for pause(killing, f.between(500*time.Millisecond, 10*time.Second)) {
 		var err error
 		switch n := f.rand.IntN(100); {
+		case n < 12:
+			err = f.stall(ctx, f.bed.replicas[f.rand.IntN(2)])
 		case n < 60:
 			err = f.member(ctx, "replica", f.bed.replicas[f.rand.IntN(2)])
 		case n < 68:
@@ -85,6 +89,14 @@ func (f *faults) member(ctx context.Context, kind string, m *fleettest.Member) e
 	err := m.Restart(ctx)
 	f.bed.listens()
 	return err
+}
+
+// stall makes a zombie: it stands still for longer than its group waits for it, or nearly, and then goes on.
+func (f *faults) stall(ctx context.Context, m *fleettest.Member) error {
+	f.stalls++
+	away := f.between(3*time.Second, 20*time.Second)
+	say("%s stands still for %s", m.Name, away.Round(time.Millisecond))
+	return m.Stall(ctx, away)
 }
 
 // both leaves nobody who owns anything.

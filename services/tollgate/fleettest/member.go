@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -24,8 +25,10 @@ type Member struct {
 	log     *output
 	// cancel asks for an end, kill ends at once; ended is closed then and err says how it ended.
 	cancel, kill func()
-	ended        chan struct{}
-	err          error
+	// signal reaches a process; nil where the member runs in this one.
+	signal func(os.Signal) error
+	ended  chan struct{}
+	err    error
 }
 
 // Start runs a service and returns once it listens; Ready waits until it is of use. The config service is started
@@ -150,6 +153,27 @@ func (m *Member) Kill() {
 	m.kill()
 	<-m.ended
 	m.log.close() //nolint:errcheck // what was written is there or not; the member is gone
+}
+
+// Stall lets the member stand still, as a machine does that swaps or a process that is traced, and then go on as if nothing
+// had been: by then others have taken over what it had. In this process that is not possible.
+func (m *Member) Stall(ctx context.Context, d time.Duration) error {
+	if m.signal == nil {
+		return fmt.Errorf("stall %s: it is no process of its own", m.Name)
+	}
+	if err := m.signal(syscall.SIGSTOP); err != nil {
+		return fmt.Errorf("stall %s: %w", m.Name, err)
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	if err := m.signal(syscall.SIGCONT); err != nil {
+		return fmt.Errorf("stall %s: %w", m.Name, err)
+	}
+	return nil
 }
 
 // Stop asks the member to finish and waits for it; one that has ended already ended well or not, too.

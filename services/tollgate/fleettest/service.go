@@ -102,6 +102,7 @@ func (m *Member) process(_ context.Context, file string) error {
 	if err := record(cmd.Process.Pid); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
 	}
+	m.signal = cmd.Process.Signal
 	m.cancel = func() { cmd.Process.Signal(syscall.SIGTERM) } //nolint:errcheck // one that has ended needs no signal
 	m.kill = func() { cmd.Process.Kill() }                    //nolint:errcheck // one that has ended needs no signal
 	go func() {
