@@ -172,7 +172,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 		if s, err = b.open(en.held); err != nil {
 			return err
 		}
-		if s.Exists && r.Offset <= s.header.applied {
+		if r.Offset <= s.header.applied {
 			return nil
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {

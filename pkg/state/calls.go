@@ -210,7 +210,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 		if s, err = b.open(en.held); err != nil {
 			return err
 		}
-		if s.Exists && r.Offset <= s.header.applied {
+		if r.Offset <= s.header.applied {
 			return nil // before a snapshot's record: whoever called asked an earlier owner
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {

@@ -299,6 +299,9 @@ func (e *Engine[B, C]) reading(w Watermark, raw []byte) (Reading[B], error) {
 	if err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
+	if h.gone {
+		return r, nil
+	}
 	if r.Body, err = e.decode(body); err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}

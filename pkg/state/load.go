@@ -166,10 +166,13 @@ func (b *batch[B]) open(h *held[B]) (*Subject[B], error) {
 		if err != nil {
 			return nil, err
 		}
-		if s.Body, err = b.decode(body); err != nil {
-			return nil, err
+		if s.state.stored = true; !s.header.gone {
+			if s.Body, err = b.decode(body); err != nil {
+				return nil, err
+			}
+			s.Exists, s.state.asideStored = true, s.header.aside
 		}
-		s.Exists, s.state.stored, s.state.asideStored = true, true, s.header.aside
+		s.header.gone = false
 		if s.header.epoch != b.from.Epoch {
 			s.header.applied = -1
 		}

@@ -381,6 +381,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 		if err := o.commit(ctx, b.to, c); err != nil {
 			return err
 		}
+		o.snap.noteDeleted(c.Deletes, b.to.Offset-1)
 	} else {
 		o.w = b.to
 	}

@@ -19,6 +19,7 @@ type header struct {
 	timers  []timer  // by due time, then name
 	aside   bool     // a value stands beside the record
 	moved   bool     // it came from another key, by the event that created it here
+	gone    bool     // there is no record; see tombstone
 	// former created what stood under the key before a record moved to it;
 	// newest last.
 	former []Identity
@@ -61,6 +62,9 @@ const (
 	sealedFlag = 1 << iota
 	asideFlag
 	movedFlag
+	// goneFlag: there is no record. What stands says only how far the log was
+	// applied to what there was; see tombstone.
+	goneFlag
 )
 
 func flags(h *header) (f byte) {
@@ -72,6 +76,9 @@ func flags(h *header) (f byte) {
 	}
 	if h.moved {
 		f |= movedFlag
+	}
+	if h.gone {
+		f |= goneFlag
 	}
 	return f
 }
@@ -96,7 +103,7 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 		return nil, fmt.Errorf("read record of a subject: it has format %d, this binary knows %d", b[0], recordFormat)
 	}
 	r := reader{b: b[2:]}
-	h.aside, h.moved = b[1]&asideFlag != 0, b[1]&movedFlag != 0
+	h.aside, h.moved, h.gone = b[1]&asideFlag != 0, b[1]&movedFlag != 0, b[1]&goneFlag != 0
 	h.epoch = uint32(r.uvarint())
 	h.applied = int64(r.uvarint()) - 1
 	h.creator = r.identity()

@@ -39,6 +39,8 @@ type snapshotting struct {
 	scanned bool
 	readAt  int64 // offset when the last record was read
 	count   int64
+	deleted map[string]int64 // see tombstone
+	stale   []string         // keys of tombstones that an earlier one has left
 }
 
 // snapshotStep begins a snapshot when it is time, or goes on with it.
@@ -63,6 +65,9 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	entries, err := o.readSnapshot(ctx, keys)
 	if err != nil {
 		return err
+	}
+	if next == "" {
+		entries = append(entries, o.snap.tombstones(o.w.Epoch)...)
 	}
 	o.snap.count += int64(len(entries))
 	for len(entries) > 0 {
@@ -116,7 +121,11 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 		}
 		var beside []string
 		for i, v := range values {
-			if v == nil {
+			switch {
+			case v == nil:
+				continue
+			case Gone(v):
+				o.snap.stale = append(o.snap.stale, keys[i])
 				continue
 			}
 			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
@@ -158,11 +167,15 @@ func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	o.config.Logger.Info("snapshot written", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("entries", o.snap.count), zap.Int64("floor", o.committed))
 	o.config.Metrics.snapshots.Inc()
-	reached := o.snap.readAt
+	reached, stale := o.snap.readAt, o.snap.stale
 	o.snap = nil
-	return o.commitAs(ctx, func(w *Watermark) {
+	err = o.commitAs(ctx, func(w *Watermark) {
 		w.SnapshotAt, w.SnapshotOffset = o.config.Clock().UnixMilli(), reached
 	})
+	if err != nil {
+		return err
+	}
+	return o.sweep(ctx, stale)
 }
 
 func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
@@ -265,8 +278,13 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 		clear(lists)
 		return err
 	}
+	var gone []*statev1.SnapshotRecord_Entry
 	for _, e := range entries {
 		key, value := e.GetKey(), e.GetValue()
+		if Gone(value) {
+			gone = append(gone, e)
+			continue
+		}
 		if len(c.Puts)+len(lists) >= MaxKeys-3 || size+len(key)+len(value) > MaxBytes/2 && len(c.Puts) > 0 {
 			if err := flush(); err != nil {
 				return err
@@ -287,8 +305,10 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 		c.Puts = append(c.Puts, Entry{key, value})
 		size += len(key) + len(value)
 	}
-	if len(c.Puts) == 0 {
-		return nil
+	if len(c.Puts) > 0 {
+		if err := flush(); err != nil {
+			return err
+		}
 	}
-	return flush()
+	return o.restoreTombstones(ctx, gone)
 }

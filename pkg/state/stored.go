@@ -44,7 +44,9 @@ func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...
 	}
 	stored := make([]Stored, len(subjects))
 	for i := range stored {
-		stored[i] = Stored{Record: values[2*i], Aside: values[2*i+1]}
+		if !Gone(values[2*i]) {
+			stored[i] = Stored{Record: values[2*i], Aside: values[2*i+1]}
+		}
 	}
 	return w, stored, nil
 }

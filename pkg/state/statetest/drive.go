@@ -170,7 +170,7 @@ func (d *Drive[B, C]) Body(key string) (body B, ok bool) {
 	if err != nil {
 		d.t.Fatalf("read record: %v", err)
 	}
-	if values[0] == nil {
+	if values[0] == nil || state.Gone(values[0]) {
 		return body, false
 	}
 	raw, err := state.BodyOf(values[0])

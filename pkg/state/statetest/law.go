@@ -587,7 +587,9 @@ func values(t testing.TB, b Bench, prefix string) map[string][]byte {
 			t.Fatalf("peek: %v", err)
 		}
 		for i, v := range values {
-			out[keys[i]] = v
+			if !state.Gone(v) {
+				out[keys[i]] = v
+			}
 		}
 		if cursor = next; cursor == "" {
 			return out
