@@ -19,6 +19,10 @@
 // back, the first appearances of outcomes equal those of one undisturbed run,
 // byte for byte and, per subject, in order.
 //
+// A call that changes something is a record of the log as well, which its owner
+// appends, judges where it stands, and answers after the commit: see
+// [Engine.Call].
+//
 // A service gives a [Fold]; [Engine] does the rest. A service whose results do
 // not stand in its log (a dispatcher) uses only the [Store].
 package state

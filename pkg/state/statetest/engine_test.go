@@ -328,7 +328,9 @@ func BenchmarkCall(b *testing.B) {
 }
 
 // BenchmarkCallsBesideUsage makes 1,000 calls a second, by the clock and
-// whatever becomes of those before, beside 20,000 usage events a second.
+// whatever becomes of those before, beside 20,000 usage events a second. The
+// bare figures are of one record appended and one read of the store, one after
+// the other, at the same time: what a call can't be without.
 func BenchmarkCallsBesideUsage(b *testing.B) {
 	const partitions, subjects, perSecond, usages = 8, 5000, 1000, 20_000
 	f := newFleet(b, partitions)
@@ -354,6 +356,19 @@ func BenchmarkCallsBesideUsage(b *testing.B) {
 				events[i] = usage(fmt.Sprint("v", id), fmt.Sprint("44", id*7919%subjects), 1, time.Now())
 			}
 			f.accept(events...)
+		})
+	})
+	var bare []time.Duration
+	wait.Go(func() {
+		every(ctx, 50, func(int) {
+			begin := time.Now()
+			if err := f.producer.Produce(b.Context(), stream.Record{Topic: f.client.Topic(stream.EventsRejected), Value: []byte("bare")}); err != nil {
+				b.Error(err)
+			}
+			if _, err := one.ReadStored(b.Context(), "acme/440"); err != nil {
+				b.Error(err)
+			}
+			bare = append(bare, time.Since(begin))
 		})
 	})
 	var mu sync.Mutex
@@ -382,6 +397,15 @@ func BenchmarkCallsBesideUsage(b *testing.B) {
 	cancel()
 	wait.Wait()
 	report(b, took)
+	if len(bare) == 0 { // the trial run of one call
+		return
+	}
+	slices.Sort(bare)
+	b.ReportMetric(bare[len(bare)/2].Seconds()*1000, "bare-p50-ms")
+	b.ReportMetric(bare[len(bare)*99/100].Seconds()*1000, "bare-p99-ms")
+	for _, name := range []string{"commit_seconds", "publish_seconds", "batch_events"} {
+		b.ReportMetric(mean(b, one.metrics, "tollgate_law_"+name), name)
+	}
 	for what, n := range failed {
 		b.Errorf("%d calls: %s", n, what)
 	}
@@ -402,6 +426,22 @@ func every(ctx context.Context, perSecond int, do func(n int)) {
 			}
 		}
 	}
+}
+
+func mean(b *testing.B, metrics *prometheus.Registry, name string) float64 {
+	b.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			h := family.GetMetric()[0].GetHistogram()
+			return h.GetSampleSum() / float64(h.GetSampleCount())
+		}
+	}
+	b.Fatalf("no metric %s", name)
+	return 0
 }
 
 func report(b *testing.B, took []time.Duration) {
