@@ -37,6 +37,9 @@ func (f *fold) call(s *state.Subject[subscriber], t *turn) {
 		s.Accept(f.answer(s, &s.Body, ""))
 		return
 	}
+	// A reference is the caller's for its calls, and may be that of several subscribers' at once: what follows bears ids of
+	// this one's.
+	t.identity = event.Derive(s.Identity, "subscriber", t.msisdn)
 	refusal, err := t.call()
 	switch {
 	case err != nil:

@@ -151,3 +151,35 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 		}, []string{"rejected CHARGE_NOT_COUNTED", "payment released 250/300 REFUND"}},
 	})
 }
+
+// A caller's reference for the calls of a campaign once gave the events of two subscribers one id: whoever drops repeats
+// by id, as dispatchers of webhooks do, dropped the second subscriber's.
+func TestEventsOfCallsUnderOneReferenceHaveIdsOfTheirOwn(t *testing.T) {
+	p := newPartition(t)
+	p.configures(full())
+	p.activates()
+	p.activates(as(newNumber))
+	p.works()
+	p.forget()
+	for _, subject := range []string{msisdn, newNumber} {
+		p.append(&event.Event{
+			ID: "campaign", Source: changeSource, Type: typeChange, Tenant: "acme", Subject: subject, Time: p.now,
+			Data: &eventv1.CommandChange{Option: payment, State: off},
+		})
+	}
+	p.works()
+	subjects := map[string]string{}
+	for _, r := range p.out {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if before, ok := subjects[e.ID]; ok {
+			t.Errorf("%s of %s and of %s have one id", e.Type, before, e.Subject)
+		}
+		subjects[e.ID] = e.Subject
+	}
+	if len(subjects) != 2 {
+		t.Errorf("told %v", subjects)
+	}
+}
