@@ -126,7 +126,7 @@ func (st *standing) overspend() *optionsv1.OverspendSafeguard {
 	m := &optionsv1.OverspendSafeguard{
 		Name: st.option(spend.Overspend), State: stateOnWire(d.state), Currency: d.currency,
 		Spent: moneyOf(d.count.Spent, d.currency), Reached: d.blocked,
-		EligibleStates: st.eligible(spend.Overspend), AlertThresholds: thresholdsOnWire(st.thresholds(spend.Overspend), d),
+		EligibleStates: st.eligible(spend.Overspend), AlertThresholds: thresholdsOnWire(d.thresholdsUnder(st.offer(spend.Overspend)), d),
 		RenewalDay: int32(d.renewalDay), PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
 		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
 	}
@@ -172,17 +172,6 @@ func (st *standing) eligible(o spend.Option) []eventv1.Safeguard_State {
 		states = append(states, stateOnWire(next))
 	}
 	return states
-}
-
-// thresholds are the subscriber's own, or the class's.
-func (st *standing) thresholds(o spend.Option) []spend.Threshold {
-	if own := st.sub.options[o].thresholds; len(own) > 0 {
-		return own
-	}
-	if of := st.offer(o); of != nil {
-		return of.Thresholds
-	}
-	return nil
 }
 
 // forecast goes by the log's time, as that of an alert does.

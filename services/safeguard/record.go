@@ -100,6 +100,15 @@ func (o *option) standing() spend.Standing {
 	return spend.Standing{Offered: o.offered(), State: o.state, BlockInactive: o.blockInactive, Spent: o.count.Spent, Limit: limit}
 }
 
+// thresholdsUnder are where the subscriber is told on the way to the limit: its own, or those of what its class offers, if
+// anything.
+func (o *option) thresholdsUnder(of *offer) []spend.Threshold {
+	if len(o.thresholds) > 0 || of == nil {
+		return o.thresholds
+	}
+	return of.Thresholds
+}
+
 // late is the sum of what came for a period and was not counted in it.
 type late struct {
 	period spend.Period

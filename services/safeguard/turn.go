@@ -129,13 +129,7 @@ func (t *turn) tell(o spend.Option, kind, reason string) *outcome {
 
 // thresholds are where the subscriber is told on the way to the limit.
 func (t *turn) thresholds(o spend.Option) []spend.Threshold {
-	if own := t.sub.options[o].thresholds; len(own) > 0 {
-		return own
-	}
-	if offer := t.offer(o); offer != nil {
-		return offer.Thresholds
-	}
-	return nil
+	return t.sub.options[o].thresholdsUnder(t.offer(o))
 }
 
 // judge computes the blocking bit of an option anew. It is the only place that does.
