@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"google.golang.org/genproto/googleapis/type/money"
@@ -20,7 +21,12 @@ func Heard(r stream.Record) (h Said, d *eventv1.Safeguard, err error) {
 		return h, nil, fmt.Errorf("read outcome: %w", err)
 	}
 	if reason, rejected := r.Header(event.HeaderReason); rejected {
-		return Said{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: []string{string(reason)}}, nil, nil
+		partition, _ := r.Header(event.HeaderPartition)
+		n, err := strconv.ParseInt(string(partition), 10, 32)
+		if err != nil {
+			return h, nil, fmt.Errorf("read rejection: %w", err)
+		}
+		return Said{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: []string{string(reason)}, Partition: int32(n)}, nil, nil
 	}
 	d, ok := e.Data.(*eventv1.Safeguard)
 	if !ok {
@@ -99,18 +105,19 @@ type Wrong struct {
 // String says what it is.
 func (w Wrong) String() string { return w.Text }
 
-// Compare holds what was heard, in order and without repeats, against what was meant: outcomes and rejections of each subject
-// in their order. Of one that goes wrong it tells the first thing: the rest follows from it.
+// Compare holds what was heard, in order and without repeats, against what was meant: the outcomes of each subject in their
+// order, and so its rejections by each partition. Of one that goes wrong it tells the first thing: the rest follows from it.
 func Compare(meant, heard []Said) (wrong []Wrong) {
 	type place struct {
-		subject  string
-		rejected bool
+		subject   string
+		rejected  bool
+		partition int32
 	}
 	chains := map[place][2][]Said{}
 	var order []place
 	put := func(which int, all []Said) {
 		for _, s := range all {
-			at := place{s.Subject, s.Kind == "rejected"}
+			at := place{s.Subject, s.Kind == "rejected", s.Partition}
 			c, known := chains[at]
 			if !known {
 				order = append(order, at)

@@ -41,6 +41,9 @@ type Said struct {
 	Forecast time.Time
 	// Reference of the call that caused it.
 	Reference string
+	// Partition of the log in which an event was rejected. What was sent on to another number is rejected where that is, as
+	// it was sent to the first one: between partitions there is no order.
+	Partition int32
 }
 
 // String is all of it in a line.

@@ -143,11 +143,16 @@ func (j *judge) read(ctx context.Context) error {
 			moved = moved || n > 0
 		}
 	}
-	for _, l := range j.log {
+	for p, l := range j.log {
 		if len(l.pending) == 0 {
 			l.world.Pass(l.world.Now())
 		}
-		j.meant = append(j.meant, l.world.Take()...)
+		for _, s := range l.world.Take() {
+			if s.Kind == "rejected" {
+				s.Partition = int32(p)
+			}
+			j.meant = append(j.meant, s)
+		}
 	}
 	// What was published before the log was read is what there is to hear, and perhaps more: it is looked at again.
 	for _, tail := range slices.Concat(j.outcomes, j.rejected) {
