@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -47,7 +48,9 @@ func (e *Event) Append(dst []byte) ([]byte, error) {
 		return dst, fmt.Errorf("encode event %q: %w", e.ID, errNoData)
 	}
 	data := e.Data.ProtoReflect()
-	b := appendString(dst, fieldID, e.ID)
+	size := deterministic.Size(e.Data)
+	b := slices.Grow(dst, frame+len(e.ID)+len(e.Source)+len(e.Type)+len(e.Tenant)+len(e.Subject)+len(e.Correlation)+len(data.Descriptor().FullName())+size)
+	b = appendString(b, fieldID, e.ID)
 	b = appendString(b, fieldSource, e.Source)
 	b = appendString(b, fieldType, e.Type)
 	b = appendString(b, fieldTenant, e.Tenant)
@@ -55,7 +58,7 @@ func (e *Event) Append(dst []byte) ([]byte, error) {
 	b = appendTime(b, fieldTime, e.Time)
 	b = appendTime(b, fieldReceivedAt, e.ReceivedAt)
 	b = appendString(b, fieldCorrelation, e.Correlation)
-	b, err := appendAny(b, data)
+	b, err := appendAny(b, data, size)
 	if err != nil {
 		return dst, fmt.Errorf("encode event %q: %w", e.ID, err)
 	}
@@ -95,11 +98,14 @@ func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
 	return b
 }
 
-func appendAny(b []byte, data protoreflect.Message) ([]byte, error) {
+// frame is more than what an event's bytes are beside its texts and data: tags, lengths, two times, the prefix of a type.
+const frame = 96
+
+// appendAny appends data whose size was just computed, and is cached in it.
+func appendAny(b []byte, data protoreflect.Message, size int) ([]byte, error) {
 	name := data.Descriptor().FullName()
 	message := data.Interface()
 	options := proto.MarshalOptions{Deterministic: true, UseCachedSize: true}
-	size := deterministic.Size(message)
 
 	url := len(typeURLPrefix) + len(name)
 	inner := protowire.SizeTag(fieldTypeURL) + protowire.SizeBytes(url)

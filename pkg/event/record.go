@@ -46,8 +46,7 @@ var (
 // record's timestamp. An event of an unordered type has no key, so that it is spread; every other has Key. The same
 // event gives the same record, byte for byte. An event that would take more than MaxBytes is a fault, TOO_LARGE.
 func (e *Event) Record(topic string) (stream.Record, error) {
-	const room = 256
-	buf, err := e.Append(make([]byte, 0, room+len(e.ID)+len(e.Source)+len(e.Subject)))
+	buf, err := e.Append(nil)
 	if err != nil {
 		return stream.Record{}, err
 	}

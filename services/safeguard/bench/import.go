@@ -29,16 +29,16 @@ func importClass() *configv1.ClassOfService {
 
 // importing measures what an operator sees who brings n subscribers in: from the first row sent until the service has
 // applied the last.
-func (s *stand) importing(ctx context.Context, o options, on string) (fig figure.Figure, err error) {
+func (s *stand) importing(ctx context.Context, o options) ([]figure.Figure, error) {
 	var rates []float64
-	fig = figure.Figure{
-		Name: "safeguard.import_per_second", Unit: "subscribers/s", Goal: 50_000, Better: "higher", On: on,
+	fig := figure.Figure{
+		Name: "safeguard.import_per_second", Unit: "subscribers/s", Goal: 50_000, Better: "higher", On: s.on,
 		Note: "a CSV file over one PublishStream of ingest, until safeguard has applied every row; all are processes on the machine of the servers",
 	}
 	for i := range o.runs {
 		took, acknowledged, err := s.importOnce(ctx, fmt.Sprintf("import-%d", i), o)
 		if err != nil {
-			return fig, fmt.Errorf("import %d: %w", i+1, err)
+			return nil, fmt.Errorf("import %d: %w", i+1, err)
 		}
 		rate := float64(o.imported) / took.Seconds()
 		say("import %d: %d subscribers, %.0f/s until applied, %.0f/s until acknowledged", i+1, o.imported, rate, float64(o.imported)/acknowledged)
@@ -48,7 +48,7 @@ func (s *stand) importing(ctx context.Context, o options, on string) (fig figure
 		fig.Seconds += took.Seconds()
 	}
 	fig.Value, fig.Seconds = figure.Round(figure.Median(rates)), figure.Round(fig.Seconds)
-	return fig, nil
+	return []figure.Figure{fig}, nil
 }
 
 func (s *stand) importOnce(ctx context.Context, name string, o options) (took time.Duration, acknowledged float64, err error) {

@@ -25,8 +25,9 @@ const (
 	streams            = 4
 )
 
-// latencies measures Authorize and Charge, one after the other, each beside usage.
-func (s *stand) latencies(ctx context.Context, o options, on string) (figures []figure.Figure, err error) {
+// latencies measures Authorize and Charge, one after the other, each beside usage, and in each run the same of a process
+// that answers and does nothing else.
+func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figure, err error) {
 	f, err := s.installation(ctx, "latency", o.partitions)
 	if err != nil {
 		return nil, err
@@ -49,6 +50,11 @@ func (s *stand) latencies(ctx context.Context, o options, on string) (figures []
 	if err != nil {
 		return nil, err
 	}
+	floor, end, err := s.answering(ctx, f)
+	if err != nil {
+		return nil, fmt.Errorf("start what answers and does nothing else: %w", err)
+	}
+	defer func() { err = errors.Join(err, end()) }()
 	for _, of := range []struct {
 		name      string
 		goal      float64
@@ -60,17 +66,21 @@ func (s *stand) latencies(ctx context.Context, o options, on string) (figures []
 	} {
 		var p99s []float64
 		fig := figure.Figure{
-			Name: of.name, Unit: "ms", Goal: of.goal, Better: "lower", On: on,
+			Name: of.name, Unit: "ms", Goal: of.goal, Better: "lower", On: s.on,
 			Note: fmt.Sprintf("%d/s over %d streams beside %d/s of usage, %d subscribers; from sent to answered; who asks and who is asked are on the machine of the servers", of.perSecond, streams, usagePerSecond, o.subscribers),
 		}
-		for run := range max(1, o.runs) {
-			p50, p99, answered, used, err := s.answered(ctx, f, conn, o, run, of.perSecond, of.open)
+		for range o.runs {
+			bare, err := s.answered(ctx, f, floor, o, of.perSecond, of.open)
+			if err != nil {
+				return nil, fmt.Errorf("%s: bare: %w", of.name, err)
+			}
+			ours, err := s.answered(ctx, f, conn, o, of.perSecond, of.open)
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", of.name, err)
 			}
-			say("%s: p50 %.2f, p99 %.2f, %.0f/s answered, %.0f/s used", of.name, p50, p99, answered, used)
-			p99s = append(p99s, p99)
-			fig.Runs = append(fig.Runs, fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, %.0f/s answered beside %.0f/s of usage", p50, p99, answered, used))
+			p99s = append(p99s, ours.p99)
+			fig.Runs = append(fig.Runs, fmt.Sprintf("%s; bare: %s", ours, bare))
+			say("%s: %s; bare: %s", of.name, ours, bare)
 		}
 		fig.Value = figure.Round(figure.Median(p99s))
 		figures = append(figures, fig)
@@ -132,8 +142,16 @@ func charging(ctx context.Context, conn *grpc.ClientConn, subscribers int) (exch
 	}, nil
 }
 
+// times is how long answers took, in milliseconds, and what went on a second.
+type times struct{ p50, p99, answered, used float64 }
+
+// String is all of it.
+func (t times) String() string {
+	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, %.0f/s answered beside %.0f/s of usage", t.p50, t.p99, t.answered, t.used)
+}
+
 // answered asks so many times a second, while usage comes in, and says how long answers took behind the warm-up.
-func (s *stand) answered(ctx context.Context, f *fleettest.Fleet, conn *grpc.ClientConn, o options, run, perSecond int, open func(context.Context, *grpc.ClientConn, int) (exchange, error)) (p50, p99, answered, used float64, err error) {
+func (s *stand) answered(ctx context.Context, f *fleettest.Fleet, conn *grpc.ClientConn, o options, perSecond int, open func(context.Context, *grpc.ClientConn, int) (exchange, error)) (t times, err error) {
 	began := time.Now()
 	stop := began.Add(o.warmUp + o.length)
 	var work sync.WaitGroup
@@ -141,15 +159,9 @@ func (s *stand) answered(ctx context.Context, f *fleettest.Fleet, conn *grpc.Cli
 	var took []time.Duration
 	faults := make([]error, streams+1)
 	uses := 0
-	work.Add(1)
-	go func() {
-		defer work.Done()
-		uses, faults[streams] = usage(ctx, f, o, run, stop)
-	}()
+	work.Go(func() { uses, faults[streams] = usage(ctx, f, o, stop) })
 	for i := range streams {
-		work.Add(1)
-		go func() {
-			defer work.Done()
+		work.Go(func() {
 			x, err := open(ctx, conn, o.subscribers)
 			if err != nil {
 				faults[i] = err
@@ -159,18 +171,18 @@ func (s *stand) answered(ctx context.Context, f *fleettest.Fleet, conn *grpc.Cli
 			mu.Lock()
 			defer mu.Unlock()
 			took, faults[i] = append(took, mine...), err
-		}()
+		})
 	}
 	work.Wait()
 	if err := errors.Join(faults...); err != nil {
-		return 0, 0, 0, 0, err
+		return t, err
 	}
 	if len(took) < 100 {
-		return 0, 0, 0, 0, fmt.Errorf("only %d answers: give more by -length", len(took))
+		return t, fmt.Errorf("only %d answers: give more by -length", len(took))
 	}
 	slices.Sort(took)
 	ms := func(share float64) float64 { return took[int(share*float64(len(took)-1))].Seconds() * 1000 }
-	return ms(0.5), ms(0.99), float64(len(took)) / o.length.Seconds(), float64(uses) / (o.warmUp + o.length).Seconds(), nil
+	return times{ms(0.5), ms(0.99), float64(len(took)) / o.length.Seconds(), float64(uses) / (o.warmUp + o.length).Seconds()}, nil
 }
 
 // ask sends at an even rate and takes the times of what is sent after from.
@@ -222,10 +234,10 @@ func ask(ctx context.Context, x exchange, perSecond int, from, stop time.Time) (
 }
 
 // usage puts usage into the log at its rate.
-func usage(ctx context.Context, f *fleettest.Fleet, o options, run int, stop time.Time) (n int, err error) {
+func usage(ctx context.Context, f *fleettest.Fleet, o options, stop time.Time) (n int, err error) {
 	p := f.Client.NewProducer()
 	topic, which := f.Client.Topic(stream.EventsOrdered), scatter(o.subscribers)
-	name := fmt.Sprintf("beside-%d-%d", run, stop.UnixNano())
+	name := fmt.Sprintf("beside-%d", stop.UnixNano())
 	paced(ctx, 10*time.Millisecond, stop, func(elapsed time.Duration) bool {
 		var records []stream.Record
 		now := time.Now().Truncate(time.Millisecond)

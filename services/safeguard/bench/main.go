@@ -1,6 +1,7 @@
 // Command bench measures the safeguard service on a Kafka and a Redis of its
 // own, beside a bare loop that does the same reads and writes and nothing else.
-// Figures go to standard output, what happens meanwhile to standard error.
+// Figures go to standard output as each is measured, what happens meanwhile to
+// standard error.
 package main
 
 import (
@@ -11,6 +12,8 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/services/tollgate/figure"
@@ -28,13 +31,53 @@ type options struct {
 	cold        int
 	imported    int
 	memory      int
-	latency     bool
-	growth      bool
 	// engineOnly leaves the bare loop out.
 	engineOnly bool
 }
 
+// measure is one thing that is measured, of which there may be several figures.
+type measure struct {
+	name string
+	do   func(*stand, context.Context, options) ([]figure.Figure, error)
+}
+
+// measures in their order. The last, growth, is left out unless it is asked for.
+var measures = []measure{
+	{"throughput", (*stand).throughput},
+	{"cold", (*stand).cold},
+	{"import", (*stand).importing},
+	{"memory", (*stand).remembered},
+	{"latency", (*stand).latencies},
+	{"growth", (*stand).grown},
+}
+
+func names(all []measure) (names []string) {
+	for _, m := range all {
+		names = append(names, m.name)
+	}
+	return names
+}
+
+// choose finds measures by their names.
+func choose(list string) (chosen []measure, err error) {
+	for _, name := range strings.Split(list, ",") {
+		i := slices.IndexFunc(measures, func(m measure) bool { return m.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("-only %s: there is no %q among %s", list, name, strings.Join(names(measures), ","))
+		}
+		chosen = append(chosen, measures[i])
+	}
+	return chosen, nil
+}
+
 func main() {
+	if len(os.Args) == 5 && os.Args[1] == "answer" {
+		if err := answer(os.Args[2], os.Args[3], os.Args[4]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.IntVar(&o.runs, "runs", 3, "runs of which the median is printed")
 	flag.IntVar(&o.partitions, "partitions", 8, "partitions of each topic")
@@ -42,15 +85,22 @@ func main() {
 	flag.IntVar(&o.events, "events", 6_000_000, "usage events in the log of each run")
 	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run; less where the log ends before")
-	flag.IntVar(&o.cold, "cold", 1_000_000, "subscribers of the cold pass; 0: none")
-	flag.IntVar(&o.imported, "imported", 1_000_000, "subscribers of the import; 0: none")
-	flag.IntVar(&o.memory, "memory", 1_000_000, "subscribers whose memory is measured; 0: none")
-	flag.BoolVar(&o.latency, "latency", true, "measure Authorize and Charge beside usage")
-	flag.BoolVar(&o.growth, "growth", false, "measure 1 to 8 partitions and 10 k to 1 M subscribers as well, each once")
+	flag.IntVar(&o.cold, "cold", 1_000_000, "subscribers of the cold pass")
+	flag.IntVar(&o.imported, "imported", 1_000_000, "subscribers of the import")
+	flag.IntVar(&o.memory, "memory", 1_000_000, "subscribers whose memory is measured")
+	only := flag.String("only", strings.Join(names(measures[:len(measures)-1]), ","), "what to measure; growth as well")
 	flag.Parse()
+	chosen, err := choose(*only)
+	if err == nil && o.runs < 1 {
+		err = fmt.Errorf("-runs must be at least 1, is %d", o.runs)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := bench(ctx, o); err != nil {
+	if err := bench(ctx, o, chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
@@ -64,9 +114,10 @@ func say(format string, args ...any) {
 type stand struct {
 	kafka, redis *fleettest.Server
 	dir          string
+	on           string // what the servers say of themselves
 }
 
-func bench(ctx context.Context, o options) (err error) {
+func bench(ctx context.Context, o options, chosen []measure) (err error) {
 	dir, err := os.MkdirTemp("", "tollgate-bench-")
 	if err != nil {
 		return err
@@ -85,59 +136,38 @@ func bench(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.redis.Stop(context.WithoutCancel(ctx))) }()
-	on, err := s.on(ctx)
-	if err != nil {
+	if s.on, err = s.describe(ctx); err != nil {
 		return err
 	}
+	for _, m := range chosen {
+		figures, err := m.do(s, ctx, o)
+		if err != nil {
+			return fmt.Errorf("%s: %w", m.name, err)
+		}
+		if err := figure.Print(os.Stdout, figures...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
 
+const note = "three options, each event counts against all of them; the service and the bare loop are processes on the machine of the servers"
+
+// throughput measures the engine and the bare loop, one after the other, a few times.
+func (s *stand) throughput(ctx context.Context, o options) ([]figure.Figure, error) {
+	rate := figure.Figure{Name: "safeguard.events_per_second", Unit: "events/s", Goal: 100_000, Better: "higher", On: s.on, Note: note}
+	ratio := figure.Figure{Name: "safeguard.floor_ratio", Unit: "ratio", Goal: 0.5, Better: "higher", On: s.on, Note: note}
 	var rates, ratios []float64
-	var runs []string
-	var counted int64
-	var seconds float64
 	for i := range o.runs {
 		r, err := s.run(ctx, i, o)
 		if err != nil {
-			return fmt.Errorf("run %d: %w", i+1, err)
+			return nil, fmt.Errorf("run %d: %w", i+1, err)
 		}
 		rates, ratios = append(rates, r.engine), append(ratios, r.engine/r.bare)
-		runs = append(runs, fmt.Sprintf("%.0f/s of %.0f/s bare (batches of %.0f, records of %d bytes)", r.engine, r.bare, r.batch, r.recordBytes))
-		counted, seconds = counted+r.counted, seconds+r.seconds
+		rate.Runs = append(rate.Runs, fmt.Sprintf("%.0f/s of %.0f/s bare (batches of %.0f, records of %d bytes)", r.engine, r.bare, r.batch, r.recordBytes))
+		rate.Events, rate.Seconds = rate.Events+r.counted, rate.Seconds+r.seconds
 	}
-	const note = "three options, each event counts against all of them; the service and the bare loop are processes on the machine of the servers"
-	var figures []figure.Figure
-	if o.runs > 0 {
-		figures = append(figures, figure.Figure{Name: "safeguard.events_per_second", Value: figure.Round(figure.Median(rates)), Unit: "events/s", Goal: 100_000, Better: "higher", On: on, Note: note, Events: counted, Seconds: figure.Round(seconds), Runs: runs},
-			figure.Figure{Name: "safeguard.floor_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 0.5, Better: "higher", On: on, Note: note, Runs: runs})
-	}
-	if o.cold > 0 {
-		first, second, err := s.cold(ctx, o)
-		if err != nil {
-			return fmt.Errorf("cold pass: %w", err)
-		}
-		figures = append(figures, figure.Figure{
-			Name: "safeguard.cold_ratio", Value: figure.Round(first.Seconds() / second.Seconds()), Unit: "ratio", Goal: 2, Better: "lower", On: on,
-			Note: note, Events: int64(2 * o.cold), Runs: []string{fmt.Sprintf("first pass %s, second %s over %d subscribers", first.Round(time.Millisecond), second.Round(time.Millisecond), o.cold)},
-		})
-	}
-	if o.imported > 0 {
-		f, err := s.importing(ctx, o, on)
-		if err != nil {
-			return err
-		}
-		figures = append(figures, f)
-	}
-	for _, more := range []struct {
-		wanted  bool
-		measure func(context.Context, options, string) ([]figure.Figure, error)
-	}{{o.memory > 0, s.remembered}, {o.latency, s.latencies}, {o.growth, s.grown}} {
-		if !more.wanted {
-			continue
-		}
-		fs, err := more.measure(ctx, o, on)
-		if err != nil {
-			return err
-		}
-		figures = append(figures, fs...)
-	}
-	return figure.Print(os.Stdout, figures...)
+	rate.Value, rate.Seconds = figure.Round(figure.Median(rates)), figure.Round(rate.Seconds)
+	ratio.Value, ratio.Runs = figure.Round(figure.Median(ratios)), rate.Runs
+	return []figure.Figure{rate, ratio}, nil
 }

@@ -17,7 +17,7 @@ const idsEach = 24
 
 // remembered measures what Redis takes for a subscriber with three options and their timers, by used_memory before and after,
 // while nobody is connected but us.
-func (s *stand) remembered(ctx context.Context, o options, on string) (figures []figure.Figure, err error) {
+func (s *stand) remembered(ctx context.Context, o options) (figures []figure.Figure, err error) {
 	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
 	defer client.Close() //nolint:errcheck // read only
 	f, err := s.installation(ctx, "memory", o.partitions)
@@ -66,7 +66,7 @@ func (s *stand) remembered(ctx context.Context, o options, on string) (figures [
 	each := float64(after-before) / float64(o.memory)
 	say("memory: %.0f bytes a subscriber, records of %d bytes", each, bytes)
 	return []figure.Figure{{
-		Name: "safeguard.bytes_per_subscriber", Value: figure.Round(each), Unit: "bytes", Goal: 512, Better: "lower", On: on,
+		Name: "safeguard.bytes_per_subscriber", Value: figure.Round(each), Unit: "bytes", Goal: 512, Better: "lower", On: s.on,
 		Note:   fmt.Sprintf("used_memory of %d subscribers with three options, %d ids each, due lists included; a record is %d bytes long", o.memory, idsEach, bytes),
 		Events: int64(o.memory) * idsEach,
 	}}, nil
