@@ -83,7 +83,7 @@ func ended(err error) error {
 
 // answer is the process: it prints its address, and ends with its standard input.
 func answer(broker, store, topic string) error {
-	client, err := stream.Open(stream.Config{Brokers: []string{broker}}, zap.NewNop(), prometheus.NewRegistry())
+	client, err := stream.Open(stream.Config{Brokers: []string{broker}, Prefix: "bare"}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		return err
 	}

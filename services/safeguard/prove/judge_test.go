@@ -102,3 +102,36 @@ func TestEveryWayToBeWrongIsCounted(t *testing.T) {
 		})
 	}
 }
+
+// Each replica that comes to a partition appends the revision in force, with a stamp of its own; usage behind it may have
+// been stamped before.
+func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
+	now := time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
+	record := func(stamp time.Time, e *event.Event) stream.Record {
+		e.Source, e.Tenant, e.Subject = "test", "acme", "447700900001"
+		r, err := e.Record("events.ordered")
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Time = stamp
+		return r
+	}
+	revision := func(stamp time.Time) stream.Record {
+		return record(stamp, &event.Event{ID: stamp.String(), Type: event.TypeRevision, Data: &eventv1.SystemRevision{Revision: 1}})
+	}
+	j := &judge{seen: map[string]struct{}{}, numbers: map[string]*model.World{}, snapshots: map[int64]*configv1.Snapshot{1: {
+		ClassesOfService: []*configv1.ClassOfService{{
+			Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{Limit: model.Money(50*model.Unit, "EUR")},
+		}},
+	}}}
+	again := now.Add(2 * time.Millisecond)
+	l := &lane{world: model.New(), pending: []stream.Record{revision(now), revision(again), record(now, &event.Event{
+		ID: "a", Type: "subscriber.activated", Time: now, Data: &eventv1.SubscriberActivated{ClassOfService: "roamer"},
+	})}}
+	if n, err := j.fold(t.Context(), l); n != 3 || err != nil {
+		t.Fatalf("%d folded, %v", n, err)
+	}
+	if said := l.world.Take(); len(said) != 1 || !said[0].At.Equal(again) {
+		t.Errorf("said %v, want it at %s", said, again)
+	}
+}
