@@ -25,6 +25,10 @@ func (s *stand) remembered(ctx context.Context, o options) (figures []figure.Fig
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close(context.WithoutCancel(ctx))) }()
+	// Keys of what was measured before share one hash table with ours, whose size goes by powers of two.
+	if err := client.FlushAll(ctx).Err(); err != nil {
+		return nil, fmt.Errorf("empty Redis: %w", err)
+	}
 	before, err := usedMemory(ctx, client)
 	if err != nil {
 		return nil, err
