@@ -29,6 +29,7 @@ type Claim struct {
 	drain    context.Context // ends at revoke: stop taking, finish what is begun
 	progress atomic.Int64    // when work last showed a sign, in ns since g.started
 	over     atomic.Bool     // work has returned for good
+	failed   atomic.Bool     // Health says that the work waits: it failed, and made no progress since
 	idle     atomic.Int32    // how many calls wait for somebody else; that is progress
 
 	mu     sync.Mutex
@@ -44,7 +45,7 @@ func newClaim(g *group, topic string, partition, generation int32, member string
 		g: g, member: member, committed: committed, drain: drain,
 		commitSlot: make(chan struct{}, 1), last: committed,
 	}
-	cl.Progress()
+	cl.alive()
 	return cl
 }
 
@@ -182,8 +183,18 @@ func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
 	return fmt.Errorf("answer does not name partition %d", cl.Partition)
 }
 
-// Progress tells the watchdog that the partition's work is alive.
-func (cl *Claim) Progress() { cl.progress.Store(int64(time.Since(cl.g.started))) }
+// Progress tells the watchdog that the partition's work is alive, and Health that work which had failed goes on.
+func (cl *Claim) Progress() {
+	cl.alive()
+	if cl.failed.Swap(false) {
+		cl.g.c.health.done(cl.workKey())
+	}
+}
+
+// alive tells the watchdog alone: who waits is alive, and does nothing yet.
+func (cl *Claim) alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
+
+func (cl *Claim) workKey() waitKey { return waitKey{"work", cl.Topic, cl.Partition} }
 
 // Waiting runs f, which waits for somebody else (Redis, a receiver): however
 // long it takes, it counts as progress. f has a deadline of its own. Fetch,
@@ -200,7 +211,7 @@ func (cl *Claim) waiting() func() {
 	}
 	cl.idle.Add(1)
 	return func() {
-		cl.Progress()
+		cl.alive()
 		cl.idle.Add(-1)
 	}
 }
@@ -230,7 +241,7 @@ func (cl *Claim) Resume() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.paused != nil {
-		cl.Progress()
+		cl.alive()
 		close(cl.paused)
 		cl.paused = nil
 	}

@@ -296,7 +296,7 @@ func (g *group) watch(drain context.Context, endWork func(), claims []*Claim, id
 // repeat runs the work of a claim until it drains. True means the work asked to
 // rejoin the group.
 func (g *group) repeat(ctx context.Context, cl *Claim) bool {
-	key := waitKey{"work", cl.Topic, cl.Partition}
+	key := cl.workKey()
 	defer g.c.health.done(key)
 	for attempt := 0; cl.drain.Err() == nil; attempt++ {
 		began := time.Now()
@@ -318,6 +318,7 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 			attempt = 0
 		}
 		g.c.health.waits(key, err)
+		cl.failed.Store(true)
 		g.c.log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
 		cl.await(ctx, 5*backoff(attempt))
 	}

@@ -106,3 +106,48 @@ func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
 	stop()
 	members.Wait()
 }
+
+// Health went on saying that a partition waits, and its replica stayed not ready, until the partition moved: however well
+// work went after it had failed once.
+func TestWorkThatGoesOnWaitsNoLonger(t *testing.T) {
+	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "well"}, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
+	waiting := make(chan [2]int, 1)
+	consuming, stop := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	first := true
+	go func() {
+		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}}, func(_ context.Context, cl *stream.Claim) error {
+			if first {
+				first = false
+				return errors.New("the store does not answer")
+			}
+			cl.Waiting(func() {})
+			before := len(c.Health().Waiting)
+			cl.Progress()
+			waiting <- [2]int{before, len(c.Health().Waiting)}
+			<-cl.Draining()
+			return nil
+		})
+	}()
+	select {
+	case got := <-waiting:
+		if got != [2]int{1, 0} {
+			t.Errorf("%d wait before the work makes progress and %d after it, want 1 and 0", got[0], got[1])
+		}
+	case <-ctx.Done():
+		t.Fatal("work was not run again")
+	}
+	stop()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
