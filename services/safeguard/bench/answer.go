@@ -64,9 +64,12 @@ func (a *answerer) ChargeStream(s grpc.BidiStreamingServer[optionsv1.ChargeStrea
 			if err == nil {
 				err = a.store.Set(s.Context(), "bare:"+key, make([]byte, 366), 0).Err()
 			}
+			if err != nil {
+				fmt.Fprintln(os.Stderr, "bare charge:", err) // who asks sees one that is not allowed
+			}
 			sending.Lock()
 			defer sending.Unlock()
-			// Who asks sees a charge that is not allowed.
+			// Where it can't be sent the stream has ended, and who asks has the error.
 			_ = s.Send(&optionsv1.ChargeStreamResponse{Tag: req.GetTag(), Answer: &optionsv1.ChargeStreamResponse_Response{
 				Response: &optionsv1.ChargeResponse{Allowed: err == nil},
 			}})

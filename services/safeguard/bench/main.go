@@ -10,12 +10,12 @@ import (
 	"flag"
 	"fmt"
 	"os"
-	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/services/tollgate/figure"
 	"github.com/tollgate/tollgate/services/tollgate/fleettest"
 )
@@ -98,9 +98,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	defer stop()
-	if err := bench(ctx, o, chosen); err != nil {
+	if err := bench(daemon.UntilSignal(), o, chosen); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
@@ -136,7 +134,7 @@ func bench(ctx context.Context, o options, chosen []measure) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.redis.Stop(context.WithoutCancel(ctx))) }()
-	if s.on, err = s.describe(ctx); err != nil {
+	if s.on, err = fleettest.On(ctx, s.kafka, s.redis); err != nil {
 		return err
 	}
 	for _, m := range chosen {

@@ -31,27 +31,6 @@ type result struct {
 	seconds      float64
 }
 
-// describe says what is measured on.
-func (s *stand) describe(ctx context.Context) (string, error) {
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
-	defer client.Close() //nolint:errcheck // read only
-	info, err := client.Info(ctx, "server").Result()
-	if err != nil {
-		return "", fmt.Errorf("ask what is measured on: %w", err)
-	}
-	fsync, err := client.ConfigGet(ctx, "appendfsync").Result()
-	if err != nil {
-		return "", fmt.Errorf("ask what is measured on: %w", err)
-	}
-	version := "?"
-	for line := range strings.Lines(info) {
-		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
-			version = strings.TrimSpace(v)
-		}
-	}
-	return figure.On(fmt.Sprintf("redis %s appendfsync %s", version, fsync["appendfsync"]), filepath.Join(s.dir, "kafka"))
-}
-
 // installation is a fleet with config running and the class in it.
 func (s *stand) installation(ctx context.Context, name string, partitions int) (*fleettest.Fleet, error) {
 	dir := filepath.Join(s.dir, name)

@@ -196,9 +196,10 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 				}
 				l.world.Configure(r.Time, s)
 				l.revision = d.GetRevision()
+			} else {
+				// One that another replica appended as well changes nothing, but it too says how late it is.
+				l.world.Pass(r.Time)
 			}
-			// One that another replica appended as well changes nothing, but it too says how late it is.
-			l.world.Pass(r.Time)
 			continue
 		}
 		l.world.Happen(r.Time, e)
