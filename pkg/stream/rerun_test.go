@@ -14,19 +14,30 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// Work that fails after a commit used to be told the offset at its assignment again: it began there, its commits were
-// refused as going back, and the partition stood still for ever.
-func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
-	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "again"}, zap.NewNop(), prometheus.NewRegistry())
+// oneLog is a client of an embedded broker with one topic of one partition, and how long a test may take.
+func oneLog(t *testing.T) (context.Context, *stream.Client) {
+	t.Helper()
+	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "rerun"}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
+	t.Cleanup(func() {
+		cancel()
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
 		t.Fatal(err)
 	}
+	return ctx, c
+}
+
+// Work that fails after a commit used to be told the offset at its assignment again: it began there, its commits were
+// refused as going back, and the partition stood still for ever.
+func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
+	ctx, c := oneLog(t)
 	p := c.NewProducer()
 	for range 3 {
 		if err := p.Produce(ctx, stream.Record{Topic: c.Topic("log"), Value: []byte("x")}); err != nil {
@@ -68,16 +79,7 @@ func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
 // Whoever waits for its partitions must hear that there are none: one of two members of a group that reads one
 // partition.
 func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
-	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "spare"}, zap.NewNop(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
-		t.Fatal(err)
-	}
+	ctx, c := oneLog(t)
 	consuming, stop := context.WithCancel(ctx)
 	var members sync.WaitGroup
 	heard := make([]chan int, 2)
@@ -110,16 +112,7 @@ func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
 // Health went on saying that a partition waits, and its replica stayed not ready, until the partition moved: however well
 // work went after it had failed once.
 func TestWorkThatGoesOnWaitsNoLonger(t *testing.T) {
-	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "well"}, zap.NewNop(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
-		t.Fatal(err)
-	}
+	ctx, c := oneLog(t)
 	waiting := make(chan [2]int, 1)
 	consuming, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
