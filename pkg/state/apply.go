@@ -278,10 +278,6 @@ func (b *batch[B]) unseal(subject string, number uint64) {
 	b.puts = slices.DeleteFunc(b.puts, func(e Entry) bool { return e.Key == key })
 }
 
-// The engine's own timer of a subject forgets sealed ids when nothing else
-// does; its name can't be a service's.
-const expiryTimer = "\x00ids"
-
 func expiryDue(hour int64) int64 { return (hour + WindowHours + 1) * hourMillis }
 
 // find looks for an event among those that changed the record.
@@ -308,7 +304,8 @@ func (s *Subject[B]) sealedIDs(number uint64) []byte {
 	return s.batch.beside(sealKey(s.Key, number))
 }
 
-// due fires the subject's timers that are due by a time, by due time, then name.
+// due fires the subject's timers that are due by a time, by due time, then in
+// the order of their names as written.
 func (b *batch[B]) due(s *Subject[B], by int64) error {
 	for s.Exists && len(s.header.timers) > 0 && s.header.timers[0].due <= by {
 		t := s.header.timers[0]
@@ -319,13 +316,17 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 				s.header.schedule(expiryTimer, expiryDue(s.header.ids.seals[n-1].newest))
 			}
 		} else {
-			identity := timerIdentity(s.Key, &s.header, t)
+			name, err := b.memory.timers.read(t.name)
+			if err != nil {
+				return err
+			}
+			identity := timerIdentity(s.Key, &s.header, name, t.due)
 			b.moment(s, t.due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
-			b.now = poisoned{offset: -1, subject: s.Key, timer: t.name, due: t.due}
+			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.due}
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
 				b.reject(s.record, identity, "PANIC", why, s.Time)
-			} else if err := b.watched(s, nil, t.name, func() { b.fire(s, t.name, time.UnixMilli(t.due).UTC()) }); err != nil {
+			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.due).UTC()) }); err != nil {
 				return err
 			}
 		}

@@ -46,8 +46,8 @@ func revisionOf(e *event.Event) (revision int64, level uint32) {
 // timerIdentity is over subject, name and due time. A record that came from
 // another key may bring a timer that is overdue here, and whoever had the key
 // before may have had one of that name and time: what brought it tells them apart.
-func timerIdentity(key string, h *header, t timer) Identity {
-	id := event.TimerIdentity("", key, t.name, time.UnixMilli(t.due))
+func timerIdentity(key string, h *header, name string, due int64) Identity {
+	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
 	if h.moved {
 		id = event.Derive(id, string(h.creator[:]))
 	}

@@ -157,20 +157,20 @@ func (s *Subject[B]) Creator() Identity { return s.header.creator }
 // Schedule sets the subject's timer of that name, or moves it; times are cut
 // to the ms. It fires at its due time, however late it is worked.
 func (s *Subject[B]) Schedule(name string, due time.Time) {
-	s.header.schedule(name, due.UnixMilli())
+	s.header.schedule(s.batch.memory.timers.written(name), due.UnixMilli())
 	s.touch()
 }
 
 // Cancel drops the timer of that name, if there is one.
 func (s *Subject[B]) Cancel(name string) {
-	s.header.cancel(name)
+	s.header.cancel(s.batch.memory.timers.written(name))
 	s.touch()
 }
 
 // Due says when the timer of that name is due.
 func (s *Subject[B]) Due(name string) (time.Time, bool) {
 	for _, t := range s.header.timers {
-		if t.name == name {
+		if known, err := s.batch.memory.timers.read(t.name); err == nil && known == name {
 			return time.UnixMilli(t.due).UTC(), true
 		}
 	}

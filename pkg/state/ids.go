@@ -196,7 +196,8 @@ func (s *ids) decode(r *reader) {
 	s.decodeList(r)
 }
 
-// appendList writes the ids in the record, in groups of one hour.
+// appendList writes the ids in the record, in groups of one hour, each hour by
+// its distance from the one before.
 func (s *ids) appendList(b []byte) []byte {
 	groups := 0
 	for i := range s.count {
@@ -205,13 +206,15 @@ func (s *ids) appendList(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(groups))
+	var before uint32
 	for i := 0; i < s.count; {
 		n := 1
 		for i+n < s.count && s.hours[i+n] == s.hours[i] {
 			n++
 		}
-		b = binary.AppendUvarint(b, uint64(s.hours[i]))
+		b = binary.AppendUvarint(b, uint64(s.hours[i]-before))
 		b = binary.AppendUvarint(b, uint64(n))
+		before = s.hours[i]
 		for _, a := range s.list[i : i+n] {
 			b = binary.BigEndian.AppendUint64(b, uint64(a))
 		}
@@ -222,8 +225,10 @@ func (s *ids) appendList(b []byte) []byte {
 
 func (s *ids) decodeList(r *reader) {
 	s.count = 0
+	var hour uint64
 	for range min(r.uvarint(), idsInRecord+1) {
-		hour, n := r.uvarint(), r.uvarint()
+		hour += r.uvarint()
+		n := r.uvarint()
 		if n == 0 || n > uint64(idsInRecord-s.count) {
 			r.bad = true
 			return

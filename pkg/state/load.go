@@ -20,13 +20,14 @@ type memory[B any] struct {
 	slabs   [][]held[B]
 	used    int
 	scratch []byte
-	names   map[string]string // of timers
+	timers  timerNames
+	names   map[string]string // of timers, those not listed
 }
 
 const slabSize = 128
 
-func newMemory[B any]() *memory[B] {
-	return &memory[B]{by: make(map[string]*held[B]), beside: make(map[string][]byte), names: make(map[string]string)}
+func newMemory[B any](timers timerNames) *memory[B] {
+	return &memory[B]{by: make(map[string]*held[B]), beside: make(map[string][]byte), timers: timers, names: make(map[string]string)}
 }
 
 func (m *memory[B]) reset() {
@@ -48,8 +49,11 @@ func (m *memory[B]) hold(key string) *held[B] {
 	return h
 }
 
-// name of a timer, without a copy of its own for each record.
+// name of a timer as it is written, without a copy of its own for each record.
 func (m *memory[B]) name(b []byte) string {
+	if len(b) == 1 && b[0] >= listedName {
+		return listedNames[b[0]-listedName]
+	}
 	if s, ok := m.names[string(b)]; ok {
 		return s
 	}

@@ -160,7 +160,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	return &Owner[B, C]{
 		config: c, callable: callable,
 		place: batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
-		view:  newView(c.Cache), memory: newMemory[B](),
+		view:  newView(c.Cache), memory: newMemory[B](newTimerNames(c.Fold)),
 	}
 }
 

@@ -28,11 +28,11 @@ type header struct {
 }
 
 type timer struct {
-	name string
-	due  int64 // ms
+	name string // as it stands in a record; see timerNames
+	due  int64  // ms
 }
 
-const recordFormat = 3
+const recordFormat = 4
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, recordFormat, flags(h))
@@ -46,15 +46,21 @@ func (h *header) append(b []byte) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(h.last))
-	b = binary.AppendUvarint(b, uint64(h.listed))
+	if !h.listedFirst() {
+		b = binary.AppendUvarint(b, uint64(h.listed))
+	}
 	b = binary.AppendUvarint(b, uint64(len(h.timers)))
+	var before int64
 	for _, t := range h.timers {
-		b = binary.AppendUvarint(b, uint64(len(t.name)))
-		b = append(b, t.name...)
-		b = binary.AppendUvarint(b, uint64(t.due))
+		b = appendTimerName(b, t.name)
+		b = binary.AppendUvarint(b, uint64(t.due-before)) // timers of one time are usual
+		before = t.due
 	}
 	return h.calls.append(h.ids.append(b))
 }
+
+// listedFirst: the subject stands in the due list of its first timer.
+func (h *header) listedFirst() bool { return len(h.timers) > 0 && h.listed == minuteOf(h.timers[0].due) }
 
 // Flags of a record say what stands in keys of their own, older ids and what is
 // kept aside, so that who loads it sees so without decoding it.
@@ -65,6 +71,8 @@ const (
 	// goneFlag: there is no record. What stands says only how far the log was
 	// applied to what there was; see tombstone.
 	goneFlag
+	// listedFirstFlag: the minute listed is not written; see listedFirst.
+	listedFirstFlag
 )
 
 func flags(h *header) (f byte) {
@@ -79,6 +87,9 @@ func flags(h *header) (f byte) {
 	}
 	if h.gone {
 		f |= goneFlag
+	}
+	if h.listedFirst() {
+		f |= listedFirstFlag
 	}
 	return f
 }
@@ -113,11 +124,18 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 		}
 	}
 	h.last = int64(r.uvarint())
-	h.listed = int64(r.uvarint())
+	if b[1]&listedFirstFlag == 0 {
+		h.listed = int64(r.uvarint())
+	}
+	var before int64
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		t := timer{name: name(r.bytes(int(r.uvarint())))}
-		t.due = int64(r.uvarint())
+		t := timer{name: name(r.timerName())}
+		before += int64(r.uvarint())
+		t.due = before
 		h.timers = append(h.timers, t)
+	}
+	if b[1]&listedFirstFlag != 0 && len(h.timers) > 0 {
+		h.listed = minuteOf(h.timers[0].due)
 	}
 	h.ids.decode(&r)
 	h.calls = decodeCalls(&r)
@@ -138,9 +156,11 @@ func sealsHolding(record []byte, a id, each func(number uint64)) {
 		r.bytes(int(r.byte()) * len(Identity{}))
 	}
 	r.uvarint()
-	r.uvarint()
+	if record[1]&listedFirstFlag == 0 {
+		r.uvarint()
+	}
 	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		r.bytes(int(r.uvarint()))
+		r.timerName()
 		r.uvarint()
 	}
 	r.uvarint()

@@ -171,7 +171,7 @@ func (r *Replayed[B, C]) Stood(subject string, record, aside []byte) (body B, ex
 		return body, false, true, nil
 	}
 	h := &held[B]{key: subject, raw: record}
-	b := r.owner.newBatch(newMemory[B]())
+	b := r.owner.newBatch(newMemory[B](r.owner.memory.timers))
 	b.marks = &marks{}
 	b.memory.beside[asideKey(subject)] = aside // sealed ids change no body
 	s, err := b.open(h)

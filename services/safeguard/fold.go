@@ -21,12 +21,13 @@ type fold struct {
 var (
 	_ state.Fold[subscriber, *catalog] = (*fold)(nil)
 	_ state.Movable                    = (*fold)(nil)
+	_ state.Timed                      = (*fold)(nil)
 )
 
 // Domain of the state, and name of the group that works it.
 const Domain = "safeguard"
 
-// Timers of a subscriber. Those due at one time fire in the order of their names, which is that of the options.
+// Timers of a subscriber.
 const (
 	timerMark    = "mark"    // the mark of a subscriber that is gone is forgotten
 	timerUnknown = "unknown" // nobody activated the number that usage waits for
@@ -45,6 +46,14 @@ const (
 	// does not bring it back.
 	markKept = state.WindowHours * time.Hour
 )
+
+// Timers are in the order in which those due at one time fire: that of the options.
+func (f *fold) Timers() []string {
+	return []string{
+		timerPeriod[spend.Data], timerLate[spend.Data], timerPeriod[spend.Overspend], timerLate[spend.Overspend],
+		timerPeriod[spend.Payment], timerLate[spend.Payment], timerMark, timerUnknown,
+	}
+}
 
 // Configure takes the classes of service of another revision.
 func (f *fold) Configure(c *catalog) error {

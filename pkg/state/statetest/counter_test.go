@@ -44,6 +44,8 @@ const (
 	unlucky        = "441313" // its renewal at midnight panics
 )
 
+func (c *counter) Timers() []string { return []string{"renew", "remind"} }
+
 func (c *counter) Configure(limit int64) error {
 	c.limit = limit
 	return nil
