@@ -108,3 +108,30 @@ func BenchmarkEngine(b *testing.B) {
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/event")
 }
+
+// BenchmarkActivation is what a subscriber of an import costs, contact, options and outcomes included, through the engine on
+// memory.
+func BenchmarkActivation(b *testing.B) {
+	const batch = 10_000
+	p := newPartition(b)
+	p.configures(full())
+	p.works()
+	b.ReportAllocs()
+	for b.Loop() {
+		b.StopTimer()
+		for range batch {
+			p.says("subscriber.activated", &eventv1.SubscriberActivated{
+				ClassOfService: "gold", Imsi: "234150999999999", Language: "de",
+				Contact: &eventv1.Contact{Name: "Subscriber 123456", Email: "s123456@example.com"},
+				Options: []*eventv1.InitialOption{
+					{Option: eventv1.Safeguard_OPTION_DATA, State: eventv1.Safeguard_STATE_ACTIVE, RenewalDay: 12, Spent: units("23.45")},
+					{Option: eventv1.Safeguard_OPTION_OVERSPEND, State: eventv1.Safeguard_STATE_ACTIVE, CurrentLimit: units("30"), Spent: units("10.5")},
+					{Option: eventv1.Safeguard_OPTION_PAYMENT, Spent: units("0.99")},
+				},
+			}, func(e *event.Event) { e.Subject = fmt.Sprintf("4477%08d", p.events) })
+		}
+		b.StartTimer()
+		p.works()
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/batch, "ns/event")
+}
