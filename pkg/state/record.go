@@ -60,7 +60,9 @@ func (h *header) append(b []byte) []byte {
 }
 
 // listedFirst: the subject stands in the due list of its first timer.
-func (h *header) listedFirst() bool { return len(h.timers) > 0 && h.listed == minuteOf(h.timers[0].due) }
+func (h *header) listedFirst() bool {
+	return len(h.timers) > 0 && h.listed == minuteOf(h.timers[0].due)
+}
 
 // Flags of a record say what stands in keys of their own, older ids and what is
 // kept aside, so that who loads it sees so without decoding it.
