@@ -77,7 +77,7 @@ func lawClass(r *rand.Rand, name string) *configv1.ClassOfService {
 		c.OverspendSafeguard = o
 	}
 	if r.IntN(8) > 0 {
-		c.PaymentSafeguard = &configv1.PaymentSafeguardOption{Limit: in(30 + 10*r.IntN(5)), TimeZone: "Asia/Tokyo"}
+		c.PaymentSafeguard = &configv1.PaymentSafeguardOption{Limit: in(30 + 10*r.IntN(5)), TimeZone: "Pacific/Auckland"}
 		if r.IntN(2) == 0 {
 			c.PaymentSafeguard.PerPaymentLimit = in(5 + r.IntN(20))
 		}

@@ -30,7 +30,7 @@ func (t *turn) renewOne(o spend.Option, c *class) {
 		return
 	}
 	before := *d
-	zone := zoneOf(d.period.End)
+	zone := zoneOf(d.period.End, d.renewalDay)
 	if of != nil {
 		// What the class says by now holds for the new period, and is told once: neither reached nor released in between.
 		if d.currency != of.Currency {
@@ -65,14 +65,15 @@ func (t *turn) renewOne(o spend.Option, c *class) {
 	t.tellBlocked(o, before.blocked, reason)
 }
 
-// zoneOf stands in for the zone of a class that is gone: the one whose midnight the period ended at. It knows nothing of
-// the clocks being changed; the class, once it is back, does.
-func zoneOf(midnight time.Time) *time.Location {
-	const day, half = 24 * 60 * 60, 12 * 60 * 60
+// zoneOf stands in for the zone of a class that is gone: the one whose midnight the period ended at. Noon of UTC is a
+// midnight west of it and one east of it, of which the renewal day tells the right one. It knows nothing of the clocks being
+// changed; the class, once it is back, does.
+func zoneOf(midnight time.Time, renewal spend.RenewalDay) *time.Location {
+	const day = 24 * 60 * 60
 	past := int(midnight.Unix() % day)
-	offset := -past
-	if past > half {
-		offset = day - past
+	west := time.FixedZone("", -past)
+	if past == 0 || midnight.In(west).Day() == int(renewal) {
+		return west
 	}
-	return time.FixedZone("", offset)
+	return time.FixedZone("", day-past)
 }

@@ -70,6 +70,29 @@ func TestPeriodsEndAtTheirTime(t *testing.T) {
 		}, []string{
 			"alert 80% at 40 40/50 USAGE", "renewed 0/50 RENEWAL", "alert 80% at 40 40/50 USAGE", "renewed 0/50 RENEWAL", "alert 80% at 40 40/50 USAGE",
 		}},
+		{"a class that is gone lets periods go on for a whole period, also in zones of noon of UTC", func(p *partition) {
+			p.at("2026-06-01T00:00")
+			active(p, renews("Pacific/Auckland", 15))
+			p.uses("50")
+			p.forget()
+			p.configures()
+			p.at("2026-06-14T12:00")
+			p.ticks()
+			p.at("2026-07-14T11:59")
+			p.ticks()
+		}, []string{"renewed 0/50 RENEWAL", "released 0/50 RENEWAL"}},
+		{"a class that is gone lets periods go on at its midnight, also west", func(p *partition) {
+			active(p, renews("America/Phoenix", 15))
+			p.uses("50")
+			p.forget()
+			p.configures()
+			p.at("2026-03-15T07:00")
+			p.ticks()
+			p.at("2026-04-15T06:59")
+			p.ticks()
+			p.at("2026-04-15T07:00")
+			p.ticks()
+		}, []string{"renewed 0/50 RENEWAL", "released 0/50 RENEWAL", "renewed 0/50 RENEWAL"}},
 		{"a class that is gone lets periods go on at its midnight", func(p *partition) {
 			active(p, renews("Asia/Tokyo", 1))
 			p.uses("50")

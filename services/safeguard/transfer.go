@@ -48,7 +48,7 @@ func (t *turn) keptUntil() time.Time {
 		if d.state == spend.Unset {
 			continue
 		}
-		zone := zoneOf(d.period.End)
+		zone := zoneOf(d.period.End, d.renewalDay)
 		if of := t.offer(o); of != nil {
 			zone = of.Zone
 		}

@@ -297,8 +297,9 @@ func (t *turn) next(i int) {
 		}
 	} else {
 		// Where the class is gone nobody knows its zone: periods go on at the hour, of UTC, at which they last ended.
+		// Which side of it lies where the local date is that of the renewal.
 		east := -(o.end.Hour()*60 + o.end.Minute())
-		if east < -12*60 {
+		if east != 0 && o.end.Add(time.Duration(east)*time.Minute).Day() != o.day {
 			east += 24 * 60
 		}
 		o.zone = time.FixedZone("", east*60)
