@@ -113,7 +113,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	}
 	now, stands := r.Body(at.key())
 	return out.Send(&optionsv1.ExplainResponse{Part: &optionsv1.ExplainResponse_Summary{Summary: &optionsv1.ExplainedSummary{
-		FromOffset: r.From, ToOffset: w.Offset, Partial: r.Partial() && !x.whole(),
+		FromOffset: r.From, ToOffset: w.Offset, Partial: r.Partial() && !x.whole() || x.arrived,
 		Equal: known && exists == stands && (!exists || same(&before, &now)),
 	}}})
 }
@@ -128,9 +128,9 @@ type explanation struct {
 	out   grpc.ServerStreamingServer[optionsv1.ExplainResponse]
 	// now is the subscriber as stored: its periods are those that are explained.
 	now subscriber
-	// told: there was a step. begun are the options whose present period was seen to begin.
-	told  bool
-	begun [spend.Options]bool
+	// told: there was a step. arrived: the subscriber came from another number. begun are the options whose present period was seen to begin.
+	told, arrived bool
+	begun         [spend.Options]bool
 }
 
 // whole says that nothing is missing of what made the present figures, wherever the replay began.
@@ -144,6 +144,11 @@ func (x *explanation) whole() bool {
 }
 
 func (x *explanation) visit(s *state.Step[subscriber]) error {
+	// A number may have had another subscriber, who is told apart by when it began.
+	if !x.all && !s.After.activated.Equal(x.now.activated) {
+		return nil
+	}
+	x.arrived = x.arrived || s.Event != nil && s.Event.Type == event.TypeTransfer
 	said := saidOf(s.Outcomes)
 	for o := range spend.Option(spend.Options) {
 		if x.asked != anyOption && x.asked != o {

@@ -118,7 +118,7 @@ func (c explainOption) conclude(streams Streams, s *optionsv1.ExplainedSummary) 
 	}
 	fmt.Fprintf(streams.Err, "tollgate: from the log's offset %d to %d\n", s.GetFromOffset(), s.GetToOffset())
 	if s.GetPartial() {
-		fmt.Fprintln(streams.Err, "tollgate: the log does not hold the beginning: the first step goes on from a snapshot")
+		fmt.Fprintln(streams.Err, "tollgate: this is not the whole of it: the first step goes on from a snapshot, or from what was spent under another number (system.transfer)")
 	}
 	if !s.GetEqual() {
 		return errors.New("this comes to another result than what is stored: tollgate option verify tells whom it concerns")

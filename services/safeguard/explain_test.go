@@ -1,0 +1,91 @@
+package safeguard
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+)
+
+// explains asks for an explanation, a line for each step and one for its summary.
+func (r *replica) explains(number string) (lines []string) {
+	r.f.Helper()
+	s, err := r.audit.Explain(r.f.ctx, &optionsv1.ExplainRequest{Name: named(number)})
+	if err != nil {
+		r.f.Fatal(err)
+	}
+	for {
+		m, err := s.Recv()
+		if errors.Is(err, io.EOF) {
+			return lines
+		}
+		if err != nil {
+			r.f.Fatal(err)
+		}
+		if step := m.GetStep(); step != nil {
+			lines = append(lines, strings.Join(slices.Concat([]string{
+				step.GetCause().GetEvent().GetType(), optionOf(step.GetOption()).String(), amount(step.GetChange()), amount(step.GetSpent()),
+			}, step.GetOutcomes()), " "))
+		}
+		if sum := m.GetSummary(); sum != nil {
+			lines = append(lines, fmt.Sprintf("partial %v, equal %v", sum.GetPartial(), sum.GetEqual()))
+		}
+	}
+}
+
+func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		f.createTopics()
+		f.configure(gold())
+		r := f.start()
+		f.configured()
+		n := 0
+		began := time.Now().UTC().Add(-time.Minute).Truncate(time.Millisecond)
+		says := func(eventType string, data proto.Message) *event.Event {
+			n++
+			return &event.Event{
+				ID: fmt.Sprintf("e-%d", n), Source: "crm", Type: eventType, Tenant: "acme", Subject: subject(0), Data: data,
+				Time: began.Add(time.Duration(n) * time.Second),
+			}
+		}
+		uses := func(amount string) *event.Event {
+			return says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount)})
+		}
+		activated := func() *event.Event {
+			return says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
+		}
+		// told waits for the last outcome of a number that is of a type.
+		told := func(number, kind string) {
+			f.await(stream.Safeguards, func(records []stream.Record) bool {
+				return slices.ContainsFunc(records, func(r stream.Record) bool {
+					name, _ := r.Header(event.HeaderType)
+					return string(r.Key) == "acme/"+number && string(name) == typePrefix+kind
+				})
+			})
+		}
+		f.publish(activated(), uses("30"), says("subscriber.terminated", &eventv1.SubscriberTerminated{}), activated(), uses("51"))
+		told(subject(0), kindReached)
+		want := []string{"subscriber.activated data 0 0 activated", "usage.charged data 51 51 alert reached overshoot", "partial false, equal true"}
+		if diff := cmp.Diff(want, r.explains(subject(0))); diff != "" {
+			t.Errorf("of the number's second owner:\n%s", diff)
+		}
+
+		f.publish(says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: subject(1)}))
+		told(subject(1), kindReached)
+		want = []string{"system.transfer data 51 51 reached", "partial true, equal true"}
+		if diff := cmp.Diff(want, r.explains(subject(1))); diff != "" {
+			t.Errorf("under its new number:\n%s", diff)
+		}
+	})
+}
