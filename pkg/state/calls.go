@@ -114,6 +114,13 @@ func (s *Subject[B]) Accept(answer any) {
 	a.accepted, a.answer = true, answer
 }
 
+// AcceptUnlisted is Accept of a command that does no harm when it is worked again,
+// and that takes no place in the list from one that would.
+func (s *Subject[B]) AcceptUnlisted(answer any) {
+	s.Accept(answer)
+	s.batch.asking.unlisted = true
+}
+
 // Refuse says that a command does nothing, and why; its caller is told after
 // the next commit. Nothing may have been changed. Nothing is remembered: the
 // same call is judged anew when it comes again.
@@ -144,6 +151,7 @@ func (s *Subject[B]) CallsFrom() time.Time {
 // asking is the verdict on the command being applied, in the making.
 type asking struct {
 	accepted bool
+	unlisted bool
 	answer   any
 	err      error
 }
@@ -253,7 +261,9 @@ func (b *batch[B]) command(en *entry[B]) error {
 	result := callRepeated
 	if !repeated {
 		result = callAccepted
-		s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime})
+		if !a.unlisted {
+			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime})
+		}
 		s.touch()
 		s.header.applied = r.Offset
 	}

@@ -48,6 +48,10 @@ func (f *fold) call(s *state.Subject[subscriber], t *turn) {
 		s.Refuse(&refusedCharge{f.answer(s, &t.sub, refusal)})
 	default:
 		f.conclude(s, t)
+		if _, again := t.event.Data.(*eventv1.CommandReapply); again {
+			s.AcceptUnlisted(f.answer(s, &s.Body, "")) // or a few would push out the references of charges
+			return
+		}
 		s.Accept(f.answer(s, &s.Body, ""))
 	}
 }

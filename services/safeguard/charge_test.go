@@ -137,6 +137,16 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 			p.pays("-50", ofCharge("ref-1", "2026-03-03T10:00"))
 			p.pays("-50", ofCharge("ref-1", "2026-03-02T10:00"))
 		}, []string{"rejected CHARGE_NOT_COUNTED", "payment released 250/300 REFUND"}},
+		{"what a class lets its subscribers take over again pushes nothing out", func(p *partition) {
+			whole(p)
+			p.pays("300")
+			p.at("2026-03-02T10:00")
+			p.forget()
+			for range 17 {
+				p.reapplies("gold")
+			}
+			p.pays("-50", ofCharge("ref-1", "2026-03-02T09:30"))
+		}, []string{"rejected CHARGE_NOT_COUNTED"}},
 		{"one that newer calls have pushed out is taken at its word", func(p *partition) {
 			whole(p)
 			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
