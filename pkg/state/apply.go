@@ -85,8 +85,8 @@ type rejection struct {
 
 // counts are for metrics.
 type counts struct {
-	events, duplicates, unprovable, pushed, timers, voidCalls int
-	rejected                                                  map[string]int
+	events, duplicates, unprovable, ahead, pushed, timers, voidCalls int
+	rejected                                                         map[string]int
 }
 
 // panicked reports what was being worked when a fold panicked.
@@ -207,6 +207,9 @@ func (b *batch[B]) event(en *entry[B]) error {
 	}
 	if s.Time.Sub(s.EventTime) > WindowHours*time.Hour {
 		b.counts.unprovable++
+	}
+	if s.Ahead {
+		b.counts.ahead++
 	}
 	if err := b.watched(s, en.event, "", func() { b.apply(s, en.event) }); err != nil {
 		return err

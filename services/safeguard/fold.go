@@ -14,7 +14,6 @@ import (
 type fold struct {
 	// safeguards is the topic of outcomes, with prefix.
 	safeguards string
-	metrics    *metrics
 	catalog    *catalog
 }
 
@@ -112,9 +111,6 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 		return
 	default:
 		return
-	}
-	if s.Ahead {
-		f.metrics.ahead()
 	}
 	f.conclude(s, &t)
 }

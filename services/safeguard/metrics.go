@@ -8,10 +8,9 @@ import (
 
 // metrics are those of what was said; what the engine counts itself bears the domain.
 type metrics struct {
-	outcomes   map[string]prometheus.Counter // by kind
-	lead       prometheus.Histogram
-	overshoot  prometheus.Histogram
-	aheadTotal prometheus.Counter
+	outcomes  map[string]prometheus.Counter // by kind
+	lead      prometheus.Histogram
+	overshoot prometheus.Histogram
 }
 
 // counters are by the kind of outcome they count; each is a metric of its own.
@@ -49,12 +48,8 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help:    "How far past a limit its event went, as a share of the limit.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
-		aheadTotal: prometheus.NewCounter(prometheus.CounterOpts{
-			Namespace: "tollgate", Subsystem: "safeguard", Name: "ahead_total",
-			Help: "Events whose own time was more than five minutes in the future; they count as of now.",
-		}),
 	}
-	collectors := []prometheus.Collector{m.lead, m.overshoot, m.aheadTotal}
+	collectors := []prometheus.Collector{m.lead, m.overshoot}
 	for _, c := range m.outcomes {
 		collectors = append(collectors, c)
 	}
@@ -64,11 +59,4 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}
 	}
 	return m, nil
-}
-
-// The folds of tests count nothing.
-func (m *metrics) ahead() {
-	if m != nil {
-		m.aheadTotal.Inc()
-	}
 }
