@@ -138,7 +138,8 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
 	s.Revision = b.to.Revision
 	s.Memo, s.Forwarded = nil, ""
-	s.state.effect, s.state.waits = false, false
+	s.id = 0
+	s.state.effect, s.state.waits, s.state.sentOn = false, false, false
 }
 
 // advance moves log time, which never goes back.
@@ -217,7 +218,12 @@ func (b *batch[B]) event(en *entry[B]) error {
 	if s.state.effect {
 		s.header.applied = r.Offset
 		b.settle(s)
-		if !s.state.waits {
+		switch {
+		case s.state.sentOn:
+			if !s.SentOn() {
+				b.remember(s, en.id.sentOn(), hour)
+			}
+		case !s.state.waits:
 			b.remember(s, en.id, hour)
 		}
 	}
@@ -236,6 +242,9 @@ func (b *batch[B]) settle(s *Subject[B]) {
 func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
 	b.moment(s, b.to.LogTime, identity, en.source())
 	s.Memo, s.Forwarded = en.memo, en.from
+	if en.from == "" {
+		s.id = en.id
+	}
 	s.EventTime = en.event.Time
 	if s.EventTime.After(s.Time) {
 		s.Ahead = s.EventTime.Sub(s.Time) > ahead

@@ -268,7 +268,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 		s.header.applied = r.Offset
 	}
 	b.conclude(verdict{call: key, result: result, answer: Answer{
-		Value: a.answer, Sequence: s.header.last, Time: s.Time, Revision: s.Revision, Repeated: repeated,
+		Value: a.answer, Sequence: s.header.sequence(), Time: s.Time, Revision: s.Revision, Repeated: repeated,
 	}})
 	return nil
 }

@@ -305,6 +305,6 @@ func (e *Engine[B, C]) reading(w Watermark, raw []byte) (Reading[B], error) {
 	if r.Body, err = e.decode(body); err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
-	r.Exists, r.Sequence = true, h.last
+	r.Exists, r.Sequence = true, h.sequence()
 	return r, nil
 }

@@ -74,6 +74,7 @@ type Subject[B any] struct {
 
 	batch  *batch[B]
 	header header
+	id     id             // the event's, where it was not forwarded
 	record *stream.Record // the event's own
 	state  subjectState
 	sealed map[uint64][]byte // ids sealed in this batch, encoded
@@ -86,6 +87,7 @@ type subjectState struct {
 	stored bool // the store has a value under the key
 	effect bool // the current event changed the record
 	waits  bool // its id is not to be remembered yet
+	sentOn bool // it was forwarded, and is remembered as such
 
 	asideStored bool // the store has something aside
 	asideKnown  bool // it was read, or written anew
@@ -181,14 +183,15 @@ func (s *Subject[B]) Due(name string) (time.Time, bool) {
 // 0 at first: max(last + 1, ms of Time). It rises through rebuilds that lost
 // something.
 func (s *Subject[B]) NextSequence() (sequence, previous int64) {
-	previous = s.header.last
-	s.header.last = max(previous+1, s.Time.UnixMilli())
+	previous = s.header.sequence()
+	s.header.last = max(s.header.last+1, s.Time.UnixMilli())
+	s.header.silent = false
 	s.touch()
 	return s.header.last, previous
 }
 
 // LastSequence is the one given out last, 0 where none was.
-func (s *Subject[B]) LastSequence() int64 { return s.header.last }
+func (s *Subject[B]) LastSequence() int64 { return s.header.sequence() }
 
 // Emit publishes an outcome before the commit that holds its cause. The bytes
 // must follow from the arguments alone; the record's time is Time.

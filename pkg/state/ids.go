@@ -32,6 +32,10 @@ func makeID(identity Identity, content uint64) id {
 // same: one event, whatever its content.
 func (a id) same(b id) bool { return a>>16 == b>>16 }
 
+// sentOn is what a key remembers of an event that was forwarded from it: another
+// id, so that the event itself is none that was counted here.
+func (a id) sentOn() id { return a ^ 1<<63 }
+
 // seal says which ids stand in a key of their own.
 type seal struct {
 	number uint64

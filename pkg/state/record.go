@@ -23,6 +23,10 @@ type header struct {
 	// former created what stood under the key before a record moved to it;
 	// newest last.
 	former []Identity
+	// silent: nothing was told under this key since the record moved to it; heard
+	// is the last sequence told under it before, which last may be above.
+	silent bool
+	heard  int64
 	ids    ids
 	calls  calls
 }
@@ -32,7 +36,7 @@ type timer struct {
 	due  int64  // ms
 }
 
-const recordFormat = 4
+const recordFormat = 5
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, recordFormat, flags(h))
@@ -43,6 +47,11 @@ func (h *header) append(b []byte) []byte {
 		b = append(b, byte(len(h.former)))
 		for _, f := range h.former {
 			b = append(b, f[:]...)
+		}
+		if h.silent {
+			b = binary.AppendUvarint(b, uint64(h.heard+1))
+		} else {
+			b = append(b, 0)
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(h.last))
@@ -124,6 +133,9 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 		for range r.byte() {
 			h.former = append(h.former, r.identity())
 		}
+		if heard := int64(r.uvarint()); heard > 0 {
+			h.silent, h.heard = true, heard-1
+		}
 	}
 	h.last = int64(r.uvarint())
 	if b[1]&listedFirstFlag == 0 {
@@ -188,6 +200,14 @@ func (h *header) succeeds(old *header, by Identity) {
 	}
 	h.former = h.former[max(0, len(h.former)-formerKept):]
 	h.creator, h.moved = by, true
+}
+
+// sequence is the last one told under this key, 0 where none was.
+func (h *header) sequence() int64 {
+	if h.silent {
+		return h.heard
+	}
+	return h.last
 }
 
 // createdBy says whether an event created what stands under the key, or stood.

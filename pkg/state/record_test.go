@@ -13,6 +13,14 @@ func drawHeader(t *rapid.T) header {
 	number := func(name string) int64 { return rapid.Int64Range(0, 1<<42).Draw(t, name) }
 	h := header{epoch: rapid.Uint32().Draw(t, "epoch"), applied: number("applied") - 1, last: number("last"), aside: rapid.Bool().Draw(t, "aside")}
 	h.creator[0] = rapid.Byte().Draw(t, "creator")
+	if h.moved = rapid.Bool().Draw(t, "moved"); h.moved {
+		for i := range rapid.IntRange(0, 2).Draw(t, "former") {
+			h.former = append(h.former, Identity{byte(i)})
+		}
+		if h.silent = rapid.Bool().Draw(t, "silent"); h.silent {
+			h.heard = number("heard")
+		}
+	}
 	names := timerNames{"period", "late", "mark"}
 	if rapid.Bool().Draw(t, "names are spelt") {
 		names = nil

@@ -35,12 +35,30 @@ func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 }
 
 // Forward sends an event on to another subject of its tenant, as it came and
-// under its own id. It changes nothing here and is not remembered: whether the
-// event was counted is known where the record is.
+// under its own id. Whether the event was counted is known where the record is;
+// here it is remembered that it was sent on, see SentOn.
 func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	// A repeat has other bytes, hence the place in its id, as in a rejection's.
 	id := event.Derive(s.Identity, "forward", s.Topic, fmt.Sprint(s.Partition), fmt.Sprint(s.Offset))
-	return s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject})
+	if err := s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
+		return err
+	}
+	if s.Forwarded == "" {
+		s.state.sentOn = true
+		s.touch()
+	}
+	return nil
+}
+
+// SentOn says whether the event in hand came to this key itself and was
+// forwarded from it before, within the window in which ids are remembered.
+// Where the key has another subject by now, the event is not that one's.
+func (s *Subject[B]) SentOn() bool {
+	if s.id == 0 {
+		return false
+	}
+	_, known := s.find(s.id.sentOn())
+	return known
 }
 
 func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to string, data proto.Message) error {
@@ -61,7 +79,7 @@ func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to st
 func (s *Subject[B]) Export() *eventv1.SystemTransfer {
 	h := s.header
 	h.epoch, h.applied, h.listed, h.moved = 0, -1, 0, false
-	h.former = nil
+	h.former, h.silent = nil, false
 	h.ids.seals = slices.Clone(h.ids.seals)
 	h.ids.next = uint64(len(h.ids.seals))
 	t := &eventv1.SystemTransfer{}
@@ -110,6 +128,7 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	old := s.header
 	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
 	h.succeeds(&old, s.Identity)
+	h.silent, h.heard = true, old.sequence()
 	h.last = max(h.last, old.last)
 	h.aside = old.aside
 	h.calls = old.calls.join(h.calls)

@@ -31,29 +31,39 @@ type refusedCharge struct{ answer answer }
 
 func (r *refusedCharge) Error() string { return "charge refused: " + r.answer.refusal }
 
-// call judges one.
+// call judges one and answers it.
 func (f *fold) call(s *state.Subject[subscriber], t *turn) {
+	value, err := f.judge(s, t)
+	reply(s, t.event, value, err)
+}
+
+func reply(s *state.Subject[subscriber], e *event.Event, value answer, err error) {
+	_, reapply := e.Data.(*eventv1.CommandReapply)
+	switch {
+	case err != nil:
+		s.Refuse(err)
+	case reapply:
+		s.AcceptUnlisted(value) // or a few would push out the references of charges
+	default:
+		s.Accept(value)
+	}
+}
+
+func (f *fold) judge(s *state.Subject[subscriber], t *turn) (answer, error) {
 	if s.Repeated { // it was counted; nothing is judged anew
-		s.Accept(f.answer(s, &s.Body, ""))
-		return
+		return f.answer(s, &s.Body, ""), nil
 	}
 	// A reference is the caller's for its calls, and may be that of several subscribers' at once: what follows bears ids of
 	// this one's.
 	t.identity = event.Derive(s.Identity, "subscriber", t.msisdn)
-	refusal, err := t.call()
-	switch {
+	switch refusal, err := t.call(); {
 	case err != nil:
-		s.Refuse(err)
+		return answer{}, err
 	case refusal != "":
-		s.Refuse(&refusedCharge{f.answer(s, &t.sub, refusal)})
-	default:
-		f.conclude(s, t)
-		if _, again := t.event.Data.(*eventv1.CommandReapply); again {
-			s.AcceptUnlisted(f.answer(s, &s.Body, "")) // or a few would push out the references of charges
-			return
-		}
-		s.Accept(f.answer(s, &s.Body, ""))
+		return answer{}, &refusedCharge{f.answer(s, &t.sub, refusal)}
 	}
+	f.conclude(s, t)
+	return f.answer(s, &s.Body, ""), nil
 }
 
 // call does what a call asks for. A refusal is a charge's, which would pass a limit; an error is any other reason why
@@ -74,8 +84,10 @@ func (f *fold) answer(s *state.Subject[subscriber], sub *subscriber, refusal str
 	return answer{sub: *sub, class: f.catalog.class(tenantOf(s.Key), sub.class), refusal: refusal, sequence: s.LastSequence()}
 }
 
-// calls tells what is remembered of a subscriber's.
-type calls interface {
+// memory tells what is remembered of a number: the calls that were accepted of late, and whether the event in hand was
+// sent on from it.
+type memory interface {
 	Counted(id event.Identity) bool
 	CallsFrom() time.Time
+	SentOn() bool
 }

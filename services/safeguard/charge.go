@@ -76,7 +76,7 @@ func (t *turn) reapply(c *eventv1.CommandReapply) error {
 // nothing to give back. What lies further back than calls are remembered is like any other refund.
 func (t *turn) ofCharge(corrects *eventv1.Correction) (ok bool) {
 	id := (&event.Event{Tenant: t.tenant, Source: ChargeSource, ID: corrects.GetId()}).Identity()
-	if t.calls != nil && (t.calls.Counted(id) || !corrects.GetTime().AsTime().After(t.calls.CallsFrom())) {
+	if t.memory != nil && (t.memory.Counted(id) || !corrects.GetTime().AsTime().After(t.memory.CallsFrom())) {
 		return true
 	}
 	t.refuse(refusedCharged, "no charge under the reference "+corrects.GetId()+" was counted in the last 24 hours: there is nothing to give back")

@@ -41,6 +41,7 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 	s.class, s.imsi, s.language = r.texts()
 	s.revision = int64(r.uvarint())
 	if flags&flagFormer != 0 {
+		s.since = r.ms()
 		n := r.count()
 		s.former = make([]former, n)
 		for i := range s.former {

@@ -14,7 +14,7 @@ import (
 // recordFormat is the first byte of the encoding: numbers are varints; times are ms, of periods seconds, which they
 // begin at; an end is told by its distance. Whatever is usual takes no room: options that share a period say so, and
 // an amount of whole cents is counted in them.
-const recordFormat = 1
+const recordFormat = 2
 
 // The second byte has the life in its lowest two bits, and of a subscriber these.
 const (
@@ -73,6 +73,7 @@ func (s *subscriber) append(b []byte) []byte {
 	b = appendText(b, s.language)
 	b = binary.AppendUvarint(b, uint64(s.revision))
 	if flags&flagFormer != 0 {
+		b = appendMs(b, s.since)
 		b = binary.AppendUvarint(b, uint64(len(s.former)))
 		for _, f := range s.former {
 			b = appendText(b, f.msisdn)

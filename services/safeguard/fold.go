@@ -82,11 +82,7 @@ func (f *fold) Select(e *event.Event) (string, any) {
 
 // Apply works one event.
 func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
-	t := turn{
-		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
-		catalog: f.catalog, exists: s.Exists, sub: s.Body,
-		offset: s.Offset, value: s.Value(), arrived: s.Time, forwarded: s.Forwarded, calls: s,
-	}
+	t := f.turnOf(s, e)
 	switch data := e.Data.(type) {
 	case *eventv1.UsageCharged:
 		t.used(data)
@@ -113,6 +109,15 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 		return
 	}
 	f.conclude(s, &t)
+}
+
+// turnOf begins the turn of an event.
+func (f *fold) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
+	return turn{
+		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
+		catalog: f.catalog, exists: s.Exists, sub: s.Body,
+		offset: s.Offset, value: s.Value(), arrived: s.Time, forwarded: s.Forwarded, memory: s,
+	}
 }
 
 const typeSuspended = "subscriber.suspended"

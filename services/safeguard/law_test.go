@@ -1,9 +1,13 @@
 package safeguard
 
 import (
+	"errors"
 	"flag"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -13,7 +17,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/model"
 )
 
 // However a sum is split into charges, each threshold is told once, in ascending order, and so is the limit.
@@ -70,32 +77,240 @@ var (
 	seeds = flag.Uint64("seeds", 100, "how many histories the law runs in memory")
 )
 
-// The law of the engine holds for this fold: kills, zombies, lost stores and any cutting into batches leave no trace.
+// On servers a history is shorter: each of its steps is a round trip.
+const (
+	lawSteps        = 400
+	lawStepsServers = 120
+)
+
+// The law of the engine holds for this fold: kills, zombies, lost stores and any cutting into batches leave no trace, and
+// callers were told what happened.
 func TestLaw(t *testing.T) {
+	t.Cleanup(func() { checkTally(t) })
+	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, statetest.NewMemory()) })
+}
+
+// It holds among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
+// crash at any step.
+func TestLawOfMoves(t *testing.T) {
+	t.Cleanup(func() { checkMoves(t) })
+	everySeed(t, max(*seeds/2, 1), func(t *testing.T, seed uint64) {
+		checkLaw(t, seed, lawSteps, statetest.NewMemory(), statetest.NewMemory())
+	})
+}
+
+func everySeed(t *testing.T, n uint64, check func(*testing.T, uint64)) {
+	if *seed != 0 {
+		check(t, *seed)
+		return
+	}
+	for s := uint64(1); s <= n && !t.Failed(); s++ {
+		check(t, s)
+	}
+}
+
+func TestLawOnServers(t *testing.T) {
+	brokers, kafka := streamtest.RealKafka(t)
+	address, redis := statetest.RealRedis(t)
+	if !kafka || !redis {
+		brokers, address = streamtest.Embedded(t), statetest.Redises(t)[0].Address
+	}
+	alone, among := 6, 3
+	if kafka && redis {
+		alone, among = 40, 20
+	}
+	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
+	for i := range alone + among {
+		s := uint64(i) + 1_000_000
+		if *seed != 0 && s != *seed {
+			continue
+		}
+		t.Run(fmt.Sprint(s), func(t *testing.T) {
+			t.Parallel()
+			if i < alone {
+				checkLaw(t, s, lawStepsServers, servers.Bench(t, i))
+				return
+			}
+			first := alone + 2*(i-alone)
+			checkLaw(t, s, lawStepsServers, servers.Bench(t, first), servers.Bench(t, first+1))
+		})
+	}
+}
+
+// tally counts what callers were told, moves how many subscribers took over another number's record.
+var (
+	tally statetest.Tally
+	moves atomic.Int64
+)
+
+// checkTally fails where something that may happen to a call never did.
+func checkTally(t *testing.T) {
+	for what, n := range map[string]int64{
+		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),
+		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "void copies": tally.Void.Load(),
+	} {
+		t.Logf("calls %s: %d", what, n)
+		if n == 0 && *seed == 0 && *seeds >= 50 {
+			t.Errorf("no call was ever %s", what)
+		}
+	}
+}
+
+func checkMoves(t *testing.T) {
+	t.Logf("%d moves", moves.Load())
+	if moves.Load() == 0 && *seed == 0 {
+		t.Error("nobody moved")
+	}
+}
+
+// checkLaw runs a history of one partition, or of several among which subscribers move. At its end, whoever heard nothing
+// but reached and released, repeats and late copies included, holds the same usage back as Authorize does.
+func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) {
+	t.Helper()
 	law := statetest.Law[subscriber, *catalog]{
-		Steps:         400,
+		Steps:         steps,
 		NewFold:       func() state.Fold[subscriber, *catalog] { return &fold{safeguards: "safeguards"} },
 		Configuration: lawCatalogs(t),
 		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {
-			e, err := event.Decode(r.Value)
-			if err != nil {
-				return "", 0, false
-			}
-			if reason, rejected := r.Header(event.HeaderReason); rejected && string(reason) == "PANIC" {
-				detail, _ := r.Header(event.HeaderDetail)
-				t.Errorf("%s %s: %s", e.Type, e.ID, detail)
-			}
-			d, ok := e.Data.(*eventv1.Safeguard)
-			return e.Subject, d.GetSequence(), ok
+			d, ok := safeguardIn(t, r)
+			return subjectOf(r), d.GetSequence(), ok
 		},
 		Incidents: []string{refusedTarget},
 	}
-	if *seed != 0 {
-		law.Check(t, *seed, statetest.NewMemory())
+	if len(benches) == 1 {
+		law.Calls = &statetest.Calls[subscriber, *catalog]{
+			Draw: drawCall, Tally: &tally, Told: toldInWords,
+			Witness: func(say func(statetest.Judgement)) state.Fold[subscriber, *catalog] {
+				return witness{&fold{safeguards: "safeguards"}, say}
+			},
+		}
+		law.Check(t, seed, benches[0])
+	} else {
+		law.Draw = drawFewCalls
+		law.CheckAmong(t, seed, benches...)
+	}
+	for _, b := range benches {
+		checkEnforcement(t, law, seed, b)
+	}
+}
+
+// safeguardIn is what a record says about a safeguard; a rejection of ours for a panic fails the test.
+func safeguardIn(t testing.TB, r stream.Record) (*eventv1.Safeguard, bool) {
+	e, err := event.Decode(r.Value)
+	if err != nil {
+		return nil, false
+	}
+	if reason, rejected := r.Header(event.HeaderReason); rejected && string(reason) == "PANIC" {
+		detail, _ := r.Header(event.HeaderDetail)
+		t.Errorf("%s %s: %s", e.Type, e.ID, detail)
+	}
+	d, ok := e.Data.(*eventv1.Safeguard)
+	return d, ok
+}
+
+func subjectOf(r stream.Record) string {
+	_, subject, _ := strings.Cut(string(r.Key), "/")
+	return subject
+}
+
+// checkEnforcement compares a network element's table with what Authorize says of every number.
+func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], seed uint64, b statetest.Bench) {
+	t.Helper()
+	table := model.Table{}
+	for _, r := range statetest.Published(t, b) {
+		d, ok := safeguardIn(t, r)
+		if !ok {
+			continue
+		}
+		h, _, err := model.Heard(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Hear(h.Subject, h.Kind, d)
+		if d.GetReason() == becauseTransfer && h.Kind == kindReached {
+			moves.Add(1)
+		}
+	}
+	subscribers := statetest.Bodies(t, law.NewFold(), b)
+	for number, entry := range table {
+		if entry.Missed > 0 {
+			t.Errorf("seed %d: %s: %d times the event before was another than was heard", seed, number, entry.Missed)
+		}
+		sub := subscribers["acme/"+number]
+		c := law.Configuration(sub.revision)
+		st := standing{
+			place: place{"acme", number}, sub: sub, catalog: c, class: c.class("acme", sub.class), now: sub.latest,
+			reading: state.Reading[subscriber]{Exists: true},
+		}
+		for o := range spend.Option(spend.Options) {
+			var res optionsv1.AuthorizeResponse
+			err := st.authorize(nil, o, &res) // a number without a subscriber, or one without the option, is not there to be held back
+			if denied := err == nil && res.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_DENY; denied != entry.Blocked[o] {
+				t.Errorf("seed %d: %s, option %d: the topic says blocked: %t, and Authorize %v, %v", seed, number, o, entry.Blocked[o], &res, err)
+			}
+		}
+	}
+	for key, sub := range subscribers {
+		_, number, _ := strings.Cut(key, "/")
+		for o := range spend.Option(spend.Options) {
+			if table[number] == nil && sub.options[o].blocked {
+				t.Errorf("seed %d: %s, option %d is blocked, and nobody was told", seed, number, o)
+			}
+		}
+	}
+}
+
+// witness is the fold, and says of each call what it answered.
+type witness struct {
+	*fold
+	say func(statetest.Judgement)
+}
+
+func (w witness) Apply(s *state.Subject[subscriber], e *event.Event) {
+	if !event.IsCommand(e.Type) {
+		w.fold.Apply(s, e)
 		return
 	}
-	for s := uint64(1); s <= *seeds && !t.Failed(); s++ {
-		law.Check(t, s, statetest.NewMemory())
+	_, reapply := e.Data.(*eventv1.CommandReapply)
+	j := statetest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
+	t := w.turnOf(s, e)
+	value, err := w.judge(s, &t)
+	if j.Err = err; err == nil {
+		j.Value = value
 	}
+	w.say(j)
+	reply(s, e, value, err)
+}
+
+// toldInWords is an answer as its caller can tell it from others.
+func toldInWords(value any, err error) string {
+	a, _ := value.(answer)
+	if refused, ok := errors.AsType[*refusedCharge](err); ok {
+		a = refused.answer
+	}
+	return fmt.Sprintf("%x %t %s %d %v", a.sub.append(nil), a.class != nil, a.refusal, a.sequence, err)
+}
+
+// drawCall makes a call, or one of the newest again, as it was or with other content. A repeat is known among the newest
+// 16 of a subscriber.
+func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
+	if n := len(recent); n > 0 && r.IntN(2) == 0 {
+		again := *recent[r.IntN(min(n, 4))]
+		if r.IntN(8) == 0 {
+			again.Data = &eventv1.CommandCharge{Amount: units("1"), Description: "another"}
+			again.Type = typeCharge
+		}
+		return &again
+	}
+	e := &event.Event{Source: ChargeSource, Tenant: "acme", Subject: lawNumber(r), Type: typeCharge}
+	switch n := r.IntN(10); {
+	case n < 4:
+		e.Type, e.Data = typeChange, drawChange(r)
+	case n < 5:
+		e.Type, e.Data = typeReapply, &eventv1.CommandReapply{ClassOfService: "gold"}
+	default:
+		e.Data = &eventv1.CommandCharge{Amount: units(fmt.Sprint(r.IntN(25)))}
+	}
+	return e
 }

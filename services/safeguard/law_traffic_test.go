@@ -110,7 +110,6 @@ func drawEvent(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event
 		e.Type, e.Data = []string{"subscriber.suspended", "subscriber.resumed"}[r.IntN(2)], &eventv1.SubscriberStatusChanged{}
 	case n < 13:
 		e.Type, e.Data = "subscriber.sim_swapped", &eventv1.SubscriberSimSwapped{NewImsi: fmt.Sprintf("23415099999%04d", r.IntN(10000))}
-	// Calls are few: a subscriber's record knows the newest 16, and one that comes again behind those is another.
 	case n < 16:
 		e.Source, e.Type, e.Data = ChargeSource, "command.change", drawChange(r)
 	case n < 18:
@@ -121,6 +120,16 @@ func drawEvent(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event
 		e.Data = drawUsage(r, e, earlier, now)
 	}
 	return e
+}
+
+// drawFewCalls is drawEvent for histories in which each subscriber's are one list: a call that comes again behind 16 others
+// is another.
+func drawFewCalls(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event {
+	for {
+		if e := drawEvent(r, earlier, now); !event.IsCommand(e.Type) || r.IntN(4) == 0 {
+			return e
+		}
+	}
 }
 
 func drawActivation(r *rand.Rand) *eventv1.SubscriberActivated {

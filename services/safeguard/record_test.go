@@ -68,6 +68,9 @@ func drawSubscriber(t *rapid.T) subscriber {
 	for range rapid.IntRange(0, 2).Draw(t, "former") {
 		s.former = append(s.former, former{drawText(t, "number"), drawMs(t, "until")})
 	}
+	if len(s.former) > 0 && rapid.Bool().Draw(t, "somebody else's number") {
+		s.since = drawMs(t, "since")
+	}
 	shared := drawPeriod(t, "shared period")
 	for o := range s.options {
 		if rapid.Bool().Draw(t, "offered") {

@@ -25,6 +25,9 @@ func (t *turn) leave(to *eventv1.SubscriberMsisdnChanged) {
 	}
 	t.followAll(t.class(), becauseCatalog)
 	until := t.keptUntil()
+	if t.sub.since = t.eventTime; t.sub.had(number) {
+		t.sub.since = time.Time{}
+	}
 	kept := slices.DeleteFunc(slices.Clone(t.sub.former), func(f former) bool { return !f.until.After(t.at) || f.msisdn == number })
 	kept = append(kept, former{t.msisdn, until})
 	t.sub.former = kept[max(0, len(kept)-maxFormer):]
@@ -72,6 +75,15 @@ func (t *turn) arrive(waiting []parked) {
 	}
 	t.followAll(t.class(), becauseCatalog)
 	t.takeUp(waiting)
+}
+
+// ofFormerOwner says that usage which came to this number itself is not its present subscriber's: it is from before that
+// one had the number, or was sent on to the one before. A subscriber that has come back to its number owns all of it.
+func (t *turn) ofFormerOwner() bool {
+	if cameBack := len(t.sub.former) > 0 && t.sub.since.IsZero(); cameBack {
+		return false
+	}
+	return t.eventTime.Before(t.sub.since) || t.memory != nil && t.memory.SentOn()
 }
 
 // had says whether the subscriber had a number, from which usage may still be sent on.

@@ -25,8 +25,7 @@ type turn struct {
 	value     []byte
 	arrived   time.Time
 	forwarded string
-	// calls are those that were accepted of late.
-	calls calls
+	memory    memory
 
 	// exists says whether there is a record, whatever its life.
 	exists bool

@@ -25,6 +25,9 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 	case !t.exists || !t.sub.alive(), t.forwarded != "" && !t.sub.had(t.forwarded):
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
 		return
+	case t.forwarded == "" && t.ofFormerOwner():
+		t.refuse(refusedBefore, "the usage is of whoever had the number before the subscriber did: where it counts, send it again under that one's present number")
+		return
 	case t.eventTime.Before(t.sub.activated):
 		t.refuse(refusedBefore, "the usage is from before the subscriber's activation at "+t.sub.activated.Format(time.RFC3339)+": it belongs to whoever had the number before")
 		return

@@ -22,8 +22,18 @@ type Calls[B, C any] struct {
 	// Witness makes a fold like NewFold that says of each command what it
 	// answered.
 	Witness func(say func(Judgement)) state.Fold[B, C]
+	// Told writes an answer down, for comparison; by fmt.Sprint where it is not
+	// set.
+	Told func(value any, err error) string
 	// Tally counts answers over all histories.
 	Tally *Tally
+}
+
+func (c *Calls[B, C]) told(value any, err error) string {
+	if c.Told == nil {
+		return fmt.Sprint(value, err)
+	}
+	return c.Told(value, err)
 }
 
 // Judgement is what a fold made of one command.
@@ -33,6 +43,8 @@ type Judgement struct {
 	Identity state.Identity
 	Time     time.Time
 	Repeated bool
+	// Unlisted: accepted, and it took no place in the list of calls.
+	Unlisted bool
 	Value    any // accepted with it
 	Err      error
 }
@@ -267,6 +279,9 @@ func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) stri
 	if len(verdicts) > 1 {
 		return "its copies were judged more than once"
 	}
+	same := func(value any, err error) bool {
+		return w.law.Calls.told(value, err) == w.law.Calls.told(t.answer.Value, t.err)
+	}
 	told := false // a verdict, after which nothing else may be true
 	switch {
 	case t.err == nil:
@@ -276,7 +291,7 @@ func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) stri
 		} else {
 			tally.Accepted.Add(1)
 		}
-		if len(verdicts) == 0 || verdicts[0].Err != nil || verdicts[0].Value != t.answer.Value || verdicts[0].Repeated != t.answer.Repeated {
+		if len(verdicts) == 0 || verdicts[0].Err != nil || !same(verdicts[0].Value, nil) || verdicts[0].Repeated != t.answer.Repeated {
 			return fmt.Sprintf("accepted, and the undisturbed run judged %+v", verdicts)
 		}
 	case fault.ReasonOf(t.err) == "OUTCOME_UNKNOWN":
@@ -302,7 +317,7 @@ func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) stri
 			tally.Panics.Add(1)
 		default:
 			tally.Refused.Add(1)
-			if len(verdicts) == 0 || !errors.Is(t.err, verdicts[0].Err) {
+			if len(verdicts) == 0 || !same(nil, verdicts[0].Err) {
 				return fmt.Sprintf("refused, and the undisturbed run judged %+v", verdicts)
 			}
 		}
@@ -336,7 +351,7 @@ func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
 	lists := make(map[string][]made)
 	w.eachCall(func(offset int64, _ *event.Event, _ string) {
 		j, ok := judged[offset]
-		if !ok || j.Err != nil && !j.Repeated {
+		if !ok || j.Err != nil && !j.Repeated || j.Unlisted && !j.Repeated {
 			return
 		}
 		list := lists[j.Key]

@@ -2,6 +2,7 @@ package statetest
 
 import (
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -100,19 +101,23 @@ func settleAll[B, C any](t testing.TB, worlds []*world[B, C]) {
 	t.Fatal("the owners never came to the end of their logs")
 }
 
-// Firsts are the outcomes published on a bench, each once, and what Log holds.
-func Firsts(t testing.TB, b Bench) []stream.Record {
+// Published are the outcomes that stand on a bench, repeats included, in their
+// order.
+func Published(t testing.TB, b Bench) []stream.Record {
 	t.Helper()
 	w := &world[struct{}, struct{}]{t: t, bench: b}
+	return w.published()
+}
+
+// Firsts are those, each once.
+func Firsts(t testing.TB, b Bench) []stream.Record {
+	t.Helper()
 	seen := make(map[string]bool)
-	var out []stream.Record
-	for _, r := range w.published() {
-		if id := idOf(r); !seen[id] {
-			seen[id] = true
-			out = append(out, r)
-		}
-	}
-	return out
+	return slices.DeleteFunc(Published(t, b), func(r stream.Record) bool {
+		again := seen[idOf(r)]
+		seen[idOf(r)] = true
+		return again
+	})
 }
 
 // Accepted are the events that stand in a log, trimmed or not, control records

@@ -43,6 +43,7 @@ func (t *turn) appear(d *eventv1.SubscriberActivated) {
 	p := t.person
 	p.alive, p.suspended, p.class, p.activated, p.lived = true, false, d.GetClassOfService(), t.own, t.own
 	p.dead, p.movedTo, p.forget, p.former, p.options = false, "", time.Time{}, nil, [3]*option{}
+	p.since = time.Time{}
 	t.counts = true
 	for i, which := range Options {
 		r, _ := t.rule(which)

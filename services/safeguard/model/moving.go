@@ -18,6 +18,10 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 	}
 	t.adoptAll(becauseCatalog)
 	p.lived = t.own
+	p.since = t.own
+	if t.knows(d.GetNewMsisdn()) {
+		p.since = time.Time{}
+	}
 	p.former = append(slices.Clone(p.former), p.number)
 	moving := p.clone()
 	until := time.Time{}
@@ -46,6 +50,17 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 	return nil
 }
 
+// formerOwner says that usage of the number is of whoever had it before the person got it from another number: by its time,
+// or because it was sent after that one already. Who comes back to a number answers for all of it.
+func (t *turn) formerOwner() bool {
+	p := t.person
+	if p.since.IsZero() && len(p.former) > 0 {
+		return false
+	}
+	sent, ok := p.sentOn[key(t.event)]
+	return t.own.Before(p.since) || ok && t.at.Sub(sent) < window
+}
+
 // knows says whether the subscriber had a number before.
 func (t *turn) knows(number string) bool { return slices.Contains(t.person.former, number) }
 
@@ -62,11 +77,12 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	}
 	delete(t.world.moves, id)
 	t.world.arrived[key(t.event)] = true
-	parked, ids := p.parked, p.ids
-	sequence := max(p.sequence, from.sequence)
+	parked, ids, sentOn := p.parked, p.ids, p.sentOn
+	sequence, heard := max(p.sequence, from.sequence), p.previous()
 	number := p.number
 	*p = *from.clone()
 	p.number, p.sequence, p.parked, p.parkedUntil = number, sequence, nil, time.Time{}
+	p.silent, p.heard, p.sentOn = true, heard, sentOn
 	merged := map[string]remembered{}
 	for _, m := range []map[string]remembered{ids, from.ids} {
 		for k, v := range m {

@@ -66,6 +66,9 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 	switch {
 	case !p.alive && p.movedTo != "":
 		t.world.forward(t.event).owed = true
+		if t.forwarded == "" {
+			p.sentOn[key(t.event)] = t.at
+		}
 		return nil
 	case !p.alive && !p.dead && t.forwarded == "":
 		return t.park()
@@ -80,6 +83,9 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 		}
 	}
 	all, reasons := t.against(u)
+	if t.forwarded == "" && t.formerOwner() {
+		reasons = append(reasons, "BEFORE_ACTIVATION")
+	}
 	// A refund that gives nothing back troubles nobody, whatever it corrects.
 	if t.own.Before(p.activated) || len(all) > 0 && of.Before(p.activated) {
 		reasons = append(reasons, "BEFORE_ACTIVATION")

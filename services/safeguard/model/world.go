@@ -69,6 +69,7 @@ type person struct {
 	suspended bool
 	activated time.Time
 	lived     time.Time // own time of the last lifecycle event
+	since     time.Time // own time at which it got the number from another, unless it had it before
 	options   [3]*option
 
 	dead    bool // it had a subscriber, of which a mark is left
@@ -80,8 +81,20 @@ type person struct {
 	parkedUntil time.Time
 
 	ids      map[string]remembered
+	sentOn   map[string]time.Time // when events were sent on from this number last
 	calls    []accepted
 	sequence int64
+	// silent: nothing was said under the number since the subscriber got it; heard is what was said last before.
+	silent bool
+	heard  int64
+}
+
+// previous is the sequence of what was said last under the number.
+func (p *person) previous() int64 {
+	if p.silent {
+		return p.heard
+	}
+	return p.sequence
 }
 
 // waiting is usage that waits for an activation, and when it came.
@@ -181,7 +194,7 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 func (w *World) person(tenant, number string) *person {
 	p := w.people[tenant+"/"+number]
 	if p == nil {
-		p = &person{tenant: tenant, number: number, ids: map[string]remembered{}}
+		p = &person{tenant: tenant, number: number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}}
 		w.people[tenant+"/"+number] = p
 	}
 	return p
@@ -246,7 +259,7 @@ func (w *World) due(p *person) {
 		}
 		consider(p.parkedUntil, func() { w.giveUp(p) })
 		consider(p.forget, func() {
-			*p = person{tenant: p.tenant, number: p.number, ids: map[string]remembered{}}
+			*p = person{tenant: p.tenant, number: p.number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}}
 		})
 		if best.IsZero() {
 			return
@@ -297,7 +310,7 @@ func (t *turn) say(o *option, kind, reason string, edits ...func(*Said)) {
 	s := Said{
 		Subject: p.number, Kind: kind, Option: o.which, State: o.state, Spent: o.spent, Limit: o.limit, Limited: o.limited,
 		Currency: o.currency, Blocked: o.blocked, Reasons: []string{reason}, Cause: t.cause, At: t.at, Start: o.start, End: o.end, Day: o.day,
-		Reference: t.reference, Previous: p.sequence, Sequence: max(p.sequence+1, t.at.UnixMilli()),
+		Reference: t.reference, Previous: p.previous(), Sequence: max(p.sequence+1, t.at.UnixMilli()),
 	}
 	if kind == "alert" {
 		s.Forecast = o.forecast(t.at)
@@ -305,7 +318,7 @@ func (t *turn) say(o *option, kind, reason string, edits ...func(*Said)) {
 	for _, edit := range edits {
 		edit(&s)
 	}
-	p.sequence = s.Sequence
+	p.sequence, p.silent = s.Sequence, false
 	t.counts = true
 	t.world.said = append(t.world.said, s)
 }
