@@ -179,7 +179,7 @@ func (b *beside) compare(number string) (wrong []string) {
 			Offered: d.offered(), State: stateOnWire(d.state), Spent: int64(d.count.Spent), Limit: int64(d.limit), Limited: d.limited,
 			Next: int64(d.next), HasNext: d.hasNext, Currency: d.currency, Blocked: d.blocked, Day: int(d.renewalDay), Start: d.period.Start, End: d.period.End,
 		}
-		want.Eligible = nil // told by the API
+		want.Eligible = nil // see below
 		if !want.HasNext {
 			want.Next = 0
 		}
@@ -189,6 +189,18 @@ func (b *beside) compare(number string) (wrong []string) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			wrong = append(wrong, fmt.Sprintf("%s option %d:\n%s", number, i, diff))
 		}
+	}
+	if !alive {
+		return wrong
+	}
+	c := b.p.catalogs[b.p.revision]
+	st := standing{place: place{"acme", number}, sub: sub, catalog: c, class: c.class("acme", sub.class), now: b.p.now, reading: state.Reading[subscriber]{Exists: true}}
+	shown, err := st.all()
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	for _, w := range model.Shown(shown, views) {
+		wrong = append(wrong, number+": "+w)
 	}
 	return wrong
 }

@@ -80,7 +80,11 @@ func (c *configuration) becomes(revision int64, classes ...*configv1.ClassOfServ
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.snapshots = append(c.snapshots, &configv1.Snapshot{
-		Revision: revision, ApplyRevision: revision, Tenants: []*configv1.Tenant{{Name: "tenants/acme"}}, ClassesOfService: classes,
+		Revision: revision, ApplyRevision: revision, ClassesOfService: classes,
+		Tenants: []*configv1.Tenant{
+			{Name: "tenants/acme"},
+			{Name: "tenants/lenient", Subscribers: &configv1.SubscriberPolicy{OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW}},
+		},
 	})
 	if c.changed != nil {
 		close(c.changed)
@@ -218,6 +222,7 @@ func (f *fixture) start() *replica {
 		"admin": map[string]any{"listen": "127.0.0.1:0"},
 		"kafka": map[string]any{"brokers": f.cfg.Kafka.Brokers, "prefix": f.cfg.Kafka.Prefix},
 		"redis": map[string]any{"address": f.cfg.Redis.Address, "prefix": f.cfg.Redis.Prefix, "unverified": f.cfg.Redis.Unverified},
+		"state": f.cfg.State,
 		"grpc":  map[string]any{"listen": "127.0.0.1:0", "api_key_hashes": f.cfg.GRPC.KeyHashes},
 		"config": map[string]any{
 			"address": f.cfg.Configuration.Address, "api_key_file": f.cfg.Configuration.APIKeyFile,

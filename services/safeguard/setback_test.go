@@ -2,21 +2,27 @@ package safeguard
 
 import (
 	"context"
+	"fmt"
+	"slices"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/redis/go-redis/v9"
 	"github.com/segmentio/kafka-go"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/model"
 )
 
 // storeOf is the Redis behind the service's back.
@@ -62,9 +68,22 @@ func (f *fixture) setBack(c *redis.Client, to map[string]string) {
 	}
 }
 
-// openings counts how often the replica opened a partition.
-func (r *replica) openings() int {
-	return strings.Count(strings.Join(r.lines(), "\n"), `"message":"partition opened"`)
+// logged counts how often the replica wrote a message.
+func (r *replica) logged(message string) int {
+	return strings.Count(strings.Join(r.lines(), "\n"), `"message":"`+message+`"`)
+}
+
+// snapshots counts the partitions of which the replica has written one.
+func (r *replica) snapshots() (n int) {
+	lines := r.lines()
+	for p := range 4 {
+		if slices.ContainsFunc(lines, func(l string) bool {
+			return strings.Contains(l, `"message":"snapshot written"`) && strings.Contains(l, fmt.Sprintf(`"partition":%d,`, p))
+		}) {
+			n++
+		}
+	}
+	return n
 }
 
 // until waits for what only looking tells.
@@ -114,46 +133,118 @@ func (f *fixture) stands() (n int64) {
 	return n
 }
 
-// guard asks one subscriber's authorisation for as long as the test runs. An answer is the truth or says that it is not
-// known, and then blocks: nobody is let on by a counter that has lost something.
-func (f *fixture) guard(e optionsv1.EnforcementServiceClient, subject string) (reached func(), stop func()) {
-	var mu sync.Mutex
-	blocked := false
+// guard asks one subscriber's authorisation for as long as the test runs. An answer is the truth, or says that it is not
+// known and then what the tenant wants: nobody is let on by a counter that has lost something.
+type guard struct {
+	// blocked is set once the subscriber is past its limit, unknown once that was an answer.
+	blocked, unknown atomic.Bool
+	stop             func()
+}
+
+func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject string, lenient bool) *guard {
 	ctx, cancel := context.WithCancel(f.ctx)
 	ended := make(chan struct{})
+	g := &guard{stop: func() { cancel(); <-ended }}
 	go func() {
 		defer close(ended)
 		for ctx.Err() == nil {
-			mu.Lock()
-			must := blocked
-			mu.Unlock()
+			must := g.blocked.Load()
 			a, err := e.Authorize(ctx, &optionsv1.AuthorizeRequest{
-				Name: "tenants/acme/subscribers/" + subject, Use: &optionsv1.AuthorizeRequest_Usage{Usage: roamingData()},
+				Name: "tenants/" + tenant + "/subscribers/" + subject, Use: &optionsv1.AuthorizeRequest_Usage{Usage: roamingData()},
 			})
 			switch allow := a.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_ALLOW; {
-			case ctx.Err() != nil:
+			case ctx.Err() != nil, status.Code(err) == codes.DeadlineExceeded:
+				return
 			case err != nil:
-				if fault.KindOf(err) != fault.Unavailable {
+				if kind := fault.KindOf(err); kind != fault.Unavailable && (!lenient || kind != fault.NotFound) {
 					f.Errorf("authorise: %v", err)
+				}
+			case a.GetReason() == becauseUnknown:
+				g.unknown.Store(true)
+				if allow != lenient {
+					f.Errorf("tenant %s is answered what is not known by %v", tenant, a)
+					return
 				}
 			case allow && must:
 				f.Errorf("let on past the limit: %v", a)
 				return
-			case allow && a.GetReason() == "UNKNOWN":
-				f.Errorf("what is not known was allowed: %v", a)
-				return
 			}
 		}
 	}()
-	return func() { mu.Lock(); defer mu.Unlock(); blocked = true }, func() { cancel(); <-ended }
+	return g
 }
 
-// A store that is set back to an older dump, and then emptied, while the service runs: it is noticed, the partitions are
-// rebuilt from the log, every figure is the one before, nothing is told another time that was told for sure.
+// agrees waits until every subscriber is shown as an independent reading of the whole log makes it.
+func (f *fixture) agrees(c *configuration, r *replica) {
+	f.Helper()
+	worlds := f.meant(c)
+	for i := range crowd {
+		number, alive := subject(i), 0
+		for _, w := range worlds {
+			views, _, there := w.Look("acme", number)
+			if !there {
+				continue
+			}
+			alive++
+			f.until(number+" to be shown as the log says", func() bool {
+				shown, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/" + number})
+				return err == nil && len(model.Shown(shown, views)) == 0
+			})
+		}
+		if alive != 1 {
+			f.Errorf("%s stands in %d partitions' logs", number, alive)
+		}
+	}
+}
+
+// meant is the model of each partition's log.
+func (f *fixture) meant(c *configuration) (worlds []*model.World) {
+	f.Helper()
+	first, topic := model.New(), f.client.Topic(stream.EventsOrdered)
+	for p := range int32(4) {
+		w := first.Beside()
+		worlds = append(worlds, w)
+		next, end, err := f.client.Offsets(f.ctx, topic, p)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for next < end {
+			b, err := f.client.FetchFrom(f.ctx, topic, p, next, 8<<20)
+			if err != nil {
+				f.Fatal(err)
+			}
+			next = b.Next
+			for _, record := range b.Records {
+				e, err := event.Decode(record.Value)
+				if err != nil {
+					f.Fatal(err)
+				}
+				if d, ok := e.Data.(*eventv1.SystemRevision); ok {
+					s, err := c.Snapshot(f.ctx, &configv1.SnapshotRequest{Revision: d.GetRevision()})
+					if err != nil {
+						f.Fatal(err)
+					}
+					w.Configure(record.Time, s.GetSnapshot())
+					continue
+				}
+				w.Happen(record.Time, e)
+			}
+		}
+	}
+	return worlds
+}
+
+// A store that is set back to an older dump, and then emptied, while the service runs: it is noticed, the tenant's word
+// holds meanwhile, the partitions are rebuilt from snapshot and log, every figure is the one before, nothing is told another
+// time that was told for sure.
 func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(gold())
+		f.cfg.State.SnapshotEvents = 1000 // the fewest
+		f.cfg.State.BatchRecords = 2      // a rebuild takes a moment
+		c := f.configure(full(func(c *configv1.ClassOfService) {
+			c.OverspendSafeguard.DefaultLimit, c.OverspendSafeguard.DefaultState = units("100"), turnedOn
+		}))
 		r := f.start()
 		f.configured()
 		store := f.storeOf()
@@ -165,40 +256,63 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 					return amount(m.GetSpent()) == spent && m.GetReached() == blocked
 				})
 			}
+			f.agrees(c, r)
+		}
+		var block, lenient *guard
+		// loses what the store holds, once more until callers were told that nothing is known: a rebuild is short.
+		loses := func(to map[string]string, spent string, blocked bool) {
+			f.Helper()
+			block.unknown.Store(false)
+			lenient.unknown.Store(false)
+			for tried := 0; tried == 0 || !block.unknown.Load() || !lenient.unknown.Load(); tried++ {
+				f.floors()
+				told, opened := f.stands(), r.logged("partition opened")
+				f.setBack(store, to)
+				f.until("the loss to be noticed", func() bool { return r.logged("partition opened") >= opened+4 })
+				all(spent, blocked)
+				if n := f.stands(); n != told {
+					f.Errorf("%d outcomes were told again that stood below the floor", n-told)
+				}
+			}
 		}
 
 		f.publish(activations()...)
-		f.publish(charges("first", "30")...)
-		f.told(crowd)
+		f.publish(charges("first", "28.5")...)
+		for i := range 150 {
+			f.publish(charges(fmt.Sprint("small-", i), "0.01")...)
+		}
+		f.publish(each(func(i int) *event.Event {
+			return &event.Event{ID: "call-" + subject(i), Type: "usage.charged", Data: &eventv1.UsageCharged{
+				Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: units("7.5"),
+			}}
+		})...)
+		f.publish(each(func(i int) *event.Event {
+			return &event.Event{ID: "paid-" + subject(i), Type: "usage.charged", Data: &eventv1.UsageCharged{
+				Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: units("10"), Gross: units("12"),
+			}}
+		})...)
+		f.told(3 * crowd)
 		all("30", false)
-		reached, stop := f.guard(r.enforcement, subject(0))
-		defer stop()
+		f.until("a snapshot of each partition", func() bool { return r.snapshots() == 4 })
 		older := f.dump(store)
+		block, lenient = f.guard(r.enforcement, "acme", subject(0), false), f.guard(r.enforcement, "lenient", subject(0), true)
+		defer block.stop()
+		defer lenient.stop()
 
 		f.publish(charges("second", "15")...)
-		f.told(2 * crowd)
+		f.told(4 * crowd)
 		all("45", false)
-		f.floors()
-		told, opened := f.stands(), r.openings()
-		f.setBack(store, older)
-		f.until("the dump to be noticed", func() bool { return r.openings() >= opened+4 })
-		all("45", false)
-		if n := f.stands(); n != told {
-			f.Errorf("%d outcomes were told again that stood below the floor", n-told)
-		}
+		loses(older, "45", false)
 
 		f.publish(charges("third", "5")...)
 		f.publish(charges("second", "15")...) // the same events again
-		f.told(3 * crowd)
+		f.told(5 * crowd)
 		all("50", true)
-		reached()
-		f.floors()
-		told, opened = f.stands(), r.openings()
-		f.setBack(store, nil)
-		f.until("the empty store to be noticed", func() bool { return r.openings() >= opened+4 })
-		all("50", true)
-		if n := f.stands(); n != told {
-			f.Errorf("%d outcomes were told again that stood below the floor", n-told)
+		block.blocked.Store(true)
+		restored := r.logged("snapshot restored")
+		loses(nil, "50", true)
+		if n := r.logged("snapshot restored") - restored; n < 4 {
+			f.Errorf("%d partitions began with a snapshot", n)
 		}
 
 		f.publish(each(func(i int) *event.Event {
@@ -207,11 +321,12 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 				Corrects: &eventv1.Correction{Id: "first", Time: timestamppb.Now()},
 			}}
 		})...)
-		stop() // before the block is released
+		block.stop() // before the block is released
 		want := []string{
-			"activated 0/50 ACTIVATION", "alert 80% at 40 45/50 USAGE", "reached 50/50 USAGE blocked", "released 0/50 REFUND",
+			"activated 0/50 ACTIVATION", "overspend activated 0/100 ACTIVATION", "payment activated 0/300 ACTIVATION",
+			"alert 80% at 40 45/50 USAGE", "reached 50/50 USAGE blocked", "released 0/50 REFUND",
 		}
-		for s, got := range f.told(4 * crowd) {
+		for s, got := range f.told(6 * crowd) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				f.Errorf("%s: %s", s, diff)
 			}

@@ -259,10 +259,10 @@ func (t *turn) changeState(o *option, r *rule, d *eventv1.CommandChange, codes *
 	return true
 }
 
-// eligible are the states that a change may lead to.
+// eligible are the states that a change may lead to: none where there is no rule, without which nothing may be changed.
 func eligible(o *option, r *rule) (states []eventv1.Safeguard_State) {
 	for _, to := range edges(o.which, o.state) {
-		if r == nil || slices.Contains(r.states, to) {
+		if r != nil && slices.Contains(r.states, to) {
 			states = append(states, to)
 		}
 	}

@@ -360,5 +360,5 @@ func (j *judge) differences(ctx context.Context, number string, w *model.World) 
 	if err != nil {
 		return append(wrong, err.Error()), nil
 	}
-	return append(wrong, inventory(shown, views)...), nil
+	return append(wrong, model.Shown(shown, views)...), nil
 }

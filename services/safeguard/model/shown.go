@@ -1,4 +1,4 @@
-package main
+package model
 
 import (
 	"fmt"
@@ -10,7 +10,6 @@ import (
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/safeguard/model"
 )
 
 // shown is what the inventory's three messages have in common.
@@ -25,35 +24,35 @@ type shown interface {
 	GetPeriodEnd() *timestamppb.Timestamp
 }
 
-// inventory holds what a subscriber is shown against the model.
-func inventory(all *optionsv1.ListOptionsResponse, views [3]model.View) (wrong []string) {
+// Shown holds what the inventory shows of a subscriber against how its options must look.
+func Shown(all *optionsv1.ListOptionsResponse, views [3]View) (wrong []string) {
 	for i, v := range views {
 		var got shown
 		var limit *money.Money
 		there := false
-		switch model.Options[i] {
-		case model.Data:
+		switch Options[i] {
+		case Data:
 			d := all.GetDataSafeguard()
 			got, limit, there = d, d.GetLimit(), d != nil
-		case model.Overspend:
+		case Overspend:
 			d := all.GetOverspendSafeguard()
 			got, limit, there = d, d.GetCurrentLimit(), d != nil
-			if next := d.GetNextLimit(); there && (next != nil) != v.HasNext || v.HasNext && nanosOf(next) != v.Next {
-				wrong = append(wrong, fmt.Sprintf("%s shows the next limit %v, by the model %d", model.Options[i], next, v.Next))
+			if next := d.GetNextLimit(); there && v.Offered && ((next != nil) != v.HasNext || v.HasNext && nanosOf(next) != v.Next) {
+				wrong = append(wrong, fmt.Sprintf("%s shows the next limit %v, by the model %d", Options[i], next, v.Next))
 			}
-		case model.Payment:
+		case Payment:
 			d := all.GetPaymentSafeguard()
 			got, limit, there = d, d.GetLimit(), d != nil
 		}
 		if there != v.Offered {
-			wrong = append(wrong, fmt.Sprintf("%s is shown: %t, by the model: %t", model.Options[i], there, v.Offered))
+			wrong = append(wrong, fmt.Sprintf("%s is shown: %t, by the model: %t", Options[i], there, v.Offered))
 		}
 		if !there || !v.Offered {
 			continue
 		}
 		differ := func(what string, got, want any) {
 			if got != want {
-				wrong = append(wrong, fmt.Sprintf("%s shows %s %v, by the model %v", model.Options[i], what, got, want))
+				wrong = append(wrong, fmt.Sprintf("%s shows %s %v, by the model %v", Options[i], what, got, want))
 			}
 		}
 		differ("state", got.GetState(), v.State)
@@ -66,9 +65,9 @@ func inventory(all *optionsv1.ListOptionsResponse, views [3]model.View) (wrong [
 			differ("limit", nanosOf(limit), v.Limit)
 		}
 		if !slices.Equal(got.GetEligibleStates(), v.Eligible) {
-			wrong = append(wrong, fmt.Sprintf("%s shows eligible states %v, by the model %v", model.Options[i], got.GetEligibleStates(), v.Eligible))
+			wrong = append(wrong, fmt.Sprintf("%s shows eligible states %v, by the model %v", Options[i], got.GetEligibleStates(), v.Eligible))
 		}
-		if v.State == model.Active {
+		if v.State == Active {
 			differ("spent", nanosOf(got.GetSpent()), v.Spent)
 			differ("reached", got.GetReached(), v.Blocked)
 		}
@@ -77,6 +76,6 @@ func inventory(all *optionsv1.ListOptionsResponse, views [3]model.View) (wrong [
 }
 
 func nanosOf(m *money.Money) int64 {
-	n, _ := model.Nanos(m)
+	n, _ := Nanos(m)
 	return n
 }
