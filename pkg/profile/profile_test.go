@@ -2,6 +2,7 @@ package profile
 
 import (
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -92,6 +93,12 @@ func TestAScopeThatAProfileSpellsOutIsTheDefault(t *testing.T) {
 	}
 }
 
+// law is what a source is: an act with its number, and article the place in it.
+var (
+	law     = regexp.MustCompile(`(Regulation|Directive) \(EU\) (No )?\d+/\d+|(Act|Regulations) \d{4}|practice in`)
+	article = regexp.MustCompile(`Article \d+|section \d+|paragraph \d+`)
+)
+
 func TestEachFileIsListedAndNamesItsSource(t *testing.T) {
 	var listed, found []string
 	for _, p := range All() {
@@ -103,6 +110,11 @@ func TestEachFileIsListedAndNamesItsSource(t *testing.T) {
 		head, _, _ := strings.Cut(string(source), "kind:")
 		if !strings.HasPrefix(head, "# ") || !strings.Contains(head, "not legal advice") || p.Law == "" {
 			t.Errorf("%s does not say where it comes from", p.Name)
+		}
+		for what, text := range map[string]string{"its line in the list": p.Law, "the head of its file": head} {
+			if !law.MatchString(text) || !article.MatchString(text) && !strings.Contains(text, "practice") {
+				t.Errorf("%s names no law and article in %s", p.Name, what)
+			}
 		}
 		if !strings.Contains(string(source), "name: tenants/your-tenant/classesOfService/"+p.Name+"\n") {
 			t.Errorf("%s has another name", p.Name)

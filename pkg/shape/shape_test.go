@@ -208,3 +208,37 @@ func TestRoot(t *testing.T) {
 		}
 	}
 }
+
+// What holds spend against a limit, and the model that it is held against, share no code, and know no floating point.
+func TestTheModelOfSpendStandsAlone(t *testing.T) {
+	const spend, model = "pkg/spend", "services/safeguard/model"
+	found := map[string]bool{}
+	for _, f := range repository(t) {
+		if f.dir() != spend && f.dir() != model {
+			continue
+		}
+		found[f.dir()] = true
+		for _, p := range f.imports {
+			to, ours := strings.CutPrefix(p, module)
+			if ours && f.dir() == model && to != "pkg/event" && to != "pkg/stream" && to != model && !strings.HasPrefix(to, "proto/") && !f.isTest() {
+				t.Errorf("%s imports %s: the model reads events and configuration, and reckons for itself", f.path, p)
+			}
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.Ident:
+				if n.Name == "float64" || n.Name == "float32" {
+					t.Errorf("%s has a %s: money is whole nanos", f.path, n.Name)
+				}
+			case *ast.BasicLit:
+				if n.Kind == token.FLOAT {
+					t.Errorf("%s has the number %s: money is whole nanos", f.path, n.Value)
+				}
+			}
+			return true
+		})
+	}
+	if !found[spend] || !found[model] {
+		t.Fatalf("found %v: the walk is wrong", found)
+	}
+}

@@ -3,6 +3,9 @@ package safeguard
 import (
 	"testing"
 
+	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/scope"
+	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -76,4 +79,26 @@ func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
 			p.uses("10", with(func(u *eventv1.UsageCharged) { u.Net.CurrencyCode = "GBP" }))
 		}, []string{"limit_changed 0/50 CATALOG", "renewed 0/50 COS_CURRENCY", "released 0/50 CATALOG"}},
 	})
+}
+
+// One text is one program, whoever offers it and however often the configuration is made anew.
+func TestAScopeIsCompiledOnce(t *testing.T) {
+	own := func(c *configv1.ClassOfService) { c.DataSafeguard.Scope = "usage.roaming && usage.quantity > 7" }
+	silver := func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" }
+	first := catalogFor(t, 1, nil, full(own), full(own, silver))
+	decoded, err := revision.Decode(&configv1.Snapshot{Revision: 2, ClassesOfService: []*configv1.ClassOfService{full(own), full(own, silver)}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := newCatalog(decoded, first)
+	of := func(c *catalog, class string, o spend.Option) *scope.Scope {
+		return c.class("acme", class).offers[o].scope.Scope
+	}
+	for o := range spend.Option(spend.Options) {
+		for _, other := range []*scope.Scope{of(first, "silver", o), of(second, "gold", o), of(second, "silver", o)} {
+			if made := of(first, "gold", o); made == nil || other != made {
+				t.Errorf("the scope of option %d was compiled again", o)
+			}
+		}
+	}
 }

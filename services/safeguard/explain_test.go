@@ -19,9 +19,13 @@ import (
 )
 
 // explains asks for an explanation, a line for each step and one for its summary.
-func (r *replica) explains(number string) (lines []string) {
+func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainRequest)) (lines []string) {
 	r.f.Helper()
-	s, err := r.audit.Explain(r.f.ctx, &optionsv1.ExplainRequest{Name: named(number)})
+	req := &optionsv1.ExplainRequest{Name: named(number)}
+	for _, edit := range edits {
+		edit(req)
+	}
+	s, err := r.audit.Explain(r.f.ctx, req)
 	if err != nil {
 		r.f.Fatal(err)
 	}

@@ -1,6 +1,7 @@
 package safeguard
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -40,4 +41,34 @@ func TestAnOutcomeSaysEverything(t *testing.T) {
 	if !got.Equal(want) {
 		t.Errorf("got  %v\nwant %v\n%s", got, want, cmp.Diff(want.Data, got.Data, protocmp.Transform()))
 	}
+}
+
+// What a charge brought about names the call and when it came: lead time is reckoned from there.
+func TestAReachedByAChargeNamesItsCall(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.at("2026-03-04T09:00")
+	for i := range 6 {
+		p.calls(fmt.Sprintf("c-%d", i), &eventv1.CommandCharge{Amount: units("50")}, typeCharge)
+	}
+	p.works()
+	for _, r := range p.out {
+		got, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, ok := got.Data.(*eventv1.Safeguard)
+		if !ok || got.Type != typePrefix+kindReached {
+			continue
+		}
+		want := &eventv1.Cause{Cause: &eventv1.Cause_Event{Event: &eventv1.EventReference{Source: ChargeSource, Id: "c-5", Type: typeCharge}}}
+		if diff := cmp.Diff(want, d.GetCause(), protocmp.Transform()); diff != "" {
+			t.Error(diff)
+		}
+		if d.GetTransactionReference() != "c-5" || d.GetReason() != becauseCharge || !d.GetCauseReceivedAt().AsTime().Equal(p.now) {
+			t.Errorf("%v", d)
+		}
+		return
+	}
+	t.Error("no limit was reached")
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -247,4 +248,37 @@ func TestRefundsGiveRoomBack(t *testing.T) {
 			"late -1 of 2026-03-01T00:00 0/50 REFUND",
 		}},
 	})
+}
+
+// Usage that is turned away leaves its subscriber as it was, to the byte.
+func TestRejectedUsageChangesNothing(t *testing.T) {
+	for name, e := range map[string]func(*partition){
+		"a refund without corrects":     func(p *partition) { p.uses("-5") },
+		"no net amount":                 func(p *partition) { p.uses("5", with(func(u *eventv1.UsageCharged) { u.Net = nil })) },
+		"another currency":              func(p *partition) { p.uses("5", with(func(u *eventv1.UsageCharged) { u.Net.CurrencyCode = "GBP" })) },
+		"from before the activation":    func(p *partition) { p.uses("5", on("2026-03-02T08:59")) },
+		"an amount past int64 nanos":    func(p *partition) { p.uses("5", with(func(u *eventv1.UsageCharged) { u.Net.Units = 1 << 40 })) },
+		"nanos of another sign":         func(p *partition) { p.uses("5", with(func(u *eventv1.UsageCharged) { u.Net.Nanos = -1 })) },
+		"an id used for something else": func(p *partition) { p.uses("6", func(e *event.Event) { e.ID = "used" }) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartition(t)
+			whole(p)
+			p.uses("7", func(e *event.Event) { e.ID = "used" })
+			p.overspends("3")
+			p.pays("2")
+			p.works()
+			before, _ := p.record()
+			p.forget()
+			e(p)
+			p.works()
+			after, _ := p.record()
+			if diff := cmp.Diff(before, after, compareRecords); diff != "" {
+				t.Error(diff)
+			}
+			if len(p.out) != 1 || p.out[0].Topic != "rejected" {
+				t.Errorf("%d records were published", len(p.out))
+			}
+		})
+	}
 }
