@@ -168,6 +168,7 @@ func sealsHolding(record []byte, a id, each func(number uint64)) {
 	r.bytes(len(Identity{}))
 	if record[1]&movedFlag != 0 {
 		r.bytes(int(r.byte()) * len(Identity{}))
+		r.uvarint()
 	}
 	r.uvarint()
 	if record[1]&listedFirstFlag == 0 {

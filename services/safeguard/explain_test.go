@@ -13,7 +13,6 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
@@ -69,24 +68,22 @@ func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
 		activated := func() *event.Event {
 			return says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
 		}
-		// told waits for the last outcome of a number that is of a type.
-		told := func(number, kind string) {
-			f.await(stream.Safeguards, func(records []stream.Record) bool {
-				return slices.ContainsFunc(records, func(r stream.Record) bool {
-					name, _ := r.Header(event.HeaderType)
-					return string(r.Key) == "acme/"+number && string(name) == typePrefix+kind
-				})
+		// reached waits until a number's limit is reached for whoever asks: what is told of it is a commit ahead.
+		reached := func(number string) {
+			f.until(number+" to be past its limit", func() bool {
+				m, err := r.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(number)})
+				return err == nil && m.GetReached()
 			})
 		}
 		f.publish(activated(), uses("30"), says("subscriber.terminated", &eventv1.SubscriberTerminated{}), activated(), uses("51"))
-		told(subject(0), kindReached)
+		reached(subject(0))
 		want := []string{"subscriber.activated data 0 0 activated", "usage.charged data 51 51 alert reached overshoot", "partial false, equal true"}
 		if diff := cmp.Diff(want, r.explains(subject(0))); diff != "" {
 			t.Errorf("of the number's second owner:\n%s", diff)
 		}
 
 		f.publish(says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: subject(1)}))
-		told(subject(1), kindReached)
+		reached(subject(1))
 		want = []string{"system.transfer data 51 51 reached", "partial true, equal true"}
 		if diff := cmp.Diff(want, r.explains(subject(1))); diff != "" {
 			t.Errorf("under its new number:\n%s", diff)
