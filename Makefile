@@ -53,15 +53,21 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 	@go build -v -o .bin/tollgate ./services/tollgate/cmd/tollgate
 	@exec .bin/tollgate try $(if $(filter 1,$(ONCE)),--once) $(if $(DATA),--data '$(DATA)')
 
+# The random histories of the laws and of the model. With the race detector each takes eight times as long, and there
+# are fewer.
+LAWS := -run '^(TestLaw|TestLawOf(Transfers|Moves)|TestTheServiceSaysWhatTheModelSays)$$' ./pkg/state/statetest ./services/safeguard
+
 .PHONY: test
 test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
 	$(MAKE) lint proto-current vet; \
+	go test -count=1 -timeout 20m $(LAWS); \
 	TOLLGATE_REAL=1 go test -race -count=1 -timeout 20m work
 
 .PHONY: check
 check: lint proto-current vet ## what needs no servers, in under a minute when built before
 	@$(SERVERS_TOOL) need cc
+	@go test -timeout 12m $(LAWS)
 	@go test -race -timeout 12m work
 
 .PHONY: install

@@ -74,7 +74,7 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 
 var (
 	seed  = flag.Uint64("seed", 0, "replays one history of the law")
-	seeds = flag.Uint64("seeds", 100, "how many histories the law runs in memory")
+	seeds = flag.Uint64("seeds", lawHistories, "how many histories the law runs in memory")
 )
 
 // On servers a history is shorter: each of its steps is a round trip.
@@ -150,7 +150,7 @@ func checkTally(t *testing.T) {
 		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "void copies": tally.Void.Load(),
 	} {
 		t.Logf("calls %s: %d", what, n)
-		if n == 0 && *seed == 0 && *seeds >= 50 {
+		if n == 0 && *seed == 0 && *seeds >= 100 {
 			t.Errorf("no call was ever %s", what)
 		}
 	}

@@ -20,7 +20,7 @@ import (
 
 var (
 	modelSeed  = flag.Uint64("model-seed", 0, "replays one history against the model")
-	modelSeeds = flag.Uint64("model-seeds", 40, "how many histories are held against the model")
+	modelSeeds = flag.Uint64("model-seeds", modelHistories, "how many histories are held against the model")
 )
 
 // Whatever happens, this service and an independent reading of the rules say the same about it.

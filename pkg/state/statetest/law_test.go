@@ -11,7 +11,7 @@ import (
 
 var (
 	seed  = flag.Uint64("seed", 0, "replays one history of the law")
-	seeds = flag.Uint64("seeds", 1200, "how many histories the law runs in memory")
+	seeds = flag.Uint64("seeds", lawHistories, "how many histories the law runs in memory")
 )
 
 // A history in memory has four hundred choices, one on servers fewer: each of

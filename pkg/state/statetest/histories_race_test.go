@@ -1,0 +1,8 @@
+//go:build race
+
+package statetest_test
+
+// The race detector makes each history eight times as long; all of them are run without it as well.
+const (
+	lawHistories = 200
+)

@@ -1,0 +1,9 @@
+//go:build race
+
+package safeguard
+
+// The race detector makes each history eight times as long; all of them are run without it as well.
+const (
+	lawHistories   = 20
+	modelHistories = 12
+)
