@@ -128,12 +128,15 @@ func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.Sys
 		s.RejectLoudly(refusedTarget, "the number that a subscriber was to have belongs to an active one: terminate that and send the transfer, with the record it holds, again")
 		return false
 	}
-	waiting := s.Body.parked
+	waiting, owned := s.Body.parked, s.Exists && s.Body.life != awaited
 	if err := s.Import(data); err != nil {
 		s.RejectLoudly(refusedTransfer, err.Error())
 		return false
 	}
 	t.exists, t.sub = true, s.Body
+	if !owned { // what the number used before can be nobody else's
+		t.sub.since = time.Time{}
+	}
 	t.arrive(waiting)
 	return true
 }

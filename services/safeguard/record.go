@@ -40,8 +40,8 @@ type subscriber struct {
 	// revision of the configuration that it was last judged by.
 	revision int64
 	options  [spend.Options]option
-	// since is when it got its number from somebody else's, by the event's own time: what this number used before is that
-	// one's. Zero where it was activated with it, or had it before.
+	// since is when it got a number that somebody had before, by the event's own time: what that used until then is the
+	// other's. Zero where nobody else is known to have had it, or the subscriber itself had.
 	since time.Time
 	// former are the numbers it had, the oldest first, as far as usage may still be sent on from them.
 	former []former

@@ -97,7 +97,7 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 			p.uses("40", on("2026-03-02T12:00"))
 			p.uses("39")
 		}, []string{"rejected BEFORE_ACTIVATION"}},
-		{"nor does a subscriber that comes from another number", func(p *partition) {
+		{"nor does one that comes from another number", func(p *partition) {
 			whole(p)
 			p.activates(as(newNumber))
 			p.moves(msisdn, thirdNumber)
@@ -109,7 +109,15 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 			p.uses("40", on("2026-03-03T08:59"))
 			p.uses("39", on("2026-03-03T09:00"))
 		}, []string{"rejected BEFORE_ACTIVATION"}},
-		{"nor what was sent on already and is sent again", func(p *partition) {
+		{"a number that nobody had before is the subscriber's from whenever", func(p *partition) {
+			whole(p)
+			p.at("2026-03-03T09:00")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.forget()
+			p.uses("40", as(newNumber), on("2026-03-03T08:59"))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"a new owner does not get what was sent on already and is sent again", func(p *partition) {
 			whole(p)
 			p.moves(msisdn, newNumber)
 			p.works()

@@ -79,10 +79,13 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	t.world.arrived[key(t.event)] = true
 	parked, ids, sentOn := p.parked, p.ids, p.sentOn
 	sequence, heard := max(p.sequence, from.sequence), p.previous()
-	number := p.number
+	number, owned := p.number, p.dead
 	*p = *from.clone()
 	p.number, p.sequence, p.parked, p.parkedUntil = number, sequence, nil, time.Time{}
 	p.silent, p.heard, p.sentOn = true, heard, sentOn
+	if !owned {
+		p.since = time.Time{}
+	}
 	merged := map[string]remembered{}
 	for _, m := range []map[string]remembered{ids, from.ids} {
 		for k, v := range m {
