@@ -2,8 +2,10 @@
 
 package safeguard
 
-// How many histories are run in memory where nothing else is said.
+// How many histories are run, in memory where nothing else is said, and on real servers.
 const (
-	lawHistories   = 200
-	modelHistories = 60
+	lawHistories          = 200
+	lawHistoriesServers   = 40
+	movesHistoriesServers = 20
+	modelHistories        = 60
 )

@@ -117,7 +117,7 @@ func TestLawOnServers(t *testing.T) {
 	}
 	alone, among := 6, 3
 	if kafka && redis {
-		alone, among = 40, 20
+		alone, among = lawHistoriesServers, movesHistoriesServers
 	}
 	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
 	for i := range alone + among {

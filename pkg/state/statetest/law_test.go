@@ -49,7 +49,7 @@ func TestLawOnServers(t *testing.T) {
 	}
 	histories := 20
 	if kafka && redis {
-		histories = 200
+		histories = lawHistoriesServers
 	}
 	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, histories)
 	for i := range histories {

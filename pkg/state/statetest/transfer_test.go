@@ -258,7 +258,7 @@ func TestLawOfTransfersOnServers(t *testing.T) {
 	}
 	histories := 5
 	if kafka && redis {
-		histories = 40
+		histories = movesHistoriesServers
 	}
 	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, 2*histories)
 	for i := range histories {
