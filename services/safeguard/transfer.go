@@ -78,9 +78,10 @@ func (t *turn) arrive(waiting []parked) {
 }
 
 // ofFormerOwner says that usage which came to this number itself is not its present subscriber's: it is from before that
-// one had the number, or was sent on to the one before. A subscriber that has come back to its number owns all of it.
+// one had the number, or was sent on to the one before. Who came from another number to one that nobody else is known to
+// have had, its own of before included, answers for all of it.
 func (t *turn) ofFormerOwner() bool {
-	if cameBack := len(t.sub.former) > 0 && t.sub.since.IsZero(); cameBack {
+	if alone := len(t.sub.former) > 0 && t.sub.since.IsZero(); alone {
 		return false
 	}
 	return t.eventTime.Before(t.sub.since) || t.memory != nil && t.memory.SentOn()
