@@ -18,15 +18,6 @@ import (
 // envPrefix marks the variables that are ours to judge.
 const envPrefix = "TOLLGATE_"
 
-// foreign are variables of that prefix that belong to the command line and to tests, not to a service: a shell where
-// they are set also starts services.
-var foreign = []string{
-	"TOLLGATE_API_KEY", "TOLLGATE_TENANT", "TOLLGATE_REAL",
-	"TOLLGATE_CONFIG_ADDR", "TOLLGATE_INGEST_ADDR", "TOLLGATE_SAFEGUARD_ADDR", "TOLLGATE_TRIGGER_ADDR",
-	"TOLLGATE_WEBHOOK_ADDR", "TOLLGATE_EMAIL_ADDR", "TOLLGATE_SMS_ADDR", "TOLLGATE_PROVISION_ADDR",
-	"TOLLGATE_HISTORY_ADDR", "TOLLGATE_CONSOLE_ADDR",
-}
-
 // Load fills cfg, which holds the defaults: the YAML file at path over it (none where path is empty), environ over
 // that. The error joins every fault found, one a line, those of the file with their line.
 //
@@ -95,14 +86,16 @@ func readEnvironment[C Configuration](environ []string, cfg *C) []error {
 		return []error{fmt.Errorf("read the names of environment variables: %w", err)}
 	}
 	known := map[string]bool{}
+	for _, name := range variables {
+		known[name] = true
+	}
 	for _, p := range params {
 		known[p.Key] = true
 	}
 	variables := env.ToMap(environ)
 	var faults []error
 	for _, name := range slices.Sorted(maps.Keys(variables)) {
-		if strings.HasPrefix(name, envPrefix) && !known[name] &&
-			!strings.HasPrefix(name, "TOLLGATE_TEST_") && !slices.Contains(foreign, name) {
+		if strings.HasPrefix(name, envPrefix) && !known[name] && !strings.HasPrefix(name, "TOLLGATE_TEST_") {
 			faults = append(faults, fmt.Errorf("environment variable %s is not known%s", name, nearest(name, known)))
 		}
 	}

@@ -57,7 +57,7 @@ func load(t *testing.T, yaml string, environ ...string) (testConfig, []string) {
 func TestTheFileOverridesDefaultsAndTheEnvironmentTheFile(t *testing.T) {
 	cfg, faults := load(t, "wait: 250ms\nsize: 7\nshutdown_timeout: 3s\nkafka:\n  brokers: [a:1, b:2]\n",
 		"TOLLGATE_SIZE=9", "TOLLGATE_KAFKA_BROKERS=c:3,d:4", "TOLLGATE_TEST_KAFKA=x", "TOLLGATE_API_KEY=k", "HOME=/",
-		"TOLLGATE_REAL=1", "TOLLGATE_CONFIG_ADDR=h:1", "TOLLGATE_ADMIN_LISTEN=127.0.0.1:99")
+		"TOLLGATE_REAL=1", "TOLLGATE_CONFIG_ADDR=h:1", "TOLLGATE_HTTP_LISTEN=127.0.0.1:1", "TOLLGATE_REDIS_ADDRESS=h:2", "TOLLGATE_ADMIN_LISTEN=127.0.0.1:99")
 	if faults != nil {
 		t.Fatal(faults)
 	}
@@ -78,13 +78,14 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"unknown keys, wrong types, unknown variables and broken rules come together": {
 			yaml: "sise: 4\nwait: soon\nlog_level: loud\nkafka:\n  brokers: []\n  broker: a:1\nadmin:\n  listen: nowhere\n",
 			environ: []string{
-				"TOLLGATE_SIEZ=4", "TOLLGATE_SIZE=many", "TOLLGATE_NONSENSE=1",
+				"TOLLGATE_SIEZ=4", "TOLLGATE_SIZE=many", "TOLLGATE_NONSENSE=1", "TOLLGATE_REDIS_ADRESS=h:2",
 			},
 			want: []string{
 				`service.yaml:1: field sise is not known`,
 				`service.yaml:2: cannot construct !!str ` + "`soon`" + ` into time.Duration`,
 				`service.yaml:6: field broker is not known`,
 				`environment variable TOLLGATE_NONSENSE is not known`,
+				`environment variable TOLLGATE_REDIS_ADRESS is not known, did you mean TOLLGATE_REDIS_ADDRESS?`,
 				`environment variable TOLLGATE_SIEZ is not known, did you mean TOLLGATE_SIZE?`,
 				`environment: TOLLGATE_SIZE cannot be read: strconv.ParseInt: parsing "many": invalid syntax`,
 				`admin.listen: must be host:port, not "nowhere"`,

@@ -7,10 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
 )
 
 const module = "github.com/tollgate/tollgate/"
@@ -192,6 +195,42 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 		if !ok {
 			t.Errorf("package in %s has no doc comment", dir)
 		}
+	}
+}
+
+// One environment serves every process, so each must know the variables of all.
+func TestEveryVariableIsKnownToEveryService(t *testing.T) {
+	declared := map[string]bool{}
+	for _, f := range repository(t) {
+		if f.isTest() {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			field, ok := n.(*ast.Field)
+			if !ok || field.Tag == nil {
+				return true
+			}
+			tag, err := strconv.Unquote(field.Tag.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if name, _, _ := strings.Cut(reflect.StructTag(tag).Get("env"), ","); strings.HasPrefix(name, "TOLLGATE_") {
+				declared[name] = true
+				if !slices.Contains(daemon.Variables(), name) {
+					t.Errorf("%s declares %s, which pkg/daemon/variables.go lacks: other services would refuse to start beside it", f.path, name)
+				}
+			}
+			return true
+		})
+	}
+	// What no field declares: tests read the first, and the addresses of services to come are set in shells already.
+	for _, name := range daemon.Variables() {
+		if !declared[name] && name != "TOLLGATE_REAL" && !strings.HasSuffix(name, "_ADDR") {
+			t.Errorf("pkg/daemon/variables.go has %s, which nobody reads", name)
+		}
+	}
+	if !slices.IsSorted(daemon.Variables()) {
+		t.Error("pkg/daemon/variables.go is not sorted")
 	}
 }
 
