@@ -28,6 +28,8 @@ type change struct {
 	etag string
 	// validateOnly checks everything and changes nothing.
 	validateOnly bool
+	// force deletes although others may need what is deleted, where that can't be known.
+	force bool
 	// edit makes the new version out of the stored one, which is nil where the resource never was. It may keep none of
 	// its argument. The action is for the log: create, update, delete, undelete.
 	edit func(stored resource, deleted bool) (next resource, action string, err error)
@@ -80,7 +82,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 	setMetadata(next, nil)
 	if action == actionDelete {
 		if c.kind.inUse != nil {
-			if err := c.kind.inUse(ctx, tx, c.name); err != nil {
+			if err := c.kind.inUse(ctx, tx, c.name, c.force); err != nil {
 				return nil, err
 			}
 		}

@@ -33,7 +33,7 @@ func (s *classService) UpdateClassOfService(ctx context.Context, req *configv1.U
 }
 
 func (s *classService) DeleteClassOfService(ctx context.Context, req *configv1.DeleteClassOfServiceRequest) (*configv1.ClassOfService, error) {
-	return s.resources.remove(ctx, req.GetName(), req.GetEtag())
+	return s.resources.remove(ctx, req.GetName(), req.GetEtag(), req.GetForce())
 }
 
 func (s *classService) UndeleteClassOfService(ctx context.Context, req *configv1.UndeleteClassOfServiceRequest) (*configv1.ClassOfService, error) {

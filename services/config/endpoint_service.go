@@ -33,7 +33,7 @@ func (s *endpointService) UpdateEndpoint(ctx context.Context, req *configv1.Upda
 }
 
 func (s *endpointService) DeleteEndpoint(ctx context.Context, req *configv1.DeleteEndpointRequest) (*configv1.Endpoint, error) {
-	return s.resources.remove(ctx, req.GetName(), req.GetEtag())
+	return s.resources.remove(ctx, req.GetName(), req.GetEtag(), false)
 }
 
 func (s *endpointService) UndeleteEndpoint(ctx context.Context, req *configv1.UndeleteEndpointRequest) (*configv1.Endpoint, error) {

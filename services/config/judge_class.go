@@ -212,8 +212,17 @@ func shownStates(all []spend.State) string {
 	return named(names)
 }
 
-// classInUse refuses while the tenant activates unknown numbers with the class.
-func classInUse(ctx context.Context, q queries, name string) error {
+// classInUse refuses while the tenant activates unknown numbers with the class, and without force in every case.
+func classInUse(ctx context.Context, q queries, name string, force bool) error {
+	if err := classIsDefault(ctx, q, name); err != nil || force {
+		return err
+	}
+	return fault.New(fault.Conflict, "FORCE_REQUIRED", "%s may have subscribers, which nobody counts. Once it is deleted their usage is rejected "+
+		"(CLASS_OF_SERVICE_UNKNOWN; it can be sent again after Undelete, or after they have another class), and Authorize and Charge answer by "+
+		"on_unknown with UNKNOWN. Move them to another class first (subscriber.cos_changed), or set force", name)
+}
+
+func classIsDefault(ctx context.Context, q queries, name string) error {
 	row, ok, err := newest(ctx, q, nameTenant, tenantOf(name))
 	if err != nil || !ok || row.deleted {
 		return err

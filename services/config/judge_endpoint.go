@@ -160,7 +160,7 @@ func isDraft(e *configv1.Endpoint) bool {
 }
 
 // endpointInUse refuses while an active notification names the endpoint: it would tell nobody.
-func endpointInUse(ctx context.Context, q queries, name string) error {
+func endpointInUse(ctx context.Context, q queries, name string, _ bool) error {
 	rows, err := list(ctx, q, nameNotification, tenantOf(name)+"/", "", false, -1)
 	if err != nil {
 		return err

@@ -77,7 +77,7 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 }
 
 // tenantInUse refuses while anything else of the tenant stands: nobody deletes a customer's rules by one name.
-func tenantInUse(ctx context.Context, q queries, name string) error {
+func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	var left []string
 	for _, kind := range []string{nameClass, nameNotification, nameEndpoint} {
 		rows, err := list(ctx, q, kind, name+"/", "", false, maxNamed+1)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -24,7 +25,7 @@ func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
 	r.tenant("other")
 	r.class("basic")
 	r.class("gone")
-	must[*configv1.ClassOfService](t)(r.classes.DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: aClass("gone").GetName()}))
+	must[*configv1.ClassOfService](t)(r.classes.DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: aClass("gone").GetName(), Force: true}))
 	theirs := aClass("theirs")
 	theirs.Name = "tenants/other/classesOfService/theirs"
 	must[*configv1.ClassOfService](t)(r.classes.CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: theirs}))
@@ -72,7 +73,7 @@ func TestAClassThatUnknownNumbersGetIsNotDeleted(t *testing.T) {
 	r.class("basic")
 	r.class("gold")
 	remove := func(id string) error {
-		_, err := r.classes.DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: aClass(id).GetName()})
+		_, err := r.classes.DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: aClass(id).GetName(), Force: true})
 		return err
 	}
 	if err := r.policy(&configv1.SubscriberPolicy{DefaultClassOfService: "basic"}); err != nil {
@@ -87,5 +88,25 @@ func TestAClassThatUnknownNumbersGetIsNotDeleted(t *testing.T) {
 	}
 	if err := remove("basic"); err != nil {
 		t.Errorf("once nobody names it: %v", err)
+	}
+}
+
+func TestAClassThatSubscribersMayHaveIsNotDeletedUnlessForced(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.class("gold")
+	name := aClass("gold").GetName()
+	_, err := r.classes.DeleteClassOfService(t.Context(), &configv1.DeleteClassOfServiceRequest{Name: name})
+	refused(t, err, fault.Conflict, "FORCE_REQUIRED")
+	for _, says := range []string{"CLASS_OF_SERVICE_UNKNOWN", "Undelete", "Authorize and Charge", "on_unknown", "subscriber.cos_changed", "force"} {
+		if !strings.Contains(err.Error(), says) {
+			t.Errorf("does not say %s: %v", says, err)
+		}
+	}
+	if c, err := r.classes.GetClassOfService(t.Context(), &configv1.GetClassOfServiceRequest{Name: name}); err != nil || c.GetMetadata().GetDeleteTime() != nil {
+		t.Errorf("deleted all the same: %v %v", c, err)
+	}
+	if _, err := r.classes.DeleteClassOfService(t.Context(), &configv1.DeleteClassOfServiceRequest{Name: name, Force: true}); err != nil {
+		t.Errorf("forced: %v", err)
 	}
 }

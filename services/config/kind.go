@@ -34,7 +34,7 @@ type kind struct {
 	// applied says whether a change from old to new, of which one may be nil, changes what counting or planning reads.
 	applied func(old, new resource) bool
 	// inUse is why a resource can't be deleted; nil where it can.
-	inUse func(ctx context.Context, q queries, name string) error
+	inUse func(ctx context.Context, q queries, name string, force bool) error
 	// stored, where not nil, is called on a new version before it is judged, with the stored one or nil.
 	stored func(new, old resource)
 	// shown, where not nil, is called on a copy before it leaves in an answer.

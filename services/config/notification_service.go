@@ -33,7 +33,7 @@ func (s *notificationService) UpdateNotification(ctx context.Context, req *confi
 }
 
 func (s *notificationService) DeleteNotification(ctx context.Context, req *configv1.DeleteNotificationRequest) (*configv1.Notification, error) {
-	return s.resources.remove(ctx, req.GetName(), req.GetEtag())
+	return s.resources.remove(ctx, req.GetName(), req.GetEtag(), false)
 }
 
 func (s *notificationService) UndeleteNotification(ctx context.Context, req *configv1.UndeleteNotificationRequest) (*configv1.Notification, error) {

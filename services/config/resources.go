@@ -123,9 +123,9 @@ func (r resources[T]) update(ctx context.Context, given T, mask *fieldmaskpb.Fie
 	})
 }
 
-func (r resources[T]) remove(ctx context.Context, name, etag string) (T, error) {
+func (r resources[T]) remove(ctx context.Context, name, etag string, force bool) (T, error) {
 	return r.apply(ctx, change{
-		kind: r.kind, name: name, etag: etag,
+		kind: r.kind, name: name, etag: etag, force: force,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			if stored == nil || deleted {
 				return nil, "", notFound(r.kind, name)

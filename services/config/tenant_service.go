@@ -33,7 +33,7 @@ func (s *tenantService) UpdateTenant(ctx context.Context, req *configv1.UpdateTe
 }
 
 func (s *tenantService) DeleteTenant(ctx context.Context, req *configv1.DeleteTenantRequest) (*configv1.Tenant, error) {
-	return s.resources.remove(ctx, req.GetName(), req.GetEtag())
+	return s.resources.remove(ctx, req.GetName(), req.GetEtag(), false)
 }
 
 func (s *tenantService) UndeleteTenant(ctx context.Context, req *configv1.UndeleteTenantRequest) (*configv1.Tenant, error) {

@@ -132,12 +132,15 @@ func writeMessages[M proto.Message](streams Streams, all []M) error {
 // deleteCommand deletes configuration.
 type deleteCommand struct {
 	Resources
-	Name string `arg:"" help:"Full name, or the id beside --tenant."`
+	Name  string `arg:"" help:"Full name, or the id beside --tenant."`
+	Force bool   `help:"Delete a class of service although subscribers may have it."`
 }
 
 // Help is shown below the flags.
 func (deleteCommand) Help() string {
-	return `What is deleted can be brought back for 30 days, by the Undelete call of its service.
+	return `What is deleted can be brought back for 30 days, by the Undelete call of its service. A class of
+service is deleted only with --force: of subscribers who have it usage is rejected then (CLASS_OF_SERVICE_UNKNOWN; it can
+be sent again later), and Authorize and Charge answer by on_unknown with UNKNOWN.
 
 Example:
 
@@ -146,7 +149,10 @@ Example:
 
 // AfterApply is called by kong once the flags are read.
 func (c deleteCommand) AfterApply() error {
-	_, _, err := c.named(c.Name)
+	kind, _, err := c.named(c.Name)
+	if err == nil && c.Force && kind != "ClassOfService" {
+		err = usageError{"--force is for a ClassOfService"}
+	}
 	return err
 }
 
@@ -161,7 +167,7 @@ func (c deleteCommand) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	defer hangUp(conn)
-	gone, err := manifest.Delete(ctx, conn, kind, name)
+	gone, err := manifest.Delete(ctx, conn, kind, name, c.Force)
 	if err != nil {
 		return explained("configuration", c.Address, err)
 	}

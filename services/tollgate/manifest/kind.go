@@ -19,7 +19,7 @@ type kind struct {
 	put     func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error)
 	// list is one page of those below parent, and where the next begins.
 	list   func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error)
-	remove func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error)
+	remove func(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error)
 }
 
 // Kinds that are named elsewhere too.
@@ -44,7 +44,7 @@ var kinds = []*kind{
 			res, err := configv1.NewTenantServiceClient(conn).ListTenants(ctx, &configv1.ListTenantsRequest{PageSize: pageSize, PageToken: page})
 			return resources(res.GetTenants()), res.GetNextPageToken(), err
 		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
 			return configv1.NewTenantServiceClient(conn).DeleteTenant(ctx, &configv1.DeleteTenantRequest{Name: name})
 		},
 	},
@@ -63,8 +63,8 @@ var kinds = []*kind{
 			res, err := configv1.NewClassOfServiceServiceClient(conn).ListClassesOfService(ctx, &configv1.ListClassesOfServiceRequest{Parent: parent, PageSize: pageSize, PageToken: page})
 			return resources(res.GetClassesOfService()), res.GetNextPageToken(), err
 		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
-			return configv1.NewClassOfServiceServiceClient(conn).DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: name})
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error) {
+			return configv1.NewClassOfServiceServiceClient(conn).DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: name, Force: force})
 		},
 	},
 	{
@@ -82,7 +82,7 @@ var kinds = []*kind{
 			res, err := configv1.NewEndpointServiceClient(conn).ListEndpoints(ctx, &configv1.ListEndpointsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
 			return resources(res.GetEndpoints()), res.GetNextPageToken(), err
 		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
 			return configv1.NewEndpointServiceClient(conn).DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: name})
 		},
 	},
@@ -101,7 +101,7 @@ var kinds = []*kind{
 			res, err := configv1.NewNotificationServiceClient(conn).ListNotifications(ctx, &configv1.ListNotificationsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
 			return resources(res.GetNotifications()), res.GetNextPageToken(), err
 		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
+		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
 			return configv1.NewNotificationServiceClient(conn).DeleteNotification(ctx, &configv1.DeleteNotificationRequest{Name: name})
 		},
 	},

@@ -67,9 +67,10 @@ func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all 
 	}
 }
 
-// Delete deletes one resource; it can be undeleted for 30 days.
-func Delete(ctx context.Context, conn *grpc.ClientConn, kind, name string) (Resource, error) {
-	return kindOf(kind).remove(ctx, conn, name)
+// Delete deletes one resource; it can be undeleted for 30 days. A class of service, which subscribers may have, is
+// deleted only with force.
+func Delete(ctx context.Context, conn *grpc.ClientConn, kind, name string, force bool) (Resource, error) {
+	return kindOf(kind).remove(ctx, conn, name, force)
 }
 
 // Write writes resources as documents, as Read reads them. Secrets are masked, as the service shows them.
