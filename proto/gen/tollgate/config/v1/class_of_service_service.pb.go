@@ -468,7 +468,8 @@ const file_tollgate_config_v1_class_of_service_service_proto_rawDesc = "" +
 	"\x14CreateClassOfService\x12/.tollgate.config.v1.CreateClassOfServiceRequest\x1a\".tollgate.config.v1.ClassOfService\x12k\n" +
 	"\x14UpdateClassOfService\x12/.tollgate.config.v1.UpdateClassOfServiceRequest\x1a\".tollgate.config.v1.ClassOfService\x12k\n" +
 	"\x14DeleteClassOfService\x12/.tollgate.config.v1.DeleteClassOfServiceRequest\x1a\".tollgate.config.v1.ClassOfService\x12o\n" +
-	"\x16UndeleteClassOfService\x121.tollgate.config.v1.UndeleteClassOfServiceRequest\x1a\".tollgate.config.v1.ClassOfServiceBDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x16UndeleteClassOfService\x121.tollgate.config.v1.UndeleteClassOfServiceRequest\x1a\".tollgate.config.v1.ClassOfServiceBz\n" +
+	"\x16com.tollgate.config.v1B\x1aClassOfServiceServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_class_of_service_service_proto_rawDescOnce sync.Once

@@ -458,7 +458,8 @@ const file_tollgate_config_v1_endpoint_service_proto_rawDesc = "" +
 	"\x0eCreateEndpoint\x12).tollgate.config.v1.CreateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eUpdateEndpoint\x12).tollgate.config.v1.UpdateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eDeleteEndpoint\x12).tollgate.config.v1.DeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12]\n" +
-	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.EndpointBDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.EndpointBt\n" +
+	"\x16com.tollgate.config.v1B\x14EndpointServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_endpoint_service_proto_rawDescOnce sync.Once

@@ -458,7 +458,8 @@ const file_tollgate_config_v1_notification_service_proto_rawDesc = "" +
 	"\x12CreateNotification\x12-.tollgate.config.v1.CreateNotificationRequest\x1a .tollgate.config.v1.Notification\x12e\n" +
 	"\x12UpdateNotification\x12-.tollgate.config.v1.UpdateNotificationRequest\x1a .tollgate.config.v1.Notification\x12e\n" +
 	"\x12DeleteNotification\x12-.tollgate.config.v1.DeleteNotificationRequest\x1a .tollgate.config.v1.Notification\x12i\n" +
-	"\x14UndeleteNotification\x12/.tollgate.config.v1.UndeleteNotificationRequest\x1a .tollgate.config.v1.NotificationBDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x14UndeleteNotification\x12/.tollgate.config.v1.UndeleteNotificationRequest\x1a .tollgate.config.v1.NotificationBx\n" +
+	"\x16com.tollgate.config.v1B\x18NotificationServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_notification_service_proto_rawDescOnce sync.Once

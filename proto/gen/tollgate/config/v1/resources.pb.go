@@ -2072,7 +2072,8 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\fPersonalData\x12\x1d\n" +
 	"\x19PERSONAL_DATA_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PERSONAL_DATA_OMIT\x10\x01\x12\x19\n" +
-	"\x15PERSONAL_DATA_INCLUDE\x10\x02BDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x15PERSONAL_DATA_INCLUDE\x10\x02Bn\n" +
+	"\x16com.tollgate.config.v1B\x0eResourcesProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_resources_proto_rawDescOnce sync.Once

@@ -448,7 +448,8 @@ const file_tollgate_config_v1_tenant_service_proto_rawDesc = "" +
 	"\fCreateTenant\x12'.tollgate.config.v1.CreateTenantRequest\x1a\x1a.tollgate.config.v1.Tenant\x12S\n" +
 	"\fUpdateTenant\x12'.tollgate.config.v1.UpdateTenantRequest\x1a\x1a.tollgate.config.v1.Tenant\x12S\n" +
 	"\fDeleteTenant\x12'.tollgate.config.v1.DeleteTenantRequest\x1a\x1a.tollgate.config.v1.Tenant\x12W\n" +
-	"\x0eUndeleteTenant\x12).tollgate.config.v1.UndeleteTenantRequest\x1a\x1a.tollgate.config.v1.TenantBDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x0eUndeleteTenant\x12).tollgate.config.v1.UndeleteTenantRequest\x1a\x1a.tollgate.config.v1.TenantBr\n" +
+	"\x16com.tollgate.config.v1B\x12TenantServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_tenant_service_proto_rawDescOnce sync.Once

@@ -308,7 +308,9 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision2\xbb\x01\n" +
 	"\x12ConfigWatchService\x12U\n" +
 	"\bSnapshot\x12#.tollgate.config.v1.SnapshotRequest\x1a$.tollgate.config.v1.SnapshotResponse\x12N\n" +
-	"\x05Watch\x12 .tollgate.config.v1.WatchRequest\x1a!.tollgate.config.v1.WatchResponse0\x01BDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
+	"\x05Watch\x12 .tollgate.config.v1.WatchRequest\x1a!.tollgate.config.v1.WatchResponse0\x01Bj\n" +
+	"\x16com.tollgate.config.v1B\n" +
+	"WatchProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
 	file_tollgate_config_v1_watch_proto_rawDescOnce sync.Once

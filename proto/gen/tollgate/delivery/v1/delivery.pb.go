@@ -863,7 +863,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x0fSETTLEMENT_DEAD\x10\x02\x12\x16\n" +
 	"\x12SETTLEMENT_EXPIRED\x10\x03\x12\x19\n" +
 	"\x15SETTLEMENT_SUPERSEDED\x10\x04\x12\x18\n" +
-	"\x14SETTLEMENT_CANCELLED\x10\x05BHZFgithub.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1;deliveryv1b\x06proto3"
+	"\x14SETTLEMENT_CANCELLED\x10\x05Bs\n" +
+	"\x18com.tollgate.delivery.v1B\rDeliveryProtoP\x01ZFgithub.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1;deliveryv1b\x06proto3"
 
 var (
 	file_tollgate_delivery_v1_delivery_proto_rawDescOnce sync.Once

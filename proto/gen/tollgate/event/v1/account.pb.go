@@ -520,7 +520,8 @@ const file_tollgate_event_v1_account_proto_rawDesc = "" +
 	"\x04tier\x18\x06 \x01(\tR\x04tier\x12=\n" +
 	"\fperiod_start\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
 	"\n" +
-	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEndBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEndBi\n" +
+	"\x15com.tollgate.event.v1B\fAccountProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_account_proto_rawDescOnce sync.Once

@@ -410,7 +410,8 @@ const file_tollgate_event_v1_balance_proto_rawDesc = "" +
 	"\n" +
 	"valid_from\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tvalidFrom\x125\n" +
 	"\bvalid_to\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\avalidTo\x12\x16\n" +
-	"\x06period\x18\r \x01(\tR\x06periodBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06period\x18\r \x01(\tR\x06periodBi\n" +
+	"\x15com.tollgate.event.v1B\fBalanceProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_balance_proto_rawDescOnce sync.Once

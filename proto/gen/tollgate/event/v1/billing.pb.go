@@ -778,7 +778,8 @@ const file_tollgate_event_v1_billing_proto_rawDesc = "" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x12\x1c\n" +
 	"\treference\x18\x04 \x01(\tR\treference\x12\x1c\n" +
-	"\tdocuments\x18\x05 \x03(\tR\tdocumentsBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\tdocuments\x18\x05 \x03(\tR\tdocumentsBi\n" +
+	"\x15com.tollgate.event.v1B\fBillingProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_billing_proto_rawDescOnce sync.Once

@@ -237,7 +237,8 @@ const file_tollgate_event_v1_client_proto_rawDesc = "" +
 	"\x06before\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06before\x12(\n" +
 	"\x05after\x18\x03 \x01(\v2\x12.google.type.MoneyR\x05after\x12\x1a\n" +
 	"\x04name\x18\x04 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04name\x12<\n" +
-	"\acontact\x18\x05 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontactBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\acontact\x18\x05 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontactBh\n" +
+	"\x15com.tollgate.event.v1B\vClientProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_client_proto_rawDescOnce sync.Once

@@ -290,7 +290,8 @@ const file_tollgate_event_v1_command_proto_rawDesc = "" +
 	"\x06amount\x18\x01 \x01(\v2\x12.google.type.MoneyR\x06amount\x12 \n" +
 	"\vdescription\x18\x02 \x01(\tR\vdescription\":\n" +
 	"\x0eCommandReapply\x12(\n" +
-	"\x10class_of_service\x18\x01 \x01(\tR\x0eclassOfServiceBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x10class_of_service\x18\x01 \x01(\tR\x0eclassOfServiceBi\n" +
+	"\x15com.tollgate.event.v1B\fCommandProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_command_proto_rawDescOnce sync.Once

@@ -91,7 +91,8 @@ const file_tollgate_event_v1_contact_proto_rawDesc = "" +
 	"\aContact\x12\x1a\n" +
 	"\x04name\x18\x01 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x04name\x12\x1c\n" +
 	"\x05email\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05email\x12\x1c\n" +
-	"\x05phone\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05phoneBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x05phone\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\x10\x01R\x05phoneBi\n" +
+	"\x15com.tollgate.event.v1B\fContactProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_contact_proto_rawDescOnce sync.Once

@@ -163,7 +163,9 @@ const file_tollgate_event_v1_event_proto_rawDesc = "" +
 	"\vreceived_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x12 \n" +
 	"\vcorrelation\x18\b \x01(\tR\vcorrelation\x12(\n" +
-	"\x04data\x18\t \x01(\v2\x14.google.protobuf.AnyR\x04dataBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x04data\x18\t \x01(\v2\x14.google.protobuf.AnyR\x04dataBg\n" +
+	"\x15com.tollgate.event.v1B\n" +
+	"EventProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_event_proto_rawDescOnce sync.Once

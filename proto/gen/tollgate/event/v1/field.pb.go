@@ -105,7 +105,9 @@ const file_tollgate_event_v1_field_proto_rawDesc = "" +
 	"\tFieldMark\x12\x1a\n" +
 	"\bpersonal\x18\x01 \x01(\bR\bpersonal\x12\x18\n" +
 	"\acontact\x18\x02 \x01(\bR\acontact:S\n" +
-	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18ƕ\x03 \x01(\v2\x1c.tollgate.event.v1.FieldMarkR\x05fieldBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18ƕ\x03 \x01(\v2\x1c.tollgate.event.v1.FieldMarkR\x05fieldBg\n" +
+	"\x15com.tollgate.event.v1B\n" +
+	"FieldProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_field_proto_rawDescOnce sync.Once

@@ -451,7 +451,8 @@ const file_tollgate_event_v1_operations_proto_rawDesc = "" +
 	"\fnotification\x18\x01 \x01(\tR\fnotification\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x14\n" +
-	"\x05count\x18\x04 \x01(\x03R\x05countBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x05count\x18\x04 \x01(\x03R\x05countBl\n" +
+	"\x15com.tollgate.event.v1B\x0fOperationsProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_operations_proto_rawDescOnce sync.Once

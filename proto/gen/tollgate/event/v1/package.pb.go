@@ -205,7 +205,8 @@ const file_tollgate_event_v1_package_proto_rawDesc = "" +
 	"\x06status\x18\x03 \x01(\tR\x06status\x120\n" +
 	"\x05start\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12,\n" +
 	"\x03end\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x03end\x124\n" +
-	"\arenewal\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\arenewalBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\arenewal\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\arenewalBi\n" +
+	"\x15com.tollgate.event.v1B\fPackageProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_package_proto_rawDescOnce sync.Once

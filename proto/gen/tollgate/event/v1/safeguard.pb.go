@@ -724,7 +724,8 @@ const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\tThreshold\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x05R\apercent\x12*\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12#\n" +
-	"\rsecond_notice\x18\x03 \x01(\bR\fsecondNoticeBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\rsecond_notice\x18\x03 \x01(\bR\fsecondNoticeBk\n" +
+	"\x15com.tollgate.event.v1B\x0eSafeguardProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_safeguard_proto_rawDescOnce sync.Once

@@ -197,7 +197,8 @@ const file_tollgate_event_v1_service_proto_rawDesc = "" +
 	"\fstate_before\x18\x04 \x01(\tR\vstateBefore\x12\x1f\n" +
 	"\vstate_after\x18\x05 \x01(\tR\n" +
 	"stateAfter\x127\n" +
-	"\tlast_used\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastUsedBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\tlast_used\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\blastUsedBi\n" +
+	"\x15com.tollgate.event.v1B\fServiceProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_service_proto_rawDescOnce sync.Once

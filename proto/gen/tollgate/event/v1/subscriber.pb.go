@@ -567,7 +567,8 @@ const file_tollgate_event_v1_subscriber_proto_rawDesc = "" +
 	"\aroaming\x18\x01 \x01(\bR\aroaming\x121\n" +
 	"\x10previous_country\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x0fpreviousCountry\x12 \n" +
 	"\acountry\x18\x03 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\acountry\x12\x18\n" +
-	"\anetwork\x18\x04 \x01(\tR\anetworkBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\anetwork\x18\x04 \x01(\tR\anetworkBl\n" +
+	"\x15com.tollgate.event.v1B\x0fSubscriberProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_subscriber_proto_rawDescOnce sync.Once

@@ -358,7 +358,8 @@ const file_tollgate_event_v1_system_proto_rawDesc = "" +
 	"\x05seals\x18\x04 \x03(\fR\x05seals\"=\n" +
 	"\rSystemForward\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\fR\x05event\x12\x16\n" +
-	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBh\n" +
+	"\x15com.tollgate.event.v1B\vSystemProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_system_proto_rawDescOnce sync.Once

@@ -344,7 +344,9 @@ const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"Correction\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06sourceBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06source\x18\x03 \x01(\tR\x06sourceBg\n" +
+	"\x15com.tollgate.event.v1B\n" +
+	"UsageProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
 	file_tollgate_event_v1_usage_proto_rawDescOnce sync.Once

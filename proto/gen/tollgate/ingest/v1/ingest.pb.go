@@ -493,7 +493,8 @@ const file_tollgate_ingest_v1_ingest_proto_rawDesc = "" +
 	"\rIngestService\x12R\n" +
 	"\aPublish\x12\".tollgate.ingest.v1.PublishRequest\x1a#.tollgate.ingest.v1.PublishResponse\x12a\n" +
 	"\fPublishBatch\x12'.tollgate.ingest.v1.PublishBatchRequest\x1a(.tollgate.ingest.v1.PublishBatchResponse\x12h\n" +
-	"\rPublishStream\x12(.tollgate.ingest.v1.PublishStreamRequest\x1a).tollgate.ingest.v1.PublishStreamResponse(\x010\x01BDZBgithub.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1;ingestv1b\x06proto3"
+	"\rPublishStream\x12(.tollgate.ingest.v1.PublishStreamRequest\x1a).tollgate.ingest.v1.PublishStreamResponse(\x010\x01Bk\n" +
+	"\x16com.tollgate.ingest.v1B\vIngestProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1;ingestv1b\x06proto3"
 
 var (
 	file_tollgate_ingest_v1_ingest_proto_rawDescOnce sync.Once

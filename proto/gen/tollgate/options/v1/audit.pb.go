@@ -856,7 +856,9 @@ const file_tollgate_options_v1_audit_proto_rawDesc = "" +
 	"\aExplain\x12#.tollgate.options.v1.ExplainRequest\x1a$.tollgate.options.v1.ExplainResponse0\x01\x12S\n" +
 	"\x06Verify\x12\".tollgate.options.v1.VerifyRequest\x1a#.tollgate.options.v1.VerifyResponse0\x01\x12V\n" +
 	"\aReapply\x12#.tollgate.options.v1.ReapplyRequest\x1a$.tollgate.options.v1.ReapplyResponse0\x01\x12f\n" +
-	"\rGetPartitions\x12).tollgate.options.v1.GetPartitionsRequest\x1a*.tollgate.options.v1.GetPartitionsResponseBFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\rGetPartitions\x12).tollgate.options.v1.GetPartitionsRequest\x1a*.tollgate.options.v1.GetPartitionsResponseBm\n" +
+	"\x17com.tollgate.options.v1B\n" +
+	"AuditProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_audit_proto_rawDescOnce sync.Once

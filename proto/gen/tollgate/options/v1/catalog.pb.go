@@ -271,7 +271,8 @@ const file_tollgate_options_v1_catalog_proto_rawDesc = "" +
 	"\vListOptions\x12'.tollgate.options.v1.ListOptionsRequest\x1a/.tollgate.options.v1.ListCatalogOptionsResponse\x12k\n" +
 	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a).tollgate.options.v1.CatalogDataSafeguard\x12z\n" +
 	"\x15GetOverspendSafeguard\x121.tollgate.options.v1.GetOverspendSafeguardRequest\x1a..tollgate.options.v1.CatalogOverspendSafeguard\x12t\n" +
-	"\x13GetPaymentSafeguard\x12/.tollgate.options.v1.GetPaymentSafeguardRequest\x1a,.tollgate.options.v1.CatalogPaymentSafeguardBFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\x13GetPaymentSafeguard\x12/.tollgate.options.v1.GetPaymentSafeguardRequest\x1a,.tollgate.options.v1.CatalogPaymentSafeguardBo\n" +
+	"\x17com.tollgate.options.v1B\fCatalogProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_catalog_proto_rawDescOnce sync.Once

@@ -771,7 +771,8 @@ const file_tollgate_options_v1_enforcement_proto_rawDesc = "" +
 	"\tAuthorize\x12%.tollgate.options.v1.AuthorizeRequest\x1a&.tollgate.options.v1.AuthorizeResponse\x12Q\n" +
 	"\x06Charge\x12\".tollgate.options.v1.ChargeRequest\x1a#.tollgate.options.v1.ChargeResponse\x12p\n" +
 	"\x0fAuthorizeStream\x12+.tollgate.options.v1.AuthorizeStreamRequest\x1a,.tollgate.options.v1.AuthorizeStreamResponse(\x010\x01\x12g\n" +
-	"\fChargeStream\x12(.tollgate.options.v1.ChargeStreamRequest\x1a).tollgate.options.v1.ChargeStreamResponse(\x010\x01BFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\fChargeStream\x12(.tollgate.options.v1.ChargeStreamRequest\x1a).tollgate.options.v1.ChargeStreamResponse(\x010\x01Bs\n" +
+	"\x17com.tollgate.options.v1B\x10EnforcementProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_enforcement_proto_rawDescOnce sync.Once

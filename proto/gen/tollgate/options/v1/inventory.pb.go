@@ -1071,7 +1071,8 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a\".tollgate.options.v1.DataSafeguard\x12s\n" +
 	"\x15GetOverspendSafeguard\x121.tollgate.options.v1.GetOverspendSafeguardRequest\x1a'.tollgate.options.v1.OverspendSafeguard\x12m\n" +
 	"\x13GetPaymentSafeguard\x12/.tollgate.options.v1.GetPaymentSafeguardRequest\x1a%.tollgate.options.v1.PaymentSafeguard\x12P\n" +
-	"\x05Watch\x12!.tollgate.options.v1.WatchRequest\x1a\".tollgate.options.v1.WatchResponse0\x01BFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\x05Watch\x12!.tollgate.options.v1.WatchRequest\x1a\".tollgate.options.v1.WatchResponse0\x01Bq\n" +
+	"\x17com.tollgate.options.v1B\x0eInventoryProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_inventory_proto_rawDescOnce sync.Once

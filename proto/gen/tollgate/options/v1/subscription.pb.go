@@ -304,7 +304,8 @@ const file_tollgate_options_v1_subscription_proto_rawDesc = "" +
 	"\x19OptionSubscriptionService\x12j\n" +
 	"\x13ChangeDataSafeguard\x12/.tollgate.options.v1.ChangeDataSafeguardRequest\x1a\".tollgate.options.v1.DataSafeguard\x12y\n" +
 	"\x18ChangeOverspendSafeguard\x124.tollgate.options.v1.ChangeOverspendSafeguardRequest\x1a'.tollgate.options.v1.OverspendSafeguard\x12s\n" +
-	"\x16ChangePaymentSafeguard\x122.tollgate.options.v1.ChangePaymentSafeguardRequest\x1a%.tollgate.options.v1.PaymentSafeguardBFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
+	"\x16ChangePaymentSafeguard\x122.tollgate.options.v1.ChangePaymentSafeguardRequest\x1a%.tollgate.options.v1.PaymentSafeguardBt\n" +
+	"\x17com.tollgate.options.v1B\x11SubscriptionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/options/v1;optionsv1b\x06proto3"
 
 var (
 	file_tollgate_options_v1_subscription_proto_rawDescOnce sync.Once

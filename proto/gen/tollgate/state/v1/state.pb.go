@@ -367,7 +367,9 @@ const file_tollgate_state_v1_state_proto_rawDesc = "" +
 	"\x03End\x12\x14\n" +
 	"\x05floor\x18\x01 \x01(\x03R\x05floor\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05countB\x06\n" +
-	"\x04partBBZ@github.com/tollgate/tollgate/proto/gen/tollgate/state/v1;statev1b\x06proto3"
+	"\x04partBg\n" +
+	"\x15com.tollgate.state.v1B\n" +
+	"StateProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/state/v1;statev1b\x06proto3"
 
 var (
 	file_tollgate_state_v1_state_proto_rawDescOnce sync.Once

@@ -238,7 +238,8 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_FILTER_ERROR\x10\x01\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10\x02\x12\x17\n" +
-	"\x13REASON_RENDER_ERROR\x10\x03BFZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
+	"\x13REASON_RENDER_ERROR\x10\x03Bp\n" +
+	"\x17com.tollgate.trigger.v1B\rDecisionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
 
 var (
 	file_tollgate_trigger_v1_decision_proto_rawDescOnce sync.Once
