@@ -183,7 +183,7 @@ func flatten(err error) []error {
 		}
 		return out
 	}
-	violations := fault.ViolationsOf(err)
+	violations := fault.Listed(err)
 	if len(violations) == 0 {
 		return []error{err}
 	}

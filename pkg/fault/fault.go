@@ -9,8 +9,23 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/display"
+)
+
+// Bounds of what a fault holds, whatever it was made of: its texts go into answers, trailers, records and logs. All of it
+// is fit for a terminal.
+const (
+	// MaxViolations are named, the rest is counted.
+	MaxViolations  = 50
+	maxMessage     = 4 << 10
+	maxField       = 256
+	maxDescription = 512
+	maxMetadata    = 8
+	maxFact        = 128
 )
 
 // Kind says what the caller can do about an error.
@@ -79,8 +94,10 @@ type Error struct {
 	Reason string
 	// Message is for a person; it names no secret.
 	Message string
-	// Violations are all that is wrong with the input, in the order found.
+	// Violations are what is wrong with the input, in the order found: the first MaxViolations.
 	Violations []Violation
+	// Omitted is how many violations more there are.
+	Omitted int
 	// Metadata are further facts for a machine, such as the eligible states; keys in lowerCamel.
 	Metadata map[string]string
 	// RetryAfter is how long the caller should wait before trying again; 0 when nothing is known.
@@ -92,16 +109,50 @@ type Error struct {
 // New makes a fault; format and args are those of fmt.Errorf, so %w keeps a cause in the chain.
 func New(kind Kind, reason, format string, args ...any) *Error {
 	err := fmt.Errorf(format, args...)
-	return &Error{Kind: kind, Reason: reason, Message: err.Error(), cause: unwrapped(err)}
+	return &Error{Kind: kind, Reason: reason, Message: display.Text(err.Error(), maxMessage), cause: unwrapped(err)}
 }
 
-// NewInvalid makes a fault of kind Invalid that lists every violation of the input.
+// NewInvalid makes a fault of kind Invalid that lists the violations of the input.
 func NewInvalid(reason string, violations ...Violation) *Error {
-	texts := make([]string, len(violations))
-	for i, v := range violations {
-		texts[i] = v.String()
+	return newInvalid(reason, violations, 0)
+}
+
+func newInvalid(reason string, violations []Violation, omitted int) *Error {
+	if more := len(violations) - MaxViolations; more > 0 {
+		violations, omitted = violations[:MaxViolations], omitted+more
 	}
-	return &Error{Kind: Invalid, Reason: reason, Message: strings.Join(texts, "; "), Violations: violations}
+	bounded := make([]Violation, len(violations))
+	for i, v := range violations {
+		bounded[i] = v.bounded()
+	}
+	return &Error{Kind: Invalid, Reason: reason, Message: listed(bounded, omitted, maxMessage), Violations: bounded, Omitted: omitted}
+}
+
+func (v Violation) bounded() Violation {
+	return Violation{
+		Field: display.Text(v.Field, maxField), Description: display.Text(v.Description, maxDescription), Reason: display.Text(v.Reason, maxField),
+	}
+}
+
+// listed is as many of the violations as max bytes take, and how many more there are.
+func listed(violations []Violation, omitted, max int) string {
+	const room = len("; and 2147483647 more")
+	var b strings.Builder
+	for i, v := range violations {
+		text := v.String()
+		if i > 0 {
+			if b.Len()+len("; ")+len(text) > max-room {
+				omitted += len(violations) - i
+				break
+			}
+			b.WriteString("; ")
+		}
+		b.WriteString(display.Text(text, max-room))
+	}
+	if omitted > 0 {
+		fmt.Fprintf(&b, "; and %d more", omitted)
+	}
+	return b.String()
 }
 
 // unwrapped is what fmt.Errorf was given with %w: one error, several, or none.
@@ -133,7 +184,9 @@ func (e *Error) With(key, value string) *Error {
 	if c.Metadata == nil {
 		c.Metadata = map[string]string{}
 	}
-	c.Metadata[key] = value
+	if len(c.Metadata) < maxMetadata {
+		c.Metadata[key] = display.Text(value, maxFact)
+	}
 	return &c
 }
 
@@ -158,6 +211,31 @@ func ReasonOf(err error) string {
 		return e.Reason
 	}
 	return ""
+}
+
+// OmittedOf is how many violations more than ViolationsOf there are.
+func OmittedOf(err error) int {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Omitted
+	}
+	return 0
+}
+
+// Detail is what err says without its reason: the message of the outermost fault in its chain, with its violations.
+func Detail(err error) string {
+	if e, ok := errors.AsType[*Error](err); ok {
+		return e.Message
+	}
+	return display.Text(err.Error(), maxMessage)
+}
+
+// Listed are the violations of err as a person reads them: where some are only counted, the last one says how many.
+func Listed(err error) []Violation {
+	e, ok := errors.AsType[*Error](err)
+	if !ok || e.Omitted == 0 {
+		return ViolationsOf(err)
+	}
+	return append(slices.Clone(e.Violations), Violation{Description: fmt.Sprintf("and %d more", e.Omitted)})
 }
 
 // ViolationsOf are the violations of the outermost fault in err's chain.

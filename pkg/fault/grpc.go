@@ -3,10 +3,15 @@ package fault
 import (
 	"context"
 	"errors"
+	"maps"
+	"math"
+	"strconv"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
@@ -42,33 +47,89 @@ var kindOf = map[codes.Code]Kind{
 	codes.PermissionDenied:   Denied,
 }
 
-// GRPCStatus is the fault on the wire: its code, google.rpc.ErrorInfo, BadRequest with every violation, and RetryInfo
-// when a wait is known. gRPC calls it by itself, also on a fault that was wrapped.
+// Bounds of a status on the wire. It is sent as trailers, of which clients take 8 KiB by default, our own among them.
+const (
+	// maxTrailers is for grpc-message, which escapes what is not ASCII, and grpc-status-details-bin, which is base64.
+	maxTrailers = 4 << 10
+	// maxBeside is for the message where violations stand beside it.
+	maxBeside = 512
+	maxAlone  = 768
+	// names is what the names of both, the code and the base64's end take.
+	names = 128
+)
+
+// omitted is the fact of ErrorInfo that counts the violations BadRequest does not name.
+const omitted = "omittedViolations"
+
+// GRPCStatus is the fault on the wire: its code, google.rpc.ErrorInfo, RetryInfo when a wait is known, and BadRequest with
+// as many violations as fit into maxTrailers. gRPC calls it by itself, also on a fault that was wrapped.
 func (e *Error) GRPCStatus() *status.Status {
 	code, ok := codeOf[e.Kind]
 	if !ok {
 		code = codes.Internal
 	}
-	details := []protoadapt.MessageV1{&errdetails.ErrorInfo{Reason: e.Reason, Domain: Domain, Metadata: e.Metadata}}
+	message, most := e.Message, maxAlone
 	if len(e.Violations) > 0 {
-		bad := &errdetails.BadRequest{}
-		for _, v := range e.Violations {
-			bad.FieldViolations = append(bad.FieldViolations, &errdetails.BadRequest_FieldViolation{
-				Field: v.Field, Description: v.Description, Reason: v.Reason,
-			})
-		}
-		details = append(details, bad)
+		most = maxBeside
 	}
+	if escaped(message) > most {
+		if len(e.Violations) > 0 {
+			message = listed(e.Violations, e.Omitted, most)
+		}
+		for size := most; escaped(message) > most; size /= 2 {
+			message = display.Text(message, size)
+		}
+	}
+	info := &errdetails.ErrorInfo{Reason: e.Reason, Domain: Domain, Metadata: e.Metadata}
+	details := []protoadapt.MessageV1{info}
 	if e.RetryAfter > 0 {
 		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
 	}
-	st := status.New(code, e.Message)
-	full, err := st.WithDetails(details...)
+	bare := status.New(code, message)
+	if len(e.Violations) > 0 {
+		bad := &errdetails.BadRequest{}
+		info.Metadata = maps.Clone(e.Metadata)
+		if info.Metadata == nil {
+			info.Metadata = map[string]string{}
+		}
+		// The longest count there is, until it is known.
+		info.Metadata[omitted] = strconv.Itoa(math.MaxInt)
+		left := (maxTrailers - names - escaped(message)) * 3 / 4
+		if st, err := bare.WithDetails(append(details, bad)...); err == nil {
+			left -= proto.Size(st.Proto())
+		}
+		for _, v := range e.Violations {
+			next := &errdetails.BadRequest_FieldViolation{Field: v.Field, Description: v.Description, Reason: v.Reason}
+			// Its tag and length, and what the lengths around it grow by.
+			if left -= proto.Size(next) + 2*4; left < 0 {
+				break
+			}
+			bad.FieldViolations = append(bad.FieldViolations, next)
+		}
+		if more := e.Omitted + len(e.Violations) - len(bad.FieldViolations); more > 0 {
+			info.Metadata[omitted] = strconv.Itoa(more)
+		} else {
+			delete(info.Metadata, omitted)
+		}
+		details = append(details, bad)
+	}
+	full, err := bare.WithDetails(details...)
 	if err != nil {
 		// A detail that cannot be encoded (text that is not UTF-8) must not hide the code and the message.
-		return st
+		return bare
 	}
 	return full
+}
+
+// escaped is how long a message is as the value of grpc-message.
+func escaped(message string) int {
+	n := len(message)
+	for i := range len(message) {
+		if c := message[i]; c < ' ' || c > '~' || c == '%' {
+			n += 2
+		}
+	}
+	return n
 }
 
 // Status is what a server answers for any error: the status of its fault, of its gRPC status or of its context; else
@@ -104,14 +165,22 @@ func FromGRPC(err error) error {
 	if !ok {
 		return err
 	}
-	e := &Error{Kind: kind, Message: st.Message(), cause: err}
+	e := &Error{Kind: kind, Message: display.Text(st.Message(), maxMessage), cause: err}
 	for _, d := range st.Details() {
 		switch d := d.(type) {
 		case *errdetails.ErrorInfo:
-			e.Reason, e.Metadata = d.GetReason(), d.GetMetadata()
+			e.Reason, e.Metadata = display.Text(d.GetReason(), maxField), d.GetMetadata()
+			if n, err := strconv.Atoi(e.Metadata[omitted]); err == nil && n > 0 {
+				e.Omitted += n
+				delete(e.Metadata, omitted)
+			}
 		case *errdetails.BadRequest:
-			for _, v := range d.GetFieldViolations() {
-				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Description: v.GetDescription(), Reason: v.GetReason()})
+			for i, v := range d.GetFieldViolations() {
+				if i == MaxViolations {
+					e.Omitted += len(d.GetFieldViolations()) - i
+					break
+				}
+				e.Violations = append(e.Violations, Violation{Field: v.GetField(), Description: v.GetDescription(), Reason: v.GetReason()}.bounded())
 			}
 		case *errdetails.RetryInfo:
 			e.RetryAfter = d.GetRetryDelay().AsDuration()

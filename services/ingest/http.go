@@ -195,6 +195,8 @@ type problem struct {
 	Detail     string      `json:"detail"`
 	Reason     string      `json:"reason"`
 	Violations []violation `json:"violations,omitempty"`
+	// Omitted is how many violations more there are.
+	Omitted int `json:"omitted,omitempty"`
 }
 
 type violation struct {
@@ -211,6 +213,7 @@ func newProblem(err error) *problem {
 	for _, v := range fault.ViolationsOf(err) {
 		p.Violations = append(p.Violations, violation{v.Field, v.Description})
 	}
+	p.Omitted = fault.OmittedOf(err)
 	return p
 }
 

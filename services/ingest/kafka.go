@@ -141,7 +141,7 @@ func (d *kafkaDoor) reject(e *event.Event, err error, r stream.Record, now time.
 	if e != nil {
 		id = e.Identity()
 	}
-	reason, text := fault.ReasonOf(err), detail(err)
+	reason, text := fault.ReasonOf(err), fault.Detail(err)
 	return entry{
 		record: event.Rejected(d.rejected, r, id, reason, text, now),
 		cut:    func() stream.Record { return event.RejectedCut(d.rejected, r, id, reason, text, now) },

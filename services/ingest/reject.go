@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"fmt"
 	"runtime/debug"
 
 	"go.uber.org/zap"
@@ -60,19 +59,4 @@ func (l rejections) write(e *event.Event, err error, from stream.Record) {
 		fields = append(fields, zap.String("topic", from.Topic), zap.Int32("partition", from.Partition), zap.Int64("offset", from.Offset))
 	}
 	entry.Write(fields...)
-}
-
-// detail is every fault in words, for the producer.
-func detail(err error) string {
-	if vs := fault.ViolationsOf(err); len(vs) > 0 {
-		text := ""
-		for i, v := range vs {
-			if i > 0 {
-				text += "; "
-			}
-			text += v.String()
-		}
-		return text
-	}
-	return fmt.Sprint(err)
 }

@@ -67,7 +67,7 @@ func explained(service, address string, err error) error {
 		fmt.Fprintf(&b, "%s service at %s: %s", service, address, e)
 	} else {
 		fmt.Fprintf(&b, "%s service at %s: %s", service, address, e.Reason)
-		for _, v := range e.Violations {
+		for _, v := range fault.Listed(e) {
 			fmt.Fprintf(&b, "\n  %s", v)
 		}
 	}

@@ -163,7 +163,7 @@ func (s *sending) line(ctx context.Context, number int, text []byte) bool {
 
 func (r *reply) refuse(err error) {
 	r.Reason = fault.ReasonOf(err)
-	for _, v := range fault.ViolationsOf(err) {
+	for _, v := range fault.Listed(err) {
 		r.Faults = append(r.Faults, v.String())
 	}
 	if len(r.Faults) == 0 {

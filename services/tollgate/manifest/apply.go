@@ -208,7 +208,7 @@ func (d Document) faults(err error) (all []violation, judged bool) {
 	if len(e.Violations) == 0 {
 		return []violation{{Fault{d.File, d.Line, e.Message}, ""}}, true
 	}
-	for _, v := range e.Violations {
+	for _, v := range fault.Listed(e) {
 		field := strings.TrimPrefix(v.Field, d.kind.field+".")
 		text := v.Description
 		if field != "" {

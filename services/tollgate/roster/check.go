@@ -69,7 +69,7 @@ func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 		}
 		if s.faults.Len() > 0 {
 			c.faulty++
-			i.Faulty(Fault{r.line, fault.ViolationsOf(s.faults.Err("ROW_INVALID"))})
+			i.Faulty(Fault{r.line, fault.Listed(s.faults.Err("ROW_INVALID"))})
 		}
 		if msisdn, err := strconv.ParseUint(s.msisdn, 10, 64); err == nil && number(s.msisdn) == nil {
 			seen = append(seen, sight{msisdn, uint32(r.line), s.faults.Len() > 0})

@@ -190,7 +190,7 @@ func (s *sending) answer(row sent, result *ingestv1.Result) error {
 			return err
 		}
 		s.journal.Refused++
-		violations := fault.ViolationsOf(err)
+		violations := fault.Listed(err)
 		if len(violations) == 0 {
 			violations = []fault.Violation{{Description: err.Error()}}
 		}

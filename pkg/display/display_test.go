@@ -1,0 +1,101 @@
+package display
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"unicode/utf8"
+)
+
+func TestTextHasNothingThatATerminalObeys(t *testing.T) {
+	for in, want := range map[string]string{
+		"plain":                      "plain",
+		"Grüße, 世界 🙂":                "Grüße, 世界 🙂",
+		"a\x1b[2Jb":                  `a\x1b[2Jb`,
+		"a\nb\rc\td\x00":             `a\nb\rc\td\x00`,
+		"\u202egnp.exe":              `\u202egnp.exe`,
+		"a\u2066b\u2069\u200b\ufeff": `a\u2066b\u2069\u200b\ufeff`,
+		"line\u2028sep":              `line\u2028sep`,
+		"c1 \u009b31m":               `c1 \u009b31m`,
+		"bad \xff\xc3":               `bad \xff\xc3`,
+		"tag \U000e0041":             `tag \U000e0041`,
+		"\u00a0":                     "\u00a0",
+	} {
+		if got := Text(in, 100); got != want {
+			t.Errorf("%q is shown as %q, not %q", in, got, want)
+		}
+	}
+}
+
+func TestTextIsCutBetweenRunes(t *testing.T) {
+	for in, want := range map[string]string{
+		"12345678":     "12345678",
+		"123456789":    "12345…",
+		"éééé":         "éééé",
+		"ééééé":        "éé…",
+		"世界世":          "世…",
+		"1234\x1b[2J":  "1234…",
+		"\x1b\x1b\x1b": `\x1b…`,
+		"\xff\xff":     `\xff\xff`,
+		"\U0001F642🙂🙂": "🙂…",
+	} {
+		got := Text(in, 8)
+		if got != want || len(got) > 8 || !utf8.ValidString(got) {
+			t.Errorf("%q is cut to %q, not %q", in, got, want)
+		}
+	}
+	for n := range 40 {
+		if got := Text(strings.Repeat("世\x00é", 20), n+3); len(got) > n+3 || !utf8.ValidString(got) {
+			t.Errorf("%d bytes: %q", n+3, got)
+		}
+	}
+}
+
+func TestLinesAreCounted(t *testing.T) {
+	got := Lines("a\r\nb\x1b\nc\nd", 20, 2)
+	if want := []string{"a", `b\x1b`, "and 2 lines more"}; strings.Join(got, "|") != strings.Join(want, "|") {
+		t.Errorf("%q", got)
+	}
+}
+
+func TestASubjectMasksItself(t *testing.T) {
+	for in, want := range map[Subject]string{
+		"447700900012":      "4477••••••12",
+		"14155550123":       "1415••••••23",
+		"4477009":           "••••••09",
+		"44770":             "••••••",
+		"":                  "",
+		"account/äöüßé":     "••••••ßé",
+		"customer/\x1b\x1b": `••••••\x1b\x1b`,
+	} {
+		if got := in.String(); got != want {
+			t.Errorf("%q is shown as %q, not %q", string(in), got, want)
+		}
+	}
+	whole, err := json.Marshal(map[string]any{"subject": Subject("447700900012")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := Subject("447700900012")
+	for _, text := range []string{string(whole), fmt.Sprintf("%v %s %q %#v %+v", s, s, s, s, s)} {
+		if strings.Contains(text, "7700900012") {
+			t.Errorf("a subject shows in %s", text)
+		}
+	}
+}
+
+func TestNumbersInASentenceAreMasked(t *testing.T) {
+	for in, want := range map[string]string{
+		"tenants/acme/subscribers/447700900012/options/x": "tenants/acme/subscribers/4477••••••12/options/x",
+		"no subscriber 447700900012, nor +14155550123.":   "no subscriber 4477••••••12, nor +1415••••••23.",
+		"offset 123456 of 3":                              "offset 123456 of 3",
+		"1234567890123456":                                "1234567890123456",
+		"4477009":                                         "••••••09",
+		"":                                                "",
+	} {
+		if got := Numbers(in); got != want {
+			t.Errorf("%q is %q, not %q", in, got, want)
+		}
+	}
+}
