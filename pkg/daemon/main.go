@@ -37,7 +37,7 @@ func start[C Configuration](
 	ctx context.Context, name string, args, environ []string, stderr io.Writer,
 	cfg C, run func(ctx context.Context, cfg C, env Env) error,
 ) int {
-	flags := flag.NewFlagSet(name, flag.ContinueOnError)
+	flags := flag.NewFlagSet("tollgate-"+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", "", "read the configuration from this YAML `file`")
 	check := flags.Bool("check-config", false, "judge the configuration, start nothing")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
@@ -12,7 +13,7 @@ import (
 type applyCommand struct {
 	Key
 	Listing
-	File    string   `short:"f" required:"" xor:"source" help:"YAML file, or folder of them." placeholder:"FILE|DIR"`
+	File    string   `short:"f" required:"" xor:"source" help:"YAML file, or folder of them; - reads standard input." placeholder:"FILE|DIR|-"`
 	Profile []string `required:"" xor:"source" help:"Instead of a file: a ready profile, see tollgate profiles list; several for several options." placeholder:"NAME"`
 	Tenant  string   `help:"With --profile: the tenant." placeholder:"ID"`
 	Class   string   `help:"With --profile: the class of service, new or there already, whose other options stay as they are." placeholder:"ID"`
@@ -34,6 +35,8 @@ Example:
 
     tollgate apply -f acme.yaml
 
+    tollgate get endpoints --tenant acme -o yaml | tollgate apply -f - --dry-run
+
     tollgate apply --profile eu-roaming --profile eu-psd2 --tenant acme --class consumer`
 }
 
@@ -46,7 +49,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	var err error
 	var unread manifest.Faults
 	if c.File != "" {
-		if documents, err = manifest.Read(c.File); err != nil && !errors.As(err, &unread) {
+		if documents, err = c.read(streams.In); err != nil && !errors.As(err, &unread) {
 			return err
 		}
 	}
@@ -92,6 +95,24 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	return errors.Join(c.list(streams, outcomes), err)
+}
+
+// maxApplied is what standard input may bring: hundreds of the largest resources.
+const maxApplied = 64 << 20
+
+// read reads the documents of a file, a folder or standard input.
+func (c applyCommand) read(in io.Reader) ([]manifest.Document, error) {
+	if c.File != "-" {
+		return manifest.Read(c.File)
+	}
+	content, err := io.ReadAll(io.LimitReader(in, maxApplied+1))
+	if err != nil {
+		return nil, fmt.Errorf("read resources: %w", err)
+	}
+	if len(content) > maxApplied {
+		return nil, fmt.Errorf("read resources: standard input is longer than %d MiB; apply it in parts", maxApplied>>20)
+	}
+	return manifest.Parse("standard input", content)
 }
 
 func (c applyCommand) list(streams Streams, outcomes []manifest.Outcome) error {

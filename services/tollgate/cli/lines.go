@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"io"
 
@@ -13,6 +14,9 @@ type lineReader struct {
 	in     *bufio.Reader
 	number int
 }
+
+// byteOrderMark stands before the first line in files of some editors and spreadsheets.
+var byteOrderMark = []byte("\xef\xbb\xbf")
 
 func newLineReader(in io.Reader) *lineReader { return &lineReader{in: bufio.NewReaderSize(in, 64<<10)} }
 
@@ -27,6 +31,9 @@ func (l *lineReader) next() ([]byte, error) {
 		}
 		line = append(line, part...)
 		if !errors.Is(err, bufio.ErrBufferFull) {
+			if l.number == 1 {
+				line = bytes.TrimPrefix(line, byteOrderMark)
+			}
 			return line, err
 		}
 	}

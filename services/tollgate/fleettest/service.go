@@ -92,7 +92,7 @@ func (m *Member) inside(ctx context.Context, file string) error {
 
 // process runs the member as a process of its own.
 func (m *Member) process(_ context.Context, file string) error {
-	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, m.service.name), "-config", file)
+	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, "tollgate-"+m.service.name), "-config", file)
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	// Not those of whoever runs this: they would change the configuration.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}
@@ -119,7 +119,7 @@ func Build(ctx context.Context, dir string, names ...string) error {
 		if _, known := services[name]; !known {
 			return fmt.Errorf("build %s: there is no such service", name)
 		}
-		args = append(args, "./"+name+"/cmd/"+name)
+		args = append(args, "./"+name+"/cmd/tollgate-"+name)
 	}
 	cmd := exec.CommandContext(ctx, "go", args...)
 	cmd.Dir = filepath.Join(root(), "services")

@@ -11,6 +11,8 @@ import (
 // kind is what the four kinds of resource differ in. They stand in the order in which they are applied.
 type kind struct {
 	name string
+	// short is what people type instead, besides name and plural.
+	short string
 	// field is the resource's in requests: the service's violations begin with it.
 	field   string
 	example string
@@ -20,6 +22,17 @@ type kind struct {
 	// list is one page of those below parent, and where the next begins.
 	list   func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error)
 	remove func(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error)
+}
+
+// plural is the collection's part of a name, such as "classesOfService".
+func (k *kind) plural() string {
+	parts := strings.Split(k.example, "/")
+	return parts[len(parts)-2]
+}
+
+// called says whether somebody who typed this means the kind; capitals make no difference.
+func (k *kind) called(typed string) bool {
+	return strings.EqualFold(typed, k.name) || strings.EqualFold(typed, k.plural()) || k.short != "" && strings.EqualFold(typed, k.short)
 }
 
 // Kinds that are named elsewhere too.
@@ -49,7 +62,7 @@ var kinds = []*kind{
 		},
 	},
 	{
-		name: className, field: "class_of_service", example: "tenants/acme/classesOfService/gold",
+		name: className, short: "cos", field: "class_of_service", example: "tenants/acme/classesOfService/gold",
 		make: func() Resource { return &configv1.ClassOfService{} },
 		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
 			return configv1.NewClassOfServiceServiceClient(conn).GetClassOfService(ctx, &configv1.GetClassOfServiceRequest{Name: name})

@@ -23,7 +23,7 @@ func resources[R Resource](all []R) []Resource {
 // Kind is the name of a kind as documents have it, whatever the case it was typed in.
 func Kind(typed string) (string, error) {
 	for _, k := range kinds {
-		if strings.EqualFold(k.name, typed) {
+		if k.called(typed) {
 			return k.name, nil
 		}
 	}

@@ -1,4 +1,4 @@
-// Command ingest takes events in; see package ingest.
+// Command tollgate-ingest takes events in; see package ingest.
 package main
 
 import (

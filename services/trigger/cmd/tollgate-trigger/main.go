@@ -1,4 +1,4 @@
-// Command trigger decides who is told what; see package trigger.
+// Command tollgate-trigger decides who is told what; see package trigger.
 package main
 
 import (

@@ -1,4 +1,4 @@
-// Command config runs the configuration service.
+// Command tollgate-config runs the configuration service.
 package main
 
 import (

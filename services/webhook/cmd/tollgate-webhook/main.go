@@ -1,4 +1,4 @@
-// Command webhook tells endpoints over HTTPS; see package webhook.
+// Command tollgate-webhook tells endpoints over HTTPS; see package webhook.
 package main
 
 import (

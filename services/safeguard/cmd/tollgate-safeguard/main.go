@@ -1,4 +1,4 @@
-// Command safeguard counts spend against limits; see package safeguard.
+// Command tollgate-safeguard counts spend against limits; see package safeguard.
 package main
 
 import (
