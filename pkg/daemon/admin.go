@@ -53,7 +53,9 @@ func adminPages(env Env) http.Handler {
 		answer(w, code, struct {
 			Ready   bool      `json:"ready"`
 			Failing []Failing `json:"failing,omitempty"`
-		}{len(failing) == 0, failing})
+			// Incidents do not keep the service from being ready.
+			Incidents []*Incident `json:"incidents,omitempty"`
+		}{len(failing) == 0, failing, env.Health.Noted()})
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(env.Metrics, promhttp.HandlerOpts{}))
 	mux.HandleFunc("/debug/pprof/", pprof.Index)

@@ -9,11 +9,14 @@ import (
 	"sync"
 )
 
-// Incident is a state that needs a person. As (a part of) the error of a check it makes the service not ready, is
-// named with its place by /readyz, logged once and counted in tollgate_<service>_incidents_total.
+// Incident is a state that needs a person: named with its place by /readyz, logged once and counted in
+// tollgate_<service>_incidents_total. As (a part of) the error of a check it makes the service not ready; noted (Note)
+// it does not.
 type Incident struct {
 	// Code is of a closed set, in UPPER_SNAKE: a label of the metric.
-	Code      string `json:"code"`
+	Code string `json:"code"`
+	// Resource is the name of what it concerns, where that is a resource of the configuration.
+	Resource  string `json:"resource,omitempty"`
 	Topic     string `json:"topic,omitempty"`
 	Partition int32  `json:"partition"`
 	Offset    int64  `json:"offset"`
@@ -23,6 +26,9 @@ type Incident struct {
 // Error is one line with everything.
 func (i *Incident) Error() string {
 	text := i.Code
+	if i.Resource != "" {
+		text += " of " + i.Resource
+	}
 	if i.Topic != "" {
 		text += fmt.Sprintf(" at %s/%d offset %d", i.Topic, i.Partition, i.Offset)
 	}
@@ -37,10 +43,13 @@ func (i *Incident) Error() string {
 type Health struct {
 	mu     sync.Mutex
 	checks map[string]func() error
+	notes  map[string]func() []*Incident
 }
 
 // NewHealth has no checks yet.
-func NewHealth() *Health { return &Health{checks: map[string]func() error{}} }
+func NewHealth() *Health {
+	return &Health{checks: map[string]func() error{}, notes: map[string]func() []*Incident{}}
+}
 
 // Set says how the check called name stands, nil for well, until it is said again. The error may wrap or join
 // Incidents.
@@ -51,6 +60,26 @@ func (h *Health) Check(name string, f func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks[name] = f
+}
+
+// Note asks f, as Check does, for incidents that concern single records or resources: the rest of the service works, so
+// it stays ready.
+func (h *Health) Note(name string, f func() []*Incident) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.notes[name] = f
+}
+
+// Noted asks every note, in the order of their names.
+func (h *Health) Noted() []*Incident {
+	h.mu.Lock()
+	notes := maps.Clone(h.notes)
+	h.mu.Unlock()
+	var out []*Incident
+	for _, name := range slices.Sorted(maps.Keys(notes)) {
+		out = append(out, notes[name]()...)
+	}
+	return out
 }
 
 // Remove forgets a check: what it looked at is gone for good reason, such as a partition handed over.

@@ -123,19 +123,25 @@ func (p *probes) ask() {
 		p.ready.Set(1)
 	}
 	standing, texts := map[Incident]bool{}, map[string]string{}
+	stands := func(in *Incident) {
+		// Its text may carry a moving number; the same place is the same incident.
+		place := *in
+		place.Detail = ""
+		standing[place] = true
+		if !p.standing[place] {
+			p.incidents.WithLabelValues(in.Code).Inc()
+			p.env.Log.Error("incident", zap.String("code", in.Code), zap.String("resource", in.Resource),
+				zap.String("topic", in.Topic), zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset),
+				zap.String("detail", in.Detail))
+		}
+	}
+	for _, in := range p.env.Health.Noted() {
+		stands(in)
+	}
 	for _, f := range failing {
 		texts[f.Check] = f.Error
 		for _, in := range f.Incidents {
-			// Its text may carry a moving number; the same place is the same incident.
-			place := *in
-			place.Detail = ""
-			standing[place] = true
-			if !p.standing[place] {
-				p.incidents.WithLabelValues(in.Code).Inc()
-				p.env.Log.Error("incident", zap.String("check", f.Check), zap.String("code", in.Code),
-					zap.String("topic", in.Topic), zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset),
-					zap.String("detail", in.Detail))
-			}
+			stands(in)
 		}
 		if _, known := p.failing[f.Check]; !known && len(f.Incidents) == 0 && f.Check != "start" {
 			p.env.Log.Warn("not ready", zap.String("check", f.Check), zap.String("error", f.Error))

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"slices"
 	"strings"
 	"sync"
@@ -242,6 +243,38 @@ func TestFinishingOutlivesTheStopByTheShutdownTimeout(t *testing.T) {
 		synctest.Wait()
 		if finishing.Err() == nil {
 			t.Error("did not end")
+		}
+	})
+}
+
+// One notification that does nothing is no reason to send the traffic of all others elsewhere.
+func TestAnIncidentOfOneResourceLeavesTheServiceReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var out buffer
+		log, err := NewLogger("trigger", "info", &out)
+		if err != nil {
+			t.Fatal(err)
+		}
+		env := NewEnv("trigger", log)
+		env.Health.Set("redis", nil)
+		standing := []*Incident{{Code: "BROKEN", Resource: "tenants/a/notifications/n", Detail: "says nothing"}}
+		env.Health.Note("notifications", func() []*Incident { return standing })
+		p := startProbes(env)
+		defer p.stop()
+		for range 3 {
+			time.Sleep(probeInterval)
+			synctest.Wait()
+		}
+		if value(t, p.ready) != 1 {
+			t.Error("not ready")
+		}
+		if n := value(t, p.incidents.WithLabelValues("BROKEN")); n != 1 || strings.Count(out.String(), "tenants/a/notifications/n") != 1 {
+			t.Errorf("counted %v times, logged %s", n, out.String())
+		}
+		res := httptest.NewRecorder()
+		adminPages(env).ServeHTTP(res, httptest.NewRequest("GET", "/readyz", nil))
+		if res.Code != 200 || !strings.Contains(res.Body.String(), `"resource":"tenants/a/notifications/n"`) || !strings.Contains(res.Body.String(), "says nothing") {
+			t.Errorf("/readyz answers %d %s", res.Code, res.Body)
 		}
 	})
 }

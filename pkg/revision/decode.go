@@ -11,9 +11,17 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Decode reads a snapshot. What it refuses was stored by a newer service, or is damaged: whoever needs the revision
-// waits. All that can't be read is named.
-func Decode(m *configv1.Snapshot) (*Snapshot, error) {
+// Fault is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its revision
+// holds. What a class, a notification or an endpoint of no known profile would do is not done; a tenant is there with what
+// is safe in place of what can't be read.
+type Fault struct {
+	// Name of the resource.
+	Name string
+	Err  error
+}
+
+// Decode reads a snapshot. What it can't read is among its Faults.
+func Decode(m *configv1.Snapshot) *Snapshot {
 	d := decoder{zones: map[string]*time.Location{}}
 	s := &Snapshot{
 		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(),
@@ -25,28 +33,36 @@ func Decode(m *configv1.Snapshot) (*Snapshot, error) {
 	}
 	for _, t := range m.GetTenants() {
 		tenant := d.tenant(t)
+		if d.taken(s, t.GetName()) != nil && tenant.ID == "" {
+			continue
+		}
 		s.tenants[tenant.ID] = tenant
 		s.order.tenants = append(s.order.tenants, tenant)
 	}
 	for _, c := range m.GetClassesOfService() {
 		class := d.class(c)
-		s.classes[classKey{class.Tenant, class.ID}] = class
+		if d.taken(s, c.GetName()) == nil {
+			s.classes[classKey{class.Tenant, class.ID}] = class
+		}
 	}
 	for _, n := range m.GetNotifications() {
 		tenant, _ := d.name(n.GetName(), "notifications")
-		s.notifications[tenant] = append(s.notifications[tenant], n)
+		if d.taken(s, n.GetName()) == nil {
+			s.notifications[tenant] = append(s.notifications[tenant], n)
+		}
 	}
 	for _, e := range m.GetEndpoints() {
 		endpoint := d.endpoint(e)
+		if endpoint.Unreadable = d.taken(s, e.GetName()); endpoint.ID == "" {
+			continue
+		}
 		s.endpoints[endpoint.Name] = endpoint
 		s.order.endpoints = append(s.order.endpoints, endpoint)
 	}
-	if err := errors.Join(d.faults...); err != nil {
-		return nil, fmt.Errorf("decode revision %d: %w", m.GetRevision(), err)
-	}
-	return s, nil
+	return s
 }
 
+// decoder collects what is wrong with the resource that it reads.
 type decoder struct {
 	faults []error
 	zones  map[string]*time.Location
@@ -56,6 +72,16 @@ func (d *decoder) fail(name string, err error) {
 	if err != nil {
 		d.faults = append(d.faults, fmt.Errorf("%s: %w", name, err))
 	}
+}
+
+// taken ends the reading of one resource: what is wrong with it, which is told among the snapshot's faults.
+func (d *decoder) taken(s *Snapshot, name string) error {
+	err := errors.Join(d.faults...)
+	d.faults = nil
+	if err != nil {
+		s.faults = append(s.faults, Fault{Name: name, Err: err})
+	}
+	return err
 }
 
 // name reads "tenants/{tenant}/<collection>/{id}".
@@ -72,15 +98,22 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	id, ok := strings.CutPrefix(t.GetName(), "tenants/")
 	if !ok {
 		d.fail(t.GetName(), errors.New("is not a name of tenants"))
+		id = ""
 	}
 	o := t.GetOutbound()
 	policy, err := outbound.PolicyOf(o.GetPorts(), o.GetPlainHttp(), o.GetNetworks(), nil)
-	d.fail(t.GetName(), err)
+	if err != nil {
+		d.fail(t.GetName(), err)
+		policy = outbound.Policy{} // the narrowest
+	}
 	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace}
 	p := t.GetSubscribers()
 	if grace := p.GetUnknownGrace(); grace != nil {
-		d.fail(t.GetName(), grace.CheckValid())
-		out.UnknownGrace = grace.AsDuration()
+		if err := grace.CheckValid(); err != nil {
+			d.fail(t.GetName(), err)
+		} else {
+			out.UnknownGrace = grace.AsDuration()
+		}
 	}
 	out.DefaultClass = p.GetDefaultClassOfService()
 	out.UnknownAllows = d.allows(t.GetName(), p.GetOnUnknown())
@@ -89,6 +122,8 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	case configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT:
 		out.RejectUnprovable = true
 	default:
+		// What is rejected can be sent again; what was counted wrongly can't be told from the rest.
+		out.RejectUnprovable = true
 		d.fail(t.GetName(), fmt.Errorf("unprovable usage %d is not known", p.GetUnprovableUsage()))
 	}
 	return out
@@ -107,6 +142,7 @@ func (d *decoder) endpoint(e *configv1.Endpoint) *Endpoint {
 	case configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS:
 		out.Profile = ProfileParameters
 	default:
+		out.Profile = ProfileUnknown
 		d.fail(e.GetName(), fmt.Errorf("payload profile %d is not known", e.GetProfile()))
 	}
 	switch e.GetStatus() {

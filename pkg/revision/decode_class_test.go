@@ -75,8 +75,8 @@ func TestEachOptionIsDecodedWithItsOwnDefaults(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.class.Name = "tenants/a/classesOfService/c"
-			s, err := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}})
-			if err != nil {
+			s := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}})
+			if err := faultsOf(s); err != nil {
 				t.Fatal(err)
 			}
 			got, _ := s.Class("a", "c")
@@ -95,7 +95,7 @@ func TestEachOptionIsDecodedWithItsOwnDefaults(t *testing.T) {
 }
 
 func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
-	s, err := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
+	s := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
 		{Name: "tenants/full", Subscribers: &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic",
 			OnUnknown:       configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
@@ -107,7 +107,7 @@ func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
 			UnprovableUsage: configv1.UnprovableUsage_UNPROVABLE_USAGE_COUNT,
 		}},
 	}})
-	if err != nil {
+	if err := faultsOf(s); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]Tenant{
@@ -144,15 +144,15 @@ func TestWhatNobodyCouldCountByIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.class.Name = "tenants/a/classesOfService/c"
-			_, err := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}})
+			err := faultsOf(Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}}))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v; want %q", err, test.want)
 			}
 		})
 	}
-	_, err := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{{Name: "tenants/a", Subscribers: &configv1.SubscriberPolicy{
+	err := faultsOf(Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{{Name: "tenants/a", Subscribers: &configv1.SubscriberPolicy{
 		UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}, OnUnknown: 77, UnprovableUsage: 78,
-	}}}})
+	}}}}))
 	for _, want := range []string{"duration", "unknown policy 77", "unprovable usage 78"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)

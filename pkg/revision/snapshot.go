@@ -19,6 +19,7 @@ type Snapshot struct {
 	endpoints     map[string]*Endpoint
 	order         order
 	raw           *configv1.Snapshot
+	faults        []Fault
 	// whole is false of what was read from the store.
 	whole bool
 }
@@ -69,6 +70,9 @@ type Endpoint struct {
 	Concurrency int
 	// IncludePersonal lets fields marked as personal leave with the event's data.
 	IncludePersonal bool
+	// Unreadable is why nothing can be sent to it; nil where all of it was read. Planning goes by Profile alone, which is
+	// in every form of a snapshot.
+	Unreadable error
 }
 
 // Header is sent with each request.
@@ -91,6 +95,8 @@ const (
 	ProfileTollgate Profile = iota
 	// ProfileParameters is a flat object of the action's parameters.
 	ProfileParameters
+	// ProfileUnknown is one of a newer service: nothing is planned.
+	ProfileUnknown
 )
 
 // Status says what becomes of an endpoint's deliveries.
@@ -142,6 +148,9 @@ func (s *Snapshot) Endpoint(name string) (*Endpoint, bool) {
 
 // Endpoints are all of them, sorted by name.
 func (s *Snapshot) Endpoints() []*Endpoint { return s.order.endpoints }
+
+// Faults are the resources that this binary can't read, in the order of the snapshot.
+func (s *Snapshot) Faults() []Fault { return s.faults }
 
 // Message is what the snapshot was decoded from. It must not be changed.
 func (s *Snapshot) Message() *configv1.Snapshot { return s.raw }

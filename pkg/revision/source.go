@@ -109,6 +109,7 @@ func open(ctx context.Context, client configv1.ConfigWatchServiceClient, conn io
 		silent: errors.New("not connected yet"),
 	}
 	s.health.Check("configuration", s.ready)
+	s.health.Note("configuration", s.unreadable)
 	s.running.Go(func() { s.follow(ctx) })
 	if s.store != nil {
 		s.running.Go(func() { s.keep(ctx) })
@@ -178,7 +179,7 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 
 func (s *Source) at(ctx context.Context, r reading) (*Snapshot, error) {
 	if r.revision == 0 {
-		return Decode(&configv1.Snapshot{})
+		return Decode(&configv1.Snapshot{}), nil
 	}
 	for {
 		s.mu.Lock()
@@ -246,10 +247,7 @@ func (s *Source) load(ctx context.Context, r reading) (*Snapshot, error) {
 		}
 		from = fromStore
 	}
-	found, err := Decode(message)
-	if err != nil {
-		return nil, err
-	}
+	found := Decode(message)
 	found.whole = from == fromService
 	took := time.Since(begin)
 	s.metrics.loaded(from, took)

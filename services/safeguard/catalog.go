@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
@@ -19,6 +20,8 @@ type catalog struct {
 	tenants  map[string]*revision.Tenant
 	// scopes are by their text, for the next catalog: classes share a few.
 	scopes map[string]scoped
+	// faults are classes with a scope that this binary can't compile.
+	faults []revision.Fault
 }
 
 type classKey struct{ tenant, id string }
@@ -65,6 +68,9 @@ func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
 		for o := range spend.Option(spend.Options) {
 			if offered := found.Offer(o); offered != nil {
 				made.offers[o] = &offer{Offer: offered, scope: c.scope(offered.Scope, before)}
+				if err := made.offers[o].scope.err; err != nil {
+					c.faults = append(c.faults, revision.Fault{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
+				}
 			}
 		}
 		c.classes[key] = made
@@ -137,6 +143,19 @@ func (c *catalogs) Changed() <-chan struct{} { return c.source.Changed() }
 
 // Prepare keeps a revision in the store for whoever opens a partition at it.
 func (c *catalogs) Prepare(ctx context.Context, n int64) error { return c.source.Prepare(ctx, n) }
+
+// IncidentScope is of a class whose scope this binary can't compile: usage of its subscribers is rejected until it is
+// corrected, and can be sent again then.
+const IncidentScope = "SCOPE_INVALID"
+
+// unusable are those of the newest revision that was compiled.
+func (c *catalogs) unusable() []*daemon.Incident {
+	last := c.latest()
+	if last == nil {
+		return nil
+	}
+	return revision.Incidents(IncidentScope, last.faults)
+}
 
 // At is the catalog of a revision. Whoever else asks meanwhile waits for it.
 func (c *catalogs) At(ctx context.Context, n int64) (*catalog, error) {

@@ -1,6 +1,7 @@
 package safeguard
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/revision"
@@ -86,10 +87,7 @@ func TestAScopeIsCompiledOnce(t *testing.T) {
 	own := func(c *configv1.ClassOfService) { c.DataSafeguard.Scope = "usage.roaming && usage.quantity > 7" }
 	silver := func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" }
 	first := catalogFor(t, 1, nil, full(own), full(own, silver))
-	decoded, err := revision.Decode(&configv1.Snapshot{Revision: 2, ClassesOfService: []*configv1.ClassOfService{full(own), full(own, silver)}})
-	if err != nil {
-		t.Fatal(err)
-	}
+	decoded := revision.Decode(&configv1.Snapshot{Revision: 2, ClassesOfService: []*configv1.ClassOfService{full(own), full(own, silver)}})
 	second := newCatalog(decoded, first)
 	of := func(c *catalog, class string, o spend.Option) *scope.Scope {
 		return c.class("acme", class).offers[o].scope.Scope
@@ -100,5 +98,23 @@ func TestAScopeIsCompiledOnce(t *testing.T) {
 				t.Errorf("the scope of option %d was compiled again", o)
 			}
 		}
+	}
+}
+
+// A scope that this binary can't compile concerns its own class alone, and an incident names that.
+func TestAScopeThatCannotBeCompiledIsNamed(t *testing.T) {
+	bad := func(c *configv1.ClassOfService) {
+		c.Name = "tenants/acme/classesOfService/bad"
+		c.DataSafeguard.Scope = "usage.nothing"
+	}
+	first := catalogFor(t, 1, nil, full(), full(bad))
+	c := &catalogs{cache: []*catalog{first}}
+	shown := c.unusable()
+	if len(shown) != 1 || shown[0].Code != IncidentScope || shown[0].Resource != "tenants/acme/classesOfService/bad" || !strings.Contains(shown[0].Detail, "nothing") {
+		t.Errorf("incidents %v", shown)
+	}
+	c.cache = append(c.cache, catalogFor(t, 2, nil, full()))
+	if shown := c.unusable(); shown != nil {
+		t.Errorf("incidents %v of a class that is mended", shown)
 	}
 }

@@ -122,11 +122,11 @@ func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *cata
 
 func catalogFor(t testing.TB, n int64, tenant *configv1.SubscriberPolicy, classes ...*configv1.ClassOfService) *catalog {
 	t.Helper()
-	s, err := revision.Decode(&configv1.Snapshot{
+	s := revision.Decode(&configv1.Snapshot{
 		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: tenant}}, ClassesOfService: classes,
 	})
-	if err != nil {
-		t.Fatal(err)
+	if faults := s.Faults(); len(faults) > 0 {
+		t.Fatal(faults)
 	}
 	return newCatalog(s, nil)
 }
@@ -393,9 +393,9 @@ func stamp(at string) *timestamppb.Timestamp { return timestamppb.New(moment(at)
 
 // newTurn is an event of a subscriber of class gold that has nothing yet.
 func newTurn() *turn {
-	s, err := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
-	if err != nil {
-		panic(err)
+	s := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
+	if faults := s.Faults(); len(faults) > 0 {
+		panic(faults)
 	}
 	at := moment("2026-03-02T09:00")
 	return &turn{

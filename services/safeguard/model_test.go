@@ -62,9 +62,9 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 			p.revision++
 			s.Snapshot.Revision, s.Snapshot.ApplyRevision = p.revision, p.revision
 			b.snapshots[p.revision] = s.Snapshot
-			decoded, err := revision.Decode(s.Snapshot)
-			if err != nil {
-				t.Fatal(err)
+			decoded := revision.Decode(s.Snapshot)
+			if faults := decoded.Faults(); len(faults) > 0 {
+				t.Fatal(faults)
 			}
 			p.catalogs[p.revision] = newCatalog(decoded, p.catalogs[p.revision-1])
 			e = &event.Event{

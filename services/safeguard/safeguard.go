@@ -56,6 +56,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	}
 	defer func() { unfollow(); _ = source.Close() }()
 	configuration := &catalogs{source: revision.Applied{Source: source}}
+	env.Health.Note("scopes", configuration.unusable)
 
 	announcer := &announcer{log: env.Log, metrics: metrics, clock: env.Clock}
 	engine, ok := daemon.Await(ctx, env, "topics", func() (*state.Engine[subscriber, *catalog], error) {

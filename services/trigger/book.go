@@ -1,9 +1,8 @@
 package trigger
 
 import (
-	"errors"
-	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -22,6 +21,8 @@ type Book struct {
 	tenants   map[string]string    // id -> display name
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
+	// faults are active notifications that this binary can't compile: they are inactive in this revision.
+	faults []revision.Fault
 }
 
 // recipient is an endpoint as planning sees it.
@@ -31,14 +32,16 @@ type recipient struct {
 	form  rules.Endpoint
 }
 
+// compiled is an active notification: its rule, or why there is none.
 type compiled struct {
 	from *configv1.Notification
 	rule *rules.Rule
+	err  error
 }
 
 // NewBook compiles a snapshot. before is the book of another revision, or nil.
-func NewBook(s *revision.Snapshot, before *Book) (*Book, error) {
-	notifications := s.Message().GetNotifications()
+func NewBook(s *revision.Snapshot, before *Book) *Book {
+	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool { return !n.GetActive() })
 	b := &Book{
 		Revision:  s.Revision,
 		endpoints: make(map[string]recipient, len(s.Endpoints())),
@@ -49,27 +52,28 @@ func NewBook(s *revision.Snapshot, before *Book) (*Book, error) {
 		b.tenants[t.ID] = t.DisplayName
 	}
 	for _, e := range s.Endpoints() {
-		r := recipient{id: e.ID, draft: e.Status == revision.Draft, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
+		r := recipient{id: e.ID, draft: e.Status == revision.Draft || e.Profile == revision.ProfileUnknown, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
 		if e.Profile == revision.ProfileParameters {
 			r.form.Profile = rules.Parameters
 		}
 		b.endpoints[e.Name] = r
 	}
-	all, err := compileAll(notifications, before)
-	if err != nil {
-		return nil, fmt.Errorf("compile revision %d: %w", s.Revision, err)
+	var usable []*rules.Rule
+	for _, c := range compileAll(notifications, before) {
+		b.compiled[c.from.GetName()] = c
+		if c.err != nil {
+			b.faults = append(b.faults, revision.Fault{Name: c.from.GetName(), Err: c.err})
+			continue
+		}
+		usable = append(usable, c.rule)
 	}
-	for i, n := range notifications {
-		b.compiled[n.GetName()] = compiled{from: n, rule: all[i]}
-	}
-	b.index = rules.NewIndex(all)
-	return b, nil
+	b.index = rules.NewIndex(usable)
+	return b
 }
 
 // compileAll compiles what changed, on all cores: ten thousand take a second or two on one.
-func compileAll(notifications []*configv1.Notification, before *Book) ([]*rules.Rule, error) {
-	all := make([]*rules.Rule, len(notifications))
-	errs := make([]error, len(notifications))
+func compileAll(notifications []*configv1.Notification, before *Book) []compiled {
+	all := make([]compiled, len(notifications))
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range runtime.GOMAXPROCS(0) {
@@ -77,19 +81,16 @@ func compileAll(notifications []*configv1.Notification, before *Book) ([]*rules.
 			for i := int(next.Add(1)) - 1; i < len(notifications); i = int(next.Add(1)) - 1 {
 				n := notifications[i]
 				if old, ok := before.find(n.GetName()); ok && proto.Equal(old.from, n) {
-					all[i] = old.rule
+					all[i] = old
 					continue
 				}
-				if all[i], errs[i] = rules.Compile(rules.FromProto(n)); errs[i] != nil {
-					// It was accepted when saved, by a binary that knows more than this one, or less: without it other
-					// deliveries would be planned here than there.
-					errs[i] = fmt.Errorf("%s: %w", n.GetName(), errs[i])
-				}
+				all[i].from = n
+				all[i].rule, all[i].err = rules.Compile(rules.FromProto(n))
 			}
 		})
 	}
 	workers.Wait()
-	return all, errors.Join(errs...)
+	return all
 }
 
 func (b *Book) find(name string) (compiled, bool) {

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
 )
 
@@ -31,6 +32,25 @@ func (b *books) Changed() <-chan struct{} { return b.source.Changed() }
 // Prepare keeps a revision in the store for whoever opens a partition at it.
 func (b *books) Prepare(ctx context.Context, n int64) error { return b.source.Prepare(ctx, n) }
 
+// IncidentNotification is of a notification that this binary can't compile: it is inactive until it is corrected.
+const IncidentNotification = "NOTIFICATION_INACTIVE"
+
+// inactive are those of the newest revision that was compiled.
+func (b *books) inactive() []*daemon.Incident {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var newest *Book
+	for _, known := range b.cache {
+		if newest == nil || known.Revision > newest.Revision {
+			newest = known
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return revision.Incidents(IncidentNotification, newest.faults)
+}
+
 // At is the book of a revision. Whoever else asks meanwhile waits for it.
 func (b *books) At(ctx context.Context, n int64) (*Book, error) {
 	s, err := b.source.At(ctx, n)
@@ -47,11 +67,8 @@ func (b *books) At(ctx context.Context, n int64) (*Book, error) {
 		before = known
 	}
 	begin := b.clock()
-	made, err := NewBook(s, before)
-	if err != nil {
-		return nil, err
-	}
-	b.metrics.compiled(len(made.compiled), b.clock().Sub(begin))
+	made := NewBook(s, before)
+	b.metrics.compiled(len(made.compiled), len(made.faults), b.clock().Sub(begin))
 	b.cache = append(b.cache, made)
 	if len(b.cache) > remembered {
 		b.cache = append([]*Book(nil), b.cache[1:]...)

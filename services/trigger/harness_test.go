@@ -50,11 +50,7 @@ func newPartition(t testing.TB, topic string) *partition {
 // configure appends the record from which on a snapshot is in force.
 func (p *partition) configure(s *configv1.Snapshot) {
 	p.t.Helper()
-	book, err := book(s, nil)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	p.books[s.GetRevision()] = book
+	p.books[s.GetRevision()] = book(s, nil)
 	p.append(&event.Event{
 		ID: "r", Source: "tollgate/trigger", Type: event.TypeRevision, Time: p.now,
 		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: state.Level},
@@ -62,13 +58,7 @@ func (p *partition) configure(s *configv1.Snapshot) {
 }
 
 // book is that of a snapshot as it stands in the configuration.
-func book(m *configv1.Snapshot, before *Book) (*Book, error) {
-	s, err := revision.Decode(m)
-	if err != nil {
-		return nil, err
-	}
-	return NewBook(s, before)
-}
+func book(m *configv1.Snapshot, before *Book) *Book { return NewBook(revision.Decode(m), before) }
 
 // append puts events at the end of the log, received now.
 func (p *partition) append(events ...*event.Event) {

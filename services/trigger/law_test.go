@@ -36,7 +36,7 @@ func TestLaw(t *testing.T) {
 func law(t *testing.T) statetest.Law[lanes, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
-		b, err := book(snapshot(n, func(s *configv1.Snapshot) {
+		b := book(snapshot(n, func(s *configv1.Snapshot) {
 			s.Notifications = []*configv1.Notification{
 				rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", n), action("tell", "crm"), action("more", "app")),
 				rule("breaks", []string{"usage.charged"}, "10 / data.net.units > 2", action("tell", "app")),
@@ -45,9 +45,6 @@ func law(t *testing.T) statetest.Law[lanes, *Book] {
 				s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
 			}
 		}), nil)
-		if err != nil {
-			t.Fatal(err)
-		}
 		revisions = append(revisions, b)
 	}
 	return statetest.Law[lanes, *Book]{

@@ -15,6 +15,7 @@ type metrics struct {
 	deliveries    prometheus.Counter
 	decisions     *prometheus.CounterVec
 	notifications prometheus.Gauge
+	inactive      prometheus.Gauge
 	compile       prometheus.Histogram
 }
 
@@ -30,7 +31,11 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}, []string{"reason"}),
 		notifications: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: "trigger", Name: "notifications",
-			Help: "Notifications of the revision that was compiled last.",
+			Help: "Active notifications of the revision that was compiled last.",
+		}),
+		inactive: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "tollgate", Subsystem: "trigger", Name: "notifications_uncompiled",
+			Help: "Those among them that this binary can't compile, and that therefore do nothing; /readyz names them.",
 		}),
 		compile: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Namespace: "tollgate", Subsystem: "trigger", Name: "compile_seconds",
@@ -42,7 +47,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			m.decisions.WithLabelValues(reasonLabel(triggerv1.Decision_Reason(reason)))
 		}
 	}
-	for _, c := range []prometheus.Collector{m.deliveries, m.decisions, m.notifications, m.compile} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.decisions, m.notifications, m.inactive, m.compile} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -69,7 +74,8 @@ func (m *metrics) decided(reason triggerv1.Decision_Reason) {
 	}
 }
 
-func (m *metrics) compiled(notifications int, took time.Duration) {
+func (m *metrics) compiled(notifications, uncompiled int, took time.Duration) {
 	m.notifications.Set(float64(notifications))
+	m.inactive.Set(float64(uncompiled))
 	m.compile.Observe(took.Seconds())
 }

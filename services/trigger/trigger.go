@@ -63,6 +63,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	defer func() { unfollow(); err = errors.Join(err, source.Close()) }()
 	configuration := &books{source: revision.Applied{Source: source}, clock: env.Clock, metrics: metrics}
+	env.Health.Note("notifications", configuration.inactive)
 
 	work := []func(context.Context) error{server.Serve}
 	for _, l := range logs {

@@ -30,7 +30,7 @@ func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
 func (e *endpoint) Fingerprint() uint64 { return e.print }
 
 func newEndpoint(e *revision.Endpoint, s *revision.Snapshot, denied []netip.Prefix) *endpoint {
-	out := &endpoint{Endpoint: e}
+	out := &endpoint{Endpoint: e, broken: e.Unreadable}
 	tenant, ok := s.Tenant(e.Tenant)
 	if !ok {
 		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)

@@ -1,0 +1,51 @@
+package revision
+
+import (
+	"fmt"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+)
+
+// IncidentUnreadable is of a resource that this binary can't read: run a newer one, or correct the resource.
+const IncidentUnreadable = "RESOURCE_UNREADABLE"
+
+// shownIncidents is how many resources are named; the rest is a number.
+const shownIncidents = 20
+
+// Incidents names resources, each with what is wrong with it: the first of them, and how many more there are.
+func Incidents(code string, faults []Fault) []*daemon.Incident {
+	var out []*daemon.Incident
+	for i, f := range faults {
+		if i == shownIncidents {
+			out = append(out, &daemon.Incident{Code: code, Resource: "others", Detail: fmt.Sprintf("%d more", len(faults)-i)})
+			break
+		}
+		out = append(out, &daemon.Incident{Code: code, Resource: f.Name, Detail: shortened(f.Err.Error())})
+	}
+	return out
+}
+
+// shortened keeps the first part of a detail that may list much.
+func shortened(s string) string {
+	const most = 500
+	if len(s) <= most {
+		return s
+	}
+	return fmt.Sprintf("%.500s…", s)
+}
+
+// unreadable are the incidents of the newest revision that was read.
+func (s *Source) unreadable() []*daemon.Incident {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var newest *Snapshot
+	for _, c := range s.cache {
+		if newest == nil || c.Revision > newest.Revision {
+			newest = c
+		}
+	}
+	if newest == nil {
+		return nil
+	}
+	return Incidents(IncidentUnreadable, newest.faults)
+}
