@@ -49,9 +49,9 @@ func TestEachProfileSaysWhatItsSourceDoes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s, err := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{stored}})
-			if err != nil {
-				t.Fatal(err)
+			s := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{stored}})
+			if faults := s.Faults(); len(faults) > 0 {
+				t.Fatal(faults)
 			}
 			class, ok := s.Class("your-tenant", name)
 			if !ok {
