@@ -21,6 +21,8 @@ const (
 	HeaderTopic     = "tollgate-topic"
 	HeaderPartition = "tollgate-partition"
 	HeaderOffset    = "tollgate-offset"
+	// HeaderLastOffset is of a whole batch that nobody can read, beside the offset of its first record.
+	HeaderLastOffset = "tollgate-last-offset"
 	// Of a record that is more than the topic takes: the SHA-256 of its whole value in hexadecimal, and its length.
 	HeaderSHA256 = "tollgate-value-sha256"
 	HeaderSize   = "tollgate-value-size"
@@ -58,6 +60,15 @@ func RejectedCut(topic string, r stream.Record, id Identity, reason, detail stri
 		stream.Header{Key: HeaderSHA256, Value: []byte(hex.EncodeToString(sum[:]))},
 		stream.Header{Key: HeaderSize, Value: []byte(size)},
 	)
+	return out
+}
+
+// RejectedBatch is the record on the rejected topic for a batch of records that nobody can read. Its value is the
+// beginning of the batch as it was compressed; the records are found by their offsets while their log is kept.
+func RejectedBatch(topic string, d *stream.DamagedError, at time.Time) stream.Record {
+	in := stream.Record{Topic: d.Topic, Partition: d.Partition, Offset: d.First, Value: d.Raw}
+	out := RejectedCut(topic, in, Identity{}, d.Reason, d.Detail, at)
+	out.Headers = append(out.Headers, stream.Header{Key: HeaderLastOffset, Value: []byte(strconv.FormatInt(d.Next-1, 10))})
 	return out
 }
 

@@ -3,6 +3,7 @@ package stream
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -25,6 +26,25 @@ var someRecords = []Record{
 	{Value: []byte(strings.Repeat("long ", 1000)), Time: time.UnixMilli(1_700_000_000_123).UTC(), Headers: []Header{
 		{Key: "ce_id", Value: []byte("4")}, {Key: "other", Value: bytes.Repeat([]byte("h"), 300)},
 	}},
+}
+
+// testUnpacker reads a partition's answers with no bound but its own.
+func testUnpacker(from, high int64) *unpacker {
+	return &unpacker{
+		topic: "t", partition: 3, limit: 64 << 20, maxBatch: 32 << 20, next: from, end: high, high: high,
+		admit: func(context.Context) error { return nil }, release: func(int) {},
+	}
+}
+
+func answerOf(set []byte, high int64) *fetchPart {
+	return &fetchPart{recordSet: recordSet{all: set}, end: high, high: high}
+}
+
+// readSet is the first piece of one answer.
+func readSet(set []byte, from, high int64) (Batch, error) {
+	u := testUnpacker(from, high)
+	u.add(answerOf(set, high))
+	return u.take(context.Background())
 }
 
 func itemsOf(recs []Record) []item {
@@ -59,8 +79,8 @@ func TestBatchesAreReadAsTheyWereWritten(t *testing.T) {
 	for _, c := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			set := append(stamped(t, 100, someRecords, c), stamped(t, 104, someRecords, c)...)
-			b := Batch{Next: 102, End: 108}
-			if err := b.read(set, "t", 3); err != nil {
+			b, err := readSet(set, 102, 108)
+			if err != nil {
 				t.Fatal(err)
 			}
 			want := append(at(someRecords, 100)[2:], at(someRecords, 104)...)
@@ -96,8 +116,8 @@ func TestBatchesAreThoseOfKafkaGo(t *testing.T) {
 			if _, err := set.WriteTo(&out); err != nil {
 				t.Fatal(err)
 			}
-			b := Batch{End: 4}
-			if err := b.read(out.Bytes()[4:], "t", 3); err != nil {
+			b, err := readSet(out.Bytes()[4:], 0, 4)
+			if err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(at(someRecords, 0), b.Records); d != "" {
@@ -130,22 +150,6 @@ func byKafkaGo(t *testing.T, r protocol.RecordReader) (out []Record) {
 	}
 }
 
-// Formats before 2 are read by kafka-go.
-func TestOldMessagesAreRead(t *testing.T) {
-	var out bytes.Buffer
-	set := protocol.RecordSet{Version: 1, Records: kafka.NewRecordReader(kafka.Record{Offset: 5, Time: time.UnixMilli(1000), Value: kafka.NewBytes([]byte("old"))})}
-	if _, err := set.WriteTo(&out); err != nil {
-		t.Fatal(err)
-	}
-	b := Batch{}
-	if err := b.read(out.Bytes()[4:], "t", 3); err != nil {
-		t.Fatal(err)
-	}
-	if len(b.Records) != 1 || string(b.Records[0].Value) != "old" || b.Next != b.Records[0].Offset+1 {
-		t.Errorf("read %+v", b)
-	}
-}
-
 func TestWhatABatchHoldsIsPassedOverExactly(t *testing.T) {
 	batch := stamped(t, 10, someRecords, 0)
 	control := bytes.Clone(batch)
@@ -167,21 +171,21 @@ func TestWhatABatchHoldsIsPassedOverExactly(t *testing.T) {
 		records int
 		fails   error
 	}{
-		"a control batch to its end":                             {control, 14, 0, nil},
-		"one that compaction emptied to its end":                 {emptied, 14, 0, nil},
-		"a last one that is cut off comes again":                 {append(bytes.Clone(batch), batch[:50]...), 14, 4, nil},
-		"one that is cut off alone is no answer":                 {batch[:len(batch)-1], 10, 0, errBatch},
-		"one that fails its checksum is no answer":               {damaged, 10, 0, errCRC},
-		"one with fewer records than it says is no answer":       {fewer, 10, 0, errBatch},
-		"a good one before a damaged one is not taken by halves": {append(bytes.Clone(batch), damaged2(t)...), 14, 4, errCRC},
+		"a control batch to its end":                       {control, 14, 0, nil},
+		"one that compaction emptied to its end":           {emptied, 14, 0, nil},
+		"a last one that is cut off comes again":           {append(bytes.Clone(batch), batch[:50]...), 14, 4, nil},
+		"one that is cut off alone is asked for alone":     {batch[:len(batch)-1], 10, 0, errCut},
+		"one that fails its checksum is no answer":         {damaged, 10, 0, &DamagedError{}},
+		"one with fewer records than it says is no answer": {fewer, 10, 0, &DamagedError{}},
+		"a good one before a damaged one comes first":      {append(bytes.Clone(batch), damaged2(t)...), 14, 4, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
-			b := Batch{Next: 10, End: 14}
-			err := b.read(row.set, "t", 3)
-			if !errors.Is(err, row.fails) || (err != nil) != (row.fails != nil) {
+			b, err := readSet(row.set, 10, 14)
+			var is *DamagedError
+			if want := row.fails; want == nil && err != nil || want != nil && !errors.Is(err, want) && !(errors.As(want, &is) && errors.As(err, &is)) {
 				t.Fatalf("error %v, want %v", err, row.fails)
 			}
-			if err == nil && (b.Next != row.next || len(b.Records) != row.records) {
+			if b.Next != row.next || len(b.Records) != row.records {
 				t.Errorf("next %d with %d records, want %d with %d", b.Next, len(b.Records), row.next, row.records)
 			}
 		})
@@ -211,13 +215,24 @@ func FuzzRead(f *testing.F) {
 		if len(set) > batchHead && set[atMagic] == 2 {
 			resum(set)
 		}
-		b := Batch{Next: 1, End: 10}
-		if err := b.read(set, "t", 0); err == nil && len(set) > 0 && b.Next <= 1 {
-			t.Errorf("went on to %d", b.Next)
-		}
-		for i := range b.Records {
-			if b.Records[i].Offset < 1 {
-				t.Errorf("record %d below the offset asked for", b.Records[i].Offset)
+		u := testUnpacker(1, 10)
+		part := answerOf(set, 10)
+		part.alone = true
+		u.add(part)
+		for at := u.next; ; at = u.next {
+			b, err := u.take(t.Context())
+			for i := range b.Records {
+				if b.Records[i].Offset < at {
+					t.Errorf("record %d below the offset asked for, %d", b.Records[i].Offset, at)
+				}
+				at = b.Records[i].Offset + 1
+			}
+			var damaged *DamagedError
+			if errors.As(err, &damaged) && (damaged.First < u.next || damaged.Next <= damaged.First) || err != nil && damaged == nil {
+				t.Errorf("at %d: %v, to go on at %d", u.next, err, damaged.Next)
+			}
+			if err != nil || b.Next == at && len(b.Records) == 0 {
+				break
 			}
 		}
 		_ = readFetch(set, []fetchPart{{topic: "t"}})
@@ -245,8 +260,8 @@ func BenchmarkCodec(b *testing.B) {
 	b.Run("read", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			got := Batch{End: int64(len(recs))}
-			if err := got.read(set, "t", 0); err != nil || len(got.Records) != len(recs) {
+			got, err := readSet(set, 0, int64(len(recs)))
+			if err != nil || len(got.Records) != len(recs) {
 				b.Fatal(err)
 			}
 		}

@@ -75,9 +75,7 @@ func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (Batch, 
 // worker, who may be stuck meanwhile.
 func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (Batch, error) {
 	o = o.withDefaults(cl.g.c.cfg)
-	return cl.fetchBy(ctx, from, func(ctx context.Context) (Batch, error) {
-		return cl.g.c.fetchOnce(ctx, cl.Topic, cl.Partition, from, o)
-	})
+	return cl.fetchBy(ctx, from, cl.g.c.direct(cl.Topic, cl.Partition, from, o))
 }
 
 func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Context) (Batch, error)) (Batch, error) {
@@ -288,10 +286,12 @@ func (c *Client) RaiseIncident(in Incident) {
 	if !c.health.raise(in) {
 		return
 	}
-	c.reportIncident(in)
+	c.ReportIncident(in)
 }
 
-func (c *Client) reportIncident(in Incident) {
+// ReportIncident counts and logs what a person should know of and nothing waits for, such as one record that was
+// rejected: it does not stand in Health.
+func (c *Client) ReportIncident(in Incident) {
 	c.metrics.incidents.WithLabelValues(in.Code).Inc()
 	c.log.Error("incident", zap.String("code", in.Code), zap.String("topic", in.Topic),
 		zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset), zap.String("detail", in.Detail))

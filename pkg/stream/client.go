@@ -31,6 +31,12 @@ type Config struct {
 	// CallTimeout bounds one request, without the time a fetch waits for records. It stays below
 	// the rebalance timeout of every group, since one stuck call would hold all members. Default 8 s.
 	CallTimeout time.Duration `yaml:"call_timeout" env:"TOLLGATE_KAFKA_CALL_TIMEOUT"`
+	// MaxUnpackedBatch bounds what one record batch may unpack to, in bytes. A larger one of events.inbound goes to
+	// events.rejected; in a log of our own it stops its partition. Between 1 MiB and 1 GiB; default 32 MiB.
+	MaxUnpackedBatch int `yaml:"max_unpacked_batch_bytes" env:"TOLLGATE_KAFKA_MAX_UNPACKED_BATCH_BYTES"`
+	// MaxUnpacked bounds what all batches above 1 MiB, of every partition and group of the process, take at once; beside
+	// it each partition takes 4 MiB at most. At least MaxUnpackedBatch; default four times that.
+	MaxUnpacked int `yaml:"max_unpacked_bytes" env:"TOLLGATE_KAFKA_MAX_UNPACKED_BYTES"`
 	// Dial opens connections; default a net.Dialer. Tests cut and delay connections here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
 }
@@ -55,6 +61,12 @@ func (c Config) Validate() error {
 	if c.CallTimeout < 0 {
 		faults = append(faults, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
 	}
+	if b := c.MaxUnpackedBatch; b != 0 && (b < smallBatch || b > 1<<30) {
+		faults = append(faults, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824", b))
+	}
+	if d := c.withDefaults(); d.MaxUnpackedBatch > 0 && d.MaxUnpacked < d.MaxUnpackedBatch {
+		faults = append(faults, fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
+	}
 	return errors.Join(append(faults, c.Security.validate()...)...)
 }
 
@@ -71,6 +83,12 @@ func (c Config) withDefaults() Config {
 	}
 	if c.CallTimeout == 0 {
 		c.CallTimeout = 8 * time.Second
+	}
+	if c.MaxUnpackedBatch == 0 {
+		c.MaxUnpackedBatch = 32 << 20
+	}
+	if c.MaxUnpacked == 0 {
+		c.MaxUnpacked = 4 * c.MaxUnpackedBatch
 	}
 	if c.ClientID == "" {
 		c.ClientID = c.Prefix
@@ -93,6 +111,9 @@ type Client struct {
 	kafka   *kafka.Client
 	counts  partitionCounts
 	conns   *connections
+
+	unpacked         *memory // of readers, from unpacking to when their worker comes back
+	unpackedDirectly *memory // of fetches outside readers, while they unpack
 
 	// How groups, which dial for themselves, are to connect.
 	encryption *tls.Config
@@ -135,6 +156,9 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: g, Timeout: 2 * cfg.CallTimeout},
 		counts: partitionCounts{byTopic: map[string]partitionCount{}},
 		conns:  conns,
+
+		unpacked:         newMemory(cfg.MaxUnpacked),
+		unpackedDirectly: newMemory(cfg.MaxUnpackedBatch),
 
 		encryption: encryption,
 		identity:   identity,

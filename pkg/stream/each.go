@@ -160,7 +160,7 @@ func (cl *Claim) reject(ctx context.Context, rec Record, why Rejection) error {
 func (cl *Claim) guarded(ctx context.Context, rec Record, handle func(context.Context, Record) Result) (res Result) {
 	defer func() {
 		if p := recover(); p != nil {
-			cl.g.c.reportIncident(Incident{Code: IncidentPanic, Topic: cl.Topic, Partition: cl.Partition, Offset: rec.Offset,
+			cl.g.c.ReportIncident(Incident{Code: IncidentPanic, Topic: cl.Topic, Partition: cl.Partition, Offset: rec.Offset,
 				Since: time.Now(), Detail: fmt.Sprintf("%v\n%s", p, debug.Stack())})
 			res = Poison(Rejection{Code: IncidentPanic, Detail: fmt.Sprint(p)})
 		}

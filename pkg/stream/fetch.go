@@ -20,6 +20,9 @@ type FetchOptions struct {
 	// MaxWait is how long the broker holds a fetch at the log's end open for the next record.
 	// Default 500 ms; at most half the client's CallTimeout.
 	MaxWait time.Duration
+	// PassDamaged has a reader hand on what nobody can read, as Batch.Damaged, and go on behind
+	// it: for topics that strangers write. Without it the partition stands still, an incident.
+	PassDamaged bool
 }
 
 func (o FetchOptions) withDefaults(cfg Config) FetchOptions {
@@ -37,11 +40,18 @@ func (o FetchOptions) withDefaults(cfg Config) FetchOptions {
 type Batch struct {
 	// Records from the offset asked for on, in order; empty when nothing came in time.
 	Records []Record
-	// Start is the log's first offset, End the one after its last acknowledged record.
+	// Start is the log's first offset, End the one after the last that may be read: an
+	// open transaction and what stands behind it are beyond it.
 	Start, End int64
 	// Next is where to continue: the offset after the last record, or further where the log
-	// holds no records (control batches), never over a record that was not returned.
+	// holds no records (control batches, aborted transactions), never over a record that was
+	// not returned.
 	Next int64
+	// Damaged stands for offsets up to Next that nobody can read. Only readers that ask for it
+	// get it, in a batch without records.
+	Damaged *DamagedError
+
+	high int64 // the offset after the last acknowledged record
 }
 
 // FetchFrom reads outside any group, from one explicit offset. It does not wait
@@ -55,9 +65,23 @@ func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, o
 // *OutOfRangeError, or the end of ctx; refusals (authorisation) are ours to fix
 // and waited for.
 func (c *Client) fetch(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (Batch, error) {
-	return c.fetchBy(ctx, topic, partition, from, func(ctx context.Context) (Batch, error) {
-		return c.fetchOnce(ctx, topic, partition, from, o)
-	})
+	return c.fetchBy(ctx, topic, partition, from, c.direct(topic, partition, from, o))
+}
+
+// direct asks for a partition alone, and keeps nothing but a doubt from one try to the next.
+func (c *Client) direct(topic string, partition int32, from int64, o FetchOptions) func(context.Context) (Batch, error) {
+	var d doubt
+	return func(ctx context.Context) (Batch, error) {
+		part, err := c.fetchOnce(ctx, topic, partition, from, o)
+		if err != nil {
+			return Batch{}, err
+		}
+		u := c.unpacker(topic, partition, from, directBytes, c.unpackedDirectly)
+		defer func() { u.drop(); u.release(u.finished) }()
+		u.add(part)
+		b, err := u.take(ctx)
+		return b, d.judge(err)
+	}
 }
 
 // fetchBy is fetch with somebody else's way of asking once.
@@ -72,6 +96,7 @@ func (c *Client) fetchBy(ctx context.Context, topic string, partition int32, fro
 	for attempt := 0; ; attempt++ {
 		b, err := once(ctx)
 		var gone *OutOfRangeError
+		var damaged *DamagedError
 		switch {
 		case err == nil:
 			c.metrics.fetched.WithLabelValues(c.metrics.topic(topic)).Add(float64(len(b.Records)))
@@ -79,6 +104,8 @@ func (c *Client) fetchBy(ctx context.Context, topic string, partition int32, fro
 				c.metrics.passedOver.WithLabelValues(c.metrics.topic(topic)).Add(float64(passed))
 			}
 			return b, nil
+		case errors.As(err, &damaged):
+			return Batch{Next: from}, err
 		case errors.As(err, &gone):
 			return Batch{Start: gone.Start, End: gone.End, Next: from}, err
 		case errors.Is(err, errClientClosed):
@@ -95,15 +122,18 @@ func (c *Client) fetchBy(ctx context.Context, topic string, partition int32, fro
 	}
 }
 
-func (c *Client) fetchOnce(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (Batch, error) {
+func (c *Client) fetchOnce(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (*fetchPart, error) {
 	if from < 0 {
-		return Batch{}, c.outOfRange(ctx, topic, partition, from)
+		return nil, c.outOfRange(ctx, topic, partition, from)
 	}
-	asked := []fetchPart{{topic: topic, partition: partition, from: from, maxBytes: int32(o.MaxBytes)}}
+	asked := []fetchPart{{topic: topic, partition: partition, from: from, maxBytes: int32(o.MaxBytes), recordSet: recordSet{alone: true}}}
 	if err := c.fetchParts(ctx, -1, asked, o.MaxBytes, o.MaxWait); err != nil {
-		return Batch{}, err
+		return nil, err
 	}
-	return c.fetched(ctx, &asked[0])
+	if errors.Is(asked[0].err, kafka.OffsetOutOfRange) {
+		return nil, c.outOfRange(ctx, topic, partition, from)
+	}
+	return &asked[0], asked[0].err
 }
 
 // fetchPart is one partition of a fetch request, and what came back of it.
@@ -113,9 +143,9 @@ type fetchPart struct {
 	from      int64
 	maxBytes  int32
 
-	batch Batch
-	bytes int // of records, as they came
-	err   error
+	recordSet
+	start, end, high int64
+	err              error
 }
 
 // fetchParts asks one broker, -1 for the leader of the first, for several
@@ -145,7 +175,7 @@ func appendFetch(b []byte, parts []fetchPart, maxBytes int, maxWait time.Duratio
 	b = be.AppendUint32(b, uint32(maxWait.Milliseconds()))
 	b = be.AppendUint32(b, 1) // byte is enough
 	b = be.AppendUint32(b, uint32(maxBytes))
-	b = append(b, 0)                   // uncommitted transactions are read too
+	b = append(b, 1)                   // what is committed; aborted transactions are named
 	b = be.AppendUint32(b, 0)          // no session
 	b = be.AppendUint32(b, ^uint32(0)) // nor one to begin
 	b = byTopic(b, parts, func(p *fetchPart) string { return p.topic }, func(b []byte, p *fetchPart) []byte {
@@ -170,11 +200,12 @@ func readFetch(body []byte, parts []fetchPart) error {
 		for range r.count() {
 			partition := r.int32()
 			failed := errorOf(r.int16(), nil)
-			end := r.int64()
-			r.int64() // last stable offset
+			high := r.int64()
+			stable := r.int64()
 			start := r.int64()
-			for range r.count() { // aborted transactions
-				r.take(16)
+			var gone []aborted
+			for range r.count() {
+				gone = append(gone, aborted{producer: r.int64(), first: r.int64()})
 			}
 			r.int32() // preferred replica
 			set := r.bytes()
@@ -184,14 +215,14 @@ func readFetch(body []byte, parts []fetchPart) error {
 			}
 			p := &parts[i]
 			next = i + 1
-			p.batch, p.bytes = Batch{Start: start, End: end, Next: p.from}, len(set)
-			switch {
-			case failed != nil:
-				p.err = failed
-			case start > p.from:
-				p.err = &OutOfRangeError{Topic: p.topic, Partition: p.partition, From: p.from, Start: start, End: end}
-			default:
-				p.err = p.batch.read(set, p.topic, p.partition)
+			p.start, p.high, p.end = start, high, high
+			if stable >= 0 {
+				p.end = min(high, stable)
+			}
+			p.all, p.aborted = set, gone
+			p.err = failed
+			if failed == nil && start > p.from {
+				p.err = &OutOfRangeError{Topic: p.topic, Partition: p.partition, From: p.from, Start: start, End: p.end}
 			}
 		}
 	}
@@ -208,17 +239,6 @@ func indexOf(parts []fetchPart, guess int, topic string, partition int32) int {
 		return guess
 	}
 	return slices.IndexFunc(parts, is)
-}
-
-// fetched is a part's result.
-func (c *Client) fetched(ctx context.Context, p *fetchPart) (Batch, error) {
-	if errors.Is(p.err, kafka.OffsetOutOfRange) {
-		return Batch{}, c.outOfRange(ctx, p.topic, p.partition, p.from)
-	}
-	if p.err != nil {
-		return Batch{}, p.err
-	}
-	return p.batch, nil
 }
 
 // exchange sends a request and returns its answer's body.

@@ -49,11 +49,11 @@ type subscription struct {
 	partition int32
 	o         FetchOptions
 
-	from    int64 // of the next request
-	held    Batch // not taken yet
-	has     bool
-	bytes   int // of held
-	inHand  int // bytes that the reader took last and has not handed on
+	from    int64        // of the next request
+	held    []*fetchPart // not taken yet
+	bytes   int          // of held
+	inHand  int          // bytes that the reader took last and has not handed on
+	stalled bool         // the last answer does not lead on: its reader finds out why
 	err     error
 	idle    bool      // after an error, until its reader asks again
 	told    time.Time // when the reader heard last
@@ -105,24 +105,24 @@ func (s *subscription) close() {
 	}
 }
 
-// next waits for something new: records, an error, or that there was nothing
+// next waits for something new: answers, an error, or that there was nothing
 // for MaxWait.
-func (s *subscription) next(ctx context.Context) (Batch, error) {
+func (s *subscription) next(ctx context.Context) ([]*fetchPart, error) {
 	p := s.p
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	s.inHand = 0
 	for {
 		switch {
-		case s.has:
-			b := s.held
-			s.held, s.has, s.inHand, s.bytes = Batch{}, false, s.bytes, 0
+		case len(s.held) > 0:
+			parts := s.held
+			s.held, s.inHand, s.bytes = nil, s.bytes, 0
 			p.call()
-			return b, nil
+			return parts, nil
 		case s.err != nil:
 			err := s.err
 			s.err, s.idle = nil, true
-			return Batch{}, err
+			return nil, err
 		}
 		s.idle = false
 		p.call()
@@ -133,13 +133,13 @@ func (s *subscription) next(ctx context.Context) (Batch, error) {
 		}
 		p.mu.Lock()
 		if err := ctx.Err(); err != nil {
-			return Batch{}, err
+			return nil, err
 		}
 	}
 }
 
 func (s *subscription) wants() bool {
-	return !s.idle && s.err == nil && s.inHand+s.bytes < readAhead
+	return !s.idle && !s.stalled && s.err == nil && s.inHand+s.bytes < readAhead
 }
 
 // atEnd tells that a request on its way waits at the log's end.
@@ -255,20 +255,24 @@ func (s *subscription) tell() {
 
 // answered takes an answer over; true when it brought something.
 func (s *subscription) answered(part *fetchPart, now time.Time) bool {
-	b := part.batch
 	if part.err != nil {
 		s.fail(part.err)
 		return false
 	}
-	moved := b.Next > s.from
-	if !moved && !s.has && now.Sub(s.told) < s.o.MaxWait*9/10 {
+	moved := len(part.all) > 0
+	if !moved && len(s.held) == 0 && now.Sub(s.told) < s.o.MaxWait*9/10 {
 		return false // nothing, and the reader heard so not long ago
 	}
-	if len(s.held.Records) > 0 {
-		b.Records = append(s.held.Records, b.Records...)
+	from := follow(part.all, s.from)
+	s.stalled = moved && from == s.from
+	s.from, s.told = from, now
+	if n := len(s.held); !moved && n > 0 { // only where the log ends now
+		last := s.held[n-1]
+		last.start, last.end, last.high = part.start, part.end, part.high
+	} else {
+		s.held = append(s.held, part)
+		s.bytes += len(part.all)
 	}
-	s.held, s.has, s.from, s.told = b, true, b.Next, now
-	s.bytes += part.bytes
 	s.tell()
 	return moved
 }
@@ -276,33 +280,69 @@ func (s *subscription) answered(part *fetchPart, now time.Time) bool {
 // source is where a reader gets its records: by the group's poller for the
 // partition's leader, anew after each error, since leaders move.
 type source struct {
-	cl *Claim
-	o  FetchOptions
-	s  *subscription
+	cl    *Claim
+	o     FetchOptions
+	u     *unpacker
+	s     *subscription
+	alone bool // the next request is for this partition alone
+	doubt doubt
 }
 
-func (r *source) next(ctx context.Context, from int64) (Batch, error) {
-	cl := r.cl
-	c := cl.g.c
+// next returns the next piece, or an empty batch when there was nothing for MaxWait.
+func (r *source) next(ctx context.Context) (Batch, error) {
+	for {
+		from := r.u.next
+		b, err := r.u.take(ctx)
+		if err == nil {
+			if b.Next > from {
+				return b, nil
+			}
+			if err := r.ask(ctx); err != nil {
+				r.close()
+				return Batch{}, err
+			}
+			if len(r.u.sets) == 0 {
+				return Batch{Start: r.u.start, End: r.u.end, high: r.u.high, Next: from}, nil
+			}
+			continue
+		}
+		r.close()
+		err = r.doubt.judge(err)
+		r.alone = errors.Is(err, errCut) || errors.Is(err, errAgain)
+		if !errors.Is(err, errCut) {
+			return Batch{}, err
+		}
+	}
+}
+
+// ask adds an answer that goes on at u.next; none when nothing came in time.
+func (r *source) ask(ctx context.Context) error {
+	cl, c := r.cl, r.cl.g.c
 	if r.s == nil {
 		broker, err := c.leader(ctx, cl.Topic, cl.Partition)
-		if err != nil || from < 0 {
-			return c.fetchOnce(ctx, cl.Topic, cl.Partition, from, r.o)
+		if err != nil || r.alone || r.u.next < 0 {
+			r.alone = false
+			part, err := c.fetchOnce(ctx, cl.Topic, cl.Partition, r.u.next, r.o)
+			if err == nil {
+				r.u.add(part)
+			}
+			return err
 		}
-		r.s = cl.g.subscribe(ctx, broker, cl.Topic, cl.Partition, from, r.o)
+		r.s = cl.g.subscribe(ctx, broker, cl.Topic, cl.Partition, r.u.next, r.o)
 	}
-	b, err := r.s.next(ctx)
-	if err == nil {
-		return b, nil
-	}
-	r.close()
+	parts, err := r.s.next(ctx)
 	if errors.Is(err, kafka.OffsetOutOfRange) {
-		err = c.outOfRange(ctx, cl.Topic, cl.Partition, from)
+		return c.outOfRange(ctx, cl.Topic, cl.Partition, r.u.next)
 	}
-	return Batch{}, err
+	for _, part := range parts {
+		r.u.add(part)
+	}
+	return err
 }
 
+// close forgets what is not handed on.
 func (r *source) close() {
+	r.u.drop()
 	if r.s != nil {
 		r.s.close()
 		r.s = nil

@@ -29,13 +29,13 @@ func TestAnAnswerThatIsLateIsDropped(t *testing.T) {
 	s := &subscription{from: 10, o: FetchOptions{MaxWait: time.Second}, ready: make(chan struct{}, 1)}
 	p := &poller{subs: []*subscription{s}}
 	s.p, s.flights = p, 2
-	part := fetchPart{from: 10, batch: Batch{Next: 12, End: 12, Records: []Record{{Offset: 10}, {Offset: 11}}}, bytes: 100}
+	part := fetchPart{from: 10, end: 12, recordSet: recordSet{all: stamped(t, 10, someRecords[:2], 0)}}
 	for range 2 {
 		p.take([]*subscription{s}, []fetchPart{part}, nil)
 	}
-	b, err := s.next(t.Context())
-	if err != nil || len(b.Records) != 2 || b.Next != 12 || s.flights != 0 {
-		t.Errorf("took %+v, %v", b, err)
+	parts, err := s.next(t.Context())
+	if err != nil || len(parts) != 1 || s.from != 12 || s.flights != 0 {
+		t.Errorf("took %+v, %v", parts, err)
 	}
 	p.end = func() {}
 	s.close()

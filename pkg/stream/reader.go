@@ -2,6 +2,7 @@ package stream
 
 import (
 	"context"
+	"errors"
 	"sync"
 )
 
@@ -21,6 +22,7 @@ type Reader struct {
 	out    chan Fetched
 	cancel context.CancelFunc
 	end    sync.WaitGroup
+	held   int // what the batch in the worker's hands takes of the process's memory
 }
 
 // Reader starts reading from an offset. It ends with the claim, with ctx, or by
@@ -28,44 +30,77 @@ type Reader struct {
 func (cl *Claim) Reader(ctx context.Context, from int64, o FetchOptions) *Reader {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Reader{cl: cl, out: make(chan Fetched), cancel: cancel}
+	c := cl.g.c
+	s := &source{cl: cl, o: o.withDefaults(c.cfg), u: c.unpacker(cl.Topic, cl.Partition, from, pieceBytes, c.unpacked)}
+	admit := s.u.admit
+	s.u.admit = func(ctx context.Context) error {
+		// The worker comes back for more first, and with it what it holds.
+		if err := r.offer(ctx, s.u, Fetched{Batch: Batch{Start: s.u.start, End: s.u.end, Next: s.u.next}}); err != nil {
+			return err
+		}
+		return admit(ctx)
+	}
 	r.end.Add(1)
 	go func() {
 		defer r.end.Done()
 		defer close(r.out)
-		s := &source{cl: cl, o: o.withDefaults(cl.g.c.cfg)}
-		defer s.close()
-		for {
-			b, err := cl.fetchBy(ctx, from, func(ctx context.Context) (Batch, error) { return s.next(ctx, from) })
-			if err == nil && len(b.Records) == 0 && b.Next == from {
-				// Nothing new: tell a worker that waits, but don't keep old news for one that is busy.
-				select {
-				case r.out <- Fetched{Batch: b}:
-				default:
-				}
-				continue
-			}
-			select {
-			case r.out <- Fetched{Batch: b, Err: err}:
-			case <-ctx.Done():
-				return
-			case <-cl.drain.Done():
-				if err == nil {
-					return
-				}
-				// The reason for the end still goes to a worker that asks.
-				select {
-				case r.out <- Fetched{Batch: b, Err: err}:
-				case <-ctx.Done():
-				}
-				return
-			}
-			if err != nil {
-				return
-			}
-			from = b.Next
+		defer func() {
+			s.close()
+			s.u.release(s.u.finished + r.held)
+		}()
+		for r.bring(ctx, s) {
 		}
 	}()
 	return r
+}
+
+// bring hands on one batch; false once the reader has ended.
+func (r *Reader) bring(ctx context.Context, s *source) bool {
+	cl := r.cl
+	from := s.u.next
+	b, err := cl.fetchBy(ctx, from, s.next)
+	var damaged *DamagedError
+	if s.o.PassDamaged && errors.As(err, &damaged) {
+		s.u.next = damaged.Next
+		b, err = Batch{Start: s.u.start, End: s.u.end, Next: damaged.Next, Damaged: damaged, high: s.u.high}, nil
+	}
+	if err == nil && b.Next == from {
+		// Nothing new: tell a worker that waits, but don't keep old news for one that is busy.
+		select {
+		case r.out <- Fetched{Batch: b}:
+			r.handed(s.u)
+		default:
+		}
+		return true
+	}
+	select {
+	case r.out <- Fetched{Batch: b, Err: err}:
+		r.handed(s.u)
+		return err == nil
+	case <-ctx.Done():
+	case <-cl.drain.Done():
+		if err != nil { // the reason for the end still goes to a worker that asks
+			_ = r.offer(ctx, s.u, Fetched{Batch: b, Err: err})
+		}
+	}
+	return false
+}
+
+// offer waits until the worker takes f.
+func (r *Reader) offer(ctx context.Context, u *unpacker, f Fetched) error {
+	select {
+	case r.out <- f:
+		r.handed(u)
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handed gives back what the worker held before it took the last batch.
+func (r *Reader) handed(u *unpacker) {
+	u.release(r.held)
+	r.held, u.finished = u.finished, 0
 }
 
 // C brings the batches in order, for a select beside timers and commands; put

@@ -64,7 +64,7 @@ func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
 	if err != nil {
 		return err
 	}
-	reader := cl.Reader(ctx, from, stream.FetchOptions{})
+	reader := cl.Reader(ctx, from, stream.FetchOptions{PassDamaged: true})
 	defer reader.Close()
 	committed, at := from, d.clock()
 	commit := func() error {
@@ -85,12 +85,17 @@ func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
 		if err != nil {
 			return errors.Join(err, commit())
 		}
-		if len(b.Records) > 0 {
-			if err := d.batch(ctx, b.Records); err != nil {
-				return err
-			}
+		switch {
+		case b.Damaged != nil:
+			err = d.unreadable(ctx, b.Damaged)
+		case len(b.Records) > 0:
+			err = d.batch(ctx, b.Records)
+		}
+		if err != nil {
+			return err
 		}
 		from = b.Next
+		cl.Progress()
 		if len(b.Records) == 0 || d.clock().Sub(at) >= commitEvery {
 			if err := commit(); err != nil {
 				return err
@@ -133,6 +138,20 @@ func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
 	}
 	d.metrics.accepted.Add(float64(len(records) - rejected))
 	d.metrics.all.age.Observe(max(0, d.clock().Sub(records[0].Time).Seconds()))
+	return nil
+}
+
+// unreadable returns once a batch that nobody can read stands on the rejected topic. A person should know of it, since
+// its producer does not: the incident is counted and logged, and does not last, since the partition goes on.
+func (d *kafkaDoor) unreadable(ctx context.Context, b *stream.DamagedError) error {
+	now := d.publisher.now()
+	for _, at := range d.publisher.append(ctx, []entry{{record: event.RejectedBatch(d.rejected, b, now)}}, patient) {
+		if at.Err != nil {
+			return fmt.Errorf("reject a batch of %s/%d: %w", b.Topic, b.Partition, at.Err)
+		}
+	}
+	d.metrics.reject(fault.New(fault.Invalid, b.Reason, "%s", b.Detail))
+	d.client.ReportIncident(stream.Incident{Code: b.Reason, Topic: b.Topic, Partition: b.Partition, Offset: b.First, Detail: b.Error()})
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // metrics beside those of pkg/stream, which has the lag of the group ingest by partition.
@@ -60,7 +61,7 @@ func (m *metrics) door(name string) *doorMetrics {
 		unavailable: m.events.WithLabelValues(name, "unavailable"),
 		reasons:     map[string]prometheus.Counter{},
 	}
-	for _, reason := range append(event.Reasons(), reasonPanic, reasonOther) {
+	for _, reason := range append(event.Reasons(), reasonPanic, reasonOther, stream.ReasonBatchTooLarge, stream.ReasonBatchDamaged) {
 		d.reasons[reason] = m.rejected.WithLabelValues(name, reason)
 	}
 	return d
