@@ -3,11 +3,14 @@ package rpc
 import (
 	"context"
 	"errors"
+	"io"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/tap"
 )
 
 // open are the services that answer without a key: they tell what the proto files tell anybody, and whether the
@@ -20,68 +23,141 @@ var open = map[string]bool{
 
 type callKey struct{}
 
-// call is what the inner interceptors tell the outermost one.
-type call struct{ caller string }
+// call is what is known of one from its headers, and what it holds.
+type call struct {
+	// caller is the beginning of the key's hash, empty on an open method.
+	caller string
+	// service says that the key is one of a service of ours.
+	service bool
+	open    bool
+	hold    *Hold
+}
 
 func callOf(ctx context.Context) *call {
-	c, ok := ctx.Value(callKey{}).(*call)
-	if !ok {
-		return &call{}
-	}
+	c, _ := ctx.Value(callKey{}).(*call)
 	return c
 }
 
 // Caller names who calls: the beginning of the key's hash, empty on an open method.
-func Caller(ctx context.Context) string { return callOf(ctx).caller }
-
-// admit refuses who has no key; a method is open only by being in the table.
-func (s *Server) admit(ctx context.Context, method string) error {
-	service, _, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
-	if open[service] {
-		return nil
+func Caller(ctx context.Context) string {
+	if c := callOf(ctx); c != nil {
+		return c.caller
 	}
-	authorization := ""
-	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) == 1 {
-		authorization = values[0]
-	}
-	caller, err := s.keys.Authenticate(authorization)
-	if err != nil {
-		return err
-	}
-	callOf(ctx).caller = caller
-	return nil
+	return ""
 }
 
-func (s *Server) admitUnary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (any, error) {
-	if err := s.admit(ctx, info.FullMethod); err != nil {
-		return nil, err
-	}
-	if _, bounded := ctx.Deadline(); !bounded {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, s.cfg.CallTimeout)
-		defer cancel()
-	}
-	return next(ctx, req)
+// FromService says that the caller's key is one of service_key_hashes_file: a service of this installation, which may see
+// secrets.
+func FromService(ctx context.Context) bool {
+	c := callOf(ctx)
+	return c != nil && c.service
 }
 
-func (s *Server) admitStream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) error {
-	if err := s.admit(stream.Context(), info.FullMethod); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancelCause(stream.Context())
-	defer cancel(nil)
-	go func() {
-		select {
-		case <-s.cut:
-			cancel(errStopping)
-		case <-ctx.Done():
+// admit is the tap of grpc-go: it judges a call by its headers, before a stream is made and anything else of the call is
+// read. A method is open only by being in the table.
+func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
+	service, _, _ := strings.Cut(strings.TrimPrefix(info.FullMethodName, "/"), "/")
+	c := &call{open: open[service], hold: s.budget.Hold()}
+	if !c.open {
+		authorization := ""
+		if values := info.Header.Get("authorization"); len(values) == 1 {
+			authorization = values[0]
 		}
-	}()
-	err := next(srv, &bounded{ServerStream: stream, ctx: ctx})
-	if err != nil && errors.Is(context.Cause(ctx), errStopping) {
-		return errStopping
+		var err error
+		if c.caller, err = s.keys.Authenticate(authorization); err != nil {
+			s.outcomes.refused(ctx, info.FullMethodName, err)
+			return ctx, fault.Status(err).Err()
+		}
+		c.service = s.serviceKeys.Has(authorization)
 	}
-	return err
+	return context.WithValue(ctx, callKey{}, c), nil
+}
+
+var errNotAdmitted = errors.New("the call was not admitted")
+
+// RegisterService makes Server a grpc.ServiceRegistrar; the generated Register…Server functions take it. Its methods are
+// wrapped: what comes is received by us, and whatever happens becomes a status, a metric and a log line.
+func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
+	d := *desc
+	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		d.Methods[i] = grpc.MethodDesc{MethodName: m.MethodName, Handler: s.unary("/"+d.ServiceName+"/"+m.MethodName, m.Handler)}
+	}
+	d.Streams = make([]grpc.StreamDesc, len(desc.Streams))
+	for i, m := range desc.Streams {
+		d.Streams[i] = m
+		d.Streams[i].Handler = s.streaming("/"+d.ServiceName+"/"+m.StreamName, m.Handler)
+	}
+	s.grpc.RegisterService(&d, impl)
+}
+
+func (s *Server) unary(method string, handler grpc.MethodHandler) grpc.MethodHandler {
+	return func(srv any, ctx context.Context, _ func(any) error, _ grpc.UnaryServerInterceptor) (res any, err error) {
+		defer s.outcomes.settle(ctx, method, time.Now(), &err)
+		c, err := s.begin(ctx)
+		if err != nil {
+			return nil, err
+		}
+		defer s.end(c)
+		if _, bounded := ctx.Deadline(); !bounded {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, s.cfg.CallTimeout)
+			defer cancel()
+		}
+		return handler(srv, ctx, func(into any) error {
+			err := s.receive(ctx, c, into)
+			if errors.Is(err, io.EOF) {
+				return fault.NewInvalid("UNDECODABLE", fault.Violation{Description: "the message is missing"})
+			}
+			return err
+		}, nil)
+	}
+}
+
+func (s *Server) streaming(method string, handler grpc.StreamHandler) grpc.StreamHandler {
+	return func(srv any, of grpc.ServerStream) (err error) {
+		defer s.outcomes.settle(of.Context(), method, time.Now(), &err)
+		c, err := s.begin(of.Context())
+		if err != nil {
+			return err
+		}
+		defer s.end(c)
+		ctx, cancel := context.WithCancelCause(of.Context())
+		defer cancel(nil)
+		go func() {
+			select {
+			case <-s.cut:
+				cancel(errStopping)
+			case <-ctx.Done():
+			}
+		}()
+		err = handler(srv, &stream{ServerStream: of, ctx: ctx, server: s, call: c})
+		if err != nil && errors.Is(context.Cause(ctx), errStopping) {
+			return errStopping
+		}
+		return err
+	}
+}
+
+// maxCalls bounds the calls under way, of all connections: each may have a window of bytes that nobody asked for yet.
+const maxCalls = 2000
+
+// begin lets a call that was admitted be worked, unless too many are.
+func (s *Server) begin(ctx context.Context) (*call, error) {
+	c := callOf(ctx)
+	if c == nil {
+		return nil, errNotAdmitted
+	}
+	if s.calls.Add(1) > maxCalls && !c.open {
+		s.calls.Add(-1)
+		return nil, errBusy
+	}
+	return c, nil
+}
+
+func (s *Server) end(c *call) {
+	s.calls.Add(-1)
+	c.hold.Close()
 }
 
 var errStopping = fault.New(fault.Unavailable, "STOPPING", "this replica is stopping, call again")
@@ -89,10 +165,14 @@ var errStopping = fault.New(fault.Unavailable, "STOPPING", "this replica is stop
 // ErrStopping is what a stream answers that ends because of Stopping.
 func ErrStopping() error { return errStopping }
 
-// bounded is a stream with a context of our own.
-type bounded struct {
-	grpc.ServerStream
-	ctx context.Context
+// HoldOf is what the call of ctx holds, for what its handler makes of the message; all of it is given back when the call
+// ends.
+func HoldOf(ctx context.Context) *Hold {
+	if c := callOf(ctx); c != nil {
+		return c.hold
+	}
+	return unbounded.Hold()
 }
 
-func (b *bounded) Context() context.Context { return b.ctx }
+// unbounded is for handlers that are called without a server.
+var unbounded = &Budget{limit: math.MaxInt64}

@@ -20,18 +20,26 @@ type Config struct {
 	KeyHashesFile string `yaml:"api_key_hashes_file" env:"TOLLGATE_API_KEY_HASHES_FILE"`
 	// KeyHashes are further hashes. With neither, only health and reflection answer.
 	KeyHashes []string `yaml:"api_key_hashes" env:"TOLLGATE_API_KEY_HASHES"`
+	// ServiceKeyHashesFile holds, in the same form, the hashes of keys of services of this installation. They are accepted
+	// too, and only they are shown secrets.
+	ServiceKeyHashesFile string `yaml:"service_key_hashes_file" env:"TOLLGATE_SERVICE_KEY_HASHES_FILE"`
+	// ServiceKeyHashes are further ones.
+	ServiceKeyHashes []string `yaml:"service_key_hashes" env:"TOLLGATE_SERVICE_KEY_HASHES"`
 	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
 	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_GRPC_CERTIFICATE_FILE"`
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_GRPC_CERTIFICATE_KEY_FILE"`
 	// MaxMessageBytes bounds one received message; larger ones fail with RESOURCE_EXHAUSTED.
 	MaxMessageBytes int `yaml:"max_message_bytes" env:"TOLLGATE_GRPC_MAX_MESSAGE_BYTES"`
-	// CallTimeout ends a unary call whose caller set no deadline.
+	// MaxHeldBytes bounds what the process holds for calls that are not answered yet, of all callers together: messages,
+	// what they are decoded into and what is made of them. Beyond it calls fail with RESOURCE_EXHAUSTED and a RetryInfo.
+	MaxHeldBytes int64 `yaml:"max_held_bytes" env:"TOLLGATE_GRPC_MAX_HELD_BYTES"`
+	// CallTimeout bounds the time in which a message must come to its end, and ends a unary call whose caller set no deadline.
 	CallTimeout time.Duration `yaml:"call_timeout" env:"TOLLGATE_GRPC_CALL_TIMEOUT"`
 }
 
 // DefaultConfig listens at listen in plain text, takes messages up to 8 MiB and gives a call 30 s.
 func DefaultConfig(listen string) Config {
-	return Config{Listen: listen, MaxMessageBytes: 8 << 20, CallTimeout: 30 * time.Second}
+	return Config{Listen: listen, MaxMessageBytes: 8 << 20, MaxHeldBytes: 128 << 20, CallTimeout: 30 * time.Second}
 }
 
 // Validate reports every fault at once; files are read by NewServer.
@@ -48,11 +56,19 @@ func (c Config) Validate() error {
 			f.AddErr("api_key_hashes", err)
 		}
 	}
+	for _, h := range c.ServiceKeyHashes {
+		if _, err := parseHash(h); err != nil {
+			f.AddErr("service_key_hashes", err)
+		}
+	}
 	if (c.CertificateFile == "") != (c.CertificateKeyFile == "") {
 		f.Add("certificate_file", "and certificate_key_file are given both or not at all")
 	}
 	if c.MaxMessageBytes < 1<<10 {
 		f.Add("max_message_bytes", "must be at least 1024, not %d", c.MaxMessageBytes)
+	}
+	if least := 4 * int64(c.MaxMessageBytes); c.MaxHeldBytes < least {
+		f.Add("max_held_bytes", "must be at least %d, four times max_message_bytes, not %d", least, c.MaxHeldBytes)
 	}
 	if c.CallTimeout <= 0 {
 		f.Add("call_timeout", "must be above 0, not %s", c.CallTimeout)

@@ -91,6 +91,12 @@ func (k *Keys) Authenticate(authorization string) (caller string, err error) {
 	return HashKey(key)[:8], nil
 }
 
+// Has is Check of an Authorization header.
+func (k *Keys) Has(authorization string) bool {
+	_, err := k.Authenticate(authorization)
+	return err == nil
+}
+
 // ReadKey is the API key that stands in the file at path, without the white space around it; empty where path is.
 func ReadKey(path string) (string, error) {
 	if path == "" {

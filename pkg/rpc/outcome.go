@@ -8,36 +8,41 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/peer"
 )
 
-// outcomes is the outermost interceptor: whatever happens inside it becomes a status, a metric and, where it failed, a
-// log line.
+// outcomes is around every call: whatever happens inside becomes a status, a metric and, where it failed, a log line.
 type outcomes struct {
-	log     *zap.Logger
-	seconds *prometheus.HistogramVec
-	panics  prometheus.Counter
+	failed, broken *daemon.Limited
+	seconds        *prometheus.HistogramVec
+	panics         prometheus.Counter
+	turnedAway     *prometheus.CounterVec
 }
 
 func newOutcomes(env daemon.Env) (*outcomes, error) {
 	o := &outcomes{
-		log: env.Log,
+		failed: daemon.NewLimited(env.Log, "call failed", linesPerSecond),
+		broken: daemon.NewLimited(env.Log, "call failed", linesPerSecond),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_seconds",
 			Help:    "How long gRPC calls took, by method and code; streams count from their beginning to their end.",
 			Buckets: []float64{0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30},
 		}, []string{"method", "code"}),
+		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_unauthenticated_total",
+			Help: "gRPC calls turned away before anything but their headers was read, by reason.",
+		}, []string{"reason"}),
 		panics: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_panics_total",
 			Help: "gRPC calls that panicked; the stacks are in the log.",
 		}),
 	}
-	for _, c := range []prometheus.Collector{o.seconds, o.panics} {
+	for _, c := range []prometheus.Collector{o.seconds, o.panics, o.turnedAway} {
 		if err := env.Metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register gRPC metrics: %w", err)
 		}
@@ -45,19 +50,15 @@ func newOutcomes(env daemon.Env) (*outcomes, error) {
 	return o, nil
 }
 
-func (o *outcomes) unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, next grpc.UnaryHandler) (res any, err error) {
-	ctx = context.WithValue(ctx, callKey{}, &call{})
-	defer o.settle(ctx, info.FullMethod, time.Now(), &err)
-	return next(ctx, req)
+// refused says of a call that it was turned away by its headers. Its method may be anything.
+func (o *outcomes) refused(ctx context.Context, method string, err error) {
+	o.turnedAway.WithLabelValues(fault.ReasonOf(err)).Inc()
+	o.failed.Write(zapcore.InfoLevel, func() []zap.Field {
+		return append(peerOf(ctx), zap.String("method", display.Text(method, 128)), zap.String("reason", fault.ReasonOf(err)))
+	})
 }
 
-func (o *outcomes) stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-	ctx := context.WithValue(stream.Context(), callKey{}, &call{})
-	defer o.settle(ctx, info.FullMethod, time.Now(), &err)
-	return next(srv, &bounded{ServerStream: stream, ctx: ctx})
-}
-
-// settle is deferred around a call. Interceptors run only for registered methods, so method is of a closed set.
+// settle is deferred around a call. Only registered methods are wrapped in it, so method is of a closed set.
 func (o *outcomes) settle(ctx context.Context, method string, start time.Time, err *error) {
 	var stack []byte
 	if p := recover(); p != nil {
@@ -73,30 +74,47 @@ func (o *outcomes) settle(ctx context.Context, method string, start time.Time, e
 	if cause == nil {
 		return
 	}
-	level := levelOf(st.Code())
-	if !o.log.Core().Enabled(level) {
-		return
+	lines, level := o.failed, levelOf(st.Code())
+	if level == zapcore.ErrorLevel {
+		lines = o.broken
 	}
-	fields := []zap.Field{
-		zap.String("method", method), zap.Stringer("code", st.Code()), zap.String("reason", fault.ReasonOf(cause)),
-		zap.Error(cause), zap.Duration("duration", took), zap.String("caller", Caller(ctx)),
-	}
-	if p, ok := peer.FromContext(ctx); ok {
-		fields = append(fields, zap.Stringer("peer", p.Addr))
-	}
-	if stack != nil {
-		fields = append(fields, zap.ByteString("stack", stack))
-	}
-	o.log.Log(level, "call failed", fields...)
+	lines.Write(level, func() []zap.Field {
+		fields := append(peerOf(ctx),
+			zap.String("method", method), zap.Stringer("code", st.Code()), zap.String("reason", fault.ReasonOf(cause)),
+			// What callers sent stands in the sentences of faults.
+			zap.String("error", display.Numbers(display.Text(cause.Error(), maxLogged))),
+			zap.Duration("duration", took), zap.String("caller", Caller(ctx)))
+		if stack != nil {
+			fields = append(fields, zap.ByteString("stack", stack))
+		}
+		return fields
+	})
 }
 
-// levelOf is error for what we must repair, warn for what passes, info for what the caller did.
+func peerOf(ctx context.Context) []zap.Field {
+	if p, ok := peer.FromContext(ctx); ok {
+		return []zap.Field{zap.Stringer("peer", p.Addr)}
+	}
+	return nil
+}
+
+const (
+	// linesPerSecond bounds what callers can make us log, of their faults and of ours each.
+	linesPerSecond = 20
+	// maxLogged bounds a fault in a log line.
+	maxLogged = 2 << 10
+)
+
+// levelOf is error for what we must repair, warn for what passes, info for what the caller did. That something is not
+// there is an answer like another.
 func levelOf(code codes.Code) zapcore.Level {
 	switch code {
 	case codes.Internal, codes.Unknown, codes.DataLoss:
 		return zapcore.ErrorLevel
 	case codes.Unavailable, codes.DeadlineExceeded, codes.ResourceExhausted:
 		return zapcore.WarnLevel
+	case codes.NotFound:
+		return zapcore.DebugLevel
 	}
 	return zapcore.InfoLevel
 }

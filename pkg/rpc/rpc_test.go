@@ -55,6 +55,15 @@ func (s *tenants) GetTenant(ctx context.Context, req *configv1.GetTenantRequest)
 		return nil, fault.NewInvalid("CONFIG_INVALID", fault.Violation{Field: "a", Description: "b"}, fault.Violation{Field: "c", Description: "d"})
 	case "tenants/caller":
 		return &configv1.Tenant{Name: Caller(ctx)}, nil
+	case "tenants/nobody":
+		return nil, fault.New(fault.NotFound, "SUBSCRIBER_NOT_FOUND", "no tenants/a/subscribers/447700900012")
+	case "tenants/refused":
+		return nil, fault.NewInvalid("REQUEST_INVALID", fault.Violation{Field: "name", Description: "not \u202e447700900012"})
+	case "tenants/who":
+		if FromService(ctx) {
+			return &configv1.Tenant{Name: "tenants/service"}, nil
+		}
+		return &configv1.Tenant{Name: "tenants/other"}, nil
 	case "tenants/deadline":
 		if _, ok := ctx.Deadline(); !ok {
 			return nil, errors.New("no deadline")
@@ -468,7 +477,7 @@ func TestConfigNamesEveryFault(t *testing.T) {
 	for _, v := range fault.ViolationsOf(c.Validate()) {
 		got = append(got, v.Field)
 	}
-	want := []string{"advertise", "api_key_hashes", "certificate_file", "max_message_bytes", "call_timeout"}
+	want := []string{"advertise", "api_key_hashes", "certificate_file", "max_message_bytes", "max_held_bytes", "call_timeout"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"go.uber.org/zap"
+	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/health/grpc_health_v1"
@@ -21,14 +23,32 @@ import (
 // streamGrace is how long streams may go on once the server stops, before their contexts end.
 const streamGrace = time.Second
 
+// What a connection may take, whoever is at its other end.
+const (
+	maxConnections   = 4096
+	maxStreams       = 250
+	maxHeaders       = 16 << 10
+	handshakeTimeout = 10 * time.Second
+	idleTimeout      = 15 * time.Minute
+	// streamWindow is what a stream's sender may send before it is read: it lies in memory, of no budget. A message
+	// that is larger is asked for once it is within the budget.
+	streamWindow     = 128 << 10
+	connectionWindow = 1 << 20
+)
+
 // Server is one gRPC listener. Register services on it, then Serve.
 type Server struct {
-	cfg      Config
-	env      daemon.Env
-	keys     *Keys
-	listener net.Listener
-	grpc     *grpc.Server
-	stopping chan struct{}
+	cfg  Config
+	env  daemon.Env
+	keys *Keys
+	// serviceKeys are those among them that may see secrets.
+	serviceKeys *Keys
+	outcomes    *outcomes
+	budget      *Budget
+	calls       atomic.Int64
+	listener    net.Listener
+	grpc        *grpc.Server
+	stopping    chan struct{}
 	// cut ends, streamGrace after stopping, what streams see as their context.
 	cut     chan struct{}
 	stopped sync.Once
@@ -40,18 +60,28 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
-	s := &Server{cfg: cfg, env: env, keys: keys, stopping: make(chan struct{}), cut: make(chan struct{})}
-	outcomes, err := newOutcomes(env)
+	serviceKeys, err := LoadKeys(cfg.ServiceKeyHashes, cfg.ServiceKeyHashesFile)
 	if err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
+	keys.hashes = append(keys.hashes, serviceKeys.hashes...)
+	s := &Server{cfg: cfg, env: env, keys: keys, serviceKeys: serviceKeys, stopping: make(chan struct{}), cut: make(chan struct{})}
+	if s.outcomes, err = newOutcomes(env); err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
+	if s.budget, err = NewBudget(cfg.MaxHeldBytes, env); err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
 	options := []grpc.ServerOption{
 		grpc.MaxRecvMsgSize(cfg.MaxMessageBytes),
-		grpc.MaxConcurrentStreams(1000),
-		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
+		grpc.InTapHandle(s.admit),
+		grpc.MaxConcurrentStreams(maxStreams),
+		grpc.MaxHeaderListSize(maxHeaders),
+		grpc.StaticStreamWindowSize(streamWindow),
+		grpc.StaticConnWindowSize(connectionWindow),
+		grpc.ConnectionTimeout(handshakeTimeout),
+		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, MaxConnectionIdle: idleTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
-		grpc.ChainUnaryInterceptor(outcomes.unary, s.admitUnary),
-		grpc.ChainStreamInterceptor(outcomes.stream, s.admitStream),
 	}
 	if cfg.CertificateFile != "" {
 		pair, err := tls.LoadX509KeyPair(cfg.CertificateFile, cfg.CertificateKeyFile)
@@ -66,19 +96,18 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
+	s.listener = netutil.LimitListener(s.listener, maxConnections)
 	s.grpc = grpc.NewServer(options...)
-	grpc_health_v1.RegisterHealthServer(s.grpc, &healthService{server: s})
-	reflection.Register(s.grpc)
+	grpc_health_v1.RegisterHealthServer(s, &healthService{server: s})
+	reflection.Register(s)
 	if keys.Len() == 0 {
 		env.Log.Warn("no API key is accepted, only health and reflection answer", zap.String("listener", "grpc"))
 	}
 	return s, nil
 }
 
-// RegisterService makes Server a grpc.ServiceRegistrar; the generated Register…Server functions take it.
-func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
-	s.grpc.RegisterService(desc, impl)
-}
+// GetServiceInfo is what reflection tells.
+func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo { return s.grpc.GetServiceInfo() }
 
 // Advertised is the host:port under which other replicas reach this one.
 func (s *Server) Advertised() string {
@@ -87,6 +116,12 @@ func (s *Server) Advertised() string {
 	}
 	return s.listener.Addr().String()
 }
+
+// Budget bounds what the process holds for callers; another listener beside this one takes of the same.
+func (s *Server) Budget() *Budget { return s.budget }
+
+// ServiceKeys is how many keys of services are accepted.
+func (s *Server) ServiceKeys() int { return s.serviceKeys.Len() }
 
 // Keys are the API keys this server accepts, for the HTTP door beside it.
 func (s *Server) Keys() *Keys { return s.keys }

@@ -11,11 +11,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/wire"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
 // bounded is IngestService, with events counted before they are decoded: an empty event takes two bytes on the wire and a
-// hundred times that in memory, and a message is decoded before anybody asks who sent it.
+// hundred times that in memory.
 func bounded() *grpc.ServiceDesc {
 	d := ingestv1.IngestService_ServiceDesc
 	d.Methods = slices.Clone(d.Methods)
@@ -30,10 +32,7 @@ func bounded() *grpc.ServiceDesc {
 				if err := decode(&sent); err != nil {
 					return err
 				}
-				if err := proto.Unmarshal(upTo(maxBatch+1, sent.ProtoReflect().GetUnknown()), into.(proto.Message)); err != nil {
-					return fault.Status(fault.NewInvalid(event.ReasonUndecodable, fault.Violation{Description: "must be a PublishBatchRequest"})).Err()
-				}
-				return nil
+				return unmarshal(ctx, upTo(maxBatch+1, sent.ProtoReflect().GetUnknown()), into.(proto.Message))
 			}, interceptor)
 		}
 	}
@@ -44,6 +43,21 @@ func bounded() *grpc.ServiceDesc {
 		}
 	}
 	return &d
+}
+
+// unmarshal decodes what the budget has room for; that counts what was received already.
+func unmarshal(ctx context.Context, message []byte, into proto.Message) error {
+	weight, err := wire.Weigh(message, into)
+	if err == nil {
+		if err := rpc.HoldOf(ctx).Take(weight); err != nil {
+			return err
+		}
+		err = proto.Unmarshal(message, into)
+	}
+	if err != nil {
+		return fault.NewInvalid(event.ReasonUndecodable, fault.Violation{Description: "must be a PublishBatchRequest"})
+	}
+	return nil
 }
 
 // upTo cuts a message off after n fields: of a batch of too many, enough is left to be refused for it, after the caller

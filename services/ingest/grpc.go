@@ -23,6 +23,7 @@ type grpcDoor struct {
 	publisher *publisher
 	log       rejections
 	metrics   *doorMetrics
+	budget    *rpc.Budget
 	stopping  <-chan struct{}
 }
 
@@ -49,10 +50,15 @@ var errTooMany = fault.NewInvalid(event.ReasonBatchTooLarge, fault.Violation{Fie
 // Kafka is the next group: one request of records, one answer.
 func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
 	ctx := s.Context()
+	hold := d.budget.Hold()
+	defer hold.Close()
 	in := newInbox()
 	go func() {
 		for {
 			events, err := received(s)
+			if err == nil {
+				err = hold.Take(weightOf(events))
+			}
 			if err != nil {
 				in.end(err)
 				return
@@ -69,6 +75,7 @@ func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
 			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(answers)}); err != nil {
 				return err
 			}
+			hold.Give(weightOf(events))
 		}
 		switch {
 		case err == nil:

@@ -26,6 +26,7 @@ type httpDoor struct {
 	cfg       HTTP
 	env       daemon.Env
 	keys      *rpc.Keys
+	budget    *rpc.Budget
 	publisher *publisher
 	log       rejections
 	metrics   *doorMetrics
@@ -42,13 +43,13 @@ type request struct {
 }
 
 // newHTTPDoor binds the listener.
-func newHTTPDoor(cfg HTTP, env daemon.Env, keys *rpc.Keys, publisher *publisher, metrics *doorMetrics) (*httpDoor, error) {
+func newHTTPDoor(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, metrics *doorMetrics) (*httpDoor, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpDoor{
-		cfg: cfg, env: env, keys: keys, publisher: publisher, log: rejections{env.Log, "http"}, metrics: metrics, listener: l,
+		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher, log: rejections{env.Log, "http"}, metrics: metrics, listener: l,
 		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
 		object: event.ParseJSON,
 	}, nil
@@ -58,7 +59,7 @@ func newHTTPDoor(cfg HTTP, env daemon.Env, keys *rpc.Keys, publisher *publisher,
 func (d *httpDoor) serve(ctx context.Context) error {
 	defer d.env.Open.Add("HTTP requests under way")()
 	mux := http.NewServeMux()
-	mux.HandleFunc("/v1/events", d.events)
+	mux.HandleFunc("/v1/events", d.authenticated(d.withinBudget(d.events)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
 		d.problem(w, fault.New(fault.NotFound, "NOT_FOUND", "there is nothing here but /v1/events"))
 	})
@@ -97,17 +98,24 @@ func (d *httpDoor) serve(ctx context.Context) error {
 	return nil
 }
 
+// authenticated answers who may not call, or does not post, by the headers alone.
+func (d *httpDoor) authenticated(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if r.Method != http.MethodPost {
+			w.Header().Set("Allow", http.MethodPost)
+			d.problem(w, errMethod)
+			return
+		}
+		if _, err := d.keys.Authenticate(r.Header.Get("Authorization")); err != nil {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
+			d.problem(w, err)
+			return
+		}
+		next(w, r)
+	}
+}
+
 func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
-	if r.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		d.problem(w, errMethod)
-		return
-	}
-	if _, err := d.keys.Authenticate(r.Header.Get("Authorization")); err != nil {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
-		d.problem(w, err)
-		return
-	}
 	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	batch := err == nil && media == event.ContentTypeBatch
 	limit := int64(event.MaxBytes)
@@ -118,6 +126,10 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		err = fault.NewInvalid(event.ReasonTooLarge, fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes", limit)})
 		d.metrics.reject(err)
+		d.problem(w, err)
+		return
+	}
+	if fault.KindOf(err) == fault.Throttled {
 		d.problem(w, err)
 		return
 	}

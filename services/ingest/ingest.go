@@ -27,8 +27,8 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: rejections{env.Log, "grpc"}, metrics: metrics.door("grpc"), stopping: grpc.Stopping()})
-	http, err := newHTTPDoor(cfg.HTTP, env, grpc.Keys(), publisher, metrics.door("http"))
+	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: rejections{env.Log, "grpc"}, metrics: metrics.door("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
+	http, err := newHTTPDoor(cfg.HTTP, env, grpc, publisher, metrics.door("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}

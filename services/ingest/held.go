@@ -1,0 +1,67 @@
+package ingest
+
+import (
+	"io"
+	"net/http"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+)
+
+// What is held for a byte that a producer sent, until it is answered: the byte, the event it was decoded into, the record
+// made of that, and the record once more in a request to Kafka. Measured with 187 KB of usage in a batch: 3.3.
+const (
+	heldPerByte = 4
+	// heldPerEvent is of an event whatever its size: its fields, its entry, its answer.
+	heldPerEvent = 512
+)
+
+// weightOf is what events are held as.
+func weightOf(events [][]byte) int64 {
+	n := int64(len(events)) * heldPerEvent
+	for _, e := range events {
+		n += int64(len(e)) * heldPerByte
+	}
+	return n
+}
+
+// withinBudget turns requests away that the budget of the process has no room for: by the length they tell, before the body is
+// read, and else as it is read.
+func (d *httpDoor) withinBudget(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		hold := d.budget.Hold()
+		defer hold.Close()
+		switch {
+		case r.Header.Get("Content-Encoding") != "":
+			// What it unpacks to is not known, but bounded.
+			if err := hold.Take(d.cfg.MaxBodyBytes); err != nil {
+				d.problem(w, err)
+				return
+			}
+			r.Body = &metered{r.Body, hold}
+		case r.ContentLength < 0:
+			r.Body = &metered{r.Body, hold}
+		default:
+			if err := hold.Take(min(r.ContentLength, d.cfg.MaxBodyBytes)*heldPerByte + heldPerEvent); err != nil {
+				d.problem(w, err)
+				return
+			}
+		}
+		next(w, r)
+	}
+}
+
+// metered takes of the budget what is read.
+type metered struct {
+	io.ReadCloser
+	hold *rpc.Hold
+}
+
+func (m *metered) Read(p []byte) (int, error) {
+	n, err := m.ReadCloser.Read(p)
+	if n > 0 {
+		if err := m.hold.Take(int64(n) * heldPerByte); err != nil {
+			return 0, err
+		}
+	}
+	return n, err
+}
