@@ -2,13 +2,11 @@ package daemon
 
 import (
 	"context"
-	"io"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"go.uber.org/zap"
-	"go.uber.org/zap/zapcore"
 )
 
 // Env is what a service receives beside its configuration.
@@ -55,23 +53,4 @@ func (e Env) Finishing(ctx context.Context) (context.Context, context.CancelFunc
 		}
 	})
 	return finishing, func() { stop(); cancel(context.Canceled) }
-}
-
-// NewLogger writes JSON lines to w from level on: time (UTC, RFC 3339 with ms), level, message, service, fields in
-// snake_case.
-func NewLogger(name, level string, w io.Writer) (*zap.Logger, error) {
-	from, err := zapcore.ParseLevel(level)
-	if err != nil {
-		return nil, err
-	}
-	encoder := zapcore.NewJSONEncoder(zapcore.EncoderConfig{
-		TimeKey: "time", LevelKey: "level", MessageKey: "message",
-		EncodeLevel:    zapcore.LowercaseLevelEncoder,
-		EncodeDuration: zapcore.StringDurationEncoder,
-		EncodeTime: func(t time.Time, enc zapcore.PrimitiveArrayEncoder) {
-			enc.AppendString(t.UTC().Format("2006-01-02T15:04:05.000Z07:00"))
-		},
-	})
-	core := zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), from)
-	return zap.New(core).With(zap.String("service", name)), nil
 }

@@ -5,11 +5,11 @@ import (
 	"runtime/debug"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -310,7 +310,7 @@ func (o *owner) reject(r stream.Record, why error, now int64) {
 		Topic: o.Rejected, Partition: stream.AnyPartition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: r.Time,
 		Headers: append(slices.Clone(r.Headers),
 			stream.Header{Key: "tollgate-reason", Value: []byte("DELIVERY_UNREADABLE")},
-			stream.Header{Key: "tollgate-detail", Value: []byte(strings.ToValidUTF8(why.Error(), "�"))},
+			stream.Header{Key: "tollgate-detail", Value: []byte(fault.Detail(why))},
 			stream.Header{Key: "tollgate-topic", Value: []byte(r.Topic)},
 			stream.Header{Key: "tollgate-partition", Value: []byte(strconv.Itoa(int(r.Partition)))},
 			stream.Header{Key: "tollgate-offset", Value: []byte(strconv.FormatInt(r.Offset, 10))},

@@ -94,7 +94,7 @@ func TestNumbersInASentenceAreMasked(t *testing.T) {
 		"4477009":                                         "••••••09",
 		"":                                                "",
 	} {
-		if got := Numbers(in); got != want {
+		if got := Numbers(in, 7); got != want {
 			t.Errorf("%q is %q, not %q", in, got, want)
 		}
 	}

@@ -46,10 +46,10 @@ func digits(s string) bool {
 	return true
 }
 
-// Numbers is text in which each run of 7 to 15 digits, which could be a subscriber number, is masked. It is for the logs of
-// what callers sent, in whose sentences their values stand.
-func Numbers(text string) string {
-	const least, most = 7, 15
+// Numbers is text in which each run of least to 15 digits, which could be a subscriber number, is masked. It is for logs,
+// in whose sentences values from outside stand.
+func Numbers(text string, least int) string {
+	const most = 15
 	var out []byte
 	from := 0
 	for at := 0; at < len(text); {

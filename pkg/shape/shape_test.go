@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -232,6 +233,86 @@ func TestEveryVariableIsKnownToEveryService(t *testing.T) {
 	if !slices.IsSorted(daemon.Variables()) {
 		t.Error("pkg/daemon/variables.go is not sorted")
 	}
+}
+
+// A subscriber number is a person: into a log, a fault, an error or a metric it goes as display.Subject, which masks itself.
+func TestNobodyIsNamedInLogsFaultsAndMetrics(t *testing.T) {
+	person := regexp.MustCompile(`(?i)^(get)?(new|previous|old|former)?_?(subject|msisdn|subscriber|recipient)s?$`)
+	for _, f := range repository(t) {
+		// The command line shows a person what that person asked for.
+		if f.isTest() || f.isProbe() || strings.HasPrefix(f.path, "services/tollgate/") {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			call, ok := n.(*ast.CallExpr)
+			if !ok {
+				return true
+			}
+			fun, ok := call.Fun.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			args := call.Args
+			switch {
+			case isPackage(fun.X, "zap") && len(args) > 1:
+				key, ok := args[0].(*ast.BasicLit)
+				if !ok {
+					return true
+				}
+				args = args[1:]
+				if name, err := strconv.Unquote(key.Value); err == nil && person.MatchString(name) && !masks(args[0]) {
+					t.Errorf("%s logs %q as something else than display.Subject", f.path, name)
+				}
+			case isPackage(fun.X, "fault") && fun.Sel.Name == "New", isPackage(fun.X, "fmt") && fun.Sel.Name == "Errorf",
+				fun.Sel.Name == "Add" || fun.Sel.Name == "AddAs" || fun.Sel.Name == "WithLabelValues" || fun.Sel.Name == "With":
+			default:
+				return true
+			}
+			for _, arg := range args {
+				if named := unmasked(arg, person); named != "" {
+					t.Errorf("%s gives %s to %s: wrap it in display.Subject", f.path, named, fun.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
+
+// masks says that an expression is display.Subject(…).
+func masks(e ast.Expr) bool {
+	call, ok := e.(*ast.CallExpr)
+	if !ok {
+		return false
+	}
+	fun, ok := call.Fun.(*ast.SelectorExpr)
+	return ok && isPackage(fun.X, "display") && fun.Sel.Name == "Subject"
+}
+
+// unmasked is the name of a person's number in an expression, as it is or as text.
+func unmasked(e ast.Expr, person *regexp.Regexp) string {
+	switch e := e.(type) {
+	case *ast.Ident:
+		if person.MatchString(e.Name) {
+			return e.Name
+		}
+	case *ast.SelectorExpr:
+		if person.MatchString(e.Sel.Name) {
+			return e.Sel.Name
+		}
+	case *ast.BinaryExpr:
+		return unmasked(e.X, person) + unmasked(e.Y, person)
+	case *ast.CallExpr:
+		if masks(e) {
+			return ""
+		}
+		if fun, ok := e.Fun.(*ast.SelectorExpr); ok && person.MatchString(fun.Sel.Name) {
+			return fun.Sel.Name
+		}
+		if fun, ok := e.Fun.(*ast.Ident); ok && fun.Name == "string" && len(e.Args) == 1 {
+			return unmasked(e.Args[0], person)
+		}
+	}
+	return ""
 }
 
 // What stands at the root is fixed: people script against it.

@@ -119,7 +119,7 @@ func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
 	env := daemon.NewEnv("ingest", zap.NewNop())
 	metrics := newMetrics(prometheus.NewRegistry())
 	d := &httpDoor{
-		env: env, cfg: DefaultConfig().HTTP, log: rejections{env.Log, "http"}, metrics: metrics.door("http"),
+		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
 		publisher: &publisher{clock: env.Clock, metrics: metrics},
 		object: func(object []byte) (*event.Event, error) {
 			if string(object) == `"panic"` {
@@ -151,7 +151,7 @@ func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
 	}
 	defer keys.Close()
 	d := &httpDoor{
-		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: rejections{env.Log, "http"}, metrics: metrics.door("http"),
+		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
 		publisher: newPublisher(f.client, env.Clock, metrics),
 		one:       func(request) (*event.Event, error) { panic("at the disco") },
 	}

@@ -63,11 +63,3 @@ func TestAnInboxGivesWhatItHoldsBeforeItEnds(t *testing.T) {
 		}
 	})
 }
-
-func TestALogNamesNobody(t *testing.T) {
-	for in, want := range map[subject]string{"447700900001": "…001", "": "", "123456": "…", "client/42": "…/42"} {
-		if in.String() != want {
-			t.Errorf("%q is logged as %q", string(in), in.String())
-		}
-	}
-}

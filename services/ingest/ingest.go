@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 
-	"go.uber.org/zap"
-
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -27,12 +25,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: rejections{env.Log, "grpc"}, metrics: metrics.door("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
+	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: newRejections(env.Log, "grpc"), metrics: metrics.door("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
 	http, err := newHTTPDoor(cfg.HTTP, env, grpc, publisher, metrics.door("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}
-	kafka := &kafkaDoor{client: client, publisher: publisher, clock: env.Clock, log: rejections{env.Log, "kafka"}, metrics: metrics.door("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
+	kafka := &kafkaDoor{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.door("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
 
 	err = daemon.Together(ctx, grpc.Serve, http.serve, kafka.serve)
 
@@ -41,10 +39,4 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	defer cancel()
 	defer env.Open.Add("records on their way to Kafka")()
 	return errors.Join(err, publisher.producer.Close(finishing))
-}
-
-// rejections writes one line for each event that was turned away. What it says of the event names nobody.
-type rejections struct {
-	log  *zap.Logger
-	door string
 }

@@ -5,6 +5,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -22,28 +24,28 @@ func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (
 	return parse(in)
 }
 
-// subject is whom an event is about, as a log may have it: an MSISDN is a person.
-type subject string
+// rejections writes the lines of events that were turned away, of which outsiders make as many as they like. What it says
+// of an event names nobody.
+type rejections struct {
+	log     *zap.Logger
+	door    string
+	limited *daemon.Limited
+}
 
-// String keeps the last three characters of a long one.
-func (s subject) String() string {
-	const kept = 3
-	if s == "" {
-		return ""
-	}
-	if len(s) <= 2*kept {
-		return "…"
-	}
-	return "…" + string(s[len(s)-kept:])
+// linesPerSecond is of one door; what is left out is counted.
+const linesPerSecond = 100
+
+func newRejections(log *zap.Logger, door string) rejections {
+	return rejections{log, door, daemon.NewLimited(log, "event rejected", linesPerSecond)}
 }
 
 // write says that an event was turned away, and which fields are why; e is nil where nothing could be read. What was
 // wrong in words is told to the producer alone, since it repeats what the producer sent.
 func (l rejections) write(e *event.Event, err error, from stream.Record) {
-	entry := l.log.Check(zap.InfoLevel, "event rejected")
-	if entry == nil {
-		return
-	}
+	l.limited.Write(zap.InfoLevel, func() []zap.Field { return l.fields(e, err, from) })
+}
+
+func (l rejections) fields(e *event.Event, err error, from stream.Record) []zap.Field {
 	fields := make([]zap.Field, 0, 12)
 	fields = append(fields, zap.String("door", l.door), zap.String("reason", fault.ReasonOf(err)))
 	var wrong []string
@@ -53,10 +55,10 @@ func (l rejections) write(e *event.Event, err error, from stream.Record) {
 	fields = append(fields, zap.Strings("fields", wrong))
 	if e != nil {
 		fields = append(fields, zap.String("event_id", e.ID), zap.String("source", e.Source), zap.String("type", e.Type),
-			zap.String("tenant", e.Tenant), zap.Stringer("subject", subject(e.Subject)))
+			zap.String("tenant", e.Tenant), zap.Stringer("subject", display.Subject(e.Subject)))
 	}
 	if from.Topic != "" {
 		fields = append(fields, zap.String("topic", from.Topic), zap.Int32("partition", from.Partition), zap.Int64("offset", from.Offset))
 	}
-	entry.Write(fields...)
+	return fields
 }

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -52,7 +53,7 @@ func (a *announcer) announce(kind string, e *event.Event) {
 		return
 	}
 	fields := []zap.Field{
-		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", masked(e.Subject)), zap.Stringer("option", optionOf(d.GetOption())),
+		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", display.Subject(e.Subject)), zap.Stringer("option", optionOf(d.GetOption())),
 		zap.String("reason", d.GetReason()), zap.Stringer("spent", amountOf(d.GetSpent())), zap.Stringer("limit", amountOf(d.GetLimit())),
 		zap.String("currency", d.GetLimit().GetCurrencyCode()), zap.String("class_of_service", d.GetClassOfService()),
 		zap.Time("period_end", d.GetPeriodEnd().AsTime()), zap.Int64("sequence", d.GetSequence()), zap.String("event_id", e.ID),
@@ -78,16 +79,4 @@ func amountOf(m interface {
 }) spend.Amount {
 	a, _ := spend.AmountOf(m.GetUnits(), m.GetNanos()) // our own, which fits
 	return a
-}
-
-// masked is an MSISDN as logs may show it: enough of it to tell the country and to recognise one that is known.
-type masked string
-
-// String shows the first four and the last two digits.
-func (m masked) String() string {
-	const front, back = 4, 2
-	if len(m) <= front+back+2 {
-		return "***"
-	}
-	return string(m[:front]) + strings.Repeat("*", len(m)-front-back) + string(m[len(m)-back:])
 }

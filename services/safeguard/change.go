@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
@@ -53,7 +54,7 @@ func (t *turn) called(o spend.Option) (*offer, error) {
 }
 
 func (t *turn) noSubscriber() error {
-	return fault.New(fault.NotFound, reasonNotFound, "tenant %s has no active subscriber %s", t.tenant, t.msisdn)
+	return fault.New(fault.NotFound, reasonNotFound, "tenant %s has no active subscriber %s", t.tenant, display.Subject(t.msisdn))
 }
 
 var errUnknownCall = fault.New(fault.Invalid, reasonChange, "a call that this replica does not know")

@@ -1,6 +1,7 @@
 package safeguard
 
 import (
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
@@ -65,7 +66,7 @@ func (t *turn) reapply(c *eventv1.CommandReapply) error {
 	}
 	of := t.class()
 	if of == nil || t.sub.class != c.GetClassOfService() {
-		return fault.New(fault.Precondition, reasonClass, "subscriber %s has class of service %q, and %q was to be applied again, or is gone", t.msisdn, t.sub.class, c.GetClassOfService())
+		return fault.New(fault.Precondition, reasonClass, "subscriber %s has class of service %q, and %q was to be applied again, or is gone", display.Subject(t.msisdn), t.sub.class, c.GetClassOfService())
 	}
 	t.followAll(of, becauseCatalog)
 	t.changed = true // it was judged by this revision

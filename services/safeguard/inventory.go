@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -68,7 +69,7 @@ func show[Req, Res any, Q naming[Req], P message[Res]](ctx context.Context, s *s
 // present is nil where there is an active subscriber.
 func (st *standing) present() error {
 	if !st.reading.Exists || !st.sub.alive() {
-		return fault.New(fault.NotFound, reasonNotFound, "tenant %s has no active subscriber %s", st.tenant, st.msisdn)
+		return fault.New(fault.NotFound, reasonNotFound, "tenant %s has no active subscriber %s", st.tenant, display.Subject(st.msisdn))
 	}
 	return nil
 }
@@ -79,7 +80,7 @@ func (st *standing) has(o spend.Option) error {
 		return err
 	}
 	if !st.sub.options[o].offered() {
-		return fault.New(fault.NotFound, reasonNotOffered, "class of service %s of subscriber %s does not offer the %s", st.sub.class, st.msisdn, optionWords[o])
+		return fault.New(fault.NotFound, reasonNotOffered, "class of service %s of subscriber %s does not offer the %s", st.sub.class, display.Subject(st.msisdn), optionWords[o])
 	}
 	return nil
 }
