@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -52,6 +53,7 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		}
 	}
 	for _, e := range m.GetEndpoints() {
+		s.masked = s.masked || Masked(e)
 		endpoint := d.endpoint(e)
 		if endpoint.Unreadable = d.taken(s, e.GetName()); endpoint.ID == "" {
 			continue
@@ -129,6 +131,18 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	return out
 }
 
+// How the configuration service shows secrets, and values of headers, to whom it does not show them. Neither can be stored.
+const (
+	secretMask = "whsec_****"
+	valueMask  = "****"
+)
+
+// Masked says that an endpoint came without its secrets.
+func Masked(e *configv1.Endpoint) bool {
+	return slices.ContainsFunc(e.GetSecrets(), func(s string) bool { return strings.HasPrefix(s, secretMask) }) ||
+		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == valueMask })
+}
+
 func (d *decoder) endpoint(e *configv1.Endpoint) *Endpoint {
 	out := &Endpoint{
 		Name: e.GetName(), Revision: e.GetMetadata().GetRevision(), URL: e.GetUrl(),
@@ -156,6 +170,9 @@ func (d *decoder) endpoint(e *configv1.Endpoint) *Endpoint {
 		d.fail(e.GetName(), fmt.Errorf("status %d is not known", e.GetStatus()))
 	}
 	for i, secret := range e.GetSecrets() {
+		if strings.HasPrefix(secret, secretMask) {
+			continue
+		}
 		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
 		if err != nil {
 			// The decoder's error quotes nothing, but say it in our words.

@@ -22,6 +22,8 @@ type Snapshot struct {
 	faults        []Fault
 	// whole is false of what was read from the store.
 	whole bool
+	// masked says that the configuration service showed no secrets.
+	masked bool
 }
 
 type classKey struct{ tenant, id string }

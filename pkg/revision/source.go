@@ -31,6 +31,10 @@ type KeyStore interface {
 // ErrNotReached means that no source knows a revision, now: the caller waits and asks again.
 var ErrNotReached = errors.New("revision is not reached")
 
+// errMasked: what is sent unsigned, or with a mask for a credential, must not be sent.
+var errMasked = errors.New("the configuration service masks secrets for this key: put its SHA-256 into grpc.service_key_hashes_file of config, " +
+	"and see that config.api_key_file holds that key")
+
 const (
 	// remembered is how many snapshots stay in memory: the partitions of a service are at two or three revisions.
 	remembered = 4
@@ -215,7 +219,7 @@ func (s *Source) at(ctx context.Context, r reading) (*Snapshot, error) {
 
 func (s *Source) recall(r reading) *Snapshot {
 	for i, c := range s.cache {
-		if c.Revision == r.revision && (c.whole || !r.whole) {
+		if c.Revision == r.revision && (c.whole && !c.masked || !r.whole) {
 			s.cache = append(append(s.cache[:i:i], s.cache[i+1:]...), c)
 			return c
 		}
@@ -248,6 +252,9 @@ func (s *Source) load(ctx context.Context, r reading) (*Snapshot, error) {
 		from = fromStore
 	}
 	found := Decode(message)
+	if r.whole && found.masked {
+		return nil, errMasked
+	}
 	found.whole = from == fromService
 	took := time.Since(begin)
 	s.metrics.loaded(from, took)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -28,6 +29,7 @@ type service struct {
 	text    string // in the only tenant: tells two histories apart
 	newest  int64
 	tell    chan struct{}
+	masks   bool // secrets, as for a key that is no service's
 	asked   []int64
 	watches int
 	hold    chan struct{} // Snapshot waits for it, where not nil
@@ -40,6 +42,9 @@ func (s *service) message(n int64) *configv1.Snapshot {
 	defer s.mu.Unlock()
 	m := message(n)
 	m.Tenants[0].DisplayName = s.text
+	if s.masks {
+		m.Endpoints[0].Secrets[0], m.Endpoints[0].Headers[0].Value = "whsec_****GVu=", "****"
+	}
 	return m
 }
 
@@ -375,6 +380,26 @@ func TestNoSecretLiesInTheStore(t *testing.T) {
 					t.Errorf("revision %d as stored has %q", n, secret)
 				}
 			}
+		}
+	})
+}
+
+// What is masked would be sent unsigned, or with a mask for a credential.
+func TestWhoSendsRefusesAMaskedRevision(t *testing.T) {
+	s, k := newService(9), newKeys()
+	s.masks = true
+	following(t, s, k, func(t *testing.T, source *Source, _ daemon.Env) {
+		if found, err := (Applied{source}).At(t.Context(), 4); err != nil || found.Revision != 4 {
+			t.Errorf("who plans: %v %v", found, err)
+		}
+		if _, err := source.At(t.Context(), 4); err == nil || !strings.Contains(err.Error(), "service_key_hashes_file") {
+			t.Errorf("who sends: %v", err)
+		}
+		s.mu.Lock()
+		s.masks = false
+		s.mu.Unlock()
+		if found, err := source.At(t.Context(), 4); err != nil || len(found.Endpoints()[0].Secrets) != 1 {
+			t.Errorf("once the key is a service's: %v %v", found, err)
 		}
 	})
 }

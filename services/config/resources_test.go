@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
@@ -23,7 +24,7 @@ func TestTheShippedFileIsTheDefaults(t *testing.T) {
 	if err := daemon.Load(path, nil, &cfg); err != nil {
 		t.Fatal(err)
 	}
-	cfg.GRPC.KeyHashes = nil // the file has the empty list
+	cfg.GRPC.KeyHashes, cfg.GRPC.ServiceKeyHashes = nil, nil // the file has empty lists
 	if diff := cmp.Diff(DefaultConfig(), cfg); diff != "" {
 		t.Error(diff)
 	}
@@ -290,6 +291,27 @@ func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 	back := must[*configv1.Endpoint](t)(r.ends.UndeleteEndpoint(ctx, &configv1.UndeleteEndpointRequest{Name: created.GetName()}))
 	if !isMasked(gone.GetSecrets()[0]) || !isMasked(back.GetSecrets()[0]) || stored()[1] != secretA {
 		t.Error("delete or undelete shows or loses a secret")
+	}
+}
+
+// Any API key was shown the secrets of every tenant.
+func TestASnapshotShowsSecretsToServicesAlone(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	e := anEndpoint("e")
+	e.Headers = []*configv1.CustomHeader{{Name: "Authorization", Value: "Bearer hush"}}
+	must[*configv1.Endpoint](t)(r.ends.CreateEndpoint(t.Context(), &configv1.CreateEndpointRequest{Endpoint: e}))
+	for _, at := range []int64{0, 2} {
+		res, err := r.outside.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: at})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text := res.String(); strings.Contains(text, "hush") || strings.Contains(text, secretA) || !revision.Masked(res.GetSnapshot().GetEndpoints()[0]) {
+			t.Errorf("revision %d shows %s", at, text)
+		}
+		if whole := r.snapshot(at).GetEndpoints()[0]; whole.GetSecrets()[0] != secretA || whole.GetHeaders()[0].GetValue() != "Bearer hush" {
+			t.Errorf("revision %d hides from a service: %v", at, whole)
+		}
 	}
 }
 

@@ -45,6 +45,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	s := &service{store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock}
 	register(server, s)
 	env.Health.Set("database", nil)
+	if server.ServiceKeys() == 0 {
+		env.Log.Warn("no key of a service is accepted, nobody is shown secrets and webhook can't sign: see grpc.service_key_hashes_file")
+	}
 	go s.watchDatabase(ctx, env.Health)
 	env.Log.Info("configuration opened", zap.String("database", cfg.Database.Path),
 		zap.Int64("revision", last.revision), zap.Int64("apply_revision", last.apply))

@@ -19,7 +19,10 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-const testKey = "tg_test"
+const (
+	testKey    = "tg_test"
+	serviceKey = "tg_service"
+)
 
 // running is the service over loopback, on a file of its own.
 type running struct {
@@ -34,6 +37,8 @@ type running struct {
 	notes    configv1.NotificationServiceClient
 	ends     configv1.EndpointServiceClient
 	watching configv1.ConfigWatchServiceClient
+	// outside follows with a key that is no service's.
+	outside configv1.ConfigWatchServiceClient
 }
 
 func start(t *testing.T) *running {
@@ -60,6 +65,7 @@ func (r *running) run() {
 	cfg := DefaultConfig()
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
+	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
 	cfg.Database.Path = r.path
 	if err := cfg.Validate(); err != nil {
 		r.t.Fatal(err)
@@ -82,13 +88,18 @@ func (r *running) run() {
 	}
 	r.tenants, r.classes = configv1.NewTenantServiceClient(conn), configv1.NewClassOfServiceServiceClient(conn)
 	r.notes, r.ends = configv1.NewNotificationServiceClient(conn), configv1.NewEndpointServiceClient(conn)
-	r.watching = configv1.NewConfigWatchServiceClient(conn)
+	service, err := rpc.Dial(address, serviceKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.watching, r.outside = configv1.NewConfigWatchServiceClient(service), configv1.NewConfigWatchServiceClient(conn)
 	r.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil {
 			r.t.Errorf("the service ended with %v", err)
 		}
 		conn.Close()
+		service.Close()
 	})
 }
 

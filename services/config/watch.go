@@ -79,6 +79,11 @@ func (w *watchService) Snapshot(ctx context.Context, req *configv1.SnapshotReque
 	if err != nil {
 		return nil, err
 	}
+	if !rpc.FromService(ctx) {
+		for _, e := range snapshot.GetEndpoints() {
+			maskSecrets(e)
+		}
+	}
 	return &configv1.SnapshotResponse{Snapshot: snapshot}, nil
 }
 

@@ -2,9 +2,12 @@ package allinone
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -24,7 +27,7 @@ import (
 type Config struct {
 	// Dir holds Kafka's log and the database of config.
 	Dir string
-	// KeyFile holds the API key that every service accepts, and sends.
+	// KeyFile holds the API key that every service accepts.
 	KeyFile string
 	// Log is where a service logs.
 	Log func(service string) (io.Writer, error)
@@ -38,10 +41,13 @@ type Installation struct {
 	// Kafka and Redis are addresses of the embedded servers.
 	Kafka, Redis string
 
-	cfg     Config
-	key     string
-	servers *servers
-	run     sync.WaitGroup
+	cfg Config
+	key string
+	// serviceKey is what services send to config, which shows secrets to nobody else; serviceKeyFile is where it lies.
+	serviceKey     string
+	serviceKeyFile string
+	servers        *servers
+	run            sync.WaitGroup
 	// cancel ends what Open started, and each of working what a call of Work did.
 	cancel  context.CancelFunc
 	working []context.CancelFunc
@@ -72,6 +78,11 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	if err != nil {
 		return nil, err
 	}
+	serviceKeyFile := filepath.Join(cfg.Dir, "service-key")
+	serviceKey, err := ownKey(serviceKeyFile)
+	if err != nil {
+		return nil, err
+	}
 	servers, err := startServers(ctx, filepath.Join(cfg.Dir, "kafka"), cfg.AnyPort)
 	if err != nil {
 		return nil, err
@@ -79,7 +90,7 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	i := &Installation{
 		Kafka: servers.kafka.ListenAddrs()[0], Redis: servers.redis.Addr(),
-		cfg: cfg, key: key, servers: servers, cancel: cancel,
+		cfg: cfg, key: key, serviceKey: serviceKey, serviceKeyFile: serviceKeyFile, servers: servers, cancel: cancel,
 		failed: make(chan error, 16),
 	}
 	if err := i.open(ctx); err != nil {
@@ -88,10 +99,24 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	return i, nil
 }
 
+// ownKey is the key in the file at path, for this user alone; one is drawn where none is.
+func ownKey(path string) (string, error) {
+	key, err := rpc.ReadKey(path)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, err
+	}
+	key = "tg_" + rand.Text()
+	if err := os.WriteFile(path, []byte(key+"\n"), 0o600); err != nil {
+		return "", fmt.Errorf("keep the key of the services: %w", err)
+	}
+	return key, nil
+}
+
 func (i *Installation) open(ctx context.Context) error {
 	cfg := config.DefaultConfig()
 	cfg.Database.Path = filepath.Join(i.cfg.Dir, "config.db")
 	i.frame(ctx, &cfg.Config, &cfg.GRPC)
+	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(i.serviceKey)}
 	if err := start(ctx, i, "config", cfg, config.Run); err != nil {
 		return err
 	}
@@ -136,7 +161,7 @@ func (i *Installation) Work(ctx context.Context) error {
 // beside sets where Redis and the configuration service are. The embedded Redis does not tell its settings.
 func (i *Installation) beside(configAddress string, redis *redisstate.Config, configuration *revision.Config) {
 	redis.Address, redis.Unverified = i.Redis, true
-	configuration.Address, configuration.APIKeyFile = configAddress, i.cfg.KeyFile
+	configuration.Address, configuration.APIKeyFile = configAddress, i.serviceKeyFile
 }
 
 func (i *Installation) kafka() stream.Config {

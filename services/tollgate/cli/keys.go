@@ -14,7 +14,7 @@ import (
 type newKey struct {
 	Listing
 	KeyFile    string `help:"Write the key into this file, which must not exist and is readable by its owner alone; it is then not printed." placeholder:"FILE"`
-	HashesFile string `help:"Append the hash to this file, grpc.api_key_hashes_file of the services." placeholder:"FILE"`
+	HashesFile string `help:"Append the hash to this file: grpc.api_key_hashes_file of the services, or grpc.service_key_hashes_file." placeholder:"FILE"`
 }
 
 // Help is shown below the flags.
@@ -26,7 +26,12 @@ Example:
 
     tollgate keys new
 
-    tollgate keys new --key-file tollgate-data/api-key --hashes-file tollgate-data/api-key-hashes`
+    tollgate keys new --key-file tollgate-data/api-key --hashes-file tollgate-data/api-key-hashes
+
+The services that follow the configuration have a key of their own (config.api_key_file), which config knows by
+grpc.service_key_hashes_file; only with it are they shown the secrets of endpoints:
+
+    tollgate keys new --key-file tollgate-data/service-key --hashes-file tollgate-data/service-key-hashes`
 }
 
 type keyRow struct {

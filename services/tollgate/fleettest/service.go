@@ -61,7 +61,7 @@ func main[C daemon.Configuration](name string, cfg C, run func(context.Context, 
 func (s service) configuration(f *Fleet) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog_level: info\n")
-	fmt.Fprintf(&b, "grpc: {listen: \"127.0.0.1:0\", api_key_hashes_file: %q}\n", f.hashes)
+	fmt.Fprintf(&b, "grpc: {listen: \"127.0.0.1:0\", api_key_hashes_file: %q, service_key_hashes_file: %q}\n", f.hashes, f.hashes)
 	for _, block := range s.blocks {
 		switch block {
 		case "database":

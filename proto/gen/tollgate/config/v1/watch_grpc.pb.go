@@ -29,7 +29,9 @@ const (
 //
 // ConfigWatchService is how services follow the configuration.
 type ConfigWatchServiceClient interface {
-	// Snapshot reads the configuration as of a revision, 0 for the newest.
+	// Snapshot reads the configuration as of a revision, 0 for the newest. The
+	// secrets of endpoints and the values of their headers are shown only to a
+	// key of a service, and masked to every other.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error)
 	// Watch tells the newest revision, beginning with the one in force: of
 	// several that follow each other closely perhaps the last alone. At least
@@ -81,7 +83,9 @@ type ConfigWatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //
 // ConfigWatchService is how services follow the configuration.
 type ConfigWatchServiceServer interface {
-	// Snapshot reads the configuration as of a revision, 0 for the newest.
+	// Snapshot reads the configuration as of a revision, 0 for the newest. The
+	// secrets of endpoints and the values of their headers are shown only to a
+	// key of a service, and masked to every other.
 	Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error)
 	// Watch tells the newest revision, beginning with the one in force: of
 	// several that follow each other closely perhaps the last alone. At least
