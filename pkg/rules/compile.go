@@ -5,10 +5,13 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
@@ -18,9 +21,10 @@ const ReasonInvalid = "NOTIFICATION_INVALID"
 // Bounds of a notification. They keep the time to judge and to render one small, whoever wrote it.
 const (
 	maxEventTypes = 100
-	maxFilter     = 4096 // bytes
 	maxActions    = 20
 	maxParameters = 100
+	maxName       = 100      // bytes: of an action, a parameter
+	maxResource   = 200      // bytes: the name of a resource, an event type
 	maxTemplate   = 16 << 10 // bytes
 )
 
@@ -34,7 +38,7 @@ type Rule struct {
 	active bool
 	types  []event.Type
 	// filter by the full name of the data's message; nil where every event matches.
-	filter map[protoreflect.FullName]*filter
+	filter map[protoreflect.FullName]*expr.Program
 }
 
 // Plan is one action of a rule: to whom, in which order, and in which words.
@@ -44,6 +48,7 @@ type Plan struct {
 	// Ordered actions are numbered within their lane.
 	Ordered    bool
 	parameters []parameter
+	cost       templateCost
 }
 
 // Types are the names of the event types that the rule looks at, sorted.
@@ -65,6 +70,9 @@ func Compile(n Notification) (*Rule, error) {
 	if n.Tenant == "" || n.Code == "" {
 		f.Add("name", `must be "tenants/{tenant}/notifications/{code}"`)
 	}
+	if len(n.Tenant)+len(n.Code) > maxResource {
+		f.Add("name", "must be at most %d bytes", maxResource)
+	}
 	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, active: n.Active}
 	r.types = expand(n.Trigger.EventTypes, &f)
 	r.filter = compileFilter(n.Trigger.Filter, r.types, &f)
@@ -73,13 +81,14 @@ func Compile(n Notification) (*Rule, error) {
 		f.Add("actions", "must have at least one")
 	}
 	if len(n.Actions) > maxActions {
-		f.Add("actions", "must be at most %d", maxActions)
+		f.Add("actions", "must be at most %d, are %d", maxActions, len(n.Actions))
+		n.Actions = nil
 	}
 	names := map[string]bool{}
 	for i, a := range n.Actions {
 		path := indexed("actions", i)
 		if names[a.Name] {
-			f.Add(path+".name", "%q stands twice", a.Name)
+			f.Add(path+".name", "%q stands twice", short(a.Name))
 		}
 		names[a.Name] = true
 		r.Actions = append(r.Actions, compileAction(n, a, r.types, path, &f))
@@ -92,10 +101,10 @@ func Compile(n Notification) (*Rule, error) {
 }
 
 func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Faults) *Plan {
-	if a.Name == "" {
-		f.Add(path+".name", "must not be empty")
-	}
+	named(path+".name", a.Name, f)
 	switch tenant, _ := split(a.Endpoint, "endpoints"); {
+	case len(a.Endpoint) > maxResource:
+		f.Add(path+".webhook.endpoint", "must be at most %d bytes", maxResource)
 	case tenant == "":
 		f.Add(path+".webhook.endpoint", `must be "tenants/{tenant}/endpoints/{endpoint}"`)
 	case tenant != n.Tenant && n.Tenant != "":
@@ -115,21 +124,47 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 		}
 	}
 	if len(a.Parameters) > maxParameters {
-		f.Add(path+".parameters", "must be at most %d", maxParameters)
+		f.Add(path+".parameters", "must be at most %d, are %d", maxParameters, len(a.Parameters))
+		a.Parameters = nil
 	}
 	names := map[string]bool{}
 	for i, p := range a.Parameters {
 		field := path + "." + indexed("parameters", i)
-		switch {
-		case p.Name == "":
-			f.Add(field+".name", "must not be empty")
-		case names[p.Name]:
-			f.Add(field+".name", "%q stands twice", p.Name)
+		named(field+".name", p.Name, f)
+		if names[p.Name] {
+			f.Add(field+".name", "%q stands twice", short(p.Name))
 		}
 		names[p.Name] = true
-		plan.parameters = append(plan.parameters, compileParameter(p, types, field+".template", f))
+		compiled := compileParameter(p, types, field+".template", f)
+		plan.parameters = append(plan.parameters, compiled)
+		plan.cost.once += compiled.cost.once
+		plan.cost.each += compiled.cost.each
+	}
+	if steps := plan.cost.once + 100*plan.cost.each; steps > maxRendering {
+		f.Add(path+".parameters", "cost too much, %d of at most %d steps where lists have 100 elements: put less into range, or change less to upper and lower case",
+			steps, maxRendering)
 	}
 	return plan
+}
+
+// named judges the name of an action or a parameter: it stands in deliveries, and so in headers, logs and terminals.
+func named(field, name string, f *fault.Faults) {
+	switch {
+	case name == "":
+		f.Add(field, "must not be empty")
+	case len(name) > maxName:
+		f.Add(field, "must be at most %d bytes, has %d", maxName, len(name))
+	case !utf8.ValidString(name) || strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) }):
+		f.Add(field, "must be printable characters")
+	}
+}
+
+// short keeps a sentence short whatever was sent.
+func short(s string) string {
+	if len(s) > maxName {
+		return strings.ToValidUTF8(s[:maxName], "") + "…"
+	}
+	return s
 }
 
 // indexed is the path of a list's element.
@@ -149,6 +184,8 @@ func expand(patterns []string, f *fault.Faults) []event.Type {
 		field := indexed("trigger.event_types", i)
 		entity, wildcard := strings.CutSuffix(p, ".*")
 		switch {
+		case len(p) > maxResource:
+			f.Add(field, "must be at most %d bytes", maxResource)
 		case wildcard && !strings.Contains(entity, "*"):
 			known := false
 			for _, t := range event.Types() {

@@ -8,9 +8,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 const endpoint = "tenants/acme/endpoints/crm"
@@ -118,10 +118,14 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"text/template's other functions are not allowed": {template(`{{printf "%1000000000d" 1}}{{len "x"}}{{html "x"}}{{index . "Option"}}{{call .}}`), []string{`"printf" is not allowed`, `"len" is not allowed`, `"html" is not allowed`, `"index" is not allowed`, `"call" is not allowed`}},
 		"variables are not allowed":                       {template("{{$x := .Option.Spent}}{{$x}}"), []string{"$x := .Option.Spent: variables are not allowed", "$x: variables are not allowed"}},
 		"templates of its own are not allowed":            {template(`{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`), []string{"must not define templates", `{{template "x"}} is not allowed`}},
+		"a list within a list has no bound":               {template("{{range .Option.AlertThresholds}}{{range $.Option.AlertThresholds}}x{{end}}{{end}}"), []string{"range within range is not allowed: $.Option.AlertThresholds"}},
+		"a list may not be made much of":                  {template("{{range .Option.AlertThresholds}}" + strings.Repeat("{{.|lower}}", 40) + "{{end}}"), []string{"actions[0].parameters: cost too much, "}},
+		"a pattern that repeats by count is refused":      {filter("data.reason.matches('" + strings.Repeat("a{0,1000}", 50) + "')"), []string{"trigger.filter: the pattern takes up to 100001 steps for a character, at most 1000"}},
+		"a pattern is a constant":                         {filter("data.reason.matches(data.language)"), []string{"trigger.filter: the pattern of matches must be a constant text"}},
 		"text is not compared as if it were a number":     {template("{{if gt .Option.Spent 5}}x{{end}}"), []string{"gt compares two numbers"}},
 		"broken templates are said with their place":      {template("{{.Option.Spent"), []string{"text:1: unclosed action"}},
 		"too much is refused": {func(n *Notification) {
-			n.Trigger.Filter = strings.Repeat(" ", maxFilter) + "true"
+			n.Trigger.Filter = strings.Repeat(" ", expr.MaxText) + "true"
 			template(strings.Repeat("x", maxTemplate+1))(n)
 		}, []string{"trigger.filter: must be at most 4096 bytes", "must be at most 16384 bytes"}},
 		"a name has its form": {func(n *Notification) { n.Tenant, n.Code = "", "" }, []string{"name: must be"}},
@@ -177,7 +181,7 @@ func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
 			fill(full.ProtoReflect())
 			for _, data := range []proto.Message{typ.Data, full} {
 				e := &event.Event{Type: typ.Name, Tenant: "acme", Data: data}
-				if _, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{Profile: Parameters, PersonalData: true}, Lane{}); err != nil {
+				if _, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{Profile: Parameters, PersonalData: true}, Lane{}); err != nil {
 					t.Errorf("%s: %v", typ.Name, err)
 				}
 			}
@@ -253,22 +257,5 @@ func TestCheckReadsTheMessage(t *testing.T) {
 	n.Actions[0].Parameters[0].Template = "{{.Option.Spend}}"
 	if got := violations(t, Check(n)); len(got) != 2 {
 		t.Errorf("violations %q", got)
-	}
-}
-
-func TestOnlyAFilterThatCanBeDearIsCounted(t *testing.T) {
-	for text, limited := range map[string]bool{
-		"data.spent.units > 30 && data.blocked":    false,
-		"subject.startsWith('4479')":               false,
-		"[1,2,3].exists(x, x == data.renewal_day)": false,
-		"data.reason.matches(data.imsi)":           true,
-	} {
-		f, faults := compileFor(text, &eventv1.Safeguard{})
-		if len(faults) > 0 {
-			t.Fatal(faults)
-		}
-		if f.limited != limited {
-			t.Errorf("%s: limited %v, want %v", text, f.limited, limited)
-		}
 	}
 }

@@ -7,40 +7,23 @@ import (
 	"time"
 
 	"cel.dev/cel-go/cel"
-	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// filterCost bounds one evaluation, in CEL's units: well under a millisecond. A filter whose estimate stays below runs
-// without counting, which costs half as much; no event type's fields can make it dearer than estimated.
-const filterCost = 1_000_000
-
-// maxFieldSize is the longest that a string in an event can be, its encoding being at most 1 MiB.
-const maxFieldSize = 1 << 20
-
-// filter is one CEL program for one message of data.
-type filter struct {
-	program cel.Program
-	limited bool
-}
-
 // compileFilter compiles text once for each message that the types' data can be: fields are checked against every one of
 // them, and an evaluation knows its data's type.
-func compileFilter(text string, of []event.Type, f *fault.Faults) map[protoreflect.FullName]*filter {
+func compileFilter(text string, of []event.Type, f *fault.Faults) map[protoreflect.FullName]*expr.Program {
 	const field = "trigger.filter"
-	if strings.TrimSpace(text) == "" {
+	if expr.Blank(text) {
 		return nil
 	}
-	if len(text) > maxFilter {
-		f.Add(field, "must be at most %d bytes", maxFilter)
-		return nil
-	}
-	compiled := map[protoreflect.FullName]*filter{}
+	compiled := map[protoreflect.FullName]*expr.Program{}
 	judged := map[protoreflect.FullName]bool{}
 	said := map[string]bool{}
 	for _, t := range of {
@@ -71,52 +54,13 @@ func messageOf(t event.Type) protoreflect.FullName {
 	return t.Data.ProtoReflect().Descriptor().FullName()
 }
 
-func compileFor(text string, data proto.Message) (*filter, []string) {
+func compileFor(text string, data proto.Message) (*expr.Program, []string) {
 	env, err := environment(data)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
-	ast, issues := env.Compile(text)
-	if issues.Err() != nil {
-		var out []string
-		for _, e := range issues.Errors() {
-			out = append(out, fmt.Sprintf("%s (line %d, column %d)", e.Message, e.Location.Line(), e.Location.Column()+1))
-		}
-		return nil, out
-	}
-	if !ast.OutputType().IsExactType(cel.BoolType) {
-		return nil, []string{"must be true or false, not " + ast.OutputType().String()}
-	}
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	estimate, err := env.EstimateCost(ast, sizes{})
-	limited := err != nil || estimate.Max > filterCost
-	if limited {
-		options = append(options, cel.CostLimit(filterCost))
-	}
-	program, err := env.Program(ast, options...)
-	if err != nil {
-		return nil, []string{err.Error()}
-	}
-	return &filter{program: program, limited: limited}, nil
-}
-
-// sizes tells CEL's estimate how large a field can be.
-type sizes struct{}
-
-func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
-	if path := n.Path(); len(path) == 0 || n.Type() == nil {
-		return nil
-	}
-	switch n.Type().Kind() {
-	case types.StringKind, types.BytesKind:
-		size := cost.RangedSizeEstimate(0, maxFieldSize)
-		return &size
-	}
-	return nil
-}
-
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
-	return nil
+	program, _, faults := expr.Compile(env, text)
+	return program, faults
 }
 
 // environments holds what CEL knows about each message of data: making one takes a millisecond, and there are a few.
@@ -129,13 +73,8 @@ func environment(data proto.Message) (*cel.Env, error) {
 		if name == "google.protobuf.Struct" {
 			dataType = cel.MapType(cel.StringType, cel.DynType)
 		}
-		env, err := cel.NewEnv(
-			// So that UsageCharged.Category.CATEGORY_DATA is enough.
-			cel.Container("tollgate.event.v1"),
+		env, err := expr.NewEnv(
 			cel.Types(data),
-			cel.DefaultUTCTimeZone(true),
-			cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), cel.ValidateRegexLiterals(),
-				cel.ValidateComprehensionNestingLimit(2)),
 			cel.Variable("id", cel.StringType),
 			cel.Variable("source", cel.StringType),
 			cel.Variable("type", cel.StringType),
@@ -186,16 +125,3 @@ func (a *activation) ResolveName(name string) (any, bool) {
 }
 
 func timestamp(t time.Time) types.Timestamp { return types.Timestamp{Time: t} }
-
-// matches evaluates the filter. An error means no match.
-func (c *filter) matches(a *activation) (bool, error) {
-	out, _, err := c.program.Eval(a)
-	if err != nil {
-		return false, fmt.Errorf("evaluate filter: %w", err)
-	}
-	verdict, ok := out.(types.Bool)
-	if !ok {
-		return false, fmt.Errorf("evaluate filter: the answer is %s, not true or false", out.Type().TypeName())
-	}
-	return bool(verdict), nil
-}

@@ -3,6 +3,7 @@ package rules
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"slices"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -58,33 +59,45 @@ type Match struct {
 // errOtherData says that an event was not made by our own doors.
 var errOtherData = errors.New("its data is not the message of its type")
 
-// Match gives the rules that e fires, by code; nil where nobody asked for its type.
-func (x *Index) Match(e *event.Event) []Match {
+// EventLimit is what the filters of one event may cost together, in units of pkg/expr: a fifth of a second at most.
+const EventLimit = 2_000_000
+
+// Match gives the rules that e fires, by code; nil where nobody asked for its type. Where the filters of an event cost
+// more than EventLimit it ends: unjudged are the rules that are left, the first of which is next.
+func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, unjudged int) {
 	c := x.byType[address{e.Tenant, e.Type}]
 	if c == nil {
-		return nil
+		return nil, nil, 0
 	}
-	var matches []Match
 	if e.Data == nil || e.Data.ProtoReflect().Descriptor() != c.data {
 		for _, r := range c.rules {
 			matches = append(matches, Match{Rule: r, Err: errOtherData})
 		}
-		return matches
+		return matches, nil, 0
 	}
 	seen := activation{event: e}
-	for _, r := range c.rules {
-		fires, err := r.matches(&seen, c.data.FullName())
+	spent := uint64(0)
+	for i, r := range c.rules {
+		if spent >= EventLimit {
+			return matches, r, len(c.rules) - i
+		}
+		fires, cost, err := r.matches(&seen, c.data.FullName())
+		spent += cost
 		if fires || err != nil {
 			matches = append(matches, Match{Rule: r, Err: err})
 		}
 	}
-	return matches
+	return matches, nil, 0
 }
 
-// matches judges the filter over data of that message.
-func (r *Rule) matches(seen *activation, message protoreflect.FullName) (bool, error) {
+// matches judges the filter over data of that message, and says what that cost.
+func (r *Rule) matches(seen *activation, message protoreflect.FullName) (fires bool, cost uint64, err error) {
 	if r.filter == nil {
-		return true, nil
+		return true, 1, nil
 	}
-	return r.filter[message].matches(seen)
+	fires, cost, err = r.filter[message].Holds(seen)
+	if err != nil {
+		err = fmt.Errorf("evaluate filter: %w", err)
+	}
+	return fires, cost, err
 }

@@ -3,6 +3,7 @@ package rules
 import (
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -65,6 +66,16 @@ func FromProto(n *configv1.Notification) Notification {
 func Check(n *configv1.Notification) error {
 	_, err := Compile(FromProto(n))
 	return err
+}
+
+// TypesOf are the names of the event types that a notification's trigger names, those that are known.
+func TypesOf(n *configv1.Notification) []string {
+	var ignored fault.Faults
+	var names []string
+	for _, t := range expand(n.GetTrigger().GetEventTypes(), &ignored) {
+		names = append(names, t.Name)
+	}
+	return names
 }
 
 // split reads "tenants/{tenant}/<collection>/{id}"; both ids are empty where the name has another form.

@@ -30,8 +30,8 @@ const attributeTime = "2006-01-02T15:04:05.000Z"
 
 // cloudEventBody is profile tollgate. The order of the keys is promised; attributes without a value are left out, as
 // CloudEvents asks. sequence is a text: CloudEvents has no integers of 64 bits.
-func (r *Rule) cloudEventBody(o Occasion, to Endpoint, at Lane) (Body, error) {
-	data, err := dataJSON(o.Event.Data, to.PersonalData)
+func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
+	data, err := o.dataJSON(to.PersonalData)
 	if err != nil {
 		return Body{}, err
 	}
@@ -60,8 +60,11 @@ func (r *Rule) cloudEventBody(o Occasion, to Endpoint, at Lane) (Body, error) {
 }
 
 // parametersBody is profile parameters: names and rendered texts in the order of the notification.
-func (p *Plan) parametersBody(o Occasion, to Endpoint) (Body, error) {
+func (p *Plan) parametersBody(o *Occasion, to Endpoint) (Body, error) {
 	values := o.values(to.PersonalData)
+	if p.cost.each > 0 && o.longest > maxListed {
+		return Body{}, fmt.Errorf("%w: a list of %d elements is ranged over, at most %d", ErrTooLarge, o.longest, maxListed)
+	}
 	var b object
 	for _, param := range p.parameters {
 		text, err := execute(param.text, values)
@@ -74,6 +77,17 @@ func (p *Plan) parametersBody(o Occasion, to Endpoint) (Body, error) {
 		}
 	}
 	return Body{ContentType: "application/json; charset=utf-8", Bytes: b.end()}, nil
+}
+
+// dataJSON is dataJSON of the event, made once.
+func (o *Occasion) dataJSON(personalData bool) ([]byte, error) {
+	d := &o.data[which(personalData)]
+	if d.json == nil && d.err == nil {
+		if d.json, d.err = dataJSON(o.Event.Data, personalData); len(d.json) > MaxBody {
+			*d = eventData{err: fmt.Errorf("%w: the event's data takes %d bytes", ErrTooLarge, len(d.json))}
+		}
+	}
+	return d.json, d.err
 }
 
 // dataJSON is the data in protobuf's JSON, made deterministic, without what may not leave.

@@ -34,9 +34,19 @@ type Body struct {
 	Bytes       []byte
 }
 
+// Cost is what Render takes, in the units of pkg/expr.
+func (p *Plan) Cost(o *Occasion, to Endpoint) uint64 {
+	const body = 100
+	if to.Profile != Parameters {
+		return body
+	}
+	o.values(to.PersonalData)
+	return uint64(body + p.cost.once + min(o.longest, maxListed)*p.cost.each)
+}
+
 // Render makes the body of one action for one occasion. It fails with ErrTooLarge, or where a text can't be rendered,
 // which Compile has ruled out for events of the catalog.
-func (r *Rule) Render(p *Plan, o Occasion, to Endpoint, at Lane) (Body, error) {
+func (r *Rule) Render(p *Plan, o *Occasion, to Endpoint, at Lane) (Body, error) {
 	var b Body
 	var err error
 	switch to.Profile {

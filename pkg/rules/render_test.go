@@ -121,7 +121,7 @@ func TestBodiesAreTheseBytes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got, err := r.Render(r.Actions[0], Occasion{Event: tc.event, Now: noon.Add(time.Second), TenantName: "Acme Mobile"}, tc.to, tc.at)
+			got, err := r.Render(r.Actions[0], &Occasion{Event: tc.event, Now: noon.Add(time.Second), TenantName: "Acme Mobile"}, tc.to, tc.at)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -159,7 +159,7 @@ func TestProfileTollgateIsACloudEventToOthers(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := alert()
-	body, err := r.Render(r.Actions[0], Occasion{Event: e, Now: noon}, Endpoint{PersonalData: true}, Lane{7, "dlv_p"})
+	body, err := r.Render(r.Actions[0], &Occasion{Event: e, Now: noon}, Endpoint{PersonalData: true}, Lane{7, "dlv_p"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,7 +195,7 @@ func TestNothingPrivateLeaves(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, allowed := range []bool{false, true} {
-			body, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{PersonalData: allowed}, Lane{})
+			body, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{PersonalData: allowed}, Lane{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,15 +233,15 @@ func TestABodyHasItsBound(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{Profile: Parameters}, Lane{}); !errors.Is(err, ErrTooLarge) {
+			if _, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{Profile: Parameters}, Lane{}); !errors.Is(err, ErrTooLarge) {
 				t.Errorf("error %v", err)
 			}
-			if _, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{}, Lane{}); err != nil {
+			if _, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{}, Lane{}); err != nil {
 				t.Error(err)
 			}
 			e := alert()
 			e.Data.(*eventv1.Safeguard).ClassOfService = long + long
-			if _, err := r.Render(r.Actions[0], Occasion{Event: e}, Endpoint{}, Lane{}); !errors.Is(err, ErrTooLarge) {
+			if _, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{}, Lane{}); !errors.Is(err, ErrTooLarge) {
 				t.Errorf("error %v", err)
 			}
 		})

@@ -18,12 +18,36 @@ const templateName = "text"
 type parameter struct {
 	name string
 	text *template.Template
+	cost templateCost
+}
+
+// templateCost is what rendering takes, in steps of up to 100 ns: once, and for each element of the list that is ranged over.
+type templateCost struct{ once, each int }
+
+const (
+	// maxRendering bounds the parameters of one action, in steps where lists have 100 elements.
+	maxRendering = 100_000
+	// maxListed is how many elements a list may have that is ranged over.
+	maxListed = 1000
+	// maxCased bounds a text that upper or lower changes, in bytes; casing is what they cost.
+	maxCased = 64 << 10
+	casing   = 50
+)
+
+// cased lets a function change texts of bounded length.
+func cased(change func(string) string) func(string) (string, error) {
+	return func(s string) (string, error) {
+		if len(s) > maxCased {
+			return "", fmt.Errorf("%w: a text of %d bytes is to change its case, at most %d", ErrTooLarge, len(s), maxCased)
+		}
+		return change(s), nil
+	}
 }
 
 // functions are those of templates beside the comparisons of text/template.
 var functions = template.FuncMap{
-	"upper": strings.ToUpper,
-	"lower": strings.ToLower,
+	"upper": cased(strings.ToUpper),
+	"lower": cased(strings.ToLower),
 	// default is its first argument where the second is empty: {{.Option.Forecast | default "never"}}.
 	"default": func(fallback, value string) string {
 		if value == "" {
@@ -60,6 +84,7 @@ func compileParameter(p Parameter, types []event.Type, field string, f *fault.Fa
 	for _, typ := range types {
 		c := &check{root: shapes()[typ.Name]}
 		c.list(t.Root, c.root)
+		out.cost = c.cost // of every type the same
 		for _, s := range c.faults {
 			if !said[s] {
 				said[s] = true
@@ -85,6 +110,8 @@ func compileParameter(p Parameter, types []event.Type, field string, f *fault.Fa
 // and our functions. What it passes ends, and fails at no event of the type: that is the bound on what a text can cost.
 type check struct {
 	root    *shape
+	cost    templateCost
+	ranging bool
 	faults  []string
 	missing []string // tokens that the type lacks
 }
@@ -94,11 +121,21 @@ func (c *check) add(format string, args ...any) kind {
 	return unknown
 }
 
+// spend counts steps.
+func (c *check) spend(steps int) {
+	if c.ranging {
+		c.cost.each += steps
+	} else {
+		c.cost.once += steps
+	}
+}
+
 func (c *check) list(l *parse.ListNode, dot *shape) {
 	if l == nil {
 		return
 	}
 	for _, n := range l.Nodes {
+		c.spend(1)
 		switch n := n.(type) {
 		case *parse.TextNode, *parse.CommentNode:
 		case *parse.ActionNode:
@@ -114,6 +151,9 @@ func (c *check) list(l *parse.ListNode, dot *shape) {
 			c.list(n.List, c.pipe(n.Pipe, dot))
 			c.list(n.ElseList, dot)
 		case *parse.RangeNode:
+			if c.ranging {
+				c.add("range within range is not allowed: %s", n.Pipe)
+			}
 			over := c.pipe(n.Pipe, dot)
 			elem := &shape{}
 			switch over.kind {
@@ -123,7 +163,10 @@ func (c *check) list(l *parse.ListNode, dot *shape) {
 			default:
 				c.add("range over %s: it is %s, not a list", n.Pipe, over.kind)
 			}
+			before := c.ranging
+			c.ranging = true
 			c.list(n.List, elem)
+			c.ranging = before
 			c.list(n.ElseList, dot)
 		default:
 			c.add("%s is not allowed: a template may use tokens, if, with and range", n)
@@ -138,6 +181,7 @@ func (c *check) pipe(p *parse.PipeNode, dot *shape) *shape {
 	}
 	var last *shape
 	for _, cmd := range p.Cmds {
+		c.spend(len(cmd.Args))
 		last = c.command(cmd, dot, last)
 	}
 	return last
@@ -249,6 +293,7 @@ func (c *check) call(name string, args []kind) kind {
 		}
 		return boolean
 	case "upper", "lower":
+		c.spend(casing)
 		if len(args) != 1 || args[0] != text {
 			return c.add("%s takes one text", name)
 		}

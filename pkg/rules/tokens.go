@@ -24,6 +24,25 @@ type Occasion struct {
 	Now time.Time
 	// TenantName is the tenant's display name.
 	TenantName string
+
+	// What bodies for it have in common, made once: without and with personal data.
+	tokens [2]map[string]any
+	data   [2]eventData
+	// longest is the length of the longest list among the tokens.
+	longest int
+}
+
+// eventData is an event's data as JSON, or why it can't be.
+type eventData struct {
+	json []byte
+	err  error
+}
+
+func which(personalData bool) int {
+	if personalData {
+		return 1
+	}
+	return 0
 }
 
 // kind is what a token or an expression in a template yields.
@@ -287,6 +306,9 @@ func zero(k kind) any {
 
 // values are the tokens of an occasion, as a template reads them.
 func (o *Occasion) values(personalData bool) map[string]any {
+	if known := o.tokens[which(personalData)]; known != nil {
+		return known
+	}
 	groups := contexts()[o.Event.Type]
 	root := make(map[string]any, len(groups))
 	for _, g := range groups {
@@ -296,10 +318,15 @@ func (o *Occasion) values(personalData bool) map[string]any {
 				fields[t.name] = zero(t.kind)
 				continue
 			}
-			fields[t.name] = t.value(o)
+			v := t.value(o)
+			if list, ok := v.([]string); ok {
+				o.longest = max(o.longest, len(list))
+			}
+			fields[t.name] = v
 		}
 		root[g.name] = fields
 	}
+	o.tokens[which(personalData)] = root
 	return root
 }
 

@@ -7,26 +7,16 @@ import (
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
-	"cel.dev/cel-go/common/cost"
 	"cel.dev/cel-go/common/types"
 
+	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-const (
-	// maxText bounds an expression, in bytes.
-	maxText = 4096
-	// maxCost bounds one evaluation, in CEL's units: well under a millisecond. What is estimated to stay below runs
-	// without counting.
-	maxCost = 100_000
-	// maxFieldSize is the longest that a string in an event can be.
-	maxFieldSize = 1 << 20
-)
-
 // Scope is a compiled expression.
 type Scope struct {
-	program cel.Program
+	program *expr.Program
 	// table answers for usage of known categories where the expression reads nothing but category and marks: one bit
 	// for each of their combinations. Most expressions do, and an evaluation costs as much as the rest of counting.
 	table   uint64
@@ -36,33 +26,16 @@ type Scope struct {
 // Compile reads an expression. Its error is a fault of kind Invalid that names everything that is wrong with it.
 func Compile(text string) (*Scope, error) {
 	var f fault.Faults
-	if len(text) > maxText {
-		f.Add("", "must be at most %d bytes, has %d", maxText, len(text))
-		return nil, f.Err("SCOPE_INVALID")
-	}
 	env, err := environment()
 	if err != nil {
 		return nil, err
 	}
-	checked, issues := env.Compile(text)
-	for _, e := range issues.Errors() {
-		f.Add("", "%s (line %d, column %d)", e.Message, e.Location.Line(), e.Location.Column()+1)
+	program, checked, faults := expr.Compile(env, text)
+	for _, text := range faults {
+		f.Add("", "%s", text)
 	}
 	if err := f.Err("SCOPE_INVALID"); err != nil {
 		return nil, err
-	}
-	if !checked.OutputType().IsExactType(cel.BoolType) {
-		f.Add("", "must be true or false, not %s", checked.OutputType())
-		return nil, f.Err("SCOPE_INVALID")
-	}
-	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize)}
-	if estimate, err := env.EstimateCost(checked, sizes{}); err != nil || estimate.Max > maxCost {
-		options = append(options, cel.CostLimit(maxCost))
-	}
-	program, err := env.Program(checked, options...)
-	if err != nil {
-		f.Add("", "%s", err)
-		return nil, f.Err("SCOPE_INVALID")
 	}
 	s := &Scope{program: program}
 	if readsMarksOnly(checked) {
@@ -82,15 +55,11 @@ func (s *Scope) Holds(u *eventv1.UsageCharged) (bool, error) {
 }
 
 func (s *Scope) evaluate(u *eventv1.UsageCharged) (bool, error) {
-	out, _, err := s.program.Eval(&activation{u})
+	holds, _, err := s.program.Holds(&activation{u})
 	if err != nil {
 		return false, fmt.Errorf("evaluate scope: %w", err)
 	}
-	holds, ok := out.(types.Bool)
-	if !ok {
-		return false, fmt.Errorf("evaluate scope: the answer is %s, not true or false", out.Type().TypeName())
-	}
-	return bool(holds), nil
+	return holds, nil
 }
 
 // categories is one more than the highest category there is.
@@ -149,11 +118,7 @@ const variable = "usage"
 var environment = sync.OnceValues(func() (*cel.Env, error) {
 	message := &eventv1.UsageCharged{}
 	options := []cel.EnvOption{
-		cel.Container("tollgate.event.v1"),
 		cel.Types(message),
-		cel.DefaultUTCTimeZone(true),
-		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), cel.ValidateRegexLiterals(),
-			cel.ValidateComprehensionNestingLimit(2)),
 		cel.Variable(variable, cel.ObjectType(string(message.ProtoReflect().Descriptor().FullName()))),
 	}
 	for name, number := range eventv1.UsageCharged_Category_value {
@@ -161,7 +126,7 @@ var environment = sync.OnceValues(func() (*cel.Env, error) {
 			options = append(options, cel.Constant(strings.TrimPrefix(name, "CATEGORY_"), cel.IntType, types.Int(number)))
 		}
 	}
-	env, err := cel.NewEnv(options...)
+	env, err := expr.NewEnv(options...)
 	if err != nil {
 		return nil, fmt.Errorf("prepare scopes: %w", err)
 	}
@@ -180,23 +145,4 @@ func (a *activation) ResolveName(name string) (any, bool) {
 		return a.usage, true
 	}
 	return nil, false
-}
-
-// sizes tells CEL's estimate how large a field can be.
-type sizes struct{}
-
-func (sizes) EstimateSize(n cost.AstNode) *cost.SizeEstimate {
-	if len(n.Path()) == 0 || n.Type() == nil {
-		return nil
-	}
-	switch n.Type().Kind() {
-	case types.StringKind, types.BytesKind:
-		size := cost.RangedSizeEstimate(0, maxFieldSize)
-		return &size
-	}
-	return nil
-}
-
-func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *cost.CallEstimate {
-	return nil
 }

@@ -54,6 +54,7 @@ type batch[B any] struct {
 	memory     *memory[B] // what was loaded, and what it is worked in
 	touched    []*Subject[B]
 	outcomes   []stream.Record
+	size       int         // of the outcomes, in bytes
 	rejections []rejection // told
 	deletes    []string
 	puts       []Entry // seals
@@ -358,6 +359,27 @@ func (b *batch[B]) emit(r stream.Record) {
 		return
 	}
 	b.outcomes = append(b.outcomes, r)
+	b.size += sizeOf(r)
+}
+
+// A batch ends behind the event whose outcomes bring it to one of these.
+const (
+	batchOutcomes = 5000
+	batchBytes    = 8 << 20
+)
+
+func (b *batch[B]) full() bool { return len(b.outcomes) >= batchOutcomes || b.size >= batchBytes }
+
+// maxOutcome is what a topic takes of an outcome, its frame aside. Folds stay far below it; one that does not would make
+// a record that Kafka refuses for ever.
+const maxOutcome = 2<<20 - 64<<10
+
+func sizeOf(r stream.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
 }
 
 func (b *batch[B]) logTime() time.Time { return time.UnixMilli(b.to.LogTime).UTC() }

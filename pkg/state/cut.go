@@ -3,9 +3,14 @@ package state
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 )
+
+// cutFor is how long records are decoded and selected for one batch: dear filters
+// make it a short one, which leaves no trace in what follows from the log.
+const cutFor = 200 * time.Millisecond
 
 // cut takes at most n records for one batch: up to the next record that changes
 // the configuration, and never across the floor.
@@ -13,7 +18,14 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	n = min(len(o.pending), n)
 	run = slices.Grow(o.run[:0], n)
 	o.run = run
+	begin := o.config.Clock()
 	for i := range o.pending[:n] {
+		if i > 0 && i%aliveEvery == 0 {
+			o.alive(i)
+			if o.config.Clock().Sub(begin) > cutFor {
+				break
+			}
+		}
 		if o.w.Status == Rebuilding && o.pending[i].Offset >= o.w.Floor {
 			break
 		}
@@ -23,7 +35,7 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 		if en.err != nil {
 			continue
 		}
-		if trace, ok := en.record.Header(event.HeaderTrace); ok {
+		if trace, ok := en.record.Header(event.HeaderTrace); ok && event.ValidTrace(string(trace)) {
 			en.event.Trace = string(trace) // outcomes go on with it
 		}
 		if en.event.Type == event.TypeRevision {

@@ -134,7 +134,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
 		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
 		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
-		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published,
+		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,
 		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,

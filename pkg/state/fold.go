@@ -2,6 +2,7 @@ package state
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -194,8 +195,12 @@ func (s *Subject[B]) NextSequence() (sequence, previous int64) {
 func (s *Subject[B]) LastSequence() int64 { return s.header.sequence() }
 
 // Emit publishes an outcome before the commit that holds its cause. The bytes
-// must follow from the arguments alone; the record's time is Time.
+// must follow from the arguments alone; the record's time is Time. One that is
+// too large for its topic is a panic: the event is rejected, the partition goes on.
 func (s *Subject[B]) Emit(r stream.Record) {
+	if n := sizeOf(r); n > maxOutcome {
+		panic(fmt.Sprintf("an outcome for %s takes %d bytes, at most %d", r.Topic, n, maxOutcome))
+	}
 	r.Time = s.Time
 	s.batch.emit(r)
 }

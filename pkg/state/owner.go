@@ -100,6 +100,8 @@ type OwnerConfig[B, C any] struct {
 	// Published, where set, is told of outcomes once they are acknowledged, and
 	// again of those that are repeated: for metrics and logs, never for state.
 	Published func(outcomes []stream.Record)
+	// Alive, where set, tells a watchdog within a batch that the owner is at work.
+	Alive func()
 
 	// Cache is how many records are kept in memory.
 	Cache int
@@ -292,7 +294,7 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) e
 		if err := o.load(ctx, due.subjects, run, more); err != nil {
 			return err
 		}
-		b, c, err := o.apply(due, run)
+		b, n, c, err := o.apply(due, run)
 		var a *absent
 		if errors.As(err, &a) {
 			more = append(more, a.keys...)
@@ -308,18 +310,23 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) e
 			o.fit = max(1, len(run))
 			continue
 		}
-		o.fit = min(o.config.Batch, o.fit+max(1, o.fit/8))
 		if err != nil {
 			o.config.Log.Incident(IncidentRecord, o.w.Offset, err)
 			return err
 		}
-		return o.conclude(ctx, due, len(run), b, c)
+		if n < len(run) {
+			o.fit = max(1, n) // what is behind was selected in vain
+		} else {
+			o.fit = min(o.config.Batch, o.fit+max(1, o.fit/8))
+		}
+		return o.conclude(ctx, due, n, b, c)
 	}
 }
 
 // apply is the pure part: no I/O, no clock. A panic outside of the fold's Apply
 // and Fire, in its codec, is no record's fault: the partition waits.
-func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], c Commit, err error) {
+// It ends after n records where their outcomes are as many as a batch may have.
+func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c Commit, err error) {
 	defer func() {
 		switch v := recover().(type) {
 		case nil:
@@ -331,26 +338,37 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], c Commit
 	}()
 	b = o.newBatch(o.memory)
 	if err := b.dueList(due); err != nil {
-		return nil, c, err
+		return nil, 0, c, err
 	}
-	for i := range run {
-		en := &run[i]
+	for n < len(run) && !b.full() {
+		en := &run[n]
+		n++
+		o.alive(n)
 		b.to.Offset = en.record.Offset
 		switch {
 		case en.pass:
 			b.advance(en.record.Time.UnixMilli())
 		default:
 			if err := b.event(en); err != nil {
-				return nil, c, err
+				return nil, 0, c, err
 			}
 		}
 		b.to.Offset = en.record.Offset + 1
 	}
-	if n := len(run); n > 0 {
+	if n > 0 {
 		b.to.LastHash = hashOf(run[n-1].record)
 	}
 	c, err = b.finish()
-	return b, c, err
+	return b, n, c, err
+}
+
+// aliveEvery is how many records are worked between two words to the watchdog; each is bounded by itself.
+const aliveEvery = 16
+
+func (o *Owner[B, C]) alive(n int) {
+	if n%aliveEvery == 0 && o.config.Alive != nil {
+		o.config.Alive()
+	}
 }
 
 func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {

@@ -189,6 +189,9 @@ func (cl *Claim) Progress() {
 	}
 }
 
+// Alive tells the watchdog alone that work which takes long goes on.
+func (cl *Claim) Alive() { cl.alive() }
+
 // alive tells the watchdog alone: who waits is alive, and does nothing yet.
 func (cl *Claim) alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
 

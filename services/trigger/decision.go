@@ -32,15 +32,16 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text, "")
 }
 
-// decide records why a match was not told. action is nil where the whole rule was held back.
-func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error) {
+// decide records why a match was not told. action is nil where the whole rule was held back; count is how many are, where
+// that is more than this one.
+func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
 		Event: &deliveryv1.EventReference{
 			Source: e.Source, Id: e.ID, Type: e.Type, Subject: e.Subject, Time: timestamppb.New(e.Time),
 			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
 		},
-		Time: timestamppb.New(s.Time), Revision: s.Revision,
+		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: count,
 	}
 	if action != nil {
 		d.Action, d.Endpoint = action.Name, action.Endpoint

@@ -25,7 +25,46 @@ type fold struct {
 }
 
 // matched is what an event fires, found once.
-type matched struct{ rules []rules.Match }
+type matched struct {
+	rules []rules.Match
+	// unjudged are rules whose filters were not evaluated, the first of which is next: the event costs too much.
+	next     *rules.Rule
+	unjudged int
+}
+
+// What one event may lead to. It can't be cut into batches.
+const (
+	maxPlanned   = 2000
+	maxBytes     = 8 << 20
+	maxRendering = 2_000_000 // units of pkg/expr: a fifth of a second
+)
+
+// fanOut is what an event has led to, and what is left out.
+type fanOut struct {
+	planned, bytes int
+	cost           uint64
+	rule           *rules.Rule // the first that is left out, and its action
+	action         *rules.Plan
+	left           int
+}
+
+// full says whether anything is left out from here on.
+func (f *fanOut) full() bool {
+	return f.left > 0 || f.planned >= maxPlanned || f.bytes >= maxBytes || f.cost >= maxRendering
+}
+
+// leave counts n more that are left out.
+func (f *fanOut) leave(r *rules.Rule, action *rules.Plan, n int) {
+	if f.left == 0 {
+		f.rule, f.action = r, action
+	}
+	f.left += n
+}
+
+func (f *fanOut) why() error {
+	return fmt.Errorf("one event leads to at most %d deliveries, %d MiB of them and a fifth of a second of filters and texts: "+
+		"%d deliveries and notifications from here on, in order of codes, are left out", maxPlanned, maxBytes>>20, f.left)
+}
 
 // Configure takes another revision's notifications and endpoints.
 func (f *fold) Configure(b *Book) error {
@@ -45,11 +84,11 @@ func (f *fold) Select(e *event.Event) (string, any) {
 	if f.book == nil {
 		return "", nil // before the first revision there is nobody to tell
 	}
-	found := f.book.index.Match(e)
-	if len(found) == 0 {
+	found, next, unjudged := f.book.index.Match(e)
+	if len(found) == 0 && unjudged == 0 {
 		return "", nil
 	}
-	memo := &matched{rules: found}
+	memo := &matched{rules: found, next: next, unjudged: unjudged}
 	for _, m := range found {
 		if m.Err != nil {
 			continue
@@ -89,9 +128,16 @@ func (f *fold) Apply(s *state.Subject[lanes], e *event.Event) {
 	}
 	own := s.Body
 	took := false
+	var out fanOut
+	o := &rules.Occasion{Event: e, Now: s.Time, TenantName: f.book.tenants[e.Tenant]}
 	for _, m := range found.rules {
 		if m.Err != nil {
-			f.decide(s, e, m.Rule, nil, triggerv1.Decision_REASON_FILTER_ERROR, m.Err)
+			if out.full() {
+				out.leave(m.Rule, nil, 1)
+				continue
+			}
+			out.planned++
+			f.decide(s, e, m.Rule, nil, triggerv1.Decision_REASON_FILTER_ERROR, m.Err, 0)
 			continue
 		}
 		for _, action := range m.Rule.Actions {
@@ -99,21 +145,34 @@ func (f *fold) Apply(s *state.Subject[lanes], e *event.Event) {
 			if !ok {
 				continue
 			}
+			if out.full() {
+				out.leave(m.Rule, action, 1)
+				continue
+			}
 			var at rules.Lane
 			if action.Ordered {
 				at = own.next(to.id)
 			}
-			id, err := f.plan(s, e, m, action, to, at)
+			out.planned++
+			out.cost += action.Cost(o, to.form)
+			id, size, err := f.plan(s, o, m, action, to, at)
+			out.bytes += size
 			switch {
 			case errors.Is(err, rules.ErrTooLarge):
-				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err)
+				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
 			case err != nil:
-				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err)
+				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
 			case action.Ordered:
 				own = own.take(to.id, id, s.Time)
 				took = true
 			}
 		}
+	}
+	if found.unjudged > 0 {
+		out.leave(found.next, nil, found.unjudged)
+	}
+	if out.left > 0 {
+		f.decide(s, e, out.rule, out.action, triggerv1.Decision_REASON_FAN_OUT, out.why(), int64(out.left))
 	}
 	if !took {
 		return
@@ -139,11 +198,15 @@ func (f *fold) Fire(s *state.Subject[lanes], name string, due time.Time) {
 	s.Schedule(forgetTimer, kept.forget())
 }
 
-// plan renders one delivery and emits it.
-func (f *fold) plan(s *state.Subject[lanes], e *event.Event, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (string, error) {
-	body, err := m.Rule.Render(action, rules.Occasion{Event: e, Now: s.Time, TenantName: f.book.tenants[e.Tenant]}, to.form, at)
+// maxRecord bounds a delivery's record: a body and what stands beside it, each within its bound, are below.
+const maxRecord = 1 << 20
+
+// plan renders one delivery and emits it; size is the record's.
+func (f *fold) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
+	e := o.Event
+	body, err := m.Rule.Render(action, o, to.form, at)
 	if err != nil {
-		return "", err
+		return "", 0, err
 	}
 	d := delivery.Delivery{
 		// The event's own time, which the producer sends again with it; the log's would be another at each repeat.
@@ -159,9 +222,12 @@ func (f *fold) plan(s *state.Subject[lanes], e *event.Event, m rules.Match, acti
 	}
 	r, err := d.Record(f.deliveries)
 	if err != nil {
-		return "", fmt.Errorf("plan delivery: %w", err)
+		return "", 0, fmt.Errorf("plan delivery: %w", err)
+	}
+	if size = len(r.Value); size > maxRecord {
+		return "", 0, fmt.Errorf("plan delivery: %w: the record takes %d bytes", rules.ErrTooLarge, size)
 	}
 	s.Emit(r)
 	f.metrics.planned()
-	return d.ID, nil
+	return d.ID, size, nil
 }

@@ -36,6 +36,9 @@ const (
 	Decision_REASON_TOO_LARGE Decision_Reason = 2
 	// A text could not be rendered on this event.
 	Decision_REASON_RENDER_ERROR Decision_Reason = 3
+	// The event leads to more than 2,000 deliveries, or 8 MiB of them, or costs
+	// too much to judge; what comes after, in order of codes, is left out.
+	Decision_REASON_FAN_OUT Decision_Reason = 4
 )
 
 // Enum value maps for Decision_Reason.
@@ -45,12 +48,14 @@ var (
 		1: "REASON_FILTER_ERROR",
 		2: "REASON_TOO_LARGE",
 		3: "REASON_RENDER_ERROR",
+		4: "REASON_FAN_OUT",
 	}
 	Decision_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":  0,
 		"REASON_FILTER_ERROR": 1,
 		"REASON_TOO_LARGE":    2,
 		"REASON_RENDER_ERROR": 3,
+		"REASON_FAN_OUT":      4,
 	}
 )
 
@@ -104,7 +109,10 @@ type Decision struct {
 	// Log time at the event.
 	Time *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=time,proto3" json:"time,omitempty"`
 	// Revision of the configuration it was decided by.
-	Revision      int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
+	Revision int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
+	// FAN_OUT: how many deliveries and notifications are left out, from the
+	// notification and action named here on.
+	Count         int64 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -216,11 +224,18 @@ func (x *Decision) GetRevision() int64 {
 	return 0
 }
 
+func (x *Decision) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
 var File_tollgate_trigger_v1_decision_proto protoreflect.FileDescriptor
 
 const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\x85\x04\n" +
+	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xaf\x04\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -233,12 +248,14 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x05event\x18\t \x01(\v2$.tollgate.delivery.v1.EventReferenceR\x05event\x12.\n" +
 	"\x04time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\brevision\x18\v \x01(\x03R\brevision\"h\n" +
+	"\brevision\x18\v \x01(\x03R\brevision\x12\x14\n" +
+	"\x05count\x18\f \x01(\x03R\x05count\"|\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_FILTER_ERROR\x10\x01\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10\x02\x12\x17\n" +
-	"\x13REASON_RENDER_ERROR\x10\x03Bp\n" +
+	"\x13REASON_RENDER_ERROR\x10\x03\x12\x12\n" +
+	"\x0eREASON_FAN_OUT\x10\x04Bp\n" +
 	"\x17com.tollgate.trigger.v1B\rDecisionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
 
 var (

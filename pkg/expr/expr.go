@@ -1,0 +1,135 @@
+package expr
+
+import (
+	"fmt"
+	"math"
+	"strings"
+
+	"cel.dev/cel-go/cel"
+	"cel.dev/cel-go/common/ast"
+	"cel.dev/cel-go/common/types"
+)
+
+// Bounds. What compiles, and what fails on which event, is part of how a log is folded: these numbers, and the cost of
+// each function, change only with the engine's level.
+const (
+	// MaxText bounds an expression, in bytes.
+	MaxText = 4096
+	// Limit bounds one evaluation, in units. A unit is one step of CEL, ten bytes that are looked at, or ten steps of a
+	// pattern: 100 ns at most.
+	Limit = 100_000
+	// quick is what an evaluation may cost on the largest event to run without counting, which costs half as much.
+	quick = 1_000
+
+	// maxString is the longest that a text in an event can be; an ordinary event has texts and lists up to the others.
+	maxString      = 1 << 20
+	ordinaryString = 1 << 10
+	ordinaryList   = 100
+)
+
+// NewEnv makes an environment with what all expressions share beside the options.
+func NewEnv(options ...cel.EnvOption) (*cel.Env, error) {
+	env, err := cel.NewEnv(append([]cel.EnvOption{
+		// So that UsageCharged.Category.CATEGORY_DATA is enough.
+		cel.Container("tollgate.event.v1"),
+		cel.DefaultUTCTimeZone(true),
+		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), patterns{},
+			cel.ValidateComprehensionNestingLimit(2)),
+		cel.CostModel(models()...),
+	}, options...)...)
+	if err != nil {
+		return nil, fmt.Errorf("prepare expressions: %w", err)
+	}
+	return env, nil
+}
+
+// Program is a compiled expression that yields true or false.
+type Program struct {
+	program cel.Program
+	counted bool
+	most    uint64 // units, where not counted
+}
+
+// Compile reads an expression. What is wrong with it is told in sentences, all at once; then there is no program.
+func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
+	if len(text) > MaxText {
+		return nil, nil, []string{fmt.Sprintf("must be at most %d bytes, has %d", MaxText, len(text))}
+	}
+	checked, issues := env.Compile(text)
+	if issues.Err() != nil {
+		var out []string
+		for _, e := range issues.Errors() {
+			out = append(out, fmt.Sprintf("%s (line %d, column %d)", e.Message, e.Location.Line(), e.Location.Column()+1))
+		}
+		return nil, nil, out
+	}
+	if !checked.OutputType().IsExactType(cel.BoolType) {
+		return nil, nil, []string{"must be true or false, not " + checked.OutputType().String()}
+	}
+	if most := estimate(env, checked, ordinary); most > Limit {
+		return nil, nil, []string{tooDear(most)}
+	}
+	p := &Program{most: estimate(env, checked, largest)}
+	p.counted = p.most > quick
+	found := patternsIn(checked)
+	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.OptimizeRegex(found.bounded()...)}
+	if p.counted {
+		options = append(options, cel.CostLimit(Limit), cel.CostTrackerOptions(found.charges()...))
+	}
+	var err error
+	if p.program, err = env.Program(checked, options...); err != nil {
+		return nil, nil, []string{err.Error()}
+	}
+	return p, checked, nil
+}
+
+func tooDear(most uint64) string {
+	cost := fmt.Sprint(most)
+	if most == math.MaxUint64 {
+		cost = "without bound"
+	}
+	return fmt.Sprintf("costs too much, %s of at most %d steps on an event with texts of %d bytes and lists of %d: loop over one list instead of one within another, "+
+		"repeat less in patterns, or use startsWith, endsWith or contains in place of matches", cost, Limit, ordinaryString, ordinaryList)
+}
+
+// Holds evaluates it, and says what that cost. An error is the expression's own, such as a division by zero, or that the
+// event is too large for it: the same for this event wherever it is evaluated.
+func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
+	out, details, err := p.program.Eval(a)
+	cost = p.most
+	if p.counted {
+		cost = Limit
+		if actual := details.ActualCost(); actual != nil {
+			cost = min(*actual, Limit)
+		}
+	}
+	if err != nil {
+		return false, cost, err //nolint:wrapcheck // the caller says which expression it is
+	}
+	answer, ok := out.(types.Bool)
+	if !ok {
+		return false, cost, fmt.Errorf("the answer is %s, not true or false", out.Type().TypeName())
+	}
+	return bool(answer), cost, nil
+}
+
+// estimate is the most that an expression costs where sizes are as given.
+func estimate(env *cel.Env, checked *cel.Ast, given sizes) uint64 {
+	e, err := env.EstimateCost(checked, given)
+	if err != nil {
+		return math.MaxUint64
+	}
+	return e.Max
+}
+
+// literal is a constant text.
+func literal(e ast.Expr) (string, bool) {
+	if e.Kind() != ast.LiteralKind {
+		return "", false
+	}
+	s, ok := e.AsLiteral().(types.String)
+	return string(s), ok
+}
+
+// Blank says that there is no expression.
+func Blank(text string) bool { return strings.TrimSpace(text) == "" }
