@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -53,9 +54,12 @@ func (r *run) traffic(ctx context.Context) error {
 			return err
 		}
 		if n == 1 {
-			r.story.plain("\nThat was the whole journey. It goes on with other subscribers until interrupted (Ctrl-C). In another terminal:\n\n"+
-				"  export TOLLGATE_API_KEY=$(cat %s)\n  %s check --redis %s --brokers %s --partitions 8 --single-node\n",
-				r.folder.file(keyFile), r.cfg.Program, r.installation.Redis, r.installation.Kafka)
+			lines, err := r.next(ctx)
+			if err != nil {
+				return err
+			}
+			r.story.plain("\nThat was the whole journey. It goes on with other subscribers until interrupted (Ctrl-C). In another terminal:\n\n  %s\n",
+				strings.Join(lines, "\n  "))
 		}
 	}
 }
