@@ -31,7 +31,8 @@ type commands struct {
 	Topics struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
-	} `cmd:"" help:"Create and verify Kafka topics."`
+		ACL    topicsACL    `cmd:"" name:"acl" help:"Print what Kafka must allow to whom."`
+	} `cmd:"" help:"Create and verify Kafka topics, print their access control."`
 	Apply    applyCommand  `cmd:"" help:"Bring configuration from YAML files to the configuration service."`
 	Get      getCommand    `cmd:"" help:"Show configuration."`
 	Delete   deleteCommand `cmd:"" help:"Delete configuration."`

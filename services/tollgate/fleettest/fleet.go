@@ -29,6 +29,11 @@ type Config struct {
 	Dir string
 	// Partitions of each topic.
 	Partitions int
+	// Prefix stands before its topics and keys; drawn where it is empty.
+	Prefix string
+	// Password is that of a user of Kafka. With it each service is the user of its own name, this program "operator";
+	// without it Kafka asks nobody who they are.
+	Password func(user string) string
 	// Binaries is the folder that Build filled; empty: services run in this process.
 	Binaries string
 }
@@ -57,6 +62,9 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		cfg: cfg, Prefix: "fleet-" + strings.ToLower(rand.Text()[:10]), Key: "tg_" + rand.Text(),
 		keyFile: filepath.Join(cfg.Dir, "api-key"), hashes: filepath.Join(cfg.Dir, "api-key-hashes"),
 	}
+	if cfg.Prefix != "" {
+		f.Prefix = cfg.Prefix
+	}
 	if err := errors.Join(
 		os.MkdirAll(cfg.Dir, 0o700),
 		os.WriteFile(f.keyFile, []byte(f.Key+"\n"), 0o600),
@@ -64,15 +72,36 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 	); err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
-	client, err := stream.Open(stream.Config{Brokers: cfg.Brokers, Prefix: f.Prefix}, zap.NewNop(), prometheus.NewRegistry())
-	if err != nil {
+	var err error
+	if f.Client, err = f.Kafka("operator"); err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
-	f.Client = client
+	client := f.Client
 	if err := client.CreateTopics(ctx, stream.Topics(cfg.Partitions), true); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare installation: %w", err), client.Close())
 	}
 	return f, nil
+}
+
+// Kafka is a client of the installation's topics, as a user.
+func (f *Fleet) Kafka(user string) (*stream.Client, error) {
+	security, err := f.security(user)
+	if err != nil {
+		return nil, err
+	}
+	return stream.Open(stream.Config{Brokers: f.cfg.Brokers, Prefix: f.Prefix, Security: security}, zap.NewNop(), prometheus.NewRegistry())
+}
+
+// security is how a user shows who it is.
+func (f *Fleet) security(user string) (stream.Security, error) {
+	if f.cfg.Password == nil {
+		return stream.Security{}, nil
+	}
+	file := filepath.Join(f.cfg.Dir, "kafka-password-"+user)
+	if err := os.WriteFile(file, []byte(f.cfg.Password(user)+"\n"), 0o600); err != nil {
+		return stream.Security{}, fmt.Errorf("write password: %w", err)
+	}
+	return stream.Security{Mechanism: "scram-sha-256", Username: user, PasswordFile: file}, nil
 }
 
 // Dial is a connection with the API key, closed with the fleet.

@@ -49,7 +49,11 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 		m.Name = fmt.Sprintf("%s-%d", name, count)
 	}
 	file := filepath.Join(f.cfg.Dir, m.Name+".yaml")
-	if err := os.WriteFile(file, []byte(s.configuration(f)), 0o600); err != nil {
+	security, err := f.security(name)
+	if err != nil {
+		return nil, fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	if err := os.WriteFile(file, []byte(s.configuration(f, security)), 0o600); err != nil {
 		return nil, fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	if err := m.Restart(ctx); err != nil {

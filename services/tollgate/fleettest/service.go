@@ -13,6 +13,7 @@ import (
 	"syscall"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/ingest"
 	"github.com/tollgate/tollgate/services/safeguard"
@@ -58,7 +59,7 @@ func main[C daemon.Configuration](name string, cfg C, run func(context.Context, 
 }
 
 // configuration is the service's file.
-func (s service) configuration(f *Fleet) string {
+func (s service) configuration(f *Fleet, kafka stream.Security) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog_level: info\n")
 	fmt.Fprintf(&b, "grpc: {listen: \"127.0.0.1:0\", api_key_hashes_file: %q, service_key_hashes_file: %q}\n", f.hashes, f.hashes)
@@ -67,7 +68,8 @@ func (s service) configuration(f *Fleet) string {
 		case "database":
 			fmt.Fprintf(&b, "database: {path: %q}\n", filepath.Join(f.cfg.Dir, "config.db"))
 		case "kafka":
-			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q}\n", strings.Join(f.cfg.Brokers, `", "`), f.Prefix)
+			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
+				strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)
 		case "redis":
 			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, unverified: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
 		case "config":

@@ -3,13 +3,17 @@ package scenario
 import (
 	"context"
 	"os"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	"github.com/tollgate/tollgate/services/tollgate/fleettest"
 )
@@ -56,7 +60,9 @@ func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *flee
 		t.Fatal(err)
 	}
 	defer redises.Close()
-	run("in one process", fleettest.Config{Brokers: streamtest.Embedded(t), Redis: redises.Addr(), Embedded: true})
+	run("in one process", fleettest.Config{
+		Brokers: guarded(t, "guarded").ListenAddrs(), Prefix: "guarded", Password: password, Redis: redises.Addr(), Embedded: true,
+	})
 
 	brokers, haveKafka := streamtest.RealKafka(t)
 	address, haveRedis := statetest.RealRedis(t)
@@ -65,6 +71,37 @@ func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *flee
 	} else if os.Getenv("TOLLGATE_REAL") == "1" {
 		t.Error("TOLLGATE_REAL=1 and no real servers")
 	}
+}
+
+func password(user string) string { return "password of " + user }
+
+// guarded is an embedded broker that allows each service what tollgate topics acl prints, and nothing else.
+func guarded(t *testing.T, prefix string) *kfake.Cluster {
+	t.Helper()
+	operations := map[string]kmsg.ACLOperation{
+		stream.OperationRead: kmsg.ACLOperationRead, stream.OperationWrite: kmsg.ACLOperationWrite,
+		stream.OperationCreate: kmsg.ACLOperationCreate, stream.OperationDescribe: kmsg.ACLOperationDescribe,
+		stream.OperationDescribeConfigs: kmsg.ACLOperationDescribeConfigs,
+	}
+	resources := map[string]kmsg.ACLResourceType{
+		stream.ResourceTopic: kmsg.ACLResourceTypeTopic, stream.ResourceGroup: kmsg.ACLResourceTypeGroup,
+	}
+	allowed := map[string][]kfake.ACL{}
+	for _, p := range stream.Permissions(prefix) {
+		one := kfake.ACL{
+			Resource: resources[p.Resource], Name: p.Name, Pattern: kmsg.ACLResourcePatternTypeLiteral,
+			Operation: operations[p.Operation], Allow: true,
+		}
+		if begin, open := strings.CutSuffix(p.Name, "*"); open {
+			one.Name, one.Pattern = begin, kmsg.ACLResourcePatternTypePrefixed
+		}
+		allowed[p.Who] = append(allowed[p.Who], one)
+	}
+	opts := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs()}
+	for who, acls := range allowed {
+		opts = append(opts, kfake.User("SCRAM-SHA-256", who, password(who), acls...))
+	}
+	return streamtest.EmbeddedCluster(t, opts...)
 }
 
 // forget deletes what an installation left in a Redis that others use too.

@@ -1,0 +1,84 @@
+package stream
+
+import "slices"
+
+// Operations and kinds of resource, as Kafka's access control names them.
+const (
+	OperationRead            = "Read"
+	OperationWrite           = "Write"
+	OperationCreate          = "Create"
+	OperationDescribe        = "Describe"
+	OperationDescribeConfigs = "DescribeConfigs"
+
+	ResourceTopic = "Topic"
+	ResourceGroup = "Group"
+)
+
+// Permission is one thing that somebody has to be allowed. Read and Write include Describe.
+type Permission struct {
+	// Who is a service, "producer", "consumer" or "operator" (the command line).
+	Who       string
+	Operation string
+	Resource  string
+	// Name of the topic or group, with the prefix before it; "*" at the end stands for whatever begins so.
+	Name string
+}
+
+// access is who reads and writes which topics, and is a member of which groups. Nobody else may write a topic: who
+// writes events.ordered or safeguards can forge calls, revisions and outcomes.
+var access = []struct {
+	who                   string
+	reads, writes, groups []string
+}{
+	{"ingest", []string{EventsInbound}, []string{EventsOrdered, EventsUnordered, EventsRejected}, []string{"ingest"}},
+	{
+		"safeguard",
+		[]string{EventsOrdered, StateSnapshots},
+		[]string{EventsOrdered, Safeguards, EventsRejected, StateSnapshots},
+		[]string{"safeguard"},
+	},
+	{
+		"trigger",
+		[]string{EventsOrdered, EventsUnordered, Safeguards, StateSnapshots},
+		[]string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesWebhook, TriggersDecisions, EventsRejected, StateSnapshots},
+		[]string{"trigger-ordered", "trigger-unordered", "trigger-safeguards"},
+	},
+	{
+		"webhook",
+		[]string{DeliveriesWebhook, DeliveriesAttempts},
+		[]string{DeliveriesAttempts, DeliveriesDead, EventsRejected},
+		[]string{"webhook"},
+	},
+	{"producer", nil, []string{EventsInbound}, nil},
+	{"consumer", []string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesAttempts, DeliveriesDead}, nil, nil},
+	{
+		// tail, rejected, option verify; rejected resend, state accept-gap.
+		"operator",
+		[]string{EventsInbound, EventsOrdered, EventsUnordered, EventsRejected, Safeguards, Audit},
+		[]string{EventsInbound, EventsOrdered, EventsUnordered, Safeguards, Audit},
+		nil,
+	},
+}
+
+// Permissions are all that Tollgate's processes, producers and consumers have to be allowed under a prefix.
+func Permissions(prefix string) []Permission {
+	var all []Permission
+	for _, a := range access {
+		topics := slices.Concat(a.reads, a.writes)
+		for i, topic := range topics {
+			operation := OperationRead
+			if i >= len(a.reads) {
+				operation = OperationWrite
+			}
+			all = append(all, Permission{a.who, operation, ResourceTopic, prefix + "." + topic})
+		}
+		for _, group := range a.groups {
+			all = append(all, Permission{a.who, OperationRead, ResourceGroup, prefix + "." + group})
+		}
+	}
+	// topics create, topics verify, check.
+	for _, operation := range []string{OperationCreate, OperationDescribe, OperationDescribeConfigs} {
+		all = append(all, Permission{"operator", operation, ResourceTopic, prefix + ".*"})
+	}
+	return all
+}

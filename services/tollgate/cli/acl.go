@@ -1,0 +1,73 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// topicsACL prints permissions.
+type topicsACL struct {
+	Listing
+	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"What stands before every topic and group."`
+	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} stands for the service, producer, consumer or operator." placeholder:"PATTERN"`
+	Commands  bool   `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
+}
+
+// Help is shown below the flags.
+func (topicsACL) Help() string {
+	return `What each service, producers, consumers and the command line have to be allowed, and nobody else. Who may write
+events.ordered or safeguards can forge calls, revisions of the configuration and outcomes: producers write events.inbound
+alone, where ingest refuses what only Tollgate publishes. A consumer needs Read on its own group besides. Kafka's access
+control cannot tell tenants apart on one topic: consumers see all of them.
+
+Example:
+
+    tollgate topics acl
+
+    tollgate topics acl --prefix prod --principal 'User:CN={},O=acme' --commands`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c topicsACL) AfterApply() error {
+	switch {
+	case !strings.Contains(c.Principal, "{}"):
+		return usageError{"--principal must have {} where the name stands, or all would have the same rights"}
+	case strings.Contains(c.Principal, "'"):
+		return usageError{"--principal must be without quotation marks"}
+	}
+	return nil
+}
+
+type permissionRow struct {
+	Principal string `json:"principal"`
+	Operation string `json:"operation"`
+	Resource  string `json:"resource"`
+	Name      string `json:"name"`
+}
+
+// Run prints.
+func (c topicsACL) Run(streams Streams) error {
+	var rows []permissionRow
+	for _, p := range stream.Permissions(c.Prefix) {
+		rows = append(rows, permissionRow{strings.ReplaceAll(c.Principal, "{}", p.Who), p.Operation, p.Resource, p.Name})
+	}
+	if !c.Commands {
+		return write(c.Listing, streams.Out, rows, []string{"principal", "operation", "resource", "name"}, func(r permissionRow) []string {
+			return []string{r.Principal, r.Operation, r.Resource, r.Name}
+		})
+	}
+	for _, r := range rows {
+		name, pattern := strings.CutSuffix(r.Name, "*")
+		line := fmt.Sprintf("kafka-acls.sh $ACL_OPTIONS --add --allow-principal '%s' --operation %s --%s '%s'",
+			r.Principal, r.Operation, strings.ToLower(r.Resource), name)
+		if pattern {
+			line += " --resource-pattern-type prefixed"
+		}
+		if _, err := fmt.Fprintln(streams.Out, line); err != nil {
+			return err
+		}
+	}
+	return nil
+}
