@@ -49,6 +49,10 @@ type Type struct {
 	Entity    string
 	Operation Operation
 	Queue     Queue
+	// Subscriber: the subject is the MSISDN of a subscriber.
+	Subscriber bool
+	// Reserved: only Tollgate itself publishes it.
+	Reserved bool
 	// Data is an empty message of the type's data; nobody changes it.
 	Data proto.Message
 }
@@ -73,9 +77,16 @@ func IsCommand(name string) bool { return strings.HasPrefix(name, commandPrefix)
 
 const commandPrefix = "command."
 
-// IsReserved says that only Tollgate itself publishes this type: control records, and what safeguards conclude.
+// IsReserved says that only Tollgate itself publishes this type: control records, and those that the catalog marks so.
 func IsReserved(name string) bool {
-	return IsControl(name) || strings.HasPrefix(name, "safeguard.")
+	t := byName[name]
+	return IsControl(name) || t != nil && t.Reserved
+}
+
+// isReservedSource says that what comes from this source is said by Tollgate itself.
+func isReservedSource(source string) bool {
+	first, _, _ := strings.Cut(source, "/")
+	return strings.EqualFold(first, "tollgate")
 }
 
 // Lookup finds a built-in type by its name.
@@ -110,9 +121,10 @@ func sorted(types []Type) []Type {
 func builtIn() []Type {
 	var types []Type
 	// names are verbs behind the entity; "+" marks create, "-" delete, "=" other, none update.
-	add := func(data proto.Message, entity string, queue Queue, names ...string) {
+	add := func(data proto.Message, entity string, like Type, names ...string) {
 		for _, n := range names {
-			t := Type{Entity: entity, Operation: Update, Queue: queue, Data: data}
+			t := like
+			t.Entity, t.Operation, t.Data = entity, Update, data
 			switch n[0] {
 			case '+':
 				t.Operation, n = Create, n[1:]
@@ -125,44 +137,52 @@ func builtIn() []Type {
 			types = append(types, t)
 		}
 	}
-	add(&eventv1.ClientChanged{}, "client", Ordered, "+created", "updated", "-deleted", "archived")
-	add(&eventv1.ClientCustomFieldsUpdated{}, "client", Ordered, "custom_fields_updated")
-	add(&eventv1.ClientBalance{}, "client", Ordered, "balance.depleted", "balance.restored")
+	var (
+		ordered             = Type{Queue: Ordered}
+		unordered           = Type{Queue: Unordered}
+		ofSubscriber        = Type{Queue: Ordered, Subscriber: true}
+		outcome             = Type{Queue: Ordered, Subscriber: true, Reserved: true}
+		operations          = Type{Queue: Ordered, Reserved: true}
+		operationsUnordered = Type{Queue: Unordered, Reserved: true}
+	)
+	add(&eventv1.ClientChanged{}, "client", ordered, "+created", "updated", "-deleted", "archived")
+	add(&eventv1.ClientCustomFieldsUpdated{}, "client", ordered, "custom_fields_updated")
+	add(&eventv1.ClientBalance{}, "client", ordered, "balance.depleted", "balance.restored")
 
-	add(&eventv1.AccountChanged{}, "account", Ordered, "+created", "updated", "-deleted", "cancelled")
-	add(&eventv1.AccountStatusChanged{}, "account", Ordered, "status_changed")
-	add(&eventv1.AccountContractUnderCommit{}, "account", Ordered, "=contract.under_commit")
+	add(&eventv1.AccountChanged{}, "account", ordered, "+created", "updated", "-deleted", "cancelled")
+	add(&eventv1.AccountStatusChanged{}, "account", ordered, "status_changed")
+	add(&eventv1.AccountContractUnderCommit{}, "account", ordered, "=contract.under_commit")
 
-	add(&eventv1.PackageChanged{}, "package", Ordered, "+assigned", "activated", "deactivated", "renewed", "-closed", "-cancelled", "status_changed")
-	add(&eventv1.ServiceChanged{}, "service", Ordered, "state_changed", "=dormant")
+	add(&eventv1.PackageChanged{}, "package", ordered, "+assigned", "activated", "deactivated", "renewed", "-closed", "-cancelled", "status_changed")
+	add(&eventv1.ServiceChanged{}, "service", ordered, "state_changed", "=dormant")
 
-	add(&eventv1.BillRunChanged{}, "billrun", Ordered, "+started", "completed")
-	add(&eventv1.BillRunFailed{}, "billrun", Unordered, "=failed")
-	add(&eventv1.DocumentChanged{}, "invoice", Ordered, "+posted", "=overdue", "=delivered")
-	add(&eventv1.DocumentChanged{}, "document", Ordered, "+created", "balance_changed")
-	add(&eventv1.DocumentChanged{}, "creditnote", Ordered, "+processed")
-	add(&eventv1.PaymentChanged{}, "payment", Ordered, "+processed", "=failed")
-	add(&eventv1.PaymentChanged{}, "refund", Ordered, "+processed")
+	add(&eventv1.BillRunChanged{}, "billrun", ordered, "+started", "completed")
+	add(&eventv1.BillRunFailed{}, "billrun", unordered, "=failed")
+	add(&eventv1.DocumentChanged{}, "invoice", ordered, "+posted", "=overdue", "=delivered")
+	add(&eventv1.DocumentChanged{}, "document", ordered, "+created", "balance_changed")
+	add(&eventv1.DocumentChanged{}, "creditnote", ordered, "+processed")
+	add(&eventv1.PaymentChanged{}, "payment", ordered, "+processed", "=failed")
+	add(&eventv1.PaymentChanged{}, "refund", ordered, "+processed")
 
-	add(&eventv1.BalanceChanged{}, "balance", Ordered, "changed", "adjusted", "=first_use", "=recurrence", "=threshold_reached")
-	add(&eventv1.UsageCharged{}, "usage", Ordered, "=charged")
-	add(&eventv1.BalanceChanged{}, "usage", Ordered, "=threshold_exceeded")
+	add(&eventv1.BalanceChanged{}, "balance", ordered, "changed", "adjusted", "=first_use", "=recurrence", "=threshold_reached")
+	add(&eventv1.UsageCharged{}, "usage", ofSubscriber, "=charged")
+	add(&eventv1.BalanceChanged{}, "usage", ordered, "=threshold_exceeded")
 
-	add(&eventv1.SubscriberActivated{}, "subscriber", Ordered, "+activated")
-	add(&eventv1.SubscriberTerminated{}, "subscriber", Ordered, "-terminated")
-	add(&eventv1.SubscriberStatusChanged{}, "subscriber", Ordered, "suspended", "resumed")
-	add(&eventv1.SubscriberMsisdnChanged{}, "subscriber", Ordered, "msisdn_changed")
-	add(&eventv1.SubscriberSimSwapped{}, "subscriber", Ordered, "sim_swapped")
-	add(&eventv1.SubscriberClassOfServiceChanged{}, "subscriber", Ordered, "cos_changed")
-	add(&eventv1.SubscriberRoamingChanged{}, "subscriber", Ordered, "roaming_changed")
-	add(&eventv1.Safeguard{}, "safeguard", Ordered, "activated", "deactivated", "opted_out", "=alert", "=reached", "=released",
+	add(&eventv1.SubscriberActivated{}, "subscriber", ofSubscriber, "+activated")
+	add(&eventv1.SubscriberTerminated{}, "subscriber", ofSubscriber, "-terminated")
+	add(&eventv1.SubscriberStatusChanged{}, "subscriber", ofSubscriber, "suspended", "resumed")
+	add(&eventv1.SubscriberMsisdnChanged{}, "subscriber", ofSubscriber, "msisdn_changed")
+	add(&eventv1.SubscriberSimSwapped{}, "subscriber", ofSubscriber, "sim_swapped")
+	add(&eventv1.SubscriberClassOfServiceChanged{}, "subscriber", ofSubscriber, "cos_changed")
+	add(&eventv1.SubscriberRoamingChanged{}, "subscriber", ofSubscriber, "roaming_changed")
+	add(&eventv1.Safeguard{}, "safeguard", outcome, "activated", "deactivated", "opted_out", "=alert", "=reached", "=released",
 		"=renewed", "limit_changed", "renewal_day_changed", "=late", "=overshoot")
 
-	add(&eventv1.SmsReceived{}, "sms", Ordered, "+received")
-	add(&eventv1.EndpointChanged{}, "endpoint", Ordered, "failing", "suspended", "reactivated")
-	add(&eventv1.DeliveryExhausted{}, "delivery", Unordered, "=exhausted")
-	add(&eventv1.HookFailed{}, "hook", Unordered, "=failed")
-	add(&eventv1.NotificationFailing{}, "notification", Unordered, "=failing")
+	add(&eventv1.SmsReceived{}, "sms", operations, "+received")
+	add(&eventv1.EndpointChanged{}, "endpoint", operations, "failing", "suspended", "reactivated")
+	add(&eventv1.DeliveryExhausted{}, "delivery", operationsUnordered, "=exhausted")
+	add(&eventv1.HookFailed{}, "hook", operationsUnordered, "=failed")
+	add(&eventv1.NotificationFailing{}, "notification", operationsUnordered, "=failing")
 	return types
 }
 

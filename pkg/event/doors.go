@@ -114,9 +114,31 @@ func judged(e *Event, v *verdict) (*Event, error) {
 	if IsReserved(e.Type) {
 		v.add(ReasonReserved, "type", "%.200q is published by Tollgate alone", e.Type)
 	}
+	if isReservedSource(e.Source) {
+		v.add(ReasonReserved, "source", "%.200q names Tollgate itself: say which of your systems it is", e.Source)
+	}
+	e.normalize()
 	e.validate(v)
 	return e, v.err()
 }
+
+// normalize brings every MSISDN that the event is about into its one spelling, before a key or an identity is made of it.
+// What is none is left for validate to refuse.
+func (e *Event) normalize() {
+	if t := byName[e.Type]; t != nil && (t.Subscriber || e.Type == typeThresholdExceeded) {
+		if msisdn, ok := MSISDN(e.Subject); ok {
+			e.Subject = msisdn
+		}
+	}
+	if d, ok := e.Data.(*eventv1.SubscriberMsisdnChanged); ok {
+		if msisdn, ok := MSISDN(d.GetNewMsisdn()); ok {
+			d.NewMsisdn = msisdn
+		}
+	}
+}
+
+// typeThresholdExceeded is about a subscriber or about an account.
+const typeThresholdExceeded = "usage.threshold_exceeded"
 
 // ValidTrace judges the form of a W3C traceparent, version 00 and those to come.
 func ValidTrace(s string) bool {

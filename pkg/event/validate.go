@@ -30,7 +30,7 @@ const (
 	ReasonUnknownType = "UNKNOWN_TYPE"
 	// ReasonUnknownData: the data is a message that events do not carry.
 	ReasonUnknownData = "UNKNOWN_DATA"
-	// ReasonReserved: only Tollgate publishes events of this type.
+	// ReasonReserved: only Tollgate publishes events of this type, or from this source.
 	ReasonReserved = "TYPE_RESERVED"
 	// ReasonAmount: an amount of money that is malformed or past what is counted with.
 	ReasonAmount = "AMOUNT_INVALID"
@@ -116,13 +116,22 @@ func (e *Event) validate(v *verdict) {
 	case t == nil:
 		v.add(ReasonUnknownType, "type", "%.200q is no known type", e.Type)
 	}
-	if e.Subject != "" || t == nil || t.Queue == Unordered {
+	if e.Subject != "" && t != nil && t.Subscriber {
+		checkMSISDN(v, "subject", e.Subject)
+	} else if e.Subject != "" || t == nil || t.Queue == Unordered {
 		optional(v, "subject", e.Subject, MaxSubject)
 	} else if !v.names("subject") {
 		v.add(ReasonInvalid, "subject", "is required, because %s is ordered by it", e.Type)
 	}
 	if t != nil && e.Data != nil {
 		t.validateData(v, e.Data)
+	}
+}
+
+// checkMSISDN does not repeat what was sent: it may well be somebody's number.
+func checkMSISDN(v *verdict, field, s string) {
+	if msisdn, ok := MSISDN(s); !ok || msisdn != s {
+		v.add(ReasonInvalid, field, FormMSISDN)
 	}
 }
 
@@ -176,6 +185,9 @@ func (t *Type) validateData(v *verdict, data proto.Message) {
 		}
 		return
 	}
+	if d, ok := data.(*eventv1.SubscriberMsisdnChanged); ok {
+		checkMSISDN(v, "data.new_msisdn", d.GetNewMsisdn())
+	}
 	checkFields(v, "data", m)
 }
 
@@ -185,7 +197,10 @@ const (
 	structName    protoreflect.FullName = "google.protobuf.Struct"
 )
 
-// checkFields judges every amount and every time in m, however deep.
+// currencyField is the field of a message whose amounts are plain numbers.
+const currencyField protoreflect.Name = "currency"
+
+// checkFields judges every amount, currency and time in m, however deep.
 func checkFields(v *verdict, path string, m protoreflect.Message) {
 	switch m.Descriptor().FullName() {
 	case moneyName:
@@ -206,11 +221,15 @@ func checkFields(v *verdict, path string, m protoreflect.Message) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		if f.Message() == nil || !m.Has(f) {
+		if !m.Has(f) {
 			continue
 		}
 		at := path + "." + string(f.Name())
 		switch {
+		case f.Message() == nil:
+			if f.Name() == currencyField && f.Kind() == protoreflect.StringKind {
+				checkCurrency(v, at, m.Get(f).String())
+			}
 		case f.IsList():
 			list := m.Get(f).List()
 			for j := range list.Len() {
@@ -239,8 +258,12 @@ func checkMoney(v *verdict, path string, m *money.Money) {
 	case !fitsNanos(units, nanos):
 		v.add(ReasonAmount, path+".units", "must be an amount of at most %s either way", largest)
 	}
-	if c := m.GetCurrencyCode(); len(c) != 3 || strings.Trim(c, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") != "" {
-		v.add(ReasonAmount, path+".currency_code", "must be three capital letters (ISO 4217), is %.10q", c)
+	checkCurrency(v, path+".currency_code", m.GetCurrencyCode())
+}
+
+func checkCurrency(v *verdict, path, code string) {
+	if !IsCurrency(code) {
+		v.add(ReasonAmount, path, FormCurrency+", is %.10q", code)
 	}
 }
 

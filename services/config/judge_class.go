@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
@@ -51,8 +52,8 @@ func judgeClass(_ context.Context, _ queries, f *fault.Faults, r resource) error
 
 func judgeOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
 	j := optionJudge{f, spend.Overspend, o.GetCurrencyCode(), "currency_code's"}
-	if !spend.IsCurrency(j.currency) {
-		f.Add("currency_code", "must be the three capital letters of ISO 4217, not %q", cut(j.currency))
+	if !event.IsCurrency(j.currency) {
+		f.Add("currency_code", event.FormCurrency+", not %q", cut(j.currency))
 	}
 	if limit := o.GetDefaultLimit(); limit != nil {
 		j.amount("default_limit", limit, 0)
@@ -79,8 +80,8 @@ func (j optionJudge) limit(m *money.Money) (limit spend.Amount, ok bool) {
 		j.AddAs(limitRequired, "limit", "is required")
 		return 0, false
 	}
-	if !spend.IsCurrency(j.currency) {
-		j.Add("limit.currency_code", "must be the three capital letters of ISO 4217, not %q", cut(j.currency))
+	if !event.IsCurrency(j.currency) {
+		j.Add("limit.currency_code", event.FormCurrency+", not %q", cut(j.currency))
 	}
 	return j.amount("limit", m, 0)
 }
@@ -88,7 +89,7 @@ func (j optionJudge) limit(m *money.Money) (limit spend.Amount, ok bool) {
 // amount reads money of the option's currency that is at least least; amounts are whole billionths, so 1 is anything
 // above 0. Where the option's currency itself can't be read, that alone is told.
 func (j optionJudge) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
-	same := m.GetCurrencyCode() == j.currency || !spend.IsCurrency(j.currency)
+	same := m.GetCurrencyCode() == j.currency || !event.IsCurrency(j.currency)
 	if !same {
 		j.AddAs(currencyMismatch, field, "must be in %s currency, %s, not in %q", j.whose, j.currency, cut(m.GetCurrencyCode()))
 	}

@@ -87,7 +87,7 @@ func TestAnEventComesInByEveryDoor(t *testing.T) {
 		}); a.Status != 200 || a.ID != "http-binary" {
 			t.Errorf("%+v", a)
 		}
-		hook := structured(t, "http-batch-2", map[string]any{"type": "hook.failed", "subject": nil, "data": map[string]any{}})
+		hook := structured(t, "http-batch-2", map[string]any{"type": "billrun.failed", "subject": nil, "data": map[string]any{}})
 		if a := r.post([]byte("["+string(structured(t, "http-batch", nil))+","+string(hook)+"]"), map[string]string{"Content-Type": "application/cloudevents-batch+json"}); a.Status != 200 || len(a.Results) != 2 {
 			t.Errorf("%+v", a)
 		}

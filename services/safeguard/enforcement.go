@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -63,7 +64,8 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 
 // authorizeIn reads a request: whom it is about, and the option that is asked about.
 func authorizeIn(req *optionsv1.AuthorizeRequest) (at place, asked spend.Option, err error) {
-	tenant, msisdn, named := parts(req.GetName(), "/subscribers/", "")
+	tenant, text, named := parts(req.GetName(), "/subscribers/", "")
+	msisdn, numbered := event.MSISDN(text)
 	known := false
 	switch use := req.GetUse().(type) {
 	case *optionsv1.AuthorizeRequest_Usage:
@@ -72,7 +74,7 @@ func authorizeIn(req *optionsv1.AuthorizeRequest) (at place, asked spend.Option,
 		asked = optionOf(use.Option)
 		known = asked < spend.Options
 	}
-	if named && known && isTenant(tenant) && isMSISDN(msisdn) {
+	if named && known && isTenant(tenant) && numbered {
 		return place{tenant, msisdn}, asked, nil
 	}
 	var f fault.Faults

@@ -83,6 +83,12 @@ func (f *fold) Select(e *event.Event) (string, any) {
 // Apply works one event.
 func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 	t := f.turnOf(s, e)
+	if msisdn, ok := event.MSISDN(e.Subject); !ok || msisdn != e.Subject {
+		// ingest lets nothing else through; another spelling would be a second record of one subscriber.
+		t.refuse(refusedInvalid, "subject "+event.FormMSISDN)
+		f.conclude(s, &t)
+		return
+	}
 	switch data := e.Data.(type) {
 	case *eventv1.UsageCharged:
 		t.used(data)

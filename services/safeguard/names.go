@@ -37,21 +37,17 @@ func optionIn(f *fault.Faults, field, name string, o spend.Option) place {
 }
 
 func placeOf(f *fault.Faults, field, name, tail string) place {
-	tenant, msisdn, ok := parts(name, "/subscribers/", tail)
-	switch {
-	case !ok:
+	tenant, text, ok := parts(name, "/subscribers/", tail)
+	if !ok {
 		f.AddAs(reasonName, field, "must be tenants/{tenant}/subscribers/{msisdn}%s", tail)
-	default:
-		tenantIn(f, field, tenant)
-		if !isMSISDN(msisdn) {
-			f.AddAs(reasonName, field, "the MSISDN must be the digits of E.164 without +")
-		}
+		return place{}
+	}
+	tenantIn(f, field, tenant)
+	msisdn, ok := event.MSISDN(text)
+	if !ok {
+		f.AddAs(reasonName, field, "the MSISDN "+event.FormMSISDN)
 	}
 	return place{tenant, msisdn}
-}
-
-func isMSISDN(s string) bool {
-	return s != "" && len(s) <= event.MaxSubject && strings.Trim(s, "0123456789") == ""
 }
 
 // classIn reads "tenants/{tenant}/classesOfService/{cos}" with a tail behind it.

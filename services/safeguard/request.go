@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -46,8 +47,8 @@ func amountIn(f *fault.Faults, field string, m *money.Money, lowest spend.Amount
 		f.AddAs(reasonAmount, field, "is required")
 		return
 	}
-	if !spend.IsCurrency(m.GetCurrencyCode()) {
-		f.AddAs(reasonCurrency, field+".currency_code", "must be three capital letters (ISO 4217), is %.10q", m.GetCurrencyCode())
+	if !event.IsCurrency(m.GetCurrencyCode()) {
+		f.AddAs(reasonCurrency, field+".currency_code", event.FormCurrency+", is %.10q", m.GetCurrencyCode())
 	}
 	amount, err := spend.AmountOf(m.GetUnits(), m.GetNanos())
 	switch {

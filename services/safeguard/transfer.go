@@ -2,9 +2,9 @@ package safeguard
 
 import (
 	"slices"
-	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -15,9 +15,13 @@ const maxFormer = 8
 // leave gives the subscriber another number: its record goes there, and a mark stays that sends on what still comes
 // here. The network knows numbers: what is blocked is released here, and blocked there.
 func (t *turn) leave(to *eventv1.SubscriberMsisdnChanged) {
-	number := to.GetNewMsisdn()
-	if number == "" || len(number) > maxMSISDN || strings.Trim(number, "0123456789") != "" || number == t.msisdn {
-		t.refuse(refusedInvalid, "data.new_msisdn must be another number, of 1 to 15 digits without +")
+	number, ok := event.MSISDN(to.GetNewMsisdn())
+	switch {
+	case !ok:
+		t.refuse(refusedInvalid, "data.new_msisdn "+event.FormMSISDN)
+		return
+	case number == t.msisdn:
+		t.refuse(refusedInvalid, "data.new_msisdn must be another number")
 		return
 	}
 	if !t.lives() {

@@ -28,9 +28,10 @@ func (s Safeguard) open() (*grpc.ClientConn, error) { return s.dial(s.Address) }
 // Subscriber is the argument of commands about one subscriber.
 type Subscriber struct {
 	Safeguard
-	MSISDN string `arg:"" name:"msisdn" help:"Number of the subscriber, digits without +."`
+	MSISDN string `arg:"" name:"msisdn" help:"Number of the subscriber, country code first."`
 }
 
+// name has the number as typed: the service knows its one spelling, and says what is wrong with another.
 func (s Subscriber) name() string { return "tenants/" + s.Tenant + "/subscribers/" + s.MSISDN }
 
 // nameOf is the option of the subscriber.
@@ -40,7 +41,7 @@ func (s Subscriber) nameOf(o eventv1.Safeguard_Option) string {
 
 // advice says, by the reason of an error, what to do about it.
 var advice = map[string]string{
-	"SUBSCRIBER_NOT_FOUND":       "check the number (digits, country code first, without +) and --tenant",
+	"SUBSCRIBER_NOT_FOUND":       "check the number (country code first) and --tenant",
 	"OPTION_NOT_OFFERED":         "tollgate get ClassOfService shows what each class offers",
 	"LIMIT_REQUIRED":             "give --current-limit too",
 	"CURRENCY_MISMATCH":          "give the amount in the currency that tollgate option get shows",

@@ -78,6 +78,9 @@ var errEnough = errors.New("enough")
 
 // Run follows until interrupted, which is its ordinary end.
 func (c tailCommand) Run(ctx context.Context, streams Streams) error {
+	if msisdn, ok := event.MSISDN(c.Subject); ok {
+		c.Subject = msisdn
+	}
 	client, err := c.open()
 	if err != nil {
 		return err

@@ -71,7 +71,7 @@ func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 			c.faulty++
 			i.Faulty(Fault{r.line, fault.Listed(s.faults.Err("ROW_INVALID"))})
 		}
-		if msisdn, err := strconv.ParseUint(s.msisdn, 10, 64); err == nil && number(s.msisdn) == nil {
+		if msisdn, err := strconv.ParseUint(s.msisdn, 10, 64); err == nil {
 			seen = append(seen, sight{msisdn, uint32(r.line), s.faults.Len() > 0})
 		}
 		if c.rows%1024 == 0 {

@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"errors"
 	"fmt"
 	"net/mail"
 	"slices"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/tollgate/wording"
@@ -73,9 +75,9 @@ var prefixes = [...]string{"data_", "overspend_", "payment_"}
 
 var columns = func() []column {
 	all := []column{
-		{columnMSISDN, "required; 5 to 15 digits, country code first, without + or 00", func(s *subscriber, text string) error {
-			s.msisdn = text
-			return number(text)
+		{columnMSISDN, "required; 5 to 15 digits, country code first, without + or 00", func(s *subscriber, text string) (err error) {
+			s.msisdn, err = number(text)
+			return err
 		}},
 		{columnClass, "required; id of its class of service", func(s *subscriber, text string) error {
 			s.data.ClassOfService = text
@@ -107,9 +109,9 @@ var columns = func() []column {
 			}
 			return nil
 		}},
-		{"contact_phone", "digits as of msisdn", func(s *subscriber, text string) error {
-			s.contact().Phone = text
-			return number(text)
+		{"contact_phone", "digits as of msisdn", func(s *subscriber, text string) (err error) {
+			s.contact().Phone, err = number(text)
+			return err
 		}},
 		{"currency", "of amounts that do not name theirs, such as EUR", nil},
 	}
@@ -162,12 +164,13 @@ func (s *subscriber) money(text string) (*money.Money, error) {
 	return m, err
 }
 
-// number judges digits of E.164. No country code begins with 0, so that two ways to write one number cannot both pass.
-func number(text string) error {
-	if len(text) < 5 || len(text) > 15 || text[0] == '0' || strings.Trim(text, "0123456789") != "" {
-		return fmt.Errorf("must be 5 to 15 digits, country code first, without + or 00, not %.80q", text)
+// number is the one spelling of a number. The error does not repeat it.
+func number(text string) (string, error) {
+	msisdn, ok := event.MSISDN(text)
+	if !ok {
+		return "", errors.New(event.FormMSISDN)
 	}
-	return nil
+	return msisdn, nil
 }
 
 func language(text string) error {

@@ -12,6 +12,7 @@ import (
 	"io"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -130,7 +131,9 @@ func (r *reader) next() (*subscriber, error) {
 		// What is kept of a cell keeps the row it was cut from; a row is one event's, and short.
 		if text := strings.TrimSpace(cells[i]); text != "" {
 			timed = timed || c.name == columnTime
-			if err := c.set(s, text); err != nil {
+			if !utf8.ValidString(text) {
+				s.faults.Add(c.name, "must be UTF-8")
+			} else if err := c.set(s, text); err != nil {
 				s.faults.Add(c.name, "%s", err)
 			}
 		} else if c.name == columnMSISDN || c.name == columnClass {
@@ -160,7 +163,7 @@ func (b *room) Read(p []byte) (int, error) {
 
 const (
 	eventType   = "subscriber.activated"
-	eventSource = "tollgate/import"
+	eventSource = "subscriber-import"
 	dataURL     = "type.googleapis.com/tollgate.event.v1.SubscriberActivated"
 )
 

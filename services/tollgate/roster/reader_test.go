@@ -48,11 +48,14 @@ func read(t *testing.T, text string, f Form, classes Classes) (rows []*subscribe
 func TestARowBecomesAnActivation(t *testing.T) {
 	rows, faults := read(t, "\xef\xbb\xbfclass_of_service;msisdn;imsi;language;contact_name;contact_email;contact_phone;currency;activated_at;"+
 		"data_state;data_renewal_day;data_spent;overspend_state;overspend_current_limit;overspend_next_limit;payment_spent\n"+
-		"gold; 491511234567 ;262011234567890;de;\"Ann \"\"A\"\"; B\";ann@example.com;491517654321;EUR;2026-11-02T10:00:00+02:00;"+
+		"gold; 491511234567 ;262011234567890;de;\"Ann \"\"A\"\"; B\";ann@example.com;+491517654321;EUR;2026-11-02T10:00:00+02:00;"+
 		"temporarily-inactive;15;12.34;active;20;30 GBP;0\n"+
-		"gold;491511234568;;;;;;;;;;;;;;\n", Form{Tenant: "acme", Separator: ';', ActivatedAt: begin}, nil)
+		"gold;+491511234568;;;;;;;;;;;;;;\n", Form{Tenant: "acme", Separator: ';', ActivatedAt: begin}, nil)
 	if len(faults) > 0 || len(rows) != 2 {
 		t.Fatalf("%d rows, %v", len(rows), faults)
+	}
+	if rows[1].msisdn != "491511234568" {
+		t.Errorf("a leading + is not dropped: %s", rows[1].msisdn)
 	}
 	p, err := rows[0].event("acme")
 	if err != nil {
@@ -130,15 +133,16 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 	unsaid.ActivatedAt = time.Time{}
 	_, got := read(t, strings.Join([]string{
 		"msisdn,class_of_service,activated_at,imsi,language,contact_email,data_state,data_renewal_day,overspend_current_limit,payment_spent",
-		"+4915112345,,2026-11-01,12,de_DE,nobody,inactive,29,-1 EUR,1.2.3 EUR",
+		"+0049151,,2026-11-01,12,de_DE,nobody,inactive,29,-1 EUR,1.2.3 EUR",
 		"0049151,gold,2026-11-01T00:00:00Z,,,,,,,",
 		"49151,gold",
 		`49152,gold,2026-11-01T00:00:00Z,"un"closed,,,,,,`,
 		"49153,gold,,,,,,0,10,",
+		"49154,g\xffld,2026-11-01T00:00:00Z,,,,,,,",
 		"",
 	}, "\n"), unsaid, nil)
 	want := []string{
-		`2: msisdn: must be 5 to 15 digits, country code first, without + or 00, not "+4915112345"`,
+		`2: msisdn: must be 5 to 15 digits, country code first, without + or 00`,
 		`2: class_of_service: is required`,
 		`2: activated_at: must be a time such as 2026-11-01T00:00:00Z, not "2026-11-01"`,
 		`2: imsi: must be 6 to 15 digits, not "12"`,
@@ -148,12 +152,13 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 		`2: data_renewal_day: must be a day from 1 to 28, not "29"`,
 		`2: overspend_current_limit: must not be below 0, is -1 EUR`,
 		`2: payment_spent: must be a number such as 12.50, not "1.2.3"`,
-		`3: msisdn: must be 5 to 15 digits, country code first, without + or 00, not "0049151"`,
+		`3: msisdn: must be 5 to 15 digits, country code first, without + or 00`,
 		`4: has 2 cells, the header 10`,
 		`5: column 36: extraneous or missing " in quoted-field`,
 		`6: data_renewal_day: must be a day from 1 to 28, not "0"`,
 		`6: overspend_current_limit: must name its currency, such as 12.50 EUR, not only "10"`,
 		`6: activated_at: is required, here or for all rows (--activated-at)`,
+		`7: class_of_service: must be UTF-8`,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

@@ -12,7 +12,7 @@ import (
 const (
 	tenant = "sample"
 	class  = "roamer"
-	source = "tollgate/try"
+	source = "sample-traffic"
 )
 
 //go:embed sample.yaml

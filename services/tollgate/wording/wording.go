@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"google.golang.org/genproto/googleapis/type/money"
@@ -81,12 +82,13 @@ func Money(m *money.Money) string {
 func ParseMoney(text, fallback string) (*money.Money, error) {
 	number, currency, named := strings.Cut(strings.TrimSpace(text), " ")
 	switch currency = strings.TrimSpace(currency); {
-	case named && !spend.IsCurrency(currency):
-		return nil, fmt.Errorf("must be an amount and a currency such as 12.50 EUR, not %q", text)
 	case !named && fallback == "":
 		return nil, fmt.Errorf("must name its currency, such as 12.50 EUR, not only %q", text)
 	case !named:
 		currency = fallback
+	}
+	if !event.IsCurrency(currency) {
+		return nil, fmt.Errorf("must be an amount and a currency of ISO 4217, such as 12.50 EUR, not %q in %q", number, currency)
 	}
 	a, err := amount(number)
 	if err != nil {
