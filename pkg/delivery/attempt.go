@@ -55,7 +55,7 @@ func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at 
 	id := d.ID + "/" + strconv.Itoa(int(m.GetNumber()))
 	return stream.Record{
 		Topic: topic, Partition: d.Partition, Key: []byte(d.Endpoint), Value: value, Time: at,
-		Headers: headers(typeAttempted, source, "tollgate.delivery.v1.Attempt", id, d.Event.Subject, at, d.Trace),
+		Headers: d.headers(typeAttempted, source, "tollgate.delivery.v1.Attempt", id, at),
 	}, nil
 }
 
@@ -67,7 +67,7 @@ func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at 
 	}
 	return stream.Record{
 		Topic: topic, Partition: stream.AnyPartition, Key: []byte(d.ID), Value: value, Time: at,
-		Headers: headers(typeDead, source, "tollgate.delivery.v1.DeadLetter", d.ID, d.Event.Subject, at, d.Trace),
+		Headers: d.headers(typeDead, source, "tollgate.delivery.v1.DeadLetter", d.ID, at),
 	}, nil
 }
 

@@ -46,8 +46,9 @@ type Delivery struct {
 	// ReplayJob is the id of the job that published it again; empty at first.
 	ReplayJob string
 
-	// Trace is the W3C traceparent it came with; it stands in the record's header, never in its value.
-	Trace string
+	// Trace is the W3C traceparent it came with, Correlation that of the event; they stand in the record's headers, never in
+	// its value.
+	Trace, Correlation string
 	// Topic, Partition and Offset say where it stands. Set by Decode.
 	Topic     string
 	Partition int32
@@ -82,7 +83,7 @@ func (d *Delivery) Record(topic string) (stream.Record, error) {
 	}
 	r := stream.Record{
 		Topic: topic, Partition: stream.AnyPartition, Key: []byte(d.Endpoint), Value: value, Time: d.PlannedAt,
-		Headers: headers(typePlanned, "tollgate/trigger", "tollgate.delivery.v1.Delivery", d.ID, d.Event.Subject, d.PlannedAt, d.Trace),
+		Headers: d.headers(typePlanned, "tollgate/trigger", "tollgate.delivery.v1.Delivery", d.ID, d.PlannedAt),
 	}
 	return r, nil
 }
@@ -131,6 +132,9 @@ func Decode(r stream.Record) (*Delivery, error) {
 	if trace, ok := r.Header(event.HeaderTrace); ok {
 		d.Trace = string(trace)
 	}
+	if correlation, ok := r.Header(event.HeaderCorrelation); ok {
+		d.Correlation = string(correlation)
+	}
 	return d, nil
 }
 
@@ -164,30 +168,10 @@ func moment(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
-var (
-	specVersion = []byte("1.0")
-	protobuf    = []byte(event.ContentTypeProtobuf)
-)
-
-// headers are those that every record of ours bears.
-func headers(kind, source, message, id, subject string, at time.Time, trace string) []stream.Header {
-	hs := make([]stream.Header, 0, 9)
-	hs = append(hs,
-		stream.Header{Key: event.HeaderSpecVersion, Value: specVersion},
-		stream.Header{Key: event.HeaderID, Value: []byte(id)},
-		stream.Header{Key: event.HeaderType, Value: []byte(kind)},
-		stream.Header{Key: event.HeaderSource, Value: []byte(source)},
-	)
-	if subject != "" {
-		hs = append(hs, stream.Header{Key: event.HeaderSubject, Value: []byte(subject)})
-	}
-	hs = append(hs,
-		stream.Header{Key: event.HeaderTime, Value: at.UTC().AppendFormat(nil, "2006-01-02T15:04:05.000Z")},
-		stream.Header{Key: event.HeaderDataSchema, Value: []byte(event.SchemaPrefix + message)},
-		stream.Header{Key: event.HeaderContentType, Value: protobuf},
-	)
-	if trace != "" {
-		hs = append(hs, stream.Header{Key: event.HeaderTrace, Value: []byte(trace)})
-	}
-	return hs
+// headers are those of a record about the delivery.
+func (d *Delivery) headers(kind, source, message, id string, at time.Time) []stream.Header {
+	return event.Attributes{
+		ID: id, Type: kind, Source: source, Tenant: d.Tenant, Subject: d.Event.Subject, Correlation: d.Correlation, Time: at,
+		Schema: event.SchemaPrefix + message, Trace: d.Trace,
+	}.Headers()
 }

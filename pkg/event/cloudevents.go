@@ -9,21 +9,12 @@ import (
 	"io"
 	"net/url"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fault"
-)
-
-// Content types of CloudEvents in structured mode, and of a batch.
-const (
-	ContentTypeCloudEvent = "application/cloudevents+json"
-	ContentTypeBatch      = "application/cloudevents-batch+json"
-
-	cloudEventsPrefix = "application/cloudevents"
 )
 
 // Attributes of CloudEvents 1.0 that an event has, and our extensions. All others are ignored.
@@ -40,6 +31,12 @@ const (
 	attributeTrace           = "traceparent"
 )
 
+// attributes are all of them that are read.
+var attributes = [...]string{
+	attributeSpecVersion, attributeID, attributeSource, attributeType, attributeSubject, attributeTime, attributeDataContentType,
+	attributeTenant, attributeCorrelation, attributeTrace,
+}
+
 // fromAttributes maps the attributes one to one; an absent one reads as empty.
 func fromAttributes(attribute func(name string) string, v *verdict) *Event {
 	if got := attribute(attributeSpecVersion); got != specVersion && !v.names(attributeSpecVersion) {
@@ -51,15 +48,10 @@ func fromAttributes(attribute func(name string) string, v *verdict) *Event {
 		Correlation: attribute(attributeCorrelation), Trace: attribute(attributeTrace),
 	}
 	if text := attribute(attributeTime); text != "" {
-		t, err := time.Parse(time.RFC3339Nano, text)
-		switch {
-		case err != nil:
-			v.add(ReasonUndecodable, attributeTime, "must be a time as of RFC 3339, is %.60q", text)
-		default:
-			var ok bool
-			if e.Time, ok = timeOf(t.Unix(), int32(t.Nanosecond())); !ok {
-				v.add(ReasonUndecodable, attributeTime, timeRange)
-			}
+		if t, err := ParseTime(text); err != nil {
+			v.add(ReasonUndecodable, attributeTime, "%s", err)
+		} else if e.Time, err = t, nil; t.Unix() < minSeconds || t.Unix() > maxSeconds {
+			v.add(ReasonUndecodable, attributeTime, timeRange)
 		}
 	}
 	return e
@@ -77,16 +69,26 @@ func parseBinary(media string, attribute func(name string) string, value []byte,
 
 // parseStructured reads what says of itself that it is a CloudEvent as a whole.
 func parseStructured(media string, value []byte, v *verdict) *Event {
-	if media != ContentTypeCloudEvent {
-		v.add(ReasonUndecodable, "content-type", "%.100q is not taken here, %s is", media, ContentTypeCloudEvent)
-		return nil
+	switch media {
+	case ContentTypeCloudEvent:
+		return parseObject(value, v)
+	case ContentTypeCloudEventProtobuf:
+		return parseFormat(value, v)
+	case ContentTypeBatch:
+		v.add(ReasonUndecodable, "", sayBatch)
+	default:
+		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent, ContentTypeCloudEventProtobuf)
 	}
-	return parseObject(value, v)
+	return nil
 }
 
 func parseObject(object []byte, v *verdict) *Event {
+	if isFramed(object) {
+		v.add(ReasonUndecodable, "", sayFraming)
+		return nil
+	}
 	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(object, &fields); err != nil || fields == nil {
+	if err := readJSON(object, &fields); err != nil || fields == nil {
 		v.add(ReasonUndecodable, "", "must be a CloudEvent as a JSON object%s", because(err))
 		return nil
 	}
@@ -179,11 +181,6 @@ func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error
 	return parsed, nil
 }
 
-// isJSON says that data of this media type is JSON; so is data of none, as CloudEvents has it.
-func isJSON(media string) bool {
-	return media == "" || media == "application/json" || media == "text/json" || strings.HasSuffix(media, "+json")
-}
-
 // typedData reads data into the message of its type; nil where a violation was added, or where the type is not known,
 // which is said elsewhere.
 func typedData(typ, media string, value []byte, v *verdict) proto.Message {
@@ -195,18 +192,25 @@ func typedData(typ, media string, value []byte, v *verdict) proto.Message {
 	m := t.Data.ProtoReflect().New().Interface()
 	name := t.Data.ProtoReflect().Descriptor().FullName()
 	switch {
+	case isFramed(value):
+		v.add(ReasonUndecodable, "data", sayFraming)
+		return nil
 	case isJSON(media):
-		if err := protojson.Unmarshal(value, m); err != nil {
+		err := checkJSON(value)
+		if err == nil {
+			err = protojson.Unmarshal(value, m)
+		}
+		if err != nil {
 			v.add(ReasonUndecodable, "data", "must be a %s in JSON%s", name, because(err))
 			return nil
 		}
-	case media == ContentTypeProtobuf:
+	case isProtobuf(media):
 		if err := proto.Unmarshal(value, m); err != nil {
 			v.add(ReasonUndecodable, "data", "must be the bytes of a %s", name)
 			return nil
 		}
 	default:
-		v.add(ReasonUndecodable, "data", "content type %.100q is not taken, application/json and %s are", media, ContentTypeProtobuf)
+		v.add(ReasonMediaType, "data", "content type %.100q is not taken, application/json and %s are", media, ContentTypeProtobuf)
 		return nil
 	}
 	return m
@@ -231,8 +235,12 @@ func because(err error) string {
 	return ": " + text
 }
 
-// percentDecoded undoes the encoding that the HTTP binding gives header values.
-func percentDecoded(value, attribute string, v *verdict) string {
+// headerValue undoes the two encodings that the HTTP binding gives values of headers: a string in double quotes, of its
+// older versions, then per cents.
+func headerValue(value, attribute string, v *verdict) string {
+	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
+		value = unquoted(value[1 : n-1])
+	}
 	if !strings.Contains(value, "%") {
 		return value
 	}
@@ -242,4 +250,16 @@ func percentDecoded(value, attribute string, v *verdict) string {
 		return ""
 	}
 	return s
+}
+
+// unquoted takes backslashes out of a quoted-string as of RFC 9110: what stands behind one stands for itself.
+func unquoted(s string) string {
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
 }

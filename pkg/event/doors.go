@@ -13,7 +13,7 @@ const ContentTypeEvent = "application/x-tollgate-event"
 
 // ParseKafka reads a record of events.inbound and judges it as what a producer sent. It is an Event in Protobuf where
 // its content type says so or no ce_specversion is there; else a CloudEvent in structured or in binary mode. A record of
-// our own topics is taken too.
+// our own topics is taken too. What means one of them and does not say so, as other systems have it, is told how.
 //
 // Like every door it answers with a fault that lists everything wrong at once (Reasons), along with the event as far as
 // it could be read, which is nil where nothing could. What is right has no ReceivedAt yet: the door stamps it.
@@ -23,20 +23,25 @@ func ParseKafka(r stream.Record) (*Event, error) {
 		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(r.Value))
 		return nil, v.err()
 	}
-	header := func(name string) string {
-		value, _ := r.Header(name)
-		return string(value)
-	}
+	header := kafkaHeaders(r, &v)
 	var e *Event
 	media := mediaType(header(HeaderContentType))
 	_, isCloudEvent := r.Header(HeaderSpecVersion)
 	switch {
 	case strings.HasPrefix(media, cloudEventsPrefix):
 		e = parseStructured(media, r.Value, &v)
-	case media == ContentTypeEvent, !isCloudEvent, media == ContentTypeProtobuf && isSchemaEvent(header(HeaderDataSchema)):
+	case media == ContentTypeEvent, isProtobuf(media) && isSchemaEvent(header(HeaderDataSchema)):
 		e = decode(r.Value, &v)
+	case isCloudEvent:
+		misspelt(r, &v)
+		e = parseBinary(media, func(attribute string) string { return header(attributePrefix + attribute) }, r.Value, &v)
 	default:
-		e = parseBinary(media, func(attribute string) string { return header("ce_" + attribute) }, r.Value, &v)
+		misspelt(r, &v)
+		notOurs(r.Value, &v)
+		if v.err() != nil {
+			return nil, v.err()
+		}
+		e = decode(r.Value, &v)
 	}
 	if e != nil && e.Trace == "" {
 		e.Trace = header(HeaderTrace)
@@ -67,26 +72,59 @@ func sizeOf(p *eventv1.Event) int {
 }
 
 // ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and judges it as ParseKafka
-// does; header gives the value of a header. A batch is read by ParseBatch.
-func ParseHTTP(header func(name string) string, body []byte) (*Event, error) {
+// does; header gives the values of a header. A batch is read by ParseBatch.
+func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 	v := verdict{}
 	if len(body) > MaxBytes {
 		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(body))
 		return nil, v.err()
 	}
 	var e *Event
-	media := mediaType(header("content-type"))
-	if strings.HasPrefix(media, cloudEventsPrefix) {
+	media := mediaType(once(header(HeaderContentType), HeaderContentType, &v))
+	switch {
+	case strings.HasPrefix(media, cloudEventsPrefix):
 		e = parseStructured(media, body, &v)
-	} else {
+	case isBare(header):
+		bare(header, media, body, &v)
+	default:
+		if len(header("ce-"+attributeDataContentType)) > 0 {
+			v.add(ReasonUndecodable, attributeDataContentType, "must not be sent: content-type says what the data is")
+		}
 		e = parseBinary(media, func(attribute string) string {
-			return percentDecoded(header("ce-"+attribute), attribute, &v)
+			return headerValue(once(header("ce-"+attribute), attribute, &v), attribute, &v)
 		}, body, &v)
 	}
 	if e != nil && e.Trace == "" {
-		e.Trace = header(HeaderTrace)
+		e.Trace = once(header(HeaderTrace), HeaderTrace, &v)
 	}
 	return judged(e, &v)
+}
+
+// isBare says that none of the headers is there that a CloudEvent in binary mode must have.
+func isBare(header func(name string) []string) bool {
+	for _, attribute := range []string{attributeSpecVersion, attributeID, attributeSource, attributeType} {
+		if len(header("ce-"+attribute)) > 0 {
+			return false
+		}
+	}
+	return true
+}
+
+// bare says what a request lacks that names no attribute in its headers.
+func bare(header func(name string) []string, media string, body []byte, v *verdict) {
+	first := firstOf(body)
+	switch {
+	case len(header("ce_"+attributeSpecVersion)) > 0 || len(header("ce_"+attributeID)) > 0:
+		v.add(ReasonUndecodable, "ce-"+attributeSpecVersion, "must be there: in HTTP attributes are headers that begin with ce-, not with ce_")
+	case !isJSON(media) && !isProtobuf(media):
+		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, there are %s", media, ContentTypes)
+	case first == '{':
+		v.add(ReasonUndecodable, HeaderContentType, sayWhole+", or the headers ce-id, ce-source and so on be there where it is data alone")
+	case first == '[':
+		v.add(ReasonUndecodable, HeaderContentType, "must be "+ContentTypeBatch+" where the body is a batch")
+	default:
+		v.add(ReasonUndecodable, "", "must be a CloudEvent: of content type %s, or with headers ce-id, ce-source and so on", ContentTypeCloudEvent)
+	}
 }
 
 // ParseJSON reads one CloudEvent as a JSON object, as it stands in a line of a file, and judges it as ParseKafka does.
@@ -146,10 +184,4 @@ func ValidTrace(s string) bool {
 		return false
 	}
 	return strings.Trim(s, "0123456789abcdef-") == ""
-}
-
-// mediaType is the content type without its parameters, in lower case.
-func mediaType(contentType string) string {
-	media, _, _ := strings.Cut(contentType, ";")
-	return strings.ToLower(strings.TrimSpace(media))
 }

@@ -17,6 +17,8 @@ const (
 	HeaderSource      = "ce_source"
 	HeaderSubject     = "ce_subject"
 	HeaderTime        = "ce_time"
+	HeaderTenant      = "ce_tenant"
+	HeaderCorrelation = "ce_correlation"
 	HeaderDataSchema  = "ce_dataschema"
 	HeaderContentType = "content-type"
 	HeaderTrace       = "traceparent"
@@ -39,8 +41,48 @@ const (
 var (
 	specVersionBytes = []byte(specVersion)
 	protobufBytes    = []byte(ContentTypeProtobuf)
-	schemaBytes      = []byte(SchemaEvent)
 )
+
+// Attributes are what the headers of a record say of it.
+type Attributes struct {
+	ID, Type, Source, Tenant, Subject, Correlation string
+	Time                                           time.Time
+	// Schema names the message that the value is, such as SchemaEvent.
+	Schema string
+	// Trace is a W3C traceparent.
+	Trace string
+}
+
+// Headers are those that every record of ours bears, in this order; what has no value has no header.
+func (a Attributes) Headers() []stream.Header {
+	// One piece of memory for all texts.
+	all := make([]byte, 0, len(a.ID)+len(a.Type)+len(a.Source)+len(a.Tenant)+len(a.Subject)+len(a.Correlation)+len(timeLayout)+len(a.Schema)+len(a.Trace))
+	headers := make([]stream.Header, 0, 11)
+	add := func(name, value string) {
+		if value == "" {
+			return
+		}
+		n := len(all)
+		all = append(all, value...)
+		headers = append(headers, stream.Header{Key: name, Value: all[n:len(all):len(all)]})
+	}
+	headers = append(headers, stream.Header{Key: HeaderSpecVersion, Value: specVersionBytes})
+	add(HeaderID, a.ID)
+	add(HeaderType, a.Type)
+	add(HeaderSource, a.Source)
+	add(HeaderTenant, a.Tenant)
+	add(HeaderSubject, a.Subject)
+	add(HeaderCorrelation, a.Correlation)
+	if !a.Time.IsZero() {
+		n := len(all)
+		all = a.Time.UTC().Truncate(time.Millisecond).AppendFormat(all, timeLayout)
+		headers = append(headers, stream.Header{Key: HeaderTime, Value: all[n:len(all):len(all)]})
+	}
+	add(HeaderDataSchema, a.Schema)
+	headers = append(headers, stream.Header{Key: HeaderContentType, Value: protobufBytes})
+	add(HeaderTrace, a.Trace)
+	return headers
+}
 
 // Record is the event as it stands on a topic (full name): its bytes, the headers, and its time of reception as the
 // record's timestamp. An event of an unordered type has no key, so that it is spread; every other has Key. The same
@@ -54,47 +96,18 @@ func (e *Event) Record(topic string) (stream.Record, error) {
 		return stream.Record{}, fault.NewInvalid(ReasonTooLarge, fault.Violation{Description: fmt.Sprintf(tooLarge, MaxBytes, len(buf))})
 	}
 	size := len(buf)
-	// One piece of memory for the texts of key and headers.
-	extra := make([]byte, 0, len(e.Tenant)+1+2*len(e.Subject)+len(e.ID)+len(e.Type)+len(e.Source)+len(timeLayout)+len(e.Trace))
-	text := func(s string) []byte {
-		n := len(extra)
-		extra = append(extra, s...)
-		return extra[n:len(extra):len(extra)]
-	}
 	r := stream.Record{
 		Topic:     topic,
 		Partition: stream.AnyPartition,
 		Value:     buf[:size:size],
-		Headers:   make([]stream.Header, 0, 9),
-		Time:      e.ReceivedAt,
+		Headers: Attributes{
+			ID: e.ID, Type: e.Type, Source: e.Source, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
+			Time: e.Time, Schema: SchemaEvent, Trace: e.Trace,
+		}.Headers(),
+		Time: e.ReceivedAt,
 	}
 	if t := byName[e.Type]; t == nil || t.Queue == Ordered {
-		n := len(extra)
-		extra = append(extra, e.Tenant...)
-		extra = append(extra, '/')
-		extra = append(extra, e.Subject...)
-		r.Key = extra[n:len(extra):len(extra)]
-	}
-	r.Headers = append(r.Headers,
-		stream.Header{Key: HeaderSpecVersion, Value: specVersionBytes},
-		stream.Header{Key: HeaderID, Value: text(e.ID)},
-		stream.Header{Key: HeaderType, Value: text(e.Type)},
-		stream.Header{Key: HeaderSource, Value: text(e.Source)},
-	)
-	if e.Subject != "" {
-		r.Headers = append(r.Headers, stream.Header{Key: HeaderSubject, Value: text(e.Subject)})
-	}
-	if !e.Time.IsZero() {
-		n := len(extra)
-		extra = e.Time.UTC().Truncate(time.Millisecond).AppendFormat(extra, timeLayout)
-		r.Headers = append(r.Headers, stream.Header{Key: HeaderTime, Value: extra[n:len(extra):len(extra)]})
-	}
-	r.Headers = append(r.Headers,
-		stream.Header{Key: HeaderDataSchema, Value: schemaBytes},
-		stream.Header{Key: HeaderContentType, Value: protobufBytes},
-	)
-	if e.Trace != "" {
-		r.Headers = append(r.Headers, stream.Header{Key: HeaderTrace, Value: text(e.Trace)})
+		r.Key = []byte(e.Key())
 	}
 	return r, nil
 }

@@ -82,7 +82,7 @@ func TestRecordsCarryTheAttributesInTheirHeaders(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	want := map[string]string{
-		"ce_specversion": "1.0", "ce_id": "cdr-0001", "ce_type": "usage.charged", "ce_source": "mediation/1", "ce_subject": "447700900001",
+		"ce_specversion": "1.0", "ce_id": "cdr-0001", "ce_type": "usage.charged", "ce_source": "mediation/1", "ce_subject": "447700900001", "ce_tenant": "acme", "ce_correlation": "tx-7",
 		"ce_time": "2026-03-01T10:00:00.123Z", "ce_dataschema": "https://type.googleapis.com/tollgate.event.v1.Event",
 		"content-type": "application/protobuf", "traceparent": traceparent,
 	}

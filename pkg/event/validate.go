@@ -32,13 +32,15 @@ const (
 	ReasonUnknownData = "UNKNOWN_DATA"
 	// ReasonReserved: only Tollgate publishes events of this type, or from this source.
 	ReasonReserved = "TYPE_RESERVED"
+	// ReasonMediaType: a content type that is not taken, whatever else is wrong.
+	ReasonMediaType = "MEDIA_TYPE_UNSUPPORTED"
 	// ReasonAmount: an amount of money that is malformed or past what is counted with.
 	ReasonAmount = "AMOUNT_INVALID"
 )
 
 // Reasons are all there are, a closed set for metrics.
 func Reasons() []string {
-	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownData, ReasonReserved, ReasonAmount}
+	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
 }
 
 // What an event may have at most, in bytes.
@@ -65,10 +67,10 @@ type verdict struct {
 func (v *verdict) add(reason, field, format string, args ...any) {
 	v.faults.Add(field, format, args...)
 	v.fields = append(v.fields, field)
-	switch v.reason {
-	case "", reason:
+	switch {
+	case v.reason == "" || reason == ReasonMediaType:
 		v.reason = reason
-	default:
+	case v.reason != reason && v.reason != ReasonMediaType:
 		v.reason = ReasonInvalid
 	}
 }
@@ -157,7 +159,10 @@ func optional(v *verdict, field, s string, limit int) {
 	}
 }
 
-func isControlCharacter(r rune) bool { return r < 0x20 || r == 0x7f }
+// isControlCharacter is what CloudEvents keeps out of a text: control characters, and code points that are no characters.
+func isControlCharacter(r rune) bool {
+	return r < 0x20 || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
+}
 
 func (t *Type) validateData(v *verdict, data proto.Message) {
 	m := data.ProtoReflect()

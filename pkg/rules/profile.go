@@ -2,7 +2,6 @@ package rules
 
 import (
 	"fmt"
-	"strconv"
 
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -29,7 +28,7 @@ func (p Profile) String() string {
 const attributeTime = "2006-01-02T15:04:05.000Z"
 
 // cloudEventBody is profile tollgate. The order of the keys is promised; attributes without a value are left out, as
-// CloudEvents asks. sequence is a text: CloudEvents has no integers of 64 bits.
+// CloudEvents asks. sequence is a text that is orderable as one, as its extension of CloudEvents says.
 func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
 	data, err := o.dataJSON(to.PersonalData)
 	if err != nil {
@@ -49,7 +48,7 @@ func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
 	b.text("dataschema", event.SchemaPrefix+string(e.Data.ProtoReflect().Descriptor().FullName()))
 	b.text("tenant", e.Tenant)
 	if at.Sequence != 0 {
-		b.text("sequence", strconv.FormatInt(at.Sequence, 10))
+		b.text("sequence", sequence(at.Sequence))
 	}
 	if at.Previous != "" {
 		b.text("previous", at.Previous)
@@ -58,6 +57,9 @@ func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
 	b.raw("data", data)
 	return Body{ContentType: "application/cloudevents+json", Bytes: b.end()}, nil
 }
+
+// sequence has the digits of the largest, so that the order of texts is that of numbers.
+func sequence(n int64) string { return fmt.Sprintf("%019d", n) }
 
 // parametersBody is profile parameters: names and rendered texts in the order of the notification.
 func (p *Plan) parametersBody(o *Occasion, to Endpoint) (Body, error) {

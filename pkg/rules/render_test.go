@@ -171,7 +171,7 @@ func TestProfileTollgateIsACloudEventToOthers(t *testing.T) {
 		t.Error(err)
 	}
 	ext := ce.Extensions()
-	if ce.ID() != e.ID || ce.Source() != e.Source || !ce.Time().Equal(noon) || ext["sequence"] != "7" || ext["previous"] != "dlv_p" || ext["notification"] != "reached" || ext["tenant"] != "acme" {
+	if ce.ID() != e.ID || ce.Source() != e.Source || !ce.Time().Equal(noon) || ext["sequence"] != "0000000000000000007" || ext["previous"] != "dlv_p" || ext["notification"] != "reached" || ext["tenant"] != "acme" {
 		t.Errorf("%s", ce)
 	}
 	var data eventv1.Safeguard

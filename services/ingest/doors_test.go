@@ -102,7 +102,7 @@ func TestAnEventComesInByEveryDoor(t *testing.T) {
 				t.Errorf("%q was not sent, or is there twice", e.ID)
 			}
 			delete(want, e.ID)
-			if string(rec.Key) != "acme/447700900001" || !rec.Time.Equal(e.ReceivedAt) || e.ReceivedAt.Before(began) || headersOf(rec)["ce_id"] != e.ID {
+			if string(rec.Key) != "acme/447700900001" || !rec.Time.Equal(e.ReceivedAt) || e.ReceivedAt.Before(began) || headersOf(rec)["ce_id"] != e.ID || headersOf(rec)["ce_tenant"] != "acme" {
 				t.Errorf("%q: key %q, stamped %v, received %v, headers %v", e.ID, rec.Key, rec.Time, e.ReceivedAt, headersOf(rec))
 			}
 		}
@@ -328,7 +328,7 @@ func TestTheHTTPDoorAnswersInProblems(t *testing.T) {
 		}{
 			"every fault at once":          {structured(t, "1", map[string]any{"time": nil, "subject": nil}), ce, 400, event.ReasonInvalid, []string{"time", "subject"}},
 			"not JSON":                     {[]byte("hello"), ce, 400, event.ReasonUndecodable, []string{""}},
-			"no CloudEvent at all":         {[]byte("{}"), map[string]string{"Content-Type": "application/json"}, 400, event.ReasonInvalid, []string{"specversion", "id", "source", "tenant", "time", "type"}},
+			"no CloudEvent at all":         {[]byte("{}"), map[string]string{"Content-Type": "application/json"}, 400, event.ReasonUndecodable, []string{"content-type"}},
 			"an unknown type":              {structured(t, "1", map[string]any{"type": "weather.changed"}), ce, 400, event.ReasonUnknownType, []string{"type"}},
 			"a type that is ours":          {structured(t, "1", map[string]any{"type": "safeguard.reached", "data": map[string]any{}}), ce, 400, event.ReasonReserved, []string{"type"}},
 			"an amount that overflows":     {structured(t, "1", map[string]any{"data": map[string]any{"net": map[string]any{"currencyCode": "EUR", "units": "9223372037"}}}), ce, 400, event.ReasonAmount, []string{"data.net.units"}},

@@ -31,14 +31,7 @@ func (d *httpDoor) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 		hold := d.budget.Hold()
 		defer hold.Close()
 		switch {
-		case r.Header.Get("Content-Encoding") != "":
-			// What it unpacks to is not known, but bounded.
-			if err := hold.Take(d.cfg.MaxBodyBytes); err != nil {
-				d.problem(w, err)
-				return
-			}
-			r.Body = &metered{r.Body, hold}
-		case r.ContentLength < 0:
+		case r.ContentLength < 0, r.Header.Get("Content-Encoding") != "": // what that unpacks to is taken as it comes out
 			r.Body = &metered{r.Body, hold}
 		default:
 			if err := hold.Take(min(r.ContentLength, d.cfg.MaxBodyBytes)*heldPerByte + heldPerEvent); err != nil {

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"mime"
 	"net"
 	"net/http"
 	"strconv"
@@ -38,7 +36,7 @@ type httpDoor struct {
 
 // request is what is read of one that brings one event.
 type request struct {
-	header func(name string) string
+	header func(name string) []string
 	body   []byte
 }
 
@@ -116,25 +114,15 @@ func (d *httpDoor) authenticated(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
-	media, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-	batch := err == nil && media == event.ContentTypeBatch
+	batch := event.IsBatch(r.Header.Get("Content-Type"))
 	limit := int64(event.MaxBytes)
 	if batch {
 		limit = d.cfg.MaxBodyBytes
 	}
-	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, limit))
-	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		err = fault.NewInvalid(event.ReasonTooLarge, fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes", limit)})
+	body, err := readBody(w, r, limit)
+	if err != nil {
 		d.metrics.reject(err)
 		d.problem(w, err)
-		return
-	}
-	if fault.KindOf(err) == fault.Throttled {
-		d.problem(w, err)
-		return
-	}
-	if err != nil {
-		d.problem(w, fault.New(fault.Invalid, "BODY_INCOMPLETE", "the body could not be read to its end"))
 		return
 	}
 	ctx, cancel := within(r.Context(), d.cfg.RequestTimeout)
@@ -143,7 +131,7 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 		d.batch(ctx, w, body)
 		return
 	}
-	e, err := guarded(d.log, d.one, request{r.Header.Get, body})
+	e, err := guarded(d.log, d.one, request{r.Header.Values, body})
 	a := d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
 	if a.err != nil {
 		d.problem(w, a.err)
@@ -235,6 +223,8 @@ func statusOf(err error) int {
 		switch fault.ReasonOf(err) {
 		case event.ReasonTooLarge, event.ReasonBatchTooLarge:
 			return http.StatusRequestEntityTooLarge
+		case event.ReasonMediaType, reasonEncoding:
+			return http.StatusUnsupportedMediaType
 		case errMethod.Reason:
 			return http.StatusMethodNotAllowed
 		}
@@ -256,6 +246,12 @@ func statusOf(err error) int {
 func (d *httpDoor) problem(w http.ResponseWriter, err error) {
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
+	}
+	switch fault.ReasonOf(err) {
+	case event.ReasonMediaType:
+		w.Header().Set("Accept", event.ContentTypes)
+	case reasonEncoding:
+		w.Header().Set("Accept-Encoding", acceptEncoding)
 	}
 	p := newProblem(err)
 	d.write(w, p.Status, "application/problem+json", p)

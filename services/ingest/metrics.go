@@ -61,7 +61,7 @@ func (m *metrics) door(name string) *doorMetrics {
 		unavailable: m.events.WithLabelValues(name, "unavailable"),
 		reasons:     map[string]prometheus.Counter{},
 	}
-	for _, reason := range append(event.Reasons(), reasonPanic, reasonOther, stream.ReasonBatchTooLarge, stream.ReasonBatchDamaged) {
+	for _, reason := range append(event.Reasons(), reasonPanic, reasonEncoding, reasonOther, stream.ReasonBatchTooLarge, stream.ReasonBatchDamaged) {
 		d.reasons[reason] = m.rejected.WithLabelValues(name, reason)
 	}
 	return d

@@ -200,6 +200,8 @@ func TestEveryDoorNamesWhatIsWrong(t *testing.T) {
 			{"charge: not offered", charge(&optionsv1.ChargeRequest{Name: named(bare), TransactionReference: "c", Amount: units("1")}), codes.NotFound, reasonNotOffered, ""},
 			{"authorize: every fault at once", authorize(&optionsv1.AuthorizeRequest{Name: "x"}), codes.InvalidArgument, reasonRequest, "name use"},
 			{"authorize: nobody", authorize(&optionsv1.AuthorizeRequest{Name: named("449999999999"), Use: ofUsage(roamingData()).GetUse()}), codes.NotFound, reasonNotFound, ""},
+			{"authorize: nobody, spelt with a plus", authorize(&optionsv1.AuthorizeRequest{Name: named("+449999999999"), Use: ofUsage(roamingData()).GetUse()}), codes.NotFound, reasonNotFound, ""},
+			{"authorize: a number that is none", authorize(&optionsv1.AuthorizeRequest{Name: named("0044999"), Use: ofUsage(roamingData()).GetUse()}), codes.InvalidArgument, reasonName, "name"},
 			{"authorize: an option that is not offered", authorize(&optionsv1.AuthorizeRequest{Name: named(bare), Use: ofOption(spend.Data).GetUse()}), codes.NotFound, reasonNotOffered, ""},
 			{"explain: nobody", explain(named("449999999999")), codes.NotFound, reasonNotFound, ""},
 			{"explain: not a name", explain("x"), codes.InvalidArgument, reasonName, "name"},

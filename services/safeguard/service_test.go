@@ -520,6 +520,9 @@ func TestTheInventoryNamesWhatIsWrong(t *testing.T) {
 		})
 		f.told(3)
 		r.shows(known.Subject)
+		if got := r.shows("+" + known.Subject); got.GetName() != nameOf(known.Subject) {
+			f.Errorf("asked for by another spelling it is %s", got.GetName())
+		}
 		for _, test := range []struct {
 			name, resource string
 			kind           fault.Kind
@@ -527,7 +530,8 @@ func TestTheInventoryNamesWhatIsWrong(t *testing.T) {
 		}{
 			{"a name of something else", "tenants/acme/subscribers/1/options/overspendSafeguard", fault.Invalid, "NAME_INVALID"},
 			{"a name without a subscriber", "tenants/acme/subscribers//options/dataSafeguard", fault.Invalid, "NAME_INVALID"},
-			{"an MSISDN with a plus", "tenants/acme/subscribers/+447700900123/options/dataSafeguard", fault.Invalid, "NAME_INVALID"},
+			{"an MSISDN with two zeros", "tenants/acme/subscribers/00447700900123/options/dataSafeguard", fault.Invalid, "NAME_INVALID"},
+			{"an MSISDN that is too short", "tenants/acme/subscribers/1234/options/dataSafeguard", fault.Invalid, "NAME_INVALID"},
 			{"a subscriber that nobody activated", nameOf("449999999999"), fault.NotFound, "SUBSCRIBER_NOT_FOUND"},
 			{"a subscriber that is gone", nameOf(gone.Subject), fault.NotFound, "SUBSCRIBER_NOT_FOUND"},
 			{"a subscriber of another tenant", strings.Replace(nameOf(known.Subject), "acme", "other", 1), fault.NotFound, "SUBSCRIBER_NOT_FOUND"},

@@ -153,10 +153,22 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 			"447700900555 alert 80% at 40 40/50 USAGE", "rejected SUBSCRIBER_UNKNOWN", "447700900555 renewed 0/50 RENEWAL",
 			"447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL",
 		}},
+		{"a plus before the new number is dropped", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, "+"+newNumber)
+			p.works()
+			p.uses("40", as(newNumber))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"another spelling of a number is no second record of its subscriber", func(p *partition) {
+			whole(p)
+			p.uses("40", as("+"+msisdn))
+			p.activates(as("00" + msisdn))
+			p.activates(as("123"))
+		}, []string{"rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected EVENT_INVALID"}},
 		{"a number that is none, or its own", func(p *partition) {
 			whole(p)
 			p.moves(msisdn, "")
-			p.moves(msisdn, "+447700900555")
+			p.moves(msisdn, "00447700900555")
 			p.moves(msisdn, msisdn)
 			p.moves(newNumber, thirdNumber)
 		}, []string{"rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected SUBSCRIBER_UNKNOWN"}},

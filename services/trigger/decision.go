@@ -20,7 +20,6 @@ const (
 	typeDecided    = "trigger.decided"
 	sourceTrigger  = "tollgate/trigger"
 	schemaDecision = event.SchemaPrefix + "tollgate.trigger.v1.Decision"
-	headerTime     = "2006-01-02T15:04:05.000Z"
 	maxDetail      = 512 // bytes
 )
 
@@ -52,23 +51,10 @@ func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, ac
 	if err != nil {
 		panic("encode decision: " + err.Error()) // all its texts are UTF-8
 	}
-	headers := []stream.Header{
-		{Key: event.HeaderSpecVersion, Value: []byte("1.0")},
-		{Key: event.HeaderID, Value: []byte(d.GetId())},
-		{Key: event.HeaderType, Value: []byte(typeDecided)},
-		{Key: event.HeaderSource, Value: []byte(sourceTrigger)},
-	}
-	if e.Subject != "" {
-		headers = append(headers, stream.Header{Key: event.HeaderSubject, Value: []byte(e.Subject)})
-	}
-	headers = append(headers,
-		stream.Header{Key: event.HeaderTime, Value: s.Time.UTC().AppendFormat(nil, headerTime)},
-		stream.Header{Key: event.HeaderDataSchema, Value: []byte(schemaDecision)},
-		stream.Header{Key: event.HeaderContentType, Value: []byte(event.ContentTypeProtobuf)},
-	)
-	if e.Trace != "" {
-		headers = append(headers, stream.Header{Key: event.HeaderTrace, Value: []byte(e.Trace)})
-	}
+	headers := event.Attributes{
+		ID: d.GetId(), Type: typeDecided, Source: sourceTrigger, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
+		Time: s.Time, Schema: schemaDecision, Trace: e.Trace,
+	}.Headers()
 	s.Emit(stream.Record{Topic: f.decisions, Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
 	f.metrics.decided(reason)
 }

@@ -218,7 +218,7 @@ func (f *fold) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, a
 			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
 		},
 		Ordered: action.Ordered, Sequence: at.Sequence, Previous: at.Previous,
-		ContentType: body.ContentType, Body: body.Bytes, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace,
+		ContentType: body.ContentType, Body: body.Bytes, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,
 	}
 	r, err := d.Record(f.deliveries)
 	if err != nil {

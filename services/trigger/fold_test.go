@@ -57,7 +57,7 @@ func TestOneDeliveryPerMatch(t *testing.T) {
 	if diff := cmp.Diff(want, ds[1]); diff != "" {
 		t.Error(diff)
 	}
-	for _, part := range []string{`"id":"u-3"`, `"sequence":"2","previous":"` + ds[0].ID + `","notification":"spent","data":{`} {
+	for _, part := range []string{`"id":"u-3"`, `"sequence":"0000000000000000002","previous":"` + ds[0].ID + `","notification":"spent","data":{`} {
 		if !bytes.Contains(ds[1].Body, []byte(part)) {
 			t.Errorf("body lacks %s: %s", part, ds[1].Body)
 		}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/tollgate/roster"
 	"google.golang.org/grpc"
@@ -78,7 +79,7 @@ func (c importSubscribers) form() (roster.Form, error) {
 	}
 	form.Separator = separator[0]
 	if c.ActivatedAt != "" {
-		at, err := roster.ParseTime(c.ActivatedAt)
+		at, err := event.ParseTime(c.ActivatedAt)
 		if err != nil {
 			return form, fmt.Errorf("--activated-at %w", err)
 		}

@@ -84,7 +84,7 @@ var columns = func() []column {
 			return atMost(64, text)
 		}},
 		{columnTime, "when it became a subscriber here, RFC 3339; --activated-at where empty", func(s *subscriber, text string) (err error) {
-			s.at, err = ParseTime(text)
+			s.at, err = event.ParseTime(text)
 			return err
 		}},
 		{"imsi", "6 to 15 digits", func(s *subscriber, text string) error {
@@ -188,15 +188,6 @@ func atMost(limit int, text string) error {
 		return fmt.Errorf("must be at most %d bytes, has %d", limit, len(text))
 	}
 	return nil
-}
-
-// ParseTime reads RFC 3339, cut to the milliseconds that events have.
-func ParseTime(text string) (time.Time, error) {
-	at, err := time.Parse(time.RFC3339, text)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("must be a time such as 2026-11-01T00:00:00Z, not %.80q", text)
-	}
-	return at.UTC().Truncate(time.Millisecond), nil
 }
 
 // header finds the column of each name of a file's first line, and everything that is wrong with it.

@@ -144,7 +144,7 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 	want := []string{
 		`2: msisdn: must be 5 to 15 digits, country code first, without + or 00`,
 		`2: class_of_service: is required`,
-		`2: activated_at: must be a time such as 2026-11-01T00:00:00Z, not "2026-11-01"`,
+		`2: activated_at: must be a time as of RFC 3339, such as 2026-11-29T03:18:16Z, is "2026-11-01"`,
 		`2: imsi: must be 6 to 15 digits, not "12"`,
 		`2: language: must be a language such as de or pt-BR, not "de_DE"`,
 		`2: contact_email: must be an e-mail address, not "nobody"`,

@@ -1,0 +1,135 @@
+package event
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Content types of CloudEvents in structured mode, and of a batch.
+const (
+	ContentTypeCloudEvent         = "application/cloudevents+json"
+	ContentTypeCloudEventProtobuf = "application/cloudevents+protobuf"
+	ContentTypeBatch              = "application/cloudevents-batch+json"
+
+	cloudEventsPrefix = "application/cloudevents"
+)
+
+// ContentTypes are what a producer may send by HTTP, as a header Accept has it.
+const ContentTypes = ContentTypeCloudEvent + ", " + ContentTypeCloudEventProtobuf + ", " + ContentTypeBatch +
+	", application/json, " + ContentTypeProtobuf
+
+// mediaType is the content type without its parameters, in lower case.
+func mediaType(contentType string) string {
+	media, _, _ := strings.Cut(contentType, ";")
+	return strings.ToLower(strings.TrimSpace(media))
+}
+
+// IsBatch says that a body of this content type is a batch of CloudEvents in JSON.
+func IsBatch(contentType string) bool { return mediaType(contentType) == ContentTypeBatch }
+
+// isJSON says that data of this media type is JSON; so is data of none, as CloudEvents has it.
+func isJSON(media string) bool {
+	return media == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
+}
+
+// isProtobuf says that data of this media type is Protobuf, by the names that were in use before it had one.
+func isProtobuf(media string) bool {
+	return media == ContentTypeProtobuf || media == "application/x-protobuf" || media == "application/vnd.google.protobuf"
+}
+
+const (
+	sayFraming = "begins with a zero byte, as what a serializer of a schema registry writes: send the bare bytes, by a serializer that puts none before them"
+	sayWhole   = "must be " + ContentTypeCloudEvent + " where the value is a whole CloudEvent in JSON"
+	sayBatch   = "must be one CloudEvent: batches are taken by HTTP as " + ContentTypeBatch
+)
+
+// isFramed says that a value begins as a schema registry has it: a zero byte and the number of a schema. Neither JSON nor a
+// message in Protobuf begins so.
+func isFramed(value []byte) bool { return len(value) >= 5 && value[0] == 0 }
+
+// firstOf is the first byte of a text that is neither space nor part of a byte-order mark.
+func firstOf(value []byte) byte {
+	for _, c := range value {
+		if !strings.ContainsRune(" \t\r\n", rune(c)) && !slices.Contains([]byte("\xef\xbb\xbf"), c) {
+			return c
+		}
+	}
+	return 0
+}
+
+// kafkaHeaders are those of a record that are read, by name; one that stands there twice is a violation.
+func kafkaHeaders(r stream.Record, v *verdict) func(name string) string {
+	var seen [len(attributes)]bool
+	for _, h := range r.Headers {
+		name, ours := strings.CutPrefix(h.Key, attributePrefix)
+		if h.Key == HeaderContentType {
+			name, ours = attributeDataContentType, true
+		}
+		at := slices.Index(attributes[:], name)
+		if !ours || at < 0 {
+			continue
+		}
+		if seen[at] && !v.names(name) {
+			v.add(ReasonUndecodable, name, "must not stand there twice")
+		}
+		seen[at] = true
+	}
+	return func(name string) string {
+		value, _ := r.Header(name)
+		return string(value)
+	}
+}
+
+// attributePrefix is what the names of attributes have before them in headers of Kafka.
+const attributePrefix = "ce_"
+
+var unhyphened = strings.NewReplacer("-", "", "_", "")
+
+// misspelt adds a violation for each header that means one that is missing.
+func misspelt(r stream.Record, v *verdict) {
+	there := map[string]bool{}
+	for _, h := range r.Headers {
+		there[h.Key] = true
+	}
+	for _, h := range r.Headers {
+		plain := strings.ToLower(unhyphened.Replace(h.Key))
+		means, why := "", ""
+		switch attribute, isAttribute := strings.CutPrefix(strings.ToLower(h.Key), "ce-"); {
+		case isAttribute && slices.Contains(attributes[:], attribute):
+			means, why = attributePrefix+attribute, "on Kafka attributes are headers that begin with ce_"
+		case plain == "contenttype" || plain == "cedatacontenttype":
+			means, why = HeaderContentType, "names of headers are compared to the letter"
+		default:
+			continue
+		}
+		if !there[means] && !v.names(means) {
+			v.add(ReasonUndecodable, means, "must be spelt so, is %.60q: %s", h.Key, why)
+		}
+	}
+}
+
+// notOurs says why a value that is said to be nothing can't be an Event.
+func notOurs(value []byte, v *verdict) {
+	switch first := firstOf(value); {
+	case isFramed(value):
+		v.add(ReasonUndecodable, "", sayFraming)
+	case first == '{':
+		v.add(ReasonUndecodable, HeaderContentType, sayWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
+	case first == '[':
+		v.add(ReasonUndecodable, "", sayBatch)
+	}
+}
+
+// once is the value of a header of HTTP, which must not stand there twice.
+func once(values []string, name string, v *verdict) string {
+	switch len(values) {
+	case 0:
+		return ""
+	case 1:
+		return values[0]
+	}
+	v.add(ReasonUndecodable, name, "must not stand there twice")
+	return values[0]
+}
