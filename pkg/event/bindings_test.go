@@ -159,7 +159,7 @@ func TestTheBindingsOfCloudEventsToTheLetter(t *testing.T) {
 
 func TestAttributesSpeltAsInHTTPAreNamedEach(t *testing.T) {
 	_, err := byKafka("{}", binary("ce-")...)
-	if got := fault.ViolationsOf(err); len(got) != 8 || fault.ReasonOf(err) != event.ReasonUndecodable || !strings.Contains(err.Error(), "headers that begin with ce_") {
+	if got := fault.ViolationsOf(err); len(got) != 7 || fault.ReasonOf(err) != event.ReasonUndecodable || !strings.Contains(err.Error(), "headers that begin with ce_") {
 		t.Errorf("%v", err)
 	}
 }
@@ -183,5 +183,15 @@ func TestManyHeadersAreReadOnce(t *testing.T) {
 	}
 	if _, err := event.ParseKafka(r); len(fault.ViolationsOf(err)) > 10 {
 		t.Errorf("%d violations", len(fault.ViolationsOf(err)))
+	}
+}
+
+func TestAnEventThatBeginsAsJSONDoesIsAnEvent(t *testing.T) {
+	for n := 1; n <= event.MaxID; n++ {
+		e := usage()
+		e.ID = strings.Repeat("{", n)
+		if got, err := byKafka(string(marshalled(t, e.Proto()))); err != nil || got.ID != e.ID {
+			t.Errorf("an id of %d bytes: %v", n, err)
+		}
 	}
 }

@@ -48,10 +48,14 @@ func fromAttributes(attribute func(name string) string, v *verdict) *Event {
 		Correlation: attribute(attributeCorrelation), Trace: attribute(attributeTrace),
 	}
 	if text := attribute(attributeTime); text != "" {
-		if t, err := ParseTime(text); err != nil {
+		t, err := ParseTime(text)
+		switch {
+		case err != nil:
 			v.add(ReasonUndecodable, attributeTime, "%s", err)
-		} else if e.Time, err = t, nil; t.Unix() < minSeconds || t.Unix() > maxSeconds {
+		case t.Unix() < minSeconds || t.Unix() > maxSeconds:
 			v.add(ReasonUndecodable, attributeTime, timeRange)
+		default:
+			e.Time = t
 		}
 	}
 	return e

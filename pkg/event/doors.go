@@ -37,11 +37,13 @@ func ParseKafka(r stream.Record) (*Event, error) {
 		e = parseBinary(media, func(attribute string) string { return header(attributePrefix + attribute) }, r.Value, &v)
 	default:
 		misspelt(r, &v)
-		notOurs(r.Value, &v)
 		if v.err() != nil {
 			return nil, v.err()
 		}
-		e = decode(r.Value, &v)
+		// Read first: an Event whose id has 123 bytes begins as JSON behind a line break does.
+		if e = decode(r.Value, &v); e == nil {
+			return nil, notOurs(r.Value, v)
+		}
 	}
 	if e != nil && e.Trace == "" {
 		e.Trace = header(HeaderTrace)
@@ -94,8 +96,8 @@ func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 			return headerValue(once(header("ce-"+attribute), attribute, &v), attribute, &v)
 		}, body, &v)
 	}
-	if e != nil && e.Trace == "" {
-		e.Trace = once(header(HeaderTrace), HeaderTrace, &v)
+	if traces := header(HeaderTrace); e != nil && e.Trace == "" && len(traces) == 1 {
+		e.Trace = traces[0]
 	}
 	return judged(e, &v)
 }

@@ -110,8 +110,9 @@ func misspelt(r stream.Record, v *verdict) {
 	}
 }
 
-// notOurs says why a value that is said to be nothing can't be an Event.
-func notOurs(value []byte, v *verdict) {
+// notOurs says why a value that is said to be nothing is no Event; otherwise is what its decoder says.
+func notOurs(value []byte, otherwise verdict) error {
+	var v verdict
 	switch first := firstOf(value); {
 	case isFramed(value):
 		v.add(ReasonUndecodable, "", sayFraming)
@@ -119,7 +120,10 @@ func notOurs(value []byte, v *verdict) {
 		v.add(ReasonUndecodable, HeaderContentType, sayWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
 	case first == '[':
 		v.add(ReasonUndecodable, "", sayBatch)
+	default:
+		return otherwise.err()
 	}
+	return v.err()
 }
 
 // once is the value of a header of HTTP, which must not stand there twice.

@@ -28,6 +28,8 @@ const (
 	ReasonBatchTooLarge = "BATCH_TOO_LARGE"
 	// ReasonUnknownType: the catalog has no such type.
 	ReasonUnknownType = "UNKNOWN_TYPE"
+	// ReasonUnknownTenant: there is no such tenant.
+	ReasonUnknownTenant = "UNKNOWN_TENANT"
 	// ReasonUnknownData: the data is a message that events do not carry.
 	ReasonUnknownData = "UNKNOWN_DATA"
 	// ReasonReserved: only Tollgate publishes events of this type, or from this source.
@@ -40,7 +42,7 @@ const (
 
 // Reasons are all there are, a closed set for metrics.
 func Reasons() []string {
-	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
+	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownTenant, ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
 }
 
 // What an event may have at most, in bytes.

@@ -4,6 +4,8 @@ import (
 	"net"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"google.golang.org/grpc"
 )
 
 // Config says where the configuration service is: the block `config:` of a service's file.
@@ -31,4 +33,21 @@ func (c Config) Validate() error {
 		f.Add("ca_file", "means nothing without tls")
 	}
 	return f.Err("CONFIG_INVALID")
+}
+
+// Dial is a connection to the service as rpc.Dial makes it, with the key and the roots of the files.
+func (c Config) Dial() (*grpc.ClientConn, error) {
+	key, err := rpc.ReadKey(c.APIKeyFile)
+	if err != nil {
+		return nil, err
+	}
+	var options []grpc.DialOption
+	if c.TLS {
+		option, err := rpc.TLS(c.CAFile)
+		if err != nil {
+			return nil, err
+		}
+		options = append(options, option)
+	}
+	return rpc.Dial(c.Address, key, options...)
 }

@@ -11,10 +11,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
-	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -78,19 +76,7 @@ type reading struct {
 // Open begins to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
 // connection: while there is none, At answers from memory and store. A nil store is none.
 func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore) (*Source, error) {
-	key, err := rpc.ReadKey(cfg.APIKeyFile)
-	if err != nil {
-		return nil, fmt.Errorf("follow configuration: %w", err)
-	}
-	var options []grpc.DialOption
-	if cfg.TLS {
-		option, err := rpc.TLS(cfg.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("follow configuration: %w", err)
-		}
-		options = append(options, option)
-	}
-	conn, err := rpc.Dial(cfg.Address, key, options...)
+	conn, err := cfg.Dial()
 	if err != nil {
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}

@@ -23,6 +23,7 @@ type answer struct {
 // take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
 // topic: whoever sent it has the error.
 func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections, metrics *doorMetrics) []answer {
+	p.tenants.judge(ctx, parsed)
 	now := p.now()
 	received := timestamppb.New(now)
 	answers := make([]answer, len(parsed))

@@ -152,7 +152,7 @@ func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
 	defer keys.Close()
 	d := &httpDoor{
 		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
-		publisher: newPublisher(f.client, env.Clock, metrics),
+		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
 		one:       func(request) (*event.Event, error) { panic("at the disco") },
 	}
 	req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/events", strings.NewReader("{}"))

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -15,6 +16,9 @@ type Config struct {
 	Kafka         stream.Config `yaml:"kafka"`
 	GRPC          rpc.Config    `yaml:"grpc"`
 	HTTP          HTTP          `yaml:"http"`
+	// Configuration says where the configuration service is, which knows the tenants. While it does not answer, events of
+	// any tenant are accepted.
+	Configuration revision.Config `yaml:"config"`
 }
 
 // HTTP is the door for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
@@ -37,6 +41,8 @@ func DefaultConfig() Config {
 		Kafka:  stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
 		GRPC:   rpc.DefaultConfig("127.0.0.1:7020"),
 		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
+
+		Configuration: revision.DefaultConfig(),
 	}
 }
 
@@ -45,6 +51,7 @@ func (c Config) Validate() error {
 	var f fault.Faults
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("grpc", c.GRPC.Validate())
+	f.AddErr("config", c.Configuration.Validate())
 	daemon.CheckListen(&f, "http.listen", c.HTTP.Listen)
 	if (c.HTTP.CertificateFile == "") != (c.HTTP.CertificateKeyFile == "") {
 		f.Add("http.certificate_file", "and certificate_key_file are given both or not at all")

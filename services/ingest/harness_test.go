@@ -59,6 +59,7 @@ func newFixture(t testing.TB, brokers []string) *fixture {
 	cfg := DefaultConfig()
 	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
 	cfg.Admin.Listen, cfg.GRPC.Listen, cfg.HTTP.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
+	cfg.Configuration.Address = "127.0.0.1:1" // nobody answers there
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	client, err := stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
@@ -263,4 +264,11 @@ func headersOf(r stream.Record) map[string]string {
 		m[h.Key] = string(h.Value)
 	}
 	return m
+}
+
+// anyTenant accepts events of every tenant, as while configuration does not answer.
+func anyTenant() *tenants {
+	t := newTenants(nil, zap.NewNop())
+	t.ended()
+	return t
 }

@@ -121,7 +121,9 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := readBody(w, r, limit)
 	if err != nil {
-		d.metrics.reject(err)
+		if fault.KindOf(err) == fault.Invalid {
+			d.metrics.reject(err)
+		}
 		d.problem(w, err)
 		return
 	}

@@ -17,7 +17,13 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	defer func() { err = errors.Join(err, client.Close()) }()
 	metrics := newMetrics(env.Metrics)
-	publisher := newPublisher(client, env.Clock, metrics)
+	tenants, hangUp, err := openTenants(cfg.Configuration, env.Log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, hangUp()) }()
+	metrics.watchTenants(tenants.age)
+	publisher := newPublisher(client, tenants, env.Clock, metrics)
 	env.Health.WatchKafka(client)
 	env.Health.Check("publish", publisher.obstacle)
 
@@ -32,7 +38,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	kafka := &kafkaDoor{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.door("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
 
-	err = daemon.Together(ctx, grpc.Serve, http.serve, kafka.serve)
+	err = daemon.Together(ctx, tenants.run, grpc.Serve, http.serve, kafka.serve)
 
 	// The doors have answered all they took; this only names what would have been left.
 	finishing, cancel := env.Finishing(ctx)

@@ -116,11 +116,16 @@ func (d *kafkaDoor) start(ctx context.Context, cl *stream.Claim) (int64, error) 
 // batch returns once everything that follows from records is acknowledged: each event on the topic of its type, or the
 // record itself on the rejected topic, with the reason. An error means that ctx ended before.
 func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
+	parsed := make([]event.Parsed, len(records))
+	for i, r := range records {
+		parsed[i].Event, parsed[i].Err = guarded(d.log, event.ParseKafka, r)
+	}
+	d.publisher.tenants.judge(ctx, parsed)
 	now := d.publisher.now()
 	entries := make([]entry, len(records))
 	rejected := 0
 	for i, r := range records {
-		e, err := guarded(d.log, event.ParseKafka, r)
+		e, err := parsed[i].Event, parsed[i].Err
 		if err == nil {
 			if entries[i], err = d.publisher.stamp(e, now); err == nil {
 				continue

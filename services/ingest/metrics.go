@@ -10,6 +10,7 @@ import (
 
 // metrics beside those of pkg/stream, which has the lag of the group ingest by partition.
 type metrics struct {
+	registry prometheus.Registerer
 	events   *prometheus.CounterVec
 	rejected *prometheus.CounterVec
 	publish  prometheus.Histogram
@@ -18,6 +19,7 @@ type metrics struct {
 
 func newMetrics(reg prometheus.Registerer) *metrics {
 	m := &metrics{
+		registry: reg,
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollgate_ingest_events_total",
 			Help: "Events by door (kafka, grpc, http) and result: accepted, rejected, or unavailable where Kafka did not take one that was right.",
@@ -38,6 +40,14 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	}
 	reg.MustRegister(m.events, m.rejected, m.publish, m.age)
 	return m
+}
+
+// watchTenants tells how old is what is known of tenants.
+func (m *metrics) watchTenants(age func() float64) {
+	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tollgate_ingest_tenants_age_seconds",
+		Help: "Since the tenants were last read from the configuration service; -1 before the first time. While it grows, events of any tenant are accepted.",
+	}, age))
 }
 
 // doorMetrics are the counters of one door, looked up once.

@@ -16,6 +16,7 @@ import (
 // publisher appends what the doors let in, and answers for each where it stands.
 type publisher struct {
 	producer  *stream.Producer
+	tenants   *tenants
 	clock     func() time.Time
 	metrics   *metrics
 	ordered   string
@@ -26,9 +27,9 @@ type publisher struct {
 	obstacles map[string]int
 }
 
-func newPublisher(client *stream.Client, clock func() time.Time, metrics *metrics) *publisher {
+func newPublisher(client *stream.Client, tenants *tenants, clock func() time.Time, metrics *metrics) *publisher {
 	return &publisher{
-		producer: client.NewProducer(), clock: clock, metrics: metrics,
+		producer: client.NewProducer(), tenants: tenants, clock: clock, metrics: metrics,
 		ordered: client.Topic(stream.EventsOrdered), unordered: client.Topic(stream.EventsUnordered),
 		obstacles: map[string]int{},
 	}

@@ -123,7 +123,12 @@ func (i *Installation) open(ctx context.Context) error {
 	if err := createTopics(ctx, i.kafka()); err != nil {
 		return err
 	}
+	configAddress, err := i.Service("config").Address(ctx, "grpc")
+	if err != nil {
+		return err
+	}
 	in := ingest.DefaultConfig()
+	in.Configuration.Address, in.Configuration.APIKeyFile = configAddress, i.cfg.KeyFile // it reads no secrets
 	in.Kafka, in.HTTP.Listen = i.kafka(), free(ctx, in.HTTP.Listen, i.cfg.AnyPort)
 	i.frame(ctx, &in.Config, &in.GRPC)
 	return start(ctx, i, "ingest", in, ingest.Run)

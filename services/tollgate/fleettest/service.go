@@ -36,7 +36,7 @@ type runner func(ctx context.Context, file string, log io.Writer) error
 // services are all there are, in the order of an event's journey.
 var services = map[string]service{
 	"config":    {"config", []string{"admin", "grpc"}, []string{"database"}, main("config", config.DefaultConfig(), config.Run)},
-	"ingest":    {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
+	"ingest":    {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http", "config"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
 	"safeguard": {"safeguard", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("safeguard", safeguard.DefaultConfig(), safeguard.Run)},
 	"trigger":   {"trigger", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("trigger", trigger.DefaultConfig(), trigger.Run)},
 	"webhook":   {"webhook", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("webhook", webhook.DefaultConfig(), webhook.Run)},

@@ -194,6 +194,7 @@ func document(file string, root *yaml.Node) (Document, Faults) {
 	}
 	d.Kind, d.kind = kindNode.Value, kindOf(kindNode.Value)
 	d.Resource = d.kind.make()
+	faults = append(faults, twice(file, fields, d.Resource.ProtoReflect().Descriptor())...)
 	faults = append(faults, decode(file, fields, d.Resource)...)
 	if len(faults) == 0 && d.Resource.GetName() == "" {
 		faults.add(file, root.Line, "name: is required, such as %s", d.kind.example)

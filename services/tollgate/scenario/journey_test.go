@@ -173,7 +173,7 @@ func (j *journey) awaitEnd() {
 	// An event of nobody behind the last of each partition: when it is rejected, all before it was worked.
 	for n, marked := 0, map[int32]bool{}; len(marked) < j.fleet.Partitions(); n++ {
 		e := j.traffic.activations[0].event
-		subject := fmt.Sprintf("nobody/%d", n)
+		subject := fmt.Sprintf("99900%06d", n)
 		if p := stream.PartitionOf([]byte("acme/"+subject), j.fleet.Partitions()); !marked[p] {
 			marked[p] = true
 			id := fmt.Sprintf("marker-%d", n)

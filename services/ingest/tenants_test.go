@@ -1,0 +1,173 @@
+package ingest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// registry is a configuration service as tenants ask it.
+type registry struct {
+	there    map[string]struct{}
+	readings int
+	takes    time.Duration
+	fails    error
+}
+
+func (r *registry) list(ctx context.Context) (map[string]struct{}, error) {
+	r.readings++
+	all := map[string]struct{}{}
+	for name := range r.there {
+		all[name] = struct{}{}
+	}
+	select {
+	case <-time.After(r.takes):
+		return all, r.fails
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (r *registry) add(name string) { r.there[name] = struct{}{} }
+
+// asks runs tenants over a registry on a clock of its own.
+func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenants ...string) string)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := &registry{there: map[string]struct{}{"acme": {}}, takes: 10 * time.Millisecond}
+		known := newTenants(r.list, zap.NewNop())
+		ended := make(chan error, 1)
+		go func() { ended <- known.run(ctx) }()
+		test(t, r, func(tenants ...string) string {
+			parsed := make([]event.Parsed, len(tenants))
+			for i, name := range tenants {
+				parsed[i].Event = &event.Event{Tenant: name}
+			}
+			known.judge(ctx, parsed)
+			said := ""
+			for i, p := range parsed {
+				if p.Err == nil {
+					continue
+				}
+				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != event.ReasonUnknownTenant || len(v) != 1 || v[0].String() != fmt.Sprintf("tenant: %q does not exist", tenants[i]) {
+					t.Errorf("%v", p.Err)
+				}
+				said += tenants[i] + " "
+			}
+			return said
+		})
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+func TestATenantThatDoesNotExistIsRefused(t *testing.T) {
+	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
+		if got := refused("acme", "nobody", "acme", "none"); got != "nobody none " {
+			t.Errorf("refused %q", got)
+		}
+		if got := refused("acme"); got != "" {
+			t.Errorf("refused %q", got)
+		}
+	})
+}
+
+// Whoever makes a tenant sends its first event in the same breath.
+func TestATenantMadeAMomentAgoIsKnown(t *testing.T) {
+	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
+		refused("acme")
+		for i := range 20 {
+			name := fmt.Sprintf("new-%d", i)
+			if got := refused(name); got == "" {
+				t.Fatalf("%s is accepted before it exists", name)
+			}
+			r.add(name)
+			if got := refused(name); got != "" {
+				t.Fatalf("%s is refused after it was made", name)
+			}
+		}
+	})
+}
+
+func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
+	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
+		refused("acme")
+		began, before := time.Now(), r.readings
+		done := make(chan string)
+		for i := range 200 {
+			go func() {
+				for range 5 {
+					if refused(fmt.Sprintf("no-%d", i)) == "" {
+						done <- "accepted"
+						return
+					}
+				}
+				done <- ""
+			}()
+		}
+		for range 200 {
+			if said := <-done; said != "" {
+				t.Error(said)
+			}
+		}
+		if took := time.Since(began); r.readings-before > 7 || took > time.Second {
+			t.Errorf("%d readings in %v", r.readings-before, took)
+		}
+	})
+}
+
+func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
+	for name, fail := range map[string]func(*registry){
+		"it is away": func(r *registry) { r.fails = errors.New("away") },
+		"it hangs":   func(r *registry) { r.takes = time.Hour },
+	} {
+		t.Run(name, func(t *testing.T) {
+			asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
+				fail(r)
+				began := time.Now()
+				for range 100 {
+					if got := refused("nobody", "acme"); got != "" {
+						t.Fatalf("refused %q by ignorance", got)
+					}
+				}
+				if took := time.Since(began); took > 2*tenantsPatience {
+					t.Errorf("events waited %v", took)
+				}
+				// It comes back, and is asked again without anybody's event.
+				r.fails, r.takes = nil, 0
+				time.Sleep(tenantsRetry + tenantsPatience + time.Second)
+				if got := refused("nobody", "acme"); got != "nobody " {
+					t.Errorf("refused %q", got)
+				}
+				// And goes again: what was known goes on, what was not is accepted.
+				fail(r)
+				time.Sleep(tenantsEvery + 2*tenantsPatience)
+				if got := refused("nobody", "acme"); got != "" {
+					t.Errorf("refused %q by ignorance", got)
+				}
+			})
+		})
+	}
+}
+
+func TestADeletedTenantIsRefusedInTime(t *testing.T) {
+	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
+		refused("acme")
+		delete(r.there, "acme")
+		time.Sleep(tenantsEvery + time.Second)
+		if got := refused("acme"); got != "acme " {
+			t.Errorf("refused %q", got)
+		}
+	})
+}
