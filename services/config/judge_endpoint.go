@@ -133,13 +133,14 @@ func isToken(name string) bool {
 }
 
 // endpointApplied: planning reads that an endpoint is there, its profile, its word on personal data and whether it is a
-// draft. All else is read when a request is sent.
+// draft. Deliveries wait for its status: one planned after an endpoint was enabled must not be cancelled by a replica that
+// still knows it as disabled. All else is read when a request is sent.
 func endpointApplied(before, after resource) bool {
 	if before == nil || after == nil {
 		return true
 	}
 	a, b := before.(*configv1.Endpoint), after.(*configv1.Endpoint)
-	return profileOf(a) != profileOf(b) || includesPersonal(a) != includesPersonal(b) || isDraft(a) != isDraft(b)
+	return profileOf(a) != profileOf(b) || includesPersonal(a) != includesPersonal(b) || statusOf(a) != statusOf(b)
 }
 
 // The unspecified value of each enum is one of the others, by default.
@@ -155,8 +156,11 @@ func includesPersonal(e *configv1.Endpoint) bool {
 	return e.GetPersonalData() == configv1.PersonalData_PERSONAL_DATA_INCLUDE
 }
 
-func isDraft(e *configv1.Endpoint) bool {
-	return e.GetStatus() == configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
+func statusOf(e *configv1.Endpoint) configv1.EndpointStatus {
+	if s := e.GetStatus(); s != configv1.EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED {
+		return s
+	}
+	return configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE
 }
 
 // endpointInUse refuses while an active notification names the endpoint: it would tell nobody.

@@ -319,7 +319,13 @@ func TestApplyRevisionMovesOnlyWithWhatIsAppliedOrPlanned(t *testing.T) {
 		{"a draft becomes disabled",
 			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED }, "status"), true},
 		{"a disabled one becomes active",
-			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE }, "status"), false},
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE }, "status"), true},
+		{"an active one is named so, as it was by default",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED }, "status"), false},
+		{"an active one becomes disabled",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED }, "status"), true},
+		{"it is enabled again",
+			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE }, "status"), true},
 		{"a tenant's outbound policy", func() {
 			must[*configv1.Tenant](t)(r.tenants.UpdateTenant(ctx, &configv1.UpdateTenantRequest{
 				Tenant: &configv1.Tenant{Name: "tenants/acme", Outbound: &configv1.OutboundPolicy{Ports: []uint32{8443}}}}))
