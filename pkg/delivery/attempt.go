@@ -11,17 +11,19 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
 // attemptMessage is the record of an attempt, or of a settlement without one
-// (number 0, o nil).
-func attemptMessage(d *Delivery, number int, o *Outcome, v verdict) *deliveryv1.Attempt {
+// (number 0, o nil), by the owner of a token.
+func attemptMessage(d *Delivery, number int, o *Outcome, v verdict, owner []byte) *deliveryv1.Attempt {
 	m := &deliveryv1.Attempt{
 		Delivery: d.ID, Tenant: d.Tenant, Endpoint: d.Endpoint, Notification: d.Notification,
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Number: int32(number),
 		NextAttempt: stamp(v.next), Settlement: deliveryv1.Settlement(v.settlement), Reason: v.reason, ReplayJob: d.ReplayJob,
+		Owner: owner,
 	}
 	if o == nil {
 		return m
@@ -78,6 +80,8 @@ type trace struct {
 	number  int
 	next    int64 // ms; 0 when settled
 	settled bool
+	id      uint32 // hash of the delivery's, 0 where it has none
+	owner   state.Token
 }
 
 var errAttempt = errors.New("decode attempt: bytes are not an attempt")
@@ -86,7 +90,10 @@ var errAttempt = errors.New("decode attempt: bytes are not an attempt")
 // millions of attempts are read when Redis was lost. Topic tells the channel's
 // own attempts from those of others in the same partition.
 func scanAttempt(b []byte, topic string) (trace, error) {
-	var t trace
+	var (
+		t       trace
+		id, job string
+	)
 	for len(b) > 0 {
 		num, kind, n := protowire.ConsumeTag(b)
 		if n < 0 {
@@ -94,12 +101,22 @@ func scanAttempt(b []byte, topic string) (trace, error) {
 		}
 		b = b[n:]
 		switch {
-		case num == 5 && kind == protowire.BytesType:
+		case (num == 1 || num == 5 || num == 21 || num == 22) && kind == protowire.BytesType:
 			v, n := protowire.ConsumeBytes(b)
 			if n < 0 {
 				return t, errAttempt
 			}
-			t.ours, b = string(v) == topic, b[n:]
+			b = b[n:]
+			switch num {
+			case 1:
+				id = string(v)
+			case 5:
+				t.ours = string(v) == topic
+			case 21:
+				job = string(v)
+			default:
+				copy(t.owner[:], v)
+			}
 		case (num == 7 || num == 8 || num == 19) && kind == protowire.VarintType:
 			v, n := protowire.ConsumeVarint(b)
 			if n < 0 {
@@ -132,6 +149,9 @@ func scanAttempt(b []byte, topic string) (trace, error) {
 			}
 			b = b[n:]
 		}
+	}
+	if id != "" {
+		t.id = idHash(id, job)
 	}
 	return t, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -20,8 +21,15 @@ type readBack struct {
 	err   error
 }
 
-// IncidentGone: retention has removed deliveries before they were settled.
-const IncidentGone = "DELIVERY_GONE"
+// Codes of incidents.
+const (
+	// IncidentGone: retention has removed deliveries before they were settled.
+	IncidentGone = "DELIVERY_GONE"
+	// IncidentMismatch: the log holds another delivery where one waits.
+	IncidentMismatch = "DELIVERY_MISMATCH"
+	// IncidentRecreated: a topic is not the one that was worked before.
+	IncidentRecreated = state.IncidentRecreated
+)
 
 const (
 	// bodyBytes is what one fetch of bodies brings: the neighbours of the one
@@ -93,22 +101,32 @@ func (o *owner) bodiesRead(r readBack) {
 		read = append(read, it)
 		return true
 	})
+	others := map[*item]*Delivery{}
 	for _, rec := range r.batch.Records {
 		if it, ok := wanted[rec.Offset]; ok {
-			it.delivery = decodeKept(rec)
+			d := decodeKept(rec)
+			if d != nil && !it.ref.of(d) {
+				others[it] = d
+				continue
+			}
+			it.delivery = d
 		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.place == inTurn || it.place == inLane) && o.room(it, int64(len(rec.Value))) {
 			// A neighbour that goes soon: otherwise it is fetched once more, with all of these.
-			if it.delivery = decodeKept(rec); it.delivery != nil {
+			if d := decodeKept(rec); d != nil && it.ref.of(d) {
+				it.delivery = d
 				o.keepBody(it)
 			}
 		}
 	}
 	for _, it := range read {
-		if it.delivery != nil {
+		switch d, other := others[it]; {
+		case it.delivery != nil:
 			o.begin(it, now)
-			continue
+		case other:
+			o.mismatch(it, d)
+		default:
+			o.lost(it, start)
 		}
-		o.lost(it, start)
 	}
 }
 
@@ -125,24 +143,47 @@ func decodeKept(rec stream.Record) *Delivery {
 
 // lost handles a delivery that the log, which begins at start, does not hold any more.
 func (o *owner) lost(it *item, start int64) {
-	o.unhold(it)
 	o.Metrics.gone.Inc()
-	if o.AcceptGone {
-		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
-		res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
-		res.dead = nil // there is nothing left to keep
-		o.settle(res)
+	if o.withheld(it) {
 		return
 	}
-	// Its lane waits with it: what follows must not be told before a person
-	// has decided that this never will be.
-	o.giveBack(it)
-	o.queue.park(it)
 	o.gone++
 	err := fmt.Errorf("%d deliveries have left the log before they were settled, the last at offset %d; the log begins at %d",
 		o.gone, it.ref.offset, start)
 	o.kafka.Incident(IncidentGone, it.ref.offset, err)
 	o.condition("gone", err)
+}
+
+// mismatch handles a reference in whose place the log holds another delivery:
+// the topic was made anew, or the store is another one's. It is never sent, for
+// nobody knows who would get what.
+func (o *owner) mismatch(it *item, d *Delivery) {
+	o.Metrics.mismatched.Inc()
+	if o.withheld(it) {
+		return
+	}
+	o.mismatched++
+	err := fmt.Errorf("%d deliveries are not those that were kept: the last, at offset %d, is %s to %s; nothing of them is sent. Bring back the log or the store that belong together, or give them up by one start with deliveries.accept_gone",
+		o.mismatched, it.ref.offset, d.ID, d.Endpoint)
+	o.kafka.Incident(IncidentMismatch, it.ref.offset, err)
+	o.condition("mismatch", err)
+}
+
+// withheld settles as dead, where a person has said so, a delivery whose body is
+// not there; true then. Else its lane waits with it: what follows must not be
+// sent before a person has decided that this never will be.
+func (o *owner) withheld(it *item) bool {
+	o.unhold(it)
+	if o.AcceptGone {
+		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
+		res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
+		res.dead = nil // there is nothing left to keep
+		o.settle(res)
+		return true
+	}
+	o.giveBack(it)
+	o.queue.park(it)
+	return false
 }
 
 // unreadBack frees the slots of what waits for its body: it won't be sent any more.

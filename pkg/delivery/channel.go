@@ -41,8 +41,11 @@ type Targets struct {
 // Directory is the configuration as a channel follows it.
 type Directory interface {
 	// Newest is what is in force, nil while none is known; and a channel that
-	// is closed when that changes.
+	// is closed when that changes, or whether it is Current.
 	Newest() (*Targets, <-chan struct{})
+	// Current says that no revision above this one is known, nor can be unknown:
+	// whoever gives them out is heard. Only then is a delivery cancelled.
+	Current(revision int64) bool
 }
 
 // Health is where a partition says what is wrong with it.
@@ -71,7 +74,9 @@ type Channel struct {
 	Metrics   *Metrics
 	Health    Health
 	Log       *zap.Logger
-	Clock     func() time.Time
+	// Clock is the wall clock: it stamps records and tells when a time that stands in one has come. It may be set
+	// back or forward; intervals are never taken from it.
+	Clock func() time.Time
 
 	// MaxAge is how far back unsettled deliveries are searched for when the
 	// store was lost.
@@ -98,14 +103,23 @@ const (
 	// filled has room for half of its references. maxPages bounds what it changes,
 	// to a script of less than 1 MiB.
 	maxFresh = 8192
-	maxPages = 500
+	maxPages = 480
 	// turn is how many deliveries are taken before anything else is looked at.
 	turn = 256
 	// maxBodies bounds the bodies a partition keeps of what waits for a slot.
 	maxBodies = 16 << 20
-	// holdFor is how often a delivery is looked at again whose revision of the
-	// configuration is not there yet; a change of the configuration looks at once.
-	holdFor = time.Second
+	// holdFor is when a delivery is looked at again that waits for a revision of
+	// the configuration; a change of the configuration looks at once.
+	holdFor = 30 * time.Second
+	// firstHold and lastHold are for how long an endpoint is held whose requests
+	// can't be made for want of something of ours.
+	firstHold = time.Second
+	lastHold  = 30 * time.Second
+	// pauseOver is how long the loop may not have turned before it asks whether
+	// it is the owner still; it turns once a second at least.
+	pauseOver = 2 * time.Second
+	// stepOver is by how much the wall clock must have been set for it to matter.
+	stepOver = time.Second
 	// readAgain is between fetches of bodies that fail.
 	readAgain = time.Second
 	// storeTimeout bounds one call to the store.

@@ -26,6 +26,9 @@ type Metrics struct {
 	rebuilds       prometheus.Counter
 	fenced         prometheus.Counter
 	held           prometheus.Counter
+	ours           prometheus.Counter
+	mismatched     prometheus.Counter
+	ignored        prometheus.Counter
 	full           prometheus.Gauge
 }
 
@@ -72,7 +75,10 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		gone:           counter("gone_total", "Deliveries that retention removed before they were settled."),
 		rebuilds:       counter("rebuilds_total", "Openings of a partition whose position was lost."),
 		fenced:         counter("fenced_total", "Partitions lost to another owner, or to a store set back."),
-		held:           counter("held_total", "Deliveries held since their revision of the configuration was not there yet."),
+		held:           counter("held_total", "Deliveries held until a revision of the configuration is there, or is known to be the newest."),
+		ours:           counter("requests_not_made_total", "Requests that could not be made since something of ours was missing: a file descriptor, a port, a name server. No attempt is used."),
+		mismatched:     counter("mismatched_total", "Deliveries that are not those that were kept, and are not sent."),
+		ignored:        counter("settlements_ignored_total", "Settlements of an owner that had been fenced, found at an opening and ignored."),
 	}
 	for _, c := range []prometheus.Collector{m.attempts, m.settled, m.lagSeconds} {
 		add(c)

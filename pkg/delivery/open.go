@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.uber.org/zap"
 
@@ -24,19 +25,30 @@ type recovered struct {
 }
 
 // apply changes a reference to what the attempts say; false where they say it
-// is settled.
-func (r *recovered) apply(ref *reference) bool {
+// is settled. An error says that they are of another log: offsets alone would
+// settle deliveries that nobody has received.
+func (r *recovered) apply(ref *reference) (waits bool, err error) {
 	if ref.offset >= r.until {
-		return true
+		return true, nil
+	}
+	if id, known := r.settled.first(ref.offset); known && id != ref.id {
+		return true, errOtherLog
 	}
 	if r.settled.has(ref.offset) {
-		return false
+		return false, nil
 	}
-	if t, ok := r.retries[ref.offset]; ok && counted(t.number) >= ref.attempts {
-		ref.attempts, ref.due = counted(t.number), t.next
+	if t, ok := r.retries[ref.offset]; ok {
+		if t.id != 0 && t.id != ref.id {
+			return true, errOtherLog
+		}
+		if counted(t.number) >= ref.attempts {
+			ref.attempts, ref.due = counted(t.number), t.next
+		}
 	}
-	return true
+	return true, nil
 }
+
+var errOtherLog = errors.New("its attempts are of other deliveries")
 
 // openPages is how many pages one call loads.
 const openPages = 256
@@ -57,15 +69,19 @@ func (o *owner) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("find the log's ends: %w", err)
 	}
+	o.token = slices.Clone(o.mark.Token[:])
 	e, err := o.begun(ctx, start, end)
 	if err != nil {
 		return err
 	}
-	o.position = o.mark.Offset
+	if e, err = o.sameLogs(ctx, e, start, end); err != nil {
+		return err
+	}
+	o.position, o.last = o.mark.Offset, o.mark.LastHash
 	if o.AcceptGone && o.position < start {
 		o.log.Warn("deliveries that left the log unread are given up", zap.Int64("from", o.position), zap.Int64("to", start))
 		o.Metrics.gone.Add(float64(start - o.position))
-		o.position = start
+		o.position, o.last = start, 0
 	}
 	if err := o.loadPages(ctx, e.pages); err != nil {
 		return fmt.Errorf("load references: %w", err)
@@ -76,7 +92,9 @@ func (o *owner) open(ctx context.Context) error {
 	if err := o.fillWindow(ctx, start, end); err != nil {
 		return fmt.Errorf("fill the window of repeats: %w", err)
 	}
-	o.enqueue()
+	if err := o.enqueue(); err != nil {
+		return err
+	}
 	o.recorded = o.now()
 	o.condition("opening", nil)
 	if o.recovering() {
@@ -102,26 +120,53 @@ func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
 	if err != nil {
 		return extra{}, fmt.Errorf("find the attempts' start: %w", err)
 	}
-	from, err := o.kafka.OffsetAt(ctx, o.Topic, o.part.Number, o.Clock().Add(-o.MaxAge))
+	newest, err := o.newest(ctx, start, end)
+	if err != nil {
+		return extra{}, err
+	}
+	from, err := o.kafka.OffsetAt(ctx, o.Topic, o.part.Number, newest.Add(-o.MaxAge))
 	if err != nil {
 		return extra{}, fmt.Errorf("find deliveries of the last %s: %w", o.MaxAge, err)
 	}
 	from = max(from, start)
 	end = max(end, from)
 	e := extra{attempts: oldest}
-	c := commit{from: o.mark, to: o.mark}
-	c.to.Status, c.to.Offset, c.to.Floor, c.to.Extra = state.Rebuilding, from, end, e.encode()
-	c.to.At = o.now()
+	to := o.mark
+	to.Status, to.Offset, to.LastHash, to.Floor, to.Extra = state.Rebuilding, from, 0, end, e.encode()
+	return e, o.become(ctx, to, state.Commit{})
+}
+
+// newest is when the log's newest delivery was planned, and now at the latest: a
+// clock that is ahead must not make all of them too old.
+func (o *owner) newest(ctx context.Context, start, end int64) (time.Time, error) {
+	now := o.Clock()
+	if end <= start {
+		return now, nil
+	}
+	b, err := o.kafka.FetchFrom(ctx, o.Topic, o.part.Number, end-1, 1)
+	if err != nil {
+		return now, fmt.Errorf("read the newest delivery: %w", err)
+	}
+	if len(b.Records) > 0 && b.Records[0].Time.Before(now) {
+		now = b.Records[0].Time
+	}
+	return now, nil
+}
+
+// become makes a watermark the partition's, at opening.
+func (o *owner) become(ctx context.Context, to state.Watermark, changes state.Commit) error {
+	c := commit{from: o.mark, to: to, changes: changes}
+	c.to.At = o.wall()
 	c.to.Serial++
-	err = o.commit(ctx, &c)
+	err := o.commit(ctx, &c)
 	if errors.Is(err, state.ErrFenced) {
 		err = fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 	}
 	if err != nil {
-		return e, fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("begin: %w", err)
 	}
 	o.mark = c.to
-	return e, nil
+	return nil
 }
 
 func (o *owner) loadPages(ctx context.Context, n int) error {
@@ -156,9 +201,6 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		// Only attempts older than any delivery that may wait; what they tell is repeated at worst.
 		o.log.Warn("attempts have left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	if from > end {
-		return fmt.Errorf("attempts of partition %d end at %d, below %d: the topic was made anew", o.part.Number, end, from)
-	}
 	o.recovered = recovered{retries: map[int64]trace{}}
 	// What stands below the position and in no reference was settled and committed.
 	waits := make(map[int64]bool, o.pages.count)
@@ -168,24 +210,53 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		}
 	}
 	r := &o.recovered
+	fenced := o.fenced()
 	return o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
 		t, err := scanAttempt(rec.Value, o.Topic)
 		if err != nil {
 			o.log.Warn("attempt not readable", zap.Int64("offset", rec.Offset), zap.Error(err))
 			return
 		}
-		if !t.ours || t.offset < o.position && !waits[t.offset] {
+		if !t.ours {
+			return
+		}
+		if late := fenced(t.owner); t.offset < o.position && !waits[t.offset] {
+			return
+		} else if late && t.number == 0 && t.settled {
+			o.Metrics.ignored.Inc()
+			o.log.Warn("settlement of a fenced owner ignored", zap.Int64("offset", t.offset))
 			return
 		}
 		r.until = max(r.until, t.offset+1)
 		switch {
 		case t.settled:
-			r.settled.add(t.offset)
+			r.settled.add(t.offset, t.id)
 			delete(r.retries, t.offset)
 		case t.number >= r.retries[t.offset].number: // numbers beyond the last that is counted repeat
 			r.retries[t.offset] = t
 		}
 	})
+}
+
+// fenced tells which owner's word does not count. An attempt is what happened,
+// whoever made it; a settlement without one is a decision, and whoever decided
+// after somebody else had opened the partition was wrong to. Only the last owner
+// before this one is known to have had it until now. While the position is found
+// again all owners' attempts are read: each is fenced by the first word of the
+// next.
+func (o *owner) fenced() func(state.Token) bool {
+	if o.mark.Status == state.Ready {
+		before := o.mark.Before
+		return func(owner state.Token) bool { return owner != before }
+	}
+	var newest state.Token
+	heard := map[state.Token]bool{}
+	return func(owner state.Token) bool {
+		if !heard[owner] {
+			heard[owner], newest = true, owner
+		}
+		return owner != newest
+	}
 }
 
 // fillWindow remembers the deliveries before the position.
@@ -219,7 +290,7 @@ func (o *owner) scan(ctx context.Context, topic string, from, end int64, each fu
 }
 
 // enqueue takes the references in, in the order of the log.
-func (o *owner) enqueue() {
+func (o *owner) enqueue() error {
 	type stored struct {
 		ref  reference
 		slot int32
@@ -234,33 +305,33 @@ func (o *owner) enqueue() {
 	now := o.now()
 	for _, s := range all {
 		was := s.ref
-		if !o.recovered.apply(&s.ref) {
+		waits, err := o.reconcile(&s.ref)
+		if err != nil {
+			return err
+		}
+		if !waits {
 			o.pages.remove(s.slot)
 			continue
 		}
 		if s.ref != was {
 			o.pages.set(s.slot, s.ref)
 		}
-		o.keepBody(o.queue.add(s.ref, s.slot, nil, now))
+		o.keepBody(o.queue.add(s.ref, s.slot, nil, o.at(s.ref.due), now))
 	}
+	return nil
 }
 
-// offsets is a set of offsets, a bit each where they lie close.
-type offsets map[int64]*[1024]uint64
-
-func (s *offsets) add(offset int64) {
-	if *s == nil {
-		*s = offsets{}
+// reconcile is what the attempts say of a reference. Those of another log are an
+// incident, or, where a person has said so, say nothing.
+func (o *owner) reconcile(ref *reference) (waits bool, err error) {
+	waits, err = o.recovered.apply(ref)
+	if err == nil {
+		return waits, nil
 	}
-	chunk := (*s)[offset>>16]
-	if chunk == nil {
-		chunk = new([1024]uint64)
-		(*s)[offset>>16] = chunk
+	if !o.AcceptGone {
+		return false, o.recreated(o.Topic, ref.offset, err)
 	}
-	chunk[offset>>6&1023] |= 1 << (offset & 63)
-}
-
-func (s offsets) has(offset int64) bool {
-	chunk := s[offset>>16]
-	return chunk != nil && chunk[offset>>6&1023]&(1<<(offset&63)) != 0
+	o.log.Warn("attempts of another log are passed over", zap.Int64("offset", ref.offset))
+	o.recovered = recovered{}
+	return true, nil
 }

@@ -24,11 +24,14 @@ type owner struct {
 	log      *zap.Logger
 
 	mark  state.Watermark // as the store has it
+	token []byte          // mark's, which stands in each attempt
 	queue *queue
 	pages *pages
 	seen  *window
 	// position is the next offset to read; what lies below is settled or outstanding.
 	position int64
+	// last is the hash of the record before position, 0 where there is none.
+	last uint64
 	// recovered is what the attempts told at opening of deliveries not read yet.
 	recovered recovered
 
@@ -38,24 +41,28 @@ type owner struct {
 	fresh    []*item // taken since the last commit
 	results  []result
 	rejects  []stream.Record // published with the next commit
-	oldest   int64           // when the first of results and rejects came, ms
-	recorded int64           // when the last commit was made, ms
+	oldest   int64           // when the first of results and rejects came
+	recorded int64           // when the last commit was made
 	bodies   int64           // bytes of what waits with its body
 	// bodiless waits without, by offset: its body may come along with a neighbour's.
 	bodiless map[int64]*item
 	unread   []*item // hold a slot and wait for their bodies
-	// The next fetch of bodies begins at readFrom or above, not before readAfter
-	// (ms); unreadable is where the last one failed.
+	// The next fetch of bodies begins at readFrom or above, not before readAfter;
+	// unreadable is where the last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *Targets
 	held                            ring[hold] // in the order they were held, those that no longer are included
 	holding                         int        // how many are
-	gone                            int        // parked, since the log does not hold them any more
-	waiting                         int        // as last told to the metrics
+	gone, mismatched                int        // parked: the log holds them no more, or something else in their place
+	// lacking counts endpoints held for want of something of ours, since when and why.
+	lacking      int
+	lackingSince int64
+	lacks        error
+	waiting      int // as last told to the metrics
 
 	stopping  bool // draining: nothing new is sent
 	recording bool
-	cutAt     int64 // when the commit on its way was cut, ms
+	cutAt     int64 // when the commit on its way was cut
 	// failing is why it is tried again; nil while nothing failed.
 	failing atomic.Pointer[error]
 	reading bool
@@ -66,7 +73,16 @@ type owner struct {
 	committed chan committed
 	readBack  chan readBack
 	wake      chan struct{}
+	fence     chan error
 	changed   <-chan struct{}
+
+	began    time.Time // origin of now
+	turnedAt int64     // when the loop turned last
+	drift    int64     // of the wall clock from now, ms
+	// doubt: the loop stood still for so long that somebody else may have the
+	// partition by now; nothing is sent or settled until the store says no.
+	doubt, asking bool
+	askAfter      int64
 
 	send    context.Context // of attempts
 	abandon context.CancelFunc
@@ -96,6 +112,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		queue: newQueue(), pages: newPages(), seen: newWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.maxInFlight),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
+		fence: make(chan error, 1), began: time.Now(),
 		conditions: map[string]error{}, bodiless: map[int64]*item{},
 	}
 	o.send, o.abandon = context.WithCancel(ctx)
@@ -133,6 +150,7 @@ func (o *owner) close() {
 func (o *owner) run(ctx context.Context) error {
 	batches, stop := o.kafka.Read(o.send, o.position)
 	defer stop()
+	o.turnedAt, o.doubt = o.now(), true // opening may have taken long
 	o.follow()
 	var (
 		draining = o.draining
@@ -143,6 +161,8 @@ func (o *owner) run(ctx context.Context) error {
 	for {
 		now := o.now()
 		o.kafka.Progress()
+		o.turned(now)
+		o.askFence(ctx, now)
 		o.queue.wake(now)
 		o.dispatch(now)
 		o.readBodies(now)
@@ -165,9 +185,13 @@ func (o *owner) run(ctx context.Context) error {
 				batches = nil
 				continue
 			}
-			o.take(f)
+			if err := o.take(f); err != nil {
+				return err
+			}
 		case <-more:
-			o.takeSome()
+			if err := o.takeSome(); err != nil {
+				return err
+			}
 		case r := <-o.done:
 			o.settle(r)
 			o.settleMore()
@@ -175,6 +199,10 @@ func (o *owner) run(ctx context.Context) error {
 			o.bodiesRead(b)
 		case c := <-o.committed:
 			if err := o.wasRecorded(c); err != nil {
+				return err
+			}
+		case err := <-o.fence:
+			if err := o.fenceAnswered(err); err != nil {
 				return err
 			}
 		case <-o.changed:
@@ -197,16 +225,13 @@ func (o *owner) run(ctx context.Context) error {
 	}
 }
 
-// now is the wall clock in ms: due times are compared with it, nothing is derived from it.
-func (o *owner) now() int64 { return o.Clock().UnixMilli() }
-
-// deadline is when the loop has something to do though nothing comes, in ms.
+// deadline is when the loop has something to do though nothing comes.
 func (o *owner) deadline(now int64) int64 {
 	at := o.recorded + idle.Milliseconds()
 	if len(o.results)+len(o.rejects) > 0 {
 		at = min(at, o.oldest+tick.Milliseconds())
 	}
-	if o.recording {
+	if o.recording || o.asking {
 		at = now + idle.Milliseconds()
 	}
 	if !o.reading && len(o.unread) > 0 {
@@ -215,14 +240,17 @@ func (o *owner) deadline(now int64) int64 {
 	if due, ok := o.queue.nextDue(); ok && !o.silent() {
 		at = min(at, due)
 	}
+	if o.doubt && !o.asking && !o.recording {
+		at = min(at, o.askAfter)
+	}
 	return max(at, now)
 }
 
-// silent tells that nothing is sent: at the end, without a configuration, and
-// while what was sent before is being found out. A partition that is full while it recovers must send, or
-// it would never end.
+// silent tells that nothing is sent: at the end, without a configuration, while
+// somebody else may have the partition, and while what was sent before is being found out. A partition that is full
+// while it recovers must send, or it would never end.
 func (o *owner) silent() bool {
-	return o.stopping || o.targets == nil || o.recovering() && !o.full()
+	return o.stopping || o.doubt || o.targets == nil || o.recovering() && !o.full()
 }
 
 func (o *owner) full() bool { return o.queue.outstanding >= o.MaxReferences }
@@ -242,56 +270,67 @@ var always = func() <-chan struct{} {
 }()
 
 // take begins with a batch that was read forward.
-func (o *owner) take(f stream.Fetched) {
+func (o *owner) take(f stream.Fetched) error {
 	if f.Err != nil {
 		o.stopped(f.Err)
-		return
+		return nil
 	}
 	o.ahead, o.next = f.Records, f.Next
 	o.Metrics.lagRecords.Set(float64(max(0, f.End-f.Next)))
 	age := 0.0
 	if n := len(f.Records); n > 0 && f.Next < f.End {
-		age = float64(o.now()-f.Records[n-1].Time.UnixMilli()) / 1000
+		age = float64(o.wall()-f.Records[n-1].Time.UnixMilli()) / 1000
 	}
 	o.Metrics.lagSeconds.WithLabelValues(o.label()).Set(max(0, age))
-	o.takeSome()
+	return o.takeSome()
 }
 
 // takeSome works a part of what was read.
-func (o *owner) takeSome() {
+func (o *owner) takeSome() error {
 	now := o.now()
 	n := min(len(o.ahead), turn)
 	for i := range o.ahead[:n] {
-		o.takeOne(o.ahead[i], now)
+		if err := o.takeOne(o.ahead[i], now); err != nil {
+			return err
+		}
+	}
+	if n > 0 {
+		o.last = state.HashOf(o.ahead[n-1])
 	}
 	o.ahead = o.ahead[n:]
 	if len(o.ahead) == 0 {
-		o.ahead, o.position = nil, max(o.position, o.next)
+		if o.next > o.position { // offsets without records
+			o.position, o.last = o.next, 0
+		}
+		o.ahead = nil
 	}
+	return nil
 }
 
-func (o *owner) takeOne(r stream.Record, now int64) {
+func (o *owner) takeOne(r stream.Record, now int64) error {
 	o.position = r.Offset + 1
 	d, err := Decode(r)
 	if err != nil {
 		o.reject(r, err, now)
-		return
+		return nil
 	}
 	if o.seen.repeat(keyOf(d.ID, d.ReplayJob)) {
 		o.Metrics.repeats.Inc()
-		return
+		return nil
 	}
-	ref := reference{offset: r.Offset, due: now, endpoint: endpointHash(d.Endpoint), lane: laneHash(d)}
-	if !d.NotBefore.IsZero() {
-		ref.due = max(now, d.NotBefore.UnixMilli())
+	ref := reference{
+		offset: r.Offset, due: max(o.wall(), d.NotBefore.UnixMilli()),
+		id: idHash(d.ID, d.ReplayJob), endpoint: endpointHash(d.Endpoint), lane: laneHash(d),
 	}
-	if !o.recovered.apply(&ref) {
-		return // settled before the store was lost
+	waits, err := o.reconcile(&ref)
+	if err != nil || !waits { // settled before the store was lost
+		return err
 	}
-	it := o.queue.add(ref, noSlot, d, now)
+	it := o.queue.add(ref, noSlot, d, o.at(ref.due), now)
 	o.fresh = append(o.fresh, it)
 	o.dispatch(now)
 	o.keepBody(it)
+	return nil
 }
 
 // stopped handles the end of reading forward. A log that does not hold the
@@ -328,85 +367,12 @@ func (o *owner) follow() {
 		inactive[e] = !active
 		changed[e] = active && e.fingerprint != 0 && e.fingerprint != print
 		e.fingerprint = print
+		if !active || changed[e] {
+			o.release(e)
+		}
 	}
 	o.queue.hasten(o.now(), func(it *item) bool {
 		// What was told not to go before a time still does not.
 		return it.held || inactive[it.endpoint] || changed[it.endpoint] && it.attempts > 0
 	})
-}
-
-// condition notes what is wrong, or with nil no longer wrong, with the partition.
-func (o *owner) condition(name string, err error) {
-	if err == nil {
-		if _, ok := o.conditions[name]; !ok {
-			return
-		}
-		delete(o.conditions, name)
-	} else {
-		o.conditions[name] = err
-	}
-	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "position", "bodies", "gone", "full", "unrecorded", "record"} {
-		if err, ok := o.conditions[name]; ok {
-			all = append(all, err)
-		}
-	}
-	joined := errors.Join(all...)
-	text := fmt.Sprint(joined)
-	if text == o.told {
-		return
-	}
-	o.told = text
-	o.Health.Set(o.healthName(), joined)
-}
-
-func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part.Number) }
-
-func (o *owner) label() string { return fmt.Sprint(o.part.Number) }
-
-// observe tells metrics and health what changed in this turn of the loop.
-func (o *owner) observe(now int64) {
-	if n := o.queue.outstanding; n != o.waiting {
-		o.Metrics.waiting.Add(float64(n - o.waiting))
-		o.waiting = n
-	}
-	if full := o.full(); full != (o.conditions["full"] != nil) {
-		if full {
-			o.Metrics.full.Inc()
-			o.condition("full", fmt.Errorf("%d deliveries wait: nothing more is read until some are settled", o.queue.outstanding))
-		} else {
-			o.Metrics.full.Dec()
-			o.condition("full", nil)
-		}
-	}
-	if unrecorded := o.Slots.full(); unrecorded != (o.conditions["unrecorded"] != nil) {
-		if unrecorded {
-			o.condition("unrecorded", errors.New("results can't be recorded: nothing is sent until they are"))
-		} else {
-			o.condition("unrecorded", nil)
-		}
-	}
-	for o.held.n > 0 && !o.held.first().still() {
-		o.held.pop()
-	}
-	if o.held.n > 0 && now-o.held.first().since >= patience.Milliseconds() {
-		o.condition("held", fmt.Errorf("%d deliveries are held: the oldest was planned by revision %d, known is %d",
-			o.holding, o.held.first().revision, o.targets.Revision))
-	} else {
-		o.condition("held", nil)
-	}
-	switch late := o.recording && now-o.cutAt >= patience.Milliseconds(); {
-	case late:
-		why := errors.New("no answer yet")
-		if err := o.failing.Load(); err != nil {
-			why = *err
-		}
-		o.condition("record", fmt.Errorf("results are not recorded: %w", why))
-	case !o.recording:
-		o.condition("record", nil)
-	}
-	if o.conditions["recovering"] != nil && !o.recovering() {
-		o.condition("recovering", nil)
-		o.log.Info("position found again", zap.Int64("position", o.position), zap.Int("waiting", o.queue.outstanding))
-	}
 }

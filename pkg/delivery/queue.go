@@ -1,9 +1,14 @@
 package delivery
 
-import "github.com/cespare/xxhash/v2"
+import (
+	"math"
+	"slices"
+
+	"github.com/cespare/xxhash/v2"
+)
 
 // queue decides which delivery of a partition goes next. It is pure: no clock,
-// no I/O; times are ms.
+// no I/O; times are ms of the owner's, which never go back.
 //
 // A delivery that may not be sent yet waits in exactly one place: behind the
 // head of its lane, for its time, or for a slot of its endpoint. Only the head
@@ -14,6 +19,7 @@ type queue struct {
 	lanes     map[uint64]*lane
 	turns     ring[*tenant] // tenants with an endpoint that could send
 	passed    []*endpoint   // passed over, since what goes next has no body
+	held      []*endpoint   // until a time, whatever waits for them
 	due       dueHeap
 	// outstanding counts what is not settled, taken what holds a slot.
 	outstanding, taken int
@@ -24,7 +30,8 @@ type item struct {
 	// ref is what the store holds of it, or will with the next commit; slot where, or noSlot.
 	ref  reference
 	slot int32
-	// due and attempts run ahead of ref by results that are not recorded yet.
+	// due and attempts run ahead of ref by results that are not recorded yet;
+	// ref's due is that of the wall clock.
 	due      int64
 	attempts uint8
 	place    place
@@ -74,6 +81,10 @@ type endpoint struct {
 	// fingerprint of the configuration it was last seen with.
 	fingerprint uint64
 	waiting     int // its items outstanding
+	// until is when it is no longer held, 0 where it is not; faults how often in
+	// a row something of ours was missing.
+	until  int64
+	faults int
 }
 
 type tenant struct {
@@ -129,9 +140,9 @@ func (q *queue) learn(e *endpoint, d *Delivery) {
 }
 
 // add takes in a delivery, in the order of offsets: one just read, or a
-// reference.
-func (q *queue) add(r reference, slot int32, d *Delivery, now int64) *item {
-	it := &item{ref: r, slot: slot, due: r.due, attempts: r.attempts, delivery: d}
+// reference; due is when it may be sent.
+func (q *queue) add(r reference, slot int32, d *Delivery, due, now int64) *item {
+	it := &item{ref: r, slot: slot, due: due, attempts: r.attempts, delivery: d}
 	it.endpoint = q.endpoint(r.endpoint)
 	it.endpoint.waiting++
 	if d != nil {
@@ -172,7 +183,7 @@ func (q *queue) schedule(it *item, now int64) {
 }
 
 func (q *queue) list(e *endpoint) {
-	if e.listed || e.ready.n == 0 || e.taken >= e.limit {
+	if e.listed || e.ready.n == 0 || e.taken >= e.limit || e.until > 0 {
 		return
 	}
 	e.listed = true
@@ -187,19 +198,39 @@ func (q *queue) listUnder(t *tenant, e *endpoint) {
 	}
 }
 
-// wake moves what is due by now to its turn.
+// wake moves what is due by now to its turn, and ends what is held until now.
 func (q *queue) wake(now int64) {
 	for len(q.due) > 0 && q.due[0].due <= now {
 		q.schedule(q.due.pop(), now)
 	}
+	q.held = slices.DeleteFunc(q.held, func(e *endpoint) bool {
+		if e.until > now {
+			return false
+		}
+		e.until = 0
+		q.list(e)
+		return true
+	})
 }
 
 // nextDue is when wake has something to do.
-func (q *queue) nextDue() (int64, bool) {
-	if len(q.due) == 0 {
-		return 0, false
+func (q *queue) nextDue() (next int64, ok bool) {
+	next = math.MaxInt64
+	if len(q.due) > 0 {
+		next = q.due[0].due
 	}
-	return q.due[0].due, true
+	for _, e := range q.held {
+		next = min(next, e.until)
+	}
+	return next, next < math.MaxInt64
+}
+
+// hold lets nothing of an endpoint be sent before a time; wake ends it.
+func (q *queue) hold(e *endpoint, until int64) {
+	if e.until == 0 {
+		q.held = append(q.held, e)
+	}
+	e.until = until
 }
 
 // next gives a slot to the delivery whose turn it is: tenants in turn, then
@@ -213,7 +244,7 @@ func (q *queue) next(bodies bool) *item {
 		var it *item
 		e.listed = false
 		switch {
-		case moved || e.ready.n == 0 || e.taken >= e.limit:
+		case moved || e.ready.n == 0 || e.taken >= e.limit || e.until > 0:
 		case !bodies && e.ready.first().delivery == nil:
 			e.listed = true
 			q.passed = append(q.passed, e)

@@ -25,7 +25,8 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			if lane > 0 {
 				lane += uint64(endpointHash(d.Endpoint)) << 8
 			}
-			q.add(reference{offset: offset, due: now + rapid.Int64Range(-5, 20).Draw(t, "due"), endpoint: endpointHash(d.Endpoint), lane: lane}, noSlot, d, now)
+			due := now + rapid.Int64Range(-5, 20).Draw(t, "due")
+			q.add(reference{offset: offset, endpoint: endpointHash(d.Endpoint), lane: lane}, noSlot, d, due, now)
 			q.endpoint(endpointHash(d.Endpoint)).limit = limit
 			offset++
 		}
@@ -125,7 +126,7 @@ func TestTenantsTakeTurnsAndSoDoTheirEndpoints(t *testing.T) {
 	put := func(tenant, endpoint string, n int) {
 		for range n {
 			d := &Delivery{Tenant: tenant, Endpoint: endpoint}
-			q.add(reference{endpoint: endpointHash(endpoint)}, noSlot, d, 0)
+			q.add(reference{endpoint: endpointHash(endpoint)}, noSlot, d, 0, 0)
 		}
 	}
 	put("big", "b1", 100)

@@ -24,6 +24,8 @@ type commit struct {
 	extra    extra
 	// holds keeps extra.attempts as it is: attempts before it still matter.
 	holds bool
+	// gaveUp: it settles deliveries that no receiver has.
+	gaveUp bool
 
 	results   int
 	givingUps []*lane
@@ -43,17 +45,27 @@ type extra struct {
 	// attempts is the offset from which an opening reads the attempts of the
 	// partition: results may have been published of which the store knows nothing.
 	attempts int64
+	// attemptsHash is of the record before it, 0 where that is not known: it tells
+	// attempts that were made anew from those that go on.
+	attemptsHash uint64
 }
 
+// extraFormat is that of the pages as well.
+const extraFormat = 2
+
 func (e extra) encode() []byte {
-	b := []byte{1}
+	b := []byte{extraFormat}
 	b = binary.AppendUvarint(b, uint64(e.pages))
-	return binary.AppendUvarint(b, uint64(e.attempts))
+	b = binary.AppendUvarint(b, uint64(e.attempts))
+	return binary.BigEndian.AppendUint64(b, e.attemptsHash)
 }
 
 func parseExtra(b []byte) (extra, error) {
-	if len(b) == 0 || b[0] != 1 {
+	if len(b) == 0 {
 		return extra{}, errors.New("watermark holds something else than a position of deliveries")
+	}
+	if b[0] != extraFormat {
+		return extra{}, fmt.Errorf("position of deliveries has format %d, this binary knows %d: let the version that wrote it deliver what waits, then delete the keys of this domain in Redis", b[0], extraFormat)
 	}
 	pages, n := binary.Uvarint(b[1:])
 	if n <= 0 {
@@ -63,13 +75,17 @@ func parseExtra(b []byte) (extra, error) {
 	if m <= 0 {
 		return extra{}, errors.New("watermark is cut short")
 	}
-	return extra{pages: int(pages), attempts: int64(attempts)}, nil
+	b = b[1+n+m:]
+	if len(b) != 8 {
+		return extra{}, errors.New("watermark is cut short")
+	}
+	return extra{pages: int(pages), attempts: int64(attempts), attemptsHash: binary.BigEndian.Uint64(b)}, nil
 }
 
 // record begins a commit where one is due: nobody waits for it but lanes after
 // a giving-up, so results are collected for a moment.
 func (o *owner) record(ctx context.Context, now int64) {
-	if o.recording {
+	if o.recording || o.asking {
 		return
 	}
 	n := len(o.results) + len(o.rejects)
@@ -109,8 +125,11 @@ func (o *owner) cut(now int64) commit {
 			c.given = append(c.given, *r.dead)
 		}
 		o.apply(r)
-		if r.verdict.settlement.gaveUp() && r.it.lane != nil {
-			c.givingUps = append(c.givingUps, r.it.lane)
+		if r.verdict.settlement.gaveUp() {
+			c.gaveUp = true
+			if r.it.lane != nil {
+				c.givingUps = append(c.givingUps, r.it.lane)
+			}
 		}
 	}
 	o.results = slices.Clone(o.results[n:])
@@ -125,8 +144,8 @@ func (o *owner) cut(now int64) commit {
 	c.changes.Puts, c.changes.Deletes, left = o.pages.changes(maxPages)
 	c.extra.pages = o.pages.number()
 	c.to = o.mark
-	c.to.Offset = o.position
-	c.to.At = now
+	c.to.Offset, c.to.LastHash = o.position, o.last
+	c.to.At = o.wall()
 	c.to.Serial++
 	// Pages that had no room in this commit still say what the attempts know better.
 	c.holds = left > 0 || o.position < o.recovered.until
@@ -164,46 +183,56 @@ func (o *owner) extra() extra {
 // which they do not prove; then the store. Kafka and Redis are ours: both are
 // waited for. Results and position of a commit never change once it was tried:
 // one that may have happened is tried again the same.
+//
+// What is given up is so by the owner's word alone: whoever was fenced must not
+// say it, and asks before.
 func (o *owner) publish(ctx context.Context, c *commit) error {
-	if _, err := o.place(ctx, c.given); err != nil {
+	if _, err := o.place(ctx, c, c.given); err != nil {
 		return fmt.Errorf("publish dead letters: %w", err)
 	}
-	after, err := o.place(ctx, c.attempts)
+	after, err := o.place(ctx, c, c.attempts)
 	if err != nil {
 		return fmt.Errorf("publish attempts: %w", err)
 	}
-	if !c.holds {
-		c.extra.attempts = max(c.extra.attempts, after)
+	if !c.holds && after.Offset >= c.extra.attempts {
+		c.extra.attempts, c.extra.attemptsHash = after.Offset+1, state.HashOf(after)
 	}
 	c.to.Extra = c.extra.encode()
 	return o.commit(ctx, c)
 }
 
-// place appends records until each stands in the log, and tells the offset
-// after the last. A refusal (a topic that is missing, a right that was taken
+// place appends records until each stands in the log, and tells the last of them, of offset -1 where there is none. A refusal (a topic that is missing, a right that was taken
 // away) is ours like an absence, and is waited for: an owner that ended here
 // would begin again at the old position and send everything once more.
-func (o *owner) place(ctx context.Context, recs []stream.Record) (after int64, err error) {
+func (o *owner) place(ctx context.Context, c *commit, recs []stream.Record) (last stream.Record, err error) {
+	last.Offset = -1
 	left := slices.Clone(recs)
-	for wait := firstWait; ; wait = min(2*wait, lastWait) {
+	for wait := firstWait; len(left) > 0; wait = min(2*wait, lastWait) {
+		if c.gaveUp {
+			if err := o.owns(ctx, c.from); err != nil {
+				return last, err
+			}
+		}
 		placed, err := o.kafka.Append(ctx, left...)
-		for _, p := range placed {
-			if p.Err == nil {
-				after = max(after, p.Offset+1)
+		for i, p := range placed {
+			if p.Err == nil && p.Offset > last.Offset {
+				last = left[i]
+				last.Offset = p.Offset
 			}
 		}
 		switch {
 		case err == nil:
-			return after, nil
+			return last, nil
 		case ctx.Err() != nil, errors.Is(err, stream.ErrClosed):
-			return after, err
+			return last, err
 		}
 		o.unrecorded(err)
 		if !pause(ctx, wait) {
-			return after, err
+			return last, err
 		}
 		left = o.notPlaced(left, placed)
 	}
+	return last, nil
 }
 
 // notPlaced are the records to append again. One that was stamped ahead of the

@@ -6,6 +6,8 @@ import (
 	"math"
 	"strconv"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -13,11 +15,14 @@ import (
 // its body, which is read back from Kafka.
 type reference struct {
 	offset int64
-	// due is when it may be sent, in ms.
+	// id is a hash of the delivery's id and replay job: a body that is read back
+	// is that of another delivery unless it is the same.
+	id uint32
+	// due is when it may be sent, in ms of the wall clock.
 	due int64
 	// attempts made and recorded, as counted.
 	attempts uint8
-	// endpoint and lane are hashes: they decide who waits for whom before the
+	// endpoint and lane are hashes, as id is: they decide who waits for whom before the
 	// body is read. Two endpoints of one hash share their slots, two lanes their
 	// order; both stay correct. Lane 0 is none.
 	endpoint uint32
@@ -29,7 +34,7 @@ type reference struct {
 func counted(n int) uint8 { return uint8(min(max(n, 0), math.MaxUint8)) }
 
 const (
-	referenceBytes = 29
+	referenceBytes = 33
 	pageReferences = 64
 	pagePrefix     = "w/"
 )
@@ -39,7 +44,23 @@ func (r reference) append(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.due))
 	b = append(b, r.attempts)
 	b = binary.BigEndian.AppendUint32(b, r.endpoint)
-	return binary.BigEndian.AppendUint64(b, r.lane)
+	b = binary.BigEndian.AppendUint64(b, r.lane)
+	return binary.BigEndian.AppendUint32(b, r.id)
+}
+
+// idHash is never 0, which stands for an id that is not known.
+func idHash(id, job string) uint32 {
+	var h xxhash.Digest
+	h.Reset()
+	for _, s := range [...]string{id, "\x00", job} {
+		_, _ = h.WriteString(s) // never fails
+	}
+	return max(uint32(h.Sum64()), 1)
+}
+
+// of tells whether a delivery is the one that the reference was made for.
+func (r *reference) of(d *Delivery) bool {
+	return r.id == idHash(d.ID, d.ReplayJob) && r.endpoint == endpointHash(d.Endpoint) && r.lane == laneHash(d)
 }
 
 func parseReference(b []byte) reference {
@@ -49,6 +70,7 @@ func parseReference(b []byte) reference {
 		attempts: b[16],
 		endpoint: binary.BigEndian.Uint32(b[17:]),
 		lane:     binary.BigEndian.Uint64(b[21:]),
+		id:       binary.BigEndian.Uint32(b[29:]),
 	}
 }
 

@@ -51,7 +51,7 @@ func TestPagesLoadAsTheyWereStored(t *testing.T) {
 				puts, deletes = append(puts, more...), append(deletes, gone...)
 			}
 			for _, e := range puts {
-				if len(e.Value) == 0 || len(e.Value) > 64*29 {
+				if len(e.Value) == 0 || len(e.Value) > pageReferences*referenceBytes {
 					t.Fatalf("page of %d bytes", len(e.Value))
 				}
 				store[e.Key] = e.Value

@@ -18,9 +18,11 @@ type result struct {
 	it *item
 	// unfinished: the attempt was broken off, and nothing is recorded.
 	unfinished bool
-	verdict    verdict
-	number     int
-	attempt    stream.Record
+	// ours: it could not be made; nothing is recorded, and the endpoint is held.
+	ours    error
+	verdict verdict
+	number  int
+	attempt stream.Record
 	// dead is the dead letter, where the delivery was given up.
 	dead  *stream.Record
 	class string
@@ -61,21 +63,31 @@ func (o *owner) begin(it *item, now int64) {
 		return
 	}
 	o.queue.learn(it.endpoint, d)
+	if o.doubt {
+		o.putBack(it, now, now)
+		return
+	}
 	if d.Revision > o.targets.Revision {
-		o.hold(it, d.Revision, now)
-		o.giveBack(it)
-		o.queue.later(it, now+holdFor.Milliseconds(), now)
-		o.keepBody(it)
+		o.hold(it, fmt.Sprintf("was planned by revision %d, known is %d", d.Revision, o.targets.Revision), now)
+		return
+	}
+	to, active := o.targets.ByName[d.Endpoint]
+	if !active && !o.Directory.Current(o.targets.Revision) {
+		// What makes it active may not have been read yet, and a cancelled delivery is lost to its receiver.
+		o.hold(it, fmt.Sprintf("is for an endpoint that is not active in revision %d, and whether that is the newest is not known", o.targets.Revision), now)
 		return
 	}
 	o.unhold(it)
-	to, active := o.targets.ByName[d.Endpoint]
 	if !active {
 		reason := "endpoint_deleted"
 		if o.targets.Disabled[d.Endpoint] {
 			reason = "endpoint_disabled"
 		}
 		o.settle(o.withoutAttempt(it, d, verdict{settlement: Cancelled, reason: reason}))
+		return
+	}
+	if it.attempts == 0 && d.NotBefore.UnixMilli() > o.wall() { // the clock was set back, or is far off
+		o.putBack(it, o.at(d.NotBefore.UnixMilli()), now)
 		return
 	}
 	if it.lane != nil && it.lane.givingUps > 0 {
@@ -86,10 +98,8 @@ func (o *owner) begin(it *item, now int64) {
 	}
 	e := it.endpoint
 	e.limit, e.fingerprint = max(1, to.Concurrency()), to.Fingerprint()
-	if e.taken > e.limit { // the limit was not known, or was higher, when it got its slot
-		o.giveBack(it)
-		o.queue.later(it, now, now)
-		o.keepBody(it)
+	if e.taken > e.limit || e.until > 0 { // known or held only since it got its slot
+		o.putBack(it, now, now)
 		return
 	}
 	o.Metrics.inFlight.Inc()
@@ -101,24 +111,24 @@ func (o *owner) begin(it *item, now int64) {
 	}
 }
 
-// hold is a delivery whose revision of the configuration is not there yet.
+// hold is a delivery that waits for a revision of the configuration.
 type hold struct {
-	it       *item
-	since    int64 // ms
-	revision int64
+	it    *item
+	since int64
+	why   string
 }
 
 // still tells that it has been held ever since.
 func (h hold) still() bool { return h.it.held && h.it.heldSince == h.since }
 
-func (o *owner) hold(it *item, revision, now int64) {
-	if it.held {
-		return
+func (o *owner) hold(it *item, why string, now int64) {
+	if !it.held {
+		it.held, it.heldSince = true, now
+		o.holding++
+		o.Metrics.held.Inc()
+		o.held.push(hold{it: it, since: now, why: why})
 	}
-	it.held, it.heldSince = true, now
-	o.holding++
-	o.Metrics.held.Inc()
-	o.held.push(hold{it: it, since: now, revision: revision})
+	o.putBack(it, now+holdFor.Milliseconds(), now)
 }
 
 func (o *owner) unhold(it *item) {
@@ -126,6 +136,13 @@ func (o *owner) unhold(it *item) {
 		it.held = false
 		o.holding--
 	}
+}
+
+// putBack lets an item that has a slot wait until due; nothing was sent.
+func (o *owner) putBack(it *item, due, now int64) {
+	o.giveBack(it)
+	o.queue.later(it, due, now)
+	o.keepBody(it)
 }
 
 // giveBack frees an item's slot though nothing was sent.
@@ -158,6 +175,9 @@ func (o *owner) attempt(j job) result {
 	o.Metrics.inFlight.Dec()
 	if out.Unfinished {
 		return result{it: j.it, unfinished: true}
+	}
+	if out.Result == Ours {
+		return result{it: j.it, ours: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
 	v := judge(j.d, j.n, &out)
 	r := o.result(j.it, j.d, j.n, &out, v)
@@ -196,7 +216,7 @@ func (o *owner) withoutAttempt(it *item, d *Delivery, v verdict) result {
 // result encodes what will be recorded.
 func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) result {
 	r := result{it: it, number: n, verdict: v}
-	m := attemptMessage(d, n, out, v)
+	m := attemptMessage(d, n, out, v, o.token)
 	at := o.Clock()
 	if out != nil {
 		at = out.Started
@@ -206,7 +226,7 @@ func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) re
 	if err != nil {
 		// Nothing that a receiver says may keep a result from being recorded.
 		o.log.Error("attempt recorded without its details", zap.String("delivery", d.ID), zap.Error(err))
-		m = attemptMessage(d, n, nil, v)
+		m = attemptMessage(d, n, nil, v, o.token)
 		rec, _ = attemptRecord(o.Attempts, source, d, m, at)
 	}
 	r.attempt = rec
@@ -254,12 +274,18 @@ func (o *owner) tell(d *Delivery, r *result, out *Outcome) {
 func (o *owner) settle(r result) {
 	now := o.now()
 	o.queue.free(r.it)
-	if r.unfinished {
+	if r.unfinished || r.ours != nil {
 		o.Slots.give(false)
+		if r.ours != nil {
+			o.missing(r.it.endpoint, r.ours, now)
+		}
 		r.it.delivery = nil
 		o.queue.later(r.it, r.it.due, now)
 		o.keepBody(r.it)
 		return
+	}
+	if r.number > 0 {
+		o.found(r.it.endpoint)
 	}
 	o.Slots.give(true)
 	if len(o.results)+len(o.rejects) == 0 {
@@ -278,7 +304,7 @@ func (o *owner) settle(r result) {
 		o.Metrics.retries.Inc()
 		r.it.attempts = counted(r.number)
 		r.it.delivery = nil
-		o.queue.later(r.it, r.verdict.next.UnixMilli(), now)
+		o.queue.later(r.it, now+r.verdict.wait.Milliseconds(), now)
 		o.keepBody(r.it)
 		return
 	}

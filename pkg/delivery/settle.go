@@ -31,6 +31,9 @@ const (
 	Accepted
 	// Refused: no later attempt can succeed.
 	Refused
+	// Ours: nothing reached the receiver, since something of ours was missing (a file descriptor, a port, a name
+	// server). It is no attempt: the endpoint is held and tried again, nothing is recorded.
+	Ours
 )
 
 // Phases are the parts of an attempt's duration; 0 where there was none.
@@ -64,8 +67,9 @@ func (s Settlement) gaveUp() bool { return s != Unsettled && s != Delivered }
 // verdict is what follows from an attempt.
 type verdict struct {
 	settlement Settlement
-	// next is when it is tried again, where it is unsettled.
+	// next is when it is tried again, where it is unsettled: wait after the attempt ended.
 	next time.Time
+	wait time.Duration
 	// reason of a giving-up, of a closed set.
 	reason string
 }
@@ -80,9 +84,9 @@ func judge(d *Delivery, n int, o *Outcome) verdict {
 	case Refused:
 		return verdict{settlement: Dead, reason: "refused"}
 	}
-	next := o.Finished.Add(wait(d.ID, n))
+	after := wait(d.ID, n)
 	if n < MaxAttempts {
-		return verdict{next: next}
+		return verdict{next: o.Finished.Add(after), wait: after}
 	}
 	began := d.PlannedAt
 	if d.NotBefore.After(began) {
@@ -91,8 +95,6 @@ func judge(d *Delivery, n int, o *Outcome) verdict {
 	if !o.Finished.Before(began.Add(leastHorizon)) {
 		return verdict{settlement: Dead, reason: "exhausted"}
 	}
-	if last := began.Add(Horizon); next.After(last) {
-		next = last
-	}
-	return verdict{next: next}
+	after = min(after, began.Add(Horizon).Sub(o.Finished))
+	return verdict{next: o.Finished.Add(after), wait: after}
 }

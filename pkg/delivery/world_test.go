@@ -39,6 +39,7 @@ type world struct {
 
 	mu       sync.Mutex
 	targets  *Targets
+	stale    bool // whether the targets are the newest is not known
 	changed  chan struct{}
 	answer   func(d *Delivery, n int) (Result, time.Duration)
 	receipts []receipt
@@ -100,6 +101,21 @@ func (w *world) Newest() (*Targets, <-chan struct{}) {
 	return w.targets, w.changed
 }
 
+func (w *world) Current(revision int64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return !w.stale && w.targets.Revision == revision
+}
+
+// setStale tells whether the newest revision is known.
+func (w *world) setStale(stale bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stale = stale
+	close(w.changed)
+	w.changed = make(chan struct{})
+}
+
 func (w *world) Set(name string, err error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -147,6 +163,9 @@ func (w *world) Send(ctx context.Context, d *Delivery, _ Target, n int) Outcome 
 		return out
 	}
 	out.Finished, out.Result, out.Status = time.Now(), result, 500
+	if result == Ours {
+		out.Status, out.ErrorClass, out.Error = 0, "ours", "too many open files"
+	}
 	if result == Accepted {
 		out.Status = 204
 	}
@@ -434,6 +453,14 @@ func (b *broker) all(topic string) []stream.Record {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.log(topic).records)
+}
+
+// replace makes a topic anew with some records.
+func (b *broker) replace(topic string, recs ...stream.Record) {
+	b.mu.Lock()
+	b.logs[topic] = &brokerLog{}
+	b.mu.Unlock()
+	b.append(recs...)
 }
 
 // ready waits until the broker is there.

@@ -19,7 +19,7 @@ const (
 	ClassNone Class = ""
 	// ClassRefusedAddress is the policy: the address, the port or the scheme may not be used. Nothing was sent.
 	ClassRefusedAddress Class = "refused_address"
-	// ClassDNS is a name without an address, or a name server that does not answer.
+	// ClassDNS is a name without an address, or one whose servers do not answer ours.
 	ClassDNS Class = "dns"
 	// ClassConnect is that no connection came about: refused, unreachable.
 	ClassConnect Class = "connect"
@@ -34,18 +34,21 @@ const (
 	ClassProtocol Class = "protocol"
 	// ClassCancelled is that we stopped waiting: the process drains. It says nothing about the receiver.
 	ClassCancelled Class = "cancelled"
+	// ClassOurs is that something of this machine's was missing: a file descriptor, memory, a port, a name server. Nothing
+	// was sent, and it says nothing about the receiver.
+	ClassOurs Class = "ours"
 	// ClassRequest is a request that cannot be sent as it is: a header with a line break, a URL without a host.
 	ClassRequest Class = "request"
 )
 
 // Classes are all of them but ClassNone, to register metrics with.
 var Classes = []Class{
-	ClassRefusedAddress, ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassProtocol, ClassCancelled, ClassRequest,
+	ClassRefusedAddress, ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassProtocol, ClassCancelled, ClassRequest, ClassOurs,
 }
 
 // classOf tells errors apart by their types and by how far the request came, never by their text. ctx is the caller's,
 // without the request's own deadline.
-func classOf(err error, w *stopwatch, ctx context.Context) Class {
+func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
 	switch fault.KindOf(err) {
 	case fault.Denied:
 		return ClassRefusedAddress
@@ -55,7 +58,13 @@ func classOf(err error, w *stopwatch, ctx context.Context) Class {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ClassCancelled
 	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
+	if ours(ctx, err) {
+		return ClassOurs
+	}
+	if dns, ok := errors.AsType[*net.DNSError](err); ok {
+		if c.names.ours(ctx, dns, w.began) {
+			return ClassOurs
+		}
 		return ClassDNS
 	}
 	if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout() {

@@ -36,9 +36,15 @@ type Options struct {
 	MaxIdle, MaxIdlePerHost int
 	// IdleTimeout is how long a connection waits for its next request: 90 s.
 	IdleTimeout time.Duration
+
+	// names is shared by the clients of a pool: they have the same name servers.
+	names *names
 }
 
 func (o Options) withDefaults() Options {
+	if o.names == nil {
+		o.names = newNames(nil)
+	}
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
@@ -72,13 +78,14 @@ const (
 type Client struct {
 	policy    Policy
 	total     time.Duration
+	names     *names
 	transport *http.Transport
 }
 
 // NewClient makes a client; the fault is that of CheckCAs.
 func NewClient(o Options) (*Client, error) {
 	o = o.withDefaults()
-	return newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control})
+	return newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control, Resolver: o.names.resolver})
 }
 
 // dialer is net.Dialer; tests of deadlines put connections in memory in its place.
@@ -105,6 +112,7 @@ func newClient(o Options, d dialer) (*Client, error) {
 	return &Client{
 		policy: o.Policy,
 		total:  o.TotalTimeout,
+		names:  o.names,
 		transport: &http.Transport{
 			Proxy:                  nil, // a proxy would dial in our place, unjudged
 			DialContext:            d.DialContext,
@@ -166,7 +174,7 @@ type Result struct {
 func (c *Client) Do(ctx context.Context, r Request) Result {
 	watch := newStopwatch()
 	if err := c.permits(r.URL); err != nil {
-		return Result{Class: classOf(err, watch, ctx), Err: err, Phases: watch.phases()}
+		return Result{Class: c.classOf(err, watch, ctx), Err: err, Phases: watch.phases()}
 	}
 	timeout := r.Timeout
 	if timeout == 0 {
@@ -199,7 +207,7 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 	// RoundTrip, not http.Client: no redirects, no cookies, no errors that quote the URL.
 	resp, err := c.transport.RoundTrip(req)
 	if err != nil {
-		return Result{Class: classOf(err, watch, ctx), Err: err, Reused: watch.reused.Load(), Phases: watch.phases()}
+		return Result{Class: c.classOf(err, watch, ctx), Err: err, Reused: watch.reused.Load(), Phases: watch.phases()}
 	}
 	result := Result{Status: resp.StatusCode, Reused: watch.reused.Load()}
 	result.Header, result.HeaderTruncated = keepHeader(resp.Header)

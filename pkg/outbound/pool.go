@@ -3,7 +3,9 @@ package outbound
 import (
 	"crypto/sha256"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/binary"
+	"fmt"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -57,7 +59,14 @@ type Pool struct {
 }
 
 // NewPool makes a pool of at most size clients, 1 or more. Timeouts and bounds are those of o; policy and certificates come with each identity.
+//
+// The system's roots are loaded here: where that fails later, for want of a file descriptor, the process has none for good,
+// and every receiver's certificate would be refused.
 func NewPool(size int, o Options) (*Pool, error) {
+	if _, err := x509.SystemCertPool(); err != nil {
+		return nil, fmt.Errorf("load the system's roots: %w", err)
+	}
+	o.names = newNames(nil)
 	clients, err := simplelru.NewLRU(size, func(_ [sha256.Size]byte, c *Client) { c.Close() })
 	if err != nil {
 		return nil, err

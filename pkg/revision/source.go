@@ -131,7 +131,15 @@ func (s *Source) Newest() (apply, all int64, ok bool) {
 	return s.newest.GetApplyRevision(), s.newest.GetRevision(), s.known
 }
 
-// Changed is closed when Newest becomes another one; take it before reading Newest.
+// Current says that a revision is the newest of all, as far as this process can know: the configuration service is
+// heard, and named it last.
+func (s *Source) Current(revision int64) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.known && s.silent == nil && s.newest.GetRevision() == revision
+}
+
+// Changed is closed when Newest becomes another one, or Current for one; take it before reading them.
 func (s *Source) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,12 +149,13 @@ func (s *Source) Changed() <-chan struct{} {
 func (s *Source) hear(news *configv1.WatchResponse) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.silent != nil {
+	again := s.silent != nil
+	if again {
 		// What was read from the store meanwhile is read again, whole and of this service's history.
 		s.cache = slices.DeleteFunc(s.cache, func(c *Snapshot) bool { return !c.whole })
 		s.silent, s.kept.seen = nil, time.Time{}
 	}
-	if s.known && news.GetRevision() == s.newest.GetRevision() {
+	if s.known && news.GetRevision() == s.newest.GetRevision() && !again {
 		return
 	}
 	if s.known && news.GetRevision() < s.newest.GetRevision() {

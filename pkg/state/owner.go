@@ -356,7 +356,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c
 		b.to.Offset = en.record.Offset + 1
 	}
 	if n > 0 {
-		b.to.LastHash = hashOf(run[n-1].record)
+		b.to.LastHash = HashOf(run[n-1].record)
 	}
 	c, err = b.finish()
 	return b, n, c, err
@@ -484,7 +484,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	err := o.commitAs(ctx, func(w *Watermark) {
 		w.Revision, w.Level = max(w.Revision, revision), Level
 		w.Offset = en.record.Offset + 1
-		w.LastHash = hashOf(en.record)
+		w.LastHash = HashOf(en.record)
 	})
 	if err == nil {
 		o.pending = o.pending[1:]
@@ -493,8 +493,8 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	return err
 }
 
-// hashOf a record tells a log that was made anew from one that goes on.
-func hashOf(r stream.Record) uint64 {
+// HashOf a record tells a log that was made anew from one that goes on.
+func HashOf(r stream.Record) uint64 {
 	d := xxhash.New()
 	_, _ = d.Write(r.Key)
 	_, _ = d.Write([]byte{0})

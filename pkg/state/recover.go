@@ -52,7 +52,7 @@ func (o *Owner[B, C]) sameLog(ctx context.Context, w Watermark, start int64) (bo
 	if err != nil || !there {
 		return true, err
 	}
-	return hashOf(r) == w.LastHash, nil
+	return HashOf(r) == w.LastHash, nil
 }
 
 // rebuild finds the state of a partition of which the store holds nothing, or

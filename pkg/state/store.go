@@ -49,7 +49,8 @@ var ErrFenced = errors.New("partition is fenced: its watermark is not ours")
 type Store interface {
 	// Open writes a fresh token and the address under which the owner answers
 	// into the partition's watermark, leaves the rest of it as it is, and
-	// returns it. Where there is none it creates one of state Blank.
+	// returns it with the token that stood there before. Where there is none it
+	// creates one of state Blank.
 	Open(ctx context.Context, p Partition, address string) (Watermark, error)
 	// Load reads values, nil where there is none; ErrFenced unless the stored
 	// watermark equals w.

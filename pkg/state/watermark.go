@@ -32,6 +32,9 @@ func (s Status) String() string {
 // names the one before, byte for byte.
 type Watermark struct {
 	Token Token
+	// Before is the token that Open replaced, zero where there was none. It is
+	// told by Open alone and not stored.
+	Before Token
 	// Address of the owner's gRPC server, for those who forward to it.
 	Address string
 	Status  Status

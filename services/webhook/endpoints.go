@@ -86,6 +86,7 @@ type directory struct {
 // revisions is the part of revision.Source that is needed here.
 type revisions interface {
 	Newest() (apply, all int64, ok bool)
+	Current(revision int64) bool
 	At(ctx context.Context, revision int64) (*revision.Snapshot, error)
 	Changed() <-chan struct{}
 }
@@ -100,6 +101,9 @@ func (d *directory) Newest() (*delivery.Targets, <-chan struct{}) {
 	defer d.mu.Unlock()
 	return d.targets, d.changed
 }
+
+// Current implements delivery.Directory.
+func (d *directory) Current(revision int64) bool { return d.source.Current(revision) }
 
 // retryRead is how soon a revision that could not be read is asked for again.
 const retryRead = time.Second

@@ -17,6 +17,7 @@ import (
 type unreadable struct{ tries int }
 
 func (u *unreadable) Newest() (apply, all int64, ok bool) { return 7, 7, true }
+func (u *unreadable) Current(int64) bool                  { return true }
 func (u *unreadable) Changed() <-chan struct{}            { return nil }
 func (u *unreadable) At(context.Context, int64) (*revision.Snapshot, error) {
 	if u.tries++; u.tries < 3 {

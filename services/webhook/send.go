@@ -23,8 +23,10 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 		return s.unsent(out, e.broken)
 	}
 	client, err := s.pool.Client(e.identity)
-	if err != nil {
-		return s.unsent(out, err)
+	if err != nil { // its certificates were read when the endpoint was made
+		out = s.unsent(out, err)
+		out.Result, out.ErrorClass = delivery.Ours, string(outbound.ClassOurs)
+		return out
 	}
 	h := header(d, e, out.Started)
 	out.RequestHeaders = recordedRequest(h, e)
@@ -37,6 +39,9 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 	if r.Class != outbound.ClassNone {
 		// Broken off by us, whatever the error looks like: it says nothing about the receiver.
 		out.Unfinished = ctx.Err() != nil
+		if r.Class == outbound.ClassOurs {
+			out.Result = delivery.Ours
+		}
 		out.ErrorClass, out.Error = string(r.Class), r.Err.Error()
 		return out
 	}

@@ -46,7 +46,7 @@ func (s *Store) Open(_ context.Context, p state.Partition, address string) (stat
 			return w, err
 		}
 	}
-	w.Token, w.Address = state.NewToken(), address
+	w.Before, w.Token, w.Address = w.Token, state.NewToken(), address
 	at.watermark = w.Encode()
 	return w, nil
 }

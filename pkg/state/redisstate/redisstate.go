@@ -29,10 +29,14 @@ const watermarkKey = "w"
 var open = redis.NewScript(`
 local rest = ARGV[2]
 local old = redis.call('GET', KEYS[1])
-if old then rest = string.sub(old, 18 + string.byte(old, 17)) end
+local before = ''
+if old then
+  rest = string.sub(old, 18 + string.byte(old, 17))
+  before = string.sub(old, 1, 16)
+end
 local new = ARGV[1] .. rest
 redis.call('SET', KEYS[1], new)
-return new`)
+return {new, before}`)
 
 // KEYS: the watermark, puts, appends, deletes; ARGV: the old watermark, the
 // new one, how many puts, how many appends, their values.
@@ -52,11 +56,13 @@ return 1`)
 // Open implements state.Store.
 func (s *Store) Open(ctx context.Context, p state.Partition, address string) (state.Watermark, error) {
 	w := state.Watermark{Token: state.NewToken(), Address: address}
-	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head(), w.Encode()[len(w.Head()):]).Text()
+	raw, err := open.Run(ctx, s.redis, []string{s.base(p) + watermarkKey}, w.Head(), w.Encode()[len(w.Head()):]).StringSlice()
 	if err != nil {
 		return w, fmt.Errorf("open watermark of %s/%d: %w", p.Domain, p.Number, err)
 	}
-	return state.DecodeWatermark([]byte(raw))
+	w, err = state.DecodeWatermark([]byte(raw[0]))
+	copy(w.Before[:], raw[1])
+	return w, err
 }
 
 // Load implements state.Store.

@@ -52,7 +52,7 @@ func Store(t *testing.T, empty func(t *testing.T) state.Store) {
 	t.Run("opening an empty partition makes a blank watermark with our address", func(t *testing.T) {
 		s := empty(t)
 		w := open(t, s, p, "10.0.0.1:7030")
-		if w.Status != state.Blank || w.Address != "10.0.0.1:7030" || w.Token == (state.Token{}) {
+		if w.Status != state.Blank || w.Address != "10.0.0.1:7030" || w.Token == (state.Token{}) || w.Before != (state.Token{}) {
 			t.Fatalf("watermark %+v", w)
 		}
 		load(t, s, p, w)
@@ -68,7 +68,7 @@ func Store(t *testing.T, empty func(t *testing.T) state.Store) {
 			t.Fatal("token was not drawn anew")
 		}
 		want := to
-		want.Token, want.Address = again.Token, "b:1"
+		want.Token, want.Before, want.Address = again.Token, to.Token, "b:1"
 		if diff := cmp.Diff(want, again); diff != "" {
 			t.Fatal(diff)
 		}

@@ -452,7 +452,8 @@ type Attempt struct {
 	// HTTP status, 0 where there was none.
 	Status int32 `protobuf:"varint,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Why there was no answer: dns, connect, tls, timeout, reset, protocol,
-	// refused_address, or as the channel says. Empty where there was one.
+	// refused_address, or as the channel says. What was ours (no file descriptor,
+	// no port, no name server) is no attempt and has no record. Empty where there was one.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
 	// The error in words, secrets masked.
 	Error           string    `protobuf:"bytes,13,opt,name=error,proto3" json:"error,omitempty"`
@@ -465,8 +466,12 @@ type Attempt struct {
 	NextAttempt *timestamppb.Timestamp `protobuf:"bytes,18,opt,name=next_attempt,json=nextAttempt,proto3" json:"next_attempt,omitempty"`
 	Settlement  Settlement             `protobuf:"varint,19,opt,name=settlement,proto3,enum=tollgate.delivery.v1.Settlement" json:"settlement,omitempty"`
 	// Why it was settled, where it was not delivered.
-	Reason        string `protobuf:"bytes,20,opt,name=reason,proto3" json:"reason,omitempty"`
-	ReplayJob     string `protobuf:"bytes,21,opt,name=replay_job,json=replayJob,proto3" json:"replay_job,omitempty"`
+	Reason    string `protobuf:"bytes,20,opt,name=reason,proto3" json:"reason,omitempty"`
+	ReplayJob string `protobuf:"bytes,21,opt,name=replay_job,json=replayJob,proto3" json:"replay_job,omitempty"`
+	// Token of the partition's owner that wrote it. A settlement without a try
+	// holds only where its owner had the partition when the next one opened it:
+	// one that came later was written by an owner that was fenced already.
+	Owner         []byte `protobuf:"bytes,22,opt,name=owner,proto3" json:"owner,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -648,6 +653,13 @@ func (x *Attempt) GetReplayJob() string {
 	return ""
 }
 
+func (x *Attempt) GetOwner() []byte {
+	if x != nil {
+		return x.Owner
+	}
+	return nil
+}
+
 // Phases are the parts of an attempt's duration; absent where there were none.
 type Phases struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -818,7 +830,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06offset\x18\b \x01(\x03R\x06offset\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xc1\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xd7\x06\n" +
 	"\aAttempt\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -845,7 +857,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"settlement\x12\x16\n" +
 	"\x06reason\x18\x14 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
-	"replay_job\x18\x15 \x01(\tR\treplayJob\"\xf7\x01\n" +
+	"replay_job\x18\x15 \x01(\tR\treplayJob\x12\x14\n" +
+	"\x05owner\x18\x16 \x01(\fR\x05owner\"\xf7\x01\n" +
 	"\x06Phases\x12+\n" +
 	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
 	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +

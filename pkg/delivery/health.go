@@ -1,0 +1,88 @@
+package delivery
+
+import (
+	"errors"
+	"fmt"
+
+	"go.uber.org/zap"
+)
+
+// condition notes what is wrong, or with nil no longer wrong, with the partition.
+func (o *owner) condition(name string, err error) {
+	if err == nil {
+		if _, ok := o.conditions[name]; !ok {
+			return
+		}
+		delete(o.conditions, name)
+	} else {
+		o.conditions[name] = err
+	}
+	all := make([]error, 0, len(o.conditions))
+	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "ours", "position", "bodies", "gone", "mismatch", "full", "unrecorded", "record"} {
+		if err, ok := o.conditions[name]; ok {
+			all = append(all, err)
+		}
+	}
+	joined := errors.Join(all...)
+	text := fmt.Sprint(joined)
+	if text == o.told {
+		return
+	}
+	o.told = text
+	o.Health.Set(o.healthName(), joined)
+}
+
+func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part.Number) }
+
+func (o *owner) label() string { return fmt.Sprint(o.part.Number) }
+
+// observe tells metrics and health what changed in this turn of the loop.
+func (o *owner) observe(now int64) {
+	if n := o.queue.outstanding; n != o.waiting {
+		o.Metrics.waiting.Add(float64(n - o.waiting))
+		o.waiting = n
+	}
+	if full := o.full(); full != (o.conditions["full"] != nil) {
+		if full {
+			o.Metrics.full.Inc()
+			o.condition("full", fmt.Errorf("%d deliveries wait: nothing more is read until some are settled", o.queue.outstanding))
+		} else {
+			o.Metrics.full.Dec()
+			o.condition("full", nil)
+		}
+	}
+	if unrecorded := o.Slots.full(); unrecorded != (o.conditions["unrecorded"] != nil) {
+		if unrecorded {
+			o.condition("unrecorded", errors.New("results can't be recorded: nothing is sent until they are"))
+		} else {
+			o.condition("unrecorded", nil)
+		}
+	}
+	for o.held.n > 0 && !o.held.first().still() {
+		o.held.pop()
+	}
+	if o.held.n > 0 && now-o.held.first().since >= patience.Milliseconds() {
+		o.condition("held", fmt.Errorf("%d deliveries are held: the oldest %s", o.holding, o.held.first().why))
+	} else {
+		o.condition("held", nil)
+	}
+	if o.lacking > 0 && now-o.lackingSince >= patience.Milliseconds() {
+		o.condition("ours", fmt.Errorf("requests to %d endpoints can't be made and are held, since something of ours is missing: %w", o.lacking, o.lacks))
+	} else {
+		o.condition("ours", nil)
+	}
+	switch late := o.recording && now-o.cutAt >= patience.Milliseconds(); {
+	case late:
+		why := errors.New("no answer yet")
+		if err := o.failing.Load(); err != nil {
+			why = *err
+		}
+		o.condition("record", fmt.Errorf("results are not recorded: %w", why))
+	case !o.recording:
+		o.condition("record", nil)
+	}
+	if o.conditions["recovering"] != nil && !o.recovering() {
+		o.condition("recovering", nil)
+		o.log.Info("position found again", zap.Int64("position", o.position), zap.Int("waiting", o.queue.outstanding))
+	}
+}

@@ -1,0 +1,92 @@
+package delivery
+
+import (
+	"context"
+	"fmt"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+// sameLogs looks whether the topics are those that the watermark is of. One that
+// was made anew is an incident: its offsets name other deliveries. Where a
+// person has said so, what waited in the old one is given up, and the new one is
+// read from its beginning.
+func (o *owner) sameLogs(ctx context.Context, e extra, start, end int64) (extra, error) {
+	oldest, newest, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
+	if err != nil {
+		return e, fmt.Errorf("find the attempts' ends: %w", err)
+	}
+	same, err := o.sameLog(ctx, o.Topic, o.mark.Offset, o.mark.LastHash, start, end)
+	if err != nil {
+		return e, err
+	}
+	sameAttempts, err := o.sameLog(ctx, o.Attempts, e.attempts, e.attemptsHash, oldest, newest)
+	if err != nil || same && sameAttempts {
+		return e, err
+	}
+	topic, at := o.Topic, o.mark.Offset
+	if same {
+		topic, at = o.Attempts, e.attempts
+	}
+	if !o.AcceptGone {
+		return e, o.recreated(topic, at, fmt.Errorf("it was worked up to here, and the record before is another one"))
+	}
+	to := o.mark
+	if !same {
+		// Attempts there may be are of the old log's offsets.
+		if err := o.clearPages(ctx, e.pages); err != nil {
+			return e, err
+		}
+		to = o.mark
+		to.Offset, to.LastHash, to.Floor, to.Status = start, 0, start, state.Ready
+		e = extra{attempts: newest}
+	} else {
+		e.attempts, e.attemptsHash = oldest, 0
+	}
+	to.Extra = e.encode()
+	return e, o.become(ctx, to, state.Commit{})
+}
+
+// sameLog compares the record before an offset with what it was.
+func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash uint64, start, end int64) (bool, error) {
+	if offset > end {
+		return false, nil
+	}
+	if hash == 0 || offset <= start {
+		return true, nil
+	}
+	b, err := o.kafka.FetchFrom(ctx, topic, o.part.Number, offset-1, 1)
+	if err != nil {
+		return false, fmt.Errorf("compare the log with what was worked: %w", err)
+	}
+	if len(b.Records) == 0 || b.Records[0].Offset != offset-1 {
+		return true, nil
+	}
+	return state.HashOf(b.Records[0]) == hash, nil
+}
+
+// recreated raises the incident and is the error with which work ends.
+func (o *owner) recreated(topic string, offset int64, why error) error {
+	err := fmt.Errorf("%s/%d is not the log that was worked before (%w): bring that one back, or give up what waited in it by one start with deliveries.accept_gone",
+		topic, o.part.Number, why)
+	o.kafka.Incident(IncidentRecreated, offset, err)
+	return err
+}
+
+// clearPages gives up every reference there is.
+func (o *owner) clearPages(ctx context.Context, n int) error {
+	if err := o.loadPages(ctx, n); err != nil {
+		return fmt.Errorf("load references: %w", err)
+	}
+	o.log.Warn("deliveries of another log are given up", zap.Int("waiting", o.pages.count), zap.Int64("offset", o.mark.Offset))
+	o.Metrics.gone.Add(float64(o.pages.count))
+	o.pages = newPages()
+	for from := 0; from < n; from += maxPages {
+		if err := o.become(ctx, o.mark, state.Commit{Deletes: pageKeys(from, min(maxPages, n-from))}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
