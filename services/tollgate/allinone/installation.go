@@ -54,7 +54,8 @@ type Installation struct {
 
 	mu       sync.Mutex
 	services []*Service
-	failed   chan error
+	faults   []error
+	failed   chan struct{} // closed with the first of faults
 }
 
 // Service is one of the services.
@@ -91,7 +92,7 @@ func Open(ctx context.Context, cfg Config) (*Installation, error) {
 	i := &Installation{
 		Kafka: servers.kafka.ListenAddrs()[0], Redis: servers.redis.Addr(),
 		cfg: cfg, key: key, serviceKey: serviceKey, serviceKeyFile: serviceKeyFile, servers: servers, cancel: cancel,
-		failed: make(chan error, 16),
+		failed: make(chan struct{}),
 	}
 	if err := i.open(ctx); err != nil {
 		return nil, errors.Join(err, i.Close())
@@ -137,7 +138,14 @@ func (i *Installation) open(ctx context.Context) error {
 // Work starts what works on the log: safeguard, trigger and webhook; they run until ctx ends.
 func (i *Installation) Work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
+	i.mu.Lock()
 	i.working = append(i.working, cancel)
+	failed := len(i.faults) > 0
+	i.mu.Unlock()
+	if failed {
+		cancel()
+		return i.Err()
+	}
 	configAddress, err := i.Service("config").Address(ctx, "grpc")
 	if err != nil {
 		return err
@@ -203,10 +211,30 @@ func start[C daemon.Configuration](ctx context.Context, i *Installation, name st
 			err = errors.New("ended by itself")
 		}
 		if err != nil {
-			i.failed <- fmt.Errorf("%s: %w", name, err)
+			i.fail(fmt.Errorf("%s: %w", name, err))
 		}
 	})
 	return nil
+}
+
+// fail ends all services with the first one that ended before it was told to: what the others went on to accept would be
+// worked by nobody, in an installation that looks well.
+func (i *Installation) fail(err error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.faults = append(i.faults, err)
+	if len(i.faults) == 1 {
+		close(i.failed)
+		i.stop()
+	}
+}
+
+// stop lets every service finish; mu is held.
+func (i *Installation) stop() {
+	i.cancel()
+	for _, cancel := range i.working {
+		cancel()
+	}
 }
 
 // Services are all that were started, in that order.
@@ -226,24 +254,27 @@ func (i *Installation) Service(name string) *Service {
 	return nil
 }
 
-// Failed tells the first service that ended before it was told to.
-func (i *Installation) Failed() <-chan error { return i.failed }
+// Failed is closed when a service has ended before it was told to; Err then says which, and why. The others end with it.
+func (i *Installation) Failed() <-chan struct{} { return i.failed }
+
+// Err is the end of the first service that ended by itself, nil while all work.
+func (i *Installation) Err() error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if len(i.faults) == 0 {
+		return nil
+	}
+	return i.faults[0]
+}
 
 // Close lets every service finish its work, then stops the servers. The error names services that did not finish.
 func (i *Installation) Close() error {
-	i.cancel()
-	for _, cancel := range i.working {
-		cancel()
-	}
+	i.mu.Lock()
+	i.stop()
+	i.mu.Unlock()
 	i.run.Wait()
 	i.servers.close()
-	var faults []error
-	for {
-		select {
-		case err := <-i.failed:
-			faults = append(faults, err)
-		default:
-			return errors.Join(faults...)
-		}
-	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return errors.Join(i.faults...)
 }

@@ -178,8 +178,6 @@ func (r *run) told(ctx context.Context, msisdn, kind string, sent time.Time) err
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case err := <-r.installation.Failed():
-			return err
 		case got := <-r.receiver.arrived:
 			b := r.tell(got, msisdn, sent)
 			switch {
@@ -224,8 +222,6 @@ func (r *run) rest(ctx context.Context, d time.Duration) error {
 			return nil
 		case <-ctx.Done():
 			return context.Cause(ctx)
-		case err := <-r.installation.Failed():
-			return err
 		case got := <-r.receiver.arrived:
 			r.tell(got, "", time.Time{})
 		}

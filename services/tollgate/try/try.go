@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -59,13 +60,14 @@ func Run(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
-	running := ctx
+	running, end := context.WithCancelCause(ctx)
+	defer end(nil)
 	if cfg.Once {
 		var cancel context.CancelFunc
-		running, cancel = context.WithDeadlineCause(ctx, cfg.Started.Add(cfg.Patience), errPatience)
+		running, cancel = context.WithDeadlineCause(running, cfg.Started.Add(cfg.Patience), errPatience)
 		defer cancel()
 	}
-	r := &run{cfg: cfg, folder: folder, story: newStory(cfg.Out, cfg.Started, cfg.Colour)}
+	r := &run{cfg: cfg, folder: folder, story: newStory(cfg.Out, cfg.Started, cfg.Colour), end: end}
 	err = r.show(running)
 	if errors.Is(err, errShown) || ctx.Err() != nil {
 		// Asked to end, or done: what was under way when it ended is no fault.
@@ -76,7 +78,10 @@ func Run(ctx context.Context, cfg Config) error {
 	}
 	if r.installation != nil {
 		r.story.plain("stopping: services finish what they have begun")
-		err = errors.Join(err, r.close())
+		failed := r.installation.Err()
+		if closed := r.close(); failed == nil { // else it says the same again
+			err = errors.Join(err, closed)
+		}
 	}
 	return errors.Join(err, folder.close(err != nil))
 }
@@ -91,6 +96,7 @@ type run struct {
 	receiver     *receiver
 	installation *allinone.Installation
 	stop         context.CancelFunc
+	end          context.CancelCauseFunc // of the run
 	configConn   *grpc.ClientConn
 	ingestConn   *grpc.ClientConn
 	optionsConn  *grpc.ClientConn
@@ -123,6 +129,7 @@ func (r *run) show(ctx context.Context) (err error) {
 		stop()
 		return errors.Join(err, r.receiver.close())
 	}
+	defer endWith(r.installation, r.end)()
 	if err := r.connect(ctx); err != nil {
 		return err
 	}
@@ -139,6 +146,31 @@ func (r *run) show(ctx context.Context) (err error) {
 		return err
 	}
 	return r.traffic(ctx)
+}
+
+// services are what the run depends on.
+type services interface {
+	Failed() <-chan struct{}
+	Err() error
+}
+
+// endWith ends a run with the first service that ends by itself, until the returned function is called: whatever it
+// waits for would never come.
+func endWith(all services, end context.CancelCauseFunc) (done func()) {
+	over := make(chan struct{})
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		select {
+		case <-all.Failed():
+			end(endedBy(all.Err()))
+		case <-over:
+		}
+	})
+	return func() { close(over); watch.Wait() }
+}
+
+func endedBy(failed error) error {
+	return fmt.Errorf("a service ended, and everything with it: %w", failed)
 }
 
 func (r *run) log(service string) (io.Writer, error) {
@@ -203,12 +235,11 @@ func (r *run) explain(ctx context.Context, err error) error {
 		}
 	}
 	lines := []string{text}
-	if r.installation != nil {
-		select {
-		case failed := <-r.installation.Failed():
-			lines = append(lines, failed.Error())
-		default:
-		}
+	switch {
+	case r.installation == nil:
+	case r.installation.Err() != nil:
+		lines = []string{endedBy(r.installation.Err()).Error()}
+	default:
 		for _, s := range r.installation.Services() {
 			for _, f := range s.Failing() {
 				lines = append(lines, fmt.Sprintf("%s is not ready: %s: %s", s.Name, f.Check, f.Error))
@@ -226,19 +257,19 @@ func (r *run) addresses(ctx context.Context) error {
 	rows := [][2]string{{"kafka", r.installation.Kafka}, {"redis", r.installation.Redis}}
 	for _, s := range r.installation.Services() {
 		r.story.waitFor(s.Name + " to listen")
-		grpcAddress, err := r.listening(ctx, s, "grpc")
+		grpcAddress, err := s.Address(ctx, "grpc")
 		if err != nil {
 			return err
 		}
 		text := grpcAddress
 		if s.Name == "ingest" {
-			http, err := r.listening(ctx, s, "http")
+			http, err := s.Address(ctx, "http")
 			if err != nil {
 				return err
 			}
 			text += "  http://" + http + "/v1/events"
 		}
-		admin, err := r.listening(ctx, s, "admin")
+		admin, err := s.Address(ctx, "admin")
 		if err != nil {
 			return err
 		}
@@ -247,24 +278,4 @@ func (r *run) addresses(ctx context.Context) error {
 	rows = append(rows, [2]string{"receiver", r.receiver.url()}, [2]string{"api key", r.folder.file(keyFile)})
 	r.story.table(rows)
 	return nil
-}
-
-// listening is an address, or why there will be none.
-func (r *run) listening(ctx context.Context, s *allinone.Service, listener string) (string, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	done := make(chan struct{})
-	defer close(done)
-	go func() {
-		select {
-		case err := <-r.installation.Failed():
-			cancel(err)
-		case <-done:
-		}
-	}()
-	address, err := s.Address(ctx, listener)
-	if err != nil && context.Cause(ctx) != nil {
-		return "", context.Cause(ctx)
-	}
-	return address, err
 }

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -228,5 +229,23 @@ func TestAFolderIsForItsUserAlone(t *testing.T) {
 		if info.Mode().Perm() != 0o600 {
 			t.Errorf("%s has mode %o", name, info.Mode().Perm())
 		}
+	}
+}
+
+// ended is an installation whose first service has ended.
+type ended struct{ failed chan struct{} }
+
+func (e ended) Failed() <-chan struct{} { return e.failed }
+func (e ended) Err() error              { return errors.New("safeguard: stuck") }
+
+func TestARunEndsWithTheFirstServiceThatEnds(t *testing.T) {
+	ctx, end := context.WithCancelCause(t.Context())
+	e := ended{make(chan struct{})}
+	done := endWith(e, end)
+	close(e.failed)
+	<-ctx.Done()
+	done()
+	if err := context.Cause(ctx); !strings.Contains(err.Error(), "a service ended, and everything with it: safeguard: stuck") {
+		t.Errorf("it ended with %v", err)
 	}
 }
