@@ -44,6 +44,10 @@ type commands struct {
 	Import struct {
 		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`
+	Rejected struct {
+		List   listRejected   `cmd:"" help:"Show what was rejected, and why."`
+		Resend resendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
+	} `cmd:"" help:"Show what stands on events.rejected, and send it again."`
 	Tail   tailCommand `cmd:"" help:"Show events as they come, without personal data."`
 	Option struct {
 		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`

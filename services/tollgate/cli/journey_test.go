@@ -33,6 +33,8 @@ type journey struct {
 	fleet  *fleettest.Fleet
 	ingest string
 	env    []string
+	// revision is the newest of what newJourney configured.
+	revision int64
 }
 
 // newJourney offers the options of class to the subscribers of tenant "acme".
@@ -72,7 +74,7 @@ func newJourney(t *testing.T, class *configv1.ClassOfService) *journey {
 	if err := f.AwaitRevision(ctx, stream.EventsOrdered, revision); err != nil {
 		t.Fatal(err)
 	}
-	j.ingest = addresses["ingest"]
+	j.ingest, j.revision = addresses["ingest"], revision
 	j.env = append(os.Environ(),
 		"TOLLGATE_API_KEY="+f.Key, "TOLLGATE_TENANT=acme", "TOLLGATE_CONFIG_ADDR="+addresses["config"], "TOLLGATE_INGEST_ADDR="+addresses["ingest"],
 		"TOLLGATE_SAFEGUARD_ADDR="+addresses["safeguard"], "TOLLGATE_KAFKA_BROKERS="+strings.Join(brokers, ","), "TOLLGATE_KAFKA_PREFIX="+f.Prefix,

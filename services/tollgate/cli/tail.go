@@ -86,24 +86,24 @@ func (c tailCommand) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	defer hangUp(client)
-	all, err := c.begin(ctx, client)
+	all, err := begin(ctx, client, c.Topic, c.Since, c.Since > 0)
 	if err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
 	shown := 0
 	for {
-		came := 0
+		moved := false
 		for _, f := range all {
-			n, err := c.read(ctx, client, f, streams, &shown)
+			on, err := c.read(ctx, client, f, streams, &shown)
 			if errors.Is(err, errEnough) || ctx.Err() != nil {
 				return nil
 			}
 			if err != nil {
 				return err
 			}
-			came += n
+			moved = moved || on
 		}
-		if came > 0 {
+		if moved {
 			continue
 		}
 		if c.NoWait {
@@ -117,27 +117,31 @@ func (c tailCommand) Run(ctx context.Context, streams Streams) error {
 	}
 }
 
-// begin finds where each partition is to be read from.
-func (c tailCommand) begin(ctx context.Context, client *stream.Client) ([]*followed, error) {
+// begin finds where each partition of topics is to be read from: so long ago where that is wanted, else its end; with
+// past and no time, its beginning.
+func begin(ctx context.Context, client *stream.Client, topics []string, since time.Duration, past bool) ([]*followed, error) {
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	var all []*followed
-	for _, name := range c.Topic {
+	for _, name := range topics {
 		topic := client.Topic(name)
 		n, err := client.Partitions(ctx, topic)
 		if err != nil {
 			return nil, err
 		}
 		for p := range int32(n) {
-			_, end, err := client.Offsets(ctx, topic, p)
+			start, end, err := client.Offsets(ctx, topic, p)
 			if err != nil {
 				return nil, err
 			}
 			f := &followed{topic: topic, partition: p, next: end, end: end}
-			if c.Since > 0 {
-				if f.next, err = client.OffsetAt(ctx, topic, p, time.Now().Add(-c.Since)); err != nil {
+			switch {
+			case past && since > 0:
+				if f.next, err = client.OffsetAt(ctx, topic, p, time.Now().Add(-since)); err != nil {
 					return nil, err
 				}
+			case past:
+				f.next = start
 			}
 			all = append(all, f)
 		}
@@ -145,24 +149,33 @@ func (c tailCommand) begin(ctx context.Context, client *stream.Client) ([]*follo
 	return all, nil
 }
 
-// read shows what one fetch brings, and says how many records that were.
-func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followed, streams Streams, shown *int) (int, error) {
-	if c.NoWait && f.next >= f.end {
-		return 0, nil
-	}
+// fetch brings the next records, and moves on. Retention may be faster than this reader, which loses nothing by it but a
+// view.
+func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Streams) ([]stream.Record, error) {
 	batch, err := client.FetchFrom(ctx, f.topic, f.partition, f.next, tailBytes)
 	var gone *stream.OutOfRangeError
 	if errors.As(err, &gone) {
-		// Retention was faster than this reader, which loses nothing by it but a view.
 		fmt.Fprintf(streams.Err, "tollgate: %s/%d: offsets from %d are gone\n", f.topic, f.partition, f.next)
-		start, _, err := client.Offsets(ctx, f.topic, f.partition)
-		f.next = start
-		return 1, err
+		f.next, _, err = client.Offsets(ctx, f.topic, f.partition)
+		return nil, err
 	}
+	if err == nil {
+		f.next = batch.Next
+	}
+	return batch.Records, err
+}
+
+// read shows what one fetch brings, and says whether it moved on.
+func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followed, streams Streams, shown *int) (bool, error) {
+	if c.NoWait && f.next >= f.end {
+		return false, nil
+	}
+	before := f.next
+	records, err := f.fetch(ctx, client, streams)
 	if err != nil {
-		return 0, err
+		return false, err
 	}
-	for _, r := range batch.Records {
+	for _, r := range records {
 		if c.NoWait && r.Offset >= f.end {
 			break
 		}
@@ -175,14 +188,13 @@ func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followe
 			continue
 		}
 		if err := c.print(streams, r, e); err != nil {
-			return 0, err
+			return false, err
 		}
 		if *shown++; *shown == c.Limit {
-			return 0, errEnough
+			return false, errEnough
 		}
 	}
-	f.next = batch.Next
-	return len(batch.Records), nil
+	return f.next > before, nil
 }
 
 func (c tailCommand) wanted(e *event.Event) bool {

@@ -1,0 +1,96 @@
+package event
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Rejection is a record of the rejected topic, as somebody reads it who may mend what was wrong.
+type Rejection struct {
+	ID, Reason, Detail string
+	// Topic, Partition and Offset say where the record stood that was rejected.
+	Topic     string
+	Partition int32
+	Offset    int64
+	// Source, Type, Tenant, Subject and EventID are the event's, as far as its headers or its bytes tell them.
+	Source, Type, Tenant, Subject, EventID string
+
+	record stream.Record
+	// sha256 is that of the whole value where the record holds its beginning only; batch says that it holds one of
+	// several records.
+	sha256 string
+	batch  bool
+}
+
+// ParseRejected reads a record of the rejected topic.
+func ParseRejected(r stream.Record) (Rejection, error) {
+	header := func(key string) string {
+		value, _ := r.Header(key)
+		return string(value)
+	}
+	j := Rejection{
+		ID: header(HeaderRejectedID), Reason: header(HeaderReason), Detail: header(HeaderDetail), Topic: header(HeaderTopic),
+		Source: header("ce_source"), Type: header("ce_type"), Tenant: header("ce_tenant"), Subject: header("ce_subject"), EventID: header("ce_id"),
+		sha256: header(HeaderSHA256), record: r,
+	}
+	_, j.batch = r.Header(HeaderLastOffset)
+	partition, err := strconv.ParseInt(header(HeaderPartition), 10, 32)
+	if err == nil {
+		j.Offset, err = strconv.ParseInt(header(HeaderOffset), 10, 64)
+	}
+	if err != nil || j.Reason == "" || j.Topic == "" {
+		return Rejection{}, fmt.Errorf("record %d of partition %d is no rejection: it lacks %s, %s, %s or %s",
+			r.Offset, r.Partition, HeaderReason, HeaderTopic, HeaderPartition, HeaderOffset)
+	}
+	j.Partition = int32(partition)
+	if e, err := Decode(r.Value); err == nil && e.ID != "" && !j.Cut() {
+		j.Source, j.Type, j.Tenant, j.Subject, j.EventID = e.Source, e.Type, e.Tenant, e.Subject, e.ID
+	}
+	return j, nil
+}
+
+// Cut says that the record holds the beginning only of what was rejected: the rest stands where it stood.
+func (j Rejection) Cut() bool { return j.sha256 != "" }
+
+// Final says why the rejection cannot be sent again by anybody; it is empty where it can.
+func (j Rejection) Final() string {
+	switch {
+	case j.batch:
+		return "it is a batch of records that nobody can read"
+	case IsReserved(j.Type):
+		return fmt.Sprintf("only Tollgate publishes %s", j.Type)
+	}
+	return ""
+}
+
+// Resend is the record as it came, for the inbound topic: same bytes, same key and headers. whole is the record that
+// stood at the rejection's place, asked for where Cut.
+func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, error) {
+	if reason := j.Final(); reason != "" {
+		return stream.Record{}, fmt.Errorf("it cannot be sent again: %s", reason)
+	}
+	from := j.record
+	if j.Cut() {
+		if whole == nil {
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest", j.place())
+		}
+		if sum := sha256.Sum256(whole.Value); hex.EncodeToString(sum[:]) != j.sha256 {
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record stands at %s now", j.place())
+		}
+		from = *whole
+	}
+	out := stream.Record{Topic: inbound, Partition: stream.AnyPartition, Key: from.Key, Value: from.Value}
+	for _, h := range from.Headers {
+		if !strings.HasPrefix(h.Key, ownHeaders) {
+			out.Headers = append(out.Headers, h)
+		}
+	}
+	return out, nil
+}
+
+func (j Rejection) place() string { return fmt.Sprintf("%s/%d/%d", j.Topic, j.Partition, j.Offset) }

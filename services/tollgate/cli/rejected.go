@@ -1,0 +1,222 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Rejections are the flags that choose among the records of events.rejected.
+type Rejections struct {
+	Kafka
+	Reason  []string      `help:"Only these reasons, such as TARGET_ACTIVE; divided by commas." placeholder:"REASON"`
+	Since   time.Duration `help:"Only what was rejected so long ago or later, such as 2h." placeholder:"DURATION"`
+	Tenant  string        `help:"Only this tenant." placeholder:"ID"`
+	Subject string        `help:"Only this subject, such as an MSISDN."`
+	Type    string        `help:"Only this type of event."`
+	Output  string        `short:"o" enum:"text,json" default:"text" help:"How each is written: text or json, one a line."`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c Rejections) AfterApply() error {
+	if c.Since < 0 {
+		return usageError{fmt.Sprintf("--since must not be negative, is %s", c.Since)}
+	}
+	return nil
+}
+
+func (c Rejections) wanted(j event.Rejection) bool {
+	return (len(c.Reason) == 0 || slices.Contains(c.Reason, j.Reason)) && (c.Tenant == "" || c.Tenant == j.Tenant) &&
+		(c.Subject == "" || c.Subject == j.Subject) && (c.Type == "" || c.Type == j.Type)
+}
+
+// each hands on the rejections that stand there now, partition by partition, in order.
+func (c Rejections) each(ctx context.Context, client *stream.Client, streams Streams, handle func(stream.Record, event.Rejection) error) error {
+	all, err := begin(ctx, client, []string{stream.EventsRejected}, c.Since, true)
+	if err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+	}
+	for _, f := range all {
+		for f.next < f.end {
+			batch, err := f.fetch(ctx, client, streams)
+			if err != nil {
+				return err
+			}
+			for _, r := range batch {
+				if r.Offset >= f.end {
+					break
+				}
+				j, err := event.ParseRejected(r)
+				if err != nil {
+					fmt.Fprintf(streams.Err, "tollgate: %s: %v\n", f.topic, err)
+					continue
+				}
+				if !c.wanted(j) {
+					continue
+				}
+				if err := handle(r, j); err != nil {
+					return err
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// rejectedLine is a rejection as a line of JSON.
+type rejectedLine struct {
+	RejectedAt time.Time `json:"rejected_at"`
+	Reason     string    `json:"reason"`
+	Detail     string    `json:"detail,omitempty"`
+	Topic      string    `json:"topic"`
+	Partition  int32     `json:"partition"`
+	Offset     int64     `json:"offset"`
+	ID         string    `json:"id,omitempty"`
+	Source     string    `json:"source,omitempty"`
+	Type       string    `json:"type,omitempty"`
+	Tenant     string    `json:"tenant,omitempty"`
+	Subject    string    `json:"subject,omitempty"`
+	// Resent says where it stands now; Kept why it was not sent again.
+	Resent string `json:"resent,omitempty"`
+	Kept   string `json:"kept,omitempty"`
+}
+
+func (c Rejections) print(streams Streams, r stream.Record, j event.Rejection, resent, kept string) error {
+	if c.Output == "json" {
+		out := json.NewEncoder(streams.Out)
+		out.SetEscapeHTML(false)
+		return out.Encode(rejectedLine{
+			RejectedAt: r.Time.UTC(), Reason: j.Reason, Detail: j.Detail, Topic: j.Topic, Partition: j.Partition, Offset: j.Offset,
+			ID: j.EventID, Source: j.Source, Type: j.Type, Tenant: j.Tenant, Subject: j.Subject, Resent: resent, Kept: kept,
+		})
+	}
+	what := j.Detail
+	switch {
+	case kept != "":
+		what = "not sent again: " + kept
+	case resent != "":
+		what = "sent again: " + resent
+	}
+	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s/%s %s: %s\n", r.Time.UTC().Format("2006-01-02T15:04:05.000Z"),
+		j.Topic, j.Partition, j.Offset, j.Reason, j.Type, j.Tenant, j.Subject, j.EventID, what)
+	return err
+}
+
+type listRejected struct {
+	Rejections
+}
+
+// Help is shown below the flags.
+func (listRejected) Help() string {
+	return `What stands on events.rejected: where it came from, the reason, and in words what to do. What ingest refused by gRPC or HTTP
+is not among it: who sent it has the answer.
+
+Example:
+
+    tollgate rejected list --since 24h
+
+    tollgate rejected list --reason TARGET_ACTIVE --tenant acme -o json`
+}
+
+// Run lists.
+func (c listRejected) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer hangUp(client)
+	return c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
+		return c.print(streams, r, j, "", "")
+	})
+}
+
+type resendRejected struct {
+	Rejections
+	DryRun bool `help:"Send nothing, show what would be sent."`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c resendRejected) AfterApply() error {
+	if len(c.Reason) == 0 || c.Since == 0 {
+		return usageError{"--reason and --since are required: what is sent again should have been mended"}
+	}
+	return nil
+}
+
+// Help is shown below the flags.
+func (resendRejected) Help() string {
+	return `Mend first what the reason names: create the class of service, end the subscriber who has the number, set the tenant's
+default. Then the events go to events.inbound again as they came, under their own ids: what was counted meanwhile is
+recognised for as long as ids are remembered, and counts once. What is rejected again stands there again. Exits 1 where
+some could not be sent.
+
+Example:
+
+    tollgate rejected resend --reason CLASS_OF_SERVICE_UNKNOWN --since 2h --dry-run
+
+    tollgate rejected resend --reason TARGET_ACTIVE --since 24h --tenant acme --subject 34600100200`
+}
+
+// Run sends.
+func (c resendRejected) Run(ctx context.Context, streams Streams) error {
+	client, err := c.open()
+	if err != nil {
+		return err
+	}
+	defer hangUp(client)
+	producer := client.NewProducer()
+	sent, kept := map[[sha256.Size]byte]bool{}, 0
+	err = c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
+		again, err := c.resend(ctx, client, j)
+		if err != nil {
+			kept++
+			return c.print(streams, r, j, "", err.Error())
+		}
+		// Rejected twice, sent again once.
+		sum := sha256.Sum256(slices.Concat(again.Key, []byte{0}, again.Value))
+		if sent[sum] {
+			return nil
+		}
+		sent[sum] = true
+		if c.DryRun {
+			return c.print(streams, r, j, "not yet, by --dry-run", "")
+		}
+		// One after the other: they keep the order in which they were rejected.
+		placed, err := producer.Append(ctx, again)
+		if err != nil {
+			return fmt.Errorf("send %s of %s again: %w", j.EventID, j.Source, err)
+		}
+		return c.print(streams, r, j, fmt.Sprintf("%s/%d/%d", again.Topic, placed[0].Partition, placed[0].Offset), "")
+	})
+	if err = errors.Join(err, producer.Close(ctx)); err != nil {
+		return err
+	}
+	if kept > 0 {
+		return errTold
+	}
+	return nil
+}
+
+// resend is the record to send, read from where it stood in the first place where only its beginning was kept.
+func (c resendRejected) resend(ctx context.Context, client *stream.Client, j event.Rejection) (stream.Record, error) {
+	inbound := client.Topic(stream.EventsInbound)
+	if !j.Cut() || j.Final() != "" {
+		return j.Resend(inbound, nil)
+	}
+	batch, err := client.FetchFrom(ctx, j.Topic, j.Partition, j.Offset, tailBytes)
+	var gone *stream.OutOfRangeError
+	if err != nil && !errors.As(err, &gone) {
+		return stream.Record{}, err
+	}
+	if i := slices.IndexFunc(batch.Records, func(r stream.Record) bool { return r.Offset == j.Offset }); i >= 0 {
+		return j.Resend(inbound, &batch.Records[i])
+	}
+	return j.Resend(inbound, nil)
+}
