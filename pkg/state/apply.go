@@ -427,11 +427,12 @@ func (b *batch[B]) finish() (Commit, error) {
 		case !s.header.aside && s.state.asideStored:
 			c.Deletes = append(c.Deletes, asideKey(s.Key))
 		}
-		if minute := s.list(b.to.DueMinute); minute != 0 {
+		if at := s.list(b.to.DueMinute); at != 0 {
+			minute := minuteOf(at)
 			if _, ok := lists[minute]; !ok {
 				minutes = append(minutes, minute)
 			}
-			lists[minute] = appendDue(lists[minute], s.Key)
+			lists[minute] = appendDue(lists[minute], s.Key, at)
 		}
 		s.header.epoch = b.to.Epoch
 		c.Puts = append(c.Puts, Entry{key, b.memory.record(&s.header, s.Body, b.append)})

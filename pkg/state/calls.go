@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"cmp"
 	"encoding/binary"
 	"fmt"
@@ -32,10 +33,11 @@ const (
 )
 
 // madeCall is an accepted call: 64 bits of its identity, its content, the log
-// time at which it was accepted in ms.
+// time at which it was accepted in ms, and what its fold keeps of the answer.
 type madeCall struct {
 	id, content uint64
 	at          int64
+	answer      []byte
 }
 
 func callID(identity Identity) uint64 { return binary.BigEndian.Uint64(identity[:8]) }
@@ -84,6 +86,8 @@ func (c calls) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint64(b, a.id)
 		b = binary.BigEndian.AppendUint64(b, a.content)
 		b = binary.AppendUvarint(b, uint64(a.at))
+		b = binary.AppendUvarint(b, uint64(len(a.answer)))
+		b = append(b, a.answer...)
 	}
 	return b
 }
@@ -100,24 +104,33 @@ func decodeCalls(r *reader) calls {
 		if r.bad {
 			return nil
 		}
-		c = append(c, madeCall{binary.BigEndian.Uint64(raw), binary.BigEndian.Uint64(raw[8:]), int64(r.uvarint())})
+		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.uvarint())}
+		if n := r.uvarint(); n > 0 {
+			made.answer = r.bytes(int(n))
+		}
+		c = append(c, made)
 	}
 	return c
 }
 
 // Accept says that a command is counted, and what its caller is told once that
-// is committed. The answer is never stored: a Repeated call changes nothing and
-// is accepted again, with what the record says by now. Whoever holds the answer
-// may read it at any later time, so nothing in it is changed afterwards.
-func (s *Subject[B]) Accept(answer any) {
+// is committed. Whoever holds the answer may read it at any later time, so
+// nothing in it is changed afterwards. kept, some hundred bytes that follow from
+// the log alone, is stored with the call: a Repeated one changes nothing and is
+// accepted again with what Kept says.
+func (s *Subject[B]) Accept(answer any, kept []byte) {
 	a := s.asked("accepted")
-	a.accepted, a.answer = true, answer
+	a.accepted, a.answer, a.kept = true, answer, kept
 }
+
+// Kept is what was stored with a Repeated command when it was accepted. It may be
+// read only.
+func (s *Subject[B]) Kept() []byte { return s.kept }
 
 // AcceptUnlisted is Accept of a command that does no harm when it is worked again,
 // and that takes no place in the list from one that would.
 func (s *Subject[B]) AcceptUnlisted(answer any) {
-	s.Accept(answer)
+	s.Accept(answer, nil)
 	s.batch.asking.unlisted = true
 }
 
@@ -153,6 +166,7 @@ type asking struct {
 	accepted bool
 	unlisted bool
 	answer   any
+	kept     []byte
 	err      error
 }
 
@@ -241,14 +255,14 @@ func (b *batch[B]) command(en *entry[B]) error {
 		b.conclude(verdict{call: key, result: callReused, err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
 		return nil
 	}
-	s.Repeated = repeated
+	s.Repeated, s.kept = repeated, made.answer
 	b.asking = new(asking)
 	told := b.told
 	err := b.watched(s, en.event, "", func() {
 		b.apply(s, en.event)
 		b.asking.check(s.Repeated, s.Exists, s.state.effect || b.told != told)
 	})
-	s.Repeated = false
+	s.Repeated, s.kept = false, nil
 	a := b.asking
 	b.asking = nil
 	if err != nil {
@@ -262,7 +276,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 	if !repeated {
 		result = callAccepted
 		if !a.unlisted {
-			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime})
+			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime, bytes.Clone(a.kept)})
 		}
 		s.touch()
 		s.header.applied = r.Offset

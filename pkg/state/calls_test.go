@@ -39,7 +39,7 @@ func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
 }
 
 func TestAListThatIsCutShortIsNoList(t *testing.T) {
-	whole := calls{{1, 2, 3 * hour}, {4, 5, 6 * hour}}.append(nil)
+	whole := calls{{1, 2, 3 * hour, nil}, {4, 5, 6 * hour, []byte("so much")}}.append(nil)
 	for n := range len(whole) {
 		r := reader{b: whole[:n]}
 		if c := decodeCalls(&r); !r.bad {

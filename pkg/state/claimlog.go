@@ -3,6 +3,7 @@ package state
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -22,7 +23,7 @@ func (l *claimLog) Range(ctx context.Context) (start, end int64, err error) {
 	return l.client.Offsets(ctx, l.claim.Topic, l.claim.Partition)
 }
 
-func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool, wake <-chan struct{}) (stream.Batch, error) {
+func (l *claimLog) Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error) {
 	l.claim.Progress()
 	if l.reader == nil || l.next != from {
 		l.close()
@@ -30,8 +31,8 @@ func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool, wake <-chan
 	}
 	b := stream.Batch{Next: from}
 	var err error
-	if wait {
-		b, err = l.await(ctx, from, wake)
+	if wait > 0 {
+		b, err = l.await(ctx, from, wait, wake)
 	} else if got, ok, failed := l.reader.Poll(); ok || failed != nil {
 		b, err = got, failed
 	}
@@ -43,10 +44,14 @@ func (l *claimLog) Fetch(ctx context.Context, from int64, wait bool, wake <-chan
 	return b, nil
 }
 
-// await takes the next batch when it comes, or an empty one when woken.
-func (l *claimLog) await(ctx context.Context, from int64, wake <-chan struct{}) (b stream.Batch, err error) {
+// await takes the next batch when it comes, or an empty one when woken, or when it has waited.
+func (l *claimLog) await(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (b stream.Batch, err error) {
+	late := time.NewTimer(wait)
+	defer late.Stop()
 	l.claim.Waiting(func() {
 		select {
+		case <-late.C:
+			b.Next = from
 		case f, ok := <-l.reader.C():
 			if b, err = f.Batch, f.Err; !ok {
 				err = stream.ErrRevoked

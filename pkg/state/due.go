@@ -1,6 +1,7 @@
 package state
 
 import (
+	"container/heap"
 	"context"
 	"encoding/binary"
 	"fmt"
@@ -8,9 +9,10 @@ import (
 )
 
 // Due times stand in records; a list per minute says whose. A timer due within
-// a minute, its end included, stands in the list of that end, so that a list
-// is worked whole once log time has reached it. An entry whose record is not
-// due is passed over: a subject that is touched fires its own timers, and a
+// a minute, its end included, stands in the list of that end, with how long
+// before it. A list is worked whole once log time has reached its end; until then
+// what is due in it is worked as log time reaches that. An entry whose record is
+// not due is passed over: a subject that is touched fires its own timers, and a
 // timer may have moved.
 
 const minuteMillis = 60_000
@@ -21,24 +23,34 @@ func minuteOf(due int64) int64 { return (due + minuteMillis - 1) / minuteMillis 
 // reached is the last minute that log time has reached.
 func reached(logTime int64) int64 { return logTime / minuteMillis }
 
-// list returns the minute under which the subject must be listed now, or 0. It
-// stands in one list at a time: a timer that moves later keeps its entry,
-// which is listed again when it comes up.
+// list returns the time under which the subject must be listed now, or 0. It
+// stands in one list at a time: a timer that moves later keeps its entry, which
+// is listed again when it comes up; one that moves earlier has another.
 func (s *Subject[B]) list(cursor int64) int64 {
 	if len(s.header.timers) == 0 {
 		return 0
 	}
-	minute := max(minuteOf(s.header.timers[0].due), cursor)
-	if s.header.listed >= cursor && s.header.listed != 0 && s.header.listed <= minute {
+	at := max(s.header.timers[0].due, firstOf(cursor))
+	if s.header.listed != 0 && minuteOf(s.header.listed) >= cursor && s.header.listed <= at {
 		return 0
 	}
-	s.header.listed = minute
-	return minute
+	s.header.listed = at
+	return at
 }
 
-func appendDue(list []byte, subject string) []byte {
+// firstOf is the first time that is listed under a minute.
+func firstOf(minute int64) int64 { return (minute-1)*minuteMillis + 1 }
+
+// dueEntry is a subject in a list, and when its timer is due.
+type dueEntry struct {
+	subject string
+	at      int64
+}
+
+func appendDue(list []byte, subject string, at int64) []byte {
 	list = binary.AppendUvarint(list, uint64(len(subject)))
-	return append(list, subject...)
+	list = append(list, subject...)
+	return binary.AppendUvarint(list, uint64(minuteOf(at)*minuteMillis-at))
 }
 
 // readDue takes at most n subjects off a list, from a position, and returns
@@ -50,8 +62,21 @@ func readDue(list []byte, from int64, n int) (subjects []string, next int64) {
 	r := reader{b: list[from:]}
 	for len(subjects) < n && len(r.b) > 0 && !r.bad {
 		subjects = append(subjects, string(r.bytes(int(r.uvarint()))))
+		r.uvarint()
 	}
 	return subjects, int64(len(list) - len(r.b))
+}
+
+// within are the entries of a minute's list that are due before its end.
+func within(list []byte, minute int64) (entries []dueEntry) {
+	r := reader{b: list}
+	for len(r.b) > 0 && !r.bad {
+		subject := r.bytes(int(r.uvarint()))
+		if before := int64(r.uvarint()); before > 0 && !r.bad {
+			entries = append(entries, dueEntry{string(subject), minute*minuteMillis - before})
+		}
+	}
+	return entries
 }
 
 // dueChunk is a step of work off the due lists.
@@ -61,7 +86,7 @@ type dueChunk struct {
 	cursor   int64 // minute and position afterwards
 	position int64
 	drop     bool // the list of minute is worked off
-	peek     bool // only what is due now, the list stays
+	soon     bool // what is due within the minute; its list stays
 
 	list []byte // for half
 	from int64
@@ -75,7 +100,11 @@ func (c dueChunk) half() dueChunk {
 	if len(c.subjects) < 2 {
 		return c
 	}
-	c.subjects, c.position = readDue(c.list, c.from, len(c.subjects)/2)
+	if c.soon {
+		c.subjects = c.subjects[:len(c.subjects)/2]
+	} else {
+		c.subjects, c.position = readDue(c.list, c.from, len(c.subjects)/2)
+	}
 	return c
 }
 
@@ -84,9 +113,48 @@ type dueWork struct {
 	list   []byte // of the watermark's minute, nil when not read
 	probed int64  // no list stands from the watermark's minute up to here
 	ahead  int64  // the same, by the owner's clock
-	peeked bool   // what is due within the current minute has been worked
-	peek   []byte // the list of the minute that log time is in
-	peekAt int64
+
+	// soon is what the list of the minute that log time is in still holds; taken is
+	// the part that is being worked.
+	soon  minuteList
+	taken []dueEntry
+	// next is the minute that the owner's clock is in, where that is another; of its
+	// entries only the first is of interest.
+	next minuteList
+}
+
+// minuteList is what is due within a minute, before its end.
+type minuteList struct {
+	minute  int64 // 0: not read
+	entries dueHeap
+}
+
+// add takes over what a commit has added to a list.
+func (m *minuteList) add(minute int64, list []byte) {
+	if m.minute != minute {
+		return
+	}
+	for _, e := range within(list, minute) {
+		heap.Push(&m.entries, e)
+	}
+}
+
+// dueBy says whether something is due by a time.
+func (m *minuteList) dueBy(at int64) bool { return len(m.entries) > 0 && m.entries[0].at <= at }
+
+// dueHeap has what is due first in front.
+type dueHeap []dueEntry
+
+func (h dueHeap) Len() int           { return len(h) }
+func (h dueHeap) Less(i, j int) bool { return h[i].at < h[j].at }
+func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *dueHeap) Push(e any)        { *h = append(*h, e.(dueEntry)) }
+
+func (h *dueHeap) Pop() any {
+	last := len(*h) - 1
+	e := (*h)[last]
+	*h = (*h)[:last]
+	return e
 }
 
 // concluded takes over what a committed batch did.
@@ -94,12 +162,17 @@ func (d *dueWork) concluded(c dueChunk, appends []Entry) {
 	if c.drop {
 		d.list = nil
 	}
-	if c.peek {
-		d.peekAt = c.position
+	if c.soon {
+		for _, e := range d.taken[len(c.subjects):] { // did not fit
+			heap.Push(&d.soon.entries, e)
+		}
+		d.taken = nil
 	}
 	for _, e := range appends {
 		minute := minuteIn(e.Key)
 		d.probed, d.ahead = min(d.probed, minute-1), min(d.ahead, minute-1)
+		d.soon.add(minute, e.Value)
+		d.next.add(minute, e.Value)
 	}
 }
 
@@ -110,15 +183,24 @@ func minuteIn(key string) int64 {
 
 // outstanding says whether something may be due that log time has reached.
 func (d *dueWork) outstanding(w *Watermark) bool {
-	return d.list != nil || w.DueMinute != 0 && d.probed < reached(w.LogTime)
+	if w.DueMinute == 0 {
+		return false
+	}
+	minute := reached(w.LogTime)
+	return d.list != nil || d.probed < minute || len(d.taken) > 0 || d.soon.minute != minute+1 || d.soon.dueBy(w.LogTime)
 }
 
-// nextDue finds the next step among the lists up to a minute.
-func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
+// nextDue finds the next step of what log time has reached: first whole lists,
+// then what is due within the minute that it is in.
+func (o *Owner[B, C]) nextDue(ctx context.Context) (dueChunk, error) {
 	d, w := &o.due, &o.w
+	by := reached(w.LogTime)
 	c := dueChunk{minute: w.DueMinute, cursor: w.DueMinute, position: w.DuePosition}
-	if w.DueMinute == 0 || d.list == nil && d.probed >= by {
+	if w.DueMinute == 0 {
 		return c, nil
+	}
+	if d.list == nil && d.probed >= by {
+		return o.nextSoon(ctx, c)
 	}
 	if d.list == nil {
 		minute, list, err := o.findDue(ctx, max(w.DueMinute, d.probed+1), by)
@@ -127,7 +209,7 @@ func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 		}
 		if list == nil {
 			d.probed = by
-			return c, nil
+			return o.nextSoon(ctx, c)
 		}
 		if minute != w.DueMinute {
 			c.minute, c.cursor, c.position = minute, minute, 0
@@ -149,6 +231,40 @@ func (o *Owner[B, C]) nextDue(ctx context.Context, by int64) (dueChunk, error) {
 		c.drop, c.cursor, c.position = true, c.minute+1, 0
 	}
 	return c, nil
+}
+
+// nextSoon is the step of what is due within the minute that log time is in.
+func (o *Owner[B, C]) nextSoon(ctx context.Context, none dueChunk) (dueChunk, error) {
+	d, minute := &o.due, reached(o.w.LogTime)+1
+	if err := o.readMinute(ctx, &d.soon, minute); err != nil {
+		return none, err
+	}
+	c := none
+	for len(c.subjects) < o.config.DueStep && d.soon.dueBy(o.w.LogTime) {
+		e := heap.Pop(&d.soon.entries).(dueEntry)
+		d.taken = append(d.taken, e)
+		c.subjects = append(c.subjects, e.subject)
+	}
+	if len(c.subjects) == 0 {
+		return none, nil
+	}
+	c.minute, c.soon = minute, true
+	return c, nil
+}
+
+// readMinute reads the list of a minute, unless it is the one that was read last:
+// what a commit adds to that is taken over.
+func (o *Owner[B, C]) readMinute(ctx context.Context, m *minuteList, minute int64) error {
+	if m.minute == minute {
+		return nil
+	}
+	values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(minute)})
+	if err != nil {
+		return fmt.Errorf("read due list: %w", err)
+	}
+	*m = minuteList{minute: minute, entries: within(values[0], minute)}
+	heap.Init(&m.entries)
+	return nil
 }
 
 const probeStep = 500
@@ -175,7 +291,7 @@ func (o *Owner[B, C]) findDue(ctx context.Context, from, to int64) (int64, []byt
 
 // dueList works a step of a list under the log time before the batch.
 func (b *batch[B]) dueList(c dueChunk) error {
-	if !c.peek {
+	if !c.soon {
 		b.to.DueMinute, b.to.DuePosition = c.cursor, c.position
 		if c.drop {
 			b.deletes = append(b.deletes, dueKey(c.minute))
@@ -189,7 +305,8 @@ func (b *batch[B]) dueList(c dueChunk) error {
 		if !s.Exists {
 			continue
 		}
-		if !c.peek && s.header.listed == c.minute {
+		// Of a minute that goes on, an entry that is still to come stands for itself.
+		if minuteOf(s.header.listed) == c.minute && (!c.soon || s.header.listed <= b.to.LogTime) {
 			s.header.listed = 0
 			b.touch(s)
 		}
@@ -198,31 +315,4 @@ func (b *batch[B]) dueList(c dueChunk) error {
 		}
 	}
 	return nil
-}
-
-// dueWithinMinute works what is due by log time in the minute that is not over
-// yet, and says when there is no more. A touched subject does so by itself; a
-// change of the configuration needs it of all.
-func (o *Owner[B, C]) dueWithinMinute(ctx context.Context) (done bool, err error) {
-	d := &o.due
-	if d.peeked || o.w.DueMinute == 0 {
-		return true, nil
-	}
-	if d.peek == nil {
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(reached(o.w.LogTime) + 1)})
-		if err != nil {
-			return false, fmt.Errorf("read due list: %w", err)
-		}
-		d.peek, d.peekAt = values[0], 0
-	}
-	subjects, next := readDue(d.peek, d.peekAt, o.config.DueStep)
-	if len(subjects) == 0 {
-		d.peek, d.peeked = nil, true
-		return true, nil
-	}
-	c := dueChunk{subjects: subjects, position: next, peek: true, list: d.peek, from: d.peekAt}
-	if err := o.batch(ctx, c, nil); err != nil {
-		return false, err
-	}
-	return false, nil
 }

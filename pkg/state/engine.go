@@ -253,6 +253,7 @@ type Reading[B any] struct {
 	Body     B
 	Exists   bool
 	Sequence int64 // last one given out
+	Offset   int64 // of the first record of the log that is not in it
 	// Revision it is judged by, Time the log time, Staleness the age of the
 	// commit it was read from: an idle owner commits each second.
 	Revision  int64
@@ -263,6 +264,15 @@ type Reading[B any] struct {
 // Partition that a key falls to.
 func (e *Engine[B, C]) Partition(key string) int32 {
 	return stream.PartitionOf([]byte(key), int(e.partitions))
+}
+
+// End is the offset behind the last record of a partition's log.
+func (e *Engine[B, C]) End(ctx context.Context, partition int32) (int64, error) {
+	_, end, err := e.config.Client.Offsets(ctx, e.config.Client.Topic(e.config.Topic), partition)
+	if err != nil {
+		return 0, fmt.Errorf("find the log's end: %w", err)
+	}
+	return end, nil
 }
 
 // Read answers from this process's partitions; *NotOwnerError where another
@@ -291,7 +301,7 @@ func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error)
 }
 
 func (e *Engine[B, C]) reading(w Watermark, raw []byte) (Reading[B], error) {
-	r := Reading[B]{Revision: w.Revision, Time: time.UnixMilli(w.LogTime).UTC(), Staleness: max(0, e.config.Clock().Sub(time.UnixMilli(w.At)))}
+	r := Reading[B]{Offset: w.Offset, Revision: w.Revision, Time: time.UnixMilli(w.LogTime).UTC(), Staleness: max(0, e.config.Clock().Sub(time.UnixMilli(w.At)))}
 	if raw == nil {
 		return r, nil
 	}

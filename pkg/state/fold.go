@@ -70,7 +70,7 @@ type Subject[B any] struct {
 	// Revision of the configuration in force.
 	Revision int64
 	// Repeated is set for a command that was accepted before, within 24 h of
-	// log time: nothing is changed, and it is accepted again.
+	// log time: nothing is changed, and it is accepted again; see Kept.
 	Repeated bool
 
 	batch  *batch[B]
@@ -80,6 +80,7 @@ type Subject[B any] struct {
 	state  subjectState
 	sealed map[uint64][]byte // ids sealed in this batch, encoded
 	aside  []byte            // as far as read or written
+	kept   []byte            // with the command in hand, where it is repeated
 }
 
 // subjectState is what a batch knows of a record beside its content.

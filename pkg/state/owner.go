@@ -19,10 +19,10 @@ type Log interface {
 	// Range says where the log begins and ends now.
 	Range(ctx context.Context) (start, end int64, err error)
 	// Fetch reads from an offset: what is there, at once; at the log's end it
-	// waits a bounded time when told to, or until wake is closed, and an empty
+	// waits, as long as it is told to at most, or until wake is closed, and an empty
 	// batch tells so. *stream.OutOfRangeError where the log does not hold the
 	// offset.
-	Fetch(ctx context.Context, from int64, wait bool, wake <-chan struct{}) (stream.Batch, error)
+	Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error)
 	// At reads one record, where it is still there.
 	At(ctx context.Context, offset int64) (stream.Record, bool, error)
 	// Append adds a control record at the end.
@@ -144,6 +144,7 @@ type Owner[B, C any] struct {
 	snap      *snapshotting
 
 	committed   int64 // group's offset
+	settled     int64 // what was due by the log time there, and all below it, has been told
 	committedAt time.Time
 	tickedAt    time.Time
 	appended    int64 // newest revision appended since opening
@@ -242,7 +243,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err := o.upkeep(ctx); err != nil {
 		return err
 	}
-	due, err := o.nextDue(ctx, reached(o.w.LogTime))
+	due, err := o.nextDue(ctx)
 	if err != nil {
 		return err
 	}
@@ -252,7 +253,10 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	}
 	if len(o.pending) == 0 {
 		// A snapshot on its way goes on between fetches; it does not wait for records.
-		wait := !due.any() && (o.snap == nil || o.snap.scanned)
+		wait := time.Duration(0)
+		if !due.any() && (o.snap == nil || o.snap.scanned) {
+			wait = o.untilTick()
+		}
 		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, o.changed)
 		if err != nil {
 			return err
@@ -411,6 +415,9 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	}
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
+	if !o.due.outstanding(&b.from) { // nearly always more is due by now
+		o.settled = b.from.Offset
+	}
 	o.marks = marks{}
 	o.config.Metrics.batch(n, b.counts)
 	for _, r := range b.rejections {
@@ -467,9 +474,6 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 			}
 		})
 	}
-	if done, err := o.dueWithinMinute(ctx); err != nil || !done {
-		return err
-	}
 	revision, level := revisionOf(en.event)
 	if level > Level {
 		err := fmt.Errorf("log asks for level %d from offset %d on, this binary knows %d: run a newer one", level, en.record.Offset, Level)
@@ -488,7 +492,6 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	})
 	if err == nil {
 		o.pending = o.pending[1:]
-		o.due.peeked = false
 	}
 	return err
 }

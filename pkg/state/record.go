@@ -15,7 +15,7 @@ type header struct {
 	applied int64    // offset of the last log record applied; -1 in a new one
 	creator Identity // of the event that created it
 	last    int64    // last sequence given out
-	listed  int64    // minute under which the subject stands in a due list; 0: in none
+	listed  int64    // time in ms under which the subject stands in a due list; 0: in none
 	timers  []timer  // by due time, then name
 	aside   bool     // a value stands beside the record
 	moved   bool     // it came from another key, by the event that created it here
@@ -36,7 +36,7 @@ type timer struct {
 	due  int64  // ms
 }
 
-const recordFormat = 5
+const recordFormat = 6
 
 func (h *header) append(b []byte) []byte {
 	b = append(b, recordFormat, flags(h))
@@ -68,9 +68,9 @@ func (h *header) append(b []byte) []byte {
 	return h.calls.append(h.ids.append(b))
 }
 
-// listedFirst: the subject stands in the due list of its first timer.
+// listedFirst: the subject stands in a due list under its first timer.
 func (h *header) listedFirst() bool {
-	return len(h.timers) > 0 && h.listed == minuteOf(h.timers[0].due)
+	return len(h.timers) > 0 && h.listed == h.timers[0].due
 }
 
 // Flags of a record say what stands in keys of their own, older ids and what is
@@ -82,7 +82,7 @@ const (
 	// goneFlag: there is no record. What stands says only how far the log was
 	// applied to what there was; see tombstone.
 	goneFlag
-	// listedFirstFlag: the minute listed is not written; see listedFirst.
+	// listedFirstFlag: the time listed is not written; see listedFirst.
 	listedFirstFlag
 )
 
@@ -149,7 +149,7 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 		h.timers = append(h.timers, t)
 	}
 	if b[1]&listedFirstFlag != 0 && len(h.timers) > 0 {
-		h.listed = minuteOf(h.timers[0].due)
+		h.listed = h.timers[0].due
 	}
 	h.ids.decode(&r)
 	h.calls = decodeCalls(&r)

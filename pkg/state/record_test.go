@@ -37,7 +37,7 @@ func drawHeader(t *rapid.T) header {
 		h.schedule(expiryTimer, number("expiry"))
 	}
 	if h.listed = rapid.Int64Range(0, 4).Draw(t, "listed"); len(h.timers) > 0 && rapid.Bool().Draw(t, "listed by its first timer") {
-		h.listed = minuteOf(h.timers[0].due)
+		h.listed = h.timers[0].due
 	}
 	return h
 }

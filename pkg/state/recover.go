@@ -131,7 +131,7 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 		return err
 	}
 	for at := start; ; {
-		b, err := o.config.Log.Fetch(ctx, at, true, nil)
+		b, err := o.config.Log.Fetch(ctx, at, idleCommit, nil)
 		if err != nil {
 			return err
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -31,12 +32,12 @@ func (l *replayLog) Range(ctx context.Context) (start, end int64, err error) {
 
 // Fetch ends at the offset asked for as a revoked partition does: what is due
 // has been worked by then.
-func (l *replayLog) Fetch(ctx context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
+func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	if l.err != nil {
 		return stream.Batch{}, l.err
 	}
 	if from >= l.until {
-		if wait {
+		if wait > 0 {
 			return stream.Batch{}, stream.ErrRevoked
 		}
 		return stream.Batch{Next: from}, nil

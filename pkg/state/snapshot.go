@@ -297,8 +297,9 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin Watermark, entri
 			}
 			h.listed = 0
 			if len(h.timers) > 0 {
-				h.listed = max(minuteOf(h.timers[0].due), begin.DueMinute)
-				lists[h.listed] = appendDue(lists[h.listed], key[len(recordPrefix):])
+				h.listed = max(h.timers[0].due, firstOf(begin.DueMinute))
+				minute := minuteOf(h.listed)
+				lists[minute] = appendDue(lists[minute], key[len(recordPrefix):], h.listed)
 			}
 			value = append(h.append(nil), body...)
 		}

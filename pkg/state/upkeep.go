@@ -84,26 +84,69 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	return nil
 }
 
+// tickEvery is the least time between two ticks, and so how late a timer is at
+// most while nothing else moves the log's time.
+const tickEvery = time.Second
+
 // tick appends the time to the log when a timer is due by the owner's clock.
 // Log time reaches it through the log, for every owner at the same place.
 func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
-	by := reached(now.UnixMilli())
-	if o.w.DueMinute == 0 || o.due.list != nil || by <= o.due.ahead || now.Sub(o.tickedAt) < time.Second {
+	d := &o.due
+	if o.w.DueMinute == 0 || d.list != nil || now.Sub(o.tickedAt) < tickEvery {
 		return nil
 	}
-	_, list, err := o.findDue(ctx, max(o.w.DueMinute, o.due.ahead+1), by)
-	if err != nil {
+	due, err := o.dueAt(ctx, now.UnixMilli())
+	if err != nil || !due {
 		return err
-	}
-	if list == nil {
-		o.due.ahead = by
-		return nil
 	}
 	o.tickedAt = now
 	if err := o.config.Log.Append(ctx, NewTick(o.config.Service, now)); err != nil {
 		o.config.Logger.Warn("tick not appended", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number), zap.Error(err))
 	}
 	return nil
+}
+
+// dueAt says whether a timer is due by a time of the clock: one of a whole list,
+// or within the minute of that time.
+func (o *Owner[B, C]) dueAt(ctx context.Context, now int64) (bool, error) {
+	d, by := &o.due, reached(now)
+	if by > d.ahead {
+		_, list, err := o.findDue(ctx, max(o.w.DueMinute, d.ahead+1), by)
+		if err != nil || list != nil {
+			return list != nil, err
+		}
+		d.ahead = by
+	}
+	soon, err := o.clockMinute(ctx, by+1)
+	return err == nil && soon.dueBy(now), err
+}
+
+// clockMinute is what is due within a minute that the clock is in.
+func (o *Owner[B, C]) clockMinute(ctx context.Context, minute int64) (*minuteList, error) {
+	if o.due.soon.minute == minute {
+		return &o.due.soon, nil
+	}
+	return &o.due.next, o.readMinute(ctx, &o.due.next, minute)
+}
+
+// untilTick is how long the owner may wait for records before a tick is due, or
+// its watermark.
+func (o *Owner[B, C]) untilTick() time.Duration {
+	now := o.config.Clock()
+	m := &o.due.next
+	if minute := reached(now.UnixMilli()) + 1; o.due.soon.minute == minute {
+		m = &o.due.soon
+	} else if m.minute != minute {
+		return idleCommit // not read yet
+	}
+	if len(m.entries) == 0 {
+		return idleCommit
+	}
+	first := time.UnixMilli(m.entries[0].at)
+	if again := o.tickedAt.Add(tickEvery); again.After(first) {
+		first = again
+	}
+	return min(max(first.Sub(now), time.Millisecond), idleCommit)
 }
 
 // floorTimeout bounds a commit of the group's offset: a coordinator that does
@@ -114,13 +157,16 @@ const floorTimeout = 2 * time.Second
 // floor moves the group's offset to the watermark, once everything due by its
 // log time has been told: what lies below is never told again.
 func (o *Owner[B, C]) floor(ctx context.Context, last bool) error {
-	if o.w.Status != Ready || o.stored.Offset <= o.committed || o.due.outstanding(&o.w) {
+	if !o.due.outstanding(&o.w) {
+		o.settled = o.w.Offset
+	}
+	offset := min(o.settled, o.stored.Offset)
+	if o.w.Status != Ready || offset <= o.committed {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, floorTimeout)
 	defer cancel()
 	o.committedAt = o.config.Clock()
-	offset := o.stored.Offset
 	err := o.config.Log.Commit(ctx, offset)
 	switch {
 	case err == nil:

@@ -23,6 +23,7 @@ type engineSays struct {
 	asked                 []*event.Event
 	changed               chan struct{}
 	readings, storedReads int
+	end                   int64
 }
 
 func (s *engineSays) Read(context.Context, string) (state.Reading[subscriber], error) {
@@ -40,6 +41,10 @@ func (s *engineSays) Call(_ context.Context, e *event.Event) (state.Answer, erro
 	s.asked = append(s.asked, e)
 	return say(e)
 }
+
+func (s *engineSays) Partition(string) int32 { return 3 }
+
+func (s *engineSays) End(context.Context, int32) (int64, error) { return s.end, nil }
 
 func (s *engineSays) Watch(string) (<-chan struct{}, func()) { return s.changed, func() {} }
 

@@ -3,9 +3,13 @@ package safeguard
 import (
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // Callable says that calls are judged here.
@@ -13,23 +17,11 @@ func (f *fold) Callable() {}
 
 var _ state.Callable = (*fold)(nil)
 
-// answer is what a call is answered with: the subscriber as the call leaves it. Of a call that is repeated it is what the
-// record says by now, which may be a mark.
-type answer struct {
-	sub subscriber
-	// class by which the subscriber was judged; nil where it is gone.
-	class *class
-	// refusal says why a charge was not counted; empty of one that was, and of a change.
-	refusal string
-	// sequence of the last event said about the subscriber.
-	sequence int64
-}
+// refusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is judged anew when it
+// comes again. It carries the answer.
+type refusedCharge struct{ answer *optionsv1.ChargeResponse }
 
-// refusedCharge is the error of a charge that would pass a limit: nothing was counted, and the same charge is judged
-// anew when it comes again. It carries the answer.
-type refusedCharge struct{ answer answer }
-
-func (r *refusedCharge) Error() string { return "charge refused: " + r.answer.refusal }
+func (r *refusedCharge) Error() string { return "charge refused: " + r.answer.GetRefusal() }
 
 // call judges one and answers it.
 func (f *fold) call(s *state.Subject[subscriber], t *turn) {
@@ -37,7 +29,7 @@ func (f *fold) call(s *state.Subject[subscriber], t *turn) {
 	reply(s, t.event, value, err)
 }
 
-func reply(s *state.Subject[subscriber], e *event.Event, value answer, err error) {
+func reply(s *state.Subject[subscriber], e *event.Event, value proto.Message, err error) {
 	_, reapply := e.Data.(*eventv1.CommandReapply)
 	switch {
 	case err != nil:
@@ -45,28 +37,91 @@ func reply(s *state.Subject[subscriber], e *event.Event, value answer, err error
 	case reapply:
 		s.AcceptUnlisted(value) // or a few would push out the references of charges
 	default:
-		s.Accept(value)
+		s.Accept(value, encodeAnswer(value))
 	}
 }
 
-func (f *fold) judge(s *state.Subject[subscriber], t *turn) (answer, error) {
-	if s.Repeated { // it was counted; nothing is judged anew
-		return f.answer(s, &s.Body, ""), nil
+// judge decides what a call is answered with, as the API says it, but for the name of the option: the subscriber as the
+// call leaves it. One that is repeated is answered with what it was answered before, whatever became of the subscriber.
+func (f *fold) judge(s *state.Subject[subscriber], t *turn) (proto.Message, error) {
+	if s.Repeated {
+		return decodeAnswer(t.event, s.Kept()), nil
 	}
 	// A reference is the caller's for its calls, and may be that of several subscribers' at once: what follows bears ids of
 	// this one's.
 	t.identity = event.Derive(s.Identity, "subscriber", t.msisdn)
-	switch refusal, err := t.call(); {
-	case err != nil:
-		return answer{}, err
-	case refusal != "":
-		return answer{}, &refusedCharge{f.answer(s, &t.sub, refusal)}
+	refusal, err := t.call()
+	if err != nil {
+		return nil, err
+	}
+	st := standing{place: place{t.tenant, t.msisdn}, sub: t.sub, catalog: f.catalog, class: t.class(), now: s.Time}
+	st.reading = state.Reading[subscriber]{Exists: true, Sequence: s.LastSequence(), Time: s.Time}
+	if refusal != "" {
+		return nil, &refusedCharge{st.charged(refusal)}
 	}
 	f.conclude(s, t)
-	return f.answer(s, &s.Body, ""), nil
+	st.sub, st.reading.Sequence = s.Body, s.LastSequence()
+	return st.answer(t.event), nil
 }
 
-// call does what a call asks for. A refusal is a charge's, which would pass a limit; an error is any other reason why
+// answer is what a call that was accepted is answered with.
+func (st *standing) answer(e *event.Event) proto.Message {
+	switch data := e.Data.(type) {
+	case *eventv1.CommandCharge:
+		return st.charged("")
+	case *eventv1.CommandChange:
+		switch optionOf(data.GetOption()) {
+		case spend.Data:
+			m := st.data()
+			m.Name = ""
+			return m
+		case spend.Overspend:
+			m := st.overspend()
+			m.Name = ""
+			return m
+		case spend.Payment:
+			m := st.payment()
+			m.Name = ""
+			return m
+		}
+	}
+	return nil
+}
+
+// encodeAnswer is an answer as it is kept with its call.
+func encodeAnswer(m proto.Message) []byte {
+	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		panic("encode the answer to a call: " + err.Error()) // every field of it is UTF-8
+	}
+	return b
+}
+
+func decodeAnswer(e *event.Event, b []byte) proto.Message {
+	var m proto.Message
+	switch data := e.Data.(type) {
+	case *eventv1.CommandCharge:
+		m = &optionsv1.ChargeResponse{}
+	case *eventv1.CommandChange:
+		switch optionOf(data.GetOption()) {
+		case spend.Data:
+			m = &optionsv1.DataSafeguard{}
+		case spend.Overspend:
+			m = &optionsv1.OverspendSafeguard{}
+		case spend.Payment:
+			m = &optionsv1.PaymentSafeguard{}
+		}
+	}
+	if m == nil {
+		panic("a call is repeated that is none") // it was accepted with the same content
+	}
+	if err := proto.Unmarshal(b, m); err != nil {
+		panic("what is kept of a call is no answer: " + err.Error()) // we wrote it
+	}
+	return m
+}
+
+// call does what a call asks for. A refusal is a charge's, which was not counted; an error is any other reason why
 // nothing may happen.
 func (t *turn) call() (refusal string, err error) {
 	switch data := t.event.Data.(type) {
@@ -78,10 +133,6 @@ func (t *turn) call() (refusal string, err error) {
 		return "", t.reapply(data)
 	}
 	return "", errUnknownCall
-}
-
-func (f *fold) answer(s *state.Subject[subscriber], sub *subscriber, refusal string) answer {
-	return answer{sub: *sub, class: f.catalog.class(tenantOf(s.Key), sub.class), refusal: refusal, sequence: s.LastSequence()}
 }
 
 // memory tells what is remembered of a number: the calls that were accepted of late, and whether the event in hand was

@@ -26,17 +26,16 @@ const (
 // again under the same id, at whoever has it then, until ctx ends. The id makes that safe: what was accepted once is
 // accepted again and changes nothing.
 //
-// shown makes the answer of the subscriber as the call left it; refusal is why a charge was not counted.
-func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, e *event.Event, shown func(st *standing, refusal string) (*Res, error)) (*Res, error) {
+// named writes into the answer whose it is.
+func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, e *event.Event, named func(P)) (*Res, error) {
 	t := trying{subscribers: s, key: e.Key()}
 	forwarded := isForwarded(ctx)
 	for {
 		a, err := s.records.Call(ctx, e)
-		if told, ok := told(a, err); ok {
-			return shown(&standing{
-				place: at, sub: told.sub, class: told.class,
-				reading: state.Reading[subscriber]{Exists: true, Sequence: told.sequence, Time: a.Time},
-			}, told.refusal)
+		if told, ok := told(a, err).(P); ok {
+			res := proto.CloneOf(told) // others may be told it as well
+			named(res)
+			return (*Res)(res), nil
 		}
 		became := becameHere(err)
 		switch owner, ok := errors.AsType[*state.NotOwnerError](err); {
@@ -56,13 +55,15 @@ func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method s
 	}
 }
 
-// told is what the fold says to a call that was judged.
-func told(a state.Answer, err error) (answer, bool) {
+// told is what the fold says to a call that was judged; nil where there is no such answer.
+func told(a state.Answer, err error) any {
 	if refused, ok := errors.AsType[*refusedCharge](err); ok {
-		return refused.answer, true
+		return refused.answer
 	}
-	told, ok := a.Value.(answer)
-	return told, ok && err == nil
+	if err != nil {
+		return nil
+	}
+	return a.Value
 }
 
 // became is what a try without an answer has come to.

@@ -91,8 +91,8 @@ func lost() error {
 }
 
 func accepted(t *testing.T) state.Answer {
-	r := begun(t, everything())
-	return state.Answer{Value: answer{sub: r.Body, class: catalogOf(t, 3, everything()).class("acme", "gold"), sequence: 43}}
+	t.Helper()
+	return state.Answer{Value: &optionsv1.ChargeResponse{Allowed: true, Sequence: 43}}
 }
 
 var aCharge = &optionsv1.ChargeRequest{Name: wholeName, TransactionReference: "p-1", Amount: units("5"), Description: "a ticket"}

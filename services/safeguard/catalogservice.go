@@ -21,7 +21,7 @@ type catalogService struct {
 
 // ListOptions shows all that a class offers.
 func (v *catalogService) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListCatalogOptionsResponse, error) {
-	c, err := v.class(ctx, "parent", req.GetParent(), "")
+	c, err := v.class(ctx, "parent", req.GetParent(), "", req.GetMinPosition())
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,7 @@ func (v *catalogService) ListOptions(ctx context.Context, req *optionsv1.ListOpt
 
 // GetDataSafeguard shows one option.
 func (v *catalogService) GetDataSafeguard(ctx context.Context, req *optionsv1.GetDataSafeguardRequest) (*optionsv1.CatalogDataSafeguard, error) {
-	of, err := v.offer(ctx, req.GetName(), spend.Data)
+	of, err := v.offer(ctx, req, spend.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (v *catalogService) GetDataSafeguard(ctx context.Context, req *optionsv1.Ge
 
 // GetOverspendSafeguard shows one option.
 func (v *catalogService) GetOverspendSafeguard(ctx context.Context, req *optionsv1.GetOverspendSafeguardRequest) (*optionsv1.CatalogOverspendSafeguard, error) {
-	of, err := v.offer(ctx, req.GetName(), spend.Overspend)
+	of, err := v.offer(ctx, req, spend.Overspend)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +58,7 @@ func (v *catalogService) GetOverspendSafeguard(ctx context.Context, req *options
 
 // GetPaymentSafeguard shows one option.
 func (v *catalogService) GetPaymentSafeguard(ctx context.Context, req *optionsv1.GetPaymentSafeguardRequest) (*optionsv1.CatalogPaymentSafeguard, error) {
-	of, err := v.offer(ctx, req.GetName(), spend.Payment)
+	of, err := v.offer(ctx, req, spend.Payment)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +75,12 @@ type shownClass struct {
 func (c *shownClass) option(o spend.Option) string { return c.name + "/options/" + optionIDs[o] }
 
 // class finds one by its name, which tail ends.
-func (v *catalogService) class(ctx context.Context, field, name, tail string) (*shownClass, error) {
+func (v *catalogService) class(ctx context.Context, field, name, tail string, after *optionsv1.Position) (*shownClass, error) {
 	var f fault.Faults
 	tenant, id := classIn(&f, field, name, tail)
+	if after != nil {
+		f.AddAs(reasonRequest, "min_position", "is for a subscriber: a class of service stands in no log")
+	}
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return nil, err
 	}
@@ -92,8 +95,14 @@ func (v *catalogService) class(ctx context.Context, field, name, tail string) (*
 	return &shownClass{class: found, name: "tenants/" + tenant + "/classesOfService/" + id, revision: c.revision}, nil
 }
 
-func (v *catalogService) offer(ctx context.Context, name string, o spend.Option) (*offer, error) {
-	c, err := v.class(ctx, "name", name, "/options/"+optionIDs[o])
+// asking is a request about an option; of a subscriber it may wait for an event.
+type asking interface {
+	GetName() string
+	GetMinPosition() *optionsv1.Position
+}
+
+func (v *catalogService) offer(ctx context.Context, req asking, o spend.Option) (*offer, error) {
+	c, err := v.class(ctx, "name", req.GetName(), "/options/"+optionIDs[o], req.GetMinPosition())
 	if err != nil {
 		return nil, err
 	}
@@ -105,31 +114,31 @@ func (v *catalogService) offer(ctx context.Context, name string, o spend.Option)
 
 // What an offer is in the configuration's words, with every default in its place.
 
-func (of *offer) data() *configv1.DataSafeguardOption {
-	return &configv1.DataSafeguardOption{
-		Limit: of.money(of.Limit), AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
+func (of *offer) data() *optionsv1.OfferedDataSafeguard {
+	return &optionsv1.OfferedDataSafeguard{
+		CutOff: of.money(of.Limit), AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
 		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
 		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),
 	}
 }
 
-func (of *offer) overspend() *configv1.OverspendSafeguardOption {
-	m := &configv1.OverspendSafeguardOption{
+func (of *offer) overspend() *optionsv1.OfferedOverspendSafeguard {
+	m := &optionsv1.OfferedOverspendSafeguard{
 		CurrencyCode: of.Currency, AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
 		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
 		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),
 		InactivePolicy: configv1.InactivePolicy_INACTIVE_POLICY_OPEN,
 	}
-	m.DefaultLimit = moneyWhere(of.HasLimit, of.Limit, of.Currency)
+	m.CutOff = moneyWhere(of.HasLimit, of.Limit, of.Currency)
 	if of.BlockInactive {
 		m.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
 	}
 	return m
 }
 
-func (of *offer) payment() *configv1.PaymentSafeguardOption {
-	return &configv1.PaymentSafeguardOption{
-		Limit: of.money(of.Limit), PerPaymentLimit: moneyWhere(of.PerPayment != spend.Max, of.PerPayment, of.Currency),
+func (of *offer) payment() *optionsv1.OfferedPaymentSafeguard {
+	return &optionsv1.OfferedPaymentSafeguard{
+		CutOff: of.money(of.Limit), PerPaymentLimit: moneyWhere(of.PerPayment != spend.Max, of.PerPayment, of.Currency),
 		AmountBasis: of.basis(), AlertThresholds: of.alerts(), Scope: of.Scope,
 		TimeZone: of.Zone.String(), RenewalDay: int32(of.RenewalDay), RatingBasis: of.rating(), States: of.states(),
 		DefaultState: stateOnWire(of.DefaultState), OnUnknown: of.onUnknown(), SecondNotice: of.secondNotice(),

@@ -27,20 +27,24 @@ func TestTheCatalogShowsEveryOption(t *testing.T) {
 	class := everything(func(c *configv1.ClassOfService) { c.PaymentSafeguard = proto.CloneOf(said) })
 	want := &optionsv1.ListCatalogOptionsResponse{
 		Revision: 7,
-		DataSafeguard: &optionsv1.CatalogDataSafeguard{Name: name + "/options/dataSafeguard", Option: &configv1.DataSafeguardOption{
-			Limit: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: revision.DefaultDataScope,
+		DataSafeguard: &optionsv1.CatalogDataSafeguard{Name: name + "/options/dataSafeguard", Option: &optionsv1.OfferedDataSafeguard{
+			CutOff: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: revision.DefaultDataScope,
 			TimeZone: "UTC", RenewalDay: 1, RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL,
 			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, offForMonth, eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
 			DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,
 		}},
-		OverspendSafeguard: &optionsv1.CatalogOverspendSafeguard{Name: name + "/options/overspendSafeguard", Option: &configv1.OverspendSafeguardOption{
+		OverspendSafeguard: &optionsv1.CatalogOverspendSafeguard{Name: name + "/options/overspendSafeguard", Option: &optionsv1.OfferedOverspendSafeguard{
 			CurrencyCode: "EUR", AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: revision.DefaultOverspendScope,
 			TimeZone: "UTC", RenewalDay: 1, RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL,
 			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_INACTIVE},
 			DefaultState: eventv1.Safeguard_STATE_INACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,
 			InactivePolicy: configv1.InactivePolicy_INACTIVE_POLICY_OPEN,
 		}},
-		PaymentSafeguard: &optionsv1.CatalogPaymentSafeguard{Name: name + "/options/paymentSafeguard", Option: said},
+		PaymentSafeguard: &optionsv1.CatalogPaymentSafeguard{Name: name + "/options/paymentSafeguard", Option: &optionsv1.OfferedPaymentSafeguard{
+			CutOff: said.GetLimit(), PerPaymentLimit: said.GetPerPaymentLimit(), AmountBasis: said.GetAmountBasis(), AlertThresholds: said.GetAlertThresholds(),
+			Scope: said.GetScope(), TimeZone: said.GetTimeZone(), RenewalDay: said.GetRenewalDay(), RatingBasis: said.GetRatingBasis(),
+			States: said.GetStates(), DefaultState: said.GetDefaultState(), OnUnknown: said.GetOnUnknown(), SecondNotice: said.GetSecondNotice(),
+		}},
 	}
 	same := func(want, got proto.Message, err error) {
 		t.Helper()

@@ -82,9 +82,12 @@ func (t *turn) changeOption(c *eventv1.CommandChange) error {
 	}
 	d := &t.sub.options[o]
 	before := *d
-	if w.day != 0 && w.day != d.renewalDay {
-		d.renewalDay, d.ownDay, d.dayChanged = w.day, true, true
-		d.period = d.period.Until(t.at, d.renewalDay, of.Zone)
+	if w.day != 0 {
+		d.ownDay = true // also where it is that of the class: the class's may become another
+		if w.day != d.renewalDay {
+			d.renewalDay, d.dayChanged = w.day, true
+			d.period = d.period.Until(t.at, d.renewalDay, of.Zone)
+		}
 	}
 	if w.limit != nil {
 		d.limit, d.limited, d.own = *w.limit, true, true

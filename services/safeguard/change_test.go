@@ -328,7 +328,7 @@ func TestACallThatCannotBeIsRefusedAndChangesNothing(t *testing.T) {
 			p.configures()
 			p.changes(data, day(2))
 			p.charges("1")
-		}, []string{"refused CLASS_OF_SERVICE_UNKNOWN", "refused CLASS_OF_SERVICE_UNKNOWN"}},
+		}, []string{"refused CLASS_OF_SERVICE_UNKNOWN", "refused UNKNOWN"}},
 		{"of several fields one that can't be refuses all", func(p *partition) {
 			whole(p)
 			p.changes(overspend, day(15), currentLimit("20"), alertsAt(percent(50)), to(offForMonth))

@@ -11,7 +11,7 @@ import (
 // ChargeSource is the source of charges by call: their id is the transaction reference, and a refund names both.
 const ChargeSource = "tollgate/charge"
 
-// Refusals of a charge, in the words of CAMARA's carrier billing.
+// Refusals of a charge, in the words of CAMARA's carrier billing; becauseUnknown is one as well.
 const (
 	refusalMonth   = "CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED"
 	refusalPayment = "CARRIER_BILLING.UNAUTHORIZED_AMOUNT"
@@ -20,6 +20,9 @@ const (
 // charge counts a payment if the payment safeguard allows it. It says why not in a word, which is no error.
 func (t *turn) charge(c *eventv1.CommandCharge) (refusal string, err error) {
 	const o = spend.Payment
+	if t.exists && (t.sub.pending() || t.sub.alive() && t.class() == nil) {
+		return becauseUnknown, nil // there is nothing to count it against now; there may be any moment
+	}
 	of, err := t.called(o)
 	if err != nil {
 		return "", err

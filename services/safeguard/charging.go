@@ -25,19 +25,20 @@ func (v *enforcement) Charge(ctx context.Context, req *optionsv1.ChargeRequest) 
 	}
 	asked := &eventv1.CommandCharge{Amount: req.GetAmount(), Description: req.GetDescription()}
 	e := at.command(typeCharge, ChargeSource, req.GetTransactionReference(), asked)
-	return call(ctx, v.subscribers, optionsv1.EnforcementService_Charge_FullMethodName, at, req, e, (*standing).charged)
+	return call(ctx, v.subscribers, optionsv1.EnforcementService_Charge_FullMethodName, at, req, e, func(*optionsv1.ChargeResponse) {})
 }
 
-// charged shows where the payments of the period stand behind a charge.
-func (st *standing) charged(refusal string) (*optionsv1.ChargeResponse, error) {
-	if err := st.has(spend.Payment); err != nil {
-		return nil, err // the charge was counted before, and the subscriber is gone by now
+// charged shows where the payments of the period stand behind a charge. Where that is not known, on_unknown of the tenant
+// decides: the class of service is what would say otherwise.
+func (st *standing) charged(refusal string) *optionsv1.ChargeResponse {
+	m := &optionsv1.ChargeResponse{Allowed: refusal == "", Refusal: refusal, Sequence: st.reading.Sequence}
+	if refusal == becauseUnknown {
+		m.Allowed = st.catalog.tenant(st.tenant).UnknownAllows
+		return m
 	}
 	d := &st.sub.options[spend.Payment]
-	return &optionsv1.ChargeResponse{
-		Allowed: refusal == "", Refusal: refusal,
-		Spent: moneyOf(d.count.Spent, d.currency), Limit: moneyOf(d.limit, d.currency),
-		PerPaymentLimit: moneyWhere(d.perPayment != spend.Max, d.perPayment, d.currency),
-		PeriodEnd:       timestamppb.New(d.period.End), Sequence: st.reading.Sequence,
-	}, nil
+	m.Spent, m.Limit = moneyOf(d.count.Spent, d.currency), moneyOf(d.limit, d.currency)
+	m.PerPaymentLimit = moneyWhere(d.perPayment != spend.Max, d.perPayment, d.currency)
+	m.PeriodEnd = timestamppb.New(d.period.End)
+	return m
 }

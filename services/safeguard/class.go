@@ -55,8 +55,8 @@ func (t *turn) end(o spend.Option, reason string) {
 	t.changed = true
 }
 
-// withdraw takes an option away that the class does not offer any more. What was spent stays to the end of the period:
-// a class that comes back, or the next one, goes on from the true figure.
+// withdraw takes an option away that the class does not offer any more. What was spent stays to the end of the period, and
+// what the subscriber set for as long as there is a subscriber: a class that comes back, or the next one, goes on from it.
 func (t *turn) withdraw(o spend.Option, reason string) {
 	t.tellLate(o)
 	d := &t.sub.options[o]
@@ -131,11 +131,31 @@ func (o *option) agrees(of *offer) bool {
 		(o.own || o.limited == of.HasLimit && o.limit == of.Limit || !of.HasLimit && o.state == spend.Active)
 }
 
-// differs says that limits are others.
-func (o *option) differs(before *option) bool {
-	return o.limited != before.limited || o.limit != before.limit || o.hasNext != before.hasNext || o.next != before.next ||
-		o.perPayment != before.perPayment || o.currency != before.currency
+// limits are those of an option that there are, with their currency.
+type limits struct {
+	limited, hasNext, capped bool
+	limit, next, perPayment  spend.Amount
+	currency                 string
 }
+
+func (o *option) limits() (l limits) {
+	if o.limited {
+		l.limited, l.limit = true, o.limit
+	}
+	if o.hasNext {
+		l.hasNext, l.next = true, o.next
+	}
+	if o.perPayment != spend.Max {
+		l.capped, l.perPayment = true, o.perPayment
+	}
+	if l.limited || l.hasNext || l.capped { // without any, a currency limits nothing
+		l.currency = o.currency
+	}
+	return l
+}
+
+// differs says that a limit is another one.
+func (o *option) differs(before *option) bool { return o.limits() != before.limits() }
 
 // adopt takes over what the offer says of money. Amounts of another currency are no figures under it: there is no
 // conversion, so spend begins at 0 and the subscriber's own limits are gone.

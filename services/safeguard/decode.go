@@ -25,10 +25,11 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 	flags := raw[1]
 	r := reader{b: raw[2:]}
 	if s.life = life(flags & lifeBits); s.life != alive {
-		if flags != byte(s.life) {
+		pending := s.life == awaited || s.life == terminated && flags&flagPending != 0
+		if flags&^flagPending != byte(s.life) || flags&flagPending != 0 && s.life != terminated {
 			return s, errRecord
 		}
-		r.mark(&s)
+		r.mark(&s, pending)
 		return s, r.end()
 	}
 	s.suspended = flags&flagSuspended != 0
@@ -63,12 +64,15 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 }
 
 // mark is what a record has that is no active subscriber's.
-func (r *reader) mark(s *subscriber) {
-	s.latest, s.until = r.ms(), r.ms()
-	switch s.life {
-	case moved:
+func (r *reader) mark(s *subscriber, pending bool) {
+	if s.life != awaited {
+		s.latest, s.until = r.ms(), r.ms()
+	}
+	if s.life == moved {
 		s.movedTo = r.text()
-	case awaited:
+	}
+	if pending {
+		s.held = r.ms()
 		s.parked = make([]parked, r.count())
 		for i := range s.parked {
 			p := &s.parked[i]

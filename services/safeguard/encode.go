@@ -14,11 +14,13 @@ import (
 // recordFormat is the first byte of the encoding: numbers are varints; times are ms, of periods seconds, which they
 // begin at; an end is told by its distance. Whatever is usual takes no room: options that share a period say so, and
 // an amount of whole cents is counted in them.
-const recordFormat = 2
+const recordFormat = 3
 
-// The second byte has the life in its lowest two bits, and of a subscriber these.
+// The second byte has the life in its lowest two bits, of the mark of a terminated subscriber flagPending, and of an active
+// one the others.
 const (
 	lifeBits       byte = 3
+	flagPending    byte = 1 << 2 // usage waits for the next
 	flagSuspended  byte = 1 << 2
 	flagFormer     byte = 1 << 3
 	flagFirst      byte = 1 << 4 // of the options, in their order
@@ -27,19 +29,7 @@ const (
 
 func (s *subscriber) append(b []byte) []byte {
 	if s.life != alive {
-		b = append(b, recordFormat, byte(s.life))
-		b = appendMs(b, s.latest)
-		b = appendMs(b, s.until)
-		switch s.life {
-		case moved:
-			b = appendText(b, s.movedTo)
-		case awaited:
-			b = binary.AppendUvarint(b, uint64(len(s.parked)))
-			for i := range s.parked {
-				b = s.parked[i].append(b)
-			}
-		}
-		return b
+		return s.appendMark(b)
 	}
 	flags := byte(alive)
 	if s.suspended {
@@ -87,6 +77,30 @@ func (s *subscriber) append(b []byte) []byte {
 			if first == nil {
 				first = d
 			}
+		}
+	}
+	return b
+}
+
+// appendMark writes what is no active subscriber's.
+func (s *subscriber) appendMark(b []byte) []byte {
+	flags := byte(s.life)
+	if s.life == terminated && s.pending() {
+		flags |= flagPending
+	}
+	b = append(b, recordFormat, flags)
+	if s.life != awaited {
+		b = appendMs(b, s.latest)
+		b = appendMs(b, s.until)
+	}
+	if s.life == moved {
+		b = appendText(b, s.movedTo)
+	}
+	if s.pending() {
+		b = appendMs(b, s.held)
+		b = binary.AppendUvarint(b, uint64(len(s.parked)))
+		for i := range s.parked {
+			b = s.parked[i].append(b)
 		}
 	}
 	return b

@@ -2,7 +2,6 @@ package safeguard
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -39,7 +38,7 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 		return nil, err
 	}
 	res := &optionsv1.AuthorizeResponse{}
-	r, answered, err := v.reach(ctx, optionsv1.EnforcementService_Authorize_FullMethodName, at, req, res)
+	r, answered, err := v.reach(ctx, optionsv1.EnforcementService_Authorize_FullMethodName, at, hop, req, res)
 	switch {
 	case answered && err != nil:
 		return nil, err
@@ -51,8 +50,10 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 		st, err = v.stand(ctx, at, r)
 	}
 	switch {
-	case err != nil, r.Exists && r.Body.life == awaited: // the latter may be activated any moment
+	case err != nil:
 		v.authorizeUnknown(at, &r, req.GetUsage(), asked, res)
+	case st.uncountable():
+		v.authorizeUnknown(at, &state.Reading[subscriber]{Sequence: r.Sequence, Staleness: r.Staleness}, nil, asked, res)
 	default:
 		if err := st.authorize(req.GetUsage(), asked, res); err != nil {
 			return nil, err
@@ -60,6 +61,12 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 	}
 	v.answered.authorized(res)
 	return res, nil
+}
+
+// uncountable says that nothing of the number can be counted now, and may be any moment: usage waits for its activation, or
+// the subscriber's class of service is missing.
+func (st *standing) uncountable() bool {
+	return st.reading.Exists && (st.sub.pending() || st.sub.alive() && st.class == nil)
 }
 
 // authorizeIn reads a request: whom it is about, and the option that is asked about.
@@ -102,9 +109,10 @@ func (st *standing) authorize(usage *eventv1.UsageCharged, asked spend.Option, r
 			continue // nothing that this usage's scope could decide
 		}
 		if asked == anyOption {
-			switch in, err := st.inScope(o, usage); {
+			of := st.offer(o)
+			switch in, err := of.holds(usage); {
 			case err != nil && d.blocked:
-				j.unknown(o, st.unknownAllows(o))
+				j.unknown(o, of.UnknownAllows)
 				continue
 			case err != nil || !in:
 				continue
@@ -191,7 +199,7 @@ func (st *standing) mayBlock(o spend.Option) bool {
 		return true
 	}
 	of := st.offer(o)
-	return of == nil && st.class != nil || of != nil && !d.agrees(of)
+	return of != nil && !d.agrees(of)
 }
 
 // blocksNext says whether the option is going to block when its next period begins.
@@ -210,31 +218,12 @@ func (st *standing) offer(o spend.Option) *offer {
 	return st.class.offers[o]
 }
 
-// inScope says whether usage would count against an option.
-func (st *standing) inScope(o spend.Option, usage *eventv1.UsageCharged) (bool, error) {
-	of := st.offer(o)
-	if of == nil {
-		return false, errNoScope
-	}
-	return of.holds(usage)
-}
-
-var errNoScope = errors.New("the class of service is gone, or does not offer the option any more")
-
 // holds is the scope's answer.
 func (of *offer) holds(usage *eventv1.UsageCharged) (bool, error) {
 	if of.scope.err != nil {
 		return false, of.scope.err
 	}
 	return of.scope.Holds(usage)
-}
-
-// unknownAllows is the answer of an option that can't be told: the class's, or where that is gone the tenant's.
-func (st *standing) unknownAllows(o spend.Option) bool {
-	if of := st.offer(o); of != nil {
-		return of.UnknownAllows
-	}
-	return st.catalog.tenant(st.tenant).UnknownAllows
 }
 
 // authorizeUnknown answers while the counters can't be read: by the word of each option that this would fall into, where

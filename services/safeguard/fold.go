@@ -155,9 +155,16 @@ func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
 	}
 	switch name {
 	case timerMark:
-		t.drop = !t.sub.alive()
+		switch {
+		case t.sub.alive():
+		case t.sub.pending(): // it is nobody's any more; what waits for the next goes on waiting
+			t.sub = subscriber{life: awaited, parked: t.sub.parked, held: t.sub.held}
+			t.changed = true
+		default:
+			t.drop = true
+		}
 	case timerUnknown:
-		if t.sub.life == awaited {
+		if t.sub.pending() {
 			t.giveUp()
 		}
 	}
@@ -233,7 +240,7 @@ func (f *fold) schedule(s *state.Subject[subscriber], sub *subscriber) {
 		first(s, timerLate[o], len(d.late) > 0, lateEvery)
 	}
 	schedule(s, timerMark, sub.life == terminated || sub.life == moved, sub.until)
-	schedule(s, timerUnknown, sub.life == awaited, sub.until)
+	schedule(s, timerUnknown, sub.pending(), sub.held)
 }
 
 // emit publishes what is said, in its order.

@@ -45,6 +45,8 @@ type partition struct {
 	verdicts []string
 	// incidents are those that were told.
 	incidents []string
+	// fold, where it is set, stands in for the service's.
+	fold state.Fold[subscriber, *catalog]
 }
 
 const msisdn = "447700900123"
@@ -213,9 +215,13 @@ func corrects(at string) func(*event.Event) {
 // works runs the engine to the log's end.
 func (p *partition) works() {
 	p.t.Helper()
+	f := p.fold
+	if f == nil {
+		f = &fold{safeguards: "safeguards"}
+	}
 	o := state.NewOwner(state.OwnerConfig[subscriber, *catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
-		Fold: &fold{safeguards: "safeguards"}, Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Fold: f, Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
 		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
 		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
@@ -328,10 +334,10 @@ func (p *partition) Range(context.Context) (start, end int64, err error) {
 	return 0, int64(len(p.log)), nil
 }
 
-func (p *partition) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
+func (p *partition) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	end := int64(len(p.log))
 	if from == end {
-		if wait {
+		if wait > 0 {
 			return stream.Batch{}, stream.ErrRevoked
 		}
 		return stream.Batch{End: end, Next: end}, nil

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -25,10 +26,11 @@ type inventory struct {
 func (v *inventory) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListOptionsResponse, error) {
 	var f fault.Faults
 	at := placeIn(&f, "parent", req.GetParent())
+	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return nil, err
 	}
-	return read(ctx, v.subscribers, optionsv1.OptionInventoryService_ListOptions_FullMethodName, at, req, (*standing).all)
+	return read(ctx, v.subscribers, optionsv1.OptionInventoryService_ListOptions_FullMethodName, at, req.GetMinPosition(), req, (*standing).all)
 }
 
 // GetDataSafeguard shows one option.
@@ -52,13 +54,20 @@ type naming[M any] interface {
 	GetName() string
 }
 
-func show[Req, Res any, Q naming[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, shown func(*standing) *Res) (*Res, error) {
+// awaiting is one that waits for an event as well.
+type awaiting[M any] interface {
+	naming[M]
+	GetMinPosition() *optionsv1.Position
+}
+
+func show[Req, Res any, Q awaiting[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, shown func(*standing) *Res) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
+	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return nil, err
 	}
-	return read[Res, P](ctx, s, method, at, req, func(st *standing) (*Res, error) {
+	return read[Res, P](ctx, s, method, at, req.GetMinPosition(), req, func(st *standing) (*Res, error) {
 		if err := st.has(o); err != nil {
 			return nil, err
 		}
@@ -86,9 +95,6 @@ func (st *standing) has(o spend.Option) error {
 }
 
 func (st *standing) all() (*optionsv1.ListOptionsResponse, error) {
-	if st.reading.Exists && st.sub.life == awaited {
-		return &optionsv1.ListOptionsResponse{Subscriber: &optionsv1.Subscriber{Name: st.name(), Provisional: true}}, nil
-	}
 	if err := st.present(); err != nil {
 		return nil, err
 	}
@@ -115,9 +121,10 @@ func (st *standing) data() *optionsv1.DataSafeguard {
 		EligibleStates: st.eligible(spend.Data), RenewalDay: int32(d.renewalDay),
 		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
 		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+		LimitSource: optionsv1.Source_SOURCE_CLASS_OF_SERVICE, RenewalDaySource: sourceOf(d.ownDay),
 	}
 	if d.state == spend.Active {
-		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), d.blocked, st.forecast(d)
+		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), proto.Bool(d.blocked), st.forecast(d)
 	}
 	return m
 }
@@ -126,12 +133,15 @@ func (st *standing) overspend() *optionsv1.OverspendSafeguard {
 	d := &st.sub.options[spend.Overspend]
 	m := &optionsv1.OverspendSafeguard{
 		Name: st.option(spend.Overspend), State: stateOnWire(d.state), Currency: d.currency,
-		Spent: moneyOf(d.count.Spent, d.currency), Reached: d.blocked,
+		Spent: moneyOf(d.count.Spent, d.currency), Reached: proto.Bool(d.blocked),
 		EligibleStates: st.eligible(spend.Overspend), AlertThresholds: thresholdsOnWire(d.thresholdsUnder(st.offer(spend.Overspend)), d),
 		RenewalDay: int32(d.renewalDay), PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
 		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+		AlertThresholdsSource: sourceOf(len(d.thresholds) > 0), RenewalDaySource: sourceOf(d.ownDay),
 	}
-	m.CurrentLimit = moneyWhere(d.limited, d.limit, d.currency)
+	if d.limited {
+		m.CurrentLimit, m.CurrentLimitSource = moneyOf(d.limit, d.currency), sourceOf(d.own)
+	}
 	m.NextLimit = moneyWhere(d.hasNext, d.next, d.currency)
 	if d.state == spend.Active {
 		m.Forecast = st.forecast(d)
@@ -147,11 +157,20 @@ func (st *standing) payment() *optionsv1.PaymentSafeguard {
 		EligibleStates:  st.eligible(spend.Payment), RenewalDay: int32(d.renewalDay),
 		PeriodStart: timestamppb.New(d.period.Start), PeriodEnd: timestamppb.New(d.period.End),
 		Sequence: st.reading.Sequence, Revision: st.sub.revision, Staleness: durationpb.New(st.reading.Staleness),
+		LimitSource: optionsv1.Source_SOURCE_CLASS_OF_SERVICE, RenewalDaySource: sourceOf(d.ownDay),
 	}
 	if d.state == spend.Active {
-		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), d.blocked, st.forecast(d)
+		m.Spent, m.Reached, m.Forecast = moneyOf(d.count.Spent, d.currency), proto.Bool(d.blocked), st.forecast(d)
 	}
 	return m
+}
+
+// sourceOf says whose a value is.
+func sourceOf(own bool) optionsv1.Source {
+	if own {
+		return optionsv1.Source_SOURCE_SUBSCRIBER
+	}
+	return optionsv1.Source_SOURCE_CLASS_OF_SERVICE
 }
 
 func moneyWhere(there bool, a spend.Amount, currency string) *money.Money {
@@ -185,6 +204,15 @@ func (st *standing) forecast(d *option) *timestamppb.Timestamp {
 		return nil
 	}
 	return timestamppb.New(at)
+}
+
+// followed is a subscriber as its next event or call is going to find it: judged by what its class says by now. What is shown
+// of it, and what it is authorised by, is this one judgement.
+func followed(sub subscriber, tenant string, c *catalog, now time.Time) subscriber {
+	t := turn{at: now, tenant: tenant, catalog: c, exists: true, sub: sub}
+	t.followAll(t.class(), becauseCatalog)
+	t.sub.revision = c.revision
+	return t.sub
 }
 
 // renewed is a subscriber as the timers that are due by the clock are going to leave it.

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -30,6 +31,8 @@ const (
 
 const wholeName = "tenants/acme/subscribers/" + msisdn
 
+const ofClass, ofSubscriber = optionsv1.Source_SOURCE_CLASS_OF_SERVICE, optionsv1.Source_SOURCE_SUBSCRIBER
+
 func list(ctx context.Context, s *subscribers) (*optionsv1.ListOptionsResponse, error) {
 	return (&inventory{subscribers: s}).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: wholeName})
 }
@@ -44,7 +47,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 	data := func(edit func(*optionsv1.DataSafeguard)) *optionsv1.ListOptionsResponse {
 		m := &optionsv1.DataSafeguard{
 			Name: wholeName + "/options/dataSafeguard", Limit: units("50"), Currency: "EUR", RenewalDay: 1, PeriodStart: start, PeriodEnd: end,
-			Sequence: 42, Revision: 2, Staleness: age,
+			Sequence: 42, Revision: 3, Staleness: age, LimitSource: ofClass, RenewalDaySource: ofClass,
 		}
 		edit(m)
 		return &optionsv1.ListOptionsResponse{DataSafeguard: m}
@@ -52,7 +55,8 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 	overspend := func(edit func(*optionsv1.OverspendSafeguard)) *optionsv1.ListOptionsResponse {
 		m := &optionsv1.OverspendSafeguard{
 			Name: wholeName + "/options/overspendSafeguard", Currency: "EUR", RenewalDay: 1, PeriodStart: start, PeriodEnd: end,
-			Spent: units("0"), Sequence: 42, Revision: 2, Staleness: age, AlertThresholds: []*eventv1.Threshold{{Percent: 80}},
+			Spent: units("0"), Sequence: 42, Revision: 3, Staleness: age, AlertThresholds: []*eventv1.Threshold{{Percent: 80}},
+			Reached: proto.Bool(false), AlertThresholdsSource: ofClass, RenewalDaySource: ofClass,
 		}
 		edit(m)
 		return &optionsv1.ListOptionsResponse{OverspendSafeguard: m}
@@ -60,7 +64,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 	payment := func(edit func(*optionsv1.PaymentSafeguard)) *optionsv1.ListOptionsResponse {
 		m := &optionsv1.PaymentSafeguard{
 			Name: wholeName + "/options/paymentSafeguard", Limit: units("300"), PerPaymentLimit: units("50"), Currency: "EUR", RenewalDay: 1,
-			PeriodStart: start, PeriodEnd: end, Sequence: 42, Revision: 2, Staleness: age,
+			PeriodStart: start, PeriodEnd: end, Sequence: 42, Revision: 3, Staleness: age, LimitSource: ofClass, RenewalDaySource: ofClass,
 		}
 		edit(m)
 		return &optionsv1.ListOptionsResponse{PaymentSafeguard: m}
@@ -72,11 +76,11 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		want  *optionsv1.ListOptionsResponse
 	}{
 		{"data, active, with something spent", nil, []func(*subscriber){spent(spend.Data, "25")}, data(func(m *optionsv1.DataSafeguard) {
-			m.State, m.Spent, m.EligibleStates = wireActive, units("25"), []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("25"), proto.Bool(false), []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
 			m.Forecast = stamp("2026-03-23T19:00") // as much again, in as long: 11 days and 10 hours from the log's time
 		})},
 		{"data, reached", nil, []func(*subscriber){spent(spend.Data, "50")}, data(func(m *optionsv1.DataSafeguard) {
-			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("50"), true, []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("50"), proto.Bool(true), []eventv1.Safeguard_State{wireTemporarily, wirePermanently}
 		})},
 		{"data, off for this period", nil, []func(*subscriber){spent(spend.Data, "60"), inState(spend.Data, spend.TemporarilyInactive)}, data(func(m *optionsv1.DataSafeguard) {
 			m.State, m.EligibleStates = wireTemporarily, []eventv1.Safeguard_State{wireActive, wirePermanently}
@@ -87,7 +91,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		{"data, of a class that does not offer to turn it off for a period", func(c *configv1.ClassOfService) {
 			c.DataSafeguard.States = []eventv1.Safeguard_State{wireActive, wirePermanently}
 		}, []func(*subscriber){spent(spend.Data, "0")}, data(func(m *optionsv1.DataSafeguard) {
-			m.State, m.Spent, m.EligibleStates = wireActive, units("0"), []eventv1.Safeguard_State{wirePermanently}
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("0"), proto.Bool(false), []eventv1.Safeguard_State{wirePermanently}
 		})},
 		{"overspend, never activated", nil, []func(*subscriber){spent(spend.Overspend, "7")}, overspend(func(m *optionsv1.OverspendSafeguard) {
 			m.State, m.Spent, m.EligibleStates = wireInactive, units("7"), []eventv1.Safeguard_State{wireActive}
@@ -95,22 +99,28 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		{"overspend, active with limits of its own", nil, []func(*subscriber){
 			limited(spend.Overspend, "20"), next(spend.Overspend, "30"), inState(spend.Overspend, spend.Active), spent(spend.Overspend, "20"),
 		}, overspend(func(m *optionsv1.OverspendSafeguard) {
-			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("20"), true, []eventv1.Safeguard_State{wireInactive}
-			m.CurrentLimit, m.NextLimit = units("20"), units("30")
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("20"), proto.Bool(true), []eventv1.Safeguard_State{wireInactive}
+			m.CurrentLimit, m.NextLimit, m.CurrentLimitSource = units("20"), units("30"), ofSubscriber
 			m.AlertThresholds[0].Amount = units("16")
 		})},
 		{"overspend, inactive where that blocks", func(c *configv1.ClassOfService) {
 			c.OverspendSafeguard.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
 		}, []func(*subscriber){spent(spend.Overspend, "0")}, overspend(func(m *optionsv1.OverspendSafeguard) {
-			m.State, m.Reached, m.EligibleStates = wireInactive, true, []eventv1.Safeguard_State{wireActive}
+			m.State, m.Reached, m.EligibleStates = wireInactive, proto.Bool(true), []eventv1.Safeguard_State{wireActive}
 		})},
 		{"overspend, told where the subscriber chose", nil, []func(*subscriber){func(s *subscriber) {
 			s.options[spend.Overspend].thresholds = []spend.Threshold{{Amount: 5 * spend.Unit}}
 		}}, overspend(func(m *optionsv1.OverspendSafeguard) {
 			m.State, m.EligibleStates, m.AlertThresholds = wireInactive, []eventv1.Safeguard_State{wireActive}, []*eventv1.Threshold{{Amount: units("5")}}
+			m.AlertThresholdsSource = ofSubscriber
+		})},
+		{"data, renewed on a day of the subscriber's", nil, []func(*subscriber){inState(spend.Data, spend.PermanentlyInactive), func(s *subscriber) {
+			s.options[spend.Data].ownDay = true
+		}}, data(func(m *optionsv1.DataSafeguard) {
+			m.State, m.EligibleStates, m.RenewalDaySource = wirePermanently, []eventv1.Safeguard_State{wireActive}, ofSubscriber
 		})},
 		{"payment, active", nil, []func(*subscriber){spent(spend.Payment, "299")}, payment(func(m *optionsv1.PaymentSafeguard) {
-			m.State, m.Spent, m.EligibleStates = wireActive, units("299"), []eventv1.Safeguard_State{wireInactive}
+			m.State, m.Spent, m.Reached, m.EligibleStates = wireActive, units("299"), proto.Bool(false), []eventv1.Safeguard_State{wireInactive}
 			m.Forecast = stamp("2026-03-12T09:00")
 			m.Forecast.Seconds += 3298 // of 300 EUR one is left, after 11 days and 10 hours
 		})},
@@ -119,7 +129,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		})},
 		{"payment, without a cap of one payment", func(c *configv1.ClassOfService) { c.PaymentSafeguard.PerPaymentLimit = nil },
 			[]func(*subscriber){spent(spend.Payment, "0")}, payment(func(m *optionsv1.PaymentSafeguard) {
-				m.State, m.Spent, m.EligibleStates, m.PerPaymentLimit = wireActive, units("0"), []eventv1.Safeguard_State{wireInactive}, nil
+				m.State, m.Spent, m.Reached, m.EligibleStates, m.PerPaymentLimit = wireActive, units("0"), proto.Bool(false), []eventv1.Safeguard_State{wireInactive}, nil
 			})},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -203,9 +213,9 @@ func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 	if err != nil || got.GetDataSafeguard() == nil || got.GetOverspendSafeguard() != nil || got.GetPaymentSafeguard() != nil {
 		t.Errorf("a class with one option lists %v, %v", got, err)
 	}
-	got, err = list(t.Context(), reachable(t, ready(subscriber{life: awaited}), "2026-03-12T10:00", dataOnly))
-	if err != nil || !got.GetSubscriber().GetProvisional() || got.GetDataSafeguard() != nil {
-		t.Errorf("a number that usage waits for lists %v, %v", got, err)
+	_, err = list(t.Context(), reachable(t, ready(subscriber{life: awaited}), "2026-03-12T10:00", dataOnly))
+	if fault.ReasonOf(err) != reasonNotFound {
+		t.Errorf("a number that usage waits for lists %v", err)
 	}
 }
 

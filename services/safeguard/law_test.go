@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -285,11 +286,14 @@ func (w witness) Apply(s *state.Subject[subscriber], e *event.Event) {
 
 // toldInWords is an answer as its caller can tell it from others.
 func toldInWords(value any, err error) string {
-	a, _ := value.(answer)
+	m, _ := value.(proto.Message)
 	if refused, ok := errors.AsType[*refusedCharge](err); ok {
-		a = refused.answer
+		m = refused.answer
 	}
-	return fmt.Sprintf("%x %t %s %d %v", a.sub.append(nil), a.class != nil, a.refusal, a.sequence, err)
+	if m == nil {
+		return fmt.Sprint(err)
+	}
+	return fmt.Sprintf("%x %v", encodeAnswer(m), err)
 }
 
 // drawCall makes a call, or one of the newest again, as it was or with other content. A repeat is known among the newest

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -193,12 +194,16 @@ func (b *beside) compare(number string) (wrong []string) {
 	if !alive {
 		return wrong
 	}
-	c := b.p.catalogs[b.p.revision]
-	st := standing{place: place{"acme", number}, sub: sub, catalog: c, class: c.class("acme", sub.class), now: b.p.now, reading: state.Reading[subscriber]{Exists: true}}
+	api := subscribers{clock: func() time.Time { return b.world.Now() }, catalogs: &catalogs{cache: []*catalog{b.p.catalogs[b.p.revision]}}}
+	st, err := api.stand(b.t.Context(), place{"acme", number}, state.Reading[subscriber]{Exists: true, Body: sub, Revision: b.p.revision, Time: b.world.Now()})
+	if err != nil {
+		b.t.Fatal(err)
+	}
 	shown, err := st.all()
 	if err != nil {
 		b.t.Fatal(err)
 	}
+	views, _ = b.world.Judged("acme", number)
 	for _, w := range model.Shown(shown, views) {
 		wrong = append(wrong, number+": "+w)
 	}

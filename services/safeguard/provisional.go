@@ -13,15 +13,18 @@ import (
 const maxParked = 64 << 10
 
 // park lets usage of a number that nobody has activated wait for its activation, which may be on its way: producers of
-// usage and of activations do not wait for each other.
+// usage and of activations do not wait for each other. A number that was terminated is such a one: another SIM is often
+// told as a termination and an activation.
 func (t *turn) park() {
 	grace := t.catalog.tenant(t.tenant).UnknownGrace
 	switch {
-	case grace <= 0 && !t.exists, t.value == nil:
+	case grace <= 0 && !t.sub.pending(), t.value == nil:
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
 		return
 	case !t.exists:
-		t.sub = subscriber{life: awaited, until: t.at.Add(grace)}
+		t.sub = subscriber{life: awaited, held: t.at.Add(grace)}
+	case !t.sub.pending():
+		t.sub.held = t.at.Add(grace)
 	}
 	content := t.event.Content()
 	size := 0
@@ -84,9 +87,10 @@ type turnedAway struct {
 func (t *turn) giveUp() {
 	waiting := t.sub.parked
 	why := refusal{refusedUnknown, "nobody activated this MSISDN while the usage waited: send subscriber.activated first, then this event again"}
-	if id := t.catalog.tenant(t.tenant).DefaultClass; id != "" {
+	begin, begun := t.sub.begun(waiting)
+	if id := t.catalog.tenant(t.tenant).DefaultClass; id != "" && begun {
 		if c := t.catalog.class(t.tenant, id); c != nil {
-			t.sub = subscriber{activated: earliest(waiting), class: id}
+			t.sub = subscriber{activated: begin, class: id}
 			t.sub.latest = t.sub.activated
 			t.beginAll(c, [spend.Options]initial{})
 			t.takeUp(waiting)
@@ -97,18 +101,26 @@ func (t *turn) giveUp() {
 	for i := range waiting {
 		t.turnedAway = append(t.turnedAway, turnedAway{&waiting[i], why})
 	}
-	t.drop = true
+	t.sub.parked, t.sub.held = nil, time.Time{}
+	t.drop, t.changed = t.sub.life == awaited, true
 }
 
-// earliest is the own time of the oldest usage that waits: none of it is from before an activation then.
-func earliest(waiting []parked) time.Time {
-	first := waiting[0].at
+// begun is the own time of the oldest usage that waits: none of it is from before an activation then. What is from before
+// a termination is nobody's any more: where there is nothing else, it is not ok.
+func (s *subscriber) begun(waiting []parked) (first time.Time, ok bool) {
 	for i := range waiting {
-		if at := waiting[i].event().Time; at.Before(first) {
-			first = at
+		at := waiting[i].event().Time
+		if at.After(waiting[i].at) {
+			at = waiting[i].at
+		}
+		if s.life == terminated && at.Before(s.latest) {
+			continue
+		}
+		if !ok || at.Before(first) {
+			first, ok = at, true
 		}
 	}
-	return first
+	return first, ok
 }
 
 // event is what waits, as it was decoded when it came.

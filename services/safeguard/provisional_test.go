@@ -103,12 +103,68 @@ func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
 			p.later(time.Minute)
 			p.ticks()
 		}, []string{"rejected CLASS_OF_SERVICE_UNKNOWN"}},
-		{"usage of a terminated subscriber does not wait", func(p *partition) {
+		{"usage of a number that was terminated waits for the next activation, as another SIM is told", func(p *partition) {
+			waits(p)
+			p.activates()
+			p.later(time.Second)
+			p.terminates()
+			p.forget()
+			p.later(time.Second)
+			begin := p.now
+			e := p.uses("40")
+			p.append(e)
+			p.later(time.Second)
+			p.activates(at(begin))
+			p.append(e)
+		}, append(begun, "alert 80% at 40 40/50 USAGE")},
+		{"usage of a number that was terminated is rejected where nobody activates it", func(p *partition) {
 			waits(p)
 			p.activates()
 			p.terminates()
 			p.forget()
+			e := p.uses("40")
+			p.later(30 * time.Second)
+			p.ticks()
+			p.works()
+			p.append(e)
+			p.later(30 * time.Second)
+			p.ticks()
+		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN"}},
+		{"usage goes on waiting when the mark of the one before is forgotten", func(p *partition) {
+			waits(p)
+			p.activates()
+			p.terminates()
+			p.forget()
+			p.later(24*time.Hour - time.Second)
+			begin := p.now
 			p.uses("40")
+			p.later(2 * time.Second)
+			p.ticks()
+			p.works()
+			p.activates(at(begin))
+		}, append(begun, "alert 80% at 40 40/50 USAGE")},
+		{"a default class takes what a terminated number uses after that, and nothing from before", func(p *partition) {
+			p.tenant.DefaultClassOfService = "gold"
+			waits(p)
+			p.activates()
+			p.later(time.Minute)
+			p.terminates()
+			p.forget()
+			p.uses("1", at(p.now.Add(-time.Second)))
+			p.uses("40", at(p.now.Add(time.Second)))
+			p.later(30 * time.Second)
+			p.ticks()
+		}, append([]string{"rejected BEFORE_ACTIVATION"}, append(begun, "alert 80% at 40 40/50 USAGE")...)},
+		{"a default class takes nothing that is all from before the termination", func(p *partition) {
+			p.tenant.DefaultClassOfService = "gold"
+			waits(p)
+			p.activates()
+			p.later(time.Minute)
+			p.terminates()
+			p.forget()
+			p.uses("1", at(p.now.Add(-time.Second)))
+			p.later(30 * time.Second)
+			p.ticks()
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
 		{"calls and events of a life do not wait, and find nobody", func(p *partition) {
 			waits(p)
@@ -116,7 +172,7 @@ func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
 			p.charges("1")
 			p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
 			p.terminates()
-		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused SUBSCRIBER_NOT_FOUND"}},
+		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused UNKNOWN"}},
 	})
 }
 

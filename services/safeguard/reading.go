@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // records is what the API asks of the engine.
@@ -22,6 +23,9 @@ type records interface {
 	Call(ctx context.Context, e *event.Event) (state.Answer, error)
 	// Watch signals changes of a record for as long as its partition is here.
 	Watch(key string) (changed <-chan struct{}, stop func())
+	// Partition that a key falls to, and End of a partition's log.
+	Partition(key string) int32
+	End(ctx context.Context, partition int32) (int64, error)
 }
 
 // subscribers is how the services reach a subscriber: in this replica's partitions, through one hop at the replica that
@@ -59,8 +63,9 @@ type standing struct {
 }
 
 // reach reads a subscriber as committed last. answered says that its owner, a peer, has filled in res instead, or that
-// err is the owner's answer. Where err says that nobody can tell, the reading has what is known all the same.
-func (s *subscribers) reach(ctx context.Context, method string, at place, req, res proto.Message) (r state.Reading[subscriber], answered bool, err error) {
+// err is the owner's answer. Where err says that nobody can tell, the reading has what is known all the same. The owner has
+// patience to answer.
+func (s *subscribers) reach(ctx context.Context, method string, at place, patience time.Duration, req, res proto.Message) (r state.Reading[subscriber], answered bool, err error) {
 	r, err = s.records.Read(ctx, at.key())
 	if err == nil {
 		s.answered.read(fromOwner)
@@ -70,7 +75,7 @@ func (s *subscribers) reach(ctx context.Context, method string, at place, req, r
 		if isForwarded(ctx) {
 			return r, true, movedAway(err)
 		}
-		hopping, cancel := context.WithTimeout(ctx, hop)
+		hopping, cancel := context.WithTimeout(ctx, patience)
 		_, askErr := s.peers.ask(hopping, away.Address, method, req, res)
 		cancel()
 		if askErr == nil || isVerdict(askErr) {
@@ -91,10 +96,10 @@ func (s *subscribers) reach(ctx context.Context, method string, at place, req, r
 	return r, false, nil
 }
 
-// read answers from a subscriber as committed last.
-func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, answer func(*standing) (*Res, error)) (*Res, error) {
+// read answers from a subscriber as committed last; where it is to be in which an event was worked, as soon as it is.
+func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, after *optionsv1.Position, req proto.Message, answer func(*standing) (*Res, error)) (*Res, error) {
 	res := P(new(Res))
-	r, answered, err := s.reach(ctx, method, at, req, res)
+	r, answered, err := s.reachBehind(ctx, method, at, after, req, res)
 	switch {
 	case err != nil:
 		return nil, err
@@ -122,7 +127,9 @@ func (s *subscribers) stand(ctx context.Context, at place, r state.Reading[subsc
 		return st, rebuilding("the configuration can't be read now", err)
 	}
 	st.sub = renewed(st.sub, at.tenant, st.catalog, st.now)
-	st.class = st.catalog.class(at.tenant, st.sub.class)
+	if st.class = st.catalog.class(at.tenant, st.sub.class); st.class != nil {
+		st.sub = followed(st.sub, at.tenant, st.catalog, st.now)
+	}
 	return st, nil
 }
 

@@ -34,8 +34,7 @@ func (r *replica) reapply(partition int32, edits ...func(*optionsv1.ReapplyReque
 	}
 }
 
-// A class is changed: reads show what subscribers were last judged by, until they are reapplied, each once, from any
-// replica.
+// A class is changed: subscribers are told of it as they are reapplied, each once, from any replica.
 func TestAChangedClassIsReapplied(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
@@ -84,7 +83,7 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 			}
 		}
 		shown, err := second.catalog.ListOptions(f.ctx, class)
-		if err != nil || shown.GetRevision() != 8 || amount(shown.GetDataSafeguard().GetOption().GetLimit()) != "60" || shown.GetPaymentSafeguard() != nil {
+		if err != nil || shown.GetRevision() != 8 || amount(shown.GetDataSafeguard().GetOption().GetCutOff()) != "60" || shown.GetPaymentSafeguard() != nil {
 			f.Errorf("the catalog shows %v, %v", shown, err)
 		}
 	})

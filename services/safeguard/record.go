@@ -13,7 +13,7 @@ type life uint8
 const (
 	// alive is an active subscriber.
 	alive life = iota
-	// terminated is the mark of one that is gone: its ids and sequence go on with the next.
+	// terminated is the mark of one that is gone: its ids and sequence go on with the next. Usage may wait for that one.
 	terminated
 	// moved is the mark of a number whose subscriber has another by now: usage is sent on to it.
 	moved
@@ -46,13 +46,18 @@ type subscriber struct {
 	// former are the numbers it had, the oldest first, as far as usage may still be sent on from them.
 	former []former
 
-	// until is when a mark or a number that is awaited comes to its end.
+	// until is when a mark comes to its end.
 	until time.Time
 	// movedTo is the number that a subscriber has instead of this one.
 	movedTo string
-	// parked is what waits for an awaited number, in the order of the log.
+	// parked is what waits for the activation of an awaited or a terminated number, in the order of the log, and held
+	// until when.
 	parked []parked
+	held   time.Time
 }
+
+// pending says that usage waits for the number to be activated.
+func (s *subscriber) pending() bool { return s.life == awaited || len(s.parked) > 0 }
 
 // alive says that there is an active subscriber.
 func (s *subscriber) alive() bool { return s.life == alive }
@@ -60,8 +65,8 @@ func (s *subscriber) alive() bool { return s.life == alive }
 // option is where a subscriber stands with one safeguard. The zero value is one that its class does not offer.
 type option struct {
 	state spend.State
-	// withdrawn: the class does not offer it any more; what was spent is kept to the end of the period, in case it comes
-	// back.
+	// withdrawn: the class does not offer it any more; what was spent is kept to the end of the period, and what the
+	// subscriber set for longer, in case it comes back.
 	withdrawn bool
 	// blocked is the bit that safeguard.reached sets and safeguard.released clears.
 	blocked bool

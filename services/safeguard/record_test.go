@@ -38,11 +38,15 @@ func drawText(t *rapid.T, name string) string { return rapid.StringN(0, 16, 64).
 
 // drawMark is a record that is no active subscriber's.
 func drawMark(t *rapid.T, kind life) subscriber {
-	s := subscriber{life: kind, latest: drawMs(t, "latest"), until: drawMs(t, "until")}
-	switch kind {
-	case moved:
+	s := subscriber{life: kind}
+	if kind != awaited {
+		s.latest, s.until = drawMs(t, "latest"), drawMs(t, "until")
+	}
+	if kind == moved {
 		s.movedTo = drawText(t, "moved to")
-	case awaited:
+	}
+	if kind == awaited || kind == terminated && rapid.Bool().Draw(t, "pending") {
+		s.held = drawMs(t, "held")
 		for range rapid.IntRange(1, 3).Draw(t, "parked") {
 			p := parked{content: rapid.Uint64().Draw(t, "content"), offset: rapid.Int64Range(0, 1<<60).Draw(t, "offset"), at: drawMs(t, "at")}
 			copy(p.identity[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "identity"))

@@ -15,21 +15,17 @@ func (t *turn) renew(o spend.Option) {
 
 func (t *turn) renewOne(o spend.Option, c *class) {
 	d := &t.sub.options[o]
+	if d.state == spend.Unset {
+		return
+	}
 	var of *offer
 	if c != nil {
-		of = c.offers[o]
-	}
-	switch {
-	case d.state == spend.Unset:
-		return
-	case c != nil && of == nil, d.withdrawn && c == nil:
-		t.end(o, becauseCatalog)
-		return
-	case d.withdrawn:
-		t.begin(o, of, initial{}, becauseCatalog)
-		return
+		if of = c.offers[o]; of == nil && !d.withdrawn {
+			t.withdraw(o, becauseCatalog)
+		}
 	}
 	before := *d
+	d.withdrawn = d.withdrawn && of == nil
 	zone := zoneOf(d.period.End, d.renewalDay)
 	if of != nil {
 		// What the class says by now holds for the new period, and is told once: neither reached nor released in between.
@@ -45,12 +41,23 @@ func (t *turn) renewOne(o spend.Option, c *class) {
 	if d.hasNext {
 		d.limit, d.limited, d.own, reason = d.next, true, true, becauseRenewal
 		d.next, d.hasNext = 0, false
+		before.next, before.hasNext = 0, false // that it holds from now on is no change of a limit by itself
 	}
 	d.count, d.noticed, d.dayChanged = spend.Count{}, false, false
 	d.state = d.state.AtRenewal()
 	d.period = d.period.Next(d.renewalDay, zone)
 	t.changed = true
 	t.judge(o)
+	switch {
+	case d.withdrawn: // what the subscriber set is kept, in case the option comes back; nobody is told of it
+		return
+	case before.withdrawn:
+		if d.state != spend.Inactive {
+			t.tellState(o, becauseCatalog)
+		}
+		t.tellBlocked(o, false, becauseCatalog)
+		return
+	}
 	if d.differs(&before) {
 		t.tell(o, kindLimitChanged, reason)
 	}

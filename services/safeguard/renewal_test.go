@@ -6,6 +6,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 func TestPeriodsEndAtTheirTime(t *testing.T) {
@@ -23,6 +25,57 @@ func TestPeriodsEndAtTheirTime(t *testing.T) {
 			p.at("2026-03-31T23:59")
 			p.ticks()
 		}, renewed[:2]},
+		{"a next limit that is the present one is no other limit", func(p *partition) {
+			whole(p)
+			p.changes(overspend, currentLimit("20"), nextLimit("20"), to(turnedOn))
+			p.forget()
+			p.at("2026-04-01T00:00")
+			p.ticks()
+		}, []string{"renewed 0/50 RENEWAL", "overspend renewed 0/20 RENEWAL", "payment renewed 0/300 RENEWAL"}},
+		{"a renewal day set to what it is already is the subscriber's from then on", func(p *partition) {
+			active(p)
+			p.changes(data, day(1))
+			p.configures(gold(renews("UTC", 10)))
+			p.at("2026-04-01T00:00")
+			p.ticks()
+			p.at("2026-04-10T00:00")
+			p.ticks()
+			p.at("2026-05-01T00:00")
+			p.ticks()
+		}, []string{"renewed 0/50 RENEWAL", "renewed 0/50 RENEWAL"}},
+		{"a running period grows by another day, which the event tells", func(p *partition) {
+			p.at("2026-03-02T09:00")
+			active(p, renews("UTC", 3))
+			p.at("2026-03-03T09:00")
+			p.changes(data, day(2))
+			p.changes(data, day(1))
+		}, []string{"renewed 0/50 RENEWAL", "renewal_day_changed to 2, ends 2026-04-02T00:00 0/50 CHANGE", "refused RENEWAL_DAY_CHANGED"}},
+		{"an option that is not offered at a period's end keeps what the subscriber set", func(p *partition) {
+			whole(p)
+			p.changes(overspend, currentLimit("20"), alertsAt(percent(50)), to(turnedOn), day(10))
+			p.changes(data, to(offForGood))
+			p.overspends("15")
+			p.forget()
+			p.configures(&configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold"})
+			p.at("2026-04-15T00:00")
+			p.ticks()
+			p.works()
+			p.configures(full())
+			p.overspends("10")
+			p.at("2026-05-10T00:00")
+			p.ticks()
+		}, []string{
+			"overspend deactivated 15/20 CATALOG", "deactivated 0/50 CATALOG", "payment deactivated 0/300 CATALOG",
+			"opted_out permanently-inactive 0/50 CATALOG", "overspend activated 0/20 CATALOG", "overspend alert 50% at 10 10/20 USAGE", "payment activated 0/300 CATALOG",
+			"renewed 0/50 RENEWAL", "payment renewed 0/300 RENEWAL", "overspend renewed 0/20 RENEWAL",
+		}},
+		{"a currency of a class that limits nothing is no other limit", func(p *partition) {
+			p.configures(&configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold", OverspendSafeguard: &configv1.OverspendSafeguardOption{CurrencyCode: "EUR"}})
+			p.activates()
+			p.forget()
+			p.configures(&configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold", OverspendSafeguard: &configv1.OverspendSafeguardOption{CurrencyCode: "GBP"}})
+			p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
+		}, []string{"overspend renewed 0/- COS_CURRENCY"}},
 		{"every period that went by is told", func(p *partition) {
 			active(p)
 			p.at("2026-06-15T12:00")

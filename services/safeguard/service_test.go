@@ -317,7 +317,8 @@ func (r *replica) shows(subject string) *optionsv1.DataSafeguard {
 		if err == nil && m.GetSequence() >= r.f.last[subject] {
 			return m
 		}
-		if err != nil && fault.KindOf(err) != fault.Unavailable || r.f.ctx.Err() != nil {
+		// Answers are a batch behind what is told.
+		if err != nil && fault.KindOf(err) != fault.Unavailable && fault.KindOf(err) != fault.NotFound || r.f.ctx.Err() != nil {
 			r.f.Fatalf("%s: %v, %v", subject, m, err)
 		}
 		select {

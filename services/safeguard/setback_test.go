@@ -181,13 +181,14 @@ func (f *fixture) agrees(c *configuration, r *replica) {
 	for i := range crowd {
 		number, alive := subject(i), 0
 		for _, w := range worlds {
-			views, _, there := w.Look("acme", number)
+			_, _, there := w.Look("acme", number)
 			if !there {
 				continue
 			}
 			alive++
 			f.until(number+" to be shown as the log says", func() bool {
 				shown, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/" + number})
+				views, _ := w.Judged("acme", number)
 				return err == nil && len(model.Shown(shown, views)) == 0
 			})
 		}

@@ -31,7 +31,7 @@ const (
 // ChangeDataSafeguard changes one option.
 func (v *subscription) ChangeDataSafeguard(ctx context.Context, req *optionsv1.ChangeDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
 	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, (*standing).data)
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, func(at place, m *optionsv1.DataSafeguard) { m.Name = at.option(spend.Data) })
 }
 
 // ChangeOverspendSafeguard changes one option.
@@ -41,13 +41,13 @@ func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *option
 		CurrentLimit: req.GetCurrentLimit(), NextLimit: req.GetNextLimit(), ClearNextLimit: req.GetClearNextLimit(),
 		AlertThresholds: req.GetAlertThresholds(),
 	}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeOverspendSafeguard_FullMethodName, spend.Overspend, req, asked, (*standing).overspend)
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeOverspendSafeguard_FullMethodName, spend.Overspend, req, asked, func(at place, m *optionsv1.OverspendSafeguard) { m.Name = at.option(spend.Overspend) })
 }
 
 // ChangePaymentSafeguard changes one option.
 func (v *subscription) ChangePaymentSafeguard(ctx context.Context, req *optionsv1.ChangePaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
 	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, (*standing).payment)
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, func(at place, m *optionsv1.PaymentSafeguard) { m.Name = at.option(spend.Payment) })
 }
 
 // referring is a request that names an option and has a reference.
@@ -57,7 +57,7 @@ type referring[M any] interface {
 }
 
 // change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
-func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *eventv1.CommandChange, shown func(*standing) *Res) (*Res, error) {
+func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *eventv1.CommandChange, named func(place, P)) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
 	referenceIn(&f, req.GetTransactionReference())
@@ -66,12 +66,7 @@ func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context,
 		return nil, err
 	}
 	e := at.command(typeChange, changeSource, req.GetTransactionReference(), asked)
-	return call[Res, P](ctx, s, method, at, req, e, func(st *standing, _ string) (*Res, error) {
-		if err := st.has(o); err != nil {
-			return nil, err // the call was accepted before, and the subscriber is gone by now
-		}
-		return shown(st), nil
-	})
+	return call[Res, P](ctx, s, method, at, req, e, func(m P) { named(at, m) })
 }
 
 // changeIn judges what is asked of an option.

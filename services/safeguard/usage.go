@@ -19,7 +19,7 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 	case t.exists && t.sub.life == moved:
 		t.sentOn = true
 		return
-	case (!t.exists || t.sub.life == awaited) && t.forwarded == "":
+	case t.forwarded == "" && (!t.exists || t.sub.life == awaited || t.sub.life == terminated):
 		t.park()
 		return
 	case !t.exists || !t.sub.alive(), t.forwarded != "" && !t.sub.had(t.forwarded):

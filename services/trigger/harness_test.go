@@ -104,7 +104,7 @@ func (p *partition) Range(context.Context) (start, end int64, err error) {
 	return 0, int64(len(p.log)), nil
 }
 
-func (p *partition) Fetch(_ context.Context, from int64, _ bool, _ <-chan struct{}) (stream.Batch, error) {
+func (p *partition) Fetch(_ context.Context, from int64, _ time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	end := int64(len(p.log))
 	if from == end {
 		return stream.Batch{}, stream.ErrRevoked

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
@@ -130,7 +131,7 @@ func (c *counter) charge(s *state.Subject[count], amount int64) {
 	n := s.Body
 	switch {
 	case s.Repeated:
-		c.answer(s, n.spent, nil)
+		c.answer(s, spentThen(s.Kept()), nil)
 	case !s.Exists:
 		c.answer(s, 0, errNoSubject)
 	case n.spent+amount > 2*c.limit && amount != amountPanics:
@@ -152,12 +153,21 @@ func (c *counter) answer(s *state.Subject[count], spent int64, err error) {
 	if err != nil {
 		s.Refuse(err)
 	} else {
-		s.Accept(spent)
+		s.Accept(spent, spentNow(spent))
 		j.Value = spent
 	}
 	if c.say != nil {
 		c.say(j)
 	}
+}
+
+// spentNow is what is kept of an answer, spentThen what it said.
+func spentNow(spent int64) []byte { return strconv.AppendInt(nil, spent, 10) }
+
+func spentThen(kept []byte) int64 {
+	spent, err := strconv.ParseInt(string(kept), 10, 64)
+	must(err)
+	return spent
 }
 
 var (

@@ -207,9 +207,9 @@ func (l *driveLog[B, C]) Range(context.Context) (start, end int64, err error) {
 	return start, end, nil
 }
 
-func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (stream.Batch, error) {
+func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	start, end := l.d.Log().Range()
-	if from == end && wait {
+	if from == end && wait > 0 {
 		for ; len(l.d.calling) > 0; l.d.calling = l.d.calling[1:] {
 			l.d.call(l.d.calling[0])
 		}
@@ -222,7 +222,7 @@ func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-cha
 	b := stream.Batch{Records: records, Start: start, End: end, Next: from + int64(len(records))}
 	if len(records) > 0 {
 		l.idle = 0
-	} else if wait {
+	} else if wait > 0 {
 		if l.idle++; l.idle > turns {
 			return b, stream.ErrRevoked
 		}

@@ -341,12 +341,12 @@ func (w *world[B, C]) recent() []*event.Event {
 	return recent
 }
 
-// end closes the log with a tick at a full minute. What is due within a minute
-// may be worked earlier or later; at its end all of it has been.
+// end closes the log with a tick. All that is due by then is worked, within a
+// minute too.
 func (w *world[B, C]) end() {
 	w.endCalls()
 	w.quiet = true
-	r, err := state.NewTick("law", w.now.Truncate(time.Minute).Add(2*time.Minute)).Record("log")
+	r, err := state.NewTick("law", w.now.Add(2*time.Minute)).Record("log")
 	if err != nil {
 		w.t.Fatalf("encode tick: %v", err)
 	}

@@ -83,6 +83,96 @@ func TestATimerFiresAtItsDueTimeHoweverLateItIsWorked(t *testing.T) {
 	}
 }
 
+// Timers within a minute once fired at its end, or never in a quiet partition.
+func TestATimerWithinAMinuteFiresAsLogTimeReachesIt(t *testing.T) {
+	const fired = "reached at 12:00:00 limit 100, alert at 12:01:35 limit 100"
+	t.Run("by a tick, in a quiet partition", func(t *testing.T) {
+		d := drive(t)
+		d.Accept(usage("1", "44", 150, d.Now)) // the reminder is due in 95 s
+		d.Work()
+		d.Now = noon.Add(95*time.Second - time.Millisecond)
+		d.Work()
+		if got := told(t, d.Told()); got != "reached at 12:00:00 limit 100" {
+			t.Fatalf("a millisecond before told %s", got)
+		}
+		d.Now = noon.Add(95 * time.Second)
+		before := d.Watermark().Offset
+		d.Work()
+		if got := told(t, d.Told()); got != fired || d.Watermark().Offset != before+1 {
+			t.Fatalf("told %s with %d ticks", got, d.Watermark().Offset-before)
+		}
+		d.Now = d.Now.Add(time.Second)
+		d.Work()
+		if d.Watermark().Offset != before+1 {
+			t.Error("a tick for nothing")
+		}
+	})
+	t.Run("by what others do, without a tick", func(t *testing.T) {
+		d := drive(t)
+		d.Accept(usage("1", "44", 150, d.Now))
+		d.Now = noon.Add(95 * time.Second)
+		d.Accept(usage("2", "45", 1, d.Now))
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.Clock = func() time.Time { return noon } }
+		d.Work()
+		if got := told(t, d.Told()); got != fired {
+			t.Fatalf("told %s", got)
+		}
+	})
+	t.Run("many, some at a time, and listed again under the next", func(t *testing.T) {
+		d := drive(t)
+		d.Limits = func(c *state.OwnerConfig[count, int64]) { c.DueStep = 7 }
+		for i := range 50 {
+			d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i), 150, d.Now))
+		}
+		d.Work()
+		d.Now = noon.Add(95 * time.Second)
+		d.Work()
+		if n := len(d.Told()); n != 100 {
+			t.Errorf("told %d", n)
+		}
+		d.Now = noon.Truncate(6 * time.Hour).Add(6 * time.Hour)
+		d.Work()
+		for i := range 50 {
+			if n, _ := d.Body(fmt.Sprintf("acme/44%d", i)); n.spent != 0 {
+				t.Fatalf("%d is not renewed: spent %d", i, n.spent)
+			}
+		}
+	})
+}
+
+// What is due within the minute is told before the floor passes it: a rebuild would work it in silence.
+func TestTheFloorWaitsForWhatIsDueWithinTheMinute(t *testing.T) {
+	d := drive(t)
+	d.Accept(usage("1", "44", 150, d.Now))
+	d.Now = noon.Add(95 * time.Second)
+	d.Accept(usage("2", "45", 1, d.Now))
+	fails := true
+	d.Limits = func(c *state.OwnerConfig[count, int64]) {
+		publisher := c.Publisher
+		c.Publisher = publishes(func(ctx context.Context, records ...stream.Record) error {
+			if _, ok := records[0].Header("ce_type"); fails && ok && strings.Contains(told(t, records), "12:01:35") {
+				return errors.New("no broker")
+			}
+			return publisher.Produce(ctx, records...)
+		})
+	}
+	if err := d.Run(); err == nil {
+		t.Fatal("it told what it could not tell")
+	}
+	fails = false
+	d.Restore(nil)
+	d.Work()
+	if got, want := told(t, d.Told()), "reached at 12:00:00 limit 100, alert at 12:01:35 limit 100"; !strings.HasSuffix(got, want) {
+		t.Errorf("told %s", got)
+	}
+}
+
+type publishes func(ctx context.Context, records ...stream.Record) error
+
+func (p publishes) Produce(ctx context.Context, records ...stream.Record) error {
+	return p(ctx, records...)
+}
+
 func TestNothingIsPublishedBelowTheFloor(t *testing.T) {
 	d := drive(t)
 	d.Accept(usage("1", "44", 150, d.Now), usage("2", "45", 150, d.Now), usage("3", "44", 13, d.Now))

@@ -3,6 +3,7 @@ package statetest
 import (
 	"context"
 	"slices"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -25,7 +26,7 @@ func (p *port[B, C]) Range(context.Context) (start, end int64, err error) {
 	return start, end, err
 }
 
-func (p *port[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan struct{}) (b stream.Batch, err error) {
+func (p *port[B, C]) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (b stream.Batch, err error) {
 	b.Next = from
 	err = p.actor.call("fetch", func() error {
 		start, end := p.world.bench.Log().Range()
@@ -40,7 +41,7 @@ func (p *port[B, C]) Fetch(_ context.Context, from int64, wait bool, _ <-chan st
 		if n := len(records); n > 0 {
 			b.Next = records[n-1].Offset + 1
 		}
-		if p.actor == p.world.current && wait {
+		if p.actor == p.world.current && wait > 0 {
 			if p.world.idle++; len(records) > 0 {
 				p.world.idle = 0
 			}

@@ -82,13 +82,13 @@ func (f *roamer) Apply(s *state.Subject[roaming], e *event.Event) {
 	case *eventv1.CommandCharge:
 		switch {
 		case s.Repeated:
-			s.Accept(n.spent)
+			s.Accept(spentThen(s.Kept()), nil)
 		case !s.Exists || n.to != "":
 			s.Refuse(errNoSubject)
 		default:
 			n.spent += data.GetAmount().GetUnits()
 			s.Save(n)
-			s.Accept(n.spent)
+			s.Accept(n.spent, spentNow(n.spent))
 		}
 	case *eventv1.SubscriberMsisdnChanged:
 		if !s.Exists || n.to != "" || data.GetNewMsisdn() == e.Subject {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -82,11 +83,11 @@ func (t *turn) charged(c *eventv1.Correction) bool {
 // try lets a call change what it names, and takes all of it back where it is refused.
 func (t *turn) try(which eventv1.Safeguard_Option, f func(o *option, r *rule) Answer) Answer {
 	p := t.person
-	if !p.alive {
-		return refuse("SUBSCRIBER_NOT_FOUND")
-	}
 	if a, found := t.again(); found {
 		return a
+	}
+	if !p.alive {
+		return refuse("SUBSCRIBER_NOT_FOUND")
 	}
 	if r, known := t.rule(which); !known || r == nil {
 		return refuse("OPTION_NOT_OFFERED", "CLASS_OF_SERVICE_UNKNOWN")
@@ -103,7 +104,24 @@ func (t *turn) try(which eventv1.Safeguard_Option, f func(o *option, r *rule) An
 	return a
 }
 
+// unknown is the answer to a charge for which there is nothing to count it against: the tenant's on_unknown says whether it
+// is let on.
+func (t *turn) unknown() (a Answer, is bool) {
+	p := t.person
+	if _, known := t.rule(Payment); len(p.parked) == 0 && (!p.alive || known) {
+		return a, false
+	}
+	policy := t.world.tenants[p.tenant].GetSubscribers().GetOnUnknown()
+	return Answer{Allowed: policy == configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, Refusals: []string{"UNKNOWN"}}, true
+}
+
 func (t *turn) charge(d *eventv1.CommandCharge) Answer {
+	if a, found := t.again(); found {
+		return a
+	}
+	if a, is := t.unknown(); is {
+		return a
+	}
 	return t.try(Payment, func(o *option, r *rule) Answer {
 		amount, ok := Nanos(d.GetAmount())
 		if !ok || amount <= 0 {
@@ -171,6 +189,7 @@ func (t *turn) changeDay(o *option, r *rule, d *eventv1.CommandChange, codes *[]
 		*codes = append(*codes, "RENEWAL_DAY_OUT_OF_RANGE")
 		return false
 	case day == o.day:
+		o.ownDay = true
 		return false
 	case o.changed:
 		*codes = append(*codes, "RENEWAL_DAY_CHANGED")

@@ -208,7 +208,7 @@ func (t *turn) adopt(i int, reason string) {
 		if o != nil && o.offered {
 			t.end(o, reason)
 		}
-	case o == nil || !o.offered && !o.end.After(t.at):
+	case o == nil:
 		o = &option{which: Options[i]}
 		o.begin(r, t.at)
 		p.options[i] = o
@@ -242,7 +242,7 @@ func (t *turn) adopt(i int, reason string) {
 // take is what of a class's option holds at once: its limit, and what follows from its currency. Day and zone wait for the
 // next period.
 func (t *turn) take(o *option, r *rule) (word, currency bool) {
-	word = o.perPayment != r.perPayment || o.capped != r.capped
+	before := o.limits()
 	o.inactiveBlocks, o.perPayment, o.capped = r.inactiveBlocks, r.perPayment, r.capped
 	if currency = o.currency != r.currency; currency {
 		o.currency, o.spent, o.peak, o.noticed = r.currency, 0, 0, false
@@ -256,10 +256,33 @@ func (t *turn) take(o *option, r *rule) (word, currency bool) {
 	}
 	// Who is protected stays so: a default that the class takes back is kept while the option is active.
 	if !o.own && (o.limit != r.limit || o.limited != r.limited) && (r.limited || o.state != Active) {
-		word = true
 		o.limit, o.limited = r.limit, r.limited
 	}
-	return word || currency, currency
+	return o.limits() != before, currency
+}
+
+// limits are what limits an option, in its currency.
+type limits struct {
+	limit, next, perPayment  int64
+	limited, hasNext, capped bool
+	currency                 string
+}
+
+func (o *option) limits() limits {
+	l := limits{limited: o.limited, hasNext: o.hasNext, capped: o.capped}
+	if o.limited {
+		l.limit = o.limit
+	}
+	if o.hasNext {
+		l.next = o.next
+	}
+	if o.capped {
+		l.perPayment = o.perPayment
+	}
+	if o.limited || o.hasNext || o.capped {
+		l.currency = o.currency
+	}
+	return l
 }
 
 // renew ends the period of an option and begins the next, at its due time. After it the subscriber takes over what else the
@@ -272,15 +295,12 @@ func (t *turn) renew(which eventv1.Safeguard_Option) {
 func (t *turn) next(i int) {
 	o := t.person.options[i]
 	r, known := t.rule(o.which)
-	if !o.offered || known && r == nil {
-		if o.offered {
-			t.end(o, becauseCatalog)
-		}
-		t.person.options[i] = nil // what is not offered is forgotten with its period
-		t.adopt(i, becauseCatalog)
-		return
+	if known && r == nil && o.offered {
+		t.end(o, becauseCatalog)
 	}
-	if known && o.currency != r.currency {
+	again := !o.offered && r != nil
+	o.offered = o.offered || again
+	if known && r != nil && o.currency != r.currency {
 		t.tell(o)
 	}
 	o.spent, o.peak, o.noticed, o.changed = 0, 0, false, false
@@ -288,10 +308,10 @@ func (t *turn) next(i int) {
 	if woken {
 		o.state = Active
 	}
-	word, reason := false, becauseCatalog
+	before, reason := o.limits(), becauseCatalog
 	state, policy := o.state, o.inactiveBlocks
-	if known {
-		word, _ = t.take(o, r)
+	if r != nil {
+		t.take(o, r)
 		o.zone = r.zone
 		if !o.ownDay {
 			o.day = r.day
@@ -308,10 +328,19 @@ func (t *turn) next(i int) {
 	if o.hasNext {
 		// What the subscriber set for this period is no doing of the catalog.
 		reason = becauseRenewal
-		o.limit, o.limited, o.own, o.hasNext, word = o.next, true, true, false, true
+		o.limit, o.limited, o.own, o.hasNext = o.next, true, true, false
+		before.hasNext, before.next = false, 0
 	}
+	word := o.limits() != before
 	o.start = o.end
 	o.end = next(o.start, o.day, o.zone)
+	switch {
+	case !o.offered: // what the subscriber set is kept, unseen
+		return
+	case again:
+		t.turnBit(o, becauseCatalog, func() { t.sayBegun(o, becauseCatalog) })
+		return
+	}
 	t.turnBit(o, becauseRenewal, func() {
 		if word {
 			t.say(o, "limit_changed", reason)

@@ -77,7 +77,7 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	}
 	delete(t.world.moves, id)
 	t.world.arrived[key(t.event)] = true
-	parked, ids, sentOn := p.parked, p.ids, p.sentOn
+	parked, ids, sentOn, calls := p.parked, p.ids, p.sentOn, p.calls
 	sequence, heard := max(p.sequence, from.sequence), p.previous()
 	number, owned := p.number, p.dead
 	*p = *from.clone()
@@ -86,6 +86,9 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	if !owned {
 		p.since = time.Time{}
 	}
+	p.calls = slices.Concat(calls, p.calls)
+	slices.SortStableFunc(p.calls, func(a, b accepted) int { return a.at.Compare(b.at) })
+	p.calls = p.calls[max(0, len(p.calls)-callsKept):]
 	merged := map[string]remembered{}
 	for _, m := range []map[string]remembered{ids, from.ids} {
 		for k, v := range m {

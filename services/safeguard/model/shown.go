@@ -67,10 +67,11 @@ func Shown(all *optionsv1.ListOptionsResponse, views [3]View) (wrong []string) {
 		if !slices.Equal(got.GetEligibleStates(), v.Eligible) {
 			wrong = append(wrong, fmt.Sprintf("%s shows eligible states %v, by the model %v", Options[i], got.GetEligibleStates(), v.Eligible))
 		}
-		if v.State == Active {
+		if v.State == Active || Options[i] == Overspend {
 			differ("spent", nanosOf(got.GetSpent()), v.Spent)
 			differ("reached", got.GetReached(), v.Blocked)
 		}
+		differ("whether it is spent", got.GetSpent() != nil, v.State == Active || Options[i] == Overspend)
 	}
 	return wrong
 }

@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
@@ -70,7 +71,7 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 			p.sentOn[key(t.event)] = t.at
 		}
 		return nil
-	case !p.alive && !p.dead && t.forwarded == "":
+	case !p.alive && t.forwarded == "":
 		return t.park()
 	case !p.alive, t.forwarded != "" && !t.knows(t.forwarded):
 		return []string{"SUBSCRIBER_UNKNOWN"}
@@ -215,14 +216,14 @@ func (t *turn) unprovable() bool {
 
 // park keeps usage of a number that nobody has until somebody does.
 func (t *turn) park() []string {
+	p := t.person
 	grace := 30 * time.Second
 	if g := t.world.tenants[t.person.tenant].GetSubscribers().GetUnknownGrace(); g != nil {
 		grace = g.AsDuration()
 	}
-	if grace == 0 {
+	if grace == 0 && len(p.parked) == 0 {
 		return []string{"SUBSCRIBER_UNKNOWN"}
 	}
-	p := t.person
 	if len(p.parked) == 0 {
 		p.parkedUntil = t.at.Add(grace)
 	}
@@ -236,14 +237,16 @@ func (w *World) giveUp(p *person) {
 	parked, at, reason := p.parked, p.parkedUntil, "SUBSCRIBER_UNKNOWN"
 	p.parked, p.parkedUntil = nil, time.Time{}
 	class := w.tenants[p.tenant].GetSubscribers().GetDefaultClassOfService()
+	// What is from before a termination is nobody's any more.
+	living := slices.DeleteFunc(slices.Clone(parked), func(e waiting) bool { return p.dead && e.event.Time.Before(p.lived) })
 	switch {
-	case class == "":
+	case class == "" || len(living) == 0:
 	case w.classes[p.tenant+"/"+class] == nil:
 		reason = "CLASS_OF_SERVICE_UNKNOWN"
 	default:
-		t := &turn{world: w, person: p, at: at, own: parked[0].at, timer: true}
+		t := &turn{world: w, person: p, at: at, own: living[0].at, timer: true}
 		// It was there when the first of it happened.
-		for _, e := range parked {
+		for _, e := range living {
 			if e.event.Time.Before(t.own) {
 				t.own = e.event.Time
 			}

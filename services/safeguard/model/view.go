@@ -41,6 +41,22 @@ func (w *World) Look(tenant, number string) (views [3]View, sequence int64, aliv
 	return views, p.sequence, p.alive
 }
 
+// Judged says how the options of a number must be shown: as the next event or call would find them, by what the class says by
+// now. known is false where the class is gone: they stand as judged last, and nobody is told whether they block.
+func (w *World) Judged(tenant, number string) (views [3]View, known bool) {
+	p := w.people[tenant+"/"+number]
+	if p == nil || !p.alive {
+		return views, false
+	}
+	before, said := p.clone(), len(w.said)
+	t := &turn{world: w, person: p, at: w.now}
+	_, known = t.rule(Data)
+	t.adoptAll(becauseCatalog)
+	views, _, _ = w.Look(tenant, number)
+	*p, w.said = *before, w.said[:said]
+	return views, known
+}
+
 // Owed are events that were sent on to another number and have not come back under it, and the other way round.
 func (w *World) Owed() int {
 	n := 0

@@ -259,7 +259,12 @@ func (w *World) due(p *person) {
 		}
 		consider(p.parkedUntil, func() { w.giveUp(p) })
 		consider(p.forget, func() {
+			waits := *p
 			*p = person{tenant: p.tenant, number: p.number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}}
+			p.parked, p.parkedUntil = waits.parked, waits.parkedUntil
+			for _, e := range p.parked {
+				p.ids[key(e.event)] = waits.ids[key(e.event)]
+			}
 		})
 		if best.IsZero() {
 			return

@@ -297,10 +297,10 @@ func TestASubscriberIsImportedShownAndChanged(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &rows); err != nil || len(rows) != 2 {
 		t.Fatal(err, out)
 	}
-	if d := rows[0]; d.Option != "data" || d.State != "active" || d.Spent != "12.34 EUR" || d.Limit != "50 EUR" || d.RenewalDay != 15 || d.Reached {
+	if d := rows[0]; d.Option != "data" || d.State != "active" || d.Spent != "12.34 EUR" || d.Limit != "50 EUR" || d.RenewalDay != 15 || d.Reached == nil || *d.Reached {
 		t.Errorf("%+v", d)
 	}
-	if o := rows[1]; o.Option != "overspend" || o.State != "active" || o.Spent != "20.5 EUR" || o.Limit != "20 EUR" || !o.Reached {
+	if d, o := rows[0], rows[1]; o.Option != "overspend" || o.State != "active" || o.Spent != "20.5 EUR" || o.Limit != "20 EUR" || o.Reached == nil || !*o.Reached || o.LimitSource != "subscriber" || d.LimitSource != "class-of-service" {
 		t.Errorf("%+v", o)
 	}
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/tollgate/wording"
@@ -41,7 +43,8 @@ func (s Subscriber) nameOf(o eventv1.Safeguard_Option) string {
 
 // advice says, by the reason of an error, what to do about it.
 var advice = map[string]string{
-	"SUBSCRIBER_NOT_FOUND":       "check the number (country code first) and --tenant",
+	"SUBSCRIBER_NOT_FOUND":       "check the number (country code first) and --tenant; right behind its activation, give --wait",
+	"POSITION_NOT_REACHED":       "the event is not worked yet: try again shortly",
 	"OPTION_NOT_OFFERED":         "tollgate get ClassOfService shows what each class offers",
 	"LIMIT_REQUIRED":             "give --current-limit too",
 	"CURRENCY_MISMATCH":          "give the amount in the currency that tollgate option get shows",
@@ -116,13 +119,16 @@ type optionRow struct {
 	State            string   `json:"state"`
 	Spent            string   `json:"spent,omitempty"`
 	Limit            string   `json:"limit,omitempty"`
+	LimitSource      string   `json:"limit_source,omitempty"`
 	NextLimit        string   `json:"next_limit,omitempty"`
 	PerPaymentLimit  string   `json:"per_payment_limit,omitempty"`
 	Currency         string   `json:"currency"`
-	Reached          bool     `json:"reached"`
+	Reached          *bool    `json:"reached,omitempty"`
 	EligibleStates   []string `json:"eligible_states"`
 	AlertThresholds  []string `json:"alert_thresholds,omitempty"`
+	ThresholdsSource string   `json:"alert_thresholds_source,omitempty"`
 	RenewalDay       int32    `json:"renewal_day"`
+	RenewalDaySource string   `json:"renewal_day_source"`
 	PeriodStart      string   `json:"period_start"`
 	PeriodEnd        string   `json:"period_end"`
 	Forecast         string   `json:"forecast,omitempty"`
@@ -134,32 +140,55 @@ type optionRow struct {
 }
 
 func dataRow(d *optionsv1.DataSafeguard) optionRow {
+	if d == nil {
+		return optionRow{}
+	}
 	return optionRow{
 		Option: "data", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
-		Currency: d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		Currency: d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		LimitSource: source(d.GetLimitSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
 		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
 	}
 }
 
 func overspendRow(d *optionsv1.OverspendSafeguard) optionRow {
+	if d == nil {
+		return optionRow{}
+	}
 	return optionRow{
 		Option: "overspend", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetCurrentLimit()),
 		NextLimit: wording.Money(d.GetNextLimit()), AlertThresholds: thresholds(d.GetAlertThresholds()),
-		Currency: d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		Currency: d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		LimitSource: source(d.GetCurrentLimitSource()), ThresholdsSource: source(d.GetAlertThresholdsSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
 		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
 	}
 }
 
 func paymentRow(d *optionsv1.PaymentSafeguard) optionRow {
+	if d == nil {
+		return optionRow{}
+	}
 	return optionRow{
 		Option: "payment", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
 		PerPaymentLimit: wording.Money(d.GetPerPaymentLimit()),
-		Currency:        d.GetCurrency(), Reached: d.GetReached(), EligibleStates: states(d.GetEligibleStates()),
+		Currency:        d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
+		LimitSource: source(d.GetLimitSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
 		Sequence: d.GetSequence(), Revision: d.GetRevision(), StalenessSeconds: d.GetStaleness().AsDuration().Seconds(),
 	}
+}
+
+// source says whose a value is; empty where there is none.
+func source(s optionsv1.Source) string {
+	switch s {
+	case optionsv1.Source_SOURCE_CLASS_OF_SERVICE:
+		return "class-of-service"
+	case optionsv1.Source_SOURCE_SUBSCRIBER:
+		return "subscriber"
+	}
+	return ""
 }
 
 func states(all []eventv1.Safeguard_State) []string {
@@ -201,8 +230,12 @@ func listOptions(l Listing, streams Streams, rows []optionRow) error {
 		})
 }
 
-func yes(b bool) string {
-	if b {
+// yes is a word for what may not be known.
+func yes(b *bool) string {
+	switch {
+	case b == nil:
+		return ""
+	case *b:
 		return "yes"
 	}
 	return "no"
@@ -213,6 +246,7 @@ type getOption struct {
 	Subscriber
 	Listing
 	Option string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
+	Wait   string `help:"Show it once this event of the subscriber was worked: where tollgate send says that it stands." placeholder:"TOPIC/PARTITION/OFFSET"`
 }
 
 // Help is shown below the flags.
@@ -224,17 +258,39 @@ Example:
 
     tollgate option get 491511234567 --tenant acme
 
-    tollgate option get 491511234567 --tenant acme --option data -o json`
+    tollgate option get 491511234567 --tenant acme --option data -o json
+
+    tollgate option get 491511234567 --tenant acme --wait events.ordered/3/1042`
+}
+
+// position reads where an event stands.
+func (c getOption) position() (*optionsv1.Position, error) {
+	if c.Wait == "" {
+		return nil, nil
+	}
+	parts := strings.Split(c.Wait, "/")
+	if len(parts) == 3 && strings.HasSuffix(parts[0], stream.EventsOrdered) {
+		partition, err := strconv.ParseInt(parts[1], 10, 32)
+		offset, errOffset := strconv.ParseInt(parts[2], 10, 64)
+		if err == nil && errOffset == nil {
+			return &optionsv1.Position{Partition: int32(partition), Offset: offset}, nil
+		}
+	}
+	return nil, fmt.Errorf("--wait %s: give it as tollgate send tells it, such as %s/3/1042; events of other topics change no option", c.Wait, stream.EventsOrdered)
 }
 
 // Run gets.
 func (c getOption) Run(ctx context.Context, streams Streams) error {
+	after, err := c.position()
+	if err != nil {
+		return err
+	}
 	conn, err := c.open()
 	if err != nil {
 		return err
 	}
 	defer hangUp(conn)
-	res, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: c.name()})
+	res, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: c.name(), MinPosition: after})
 	if err != nil {
 		return explained("safeguard", c.Address, err)
 	}
@@ -260,9 +316,6 @@ func (c getOption) Run(ctx context.Context, streams Streams) error {
 			return explained("safeguard", c.Address, fault.New(fault.NotFound, "OPTION_NOT_OFFERED",
 				"class of service %s does not offer the %s safeguard", class, c.Option))
 		}
-	}
-	if len(rows) == 0 && res.GetSubscriber().GetProvisional() {
-		fmt.Fprintf(streams.Err, "tollgate: %s is not activated yet: usage of it waits\n", c.MSISDN)
 	}
 	for i := range rows {
 		rows[i].ClassOfService = class

@@ -104,7 +104,7 @@ func (c explainOption) Run(ctx context.Context, streams Streams) error {
 	}
 	err = write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "said"},
 		func(r stepRow) []string {
-			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(r.Blocked), strings.Join(r.Said, ", ")}
+			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(&r.Blocked), strings.Join(r.Said, ", ")}
 		})
 	if err != nil {
 		return err

@@ -118,10 +118,10 @@ func someOptions() *optionsv1.ListOptionsResponse {
 		DataSafeguard: &optionsv1.DataSafeguard{
 			State: eventv1.Safeguard_STATE_ACTIVE, Limit: eur(50, 0), Spent: eur(12, 40), Currency: "EUR", RenewalDay: 1,
 			EligibleStates: []eventv1.Safeguard_State{eventv1.Safeguard_STATE_TEMPORARILY_INACTIVE, eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
-			PeriodStart:    day(1), PeriodEnd: day(30), Sequence: 7,
+			PeriodStart:    day(1), PeriodEnd: day(30), Sequence: 7, Reached: proto.Bool(false),
 		},
 		OverspendSafeguard: &optionsv1.OverspendSafeguard{
-			State: eventv1.Safeguard_STATE_ACTIVE, CurrentLimit: eur(20, 0), NextLimit: eur(30, 0), Spent: eur(20, 5), Reached: true,
+			State: eventv1.Safeguard_STATE_ACTIVE, CurrentLimit: eur(20, 0), NextLimit: eur(30, 0), Spent: eur(20, 5), Reached: proto.Bool(true),
 			Currency: "EUR", RenewalDay: 15, EligibleStates: []eventv1.Safeguard_State{eventv1.Safeguard_STATE_INACTIVE}, PeriodEnd: day(15),
 		},
 	}
@@ -140,6 +140,18 @@ overspend  active  20.05 EUR  20 EUR  30 EUR      yes      15           2026-11-
 	}
 	if diff := cmp.Diff(&optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/49151"}, s.asked[0], protocmp.Transform()); diff != "" {
 		t.Error(diff)
+	}
+	if code, _, errs := option(t, s, "get 49151 --wait events.ordered/3/1042"); code != exitOK || errs != "" {
+		t.Error(code, errs)
+	}
+	waits := &optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/49151", MinPosition: &optionsv1.Position{Partition: 3, Offset: 1042}}
+	if diff := cmp.Diff(waits, s.asked[1], protocmp.Transform()); diff != "" {
+		t.Error(diff)
+	}
+	for _, wrong := range []string{"3/1042", "events.unordered/3/1042", "events.ordered/x/1", "events.ordered/1/x"} {
+		if code, _, errs := option(t, s, "get 49151 --wait "+wrong); code == exitOK || !strings.Contains(errs, "events.ordered/3/1042") {
+			t.Error(wrong, code, errs)
+		}
 	}
 	code, out, _ = option(t, s, "get 49151 --option overspend -o json")
 	if code != exitOK || !strings.Contains(out, `"next_limit": "30 EUR"`) || strings.Contains(out, `"data"`) {

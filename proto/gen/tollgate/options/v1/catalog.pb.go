@@ -8,6 +8,8 @@ package optionsv1
 
 import (
 	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	v11 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	reflect "reflect"
@@ -93,9 +95,9 @@ func (x *ListCatalogOptionsResponse) GetRevision() int64 {
 }
 
 type CatalogDataSafeguard struct {
-	state         protoimpl.MessageState  `protogen:"open.v1"`
-	Name          string                  `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Option        *v1.DataSafeguardOption `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Option        *OfferedDataSafeguard  `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,7 +139,7 @@ func (x *CatalogDataSafeguard) GetName() string {
 	return ""
 }
 
-func (x *CatalogDataSafeguard) GetOption() *v1.DataSafeguardOption {
+func (x *CatalogDataSafeguard) GetOption() *OfferedDataSafeguard {
 	if x != nil {
 		return x.Option
 	}
@@ -145,9 +147,9 @@ func (x *CatalogDataSafeguard) GetOption() *v1.DataSafeguardOption {
 }
 
 type CatalogOverspendSafeguard struct {
-	state         protoimpl.MessageState       `protogen:"open.v1"`
-	Name          string                       `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Option        *v1.OverspendSafeguardOption `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
+	state         protoimpl.MessageState     `protogen:"open.v1"`
+	Name          string                     `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Option        *OfferedOverspendSafeguard `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -189,7 +191,7 @@ func (x *CatalogOverspendSafeguard) GetName() string {
 	return ""
 }
 
-func (x *CatalogOverspendSafeguard) GetOption() *v1.OverspendSafeguardOption {
+func (x *CatalogOverspendSafeguard) GetOption() *OfferedOverspendSafeguard {
 	if x != nil {
 		return x.Option
 	}
@@ -197,9 +199,9 @@ func (x *CatalogOverspendSafeguard) GetOption() *v1.OverspendSafeguardOption {
 }
 
 type CatalogPaymentSafeguard struct {
-	state         protoimpl.MessageState     `protogen:"open.v1"`
-	Name          string                     `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	Option        *v1.PaymentSafeguardOption `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
+	state         protoimpl.MessageState   `protogen:"open.v1"`
+	Name          string                   `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Option        *OfferedPaymentSafeguard `protobuf:"bytes,2,opt,name=option,proto3" json:"option,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,9 +243,440 @@ func (x *CatalogPaymentSafeguard) GetName() string {
 	return ""
 }
 
-func (x *CatalogPaymentSafeguard) GetOption() *v1.PaymentSafeguardOption {
+func (x *CatalogPaymentSafeguard) GetOption() *OfferedPaymentSafeguard {
 	if x != nil {
 		return x.Option
+	}
+	return nil
+}
+
+// OfferedDataSafeguard is the data safeguard as a class offers it. Its numbers are
+// those of the DataSafeguardOption that it is configured by.
+type OfferedDataSafeguard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Roaming data is blocked when spend reaches it; 0 blocks from the start.
+	CutOff *money.Money `protobuf:"bytes,1,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
+	// Which amount of a charge counts.
+	AmountBasis v1.AmountBasis `protobuf:"varint,2,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
+	// Where the subscriber is told on the way there.
+	AlertThresholds []*v1.AlertThreshold `protobuf:"bytes,3,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	// CEL over the usage event, true for what counts.
+	Scope string `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
+	// IANA name of the zone in which periods begin at midnight.
+	TimeZone string `protobuf:"bytes,5,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Day of the month on which periods begin.
+	RenewalDay int32 `protobuf:"varint,6,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis v1.RatingBasis `protobuf:"varint,7,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose.
+	States []v11.Safeguard_State `protobuf:"varint,8,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber.
+	DefaultState v11.Safeguard_State `protobuf:"varint,9,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown v1.UnknownPolicy `protobuf:"varint,10,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice  *money.Money `protobuf:"bytes,11,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedDataSafeguard) Reset() {
+	*x = OfferedDataSafeguard{}
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedDataSafeguard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedDataSafeguard) ProtoMessage() {}
+
+func (x *OfferedDataSafeguard) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedDataSafeguard.ProtoReflect.Descriptor instead.
+func (*OfferedDataSafeguard) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_catalog_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *OfferedDataSafeguard) GetCutOff() *money.Money {
+	if x != nil {
+		return x.CutOff
+	}
+	return nil
+}
+
+func (x *OfferedDataSafeguard) GetAmountBasis() v1.AmountBasis {
+	if x != nil {
+		return x.AmountBasis
+	}
+	return v1.AmountBasis(0)
+}
+
+func (x *OfferedDataSafeguard) GetAlertThresholds() []*v1.AlertThreshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *OfferedDataSafeguard) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *OfferedDataSafeguard) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *OfferedDataSafeguard) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *OfferedDataSafeguard) GetRatingBasis() v1.RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return v1.RatingBasis(0)
+}
+
+func (x *OfferedDataSafeguard) GetStates() []v11.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *OfferedDataSafeguard) GetDefaultState() v11.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v11.Safeguard_State(0)
+}
+
+func (x *OfferedDataSafeguard) GetOnUnknown() v1.UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return v1.UnknownPolicy(0)
+}
+
+func (x *OfferedDataSafeguard) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return nil
+}
+
+// OfferedOverspendSafeguard is the overspend safeguard as a class offers it. Its numbers are
+// those of the OverspendSafeguardOption that it is configured by.
+type OfferedOverspendSafeguard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 4217 code of the subscribers' limits.
+	CurrencyCode string `protobuf:"bytes,1,opt,name=currency_code,json=currencyCode,proto3" json:"currency_code,omitempty"`
+	// Of a subscriber that has set no limit; absent where there is none.
+	CutOff      *money.Money   `protobuf:"bytes,2,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
+	AmountBasis v1.AmountBasis `protobuf:"varint,3,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
+	// Of a subscriber that has set none.
+	AlertThresholds []*v1.AlertThreshold `protobuf:"bytes,4,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	Scope           string               `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	TimeZone        string               `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	RenewalDay      int32                `protobuf:"varint,7,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis v1.RatingBasis `protobuf:"varint,8,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose.
+	States []v11.Safeguard_State `protobuf:"varint,9,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber.
+	DefaultState v11.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown v1.UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
+	// What holds while the option is inactive.
+	InactivePolicy v1.InactivePolicy `protobuf:"varint,13,opt,name=inactive_policy,json=inactivePolicy,proto3,enum=tollgate.config.v1.InactivePolicy" json:"inactive_policy,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
+}
+
+func (x *OfferedOverspendSafeguard) Reset() {
+	*x = OfferedOverspendSafeguard{}
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedOverspendSafeguard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedOverspendSafeguard) ProtoMessage() {}
+
+func (x *OfferedOverspendSafeguard) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedOverspendSafeguard.ProtoReflect.Descriptor instead.
+func (*OfferedOverspendSafeguard) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_catalog_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *OfferedOverspendSafeguard) GetCurrencyCode() string {
+	if x != nil {
+		return x.CurrencyCode
+	}
+	return ""
+}
+
+func (x *OfferedOverspendSafeguard) GetCutOff() *money.Money {
+	if x != nil {
+		return x.CutOff
+	}
+	return nil
+}
+
+func (x *OfferedOverspendSafeguard) GetAmountBasis() v1.AmountBasis {
+	if x != nil {
+		return x.AmountBasis
+	}
+	return v1.AmountBasis(0)
+}
+
+func (x *OfferedOverspendSafeguard) GetAlertThresholds() []*v1.AlertThreshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *OfferedOverspendSafeguard) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *OfferedOverspendSafeguard) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *OfferedOverspendSafeguard) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *OfferedOverspendSafeguard) GetRatingBasis() v1.RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return v1.RatingBasis(0)
+}
+
+func (x *OfferedOverspendSafeguard) GetStates() []v11.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *OfferedOverspendSafeguard) GetDefaultState() v11.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v11.Safeguard_State(0)
+}
+
+func (x *OfferedOverspendSafeguard) GetOnUnknown() v1.UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return v1.UnknownPolicy(0)
+}
+
+func (x *OfferedOverspendSafeguard) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
+	}
+	return nil
+}
+
+func (x *OfferedOverspendSafeguard) GetInactivePolicy() v1.InactivePolicy {
+	if x != nil {
+		return x.InactivePolicy
+	}
+	return v1.InactivePolicy(0)
+}
+
+// OfferedPaymentSafeguard is the payment safeguard as a class offers it. Its numbers are
+// those of the PaymentSafeguardOption that it is configured by.
+type OfferedPaymentSafeguard struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Payments are blocked when the month's spend reaches it.
+	CutOff *money.Money `protobuf:"bytes,1,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
+	// The most that one charge may be; without it, one may be as much as is left
+	// of the month's limit.
+	PerPaymentLimit *money.Money   `protobuf:"bytes,2,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
+	AmountBasis     v1.AmountBasis `protobuf:"varint,3,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
+	// Where the subscriber is told on the way there.
+	AlertThresholds []*v1.AlertThreshold `protobuf:"bytes,4,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
+	Scope           string               `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
+	TimeZone        string               `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	RenewalDay      int32                `protobuf:"varint,7,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	// Retail or wholesale amounts count.
+	RatingBasis v1.RatingBasis `protobuf:"varint,8,opt,name=rating_basis,json=ratingBasis,proto3,enum=tollgate.config.v1.RatingBasis" json:"rating_basis,omitempty"`
+	// States that a subscriber may choose.
+	States []v11.Safeguard_State `protobuf:"varint,9,rep,packed,name=states,proto3,enum=tollgate.event.v1.Safeguard_State" json:"states,omitempty"`
+	// State of a new subscriber.
+	DefaultState v11.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
+	// The answer while the counter cannot be read.
+	OnUnknown v1.UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
+	// Tells once a period, in every state, those whose spend goes on.
+	SecondNotice  *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OfferedPaymentSafeguard) Reset() {
+	*x = OfferedPaymentSafeguard{}
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OfferedPaymentSafeguard) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OfferedPaymentSafeguard) ProtoMessage() {}
+
+func (x *OfferedPaymentSafeguard) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_catalog_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OfferedPaymentSafeguard.ProtoReflect.Descriptor instead.
+func (*OfferedPaymentSafeguard) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_catalog_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *OfferedPaymentSafeguard) GetCutOff() *money.Money {
+	if x != nil {
+		return x.CutOff
+	}
+	return nil
+}
+
+func (x *OfferedPaymentSafeguard) GetPerPaymentLimit() *money.Money {
+	if x != nil {
+		return x.PerPaymentLimit
+	}
+	return nil
+}
+
+func (x *OfferedPaymentSafeguard) GetAmountBasis() v1.AmountBasis {
+	if x != nil {
+		return x.AmountBasis
+	}
+	return v1.AmountBasis(0)
+}
+
+func (x *OfferedPaymentSafeguard) GetAlertThresholds() []*v1.AlertThreshold {
+	if x != nil {
+		return x.AlertThresholds
+	}
+	return nil
+}
+
+func (x *OfferedPaymentSafeguard) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *OfferedPaymentSafeguard) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *OfferedPaymentSafeguard) GetRenewalDay() int32 {
+	if x != nil {
+		return x.RenewalDay
+	}
+	return 0
+}
+
+func (x *OfferedPaymentSafeguard) GetRatingBasis() v1.RatingBasis {
+	if x != nil {
+		return x.RatingBasis
+	}
+	return v1.RatingBasis(0)
+}
+
+func (x *OfferedPaymentSafeguard) GetStates() []v11.Safeguard_State {
+	if x != nil {
+		return x.States
+	}
+	return nil
+}
+
+func (x *OfferedPaymentSafeguard) GetDefaultState() v11.Safeguard_State {
+	if x != nil {
+		return x.DefaultState
+	}
+	return v11.Safeguard_State(0)
+}
+
+func (x *OfferedPaymentSafeguard) GetOnUnknown() v1.UnknownPolicy {
+	if x != nil {
+		return x.OnUnknown
+	}
+	return v1.UnknownPolicy(0)
+}
+
+func (x *OfferedPaymentSafeguard) GetSecondNotice() *money.Money {
+	if x != nil {
+		return x.SecondNotice
 	}
 	return nil
 }
@@ -252,21 +685,69 @@ var File_tollgate_options_v1_catalog_proto protoreflect.FileDescriptor
 
 const file_tollgate_options_v1_catalog_proto_rawDesc = "" +
 	"\n" +
-	"!tollgate/options/v1/catalog.proto\x12\x13tollgate.options.v1\x1a\"tollgate/config/v1/resources.proto\x1a#tollgate/options/v1/inventory.proto\"\xc6\x02\n" +
+	"!tollgate/options/v1/catalog.proto\x12\x13tollgate.options.v1\x1a\x17google/type/money.proto\x1a\"tollgate/config/v1/resources.proto\x1a!tollgate/event/v1/safeguard.proto\x1a#tollgate/options/v1/inventory.proto\"\xc6\x02\n" +
 	"\x1aListCatalogOptionsResponse\x12P\n" +
 	"\x0edata_safeguard\x18\x01 \x01(\v2).tollgate.options.v1.CatalogDataSafeguardR\rdataSafeguard\x12_\n" +
 	"\x13overspend_safeguard\x18\x02 \x01(\v2..tollgate.options.v1.CatalogOverspendSafeguardR\x12overspendSafeguard\x12Y\n" +
 	"\x11payment_safeguard\x18\x03 \x01(\v2,.tollgate.options.v1.CatalogPaymentSafeguardR\x10paymentSafeguard\x12\x1a\n" +
-	"\brevision\x18\x04 \x01(\x03R\brevision\"k\n" +
+	"\brevision\x18\x04 \x01(\x03R\brevision\"m\n" +
 	"\x14CatalogDataSafeguard\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12?\n" +
-	"\x06option\x18\x02 \x01(\v2'.tollgate.config.v1.DataSafeguardOptionR\x06option\"u\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12A\n" +
+	"\x06option\x18\x02 \x01(\v2).tollgate.options.v1.OfferedDataSafeguardR\x06option\"w\n" +
 	"\x19CatalogOverspendSafeguard\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12D\n" +
-	"\x06option\x18\x02 \x01(\v2,.tollgate.config.v1.OverspendSafeguardOptionR\x06option\"q\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12F\n" +
+	"\x06option\x18\x02 \x01(\v2..tollgate.options.v1.OfferedOverspendSafeguardR\x06option\"s\n" +
 	"\x17CatalogPaymentSafeguard\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12B\n" +
-	"\x06option\x18\x02 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x06option2\xde\x03\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12D\n" +
+	"\x06option\x18\x02 \x01(\v2,.tollgate.options.v1.OfferedPaymentSafeguardR\x06option\"\xee\x04\n" +
+	"\x14OfferedDataSafeguard\x12+\n" +
+	"\acut_off\x18\x01 \x01(\v2\x12.google.type.MoneyR\x06cutOff\x12B\n" +
+	"\famount_basis\x18\x02 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
+	"\x10alert_thresholds\x18\x03 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
+	"\x05scope\x18\x04 \x01(\tR\x05scope\x12\x1b\n" +
+	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vrenewal_day\x18\x06 \x01(\x05R\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\a \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\t \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\n" +
+	" \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\v \x01(\v2\x12.google.type.MoneyR\fsecondNotice\"\xe5\x05\n" +
+	"\x19OfferedOverspendSafeguard\x12#\n" +
+	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x12+\n" +
+	"\acut_off\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06cutOff\x12B\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
+	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vrenewal_day\x18\a \x01(\x05R\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\n" +
+	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\v \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\f \x01(\v2\x12.google.type.MoneyR\fsecondNotice\x12K\n" +
+	"\x0finactive_policy\x18\r \x01(\x0e2\".tollgate.config.v1.InactivePolicyR\x0einactivePolicy\"\xb1\x05\n" +
+	"\x17OfferedPaymentSafeguard\x12+\n" +
+	"\acut_off\x18\x01 \x01(\v2\x12.google.type.MoneyR\x06cutOff\x12>\n" +
+	"\x11per_payment_limit\x18\x02 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12B\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
+	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
+	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\vrenewal_day\x18\a \x01(\x05R\n" +
+	"renewalDay\x12B\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\rdefault_state\x18\n" +
+	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
+	"\n" +
+	"on_unknown\x18\v \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
+	"\rsecond_notice\x18\f \x01(\v2\x12.google.type.MoneyR\fsecondNotice2\xde\x03\n" +
 	"\x14OptionCatalogService\x12g\n" +
 	"\vListOptions\x12'.tollgate.options.v1.ListOptionsRequest\x1a/.tollgate.options.v1.ListCatalogOptionsResponse\x12k\n" +
 	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a).tollgate.options.v1.CatalogDataSafeguard\x12z\n" +
@@ -286,40 +767,73 @@ func file_tollgate_options_v1_catalog_proto_rawDescGZIP() []byte {
 	return file_tollgate_options_v1_catalog_proto_rawDescData
 }
 
-var file_tollgate_options_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 4)
+var file_tollgate_options_v1_catalog_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tollgate_options_v1_catalog_proto_goTypes = []any{
 	(*ListCatalogOptionsResponse)(nil),   // 0: tollgate.options.v1.ListCatalogOptionsResponse
 	(*CatalogDataSafeguard)(nil),         // 1: tollgate.options.v1.CatalogDataSafeguard
 	(*CatalogOverspendSafeguard)(nil),    // 2: tollgate.options.v1.CatalogOverspendSafeguard
 	(*CatalogPaymentSafeguard)(nil),      // 3: tollgate.options.v1.CatalogPaymentSafeguard
-	(*v1.DataSafeguardOption)(nil),       // 4: tollgate.config.v1.DataSafeguardOption
-	(*v1.OverspendSafeguardOption)(nil),  // 5: tollgate.config.v1.OverspendSafeguardOption
-	(*v1.PaymentSafeguardOption)(nil),    // 6: tollgate.config.v1.PaymentSafeguardOption
-	(*ListOptionsRequest)(nil),           // 7: tollgate.options.v1.ListOptionsRequest
-	(*GetDataSafeguardRequest)(nil),      // 8: tollgate.options.v1.GetDataSafeguardRequest
-	(*GetOverspendSafeguardRequest)(nil), // 9: tollgate.options.v1.GetOverspendSafeguardRequest
-	(*GetPaymentSafeguardRequest)(nil),   // 10: tollgate.options.v1.GetPaymentSafeguardRequest
+	(*OfferedDataSafeguard)(nil),         // 4: tollgate.options.v1.OfferedDataSafeguard
+	(*OfferedOverspendSafeguard)(nil),    // 5: tollgate.options.v1.OfferedOverspendSafeguard
+	(*OfferedPaymentSafeguard)(nil),      // 6: tollgate.options.v1.OfferedPaymentSafeguard
+	(*money.Money)(nil),                  // 7: google.type.Money
+	(v1.AmountBasis)(0),                  // 8: tollgate.config.v1.AmountBasis
+	(*v1.AlertThreshold)(nil),            // 9: tollgate.config.v1.AlertThreshold
+	(v1.RatingBasis)(0),                  // 10: tollgate.config.v1.RatingBasis
+	(v11.Safeguard_State)(0),             // 11: tollgate.event.v1.Safeguard.State
+	(v1.UnknownPolicy)(0),                // 12: tollgate.config.v1.UnknownPolicy
+	(v1.InactivePolicy)(0),               // 13: tollgate.config.v1.InactivePolicy
+	(*ListOptionsRequest)(nil),           // 14: tollgate.options.v1.ListOptionsRequest
+	(*GetDataSafeguardRequest)(nil),      // 15: tollgate.options.v1.GetDataSafeguardRequest
+	(*GetOverspendSafeguardRequest)(nil), // 16: tollgate.options.v1.GetOverspendSafeguardRequest
+	(*GetPaymentSafeguardRequest)(nil),   // 17: tollgate.options.v1.GetPaymentSafeguardRequest
 }
 var file_tollgate_options_v1_catalog_proto_depIdxs = []int32{
 	1,  // 0: tollgate.options.v1.ListCatalogOptionsResponse.data_safeguard:type_name -> tollgate.options.v1.CatalogDataSafeguard
 	2,  // 1: tollgate.options.v1.ListCatalogOptionsResponse.overspend_safeguard:type_name -> tollgate.options.v1.CatalogOverspendSafeguard
 	3,  // 2: tollgate.options.v1.ListCatalogOptionsResponse.payment_safeguard:type_name -> tollgate.options.v1.CatalogPaymentSafeguard
-	4,  // 3: tollgate.options.v1.CatalogDataSafeguard.option:type_name -> tollgate.config.v1.DataSafeguardOption
-	5,  // 4: tollgate.options.v1.CatalogOverspendSafeguard.option:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	6,  // 5: tollgate.options.v1.CatalogPaymentSafeguard.option:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	7,  // 6: tollgate.options.v1.OptionCatalogService.ListOptions:input_type -> tollgate.options.v1.ListOptionsRequest
-	8,  // 7: tollgate.options.v1.OptionCatalogService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
-	9,  // 8: tollgate.options.v1.OptionCatalogService.GetOverspendSafeguard:input_type -> tollgate.options.v1.GetOverspendSafeguardRequest
-	10, // 9: tollgate.options.v1.OptionCatalogService.GetPaymentSafeguard:input_type -> tollgate.options.v1.GetPaymentSafeguardRequest
-	0,  // 10: tollgate.options.v1.OptionCatalogService.ListOptions:output_type -> tollgate.options.v1.ListCatalogOptionsResponse
-	1,  // 11: tollgate.options.v1.OptionCatalogService.GetDataSafeguard:output_type -> tollgate.options.v1.CatalogDataSafeguard
-	2,  // 12: tollgate.options.v1.OptionCatalogService.GetOverspendSafeguard:output_type -> tollgate.options.v1.CatalogOverspendSafeguard
-	3,  // 13: tollgate.options.v1.OptionCatalogService.GetPaymentSafeguard:output_type -> tollgate.options.v1.CatalogPaymentSafeguard
-	10, // [10:14] is the sub-list for method output_type
-	6,  // [6:10] is the sub-list for method input_type
-	6,  // [6:6] is the sub-list for extension type_name
-	6,  // [6:6] is the sub-list for extension extendee
-	0,  // [0:6] is the sub-list for field type_name
+	4,  // 3: tollgate.options.v1.CatalogDataSafeguard.option:type_name -> tollgate.options.v1.OfferedDataSafeguard
+	5,  // 4: tollgate.options.v1.CatalogOverspendSafeguard.option:type_name -> tollgate.options.v1.OfferedOverspendSafeguard
+	6,  // 5: tollgate.options.v1.CatalogPaymentSafeguard.option:type_name -> tollgate.options.v1.OfferedPaymentSafeguard
+	7,  // 6: tollgate.options.v1.OfferedDataSafeguard.cut_off:type_name -> google.type.Money
+	8,  // 7: tollgate.options.v1.OfferedDataSafeguard.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	9,  // 8: tollgate.options.v1.OfferedDataSafeguard.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	10, // 9: tollgate.options.v1.OfferedDataSafeguard.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	11, // 10: tollgate.options.v1.OfferedDataSafeguard.states:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 11: tollgate.options.v1.OfferedDataSafeguard.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	12, // 12: tollgate.options.v1.OfferedDataSafeguard.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	7,  // 13: tollgate.options.v1.OfferedDataSafeguard.second_notice:type_name -> google.type.Money
+	7,  // 14: tollgate.options.v1.OfferedOverspendSafeguard.cut_off:type_name -> google.type.Money
+	8,  // 15: tollgate.options.v1.OfferedOverspendSafeguard.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	9,  // 16: tollgate.options.v1.OfferedOverspendSafeguard.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	10, // 17: tollgate.options.v1.OfferedOverspendSafeguard.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	11, // 18: tollgate.options.v1.OfferedOverspendSafeguard.states:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 19: tollgate.options.v1.OfferedOverspendSafeguard.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	12, // 20: tollgate.options.v1.OfferedOverspendSafeguard.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	7,  // 21: tollgate.options.v1.OfferedOverspendSafeguard.second_notice:type_name -> google.type.Money
+	13, // 22: tollgate.options.v1.OfferedOverspendSafeguard.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	7,  // 23: tollgate.options.v1.OfferedPaymentSafeguard.cut_off:type_name -> google.type.Money
+	7,  // 24: tollgate.options.v1.OfferedPaymentSafeguard.per_payment_limit:type_name -> google.type.Money
+	8,  // 25: tollgate.options.v1.OfferedPaymentSafeguard.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	9,  // 26: tollgate.options.v1.OfferedPaymentSafeguard.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	10, // 27: tollgate.options.v1.OfferedPaymentSafeguard.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	11, // 28: tollgate.options.v1.OfferedPaymentSafeguard.states:type_name -> tollgate.event.v1.Safeguard.State
+	11, // 29: tollgate.options.v1.OfferedPaymentSafeguard.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	12, // 30: tollgate.options.v1.OfferedPaymentSafeguard.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	7,  // 31: tollgate.options.v1.OfferedPaymentSafeguard.second_notice:type_name -> google.type.Money
+	14, // 32: tollgate.options.v1.OptionCatalogService.ListOptions:input_type -> tollgate.options.v1.ListOptionsRequest
+	15, // 33: tollgate.options.v1.OptionCatalogService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
+	16, // 34: tollgate.options.v1.OptionCatalogService.GetOverspendSafeguard:input_type -> tollgate.options.v1.GetOverspendSafeguardRequest
+	17, // 35: tollgate.options.v1.OptionCatalogService.GetPaymentSafeguard:input_type -> tollgate.options.v1.GetPaymentSafeguardRequest
+	0,  // 36: tollgate.options.v1.OptionCatalogService.ListOptions:output_type -> tollgate.options.v1.ListCatalogOptionsResponse
+	1,  // 37: tollgate.options.v1.OptionCatalogService.GetDataSafeguard:output_type -> tollgate.options.v1.CatalogDataSafeguard
+	2,  // 38: tollgate.options.v1.OptionCatalogService.GetOverspendSafeguard:output_type -> tollgate.options.v1.CatalogOverspendSafeguard
+	3,  // 39: tollgate.options.v1.OptionCatalogService.GetPaymentSafeguard:output_type -> tollgate.options.v1.CatalogPaymentSafeguard
+	36, // [36:40] is the sub-list for method output_type
+	32, // [32:36] is the sub-list for method input_type
+	32, // [32:32] is the sub-list for extension type_name
+	32, // [32:32] is the sub-list for extension extendee
+	0,  // [0:32] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_options_v1_catalog_proto_init() }
@@ -334,7 +848,7 @@ func file_tollgate_options_v1_catalog_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_options_v1_catalog_proto_rawDesc), len(file_tollgate_options_v1_catalog_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   4,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

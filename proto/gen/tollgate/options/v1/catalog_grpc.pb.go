@@ -31,7 +31,8 @@ const (
 //
 // OptionCatalogService shows the options as a class of service offers them,
 // every default filled in. ClassOfServiceService changes them. Errors:
-// CLASS_OF_SERVICE_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND).
+// CLASS_OF_SERVICE_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND). A min_position is
+// a subscriber's, and REQUEST_INVALID here.
 type OptionCatalogServiceClient interface {
 	// ListOptions shows all that a class offers; its parent is
 	// "tenants/{tenant}/classesOfService/{cos}".
@@ -97,7 +98,8 @@ func (c *optionCatalogServiceClient) GetPaymentSafeguard(ctx context.Context, in
 //
 // OptionCatalogService shows the options as a class of service offers them,
 // every default filled in. ClassOfServiceService changes them. Errors:
-// CLASS_OF_SERVICE_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND).
+// CLASS_OF_SERVICE_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND). A min_position is
+// a subscriber's, and REQUEST_INVALID here.
 type OptionCatalogServiceServer interface {
 	// ListOptions shows all that a class offers; its parent is
 	// "tenants/{tenant}/classesOfService/{cos}".

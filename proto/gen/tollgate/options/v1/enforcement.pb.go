@@ -338,8 +338,11 @@ func (x *ChargeRequest) GetDescription() string {
 type ChargeResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
-	// Why not: CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED (the month's
-	// limit), CARRIER_BILLING.UNAUTHORIZED_AMOUNT (the limit of one payment).
+	// Why it was not counted: CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED (the
+	// month's limit), CARRIER_BILLING.UNAUTHORIZED_AMOUNT (the limit of one
+	// payment), UNKNOWN (the subscriber's class of service is missing, or its number
+	// is not activated yet: the tenant's on_unknown says whether it is allowed, and
+	// no figures are known). Empty of one that was counted.
 	Refusal string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// Of the period, this charge included where it was allowed.
 	Spent           *money.Money           `protobuf:"bytes,3,opt,name=spent,proto3" json:"spent,omitempty"`

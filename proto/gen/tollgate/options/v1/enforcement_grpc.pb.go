@@ -34,12 +34,15 @@ const (
 type EnforcementServiceClient interface {
 	// Authorize says whether a subscriber may use something now. It reads only.
 	// While a counter can't be read the option's on_unknown answers, and the
-	// answer says so.
+	// answer says so. Where the subscriber's class of service is missing (deleted,
+	// not in force) or its number is not activated yet and usage waits for that, the
+	// tenant's on_unknown does.
 	Authorize(ctx context.Context, in *AuthorizeRequest, opts ...grpc.CallOption) (*AuthorizeResponse, error)
 	// Charge counts a payment if the payment safeguard allows it, in one step,
 	// once for each transaction_reference: the same request again within 24 hours
 	// gets the same verdict, another one under the same reference is ID_REUSED
-	// (ALREADY_EXISTS). A refused charge is judged anew. OUTCOME_UNKNOWN
+	// (ALREADY_EXISTS). A refused charge is judged anew, and so is one that could
+	// not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
 	// (UNAVAILABLE) means that it may still be counted: the same request again
 	// tells; who gives up publishes usage.charged with the negative amount and
 	// corrects {id: the reference, source: "tollgate/charge"}.
@@ -113,12 +116,15 @@ type EnforcementService_ChargeStreamClient = grpc.BidiStreamingClient[ChargeStre
 type EnforcementServiceServer interface {
 	// Authorize says whether a subscriber may use something now. It reads only.
 	// While a counter can't be read the option's on_unknown answers, and the
-	// answer says so.
+	// answer says so. Where the subscriber's class of service is missing (deleted,
+	// not in force) or its number is not activated yet and usage waits for that, the
+	// tenant's on_unknown does.
 	Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error)
 	// Charge counts a payment if the payment safeguard allows it, in one step,
 	// once for each transaction_reference: the same request again within 24 hours
 	// gets the same verdict, another one under the same reference is ID_REUSED
-	// (ALREADY_EXISTS). A refused charge is judged anew. OUTCOME_UNKNOWN
+	// (ALREADY_EXISTS). A refused charge is judged anew, and so is one that could
+	// not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
 	// (UNAVAILABLE) means that it may still be counted: the same request again
 	// tells; who gives up publishes usage.charged with the negative amount and
 	// corrects {id: the reference, source: "tollgate/charge"}.

@@ -25,11 +25,65 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Source says whose a value is.
+type Source int32
+
+const (
+	Source_SOURCE_UNSPECIFIED Source = 0
+	// The class of service's: it changes with that.
+	Source_SOURCE_CLASS_OF_SERVICE Source = 1
+	// The subscriber set it, or it came with its activation.
+	Source_SOURCE_SUBSCRIBER Source = 2
+)
+
+// Enum value maps for Source.
+var (
+	Source_name = map[int32]string{
+		0: "SOURCE_UNSPECIFIED",
+		1: "SOURCE_CLASS_OF_SERVICE",
+		2: "SOURCE_SUBSCRIBER",
+	}
+	Source_value = map[string]int32{
+		"SOURCE_UNSPECIFIED":      0,
+		"SOURCE_CLASS_OF_SERVICE": 1,
+		"SOURCE_SUBSCRIBER":       2,
+	}
+)
+
+func (x Source) Enum() *Source {
+	p := new(Source)
+	*p = x
+	return p
+}
+
+func (x Source) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Source) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_options_v1_inventory_proto_enumTypes[0].Descriptor()
+}
+
+func (Source) Type() protoreflect.EnumType {
+	return &file_tollgate_options_v1_inventory_proto_enumTypes[0]
+}
+
+func (x Source) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Source.Descriptor instead.
+func (Source) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{0}
+}
+
 type ListOptionsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/subscribers/{msisdn}", in the catalog
 	// "tenants/{tenant}/classesOfService/{cos}".
-	Parent        string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
+	// Of a subscriber: answered from a state in which this event was worked.
+	MinPosition   *Position `protobuf:"bytes,2,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -71,6 +125,69 @@ func (x *ListOptionsRequest) GetParent() string {
 	return ""
 }
 
+func (x *ListOptionsRequest) GetMinPosition() *Position {
+	if x != nil {
+		return x.MinPosition
+	}
+	return nil
+}
+
+// Position is where an event about the subscriber stands in the ordered log:
+// partition and offset of the receipt that ingest gave for it. A request waits for
+// it until its own deadline. Where the event was accepted and the number is not
+// found all the same, the event was rejected.
+type Position struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Partition     int32                  `protobuf:"varint,1,opt,name=partition,proto3" json:"partition,omitempty"`
+	Offset        int64                  `protobuf:"varint,2,opt,name=offset,proto3" json:"offset,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Position) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Position) ProtoMessage() {}
+
+func (x *Position) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Position) GetPartition() int32 {
+	if x != nil {
+		return x.Partition
+	}
+	return 0
+}
+
+func (x *Position) GetOffset() int64 {
+	if x != nil {
+		return x.Offset
+	}
+	return 0
+}
+
 type ListOptionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Absent where the subscriber's class does not offer the option.
@@ -84,7 +201,7 @@ type ListOptionsResponse struct {
 
 func (x *ListOptionsResponse) Reset() {
 	*x = ListOptionsResponse{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -96,7 +213,7 @@ func (x *ListOptionsResponse) String() string {
 func (*ListOptionsResponse) ProtoMessage() {}
 
 func (x *ListOptionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[1]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -109,7 +226,7 @@ func (x *ListOptionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListOptionsResponse.ProtoReflect.Descriptor instead.
 func (*ListOptionsResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ListOptionsResponse) GetDataSafeguard() *DataSafeguard {
@@ -151,16 +268,14 @@ type Subscriber struct {
 	Language       string                 `protobuf:"bytes,4,opt,name=language,proto3" json:"language,omitempty"`
 	ActivateTime   *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=activate_time,json=activateTime,proto3" json:"activate_time,omitempty"`
 	// Suspended by its operator: recorded; counting and blocking go on.
-	Suspended bool `protobuf:"varint,6,opt,name=suspended,proto3" json:"suspended,omitempty"`
-	// Usage waits for this number to be activated; it has no options yet.
-	Provisional   bool `protobuf:"varint,7,opt,name=provisional,proto3" json:"provisional,omitempty"`
+	Suspended     bool `protobuf:"varint,6,opt,name=suspended,proto3" json:"suspended,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Subscriber) Reset() {
 	*x = Subscriber{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -172,7 +287,7 @@ func (x *Subscriber) String() string {
 func (*Subscriber) ProtoMessage() {}
 
 func (x *Subscriber) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[2]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -185,7 +300,7 @@ func (x *Subscriber) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subscriber.ProtoReflect.Descriptor instead.
 func (*Subscriber) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Subscriber) GetName() string {
@@ -230,13 +345,6 @@ func (x *Subscriber) GetSuspended() bool {
 	return false
 }
 
-func (x *Subscriber) GetProvisional() bool {
-	if x != nil {
-		return x.Provisional
-	}
-	return false
-}
-
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/subscribers/{msisdn}".
@@ -247,7 +355,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -259,7 +367,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[3]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -272,7 +380,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *WatchRequest) GetName() string {
@@ -296,7 +404,7 @@ type WatchResponse struct {
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -308,7 +416,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[4]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -321,7 +429,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchResponse) GetOptions() *ListOptionsResponse {
@@ -349,14 +457,16 @@ type GetDataSafeguardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/subscribers/{msisdn}/options/dataSafeguard", in the
 	// catalog "tenants/{tenant}/classesOfService/{cos}/options/dataSafeguard".
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Of a subscriber: answered from a state in which this event was worked.
+	MinPosition   *Position `protobuf:"bytes,2,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetDataSafeguardRequest) Reset() {
 	*x = GetDataSafeguardRequest{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -368,7 +478,7 @@ func (x *GetDataSafeguardRequest) String() string {
 func (*GetDataSafeguardRequest) ProtoMessage() {}
 
 func (x *GetDataSafeguardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[5]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -381,7 +491,7 @@ func (x *GetDataSafeguardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetDataSafeguardRequest.ProtoReflect.Descriptor instead.
 func (*GetDataSafeguardRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *GetDataSafeguardRequest) GetName() string {
@@ -391,17 +501,25 @@ func (x *GetDataSafeguardRequest) GetName() string {
 	return ""
 }
 
+func (x *GetDataSafeguardRequest) GetMinPosition() *Position {
+	if x != nil {
+		return x.MinPosition
+	}
+	return nil
+}
+
 type GetOverspendSafeguardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The same with "overspendSafeguard".
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	MinPosition   *Position `protobuf:"bytes,2,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetOverspendSafeguardRequest) Reset() {
 	*x = GetOverspendSafeguardRequest{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -413,7 +531,7 @@ func (x *GetOverspendSafeguardRequest) String() string {
 func (*GetOverspendSafeguardRequest) ProtoMessage() {}
 
 func (x *GetOverspendSafeguardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[6]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -426,7 +544,7 @@ func (x *GetOverspendSafeguardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetOverspendSafeguardRequest.ProtoReflect.Descriptor instead.
 func (*GetOverspendSafeguardRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *GetOverspendSafeguardRequest) GetName() string {
@@ -436,17 +554,25 @@ func (x *GetOverspendSafeguardRequest) GetName() string {
 	return ""
 }
 
+func (x *GetOverspendSafeguardRequest) GetMinPosition() *Position {
+	if x != nil {
+		return x.MinPosition
+	}
+	return nil
+}
+
 type GetPaymentSafeguardRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The same with "paymentSafeguard".
-	Name          string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name          string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	MinPosition   *Position `protobuf:"bytes,2,opt,name=min_position,json=minPosition,proto3" json:"min_position,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetPaymentSafeguardRequest) Reset() {
 	*x = GetPaymentSafeguardRequest{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -458,7 +584,7 @@ func (x *GetPaymentSafeguardRequest) String() string {
 func (*GetPaymentSafeguardRequest) ProtoMessage() {}
 
 func (x *GetPaymentSafeguardRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[7]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -471,7 +597,7 @@ func (x *GetPaymentSafeguardRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetPaymentSafeguardRequest.ProtoReflect.Descriptor instead.
 func (*GetPaymentSafeguardRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetPaymentSafeguardRequest) GetName() string {
@@ -479,6 +605,13 @@ func (x *GetPaymentSafeguardRequest) GetName() string {
 		return x.Name
 	}
 	return ""
+}
+
+func (x *GetPaymentSafeguardRequest) GetMinPosition() *Position {
+	if x != nil {
+		return x.MinPosition
+	}
+	return nil
 }
 
 // DataSafeguard counts roaming data spend in a monthly period and blocks
@@ -490,10 +623,10 @@ type DataSafeguard struct {
 	Limit *money.Money           `protobuf:"bytes,3,opt,name=limit,proto3" json:"limit,omitempty"`
 	// ISO 4217.
 	Currency string `protobuf:"bytes,4,opt,name=currency,proto3" json:"currency,omitempty"`
-	// Counted in this period; only while active.
+	// Counted in this period. Absent while not active.
 	Spent *money.Money `protobuf:"bytes,5,opt,name=spent,proto3" json:"spent,omitempty"`
-	// Roaming data is blocked; only while active.
-	Reached bool `protobuf:"varint,6,opt,name=reached,proto3" json:"reached,omitempty"`
+	// Roaming data is blocked. Absent while not active.
+	Reached *bool `protobuf:"varint,6,opt,name=reached,proto3,oneof" json:"reached,omitempty"`
 	// Exactly the states that a change may lead to now.
 	EligibleStates []v1.Safeguard_State   `protobuf:"varint,7,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
 	RenewalDay     int32                  `protobuf:"varint,8,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
@@ -503,18 +636,20 @@ type DataSafeguard struct {
 	Forecast *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=forecast,proto3" json:"forecast,omitempty"`
 	// Sequence of the last event said about this subscriber.
 	Sequence int64 `protobuf:"varint,12,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Revision of the configuration it was last judged by.
+	// Revision of the configuration that this was judged by.
 	Revision int64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	// How old the answer may be: the age of the commit it was read from. An idle
 	// owner commits each second.
-	Staleness     *durationpb.Duration `protobuf:"bytes,14,opt,name=staleness,proto3" json:"staleness,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Staleness        *durationpb.Duration `protobuf:"bytes,14,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	LimitSource      Source               `protobuf:"varint,15,opt,name=limit_source,json=limitSource,proto3,enum=tollgate.options.v1.Source" json:"limit_source,omitempty"`
+	RenewalDaySource Source               `protobuf:"varint,16,opt,name=renewal_day_source,json=renewalDaySource,proto3,enum=tollgate.options.v1.Source" json:"renewal_day_source,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *DataSafeguard) Reset() {
 	*x = DataSafeguard{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -526,7 +661,7 @@ func (x *DataSafeguard) String() string {
 func (*DataSafeguard) ProtoMessage() {}
 
 func (x *DataSafeguard) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[8]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -539,7 +674,7 @@ func (x *DataSafeguard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DataSafeguard.ProtoReflect.Descriptor instead.
 func (*DataSafeguard) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{8}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *DataSafeguard) GetName() string {
@@ -578,8 +713,8 @@ func (x *DataSafeguard) GetSpent() *money.Money {
 }
 
 func (x *DataSafeguard) GetReached() bool {
-	if x != nil {
-		return x.Reached
+	if x != nil && x.Reached != nil {
+		return *x.Reached
 	}
 	return false
 }
@@ -640,6 +775,20 @@ func (x *DataSafeguard) GetStaleness() *durationpb.Duration {
 	return nil
 }
 
+func (x *DataSafeguard) GetLimitSource() Source {
+	if x != nil {
+		return x.LimitSource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *DataSafeguard) GetRenewalDaySource() Source {
+	if x != nil {
+		return x.RenewalDaySource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
 // OverspendSafeguard counts spend outside of the bundle in a monthly period
 // and blocks what causes it at the subscriber's own limit.
 type OverspendSafeguard struct {
@@ -651,10 +800,11 @@ type OverspendSafeguard struct {
 	// What the next period begins with, where it is set.
 	NextLimit *money.Money `protobuf:"bytes,4,opt,name=next_limit,json=nextLimit,proto3" json:"next_limit,omitempty"`
 	// ISO 4217.
-	Currency string       `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
-	Spent    *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
-	// Services outside of the bundle are blocked.
-	Reached        bool                 `protobuf:"varint,7,opt,name=reached,proto3" json:"reached,omitempty"`
+	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
+	// Counted in this period, whatever the state.
+	Spent *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
+	// Services outside of the bundle are blocked, whatever the state.
+	Reached        *bool                `protobuf:"varint,7,opt,name=reached,proto3,oneof" json:"reached,omitempty"`
 	EligibleStates []v1.Safeguard_State `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
 	// Where the subscriber is told on the way to the limit.
 	AlertThresholds []*v1.Threshold        `protobuf:"bytes,9,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
@@ -665,13 +815,17 @@ type OverspendSafeguard struct {
 	Sequence        int64                  `protobuf:"varint,14,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Revision        int64                  `protobuf:"varint,15,opt,name=revision,proto3" json:"revision,omitempty"`
 	Staleness       *durationpb.Duration   `protobuf:"bytes,16,opt,name=staleness,proto3" json:"staleness,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// Absent where there is no limit. A next limit is always the subscriber's.
+	CurrentLimitSource    Source `protobuf:"varint,17,opt,name=current_limit_source,json=currentLimitSource,proto3,enum=tollgate.options.v1.Source" json:"current_limit_source,omitempty"`
+	AlertThresholdsSource Source `protobuf:"varint,18,opt,name=alert_thresholds_source,json=alertThresholdsSource,proto3,enum=tollgate.options.v1.Source" json:"alert_thresholds_source,omitempty"`
+	RenewalDaySource      Source `protobuf:"varint,19,opt,name=renewal_day_source,json=renewalDaySource,proto3,enum=tollgate.options.v1.Source" json:"renewal_day_source,omitempty"`
+	unknownFields         protoimpl.UnknownFields
+	sizeCache             protoimpl.SizeCache
 }
 
 func (x *OverspendSafeguard) Reset() {
 	*x = OverspendSafeguard{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -683,7 +837,7 @@ func (x *OverspendSafeguard) String() string {
 func (*OverspendSafeguard) ProtoMessage() {}
 
 func (x *OverspendSafeguard) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[9]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -696,7 +850,7 @@ func (x *OverspendSafeguard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OverspendSafeguard.ProtoReflect.Descriptor instead.
 func (*OverspendSafeguard) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{9}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *OverspendSafeguard) GetName() string {
@@ -742,8 +896,8 @@ func (x *OverspendSafeguard) GetSpent() *money.Money {
 }
 
 func (x *OverspendSafeguard) GetReached() bool {
-	if x != nil {
-		return x.Reached
+	if x != nil && x.Reached != nil {
+		return *x.Reached
 	}
 	return false
 }
@@ -811,6 +965,27 @@ func (x *OverspendSafeguard) GetStaleness() *durationpb.Duration {
 	return nil
 }
 
+func (x *OverspendSafeguard) GetCurrentLimitSource() Source {
+	if x != nil {
+		return x.CurrentLimitSource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *OverspendSafeguard) GetAlertThresholdsSource() Source {
+	if x != nil {
+		return x.AlertThresholdsSource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *OverspendSafeguard) GetRenewalDaySource() Source {
+	if x != nil {
+		return x.RenewalDaySource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
 // PaymentSafeguard counts payments to others through the phone bill in a
 // monthly period and blocks them at the cut-off.
 type PaymentSafeguard struct {
@@ -822,25 +997,27 @@ type PaymentSafeguard struct {
 	PerPaymentLimit *money.Money `protobuf:"bytes,4,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
 	// ISO 4217.
 	Currency string `protobuf:"bytes,5,opt,name=currency,proto3" json:"currency,omitempty"`
-	// Counted in this period; only while active.
+	// Counted in this period. Absent while not active.
 	Spent *money.Money `protobuf:"bytes,6,opt,name=spent,proto3" json:"spent,omitempty"`
-	// Payments are blocked; only while active.
-	Reached        bool                   `protobuf:"varint,7,opt,name=reached,proto3" json:"reached,omitempty"`
-	EligibleStates []v1.Safeguard_State   `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
-	RenewalDay     int32                  `protobuf:"varint,9,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
-	PeriodStart    *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
-	PeriodEnd      *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
-	Forecast       *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=forecast,proto3" json:"forecast,omitempty"`
-	Sequence       int64                  `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Revision       int64                  `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
-	Staleness      *durationpb.Duration   `protobuf:"bytes,15,opt,name=staleness,proto3" json:"staleness,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// Payments are blocked. Absent while not active.
+	Reached          *bool                  `protobuf:"varint,7,opt,name=reached,proto3,oneof" json:"reached,omitempty"`
+	EligibleStates   []v1.Safeguard_State   `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
+	RenewalDay       int32                  `protobuf:"varint,9,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
+	PeriodStart      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`
+	PeriodEnd        *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
+	Forecast         *timestamppb.Timestamp `protobuf:"bytes,12,opt,name=forecast,proto3" json:"forecast,omitempty"`
+	Sequence         int64                  `protobuf:"varint,13,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Revision         int64                  `protobuf:"varint,14,opt,name=revision,proto3" json:"revision,omitempty"`
+	Staleness        *durationpb.Duration   `protobuf:"bytes,15,opt,name=staleness,proto3" json:"staleness,omitempty"`
+	LimitSource      Source                 `protobuf:"varint,16,opt,name=limit_source,json=limitSource,proto3,enum=tollgate.options.v1.Source" json:"limit_source,omitempty"`
+	RenewalDaySource Source                 `protobuf:"varint,17,opt,name=renewal_day_source,json=renewalDaySource,proto3,enum=tollgate.options.v1.Source" json:"renewal_day_source,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *PaymentSafeguard) Reset() {
 	*x = PaymentSafeguard{}
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -852,7 +1029,7 @@ func (x *PaymentSafeguard) String() string {
 func (*PaymentSafeguard) ProtoMessage() {}
 
 func (x *PaymentSafeguard) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[10]
+	mi := &file_tollgate_options_v1_inventory_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -865,7 +1042,7 @@ func (x *PaymentSafeguard) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PaymentSafeguard.ProtoReflect.Descriptor instead.
 func (*PaymentSafeguard) Descriptor() ([]byte, []int) {
-	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{10}
+	return file_tollgate_options_v1_inventory_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *PaymentSafeguard) GetName() string {
@@ -911,8 +1088,8 @@ func (x *PaymentSafeguard) GetSpent() *money.Money {
 }
 
 func (x *PaymentSafeguard) GetReached() bool {
-	if x != nil {
-		return x.Reached
+	if x != nil && x.Reached != nil {
+		return *x.Reached
 	}
 	return false
 }
@@ -973,20 +1150,38 @@ func (x *PaymentSafeguard) GetStaleness() *durationpb.Duration {
 	return nil
 }
 
+func (x *PaymentSafeguard) GetLimitSource() Source {
+	if x != nil {
+		return x.LimitSource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
+func (x *PaymentSafeguard) GetRenewalDaySource() Source {
+	if x != nil {
+		return x.RenewalDaySource
+	}
+	return Source_SOURCE_UNSPECIFIED
+}
+
 var File_tollgate_options_v1_inventory_proto protoreflect.FileDescriptor
 
 const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/options/v1/inventory.proto\x12\x13tollgate.options.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\",\n" +
+	"#tollgate/options/v1/inventory.proto\x12\x13tollgate.options.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"n\n" +
 	"\x12ListOptionsRequest\x12\x16\n" +
-	"\x06parent\x18\x01 \x01(\tR\x06parent\"\xcf\x02\n" +
+	"\x06parent\x18\x01 \x01(\tR\x06parent\x12@\n" +
+	"\fmin_position\x18\x02 \x01(\v2\x1d.tollgate.options.v1.PositionR\vminPosition\"@\n" +
+	"\bPosition\x12\x1c\n" +
+	"\tpartition\x18\x01 \x01(\x05R\tpartition\x12\x16\n" +
+	"\x06offset\x18\x02 \x01(\x03R\x06offset\"\xcf\x02\n" +
 	"\x13ListOptionsResponse\x12I\n" +
 	"\x0edata_safeguard\x18\x01 \x01(\v2\".tollgate.options.v1.DataSafeguardR\rdataSafeguard\x12X\n" +
 	"\x13overspend_safeguard\x18\x02 \x01(\v2'.tollgate.options.v1.OverspendSafeguardR\x12overspendSafeguard\x12R\n" +
 	"\x11payment_safeguard\x18\x03 \x01(\v2%.tollgate.options.v1.PaymentSafeguardR\x10paymentSafeguard\x12?\n" +
 	"\n" +
 	"subscriber\x18\x04 \x01(\v2\x1f.tollgate.options.v1.SubscriberR\n" +
-	"subscriber\"\xfb\x01\n" +
+	"subscriber\"\xec\x01\n" +
 	"\n" +
 	"Subscriber\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12(\n" +
@@ -994,27 +1189,29 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\x04imsi\x18\x03 \x01(\tR\x04imsi\x12\x1a\n" +
 	"\blanguage\x18\x04 \x01(\tR\blanguage\x12?\n" +
 	"\ractivate_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\factivateTime\x12\x1c\n" +
-	"\tsuspended\x18\x06 \x01(\bR\tsuspended\x12 \n" +
-	"\vprovisional\x18\a \x01(\bR\vprovisional\"\"\n" +
+	"\tsuspended\x18\x06 \x01(\bR\tsuspendedJ\x04\b\a\x10\bR\vprovisional\"\"\n" +
 	"\fWatchRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x83\x01\n" +
 	"\rWatchResponse\x12B\n" +
 	"\aoptions\x18\x01 \x01(\v2(.tollgate.options.v1.ListOptionsResponseR\aoptions\x12\x1a\n" +
 	"\bsequence\x18\x02 \x01(\x03R\bsequence\x12\x12\n" +
-	"\x04gone\x18\x03 \x01(\bR\x04gone\"-\n" +
+	"\x04gone\x18\x03 \x01(\bR\x04gone\"o\n" +
 	"\x17GetDataSafeguardRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"2\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12@\n" +
+	"\fmin_position\x18\x02 \x01(\v2\x1d.tollgate.options.v1.PositionR\vminPosition\"t\n" +
 	"\x1cGetOverspendSafeguardRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"0\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12@\n" +
+	"\fmin_position\x18\x02 \x01(\v2\x1d.tollgate.options.v1.PositionR\vminPosition\"r\n" +
 	"\x1aGetPaymentSafeguardRequest\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\"\xf8\x04\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12@\n" +
+	"\fmin_position\x18\x02 \x01(\v2\x1d.tollgate.options.v1.PositionR\vminPosition\"\x94\x06\n" +
 	"\rDataSafeguard\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
 	"\x05limit\x18\x03 \x01(\v2\x12.google.type.MoneyR\x05limit\x12\x1a\n" +
 	"\bcurrency\x18\x04 \x01(\tR\bcurrency\x12(\n" +
-	"\x05spent\x18\x05 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x18\n" +
-	"\areached\x18\x06 \x01(\bR\areached\x12K\n" +
+	"\x05spent\x18\x05 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x1d\n" +
+	"\areached\x18\x06 \x01(\bH\x00R\areached\x88\x01\x01\x12K\n" +
 	"\x0feligible_states\x18\a \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x0eeligibleStates\x12\x1f\n" +
 	"\vrenewal_day\x18\b \x01(\x05R\n" +
 	"renewalDay\x12=\n" +
@@ -1025,7 +1222,11 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\bforecast\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
 	"\bsequence\x18\f \x01(\x03R\bsequence\x12\x1a\n" +
 	"\brevision\x18\r \x01(\x03R\brevision\x127\n" +
-	"\tstaleness\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"\x88\x06\n" +
+	"\tstaleness\x18\x0e \x01(\v2\x19.google.protobuf.DurationR\tstaleness\x12>\n" +
+	"\flimit_source\x18\x0f \x01(\x0e2\x1b.tollgate.options.v1.SourceR\vlimitSource\x12I\n" +
+	"\x12renewal_day_source\x18\x10 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\x10renewalDaySourceB\n" +
+	"\n" +
+	"\b_reached\"\x88\b\n" +
 	"\x12OverspendSafeguard\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x127\n" +
@@ -1033,8 +1234,8 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\n" +
 	"next_limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\tnextLimit\x12\x1a\n" +
 	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12(\n" +
-	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x18\n" +
-	"\areached\x18\a \x01(\bR\areached\x12K\n" +
+	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x1d\n" +
+	"\areached\x18\a \x01(\bH\x00R\areached\x88\x01\x01\x12K\n" +
 	"\x0feligible_states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x0eeligibleStates\x12G\n" +
 	"\x10alert_thresholds\x18\t \x03(\v2\x1c.tollgate.event.v1.ThresholdR\x0falertThresholds\x12\x1f\n" +
 	"\vrenewal_day\x18\n" +
@@ -1046,15 +1247,20 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\bforecast\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
 	"\bsequence\x18\x0e \x01(\x03R\bsequence\x12\x1a\n" +
 	"\brevision\x18\x0f \x01(\x03R\brevision\x127\n" +
-	"\tstaleness\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"\xbb\x05\n" +
+	"\tstaleness\x18\x10 \x01(\v2\x19.google.protobuf.DurationR\tstaleness\x12M\n" +
+	"\x14current_limit_source\x18\x11 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\x12currentLimitSource\x12S\n" +
+	"\x17alert_thresholds_source\x18\x12 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\x15alertThresholdsSource\x12I\n" +
+	"\x12renewal_day_source\x18\x13 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\x10renewalDaySourceB\n" +
+	"\n" +
+	"\b_reached\"\xd7\x06\n" +
 	"\x10PaymentSafeguard\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
 	"\x05limit\x18\x03 \x01(\v2\x12.google.type.MoneyR\x05limit\x12>\n" +
 	"\x11per_payment_limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12\x1a\n" +
 	"\bcurrency\x18\x05 \x01(\tR\bcurrency\x12(\n" +
-	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x18\n" +
-	"\areached\x18\a \x01(\bR\areached\x12K\n" +
+	"\x05spent\x18\x06 \x01(\v2\x12.google.type.MoneyR\x05spent\x12\x1d\n" +
+	"\areached\x18\a \x01(\bH\x00R\areached\x88\x01\x01\x12K\n" +
 	"\x0feligible_states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x0eeligibleStates\x12\x1f\n" +
 	"\vrenewal_day\x18\t \x01(\x05R\n" +
 	"renewalDay\x12=\n" +
@@ -1065,7 +1271,15 @@ const file_tollgate_options_v1_inventory_proto_rawDesc = "" +
 	"\bforecast\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\bforecast\x12\x1a\n" +
 	"\bsequence\x18\r \x01(\x03R\bsequence\x12\x1a\n" +
 	"\brevision\x18\x0e \x01(\x03R\brevision\x127\n" +
-	"\tstaleness\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\tstaleness2\x96\x04\n" +
+	"\tstaleness\x18\x0f \x01(\v2\x19.google.protobuf.DurationR\tstaleness\x12>\n" +
+	"\flimit_source\x18\x10 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\vlimitSource\x12I\n" +
+	"\x12renewal_day_source\x18\x11 \x01(\x0e2\x1b.tollgate.options.v1.SourceR\x10renewalDaySourceB\n" +
+	"\n" +
+	"\b_reached*T\n" +
+	"\x06Source\x12\x16\n" +
+	"\x12SOURCE_UNSPECIFIED\x10\x00\x12\x1b\n" +
+	"\x17SOURCE_CLASS_OF_SERVICE\x10\x01\x12\x15\n" +
+	"\x11SOURCE_SUBSCRIBER\x10\x022\x96\x04\n" +
 	"\x16OptionInventoryService\x12`\n" +
 	"\vListOptions\x12'.tollgate.options.v1.ListOptionsRequest\x1a(.tollgate.options.v1.ListOptionsResponse\x12d\n" +
 	"\x10GetDataSafeguard\x12,.tollgate.options.v1.GetDataSafeguardRequest\x1a\".tollgate.options.v1.DataSafeguard\x12s\n" +
@@ -1086,74 +1300,88 @@ func file_tollgate_options_v1_inventory_proto_rawDescGZIP() []byte {
 	return file_tollgate_options_v1_inventory_proto_rawDescData
 }
 
-var file_tollgate_options_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tollgate_options_v1_inventory_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tollgate_options_v1_inventory_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_tollgate_options_v1_inventory_proto_goTypes = []any{
-	(*ListOptionsRequest)(nil),           // 0: tollgate.options.v1.ListOptionsRequest
-	(*ListOptionsResponse)(nil),          // 1: tollgate.options.v1.ListOptionsResponse
-	(*Subscriber)(nil),                   // 2: tollgate.options.v1.Subscriber
-	(*WatchRequest)(nil),                 // 3: tollgate.options.v1.WatchRequest
-	(*WatchResponse)(nil),                // 4: tollgate.options.v1.WatchResponse
-	(*GetDataSafeguardRequest)(nil),      // 5: tollgate.options.v1.GetDataSafeguardRequest
-	(*GetOverspendSafeguardRequest)(nil), // 6: tollgate.options.v1.GetOverspendSafeguardRequest
-	(*GetPaymentSafeguardRequest)(nil),   // 7: tollgate.options.v1.GetPaymentSafeguardRequest
-	(*DataSafeguard)(nil),                // 8: tollgate.options.v1.DataSafeguard
-	(*OverspendSafeguard)(nil),           // 9: tollgate.options.v1.OverspendSafeguard
-	(*PaymentSafeguard)(nil),             // 10: tollgate.options.v1.PaymentSafeguard
-	(*timestamppb.Timestamp)(nil),        // 11: google.protobuf.Timestamp
-	(v1.Safeguard_State)(0),              // 12: tollgate.event.v1.Safeguard.State
-	(*money.Money)(nil),                  // 13: google.type.Money
-	(*durationpb.Duration)(nil),          // 14: google.protobuf.Duration
-	(*v1.Threshold)(nil),                 // 15: tollgate.event.v1.Threshold
+	(Source)(0),                          // 0: tollgate.options.v1.Source
+	(*ListOptionsRequest)(nil),           // 1: tollgate.options.v1.ListOptionsRequest
+	(*Position)(nil),                     // 2: tollgate.options.v1.Position
+	(*ListOptionsResponse)(nil),          // 3: tollgate.options.v1.ListOptionsResponse
+	(*Subscriber)(nil),                   // 4: tollgate.options.v1.Subscriber
+	(*WatchRequest)(nil),                 // 5: tollgate.options.v1.WatchRequest
+	(*WatchResponse)(nil),                // 6: tollgate.options.v1.WatchResponse
+	(*GetDataSafeguardRequest)(nil),      // 7: tollgate.options.v1.GetDataSafeguardRequest
+	(*GetOverspendSafeguardRequest)(nil), // 8: tollgate.options.v1.GetOverspendSafeguardRequest
+	(*GetPaymentSafeguardRequest)(nil),   // 9: tollgate.options.v1.GetPaymentSafeguardRequest
+	(*DataSafeguard)(nil),                // 10: tollgate.options.v1.DataSafeguard
+	(*OverspendSafeguard)(nil),           // 11: tollgate.options.v1.OverspendSafeguard
+	(*PaymentSafeguard)(nil),             // 12: tollgate.options.v1.PaymentSafeguard
+	(*timestamppb.Timestamp)(nil),        // 13: google.protobuf.Timestamp
+	(v1.Safeguard_State)(0),              // 14: tollgate.event.v1.Safeguard.State
+	(*money.Money)(nil),                  // 15: google.type.Money
+	(*durationpb.Duration)(nil),          // 16: google.protobuf.Duration
+	(*v1.Threshold)(nil),                 // 17: tollgate.event.v1.Threshold
 }
 var file_tollgate_options_v1_inventory_proto_depIdxs = []int32{
-	8,  // 0: tollgate.options.v1.ListOptionsResponse.data_safeguard:type_name -> tollgate.options.v1.DataSafeguard
-	9,  // 1: tollgate.options.v1.ListOptionsResponse.overspend_safeguard:type_name -> tollgate.options.v1.OverspendSafeguard
-	10, // 2: tollgate.options.v1.ListOptionsResponse.payment_safeguard:type_name -> tollgate.options.v1.PaymentSafeguard
-	2,  // 3: tollgate.options.v1.ListOptionsResponse.subscriber:type_name -> tollgate.options.v1.Subscriber
-	11, // 4: tollgate.options.v1.Subscriber.activate_time:type_name -> google.protobuf.Timestamp
-	1,  // 5: tollgate.options.v1.WatchResponse.options:type_name -> tollgate.options.v1.ListOptionsResponse
-	12, // 6: tollgate.options.v1.DataSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
-	13, // 7: tollgate.options.v1.DataSafeguard.limit:type_name -> google.type.Money
-	13, // 8: tollgate.options.v1.DataSafeguard.spent:type_name -> google.type.Money
-	12, // 9: tollgate.options.v1.DataSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
-	11, // 10: tollgate.options.v1.DataSafeguard.period_start:type_name -> google.protobuf.Timestamp
-	11, // 11: tollgate.options.v1.DataSafeguard.period_end:type_name -> google.protobuf.Timestamp
-	11, // 12: tollgate.options.v1.DataSafeguard.forecast:type_name -> google.protobuf.Timestamp
-	14, // 13: tollgate.options.v1.DataSafeguard.staleness:type_name -> google.protobuf.Duration
-	12, // 14: tollgate.options.v1.OverspendSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
-	13, // 15: tollgate.options.v1.OverspendSafeguard.current_limit:type_name -> google.type.Money
-	13, // 16: tollgate.options.v1.OverspendSafeguard.next_limit:type_name -> google.type.Money
-	13, // 17: tollgate.options.v1.OverspendSafeguard.spent:type_name -> google.type.Money
-	12, // 18: tollgate.options.v1.OverspendSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
-	15, // 19: tollgate.options.v1.OverspendSafeguard.alert_thresholds:type_name -> tollgate.event.v1.Threshold
-	11, // 20: tollgate.options.v1.OverspendSafeguard.period_start:type_name -> google.protobuf.Timestamp
-	11, // 21: tollgate.options.v1.OverspendSafeguard.period_end:type_name -> google.protobuf.Timestamp
-	11, // 22: tollgate.options.v1.OverspendSafeguard.forecast:type_name -> google.protobuf.Timestamp
-	14, // 23: tollgate.options.v1.OverspendSafeguard.staleness:type_name -> google.protobuf.Duration
-	12, // 24: tollgate.options.v1.PaymentSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
-	13, // 25: tollgate.options.v1.PaymentSafeguard.limit:type_name -> google.type.Money
-	13, // 26: tollgate.options.v1.PaymentSafeguard.per_payment_limit:type_name -> google.type.Money
-	13, // 27: tollgate.options.v1.PaymentSafeguard.spent:type_name -> google.type.Money
-	12, // 28: tollgate.options.v1.PaymentSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
-	11, // 29: tollgate.options.v1.PaymentSafeguard.period_start:type_name -> google.protobuf.Timestamp
-	11, // 30: tollgate.options.v1.PaymentSafeguard.period_end:type_name -> google.protobuf.Timestamp
-	11, // 31: tollgate.options.v1.PaymentSafeguard.forecast:type_name -> google.protobuf.Timestamp
-	14, // 32: tollgate.options.v1.PaymentSafeguard.staleness:type_name -> google.protobuf.Duration
-	0,  // 33: tollgate.options.v1.OptionInventoryService.ListOptions:input_type -> tollgate.options.v1.ListOptionsRequest
-	5,  // 34: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
-	6,  // 35: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:input_type -> tollgate.options.v1.GetOverspendSafeguardRequest
-	7,  // 36: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:input_type -> tollgate.options.v1.GetPaymentSafeguardRequest
-	3,  // 37: tollgate.options.v1.OptionInventoryService.Watch:input_type -> tollgate.options.v1.WatchRequest
-	1,  // 38: tollgate.options.v1.OptionInventoryService.ListOptions:output_type -> tollgate.options.v1.ListOptionsResponse
-	8,  // 39: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:output_type -> tollgate.options.v1.DataSafeguard
-	9,  // 40: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:output_type -> tollgate.options.v1.OverspendSafeguard
-	10, // 41: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:output_type -> tollgate.options.v1.PaymentSafeguard
-	4,  // 42: tollgate.options.v1.OptionInventoryService.Watch:output_type -> tollgate.options.v1.WatchResponse
-	38, // [38:43] is the sub-list for method output_type
-	33, // [33:38] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	2,  // 0: tollgate.options.v1.ListOptionsRequest.min_position:type_name -> tollgate.options.v1.Position
+	10, // 1: tollgate.options.v1.ListOptionsResponse.data_safeguard:type_name -> tollgate.options.v1.DataSafeguard
+	11, // 2: tollgate.options.v1.ListOptionsResponse.overspend_safeguard:type_name -> tollgate.options.v1.OverspendSafeguard
+	12, // 3: tollgate.options.v1.ListOptionsResponse.payment_safeguard:type_name -> tollgate.options.v1.PaymentSafeguard
+	4,  // 4: tollgate.options.v1.ListOptionsResponse.subscriber:type_name -> tollgate.options.v1.Subscriber
+	13, // 5: tollgate.options.v1.Subscriber.activate_time:type_name -> google.protobuf.Timestamp
+	3,  // 6: tollgate.options.v1.WatchResponse.options:type_name -> tollgate.options.v1.ListOptionsResponse
+	2,  // 7: tollgate.options.v1.GetDataSafeguardRequest.min_position:type_name -> tollgate.options.v1.Position
+	2,  // 8: tollgate.options.v1.GetOverspendSafeguardRequest.min_position:type_name -> tollgate.options.v1.Position
+	2,  // 9: tollgate.options.v1.GetPaymentSafeguardRequest.min_position:type_name -> tollgate.options.v1.Position
+	14, // 10: tollgate.options.v1.DataSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	15, // 11: tollgate.options.v1.DataSafeguard.limit:type_name -> google.type.Money
+	15, // 12: tollgate.options.v1.DataSafeguard.spent:type_name -> google.type.Money
+	14, // 13: tollgate.options.v1.DataSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	13, // 14: tollgate.options.v1.DataSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	13, // 15: tollgate.options.v1.DataSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	13, // 16: tollgate.options.v1.DataSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	16, // 17: tollgate.options.v1.DataSafeguard.staleness:type_name -> google.protobuf.Duration
+	0,  // 18: tollgate.options.v1.DataSafeguard.limit_source:type_name -> tollgate.options.v1.Source
+	0,  // 19: tollgate.options.v1.DataSafeguard.renewal_day_source:type_name -> tollgate.options.v1.Source
+	14, // 20: tollgate.options.v1.OverspendSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	15, // 21: tollgate.options.v1.OverspendSafeguard.current_limit:type_name -> google.type.Money
+	15, // 22: tollgate.options.v1.OverspendSafeguard.next_limit:type_name -> google.type.Money
+	15, // 23: tollgate.options.v1.OverspendSafeguard.spent:type_name -> google.type.Money
+	14, // 24: tollgate.options.v1.OverspendSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	17, // 25: tollgate.options.v1.OverspendSafeguard.alert_thresholds:type_name -> tollgate.event.v1.Threshold
+	13, // 26: tollgate.options.v1.OverspendSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	13, // 27: tollgate.options.v1.OverspendSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	13, // 28: tollgate.options.v1.OverspendSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	16, // 29: tollgate.options.v1.OverspendSafeguard.staleness:type_name -> google.protobuf.Duration
+	0,  // 30: tollgate.options.v1.OverspendSafeguard.current_limit_source:type_name -> tollgate.options.v1.Source
+	0,  // 31: tollgate.options.v1.OverspendSafeguard.alert_thresholds_source:type_name -> tollgate.options.v1.Source
+	0,  // 32: tollgate.options.v1.OverspendSafeguard.renewal_day_source:type_name -> tollgate.options.v1.Source
+	14, // 33: tollgate.options.v1.PaymentSafeguard.state:type_name -> tollgate.event.v1.Safeguard.State
+	15, // 34: tollgate.options.v1.PaymentSafeguard.limit:type_name -> google.type.Money
+	15, // 35: tollgate.options.v1.PaymentSafeguard.per_payment_limit:type_name -> google.type.Money
+	15, // 36: tollgate.options.v1.PaymentSafeguard.spent:type_name -> google.type.Money
+	14, // 37: tollgate.options.v1.PaymentSafeguard.eligible_states:type_name -> tollgate.event.v1.Safeguard.State
+	13, // 38: tollgate.options.v1.PaymentSafeguard.period_start:type_name -> google.protobuf.Timestamp
+	13, // 39: tollgate.options.v1.PaymentSafeguard.period_end:type_name -> google.protobuf.Timestamp
+	13, // 40: tollgate.options.v1.PaymentSafeguard.forecast:type_name -> google.protobuf.Timestamp
+	16, // 41: tollgate.options.v1.PaymentSafeguard.staleness:type_name -> google.protobuf.Duration
+	0,  // 42: tollgate.options.v1.PaymentSafeguard.limit_source:type_name -> tollgate.options.v1.Source
+	0,  // 43: tollgate.options.v1.PaymentSafeguard.renewal_day_source:type_name -> tollgate.options.v1.Source
+	1,  // 44: tollgate.options.v1.OptionInventoryService.ListOptions:input_type -> tollgate.options.v1.ListOptionsRequest
+	7,  // 45: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:input_type -> tollgate.options.v1.GetDataSafeguardRequest
+	8,  // 46: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:input_type -> tollgate.options.v1.GetOverspendSafeguardRequest
+	9,  // 47: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:input_type -> tollgate.options.v1.GetPaymentSafeguardRequest
+	5,  // 48: tollgate.options.v1.OptionInventoryService.Watch:input_type -> tollgate.options.v1.WatchRequest
+	3,  // 49: tollgate.options.v1.OptionInventoryService.ListOptions:output_type -> tollgate.options.v1.ListOptionsResponse
+	10, // 50: tollgate.options.v1.OptionInventoryService.GetDataSafeguard:output_type -> tollgate.options.v1.DataSafeguard
+	11, // 51: tollgate.options.v1.OptionInventoryService.GetOverspendSafeguard:output_type -> tollgate.options.v1.OverspendSafeguard
+	12, // 52: tollgate.options.v1.OptionInventoryService.GetPaymentSafeguard:output_type -> tollgate.options.v1.PaymentSafeguard
+	6,  // 53: tollgate.options.v1.OptionInventoryService.Watch:output_type -> tollgate.options.v1.WatchResponse
+	49, // [49:54] is the sub-list for method output_type
+	44, // [44:49] is the sub-list for method input_type
+	44, // [44:44] is the sub-list for extension type_name
+	44, // [44:44] is the sub-list for extension extendee
+	0,  // [0:44] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_options_v1_inventory_proto_init() }
@@ -1161,18 +1389,22 @@ func file_tollgate_options_v1_inventory_proto_init() {
 	if File_tollgate_options_v1_inventory_proto != nil {
 		return
 	}
+	file_tollgate_options_v1_inventory_proto_msgTypes[9].OneofWrappers = []any{}
+	file_tollgate_options_v1_inventory_proto_msgTypes[10].OneofWrappers = []any{}
+	file_tollgate_options_v1_inventory_proto_msgTypes[11].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_options_v1_inventory_proto_rawDesc), len(file_tollgate_options_v1_inventory_proto_rawDesc)),
-			NumEnums:      0,
-			NumMessages:   11,
+			NumEnums:      1,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_tollgate_options_v1_inventory_proto_goTypes,
 		DependencyIndexes: file_tollgate_options_v1_inventory_proto_depIdxs,
+		EnumInfos:         file_tollgate_options_v1_inventory_proto_enumTypes,
 		MessageInfos:      file_tollgate_options_v1_inventory_proto_msgTypes,
 	}.Build()
 	File_tollgate_options_v1_inventory_proto = out.File

@@ -32,7 +32,11 @@ const (
 //
 // OptionInventoryService shows the options of one subscriber as they are.
 // Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
-// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell.
+// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell;
+// POSITION_INVALID (INVALID_ARGUMENT) and POSITION_NOT_REACHED (UNAVAILABLE, with
+// retry info) where a request has a min_position. What is shown was judged by one
+// revision of the configuration, whose number stands beside it: by the one in
+// force, unless the subscriber's class of service is missing from that.
 type OptionInventoryServiceClient interface {
 	// ListOptions shows all options of a subscriber; its parent is
 	// "tenants/{tenant}/subscribers/{msisdn}".
@@ -119,7 +123,11 @@ type OptionInventoryService_WatchClient = grpc.ServerStreamingClient[WatchRespon
 //
 // OptionInventoryService shows the options of one subscriber as they are.
 // Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
-// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell.
+// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell;
+// POSITION_INVALID (INVALID_ARGUMENT) and POSITION_NOT_REACHED (UNAVAILABLE, with
+// retry info) where a request has a min_position. What is shown was judged by one
+// revision of the configuration, whose number stands beside it: by the one in
+// force, unless the subscriber's class of service is missing from that.
 type OptionInventoryServiceServer interface {
 	// ListOptions shows all options of a subscriber; its parent is
 	// "tenants/{tenant}/subscribers/{msisdn}".

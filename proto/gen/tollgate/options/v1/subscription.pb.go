@@ -29,8 +29,10 @@ type ChangeDataSafeguardRequest struct {
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// 1 to 128 bytes, of the caller's choice, one for each change.
 	TransactionReference string `protobuf:"bytes,2,opt,name=transaction_reference,json=transactionReference,proto3" json:"transaction_reference,omitempty"`
-	// 1 to 28. The running period ends at the next occurrence of the new day; at
-	// most one change in a period.
+	// 1 to 28. The running period ends at the next occurrence of the new day, which
+	// the answer's period_end is; it may be longer than a month by that, under the
+	// same limit. At most one change in a period. The day is the subscriber's from
+	// then on, also where it is that of the class.
 	RenewalDay *int32 `protobuf:"varint,3,opt,name=renewal_day,json=renewalDay,proto3,oneof" json:"renewal_day,omitempty"`
 	// Absent: unchanged.
 	State         v1.Safeguard_State `protobuf:"varint,4,opt,name=state,proto3,enum=tollgate.event.v1.Safeguard_State" json:"state,omitempty"`

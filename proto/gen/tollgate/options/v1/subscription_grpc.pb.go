@@ -30,8 +30,9 @@ const (
 //
 // OptionSubscriptionService changes the options of a subscriber. A change is
 // idempotent by its transaction_reference for 24 hours: the same request again
-// changes nothing and gets the same answer, another one under the same
-// reference is ID_REUSED. The reference is echoed in every event that a change
+// changes nothing and gets the answer that it had, with the figures of then,
+// whatever became of the subscriber; another one under the same reference is
+// ID_REUSED. The reference is echoed in every event that a change
 // causes. A change of several fields is one step, all or nothing, in the order
 // renewal day, limits, threshold, state. A change to what is already so is
 // accepted and changes nothing.
@@ -94,8 +95,9 @@ func (c *optionSubscriptionServiceClient) ChangePaymentSafeguard(ctx context.Con
 //
 // OptionSubscriptionService changes the options of a subscriber. A change is
 // idempotent by its transaction_reference for 24 hours: the same request again
-// changes nothing and gets the same answer, another one under the same
-// reference is ID_REUSED. The reference is echoed in every event that a change
+// changes nothing and gets the answer that it had, with the figures of then,
+// whatever became of the subscriber; another one under the same reference is
+// ID_REUSED. The reference is echoed in every event that a change
 // causes. A change of several fields is one step, all or nothing, in the order
 // renewal day, limits, threshold, state. A change to what is already so is
 // accepted and changes nothing.
