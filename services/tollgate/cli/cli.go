@@ -6,10 +6,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 // Exit codes.
@@ -77,6 +78,8 @@ type exited int
 // Run works one command line, without the program's name, and returns the exit code. started is when the process
 // began: try counts from there.
 func Run(ctx context.Context, args []string, streams Streams, started time.Time) (code int) {
+	// What others named, sent and answered may hold what a terminal obeys.
+	streams.Out, streams.Err = display.NewWriter(streams.Out), display.NewWriter(streams.Err)
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(exited)
@@ -134,14 +137,31 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
+// Bounds of what is said to a person at once.
+const (
+	maxLine  = 2 << 10
+	maxLines = 200
+)
+
 func complain(w io.Writer, err error) {
-	for line := range strings.Lines(err.Error()) {
-		fmt.Fprintf(w, "tollgate: %s\n", strings.TrimSuffix(line, "\n"))
+	for _, line := range display.Lines(err.Error(), maxLine, maxLines) {
+		fmt.Fprintf(w, "tollgate: %s\n", line)
 	}
+}
+
+// drawn is the stream itself, for progress bars and colours.
+func drawn(w io.Writer) io.Writer {
+	if escaping, ok := w.(*display.Writer); ok {
+		return escaping.Unwrap()
+	}
+	return w
 }
 
 // isTerminal says whether somebody watches.
 func isTerminal(stream any) bool {
+	if w, ok := stream.(io.Writer); ok {
+		stream = drawn(w)
+	}
 	f, ok := stream.(*os.File)
 	if !ok {
 		return false

@@ -44,7 +44,7 @@ func showSteps(streams Streams, what string, n int) steps {
 	if !isTerminal(streams.Err) {
 		return steps{}
 	}
-	all := mpb.New(mpb.WithOutput(streams.Err), mpb.WithRefreshRate(200*time.Millisecond))
+	all := mpb.New(mpb.WithOutput(drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 	return steps{all, all.AddBar(int64(n)*wholeStep, mpb.PrependDecorators(decor.Name(what)), mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
 }
 

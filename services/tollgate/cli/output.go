@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/mattn/go-isatty"
+	"github.com/tollgate/tollgate/pkg/display"
 	"go.yaml.in/yaml/v3"
 )
 
@@ -58,10 +60,13 @@ func write[T any](l Listing, w io.Writer, rows []T, columns []string, row func(T
 	return nil
 }
 
+// maxCell bounds a line of a cell.
+const maxCell = 512
+
 func cells(texts []string) table.Row {
 	r := make(table.Row, len(texts))
 	for i, t := range texts {
-		r[i] = t
+		r[i] = strings.Join(display.Lines(t, maxCell, maxLines), "\n")
 	}
 	return r
 }
@@ -88,6 +93,10 @@ func writeYAML(w io.Writer, rows any) error {
 // plain gives nodes that were JSON the style of YAML.
 func plain(n *yaml.Node) {
 	n.Style = 0
+	if !display.Shown(n.Value) {
+		// In double quotes what a terminal obeys can be escaped.
+		n.Style = yaml.DoubleQuotedStyle
+	}
 	for _, c := range n.Content {
 		plain(c)
 	}

@@ -5,6 +5,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/services/tollgate/roster"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
@@ -20,7 +21,7 @@ func showProgress(streams Streams, size int64) progress {
 	if size == 0 || !isTerminal(streams.Err) || isTerminal(streams.Out) {
 		return progress{}
 	}
-	all := mpb.New(mpb.WithOutput(streams.Err), mpb.WithRefreshRate(200*time.Millisecond))
+	all := mpb.New(mpb.WithOutput(drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 	return progress{all, all.AddBar(size,
 		mpb.PrependDecorators(decor.CountersKibiByte("% .1f of % .1f")),
 		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
@@ -53,7 +54,7 @@ func (p *importProgress) show(stage roster.Stage, done, total int64) {
 		return
 	}
 	if p.all == nil {
-		p.all = mpb.New(mpb.WithOutput(p.streams.Err), mpb.WithRefreshRate(200*time.Millisecond))
+		p.all = mpb.New(mpb.WithOutput(drawn(p.streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 		p.bars = map[roster.Stage]*mpb.Bar{}
 	}
 	bar := p.bars[stage]
@@ -77,7 +78,7 @@ func (p *importProgress) complain(file string, f roster.Fault) {
 		w = p.all
 	}
 	for _, v := range f.Violations {
-		fmt.Fprintf(w, "tollgate: %s:%d: %s\n", file, f.Line, v)
+		fmt.Fprintf(w, "tollgate: %s:%d: %s\n", file, f.Line, display.Text(v.String(), maxLine))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -252,6 +253,7 @@ func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) err
 		compact.Write(plain)
 	}
 	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s %s\n", e.ReceivedAt.Format("2006-01-02T15:04:05.000Z"),
-		r.Topic, r.Partition, r.Offset, e.Type, e.Key(), e.ID, compact.String())
+		r.Topic, r.Partition, r.Offset, display.Text(e.Type, maxCell), display.Text(e.Key(), maxCell), display.Text(e.ID, maxCell),
+		display.Text(compact.String(), maxLine))
 	return err
 }

@@ -30,7 +30,7 @@ Example:
 // Run tries.
 func (c tryCommand) Run(ctx context.Context, streams Streams, started since) error {
 	return try.Run(ctx, try.Config{
-		Data: c.Data, Once: c.Once, Verbose: c.Verbose, Started: time.Time(started), Out: streams.Out, Err: streams.Err,
+		Data: c.Data, Once: c.Once, Verbose: c.Verbose, Started: time.Time(started), Out: drawn(streams.Out), Err: drawn(streams.Err),
 		Colour: isTerminal(streams.Out), Program: os.Args[0],
 	})
 }

@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 // story tells what happens, a line each, with the seconds since the start.
@@ -20,6 +22,12 @@ type story struct {
 func newStory(out io.Writer, started time.Time, colour bool) *story {
 	return &story{out: out, started: started, colour: colour}
 }
+
+// Bounds of what is told at once.
+const (
+	maxLine  = 2 << 10
+	maxLines = 100
+)
 
 // waitFor notes what comes next, to be named if it does not.
 func (s *story) waitFor(what string) {
@@ -39,13 +47,15 @@ func (s *story) step(word, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	fmt.Fprintf(s.out, "%s  %s %s\n", s.dim(fmt.Sprintf("%6.2f s", time.Since(s.started).Seconds())),
-		s.bold(fmt.Sprintf("%-11s", word)), fmt.Sprintf(format, args...))
+		s.bold(fmt.Sprintf("%-11s", word)), display.Text(fmt.Sprintf(format, args...), maxLine))
 }
 
 func (s *story) plain(format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	fmt.Fprintf(s.out, format+"\n", args...)
+	for _, line := range display.Lines(fmt.Sprintf(format, args...), maxLine, maxLines) {
+		fmt.Fprintln(s.out, line)
+	}
 }
 
 func (s *story) title(f *folder) {
@@ -64,7 +74,7 @@ func (s *story) table(rows [][2]string) {
 	defer s.mu.Unlock()
 	fmt.Fprintln(s.out)
 	for _, r := range rows {
-		fmt.Fprintf(s.out, "  %s %s\n", s.bold(fmt.Sprintf("%-10s", r[0])), strings.TrimRight(r[1], " "))
+		fmt.Fprintf(s.out, "  %s %s\n", s.bold(fmt.Sprintf("%-10s", r[0])), display.Text(strings.TrimRight(r[1], " "), maxLine))
 	}
 	fmt.Fprintln(s.out)
 }
