@@ -6,6 +6,7 @@ import (
 	"io"
 	"math"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -30,6 +31,7 @@ type call struct {
 	// service says that the key is one of a service of ours.
 	service bool
 	open    bool
+	stream  bool
 	hold    *Hold
 }
 
@@ -121,6 +123,7 @@ func (s *Server) streaming(method string, handler grpc.StreamHandler) grpc.Strea
 		if err != nil {
 			return err
 		}
+		c.stream = true
 		defer s.end(c)
 		ctx, cancel := context.WithCancelCause(of.Context())
 		defer cancel(nil)
@@ -139,8 +142,12 @@ func (s *Server) streaming(method string, handler grpc.StreamHandler) grpc.Strea
 	}
 }
 
-// maxCalls bounds the calls under way, of all connections: each may have a window of bytes that nobody asked for yet.
-const maxCalls = 2000
+// Bounds of the calls under way, of all connections: each may have a window of bytes that nobody asked for yet. Callers
+// with a key do not take the place of health, nor anybody theirs.
+const (
+	maxCalls     = 2000
+	maxOpenCalls = 1000
+)
 
 // begin lets a call that was admitted be worked, unless too many are.
 func (s *Server) begin(ctx context.Context) (*call, error) {
@@ -148,15 +155,24 @@ func (s *Server) begin(ctx context.Context) (*call, error) {
 	if c == nil {
 		return nil, errNotAdmitted
 	}
-	if s.calls.Add(1) > maxCalls && !c.open {
-		s.calls.Add(-1)
+	under, most := s.counter(c)
+	if under.Add(1) > most {
+		under.Add(-1)
 		return nil, errBusy
 	}
 	return c, nil
 }
 
+func (s *Server) counter(c *call) (under *atomic.Int64, most int64) {
+	if c.open {
+		return &s.openCalls, maxOpenCalls
+	}
+	return &s.calls, maxCalls
+}
+
 func (s *Server) end(c *call) {
-	s.calls.Add(-1)
+	under, _ := s.counter(c)
+	under.Add(-1)
 	c.hold.Close()
 }
 

@@ -3,10 +3,8 @@ package rpc
 import (
 	"bytes"
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"runtime"
 	"strings"
@@ -16,7 +14,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"golang.org/x/net/http2"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/encoding"
@@ -121,9 +118,8 @@ func TestTheBudgetIsOfAllCallersTogether(t *testing.T) {
 // post opens a call with the first bytes of a message, and gives what it is answered.
 func post(t *testing.T, address string, begin []byte) http.Header {
 	t.Helper()
-	transport := &http2.Transport{AllowHTTP: true, DialTLSContext: func(ctx context.Context, network, addr string, _ *tls.Config) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, network, addr)
-	}}
+	transport := &http.Transport{Protocols: new(http.Protocols)}
+	transport.Protocols.SetUnencryptedHTTP2(true)
 	t.Cleanup(transport.CloseIdleConnections)
 	body, rest := io.Pipe()
 	t.Cleanup(func() { rest.Close() })
@@ -165,6 +161,7 @@ func TestAMessageIsRefusedByItsLengthBeforeItHasCome(t *testing.T) {
 		"longer than any may be":           {[]byte{0, 0, 0x20, 0, 0}, "8", "must have at most"},
 		"longer than there is room":        {[]byte{0, 0, 0x0f, 0, 0}, "8", "holds as much"},
 		"one that does not come to an end": {[]byte{0, 0, 0, 1, 0, 'x'}, "4", "in time"},
+		"one that does not begin":          {nil, "4", "in time"},
 		"a compressed one":                 {[]byte{1, 0, 0, 1, 0}, "12", "compressed"},
 	} {
 		t.Run(name, func(t *testing.T) {

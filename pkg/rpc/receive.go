@@ -32,8 +32,8 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 		return errors.New("this version of grpc-go does not let messages be received")
 	}
 	c.hold.Release() // of the message before
-	var header [5]byte
-	if err := from.ReadMessageHeader(header[:]); err != nil {
+	header, err := s.header(c, from)
+	if err != nil {
 		return cutOff(err)
 	}
 	if header[0] != 0 {
@@ -50,7 +50,7 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	if err := s.take(c, 2*size); err != nil {
 		return err
 	}
-	raw, err := s.content(from, int(size))
+	raw, err := s.content(c, from, int(size))
 	if err != nil {
 		return cutOff(err)
 	}
@@ -82,30 +82,44 @@ func (s *Server) take(c *call, n int64) error {
 	return c.hold.Take(n)
 }
 
-// content reads a message's bytes, in one piece. Whoever sends it slower than CallTimeout is not waited for, whatever
-// deadline he has: meanwhile what he sent is held.
-func (s *Server) content(from frames, size int) (mem.Buffer, error) {
-	type read struct {
-		all mem.BufferSlice
-		err error
+// header is the five bytes before a message. A stream waits for them as long as it likes.
+func (s *Server) header(c *call, from frames) ([]byte, error) {
+	header := make([]byte, 5)
+	if c.stream {
+		return header, from.ReadMessageHeader(header)
 	}
-	done := make(chan read, 1)
-	go func() {
-		// It ends with the call at the latest.
-		all, err := from.Read(size)
-		done <- read{all, err}
-	}()
-	timer := time.NewTimer(s.cfg.CallTimeout)
+	return header, s.timely(c, func() error { return from.ReadMessageHeader(header) })
+}
+
+// content reads a message's bytes, in one piece.
+func (s *Server) content(c *call, from frames, size int) (whole mem.Buffer, err error) {
+	var all mem.BufferSlice
+	if err := s.timely(c, func() (err error) { all, err = from.Read(size); return err }); err != nil {
+		return nil, err
+	}
+	defer all.Free()
+	return all.MaterializeToBuffer(mem.DefaultBufferPool()), nil
+}
+
+// openPatience is how long a message to an open method may take to come.
+const openPatience = 5 * time.Second
+
+// timely runs read, which waits for the caller, and leaves it where that takes longer than CallTimeout, whatever deadline
+// the caller has: meanwhile what he sent is held. What is left ends with the call.
+func (s *Server) timely(c *call, read func() error) error {
+	patience := s.cfg.CallTimeout
+	if c.open {
+		patience = min(patience, openPatience)
+	}
+	done := make(chan error, 1)
+	go func() { done <- read() }()
+	timer := time.NewTimer(patience)
 	defer timer.Stop()
 	select {
-	case r := <-done:
-		if r.err != nil {
-			return nil, r.err
-		}
-		defer r.all.Free()
-		return r.all.MaterializeToBuffer(mem.DefaultBufferPool()), nil
+	case err := <-done:
+		return err
 	case <-timer.C:
-		return nil, status.Error(codes.DeadlineExceeded, "the message did not come to its end in time")
+		return status.Error(codes.DeadlineExceeded, "the message did not come in time")
 	}
 }
 

@@ -46,6 +46,7 @@ type Server struct {
 	outcomes    *outcomes
 	budget      *Budget
 	calls       atomic.Int64
+	openCalls   atomic.Int64
 	listener    net.Listener
 	grpc        *grpc.Server
 	stopping    chan struct{}

@@ -26,6 +26,12 @@ type Streams struct {
 	Out, Err io.Writer
 }
 
+// legible escapes on the way out what a terminal obeys: others named, sent and answered it.
+func (s Streams) legible() Streams {
+	s.Out, s.Err = display.NewWriter(s.Out), display.NewWriter(s.Err)
+	return s
+}
+
 // commands is the grammar; each command's own struct says what its flags mean.
 type commands struct {
 	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its webhooks."`
@@ -78,8 +84,7 @@ type exited int
 // Run works one command line, without the program's name, and returns the exit code. started is when the process
 // began: try counts from there.
 func Run(ctx context.Context, args []string, streams Streams, started time.Time) (code int) {
-	// What others named, sent and answered may hold what a terminal obeys.
-	streams.Out, streams.Err = display.NewWriter(streams.Out), display.NewWriter(streams.Err)
+	streams = streams.legible()
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(exited)

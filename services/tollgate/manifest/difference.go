@@ -1,11 +1,15 @@
 package manifest
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
 	"strings"
 
 	"buf.build/go/protoyaml"
+	"github.com/tollgate/tollgate/pkg/display"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -37,7 +41,36 @@ func lines(r Resource) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("write %s as YAML: %w", r.GetName(), err)
 	}
+	if text, err = quoted(text); err != nil {
+		return nil, fmt.Errorf("write %s as YAML: %w", r.GetName(), err)
+	}
 	return strings.Split(strings.TrimRight(string(text), "\n"), "\n"), nil
+}
+
+// quoted puts what a terminal obeys into double quotes, in which it can be escaped and is read again as it was.
+func quoted(text []byte) ([]byte, error) {
+	if display.Shown(strings.ReplaceAll(string(text), "\n", "")) {
+		return text, nil
+	}
+	var document yaml.Node
+	if err := yaml.Unmarshal(text, &document); err != nil {
+		return nil, err
+	}
+	quote(&document)
+	var out bytes.Buffer
+	e := yaml.NewEncoder(&out)
+	e.SetIndent(2)
+	err := e.Encode(&document)
+	return out.Bytes(), errors.Join(err, e.Close())
+}
+
+func quote(n *yaml.Node) {
+	if n.Kind == yaml.ScalarNode && !display.Shown(n.Value) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	for _, c := range n.Content {
+		quote(c)
+	}
 }
 
 // masked hides secrets as the service does where it shows them.

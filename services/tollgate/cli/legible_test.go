@@ -1,0 +1,102 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+	"go.yaml.in/yaml/v3"
+)
+
+// hostile clears a screen, turns a line around, and is long.
+var hostile = "acme\x1b[2J\u202e\u2066evil\u200b\x07" + strings.Repeat("x", 10_000)
+
+func obeyed(t *testing.T, where, text string) {
+	t.Helper()
+	if strings.ContainsAny(text, "\x1b\x07\u202e\u2066\u200b\r\x00") {
+		t.Errorf("%s shows %.300q", where, text)
+	}
+	for line := range strings.Lines(text) {
+		if len(line) > 4<<10 {
+			t.Errorf("%s shows a line of %d bytes", where, len(line))
+		}
+	}
+}
+
+// Every command is given what a terminal obeys, for each of its arguments; most of them repeat it in what they complain of.
+func TestNoCommandShowsWhatATerminalObeys(t *testing.T) {
+	parser, err := newParser(Streams{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("TOLLGATE_CONFIG_ADDR", "127.0.0.1:1")
+	t.Setenv("TOLLGATE_INGEST_ADDR", "127.0.0.1:1")
+	t.Setenv("TOLLGATE_SAFEGUARD_ADDR", "127.0.0.1:1")
+	walked := 0
+	for _, leaf := range parser.Model.Leaves(true) {
+		path := commandOf(leaf)
+		if path[0] == "try" {
+			continue // it takes no argument; what it tells is the story's
+		}
+		walked++
+		for name, args := range map[string][]string{
+			"an argument too much": append(path[:len(path):len(path)], hostile, hostile, hostile),
+			"a flag":               append(path[:len(path):len(path)], "--"+hostile),
+			"a file":               append(path[:len(path):len(path)], "-f", hostile),
+		} {
+			var out, errs bytes.Buffer
+			Run(t.Context(), args, Streams{In: strings.NewReader(hostile), Out: &out, Err: &errs}, time.Now())
+			obeyed(t, strings.Join(path, " ")+": "+name, out.String()+errs.String())
+		}
+	}
+	if walked < 15 {
+		t.Errorf("%d commands were walked", walked)
+	}
+}
+
+func commandOf(leaf *kong.Node) []string {
+	var path []string
+	for n := leaf; n != nil && n.Type != kong.ApplicationNode; n = n.Parent {
+		path = append([]string{n.Name}, path...)
+	}
+	return path
+}
+
+// In data nothing is cut, and what is escaped is read as it was.
+func TestAListingIsLegibleInEveryForm(t *testing.T) {
+	type row struct {
+		Name string `json:"name"`
+	}
+	rows := []row{{hostile}, {"two\nlines"}}
+	for _, form := range []string{"table", "json", "yaml"} {
+		var out bytes.Buffer
+		streams := Streams{Out: &out}.legible()
+		if err := write(Listing{Output: form}, streams.Out, rows, []string{"name"}, func(r row) []string { return []string{r.Name} }); err != nil {
+			t.Fatal(err)
+		}
+		text := out.String()
+		if strings.ContainsAny(text, "\x1b\x07\u202e\u2066\u200b") {
+			t.Errorf("%s shows %.300q", form, text)
+		}
+		var got []row
+		switch form {
+		case "table":
+			obeyed(t, form, text)
+			continue
+		case "json":
+			if err := json.Unmarshal(out.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+		case "yaml":
+			if err := yaml.Unmarshal(out.Bytes(), &got); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(got) != 2 || got[0] != rows[0] || got[1] != rows[1] {
+			t.Errorf("%s is read as %.100q", form, got)
+		}
+	}
+}
