@@ -93,7 +93,9 @@ func TestTheBudgetIsOfAllCallersTogether(t *testing.T) {
 	}
 	// Three hold their message, and what it became.
 	conn := dial(t, r.address, testKey)
-	err := sendBytes(t.Context(), conn, getTenant, message)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := sendBytes(ctx, conn, getTenant, message)
 	f, ok := errors.AsType[*fault.Error](err)
 	if !ok || f.Kind != fault.Throttled || f.Reason != "BUSY" || f.RetryAfter <= 0 || status.Code(err) != codes.ResourceExhausted {
 		t.Errorf("a fourth: %v", err)
