@@ -42,84 +42,147 @@ const (
 	actionUndelete = "undelete"
 )
 
+// draft is a change as it would be stored.
+type draft struct {
+	next, stored resource
+	action       string
+}
+
+// tries is how often a change is checked anew because the resource was changed meanwhile.
+const tries = 3
+
 // apply makes a change: one transaction, one revision. A change that changes nothing takes none and answers what is
-// stored.
+// stored. What it takes to compile an expression is spent before the transaction, which nobody else waits for therefore.
 func (s *service) apply(ctx context.Context, c change) (resource, error) {
 	var f fault.Faults
 	c.kind.checkName(&f, c.name)
 	if err := f.Err("NAME_INVALID"); err != nil {
 		return nil, below(c.kind, err)
 	}
-	tx, err := s.store.writer.BeginTx(ctx, nil)
-	if err != nil {
-		return nil, fmt.Errorf("begin change: %w", err)
-	}
-	// After a commit this does nothing.
-	defer tx.Rollback() //nolint:errcheck // a change that is given up leaves nothing to report
-
-	row, exists, err := newest(ctx, tx, c.kind.name, c.name)
-	if err != nil {
-		return nil, err
-	}
-	var stored resource
-	if exists {
-		if stored, err = c.kind.decode(row); err != nil {
+	for range tries {
+		checked, err := c.draft(ctx, s.store.reader)
+		if err != nil {
 			return nil, err
 		}
-		if c.etag != "" && c.etag != stored.GetMetadata().GetEtag() {
-			return nil, fault.New(fault.Conflict, "ETAG_MISMATCH", "%s %s was changed in revision %d, read it again",
+		if checked.action != actionDelete {
+			if err := c.kind.faults(ctx, s.store.reader, checked.next, true); err != nil {
+				return nil, err
+			}
+		}
+		if shown, done, err := s.commit(ctx, c, checked); done || err != nil {
+			return shown, err
+		}
+	}
+	return nil, fault.New(fault.Conflict, "CHANGED_MEANWHILE", "%s %s is being changed by others, read it again", c.kind.label, c.name)
+}
+
+// draft reads what is stored and edits it.
+func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
+	row, exists, err := newest(ctx, q, c.kind.name, c.name)
+	if err != nil {
+		return d, err
+	}
+	if exists {
+		if d.stored, err = c.kind.decode(row); err != nil {
+			return d, err
+		}
+		if c.etag != "" && c.etag != d.stored.GetMetadata().GetEtag() {
+			return d, fault.New(fault.Conflict, "ETAG_MISMATCH", "%s %s was changed in revision %d, read it again",
 				c.kind.label, c.name, row.revision)
 		}
 	}
 	var given resource
-	if stored != nil {
-		given = clone(stored)
+	if d.stored != nil {
+		given = clone(d.stored)
 	}
-	next, action, err := c.edit(given, row.deleted)
-	if err != nil {
-		return nil, err
+	if d.next, d.action, err = c.edit(given, row.deleted); err != nil {
+		return d, err
 	}
-	setMetadata(next, nil)
-	if action == actionDelete {
-		if c.kind.inUse != nil {
-			if err := c.kind.inUse(ctx, tx, c.name, c.force); err != nil {
-				return nil, err
-			}
-		}
-	} else if err := s.judge(ctx, tx, c.kind, next, stored); err != nil {
-		return nil, err
+	setMetadata(d.next, nil)
+	if c.kind.stored != nil && d.action != actionDelete {
+		c.kind.stored(d.next, d.stored)
 	}
-	if action == actionUpdate && sameContent(next, stored) {
-		return s.shown(c.kind, stored), nil
-	}
-
-	made, err := s.write(ctx, tx, c, action, next, stored)
-	if err != nil || c.validateOnly {
-		return s.shown(c.kind, next), err
-	}
-	if err := tx.Commit(); err != nil {
-		return nil, fmt.Errorf("commit revision %d: %w", made.revision, err)
-	}
-	s.news.tell(made)
-	s.metrics.changed(made, c.kind.name, action)
-	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
-		zap.String("action", action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
-	return s.shown(c.kind, next), nil
+	return d, nil
 }
 
-// judge lists everything that is wrong with a version about to be stored.
-func (s *service) judge(ctx context.Context, tx *sql.Tx, k *kind, next, stored resource) error {
-	if k.stored != nil {
-		k.stored(next, stored)
+// commit stores what was checked, in a transaction that looks again at what may have changed meanwhile: what the resource
+// refers to, and the bounds of its tenant. It is not done where the resource itself has.
+func (s *service) commit(ctx context.Context, c change, checked draft) (shown resource, done bool, err error) {
+	tx, err := s.store.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, false, fmt.Errorf("begin change: %w", err)
 	}
+	// After a commit this does nothing.
+	defer tx.Rollback() //nolint:errcheck // a change that is given up leaves nothing to report
+
+	d, err := c.draft(ctx, tx)
+	if err != nil {
+		return nil, false, err
+	}
+	if d.action != checked.action || !proto.Equal(d.next, checked.next) {
+		return nil, false, nil
+	}
+	if d.action == actionDelete {
+		if c.kind.inUse != nil {
+			if err := c.kind.inUse(ctx, tx, c.name, c.force); err != nil {
+				return nil, false, err
+			}
+		}
+	} else if err := c.kind.faults(ctx, tx, d.next, false); err != nil {
+		return nil, false, err
+	}
+	if d.action == actionUpdate && sameContent(d.next, d.stored) {
+		return s.shown(c.kind, d.stored), true, nil
+	}
+	if err := s.holdings.load(ctx, tx); err != nil {
+		return nil, false, err
+	}
+	if d.action != actionDelete {
+		if err := s.bounds(ctx, tx, c.kind, d); err != nil {
+			return nil, false, err
+		}
+	}
+
+	made, err := s.write(ctx, tx, c, d.action, d.next, d.stored)
+	if err != nil || c.validateOnly {
+		return s.shown(c.kind, d.next), true, err
+	}
+	s.holdings.change(c.kind, d)
+	if err := tx.Commit(); err != nil {
+		s.holdings.read = false
+		return nil, false, fmt.Errorf("commit revision %d: %w", made.revision, err)
+	}
+	s.news.tell(made)
+	s.metrics.changed(made, c.kind.name, d.action)
+	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
+		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
+	return s.shown(c.kind, d.next), true, nil
+}
+
+// faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked
+// before, and with what it refers to.
+func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool) error {
 	var f fault.Faults
 	if k != tenantKind {
-		if err := requireTenant(ctx, tx, &f, tenantOf(next.GetName())); err != nil {
+		if err := requireTenant(ctx, q, &f, tenantOf(next.GetName())); err != nil {
 			return err
 		}
 	}
-	if err := k.judge(ctx, tx, &f, next); err != nil {
-		return err
+	if itself {
+		if n := proto.Size(next); n > maxResource {
+			f.Add("", "must be at most %d bytes, has %d", maxResource, n)
+			return below(k, f.Err("CONFIG_INVALID")) // the rest is not looked at
+		}
+		if k.check != nil {
+			if err := within(ctx, func() { k.check(&f, next) }); err != nil {
+				return err
+			}
+		}
+	}
+	if k.judge != nil {
+		if err := k.judge(ctx, q, &f, next); err != nil {
+			return err
+		}
 	}
 	if err := f.ErrShared("CONFIG_INVALID"); err != nil {
 		return below(k, err)

@@ -24,7 +24,7 @@ const (
 	dayOutOfRange    = "RENEWAL_DAY_OUT_OF_RANGE"
 )
 
-func judgeClass(_ context.Context, _ queries, f *fault.Faults, r resource) error {
+func judgeClass(f *fault.Faults, r resource) {
 	c := r.(*configv1.ClassOfService)
 	checkText(f, "display_name", c.GetDisplayName(), maxDisplayName)
 	if o := c.GetDataSafeguard(); o != nil {
@@ -47,7 +47,6 @@ func judgeClass(_ context.Context, _ queries, f *fault.Faults, r resource) error
 		j.common(o)
 		f.AddErr("payment_safeguard", inner.Err("CONFIG_INVALID"))
 	}
-	return nil
 }
 
 func judgeOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {

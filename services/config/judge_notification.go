@@ -9,11 +9,15 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-func judgeNotification(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+func checkNotification(f *fault.Faults, r resource) {
 	n := r.(*configv1.Notification)
 	checkText(f, "display_name", n.GetDisplayName(), maxDisplayName)
 	checkText(f, "description", n.GetDescription(), maxDescription)
 	f.AddErr("", rules.Check(n))
+}
+
+func judgeNotification(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+	n := r.(*configv1.Notification)
 	tenant := tenantOf(n.GetName())
 	for i, a := range n.GetActions() {
 		name := a.GetWebhook().GetEndpoint()

@@ -29,7 +29,10 @@ type kind struct {
 	collection string
 	id         *regexp.Regexp
 	make       func() resource
-	// judge records everything that is wrong with a resource that is to be stored. q sees the change's own transaction.
+	// check records what is wrong with a resource by itself; it may take a while, and asks nobody. nil where judge does.
+	check func(f *fault.Faults, r resource)
+	// judge records what is wrong with a resource in the company of others; nil where nothing can be. q may be the
+	// change's own transaction, so it is quick.
 	judge func(ctx context.Context, q queries, f *fault.Faults, r resource) error
 	// applied says whether a change from old to new, of which one may be nil, changes what counting or planning reads.
 	applied func(old, new resource) bool
@@ -71,12 +74,12 @@ var (
 	classKind = &kind{
 		name: nameClass, label: "class of service", collection: classes, id: idPattern,
 		make:  func() resource { return &configv1.ClassOfService{} },
-		judge: judgeClass, applied: always, inUse: classInUse,
+		check: judgeClass, applied: always, inUse: classInUse,
 	}
 	notificationKind = &kind{
 		name: nameNotification, label: "notification", collection: "notifications", id: codePattern,
 		make:  func() resource { return &configv1.Notification{} },
-		judge: judgeNotification, applied: always, stored: keepNotificationVersion,
+		check: checkNotification, judge: judgeNotification, applied: always, stored: keepNotificationVersion,
 	}
 	endpointKind = &kind{
 		name: nameEndpoint, label: "endpoint", collection: "endpoints", id: idPattern,

@@ -19,6 +19,8 @@ type service struct {
 	metrics *metrics
 	log     *zap.Logger
 	clock   func() time.Time
+	// holdings belong to whoever has the transaction that writes.
+	holdings holdings
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.

@@ -1,0 +1,189 @@
+package config
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// changed lets a test have another value for a while.
+func changed[T any](t *testing.T, at *T, value T) {
+	t.Helper()
+	before := *at
+	*at = value
+	t.Cleanup(func() { *at = before })
+}
+
+// One caller's expression takes as long as it takes; the others' changes do not wait for it.
+func TestAChangeDoesNotWaitForAnothersCheck(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.endpoint("crm")
+	entered, release := make(chan struct{}), make(chan struct{})
+	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+		close(entered)
+		<-release
+		checkNotification(f, n)
+	})
+	made := make(chan error, 1)
+	go func() {
+		_, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("slow", "crm")})
+		made <- err
+	}()
+	<-entered
+	r.tenant("other") // nobody has the database
+	close(release)
+	if err := <-made; err != nil {
+		t.Error(err)
+	}
+}
+
+// What was checked is what is stored: a resource that changed meanwhile is checked anew.
+func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.endpoint("crm")
+	r.notification("n", "crm")
+	checks := 0
+	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+		checks++
+		if checks == 1 {
+			// Another caller is faster, as a whole change of its own: its check is the second.
+			_, err := r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{
+				Notification: &configv1.Notification{Name: "tenants/acme/notifications/n", Description: "theirs"}, UpdateMask: mask("description"),
+			})
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		checkNotification(f, n)
+	})
+	changed(t, &checking, make(chan struct{}, 2)) // one check is within the other here
+	got := must[*configv1.Notification](t)(r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{
+		Notification: &configv1.Notification{Name: "tenants/acme/notifications/n", DisplayName: "ours"}, UpdateMask: mask("display_name"),
+	}))
+	if got.GetDisplayName() != "ours" || got.GetDescription() != "theirs" || checks != 3 {
+		t.Errorf("%v after %d checks", got, checks)
+	}
+}
+
+// A reference is looked at again in the transaction: it may have gone while the rest was checked.
+func TestWhatIsReferredToMayGoMeanwhile(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.endpoint("crm")
+	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+		if _, err := r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/crm"}); err != nil {
+			t.Error(err)
+		}
+	})
+	// The first look, after the check, would find it gone as well: the second is the one that counts.
+	changed(t, &notificationKind.judge, judgeNotification)
+	_, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("n", "crm")})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+}
+
+func TestAPanicOfACheckIsTheCallsOwn(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.endpoint("crm")
+	changed(t, &notificationKind.check, func(*fault.Faults, resource) { panic("broken") })
+	if _, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("n", "crm")}); err == nil {
+		t.Error("accepted")
+	}
+	if len(checking) > 0 {
+		t.Error("its place is not given back")
+	}
+	r.tenant("other")
+}
+
+func TestAResourceHasABoundInBytes(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	r.endpoint("crm")
+	n := aNotification("n", "crm")
+	for i := range 30 {
+		n.Actions[0].Parameters = append(n.Actions[0].Parameters, &configv1.Parameter{Name: fmt.Sprintf("x%d", i), Template: strings.Repeat("y", 16<<10)})
+	}
+	_, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: n})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if !strings.Contains(err.Error(), "must be at most 262144 bytes") {
+		t.Error(err)
+	}
+	n = aNotification("n", "crm")
+	n.Actions[0].Name = strings.Repeat("a", 100_000)
+	_, err = r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: n})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if text := err.Error(); !strings.Contains(text, "must be at most 100 bytes, has 100000") || len(text) > 1000 {
+		t.Errorf("%.2000s", text)
+	}
+}
+
+func TestATenantHasSoManyOfAKind(t *testing.T) {
+	r := start(t)
+	changed(t, &maxOf, map[string]int64{nameTenant: 2, nameClass: 10, nameNotification: 10, nameEndpoint: 2})
+	r.tenant("acme")
+	r.tenant("other")
+	_, err := r.tenants.CreateTenant(t.Context(), &configv1.CreateTenantRequest{Tenant: &configv1.Tenant{Name: "tenants/third"}})
+	refused(t, err, fault.Invalid, "TOO_MANY")
+	r.endpoint("one")
+	r.endpoint("two")
+	third := func() error {
+		_, err := r.ends.CreateEndpoint(t.Context(), &configv1.CreateEndpointRequest{Endpoint: anEndpoint("three")})
+		return err
+	}
+	refused(t, third(), fault.Invalid, "TOO_MANY")
+	r.restart() // they are counted again
+	refused(t, third(), fault.Invalid, "TOO_MANY")
+	if _, err := r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/one"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := third(); err != nil {
+		t.Errorf("there is room again: %v", err)
+	}
+	_, err = r.ends.UndeleteEndpoint(t.Context(), &configv1.UndeleteEndpointRequest{Name: "tenants/acme/endpoints/one"})
+	refused(t, err, fault.Invalid, "TOO_MANY")
+}
+
+func TestATypeHasSoManyNotifications(t *testing.T) {
+	r := start(t)
+	changed(t, &maxNotificationsAType, 2)
+	r.tenant("acme")
+	r.endpoint("crm")
+	r.notification("a", "crm")
+	r.notification("b", "crm")
+	c := aNotification("c", "crm")
+	_, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: c})
+	refused(t, err, fault.Invalid, "TOO_MANY")
+	c.Active = false
+	must[*configv1.Notification](t)(r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: c}))
+	c.Active = true
+	_, err = r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{Notification: c})
+	refused(t, err, fault.Invalid, "TOO_MANY")
+	must[*configv1.Notification](t)(r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{
+		Notification: &configv1.Notification{Name: "tenants/acme/notifications/a", Description: "x"}, UpdateMask: mask("description"),
+	})) // those that are there can be changed
+}
+
+func TestTenantAndInstallationHaveABoundInBytes(t *testing.T) {
+	for name, of := range map[string]map[string]held{
+		"a tenant":        {"tenants/acme": {number: 5, bytes: maxTenantBytes}},
+		"an installation": {"": {number: 5, bytes: maxInstallationBytes}},
+		"resources":       {"": {number: maxInstallation}},
+	} {
+		s := &service{holdings: holdings{read: true, of: of}}
+		add := draft{next: anEndpoint("x"), action: actionCreate}
+		err := s.bounds(t.Context(), nil, endpointKind, add)
+		if fault.ReasonOf(err) != "TOO_MANY" || !strings.Contains(err.Error(), name) {
+			t.Errorf("%s: %v", name, err)
+		}
+		smaller := draft{next: anEndpoint("x"), stored: anEndpoint("x"), action: actionUpdate}
+		smaller.next.(*configv1.Endpoint).Url = ""
+		if err := s.bounds(t.Context(), nil, endpointKind, smaller); err != nil {
+			t.Errorf("%s: what makes it smaller is refused: %v", name, err)
+		}
+	}
+}

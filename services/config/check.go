@@ -1,0 +1,47 @@
+package config
+
+import (
+	"context"
+	"runtime"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// checkTimeout is how long a resource may take to be checked, the wait for a place included.
+const checkTimeout = 5 * time.Second
+
+// checking has a place for each check that runs: compiling is all they do, and one caller leaves the others a core.
+var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
+
+// within runs a check with a deadline. One that is given up goes on to its end, in its place, and nobody looks at what it
+// found.
+func within(ctx context.Context, check func()) error {
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	late := func() error {
+		return fault.New(fault.Unavailable, "CHECK_TIMEOUT", "the resource was not checked within %s: try again, or make its expressions simpler", checkTimeout)
+	}
+	select {
+	case checking <- struct{}{}:
+	case <-ctx.Done():
+		return late()
+	}
+	done := make(chan any, 1)
+	go func() {
+		defer func() {
+			<-checking
+			done <- recover()
+		}()
+		check()
+	}()
+	select {
+	case panicked := <-done:
+		if panicked != nil {
+			panic(panicked) // where the call's own recovery tells of it
+		}
+		return nil
+	case <-ctx.Done():
+		return late()
+	}
+}
