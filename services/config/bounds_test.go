@@ -5,8 +5,12 @@ import (
 	"strings"
 	"testing"
 
+	validate "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // changed lets a test have another value for a while.
@@ -119,6 +123,82 @@ func TestAResourceHasABoundInBytes(t *testing.T) {
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 	if text := err.Error(); !strings.Contains(text, "must be at most 100 bytes, has 100000") || len(text) > 1000 {
 		t.Errorf("%.2000s", text)
+	}
+}
+
+// Every text and list of every resource has a bound in its .proto, and each is held.
+func TestEveryFieldHasABoundAndIsHeldToIt(t *testing.T) {
+	var walk func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool)
+	fields := 0
+	walk = func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool) {
+		if seen[m.FullName()] || m.ParentFile().Package() != "tollgate.config.v1" {
+			return // google.type.Money and the like: the resource's bound holds them
+		}
+		seen[m.FullName()] = true
+		for i := range m.Fields().Len() {
+			f := m.Fields().Get(i)
+			rules, _ := proto.GetExtension(f.Options(), validate.E_Field).(*validate.FieldRules)
+			text := func(r *validate.StringRules) bool { return r.GetMaxBytes() > 0 || r.GetMaxLen() > 0 }
+			name := path + "." + string(f.Name())
+			switch {
+			case f.IsMap():
+				t.Errorf("%s: a map has no order, and an order is compared", name)
+			case f.IsList():
+				fields++
+				if rules.GetRepeated().GetMaxItems() == 0 {
+					t.Errorf("%s has no max_items", name)
+				}
+				if f.Kind() == protoreflect.StringKind && !text(rules.GetRepeated().GetItems().GetString()) {
+					t.Errorf("%s: its elements have no bound", name)
+				}
+			case f.Kind() == protoreflect.StringKind:
+				fields++
+				if !text(rules.GetString()) {
+					t.Errorf("%s has no bound", name)
+				}
+			case f.Kind() == protoreflect.BytesKind:
+				t.Errorf("%s has no bound", name)
+			}
+			if f.Message() != nil && !f.IsMap() {
+				walk(f.Message(), name, seen)
+			}
+		}
+	}
+	for _, k := range kinds {
+		walk(k.make().ProtoReflect().Descriptor(), k.name, map[protoreflect.FullName]bool{})
+	}
+	if fields < 30 {
+		t.Errorf("%d fields were looked at", fields)
+	}
+
+	r := start(t)
+	r.tenant("acme")
+	long := strings.Repeat("ä", 201)
+	_, err := r.ends.CreateEndpoint(t.Context(), &configv1.CreateEndpointRequest{Endpoint: &configv1.Endpoint{
+		Name: "tenants/acme/endpoints/x", DisplayName: long, CaCertificates: strings.Repeat("x", 70_000), Url: "https://x.example/" + strings.Repeat("y", 3000),
+	}})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	for _, want := range []string{"endpoint.display_name: must be at most 200 characters", "endpoint.url: ", "endpoint.ca_certificates: ", "endpoint.secrets: must have"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("%q is not told: %v", want, err)
+		}
+	}
+	thresholds := aClass("y")
+	for i := range 21 {
+		thresholds.DataSafeguard.AlertThresholds = append(thresholds.DataSafeguard.AlertThresholds, percent(int32(i+1)))
+	}
+	_, err = r.classes.CreateClassOfService(t.Context(), &configv1.CreateClassOfServiceRequest{ClassOfService: thresholds})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if want := "data_safeguard.alert_thresholds: must be at most 20 elements"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%q is not told: %v", want, err)
+	}
+	// Ninety thousand states would be compared each with each.
+	c := aClass("x")
+	c.DataSafeguard.States = make([]eventv1.Safeguard_State, 90_000)
+	_, err = r.classes.CreateClassOfService(t.Context(), &configv1.CreateClassOfServiceRequest{ClassOfService: c})
+	refused(t, err, fault.Invalid, "CONFIG_INVALID")
+	if want := "data_safeguard.states: must be at most 8 elements"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%q is not told: %v", want, err)
 	}
 }
 

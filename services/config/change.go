@@ -163,6 +163,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 // before, and with what it refers to.
 func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool) error {
 	var f fault.Faults
+	var large []fault.Violation
 	if k != tenantKind {
 		if err := requireTenant(ctx, q, &f, tenantOf(next.GetName())); err != nil {
 			return err
@@ -172,6 +173,15 @@ func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool
 		if n := proto.Size(next); n > maxResource {
 			f.Add("", "must be at most %d bytes, has %d", maxResource, n)
 			return below(k, f.Err("CONFIG_INVALID")) // the rest is not looked at
+		}
+		var long bool
+		var err error
+		if large, long, err = exceeded(next); err != nil {
+			return err
+		}
+		if long { // what compares a list's elements with each other would take long
+			tell(&f, large)
+			return below(k, f.Err("CONFIG_INVALID"))
 		}
 		if k.check != nil {
 			if err := within(ctx, func() { k.check(&f, next) }); err != nil {
@@ -184,6 +194,7 @@ func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool
 			return err
 		}
 	}
+	tell(&f, large)
 	if err := f.ErrShared("CONFIG_INVALID"); err != nil {
 		return below(k, err)
 	}

@@ -14,8 +14,6 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 )
 
-const maxThresholds = 20
-
 // Reasons of violations that the options' calls answer too.
 const (
 	limitRequired    = "LIMIT_REQUIRED"
@@ -26,7 +24,6 @@ const (
 
 func judgeClass(f *fault.Faults, r resource) {
 	c := r.(*configv1.ClassOfService)
-	checkText(f, "display_name", c.GetDisplayName(), maxDisplayName)
 	if o := c.GetDataSafeguard(); o != nil {
 		var inner fault.Faults
 		j := optionJudge{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
@@ -150,9 +147,6 @@ func (j optionJudge) common(o revision.Offered) {
 }
 
 func (j optionJudge) thresholds(all []*configv1.AlertThreshold) {
-	if len(all) > maxThresholds {
-		j.Add("alert_thresholds", "must be at most %d", maxThresholds)
-	}
 	seen := map[spend.Threshold]bool{}
 	for i, given := range all {
 		field := at("alert_thresholds", i)

@@ -91,11 +91,6 @@ func TestAClassIsJudged(t *testing.T) {
 			"data_safeguard.alert_thresholds[6].amount AMOUNT_INVALID", "data_safeguard.alert_thresholds[7].amount AMOUNT_INVALID",
 			"data_safeguard.alert_thresholds[8]", "data_safeguard.alert_thresholds[9]",
 		}},
-		{"more than 20 thresholds are refused", data(func(o *dataOption) {
-			for i := range 21 {
-				o.AlertThresholds = append(o.AlertThresholds, percent(int32(i+1)))
-			}
-		}), []string{"data_safeguard.alert_thresholds"}},
 		{"a scope must compile", overspend(func(o *overspendOption) { o.Scope = "usage.out_of_bundel || usage.romaing" }),
 			[]string{"overspend_safeguard.scope", "overspend_safeguard.scope"}},
 		{"a scope is a verdict", payment(func(o *paymentOption) { o.Scope = "usage.category" }), []string{"payment_safeguard.scope"}},

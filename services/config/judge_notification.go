@@ -11,8 +11,6 @@ import (
 
 func checkNotification(f *fault.Faults, r resource) {
 	n := r.(*configv1.Notification)
-	checkText(f, "display_name", n.GetDisplayName(), maxDisplayName)
-	checkText(f, "description", n.GetDescription(), maxDescription)
 	f.AddErr("", rules.Check(n))
 }
 

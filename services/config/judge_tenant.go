@@ -12,23 +12,12 @@ import (
 )
 
 const (
-	maxDisplayName = 200
-	maxDescription = 2000
-	maxPorts       = 64
-	maxNetworks    = 64
 	// maxUnknownGrace: usage that waits lies in memory and in Redis.
 	maxUnknownGrace = 24 * time.Hour
 )
 
 func judgeTenant(ctx context.Context, q queries, f *fault.Faults, r resource) error {
 	t := r.(*configv1.Tenant)
-	checkText(f, "display_name", t.GetDisplayName(), maxDisplayName)
-	if len(t.GetOutbound().GetPorts()) > maxPorts {
-		f.Add("outbound.ports", "must be at most %d", maxPorts)
-	}
-	if len(t.GetOutbound().GetNetworks()) > maxNetworks {
-		f.Add("outbound.networks", "must be at most %d", maxNetworks)
-	}
 	_, err := policyOf(t)
 	f.AddErr("outbound", err)
 	var inner fault.Faults
@@ -102,12 +91,6 @@ func named(names []string) string {
 		return strings.Join(names[:maxNamed], ", ") + " and more"
 	}
 	return strings.Join(names, ", ")
-}
-
-func checkText(f *fault.Faults, field, text string, most int) {
-	if n := len([]rune(text)); n > most {
-		f.Add(field, "must be at most %d characters, has %d", most, n)
-	}
 }
 
 // at is the path of an element of a list.

@@ -58,7 +58,7 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 			}})
 			return err
 		}, []string{
-			"tenant.display_name", "tenant.outbound.ports[0]", "tenant.outbound.ports[2]", "tenant.outbound.networks[1]", "tenant.outbound.networks[2]",
+			"tenant.outbound.ports[0]", "tenant.outbound.ports[2]", "tenant.outbound.networks[1]", "tenant.outbound.networks[2]", "tenant.display_name",
 		}},
 		"a class of service": {func() error {
 			_, err := r.classes.CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: &configv1.ClassOfService{

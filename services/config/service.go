@@ -44,6 +44,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	metrics.standing(last)
+	if _, err := validator(); err != nil {
+		return err
+	}
 	s := &service{store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock}
 	register(server, s)
 	env.Health.Set("database", nil)

@@ -5,11 +5,13 @@
 // source: tollgate/config/v1/resources.proto
 
 // Configuration: what operators and tenants decide, versioned as a whole. Each
-// change has a revision; every revision can be read again.
+// change has a revision; every revision can be read again. Every text and list
+// has a bound, and a resource takes at most 256 KiB.
 
 package configv1
 
 import (
+	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	money "google.golang.org/genproto/googleapis/type/money"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -1909,83 +1911,83 @@ var File_tollgate_config_v1_resources_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"\xf1\x01\n" +
-	"\bMetadata\x12\x12\n" +
-	"\x04etag\x18\x01 \x01(\tR\x04etag\x12\x1a\n" +
+	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"\xfa\x01\n" +
+	"\bMetadata\x12\x1b\n" +
+	"\x04etag\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04etag\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12;\n" +
 	"\vcreate_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"createTime\x12;\n" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\x81\x02\n" +
-	"\x06Tenant\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
-	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
-	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12>\n" +
+	"deleteTime\"\x95\x02\n" +
+	"\x06Tenant\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12>\n" +
 	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
-	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\x9d\x02\n" +
+	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xa6\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
-	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x127\n" +
-	"\x18default_class_of_service\x18\x02 \x01(\tR\x15defaultClassOfService\x12@\n" +
+	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
+	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
 	"\n" +
 	"on_unknown\x18\x03 \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x12N\n" +
-	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\"a\n" +
-	"\x0eOutboundPolicy\x12\x14\n" +
-	"\x05ports\x18\x01 \x03(\rR\x05ports\x12\x1d\n" +
+	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\"{\n" +
+	"\x0eOutboundPolicy\x12\x1e\n" +
+	"\x05ports\x18\x01 \x03(\rB\b\xbaH\x05\x92\x01\x02\x10@R\x05ports\x12\x1d\n" +
 	"\n" +
-	"plain_http\x18\x02 \x01(\bR\tplainHttp\x12\x1a\n" +
-	"\bnetworks\x18\x03 \x03(\tR\bnetworks\"\x89\x03\n" +
-	"\x0eClassOfService\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
-	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
-	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12N\n" +
+	"plain_http\x18\x02 \x01(\bR\tplainHttp\x12*\n" +
+	"\bnetworks\x18\x03 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10@\"\x04r\x02(@R\bnetworks\"\x9d\x03\n" +
+	"\x0eClassOfService\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12N\n" +
 	"\x0edata_safeguard\x18\x04 \x01(\v2'.tollgate.config.v1.DataSafeguardOptionR\rdataSafeguard\x12]\n" +
 	"\x13overspend_safeguard\x18\x05 \x01(\v2,.tollgate.config.v1.OverspendSafeguardOptionR\x12overspendSafeguard\x12W\n" +
-	"\x11payment_safeguard\x18\x06 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x10paymentSafeguard\"\xea\x04\n" +
+	"\x11payment_safeguard\x18\x06 \x01(\v2*.tollgate.config.v1.PaymentSafeguardOptionR\x10paymentSafeguard\"\x91\x05\n" +
 	"\x13DataSafeguardOption\x12(\n" +
 	"\x05limit\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05limit\x12B\n" +
-	"\famount_basis\x18\x02 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
-	"\x10alert_thresholds\x18\x03 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
-	"\x05scope\x18\x04 \x01(\tR\x05scope\x12\x1b\n" +
-	"\ttime_zone\x18\x05 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\famount_basis\x18\x02 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12W\n" +
+	"\x10alert_thresholds\x18\x03 \x03(\v2\".tollgate.config.v1.AlertThresholdB\b\xbaH\x05\x92\x01\x02\x10\x14R\x0falertThresholds\x12\x1e\n" +
+	"\x05scope\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05scope\x12$\n" +
+	"\ttime_zone\x18\x05 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x12\x1f\n" +
 	"\vrenewal_day\x18\x06 \x01(\x05R\n" +
 	"renewalDay\x12B\n" +
-	"\frating_basis\x18\a \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
-	"\x06states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\frating_basis\x18\a \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12D\n" +
+	"\x06states\x18\b \x03(\x0e2\".tollgate.event.v1.Safeguard.StateB\b\xbaH\x05\x92\x01\x02\x10\bR\x06states\x12G\n" +
 	"\rdefault_state\x18\t \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
 	"\n" +
 	"on_unknown\x18\n" +
 	" \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
-	"\rsecond_notice\x18\v \x01(\v2\x12.google.type.MoneyR\fsecondNotice\"\xf0\x05\n" +
-	"\x18OverspendSafeguardOption\x12#\n" +
-	"\rcurrency_code\x18\x01 \x01(\tR\fcurrencyCode\x127\n" +
+	"\rsecond_notice\x18\v \x01(\v2\x12.google.type.MoneyR\fsecondNotice\"\xa0\x06\n" +
+	"\x18OverspendSafeguardOption\x12,\n" +
+	"\rcurrency_code\x18\x01 \x01(\tB\a\xbaH\x04r\x02(\x10R\fcurrencyCode\x127\n" +
 	"\rdefault_limit\x18\x02 \x01(\v2\x12.google.type.MoneyR\fdefaultLimit\x12B\n" +
-	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
-	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
-	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
-	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12W\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdB\b\xbaH\x05\x92\x01\x02\x10\x14R\x0falertThresholds\x12\x1e\n" +
+	"\x05scope\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05scope\x12$\n" +
+	"\ttime_zone\x18\x06 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x12\x1f\n" +
 	"\vrenewal_day\x18\a \x01(\x05R\n" +
 	"renewalDay\x12B\n" +
-	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
-	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12D\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateB\b\xbaH\x05\x92\x01\x02\x10\bR\x06states\x12G\n" +
 	"\rdefault_state\x18\n" +
 	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
 	"\n" +
 	"on_unknown\x18\v \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x127\n" +
 	"\rsecond_notice\x18\f \x01(\v2\x12.google.type.MoneyR\fsecondNotice\x12K\n" +
-	"\x0finactive_policy\x18\r \x01(\x0e2\".tollgate.config.v1.InactivePolicyR\x0einactivePolicy\"\xad\x05\n" +
+	"\x0finactive_policy\x18\r \x01(\x0e2\".tollgate.config.v1.InactivePolicyR\x0einactivePolicy\"\xd4\x05\n" +
 	"\x16PaymentSafeguardOption\x12(\n" +
 	"\x05limit\x18\x01 \x01(\v2\x12.google.type.MoneyR\x05limit\x12>\n" +
 	"\x11per_payment_limit\x18\x02 \x01(\v2\x12.google.type.MoneyR\x0fperPaymentLimit\x12B\n" +
-	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12M\n" +
-	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdR\x0falertThresholds\x12\x14\n" +
-	"\x05scope\x18\x05 \x01(\tR\x05scope\x12\x1b\n" +
-	"\ttime_zone\x18\x06 \x01(\tR\btimeZone\x12\x1f\n" +
+	"\famount_basis\x18\x03 \x01(\x0e2\x1f.tollgate.config.v1.AmountBasisR\vamountBasis\x12W\n" +
+	"\x10alert_thresholds\x18\x04 \x03(\v2\".tollgate.config.v1.AlertThresholdB\b\xbaH\x05\x92\x01\x02\x10\x14R\x0falertThresholds\x12\x1e\n" +
+	"\x05scope\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05scope\x12$\n" +
+	"\ttime_zone\x18\x06 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x12\x1f\n" +
 	"\vrenewal_day\x18\a \x01(\x05R\n" +
 	"renewalDay\x12B\n" +
-	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12:\n" +
-	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateR\x06states\x12G\n" +
+	"\frating_basis\x18\b \x01(\x0e2\x1f.tollgate.config.v1.RatingBasisR\vratingBasis\x12D\n" +
+	"\x06states\x18\t \x03(\x0e2\".tollgate.event.v1.Safeguard.StateB\b\xbaH\x05\x92\x01\x02\x10\bR\x06states\x12G\n" +
 	"\rdefault_state\x18\n" +
 	" \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\fdefaultState\x12@\n" +
 	"\n" +
@@ -1994,52 +1996,52 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x0eAlertThreshold\x12\x1a\n" +
 	"\apercent\x18\x01 \x01(\x05H\x00R\apercent\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyH\x00R\x06amountB\v\n" +
-	"\tthreshold\"\xc0\x02\n" +
-	"\fNotification\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
-	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
-	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12 \n" +
-	"\vdescription\x18\x04 \x01(\tR\vdescription\x12\x16\n" +
+	"\tthreshold\"\xe8\x02\n" +
+	"\fNotification\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12*\n" +
+	"\vdescription\x18\x04 \x01(\tB\b\xbaH\x05r\x03\x18\xd0\x0fR\vdescription\x12\x16\n" +
 	"\x06active\x18\x05 \x01(\bR\x06active\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x125\n" +
-	"\atrigger\x18\a \x01(\v2\x1b.tollgate.config.v1.TriggerR\atrigger\x124\n" +
-	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionR\aactions\"B\n" +
-	"\aTrigger\x12\x1f\n" +
-	"\vevent_types\x18\x01 \x03(\tR\n" +
-	"eventTypes\x12\x16\n" +
-	"\x06filter\x18\x02 \x01(\tR\x06filter\"\xcf\x01\n" +
-	"\x06Action\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12=\n" +
-	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x12=\n" +
+	"\atrigger\x18\a \x01(\v2\x1b.tollgate.config.v1.TriggerR\atrigger\x12>\n" +
+	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionB\b\xbaH\x05\x92\x01\x02\x10\x14R\aactions\"]\n" +
+	"\aTrigger\x120\n" +
+	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
+	"eventTypes\x12 \n" +
+	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xe2\x01\n" +
+	"\x06Action\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
+	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x12G\n" +
 	"\n" +
-	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterR\n" +
+	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"parameters\x12\x1d\n" +
 	"\aordered\x18\x04 \x01(\bH\x01R\aordered\x88\x01\x01B\b\n" +
 	"\x06actionB\n" +
 	"\n" +
-	"\b_ordered\"+\n" +
-	"\rWebhookAction\x12\x1a\n" +
-	"\bendpoint\x18\x01 \x01(\tR\bendpoint\";\n" +
-	"\tParameter\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
-	"\btemplate\x18\x02 \x01(\tR\btemplate\"\xa4\x04\n" +
-	"\bEndpoint\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x128\n" +
-	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12!\n" +
-	"\fdisplay_name\x18\x03 \x01(\tR\vdisplayName\x12\x10\n" +
-	"\x03url\x18\x04 \x01(\tR\x03url\x12<\n" +
-	"\aprofile\x18\x05 \x01(\x0e2\".tollgate.config.v1.PayloadProfileR\aprofile\x12\x18\n" +
-	"\asecrets\x18\x06 \x03(\tR\asecrets\x12'\n" +
-	"\x0fca_certificates\x18\a \x01(\tR\x0ecaCertificates\x12:\n" +
-	"\x06status\x18\b \x01(\x0e2\".tollgate.config.v1.EndpointStatusR\x06status\x12:\n" +
-	"\aheaders\x18\t \x03(\v2 .tollgate.config.v1.CustomHeaderR\aheaders\x123\n" +
+	"\b_ordered\"5\n" +
+	"\rWebhookAction\x12$\n" +
+	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"O\n" +
+	"\tParameter\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12%\n" +
+	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xe8\x04\n" +
+	"\bEndpoint\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12\x1a\n" +
+	"\x03url\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x03url\x12<\n" +
+	"\aprofile\x18\x05 \x01(\x0e2\".tollgate.config.v1.PayloadProfileR\aprofile\x12)\n" +
+	"\asecrets\x18\x06 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x02\"\x05r\x03(\x80\x01R\asecrets\x122\n" +
+	"\x0fca_certificates\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x0ecaCertificates\x12:\n" +
+	"\x06status\x18\b \x01(\x0e2\".tollgate.config.v1.EndpointStatusR\x06status\x12D\n" +
+	"\aheaders\x18\t \x03(\v2 .tollgate.config.v1.CustomHeaderB\b\xbaH\x05\x92\x01\x02\x10\x14R\aheaders\x123\n" +
 	"\atimeout\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12 \n" +
 	"\vconcurrency\x18\v \x01(\x05R\vconcurrency\x12E\n" +
-	"\rpersonal_data\x18\f \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\"8\n" +
-	"\fCustomHeader\x12\x12\n" +
-	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value*c\n" +
+	"\rpersonal_data\x18\f \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\"K\n" +
+	"\fCustomHeader\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12\x1e\n" +
+	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value*c\n" +
 	"\rUnknownPolicy\x12\x1e\n" +
 	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
