@@ -16,6 +16,10 @@ import (
 // laneKept is how long, by the log, a lane is remembered after its last use. A later delivery begins anew at 1.
 const laneKept = 90 * 24 * time.Hour
 
+// maxLanes is how many a subject may have: its record is written whole, in a commit of 1 MiB. Beyond it the one that was
+// used longest ago is forgotten early. One event uses half as many at most.
+const maxLanes = 4000
+
 // lane is where an endpoint stands with a subject. The topic, the lane's third part, is the engine's.
 type lane struct {
 	// endpoint is the id, without the tenant: subjects and their endpoints are of one tenant.
@@ -46,6 +50,16 @@ func (ls lanes) next(endpoint string) rules.Lane {
 func (ls lanes) take(endpoint, delivery string, at time.Time) lanes {
 	i, ok := ls.find(endpoint)
 	if !ok {
+		if len(ls) >= maxLanes {
+			oldest := 0
+			for j := range ls {
+				if ls[j].used.Before(ls[oldest].used) {
+					oldest = j
+				}
+			}
+			ls = slices.Delete(ls, oldest, oldest+1)
+			i, _ = ls.find(endpoint)
+		}
 		ls = slices.Insert(ls, i, lane{endpoint: endpoint})
 	}
 	ls[i].sequence++

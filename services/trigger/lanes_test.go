@@ -1,6 +1,7 @@
 package trigger
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -84,5 +85,27 @@ func TestALaneIsForgottenNinetyDaysAfterItsLastUse(t *testing.T) {
 	}
 	if !slices.IsSortedFunc(ls, func(a, b lane) int { return strings.Compare(a.endpoint, b.endpoint) }) {
 		t.Errorf("not sorted: %v", ls)
+	}
+}
+
+// Endpoints come and go; a subject's record stays within what one commit takes.
+func TestALaneThatWasUsedLongestAgoIsForgottenFirst(t *testing.T) {
+	var ls lanes
+	for i := range maxLanes + 10 {
+		ls = ls.take(fmt.Sprintf("e%05d", (i*7919)%100_000), anID(i), epoch.Add(time.Duration(i)*time.Second))
+	}
+	if len(ls) != maxLanes {
+		t.Fatalf("%d lanes", len(ls))
+	}
+	if !slices.IsSortedFunc(ls, func(a, b lane) int { return strings.Compare(a.endpoint, b.endpoint) }) {
+		t.Error("not sorted")
+	}
+	for _, l := range ls {
+		if l.used.Before(epoch.Add(10 * time.Second)) {
+			t.Errorf("%s is of %s", l.endpoint, l.used)
+		}
+	}
+	if size := len(ls.append(nil)); size > 512<<10 {
+		t.Errorf("takes %d bytes", size)
 	}
 }
