@@ -267,3 +267,20 @@ func TestTenantAndInstallationHaveABoundInBytes(t *testing.T) {
 		}
 	}
 }
+
+func TestRequestsHaveBounds(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	paths := make([]string, 101)
+	for i := range paths {
+		paths[i] = "display_name"
+	}
+	_, err := r.tenants.UpdateTenant(t.Context(), &configv1.UpdateTenantRequest{Tenant: &configv1.Tenant{Name: "tenants/acme"}, UpdateMask: mask(paths...)})
+	refused(t, err, fault.Invalid, "UPDATE_MASK_INVALID")
+	_, err = r.tenants.ListTenants(t.Context(), &configv1.ListTenantsRequest{PageToken: strings.Repeat("a", 1000)})
+	refused(t, err, fault.Invalid, "REQUEST_INVALID")
+	_, err = r.tenants.GetTenant(t.Context(), &configv1.GetTenantRequest{Name: "tenants/" + strings.Repeat("a", 1<<20)})
+	if fault.KindOf(err) != fault.NotFound || len(err.Error()) > 500 {
+		t.Errorf("%.1000v", err)
+	}
+}

@@ -11,9 +11,16 @@ import (
 // kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
 var kept = map[protoreflect.Name]bool{"name": true, "metadata": true, "version": true}
 
+// maxPaths bounds a mask; no resource has as many fields.
+const maxPaths = 100
+
 // checkMask lists the paths that lead nowhere.
 func checkMask(k *kind, mask *fieldmaskpb.FieldMask) error {
 	var f fault.Faults
+	if n := len(mask.GetPaths()); n > maxPaths {
+		f.Add("update_mask", "must have at most %d paths, has %d", maxPaths, n)
+		return f.Err("UPDATE_MASK_INVALID")
+	}
 	message := k.make().ProtoReflect().Descriptor()
 	for _, path := range mask.GetPaths() {
 		if path == "*" {

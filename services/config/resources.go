@@ -36,6 +36,7 @@ func (r resources[T]) get(ctx context.Context, name string) (T, error) {
 const (
 	defaultPage = 100
 	largestPage = 1000
+	maxToken    = 200 // bytes of a name
 )
 
 // list answers one page and the token of the next.
@@ -52,7 +53,7 @@ func (r resources[T]) list(ctx context.Context, parent string, size int32, token
 		f.Add("page_size", "must not be negative")
 	}
 	after, err := base64.RawURLEncoding.DecodeString(token)
-	if err != nil {
+	if err != nil || len(after) > maxToken {
 		f.Add("page_token", "must be the next_page_token of an answer")
 	}
 	if err := f.Err("REQUEST_INVALID"); err != nil {
