@@ -24,7 +24,8 @@ func (l *claimLog) Range(ctx context.Context) (start, end int64, err error) {
 }
 
 func (l *claimLog) Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error) {
-	l.claim.Progress()
+	l.claim.Alive()
+	l.claim.Worked(from)
 	if l.reader == nil || l.next != from {
 		l.close()
 		l.reader, l.next = l.claim.Reader(ctx, from, stream.FetchOptions{}), from

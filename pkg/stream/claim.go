@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,6 +24,7 @@ type Claim struct {
 	g         *group
 	member    string
 	committed int64
+	position  *position
 
 	drain    context.Context // ends at revoke: stop taking, finish what is begun
 	progress atomic.Int64    // when work last showed a sign, in ns since g.started
@@ -42,10 +42,10 @@ type Claim struct {
 func newClaim(g *group, topic string, partition, generation int32, member string, committed int64, drain context.Context) *Claim {
 	cl := &Claim{
 		Topic: topic, Partition: partition, Generation: generation,
-		g: g, member: member, committed: committed, drain: drain,
+		g: g, member: member, committed: committed, position: newPosition(committed), drain: drain,
 		commitSlot: make(chan struct{}, 1), last: committed,
 	}
-	cl.alive()
+	cl.Alive()
 	return cl
 }
 
@@ -89,7 +89,7 @@ func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Cont
 	var gone *OutOfRangeError
 	switch {
 	case err == nil:
-		cl.observe(b)
+		cl.position.seen(b, time.Now())
 		return b, nil
 	case errors.As(err, &gone):
 		cl.Incident(IncidentOutOfRange, from, err)
@@ -99,24 +99,6 @@ func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Cont
 	default:
 		return b, err
 	}
-}
-
-// observe keeps the lag's gauges.
-func (cl *Claim) observe(b Batch) {
-	m := cl.g.c.metrics
-	topic, partition := m.topic(cl.Topic), strconv.Itoa(int(cl.Partition))
-	m.lagRecords.WithLabelValues(cl.g.cfg.Name, topic, partition).Set(float64(max(0, b.End-b.Next)))
-	age := 0.0
-	if n := len(b.Records); n > 0 && b.Next < b.End {
-		age = max(0, time.Since(b.Records[n-1].Time).Seconds())
-	}
-	m.lagSeconds.WithLabelValues(cl.g.cfg.Name, topic, partition).Set(age)
-}
-
-func (c *Client) forgetLag(group string, cl *Claim) {
-	topic, partition := c.metrics.topic(cl.Topic), strconv.Itoa(int(cl.Partition))
-	c.metrics.lagRecords.DeleteLabelValues(group, topic, partition)
-	c.metrics.lagSeconds.DeleteLabelValues(group, topic, partition)
 }
 
 // Commit stores offset as the group's position: everything below it is done.
@@ -152,6 +134,7 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 		cl.mu.Lock()
 		cl.committed = offset
 		cl.mu.Unlock()
+		cl.Worked(offset)
 		c.metrics.commits.WithLabelValues(label).Inc()
 		return nil
 	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
@@ -183,17 +166,16 @@ func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
 
 // Progress tells the watchdog that the partition's work is alive, and Health that work which had failed goes on.
 func (cl *Claim) Progress() {
-	cl.alive()
+	cl.Alive()
 	if cl.failed.Swap(false) {
 		cl.g.c.health.done(cl.workKey())
+		cl.SettleIncident(ReasonBatchTooLarge)
+		cl.SettleIncident(ReasonBatchDamaged)
 	}
 }
 
-// Alive tells the watchdog alone that work which takes long goes on.
-func (cl *Claim) Alive() { cl.alive() }
-
-// alive tells the watchdog alone: who waits is alive, and does nothing yet.
-func (cl *Claim) alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
+// Alive tells the watchdog alone: who waits, begins anew, or works for long is alive and has done nothing yet.
+func (cl *Claim) Alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
 
 func (cl *Claim) workKey() waitKey { return waitKey{"work", cl.Topic, cl.Partition} }
 
@@ -212,7 +194,7 @@ func (cl *Claim) waiting() func() {
 	}
 	cl.idle.Add(1)
 	return func() {
-		cl.alive()
+		cl.Alive()
 		cl.idle.Add(-1)
 	}
 }
@@ -242,7 +224,7 @@ func (cl *Claim) Resume() {
 	cl.mu.Lock()
 	defer cl.mu.Unlock()
 	if cl.paused != nil {
-		cl.alive()
+		cl.Alive()
 		close(cl.paused)
 		cl.paused = nil
 	}

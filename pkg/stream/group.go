@@ -225,6 +225,7 @@ func (g *group) hold(ctx, revoked context.Context, gen *kafka.Generation) error 
 		for _, p := range partitions {
 			cl := newClaim(g, topic, int32(p.ID), gen.ID, gen.MemberID, committed[laneKey{topic, int32(p.ID)}], drain)
 			claims = append(claims, cl)
+			g.c.metrics.lag.add(cl)
 		}
 	}
 	g.c.log.Info("partitions assigned", zap.String("group", g.id), zap.Int32("generation", gen.ID), zap.Int("partitions", len(claims)))
@@ -319,6 +320,9 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 		}
 		g.c.health.waits(key, err)
 		cl.failed.Store(true)
+		if damaged := (*DamagedError)(nil); errors.As(err, &damaged) {
+			cl.Incident(damaged.Reason, damaged.First, err)
+		}
 		g.c.log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
 		cl.await(ctx, 5*backoff(attempt))
 	}
@@ -347,7 +351,7 @@ func (g *group) rejoinAfter(began time.Time) time.Duration {
 // holds the partition next speaks for it.
 func (g *group) forget(cl *Claim) {
 	cl.over.Store(true)
-	g.c.forgetLag(g.cfg.Name, cl)
+	g.c.metrics.lag.remove(cl)
 	g.c.health.forget(cl.Topic, cl.Partition)
 }
 

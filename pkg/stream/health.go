@@ -11,13 +11,14 @@ import (
 type Health struct {
 	// Waiting lists what is retried because Kafka, or something a worker needs, does not answer.
 	Waiting []Waiting
-	// Incidents need a person; the service is not ready while there is one.
+	// Incidents need a person; the service is not ready while there is one. What concerns one record or batch, behind
+	// which its partition goes on, is counted and logged only.
 	Incidents []Incident
 }
 
 // Waiting is one partition (or group) that waits.
 type Waiting struct {
-	// For is what it waits for: "produce", "fetch", "commit", "offsets", "join", "work".
+	// For is what it waits for: "produce", "fetch", "memory", "commit", "offsets", "join", "record", "work".
 	For string
 	// Topic is the full topic name, for "join" the group's.
 	Topic     string
@@ -38,7 +39,7 @@ type Incident struct {
 	Detail    string
 }
 
-// Codes of incidents this package raises.
+// Codes of incidents this package raises, beside the reasons of a DamagedError.
 const (
 	IncidentOutOfRange = "OFFSET_OUT_OF_RANGE"
 	IncidentStuck      = "STUCK"
@@ -77,6 +78,18 @@ func (h *health) waits(key waitKey, err error) {
 	}
 	w.Reason = err.Error()
 	h.waiting[key] = w
+}
+
+// stands is since when something keeps a partition from being read or worked; zero where nothing does.
+func (h *health) stands(topic string, partition int32) (since time.Time) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, what := range []string{"fetch", "memory", "work", "record", "commit"} {
+		if w, ok := h.waiting[waitKey{what, topic, partition}]; ok && (since.IsZero() || w.Since.Before(since)) {
+			since = w.Since
+		}
+	}
+	return since
 }
 
 func (h *health) done(key waitKey) {

@@ -25,8 +25,7 @@ type metrics struct {
 	incidents     *prometheus.CounterVec
 	rebalances    *prometheus.CounterVec
 	claims        *prometheus.GaugeVec
-	lagRecords    *prometheus.GaugeVec
-	lagSeconds    *prometheus.GaugeVec
+	lag           *lagMetrics
 }
 
 const otherTopic = "other"
@@ -53,15 +52,16 @@ func newMetrics(reg prometheus.Registerer, prefix string) (*metrics, error) {
 	m.exchanges = counter("broker_requests_total", "Fetch and produce requests that were answered, of several partitions each.", "request")
 	m.retries = counter("retries_total", "Requests repeated after a temporary error, by kind of request.", "topic", "request")
 	m.fetched = counter("records_fetched_total", "Records read.", "topic")
-	m.passedOver = counter("offsets_passed_over_total", "Offsets without a record (control batches) that a fetch deliberately passed.", "topic")
+	m.passedOver = counter("offsets_passed_over_total", "Offsets without a record for readers (control batches, aborted transactions, batches nobody can read) that were deliberately passed.", "topic")
 	m.commits = counter("commits_total", "Group offsets committed.", "topic")
 	m.commitErrors = counter("commit_errors_total", "Attempts to commit a group offset that failed.", "topic")
 	m.rejected = counter("records_rejected_total", "Records handed to the rejected topic.", "topic")
 	m.incidents = counter("incidents_total", "Incidents raised, by kind.", "kind")
 	m.rebalances = counter("generations_total", "Group generations this process took part in.", "group")
 	m.claims = gauge("claims", "Partitions this process holds.", "group")
-	m.lagRecords = gauge("lag_records", "Records between a held partition's position and the log's end.", "group", "topic", "partition")
-	m.lagSeconds = gauge("lag_seconds", "Age of the newest record handed to a held partition's worker that is not at the log's end, else 0.", "group", "topic", "partition")
+	lag, err := register(reg, newLagMetrics())
+	m.lag = lag
+	faults = append(faults, err)
 	return m, errors.Join(faults...)
 }
 

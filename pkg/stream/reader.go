@@ -69,6 +69,9 @@ func (r *Reader) bring(ctx context.Context, s *source) bool {
 		select {
 		case r.out <- Fetched{Batch: b}:
 			r.handed(s.u)
+			if from >= b.End {
+				cl.Progress() // the worker came back, and nothing is left
+			}
 		default:
 		}
 		return true
