@@ -5,10 +5,13 @@ import (
 	"bytes"
 	"context"
 	"encoding/binary"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -317,4 +320,55 @@ func BenchmarkCodec(b *testing.B) {
 		}
 		per(b)
 	})
+}
+
+// What a codec costs and saves, on records as events are: names repeat, ids do not. Run: go test -bench Compression -run '^$' .
+func BenchmarkCompression(b *testing.B) {
+	rnd := rand.NewChaCha8([32]byte{1})
+	random := func(n int) string {
+		raw := make([]byte, n/2)
+		_, _ = rnd.Read(raw)
+		return hex.EncodeToString(raw)
+	}
+	for _, n := range []int{20, 1000} {
+		recs := make([]Record, n)
+		for i := range recs {
+			id, subject := random(32), fmt.Sprintf("4479%08d", rand.New(rnd).IntN(100_000_000))
+			recs[i] = Record{
+				Key: []byte("acme/" + subject), Time: time.UnixMilli(1_790_000_000_000 + int64(i)),
+				Value: fmt.Appendf(nil, "\n\x20%s\x12\x09mediation\x1a\x0dusage.charged\x22\x04acme\x2a\x0c%s type.googleapis.com/tollgate.event.v1.UsageCharged EUR %d %d", id, subject, rand.New(rnd).IntN(5000), i),
+				Headers: []Header{
+					{"ce_specversion", []byte("1.0")}, {"ce_id", []byte(id)}, {"ce_type", []byte("usage.charged")}, {"ce_source", []byte("mediation")},
+					{"ce_subject", []byte(subject)}, {"ce_time", fmt.Appendf(nil, "2026-11-29T06:00:%02d.%03dZ", i/20%60, i%1000)}, {"ce_tenant", []byte("acme")},
+					{"ce_dataschema", []byte("type.googleapis.com/tollgate.event.v1.UsageCharged")}, {"content-type", []byte("application/protobuf")},
+					{"traceparent", []byte("00-" + random(32) + "-" + random(16) + "-01")},
+				},
+			}
+		}
+		items := itemsOf(recs)
+		for _, c := range append([]kafka.Compression{0}, everyCodec...) {
+			set, err := appendBatch(nil, items, c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for what, run := range map[string]func() error{
+				"write": func() error { _, err := appendBatch(nil, items, c); return err },
+				"read":  func() error { _, err := readSet(set, 0, int64(n)); return err },
+			} {
+				b.Run(fmt.Sprintf("%s/%d records/%s", c, n, what), func(b *testing.B) {
+					var before, after syscall.Rusage
+					err := syscall.Getrusage(syscall.RUSAGE_SELF, &before)
+					for b.Loop() {
+						err = errors.Join(err, run())
+					}
+					if err := errors.Join(err, syscall.Getrusage(syscall.RUSAGE_SELF, &after)); err != nil {
+						b.Fatal(err)
+					}
+					used := after.Utime.Nano() + after.Stime.Nano() - before.Utime.Nano() - before.Stime.Nano()
+					b.ReportMetric(float64(used)/float64(b.N)/float64(n), "cpu-ns/record")
+					b.ReportMetric(float64(len(set))/float64(n), "bytes/record")
+				})
+			}
+		}
+	}
 }

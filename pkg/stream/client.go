@@ -37,8 +37,18 @@ type Config struct {
 	// MaxUnpacked bounds what all batches above 1 MiB, of every partition and group of the process, take at once; beside
 	// it each partition takes 4 MiB at most. At least MaxUnpackedBatch; default four times that.
 	MaxUnpacked int `yaml:"max_unpacked_bytes" env:"TOLLGATE_KAFKA_MAX_UNPACKED_BYTES"`
+	// Compression of what this process writes.
+	Compression Compression `yaml:"compression"`
 	// Dial opens connections; default a net.Dialer. Tests cut and delay connections here.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error) `yaml:"-"`
+}
+
+// DefaultConfig is Kafka on this machine, and every default that a file of ours shows.
+func DefaultConfig() Config {
+	c := Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"}
+	d := c.withDefaults()
+	c.MaxUnpackedBatch, c.MaxUnpacked, c.Compression = d.MaxUnpackedBatch, d.MaxUnpacked, d.Compression
+	return c
 }
 
 // Validate reports every fault at once.
@@ -67,6 +77,7 @@ func (c Config) Validate() error {
 	if d := c.withDefaults(); d.MaxUnpackedBatch > 0 && d.MaxUnpacked < d.MaxUnpackedBatch {
 		faults = append(faults, fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
 	}
+	faults = append(faults, c.Compression.validate())
 	return errors.Join(append(faults, c.Security.validate()...)...)
 }
 
@@ -90,6 +101,7 @@ func (c Config) withDefaults() Config {
 	if c.MaxUnpacked == 0 {
 		c.MaxUnpacked = 4 * c.MaxUnpackedBatch
 	}
+	c.Compression = c.Compression.withDefaults()
 	if c.ClientID == "" {
 		c.ClientID = c.Prefix
 	}
@@ -206,7 +218,7 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 }
 
 // Offsets asks where a partition's log starts and where the next record will
-// stand. Temporary errors are retried until ctx ends.
+// stand, or an open transaction begins. Temporary errors are retried until ctx ends.
 func (c *Client) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	err = c.retry(ctx, waitKey{"offsets", topic, partition}, func(ctx context.Context) error {
 		start, end, err = c.offsetsOnce(ctx, topic, partition)
@@ -221,7 +233,7 @@ func (c *Client) Offsets(ctx context.Context, topic string, partition int32) (st
 func (c *Client) offsetsOnce(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 	defer cancel()
-	res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
+	res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted, Topics: map[string][]kafka.OffsetRequest{
 		topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
 	}})
 	if err != nil {

@@ -23,6 +23,7 @@ type lane struct {
 	p         *Producer
 	topic     string
 	partition int32
+	codec     kafka.Compression
 
 	mu      sync.Mutex
 	pending []item
@@ -192,17 +193,17 @@ func (l *lane) carry(ctx context.Context, x *parcel) error {
 	return x.err
 }
 
-// compressFrom is the batch size below which lz4 costs more than it saves.
+// compressFrom is the batch size below which compressing costs more than it saves.
 const compressFrom = 4 << 10
 
 func (l *lane) compression(batch []item) kafka.Compression {
-	if l.p.uncompressed {
+	if l.codec == 0 {
 		return 0
 	}
 	bytes := 0
 	for i := range batch {
 		if bytes += batch[i].size; bytes >= compressFrom {
-			return kafka.Lz4
+			return l.codec
 		}
 	}
 	return 0

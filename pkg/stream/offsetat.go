@@ -16,7 +16,7 @@ func (c *Client) OffsetAt(ctx context.Context, topic string, partition int32, at
 	err := c.retry(ctx, waitKey{"offsets", topic, partition}, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 		defer cancel()
-		res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{Topics: map[string][]kafka.OffsetRequest{
+		res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted, Topics: map[string][]kafka.OffsetRequest{
 			topic: {kafka.TimeOffsetOf(int(partition), at), kafka.LastOffsetOf(int(partition))},
 		}})
 		if err != nil {

@@ -27,7 +27,7 @@ func UnknownTopicAfter(d time.Duration) ProducerOption {
 	return func(p *Producer) { p.unknownAfter = d }
 }
 
-// Uncompressed sends batches as they are; the default is lz4 from 4 KiB on.
+// Uncompressed sends batches as they are; otherwise Config.Compression says how they are compressed from 4 KiB on.
 func Uncompressed() ProducerOption { return func(p *Producer) { p.uncompressed = true } }
 
 // Producer appends records with acks=all and no linger: what is handed in while
@@ -221,7 +221,10 @@ func (p *Producer) lane(key laneKey) *lane {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if l = p.lanes[key]; l == nil {
-		l = &lane{p: p, topic: key.topic, partition: key.partition, broker: unknownBroker}
+		l = &lane{p: p, topic: key.topic, partition: key.partition, codec: p.c.cfg.codecOf(key.topic), broker: unknownBroker}
+		if p.uncompressed {
+			l.codec = 0
+		}
 		p.lanes[key] = l
 	}
 	return l

@@ -20,17 +20,7 @@ import (
 
 func openOn(t *testing.T, cluster *kfake.Cluster, partitions int) (*stream.Client, string, context.Context) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	t.Cleanup(cancel)
-	c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "wire"}, zap.NewNop(), prometheus.NewRegistry())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = c.Close() })
-	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "t", Partitions: partitions, Replication: 1}}, true); err != nil {
-		t.Fatal(err)
-	}
-	return c, c.Topic("t"), ctx
+	return openAt(t, cluster.ListenAddrs(), "wire", partitions)
 }
 
 // The settings that make acknowledged mean durable are looked at on the wire,

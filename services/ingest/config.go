@@ -38,7 +38,7 @@ type HTTP struct {
 func DefaultConfig() Config {
 	return Config{
 		Config: daemon.DefaultConfig("127.0.0.1:7920"),
-		Kafka:  stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
+		Kafka:  stream.DefaultConfig(),
 		GRPC:   rpc.DefaultConfig("127.0.0.1:7020"),
 		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
 

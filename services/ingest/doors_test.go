@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -375,6 +376,60 @@ func TestTheHTTPDoorAnswersInProblems(t *testing.T) {
 		defer res.Body.Close()
 		if a := readAnswer(t, res); a.Status != 405 || res.Header.Get("Allow") != "POST" {
 			t.Errorf("GET: %+v", a)
+		}
+	})
+}
+
+// What a producer's transaction aborts is not taken, what it commits is; transactions of two producers lie between each other.
+func TestWhatATransactionAbortsIsNotTaken(t *testing.T) {
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		var producers []*kgo.Client
+		for _, id := range []string{"a", "b"} {
+			c, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...), kgo.TransactionalID(f.cfg.Kafka.Prefix+id), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer c.Close()
+			producers = append(producers, c)
+		}
+		f.start(nil)
+		want := map[string]bool{}
+		for i := range 8 {
+			for _, c := range producers {
+				if err := c.BeginTransaction(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			for n := range 6 {
+				id := fmt.Sprintf("%d-%d", i, n)
+				record := &kgo.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1, Value: bytesOf(t, usage(id, "447700900001", 100))}
+				if err := producers[n%2].ProduceSync(f.ctx, record).FirstErr(); err != nil {
+					t.Fatal(err)
+				}
+				if (i>>(n%2))&1 == 0 {
+					want[id] = true
+				}
+			}
+			for n, c := range producers {
+				if err := c.EndTransaction(f.ctx, kgo.TransactionEndTry((i>>n)&1 == 0)); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		f.produce(stream.Record{Partition: 1, Value: bytesOf(t, usage("last", "447700900001", 100))})
+		want["last"] = true
+		for _, rec := range f.read(stream.EventsOrdered, len(want)) {
+			e, err := event.Decode(rec.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !want[e.ID] {
+				t.Errorf("%s was taken, or taken twice", e.ID)
+			}
+			delete(want, e.ID)
+		}
+		if len(want) > 0 {
+			t.Errorf("not taken: %v", want)
 		}
 	})
 }

@@ -37,7 +37,7 @@ type Peers struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:        daemon.DefaultConfig("127.0.0.1:7930"),
-		Kafka:         stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
+		Kafka:         stream.DefaultConfig(),
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7030"),
 		Configuration: revision.DefaultConfig(),

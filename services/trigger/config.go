@@ -28,7 +28,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:        daemon.DefaultConfig("127.0.0.1:7940"),
-		Kafka:         stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
+		Kafka:         stream.DefaultConfig(),
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7040"),
 		Configuration: revision.DefaultConfig(),

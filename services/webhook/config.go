@@ -56,7 +56,7 @@ type Outbound struct {
 func DefaultConfig() Config {
 	return Config{
 		Config:        daemon.DefaultConfig("127.0.0.1:7950"),
-		Kafka:         stream.Config{Brokers: []string{"127.0.0.1:9092"}, Prefix: "tollgate"},
+		Kafka:         stream.DefaultConfig(),
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7050"),
 		Configuration: revision.DefaultConfig(),

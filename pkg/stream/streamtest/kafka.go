@@ -4,7 +4,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,17 +59,40 @@ func (k *Kafka) Restart() {
 	k.run("kafka", "--port", port, "--dir", k.dir)
 }
 
-// run calls the servers script and returns what it prints.
 func (k *Kafka) run(args ...string) string {
 	k.t.Helper()
-	_, here, _, _ := runtime.Caller(0)
-	script := filepath.Join(filepath.Dir(here), "..", "..", "..", "deploy", "servers", "servers")
-	cmd := exec.Command(script, args...)
+	return servers(k.t, args...)
+}
+
+// KafkaJars is a folder with the jars of Apache Kafka and its Java client, and makes sure that a Java with a compiler is
+// there.
+func KafkaJars(t testing.TB) string {
+	t.Helper()
+	return servers(t, "jars")
+}
+
+// servers calls the servers script, which lies beside the workspace that the test is in, and returns what it prints.
+func servers(t testing.TB, args ...string) string {
+	t.Helper()
+	root, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for {
+		if _, err := os.Stat(filepath.Join(root, "go.work")); err == nil {
+			break
+		}
+		if root == filepath.Dir(root) {
+			t.Fatal("the test does not run in the workspace: no go.work above it")
+		}
+		root = filepath.Dir(root)
+	}
+	cmd := exec.Command(filepath.Join(root, "deploy", "servers", "servers"), args...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		k.t.Fatalf("servers %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
+		t.Fatalf("servers %s: %v\n%s", strings.Join(args, " "), err, stderr.String())
 	}
 	return strings.TrimSpace(string(out))
 }
