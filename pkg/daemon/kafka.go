@@ -12,8 +12,16 @@ import (
 // ready: a moved leader is no news.
 const grace = 5 * time.Second
 
-// WatchKafka tells under the check "kafka" what needs a person, and what waits.
+// WatchKafka shows under the check "kafka" what stops a partition: an incident that stands, or something that is waited
+// for. What concerns one record, behind which its partition went on, is noted and keeps nobody from being ready.
 func (h *Health) WatchKafka(client *stream.Client) {
+	h.Note("kafka", func() []*Incident {
+		var reported []*Incident
+		for _, in := range client.Health().Reported {
+			reported = append(reported, &Incident{Code: in.Code, Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Detail: in.Detail})
+		}
+		return reported
+	})
 	h.Check("kafka", func() error {
 		standing := client.Health()
 		var faults []error

@@ -106,6 +106,8 @@ func (l *claimLog) Incident(code string, offset int64, err error) {
 	l.claim.Incident(code, offset, err)
 }
 
+func (l *claimLog) Report(code string, offset int64, err error) { l.claim.Report(code, offset, err) }
+
 func (l *claimLog) Settle(code string) { l.claim.SettleIncident(code) }
 
 func (l *claimLog) close() {

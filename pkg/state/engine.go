@@ -100,6 +100,9 @@ type Engine[B, C any] struct {
 	mu     sync.Mutex
 	owned  map[int32]*Owner[B, C]
 	joined bool
+	peeked map[int32]peek
+	// stopped are partitions whose work has failed and has committed nothing since.
+	stopped map[int32]stop
 	// awaited is how many of the partitions assigned last have not been begun yet.
 	awaited int
 }
@@ -114,6 +117,7 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics),
 		decode: c.NewFold().Decode,
 		owned:  make(map[int32]*Owner[B, C]),
+		peeked: make(map[int32]peek), stopped: make(map[int32]stop),
 	}, nil
 }
 
@@ -150,14 +154,34 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	case ctx.Err() != nil:
 		return nil
 	default:
+		e.fail(cl.Partition, o, err)
 		return err
 	}
+}
+
+// stop is why a partition's work failed, and at which commit.
+type stop struct {
+	why    error
+	serial uint64
+}
+
+// fail notes that a partition stands still. Its work begins again, may fail
+// again at the same place, and is at rest in between: a commit alone shows that
+// it goes on.
+func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
+	if why == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped[partition] = stop{why: why, serial: o.stored.Serial}
 }
 
 func (e *Engine[B, C]) assigned(partitions int) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.joined, e.awaited = true, partitions
+	clear(e.stopped) // others may have them now
 }
 
 func (e *Engine[B, C]) enter(partition int32, o *Owner[B, C]) {
@@ -203,9 +227,19 @@ func (e *Engine[B, C]) Ready() error {
 		return fmt.Errorf("domain %s: %d partitions are about to be opened", e.config.Domain, e.awaited)
 	}
 	var waits []string
+	for number, s := range e.stopped {
+		if o := e.owned[number]; o != nil {
+			if w, ours := o.view.owned(); ours && w.Serial > s.serial {
+				delete(e.stopped, number)
+				continue
+			}
+		}
+		waits = append(waits, fmt.Sprintf("partition %d stands still: %s", number, s.why))
+	}
 	for number, o := range e.owned {
 		w, ours := o.view.owned()
 		switch {
+		case e.stopped[number].why != nil: // said already
 		case !ours:
 			waits = append(waits, fmt.Sprintf("partition %d is being opened", number))
 		case w.Status != Ready:

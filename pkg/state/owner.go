@@ -35,6 +35,9 @@ type Log interface {
 	Progress()
 	// Incident and Settle tell people.
 	Incident(code string, offset int64, err error)
+	// Report notes what a person should know of one record, behind which the
+	// partition goes on.
+	Report(code string, offset int64, err error)
 	Settle(code string)
 }
 
@@ -143,8 +146,9 @@ type Owner[B, C any] struct {
 	due       dueWork
 	snap      *snapshotting
 
-	committed   int64 // group's offset
-	settled     int64 // what was due by the log time there, and all below it, has been told
+	storedAt    time.Time // when the watermark was committed last
+	committed   int64     // group's offset
+	settled     int64     // what was due by the log time there, and all below it, has been told
 	committedAt time.Time
 	tickedAt    time.Time
 	appended    int64 // newest revision appended since opening
@@ -288,7 +292,7 @@ func (o *Owner[B, C]) mark(what poisoned, why error) {
 		o.marks.poison = make(map[poisoned]string)
 	}
 	o.marks.poison[what] = why.Error()
-	o.config.Log.Incident(IncidentPanic, what.offset, why)
+	o.config.Log.Report(IncidentPanic, what.offset, why)
 }
 
 // batch applies, publishes and commits one run of records.
@@ -399,7 +403,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 			o.config.Published(b.outcomes)
 		}
 	}
-	if b.needsCommit(c) || o.config.Clock().UnixMilli()-o.stored.At >= passOver.Milliseconds() {
+	if b.needsCommit(c) || elapsed(o.config.Clock(), o.storedAt, passOver) {
 		if err := o.commit(ctx, b.to, c); err != nil {
 			return err
 		}
@@ -424,7 +428,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 		o.config.Logger.Info("event rejected", zap.String("topic", o.place.topic), zap.Int32("partition", o.place.partition.Number),
 			zap.Int64("offset", r.offset), zap.String("reason", r.reason))
 		if r.incident != "" {
-			o.config.Log.Incident(r.reason, r.offset, errors.New(r.incident))
+			o.config.Log.Report(r.reason, r.offset, errors.New(r.incident))
 		}
 	}
 	return nil
@@ -443,7 +447,7 @@ func (o *Owner[B, C]) commit(ctx context.Context, to Watermark, c Commit) error 
 	if err := o.config.Store.Commit(ctx, o.place.partition, o.stored, to, c); err != nil {
 		return fmt.Errorf("commit batch: %w", err)
 	}
-	o.w, o.stored = to, to
+	o.w, o.stored, o.storedAt = to, to, begin
 	o.config.Log.Progress()
 	o.view.commit(to, c)
 	o.config.Metrics.committed(o.config.Clock().Sub(begin))

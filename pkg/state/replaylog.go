@@ -101,6 +101,7 @@ func (l *replayLog) Committed() int64                           { return -1 }
 func (l *replayLog) Commit(context.Context, int64) error        { return nil }
 func (l *replayLog) Progress()                                  {}
 func (l *replayLog) Settle(string)                              {}
+func (l *replayLog) Report(string, int64, error)                {}
 func (l *replayLog) Incident(code string, _ int64, why error) {
 	if code == IncidentGap || code == IncidentRecreated {
 		l.err = fmt.Errorf("neither the log nor a snapshot reaches back to a state: %w", why)

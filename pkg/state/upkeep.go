@@ -14,13 +14,21 @@ import (
 // upkeep is what an owner does between batches, busy or not.
 func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	o.announce(ctx)
-	if o.config.Clock().Sub(o.committedAt) >= o.config.FloorEvery {
+	if elapsed(o.config.Clock(), o.committedAt, o.config.FloorEvery) {
 		if err := o.floor(ctx, false); err != nil {
 			return err
 		}
 	}
 	o.alarm()
 	return o.snapshotStep(ctx)
+}
+
+// elapsed tells whether an interval is over: by the monotonic clock, where both
+// times have it, and, where one was kept without it, also when the wall clock
+// was set back meanwhile, since nobody knows then.
+func elapsed(now, since time.Time, interval time.Duration) bool {
+	d := now.Sub(since)
+	return d >= interval || d < 0
 }
 
 // alarm says in time that retention is about to take what a rebuild needs.
@@ -78,7 +86,7 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	if err := o.floor(ctx, false); err != nil {
 		return err
 	}
-	if now.Sub(time.UnixMilli(o.stored.At)) >= idleCommit || now.UnixMilli() < o.stored.At || o.w.Offset > o.stored.Offset {
+	if elapsed(now, o.storedAt, idleCommit) || o.w.Offset > o.stored.Offset {
 		return o.commitAs(ctx, func(*Watermark) {})
 	}
 	return nil
@@ -92,7 +100,7 @@ const tickEvery = time.Second
 // Log time reaches it through the log, for every owner at the same place.
 func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 	d := &o.due
-	if o.w.DueMinute == 0 || d.list != nil || now.Sub(o.tickedAt) < tickEvery {
+	if o.w.DueMinute == 0 || d.list != nil || !elapsed(now, o.tickedAt, tickEvery) {
 		return nil
 	}
 	due, err := o.dueAt(ctx, now.UnixMilli())

@@ -263,6 +263,12 @@ func (cl *Claim) Incident(code string, offset int64, err error) {
 	cl.g.c.RaiseIncident(in)
 }
 
+// Report notes what a person should know of one record, behind which the
+// partition goes on: logged, counted and shown, and nothing waits for it.
+func (cl *Claim) Report(code string, offset int64, err error) {
+	cl.g.c.ReportIncident(Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset, Since: time.Now(), Detail: err.Error()})
+}
+
 // SettleIncident ends an incident of this partition.
 func (cl *Claim) SettleIncident(code string) { cl.g.c.SettleIncident(code, cl.Topic, cl.Partition) }
 
@@ -271,12 +277,17 @@ func (c *Client) RaiseIncident(in Incident) {
 	if !c.health.raise(in) {
 		return
 	}
-	c.ReportIncident(in)
+	c.tellIncident(in)
 }
 
-// ReportIncident counts and logs what a person should know of and nothing waits for, such as one record that was
-// rejected: it does not stand in Health.
+// ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was
+// rejected: it stands in Health as reported, which keeps nobody from being ready.
 func (c *Client) ReportIncident(in Incident) {
+	c.health.report(in)
+	c.tellIncident(in)
+}
+
+func (c *Client) tellIncident(in Incident) {
 	c.metrics.incidents.WithLabelValues(in.Code).Inc()
 	c.log.Error("incident", zap.String("code", in.Code), zap.String("topic", in.Topic),
 		zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset), zap.String("detail", in.Detail))

@@ -14,6 +14,8 @@ type Health struct {
 	// Incidents need a person; the service is not ready while there is one. What concerns one record or batch, behind
 	// which its partition goes on, is counted and logged only.
 	Incidents []Incident
+	// Reported are the last of those that concern one record or batch, behind which the partition went on.
+	Reported []Incident
 }
 
 // Waiting is one partition (or group) that waits.
@@ -62,7 +64,11 @@ type health struct {
 	mu        sync.Mutex
 	waiting   map[waitKey]Waiting
 	incidents map[incidentKey]Incident
+	reported  []Incident // the newest last
 }
+
+// keptReports bounds what is shown; the metric counts all, and the log names them.
+const keptReports = 50
 
 func newHealth() *health {
 	return &health{waiting: map[waitKey]Waiting{}, incidents: map[incidentKey]Incident{}}
@@ -111,6 +117,16 @@ func (h *health) raise(in Incident) bool {
 	return true
 }
 
+// report notes an incident that does not stand.
+func (h *health) report(in Incident) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.reported) == keptReports {
+		h.reported = slices.Delete(h.reported, 0, 1)
+	}
+	h.reported = append(h.reported, in)
+}
+
 func (h *health) settle(code, topic string, partition int32) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -139,6 +155,7 @@ func (c *Client) Health() Health {
 	for _, in := range c.health.incidents {
 		out.Incidents = append(out.Incidents, in)
 	}
+	out.Reported = slices.Clone(c.health.reported)
 	slices.SortFunc(out.Waiting, func(a, b Waiting) int {
 		return cmp.Or(cmp.Compare(a.Topic, b.Topic), cmp.Compare(a.Partition, b.Partition), cmp.Compare(a.For, b.For))
 	})

@@ -362,6 +362,10 @@ func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
 
 func (p *partition) Incident(code string, offset int64, err error) {
+	p.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
+}
+
+func (p *partition) Report(code string, offset int64, err error) {
 	p.incidents = append(p.incidents, code)
 	if code != refusedTarget {
 		p.t.Errorf("incident %s at offset %d: %v", code, offset, err)

@@ -132,6 +132,8 @@ func (p *partition) Incident(code string, offset int64, err error) {
 	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
 }
 
+func (p *partition) Report(code string, offset int64, err error) { p.Incident(code, offset, err) }
+
 func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	p.out = append(p.out, records...)
 	if p.killed() {

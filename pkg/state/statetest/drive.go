@@ -264,8 +264,11 @@ func (l *driveLog[B, C]) Commit(_ context.Context, offset int64) error {
 }
 
 func (l *driveLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incidents[code] = err }
-func (l *driveLog[B, C]) Progress()                                {}
-func (l *driveLog[B, C]) Settle(code string)                       { delete(l.d.Incidents, code) }
+
+// Report implements state.Log.
+func (l *driveLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents[code] = err }
+func (l *driveLog[B, C]) Progress()                              {}
+func (l *driveLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
 
 type drivePublisher[B, C any] struct{ d *Drive[B, C] }
 

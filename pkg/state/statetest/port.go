@@ -97,6 +97,10 @@ func (p *port[B, C]) Commit(_ context.Context, offset int64) error {
 }
 
 func (p *port[B, C]) Incident(code string, offset int64, err error) {
+	p.world.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
+}
+
+func (p *port[B, C]) Report(code string, offset int64, err error) {
 	if code != state.IncidentPanic && !slices.Contains(p.world.law.Incidents, code) {
 		p.world.t.Errorf("incident %s at offset %d: %v", code, offset, err)
 	}
