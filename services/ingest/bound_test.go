@@ -120,7 +120,7 @@ func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
 	metrics := newMetrics(prometheus.NewRegistry())
 	d := &httpDoor{
 		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
-		publisher: &publisher{clock: env.Clock, metrics: metrics},
+		publisher: &publisher{tenants: anyTenant(), clock: env.Clock, metrics: metrics},
 		object: func(object []byte) (*event.Event, error) {
 			if string(object) == `"panic"` {
 				panic("at the disco")
