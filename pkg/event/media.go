@@ -95,7 +95,7 @@ func misspelt(r stream.Record, v *verdict) {
 	}
 	for _, h := range r.Headers {
 		plain := strings.ToLower(unhyphened.Replace(h.Key))
-		means, why := "", ""
+		var means, why string
 		switch attribute, isAttribute := strings.CutPrefix(strings.ToLower(h.Key), "ce-"); {
 		case isAttribute && slices.Contains(attributes[:], attribute):
 			means, why = attributePrefix+attribute, "on Kafka attributes are headers that begin with ce_"

@@ -43,7 +43,9 @@ func TestAnEventOfNoTenantIsRefusedByEverySource(t *testing.T) {
 		go func() { served <- server.Serve(listener) }()
 		t.Cleanup(func() {
 			server.Stop()
-			<-served
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
 		})
 		r := f.start(func(cfg *Config) { cfg.Configuration.Address = listener.Addr().String() })
 
