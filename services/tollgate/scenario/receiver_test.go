@@ -124,7 +124,8 @@ func read(h http.Header, content []byte) (receipt, error) {
 		Outcome: body.ID, Kind: body.Type, Subject: body.Subject, Sequence: number(body.Data.Sequence),
 		Spent: number(body.Data.Spent.Units)*ledger.Unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
 	}
-	if h.Get("tollgate-sequence") != body.Sequence || h.Get("tollgate-previous") != body.Previous {
+	// The number, and in the body a text that is orderable as one.
+	if number(h.Get("tollgate-sequence")) != got.Lane || len(body.Sequence) != 19 || h.Get("tollgate-previous") != body.Previous {
 		return got, fmt.Errorf("headers say %s after %q", h.Get("tollgate-sequence"), h.Get("tollgate-previous"))
 	}
 	return got, nil
