@@ -11,6 +11,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/zap"
 )
 
@@ -39,7 +41,7 @@ func startServers(ctx context.Context, dir string, anyPort bool) (*servers, erro
 	if err != nil {
 		return nil, fmt.Errorf("start embedded kafka: %w", err)
 	}
-	options := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(dir), kfake.SyncWrites()}
+	options := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(dir), kfake.SyncWrites(), kfake.MaxVersions(offered())}
 	if port != 0 {
 		options = append(options, kfake.Ports(port))
 	}
@@ -58,6 +60,14 @@ func startServers(ctx context.Context, dir string, anyPort bool) (*servers, erro
 func (s *servers) close() {
 	s.redis.Close()
 	s.kafka.Close()
+}
+
+// offered are the requests that the embedded Kafka takes. It answers DescribeTopicPartitions with a null list on which
+// the Java admin client fails; without that request the client describes topics by their metadata.
+func offered() *kversion.Versions {
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(kmsg.DescribeTopicPartitions.Int16(), -1)
+	return v
 }
 
 // createTopics waits until every partition can be written to.
