@@ -125,19 +125,7 @@ func (t *turn) changeOption(c *eventv1.CommandChange) error {
 // excludes a Precondition.
 func (o *option) read(which spend.Option, c *eventv1.CommandChange, of *offer) (wish, error) {
 	var f fault.Faults
-	var w wish
-	w.readDay(&f, c)
-	if which == spend.Overspend {
-		w.readLimits(&f, c, of)
-	} else if c.GetCurrentLimit() != nil || c.GetNextLimit() != nil || c.GetClearNextLimit() || c.GetAlertThresholds() != nil {
-		f.AddAs(reasonChange, "", "limits and thresholds of the %s safeguard are those of the class of service", which)
-	}
-	if c.GetState() != eventv1.Safeguard_STATE_UNSPECIFIED {
-		w.state = revision.StateOf(c.GetState())
-	}
-	if w.state == spend.Active && !o.limited && w.limit == nil && c.GetCurrentLimit() == nil {
-		f.AddAs(reasonLimit, "current_limit", "is required to activate the %s safeguard", which)
-	}
+	w := o.wish(&f, which, c, of)
 	if f.Len() > 0 {
 		o.excludes(&f, which, c, of, w)
 		return w, f.ErrShared(reasonChange)
@@ -147,6 +135,29 @@ func (o *option) read(which spend.Option, c *eventv1.CommandChange, of *offer) (
 		return w, excluded(err, eligible)
 	}
 	return w, nil
+}
+
+// faults are all that is wrong with a change.
+func (o *option) faults(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer) {
+	o.excludes(f, which, c, of, o.wish(f, which, c, of))
+}
+
+// wish finds what can never be.
+func (o *option) wish(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer) (w wish) {
+	w.readDay(f, c)
+	if which == spend.Overspend {
+		w.readLimits(f, c, of)
+	} else if c.GetCurrentLimit() != nil || c.GetNextLimit() != nil || c.GetClearNextLimit() || c.GetAlertThresholds() != nil {
+		f.AddAs(reasonChange, "", "limits and thresholds of the %s safeguard are those of the class of service", which)
+	}
+	stateIn(f, c.GetState())
+	if c.GetState() != eventv1.Safeguard_STATE_UNSPECIFIED {
+		w.state = revision.StateOf(c.GetState())
+	}
+	if w.state == spend.Active && !o.limited && w.limit == nil && c.GetCurrentLimit() == nil {
+		f.AddAs(reasonLimit, "current_limit", "is required to activate the %s safeguard", which)
+	}
+	return w
 }
 
 // excluded makes a Precondition of what was found.
@@ -167,7 +178,7 @@ func (o *option) excludes(f *fault.Faults, which spend.Option, c *eventv1.Comman
 	if w.day != 0 && w.day != o.renewalDay && o.dayChanged {
 		f.AddAs(reasonDayChanged, "renewal_day", "was changed in this period already, which ends at %s", o.period.End.Format(timeLayout))
 	}
-	if c.GetState() == eventv1.Safeguard_STATE_UNSPECIFIED || w.state == o.state {
+	if w.state == spend.Unset || w.state == o.state {
 		return ""
 	}
 	var names []string
@@ -239,15 +250,17 @@ func readAmount(f *fault.Faults, field string, m *money.Money, currency string) 
 	if m == nil {
 		return nil
 	}
+	same := m.GetCurrencyCode() == currency
+	if !same {
+		f.AddAs(reasonCurrency, field, "must be in %s, is in %.10q: there is no conversion", currency, m.GetCurrencyCode())
+	}
 	a, err := spend.AmountOf(m.GetUnits(), m.GetNanos())
 	switch {
-	case m.GetCurrencyCode() != currency:
-		f.AddAs(reasonCurrency, field, "must be in %s, is in %.10q: there is no conversion", currency, m.GetCurrencyCode())
 	case err != nil:
 		f.AddAs(reasonAmount, field, "%s", err)
 	case a < 0:
 		f.AddAs(reasonAmount, field, "must not be below 0, is %s", a)
-	default:
+	case same:
 		return &a
 	}
 	return nil

@@ -20,10 +20,14 @@ func (v *enforcement) Charge(ctx context.Context, req *optionsv1.ChargeRequest) 
 	if n := len(req.GetDescription()); n > maxDescription {
 		f.AddAs(reasonRequest, "description", "must be at most %d bytes, has %d", maxDescription, n)
 	}
-	if err := f.ErrShared(reasonRequest); err != nil {
-		return nil, err
-	}
 	asked := &eventv1.CommandCharge{Amount: req.GetAmount(), Description: req.GetDescription()}
+	if f.Len() > 0 {
+		return nil, wholly(ctx, v.subscribers, optionsv1.EnforcementService_Charge_FullMethodName, at, req, &f, reasonRequest, func(st *standing, f *fault.Faults) {
+			if of := st.offer(spend.Payment); of != nil {
+				readCharge(f, asked, of)
+			}
+		}, (*optionsv1.ChargeResponse)(nil))
+	}
 	e := at.command(typeCharge, ChargeSource, req.GetTransactionReference(), asked)
 	return call(ctx, v.subscribers, optionsv1.EnforcementService_Charge_FullMethodName, at, req, e, func(*optionsv1.ChargeResponse) {})
 }

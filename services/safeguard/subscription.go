@@ -2,6 +2,7 @@ package safeguard
 
 import (
 	"context"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -62,11 +63,49 @@ func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context,
 	at := optionIn(&f, "name", req.GetName(), o)
 	referenceIn(&f, req.GetTransactionReference())
 	changeIn(&f, asked)
-	if err := f.ErrShared(reasonChange); err != nil {
-		return nil, err
+	if f.Len() > 0 {
+		return nil, wholly(ctx, s, method, at, req, &f, reasonChange, func(st *standing, f *fault.Faults) {
+			if of := st.offer(o); of != nil {
+				st.sub.options[o].faults(f, o, asked, of)
+			}
+		}, P(nil))
 	}
 	e := at.command(typeChange, changeSource, req.GetTransactionReference(), asked)
 	return call[Res, P](ctx, s, method, at, req, e, func(m P) { named(at, m) })
+}
+
+// wholly is the answer to a call that has faults by itself: these, and those that it has for its subscriber as that was
+// committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others to tell.
+func wholly[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, found *fault.Faults, reason string, more func(*standing, *fault.Faults), _ P) error {
+	own := found.ErrShared(reason)
+	if at.tenant == "" || at.msisdn == "" {
+		return own
+	}
+	_, err := read[Res, P](ctx, s, method, at, nil, req, func(st *standing) (*Res, error) {
+		if st.present() != nil {
+			return nil, own
+		}
+		var others fault.Faults
+		more(st, &others)
+		known := map[[2]string]bool{} // what is wrong with a field in one way is said once
+		of := func(v fault.Violation) [2]string {
+			field, _, _ := strings.Cut(v.Field, ".")
+			return [2]string{field, v.Reason}
+		}
+		for _, v := range fault.ViolationsOf(own) {
+			known[of(v)] = true
+		}
+		for _, v := range fault.ViolationsOf(others.ErrShared(reason)) {
+			if !known[of(v)] {
+				found.AddAs(v.Reason, v.Field, "%s", v.Description)
+			}
+		}
+		return nil, found.ErrShared(reason)
+	})
+	if fault.KindOf(err) == fault.Invalid {
+		return err
+	}
+	return own
 }
 
 // changeIn judges what is asked of an option.
