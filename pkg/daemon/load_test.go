@@ -78,14 +78,14 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 		"unknown keys, wrong types, unknown variables and broken rules come together": {
 			yaml: "sise: 4\nwait: soon\nlog_level: loud\nkafka:\n  brokers: []\n  broker: a:1\nadmin:\n  listen: nowhere\n",
 			environ: []string{
-				"TOLLGATE_SIEZ=4", "TOLLGATE_SIZE=many", "TOLLGATE_NONSENSE=1", "TOLLGATE_REDIS_ADDRES=h:2",
+				"TOLLGATE_SIEZ=4", "TOLLGATE_SIZE=many", "TOLLGATE_NONSENSE=1", "TOLLGATE_REDIS_ADDRESSX=h:2",
 			},
 			want: []string{
 				`service.yaml:1: field sise is not known`,
 				`service.yaml:2: cannot construct !!str ` + "`soon`" + ` into time.Duration`,
 				`service.yaml:6: field broker is not known`,
 				`environment variable TOLLGATE_NONSENSE is not known`,
-				`environment variable TOLLGATE_REDIS_ADDRES is not known, did you mean TOLLGATE_REDIS_ADDRESS?`,
+				`environment variable TOLLGATE_REDIS_ADDRESSX is not known, did you mean TOLLGATE_REDIS_ADDRESS?`,
 				`environment variable TOLLGATE_SIEZ is not known, did you mean TOLLGATE_SIZE?`,
 				`environment: TOLLGATE_SIZE cannot be read: strconv.ParseInt: parsing "many": invalid syntax`,
 				`admin.listen: must be host:port, not "nowhere"`,

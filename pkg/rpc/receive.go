@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"time"
 
@@ -56,6 +57,9 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	}
 	defer raw.Free()
 	weight, err := wire.Weigh(raw.ReadOnlyData(), message)
+	if most := s.cfg.MaxHeldBytes / 2; err == nil && weight > most {
+		err = fmt.Errorf("would take %d bytes of memory, at most %d are given to one", weight, most)
+	}
 	if err == nil {
 		if err := s.take(c, weight); err != nil {
 			return err

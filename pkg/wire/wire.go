@@ -3,8 +3,10 @@
 package wire
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"reflect"
 	"sync"
 
@@ -46,7 +48,7 @@ func Unmarshal(raw []byte, into proto.Message) error {
 // Weigh is how many bytes raw takes at most once it is decoded into a message like this one. It reads tags and lengths
 // only.
 func Weigh(raw []byte, like proto.Message) (int64, error) {
-	s := scale{}
+	s := scale{most: MaxFields}
 	if err := s.message(raw, like.ProtoReflect().Descriptor(), 0); err != nil {
 		return 0, err
 	}
@@ -55,11 +57,12 @@ func Weigh(raw []byte, like proto.Message) (int64, error) {
 
 type scale struct {
 	fields int
+	most   int
 	bytes  int64
 }
 
 func (s *scale) count(fields int, each int64) error {
-	if s.fields += fields; s.fields > MaxFields {
+	if s.fields += fields; s.fields > s.most {
 		return ErrTooMany
 	}
 	s.bytes += int64(fields) * each
@@ -71,6 +74,7 @@ func (s *scale) message(raw []byte, d protoreflect.MessageDescriptor, depth int)
 		return ErrTooDeep
 	}
 	s.bytes += sizeOf(d)
+	var typeURL []byte
 	for len(raw) > 0 {
 		number, kind, n := protowire.ConsumeTag(raw)
 		if n < 0 {
@@ -97,6 +101,11 @@ func (s *scale) message(raw []byte, d protoreflect.MessageDescriptor, depth int)
 		content, _ := protowire.ConsumeBytes(value)
 		var err error
 		switch {
+		case d.FullName() == anyName && number == anyValue:
+			s.bytes += int64(n+size) + within(typeURL, content)
+		case d.FullName() == anyName:
+			typeURL = content
+			s.bytes += int64(n + size)
 		case field != nil && field.Message() != nil:
 			err = s.message(content, field.Message(), depth+1)
 		case field != nil && field.IsList() && packable(field.Kind()):
@@ -109,6 +118,34 @@ func (s *scale) message(raw []byte, d protoreflect.MessageDescriptor, depth int)
 		}
 	}
 	return nil
+}
+
+// Any holds a message as bytes; its fields come in order from every known encoder.
+const (
+	anyName  protoreflect.FullName = "google.protobuf.Any"
+	anyValue protowire.Number      = 2
+)
+
+// within is what the message in an Any takes, should somebody decode it. Whether it can be is for them to say.
+func within(typeURL, value []byte) int64 {
+	name := typeURL[bytes.LastIndexByte(typeURL, '/')+1:]
+	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))
+	if err != nil {
+		return 0
+	}
+	return estimate(value, t.Descriptor())
+}
+
+// Estimate is Weigh of a message that is decoded in any case, for whoever refuses it by its parts: what is malformed in it
+// weighs nothing.
+func Estimate(raw []byte, like proto.Message) int64 {
+	return estimate(raw, like.ProtoReflect().Descriptor())
+}
+
+func estimate(raw []byte, d protoreflect.MessageDescriptor) int64 {
+	s := scale{most: math.MaxInt}
+	_ = s.message(raw, d, 0)
+	return s.bytes
 }
 
 func packable(k protoreflect.Kind) bool {

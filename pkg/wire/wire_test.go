@@ -8,6 +8,7 @@ import (
 
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/emptypb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -54,6 +55,26 @@ func TestAMessageIsRefusedBeforeItIsDecoded(t *testing.T) {
 				t.Errorf("%d bytes took %d of memory", len(tc.raw), took)
 			}
 		})
+	}
+}
+
+// What an event carries is bytes to Protobuf, until somebody decodes it.
+func TestAWeightCountsWhatAnAnyHolds(t *testing.T) {
+	dense, err := proto.Marshal(&structpb.ListValue{Values: make([]*structpb.Value, 0)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dense = append(dense, bytes.Repeat([]byte{0x0a, 2, 0x20, 1}, 30_000)...)
+	for name, atLeast := range map[string]int64{"type.googleapis.com/google.protobuf.ListValue": 30_000 * 60, "x/unknown": 0} {
+		held := &anypb.Any{TypeUrl: name, Value: dense}
+		raw, err := proto.Marshal(held)
+		if err != nil {
+			t.Fatal(err)
+		}
+		weight, err := Weigh(raw, &anypb.Any{})
+		if err != nil || weight < int64(len(dense))+atLeast || weight > int64(len(dense))+6*atLeast+1000 {
+			t.Errorf("%s: %d, %v", name, weight, err)
+		}
 	}
 }
 

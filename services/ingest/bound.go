@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/wire"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
@@ -76,12 +77,19 @@ func upTo(n int, message []byte) []byte {
 
 // received is the next message of a PublishStream: its events as they stand on the wire. They are decoded once, into what
 // is published, and one that is malformed is that event's fault alone.
-func received(stream grpc.ServerStream) ([][]byte, error) {
+func received(stream grpc.ServerStream) (events [][]byte, weight int64, err error) {
 	var sent emptypb.Empty
 	if err := stream.RecvMsg(&sent); err != nil {
-		return nil, err
+		return nil, 0, err
 	}
-	return eventsOf(sent.ProtoReflect().GetUnknown())
+	message := sent.ProtoReflect().GetUnknown()
+	if events, err = eventsOf(message); err != nil {
+		return nil, 0, err
+	}
+	for _, e := range events {
+		weight += wire.Estimate(e, (*eventv1.Event)(nil)) + heldPerEvent + int64(len(e))*(heldPerByte-1)
+	}
+	return events, weight, nil
 }
 
 // eventsOf are the fields event and events of a PublishStreamRequest, in that order.

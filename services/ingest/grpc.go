@@ -55,27 +55,27 @@ func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
 	in := newInbox()
 	go func() {
 		for {
-			events, err := received(s)
+			events, weight, err := received(s)
 			if err == nil {
-				err = hold.Take(weightOf(events))
+				err = hold.Take(weight)
 			}
 			if err != nil {
 				in.end(err)
 				return
 			}
-			if !in.put(ctx, events) {
+			if !in.put(ctx, events, weight) {
 				return
 			}
 		}
 	}()
 	for {
-		events, err := in.take(ctx, d.stopping)
+		events, weight, err := in.take(ctx, d.stopping)
 		if len(events) > 0 {
 			answers := d.publisher.take(ctx, parse(d.log, parseWire, events, ""), d.log, d.metrics)
 			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(answers)}); err != nil {
 				return err
 			}
-			hold.Give(weightOf(events))
+			hold.Give(weight)
 		}
 		switch {
 		case err == nil:

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"context"
 	"io"
 	"net/http"
 
@@ -15,13 +16,24 @@ const (
 	heldPerEvent = 512
 )
 
-// weightOf is what events are held as.
-func weightOf(events [][]byte) int64 {
-	n := int64(len(events)) * heldPerEvent
-	for _, e := range events {
-		n += int64(len(e)) * heldPerByte
+// heldPerValue is of a value in JSON, beside its bytes: an object of a few bytes is some hundred once it is decoded.
+const heldPerValue = 128
+
+type holdKey struct{}
+
+// takeValues takes of the budget what the values in a body become.
+func takeValues(ctx context.Context, body []byte) error {
+	hold, ok := ctx.Value(holdKey{}).(*rpc.Hold)
+	if !ok {
+		return nil
 	}
-	return n
+	n := 0
+	for _, c := range body {
+		if c == ',' || c == '{' || c == '[' {
+			n++
+		}
+	}
+	return hold.Take(int64(n) * heldPerValue)
 }
 
 // withinBudget turns requests away that the budget of the process has no room for: by the length they tell, before the body is
@@ -39,7 +51,7 @@ func (d *httpDoor) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 				return
 			}
 		}
-		next(w, r)
+		next(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, hold)))
 	}
 }
 

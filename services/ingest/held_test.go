@@ -10,6 +10,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
@@ -112,6 +115,48 @@ func TestCallersTogetherHoldNoMoreThanTheBudget(t *testing.T) {
 	f.until("all is answered", func() bool { return r.value("tollgate_ingest_held_bytes") == 0 })
 	if a := r.post(structured(t, "last", nil), map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != http.StatusOK {
 		t.Errorf("after it all: %+v", a)
+	}
+}
+
+// What is dense, many values in few bytes, weighs as what it becomes.
+func TestDenseEventsWeighMore(t *testing.T) {
+	f := newFixture(t, streamtest.Embedded(t))
+	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
+	values := make([]*structpb.Value, 20_000)
+	for i := range values {
+		values[i] = structpb.NewBoolValue(true)
+	}
+	data, err := anypb.New(&structpb.Struct{Fields: map[string]*structpb.Value{"a": structpb.NewListValue(&structpb.ListValue{Values: values})}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dense := usage("dense", "447700900001", 1).Proto()
+	dense.Type, dense.Data = "custom.dense", data
+	if size := len(data.GetValue()); size > 128<<10 {
+		t.Fatalf("it has %d bytes", size)
+	}
+	refused := func(way string, err error) {
+		t.Helper()
+		if reason := fault.ReasonOf(err); reason != "BUSY" && reason != "UNDECODABLE" {
+			t.Errorf("%s: %v", way, err)
+		}
+	}
+	_, err = r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: dense})
+	refused("alone", err)
+	_, err = r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{dense, dense}})
+	refused("in a batch", err)
+	stream, err := r.ingest.PublishStream(f.ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := stream.Send(&ingestv1.PublishStreamRequest{Events: []*eventv1.Event{dense, dense}}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = stream.Recv()
+	refused("in a stream", err)
+	body := []byte("[" + strings.Repeat("{},", 100_000) + "{}]")
+	if a := r.post(body, map[string]string{"Content-Type": event.ContentTypeBatch}); a.Status != http.StatusTooManyRequests {
+		t.Errorf("in JSON: %+v", a)
 	}
 }
 

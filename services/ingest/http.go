@@ -127,6 +127,10 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 		d.problem(w, err)
 		return
 	}
+	if err := takeValues(r.Context(), body); err != nil {
+		d.problem(w, err)
+		return
+	}
 	ctx, cancel := within(r.Context(), d.cfg.RequestTimeout)
 	defer cancel()
 	if batch {

@@ -22,7 +22,9 @@ type inbox struct {
 	items [][]byte
 	spare [][]byte
 	bytes int
-	ended error
+	// weight is what the items are held as.
+	weight int64
+	ended  error
 	// filled and taken each hold a signal when there is something new for the other side.
 	filled, taken chan struct{}
 }
@@ -39,7 +41,7 @@ func signal(c chan struct{}) {
 }
 
 // put waits for room; false when ctx ended before. Events are received by one goroutine.
-func (in *inbox) put(ctx context.Context, events [][]byte) bool {
+func (in *inbox) put(ctx context.Context, events [][]byte, weight int64) bool {
 	size := 0
 	for _, e := range events {
 		size += len(e)
@@ -49,6 +51,7 @@ func (in *inbox) put(ctx context.Context, events [][]byte) bool {
 		if room := len(in.items) < inboxEvents && in.bytes < inboxBytes; room {
 			in.items = append(in.items, events...)
 			in.bytes += size
+			in.weight += weight
 			in.mu.Unlock()
 			signal(in.filled)
 			return true
@@ -72,25 +75,25 @@ func (in *inbox) end(err error) {
 
 // take waits until there is something and returns all of it; the slice is valid until the next take. The error says
 // that nothing follows: what ended the stream, or errStopping.
-func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) ([][]byte, error) {
+func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) (items [][]byte, weight int64, err error) {
 	for {
 		in.mu.Lock()
-		items, ended := in.items, in.ended
+		items, weight, ended := in.items, in.weight, in.ended
 		clear(in.spare)
-		in.items, in.spare, in.bytes = in.spare[:0], items, 0
+		in.items, in.spare, in.bytes, in.weight = in.spare[:0], items, 0, 0
 		in.mu.Unlock()
 		signal(in.taken)
 		if ended == nil && isClosed(stopping) {
 			ended = errStopping
 		}
 		if len(items) > 0 || ended != nil {
-			return items, ended
+			return items, weight, ended
 		}
 		select {
 		case <-in.filled:
 		case <-stopping:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, 0, ctx.Err()
 		}
 	}
 }

@@ -19,7 +19,7 @@ func TestAnInboxHoldsItsSenderBack(t *testing.T) {
 				}
 				put := 0
 				go func() {
-					for in.put(t.Context(), [][]byte{make([]byte, size)}) {
+					for in.put(t.Context(), [][]byte{make([]byte, size)}, 2) {
 						put++
 					}
 				}()
@@ -27,8 +27,8 @@ func TestAnInboxHoldsItsSenderBack(t *testing.T) {
 				if put != room {
 					t.Errorf("%d were put where there is room for %d", put, room)
 				}
-				if items, err := in.take(t.Context(), nil); len(items) != room || err != nil {
-					t.Errorf("%d taken: %v", len(items), err)
+				if items, weight, err := in.take(t.Context(), nil); len(items) != room || weight != int64(2*room) || err != nil {
+					t.Errorf("%d of %d taken: %v", len(items), weight, err)
 				}
 				synctest.Wait()
 				if put != 2*room {
@@ -43,22 +43,22 @@ func TestAnInboxGivesWhatItHoldsBeforeItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
 		in := newInbox()
-		in.put(t.Context(), [][]byte{{}})
+		in.put(t.Context(), [][]byte{{}}, 0)
 		in.end(io.EOF)
-		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, io.EOF) {
+		if items, _, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, io.EOF) {
 			t.Errorf("%d, %v", len(items), err)
 		}
 
 		in = newInbox()
-		in.put(t.Context(), [][]byte{{}})
+		in.put(t.Context(), [][]byte{{}}, 0)
 		close(stopping)
-		if items, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, errStopping) {
+		if items, _, err := in.take(t.Context(), stopping); len(items) != 1 || !errors.Is(err, errStopping) {
 			t.Errorf("%d, %v", len(items), err)
 		}
 
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		if _, err := newInbox().take(ctx, nil); !errors.Is(err, context.Canceled) {
+		if _, _, err := newInbox().take(ctx, nil); !errors.Is(err, context.Canceled) {
 			t.Errorf("%v", err)
 		}
 	})
