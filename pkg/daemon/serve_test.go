@@ -272,7 +272,7 @@ func TestAnIncidentOfOneResourceLeavesTheServiceReady(t *testing.T) {
 			t.Errorf("counted %v times, logged %s", n, out.String())
 		}
 		res := httptest.NewRecorder()
-		adminPages(env).ServeHTTP(res, httptest.NewRequest("GET", "/readyz", nil))
+		adminPages(env).ServeHTTP(res, httptest.NewRequest(http.MethodGet, "/readyz", nil))
 		if res.Code != 200 || !strings.Contains(res.Body.String(), `"resource":"tenants/a/notifications/n"`) || !strings.Contains(res.Body.String(), "says nothing") {
 			t.Errorf("/readyz answers %d %s", res.Code, res.Body)
 		}
