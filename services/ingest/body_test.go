@@ -82,3 +82,26 @@ func TestBodiesInGzipAreTakenWithinTheirBound(t *testing.T) {
 		})
 	}
 }
+
+// counted is how much was read.
+type counted struct {
+	in   *bytes.Reader
+	read int
+}
+
+func (c *counted) Read(p []byte) (int, error) {
+	n, err := c.in.Read(p)
+	c.read += n
+	return n, err
+}
+
+func TestNoMoreIsUnpackedThanTheBound(t *testing.T) {
+	bomb := gzipped(t, make([]byte, 64<<20))
+	in := &counted{in: bytes.NewReader(bomb)}
+	if body, err := unpack(in, 1<<20, nil); body != nil || err == nil {
+		t.Errorf("%d bytes, %v", len(body), err)
+	}
+	if in.read > len(bomb)/8 {
+		t.Errorf("%d of %d bytes were unpacked", in.read, len(bomb))
+	}
+}
