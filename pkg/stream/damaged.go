@@ -62,3 +62,11 @@ func (d *doubt) judge(err error) error {
 	d.sum = &sum
 	return fmt.Errorf("%w: %s; it is asked for again", errAgain, damaged.Error())
 }
+
+// damaged raises an incident where a batch that nobody can read is what stops the work.
+func (cl *Claim) damaged(err error) {
+	var d *DamagedError
+	if errors.As(err, &d) {
+		cl.Incident(d.Reason, d.First, err)
+	}
+}

@@ -320,9 +320,7 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 		}
 		g.c.health.waits(key, err)
 		cl.failed.Store(true)
-		if damaged := (*DamagedError)(nil); errors.As(err, &damaged) {
-			cl.Incident(damaged.Reason, damaged.First, err)
-		}
+		cl.damaged(err)
 		g.c.log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
 		cl.await(ctx, 5*backoff(attempt))
 	}
