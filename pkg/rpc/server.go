@@ -36,6 +36,9 @@ const (
 	connectionWindow = 1 << 20
 )
 
+// LimitConnections lets only so many connections be open at once; more wait to be accepted.
+func LimitConnections(l net.Listener) net.Listener { return netutil.LimitListener(l, maxConnections) }
+
 // Server is one gRPC listener. Register services on it, then Serve.
 type Server struct {
 	cfg  Config
@@ -97,7 +100,7 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listen for gRPC: %w", err)
 	}
-	s.listener = netutil.LimitListener(s.listener, maxConnections)
+	s.listener = LimitConnections(s.listener)
 	s.grpc = grpc.NewServer(options...)
 	grpc_health_v1.RegisterHealthServer(s, &healthService{server: s})
 	reflection.Register(s)

@@ -47,7 +47,7 @@ func newHTTPDoor(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publishe
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpDoor{
-		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher, log: newRejections(env.Log, "http"), metrics: metrics, listener: l,
+		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher, log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
 		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
 		object: event.ParseJSON,
 	}, nil
