@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -22,6 +23,8 @@ type owner struct {
 	part     state.Partition
 	draining <-chan struct{}
 	log      *zap.Logger
+	// rejected are the lines of records that are no deliveries.
+	rejected *display.Limited
 
 	mark  state.Watermark // as the store has it
 	token []byte          // mark's, which stands in each attempt
@@ -107,9 +110,10 @@ type job struct {
 func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-chan struct{}) error {
 	o := &owner{
 		Channel: c, kafka: k, draining: draining,
-		part:  state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
-		log:   c.Log.With(zap.Int32("partition", number)),
-		queue: newQueue(), pages: newPages(), seen: newWindow(),
+		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
+		log:      c.Log.With(zap.Int32("partition", number)),
+		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", 20),
+		queue:    newQueue(), pages: newPages(), seen: newWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.maxInFlight),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
 		fence: make(chan error, 1), began: time.Now(),

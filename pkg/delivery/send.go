@@ -328,7 +328,7 @@ func (o *owner) settleMore() {
 // next commit.
 func (o *owner) reject(r stream.Record, why error, now int64) {
 	o.Metrics.rejected.Inc()
-	o.log.Warn("record rejected", zap.Int64("offset", r.Offset), zap.Error(why))
+	o.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
 	if len(o.results)+len(o.rejects) == 0 {
 		o.oldest = now
 	}

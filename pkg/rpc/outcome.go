@@ -18,7 +18,7 @@ import (
 
 // outcomes is around every call: whatever happens inside becomes a status, a metric and, where it failed, a log line.
 type outcomes struct {
-	failed, broken *daemon.Limited
+	failed, broken *display.Limited
 	seconds        *prometheus.HistogramVec
 	panics         prometheus.Counter
 	turnedAway     *prometheus.CounterVec
@@ -26,8 +26,8 @@ type outcomes struct {
 
 func newOutcomes(env daemon.Env) (*outcomes, error) {
 	o := &outcomes{
-		failed: daemon.NewLimited(env.Log, "call failed", linesPerSecond),
-		broken: daemon.NewLimited(env.Log, "call failed", linesPerSecond),
+		failed: display.NewLimited(env.Log, "call failed", linesPerSecond),
+		broken: display.NewLimited(env.Log, "call failed", linesPerSecond),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "rpc_seconds",
 			Help:    "How long gRPC calls took, by method and code; streams count from their beginning to their end.",

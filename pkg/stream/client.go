@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
+	"github.com/tollgate/tollgate/pkg/display"
 	"go.uber.org/zap"
 )
 
@@ -115,14 +116,16 @@ func (c Config) withDefaults() Config {
 // Client is a process's one connection pool to Kafka, shared by its producers,
 // groups and readers. It is safe for use by many goroutines.
 type Client struct {
-	cfg     Config
-	log     *zap.Logger
-	metrics *metrics
-	health  *health
-	gate    *gate
-	kafka   *kafka.Client
-	counts  partitionCounts
-	conns   *connections
+	cfg Config
+	log *zap.Logger
+	// rejected are the lines of records that handlers reject.
+	rejected *display.Limited
+	metrics  *metrics
+	health   *health
+	gate     *gate
+	kafka    *kafka.Client
+	counts   partitionCounts
+	conns    *connections
 
 	unpacked         *memory // of readers, from unpacking to when their worker comes back
 	unpackedDirectly *memory // of fetches outside readers, while they unpack
@@ -158,11 +161,12 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 		SASL:        identity,
 	}}
 	return &Client{
-		cfg:     cfg,
-		log:     log,
-		metrics: m,
-		health:  newHealth(),
-		gate:    g,
+		cfg:      cfg,
+		log:      log,
+		rejected: display.NewLimited(log, "record rejected", linesPerSecond),
+		metrics:  m,
+		health:   newHealth(),
+		gate:     g,
 		// Twice the call's own deadline: kafka-go tells the broker half of it as the time
 		// acks=all may take, and our contexts end the call earlier.
 		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: g, Timeout: 2 * cfg.CallTimeout},

@@ -140,6 +140,9 @@ func (cl *Claim) one(ctx context.Context, rec Record, handle func(context.Contex
 	}
 }
 
+// linesPerSecond bounds what rejected records make us log; what is left out is counted.
+const linesPerSecond = 100
+
 func (cl *Claim) reject(ctx context.Context, rec Record, why Rejection) error {
 	if cl.g.cfg.Reject == nil {
 		return errNoReject
@@ -149,8 +152,12 @@ func (cl *Claim) reject(ctx context.Context, rec Record, why Rejection) error {
 	}
 	c := cl.g.c
 	c.metrics.rejected.WithLabelValues(c.metrics.topic(cl.Topic)).Inc()
-	c.log.Warn("record rejected", zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition),
-		zap.Int64("offset", rec.Offset), zap.String("code", why.Code), zap.String("detail", why.Detail))
+	c.rejected.Write(zap.WarnLevel, func() []zap.Field {
+		return []zap.Field{
+			zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition),
+			zap.Int64("offset", rec.Offset), zap.String("code", why.Code), zap.String("detail", why.Detail),
+		}
+	})
 	return nil
 }
 

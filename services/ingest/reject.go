@@ -5,7 +5,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -29,14 +28,14 @@ func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (
 type rejections struct {
 	log     *zap.Logger
 	door    string
-	limited *daemon.Limited
+	limited *display.Limited
 }
 
 // linesPerSecond is of one door; what is left out is counted.
 const linesPerSecond = 100
 
 func newRejections(log *zap.Logger, door string) rejections {
-	return rejections{log, door, daemon.NewLimited(log, "event rejected", linesPerSecond)}
+	return rejections{log, door, display.NewLimited(log, "event rejected", linesPerSecond)}
 }
 
 // write says that an event was turned away, and which fields are why; e is nil where nothing could be read. What was

@@ -1,4 +1,4 @@
-package daemon
+package display
 
 import (
 	"sync"
