@@ -17,14 +17,14 @@ var idAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadd
 // NewID derives the id of a delivery: "dlv_" and 26 characters of base32hex in
 // lower case, over 48 bits of t in milliseconds and 80 bits of a SHA-256 over
 // the length-prefixed rest. It is never drawn: the same event planned again has
-// the same ids.
+// the same ids. The subject is the event's: one id may be sent for several.
 //
 // t is the event's time, or the due time of the timer that fired. Firing tells
 // one firing of a notification from another for the same event: a threshold's
 // value, a timer's due time, or empty. Recipient is the endpoint's resource
 // name, or an address.
-func NewID(t time.Time, tenant, source, eventID, notification, action, firing, recipient string) string {
-	parts := [...]string{tenant, source, eventID, notification, action, firing, recipient}
+func NewID(t time.Time, tenant, source, subject, eventID, notification, action, firing, recipient string) string {
+	parts := [...]string{tenant, source, subject, eventID, notification, action, firing, recipient}
 	buf := make([]byte, 0, 256)
 	for _, p := range parts {
 		buf = binary.AppendUvarint(buf, uint64(len(p)))

@@ -164,7 +164,7 @@ func TestAReferenceWhoseBodyIsAnothersIsNeverSent(t *testing.T) {
 				old := w.broker.all(topicDeliveries)
 				d := other()
 				if d.Event.ID == "one" {
-					d.ID = NewID(begin, "acme", "test", "one", "n", "a", "", "e1")
+					d.ID = NewID(begin, "acme", "test", "s", "one", "n", "a", "", "e1")
 				}
 				w.broker.replace(topicDeliveries, append(w.records(d), old[1])...)
 				before := len(w.received())

@@ -636,7 +636,7 @@ func (w *world) plan(d *Delivery) *Delivery {
 // order is a delivery of a lane.
 func order(endpoint, subject, name string) *Delivery {
 	return &Delivery{
-		ID: NewID(time.Now(), "acme", "test", name, "n", "a", "", endpoint), Endpoint: endpoint, Ordered: true, Revision: 1,
+		ID: NewID(time.Now(), "acme", "test", name, name, "n", "a", "", endpoint), Endpoint: endpoint, Ordered: true, Revision: 1,
 		Event: EventReference{Topic: "events.ordered", Subject: subject, ID: name}, Body: []byte(name),
 	}
 }

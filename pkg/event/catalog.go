@@ -62,9 +62,10 @@ const (
 	TypeRevision = "system.revision"
 	TypeTick     = "system.tick"
 	TypeGap      = "system.gap"
-	// TypeTransfer and TypeForward stand under the subject they are for.
-	TypeTransfer = "system.transfer"
-	TypeForward  = "system.forward"
+	// TypeTransfer, TypeTransferSettled and TypeForward stand under the subject they are for.
+	TypeTransfer        = "system.transfer"
+	TypeTransferSettled = "system.transfer_settled"
+	TypeForward         = "system.forward"
 )
 
 // IsControl says that a type's records are no events: consumers skip them.
@@ -189,7 +190,7 @@ func builtIn() []Type {
 // dataMessages are one of each message that Event.data may be.
 func dataMessages() []proto.Message {
 	messages := []proto.Message{
-		&structpb.Struct{}, &eventv1.SystemRevision{}, &eventv1.SystemTick{}, &eventv1.SystemGap{}, &eventv1.SystemTransfer{}, &eventv1.SystemForward{},
+		&structpb.Struct{}, &eventv1.SystemRevision{}, &eventv1.SystemTick{}, &eventv1.SystemGap{}, &eventv1.SystemTransfer{}, &eventv1.SystemTransferSettled{}, &eventv1.SystemForward{},
 		&eventv1.CommandChange{}, &eventv1.CommandCharge{}, &eventv1.CommandReapply{},
 	}
 	for _, t := range catalog {

@@ -10,19 +10,30 @@ import (
 )
 
 // Identity names one event, one timer or one outcome for ever: 128 bits of a SHA-256. What is hashed begins with a byte
-// that says which of the three it is, and every field stands behind its length, so that no two can be spelt alike.
+// that says which of them it is, and every field stands behind its length, so that no two can be spelt alike.
 type Identity [16]byte
 
 // Fields are short; what does not fit here is hashed all the same, through the heap.
 const identityScratch = 512
 
-// Identity is the event's: it depends on tenant, source and id alone.
+// Identity is the event's: it depends on tenant, source, subject and id alone, as they were sent. A producer that numbers
+// its events per subscriber sends one id for several subjects, and each of them is an event of its own.
 func (e *Event) Identity() Identity {
+	return identityOf('e', e.Tenant, e.Source, e.Subject, e.ID)
+}
+
+// Reference names what a source calls id whoever the subject is: a call, which is the same one under another number of
+// its subscriber, and what a refund takes back.
+func Reference(tenant, source, id string) Identity {
+	return identityOf('r', tenant, source, id)
+}
+
+func identityOf(kind byte, parts ...string) Identity {
 	var scratch [identityScratch]byte
-	b := append(scratch[:0], 'e')
-	b = appendField(b, e.Tenant)
-	b = appendField(b, e.Source)
-	b = appendField(b, e.ID)
+	b := append(scratch[:0], kind)
+	for _, p := range parts {
+		b = appendField(b, p)
+	}
 	return cut(b)
 }
 

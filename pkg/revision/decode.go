@@ -108,13 +108,20 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 		d.fail(t.GetName(), err)
 		policy = outbound.Policy{} // the narrowest
 	}
-	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace}
+	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace, DedupWindow: DefaultDedupWindow}
 	p := t.GetSubscribers()
 	if grace := p.GetUnknownGrace(); grace != nil {
 		if err := grace.CheckValid(); err != nil {
 			d.fail(t.GetName(), err)
 		} else {
 			out.UnknownGrace = grace.AsDuration()
+		}
+	}
+	if window := p.GetDedupWindow(); window != nil {
+		if long := window.AsDuration(); window.CheckValid() != nil || long < DefaultDedupWindow || long > MaxDedupWindow {
+			d.fail(t.GetName(), fmt.Errorf("dedup window %s is not from %s to %s", long, DefaultDedupWindow, MaxDedupWindow))
+		} else {
+			out.DedupWindow = long
 		}
 	}
 	out.DefaultClass = p.GetDefaultClassOfService()

@@ -97,7 +97,7 @@ func TestEachOptionIsDecodedWithItsOwnDefaults(t *testing.T) {
 func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
 	s := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
 		{Name: "tenants/full", Subscribers: &configv1.SubscriberPolicy{
-			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic",
+			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic", DedupWindow: durationpb.New(35 * 24 * time.Hour),
 			OnUnknown:       configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
 			UnprovableUsage: configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT,
 		}},
@@ -111,9 +111,9 @@ func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]Tenant{
-		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectUnprovable: true},
-		"none": {UnknownGrace: 30 * time.Second},
-		"off":  {},
+		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectUnprovable: true, DedupWindow: 35 * 24 * time.Hour},
+		"none": {UnknownGrace: 30 * time.Second, DedupWindow: 24 * time.Hour},
+		"off":  {DedupWindow: 24 * time.Hour},
 	} {
 		got, _ := s.Tenant(id)
 		want.Name, want.ID, want.Outbound = "tenants/"+id, id, got.Outbound
@@ -151,9 +151,9 @@ func TestWhatNobodyCouldCountByIsRefused(t *testing.T) {
 		})
 	}
 	err := faultsOf(Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{{Name: "tenants/a", Subscribers: &configv1.SubscriberPolicy{
-		UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}, OnUnknown: 77, UnprovableUsage: 78,
+		UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}, OnUnknown: 77, UnprovableUsage: 78, DedupWindow: durationpb.New(time.Hour),
 	}}}}))
-	for _, want := range []string{"duration", "unknown policy 77", "unprovable usage 78"} {
+	for _, want := range []string{"duration", "unknown policy 77", "unprovable usage 78", "dedup window 1h"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}

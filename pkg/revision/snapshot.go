@@ -47,6 +47,8 @@ type Tenant struct {
 	DefaultClass string
 	// UnknownAllows is the answer while a subscriber's record is what is missing: true lets it through.
 	UnknownAllows bool
+	// DedupWindow is how long ids of counted events are remembered.
+	DedupWindow time.Duration
 	// RejectUnprovable refuses usage that is older than ids are remembered, instead of counting it.
 	RejectUnprovable bool
 }
@@ -117,6 +119,12 @@ const (
 const (
 	DefaultTimeout     = 15 * time.Second
 	DefaultConcurrency = 64
+)
+
+// DefaultDedupWindow is a tenant's DedupWindow where it says none, and the shortest; MaxDedupWindow is the longest.
+const (
+	DefaultDedupWindow = 24 * time.Hour
+	MaxDedupWindow     = 35 * 24 * time.Hour
 )
 
 // DefaultUnknownGrace is a tenant's UnknownGrace where it says none.

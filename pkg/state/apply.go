@@ -48,6 +48,7 @@ type batch[B any] struct {
 	append     func([]byte, B) []byte
 	apply      func(*Subject[B], *event.Event)
 	fire       func(*Subject[B], string, time.Time)
+	window     func(key string) int64 // in which ids are remembered, in hours
 	from       Watermark
 	to         Watermark
 	marks      *marks
@@ -86,8 +87,8 @@ type rejection struct {
 
 // counts are for metrics.
 type counts struct {
-	events, duplicates, unprovable, ahead, pushed, timers, voidCalls int
-	rejected                                                         map[string]int
+	events, duplicates, tooLate, ahead, evicted, timers, voidCalls int
+	rejected                                                       map[string]int
 }
 
 // panicked reports what was being worked when a fold panicked.
@@ -207,8 +208,8 @@ func (b *batch[B]) event(en *entry[B]) error {
 			return nil
 		}
 	}
-	if s.Time.Sub(s.EventTime) > WindowHours*time.Hour {
-		b.counts.unprovable++
+	if s.Time.Sub(s.EventTime) > time.Duration(b.window(s.Key))*time.Hour {
+		b.counts.tooLate++
 	}
 	if s.Ahead {
 		b.counts.ahead++
@@ -265,9 +266,9 @@ func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
 		number := s.header.ids.next - 1
 		b.putSeal(s, number, sealed)
 		b.expire(s, hour)
-		s.header.schedule(expiryTimer, expiryDue(hour))
+		s.header.schedule(expiryTimer, b.expiryDue(s.Key, hour))
 	}
-	b.counts.pushed += int(s.header.ids.pushed - pushed)
+	b.counts.evicted += int(s.header.ids.pushed - pushed)
 }
 
 func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []byte) {
@@ -279,7 +280,7 @@ func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []byte) {
 }
 
 func (b *batch[B]) expire(s *Subject[B], hour int64) {
-	for _, number := range s.header.ids.expire(hour) {
+	for _, number := range s.header.ids.expire(hour - b.window(s.Key)) {
 		b.unseal(s.Key, number)
 	}
 }
@@ -291,7 +292,10 @@ func (b *batch[B]) unseal(subject string, number uint64) {
 	b.puts = slices.DeleteFunc(b.puts, func(e Entry) bool { return e.Key == key })
 }
 
-func expiryDue(hour int64) int64 { return (hour + WindowHours + 1) * hourMillis }
+// expiryDue is when ids of an hour are older than the window.
+func (b *batch[B]) expiryDue(key string, hour int64) int64 {
+	return (hour + b.window(key) + 1) * hourMillis
+}
 
 // find looks for an event among those that changed the record.
 func (s *Subject[B]) find(a id) (id, bool) {
@@ -326,7 +330,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 		if t.name == expiryTimer {
 			b.expire(s, t.due/hourMillis)
 			if n := len(s.header.ids.seals); n > 0 {
-				s.header.schedule(expiryTimer, expiryDue(s.header.ids.seals[n-1].newest))
+				s.header.schedule(expiryTimer, b.expiryDue(s.Key, s.header.ids.seals[n-1].newest))
 			}
 		} else {
 			name, err := b.memory.timers.read(t.name)

@@ -32,15 +32,20 @@ const (
 	callsWindow   = WindowHours * hourMillis
 )
 
-// madeCall is an accepted call: 64 bits of its identity, its content, the log
-// time at which it was accepted in ms, and what its fold keeps of the answer.
+// madeCall is an accepted call: 64 bits of its reference, its content, the log
+// time at which it was accepted in ms, what it is worth, and what its fold keeps
+// of the answer.
 type madeCall struct {
 	id, content uint64
 	at          int64
+	worth       uint64
 	answer      []byte
 }
 
-func callID(identity Identity) uint64 { return binary.BigEndian.Uint64(identity[:8]) }
+func callID(reference Identity) uint64 { return binary.BigEndian.Uint64(reference[:8]) }
+
+// referenceOf is what a call is known by, also under another number of its subscriber.
+func referenceOf(e *event.Event) Identity { return event.Reference(e.Tenant, e.Source, e.ID) }
 
 // calls are those accepted, oldest first.
 type calls []madeCall
@@ -86,6 +91,7 @@ func (c calls) append(b []byte) []byte {
 		b = binary.BigEndian.AppendUint64(b, a.id)
 		b = binary.BigEndian.AppendUint64(b, a.content)
 		b = binary.AppendUvarint(b, uint64(a.at))
+		b = binary.AppendUvarint(b, a.worth)
 		b = binary.AppendUvarint(b, uint64(len(a.answer)))
 		b = append(b, a.answer...)
 	}
@@ -104,7 +110,7 @@ func decodeCalls(r *reader) calls {
 		if r.bad {
 			return nil
 		}
-		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.uvarint())}
+		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.uvarint()), worth: r.uvarint()}
 		if n := r.uvarint(); n > 0 {
 			made.answer = r.bytes(int(n))
 		}
@@ -121,6 +127,13 @@ func decodeCalls(r *reader) calls {
 func (s *Subject[B]) Accept(answer any, kept []byte) {
 	a := s.asked("accepted")
 	a.accepted, a.answer, a.kept = true, answer, kept
+}
+
+// AcceptWorth is Accept of a command that can be taken back in part: what it is
+// worth, not below 0, stands with it in the list, see Counted.
+func (s *Subject[B]) AcceptWorth(answer any, kept []byte, worth int64) {
+	s.Accept(answer, kept)
+	s.batch.asking.worth = uint64(worth)
 }
 
 // Kept is what was stored with a Repeated command when it was accepted. It may be
@@ -144,11 +157,11 @@ func (s *Subject[B]) Refuse(err error) {
 	s.asked("refused").err = err
 }
 
-// Counted says whether an accepted call of that identity stands in the list.
-// Where it does not, see CallsFrom.
-func (s *Subject[B]) Counted(identity Identity) bool {
-	_, ok := s.header.calls.find(callID(identity), s.Time.UnixMilli())
-	return ok
+// Counted says whether an accepted call of that event.Reference stands in the list,
+// and what it is worth. Where it does not, see CallsFrom.
+func (s *Subject[B]) Counted(reference Identity) (worth int64, ok bool) {
+	made, ok := s.header.calls.find(callID(reference), s.Time.UnixMilli())
+	return int64(made.worth), ok
 }
 
 // CallsFrom says how far back the list reaches: every call accepted after this
@@ -165,6 +178,7 @@ func (s *Subject[B]) CallsFrom() time.Time {
 type asking struct {
 	accepted bool
 	unlisted bool
+	worth    uint64
 	answer   any
 	kept     []byte
 	err      error
@@ -217,7 +231,7 @@ func callNumber(r *stream.Record) uint64 {
 func (b *batch[B]) command(en *entry[B]) error {
 	r := &en.record
 	identity := en.identity
-	key := callKey{number: callNumber(r), id: callID(identity), content: en.event.Content()}
+	key := callKey{number: callNumber(r), id: callID(referenceOf(en.event)), content: en.event.Content()}
 	if key.number != 0 {
 		if key.number <= b.to.Called {
 			b.counts.voidCalls++
@@ -276,7 +290,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 	if !repeated {
 		result = callAccepted
 		if !a.unlisted {
-			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime, bytes.Clone(a.kept)})
+			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime, a.worth, bytes.Clone(a.kept)})
 		}
 		s.touch()
 		s.header.applied = r.Offset

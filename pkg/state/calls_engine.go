@@ -11,8 +11,8 @@ import (
 
 // Call appends a command to its subject's partition, under the id that the
 // caller chose, and answers once the commit that holds it is made. The event's
-// type begins with "command."; its id, source and tenant are its identity, and
-// its type, subject and data what the same identity always asks for.
+// type begins with "command."; its id, source and tenant are its reference, and
+// its type, subject and data what the same reference always asks for.
 //
 // Without a deadline on ctx it takes at most 5 s. The errors that a caller can
 // tell apart:
@@ -23,7 +23,7 @@ import (
 //   - a fault Throttled, CALLS_WAITING: too many wait already; nothing was appended
 //   - a fault Unavailable, OUTCOME_UNKNOWN: it may be counted, now or later.
 //     With [ErrMoved] in its chain the next owner may be asked at once.
-//   - a fault AlreadyExists, ID_REUSED: another call was accepted under this identity
+//   - a fault AlreadyExists, ID_REUSED: another call was accepted under this reference
 //   - a fault Internal, PANIC: the fold panicked; the call does nothing
 //   - any other is what the fold refused it with, or that Kafka or Redis could
 //     not be asked before anything was appended

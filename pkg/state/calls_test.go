@@ -39,7 +39,7 @@ func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
 }
 
 func TestAListThatIsCutShortIsNoList(t *testing.T) {
-	whole := calls{{1, 2, 3 * hour, nil}, {4, 5, 6 * hour, []byte("so much")}}.append(nil)
+	whole := calls{{1, 2, 3 * hour, 7, nil}, {4, 5, 6 * hour, 0, []byte("so much")}}.append(nil)
 	for n := range len(whole) {
 		r := reader{b: whole[:n]}
 		if c := decodeCalls(&r); !r.bad {
@@ -76,7 +76,10 @@ func TestHowFarBackTheListReaches(t *testing.T) {
 	if got := s.CallsFrom(); !got.Equal(at(990 * hour)) {
 		t.Errorf("full, from %v on", got)
 	}
-	if !s.Counted(Identity{7: 15}) || s.Counted(Identity{7: 16}) {
+	if _, ok := s.Counted(Identity{7: 15}); !ok {
+		t.Error("what stands in the list is not counted")
+	}
+	if _, ok := s.Counted(Identity{7: 16}); ok {
 		t.Error("counted is not what stands in the list")
 	}
 }

@@ -273,7 +273,7 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
 		return verdict{result: callFailed, err: fmt.Errorf("encode call: %w", err)}
 	}
 	r.Partition = o.place.partition.Number
-	c := &waitingCall{record: r, deadline: deadline, done: make(chan verdict, 1), key: callKey{id: callID(met.Identity()), content: met.Content()}}
+	c := &waitingCall{record: r, deadline: deadline, done: make(chan verdict, 1), key: callKey{id: callID(referenceOf(met)), content: met.Content()}}
 	start, v := o.desk.enter(c, o.config.CallsWaiting)
 	if v.err != nil {
 		return v

@@ -45,7 +45,9 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 			return run[:i], control
 		}
 		if o.meant(en); !en.pass && en.err == nil {
-			en.identity = en.event.Identity()
+			if en.inner == nil { // of one that was forwarded it is as it was sent
+				en.identity = en.event.Identity()
+			}
 			en.id = makeID(en.identity, en.event.Content())
 			o.selectKey(en)
 		}
@@ -60,7 +62,7 @@ func (o *Owner[B, C]) meant(en *entry[B]) {
 	}
 	_, movable := o.config.Fold.(Movable)
 	switch {
-	case movable && en.event.Type == event.TypeTransfer:
+	case movable && (en.event.Type == event.TypeTransfer || en.event.Type == event.TypeTransferSettled):
 	case movable && en.event.Type == event.TypeForward:
 		en.unwrap()
 	case o.callable && event.IsCommand(en.event.Type):

@@ -35,6 +35,13 @@ type Fold[B, C any] interface {
 	Fire(s *Subject[B], name string, due time.Time)
 }
 
+// Windowed is what a Fold is besides, that remembers ids for another time than WindowHours.
+type Windowed interface {
+	// Window is how long ids of a subject are remembered under the configuration in force, for whole hours. Where it
+	// becomes longer, what stands by then stands longer; shorter, and what is older goes.
+	Window(key string) time.Duration
+}
+
 // Subject is a subject's record in the moment of one event or timer, and the
 // place to say what follows.
 type Subject[B any] struct {

@@ -19,7 +19,7 @@ const (
 	idsInRecord   = 32
 	idsPerSubject = 1024
 	hourMillis    = 3_600_000
-	// WindowHours is how long an id is remembered, in log time.
+	// WindowHours is how long an id is remembered, in log time, where its Fold is not Windowed.
 	WindowHours = 24
 )
 
@@ -90,6 +90,17 @@ func (s *ids) find(a id) (id, bool) {
 	return 0, false
 }
 
+// since says whether an event is remembered among those in the record, from an
+// hour on.
+func (s *ids) since(a id, from int64) bool {
+	for i, b := range s.list[:s.count] {
+		if a.same(b) && int64(s.hours[i]) >= from {
+			return true
+		}
+	}
+	return false
+}
+
 // findSealed is find among ids that are sealed.
 func findSealed(raw []byte, a id) (id, bool) {
 	r := reader{b: raw}
@@ -137,11 +148,11 @@ func (s *ids) sealed() seal {
 	return x
 }
 
-// expire forgets ids older than the window, and the oldest seals where there
+// expire forgets ids older than an hour, and the oldest seals where there
 // are too many, and returns the numbers of the seals that go.
-func (s *ids) expire(hour int64) (gone []uint64) {
+func (s *ids) expire(from int64) (gone []uint64) {
 	old := 0
-	for old < s.count && int64(s.hours[old]) < hour-WindowHours {
+	for old < s.count && int64(s.hours[old]) < from {
 		old++
 	}
 	if old > 0 {
@@ -159,7 +170,7 @@ func (s *ids) expire(hour int64) (gone []uint64) {
 	n := 0
 	for ; n < len(s.seals); n++ {
 		x := &s.seals[n]
-		old := x.newest < hour-WindowHours
+		old := x.newest < from
 		if !old && total <= idsPerSubject {
 			break
 		}

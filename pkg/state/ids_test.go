@@ -24,7 +24,7 @@ func TestIdsAreRememberedWhereverTheyStand(t *testing.T) {
 		if r.IntN(60) == 0 {
 			hour++
 		}
-		for _, number := range s.expire(hour) {
+		for _, number := range s.expire(hour - WindowHours) {
 			delete(seals, number)
 		}
 		a := id(r.Uint64())

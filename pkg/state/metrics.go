@@ -9,15 +9,15 @@ import (
 // Metrics of all partitions of one engine. Rejections are counted by reason,
 // which is a closed set of codes.
 type Metrics struct {
-	events, duplicates, unprovable, ahead, pushed, timers, outcomes prometheus.Counter
-	rejected                                                        *prometheus.CounterVec
-	batches                                                         prometheus.Histogram
-	commitSeconds, publishSeconds                                   prometheus.Histogram
-	floorErrors, snapshots, snapshotErrors, fenced                  prometheus.Counter
-	calls                                                           *prometheus.CounterVec
-	callSeconds                                                     prometheus.Histogram
-	callsWaiting                                                    prometheus.Gauge
-	voidCalls                                                       prometheus.Counter
+	events, duplicates, tooLate, ahead, evicted, timers, outcomes prometheus.Counter
+	rejected                                                      *prometheus.CounterVec
+	batches                                                       prometheus.Histogram
+	commitSeconds, publishSeconds                                 prometheus.Histogram
+	floorErrors, snapshots, snapshotErrors, fenced                prometheus.Counter
+	calls                                                         *prometheus.CounterVec
+	callSeconds                                                   prometheus.Histogram
+	callsWaiting                                                  prometheus.Gauge
+	voidCalls                                                     prometheus.Counter
 }
 
 func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
@@ -36,9 +36,9 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 	m := &Metrics{
 		events:         counter("events_total", "Records of the log that were applied, control records aside."),
 		duplicates:     counter("duplicates_total", "Events that had been counted before, at another offset."),
-		unprovable:     counter("unprovable_total", "Events older than the window in which a repeat is known again; they were counted."),
+		tooLate:        counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
 		ahead:          counter("ahead_total", "Events whose own time was more than five minutes in the future; they count as of now."),
-		pushed:         counter("ids_pushed_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
+		evicted:        counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
 		timers:         counter("timers_total", "Timers that fired."),
 		outcomes:       counter("outcomes_total", "Records published, repeats included."),
 		batches:        histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
@@ -68,9 +68,9 @@ func (m *Metrics) batch(n int, c counts) {
 	}
 	m.events.Add(float64(c.events))
 	m.duplicates.Add(float64(c.duplicates))
-	m.unprovable.Add(float64(c.unprovable))
+	m.tooLate.Add(float64(c.tooLate))
 	m.ahead.Add(float64(c.ahead))
-	m.pushed.Add(float64(c.pushed))
+	m.evicted.Add(float64(c.evicted))
 	m.timers.Add(float64(c.timers))
 	m.voidCalls.Add(float64(c.voidCalls))
 	for reason, n := range c.rejected {

@@ -64,13 +64,17 @@ type Revisions[C any] interface {
 
 // Level is the version of the logic that this binary applies. A partition at a
 // higher one is left to newer binaries.
-const Level = 1
+//
+// Level 2: an event's identity has its subject in it. A log of level 1 is not
+// read: what follows from it would bear other ids than what was published.
+const Level = 2
 
 // Codes of incidents: states that need a person.
 const (
 	IncidentGap       = "STATE_GAP"       // part of the log is gone that the state needs
 	IncidentRecreated = "LOG_RECREATED"   // the log is not the one the state is of
 	IncidentLevel     = "LEVEL_TOO_HIGH"  // written by a newer binary
+	IncidentFormat    = "FORMAT_UNKNOWN"  // written by another version, and not to be read by this one
 	IncidentPanic     = "APPLY_PANIC"     // a record or timer made the fold panic
 	IncidentRecord    = "RECORD_UNUSABLE" // a record can't be decoded or does not fit
 	IncidentBehind    = "LOG_ENDANGERED"  // what is not applied yet is older than half the log's retention
@@ -204,9 +208,13 @@ func (o *Owner[B, C]) leave() {
 // open takes the partition and brings its state to where the log can go on.
 func (o *Owner[B, C]) open(ctx context.Context) error {
 	w, err := o.config.Store.Open(ctx, o.place.partition, o.config.Address)
+	if _, other := errors.AsType[*FormatError](err); other {
+		o.config.Log.Incident(IncidentFormat, 0, err)
+	}
 	if err != nil {
 		return err
 	}
+	o.config.Log.Settle(IncidentFormat)
 	o.w, o.stored = w, w
 	o.committed = max(o.config.Log.Committed(), 0)
 	if w.Level > Level {
@@ -384,11 +392,21 @@ func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {
 		config: o.place,
 		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
+		window:   windowOf(o.config.Fold),
 		memory:   m,
 		marks:    &o.marks,
 		calls:    o.callable,
 		watching: o.visit != nil,
 	}
+}
+
+// windowOf is how long ids are remembered, in hours.
+func windowOf[B, C any](f Fold[B, C]) func(key string) int64 {
+	w, ok := f.(Windowed)
+	if !ok {
+		return func(string) int64 { return WindowHours }
+	}
+	return func(key string) int64 { return int64((w.Window(key) + time.Hour - 1) / time.Hour) }
 }
 
 // conclude publishes what a batch said and commits what it changed.
@@ -482,6 +500,11 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	if level > Level {
 		err := fmt.Errorf("log asks for level %d from offset %d on, this binary knows %d: run a newer one", level, en.record.Offset, Level)
 		o.config.Log.Incident(IncidentLevel, en.record.Offset, err)
+		return err
+	}
+	if level < Level {
+		err := &FormatError{What: fmt.Sprintf("the log from offset %d on, by its level,", en.record.Offset), Has: byte(min(level, 255)), Knows: Level}
+		o.config.Log.Incident(IncidentFormat, en.record.Offset, err)
 		return err
 	}
 	if revision > o.w.Revision {

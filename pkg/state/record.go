@@ -122,7 +122,7 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 		return nil, errCutShort
 	}
 	if b[0] != recordFormat {
-		return nil, fmt.Errorf("read record of a subject: it has format %d, this binary knows %d", b[0], recordFormat)
+		return nil, &FormatError{What: "a subject's record", Has: b[0], Knows: recordFormat}
 	}
 	r := reader{b: b[2:]}
 	h.aside, h.moved, h.gone = b[1]&asideFlag != 0, b[1]&movedFlag != 0, b[1]&goneFlag != 0

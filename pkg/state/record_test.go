@@ -1,7 +1,9 @@
 package state
 
 import (
+	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -118,5 +120,19 @@ func TestANameThatIsNoTimersIsAFault(t *testing.T) {
 			}()
 			c.names.written(c.name)
 		})
+	}
+}
+
+func TestWhatAnotherVersionWroteIsNotRead(t *testing.T) {
+	w := (&Watermark{Offset: 7, Status: Ready}).Encode()
+	w[17]--
+	r := (&header{applied: 7}).append(nil)
+	r[0]--
+	_, ofWatermark := DecodeWatermark(w)
+	_, _, ofRecord := decodeHeader(r)
+	for _, err := range []error{ofWatermark, ofRecord} {
+		if _, other := errors.AsType[*FormatError](err); !other || !strings.Contains(err.Error(), "redis.prefix") {
+			t.Errorf("%v does not say what to do", err)
+		}
 	}
 }

@@ -260,6 +260,11 @@ func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*st
 	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {
 		o.config.Log.Progress()
 		w, err := DecodeWatermark(b.GetWatermark())
+		if _, other := errors.AsType[*FormatError](err); other {
+			err = fmt.Errorf("%w: %w", errSnapshot, err)
+			o.config.Log.Incident(IncidentFormat, 0, err)
+			return false, err
+		}
 		if err != nil || w.Offset < start || w.Offset > end || w.Level > Level {
 			return false, nil //nolint:nilerr // one that can't be read is not acceptable; there may be others
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"google.golang.org/protobuf/proto"
 
@@ -15,8 +16,9 @@ import (
 
 // Movable is what a Fold is besides, whose subjects may get another key: a
 // subscriber that changes its number. It is handed system.transfer, which has
-// the new key's subject, and the events that system.forward carries, under
-// their own id and with the new key's subject. Other folds meet neither.
+// the new key's subject; system.transfer_settled, which has the old one's; and
+// the events that system.forward carries, under their own id and with the new
+// key's subject. Other folds meet none of them.
 type Movable interface {
 	// Movable says so; it is never called.
 	Movable()
@@ -25,13 +27,39 @@ type Movable interface {
 // Transfer moves the record to another subject of the event's tenant, in
 // whatever partition of the log: its owner takes it over by Import, at the
 // place where the transfer stands there. What stays under this key is the
-// caller's to say: a mark by Save, that knows where later events are to be
-// forwarded, its timers cancelled. The log's topic is topic.
+// caller's to say: the record until the transfer is settled, then a mark that
+// knows where later events are to be forwarded. The log's topic is topic.
 func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 	t := s.Export()
 	t.Msisdn = e.Subject
-	// What caused it is counted once, and so is the transfer.
-	return s.send(topic, event.TypeTransfer, event.Derive(s.Identity, "transfer"), e, to, t)
+	return s.send(topic, event.TypeTransfer, s.TransferIdentity(), e, to, t)
+}
+
+// TransferIdentity is that of a transfer that the event in hand causes. An event
+// whose transfer was refused may come again: that is another transfer, hence
+// the place.
+func (s *Subject[B]) TransferIdentity() Identity { return s.atPlace("transfer", s.Identity, s.Offset) }
+
+func (s *Subject[B]) atPlace(what string, of Identity, offset int64) Identity {
+	return event.Derive(of, what, s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(offset, 10))
+}
+
+// Settle says to the key that a transfer, the event in hand, came from what
+// became of it: taken over, or refused for a reason.
+func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string) error {
+	t, ok := e.Data.(*eventv1.SystemTransfer)
+	if !ok {
+		return fmt.Errorf("settle %s: it is no transfer", e.Type)
+	}
+	return s.send(topic, event.TypeTransferSettled, s.atPlace("settled", s.Identity, s.Offset), e, t.GetMsisdn(),
+		&eventv1.SystemTransferSettled{Transfer: e.ID, Msisdn: e.Subject, Reason: reason, Detail: detail})
+}
+
+// Release puts an event that the record has held, an ordinary one or a transfer,
+// back into the log, at its end and for the subject to, whose record this is: it
+// is met there as if it came then. Value and offset are those it came with.
+func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity Identity, value []byte, offset int64) error {
+	return s.send(topic, event.TypeForward, s.atPlace("release", identity, offset), e, to, &eventv1.SystemForward{Event: value, Msisdn: e.Subject})
 }
 
 // Forward sends an event on to another subject of its tenant, as it came and
@@ -39,7 +67,7 @@ func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 // here it is remembered that it was sent on, see SentOn.
 func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	// A repeat has other bytes, hence the place in its id, as in a rejection's.
-	id := event.Derive(s.Identity, "forward", s.Topic, fmt.Sprint(s.Partition), fmt.Sprint(s.Offset))
+	id := s.atPlace("forward", s.Identity, s.Offset)
 	if err := s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
 		return err
 	}
@@ -135,7 +163,7 @@ func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
 	s.adopt(&h.ids, &old.ids, t.GetSeals())
 	s.header = h
 	if n := len(h.ids.seals); n > 0 {
-		s.header.schedule(expiryTimer, expiryDue(h.ids.seals[n-1].newest))
+		s.header.schedule(expiryTimer, s.batch.expiryDue(s.Key, h.ids.seals[n-1].newest))
 	}
 	s.Body, s.Exists = body, true
 	s.KeepAside(t.GetAside())
@@ -180,7 +208,7 @@ func (en *entry[B]) unwrap() {
 		return
 	}
 	inner.Trace = en.event.Trace
-	if event.IsControl(inner.Type) {
+	if event.IsControl(inner.Type) && inner.Type != event.TypeTransfer {
 		en.err = fmt.Errorf("%s was forwarded, which is no event", inner.Type)
 		return
 	}
@@ -191,7 +219,10 @@ func (en *entry[B]) unwrap() {
 		return
 	}
 	as.Value, as.Topic, as.Partition, as.Offset, as.Time = f.GetEvent(), en.record.Topic, en.record.Partition, en.record.Offset, en.record.Time
-	en.inner, en.from = &as, inner.Subject
+	en.inner, en.identity = &as, inner.Identity()
+	if inner.Subject != en.event.Subject { // else it was held here, and is met as if it came now
+		en.from = inner.Subject
+	}
 	to := *inner
 	to.Subject = en.event.Subject
 	en.event = &to

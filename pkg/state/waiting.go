@@ -18,6 +18,24 @@ func (s *Subject[B]) Remember(identity Identity, content uint64) {
 	s.batch.remember(s, makeID(identity, content), s.Time.UnixMilli()/hourMillis)
 }
 
+// Remembers says whether Remember entered an identity within the window, to the hour.
+func (s *Subject[B]) Remembers(identity Identity) bool {
+	a, from := makeID(identity, 0), s.Time.UnixMilli()/hourMillis-s.batch.window(s.Key)
+	if s.header.ids.since(a, from) {
+		return true
+	}
+	var sealed ids
+	for i := range s.header.ids.seals {
+		if x := &s.header.ids.seals[i]; x.newest >= from && a.mayBeIn(x.filter[:]) {
+			r := reader{b: s.sealedIDs(x.number)}
+			if sealed.decodeList(&r); !r.bad && sealed.since(a, from) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Value is the log record's, as it came.
 func (s *Subject[B]) Value() []byte { return s.record.Value }
 

@@ -76,7 +76,7 @@ type Watermark struct {
 	Extra []byte
 }
 
-const watermarkFormat = 2
+const watermarkFormat = 3
 
 // The token and the address stand in front, so that a store's open can replace
 // them without knowing the rest: 16 bytes, one byte of length, the address.
@@ -103,7 +103,18 @@ func (w *Watermark) Encode() []byte {
 	return append(b, w.Extra...)
 }
 
-// DecodeWatermark reads what Encode wrote.
+// FormatError says that another version of Tollgate wrote what stands in a store, or on a topic. Nothing is read of it: an
+// id of the one means nothing to the other.
+type FormatError struct {
+	What       string
+	Has, Knows byte
+}
+
+func (e *FormatError) Error() string {
+	return fmt.Sprintf("%s has format %d, this binary reads %d: run the version of Tollgate that wrote it, or begin anew, with topics and a redis.prefix that nothing was written to", e.What, e.Has, e.Knows)
+}
+
+// DecodeWatermark reads what Encode wrote; *FormatError where another version did.
 func DecodeWatermark(b []byte) (Watermark, error) {
 	var w Watermark
 	if len(b) < 17 || len(b) < 17+int(b[16]) {
@@ -117,7 +128,7 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 		return w, errors.New("watermark is cut short")
 	}
 	if b[0] != watermarkFormat {
-		return w, fmt.Errorf("watermark has format %d, this binary knows %d", b[0], watermarkFormat)
+		return w, &FormatError{What: "a partition's watermark", Has: b[0], Knows: watermarkFormat}
 	}
 	if Status(b[1]) > Ready {
 		return w, errors.New("watermark has an unknown status")

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/revision"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -33,6 +34,11 @@ func judgeSubscribers(ctx context.Context, q queries, f *fault.Faults, t *config
 	if grace := p.GetUnknownGrace(); grace != nil {
 		if err := grace.CheckValid(); err != nil || grace.AsDuration() < 0 || grace.AsDuration() > maxUnknownGrace {
 			f.Add("unknown_grace", "must be from 0 to %d hours", int(maxUnknownGrace.Hours()))
+		}
+	}
+	if window := p.GetDedupWindow(); window != nil {
+		if err := window.CheckValid(); err != nil || window.AsDuration() < revision.DefaultDedupWindow || window.AsDuration() > revision.MaxDedupWindow {
+			f.Add("dedup_window", "must be from %d to %d hours", int(revision.DefaultDedupWindow.Hours()), int(revision.MaxDedupWindow.Hours()))
 		}
 	}
 	if _, known := configv1.UnknownPolicy_name[int32(p.GetOnUnknown())]; !known {

@@ -30,8 +30,9 @@ func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
 	theirs.Name = "tenants/other/classesOfService/theirs"
 	must[*configv1.ClassOfService](t)(r.classes.CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: theirs}))
 	const (
-		grace = "tenant.subscribers.unknown_grace"
-		class = "tenant.subscribers.default_class_of_service"
+		grace  = "tenant.subscribers.unknown_grace"
+		window = "tenant.subscribers.dedup_window"
+		class  = "tenant.subscribers.default_class_of_service"
 	)
 	for _, test := range []struct {
 		name   string
@@ -44,6 +45,11 @@ func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
 		{"it may not wait longer", &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(24*time.Hour + 1)}, []string{grace}},
 		{"it may not wait less than not at all", &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(-1)}, []string{grace}},
 		{"a duration is one", &configv1.SubscriberPolicy{UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}}, []string{grace}},
+		{"ids may be remembered a day", &configv1.SubscriberPolicy{DedupWindow: durationpb.New(24 * time.Hour)}, nil},
+		{"or five weeks", &configv1.SubscriberPolicy{DedupWindow: durationpb.New(35 * 24 * time.Hour)}, nil},
+		{"not less than a day", &configv1.SubscriberPolicy{DedupWindow: durationpb.New(24*time.Hour - 1)}, []string{window}},
+		{"nor more than five weeks", &configv1.SubscriberPolicy{DedupWindow: durationpb.New(35*24*time.Hour + 1)}, []string{window}},
+		{"a window is a duration", &configv1.SubscriberPolicy{DedupWindow: &durationpb.Duration{Seconds: 90000, Nanos: -1}}, []string{window}},
 		{"a default class exists", &configv1.SubscriberPolicy{DefaultClassOfService: "basic"}, nil},
 		{"a class that never was is none", &configv1.SubscriberPolicy{DefaultClassOfService: "basik"}, []string{class}},
 		{"a deleted class is none", &configv1.SubscriberPolicy{DefaultClassOfService: "gone"}, []string{class}},

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -30,15 +31,27 @@ func (f *fold) call(s *state.Subject[subscriber], t *turn) {
 }
 
 func reply(s *state.Subject[subscriber], e *event.Event, value proto.Message, err error) {
-	_, reapply := e.Data.(*eventv1.CommandReapply)
-	switch {
-	case err != nil:
+	if err != nil {
 		s.Refuse(err)
-	case reapply:
+		return
+	}
+	switch data := e.Data.(type) {
+	case *eventv1.CommandReapply:
 		s.AcceptUnlisted(value) // or a few would push out the references of charges
+	case *eventv1.CommandCharge:
+		s.AcceptWorth(value, encodeAnswer(value), int64(worthOf(data)))
 	default:
 		s.Accept(value, encodeAnswer(value))
 	}
+}
+
+// worthOf is the amount of a charge that was accepted.
+func worthOf(c *eventv1.CommandCharge) spend.Amount {
+	worth, err := spend.AmountOf(c.GetAmount().GetUnits(), c.GetAmount().GetNanos())
+	if err != nil {
+		panic("a charge of no amount was accepted: " + err.Error())
+	}
+	return worth
 }
 
 // judge decides what a call is answered with, as the API says it, but for the name of the option: the subscriber as the
@@ -47,9 +60,6 @@ func (f *fold) judge(s *state.Subject[subscriber], t *turn) (proto.Message, erro
 	if s.Repeated {
 		return decodeAnswer(t.event, s.Kept()), nil
 	}
-	// A reference is the caller's for its calls, and may be that of several subscribers' at once: what follows bears ids of
-	// this one's.
-	t.identity = event.Derive(s.Identity, "subscriber", t.msisdn)
 	refusal, err := t.call()
 	if err != nil {
 		return nil, err
@@ -124,6 +134,9 @@ func decodeAnswer(e *event.Event, b []byte) proto.Message {
 // call does what a call asks for. A refusal is a charge's, which was not counted; an error is any other reason why
 // nothing may happen.
 func (t *turn) call() (refusal string, err error) {
+	if t.exists && t.sub.leaving != nil {
+		return "", fault.New(fault.Conflict, refusedPending, "the subscriber is on its way to another number: call again")
+	}
 	switch data := t.event.Data.(type) {
 	case *eventv1.CommandChange:
 		return "", t.changeOption(data)
@@ -135,10 +148,11 @@ func (t *turn) call() (refusal string, err error) {
 	return "", errUnknownCall
 }
 
-// memory tells what is remembered of a number: the calls that were accepted of late, and whether the event in hand was
-// sent on from it.
+// memory tells what is remembered of a number: the calls that were accepted of late, what was refunded, and whether the
+// event in hand was sent on from it.
 type memory interface {
-	Counted(id event.Identity) bool
+	Counted(reference event.Identity) (worth int64, ok bool)
 	CallsFrom() time.Time
+	Remembers(reference event.Identity) bool
 	SentOn() bool
 }

@@ -112,7 +112,7 @@ func (c *catalog) class(tenant, id string) *class {
 }
 
 // nobody is a tenant that the configuration does not know.
-var nobody = &revision.Tenant{}
+var nobody = &revision.Tenant{DedupWindow: revision.DefaultDedupWindow}
 
 // tenant is never nil.
 func (c *catalog) tenant(id string) *revision.Tenant {

@@ -79,9 +79,11 @@ func (t *turn) reapply(c *eventv1.CommandReapply) error {
 // ofCharge says whether a refund may take back the charge by call that it names; where that was not counted there is
 // nothing to give back. What lies further back than calls are remembered is like any other refund.
 func (t *turn) ofCharge(corrects *eventv1.Correction) (ok bool) {
-	id := (&event.Event{Tenant: t.tenant, Source: ChargeSource, ID: corrects.GetId()}).Identity()
-	if t.memory != nil && (t.memory.Counted(id) || !corrects.GetTime().AsTime().After(t.memory.CallsFrom())) {
-		return true
+	id := event.Reference(t.tenant, ChargeSource, corrects.GetId())
+	if t.memory != nil {
+		if _, counted := t.memory.Counted(id); counted || !corrects.GetTime().AsTime().After(t.memory.CallsFrom()) {
+			return true
+		}
 	}
 	t.refuse(refusedCharged, "no charge under the reference "+corrects.GetId()+" was counted in the last 24 hours: there is nothing to give back")
 	return false

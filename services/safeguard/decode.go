@@ -3,12 +3,12 @@ package safeguard
 import (
 	"encoding/binary"
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
 )
 
 var errRecord = errors.New("record of a subscriber is cut short, or more than it should be")
@@ -20,7 +20,7 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 		return s, errRecord
 	}
 	if raw[0] != recordFormat {
-		return s, fmt.Errorf("record of a subscriber has format %d, this binary knows %d", raw[0], recordFormat)
+		return s, &state.FormatError{What: "a subscriber's record", Has: raw[0], Knows: recordFormat}
 	}
 	flags := raw[1]
 	r := reader{b: raw[2:]}
@@ -41,13 +41,8 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 	}
 	s.class, s.imsi, s.language = r.texts()
 	s.revision = int64(r.uvarint())
-	if flags&flagFormer != 0 {
-		s.since = r.ms()
-		n := r.count()
-		s.former = make([]former, n)
-		for i := range s.former {
-			s.former[i] = former{msisdn: r.text(), until: r.ms()}
-		}
+	if flags&flagMore != 0 {
+		r.more(&s)
 	}
 	var first *option
 	for o := range s.options {
@@ -63,6 +58,40 @@ func decodeSubscriber(raw []byte) (subscriber, error) {
 	return s, r.end()
 }
 
+// more is what is less usual of a subscriber.
+func (r *reader) more(s *subscriber) {
+	more := r.byte()
+	if more == 0 || more >= subscriberEnd {
+		r.fail()
+	}
+	if more&subscriberFormer != 0 {
+		s.since = r.ms()
+		s.former = make([]former, r.count())
+		for i := range s.former {
+			s.former[i] = former{msisdn: r.text(), until: r.ms()}
+		}
+	}
+	if more&subscriberRefunds != 0 {
+		s.refunds = make([]refund, r.count())
+		for i := range s.refunds {
+			reference := r.bytes(8)
+			if r.bad {
+				return
+			}
+			s.refunds[i] = refund{binary.BigEndian.Uint64(reference), r.amount(), int64(r.uvarint())}
+		}
+	}
+	if more&subscriberLeaving != 0 {
+		l := &leaving{to: r.text()}
+		copy(l.transfer[:], r.bytes(uint64(len(l.transfer))))
+		if move := r.parked(1); len(move) == 1 {
+			l.move = move[0]
+		}
+		l.held = r.parked(r.uvarint())
+		s.leaving = l
+	}
+}
+
 // mark is what a record has that is no active subscriber's.
 func (r *reader) mark(s *subscriber, pending bool) {
 	if s.life != awaited {
@@ -73,21 +102,30 @@ func (r *reader) mark(s *subscriber, pending bool) {
 	}
 	if pending {
 		s.held = r.ms()
-		s.parked = make([]parked, r.count())
-		for i := range s.parked {
-			p := &s.parked[i]
-			copy(p.identity[:], r.bytes(uint64(len(p.identity))))
-			if b := r.bytes(8); !r.bad {
-				p.content = binary.BigEndian.Uint64(b)
-			}
-			p.offset = int64(r.uvarint())
-			p.at = r.ms()
-			p.trace, p.value = r.text(), r.text()
-			if r.bad {
-				return
-			}
+		s.parked = r.parked(r.count())
+	}
+}
+
+func (r *reader) parked(n uint64) []parked {
+	if n == 0 || n > uint64(len(r.b)) {
+		r.bad = r.bad || n > 0
+		return nil
+	}
+	all := make([]parked, n)
+	for i := range all {
+		p := &all[i]
+		copy(p.identity[:], r.bytes(uint64(len(p.identity))))
+		if b := r.bytes(8); !r.bad {
+			p.content = binary.BigEndian.Uint64(b)
+		}
+		p.offset = int64(r.uvarint())
+		p.at = r.ms()
+		p.trace, p.value = r.text(), r.text()
+		if r.bad {
+			return nil
 		}
 	}
+	return all
 }
 
 // option reads one; first is the one before it that it may share with.

@@ -22,10 +22,31 @@ const (
 	lifeBits       byte = 3
 	flagPending    byte = 1 << 2 // usage waits for the next
 	flagSuspended  byte = 1 << 2
-	flagFormer     byte = 1 << 3
+	flagMore       byte = 1 << 3 // a byte of what is less usual follows, with the bits below
 	flagFirst      byte = 1 << 4 // of the options, in their order
 	flagLifeEvents byte = 1 << 7 // the last event of its life is not the activation
 )
+
+const (
+	subscriberFormer byte = 1 << iota
+	subscriberRefunds
+	subscriberLeaving
+	subscriberEnd
+)
+
+// more is the unusual of a subscriber.
+func (s *subscriber) more() (m byte) {
+	if len(s.former) > 0 {
+		m |= subscriberFormer
+	}
+	if len(s.refunds) > 0 {
+		m |= subscriberRefunds
+	}
+	if s.leaving != nil {
+		m |= subscriberLeaving
+	}
+	return m
+}
 
 func (s *subscriber) append(b []byte) []byte {
 	if s.life != alive {
@@ -35,8 +56,9 @@ func (s *subscriber) append(b []byte) []byte {
 	if s.suspended {
 		flags |= flagSuspended
 	}
-	if len(s.former) > 0 {
-		flags |= flagFormer
+	more := s.more()
+	if more != 0 {
+		flags |= flagMore
 	}
 	if !s.latest.Equal(s.activated) {
 		flags |= flagLifeEvents
@@ -62,13 +84,28 @@ func (s *subscriber) append(b []byte) []byte {
 	}
 	b = appendText(b, s.language)
 	b = binary.AppendUvarint(b, uint64(s.revision))
-	if flags&flagFormer != 0 {
+	if more != 0 {
+		b = append(b, more)
+	}
+	if more&subscriberFormer != 0 {
 		b = appendMs(b, s.since)
 		b = binary.AppendUvarint(b, uint64(len(s.former)))
 		for _, f := range s.former {
 			b = appendText(b, f.msisdn)
 			b = appendMs(b, f.until)
 		}
+	}
+	if more&subscriberRefunds != 0 {
+		b = binary.AppendUvarint(b, uint64(len(s.refunds)))
+		for _, r := range s.refunds {
+			b = binary.BigEndian.AppendUint64(b, r.reference)
+			b = appendAmount(b, r.left)
+			b = binary.AppendUvarint(b, uint64(r.hour))
+		}
+	}
+	if l := s.leaving; l != nil {
+		b = append(appendText(b, l.to), l.transfer[:]...)
+		b = appendParked(l.move.append(b), l.held)
 	}
 	var first *option
 	for o := range s.options {
@@ -98,10 +135,7 @@ func (s *subscriber) appendMark(b []byte) []byte {
 	}
 	if s.pending() {
 		b = appendMs(b, s.held)
-		b = binary.AppendUvarint(b, uint64(len(s.parked)))
-		for i := range s.parked {
-			b = s.parked[i].append(b)
-		}
+		b = appendParked(b, s.parked)
 	}
 	return b
 }
@@ -233,6 +267,14 @@ func decodeContact(b []byte) *eventv1.Contact {
 		panic("what is kept beside a record is no contact: " + err.Error()) // we wrote it
 	}
 	return c
+}
+
+func appendParked(b []byte, all []parked) []byte {
+	b = binary.AppendUvarint(b, uint64(len(all)))
+	for i := range all {
+		b = all[i].append(b)
+	}
+	return b
 }
 
 func (p *parked) append(b []byte) []byte {

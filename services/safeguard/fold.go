@@ -21,6 +21,7 @@ var (
 	_ state.Fold[subscriber, *catalog] = (*fold)(nil)
 	_ state.Movable                    = (*fold)(nil)
 	_ state.Timed                      = (*fold)(nil)
+	_ state.Windowed                   = (*fold)(nil)
 )
 
 // Domain of the state, and name of the group that works it.
@@ -38,13 +39,8 @@ var (
 	timerLate   = [spend.Options]string{spend.Data: "data.late", spend.Overspend: "overspend.late", spend.Payment: "payment.late"}
 )
 
-const (
-	// lateEvery is how often, at most, a period's late sum is told.
-	lateEvery = time.Hour
-	// markKept is how long a terminated subscriber is remembered: as long as ids are, so that its activation sent again
-	// does not bring it back.
-	markKept = state.WindowHours * time.Hour
-)
+// lateEvery is how often, at most, a period's late sum is told.
+const lateEvery = time.Hour
 
 // Timers are in the order in which those due at one time fire: that of the options.
 func (f *fold) Timers() []string {
@@ -66,6 +62,9 @@ func (f *fold) Decode(b []byte) (subscriber, error) { return decodeSubscriber(b)
 // Append writes one.
 func (f *fold) Append(dst []byte, s subscriber) []byte { return s.append(dst) }
 
+// Window is how long a tenant wants the ids of its subscribers' events to be remembered.
+func (f *fold) Window(key string) time.Duration { return f.catalog.tenant(tenantOf(key)).DedupWindow }
+
 // Movable says that subscribers change their numbers.
 func (f *fold) Movable() {}
 
@@ -74,7 +73,7 @@ func (f *fold) Select(e *event.Event) (string, any) {
 	switch e.Data.(type) {
 	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
 		*eventv1.SubscriberSimSwapped, *eventv1.SubscriberClassOfServiceChanged, *eventv1.SubscriberMsisdnChanged,
-		*eventv1.SystemTransfer, *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
+		*eventv1.SystemTransfer, *eventv1.SystemTransferSettled, *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
 		return e.Key(), nil
 	}
 	return "", nil
@@ -86,6 +85,12 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 	if msisdn, ok := event.MSISDN(e.Subject); !ok || msisdn != e.Subject {
 		// ingest lets nothing else through; another spelling would be a second record of one subscriber.
 		t.refuse(refusedInvalid, "subject "+event.FormMSISDN)
+		f.conclude(s, &t)
+		return
+	}
+	_, transfer := e.Data.(*eventv1.SystemTransfer)
+	if s.Exists && s.Body.leaving != nil && !transfer && !event.IsCommand(e.Type) {
+		t.away()
 		f.conclude(s, &t)
 		return
 	}
@@ -122,23 +127,43 @@ func (f *fold) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
 	return turn{
 		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
-		offset: s.Offset, value: s.Value(), arrived: s.Time, forwarded: s.Forwarded, memory: s,
+		offset: s.Offset, value: s.Value(), arrived: s.Time, forwarded: s.Forwarded, memory: s, transfer: transferOf(s, e),
 	}
+}
+
+// transferOf is the identity of the transfer that a change of number causes.
+func transferOf(s *state.Subject[subscriber], e *event.Event) (id event.Identity) {
+	if _, ok := e.Data.(*eventv1.SubscriberMsisdnChanged); ok {
+		return s.TransferIdentity()
+	}
+	return id
 }
 
 const typeSuspended = "subscriber.suspended"
 
-// takeOver makes the record of a subscriber that has this number now; not ok where it can't be.
+// takeOver makes the record of a subscriber that has this number now; not ok where it can't be. Either way the number it
+// comes from is told, unless that has to wait.
 func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
-	if s.Exists && s.Body.alive() {
-		s.RejectLoudly(refusedTarget, "the number that a subscriber was to have belongs to an active one: terminate that and send the transfer, with the record it holds, again")
+	switch alive := s.Exists && s.Body.alive(); {
+	case t.at.Sub(t.event.Time) > transferKept:
+		f.settle(s, t.event, refusedTransfer, "the subscriber's record was a day on its way: send this event again")
+		return false
+	case alive && s.Body.leaving.awaits(t.event):
+		if t.away(); !t.refused() {
+			return true
+		}
+		t.refusal = refusal{}
+		fallthrough
+	case alive:
+		f.settle(s, t.event, refusedTarget, "the new number belongs to an active subscriber: terminate that, then send this event again")
 		return false
 	}
 	waiting, owned := s.Body.parked, s.Exists && s.Body.life != awaited
 	if err := s.Import(data); err != nil {
-		s.RejectLoudly(refusedTransfer, err.Error())
+		f.settle(s, t.event, refusedTransfer, err.Error())
 		return false
 	}
+	f.settle(s, t.event, "", "")
 	t.exists, t.sub = true, s.Body
 	if !owned { // what the number used before can be nobody else's
 		t.sub.since = time.Time{}
@@ -147,11 +172,22 @@ func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.Sys
 	return true
 }
 
+// settle says to the number that a transfer came from what became of it. A record that refuses one keeps its id: a copy
+// that comes later would find the number free, and the subscriber would be two.
+func (f *fold) settle(s *state.Subject[subscriber], e *event.Event, reason, detail string) {
+	if err := s.Settle(s.Topic, e, reason, detail); err != nil {
+		panic("settle a transfer: " + err.Error()) // every field is bounded and UTF-8
+	}
+	if reason != "" && s.Exists {
+		s.Save(s.Body)
+	}
+}
+
 // Fire works one timer that is due.
 func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
 	t := turn{
 		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenantOf(s.Key), msisdn: s.Key[len(tenantOf(s.Key))+1:],
-		catalog: f.catalog, exists: s.Exists, sub: s.Body,
+		catalog: f.catalog, exists: s.Exists, sub: s.Body, memory: s,
 	}
 	switch name {
 	case timerMark:
@@ -218,13 +254,23 @@ func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
 	s.Save(keeps)
 	f.emit(s, t)
 	if t.moving != nil {
-		if err := s.Transfer(s.Topic, t.event, t.sub.movedTo); err != nil {
+		if err := s.Transfer(s.Topic, t.event, t.sub.leaving.to); err != nil {
 			panic("transfer a subscriber: " + err.Error()) // a record is far smaller than an event
 		}
+		t.sub.revision = s.Revision
 		s.Save(t.sub)
+	}
+	for i := range t.released {
+		p := &t.released[i]
+		if err := s.Release(s.Topic, p.event(), t.msisdn, p.identity, []byte(p.value), p.offset); err != nil {
+			panic("release an event that was held: " + err.Error()) // it is little more than it was
+		}
 	}
 	for _, p := range t.counted {
 		s.Remember(p.identity, p.content)
+	}
+	for _, reference := range t.refunded {
+		s.Remember(reference, 0)
 	}
 	if t.contact.changed {
 		s.KeepAside(encodeContact(t.contact.Contact))
@@ -232,12 +278,13 @@ func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
 	f.schedule(s, &s.Body)
 }
 
-// schedule sets the timers that follow from a record.
+// schedule sets the timers that follow from a record. While it is leaving those of its options do not stand: where it
+// goes they fire.
 func (f *fold) schedule(s *state.Subject[subscriber], sub *subscriber) {
 	for o := range sub.options {
 		d := &sub.options[o]
-		schedule(s, timerPeriod[o], d.state != spend.Unset, d.period.End)
-		first(s, timerLate[o], len(d.late) > 0, lateEvery)
+		schedule(s, timerPeriod[o], d.state != spend.Unset && sub.leaving == nil, d.period.End)
+		first(s, timerLate[o], len(d.late) > 0 && sub.leaving == nil, lateEvery)
 	}
 	schedule(s, timerMark, sub.life == terminated || sub.life == moved, sub.until)
 	schedule(s, timerUnknown, sub.pending(), sub.held)

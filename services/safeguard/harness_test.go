@@ -43,6 +43,9 @@ type partition struct {
 	tenant *configv1.SubscriberPolicy
 	// verdicts are those of calls that were refused.
 	verdicts []string
+	// late keeps what is published to the log between until it is put there.
+	late    bool
+	between []stream.Record
 	// incidents are those that were told.
 	incidents []string
 	// fold, where it is set, stands in for the service's.
@@ -205,11 +208,11 @@ func with(edit func(*eventv1.UsageCharged)) func(*event.Event) {
 	return func(e *event.Event) { edit(e.Data.(*eventv1.UsageCharged)) }
 }
 
-// corrects names what a refund takes back.
+// corrects names what a refund takes back: an event that nothing else does.
 func corrects(at string) func(*event.Event) {
-	return with(func(u *eventv1.UsageCharged) {
-		u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(moment(at))}
-	})
+	return func(e *event.Event) {
+		e.Data.(*eventv1.UsageCharged).Corrects = &eventv1.Correction{Id: "before-" + e.ID, Time: timestamppb.New(moment(at))}
+	}
 }
 
 // works runs the engine to the log's end.
@@ -367,15 +370,16 @@ func (p *partition) Incident(code string, offset int64, err error) {
 
 func (p *partition) Report(code string, offset int64, err error) {
 	p.incidents = append(p.incidents, code)
-	if code != refusedTarget {
-		p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
-	}
+	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
 }
 
 func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	p.out = append(p.out, records...)
 	for _, r := range records {
-		if r.Topic == "events" {
+		switch {
+		case r.Topic == "events" && p.late:
+			p.between = append(p.between, r)
+		case r.Topic == "events":
 			r.Partition, r.Offset = 0, int64(len(p.log))
 			p.log = append(p.log, r)
 		}

@@ -177,7 +177,6 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) 
 			d, ok := safeguardIn(t, r)
 			return subjectOf(r), d.GetSequence(), ok
 		},
-		Incidents: []string{refusedTarget},
 	}
 	if len(benches) == 1 {
 		law.Calls = &statetest.Calls[subscriber, *catalog]{

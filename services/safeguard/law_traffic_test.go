@@ -23,7 +23,7 @@ func lawCatalogs(t *testing.T) func(int64) *catalog {
 			return c
 		}
 		r := rand.New(rand.NewPCG(uint64(n), 7))
-		tenant := &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(time.Duration(r.IntN(3)) * 45 * time.Second)}
+		tenant := &configv1.SubscriberPolicy{DedupWindow: durationpb.New(time.Duration(24+r.IntN(48)) * time.Hour), UnknownGrace: durationpb.New(time.Duration(r.IntN(3)) * 45 * time.Second)}
 		if r.IntN(3) == 0 {
 			tenant.DefaultClassOfService = "silver"
 		}
@@ -178,9 +178,12 @@ func drawUsage(r *rand.Rand, e *event.Event, earlier []*event.Event, now time.Ti
 	switch r.IntN(8) {
 	case 0: // a refund
 		u.Net = units(fmt.Sprint(-1 - r.IntN(25)))
-		u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(now.Add(-time.Duration(r.IntN(200)) * time.Hour))}
+		u.Corrects = &eventv1.Correction{Id: fmt.Sprint("before-", r.IntN(20)), Time: timestamppb.New(now.Add(-time.Duration(r.IntN(200)) * time.Hour))}
 		if n := len(earlier); n > 0 && r.IntN(2) == 0 { // of a charge, if it is one
 			u.Corrects.Id, u.Corrects.Source = earlier[r.IntN(n)].ID, ChargeSource
+		}
+		if r.IntN(2) == 0 {
+			u.Corrects.Amount = units(fmt.Sprint(r.IntN(50)))
 		}
 	case 1: // late
 		e.Time = now.Add(-time.Duration(r.IntN(100)) * time.Hour)

@@ -213,7 +213,8 @@ func (t *turn) reclass(to *eventv1.SubscriberClassOfServiceChanged) {
 	t.followAll(c, reason)
 }
 
-// terminate ends what the subscriber had, and leaves a mark that knows its ids and sequence.
+// terminate ends what the subscriber had, and leaves a mark that knows its ids and sequence for as long as ids are
+// remembered, so that its activation sent again does not bring it back.
 func (t *turn) terminate() {
 	if !t.lives() {
 		return
@@ -221,6 +222,6 @@ func (t *turn) terminate() {
 	for o := range spend.Option(spend.Options) {
 		t.end(o, becauseTermination)
 	}
-	t.sub = subscriber{life: terminated, latest: t.eventTime, until: t.at.Add(markKept)}
+	t.sub = subscriber{life: terminated, latest: t.eventTime, until: t.at.Add(t.window())}
 	t.contact.changed = true
 }

@@ -2,6 +2,7 @@ package safeguard
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -107,7 +108,7 @@ func TestTheMarkOfATerminatedSubscriberIsForgottenAfterTheWindow(t *testing.T) {
 	active(p)
 	p.terminates()
 	p.works()
-	if s, ok := p.record(); !ok || !cmp.Equal(s, subscriber{life: terminated, latest: p.now, until: p.now.Add(markKept)}, compareRecords) {
+	if s, ok := p.record(); !ok || !cmp.Equal(s, subscriber{life: terminated, latest: p.now, until: p.now.Add(24 * time.Hour)}, compareRecords) {
 		t.Errorf("mark %+v", s)
 	}
 	p.at("2026-03-03T09:00")

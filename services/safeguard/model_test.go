@@ -56,7 +56,7 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 	p := newPartition(t)
 	random := rand.New(rand.NewPCG(seed, 3))
 	p.fetch = 1 + random.IntN(60)
-	b := &beside{t: t, p: p, world: model.New(), snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}}
+	b := &beside{t: t, p: p, world: model.New(), snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, ids: map[string]string{}}
 	for _, s := range steps {
 		e := s.Event
 		if s.Snapshot != nil {
@@ -96,6 +96,7 @@ type beside struct {
 	table     model.Table
 	folded    int // of the log, by the model
 	heard     []model.Said
+	ids       map[string]string // content of what was published, by id
 	meant     []model.Said
 }
 
@@ -117,6 +118,12 @@ func (b *beside) works() {
 				b.t.Fatal(err)
 			}
 			b.heard = append(b.heard, h)
+			if e, _ := event.Decode(r.Value); d != nil {
+				if known, ok := b.ids[e.ID]; ok && known != string(r.Value) {
+					b.t.Errorf("id %s was published for two contents, the later: %v", e.ID, d)
+				}
+				b.ids[e.ID] = string(r.Value)
+			}
 			if d != nil {
 				b.table.Hear(h.Subject, h.Kind, d)
 			}

@@ -26,27 +26,44 @@ func (t *turn) park() {
 	case !t.sub.pending():
 		t.sub.held = t.at.Add(grace)
 	}
-	content := t.event.Content()
-	size := 0
-	for i := range t.sub.parked {
-		p := &t.sub.parked[i]
-		if p.identity == t.identity {
-			if p.content != content {
-				t.refuse(refusedReused, "another event with this id and source waits already: give each event an id of its own")
-			}
-			return
-		}
-		size += p.size()
-	}
-	p := parked{identity: t.identity, content: content, offset: t.offset, at: t.at, trace: t.event.Trace, value: string(t.value)}
-	if size+p.size() > maxParked {
+	waiting, ok := t.keep(t.sub.parked)
+	if !ok {
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN, and no more usage can wait for it: send subscriber.activated first, then this event again")
 		return
 	}
-	own := make([]parked, len(t.sub.parked), len(t.sub.parked)+1) // the record's may be shared with what was committed
-	copy(own, t.sub.parked)
-	t.sub.parked = append(own, p)
+	t.sub.parked = waiting
+}
+
+// parked is the event as it waits in the record.
+func (t *turn) parked() parked {
+	return parked{identity: t.identity, content: t.event.Content(), offset: t.offset, at: t.at, trace: t.event.Trace, value: string(t.value)}
+}
+
+// keep adds the event to what waits, once; not ok where there is no room.
+func (t *turn) keep(waiting []parked) (all []parked, ok bool) {
+	p := t.parked()
+	size := p.size()
+	for i := range waiting {
+		if waiting[i].identity == p.identity {
+			t.sameAs(&waiting[i])
+			return waiting, true
+		}
+		size += waiting[i].size()
+	}
+	if size > maxParked {
+		return waiting, false
+	}
 	t.changed, t.waits = true, true
+	own := make([]parked, len(waiting), len(waiting)+1) // the record's may be shared with what was committed
+	copy(own, waiting)
+	return append(own, p), true
+}
+
+// sameAs refuses the event where it has the id of one that waits, and is another.
+func (t *turn) sameAs(p *parked) {
+	if p.content != t.event.Content() {
+		t.refuse(refusedReused, "another event with this id and source waits already: give each event an id of its own")
+	}
 }
 
 // size is what it takes of the record, at most.
@@ -63,13 +80,13 @@ func (t *turn) takeUp(waiting []parked) {
 		if u.eventTime.After(p.at) {
 			u.eventTime = p.at
 		}
-		u.changed, u.outcomes = false, nil
+		u.changed, u.outcomes, u.giving = false, nil, 0
 		u.used(e.Data.(*eventv1.UsageCharged))
 		if u.refused() {
 			t.turnedAway = append(t.turnedAway, turnedAway{p, u.refusal})
 			continue
 		}
-		t.sub = u.sub
+		t.sub, t.refunded = u.sub, u.refunded
 		t.outcomes = append(t.outcomes, u.outcomes...)
 		if u.changed {
 			t.counted = append(t.counted, p)

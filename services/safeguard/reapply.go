@@ -186,7 +186,7 @@ func (r *reapplication) call(ctx context.Context, key string, revision int64) {
 		for {
 			_, err := r.records.Call(bounded, e)
 			switch fault.KindOf(err) {
-			case fault.Throttled: // others wait as well: theirs come first
+			case fault.Throttled, fault.Conflict: // others wait as well: theirs come first; or it is on its way to another number
 				select {
 				case <-time.After(lastPause):
 					continue

@@ -46,6 +46,11 @@ type subscriber struct {
 	// former are the numbers it had, the oldest first, as far as usage may still be sent on from them.
 	former []former
 
+	// leaving is set while the subscriber is on its way to another number.
+	leaving *leaving
+	// refunds are what is left to be given back of events of which a part was, the oldest first.
+	refunds []refund
+
 	// until is when a mark comes to its end.
 	until time.Time
 	// movedTo is the number that a subscriber has instead of this one.
@@ -129,7 +134,18 @@ type former struct {
 	until  time.Time
 }
 
-// parked is usage of a number that nobody has activated yet.
+// leaving is a move to another number that is not settled: the record stands here as it was sent there, and nothing
+// changes it.
+type leaving struct {
+	to       string
+	transfer event.Identity
+	// move is the event that asked for it, held what came since, in the order of the log.
+	move parked
+	held []parked
+}
+
+// parked is an event that waits in a record: usage of a number that nobody has activated yet, what came for a subscriber
+// that is leaving.
 type parked struct {
 	identity event.Identity
 	content  uint64

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-var compareRecords = cmp.AllowUnexported(subscriber{}, option{}, late{}, former{}, parked{})
+var compareRecords = cmp.AllowUnexported(subscriber{}, option{}, late{}, former{}, parked{}, refund{}, leaving{})
 
 func drawMs(t *rapid.T, name string) time.Time {
 	return time.UnixMilli(rapid.Int64Range(0, 4e12).Draw(t, name)).UTC()
@@ -71,6 +71,17 @@ func drawSubscriber(t *rapid.T) subscriber {
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "former") {
 		s.former = append(s.former, former{drawText(t, "number"), drawMs(t, "until")})
+	}
+	for range rapid.IntRange(0, 2).Draw(t, "refunds") {
+		s.refunds = append(s.refunds, refund{rapid.Uint64().Draw(t, "reference"), drawAmount(t, "left"), rapid.Int64Range(0, 1<<40).Draw(t, "hour")})
+	}
+	if rapid.Bool().Draw(t, "leaves") {
+		waits := drawMark(t, awaited).parked
+		s.leaving = &leaving{to: drawText(t, "to"), move: waits[0], held: waits[1:]}
+		copy(s.leaving.transfer[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "transfer"))
+		if len(s.leaving.held) == 0 {
+			s.leaving.held = nil
+		}
 	}
 	if len(s.former) > 0 && rapid.Bool().Draw(t, "somebody else's number") {
 		s.since = drawMs(t, "since")

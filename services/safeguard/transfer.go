@@ -12,8 +12,12 @@ import (
 // maxFormer bounds how many earlier numbers of a subscriber are kept at once.
 const maxFormer = 8
 
-// leave gives the subscriber another number: its record goes there, and a mark stays that sends on what still comes
-// here. The network knows numbers: what is blocked is released here, and blocked there.
+// transferKept is how long a transfer may be taken over or refused: a copy of its record that comes later, when nobody
+// may know any more what became of the first, does nothing.
+const transferKept = 24 * time.Hour
+
+// leave begins to give the subscriber another number: its record goes there, and stays here as it is, until the other
+// number's owner says what became of it.
 func (t *turn) leave(to *eventv1.SubscriberMsisdnChanged) {
 	number, ok := event.MSISDN(to.GetNewMsisdn())
 	switch {
@@ -24,27 +28,81 @@ func (t *turn) leave(to *eventv1.SubscriberMsisdnChanged) {
 		t.refuse(refusedInvalid, "data.new_msisdn must be another number")
 		return
 	}
+	latest := t.sub.latest
 	if !t.lives() {
 		return
 	}
 	t.followAll(t.class(), becauseCatalog)
-	until := t.keptUntil()
-	if t.sub.since = t.eventTime; t.sub.had(number) {
-		t.sub.since = time.Time{}
+	moving := t.sub
+	if moving.since = t.eventTime; moving.had(number) {
+		moving.since = time.Time{}
 	}
-	kept := slices.DeleteFunc(slices.Clone(t.sub.former), func(f former) bool { return !f.until.After(t.at) || f.msisdn == number })
-	kept = append(kept, former{t.msisdn, until})
-	t.sub.former = kept[max(0, len(kept)-maxFormer):]
+	kept := slices.DeleteFunc(slices.Clone(moving.former), func(f former) bool { return !f.until.After(t.at) || f.msisdn == number })
+	kept = append(kept, former{t.msisdn, t.keptUntil()})
+	moving.former = kept[max(0, len(kept)-maxFormer):]
+	t.moving = &moving
+	t.sub.latest = latest
+	t.sub.leaving = &leaving{to: number, transfer: t.transfer, move: t.parked()}
+	t.waits = true // its id is remembered once it has come about: one that was refused can be sent again
+}
+
+// away works what comes for a subscriber that is leaving: it is held, but for the word that ends the wait.
+func (t *turn) away() {
+	if d, ok := t.event.Data.(*eventv1.SystemTransferSettled); ok {
+		t.settle(d)
+		return
+	}
+	l := *t.sub.leaving
+	if l.move.identity == t.identity {
+		t.sameAs(&l.move)
+		return
+	}
+	held, ok := t.keep(l.held)
+	if !ok {
+		t.refuse(refusedPending, "the subscriber is on its way to another number, and no more events can wait for it: send this one again")
+		return
+	}
+	if l.held = held; t.waits {
+		t.sub.leaving = &l
+	}
+}
+
+// settle ends a move. Taken over, the number keeps a mark that sends on what still comes here; the network knows numbers:
+// what is blocked is released here, once it is blocked there. Refused, the subscriber lives on here. What was held goes
+// back into the log, and is worked as what comes now.
+func (t *turn) settle(d *eventv1.SystemTransferSettled) {
+	l := t.sub.leaving
+	if l == nil || d.GetTransfer() != l.transfer.String() {
+		return
+	}
+	move := l.move.event()
+	t.cause = cause{event: move, identity: l.move.identity}
+	t.changed, t.released = true, l.held
+	if d.GetReason() != "" {
+		t.sub.leaving = nil
+		t.turnedAway = append(t.turnedAway, turnedAway{&l.move, refusal{d.GetReason(), d.GetDetail()}})
+		return
+	}
 	for o := range spend.Option(spend.Options) {
 		if t.sub.options[o].blocked {
 			released := t.tell(o, kindReleased, becauseTransfer)
 			released.as.blocked = false
 		}
 	}
-	moving := t.sub
-	t.moving = &moving
-	t.sub = subscriber{life: moved, latest: t.eventTime, until: until, movedTo: number}
+	latest := move.Time
+	if latest.After(l.move.at) {
+		latest = l.move.at
+	}
+	t.counted = append(t.counted, &l.move)
+	t.sub = subscriber{life: moved, latest: latest, until: t.keptUntil(), movedTo: l.to}
 	t.contact.changed = true
+}
+
+// awaits says that a transfer to this number waits for the end of its own subscriber's move, which began before: who
+// leaves makes room for who comes. Of two that want each other's number the earlier is refused at once, so that no
+// circle of moves waits for itself.
+func (l *leaving) awaits(transfer *event.Event) bool {
+	return l != nil && transfer.Time.After(l.move.at)
 }
 
 // keptUntil is the end of the next period, of the option whose ends last.

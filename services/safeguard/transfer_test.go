@@ -2,6 +2,7 @@ package safeguard
 
 import (
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -40,7 +41,7 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 			p.at("2026-04-01T00:00")
 			p.ticks()
 		}, []string{
-			"released 50/50 TRANSFER", "447700900555 reached 50/50 TRANSFER blocked", "447700900555 renewed 0/50 RENEWAL", "447700900555 released 0/50 RENEWAL",
+			"447700900555 reached 50/50 TRANSFER blocked", "released 50/50 TRANSFER", "447700900555 renewed 0/50 RENEWAL", "447700900555 released 0/50 RENEWAL",
 			"447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL",
 		}},
 		{"late usage of the old number is sent on, under its own id", func(p *partition) {
@@ -192,40 +193,256 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 	})
 }
 
-func TestATargetThatIsActiveIsAnIncident(t *testing.T) {
+// A number that moves to one that is active: the blocked subscriber was gone, and stood at 0.
+func TestAMoveToANumberThatIsActiveIsRefused(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
 	p.activates(as(newNumber))
-	p.uses("30")
+	p.uses("52")
 	p.forget()
-	p.moves(msisdn, newNumber)
+	move := p.moves(msisdn, newNumber)
+	p.uses("3") // comes while the move is under way
 	p.works()
-	p.uses("40")
-	want := []string{"rejected TARGET_ACTIVE", "rejected SUBSCRIBER_UNKNOWN"}
-	if diff := cmp.Diff(want, p.told()); diff != "" {
+	if diff := cmp.Diff([]string{"rejected TARGET_ACTIVE"}, p.told()); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"TARGET_ACTIVE"}, p.incidents); diff != "" {
+	s, _ := p.record()
+	if d := s.options[spend.Data]; d.count.Spent != 55*spend.Unit || !d.blocked || s.leaving != nil {
+		t.Errorf("the subscriber stands at %+v, leaving %+v", d, s.leaving)
+	}
+	if there, _ := p.recordOf(newNumber); there.options[spend.Data].count.Spent != 0 {
+		t.Errorf("the other subscriber stands at %+v", there.options[spend.Data])
+	}
+	if len(p.incidents) > 0 {
+		t.Errorf("incidents %v", p.incidents)
+	}
+	// What was rejected can be sent again, once the number is free; copies of the first transfer that come late do nothing.
+	p.terminates(as(newNumber))
+	p.append(transfersOf(t, p)...)
+	p.works()
+	if there, _ := p.recordOf(newNumber); there.alive() {
+		t.Error("a copy of the transfer that was refused was taken over")
+	}
+	p.forget()
+	p.append(move)
+	p.works()
+	if diff := cmp.Diff([]string{"447700900555 reached 55/50 TRANSFER blocked", "released 55/50 TRANSFER"}, p.told()); diff != "" {
 		t.Error(diff)
 	}
-	// The record stands in what was rejected, so that it can be sent again.
-	for _, r := range p.out {
+	p.append(transfersOf(t, p)...) // again, and all of them a day later
+	p.at("2026-03-04T09:00")
+	p.append(transfersOf(t, p)...)
+	p.works()
+	if s, _ := p.record(); s.life != moved || s.movedTo != newNumber {
+		t.Errorf("the old number is %+v", s)
+	}
+	if there, _ := p.recordOf(newNumber); there.options[spend.Data].count.Spent != 55*spend.Unit {
+		t.Errorf("the subscriber stands at %+v", there.options[spend.Data])
+	}
+}
+
+// transfersOf are what numbers sent each other, as it stands in the log.
+func transfersOf(t *testing.T, p *partition) (all []*event.Event) {
+	t.Helper()
+	for _, r := range p.log {
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if e.Type == event.TypeTransfer && r.Topic == "rejected" {
-			p.terminates(as(newNumber))
-			p.forget()
-			p.append(e)
-			p.works()
-			if s, _ := p.recordOf(newNumber); s.options[spend.Data].count.Spent != 30*spend.Unit {
-				t.Errorf("sent again: %+v", s)
-			}
-			return
+		if e.Type == event.TypeTransfer || e.Type == event.TypeTransferSettled {
+			all = append(all, e)
 		}
 	}
-	t.Error("the transfer was not rejected with its record")
+	return all
+}
+
+// underWay begins a move and stops before the other number's owner has met it: what comes from here on comes between.
+func (p *partition) underWay(from, to string) *event.Event {
+	e := p.moves(from, to)
+	p.worksOnlyItself()
+	return e
+}
+
+// worksOnlyItself works the log to its present end; what follows from it is met later.
+func (p *partition) worksOnlyItself() {
+	p.t.Helper()
+	p.late = true
+	p.works()
+	p.late = false
+}
+
+// arrives puts what was published to the log into it.
+func (p *partition) arrives() {
+	p.t.Helper()
+	for len(p.between) > 0 {
+		for _, r := range p.between {
+			r.Partition, r.Offset = 0, int64(len(p.log))
+			p.log = append(p.log, r)
+		}
+		p.between = nil
+		p.works()
+	}
+}
+
+func TestWhileANumberMoves(t *testing.T) {
+	run(t, []story{
+		{"what comes is held, and follows the subscriber in its order", func(p *partition) {
+			whole(p)
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			e := p.uses("1")
+			p.append(e)
+			p.uses("10")
+			p.worksOnlyItself()
+			p.arrives()
+			p.append(e)
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900555 reached 50/50 USAGE blocked"}},
+		{"what comes is held, and counted here where the move is refused", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			e := p.uses("1")
+			p.append(e)
+			p.worksOnlyItself()
+			p.arrives()
+			p.append(e)
+		}, []string{"rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE"}},
+		{"a call has to be made again", func(p *partition) {
+			whole(p)
+			p.underWay(msisdn, newNumber)
+			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("1")}, "command.charge")
+			p.changes(data, day(15))
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"refused TRANSFER_PENDING", "refused TRANSFER_PENDING"}},
+		{"a period that ends is renewed once, where the subscriber is", func(p *partition) {
+			whole(p)
+			p.uses("30")
+			p.at("2026-03-31T23:59")
+			p.underWay(msisdn, newNumber)
+			p.at("2026-04-01T00:01")
+			p.ticks()
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"447700900555 renewed 0/50 RENEWAL", "447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL"}},
+		{"or where it stays", func(p *partition) {
+			whole(p)
+			p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Options: []*eventv1.InitialOption{{Option: data, RenewalDay: 20}, {Option: overspend, RenewalDay: 20}, {Option: payment, RenewalDay: 20}}}, as(newNumber))
+			p.uses("30")
+			p.at("2026-03-31T23:59")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.at("2026-04-01T00:01")
+			p.uses("40")
+			p.ticks()
+			p.worksOnlyItself()
+			p.forget()
+			p.arrives()
+		}, []string{
+			"rejected TARGET_ACTIVE", "renewed 0/50 RENEWAL", "overspend renewed 0/- RENEWAL", "payment renewed 0/300 RENEWAL", "alert 80% at 40 40/50 USAGE",
+		}},
+		{"a termination that comes between ends the subscriber where it stays", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.terminates()
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"rejected TARGET_ACTIVE", "deactivated 0/50 TERMINATION", "payment deactivated 0/300 TERMINATION"}},
+		{"who leaves makes room for who comes later", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("30")
+			p.uses("39", as(newNumber))
+			p.forget()
+			p.underWay(newNumber, thirdNumber)
+			p.later(time.Second)
+			p.underWay(msisdn, newNumber)
+			p.arrives()
+			p.uses("10", as(newNumber))
+			p.uses("1", as(thirdNumber))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE"}},
+		{"two that want each other's number keep their own", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("39")
+			p.uses("38", as(newNumber))
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.later(time.Second)
+			p.underWay(newNumber, msisdn)
+			p.arrives()
+			p.uses("1")
+			p.uses("2", as(newNumber))
+		}, []string{"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"three in a circle keep their own, at one time or another", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.activates(as(thirdNumber))
+			p.forget()
+			p.underWay(thirdNumber, msisdn)
+			p.underWay(msisdn, newNumber)
+			p.later(time.Second)
+			p.underWay(newNumber, thirdNumber)
+			p.arrives()
+			p.uses("40")
+			p.uses("40", as(newNumber))
+			p.uses("40", as(thirdNumber))
+		}, []string{
+			"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE",
+			"alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE",
+		}},
+		{"who has moved on when the word comes is found there", func(p *partition) {
+			whole(p)
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			first := p.between
+			p.between = nil
+			p.uses("1")
+			p.worksOnlyItself()
+			for _, r := range first { // taken over; the word of it is on its way
+				r.Partition, r.Offset = 0, int64(len(p.log))
+				p.log = append(p.log, r)
+			}
+			p.worksOnlyItself()
+			word := p.between
+			p.between = nil
+			p.moves(newNumber, thirdNumber)
+			p.works()
+			p.between = word
+			p.arrives()
+		}, []string{"447700900777 alert 80% at 40 40/50 USAGE"}},
+	})
+}
+
+func TestNoMoreThanFitsIsHeldWhileANumberMoves(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.underWay(msisdn, newNumber)
+	p.out = nil
+	for range 1000 {
+		p.uses("0.01")
+	}
+	p.worksOnlyItself()
+	s, _ := p.record()
+	held, rejected := len(s.leaving.held), 0
+	for _, r := range p.out {
+		if reason, ok := r.Header(event.HeaderReason); ok && string(reason) == "TRANSFER_PENDING" {
+			rejected++
+		}
+	}
+	if held < 100 || held+rejected != 1000 {
+		t.Errorf("%d are held, %d rejected", held, rejected)
+	}
+	p.arrives()
+	if there, _ := p.recordOf(newNumber); there.options[spend.Data].count.Spent != spend.Amount(held)*spend.Unit/100 {
+		t.Errorf("%d were held, %s counted", held, there.options[spend.Data].count.Spent)
+	}
 }
 
 // What was said of a number goes on where it was, whoever has the number by now: who reads by number misses nothing and
@@ -239,7 +456,7 @@ func TestASequenceRisesThroughAMove(t *testing.T) {
 	p.works()
 	p.uses("-20", as(newNumber), corrects("2026-03-02T09:00"))
 	p.works()
-	last, of, released := int64(0), map[string]int64{}, false
+	of, released := map[string]int64{}, false
 	for _, r := range p.out {
 		e, err := event.Decode(r.Value)
 		if err != nil {
@@ -249,14 +466,13 @@ func TestASequenceRisesThroughAMove(t *testing.T) {
 		if !ok {
 			continue
 		}
-		if d.GetSequence() <= last {
-			t.Errorf("%s: %d after %d", line(t, r), d.GetSequence(), last)
+		if d.GetSequence() <= of[e.Subject] {
+			t.Errorf("%s: %d after %d", line(t, r), d.GetSequence(), of[e.Subject])
 		}
 		if d.GetPreviousSequence() != of[e.Subject] {
 			t.Errorf("%s: after %d, which it calls %d", line(t, r), of[e.Subject], d.GetPreviousSequence())
 		}
-		last, released = d.GetSequence(), e.Subject == newNumber
-		of[e.Subject] = last
+		of[e.Subject], released = d.GetSequence(), e.Subject == newNumber
 	}
 	if !released {
 		t.Error("nothing was said of the new number")

@@ -41,9 +41,18 @@ type turn struct {
 	waits      bool
 	counted    []*parked
 	turnedAway []turnedAway
-	// moving is the subscriber as it goes to another number; sentOn says that the event does.
-	moving *subscriber
-	sentOn bool
+	// giving is the most that a refund gives back to one option, givingIn its currency; refunded are the events of which
+	// something was given back.
+	giving   spend.Amount
+	givingIn string
+	refunded []event.Identity
+	// moving is the subscriber as it goes to another number, transfer the identity of its way there; sentOn says that the
+	// event goes there.
+	moving   *subscriber
+	transfer event.Identity
+	sentOn   bool
+	// released is what was held and goes back into the log.
+	released []parked
 }
 
 // contact is where to reach the subscriber. It is kept beside the record, and read only where something is told.
@@ -78,6 +87,7 @@ const (
 	refusedCurrency = "CURRENCY_MISMATCH"
 	refusedMissing  = "AMOUNT_MISSING"
 	refusedCorrects = "CORRECTS_MISSING"
+	refusedExceeded = "CORRECTS_EXCEEDED"
 	refusedAmount   = "AMOUNT_INVALID"
 	refusedScope    = "SCOPE_INVALID"
 	refusedActive   = "ALREADY_ACTIVE"
@@ -88,6 +98,7 @@ const (
 	refusedOld      = "UNPROVABLE"
 	refusedTarget   = "TARGET_ACTIVE"
 	refusedTransfer = "TRANSFER_INVALID"
+	refusedPending  = "TRANSFER_PENDING"
 )
 
 // Reasons of outcomes.

@@ -9,7 +9,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -47,6 +46,7 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 			return
 		}
 	}
+	t.giveBack(u.GetCorrects())
 }
 
 // usedOf counts it against one option. What takes back a charge by call counts against the payment safeguard alone, as
@@ -77,15 +77,13 @@ func (t *turn) usedIn(o spend.Option, of *offer, u *eventv1.UsageCharged) {
 	asked, ok := t.read(o, of, u)
 	switch {
 	case !ok:
-	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > window && t.catalog.tenant(t.tenant).RejectUnprovable:
-		t.refuse(refusedOld, "the usage is older than 24 hours, so that nobody can tell whether it was counted before, and the tenant chose to reject such")
+	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > t.window() && t.catalog.tenant(t.tenant).RejectUnprovable:
+		t.refuse(refusedOld, fmt.Sprintf("the usage is older than %s, so that nobody can tell whether it was counted before, and the tenant chose to reject such", t.window()))
 	default:
+		t.gives(asked.amount, of.Currency)
 		t.count(o, asked, of)
 	}
 }
-
-// window is how long ids are remembered.
-const window = state.WindowHours * time.Hour
 
 // amountOf is what an option counts of a usage, and its name.
 func (of *offer) amountOf(u *eventv1.UsageCharged) (m *money.Money, name string) {

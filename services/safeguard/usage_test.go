@@ -282,3 +282,39 @@ func TestRejectedUsageChangesNothing(t *testing.T) {
 		})
 	}
 }
+
+// One id and source for several subscribers are as many events: each is counted, and what follows bears ids of its own.
+func TestOneIDForSeveralSubscribersIsAnEventOfEach(t *testing.T) {
+	p := newPartition(t)
+	p.configures(gold())
+	numbers := []string{"447700900201", "447700900202", "447700900203", "447700900204"}
+	for _, n := range numbers {
+		p.activates(as(n))
+	}
+	p.forget()
+	one := func(e *event.Event) { e.ID = "cdr-1" }
+	for _, n := range numbers {
+		e := p.uses("52", as(n), one)
+		p.append(e) // a repeat of each is known
+	}
+	p.works()
+	told, ids := map[string]int{}, map[string]bool{}
+	for _, r := range p.out {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		told[e.Subject+" "+e.Type]++
+		ids[e.ID] = true
+	}
+	for _, n := range numbers {
+		for _, kind := range []string{"alert", "reached", "overshoot"} {
+			if told[n+" safeguard."+kind] != 1 {
+				t.Errorf("%s was told %d times of %s", kind, told[n+" safeguard."+kind], n)
+			}
+		}
+	}
+	if len(ids) != len(p.out) {
+		t.Errorf("%d events bear %d ids", len(p.out), len(ids))
+	}
+}

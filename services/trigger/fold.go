@@ -210,7 +210,7 @@ func (f *fold) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, a
 	}
 	d := delivery.Delivery{
 		// The event's own time, which the producer sends again with it; the log's would be another at each repeat.
-		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.ID, m.Rule.Code, action.Name, m.Firing, action.Endpoint),
+		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, action.Endpoint),
 		Tenant: e.Tenant, Notification: m.Rule.Code, NotificationVersion: m.Rule.Version, Action: action.Name, Firing: m.Firing,
 		Endpoint: action.Endpoint,
 		Event: delivery.EventReference{

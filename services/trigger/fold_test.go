@@ -44,7 +44,7 @@ func TestOneDeliveryPerMatch(t *testing.T) {
 	}
 	const endpoint = "tenants/acme/endpoints/crm"
 	want := &delivery.Delivery{
-		ID:     delivery.NewID(epoch.Add(time.Second), "acme", "rating", "u-3", "spent", "tell", "", endpoint),
+		ID:     delivery.NewID(epoch.Add(time.Second), "acme", "rating", "44", "u-3", "spent", "tell", "", endpoint),
 		Tenant: "acme", Notification: "spent", NotificationVersion: 1, Action: "tell", Endpoint: endpoint,
 		Event: delivery.EventReference{
 			Source: "rating", ID: "u-3", Type: "usage.charged", Subject: "44", Time: epoch.Add(time.Second),
@@ -468,5 +468,21 @@ func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
 	}
 	if ds := p.decisions(); len(ds) != 1 || int(ds[0].GetCount())+len(p.deliveries()) != 400 {
 		t.Errorf("decided %v", ds)
+	}
+}
+
+// One id and source for several subjects are as many events: the dispatcher knows repeats by the delivery's id, and must
+// not take the one's for the other's.
+func TestOneIDForSeveralSubjectsIsADeliveryOfEach(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.configure(snapshot(7, nil))
+	p.append(usage("u-1", "44", 5, epoch), usage("u-1", "45", 5, epoch), usage("u-1", "46", 5, epoch))
+	p.run()
+	ids := map[string]bool{}
+	for _, d := range p.deliveries() {
+		ids[d.ID] = true
+	}
+	if len(ids) != 3 {
+		t.Errorf("%d deliveries of 3 subjects: %v", len(ids), ids)
 	}
 }

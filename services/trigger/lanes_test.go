@@ -17,7 +17,7 @@ import (
 var compareLanes = cmp.AllowUnexported(lane{})
 
 func anID(n int) string {
-	return delivery.NewID(time.UnixMilli(int64(n)), "t", "s", "e", "n", "a", "", "r")
+	return delivery.NewID(time.UnixMilli(int64(n)), "t", "s", "x", "e", "n", "a", "", "r")
 }
 
 func TestLanesComeBackAsTheyWere(t *testing.T) {

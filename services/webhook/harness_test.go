@@ -294,7 +294,7 @@ func lane(r *receiver, subject string, from, n int) []*delivery.Delivery {
 	previous := ""
 	for i := from; i < from+n; i++ {
 		at := time.Now().UTC().Truncate(time.Millisecond)
-		id := delivery.NewID(at, "acme", "test", subject+strconv.Itoa(i), "n", "a", "", r.name)
+		id := delivery.NewID(at, "acme", "test", subject, subject+strconv.Itoa(i), "n", "a", "", r.name)
 		out = append(out, &delivery.Delivery{
 			ID: id, Tenant: "acme", Notification: "n", Action: "a", Endpoint: r.name, Ordered: true, Sequence: int64(i), Previous: previous,
 			Event:       delivery.EventReference{Source: "test", ID: subject + strconv.Itoa(i), Type: "t", Subject: subject, Topic: "events.ordered"},

@@ -95,7 +95,8 @@ func (c *counter) Apply(s *state.Subject[count], e *event.Event) {
 	before := n.spent
 	n.spent += amount
 	// A refund of a call does something only where that was counted.
-	if id := e.Data.(*eventv1.UsageCharged).GetCorrects().GetId(); id != "" && s.Counted((&event.Event{Tenant: e.Tenant, Source: "shop", ID: id}).Identity()) {
+	id := e.Data.(*eventv1.UsageCharged).GetCorrects().GetId()
+	if _, ok := s.Counted(event.Reference(e.Tenant, "shop", id)); ok {
 		n.spent -= 2
 		n.events += 100
 	}

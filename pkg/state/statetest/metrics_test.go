@@ -33,11 +33,11 @@ tollgate_drive_ahead_total{domain="counts"} 2
 # HELP tollgate_drive_duplicates_total Events that had been counted before, at another offset.
 # TYPE tollgate_drive_duplicates_total counter
 tollgate_drive_duplicates_total{domain="counts"} 5
-# HELP tollgate_drive_unprovable_total Events older than the window in which a repeat is known again; they were counted.
-# TYPE tollgate_drive_unprovable_total counter
-tollgate_drive_unprovable_total{domain="counts"} 1
+# HELP tollgate_drive_too_late_to_deduplicate_total Events older than the window in which a repeat is known again; they were counted.
+# TYPE tollgate_drive_too_late_to_deduplicate_total counter
+tollgate_drive_too_late_to_deduplicate_total{domain="counts"} 1
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_drive_ahead_total", "tollgate_drive_duplicates_total", "tollgate_drive_unprovable_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_drive_ahead_total", "tollgate_drive_duplicates_total", "tollgate_drive_too_late_to_deduplicate_total"); err != nil {
 		t.Error(err)
 	}
 }

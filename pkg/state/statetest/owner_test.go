@@ -354,7 +354,7 @@ func TestAHigherLevelIsLeftToANewerBinary(t *testing.T) {
 	d := drive(t)
 	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 9, Level: state.Level + 1}}
 	d.Accept(e, usage("1", "44", 60, d.Now))
-	if err := d.Run(); err == nil || !strings.Contains(err.Error(), "level 2") {
+	if err := d.Run(); err == nil || !strings.Contains(err.Error(), fmt.Sprint("level ", state.Level+1)) {
 		t.Fatalf("run: %v", err)
 	}
 	if d.Incidents[state.IncidentLevel] == nil {
@@ -782,4 +782,21 @@ func (r *readSeals) Load(ctx context.Context, p state.Partition, w state.Waterma
 		}
 	}
 	return r.Store.Load(ctx, p, w, keys)
+}
+
+// What another version wrote bears other ids: it is refused with a word on what to do, and nothing is told of it.
+func TestALogOfAnOlderLevelIsRefused(t *testing.T) {
+	d := drive(t)
+	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 9, Level: state.Level - 1}}
+	d.Accept(e, usage("1", "44", 60, d.Now))
+	err := d.Run()
+	if _, other := errors.AsType[*state.FormatError](err); !other || !strings.Contains(err.Error(), "begin anew") {
+		t.Fatalf("run: %v", err)
+	}
+	if d.Incidents[state.IncidentFormat] == nil {
+		t.Fatal("no incident")
+	}
+	if _, ok := d.Body("acme/44"); ok {
+		t.Fatal("went on in a log of other ids")
+	}
 }

@@ -26,6 +26,7 @@ type accepted struct {
 	at      time.Time
 	answer  Answer
 	charge  bool
+	worth   int64 // of a charge
 }
 
 const (
@@ -47,7 +48,7 @@ func (t *turn) answer(a Answer) { t.world.answers[t.event.ID] = append(t.world.a
 // again finds a call that was accepted before.
 func (t *turn) again() (a Answer, found bool) {
 	for _, c := range t.person.calls {
-		if c.key == key(t.event) && t.at.Sub(c.at) < window {
+		if c.key == reference(t.event.Source, t.event.ID) && t.at.Sub(c.at) < callsWindow {
 			if c.content != t.event.Content() {
 				return refuse("ID_REUSED"), true
 			}
@@ -57,9 +58,12 @@ func (t *turn) again() (a Answer, found bool) {
 	return Answer{}, false
 }
 
-func (t *turn) accept(a Answer, charge bool) Answer {
+// reference is what a call of a subscriber is known by, whatever its number is by then.
+func reference(source, id string) string { return source + "\x00" + id }
+
+func (t *turn) accept(a Answer, worth int64) Answer {
 	p := t.person
-	p.calls = append(p.calls, accepted{key: key(t.event), content: t.event.Content(), at: t.at, answer: a, charge: charge})
+	p.calls = append(p.calls, accepted{key: reference(t.event.Source, t.event.ID), content: t.event.Content(), at: t.at, answer: a, charge: worth > 0, worth: worth})
 	if len(p.calls) > callsKept {
 		p.calls = slices.Delete(p.calls, 0, 1)
 	}
@@ -68,7 +72,7 @@ func (t *turn) accept(a Answer, charge bool) Answer {
 
 // charged says whether a refund of a charge has anything to take back.
 func (t *turn) charged(c *eventv1.Correction) bool {
-	from := t.at.Add(-window)
+	from := t.at.Add(-callsWindow)
 	if calls := t.person.calls; len(calls) == callsKept && calls[0].at.After(from) {
 		from = calls[0].at
 	}
@@ -76,7 +80,7 @@ func (t *turn) charged(c *eventv1.Correction) bool {
 		return true // further back than calls are remembered
 	}
 	return slices.ContainsFunc(t.person.calls, func(a accepted) bool {
-		return a.charge && a.key == t.person.tenant+"\x00"+chargeSource+"\x00"+c.GetId() && t.at.Sub(a.at) < window
+		return a.charge && a.key == reference(chargeSource, c.GetId()) && t.at.Sub(a.at) < callsWindow
 	})
 }
 
@@ -146,7 +150,7 @@ func (t *turn) charge(d *eventv1.CommandCharge) Answer {
 			return refuse("AMOUNT_INVALID")
 		}
 		t.count(o, r, amount, t.at, becauseCharge)
-		return t.accept(Answer{Allowed: true, Spent: o.spent}, true)
+		return t.accept(Answer{Allowed: true, Spent: o.spent}, amount)
 	})
 }
 
@@ -176,7 +180,7 @@ func (t *turn) change(d *eventv1.CommandChange) Answer {
 				t.say(o, "deactivated", becauseChange)
 			}
 		})
-		return t.accept(Answer{Spent: o.spent}, false)
+		return t.accept(Answer{Spent: o.spent}, 0)
 	})
 }
 

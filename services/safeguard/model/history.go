@@ -189,15 +189,18 @@ func (h *history) say(number, kind string, data proto.Message) {
 	h.add(Step{At: h.stamp(), Event: e})
 }
 
-// again sends something a second time, or another thing under its id. Ids are remembered for a day at least, and who knows for
-// how much longer: what is older than that is left alone.
+// again sends something a second time, or another thing under its id. Ids are remembered for the window at least, and who
+// knows for how much longer: what is older than that is left alone, as are calls of more than a day.
 func (h *history) again() {
 	s := pick(h, h.sent[max(0, len(h.sent)-30):])
 	age := h.now.Sub(s.at)
-	if event.IsControl(s.event.Type) && !event.IsCommand(s.event.Type) || age > 22*time.Hour {
+	if event.IsControl(s.event.Type) && !event.IsCommand(s.event.Type) || age > h.world.window(tenant)-2*time.Hour || event.IsCommand(s.event.Type) && age > callsWindow-2*time.Hour {
 		return
 	}
 	e := *s.event
+	if !event.IsCommand(e.Type) && h.chance(20) { // another event: producers may number theirs per subscriber
+		e.Subject = h.number()
+	}
 	if u, ok := e.Data.(*eventv1.UsageCharged); ok && h.chance(20) {
 		other := proto.CloneOf(u)
 		other.Quantity++
@@ -302,12 +305,31 @@ func (h *history) use(number string, views [3]View) {
 	if amount < 0 || h.chance(20) {
 		amount = -max(amount, -amount)
 		if h.chance(96) {
-			u.Corrects = &eventv1.Correction{Id: "before", Time: timestamppb.New(h.corrected(v))}
+			u.Corrects = &eventv1.Correction{Id: h.takenBack(number), Time: timestamppb.New(h.corrected(v))}
 			h.refundOfCharge(u, number)
 		}
 	}
 	h.price(u, amount, v)
+	if u.GetCorrects() != nil && h.chance(50) {
+		worth := max(-amount, 0) * pick(h, []int64{1, 1, 2, 3}) / pick(h, []int64{1, 1, 2})
+		u.Corrects.Amount = Money(worth, u.GetNet().GetCurrencyCode())
+	}
 	h.add(Step{At: h.stamp(), Event: e})
+}
+
+// takenBack is the id of what a refund takes back: an event of the number, a refund among them, once or more often; or one
+// that never was.
+func (h *history) takenBack(number string) string {
+	var ids []string
+	for _, s := range h.sent {
+		if s.event.Type == "usage.charged" && s.event.Subject == number {
+			ids = append(ids, s.event.ID)
+		}
+	}
+	if len(ids) == 0 || h.chance(40) {
+		return fmt.Sprintf("ghost-%d", h.rand.IntN(8))
+	}
+	return pick(h, ids[max(0, len(ids)-8):])
 }
 
 // corrected is when what a refund takes back happened.

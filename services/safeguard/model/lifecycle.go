@@ -137,7 +137,8 @@ func (t *turn) terminated() (reasons []string) {
 			t.end(o, becauseTermination)
 		}
 	}
-	p.alive, p.dead, p.lived, p.forget, p.options = false, true, t.own, t.at.Add(window), [3]*option{}
+	p.alive, p.dead, p.lived, p.forget, p.options = false, true, t.own, t.at.Add(t.world.window(p.tenant)), [3]*option{}
+	p.nothingLeft()
 	t.counts = true
 	return nil
 }

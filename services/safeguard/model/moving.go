@@ -1,13 +1,33 @@
 package model
 
 import (
+	"maps"
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// left is a subscriber that leaves a number for another: what it is goes along, and a mark sends late usage on.
+// move is a change of number under way.
+type move struct {
+	to       string
+	event    *event.Event
+	at       time.Time
+	transfer string  // id of the record that brings it there, once that was met
+	moving   *person // as it goes
+	held     []held  // what came since
+}
+
+type held struct {
+	event     *event.Event
+	forwarded string
+}
+
+// kept is how long a transfer is good for.
+const kept = 24 * time.Hour
+
+// left is a subscriber that leaves a number for another: it goes there as it is, and waits here for the word that it arrived.
 func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 	p := t.person
 	switch {
@@ -17,13 +37,71 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 		return []string{"STALE"}
 	}
 	t.adoptAll(becauseCatalog)
-	p.lived = t.own
-	p.since = t.own
-	if t.knows(d.GetNewMsisdn()) {
-		p.since = time.Time{}
-	}
-	p.former = append(slices.Clone(p.former), p.number)
 	moving := p.clone()
+	moving.lived, moving.since = t.own, t.own
+	if t.knows(d.GetNewMsisdn()) {
+		moving.since = time.Time{}
+	}
+	moving.former = append(slices.Clone(p.former), p.number)
+	moving.ids = maps.Clone(p.ids)
+	p.leaving = &move{to: d.GetNewMsisdn(), event: t.event, at: t.at, moving: moving}
+	t.world.moves[p.tenant+"/"+p.number+"/"+d.GetNewMsisdn()] = p.leaving
+	t.counts = false // it has not come about
+	return nil
+}
+
+// heldBack says that what comes for a subscriber that is leaving waits, or has to be asked again.
+func (t *turn) heldBack() bool {
+	switch t.event.Data.(type) {
+	case *eventv1.SystemTransferSettled, *eventv1.SystemTransfer:
+		return false
+	case *eventv1.CommandChange, *eventv1.CommandCharge:
+		if a, again := t.again(); again {
+			t.answer(a)
+		} else {
+			t.answer(refuse("TRANSFER_PENDING"))
+		}
+	case *eventv1.CommandReapply:
+	default:
+		t.hold()
+	}
+	return true
+}
+
+func (t *turn) hold() {
+	l := *t.person.leaving
+	for _, h := range append([]held{{event: l.event}}, l.held...) {
+		if key(h.event) == key(t.event) {
+			if h.event.Content() != t.event.Content() {
+				t.world.reject(t.event, "ID_REUSED")
+			}
+			return
+		}
+	}
+	t.person.leaving.held = append(t.person.leaving.held, held{t.event, t.forwarded})
+}
+
+// settled ends a move: what was held comes again.
+func (t *turn) settled(d *eventv1.SystemTransferSettled) {
+	p := t.person
+	l := p.leaving
+	if l == nil || l.transfer != d.GetTransfer() {
+		return
+	}
+	p.leaving = nil
+	for _, h := range l.held {
+		t.world.forward(h.event).owed = true
+	}
+	if reason := t.world.settled[d.GetTransfer()]; reason != "" {
+		t.world.reject(l.event, reason)
+		for _, o := range p.options {
+			if o != nil && len(o.late) > 0 {
+				o.lateDue = t.at.Add(time.Hour) // nothing was told meanwhile
+			}
+		}
+		return
+	}
+	t.cause = l.event.ID
 	until := time.Time{}
 	for _, o := range p.options {
 		if o == nil {
@@ -42,12 +120,14 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 	if until.IsZero() {
 		until = next(next(t.at, 1, time.UTC), 1, time.UTC)
 	}
-	moving.sequence = p.sequence // what is said of it goes on with the next
-	t.world.moves[p.tenant+"/"+p.number+"/"+d.GetNewMsisdn()] = moving
-	p.alive, p.dead, p.movedTo, p.forget = false, true, d.GetNewMsisdn(), until
+	p.lived = l.event.Time
+	if p.lived.After(l.at) {
+		p.lived = l.at
+	}
+	p.alive, p.dead, p.movedTo, p.forget = false, true, l.to, until
 	p.former, p.options = nil, [3]*option{}
-	t.counts = true
-	return nil
+	p.nothingLeft()
+	p.ids[key(l.event)] = remembered{content: l.event.Content(), at: t.at}
 }
 
 // formerOwner says that usage of the number is of whoever had it before the person got it from another number: by its time,
@@ -58,7 +138,7 @@ func (t *turn) formerOwner() bool {
 		return false
 	}
 	sent, ok := p.sentOn[key(t.event)]
-	return t.own.Before(p.since) || ok && t.at.Sub(sent) < window
+	return t.own.Before(p.since) || ok && t.at.Sub(sent) < t.world.window(p.tenant)
 }
 
 // knows says whether the subscriber had a number before.
@@ -67,17 +147,25 @@ func (t *turn) knows(number string) bool { return slices.Contains(t.person.forme
 // arrived is the same subscriber under its new number.
 func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 	p := t.person
-	id := p.tenant + "/" + d.GetMsisdn() + "/" + p.number
-	from := t.world.moves[id]
-	switch {
-	case from == nil || t.world.arrived[key(t.event)]:
-		return nil // it arrived before
-	case p.alive:
-		return []string{"TARGET_ACTIVE"}
+	if _, before := t.world.settled[t.event.ID]; before {
+		return nil
 	}
-	delete(t.world.moves, id)
-	t.world.arrived[key(t.event)] = true
-	parked, ids, sentOn, calls := p.parked, p.ids, p.sentOn, p.calls
+	m := t.world.moves[p.tenant+"/"+d.GetMsisdn()+"/"+p.number]
+	m.transfer = t.event.ID
+	switch {
+	case t.at.Sub(t.event.Time) > kept:
+		t.world.settled[t.event.ID] = "TRANSFER_INVALID"
+		return nil
+	case p.alive && p.leaving != nil && t.event.Time.After(p.leaving.at):
+		t.hold()
+		return nil
+	case p.alive:
+		t.world.settled[t.event.ID] = "TARGET_ACTIVE"
+		return nil
+	}
+	t.world.settled[t.event.ID] = ""
+	from := m.moving
+	parked, ids, sentOn, refunds, calls := p.parked, p.ids, p.sentOn, p.refunds, p.calls
 	sequence, heard := max(p.sequence, from.sequence), p.previous()
 	number, owned := p.number, p.dead
 	*p = *from.clone()
@@ -96,6 +184,11 @@ func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
 		}
 	}
 	p.ids = merged
+	for k, v := range refunds {
+		if own, ok := p.refunds[k]; !ok || own.left == 0 && v.at.After(own.at) {
+			p.refunds[k] = v
+		}
+	}
 	for _, o := range p.options {
 		if o != nil && o.offered {
 			o.blocked = false

@@ -28,6 +28,9 @@ const (
 
 // happen lets the event happen, or says why it is rejected.
 func (t *turn) happen() (reasons []string) {
+	if t.person.leaving != nil && t.heldBack() {
+		return nil
+	}
 	switch d := t.event.Data.(type) {
 	case *eventv1.UsageCharged:
 		return t.used(d)
@@ -43,6 +46,8 @@ func (t *turn) happen() (reasons []string) {
 		return t.left(d)
 	case *eventv1.SystemTransfer:
 		return t.arrived(d)
+	case *eventv1.SystemTransferSettled:
+		t.settled(d)
 	case *eventv1.CommandChange:
 		t.answer(t.change(d))
 	case *eventv1.CommandCharge:
@@ -94,6 +99,11 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 	if len(all) > 0 && t.unprovable() {
 		reasons = append(reasons, "UNPROVABLE")
 	}
+	back := givenBack(all)
+	left, reason := t.remains(u.GetCorrects(), back)
+	if reason != "" {
+		reasons = append(reasons, reason)
+	}
 	if len(reasons) > 0 {
 		return reasons
 	}
@@ -106,6 +116,9 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 				}
 			}
 		}
+	}
+	if back > 0 {
+		p.refunds[t.corrected(u.GetCorrects())] = refunded{left, t.at}
 	}
 	return nil
 }
@@ -211,7 +224,7 @@ func (t *turn) count(o *option, r *rule, amount int64, of time.Time, reason stri
 // unprovable says that nobody can tell whether it was counted before, and the tenant does not want to guess.
 func (t *turn) unprovable() bool {
 	policy := t.world.tenants[t.person.tenant].GetSubscribers().GetUnprovableUsage()
-	return policy == configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT && t.own.Before(t.came.Add(-window))
+	return policy == configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT && t.own.Before(t.came.Add(-t.world.window(t.person.tenant)))
 }
 
 // park keeps usage of a number that nobody has until somebody does.

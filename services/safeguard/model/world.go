@@ -1,6 +1,7 @@
 package model
 
 import (
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -22,8 +23,9 @@ type World struct {
 
 // shared is what the partitions of a log hand to each other, and what callers were told.
 type shared struct {
-	moves   map[string]*person // on their way to another number, by tenant, the old and the new one
-	arrived map[string]bool    // transfers that found their subscriber, by tenant, source and id
+	moves map[string]*move // the last to another number, by tenant, the old and the new one
+	// settled are transfers and why they were refused, by id; empty where they were not.
+	settled map[string]string
 	// forwards are events that must come back under another number, by tenant, source and id: once at least.
 	forwards map[string]*forward
 	answers  map[string][]Answer
@@ -32,7 +34,7 @@ type shared struct {
 // New is a world in which nothing has happened.
 func New() *World {
 	return (&World{shared: &shared{
-		moves: map[string]*person{}, arrived: map[string]bool{}, forwards: map[string]*forward{}, answers: map[string][]Answer{},
+		moves: map[string]*move{}, settled: map[string]string{}, forwards: map[string]*forward{}, answers: map[string][]Answer{},
 	}}).Beside()
 }
 
@@ -44,8 +46,16 @@ func (w *World) Beside() *World {
 // Waits says that an event can't happen before another partition has come further: the subscriber it brings has not left its
 // old number yet.
 func (w *World) Waits(e *event.Event) bool {
-	d, ok := e.Data.(*eventv1.SystemTransfer)
-	return ok && !w.arrived[key(e)] && w.moves[e.Tenant+"/"+d.GetMsisdn()+"/"+e.Subject] == nil
+	switch d := e.Data.(type) {
+	case *eventv1.SystemTransfer:
+		_, settled := w.settled[e.ID]
+		m := w.moves[e.Tenant+"/"+d.GetMsisdn()+"/"+e.Subject]
+		return !settled && (m == nil || m.transfer != "" && m.transfer != e.ID)
+	case *eventv1.SystemTransferSettled:
+		_, settled := w.settled[d.GetTransfer()]
+		return !settled
+	}
+	return false
 }
 
 // forward says whether an event has to be sent on, and whether it was.
@@ -74,6 +84,7 @@ type person struct {
 
 	dead    bool // it had a subscriber, of which a mark is left
 	movedTo string
+	leaving *move     // on its way to another number, and not there yet
 	former  []string  // numbers that it had before
 	forget  time.Time // when the mark of a number that was left goes
 
@@ -81,6 +92,7 @@ type person struct {
 	parkedUntil time.Time
 
 	ids      map[string]remembered
+	refunds  map[string]refunded  // events of which something was given back, by source and id
 	sentOn   map[string]time.Time // when events were sent on from this number last
 	calls    []accepted
 	sequence int64
@@ -116,14 +128,24 @@ func (p *person) clone() *person {
 			c.options[i] = o.clone()
 		}
 	}
-	c.parked, c.calls = slices.Clone(p.parked), slices.Clone(p.calls)
+	c.parked, c.calls, c.refunds = slices.Clone(p.parked), slices.Clone(p.calls), maps.Clone(p.refunds)
 	return &c // ids are shared: an event enters them once it has happened
 }
 
-// window is how long ids are remembered.
-const window = 24 * time.Hour
+// callsWindow is how long calls are remembered.
+const callsWindow = 24 * time.Hour
 
-func key(e *event.Event) string { return e.Tenant + "\x00" + e.Source + "\x00" + e.ID }
+// window is how long ids are remembered.
+func (w *World) window(tenant string) time.Duration {
+	if d := w.tenants[tenant].GetSubscribers().GetDedupWindow(); d != nil {
+		return d.AsDuration()
+	}
+	return 24 * time.Hour
+}
+
+func key(e *event.Event) string {
+	return e.Tenant + "\x00" + e.Source + "\x00" + e.Subject + "\x00" + e.ID
+}
 
 // Now is the log's time.
 func (w *World) Now() time.Time { return w.now }
@@ -185,6 +207,9 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 		}
 		w.forward(sent).came = true
 		inner, forwarded = sent, sent.Subject // the number it was meant for, however often it was sent on
+		if forwarded == e.Subject {           // it was held there
+			forwarded = ""
+		}
 	}
 	p := w.person(e.Tenant, e.Subject)
 	w.due(p)
@@ -194,16 +219,20 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 func (w *World) person(tenant, number string) *person {
 	p := w.people[tenant+"/"+number]
 	if p == nil {
-		p = &person{tenant: tenant, number: number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}}
+		p = blank(tenant, number)
 		w.people[tenant+"/"+number] = p
 	}
 	return p
 }
 
+func blank(tenant, number string) *person {
+	return &person{tenant: tenant, number: number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}, refunds: map[string]refunded{}}
+}
+
 // attempt lets an event happen as a whole, or rejects it and nothing of it happened.
 func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came time.Time) {
 	call := event.IsCommand(e.Type)
-	if seen, ok := p.ids[key(e)]; !call && ok && at.Sub(seen.at) < window {
+	if seen, ok := p.ids[key(e)]; !call && ok && at.Sub(seen.at) < w.window(p.tenant) {
 		if seen.content != e.Content() {
 			w.reject(e, "ID_REUSED")
 		}
@@ -247,7 +276,7 @@ func (w *World) due(p *person) {
 			}
 		}
 		for i, o := range p.options {
-			if !p.alive || o == nil {
+			if !p.alive || o == nil || p.leaving != nil {
 				continue
 			}
 			t := &turn{world: w, person: p, at: o.end, timer: true}
@@ -260,7 +289,7 @@ func (w *World) due(p *person) {
 		consider(p.parkedUntil, func() { w.giveUp(p) })
 		consider(p.forget, func() {
 			waits := *p
-			*p = person{tenant: p.tenant, number: p.number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}}
+			*p = *blank(p.tenant, p.number)
 			p.parked, p.parkedUntil = waits.parked, waits.parkedUntil
 			for _, e := range p.parked {
 				p.ids[key(e.event)] = waits.ids[key(e.event)]

@@ -33,8 +33,13 @@ type folder struct {
 	logs []*os.File
 }
 
+// keptFormat is raised whenever what lies in a folder is no more read by the services of this version.
+const keptFormat = 2
+
 // kept is what one run hands to the next.
 type kept struct {
+	// Format is keptFormat of the version that made the folder; one without is of before there was any.
+	Format int `json:"format"`
 	// Run counts the runs of this folder, from 1: subscribers and ids of events are derived from it.
 	Run int `json:"run"`
 	// Secret signs the webhooks.
@@ -73,12 +78,15 @@ func (f *folder) open() (err error) {
 	content, err := os.ReadFile(f.file(keptFile))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		f.kept.Secret = "whsec_" + base64.StdEncoding.EncodeToString(random(32))
+		f.kept.Format, f.kept.Secret = keptFormat, "whsec_"+base64.StdEncoding.EncodeToString(random(32))
 	case err != nil:
 		return fmt.Errorf("read what the run before kept: %w", err)
 	default:
 		if err := json.Unmarshal(content, &f.kept); err != nil {
 			return fmt.Errorf("read what the run before kept, %s: %w", f.file(keptFile), err)
+		}
+		if has := max(f.kept.Format, 1); has != keptFormat {
+			return fmt.Errorf("the data folder %s is of another version of Tollgate (format %d, this one reads %d): run that version with it, or give --data a new folder", f.path, has, keptFormat)
 		}
 	}
 	f.kept.Run++

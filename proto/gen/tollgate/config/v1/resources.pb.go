@@ -623,8 +623,13 @@ type SubscriberPolicy struct {
 	// What becomes of usage that is older than ids are remembered, so that
 	// nobody can tell whether it was counted before.
 	UnprovableUsage UnprovableUsage `protobuf:"varint,4,opt,name=unprovable_usage,json=unprovableUsage,proto3,enum=tollgate.config.v1.UnprovableUsage" json:"unprovable_usage,omitempty"`
-	unknownFields   protoimpl.UnknownFields
-	sizeCache       protoimpl.SizeCache
+	// How long the id of a counted event is remembered, by the log's time and to
+	// the hour: the same event sent again within it changes nothing, and what a
+	// refund gives back counts. From 24 h, the default, to 35 days (840 h). A
+	// subscriber's newest 1,024 ids are kept; each takes 9 bytes.
+	DedupWindow   *durationpb.Duration `protobuf:"bytes,5,opt,name=dedup_window,json=dedupWindow,proto3" json:"dedup_window,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SubscriberPolicy) Reset() {
@@ -683,6 +688,13 @@ func (x *SubscriberPolicy) GetUnprovableUsage() UnprovableUsage {
 		return x.UnprovableUsage
 	}
 	return UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED
+}
+
+func (x *SubscriberPolicy) GetDedupWindow() *durationpb.Duration {
+	if x != nil {
+		return x.DedupWindow
+	}
+	return nil
 }
 
 // OutboundPolicy widens what may be dialled on behalf of a tenant.
@@ -1926,13 +1938,14 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12>\n" +
 	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
-	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xa6\x02\n" +
+	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xe4\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
 	"\n" +
 	"on_unknown\x18\x03 \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x12N\n" +
-	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\"{\n" +
+	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\x12<\n" +
+	"\fdedup_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\vdedupWindow\"{\n" +
 	"\x0eOutboundPolicy\x12\x1e\n" +
 	"\x05ports\x18\x01 \x03(\rB\b\xbaH\x05\x92\x01\x02\x10@R\x05ports\x12\x1d\n" +
 	"\n" +
@@ -2131,53 +2144,54 @@ var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
 	25, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
 	1,  // 8: tollgate.config.v1.SubscriberPolicy.unprovable_usage:type_name -> tollgate.config.v1.UnprovableUsage
-	8,  // 9: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	13, // 10: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	14, // 11: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	15, // 12: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	26, // 13: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
-	4,  // 14: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 15: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 16: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 17: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 18: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 19: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 20: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	26, // 21: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
-	4,  // 22: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 23: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 24: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 25: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 26: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 27: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 28: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
-	2,  // 29: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	26, // 30: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	26, // 31: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
-	4,  // 32: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 33: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 34: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 35: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 36: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 37: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 38: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	26, // 39: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	8,  // 40: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	18, // 41: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	19, // 42: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	20, // 43: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	21, // 44: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	8,  // 45: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	5,  // 46: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	6,  // 47: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	23, // 48: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	25, // 49: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	7,  // 50: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	51, // [51:51] is the sub-list for method output_type
-	51, // [51:51] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	25, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	8,  // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	13, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	14, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	15, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	26, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	26, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	26, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	26, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	16, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	27, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	27, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	26, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	26, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	8,  // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	18, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	19, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	20, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	21, // 45: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	8,  // 46: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	5,  // 47: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	6,  // 48: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	23, // 49: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	25, // 50: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	7,  // 51: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	52, // [52:52] is the sub-list for method output_type
+	52, // [52:52] is the sub-list for method input_type
+	52, // [52:52] is the sub-list for extension type_name
+	52, // [52:52] is the sub-list for extension extendee
+	0,  // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }

@@ -276,9 +276,85 @@ func (x *SystemTransfer) GetSeals() [][]byte {
 	return nil
 }
 
+// SystemTransferSettled is the data of "system.transfer_settled": the owner of
+// the new number has taken the subscriber over, or refused it. The subject is
+// the number that the subscriber had, where it waits for this.
+type SystemTransferSettled struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Id of the system.transfer.
+	Transfer string `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
+	// The new number.
+	Msisdn string `protobuf:"bytes,2,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
+	// Why it was refused, a code in UPPER_SNAKE and words; both empty where the
+	// subscriber has its new number now.
+	Reason        string `protobuf:"bytes,3,opt,name=reason,proto3" json:"reason,omitempty"`
+	Detail        string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SystemTransferSettled) Reset() {
+	*x = SystemTransferSettled{}
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SystemTransferSettled) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SystemTransferSettled) ProtoMessage() {}
+
+func (x *SystemTransferSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SystemTransferSettled.ProtoReflect.Descriptor instead.
+func (*SystemTransferSettled) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *SystemTransferSettled) GetTransfer() string {
+	if x != nil {
+		return x.Transfer
+	}
+	return ""
+}
+
+func (x *SystemTransferSettled) GetMsisdn() string {
+	if x != nil {
+		return x.Msisdn
+	}
+	return ""
+}
+
+func (x *SystemTransferSettled) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *SystemTransferSettled) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
 // SystemForward is the data of "system.forward": an event of a number that its
 // subscriber no longer has, sent on under its own id. The subject is the new
-// number.
+// number. Where it is the number that the event was sent to, the event was held
+// there and is worked now.
 type SystemForward struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event as it was, encoded.
@@ -291,7 +367,7 @@ type SystemForward struct {
 
 func (x *SystemForward) Reset() {
 	*x = SystemForward{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -303,7 +379,7 @@ func (x *SystemForward) String() string {
 func (*SystemForward) ProtoMessage() {}
 
 func (x *SystemForward) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+	mi := &file_tollgate_event_v1_system_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -316,7 +392,7 @@ func (x *SystemForward) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SystemForward.ProtoReflect.Descriptor instead.
 func (*SystemForward) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *SystemForward) GetEvent() []byte {
@@ -355,7 +431,12 @@ const file_tollgate_event_v1_system_proto_rawDesc = "" +
 	"\x06msisdn\x18\x01 \x01(\tR\x06msisdn\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x14\n" +
 	"\x05aside\x18\x03 \x01(\fR\x05aside\x12\x14\n" +
-	"\x05seals\x18\x04 \x03(\fR\x05seals\"=\n" +
+	"\x05seals\x18\x04 \x03(\fR\x05seals\"{\n" +
+	"\x15SystemTransferSettled\x12\x1a\n" +
+	"\btransfer\x18\x01 \x01(\tR\btransfer\x12\x16\n" +
+	"\x06msisdn\x18\x02 \x01(\tR\x06msisdn\x12\x16\n" +
+	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"=\n" +
 	"\rSystemForward\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\fR\x05event\x12\x16\n" +
 	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBh\n" +
@@ -373,17 +454,18 @@ func file_tollgate_event_v1_system_proto_rawDescGZIP() []byte {
 	return file_tollgate_event_v1_system_proto_rawDescData
 }
 
-var file_tollgate_event_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tollgate_event_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_tollgate_event_v1_system_proto_goTypes = []any{
 	(*SystemRevision)(nil),        // 0: tollgate.event.v1.SystemRevision
 	(*SystemTick)(nil),            // 1: tollgate.event.v1.SystemTick
 	(*SystemGap)(nil),             // 2: tollgate.event.v1.SystemGap
 	(*SystemTransfer)(nil),        // 3: tollgate.event.v1.SystemTransfer
-	(*SystemForward)(nil),         // 4: tollgate.event.v1.SystemForward
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
+	(*SystemTransferSettled)(nil), // 4: tollgate.event.v1.SystemTransferSettled
+	(*SystemForward)(nil),         // 5: tollgate.event.v1.SystemForward
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
 var file_tollgate_event_v1_system_proto_depIdxs = []int32{
-	5, // 0: tollgate.event.v1.SystemTick.time:type_name -> google.protobuf.Timestamp
+	6, // 0: tollgate.event.v1.SystemTick.time:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -402,7 +484,7 @@ func file_tollgate_event_v1_system_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_system_proto_rawDesc), len(file_tollgate_event_v1_system_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -255,7 +255,12 @@ type Correction struct {
 	// "tollgate/charge" the id is the transaction reference of a charge by
 	// EnforcementService; such a refund does nothing unless that charge was
 	// counted in the last 24 hours, or lies further back than that.
-	Source        string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	Source string `protobuf:"bytes,3,opt,name=source,proto3" json:"source,omitempty"`
+	// What that event was worth, as its safeguard counts it (net or gross), in the
+	// refund's currency: all refunds of it together give back no more. Without
+	// it one refund of an event is taken, unless it is a charge, whose amount is
+	// known. What was given back is remembered as long as ids are.
+	Amount        *money.Money `protobuf:"bytes,4,opt,name=amount,proto3" json:"amount,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -311,6 +316,13 @@ func (x *Correction) GetSource() string {
 	return ""
 }
 
+func (x *Correction) GetAmount() *money.Money {
+	if x != nil {
+		return x.Amount
+	}
+	return nil
+}
+
 var File_tollgate_event_v1_usage_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_usage_proto_rawDesc = "" +
@@ -339,12 +351,13 @@ const file_tollgate_event_v1_usage_proto_rawDesc = "" +
 	"\x0eCATEGORY_VOICE\x10\x02\x12\x10\n" +
 	"\fCATEGORY_SMS\x10\x03\x12\x10\n" +
 	"\fCATEGORY_MMS\x10\x04\x12\x14\n" +
-	"\x10CATEGORY_CONTENT\x10\x05\"d\n" +
+	"\x10CATEGORY_CONTENT\x10\x05\"\x90\x01\n" +
 	"\n" +
 	"Correction\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x16\n" +
-	"\x06source\x18\x03 \x01(\tR\x06sourceBg\n" +
+	"\x06source\x18\x03 \x01(\tR\x06source\x12*\n" +
+	"\x06amount\x18\x04 \x01(\v2\x12.google.type.MoneyR\x06amountBg\n" +
 	"\x15com.tollgate.event.v1B\n" +
 	"UsageProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
@@ -377,11 +390,12 @@ var file_tollgate_event_v1_usage_proto_depIdxs = []int32{
 	3, // 4: tollgate.event.v1.UsageCharged.wholesale_net:type_name -> google.type.Money
 	3, // 5: tollgate.event.v1.UsageCharged.wholesale_gross:type_name -> google.type.Money
 	4, // 6: tollgate.event.v1.Correction.time:type_name -> google.protobuf.Timestamp
-	7, // [7:7] is the sub-list for method output_type
-	7, // [7:7] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3, // 7: tollgate.event.v1.Correction.amount:type_name -> google.type.Money
+	8, // [8:8] is the sub-list for method output_type
+	8, // [8:8] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_usage_proto_init() }
