@@ -148,8 +148,13 @@ type kafka interface {
 	Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error)
 	// Position tells the group how far the partition is; only for those who look at lag.
 	Position(ctx context.Context, offset int64) error
-	Progress()
+	// Alive tells the watchdog that the work goes on; Worked that all below an
+	// offset is settled or kept: lag and health follow it.
+	Alive()
+	Worked(offset int64)
+	// Incident stands and stops the partition, Report concerns one delivery.
 	Incident(code string, offset int64, err error)
+	Report(code string, offset int64, err error)
 }
 
 type claimLog struct {
@@ -191,8 +196,13 @@ func (l *claimLog) Position(ctx context.Context, offset int64) error {
 	return l.claim.Commit(ctx, offset)
 }
 
-func (l *claimLog) Progress() { l.claim.Progress() }
+func (l *claimLog) Alive()              { l.claim.Alive() }
+func (l *claimLog) Worked(offset int64) { l.claim.Worked(offset) }
 
 func (l *claimLog) Incident(code string, offset int64, err error) {
 	l.claim.Incident(code, offset, err)
+}
+
+func (l *claimLog) Report(code string, offset int64, err error) {
+	l.claim.Report(code, offset, err)
 }

@@ -24,10 +24,7 @@ func (o *owner) at(wall int64) int64 {
 // turned looks at how long ago the loop turned last, and whether the wall clock
 // was set meanwhile.
 func (o *owner) turned(now int64) {
-	if now-o.turnedAt > pauseOver.Milliseconds() {
-		o.log.Warn("partition stood still", zap.Duration("for", time.Duration(now-o.turnedAt)*time.Millisecond))
-		o.doubt = true
-	}
+	o.stoodStill(now)
 	o.turnedAt = now
 	drift := o.wall() - now
 	if by := drift - o.drift; by < -stepOver.Milliseconds() || by > stepOver.Milliseconds() {
@@ -38,4 +35,16 @@ func (o *owner) turned(now int64) {
 		}
 		o.drift = drift
 	}
+}
+
+// stoodStill notes a pause since the loop turned last: it may come in the midst
+// of a turn, so that each delivery asks once more before it is sent.
+func (o *owner) stoodStill(now int64) {
+	if now-o.turnedAt <= pauseOver.Milliseconds() {
+		return
+	}
+	if !o.doubt {
+		o.log.Warn("partition stood still", zap.Duration("for", time.Duration(now-o.turnedAt)*time.Millisecond))
+	}
+	o.doubt = true
 }

@@ -131,7 +131,10 @@ func TestAnOwnerThatStoodStillAsksBeforeItSends(t *testing.T) {
 		still.Store(true)
 		time.Sleep(1500 * time.Millisecond) // it stands still by now
 		w.fence()
+		r.setAway(true) // no commit says so
 		w.plan(order("e1", "a", "one"))
+		time.Sleep(5 * time.Second)
+		r.setAway(false)
 		time.Sleep(10 * time.Second)
 		r.drain()
 		all := w.attempts()

@@ -34,8 +34,6 @@ func (o *owner) condition(name string, err error) {
 
 func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part.Number) }
 
-func (o *owner) label() string { return fmt.Sprint(o.part.Number) }
-
 // observe tells metrics and health what changed in this turn of the loop.
 func (o *owner) observe(now int64) {
 	if n := o.queue.outstanding; n != o.waiting {

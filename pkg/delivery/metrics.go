@@ -17,8 +17,6 @@ type Metrics struct {
 	inFlight       prometheus.Gauge
 	waiting        prometheus.Gauge
 	unrecorded     prometheus.Gauge
-	lagRecords     prometheus.Gauge
-	lagSeconds     *prometheus.GaugeVec
 	retries        prometheus.Counter
 	repeats        prometheus.Counter
 	rejected       prometheus.Counter
@@ -57,9 +55,8 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		return c
 	}
 	m := &Metrics{
-		attempts:   prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("attempts_total"), Help: "Attempts, by class of answer (2xx, 4xx …) or of error."}, []string{"result"}),
-		settled:    prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("deliveries_total"), Help: "Deliveries settled, by how they ended."}, []string{"settlement"}),
-		lagSeconds: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("lag_seconds"), Help: "Age of the newest delivery read while the log holds more, else 0."}, []string{"partition"}),
+		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("attempts_total"), Help: "Attempts, by class of answer (2xx, 4xx …) or of error."}, []string{"result"}),
+		settled:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("deliveries_total"), Help: "Deliveries settled, by how they ended."}, []string{"settlement"}),
 
 		attemptSeconds: histogram("attempt_seconds", "How long an attempt took.", prometheus.ExponentialBuckets(0.001, 2, 16)),
 		ageSeconds:     histogram("age_seconds", "From a delivery's planning to the beginning of its first attempt.", prometheus.ExponentialBuckets(0.001, 2.5, 16)),
@@ -67,7 +64,6 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		inFlight:       gauge("in_flight", "Attempts on their way."),
 		waiting:        gauge("waiting", "Deliveries read and not settled."),
 		unrecorded:     gauge("unrecorded", "Results that wait to be recorded."),
-		lagRecords:     gauge("lag_records", "Deliveries in the log that were not read yet."),
 		full:           gauge("full_partitions", "Partitions that read no further, since as many deliveries wait as may."),
 		retries:        counter("retries_total", "Failed attempts that will be repeated."),
 		repeats:        counter("repeats_total", "Deliveries that were planned twice and dropped."),
@@ -80,7 +76,7 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		mismatched:     counter("mismatched_total", "Deliveries that are not those that were kept, and are not sent."),
 		ignored:        counter("settlements_ignored_total", "Settlements of an owner that had been fenced, found at an opening and ignored."),
 	}
-	for _, c := range []prometheus.Collector{m.attempts, m.settled, m.lagSeconds} {
+	for _, c := range []prometheus.Collector{m.attempts, m.settled} {
 		add(c)
 	}
 	return m, errors.Join(faults...)

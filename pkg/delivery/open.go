@@ -284,7 +284,7 @@ func (o *owner) scan(ctx context.Context, topic string, from, end int64, each fu
 			return fmt.Errorf("%s/%d yields nothing at %d, below %d", topic, o.part.Number, from, end)
 		}
 		from = b.Next
-		o.kafka.Progress()
+		o.kafka.Alive()
 	}
 	return nil
 }

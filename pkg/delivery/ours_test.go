@@ -74,3 +74,29 @@ func TestAChangedEndpointIsNoLongerHeld(t *testing.T) {
 		r.drain()
 	})
 }
+
+func TestAPanicOfTheChannelIsReportedAndKeepsNobodyFromBeingReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, 1, "e1")
+		w.answers(func(_ *Delivery, n int) (Result, time.Duration) {
+			if n == 1 {
+				w.mu.Unlock() // Send holds it, and unlocks nothing when this panics
+				panic("unlucky")
+			}
+			return Accepted, time.Millisecond
+		})
+		r := w.start()
+		w.plan(order("e1", "a", "one"))
+		time.Sleep(10 * time.Second)
+		w.mu.Lock()
+		reported := fmt.Sprint(w.health["reported"])
+		w.mu.Unlock()
+		if !strings.Contains(reported, "PANIC at 0: attempt of dlv_") || w.ill() != "<nil>" {
+			t.Errorf("reported %s; health says %s", reported, w.ill())
+		}
+		r.drain()
+		if n := len(w.attempts()); n != 2 {
+			t.Errorf("%d attempts, want the one that panicked and the next", n)
+		}
+	})
+}

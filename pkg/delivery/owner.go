@@ -147,7 +147,6 @@ func (o *owner) close() {
 		o.Metrics.full.Dec()
 	}
 	o.Metrics.waiting.Sub(float64(o.waiting))
-	o.Metrics.lagSeconds.DeleteLabelValues(o.label())
 	o.Health.Remove(o.healthName())
 }
 
@@ -164,7 +163,7 @@ func (o *owner) run(ctx context.Context) error {
 	defer timer.Stop()
 	for {
 		now := o.now()
-		o.kafka.Progress()
+		o.kafka.Alive()
 		o.turned(now)
 		o.askFence(ctx, now)
 		o.queue.wake(now)
@@ -280,12 +279,6 @@ func (o *owner) take(f stream.Fetched) error {
 		return nil
 	}
 	o.ahead, o.next = f.Records, f.Next
-	o.Metrics.lagRecords.Set(float64(max(0, f.End-f.Next)))
-	age := 0.0
-	if n := len(f.Records); n > 0 && f.Next < f.End {
-		age = float64(o.wall()-f.Records[n-1].Time.UnixMilli()) / 1000
-	}
-	o.Metrics.lagSeconds.WithLabelValues(o.label()).Set(max(0, age))
 	return o.takeSome()
 }
 

@@ -319,6 +319,7 @@ func (o *owner) wasRecorded(c committed) error {
 	o.Metrics.commitSeconds.Observe(c.took.Seconds())
 	now := o.now()
 	o.mark, o.recorded = c.to, now
+	o.kafka.Worked(o.mark.Offset)
 	if o.mark.Offset >= o.recovered.until {
 		o.recovered = recovered{}
 	}

@@ -41,7 +41,7 @@ func (o *owner) dispatch(now int64) {
 	if len(o.unread) < maxUnread {
 		o.queue.goOn()
 	}
-	for o.queue.turns.n > 0 {
+	for o.queue.turns.n > 0 && !o.doubt {
 		if !o.Slots.take(o.wake) {
 			return
 		}
@@ -63,7 +63,7 @@ func (o *owner) begin(it *item, now int64) {
 		return
 	}
 	o.queue.learn(it.endpoint, d)
-	if o.doubt {
+	if o.stoodStill(o.now()); o.doubt {
 		o.putBack(it, now, now)
 		return
 	}
@@ -200,6 +200,7 @@ func (o *owner) guarded(j job) (out Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			o.log.Error("panic in an attempt", zap.String("delivery", j.d.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			o.kafka.Report(stream.IncidentPanic, j.d.Offset, fmt.Errorf("attempt of %s panicked: %v", j.d.ID, p))
 			out = Outcome{Started: started, Finished: o.Clock(), ErrorClass: "panic", Error: fmt.Sprint(p)}
 		}
 	}()

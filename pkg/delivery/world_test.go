@@ -614,7 +614,11 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 }
 
 func (r *replica) Position(context.Context, int64) error { return nil }
-func (r *replica) Progress()                             {}
+func (r *replica) Alive()                                {}
+func (r *replica) Worked(int64)                          {}
+func (r *replica) Report(code string, offset int64, err error) {
+	r.w.Set("reported", fmt.Errorf("%s at %d: %w", code, offset, err))
+}
 func (r *replica) Incident(code string, offset int64, err error) {
 	r.w.Set("incident", fmt.Errorf("%s at %d: %w", code, offset, err))
 }
