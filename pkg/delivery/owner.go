@@ -276,7 +276,7 @@ var always = func() <-chan struct{} {
 func (o *owner) take(f stream.Fetched) error {
 	if f.Err != nil {
 		o.stopped(f.Err)
-		return nil
+		return nil //nolint:nilerr // reading has ended, and health says so; what waits is still sent
 	}
 	o.ahead, o.next = f.Records, f.Next
 	return o.takeSome()
