@@ -32,7 +32,9 @@ type verdict struct {
 	outOfOrder int
 
 	first, repeats, compared int
-	examples                 []string
+	// rejections are how many events were rejected, by reason.
+	rejections map[string]int
+	examples   []string
 }
 
 func (v *verdict) add(count *int, format string, args ...any) {
@@ -56,7 +58,7 @@ type judge struct {
 	outcomes  []*fleettest.Tail
 	rejected  []*fleettest.Tail
 	table     model.Table
-	seen      map[string]struct{} // ids that stand in the log
+	seen      map[string]struct{} // events that stand in the log, by nameOf
 	known     map[string]uint64   // contents of outcomes and rejections, by id
 	sequences map[string]int64    // last one, by subject
 	numbers   map[string]*model.World
@@ -74,7 +76,7 @@ type lane struct {
 
 func newJudge(b *bed, config configv1.ConfigWatchServiceClient) *judge {
 	j := &judge{
-		bed: b, config: config, snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
+		verdict: verdict{rejections: map[string]int{}}, bed: b, config: config, snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
 		sequences: map[string]int64{}, numbers: map[string]*model.World{},
 	}
 	first := model.New()
@@ -95,10 +97,13 @@ func (j *judge) rests(ctx context.Context, calls []told) error {
 		if err := j.read(ctx); err != nil {
 			return err
 		}
-		if len(model.Compare(j.meant, j.heard)) == 0 || time.Now().After(until) {
+		if j.open() == 0 && len(model.Compare(j.meant, j.heard)) == 0 || time.Now().After(until) {
 			break
 		}
 		pause(ctx, time.Second)
+	}
+	if n := j.open(); n > 0 {
+		j.add(&j.lost, "%d events stayed between two numbers", n)
 	}
 	j.compare()
 	j.answers(calls)
@@ -108,6 +113,25 @@ func (j *judge) rests(ctx context.Context, calls []told) error {
 		}
 	}
 	return nil
+}
+
+// open are events that one number hands to another and that are not there yet.
+func (j *judge) open() int {
+	n := j.log[0].world.Owed()
+	for _, l := range j.log {
+		n += len(l.pending)
+	}
+	return n
+}
+
+// alive says whether a number has a subscriber.
+func (j *judge) alive(number string) bool {
+	w := j.numbers[number]
+	if w == nil {
+		return false
+	}
+	_, _, alive := w.Look("acme", number)
+	return alive
 }
 
 // compare counts what is wrong with what was told since the last time.
@@ -203,7 +227,7 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 			continue
 		}
 		l.world.Happen(r.Time, e)
-		j.seen[e.ID] = struct{}{}
+		j.seen[nameOf(e.Subject, e.ID)] = struct{}{}
 		if !strings.HasPrefix(e.Type, "system.") {
 			j.numbers[e.Subject] = l.world
 		}
@@ -267,6 +291,8 @@ func (j *judge) hear(records []stream.Record) error {
 			}
 			j.sequences[h.Subject] = max(last, h.Sequence)
 			j.table.Hear(h.Subject, h.Kind, d)
+		} else {
+			j.rejections[h.Reasons[0]]++
 		}
 		j.heard = append(j.heard, h)
 	}

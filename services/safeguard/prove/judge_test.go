@@ -91,7 +91,7 @@ func TestEveryWayToBeWrongIsCounted(t *testing.T) {
 			for i, s := range told {
 				log = append(log, written(t, fmt.Sprint("id-", i), s))
 			}
-			j := &judge{table: model.Table{}, known: map[string]uint64{}, sequences: map[string]int64{}, meant: told}
+			j := &judge{verdict: verdict{rejections: map[string]int{}}, table: model.Table{}, known: map[string]uint64{}, sequences: map[string]int64{}, meant: told}
 			if err := j.hear(tc.change(log)); err != nil {
 				t.Fatal(err)
 			}

@@ -91,6 +91,7 @@ func prove(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	x := newTransactions(b, t, seed)
 	c := &callers{bed: b, whom: t.whom}
 	cat := newCatalog(configv1.NewClassOfServiceServiceClient(conn), made)
 	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
@@ -104,6 +105,7 @@ func prove(ctx context.Context) (err error) {
 		stretch, done := context.WithTimeout(ctx, min(left, between))
 		err := together(
 			func() error { return t.run(ctx, stretch.Done()) },
+			func() error { return x.run(ctx, stretch.Done()) },
 			func() error { return c.run(ctx, stretch.Done(), seed+uint64(round)) },
 			func() error { return cat.run(ctx, stretch) },
 			func() error { return f.run(stretch, ctx) },
@@ -123,8 +125,8 @@ func prove(ctx context.Context) (err error) {
 		if err := j.rests(ctx, c.told); err != nil {
 			return err
 		}
-		say("all worked off and compared: %d outcomes, %d repeats, %d numbers", j.compared, j.repeats, len(j.numbers))
-		t.rests()
+		say("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", j.compared, j.repeats, len(j.numbers), j.rejections)
+		t.rests(j.alive)
 		quiet += time.Since(paused)
 	}
 	took := time.Since(from)
@@ -133,6 +135,7 @@ func prove(ctx context.Context) (err error) {
 			j.add(&j.lost, "event %s was acknowledged and stands nowhere", id)
 		}
 	}
+	x.stands(j)
 	for _, line := range j.examples {
 		say("%s", line)
 	}
@@ -144,8 +147,8 @@ func prove(ctx context.Context) (err error) {
 		return err
 	}
 	total := f.total()
-	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; %d changes of the catalog; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats",
-		f, seed, subscribers, len(c.told), c.unknown, cat.changes, j.first, j.repeats, t.repeats, t.sent)
+	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
+		f, seed, subscribers, len(c.told), c.unknown, x, cat.changes, j.first, j.repeats, t.repeats, t.sent, j.rejections["CORRECTS_EXCEEDED"], j.rejections["TARGET_ACTIVE"])
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string

@@ -35,11 +35,15 @@ type traffic struct {
 	rand     *rand.Rand
 	people   []*person
 	numbers  int
+	rows     int // events with an id that several subscribers have
 
 	// subjects are numbers as they were a moment ago, for those who call meanwhile.
 	subjects atomic.Pointer[[]subject]
 
-	// ids of everything that was acknowledged.
+	// then are records that are sent next.
+	then []stream.Record
+
+	// events that were acknowledged, by nameOf.
 	ids           map[string]struct{}
 	sent, repeats int
 }
@@ -63,21 +67,21 @@ func (t *traffic) publish() {
 
 // person is one subscriber, as far as traffic needs to know it to be to the point.
 type person struct {
-	number, former string
-	class          string
-	alive          bool
-	// moving says that it may not have arrived at its number yet: events of its life would overtake it.
+	// name is its first number: its events are called by it.
+	name, number, former string
+	class                string
+	alive                bool
+	// moving says that it may not have arrived at its number yet: events of its life would overtake it. To is the number that
+	// it asked for where that may be refused, held how much was sent about it since.
 	moving bool
+	to     string
+	held   int
 	// records are the latest events as they were sent; charges those that no refund took back.
 	records []stream.Record
-	charges []charge
+	charges []*charge
 	events  int
-}
-
-type charge struct {
-	id    string
-	at    *timestamppb.Timestamp
-	usage *eventv1.UsageCharged
+	// parts are charges that are given back in parts, refunded the last that were given back as a whole.
+	parts, refunded []*charge
 }
 
 func newTraffic(f *fleettest.Fleet, seed uint64) *traffic {
@@ -111,11 +115,17 @@ func (t *traffic) record(e *eventv1.Event, data proto.Message) (stream.Record, e
 	return stream.Record{Topic: t.inbound, Partition: stream.AnyPartition, Key: []byte("acme/" + e.GetSubject()), Value: value}, err
 }
 
+// nameOf tells an event from all others: several subscribers may have one of the same id.
+func nameOf(subject, id string) string { return subject + " " + id }
+
 // say is one event of a subscriber, which may be sent again.
 func (t *traffic) say(p *person, e *eventv1.Event, data proto.Message) (stream.Record, error) {
+	if p.name == "" {
+		p.name = p.number
+	}
 	p.events++
 	if e.GetId() == "" {
-		e.Id = fmt.Sprintf("%s-%d", p.number, p.events)
+		e.Id = fmt.Sprintf("%s-%d", p.name, p.events)
 	}
 	if e.GetSubject() == "" {
 		e.Subject = p.number
@@ -126,11 +136,14 @@ func (t *traffic) say(p *person, e *eventv1.Event, data proto.Message) (stream.R
 	} else {
 		p.records[p.events%recent] = r
 	}
-	t.ids[e.GetId()] = struct{}{}
+	t.ids[nameOf(e.GetSubject(), e.GetId())] = struct{}{}
 	return r, err
 }
 
 func (t *traffic) send(ctx context.Context, records []stream.Record) error {
+	if len(records) == 0 {
+		return nil
+	}
 	if err := t.producer.Produce(ctx, records...); err != nil {
 		return fmt.Errorf("send events: %w", err)
 	}
@@ -155,7 +168,7 @@ func (t *traffic) activate(ctx context.Context) error {
 
 // begin is an activation. It happened two months ago, so that there are earlier periods for what comes late.
 func (t *traffic) begin(p *person) (stream.Record, error) {
-	p.alive, p.class, p.charges = true, classes[t.rand.IntN(len(classes))], nil
+	p.alive, p.class, p.charges, p.parts, p.refunded = true, classes[t.rand.IntN(len(classes))], nil, nil, nil
 	at := now()
 	if p.events == 0 {
 		at = at.Add(-60 * 24 * time.Hour)
@@ -171,7 +184,9 @@ func (t *traffic) run(ctx context.Context, stop <-chan struct{}) error {
 	for {
 		select {
 		case <-stop:
-			return nil
+			rest := t.then
+			t.then = nil
+			return t.send(ctx, rest)
 		case <-tick.C:
 		}
 		records := make([]stream.Record, int(perSecond*each/time.Second))
@@ -188,15 +203,18 @@ func (t *traffic) run(ctx context.Context, stop <-chan struct{}) error {
 	}
 }
 
-// rests is called at a quiet point: by then everybody has arrived.
-func (t *traffic) rests() {
-	for _, p := range t.people {
-		p.moving = false
-	}
-}
-
 // next draws one event.
 func (t *traffic) next(p *person) (stream.Record, error) {
+	if len(t.then) > 0 {
+		r := t.then[0]
+		t.then = t.then[1:]
+		return r, nil
+	}
+	if p.to != "" {
+		if p.held++; p.held > heldMost {
+			return t.use(t.stranger())
+		}
+	}
 	if len(p.records) > 0 && t.chance(70) {
 		t.repeats++
 		return p.records[t.rand.IntN(len(p.records))], nil
@@ -212,23 +230,24 @@ func (t *traffic) next(p *person) (stream.Record, error) {
 	case n < 25:
 		p.class, p.charges = classes[t.rand.IntN(len(classes))], nil
 		return t.say(p, &eventv1.Event{Type: "subscriber.cos_changed"}, &eventv1.SubscriberClassOfServiceChanged{ClassOfService: p.class})
-	case n < 40:
-		to := t.number()
-		r, err := t.say(p, &eventv1.Event{Type: "subscriber.msisdn_changed"}, &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
-		p.number, p.former, p.moving = to, p.number, true
-		return r, err
-	case n < 45:
-		return t.say(p, &eventv1.Event{Type: "subscriber.suspended"}, &eventv1.SubscriberStatusChanged{})
 	case n < 50:
-		// Usage that comes before its activation, which comes soon or never.
-		stranger := &person{number: t.number()}
-		if t.chance(500) {
-			t.people[t.rand.IntN(len(t.people))] = stranger
-		}
-		return t.use(stranger)
+		return t.move(p)
+	case n < 55:
+		return t.say(p, &eventv1.Event{Type: "subscriber.suspended"}, &eventv1.SubscriberStatusChanged{})
+	case n < 60:
+		return t.use(t.stranger())
 	default:
 		return t.use(p)
 	}
+}
+
+// stranger is a number whose usage comes before its activation, which comes soon or never.
+func (t *traffic) stranger() *person {
+	p := &person{number: t.number()}
+	if t.chance(500) {
+		t.people[t.rand.IntN(len(t.people))] = p
+	}
+	return p
 }
 
 // use is usage, or a refund of usage.
@@ -238,17 +257,7 @@ func (t *traffic) use(p *person) (stream.Record, error) {
 		e.Subject = p.former
 	}
 	if n := len(p.charges); n > 0 && (n > 6 && t.chance(600) || t.chance(30)) {
-		i := t.rand.IntN(n)
-		c := p.charges[i]
-		p.charges[i] = p.charges[n-1]
-		p.charges = p.charges[:n-1]
-		back := proto.CloneOf(c.usage)
-		back.Net.Units, back.Net.Nanos = -back.GetNet().GetUnits(), -back.GetNet().GetNanos()
-		back.Corrects = &eventv1.Correction{Id: c.id, Time: c.at}
-		if t.chance(5) {
-			back.Corrects = nil // a fault
-		}
-		return t.say(p, e, back)
+		return t.refund(p, e)
 	}
 	u := &eventv1.UsageCharged{
 		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: t.chance(600), OutOfBundle: t.chance(500), ThirdParty: t.chance(400), Blocked: t.chance(10),
@@ -264,9 +273,13 @@ func (t *traffic) use(p *person) (stream.Record, error) {
 	case n < 21:
 		u.Net.CurrencyCode = "CHF"
 	case n < 24 && p.events > 1:
-		e.Id = fmt.Sprintf("%s-%d", p.number, p.events) // of another event
+		e.Id = fmt.Sprintf("%s-%d", p.name, p.events) // of another event
+	case n < 40: // of other subscribers too
+		t.rows++
+		e.Id = fmt.Sprintf("row-%d", t.rows/8)
+		fallthrough
 	default:
-		defer func() { p.charges = append(p.charges, charge{e.GetId(), e.GetTime(), u}) }()
+		defer func() { p.charges = append(p.charges, &charge{id: e.GetId(), at: e.GetTime(), usage: u}) }()
 	}
 	return t.say(p, e, u)
 }
