@@ -25,7 +25,7 @@ type Fault struct {
 func Decode(m *configv1.Snapshot) *Snapshot {
 	d := decoder{zones: map[string]*time.Location{}}
 	s := &Snapshot{
-		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(),
+		Revision: m.GetRevision(), History: m.GetHistory(), ApplyRevision: m.GetApplyRevision(),
 		tenants:       make(map[string]*Tenant, len(m.GetTenants())),
 		classes:       make(map[classKey]*Class, len(m.GetClassesOfService())),
 		notifications: make(map[string][]*configv1.Notification, len(m.GetTenants())),

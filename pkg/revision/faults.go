@@ -38,14 +38,5 @@ func shortened(s string) string {
 func (s *Source) unreadable() []*daemon.Incident {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	var newest *Snapshot
-	for _, c := range s.cache {
-		if newest == nil || c.Revision > newest.Revision {
-			newest = c
-		}
-	}
-	if newest == nil {
-		return nil
-	}
-	return Incidents(IncidentUnreadable, newest.faults)
+	return Incidents(IncidentUnreadable, s.faults)
 }

@@ -21,14 +21,26 @@ const (
 
 // follow watches, and watches again, until ctx ends.
 func (s *Source) follow(ctx context.Context) {
-	wait := shortestWait
+	wait, learned := shortestWait, false
 	for {
-		heard, err := s.watch(ctx)
+		var heard bool
+		err := error(nil)
+		if !learned {
+			// First of all: what is known decides whom to follow.
+			err = s.learn(ctx)
+			learned = err == nil
+		}
+		if learned {
+			heard, err = s.watch(ctx)
+		}
 		if ctx.Err() != nil {
 			return
 		}
 		if heard {
 			wait = shortestWait
+		}
+		if errors.Is(err, errAgain) {
+			continue
 		}
 		s.disconnected(err)
 		// Half to whole, so that the replicas of a fleet come back one by one.
@@ -43,7 +55,10 @@ func (s *Source) follow(ctx context.Context) {
 	}
 }
 
-var errSilent = errors.New("the configuration service said nothing for too long")
+var (
+	errSilent = errors.New("the configuration service said nothing for too long")
+	errAgain  = errors.New("more is known than the watch said")
+)
 
 // watch is one stream, from its first word to its end.
 func (s *Source) watch(ctx context.Context) (heard bool, err error) {
@@ -51,15 +66,24 @@ func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 	defer cancel(nil)
 	silent := time.AfterFunc(silence, func() { cancel(errSilent) })
 	defer silent.Stop()
-	stream, err := s.client.Watch(ctx, &configv1.WatchRequest{})
-	if err != nil {
+	s.mu.Lock()
+	said := s.positions()
+	s.again = func() { cancel(errAgain) }
+	s.mu.Unlock()
+	stream, err := s.client.Watch(ctx, &configv1.WatchRequest{Known: said})
+	if err != nil && !errors.Is(context.Cause(ctx), errAgain) {
 		return false, fmt.Errorf("watch configuration: %w", err)
+	}
+	if err != nil {
+		return false, errAgain
 	}
 	for {
 		news, err := stream.Recv()
 		switch {
 		case errors.Is(context.Cause(ctx), errSilent):
 			return heard, errSilent
+		case errors.Is(context.Cause(ctx), errAgain):
+			return heard, errAgain
 		case errors.Is(err, io.EOF):
 			return heard, errors.New("the configuration service ended the watch")
 		case err != nil:
@@ -69,9 +93,12 @@ func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 		if !heard {
 			heard = true
 			s.metrics.connected.Set(1)
-			s.log.Info("configuration followed", zap.Int64("revision", news.GetRevision()), zap.Int64("apply_revision", news.GetApplyRevision()))
+			s.log.Info("configuration connected", zap.Int64("revision", news.GetRevision()), zap.Int64("apply_revision", news.GetApplyRevision()),
+				zap.String("history", historyName(news.GetHistory())))
 		}
-		s.hear(news)
+		if s.hear(news, said) {
+			s.save(ctx)
+		}
 	}
 }
 

@@ -1,135 +1,125 @@
 package revision
 
 import (
-	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 )
 
-// keepEvery is how often the store is asked whether it still has what was put there: it may have been emptied, while
+// KeyStore is where revisions lie for all services, so that a partition can be opened while the configuration service is
+// away: the three newest, and those that partitions are folded by.
+type KeyStore interface {
+	// GetRevision reads what PutRevision wrote; nil without an error where nothing is there.
+	GetRevision(ctx context.Context, r state.Revision) ([]byte, error)
+	PutRevision(ctx context.Context, r state.Revision, body []byte) error
+	// HoldRevision says whether a revision is there, and keeps it from going.
+	HoldRevision(ctx context.Context, r state.Revision) (bool, error)
+	// NameRevisions says by which revisions partitions are folded; of others nothing changes.
+	NameRevisions(ctx context.Context, named map[state.Partition]state.Revision) error
+	// SweepRevisions lets go in 60 s all but the three newest and those that are named.
+	SweepRevisions(ctx context.Context) error
+	// SeenRevisions are the highest revisions that SeeRevision was told of, one for each history.
+	SeenRevisions(ctx context.Context) ([]state.Revision, error)
+	SeeRevision(ctx context.Context, r state.Revision) error
+}
+
+// keepEvery is how often the store is asked whether it still has what is to lie there: it may have been emptied, while
 // everybody goes on from memory and asks it for nothing.
-const keepEvery = 30 * time.Second
+const keepEvery = 20 * time.Second
 
-// kept is what is meant to lie in the store.
-type kept struct {
-	// highest revision that some log is at, 0 for none.
-	highest int64
-	// seen is when it last lay there, zero when that is not known.
-	seen time.Time
-	// before are lower ones, which may go.
-	before []int64
-}
-
-// want says that a revision is meant to lie in the store.
-func (s *Source) want(revision int64) {
-	if s.store == nil {
+// tidy looks after what lies in the store.
+func (c *Compiled[C]) tidy(ctx context.Context) {
+	c.mu.Lock()
+	c.untidy = false
+	named, newest := maps.Clone(c.inForce), c.newest
+	c.mu.Unlock()
+	if c.source.store == nil {
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if revision <= s.kept.highest {
-		return
+	err := c.name(ctx, named)
+	all := map[state.Revision]bool{newest: newest.Number > 0}
+	for _, r := range named {
+		all[r] = true
 	}
-	if s.kept.highest > 0 {
-		s.kept.before = append(s.kept.before, s.kept.highest)
+	for r, wanted := range all {
+		if err == nil && wanted {
+			err = c.keep(ctx, r)
+		}
 	}
-	s.kept.highest, s.kept.seen = revision, time.Time{}
-	select {
-	case s.wanted <- struct{}{}:
-	default:
+	if err == nil {
+		err = c.sweep(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		c.source.log.Warn("revisions in the store not looked after, trying again", zap.Error(err))
 	}
 }
 
-// keep looks after the highest revision, until ctx ends.
-func (s *Source) keep(ctx context.Context) {
-	ticker := time.NewTicker(keepEvery)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-s.wanted:
-		case <-ticker.C:
-		}
-		s.mu.Lock()
-		revision := s.kept.highest
-		s.mu.Unlock()
-		if revision == 0 {
-			continue
-		}
-		if err := s.ensure(ctx, revision); err != nil && ctx.Err() == nil {
-			s.log.Warn("revision may not be in the store, trying again", zap.Int64("revision", revision), zap.Error(err))
-		}
-	}
-}
-
-// Prepare puts a revision into the store, so that whoever opens a partition at it can read it while the configuration
-// service is away, and lets the one before go in time. Called before a record names the revision.
-func (s *Source) Prepare(ctx context.Context, revision int64) error {
-	if s.store == nil || revision == 0 {
+func (c *Compiled[C]) name(ctx context.Context, named map[state.Partition]state.Revision) error {
+	if len(named) == 0 {
 		return nil
 	}
-	s.want(revision)
-	s.mu.Lock()
-	fresh := revision == s.kept.highest && !s.kept.seen.IsZero() && time.Since(s.kept.seen) < keepEvery
-	s.mu.Unlock()
-	if fresh {
-		return nil
-	}
-	return s.ensure(ctx, revision)
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return c.source.store.NameRevisions(ctx, named)
 }
 
-// ensure returns once the revision lies in the store. What lies there already is replaced only by what the service told,
-// and only at the first time: replicas of two binaries may encode differently.
-func (s *Source) ensure(ctx context.Context, revision int64) error {
-	found, err := s.at(ctx, reading{revision, false})
+func (c *Compiled[C]) sweep(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	return c.source.store.SweepRevisions(ctx)
+}
+
+// keep returns once a revision lies in the store.
+func (c *Compiled[C]) keep(ctx context.Context, r state.Revision) error {
+	if c.source.store == nil {
+		return nil
+	}
+	asking, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	there, err := c.source.store.HoldRevision(asking, r)
+	if err != nil {
+		return fmt.Errorf("look for revision %s in the store: %w", r, err)
+	}
+	if there {
+		return nil
+	}
+	if err := c.make(ctx, r); err != nil {
+		return err
+	}
+	c.mu.Lock()
+	found, ok := c.recall(r)
+	c.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("keep revision %s: it is not in memory any more", r)
+	}
+	body, err := stored(found.snapshot.raw)
 	if err != nil {
 		return err
 	}
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(Stripped(found.raw))
-	if err != nil {
-		return fmt.Errorf("encode revision %d: %w", revision, err)
-	}
-	s.mu.Lock()
-	first := revision != s.kept.highest || s.kept.seen.IsZero()
-	s.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	putting, cancel := context.WithTimeout(ctx, putTimeout)
 	defer cancel()
-	there, err := s.store.GetRevision(ctx, revision)
-	if err != nil {
-		return fmt.Errorf("look for revision %d: %w", revision, err)
-	}
-	put := there == nil || first && found.whole && !bytes.Equal(there, body)
-	if put {
-		if !first {
-			s.log.Warn("revision was gone from the store, put there again", zap.Int64("revision", revision))
-		}
-		if err := s.store.PutRevision(ctx, revision, body); err != nil {
-			return fmt.Errorf("keep revision %d: %w", revision, err)
-		}
-	}
-	s.mu.Lock()
-	var retire []int64
-	switch {
-	case revision == s.kept.highest:
-		s.kept.seen = time.Now()
-		retire, s.kept.before = s.kept.before, nil
-	case revision < s.kept.highest && put:
-		retire = []int64{revision} // late: a higher one was prepared meanwhile
-	}
-	s.mu.Unlock()
-	for _, old := range retire {
-		if err := s.store.RetireRevision(ctx, old); err != nil {
-			// It stays a while longer than it need.
-			s.log.Warn("old revision not retired", zap.Int64("revision", old), zap.Error(err))
-		}
+	if err := c.source.store.PutRevision(putting, r, body); err != nil {
+		return fmt.Errorf("keep revision %s: %w", r, err)
 	}
 	return nil
+}
+
+// putTimeout bounds one writing of a whole configuration, of up to hundreds of MB.
+const putTimeout = 15 * time.Second
+
+// stored is what lies in the store.
+func stored(m *configv1.Snapshot) ([]byte, error) {
+	body, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{storedFormat}, Stripped(m))
+	if err != nil {
+		return nil, fmt.Errorf("encode revision %d: %w", m.GetRevision(), err)
+	}
+	return body, nil
 }
 
 // Stripped is the form in which a snapshot lies in the store, where others may read: of an endpoint it has what planning
@@ -137,7 +127,7 @@ func (s *Source) ensure(ctx context.Context, revision int64) error {
 // read from the configuration service when something is sent. Messages of m are shared.
 func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 	out := &configv1.Snapshot{
-		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(),
+		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),
 		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
 		Endpoints: make([]*configv1.Endpoint, len(m.GetEndpoints())),
 	}

@@ -11,6 +11,7 @@ import (
 
 type metrics struct {
 	connected prometheus.Gauge
+	strange   prometheus.Gauge
 	revision  *prometheus.GaugeVec
 	seconds   *prometheus.HistogramVec
 }
@@ -20,6 +21,10 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 		connected: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_connected",
 			Help: "1 while the configuration service is followed, else 0.",
+		}),
+		strange: prometheus.NewGauge(prometheus.GaugeOpts{
+			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_refused",
+			Help: "1 while the configuration service's history does not go on from what is known here, and is not followed; else 0.",
 		}),
 		revision: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_revision",
@@ -31,7 +36,7 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 			Buckets: []float64{0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15},
 		}, []string{"from"}),
 	}
-	for _, c := range []prometheus.Collector{m.connected, m.revision, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connected, m.strange, m.revision, m.seconds} {
 		if err := env.Metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -42,6 +47,13 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 func (m *metrics) heard(news *configv1.WatchResponse) {
 	m.revision.WithLabelValues("all").Set(float64(news.GetRevision()))
 	m.revision.WithLabelValues("apply").Set(float64(news.GetApplyRevision()))
+}
+
+func (m *metrics) refused(is bool) {
+	m.strange.Set(0)
+	if is {
+		m.strange.Set(1)
+	}
 }
 
 func (m *metrics) loaded(from string, took time.Duration) {

@@ -10,6 +10,8 @@ import (
 // Snapshot is the whole configuration as of one revision.
 type Snapshot struct {
 	Revision int64
+	// History that the revision is of.
+	History uint64
 	// ApplyRevision is the newest revision, at or before this one, that changed what counting or planning reads.
 	ApplyRevision int64
 
@@ -20,8 +22,6 @@ type Snapshot struct {
 	order         order
 	raw           *configv1.Snapshot
 	faults        []Fault
-	// whole is false of what was read from the store.
-	whole bool
 	// masked says that the configuration service showed no secrets.
 	masked bool
 }
@@ -53,7 +53,7 @@ type Tenant struct {
 	RejectUnprovable bool
 }
 
-// Endpoint is where webhooks go. In a snapshot that Applied answered it may have no more than its names, Profile,
+// Endpoint is where webhooks go. In a snapshot that was compiled it may have no more than its names, Profile,
 // IncludePersonal and whether it is a draft; Source.At answers all of it.
 type Endpoint struct {
 	// Name is "tenants/{tenant}/endpoints/{endpoint}".

@@ -15,6 +15,7 @@ type entry[B any] struct {
 	event  *event.Event // nil where it can't be decoded
 	err    error
 	pass   bool   // a control record that only the engine knows, if anybody
+	leaps  bool   // it moves log time by more than a day
 	key    string // of the record it needs
 	memo   any
 	inner  *stream.Record // of an event that was forwarded: as it was sent
@@ -138,7 +139,7 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 	s.EventTime, s.Ahead = time.Time{}, false
 	s.Identity, s.record = identity, r
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
-	s.Revision = b.to.Revision
+	s.Revision = b.to.Revision.Number
 	s.Memo, s.Forwarded = nil, ""
 	s.id = 0
 	s.state.effect, s.state.waits, s.state.sentOn = false, false, false

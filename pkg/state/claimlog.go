@@ -94,6 +94,25 @@ func (l *claimLog) AppendCalls(ctx context.Context, records ...stream.Record) []
 	return placed
 }
 
+// waitStep is how long an owner that can do nothing is left alone.
+const waitStep = time.Second
+
+func (l *claimLog) Wait(ctx context.Context, wake <-chan struct{}) (err error) {
+	l.claim.Waiting(func() {
+		timer := time.NewTimer(waitStep)
+		defer timer.Stop()
+		select {
+		case <-wake:
+		case <-timer.C:
+		case <-l.claim.Draining():
+			err = stream.ErrRevoked
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+	})
+	return err
+}
+
 func (l *claimLog) Progress() { l.claim.Progress() }
 
 func (l *claimLog) Committed() int64 { return l.claim.Committed() }

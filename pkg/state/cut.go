@@ -12,13 +12,15 @@ import (
 // make it a short one, which leaves no trace in what follows from the log.
 const cutFor = 200 * time.Millisecond
 
-// cut takes at most n records for one batch: up to the next record that changes
-// the configuration, and never across the floor.
+// cut takes at most n records for one batch: up to the next record that stands
+// alone, which changes the configuration or moves log time by more than a day,
+// and never across the floor.
 func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	n = min(len(o.pending), n)
 	run = slices.Grow(o.run[:0], n)
 	o.run = run
 	begin := o.config.Clock()
+	last := o.w.LogTime
 	for i := range o.pending[:n] {
 		if i > 0 && i%aliveEvery == 0 {
 			o.alive(i)
@@ -31,6 +33,13 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 		}
 		run = append(run, entry[B]{record: o.pending[i]})
 		en := &run[i]
+		if en.leaps = o.leaps(&en.record, last); en.leaps {
+			if i == 0 {
+				control = en
+			}
+			return run[:i], control
+		}
+		last = max(last, en.record.Time.UnixMilli())
 		en.event, en.err = event.Decode(en.record.Value)
 		if en.err != nil {
 			continue

@@ -244,8 +244,8 @@ func (e *Engine[B, C]) Ready() error {
 			waits = append(waits, fmt.Sprintf("partition %d is being opened", number))
 		case w.Status != Ready:
 			waits = append(waits, fmt.Sprintf("partition %d is %s at offset %d of %d", number, w.Status, w.Offset, w.Floor))
-		case w.Revision < newest:
-			waits = append(waits, fmt.Sprintf("partition %d is at revision %d of %d", number, w.Revision, newest))
+		case w.Revision.Number < newest.Number:
+			waits = append(waits, fmt.Sprintf("partition %d is at revision %d of %d", number, w.Revision.Number, newest.Number))
 		}
 	}
 	if len(waits) > 0 {
@@ -290,7 +290,7 @@ type Reading[B any] struct {
 	Offset   int64 // of the first record of the log that is not in it
 	// Revision it is judged by, Time the log time, Staleness the age of the
 	// commit it was read from: an idle owner commits each second.
-	Revision  int64
+	Revision  Revision
 	Time      time.Time
 	Staleness time.Duration
 }

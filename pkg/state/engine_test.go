@@ -1,16 +1,15 @@
 package state
 
 import (
-	"context"
 	"testing"
 )
 
 type noRevisions struct{}
 
-func (noRevisions) Newest() int64                          { return 0 }
-func (noRevisions) Changed() <-chan struct{}               { return nil }
-func (noRevisions) Prepare(context.Context, int64) error   { return nil }
-func (noRevisions) At(context.Context, int64) (int, error) { return 0, nil }
+func (noRevisions) Newest() Revision            { return Revision{} }
+func (noRevisions) Changed() <-chan struct{}    { return nil }
+func (noRevisions) InForce(Partition, Revision) {}
+func (noRevisions) At(Revision) (int, error)    { return 0, nil }
 
 // A replica more than there are partitions once stayed not ready for ever, and a roll-out waited for it.
 func TestAReplicaWithoutPartitionsIsReady(t *testing.T) {

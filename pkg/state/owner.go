@@ -31,6 +31,8 @@ type Log interface {
 	Committed() int64
 	// Commit moves the group's offset: the floor.
 	Commit(ctx context.Context, offset int64) error
+	// Wait returns when wake is closed, and after a second at most; stream.ErrRevoked when the partition is lost.
+	Wait(ctx context.Context, wake <-chan struct{}) error
 	// Progress tells a watchdog that the owner is at work.
 	Progress()
 	// Incident and Settle tell people.
@@ -47,21 +49,6 @@ type Publisher interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 }
 
-// Revisions is where configuration comes from.
-type Revisions[C any] interface {
-	// Newest is the newest revision that changes what a fold reads, 0 while
-	// there is none.
-	Newest() int64
-	// Changed is closed when Newest becomes another one; taken before it is read.
-	Changed() <-chan struct{}
-	// Prepare makes a revision readable for whoever opens a partition that is
-	// at it, also while the configuration service is away. Called before its
-	// record is appended.
-	Prepare(ctx context.Context, revision int64) error
-	// At reads a revision.
-	At(ctx context.Context, revision int64) (C, error)
-}
-
 // Level is the version of the logic that this binary applies. A partition at a
 // higher one is left to newer binaries.
 //
@@ -71,14 +58,16 @@ const Level = 2
 
 // Codes of incidents: states that need a person.
 const (
-	IncidentGap       = "STATE_GAP"       // part of the log is gone that the state needs
-	IncidentRecreated = "LOG_RECREATED"   // the log is not the one the state is of
-	IncidentLevel     = "LEVEL_TOO_HIGH"  // written by a newer binary
-	IncidentFormat    = "FORMAT_UNKNOWN"  // written by another version, and not to be read by this one
-	IncidentPanic     = "APPLY_PANIC"     // a record or timer made the fold panic
-	IncidentRecord    = "RECORD_UNUSABLE" // a record can't be decoded or does not fit
-	IncidentBehind    = "LOG_ENDANGERED"  // what is not applied yet is older than half the log's retention
-	IncidentSnapshot  = "SNAPSHOT_OLD"    // the last snapshot is older than half their retention
+	IncidentGap       = "STATE_GAP"        // part of the log is gone that the state needs
+	IncidentRecreated = "LOG_RECREATED"    // the log is not the one the state is of
+	IncidentLevel     = "LEVEL_TOO_HIGH"   // written by a newer binary
+	IncidentFormat    = "FORMAT_UNKNOWN"   // written by another version, and not to be read by this one
+	IncidentPanic     = "APPLY_PANIC"      // a record or timer made the fold panic
+	IncidentRecord    = "RECORD_UNUSABLE"  // a record can't be decoded or does not fit
+	IncidentBehind    = "LOG_ENDANGERED"   // what is not applied yet is older than half the log's retention
+	IncidentSnapshot  = "SNAPSHOT_OLD"     // the last snapshot is older than half their retention
+	IncidentRevision  = "REVISION_MISSING" // a revision that the log names can't be had
+	IncidentTime      = "LOG_TIME_AHEAD"   // a record is stamped far ahead of the log and of the clock
 )
 
 // OwnerConfig is what an owner works with.
@@ -155,9 +144,10 @@ type Owner[B, C any] struct {
 	settled     int64     // what was due by the log time there, and all below it, has been told
 	committedAt time.Time
 	tickedAt    time.Time
-	appended    int64 // newest revision appended since opening
+	appended    int64 // number of the newest revision appended since opening
 	changed     <-chan struct{}
 	announceAt  time.Time // not tried again before
+	halted      halted
 	snapshotAt  time.Time // not tried again before
 	next        time.Time // stamp of the first record that is not applied; zero at the log's end
 	fit         int       // how many records of the log fitted into a commit lately
@@ -203,6 +193,7 @@ func (o *Owner[B, C]) Run(ctx context.Context) error {
 func (o *Owner[B, C]) leave() {
 	o.view.leave()
 	o.desk.leave()
+	o.config.Revisions.InForce(o.place.partition, Revision{})
 }
 
 // open takes the partition and brings its state to where the log can go on.
@@ -227,26 +218,13 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	if err := o.recover(ctx); err != nil {
 		return err
 	}
-	if o.w.Revision > 0 {
-		if err := o.configure(ctx, o.w.Revision); err != nil {
-			return err
-		}
+	if err := o.reconfigure(ctx); err != nil {
+		return err
 	}
 	o.fit = o.config.Batch
 	o.view.enter(o.w)
 	o.config.Logger.Info("partition opened", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision))
-	return nil
-}
-
-func (o *Owner[B, C]) configure(ctx context.Context, revision int64) error {
-	c, err := o.config.Revisions.At(ctx, revision)
-	if err != nil {
-		return fmt.Errorf("read revision %d: %w", revision, err)
-	}
-	if err := o.config.Fold.Configure(c); err != nil {
-		return fmt.Errorf("take revision %d: %w", revision, err)
-	}
+		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision.Number))
 	return nil
 }
 
@@ -481,46 +459,6 @@ func (o *Owner[B, C]) commitAs(ctx context.Context, change func(*Watermark)) err
 // commitEmpty passes over offsets that hold no records.
 func (o *Owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
 	return o.commitAs(ctx, func(w *Watermark) { w.Offset, w.LastHash = next, 0 })
-}
-
-// control works a record that changes the configuration: first what is due by
-// its time under the old one, then the new.
-func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
-	at := max(o.w.LogTime, en.record.Time.UnixMilli())
-	if at > o.w.LogTime {
-		// Log time moves first, so that what is due by it is worked as ever.
-		return o.commitAs(ctx, func(w *Watermark) {
-			w.LogTime = at
-			if w.DueMinute == 0 {
-				w.DueMinute = reached(at)
-			}
-		})
-	}
-	revision, level := revisionOf(en.event)
-	if level > Level {
-		err := fmt.Errorf("log asks for level %d from offset %d on, this binary knows %d: run a newer one", level, en.record.Offset, Level)
-		o.config.Log.Incident(IncidentLevel, en.record.Offset, err)
-		return err
-	}
-	if level < Level {
-		err := &FormatError{What: fmt.Sprintf("the log from offset %d on, by its level,", en.record.Offset), Has: byte(min(level, 255)), Knows: Level}
-		o.config.Log.Incident(IncidentFormat, en.record.Offset, err)
-		return err
-	}
-	if revision > o.w.Revision {
-		if err := o.configure(ctx, revision); err != nil {
-			return err
-		}
-	}
-	err := o.commitAs(ctx, func(w *Watermark) {
-		w.Revision, w.Level = max(w.Revision, revision), Level
-		w.Offset = en.record.Offset + 1
-		w.LastHash = HashOf(en.record)
-	})
-	if err == nil {
-		o.pending = o.pending[1:]
-	}
-	return err
 }
 
 // HashOf a record tells a log that was made anew from one that goes on.

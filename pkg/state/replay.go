@@ -55,8 +55,8 @@ type ReplayConfig[B, C any] struct {
 
 	Fold Fold[B, C]
 	Log  ReplayLog
-	// At reads a revision that the log names.
-	At        func(ctx context.Context, revision int64) (C, error)
+	// At reads a revision that the log names, and waits for it.
+	At        func(ctx context.Context, r Revision) (C, error)
 	Snapshots Snapshots
 	Clock     func() time.Time
 
@@ -108,7 +108,7 @@ func Replay[B, C any](ctx context.Context, c ReplayConfig[B, C]) (*Replayed[B, C
 	store := &replayStore{values: make(map[string][]byte), near: c.Near}
 	o := NewOwner(OwnerConfig[B, C]{
 		Service: c.Service, Partition: c.Partition, Topic: c.Topic, Rejected: c.Rejected,
-		Fold: c.Fold, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{c.At}, Snapshots: snapshots,
+		Fold: c.Fold, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{func(r Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
 		Clock: c.Clock, Logger: zap.NewNop(), Metrics: NewMetrics(c.Service, c.Partition.Domain, prometheus.NewRegistry()),
 		Cache: 1, Batch: DefaultLimits().BatchRecords, FloorEvery: math.MaxInt64, SnapshotEvery: time.Hour, SnapshotEvents: math.MaxInt64,
 	})

@@ -103,9 +103,17 @@ func (l *replayLog) Progress()                                  {}
 func (l *replayLog) Settle(string)                              {}
 func (l *replayLog) Report(string, int64, error)                {}
 func (l *replayLog) Incident(code string, _ int64, why error) {
-	if code == IncidentGap || code == IncidentRecreated {
+	switch code {
+	case IncidentGap, IncidentRecreated:
 		l.err = fmt.Errorf("neither the log nor a snapshot reaches back to a state: %w", why)
+	case IncidentRevision, IncidentTime, IncidentLevel:
+		l.err = why
 	}
+}
+
+// Wait ends a replay that stands still: nobody will come and help it.
+func (l *replayLog) Wait(ctx context.Context, _ <-chan struct{}) error {
+	return errors.Join(l.err, ctx.Err())
 }
 
 type silence struct{}
@@ -113,15 +121,13 @@ type silence struct{}
 func (silence) Produce(context.Context, ...stream.Record) error { return nil }
 
 type replayRevisions[C any] struct {
-	at func(context.Context, int64) (C, error)
+	at func(Revision) (C, error)
 }
 
-func (replayRevisions[C]) Newest() int64                        { return 0 }
-func (replayRevisions[C]) Changed() <-chan struct{}             { return nil }
-func (replayRevisions[C]) Prepare(context.Context, int64) error { return nil }
-func (r replayRevisions[C]) At(ctx context.Context, n int64) (C, error) {
-	return r.at(ctx, n)
-}
+func (replayRevisions[C]) Newest() Revision            { return Revision{} }
+func (replayRevisions[C]) Changed() <-chan struct{}    { return nil }
+func (replayRevisions[C]) InForce(Partition, Revision) {}
+func (r replayRevisions[C]) At(n Revision) (C, error)  { return r.at(n) }
 
 // replaySnapshots finds the snapshot to begin with: one that was whole where
 // the replay ends, or its records might be of a later state.
@@ -282,7 +288,8 @@ func (e *Engine[B, C]) Replay(ctx context.Context, partition int32, c ReplayConf
 	cfg := e.config
 	c.Service, c.Topic, c.Rejected = cfg.Service, cfg.Client.Topic(cfg.Topic), cfg.Client.Topic(stream.EventsRejected)
 	c.Partition = Partition{Domain: cfg.Domain, Number: partition, Count: e.partitions}
-	c.Fold, c.At, c.Clock = cfg.NewFold(), cfg.Revisions.At, cfg.Clock
+	c.Fold, c.Clock = cfg.NewFold(), cfg.Clock
+	c.At = func(ctx context.Context, r Revision) (C, error) { return Await(ctx, cfg.Revisions, r) }
 	c.Log = topicLog{cfg.Client, c.Topic, partition}
 	c.Snapshots = NewTopicSnapshots(cfg.Client, cfg.Producer, func() {})
 	return Replay(ctx, c)

@@ -52,26 +52,22 @@ func (o *Owner[B, C]) alarm() {
 	}
 }
 
-// announce appends the newest configuration to the log, once.
+// announce appends the newest configuration to the log, once it is at hand.
 func (o *Owner[B, C]) announce(ctx context.Context) {
 	o.changed = o.config.Revisions.Changed()
 	newest := o.config.Revisions.Newest()
 	now := o.config.Clock()
-	if o.w.Status != Ready || newest <= max(o.w.Revision, o.appended) || now.Before(o.announceAt) {
+	if o.w.Status != Ready || newest.Number <= max(o.w.Revision.Number, o.appended) || now.Before(o.announceAt) {
 		return
 	}
-	err := o.config.Revisions.Prepare(ctx, newest)
-	if err == nil {
-		err = o.config.Log.Append(ctx, newRevision(o.config.Service, newest, Level, now))
-	}
-	if err != nil {
+	if err := o.config.Log.Append(ctx, newRevision(o.config.Service, newest, Level, now)); err != nil {
 		// Counting goes on under the revision in force; readiness says that it is not the newest.
 		o.announceAt = now.Add(retryAfter)
 		o.config.Logger.Warn("revision not announced", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-			zap.Int64("revision", newest), zap.Error(err))
+			zap.Int64("revision", newest.Number), zap.Error(err))
 		return
 	}
-	o.appended = newest
+	o.appended = newest.Number
 }
 
 // retryAfter is how long upkeep that failed is left alone.

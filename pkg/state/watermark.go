@@ -50,7 +50,7 @@ type Watermark struct {
 	// LogTime is the highest record timestamp met, in ms of the Unix epoch.
 	LogTime int64
 	// Revision of the configuration in force, and level of the logic.
-	Revision int64
+	Revision Revision
 	Level    uint32
 	// LastHash is of the record before Offset: it tells a log that was made
 	// anew from one that goes on. 0 where there is none.
@@ -94,7 +94,7 @@ func (w *Watermark) Encode() []byte {
 	b := w.Head()
 	b = append(b, watermarkFormat, byte(w.Status))
 	for _, v := range [...]uint64{
-		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision), uint64(w.Level),
+		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision.Number), w.Revision.History, uint64(w.Level),
 		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition),
 		uint64(w.SnapshotAt), uint64(w.SnapshotOffset), uint64(w.Disowned), uint64(w.At), w.Serial, w.Called,
 	} {
@@ -139,7 +139,7 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 	w.Offset = int64(r.uvarint())
 	w.Floor = int64(r.uvarint())
 	w.LogTime = int64(r.uvarint())
-	w.Revision = int64(r.uvarint())
+	w.Revision = Revision{Number: int64(r.uvarint()), History: r.uvarint()}
 	w.Level = uint32(r.uvarint())
 	w.LastHash = r.uvarint()
 	w.DueMinute = int64(r.uvarint())

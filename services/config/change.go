@@ -152,7 +152,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 		s.holdings.read = false
 		return nil, false, fmt.Errorf("commit revision %d: %w", made.revision, err)
 	}
-	s.news.tell(made)
+	s.tell(ctx)
 	s.metrics.changed(made, c.kind.name, d.action)
 	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
 		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
@@ -248,7 +248,7 @@ func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string
 	if err != nil {
 		return standing{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
 	}
-	return made, write(ctx, tx, entry{standing: made, at: now, caller: rpc.Caller(ctx), action: action}, version{
+	return made, write(ctx, tx, entry{standing: made, at: now, caller: rpc.Caller(ctx), action: action, history: s.history.Load()}, version{
 		kind: c.kind.name, name: c.name, revision: made.revision, deleted: action == actionDelete, body: body,
 	})
 }

@@ -11,6 +11,7 @@ type metrics struct {
 	revision      prometheus.Gauge
 	applyRevision prometheus.Gauge
 	watchers      prometheus.Gauge
+	unknown       prometheus.Gauge
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -25,8 +26,9 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		revision:      gauge("revision", "The newest revision."),
 		applyRevision: gauge("apply_revision", "The newest revision that changed what counting or planning reads."),
 		watchers:      gauge("watchers", "Streams of Watch that are open."),
+		unknown:       gauge("unknown_histories", "Histories of which services know revisions that are not here: see tollgate config accept-restore."),
 	}
-	for _, c := range []prometheus.Collector{m.changes, m.revision, m.applyRevision, m.watchers} {
+	for _, c := range []prometheus.Collector{m.changes, m.revision, m.applyRevision, m.watchers, m.unknown} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
@@ -21,6 +22,9 @@ type service struct {
 	clock   func() time.Time
 	// holdings belong to whoever has the transaction that writes.
 	holdings holdings
+	unknown  *unknown
+	// history of what this run changes.
+	history atomic.Uint64
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.
@@ -35,7 +39,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, db.close()) }()
-	last, err := newestStanding(ctx, db.reader)
+	last, err := head(ctx, db.reader)
 	if err != nil {
 		return err
 	}
@@ -43,11 +47,15 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	metrics.standing(last)
 	if _, err := validator(); err != nil {
 		return err
 	}
-	s := &service{store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock}
+	metrics.standing(standing{revision: last.GetRevision(), apply: last.GetApplyRevision()})
+	s := &service{
+		store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock,
+		unknown: &unknown{log: env.Log, clock: env.Clock, metrics: metrics},
+	}
+	s.history.Store(newHistory())
 	register(server, s)
 	env.Health.Set("database", nil)
 	if server.ServiceKeys() == 0 {
@@ -55,7 +63,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	go s.watchDatabase(ctx, env.Health)
 	env.Log.Info("configuration opened", zap.String("database", cfg.Database.Path),
-		zap.Int64("revision", last.revision), zap.Int64("apply_revision", last.apply))
+		zap.Int64("revision", last.GetRevision()), zap.Int64("apply_revision", last.GetApplyRevision()))
 	return server.Serve(ctx)
 }
 
@@ -89,5 +97,6 @@ func register(server *rpc.Server, s *service) {
 	configv1.RegisterClassOfServiceServiceServer(server, &classService{resources: resources[*configv1.ClassOfService]{s, classKind}})
 	configv1.RegisterNotificationServiceServer(server, &notificationService{resources: resources[*configv1.Notification]{s, notificationKind}})
 	configv1.RegisterEndpointServiceServer(server, &endpointService{resources: resources[*configv1.Endpoint]{s, endpointKind}})
+	configv1.RegisterHistoryServiceServer(server, &historyService{service: s})
 	configv1.RegisterConfigWatchServiceServer(server, &watchService{service: s, stopping: server.Stopping()})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
@@ -39,6 +40,7 @@ type running struct {
 	watching configv1.ConfigWatchServiceClient
 	// outside follows with a key that is no service's.
 	outside configv1.ConfigWatchServiceClient
+	history configv1.HistoryServiceClient
 }
 
 func start(t *testing.T) *running {
@@ -92,6 +94,7 @@ func (r *running) run() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.history = configv1.NewHistoryServiceClient(conn)
 	r.watching, r.outside = configv1.NewConfigWatchServiceClient(service), configv1.NewConfigWatchServiceClient(conn)
 	r.stop = sync.OnceFunc(func() {
 		cancel()
@@ -111,11 +114,20 @@ func (r *running) restart() {
 
 func (r *running) snapshot(revision int64) *configv1.Snapshot {
 	r.t.Helper()
-	res, err := r.watching.Snapshot(r.t.Context(), &configv1.SnapshotRequest{Revision: revision})
+	s, err := r.snapshotOf(0, revision)
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	return res.GetSnapshot()
+	return s
+}
+
+// snapshotOf is a whole snapshot of a history.
+func (r *running) snapshotOf(history uint64, number int64) (*configv1.Snapshot, error) {
+	parts, err := r.watching.Snapshot(r.t.Context(), &configv1.SnapshotRequest{History: history, Revision: number})
+	if err != nil {
+		return nil, err
+	}
+	return revision.Collect(parts, nil)
 }
 
 // must is what a call answered.
@@ -198,9 +210,9 @@ func TestAnEmptyDatabaseIsRevisionZero(t *testing.T) {
 	if got := r.tenant("acme").GetMetadata().GetRevision(); got != 1 {
 		t.Errorf("the first change is revision %d", got)
 	}
-	_, err := r.watching.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: 2})
+	_, err := r.snapshotOf(0, 2)
 	refused(t, err, fault.NotFound, "REVISION_UNKNOWN")
-	_, err = r.watching.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: -1})
+	_, err = r.snapshotOf(0, -1)
 	refused(t, err, fault.Invalid, "REQUEST_INVALID")
 }
 

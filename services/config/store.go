@@ -102,18 +102,24 @@ type queries interface {
 }
 
 func newestStanding(ctx context.Context, q queries) (standing, error) {
-	return standingAt(ctx, q, -1)
+	st, _, err := scanStanding(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions ORDER BY revision DESC LIMIT 1`))
+	return st, err
 }
 
-// standingAt is the standing as of a revision, -1 for the newest; zero where there is none yet.
-func standingAt(ctx context.Context, q queries, revision int64) (standing, error) {
-	var st standing
-	err := q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions
-		WHERE revision <= $1 OR $1 < 0 ORDER BY revision DESC LIMIT 1`, revision).Scan(&st.revision, &st.apply)
-	if err != nil && !errors.Is(err, sql.ErrNoRows) {
-		return standing{}, fmt.Errorf("read revision: %w", err)
+// standingAt is the standing as of a revision; not ok where there is none of that number.
+func standingAt(ctx context.Context, q queries, revision int64) (st standing, ok bool, err error) {
+	return scanStanding(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions WHERE revision = $1`, revision))
+}
+
+func scanStanding(row *sql.Row) (st standing, ok bool, err error) {
+	err = row.Scan(&st.revision, &st.apply)
+	if errors.Is(err, sql.ErrNoRows) {
+		return standing{}, false, nil
 	}
-	return st, nil
+	if err != nil {
+		return standing{}, false, fmt.Errorf("read revision: %w", err)
+	}
+	return st, true, nil
 }
 
 // newest is the newest version of one resource; ok is false where it never was.
@@ -169,16 +175,31 @@ type entry struct {
 	at     time.Time
 	caller string
 	action string
+	// kind and name of what was changed.
+	kind, name string
+	// history of the run that makes it.
+	history uint64
+}
+
+// record adds a revision.
+func record(ctx context.Context, tx *sql.Tx, e entry) error {
+	if _, err := tx.ExecContext(ctx, `INSERT INTO revisions (revision, apply_revision, changed_at, caller, action, kind, name) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		e.revision, e.apply, e.at.UnixMilli(), e.caller, e.action, e.kind, e.name); err != nil {
+		return fmt.Errorf("write revision %d: %w", e.revision, err)
+	}
+	return begin(ctx, tx, e.history, e.revision)
 }
 
 // write adds a revision and the version it makes.
 func write(ctx context.Context, tx *sql.Tx, e entry, v version) error {
+	e.kind, e.name = v.kind, v.name
+	if err := record(ctx, tx, e); err != nil {
+		return err
+	}
 	for _, step := range []struct {
 		query string
 		args  []any
 	}{
-		{`INSERT INTO revisions (revision, apply_revision, changed_at, caller, action, kind, name) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
-			[]any{e.revision, e.apply, e.at.UnixMilli(), e.caller, e.action, v.kind, v.name}},
 		{`UPDATE resource_versions SET until = $1 WHERE kind = $2 AND name = $3 AND until IS NULL`,
 			[]any{e.revision, v.kind, v.name}},
 		{`INSERT INTO resource_versions (kind, name, revision, deleted, body) VALUES ($1, $2, $3, $4, $5)`,

@@ -8,39 +8,55 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 )
 
 // repeatInterval is how long a watcher hears nothing while nothing changes.
 const repeatInterval = 10 * time.Second
 
-// news is the standing, and who waits for the next one.
+// news is the head, and who waits for the next one.
 type news struct {
 	mu      sync.Mutex
-	last    standing
+	last    *configv1.WatchResponse
 	changed chan struct{}
 }
 
-func newNews(last standing) *news { return &news{last: last, changed: make(chan struct{})} }
+func newNews(last *configv1.WatchResponse) *news {
+	return &news{last: last, changed: make(chan struct{})}
+}
 
 // tell never goes back: commits are one after the other, but their tellings may overtake.
-func (n *news) tell(made standing) {
+func (n *news) tell(head *configv1.WatchResponse) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if made.revision <= n.last.revision {
+	if head.GetRevision() <= n.last.GetRevision() {
 		return
 	}
-	n.last = made
+	n.last = head
 	close(n.changed)
 	n.changed = make(chan struct{})
 }
 
-func (n *news) read() (standing, <-chan struct{}) {
+// read answers a head that nobody changes any more.
+func (n *news) read() (*configv1.WatchResponse, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.last, n.changed
+}
+
+// tell lets watchers know what was committed. A head that can't be read now is told with the next change, or by a watch's
+// repetition.
+func (s *service) tell(ctx context.Context) {
+	now, err := head(context.WithoutCancel(ctx), s.store.reader)
+	if err != nil {
+		s.log.Error("head not read after a change", zap.Error(err))
+		return
+	}
+	s.news.tell(now)
 }
 
 type watchService struct {
@@ -49,20 +65,26 @@ type watchService struct {
 	stopping <-chan struct{}
 }
 
-func (w *watchService) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreamingServer[configv1.WatchResponse]) error {
+func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStreamingServer[configv1.WatchResponse]) error {
 	w.service.metrics.watchers.Inc()
 	defer w.service.metrics.watchers.Dec()
 	repeat := time.NewTicker(repeatInterval)
 	defer repeat.Stop()
 	for {
 		last, changed := w.service.news.read()
-		if err := stream.Send(&configv1.WatchResponse{Revision: last.revision, ApplyRevision: last.apply}); err != nil {
+		for _, p := range req.GetKnown() {
+			if !revision.GoesOn(last, p) {
+				w.service.unknown.note(stream.Context(), p, true)
+			}
+		}
+		if err := stream.Send(last); err != nil {
 			return err
 		}
 		select {
 		case <-changed:
 			repeat.Reset(repeatInterval)
 		case <-repeat.C:
+			w.service.tell(stream.Context())
 		case <-w.stopping:
 			return rpc.ErrStopping()
 		case <-stream.Context().Done():
@@ -71,52 +93,73 @@ func (w *watchService) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreami
 	}
 }
 
-func (w *watchService) Snapshot(ctx context.Context, req *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.ServerStreamingServer[configv1.SnapshotResponse]) error {
 	if req.GetRevision() < 0 {
-		return nil, fault.NewInvalid("REQUEST_INVALID", fault.Violation{Field: "revision", Description: "must not be negative"})
+		return fault.NewInvalid("REQUEST_INVALID", fault.Violation{Field: "revision", Description: "must not be negative"})
 	}
-	snapshot, err := w.service.snapshot(ctx, req.GetRevision())
-	if err != nil {
-		return nil, err
-	}
-	if !rpc.FromService(ctx) {
-		for _, e := range snapshot.GetEndpoints() {
-			maskSecrets(e)
+	shown := rpc.FromService(stream.Context())
+	return w.service.snapshot(stream.Context(), &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}, func(part *configv1.Snapshot) error {
+		for _, e := range part.GetEndpoints() {
+			if !shown {
+				maskSecrets(e)
+			}
 		}
-	}
-	return &configv1.SnapshotResponse{Snapshot: snapshot}, nil
+		return stream.Send(&configv1.SnapshotResponse{Snapshot: part})
+	})
 }
 
-// snapshot reads the configuration as of a revision, 0 for the newest, secrets in clear.
-func (s *service) snapshot(ctx context.Context, revision int64) (*configv1.Snapshot, error) {
+// partBytes is how large a part of a snapshot becomes before the next one is begun; one resource is never split.
+const partBytes = 1 << 20
+
+// snapshot reads the configuration as of a revision, part by part, secrets in clear.
+func (s *service) snapshot(ctx context.Context, asked *configv1.Position, send func(*configv1.Snapshot) error) error {
+	found, rows, err := s.read(ctx, asked)
+	if err != nil {
+		return err
+	}
+	begin := func() *configv1.Snapshot {
+		out := &configv1.Snapshot{Revision: found.GetRevision(), History: found.GetHistory(), ApplyRevision: found.at.apply}
+		if found.at.revision != found.GetRevision() {
+			out.StandsIn, out.ApplyRevision = found.at.revision, found.GetRevision()
+		}
+		return out
+	}
+	part, size := begin(), 0
+	for _, row := range rows {
+		if size > 0 && size+len(row.body) > partBytes {
+			if err := send(part); err != nil {
+				return err
+			}
+			part, size = begin(), 0
+		}
+		if err := add(part, row); err != nil {
+			return err
+		}
+		size += len(row.body)
+	}
+	return send(part)
+}
+
+// read finds a revision and its resources, in one view of the database.
+func (s *service) read(ctx context.Context, asked *configv1.Position) (found located, rows []version, err error) {
 	tx, err := s.store.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
-		return nil, fmt.Errorf("begin snapshot: %w", err)
+		return found, nil, fmt.Errorf("begin snapshot: %w", err)
 	}
 	defer tx.Rollback() //nolint:errcheck // nothing was written
-	last, err := newestStanding(ctx, tx)
-	if err != nil {
-		return nil, err
+	if found, err = locate(ctx, tx, asked); err != nil {
+		return found, nil, err
 	}
-	if revision > last.revision {
-		return nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "revision %d is not reached, the newest is %d", revision, last.revision)
-	}
-	if revision > 0 {
-		if last, err = standingAt(ctx, tx, revision); err != nil {
-			return nil, err
+	if !found.found {
+		if asked.GetHistory() != 0 {
+			s.unknown.note(ctx, asked, false)
 		}
+		last, _ := s.news.read()
+		return found, nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "revision %d of history %016x is not known here, the newest is %d of history %016x",
+			asked.GetRevision(), asked.GetHistory(), last.GetRevision(), last.GetHistory())
 	}
-	rows, err := asOf(ctx, tx, last.revision)
-	if err != nil {
-		return nil, err
-	}
-	out := &configv1.Snapshot{Revision: last.revision, ApplyRevision: last.apply}
-	for _, row := range rows {
-		if err := add(out, row); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
+	rows, err = asOf(ctx, tx, found.at.revision)
+	return found, rows, err
 }
 
 func add(out *configv1.Snapshot, row version) error {

@@ -76,7 +76,7 @@ func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfServi
 	}
 	return &subscribers{
 		records: s, peers: p, clock: func() time.Time { return moment(now) }, answered: a, stopping: make(chan struct{}), timeout: patience,
-		catalogs: &catalogs{cache: []*catalog{catalogOf(t, 3, c)}},
+		catalogs: only(catalogOf(t, 3, c)),
 	}
 }
 
@@ -100,7 +100,7 @@ func begun(t testing.TB, c *configv1.ClassOfService, edits ...func(*subscriber))
 		}
 	}
 	return state.Reading[subscriber]{
-		Body: turn.sub, Exists: true, Sequence: 42, Revision: 3, Time: moment("2026-03-12T09:00"), Staleness: 300 * time.Millisecond,
+		Body: turn.sub, Exists: true, Sequence: 42, Revision: state.Revision{Number: 3}, Time: moment("2026-03-12T09:00"), Staleness: 300 * time.Millisecond,
 	}
 }
 

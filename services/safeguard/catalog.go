@@ -5,12 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"sync"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
 )
 
 // catalog is what counting reads of one revision of the configuration. It is immutable and shared by all partitions.
@@ -124,25 +125,11 @@ func (c *catalog) tenant(id string) *revision.Tenant {
 	return nobody
 }
 
-// remembered is how many catalogs stay in memory: partitions are at two or three revisions at a time.
-const remembered = 4
-
-// catalogs are the configuration as the engine asks for it, each revision compiled once for all partitions.
+// catalogs are the revisions at hand, each compiled once for all partitions.
 type catalogs struct {
-	source revision.Applied
-
-	mu    sync.Mutex
-	cache []*catalog // the one compiled last is the last
+	state.Revisions[*catalog]
+	highest func() (*catalog, bool)
 }
-
-// Newest is the newest revision that counting goes by.
-func (c *catalogs) Newest() int64 { return c.source.Newest() }
-
-// Changed is closed when Newest becomes another one.
-func (c *catalogs) Changed() <-chan struct{} { return c.source.Changed() }
-
-// Prepare keeps a revision in the store for whoever opens a partition at it.
-func (c *catalogs) Prepare(ctx context.Context, n int64) error { return c.source.Prepare(ctx, n) }
 
 // IncidentScope is of a class whose scope this binary can't compile: usage of its subscribers is rejected until it is
 // corrected, and can be sent again then.
@@ -157,71 +144,33 @@ func (c *catalogs) unusable() []*daemon.Incident {
 	return revision.Incidents(IncidentScope, last.faults)
 }
 
-// At is the catalog of a revision. Whoever else asks meanwhile waits for it.
-func (c *catalogs) At(ctx context.Context, n int64) (*catalog, error) {
-	if known := c.recall(n); known != nil {
-		return known, nil
-	}
-	s, err := c.source.At(ctx, n)
-	if err != nil {
-		return nil, fmt.Errorf("read configuration: %w", err)
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var before *catalog
-	for _, known := range c.cache {
-		if known.revision == n {
-			return known, nil
-		}
-		before = known
-	}
-	made := newCatalog(s, before)
-	c.cache = append(c.cache, made)
-	if len(c.cache) > remembered {
-		c.cache = append([]*catalog(nil), c.cache[1:]...)
-	}
-	return made, nil
+func compileCatalogs(ctx context.Context, source *revision.Source) *catalogs {
+	c := revision.Compile(ctx, source, newCatalog)
+	return &catalogs{c, c.Latest}
 }
 
-func (c *catalogs) recall(n int64) *catalog {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, known := range c.cache {
-		if known.revision == n {
-			return known
-		}
-	}
-	return nil
+// readPatience bounds the wait of a read for a revision that no partition here is folded by.
+const readPatience = time.Second
+
+// at is the catalog of a revision, for a read.
+func (c *catalogs) at(ctx context.Context, r state.Revision) (*catalog, error) {
+	ctx, cancel := context.WithTimeout(ctx, readPatience)
+	defer cancel()
+	return state.Await(ctx, c.Revisions, r)
 }
 
-// newest is the catalog of the newest revision known here; where the configuration service can't be asked for that, the
-// one that was read last.
-func (c *catalogs) newest(ctx context.Context) (*catalog, error) {
-	n := c.source.Newest()
-	if n == 0 {
-		if last := c.latest(); last != nil {
-			return last, nil
-		}
-		return nil, errNoConfiguration
+// newest is the catalog of the newest revision at hand.
+func (c *catalogs) newest() (*catalog, error) {
+	if found := c.latest(); found != nil {
+		return found, nil
 	}
-	found, err := c.At(ctx, n)
-	if last := c.latest(); err != nil && last != nil {
-		return last, nil
-	}
-	return found, err
+	return nil, errNoConfiguration
 }
 
 var errNoConfiguration = errors.New("no configuration was read yet")
 
-// latest is the catalog of the highest revision in memory; nil where there is none.
+// latest is the catalog of the highest revision at hand; nil where there is none.
 func (c *catalogs) latest() *catalog {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var last *catalog
-	for _, known := range c.cache {
-		if last == nil || known.revision > last.revision {
-			last = known
-		}
-	}
-	return last
+	found, _ := c.highest()
+	return found
 }

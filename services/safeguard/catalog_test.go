@@ -108,13 +108,11 @@ func TestAScopeThatCannotBeCompiledIsNamed(t *testing.T) {
 		c.DataSafeguard.Scope = "usage.nothing"
 	}
 	first := catalogFor(t, 1, nil, full(), full(bad))
-	c := &catalogs{cache: []*catalog{first}}
-	shown := c.unusable()
+	shown := only(first).unusable()
 	if len(shown) != 1 || shown[0].Code != IncidentScope || shown[0].Resource != "tenants/acme/classesOfService/bad" || !strings.Contains(shown[0].Detail, "nothing") {
 		t.Errorf("incidents %v", shown)
 	}
-	c.cache = append(c.cache, catalogFor(t, 2, nil, full()))
-	if shown := c.unusable(); shown != nil {
+	if shown := only(catalogFor(t, 2, nil, full())).unusable(); shown != nil {
 		t.Errorf("incidents %v of a class that is mended", shown)
 	}
 }

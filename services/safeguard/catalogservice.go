@@ -84,7 +84,7 @@ func (v *catalogService) class(ctx context.Context, field, name, tail string, af
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return nil, err
 	}
-	c, err := v.catalogs.newest(ctx)
+	c, err := v.catalogs.newest()
 	if err != nil {
 		return nil, rebuilding("the configuration is not known yet", err)
 	}

@@ -189,7 +189,7 @@ func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
 				engine.stored = begun(t, c)
 			}
 			s := reachable(t, engine, "2026-03-12T10:00", c)
-			s.catalogs.cache = []*catalog{catalogFor(t, 3, test.tenant, c)}
+			s.catalogs = only(catalogFor(t, 3, test.tenant, c))
 			got, err := (&enforcement{subscribers: s}).Authorize(t.Context(), test.req)
 			if err != nil {
 				t.Fatal(err)

@@ -364,6 +364,9 @@ func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
 
+// Wait is not needed: every revision is at hand.
+func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }
+
 func (p *partition) Incident(code string, offset int64, err error) {
 	p.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
 }
@@ -390,10 +393,22 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 // revisionsOf stands for the configuration service. Its newest is none: the test puts the records into the log.
 type revisionsOf map[int64]*catalog
 
-func (r revisionsOf) Newest() int64                                   { return 0 }
-func (r revisionsOf) Changed() <-chan struct{}                        { return nil }
-func (r revisionsOf) Prepare(context.Context, int64) error            { return nil }
-func (r revisionsOf) At(_ context.Context, n int64) (*catalog, error) { return r[n], nil }
+func (r revisionsOf) Newest() state.Revision                  { return state.Revision{} }
+func (r revisionsOf) Changed() <-chan struct{}                { return nil }
+func (r revisionsOf) InForce(state.Partition, state.Revision) {}
+func (r revisionsOf) At(n state.Revision) (*catalog, error)   { return r[n.Number], nil }
+
+// only is one catalog, at hand for whatever revision is asked for.
+func only(c *catalog) *catalogs {
+	return &catalogs{onlyOne{revisionsOf{}, c}, func() (*catalog, bool) { return c, c != nil }}
+}
+
+type onlyOne struct {
+	revisionsOf
+	catalog *catalog
+}
+
+func (o onlyOne) At(state.Revision) (*catalog, error) { return o.catalog, nil }
 
 type noSnapshots struct{}
 

@@ -190,7 +190,7 @@ func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
 func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 	dataOnly := everything(func(c *configv1.ClassOfService) { c.OverspendSafeguard, c.PaymentSafeguard = nil, nil })
 	ready := func(sub subscriber) *engineSays {
-		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: 3}}
+		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
 	for _, test := range []struct {
 		name   string

@@ -201,8 +201,8 @@ func (b *beside) compare(number string) (wrong []string) {
 	if !alive {
 		return wrong
 	}
-	api := subscribers{clock: func() time.Time { return b.world.Now() }, catalogs: &catalogs{cache: []*catalog{b.p.catalogs[b.p.revision]}}}
-	st, err := api.stand(b.t.Context(), place{"acme", number}, state.Reading[subscriber]{Exists: true, Body: sub, Revision: b.p.revision, Time: b.world.Now()})
+	api := subscribers{clock: func() time.Time { return b.world.Now() }, catalogs: only(b.p.catalogs[b.p.revision])}
+	st, err := api.stand(b.t.Context(), place{"acme", number}, state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: b.p.revision}, Time: b.world.Now()})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -126,7 +126,7 @@ func TestAReadIsOneJudgementByTheClassAsItIs(t *testing.T) {
 func TestWhatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 	elsewhere := everything(func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" })
 	pending := func(sub subscriber) *engineSays {
-		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: 3}}
+		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
 	for name, engine := range map[string]*engineSays{
 		"a class that is gone":                     {reading: begun(t, everything(), spent(spend.Data, "8.5"))},
@@ -135,7 +135,7 @@ func TestWhatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 	} {
 		for _, allows := range []bool{false, true} {
 			s := reachable(t, engine, "2026-03-12T10:00", elsewhere)
-			c := s.catalogs.cache[0]
+			c := s.catalogs.latest()
 			tenant := *c.tenants["acme"]
 			tenant.UnknownAllows = allows
 			c.tenants["acme"] = &tenant

@@ -123,7 +123,7 @@ func (s *subscribers) stand(ctx context.Context, at place, r state.Reading[subsc
 		return st, nil
 	}
 	var err error
-	if st.catalog, err = s.catalogs.At(ctx, r.Revision); err != nil {
+	if st.catalog, err = s.catalogs.at(ctx, r.Revision); err != nil {
 		return st, rebuilding("the configuration can't be read now", err)
 	}
 	st.sub = renewed(st.sub, at.tenant, st.catalog, st.now)

@@ -40,7 +40,7 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 	if err := f.ErrShared(reasonRequest); err != nil {
 		return err
 	}
-	c, err := v.catalogs.newest(out.Context())
+	c, err := v.catalogs.newest()
 	if err != nil {
 		return rebuilding("the configuration is not known yet", err)
 	}
@@ -93,7 +93,7 @@ func (v *audit) reaches(ctx context.Context, partition int32, revision int64) er
 		if err != nil {
 			return unreadable(err)
 		}
-		if w.Revision >= revision {
+		if w.Revision.Number >= revision {
 			return nil
 		}
 		select {
@@ -132,7 +132,7 @@ func (r *reapplication) step(ctx context.Context, cursor string, pace <-chan tim
 			return "", unreadable(err)
 		}
 		for i, key := range some {
-			concerned, err := r.concerns(key, stored[i].Record, w.Revision)
+			concerned, err := r.concerns(key, stored[i].Record, w.Revision.Number)
 			if err != nil {
 				return "", err
 			}
@@ -146,7 +146,7 @@ func (r *reapplication) step(ctx context.Context, cursor string, pace <-chan tim
 			case <-ctx.Done():
 				return "", ctx.Err()
 			}
-			r.call(ctx, key, w.Revision)
+			r.call(ctx, key, w.Revision.Number)
 		}
 	}
 	return next, nil

@@ -55,7 +55,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return err
 	}
 	defer func() { unfollow(); _ = source.Close() }()
-	configuration := &catalogs{source: revision.Applied{Source: source}}
+	configuration := compileCatalogs(following, source)
 	env.Health.Note("scopes", configuration.unusable)
 
 	announcer := &announcer{log: env.Log, metrics: metrics, clock: env.Clock}

@@ -98,15 +98,23 @@ func (c *configuration) newest() (int64, <-chan struct{}) {
 	return c.snapshots[len(c.snapshots)-1].GetRevision(), c.changed
 }
 
-func (c *configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+func (c *configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
+	if s := c.at(r.GetRevision()); s != nil {
+		return out.Send(&configv1.SnapshotResponse{Snapshot: s})
+	}
+	return status.Error(codes.NotFound, "no such revision")
+}
+
+// at is nil where there is none.
+func (c *configuration) at(revision int64) *configv1.Snapshot {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, s := range c.snapshots {
-		if s.GetRevision() == r.GetRevision() {
-			return &configv1.SnapshotResponse{Snapshot: s}, nil
+		if s.GetRevision() == revision {
+			return s
 		}
 	}
-	return nil, status.Error(codes.NotFound, "no such revision")
+	return nil
 }
 
 func (c *configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {

@@ -221,11 +221,11 @@ func (f *fixture) meant(c *configuration) (worlds []*model.World) {
 					f.Fatal(err)
 				}
 				if d, ok := e.Data.(*eventv1.SystemRevision); ok {
-					s, err := c.Snapshot(f.ctx, &configv1.SnapshotRequest{Revision: d.GetRevision()})
-					if err != nil {
-						f.Fatal(err)
+					s := c.at(d.GetRevision())
+					if s == nil {
+						f.Fatalf("no revision %d", d.GetRevision())
 					}
-					w.Configure(record.Time, s.GetSnapshot())
+					w.Configure(record.Time, s)
 					continue
 				}
 				w.Happen(record.Time, e)

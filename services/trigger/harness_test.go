@@ -128,6 +128,9 @@ func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
 
+// Wait is not needed: every revision is at hand.
+func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }
+
 func (p *partition) Incident(code string, offset int64, err error) {
 	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
 }
@@ -145,10 +148,10 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 // revisions stands for the configuration service. Its newest is none: the test puts the records into the log.
 type revisions map[int64]*Book
 
-func (r revisions) Newest() int64                                       { return 0 }
-func (r revisions) Changed() <-chan struct{}                            { return nil }
-func (r revisions) Prepare(context.Context, int64) error                { return nil }
-func (r revisions) At(_ context.Context, revision int64) (*Book, error) { return r[revision], nil }
+func (r revisions) Newest() state.Revision                  { return state.Revision{} }
+func (r revisions) Changed() <-chan struct{}                { return nil }
+func (r revisions) InForce(state.Partition, state.Revision) {}
+func (r revisions) At(n state.Revision) (*Book, error)      { return r[n.Number], nil }
 
 type noSnapshots struct{}
 

@@ -69,14 +69,14 @@ func (c *configuration) save(s *configv1.Snapshot) {
 	c.changed = make(chan struct{})
 }
 
-func (c *configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+func (c *configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s, ok := c.snapshots[r.GetRevision()]
 	if !ok {
-		return nil, status.Error(codes.NotFound, "no such revision")
+		return status.Error(codes.NotFound, "no such revision")
 	}
-	return &configv1.SnapshotResponse{Snapshot: s}, nil
+	return out.Send(&configv1.SnapshotResponse{Snapshot: s})
 }
 
 func (c *configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {

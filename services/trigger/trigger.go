@@ -62,8 +62,8 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { unfollow(); err = errors.Join(err, source.Close()) }()
-	configuration := &books{source: revision.Applied{Source: source}, clock: env.Clock, metrics: metrics}
-	env.Health.Note("notifications", configuration.inactive)
+	configuration := compileBooks(following, source, env.Clock, metrics)
+	env.Health.Note("notifications", func() []*daemon.Incident { return inactive(configuration.Latest) })
 
 	work := []func(context.Context) error{server.Serve}
 	for _, l := range logs {

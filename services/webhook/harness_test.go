@@ -105,13 +105,13 @@ type configuration struct {
 	stopping <-chan struct{}
 }
 
-func (c configuration) Snapshot(_ context.Context, r *configv1.SnapshotRequest) (*configv1.SnapshotResponse, error) {
+func (c configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r.GetRevision() != c.snapshot.GetRevision() {
-		return nil, status.Error(codes.NotFound, "no such revision")
+		return status.Error(codes.NotFound, "no such revision")
 	}
-	return &configv1.SnapshotResponse{Snapshot: c.snapshot}, nil
+	return out.Send(&configv1.SnapshotResponse{Snapshot: c.snapshot})
 }
 
 func (c configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {

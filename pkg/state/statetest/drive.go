@@ -23,6 +23,8 @@ type Drive[B, C any] struct {
 	Now time.Time
 	// Newest revision; the owner appends it to the log.
 	Newest int64
+	// Missing is what is answered instead of a revision that can't be had, by its number.
+	Missing map[int64]error
 	// Committed is the group's offset.
 	Committed int64
 	// Incidents are those that stand, by code.
@@ -270,6 +272,14 @@ func (l *driveLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents
 func (l *driveLog[B, C]) Progress()                              {}
 func (l *driveLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
 
+// Wait ends like a log at whose end nothing happens any more.
+func (l *driveLog[B, C]) Wait(context.Context, <-chan struct{}) error {
+	if l.idle++; l.idle > turns {
+		return stream.ErrRevoked
+	}
+	return nil
+}
+
 type drivePublisher[B, C any] struct{ d *Drive[B, C] }
 
 // Produce lets what is meant for the log stand there too.
@@ -287,11 +297,19 @@ func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Recor
 
 type driveRevisions[B, C any] struct{ d *Drive[B, C] }
 
-func (r driveRevisions[B, C]) Newest() int64                        { return r.d.Newest }
-func (r driveRevisions[B, C]) Changed() <-chan struct{}             { return nil }
-func (r driveRevisions[B, C]) Prepare(context.Context, int64) error { return nil }
-func (r driveRevisions[B, C]) At(_ context.Context, n int64) (c C, _ error) {
-	return r.d.configuration(n), nil
+// history is that of all revisions of a Drive and of a Law.
+const history = 0xfeed
+
+func (r driveRevisions[B, C]) Newest() state.Revision {
+	return state.Revision{History: history, Number: r.d.Newest}
+}
+func (r driveRevisions[B, C]) Changed() <-chan struct{}                { return nil }
+func (r driveRevisions[B, C]) InForce(state.Partition, state.Revision) {}
+func (r driveRevisions[B, C]) At(n state.Revision) (c C, _ error) {
+	if err := r.d.Missing[n.Number]; err != nil {
+		return c, err
+	}
+	return r.d.configuration(n.Number), nil
 }
 
 // Replay folds the log again, as far as c says, by the drive's configuration.
@@ -299,7 +317,7 @@ func (d *Drive[B, C]) Replay(c state.ReplayConfig[B, C]) (*state.Replayed[B, C],
 	d.t.Helper()
 	c.Service, c.Partition, c.Topic, c.Rejected = "drive", d.Partition(), "log", "rejected"
 	c.Fold, c.Log, c.Snapshots = d.newFold(), journalLog{d.Log()}, d.Snapshots()
-	c.At = driveRevisions[B, C]{d}.At
+	c.At = func(_ context.Context, r state.Revision) (C, error) { return driveRevisions[B, C]{d}.At(r) }
 	c.Clock = func() time.Time { return d.Now }
 	return state.Replay(d.t.Context(), c)
 }

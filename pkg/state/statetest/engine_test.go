@@ -97,10 +97,10 @@ func (f *fleet) join(address string, limits state.Limits) *member {
 // fixed is the one revision there is.
 type fixed struct{}
 
-func (fixed) Newest() int64                            { return 1 }
-func (fixed) Changed() <-chan struct{}                 { return nil }
-func (fixed) Prepare(context.Context, int64) error     { return nil }
-func (fixed) At(context.Context, int64) (int64, error) { return 1 << 40, nil }
+func (fixed) Newest() state.Revision                  { return state.Revision{Number: 1} }
+func (fixed) Changed() <-chan struct{}                { return nil }
+func (fixed) InForce(state.Partition, state.Revision) {}
+func (fixed) At(state.Revision) (int64, error)        { return 1 << 40, nil }
 
 func (f *fleet) accept(events ...*event.Event) {
 	f.t.Helper()

@@ -97,7 +97,9 @@ func (p *port[B, C]) Commit(_ context.Context, offset int64) error {
 }
 
 func (p *port[B, C]) Incident(code string, offset int64, err error) {
-	p.world.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
+	if code != state.IncidentRevision { // which may be long in coming: histories move the clock
+		p.world.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
+	}
 }
 
 func (p *port[B, C]) Report(code string, offset int64, err error) {
@@ -135,26 +137,40 @@ func (p *port[B, C]) Produce(_ context.Context, records ...stream.Record) error 
 	})
 }
 
-func (p *port[B, C]) Newest() int64 {
+func (p *port[B, C]) Newest() state.Revision {
 	if p.world.quiet {
-		return 0
+		return state.Revision{}
 	}
-	return p.world.revision
+	return state.Revision{History: history, Number: p.world.revision}
 }
 
 func (p *port[B, C]) Changed() <-chan struct{} { return nil }
 
-func (p *port[B, C]) Prepare(context.Context, int64) error {
-	return p.actor.call("prepare", func() error { return nil })
-}
+func (p *port[B, C]) InForce(state.Partition, state.Revision) {}
 
-// At reads a revision.
-func (p *port[B, C]) At(_ context.Context, revision int64) (c C, err error) {
+// At is a revision, which now and then is still being fetched.
+func (p *port[B, C]) At(r state.Revision) (c C, err error) {
 	err = p.actor.call("revision", func() error {
-		c = p.world.law.Configuration(revision)
+		if r.History != history {
+			p.world.t.Errorf("asked for revision %s", r)
+		}
+		if p.world.faults && p.world.random.IntN(8) == 0 {
+			return state.ErrNotReady
+		}
+		c = p.world.law.Configuration(r.Number)
 		return nil
 	})
 	return c, err
+}
+
+// Wait takes time.
+func (p *port[B, C]) Wait(context.Context, <-chan struct{}) error {
+	return p.actor.call("wait", func() error {
+		if p.world.faults {
+			p.world.now = p.world.now.Add(500e6)
+		}
+		return nil
+	})
 }
 
 type portStore[B, C any] struct{ *port[B, C] }

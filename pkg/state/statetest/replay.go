@@ -72,8 +72,8 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c state.ReplayConfig[B, C]) (*s
 	var steps []state.Step[B]
 	c.Service, c.Partition, c.Topic, c.Rejected = "law", b.Partition(), "log", "rejected"
 	c.Fold, c.Log, c.Snapshots = l.NewFold(), journalLog{b.Log()}, b.Snapshots()
-	c.At = func(_ context.Context, revision int64) (C, error) { return l.Configuration(revision), nil }
-	c.Clock = func() time.Time { return epoch }
+	c.At = func(_ context.Context, r state.Revision) (C, error) { return l.Configuration(r.Number), nil }
+	c.Clock = func() time.Time { return epoch.AddDate(10, 0, 0) }
 	c.Visit = func(s state.Step[B]) { steps = append(steps, s) }
 	r, err := state.Replay(context.WithoutCancel(t.Context()), c)
 	if err != nil {

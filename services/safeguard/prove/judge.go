@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -214,7 +215,7 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 		}
 		if d, ok := e.Data.(*eventv1.SystemRevision); ok {
 			if d.GetRevision() > l.revision {
-				s, err := j.snapshot(ctx, d.GetRevision())
+				s, err := j.snapshot(ctx, d.GetHistory(), d.GetRevision())
 				if err != nil {
 					return n, err
 				}
@@ -239,16 +240,20 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 	return n, nil
 }
 
-func (j *judge) snapshot(ctx context.Context, revision int64) (*configv1.Snapshot, error) {
-	if s := j.snapshots[revision]; s != nil {
+func (j *judge) snapshot(ctx context.Context, history uint64, number int64) (*configv1.Snapshot, error) {
+	if s := j.snapshots[number]; s != nil {
 		return s, nil
 	}
-	res, err := j.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: revision})
-	if err != nil {
-		return nil, fmt.Errorf("read revision %d: %w", revision, err)
+	var whole *configv1.Snapshot
+	parts, err := j.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: number, History: history})
+	if err == nil {
+		whole, err = revision.Collect(parts, nil)
 	}
-	j.snapshots[revision] = res.GetSnapshot()
-	return res.GetSnapshot(), nil
+	if err != nil {
+		return nil, fmt.Errorf("read revision %d: %w", number, err)
+	}
+	j.snapshots[number] = whole
+	return whole, nil
 }
 
 // hear takes records of a partition, in their order. Repeats have the same bytes.

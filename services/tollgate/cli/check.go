@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -144,8 +145,11 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 
 func (c checkCommand) config(ctx context.Context) ([]finding, error) {
 	return c.service(ctx, "config "+c.Config, c.Config, "--config", func(ctx context.Context, conn *grpc.ClientConn) (string, error) {
-		res, err := configv1.NewConfigWatchServiceClient(conn).Snapshot(ctx, &configv1.SnapshotRequest{})
-		s := res.GetSnapshot()
+		parts, err := configv1.NewConfigWatchServiceClient(conn).Snapshot(ctx, &configv1.SnapshotRequest{})
+		if err != nil {
+			return "", err
+		}
+		s, err := revision.Collect(parts, nil)
 		return fmt.Sprintf("revision %d: %d tenants, %d classes of service, %d endpoints, %d notifications", s.GetRevision(),
 			len(s.GetTenants()), len(s.GetClassesOfService()), len(s.GetEndpoints()), len(s.GetNotifications())), err
 	})

@@ -70,6 +70,9 @@ type commands struct {
 	Proto struct {
 		Export exportProto `cmd:"" help:"Write the .proto files and all they import into a folder."`
 	} `cmd:"" help:"Protobuf files for clients in other languages."`
+	Config struct {
+		AcceptRestore acceptRestore `cmd:"" help:"Accept that the configuration was set back to a backup or begun anew, so that services follow it."`
+	} `cmd:"" help:"Tell the configuration service what a person decided."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
 	} `cmd:"" help:"Tell the owners of state what a person decided."`

@@ -20,11 +20,17 @@ const look = 10 * time.Millisecond
 // awaitRevision waits until the configuration stands in every log that is counted or planned from: it holds for what comes
 // behind it, and an event in front of it would be judged by the one before.
 func (r *run) awaitRevision(ctx context.Context) (err error) {
-	res, err := configv1.NewConfigWatchServiceClient(r.configConn).Snapshot(ctx, &configv1.SnapshotRequest{})
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	var head *configv1.WatchResponse
+	watch, err := configv1.NewConfigWatchServiceClient(r.configConn).Watch(watching, &configv1.WatchRequest{})
+	if err == nil {
+		head, err = watch.Recv()
+	}
 	if err != nil {
 		return fmt.Errorf("read the configuration's revision: %w", err)
 	}
-	revision := res.GetSnapshot().GetApplyRevision()
+	revision := head.GetApplyRevision()
 	r.story.waitFor(fmt.Sprintf("revision %d of the configuration to be in force in every partition", revision))
 	if r.folder.kept.Announced == revision {
 		return nil

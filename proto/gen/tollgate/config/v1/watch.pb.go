@@ -21,16 +21,71 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type SnapshotRequest struct {
+// Position is a revision of one history: no two contents ever have one.
+type Position struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	History       uint64                 `protobuf:"fixed64,1,opt,name=history,proto3" json:"history,omitempty"`
+	Revision      int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Position) Reset() {
+	*x = Position{}
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[0]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Position) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Position) ProtoMessage() {}
+
+func (x *Position) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[0]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Position.ProtoReflect.Descriptor instead.
+func (*Position) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{0}
+}
+
+func (x *Position) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
+func (x *Position) GetRevision() int64 {
+	if x != nil {
+		return x.Revision
+	}
+	return 0
+}
+
+type SnapshotRequest struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
+	// History the revision is of; 0: whichever this service has under the number.
+	History       uint64 `protobuf:"fixed64,2,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotRequest) Reset() {
 	*x = SnapshotRequest{}
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[0]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -42,7 +97,7 @@ func (x *SnapshotRequest) String() string {
 func (*SnapshotRequest) ProtoMessage() {}
 
 func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[0]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -55,7 +110,7 @@ func (x *SnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotRequest.ProtoReflect.Descriptor instead.
 func (*SnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *SnapshotRequest) GetRevision() int64 {
@@ -65,16 +120,24 @@ func (x *SnapshotRequest) GetRevision() int64 {
 	return 0
 }
 
+func (x *SnapshotRequest) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
 type SnapshotResponse struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Snapshot      *Snapshot              `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// A part: its revision, histories and stands_in are those of the whole.
+	Snapshot      *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *SnapshotResponse) Reset() {
 	*x = SnapshotResponse{}
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[1]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -86,7 +149,7 @@ func (x *SnapshotResponse) String() string {
 func (*SnapshotResponse) ProtoMessage() {}
 
 func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[1]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -99,7 +162,7 @@ func (x *SnapshotResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotResponse.ProtoReflect.Descriptor instead.
 func (*SnapshotResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *SnapshotResponse) GetSnapshot() *Snapshot {
@@ -122,13 +185,17 @@ type Snapshot struct {
 	ClassesOfService []*ClassOfService `protobuf:"bytes,4,rep,name=classes_of_service,json=classesOfService,proto3" json:"classes_of_service,omitempty"`
 	Notifications    []*Notification   `protobuf:"bytes,5,rep,name=notifications,proto3" json:"notifications,omitempty"`
 	Endpoints        []*Endpoint       `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// History that the revision is of.
+	History uint64 `protobuf:"fixed64,7,opt,name=history,proto3" json:"history,omitempty"`
+	// Where the revision is one that was lost: that whose content this is.
+	StandsIn      int64 `protobuf:"varint,8,opt,name=stands_in,json=standsIn,proto3" json:"stands_in,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[2]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -140,7 +207,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[2]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -153,7 +220,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Snapshot) GetRevision() int64 {
@@ -198,15 +265,33 @@ func (x *Snapshot) GetEndpoints() []*Endpoint {
 	return nil
 }
 
+func (x *Snapshot) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
+func (x *Snapshot) GetStandsIn() int64 {
+	if x != nil {
+		return x.StandsIn
+	}
+	return 0
+}
+
 type WatchRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The newest revision that the watcher knows, of each history it has heard
+	// of. Where one is not known here, the configuration was set back to a
+	// backup, or begun anew: HistoryService shows it.
+	Known         []*Position `protobuf:"bytes,1,rep,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[3]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -218,7 +303,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[3]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -231,20 +316,34 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *WatchRequest) GetKnown() []*Position {
+	if x != nil {
+		return x.Known
+	}
+	return nil
 }
 
 type WatchResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Revision      int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	ApplyRevision int64                  `protobuf:"varint,2,opt,name=apply_revision,json=applyRevision,proto3" json:"apply_revision,omitempty"`
+	// Histories that the two revisions are of.
+	History      uint64 `protobuf:"fixed64,3,opt,name=history,proto3" json:"history,omitempty"`
+	ApplyHistory uint64 `protobuf:"fixed64,4,opt,name=apply_history,json=applyHistory,proto3" json:"apply_history,omitempty"`
+	// Where the histories ended that this one goes on from. Whoever knows a later
+	// revision, or another history, does not follow: what is told here is
+	// something else than what it works by.
+	Ends          []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
 	*x = WatchResponse{}
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[4]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -256,7 +355,7 @@ func (x *WatchResponse) String() string {
 func (*WatchResponse) ProtoMessage() {}
 
 func (x *WatchResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_watch_proto_msgTypes[4]
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -269,7 +368,7 @@ func (x *WatchResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchResponse.ProtoReflect.Descriptor instead.
 func (*WatchResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *WatchResponse) GetRevision() int64 {
@@ -286,28 +385,59 @@ func (x *WatchResponse) GetApplyRevision() int64 {
 	return 0
 }
 
+func (x *WatchResponse) GetHistory() uint64 {
+	if x != nil {
+		return x.History
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetApplyHistory() uint64 {
+	if x != nil {
+		return x.ApplyHistory
+	}
+	return 0
+}
+
+func (x *WatchResponse) GetEnds() []*Position {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
 var File_tollgate_config_v1_watch_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a\"tollgate/config/v1/resources.proto\"-\n" +
+	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a\"tollgate/config/v1/resources.proto\"@\n" +
+	"\bPosition\x12\x18\n" +
+	"\ahistory\x18\x01 \x01(\x06R\ahistory\x12\x1a\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"G\n" +
 	"\x0fSnapshotRequest\x12\x1a\n" +
-	"\brevision\x18\x01 \x01(\x03R\brevision\"L\n" +
+	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
+	"\ahistory\x18\x02 \x01(\x06R\ahistory\"L\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\xd9\x02\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\x90\x03\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
 	"\atenants\x18\x03 \x03(\v2\x1a.tollgate.config.v1.TenantR\atenants\x12P\n" +
 	"\x12classes_of_service\x18\x04 \x03(\v2\".tollgate.config.v1.ClassOfServiceR\x10classesOfService\x12F\n" +
 	"\rnotifications\x18\x05 \x03(\v2 .tollgate.config.v1.NotificationR\rnotifications\x12:\n" +
-	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\"\x0e\n" +
-	"\fWatchRequest\"R\n" +
+	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12\x18\n" +
+	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
+	"\tstands_in\x18\b \x01(\x03R\bstandsIn\"B\n" +
+	"\fWatchRequest\x122\n" +
+	"\x05known\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x05known\"\xc3\x01\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
-	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision2\xbb\x01\n" +
-	"\x12ConfigWatchService\x12U\n" +
-	"\bSnapshot\x12#.tollgate.config.v1.SnapshotRequest\x1a$.tollgate.config.v1.SnapshotResponse\x12N\n" +
+	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x12\x18\n" +
+	"\ahistory\x18\x03 \x01(\x06R\ahistory\x12#\n" +
+	"\rapply_history\x18\x04 \x01(\x06R\fapplyHistory\x120\n" +
+	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends2\xbd\x01\n" +
+	"\x12ConfigWatchService\x12W\n" +
+	"\bSnapshot\x12#.tollgate.config.v1.SnapshotRequest\x1a$.tollgate.config.v1.SnapshotResponse0\x01\x12N\n" +
 	"\x05Watch\x12 .tollgate.config.v1.WatchRequest\x1a!.tollgate.config.v1.WatchResponse0\x01Bj\n" +
 	"\x16com.tollgate.config.v1B\n" +
 	"WatchProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
@@ -324,33 +454,36 @@ func file_tollgate_config_v1_watch_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_watch_proto_rawDescData
 }
 
-var file_tollgate_config_v1_watch_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tollgate_config_v1_watch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_tollgate_config_v1_watch_proto_goTypes = []any{
-	(*SnapshotRequest)(nil),  // 0: tollgate.config.v1.SnapshotRequest
-	(*SnapshotResponse)(nil), // 1: tollgate.config.v1.SnapshotResponse
-	(*Snapshot)(nil),         // 2: tollgate.config.v1.Snapshot
-	(*WatchRequest)(nil),     // 3: tollgate.config.v1.WatchRequest
-	(*WatchResponse)(nil),    // 4: tollgate.config.v1.WatchResponse
-	(*Tenant)(nil),           // 5: tollgate.config.v1.Tenant
-	(*ClassOfService)(nil),   // 6: tollgate.config.v1.ClassOfService
-	(*Notification)(nil),     // 7: tollgate.config.v1.Notification
-	(*Endpoint)(nil),         // 8: tollgate.config.v1.Endpoint
+	(*Position)(nil),         // 0: tollgate.config.v1.Position
+	(*SnapshotRequest)(nil),  // 1: tollgate.config.v1.SnapshotRequest
+	(*SnapshotResponse)(nil), // 2: tollgate.config.v1.SnapshotResponse
+	(*Snapshot)(nil),         // 3: tollgate.config.v1.Snapshot
+	(*WatchRequest)(nil),     // 4: tollgate.config.v1.WatchRequest
+	(*WatchResponse)(nil),    // 5: tollgate.config.v1.WatchResponse
+	(*Tenant)(nil),           // 6: tollgate.config.v1.Tenant
+	(*ClassOfService)(nil),   // 7: tollgate.config.v1.ClassOfService
+	(*Notification)(nil),     // 8: tollgate.config.v1.Notification
+	(*Endpoint)(nil),         // 9: tollgate.config.v1.Endpoint
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
-	2, // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
-	5, // 1: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
-	6, // 2: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
-	7, // 3: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
-	8, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
-	0, // 5: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	3, // 6: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	1, // 7: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	4, // 8: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	7, // [7:9] is the sub-list for method output_type
-	5, // [5:7] is the sub-list for method input_type
-	5, // [5:5] is the sub-list for extension type_name
-	5, // [5:5] is the sub-list for extension extendee
-	0, // [0:5] is the sub-list for field type_name
+	3, // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
+	6, // 1: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
+	7, // 2: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
+	8, // 3: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
+	9, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
+	0, // 5: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0, // 6: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	1, // 7: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4, // 8: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	2, // 9: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5, // 10: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	9, // [9:11] is the sub-list for method output_type
+	7, // [7:9] is the sub-list for method input_type
+	7, // [7:7] is the sub-list for extension type_name
+	7, // [7:7] is the sub-list for extension extendee
+	0, // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
@@ -365,7 +498,7 @@ func file_tollgate_config_v1_watch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_watch_proto_rawDesc), len(file_tollgate_config_v1_watch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -29,10 +29,11 @@ const (
 //
 // ConfigWatchService is how services follow the configuration.
 type ConfigWatchServiceClient interface {
-	// Snapshot reads the configuration as of a revision, 0 for the newest. The
+	// Snapshot reads the configuration as of a revision, 0 for the newest, in
+	// parts: the lists of all of them, one after the other, are the whole. The
 	// secrets of endpoints and the values of their headers are shown only to a
 	// key of a service, and masked to every other.
-	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error)
+	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
 	// Watch tells the newest revision, beginning with the one in force: of
 	// several that follow each other closely perhaps the last alone. At least
 	// every 10 s it tells the same again, so that silence means a lost
@@ -48,19 +49,28 @@ func NewConfigWatchServiceClient(cc grpc.ClientConnInterface) ConfigWatchService
 	return &configWatchServiceClient{cc}
 }
 
-func (c *configWatchServiceClient) Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (*SnapshotResponse, error) {
+func (c *configWatchServiceClient) Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(SnapshotResponse)
-	err := c.cc.Invoke(ctx, ConfigWatchService_Snapshot_FullMethodName, in, out, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ConfigWatchService_ServiceDesc.Streams[0], ConfigWatchService_Snapshot_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
-	return out, nil
+	x := &grpc.GenericClientStream[SnapshotRequest, SnapshotResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConfigWatchService_SnapshotClient = grpc.ServerStreamingClient[SnapshotResponse]
 
 func (c *configWatchServiceClient) Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &ConfigWatchService_ServiceDesc.Streams[0], ConfigWatchService_Watch_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &ConfigWatchService_ServiceDesc.Streams[1], ConfigWatchService_Watch_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +93,11 @@ type ConfigWatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 //
 // ConfigWatchService is how services follow the configuration.
 type ConfigWatchServiceServer interface {
-	// Snapshot reads the configuration as of a revision, 0 for the newest. The
+	// Snapshot reads the configuration as of a revision, 0 for the newest, in
+	// parts: the lists of all of them, one after the other, are the whole. The
 	// secrets of endpoints and the values of their headers are shown only to a
 	// key of a service, and masked to every other.
-	Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error)
+	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
 	// Watch tells the newest revision, beginning with the one in force: of
 	// several that follow each other closely perhaps the last alone. At least
 	// every 10 s it tells the same again, so that silence means a lost
@@ -102,8 +113,8 @@ type ConfigWatchServiceServer interface {
 // pointer dereference when methods are called.
 type UnimplementedConfigWatchServiceServer struct{}
 
-func (UnimplementedConfigWatchServiceServer) Snapshot(context.Context, *SnapshotRequest) (*SnapshotResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method Snapshot not implemented")
+func (UnimplementedConfigWatchServiceServer) Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error {
+	return status.Error(codes.Unimplemented, "method Snapshot not implemented")
 }
 func (UnimplementedConfigWatchServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
@@ -129,23 +140,16 @@ func RegisterConfigWatchServiceServer(s grpc.ServiceRegistrar, srv ConfigWatchSe
 	s.RegisterService(&ConfigWatchService_ServiceDesc, srv)
 }
 
-func _ConfigWatchService_Snapshot_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(SnapshotRequest)
-	if err := dec(in); err != nil {
-		return nil, err
+func _ConfigWatchService_Snapshot_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(SnapshotRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
 	}
-	if interceptor == nil {
-		return srv.(ConfigWatchServiceServer).Snapshot(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: ConfigWatchService_Snapshot_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(ConfigWatchServiceServer).Snapshot(ctx, req.(*SnapshotRequest))
-	}
-	return interceptor(ctx, in, info, handler)
+	return srv.(ConfigWatchServiceServer).Snapshot(m, &grpc.GenericServerStream[SnapshotRequest, SnapshotResponse]{ServerStream: stream})
 }
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConfigWatchService_SnapshotServer = grpc.ServerStreamingServer[SnapshotResponse]
 
 func _ConfigWatchService_Watch_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(WatchRequest)
@@ -164,13 +168,13 @@ type ConfigWatchService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
 var ConfigWatchService_ServiceDesc = grpc.ServiceDesc{
 	ServiceName: "tollgate.config.v1.ConfigWatchService",
 	HandlerType: (*ConfigWatchServiceServer)(nil),
-	Methods: []grpc.MethodDesc{
-		{
-			MethodName: "Snapshot",
-			Handler:    _ConfigWatchService_Snapshot_Handler,
-		},
-	},
+	Methods:     []grpc.MethodDesc{},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "Snapshot",
+			Handler:       _ConfigWatchService_Snapshot_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "Watch",
 			Handler:       _ConfigWatchService_Watch_Handler,

@@ -28,7 +28,9 @@ type SystemRevision struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Which version of the engine's logic applies.
-	Level         int32 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
+	Level int32 `protobuf:"varint,2,opt,name=level,proto3" json:"level,omitempty"`
+	// History of the configuration that the revision is of.
+	History       uint64 `protobuf:"fixed64,3,opt,name=history,proto3" json:"history,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -73,6 +75,13 @@ func (x *SystemRevision) GetRevision() int64 {
 func (x *SystemRevision) GetLevel() int32 {
 	if x != nil {
 		return x.Level
+	}
+	return 0
+}
+
+func (x *SystemRevision) GetHistory() uint64 {
+	if x != nil {
+		return x.History
 	}
 	return 0
 }
@@ -413,10 +422,11 @@ var File_tollgate_event_v1_system_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_system_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/event/v1/system.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"B\n" +
+	"\x1etollgate/event/v1/system.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\\\n" +
 	"\x0eSystemRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x14\n" +
-	"\x05level\x18\x02 \x01(\x05R\x05level\"<\n" +
+	"\x05level\x18\x02 \x01(\x05R\x05level\x12\x18\n" +
+	"\ahistory\x18\x03 \x01(\x06R\ahistory\"<\n" +
 	"\n" +
 	"SystemTick\x12.\n" +
 	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x85\x01\n" +

@@ -1,0 +1,156 @@
+package revision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/state"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+)
+
+// Where a revision was read from: values of a label.
+const (
+	fromStore   = "store"
+	fromService = "service"
+)
+
+// load reads a revision for who counts or plans: from the store, which has it of the same history or not at all, else
+// from the configuration service. An error of kind fault.NotFound where both answered and neither has it.
+func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) {
+	if r.Number == 0 {
+		return Decode(&configv1.Snapshot{}), nil
+	}
+	begin := time.Now()
+	message, storeErr := s.stored(ctx, r)
+	if message != nil {
+		return s.decoded(message, fromStore, begin), nil
+	}
+	found, err := s.fetch(ctx, r)
+	if err != nil && storeErr != nil {
+		// The store may have it: that the service has not got it says nothing yet.
+		return nil, fmt.Errorf("%w (and %v)", storeErr, err) //nolint:errorlint // of another kind
+	}
+	return found, err
+}
+
+func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Snapshot {
+	found := Decode(m)
+	s.mu.Lock()
+	if s.served = true; found.Revision >= s.read {
+		s.read, s.faults = found.Revision, found.faults
+	}
+	s.mu.Unlock()
+	took := time.Since(begin)
+	s.metrics.loaded(from, took)
+	s.log.Info("configuration read", zap.Int64("revision", m.GetRevision()), zap.String("history", historyName(m.GetHistory())),
+		zap.String("from", from), zap.Duration("duration", took), zap.Int("tenants", len(m.GetTenants())),
+		zap.Int("classes_of_service", len(m.GetClassesOfService())), zap.Int("notifications", len(m.GetNotifications())),
+		zap.Int("endpoints", len(m.GetEndpoints())))
+	if m.GetStandsIn() != 0 {
+		s.log.Warn("revision was lost, another one stands in for it", zap.Int64("revision", m.GetRevision()),
+			zap.String("history", historyName(m.GetHistory())), zap.Int64("stands_in", m.GetStandsIn()))
+	}
+	return found
+}
+
+func historyName(h uint64) string { return fmt.Sprintf("%016x", h) }
+
+// storedFormat stands before each snapshot in the store. A binary that finds another one reads the revision from the
+// configuration service.
+const storedFormat = 2
+
+// stored answers nil where the store has not got the revision, or nothing that this binary can read.
+func (s *Source) stored(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
+	if s.store == nil {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
+	defer cancel()
+	body, err := s.store.GetRevision(ctx, r)
+	if err != nil {
+		return nil, fmt.Errorf("read revision %s from the store: %w", r, err)
+	}
+	if len(body) == 0 || body[0] != storedFormat {
+		return nil, nil
+	}
+	m := &configv1.Snapshot{}
+	if err := proto.Unmarshal(body[1:], m); err != nil || m.GetRevision() != r.Number || m.GetHistory() != r.History {
+		s.log.Warn("what the store has under a revision is not it", zap.Stringer("revision", r), zap.Error(err))
+		return nil, nil
+	}
+	return m, nil
+}
+
+// fetch reads a revision from the configuration service, part by part.
+func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error) {
+	begin := time.Now()
+	m, err := s.receive(ctx, r)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return nil, fmt.Errorf("read revision %s: %w: %w", r, ErrNotReached, err)
+	case err != nil:
+		return nil, fmt.Errorf("read revision %s: %w", r, err)
+	case m.GetRevision() != r.Number || r.History != 0 && m.GetHistory() != r.History:
+		return nil, fmt.Errorf("read revision %s: the configuration service answered %d of history %s", r, m.GetRevision(), historyName(m.GetHistory()))
+	}
+	return s.decoded(m, fromService, begin), nil
+}
+
+var errSlow = errors.New("the configuration service does not answer")
+
+func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
+	s.mu.Lock()
+	patience := fetchTimeout
+	if s.silent != nil {
+		patience = silentTimeout
+	}
+	s.mu.Unlock()
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	slow := time.AfterFunc(patience, func() { cancel(errSlow) })
+	defer slow.Stop()
+	parts, err := s.client.Snapshot(ctx, &configv1.SnapshotRequest{Revision: r.Number, History: r.History})
+	var all *configv1.Snapshot
+	if err == nil {
+		all, err = Collect(parts, func() { slow.Reset(patience) })
+	}
+	if errors.Is(context.Cause(ctx), errSlow) {
+		err = errSlow
+	}
+	return all, err
+}
+
+// Collect puts the parts of a snapshot together; each, where not nil, is called after each part.
+func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each func()) (*configv1.Snapshot, error) {
+	var all *configv1.Snapshot
+	for {
+		part, err := parts.Recv()
+		switch {
+		case errors.Is(err, io.EOF) && all != nil:
+			return all, nil
+		case errors.Is(err, io.EOF):
+			return nil, errors.New("the configuration service answered nothing")
+		case err != nil:
+			return nil, err
+		}
+		if each != nil {
+			each()
+		}
+		p := part.GetSnapshot()
+		if all == nil {
+			all = p
+			continue
+		}
+		all.Tenants = append(all.Tenants, p.GetTenants()...)
+		all.ClassesOfService = append(all.ClassesOfService, p.GetClassesOfService()...)
+		all.Notifications = append(all.Notifications, p.GetNotifications()...)
+		all.Endpoints = append(all.Endpoints, p.GetEndpoints()...)
+	}
+}

@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// acceptRestore accepts that the configuration was set back, or begun anew.
+type acceptRestore struct {
+	Key
+	Address string   `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+	History []string `help:"Only these histories, as they are shown; all that are in force without it." placeholder:"HEX"`
+	Why     string   `help:"Why it is accepted; kept with the revision."`
+	Yes     bool     `help:"Do not ask."`
+}
+
+// Help is shown below the flags.
+func (acceptRestore) Help() string {
+	return `Each service keeps in mind the newest revision it has worked by. Where the database of the configuration service was set
+back to a backup, or begun anew, services go on by what they have, are not ready, and say so. This command shows what they
+know and the database does not have. Accepted, it is lost: the database goes on above the highest of it, with the
+configuration as it stands there now, and the services follow. A revision that a log names and nobody has kept is read as
+that one from then on, so partitions that wait for one (REVISION_MISSING) go on too.
+
+Look at what the database has before you accept (tollgate get), and keep every service running while you do: one that
+was away and knows more does not follow afterwards, and says so; then accept once more.
+
+A revision that only a log names, and no service works by, is accepted only where --history names it: whoever can write
+to Kafka can write that.
+
+Example:
+
+    tollgate config accept-restore --why "database lost, backup of Monday, INC-4712"`
+}
+
+// Run shows, asks and accepts.
+func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
+	conn, err := c.dial(c.Address)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	client := configv1.NewHistoryServiceClient(conn)
+	h, err := client.GetHistory(ctx, &configv1.GetHistoryRequest{})
+	if err != nil {
+		return explained("configuration", c.Address, err)
+	}
+	fmt.Fprintf(streams.Out, "here: revision %d of history %016x\n", h.GetNewest().GetRevision(), h.GetNewest().GetHistory())
+	lost, err := c.lost(streams, h)
+	if err != nil {
+		return err
+	}
+	if len(lost) == 0 {
+		_, err := fmt.Fprintln(streams.Out, "no service works by anything else: nothing to accept")
+		return err
+	}
+	if strings.TrimSpace(c.Why) == "" {
+		return usageError{"--why must say something, for this to be accepted"}
+	}
+	if err := c.confirm(streams, lost); err != nil {
+		return err
+	}
+	h, err = client.AcceptRestore(ctx, &configv1.AcceptRestoreRequest{Lost: lost, Who: operator(), Why: c.Why})
+	if err != nil {
+		return explained("configuration", c.Address, err)
+	}
+	_, err = fmt.Fprintf(streams.Out, "accepted: services follow from revision %d of history %016x on\n", h.GetNewest().GetRevision(), h.GetNewest().GetHistory())
+	return err
+}
+
+// lost shows what services know and the database does not have, and picks what is to be accepted.
+func (c acceptRestore) lost(streams Streams, h *configv1.History) ([]*configv1.Position, error) {
+	picked := make(map[string]bool, len(c.History))
+	for _, name := range c.History {
+		picked[strings.ToLower(name)] = true
+	}
+	var lost []*configv1.Position
+	for _, u := range h.GetUnknown() {
+		name, how := fmt.Sprintf("%016x", u.GetPosition().GetHistory()), "named by a log"
+		if u.GetInForce() {
+			how = "in force"
+		}
+		fmt.Fprintf(streams.Out, "not here: revision %d of history %s, %s, said by %s at %s\n",
+			u.GetPosition().GetRevision(), name, how, u.GetPeer(), u.GetHeardTime().AsTime().UTC().Format(time.RFC3339))
+		if picked[name] || len(c.History) == 0 && u.GetInForce() {
+			lost = append(lost, u.GetPosition())
+		}
+		delete(picked, name)
+	}
+	for name := range picked {
+		return nil, usageError{fmt.Sprintf("--history %s is none of those shown", name)}
+	}
+	return lost, nil
+}
+
+func (c acceptRestore) confirm(streams Streams, lost []*configv1.Position) error {
+	if c.Yes {
+		return nil
+	}
+	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
+		return usageError{"nobody is there to be asked: --yes is required without a terminal"}
+	}
+	fmt.Fprintf(streams.Err, "What these %d histories have and the database does not will be lost for good, and its configuration takes their place. Type the word accept to go on: ", len(lost))
+	answer, err := bufio.NewReader(streams.In).ReadString('\n')
+	if err != nil || strings.TrimSpace(answer) != "accept" {
+		return errors.New("not accepted, nothing was changed")
+	}
+	return nil
+}
