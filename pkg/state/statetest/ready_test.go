@@ -22,6 +22,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
@@ -59,10 +60,10 @@ func (s *settings) set(newest int64, missing bool) {
 	s.changed = make(chan struct{})
 }
 
-func (s *settings) Newest() int64 {
+func (s *settings) Newest() state.Revision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newest
+	return state.Revision{Number: s.newest}
 }
 
 func (s *settings) Changed() <-chan struct{} {
@@ -71,13 +72,13 @@ func (s *settings) Changed() <-chan struct{} {
 	return s.changed
 }
 
-func (s *settings) Prepare(context.Context, int64) error { return nil }
+func (s *settings) InForce(state.Partition, state.Revision) {}
 
-func (s *settings) At(_ context.Context, n int64) (int64, error) {
+func (s *settings) At(r state.Revision) (int64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.missing && n == s.newest {
-		return 0, errors.New("nobody has it")
+	if s.missing && r.Number == s.newest {
+		return 0, fault.New(fault.NotFound, "REVISION_UNKNOWN", "nobody has it")
 	}
 	return 1 << 40, nil
 }
@@ -280,7 +281,7 @@ func TestAStoppedPartitionIsNotReadyAndSaysWhy(t *testing.T) {
 			"a revision that nobody has", func(p *process) {
 				p.settings.set(2, true)
 			},
-			[]string{"read revision 2: nobody has it"}, func(p *process) { p.settings.set(2, false) },
+			[]string{`"code":"REVISION_MISSING"`, `"partition":0`}, func(p *process) { p.settings.set(2, false) },
 		},
 		{
 			"a record too large for a commit", func(p *process) { p.accept(usage("heavy", "44", amountHeavy, time.Now())) },
