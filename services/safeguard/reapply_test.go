@@ -40,6 +40,10 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 		f.createTopics()
 		c := f.configure(gold())
 		first, second := f.start(), f.start()
+		// A call behind whose append the partition moves may be answered OUTCOME_UNKNOWN.
+		f.until("partitions at both replicas", func() bool {
+			return first.logged("partition opened") > 0 && second.logged("partition opened") > 0
+		})
 		f.configured()
 		f.publish(activations()...)
 		f.told(crowd)

@@ -33,16 +33,17 @@ func (f *fixture) storeOf() *redis.Client {
 }
 
 // dump is what the service keeps, as it then stands.
-func (f *fixture) dump(c *redis.Client) map[string]string {
+func (f *fixture) dump(c *redis.Client) map[string]func(redis.Pipeliner) {
 	f.Helper()
-	kept := map[string]string{}
+	kept := map[string]func(redis.Pipeliner){}
 	keys := c.Scan(f.ctx, 0, "*"+f.cfg.Redis.Prefix+":*", 1000).Iterator()
 	for keys.Next(f.ctx) {
-		value, err := c.Get(f.ctx, keys.Val()).Result()
+		key := keys.Val()
+		put, err := f.dumpKey(c, key)
 		if err != nil {
-			f.Fatalf("dump %s: %v", keys.Val(), err)
+			f.Fatalf("dump %s: %v", key, err)
 		}
-		kept[keys.Val()] = value
+		kept[key] = put
 	}
 	if err := keys.Err(); err != nil {
 		f.Fatal(err)
@@ -50,16 +51,34 @@ func (f *fixture) dump(c *redis.Client) map[string]string {
 	return kept
 }
 
+// dumpKey is how a key becomes what it is now: miniredis dumps strings alone.
+func (f *fixture) dumpKey(c *redis.Client, key string) (put func(redis.Pipeliner), err error) {
+	kind, err := c.Type(f.ctx, key).Result()
+	if err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "zset":
+		members, err := c.ZRangeWithScores(f.ctx, key, 0, -1).Result()
+		return func(p redis.Pipeliner) { p.ZAdd(f.ctx, key, members...) }, err
+	case "hash":
+		fields, err := c.HGetAll(f.ctx, key).Result()
+		return func(p redis.Pipeliner) { p.HSet(f.ctx, key, fields) }, err
+	}
+	value, err := c.Get(f.ctx, key).Result()
+	return func(p redis.Pipeliner) { p.Set(f.ctx, key, value, 0) }, err
+}
+
 // setBack makes the store what it was, in one step: an operator restores a dump, or starts an empty server.
-func (f *fixture) setBack(c *redis.Client, to map[string]string) {
+func (f *fixture) setBack(c *redis.Client, to map[string]func(redis.Pipeliner)) {
 	f.Helper()
 	now := f.dump(c)
 	_, err := c.TxPipelined(f.ctx, func(p redis.Pipeliner) error {
 		for key := range now {
 			p.Del(f.ctx, key)
 		}
-		for key, value := range to {
-			p.Set(f.ctx, key, value, 0)
+		for _, put := range to {
+			put(p)
 		}
 		return nil
 	})
@@ -261,7 +280,7 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 		}
 		var block, lenient *guard
 		// loses what the store holds, once more until callers were told that nothing is known: a rebuild is short.
-		loses := func(to map[string]string, spent string, blocked bool) {
+		loses := func(to map[string]func(redis.Pipeliner), spent string, blocked bool) {
 			f.Helper()
 			block.unknown.Store(false)
 			lenient.unknown.Store(false)
