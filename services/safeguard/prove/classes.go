@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"fmt"
-	"slices"
+	"sync"
 	"time"
 
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -89,33 +90,79 @@ func resources(now time.Time, length time.Duration) []proto.Message {
 type catalog struct {
 	classes configv1.ClassOfServiceServiceClient
 	made    []*configv1.ClassOfService
+	// keep reads what a revision says while it can be read, 0 the newest, and says which it is.
+	keep func(ctx context.Context, revision int64) (position, error)
+
+	// mu is held by whoever changes the configuration or sets it back.
+	mu      sync.Mutex
 	changes int
+	given   map[position]bool
+	highest int64
+	// twice says what was given a second time.
+	twice []string
 }
 
-func newCatalog(client configv1.ClassOfServiceServiceClient, made []proto.Message) *catalog {
-	c := &catalog{classes: client}
+// position is a revision of one history.
+type position struct {
+	history  uint64
+	revision int64
+}
+
+// newCatalog begins behind the resources that were made, the last of them as a revision.
+func newCatalog(ctx context.Context, client configv1.ClassOfServiceServiceClient, made []proto.Message, last int64, keep func(context.Context, int64) (position, error)) (*catalog, error) {
+	c := &catalog{classes: client, keep: keep, given: map[position]bool{}}
 	for _, m := range made {
 		if class, ok := m.(*configv1.ClassOfService); ok {
 			c.made = append(c.made, class)
 		}
 	}
-	return c
+	for revision := int64(1); revision <= last; revision++ {
+		if err := c.note(ctx, revision); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
 }
 
 func (c *catalog) run(ctx context.Context, stop context.Context) error {
-	limits := []int64{40, 60, 0, 50}
 	for pause(stop, 12*time.Second) {
-		i := c.changes % len(c.made)
-		class := proto.CloneOf(c.made[i])
-		c.changes++
-		class.DataSafeguard.Limit = model.Money(limits[c.changes%len(limits)]*model.Unit, class.GetDataSafeguard().GetLimit().GetCurrencyCode())
-		class.DataSafeguard.AlertThresholds = percents(slices.Repeat([]int32{int32(60 + c.changes%40)}, 1)...)
-		_, err := c.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{
-			ClassOfService: class, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"data_safeguard"}},
-		})
+		c.mu.Lock()
+		err := c.change(ctx)
+		c.mu.Unlock()
 		if err != nil {
-			return fmt.Errorf("change a class of service: %w", err)
+			return err
 		}
 	}
+	return nil
+}
+
+// change changes one class. Whoever calls it holds mu.
+func (c *catalog) change(ctx context.Context) error {
+	limits := []int64{40, 60, 0, 50}
+	i := c.changes % len(c.made)
+	class := proto.CloneOf(c.made[i])
+	c.changes++
+	class.DataSafeguard.Limit = model.Money(limits[c.changes%len(limits)]*model.Unit, class.GetDataSafeguard().GetLimit().GetCurrencyCode())
+	class.DataSafeguard.AlertThresholds = percents(int32(60 + c.changes%40))
+	changed, err := c.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{
+		ClassOfService: class, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"data_safeguard"}},
+	}, grpc.WaitForReady(true))
+	if err != nil {
+		return fmt.Errorf("change a class of service: %w", err)
+	}
+	return c.note(ctx, changed.GetMetadata().GetRevision())
+}
+
+// note keeps what a new revision says, and notices one that was given before.
+func (c *catalog) note(ctx context.Context, revision int64) error {
+	at, err := c.keep(ctx, revision)
+	if err != nil {
+		return err
+	}
+	if c.given[at] {
+		c.twice = append(c.twice, fmt.Sprintf("revision %d of history %x was given twice", at.revision, at.history))
+	}
+	c.given[at] = true
+	c.highest = max(c.highest, at.revision)
 	return nil
 }

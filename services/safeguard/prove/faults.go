@@ -14,9 +14,10 @@ import (
 
 // faults kills at random.
 type faults struct {
-	bed   *bed
-	rand  *rand.Rand
-	kills map[string]int
+	bed      *bed
+	setBacks *setBacks
+	rand     *rand.Rand
+	kills    map[string]int
 	// stalls are no kills: whoever stood still goes on.
 	stalls int
 }
@@ -26,7 +27,9 @@ func (f *faults) String() string {
 	for _, kind := range slices.Sorted(maps.Keys(f.kills)) {
 		parts = append(parts, fmt.Sprintf("%s %d times", kind, f.kills[kind]))
 	}
-	return strings.Join(parts, ", ") + fmt.Sprintf("; %d times a replica stood still for 3 to 20 s and went on", f.stalls)
+	return strings.Join(parts, ", ") +
+		fmt.Sprintf("; %d times a replica stood still for 3 to 20 s and went on; the configuration was set back %d times, which was accepted %d times",
+			f.stalls, f.setBacks.times, f.setBacks.accepted)
 }
 
 func (f *faults) total() int {
@@ -43,11 +46,14 @@ func (f *faults) between(shortest, longest time.Duration) time.Duration {
 }
 
 // run kills until killing ends, and leaves everything running. Sometimes a group comes to rest between two kills, which
-// takes it some six seconds, sometimes it does not.
+// takes it some six seconds, sometimes it does not. Each time the third is that the configuration is set back.
 func (f *faults) run(killing, ctx context.Context) error {
-	for pause(killing, f.between(500*time.Millisecond, 10*time.Second)) {
+	for turn := 1; pause(killing, f.between(500*time.Millisecond, 10*time.Second)); turn++ {
 		var err error
 		switch n := f.rand.IntN(100); {
+		case turn == 3:
+			f.kills["config"]++
+			err = f.setBacks.run(ctx, f.rand.IntN(2) == 0, f.rand.IntN(2) == 0)
 		case n < 12:
 			err = f.stall(ctx, f.bed.replicas[f.rand.IntN(2)])
 		case n < 60:

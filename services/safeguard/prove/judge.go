@@ -12,7 +12,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -53,7 +52,8 @@ type judge struct {
 	verdict
 	bed       *bed
 	config    configv1.ConfigWatchServiceClient
-	snapshots map[int64]*configv1.Snapshot
+	snapshots map[position]*configv1.Snapshot
+	histories map[int64]uint64 // of revisions that stand in the log
 
 	log       []*lane
 	outcomes  []*fleettest.Tail
@@ -77,7 +77,7 @@ type lane struct {
 
 func newJudge(b *bed, config configv1.ConfigWatchServiceClient) *judge {
 	j := &judge{
-		verdict: verdict{rejections: map[string]int{}}, bed: b, config: config, snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
+		verdict: verdict{rejections: map[string]int{}}, bed: b, config: config, snapshots: map[position]*configv1.Snapshot{}, histories: map[int64]uint64{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
 		sequences: map[string]int64{}, numbers: map[string]*model.World{},
 	}
 	first := model.New()
@@ -214,13 +214,18 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 			break
 		}
 		if d, ok := e.Data.(*eventv1.SystemRevision); ok {
-			if d.GetRevision() > l.revision {
-				s, err := j.snapshot(ctx, d.GetHistory(), d.GetRevision())
+			at := position{d.GetHistory(), d.GetRevision()}
+			if before, named := j.histories[at.revision]; named && before != at.history {
+				j.add(&j.doubled, "revision %d stands in the log of two histories, %x and %x", at.revision, before, at.history)
+			}
+			j.histories[at.revision] = at.history
+			if at.revision > l.revision {
+				s, err := j.snapshot(ctx, at)
 				if err != nil {
 					return n, err
 				}
 				l.world.Configure(r.Time, s)
-				l.revision = d.GetRevision()
+				l.revision = at.revision
 			} else {
 				// One that another replica appended as well changes nothing, but it too says how late it is.
 				l.world.Pass(r.Time)
@@ -238,22 +243,6 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 	}
 	l.pending = l.pending[n:]
 	return n, nil
-}
-
-func (j *judge) snapshot(ctx context.Context, history uint64, number int64) (*configv1.Snapshot, error) {
-	if s := j.snapshots[number]; s != nil {
-		return s, nil
-	}
-	var whole *configv1.Snapshot
-	parts, err := j.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: number, History: history})
-	if err == nil {
-		whole, err = revision.Collect(parts, nil)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read revision %d: %w", number, err)
-	}
-	j.snapshots[number] = whole
-	return whole, nil
 }
 
 // hear takes records of a partition, in their order. Repeats have the same bytes.

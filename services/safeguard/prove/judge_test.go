@@ -119,7 +119,7 @@ func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
 	revision := func(stamp time.Time) stream.Record {
 		return record(stamp, &event.Event{ID: stamp.String(), Type: event.TypeRevision, Data: &eventv1.SystemRevision{Revision: 1}})
 	}
-	j := &judge{seen: map[string]struct{}{}, numbers: map[string]*model.World{}, snapshots: map[int64]*configv1.Snapshot{1: {
+	j := &judge{seen: map[string]struct{}{}, numbers: map[string]*model.World{}, histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{0, 1}: {
 		ClassesOfService: []*configv1.ClassOfService{{
 			Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{Limit: model.Money(50*model.Unit, "EUR")},
 		}},
@@ -133,5 +133,53 @@ func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
 	}
 	if said := l.world.Take(); len(said) != 1 || !said[0].At.Equal(again) {
 		t.Errorf("said %v, want it at %s", said, again)
+	}
+}
+
+func TestWhatBecameOfATransactionIsHeldAgainstTheLog(t *testing.T) {
+	set := func(names ...string) map[string]struct{} {
+		all := map[string]struct{}{}
+		for _, name := range names {
+			all[name] = struct{}{}
+		}
+		return all
+	}
+	f := &fates{committed: set("a", "b"), aborted: set("c"), unsure: [][]string{{"d", "e"}}}
+	for _, tc := range []struct {
+		name          string
+		seen          map[string]struct{}
+		lost, doubled int
+	}{
+		{"what was committed stands, and of what nobody knows nothing", set("a", "b"), 0, 0},
+		{"of what nobody knows everything", set("a", "b", "d", "e"), 0, 0},
+		{"of what nobody knows a part", set("a", "b", "d"), 1, 0},
+		{"what was committed is missing", set("a"), 1, 0},
+		{"what was aborted stands", set("a", "b", "c"), 0, 1},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			j := &judge{seen: tc.seen}
+			if f.stands(j); j.lost != tc.lost || j.doubled != tc.doubled {
+				t.Errorf("lost %d, doubled %d; want %d, %d: %q", j.lost, j.doubled, tc.lost, tc.doubled, j.examples)
+			}
+		})
+	}
+}
+
+func TestARevisionOfTwoHistoriesIsCounted(t *testing.T) {
+	now := time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
+	l := &lane{world: model.New()}
+	for i, history := range []uint64{7, 7, 8} {
+		r, err := (&event.Event{
+			ID: fmt.Sprint(i), Source: "test", Tenant: "acme", Subject: "447700900001", Type: event.TypeRevision, Time: now,
+			Data: &eventv1.SystemRevision{History: history, Revision: 3},
+		}).Record("events.ordered")
+		if err != nil {
+			t.Fatal(err)
+		}
+		l.pending = append(l.pending, r)
+	}
+	j := &judge{histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{7, 3}: {}}}
+	if n, err := j.fold(t.Context(), l); n != 3 || err != nil || j.doubled != 1 {
+		t.Errorf("%d folded, %v, doubled %d: %q", n, err, j.doubled, j.examples)
 	}
 }

@@ -1,6 +1,7 @@
-// Command prove kills replicas of the safeguard service, ingest before it, and their Redis and Kafka at random moments
-// while usage comes in, options are changed and payments charged by call, subscribers come, go, and change class and
-// number, and the catalog changes. At quiet points it folds the log with the model and holds everything that can be seen
+// Command prove kills replicas of the safeguard service, ingest before it, and their Redis and Kafka at random moments, and
+// sets the configuration back to an older copy of its database, while usage comes in and is given back, some of it in
+// transactions that are aborted, options are changed and payments charged by call, subscribers come, go, and change class
+// and number, now and then to one that is taken, and the catalog changes. At quiet points it folds the log with the model and holds everything that can be seen
 // from outside against it: every outcome and rejection, what callers were told, what a network element knows that heard
 // only reached and released, what Authorize says, and what the inventory shows.
 //
@@ -69,7 +70,7 @@ func prove(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b, made, err := start(ctx, dir, length)
+	b, made, last, err := start(ctx, dir, length)
 	defer func() {
 		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
@@ -93,9 +94,16 @@ func prove(ctx context.Context) (err error) {
 	}
 	x := newTransactions(b, t, seed)
 	c := &callers{bed: b, whom: t.whom}
-	cat := newCatalog(configv1.NewClassOfServiceServiceClient(conn), made)
-	f := &faults{bed: b, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
 	j := newJudge(b, configv1.NewConfigWatchServiceClient(conn))
+	cat, err := newCatalog(ctx, configv1.NewClassOfServiceServiceClient(conn), made, last, j.keep)
+	if err != nil {
+		return err
+	}
+	back, err := newSetBacks(ctx, b, cat)
+	if err != nil {
+		return err
+	}
+	f := &faults{bed: b, setBacks: back, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
 	from, quiet := time.Now(), time.Duration(0)
 	for round := 1; ; round++ {
 		left := length - (time.Since(from) - quiet)
@@ -136,6 +144,9 @@ func prove(ctx context.Context) (err error) {
 		}
 	}
 	x.stands(j)
+	for _, text := range cat.twice {
+		j.add(&j.doubled, "%s", text)
+	}
 	for _, line := range j.examples {
 		say("%s", line)
 	}
@@ -206,48 +217,49 @@ func together(all ...func() error) error {
 
 const partitions = 8
 
-func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, err error) {
+// start says what was configured, and the last revision of it.
+func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, last int64, err error) {
 	b = &bed{}
 	say("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleettest.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	if b.kafka, err = fleettest.StartServer(ctx, fleettest.Kafka, filepath.Join(dir, "kafka")); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	if b.redis, err = fleettest.StartServer(ctx, fleettest.Redis, filepath.Join(dir, "redis")); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	if b.fleet, err = fleettest.Open(ctx, fleettest.Config{
 		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: partitions, Binaries: binaries,
 	}); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	b.conns = conns{key: b.fleet.Key, known: map[string]*grpc.ClientConn{}}
 	if b.config, err = b.fleet.Start(ctx, "config"); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	made = resources(time.Now().UTC(), length)
-	revision, err := b.fleet.Configure(ctx, made...)
+	last, err = b.fleet.Configure(ctx, made...)
 	if err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	if b.ingest, err = b.fleet.Start(ctx, "ingest"); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	for range 2 {
 		m, err := b.fleet.Start(ctx, "safeguard")
 		if err != nil {
-			return b, nil, err
+			return b, nil, 0, err
 		}
 		b.replicas = append(b.replicas, m)
 	}
 	if err := b.ready(ctx); err != nil {
-		return b, nil, err
+		return b, nil, 0, err
 	}
 	b.listens()
-	return b, made, b.fleet.AwaitRevision(ctx, eventsOrdered, revision)
+	return b, made, last, b.fleet.AwaitRevision(ctx, eventsOrdered, last)
 }
 
 // rest bounds what comes after the last kill; it only ends runs that are stuck.
@@ -256,6 +268,11 @@ const rest = 5 * time.Minute
 func (b *bed) ready(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
+	return b.readyBy(ctx)
+}
+
+// readyBy waits as long as ctx lets it.
+func (b *bed) readyBy(ctx context.Context) error {
 	for _, m := range append([]*fleettest.Member{b.ingest}, b.replicas...) {
 		if err := m.Ready(ctx); err != nil {
 			return err

@@ -45,7 +45,7 @@ func (t *traffic) refund(p *person, e *eventv1.Event) (stream.Record, error) {
 		p.parts = append(p.parts, c)
 		return t.part(p, e, c)
 	case n < 45 && len(p.parts) > 0:
-		if c := p.parts[t.rand.IntN(len(p.parts))]; p.events-c.last < againWithin {
+		if c := p.parts[t.rand.IntN(len(p.parts))]; p.events-c.last < againWithin && (c.left > 0 || t.chance(200)) {
 			return t.part(p, e, c)
 		}
 	case n < 55 && len(p.refunded) > 0:

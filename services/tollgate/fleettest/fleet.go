@@ -114,6 +114,12 @@ func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
+// Dir is the installation's folder.
+func (f *Fleet) Dir() string { return f.cfg.Dir }
+
+// Database is the file of the config service's database; what stands in files beside it begins with its name.
+func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", "config.db") }
+
 // Partitions is how many each topic has.
 func (f *Fleet) Partitions() int { return f.cfg.Partitions }
 

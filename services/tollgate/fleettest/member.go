@@ -48,14 +48,6 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	if count > 1 {
 		m.Name = fmt.Sprintf("%s-%d", name, count)
 	}
-	file := filepath.Join(f.cfg.Dir, m.Name+".yaml")
-	security, err := f.security(name)
-	if err != nil {
-		return nil, fmt.Errorf("start %s: %w", m.Name, err)
-	}
-	if err := os.WriteFile(file, []byte(s.configuration(f, security)), 0o600); err != nil {
-		return nil, fmt.Errorf("start %s: %w", m.Name, err)
-	}
 	if err := m.Restart(ctx); err != nil {
 		return nil, err
 	}
@@ -66,9 +58,17 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	return m, nil
 }
 
-// Restart runs a member again that has ended; it listens on other ports then.
+// Restart runs a member again that has ended. It listens on other ports then, but for the config service: its clients are
+// told its address once.
 func (m *Member) Restart(ctx context.Context) error {
 	path := filepath.Join(m.fleet.cfg.Dir, m.Name)
+	security, err := m.fleet.security(m.service.name)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	if err := os.WriteFile(path+".yaml", []byte(m.service.configuration(m.fleet, security)), 0o600); err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
 	log, err := newOutput(path + ".log")
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)

@@ -62,11 +62,15 @@ func main[C daemon.Configuration](name string, cfg C, run func(context.Context, 
 func (s service) configuration(f *Fleet, kafka stream.Security) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog_level: info\n")
-	fmt.Fprintf(&b, "grpc: {listen: \"127.0.0.1:0\", api_key_hashes_file: %q, service_key_hashes_file: %q}\n", f.hashes, f.hashes)
+	listen := "127.0.0.1:0"
+	if s.name == "config" && f.configuration != "" {
+		listen = f.configuration // the others were told so
+	}
+	fmt.Fprintf(&b, "grpc: {listen: %q, api_key_hashes_file: %q, service_key_hashes_file: %q}\n", listen, f.hashes, f.hashes)
 	for _, block := range s.blocks {
 		switch block {
 		case "database":
-			fmt.Fprintf(&b, "database: {path: %q}\n", filepath.Join(f.cfg.Dir, "config.db"))
+			fmt.Fprintf(&b, "database: {path: %q}\n", f.Database())
 		case "kafka":
 			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
 				strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)
