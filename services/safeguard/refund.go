@@ -3,6 +3,7 @@ package safeguard
 import (
 	"cmp"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -90,9 +91,9 @@ func (t *turn) leftOf(reference event.Identity, c *eventv1.Correction) (left spe
 	}
 	worth, err := spend.MoneyOf(m.GetCurrencyCode(), m.GetUnits(), m.GetNanos())
 	switch {
-	case err != nil || worth.Amount < 0:
+	case err != nil && !errors.Is(err, spend.ErrCurrency), worth.Amount < 0:
 		t.refuse(refusedAmount, "corrects.amount must be what the corrected event was worth, not below 0, in the refund's currency")
-	case worth.Currency != t.givingIn:
+	case err != nil || worth.Currency != t.givingIn:
 		t.refuse(refusedCurrency, fmt.Sprintf("corrects.amount is in %.10q, the refund in %s: there is no conversion", m.GetCurrencyCode(), t.givingIn))
 	}
 	return worth.Amount, true

@@ -89,7 +89,17 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 			active(p)
 			p.uses("-10", of("cdr-1", at, "-35"))
 			p.uses("-10", of("cdr-1", at, "35"), with(func(u *eventv1.UsageCharged) { u.Corrects.Amount.CurrencyCode = "GBP" }))
-		}, []string{"rejected AMOUNT_INVALID", "rejected CURRENCY_MISMATCH"}},
+			p.uses("-10", of("cdr-1", at, "35"), with(func(u *eventv1.UsageCharged) { u.Corrects.Amount.CurrencyCode = "" }))
+			p.uses("-10", of("cdr-1", at, "-35"), with(func(u *eventv1.UsageCharged) { u.Corrects.Amount.CurrencyCode = "GBP" }))
+		}, []string{"rejected AMOUNT_INVALID", "rejected CURRENCY_MISMATCH", "rejected CURRENCY_MISMATCH", "rejected AMOUNT_INVALID"}},
+		{"what was given back before is its worth, whatever a later refund says of it", func(p *partition) {
+			active(p)
+			p.uses("50")
+			p.forget()
+			p.uses("-20", of("cdr-1", at, "35"))
+			p.uses("-10", of("cdr-1", at, "-35"))
+			p.uses("-10", of("cdr-1", at, "-35"))
+		}, []string{"released 30/50 REFUND", "rejected CORRECTS_EXCEEDED"}},
 		{"after the window nobody knows", func(p *partition) {
 			active(p)
 			p.uses("50")

@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"time"
@@ -311,8 +312,7 @@ func (h *history) use(number string, views [3]View) {
 	}
 	h.price(u, amount, v)
 	if u.GetCorrects() != nil && h.chance(50) {
-		worth := max(-amount, 0) * pick(h, []int64{1, 1, 2, 3}) / pick(h, []int64{1, 1, 2})
-		u.Corrects.Amount = Money(worth, u.GetNet().GetCurrencyCode())
+		u.Corrects.Amount = h.worth(-amount, u.GetNet().GetCurrencyCode())
 	}
 	h.add(Step{At: h.stamp(), Event: e})
 }
@@ -359,6 +359,22 @@ func (h *history) refundOfCharge(u *eventv1.UsageCharged, number string) {
 			return
 		}
 	}
+}
+
+// worth is what a refund says of what it takes back: as much, more, less, or what can't be.
+func (h *history) worth(back int64, currency string) *money.Money {
+	if back <= math.MaxInt64/3 {
+		back = back * pick(h, []int64{1, 1, 2, 3}) / pick(h, []int64{1, 1, 2})
+	}
+	switch n := h.rand.IntN(100); {
+	case n < 3:
+		return Money(-back-1, currency)
+	case n < 6:
+		return Money(back, "CHF")
+	case n < 8:
+		return &money.Money{CurrencyCode: currency, Units: math.MaxInt64}
+	}
+	return Money(back, currency)
 }
 
 // price says an amount in all the ways that an option may count, sometimes with a fault. One fault at a time: which of two is

@@ -19,14 +19,14 @@ func (p *person) nothingLeft() {
 	}
 }
 
-// givenBack is the most that a refund takes off one option.
-func givenBack(all []counted) (most int64) {
+// givenBack is the most that a refund takes off one option, and its currency.
+func givenBack(all []counted) (most int64, currency string) {
 	for _, c := range all {
 		if c.amount < 0 {
-			most = max(most, -max(c.amount, -9_223_372_036_854_775_807))
+			most, currency = max(most, -max(c.amount, -9_223_372_036_854_775_807)), c.rule.currency
 		}
 	}
-	return most
+	return most, currency
 }
 
 // corrected names what a refund takes back.
@@ -37,13 +37,12 @@ func (t *turn) corrected(c *eventv1.Correction) string {
 	return reference(c.GetSource(), c.GetId())
 }
 
-// remains is what a refund leaves of the event that it takes back, or why it is more than there is.
-func (t *turn) remains(c *eventv1.Correction, back int64) (left int64, reason string) {
-	if back == 0 {
-		return 0, ""
-	}
-	worth, bounded := t.worth(c)
+// remains is what a refund leaves of the event that it takes back, or why it can't be taken.
+func (t *turn) remains(c *eventv1.Correction, back int64, currency string) (left int64, reason string) {
+	worth, bounded, reason := t.worth(c, currency)
 	switch {
+	case reason != "":
+		return 0, reason
 	case !bounded:
 		return 0, ""
 	case worth < back:
@@ -52,21 +51,29 @@ func (t *turn) remains(c *eventv1.Correction, back int64) (left int64, reason st
 	return worth - back, ""
 }
 
-// worth is what may be given back, unless nobody knows: it is the first refund then, and no other is taken.
-func (t *turn) worth(c *eventv1.Correction) (worth int64, bounded bool) {
+// worth is what may be given back, unless nobody knows: it is the first refund then, and no other is taken. What the refund
+// says of it is read where nothing is known yet.
+func (t *turn) worth(c *eventv1.Correction, currency string) (worth int64, bounded bool, reason string) {
 	name := t.corrected(c)
 	hour := func(at time.Time) int64 { return at.UnixMilli() / 3_600_000 }
 	if r, ok := t.person.refunds[name]; ok && hour(r.at) >= hour(t.at)-int64(t.world.window(t.person.tenant).Hours()) {
-		return r.left, true
+		return r.left, true, ""
 	}
 	for _, call := range t.person.calls {
 		if call.charge && call.key == name && t.at.Sub(call.at) < callsWindow {
-			return call.worth, true
+			return call.worth, true, ""
 		}
 	}
-	if m := c.GetAmount(); m != nil {
-		worth, _ = Nanos(m)
-		return worth, true
+	m := c.GetAmount()
+	if m == nil {
+		return 0, false, ""
 	}
-	return 0, false
+	worth, ok := Nanos(m)
+	switch {
+	case !ok || worth < 0:
+		return 0, false, "AMOUNT_INVALID"
+	case m.GetCurrencyCode() != currency:
+		return 0, false, "CURRENCY_MISMATCH"
+	}
+	return worth, true, ""
 }

@@ -99,11 +99,6 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 	if len(all) > 0 && t.unprovable() {
 		reasons = append(reasons, "UNPROVABLE")
 	}
-	back := givenBack(all)
-	left, reason := t.remains(u.GetCorrects(), back)
-	if reason != "" {
-		reasons = append(reasons, reason)
-	}
 	if len(reasons) > 0 {
 		return reasons
 	}
@@ -117,9 +112,15 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 			}
 		}
 	}
-	if back > 0 {
-		p.refunds[t.corrected(u.GetCorrects())] = refunded{left, t.at}
+	back, currency := givenBack(all)
+	if back == 0 {
+		return nil
 	}
+	left, reason := t.remains(u.GetCorrects(), back, currency)
+	if reason != "" {
+		return []string{reason}
+	}
+	p.refunds[t.corrected(u.GetCorrects())] = refunded{left, t.at}
 	return nil
 }
 
