@@ -33,7 +33,7 @@ $(GOLANGCI_LINT): TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 MODULES := proto pkg services
 # Who has figures of his own, and who a proof: `make bench-safeguard`, `make prove-safeguard`.
 BENCHED := safeguard webhook
-PROVED  := safeguard
+PROVED  := safeguard tollgate
 
 SERVERS_TOOL := deploy/servers/servers
 # What a recipe starts ends with it, however it ends: every server started meanwhile is on this list.

@@ -36,6 +36,8 @@ type Config struct {
 	Password func(user string) string
 	// Binaries is the folder that Build filled; empty: services run in this process.
 	Binaries string
+	// Memory is how many bytes a process may take; 0: what there is.
+	Memory int64
 }
 
 // Fleet is one installation.

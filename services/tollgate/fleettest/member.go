@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -27,6 +28,7 @@ type Member struct {
 	cancel, kill func()
 	// signal reaches a process; nil where the member runs in this one.
 	signal func(os.Signal) error
+	pid    int
 	ended  chan struct{}
 	err    error
 }
@@ -151,6 +153,20 @@ func (m *Member) get(ctx context.Context, path string) ([]byte, int, error) {
 
 // operator keeps no connections: members come and go.
 var operator = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// PeakMemory is the most that a process of its own has had in memory at once, in bytes.
+func (m *Member) PeakMemory() (int64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
+	}
+	_, text, _ := strings.Cut(string(content), "VmHWM:")
+	var kib int64
+	if _, err := fmt.Sscan(text, &kib); err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
+	}
+	return kib << 10, nil
+}
 
 // Kill ends the member at once, as a crash would, and returns once it is gone. In this process that is not possible.
 func (m *Member) Kill() {

@@ -99,6 +99,10 @@ func (m *Member) inside(ctx context.Context, file string) error {
 // process runs the member as a process of its own.
 func (m *Member) process(_ context.Context, file string) error {
 	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, "tollgate-"+m.service.name), "-config", file)
+	if memory := m.fleet.cfg.Memory; memory > 0 {
+		// What a process may write to, not what it reserves: Go reserves much and uses little of it.
+		cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -d %d && exec "$0" "$@"`, memory>>10), cmd.Path, "-config", file)
+	}
 	cmd.Stdout, cmd.Stderr = m.log, m.log
 	// Not those of whoever runs this: they would change the configuration.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}
@@ -108,7 +112,7 @@ func (m *Member) process(_ context.Context, file string) error {
 	if err := record(cmd.Process.Pid); err != nil {
 		return errors.Join(err, cmd.Process.Kill())
 	}
-	m.signal = cmd.Process.Signal
+	m.signal, m.pid = cmd.Process.Signal, cmd.Process.Pid
 	m.cancel = func() { cmd.Process.Signal(syscall.SIGTERM) } //nolint:errcheck // one that has ended needs no signal
 	m.kill = func() { cmd.Process.Kill() }                    //nolint:errcheck // one that has ended needs no signal
 	go func() {

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+)
+
+// created is a good event of the tenant that misbehaves.
+func created(id, subject string) *eventv1.Event {
+	return (&event.Event{ID: id, Source: "crowd", Type: "client.created", Tenant: "bad", Subject: subject, Time: time.Now(), Data: &eventv1.ClientChanged{}}).Proto()
+}
+
+// crowds are many at once, and one event that leads to many.
+func crowds() []attempt {
+	return []attempt{
+		{"crowd: 200 callers of 190 KB at once", func(ctx context.Context, b *bed) (string, error) {
+			return together(ctx, b, 200, 1000)
+		}},
+		{"crowd: 1,000 callers of one event at once", func(ctx context.Context, b *bed) (string, error) {
+			return together(ctx, b, 1000, 1)
+		}},
+		{"crowd: 60 notifications of 20 actions on one type, one event", func(ctx context.Context, b *bed) (string, error) {
+			return fanOut(ctx, b, 60, 1)
+		}},
+		{"crowd: 120 notifications of 20 actions on one type, 100 events", func(ctx context.Context, b *bed) (string, error) {
+			return fanOut(ctx, b, 120, 100)
+		}},
+	}
+}
+
+// together sends n batches at once. Each is accepted as a whole or told to come again.
+func together(ctx context.Context, b *bed, n, events int) (string, error) {
+	client := ingestv1.NewIngestServiceClient(b.key["ingest"])
+	var group sync.WaitGroup
+	var mu sync.Mutex
+	answers := map[codes.Code]int{}
+	for i := range n {
+		batch := &ingestv1.PublishBatchRequest{}
+		for k := range events {
+			batch.Events = append(batch.Events, created(fmt.Sprintf("c-%d-%d-%d", time.Now().UnixNano(), i, k), fmt.Sprintf("client/%s", strings.Repeat("7", 100))))
+		}
+		group.Go(func() {
+			_, err := client.PublishBatch(ctx, batch)
+			mu.Lock()
+			defer mu.Unlock()
+			answers[status.Code(err)]++
+		})
+	}
+	group.Wait()
+	for code := range answers {
+		if code != codes.OK && code != codes.ResourceExhausted {
+			return "", fmt.Errorf("answered %v", answers)
+		}
+	}
+	return fmt.Sprint(answers), nil
+}
+
+// fanOut makes notifications on one type, then sends events of it.
+func fanOut(ctx context.Context, b *bed, notifications, events int) (string, error) {
+	service := configv1.NewNotificationServiceClient(b.key["config"])
+	name := func(i int) string { return fmt.Sprintf("tenants/bad/notifications/fan-%03d", i) }
+	for i := range notifications {
+		n := notification(name(i), "", "client.updated")
+		action := n.Actions[0]
+		n.Actions = nil
+		for k := range 20 {
+			one := proto.CloneOf(action)
+			one.Name = fmt.Sprintf("a%02d", k)
+			n.Actions = append(n.Actions, one)
+		}
+		if err := save(ctx, b, n); err != nil {
+			return "", err
+		}
+	}
+	batch := &ingestv1.PublishBatchRequest{}
+	for i := range events {
+		e := created(fmt.Sprintf("fan-%d-%d", time.Now().UnixNano(), i), fmt.Sprintf("client/%d", i))
+		e.Type = "client.updated"
+		batch.Events = append(batch.Events, e)
+	}
+	if _, err := ingestv1.NewIngestServiceClient(b.key["ingest"]).PublishBatch(ctx, batch); err != nil {
+		return "", err
+	}
+	for i := range notifications {
+		if _, err := service.DeleteNotification(ctx, &configv1.DeleteNotificationRequest{Name: name(i)}); err != nil {
+			return "", err
+		}
+	}
+	return fmt.Sprintf("%d events to %d actions each", events, notifications*20), nil
+}
