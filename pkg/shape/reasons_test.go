@@ -110,7 +110,7 @@ func TestTheReferenceOfReasonsIsCurrent(t *testing.T) {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		if err := os.WriteFile(path, []byte(reason.Page()), 0o644); err != nil { //nolint:gosec // it is read by everybody
+		if err := os.WriteFile(path, []byte(reason.Page()), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

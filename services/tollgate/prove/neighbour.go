@@ -92,7 +92,7 @@ func (n *neighbour) begin(ctx context.Context) error {
 		select {
 		case <-tick.C:
 		case <-warm.Done():
-			return fmt.Errorf("the neighbour's first events do not arrive: %d have, %v", n.received(), n.late)
+			return fmt.Errorf("the neighbour's first events do not arrive: %d have: %w", n.received(), n.late)
 		}
 	}
 	return nil

@@ -110,7 +110,7 @@ func silent(ctx context.Context, b *bed, n int) (string, error) {
 	var open []net.Conn
 	defer func() {
 		for _, c := range open {
-			c.Close() //nolint:errcheck // nothing was written
+			c.Close()
 		}
 	}()
 	for i := range n {

@@ -111,7 +111,7 @@ func post(ctx context.Context, b *bed, key bool, header map[string]string, body 
 	if err != nil {
 		return "", fmt.Errorf("no answer: %w", err)
 	}
-	defer res.Body.Close() //nolint:errcheck // it was only read from
+	defer res.Body.Close()
 	text, err := io.ReadAll(io.LimitReader(res.Body, 1<<20))
 	if err != nil {
 		return "", err
