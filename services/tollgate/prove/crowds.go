@@ -49,7 +49,10 @@ func together(ctx context.Context, b *bed, n, events int) (string, error) {
 	for i := range n {
 		batch := &ingestv1.PublishBatchRequest{}
 		for k := range events {
-			batch.Events = append(batch.Events, created(fmt.Sprintf("c-%d-%d-%d", time.Now().UnixNano(), i, k), fmt.Sprintf("client/%s", strings.Repeat("7", 100))))
+			// Nobody is notified of these: what is tried is the way in, not how many webhooks a second go out.
+			e := created(fmt.Sprintf("c-%d-%d-%d", time.Now().UnixNano(), i, k), fmt.Sprintf("client/%s", strings.Repeat("7", 100)))
+			e.Type = "client.deleted"
+			batch.Events = append(batch.Events, e)
 		}
 		group.Go(func() {
 			_, err := client.PublishBatch(ctx, batch)
@@ -70,7 +73,8 @@ func together(ctx context.Context, b *bed, n, events int) (string, error) {
 // fanOut makes notifications on one type, then sends events of it.
 func fanOut(ctx context.Context, b *bed, notifications, events int) (string, error) {
 	service := configv1.NewNotificationServiceClient(b.key["config"])
-	name := func(i int) string { return fmt.Sprintf("tenants/bad/notifications/fan-%03d", i) }
+	// Deleted names stay taken.
+	name := func(i int) string { return fmt.Sprintf("tenants/bad/notifications/fan-%d-%03d", notifications, i) }
 	for i := range notifications {
 		n := notification(name(i), "", "client.updated")
 		action := n.Actions[0]
