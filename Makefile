@@ -61,8 +61,8 @@ LAWS := -run '^(TestLaw.*|TestTheServiceSaysWhatTheModelSays)$$' ./pkg/state/sta
 test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
 	$(MAKE) lint proto-current vet; \
-	TOLLGATE_REAL=1 go test -count=1 -timeout 20m $(LAWS); \
-	TOLLGATE_REAL=1 go test -race -count=1 -timeout 20m work
+	TOLLGATE_REAL=1 go test -count=1 -timeout 40m $(LAWS); \
+	TOLLGATE_REAL=1 go test -race -count=1 -timeout 40m work
 
 .PHONY: check
 check: lint proto-current vet ## what needs no servers, in under a minute when built before
