@@ -93,7 +93,7 @@ const (
 
 // SweepRevisions lets go what nobody needs.
 func (s *Store) SweepRevisions(ctx context.Context) error {
-	names, err := s.redis.ZRevRange(ctx, s.revisionsKey(), newestKept, -1).Result()
+	names, err := s.redis.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.revisionsKey(), Start: newestKept, Stop: -1, Rev: true}).Result()
 	if err != nil {
 		return fmt.Errorf("sweep revisions: %w", err)
 	}

@@ -24,7 +24,7 @@ func (h *history) configure(all bool) {
 	if all {
 		h.policy = &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}
 		if h.chance(50) {
-			h.policy.DedupWindow = durationpb.New(pick(h, []time.Duration{24, 36, 72, 35 * 24}) * time.Hour)
+			h.policy.DedupWindow = durationpb.New(pick(h, []time.Duration{24 * time.Hour, 36 * time.Hour, 72 * time.Hour, 35 * 24 * time.Hour}))
 		}
 		if h.mix.Grace {
 			h.policy.UnknownGrace = nil
