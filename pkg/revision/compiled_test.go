@@ -24,6 +24,8 @@ func put(t *testing.T, k *keys, r state.Revision, text string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
 	k.values[r] = body
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 
 // registry is a configuration service as tenants ask it.
 type registry struct {
+	mu       sync.Mutex
 	there    map[string]struct{}
 	readings int
 	takes    time.Duration
@@ -23,20 +25,37 @@ type registry struct {
 }
 
 func (r *registry) list(ctx context.Context) (map[string]struct{}, error) {
+	r.mu.Lock()
 	r.readings++
 	all := map[string]struct{}{}
 	for name := range r.there {
 		all[name] = struct{}{}
 	}
+	takes := r.takes
+	r.mu.Unlock()
 	select {
-	case <-time.After(r.takes):
+	case <-time.After(takes):
+		r.mu.Lock()
+		defer r.mu.Unlock()
 		return all, r.fails
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 }
 
-func (r *registry) add(name string) { r.there[name] = struct{}{} }
+// becomes changes it while it is read.
+func (r *registry) becomes(change func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	change()
+}
+
+func (r *registry) add(name string) { r.becomes(func() { r.there[name] = struct{}{} }) }
+
+func (r *registry) read() (n int) {
+	r.becomes(func() { n = r.readings })
+	return n
+}
 
 // asks runs tenants over a registry on a clock of its own.
 func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenants ...string) string)) {
@@ -103,7 +122,7 @@ func TestATenantMadeAMomentAgoIsKnown(t *testing.T) {
 func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
-		began, before := time.Now(), r.readings
+		began, before := time.Now(), r.read()
 		done := make(chan string)
 		for i := range 200 {
 			go func() {
@@ -121,16 +140,16 @@ func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
 				t.Error(said)
 			}
 		}
-		if took := time.Since(began); r.readings-before > 7 || took > time.Second {
-			t.Errorf("%d readings in %v", r.readings-before, took)
+		if took := time.Since(began); r.read()-before > 7 || took > time.Second {
+			t.Errorf("%d readings in %v", r.read()-before, took)
 		}
 	})
 }
 
 func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
 	for name, fail := range map[string]func(*registry){
-		"it is away": func(r *registry) { r.fails = errors.New("away") },
-		"it hangs":   func(r *registry) { r.takes = time.Hour },
+		"it is away": func(r *registry) { r.becomes(func() { r.fails = errors.New("away") }) },
+		"it hangs":   func(r *registry) { r.becomes(func() { r.takes = time.Hour }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
@@ -145,7 +164,7 @@ func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
 					t.Errorf("events waited %v", took)
 				}
 				// It comes back, and is asked again without anybody's event.
-				r.fails, r.takes = nil, 0
+				r.becomes(func() { r.fails, r.takes = nil, 0 })
 				time.Sleep(tenantsRetry + tenantsPatience + time.Second)
 				if got := refused("nobody", "acme"); got != "nobody " {
 					t.Errorf("refused %q", got)
@@ -164,7 +183,7 @@ func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
 func TestADeletedTenantIsRefusedInTime(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
-		delete(r.there, "acme")
+		r.becomes(func() { delete(r.there, "acme") })
 		time.Sleep(tenantsEvery + time.Second)
 		if got := refused("acme"); got != "acme " {
 			t.Errorf("refused %q", got)
