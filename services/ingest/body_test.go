@@ -47,7 +47,7 @@ func TestBodiesInGzipAreTakenWithinTheirBound(t *testing.T) {
 		"as it is":                             {one, "identity", event.ContentTypeCloudEvent, 200, "", ""},
 		"an event of a mebibyte":               {gzipped(t, spaces(1<<20-len(one))), "gzip", event.ContentTypeCloudEvent, 200, "", ""},
 		"an event of more":                     {gzipped(t, spaces(1<<20)), "gzip", event.ContentTypeCloudEvent, 413, event.ReasonTooLarge, ""},
-		"some bytes that would be 200 MB":      {gzipped(t, make([]byte, 200<<20)), "gzip", event.ContentTypeBatch, 413, event.ReasonTooLarge, ""},
+		"some bytes that would be 24 MiB":      {gzipped(t, make([]byte, 24<<20)), "gzip", event.ContentTypeBatch, 413, event.ReasonTooLarge, ""},
 		"no gzip at all":                       {one, "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
 		"gzip that is cut off":                 {packed[:len(packed)-4], "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
 		"gzip whose sum is wrong":              {append(bytes.Clone(packed[:len(packed)-8]), 1, 2, 3, 4, 5, 6, 7, 8), "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
