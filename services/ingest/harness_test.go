@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 const testKey = "tg_0123456789abcdef"
 
 // patience of every wait: it only ends tests that fail.
-const patienceOfTests = 60 * time.Second
+const patienceOfTests = 3 * time.Minute
 
 // onBrokers runs a test on the embedded broker, and on Apache Kafka where one answers.
 func onBrokers(t *testing.T, test func(t *testing.T, f *fixture)) {
