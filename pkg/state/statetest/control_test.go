@@ -20,31 +20,31 @@ func leftOut(offset int64, at time.Time, domain string) *event.Event {
 
 // A revision that nobody has once stopped its partition in silence, for ever.
 func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
-	d := drive(t)
-	d.Missing = map[int64]error{999_999: fault.New(fault.NotFound, "REVISION_UNKNOWN", "nobody has it")}
-	offset := d.Watermark().Offset
-	d.Accept(&event.Event{ID: "f", Source: "somebody", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 999_999, Level: state.Level}},
-		usage("1", "44", 150, d.Now))
-	d.Work()
-	err := d.Incidents[state.IncidentRevision]
-	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("offset %d of log/0", offset)) || !strings.Contains(err.Error(), "config accept-restore") ||
-		!strings.Contains(err.Error(), fmt.Sprintf("accept-gap --domain %s --partition 0 --from %d --to %d", d.Partition().Domain, offset, offset+1)) {
-		t.Fatalf("incident %v", err)
-	}
-	if got := d.Watermark(); got.Offset != offset || got.Status != state.Ready {
-		t.Errorf("went on: %+v", got)
-	}
-	for name, help := range map[string]func(){
-		"its record is left out": func() { d.Accept(leftOut(offset, d.Now, d.Partition().Domain)) },
-		"it is there":            func() { d.Missing = nil },
+	for name, help := range map[string]func(d *statetest.Drive[count, int64], offset int64){
+		"its record is left out": func(d *statetest.Drive[count, int64], offset int64) {
+			d.Accept(leftOut(offset, d.Now, d.Partition().Domain))
+		},
+		"it is there": func(d *statetest.Drive[count, int64], _ int64) { d.Missing = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			dump := d.Dump()
-			defer d.Restore(dump)
-			help()
+			d := drive(t)
+			d.Missing = map[int64]error{999_999: fault.New(fault.NotFound, "REVISION_UNKNOWN", "nobody has it")}
+			offset := d.Watermark().Offset
+			d.Accept(&event.Event{ID: "f", Source: "somebody", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 999_999, Level: state.Level}},
+				usage("1", "44", 150, d.Now))
 			d.Work()
-			if d.Incidents[state.IncidentRevision] != nil || len(d.Told()) == 0 {
-				t.Errorf("does not go on: %v", d.Incidents)
+			err := d.Incidents[state.IncidentRevision]
+			if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("offset %d of log/0", offset)) || !strings.Contains(err.Error(), "config accept-restore") ||
+				!strings.Contains(err.Error(), fmt.Sprintf("accept-gap --domain %s --partition 0 --from %d --to %d", d.Partition().Domain, offset, offset+1)) {
+				t.Fatalf("incident %v", err)
+			}
+			if got := d.Watermark(); got.Offset != offset || got.Status != state.Ready {
+				t.Fatalf("went on: %+v", got)
+			}
+			help(d, offset)
+			d.Work()
+			if n, _ := d.Body("acme/44"); d.Incidents[state.IncidentRevision] != nil || n.spent != 150 {
+				t.Errorf("does not go on: %+v %v", n, d.Incidents)
 			}
 		})
 	}
