@@ -296,9 +296,13 @@ func TestAStoppedPartitionIsNotReadyAndSaysWhy(t *testing.T) {
 			p.until(true)
 			test.stop(p)
 			p.until(false, test.words...)
+			// What comes meanwhile is seen to wait.
+			p.accept(usage("next", "45", 10, time.Now()))
+			p.untilLag(true)
 			if test.heal != nil {
 				test.heal(p)
 				p.until(true)
+				p.untilLag(false)
 			}
 		})
 	}
@@ -375,6 +379,25 @@ func (p *process) untilMetric(line string) {
 		case <-time.After(50 * time.Millisecond):
 		case <-ctx.Done():
 			p.Fatalf("no %s in\n%s", line, grep(metrics, "law"))
+		}
+	}
+}
+
+// untilLag reads the metric of the log's lag until it says that something waits, or that nothing does.
+func (p *process) untilLag(waits bool) {
+	p.Helper()
+	ctx, cancel := context.WithTimeout(p.ctx, 60*time.Second)
+	defer cancel()
+	for {
+		_, metrics := p.page("/metrics")
+		lag := grep(metrics, "tollgate_stream_lag_seconds{")
+		if lag != "" && waits == !strings.HasSuffix(lag, "} 0\n") {
+			return
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+			p.Fatalf("want a lag %v, have %q", waits, lag)
 		}
 	}
 }
