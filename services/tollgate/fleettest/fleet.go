@@ -125,6 +125,9 @@ func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", 
 // Partitions is how many each topic has.
 func (f *Fleet) Partitions() int { return f.cfg.Partitions }
 
+// Processes says whether each member is a process of its own.
+func (f *Fleet) Processes() bool { return f.cfg.Binaries != "" }
+
 // Close stops every member that still runs, the last started first, and lets go of everything. Its error names members
 // that did not end well.
 func (f *Fleet) Close(ctx context.Context) error {

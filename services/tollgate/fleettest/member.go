@@ -175,14 +175,29 @@ func (m *Member) Kill() {
 	m.log.close() //nolint:errcheck // what was written is there or not; the member is gone
 }
 
-// Stall lets the member stand still, as a machine does that swaps or a process that is traced, and then go on as if nothing
-// had been: by then others have taken over what it had. In this process that is not possible.
-func (m *Member) Stall(ctx context.Context, d time.Duration) error {
+// Freeze lets the member stand still, as a machine does that swaps or a process that is traced, until thaw lets it go on.
+// In this process that is not possible.
+func (m *Member) Freeze() (thaw func() error, err error) {
 	if m.signal == nil {
-		return fmt.Errorf("stall %s: it is no process of its own", m.Name)
+		return nil, fmt.Errorf("freeze %s: it is no process of its own", m.Name)
 	}
 	if err := m.signal(syscall.SIGSTOP); err != nil {
-		return fmt.Errorf("stall %s: %w", m.Name, err)
+		return nil, fmt.Errorf("freeze %s: %w", m.Name, err)
+	}
+	return func() error {
+		if err := m.signal(syscall.SIGCONT); err != nil {
+			return fmt.Errorf("thaw %s: %w", m.Name, err)
+		}
+		return nil
+	}, nil
+}
+
+// Stall freezes the member for a while, and lets it go on as if nothing had been: by then others have taken over what it
+// had.
+func (m *Member) Stall(ctx context.Context, d time.Duration) error {
+	thaw, err := m.Freeze()
+	if err != nil {
+		return err
 	}
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -190,10 +205,7 @@ func (m *Member) Stall(ctx context.Context, d time.Duration) error {
 	case <-t.C:
 	case <-ctx.Done():
 	}
-	if err := m.signal(syscall.SIGCONT); err != nil {
-		return fmt.Errorf("stall %s: %w", m.Name, err)
-	}
-	return nil
+	return thaw()
 }
 
 // Stop asks the member to finish and waits for it; one that has ended already ended well or not, too.

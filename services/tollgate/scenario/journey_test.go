@@ -36,6 +36,7 @@ func TestEveryCounterEveryCrossingAndEveryBadEventComesOutAsTheModelSays(t *test
 		j.producers.send(j.traffic.activations)
 		j.safeguards.until("every subscriber is active", func() bool { return len(j.safeguards.all) == subscribers })
 		j.phase("activated")
+		j.loseConfig()
 		j.producers.send(j.traffic.items)
 		j.phase("sent")
 		j.awaitEnd()
@@ -60,6 +61,7 @@ type journey struct {
 	inbox     *inbox
 	producers *producers
 	inventory optionsv1.OptionInventoryServiceClient
+	members   map[string]*fleettest.Member
 
 	ordered, safeguards, rejected *topicLog
 	// markers are the last events of each partition, which nobody counts.
@@ -77,7 +79,7 @@ func begin(t testing.TB, ctx context.Context, f *fleettest.Fleet) *journey {
 	t.Helper()
 	now := time.Now().UTC()
 	j := &journey{
-		TB: t, ctx: ctx, fleet: f, traffic: draw(t, seed, now), inbox: newInbox(), markers: map[string]bool{}, began: now,
+		TB: t, ctx: ctx, fleet: f, members: map[string]*fleettest.Member{}, traffic: draw(t, seed, now), inbox: newInbox(), markers: map[string]bool{}, began: now,
 		ordered:    follow(t, ctx, f, stream.EventsOrdered),
 		safeguards: follow(t, ctx, f, stream.Safeguards),
 		rejected:   follow(t, ctx, f, stream.EventsRejected),
@@ -92,13 +94,12 @@ func begin(t testing.TB, ctx context.Context, f *fleettest.Fleet) *journey {
 		}
 	})
 	j.inbox.verify = receiver.Verify
-	members := map[string]*fleettest.Member{}
 	start := func(name string) {
 		m, err := f.Start(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		members[name] = m
+		j.members[name] = m
 	}
 	start("config")
 	revision, err := f.Configure(ctx, resources(receiver, now)...)
@@ -109,7 +110,7 @@ func begin(t testing.TB, ctx context.Context, f *fleettest.Fleet) *journey {
 		start(name)
 	}
 	for _, name := range names {
-		if err := members[name].Ready(ctx); err != nil {
+		if err := j.members[name].Ready(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -118,13 +119,35 @@ func begin(t testing.TB, ctx context.Context, f *fleettest.Fleet) *journey {
 			t.Fatal(err)
 		}
 	}
-	j.producers = newProducers(t, ctx, f, members["ingest"])
-	conn, err := f.Dial(members["safeguard"].Address("grpc"))
+	j.producers = newProducers(t, ctx, f, j.members["ingest"])
+	conn, err := f.Dial(j.members["safeguard"].Address("grpc"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	j.inventory = optionsv1.NewOptionInventoryServiceClient(conn)
 	return j
+}
+
+// loseConfig takes the configuration away for the rest of the script: events are worked by the revision at hand. A process
+// hangs: it neither answers nor closes a connection.
+func (j *journey) loseConfig() {
+	j.Helper()
+	config := j.members["config"]
+	if j.fleet.Processes() {
+		thaw, err := config.Freeze()
+		if err != nil {
+			j.Fatal(err)
+		}
+		j.Cleanup(func() { // before the fleet is closed
+			if err := thaw(); err != nil {
+				j.Error(err)
+			}
+		})
+		return
+	}
+	if err := config.Stop(j.ctx); err != nil {
+		j.Fatal(err)
+	}
 }
 
 func resources(receiver *fleettest.Receiver, now time.Time) []proto.Message {
