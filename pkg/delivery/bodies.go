@@ -9,7 +9,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -28,7 +27,7 @@ const (
 	// IncidentMismatch: the log holds another delivery where one waits.
 	IncidentMismatch = "DELIVERY_MISMATCH"
 	// IncidentRecreated: a topic is not the one that was worked before.
-	IncidentRecreated = state.IncidentRecreated
+	IncidentRecreated = "LOG_RECREATED"
 )
 
 const (

@@ -292,7 +292,7 @@ func (o *owner) takeSome() error {
 		}
 	}
 	if n > 0 {
-		o.last = state.HashOf(o.ahead[n-1])
+		o.last = o.ahead[n-1].Hash()
 	}
 	o.ahead = o.ahead[n:]
 	if len(o.ahead) == 0 {

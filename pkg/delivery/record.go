@@ -195,7 +195,7 @@ func (o *owner) publish(ctx context.Context, c *commit) error {
 		return fmt.Errorf("publish attempts: %w", err)
 	}
 	if !c.holds && after.Offset >= c.extra.attempts {
-		c.extra.attempts, c.extra.attemptsHash = after.Offset+1, state.HashOf(after)
+		c.extra.attempts, c.extra.attemptsHash = after.Offset+1, after.Hash()
 	}
 	c.to.Extra = c.extra.encode()
 	return o.commit(ctx, c)

@@ -64,7 +64,7 @@ func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash ui
 	if len(b.Records) == 0 || b.Records[0].Offset != offset-1 {
 		return true, nil
 	}
-	return state.HashOf(b.Records[0]) == hash, nil
+	return b.Records[0].Hash() == hash, nil
 }
 
 // recreated raises the incident and is the error with which work ends.

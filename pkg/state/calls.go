@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // A call is a command.* record of the log. Its owner judges it where it stands
@@ -98,21 +99,21 @@ func (c calls) append(b []byte) []byte {
 	return b
 }
 
-func decodeCalls(r *reader) calls {
-	n := r.uvarint()
+func decodeCalls(r *wire.Reader) calls {
+	n := r.Uvarint()
 	if n == 0 || n > callsInRecord {
-		r.bad = r.bad || n > 0
+		r.Bad = r.Bad || n > 0
 		return nil
 	}
 	c := make(calls, 0, n)
 	for range n {
-		raw := r.bytes(16)
-		if r.bad {
+		raw := r.Bytes(16)
+		if r.Bad {
 			return nil
 		}
-		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.uvarint()), worth: r.uvarint()}
-		if n := r.uvarint(); n > 0 {
-			made.answer = r.bytes(int(n))
+		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.Uvarint()), worth: r.Uvarint()}
+		if n := r.Uvarint(); n > 0 {
+			made.answer = r.Bytes(n)
 		}
 		c = append(c, made)
 	}

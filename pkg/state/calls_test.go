@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 const hour = int64(hourMillis)
@@ -32,17 +33,17 @@ func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
 	if len(c) != 8 || c[0].id != 9 {
 		t.Errorf("%d are left after a day, from %d on", len(c), c[0].id)
 	}
-	r := reader{b: append(c.append(nil), "body"...)}
-	if diff := cmp.Diff(c, decodeCalls(&r), cmp.AllowUnexported(madeCall{})); diff != "" || string(r.b) != "body" || r.bad {
-		t.Errorf("read back, before %q: %s", r.b, diff)
+	r := wire.Reader{Rest: append(c.append(nil), "body"...)}
+	if diff := cmp.Diff(c, decodeCalls(&r), cmp.AllowUnexported(madeCall{})); diff != "" || string(r.Rest) != "body" || r.Bad {
+		t.Errorf("read back, before %q: %s", r.Rest, diff)
 	}
 }
 
 func TestAListThatIsCutShortIsNoList(t *testing.T) {
 	whole := calls{{1, 2, 3 * hour, 7, nil}, {4, 5, 6 * hour, 0, []byte("so much")}}.append(nil)
 	for n := range len(whole) {
-		r := reader{b: whole[:n]}
-		if c := decodeCalls(&r); !r.bad {
+		r := wire.Reader{Rest: whole[:n]}
+		if c := decodeCalls(&r); !r.Bad {
 			t.Errorf("%d of %d bytes were read as %v", n, len(whole), c)
 		}
 	}

@@ -119,7 +119,7 @@ func (o *Owner[B, C]) pass(ctx context.Context, en *entry[B], changes ...func(*W
 			change(w)
 		}
 		w.Offset = en.record.Offset + 1
-		w.LastHash = HashOf(en.record)
+		w.LastHash = en.record.Hash()
 	})
 	if err == nil {
 		o.pending = o.pending[1:]

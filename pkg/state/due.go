@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"strconv"
+
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // Due times stand in records; a list per minute says whose. A timer due within
@@ -59,20 +61,20 @@ func readDue(list []byte, from int64, n int) (subjects []string, next int64) {
 	if from >= int64(len(list)) {
 		return nil, from
 	}
-	r := reader{b: list[from:]}
-	for len(subjects) < n && len(r.b) > 0 && !r.bad {
-		subjects = append(subjects, string(r.bytes(int(r.uvarint()))))
-		r.uvarint()
+	r := wire.Reader{Rest: list[from:]}
+	for len(subjects) < n && len(r.Rest) > 0 && !r.Bad {
+		subjects = append(subjects, string(r.Bytes(r.Uvarint())))
+		r.Uvarint()
 	}
-	return subjects, int64(len(list) - len(r.b))
+	return subjects, int64(len(list) - len(r.Rest))
 }
 
 // within are the entries of a minute's list that are due before its end.
 func within(list []byte, minute int64) (entries []dueEntry) {
-	r := reader{b: list}
-	for len(r.b) > 0 && !r.bad {
-		subject := r.bytes(int(r.uvarint()))
-		if before := int64(r.uvarint()); before > 0 && !r.bad {
+	r := wire.Reader{Rest: list}
+	for len(r.Rest) > 0 && !r.Bad {
+		subject := r.Bytes(r.Uvarint())
+		if before := int64(r.Uvarint()); before > 0 && !r.Bad {
 			entries = append(entries, dueEntry{string(subject), minute*minuteMillis - before})
 		}
 	}

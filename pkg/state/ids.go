@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // Identity is an event's, a timer's or an outcome's.
@@ -103,16 +104,16 @@ func (s *ids) since(a id, from int64) bool {
 
 // findSealed is find among ids that are sealed.
 func findSealed(raw []byte, a id) (id, bool) {
-	r := reader{b: raw}
-	for range r.uvarint() {
-		r.uvarint()
-		list := r.bytes(8 * int(min(r.uvarint(), idsInRecord)))
+	r := wire.Reader{Rest: raw}
+	for range r.Uvarint() {
+		r.Uvarint()
+		list := r.Bytes(8 * min(r.Uvarint(), idsInRecord))
 		for ; len(list) >= 8; list = list[8:] {
 			if b := id(binary.BigEndian.Uint64(list)); a.same(b) {
 				return b, true
 			}
 		}
-		if r.bad {
+		if r.Bad {
 			break
 		}
 	}
@@ -200,12 +201,12 @@ func (s *ids) append(b []byte) []byte {
 	return s.appendList(b)
 }
 
-func (s *ids) decode(r *reader) {
-	s.next = r.uvarint()
-	s.pushed = r.uvarint()
-	for range min(r.uvarint(), idsPerSubject) {
-		x := seal{number: r.uvarint(), newest: int64(r.uvarint()), count: int(r.uvarint())}
-		copy(x.filter[:], r.bytes(len(x.filter)))
+func (s *ids) decode(r *wire.Reader) {
+	s.next = r.Uvarint()
+	s.pushed = r.Uvarint()
+	for range min(r.Uvarint(), idsPerSubject) {
+		x := seal{number: r.Uvarint(), newest: int64(r.Uvarint()), count: int(r.Uvarint())}
+		copy(x.filter[:], r.Bytes(uint64(len(x.filter))))
 		s.seals = append(s.seals, x)
 	}
 	s.decodeList(r)
@@ -238,18 +239,18 @@ func (s *ids) appendList(b []byte) []byte {
 	return b
 }
 
-func (s *ids) decodeList(r *reader) {
+func (s *ids) decodeList(r *wire.Reader) {
 	s.count = 0
 	var hour uint64
-	for range min(r.uvarint(), idsInRecord+1) {
-		hour += r.uvarint()
-		n := r.uvarint()
+	for range min(r.Uvarint(), idsInRecord+1) {
+		hour += r.Uvarint()
+		n := r.Uvarint()
 		if n == 0 || n > uint64(idsInRecord-s.count) {
-			r.bad = true
+			r.Bad = true
 			return
 		}
-		raw := r.bytes(8 * int(n))
-		if r.bad {
+		raw := r.Bytes(8 * n)
+		if r.Bad {
 			return
 		}
 		for ; len(raw) > 0; raw = raw[8:] {
@@ -262,9 +263,9 @@ func (s *ids) decodeList(r *reader) {
 // isSealed says whether bytes are what appendList wrote.
 func isSealed(raw []byte) bool {
 	var s ids
-	r := reader{b: raw}
+	r := wire.Reader{Rest: raw}
 	s.decodeList(&r)
-	return !r.bad && len(r.b) == 0 && s.count > 0
+	return !r.Bad && len(r.Rest) == 0 && s.count > 0
 }
 
 // join adds the ids in another record to those in this one, where they fit, in

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // What is remembered is compared with a list of everything, over hours, seals
@@ -35,8 +37,8 @@ func TestIdsAreRememberedWhereverTheyStand(t *testing.T) {
 		if i%7 == 0 {
 			b := s.append(nil)
 			s = ids{seals: s.seals[:0]}
-			rd := reader{b: b}
-			if s.decode(&rd); rd.bad || len(rd.b) > 0 {
+			rd := wire.Reader{Rest: b}
+			if s.decode(&rd); rd.Bad || len(rd.Rest) > 0 {
 				t.Fatal("what was written can't be read")
 			}
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -350,7 +349,7 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c
 		b.to.Offset = en.record.Offset + 1
 	}
 	if n > 0 {
-		b.to.LastHash = HashOf(run[n-1].record)
+		b.to.LastHash = run[n-1].record.Hash()
 	}
 	c, err = b.finish()
 	return b, n, c, err
@@ -459,14 +458,4 @@ func (o *Owner[B, C]) commitAs(ctx context.Context, change func(*Watermark)) err
 // commitEmpty passes over offsets that hold no records.
 func (o *Owner[B, C]) commitEmpty(ctx context.Context, next int64) error {
 	return o.commitAs(ctx, func(w *Watermark) { w.Offset, w.LastHash = next, 0 })
-}
-
-// HashOf a record tells a log that was made anew from one that goes on.
-func HashOf(r stream.Record) uint64 {
-	d := xxhash.New()
-	_, _ = d.Write(r.Key)
-	_, _ = d.Write([]byte{0})
-	_, _ = d.Write(r.Value)
-	_, _ = fmt.Fprintf(d, "\x00%d\x00%d", r.Offset, r.Time.UnixMilli())
-	return max(d.Sum64(), 1)
 }

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // header is what the engine itself keeps in a subject's record, before the
@@ -124,27 +126,27 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 	if b[0] != recordFormat {
 		return nil, &FormatError{What: "a subject's record", Has: b[0], Knows: recordFormat}
 	}
-	r := reader{b: b[2:]}
+	r := wire.Reader{Rest: b[2:]}
 	h.aside, h.moved, h.gone = b[1]&asideFlag != 0, b[1]&movedFlag != 0, b[1]&goneFlag != 0
-	h.epoch = uint32(r.uvarint())
-	h.applied = int64(r.uvarint()) - 1
-	h.creator = r.identity()
+	h.epoch = uint32(r.Uvarint())
+	h.applied = int64(r.Uvarint()) - 1
+	h.creator = readIdentity(&r)
 	if h.moved {
-		for range r.byte() {
-			h.former = append(h.former, r.identity())
+		for range r.Byte() {
+			h.former = append(h.former, readIdentity(&r))
 		}
-		if heard := int64(r.uvarint()); heard > 0 {
+		if heard := int64(r.Uvarint()); heard > 0 {
 			h.silent, h.heard = true, heard-1
 		}
 	}
-	h.last = int64(r.uvarint())
+	h.last = int64(r.Uvarint())
 	if b[1]&listedFirstFlag == 0 {
-		h.listed = int64(r.uvarint())
+		h.listed = int64(r.Uvarint())
 	}
 	var before int64
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		t := timer{name: name(r.timerName())}
-		before += int64(r.uvarint())
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		t := timer{name: name(readTimerName(&r))}
+		before += int64(r.Uvarint())
 		t.due = before
 		h.timers = append(h.timers, t)
 	}
@@ -153,38 +155,38 @@ func (h *header) decode(b []byte, name func([]byte) string) (body []byte, err er
 	}
 	h.ids.decode(&r)
 	h.calls = decodeCalls(&r)
-	if r.bad {
+	if r.Bad {
 		return nil, errCutShort
 	}
-	return r.b, nil
+	return r.Rest, nil
 }
 
 // sealsHolding gives each the number of every seal of a record that an id may
 // be in, without decoding the rest.
 func sealsHolding(record []byte, a id, each func(number uint64)) {
-	r := reader{b: record[2:]}
-	r.uvarint()
-	r.uvarint()
-	r.bytes(len(Identity{}))
+	r := wire.Reader{Rest: record[2:]}
+	r.Uvarint()
+	r.Uvarint()
+	r.Bytes(uint64(len(Identity{})))
 	if record[1]&movedFlag != 0 {
-		r.bytes(int(r.byte()) * len(Identity{}))
-		r.uvarint()
+		r.Bytes(uint64(r.Byte()) * uint64(len(Identity{})))
+		r.Uvarint()
 	}
-	r.uvarint()
+	r.Uvarint()
 	if record[1]&listedFirstFlag == 0 {
-		r.uvarint()
+		r.Uvarint()
 	}
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		r.timerName()
-		r.uvarint()
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		readTimerName(&r)
+		r.Uvarint()
 	}
-	r.uvarint()
-	r.uvarint()
-	for n := r.uvarint(); n > 0 && !r.bad; n-- {
-		number := r.uvarint()
-		r.uvarint()
-		r.uvarint()
-		if raw := r.bytes(len(filter{})); !r.bad && a.mayBeIn(raw) {
+	r.Uvarint()
+	r.Uvarint()
+	for n := r.Uvarint(); n > 0 && !r.Bad; n-- {
+		number := r.Uvarint()
+		r.Uvarint()
+		r.Uvarint()
+		if raw := r.Bytes(uint64(len(filter{}))); !r.Bad && a.mayBeIn(raw) {
 			each(number)
 		}
 	}
@@ -281,4 +283,9 @@ func dueKey(minute int64) string { return duePrefix + strconv.FormatInt(minute, 
 func BodyOf(record []byte) ([]byte, error) {
 	_, body, err := decodeHeader(record)
 	return body, err
+}
+
+func readIdentity(r *wire.Reader) (id Identity) {
+	copy(id[:], r.Bytes(uint64(len(id))))
+	return id
 }

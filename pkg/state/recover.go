@@ -52,7 +52,7 @@ func (o *Owner[B, C]) sameLog(ctx context.Context, w Watermark, start int64) (bo
 	if err != nil || !there {
 		return true, err
 	}
-	return HashOf(r) == w.LastHash, nil
+	return r.Hash() == w.LastHash, nil
 }
 
 // rebuild finds the state of a partition of which the store holds nothing, or

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"slices"
+
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // Timed is what a Fold is besides whose timers bear few names: a record then
@@ -80,9 +82,9 @@ func appendTimerName(b []byte, written string) []byte {
 }
 
 // timerName reads what appendTimerName wrote.
-func (r *reader) timerName() []byte {
-	if len(r.b) > 0 && r.b[0] >= listedName {
-		return r.bytes(1)
+func readTimerName(r *wire.Reader) []byte {
+	if len(r.Rest) > 0 && r.Rest[0] >= listedName {
+		return r.Bytes(1)
 	}
-	return r.bytes(int(r.uvarint()))
+	return r.Bytes(r.Uvarint())
 }

@@ -1,6 +1,9 @@
 package state
 
-import "github.com/tollgate/tollgate/pkg/stream"
+import (
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/wire"
+)
 
 // An event may have to wait in a record until another says what becomes of it.
 // While it waits the fold itself knows it again; once it is counted its id is
@@ -27,8 +30,8 @@ func (s *Subject[B]) Remembers(identity Identity) bool {
 	var sealed ids
 	for i := range s.header.ids.seals {
 		if x := &s.header.ids.seals[i]; x.newest >= from && a.mayBeIn(x.filter[:]) {
-			r := reader{b: s.sealedIDs(x.number)}
-			if sealed.decodeList(&r); !r.bad && sealed.since(a, from) {
+			r := wire.Reader{Rest: s.sealedIDs(x.number)}
+			if sealed.decodeList(&r); !r.Bad && sealed.since(a, from) {
 				return true
 			}
 		}

@@ -5,6 +5,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // Token tells owners of a partition apart; drawn at random by each open.
@@ -134,27 +136,27 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 		return w, errors.New("watermark has an unknown status")
 	}
 	w.Status = Status(b[1])
-	r := reader{b: b[2:]}
-	w.Epoch = uint32(r.uvarint())
-	w.Offset = int64(r.uvarint())
-	w.Floor = int64(r.uvarint())
-	w.LogTime = int64(r.uvarint())
-	w.Revision = Revision{Number: int64(r.uvarint()), History: r.uvarint()}
-	w.Level = uint32(r.uvarint())
-	w.LastHash = r.uvarint()
-	w.DueMinute = int64(r.uvarint())
-	w.DuePosition = int64(r.uvarint())
-	w.SnapshotAt = int64(r.uvarint())
-	w.SnapshotOffset = int64(r.uvarint())
-	w.Disowned = int64(r.uvarint())
-	w.At = int64(r.uvarint())
-	w.Serial = r.uvarint()
-	w.Called = r.uvarint()
-	if r.bad {
+	r := wire.Reader{Rest: b[2:]}
+	w.Epoch = uint32(r.Uvarint())
+	w.Offset = int64(r.Uvarint())
+	w.Floor = int64(r.Uvarint())
+	w.LogTime = int64(r.Uvarint())
+	w.Revision = Revision{Number: int64(r.Uvarint()), History: r.Uvarint()}
+	w.Level = uint32(r.Uvarint())
+	w.LastHash = r.Uvarint()
+	w.DueMinute = int64(r.Uvarint())
+	w.DuePosition = int64(r.Uvarint())
+	w.SnapshotAt = int64(r.Uvarint())
+	w.SnapshotOffset = int64(r.Uvarint())
+	w.Disowned = int64(r.Uvarint())
+	w.At = int64(r.Uvarint())
+	w.Serial = r.Uvarint()
+	w.Called = r.Uvarint()
+	if r.Bad {
 		return w, errors.New("watermark is cut short")
 	}
-	if len(r.b) > 0 {
-		w.Extra = r.b
+	if len(r.Rest) > 0 {
+		w.Extra = r.Rest
 	}
 	return w, nil
 }
@@ -164,43 +166,4 @@ func NewToken() Token {
 	var t Token
 	rand.Read(t[:])
 	return t
-}
-
-// reader takes varints and bytes off the front; once bad, it stays so.
-type reader struct {
-	b   []byte
-	bad bool
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 {
-		r.bad, r.b = true, nil
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) byte() byte {
-	b := r.bytes(1)
-	if len(b) == 0 {
-		return 0
-	}
-	return b[0]
-}
-
-func (r *reader) identity() (id Identity) {
-	copy(id[:], r.bytes(len(id)))
-	return id
-}
-
-func (r *reader) bytes(n int) []byte {
-	if n < 0 || n > len(r.b) {
-		r.bad, r.b = true, nil
-		return nil
-	}
-	v := r.b[:n:n]
-	r.b = r.b[n:]
-	return v
 }
