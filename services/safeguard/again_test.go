@@ -17,7 +17,7 @@ import (
 
 // heard is the fold, and keeps what it answered.
 func (p *partition) hears(answers map[int64]proto.Message) state.Fold[subscriber, *catalog] {
-	return witness{&fold{safeguards: "safeguards"}, func(j statetest.Judgement) {
+	return witness{&rules{safeguards: "safeguards"}, func(j statetest.Judgement) {
 		m, _ := j.Value.(proto.Message)
 		answers[j.Offset] = m // a batch may be worked more than once
 	}}
@@ -45,7 +45,7 @@ func TestACallThatIsRepeatedIsAnsweredAsItWas(t *testing.T) {
 				{ID: "o", Source: changeSource, Type: typeChange, Data: &eventv1.CommandChange{Option: overspend, CurrentLimit: units("20"), State: turnedOn, RenewalDay: &day}},
 			}
 			answers := map[int64]proto.Message{}
-			p.fold = p.hears(answers)
+			p.rules = p.hears(answers)
 			call := func() (from int64) {
 				from = int64(len(p.log))
 				for _, e := range calls {

@@ -14,7 +14,7 @@ import (
 // BenchmarkUsage is what one usage event costs beside the engine: decoding it and its subscriber's record, counting
 // against all three options, and encoding the record again.
 func BenchmarkUsage(b *testing.B) {
-	f := &fold{catalog: catalogOf(b, 1, full(dataLimit("9000000000"), func(c *configv1.ClassOfService) {
+	f := &rules{catalog: catalogOf(b, 1, full(dataLimit("9000000000"), func(c *configv1.ClassOfService) {
 		c.PaymentSafeguard.Limit = units("9000000000")
 	}))}
 	sub := *usual()

@@ -14,9 +14,9 @@ import (
 )
 
 // Callable says that calls are judged here.
-func (f *fold) Callable() {}
+func (f *rules) Callable() {}
 
-var _ state.Callable = (*fold)(nil)
+var _ state.Callable = (*rules)(nil)
 
 // refusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is judged anew when it
 // comes again. It carries the answer.
@@ -25,7 +25,7 @@ type refusedCharge struct{ answer *optionsv1.ChargeResponse }
 func (r *refusedCharge) Error() string { return "charge refused: " + r.answer.GetRefusal() }
 
 // call judges one and answers it.
-func (f *fold) call(s *state.Subject[subscriber], t *turn) {
+func (f *rules) call(s *state.Subject[subscriber], t *turn) {
 	value, err := f.judge(s, t)
 	reply(s, t.event, value, err)
 }
@@ -56,7 +56,7 @@ func worthOf(c *eventv1.CommandCharge) spend.Amount {
 
 // judge decides what a call is answered with, as the API says it, but for the name of the option: the subscriber as the
 // call leaves it. One that is repeated is answered with what it was answered before, whatever became of the subscriber.
-func (f *fold) judge(s *state.Subject[subscriber], t *turn) (proto.Message, error) {
+func (f *rules) judge(s *state.Subject[subscriber], t *turn) (proto.Message, error) {
 	if s.Repeated {
 		return decodeAnswer(t.event, s.Kept()), nil
 	}

@@ -11,17 +11,17 @@ import (
 )
 
 // fold is what counting makes of one partition's log.
-type fold struct {
+type rules struct {
 	// safeguards is the topic of outcomes, with prefix.
 	safeguards string
 	catalog    *catalog
 }
 
 var (
-	_ state.Fold[subscriber, *catalog] = (*fold)(nil)
-	_ state.Movable                    = (*fold)(nil)
-	_ state.Timed                      = (*fold)(nil)
-	_ state.Windowed                   = (*fold)(nil)
+	_ state.Fold[subscriber, *catalog] = (*rules)(nil)
+	_ state.Movable                    = (*rules)(nil)
+	_ state.Timed                      = (*rules)(nil)
+	_ state.Windowed                   = (*rules)(nil)
 )
 
 // Domain of the state, and name of the group that works it.
@@ -43,7 +43,7 @@ var (
 const lateEvery = time.Hour
 
 // Timers are in the order in which those due at one time fire: that of the options.
-func (f *fold) Timers() []string {
+func (f *rules) Timers() []string {
 	return []string{
 		timerPeriod[spend.Data], timerLate[spend.Data], timerPeriod[spend.Overspend], timerLate[spend.Overspend],
 		timerPeriod[spend.Payment], timerLate[spend.Payment], timerMark, timerUnknown,
@@ -51,25 +51,25 @@ func (f *fold) Timers() []string {
 }
 
 // Configure takes the classes of service of another revision.
-func (f *fold) Configure(c *catalog) error {
+func (f *rules) Configure(c *catalog) error {
 	f.catalog = c
 	return nil
 }
 
 // Decode reads a subscriber.
-func (f *fold) Decode(b []byte) (subscriber, error) { return decodeSubscriber(b) }
+func (f *rules) Decode(b []byte) (subscriber, error) { return decodeSubscriber(b) }
 
 // Append writes one.
-func (f *fold) Append(dst []byte, s subscriber) []byte { return s.append(dst) }
+func (f *rules) Append(dst []byte, s subscriber) []byte { return s.append(dst) }
 
 // Window is how long a tenant wants the ids of its subscribers' events to be remembered.
-func (f *fold) Window(key string) time.Duration { return f.catalog.tenant(tenantOf(key)).DedupWindow }
+func (f *rules) Window(key string) time.Duration { return f.catalog.tenant(tenantOf(key)).DedupWindow }
 
 // Movable says that subscribers change their numbers.
-func (f *fold) Movable() {}
+func (f *rules) Movable() {}
 
 // Select says whose record an event needs: that of its subject, for the types that say something about spend.
-func (f *fold) Select(e *event.Event) (string, any) {
+func (f *rules) Select(e *event.Event) (string, any) {
 	switch e.Data.(type) {
 	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
 		*eventv1.SubscriberSimSwapped, *eventv1.SubscriberClassOfServiceChanged, *eventv1.SubscriberMsisdnChanged,
@@ -80,7 +80,7 @@ func (f *fold) Select(e *event.Event) (string, any) {
 }
 
 // Apply works one event.
-func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
+func (f *rules) Apply(s *state.Subject[subscriber], e *event.Event) {
 	t := f.turnOf(s, e)
 	if msisdn, ok := event.MSISDN(e.Subject); !ok || msisdn != e.Subject {
 		// ingest lets nothing else through; another spelling would be a second record of one subscriber.
@@ -123,7 +123,7 @@ func (f *fold) Apply(s *state.Subject[subscriber], e *event.Event) {
 }
 
 // turnOf begins the turn of an event.
-func (f *fold) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
+func (f *rules) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
 	return turn{
 		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
@@ -143,7 +143,7 @@ const typeSuspended = "subscriber.suspended"
 
 // takeOver makes the record of a subscriber that has this number now; not ok where it can't be. Either way the number it
 // comes from is told, unless that has to wait.
-func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
+func (f *rules) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
 	switch alive := s.Exists && s.Body.alive(); {
 	case t.at.Sub(t.event.Time) > transferKept:
 		f.settle(s, t.event, refusedTransfer, "the subscriber's record was a day on its way: send this event again")
@@ -174,7 +174,7 @@ func (f *fold) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.Sys
 
 // settle says to the number that a transfer came from what became of it. A record that refuses one keeps its id: a copy
 // that comes later would find the number free, and the subscriber would be two.
-func (f *fold) settle(s *state.Subject[subscriber], e *event.Event, reason, detail string) {
+func (f *rules) settle(s *state.Subject[subscriber], e *event.Event, reason, detail string) {
 	if err := s.Settle(s.Topic, e, reason, detail); err != nil {
 		panic("settle a transfer: " + err.Error()) // every field is bounded and UTF-8
 	}
@@ -184,7 +184,7 @@ func (f *fold) settle(s *state.Subject[subscriber], e *event.Event, reason, deta
 }
 
 // Fire works one timer that is due.
-func (f *fold) Fire(s *state.Subject[subscriber], name string, due time.Time) {
+func (f *rules) Fire(s *state.Subject[subscriber], name string, due time.Time) {
 	t := turn{
 		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenantOf(s.Key), msisdn: s.Key[len(tenantOf(s.Key))+1:],
 		catalog: f.catalog, exists: s.Exists, sub: s.Body, memory: s,
@@ -223,7 +223,7 @@ func tenantOf(key string) string {
 }
 
 // conclude makes of a turn what the engine keeps and publishes.
-func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
+func (f *rules) conclude(s *state.Subject[subscriber], t *turn) {
 	if t.refused() {
 		s.Reject(t.refusal.reason, t.refusal.detail)
 		return
@@ -280,7 +280,7 @@ func (f *fold) conclude(s *state.Subject[subscriber], t *turn) {
 
 // schedule sets the timers that follow from a record. While it is leaving those of its options do not stand: where it
 // goes they fire.
-func (f *fold) schedule(s *state.Subject[subscriber], sub *subscriber) {
+func (f *rules) schedule(s *state.Subject[subscriber], sub *subscriber) {
 	for o := range sub.options {
 		d := &sub.options[o]
 		schedule(s, timerPeriod[o], d.state != spend.Unset && sub.leaving == nil, d.period.End)
@@ -291,7 +291,7 @@ func (f *fold) schedule(s *state.Subject[subscriber], sub *subscriber) {
 }
 
 // emit publishes what is said, in its order.
-func (f *fold) emit(s *state.Subject[subscriber], t *turn) {
+func (f *rules) emit(s *state.Subject[subscriber], t *turn) {
 	if len(t.outcomes) == 0 {
 		return
 	}

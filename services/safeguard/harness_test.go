@@ -49,7 +49,7 @@ type partition struct {
 	// incidents are those that were told.
 	incidents []string
 	// fold, where it is set, stands in for the service's.
-	fold state.Fold[subscriber, *catalog]
+	rules state.Fold[subscriber, *catalog]
 }
 
 const msisdn = "447700900123"
@@ -218,9 +218,9 @@ func corrects(at string) func(*event.Event) {
 // works runs the engine to the log's end.
 func (p *partition) works() {
 	p.t.Helper()
-	f := p.fold
+	f := p.rules
 	if f == nil {
-		f = &fold{safeguards: "safeguards"}
+		f = &rules{safeguards: "safeguards"}
 	}
 	o := state.NewOwner(state.OwnerConfig[subscriber, *catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",

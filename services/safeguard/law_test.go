@@ -170,7 +170,7 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) 
 	t.Helper()
 	law := statetest.Law[subscriber, *catalog]{
 		Steps:         steps,
-		NewFold:       func() state.Fold[subscriber, *catalog] { return &fold{safeguards: "safeguards"} },
+		NewFold:       func() state.Fold[subscriber, *catalog] { return &rules{safeguards: "safeguards"} },
 		Configuration: lawCatalogs(t),
 		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {
@@ -182,7 +182,7 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) 
 		law.Calls = &statetest.Calls[subscriber, *catalog]{
 			Draw: drawCall, Tally: &tally, Told: toldInWords,
 			Witness: func(say func(statetest.Judgement)) state.Fold[subscriber, *catalog] {
-				return witness{&fold{safeguards: "safeguards"}, say}
+				return witness{&rules{safeguards: "safeguards"}, say}
 			},
 		}
 		law.Check(t, seed, benches[0])
@@ -263,13 +263,13 @@ func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], see
 
 // witness is the fold, and says of each call what it answered.
 type witness struct {
-	*fold
+	*rules
 	say func(statetest.Judgement)
 }
 
 func (w witness) Apply(s *state.Subject[subscriber], e *event.Event) {
 	if !event.IsCommand(e.Type) {
-		w.fold.Apply(s, e)
+		w.rules.Apply(s, e)
 		return
 	}
 	_, reapply := e.Data.(*eventv1.CommandReapply)

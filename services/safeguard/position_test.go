@@ -167,7 +167,7 @@ func TestAChargeThatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 		first := int64(len(p.log))
 		p.append(charge)
 		told := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
-		p.fold = witness{&fold{safeguards: "safeguards"}, func(j statetest.Judgement) {
+		p.rules = witness{&rules{safeguards: "safeguards"}, func(j statetest.Judgement) {
 			m, _ := j.Value.(*optionsv1.ChargeResponse)
 			if refused, ok := errors.AsType[*refusedCharge](j.Err); ok {
 				m = refused.answer

@@ -63,7 +63,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 		return state.NewEngine(ctx, state.EngineConfig[subscriber, *catalog]{
 			Service: env.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: server.Advertised(),
 			NewFold: func() state.Fold[subscriber, *catalog] {
-				return &fold{safeguards: client.Topic(stream.Safeguards)}
+				return &rules{safeguards: client.Topic(stream.Safeguards)}
 			},
 			Client: client, Producer: producer, Store: store, Revisions: configuration, Published: announcer.published,
 			Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: cfg.State,

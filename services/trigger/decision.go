@@ -33,7 +33,7 @@ func shortened(text string) string {
 
 // decide records why a match was not told. action is nil where the whole rule was held back; count is how many are, where
 // that is more than this one.
-func (f *fold) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
+func (f *evaluation) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
 		Event: &deliveryv1.EventReference{

@@ -17,7 +17,7 @@ import (
 const forgetTimer = "lanes"
 
 // fold is what the trigger makes of one partition's log.
-type fold struct {
+type evaluation struct {
 	// deliveries and decisions are topics, with prefix.
 	deliveries, decisions string
 	metrics               *metrics
@@ -67,20 +67,20 @@ func (f *fanOut) why() error {
 }
 
 // Configure takes another revision's notifications and endpoints.
-func (f *fold) Configure(b *Book) error {
+func (f *evaluation) Configure(b *Book) error {
 	f.book = b
 	return nil
 }
 
 // Decode reads a subject's lanes.
-func (f *fold) Decode(b []byte) (lanes, error) { return decodeLanes(b) }
+func (f *evaluation) Decode(b []byte) (lanes, error) { return decodeLanes(b) }
 
 // Append writes them.
-func (f *fold) Append(dst []byte, ls lanes) []byte { return ls.append(dst) }
+func (f *evaluation) Append(dst []byte, ls lanes) []byte { return ls.append(dst) }
 
 // Select judges the event. Most fire nothing; of the rest only those need the subject's record that have a place in a
 // lane to take.
-func (f *fold) Select(e *event.Event) (string, any) {
+func (f *evaluation) Select(e *event.Event) (string, any) {
 	if f.book == nil {
 		return "", nil // before the first revision there is nobody to tell
 	}
@@ -104,7 +104,7 @@ func (f *fold) Select(e *event.Event) (string, any) {
 
 // recipient is the endpoint of an action, where something may be planned for it: it exists, is no draft, and the event
 // is not about itself, for a failing endpoint would fail on the news of its failing.
-func (f *fold) recipient(action *rules.Plan, e *event.Event) (recipient, bool) {
+func (f *evaluation) recipient(action *rules.Plan, e *event.Event) (recipient, bool) {
 	to, ok := f.book.endpoints[action.Endpoint]
 	if !ok || to.draft {
 		return recipient{}, false
@@ -121,7 +121,7 @@ func aboutEndpoints(eventType string) bool {
 }
 
 // Apply plans what the event fires: by notification, then by action.
-func (f *fold) Apply(s *state.Subject[lanes], e *event.Event) {
+func (f *evaluation) Apply(s *state.Subject[lanes], e *event.Event) {
 	found, ok := s.Memo.(*matched)
 	if !ok {
 		return
@@ -185,7 +185,7 @@ func (f *fold) Apply(s *state.Subject[lanes], e *event.Event) {
 
 // Fire forgets the lanes whose time has come. One timer serves them all: it is never due later than the first of them,
 // and moves only here, so that a lane that is in use costs nothing.
-func (f *fold) Fire(s *state.Subject[lanes], name string, due time.Time) {
+func (f *evaluation) Fire(s *state.Subject[lanes], name string, due time.Time) {
 	if name != forgetTimer {
 		return
 	}
@@ -202,7 +202,7 @@ func (f *fold) Fire(s *state.Subject[lanes], name string, due time.Time) {
 const maxRecord = 1 << 20
 
 // plan renders one delivery and emits it; size is the record's.
-func (f *fold) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
+func (f *evaluation) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
 	e := o.Event
 	body, err := m.Rule.Render(action, o, to.form, at)
 	if err != nil {

@@ -397,7 +397,7 @@ func TestNothingIsPlannedInAFormThatIsNotKnown(t *testing.T) {
 	}
 }
 
-var _ state.Fold[lanes, *Book] = (*fold)(nil)
+var _ state.Fold[lanes, *Book] = (*evaluation)(nil)
 
 // The goal is two seconds.
 func BenchmarkLoadTenThousandNotifications(b *testing.B) {

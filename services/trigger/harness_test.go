@@ -84,7 +84,7 @@ func (p *partition) run() {
 		o := state.NewOwner(state.OwnerConfig[lanes, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
-			Fold: &fold{deliveries: "deliveries", decisions: "decisions"},
+			Fold: &evaluation{deliveries: "deliveries", decisions: "decisions"},
 			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,

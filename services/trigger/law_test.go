@@ -49,7 +49,7 @@ func law(t *testing.T) statetest.Law[lanes, *Book] {
 	}
 	return statetest.Law[lanes, *Book]{
 		Steps:         300,
-		NewFold:       func() state.Fold[lanes, *Book] { return &fold{deliveries: "deliveries", decisions: "decisions"} },
+		NewFold:       func() state.Fold[lanes, *Book] { return &evaluation{deliveries: "deliveries", decisions: "decisions"} },
 		Configuration: func(revision int64) *Book { return revisions[revision%5] },
 		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
 			return usage("", fmt.Sprintf("44%d", r.IntN(4)), r.Int64N(9), now.Add(-time.Duration(r.IntN(600))*time.Second))

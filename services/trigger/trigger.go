@@ -76,7 +76,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 			return state.NewEngine(ctx, state.EngineConfig[lanes, *Book]{
 				Service: env.Name, Domain: l.domain, Topic: l.topic, Address: server.Advertised(),
 				NewFold: func() state.Fold[lanes, *Book] {
-					return &fold{deliveries: client.Topic(stream.DeliveriesWebhook), decisions: client.Topic(stream.TriggersDecisions), metrics: metrics}
+					return &evaluation{deliveries: client.Topic(stream.DeliveriesWebhook), decisions: client.Topic(stream.TriggersDecisions), metrics: metrics}
 				},
 				Client: client, Producer: producer, Store: store, Revisions: configuration,
 				Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: limits,

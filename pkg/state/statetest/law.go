@@ -537,9 +537,9 @@ func (l Law[B, C]) compareTables(t testing.TB, seed uint64, want, got []stream.R
 
 // compareState compares the bodies that both runs ended with, and what is kept
 // beside them.
-func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], want, got Bench) {
+func compareState[B, C any](t testing.TB, seed uint64, f state.Fold[B, C], want, got Bench) {
 	t.Helper()
-	expected, actual := bodies(t, fold, want), bodies(t, fold, got)
+	expected, actual := bodies(t, f, want), bodies(t, f, got)
 	for key, body := range expected {
 		if !bytes.Equal(body, actual[key]) {
 			t.Errorf("seed %d: record %s ended as %x, want %x", seed, key, actual[key], body)
@@ -554,7 +554,7 @@ func compareState[B, C any](t testing.TB, seed uint64, fold state.Fold[B, C], wa
 	}
 }
 
-func bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string][]byte {
+func bodies[B, C any](t testing.TB, f state.Fold[B, C], b Bench) map[string][]byte {
 	t.Helper()
 	out := values(t, b, "r:")
 	for key, v := range out {
@@ -562,11 +562,11 @@ func bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string][
 		if err != nil {
 			t.Fatalf("record %s: %v", key, err)
 		}
-		decoded, err := fold.Decode(body)
+		decoded, err := f.Decode(body)
 		if err != nil {
 			t.Fatalf("record %s: %v", key, err)
 		}
-		out[key] = fold.Append(nil, decoded)
+		out[key] = f.Append(nil, decoded)
 	}
 	return out
 }

@@ -146,11 +146,11 @@ func Accepted(t testing.TB, b Bench) (events []*event.Event) {
 }
 
 // Bodies are those of all records of a bench's partition, by subject.
-func Bodies[B, C any](t testing.TB, fold state.Fold[B, C], b Bench) map[string]B {
+func Bodies[B, C any](t testing.TB, f state.Fold[B, C], b Bench) map[string]B {
 	t.Helper()
 	out := make(map[string]B)
-	for key, raw := range bodies(t, fold, b) {
-		body, err := fold.Decode(raw)
+	for key, raw := range bodies(t, f, b) {
+		body, err := f.Decode(raw)
 		if err != nil {
 			t.Fatalf("record %s: %v", key, err)
 		}

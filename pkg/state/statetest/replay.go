@@ -85,7 +85,7 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c state.ReplayConfig[B, C]) (*s
 // compareReplay compares records that a replay ended with with those stored.
 func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *state.Replayed[B, C], only string) {
 	t.Helper()
-	fold, records, asides := l.NewFold(), values(t, b, "r:"), values(t, b, "a:")
+	f, records, asides := l.NewFold(), values(t, b, "r:"), values(t, b, "a:")
 	for key, raw := range records {
 		subject := key[len("r:"):]
 		if only != "" && subject != only {
@@ -97,7 +97,7 @@ func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *state.Re
 			continue
 		}
 		body, ok := r.Body(subject)
-		if !ok || !bytes.Equal(fold.Append(nil, body), fold.Append(nil, stood)) {
+		if !ok || !bytes.Equal(f.Append(nil, body), f.Append(nil, stood)) {
 			t.Errorf("seed %d: from offset %d, %s is folded again as %v, stored is %v", seed, r.From, subject, body, stood)
 		}
 	}
