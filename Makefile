@@ -55,7 +55,7 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 
 # The random histories of the laws and of the model. With the race detector each takes eight times as long, and there
 # are fewer.
-LAWS := -run '^(TestLaw.*|TestTheServiceSaysWhatTheModelSays)$$' ./pkg/state/statetest ./services/safeguard
+LAWS := -run '^(TestLaw.*|TestTheServiceSaysWhatTheModelSays)$$' ./pkg/fold/foldtest ./services/safeguard
 
 .PHONY: test
 test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys

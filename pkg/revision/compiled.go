@@ -7,9 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
-	"go.uber.org/zap"
 )
 
 // Compiled are revisions in the form in which a service folds by them. One goroutine reads, compiles and keeps; whoever

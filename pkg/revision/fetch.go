@@ -7,12 +7,13 @@ import (
 	"io"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/state"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/state"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Where a revision was read from: values of a label.

@@ -6,10 +6,11 @@ import (
 	"maps"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/state"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // KeyStore is where revisions lie for all services, so that a partition can be opened while the configuration service is

@@ -6,9 +6,10 @@ import (
 	"maps"
 	"slices"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"go.uber.org/zap"
 )
 
 // known is what a Source knows of the configuration's histories, and whether what it hears goes on from it. The Source's

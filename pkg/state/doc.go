@@ -1,28 +1,9 @@
-// Package state keeps one service's state of a partitioned log in a store,
-// exactly: each record of the log is counted once, whatever dies.
+// Package state keeps what a service knows of the partitions of a topic, behind a fence.
 //
-// A partition of a log has one owner. Its state is a fold over that log and
-// nothing else: configuration and the passing of time stand in the log as
-// control records. The owner works in cycles:
+// A partition has one owner. Its state is a set of keys in a [Store] with a [Watermark]: how far the topic is worked, by
+// which revision of the configuration, and the owner's [Token]. Every commit names the watermark that it replaces, so a
+// commit of a former owner is refused ([ErrFenced]). A service whose results do not stand in its topic (a dispatcher) uses
+// the store alone; package fold builds exact counting on it.
 //
-//	open     take the partition: a token of ours into its watermark
-//	fetch    from the watermark's offset
-//	load     watermark and records in one read
-//	apply    pure Go: (record, event, log time, revision) -> (record, outcomes)
-//	publish  the outcomes, acknowledged by all replicas
-//	commit   one fenced atomic step: watermark, records, due lists
-//	floor    the group's offset, afterwards
-//
-// A crash at any line repeats outcomes with the same bytes under the same ids
-// and counts nothing twice. The law of the package, tested in statetest: for
-// any cutting into batches, any kill, any zombie, any store emptied or set
-// back, the first appearances of outcomes equal those of one undisturbed run,
-// byte for byte and, per subject, in order.
-//
-// A call that changes something is a record of the log as well, which its owner
-// appends, judges where it stands, and answers after the commit: see
-// [Engine.Call].
-//
-// A service gives a [Fold]; [Engine] does the rest. A service whose results do
-// not stand in its log (a dispatcher) uses only the [Store].
+// memstate keeps it in memory, redisstate in Redis; both pass statetest.
 package state

@@ -8,16 +8,19 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/state"
-	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // heard is the fold, and keeps what it answered.
-func (p *partition) hears(answers map[int64]proto.Message) state.Fold[subscriber, *catalog] {
-	return witness{&rules{safeguards: "safeguards"}, func(j statetest.Judgement) {
+func (p *partition) hears(answers map[int64]proto.Message) fold.Fold[subscriber, *catalog] {
+	return witness{&rules{safeguards: "safeguards"}, func(j foldtest.Judgement) {
 		m, _ := j.Value.(proto.Message)
 		answers[j.Offset] = m // a batch may be worked more than once
 	}}

@@ -9,34 +9,37 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // told beforehand: what the engine answers in tests of a single door.
 type engineSays struct {
-	reading, stored       state.Reading[subscriber]
+	reading, stored       fold.Reading[subscriber]
 	readErr, storedErr    error
-	calls                 []func(*event.Event) (state.Answer, error) // one after the other, the last again
+	calls                 []func(*event.Event) (fold.Answer, error) // one after the other, the last again
 	asked                 []*event.Event
 	changed               chan struct{}
 	readings, storedReads int
 	end                   int64
 }
 
-func (s *engineSays) Read(context.Context, string) (state.Reading[subscriber], error) {
+func (s *engineSays) Read(context.Context, string) (fold.Reading[subscriber], error) {
 	s.readings++
 	return s.reading, s.readErr
 }
 
-func (s *engineSays) ReadStored(context.Context, string) (state.Reading[subscriber], error) {
+func (s *engineSays) ReadStored(context.Context, string) (fold.Reading[subscriber], error) {
 	s.storedReads++
 	return s.stored, s.storedErr
 }
 
-func (s *engineSays) Call(_ context.Context, e *event.Event) (state.Answer, error) {
+func (s *engineSays) Call(_ context.Context, e *event.Event) (fold.Answer, error) {
 	say := s.calls[min(len(s.asked), len(s.calls)-1)]
 	s.asked = append(s.asked, e)
 	return say(e)
@@ -81,7 +84,7 @@ func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfServi
 }
 
 // begun is a subscriber of a class as its activation on 2 March, 9:00, leaves it, judged by revision 2, changed by edits.
-func begun(t testing.TB, c *configv1.ClassOfService, edits ...func(*subscriber)) state.Reading[subscriber] {
+func begun(t testing.TB, c *configv1.ClassOfService, edits ...func(*subscriber)) fold.Reading[subscriber] {
 	t.Helper()
 	at := moment("2026-03-02T09:00")
 	turn := turn{
@@ -99,7 +102,7 @@ func begun(t testing.TB, c *configv1.ClassOfService, edits ...func(*subscriber))
 			turn.judge(o)
 		}
 	}
-	return state.Reading[subscriber]{
+	return fold.Reading[subscriber]{
 		Body: turn.sub, Exists: true, Sequence: 42, Revision: state.Revision{Number: 3}, Time: moment("2026-03-12T09:00"), Staleness: 300 * time.Millisecond,
 	}
 }

@@ -12,10 +12,12 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -24,12 +26,12 @@ import (
 type audit struct {
 	optionsv1.UnimplementedOptionAuditServiceServer
 	*subscribers
-	engine *state.Engine[subscriber, *catalog]
+	engine *fold.Engine[subscriber, *catalog]
 	// folding has room for one: folding a log again takes a processor, and for Verify the memory of a partition's records.
 	folding chan struct{}
 }
 
-func newAudit(s *subscribers, engine *state.Engine[subscriber, *catalog]) *audit {
+func newAudit(s *subscribers, engine *fold.Engine[subscriber, *catalog]) *audit {
 	return &audit{subscribers: s, engine: engine, folding: make(chan struct{}, 1)}
 }
 
@@ -78,7 +80,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 		return unreadable(err)
 	}
 	if stored[0].Record != nil {
-		body, err := state.BodyOf(stored[0].Record)
+		body, err := fold.BodyOf(stored[0].Record)
 		if err != nil {
 			return err
 		}
@@ -87,15 +89,15 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 		}
 	}
 	if !x.all {
-		if err := (&standing{place: at, sub: x.now, reading: state.Reading[subscriber]{Exists: stored[0].Record != nil}}).present(); err != nil {
+		if err := (&standing{place: at, sub: x.now, reading: fold.Reading[subscriber]{Exists: stored[0].Record != nil}}).present(); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())
 	defer cancel(nil)
-	r, err := v.engine.Replay(ctx, v.engine.Partition(at.key()), state.ReplayConfig[subscriber, *catalog]{
+	r, err := v.engine.Replay(ctx, v.engine.Partition(at.key()), fold.ReplayConfig[subscriber, *catalog]{
 		Until: w.Offset, Subject: at.key(),
-		Visit: func(s state.Step[subscriber]) {
+		Visit: func(s fold.Step[subscriber]) {
 			if err := x.visit(&s); err != nil {
 				cancel(err)
 			}
@@ -143,7 +145,7 @@ func (x *explanation) whole() bool {
 	return true
 }
 
-func (x *explanation) visit(s *state.Step[subscriber]) error {
+func (x *explanation) visit(s *fold.Step[subscriber]) error {
 	// A number may have had another subscriber, who is told apart by when it began.
 	if !x.all && !s.After.activated.Equal(x.now.activated) {
 		return nil
@@ -177,7 +179,7 @@ func changedTo(before, after *option) bool {
 		!before.period.Start.Equal(after.period.Start) || !before.period.End.Equal(after.period.End)
 }
 
-func stepOf(s *state.Step[subscriber], o spend.Option, said []string) *optionsv1.ExplainedStep {
+func stepOf(s *fold.Step[subscriber], o spend.Option, said []string) *optionsv1.ExplainedStep {
 	before, after := &s.Before.options[o], &s.After.options[o]
 	m := &optionsv1.ExplainedStep{
 		Offset: s.Offset, Time: timestamppb.New(s.Time), Cause: (&cause{event: s.Event, timer: s.Timer}).onWire(s.Due),

@@ -13,10 +13,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -118,7 +121,7 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 		for p := range int32(4) {
 			r, err := (&event.Event{
 				ID: fmt.Sprintf("revision-%d", p), Source: "tollgate/safeguard", Type: event.TypeRevision, Time: began, ReceivedAt: began,
-				Data: &eventv1.SystemRevision{Revision: 7, Level: state.Level},
+				Data: &eventv1.SystemRevision{Revision: 7, Level: fold.Level},
 			}).Record(f.client.Topic(stream.EventsOrdered))
 			if err != nil {
 				f.Fatal(err)
@@ -201,7 +204,7 @@ func (r *replica) verify(partition int32, perMille ...int32) (last *optionsv1.Ve
 func (f *fixture) tampers(number string, edit func(*subscriber)) {
 	f.Helper()
 	value := f.stored(number)
-	body, err := state.BodyOf(value)
+	body, err := fold.BodyOf(value)
 	if err != nil {
 		f.Fatal(err)
 	}

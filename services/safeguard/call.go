@@ -7,16 +7,18 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // Callable says that calls are judged here.
 func (f *rules) Callable() {}
 
-var _ state.Callable = (*rules)(nil)
+var _ fold.Callable = (*rules)(nil)
 
 // refusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is judged anew when it
 // comes again. It carries the answer.
@@ -25,12 +27,12 @@ type refusedCharge struct{ answer *optionsv1.ChargeResponse }
 func (r *refusedCharge) Error() string { return "charge refused: " + r.answer.GetRefusal() }
 
 // call judges one and answers it.
-func (f *rules) call(s *state.Subject[subscriber], t *turn) {
+func (f *rules) call(s *fold.Subject[subscriber], t *turn) {
 	value, err := f.judge(s, t)
 	reply(s, t.event, value, err)
 }
 
-func reply(s *state.Subject[subscriber], e *event.Event, value proto.Message, err error) {
+func reply(s *fold.Subject[subscriber], e *event.Event, value proto.Message, err error) {
 	if err != nil {
 		s.Refuse(err)
 		return
@@ -56,7 +58,7 @@ func worthOf(c *eventv1.CommandCharge) spend.Amount {
 
 // judge decides what a call is answered with, as the API says it, but for the name of the option: the subscriber as the
 // call leaves it. One that is repeated is answered with what it was answered before, whatever became of the subscriber.
-func (f *rules) judge(s *state.Subject[subscriber], t *turn) (proto.Message, error) {
+func (f *rules) judge(s *fold.Subject[subscriber], t *turn) (proto.Message, error) {
 	if s.Repeated {
 		return decodeAnswer(t.event, s.Kept()), nil
 	}
@@ -65,7 +67,7 @@ func (f *rules) judge(s *state.Subject[subscriber], t *turn) (proto.Message, err
 		return nil, err
 	}
 	st := standing{place: place{t.tenant, t.msisdn}, sub: t.sub, catalog: f.catalog, class: t.class(), now: s.Time}
-	st.reading = state.Reading[subscriber]{Exists: true, Sequence: s.LastSequence(), Time: s.Time}
+	st.reading = fold.Reading[subscriber]{Exists: true, Sequence: s.LastSequence(), Time: s.Time}
 	if refusal != "" {
 		return nil, &refusedCharge{st.charged(refusal)}
 	}

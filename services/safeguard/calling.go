@@ -11,7 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/fold"
 )
 
 const (
@@ -38,7 +38,7 @@ func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method s
 			return (*Res)(res), nil
 		}
 		became := becameHere(err)
-		switch owner, ok := errors.AsType[*state.NotOwnerError](err); {
+		switch owner, ok := errors.AsType[*fold.NotOwnerError](err); {
 		case forwarded: // whoever sent it tries again
 			return nil, passedOn(became, err)
 		case ok:
@@ -56,7 +56,7 @@ func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method s
 }
 
 // told is what the fold says to a call that was judged; nil where there is no such answer.
-func told(a state.Answer, err error) any {
+func told(a fold.Answer, err error) any {
 	if refused, ok := errors.AsType[*refusedCharge](err); ok {
 		return refused.answer
 	}
@@ -79,10 +79,10 @@ const (
 )
 
 func becameHere(err error) became {
-	if _, elsewhere := errors.AsType[*state.NotOwnerError](err); elsewhere || errors.Is(err, state.ErrUnknown) {
+	if _, elsewhere := errors.AsType[*fold.NotOwnerError](err); elsewhere || errors.Is(err, fold.ErrUnknown) {
 		return nothing
 	}
-	if errors.Is(err, state.ErrMoved) {
+	if errors.Is(err, fold.ErrMoved) {
 		return perhaps
 	}
 	return settled
@@ -176,7 +176,7 @@ func (t *trying) rebuilds(ctx context.Context) bool {
 	patient, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	_, err := t.records.ReadStored(patient, t.key)
-	return errors.Is(err, state.ErrUnknown)
+	return errors.Is(err, fold.ErrUnknown)
 }
 
 // giveUp is the answer where there will be no verdict.

@@ -19,15 +19,16 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // peerSay and engineSay are what they say to a call.
 type (
 	peerSay   = func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error)
-	engineSay = func(*event.Event) (state.Answer, error)
+	engineSay = func(*event.Event) (fold.Answer, error)
 )
 
 // peerSays is another replica, which says what it is told to.
@@ -77,22 +78,22 @@ func peerAnswers(m *optionsv1.ChargeResponse, err error) func(context.Context, *
 	return func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) { return m, err }
 }
 
-func answers(a state.Answer, err error) func(*event.Event) (state.Answer, error) {
-	return func(*event.Event) (state.Answer, error) { return a, err }
+func answers(a fold.Answer, err error) func(*event.Event) (fold.Answer, error) {
+	return func(*event.Event) (fold.Answer, error) { return a, err }
 }
 
-func elsewhere(address string) func(*event.Event) (state.Answer, error) {
-	return answers(state.Answer{}, &state.NotOwnerError{Address: address})
+func elsewhere(address string) func(*event.Event) (fold.Answer, error) {
+	return answers(fold.Answer{}, &fold.NotOwnerError{Address: address})
 }
 
 // lost is what the engine says of a call that it appended and can't answer.
 func lost() error {
-	return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "it may be counted (%w)", state.ErrMoved)
+	return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "it may be counted (%w)", fold.ErrMoved)
 }
 
-func accepted(t *testing.T) state.Answer {
+func accepted(t *testing.T) fold.Answer {
 	t.Helper()
-	return state.Answer{Value: &optionsv1.ChargeResponse{Allowed: true, Sequence: 43}}
+	return fold.Answer{Value: &optionsv1.ChargeResponse{Allowed: true, Sequence: 43}}
 }
 
 var aCharge = &optionsv1.ChargeRequest{Name: wholeName, TransactionReference: "p-1", Amount: units("5"), Description: "a ticket"}
@@ -105,7 +106,7 @@ func inbound(ctx context.Context, pairs ...string) context.Context {
 // A call goes to whoever has the partition, and while that moves to the next one, always the same call.
 func TestACallFollowsItsPartition(t *testing.T) {
 	allowed := &optionsv1.ChargeResponse{Allowed: true, Spent: units("5"), Sequence: 44}
-	movedBehindAppend := passedOn(perhaps, state.ErrMoved)
+	movedBehindAppend := passedOn(perhaps, fold.ErrMoved)
 	for _, test := range []struct {
 		name string
 		peer []peerSay
@@ -126,7 +127,7 @@ func TestACallFollowsItsPartition(t *testing.T) {
 			func(a string) []engineSay {
 				return []engineSay{elsewhere(a)}
 			}, 0, reasonNotFound, 1},
-		{"a peer has lost it to this replica", []peerSay{peerAnswers(nil, movedAway(state.ErrUnknown))},
+		{"a peer has lost it to this replica", []peerSay{peerAnswers(nil, movedAway(fold.ErrUnknown))},
 			func(a string) []engineSay {
 				return []engineSay{elsewhere(a), answers(accepted(t), nil)}
 			}, 43, "", 1},
@@ -136,7 +137,7 @@ func TestACallFollowsItsPartition(t *testing.T) {
 			}, 44, "", 2},
 		{"this replica lost it behind the append", []peerSay{peerAnswers(allowed, nil)},
 			func(a string) []engineSay {
-				return []engineSay{answers(state.Answer{}, lost()), answers(state.Answer{}, state.ErrUnknown), elsewhere(a)}
+				return []engineSay{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), elsewhere(a)}
 			}, 44, "", 1},
 		{"a peer does not know what became of it, and has not lost the partition", []peerSay{
 			peerAnswers(nil, fault.New(fault.Unavailable, reasonOutcome, "no acknowledgement"))},
@@ -153,17 +154,17 @@ func TestACallFollowsItsPartition(t *testing.T) {
 				return []engineSay{elsewhere(a)}
 			}, 0, "CALLS_WAITING", 1},
 		{"a refusal of the fold", nil, func(string) []engineSay {
-			return []engineSay{answers(state.Answer{}, fault.New(fault.NotFound, reasonNotOffered, "no"))}
+			return []engineSay{answers(fold.Answer{}, fault.New(fault.NotFound, reasonNotOffered, "no"))}
 		}, 0, reasonNotOffered, 0},
 		{"a partition that is rebuilt", nil, func(string) []engineSay {
-			return []engineSay{answers(state.Answer{}, state.ErrUnknown)}
+			return []engineSay{answers(fold.Answer{}, fold.ErrUnknown)}
 		}, 0, reasonRebuilding, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPeer(t, test.peer...)
 			engine := &engineSays{calls: test.here(p.address)}
 			if test.reason == reasonRebuilding {
-				engine.storedErr = state.ErrUnknown
+				engine.storedErr = fold.ErrUnknown
 			}
 			v := &enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", everything())}
 			ctx, cancel := context.WithTimeout(inbound(t.Context()), patience)
@@ -231,10 +232,10 @@ func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 	for name, test := range map[string]struct {
 		err    error
 		reason string
-	}{"a partition that moves": {state.ErrUnknown, reasonRebuilding}, "a partition that was lost": {lost(), reasonOutcome}} {
+	}{"a partition that moves": {fold.ErrUnknown, reasonRebuilding}, "a partition that was lost": {lost(), reasonOutcome}} {
 		t.Run(name+", and this process ends", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := reachable(t, &engineSays{calls: []engineSay{answers(state.Answer{}, test.err)}}, "2026-03-12T10:00", everything())
+				s := reachable(t, &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}, "2026-03-12T10:00", everything())
 				stopping := make(chan struct{})
 				s.stopping = stopping
 				close(stopping)
@@ -255,14 +256,14 @@ func TestACallThatWasSentOnIsTriedOnce(t *testing.T) {
 		reason string
 		sent   became // as the peer reads it
 	}{
-		{&state.NotOwnerError{Address: "127.0.0.1:1"}, reasonMoved, nothing},
-		{state.ErrUnknown, reasonMoved, nothing},
+		{&fold.NotOwnerError{Address: "127.0.0.1:1"}, reasonMoved, nothing},
+		{fold.ErrUnknown, reasonMoved, nothing},
 		{lost(), reasonOutcome, perhaps},
 		{fault.New(fault.Unavailable, reasonOutcome, "no acknowledgement"), reasonOutcome, settled},
 		{fault.New(fault.Precondition, reasonState, "no"), reasonState, settled},
 		{fmt.Errorf("encode call: %w", errors.New("x")), "", settled},
 	} {
-		engine := &engineSays{calls: []engineSay{answers(state.Answer{}, test.err)}}
+		engine := &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}
 		_, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", everything())}).Charge(inbound(t.Context(), forwarded, "1"), aCharge)
 		if fault.ReasonOf(err) != test.reason || len(engine.asked) != 1 {
 			t.Errorf("%v: answered %v after %d tries", test.err, err, len(engine.asked))

@@ -5,9 +5,9 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -23,7 +23,7 @@ type Config struct {
 	// Peers are the other replicas, to which calls about their subscribers are forwarded.
 	Peers Peers `yaml:"peers"`
 	// State bounds what is held of subscribers' records.
-	State state.Limits `yaml:"state"`
+	State fold.Limits `yaml:"state"`
 }
 
 // Peers says how other replicas are called. They are found by the addresses they advertise, and have the certificate,
@@ -41,7 +41,7 @@ func DefaultConfig() Config {
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7030"),
 		Configuration: revision.DefaultConfig(),
-		State:         state.DefaultLimits(),
+		State:         fold.DefaultLimits(),
 	}
 }
 

@@ -9,9 +9,11 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -53,7 +55,7 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 	case err != nil:
 		v.authorizeUnknown(at, &r, req.GetUsage(), asked, res)
 	case st.uncountable():
-		v.authorizeUnknown(at, &state.Reading[subscriber]{Sequence: r.Sequence, Staleness: r.Staleness}, nil, asked, res)
+		v.authorizeUnknown(at, &fold.Reading[subscriber]{Sequence: r.Sequence, Staleness: r.Staleness}, nil, asked, res)
 	default:
 		if err := st.authorize(req.GetUsage(), asked, res); err != nil {
 			return nil, err
@@ -228,7 +230,7 @@ func (of *offer) holds(usage *eventv1.UsageCharged) (bool, error) {
 
 // authorizeUnknown answers while the counters can't be read: by the word of each option that this would fall into, where
 // the record told at least the subscriber's class, otherwise by the tenant's.
-func (v *enforcement) authorizeUnknown(at place, r *state.Reading[subscriber], usage *eventv1.UsageCharged, asked spend.Option, res *optionsv1.AuthorizeResponse) {
+func (v *enforcement) authorizeUnknown(at place, r *fold.Reading[subscriber], usage *eventv1.UsageCharged, asked spend.Option, res *optionsv1.AuthorizeResponse) {
 	c := v.catalogs.latest()
 	res.Sequence, res.Staleness = r.Sequence, durationpb.New(r.Staleness)
 	j := judgement{res: res, now: v.clock(), doubtful: true}

@@ -10,10 +10,13 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -162,7 +165,7 @@ func TestAuthorizeAndInventoryShowOneBit(t *testing.T) {
 func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
 	allowsTenant := &configv1.SubscriberPolicy{OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW}
 	const soon = " until 2026-03-12T10:00:01"
-	rebuilds := func(s *engineSays) { s.readErr, s.storedErr = state.ErrUnknown, state.ErrUnknown }
+	rebuilds := func(s *engineSays) { s.readErr, s.storedErr = fold.ErrUnknown, fold.ErrUnknown }
 	for _, test := range []struct {
 		name   string
 		tenant *configv1.SubscriberPolicy
@@ -200,7 +203,7 @@ func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
 		})
 	}
 	t.Run("a number that usage waits for", func(t *testing.T) {
-		engine := &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: subscriber{life: awaited}}}
+		engine := &engineSays{reading: fold.Reading[subscriber]{Exists: true, Body: subscriber{life: awaited}}}
 		got, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", everything())}).Authorize(t.Context(), ofUsage(roamingData()))
 		if err != nil || verdictLine(got) != "deny UNKNOWN"+soon {
 			t.Errorf("%v, %v", got, err)

@@ -5,8 +5,9 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -18,10 +19,10 @@ type rules struct {
 }
 
 var (
-	_ state.Fold[subscriber, *catalog] = (*rules)(nil)
-	_ state.Movable                    = (*rules)(nil)
-	_ state.Timed                      = (*rules)(nil)
-	_ state.Windowed                   = (*rules)(nil)
+	_ fold.Fold[subscriber, *catalog] = (*rules)(nil)
+	_ fold.Movable                    = (*rules)(nil)
+	_ fold.Timed                      = (*rules)(nil)
+	_ fold.Windowed                   = (*rules)(nil)
 )
 
 // Domain of the state, and name of the group that works it.
@@ -80,7 +81,7 @@ func (f *rules) Select(e *event.Event) (string, any) {
 }
 
 // Apply works one event.
-func (f *rules) Apply(s *state.Subject[subscriber], e *event.Event) {
+func (f *rules) Apply(s *fold.Subject[subscriber], e *event.Event) {
 	t := f.turnOf(s, e)
 	if msisdn, ok := event.MSISDN(e.Subject); !ok || msisdn != e.Subject {
 		// ingest lets nothing else through; another spelling would be a second record of one subscriber.
@@ -123,7 +124,7 @@ func (f *rules) Apply(s *state.Subject[subscriber], e *event.Event) {
 }
 
 // turnOf begins the turn of an event.
-func (f *rules) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
+func (f *rules) turnOf(s *fold.Subject[subscriber], e *event.Event) turn {
 	return turn{
 		cause: cause{event: e, identity: s.Identity}, at: s.Time, eventTime: s.EventTime, tenant: e.Tenant, msisdn: e.Subject,
 		catalog: f.catalog, exists: s.Exists, sub: s.Body,
@@ -132,7 +133,7 @@ func (f *rules) turnOf(s *state.Subject[subscriber], e *event.Event) turn {
 }
 
 // transferOf is the identity of the transfer that a change of number causes.
-func transferOf(s *state.Subject[subscriber], e *event.Event) (id event.Identity) {
+func transferOf(s *fold.Subject[subscriber], e *event.Event) (id event.Identity) {
 	if _, ok := e.Data.(*eventv1.SubscriberMsisdnChanged); ok {
 		return s.TransferIdentity()
 	}
@@ -143,7 +144,7 @@ const typeSuspended = "subscriber.suspended"
 
 // takeOver makes the record of a subscriber that has this number now; not ok where it can't be. Either way the number it
 // comes from is told, unless that has to wait.
-func (f *rules) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
+func (f *rules) takeOver(s *fold.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
 	switch alive := s.Exists && s.Body.alive(); {
 	case t.at.Sub(t.event.Time) > transferKept:
 		f.settle(s, t.event, refusedTransfer, "the subscriber's record was a day on its way: send this event again")
@@ -174,7 +175,7 @@ func (f *rules) takeOver(s *state.Subject[subscriber], t *turn, data *eventv1.Sy
 
 // settle says to the number that a transfer came from what became of it. A record that refuses one keeps its id: a copy
 // that comes later would find the number free, and the subscriber would be two.
-func (f *rules) settle(s *state.Subject[subscriber], e *event.Event, reason, detail string) {
+func (f *rules) settle(s *fold.Subject[subscriber], e *event.Event, reason, detail string) {
 	if err := s.Settle(s.Topic, e, reason, detail); err != nil {
 		panic("settle a transfer: " + err.Error()) // every field is bounded and UTF-8
 	}
@@ -184,7 +185,7 @@ func (f *rules) settle(s *state.Subject[subscriber], e *event.Event, reason, det
 }
 
 // Fire works one timer that is due.
-func (f *rules) Fire(s *state.Subject[subscriber], name string, due time.Time) {
+func (f *rules) Fire(s *fold.Subject[subscriber], name string, due time.Time) {
 	t := turn{
 		cause: cause{timer: name, identity: s.Identity}, at: due, tenant: tenantOf(s.Key), msisdn: s.Key[len(tenantOf(s.Key))+1:],
 		catalog: f.catalog, exists: s.Exists, sub: s.Body, memory: s,
@@ -223,7 +224,7 @@ func tenantOf(key string) string {
 }
 
 // conclude makes of a turn what the engine keeps and publishes.
-func (f *rules) conclude(s *state.Subject[subscriber], t *turn) {
+func (f *rules) conclude(s *fold.Subject[subscriber], t *turn) {
 	if t.refused() {
 		s.Reject(t.refusal.reason, t.refusal.detail)
 		return
@@ -280,7 +281,7 @@ func (f *rules) conclude(s *state.Subject[subscriber], t *turn) {
 
 // schedule sets the timers that follow from a record. While it is leaving those of its options do not stand: where it
 // goes they fire.
-func (f *rules) schedule(s *state.Subject[subscriber], sub *subscriber) {
+func (f *rules) schedule(s *fold.Subject[subscriber], sub *subscriber) {
 	for o := range sub.options {
 		d := &sub.options[o]
 		schedule(s, timerPeriod[o], d.state != spend.Unset && sub.leaving == nil, d.period.End)
@@ -291,7 +292,7 @@ func (f *rules) schedule(s *state.Subject[subscriber], sub *subscriber) {
 }
 
 // emit publishes what is said, in its order.
-func (f *rules) emit(s *state.Subject[subscriber], t *turn) {
+func (f *rules) emit(s *fold.Subject[subscriber], t *turn) {
 	if len(t.outcomes) == 0 {
 		return
 	}
@@ -310,7 +311,7 @@ func (f *rules) emit(s *state.Subject[subscriber], t *turn) {
 }
 
 // schedule lets a timer stand at a time while it is wanted.
-func schedule(s *state.Subject[subscriber], name string, wanted bool, due time.Time) {
+func schedule(s *fold.Subject[subscriber], name string, wanted bool, due time.Time) {
 	at, stands := s.Due(name)
 	switch {
 	case wanted && (!stands || !at.Equal(due)):
@@ -321,7 +322,7 @@ func schedule(s *state.Subject[subscriber], name string, wanted bool, due time.T
 }
 
 // first lets a timer stand a while after it was first wanted.
-func first(s *state.Subject[subscriber], name string, wanted bool, after time.Duration) {
+func first(s *fold.Subject[subscriber], name string, wanted bool, after time.Duration) {
 	due, stands := s.Due(name)
 	if !stands {
 		if !wanted {

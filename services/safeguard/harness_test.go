@@ -17,13 +17,17 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
@@ -49,7 +53,7 @@ type partition struct {
 	// incidents are those that were told.
 	incidents []string
 	// fold, where it is set, stands in for the service's.
-	rules state.Fold[subscriber, *catalog]
+	rules fold.Fold[subscriber, *catalog]
 }
 
 const msisdn = "447700900123"
@@ -143,7 +147,7 @@ func (p *partition) configures(classes ...*configv1.ClassOfService) {
 	p.catalogs[p.revision] = catalogFor(p.t, p.revision, p.tenant, classes...)
 	p.append(&event.Event{
 		ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: p.now,
-		Data: &eventv1.SystemRevision{Revision: p.revision, Level: state.Level},
+		Data: &eventv1.SystemRevision{Revision: p.revision, Level: fold.Level},
 	})
 }
 
@@ -222,10 +226,10 @@ func (p *partition) works() {
 	if f == nil {
 		f = &rules{safeguards: "safeguards"}
 	}
-	o := state.NewOwner(state.OwnerConfig[subscriber, *catalog]{
+	o := fold.NewOwner(fold.OwnerConfig[subscriber, *catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
 		Fold: f, Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
-		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
+		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
 		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
 	if err := o.Run(p.t.Context()); err != nil {
@@ -261,7 +265,7 @@ func (p *partition) recordOf(number string) (subscriber, bool) {
 	if err != nil || values[0] == nil {
 		return subscriber{}, false
 	}
-	body, err := state.BodyOf(values[0])
+	body, err := fold.BodyOf(values[0])
 	if err != nil {
 		p.t.Fatal(err)
 	}

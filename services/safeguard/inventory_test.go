@@ -15,10 +15,14 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -190,7 +194,7 @@ func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
 func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 	dataOnly := everything(func(c *configv1.ClassOfService) { c.OverspendSafeguard, c.PaymentSafeguard = nil, nil })
 	ready := func(sub subscriber) *engineSays {
-		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
+		return &engineSays{reading: fold.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
 	for _, test := range []struct {
 		name   string
@@ -223,7 +227,7 @@ func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 // does not know: never that there is no such subscriber.
 func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
 	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(forwarded, "1"))
-	nobody := &state.NotOwnerError{Address: "127.0.0.1:1"}
+	nobody := &fold.NotOwnerError{Address: "127.0.0.1:1"}
 	gold := everything()
 	known := begun(t, gold)
 	for _, test := range []struct {
@@ -233,11 +237,11 @@ func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
 		reason string
 		reads  int // of the store
 	}{
-		{"while the partition is rebuilt", t.Context(), engineSays{readErr: state.ErrUnknown, storedErr: state.ErrUnknown, stored: known}, reasonRebuilding, 1},
+		{"while the partition is rebuilt", t.Context(), engineSays{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown, stored: known}, reasonRebuilding, 1},
 		{"while the store does not answer", t.Context(), engineSays{readErr: errors.New("no answer"), storedErr: errors.New("no answer")}, reasonRebuilding, 1},
-		{"where neither the owner answers nor the store can tell", t.Context(), engineSays{readErr: nobody, storedErr: state.ErrUnknown}, reasonRebuilding, 1},
+		{"where neither the owner answers nor the store can tell", t.Context(), engineSays{readErr: nobody, storedErr: fold.ErrUnknown}, reasonRebuilding, 1},
 		{"where a call was sent on to a replica that is not the owner either", forwardedCall, engineSays{readErr: nobody, stored: known}, reasonMoved, 0},
-		{"while the partition is opened here", t.Context(), engineSays{readErr: state.ErrUnknown, stored: known}, "", 1},
+		{"while the partition is opened here", t.Context(), engineSays{readErr: fold.ErrUnknown, stored: known}, "", 1},
 		{"where the owner does not answer", t.Context(), engineSays{readErr: nobody, stored: known}, "", 1},
 		{"where the partition is here", t.Context(), engineSays{reading: known, storedErr: errors.New("not asked")}, "", 0},
 	} {

@@ -14,12 +14,15 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/safeguard/model"
 )
@@ -88,7 +91,7 @@ const (
 // callers were told what happened.
 func TestLaw(t *testing.T) {
 	t.Cleanup(func() { checkTally(t) })
-	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, statetest.NewMemory()) })
+	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
 }
 
 // It holds among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
@@ -96,7 +99,7 @@ func TestLaw(t *testing.T) {
 func TestLawOfMoves(t *testing.T) {
 	t.Cleanup(func() { checkMoves(t) })
 	everySeed(t, max(*seeds/2, 1), func(t *testing.T, seed uint64) {
-		checkLaw(t, seed, lawSteps, statetest.NewMemory(), statetest.NewMemory())
+		checkLaw(t, seed, lawSteps, foldtest.NewMemory(), foldtest.NewMemory())
 	})
 }
 
@@ -120,7 +123,7 @@ func TestLawOnServers(t *testing.T) {
 	if kafka && redis {
 		alone, among = lawHistoriesServers, movesHistoriesServers
 	}
-	servers := statetest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
+	servers := foldtest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
 	for i := range alone + among {
 		s := uint64(i) + 1_000_000
 		if *seed != 0 && s != *seed {
@@ -140,7 +143,7 @@ func TestLawOnServers(t *testing.T) {
 
 // tally counts what callers were told, moves how many subscribers took over another number's record.
 var (
-	tally statetest.Tally
+	tally foldtest.Tally
 	moves atomic.Int64
 )
 
@@ -166,11 +169,11 @@ func checkMoves(t *testing.T) {
 
 // checkLaw runs a history of one partition, or of several among which subscribers move. At its end, whoever heard nothing
 // but reached and released, repeats and late copies included, holds the same usage back as Authorize does.
-func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) {
+func checkLaw(t *testing.T, seed uint64, steps int, benches ...foldtest.Bench) {
 	t.Helper()
-	law := statetest.Law[subscriber, *catalog]{
+	law := foldtest.Law[subscriber, *catalog]{
 		Steps:         steps,
-		NewFold:       func() state.Fold[subscriber, *catalog] { return &rules{safeguards: "safeguards"} },
+		NewFold:       func() fold.Fold[subscriber, *catalog] { return &rules{safeguards: "safeguards"} },
 		Configuration: lawCatalogs(t),
 		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {
@@ -179,9 +182,9 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...statetest.Bench) 
 		},
 	}
 	if len(benches) == 1 {
-		law.Calls = &statetest.Calls[subscriber, *catalog]{
+		law.Calls = &foldtest.Calls[subscriber, *catalog]{
 			Draw: drawCall, Tally: &tally, Told: toldInWords,
-			Witness: func(say func(statetest.Judgement)) state.Fold[subscriber, *catalog] {
+			Witness: func(say func(foldtest.Judgement)) fold.Fold[subscriber, *catalog] {
 				return witness{&rules{safeguards: "safeguards"}, say}
 			},
 		}
@@ -215,10 +218,10 @@ func subjectOf(r stream.Record) string {
 }
 
 // checkEnforcement compares a network element's table with what Authorize says of every number.
-func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], seed uint64, b statetest.Bench) {
+func checkEnforcement(t *testing.T, law foldtest.Law[subscriber, *catalog], seed uint64, b foldtest.Bench) {
 	t.Helper()
 	table := model.Table{}
-	for _, r := range statetest.Published(t, b) {
+	for _, r := range foldtest.Published(t, b) {
 		d, ok := safeguardIn(t, r)
 		if !ok {
 			continue
@@ -232,7 +235,7 @@ func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], see
 			moves.Add(1)
 		}
 	}
-	subscribers := statetest.Bodies(t, law.NewFold(), b)
+	subscribers := foldtest.Bodies(t, law.NewFold(), b)
 	for number, entry := range table {
 		if entry.Missed > 0 {
 			t.Errorf("seed %d: %s: %d times the event before was another than was heard", seed, number, entry.Missed)
@@ -241,7 +244,7 @@ func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], see
 		c := law.Configuration(sub.revision)
 		st := standing{
 			place: place{"acme", number}, sub: sub, catalog: c, class: c.class("acme", sub.class), now: sub.latest,
-			reading: state.Reading[subscriber]{Exists: true},
+			reading: fold.Reading[subscriber]{Exists: true},
 		}
 		for o := range spend.Option(spend.Options) {
 			var res optionsv1.AuthorizeResponse
@@ -264,16 +267,16 @@ func checkEnforcement(t *testing.T, law statetest.Law[subscriber, *catalog], see
 // witness is the fold, and says of each call what it answered.
 type witness struct {
 	*rules
-	say func(statetest.Judgement)
+	say func(foldtest.Judgement)
 }
 
-func (w witness) Apply(s *state.Subject[subscriber], e *event.Event) {
+func (w witness) Apply(s *fold.Subject[subscriber], e *event.Event) {
 	if !event.IsCommand(e.Type) {
 		w.rules.Apply(s, e)
 		return
 	}
 	_, reapply := e.Data.(*eventv1.CommandReapply)
-	j := statetest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
+	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
 	t := w.turnOf(s, e)
 	value, err := w.judge(s, &t)
 	if j.Err = err; err == nil {

@@ -11,10 +11,13 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/safeguard/model"
 )
@@ -70,7 +73,7 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 			p.catalogs[p.revision] = newCatalog(decoded, p.catalogs[p.revision-1])
 			e = &event.Event{
 				ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: s.At,
-				Data: &eventv1.SystemRevision{Revision: p.revision, Level: state.Level},
+				Data: &eventv1.SystemRevision{Revision: p.revision, Level: fold.Level},
 			}
 		}
 		p.now = s.At
@@ -202,7 +205,7 @@ func (b *beside) compare(number string) (wrong []string) {
 		return wrong
 	}
 	api := subscribers{clock: func() time.Time { return b.world.Now() }, catalogs: only(b.p.catalogs[b.p.revision])}
-	st, err := api.stand(b.t.Context(), place{"acme", number}, state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: b.p.revision}, Time: b.world.Now()})
+	st, err := api.stand(b.t.Context(), place{"acme", number}, fold.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: b.p.revision}, Time: b.world.Now()})
 	if err != nil {
 		b.t.Fatal(err)
 	}

@@ -7,7 +7,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/fold"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -33,7 +34,7 @@ func positionIn(f *fault.Faults, p *optionsv1.Position) {
 
 // reachBehind is reach, from a state in which the event at a position was worked, where there is one. A peer that is the
 // owner waits itself.
-func (s *subscribers) reachBehind(ctx context.Context, method string, at place, after *optionsv1.Position, req, res proto.Message) (r state.Reading[subscriber], answered bool, err error) {
+func (s *subscribers) reachBehind(ctx context.Context, method string, at place, after *optionsv1.Position, req, res proto.Message) (r fold.Reading[subscriber], answered bool, err error) {
 	if after == nil {
 		return s.reach(ctx, method, at, hop, req, res)
 	}

@@ -9,11 +9,15 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
-	"github.com/tollgate/tollgate/pkg/state/statetest"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -32,7 +36,7 @@ func TestAReadWaitsForAnEvent(t *testing.T) {
 		{"behind the log's end", &optionsv1.Position{Partition: 3, Offset: 20}, engineSays{reading: known, end: 20}, reasonPosition},
 		{"of another partition", &optionsv1.Position{Partition: 2, Offset: 16}, engineSays{reading: known, end: 20}, reasonPosition},
 		{"at no place", &optionsv1.Position{Partition: -1, Offset: -1}, engineSays{reading: known, end: 20}, reasonPosition},
-		{"in a partition that is rebuilt", &optionsv1.Position{Partition: 3, Offset: 16}, engineSays{readErr: state.ErrUnknown, storedErr: state.ErrUnknown}, reasonRebuilding},
+		{"in a partition that is rebuilt", &optionsv1.Position{Partition: 3, Offset: 16}, engineSays{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown}, reasonRebuilding},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := reachable(t, &test.engine, "2026-03-12T10:00", everything())
@@ -56,9 +60,9 @@ type worksLater struct {
 	after time.Duration
 }
 
-func (s *worksLater) Read(ctx context.Context, key string) (state.Reading[subscriber], error) {
+func (s *worksLater) Read(ctx context.Context, key string) (fold.Reading[subscriber], error) {
 	if time.Since(s.from) < s.after {
-		return state.Reading[subscriber]{Offset: 7}, nil
+		return fold.Reading[subscriber]{Offset: 7}, nil
 	}
 	return s.engineSays.Read(ctx, key)
 }
@@ -126,7 +130,7 @@ func TestAReadIsOneJudgementByTheClassAsItIs(t *testing.T) {
 func TestWhatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 	elsewhere := everything(func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" })
 	pending := func(sub subscriber) *engineSays {
-		return &engineSays{reading: state.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
+		return &engineSays{reading: fold.Reading[subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
 	for name, engine := range map[string]*engineSays{
 		"a class that is gone":                     {reading: begun(t, everything(), spent(spend.Data, "8.5"))},
@@ -167,7 +171,7 @@ func TestAChargeThatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 		first := int64(len(p.log))
 		p.append(charge)
 		told := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
-		p.rules = witness{&rules{safeguards: "safeguards"}, func(j statetest.Judgement) {
+		p.rules = witness{&rules{safeguards: "safeguards"}, func(j foldtest.Judgement) {
 			m, _ := j.Value.(*optionsv1.ChargeResponse)
 			if refused, ok := errors.AsType[*refusedCharge](j.Err); ok {
 				m = refused.answer

@@ -9,18 +9,19 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/fold"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // records is what the API asks of the engine.
 type records interface {
 	// Read answers from this replica's partitions.
-	Read(ctx context.Context, key string) (state.Reading[subscriber], error)
+	Read(ctx context.Context, key string) (fold.Reading[subscriber], error)
 	// ReadStored answers from the store, whoever has the partition.
-	ReadStored(ctx context.Context, key string) (state.Reading[subscriber], error)
+	ReadStored(ctx context.Context, key string) (fold.Reading[subscriber], error)
 	// Call appends a command and answers after the commit that holds it.
-	Call(ctx context.Context, e *event.Event) (state.Answer, error)
+	Call(ctx context.Context, e *event.Event) (fold.Answer, error)
 	// Watch signals changes of a record for as long as its partition is here.
 	Watch(key string) (changed <-chan struct{}, stop func())
 	// Partition that a key falls to, and End of a partition's log.
@@ -59,19 +60,19 @@ type standing struct {
 	// now is the clock's time, but not before the log's.
 	now time.Time
 	// reading is what it was taken from, without what is due since.
-	reading state.Reading[subscriber]
+	reading fold.Reading[subscriber]
 }
 
 // reach reads a subscriber as committed last. answered says that its owner, a peer, has filled in res instead, or that
 // err is the owner's answer. Where err says that nobody can tell, the reading has what is known all the same. The owner has
 // patience to answer.
-func (s *subscribers) reach(ctx context.Context, method string, at place, patience time.Duration, req, res proto.Message) (r state.Reading[subscriber], answered bool, err error) {
+func (s *subscribers) reach(ctx context.Context, method string, at place, patience time.Duration, req, res proto.Message) (r fold.Reading[subscriber], answered bool, err error) {
 	r, err = s.records.Read(ctx, at.key())
 	if err == nil {
 		s.answered.read(fromOwner)
 		return r, false, nil
 	}
-	if away, ok := errors.AsType[*state.NotOwnerError](err); ok {
+	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
 		if isForwarded(ctx) {
 			return r, true, movedAway(err)
 		}
@@ -114,7 +115,7 @@ func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method s
 }
 
 // stand applies what is due by the clock to a copy of what was read.
-func (s *subscribers) stand(ctx context.Context, at place, r state.Reading[subscriber]) (standing, error) {
+func (s *subscribers) stand(ctx context.Context, at place, r fold.Reading[subscriber]) (standing, error) {
 	st := standing{place: at, sub: r.Body, now: s.clock(), reading: r}
 	if r.Time.After(st.now) {
 		st.now = r.Time
@@ -154,7 +155,7 @@ func rebuilding(why string, causes ...error) error {
 
 // unreadable is the answer where neither an owner nor the store tells.
 func unreadable(err error) error {
-	if errors.Is(err, state.ErrUnknown) {
+	if errors.Is(err, fold.ErrUnknown) {
 		return rebuilding("the subscriber's partition is being opened or rebuilt", err)
 	}
 	return rebuilding("the subscriber's record can't be read now", err)

@@ -11,9 +11,11 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -48,7 +50,7 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 		return fault.New(fault.NotFound, reasonClassAbsent, "tenant %s has no class of service %s", tenant, class)
 	}
 	err = v.engine.Here(out.Context(), req.GetPartition())
-	if away, ok := errors.AsType[*state.NotOwnerError](err); ok {
+	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
 		if isForwarded(out.Context()) {
 			return movedAway(err)
 		}
@@ -157,7 +159,7 @@ func (r *reapplication) concerns(key string, record []byte, revision int64) (boo
 	if record == nil || tenantOf(key) != r.tenant {
 		return false, nil
 	}
-	body, err := state.BodyOf(record)
+	body, err := fold.BodyOf(record)
 	if err != nil {
 		return false, fmt.Errorf("reapply: %w", err)
 	}

@@ -5,11 +5,12 @@ import (
 	"errors"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -59,10 +60,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	env.Health.Note("scopes", configuration.unusable)
 
 	announcer := &announcer{log: env.Log, metrics: metrics, clock: env.Clock}
-	engine, ok := daemon.Await(ctx, env, "topics", func() (*state.Engine[subscriber, *catalog], error) {
-		return state.NewEngine(ctx, state.EngineConfig[subscriber, *catalog]{
+	engine, ok := daemon.Await(ctx, env, "topics", func() (*fold.Engine[subscriber, *catalog], error) {
+		return fold.NewEngine(ctx, fold.EngineConfig[subscriber, *catalog]{
 			Service: env.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: server.Advertised(),
-			NewFold: func() state.Fold[subscriber, *catalog] {
+			NewFold: func() fold.Fold[subscriber, *catalog] {
 				return &rules{safeguards: client.Topic(stream.Safeguards)}
 			},
 			Client: client, Producer: producer, Store: store, Revisions: configuration, Published: announcer.published,

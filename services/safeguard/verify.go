@@ -11,8 +11,9 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -41,7 +42,7 @@ func (v *audit) Verify(req *optionsv1.VerifyRequest, out grpc.ServerStreamingSer
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())
 	defer cancel(nil)
-	r, err := v.engine.Replay(ctx, req.GetPartition(), state.ReplayConfig[subscriber, *catalog]{
+	r, err := v.engine.Replay(ctx, req.GetPartition(), fold.ReplayConfig[subscriber, *catalog]{
 		Until: w.Offset,
 		Progress: func(offset int64) {
 			if err := out.Send(&optionsv1.VerifyResponse{Offset: offset, EndOffset: w.Offset}); err != nil {
@@ -65,7 +66,7 @@ func (v *audit) Verify(req *optionsv1.VerifyRequest, out grpc.ServerStreamingSer
 type comparison struct {
 	*audit
 	req      *optionsv1.VerifyRequest
-	replayed *state.Replayed[subscriber, *catalog]
+	replayed *fold.Replayed[subscriber, *catalog]
 	out      grpc.ServerStreamingServer[optionsv1.VerifyResponse]
 	// seen are those compared already: a walk through the store may come to one twice.
 	seen        map[string]bool
@@ -141,7 +142,7 @@ func (c *comparison) compare(ctx context.Context, keys []string) error {
 }
 
 // differences are those of one subscriber; not known where it has changed since the replay's end.
-func (c *comparison) differences(key string, of state.Stored) (all []*optionsv1.VerifiedDifference, known bool, err error) {
+func (c *comparison) differences(key string, of fold.Stored) (all []*optionsv1.VerifiedDifference, known bool, err error) {
 	is, exists, known, err := c.replayed.Stood(key, of.Record, of.Aside)
 	if err != nil || !known {
 		return nil, known, err

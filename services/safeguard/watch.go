@@ -7,8 +7,9 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -25,7 +26,7 @@ func (v *inventory) Watch(req *optionsv1.WatchRequest, out grpc.ServerStreamingS
 	var last *optionsv1.WatchResponse
 	for {
 		now, err := v.watched(out, at)
-		if away, ok := errors.AsType[*state.NotOwnerError](err); ok && last == nil && !isForwarded(out.Context()) {
+		if away, ok := errors.AsType[*fold.NotOwnerError](err); ok && last == nil && !isForwarded(out.Context()) {
 			return v.relayed(out, away, req)
 		} else if ok {
 			return movedAway(err)
@@ -59,7 +60,7 @@ var errLost = errors.New("partition was lost")
 
 func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchResponse], at place) (*optionsv1.WatchResponse, error) {
 	r, err := v.records.Read(out.Context(), at.key())
-	if _, away := errors.AsType[*state.NotOwnerError](err); away {
+	if _, away := errors.AsType[*fold.NotOwnerError](err); away {
 		return nil, err
 	}
 	if err != nil {
@@ -76,7 +77,7 @@ func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchRespon
 }
 
 // relayed watches at the owner. A peer that does not answer, or not any more, has lost the partition or will.
-func (v *inventory) relayed(out grpc.ServerStreamingServer[optionsv1.WatchResponse], away *state.NotOwnerError, req *optionsv1.WatchRequest) error {
+func (v *inventory) relayed(out grpc.ServerStreamingServer[optionsv1.WatchResponse], away *fold.NotOwnerError, req *optionsv1.WatchRequest) error {
 	err := relay(out, v.peers, away.Address, optionsv1.OptionInventoryService_Watch_FullMethodName, req, v.stopping)
 	switch fault.KindOf(err) {
 	case fault.Unauthenticated, fault.Denied:

@@ -5,9 +5,9 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -21,7 +21,7 @@ type Config struct {
 	// Configuration says where the configuration service is.
 	Configuration revision.Config `yaml:"config"`
 	// State bounds each of the engines that keep records.
-	State state.Limits `yaml:"state"`
+	State fold.Limits `yaml:"state"`
 }
 
 // DefaultConfig listens on loopback, with Kafka, Redis and the configuration service beside it.
@@ -32,7 +32,7 @@ func DefaultConfig() Config {
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7040"),
 		Configuration: revision.DefaultConfig(),
-		State:         state.DefaultLimits(),
+		State:         fold.DefaultLimits(),
 	}
 }
 

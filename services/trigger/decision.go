@@ -8,10 +8,12 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
@@ -33,7 +35,7 @@ func shortened(text string) string {
 
 // decide records why a match was not told. action is nil where the whole rule was held back; count is how many are, where
 // that is more than this one.
-func (f *evaluation) decide(s *state.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
+func (f *evaluation) decide(s *fold.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
 		Event: &deliveryv1.EventReference{

@@ -6,6 +6,6 @@
 // in the log. Deliveries of one endpoint, topic and subject (a lane) are numbered without a gap in the order of the log.
 // The same log gives the same deliveries, byte for byte, however often it is worked.
 //
-// Three engines of pkg/state run the same fold. Two keep a record per subject with its lanes; that of events.unordered,
+// Three engines of pkg/fold run the same fold. Two keep a record per subject with its lanes; that of events.unordered,
 // whose events have no order to keep, has none.
 package trigger

@@ -8,8 +8,9 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
-	"github.com/tollgate/tollgate/pkg/state"
+
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
@@ -121,7 +122,7 @@ func aboutEndpoints(eventType string) bool {
 }
 
 // Apply plans what the event fires: by notification, then by action.
-func (f *evaluation) Apply(s *state.Subject[lanes], e *event.Event) {
+func (f *evaluation) Apply(s *fold.Subject[lanes], e *event.Event) {
 	found, ok := s.Memo.(*matched)
 	if !ok {
 		return
@@ -185,7 +186,7 @@ func (f *evaluation) Apply(s *state.Subject[lanes], e *event.Event) {
 
 // Fire forgets the lanes whose time has come. One timer serves them all: it is never due later than the first of them,
 // and moves only here, so that a lane that is in use costs nothing.
-func (f *evaluation) Fire(s *state.Subject[lanes], name string, due time.Time) {
+func (f *evaluation) Fire(s *fold.Subject[lanes], name string, due time.Time) {
 	if name != forgetTimer {
 		return
 	}
@@ -202,7 +203,7 @@ func (f *evaluation) Fire(s *state.Subject[lanes], name string, due time.Time) {
 const maxRecord = 1 << 20
 
 // plan renders one delivery and emits it; size is the record's.
-func (f *evaluation) plan(s *state.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
+func (f *evaluation) plan(s *fold.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
 	e := o.Event
 	body, err := m.Rule.Render(action, o, to.form, at)
 	if err != nil {

@@ -13,11 +13,14 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
@@ -397,7 +400,7 @@ func TestNothingIsPlannedInAFormThatIsNotKnown(t *testing.T) {
 	}
 }
 
-var _ state.Fold[lanes, *Book] = (*evaluation)(nil)
+var _ fold.Fold[lanes, *Book] = (*evaluation)(nil)
 
 // The goal is two seconds.
 func BenchmarkLoadTenThousandNotifications(b *testing.B) {

@@ -13,13 +13,18 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
@@ -53,7 +58,7 @@ func (p *partition) configure(s *configv1.Snapshot) {
 	p.books[s.GetRevision()] = book(s, nil)
 	p.append(&event.Event{
 		ID: "r", Source: "tollgate/trigger", Type: event.TypeRevision, Time: p.now,
-		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: state.Level},
+		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: fold.Level},
 	})
 }
 
@@ -81,12 +86,12 @@ func (p *partition) pass(d time.Duration) { p.now = p.now.Add(d) }
 func (p *partition) run() {
 	p.t.Helper()
 	for {
-		o := state.NewOwner(state.OwnerConfig[lanes, *Book]{
+		o := fold.NewOwner(fold.OwnerConfig[lanes, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
 			Fold: &evaluation{deliveries: "deliveries", decisions: "decisions"},
 			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
-			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: state.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
+			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})
 		switch err := o.Run(p.t.Context()); {

@@ -9,9 +9,10 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/state"
-	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -25,15 +26,15 @@ var (
 func TestLaw(t *testing.T) {
 	l := law(t)
 	if *seed != 0 {
-		l.Check(t, *seed, statetest.NewMemory())
+		l.Check(t, *seed, foldtest.NewMemory())
 		return
 	}
 	for s := uint64(1); s <= *seeds && !t.Failed(); s++ {
-		l.Check(t, s, statetest.NewMemory())
+		l.Check(t, s, foldtest.NewMemory())
 	}
 }
 
-func law(t *testing.T) statetest.Law[lanes, *Book] {
+func law(t *testing.T) foldtest.Law[lanes, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
@@ -47,9 +48,9 @@ func law(t *testing.T) statetest.Law[lanes, *Book] {
 		}), nil)
 		revisions = append(revisions, b)
 	}
-	return statetest.Law[lanes, *Book]{
+	return foldtest.Law[lanes, *Book]{
 		Steps:         300,
-		NewFold:       func() state.Fold[lanes, *Book] { return &evaluation{deliveries: "deliveries", decisions: "decisions"} },
+		NewFold:       func() fold.Fold[lanes, *Book] { return &evaluation{deliveries: "deliveries", decisions: "decisions"} },
 		Configuration: func(revision int64) *Book { return revisions[revision%5] },
 		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
 			return usage("", fmt.Sprintf("44%d", r.IntN(4)), r.Int64N(9), now.Add(-time.Duration(r.IntN(600))*time.Second))

@@ -5,9 +5,9 @@ import (
 	"errors"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -72,10 +72,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		if !l.records {
 			limits.CacheRecords = 1
 		}
-		engine, ok := daemon.Await(ctx, env, l.topic, func() (*state.Engine[lanes, *Book], error) {
-			return state.NewEngine(ctx, state.EngineConfig[lanes, *Book]{
+		engine, ok := daemon.Await(ctx, env, l.topic, func() (*fold.Engine[lanes, *Book], error) {
+			return fold.NewEngine(ctx, fold.EngineConfig[lanes, *Book]{
 				Service: env.Name, Domain: l.domain, Topic: l.topic, Address: server.Advertised(),
-				NewFold: func() state.Fold[lanes, *Book] {
+				NewFold: func() fold.Fold[lanes, *Book] {
 					return &evaluation{deliveries: client.Topic(stream.DeliveriesWebhook), decisions: client.Topic(stream.TriggersDecisions), metrics: metrics}
 				},
 				Client: client, Producer: producer, Store: store, Revisions: configuration,

@@ -1,6 +1,4 @@
-// Package statetest holds what every state store must pass, and the law of the
-// engine as a model: random histories of one partition whose outcomes must be
-// those of an undisturbed run.
+// Package statetest holds what every state store must pass, and the Redis servers that tests run on.
 package statetest
 
 import (

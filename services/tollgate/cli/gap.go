@@ -9,8 +9,9 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -84,7 +85,7 @@ func (c acceptGap) Run(ctx context.Context, streams Streams) error {
 
 // append writes the audit record first: a gap that nobody accounts for is worse than an account of one that was not made.
 func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.Client, topic string) error {
-	gap := state.NewGap(&eventv1.SystemGap{
+	gap := fold.NewGap(&eventv1.SystemGap{
 		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
 	}, time.Now())
 	audit, err := gap.Record(client.Topic(stream.Audit))

@@ -1,0 +1,450 @@
+package fold
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// entry is one record of the log, decoded.
+type entry[B any] struct {
+	record stream.Record
+	event  *event.Event // nil where it can't be decoded
+	err    error
+	pass   bool   // a control record that only the engine knows, if anybody
+	leaps  bool   // it moves log time by more than a day
+	key    string // of the record it needs
+	memo   any
+	inner  *stream.Record // of an event that was forwarded: as it was sent
+	from   string         // and the subject it was sent to
+	// identity, and what a record remembers of it.
+	identity Identity
+	id       id
+	held     *held[B] // the record it needs
+}
+
+// marks are what a batch must know from earlier tries of the same batch.
+type marks struct {
+	poison map[poisoned]string // records and timers that made apply panic
+}
+
+// poisoned names an event by its offset, or a timer by subject, name and due
+// time.
+type poisoned struct {
+	offset  int64
+	subject string
+	timer   string
+	due     int64
+}
+
+// batch folds a run of log records, none of which changes the configuration,
+// into the partition's records. It reads nothing and writes nothing: what it
+// concludes is its result.
+type batch[B any] struct {
+	config     batchConfig
+	decode     func([]byte) (B, error)
+	append     func([]byte, B) []byte
+	apply      func(*Subject[B], *event.Event)
+	fire       func(*Subject[B], string, time.Time)
+	window     func(key string) int64 // in which ids are remembered, in hours
+	from       state.Watermark
+	to         state.Watermark
+	marks      *marks
+	memory     *memory[B] // what was loaded, and what it is worked in
+	touched    []*Subject[B]
+	outcomes   []stream.Record
+	size       int         // of the outcomes, in bytes
+	rejections []rejection // told
+	deletes    []string
+	puts       []state.Entry // seals
+	counts     counts
+	watching   bool // steps are wanted
+	steps      []Step[B]
+	now        poisoned // what is being worked, for a panic
+	none       Subject[B]
+	calls      bool    // commands are this fold's
+	asking     *asking // the command being applied
+	told       int     // outcomes, those included that a rebuild keeps to itself
+	verdicts   []verdict
+}
+
+type batchConfig struct {
+	service   string
+	partition state.Partition
+	topic     string // of the log, with prefix
+	rejected  string // with prefix
+}
+
+// rejection is for the log.
+type rejection struct {
+	offset int64
+	reason string
+	// incident is what a person is told, empty where nobody need be.
+	incident string
+}
+
+// counts are for metrics.
+type counts struct {
+	events, duplicates, tooLate, ahead, evicted, timers, voidCalls int
+	rejected                                                       map[string]int
+}
+
+// panicked reports what was being worked when a fold panicked.
+type panicked struct {
+	what  poisoned
+	value any
+}
+
+func (p *panicked) Error() string {
+	if p.what.timer != "" {
+		return fmt.Sprintf("timer %s panicked: %v", p.what.timer, p.value)
+	}
+	return fmt.Sprintf("record at offset %d panicked: %v", p.what.offset, p.value)
+}
+
+// guard runs one call into the fold.
+func (b *batch[B]) guard(call func()) (err error) {
+	defer func() {
+		switch v := recover().(type) {
+		case nil:
+		case *absent:
+			err = v
+		default:
+			err = &panicked{b.now, v}
+		}
+	}()
+	call()
+	return nil
+}
+
+// subject returns the working copy of a record that was loaded.
+func (b *batch[B]) subject(key string) (*Subject[B], error) { return b.open(b.memory.by[key]) }
+
+func (b *batch[B]) touch(s *Subject[B]) {
+	if s == &b.none {
+		panic("a subject without a record can't be changed")
+	}
+	if !s.state.dirty {
+		s.state.dirty = true
+		b.touched = append(b.touched, s)
+	}
+}
+
+// moment sets what an event or a timer gives its subject.
+func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.Record) {
+	s.Time = time.UnixMilli(at).UTC()
+	s.EventTime, s.Ahead = time.Time{}, false
+	s.Identity, s.record = identity, r
+	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
+	s.Revision = b.to.Revision.Number
+	s.Memo, s.Forwarded = nil, ""
+	s.id = 0
+	s.state.effect, s.state.waits, s.state.sentOn = false, false, false
+}
+
+// advance moves log time, which never goes back.
+func (b *batch[B]) advance(to int64) {
+	b.to.LogTime = max(b.to.LogTime, to)
+	if b.to.DueMinute == 0 {
+		b.to.DueMinute = reached(b.to.LogTime) // nothing was listed before
+	}
+}
+
+const ahead = 5 * time.Minute
+
+// event applies one log record that is not a control record.
+func (b *batch[B]) event(en *entry[B]) error {
+	r := &en.record
+	b.advance(r.Time.UnixMilli())
+	b.now = poisoned{offset: r.Offset}
+	b.counts.events++
+	if en.err != nil {
+		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error(), b.logTime())
+		return nil //nolint:nilerr // told by the rejection
+	}
+	if b.isCall(en) {
+		return b.command(en)
+	}
+	s := &b.none
+	if en.key == "" {
+		b.none = Subject[B]{batch: b}
+	} else {
+		var err error
+		if s, err = b.open(en.held); err != nil {
+			return err
+		}
+		if r.Offset <= s.header.applied {
+			return nil
+		}
+		if err := b.due(s, b.to.LogTime); err != nil {
+			return err
+		}
+		b.now = poisoned{offset: r.Offset}
+	}
+	identity := en.identity
+	r = en.source()
+	b.place(s, en, identity)
+	if why, ok := b.marks.poison[b.now]; ok {
+		b.reject(r, identity, "PANIC", why, b.logTime())
+		return nil
+	}
+	if en.key == "" {
+		return b.guard(func() { b.apply(s, en.event) })
+	}
+	hour := b.to.LogTime / hourMillis
+	if s.Exists {
+		if found, ok := s.find(en.id); ok {
+			if found == en.id {
+				b.counts.duplicates++
+				return nil
+			}
+			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own", b.logTime())
+			return nil
+		}
+		if s.header.createdBy(identity) { // known for as long as the record stands
+			b.counts.duplicates++
+			return nil
+		}
+	}
+	if s.Time.Sub(s.EventTime) > time.Duration(b.window(s.Key))*time.Hour {
+		b.counts.tooLate++
+	}
+	if s.Ahead {
+		b.counts.ahead++
+	}
+	if err := b.watched(s, en.event, "", func() { b.apply(s, en.event) }); err != nil {
+		return err
+	}
+	if s.state.effect {
+		s.header.applied = r.Offset
+		b.settle(s)
+		switch {
+		case s.state.sentOn:
+			if !s.SentOn() {
+				b.remember(s, en.id.sentOn(), hour)
+			}
+		case !s.state.waits:
+			b.remember(s, en.id, hour)
+		}
+	}
+	return nil
+}
+
+// settle leaves nothing to later events of the batch of a record that is none:
+// those of another batch would not find it either.
+func (b *batch[B]) settle(s *Subject[B]) {
+	if !s.Exists {
+		s.forget()
+	}
+}
+
+// place sets what an event gives its subject.
+func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
+	b.moment(s, b.to.LogTime, identity, en.source())
+	s.Memo, s.Forwarded = en.memo, en.from
+	if en.from == "" {
+		s.id = en.id
+	}
+	s.EventTime = en.event.Time
+	if s.EventTime.After(s.Time) {
+		s.Ahead = s.EventTime.Sub(s.Time) > ahead
+		s.EventTime = s.Time
+	}
+}
+
+// remember enters an event's id into its record and forgets what is too old.
+func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
+	if !s.Exists {
+		return
+	}
+	pushed := s.header.ids.pushed
+	b.expire(s, hour)
+	s.header.calls.expire(b.to.LogTime)
+	if sealed := s.header.ids.add(a, hour); sealed != nil {
+		number := s.header.ids.next - 1
+		b.putSeal(s, number, sealed)
+		b.expire(s, hour)
+		s.header.schedule(expiryTimer, b.expiryDue(s.Key, hour))
+	}
+	b.counts.evicted += int(s.header.ids.pushed - pushed)
+}
+
+func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []byte) {
+	if s.sealed == nil {
+		s.sealed = make(map[uint64][]byte)
+	}
+	s.sealed[number] = sealed
+	b.puts = append(b.puts, state.Entry{Key: sealKey(s.Key, number), Value: sealed})
+}
+
+func (b *batch[B]) expire(s *Subject[B], hour int64) {
+	for _, number := range s.header.ids.expire(hour - b.window(s.Key)) {
+		b.unseal(s.Key, number)
+	}
+}
+
+// unseal deletes the key of a seal, whether it stands or was to be written.
+func (b *batch[B]) unseal(subject string, number uint64) {
+	key := sealKey(subject, number)
+	b.deletes = append(b.deletes, key)
+	b.puts = slices.DeleteFunc(b.puts, func(e state.Entry) bool { return e.Key == key })
+}
+
+// expiryDue is when ids of an hour are older than the window.
+func (b *batch[B]) expiryDue(key string, hour int64) int64 {
+	return (hour + b.window(key) + 1) * hourMillis
+}
+
+// find looks for an event among those that changed the record.
+func (s *Subject[B]) find(a id) (id, bool) {
+	if found, ok := s.header.ids.find(a); ok {
+		return found, true
+	}
+	seals := s.header.ids.seals
+	for i := len(seals) - 1; i >= 0; i-- {
+		if a.mayBeIn(seals[i].filter[:]) {
+			if found, ok := findSealed(s.sealedIDs(seals[i].number), a); ok {
+				return found, true
+			}
+		}
+	}
+	return 0, false
+}
+
+// sealedIDs are those under a number, sealed in this batch or before.
+func (s *Subject[B]) sealedIDs(number uint64) []byte {
+	if raw, ok := s.sealed[number]; ok {
+		return raw
+	}
+	return s.batch.beside(sealKey(s.Key, number))
+}
+
+// due fires the subject's timers that are due by a time, by due time, then in
+// the order of their names as written.
+func (b *batch[B]) due(s *Subject[B], by int64) error {
+	for s.Exists && len(s.header.timers) > 0 && s.header.timers[0].due <= by {
+		t := s.header.timers[0]
+		s.header.timers = s.header.timers[1:]
+		if t.name == expiryTimer {
+			b.expire(s, t.due/hourMillis)
+			if n := len(s.header.ids.seals); n > 0 {
+				s.header.schedule(expiryTimer, b.expiryDue(s.Key, s.header.ids.seals[n-1].newest))
+			}
+		} else {
+			name, err := b.memory.timers.read(t.name)
+			if err != nil {
+				return err
+			}
+			identity := timerIdentity(s.Key, &s.header, name, t.due)
+			b.moment(s, t.due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
+			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.due}
+			b.counts.timers++
+			if why, ok := b.marks.poison[b.now]; ok {
+				b.reject(s.record, identity, "PANIC", why, s.Time)
+			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.due).UTC()) }); err != nil {
+				return err
+			}
+		}
+		b.touch(s)
+		b.settle(s)
+		// Whatever comes before this place in the log has been applied to this
+		// state of the record: a snapshot that holds it must not repeat it.
+		s.header.applied = max(s.header.applied, b.to.Offset-1)
+	}
+	return nil
+}
+
+// emit adds an outcome, unless it was told before the state was rebuilt.
+func (b *batch[B]) emit(r stream.Record) {
+	b.told++
+	if b.from.Status == state.Rebuilding {
+		return
+	}
+	b.outcomes = append(b.outcomes, r)
+	b.size += sizeOf(r)
+}
+
+// A batch ends behind the event whose outcomes bring it to one of these.
+const (
+	batchOutcomes = 5000
+	batchBytes    = 8 << 20
+)
+
+func (b *batch[B]) full() bool { return len(b.outcomes) >= batchOutcomes || b.size >= batchBytes }
+
+// maxOutcome is what a topic takes of an outcome, its frame aside. Folds stay far below it; one that does not would make
+// a record that Kafka refuses for ever.
+const maxOutcome = 2<<20 - 64<<10
+
+func sizeOf(r stream.Record) int {
+	n := len(r.Key) + len(r.Value)
+	for _, h := range r.Headers {
+		n += len(h.Key) + len(h.Value)
+	}
+	return n
+}
+
+func (b *batch[B]) logTime() time.Time { return time.UnixMilli(b.to.LogTime).UTC() }
+
+// reject sends a log record on as it came, with the reason in headers.
+func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail string, at time.Time) {
+	if b.counts.rejected == nil {
+		b.counts.rejected = make(map[string]int)
+	}
+	b.counts.rejected[reason]++
+	if b.from.Status != state.Rebuilding {
+		b.rejections = append(b.rejections, rejection{offset: from.Offset, reason: reason})
+	}
+	r := *from
+	r.Topic, r.Partition = b.config.topic, b.config.partition.Number
+	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, at))
+}
+
+// needsCommit says whether anything but the offset and the log time moved, or
+// somebody waits to be told that nothing did.
+func (b *batch[B]) needsCommit(c state.Commit) bool {
+	return len(b.outcomes)+len(b.verdicts)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
+		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != state.Ready
+}
+
+// finish encodes what changed.
+func (b *batch[B]) finish() (state.Commit, error) {
+	c := state.Commit{Puts: b.puts, Deletes: b.deletes}
+	lists := make(map[int64][]byte)
+	var minutes []int64
+	for _, s := range b.touched {
+		key := recordKey(s.Key)
+		if !s.Exists {
+			if s.state.stored {
+				c.Deletes = append(c.Deletes, key)
+			}
+			if s.state.asideStored {
+				c.Deletes = append(c.Deletes, asideKey(s.Key))
+			}
+			continue
+		}
+		switch {
+		case s.header.aside && s.state.asideDirty:
+			c.Puts = append(c.Puts, state.Entry{Key: asideKey(s.Key), Value: s.aside})
+		case !s.header.aside && s.state.asideStored:
+			c.Deletes = append(c.Deletes, asideKey(s.Key))
+		}
+		if at := s.list(b.to.DueMinute); at != 0 {
+			minute := minuteOf(at)
+			if _, ok := lists[minute]; !ok {
+				minutes = append(minutes, minute)
+			}
+			lists[minute] = appendDue(lists[minute], s.Key, at)
+		}
+		s.header.epoch = b.to.Epoch
+		c.Puts = append(c.Puts, state.Entry{Key: key, Value: b.memory.record(&s.header, s.Body, b.append)})
+	}
+	for _, m := range minutes {
+		c.Appends = append(c.Appends, state.Entry{Key: dueKey(m), Value: lists[m]})
+	}
+	return c, c.Check()
+}

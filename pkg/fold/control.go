@@ -1,0 +1,291 @@
+package fold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Control records stand in the log beside events and belong to no tenant.
+
+func newRevision(service string, r state.Revision, level uint32, at time.Time) *event.Event {
+	id := strconv.FormatInt(r.Number, 10) + "/" + strconv.FormatUint(r.History, 16)
+	return control(service, event.TypeRevision, id, at,
+		&eventv1.SystemRevision{Revision: r.Number, History: r.History, Level: int32(level)})
+}
+
+// NewTick says that it became this late.
+func NewTick(service string, at time.Time) *event.Event {
+	return control(service, event.TypeTick, strconv.FormatInt(at.UnixMilli(), 10), at,
+		&eventv1.SystemTick{Time: timestamppb.New(at)})
+}
+
+// NewGap is the record by which a person accepts the loss of part of a log.
+func NewGap(gap *eventv1.SystemGap, at time.Time) *event.Event {
+	id := gap.GetDomain() + "/" + strconv.FormatInt(gap.GetFromOffset(), 10) + "/" + strconv.FormatInt(gap.GetToOffset(), 10)
+	return control("operator", event.TypeGap, id, at, gap)
+}
+
+func control(service, name, id string, at time.Time, data proto.Message) *event.Event {
+	at = at.Truncate(time.Millisecond)
+	return &event.Event{ID: id, Source: "tollgate/" + service, Type: name, Time: at, ReceivedAt: at, Data: data}
+}
+
+func revisionOf(e *event.Event) (revision state.Revision, level uint32) {
+	r, ok := e.Data.(*eventv1.SystemRevision)
+	if !ok {
+		return state.Revision{}, 0
+	}
+	return state.Revision{History: r.GetHistory(), Number: r.GetRevision()}, uint32(max(r.GetLevel(), 0))
+}
+
+// timerIdentity is over subject, name and due time. A record that came from
+// another key may bring a timer that is overdue here, and whoever had the key
+// before may have had one of that name and time: what brought it tells them apart.
+func timerIdentity(key string, h *header, name string, due int64) Identity {
+	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
+	if h.moved {
+		id = event.Derive(id, string(h.creator[:]))
+	}
+	return id
+}
+
+// control works a record that stands alone. Of one that changes the configuration: first what is due by its time under
+// the old one, then the new.
+func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
+	if en.leaps {
+		return o.leap(ctx, en)
+	}
+	at := max(o.w.LogTime, en.record.Time.UnixMilli())
+	if at > o.w.LogTime {
+		// Log time moves first, so that what is due by it is worked as ever.
+		return o.commitAs(ctx, func(w *state.Watermark) {
+			w.LogTime = at
+			if w.DueMinute == 0 {
+				w.DueMinute = reached(at)
+			}
+		})
+	}
+	revision, level := revisionOf(en.event)
+	if level > Level {
+		return o.halt(ctx, en, IncidentLevel, nil, fmt.Errorf("log asks for level %d, this binary knows %d: run a newer one", level, Level))
+	}
+	if level < Level {
+		err := &state.FormatError{What: fmt.Sprintf("the log from offset %d on, by its level,", en.record.Offset), Has: byte(min(level, 255)), Knows: Level}
+		o.config.Log.Incident(IncidentFormat, en.record.Offset, err)
+		return err
+	}
+	if revision.Number <= o.w.Revision.Number {
+		return o.pass(ctx, en)
+	}
+	changed := o.config.Revisions.Changed()
+	err := o.configure(revision)
+	switch {
+	case fault.KindOf(err) == fault.NotFound:
+		return o.halt(ctx, en, IncidentRevision, changed, fmt.Errorf("%w: neither the configuration service nor the store has it; where the configuration was set back "+
+			"or begun anew, `tollgate config accept-restore` lets another one stand in for it", err))
+	case errors.Is(err, state.ErrNotReady):
+		// Reads go on meanwhile, by the revision in force.
+		if now := o.config.Clock(); !o.halted.waits(en.record.Offset, now) {
+			o.config.Log.Incident(IncidentRevision, en.record.Offset, fmt.Errorf("the record names revision %s: %w", revision, err))
+		}
+		return o.stay(ctx, changed)
+	case err != nil:
+		return err
+	}
+	if err := o.pass(ctx, en, func(w *state.Watermark) { w.Revision, w.Level = revision, Level }); err != nil {
+		return err
+	}
+	o.config.Log.Settle(IncidentRevision)
+	o.config.Revisions.InForce(o.place.partition, revision)
+	return nil
+}
+
+// pass goes on behind a record that stands alone.
+func (o *Owner[B, C]) pass(ctx context.Context, en *entry[B], changes ...func(*state.Watermark)) error {
+	err := o.commitAs(ctx, func(w *state.Watermark) {
+		for _, change := range changes {
+			change(w)
+		}
+		w.Offset = en.record.Offset + 1
+		w.LastHash = en.record.Hash()
+	})
+	if err == nil {
+		o.pending = o.pending[1:]
+	}
+	return err
+}
+
+// configure takes a revision that is at hand.
+func (o *Owner[B, C]) configure(r state.Revision) error {
+	c, err := o.config.Revisions.At(r)
+	if err != nil {
+		return fmt.Errorf("read revision %s: %w", r, err)
+	}
+	if err := o.config.Fold.Configure(c); err != nil {
+		return fmt.Errorf("take revision %s: %w", r, err)
+	}
+	return nil
+}
+
+// reconfigure takes the revision in force when the partition is opened, once it is at hand.
+func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
+	if o.w.Revision.Number == 0 {
+		return nil
+	}
+	for began := o.config.Clock(); ; {
+		changed := o.config.Revisions.Changed()
+		err := o.configure(o.w.Revision)
+		switch {
+		case err == nil:
+			o.config.Log.Settle(IncidentRevision)
+			o.config.Revisions.InForce(o.place.partition, o.w.Revision)
+			return nil
+		case fault.KindOf(err) == fault.NotFound:
+			o.config.Log.Incident(IncidentRevision, o.w.Offset, fmt.Errorf("the state of domain %s is of revision %s, which neither the configuration service nor the store has: "+
+				"where the configuration was set back or begun anew, `tollgate config accept-restore` lets another one stand in for it", o.place.partition.Domain, o.w.Revision))
+		case !errors.Is(err, state.ErrNotReady) || o.config.Clock().Sub(began) > patience:
+			return err // said by the claim while it waits to try again
+		}
+		if err := o.config.Log.Wait(ctx, changed); err != nil {
+			return err
+		}
+	}
+}
+
+// patience is how long a revision that is being fetched goes without a word.
+const patience = 10 * time.Second
+
+// leapLimit is how far one record may move log time, and clockSkew how far the stamp of one that moves it further may be
+// ahead of the owner's clock.
+const (
+	leapLimit = 24 * time.Hour
+	clockSkew = time.Minute
+)
+
+// leaps says whether a record moves log time, which is last before it, by so much that it is looked at twice.
+func (o *Owner[B, C]) leaps(r *stream.Record, last int64) bool {
+	return r.Time.UnixMilli()-last > leapLimit.Milliseconds() && o.halted.passed != r.Offset+1
+}
+
+// leap looks at a record that moves log time by more than a day. After a quiet time that is as it should be. One that is
+// ahead of the owner's clock as well would renew every subscriber for years: the partition waits until a person lets it
+// go on without the record, or until the clock has come there. Nothing is decided by the clock: a record that a person
+// left out is left out whenever the log is read again.
+func (o *Owner[B, C]) leap(ctx context.Context, en *entry[B]) error {
+	r := &en.record
+	if now := o.config.Clock(); r.Time.After(now.Add(clockSkew)) {
+		return o.halt(ctx, en, IncidentTime, nil, fmt.Errorf("the record is stamped %s, %s after the log before it and %s ahead of this clock: "+
+			"find out what wrote it; the partition goes on when the time has come", r.Time.UTC().Format(time.RFC3339),
+			r.Time.Sub(time.UnixMilli(o.w.LogTime)).Round(time.Hour), r.Time.Sub(now).Round(time.Second)))
+	}
+	// Whoever left it out did so before its time had come.
+	out, err := o.leftOut(ctx, r.Offset, func(next *stream.Record) bool { return !next.Time.Before(r.Time) })
+	if err != nil {
+		return err
+	}
+	o.config.Log.Settle(IncidentTime)
+	if out {
+		return o.leaveOut(ctx, en)
+	}
+	o.halted.passed = r.Offset + 1
+	return nil
+}
+
+// halted is where the owner stands still.
+type halted struct {
+	offset int64     // of the record, and
+	since  time.Time // since when
+	read   int64     // up to here the log behind it does not leave it out
+	passed int64     // behind the last record that was looked at and may pass
+}
+
+// waits says whether the owner has not stood at a record for long.
+func (h *halted) waits(offset int64, now time.Time) bool {
+	if h.offset != offset || h.since.IsZero() {
+		h.offset, h.since, h.read = offset, now, offset+1
+	}
+	return now.Sub(h.since) < patience
+}
+
+// halt stands at a record that can't be worked: an incident, until a person leaves the record out or the reason is gone.
+func (o *Owner[B, C]) halt(ctx context.Context, en *entry[B], code string, wake <-chan struct{}, why error) error {
+	p, offset := o.place.partition, en.record.Offset
+	o.config.Log.Incident(code, offset, fmt.Errorf("domain %s waits at offset %d of %s/%d: %w; "+
+		"to go on without the record: `tollgate state accept-gap --domain %s --partition %d --from %d --to %d`",
+		p.Domain, offset, o.place.topic, p.Number, why, p.Domain, p.Number, offset, offset+1))
+	out, err := o.leftOut(ctx, offset, func(*stream.Record) bool { return false })
+	if err != nil {
+		return err
+	}
+	if out {
+		o.config.Log.Settle(code)
+		return o.leaveOut(ctx, en)
+	}
+	return o.stay(ctx, wake)
+}
+
+// leftOut looks for a person's word, in the log behind a record, that the record is left out: up to the log's end, or
+// to where it can't be found any more.
+func (o *Owner[B, C]) leftOut(ctx context.Context, offset int64, over func(next *stream.Record) bool) (bool, error) {
+	o.halted.waits(offset, o.config.Clock())
+	_, end, err := o.config.Log.Range(ctx)
+	if err != nil {
+		return false, err
+	}
+	for o.halted.read < end {
+		b, err := o.config.Log.Fetch(ctx, o.halted.read, waitStep, nil)
+		if err != nil {
+			return false, err
+		}
+		for i := range b.Records {
+			r := &b.Records[i]
+			if e, err := event.Decode(r.Value); err == nil && o.leavesOut(e, offset) {
+				return true, nil
+			}
+			if over(r) {
+				return false, nil
+			}
+			o.halted.read = r.Offset + 1
+		}
+		if len(b.Records) == 0 && b.Next <= o.halted.read {
+			return false, nil
+		}
+		o.halted.read = max(o.halted.read, b.Next)
+	}
+	return false, nil
+}
+
+func (o *Owner[B, C]) leavesOut(e *event.Event, offset int64) bool {
+	g, ok := e.Data.(*eventv1.SystemGap)
+	return ok && e.Type == event.TypeGap && g.GetDomain() == o.place.partition.Domain && g.GetFromOffset() == offset && g.GetToOffset() == offset+1
+}
+
+func (o *Owner[B, C]) leaveOut(ctx context.Context, en *entry[B]) error {
+	o.config.Logger.Warn("record left out", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
+		zap.Int64("offset", en.record.Offset))
+	return o.pass(ctx, en)
+}
+
+// stay keeps the partition while nothing of it can be worked.
+func (o *Owner[B, C]) stay(ctx context.Context, wake <-chan struct{}) error {
+	if o.config.Clock().Sub(time.UnixMilli(o.stored.At)) >= idleCommit {
+		if err := o.commitAs(ctx, func(*state.Watermark) {}); err != nil {
+			return err
+		}
+	}
+	return o.config.Log.Wait(ctx, wake)
+}

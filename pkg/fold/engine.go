@@ -1,0 +1,355 @@
+package fold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// EngineConfig joins a fold to a topic.
+type EngineConfig[B, C any] struct {
+	// Service and Domain: who folds, and its view of which topic. The group is
+	// named after the domain.
+	Service, Domain string
+	// Topic of the log, without prefix.
+	Topic string
+	// Address of this process's gRPC server, for calls forwarded to it.
+	Address string
+	// NewFold makes a fold for one partition.
+	NewFold func() Fold[B, C]
+
+	Client    *stream.Client
+	Producer  *stream.Producer
+	Store     state.Store
+	Revisions state.Revisions[C]
+	Clock     func() time.Time
+	Logger    *zap.Logger
+	Metrics   prometheus.Registerer
+	Limits    Limits
+	// Published is told of outcomes; see OwnerConfig. Partitions call it side by side.
+	Published func(outcomes []stream.Record)
+}
+
+// Limits bound what an engine holds and how often it does what costs.
+type Limits struct {
+	// CacheRecords is how many records one process keeps in memory, over all
+	// its partitions; each costs its length and some 250 bytes.
+	CacheRecords int `yaml:"cache_records" env:"TOLLGATE_STATE_CACHE_RECORDS"`
+	// BatchRecords is how many records of the log one commit holds at most.
+	BatchRecords int `yaml:"batch_records" env:"TOLLGATE_STATE_BATCH_RECORDS"`
+	// FloorEvery is how often a busy partition moves its group's offset: what
+	// was told since is told again after a loss of the store.
+	FloorEvery time.Duration `yaml:"floor_every" env:"TOLLGATE_STATE_FLOOR_EVERY"`
+	// SnapshotEvery and SnapshotEvents: a partition is written to
+	// state.snapshots after that time, or that many records of the process.
+	SnapshotEvery  time.Duration `yaml:"snapshot_every" env:"TOLLGATE_STATE_SNAPSHOT_EVERY"`
+	SnapshotEvents int64         `yaml:"snapshot_events" env:"TOLLGATE_STATE_SNAPSHOT_EVENTS"`
+	// MaxStaleness is how old a partition's last commit may be for its stored
+	// records to be answered from, while its owner can't be reached; an owner
+	// that works commits each second.
+	MaxStaleness time.Duration `yaml:"max_staleness" env:"TOLLGATE_STATE_MAX_STALENESS"`
+}
+
+// DefaultLimits fit a process with a GiB of memory.
+func DefaultLimits() Limits {
+	return Limits{
+		CacheRecords: 500_000, BatchRecords: 1500, FloorEvery: time.Second, SnapshotEvery: 15 * time.Minute, SnapshotEvents: 20_000_000,
+		MaxStaleness: 30 * time.Second,
+	}
+}
+
+// Validate lists every fault.
+func (l Limits) Validate() error {
+	var faults []error
+	if l.CacheRecords < 1 {
+		faults = append(faults, errors.New("state.cache_records: at least 1"))
+	}
+	if l.BatchRecords < 1 || l.BatchRecords > state.MaxKeys/2+state.MaxKeys/4 {
+		faults = append(faults, fmt.Errorf("state.batch_records: %d is not between 1 and %d", l.BatchRecords, state.MaxKeys/2+state.MaxKeys/4))
+	}
+	if l.FloorEvery <= 0 {
+		faults = append(faults, errors.New("state.floor_every: above 0"))
+	}
+	if l.SnapshotEvery < time.Minute {
+		faults = append(faults, fmt.Errorf("state.snapshot_every: %s is below a minute", l.SnapshotEvery))
+	}
+	if l.SnapshotEvents < 1000 {
+		faults = append(faults, fmt.Errorf("state.snapshot_events: %d is below 1000", l.SnapshotEvents))
+	}
+	if l.MaxStaleness < 2*idleCommit {
+		faults = append(faults, fmt.Errorf("state.max_staleness: %s is below %s, and an idle owner commits each second", l.MaxStaleness, 2*idleCommit))
+	}
+	return errors.Join(faults...)
+}
+
+// Engine works the partitions of one domain that fall to this process.
+type Engine[B, C any] struct {
+	config     EngineConfig[B, C]
+	partitions int32
+	metrics    *Metrics
+	decode     func([]byte) (B, error)
+
+	mu     sync.Mutex
+	owned  map[int32]*Owner[B, C]
+	joined bool
+	peeked map[int32]peek
+	// stopped are partitions whose work has failed and has committed nothing since.
+	stopped map[int32]stop
+	// awaited is how many of the partitions assigned last have not been begun yet.
+	awaited int
+}
+
+// NewEngine asks how many partitions the topic has; they are fixed for life.
+func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, C], error) {
+	n, err := c.Client.Partitions(ctx, c.Client.Topic(c.Topic))
+	if err != nil {
+		return nil, fmt.Errorf("prepare domain %s: %w", c.Domain, err)
+	}
+	return &Engine[B, C]{
+		config: c, partitions: int32(n), metrics: NewMetrics(c.Service, c.Domain, c.Metrics),
+		decode: c.NewFold().Decode,
+		owned:  make(map[int32]*Owner[B, C]),
+		peeked: make(map[int32]peek), stopped: make(map[int32]stop),
+	}, nil
+}
+
+// Run works until ctx ends, and drains.
+func (e *Engine[B, C]) Run(ctx context.Context) error {
+	return e.config.Client.Consume(ctx, stream.GroupConfig{
+		Name: e.config.Domain, Topics: []string{e.config.Topic}, Assigned: e.assigned,
+	}, e.work)
+}
+
+func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
+	c := e.config
+	p := e.partition(cl.Partition)
+	l := &claimLog{claim: cl, client: c.Client, producer: c.Producer}
+	defer l.close()
+	o := NewOwner(OwnerConfig[B, C]{
+		Service: c.Service, Partition: p, Address: c.Address,
+		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
+		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
+		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
+		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
+		Appender: l,
+		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
+		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
+		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
+	})
+	e.enter(cl.Partition, o)
+	defer e.leave(cl.Partition, o)
+	err := o.Run(ctx)
+	switch {
+	case errors.Is(err, state.ErrFenced):
+		e.metrics.fenced.Inc()
+		return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
+	case ctx.Err() != nil:
+		return nil
+	default:
+		e.fail(cl.Partition, o, err)
+		return err
+	}
+}
+
+// stop is why a partition's work failed, and at which commit.
+type stop struct {
+	why    error
+	serial uint64
+}
+
+// fail notes that a partition stands still. Its work begins again, may fail
+// again at the same place, and is at rest in between: a commit alone shows that
+// it goes on.
+func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
+	if why == nil {
+		return
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.stopped[partition] = stop{why: why, serial: o.stored.Serial}
+}
+
+func (e *Engine[B, C]) assigned(partitions int) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.joined, e.awaited = true, partitions
+	clear(e.stopped) // others may have them now
+}
+
+func (e *Engine[B, C]) enter(partition int32, o *Owner[B, C]) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.owned[partition] = o
+	e.awaited = max(0, e.awaited-1)
+	e.share()
+}
+
+// share divides the records kept in memory among the partitions of this process.
+func (e *Engine[B, C]) share() {
+	for _, o := range e.owned {
+		o.view.resize(e.config.Limits.CacheRecords / len(e.owned))
+	}
+}
+
+func (e *Engine[B, C]) leave(partition int32, o *Owner[B, C]) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.owned[partition] == o {
+		delete(e.owned, partition)
+		e.share()
+	}
+}
+
+func (e *Engine[B, C]) owner(partition int32) *Owner[B, C] {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.owned[partition]
+}
+
+// Ready says what keeps the partitions of this process from being worked under
+// the newest configuration.
+func (e *Engine[B, C]) Ready() error {
+	newest := e.config.Revisions.Newest()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if !e.joined {
+		return fmt.Errorf("domain %s: the group has assigned nothing yet", e.config.Domain)
+	}
+	if e.awaited > 0 {
+		return fmt.Errorf("domain %s: %d partitions are about to be opened", e.config.Domain, e.awaited)
+	}
+	var waits []string
+	for number, s := range e.stopped {
+		if o := e.owned[number]; o != nil {
+			if w, ours := o.view.owned(); ours && w.Serial > s.serial {
+				delete(e.stopped, number)
+				continue
+			}
+		}
+		waits = append(waits, fmt.Sprintf("partition %d stands still: %s", number, s.why))
+	}
+	for number, o := range e.owned {
+		w, ours := o.view.owned()
+		switch {
+		case e.stopped[number].why != nil: // said already
+		case !ours:
+			waits = append(waits, fmt.Sprintf("partition %d is being opened", number))
+		case w.Status != state.Ready:
+			waits = append(waits, fmt.Sprintf("partition %d is %s at offset %d of %d", number, w.Status, w.Offset, w.Floor))
+		case w.Revision.Number < newest.Number:
+			waits = append(waits, fmt.Sprintf("partition %d is at revision %d of %d", number, w.Revision.Number, newest.Number))
+		}
+	}
+	if len(waits) > 0 {
+		return fmt.Errorf("domain %s: %s", e.config.Domain, strings.Join(waits, ", "))
+	}
+	return nil
+}
+
+// Owned counts the partitions that this process works.
+func (e *Engine[B, C]) Owned() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	n := 0
+	for _, o := range e.owned {
+		if _, ours := o.view.owned(); ours {
+			n++
+		}
+	}
+	return n
+}
+
+// ErrUnknown says that a partition can't answer yet: it is being opened or
+// rebuilt.
+var ErrUnknown = errors.New("state of the partition is not known yet")
+
+// NotOwnerError names the process that may answer.
+type NotOwnerError struct {
+	Partition int32
+	// Address of its gRPC server.
+	Address string
+}
+
+func (e *NotOwnerError) Error() string {
+	return fmt.Sprintf("partition %d is worked by %s", e.Partition, e.Address)
+}
+
+// Reading is a subject as committed last.
+type Reading[B any] struct {
+	Body     B
+	Exists   bool
+	Sequence int64 // last one given out
+	Offset   int64 // of the first record of the log that is not in it
+	// Revision it is judged by, Time the log time, Staleness the age of the
+	// commit it was read from: an idle owner commits each second.
+	Revision  state.Revision
+	Time      time.Time
+	Staleness time.Duration
+}
+
+// Partition that a key falls to.
+func (e *Engine[B, C]) Partition(key string) int32 {
+	return stream.PartitionOf([]byte(key), int(e.partitions))
+}
+
+// End is the offset behind the last record of a partition's log.
+func (e *Engine[B, C]) End(ctx context.Context, partition int32) (int64, error) {
+	_, end, err := e.config.Client.Offsets(ctx, e.config.Client.Topic(e.config.Topic), partition)
+	if err != nil {
+		return 0, fmt.Errorf("find the log's end: %w", err)
+	}
+	return end, nil
+}
+
+// Read answers from this process's partitions; *NotOwnerError where another
+// has it, ErrUnknown where nobody can tell.
+func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error) {
+	var none Reading[B]
+	number := e.Partition(key)
+	if o := e.owner(number); o != nil {
+		w, raw, cached, ours := o.view.read(recordKey(key))
+		if !ours || w.Status != state.Ready {
+			return none, ErrUnknown
+		}
+		if cached {
+			return e.reading(w, raw)
+		}
+		stored, values, err := e.config.Store.Peek(ctx, e.partition(number), []string{recordKey(key)})
+		if err != nil {
+			return none, fmt.Errorf("read record: %w", err)
+		}
+		if stored.Token == w.Token && stored.Status == state.Ready {
+			return e.reading(stored, values[0])
+		}
+		return none, ErrUnknown
+	}
+	return none, e.elsewhere(ctx, number)
+}
+
+func (e *Engine[B, C]) reading(w state.Watermark, raw []byte) (Reading[B], error) {
+	r := Reading[B]{Offset: w.Offset, Revision: w.Revision, Time: time.UnixMilli(w.LogTime).UTC(), Staleness: max(0, e.config.Clock().Sub(time.UnixMilli(w.At)))}
+	if raw == nil {
+		return r, nil
+	}
+	h, body, err := decodeHeader(raw)
+	if err != nil {
+		return r, fmt.Errorf("read record: %w", err)
+	}
+	if h.gone {
+		return r, nil
+	}
+	if r.Body, err = e.decode(body); err != nil {
+		return r, fmt.Errorf("read record: %w", err)
+	}
+	r.Exists, r.Sequence = true, h.sequence()
+	return r, nil
+}

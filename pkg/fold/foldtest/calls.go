@@ -1,0 +1,394 @@
+package foldtest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Calls are what a history has of them.
+type Calls[B, C any] struct {
+	// Draw makes the next call, which needs no id; recent are those before it, of which it may be
+	// one again, as it was or with other content.
+	Draw func(r *rand.Rand, recent []*event.Event) *event.Event
+	// Witness makes a fold like NewFold that says of each command what it
+	// answered.
+	Witness func(say func(Judgement)) fold.Fold[B, C]
+	// Told writes an answer down, for comparison; by fmt.Sprint where it is not
+	// set.
+	Told func(value any, err error) string
+	// Tally counts answers over all histories.
+	Tally *Tally
+}
+
+func (c *Calls[B, C]) told(value any, err error) string {
+	if c.Told == nil {
+		return fmt.Sprint(value, err)
+	}
+	return c.Told(value, err)
+}
+
+// Judgement is what a fold made of one command.
+type Judgement struct {
+	Offset   int64
+	Key      string
+	Identity fold.Identity
+	Time     time.Time
+	Repeated bool
+	// Unlisted: accepted, and it took no place in the list of calls.
+	Unlisted bool
+	Value    any // accepted with it
+	Err      error
+}
+
+// Tally counts what callers were told: a law in which nothing happens holds.
+type Tally struct {
+	Accepted, Repeated, Refused, Reused, Panics, Moved, Unknown, NotReady, Void atomic.Int64
+}
+
+// try is one call on its way through one owner.
+type try struct {
+	owner  *actor
+	event  *event.Event
+	arrive chan stream.Record // the record stands before the log
+	resume chan landing
+	landed chan struct{}
+	done   chan struct{}
+
+	number string // of the record; "" while none was made
+	answer fold.Answer
+	err    error
+}
+
+// landing is what becomes of a record that was sent.
+type landing int
+
+const (
+	landed     landing = iota
+	lost               // it never arrives, and nobody says so
+	unanswered         // it stands in the log, and nobody says so
+	doubled            // it was sent again for want of an answer, and arrived twice
+	delayed            // the first is still on its way when the second is acknowledged
+	drifting           // the same, and no second: it arrives some time, or never
+)
+
+// callStep makes one choice in eight: a call, at an owner or a zombie, or what
+// becomes of those under way.
+func (w *world[B, C]) callStep() bool {
+	switch n := w.random.IntN(1000); {
+	case n < 40:
+		// Owners rarely live long here, and some calls are to be answered.
+		settled := w.random.IntN(2) == 0
+		for range 12 {
+			if settled && !w.current.ended {
+				w.current.turn(goOn)
+			}
+		}
+		w.call(w.current)
+		if t := w.current.standing; t != nil && settled {
+			w.land(t, landed)
+			for range 16 {
+				w.current.turn(goOn)
+			}
+		}
+	case n < 45 && len(w.zombies) > 0:
+		w.call(w.zombies[w.random.IntN(len(w.zombies))])
+	case n < 115:
+		w.landAny()
+	case n < 125:
+		w.drift()
+	default:
+		return false
+	}
+	return true
+}
+
+// call makes one at an owner, and lets it come to where its record stands
+// before the log. Each comes a little later than the one before.
+func (w *world[B, C]) call(a *actor) {
+	if a.ended || a.standing != nil {
+		return
+	}
+	w.now = w.now.Add(time.Millisecond)
+	e := w.law.Calls.Draw(w.random, w.recentCalls())
+	if e.ID == "" {
+		e.ID = fmt.Sprintf("c-%d", len(w.called))
+		w.called = append(w.called, drawn{e, w.now})
+	}
+	t := &try{
+		owner: a, event: e, arrive: make(chan stream.Record), resume: make(chan landing),
+		landed: make(chan struct{}), done: make(chan struct{}),
+	}
+	w.tries = append(w.tries, t)
+	a.next = t
+	ctx, cancel := context.WithTimeout(w.t.Context(), time.Hour)
+	go func() {
+		defer close(t.done)
+		defer cancel()
+		t.answer, t.err = a.owner.Call(ctx, e)
+	}()
+	select {
+	case r := <-t.arrive:
+		number, _ := r.Header(callNumber)
+		t.number = string(number)
+		a.standing = t
+	case <-t.done:
+	}
+}
+
+// callNumber is the header that tells tries apart.
+const callNumber = "tollgate-call"
+
+// recentCalls are those that a repeat may be of: see recent.
+func (w *world[B, C]) recentCalls() []*event.Event {
+	var recent []*event.Event
+	for i := len(w.called) - 1; i >= 0 && w.now.Sub(w.called[i].at) < (fold.WindowHours-2)*time.Hour; i-- {
+		recent = append(recent, w.called[i].event)
+	}
+	return recent
+}
+
+// land lets a record that stands before the log go on.
+func (w *world[B, C]) land(t *try, l landing) {
+	t.owner.standing = nil
+	t.resume <- l
+	<-t.landed
+}
+
+// landAny does so with one of those standing, if there are any.
+func (w *world[B, C]) landAny() {
+	var standing []*try
+	for _, t := range w.tries {
+		if t.owner.standing == t {
+			standing = append(standing, t)
+		}
+	}
+	if len(standing) == 0 {
+		return
+	}
+	t := standing[w.random.IntN(len(standing))]
+	l := landed
+	if w.random.IntN(4) == 0 {
+		l = landing(w.random.IntN(int(drifting) + 1))
+	}
+	w.land(t, l)
+}
+
+// drift lets a record that was long given up arrive.
+func (w *world[B, C]) drift() {
+	if n := len(w.adrift); n > 0 {
+		i := w.random.IntN(n)
+		w.appendCall(w.adrift[i])
+		w.adrift = append(w.adrift[:i:i], w.adrift[i+1:]...)
+	}
+}
+
+func (w *world[B, C]) appendCall(r stream.Record) {
+	if err := w.bench.Log().Append(r); err != nil {
+		w.t.Errorf("append call: %v", err)
+	}
+}
+
+// AppendCalls stands still before the log until the history lets it land.
+func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.Placed {
+	t := p.actor.next
+	if len(records) != 1 {
+		p.world.t.Errorf("%d records were appended at once, and one call was made", len(records))
+	}
+	r := records[0]
+	t.arrive <- r
+	defer func() { t.landed <- struct{}{} }()
+	placed := []stream.Placed{{}}
+	switch <-t.resume {
+	case landed:
+		p.world.appendCall(r)
+	case lost:
+		placed[0].Err = stream.ErrUnknown
+	case unanswered:
+		p.world.appendCall(r)
+		placed[0].Err = stream.ErrUnknown
+	case doubled:
+		p.world.appendCall(r)
+		p.world.appendCall(r)
+	case delayed:
+		p.world.adrift = append(p.world.adrift, r)
+		p.world.appendCall(r)
+	case drifting:
+		p.world.adrift = append(p.world.adrift, r)
+		placed[0].Err = stream.ErrUnknown
+	}
+	return placed
+}
+
+// endCalls brings home what is still on its way, before the log is closed.
+func (w *world[B, C]) endCalls() {
+	for _, t := range w.tries {
+		if t.owner.standing == t {
+			w.land(t, landing(w.random.IntN(int(drifting)+1)))
+		}
+	}
+	for len(w.adrift) > 0 {
+		w.drift()
+	}
+}
+
+// checkCalls compares what callers were told with what an undisturbed run over
+// the same log made of their records.
+func (w *world[B, C]) checkCalls(seed uint64, judged map[int64]Judgement) {
+	w.t.Helper()
+	type record struct {
+		identity fold.Identity
+		number   string
+	}
+	copies := make(map[record][]int64)
+	w.eachCall(func(offset int64, e *event.Event, number string) {
+		r := record{e.Identity(), number}
+		copies[r] = append(copies[r], offset)
+	})
+	for _, t := range w.tries {
+		<-t.done // every owner has ended, so every call has
+		at := copies[record{t.event.Identity(), t.number}]
+		if t.number == "" {
+			at = nil
+		}
+		if why := w.judge(t, at, judged); why != "" {
+			w.t.Errorf("seed %d: call %s of %s under number %s, at offsets %v: %s (told %+v, %v)", seed, t.event.ID, t.event.Subject, t.number, at, why, t.answer, t.err)
+		}
+	}
+	w.checkList(seed, judged)
+}
+
+// judge says what is wrong with the answer to one try.
+func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) string {
+	tally := w.law.Calls.Tally
+	var verdicts []Judgement
+	for _, offset := range at {
+		if j, ok := judged[offset]; ok {
+			verdicts = append(verdicts, j)
+		}
+	}
+	tally.Void.Add(int64(max(0, len(at)-1)))
+	if len(verdicts) > 1 {
+		return "its copies were judged more than once"
+	}
+	same := func(value any, err error) bool {
+		return w.law.Calls.told(value, err) == w.law.Calls.told(t.answer.Value, t.err)
+	}
+	told := false // a verdict, after which nothing else may be true
+	switch {
+	case t.err == nil:
+		told = true
+		if t.answer.Repeated {
+			tally.Repeated.Add(1)
+		} else {
+			tally.Accepted.Add(1)
+		}
+		if len(verdicts) == 0 || verdicts[0].Err != nil || !same(verdicts[0].Value, nil) || verdicts[0].Repeated != t.answer.Repeated {
+			return fmt.Sprintf("accepted, and the undisturbed run judged %+v", verdicts)
+		}
+	case fault.ReasonOf(t.err) == "OUTCOME_UNKNOWN":
+		if errors.Is(t.err, fold.ErrMoved) {
+			tally.Moved.Add(1)
+			if len(at) == 0 {
+				return "moved, and its record does not stand in the log"
+			}
+		} else {
+			tally.Unknown.Add(1)
+		}
+	case errors.Is(t.err, fold.ErrUnknown):
+		tally.NotReady.Add(1)
+		if len(at) > 0 {
+			return "its record stands in the log, and it was told that none does"
+		}
+	default:
+		told = true
+		switch fault.ReasonOf(t.err) {
+		case "ID_REUSED":
+			tally.Reused.Add(1)
+		case "PANIC":
+			tally.Panics.Add(1)
+		default:
+			tally.Refused.Add(1)
+			if len(verdicts) == 0 || !same(nil, verdicts[0].Err) {
+				return fmt.Sprintf("refused, and the undisturbed run judged %+v", verdicts)
+			}
+		}
+		if len(verdicts) > 0 && verdicts[0].Err == nil {
+			return "it was counted all the same"
+		}
+	}
+	if told && !t.owner.held(at) {
+		return "answered by an owner that did not commit it"
+	}
+	return ""
+}
+
+// held says whether an owner has itself committed the first of a call's copies.
+func (a *actor) held(at []int64) bool {
+	for _, c := range a.commits {
+		if len(at) > 0 && c[0] <= at[0] && at[0] < c[1] {
+			return true
+		}
+	}
+	return false
+}
+
+// checkList keeps the list of accepted calls as it is promised: the newest 16
+// of a subject, of 24 hours.
+func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
+	type made struct {
+		identity fold.Identity
+		at       time.Time
+	}
+	lists := make(map[string][]made)
+	w.eachCall(func(offset int64, _ *event.Event, _ string) {
+		j, ok := judged[offset]
+		if !ok || j.Err != nil && !j.Repeated || j.Unlisted && !j.Repeated {
+			return
+		}
+		list := lists[j.Key]
+		found := false
+		for _, m := range list[max(0, len(list)-16):] {
+			found = found || m.identity == j.Identity && j.Time.Sub(m.at) < 24*time.Hour
+		}
+		if found != j.Repeated {
+			w.t.Errorf("seed %d: call at offset %d was counted before: %v, and it was judged as repeated: %v", seed, offset, found, j.Repeated)
+		}
+		if !found {
+			lists[j.Key] = append(list, made{j.Identity, j.Time})
+		}
+	})
+}
+
+// eachCall walks the commands of the log, those included that were cut off.
+func (w *world[B, C]) eachCall(visit func(offset int64, e *event.Event, number string)) {
+	log := w.bench.Log()
+	start, end := log.Range()
+	if start > 0 {
+		log = untrimmed(w.t, log)
+		start = 0
+	}
+	for start < end {
+		records, err := log.Read(start, 1000)
+		if err != nil || len(records) == 0 {
+			w.t.Fatalf("read log: %d records, %v", len(records), err)
+		}
+		for _, r := range records {
+			start = r.Offset + 1
+			e, err := event.Decode(r.Value)
+			if err != nil || !event.IsCommand(e.Type) {
+				continue
+			}
+			number, _ := r.Header(callNumber)
+			visit(r.Offset, e, string(number))
+		}
+	}
+}

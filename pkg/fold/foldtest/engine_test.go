@@ -1,0 +1,454 @@
+package foldtest_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/redisstate"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+)
+
+// fleet is a topic and a store, and engines that share its partitions.
+type fleet struct {
+	t        testing.TB
+	client   *stream.Client
+	producer *stream.Producer
+	store    *redisstate.Store
+
+	partitions int
+}
+
+func newFleet(t testing.TB, partitions int) *fleet {
+	t.Helper()
+	brokers, kafka := streamtest.RealKafka(t)
+	address, real := statetest.RealRedis(t)
+	if !kafka || !real {
+		brokers, address = streamtest.Embedded(t), statetest.Redises(t)[0].Address
+	}
+	f := &fleet{t: t, partitions: partitions}
+	f.store, _ = statetest.Redis{Name: "redis", Address: address, Real: kafka && real}.Open(t)
+	var err error
+	if f.client, err = stream.Open(stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}, zap.NewNop(), prometheus.NewRegistry()); err != nil {
+		t.Fatal(err)
+	}
+	f.producer = f.client.NewProducer()
+	t.Cleanup(func() {
+		ctx := context.WithoutCancel(t.Context())
+		if err := errors.Join(f.producer.Close(ctx), f.client.Close()); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	if err := f.client.CreateTopics(t.Context(), []stream.TopicSpec{
+		{Name: "log", Partitions: partitions, Replication: 1}, {Name: "safeguards", Partitions: partitions, Replication: 1},
+		{Name: stream.EventsRejected, Partitions: 1, Replication: 1}, {Name: stream.StateSnapshots, Partitions: 1, Replication: 1},
+	}, true); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// member is an engine at work.
+type member struct {
+	*fold.Engine[count, int64]
+	metrics *prometheus.Registry
+	stop    func()
+}
+
+func (f *fleet) join(address string, limits fold.Limits) *member {
+	f.t.Helper()
+	m := &member{metrics: prometheus.NewRegistry()}
+	var err error
+	m.Engine, err = fold.NewEngine(f.t.Context(), fold.EngineConfig[count, int64]{
+		Service: "law", Domain: "law", Topic: "log", Address: address,
+		NewFold: func() fold.Fold[count, int64] { return &counter{topic: f.client.Topic("safeguards")} },
+		Client:  f.client, Producer: f.producer, Store: f.store, Revisions: fixed{}, Clock: time.Now, Logger: zap.NewNop(), Metrics: m.metrics,
+		Limits: limits,
+	})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(f.t.Context())
+	done := make(chan error, 1)
+	go func() { done <- m.Run(ctx) }()
+	m.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			f.t.Errorf("engine at %s: %v", address, err)
+		}
+	})
+	f.t.Cleanup(m.stop)
+	return m
+}
+
+// fixed is the one revision there is.
+type fixed struct{}
+
+func (fixed) Newest() state.Revision                  { return state.Revision{Number: 1} }
+func (fixed) Changed() <-chan struct{}                { return nil }
+func (fixed) InForce(state.Partition, state.Revision) {}
+func (fixed) At(state.Revision) (int64, error)        { return 1 << 40, nil }
+
+func (f *fleet) accept(events ...*event.Event) {
+	f.t.Helper()
+	records := make([]stream.Record, len(events))
+	for i, e := range events {
+		stamped := *e
+		stamped.ReceivedAt = time.Now().Truncate(time.Millisecond)
+		r, err := stamped.Record(f.client.Topic("log"))
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		records[i] = r
+	}
+	if err := f.producer.Produce(f.t.Context(), records...); err != nil {
+		f.t.Fatal(err)
+	}
+}
+
+// ready waits until members work all partitions, under the revision there is.
+func (f *fleet) ready(members ...*member) {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 60*time.Second)
+	defer cancel()
+	for {
+		owned := 0
+		var waits error
+		for _, m := range members {
+			owned += m.Owned()
+			waits = errors.Join(waits, m.Ready())
+		}
+		if owned == f.partitions && waits == nil {
+			return
+		}
+		select { // nothing tells when a partition is opened: asking does
+		case <-ctx.Done():
+			f.t.Fatalf("%d partitions of %d are worked: %v", owned, f.partitions, waits)
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+// call asks members in turn until one has the partition and answers, as a
+// forwarder does.
+func call(t testing.TB, e *event.Event, members ...*member) (fold.Answer, error) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	for i := 0; ; i++ {
+		within, cancel := context.WithTimeout(ctx, 5*time.Second)
+		a, err := members[i%len(members)].Call(within, e)
+		cancel()
+		_, away := errors.AsType[*fold.NotOwnerError](err)
+		if !away && !errors.Is(err, fold.ErrUnknown) && fault.ReasonOf(err) != "OUTCOME_UNKNOWN" || ctx.Err() != nil {
+			return a, err
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}
+
+func TestACallGoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
+	f := newFleet(t, 1)
+	one := f.join("one:1", fold.DefaultLimits())
+	f.ready(one)
+	f.accept(usage("1", "44", 10, time.Now()))
+	a, err := call(t, charge("c1", "44", 5), one)
+	if err != nil || a.Value != int64(15) || a.Repeated {
+		t.Fatalf("answered %+v, %v", a, err)
+	}
+	two := f.join("two:1", fold.DefaultLimits())
+	if _, err := two.Call(t.Context(), charge("c1", "44", 5)); err != nil { // where the partition went meanwhile is chance
+		away, ok := errors.AsType[*fold.NotOwnerError](err)
+		if ok && away.Address != "one:1" || !ok && !errors.Is(err, fold.ErrUnknown) {
+			t.Fatalf("at the other replica: %v", err)
+		}
+	}
+	if a, err = call(t, charge("c1", "44", 5), one, two); err != nil || a.Value != int64(15) || !a.Repeated {
+		t.Fatalf("again: answered %+v, %v", a, err)
+	}
+	for _, m := range []*member{one, two} {
+		if r, err := m.ReadStored(t.Context(), "acme/44"); err != nil || r.Body.spent != 15 || !r.Exists || r.Sequence == 0 {
+			t.Errorf("stored: %+v, %v", r, err)
+		}
+	}
+}
+
+func TestAWatchSignalsChangesAndEndsWithThePartition(t *testing.T) {
+	f := newFleet(t, 1)
+	one := f.join("one:1", fold.DefaultLimits())
+	f.ready(one)
+	f.accept(usage("1", "44", 10, time.Now()), usage("2", "45", 10, time.Now()))
+	if _, err := call(t, charge("c1", "44", 5), one); err != nil {
+		t.Fatal(err)
+	}
+	changed, stop := one.Watch("acme/44")
+	defer stop()
+	other, stopOther := one.Watch("acme/45")
+	if a, err := call(t, charge("c2", "44", 5), one); err != nil || a.Value != int64(20) {
+		t.Fatalf("answered %+v, %v", a, err)
+	}
+	// Committed, and therefore signalled, before it was answered.
+	select {
+	case <-changed:
+	default:
+		t.Error("no signal")
+	}
+	if r, err := one.Read(t.Context(), "acme/44"); err != nil || r.Body.spent != 20 {
+		t.Errorf("read %+v, %v", r, err)
+	}
+	select {
+	case <-other:
+		t.Error("another subject's change was signalled")
+	default:
+	}
+	stopOther()
+	one.stop()
+	if _, open := <-changed; open {
+		t.Error("the watch goes on without the partition")
+	}
+	select {
+	case <-other:
+		t.Error("a watch that was stopped ended")
+	default:
+	}
+	if gone, _ := one.Watch("acme/44"); gone != nil {
+		if _, open := <-gone; open {
+			t.Error("a partition that is not worked here is watched")
+		}
+	}
+}
+
+func TestAStoredRecordThatIsTooOldIsUnknown(t *testing.T) {
+	f := newFleet(t, 1)
+	one := f.join("one:1", fold.DefaultLimits())
+	if _, err := one.ReadStored(t.Context(), "acme/44"); !errors.Is(err, fold.ErrUnknown) && err != nil {
+		t.Fatalf("before it was opened: %v", err)
+	}
+	f.ready(one)
+	f.accept(usage("1", "44", 10, time.Now()))
+	if _, err := call(t, charge("c1", "44", 5), one); err != nil {
+		t.Fatal(err)
+	}
+	one.stop()
+	later := func(by time.Duration) *fold.Engine[count, int64] {
+		e, err := fold.NewEngine(t.Context(), fold.EngineConfig[count, int64]{
+			Service: "law", Domain: "law", Topic: "log", NewFold: func() fold.Fold[count, int64] { return &counter{} }, Client: f.client, Store: f.store,
+			Clock: func() time.Time { return time.Now().Add(by) }, Metrics: prometheus.NewRegistry(), Limits: fold.DefaultLimits(),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	if r, err := later(20*time.Second).ReadStored(t.Context(), "acme/44"); err != nil || r.Body.spent != 15 || r.Staleness < 20*time.Second {
+		t.Errorf("after 20 s: %+v, %v", r, err)
+	}
+	if _, err := later(31*time.Second).ReadStored(t.Context(), "acme/44"); !errors.Is(err, fold.ErrUnknown) {
+		t.Errorf("after 31 s: %v", err)
+	}
+	if _, err := later(0).Call(t.Context(), charge("c1", "44", 5)); err == nil {
+		t.Error("called where nothing is worked")
+	}
+}
+
+// TestCallsGoOnWhilePartitionsMove lets replicas come and go among callers that
+// repeat what is not known: each call is counted once.
+func TestCallsGoOnWhilePartitionsMove(t *testing.T) {
+	const partitions, callers, each = 4, 8, 30
+	f := newFleet(t, partitions)
+	members := []*member{f.join("one:1", fold.DefaultLimits()), f.join("two:1", fold.DefaultLimits())}
+	f.ready(members...)
+	for i := range callers {
+		f.accept(usage(fmt.Sprint("u", i), fmt.Sprint("44", i), 1, time.Now()))
+	}
+	var wait sync.WaitGroup
+	half := make(chan struct{}, callers)
+	for i := range callers {
+		wait.Go(func() {
+			for j := range each {
+				if j == each/2 {
+					half <- struct{}{}
+				}
+				// Every other is called twice, as by someone who did not hear the answer.
+				for range 1 + j%2 {
+					if a, err := call(t, charge(fmt.Sprintf("c-%d-%d", i, j), fmt.Sprint("44", i), 1), members...); err != nil || a.Value != int64(2+j) {
+						t.Errorf("call %d of %d: %+v, %v", j, i, a, err)
+					}
+				}
+			}
+		})
+	}
+	<-half
+	members[0].stop()
+	wait.Wait()
+	for i := range callers {
+		if r, err := members[1].Read(t.Context(), fmt.Sprint("acme/44", i)); err != nil || r.Body.spent != 1+each {
+			t.Errorf("subject %d: spent %d, %v; want %d", i, r.Body.spent, err, 1+each)
+		}
+	}
+	if n, err := testutil.GatherAndCount(members[1].metrics, "tollgate_law_calls_total"); err != nil || n == 0 {
+		t.Errorf("%d results of calls are counted, %v", n, err)
+	}
+}
+
+// BenchmarkCall is one call after the other at an idle owner.
+func BenchmarkCall(b *testing.B) {
+	f := newFleet(b, 1)
+	one := f.join("one:1", fold.DefaultLimits())
+	f.ready(one)
+	f.accept(usage("u", "44", 1, time.Now()))
+	if _, err := call(b, charge("first", "44", 1), one); err != nil {
+		b.Fatal(err)
+	}
+	var took []time.Duration
+	for i := 0; b.Loop(); i++ {
+		begin := time.Now()
+		if _, err := one.Call(b.Context(), charge(fmt.Sprint("c", i), "44", 1)); err != nil {
+			b.Fatal(err)
+		}
+		took = append(took, time.Since(begin))
+	}
+	report(b, took)
+}
+
+// BenchmarkCallsBesideUsage makes 1,000 calls a second, by the clock and
+// whatever becomes of those before, beside 20,000 usage events a second. The
+// bare figures are of one record appended and one read of the store, one after
+// the other, at the same time: what a call can't be without.
+func BenchmarkCallsBesideUsage(b *testing.B) {
+	const partitions, subjects, perSecond, usages = 8, 5000, 1000, 20_000
+	f := newFleet(b, partitions)
+	one := f.join("one:1", fold.DefaultLimits())
+	f.ready(one)
+	var first []*event.Event
+	for i := range subjects {
+		first = append(first, usage(fmt.Sprint("u", i), fmt.Sprint("44", i), 1, time.Now()))
+	}
+	f.accept(first...)
+	for i := range 4 * partitions {
+		if _, err := call(b, charge(fmt.Sprint("first", i), fmt.Sprint("44", i), 1), one); err != nil {
+			b.Fatal(err)
+		}
+	}
+	ctx, cancel := context.WithCancel(b.Context())
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		every(ctx, usages/100, func(n int) {
+			events := make([]*event.Event, 100)
+			for i := range events {
+				id := 100*n + i
+				events[i] = usage(fmt.Sprint("v", id), fmt.Sprint("44", id*7919%subjects), 1, time.Now())
+			}
+			f.accept(events...)
+		})
+	})
+	var bare []time.Duration
+	wait.Go(func() {
+		every(ctx, 50, func(int) {
+			begin := time.Now()
+			if err := f.producer.Produce(b.Context(), stream.Record{Topic: f.client.Topic(stream.EventsRejected), Value: []byte("bare")}); err != nil {
+				b.Error(err)
+			}
+			if _, err := one.ReadStored(b.Context(), "acme/440"); err != nil {
+				b.Error(err)
+			}
+			bare = append(bare, time.Since(begin))
+		})
+	})
+	var mu sync.Mutex
+	var took []time.Duration
+	failed := map[string]int{}
+	n := 0
+	b.ResetTimer()
+	began := time.Now()
+	calls, done := context.WithCancel(ctx)
+	every(calls, perSecond, func(i int) {
+		if n++; n > b.N {
+			done()
+			return
+		}
+		at := began.Add(time.Duration(i) * time.Second / perSecond) // when it was due
+		wait.Go(func() {
+			_, err := one.Call(b.Context(), charge(fmt.Sprint("c", i), fmt.Sprint("44", i*31%subjects), 1))
+			mu.Lock()
+			defer mu.Unlock()
+			if took = append(took, time.Since(at)); err != nil {
+				failed[err.Error()]++
+			}
+		})
+	})
+	b.StopTimer()
+	cancel()
+	wait.Wait()
+	report(b, took)
+	if len(bare) == 0 { // the trial run of one call
+		return
+	}
+	slices.Sort(bare)
+	b.ReportMetric(bare[len(bare)/2].Seconds()*1000, "bare-p50-ms")
+	b.ReportMetric(bare[len(bare)*99/100].Seconds()*1000, "bare-p99-ms")
+	for _, name := range []string{"commit_seconds", "publish_seconds", "batch_events"} {
+		b.ReportMetric(mean(b, one.metrics, "tollgate_law_"+name), name)
+	}
+	for what, n := range failed {
+		b.Errorf("%d calls: %s", n, what)
+	}
+}
+
+// every does something so many times a second; what was late is made up for.
+func every(ctx context.Context, perSecond int, do func(n int)) {
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	began := time.Now()
+	for n := 0; ; {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for due := int(now.Sub(began).Seconds() * float64(perSecond)); n < due && ctx.Err() == nil; n++ {
+				do(n)
+			}
+		}
+	}
+}
+
+func mean(b *testing.B, metrics *prometheus.Registry, name string) float64 {
+	b.Helper()
+	families, err := metrics.Gather()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, family := range families {
+		if family.GetName() == name {
+			h := family.GetMetric()[0].GetHistogram()
+			return h.GetSampleSum() / float64(h.GetSampleCount())
+		}
+	}
+	b.Fatalf("no metric %s", name)
+	return 0
+}
+
+func report(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
+	at := func(share float64) float64 { return took[int(float64(len(took)-1)*share)].Seconds() * 1000 }
+	b.ReportMetric(at(0.5), "p50-ms")
+	b.ReportMetric(at(0.99), "p99-ms")
+	b.ReportMetric(at(1), "max-ms")
+}

@@ -1,0 +1,167 @@
+package foldtest
+
+import (
+	"context"
+	"slices"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+)
+
+// Memory is a bench without servers.
+type Memory struct {
+	store     *memstate.Store
+	log       Journal
+	outcomes  Journal
+	snapshots *keptSnapshots
+}
+
+// NewMemory returns an empty bench.
+func NewMemory() *Memory {
+	return &Memory{store: memstate.New(), log: &slice{}, outcomes: &slice{}, snapshots: &keptSnapshots{}}
+}
+
+// Partition is the only one.
+func (m *Memory) Partition() state.Partition { return state.Partition{Domain: "law", Count: 1} }
+
+// Store keeps its state.
+func (m *Memory) Store() state.Store { return m.store }
+
+// Dump copies the store.
+func (m *Memory) Dump() any { return m.store.Dump() }
+
+// Restore sets it back.
+func (m *Memory) Restore(dump any) {
+	d, _ := dump.(memstate.Dump)
+	m.store.Restore(d)
+}
+
+// Log is the partition's log.
+func (m *Memory) Log() Journal { return m.log }
+
+// Outcomes are what was published.
+func (m *Memory) Outcomes() Journal { return m.outcomes }
+
+// Snapshots are those written.
+func (m *Memory) Snapshots() fold.Snapshots { return m.snapshots }
+
+// Oldest is where the newest complete snapshot begins.
+func (m *Memory) Oldest() int64 { return m.snapshots.oldest() }
+
+// slice is a journal in memory.
+type slice struct {
+	start   int64
+	records []stream.Record // all there ever were
+}
+
+func (s *slice) Append(records ...stream.Record) error {
+	for _, r := range records {
+		r.Offset, r.Partition = int64(len(s.records)), 0
+		s.records = append(s.records, r)
+	}
+	return nil
+}
+
+func (s *slice) Read(from int64, n int) ([]stream.Record, error) {
+	from = max(from, s.start)
+	if from >= int64(len(s.records)) {
+		return nil, nil
+	}
+	return slices.Clone(s.records[from:min(from+int64(n), int64(len(s.records)))]), nil
+}
+
+func (s *slice) Range() (start, end int64) { return s.start, int64(len(s.records)) }
+
+func (s *slice) Trim(start int64) { s.start = max(s.start, start) }
+
+// untrimmed is the same log with what was cut off.
+func untrimmed(t testing.TB, j Journal) Journal {
+	s, ok := j.(*slice)
+	if !ok {
+		t.Fatal("only a log in memory can be cut and read whole afterwards")
+	}
+	return &slice{records: s.records}
+}
+
+// keptSnapshots keeps snapshot records in memory, in the order written.
+type keptSnapshots struct {
+	records []*statev1.SnapshotRecord
+}
+
+func (k *keptSnapshots) Write(_ context.Context, records ...*statev1.SnapshotRecord) error {
+	for _, r := range records {
+		k.records = append(k.records, proto.CloneOf(r))
+	}
+	return nil
+}
+
+func (k *keptSnapshots) newest(accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (from int, id string, err error) {
+	begun := make(map[string]int)
+	from = -1
+	for i, r := range k.records {
+		switch part := r.GetPart().(type) {
+		case *statev1.SnapshotRecord_Begin_:
+			ok, err := accept(part.Begin)
+			if err != nil {
+				return 0, "", err
+			}
+			if ok {
+				begun[r.GetSnapshot()] = i
+			}
+		case *statev1.SnapshotRecord_End_:
+			if at, ok := begun[r.GetSnapshot()]; ok && at > from {
+				from, id = at, r.GetSnapshot()
+			}
+		}
+	}
+	return from, id, nil
+}
+
+func (k *keptSnapshots) Newest(_ context.Context, _ state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+	from, id, err := k.newest(accept)
+	if err != nil || id == "" {
+		return false, err
+	}
+	for _, r := range k.records[from:] {
+		if r.GetSnapshot() != id {
+			continue
+		}
+		if err := each(r); err != nil {
+			return true, err
+		}
+		if _, last := r.GetPart().(*statev1.SnapshotRecord_End_); last {
+			break
+		}
+	}
+	return true, nil
+}
+
+func (k *keptSnapshots) oldest() int64 {
+	from, id, err := k.newest(func(*statev1.SnapshotRecord_Begin) (bool, error) { return true, nil })
+	if err != nil || id == "" {
+		return 0
+	}
+	w, err := state.DecodeWatermark(k.records[from].GetBegin().GetWatermark())
+	if err != nil {
+		return 0
+	}
+	return w.Offset
+}
+
+// Written are all snapshot records, in the order written.
+func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.records }
+
+// DropEntries loses what snapshots hold, and keeps their marks.
+func (m *Memory) DropEntries() {
+	m.snapshots.records = slices.DeleteFunc(m.snapshots.records, func(r *statev1.SnapshotRecord) bool { return r.GetEntries() != nil })
+}
+
+// DropSnapshots loses all of them.
+func (m *Memory) DropSnapshots() { m.snapshots.records = nil }

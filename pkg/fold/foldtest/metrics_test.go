@@ -1,0 +1,43 @@
+package foldtest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/tollgate/tollgate/pkg/fold"
+)
+
+// What an operator must see of events that count, but not as they were meant: each once, however often it is sent.
+func TestEventsOutOfTimeAreCountedOnceEach(t *testing.T) {
+	d := drive(t)
+	registry := prometheus.NewRegistry()
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Metrics = fold.NewMetrics("drive", "counts", registry) }
+	for range 2 {
+		d.Accept(
+			usage("on time", "44", 1, d.Now.Add(-time.Hour)),
+			usage("a little ahead", "44", 1, d.Now.Add(5*time.Minute)),
+			usage("ahead", "44", 1, d.Now.Add(5*time.Minute+time.Millisecond)),
+			usage("far ahead", "45", 1, d.Now.Add(time.Hour)),
+			usage("too old to be known again", "44", 1, d.Now.Add(-fold.WindowHours*time.Hour-time.Millisecond)),
+		)
+	}
+	d.Work()
+	const want = `
+# HELP tollgate_drive_ahead_total Events whose own time was more than five minutes in the future; they count as of now.
+# TYPE tollgate_drive_ahead_total counter
+tollgate_drive_ahead_total{domain="counts"} 2
+# HELP tollgate_drive_duplicates_total Events that had been counted before, at another offset.
+# TYPE tollgate_drive_duplicates_total counter
+tollgate_drive_duplicates_total{domain="counts"} 5
+# HELP tollgate_drive_too_late_to_deduplicate_total Events older than the window in which a repeat is known again; they were counted.
+# TYPE tollgate_drive_too_late_to_deduplicate_total counter
+tollgate_drive_too_late_to_deduplicate_total{domain="counts"} 1
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_drive_ahead_total", "tollgate_drive_duplicates_total", "tollgate_drive_too_late_to_deduplicate_total"); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,160 @@
+package foldtest
+
+import (
+	"math/rand/v2"
+	"slices"
+	"testing"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// peers are the logs of all partitions of a topic, where there are several.
+type peers []Journal
+
+// PartitionIn says to which of n logs a key belongs.
+func PartitionIn(key string, n int) int { return int(key[len(key)-1]) % n }
+
+// logOf is the log that a record belongs to.
+func (w *world[B, C]) logOf(r stream.Record) Journal {
+	if len(w.peers) == 0 {
+		return w.bench.Log()
+	}
+	return w.peers[PartitionIn(string(r.Key), len(w.peers))]
+}
+
+// CheckAmong runs one random history of several partitions whose folds send
+// records to each other's logs, as outcomes on the topic "log". Each must have
+// published what an undisturbed run over the log it ended with would have. All
+// of it happens within the window in which ids are remembered: what is told once
+// more after a loss of the store counts from its log as a repeat, and one from
+// before the window is another event.
+func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
+	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d: replay with -run '%s' -seed=%d", seed, t.Name(), seed)
+		}
+	}()
+	random := rand.New(rand.NewPCG(seed, 2))
+	var logs peers
+	for _, b := range benches {
+		logs = append(logs, b.Log())
+	}
+	worlds := make([]*world[B, C], len(benches))
+	for i, b := range benches {
+		worlds[i] = &world[B, C]{law: l, t: t, bench: b, random: random, now: epoch, faults: true, peers: logs}
+		worlds[i].start()
+	}
+	for range l.Steps * len(benches) {
+		w := worlds[random.IntN(len(worlds))]
+		w.step()
+		for _, other := range worlds { // one time, one configuration, one producer
+			other.now, other.revision, other.drawn = w.now, w.revision, w.drawn
+		}
+	}
+	for _, w := range worlds {
+		w.quiet = true
+		w.bury()
+	}
+	// What is on its way arrives before the logs are closed.
+	settleAll(t, worlds)
+	for _, w := range worlds {
+		for _, other := range worlds {
+			if other.now.After(w.now) {
+				w.now = other.now
+			}
+		}
+		w.end()
+	}
+	settleAll(t, worlds)
+	for i, w := range worlds {
+		w.stop()
+		reference := w.reference(nil)
+		want, got := reference.published(), w.published()
+		compare(t, seed, want, got)
+		l.compareTables(t, seed, want, got)
+		compareState(t, seed, l.NewFold(), reference.bench, benches[i])
+		l.replays(t, seed, w, got)
+	}
+}
+
+// settleAll lets owners go on, in turns, until none has anything to do.
+func settleAll[B, C any](t testing.TB, worlds []*world[B, C]) {
+	t.Helper()
+	for _, w := range worlds {
+		w.idle = 0
+	}
+	for range 100_000 {
+		busy := false
+		for _, w := range worlds {
+			if w.idle < idleTurns {
+				busy = true
+			}
+			w.goOn()
+		}
+		if !busy {
+			return
+		}
+	}
+	t.Fatal("the owners never came to the end of their logs")
+}
+
+// Published are the outcomes that stand on a bench, repeats included, in their
+// order.
+func Published(t testing.TB, b Bench) []stream.Record {
+	t.Helper()
+	w := &world[struct{}, struct{}]{t: t, bench: b}
+	return w.published()
+}
+
+// Firsts are those, each once.
+func Firsts(t testing.TB, b Bench) []stream.Record {
+	t.Helper()
+	seen := make(map[string]bool)
+	return slices.DeleteFunc(Published(t, b), func(r stream.Record) bool {
+		again := seen[idOf(r)]
+		seen[idOf(r)] = true
+		return again
+	})
+}
+
+// Accepted are the events that stand in a log, trimmed or not, control records
+// aside.
+func Accepted(t testing.TB, b Bench) (events []*event.Event) {
+	t.Helper()
+	log := b.Log()
+	start, end := log.Range()
+	if start > 0 {
+		log = untrimmed(t, log)
+		start = 0
+	}
+	for start < end {
+		records, err := log.Read(start, 1000)
+		if err != nil || len(records) == 0 {
+			t.Fatalf("read log: %d records, %v", len(records), err)
+		}
+		for _, r := range records {
+			if e, err := event.Decode(r.Value); err == nil && !event.IsControl(e.Type) {
+				events = append(events, e)
+			}
+		}
+		start = records[len(records)-1].Offset + 1
+	}
+	return events
+}
+
+// Bodies are those of all records of a bench's partition, by subject.
+func Bodies[B, C any](t testing.TB, f fold.Fold[B, C], b Bench) map[string]B {
+	t.Helper()
+	out := make(map[string]B)
+	for key, raw := range bodies(t, f, b) {
+		body, err := f.Decode(raw)
+		if err != nil {
+			t.Fatalf("record %s: %v", key, err)
+		}
+		out[key[len("r:"):]] = body
+	}
+	return out
+}

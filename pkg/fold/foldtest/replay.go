@@ -1,0 +1,137 @@
+package foldtest
+
+import (
+	"bytes"
+	"context"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// replays folds the log of a finished history again: in whole, from the newest
+// snapshot, and for one subject. Each must end with what is stored, and tell on
+// its way what was published.
+func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stream.Record) {
+	t.Helper()
+	published := make(map[string]stream.Record)
+	for _, r := range got {
+		if _, ok := published[idOf(r)]; !ok {
+			published[idOf(r)] = r
+		}
+	}
+	stored, err := w.bench.Store().Open(context.WithoutCancel(t.Context()), w.bench.Partition(), "replay:1")
+	if err != nil {
+		t.Fatalf("open: %v", err)
+	}
+	whole, steps := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset})
+	seen := make(map[string]bool)
+	for _, s := range steps {
+		for _, r := range s.Outcomes {
+			p, ok := published[idOf(r)]
+			if seen[idOf(r)] = true; !ok || !bytes.Equal(p.Value, r.Value) || !bytes.Equal(p.Key, r.Key) || !p.Time.Equal(r.Time) {
+				t.Errorf("seed %d: the replay tells what was not published so: %s", seed, show(r))
+				return
+			}
+		}
+	}
+	for id, r := range published {
+		e, err := event.Decode(r.Value)
+		if _, rejected := r.Header(event.HeaderReason); err == nil && !rejected && !whole.Partial() && !seen[id] {
+			t.Errorf("seed %d: the replay does not tell what was published: %s", seed, e.Type)
+			return
+		}
+	}
+	near, _ := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset, Near: true})
+	for _, r := range []*fold.Replayed[B, C]{whole, near} {
+		l.compareReplay(t, seed, w.bench, r, "")
+	}
+	if near.From < whole.From {
+		t.Errorf("seed %d: near begins at %d, behind %d", seed, near.From, whole.From)
+	}
+	for subject := range whole.All() {
+		one, own := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset, Subject: subject})
+		l.compareReplay(t, seed, w.bench, one, subject)
+		want := 0
+		for _, s := range steps {
+			if s.Key == subject {
+				want++
+			}
+		}
+		if len(own) != want {
+			t.Errorf("seed %d: %s has %d steps by itself, %d among the others", seed, subject, len(own), want)
+		}
+		break
+	}
+}
+
+func (l Law[B, C]) replay(t testing.TB, b Bench, c fold.ReplayConfig[B, C]) (*fold.Replayed[B, C], []fold.Step[B]) {
+	t.Helper()
+	var steps []fold.Step[B]
+	c.Service, c.Partition, c.Topic, c.Rejected = "law", b.Partition(), "log", "rejected"
+	c.Fold, c.Log, c.Snapshots = l.NewFold(), journalLog{b.Log()}, b.Snapshots()
+	c.At = func(_ context.Context, r state.Revision) (C, error) { return l.Configuration(r.Number), nil }
+	c.Clock = func() time.Time { return epoch.AddDate(10, 0, 0) }
+	c.Visit = func(s fold.Step[B]) { steps = append(steps, s) }
+	r, err := fold.Replay(context.WithoutCancel(t.Context()), c)
+	if err != nil {
+		t.Fatalf("replay: %v", err)
+	}
+	return r, steps
+}
+
+// compareReplay compares records that a replay ended with with those stored.
+func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *fold.Replayed[B, C], only string) {
+	t.Helper()
+	f, records, asides := l.NewFold(), values(t, b, "r:"), values(t, b, "a:")
+	for key, raw := range records {
+		subject := key[len("r:"):]
+		if only != "" && subject != only {
+			continue
+		}
+		stood, exists, known, err := r.Stood(subject, raw, asides["a:"+subject])
+		if err != nil || !exists || !known {
+			t.Errorf("seed %d: %s stood there %t, known %t: %v", seed, subject, exists, known, err)
+			continue
+		}
+		body, ok := r.Body(subject)
+		if !ok || !bytes.Equal(f.Append(nil, body), f.Append(nil, stood)) {
+			t.Errorf("seed %d: from offset %d, %s is folded again as %v, stored is %v", seed, r.From, subject, body, stood)
+		}
+	}
+	n := 0
+	for range r.All() {
+		n++
+	}
+	if want := len(records); only == "" && n != want {
+		t.Errorf("seed %d: from offset %d, %d records are folded again, %d are stored", seed, r.From, n, want)
+	}
+}
+
+// journalLog is a journal as a replay reads it.
+type journalLog struct{ Journal }
+
+func (j journalLog) Range(context.Context) (start, end int64, err error) {
+	start, end = j.Journal.Range()
+	return start, end, nil
+}
+
+func (j journalLog) Fetch(_ context.Context, from int64) (stream.Batch, error) {
+	records, err := j.Read(from, 50)
+	b := stream.Batch{Records: records, Next: from}
+	if n := len(records); n > 0 {
+		b.Next = records[n-1].Offset + 1
+	}
+	return b, err
+}
+
+func (j journalLog) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+	records, err := j.Read(offset, 1)
+	if err != nil || len(records) == 0 || records[0].Offset != offset {
+		return stream.Record{}, false, err
+	}
+	return records[0], true, nil
+}

@@ -1,0 +1,92 @@
+package foldtest_test
+
+import (
+	"testing"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+)
+
+// A record that is deleted between a snapshot's beginning and its reading would otherwise be nowhere, and the events between
+// would be judged again on nothing.
+func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
+	d := drive(t)
+	judged := map[string]int{}
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
+		c.Batch, c.SnapshotEvents = 1, 2
+		c.Fold = &watchful{Fold: c.Fold, judged: judged}
+	}
+	d.Accept(usage("1", "44", 50, d.Now))
+	d.Accept(usage("2", "44", amountDeletes, d.Now)) // the snapshot begins before, and comes to the record behind
+	d.Work()
+	tombstones := func() (n int) {
+		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "r:", "", 100)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, values, err := d.Store().Peek(t.Context(), d.Partition(), keys)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, v := range values {
+			if fold.Gone(v) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := tombstones(); n != 0 {
+		t.Fatalf("%d tombstones stand where nothing was restored", n)
+	}
+	written := 0
+	for _, r := range d.Written() {
+		for _, e := range r.GetEntries().GetEntries() {
+			if fold.Gone(e.GetValue()) && e.GetKey() == "r:acme/44" {
+				written++
+			}
+		}
+	}
+	if written == 0 {
+		t.Fatal("no snapshot says that the record was deleted while it was read")
+	}
+	d.Restore(nil)
+	clear(judged)
+	d.Work()
+	if len(judged) > 0 || tombstones() != 1 {
+		t.Fatalf("judged again after the restore: %v; %d tombstones stand", judged, tombstones())
+	}
+	d.Accept(usage("3", "44", 30, d.Now), usage("4", "44", amountDeletes, d.Now), usage("5", "45", 1, d.Now), usage("6", "45", 1, d.Now))
+	d.Work()
+	if n := tombstones(); n != 0 || judged["3"] != 1 || judged["4"] != 1 {
+		t.Fatalf("%d tombstones are left, judged %v", n, judged)
+	}
+	if _, ok := d.Body("acme/44"); ok {
+		t.Fatal("the record stands")
+	}
+}
+
+func TestATombstoneIsSweptByTheNextSnapshot(t *testing.T) {
+	d := drive(t)
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.SnapshotEvents = 1, 2 }
+	d.Accept(usage("1", "44", 50, d.Now), usage("2", "44", amountDeletes, d.Now))
+	d.Work()
+	d.Restore(nil)
+	d.Work()
+	d.Accept(usage("3", "45", 1, d.Now), usage("4", "45", 1, d.Now), usage("5", "45", 1, d.Now))
+	d.Work()
+	keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "r:", "", 100)
+	if err != nil || len(keys) != 1 {
+		t.Fatalf("%q stand, %v", keys, err)
+	}
+}
+
+// watchful counts what a fold is asked to judge.
+type watchful struct {
+	fold.Fold[count, int64]
+	judged map[string]int
+}
+
+func (w *watchful) Apply(s *fold.Subject[count], e *event.Event) {
+	w.judged[e.ID]++
+	w.Fold.Apply(s, e)
+}

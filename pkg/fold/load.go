@@ -1,0 +1,197 @@
+package fold
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+// held is a subject's record for the time of a batch.
+type held[B any] struct {
+	key     string
+	raw     []byte // as committed; nil where there is no record
+	open    bool   // subject was made of it
+	subject Subject[B]
+}
+
+// memory is what an owner's batches are worked in, one after the other.
+type memory[B any] struct {
+	by      map[string]*held[B]
+	beside  map[string][]byte // seals and asides, nil where there is none, by key
+	slabs   [][]held[B]
+	used    int
+	scratch []byte
+	timers  timerNames
+	names   map[string]string // of timers, those not listed
+}
+
+const slabSize = 128
+
+func newMemory[B any](timers timerNames) *memory[B] {
+	return &memory[B]{by: make(map[string]*held[B]), beside: make(map[string][]byte), timers: timers, names: make(map[string]string)}
+}
+
+func (m *memory[B]) reset() {
+	clear(m.by)
+	clear(m.beside)
+	m.used = 0
+}
+
+// hold makes room for a subject's record. What it was used for before is left
+// until the subject is opened: parts of it are used again.
+func (m *memory[B]) hold(key string) *held[B] {
+	if m.used == len(m.slabs)*slabSize {
+		m.slabs = append(m.slabs, make([]held[B], slabSize))
+	}
+	h := &m.slabs[m.used/slabSize][m.used%slabSize]
+	m.used++
+	h.key, h.raw, h.open = key, nil, false
+	m.by[key] = h
+	return h
+}
+
+// name of a timer as it is written, without a copy of its own for each record.
+func (m *memory[B]) name(b []byte) string {
+	if len(b) == 1 && b[0] >= listedName {
+		return listedNames[b[0]-listedName]
+	}
+	if s, ok := m.names[string(b)]; ok {
+		return s
+	}
+	s := string(b)
+	if len(m.names) < 1000 {
+		m.names[s] = s
+	}
+	return s
+}
+
+// record is what append writes, in as much memory as it takes.
+func (m *memory[B]) record(h *header, body B, encode func([]byte, B) []byte) []byte {
+	m.scratch = encode(h.append(m.scratch[:0]), body)
+	return bytes.Clone(m.scratch)
+}
+
+// absent says that a batch needs what was not loaded for it: what a record
+// that is to be transferred has beside it. It is loaded, and the batch applied
+// again.
+type absent struct{ keys []string }
+
+func (*absent) Error() string { return "not loaded" }
+
+// load reads what a batch needs: records, then what stands beside them: what is
+// kept aside, and such sealed ids as may be those of the events, and more.
+func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B], more []string) error {
+	m := o.memory
+	m.reset()
+	var missing []string
+	hold := func(key string) *held[B] { // under the lock of the view
+		h, ok := m.by[key]
+		if !ok {
+			h = m.hold(key)
+			m.scratch = append(append(m.scratch[:0], recordPrefix...), key...)
+			if h.raw, ok = o.view.cache.get(m.scratch); !ok {
+				missing = append(missing, recordKey(key))
+			}
+		}
+		return h
+	}
+	o.view.mu.Lock()
+	for _, s := range subjects {
+		hold(s)
+	}
+	for i := range run {
+		if run[i].key != "" {
+			run[i].held = hold(run[i].key)
+		}
+	}
+	o.view.mu.Unlock()
+	err := o.read(ctx, missing, func(key string, value []byte) { m.by[key[len(recordPrefix):]].raw = value })
+	if err != nil {
+		return err
+	}
+	want := more
+	for _, h := range m.by {
+		if flagged(h.raw, asideFlag) {
+			want = append(want, asideKey(h.key))
+		}
+	}
+	for i := range run {
+		if en := &run[i]; en.held != nil && flagged(en.held.raw, sealedFlag) {
+			sealsHolding(en.held.raw, en.id, func(number uint64) { want = append(want, sealKey(en.key, number)) })
+		}
+	}
+	if len(want) == 0 {
+		return nil
+	}
+	missing = missing[:0]
+	o.view.mu.Lock()
+	for _, key := range want {
+		if _, ok := m.beside[key]; ok {
+			continue
+		}
+		m.scratch = append(m.scratch[:0], key...)
+		v, ok := o.view.cache.get(m.scratch)
+		if m.beside[key] = v; !ok {
+			missing = append(missing, key)
+		}
+	}
+	o.view.mu.Unlock()
+	return o.read(ctx, missing, func(key string, value []byte) { m.beside[key] = value })
+}
+
+// read loads values from the store into the cache, and hands them out.
+func (o *Owner[B, C]) read(ctx context.Context, keys []string, take func(key string, value []byte)) error {
+	for len(keys) > 0 {
+		n := min(len(keys), state.MaxKeys-1)
+		got, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
+		if err != nil {
+			return err
+		}
+		for i, v := range got {
+			take(keys[i], v)
+		}
+		o.view.remember(keys[:n], got)
+		keys = keys[n:]
+	}
+	return nil
+}
+
+// open makes a working copy of a record, once a batch.
+func (b *batch[B]) open(h *held[B]) (*Subject[B], error) {
+	s := &h.subject
+	if h.open {
+		return s, nil
+	}
+	timers, seals := s.header.timers[:0], s.header.ids.seals[:0]
+	*s = Subject[B]{}
+	s.Key, s.batch = h.key, b
+	s.header.applied, s.header.timers, s.header.ids.seals = -1, timers, seals
+	if h.raw != nil {
+		body, err := s.header.decode(h.raw, b.memory.name)
+		if err != nil {
+			return nil, err
+		}
+		if s.state.stored = true; !s.header.gone {
+			if s.Body, err = b.decode(body); err != nil {
+				return nil, err
+			}
+			s.Exists, s.state.asideStored = true, s.header.aside
+		}
+		s.header.gone = false
+		if s.header.epoch != b.from.Epoch {
+			s.header.applied = -1
+		}
+	}
+	h.open = true
+	return s, nil
+}
+
+// beside returns what was loaded under a key.
+func (b *batch[B]) beside(key string) []byte {
+	v, ok := b.memory.beside[key]
+	if !ok {
+		panic(&absent{[]string{key}})
+	}
+	return v
+}

@@ -1,0 +1,96 @@
+package fold
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Metrics of all partitions of one engine. Rejections are counted by reason,
+// which is a closed set of codes.
+type Metrics struct {
+	events, duplicates, tooLate, ahead, evicted, timers, outcomes prometheus.Counter
+	rejected                                                      *prometheus.CounterVec
+	batches                                                       prometheus.Histogram
+	commitSeconds, publishSeconds                                 prometheus.Histogram
+	floorErrors, snapshots, snapshotErrors, fenced                prometheus.Counter
+	calls                                                         *prometheus.CounterVec
+	callSeconds                                                   prometheus.Histogram
+	callsWaiting                                                  prometheus.Gauge
+	voidCalls                                                     prometheus.Counter
+}
+
+func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
+	labels := prometheus.Labels{"domain": domain}
+	counter := func(name, help string) prometheus.Counter {
+		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels})
+		reg.MustRegister(c)
+		return c
+	}
+	histogram := func(name, help string, buckets []float64) prometheus.Histogram {
+		h := prometheus.NewHistogram(prometheus.HistogramOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels, Buckets: buckets})
+		reg.MustRegister(h)
+		return h
+	}
+	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
+	m := &Metrics{
+		events:         counter("events_total", "Records of the log that were applied, control records aside."),
+		duplicates:     counter("duplicates_total", "Events that had been counted before, at another offset."),
+		tooLate:        counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
+		ahead:          counter("ahead_total", "Events whose own time was more than five minutes in the future; they count as of now."),
+		evicted:        counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
+		timers:         counter("timers_total", "Timers that fired."),
+		outcomes:       counter("outcomes_total", "Records published, repeats included."),
+		batches:        histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
+		commitSeconds:  histogram("commit_seconds", "Time of one fenced commit.", seconds),
+		publishSeconds: histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
+		floorErrors:    counter("floor_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
+		snapshots:      counter("snapshots_total", "Snapshots written to their end mark."),
+		snapshotErrors: counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
+		callSeconds:    histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
+		voidCalls:      counter("calls_void_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
+		fenced:         counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
+	}
+	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
+		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})
+	reg.MustRegister(m.rejected)
+	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_total",
+		Help: "Calls made here, by what became of them.", ConstLabels: labels}, []string{"result"})
+	m.callsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_waiting",
+		Help: "Calls that wait for their answer.", ConstLabels: labels})
+	reg.MustRegister(m.calls, m.callsWaiting)
+	return m
+}
+
+func (m *Metrics) batch(n int, c counts) {
+	if n > 0 {
+		m.batches.Observe(float64(n))
+	}
+	m.events.Add(float64(c.events))
+	m.duplicates.Add(float64(c.duplicates))
+	m.tooLate.Add(float64(c.tooLate))
+	m.ahead.Add(float64(c.ahead))
+	m.evicted.Add(float64(c.evicted))
+	m.timers.Add(float64(c.timers))
+	m.voidCalls.Add(float64(c.voidCalls))
+	for reason, n := range c.rejected {
+		m.rejected.WithLabelValues(reason).Add(float64(n))
+	}
+}
+
+func (m *Metrics) published(n int, took time.Duration) {
+	m.outcomes.Add(float64(n))
+	m.publishSeconds.Observe(took.Seconds())
+}
+
+func (m *Metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
+
+// called counts one call; those that were not appended have no duration.
+func (m *Metrics) called(result callResult, took time.Duration) {
+	m.calls.WithLabelValues(string(result)).Inc()
+	switch result {
+	case callElsewhere, callNotReady, callLate, callThrottled, callFailed:
+	default:
+		m.callSeconds.Observe(took.Seconds())
+	}
+}

@@ -1,0 +1,324 @@
+package fold
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+)
+
+// The world as an owner meets it in a replay: a log that ends where the replay
+// does, and nobody who listens.
+
+type replayLog struct {
+	log      ReplayLog
+	until    int64
+	subject  string
+	progress func(int64)
+	err      error // an incident that ends it
+}
+
+func (l *replayLog) Range(ctx context.Context) (start, end int64, err error) {
+	start, _, err = l.log.Range(ctx)
+	return start, l.until, err
+}
+
+// Fetch ends at the offset asked for as a revoked partition does: what is due
+// has been worked by then.
+func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
+	if l.err != nil {
+		return stream.Batch{}, l.err
+	}
+	if from >= l.until {
+		if wait > 0 {
+			return stream.Batch{}, stream.ErrRevoked
+		}
+		return stream.Batch{Next: from}, nil
+	}
+	if l.progress != nil {
+		l.progress(from)
+	}
+	b, err := l.log.Fetch(ctx, from)
+	if err != nil {
+		return b, err
+	}
+	if b.Next <= from {
+		return b, fmt.Errorf("offset %d of %d brought nothing", from, l.until)
+	}
+	b.Next = min(b.Next, l.until)
+	b.Records = slices.DeleteFunc(b.Records, func(r stream.Record) bool { return r.Offset >= l.until })
+	if l.subject != "" {
+		b.Records = l.only(b.Records)
+	}
+	return b, nil
+}
+
+// passed stands for records that need not be decoded.
+var passed = func() []byte {
+	b, err := (&event.Event{Type: event.TypeTick, Data: &eventv1.SystemTick{}}).Append(nil)
+	if err != nil {
+		panic(err)
+	}
+	return b
+}()
+
+// only leaves the subject's records and those of nobody. Of the others remains
+// that they moved the log's time: one for as many as follow one another. Calls
+// are left as well, since each raises the number below which calls are void.
+func (l *replayLog) only(records []stream.Record) []stream.Record {
+	out := records[:0]
+	skipping := false
+	for _, r := range records {
+		if len(r.Key) == 0 || string(r.Key) == l.subject || callNumber(&r) != 0 {
+			out, skipping = append(out, r), false
+			continue
+		}
+		if n := len(out); skipping {
+			if r.Time.Before(out[n-1].Time) {
+				r.Time = out[n-1].Time
+			}
+			out = out[:n-1]
+		}
+		out = append(out, stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Value: passed})
+		skipping = true
+	}
+	return out
+}
+
+func (l *replayLog) At(ctx context.Context, offset int64) (stream.Record, bool, error) {
+	return l.log.At(ctx, offset)
+}
+
+func (l *replayLog) Append(context.Context, *event.Event) error { return nil }
+func (l *replayLog) Committed() int64                           { return -1 }
+func (l *replayLog) Commit(context.Context, int64) error        { return nil }
+func (l *replayLog) Progress()                                  {}
+func (l *replayLog) Settle(string)                              {}
+func (l *replayLog) Report(string, int64, error)                {}
+func (l *replayLog) Incident(code string, _ int64, why error) {
+	switch code {
+	case IncidentGap, IncidentRecreated:
+		l.err = fmt.Errorf("neither the log nor a snapshot reaches back to a state: %w", why)
+	case IncidentRevision, IncidentTime, IncidentLevel:
+		l.err = why
+	}
+}
+
+// Wait ends a replay that stands still: nobody will come and help it.
+func (l *replayLog) Wait(ctx context.Context, _ <-chan struct{}) error {
+	return errors.Join(l.err, ctx.Err())
+}
+
+type silence struct{}
+
+func (silence) Produce(context.Context, ...stream.Record) error { return nil }
+
+type replayRevisions[C any] struct {
+	at func(state.Revision) (C, error)
+}
+
+func (replayRevisions[C]) Newest() state.Revision                  { return state.Revision{} }
+func (replayRevisions[C]) Changed() <-chan struct{}                { return nil }
+func (replayRevisions[C]) InForce(state.Partition, state.Revision) {}
+func (r replayRevisions[C]) At(n state.Revision) (C, error)        { return r.at(n) }
+
+// replaySnapshots finds the snapshot to begin with: one that was whole where
+// the replay ends, or its records might be of a later state.
+type replaySnapshots struct {
+	kept    Snapshots
+	until   int64
+	subject string
+	near    bool
+	from    int64
+}
+
+func (*replaySnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error {
+	return errors.New("a replay writes no snapshots")
+}
+
+func (s *replaySnapshots) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+	if s.kept == nil {
+		return false, nil
+	}
+	var begins []int64 // offsets at which they begin
+	_, err := s.kept.Newest(ctx, p, func(b *statev1.SnapshotRecord_Begin) (bool, error) {
+		if w, err := state.DecodeWatermark(b.GetWatermark()); err == nil && w.Offset <= s.until {
+			begins = append(begins, w.Offset)
+		}
+		return false, nil
+	}, nil)
+	if err != nil {
+		return false, err
+	}
+	slices.Sort(begins)
+	begins = slices.Compact(begins)
+	if s.near {
+		slices.Reverse(begins)
+	}
+	for _, begin := range begins {
+		records, err := s.read(ctx, p, begin, accept)
+		if err != nil {
+			return false, err
+		}
+		if records == nil {
+			continue
+		}
+		for _, r := range records {
+			if err := each(r); err != nil {
+				return true, err
+			}
+		}
+		s.from = begin
+		return true, nil
+	}
+	return false, nil
+}
+
+// read returns the newest whole snapshot that begins at an offset, without what
+// says how much of it was told: a replay tells all of it, to one who asked.
+func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (records []*statev1.SnapshotRecord, err error) {
+	whole, count := false, int64(0)
+	_, err = s.kept.Newest(ctx, p, func(b *statev1.SnapshotRecord_Begin) (bool, error) {
+		if w, err := state.DecodeWatermark(b.GetWatermark()); err != nil || w.Offset != begin {
+			return false, nil //nolint:nilerr // another one
+		}
+		return accept(b)
+	}, func(r *statev1.SnapshotRecord) error {
+		switch part := r.GetPart().(type) {
+		case *statev1.SnapshotRecord_Begin_:
+			w, err := state.DecodeWatermark(part.Begin.GetWatermark())
+			if err != nil {
+				return err
+			}
+			w.Floor, w.Status = 0, state.Ready
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: w.Encode()}}}
+		case *statev1.SnapshotRecord_Entries_:
+			entries := part.Entries.GetEntries()
+			if s.subject != "" {
+				entries = nil
+				for _, e := range part.Entries.GetEntries() {
+					if belongs(e.GetKey(), s.subject) {
+						entries = append(entries, e)
+					}
+				}
+			}
+			count += int64(len(entries))
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries}}}
+		case *statev1.SnapshotRecord_End_:
+			whole = part.End.GetFloor() <= s.until
+			end := &statev1.SnapshotRecord_End{Count: part.End.GetCount()}
+			if s.subject != "" {
+				end.Count = count // of what was left
+			}
+			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: end}}
+		}
+		records = append(records, r)
+		return nil
+	})
+	if err != nil || !whole {
+		return nil, err
+	}
+	return records, nil
+}
+
+// belongs says whether a key of the store is the subject's.
+func belongs(key, subject string) bool {
+	return key == recordKey(subject) || key == asideKey(subject) || strings.HasPrefix(key, sealPrefix+subject+"\x00")
+}
+
+// replayStore keeps the partition in a map. Nobody else has it.
+type replayStore struct {
+	values map[string][]byte
+	near   bool
+}
+
+func (s *replayStore) Open(context.Context, state.Partition, string) (state.Watermark, error) {
+	w := state.Watermark{Token: state.NewToken()}
+	if s.near {
+		w.Status = state.Restoring // a snapshot is looked for, also where the log begins at 0
+	}
+	return w, nil
+}
+
+func (s *replayStore) Load(_ context.Context, _ state.Partition, _ state.Watermark, keys []string) ([][]byte, error) {
+	values := make([][]byte, len(keys))
+	for i, k := range keys {
+		values[i] = s.values[k]
+	}
+	return values, nil
+}
+
+func (s *replayStore) Peek(ctx context.Context, p state.Partition, keys []string) (state.Watermark, [][]byte, error) {
+	values, err := s.Load(ctx, p, state.Watermark{}, keys)
+	return state.Watermark{}, values, err
+}
+
+func (s *replayStore) Commit(_ context.Context, _ state.Partition, _, _ state.Watermark, c state.Commit) error {
+	for _, e := range c.Puts {
+		s.values[e.Key] = e.Value
+	}
+	for _, e := range c.Appends {
+		s.values[e.Key] = append(s.values[e.Key], e.Value...)
+	}
+	for _, k := range c.Deletes {
+		delete(s.values, k)
+	}
+	return nil
+}
+
+func (s *replayStore) Scan(_ context.Context, _ state.Partition, prefix, _ string, _ int) (keys []string, next string, err error) {
+	for k := range s.values {
+		if strings.HasPrefix(k, prefix) {
+			keys = append(keys, k)
+		}
+	}
+	return keys, "", nil
+}
+
+// Replay folds a partition of the engine's topic again, owned here or not. Of
+// the configuration the caller gives what it wants to know.
+func (e *Engine[B, C]) Replay(ctx context.Context, partition int32, c ReplayConfig[B, C]) (*Replayed[B, C], error) {
+	cfg := e.config
+	c.Service, c.Topic, c.Rejected = cfg.Service, cfg.Client.Topic(cfg.Topic), cfg.Client.Topic(stream.EventsRejected)
+	c.Partition = state.Partition{Domain: cfg.Domain, Number: partition, Count: e.partitions}
+	c.Fold, c.Clock = cfg.NewFold(), cfg.Clock
+	c.At = func(ctx context.Context, r state.Revision) (C, error) { return state.Await(ctx, cfg.Revisions, r) }
+	c.Log = topicLog{cfg.Client, c.Topic, partition}
+	c.Snapshots = NewTopicSnapshots(cfg.Client, cfg.Producer, func() {})
+	return Replay(ctx, c)
+}
+
+// topicLog reads a partition without owning it.
+type topicLog struct {
+	client    *stream.Client
+	topic     string
+	partition int32
+}
+
+const replayFetch = 4 << 20
+
+func (l topicLog) Range(ctx context.Context) (start, end int64, err error) {
+	return l.client.Offsets(ctx, l.topic, l.partition)
+}
+
+func (l topicLog) Fetch(ctx context.Context, from int64) (stream.Batch, error) {
+	return l.client.FetchFrom(ctx, l.topic, l.partition, from, replayFetch)
+}
+
+func (l topicLog) At(ctx context.Context, offset int64) (stream.Record, bool, error) {
+	b, err := l.client.FetchFrom(ctx, l.topic, l.partition, offset, 1)
+	if err != nil || len(b.Records) == 0 || b.Records[0].Offset != offset {
+		return stream.Record{}, false, err
+	}
+	return b.Records[0], true, nil
+}

@@ -1,0 +1,325 @@
+package fold
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/state"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+)
+
+// Snapshots is where snapshots are kept: a topic.
+type Snapshots interface {
+	// Write returns once the records are acknowledged by all replicas.
+	Write(ctx context.Context, records ...*statev1.SnapshotRecord) error
+	// Newest reads the newest snapshot of a partition that has an end mark and
+	// whose begin mark is accepted, its records in the order written. found is
+	// false where there is none.
+	Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (found bool, err error)
+}
+
+// scanStep is how many keys are looked at between two batches, of the whole
+// store: it stops everybody else while it looks.
+const scanStep = 300
+
+// writeTimeout bounds one write of a snapshot, which stands in the way of
+// counting: one that can't be written in time is abandoned.
+const writeTimeout = 5 * time.Second
+
+// snapshotting is a snapshot on its way. Its records are of different moments;
+// each carries the offset of what was last applied to it, so that the log from
+// the begin mark on makes them whole again.
+type snapshotting struct {
+	id      string
+	cursor  string
+	scanned bool
+	readAt  int64 // offset when the last record was read
+	count   int64
+	deleted map[string]int64 // see tombstone
+	stale   []string         // keys of tombstones that an earlier one has left
+}
+
+// snapshotStep begins a snapshot when it is time, or goes on with it.
+func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
+	if o.w.Status != state.Ready || o.w.Offset == 0 {
+		return nil
+	}
+	if o.snap == nil {
+		if !o.snapshotDue(o.config.Clock()) {
+			return nil
+		}
+		o.snap = &snapshotting{id: rand.Text()}
+		return o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: o.w.Encode()}}})
+	}
+	if o.snap.scanned {
+		return o.endSnapshot(ctx)
+	}
+	keys, next, err := o.config.Store.Scan(ctx, o.place.partition, recordPrefix, o.snap.cursor, scanStep)
+	if err != nil {
+		return fmt.Errorf("scan for the snapshot: %w", err)
+	}
+	entries, err := o.readSnapshot(ctx, keys)
+	if err != nil {
+		return err
+	}
+	if next == "" {
+		entries = append(entries, o.snap.tombstones(o.w.Epoch)...)
+	}
+	o.snap.count += int64(len(entries))
+	for len(entries) > 0 {
+		n := fitting(entries)
+		err = o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries[:n]}}})
+		if err != nil || o.snap == nil {
+			return err
+		}
+		entries = entries[n:]
+	}
+	if o.snap.cursor = next; next == "" {
+		o.snap.scanned, o.snap.readAt = true, o.w.Offset
+	}
+	return nil
+}
+
+// fitting is how many entries one record of the topic takes.
+func fitting(entries []*statev1.SnapshotRecord_Entry) int {
+	size := 0
+	for i, e := range entries {
+		if size += len(e.GetKey()) + len(e.GetValue()) + 16; size > state.MaxBytes/2 && i > 0 {
+			return i
+		}
+	}
+	return len(entries)
+}
+
+// snapshotDue says whether it is time: when enough is new, and once in a while
+// when nothing is, before retention takes the last one.
+func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
+	age := now.Sub(time.UnixMilli(o.w.SnapshotAt))
+	if age < -o.config.SnapshotEvery { // by a clock that was far ahead
+		age = o.config.SnapshotRetention
+	}
+	switch fresh := o.w.Offset - o.w.SnapshotOffset; {
+	case now.Before(o.snapshotAt):
+		return false
+	case fresh > 0:
+		return age >= o.config.SnapshotEvery || fresh >= o.config.SnapshotEvents
+	default:
+		return o.config.SnapshotRetention > 0 && age >= o.config.SnapshotRetention/4
+	}
+}
+
+// readSnapshot reads records and, in the same moment, what stands beside them.
+func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
+	var entries []*statev1.SnapshotRecord_Entry
+	// Once without keys too: a store that was emptied before the scan has none, and a snapshot of it would pass for whole.
+	for first := true; first || len(keys) > 0; first = false {
+		n := min(len(keys), state.MaxKeys)
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
+		if err != nil {
+			return nil, fmt.Errorf("read records for the snapshot: %w", err)
+		}
+		var beside []string
+		for i, v := range values {
+			switch {
+			case v == nil:
+				continue
+			case Gone(v):
+				o.snap.stale = append(o.snap.stale, keys[i])
+				continue
+			}
+			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
+			more, err := besideKeys(keys[i][len(recordPrefix):], v)
+			if err != nil {
+				return nil, err
+			}
+			beside = append(beside, more...)
+		}
+		for len(beside) > 0 {
+			n := min(len(beside), state.MaxKeys)
+			values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, beside[:n])
+			if err != nil {
+				return nil, fmt.Errorf("read what stands beside records for the snapshot: %w", err)
+			}
+			for i, v := range values {
+				if v != nil {
+					entries = append(entries, &statev1.SnapshotRecord_Entry{Key: beside[i], Value: v})
+				}
+			}
+			beside = beside[n:]
+		}
+		keys = keys[n:]
+	}
+	return entries, nil
+}
+
+// endSnapshot writes the end mark once all that was told before the last
+// record was read lies below the floor: an outcome of an event that a later
+// state already holds would not be told again, or be told otherwise.
+func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
+	if o.committed < o.snap.readAt {
+		return nil
+	}
+	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{Floor: o.committed, Count: o.snap.count}}})
+	if err != nil || o.snap == nil {
+		return err
+	}
+	o.config.Logger.Info("snapshot written", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
+		zap.Int64("entries", o.snap.count), zap.Int64("floor", o.committed))
+	o.config.Metrics.snapshots.Inc()
+	reached, stale := o.snap.readAt, o.snap.stale
+	o.snap = nil
+	err = o.commitAs(ctx, func(w *state.Watermark) {
+		w.SnapshotAt, w.SnapshotOffset = o.config.Clock().UnixMilli(), reached
+	})
+	if err != nil {
+		return err
+	}
+	return o.sweep(ctx, stale)
+}
+
+func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
+	r.Domain, r.Partition, r.Snapshot = o.place.partition.Domain, o.place.partition.Number, o.snap.id
+	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
+	defer cancel()
+	if err := o.config.Snapshots.Write(ctx, r); err != nil {
+		o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
+		o.config.Metrics.snapshotErrors.Inc()
+		o.config.Logger.Warn("snapshot abandoned", zap.String("domain", r.Domain), zap.Int32("partition", r.Partition), zap.Error(err))
+	}
+	return nil
+}
+
+var errSnapshot = errors.New("snapshot can't be used")
+
+// restore reads the newest snapshot from which the log still goes on.
+func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (bool, error) {
+	var (
+		begin          state.Watermark
+		begun, ended   bool
+		entries, count int64
+		began          = o.config.Clock()
+	)
+	found, err := o.config.Snapshots.Newest(ctx, o.place.partition, o.acceptable(ctx, start, end), func(r *statev1.SnapshotRecord) error {
+		switch part := r.GetPart().(type) {
+		case *statev1.SnapshotRecord_Begin_:
+			if begun { // written twice, after a lost answer
+				return nil
+			}
+			var err error
+			if begin, err = state.DecodeWatermark(part.Begin.GetWatermark()); err != nil {
+				return fmt.Errorf("%w: %w", errSnapshot, err)
+			}
+			begun = true
+			return o.clear(ctx)
+		case *statev1.SnapshotRecord_Entries_:
+			if !begun {
+				return fmt.Errorf("%w: it has no begin mark", errSnapshot)
+			}
+			entries += int64(len(part.Entries.GetEntries()))
+			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
+		case *statev1.SnapshotRecord_End_:
+			floor, count, ended = max(floor, part.End.GetFloor()), part.End.GetCount(), true
+		}
+		return nil
+	})
+	if err == nil && found && (!ended || entries < count) {
+		err = fmt.Errorf("%w: %d entries of %d, end mark %t", errSnapshot, entries, count, ended)
+	}
+	if errors.Is(err, errSnapshot) {
+		o.config.Log.Incident(IncidentRecord, begin.Offset, err)
+	}
+	if err != nil || !found {
+		return false, err
+	}
+	err = o.commitAs(ctx, func(w *state.Watermark) {
+		token, address, serial := w.Token, w.Address, w.Serial
+		*w = begin
+		w.Token, w.Address, w.Serial, w.DuePosition = token, address, serial, 0
+		w.SnapshotAt, w.SnapshotOffset = begin.At, begin.Offset
+		w.Floor, w.Status = max(floor, begin.Floor), state.Ready
+		if w.Offset < w.Floor {
+			w.Status = state.Rebuilding
+		}
+	})
+	if err != nil {
+		return false, err
+	}
+	o.config.Log.Settle(IncidentRecord)
+	o.config.Logger.Info("snapshot restored", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
+		zap.Int64("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.config.Clock().Sub(began)))
+	return true, nil
+}
+
+// acceptable tells whether the log goes on from a snapshot: it holds the offset,
+// and the record before is the one the snapshot was taken behind.
+func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*statev1.SnapshotRecord_Begin) (bool, error) {
+	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {
+		o.config.Log.Progress()
+		w, err := state.DecodeWatermark(b.GetWatermark())
+		if _, other := errors.AsType[*state.FormatError](err); other {
+			err = fmt.Errorf("%w: %w", errSnapshot, err)
+			o.config.Log.Incident(IncidentFormat, 0, err)
+			return false, err
+		}
+		if err != nil || w.Offset < start || w.Offset > end || w.Level > Level {
+			return false, nil //nolint:nilerr // one that can't be read is not acceptable; there may be others
+		}
+		return o.sameLog(ctx, w, start)
+	}
+}
+
+// restoreEntries writes records back and lists their timers anew.
+func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin state.Watermark, entries []*statev1.SnapshotRecord_Entry) error {
+	var c state.Commit
+	size := 0
+	lists := make(map[int64][]byte)
+	flush := func() error {
+		for minute, list := range lists {
+			c.Appends = append(c.Appends, state.Entry{Key: dueKey(minute), Value: list})
+		}
+		err := o.commit(ctx, o.w, c)
+		c, size = state.Commit{}, 0
+		clear(lists)
+		return err
+	}
+	var gone []*statev1.SnapshotRecord_Entry
+	for _, e := range entries {
+		key, value := e.GetKey(), e.GetValue()
+		if Gone(value) {
+			gone = append(gone, e)
+			continue
+		}
+		if len(c.Puts)+len(lists) >= state.MaxKeys-3 || size+len(key)+len(value) > state.MaxBytes/2 && len(c.Puts) > 0 {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		if len(key) > len(recordPrefix) && key[:len(recordPrefix)] == recordPrefix {
+			h, body, err := decodeHeader(value)
+			if err != nil {
+				return fmt.Errorf("%w: %w", errSnapshot, err)
+			}
+			h.listed = 0
+			if len(h.timers) > 0 {
+				h.listed = max(h.timers[0].due, firstOf(begin.DueMinute))
+				minute := minuteOf(h.listed)
+				lists[minute] = appendDue(lists[minute], key[len(recordPrefix):], h.listed)
+			}
+			value = append(h.append(nil), body...)
+		}
+		c.Puts = append(c.Puts, state.Entry{Key: key, Value: value})
+		size += len(key) + len(value)
+	}
+	if len(c.Puts) > 0 {
+		if err := flush(); err != nil {
+			return err
+		}
+	}
+	return o.restoreTombstones(ctx, gone)
+}

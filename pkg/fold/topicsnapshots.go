@@ -1,0 +1,155 @@
+package fold
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+)
+
+// TopicSnapshots keeps snapshots on the topic state.snapshots, keyed by domain
+// and partition.
+type TopicSnapshots struct {
+	client   *stream.Client
+	producer *stream.Producer
+	topic    string
+	progress func()
+}
+
+// NewTopicSnapshots reads and writes them through client and producer; progress
+// is called while a long read goes on.
+func NewTopicSnapshots(client *stream.Client, producer *stream.Producer, progress func()) *TopicSnapshots {
+	return &TopicSnapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress}
+}
+
+func snapshotKey(domain string, partition int32) []byte {
+	return []byte(domain + "/" + strconv.Itoa(int(partition)))
+}
+
+// Write implements Snapshots.
+func (s *TopicSnapshots) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
+	out := make([]stream.Record, len(records))
+	for i, r := range records {
+		value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
+		if err != nil {
+			return fmt.Errorf("encode snapshot record: %w", err)
+		}
+		out[i] = stream.Record{Topic: s.topic, Partition: stream.AnyPartition, Key: snapshotKey(r.GetDomain(), r.GetPartition()), Value: value}
+	}
+	return s.producer.Produce(ctx, out...)
+}
+
+// windows are how far back the newest snapshot is looked for, one after the
+// other; the last is the whole topic. Snapshots come every quarter of an hour.
+var windows = []time.Duration{30 * time.Minute, 3 * time.Hour, 0}
+
+// Newest implements Snapshots.
+func (s *TopicSnapshots) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+	n, err := s.client.Partitions(ctx, s.topic)
+	if err != nil {
+		return false, err
+	}
+	partition := stream.PartitionOf(snapshotKey(p.Domain, p.Number), n)
+	start, end, err := s.client.Offsets(ctx, s.topic, partition)
+	if err != nil {
+		return false, err
+	}
+	for _, window := range windows {
+		from := start
+		if window > 0 {
+			if from, err = s.client.OffsetAt(ctx, s.topic, partition, time.Now().Add(-window)); err != nil {
+				return false, err
+			}
+		}
+		id, at, err := s.find(ctx, p, partition, from, end, accept)
+		if err != nil {
+			return false, err
+		}
+		if id != "" {
+			return true, s.read(ctx, p, partition, at, end, id, each)
+		}
+		if from <= start {
+			break
+		}
+	}
+	return false, nil
+}
+
+// find returns the id and the first offset of the newest complete snapshot
+// that begins at or after an offset.
+func (s *TopicSnapshots) find(ctx context.Context, p state.Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
+	begun := make(map[string]int64)
+	err = s.walk(ctx, p, partition, from, end, func(offset int64, r *statev1.SnapshotRecord) (bool, error) {
+		switch part := r.GetPart().(type) {
+		case *statev1.SnapshotRecord_Begin_:
+			// The first, where a lost answer made the writer write it twice.
+			if _, ok := begun[r.GetSnapshot()]; ok {
+				return true, nil
+			}
+			ok, err := accept(part.Begin)
+			if err != nil {
+				return false, err
+			}
+			if ok {
+				begun[r.GetSnapshot()] = offset
+			}
+		case *statev1.SnapshotRecord_End_:
+			if begin, ok := begun[r.GetSnapshot()]; ok && begin >= at {
+				id, at = r.GetSnapshot(), begin
+			}
+		}
+		return true, nil
+	})
+	return id, at, err
+}
+
+// read hands out the records of one snapshot; who wrote one twice wrote the
+// same.
+func (s *TopicSnapshots) read(ctx context.Context, p state.Partition, partition int32, from, end int64, id string, each func(*statev1.SnapshotRecord) error) error {
+	return s.walk(ctx, p, partition, from, end, func(_ int64, r *statev1.SnapshotRecord) (bool, error) {
+		if r.GetSnapshot() != id {
+			return true, nil
+		}
+		err := each(r)
+		_, last := r.GetPart().(*statev1.SnapshotRecord_End_)
+		return !last, err
+	})
+}
+
+// walk reads the snapshot records of a partition of state between offsets.
+func (s *TopicSnapshots) walk(ctx context.Context, p state.Partition, partition int32, from, end int64, visit func(int64, *statev1.SnapshotRecord) (more bool, err error)) error {
+	key := string(snapshotKey(p.Domain, p.Number))
+	for from < end {
+		b, err := s.client.FetchFrom(ctx, s.topic, partition, from, 4<<20)
+		if err != nil {
+			return fmt.Errorf("read snapshots: %w", err)
+		}
+		s.progress()
+		for _, rec := range b.Records {
+			if string(rec.Key) != key {
+				continue
+			}
+			r := new(statev1.SnapshotRecord)
+			if err := proto.Unmarshal(rec.Value, r); err != nil {
+				return fmt.Errorf("read snapshot record at offset %d: %w", rec.Offset, err)
+			}
+			more, err := visit(rec.Offset, r)
+			if err != nil || !more {
+				return err
+			}
+		}
+		if b.Next <= from {
+			// Nothing came though there is more: a leader that is not there yet.
+			return fmt.Errorf("read snapshots: offset %d of %d brought nothing", from, end)
+		}
+		from = b.Next
+	}
+	return nil
+}

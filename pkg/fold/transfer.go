@@ -1,0 +1,237 @@
+package fold
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Movable is what a Fold is besides, whose subjects may get another key: a
+// subscriber that changes its number. It is handed system.transfer, which has
+// the new key's subject; system.transfer_settled, which has the old one's; and
+// the events that system.forward carries, under their own id and with the new
+// key's subject. Other folds meet none of them.
+type Movable interface {
+	// Movable says so; it is never called.
+	Movable()
+}
+
+// Transfer moves the record to another subject of the event's tenant, in
+// whatever partition of the log: its owner takes it over by Import, at the
+// place where the transfer stands there. What stays under this key is the
+// caller's to say: the record until the transfer is settled, then a mark that
+// knows where later events are to be forwarded. The log's topic is topic.
+func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
+	t := s.Export()
+	t.Msisdn = e.Subject
+	return s.send(topic, event.TypeTransfer, s.TransferIdentity(), e, to, t)
+}
+
+// TransferIdentity is that of a transfer that the event in hand causes. An event
+// whose transfer was refused may come again: that is another transfer, hence
+// the place.
+func (s *Subject[B]) TransferIdentity() Identity { return s.atPlace("transfer", s.Identity, s.Offset) }
+
+func (s *Subject[B]) atPlace(what string, of Identity, offset int64) Identity {
+	return event.Derive(of, what, s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(offset, 10))
+}
+
+// Settle says to the key that a transfer, the event in hand, came from what
+// became of it: taken over, or refused for a reason.
+func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string) error {
+	t, ok := e.Data.(*eventv1.SystemTransfer)
+	if !ok {
+		return fmt.Errorf("settle %s: it is no transfer", e.Type)
+	}
+	return s.send(topic, event.TypeTransferSettled, s.atPlace("settled", s.Identity, s.Offset), e, t.GetMsisdn(),
+		&eventv1.SystemTransferSettled{Transfer: e.ID, Msisdn: e.Subject, Reason: reason, Detail: detail})
+}
+
+// Release puts an event that the record has held, an ordinary one or a transfer,
+// back into the log, at its end and for the subject to, whose record this is: it
+// is met there as if it came then. Value and offset are those it came with.
+func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity Identity, value []byte, offset int64) error {
+	return s.send(topic, event.TypeForward, s.atPlace("release", identity, offset), e, to, &eventv1.SystemForward{Event: value, Msisdn: e.Subject})
+}
+
+// Forward sends an event on to another subject of its tenant, as it came and
+// under its own id. Whether the event was counted is known where the record is;
+// here it is remembered that it was sent on, see SentOn.
+func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
+	// A repeat has other bytes, hence the place in its id, as in a rejection's.
+	id := s.atPlace("forward", s.Identity, s.Offset)
+	if err := s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
+		return err
+	}
+	if s.Forwarded == "" {
+		s.state.sentOn = true
+		s.touch()
+	}
+	return nil
+}
+
+// SentOn says whether the event in hand came to this key itself and was
+// forwarded from it before, within the window in which ids are remembered.
+// Where the key has another subject by now, the event is not that one's.
+func (s *Subject[B]) SentOn() bool {
+	if s.id == 0 {
+		return false
+	}
+	_, known := s.find(s.id.sentOn())
+	return known
+}
+
+func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to string, data proto.Message) error {
+	r, err := (&event.Event{
+		ID: id.String(), Source: "tollgate/" + s.batch.config.service, Type: name, Tenant: e.Tenant, Subject: to,
+		Time: s.Time, ReceivedAt: s.Time, Correlation: e.Correlation, Trace: e.Trace, Data: data,
+	}).Record(topic)
+	if err != nil {
+		return fmt.Errorf("send %s: %w", name, err)
+	}
+	s.Emit(r)
+	return nil
+}
+
+// Export is the whole record as it now is, with everything beside it. The bytes
+// follow from the log alone: what this partition knows of it by itself (applied
+// offset, lists, numbers of seals) is left out.
+func (s *Subject[B]) Export() *eventv1.SystemTransfer {
+	h := s.header
+	h.epoch, h.applied, h.listed, h.moved = 0, -1, 0, false
+	h.former, h.silent = nil, false
+	h.ids.seals = slices.Clone(h.ids.seals)
+	h.ids.next = uint64(len(h.ids.seals))
+	t := &eventv1.SystemTransfer{}
+	var lacks []string
+	for i, x := range s.header.ids.seals {
+		h.ids.seals[i].number = uint64(i)
+		if _, ok := s.sealed[x.number]; !ok {
+			key := sealKey(s.Key, x.number)
+			if _, ok := s.batch.memory.beside[key]; !ok {
+				lacks = append(lacks, key)
+				continue
+			}
+		}
+		t.Seals = append(t.Seals, bytes.Clone(s.sealedIDs(x.number)))
+	}
+	if len(lacks) > 0 { // what a batch needs of seals is loaded for its events, and seldom all
+		panic(&absent{lacks})
+	}
+	t.Aside = bytes.Clone(s.Aside())
+	t.Record = s.batch.append(h.append(nil), s.Body)
+	return t
+}
+
+// Import makes of the subject what Export said of another: body, timers,
+// sequence, ids, calls and what was kept aside. A record that stands here gives
+// its ids, its calls and its sequence to it, and nothing else. The event in hand becomes the
+// creator, so that the transfer once more does nothing. Where the bytes are
+// none of a record, the error says so and nothing has changed.
+func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
+	h, raw, err := decodeHeader(t.GetRecord())
+	if err != nil {
+		return fmt.Errorf("take over a record: %w", err)
+	}
+	body, err := s.batch.decode(raw)
+	if err != nil {
+		return fmt.Errorf("take over a record: %w", err)
+	}
+	for _, b := range t.GetSeals() {
+		if !isSealed(b) {
+			return errors.New("take over a record: ids sealed for it can't be read")
+		}
+	}
+	if n := len(t.GetSeals()); n != len(h.ids.seals) {
+		return fmt.Errorf("take over a record: ids are sealed in %d pieces, %d came along", len(h.ids.seals), n)
+	}
+	old := s.header
+	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
+	h.succeeds(&old, s.Identity)
+	h.silent, h.heard = true, old.sequence()
+	h.last = max(h.last, old.last)
+	h.aside = old.aside
+	h.calls = old.calls.join(h.calls)
+	s.adopt(&h.ids, &old.ids, t.GetSeals())
+	s.header = h
+	if n := len(h.ids.seals); n > 0 {
+		s.header.schedule(expiryTimer, s.batch.expiryDue(s.Key, h.ids.seals[n-1].newest))
+	}
+	s.Body, s.Exists = body, true
+	s.KeepAside(t.GetAside())
+	s.touch()
+	return nil
+}
+
+// adopt makes of the ids of a record that comes those of both, under the numbers
+// of this one's seals.
+func (s *Subject[B]) adopt(come, own *ids, seals [][]byte) {
+	all := slices.Clone(own.seals)
+	next := own.next
+	put := func(x seal, raw []byte) {
+		x.number = next
+		next++
+		all = append(all, x)
+		s.batch.putSeal(s, x.number, raw)
+	}
+	for i, x := range come.seals {
+		put(x, bytes.Clone(seals[i]))
+	}
+	if own.count+come.count <= idsInRecord {
+		come.join(own)
+	} else {
+		put(own.sealed(), own.appendList(nil))
+	}
+	bySeal(all)
+	come.seals, come.next, come.pushed = all, next, come.pushed+own.pushed
+}
+
+// unwrap makes of a record that forwards an event the event itself, for the
+// subject it is forwarded to. Its content is that of the bytes it had.
+func (en *entry[B]) unwrap() {
+	f, ok := en.event.Data.(*eventv1.SystemForward)
+	if !ok {
+		en.err = errors.New("a system.forward without its event")
+		return
+	}
+	inner, err := event.Decode(f.GetEvent())
+	if err != nil {
+		en.err = fmt.Errorf("event that was forwarded: %w", err)
+		return
+	}
+	inner.Trace = en.event.Trace
+	if event.IsControl(inner.Type) && inner.Type != event.TypeTransfer {
+		en.err = fmt.Errorf("%s was forwarded, which is no event", inner.Type)
+		return
+	}
+	// Where the event is rejected, it is so as it was sent: to the number it was sent to.
+	as, err := inner.Record(en.record.Topic)
+	if err != nil {
+		en.err = fmt.Errorf("event that was forwarded: %w", err)
+		return
+	}
+	as.Value, as.Topic, as.Partition, as.Offset, as.Time = f.GetEvent(), en.record.Topic, en.record.Partition, en.record.Offset, en.record.Time
+	en.inner, en.identity = &as, inner.Identity()
+	if inner.Subject != en.event.Subject { // else it was held here, and is met as if it came now
+		en.from = inner.Subject
+	}
+	to := *inner
+	to.Subject = en.event.Subject
+	en.event = &to
+}
+
+// source is the record that an entry's event came in.
+func (en *entry[B]) source() *stream.Record {
+	if en.inner != nil {
+		return en.inner
+	}
+	return &en.record
+}
