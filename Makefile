@@ -31,9 +31,11 @@ $(GOLANGCI_LINT): TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 	@touch $@
 
 MODULES := proto pkg services
-# Who has figures of his own, and who a proof: `make bench-safeguard`, `make prove-safeguard`.
+# Who has figures and soaks of their own: `make bench-safeguard`, `make soak-safeguard`.
 BENCHED := safeguard webhook
-PROVED  := safeguard tollgate
+SOAKED  := safeguard hostile
+BENCH_PROGRAM = services/systemtest/$1/bench
+SOAK_PROGRAM  = $(firstword $(wildcard services/systemtest/$1/soak services/systemtest/$1))
 
 SERVERS_TOOL := deploy/servers/servers
 # What a recipe starts ends with it, however it ends: every server started meanwhile is on this list.
@@ -44,7 +46,7 @@ REAPED = list=$$(mktemp); export TOLLGATE_TEST_STARTED=$$list; \
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 	@printf '  make %-18s %s\n' $(foreach s,$(BENCHED),bench-$s 'the figures of $s alone') \
-		$(foreach s,$(PROVED),prove-$s 'the proof of $s alone')
+		$(foreach s,$(SOAKED),soak-$s 'the soak of $s alone')
 
 # ---- first commands
 
@@ -103,20 +105,21 @@ servers-up: ## real Kafka and Redis on loopback: SERVERS=local or docker; those 
 servers-down: ## stop what servers-up started
 	@$(SERVERS_TOOL) down
 
-# ---- figures and proofs: standard output carries one JSON object a line, nothing else
+# ---- figures and soaks: standard output carries one JSON object a line, nothing else
 
 .PHONY: bench
 bench: $(BENCHED:%=bench-%) ## every figure, each on real servers of its own
 
-.PHONY: prove
-prove: $(PROVED:%=prove-%) ## every proof: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
+.PHONY: soak
+soak: $(SOAKED:%=soak-%) ## long runs of faults: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
 
-.PHONY: $(BENCHED:%=bench-%) $(PROVED:%=prove-%)
-$(BENCHED:%=bench-%) $(PROVED:%=prove-%):
-	@program=$(word 1,$(subst -, ,$@)); service=$(word 2,$(subst -, ,$@)); \
-	$(SERVERS_TOOL) need kafka redis >&2; \
-	go build -o .bin/$@ ./services/$$service/$$program >&2; \
-	$(REAPED) .bin/$@
+.PHONY: $(BENCHED:%=bench-%) $(SOAKED:%=soak-%)
+$(BENCHED:%=bench-%): bench-%:
+	@$(call RUN_PROGRAM,$(call BENCH_PROGRAM,$*))
+$(SOAKED:%=soak-%): soak-%:
+	@$(call RUN_PROGRAM,$(call SOAK_PROGRAM,$*))
+
+RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 
 # ---- protobuf
 

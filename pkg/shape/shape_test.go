@@ -29,9 +29,9 @@ type file struct {
 func (f file) dir() string  { return filepath.ToSlash(filepath.Dir(f.path)) }
 func (f file) isTest() bool { return strings.HasSuffix(f.path, "_test.go") }
 
-// isProbe: bare loops of benchmarks and proofs talk to servers on purpose.
+// isProbe: tests, bare loops of benchmarks and soaks talk to servers on purpose.
 func (f file) isProbe() bool {
-	return strings.Contains(f.path, "/bench/") || strings.Contains(f.path, "/prove/") || strings.Contains(f.path, "test/")
+	return strings.Contains(f.path, "test/")
 }
 
 func repository(t *testing.T) []file {
@@ -91,6 +91,7 @@ func TestImports(t *testing.T) {
 		{"github.com/redis/go-redis/v9", []string{"pkg/state/redisstate"}, "state is read and written through its fence"},
 		{"github.com/alicebob/miniredis/v2", []string{"services/tollgate"}, "no other package knows about embedded servers"},
 		{"github.com/twmb/franz-go/pkg/kfake", []string{"services/tollgate"}, "no other package knows about embedded servers"},
+		{module + "pkg/fold", []string{"pkg/fold", "services/safeguard", "services/trigger", "services/config", "services/tollgate", "pkg/revision"}, "deliveries have no log to fold"},
 		{"modernc.org/sqlite", []string{"services/config", "services/history"}, "only their owners keep tables"},
 	}
 	for _, f := range repository(t) {
@@ -122,6 +123,9 @@ func TestDirection(t *testing.T) {
 				t.Errorf("%s imports %s: pkg stands below services", f.path, p)
 			case from == "services" && strings.HasPrefix(to, "services/") && !f.isTest():
 				mine, his := service(f.path), service(to)
+				if mine != his && his == "systemtest" {
+					t.Errorf("%s imports %s: nothing of the product needs its tests", f.path, p)
+				}
 				if mine != his && mine != "tollgate" && !f.isProbe() {
 					t.Errorf("%s imports %s: services talk over topics and gRPC", f.path, p)
 				}
@@ -331,7 +335,7 @@ func TestRoot(t *testing.T) {
 
 // What holds spend against a limit, and the model that it is held against, share no code, and know no floating point.
 func TestTheModelOfSpendStandsAlone(t *testing.T) {
-	const spend, model = "pkg/spend", "services/safeguard/model"
+	const spend, model = "pkg/spend", "services/systemtest/safeguard/model"
 	found := map[string]bool{}
 	for _, f := range repository(t) {
 		if f.dir() != spend && f.dir() != model {

@@ -24,7 +24,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/safeguard/model"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 // However a sum is split into charges, each threshold is told once, in ascending order, and so is the limit.

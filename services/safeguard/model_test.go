@@ -19,7 +19,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/safeguard/model"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 var (

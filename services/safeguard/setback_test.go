@@ -22,7 +22,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/safeguard/model"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 // storeOf is the Redis behind the service's back.

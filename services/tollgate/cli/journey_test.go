@@ -22,7 +22,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-	"github.com/tollgate/tollgate/services/tollgate/fleettest"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/tollgate/roster"
 	"google.golang.org/grpc"
 )
@@ -30,7 +30,7 @@ import (
 // journey is an installation with a class in force, and the environment of a command line that works with it.
 type journey struct {
 	t      *testing.T
-	fleet  *fleettest.Fleet
+	fleet  *fleet.Fleet
 	ingest string
 	env    []string
 	// revision is the newest of what newJourney configured.
@@ -44,7 +44,7 @@ func newJourney(t *testing.T, class *configv1.ClassOfService) *journey {
 	defer cancel()
 	brokers := streamtest.Embedded(t)
 	redis := miniredis.RunT(t)
-	f, err := fleettest.Open(ctx, fleettest.Config{Brokers: brokers, Redis: redis.Addr(), Embedded: true, Dir: t.TempDir(), Partitions: 8})
+	f, err := fleet.Open(ctx, fleet.Config{Brokers: brokers, Redis: redis.Addr(), Embedded: true, Dir: t.TempDir(), Partitions: 8})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Config says what an installation stands on.
+type Config struct {
+	// Brokers and Redis are the servers' addresses.
+	Brokers []string
+	Redis   string
+	// Embedded says that they are not Apache Kafka and Redis; their settings can't be read.
+	Embedded bool
+	// Dir is a folder for configuration files, logs and the database; it is made where it is missing.
+	Dir string
+	// Partitions of each topic.
+	Partitions int
+	// Prefix stands before its topics and keys; drawn where it is empty.
+	Prefix string
+	// Password is that of a user of Kafka. With it each service is the user of its own name, this program "operator";
+	// without it Kafka asks nobody who they are.
+	Password func(user string) string
+	// Binaries is the folder that Build filled; empty: services run in this process.
+	Binaries string
+	// Memory is how many bytes a process may take; 0: what there is.
+	Memory int64
+}
+
+// Fleet is one installation.
+type Fleet struct {
+	// Client looks at its topics, and writes to them as a producer does.
+	Client *stream.Client
+	// Key is the API key that every service takes.
+	Key string
+
+	cfg Config
+	// Prefix stands before its topics and keys.
+	Prefix  string
+	keyFile string
+	hashes  string
+	// configuration is the address of the config service, once it runs.
+	configuration string
+	members       []*Member
+	conns         []*grpc.ClientConn
+}
+
+// Open prepares an installation: topics, and the API key. Nothing runs yet.
+func Open(ctx context.Context, cfg Config) (*Fleet, error) {
+	f := &Fleet{
+		cfg: cfg, Prefix: "fleet-" + strings.ToLower(rand.Text()[:10]), Key: "tg_" + rand.Text(),
+		keyFile: filepath.Join(cfg.Dir, "api-key"), hashes: filepath.Join(cfg.Dir, "api-key-hashes"),
+	}
+	if cfg.Prefix != "" {
+		f.Prefix = cfg.Prefix
+	}
+	if err := errors.Join(
+		os.MkdirAll(cfg.Dir, 0o700),
+		os.WriteFile(f.keyFile, []byte(f.Key+"\n"), 0o600),
+		os.WriteFile(f.hashes, []byte(rpc.HashKey(f.Key)+"\n"), 0o600),
+	); err != nil {
+		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
+	var err error
+	if f.Client, err = f.Kafka("operator"); err != nil {
+		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
+	client := f.Client
+	if err := client.CreateTopics(ctx, stream.Topics(cfg.Partitions), true); err != nil {
+		return nil, errors.Join(fmt.Errorf("prepare installation: %w", err), client.Close())
+	}
+	return f, nil
+}
+
+// Kafka is a client of the installation's topics, as a user.
+func (f *Fleet) Kafka(user string) (*stream.Client, error) {
+	security, err := f.security(user)
+	if err != nil {
+		return nil, err
+	}
+	return stream.Open(stream.Config{Brokers: f.cfg.Brokers, Prefix: f.Prefix, Security: security}, zap.NewNop(), prometheus.NewRegistry())
+}
+
+// security is how a user shows who it is.
+func (f *Fleet) security(user string) (stream.Security, error) {
+	if f.cfg.Password == nil {
+		return stream.Security{}, nil
+	}
+	file := filepath.Join(f.cfg.Dir, "kafka-password-"+user)
+	if err := os.WriteFile(file, []byte(f.cfg.Password(user)+"\n"), 0o600); err != nil {
+		return stream.Security{}, fmt.Errorf("write password: %w", err)
+	}
+	return stream.Security{Mechanism: "scram-sha-256", Username: user, PasswordFile: file}, nil
+}
+
+// Dial is a connection with the API key, closed with the fleet.
+func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
+	conn, err := rpc.Dial(address, f.Key)
+	if err != nil {
+		return nil, err
+	}
+	f.conns = append(f.conns, conn)
+	return conn, nil
+}
+
+// Dir is the installation's folder.
+func (f *Fleet) Dir() string { return f.cfg.Dir }
+
+// Database is the file of the config service's database; what stands in files beside it begins with its name.
+func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", "config.db") }
+
+// Partitions is how many each topic has.
+func (f *Fleet) Partitions() int { return f.cfg.Partitions }
+
+// Processes says whether each member is a process of its own.
+func (f *Fleet) Processes() bool { return f.cfg.Binaries != "" }
+
+// Close stops every member that still runs, the last started first, and lets go of everything. Its error names members
+// that did not end well.
+func (f *Fleet) Close(ctx context.Context) error {
+	var faults []error
+	for _, conn := range f.conns {
+		faults = append(faults, conn.Close())
+	}
+	for _, m := range slices.Backward(f.members) {
+		faults = append(faults, m.Stop(ctx))
+	}
+	return errors.Join(append(faults, f.Client.Close())...)
+}

@@ -1,0 +1,306 @@
+package fleet
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// Member is one service that runs.
+type Member struct {
+	// Name is that of the service, with a number behind it for the second and further replicas.
+	Name string
+
+	fleet   *Fleet
+	service service
+	log     *output
+	// cancel asks for an end, kill ends at once; ended is closed then and err says how it ended.
+	cancel, kill func()
+	// signal reaches a process; nil where the member runs in this one.
+	signal func(os.Signal) error
+	pid    int
+	ended  chan struct{}
+	err    error
+}
+
+// Start runs a service and returns once it listens; Ready waits until it is of use. The config service is started
+// first: the others are told its address.
+func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
+	s, known := services[name]
+	if !known {
+		return nil, fmt.Errorf("start %s: there is no such service", name)
+	}
+	m := &Member{Name: name, fleet: f, service: s}
+	count := 1
+	for _, other := range f.members {
+		if other.service.name == name {
+			count++
+		}
+	}
+	if count > 1 {
+		m.Name = fmt.Sprintf("%s-%d", name, count)
+	}
+	if err := m.Restart(ctx); err != nil {
+		return nil, err
+	}
+	f.members = append(f.members, m)
+	if name == "config" {
+		f.configuration = m.Address("grpc")
+	}
+	return m, nil
+}
+
+// Restart runs a member again that has ended. It listens on other ports then, but for the config service: its clients are
+// told its address once.
+func (m *Member) Restart(ctx context.Context) error {
+	path := filepath.Join(m.fleet.cfg.Dir, m.Name)
+	security, err := m.fleet.security(m.service.name)
+	if err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	if err := os.WriteFile(path+".yaml", []byte(m.service.configuration(m.fleet, security)), 0o600); err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	log, err := newOutput(path + ".log")
+	if err != nil {
+		return fmt.Errorf("start %s: %w", m.Name, err)
+	}
+	m.log, m.ended, m.err = log, make(chan struct{}), nil
+	launch := m.inside
+	if m.fleet.cfg.Binaries != "" {
+		launch = m.process
+	}
+	if err := launch(ctx, path+".yaml"); err != nil {
+		return errors.Join(fmt.Errorf("start %s: %w", m.Name, err), log.close())
+	}
+	for _, listener := range m.service.listeners {
+		select {
+		case <-log.heard(listener):
+		case <-m.ended:
+			return fmt.Errorf("start %s: it ended: %w\n%s", m.Name, m.err, m.Tail())
+		case <-ctx.Done():
+			return fmt.Errorf("start %s: %w\n%s", m.Name, ctx.Err(), m.Tail())
+		}
+	}
+	return nil
+}
+
+// Address is where one of its listeners is: "admin", "grpc", "http".
+func (m *Member) Address(listener string) string { return m.log.address(listener) }
+
+// pollEvery is how often somebody is asked who can't tell by himself.
+const pollEvery = 20 * time.Millisecond
+
+// Ready waits until /readyz says so.
+func (m *Member) Ready(ctx context.Context) error {
+	tick := time.NewTicker(pollEvery)
+	defer tick.Stop()
+	for {
+		last, err := m.readiness(ctx)
+		if err == nil && last == "" {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-m.ended:
+			return fmt.Errorf("wait for %s: it ended: %w\n%s", m.Name, m.err, m.Tail())
+		case <-ctx.Done():
+			return fmt.Errorf("wait for %s: %w: %s %w\n%s", m.Name, ctx.Err(), last, err, m.Tail())
+		}
+	}
+}
+
+// readiness is what is wrong with the member by its own words.
+func (m *Member) readiness(ctx context.Context) (string, error) {
+	body, status, err := m.get(ctx, "/readyz")
+	if err != nil || status == http.StatusOK {
+		return "", err
+	}
+	return string(body), nil
+}
+
+// Metrics is what its /metrics says.
+func (m *Member) Metrics(ctx context.Context) (string, error) {
+	body, _, err := m.get(ctx, "/metrics")
+	return string(body), err
+}
+
+func (m *Member) get(ctx context.Context, path string) ([]byte, int, error) {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address("admin")+path, nil)
+	if err != nil {
+		return nil, 0, err
+	}
+	res, err := operator.Do(req)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(res.Body)
+	return body, res.StatusCode, err
+}
+
+// operator keeps no connections: members come and go.
+var operator = &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+
+// PeakMemory is the most that a process of its own has had in memory at once, in bytes.
+func (m *Member) PeakMemory() (int64, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", m.pid))
+	if err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
+	}
+	_, text, _ := strings.Cut(string(content), "VmHWM:")
+	var kib int64
+	if _, err := fmt.Sscan(text, &kib); err != nil {
+		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
+	}
+	return kib << 10, nil
+}
+
+// Kill ends the member at once, as a crash would, and returns once it is gone. In this process that is not possible.
+func (m *Member) Kill() {
+	m.kill()
+	<-m.ended
+	m.log.close() //nolint:errcheck // what was written is there or not; the member is gone
+}
+
+// Freeze lets the member stand still, as a machine does that swaps or a process that is traced, until thaw lets it go on.
+// In this process that is not possible.
+func (m *Member) Freeze() (thaw func() error, err error) {
+	if m.signal == nil {
+		return nil, fmt.Errorf("freeze %s: it is no process of its own", m.Name)
+	}
+	if err := m.signal(syscall.SIGSTOP); err != nil {
+		return nil, fmt.Errorf("freeze %s: %w", m.Name, err)
+	}
+	return func() error {
+		if err := m.signal(syscall.SIGCONT); err != nil {
+			return fmt.Errorf("thaw %s: %w", m.Name, err)
+		}
+		return nil
+	}, nil
+}
+
+// Stall freezes the member for a while, and lets it go on as if nothing had been: by then others have taken over what it
+// had.
+func (m *Member) Stall(ctx context.Context, d time.Duration) error {
+	thaw, err := m.Freeze()
+	if err != nil {
+		return err
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+	return thaw()
+}
+
+// Stop asks the member to finish and waits for it; one that has ended already ended well or not, too.
+func (m *Member) Stop(ctx context.Context) error {
+	m.cancel()
+	select {
+	case <-m.ended:
+	case <-ctx.Done():
+		m.kill()
+		return fmt.Errorf("stop %s: %w\n%s", m.Name, ctx.Err(), m.Tail())
+	}
+	err := m.log.close()
+	if m.err != nil {
+		return fmt.Errorf("%s ended: %w\n%s", m.Name, m.err, m.Tail())
+	}
+	return err
+}
+
+// Ended is closed once the member has ended by itself or was ended.
+func (m *Member) Ended() <-chan struct{} { return m.ended }
+
+// Tail is the end of what the member logged.
+func (m *Member) Tail() string {
+	const enough = 4 << 10
+	content, err := os.ReadFile(filepath.Join(m.fleet.cfg.Dir, m.Name+".log"))
+	if err != nil {
+		return err.Error()
+	}
+	return "end of the log of " + m.Name + ":\n" + string(content[max(0, len(content)-enough):])
+}
+
+// output keeps what a member logs in a file, and reads from it where the member listens.
+type output struct {
+	mu     sync.Mutex
+	file   *os.File
+	line   []byte
+	bound  map[string]string
+	heards map[string]chan struct{}
+}
+
+func newOutput(path string) (*output, error) {
+	file, err := os.OpenFile(path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	return &output{file: file, bound: map[string]string{}, heards: map[string]chan struct{}{}}, nil
+}
+
+// Write takes lines of JSON, in pieces of any size.
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, c := range b {
+		if c != '\n' {
+			o.line = append(o.line, c)
+			continue
+		}
+		var said struct{ Message, Listener, Address string }
+		// Most lines are something else, and there may be thousands a second.
+		if bytes.Contains(o.line, []byte(`"listening"`)) && json.Unmarshal(o.line, &said) == nil && said.Message == "listening" {
+			o.bound[said.Listener] = said.Address
+			close(o.channel(said.Listener))
+		}
+		o.line = o.line[:0]
+	}
+	return o.file.Write(b)
+}
+
+// channel holds mu.
+func (o *output) channel(listener string) chan struct{} {
+	c, ok := o.heards[listener]
+	if !ok {
+		c = make(chan struct{})
+		o.heards[listener] = c
+	}
+	return c
+}
+
+func (o *output) heard(listener string) <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.channel(listener)
+}
+
+func (o *output) address(listener string) string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.bound[listener]
+}
+
+func (o *output) close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if err := o.file.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,297 @@
+// Command soak kills replicas of the safeguard service, ingest before it, and their Redis and Kafka at random moments, and
+// sets the configuration back to an older copy of its database, while usage comes in and is given back, some of it in
+// transactions that are aborted, options are changed and payments charged by call, subscribers come, go, and change class
+// and number, now and then to one that is taken, and the catalog changes. At quiet points it folds the log with the model and holds everything that can be seen
+// from outside against it: every outcome and rejection, what callers were told, what a network element knows that heard
+// only reached and released, what Authorize says, and what the inventory shows.
+//
+// FOR says how long it kills, SEED repeats the same choices. Standard output has the figures, what happens meanwhile is
+// told on standard error. It exits 1 without a figure where the run says nothing: somebody did not come up again, or
+// nothing was killed.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+func main() {
+	if err := soak(daemon.UntilSignal()); err != nil {
+		fmt.Fprintln(os.Stderr, "invalid run:", err)
+		os.Exit(1)
+	}
+}
+
+// options are what FOR and SEED say.
+func options() (length time.Duration, seed uint64, err error) {
+	length, seed = 3*time.Minute, rand.Uint64()
+	if text := os.Getenv("FOR"); text != "" {
+		if length, err = time.ParseDuration(text); err != nil || length <= 0 {
+			return 0, 0, fmt.Errorf("FOR must be a time such as 10m, not %q", text)
+		}
+	}
+	if text := os.Getenv("SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			return 0, 0, fmt.Errorf("SEED must be a number, not %q", text)
+		}
+	}
+	return length, seed, nil
+}
+
+var began = time.Now()
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+func soak(ctx context.Context) (err error) {
+	length, seed, err := options()
+	if err != nil {
+		return err
+	}
+	say("killing for %s, SEED=%d", length, seed)
+	dir, err := os.MkdirTemp("", "tollgate-soak-")
+	if err != nil {
+		return err
+	}
+	b, made, last, err := start(ctx, dir, length)
+	defer func() {
+		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		if err = errors.Join(err, b.stop(ending)); err != nil {
+			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
+			return
+		}
+		err = os.RemoveAll(dir)
+	}()
+	if err != nil {
+		return err
+	}
+
+	t := newTraffic(b.fleet, seed)
+	if err := t.activate(ctx); err != nil {
+		return err
+	}
+	conn, err := b.fleet.Dial(b.config.Address("grpc"))
+	if err != nil {
+		return err
+	}
+	x := newTransactions(b, t, seed)
+	c := &callers{bed: b, whom: t.whom}
+	j := newJudge(b, configv1.NewConfigWatchServiceClient(conn))
+	cat, err := newCatalog(ctx, configv1.NewClassOfServiceServiceClient(conn), made, last, j.keep)
+	if err != nil {
+		return err
+	}
+	back, err := newSetBacks(ctx, b, cat)
+	if err != nil {
+		return err
+	}
+	f := &faults{bed: b, setBacks: back, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
+	from, quiet := time.Now(), time.Duration(0)
+	for round := 1; ; round++ {
+		left := length - (time.Since(from) - quiet)
+		if left <= 0 || j.wrong() {
+			break
+		}
+		stretch, done := context.WithTimeout(ctx, min(left, between))
+		err := together(
+			func() error { return t.run(ctx, stretch.Done()) },
+			func() error { return x.run(ctx, stretch.Done()) },
+			func() error { return c.run(ctx, stretch.Done(), seed+uint64(round)) },
+			func() error { return cat.run(ctx, stretch) },
+			func() error { return f.run(stretch, ctx) },
+		)
+		done()
+		if err != nil {
+			return err
+		}
+		paused := time.Now()
+		say("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.told), f)
+		if err := b.ready(ctx); err != nil {
+			return err
+		}
+		if err := t.mark(ctx, round); err != nil {
+			return err
+		}
+		if err := j.rests(ctx, c.told); err != nil {
+			return err
+		}
+		say("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", j.compared, j.repeats, len(j.numbers), j.rejections)
+		t.rests(j.alive)
+		quiet += time.Since(paused)
+	}
+	took := time.Since(from)
+	for id := range t.ids {
+		if _, stands := j.seen[id]; !stands {
+			j.add(&j.lost, "event %s was acknowledged and stands nowhere", id)
+		}
+	}
+	x.stands(j)
+	for _, text := range cat.twice {
+		j.add(&j.doubled, "%s", text)
+	}
+	for _, line := range j.examples {
+		say("%s", line)
+	}
+	if f.total() == 0 {
+		return errors.New("nothing was killed: give it a longer time by FOR")
+	}
+	on, err := fleet.On(ctx, b.kafka, b.redis)
+	if err != nil {
+		return err
+	}
+	total := f.total()
+	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
+		f, seed, subscribers, len(c.told), c.unknown, x, cat.changes, j.first, j.repeats, t.repeats, t.sent, j.rejections["CORRECTS_EXCEEDED"], j.rejections["TARGET_ACTIVE"])
+	var figures []figure.Figure
+	for _, count := range []struct {
+		name  string
+		value int
+	}{{"lost", j.lost}, {"doubled", j.doubled}, {"out_of_order", j.outOfOrder}} {
+		figures = append(figures, figure.Figure{
+			Name: "soak.safeguard." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
+			Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
+		})
+	}
+	return figure.Print(os.Stdout, figures...)
+}
+
+// bed is what is proved, and what it stands on.
+type bed struct {
+	kafka, redis *fleet.Server
+	fleet        *fleet.Fleet
+	config       *fleet.Member
+	ingest       *fleet.Member
+	replicas     []*fleet.Member
+	conns
+
+	// listen is where replicas listen: they come back elsewhere.
+	listen atomic.Pointer[[]string]
+}
+
+// address is where a replica listens, or listened before it was killed.
+func (b *bed) address(replica int) string { return (*b.listen.Load())[replica] }
+
+func (b *bed) listens() {
+	all := make([]string, len(b.replicas))
+	for i, m := range b.replicas {
+		all[i] = m.Address("grpc")
+	}
+	b.listen.Store(&all)
+}
+
+// between is how long it goes on between two quiet points.
+const between = time.Minute
+
+// together does all of it at once.
+func together(all ...func() error) error {
+	faults := make([]error, len(all))
+	var work sync.WaitGroup
+	for i, do := range all {
+		work.Add(1)
+		go func() {
+			defer work.Done()
+			faults[i] = do()
+		}()
+	}
+	work.Wait()
+	return errors.Join(faults...)
+}
+
+const partitions = 8
+
+// start says what was configured, and the last revision of it.
+func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, last int64, err error) {
+	b = &bed{}
+	say("building")
+	binaries := filepath.Join(dir, "bin")
+	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
+		return b, nil, 0, err
+	}
+	if b.kafka, err = fleet.StartServer(ctx, fleet.Kafka, filepath.Join(dir, "kafka")); err != nil {
+		return b, nil, 0, err
+	}
+	if b.redis, err = fleet.StartServer(ctx, fleet.Redis, filepath.Join(dir, "redis")); err != nil {
+		return b, nil, 0, err
+	}
+	if b.fleet, err = fleet.Open(ctx, fleet.Config{
+		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: partitions, Binaries: binaries,
+	}); err != nil {
+		return b, nil, 0, err
+	}
+	b.conns = conns{key: b.fleet.Key, known: map[string]*grpc.ClientConn{}}
+	if b.config, err = b.fleet.Start(ctx, "config"); err != nil {
+		return b, nil, 0, err
+	}
+	made = resources(time.Now().UTC(), length)
+	last, err = b.fleet.Configure(ctx, made...)
+	if err != nil {
+		return b, nil, 0, err
+	}
+	if b.ingest, err = b.fleet.Start(ctx, "ingest"); err != nil {
+		return b, nil, 0, err
+	}
+	for range 2 {
+		m, err := b.fleet.Start(ctx, "safeguard")
+		if err != nil {
+			return b, nil, 0, err
+		}
+		b.replicas = append(b.replicas, m)
+	}
+	if err := b.ready(ctx); err != nil {
+		return b, nil, 0, err
+	}
+	b.listens()
+	return b, made, last, b.fleet.AwaitRevision(ctx, eventsOrdered, last)
+}
+
+// rest bounds what comes after the last kill; it only ends runs that are stuck.
+const rest = 5 * time.Minute
+
+func (b *bed) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, rest)
+	defer cancel()
+	return b.readyBy(ctx)
+}
+
+// readyBy waits as long as ctx lets it.
+func (b *bed) readyBy(ctx context.Context) error {
+	for _, m := range append([]*fleet.Member{b.ingest}, b.replicas...) {
+		if err := m.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stop ends everything that was started, also after a start that failed.
+func (b *bed) stop(ctx context.Context) error {
+	var faults []error
+	b.conns.close()
+	if b.fleet != nil {
+		faults = append(faults, b.fleet.Close(ctx))
+	}
+	for _, s := range []*fleet.Server{b.redis, b.kafka} {
+		if s != nil {
+			faults = append(faults, s.Stop(ctx))
+		}
+	}
+	return errors.Join(faults...)
+}

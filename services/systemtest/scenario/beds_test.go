@@ -1,0 +1,121 @@
+package scenario
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+// patience of a whole journey: it only ends those that fail.
+const patience = 4 * time.Minute
+
+// names of the services, in the order of an event's journey behind configuration.
+var names = []string{"config", "ingest", "safeguard", "trigger", "webhook"}
+
+// onBeds runs a script with every service in this process on embedded servers, and with processes on real ones.
+func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
+	run := func(name string, cfg fleet.Config) {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), patience)
+			defer cancel()
+			cfg.Dir, cfg.Partitions = t.TempDir(), 8
+			if name == "processes" {
+				cfg.Binaries = t.TempDir()
+				if err := fleet.Build(ctx, cfg.Binaries, names...); err != nil {
+					t.Fatal(err)
+				}
+			}
+			f, err := fleet.Open(ctx, cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+				defer cancel()
+				if err := f.Close(stopping); err != nil {
+					t.Error(err)
+				}
+				if cfg.Embedded {
+					return
+				}
+				forget(t, stopping, cfg.Redis, f.Prefix)
+			})
+			script(t, ctx, f)
+		})
+	}
+	redises, err := miniredis.Run()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer redises.Close()
+	run("in one process", fleet.Config{
+		Brokers: guarded(t, "guarded").ListenAddrs(), Prefix: "guarded", Password: password, Redis: redises.Addr(), Embedded: true,
+	})
+
+	brokers, haveKafka := streamtest.RealKafka(t)
+	address, haveRedis := statetest.RealRedis(t)
+	if haveKafka && haveRedis {
+		run("processes", fleet.Config{Brokers: brokers, Redis: address})
+	} else if os.Getenv("TOLLGATE_REAL") == "1" {
+		t.Error("TOLLGATE_REAL=1 and no real servers")
+	}
+}
+
+func password(user string) string { return "password of " + user }
+
+// guarded is an embedded broker that allows each service what tollgate topics acl prints, and nothing else.
+func guarded(t *testing.T, prefix string) *kfake.Cluster {
+	t.Helper()
+	operations := map[string]kmsg.ACLOperation{
+		stream.OperationRead: kmsg.ACLOperationRead, stream.OperationWrite: kmsg.ACLOperationWrite,
+		stream.OperationCreate: kmsg.ACLOperationCreate, stream.OperationDescribe: kmsg.ACLOperationDescribe,
+		stream.OperationDescribeConfigs: kmsg.ACLOperationDescribeConfigs,
+	}
+	resources := map[string]kmsg.ACLResourceType{
+		stream.ResourceTopic: kmsg.ACLResourceTypeTopic, stream.ResourceGroup: kmsg.ACLResourceTypeGroup,
+	}
+	allowed := map[string][]kfake.ACL{}
+	for _, p := range stream.Permissions(prefix) {
+		one := kfake.ACL{
+			Resource: resources[p.Resource], Name: p.Name, Pattern: kmsg.ACLResourcePatternTypeLiteral,
+			Operation: operations[p.Operation], Allow: true,
+		}
+		if begin, open := strings.CutSuffix(p.Name, "*"); open {
+			one.Name, one.Pattern = begin, kmsg.ACLResourcePatternTypePrefixed
+		}
+		allowed[p.Who] = append(allowed[p.Who], one)
+	}
+	opts := []kfake.Opt{kfake.EnableSASL(), kfake.EnableACLs()}
+	for who, acls := range allowed {
+		opts = append(opts, kfake.User("SCRAM-SHA-256", who, password(who), acls...))
+	}
+	return streamtest.EmbeddedCluster(t, opts...)
+}
+
+// forget deletes what an installation left in a Redis that others use too.
+func forget(t *testing.T, ctx context.Context, address, prefix string) {
+	t.Helper()
+	client := redis.NewClient(&redis.Options{Addr: address})
+	defer client.Close()
+	for _, pattern := range []string{"{" + prefix + ":*", prefix + ":*"} {
+		keys := client.Scan(ctx, 0, pattern, 1000).Iterator()
+		for keys.Next(ctx) {
+			client.Unlink(ctx, keys.Val())
+		}
+		if err := keys.Err(); err != nil {
+			t.Error(err)
+		}
+	}
+}

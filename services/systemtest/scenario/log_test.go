@@ -1,0 +1,73 @@
+package scenario
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+// topicLog is what was read so far of a topic, without control records.
+type topicLog struct {
+	testing.TB
+	ctx   context.Context
+	tails []*fleet.Tail
+	all   []stream.Record
+}
+
+func follow(t testing.TB, ctx context.Context, f *fleet.Fleet, topic string) *topicLog {
+	l := &topicLog{TB: t, ctx: ctx}
+	for p := range f.Partitions() {
+		l.tails = append(l.tails, f.Follow(topic, int32(p)))
+	}
+	return l
+}
+
+// read reads on to the present end.
+func (l *topicLog) read() {
+	l.Helper()
+	for _, tail := range l.tails {
+		for {
+			records, err := tail.Read(l.ctx)
+			if err != nil {
+				l.Fatal(err)
+			}
+			if len(records) == 0 {
+				break
+			}
+			for _, r := range records {
+				if !strings.HasPrefix(header(r, "ce_type"), "system.") {
+					l.all = append(l.all, r)
+				}
+			}
+		}
+	}
+}
+
+// until reads on until a condition holds.
+func (l *topicLog) until(what string, holds func() bool) {
+	l.Helper()
+	wait(l, l.ctx, what, func() bool { l.read(); return holds() })
+}
+
+// wait asks again and again: what is waited for happens in other processes.
+func wait(t testing.TB, ctx context.Context, what string, holds func() bool) {
+	t.Helper()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !holds() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+func header(r stream.Record, name string) string {
+	value, _ := r.Header(name)
+	return string(value)
+}
