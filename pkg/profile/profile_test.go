@@ -10,10 +10,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -21,35 +23,35 @@ import (
 func TestEachProfileSaysWhatItsSourceDoes(t *testing.T) {
 	three := []spend.State{spend.Active, spend.TemporarilyInactive, spend.PermanentlyInactive}
 	eighty := []spend.Threshold{{Percent: 80}}
-	for name, want := range map[string]revision.Offer{
+	for name, want := range map[string]configclient.Offer{
 		"eu-roaming": {
-			Option: spend.Data, Currency: "EUR", Limit: 50 * spend.Unit, HasLimit: true, PerPayment: spend.Max, Basis: revision.Net,
-			Scope: revision.DefaultDataScope, Zone: time.UTC, States: three, DefaultState: spend.Active, SecondNotice: 100 * spend.Unit,
+			Option: spend.Data, Currency: "EUR", Limit: 50 * spend.Unit, HasLimit: true, PerPayment: spend.Max, Basis: configclient.Net,
+			Scope: configclient.DefaultDataScope, Zone: time.UTC, States: three, DefaultState: spend.Active, SecondNotice: 100 * spend.Unit,
 		},
 		"uk-roaming": {
-			Option: spend.Data, Currency: "GBP", Limit: 45 * spend.Unit, HasLimit: true, PerPayment: spend.Max, Basis: revision.Gross,
-			Scope: revision.DefaultDataScope, Zone: london(t), States: three, DefaultState: spend.Active,
+			Option: spend.Data, Currency: "GBP", Limit: 45 * spend.Unit, HasLimit: true, PerPayment: spend.Max, Basis: configclient.Gross,
+			Scope: configclient.DefaultDataScope, Zone: london(t), States: three, DefaultState: spend.Active,
 		},
 		"uk-bill-limit": {
-			Option: spend.Overspend, Currency: "GBP", PerPayment: spend.Max, Basis: revision.Gross, Scope: revision.DefaultOverspendScope,
+			Option: spend.Overspend, Currency: "GBP", PerPayment: spend.Max, Basis: configclient.Gross, Scope: configclient.DefaultOverspendScope,
 			Zone: london(t), States: []spend.State{spend.Active, spend.Inactive}, DefaultState: spend.Inactive,
 		},
 		"uk-psr": {
-			Option: spend.Payment, Currency: "GBP", Limit: 240 * spend.Unit, HasLimit: true, PerPayment: 40 * spend.Unit, Basis: revision.Gross,
-			Scope: revision.DefaultPaymentScope, Zone: london(t), States: []spend.State{spend.Active}, DefaultState: spend.Active,
+			Option: spend.Payment, Currency: "GBP", Limit: 240 * spend.Unit, HasLimit: true, PerPayment: 40 * spend.Unit, Basis: configclient.Gross,
+			Scope: configclient.DefaultPaymentScope, Zone: london(t), States: []spend.State{spend.Active}, DefaultState: spend.Active,
 		},
 		"eu-psd2": {
-			Option: spend.Payment, Currency: "EUR", Limit: 300 * spend.Unit, HasLimit: true, PerPayment: 50 * spend.Unit, Basis: revision.Gross,
-			Scope: revision.DefaultPaymentScope, Zone: time.UTC, States: []spend.State{spend.Active}, DefaultState: spend.Active,
+			Option: spend.Payment, Currency: "EUR", Limit: 300 * spend.Unit, HasLimit: true, PerPayment: 50 * spend.Unit, Basis: configclient.Gross,
+			Scope: configclient.DefaultPaymentScope, Zone: time.UTC, States: []spend.State{spend.Active}, DefaultState: spend.Active,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			want.Thresholds, want.RenewalDay, want.Rating = eighty, 1, revision.Retail
+			want.Thresholds, want.RenewalDay, want.Rating = eighty, 1, configclient.Retail
 			stored, err := Class(name)
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{stored}})
+			s := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{stored}})
 			if faults := s.Faults(); len(faults) > 0 {
 				t.Fatal(faults)
 			}

@@ -91,7 +91,7 @@ func TestImports(t *testing.T) {
 		{"github.com/redis/go-redis/v9", []string{"pkg/state/redisstate"}, "state is read and written through its fence"},
 		{"github.com/alicebob/miniredis/v2", []string{"services/tollgate"}, "no other package knows about embedded servers"},
 		{"github.com/twmb/franz-go/pkg/kfake", []string{"services/tollgate"}, "no other package knows about embedded servers"},
-		{module + "pkg/fold", []string{"pkg/fold", "services/safeguard", "services/trigger", "services/config", "services/tollgate", "pkg/revision"}, "deliveries have no log to fold"},
+		{module + "pkg/fold", []string{"pkg/fold", "services/safeguard", "services/trigger", "services/config", "services/tollgate", "pkg/configclient"}, "deliveries have no log to fold"},
 		{"modernc.org/sqlite", []string{"services/config", "services/history"}, "only their owners keep tables"},
 	}
 	for _, f := range repository(t) {

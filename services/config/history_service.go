@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	"go.uber.org/zap"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // historyService serves configv1.HistoryService.
@@ -82,7 +84,7 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 	made := standing{revision: now.GetRevision()}
 	var lost []*configv1.Position
 	for _, p := range req.GetLost() {
-		if !revision.GoesOn(now, p) {
+		if !configclient.GoesOn(now, p) {
 			lost = append(lost, p)
 			made.revision = max(made.revision, p.GetRevision())
 		}

@@ -4,14 +4,17 @@ import (
 	"context"
 	"slices"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	"google.golang.org/genproto/googleapis/type/money"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // Reasons of violations that the options' calls answer too.
@@ -115,7 +118,7 @@ func (j optionJudge) perPayment(m *money.Money, limit spend.Amount, limited bool
 	}
 }
 
-func (j optionJudge) common(o revision.Offered) {
+func (j optionJudge) common(o configclient.Offered) {
 	if _, known := configv1.AmountBasis_name[int32(o.GetAmountBasis())]; !known {
 		j.Add("amount_basis", "%d is not known", o.GetAmountBasis())
 	}
@@ -169,11 +172,11 @@ func (j optionJudge) thresholds(all []*configv1.AlertThreshold) {
 	}
 }
 
-func (j optionJudge) states(o revision.Offered) {
-	all := revision.StatesOf(j.option)
+func (j optionJudge) states(o configclient.Offered) {
+	all := configclient.StatesOf(j.option)
 	offered := []spend.State{spend.Active}
 	for i, given := range o.GetStates() {
-		state := revision.StateOf(given)
+		state := configclient.StateOf(given)
 		switch {
 		case !slices.Contains(all, state):
 			j.Add(at("states", i), "%s is not a state of this option, which has %s", given, shownStates(all))
@@ -186,9 +189,9 @@ func (j optionJudge) states(o revision.Offered) {
 	if len(o.GetStates()) == 0 {
 		offered = all
 	}
-	initial := revision.DefaultStateOf(j.option)
+	initial := configclient.DefaultStateOf(j.option)
 	if given := o.GetDefaultState(); given != eventv1.Safeguard_STATE_UNSPECIFIED {
-		if initial = revision.StateOf(given); !slices.Contains(all, initial) {
+		if initial = configclient.StateOf(given); !slices.Contains(all, initial) {
 			j.Add("default_state", "%s is not a state of this option, which has %s", given, shownStates(all))
 			return
 		}

@@ -4,11 +4,13 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	"google.golang.org/genproto/googleapis/type/money"
 	"pgregory.net/rapid"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Usage under a class that can't be decoded is rejected, so that what is stored must be readable. The reverse
@@ -24,7 +26,7 @@ func TestWhatIsStoredCanBeDecoded(t *testing.T) {
 				continue
 			}
 			accepted++
-			if faults := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{c}}).Faults(); len(faults) > 0 {
+			if faults := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{c}}).Faults(); len(faults) > 0 {
 				t.Fatalf("%v was accepted: %v", c, faults)
 			}
 		}

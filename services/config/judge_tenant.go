@@ -6,9 +6,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/revision"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -37,8 +38,8 @@ func judgeSubscribers(ctx context.Context, q queries, f *fault.Faults, t *config
 		}
 	}
 	if window := p.GetDedupWindow(); window != nil {
-		if err := window.CheckValid(); err != nil || window.AsDuration() < revision.DefaultDedupWindow || window.AsDuration() > revision.MaxDedupWindow {
-			f.Add("dedup_window", "must be from %d to %d hours", int(revision.DefaultDedupWindow.Hours()), int(revision.MaxDedupWindow.Hours()))
+		if err := window.CheckValid(); err != nil || window.AsDuration() < configclient.DefaultDedupWindow || window.AsDuration() > configclient.MaxDedupWindow {
+			f.Add("dedup_window", "must be from %d to %d hours", int(configclient.DefaultDedupWindow.Hours()), int(configclient.MaxDedupWindow.Hours()))
 		}
 	}
 	if _, known := configv1.UnknownPolicy_name[int32(p.GetOnUnknown())]; !known {

@@ -7,14 +7,17 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 func TestTheShippedFileIsTheDefaults(t *testing.T) {
@@ -303,8 +306,8 @@ func TestASnapshotShowsSecretsToServicesAlone(t *testing.T) {
 	must[*configv1.Endpoint](t)(r.ends.CreateEndpoint(t.Context(), &configv1.CreateEndpointRequest{Endpoint: e}))
 	for _, at := range []int64{0, 2} {
 		parts := must[configv1.ConfigWatchService_SnapshotClient](t)(r.outside.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: at}))
-		res := must[*configv1.Snapshot](t)(revision.Collect(parts, nil))
-		if text := res.String(); strings.Contains(text, "hush") || strings.Contains(text, secretA) || !revision.Masked(res.GetEndpoints()[0]) {
+		res := must[*configv1.Snapshot](t)(configclient.Collect(parts, nil))
+		if text := res.String(); strings.Contains(text, "hush") || strings.Contains(text, secretA) || !configclient.Masked(res.GetEndpoints()[0]) {
 			t.Errorf("revision %d shows %s", at, text)
 		}
 		if whole := r.snapshot(at).GetEndpoints()[0]; whole.GetSecrets()[0] != secretA || whole.GetHeaders()[0].GetValue() != "Bearer hush" {

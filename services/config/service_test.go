@@ -8,16 +8,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 const (
@@ -127,7 +129,7 @@ func (r *running) snapshotOf(history uint64, number int64) (*configv1.Snapshot, 
 	if err != nil {
 		return nil, err
 	}
-	return revision.Collect(parts, nil)
+	return configclient.Collect(parts, nil)
 }
 
 // must is what a call answered.

@@ -7,11 +7,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/revision"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/pkg/configclient"
+
 	"go.uber.org/zap"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // unknown are revisions that services know and this database does not have, the highest of each history. They are in
@@ -61,7 +63,7 @@ func (u *unknown) note(ctx context.Context, p *configv1.Position, inForce bool) 
 func (u *unknown) list(head *configv1.WatchResponse) []*configv1.History_Unknown {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.all = slices.DeleteFunc(u.all, func(k *configv1.History_Unknown) bool { return revision.GoesOn(head, k.GetPosition()) })
+	u.all = slices.DeleteFunc(u.all, func(k *configv1.History_Unknown) bool { return configclient.GoesOn(head, k.GetPosition()) })
 	u.metrics.unknown.Set(float64(len(u.all)))
 	return slices.Clone(u.all)
 }

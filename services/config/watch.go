@@ -7,12 +7,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // repeatInterval is how long a watcher hears nothing while nothing changes.
@@ -73,7 +75,7 @@ func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStrea
 	for {
 		last, changed := w.service.news.read()
 		for _, p := range req.GetKnown() {
-			if !revision.GoesOn(last, p) {
+			if !configclient.GoesOn(last, p) {
 				w.service.unknown.note(stream.Context(), p, true)
 			}
 		}

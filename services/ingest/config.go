@@ -3,9 +3,9 @@ package ingest
 import (
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -18,7 +18,7 @@ type Config struct {
 	HTTP          HTTP          `yaml:"http"`
 	// Configuration says where the configuration service is, which knows the tenants. While it does not answer, events of
 	// any tenant are accepted.
-	Configuration revision.Config `yaml:"config"`
+	Configuration configclient.Config `yaml:"config"`
 }
 
 // HTTP is the door for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
@@ -42,7 +42,7 @@ func DefaultConfig() Config {
 		GRPC:   rpc.DefaultConfig("127.0.0.1:7020"),
 		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
 
-		Configuration: revision.DefaultConfig(),
+		Configuration: configclient.DefaultConfig(),
 	}
 }
 

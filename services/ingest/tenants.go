@@ -10,9 +10,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -56,7 +57,7 @@ func newTenants(list func(ctx context.Context) (map[string]struct{}, error), log
 }
 
 // openTenants reads from the configuration service; stop gives the connection back.
-func openTenants(cfg revision.Config, log *zap.Logger) (t *tenants, stop func() error, err error) {
+func openTenants(cfg configclient.Config, log *zap.Logger) (t *tenants, stop func() error, err error) {
 	conn, err := cfg.Dial()
 	if err != nil {
 		return nil, nil, fmt.Errorf("read tenants: %w", err)

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -18,11 +18,11 @@ import (
 type catalog struct {
 	revision int64
 	classes  map[classKey]*class
-	tenants  map[string]*revision.Tenant
+	tenants  map[string]*configclient.Tenant
 	// scopes are by their text, for the next catalog: classes share a few.
 	scopes map[string]scoped
 	// faults are classes with a scope that this binary can't compile.
-	faults []revision.Fault
+	faults []configclient.Fault
 }
 
 type classKey struct{ tenant, id string }
@@ -35,7 +35,7 @@ type class struct {
 
 // offer is one safeguard as a class offers it.
 type offer struct {
-	*revision.Offer
+	*configclient.Offer
 	scope scoped
 }
 
@@ -52,9 +52,9 @@ type scoped struct {
 }
 
 // newCatalog compiles a snapshot; before is the catalog of another revision, or nil.
-func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
+func newCatalog(s *configclient.Snapshot, before *catalog) *catalog {
 	m := s.Message().GetClassesOfService()
-	c := &catalog{revision: s.Revision, classes: make(map[classKey]*class, len(m)), tenants: map[string]*revision.Tenant{}, scopes: map[string]scoped{}}
+	c := &catalog{revision: s.Revision, classes: make(map[classKey]*class, len(m)), tenants: map[string]*configclient.Tenant{}, scopes: map[string]scoped{}}
 	for _, stored := range m {
 		parts := strings.Split(stored.GetName(), "/") // tenants/{tenant}/classesOfService/{class}
 		if len(parts) != 4 {
@@ -70,7 +70,7 @@ func newCatalog(s *revision.Snapshot, before *catalog) *catalog {
 			if offered := found.Offer(o); offered != nil {
 				made.offers[o] = &offer{Offer: offered, scope: c.scope(offered.Scope, before)}
 				if err := made.offers[o].scope.err; err != nil {
-					c.faults = append(c.faults, revision.Fault{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
+					c.faults = append(c.faults, configclient.Fault{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
 				}
 			}
 		}
@@ -113,10 +113,10 @@ func (c *catalog) class(tenant, id string) *class {
 }
 
 // nobody is a tenant that the configuration does not know.
-var nobody = &revision.Tenant{DedupWindow: revision.DefaultDedupWindow}
+var nobody = &configclient.Tenant{DedupWindow: configclient.DefaultDedupWindow}
 
 // tenant is never nil.
-func (c *catalog) tenant(id string) *revision.Tenant {
+func (c *catalog) tenant(id string) *configclient.Tenant {
 	if c != nil {
 		if t, ok := c.tenants[id]; ok {
 			return t
@@ -141,11 +141,11 @@ func (c *catalogs) unusable() []*daemon.Incident {
 	if last == nil {
 		return nil
 	}
-	return revision.Incidents(IncidentScope, last.faults)
+	return configclient.Incidents(IncidentScope, last.faults)
 }
 
-func compileCatalogs(ctx context.Context, source *revision.Source) *catalogs {
-	c := revision.Compile(ctx, source, newCatalog)
+func compileCatalogs(ctx context.Context, source *configclient.Source) *catalogs {
+	c := configclient.Compile(ctx, source, newCatalog)
 	return &catalogs{c, c.Latest}
 }
 

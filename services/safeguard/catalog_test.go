@@ -4,10 +4,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -87,7 +89,7 @@ func TestAScopeIsCompiledOnce(t *testing.T) {
 	own := func(c *configv1.ClassOfService) { c.DataSafeguard.Scope = "usage.roaming && usage.quantity > 7" }
 	silver := func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" }
 	first := catalogFor(t, 1, nil, full(own), full(own, silver))
-	decoded := revision.Decode(&configv1.Snapshot{Revision: 2, ClassesOfService: []*configv1.ClassOfService{full(own), full(own, silver)}})
+	decoded := configclient.Decode(&configv1.Snapshot{Revision: 2, ClassesOfService: []*configv1.ClassOfService{full(own), full(own, silver)}})
 	second := newCatalog(decoded, first)
 	of := func(c *catalog, class string, o spend.Option) *scope.Scope {
 		return c.class("acme", class).offers[o].scope.Scope

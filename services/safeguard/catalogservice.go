@@ -5,11 +5,14 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -152,14 +155,14 @@ func (of *offer) secondNotice() *money.Money {
 }
 
 func (of *offer) basis() configv1.AmountBasis {
-	if of.Basis == revision.Gross {
+	if of.Basis == configclient.Gross {
 		return configv1.AmountBasis_AMOUNT_BASIS_GROSS
 	}
 	return configv1.AmountBasis_AMOUNT_BASIS_NET
 }
 
 func (of *offer) rating() configv1.RatingBasis {
-	if of.Rating == revision.Wholesale {
+	if of.Rating == configclient.Wholesale {
 		return configv1.RatingBasis_RATING_BASIS_WHOLESALE
 	}
 	return configv1.RatingBasis_RATING_BASIS_RETAIL

@@ -7,9 +7,12 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -28,13 +31,13 @@ func TestTheCatalogShowsEveryOption(t *testing.T) {
 	want := &optionsv1.ListCatalogOptionsResponse{
 		Revision: 7,
 		DataSafeguard: &optionsv1.CatalogDataSafeguard{Name: name + "/options/dataSafeguard", Option: &optionsv1.OfferedDataSafeguard{
-			CutOff: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: revision.DefaultDataScope,
+			CutOff: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: configclient.DefaultDataScope,
 			TimeZone: "UTC", RenewalDay: 1, RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL,
 			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, offForMonth, eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
 			DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,
 		}},
 		OverspendSafeguard: &optionsv1.CatalogOverspendSafeguard{Name: name + "/options/overspendSafeguard", Option: &optionsv1.OfferedOverspendSafeguard{
-			CurrencyCode: "EUR", AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: revision.DefaultOverspendScope,
+			CurrencyCode: "EUR", AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: configclient.DefaultOverspendScope,
 			TimeZone: "UTC", RenewalDay: 1, RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL,
 			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_INACTIVE},
 			DefaultState: eventv1.Safeguard_STATE_INACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,

@@ -6,10 +6,11 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -152,7 +153,7 @@ func (o *option) wish(f *fault.Faults, which spend.Option, c *eventv1.CommandCha
 	}
 	stateIn(f, c.GetState())
 	if c.GetState() != eventv1.Safeguard_STATE_UNSPECIFIED {
-		w.state = revision.StateOf(c.GetState())
+		w.state = configclient.StateOf(c.GetState())
 	}
 	if w.state == spend.Active && !o.limited && w.limit == nil && c.GetCurrentLimit() == nil {
 		f.AddAs(reasonLimit, "current_limit", "is required to activate the %s safeguard", which)
@@ -270,7 +271,7 @@ const timeLayout = "2006-01-02T15:04:05Z07:00"
 
 // stateName is a state of the wire as people write it, also one that the option has not.
 func stateName(s eventv1.Safeguard_State) string {
-	if state := revision.StateOf(s); state != spend.Unset {
+	if state := configclient.StateOf(s); state != spend.Unset {
 		return state.String()
 	}
 	return s.String()

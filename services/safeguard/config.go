@@ -3,10 +3,10 @@ package safeguard
 import (
 	"errors"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -19,7 +19,7 @@ type Config struct {
 	Redis         redisstate.Config `yaml:"redis"`
 	GRPC          rpc.Config        `yaml:"grpc"`
 	// Configuration says where the configuration service is.
-	Configuration revision.Config `yaml:"config"`
+	Configuration configclient.Config `yaml:"config"`
 	// Peers are the other replicas, to which calls about their subscribers are forwarded.
 	Peers Peers `yaml:"peers"`
 	// State bounds what is held of subscribers' records.
@@ -40,7 +40,7 @@ func DefaultConfig() Config {
 		Kafka:         stream.DefaultConfig(),
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7030"),
-		Configuration: revision.DefaultConfig(),
+		Configuration: configclient.DefaultConfig(),
 		State:         fold.DefaultLimits(),
 	}
 }

@@ -16,9 +16,9 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
@@ -131,7 +131,7 @@ func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *cata
 
 func catalogFor(t testing.TB, n int64, tenant *configv1.SubscriberPolicy, classes ...*configv1.ClassOfService) *catalog {
 	t.Helper()
-	s := revision.Decode(&configv1.Snapshot{
+	s := configclient.Decode(&configv1.Snapshot{
 		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: tenant}}, ClassesOfService: classes,
 	})
 	if faults := s.Faults(); len(faults) > 0 {
@@ -426,7 +426,7 @@ func stamp(at string) *timestamppb.Timestamp { return timestamppb.New(moment(at)
 
 // newTurn is an event of a subscriber of class gold that has nothing yet.
 func newTurn() *turn {
-	s := revision.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
+	s := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
 	if faults := s.Faults(); len(faults) > 0 {
 		panic(faults)
 	}

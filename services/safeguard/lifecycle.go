@@ -7,9 +7,10 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -143,7 +144,7 @@ func (of *offer) initial(f *fault.Faults, field string, o spend.Option, in *even
 	if in.GetState() == eventv1.Safeguard_STATE_UNSPECIFIED {
 		return given
 	}
-	given.state = revision.StateOf(in.GetState())
+	given.state = configclient.StateOf(in.GetState())
 	if !of.offersState(given.state) {
 		f.AddAs(reasonState, field+".state", "%s is no state that the class of service offers", stateName(in.GetState()))
 	}

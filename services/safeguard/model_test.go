@@ -10,9 +10,9 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 
@@ -66,7 +66,7 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 			p.revision++
 			s.Snapshot.Revision, s.Snapshot.ApplyRevision = p.revision, p.revision
 			b.snapshots[p.revision] = s.Snapshot
-			decoded := revision.Decode(s.Snapshot)
+			decoded := configclient.Decode(s.Snapshot)
 			if faults := decoded.Faults(); len(faults) > 0 {
 				t.Fatal(faults)
 			}

@@ -7,8 +7,9 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/spend"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -88,11 +89,11 @@ func (t *turn) usedIn(o spend.Option, of *offer, u *eventv1.UsageCharged) {
 // amountOf is what an option counts of a usage, and its name.
 func (of *offer) amountOf(u *eventv1.UsageCharged) (m *money.Money, name string) {
 	switch {
-	case of.Rating == revision.Wholesale && of.Basis == revision.Gross:
+	case of.Rating == configclient.Wholesale && of.Basis == configclient.Gross:
 		return u.GetWholesaleGross(), "wholesale_gross"
-	case of.Rating == revision.Wholesale:
+	case of.Rating == configclient.Wholesale:
 		return u.GetWholesaleNet(), "wholesale_net"
-	case of.Basis == revision.Gross:
+	case of.Basis == configclient.Gross:
 		return u.GetGross(), "gross"
 	}
 	return u.GetNet(), "net"

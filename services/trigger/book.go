@@ -8,8 +8,9 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/rules"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -22,7 +23,7 @@ type Book struct {
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
 	// faults are active notifications that this binary can't compile: they are inactive in this revision.
-	faults []revision.Fault
+	faults []configclient.Fault
 }
 
 // recipient is an endpoint as planning sees it.
@@ -40,7 +41,7 @@ type compiled struct {
 }
 
 // NewBook compiles a snapshot. before is the book of another revision, or nil.
-func NewBook(s *revision.Snapshot, before *Book) *Book {
+func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool { return !n.GetActive() })
 	b := &Book{
 		Revision:  s.Revision,
@@ -52,8 +53,8 @@ func NewBook(s *revision.Snapshot, before *Book) *Book {
 		b.tenants[t.ID] = t.DisplayName
 	}
 	for _, e := range s.Endpoints() {
-		r := recipient{id: e.ID, draft: e.Status == revision.Draft || e.Profile == revision.ProfileUnknown, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
-		if e.Profile == revision.ProfileParameters {
+		r := recipient{id: e.ID, draft: e.Status == configclient.Draft || e.Profile == configclient.ProfileUnknown, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
+		if e.Profile == configclient.ProfileParameters {
 			r.form.Profile = rules.Parameters
 		}
 		b.endpoints[e.Name] = r
@@ -62,7 +63,7 @@ func NewBook(s *revision.Snapshot, before *Book) *Book {
 	for _, c := range compileAll(notifications, before) {
 		b.compiled[c.from.GetName()] = c
 		if c.err != nil {
-			b.faults = append(b.faults, revision.Fault{Name: c.from.GetName(), Err: c.err})
+			b.faults = append(b.faults, configclient.Fault{Name: c.from.GetName(), Err: c.err})
 			continue
 		}
 		usable = append(usable, c.rule)

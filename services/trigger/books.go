@@ -4,13 +4,13 @@ import (
 	"context"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/revision"
 )
 
 // compileBooks makes a book of each revision, once for all partitions.
-func compileBooks(ctx context.Context, source *revision.Source, clock func() time.Time, m *metrics) *revision.Compiled[*Book] {
-	return revision.Compile(ctx, source, func(s *revision.Snapshot, before *Book) *Book {
+func compileBooks(ctx context.Context, source *configclient.Source, clock func() time.Time, m *metrics) *configclient.Compiled[*Book] {
+	return configclient.Compile(ctx, source, func(s *configclient.Snapshot, before *Book) *Book {
 		begin := clock()
 		made := NewBook(s, before)
 		m.compiled(len(made.compiled), len(made.faults), clock().Sub(begin))
@@ -27,5 +27,5 @@ func inactive(latest func() (*Book, bool)) []*daemon.Incident {
 	if !ok {
 		return nil
 	}
-	return revision.Incidents(IncidentNotification, newest.faults)
+	return configclient.Incidents(IncidentNotification, newest.faults)
 }

@@ -11,10 +11,10 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -63,7 +63,7 @@ func (p *partition) configure(s *configv1.Snapshot) {
 }
 
 // book is that of a snapshot as it stands in the configuration.
-func book(m *configv1.Snapshot, before *Book) *Book { return NewBook(revision.Decode(m), before) }
+func book(m *configv1.Snapshot, before *Book) *Book { return NewBook(configclient.Decode(m), before) }
 
 // append puts events at the end of the log, received now.
 func (p *partition) append(events ...*event.Event) {

@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -56,7 +56,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 
 	// The configuration is followed for as long as an engine may ask for a revision.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	source, err := revision.Open(following, cfg.Configuration, env, store)
+	source, err := configclient.Open(following, cfg.Configuration, env, store)
 	if err != nil {
 		unfollow()
 		return err

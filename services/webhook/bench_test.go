@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+
 	neturl "net/url"
 	"sync/atomic"
 	"testing"
@@ -13,7 +16,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/revision"
 )
 
 // BenchmarkSend is one attempt: headers, signature, POST, judgement; the
@@ -60,7 +62,7 @@ func localEndpoint(b *testing.B, url string) *endpoint {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := &revision.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []revision.Secret{[]byte("thirty-two bytes of a secret key")}}
+	e := &configclient.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []configclient.Secret{[]byte("thirty-two bytes of a secret key")}}
 	out := &endpoint{Endpoint: e}
 	if out.url, err = neturl.Parse(url); err != nil {
 		b.Fatal(err)

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -20,9 +20,9 @@ type Config struct {
 	Redis         redisstate.Config `yaml:"redis"`
 	GRPC          rpc.Config        `yaml:"grpc"`
 	// Configuration says where the configuration service is.
-	Configuration revision.Config `yaml:"config"`
-	Deliveries    Deliveries      `yaml:"deliveries"`
-	Outbound      Outbound        `yaml:"outbound"`
+	Configuration configclient.Config `yaml:"config"`
+	Deliveries    Deliveries          `yaml:"deliveries"`
+	Outbound      Outbound            `yaml:"outbound"`
 }
 
 // Deliveries bound what is under way and what waits.
@@ -59,7 +59,7 @@ func DefaultConfig() Config {
 		Kafka:         stream.DefaultConfig(),
 		Redis:         redisstate.DefaultConfig(),
 		GRPC:          rpc.DefaultConfig("127.0.0.1:7050"),
-		Configuration: revision.DefaultConfig(),
+		Configuration: configclient.DefaultConfig(),
 		Deliveries:    Deliveries{InFlight: 2048, Unrecorded: 1000, References: 100_000, MaxAge: 6 * 24 * time.Hour},
 		Outbound:      Outbound{Clients: 1000},
 	}

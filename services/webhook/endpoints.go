@@ -11,14 +11,14 @@ import (
 	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/revision"
 )
 
 // endpoint is one as requests need it; made once for each revision.
 type endpoint struct {
-	*revision.Endpoint
+	*configclient.Endpoint
 	url      *url.URL
 	identity outbound.Identity
 	print    uint64
@@ -29,12 +29,12 @@ type endpoint struct {
 func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
 func (e *endpoint) Fingerprint() uint64 { return e.print }
 
-func newEndpoint(e *revision.Endpoint, s *revision.Snapshot, denied []netip.Prefix) *endpoint {
+func newEndpoint(e *configclient.Endpoint, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
 	out := &endpoint{Endpoint: e, broken: e.Unreadable}
 	tenant, ok := s.Tenant(e.Tenant)
 	if !ok {
 		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
-		tenant = &revision.Tenant{}
+		tenant = &configclient.Tenant{}
 	}
 	policy := tenant.Outbound
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
@@ -50,7 +50,7 @@ func newEndpoint(e *revision.Endpoint, s *revision.Snapshot, denied []netip.Pref
 }
 
 // fingerprint is over all that may turn a failure into a success.
-func fingerprint(e *revision.Endpoint, tenant *revision.Tenant) uint64 {
+func fingerprint(e *configclient.Endpoint, tenant *configclient.Tenant) uint64 {
 	var h xxhash.Digest
 	h.Reset()
 	part := func(b []byte) {
@@ -87,7 +87,7 @@ type directory struct {
 type revisions interface {
 	Newest() (apply, all int64, ok bool)
 	Current(revision int64) bool
-	At(ctx context.Context, revision int64) (*revision.Snapshot, error)
+	At(ctx context.Context, revision int64) (*configclient.Snapshot, error)
 	Changed() <-chan struct{}
 }
 
@@ -135,10 +135,10 @@ func (d *directory) follow(ctx context.Context) {
 	}
 }
 
-func (d *directory) take(s *revision.Snapshot) {
+func (d *directory) take(s *configclient.Snapshot) {
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
 	for _, e := range s.Endpoints() {
-		if e.Status == revision.Disabled {
+		if e.Status == configclient.Disabled {
 			targets.Disabled[e.Name] = true
 			continue
 		}

@@ -9,8 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/revision"
 )
 
 // unreadable knows of revision 7, whose snapshot is there at the third try.
@@ -19,11 +19,11 @@ type unreadable struct{ tries int }
 func (u *unreadable) Newest() (apply, all int64, ok bool) { return 7, 7, true }
 func (u *unreadable) Current(int64) bool                  { return true }
 func (u *unreadable) Changed() <-chan struct{}            { return nil }
-func (u *unreadable) At(context.Context, int64) (*revision.Snapshot, error) {
+func (u *unreadable) At(context.Context, int64) (*configclient.Snapshot, error) {
 	if u.tries++; u.tries < 3 {
 		return nil, errors.New("away")
 	}
-	return &revision.Snapshot{Revision: 7}, nil
+	return &configclient.Snapshot{Revision: 7}, nil
 }
 
 func TestARevisionThatCannotBeReadIsSaid(t *testing.T) {

@@ -8,10 +8,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
+
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
-	"github.com/tollgate/tollgate/pkg/revision"
 )
 
 func TestTheSignatureIsThatOfStandardWebhooks(t *testing.T) {
@@ -26,7 +27,7 @@ func TestTheSignatureIsThatOfStandardWebhooks(t *testing.T) {
 		t.Fatal(err)
 	}
 	at := time.Unix(1614265330, 0)
-	if got := sign([]revision.Secret{key}, id, at, []byte(body)); got != want {
+	if got := sign([]configclient.Secret{key}, id, at, []byte(body)); got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
 	w, err := standardwebhooks.NewWebhook("whsec_" + secret)
@@ -42,9 +43,9 @@ func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 	now := time.Now()
 	young, old, other := []byte("a secret of twenty-four b"), []byte("the one that it replaces"), []byte("somebody else's entirely")
 	d := &delivery.Delivery{ID: "dlv_1", Body: []byte(`{"a":1}`), ContentType: "application/json", Sequence: 7, Previous: "dlv_0", ReplayJob: "job"}
-	e := &endpoint{Endpoint: &revision.Endpoint{
-		Secrets: []revision.Secret{young, old},
-		Headers: []revision.Header{{Name: "X-Api-Key", Value: "k"}, {Name: "webhook-id", Value: "forged"}, {Name: "tollgate-sequence", Value: "9"}},
+	e := &endpoint{Endpoint: &configclient.Endpoint{
+		Secrets: []configclient.Secret{young, old},
+		Headers: []configclient.Header{{Name: "X-Api-Key", Value: "k"}, {Name: "webhook-id", Value: "forged"}, {Name: "tollgate-sequence", Value: "9"}},
 	}}
 	h := header(d, e, now)
 	for name, secret := range map[string][]byte{"the young": young, "the old": old} {
@@ -77,7 +78,7 @@ func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 }
 
 func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
-	e := &endpoint{Endpoint: &revision.Endpoint{Headers: []revision.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}
+	e := &endpoint{Endpoint: &configclient.Endpoint{Headers: []configclient.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}
 	d := &delivery.Delivery{ID: "dlv_1", Headers: []delivery.Header{{Name: "Ce-Type", Value: "a.b"}}}
 	got := map[string]string{}
 	for _, h := range recordedRequest(header(d, e, time.Now()), e) {
@@ -94,7 +95,7 @@ func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
 }
 
 func TestWithoutSequenceAndSecretTheirHeadersAreAbsent(t *testing.T) {
-	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Endpoint: &revision.Endpoint{}}, time.Now())
+	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Endpoint: &configclient.Endpoint{}}, time.Now())
 	for _, name := range []string{headerSignature, headerSequence, headerPrevious, headerReplay, headerTrace, headerType} {
 		if _, ok := h[name]; ok {
 			t.Errorf("%s is sent", name)

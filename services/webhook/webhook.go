@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -51,7 +51,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 
 	// The configuration is followed until the last delivery has ended.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	source, err := revision.Open(following, cfg.Configuration, env, store)
+	source, err := configclient.Open(following, cfg.Configuration, env, store)
 	if err != nil {
 		unfollow()
 		return err

@@ -11,8 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -172,7 +172,7 @@ func (i *Installation) Work(ctx context.Context) error {
 }
 
 // beside sets where Redis and the configuration service are. The embedded Redis does not tell its settings.
-func (i *Installation) beside(configAddress string, redis *redisstate.Config, configuration *revision.Config) {
+func (i *Installation) beside(configAddress string, redis *redisstate.Config, configuration *configclient.Config) {
 	redis.Address, redis.Unverified = i.Redis, true
 	configuration.Address, configuration.APIKeyFile = configAddress, i.serviceKeyFile
 }

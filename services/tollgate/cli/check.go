@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/revision"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+
 	"google.golang.org/grpc"
+
+	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
 // checkCommand compares what is there with what is required.
@@ -149,7 +152,7 @@ func (c checkCommand) config(ctx context.Context) ([]finding, error) {
 		if err != nil {
 			return "", err
 		}
-		s, err := revision.Collect(parts, nil)
+		s, err := configclient.Collect(parts, nil)
 		return fmt.Sprintf("revision %d: %d tenants, %d classes of service, %d endpoints, %d notifications", s.GetRevision(),
 			len(s.GetTenants()), len(s.GetClassesOfService()), len(s.GetEndpoints()), len(s.GetNotifications())), err
 	})

@@ -6,7 +6,8 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/tollgate/tollgate/pkg/revision"
+	"github.com/tollgate/tollgate/pkg/configclient"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -35,7 +36,7 @@ func (j *judge) fetch(ctx context.Context, at position) (*configv1.Snapshot, err
 	if err != nil {
 		return nil, fmt.Errorf("read revision %d: %w", at.revision, err)
 	}
-	s, err := revision.Collect(parts, nil)
+	s, err := configclient.Collect(parts, nil)
 	if err != nil {
 		return nil, fmt.Errorf("read revision %d: %w", at.revision, err)
 	}

@@ -1,4 +1,4 @@
-package revision
+package configclient
 
 import (
 	"context"
@@ -8,8 +8,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 const (

@@ -1,4 +1,4 @@
-package revision
+package configclient
 
 import (
 	"fmt"
@@ -6,10 +6,11 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/type/money"
+
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"google.golang.org/genproto/googleapis/type/money"
 )
 
 func (d *decoder) class(c *configv1.ClassOfService) *Class {

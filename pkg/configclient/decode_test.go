@@ -1,4 +1,4 @@
-package revision
+package configclient
 
 import (
 	"errors"
@@ -9,12 +9,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tollgate/tollgate/pkg/spend"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 func TestAClassIsDecodedWithItsDefaults(t *testing.T) {

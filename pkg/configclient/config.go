@@ -1,11 +1,12 @@
-package revision
+package configclient
 
 import (
 	"net"
 
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"google.golang.org/grpc"
 )
 
 // Config says where the configuration service is: the block `config:` of a service's file.

@@ -1,10 +1,11 @@
-package revision
+package configclient
 
 import (
 	"fmt"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tollgate/tollgate/pkg/daemon"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
