@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -185,16 +184,4 @@ func builtIn() []Type {
 	add(&eventv1.HookFailed{}, "hook", operationsUnordered, "=failed")
 	add(&eventv1.NotificationFailing{}, "notification", operationsUnordered, "=failing")
 	return types
-}
-
-// dataMessages are one of each message that Event.data may be.
-func dataMessages() []proto.Message {
-	messages := []proto.Message{
-		&structpb.Struct{}, &eventv1.SystemRevision{}, &eventv1.SystemTick{}, &eventv1.SystemGap{}, &eventv1.SystemTransfer{}, &eventv1.SystemTransferSettled{}, &eventv1.SystemForward{},
-		&eventv1.CommandChange{}, &eventv1.CommandCharge{}, &eventv1.CommandReapply{},
-	}
-	for _, t := range catalog {
-		messages = append(messages, t.Data)
-	}
-	return messages
 }

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -295,13 +296,26 @@ func decodeData[S string | []byte](typeURL S, value []byte, v *verdict) proto.Me
 	return m
 }
 
-// byMessage finds the Go type of a message by its full name: every data message of the catalog, of the control records,
-// and Struct, which custom types carry.
+// byMessage finds the Go type of a message by its full name: every data message of the catalog, Struct, which custom types
+// carry, and the control records and commands that this process knows.
 var byMessage = func() map[string]protoreflect.MessageType {
 	m := map[string]protoreflect.MessageType{}
-	for _, p := range dataMessages() {
-		mt := p.ProtoReflect().Type()
-		m[string(mt.Descriptor().FullName())] = mt
+	enter(m, &structpb.Struct{})
+	for _, t := range catalog {
+		enter(m, t.Data)
 	}
 	return m
 }()
+
+func enter(m map[string]protoreflect.MessageType, data proto.Message) {
+	mt := data.ProtoReflect().Type()
+	m[string(mt.Descriptor().FullName())] = mt
+}
+
+// RegisterControl makes the data of control records and commands known to Decode. Whoever writes and folds them calls it
+// while the program is initialized, and at no other time.
+func RegisterControl(data ...proto.Message) {
+	for _, d := range data {
+		enter(byMessage, d)
+	}
+}

@@ -11,8 +11,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
+
+func init() {
+	event.RegisterControl(&controlv1.Tick{}, &controlv1.ChargeCommand{}, &controlv1.ChangeCommand{})
+}
 
 var (
 	happened = time.Date(2026, 3, 1, 10, 0, 0, 123e6, time.UTC)
@@ -43,7 +49,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 		"a custom type's Struct": {ID: "1", Source: "s", Type: "weather.changed", Tenant: "t", Subject: "x", Time: happened, Data: custom},
 		"before 1970":            {ID: "1", Source: "s", Type: "usage.charged", Tenant: "t", Subject: "x", Time: time.UnixMilli(-1).UTC(), Data: &eventv1.UsageCharged{}},
 		"the epoch":              {ID: "1", Source: "s", Type: "usage.charged", Tenant: "t", Subject: "x", Time: time.UnixMilli(0).UTC(), Data: &eventv1.UsageCharged{}},
-		"longer than a scratch":  {ID: string(make([]byte, 300)), Source: "s", Type: "x", Tenant: "t", Time: happened, Data: &eventv1.SystemTick{Time: timestamppb.New(happened)}},
+		"longer than a scratch":  {ID: string(make([]byte, 300)), Source: "s", Type: "x", Tenant: "t", Time: happened, Data: &controlv1.Tick{Time: timestamppb.New(happened)}},
 	}
 	for name, e := range events {
 		t.Run(name, func(t *testing.T) {
@@ -174,7 +180,7 @@ func TestContentOfACommandIsWhatItAsksForWheneverItIsAskedAgain(t *testing.T) {
 		e := &event.Event{
 			ID: "ref-1", Source: "tollgate/safeguard", Type: "command.charge", Tenant: "acme", Subject: "447700900001",
 			Time: happened, ReceivedAt: received, Correlation: "ref-1",
-			Data: &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "GBP", Units: 5}, Description: "a ticket"},
+			Data: &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 5}, Description: "a ticket"},
 		}
 		if change != nil {
 			change(e)
@@ -192,8 +198,8 @@ func TestContentOfACommandIsWhatItAsksForWheneverItIsAskedAgain(t *testing.T) {
 	}
 	for name, change := range map[string]func(*event.Event){
 		"type":   func(e *event.Event) { e.Type = "command.change" },
-		"amount": func(e *event.Event) { e.Data = &eventv1.CommandCharge{Description: "a ticket"} },
-		"data":   func(e *event.Event) { e.Data = &eventv1.CommandChange{} },
+		"amount": func(e *event.Event) { e.Data = &controlv1.ChargeCommand{Description: "a ticket"} },
+		"data":   func(e *event.Event) { e.Data = &controlv1.ChangeCommand{} },
 	} {
 		other := charge(change)
 		if other.Content() == base.Content() || decoded(t, other).Content() == base.Content() {

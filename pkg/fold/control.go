@@ -15,26 +15,29 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
+
+func init() {
+	event.RegisterControl(&controlv1.Revision{}, &controlv1.Tick{}, &controlv1.Gap{}, &controlv1.Transfer{}, &controlv1.TransferSettled{}, &controlv1.Forward{})
+}
 
 // Control records stand in the log beside events and belong to no tenant.
 
 func newRevision(service string, r state.Revision, level uint32, at time.Time) *event.Event {
 	id := strconv.FormatInt(r.Number, 10) + "/" + strconv.FormatUint(r.History, 16)
 	return control(service, event.TypeRevision, id, at,
-		&eventv1.SystemRevision{Revision: r.Number, History: r.History, Level: int32(level)})
+		&controlv1.Revision{Revision: r.Number, History: r.History, Level: int32(level)})
 }
 
 // NewTick says that it became this late.
 func NewTick(service string, at time.Time) *event.Event {
 	return control(service, event.TypeTick, strconv.FormatInt(at.UnixMilli(), 10), at,
-		&eventv1.SystemTick{Time: timestamppb.New(at)})
+		&controlv1.Tick{Time: timestamppb.New(at)})
 }
 
 // NewGap is the record by which a person accepts the loss of part of a log.
-func NewGap(gap *eventv1.SystemGap, at time.Time) *event.Event {
+func NewGap(gap *controlv1.Gap, at time.Time) *event.Event {
 	id := gap.GetDomain() + "/" + strconv.FormatInt(gap.GetFromOffset(), 10) + "/" + strconv.FormatInt(gap.GetToOffset(), 10)
 	return control("operator", event.TypeGap, id, at, gap)
 }
@@ -45,7 +48,7 @@ func control(service, name, id string, at time.Time, data proto.Message) *event.
 }
 
 func revisionOf(e *event.Event) (revision state.Revision, level uint32) {
-	r, ok := e.Data.(*eventv1.SystemRevision)
+	r, ok := e.Data.(*controlv1.Revision)
 	if !ok {
 		return state.Revision{}, 0
 	}
@@ -270,7 +273,7 @@ func (o *Owner[B, C]) leftOut(ctx context.Context, offset int64, over func(next 
 }
 
 func (o *Owner[B, C]) leavesOut(e *event.Event, offset int64) bool {
-	g, ok := e.Data.(*eventv1.SystemGap)
+	g, ok := e.Data.(*controlv1.Gap)
 	return ok && e.Type == event.TypeGap && g.GetDomain() == o.place.partition.Domain && g.GetFromOffset() == offset && g.GetToOffset() == offset+1
 }
 

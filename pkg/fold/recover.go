@@ -8,8 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // recover brings an opened partition to where its log can go on: at once in
@@ -143,7 +142,7 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 			if err != nil || e.Type != event.TypeGap {
 				continue
 			}
-			g, ok := e.Data.(*eventv1.SystemGap)
+			g, ok := e.Data.(*controlv1.Gap)
 			if !ok || g.GetDomain() != o.place.partition.Domain || g.GetFromOffset() != needed {
 				continue
 			}

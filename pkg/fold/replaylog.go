@@ -11,8 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
@@ -65,7 +64,7 @@ func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _
 
 // passed stands for records that need not be decoded.
 var passed = func() []byte {
-	b, err := (&event.Event{Type: event.TypeTick, Data: &eventv1.SystemTick{}}).Append(nil)
+	b, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Append(nil)
 	if err != nil {
 		panic(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // Movable is what a Fold is besides, whose subjects may get another key: a
@@ -47,19 +47,19 @@ func (s *Subject[B]) atPlace(what string, of Identity, offset int64) Identity {
 // Settle says to the key that a transfer, the event in hand, came from what
 // became of it: taken over, or refused for a reason.
 func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string) error {
-	t, ok := e.Data.(*eventv1.SystemTransfer)
+	t, ok := e.Data.(*controlv1.Transfer)
 	if !ok {
 		return fmt.Errorf("settle %s: it is no transfer", e.Type)
 	}
 	return s.send(topic, event.TypeTransferSettled, s.atPlace("settled", s.Identity, s.Offset), e, t.GetMsisdn(),
-		&eventv1.SystemTransferSettled{Transfer: e.ID, Msisdn: e.Subject, Reason: reason, Detail: detail})
+		&controlv1.TransferSettled{Transfer: e.ID, Msisdn: e.Subject, Reason: reason, Detail: detail})
 }
 
 // Release puts an event that the record has held, an ordinary one or a transfer,
 // back into the log, at its end and for the subject to, whose record this is: it
 // is met there as if it came then. Value and offset are those it came with.
 func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity Identity, value []byte, offset int64) error {
-	return s.send(topic, event.TypeForward, s.atPlace("release", identity, offset), e, to, &eventv1.SystemForward{Event: value, Msisdn: e.Subject})
+	return s.send(topic, event.TypeForward, s.atPlace("release", identity, offset), e, to, &controlv1.Forward{Event: value, Msisdn: e.Subject})
 }
 
 // Forward sends an event on to another subject of its tenant, as it came and
@@ -68,7 +68,7 @@ func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity I
 func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	// A repeat has other bytes, hence the place in its id, as in a rejection's.
 	id := s.atPlace("forward", s.Identity, s.Offset)
-	if err := s.send(topic, event.TypeForward, id, e, to, &eventv1.SystemForward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
+	if err := s.send(topic, event.TypeForward, id, e, to, &controlv1.Forward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
 		return err
 	}
 	if s.Forwarded == "" {
@@ -104,13 +104,13 @@ func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to st
 // Export is the whole record as it now is, with everything beside it. The bytes
 // follow from the log alone: what this partition knows of it by itself (applied
 // offset, lists, numbers of seals) is left out.
-func (s *Subject[B]) Export() *eventv1.SystemTransfer {
+func (s *Subject[B]) Export() *controlv1.Transfer {
 	h := s.header
 	h.epoch, h.applied, h.listed, h.moved = 0, -1, 0, false
 	h.former, h.silent = nil, false
 	h.ids.seals = slices.Clone(h.ids.seals)
 	h.ids.next = uint64(len(h.ids.seals))
-	t := &eventv1.SystemTransfer{}
+	t := &controlv1.Transfer{}
 	var lacks []string
 	for i, x := range s.header.ids.seals {
 		h.ids.seals[i].number = uint64(i)
@@ -136,7 +136,7 @@ func (s *Subject[B]) Export() *eventv1.SystemTransfer {
 // its ids, its calls and its sequence to it, and nothing else. The event in hand becomes the
 // creator, so that the transfer once more does nothing. Where the bytes are
 // none of a record, the error says so and nothing has changed.
-func (s *Subject[B]) Import(t *eventv1.SystemTransfer) error {
+func (s *Subject[B]) Import(t *controlv1.Transfer) error {
 	h, raw, err := decodeHeader(t.GetRecord())
 	if err != nil {
 		return fmt.Errorf("take over a record: %w", err)
@@ -197,7 +197,7 @@ func (s *Subject[B]) adopt(come, own *ids, seals [][]byte) {
 // unwrap makes of a record that forwards an event the event itself, for the
 // subject it is forwarded to. Its content is that of the bytes it had.
 func (en *entry[B]) unwrap() {
-	f, ok := en.event.Data.(*eventv1.SystemForward)
+	f, ok := en.event.Data.(*controlv1.Forward)
 	if !ok {
 		en.err = errors.New("a system.forward without its event")
 		return

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
@@ -44,8 +45,8 @@ func TestACallThatIsRepeatedIsAnsweredAsItWas(t *testing.T) {
 			p.activates()
 			day := int32(10)
 			calls := []*event.Event{
-				{ID: "c", Source: ChargeSource, Type: typeCharge, Data: &eventv1.CommandCharge{Amount: units("5")}},
-				{ID: "o", Source: changeSource, Type: typeChange, Data: &eventv1.CommandChange{Option: overspend, CurrentLimit: units("20"), State: turnedOn, RenewalDay: &day}},
+				{ID: "c", Source: ChargeSource, Type: typeCharge, Data: &controlv1.ChargeCommand{Amount: units("5")}},
+				{ID: "o", Source: changeSource, Type: typeChange, Data: &controlv1.ChangeCommand{Option: overspend, CurrentLimit: units("20"), State: turnedOn, RenewalDay: &day}},
 			}
 			answers := map[int64]proto.Message{}
 			p.rules = p.hears(answers)

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 
@@ -121,7 +122,7 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 		for p := range int32(4) {
 			r, err := (&event.Event{
 				ID: fmt.Sprintf("revision-%d", p), Source: "tollgate/safeguard", Type: event.TypeRevision, Time: began, ReceivedAt: began,
-				Data: &eventv1.SystemRevision{Revision: 7, Level: fold.Level},
+				Data: &controlv1.Revision{Revision: 7, Level: fold.Level},
 			}).Record(f.client.Topic(stream.EventsOrdered))
 			if err != nil {
 				f.Fatal(err)

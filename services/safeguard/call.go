@@ -9,11 +9,14 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
+
+func init() {
+	event.RegisterControl(&controlv1.ChangeCommand{}, &controlv1.ChargeCommand{}, &controlv1.ReapplyCommand{})
+}
 
 // Callable says that calls are judged here.
 func (f *rules) Callable() {}
@@ -38,9 +41,9 @@ func reply(s *fold.Subject[subscriber], e *event.Event, value proto.Message, err
 		return
 	}
 	switch data := e.Data.(type) {
-	case *eventv1.CommandReapply:
+	case *controlv1.ReapplyCommand:
 		s.AcceptUnlisted(value) // or a few would push out the references of charges
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		s.AcceptWorth(value, encodeAnswer(value), int64(worthOf(data)))
 	default:
 		s.Accept(value, encodeAnswer(value))
@@ -48,7 +51,7 @@ func reply(s *fold.Subject[subscriber], e *event.Event, value proto.Message, err
 }
 
 // worthOf is the amount of a charge that was accepted.
-func worthOf(c *eventv1.CommandCharge) spend.Amount {
+func worthOf(c *controlv1.ChargeCommand) spend.Amount {
 	worth, err := spend.AmountOf(c.GetAmount().GetUnits(), c.GetAmount().GetNanos())
 	if err != nil {
 		panic("a charge of no amount was accepted: " + err.Error())
@@ -79,9 +82,9 @@ func (f *rules) judge(s *fold.Subject[subscriber], t *turn) (proto.Message, erro
 // answer is what a call that was accepted is answered with.
 func (st *standing) answer(e *event.Event) proto.Message {
 	switch data := e.Data.(type) {
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		return st.charged("")
-	case *eventv1.CommandChange:
+	case *controlv1.ChangeCommand:
 		switch optionOf(data.GetOption()) {
 		case spend.Data:
 			m := st.data()
@@ -112,9 +115,9 @@ func encodeAnswer(m proto.Message) []byte {
 func decodeAnswer(e *event.Event, b []byte) proto.Message {
 	var m proto.Message
 	switch data := e.Data.(type) {
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		m = &optionsv1.ChargeResponse{}
-	case *eventv1.CommandChange:
+	case *controlv1.ChangeCommand:
 		switch optionOf(data.GetOption()) {
 		case spend.Data:
 			m = &optionsv1.DataSafeguard{}
@@ -140,11 +143,11 @@ func (t *turn) call() (refusal string, err error) {
 		return "", fault.New(fault.Conflict, refusedPending, "the subscriber is on its way to another number: call again")
 	}
 	switch data := t.event.Data.(type) {
-	case *eventv1.CommandChange:
+	case *controlv1.ChangeCommand:
 		return "", t.changeOption(data)
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		return t.charge(data)
-	case *eventv1.CommandReapply:
+	case *controlv1.ReapplyCommand:
 		return "", t.reapply(data)
 	}
 	return "", errUnknownCall

@@ -7,9 +7,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // Words for the options and states of stories.
@@ -85,10 +89,10 @@ func (p *partition) calls(reference string, data proto.Message, name string) {
 	}
 }
 
-func (p *partition) changes(o eventv1.Safeguard_Option, edits ...func(*eventv1.CommandChange)) {
+func (p *partition) changes(o eventv1.Safeguard_Option, edits ...func(*controlv1.ChangeCommand)) {
 	p.t.Helper()
 	p.events++
-	c := &eventv1.CommandChange{Option: o}
+	c := &controlv1.ChangeCommand{Option: o}
 	for _, edit := range edits {
 		edit(c)
 	}
@@ -98,33 +102,33 @@ func (p *partition) changes(o eventv1.Safeguard_Option, edits ...func(*eventv1.C
 func (p *partition) charges(amount string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("charge-%d", p.events), &eventv1.CommandCharge{Amount: units(amount)}, "command.charge")
+	p.calls(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: units(amount)}, "command.charge")
 }
 
 func (p *partition) reapplies(class string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("reapply-%d", p.events), &eventv1.CommandReapply{ClassOfService: class}, "command.reapply")
+	p.calls(fmt.Sprintf("reapply-%d", p.events), &controlv1.ReapplyCommand{ClassOfService: class}, "command.reapply")
 }
 
-func to(s eventv1.Safeguard_State) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.State = s }
+func to(s eventv1.Safeguard_State) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.State = s }
 }
 
-func currentLimit(amount string) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.CurrentLimit = units(amount) }
+func currentLimit(amount string) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.CurrentLimit = units(amount) }
 }
 
-func nextLimit(amount string) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.NextLimit = units(amount) }
+func nextLimit(amount string) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.NextLimit = units(amount) }
 }
 
-func day(n int32) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.RenewalDay = &n }
+func day(n int32) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.RenewalDay = &n }
 }
 
-func alertsAt(all ...*eventv1.Threshold) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.AlertThresholds = &eventv1.ThresholdList{Thresholds: all} }
+func alertsAt(all ...*eventv1.Threshold) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.AlertThresholds = &eventv1.ThresholdList{Thresholds: all} }
 }
 
 func percent(n int32) *eventv1.Threshold { return &eventv1.Threshold{Percent: n} }

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -71,7 +72,7 @@ type wish struct {
 }
 
 // change makes of an option what a call asks for, all or nothing. What is so already changes nothing.
-func (t *turn) changeOption(c *eventv1.CommandChange) error {
+func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 	o := optionOf(c.GetOption())
 	of, err := t.called(o)
 	if err != nil {
@@ -124,7 +125,7 @@ func (t *turn) changeOption(c *eventv1.CommandChange) error {
 
 // read finds everything that is wrong with a change at once. What can never be is Invalid, what the present state
 // excludes a Precondition.
-func (o *option) read(which spend.Option, c *eventv1.CommandChange, of *offer) (wish, error) {
+func (o *option) read(which spend.Option, c *controlv1.ChangeCommand, of *offer) (wish, error) {
 	var f fault.Faults
 	w := o.wish(&f, which, c, of)
 	if f.Len() > 0 {
@@ -139,12 +140,12 @@ func (o *option) read(which spend.Option, c *eventv1.CommandChange, of *offer) (
 }
 
 // faults are all that is wrong with a change.
-func (o *option) faults(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer) {
+func (o *option) faults(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *offer) {
 	o.excludes(f, which, c, of, o.wish(f, which, c, of))
 }
 
 // wish finds what can never be.
-func (o *option) wish(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer) (w wish) {
+func (o *option) wish(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *offer) (w wish) {
 	w.readDay(f, c)
 	if which == spend.Overspend {
 		w.readLimits(f, c, of)
@@ -175,7 +176,7 @@ func excluded(err error, eligible string) error {
 }
 
 // excludes adds what the present state does not let happen, and names the states that are eligible.
-func (o *option) excludes(f *fault.Faults, which spend.Option, c *eventv1.CommandChange, of *offer, w wish) (eligible string) {
+func (o *option) excludes(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *offer, w wish) (eligible string) {
 	if w.day != 0 && w.day != o.renewalDay && o.dayChanged {
 		f.AddAs(reasonDayChanged, "renewal_day", "was changed in this period already, which ends at %s", o.period.End.Format(timeLayout))
 	}
@@ -202,7 +203,7 @@ func (o *option) eligible(which spend.Option, of *offer) []spend.State {
 	return slices.DeleteFunc(o.state.Eligible(which), func(s spend.State) bool { return of != nil && !of.offersState(s) })
 }
 
-func (w *wish) readDay(f *fault.Faults, c *eventv1.CommandChange) {
+func (w *wish) readDay(f *fault.Faults, c *controlv1.ChangeCommand) {
 	if c.RenewalDay == nil {
 		return
 	}
@@ -213,7 +214,7 @@ func (w *wish) readDay(f *fault.Faults, c *eventv1.CommandChange) {
 	w.day = day
 }
 
-func (w *wish) readLimits(f *fault.Faults, c *eventv1.CommandChange, of *offer) {
+func (w *wish) readLimits(f *fault.Faults, c *controlv1.ChangeCommand, of *offer) {
 	w.limit = readAmount(f, "current_limit", c.GetCurrentLimit(), of.Currency)
 	w.next = readAmount(f, "next_limit", c.GetNextLimit(), of.Currency)
 	if w.clearNext = c.GetClearNextLimit(); w.clearNext && c.GetNextLimit() != nil {

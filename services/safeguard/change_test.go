@@ -9,7 +9,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -66,7 +69,7 @@ func TestACallChangesAnOption(t *testing.T) {
 		{"a next limit is taken back", func(p *partition) {
 			whole(p, defaultLimit("20"))
 			p.changes(overspend, nextLimit("30"))
-			p.changes(overspend, func(c *eventv1.CommandChange) { c.ClearNextLimit = true })
+			p.changes(overspend, func(c *controlv1.ChangeCommand) { c.ClearNextLimit = true })
 		}, []string{"overspend limit_changed 0/20 next 30 CHANGE", "overspend limit_changed 0/20 CHANGE"}},
 		{"a next limit of 0 is reached at the renewal", func(p *partition) {
 			whole(p, defaultLimit("20"))
@@ -153,7 +156,7 @@ func TestACallChangesAnOption(t *testing.T) {
 		}, []string{}},
 		{"the same call again changes nothing", func(p *partition) {
 			whole(p, defaultLimit("20"))
-			again := &eventv1.CommandChange{Option: overspend, CurrentLimit: units("30")}
+			again := &controlv1.ChangeCommand{Option: overspend, CurrentLimit: units("30")}
 			p.calls("ref-1", again, "command.change")
 			p.changes(overspend, currentLimit("20"))
 			p.calls("ref-1", again, "command.change")
@@ -249,7 +252,7 @@ func TestARenewalDayIsChanged(t *testing.T) {
 }
 
 func TestACallThatCannotBeIsRefusedAndChangesNothing(t *testing.T) {
-	pounds := func(c *eventv1.CommandChange) { c.CurrentLimit = &money.Money{CurrencyCode: "GBP", Units: 20} }
+	pounds := func(c *controlv1.ChangeCommand) { c.CurrentLimit = &money.Money{CurrencyCode: "GBP", Units: 20} }
 	run(t, []story{
 		{"activation of overspend without a limit", func(p *partition) {
 			whole(p)
@@ -265,7 +268,7 @@ func TestACallThatCannotBeIsRefusedAndChangesNothing(t *testing.T) {
 		{"a limit below 0, or past what can be counted", func(p *partition) {
 			whole(p)
 			p.changes(overspend, currentLimit("-1"))
-			p.changes(overspend, func(c *eventv1.CommandChange) {
+			p.changes(overspend, func(c *controlv1.ChangeCommand) {
 				c.NextLimit = &money.Money{CurrencyCode: "EUR", Units: 9223372036, Nanos: 854775808}
 			})
 		}, []string{"refused AMOUNT_INVALID", "refused AMOUNT_INVALID"}},
@@ -349,25 +352,25 @@ func TestEveryFaultOfAChangeIsNamedAtOnce(t *testing.T) {
 	zero := int32(0)
 	for _, test := range []struct {
 		name     string
-		change   *eventv1.CommandChange
+		change   *controlv1.ChangeCommand
 		kind     fault.Kind
 		reason   string
 		found    []string
 		eligible string
 	}{
 		{
-			"faults of several kinds", &eventv1.CommandChange{
+			"faults of several kinds", &controlv1.ChangeCommand{
 				Option: overspend, RenewalDay: &zero, CurrentLimit: units("-1"), NextLimit: &money.Money{CurrencyCode: "GBP"}, State: offForMonth,
 				AlertThresholds: &eventv1.ThresholdList{Thresholds: []*eventv1.Threshold{percent(0)}},
 			},
 			fault.Invalid, reasonChange, []string{reasonDay, reasonAmount, reasonCurrency, reasonThreshold, reasonState}, "",
 		},
 		{
-			"one alone", &eventv1.CommandChange{Option: overspend, CurrentLimit: units("-1"), NextLimit: units("-2")},
+			"one alone", &controlv1.ChangeCommand{Option: overspend, CurrentLimit: units("-1"), NextLimit: units("-2")},
 			fault.Invalid, reasonAmount, []string{reasonAmount, reasonAmount}, "",
 		},
 		{
-			"what the present state excludes", &eventv1.CommandChange{Option: data, State: off},
+			"what the present state excludes", &controlv1.ChangeCommand{Option: data, State: off},
 			fault.Precondition, reasonState, []string{reasonState}, "temporarily-inactive,permanently-inactive",
 		},
 	} {
@@ -395,7 +398,7 @@ func TestEveryFaultOfAChangeIsNamedAtOnce(t *testing.T) {
 func TestTheReferenceOfACallIsInEveryEventThatItCauses(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
-	p.calls("ref-7", &eventv1.CommandChange{Option: overspend, CurrentLimit: units("0"), State: turnedOn}, "command.change")
+	p.calls("ref-7", &controlv1.ChangeCommand{Option: overspend, CurrentLimit: units("0"), State: turnedOn}, "command.change")
 	p.works()
 	if len(p.out) != 3 {
 		t.Errorf("%d outcomes", len(p.out))

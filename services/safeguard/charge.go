@@ -5,6 +5,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -18,7 +20,7 @@ const (
 )
 
 // charge counts a payment if the payment safeguard allows it. It says why not in a word, which is no error.
-func (t *turn) charge(c *eventv1.CommandCharge) (refusal string, err error) {
+func (t *turn) charge(c *controlv1.ChargeCommand) (refusal string, err error) {
 	const o = spend.Payment
 	if t.exists && (t.sub.pending() || t.sub.alive() && t.class() == nil) {
 		return becauseUnknown, nil // there is nothing to count it against now; there may be any moment
@@ -48,7 +50,7 @@ func (t *turn) charge(c *eventv1.CommandCharge) (refusal string, err error) {
 	return "", nil
 }
 
-func readCharge(f *fault.Faults, c *eventv1.CommandCharge, of *offer) *spend.Amount {
+func readCharge(f *fault.Faults, c *controlv1.ChargeCommand, of *offer) *spend.Amount {
 	const field = "amount"
 	if c.GetAmount() == nil {
 		f.AddAs(reasonAmount, field, "is required")
@@ -63,7 +65,7 @@ func readCharge(f *fault.Faults, c *eventv1.CommandCharge, of *offer) *spend.Amo
 }
 
 // reapply lets the subscriber take over what its class says by now.
-func (t *turn) reapply(c *eventv1.CommandReapply) error {
+func (t *turn) reapply(c *controlv1.ReapplyCommand) error {
 	if !t.exists || !t.sub.alive() {
 		return t.noSubscriber()
 	}

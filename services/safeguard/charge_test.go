@@ -7,7 +7,10 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -56,10 +59,10 @@ func TestAChargeIsCountedOnlyWhereItIsAllowed(t *testing.T) {
 			whole(p)
 			p.charges("0")
 			p.charges("-1")
-			p.calls("c-1", &eventv1.CommandCharge{}, "command.charge")
-			p.calls("c-2", &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "GBP", Units: 1}}, "command.charge")
-			p.calls("c-3", &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "EUR", Units: 1 << 62}}, "command.charge")
-			p.calls("c-4", &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: -1}}, "command.charge")
+			p.calls("c-1", &controlv1.ChargeCommand{}, "command.charge")
+			p.calls("c-2", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 1}}, "command.charge")
+			p.calls("c-3", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1 << 62}}, "command.charge")
+			p.calls("c-4", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: -1}}, "command.charge")
 		}, []string{
 			"refused AMOUNT_INVALID", "refused AMOUNT_INVALID", "refused AMOUNT_INVALID", "refused CURRENCY_MISMATCH", "refused AMOUNT_INVALID", "refused AMOUNT_INVALID",
 		}},
@@ -73,29 +76,29 @@ func TestAChargeIsCountedOnlyWhereItIsAllowed(t *testing.T) {
 		{"the same charge again is counted once", func(p *partition) {
 			whole(p)
 			for range 7 {
-				p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+				p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			}
 			p.pays("190")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
 		{"another charge under the same reference is not counted", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("49")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("49")}, "command.charge")
 			p.pays("190")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
 		{"a refused charge is judged anew when it comes again", func(p *partition) {
 			whole(p)
 			p.pays("300")
 			p.forget()
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("-50", corrects("2026-03-02T09:00"))
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 		}, []string{
 			"payment released 250/300 REFUND", "payment reached 300/300 CHARGE blocked", "refused CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED",
 		}},
 		{"usage does not push a charge's reference out", func(p *partition) {
 			whole(p)
-			charge := &eventv1.CommandCharge{Amount: units("50")}
+			charge := &controlv1.ChargeCommand{Amount: units("50")}
 			p.calls("ref-1", charge, "command.charge")
 			for range 2000 {
 				p.pays("0.01")
@@ -111,7 +114,7 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 	run(t, []story{
 		{"one that was counted, whatever the refund's own scope", func(p *partition) {
 			whole(p, defaultLimit("20"))
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.overspends("20")
 			p.forget()
@@ -149,12 +152,12 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 		}, []string{"rejected CHARGE_NOT_COUNTED"}},
 		{"one that newer calls have pushed out is taken at its word", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.at("2026-03-02T10:00")
 			p.forget()
 			for i := range int32(17) {
-				p.calls(fmt.Sprintf("ref-a-%d", i), &eventv1.CommandChange{Option: data, State: turnedOn}, "command.change")
+				p.calls(fmt.Sprintf("ref-a-%d", i), &controlv1.ChangeCommand{Option: data, State: turnedOn}, "command.change")
 			}
 			p.pays("-10", ofCharge("ref-2", "2026-03-02T10:01"))
 			p.pays("-50", ofCharge("ref-1", "2026-03-02T09:00"))
@@ -174,7 +177,7 @@ func TestEventsOfCallsUnderOneReferenceHaveIdsOfTheirOwn(t *testing.T) {
 	for _, subject := range []string{msisdn, newNumber} {
 		p.append(&event.Event{
 			ID: "campaign", Source: changeSource, Type: typeChange, Tenant: "acme", Subject: subject, Time: p.now,
-			Data: &eventv1.CommandChange{Option: payment, State: off},
+			Data: &controlv1.ChangeCommand{Option: payment, State: off},
 		})
 	}
 	p.works()

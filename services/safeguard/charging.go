@@ -7,7 +7,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -20,7 +21,7 @@ func (v *enforcement) Charge(ctx context.Context, req *optionsv1.ChargeRequest) 
 	if n := len(req.GetDescription()); n > maxDescription {
 		f.AddAs(reasonRequest, "description", "must be at most %d bytes, has %d", maxDescription, n)
 	}
-	asked := &eventv1.CommandCharge{Amount: req.GetAmount(), Description: req.GetDescription()}
+	asked := &controlv1.ChargeCommand{Amount: req.GetAmount(), Description: req.GetDescription()}
 	if f.Len() > 0 {
 		return nil, wholly(ctx, v.subscribers, optionsv1.EnforcementService_Charge_FullMethodName, at, req, &f, reasonRequest, func(st *standing, f *fault.Faults) {
 			if of := st.offer(spend.Payment); of != nil {

@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -74,7 +75,7 @@ func (f *rules) Select(e *event.Event) (string, any) {
 	switch e.Data.(type) {
 	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
 		*eventv1.SubscriberSimSwapped, *eventv1.SubscriberClassOfServiceChanged, *eventv1.SubscriberMsisdnChanged,
-		*eventv1.SystemTransfer, *eventv1.SystemTransferSettled, *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
+		*controlv1.Transfer, *controlv1.TransferSettled, *controlv1.ChangeCommand, *controlv1.ChargeCommand, *controlv1.ReapplyCommand:
 		return e.Key(), nil
 	}
 	return "", nil
@@ -89,7 +90,7 @@ func (f *rules) Apply(s *fold.Subject[subscriber], e *event.Event) {
 		f.conclude(s, &t)
 		return
 	}
-	_, transfer := e.Data.(*eventv1.SystemTransfer)
+	_, transfer := e.Data.(*controlv1.Transfer)
 	if s.Exists && s.Body.leaving != nil && !transfer && !event.IsCommand(e.Type) {
 		t.away()
 		f.conclude(s, &t)
@@ -110,11 +111,11 @@ func (f *rules) Apply(s *fold.Subject[subscriber], e *event.Event) {
 		t.reclass(data)
 	case *eventv1.SubscriberMsisdnChanged:
 		t.leave(data)
-	case *eventv1.SystemTransfer:
+	case *controlv1.Transfer:
 		if !f.takeOver(s, &t, data) {
 			return
 		}
-	case *eventv1.CommandChange, *eventv1.CommandCharge, *eventv1.CommandReapply:
+	case *controlv1.ChangeCommand, *controlv1.ChargeCommand, *controlv1.ReapplyCommand:
 		f.call(s, &t)
 		return
 	default:
@@ -144,7 +145,7 @@ const typeSuspended = "subscriber.suspended"
 
 // takeOver makes the record of a subscriber that has this number now; not ok where it can't be. Either way the number it
 // comes from is told, unless that has to wait.
-func (f *rules) takeOver(s *fold.Subject[subscriber], t *turn, data *eventv1.SystemTransfer) (ok bool) {
+func (f *rules) takeOver(s *fold.Subject[subscriber], t *turn, data *controlv1.Transfer) (ok bool) {
 	switch alive := s.Exists && s.Body.alive(); {
 	case t.at.Sub(t.event.Time) > transferKept:
 		f.settle(s, t.event, refusedTransfer, "the subscriber's record was a day on its way: send this event again")

@@ -23,6 +23,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
@@ -147,13 +148,13 @@ func (p *partition) configures(classes ...*configv1.ClassOfService) {
 	p.catalogs[p.revision] = catalogFor(p.t, p.revision, p.tenant, classes...)
 	p.append(&event.Event{
 		ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: p.now,
-		Data: &eventv1.SystemRevision{Revision: p.revision, Level: fold.Level},
+		Data: &controlv1.Revision{Revision: p.revision, Level: fold.Level},
 	})
 }
 
 // ticks appends that it became this late.
 func (p *partition) ticks() {
-	p.append(&event.Event{ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: p.now, Data: &eventv1.SystemTick{Time: timestamppb.New(p.now)}})
+	p.append(&event.Event{ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: p.now, Data: &controlv1.Tick{Time: timestamppb.New(p.now)}})
 }
 
 func (p *partition) append(events ...*event.Event) {

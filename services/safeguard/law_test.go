@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 
@@ -275,7 +276,7 @@ func (w witness) Apply(s *fold.Subject[subscriber], e *event.Event) {
 		w.rules.Apply(s, e)
 		return
 	}
-	_, reapply := e.Data.(*eventv1.CommandReapply)
+	_, reapply := e.Data.(*controlv1.ReapplyCommand)
 	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
 	t := w.turnOf(s, e)
 	value, err := w.judge(s, &t)
@@ -304,7 +305,7 @@ func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
 	if n := len(recent); n > 0 && r.IntN(2) == 0 {
 		again := *recent[r.IntN(min(n, 4))]
 		if r.IntN(8) == 0 {
-			again.Data = &eventv1.CommandCharge{Amount: units("1"), Description: "another"}
+			again.Data = &controlv1.ChargeCommand{Amount: units("1"), Description: "another"}
 			again.Type = typeCharge
 		}
 		return &again
@@ -314,9 +315,9 @@ func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
 	case n < 4:
 		e.Type, e.Data = typeChange, drawChange(r)
 	case n < 5:
-		e.Type, e.Data = typeReapply, &eventv1.CommandReapply{ClassOfService: "gold"}
+		e.Type, e.Data = typeReapply, &controlv1.ReapplyCommand{ClassOfService: "gold"}
 	default:
-		e.Data = &eventv1.CommandCharge{Amount: units(fmt.Sprint(r.IntN(25)))}
+		e.Data = &controlv1.ChargeCommand{Amount: units(fmt.Sprint(r.IntN(25)))}
 	}
 	return e
 }

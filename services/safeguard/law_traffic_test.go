@@ -11,7 +11,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -113,9 +116,9 @@ func drawEvent(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event
 	case n < 16:
 		e.Source, e.Type, e.Data = ChargeSource, "command.change", drawChange(r)
 	case n < 18:
-		e.Source, e.Type, e.Data = ChargeSource, "command.charge", &eventv1.CommandCharge{Amount: units(fmt.Sprint(r.IntN(25)))}
+		e.Source, e.Type, e.Data = ChargeSource, "command.charge", &controlv1.ChargeCommand{Amount: units(fmt.Sprint(r.IntN(25)))}
 	case n < 19:
-		e.Source, e.Type, e.Data = ChargeSource, "command.reapply", &eventv1.CommandReapply{ClassOfService: "gold"}
+		e.Source, e.Type, e.Data = ChargeSource, "command.reapply", &controlv1.ReapplyCommand{ClassOfService: "gold"}
 	default:
 		e.Data = drawUsage(r, e, earlier, now)
 	}
@@ -146,8 +149,8 @@ func drawActivation(r *rand.Rand) *eventv1.SubscriberActivated {
 	return a
 }
 
-func drawChange(r *rand.Rand) *eventv1.CommandChange {
-	c := &eventv1.CommandChange{Option: eventv1.Safeguard_Option(1 + r.IntN(3))}
+func drawChange(r *rand.Rand) *controlv1.ChangeCommand {
+	c := &controlv1.ChangeCommand{Option: eventv1.Safeguard_Option(1 + r.IntN(3))}
 	if r.IntN(3) == 0 {
 		day := int32(r.IntN(30))
 		c.RenewalDay = &day

@@ -15,10 +15,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -73,7 +72,7 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 			p.catalogs[p.revision] = newCatalog(decoded, p.catalogs[p.revision-1])
 			e = &event.Event{
 				ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: s.At,
-				Data: &eventv1.SystemRevision{Revision: p.revision, Level: fold.Level},
+				Data: &controlv1.Revision{Revision: p.revision, Level: fold.Level},
 			}
 		}
 		p.now = s.At
@@ -144,7 +143,7 @@ func (b *beside) rests() (wrong []string) {
 		if err != nil {
 			b.t.Fatal(err)
 		}
-		if d, ok := e.Data.(*eventv1.SystemRevision); ok {
+		if d, ok := e.Data.(*controlv1.Revision); ok {
 			b.world.Configure(r.Time, b.snapshots[d.GetRevision()])
 			continue
 		}

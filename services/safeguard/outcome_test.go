@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -49,7 +51,7 @@ func TestAReachedByAChargeNamesItsCall(t *testing.T) {
 	whole(p)
 	p.at("2026-03-04T09:00")
 	for i := range 6 {
-		p.calls(fmt.Sprintf("c-%d", i), &eventv1.CommandCharge{Amount: units("50")}, typeCharge)
+		p.calls(fmt.Sprintf("c-%d", i), &controlv1.ChargeCommand{Amount: units("50")}, typeCharge)
 	}
 	p.works()
 	for _, r := range p.out {

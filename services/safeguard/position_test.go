@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
@@ -167,7 +168,7 @@ func TestAChargeThatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
 		p.activates()
 		p.configures()
 		p.works()
-		charge := &event.Event{ID: "r", Source: ChargeSource, Type: typeCharge, Tenant: "acme", Subject: msisdn, Time: p.now, Data: &eventv1.CommandCharge{Amount: units("5")}}
+		charge := &event.Event{ID: "r", Source: ChargeSource, Type: typeCharge, Tenant: "acme", Subject: msisdn, Time: p.now, Data: &controlv1.ChargeCommand{Amount: units("5")}}
 		first := int64(len(p.log))
 		p.append(charge)
 		told := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once

@@ -7,6 +7,8 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/profile"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -39,7 +41,7 @@ func in(currency, amount string) *money.Money {
 func (p *partition) chargesIn(currency, amount string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("charge-%d", p.events), &eventv1.CommandCharge{Amount: in(currency, amount)}, "command.charge")
+	p.calls(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: in(currency, amount)}, "command.charge")
 }
 
 func roaming() *eventv1.UsageCharged {
@@ -54,8 +56,8 @@ func bought() *eventv1.UsageCharged {
 	return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true}
 }
 
-func limitIn(currency, amount string) func(*eventv1.CommandChange) {
-	return func(c *eventv1.CommandChange) { c.CurrentLimit = in(currency, amount) }
+func limitIn(currency, amount string) func(*controlv1.ChangeCommand) {
+	return func(c *controlv1.ChangeCommand) { c.CurrentLimit = in(currency, amount) }
 }
 
 func TestASubscriberUnderAReadyProfile(t *testing.T) {

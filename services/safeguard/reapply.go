@@ -13,8 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
@@ -184,7 +183,7 @@ func (r *reapplication) call(ctx context.Context, key string, revision int64) {
 		defer cancel()
 		tenant, msisdn, _ := strings.Cut(key, "/")
 		at := place{tenant, msisdn}
-		e := at.command(typeReapply, reapplySource, fmt.Sprintf("%s/%d/%s", r.class, revision, msisdn), &eventv1.CommandReapply{ClassOfService: r.class})
+		e := at.command(typeReapply, reapplySource, fmt.Sprintf("%s/%d/%s", r.class, revision, msisdn), &controlv1.ReapplyCommand{ClassOfService: r.class})
 		for {
 			_, err := r.records.Call(bounded, e)
 			switch fault.KindOf(err) {

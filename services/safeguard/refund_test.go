@@ -8,6 +8,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -149,7 +151,7 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 		}, []string{"rejected CORRECTS_EXCEEDED", "activated 0/50 ACTIVATION", "payment activated 0/300 ACTIVATION"}},
 		{"a charge is given back as often as there is something left of it", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.forget()
 			for range 3 {
@@ -160,7 +162,7 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 		}, []string{"payment released 280/300 REFUND", "rejected CORRECTS_EXCEEDED", "rejected CORRECTS_EXCEEDED"}},
 		{"what was given back of a charge is known where the charge is not any more", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.at("2026-03-03T08:59")
 			p.pays("-30", ofCharge("ref-1", at))

@@ -19,8 +19,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
@@ -239,7 +243,7 @@ func (f *fixture) meant(c *configuration) (worlds []*model.World) {
 				if err != nil {
 					f.Fatal(err)
 				}
-				if d, ok := e.Data.(*eventv1.SystemRevision); ok {
+				if d, ok := e.Data.(*controlv1.Revision); ok {
 					s := c.at(d.GetRevision())
 					if s == nil {
 						f.Fatalf("no revision %d", d.GetRevision())

@@ -9,7 +9,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
@@ -31,13 +34,13 @@ const (
 
 // ChangeDataSafeguard changes one option.
 func (v *subscription) ChangeDataSafeguard(ctx context.Context, req *optionsv1.ChangeDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
-	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
+	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
 	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, func(at place, m *optionsv1.DataSafeguard) { m.Name = at.option(spend.Data) })
 }
 
 // ChangeOverspendSafeguard changes one option.
 func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *optionsv1.ChangeOverspendSafeguardRequest) (*optionsv1.OverspendSafeguard, error) {
-	asked := &eventv1.CommandChange{
+	asked := &controlv1.ChangeCommand{
 		Option: eventv1.Safeguard_OPTION_OVERSPEND, RenewalDay: req.RenewalDay, State: req.GetState(),
 		CurrentLimit: req.GetCurrentLimit(), NextLimit: req.GetNextLimit(), ClearNextLimit: req.GetClearNextLimit(),
 		AlertThresholds: req.GetAlertThresholds(),
@@ -47,7 +50,7 @@ func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *option
 
 // ChangePaymentSafeguard changes one option.
 func (v *subscription) ChangePaymentSafeguard(ctx context.Context, req *optionsv1.ChangePaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
-	asked := &eventv1.CommandChange{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
+	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
 	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, func(at place, m *optionsv1.PaymentSafeguard) { m.Name = at.option(spend.Payment) })
 }
 
@@ -58,7 +61,7 @@ type referring[M any] interface {
 }
 
 // change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
-func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *eventv1.CommandChange, named func(place, P)) (*Res, error) {
+func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(place, P)) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
 	referenceIn(&f, req.GetTransactionReference())
@@ -109,7 +112,7 @@ func wholly[Res any, P message[Res]](ctx context.Context, s *subscribers, method
 }
 
 // changeIn judges what is asked of an option.
-func changeIn(f *fault.Faults, c *eventv1.CommandChange) {
+func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
 	renewalDayIn(f, c.RenewalDay)
 	stateIn(f, c.GetState())
 	if c.GetCurrentLimit() != nil {

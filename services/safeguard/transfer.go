@@ -6,6 +6,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -48,7 +50,7 @@ func (t *turn) leave(to *eventv1.SubscriberMsisdnChanged) {
 
 // away works what comes for a subscriber that is leaving: it is held, but for the word that ends the wait.
 func (t *turn) away() {
-	if d, ok := t.event.Data.(*eventv1.SystemTransferSettled); ok {
+	if d, ok := t.event.Data.(*controlv1.TransferSettled); ok {
 		t.settle(d)
 		return
 	}
@@ -70,7 +72,7 @@ func (t *turn) away() {
 // settle ends a move. Taken over, the number keeps a mark that sends on what still comes here; the network knows numbers:
 // what is blocked is released here, once it is blocked there. Refused, the subscriber lives on here. What was held goes
 // back into the log, and is worked as what comes now.
-func (t *turn) settle(d *eventv1.SystemTransferSettled) {
+func (t *turn) settle(d *controlv1.TransferSettled) {
 	l := t.sub.leaving
 	if l == nil || d.GetTransfer() != l.transfer.String() {
 		return

@@ -8,6 +8,8 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -183,7 +185,7 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused SUBSCRIBER_NOT_FOUND"}},
 		{"calls stay known through a move", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("50")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.moves(msisdn, newNumber)
 			p.works()
 			p.pays("250", as(newNumber))
@@ -313,7 +315,7 @@ func TestWhileANumberMoves(t *testing.T) {
 		{"a call has to be made again", func(p *partition) {
 			whole(p)
 			p.underWay(msisdn, newNumber)
-			p.calls("ref-1", &eventv1.CommandCharge{Amount: units("1")}, "command.charge")
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("1")}, "command.charge")
 			p.changes(data, day(15))
 			p.worksOnlyItself()
 			p.arrives()

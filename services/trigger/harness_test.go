@@ -18,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
@@ -58,7 +59,7 @@ func (p *partition) configure(s *configv1.Snapshot) {
 	p.books[s.GetRevision()] = book(s, nil)
 	p.append(&event.Event{
 		ID: "r", Source: "tollgate/trigger", Type: event.TypeRevision, Time: p.now,
-		Data: &eventv1.SystemRevision{Revision: s.GetRevision(), Level: fold.Level},
+		Data: &controlv1.Revision{Revision: s.GetRevision(), Level: fold.Level},
 	})
 }
 

@@ -26,7 +26,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -195,7 +198,7 @@ func (f *fixture) configure(s *configv1.Snapshot) {
 				if err != nil {
 					f.Fatal(err)
 				}
-				if data, ok := e.Data.(*eventv1.SystemRevision); ok && data.GetRevision() >= s.GetRevision() {
+				if data, ok := e.Data.(*controlv1.Revision); ok && data.GetRevision() >= s.GetRevision() {
 					at[r.Partition] = true
 				}
 			}

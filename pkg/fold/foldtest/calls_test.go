@@ -15,13 +15,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 func charge(id, subject string, amount int64) *event.Event {
 	return &event.Event{ID: id, Source: "shop", Type: "command.charge", Tenant: "acme", Subject: subject,
-		Data: &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "EUR", Units: amount}}}
+		Data: &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: amount}}}
 }
 
 func want(t *testing.T, got foldtest.Called, spent int64, repeated bool) {

@@ -11,13 +11,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/state"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // leftOut is a person's word that one record of the log is left out.
 func leftOut(offset int64, at time.Time, domain string) *event.Event {
-	return fold.NewGap(&eventv1.SystemGap{Domain: domain, FromOffset: offset, ToOffset: offset + 1, Who: "ops", Why: "forged"}, at)
+	return fold.NewGap(&controlv1.Gap{Domain: domain, FromOffset: offset, ToOffset: offset + 1, Who: "ops", Why: "forged"}, at)
 }
 
 // A revision that nobody has once stopped its partition in silence, for ever.
@@ -32,7 +31,7 @@ func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
 			d := drive(t)
 			d.Missing = map[int64]error{999_999: fault.New(fault.NotFound, "REVISION_UNKNOWN", "nobody has it")}
 			offset := d.Watermark().Offset
-			d.Accept(&event.Event{ID: "f", Source: "somebody", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 999_999, Level: fold.Level}},
+			d.Accept(&event.Event{ID: "f", Source: "somebody", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 999_999, Level: fold.Level}},
 				usage("1", "44", 150, d.Now))
 			d.Work()
 			err := d.Incidents[fold.IncidentRevision]
@@ -55,7 +54,7 @@ func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
 func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
 	d := drive(t)
 	d.Missing = map[int64]error{2: fmt.Errorf("%w: nobody answers", state.ErrNotReady)}
-	d.Accept(&event.Event{ID: "2", Source: "peer", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 2, Level: fold.Level}})
+	d.Accept(&event.Event{ID: "2", Source: "peer", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 2, Level: fold.Level}})
 	before := d.Watermark().Offset
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		now := d.Now
@@ -79,7 +78,7 @@ func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
 func TestATimeThatIsAheadIsAnIncidentAndRenewsNobody(t *testing.T) {
 	for name, forged := range map[string]*event.Event{
 		"a tick":     fold.NewTick("somebody", noon.AddDate(0, 0, 3)),
-		"a revision": {ID: "5", Source: "somebody", Type: event.TypeRevision, Time: noon.AddDate(0, 0, 3), Data: &eventv1.SystemRevision{Revision: 5, Level: fold.Level}},
+		"a revision": {ID: "5", Source: "somebody", Type: event.TypeRevision, Time: noon.AddDate(0, 0, 3), Data: &controlv1.Revision{Revision: 5, Level: fold.Level}},
 		"an event":   usage("future", "44", 1, noon.AddDate(0, 0, 3)),
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -16,9 +16,13 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
+
+// The counter's calls are charges and changes.
+func init() { event.RegisterControl(&controlv1.ChargeCommand{}, &controlv1.ChangeCommand{}) }
 
 // counter is a small safeguard: it counts, tells what is crossed, renews by a
 // timer and reminds by another. It is bad on purpose at some amounts.
@@ -72,7 +76,7 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 	if s.Memo != len(e.ID) {
 		panic("memo is another event's")
 	}
-	if charge, ok := e.Data.(*eventv1.CommandCharge); ok {
+	if charge, ok := e.Data.(*controlv1.ChargeCommand); ok {
 		c.charge(s, charge.GetAmount().GetUnits())
 		return
 	}
@@ -284,7 +288,7 @@ func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
 		again := *recent[r.IntN(min(len(recent), 6))]
 		e = &again
 		if n == 1 {
-			e.Data = &eventv1.CommandCharge{Amount: &money.Money{CurrencyCode: "EUR", Units: 1}, Description: "another"}
+			e.Data = &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1}, Description: "another"}
 		}
 	}
 	return e

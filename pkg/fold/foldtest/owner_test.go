@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -315,11 +316,11 @@ func TestALogThatIsGoneIsAnIncidentUntilSomebodyAcceptsIt(t *testing.T) {
 	if n, _ := d.Body("acme/44"); n.spent != 90 {
 		t.Fatalf("state moved without consent: %+v", n)
 	}
-	d.Accept(fold.NewGap(&eventv1.SystemGap{Domain: "other", FromOffset: at, ToOffset: at + 2}, d.Now))
+	d.Accept(fold.NewGap(&controlv1.Gap{Domain: "other", FromOffset: at, ToOffset: at + 2}, d.Now))
 	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
 		t.Fatalf("another domain's gap was taken: %v", err)
 	}
-	d.Accept(fold.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: at + 2, Who: "ops", Why: "disk"}, d.Now))
+	d.Accept(fold.NewGap(&controlv1.Gap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: at + 2, Who: "ops", Why: "disk"}, d.Now))
 	d.Work()
 	if n, _ := d.Body("acme/44"); n.spent != 97 {
 		t.Fatalf("after the gap %+v; want 90 and the one usage that is left", n)
@@ -345,7 +346,7 @@ func TestAnotherLogUnderTheSameNameIsAnIncident(t *testing.T) {
 		t.Fatalf("incidents: %v", again.Incidents)
 	}
 	at := d.Watermark().Offset
-	again.Accept(fold.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, Who: "ops", Why: "topic was deleted"}, d.Now))
+	again.Accept(fold.NewGap(&controlv1.Gap{Domain: d.Partition().Domain, FromOffset: at, Who: "ops", Why: "topic was deleted"}, d.Now))
 	again.Work()
 	if n, _ := again.Body("acme/44"); n.spent != 92 {
 		t.Fatalf("after the gap %+v; want the 90 of the old log and 2 of the new", n)
@@ -354,7 +355,7 @@ func TestAnotherLogUnderTheSameNameIsAnIncident(t *testing.T) {
 
 func TestAHigherLevelIsLeftToANewerBinary(t *testing.T) {
 	d := drive(t)
-	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 9, Level: fold.Level + 1}}
+	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 9, Level: fold.Level + 1}}
 	d.Accept(e, usage("1", "44", 60, d.Now))
 	d.Work()
 	if err := d.Incidents[fold.IncidentLevel]; err == nil || !strings.Contains(err.Error(), fmt.Sprint("level ", fold.Level+1)) {
@@ -565,7 +566,7 @@ func TestAnotherLogsGroupOffsetIsNoFloor(t *testing.T) {
 		t.Fatalf("run: %v", err)
 	}
 	_, end := again.Log().Range()
-	again.Accept(fold.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: end, Who: "ops", Why: "power"}, d.Now))
+	again.Accept(fold.NewGap(&controlv1.Gap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: end, Who: "ops", Why: "power"}, d.Now))
 	again.Work()
 	again.Accept(usage("new", "44", 90, d.Now))
 	again.Work()
@@ -580,7 +581,7 @@ func TestAGapThatGrewIsAcceptedAnew(t *testing.T) {
 		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
 	}
 	d.Log().Trim(2)
-	d.Accept(fold.NewGap(&eventv1.SystemGap{Domain: d.Partition().Domain, FromOffset: 0, ToOffset: 2, Who: "ops", Why: "disk"}, d.Now))
+	d.Accept(fold.NewGap(&controlv1.Gap{Domain: d.Partition().Domain, FromOffset: 0, ToOffset: 2, Who: "ops", Why: "disk"}, d.Now))
 	d.Restore(nil)
 	d.Committed = 0
 	d.Work()
@@ -787,7 +788,7 @@ func (r *readSeals) Load(ctx context.Context, p state.Partition, w state.Waterma
 // What another version wrote bears other ids: it is refused with a word on what to do, and nothing is told of it.
 func TestALogOfAnOlderLevelIsRefused(t *testing.T) {
 	d := drive(t)
-	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &eventv1.SystemRevision{Revision: 9, Level: fold.Level - 1}}
+	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 9, Level: fold.Level - 1}}
 	d.Accept(e, usage("1", "44", 60, d.Now))
 	err := d.Run()
 	if _, other := errors.AsType[*state.FormatError](err); !other || !strings.Contains(err.Error(), "begin anew") {

@@ -19,6 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -81,7 +82,7 @@ func (f *roamer) Apply(s *fold.Subject[roaming], e *event.Event) {
 			}
 			f.tell(s, "safeguard.alert", e.ID)
 		}
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		switch {
 		case s.Repeated:
 			s.Accept(spentThen(s.Kept()), nil)
@@ -101,7 +102,7 @@ func (f *roamer) Apply(s *fold.Subject[roaming], e *event.Event) {
 		s.Cancel("renew")
 		s.KeepAside(nil)
 		s.Save(roaming{to: data.GetNewMsisdn()})
-	case *eventv1.SystemTransfer:
+	case *controlv1.Transfer:
 		if s.Exists && n.to == "" {
 			s.Reject("ACTIVE", "the number is taken")
 			return
@@ -207,7 +208,7 @@ func checkRoamers(t *testing.T, l foldtest.Law[roaming, int64], seed uint64, ben
 				if rejected {
 					refused[e.ID] = true
 				}
-			case *eventv1.SystemTransfer:
+			case *controlv1.Transfer:
 				if rejected {
 					t.Errorf("seed %d: a transfer was rejected as %s", seed, reason)
 				}
@@ -450,8 +451,8 @@ func TestATransferThatIsNoRecordIsRejectedAndChangesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	good := whole.Data.(*eventv1.SystemTransfer)
-	for name, broken := range map[string]*eventv1.SystemTransfer{
+	good := whole.Data.(*controlv1.Transfer)
+	for name, broken := range map[string]*controlv1.Transfer{
 		"no record":      {},
 		"cut short":      {Record: good.GetRecord()[:20], Seals: good.GetSeals()},
 		"a seal too few": {Record: good.GetRecord(), Seals: good.GetSeals()[:1]},
@@ -489,8 +490,8 @@ func TestAForwardedEventIsRejectedAsItWasSent(t *testing.T) {
 func TestAFoldWhoseRecordsDoNotMoveMeetsNoTransfers(t *testing.T) {
 	d := drive(t)
 	d.Accept(
-		&event.Event{ID: "t", Source: "test", Type: event.TypeTransfer, Tenant: "acme", Subject: "44", Time: d.Now, Data: &eventv1.SystemTransfer{}},
-		&event.Event{ID: "f", Source: "test", Type: event.TypeForward, Tenant: "acme", Subject: "44", Time: d.Now, Data: &eventv1.SystemForward{}},
+		&event.Event{ID: "t", Source: "test", Type: event.TypeTransfer, Tenant: "acme", Subject: "44", Time: d.Now, Data: &controlv1.Transfer{}},
+		&event.Event{ID: "f", Source: "test", Type: event.TypeForward, Tenant: "acme", Subject: "44", Time: d.Now, Data: &controlv1.Forward{}},
 		usage("1", "44", 150, d.Now))
 	d.Work()
 	if got, want := told(t, d.Told()), "reached at 12:00:00 limit 100"; got != want {

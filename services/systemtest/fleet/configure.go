@@ -9,8 +9,9 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // Configure creates resources, in the order given, and returns the revision of the last.
@@ -55,7 +56,7 @@ func (f *Fleet) AwaitRevision(ctx context.Context, topic string, revision int64)
 				if err != nil {
 					return fmt.Errorf("wait for revision %d in %s/%d: %w", revision, topic, partition, err)
 				}
-				change, ok := e.Data.(*eventv1.SystemRevision)
+				change, ok := e.Data.(*controlv1.Revision)
 				found = found || ok && change.GetRevision() >= revision
 			}
 		}

@@ -14,11 +14,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/rogpeppe/go-internal/testscript"
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
-	"go.uber.org/zap"
 )
 
 const testKey = "a-key-of-the-tests"
@@ -49,7 +50,7 @@ func readLog() {
 			if err != nil {
 				return err
 			}
-			data := e.Data.(*eventv1.SystemGap)
+			data := e.Data.(*controlv1.Gap)
 			fmt.Printf("%d %s %s %d %d by %t: %s\n", r.Offset, e.Type, data.GetDomain(), data.GetFromOffset(), data.GetToOffset(), data.GetWho() != "", data.GetWhy())
 		}
 		return err

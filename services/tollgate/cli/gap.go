@@ -11,8 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // domainTopics says which log each domain of state is folded from.
@@ -85,7 +84,7 @@ func (c acceptGap) Run(ctx context.Context, streams Streams) error {
 
 // append writes the audit record first: a gap that nobody accounts for is worse than an account of one that was not made.
 func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.Client, topic string) error {
-	gap := fold.NewGap(&eventv1.SystemGap{
+	gap := fold.NewGap(&controlv1.Gap{
 		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
 	}, time.Now())
 	audit, err := gap.Record(client.Topic(stream.Audit))

@@ -8,10 +8,14 @@ import (
 	"strconv"
 	"strings"
 
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
+	"google.golang.org/genproto/googleapis/type/money"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/tollgate/wording"
-	"google.golang.org/genproto/googleapis/type/money"
 )
 
 // setOption changes an option of a subscriber.
@@ -48,11 +52,11 @@ func (c setOption) AfterApply() error {
 }
 
 // change reads all flags, and tells everything that is wrong with them.
-func (c setOption) change() (*eventv1.CommandChange, error) {
+func (c setOption) change() (*controlv1.ChangeCommand, error) {
 	var faults []error
 	wrong := func(flag string, err error) { faults = append(faults, fmt.Errorf("--%s %w", flag, err)) }
 	option, _ := wording.ParseOption(c.Option)
-	change := &eventv1.CommandChange{Option: option, ClearNextLimit: c.ClearNextLimit, RenewalDay: c.RenewalDay}
+	change := &controlv1.ChangeCommand{Option: option, ClearNextLimit: c.ClearNextLimit, RenewalDay: c.RenewalDay}
 	if c.RenewalDay != nil && (*c.RenewalDay < 1 || *c.RenewalDay > 28) {
 		wrong("renewal-day", fmt.Errorf("must be from 1 to 28, not %d", *c.RenewalDay))
 	}

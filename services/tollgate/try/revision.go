@@ -7,11 +7,14 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	"go.uber.org/zap"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // look is how often something that is about to happen is looked for.
@@ -84,7 +87,7 @@ func revisionIn(record stream.Record) int64 {
 	if err != nil {
 		return 0
 	}
-	data, ok := e.Data.(*eventv1.SystemRevision)
+	data, ok := e.Data.(*controlv1.Revision)
 	if !ok {
 		return 0
 	}

@@ -4,9 +4,18 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
+
+func init() {
+	event.RegisterControl(&controlv1.ChangeCommand{}, &controlv1.ChargeCommand{}, &controlv1.ReapplyCommand{})
+	event.RegisterControl(&controlv1.Revision{}, &controlv1.Tick{}, &controlv1.Gap{}, &controlv1.Transfer{}, &controlv1.TransferSettled{}, &controlv1.Forward{})
+}
 
 // Answer is what the caller of a change or a charge is told.
 type Answer struct {
@@ -119,7 +128,7 @@ func (t *turn) unknown() (a Answer, is bool) {
 	return Answer{Allowed: policy == configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, Refusals: []string{"UNKNOWN"}}, true
 }
 
-func (t *turn) charge(d *eventv1.CommandCharge) Answer {
+func (t *turn) charge(d *controlv1.ChargeCommand) Answer {
 	if a, found := t.again(); found {
 		return a
 	}
@@ -154,7 +163,7 @@ func (t *turn) charge(d *eventv1.CommandCharge) Answer {
 	})
 }
 
-func (t *turn) change(d *eventv1.CommandChange) Answer {
+func (t *turn) change(d *controlv1.ChangeCommand) Answer {
 	return t.try(d.GetOption(), func(o *option, r *rule) Answer {
 		var codes []string
 		dayed := t.changeDay(o, r, d, &codes)
@@ -184,7 +193,7 @@ func (t *turn) change(d *eventv1.CommandChange) Answer {
 	})
 }
 
-func (t *turn) changeDay(o *option, r *rule, d *eventv1.CommandChange, codes *[]string) bool {
+func (t *turn) changeDay(o *option, r *rule, d *controlv1.ChangeCommand, codes *[]string) bool {
 	day := int(d.GetRenewalDay())
 	switch {
 	case d.RenewalDay == nil: //nolint:protogetter // presence is the question
@@ -205,7 +214,7 @@ func (t *turn) changeDay(o *option, r *rule, d *eventv1.CommandChange, codes *[]
 	return true
 }
 
-func (t *turn) changeLimits(o *option, d *eventv1.CommandChange, codes *[]string) (changed bool) {
+func (t *turn) changeLimits(o *option, d *controlv1.ChangeCommand, codes *[]string) (changed bool) {
 	if o.which != Overspend {
 		if d.GetCurrentLimit() != nil || d.GetNextLimit() != nil || d.GetClearNextLimit() || d.GetAlertThresholds() != nil {
 			*codes = append(*codes, "CHANGE_INVALID")
@@ -263,7 +272,7 @@ func (t *turn) changeLimits(o *option, d *eventv1.CommandChange, codes *[]string
 	return changed
 }
 
-func (t *turn) changeState(o *option, r *rule, d *eventv1.CommandChange, codes *[]string) bool {
+func (t *turn) changeState(o *option, r *rule, d *controlv1.ChangeCommand, codes *[]string) bool {
 	to := d.GetState()
 	switch {
 	case to == 0 || to == o.state:

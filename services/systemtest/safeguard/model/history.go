@@ -12,7 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -120,7 +123,7 @@ func (h *history) tick() {
 	// To a full minute and two: what is due within a minute may be worked earlier or later.
 	h.now = h.now.Truncate(time.Minute).Add(2 * time.Minute)
 	h.add(Step{At: h.now, Event: &event.Event{
-		ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: h.now, Data: &eventv1.SystemTick{Time: timestamppb.New(h.now)},
+		ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: h.now, Data: &controlv1.Tick{Time: timestamppb.New(h.now)},
 	}})
 }
 
@@ -207,7 +210,7 @@ func (h *history) again() {
 		other.Quantity++
 		e.Data = other
 	}
-	if c, ok := e.Data.(*eventv1.CommandCharge); ok && h.chance(30) {
+	if c, ok := e.Data.(*controlv1.ChargeCommand); ok && h.chance(30) {
 		other := proto.CloneOf(c)
 		other.Description += "!"
 		e.Data = other
@@ -417,7 +420,7 @@ func (h *history) call(number, kind, source string, data proto.Message) {
 func (h *history) change(number string, views [3]View) {
 	o := pick(h, h.mix.Options)
 	v := views[o-1]
-	c := &eventv1.CommandChange{Option: o}
+	c := &controlv1.ChangeCommand{Option: o}
 	if h.chance(25) {
 		day := int32(1 + h.rand.IntN(28))
 		switch h.rand.IntN(8) {
@@ -470,7 +473,7 @@ func (h *history) charge(number string, v View) {
 	if h.chance(40) {
 		amount = v.Limit - v.Spent + int64(h.rand.IntN(3)) - 1
 	}
-	h.call(number, "command.charge", chargeSource, &eventv1.CommandCharge{Amount: Money(amount, currency), Description: "a ticket"})
+	h.call(number, "command.charge", chargeSource, &controlv1.ChargeCommand{Amount: Money(amount, currency), Description: "a ticket"})
 }
 
 // limit is an amount that a limit may be.

@@ -12,7 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
@@ -83,14 +86,14 @@ func (s *story) refunds(units int64, of string) {
 	})
 }
 
-func (s *story) changes(c *eventv1.CommandChange) model.Answer {
+func (s *story) changes(c *controlv1.ChangeCommand) model.Answer {
 	e := s.happens("command.change", c)
 	answers := s.world.Answers(e.ID)
 	return answers[len(answers)-1]
 }
 
 func (s *story) charges(units int64) model.Answer {
-	e := s.happens("command.charge", &eventv1.CommandCharge{Amount: euros(units)}, func(e *event.Event) { e.Source = "tollgate/charge" })
+	e := s.happens("command.charge", &controlv1.ChargeCommand{Amount: euros(units)}, func(e *event.Event) { e.Source = "tollgate/charge" })
 	answers := s.world.Answers(e.ID)
 	return answers[len(answers)-1]
 }
@@ -173,33 +176,33 @@ func TestTheModelReadsTheRules(t *testing.T) {
 		}, []string{"rejected CURRENCY_MISMATCH", "rejected AMOUNT_MISSING"}},
 		{"the second notice is told once a period, in every state", func(s *story) {
 			s.activated()
-			s.changes(&eventv1.CommandChange{Option: model.Data, State: model.Permanently})
+			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Permanently})
 			s.uses(69)
 			s.uses(1)
 			s.uses(100)
 		}, []string{"opted_out data permanently_inactive 0/50 EUR", "notice data permanently_inactive 70/50 EUR"}},
 		{"re-activation continues from the true figure and takes what lies below as told", func(s *story) {
 			s.activated()
-			s.changes(&eventv1.CommandChange{Option: model.Data, State: model.Temporarily})
+			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Temporarily})
 			s.uses(45)
-			s.changes(&eventv1.CommandChange{Option: model.Data, State: model.Active})
+			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Active})
 			s.uses(5)
 		}, []string{"opted_out data temporarily_inactive 0/50 EUR", "activated data active 45/50 EUR", "reached data active 50/50 EUR"}},
 		{"temporarily inactive becomes active by itself when the next period starts, at 00:00 local time", func(s *story) {
 			s.activated()
-			s.changes(&eventv1.CommandChange{Option: model.Data, State: model.Temporarily})
+			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Temporarily})
 			s.world.Pass(at("2026-03-31T21:59"))
 			s.world.Take()
 			s.world.Pass(at("2026-03-31T22:00"))
 		}, []string{"renewed data active 0/50 EUR", "activated data active 0/50 EUR"}},
 		{"overspend needs a limit to activate; 0 is allowed, and blocks", func(s *story) {
 			s.activated()
-			s.refused(s.changes(&eventv1.CommandChange{Option: model.Overspend, State: model.Active}), "LIMIT_REQUIRED")
-			s.changes(&eventv1.CommandChange{Option: model.Overspend, State: model.Active, CurrentLimit: euros(0)})
+			s.refused(s.changes(&controlv1.ChangeCommand{Option: model.Overspend, State: model.Active}), "LIMIT_REQUIRED")
+			s.changes(&controlv1.ChangeCommand{Option: model.Overspend, State: model.Active, CurrentLimit: euros(0)})
 		}, []string{"limit_changed overspend active 0/0 EUR", "activated overspend active 0/0 EUR", "reached overspend active 0/0 EUR"}},
 		{"at renewal the next limit becomes the current one", func(s *story) {
 			s.activated()
-			s.changes(&eventv1.CommandChange{Option: model.Overspend, State: model.Active, CurrentLimit: euros(10), NextLimit: euros(0)})
+			s.changes(&controlv1.ChangeCommand{Option: model.Overspend, State: model.Active, CurrentLimit: euros(10), NextLimit: euros(0)})
 			s.world.Take()
 			s.world.Pass(at("2026-04-01T00:00"))
 		}, []string{
@@ -209,15 +212,15 @@ func TestTheModelReadsTheRules(t *testing.T) {
 		{"the renewal day changes once a period, and the running one ends at its next occurrence", func(s *story) {
 			s.activated()
 			day := int32(20)
-			s.changes(&eventv1.CommandChange{Option: model.Payment, RenewalDay: &day})
+			s.changes(&controlv1.ChangeCommand{Option: model.Payment, RenewalDay: &day})
 			day2 := int32(21)
-			s.refused(s.changes(&eventv1.CommandChange{Option: model.Payment, RenewalDay: &day2}), "RENEWAL_DAY_CHANGED")
+			s.refused(s.changes(&controlv1.ChangeCommand{Option: model.Payment, RenewalDay: &day2}), "RENEWAL_DAY_CHANGED")
 			s.world.Pass(at("2026-03-20T00:00"))
 		}, []string{"renewal_day_changed payment active 0/100 EUR", "renewed payment active 0/100 EUR"}},
 		{"any other edge is refused, and nothing of the call happens", func(s *story) {
 			s.activated()
 			day := int32(20)
-			s.refused(s.changes(&eventv1.CommandChange{Option: model.Payment, State: model.Permanently, RenewalDay: &day}), "STATE_NOT_ELIGIBLE")
+			s.refused(s.changes(&controlv1.ChangeCommand{Option: model.Payment, State: model.Permanently, RenewalDay: &day}), "STATE_NOT_ELIGIBLE")
 		}, []string{}},
 		{"a charge is allowed up to the cap and the month's limit, exactly", func(s *story) {
 			s.activated()

@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -53,15 +55,15 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 // heldBack says that what comes for a subscriber that is leaving waits, or has to be asked again.
 func (t *turn) heldBack() bool {
 	switch t.event.Data.(type) {
-	case *eventv1.SystemTransferSettled, *eventv1.SystemTransfer:
+	case *controlv1.TransferSettled, *controlv1.Transfer:
 		return false
-	case *eventv1.CommandChange, *eventv1.CommandCharge:
+	case *controlv1.ChangeCommand, *controlv1.ChargeCommand:
 		if a, again := t.again(); again {
 			t.answer(a)
 		} else {
 			t.answer(refuse("TRANSFER_PENDING"))
 		}
-	case *eventv1.CommandReapply:
+	case *controlv1.ReapplyCommand:
 	default:
 		t.hold()
 	}
@@ -82,7 +84,7 @@ func (t *turn) hold() {
 }
 
 // settled ends a move: what was held comes again.
-func (t *turn) settled(d *eventv1.SystemTransferSettled) {
+func (t *turn) settled(d *controlv1.TransferSettled) {
 	p := t.person
 	l := p.leaving
 	if l == nil || l.transfer != d.GetTransfer() {
@@ -145,7 +147,7 @@ func (t *turn) formerOwner() bool {
 func (t *turn) knows(number string) bool { return slices.Contains(t.person.former, number) }
 
 // arrived is the same subscriber under its new number.
-func (t *turn) arrived(d *eventv1.SystemTransfer) []string {
+func (t *turn) arrived(d *controlv1.Transfer) []string {
 	p := t.person
 	if _, before := t.world.settled[t.event.ID]; before {
 		return nil

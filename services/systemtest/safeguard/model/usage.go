@@ -7,7 +7,10 @@ import (
 
 	"google.golang.org/genproto/googleapis/type/money"
 
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -44,15 +47,15 @@ func (t *turn) happen() (reasons []string) {
 		return t.reclassed(d)
 	case *eventv1.SubscriberMsisdnChanged:
 		return t.left(d)
-	case *eventv1.SystemTransfer:
+	case *controlv1.Transfer:
 		return t.arrived(d)
-	case *eventv1.SystemTransferSettled:
+	case *controlv1.TransferSettled:
 		t.settled(d)
-	case *eventv1.CommandChange:
+	case *controlv1.ChangeCommand:
 		t.answer(t.change(d))
-	case *eventv1.CommandCharge:
+	case *controlv1.ChargeCommand:
 		t.answer(t.charge(d))
-	case *eventv1.CommandReapply:
+	case *controlv1.ReapplyCommand:
 		if t.person.alive && t.person.class == d.GetClassOfService() {
 			t.adoptAll(becauseCatalog)
 		}

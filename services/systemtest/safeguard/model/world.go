@@ -7,7 +7,10 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -47,11 +50,11 @@ func (w *World) Beside() *World {
 // old number yet.
 func (w *World) Waits(e *event.Event) bool {
 	switch d := e.Data.(type) {
-	case *eventv1.SystemTransfer:
+	case *controlv1.Transfer:
 		_, settled := w.settled[e.ID]
 		m := w.moves[e.Tenant+"/"+d.GetMsisdn()+"/"+e.Subject]
 		return !settled && (m == nil || m.transfer != "" && m.transfer != e.ID)
-	case *eventv1.SystemTransferSettled:
+	case *controlv1.TransferSettled:
 		_, settled := w.settled[d.GetTransfer()]
 		return !settled
 	}
@@ -195,12 +198,12 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 	if stamp.After(w.now) {
 		w.now = stamp
 	}
-	if t, ok := e.Data.(*eventv1.SystemTick); ok {
+	if t, ok := e.Data.(*controlv1.Tick); ok {
 		w.Pass(t.GetTime().AsTime())
 		return
 	}
 	inner, forwarded := e, ""
-	if f, ok := e.Data.(*eventv1.SystemForward); ok {
+	if f, ok := e.Data.(*controlv1.Forward); ok {
 		sent, err := event.Decode(f.GetEvent())
 		if err != nil {
 			panic(err)

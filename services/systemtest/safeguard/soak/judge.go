@@ -13,11 +13,13 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 // verdict counts what is wrong.
@@ -213,7 +215,7 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 		if l.world.Waits(e) {
 			break
 		}
-		if d, ok := e.Data.(*eventv1.SystemRevision); ok {
+		if d, ok := e.Data.(*controlv1.Revision); ok {
 			at := position{d.GetHistory(), d.GetRevision()}
 			if before, named := j.histories[at.revision]; named && before != at.history {
 				j.add(&j.doubled, "revision %d stands in the log of two histories, %x and %x", at.revision, before, at.history)

@@ -10,7 +10,10 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
@@ -117,7 +120,7 @@ func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
 		return r
 	}
 	revision := func(stamp time.Time) stream.Record {
-		return record(stamp, &event.Event{ID: stamp.String(), Type: event.TypeRevision, Data: &eventv1.SystemRevision{Revision: 1}})
+		return record(stamp, &event.Event{ID: stamp.String(), Type: event.TypeRevision, Data: &controlv1.Revision{Revision: 1}})
 	}
 	j := &judge{seen: map[string]struct{}{}, numbers: map[string]*model.World{}, histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{0, 1}: {
 		ClassesOfService: []*configv1.ClassOfService{{
@@ -171,7 +174,7 @@ func TestARevisionOfTwoHistoriesIsCounted(t *testing.T) {
 	for i, history := range []uint64{7, 7, 8} {
 		r, err := (&event.Event{
 			ID: fmt.Sprint(i), Source: "test", Tenant: "acme", Subject: "447700900001", Type: event.TypeRevision, Time: now,
-			Data: &eventv1.SystemRevision{History: history, Revision: 3},
+			Data: &controlv1.Revision{History: history, Revision: 3},
 		}).Record("events.ordered")
 		if err != nil {
 			t.Fatal(err)

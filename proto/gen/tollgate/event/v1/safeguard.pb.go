@@ -664,6 +664,51 @@ func (x *Threshold) GetSecondNotice() bool {
 	return false
 }
 
+// ThresholdList is a list that may be absent.
+type ThresholdList struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Thresholds    []*Threshold           `protobuf:"bytes,1,rep,name=thresholds,proto3" json:"thresholds,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ThresholdList) Reset() {
+	*x = ThresholdList{}
+	mi := &file_tollgate_event_v1_safeguard_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ThresholdList) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ThresholdList) ProtoMessage() {}
+
+func (x *ThresholdList) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_event_v1_safeguard_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ThresholdList.ProtoReflect.Descriptor instead.
+func (*ThresholdList) Descriptor() ([]byte, []int) {
+	return file_tollgate_event_v1_safeguard_proto_rawDescGZIP(), []int{5}
+}
+
+func (x *ThresholdList) GetThresholds() []*Threshold {
+	if x != nil {
+		return x.Thresholds
+	}
+	return nil
+}
+
 var File_tollgate_event_v1_safeguard_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
@@ -724,7 +769,11 @@ const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\tThreshold\x12\x18\n" +
 	"\apercent\x18\x01 \x01(\x05R\apercent\x12*\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyR\x06amount\x12#\n" +
-	"\rsecond_notice\x18\x03 \x01(\bR\fsecondNoticeBk\n" +
+	"\rsecond_notice\x18\x03 \x01(\bR\fsecondNotice\"M\n" +
+	"\rThresholdList\x12<\n" +
+	"\n" +
+	"thresholds\x18\x01 \x03(\v2\x1c.tollgate.event.v1.ThresholdR\n" +
+	"thresholdsBk\n" +
 	"\x15com.tollgate.event.v1B\x0eSafeguardProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (
@@ -740,7 +789,7 @@ func file_tollgate_event_v1_safeguard_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_event_v1_safeguard_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tollgate_event_v1_safeguard_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tollgate_event_v1_safeguard_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_tollgate_event_v1_safeguard_proto_goTypes = []any{
 	(Safeguard_Option)(0),         // 0: tollgate.event.v1.Safeguard.Option
 	(Safeguard_State)(0),          // 1: tollgate.event.v1.Safeguard.State
@@ -749,36 +798,38 @@ var file_tollgate_event_v1_safeguard_proto_goTypes = []any{
 	(*EventReference)(nil),        // 4: tollgate.event.v1.EventReference
 	(*TimerReference)(nil),        // 5: tollgate.event.v1.TimerReference
 	(*Threshold)(nil),             // 6: tollgate.event.v1.Threshold
-	(*money.Money)(nil),           // 7: google.type.Money
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*Contact)(nil),               // 9: tollgate.event.v1.Contact
+	(*ThresholdList)(nil),         // 7: tollgate.event.v1.ThresholdList
+	(*money.Money)(nil),           // 8: google.type.Money
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*Contact)(nil),               // 10: tollgate.event.v1.Contact
 }
 var file_tollgate_event_v1_safeguard_proto_depIdxs = []int32{
 	0,  // 0: tollgate.event.v1.Safeguard.option:type_name -> tollgate.event.v1.Safeguard.Option
 	1,  // 1: tollgate.event.v1.Safeguard.state:type_name -> tollgate.event.v1.Safeguard.State
-	7,  // 2: tollgate.event.v1.Safeguard.spent:type_name -> google.type.Money
-	7,  // 3: tollgate.event.v1.Safeguard.limit:type_name -> google.type.Money
-	8,  // 4: tollgate.event.v1.Safeguard.period_start:type_name -> google.protobuf.Timestamp
-	8,  // 5: tollgate.event.v1.Safeguard.period_end:type_name -> google.protobuf.Timestamp
+	8,  // 2: tollgate.event.v1.Safeguard.spent:type_name -> google.type.Money
+	8,  // 3: tollgate.event.v1.Safeguard.limit:type_name -> google.type.Money
+	9,  // 4: tollgate.event.v1.Safeguard.period_start:type_name -> google.protobuf.Timestamp
+	9,  // 5: tollgate.event.v1.Safeguard.period_end:type_name -> google.protobuf.Timestamp
 	3,  // 6: tollgate.event.v1.Safeguard.cause:type_name -> tollgate.event.v1.Cause
 	6,  // 7: tollgate.event.v1.Safeguard.threshold:type_name -> tollgate.event.v1.Threshold
-	7,  // 8: tollgate.event.v1.Safeguard.overshoot:type_name -> google.type.Money
-	7,  // 9: tollgate.event.v1.Safeguard.late:type_name -> google.type.Money
-	8,  // 10: tollgate.event.v1.Safeguard.forecast:type_name -> google.protobuf.Timestamp
-	8,  // 11: tollgate.event.v1.Safeguard.cause_received_at:type_name -> google.protobuf.Timestamp
-	9,  // 12: tollgate.event.v1.Safeguard.contact:type_name -> tollgate.event.v1.Contact
-	7,  // 13: tollgate.event.v1.Safeguard.next_limit:type_name -> google.type.Money
-	7,  // 14: tollgate.event.v1.Safeguard.per_payment_limit:type_name -> google.type.Money
+	8,  // 8: tollgate.event.v1.Safeguard.overshoot:type_name -> google.type.Money
+	8,  // 9: tollgate.event.v1.Safeguard.late:type_name -> google.type.Money
+	9,  // 10: tollgate.event.v1.Safeguard.forecast:type_name -> google.protobuf.Timestamp
+	9,  // 11: tollgate.event.v1.Safeguard.cause_received_at:type_name -> google.protobuf.Timestamp
+	10, // 12: tollgate.event.v1.Safeguard.contact:type_name -> tollgate.event.v1.Contact
+	8,  // 13: tollgate.event.v1.Safeguard.next_limit:type_name -> google.type.Money
+	8,  // 14: tollgate.event.v1.Safeguard.per_payment_limit:type_name -> google.type.Money
 	6,  // 15: tollgate.event.v1.Safeguard.alert_thresholds:type_name -> tollgate.event.v1.Threshold
 	4,  // 16: tollgate.event.v1.Cause.event:type_name -> tollgate.event.v1.EventReference
 	5,  // 17: tollgate.event.v1.Cause.timer:type_name -> tollgate.event.v1.TimerReference
-	8,  // 18: tollgate.event.v1.TimerReference.due:type_name -> google.protobuf.Timestamp
-	7,  // 19: tollgate.event.v1.Threshold.amount:type_name -> google.type.Money
-	20, // [20:20] is the sub-list for method output_type
-	20, // [20:20] is the sub-list for method input_type
-	20, // [20:20] is the sub-list for extension type_name
-	20, // [20:20] is the sub-list for extension extendee
-	0,  // [0:20] is the sub-list for field type_name
+	9,  // 18: tollgate.event.v1.TimerReference.due:type_name -> google.protobuf.Timestamp
+	8,  // 19: tollgate.event.v1.Threshold.amount:type_name -> google.type.Money
+	6,  // 20: tollgate.event.v1.ThresholdList.thresholds:type_name -> tollgate.event.v1.Threshold
+	21, // [21:21] is the sub-list for method output_type
+	21, // [21:21] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_safeguard_proto_init() }
@@ -798,7 +849,7 @@ func file_tollgate_event_v1_safeguard_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_safeguard_proto_rawDesc), len(file_tollgate_event_v1_safeguard_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

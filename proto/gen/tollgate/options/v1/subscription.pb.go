@@ -276,7 +276,7 @@ var File_tollgate_options_v1_subscription_proto protoreflect.FileDescriptor
 
 const file_tollgate_options_v1_subscription_proto_rawDesc = "" +
 	"\n" +
-	"&tollgate/options/v1/subscription.proto\x12\x13tollgate.options.v1\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/command.proto\x1a!tollgate/event/v1/safeguard.proto\x1a#tollgate/options/v1/inventory.proto\"\xd5\x01\n" +
+	"&tollgate/options/v1/subscription.proto\x12\x13tollgate.options.v1\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\x1a#tollgate/options/v1/inventory.proto\"\xd5\x01\n" +
 	"\x1aChangeDataSafeguardRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\x15transaction_reference\x18\x02 \x01(\tR\x14transactionReference\x12$\n" +

@@ -2,9 +2,12 @@
 // versions:
 // 	protoc-gen-go v1.36.12
 // 	protoc        (unknown)
-// source: tollgate/event/v1/system.proto
+// source: tollgate/control/v1/control.proto
 
-package eventv1
+// What stands in a log between events: control records and commands. Consumers of
+// the topics skip them.
+
+package controlv1
 
 import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
@@ -22,9 +25,9 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// SystemRevision is the data of "system.revision": from here on this
+// Revision is the data of "system.revision": from here on this
 // configuration holds. One that is not above that in force is ignored.
-type SystemRevision struct {
+type Revision struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Which version of the engine's logic applies.
@@ -35,21 +38,21 @@ type SystemRevision struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemRevision) Reset() {
-	*x = SystemRevision{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[0]
+func (x *Revision) Reset() {
+	*x = Revision{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemRevision) String() string {
+func (x *Revision) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemRevision) ProtoMessage() {}
+func (*Revision) ProtoMessage() {}
 
-func (x *SystemRevision) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[0]
+func (x *Revision) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -60,55 +63,55 @@ func (x *SystemRevision) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemRevision.ProtoReflect.Descriptor instead.
-func (*SystemRevision) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{0}
+// Deprecated: Use Revision.ProtoReflect.Descriptor instead.
+func (*Revision) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{0}
 }
 
-func (x *SystemRevision) GetRevision() int64 {
+func (x *Revision) GetRevision() int64 {
 	if x != nil {
 		return x.Revision
 	}
 	return 0
 }
 
-func (x *SystemRevision) GetLevel() int32 {
+func (x *Revision) GetLevel() int32 {
 	if x != nil {
 		return x.Level
 	}
 	return 0
 }
 
-func (x *SystemRevision) GetHistory() uint64 {
+func (x *Revision) GetHistory() uint64 {
 	if x != nil {
 		return x.History
 	}
 	return 0
 }
 
-// SystemTick is the data of "system.tick": it became this late.
-type SystemTick struct {
+// Tick is the data of "system.tick": it became this late.
+type Tick struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Time          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=time,proto3" json:"time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemTick) Reset() {
-	*x = SystemTick{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[1]
+func (x *Tick) Reset() {
+	*x = Tick{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemTick) String() string {
+func (x *Tick) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemTick) ProtoMessage() {}
+func (*Tick) ProtoMessage() {}
 
-func (x *SystemTick) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[1]
+func (x *Tick) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -119,21 +122,21 @@ func (x *SystemTick) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemTick.ProtoReflect.Descriptor instead.
-func (*SystemTick) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{1}
+// Deprecated: Use Tick.ProtoReflect.Descriptor instead.
+func (*Tick) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *SystemTick) GetTime() *timestamppb.Timestamp {
+func (x *Tick) GetTime() *timestamppb.Timestamp {
 	if x != nil {
 		return x.Time
 	}
 	return nil
 }
 
-// SystemGap is the data of "system.gap": a person accepted that part of the
+// Gap is the data of "system.gap": a person accepted that part of the
 // log is lost, and state goes on from here without it.
-type SystemGap struct {
+type Gap struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Domain string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	// First offset that is lost, and the first one after.
@@ -146,21 +149,21 @@ type SystemGap struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemGap) Reset() {
-	*x = SystemGap{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[2]
+func (x *Gap) Reset() {
+	*x = Gap{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemGap) String() string {
+func (x *Gap) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemGap) ProtoMessage() {}
+func (*Gap) ProtoMessage() {}
 
-func (x *SystemGap) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[2]
+func (x *Gap) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -171,49 +174,49 @@ func (x *SystemGap) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemGap.ProtoReflect.Descriptor instead.
-func (*SystemGap) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{2}
+// Deprecated: Use Gap.ProtoReflect.Descriptor instead.
+func (*Gap) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{2}
 }
 
-func (x *SystemGap) GetDomain() string {
+func (x *Gap) GetDomain() string {
 	if x != nil {
 		return x.Domain
 	}
 	return ""
 }
 
-func (x *SystemGap) GetFromOffset() int64 {
+func (x *Gap) GetFromOffset() int64 {
 	if x != nil {
 		return x.FromOffset
 	}
 	return 0
 }
 
-func (x *SystemGap) GetToOffset() int64 {
+func (x *Gap) GetToOffset() int64 {
 	if x != nil {
 		return x.ToOffset
 	}
 	return 0
 }
 
-func (x *SystemGap) GetWho() string {
+func (x *Gap) GetWho() string {
 	if x != nil {
 		return x.Who
 	}
 	return ""
 }
 
-func (x *SystemGap) GetWhy() string {
+func (x *Gap) GetWhy() string {
 	if x != nil {
 		return x.Why
 	}
 	return ""
 }
 
-// SystemTransfer is the data of "system.transfer": the subscriber has this
+// Transfer is the data of "system.transfer": the subscriber has this
 // number from here on. The subject is the new number.
-type SystemTransfer struct {
+type Transfer struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The number it had.
 	Msisdn string `protobuf:"bytes,1,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
@@ -227,21 +230,21 @@ type SystemTransfer struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemTransfer) Reset() {
-	*x = SystemTransfer{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[3]
+func (x *Transfer) Reset() {
+	*x = Transfer{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemTransfer) String() string {
+func (x *Transfer) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemTransfer) ProtoMessage() {}
+func (*Transfer) ProtoMessage() {}
 
-func (x *SystemTransfer) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[3]
+func (x *Transfer) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -252,43 +255,43 @@ func (x *SystemTransfer) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemTransfer.ProtoReflect.Descriptor instead.
-func (*SystemTransfer) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{3}
+// Deprecated: Use Transfer.ProtoReflect.Descriptor instead.
+func (*Transfer) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{3}
 }
 
-func (x *SystemTransfer) GetMsisdn() string {
+func (x *Transfer) GetMsisdn() string {
 	if x != nil {
 		return x.Msisdn
 	}
 	return ""
 }
 
-func (x *SystemTransfer) GetRecord() []byte {
+func (x *Transfer) GetRecord() []byte {
 	if x != nil {
 		return x.Record
 	}
 	return nil
 }
 
-func (x *SystemTransfer) GetAside() []byte {
+func (x *Transfer) GetAside() []byte {
 	if x != nil {
 		return x.Aside
 	}
 	return nil
 }
 
-func (x *SystemTransfer) GetSeals() [][]byte {
+func (x *Transfer) GetSeals() [][]byte {
 	if x != nil {
 		return x.Seals
 	}
 	return nil
 }
 
-// SystemTransferSettled is the data of "system.transfer_settled": the owner of
+// TransferSettled is the data of "system.transfer_settled": the owner of
 // the new number has taken the subscriber over, or refused it. The subject is
 // the number that the subscriber had, where it waits for this.
-type SystemTransferSettled struct {
+type TransferSettled struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Id of the system.transfer.
 	Transfer string `protobuf:"bytes,1,opt,name=transfer,proto3" json:"transfer,omitempty"`
@@ -302,21 +305,21 @@ type SystemTransferSettled struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemTransferSettled) Reset() {
-	*x = SystemTransferSettled{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+func (x *TransferSettled) Reset() {
+	*x = TransferSettled{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemTransferSettled) String() string {
+func (x *TransferSettled) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemTransferSettled) ProtoMessage() {}
+func (*TransferSettled) ProtoMessage() {}
 
-func (x *SystemTransferSettled) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[4]
+func (x *TransferSettled) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -327,44 +330,44 @@ func (x *SystemTransferSettled) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemTransferSettled.ProtoReflect.Descriptor instead.
-func (*SystemTransferSettled) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{4}
+// Deprecated: Use TransferSettled.ProtoReflect.Descriptor instead.
+func (*TransferSettled) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *SystemTransferSettled) GetTransfer() string {
+func (x *TransferSettled) GetTransfer() string {
 	if x != nil {
 		return x.Transfer
 	}
 	return ""
 }
 
-func (x *SystemTransferSettled) GetMsisdn() string {
+func (x *TransferSettled) GetMsisdn() string {
 	if x != nil {
 		return x.Msisdn
 	}
 	return ""
 }
 
-func (x *SystemTransferSettled) GetReason() string {
+func (x *TransferSettled) GetReason() string {
 	if x != nil {
 		return x.Reason
 	}
 	return ""
 }
 
-func (x *SystemTransferSettled) GetDetail() string {
+func (x *TransferSettled) GetDetail() string {
 	if x != nil {
 		return x.Detail
 	}
 	return ""
 }
 
-// SystemForward is the data of "system.forward": an event of a number that its
+// Forward is the data of "system.forward": an event of a number that its
 // subscriber no longer has, sent on under its own id. The subject is the new
 // number. Where it is the number that the event was sent to, the event was held
 // there and is worked now.
-type SystemForward struct {
+type Forward struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The event as it was, encoded.
 	Event []byte `protobuf:"bytes,1,opt,name=event,proto3" json:"event,omitempty"`
@@ -374,21 +377,21 @@ type SystemForward struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *SystemForward) Reset() {
-	*x = SystemForward{}
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[5]
+func (x *Forward) Reset() {
+	*x = Forward{}
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *SystemForward) String() string {
+func (x *Forward) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*SystemForward) ProtoMessage() {}
+func (*Forward) ProtoMessage() {}
 
-func (x *SystemForward) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_event_v1_system_proto_msgTypes[5]
+func (x *Forward) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_control_v1_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -399,83 +402,82 @@ func (x *SystemForward) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use SystemForward.ProtoReflect.Descriptor instead.
-func (*SystemForward) Descriptor() ([]byte, []int) {
-	return file_tollgate_event_v1_system_proto_rawDescGZIP(), []int{5}
+// Deprecated: Use Forward.ProtoReflect.Descriptor instead.
+func (*Forward) Descriptor() ([]byte, []int) {
+	return file_tollgate_control_v1_control_proto_rawDescGZIP(), []int{5}
 }
 
-func (x *SystemForward) GetEvent() []byte {
+func (x *Forward) GetEvent() []byte {
 	if x != nil {
 		return x.Event
 	}
 	return nil
 }
 
-func (x *SystemForward) GetMsisdn() string {
+func (x *Forward) GetMsisdn() string {
 	if x != nil {
 		return x.Msisdn
 	}
 	return ""
 }
 
-var File_tollgate_event_v1_system_proto protoreflect.FileDescriptor
+var File_tollgate_control_v1_control_proto protoreflect.FileDescriptor
 
-const file_tollgate_event_v1_system_proto_rawDesc = "" +
+const file_tollgate_control_v1_control_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/event/v1/system.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\\\n" +
-	"\x0eSystemRevision\x12\x1a\n" +
+	"!tollgate/control/v1/control.proto\x12\x13tollgate.control.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"V\n" +
+	"\bRevision\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x14\n" +
 	"\x05level\x18\x02 \x01(\x05R\x05level\x12\x18\n" +
-	"\ahistory\x18\x03 \x01(\x06R\ahistory\"<\n" +
-	"\n" +
-	"SystemTick\x12.\n" +
-	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x85\x01\n" +
-	"\tSystemGap\x12\x16\n" +
+	"\ahistory\x18\x03 \x01(\x06R\ahistory\"6\n" +
+	"\x04Tick\x12.\n" +
+	"\x04time\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x7f\n" +
+	"\x03Gap\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1f\n" +
 	"\vfrom_offset\x18\x02 \x01(\x03R\n" +
 	"fromOffset\x12\x1b\n" +
 	"\tto_offset\x18\x03 \x01(\x03R\btoOffset\x12\x10\n" +
 	"\x03who\x18\x04 \x01(\tR\x03who\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"l\n" +
-	"\x0eSystemTransfer\x12\x16\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"f\n" +
+	"\bTransfer\x12\x16\n" +
 	"\x06msisdn\x18\x01 \x01(\tR\x06msisdn\x12\x16\n" +
 	"\x06record\x18\x02 \x01(\fR\x06record\x12\x14\n" +
 	"\x05aside\x18\x03 \x01(\fR\x05aside\x12\x14\n" +
-	"\x05seals\x18\x04 \x03(\fR\x05seals\"{\n" +
-	"\x15SystemTransferSettled\x12\x1a\n" +
+	"\x05seals\x18\x04 \x03(\fR\x05seals\"u\n" +
+	"\x0fTransferSettled\x12\x1a\n" +
 	"\btransfer\x18\x01 \x01(\tR\btransfer\x12\x16\n" +
 	"\x06msisdn\x18\x02 \x01(\tR\x06msisdn\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12\x16\n" +
-	"\x06detail\x18\x04 \x01(\tR\x06detail\"=\n" +
-	"\rSystemForward\x12\x14\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\"7\n" +
+	"\aForward\x12\x14\n" +
 	"\x05event\x18\x01 \x01(\fR\x05event\x12\x16\n" +
-	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBh\n" +
-	"\x15com.tollgate.event.v1B\vSystemProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
+	"\x06msisdn\x18\x02 \x01(\tR\x06msisdnBo\n" +
+	"\x17com.tollgate.control.v1B\fControlProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/control/v1;controlv1b\x06proto3"
 
 var (
-	file_tollgate_event_v1_system_proto_rawDescOnce sync.Once
-	file_tollgate_event_v1_system_proto_rawDescData []byte
+	file_tollgate_control_v1_control_proto_rawDescOnce sync.Once
+	file_tollgate_control_v1_control_proto_rawDescData []byte
 )
 
-func file_tollgate_event_v1_system_proto_rawDescGZIP() []byte {
-	file_tollgate_event_v1_system_proto_rawDescOnce.Do(func() {
-		file_tollgate_event_v1_system_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_system_proto_rawDesc), len(file_tollgate_event_v1_system_proto_rawDesc)))
+func file_tollgate_control_v1_control_proto_rawDescGZIP() []byte {
+	file_tollgate_control_v1_control_proto_rawDescOnce.Do(func() {
+		file_tollgate_control_v1_control_proto_rawDescData = protoimpl.X.CompressGZIP(unsafe.Slice(unsafe.StringData(file_tollgate_control_v1_control_proto_rawDesc), len(file_tollgate_control_v1_control_proto_rawDesc)))
 	})
-	return file_tollgate_event_v1_system_proto_rawDescData
+	return file_tollgate_control_v1_control_proto_rawDescData
 }
 
-var file_tollgate_event_v1_system_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
-var file_tollgate_event_v1_system_proto_goTypes = []any{
-	(*SystemRevision)(nil),        // 0: tollgate.event.v1.SystemRevision
-	(*SystemTick)(nil),            // 1: tollgate.event.v1.SystemTick
-	(*SystemGap)(nil),             // 2: tollgate.event.v1.SystemGap
-	(*SystemTransfer)(nil),        // 3: tollgate.event.v1.SystemTransfer
-	(*SystemTransferSettled)(nil), // 4: tollgate.event.v1.SystemTransferSettled
-	(*SystemForward)(nil),         // 5: tollgate.event.v1.SystemForward
+var file_tollgate_control_v1_control_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_tollgate_control_v1_control_proto_goTypes = []any{
+	(*Revision)(nil),              // 0: tollgate.control.v1.Revision
+	(*Tick)(nil),                  // 1: tollgate.control.v1.Tick
+	(*Gap)(nil),                   // 2: tollgate.control.v1.Gap
+	(*Transfer)(nil),              // 3: tollgate.control.v1.Transfer
+	(*TransferSettled)(nil),       // 4: tollgate.control.v1.TransferSettled
+	(*Forward)(nil),               // 5: tollgate.control.v1.Forward
 	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
 }
-var file_tollgate_event_v1_system_proto_depIdxs = []int32{
-	6, // 0: tollgate.event.v1.SystemTick.time:type_name -> google.protobuf.Timestamp
+var file_tollgate_control_v1_control_proto_depIdxs = []int32{
+	6, // 0: tollgate.control.v1.Tick.time:type_name -> google.protobuf.Timestamp
 	1, // [1:1] is the sub-list for method output_type
 	1, // [1:1] is the sub-list for method input_type
 	1, // [1:1] is the sub-list for extension type_name
@@ -483,26 +485,26 @@ var file_tollgate_event_v1_system_proto_depIdxs = []int32{
 	0, // [0:1] is the sub-list for field type_name
 }
 
-func init() { file_tollgate_event_v1_system_proto_init() }
-func file_tollgate_event_v1_system_proto_init() {
-	if File_tollgate_event_v1_system_proto != nil {
+func init() { file_tollgate_control_v1_control_proto_init() }
+func file_tollgate_control_v1_control_proto_init() {
+	if File_tollgate_control_v1_control_proto != nil {
 		return
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
-			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_event_v1_system_proto_rawDesc), len(file_tollgate_event_v1_system_proto_rawDesc)),
+			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_control_v1_control_proto_rawDesc), len(file_tollgate_control_v1_control_proto_rawDesc)),
 			NumEnums:      0,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
-		GoTypes:           file_tollgate_event_v1_system_proto_goTypes,
-		DependencyIndexes: file_tollgate_event_v1_system_proto_depIdxs,
-		MessageInfos:      file_tollgate_event_v1_system_proto_msgTypes,
+		GoTypes:           file_tollgate_control_v1_control_proto_goTypes,
+		DependencyIndexes: file_tollgate_control_v1_control_proto_depIdxs,
+		MessageInfos:      file_tollgate_control_v1_control_proto_msgTypes,
 	}.Build()
-	File_tollgate_event_v1_system_proto = out.File
-	file_tollgate_event_v1_system_proto_goTypes = nil
-	file_tollgate_event_v1_system_proto_depIdxs = nil
+	File_tollgate_control_v1_control_proto = out.File
+	file_tollgate_control_v1_control_proto_goTypes = nil
+	file_tollgate_control_v1_control_proto_depIdxs = nil
 }
