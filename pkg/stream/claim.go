@@ -32,8 +32,7 @@ type Claim struct {
 	failed   atomic.Bool     // Health says that the work waits: it failed, and made no progress since
 	idle     atomic.Int32    // how many calls wait for somebody else; that is progress
 
-	mu     sync.Mutex
-	paused chan struct{} // not nil while paused; closed by Resume
+	mu sync.Mutex // guards committed
 
 	commitSlot chan struct{} // one commit in flight
 	last       int64         // highest offset a commit was asked for; guarded by commitSlot
@@ -79,8 +78,11 @@ func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (Batch, 
 }
 
 func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Context) (Batch, error)) (Batch, error) {
-	if err := cl.resumed(ctx); err != nil {
-		return Batch{Next: from}, err
+	if cl.drain.Err() != nil {
+		return Batch{Next: from}, ErrRevoked
+	}
+	if ctx.Err() != nil {
+		return Batch{Next: from}, ctx.Err()
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -201,59 +203,10 @@ func (cl *Claim) waiting() func() {
 
 // silent is for how long the work showed no sign.
 func (cl *Claim) silent() time.Duration {
-	cl.mu.Lock()
-	paused := cl.paused != nil
-	cl.mu.Unlock()
-	if paused || cl.idle.Load() > 0 {
+	if cl.idle.Load() > 0 {
 		return 0
 	}
 	return time.Since(cl.g.started) - time.Duration(cl.progress.Load())
-}
-
-// Pause stops Fetch, readers and Each from taking more until Resume. A paused claim makes progress.
-func (cl *Claim) Pause() {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	if cl.paused == nil {
-		cl.paused = make(chan struct{})
-	}
-}
-
-// Resume ends a Pause.
-func (cl *Claim) Resume() {
-	cl.mu.Lock()
-	defer cl.mu.Unlock()
-	if cl.paused != nil {
-		cl.Alive()
-		close(cl.paused)
-		cl.paused = nil
-	}
-}
-
-// resumed waits while the claim is paused.
-func (cl *Claim) resumed(ctx context.Context) error {
-	for {
-		cl.mu.Lock()
-		paused := cl.paused
-		cl.mu.Unlock()
-		if paused == nil {
-			if cl.drain.Err() != nil {
-				return ErrRevoked
-			}
-			return ctx.Err()
-		}
-		select {
-		case <-paused:
-		case <-cl.drain.Done():
-		case <-ctx.Done():
-		}
-		if cl.drain.Err() != nil {
-			return ErrRevoked
-		}
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-	}
 }
 
 // Incident raises a state that needs a person: one log line and one count when

@@ -13,7 +13,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
-	"github.com/tollgate/tollgate/pkg/display"
 	"go.uber.org/zap"
 )
 
@@ -118,8 +117,6 @@ func (c Config) withDefaults() Config {
 type Client struct {
 	cfg Config
 	log *zap.Logger
-	// rejected are the lines of records that handlers reject.
-	rejected *display.Limited
 	metrics  *metrics
 	health   *health
 	gate     *gate
@@ -163,7 +160,6 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 	return &Client{
 		cfg:      cfg,
 		log:      log,
-		rejected: display.NewLimited(log, "record rejected", linesPerSecond),
 		metrics:  m,
 		health:   newHealth(),
 		gate:     g,

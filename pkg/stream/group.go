@@ -11,15 +11,6 @@ import (
 	"go.uber.org/zap"
 )
 
-// Start says where a partition begins when its group has committed nothing.
-type Start int
-
-// The two starts.
-const (
-	Earliest Start = iota
-	Latest
-)
-
 // GroupConfig describes one consumer group of this process.
 type GroupConfig struct {
 	// Name of the group; the client's prefix stands before it.
@@ -40,14 +31,9 @@ type GroupConfig struct {
 	// Watchdog is how long work may show no sign before the member leaves the group and
 	// Consume fails with ErrStuck. Default 60 s; negative: never.
 	Watchdog time.Duration
-	// Start applies to Each where the group has committed nothing.
-	Start Start
 	// Assigned, where set, hears how many partitions a generation gave this member, before any of them is worked. None is
 	// an answer as well: there are more members than partitions.
 	Assigned func(partitions int)
-	// Reject publishes what Each's handler calls Poison to the rejected topic and returns once
-	// that is acknowledged. Required for handlers that return Poison.
-	Reject func(ctx context.Context, r Record, why Rejection) error
 }
 
 func (g GroupConfig) withDefaults() GroupConfig {

@@ -20,7 +20,7 @@ type Health struct {
 
 // Waiting is one partition (or group) that waits.
 type Waiting struct {
-	// For is what it waits for: "produce", "fetch", "memory", "commit", "offsets", "join", "record", "work".
+	// For is what it waits for: "produce", "fetch", "memory", "commit", "offsets", "join", "work".
 	For string
 	// Topic is the full topic name, for "join" the group's.
 	Topic     string
@@ -90,7 +90,7 @@ func (h *health) waits(key waitKey, err error) {
 func (h *health) stands(topic string, partition int32) (since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for _, what := range []string{"fetch", "memory", "work", "record", "commit"} {
+	for _, what := range []string{"fetch", "memory", "work", "commit"} {
 		if w, ok := h.waiting[waitKey{what, topic, partition}]; ok && (since.IsZero() || w.Since.Before(since)) {
 			since = w.Since
 		}

@@ -21,7 +21,6 @@ type metrics struct {
 	passedOver    *prometheus.CounterVec
 	commits       *prometheus.CounterVec
 	commitErrors  *prometheus.CounterVec
-	rejected      *prometheus.CounterVec
 	incidents     *prometheus.CounterVec
 	rebalances    *prometheus.CounterVec
 	claims        *prometheus.GaugeVec
@@ -55,7 +54,6 @@ func newMetrics(reg prometheus.Registerer, prefix string) (*metrics, error) {
 	m.passedOver = counter("offsets_passed_over_total", "Offsets without a record for readers (control batches, aborted transactions, batches nobody can read) that were deliberately passed.", "topic")
 	m.commits = counter("commits_total", "Group offsets committed.", "topic")
 	m.commitErrors = counter("commit_errors_total", "Attempts to commit a group offset that failed.", "topic")
-	m.rejected = counter("records_rejected_total", "Records handed to the rejected topic.", "topic")
 	m.incidents = counter("incidents_total", "Incidents raised, by kind.", "kind")
 	m.rebalances = counter("generations_total", "Group generations this process took part in.", "group")
 	m.claims = gauge("claims", "Partitions this process holds.", "group")

@@ -144,17 +144,17 @@ func TestAStoppedPartitionShows(t *testing.T) {
 				return then(ctx, cl)
 			}
 		}},
-		"a record that waits": {waits: "record", stop: func(s *stopped) func(context.Context, *stream.Claim) error {
+		"a handler of Each that fails": {waits: "work", stop: func(s *stopped) func(context.Context, *stream.Claim) error {
 			return func(ctx context.Context, cl *stream.Claim) error {
-				return cl.Each(ctx, func(_ context.Context, r stream.Record) stream.Result {
+				return cl.Each(ctx, stream.FetchOptions{}, func(context.Context, stream.Batch) error {
 					select {
 					case <-s.heal:
 					default:
-						if r.Partition == 0 {
-							return stream.Ours(errors.New("redis is away"))
+						if cl.Partition == 0 {
+							return errors.New("redis is away")
 						}
 					}
-					return stream.Done()
+					return nil
 				})
 			}
 		}},

@@ -62,12 +62,6 @@ func TestWatchdog(t *testing.T) {
 				cl.Waiting(func() { time.Sleep(time.Hour) })
 				time.Sleep(2 * time.Minute)
 			}, true},
-		"a paused claim is not stuck": {
-			func(cl *Claim) {
-				cl.Pause()
-				time.Sleep(time.Hour)
-				cl.Resume()
-			}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

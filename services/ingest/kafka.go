@@ -23,10 +23,6 @@ type kafkaDoor struct {
 	health    *daemon.Health
 }
 
-// commitEvery bounds how much is done twice after a crash; a commit for each small batch would cost the next one its
-// round trip.
-const commitEvery = 50 * time.Millisecond
-
 func (d *kafkaDoor) serve(ctx context.Context) error {
 	if !d.awaitTopics(ctx) {
 		return nil
@@ -60,57 +56,12 @@ func (d *kafkaDoor) awaitTopics(ctx context.Context) bool {
 
 // partition works one partition for as long as it is held: read, publish, and only then commit.
 func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
-	from, err := d.start(ctx, cl)
-	if err != nil {
-		return err
-	}
-	reader := cl.Reader(ctx, from, stream.FetchOptions{PassDamaged: true})
-	defer reader.Close()
-	committed, at := from, d.clock()
-	commit := func() error {
-		if committed == from {
-			return nil
+	return cl.Each(ctx, stream.FetchOptions{PassDamaged: true}, func(ctx context.Context, b stream.Batch) error {
+		if b.Damaged != nil {
+			return d.unreadable(ctx, b.Damaged)
 		}
-		if err := cl.Commit(ctx, from); err != nil {
-			return err
-		}
-		committed, at = from, d.clock()
-		return nil
-	}
-	for {
-		b, err := reader.Next(ctx)
-		if errors.Is(err, stream.ErrRevoked) {
-			return commit()
-		}
-		if err != nil {
-			return errors.Join(err, commit())
-		}
-		switch {
-		case b.Damaged != nil:
-			err = d.unreadable(ctx, b.Damaged)
-		case len(b.Records) > 0:
-			err = d.batch(ctx, b.Records)
-		}
-		if err != nil {
-			return err
-		}
-		from = b.Next
-		cl.Progress()
-		if len(b.Records) == 0 || d.clock().Sub(at) >= commitEvery {
-			if err := commit(); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// start is where the group stands, and for a group that has never committed the beginning of the log.
-func (d *kafkaDoor) start(ctx context.Context, cl *stream.Claim) (int64, error) {
-	if at := cl.Committed(); at >= 0 {
-		return at, nil
-	}
-	first, _, err := d.client.Offsets(ctx, cl.Topic, cl.Partition)
-	return first, err
+		return d.batch(ctx, b.Records)
+	})
 }
 
 // batch returns once everything that follows from records is acknowledged: each event on the topic of its type, or the

@@ -158,12 +158,10 @@ func testOutOfRange(t *testing.T, b Broker) {
 		}
 	})
 	handled := make(chan seen, 100)
-	end = s.consume(s.Client, s.group("range", topic), func(ctx context.Context, cl *stream.Claim) error {
-		return cl.Each(ctx, func(_ context.Context, r stream.Record) stream.Result {
-			handled <- seen{r.Partition, r.Offset}
-			return stream.Done()
-		})
-	})
+	end = s.consume(s.Client, s.group("range", topic), each(func(r stream.Record) error {
+		handled <- seen{r.Partition, r.Offset}
+		return nil
+	}))
 	for i := range 7 { // the neighbour goes on
 		if got := await(s, "the neighbour's records", handled); got != (seen{1, int64(3 + i)}) {
 			t.Fatalf("handled %+v, want partition 1 offset %d: a record was reached by a jump", got, 3+i)

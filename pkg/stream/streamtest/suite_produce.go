@@ -85,12 +85,10 @@ func testFreshTopic(t *testing.T, b Broker) {
 	p := s.NewProducer()
 	// A producer and a group ask for the topic before it exists; a foreign client creates it without waiting.
 	seen := make(chan string, 2)
-	end := s.consume(s.Client, s.group("fresh", topic), func(ctx context.Context, cl *stream.Claim) error {
-		return cl.Each(ctx, func(_ context.Context, r stream.Record) stream.Result {
-			seen <- string(r.Value)
-			return stream.Done()
-		})
-	})
+	end := s.consume(s.Client, s.group("fresh", topic), each(func(r stream.Record) error {
+		seen <- string(r.Value)
+		return nil
+	}))
 	produced := make(chan error, 1)
 	go func() {
 		produced <- p.Produce(s.ctx,
