@@ -121,6 +121,12 @@ $(SOAKED:%=soak-%): soak-%:
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 
+# ---- documents
+
+.PHONY: docs
+docs: ## write the reference pages of deploy/docs anew, from the code
+	@go run ./services/systemtest/docs/generate
+
 # ---- protobuf
 
 # Our files import google/type/money and the like; buf finds them here, printed out of the Go packages that go.mod names.

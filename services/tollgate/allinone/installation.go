@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -68,6 +70,9 @@ type Service struct {
 func (s *Service) Address(ctx context.Context, listener string) (string, error) {
 	return s.env.Listeners.Wait(ctx, listener)
 }
+
+// Metrics is the service's registry, which its admin listener serves at /metrics.
+func (s *Service) Metrics() *prometheus.Registry { return s.env.Metrics }
 
 // Failing is why the service is not ready; nothing means that it is.
 func (s *Service) Failing() []daemon.Failing { return s.env.Health.Failing() }

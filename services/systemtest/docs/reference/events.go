@@ -1,0 +1,108 @@
+package reference
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// eventPackage holds the events and their data.
+const eventPackage = "tollgate.event.v1"
+
+// Events is the page of the event types and their data.
+func Events(context.Context, string) (string, error) {
+	comments, err := protoComments()
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	head(&b, "Events", fmt.Sprintf(`
+An event is a [`+"`event.v1.Event`"+`](#eventv1event): an envelope, and data whose message belongs to its type. A type that stands
+in no table here is a custom type: its data is any JSON object, a google.protobuf.Struct.
+
+- **queue**: events of an ordered type have a subject, stand on `+"`events.ordered`"+` (`+"`safeguard.*`: `safeguards`"+`) under the key
+  tenant/subject, and keep the order of their subject. Events of an unordered type are spread over `+"`events.unordered`"+`.
+- **subject**: of a subscriber's type the MSISDN in E.164 digits, without "+". Of others what the type is about, such as
+  `+"`client/42`"+`.
+- **publisher**: Tollgate alone publishes its own types and sources that begin with `+"`tollgate/`"+`. What a producer sends under them is refused.
+- **personal** fields leave by a webhook only to an endpoint that has `+"`personal_data: PERSONAL_DATA_INCLUDE`"+`. **contact** fields never
+  leave by a webhook.
+
+An event has at most %d bytes in Protobuf.
+
+## Types
+`, event.MaxBytes))
+	var rows [][]string
+	data := map[protoreflect.FullName][]string{}
+	for _, t := range event.Types() {
+		subject, publisher := "", "producer"
+		if t.Subscriber {
+			subject = "subscriber"
+		}
+		if t.Reserved {
+			publisher = "Tollgate"
+		}
+		name := t.Data.ProtoReflect().Descriptor().FullName()
+		data[name] = append(data[name], t.Name)
+		short := strings.TrimPrefix(string(name), "tollgate.")
+		rows = append(rows, []string{
+			code(t.Name), t.Queue.String(), t.Operation.String(), subject, publisher, fmt.Sprintf("[`%s`](#%s)", short, anchor(short)),
+		})
+	}
+	table(&b, []string{"type", "queue", "operation", "subject", "publisher", "data"}, rows)
+
+	w := writer{Builder: &b, comments: comments, page: func(n protoreflect.FullName) (string, bool) {
+		return "", strings.HasPrefix(string(n), eventPackage+".")
+	}}
+	b.WriteString("\n## Messages\n")
+	_, files := protoPackages()
+	messages := map[string]protoreflect.Descriptor{}
+	for _, f := range files[eventPackage] {
+		for i := range f.Messages().Len() {
+			messages[string(f.Messages().Get(i).Name())] = f.Messages().Get(i)
+		}
+		for i := range f.Enums().Len() {
+			messages[string(f.Enums().Get(i).Name())] = f.Enums().Get(i)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(messages)) {
+		w.declaration(messages[name])
+	}
+	return b.String(), nil
+}
+
+// declaration writes a message or an enum.
+func (w writer) declaration(d protoreflect.Descriptor) {
+	switch d := d.(type) {
+	case protoreflect.MessageDescriptor:
+		w.message(d)
+	case protoreflect.EnumDescriptor:
+		w.enum(d)
+	}
+}
+
+// markOf says who may see a field of an event's data.
+func markOf(f protoreflect.FieldDescriptor) string {
+	options := f.Options()
+	if options == nil || !proto.HasExtension(options, eventv1.E_Field) {
+		return ""
+	}
+	mark, ok := proto.GetExtension(options, eventv1.E_Field).(*eventv1.FieldMark)
+	switch {
+	case !ok:
+		return ""
+	case mark.GetContact():
+		return "contact"
+	case mark.GetPersonal():
+		return "personal"
+	}
+	return ""
+}
