@@ -55,22 +55,39 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 	@go build -v -o .bin/tollgate ./services/tollgate/cmd/tollgate
 	@exec .bin/tollgate try $(if $(filter 1,$(ONCE)),--once) $(if $(DATA),--data '$(DATA)')
 
-# The random histories of the laws and of the model. With the race detector each takes eight times as long, and there
-# are fewer.
-LAWS := -run '^(TestLaw.*|TestTheServiceSaysWhatTheModelSays)$$' ./pkg/fold/foldtest ./services/safeguard
+# Three tiers, each with all before it: unit while you write, check before you push, test before it lands. The long runs
+# are soak's. TOLLGATE_HISTORIES says how many random histories the simulations make: short, test or long.
+PACKAGES = $(shell go list ./proto/... ./pkg/... ./services/...)
+# Whole journeys through several services.
+JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli
+# Packages that start no goroutine have nothing to race.
+SEQUENTIAL = %/spend %/expr %/scope %/reason %/profile %/display %/wire %/fault %/imports %/manifest %/shape %/model %/account
 
-.PHONY: test
-test: ## everything, on real servers: lint, generated code, unit tests, contract suites, whole journeys
-	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	$(MAKE) lint proto-current vet; \
-	TOLLGATE_REAL=1 go test -count=1 -timeout 40m $(LAWS); \
-	TOLLGATE_REAL=1 go test -race -count=1 -timeout 40m work
+.PHONY: unit
+unit: ## no servers, short histories: under a minute when built before
+	@TOLLGATE_HISTORIES=short go test -short -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
 
 .PHONY: check
-check: lint proto-current vet ## what needs no servers, in under a minute when built before
+check: lint proto-current vet ## unit, lint, generated code, and the race detector on packages with goroutines: no servers, under 4 minutes
 	@$(SERVERS_TOOL) need cc
-	@go test -timeout 12m $(LAWS)
-	@go test -race -timeout 12m work
+	@$(MAKE) unit
+	@echo "== race detector" >&2
+	@TOLLGATE_HISTORIES=short go test -race -short -timeout 10m $(filter-out $(JOURNEYS) $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
+
+.PHONY: test
+test: ## everything, on real servers: unit tests, contract suites, simulations, whole journeys
+	@$(REAPED) $(SERVERS_TOOL) up; \
+	echo "== vet" >&2; $(MAKE) vet; \
+	echo "== tests on real servers" >&2; \
+	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=test go test -count=1 -timeout 15m work
+
+.PHONY: test-clients
+test-clients: ## what needs other languages than test does: the Java client against real Kafka
+	@$(REAPED) $(SERVERS_TOOL) need kafka javac; $(SERVERS_TOOL) up; \
+	TOLLGATE_REAL=1 TOLLGATE_CLIENTS=1 go test -count=1 -timeout 15m -run 'Clients?_|JavaClient' ./pkg/stream/... | $(QUIET)
+
+# Packages without tests are no news.
+QUIET = { grep -v 'no test files' || true; }
 
 .PHONY: install
 install: ## the binaries, into GOBIN

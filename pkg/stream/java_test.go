@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,8 +19,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// The Java client writes transactions that are committed, aborted and open, and is the judge of what may be read of them.
-func TestWhatIsReadOfTransactionsIsWhatTheJavaClientReads(t *testing.T) {
+// The Java client writes transactions that are committed, aborted and open, and shows what may be read of them. It runs
+// with TOLLGATE_CLIENTS=1: make test-clients.
+func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
+	if os.Getenv("TOLLGATE_CLIENTS") != "1" {
+		t.Skip("make test-clients runs it")
+	}
 	addrs, ok := streamtest.RealKafka(t)
 	if !ok {
 		return
