@@ -68,7 +68,7 @@ unit: ## no servers, short histories: under a minute when built before
 	@TOLLGATE_HISTORIES=short go test -short -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
 
 .PHONY: check
-check: lint proto-current vet ## unit, lint, generated code, and the race detector on packages with goroutines: no servers, under 4 minutes
+check: lint ## unit, lint, generated code, and the race detector on packages with goroutines: no servers, under 4 minutes
 	@$(SERVERS_TOOL) need cc
 	@$(MAKE) unit
 	@echo "== race detector" >&2
@@ -76,9 +76,7 @@ check: lint proto-current vet ## unit, lint, generated code, and the race detect
 
 .PHONY: test
 test: ## everything, on real servers: unit tests, contract suites, simulations, whole journeys
-	@$(REAPED) $(SERVERS_TOOL) up; \
-	echo "== vet" >&2; $(MAKE) vet; \
-	echo "== tests on real servers" >&2; \
+	@$(REAPED) $(SERVERS_TOOL) up; echo "== tests on real servers" >&2; \
 	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=test go test -count=1 -timeout 15m work
 
 .PHONY: test-clients
@@ -96,7 +94,7 @@ install: ## the binaries, into GOBIN
 # ---- parts of test and check
 
 .PHONY: lint
-lint: $(GOLANGCI_LINT) $(BUF) ## golangci-lint, buf lint, and protobuf changes that break the baseline
+lint: $(GOLANGCI_LINT) $(BUF) proto-current vet ## golangci-lint, go vet, generated code, buf lint, and protobuf changes that break the baseline
 	@golangci-lint run $(MODULES:%=./%/...) >&2
 	@$(PRINT_IMPORTS)
 	@$(LINT_PROTO)

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/tollgate/tollgate/services/tollgate/ledger"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 // Paths of the receiver: one for everything that safeguards say, which is always well, and one for what matters, which
@@ -122,7 +122,7 @@ func read(h http.Header, content []byte) (receipt, error) {
 	got := receipt{
 		Delivery: h.Get("webhook-id"), Previous: body.Previous, Lane: number(body.Sequence),
 		Outcome: body.ID, Kind: body.Type, Subject: body.Subject, Sequence: number(body.Data.Sequence),
-		Spent: number(body.Data.Spent.Units)*ledger.Unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
+		Spent: number(body.Data.Spent.Units)*model.Unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
 	}
 	// The number, and in the body a text that is orderable as one.
 	if number(h.Get("tollgate-sequence")) != got.Lane || len(body.Sequence) != 19 || h.Get("tollgate-previous") != body.Previous {

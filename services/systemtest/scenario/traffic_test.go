@@ -16,7 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/tollgate/ledger"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 // The safeguard of the scenario: 50.00 EUR, told at 80 %.
@@ -24,8 +24,6 @@ const (
 	limitUnits = 50
 	percent    = 80
 )
-
-var safeguard = ledger.Rule{Limit: limitUnits * ledger.Unit, Alert: limitUnits * ledger.Unit / 100 * percent}
 
 const (
 	subscribers = 1_000
@@ -69,7 +67,6 @@ type item struct {
 type traffic struct {
 	activations []item
 	items       []item
-	accounts    []*ledger.Account
 }
 
 func msisdn(subscriber int) string { return fmt.Sprintf("4479%08d", subscriber) }
@@ -79,13 +76,12 @@ func draw(t testing.TB, seed uint64, now time.Time) *traffic {
 	t.Helper()
 	d := &drawing{
 		TB: t, rand: rand.New(rand.NewPCG(seed, 1)), start: now.Add(-time.Hour).Truncate(time.Second),
-		made: make([][]charged, subscribers), traffic: &traffic{},
+		made: make([][]charged, subscribers), spent: make([]int64, subscribers), traffic: &traffic{},
 	}
 	for s := range subscribers {
 		id := fmt.Sprintf("activation-%d", s)
 		data := &eventv1.SubscriberActivated{ClassOfService: "roamer", Imsi: fmt.Sprintf("23430%010d", s), Language: "de"}
 		d.activations = append(d.activations, item{door: doorOf(s), event: d.event(id, "subscriber.activated", msisdn(s), data)})
-		d.accounts = append(d.accounts, safeguard.Open(id))
 	}
 	// Every kind of item in one deck, which is shuffled.
 	deck := make([]int, usages)
@@ -129,6 +125,8 @@ type drawing struct {
 	start time.Time
 	count int
 	made  [][]charged
+	// spent is what each subscriber's good usage comes to, so that an amount can be drawn that is too much on top of it.
+	spent []int64
 }
 
 func (d *drawing) event(id, kind, subject string, data proto.Message) *eventv1.Event {
@@ -145,13 +143,13 @@ func (d *drawing) event(id, kind, subject string, data proto.Message) *eventv1.E
 }
 
 func euro(nanos int64) *money.Money {
-	return &money.Money{CurrencyCode: "EUR", Units: nanos / ledger.Unit, Nanos: int32(nanos % ledger.Unit)}
+	return &money.Money{CurrencyCode: "EUR", Units: nanos / model.Unit, Nanos: int32(nanos % model.Unit)}
 }
 
-// usage draws a good event and counts it.
+// usage draws a good event and adds it up.
 func (d *drawing) usage(i, s int) {
 	// A third of them stay well below the alert, a third come near the limit, a third go past it.
-	mean := []int64{ledger.Unit * 20 / 94, ledger.Unit * 45 / 94, ledger.Unit * 70 / 94}[s%3]
+	mean := []int64{model.Unit * 20 / 94, model.Unit * 45 / 94, model.Unit * 70 / 94}[s%3]
 	id := fmt.Sprintf("usage-%d", i)
 	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Quantity: int64(i), Unit: "byte", VisitedCountry: "FR"}
 	counts := true
@@ -169,7 +167,7 @@ func (d *drawing) usage(i, s int) {
 			u.Net = euro(-c.amount)
 			u.Corrects = &eventv1.Correction{Id: c.event.GetId(), Time: c.event.GetTime()}
 			d.send(s, charged{event: d.event(id, "usage.charged", msisdn(s), u)})
-			d.accounts[s].Refund(id, c.amount)
+			d.spent[s] -= c.amount
 			return
 		}
 	}
@@ -180,7 +178,7 @@ func (d *drawing) usage(i, s int) {
 		return
 	}
 	d.send(s, charged{event: e, amount: amount})
-	d.accounts[s].Charge(id, amount)
+	d.spent[s] += amount
 }
 
 func (d *drawing) send(s int, c charged) {
@@ -191,7 +189,7 @@ func (d *drawing) send(s int, c charged) {
 // bad draws the n-th bad item, one kind after the other; the largest only now and then.
 func (d *drawing) bad(i, n, s int) item {
 	id := fmt.Sprintf("bad-%d", i)
-	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euro(ledger.Unit), Service: id}
+	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euro(model.Unit), Service: id}
 	it := item{door: []door{byKafka, byKafka, byKafka, byGRPC, byHTTP}[n%5]}
 	for doorOf(s) != it.door { // what is too much is so in the order of the subscriber's events alone
 		s = d.rand.IntN(subscribers)
@@ -227,8 +225,8 @@ func (d *drawing) bad(i, n, s int) item {
 		it.event, it.judged = make("usage.charged", msisdn(s)), "AMOUNT_MISSING"
 	case kind == 8: // more than can be counted on top of what is spent
 		u.Net = euro(math.MaxInt64)
-		if d.accounts[s].Fits(math.MaxInt64) {
-			u.Net = euro(-ledger.Unit) // nothing is: a refund of nobody knows what
+		if d.spent[s] == 0 {
+			u.Net = euro(-model.Unit) // nothing is: a refund of nobody knows what
 			it.event, it.judged = make("usage.charged", msisdn(s)), "CORRECTS_MISSING"
 			break
 		}

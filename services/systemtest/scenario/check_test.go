@@ -1,0 +1,277 @@
+package scenario
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
+)
+
+// standing is one counter.
+type standing struct {
+	Spent   int64
+	Reached bool
+}
+
+// runModel lets the model work each partition of the log, and returns the outcomes it asks for.
+func (j *journey) runModel() (outcomes []model.Said) {
+	j.Helper()
+	configuration := &configv1.Snapshot{}
+	for _, r := range j.resources {
+		switch r := r.(type) {
+		case *configv1.Tenant:
+			configuration.Tenants = append(configuration.Tenants, r)
+		case *configv1.ClassOfService:
+			configuration.ClassesOfService = append(configuration.ClassesOfService, r)
+		}
+	}
+	for range j.fleet.Partitions() {
+		w := model.New()
+		w.Configure(j.ordered.all[0].Time, configuration)
+		j.worlds = append(j.worlds, w)
+	}
+	for _, r := range j.ordered.all {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			j.Fatal(err)
+		}
+		j.worlds[r.Partition].Happen(r.Time, e)
+	}
+	for _, w := range j.worlds {
+		for _, s := range w.Take() {
+			if s.Kind != "rejected" { // checkRejected compares those to the byte
+				outcomes = append(outcomes, s)
+			}
+		}
+	}
+	return outcomes
+}
+
+func (j *journey) checkCounters() {
+	j.Helper()
+	want, got := map[string]standing{}, map[string]standing{}
+	for s := range subscribers {
+		number := msisdn(s)
+		views, _, _ := j.worlds[stream.PartitionOf([]byte("acme/"+number), j.fleet.Partitions())].Look("acme", number)
+		want[number] = standing{views[0].Spent, views[0].Blocked}
+	}
+	ask := func() bool {
+		for number := range want {
+			res, err := j.inventory.GetDataSafeguard(j.ctx, &optionsv1.GetDataSafeguardRequest{
+				Name: "tenants/acme/subscribers/" + number + "/options/dataSafeguard",
+			})
+			if err != nil {
+				j.Fatal(err)
+			}
+			got[number] = standing{nanosOf(res.GetSpent()), res.GetReached()}
+		}
+		return cmp.Equal(want, got)
+	}
+	// What was published is committed a moment later.
+	for range 20 {
+		if ask() {
+			return
+		}
+	}
+	j.Errorf("counters differ from the model: %s", cmp.Diff(want, got))
+}
+
+func nanosOf(m *money.Money) int64 { return m.GetUnits()*model.Unit + int64(m.GetNanos()) }
+
+// checkAccepted holds events.ordered against what was sent: each event in its own words, and as often as it was sent.
+func (j *journey) checkAccepted() {
+	j.Helper()
+	want := map[string]int{}
+	for _, it := range slices.Concat(j.traffic.activations, j.traffic.items) {
+		if it.refused == "" {
+			want[it.event.GetId()]++
+		}
+	}
+	got := map[string]int{}
+	for _, r := range j.ordered.all {
+		if id := header(r, "ce_id"); !j.markers[id] {
+			got[id]++
+		}
+	}
+	if !maps.Equal(want, got) { // a difference takes seconds to be worked out
+		j.Errorf("events.ordered: %.4000s", cmp.Diff(want, got))
+	}
+}
+
+// checkRejected asks that exactly what was bad is on events.rejected, as it was received, with the reason.
+func (j *journey) checkRejected() {
+	j.Helper()
+	judged := map[string]item{}
+	for _, it := range j.traffic.items {
+		if it.judged != "" {
+			judged[it.event.GetId()] = it
+		}
+	}
+	stood := map[place]stream.Record{}
+	for _, r := range j.ordered.all {
+		stood[place{r.Topic, r.Partition, r.Offset}] = r
+	}
+	left := len(j.producers.refused) + len(judged)
+	rejections := map[string]stream.Record{}
+	for _, r := range j.rejected.all {
+		id := header(r, "tollgate-rejected-id")
+		if before, again := rejections[id]; again {
+			if !bytes.Equal(before.Value, r.Value) {
+				j.Errorf("rejection %s stands twice with other bytes", id)
+			}
+			continue
+		}
+		rejections[id] = r
+		if j.markers[header(r, "ce_id")] {
+			continue
+		}
+		left--
+		at, err := placeOf(r)
+		if err != nil {
+			j.Errorf("rejection %s: %v", id, err)
+			continue
+		}
+		want, known := j.producers.refused[at]
+		if it := judged[header(r, "ce_id")]; !known && it.event != nil {
+			source := stood[at]
+			want, known = refusal{it.judged, source.Key, source.Value}, true
+			var e eventv1.Event
+			if err := proto.Unmarshal(r.Value, &e); err != nil {
+				j.Errorf("rejection %s: %v", id, err)
+			}
+			e.ReceivedAt = nil
+			if !proto.Equal(&e, it.event) {
+				j.Errorf("rejected event differs from the one sent: %v, want %v", &e, it.event)
+			}
+		}
+		got := refusal{header(r, "tollgate-reason"), r.Key, r.Value}
+		if !known || got.reason != want.reason || !bytes.Equal(got.key, want.key) || !bytes.Equal(got.value, want.value) {
+			j.Errorf("rejected at %v with %q (%s), want %q; key and bytes as received: %t", at, got.reason, header(r, "tollgate-detail"),
+				want.reason, bytes.Equal(got.key, want.key) && bytes.Equal(got.value, want.value))
+		}
+	}
+	if left != 0 {
+		j.Errorf("%d rejections are missing of %d", left, len(j.producers.refused)+len(judged))
+	}
+}
+
+func placeOf(r stream.Record) (place, error) {
+	partition, err := strconv.ParseInt(header(r, "tollgate-partition"), 10, 32)
+	offset, err2 := strconv.ParseInt(header(r, "tollgate-offset"), 10, 64)
+	return place{header(r, "tollgate-topic"), int32(partition), offset}, errors.Join(err, err2)
+}
+
+// outcome is one event on safeguards.
+type outcome struct {
+	id, kind string
+	spent    int64
+	blocked  bool
+}
+
+// checkSafeguards compares the first appearances of each subscriber's outcomes with the model's, in order.
+func (j *journey) checkSafeguards(meant []model.Said) map[string][]outcome {
+	j.Helper()
+	j.safeguards.read()
+	first := map[string]stream.Record{}
+	published := map[string][]outcome{}
+	var got []model.Said
+	for _, r := range j.safeguards.all {
+		id := header(r, "ce_id")
+		if before, again := first[id]; again {
+			if !bytes.Equal(before.Value, r.Value) {
+				j.Errorf("outcome %s stands twice with other bytes", id)
+			}
+			continue
+		}
+		first[id] = r
+		said, data, err := model.Heard(r)
+		if err != nil {
+			j.Fatal(err)
+		}
+		got = append(got, said)
+		published[said.Subject] = append(published[said.Subject], outcome{id, said.Kind, nanosOf(data.GetSpent()), data.GetBlocked()})
+	}
+	wrong := model.Compare(meant, got)
+	for _, w := range wrong[:min(len(wrong), 3)] {
+		j.Errorf("safeguards: %s", w)
+	}
+	if len(wrong) > 3 {
+		j.Errorf("%d outcomes are others than the model's", len(wrong))
+	}
+	if len(published) != subscribers {
+		j.Errorf("%d subjects on safeguards, want %d", len(published), subscribers)
+	}
+	return published
+}
+
+// checkReceiver waits for every webhook, and holds what came against what safeguards said.
+func (j *journey) checkReceiver(said map[string][]outcome) {
+	j.Helper()
+	// want are the outcomes of each lane, in order.
+	want := map[string][]string{}
+	tables := map[string]standing{}
+	counts := map[string]int{}
+	for subject, chain := range said {
+		for _, o := range chain {
+			want[pathTable+"/"+subject] = append(want[pathTable+"/"+subject], o.id)
+			counts[pathTable]++
+			if o.kind == "alert" || o.kind == "reached" {
+				want[pathLimits+"/"+subject] = append(want[pathLimits+"/"+subject], o.id)
+				counts[pathLimits]++
+			}
+		}
+		last := chain[len(chain)-1]
+		tables[subject] = standing{last.spent, last.blocked}
+	}
+	for path, n := range counts {
+		wait(j, j.ctx, fmt.Sprintf("the receiver has all %d webhooks of %s, it has %d", n, path, j.inbox.count(path)),
+			func() bool { return j.inbox.count(path) >= n || j.inbox.faulty() })
+	}
+	j.Logf("%d webhooks, %d of them first answered with 500", counts[pathTable]+counts[pathLimits], failures)
+
+	j.inbox.mu.Lock()
+	defer j.inbox.mu.Unlock()
+	if len(j.inbox.faults) > 0 {
+		j.Errorf("%d faulty webhooks, the first: %s", len(j.inbox.faults), j.inbox.faults[0])
+	}
+	if j.inbox.failed != failures {
+		j.Errorf("%d webhooks were answered with 500, want %d", j.inbox.failed, failures)
+	}
+	got := map[string][]string{}
+	for lane, receipts := range j.inbox.lanes {
+		previous := ""
+		for i, r := range receipts {
+			if r.Lane != int64(i)+1 || r.Previous != previous {
+				j.Errorf("%s: webhook %d of the lane says %d after %q, want after %q", lane, i+1, r.Lane, r.Previous, previous)
+			}
+			previous = r.Delivery
+			got[lane] = append(got[lane], r.Outcome)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		j.Errorf("first receipts of each lane: %.4000s", diff)
+	}
+	kept := map[string]standing{}
+	for row, r := range j.inbox.tables {
+		if subject, ok := strings.CutPrefix(row, pathTable+"/"); ok {
+			kept[subject] = standing{r.Spent, r.Blocked}
+		}
+	}
+	if diff := cmp.Diff(tables, kept); diff != "" {
+		j.Errorf("the receiver's table: %.4000s", diff)
+	}
+}
