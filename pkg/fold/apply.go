@@ -1,6 +1,7 @@
 package fold
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -19,6 +20,7 @@ type entry[B any] struct {
 	leaps  bool   // it moves log time by more than a day
 	key    string // of the record it needs
 	memo   any
+	allIDs bool           // it needs all ids of that
 	inner  *stream.Record // of an event that was forwarded: as it was sent
 	from   string         // and the subject it was sent to
 	// identity, and what a record remembers of it.
@@ -70,6 +72,8 @@ type batch[B any] struct {
 	asking     *asking // the command being applied
 	told       int     // outcomes, those included that a rebuild keeps to itself
 	verdicts   []verdict
+	lacks      []string // keys that turned out to be needed and were not loaded
+	misuse     error    // what the fold did with its subject that it may not
 }
 
 type batchConfig struct {
@@ -99,6 +103,16 @@ type panicked struct {
 	value any
 }
 
+// errNotLoaded ends a batch that lacks something.
+var errNotLoaded = errors.New("not loaded")
+
+// misused notes the first thing a fold did with its subject that it may not do. Its event is rejected as after a panic.
+func (b *batch[B]) misused(format string, args ...any) {
+	if b.misuse == nil {
+		b.misuse = fmt.Errorf(format, args...)
+	}
+}
+
 func (p *panicked) Error() string {
 	if p.what.timer != "" {
 		return fmt.Sprintf("timer %s panicked: %v", p.what.timer, p.value)
@@ -106,15 +120,18 @@ func (p *panicked) Error() string {
 	return fmt.Sprintf("record at offset %d panicked: %v", p.what.offset, p.value)
 }
 
-// guard runs one call into the fold.
+// guard runs one call into the fold. Where the batch turns out to lack something, whatever the fold made of that, a panic
+// too, counts for nothing.
 func (b *batch[B]) guard(call func()) (err error) {
 	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case *absent:
-			err = v
-		default:
+		v := recover()
+		switch {
+		case len(b.lacks) > 0:
+			err = errNotLoaded
+		case v != nil:
 			err = &panicked{b.now, v}
+		case b.misuse != nil:
+			err = &panicked{b.now, b.misuse}
 		}
 	}()
 	call()
@@ -126,7 +143,8 @@ func (b *batch[B]) subject(key string) (*Subject[B], error) { return b.open(b.me
 
 func (b *batch[B]) touch(s *Subject[B]) {
 	if s == &b.none {
-		panic("a subject without a record can't be changed")
+		b.misused("a subject without a record can't be changed")
+		return
 	}
 	if !s.state.dirty {
 		s.state.dirty = true

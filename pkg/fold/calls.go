@@ -19,13 +19,6 @@ import (
 // there and answers after the commit that holds the verdict, so that who has
 // lost the partition, whether or not it knows, never answers.
 
-// Callable is what a Fold is besides that takes calls: commands reach its
-// Apply. Other folds meet none.
-type Callable interface {
-	// Callable says so; it is never called.
-	Callable()
-}
-
 // An accepted call stays in its subject's record, in a list that nothing else
 // enters: the newest 16 of 24 h of log time.
 const (
@@ -125,16 +118,22 @@ func decodeCalls(r *wire.Reader) calls {
 // nothing in it is changed afterwards. kept, some hundred bytes that follow from
 // the log alone, is stored with the call: a Repeated one changes nothing and is
 // accepted again with what Kept says.
-func (s *Subject[B]) Accept(answer any, kept []byte) {
+func (s *Subject[B]) Accept(answer any, kept []byte) { s.accept(answer, kept) }
+
+func (s *Subject[B]) accept(answer any, kept []byte) *asking {
 	a := s.asked("accepted")
-	a.accepted, a.answer, a.kept = true, answer, kept
+	if a != nil {
+		a.accepted, a.answer, a.kept = true, answer, kept
+	}
+	return a
 }
 
 // AcceptWorth is Accept of a command that can be taken back in part: what it is
 // worth, not below 0, stands with it in the list, see Counted.
 func (s *Subject[B]) AcceptWorth(answer any, kept []byte, worth int64) {
-	s.Accept(answer, kept)
-	s.batch.asking.worth = uint64(worth)
+	if a := s.accept(answer, kept); a != nil {
+		a.worth = uint64(worth)
+	}
 }
 
 // Kept is what was stored with a Repeated command when it was accepted. It may be
@@ -144,8 +143,9 @@ func (s *Subject[B]) Kept() []byte { return s.kept }
 // AcceptUnlisted is Accept of a command that does no harm when it is worked again,
 // and that takes no place in the list from one that would.
 func (s *Subject[B]) AcceptUnlisted(answer any) {
-	s.Accept(answer, nil)
-	s.batch.asking.unlisted = true
+	if a := s.accept(answer, nil); a != nil {
+		a.unlisted = true
+	}
 }
 
 // Refuse says that a command does nothing, and why; its caller is told after
@@ -153,9 +153,12 @@ func (s *Subject[B]) AcceptUnlisted(answer any) {
 // same call is judged anew when it comes again.
 func (s *Subject[B]) Refuse(err error) {
 	if err == nil {
-		panic("a call was refused without a reason")
+		s.batch.misused("a call was refused without a reason")
+		return
 	}
-	s.asked("refused").err = err
+	if a := s.asked("refused"); a != nil {
+		a.err = err
+	}
 }
 
 // Counted says whether an accepted call of that event.Reference stands in the list,
@@ -185,13 +188,16 @@ type asking struct {
 	err      error
 }
 
+// asked is nil where the fold may not answer.
 func (s *Subject[B]) asked(what string) *asking {
 	a := s.batch.asking
 	switch {
 	case a == nil:
-		panic("only a command can be " + what)
+		s.batch.misused("only a command can be %s", what)
+		return nil
 	case a.accepted || a.err != nil:
-		panic("a call was answered twice")
+		s.batch.misused("a call was answered twice")
+		return nil
 	}
 	return a
 }
@@ -275,7 +281,9 @@ func (b *batch[B]) command(en *entry[B]) error {
 	told := b.told
 	err := b.watched(s, en.event, "", func() {
 		b.apply(s, en.event)
-		b.asking.check(s.Repeated, s.Exists, s.state.effect || b.told != told)
+		if why := b.asking.violation(s.Repeated, s.Exists, s.state.effect || b.told != told); why != "" {
+			b.misused("%s", why)
+		}
 	})
 	s.Repeated, s.kept = false, nil
 	a := b.asking
@@ -302,20 +310,21 @@ func (b *batch[B]) command(en *entry[B]) error {
 	return nil
 }
 
-// check panics where a fold broke its word: better none than half a call.
-func (a *asking) check(repeated, exists, changed bool) {
+// violation says what is wrong with the fold's answer to a call, "" where nothing is: such a call changes nothing.
+func (a *asking) violation(repeated, exists, changed bool) string {
 	switch {
 	case !a.accepted && a.err == nil:
-		panic("a call was neither accepted nor refused")
+		return "a call was neither accepted nor refused"
 	case a.err != nil && changed:
-		panic("a call was refused after a change")
+		return "a call was refused after a change"
 	case a.accepted && !exists:
-		panic("an accepted call has no record to stand in")
+		return "an accepted call has no record to stand in"
 	case repeated && changed:
-		panic("a repeated call made a change")
+		return "a repeated call made a change"
 	case repeated && a.err != nil:
-		panic("a call was refused that had been accepted")
+		return "a call was refused that had been accepted"
 	}
+	return ""
 }
 
 // conclude keeps a verdict for after the commit.

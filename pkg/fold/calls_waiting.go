@@ -249,7 +249,7 @@ func (o *Owner[B, C]) Call(ctx context.Context, e *event.Event) (Answer, error) 
 }
 
 func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
-	if !o.callable {
+	if !o.config.Options.Commands {
 		return verdict{result: callFailed, err: fmt.Errorf("domain %s takes no calls", o.place.partition.Domain)}
 	}
 	if w, ours := o.view.owned(); !ours || w.Status != state.Ready {

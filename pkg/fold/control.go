@@ -141,6 +141,7 @@ func (o *Owner[B, C]) configure(r state.Revision) error {
 	if err := o.config.Fold.Configure(c); err != nil {
 		return fmt.Errorf("take revision %s: %w", r, err)
 	}
+	o.configuration = c
 	return nil
 }
 

@@ -70,12 +70,12 @@ func (o *Owner[B, C]) meant(en *entry[B]) {
 	if !event.IsControl(en.event.Type) {
 		return
 	}
-	_, movable := o.config.Fold.(Movable)
+	takes := &o.config.Options
 	switch {
-	case movable && (en.event.Type == event.TypeTransfer || en.event.Type == event.TypeTransferSettled):
-	case movable && en.event.Type == event.TypeForward:
+	case takes.Transfers && (en.event.Type == event.TypeTransfer || en.event.Type == event.TypeTransferSettled):
+	case takes.Transfers && en.event.Type == event.TypeForward:
 		en.unwrap()
-	case o.callable && event.IsCommand(en.event.Type):
+	case takes.Commands && event.IsCommand(en.event.Type):
 	default:
 		en.pass = true
 	}
@@ -89,5 +89,6 @@ func (o *Owner[B, C]) selectKey(en *entry[B]) {
 			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
 		}
 	}()
-	en.key, en.memo = o.config.Fold.Select(en.event)
+	s := o.config.Fold.Select(en.event)
+	en.key, en.memo, en.allIDs = s.Key, s.Memo, s.AllIDs
 }

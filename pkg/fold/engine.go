@@ -26,6 +26,7 @@ type EngineConfig[B, C any] struct {
 	Address string
 	// NewFold makes a fold for one partition.
 	NewFold func() Fold[B, C]
+	Options Options[C]
 
 	Client    *stream.Client
 	Producer  *stream.Producer
@@ -110,6 +111,9 @@ type Engine[B, C any] struct {
 
 // NewEngine asks how many partitions the topic has; they are fixed for life.
 func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, C], error) {
+	if err := c.Options.Validate(); err != nil {
+		return nil, fmt.Errorf("check options of domain %s: %w", c.Domain, err)
+	}
 	n, err := c.Client.Partitions(ctx, c.Client.Topic(c.Topic))
 	if err != nil {
 		return nil, fmt.Errorf("prepare domain %s: %w", c.Domain, err)
@@ -137,7 +141,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	o := NewOwner(OwnerConfig[B, C]{
 		Service: c.Service, Partition: p, Address: c.Address,
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
-		Fold: c.NewFold(), Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
+		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
 		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,

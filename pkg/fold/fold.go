@@ -2,7 +2,6 @@ package fold
 
 import (
 	"bytes"
-	"fmt"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -23,9 +22,8 @@ type Fold[B, C any] interface {
 	// Decode reads the bytes that Append wrote.
 	Decode(b []byte) (B, error)
 	Append(dst []byte, body B) []byte
-	// Select says which record an event needs, "" for none. What it found out
-	// on the way may be handed to Apply as memo.
-	Select(e *event.Event) (key string, memo any)
+	// Select says what is to be loaded before an event is applied.
+	Select(e *event.Event) Selection
 	// Apply folds one event, which has not been counted before, into its
 	// subject. A panic is caught: the event is rejected as PANIC. A command,
 	// where the engine takes calls, is accepted or refused, also where it is
@@ -35,11 +33,16 @@ type Fold[B, C any] interface {
 	Fire(s *Subject[B], name string, due time.Time)
 }
 
-// Windowed is what a Fold is besides, that remembers ids for another time than WindowHours.
-type Windowed interface {
-	// Window is how long ids of a subject are remembered under the configuration in force, for whole hours. Where it
-	// becomes longer, what stands by then stands longer; shorter, and what is older goes.
-	Window(key string) time.Duration
+// Selection is what an event needs.
+type Selection struct {
+	// Key of the record, "" where the event needs none.
+	Key string
+	// Memo is handed to Apply: what Select found out on the way.
+	Memo any
+	// AllIDs asks for all ids remembered for the subject: for an event that leads to Transfer or Remembers. Without it
+	// those are loaded that tell whether the event itself was counted before. An event or a timer that turns out to need
+	// more is applied again, with its whole batch, once that is loaded.
+	AllIDs bool
 }
 
 // Subject is a subject's record in the moment of one event or timer, and the
@@ -55,7 +58,7 @@ type Subject[B any] struct {
 	// Memo is what Select found out.
 	Memo any
 	// Forwarded is the subject that the event was sent to, where it was
-	// forwarded from there; see Movable.
+	// forwarded from there; see Options.Transfers.
 	Forwarded string
 
 	// Time is the log time at the event, or the timer's due time: the time of
@@ -168,13 +171,23 @@ func (s *Subject[B]) Creator() Identity { return s.header.creator }
 // Schedule sets the subject's timer of that name, or moves it; times are cut
 // to the ms. It fires at its due time, however late it is worked.
 func (s *Subject[B]) Schedule(name string, due time.Time) {
-	s.header.schedule(s.batch.memory.timers.written(name), due.UnixMilli())
+	written, err := s.batch.memory.timers.written(name)
+	if err != nil {
+		s.batch.misused("%w", err)
+		return
+	}
+	s.header.schedule(written, due.UnixMilli())
 	s.touch()
 }
 
 // Cancel drops the timer of that name, if there is one.
 func (s *Subject[B]) Cancel(name string) {
-	s.header.cancel(s.batch.memory.timers.written(name))
+	written, err := s.batch.memory.timers.written(name)
+	if err != nil {
+		s.batch.misused("%w", err)
+		return
+	}
+	s.header.cancel(written)
 	s.touch()
 }
 
@@ -204,10 +217,11 @@ func (s *Subject[B]) LastSequence() int64 { return s.header.sequence() }
 
 // Emit publishes an outcome before the commit that holds its cause. The bytes
 // must follow from the arguments alone; the record's time is Time. One that is
-// too large for its topic is a panic: the event is rejected, the partition goes on.
+// too large for its topic is a misuse: the event is rejected as after a panic, the partition goes on.
 func (s *Subject[B]) Emit(r stream.Record) {
 	if n := sizeOf(r); n > maxOutcome {
-		panic(fmt.Sprintf("an outcome for %s takes %d bytes, at most %d", r.Topic, n, maxOutcome))
+		s.batch.misused("an outcome for %s takes %d bytes, at most %d", r.Topic, n, maxOutcome)
+		return
 	}
 	r.Time = s.Time
 	s.batch.emit(r)

@@ -20,7 +20,7 @@ const (
 	idsInRecord   = 32
 	idsPerSubject = 1024
 	hourMillis    = 3_600_000
-	// WindowHours is how long an id is remembered, in log time, where its Fold is not Windowed.
+	// WindowHours is how long an id is remembered, in log time, where no Options.DedupWindow is set.
 	WindowHours = 24
 )
 

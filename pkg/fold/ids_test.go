@@ -84,7 +84,7 @@ func TestARecordOfADayIsSmall(t *testing.T) {
 	h := header{applied: 1 << 40, last: 1 << 41, listed: 1 << 25}
 	names := timerNames{"period", "late", "mark"}
 	for _, name := range names {
-		h.schedule(names.written(name), 1<<41)
+		h.schedule(writtenName(t, names, name), 1<<41)
 	}
 	for i := range 24 {
 		h.ids.add(id(i)<<16, 490_000+int64(i))

@@ -72,13 +72,6 @@ func (m *memory[B]) record(h *header, body B, encode func([]byte, B) []byte) []b
 	return bytes.Clone(m.scratch)
 }
 
-// absent says that a batch needs what was not loaded for it: what a record
-// that is to be transferred has beside it. It is loaded, and the batch applied
-// again.
-type absent struct{ keys []string }
-
-func (*absent) Error() string { return "not loaded" }
-
 // load reads what a batch needs: records, then what stands beside them: what is
 // kept aside, and such sealed ids as may be those of the events, and more.
 func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B], more []string) error {
@@ -118,7 +111,14 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 	}
 	for i := range run {
 		if en := &run[i]; en.held != nil && flagged(en.held.raw, sealedFlag) {
-			sealsHolding(en.held.raw, en.id, func(number uint64) { want = append(want, sealKey(en.key, number)) })
+			if en.allIDs {
+				want, err = appendBesideKeys(want, en.key, en.held.raw)
+			} else {
+				sealsHolding(en.held.raw, en.id, func(number uint64) { want = append(want, sealKey(en.key, number)) })
+			}
+			if err != nil {
+				return err
+			}
 		}
 	}
 	if len(want) == 0 {
@@ -187,11 +187,12 @@ func (b *batch[B]) open(h *held[B]) (*Subject[B], error) {
 	return s, nil
 }
 
-// beside returns what was loaded under a key.
+// beside returns what was loaded under a key. What was not is noted, and nil: the batch is applied again once that is
+// loaded.
 func (b *batch[B]) beside(key string) []byte {
 	v, ok := b.memory.beside[key]
 	if !ok {
-		panic(&absent{[]string{key}})
+		b.lacks = append(b.lacks, key)
 	}
 	return v
 }

@@ -81,6 +81,7 @@ type OwnerConfig[B, C any] struct {
 	Topic, Rejected string
 
 	Fold      Fold[B, C]
+	Options   Options[C]
 	Log       Log
 	Store     state.Store
 	Publisher Publisher
@@ -89,7 +90,7 @@ type OwnerConfig[B, C any] struct {
 	Clock     func() time.Time
 	Logger    *zap.Logger
 	Metrics   *Metrics
-	// Appender is where Call puts calls, for a fold that is Callable. At most
+	// Appender is where Call puts calls, where Options.Commands is set. At most
 	// CallsWaiting wait at once, 1,000 where it is 0.
 	Appender     Appender
 	CallsWaiting int
@@ -124,8 +125,8 @@ type Owner[B, C any] struct {
 	place  batchConfig
 	view   *view // what readers see
 	desk   desk  // where calls wait
-	// callable says that the fold takes commands.
-	callable bool
+	// configuration is the one in force.
+	configuration C
 	// visit, where set, is told of each step: in a replay.
 	visit func(Step[B])
 
@@ -157,11 +158,10 @@ type Owner[B, C any] struct {
 func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	c.DueStep = cmp.Or(c.DueStep, 500)
 	c.CallsWaiting = cmp.Or(c.CallsWaiting, callsWaiting)
-	_, callable := c.Fold.(Callable)
 	return &Owner[B, C]{
-		config: c, callable: callable,
-		place: batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
-		view:  newView(c.Cache), memory: newMemory[B](newTimerNames(c.Fold)),
+		config: c,
+		place:  batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
+		view:   newView(c.Cache), memory: newMemory[B](c.Options.Timers),
 	}
 }
 
@@ -174,6 +174,9 @@ const idleCommit = time.Second
 // otherwise what went wrong on our side.
 func (o *Owner[B, C]) Run(ctx context.Context) error {
 	defer o.leave()
+	if err := o.config.Options.Validate(); err != nil {
+		return fmt.Errorf("check options of domain %s: %w", o.place.partition.Domain, err)
+	}
 	if err := o.open(ctx); err != nil {
 		return fmt.Errorf("open partition: %w", err)
 	}
@@ -289,9 +292,8 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) e
 			return err
 		}
 		b, n, c, err := o.apply(due, run)
-		var a *absent
-		if errors.As(err, &a) {
-			more = append(more, a.keys...)
+		if errors.Is(err, errNotLoaded) {
+			more = append(more, b.lacks...)
 			continue
 		}
 		var p *panicked
@@ -322,17 +324,13 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) e
 // It ends after n records where their outcomes are as many as a batch may have.
 func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c state.Commit, err error) {
 	defer func() {
-		switch v := recover().(type) {
-		case nil:
-		case *absent:
-			err = v
-		default:
+		if v := recover(); v != nil {
 			err = fmt.Errorf("apply batch: panic: %v", v)
 		}
 	}()
 	b = o.newBatch(o.memory)
 	if err := b.dueList(due); err != nil {
-		return nil, 0, c, err
+		return b, 0, c, err
 	}
 	for n < len(run) && !b.full() {
 		en := &run[n]
@@ -344,13 +342,16 @@ func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c
 			b.advance(en.record.Time.UnixMilli())
 		default:
 			if err := b.event(en); err != nil {
-				return nil, 0, c, err
+				return b, 0, c, err
 			}
 		}
 		b.to.Offset = en.record.Offset + 1
 	}
 	if n > 0 {
 		b.to.LastHash = run[n-1].record.Hash()
+	}
+	if len(b.lacks) > 0 {
+		return b, 0, c, errNotLoaded
 	}
 	c, err = b.finish()
 	return b, n, c, err
@@ -370,21 +371,16 @@ func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {
 		config: o.place,
 		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
-		window:   windowOf(o.config.Fold),
+		window:   o.windowHours,
 		memory:   m,
 		marks:    &o.marks,
-		calls:    o.callable,
+		calls:    o.config.Options.Commands,
 		watching: o.visit != nil,
 	}
 }
 
-// windowOf is how long ids are remembered, in hours.
-func windowOf[B, C any](f Fold[B, C]) func(key string) int64 {
-	w, ok := f.(Windowed)
-	if !ok {
-		return func(string) int64 { return WindowHours }
-	}
-	return func(key string) int64 { return int64((w.Window(key) + time.Hour - 1) / time.Hour) }
+func (o *Owner[B, C]) windowHours(key string) int64 {
+	return o.config.Options.windowHours(o.configuration, key)
 }
 
 // conclude publishes what a batch said and commits what it changed.

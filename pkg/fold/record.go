@@ -261,7 +261,11 @@ func sealKey(subject string, number uint64) string {
 
 // besideKeys lists the keys that belong to a record: ids sealed for it, and what
 // is kept aside.
-func besideKeys(subject string, record []byte) (keys []string, err error) {
+func besideKeys(subject string, record []byte) ([]string, error) {
+	return appendBesideKeys(nil, subject, record)
+}
+
+func appendBesideKeys(keys []string, subject string, record []byte) ([]string, error) {
 	if flagged(record, sealedFlag) {
 		h, _, err := decodeHeader(record)
 		if err != nil {

@@ -54,8 +54,9 @@ type ReplayConfig[B, C any] struct {
 	// Topic of the log, and where rejected records went, both with prefix.
 	Topic, Rejected string
 
-	Fold Fold[B, C]
-	Log  ReplayLog
+	Fold    Fold[B, C]
+	Options Options[C]
+	Log     ReplayLog
 	// At reads a revision that the log names, and waits for it.
 	At        func(ctx context.Context, r state.Revision) (C, error)
 	Snapshots Snapshots
@@ -104,12 +105,15 @@ func Replay[B, C any](ctx context.Context, c ReplayConfig[B, C]) (*Replayed[B, C
 	case c.Until < start || c.Until > end:
 		return nil, fmt.Errorf("replay partition: up to offset %d can't be had of a log that holds %d to %d", c.Until, start, end)
 	}
-	l := &replayLog{log: c.Log, until: c.Until, subject: c.Subject, progress: c.Progress}
+	l, err := newReplayLog(c.Log, c.Until, c.Subject, c.Progress)
+	if err != nil {
+		return nil, fmt.Errorf("replay partition: %w", err)
+	}
 	snapshots := &replaySnapshots{kept: c.Snapshots, until: c.Until, subject: c.Subject, near: c.Near}
 	store := &replayStore{values: make(map[string][]byte), near: c.Near}
 	o := NewOwner(OwnerConfig[B, C]{
 		Service: c.Service, Partition: c.Partition, Topic: c.Topic, Rejected: c.Rejected,
-		Fold: c.Fold, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
+		Fold: c.Fold, Options: c.Options, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
 		Clock: c.Clock, Logger: zap.NewNop(), Metrics: NewMetrics(c.Service, c.Partition.Domain, prometheus.NewRegistry()),
 		Cache: 1, Batch: DefaultLimits().BatchRecords, FloorEvery: math.MaxInt64, SnapshotEvery: time.Hour, SnapshotEvents: math.MaxInt64,
 	})

@@ -24,7 +24,16 @@ type replayLog struct {
 	until    int64
 	subject  string
 	progress func(int64)
-	err      error // an incident that ends it
+	err      error  // an incident that ends it
+	passed   []byte // the value that stands for records that need not be decoded
+}
+
+func newReplayLog(log ReplayLog, until int64, subject string, progress func(int64)) (*replayLog, error) {
+	passed, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Append(nil)
+	if err != nil {
+		return nil, fmt.Errorf("encode tick: %w", err)
+	}
+	return &replayLog{log: log, until: until, subject: subject, progress: progress, passed: passed}, nil
 }
 
 func (l *replayLog) Range(ctx context.Context) (start, end int64, err error) {
@@ -62,15 +71,6 @@ func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _
 	return b, nil
 }
 
-// passed stands for records that need not be decoded.
-var passed = func() []byte {
-	b, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Append(nil)
-	if err != nil {
-		panic(err)
-	}
-	return b
-}()
-
 // only leaves the subject's records and those of nobody. Of the others remains
 // that they moved the log's time: one for as many as follow one another. Calls
 // are left as well, since each raises the number below which calls are void.
@@ -88,7 +88,7 @@ func (l *replayLog) only(records []stream.Record) []stream.Record {
 			}
 			out = out[:n-1]
 		}
-		out = append(out, stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Value: passed})
+		out = append(out, stream.Record{Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, Time: r.Time, Value: l.passed})
 		skipping = true
 	}
 	return out
@@ -290,7 +290,7 @@ func (e *Engine[B, C]) Replay(ctx context.Context, partition int32, c ReplayConf
 	cfg := e.config
 	c.Service, c.Topic, c.Rejected = cfg.Service, cfg.Client.Topic(cfg.Topic), cfg.Client.Topic(stream.EventsRejected)
 	c.Partition = state.Partition{Domain: cfg.Domain, Number: partition, Count: e.partitions}
-	c.Fold, c.Clock = cfg.NewFold(), cfg.Clock
+	c.Fold, c.Options, c.Clock = cfg.NewFold(), cfg.Options, cfg.Clock
 	c.At = func(ctx context.Context, r state.Revision) (C, error) { return state.Await(ctx, cfg.Revisions, r) }
 	c.Log = topicLog{cfg.Client, c.Topic, partition}
 	c.Snapshots = NewTopicSnapshots(cfg.Client, cfg.Producer, func() {})

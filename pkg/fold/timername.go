@@ -8,14 +8,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// Timed is what a Fold is besides whose timers bear few names: a record then
-// holds a byte for each name instead of its letters. Timers of one due time
-// fire in the order of the list, which may only grow at its end.
-type Timed interface {
-	// Timers lists all names, at most 127.
-	Timers() []string
-}
-
 // timerNames are what names of timers stand for in records: a listed one is a
 // single byte from 128 on, its place in the list; any other is spelt, behind
 // its length. The engine's own has a place too, the last.
@@ -38,27 +30,15 @@ var listedNames = func() (all [0x100 - listedName]string) {
 	return all
 }()
 
-func newTimerNames(fold any) timerNames {
-	timed, ok := fold.(Timed)
-	if !ok {
-		return nil
-	}
-	names := timed.Timers()
-	if len(names) >= len(listedNames) {
-		panic(fmt.Sprintf("a fold lists %d timers, at most %d have a place", len(names), len(listedNames)-1))
-	}
-	return names
-}
-
 // written is a name as it stands in a record.
-func (n timerNames) written(name string) string {
+func (n timerNames) written(name string) (string, error) {
 	if i := slices.Index(n, name); i >= 0 {
-		return listedNames[i]
+		return listedNames[i], nil
 	}
 	if name == "" || len(name) > maxTimerName || len(n) > 0 || name[0] >= listedName {
-		panic(fmt.Sprintf("timer %q is none of %q", name, []string(n)))
+		return "", fmt.Errorf("timer %q is none of %q", name, []string(n))
 	}
-	return name
+	return name, nil
 }
 
 // read is the name that is written so.

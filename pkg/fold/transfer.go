@@ -14,16 +14,6 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-// Movable is what a Fold is besides, whose subjects may get another key: a
-// subscriber that changes its number. It is handed system.transfer, which has
-// the new key's subject; system.transfer_settled, which has the old one's; and
-// the events that system.forward carries, under their own id and with the new
-// key's subject. Other folds meet none of them.
-type Movable interface {
-	// Movable says so; it is never called.
-	Movable()
-}
-
 // Transfer moves the record to another subject of the event's tenant, in
 // whatever partition of the log: its owner takes it over by Import, at the
 // place where the transfer stands there. What stays under this key is the
@@ -111,20 +101,9 @@ func (s *Subject[B]) Export() *controlv1.Transfer {
 	h.ids.seals = slices.Clone(h.ids.seals)
 	h.ids.next = uint64(len(h.ids.seals))
 	t := &controlv1.Transfer{}
-	var lacks []string
 	for i, x := range s.header.ids.seals {
 		h.ids.seals[i].number = uint64(i)
-		if _, ok := s.sealed[x.number]; !ok {
-			key := sealKey(s.Key, x.number)
-			if _, ok := s.batch.memory.beside[key]; !ok {
-				lacks = append(lacks, key)
-				continue
-			}
-		}
 		t.Seals = append(t.Seals, bytes.Clone(s.sealedIDs(x.number)))
-	}
-	if len(lacks) > 0 { // what a batch needs of seals is loaded for its events, and seldom all
-		panic(&absent{lacks})
 	}
 	t.Aside = bytes.Clone(s.Aside())
 	t.Record = s.batch.append(h.append(nil), s.Body)

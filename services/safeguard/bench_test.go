@@ -43,7 +43,7 @@ func BenchmarkUsage(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			key, _ := f.Select(e)
+			key := f.Select(e).Key
 			s, err := f.Decode(raw)
 			if err != nil || key == "" {
 				b.Fatal(err)

@@ -18,11 +18,6 @@ func init() {
 	event.RegisterControl(&controlv1.ChangeCommand{}, &controlv1.ChargeCommand{}, &controlv1.ReapplyCommand{})
 }
 
-// Callable says that calls are judged here.
-func (f *rules) Callable() {}
-
-var _ fold.Callable = (*rules)(nil)
-
 // refusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is judged anew when it
 // comes again. It carries the answer.
 type refusedCharge struct{ answer *optionsv1.ChargeResponse }

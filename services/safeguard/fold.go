@@ -21,9 +21,6 @@ type rules struct {
 
 var (
 	_ fold.Fold[subscriber, *catalog] = (*rules)(nil)
-	_ fold.Movable                    = (*rules)(nil)
-	_ fold.Timed                      = (*rules)(nil)
-	_ fold.Windowed                   = (*rules)(nil)
 )
 
 // Domain of the state, and name of the group that works it.
@@ -44,11 +41,17 @@ var (
 // lateEvery is how often, at most, a period's late sum is told.
 const lateEvery = time.Hour
 
-// Timers are in the order in which those due at one time fire: that of the options.
-func (f *rules) Timers() []string {
-	return []string{
-		timerPeriod[spend.Data], timerLate[spend.Data], timerPeriod[spend.Overspend], timerLate[spend.Overspend],
-		timerPeriod[spend.Payment], timerLate[spend.Payment], timerMark, timerUnknown,
+// takes says what the rules take beside ordinary events.
+func takes() fold.Options[*catalog] {
+	return fold.Options[*catalog]{
+		Commands: true, Transfers: true,
+		// In the order in which those due at one time fire: that of the options.
+		Timers: []string{
+			timerPeriod[spend.Data], timerLate[spend.Data], timerPeriod[spend.Overspend], timerLate[spend.Overspend],
+			timerPeriod[spend.Payment], timerLate[spend.Payment], timerMark, timerUnknown,
+		},
+		// How long a tenant wants the ids of its subscribers' events to be remembered.
+		DedupWindow: func(c *catalog, key string) time.Duration { return c.tenant(tenantOf(key)).DedupWindow },
 	}
 }
 
@@ -64,21 +67,16 @@ func (f *rules) Decode(b []byte) (subscriber, error) { return decodeSubscriber(b
 // Append writes one.
 func (f *rules) Append(dst []byte, s subscriber) []byte { return s.append(dst) }
 
-// Window is how long a tenant wants the ids of its subscribers' events to be remembered.
-func (f *rules) Window(key string) time.Duration { return f.catalog.tenant(tenantOf(key)).DedupWindow }
-
-// Movable says that subscribers change their numbers.
-func (f *rules) Movable() {}
-
 // Select says whose record an event needs: that of its subject, for the types that say something about spend.
-func (f *rules) Select(e *event.Event) (string, any) {
+func (f *rules) Select(e *event.Event) fold.Selection {
 	switch e.Data.(type) {
 	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
 		*eventv1.SubscriberSimSwapped, *eventv1.SubscriberClassOfServiceChanged, *eventv1.SubscriberMsisdnChanged,
 		*controlv1.Transfer, *controlv1.TransferSettled, *controlv1.ChangeCommand, *controlv1.ChargeCommand, *controlv1.ReapplyCommand:
-		return e.Key(), nil
+		_, moves := e.Data.(*eventv1.SubscriberMsisdnChanged)
+		return fold.Selection{Key: e.Key(), AllIDs: moves}
 	}
-	return "", nil
+	return fold.Selection{}
 }
 
 // Apply works one event.

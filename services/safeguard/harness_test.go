@@ -229,7 +229,7 @@ func (p *partition) works() {
 	}
 	o := fold.NewOwner(fold.OwnerConfig[subscriber, *catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
-		Fold: f, Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Fold: f, Options: takes(), Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
 		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
 		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})

@@ -175,6 +175,7 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...foldtest.Bench) {
 	law := foldtest.Law[subscriber, *catalog]{
 		Steps:         steps,
 		NewFold:       func() fold.Fold[subscriber, *catalog] { return &rules{safeguards: "safeguards"} },
+		Options:       takes(),
 		Configuration: lawCatalogs(t),
 		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {

@@ -66,7 +66,8 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 			NewFold: func() fold.Fold[subscriber, *catalog] {
 				return &rules{safeguards: client.Topic(stream.Safeguards)}
 			},
-			Client: client, Producer: producer, Store: store, Revisions: configuration, Published: announcer.published,
+			Options: takes(),
+			Client:  client, Producer: producer, Store: store, Revisions: configuration, Published: announcer.published,
 			Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: cfg.State,
 		})
 	})

@@ -81,13 +81,13 @@ func (f *evaluation) Append(dst []byte, ls lanes) []byte { return ls.append(dst)
 
 // Select judges the event. Most fire nothing; of the rest only those need the subject's record that have a place in a
 // lane to take.
-func (f *evaluation) Select(e *event.Event) (string, any) {
+func (f *evaluation) Select(e *event.Event) fold.Selection {
 	if f.book == nil {
-		return "", nil // before the first revision there is nobody to tell
+		return fold.Selection{} // before the first revision there is nobody to tell
 	}
 	found, next, unjudged := f.book.index.Match(e)
 	if len(found) == 0 && unjudged == 0 {
-		return "", nil
+		return fold.Selection{}
 	}
 	memo := &matched{rules: found, next: next, unjudged: unjudged}
 	for _, m := range found {
@@ -96,11 +96,11 @@ func (f *evaluation) Select(e *event.Event) (string, any) {
 		}
 		for _, action := range m.Rule.Actions {
 			if _, ok := f.recipient(action, e); ok && action.Ordered {
-				return e.Key(), memo
+				return fold.Selection{Key: e.Key(), Memo: memo}
 			}
 		}
 	}
-	return "", memo
+	return fold.Selection{Memo: memo}
 }
 
 // recipient is the endpoint of an action, where something may be planned for it: it exists, is no draft, and the event

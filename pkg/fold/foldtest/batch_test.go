@@ -17,7 +17,7 @@ import (
 // record.
 type teller struct{ counter }
 
-func (*teller) Select(*event.Event) (string, any) { return "", nil }
+func (*teller) Select(*event.Event) fold.Selection { return fold.Selection{} }
 
 func (*teller) Apply(s *fold.Subject[count], e *event.Event) {
 	u, _ := e.Data.(*eventv1.UsageCharged)
@@ -29,7 +29,7 @@ func (*teller) Apply(s *fold.Subject[count], e *event.Event) {
 func (*teller) Fire(*fold.Subject[count], string, time.Time) {}
 
 func telling(t *testing.T) (d *foldtest.Drive[count, int64], batches *[]int, alive *int) {
-	d = foldtest.NewDrive(t, noon, func() fold.Fold[count, int64] { return &teller{} }, func(int64) int64 { return 0 })
+	d = foldtest.NewDrive(t, noon, func() fold.Fold[count, int64] { return &teller{} }, fold.Options[int64]{}, func(int64) int64 { return 0 })
 	d.Work()
 	batches, alive = new([]int), new(int)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {

@@ -231,7 +231,7 @@ func TestAFoldThatBreaksItsWordOnACallPanics(t *testing.T) {
 		"changes when it is again":  func(s *fold.Subject[count]) { s.Save(count{spent: 1}); s.Accept(1, nil) },
 		"refuses what was accepted": func(s *fold.Subject[count]) { s.Refuse(errLimit) },
 	} {
-		d := foldtest.NewDrive(t, noon, func() fold.Fold[count, int64] { return &wordless{then: bad} }, func(int64) int64 { return 100 })
+		d := foldtest.NewDrive(t, noon, func() fold.Fold[count, int64] { return &wordless{then: bad} }, counts, func(int64) int64 { return 100 })
 		d.Accept(usage("1", "44", 1, d.Now))
 		calls := []*event.Event{charge("c1", "44", 1)}
 		switch name {

@@ -50,7 +50,8 @@ const (
 	unlucky        = "441313" // its renewal at midnight panics
 )
 
-func (c *counter) Timers() []string { return []string{"renew", "remind"} }
+// counts are the options of its engine.
+var counts = fold.Options[int64]{Commands: true, Timers: []string{"renew", "remind"}}
 
 func (c *counter) Configure(limit int64) error {
 	c.limit = limit
@@ -70,7 +71,9 @@ func (c *counter) Append(dst []byte, n count) []byte {
 	return binary.BigEndian.AppendUint64(dst, uint64(n.revision))
 }
 
-func (c *counter) Select(e *event.Event) (string, any) { return e.Key(), len(e.ID) }
+func (c *counter) Select(e *event.Event) fold.Selection {
+	return fold.Selection{Key: e.Key(), Memo: len(e.ID)}
+}
 
 func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 	if s.Memo != len(e.ID) {
@@ -128,9 +131,6 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 		c.tell(s, "safeguard.late")
 	}
 }
-
-// Callable lets commands in.
-func (c *counter) Callable() {}
 
 // charge counts what stays below the limit.
 func (c *counter) charge(s *fold.Subject[count], amount int64) {
@@ -230,6 +230,7 @@ func law(steps int) foldtest.Law[count, int64] {
 		},
 		Steps:         steps,
 		NewFold:       func() fold.Fold[count, int64] { return &counter{} },
+		Options:       counts,
 		Configuration: func(revision int64) int64 { return 20 + 10*(revision%5) },
 		Draw:          draw,
 		Sequence: func(r stream.Record) (string, int64, bool) {

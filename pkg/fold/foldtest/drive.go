@@ -42,14 +42,15 @@ type Drive[B, C any] struct {
 
 	t             testing.TB
 	newFold       func() fold.Fold[B, C]
+	options       fold.Options[C]
 	configuration func(revision int64) C
 }
 
 // NewDrive begins with an empty log at revision 1.
-func NewDrive[B, C any](t testing.TB, now time.Time, newFold func() fold.Fold[B, C], configuration func(revision int64) C) *Drive[B, C] {
+func NewDrive[B, C any](t testing.TB, now time.Time, newFold func() fold.Fold[B, C], options fold.Options[C], configuration func(revision int64) C) *Drive[B, C] {
 	return &Drive[B, C]{
 		Memory: NewMemory(), Now: now, Newest: 1, Incidents: make(map[string]error), appended: make(chan struct{}),
-		t: t, newFold: newFold, configuration: configuration,
+		t: t, newFold: newFold, options: options, configuration: configuration,
 	}
 }
 
@@ -78,7 +79,7 @@ func (d *Drive[B, C]) Run() error {
 	d.t.Helper()
 	c := fold.OwnerConfig[B, C]{
 		Service: "drive", Partition: d.Partition(), Address: "drive:1", Topic: "log", Rejected: "rejected",
-		Fold: d.newFold(), Log: &driveLog[B, C]{d: d}, Store: d.Store(), Publisher: drivePublisher[B, C]{d}, Revisions: driveRevisions[B, C]{d},
+		Fold: d.newFold(), Options: d.options, Log: &driveLog[B, C]{d: d}, Store: d.Store(), Publisher: drivePublisher[B, C]{d}, Revisions: driveRevisions[B, C]{d},
 		Snapshots: d.Snapshots(), Clock: func() time.Time { return d.Now }, Logger: zap.NewNop(),
 		Metrics: fold.NewMetrics("drive", "drive", prometheus.NewRegistry()),
 		Cache:   1000, Batch: 500, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
@@ -317,7 +318,7 @@ func (r driveRevisions[B, C]) At(n state.Revision) (c C, _ error) {
 func (d *Drive[B, C]) Replay(c fold.ReplayConfig[B, C]) (*fold.Replayed[B, C], error) {
 	d.t.Helper()
 	c.Service, c.Partition, c.Topic, c.Rejected = "drive", d.Partition(), "log", "rejected"
-	c.Fold, c.Log, c.Snapshots = d.newFold(), journalLog{d.Log()}, d.Snapshots()
+	c.Fold, c.Options, c.Log, c.Snapshots = d.newFold(), d.options, journalLog{d.Log()}, d.Snapshots()
 	c.At = func(_ context.Context, r state.Revision) (C, error) { return driveRevisions[B, C]{d}.At(r) }
 	c.Clock = func() time.Time { return d.Now }
 	return fold.Replay(d.t.Context(), c)

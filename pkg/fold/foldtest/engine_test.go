@@ -76,6 +76,7 @@ func (f *fleet) join(address string, limits fold.Limits) *member {
 	m.Engine, err = fold.NewEngine(f.t.Context(), fold.EngineConfig[count, int64]{
 		Service: "law", Domain: "law", Topic: "log", Address: address,
 		NewFold: func() fold.Fold[count, int64] { return &counter{topic: f.client.Topic("safeguards")} },
+		Options: counts,
 		Client:  f.client, Producer: f.producer, Store: f.store, Revisions: fixed{}, Clock: time.Now, Logger: zap.NewNop(), Metrics: m.metrics,
 		Limits: limits,
 	})

@@ -24,6 +24,8 @@ import (
 type Law[B, C any] struct {
 	// NewFold makes a fold, as an engine does.
 	NewFold func() fold.Fold[B, C]
+	// Options are those of its engine.
+	Options fold.Options[C]
 	// Draw makes the next event, which needs no id; recent are those before it,
 	// now the time at which it is accepted.
 	Draw func(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event
@@ -209,7 +211,7 @@ func (w *world[B, C]) start() {
 	p := &port[B, C]{world: w, actor: a}
 	o := fold.NewOwner(fold.OwnerConfig[B, C]{
 		Service: "law", Partition: w.bench.Partition(), Address: fmt.Sprintf("owner-%d:1", w.generation), Topic: "log", Rejected: "rejected",
-		Fold: w.law.NewFold(), Log: portLog[B, C]{p}, Appender: p, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
+		Fold: w.law.NewFold(), Options: w.law.Options, Log: portLog[B, C]{p}, Appender: p, Store: portStore[B, C]{p}, Publisher: p, Revisions: p, Snapshots: portSnapshots[B, C]{p, w.bench.Snapshots()},
 		Clock: func() time.Time { return w.now }, Logger: zap.NewNop(),
 		Metrics: fold.NewMetrics("law", "law", prometheus.NewRegistry()),
 		Cache:   1 + w.random.IntN(8), Batch: 1 + w.random.IntN(12), DueStep: 1 + w.random.IntN(3), FloorEvery: time.Duration(w.random.IntN(3)) * time.Second,

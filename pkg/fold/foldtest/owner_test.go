@@ -26,7 +26,7 @@ var noon = time.Date(2025, 6, 1, 12, 0, 0, 0, time.UTC)
 func drive(t testing.TB) *foldtest.Drive[count, int64] { return newDrive(t, law(0)) }
 
 func newDrive(t testing.TB, l foldtest.Law[count, int64]) *foldtest.Drive[count, int64] {
-	d := foldtest.NewDrive(t, noon, l.NewFold, func(revision int64) int64 { return 100 * revision })
+	d := foldtest.NewDrive(t, noon, l.NewFold, l.Options, func(revision int64) int64 { return 100 * revision })
 	d.Work() // the first revision stands in the log before any event
 	return d
 }

@@ -132,6 +132,7 @@ func (p *process) start() (stop func()) {
 	engine, err := fold.NewEngine(p.ctx, fold.EngineConfig[count, int64]{
 		Service: "law", Domain: "law", Topic: "log", Address: "a:1",
 		NewFold: func() fold.Fold[count, int64] { return heavy{&counter{topic: client.Topic("safeguards")}} },
+		Options: counts,
 		Client:  client, Producer: p.producer, Store: p.store, Revisions: p.settings, Clock: time.Now, Logger: zap.NewNop(), Metrics: env.Metrics,
 		Limits: fold.DefaultLimits(),
 	})

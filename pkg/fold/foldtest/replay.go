@@ -72,7 +72,7 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c fold.ReplayConfig[B, C]) (*fo
 	t.Helper()
 	var steps []fold.Step[B]
 	c.Service, c.Partition, c.Topic, c.Rejected = "law", b.Partition(), "log", "rejected"
-	c.Fold, c.Log, c.Snapshots = l.NewFold(), journalLog{b.Log()}, b.Snapshots()
+	c.Fold, c.Options, c.Log, c.Snapshots = l.NewFold(), l.Options, journalLog{b.Log()}, b.Snapshots()
 	c.At = func(_ context.Context, r state.Revision) (C, error) { return l.Configuration(r.Number), nil }
 	c.Clock = func() time.Time { return epoch.AddDate(10, 0, 0) }
 	c.Visit = func(s fold.Step[B]) { steps = append(steps, s) }

@@ -36,8 +36,8 @@ type roaming struct {
 	to string
 }
 
-func (f *roamer) Movable()  {}
-func (f *roamer) Callable() {}
+// roams are the options of its engine.
+var roams = fold.Options[int64]{Commands: true, Transfers: true}
 
 func (f *roamer) Configure(limit int64) error {
 	f.limit = limit
@@ -57,7 +57,7 @@ func (f *roamer) Append(b []byte, n roaming) []byte {
 	return append(b, n.to...)
 }
 
-func (f *roamer) Select(e *event.Event) (string, any) { return e.Key(), nil }
+func (f *roamer) Select(e *event.Event) fold.Selection { return fold.Selection{Key: e.Key()} }
 
 func (f *roamer) Apply(s *fold.Subject[roaming], e *event.Event) {
 	n := s.Body
@@ -149,6 +149,7 @@ func roamers(steps int) foldtest.Law[roaming, int64] {
 	return foldtest.Law[roaming, int64]{
 		Steps:         steps,
 		NewFold:       func() fold.Fold[roaming, int64] { return &roamer{} },
+		Options:       roams,
 		Configuration: counting.Configuration,
 		Sequence:      counting.Sequence,
 		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
@@ -284,7 +285,7 @@ var moved atomic.Int64
 
 func driveRoamers(t testing.TB) *foldtest.Drive[roaming, int64] {
 	l := roamers(0)
-	d := foldtest.NewDrive(t, noon, l.NewFold, func(revision int64) int64 { return 100 * revision })
+	d := foldtest.NewDrive(t, noon, l.NewFold, l.Options, func(revision int64) int64 { return 100 * revision })
 	d.Work()
 	return d
 }
