@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -200,7 +201,7 @@ func (o *owner) guarded(j job) (out Outcome) {
 	defer func() {
 		if p := recover(); p != nil {
 			o.log.Error("panic in an attempt", zap.String("delivery", j.d.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			o.kafka.Report(stream.IncidentPanic, j.d.Offset, fmt.Errorf("attempt of %s panicked: %v", j.d.ID, p))
+			o.kafka.Report(reason.Panic, j.d.Offset, fmt.Errorf("attempt of %s panicked: %v", j.d.ID, p))
 			out = Outcome{Started: started, Finished: o.Clock(), ErrorClass: "panic", Error: fmt.Sprint(p)}
 		}
 	}()

@@ -2,18 +2,19 @@ package stream
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/segmentio/kafka-go"
-	"github.com/segmentio/kafka-go/sasl"
 	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
+	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
+	"github.com/tollgate/tollgate/pkg/stream/internal/consume"
+	"github.com/tollgate/tollgate/pkg/stream/internal/produce"
 )
 
 // Config says where Kafka is and how long one call to it may take.
@@ -71,7 +72,7 @@ func (c Config) Validate() error {
 	if c.CallTimeout < 0 {
 		faults = append(faults, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
 	}
-	if b := c.MaxUnpackedBatch; b != 0 && (b < smallBatch || b > 1<<30) {
+	if b := c.MaxUnpackedBatch; b != 0 && (b < codec.SmallBatch || b > 1<<30) {
 		faults = append(faults, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824", b))
 	}
 	if d := c.withDefaults(); d.MaxUnpackedBatch > 0 && d.MaxUnpacked < d.MaxUnpackedBatch {
@@ -115,21 +116,10 @@ func (c Config) withDefaults() Config {
 // Client is a process's one connection pool to Kafka, shared by its producers,
 // groups and readers. It is safe for use by many goroutines.
 type Client struct {
-	cfg Config
-	log *zap.Logger
-	metrics  *metrics
-	health   *health
-	gate     *gate
-	kafka    *kafka.Client
-	counts   partitionCounts
-	conns    *connections
-
-	unpacked         *memory // of readers, from unpacking to when their worker comes back
-	unpackedDirectly *memory // of fetches outside readers, while they unpack
-
-	// How groups, which dial for themselves, are to connect.
-	encryption *tls.Config
-	identity   sasl.Mechanism
+	cfg      Config
+	cluster  *cluster.Cluster
+	produced *produce.Metrics
+	consumer *consume.Consumer
 }
 
 // Open makes a Client. It does no I/O: a broker that is away shows in Health,
@@ -138,171 +128,98 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, erro
 	if err := cfg.Validate(); err != nil {
 		return nil, fmt.Errorf("open stream: %w", err)
 	}
-	cfg = cfg.withDefaults()
+	c, err := open(cfg.withDefaults(), log, reg)
+	if err != nil {
+		return nil, fmt.Errorf("open stream: %w", err)
+	}
+	return c, nil
+}
+
+func open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Client, error) {
 	encryption, identity, err := cfg.Security.open()
 	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", err)
+		return nil, err
 	}
-	m, err := newMetrics(reg, cfg.Prefix)
+	var topics []string
+	for _, t := range Topics(1) {
+		topics = append(topics, t.Name)
+	}
+	k, err := cluster.Open(cluster.Config{
+		Brokers: cfg.Brokers, Prefix: cfg.Prefix, ClientID: cfg.ClientID, TLS: encryption, SASL: identity,
+		MetadataTTL: cfg.MetadataTTL, CallTimeout: cfg.CallTimeout, Dial: cfg.Dial, Topics: topics,
+	}, log, reg)
 	if err != nil {
-		return nil, fmt.Errorf("open stream: %w", err)
+		return nil, err
 	}
-	conns := &connections{}
-	g := &gate{transport: &kafka.Transport{
-		Dial:        conns.dial(cfg.Dial),
-		DialTimeout: 3 * time.Second,
-		IdleTimeout: 30 * time.Second,
-		MetadataTTL: cfg.MetadataTTL,
-		ClientID:    cfg.ClientID,
-		TLS:         encryption,
-		SASL:        identity,
-	}}
-	return &Client{
-		cfg:      cfg,
-		log:      log,
-		metrics:  m,
-		health:   newHealth(),
-		gate:     g,
-		// Twice the call's own deadline: kafka-go tells the broker half of it as the time
-		// acks=all may take, and our contexts end the call earlier.
-		kafka:  &kafka.Client{Addr: kafka.TCP(cfg.Brokers...), Transport: g, Timeout: 2 * cfg.CallTimeout},
-		counts: partitionCounts{byTopic: map[string]partitionCount{}},
-		conns:  conns,
-
-		unpacked:         newMemory(cfg.MaxUnpacked),
-		unpackedDirectly: newMemory(cfg.MaxUnpackedBatch),
-
-		encryption: encryption,
-		identity:   identity,
-	}, nil
+	produced, err := produce.NewMetrics(reg)
+	if err != nil {
+		return nil, err
+	}
+	consumer, err := consume.New(k, consume.Bounds{Batch: cfg.MaxUnpackedBatch, All: cfg.MaxUnpacked}, reg)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{cfg: cfg, cluster: k, produced: produced, consumer: consumer}, nil
 }
 
 // Topic returns the full name of one of Tollgate's topics. A name that already
 // bears the prefix is returned as it is.
-func (c *Client) Topic(name string) string {
-	if strings.HasPrefix(name, c.cfg.Prefix+".") {
-		return name
-	}
-	return c.cfg.Prefix + "." + name
-}
+func (c *Client) Topic(name string) string { return c.cluster.Topic(name) }
 
 // Close ends every connection. Producers and groups are closed by their owners before.
 func (c *Client) Close() error {
-	c.gate.close()
-	c.conns.close()
+	c.cluster.Close()
 	return nil
 }
 
 // Partitions asks how many partitions a topic (full name) has. The answer may be
 // as old as the metadata TTL. A topic that does not exist is ErrUnknownTopic.
 func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-	defer cancel()
-	md, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
-	if err != nil {
-		return 0, fmt.Errorf("count partitions of %s: %w", topic, err)
-	}
-	for _, t := range md.Topics {
-		if t.Name != topic {
-			continue
-		}
-		if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
-			return 0, fmt.Errorf("count partitions of %s: %w", topic, ErrUnknownTopic)
-		}
-		if t.Error != nil {
-			return 0, fmt.Errorf("count partitions of %s: %w", topic, t.Error)
-		}
-		return len(t.Partitions), nil
-	}
-	return 0, fmt.Errorf("count partitions of %s: %w", topic, ErrUnknownTopic)
+	return c.cluster.Partitions(ctx, topic)
 }
 
 // Offsets asks where a partition's log starts and where the next record will
 // stand, or an open transaction begins. Temporary errors are retried until ctx ends.
 func (c *Client) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
-	err = c.retry(ctx, waitKey{"offsets", topic, partition}, func(ctx context.Context) error {
-		start, end, err = c.offsetsOnce(ctx, topic, partition)
-		return err
-	})
-	if err != nil {
-		return 0, 0, fmt.Errorf("ask offsets of %s/%d: %w", topic, partition, err)
-	}
-	return start, end, nil
+	return c.cluster.Offsets(ctx, topic, partition)
 }
 
-func (c *Client) offsetsOnce(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
-	ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-	defer cancel()
-	res, err := c.kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted, Topics: map[string][]kafka.OffsetRequest{
-		topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
-	}})
-	if err != nil {
-		return 0, 0, err
-	}
-	for _, p := range res.Topics[topic] {
-		if p.Partition == int(partition) {
-			if p.Error != nil {
-				return 0, 0, p.Error
-			}
-			return p.FirstOffset, p.LastOffset, nil
-		}
-	}
-	return 0, 0, kafka.UnknownTopicOrPartition
+// OffsetAt asks for the first offset whose record is stamped at or after a
+// time; the log's end where there is none. Temporary errors are retried until
+// ctx ends.
+func (c *Client) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error) {
+	return c.cluster.OffsetAt(ctx, topic, partition, at)
 }
 
-// retry calls f until it succeeds, fails for good, or ctx ends. While it fails,
-// Health says so under key.
-func (c *Client) retry(ctx context.Context, key waitKey, f func(context.Context) error) error {
-	waiting := false
-	defer func() {
-		if waiting {
-			c.health.done(key)
-		}
-	}()
-	for attempt := 0; ; attempt++ {
-		err := f(ctx)
-		if err == nil || ctx.Err() != nil || !temporary(err) {
-			return err
-		}
-		waiting = true
-		c.health.waits(key, err)
-		if !pause(ctx, nil, backoff(attempt)) {
-			return errors.Join(ctx.Err(), err)
-		}
-	}
+// FetchFrom reads outside any group, from one explicit offset. It does not wait
+// for records: at the log's end the batch is empty. Temporary errors are retried
+// until ctx ends.
+func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (Batch, error) {
+	return c.consumer.FetchFrom(ctx, topic, partition, offset, maxBytes)
 }
 
-// partitionCounts remembers partition counts for a few seconds, so that keyed
-// records find their partition without asking for each.
-type partitionCounts struct {
-	mu      sync.RWMutex
-	byTopic map[string]partitionCount
+// NewProducer makes a Producer on the client's connections.
+func (c *Client) NewProducer(opts ...ProducerOption) *Producer {
+	return produce.New(c.cluster, c.produced, c.cfg.codecOf, opts...)
 }
 
-type partitionCount struct {
-	n     int
-	asked time.Time
+// Consume joins a group and runs work once per assigned partition and
+// generation, each in its own goroutine, until ctx ends; then it drains, leaves
+// the group and returns nil.
+//
+// Work that returns an error while its claim is held is run again with backoff:
+// the partition waits, Health says so, and the others go on. ErrRejoin makes the
+// member drain and rejoin. Work must return soon after its context ends: work
+// that shows no sign for the watchdog's time makes the member leave and Consume
+// return ErrStuck, after which the process must exit: the stuck goroutine is
+// still there.
+func (c *Client) Consume(ctx context.Context, cfg GroupConfig, work func(ctx context.Context, cl *Claim) error) error {
+	return c.consumer.Consume(ctx, cfg, work)
 }
 
-const partitionCountAge = 5 * time.Second
+// Health reports what waits and which incidents stand, in a stable order.
+func (c *Client) Health() Health { return c.cluster.Health() }
 
-// known returns a count that is fresh enough, else 0.
-func (p *partitionCounts) known(topic string) int {
-	p.mu.RLock()
-	defer p.mu.RUnlock()
-	if c := p.byTopic[topic]; time.Since(c.asked) < partitionCountAge {
-		return c.n
-	}
-	return 0
-}
-
-func (c *Client) partitionCount(ctx context.Context, topic string) (int, error) {
-	n, err := c.Partitions(ctx, topic)
-	if err != nil {
-		return 0, err
-	}
-	c.counts.mu.Lock()
-	c.counts.byTopic[topic] = partitionCount{n: n, asked: time.Now()}
-	c.counts.mu.Unlock()
-	return n, nil
-}
+// ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was
+// rejected: it stands in Health as reported, which keeps no service from being ready.
+func (c *Client) ReportIncident(in Incident) { c.cluster.ReportIncident(in) }

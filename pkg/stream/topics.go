@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 )
 
 // TopicSpec is a topic as it must be.
@@ -64,7 +66,7 @@ func (c *Client) CreateTopics(ctx context.Context, specs []TopicSpec, singleNode
 }
 
 func (c *Client) createTopic(ctx context.Context, s TopicSpec, singleNode bool) error {
-	err := c.retry(ctx, waitKey{"create", c.Topic(s.Name), AnyPartition}, func(ctx context.Context) error {
+	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "create", Topic: c.Topic(s.Name), Partition: AnyPartition}, func(ctx context.Context) error {
 		return c.createOnce(ctx, s)
 	})
 	if errors.Is(err, kafka.TopicAlreadyExists) {
@@ -86,7 +88,7 @@ func (c *Client) createOnce(ctx context.Context, s TopicSpec) error {
 	for _, k := range slices.Sorted(maps.Keys(s.Config)) {
 		t.ConfigEntries = append(t.ConfigEntries, kafka.ConfigEntry{ConfigName: k, ConfigValue: s.Config[k]})
 	}
-	res, err := c.kafka.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{t}})
+	res, err := c.cluster.Kafka.CreateTopics(ctx, &kafka.CreateTopicsRequest{Topics: []kafka.TopicConfig{t}})
 	if err != nil {
 		return err
 	}
@@ -98,8 +100,8 @@ func (c *Client) createOnce(ctx context.Context, s TopicSpec) error {
 func (c *Client) awaitLeaders(ctx context.Context, s TopicSpec) error {
 	name := c.Topic(s.Name)
 	for p := range s.Partitions {
-		err := c.retry(ctx, waitKey{"leader", name, int32(p)}, func(ctx context.Context) error {
-			_, _, err := c.offsetsOnce(ctx, name, int32(p))
+		err := c.cluster.Retry(ctx, cluster.WaitKey{For: "leader", Topic: name, Partition: int32(p)}, func(ctx context.Context) error {
+			_, _, err := c.cluster.OffsetsOnce(ctx, name, int32(p))
 			return err
 		})
 		if err != nil {
@@ -170,10 +172,10 @@ func satisfies(key, has, want string) bool {
 
 // layout returns how many partitions a topic has and the fewest replicas of one.
 func (c *Client) layout(ctx context.Context, topic string) (partitions, replicas int, err error) {
-	err = c.retry(ctx, waitKey{"layout", topic, AnyPartition}, func(ctx context.Context) error {
+	err = c.cluster.Retry(ctx, cluster.WaitKey{For: "layout", Topic: topic, Partition: AnyPartition}, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 		defer cancel()
-		md, err := c.kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+		md, err := c.cluster.Kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
 		if err != nil {
 			return err
 		}
@@ -205,10 +207,10 @@ func (c *Client) topicConfigs(ctx context.Context, specs []TopicSpec) (map[strin
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: c.Topic(s.Name),
 		})
 	}
-	err := c.retry(ctx, waitKey{"configs", c.Topic(specs[0].Name), AnyPartition}, func(ctx context.Context) error {
+	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "configs", Topic: c.Topic(specs[0].Name), Partition: AnyPartition}, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
 		defer cancel()
-		res, err := c.kafka.DescribeConfigs(ctx, req)
+		res, err := c.cluster.Kafka.DescribeConfigs(ctx, req)
 		if err != nil {
 			return err
 		}

@@ -139,7 +139,8 @@ func testFreshTopic(t *testing.T, b Broker) {
 func testRefused(t *testing.T, b Broker) {
 	s := newSuite(t, b)
 	topic := s.topic("refused", 1, map[string]string{"max.message.bytes": "100000", "message.timestamp.after.max.ms": "10000"})
-	p := s.NewProducer(stream.Uncompressed(), stream.UnknownTopicAfter(2*time.Second))
+	plain := s.open(nil, func(cfg *stream.Config) { cfg.Compression = stream.Compression{Public: "none", Internal: "none"} })
+	p := plain.NewProducer(stream.UnknownTopicAfter(2 * time.Second))
 	rec := func(value []byte) stream.Record { return stream.Record{Topic: topic, Partition: 0, Value: value} }
 	ahead := rec([]byte("ahead"))
 	ahead.Time = time.Now().Add(time.Hour)

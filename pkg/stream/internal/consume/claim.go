@@ -1,0 +1,235 @@
+package consume
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/segmentio/kafka-go"
+
+	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
+	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
+)
+
+// Claim is one partition held by this member for one generation of its group.
+// Its methods may be called from several goroutines of the partition's work.
+type Claim struct {
+	// Topic is the full topic name.
+	Topic     string
+	Partition int32
+	// Generation of the group that assigned it.
+	Generation int32
+
+	g         *group
+	member    string
+	committed int64
+	position  *position
+
+	drain    context.Context // ends at revoke: stop taking, finish what is begun
+	progress atomic.Int64    // when work last showed a sign, in ns since g.started
+	over     atomic.Bool     // work has returned for good
+	failed   atomic.Bool     // Health says that the work waits: it failed, and made no progress since
+	idle     atomic.Int32    // how many calls wait for somebody else; that is progress
+
+	mu sync.Mutex // guards committed
+
+	commitSlot chan struct{} // one commit in flight
+	last       int64         // highest offset a commit was asked for; guarded by commitSlot
+}
+
+func newClaim(g *group, topic string, partition, generation int32, member string, committed int64, drain context.Context) *Claim {
+	cl := &Claim{
+		Topic: topic, Partition: partition, Generation: generation,
+		g: g, member: member, committed: committed, position: newPosition(committed), drain: drain,
+		commitSlot: make(chan struct{}, 1), last: committed,
+	}
+	cl.Alive()
+	return cl
+}
+
+// Committed is the group's committed offset: that at assignment, then that of this claim's own commits, so that work
+// which is run again goes on from there. -1 when there is none.
+func (cl *Claim) Committed() int64 {
+	cl.mu.Lock()
+	defer cl.mu.Unlock()
+	return cl.committed
+}
+
+// Draining ends when the partition is revoked or the process stops: take no
+// more, finish what is begun, commit, return. The work's own context ends a
+// drain deadline later.
+func (cl *Claim) Draining() <-chan struct{} { return cl.drain.Done() }
+
+// Fetch reads from an explicit offset and waits at the log's end for records up
+// to MaxWait; an empty batch then tells where the log ends. Temporary errors are
+// retried (Health says so). It returns ErrRevoked once the claim drains, and an
+// *OutOfRangeError, raised as an incident, when the log does not hold the offset.
+func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
+	defer cl.waiting()()
+	return cl.fetch(ctx, from, o)
+}
+
+// fetch is Fetch without telling the watchdog: a reader fetches ahead of a
+// worker, who may be stuck meanwhile.
+func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
+	o = o.withDefaults(cl.g.c.CallTimeout)
+	return cl.fetchBy(ctx, from, cl.g.c.direct(cl.Topic, cl.Partition, from, o))
+}
+
+func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
+	if cl.drain.Err() != nil {
+		return codec.Batch{Next: from}, ErrRevoked
+	}
+	if ctx.Err() != nil {
+		return codec.Batch{Next: from}, ctx.Err()
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(cl.drain, cancel)()
+	b, err := cl.g.c.fetchBy(ctx, cl.Topic, cl.Partition, from, once)
+	var gone *OutOfRangeError
+	switch {
+	case err == nil:
+		cl.position.seen(b, time.Now())
+		return b, nil
+	case errors.As(err, &gone):
+		cl.Incident(IncidentOutOfRange, from, err)
+		return b, err
+	case cl.drain.Err() != nil:
+		return b, fmt.Errorf("fetch %s/%d from %d: %w", cl.Topic, cl.Partition, from, ErrRevoked)
+	default:
+		return b, err
+	}
+}
+
+// Commit stores offset as the group's position: everything below it is done.
+// One commit is in flight per partition, and an offset below an earlier one is
+// ErrNotMonotonic. Temporary errors are retried until ctx ends; ErrRevoked means
+// the group has moved on and the next owner repeats from the last commit.
+func (cl *Claim) Commit(ctx context.Context, offset int64) error {
+	defer cl.waiting()()
+	select {
+	case cl.commitSlot <- struct{}{}:
+	case <-ctx.Done():
+		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, ctx.Err())
+	}
+	defer func() { <-cl.commitSlot }()
+	if offset < cl.last || offset < 0 {
+		return fmt.Errorf("commit %s/%d at %d after %d: %w", cl.Topic, cl.Partition, offset, cl.last, ErrNotMonotonic)
+	}
+	cl.last = offset
+	c := cl.g.c
+	label := c.TopicLabel(cl.Topic)
+	err := c.Retry(ctx, cluster.WaitKey{For: "commit", Topic: cl.Topic, Partition: cl.Partition}, func(ctx context.Context) error {
+		err := cl.commitOnce(ctx, offset)
+		if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
+			err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
+		}
+		if err != nil {
+			c.metrics.commitErrors.WithLabelValues(label).Inc()
+		}
+		return err
+	})
+	switch {
+	case err == nil:
+		cl.mu.Lock()
+		cl.committed = offset
+		cl.mu.Unlock()
+		cl.Worked(offset)
+		c.metrics.commits.WithLabelValues(label).Inc()
+		return nil
+	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
+		return fmt.Errorf("commit %s/%d at %d: %w: %w", cl.Topic, cl.Partition, offset, ErrRevoked, err)
+	default:
+		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, err)
+	}
+}
+
+func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
+	ctx, cancel := context.WithTimeout(ctx, cl.g.c.CallTimeout)
+	defer cancel()
+	res, err := cl.g.c.Kafka.OffsetCommit(ctx, &kafka.OffsetCommitRequest{
+		GroupID:      cl.g.id,
+		GenerationID: int(cl.Generation),
+		MemberID:     cl.member,
+		Topics:       map[string][]kafka.OffsetCommit{cl.Topic: {{Partition: int(cl.Partition), Offset: offset}}},
+	})
+	if err != nil {
+		return err
+	}
+	for _, p := range res.Topics[cl.Topic] {
+		if p.Partition == int(cl.Partition) {
+			return p.Error
+		}
+	}
+	return fmt.Errorf("answer does not name partition %d", cl.Partition)
+}
+
+// Progress tells the watchdog that the partition's work is alive, and Health that work which had failed goes on.
+func (cl *Claim) Progress() {
+	cl.Alive()
+	if cl.failed.Swap(false) {
+		cl.g.c.Done(cl.workKey())
+		cl.SettleIncident(codec.ReasonBatchTooLarge)
+		cl.SettleIncident(codec.ReasonBatchDamaged)
+	}
+}
+
+// Alive tells the watchdog alone: who waits, begins anew, or works for long is alive and has done nothing yet.
+func (cl *Claim) Alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
+
+func (cl *Claim) workKey() cluster.WaitKey {
+	return cluster.WaitKey{For: "work", Topic: cl.Topic, Partition: cl.Partition}
+}
+
+// Waiting runs f, which waits for somebody else (Redis, a receiver): however
+// long it takes, it counts as progress. f has a deadline of its own. Fetch,
+// Commit and a Produce under the work's context count by themselves.
+func (cl *Claim) Waiting(f func()) {
+	defer cl.waiting()()
+	f()
+}
+
+// waiting marks the claim as waiting until the returned function is called.
+func (cl *Claim) waiting() func() {
+	cl.idle.Add(1)
+	return func() {
+		cl.Alive()
+		cl.idle.Add(-1)
+	}
+}
+
+// silent is for how long the work showed no sign.
+func (cl *Claim) silent() time.Duration {
+	if cl.idle.Load() > 0 {
+		return 0
+	}
+	return time.Since(cl.g.started) - time.Duration(cl.progress.Load())
+}
+
+// Incident raises a state that needs a person: one log line and one count when
+// it is new, and a line in Health until it is settled or the claim ends.
+func (cl *Claim) Incident(code string, offset int64, err error) {
+	in := cluster.Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset, Detail: err.Error()}
+	cl.g.c.RaiseIncident(in)
+}
+
+// Report notes what a person should know of one record, behind which the
+// partition goes on: logged, counted and shown, and nothing waits for it.
+func (cl *Claim) Report(code string, offset int64, err error) {
+	cl.g.c.ReportIncident(cluster.Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset, Since: time.Now(), Detail: err.Error()})
+}
+
+// SettleIncident ends an incident of this partition.
+func (cl *Claim) SettleIncident(code string) { cl.g.c.SettleIncident(code, cl.Topic, cl.Partition) }
+
+// damaged raises an incident where a batch that can't be read is what stops the work.
+func (cl *Claim) damaged(err error) {
+	var d *codec.DamagedError
+	if errors.As(err, &d) {
+		cl.Incident(d.Reason, d.First, err)
+	}
+}
