@@ -1,25 +1,14 @@
 package safeguard
 
 import (
-	"errors"
-
-	"github.com/tollgate/tollgate/pkg/configclient"
-	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/redisstate"
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Config is the file safeguard.yaml.
 type Config struct {
-	daemon.Config `yaml:",inline"`
-	Kafka         stream.Config     `yaml:"kafka"`
-	Redis         redisstate.Config `yaml:"redis"`
-	GRPC          rpc.Config        `yaml:"grpc"`
-	// Configuration says where the configuration service is.
-	Configuration configclient.Config `yaml:"config"`
+	frame.Config `yaml:",inline"`
 	// Peers are the other replicas, to which calls about their subscribers are forwarded.
 	Peers Peers `yaml:"peers"`
 	// State bounds what is held of subscribers' records.
@@ -36,22 +25,16 @@ type Peers struct {
 // DefaultConfig listens on loopback, with Kafka, Redis and the configuration service beside it.
 func DefaultConfig() Config {
 	return Config{
-		Config:        daemon.DefaultConfig("127.0.0.1:7930"),
-		Kafka:         stream.DefaultConfig(),
-		Redis:         redisstate.DefaultConfig(),
-		GRPC:          rpc.DefaultConfig("127.0.0.1:7030"),
-		Configuration: configclient.DefaultConfig(),
-		State:         fold.DefaultLimits(),
+		Config: frame.DefaultConfig("127.0.0.1:7930", "127.0.0.1:7030"),
+		State:  fold.DefaultLimits(),
 	}
 }
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
 	var f fault.Faults
-	f.AddErr("kafka", c.Kafka.Validate())
-	f.AddErr("grpc", c.GRPC.Validate())
-	f.AddErr("config", c.Configuration.Validate())
-	f.AddErr("", errors.Join(c.Redis.Validate(), c.State.Validate()))
+	c.Check(&f)
+	f.AddErr("", c.State.Validate())
 	if c.Peers.CAFile != "" && c.GRPC.CertificateFile == "" {
 		f.Add("peers.ca_file", "means nothing without grpc.certificate_file: peers have none either")
 	}

@@ -2,13 +2,11 @@ package safeguard
 
 import (
 	"context"
-	"errors"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -24,70 +22,44 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	client, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = client.Close() }() // gives connections back, which cannot fail
-	env.Health.WatchKafka(client)
-	producer := client.NewProducer()
-	server, err := rpc.NewServer(cfg.GRPC, env)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = server.Close() }() // closed already where it served
+	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error {
+		return serve(ctx, cfg, f, metrics, answered)
+	})
+}
+
+func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics, answered *answered) error {
 	peers, err := newPeers(cfg)
 	if err != nil {
 		return err
 	}
 	defer peers.close()
+	configuration := compileCatalogs(f.Following, f.Source)
+	f.Health.Note("scopes", configuration.unusable)
 
-	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
-	if !ok {
-		return nil
-	}
-	defer func() { _ = store.Close() }() // every write was answered
-
-	// The configuration is followed for as long as the engine may ask for a revision.
-	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	source, err := configclient.Open(following, cfg.Configuration, env, store)
-	if err != nil {
-		unfollow()
-		return err
-	}
-	defer func() { unfollow(); _ = source.Close() }()
-	configuration := compileCatalogs(following, source)
-	env.Health.Note("scopes", configuration.unusable)
-
-	announcer := &announcer{log: env.Log, metrics: metrics, clock: env.Clock}
-	engine, ok := daemon.Await(ctx, env, "topics", func() (*fold.Engine[subscriber, *catalog], error) {
+	announcer := &announcer{log: f.Log, metrics: metrics, clock: f.Clock}
+	engine, ok := daemon.Await(ctx, f.Env, "topics", func() (*fold.Engine[subscriber, *catalog], error) {
 		return fold.NewEngine(ctx, fold.EngineConfig[subscriber, *catalog]{
-			Service: env.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: server.Advertised(),
+			Service: f.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: f.Server.Advertised(),
 			NewFold: func() fold.Fold[subscriber, *catalog] {
-				return &rules{safeguards: client.Topic(stream.Safeguards)}
+				return &rules{safeguards: f.Client.Topic(stream.Safeguards)}
 			},
 			Options: takes(),
-			Client:  client, Producer: producer, Store: store, Revisions: configuration, Published: announcer.published,
-			Clock: env.Clock, Logger: env.Log, Metrics: env.Metrics, Limits: cfg.State,
+			Client:  f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration, Published: announcer.published,
+			Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: cfg.State,
 		})
 	})
 	if !ok {
 		return nil
 	}
-	env.Health.Check(Domain, engine.Ready)
+	f.Health.Check(Domain, engine.Ready)
 	reached := &subscribers{
-		records: engine, catalogs: configuration, peers: peers, clock: env.Clock, answered: answered,
-		stopping: server.Stopping(), timeout: cfg.GRPC.CallTimeout,
+		records: engine, catalogs: configuration, peers: peers, clock: f.Clock, answered: answered,
+		stopping: f.Server.Stopping(), timeout: cfg.GRPC.CallTimeout,
 	}
-	register(server, reached)
-	optionsv1.RegisterOptionAuditServiceServer(server, newAudit(reached, engine))
+	register(f.Server, reached)
+	optionsv1.RegisterOptionAuditServiceServer(f.Server, newAudit(reached, engine))
 
-	err = daemon.Together(ctx, server.Serve, engine.Run)
-
-	finishing, cancel := env.Finishing(ctx)
-	defer cancel()
-	defer env.Open.Add("records on their way to Kafka")()
-	return errors.Join(err, producer.Close(finishing))
+	return daemon.Together(ctx, f.Server.Serve, engine.Run)
 }
 
 // register lets the services answer.

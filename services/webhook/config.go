@@ -5,24 +5,15 @@ import (
 	"net/netip"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
-	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/redisstate"
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Config is the file webhook.yaml.
 type Config struct {
-	daemon.Config `yaml:",inline"`
-	Kafka         stream.Config     `yaml:"kafka"`
-	Redis         redisstate.Config `yaml:"redis"`
-	GRPC          rpc.Config        `yaml:"grpc"`
-	// Configuration says where the configuration service is.
-	Configuration configclient.Config `yaml:"config"`
-	Deliveries    Deliveries          `yaml:"deliveries"`
-	Outbound      Outbound            `yaml:"outbound"`
+	frame.Config `yaml:",inline"`
+	Deliveries   Deliveries `yaml:"deliveries"`
+	Outbound     Outbound   `yaml:"outbound"`
 }
 
 // Deliveries bound what is under way and what waits.
@@ -55,23 +46,16 @@ type Outbound struct {
 // DefaultConfig listens on loopback, with Kafka, Redis and the configuration service beside it.
 func DefaultConfig() Config {
 	return Config{
-		Config:        daemon.DefaultConfig("127.0.0.1:7950"),
-		Kafka:         stream.DefaultConfig(),
-		Redis:         redisstate.DefaultConfig(),
-		GRPC:          rpc.DefaultConfig("127.0.0.1:7050"),
-		Configuration: configclient.DefaultConfig(),
-		Deliveries:    Deliveries{InFlight: 2048, Unrecorded: 1000, References: 100_000, MaxAge: 6 * 24 * time.Hour},
-		Outbound:      Outbound{Clients: 1000},
+		Config:     frame.DefaultConfig("127.0.0.1:7950", "127.0.0.1:7050"),
+		Deliveries: Deliveries{InFlight: 2048, Unrecorded: 1000, References: 100_000, MaxAge: 6 * 24 * time.Hour},
+		Outbound:   Outbound{Clients: 1000},
 	}
 }
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
 	var f fault.Faults
-	f.AddErr("kafka", c.Kafka.Validate())
-	f.AddErr("grpc", c.GRPC.Validate())
-	f.AddErr("config", c.Configuration.Validate())
-	f.AddErr("", errors.Join(c.Redis.Validate()))
+	c.Check(&f)
 	for _, n := range []struct {
 		field            string
 		value, low, high int

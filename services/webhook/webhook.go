@@ -4,14 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"sync"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -26,67 +25,45 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	client, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
-	if err != nil {
-		return err
-	}
-	defer client.Close() //nolint:errcheck // everything that mattered was acknowledged or not
-	env.Health.WatchKafka(client)
-	producer := client.NewProducer()
-	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
-	if !ok {
-		return nil
-	}
-	defer store.Close() //nolint:errcheck // commits were answered or not
+	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, denied, metrics) })
+}
+
+func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Prefix, metrics *delivery.Metrics) error {
 	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{})
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
 	defer pool.Close()
-	server, err := rpc.NewServer(cfg.GRPC, env)
-	if err != nil {
-		return err
-	}
-	defer server.Close() //nolint:errcheck // Serve has told what went wrong
 
-	// The configuration is followed until the last delivery has ended.
-	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
-	source, err := configclient.Open(following, cfg.Configuration, env, store)
-	if err != nil {
-		unfollow()
-		return err
-	}
-	endpoints := newDirectory(source, denied, env.Health, env.Log)
+	// Endpoints are followed until the last delivery has ended.
+	following, unfollow := context.WithCancel(f.Following)
+	endpoints := newDirectory(f.Source, denied, f.Health, f.Log)
 	var follower sync.WaitGroup
 	follower.Go(func() { endpoints.follow(following) })
-	defer func() { unfollow(); follower.Wait(); _ = source.Close() }()
+	defer func() { unfollow(); follower.Wait() }()
 
 	channel := &delivery.Channel{
 		Name:  "webhook",
-		Topic: client.Topic(stream.DeliveriesWebhook), Attempts: client.Topic(stream.DeliveriesAttempts),
-		Dead: client.Topic(stream.DeliveriesDead), Rejected: client.Topic(stream.EventsRejected),
-		Address: server.Advertised(),
-		Store:   store, Directory: endpoints, Sender: &sender{pool: pool, clock: env.Clock},
+		Topic: f.Client.Topic(stream.DeliveriesWebhook), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
+		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
+		Address: f.Server.Advertised(),
+		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
 		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.Unrecorded),
-		Metrics: metrics, Health: env.Health, Log: env.Log, Clock: env.Clock,
+		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
 		MaxAge: cfg.Deliveries.MaxAge, MaxReferences: cfg.Deliveries.References, AcceptGone: cfg.Deliveries.AcceptGone,
 	}
-	err = daemon.Together(ctx, server.Serve, func(ctx context.Context) error {
-		n, ok := partitions(ctx, client, env)
+	return daemon.Together(ctx, f.Server.Serve, func(ctx context.Context) error {
+		n, ok := partitions(ctx, f.Client, f.Env)
 		if !ok {
 			return nil
 		}
 		channel.Partitions = n
-		return client.Consume(ctx, stream.GroupConfig{Name: env.Name, Topics: []string{stream.DeliveriesWebhook}},
+		return f.Client.Consume(ctx, stream.GroupConfig{Name: f.Name, Topics: []string{stream.DeliveriesWebhook}},
 			func(ctx context.Context, claim *stream.Claim) error {
-				defer env.Open.Add(fmt.Sprintf("deliveries of partition %d", claim.Partition))()
-				return channel.Work(ctx, client, producer, claim)
+				defer f.Open.Add(fmt.Sprintf("deliveries of partition %d", claim.Partition))()
+				return channel.Work(ctx, f.Client, f.Producer, claim)
 			})
 	})
-	finishing, cancel := env.Finishing(ctx)
-	defer cancel()
-	defer env.Open.Add("attempts on their way to Kafka")()
-	return errors.Join(err, producer.Close(finishing))
 }
 
 // partitions waits for the topics.

@@ -158,21 +158,21 @@ func (i *Installation) Work(ctx context.Context) error {
 	g := safeguard.DefaultConfig()
 	g.Kafka = i.kafka()
 	i.beside(configAddress, &g.Redis, &g.Configuration)
-	i.frame(ctx, &g.Config, &g.GRPC)
+	i.frame(ctx, &g.Config.Config, &g.GRPC)
 	if err := start(ctx, i, "safeguard", g, safeguard.Run); err != nil {
 		return err
 	}
 	t := trigger.DefaultConfig()
 	t.Kafka = i.kafka()
 	i.beside(configAddress, &t.Redis, &t.Configuration)
-	i.frame(ctx, &t.Config, &t.GRPC)
+	i.frame(ctx, &t.Config.Config, &t.GRPC)
 	if err := start(ctx, i, "trigger", t, trigger.Run); err != nil {
 		return err
 	}
 	w := webhook.DefaultConfig()
 	w.Kafka = i.kafka()
 	i.beside(configAddress, &w.Redis, &w.Configuration)
-	i.frame(ctx, &w.Config, &w.GRPC)
+	i.frame(ctx, &w.Config.Config, &w.GRPC)
 	return start(ctx, i, "webhook", w, webhook.Run)
 }
 

@@ -1,0 +1,97 @@
+// Package frame is what a service stands on that keeps its state in Redis and works partitions of Kafka topics by the
+// configuration: the connections to all three, its gRPC server, and their end in the reverse order.
+package frame
+
+import (
+	"context"
+	"errors"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state/redisstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Config is the part of a service's file that says where its servers are.
+type Config struct {
+	daemon.Config `yaml:",inline"`
+	Kafka         stream.Config     `yaml:"kafka"`
+	Redis         redisstate.Config `yaml:"redis"`
+	GRPC          rpc.Config        `yaml:"grpc"`
+	// Configuration says where the configuration service is.
+	Configuration configclient.Config `yaml:"config"`
+}
+
+// DefaultConfig listens at two addresses, with Kafka, Redis and the configuration service on loopback.
+func DefaultConfig(admin, grpc string) Config {
+	return Config{
+		Config:        daemon.DefaultConfig(admin),
+		Kafka:         stream.DefaultConfig(),
+		Redis:         redisstate.DefaultConfig(),
+		GRPC:          rpc.DefaultConfig(grpc),
+		Configuration: configclient.DefaultConfig(),
+	}
+}
+
+// Check adds every fault to f.
+func (c Config) Check(f *fault.Faults) {
+	f.AddErr("kafka", c.Kafka.Validate())
+	f.AddErr("grpc", c.GRPC.Validate())
+	f.AddErr("config", c.Configuration.Validate())
+	f.AddErr("", c.Redis.Validate())
+}
+
+// Frame is what is open while a service runs.
+type Frame struct {
+	daemon.Env
+	Client   *stream.Client
+	Producer *stream.Producer
+	Store    *redisstate.Store
+	// Server serves nothing before the service says so: it registers its services first.
+	Server *rpc.Server
+	// Source follows the configuration until Following ends, which is after run has returned.
+	Source    *configclient.Source
+	Following context.Context
+}
+
+// Run opens the frame, in order, and calls run. When run returns, everything is closed in the reverse order: what the
+// producer holds first reaches Kafka. It returns nil where ctx ends before Redis answers.
+func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.Context, f *Frame) error) (err error) {
+	f := &Frame{Env: env}
+	closing := func(end func() error) { err = errors.Join(err, end()) }
+	if f.Client, err = stream.Open(cfg.Kafka, env.Log, env.Metrics); err != nil {
+		return err
+	}
+	defer closing(f.Client.Close)
+	env.Health.WatchKafka(f.Client)
+	if f.Server, err = rpc.NewServer(cfg.GRPC, env); err != nil {
+		return err
+	}
+	defer closing(f.Server.Close)
+	store, ok := daemon.Await(ctx, env, "redis", func() (*redisstate.Store, error) { return redisstate.Open(ctx, cfg.Redis) })
+	if !ok {
+		return nil
+	}
+	f.Store = store
+	defer closing(store.Close)
+
+	// A partition may ask for a revision until it is given back, after ctx has ended.
+	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
+	defer unfollow()
+	if f.Source, err = configclient.Open(following, cfg.Configuration, env, store); err != nil {
+		return err
+	}
+	f.Following = following
+	defer closing(func() error { unfollow(); return f.Source.Close() })
+
+	f.Producer = f.Client.NewProducer()
+	defer closing(func() error {
+		finishing, cancel := env.Finishing(ctx)
+		defer cancel()
+		defer env.Open.Add("records on their way to Kafka")()
+		return f.Producer.Close(finishing)
+	})
+	return run(ctx, f)
+}
