@@ -100,12 +100,21 @@ func value(f *kong.Flag) string {
 	return "TEXT"
 }
 
-// detail writes the text below the flags; what is indented in it is a command.
+// detail writes the text below the flags. What is indented in it is a table, behind the word Example a command.
 func detail(b *strings.Builder, text string) {
+	language := "text"
 	for _, part := range strings.Split(strings.TrimSpace(text), "\n\n") {
 		lines := strings.Split(strings.Trim(part, "\n"), "\n")
-		if !slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "    ") }) {
-			fmt.Fprintf(b, "\n```sh check\n%s\n```\n", strings.ReplaceAll(strings.TrimPrefix(strings.Join(lines, "\n"), "    "), "\n    ", "\n"))
+		if strings.HasPrefix(part, "Example") {
+			language = "sh check"
+		}
+		if !slices.ContainsFunc(lines, func(l string) bool { return !strings.HasPrefix(l, "  ") }) {
+			indent := len(lines[0]) - len(strings.TrimLeft(lines[0], " "))
+			fmt.Fprintf(b, "\n```%s\n", language)
+			for _, l := range lines {
+				fmt.Fprintf(b, "%s\n", l[min(indent, len(l)):])
+			}
+			b.WriteString("```\n")
 			continue
 		}
 		fmt.Fprintf(b, "\n%s\n", part)

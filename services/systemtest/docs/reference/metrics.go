@@ -190,7 +190,9 @@ func describe(service string, registry *prometheus.Registry, into map[string]*de
 	return errors.Join(faults...)
 }
 
-func unescaped(s string) string { return strings.ReplaceAll(strings.ReplaceAll(s, `\"`, `"`), `\n`, " ") }
+func unescaped(s string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(s, `\"`, `"`), `\n`, " ")
+}
 
 // kindsOf are the kinds of the metrics that have a value by now.
 func kindsOf(registry *prometheus.Registry) (map[string]string, error) {

@@ -79,7 +79,7 @@ Control records stand between events: their header `+"`ce_type` begins with `sys
 		if err != nil {
 			return "", fmt.Errorf("retention of topic %s: %w", spec.Name, err)
 		}
-		days := fmt.Sprintf("%g days", (time.Duration(retention) * time.Millisecond).Hours()/24)
+		days := fmt.Sprintf("%g days", (time.Duration(retention)*time.Millisecond).Hours()/24)
 		rows = append(rows, []string{code(spec.Name), what[0], what[1], days, spec.Config["max.message.bytes"]})
 	}
 	if len(carried) != len(specs) {
