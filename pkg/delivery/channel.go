@@ -145,7 +145,7 @@ type kafka interface {
 	Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error)
 	// OffsetAt is the first record stamped at or after a time, the log's end where there is none.
 	OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error)
-	Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error)
+	Append(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error)
 	// Position tells the group how far the partition is; only for those who look at lag.
 	Position(ctx context.Context, offset int64) error
 	// Alive tells the watchdog that the work goes on; Worked that all below an
@@ -185,8 +185,8 @@ func (l *claimLog) OffsetAt(ctx context.Context, topic string, partition int32, 
 	return offset, err
 }
 
-func (l *claimLog) Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error) {
-	return l.producer.Append(ctx, recs...)
+func (l *claimLog) Append(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error) {
+	return l.producer.ProduceResults(ctx, recs...)
 }
 
 func (l *claimLog) Position(ctx context.Context, offset int64) error {

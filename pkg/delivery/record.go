@@ -237,7 +237,7 @@ func (o *owner) place(ctx context.Context, c *commit, recs []stream.Record) (las
 
 // notPlaced are the records to append again. One that was stamped ahead of the
 // broker's clock gets the time of now, which is right once our clock is.
-func (o *owner) notPlaced(recs []stream.Record, placed []stream.Placed) []stream.Record {
+func (o *owner) notPlaced(recs []stream.Record, placed []stream.ProduceResult) []stream.Record {
 	if len(placed) != len(recs) {
 		return recs // nothing is known of any
 	}

@@ -387,27 +387,27 @@ func (b *broker) log(topic string) *brokerLog {
 	return l
 }
 
-func (b *broker) append(recs ...stream.Record) []stream.Placed {
+func (b *broker) append(recs ...stream.Record) []stream.ProduceResult {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	placed := make([]stream.Placed, 0, len(recs))
+	placed := make([]stream.ProduceResult, 0, len(recs))
 	for _, r := range recs {
 		l := b.log(r.Topic)
 		r.Offset, r.Partition = int64(len(l.records)), 0
 		l.records = append(l.records, r)
-		placed = append(placed, stream.Placed{Offset: r.Offset})
+		placed = append(placed, stream.ProduceResult{Offset: r.Offset})
 	}
 	b.tell()
 	return placed
 }
 
 // accept appends what is not refused, as a producer does.
-func (b *broker) accept(recs []stream.Record) ([]stream.Placed, error) {
+func (b *broker) accept(recs []stream.Record) ([]stream.ProduceResult, error) {
 	b.mu.Lock()
 	refuses := maps.Clone(b.refuses)
 	b.mu.Unlock()
 	var faults []error
-	placed := make([]stream.Placed, len(recs))
+	placed := make([]stream.ProduceResult, len(recs))
 	for i, r := range recs {
 		err := refuses[r.Topic]
 		if errors.Is(err, stream.ErrTimestampAhead) && time.Since(r.Time) > 0 {
@@ -496,7 +496,7 @@ func (b *broker) wait(ctx context.Context, is func() bool) error {
 	}
 }
 
-func (r *replica) Append(ctx context.Context, recs ...stream.Record) ([]stream.Placed, error) {
+func (r *replica) Append(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error) {
 	for range recs { // a killed process may have sent a part
 		if err := r.w.broker.takes(ctx); err != nil {
 			return nil, err

@@ -70,7 +70,7 @@ func agree(t *testing.T, value []byte) {
 
 // corpus are encodings that writers of other languages may produce, and some that nobody should.
 func corpus(tb testing.TB) map[string][]byte {
-	plain, err := usage().Append(nil)
+	plain, err := usage().Encode(nil)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestAFaultComesWithWhatCouldBeRead(t *testing.T) {
 }
 
 func BenchmarkDecode(b *testing.B) {
-	value, err := usage().Append(nil)
+	value, err := usage().Encode(nil)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func BenchmarkDecode(b *testing.B) {
 }
 
 func BenchmarkIdentityAndContent(b *testing.B) {
-	value, err := usage().Append(nil)
+	value, err := usage().Encode(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

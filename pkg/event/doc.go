@@ -1,7 +1,7 @@
 // Package event is the noun of the whole system: one thing that happened to somebody, as it crosses every topic.
 //
 // An Event is decoded once per record: its data is the Go message of its type before any rule sees it. Decode reads the
-// bytes of our own topics, Append writes them (the same event is always the same bytes), and the doors (ParseKafka,
+// bytes of our own topics, Encode writes them (the same event is always the same bytes), and the doors (ParseKafka,
 // ParseHTTP, ParseJSON, FromProto) read what producers send, in Protobuf and in every mode of CloudEvents 1.0. Validate
 // lists everything that is wrong at once.
 //

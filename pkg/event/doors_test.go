@@ -193,7 +193,7 @@ func TestHeaderValuesAreDecodedAsTheHTTPBindingSays(t *testing.T) {
 }
 
 func TestProtobufByKafkaAndGRPC(t *testing.T) {
-	value, err := usage().Append(nil)
+	value, err := usage().Encode(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

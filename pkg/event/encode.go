@@ -40,10 +40,10 @@ var deterministic = proto.MarshalOptions{Deterministic: true}
 
 var errNoData = errors.New("event has no data")
 
-// Append appends the event as bytes of tollgate.event.v1.Event to dst. The bytes are deterministic: fields in order of
+// Encode appends the event, as bytes of tollgate.event.v1.Event to dst. The bytes are deterministic: fields in order of
 // their numbers, maps in order of their keys, times cut to milliseconds. They are what proto.Marshal would make of the
 // same message.
-func (e *Event) Append(dst []byte) ([]byte, error) {
+func (e *Event) Encode(dst []byte) ([]byte, error) {
 	if e.Data == nil {
 		return dst, fmt.Errorf("encode event %q: %w", e.ID, errNoData)
 	}

@@ -44,7 +44,7 @@ func (e *Event) Equal(other *Event) bool {
 	if e == nil || other == nil {
 		return e == other
 	}
-	a, errA := e.Append(nil)
-	b, errB := other.Append(nil)
+	a, errA := e.Encode(nil)
+	b, errB := other.Encode(nil)
 	return errA == nil && errB == nil && bytes.Equal(a, b)
 }

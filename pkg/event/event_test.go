@@ -53,12 +53,12 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 	for name, e := range events {
 		t.Run(name, func(t *testing.T) {
-			b, err := e.Append([]byte("before"))
+			b, err := e.Encode([]byte("before"))
 			if err != nil {
 				t.Fatal(err)
 			}
 			if string(b[:6]) != "before" {
-				t.Error("Append has changed what was there")
+				t.Error("Encode has changed what was there")
 			}
 			b = b[6:]
 			got, err := event.Decode(b)
@@ -90,7 +90,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 func TestTimesAreCutToMilliseconds(t *testing.T) {
 	e := usage()
 	e.Time = e.Time.Add(999_999)
-	b, err := e.Append(nil)
+	b, err := e.Encode(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,7 +106,7 @@ func TestTimesAreCutToMilliseconds(t *testing.T) {
 func TestAnEventWithoutDataIsNotWritten(t *testing.T) {
 	e := usage()
 	e.Data = nil
-	if _, err := e.Append(nil); err == nil {
+	if _, err := e.Encode(nil); err == nil {
 		t.Error("no error")
 	}
 }
@@ -249,7 +249,7 @@ func TestIdentitiesAreForEver(t *testing.T) {
 
 func decoded(t *testing.T, e *event.Event) *event.Event {
 	t.Helper()
-	b, err := e.Append(nil)
+	b, err := e.Encode(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

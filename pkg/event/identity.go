@@ -87,7 +87,7 @@ func (e *Event) Content() uint64 {
 	}
 	bare := *e
 	bare.ReceivedAt = time.Time{}
-	b, err := bare.Append(nil)
+	b, err := bare.Encode(nil)
 	if err != nil {
 		return 0
 	}

@@ -88,7 +88,7 @@ func (a Attributes) Headers() []stream.Header {
 // record's timestamp. An event of an unordered type has no key, so that it is spread; every other has Key. The same
 // event gives the same record, byte for byte. An event that would take more than MaxBytes is a fault, TOO_LARGE.
 func (e *Event) Record(topic string) (stream.Record, error) {
-	buf, err := e.Append(nil)
+	buf, err := e.Encode(nil)
 	if err != nil {
 		return stream.Record{}, err
 	}

@@ -133,7 +133,7 @@ func TestWhatALostPartitionTellsThoseWhoWait(t *testing.T) {
 		taken, _, _ := d.take(met(0), clockAt(time.Now()))
 		return taken
 	}
-	d.appended(send(stand, unsure), []stream.Placed{{}, {Err: stream.ErrUnknown}})
+	d.appended(send(stand, unsure), []stream.ProduceResult{{}, {Err: stream.ErrUnknown}})
 	flying := send(fly, fall)
 	queued := waits(5, time.Minute)
 	if _, v := d.enter(queued, 10); v.err != nil {
@@ -152,7 +152,7 @@ func TestWhatALostPartitionTellsThoseWhoWait(t *testing.T) {
 	if len(fly.done)+len(fall.done) > 0 {
 		t.Fatal("told what is not known yet")
 	}
-	d.appended(flying, []stream.Placed{{}, {Err: stream.ErrUnknown}})
+	d.appended(flying, []stream.ProduceResult{{}, {Err: stream.ErrUnknown}})
 	if v := ends(t, fly); !errors.Is(v.err, ErrMoved) {
 		t.Errorf("one that arrived was told %v", v.err)
 	}

@@ -32,7 +32,7 @@ type Answer struct {
 // and says of each where it stands once all replicas have it. One that fails
 // may stand there all the same, now or later, more than once.
 type Appender interface {
-	AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed
+	AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult
 }
 
 var (
@@ -221,7 +221,7 @@ func (d *desk) take(met func() uint64, clock func() time.Time) (taken []*waiting
 // appended takes what became of records. Any error but a refusal leaves open
 // whether one stands in the log: its caller goes on waiting, since the owner
 // may well meet it.
-func (d *desk) appended(taken []*waitingCall, placed []stream.Placed) {
+func (d *desk) appended(taken []*waitingCall, placed []stream.ProduceResult) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, c := range taken {

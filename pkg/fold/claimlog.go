@@ -89,8 +89,8 @@ func (l *claimLog) Append(ctx context.Context, e *event.Event) error {
 }
 
 // AppendCalls implements Appender.
-func (l *claimLog) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
-	placed, _ := l.producer.Append(ctx, records...) // its error joins what placed says of each
+func (l *claimLog) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
+	placed, _ := l.producer.ProduceResults(ctx, records...) // its error joins what placed says of each
 	return placed
 }
 

@@ -29,7 +29,7 @@ type replayLog struct {
 }
 
 func newReplayLog(log ReplayLog, until int64, subject string, progress func(int64)) (*replayLog, error) {
-	passed, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Append(nil)
+	passed, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Encode(nil)
 	if err != nil {
 		return nil, fmt.Errorf("encode tick: %w", err)
 	}

@@ -27,8 +27,8 @@ type (
 	Producer = produce.Producer
 	// ProducerOption changes a Producer from its defaults.
 	ProducerOption = produce.Option
-	// Placed is where a record was appended, or why not.
-	Placed = produce.Placed
+	// ProduceResult is where a record was appended, or why not.
+	ProduceResult = produce.Result
 	// ProduceError is why one record of a Produce call was not acknowledged.
 	ProduceError = produce.Error
 )

@@ -182,7 +182,7 @@ func TestRecordsWithoutAKeyAreSpread(t *testing.T) {
 	for i := range recs {
 		recs[i] = stream.Record{Topic: topic, Partition: stream.AnyPartition, Value: []byte(strconv.Itoa(i))}
 	}
-	placed, err := c.NewProducer().Append(ctx, recs...)
+	placed, err := c.NewProducer().ProduceResults(ctx, recs...)
 	if err != nil {
 		t.Fatal(err)
 	}

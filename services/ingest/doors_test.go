@@ -252,7 +252,7 @@ func TestBadInputOnKafkaIsKeptWithItsReason(t *testing.T) {
 			records = append(records, stream.Record{Key: []byte(name), Value: bytesOf(t, usage("good "+name, "447700900001", 100))})
 		}
 		placed := f.produce(records...)
-		offsets := map[string]stream.Placed{}
+		offsets := map[string]stream.ProduceResult{}
 		for i := range want {
 			for n, rec := range records[:len(want)] {
 				if string(rec.Key) == i {

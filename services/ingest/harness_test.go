@@ -167,13 +167,13 @@ func (r *replica) post(body []byte, headers map[string]string) answered {
 }
 
 // produce appends records to events.inbound.
-func (f *fixture) produce(records ...stream.Record) []stream.Placed {
+func (f *fixture) produce(records ...stream.Record) []stream.ProduceResult {
 	f.Helper()
 	p := f.client.NewProducer(stream.MaxBatch(6<<20), stream.MaxRecord(6<<20))
 	for i := range records {
 		records[i].Topic = f.client.Topic(stream.EventsInbound)
 	}
-	placed, err := p.Append(f.ctx, records...)
+	placed, err := p.ProduceResults(f.ctx, records...)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -232,7 +232,7 @@ func usage(id, subject string, cents int64) *event.Event {
 
 func bytesOf(t testing.TB, e *event.Event) []byte {
 	t.Helper()
-	b, err := e.Append(nil)
+	b, err := e.Encode(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,13 +71,13 @@ const (
 // append blocks until every entry is acknowledged by all in-sync replicas, or has an error. A stamp ahead of the
 // broker's clock is waited for in either case, and drawn anew: some clock is wrong, and no producer can do anything
 // about it.
-func (p *publisher) append(ctx context.Context, entries []entry, how patience) []stream.Placed {
+func (p *publisher) append(ctx context.Context, entries []entry, how patience) []stream.ProduceResult {
 	began := time.Now()
 	records := make([]stream.Record, len(entries))
 	for i := range entries {
 		records[i] = entries[i].record
 	}
-	placed, err := p.producer.Append(ctx, records...)
+	placed, err := p.producer.ProduceResults(ctx, records...)
 	if err != nil {
 		p.again(ctx, entries, placed, how)
 	}
@@ -86,7 +86,7 @@ func (p *publisher) append(ctx context.Context, entries []entry, how patience) [
 }
 
 // again appends what is worth it until nothing is left that would be.
-func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.Placed, how patience) {
+func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.ProduceResult, how patience) {
 	for attempt := 0; ; attempt++ {
 		var (
 			left    []int
@@ -120,7 +120,7 @@ func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.
 		if why != "" && !p.pause(ctx, attempt, why) {
 			return
 		}
-		again, _ := p.producer.Append(ctx, records...)
+		again, _ := p.producer.ProduceResults(ctx, records...)
 		for i, at := range left {
 			placed[at] = again[i]
 		}

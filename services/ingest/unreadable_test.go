@@ -22,7 +22,7 @@ func TestABatchThatUnpacksToMoreThanTheBoundIsRejectedAndThePartitionGoesOn(t *t
 		for i := range bomb {
 			bomb[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1, Value: make([]byte, 1_000_000)}
 		}
-		placed, err := f.client.NewProducer(stream.MaxBatch(64<<20)).Append(f.ctx, bomb...)
+		placed, err := f.client.NewProducer(stream.MaxBatch(64<<20)).ProduceResults(f.ctx, bomb...)
 		if err != nil {
 			t.Fatal(err)
 		}

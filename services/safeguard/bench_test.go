@@ -30,7 +30,7 @@ func BenchmarkUsage(b *testing.B) {
 			Quantity: 1 << 20, Unit: "byte", VisitedCountry: "CH", Service: "internet",
 		},
 	}
-	value, err := e.Append(nil)
+	value, err := e.Encode(nil)
 	if err != nil {
 		b.Fatal(err)
 	}

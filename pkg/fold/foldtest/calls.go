@@ -198,7 +198,7 @@ func (w *world[B, C]) appendCall(r stream.Record) {
 }
 
 // AppendCalls stands still before the log until the history lets it land.
-func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.Placed {
+func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
 	t := p.actor.next
 	if len(records) != 1 {
 		p.world.t.Errorf("%d records were appended at once, and one call was made", len(records))
@@ -206,7 +206,7 @@ func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []
 	r := records[0]
 	t.arrive <- r
 	defer func() { t.landed <- struct{}{} }()
-	placed := []stream.Placed{{}}
+	placed := []stream.ProduceResult{{}}
 	switch <-t.resume {
 	case landed:
 		p.world.appendCall(r)

@@ -179,8 +179,8 @@ type changed struct {
 	err    error
 }
 
-func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
-	placed := make([]stream.Placed, len(records))
+func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
+	placed := make([]stream.ProduceResult, len(records))
 	for range c.copies {
 		placed = c.Appender.AppendCalls(ctx, records...)
 	}
@@ -210,9 +210,9 @@ func TestACallWithoutAnAnswerInTimeIsUnknown(t *testing.T) {
 // away is Kafka while it does not answer.
 type away struct{}
 
-func (away) AppendCalls(ctx context.Context, records ...stream.Record) []stream.Placed {
+func (away) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
 	<-ctx.Done()
-	placed := make([]stream.Placed, len(records))
+	placed := make([]stream.ProduceResult, len(records))
 	for i := range placed {
 		placed[i].Err = stream.ErrUnknown
 	}

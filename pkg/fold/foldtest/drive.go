@@ -138,8 +138,8 @@ func (d *Drive[B, C]) call(c *calling) {
 
 type driveAppender[B, C any] struct{ d *Drive[B, C] }
 
-func (a driveAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.Placed {
-	placed := make([]stream.Placed, len(records))
+func (a driveAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
+	placed := make([]stream.ProduceResult, len(records))
 	for i, r := range records {
 		_, placed[i].Offset = a.d.Log().Range()
 		placed[i].Err = a.d.Log().Append(r)

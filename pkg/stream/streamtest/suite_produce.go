@@ -61,7 +61,7 @@ func testOrder(t *testing.T, b Broker) {
 		t.Fatalf("%d records in the log, %d handed in", len(recs), callers*each)
 	}
 	// Keys and values: nil stays nil, empty stays empty.
-	placed, err := p.Append(s.ctx,
+	placed, err := p.ProduceResults(s.ctx,
 		stream.Record{Topic: topic, Partition: 0, Value: []byte("no key")},
 		stream.Record{Topic: topic, Partition: 0, Key: []byte{}, Value: nil})
 	if err != nil {
@@ -152,7 +152,7 @@ func testRefused(t *testing.T, b Broker) {
 	if b.Real() { // the embedded broker does not know the bound
 		recs, want = append(recs, ahead, rec([]byte("7"))), append(want, stream.ErrTimestampAhead, nil)
 	}
-	placed, err := p.Append(s.ctx, recs...)
+	placed, err := p.ProduceResults(s.ctx, recs...)
 	for i := range want {
 		if !errors.Is(placed[i].Err, want[i]) || (want[i] == nil) != (placed[i].Err == nil) {
 			t.Errorf("record %d: %v, want %v", i, placed[i].Err, want[i])

@@ -90,7 +90,7 @@ func (p *producers) produce(items []item) error {
 			records[i] = p.record(i, it)
 			records[i].Topic, records[i].Partition = topic, stream.AnyPartition
 		}
-		placed, err := producer.Append(p.ctx, records...)
+		placed, err := producer.ProduceResults(p.ctx, records...)
 		if err != nil {
 			return fmt.Errorf("produce: %w", err)
 		}

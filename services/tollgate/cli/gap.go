@@ -98,9 +98,9 @@ func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.C
 	}
 	record.Partition = c.Partition
 	producer := client.NewProducer()
-	placed, err := producer.Append(ctx, audit)
+	placed, err := producer.ProduceResults(ctx, audit)
 	if err == nil {
-		placed, err = producer.Append(ctx, record)
+		placed, err = producer.ProduceResults(ctx, record)
 	}
 	if err = errors.Join(err, producer.Close(ctx)); err != nil {
 		return fmt.Errorf("append gap to %s/%d: %w", topic, c.Partition, err)

@@ -189,7 +189,7 @@ func (c resendRejected) Run(ctx context.Context, streams Streams) error {
 			return c.print(streams, r, j, "not yet, by --dry-run", "")
 		}
 		// One after the other: they keep the order in which they were rejected.
-		placed, err := producer.Append(ctx, again)
+		placed, err := producer.ProduceResults(ctx, again)
 		if err != nil {
 			return fmt.Errorf("send %s of %s again: %w", j.EventID, j.Source, err)
 		}

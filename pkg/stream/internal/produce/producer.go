@@ -75,8 +75,8 @@ func New(c *cluster.Cluster, m *Metrics, compression func(topic string) kafka.Co
 	return p
 }
 
-// Placed is where a record was appended, or why not.
-type Placed struct {
+// Result is where a record was appended, or why not.
+type Result struct {
 	Partition int32
 	// Offset is meaningful when Err is nil. After a lost answer the record may stand at an earlier one too.
 	Offset int64
@@ -88,17 +88,17 @@ type Placed struct {
 // were. Temporary errors are retried until ctx ends; then what is left is
 // ErrUnknown. A refused record does not hold others back.
 func (p *Producer) Produce(ctx context.Context, recs ...codec.Record) error {
-	_, err := p.Append(ctx, recs...)
+	_, err := p.ProduceResults(ctx, recs...)
 	return err
 }
 
-// Append is Produce for callers that want to know where each record stands.
-func (p *Producer) Append(ctx context.Context, recs ...codec.Record) ([]Placed, error) {
+// ProduceResults is Produce for callers that need the partition and offset of each record.
+func (p *Producer) ProduceResults(ctx context.Context, recs ...codec.Record) ([]Result, error) {
 	if len(recs) == 0 {
 		return nil, nil
 	}
 	defer cluster.MarkWaiting(ctx)()
-	c := &call{placed: make([]Placed, len(recs)), left: len(recs), done: make(chan struct{})}
+	c := &call{placed: make([]Result, len(recs)), left: len(recs), done: make(chan struct{})}
 	p.handIn(ctx, c, recs)
 	select {
 	case <-c.done:
@@ -124,7 +124,7 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []codec.Record) {
 	p.mu.RUnlock()
 	if closed {
 		for i := range recs {
-			c.settle(i, Placed{Partition: recs[i].Partition, Err: ErrClosed})
+			c.settle(i, Result{Partition: recs[i].Partition, Err: ErrClosed})
 		}
 		return
 	}
@@ -138,7 +138,7 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []codec.Record) {
 	flush := func() {
 		if len(queue) > 0 && !p.enqueue(ctx, last, queue) {
 			for _, it := range queue {
-				c.settle(it.index, Placed{Partition: last.partition, Err: ErrClosed})
+				c.settle(it.index, Result{Partition: last.partition, Err: ErrClosed})
 			}
 		}
 		queue = queue[:0]
@@ -179,7 +179,7 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []codec.Record) {
 
 func (p *Producer) refuse(c *call, i int, r codec.Record, err error) {
 	p.metrics.errors.WithLabelValues(p.c.TopicLabel(r.Topic), errorKind(err)).Inc()
-	c.settle(i, Placed{Partition: r.Partition, Err: err})
+	c.settle(i, Result{Partition: r.Partition, Err: err})
 }
 
 // partitions asks how many partitions a topic has. An unknown one may have been
@@ -289,20 +289,20 @@ func (p *Producer) Close(ctx context.Context) error {
 // call is one Produce call; its results are written by the queues.
 type call struct {
 	mu     sync.Mutex
-	placed []Placed
+	placed []Result
 	left   int
 	gone   bool // the caller waits no more: what was not sent need not be
 	done   chan struct{}
 }
 
-func (c *call) settle(index int, at Placed) {
+func (c *call) settle(index int, at Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.set(index, at)
 }
 
 // set is settle with the call locked.
-func (c *call) set(index int, at Placed) {
+func (c *call) set(index int, at Result) {
 	if c.gone {
 		return
 	}
@@ -323,8 +323,8 @@ func (c *call) giveUp(cause error) {
 	}
 	c.gone = true
 	for i := range c.placed {
-		if c.placed[i] == (Placed{}) {
-			c.placed[i] = Placed{Partition: codec.AnyPartition, Err: fmt.Errorf("%w: %w", ErrUnknown, cause)}
+		if c.placed[i] == (Result{}) {
+			c.placed[i] = Result{Partition: codec.AnyPartition, Err: fmt.Errorf("%w: %w", ErrUnknown, cause)}
 		}
 	}
 }

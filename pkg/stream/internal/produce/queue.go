@@ -218,7 +218,7 @@ func (q *partitionQueue) acknowledge(batch []item, base int64) {
 		c := batch[i].call
 		c.mu.Lock()
 		for ; i < len(batch) && batch[i].call == c; i++ {
-			c.set(batch[i].index, Placed{Partition: q.partition, Offset: base + int64(i)})
+			c.set(batch[i].index, Result{Partition: q.partition, Offset: base + int64(i)})
 		}
 		c.mu.Unlock()
 	}
@@ -265,6 +265,6 @@ func (q *partitionQueue) refused(ctx context.Context, batch []item, res *partiti
 func (q *partitionQueue) refuseAll(batch []item, err error) {
 	q.p.metrics.errors.WithLabelValues(q.p.c.TopicLabel(q.topic), errorKind(err)).Add(float64(len(batch)))
 	for i := range batch {
-		batch[i].call.settle(batch[i].index, Placed{Partition: q.partition, Err: err})
+		batch[i].call.settle(batch[i].index, Result{Partition: q.partition, Err: err})
 	}
 }
