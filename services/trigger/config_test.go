@@ -1,8 +1,6 @@
 package trigger
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -12,18 +10,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
-
-const testKey = "tg_0123456789abcdef"
-
-// keyFile is a file with the key that the configuration service of the tests accepts.
-func (f *fixture) keyFile() string {
-	f.Helper()
-	path := filepath.Join(f.TempDir(), "key")
-	if err := os.WriteFile(path, []byte(testKey+"\n"), 0o600); err != nil {
-		f.Fatal(err)
-	}
-	return path
-}
 
 func TestTheDeployedFileIsTheDefault(t *testing.T) {
 	var got Config

@@ -7,23 +7,18 @@ import (
 	"os"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
@@ -51,145 +46,40 @@ func TestMain(m *testing.M) {
 }
 
 // patience of every wait: it only ends tests that fail.
-const patience = 90 * time.Second
-
-// configuration stands for the configuration service.
-type configuration struct {
-	configv1.UnimplementedConfigWatchServiceServer
-	stopping <-chan struct{}
-
-	mu        sync.Mutex
-	snapshots map[int64]*configv1.Snapshot
-	newest    int64
-	changed   chan struct{}
-}
-
-func (c *configuration) save(s *configv1.Snapshot) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.snapshots[s.GetRevision()], c.newest = s, s.GetRevision()
-	close(c.changed)
-	c.changed = make(chan struct{})
-}
-
-func (c *configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	s, ok := c.snapshots[r.GetRevision()]
-	if !ok {
-		return status.Error(codes.NotFound, "no such revision")
-	}
-	return out.Send(&configv1.SnapshotResponse{Snapshot: s})
-}
-
-func (c *configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
-	for {
-		c.mu.Lock()
-		newest, changed := c.newest, c.changed
-		c.mu.Unlock()
-		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-c.stopping:
-			return nil
-		case <-out.Context().Done():
-			return nil
-		}
-	}
-}
+const patience = frametest.Patience
 
 // fixture is everything the trigger needs, on one pair of servers.
 type fixture struct {
-	*testing.T
-	ctx           context.Context
-	cfg           Config
-	redis         statetest.Redis
-	client        *stream.Client
-	producer      *stream.Producer
-	configuration *configuration
+	*frametest.Bed
+	ctx      context.Context
+	cfg      Config
+	client   *stream.Client
+	producer *stream.Producer
 }
 
-// onServers runs a test on the embedded broker with the Redis in memory, and on real servers where they answer.
 func onServers(t *testing.T, test func(f *fixture)) {
-	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
-	for i, b := range brokers {
-		if i >= len(redises) {
-			t.Fatalf("%s has no Redis beside it", b.Name)
-		}
-		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) { test(newFixture(t, b.Addrs, redises[i])) })
-	}
-}
-
-func newFixture(t *testing.T, brokers []string, redis statetest.Redis) *fixture {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience) // t.Context() ends before the clean-up
-	t.Cleanup(cancel)
-	_, prefix := redis.Open(t)
-	cfg := DefaultConfig()
-	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
-	cfg.Redis = redis.Config(prefix)
-	cfg.Admin.Listen, cfg.GRPC.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	f := &fixture{T: t, ctx: ctx, cfg: cfg, redis: redis}
-	var err error
-	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.client.Close() })
-	if err := f.client.CreateTopics(ctx, stream.Topics(2), true); err != nil {
-		t.Fatal(err)
-	}
-	f.producer = f.client.NewProducer()
-	t.Cleanup(func() { _ = f.producer.Close(ctx) })
-	f.startConfiguration()
-	return f
-}
-
-func (f *fixture) startConfiguration() {
-	env := daemon.NewEnv("config", zap.NewNop())
-	grpc := rpc.DefaultConfig("127.0.0.1:0")
-	key := f.keyFile()
-	grpc.KeyHashes = []string{rpc.HashKey(testKey)}
-	server, err := rpc.NewServer(grpc, env)
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.configuration = &configuration{stopping: server.Stopping(), snapshots: map[int64]*configv1.Snapshot{}, changed: make(chan struct{})}
-	configv1.RegisterConfigWatchServiceServer(server, f.configuration)
-	ctx, cancel := context.WithCancel(f.ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx) }()
-	f.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			f.Error(err)
-		}
+	frametest.OnServers(t, 2, func(b *frametest.Bed) {
+		cfg := DefaultConfig()
+		cfg.Config = b.Config
+		test(&fixture{Bed: b, ctx: b.Ctx, cfg: cfg, client: b.Client, producer: b.Producer})
 	})
-	f.cfg.Configuration.Address, f.cfg.Configuration.APIKeyFile = server.Advertised(), key
 }
 
 // start runs the trigger as it is deployed; the function it returns stops it.
 func (f *fixture) start() (stop func()) {
 	f.Helper()
-	env := daemon.NewEnv("trigger", zap.NewNop())
-	ctx, cancel := context.WithCancel(f.ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, f.cfg, env) }()
-	stop = sync.OnceFunc(func() {
-		cancel()
-		if err := <-ended; err != nil {
+	_, end := f.Run("trigger", func(ctx context.Context, env daemon.Env) error { return Run(ctx, f.cfg, env) })
+	return func() {
+		if err := end(); err != nil {
 			f.Errorf("trigger ended with %v", err)
 		}
-	})
-	f.Cleanup(stop)
-	return stop
+	}
 }
 
 // configure saves a revision and waits until each partition of each log has taken it.
 func (f *fixture) configure(s *configv1.Snapshot) {
 	f.Helper()
-	f.configuration.save(s)
+	f.Configuration.Save(s)
 	for _, l := range logs {
 		f.await(l.topic, func(records []stream.Record) bool {
 			at := map[int32]bool{}
@@ -340,7 +230,7 @@ func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
 		f.deliveries(2)
 		stop()
 
-		_, f.cfg.Redis.Prefix = f.redis.Open(f.T)
+		_, f.cfg.Redis.Prefix = f.Redis.Open(f.T)
 		f.start()
 		f.publish(stream.EventsOrdered, usage("u-2", "44", 2, epoch), usage("u-3", "44", 2, epoch))
 		want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3"}

@@ -8,28 +8,20 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"strconv"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
 	"github.com/redis/go-redis/v9"
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 	"go.uber.org/goleak"
-	"go.uber.org/zap"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -38,129 +30,37 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"))
 }
 
-const (
-	// within bounds every wait: it only ends tests that fail.
-	within  = 90 * time.Second
-	testKey = "tg_0123456789abcdef"
-)
+// within bounds every wait: it only ends tests that fail.
+const within = frametest.Patience
 
 // fixture is everything the service needs, on one pair of servers.
 type fixture struct {
-	*testing.T
+	*frametest.Bed
 	ctx      context.Context
 	cfg      Config
 	client   *stream.Client
 	producer *stream.Producer
 	redis    *redis.Client
 	link     *link
-
-	mu       sync.Mutex
-	snapshot *configv1.Snapshot
-	changed  chan struct{}
 }
 
-// onServers runs a test on the embedded broker with the Redis in memory, and on real servers where they answer.
 func onServers(t *testing.T, test func(f *fixture)) {
-	brokers, redises := streamtest.Brokers(t), statetest.Redises(t)
-	for i, b := range brokers {
-		if i >= len(redises) {
-			t.Fatalf("%s has no Redis beside it", b.Name)
-		}
-		t.Run(b.Name+", "+redises[i].Name, func(t *testing.T) { test(newFixture(t, b.Addrs, redises[i])) })
-	}
+	frametest.OnServers(t, 2, func(b *frametest.Bed) { test(newFixture(b)) })
 }
 
-func newFixture(t *testing.T, brokers []string, server statetest.Redis) *fixture {
-	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), within) // t.Context() ends before the clean-up
-	t.Cleanup(cancel)
-	_, prefix := server.Open(t)
-	cfg := DefaultConfig()
-	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
-	cfg.Redis = server.Config(prefix)
-	cfg.Admin.Listen, cfg.GRPC.Listen = "127.0.0.1:0", "127.0.0.1:0"
-	f := &fixture{T: t, ctx: ctx, cfg: cfg, changed: make(chan struct{}), snapshot: &configv1.Snapshot{}}
-	f.redis = redis.NewClient(&redis.Options{Addr: cfg.Redis.Address})
-	t.Cleanup(func() { _ = f.redis.Close() })
-	f.link = newLink(t, cfg.Redis.Address)
+func newFixture(b *frametest.Bed) *fixture {
+	f := &fixture{Bed: b, ctx: b.Ctx, cfg: DefaultConfig(), client: b.Client, producer: b.Producer}
+	f.cfg.Config = b.Config
+	f.redis = redis.NewClient(&redis.Options{Addr: b.Config.Redis.Address})
+	b.Cleanup(func() { _ = f.redis.Close() })
+	f.link = newLink(b.T, b.Config.Redis.Address)
 	f.cfg.Redis.Address = f.link.address
-	var err error
-	if f.client, err = stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry()); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = f.client.Close() })
-	if err := f.client.CreateTopics(ctx, stream.Topics(2), true); err != nil {
-		t.Fatal(err)
-	}
-	f.producer = f.client.NewProducer()
-	t.Cleanup(func() { _ = f.producer.Close(ctx) })
-	f.startConfiguration()
 	return f
-}
-
-// configuration stands for the configuration service.
-type configuration struct {
-	configv1.UnimplementedConfigWatchServiceServer
-	*fixture
-	stopping <-chan struct{}
-}
-
-func (c configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if r.GetRevision() != c.snapshot.GetRevision() {
-		return status.Error(codes.NotFound, "no such revision")
-	}
-	return out.Send(&configv1.SnapshotResponse{Snapshot: c.snapshot})
-}
-
-func (c configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
-	for {
-		c.mu.Lock()
-		newest, changed := c.snapshot.GetRevision(), c.changed
-		c.mu.Unlock()
-		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
-			return err
-		}
-		select {
-		case <-changed:
-		case <-c.stopping:
-			return nil
-		case <-out.Context().Done():
-			return nil
-		}
-	}
-}
-
-func (f *fixture) startConfiguration() {
-	path := filepath.Join(f.TempDir(), "key")
-	if err := os.WriteFile(path, []byte(testKey+"\n"), 0o600); err != nil {
-		f.Fatal(err)
-	}
-	cfg := rpc.DefaultConfig("127.0.0.1:0")
-	cfg.KeyHashes = []string{rpc.HashKey(testKey)}
-	server, err := rpc.NewServer(cfg, daemon.NewEnv("config", zap.NewNop()))
-	if err != nil {
-		f.Fatal(err)
-	}
-	configv1.RegisterConfigWatchServiceServer(server, configuration{fixture: f, stopping: server.Stopping()})
-	ctx, cancel := context.WithCancel(f.ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- server.Serve(ctx) }()
-	f.Cleanup(func() {
-		cancel()
-		if err := <-ended; err != nil {
-			f.Error(err)
-		}
-	})
-	f.cfg.Configuration.Address, f.cfg.Configuration.APIKeyFile = server.Advertised(), path
 }
 
 // configure makes the receivers the endpoints of the tenant acme, in a new revision.
 func (f *fixture) configure(receivers ...*receiver) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	s := &configv1.Snapshot{Revision: f.snapshot.GetRevision() + 1}
+	s := &configv1.Snapshot{Revision: f.Configuration.Newest() + 1}
 	s.ApplyRevision = s.Revision
 	policy := &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}}
 	for _, r := range receivers {
@@ -171,9 +71,7 @@ func (f *fixture) configure(receivers ...*receiver) {
 		})
 	}
 	s.Tenants = []*configv1.Tenant{{Name: "tenants/acme", Outbound: policy}}
-	f.snapshot = s
-	close(f.changed)
-	f.changed = make(chan struct{})
+	f.Configuration.Save(s)
 }
 
 // running is the service as it is deployed.
@@ -184,13 +82,8 @@ type running struct {
 
 func (f *fixture) start() *running {
 	f.Helper()
-	env := daemon.NewEnv("webhook", zap.NewNop())
-	ctx, cancel := context.WithCancel(f.ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, f.cfg, env) }()
-	r := &running{env: env, stop: sync.OnceValue(func() error { cancel(); return <-ended })}
-	f.Cleanup(func() { _ = r.stop() })
-	return r
+	env, stop := f.Run("webhook", func(ctx context.Context, env daemon.Env) error { return Run(ctx, f.cfg, env) })
+	return &running{env, stop}
 }
 
 // receiver is somebody's endpoint.

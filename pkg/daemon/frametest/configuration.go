@@ -1,0 +1,88 @@
+package frametest
+
+import (
+	"os"
+	"path/filepath"
+	"sync"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// Key is the API key that the configuration service of a bed accepts.
+const Key = "tg_0123456789abcdef"
+
+// Configuration stands for the configuration service: it serves the revisions that a test saves.
+type Configuration struct {
+	configv1.UnimplementedConfigWatchServiceServer
+
+	stopping  <-chan struct{}
+	mu        sync.Mutex
+	snapshots map[int64]*configv1.Snapshot
+	newest    int64
+	changed   chan struct{}
+}
+
+func (b *Bed) startConfiguration() {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "key")
+	if err := os.WriteFile(path, []byte(Key+"\n"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	c := &Configuration{snapshots: map[int64]*configv1.Snapshot{}, changed: make(chan struct{})}
+	b.Config.Configuration.APIKeyFile = path
+	b.Config.Configuration.Address = b.serve(func(s *rpc.Server) {
+		c.stopping = s.Stopping()
+		configv1.RegisterConfigWatchServiceServer(s, c)
+	})
+	b.Configuration = c
+}
+
+// Save makes a snapshot the newest revision. Every revision changes what is folded.
+func (c *Configuration) Save(s *configv1.Snapshot) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.snapshots[s.GetRevision()], c.newest = s, s.GetRevision()
+	close(c.changed)
+	c.changed = make(chan struct{})
+}
+
+// Newest is 0 while nothing is saved.
+func (c *Configuration) Newest() int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.newest
+}
+
+// Snapshot implements configv1.ConfigWatchServiceServer.
+func (c *Configuration) Snapshot(r *configv1.SnapshotRequest, out configv1.ConfigWatchService_SnapshotServer) error {
+	c.mu.Lock()
+	s, ok := c.snapshots[r.GetRevision()]
+	c.mu.Unlock()
+	if !ok {
+		return status.Error(codes.NotFound, "no such revision")
+	}
+	return out.Send(&configv1.SnapshotResponse{Snapshot: s})
+}
+
+// Watch implements configv1.ConfigWatchServiceServer.
+func (c *Configuration) Watch(_ *configv1.WatchRequest, out configv1.ConfigWatchService_WatchServer) error {
+	for {
+		c.mu.Lock()
+		newest, changed := c.newest, c.changed
+		c.mu.Unlock()
+		if err := out.Send(&configv1.WatchResponse{Revision: newest, ApplyRevision: newest}); err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-c.stopping:
+			return nil
+		case <-out.Context().Done():
+			return nil
+		}
+	}
+}
