@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
 // announcer keeps metrics and writes log lines of what was published.
@@ -25,7 +26,7 @@ type announcer struct {
 func (a *announcer) published(records []stream.Record) {
 	for _, r := range records {
 		name, _ := r.Header(event.HeaderType)
-		kind, ours := strings.CutPrefix(string(name), typePrefix)
+		kind, ours := strings.CutPrefix(string(name), account.TypePrefix)
 		if _, rejected := r.Header(event.HeaderReason); rejected || !ours {
 			continue
 		}
@@ -33,7 +34,7 @@ func (a *announcer) published(records []stream.Record) {
 			counter.Inc()
 		}
 		switch kind {
-		case kindReached, kindReleased, kindOvershoot:
+		case account.KindReached, account.KindReleased, account.KindOvershoot:
 			if e, err := event.Decode(r.Value); err == nil {
 				a.announce(kind, e)
 			}
@@ -46,14 +47,14 @@ func (a *announcer) announce(kind string, e *event.Event) {
 	if !ok {
 		return
 	}
-	if kind == kindOvershoot {
+	if kind == account.KindOvershoot {
 		if limit := amountOf(d.GetLimit()); limit > 0 {
 			a.metrics.overshoot.Observe(float64(amountOf(d.GetOvershoot())) / float64(limit))
 		}
 		return
 	}
 	fields := []zap.Field{
-		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", display.Subject(e.Subject)), zap.Stringer("option", optionOf(d.GetOption())),
+		zap.String("tenant", e.Tenant), zap.Stringer("msisdn", display.Subject(e.Subject)), zap.Stringer("option", account.OptionOf(d.GetOption())),
 		zap.String("reason", d.GetReason()), zap.Stringer("spent", amountOf(d.GetSpent())), zap.Stringer("limit", amountOf(d.GetLimit())),
 		zap.String("currency", d.GetLimit().GetCurrencyCode()), zap.String("class_of_service", d.GetClassOfService()),
 		zap.Time("period_end", d.GetPeriodEnd().AsTime()), zap.Int64("sequence", d.GetSequence()), zap.String("event_id", e.ID),
@@ -62,11 +63,11 @@ func (a *announcer) announce(kind string, e *event.Event) {
 	if d.GetCauseReceivedAt() != nil {
 		lead := max(0, a.clock().Sub(d.GetCauseReceivedAt().AsTime()))
 		fields = append(fields, zap.Duration("lead", lead))
-		if kind == kindReached {
+		if kind == account.KindReached {
 			a.metrics.lead.Observe(lead.Seconds())
 		}
 	}
-	if kind == kindReached {
+	if kind == account.KindReached {
 		a.log.Info("limit reached", fields...)
 		return
 	}

@@ -11,6 +11,13 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 	"go.uber.org/zap/zaptest/observer"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 func TestWhatIsPublishedIsCountedAndABlockHasALine(t *testing.T) {
@@ -20,16 +27,33 @@ func TestWhatIsPublishedIsCountedAndABlockHasALine(t *testing.T) {
 		t.Fatal(err)
 	}
 	core, logs := observer.New(zapcore.InfoLevel)
-	p := newPartition(t)
-	a := &announcer{log: zap.New(core), metrics: m, clock: func() time.Time { return p.now.Add(20 * time.Millisecond) }}
-	active(p)
-	p.uses("60")
-	p.uses("1", on("2026-03-01T00:00")) // rejected
-	p.uses("-20", corrects("2026-03-02T09:00"))
-	p.works()
-	a.published(p.out)
+	at := safeguardtest.Moment("2026-03-02T09:00")
+	a := &announcer{log: zap.New(core), metrics: m, clock: func() time.Time { return at.Add(20 * time.Millisecond) }}
+	of := func(kind, reason, spent string, more ...func(*eventv1.Safeguard)) stream.Record {
+		d := &eventv1.Safeguard{
+			Option: eventv1.Safeguard_OPTION_DATA, Reason: reason, Spent: safeguardtest.Units(spent), Limit: safeguardtest.Units("50"),
+			CauseReceivedAt: timestamppb.New(at),
+		}
+		for _, edit := range more {
+			edit(d)
+		}
+		r, err := (&event.Event{
+			ID: kind, Source: "tollgate/safeguard", Type: account.TypePrefix + kind, Tenant: "acme", Subject: safeguardtest.MSISDN, Time: at, ReceivedAt: at, Data: d,
+		}).Record("safeguards")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	rejected := of(account.KindReached, "USAGE", "60")
+	rejected.Headers = append(rejected.Headers, stream.Header{Key: event.HeaderReason, Value: []byte("AMOUNT_INVALID")})
+	a.published([]stream.Record{
+		of(account.KindAlert, "USAGE", "60"), of(account.KindReached, "USAGE", "60"),
+		of(account.KindOvershoot, "USAGE", "60", func(d *eventv1.Safeguard) { d.Overshoot = safeguardtest.Units("10") }),
+		rejected, of(account.KindReleased, "REFUND", "40"),
+	})
 
-	for kind, want := range map[string]float64{kindAlert: 1, kindReached: 1, kindOvershoot: 1, kindReleased: 1, kindRenewed: 0} {
+	for kind, want := range map[string]float64{account.KindAlert: 1, account.KindReached: 1, account.KindOvershoot: 1, account.KindReleased: 1, account.KindRenewed: 0} {
 		if got := testutil.ToFloat64(m.outcomes[kind]); got != want {
 			t.Errorf("%s counted %v, want %v", kind, got, want)
 		}

@@ -18,16 +18,16 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -78,7 +78,7 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 
 		first.stop()
 		second.stop()
-		f.tampers(subject(3), func(s *subscriber) { s.options[spend.Data].count.Spent += spend.Unit })
+		f.tampers(subject(3), func(s *account.Subscriber) { s.Options[spend.Data].Count.Spent += spend.Unit })
 		stranger := "" // of that partition, whom no event of its log made
 		for i := 0; stranger == "" || partitionOf(stranger) != partitionOf(subject(5)); i++ {
 			stranger = fmt.Sprintf("4477009990%02d", i)
@@ -116,7 +116,7 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		// A log that began two months ago.
 		began := time.Now().UTC().AddDate(0, -2, 0).Truncate(time.Millisecond)
 		for p := range int32(4) {
@@ -143,7 +143,7 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 			}
 		}
 		roams := func(amount string) *eventv1.UsageCharged {
-			return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount)}
+			return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount)}
 		}
 		says("e-1", "subscriber.activated", time.Second, &eventv1.SubscriberActivated{ClassOfService: "gold"})
 		says("e-2", "usage.charged", 2*time.Second, roams("5"))
@@ -151,7 +151,7 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 		f.publish(&event.Event{ID: "e-3", Source: "crm", Type: "usage.charged", Tenant: "acme", Subject: subject(0), Data: roams("7")})
 		f.until("the last usage to be counted", func() bool {
 			m, err := r.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(subject(0))})
-			return err == nil && amount(m.GetSpent()) == "7"
+			return err == nil && safeguardtest.Amount(m.GetSpent()) == "7"
 		})
 		ofData := func(q *optionsv1.ExplainRequest) { q.Option = eventv1.Safeguard_OPTION_DATA }
 		all := func(q *optionsv1.ExplainRequest) { q.AllPeriods = true }
@@ -202,20 +202,20 @@ func (r *replica) verify(partition int32, perMille ...int32) (last *optionsv1.Ve
 }
 
 // tampers changes a stored record behind everybody's back, while nobody has the partition.
-func (f *fixture) tampers(number string, edit func(*subscriber)) {
+func (f *fixture) tampers(number string, edit func(*account.Subscriber)) {
 	f.Helper()
 	value := f.stored(number)
 	body, err := fold.BodyOf(value)
 	if err != nil {
 		f.Fatal(err)
 	}
-	sub, err := decodeSubscriber(body)
+	sub, err := account.Decode(body)
 	if err != nil {
 		f.Fatal(err)
 	}
 	edit(&sub)
 	header := value[:len(value)-len(body)]
-	f.stores(number, sub.append(header[:len(header):len(header)]))
+	f.stores(number, sub.Encode(header[:len(header):len(header)]))
 }
 
 func (f *fixture) stored(number string) []byte {
@@ -245,5 +245,5 @@ func (f *fixture) stores(number string, value []byte) {
 }
 
 func partitionOf(number string) state.Partition {
-	return state.Partition{Domain: Domain, Number: stream.PartitionOf([]byte("acme/"+number), 4), Count: 4}
+	return state.Partition{Domain: account.Domain, Number: stream.PartitionOf([]byte("acme/"+number), 4), Count: 4}
 }

@@ -6,6 +6,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/api"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // A producer reads right behind the receipt for its activation, at any replica, and is answered from a state in which that
@@ -13,29 +15,28 @@ import (
 func TestAReadRightBehindAReceipt(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(gold())
+		f.configure(safeguardtest.Gold())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
 		topic := f.client.Topic(stream.EventsOrdered)
 		for i := range crowd {
 			number := subject(i)
-			at := place{"acme", number}
-			partition := stream.PartitionOf([]byte(at.key()), 4)
+			partition := stream.PartitionOf([]byte("acme/"+number), 4)
 			_, end, err := f.client.Offsets(f.ctx, topic, partition)
 			if err != nil {
 				f.Fatal(err)
 			}
 			for _, r := range []*replica{first, second} {
 				read := func(after *optionsv1.Position) error {
-					_, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: at.name(), MinPosition: after})
+					_, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: named(number), MinPosition: after})
 					return err
 				}
 				if err := read(&optionsv1.Position{Partition: partition, Offset: end - 1}); err != nil {
 					f.Errorf("%s behind its activation: %v", number, err)
 				}
 				for _, wrong := range []*optionsv1.Position{{Partition: (partition + 1) % 4}, {Partition: partition, Offset: end + 1000}} {
-					if err := read(wrong); fault.ReasonOf(fault.FromGRPC(err)) != reasonPosition {
+					if err := read(wrong); fault.ReasonOf(fault.FromGRPC(err)) != api.ReasonPosition {
 						f.Errorf("%s behind %v: %v", number, wrong, err)
 					}
 				}

@@ -8,12 +8,10 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // What a class leaves out is shown with its default in its place; what it says, as it says it.
@@ -21,19 +19,19 @@ func TestTheCatalogShowsEveryOption(t *testing.T) {
 	const name = "tenants/acme/classesOfService/gold"
 	eighty := []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: 80}}}
 	said := &configv1.PaymentSafeguardOption{
-		Limit: units("300"), PerPaymentLimit: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_GROSS,
-		AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Amount{Amount: units("200")}}},
+		Limit: safeguardtest.Units("300"), PerPaymentLimit: safeguardtest.Units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_GROSS,
+		AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Amount{Amount: safeguardtest.Units("200")}}},
 		Scope:           "usage.third_party && usage.net < 10.0", TimeZone: "Europe/London", RenewalDay: 28,
 		RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL, States: []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_INACTIVE},
-		DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, SecondNotice: units("400"),
+		DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, SecondNotice: safeguardtest.Units("400"),
 	}
-	class := everything(func(c *configv1.ClassOfService) { c.PaymentSafeguard = proto.CloneOf(said) })
+	class := safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard = proto.CloneOf(said) })
 	want := &optionsv1.ListCatalogOptionsResponse{
 		Revision: 7,
 		DataSafeguard: &optionsv1.CatalogDataSafeguard{Name: name + "/options/dataSafeguard", Option: &optionsv1.OfferedDataSafeguard{
-			CutOff: units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: configclient.DefaultDataScope,
+			CutOff: safeguardtest.Units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_NET, AlertThresholds: eighty, Scope: configclient.DefaultDataScope,
 			TimeZone: "UTC", RenewalDay: 1, RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL,
-			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, offForMonth, eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
+			States:       []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_TEMPORARILY_INACTIVE, eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE},
 			DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,
 		}},
 		OverspendSafeguard: &optionsv1.CatalogOverspendSafeguard{Name: name + "/options/overspendSafeguard", Option: &optionsv1.OfferedOverspendSafeguard{

@@ -24,6 +24,9 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/api"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // doors are the services of a replica.
@@ -40,6 +43,19 @@ func newDoors(conn grpc.ClientConnInterface) doors {
 		optionsv1.NewOptionCatalogServiceClient(conn), optionsv1.NewOptionInventoryServiceClient(conn),
 		optionsv1.NewOptionSubscriptionServiceClient(conn), optionsv1.NewEnforcementServiceClient(conn), optionsv1.NewOptionAuditServiceClient(conn),
 	}
+}
+
+// usesNow and usesOption are what an authorisation is asked for.
+func usesNow(u *eventv1.UsageCharged) *optionsv1.AuthorizeRequest_Usage {
+	return &optionsv1.AuthorizeRequest_Usage{Usage: u}
+}
+
+func usesOption(o spend.Option) *optionsv1.AuthorizeRequest_Option {
+	return &optionsv1.AuthorizeRequest_Option{Option: account.OptionOnWire(o)}
+}
+
+func roamingUsage() *eventv1.UsageCharged {
+	return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true}
 }
 
 func named(number string) string { return "tenants/acme/subscribers/" + number }
@@ -85,7 +101,7 @@ func answeredBy[Res any](f *fixture, call func() (Res, error)) (Res, error) {
 
 func (r *replica) charge(number, reference, amount string) (*optionsv1.ChargeResponse, error) {
 	return answeredBy(r.f, func() (*optionsv1.ChargeResponse, error) {
-		return r.enforcement.Charge(r.f.ctx, &optionsv1.ChargeRequest{Name: named(number), TransactionReference: reference, Amount: units(amount)})
+		return r.enforcement.Charge(r.f.ctx, &optionsv1.ChargeRequest{Name: named(number), TransactionReference: reference, Amount: safeguardtest.Units(amount)})
 	})
 }
 
@@ -97,7 +113,7 @@ func pence(m *optionsv1.ChargeRequest) *optionsv1.ChargeRequest {
 func TestEveryDoorNamesWhatIsWrong(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
+		f.configure(safeguardtest.Full(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
 		first, second := f.start(), f.start()
 		f.configured()
 		events := activations()
@@ -166,45 +182,45 @@ func TestEveryDoorNamesWhatIsWrong(t *testing.T) {
 			reason string
 			fields string // of its violations
 		}{
-			{"inventory: not a name", get("tenants/acme"), codes.InvalidArgument, reasonName, "name"},
-			{"inventory: another option's name", get(overspend(whole)), codes.InvalidArgument, reasonName, "name"},
-			{"inventory: nobody", get(data("449999999999")), codes.NotFound, reasonNotFound, ""},
-			{"inventory: not offered", get(data(bare)), codes.NotFound, reasonNotOffered, ""},
-			{"watch: nobody", watch(named("449999999999")), codes.NotFound, reasonNotFound, ""},
-			{"watch: not a name", watch("x"), codes.InvalidArgument, reasonName, "name"},
-			{"catalog: not a name", catalog(data(whole)), codes.InvalidArgument, reasonName, "name"},
-			{"catalog: no class", catalog("tenants/acme/classesOfService/none/options/paymentSafeguard"), codes.NotFound, reasonClassAbsent, ""},
-			{"catalog: not offered", catalog("tenants/acme/classesOfService/basic/options/paymentSafeguard"), codes.NotFound, reasonNotOffered, ""},
-			{"change: every fault at once", change(&optionsv1.ChangeDataSafeguardRequest{Name: "x", RenewalDay: day(29), State: 99}), codes.InvalidArgument, reasonChange, "name transaction_reference renewal_day state"},
-			{"change: nothing", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c"}), codes.InvalidArgument, reasonChange, ""},
-			{"change: a reference that is too long", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: strings.Repeat("x", 129), RenewalDay: day(2)}), codes.InvalidArgument, reasonRequest, "transaction_reference"},
-			{"change: day 0", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c", RenewalDay: day(0)}), codes.InvalidArgument, reasonDay, "renewal_day"},
-			{"change: nobody", change(&optionsv1.ChangeDataSafeguardRequest{Name: data("449999999999"), TransactionReference: "c", RenewalDay: day(2)}), codes.NotFound, reasonNotFound, ""},
-			{"change: not offered", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(bare), TransactionReference: "c", RenewalDay: day(2)}), codes.NotFound, reasonNotOffered, ""},
-			{"change: a state that the option has not", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c", State: wireInactive}), codes.FailedPrecondition, reasonState, "state"},
-			{"overspend: without a limit", limit(&optionsv1.ChangeOverspendSafeguardRequest{Name: overspend(whole), TransactionReference: "c", State: wireActive}), codes.InvalidArgument, reasonLimit, "current_limit"},
+			{"inventory: not a name", get("tenants/acme"), codes.InvalidArgument, api.ReasonName, "name"},
+			{"inventory: another option's name", get(overspend(whole)), codes.InvalidArgument, api.ReasonName, "name"},
+			{"inventory: nobody", get(data("449999999999")), codes.NotFound, account.ReasonNotFound, ""},
+			{"inventory: not offered", get(data(bare)), codes.NotFound, account.ReasonNotOffered, ""},
+			{"watch: nobody", watch(named("449999999999")), codes.NotFound, account.ReasonNotFound, ""},
+			{"watch: not a name", watch("x"), codes.InvalidArgument, api.ReasonName, "name"},
+			{"catalog: not a name", catalog(data(whole)), codes.InvalidArgument, api.ReasonName, "name"},
+			{"catalog: no class", catalog("tenants/acme/classesOfService/none/options/paymentSafeguard"), codes.NotFound, api.ReasonClassAbsent, ""},
+			{"catalog: not offered", catalog("tenants/acme/classesOfService/basic/options/paymentSafeguard"), codes.NotFound, account.ReasonNotOffered, ""},
+			{"change: every fault at once", change(&optionsv1.ChangeDataSafeguardRequest{Name: "x", RenewalDay: day(29), State: 99}), codes.InvalidArgument, account.ReasonChange, "name transaction_reference renewal_day state"},
+			{"change: nothing", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c"}), codes.InvalidArgument, account.ReasonChange, ""},
+			{"change: a reference that is too long", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: strings.Repeat("x", 129), RenewalDay: day(2)}), codes.InvalidArgument, account.ReasonRequest, "transaction_reference"},
+			{"change: day 0", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c", RenewalDay: day(0)}), codes.InvalidArgument, account.ReasonDay, "renewal_day"},
+			{"change: nobody", change(&optionsv1.ChangeDataSafeguardRequest{Name: data("449999999999"), TransactionReference: "c", RenewalDay: day(2)}), codes.NotFound, account.ReasonNotFound, ""},
+			{"change: not offered", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(bare), TransactionReference: "c", RenewalDay: day(2)}), codes.NotFound, account.ReasonNotOffered, ""},
+			{"change: a state that the option has not", change(&optionsv1.ChangeDataSafeguardRequest{Name: data(whole), TransactionReference: "c", State: eventv1.Safeguard_STATE_INACTIVE}), codes.FailedPrecondition, account.ReasonState, "state"},
+			{"overspend: without a limit", limit(&optionsv1.ChangeOverspendSafeguardRequest{Name: overspend(whole), TransactionReference: "c", State: eventv1.Safeguard_STATE_ACTIVE}), codes.InvalidArgument, account.ReasonLimit, "current_limit"},
 			{"overspend: limits below 0 and in no currency", limit(&optionsv1.ChangeOverspendSafeguardRequest{
-				Name: overspend(whole), TransactionReference: "c", CurrentLimit: units("-1"), NextLimit: units("-2"),
-			}), codes.InvalidArgument, reasonAmount, "current_limit next_limit"},
+				Name: overspend(whole), TransactionReference: "c", CurrentLimit: safeguardtest.Units("-1"), NextLimit: safeguardtest.Units("-2"),
+			}), codes.InvalidArgument, account.ReasonAmount, "current_limit next_limit"},
 			{"overspend: another currency", limit(&optionsv1.ChangeOverspendSafeguardRequest{
-				Name: overspend(whole), TransactionReference: "c", CurrentLimit: pence(&optionsv1.ChargeRequest{Amount: units("1")}).GetAmount(),
-			}), codes.InvalidArgument, reasonCurrency, "current_limit"},
+				Name: overspend(whole), TransactionReference: "c", CurrentLimit: pence(&optionsv1.ChargeRequest{Amount: safeguardtest.Units("1")}).GetAmount(),
+			}), codes.InvalidArgument, account.ReasonCurrency, "current_limit"},
 			{"overspend: a threshold that is none", limit(&optionsv1.ChangeOverspendSafeguardRequest{
 				Name: overspend(whole), TransactionReference: "c", AlertThresholds: &eventv1.ThresholdList{Thresholds: []*eventv1.Threshold{{Percent: 5000}, {}}},
-			}), codes.InvalidArgument, reasonThreshold, "alert_thresholds.thresholds[0].percent alert_thresholds.thresholds[1]"},
-			{"charge: every fault at once", charge(&optionsv1.ChargeRequest{Description: strings.Repeat("x", 257)}), codes.InvalidArgument, reasonRequest, "name transaction_reference amount description"},
-			{"charge: 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: units("0")}), codes.InvalidArgument, reasonAmount, "amount"},
-			{"charge: below 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: units("-1")}), codes.InvalidArgument, reasonAmount, "amount"},
-			{"charge: another currency", charge(pence(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: units("1")})), codes.InvalidArgument, reasonCurrency, "amount"},
-			{"charge: nobody", charge(&optionsv1.ChargeRequest{Name: named("449999999999"), TransactionReference: "c", Amount: units("1")}), codes.NotFound, reasonNotFound, ""},
-			{"charge: not offered", charge(&optionsv1.ChargeRequest{Name: named(bare), TransactionReference: "c", Amount: units("1")}), codes.NotFound, reasonNotOffered, ""},
-			{"authorize: every fault at once", authorize(&optionsv1.AuthorizeRequest{Name: "x"}), codes.InvalidArgument, reasonRequest, "name use"},
-			{"authorize: nobody", authorize(&optionsv1.AuthorizeRequest{Name: named("449999999999"), Use: ofUsage(roamingData()).GetUse()}), codes.NotFound, reasonNotFound, ""},
-			{"authorize: nobody, spelt with a plus", authorize(&optionsv1.AuthorizeRequest{Name: named("+449999999999"), Use: ofUsage(roamingData()).GetUse()}), codes.NotFound, reasonNotFound, ""},
-			{"authorize: a number that is none", authorize(&optionsv1.AuthorizeRequest{Name: named("0044999"), Use: ofUsage(roamingData()).GetUse()}), codes.InvalidArgument, reasonName, "name"},
-			{"authorize: an option that is not offered", authorize(&optionsv1.AuthorizeRequest{Name: named(bare), Use: ofOption(spend.Data).GetUse()}), codes.NotFound, reasonNotOffered, ""},
-			{"explain: nobody", explain(named("449999999999")), codes.NotFound, reasonNotFound, ""},
-			{"explain: not a name", explain("x"), codes.InvalidArgument, reasonName, "name"},
+			}), codes.InvalidArgument, account.ReasonThreshold, "alert_thresholds.thresholds[0].percent alert_thresholds.thresholds[1]"},
+			{"charge: every fault at once", charge(&optionsv1.ChargeRequest{Description: strings.Repeat("x", 257)}), codes.InvalidArgument, account.ReasonRequest, "name transaction_reference amount description"},
+			{"charge: 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("0")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
+			{"charge: below 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("-1")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
+			{"charge: another currency", charge(pence(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("1")})), codes.InvalidArgument, account.ReasonCurrency, "amount"},
+			{"charge: nobody", charge(&optionsv1.ChargeRequest{Name: named("449999999999"), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotFound, ""},
+			{"charge: not offered", charge(&optionsv1.ChargeRequest{Name: named(bare), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotOffered, ""},
+			{"authorize: every fault at once", authorize(&optionsv1.AuthorizeRequest{Name: "x"}), codes.InvalidArgument, account.ReasonRequest, "name use"},
+			{"authorize: nobody", authorize(&optionsv1.AuthorizeRequest{Name: named("449999999999"), Use: usesNow(roamingUsage())}), codes.NotFound, account.ReasonNotFound, ""},
+			{"authorize: nobody, spelt with a plus", authorize(&optionsv1.AuthorizeRequest{Name: named("+449999999999"), Use: usesNow(roamingUsage())}), codes.NotFound, account.ReasonNotFound, ""},
+			{"authorize: a number that is none", authorize(&optionsv1.AuthorizeRequest{Name: named("0044999"), Use: usesNow(roamingUsage())}), codes.InvalidArgument, api.ReasonName, "name"},
+			{"authorize: an option that is not offered", authorize(&optionsv1.AuthorizeRequest{Name: named(bare), Use: usesOption(spend.Data)}), codes.NotFound, account.ReasonNotOffered, ""},
+			{"explain: nobody", explain(named("449999999999")), codes.NotFound, account.ReasonNotFound, ""},
+			{"explain: not a name", explain("x"), codes.InvalidArgument, api.ReasonName, "name"},
 		} {
 			for i, r := range []*replica{first, second} { // one of them has the partition, the other sends it on
 				_, err := answeredBy(f, func() (struct{}, error) { return struct{}{}, test.ask(f.ctx, r.doors) })
@@ -222,8 +238,8 @@ func TestEveryDoorNamesWhatIsWrong(t *testing.T) {
 				if got := strings.Join(fields, " "); got != test.fields {
 					f.Errorf("%s, at replica %d: violations of %q: %v", test.name, i, got, err)
 				}
-				if test.reason == reasonState && e.Metadata[eligibleStates] != "temporarily-inactive,permanently-inactive" {
-					f.Errorf("%s: eligible are %q", test.name, e.Metadata[eligibleStates])
+				if test.reason == account.ReasonState && e.Metadata[account.EligibleStates] != "temporarily-inactive,permanently-inactive" {
+					f.Errorf("%s: eligible are %q", test.name, e.Metadata[account.EligibleStates])
 				}
 			}
 		}
@@ -233,7 +249,7 @@ func TestEveryDoorNamesWhatIsWrong(t *testing.T) {
 func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -242,7 +258,7 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 			number := subject(i)
 			one, err := first.charge(number, "p-1", "45")
 			two, errTwo := second.charge(number, "p-1", "45")
-			if err != nil || errTwo != nil || !one.GetAllowed() || amount(one.GetSpent()) != "45" || amount(one.GetPerPaymentLimit()) != "50" {
+			if err != nil || errTwo != nil || !one.GetAllowed() || safeguardtest.Amount(one.GetSpent()) != "45" || safeguardtest.Amount(one.GetPerPaymentLimit()) != "50" {
 				f.Fatalf("%v, %v; %v, %v", one, err, two, errTwo)
 			}
 			if diff := cmp.Diff(one.String(), two.String()); diff != "" {
@@ -252,7 +268,7 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 				f.Errorf("another charge under its reference: %v", err)
 			}
 			refused, err := second.charge(number, "p-2", "50.01")
-			if err != nil || refused.GetAllowed() || refused.GetRefusal() != refusalPayment || amount(refused.GetSpent()) != "45" {
+			if err != nil || refused.GetAllowed() || refused.GetRefusal() != account.RefusalPayment || safeguardtest.Amount(refused.GetSpent()) != "45" {
 				f.Errorf("above what one payment may be: %v, %v", refused, err)
 			}
 			for n := range 5 {
@@ -261,22 +277,22 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 				}
 			}
 			refused, err = second.charge(number, "p-3", "6")
-			if err != nil || refused.GetRefusal() != refusalMonth || amount(refused.GetSpent()) != "295" {
+			if err != nil || refused.GetRefusal() != account.RefusalMonth || safeguardtest.Amount(refused.GetSpent()) != "295" {
 				f.Errorf("above the month's limit: %v, %v", refused, err)
 			}
-			if last, err := second.charge(number, "p-4", "5"); err != nil || !last.GetAllowed() || amount(last.GetSpent()) != "300" {
+			if last, err := second.charge(number, "p-4", "5"); err != nil || !last.GetAllowed() || safeguardtest.Amount(last.GetSpent()) != "300" {
 				f.Errorf("to exactly the limit: %v, %v", last, err)
 			}
 			for _, r := range []*replica{first, second} {
-				m, err := r.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(number), Use: ofOption(spend.Payment).GetUse()})
-				if err != nil || m.GetReason() != becauseLimit {
+				m, err := r.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(number), Use: usesOption(spend.Payment)})
+				if err != nil || m.GetReason() != account.ReasonLimitReached {
 					f.Errorf("%v, %v", m, err)
 				}
 			}
 
 			asked := &optionsv1.ChangeOverspendSafeguardRequest{
-				Name: named(number) + "/options/overspendSafeguard", TransactionReference: "o-1", State: wireActive,
-				CurrentLimit: units("10"), NextLimit: units("20"), RenewalDay: proto.Int32(15),
+				Name: named(number) + "/options/overspendSafeguard", TransactionReference: "o-1", State: eventv1.Safeguard_STATE_ACTIVE,
+				CurrentLimit: safeguardtest.Units("10"), NextLimit: safeguardtest.Units("20"), RenewalDay: proto.Int32(15),
 				AlertThresholds: &eventv1.ThresholdList{Thresholds: []*eventv1.Threshold{{Percent: 50}}},
 			}
 			var answers []string
@@ -288,8 +304,8 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 					f.Fatal(err)
 				}
 				answers = append(answers, m.String())
-				if m.GetState() != wireActive || amount(m.GetCurrentLimit()) != "10" || amount(m.GetNextLimit()) != "20" || m.GetRenewalDay() != 15 ||
-					amount(m.GetAlertThresholds()[0].GetAmount()) != "5" || m.GetPeriodEnd().AsTime().Day() != 15 {
+				if m.GetState() != eventv1.Safeguard_STATE_ACTIVE || safeguardtest.Amount(m.GetCurrentLimit()) != "10" || safeguardtest.Amount(m.GetNextLimit()) != "20" || m.GetRenewalDay() != 15 ||
+					safeguardtest.Amount(m.GetAlertThresholds()[0].GetAmount()) != "5" || m.GetPeriodEnd().AsTime().Day() != 15 {
 					f.Errorf("changed to %v", m)
 				}
 			}
@@ -297,7 +313,7 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 				f.Errorf("one change, told as %v", answers)
 			}
 			asked.TransactionReference, asked.RenewalDay = "o-2", proto.Int32(16)
-			if _, err := second.subscription.ChangeOverspendSafeguard(f.ctx, asked); status.Code(err) != codes.FailedPrecondition || fault.ReasonOf(err) != reasonDayChanged {
+			if _, err := second.subscription.ChangeOverspendSafeguard(f.ctx, asked); status.Code(err) != codes.FailedPrecondition || fault.ReasonOf(err) != account.ReasonDayChanged {
 				f.Errorf("a second day in one period: %v", err)
 			}
 		}
@@ -309,7 +325,7 @@ func TestCallsAtAnyReplicaAreAnsweredAlike(t *testing.T) {
 func TestChargesAreCountedOnceWhileTheirOwnerIsKilled(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything(func(c *configv1.ClassOfService) { c.PaymentSafeguard.Limit = units("1000000") }))
+		f.configure(safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard.Limit = safeguardtest.Units("1000000") }))
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -327,7 +343,7 @@ func TestChargesAreCountedOnceWhileTheirOwnerIsKilled(t *testing.T) {
 					doors := []*replica{first, second}
 					for try := n; ; try++ {
 						m, err := doors[try%2].enforcement.Charge(f.ctx, &optionsv1.ChargeRequest{
-							Name: named(subject(i)), TransactionReference: fmt.Sprintf("p-%d", n), Amount: units("1"),
+							Name: named(subject(i)), TransactionReference: fmt.Sprintf("p-%d", n), Amount: safeguardtest.Units("1"),
 						})
 						if err == nil && m.GetAllowed() {
 							break
@@ -353,7 +369,7 @@ func TestChargesAreCountedOnceWhileTheirOwnerIsKilled(t *testing.T) {
 			m, err := answeredBy(f, func() (*optionsv1.PaymentSafeguard, error) {
 				return second.inventory.GetPaymentSafeguard(f.ctx, &optionsv1.GetPaymentSafeguardRequest{Name: named(subject(i)) + "/options/paymentSafeguard"})
 			})
-			if err != nil || amount(m.GetSpent()) != strconv.Itoa(rounds) {
+			if err != nil || safeguardtest.Amount(m.GetSpent()) != strconv.Itoa(rounds) {
 				f.Errorf("%s shows %v, %v", subject(i), m, err)
 			}
 		}
@@ -365,7 +381,7 @@ func TestChargesAreCountedOnceWhileTheirOwnerIsKilled(t *testing.T) {
 func TestReadsComeFromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -377,10 +393,10 @@ func TestReadsComeFromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 		first.kill()
 		for i := range crowd {
 			m, err := second.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(subject(i))})
-			if err != nil || amount(m.GetSpent()) != "45" || m.GetStaleness() == nil {
+			if err != nil || safeguardtest.Amount(m.GetSpent()) != "45" || m.GetStaleness() == nil {
 				f.Errorf("%s: %v, %v", subject(i), m, err)
 			}
-			a, err := second.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: ofUsage(roamingData()).GetUse()})
+			a, err := second.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: usesNow(roamingUsage())})
 			if err != nil || a.GetVerdict() != optionsv1.AuthorizeResponse_VERDICT_ALLOW || a.GetReason() != "" {
 				f.Errorf("%s: %v, %v", subject(i), a, err)
 			}
@@ -394,7 +410,7 @@ func TestReadsComeFromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 func TestWatchersSeeEachChangeThroughAnyReplica(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -424,7 +440,7 @@ func TestWatchersSeeEachChangeThroughAnyReplica(t *testing.T) {
 		both := []optionsv1.OptionInventoryService_WatchClient{watched(first, subject(1)), watched(second, subject(1))}
 		for _, s := range both {
 			until(s, func(m *optionsv1.WatchResponse) bool {
-				return amount(m.GetOptions().GetDataSafeguard().GetSpent()) == "0"
+				return safeguardtest.Amount(m.GetOptions().GetDataSafeguard().GetSpent()) == "0"
 			})
 		}
 		f.publish(charges("first", "50")...)
@@ -457,7 +473,7 @@ func TestWatchersSeeEachChangeThroughAnyReplica(t *testing.T) {
 func TestStreamsAnswerByTagAndEndAtADrain(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(everything())
+		f.configure(safeguardtest.Full())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -471,7 +487,7 @@ func TestStreamsAnswerByTagAndEndAtADrain(t *testing.T) {
 			f.Fatal(err)
 		}
 		for i := range crowd {
-			req := &optionsv1.ChargeRequest{Name: named(subject(i)), TransactionReference: "p", Amount: units("1")}
+			req := &optionsv1.ChargeRequest{Name: named(subject(i)), TransactionReference: "p", Amount: safeguardtest.Units("1")}
 			if i == 7 {
 				req.TransactionReference = ""
 			}
@@ -508,7 +524,7 @@ func TestStreamsAnswerByTagAndEndAtADrain(t *testing.T) {
 			f.Fatal(err)
 		}
 		for i := range crowd {
-			if err := reading.Send(&optionsv1.AuthorizeStreamRequest{Tag: uint64(i), Request: &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: ofUsage(roamingData()).GetUse()}}); err != nil {
+			if err := reading.Send(&optionsv1.AuthorizeStreamRequest{Tag: uint64(i), Request: &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: usesNow(roamingUsage())}}); err != nil {
 				f.Fatal(err)
 			}
 		}

@@ -15,6 +15,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // explains asks for an explanation, a line for each step and one for its summary.
@@ -38,7 +40,7 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 		}
 		if step := m.GetStep(); step != nil {
 			lines = append(lines, strings.Join(slices.Concat([]string{
-				step.GetCause().GetEvent().GetType(), optionOf(step.GetOption()).String(), amount(step.GetChange()), amount(step.GetSpent()),
+				step.GetCause().GetEvent().GetType(), account.OptionOf(step.GetOption()).String(), safeguardtest.Amount(step.GetChange()), safeguardtest.Amount(step.GetSpent()),
 			}, step.GetOutcomes()), " "))
 		}
 		if sum := m.GetSummary(); sum != nil {
@@ -50,7 +52,7 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(gold())
+		f.configure(safeguardtest.Gold())
 		r := f.start()
 		f.configured()
 		n := 0
@@ -63,7 +65,7 @@ func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
 			}
 		}
 		uses := func(amount string) *event.Event {
-			return says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount)})
+			return says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount)})
 		}
 		activated := func() *event.Event {
 			return says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})

@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
 // metrics are those of what was said; what the engine counts itself bears the domain.
@@ -21,17 +23,17 @@ func counters() map[string]prometheus.Counter {
 		})
 	}
 	return map[string]prometheus.Counter{
-		kindActivated:    counter("activated", "Options that began."),
-		kindDeactivated:  counter("deactivated", "Options that were turned off or ended."),
-		kindOptedOut:     counter("opted_out", "Data safeguards that subscribers turned off, for a period or for good."),
-		kindAlert:        counter("alerts", "Thresholds that were told."),
-		kindReached:      counter("reached", "Limits that were reached: services are blocked."),
-		kindReleased:     counter("released", "Blocks that were lifted."),
-		kindRenewed:      counter("renewed", "Periods that began."),
-		kindLimitChanged: counter("limit_changed", "Limits that the catalog, a class or a subscriber changed."),
-		kindDayChanged:   counter("renewal_day_changed", "Renewal days that subscribers changed."),
-		kindLate:         counter("late", "Sums told of usage of an earlier period, and of refunds that found nothing to lower."),
-		kindOvershoot:    counter("overshoot", "Limits that the event which reached them went past."),
+		account.KindActivated:    counter("activated", "Options that began."),
+		account.KindDeactivated:  counter("deactivated", "Options that were turned off or ended."),
+		account.KindOptedOut:     counter("opted_out", "Data safeguards that subscribers turned off, for a period or for good."),
+		account.KindAlert:        counter("alerts", "Thresholds that were told."),
+		account.KindReached:      counter("reached", "Limits that were reached: services are blocked."),
+		account.KindReleased:     counter("released", "Blocks that were lifted."),
+		account.KindRenewed:      counter("renewed", "Periods that began."),
+		account.KindLimitChanged: counter("limit_changed", "Limits that the catalog, a class or a subscriber changed."),
+		account.KindDayChanged:   counter("renewal_day_changed", "Renewal days that subscribers changed."),
+		account.KindLate:         counter("late", "Sums told of usage of an earlier period, and of refunds that found nothing to lower."),
+		account.KindOvershoot:    counter("overshoot", "Limits that the event which reached them went past."),
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 func (r *replica) reapply(partition int32, edits ...func(*optionsv1.ReapplyRequest)) *optionsv1.ReapplyResponse {
@@ -38,7 +39,7 @@ func (r *replica) reapply(partition int32, edits ...func(*optionsv1.ReapplyReque
 func TestAChangedClassIsReapplied(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		c := f.configure(gold())
+		c := f.configure(safeguardtest.Gold())
 		first, second := f.start(), f.start()
 		// A call behind whose append the partition moves may be answered OUTCOME_UNKNOWN.
 		f.until("partitions at both replicas", func() bool {
@@ -50,7 +51,7 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 		for i := range crowd {
 			first.shows(subject(i))
 		}
-		c.becomes(8, gold(limit("60")))
+		c.becomes(8, safeguardtest.Gold(safeguardtest.Limit("60")))
 		class := &optionsv1.ListOptionsRequest{Parent: "tenants/acme/classesOfService/gold"}
 		for _, r := range []*replica{first, second} {
 			for {
@@ -82,12 +83,12 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 			if diff := cmp.Diff([]string{"activated 0/50 ACTIVATION", "limit_changed 0/60 CATALOG"}, lines); diff != "" {
 				f.Errorf("%s: %s", number, diff)
 			}
-			if m := second.shows(number); amount(m.GetLimit()) != "60" || m.GetRevision() != 8 {
+			if m := second.shows(number); safeguardtest.Amount(m.GetLimit()) != "60" || m.GetRevision() != 8 {
 				f.Errorf("%s shows %v", number, m)
 			}
 		}
 		shown, err := second.catalog.ListOptions(f.ctx, class)
-		if err != nil || shown.GetRevision() != 8 || amount(shown.GetDataSafeguard().GetOption().GetCutOff()) != "60" || shown.GetPaymentSafeguard() != nil {
+		if err != nil || shown.GetRevision() != 8 || safeguardtest.Amount(shown.GetDataSafeguard().GetOption().GetCutOff()) != "60" || shown.GetPaymentSafeguard() != nil {
 			f.Errorf("the catalog shows %v, %v", shown, err)
 		}
 	})

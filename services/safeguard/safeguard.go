@@ -2,14 +2,16 @@ package safeguard
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
-
-	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/api"
 )
 
 // Run counts until ctx ends; then it commits what it has counted, answers what is under way and returns nil.
@@ -18,32 +20,28 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	answered, err := newAnswered(env.Metrics)
-	if err != nil {
-		return err
-	}
 	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error {
-		return serve(ctx, cfg, f, metrics, answered)
+		return serve(ctx, cfg, f, metrics)
 	})
 }
 
-func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics, answered *answered) error {
+func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) error {
 	peers, err := newPeers(cfg)
 	if err != nil {
 		return err
 	}
-	defer peers.close()
-	configuration := compileCatalogs(f.Following, f.Source)
-	f.Health.Note("scopes", configuration.unusable)
+	defer peers.Close()
+	configuration := configclient.Compile(f.Following, f.Source, account.Compile)
+	f.Health.Note("scopes", func() []*daemon.Incident { return unusable(configuration.Latest()) })
 
 	announcer := &announcer{log: f.Log, metrics: metrics, clock: f.Clock}
-	engine, ok := daemon.Await(ctx, f.Env, "topics", func() (*fold.Engine[subscriber, *catalog], error) {
-		return fold.NewEngine(ctx, fold.EngineConfig[subscriber, *catalog]{
-			Service: f.Name, Domain: Domain, Topic: stream.EventsOrdered, Address: f.Server.Advertised(),
-			NewFold: func() fold.Fold[subscriber, *catalog] {
-				return &rules{safeguards: f.Client.Topic(stream.Safeguards)}
+	engine, ok := daemon.Await(ctx, f.Env, "topics", func() (*fold.Engine[account.Subscriber, *account.Catalog], error) {
+		return fold.NewEngine(ctx, fold.EngineConfig[account.Subscriber, *account.Catalog]{
+			Service: f.Name, Domain: account.Domain, Topic: stream.EventsOrdered, Address: f.Server.Advertised(),
+			NewFold: func() fold.Fold[account.Subscriber, *account.Catalog] {
+				return account.NewRules(f.Client.Topic(stream.Safeguards))
 			},
-			Options: takes(),
+			Options: account.Takes(),
 			Client:  f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration, Published: announcer.published,
 			Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: cfg.State,
 		})
@@ -51,21 +49,36 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics, an
 	if !ok {
 		return nil
 	}
-	f.Health.Check(Domain, engine.Ready)
-	reached := &subscribers{
-		records: engine, catalogs: configuration, peers: peers, clock: f.Clock, answered: answered,
-		stopping: f.Server.Stopping(), timeout: cfg.GRPC.CallTimeout,
+	f.Health.Check(account.Domain, engine.Ready)
+	err = api.Services{
+		Engine: engine, Catalogs: configuration, Peers: peers, Clock: f.Clock, Timeout: cfg.GRPC.CallTimeout, Metrics: f.Metrics,
+	}.Register(f.Server)
+	if err != nil {
+		return err
 	}
-	register(f.Server, reached)
-	optionsv1.RegisterOptionAuditServiceServer(f.Server, newAudit(reached, engine))
-
 	return daemon.Together(ctx, f.Server.Serve, engine.Run)
 }
 
-// register lets the services answer.
-func register(server *rpc.Server, s *subscribers) {
-	optionsv1.RegisterOptionCatalogServiceServer(server, &catalogService{catalogs: s.catalogs})
-	optionsv1.RegisterOptionInventoryServiceServer(server, &inventory{subscribers: s})
-	optionsv1.RegisterOptionSubscriptionServiceServer(server, &subscription{subscribers: s})
-	optionsv1.RegisterEnforcementServiceServer(server, &enforcement{subscribers: s})
+// IncidentScope is of a class whose scope this binary can't compile: usage of its subscribers is rejected until it is
+// corrected, and can be sent again then.
+const IncidentScope = "SCOPE_INVALID"
+
+// unusable are the classes with such a scope in the newest revision that was compiled.
+func unusable(c *account.Catalog, ok bool) []*daemon.Incident {
+	if !ok {
+		return nil
+	}
+	return configclient.Incidents(IncidentScope, c.Faults)
+}
+
+// newPeers are called with a certificate, or none, as this replica itself.
+func newPeers(cfg Config) (*api.Replicas, error) {
+	if cfg.GRPC.CertificateFile == "" {
+		return api.NewReplicas(), nil
+	}
+	option, err := rpc.TLS(cfg.Peers.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("prepare calls to peers: %w", err)
+	}
+	return api.NewReplicas(option), nil
 }

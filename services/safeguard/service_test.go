@@ -36,6 +36,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // asReplica, set, makes of the test binary the service itself, so that it can be killed.
@@ -431,7 +432,7 @@ func (f *fixture) told(n int) map[string][]string {
 			f.Errorf("%s of %s follows %d, after %d", e.Type, e.Subject, d.GetPreviousSequence(), last[e.Subject])
 		}
 		last[e.Subject] = d.GetSequence()
-		out[e.Subject] = append(out[e.Subject], strings.TrimPrefix(line(f, r), e.Subject+" "))
+		out[e.Subject] = append(out[e.Subject], strings.TrimPrefix(safeguardtest.Line(f, r), e.Subject+" "))
 	}
 	return out
 }
@@ -460,7 +461,7 @@ func activations() []*event.Event {
 func charges(round, amount string) []*event.Event {
 	return each(func(i int) *event.Event {
 		return &event.Event{ID: fmt.Sprintf("%s-%d", round, i), Type: "usage.charged", Data: &eventv1.UsageCharged{
-			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount),
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount),
 		}}
 	})
 }
@@ -468,7 +469,7 @@ func charges(round, amount string) []*event.Event {
 func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(gold())
+		f.configure(safeguardtest.Gold())
 		first, second := f.start(), f.start()
 		f.configured()
 		f.publish(activations()...)
@@ -476,7 +477,7 @@ func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 		for i := range crowd {
 			// Each replica knows every subscriber: its own, and through one hop those of the other.
 			one, other := first.shows(subject(i)), second.shows(subject(i))
-			if one.GetSequence() != other.GetSequence() || one.GetRevision() != 7 || amount(one.GetLimit()) != "50" {
+			if one.GetSequence() != other.GetSequence() || one.GetRevision() != 7 || safeguardtest.Amount(one.GetLimit()) != "50" {
 				f.Errorf("one shows %v, the other %v", one, other)
 			}
 		}
@@ -495,7 +496,7 @@ func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 		}
 		for i := range crowd {
 			m := second.shows(subject(i))
-			if amount(m.GetSpent()) != "51" || !m.GetReached() || len(m.GetEligibleStates()) != 2 {
+			if safeguardtest.Amount(m.GetSpent()) != "51" || !m.GetReached() || len(m.GetEligibleStates()) != 2 {
 				f.Errorf("%s shows %v", subject(i), m)
 			}
 		}
@@ -514,7 +515,7 @@ func TestTwoReplicasCountOnceWhileOneIsKilled(t *testing.T) {
 func TestTheInventoryNamesWhatIsWrong(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
-		f.configure(gold(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
+		f.configure(safeguardtest.Gold(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
 		r := f.start()
 		f.configured()
 		basic := activations()[0]
@@ -557,7 +558,7 @@ func TestTheInventoryNamesWhatIsWrong(t *testing.T) {
 // A service that starts before its servers are ready says so, and goes on when they are.
 func TestTopicsMayComeLater(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t), statetest.Redises(t)[0])
-	f.configure(gold())
+	f.configure(safeguardtest.Gold())
 	core, logs := observer.New(zapcore.InfoLevel)
 	waits := make(chan string, 100)
 	env := daemon.NewEnv("safeguard", zap.New(core, zap.Hooks(func(e zapcore.Entry) error {

@@ -19,13 +19,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream"
-	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -124,7 +123,7 @@ func (f *fixture) until(what string, holds func() bool) {
 // floors waits until everything that follows from the log is known to have been told: the group stands at its end.
 func (f *fixture) floors() {
 	f.Helper()
-	topic, group := f.client.Topic(stream.EventsOrdered), f.client.Topic(Domain)
+	topic, group := f.client.Topic(stream.EventsOrdered), f.client.Topic(account.Domain)
 	transport := &kafka.Transport{}
 	defer transport.CloseIdleConnections()
 	c := &kafka.Client{Addr: kafka.TCP(f.cfg.Kafka.Brokers...), Transport: transport}
@@ -173,7 +172,7 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 		for ctx.Err() == nil {
 			must := g.blocked.Load()
 			a, err := e.Authorize(ctx, &optionsv1.AuthorizeRequest{
-				Name: "tenants/" + tenant + "/subscribers/" + subject, Use: &optionsv1.AuthorizeRequest_Usage{Usage: roamingData()},
+				Name: "tenants/" + tenant + "/subscribers/" + subject, Use: &optionsv1.AuthorizeRequest_Usage{Usage: roamingUsage()},
 			})
 			switch allow := a.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_ALLOW; {
 			case ctx.Err() != nil, status.Code(err) == codes.DeadlineExceeded:
@@ -182,7 +181,7 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 				if kind := fault.KindOf(err); kind != fault.Unavailable && (!lenient || kind != fault.NotFound) {
 					f.Errorf("authorise: %v", err)
 				}
-			case a.GetReason() == becauseUnknown:
+			case a.GetReason() == account.ReasonUnknown:
 				g.unknown.Store(true)
 				if allow != lenient {
 					f.Errorf("tenant %s is answered what is not known by %v", tenant, a)
@@ -266,8 +265,8 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 		f.createTopics()
 		f.cfg.State.SnapshotEvents = 1000 // the fewest
 		f.cfg.State.BatchRecords = 2      // a rebuild takes a moment
-		c := f.configure(full(func(c *configv1.ClassOfService) {
-			c.OverspendSafeguard.DefaultLimit, c.OverspendSafeguard.DefaultState = units("100"), turnedOn
+		c := f.configure(safeguardtest.Full(func(c *configv1.ClassOfService) {
+			c.OverspendSafeguard.DefaultLimit, c.OverspendSafeguard.DefaultState = safeguardtest.Units("100"), eventv1.Safeguard_STATE_ACTIVE
 		}))
 		r := f.start()
 		f.configured()
@@ -277,7 +276,7 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 			for i := range crowd {
 				f.until(subject(i)+" to show "+spent, func() bool {
 					m := r.shows(subject(i))
-					return amount(m.GetSpent()) == spent && m.GetReached() == blocked
+					return safeguardtest.Amount(m.GetSpent()) == spent && m.GetReached() == blocked
 				})
 			}
 			f.agrees(c, r)
@@ -307,12 +306,12 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 		}
 		f.publish(each(func(i int) *event.Event {
 			return &event.Event{ID: "call-" + subject(i), Type: "usage.charged", Data: &eventv1.UsageCharged{
-				Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: units("7.5"),
+				Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: safeguardtest.Units("7.5"),
 			}}
 		})...)
 		f.publish(each(func(i int) *event.Event {
 			return &event.Event{ID: "paid-" + subject(i), Type: "usage.charged", Data: &eventv1.UsageCharged{
-				Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: units("10"), Gross: units("12"),
+				Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: safeguardtest.Units("10"), Gross: safeguardtest.Units("12"),
 			}}
 		})...)
 		f.told(3 * crowd)
@@ -341,7 +340,7 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 
 		f.publish(each(func(i int) *event.Event {
 			return &event.Event{ID: "back-" + subject(i), Type: "usage.charged", Data: &eventv1.UsageCharged{
-				Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units("-50"),
+				Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units("-50"),
 				Corrects: &eventv1.Correction{Id: "first", Time: timestamppb.Now()},
 			}}
 		})...)

@@ -1,0 +1,121 @@
+package account
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/scope"
+	"github.com/tollgate/tollgate/pkg/spend"
+)
+
+// catalog is what counting reads of one revision of the configuration. It is immutable and shared by all partitions.
+type Catalog struct {
+	Revision int64
+	classes  map[classKey]*Class
+	tenants  map[string]*configclient.Tenant
+	// scopes are by their text, for the next catalog: classes share a few.
+	scopes map[string]scoped
+	// faults are classes with a scope that this binary can't compile.
+	Faults []configclient.Fault
+}
+
+type classKey struct{ tenant, id string }
+
+// class is a class of service.
+type Class struct {
+	// offers are nil where the class does not offer the option.
+	Offers [spend.Options]*Offer
+}
+
+// offer is one safeguard as a class offers it.
+type Offer struct {
+	*configclient.Offer
+	scope scoped
+}
+
+// noticed says whether a spend has come to the second notice.
+func (of *Offer) noticed(spent spend.Amount) bool {
+	return of.SecondNotice > 0 && spent >= of.SecondNotice
+}
+
+// scoped is a compiled scope, or what is wrong with it. One that can't be compiled was stored by a service that judges
+// otherwise: its own subscribers' usage is rejected until it is mended, everybody else's goes on.
+type scoped struct {
+	*scope.Scope
+	err error
+}
+
+// newCatalog compiles a snapshot; before is the catalog of another revision, or nil.
+func Compile(s *configclient.Snapshot, before *Catalog) *Catalog {
+	m := s.Message().GetClassesOfService()
+	c := &Catalog{Revision: s.Revision, classes: make(map[classKey]*Class, len(m)), tenants: map[string]*configclient.Tenant{}, scopes: map[string]scoped{}}
+	for _, stored := range m {
+		parts := strings.Split(stored.GetName(), "/") // tenants/{tenant}/classesOfService/{class}
+		if len(parts) != 4 {
+			continue
+		}
+		key := classKey{parts[1], parts[3]}
+		found, ok := s.Class(key.tenant, key.id)
+		if !ok {
+			continue
+		}
+		made := &Class{}
+		for o := range spend.Option(spend.Options) {
+			if offered := found.Offer(o); offered != nil {
+				made.Offers[o] = &Offer{Offer: offered, scope: c.scope(offered.Scope, before)}
+				if err := made.Offers[o].scope.err; err != nil {
+					c.Faults = append(c.Faults, configclient.Fault{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
+				}
+			}
+		}
+		c.classes[key] = made
+	}
+	for _, t := range s.Tenants() {
+		c.tenants[t.ID] = t
+	}
+	return c
+}
+
+func (c *Catalog) scope(text string, before *Catalog) scoped {
+	if known, ok := c.scopes[text]; ok {
+		return known
+	}
+	var s scoped
+	if known, ok := before.known(text); ok {
+		s = known
+	} else {
+		s.Scope, s.err = scope.Compile(text)
+	}
+	c.scopes[text] = s
+	return s
+}
+
+func (c *Catalog) known(text string) (scoped, bool) {
+	if c == nil {
+		return scoped{}, false
+	}
+	s, ok := c.scopes[text]
+	return s, ok
+}
+
+// class is nil where the tenant has none of that id.
+func (c *Catalog) Class(tenant, id string) *Class {
+	if c == nil {
+		return nil
+	}
+	return c.classes[classKey{tenant, id}]
+}
+
+// nobody is a tenant that the configuration does not know.
+var nobody = &configclient.Tenant{DedupWindow: configclient.DefaultDedupWindow}
+
+// tenant is never nil.
+func (c *Catalog) Tenant(id string) *configclient.Tenant {
+	if c != nil {
+		if t, ok := c.tenants[id]; ok {
+			return t
+		}
+	}
+	return nobody
+}

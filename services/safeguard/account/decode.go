@@ -1,0 +1,342 @@
+package account
+
+import (
+	"encoding/binary"
+	"errors"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+var errRecord = errors.New("record of a subscriber is cut short, or more than it should be")
+
+// decodeSubscriber reads what append wrote, and nothing else: bytes that it would not have written are an error.
+func Decode(raw []byte) (Subscriber, error) {
+	var s Subscriber
+	if len(raw) < 2 {
+		return s, errRecord
+	}
+	if raw[0] != recordFormat {
+		return s, &state.FormatError{What: "a subscriber's record", Has: raw[0], Knows: recordFormat}
+	}
+	flags := raw[1]
+	r := reader{b: raw[2:]}
+	if s.Life = Life(flags & lifeBits); s.Life != LifeActive {
+		pending := s.Life == LifePending || s.Life == LifeTerminated && flags&flagHeld != 0
+		if flags&^flagHeld != byte(s.Life) || flags&flagHeld != 0 && s.Life != LifeTerminated {
+			return s, errRecord
+		}
+		r.mark(&s, pending)
+		return s, r.end()
+	}
+	s.Suspended = flags&flagSuspended != 0
+	s.Activated = r.ms()
+	s.latest = s.Activated
+	if flags&flagLifeEvents != 0 {
+		s.latest = r.ms()
+		r.bad = r.bad || s.latest.Equal(s.Activated)
+	}
+	s.Class, s.IMSI, s.Language = r.texts()
+	s.Revision = int64(r.uvarint())
+	if flags&flagMore != 0 {
+		r.more(&s)
+	}
+	var first *Option
+	for o := range s.Options {
+		if flags&(flagFirst<<o) == 0 {
+			continue
+		}
+		d := &s.Options[o]
+		r.option(d, first)
+		if first == nil {
+			first = d
+		}
+	}
+	return s, r.end()
+}
+
+// more is what is less usual of a subscriber.
+func (r *reader) more(s *Subscriber) {
+	more := r.byte()
+	if more == 0 || more >= subscriberEnd {
+		r.fail()
+	}
+	if more&subscriberPrevious != 0 {
+		s.since = r.ms()
+		s.previous = make([]previousNumber, r.count())
+		for i := range s.previous {
+			s.previous[i] = previousNumber{msisdn: r.text(), until: r.ms()}
+		}
+	}
+	if more&subscriberRefunds != 0 {
+		s.refunds = make([]refund, r.count())
+		for i := range s.refunds {
+			reference := r.bytes(8)
+			if r.bad {
+				return
+			}
+			s.refunds[i] = refund{binary.BigEndian.Uint64(reference), r.amount(), int64(r.uvarint())}
+		}
+	}
+	if more&subscriberTransferOut != 0 {
+		l := &transferOut{to: r.text()}
+		copy(l.transfer[:], r.bytes(uint64(len(l.transfer))))
+		if move := r.parked(1); len(move) == 1 {
+			l.move = move[0]
+		}
+		l.held = r.parked(r.uvarint())
+		s.transferOut = l
+	}
+}
+
+// mark is what a record has that is no active subscriber's.
+func (r *reader) mark(s *Subscriber, pending bool) {
+	if s.Life != LifePending {
+		s.latest, s.until = r.ms(), r.ms()
+	}
+	if s.Life == LifeMoved {
+		s.movedTo = r.text()
+	}
+	if pending {
+		s.heldUntil = r.ms()
+		s.held = r.parked(r.count())
+	}
+}
+
+func (r *reader) parked(n uint64) []heldEvent {
+	if n == 0 || n > uint64(len(r.b)) {
+		r.bad = r.bad || n > 0
+		return nil
+	}
+	all := make([]heldEvent, n)
+	for i := range all {
+		p := &all[i]
+		copy(p.identity[:], r.bytes(uint64(len(p.identity))))
+		if b := r.bytes(8); !r.bad {
+			p.content = binary.BigEndian.Uint64(b)
+		}
+		p.offset = int64(r.uvarint())
+		p.at = r.ms()
+		p.trace, p.value = r.text(), r.text()
+		if r.bad {
+			return nil
+		}
+	}
+	return all
+}
+
+// option reads one; first is the one before it that it may share with.
+func (r *reader) option(o *Option, first *Option) {
+	head := r.byte()
+	var more uint64
+	if head&optionMore != 0 {
+		if more = r.uvarint(); more == 0 || more >= moreEnd {
+			r.fail()
+		}
+	}
+	o.State, o.Blocked, o.Limited = spend.State(head&stateBits), head&optionBlocked != 0, head&optionLimited != 0
+	o.OwnLimit, o.HasNext = more&moreOwn != 0, more&moreNext != 0
+	o.OwnDay, o.DayChanged, o.Noticed = more&moreOwnDay != 0, more&moreDayChanged != 0, more&moreNoticed != 0
+	o.BlockInactive, o.Withdrawn = more&moreBlockInactive != 0, more&moreWithdrawn != 0
+	if head&optionShares != 0 {
+		if first == nil {
+			r.fail()
+			return
+		}
+		o.RenewalDay, o.Currency, o.Period = first.RenewalDay, first.Currency, first.Period
+	} else {
+		o.RenewalDay = spend.RenewalDay(r.byte())
+		o.Currency = currency(r.bytes(3))
+		o.Period = r.period()
+	}
+	o.Count.Spent = r.amount()
+	if o.Count.Peak = o.Count.Spent; head&optionLevel == 0 {
+		if o.Count.Peak = r.amount(); o.Count.Peak == o.Count.Spent {
+			r.fail()
+		}
+	}
+	if o.Limited {
+		o.Limit = r.amount()
+	}
+	if o.HasNext {
+		o.Next = r.amount()
+	}
+	if o.PerPayment = spend.Max; more&moreCapped != 0 {
+		if o.PerPayment = r.amount(); o.PerPayment == spend.Max {
+			r.fail()
+		}
+	}
+	if more&moreThresholds != 0 {
+		r.thresholds(o)
+	}
+	if more&moreLate != 0 {
+		o.late = make([]late, r.count())
+		for i := range o.late {
+			o.late[i] = late{period: r.period(), sum: spend.Amount(r.varint())}
+		}
+	}
+	if o.State == spend.Unset || o.State > spend.PermanentlyInactive || o.RenewalDay < 1 || o.RenewalDay > 28 ||
+		!spend.IsCurrency(o.Currency) || head&optionShares == 0 && o.shares(first) {
+		r.fail()
+	}
+}
+
+func (r *reader) thresholds(o *Option) {
+	o.Thresholds = make([]spend.Threshold, r.count())
+	for i := range o.Thresholds {
+		t := &o.Thresholds[i]
+		if t.Percent = int64(r.uvarint()); t.Percent == 0 {
+			t.Amount = r.amount()
+		}
+		if t.Validate() != nil {
+			r.fail()
+		}
+	}
+}
+
+// reader takes values off the front; once bad, it stays so.
+type reader struct {
+	b   []byte
+	bad bool
+}
+
+func (r *reader) end() error {
+	if r.bad || len(r.b) > 0 {
+		return errRecord
+	}
+	return nil
+}
+
+func (r *reader) fail() {
+	r.bad, r.b = true, nil
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.b)
+	if n <= 0 || n > 1 && r.b[n-1] == 0 { // a zero at the end is one byte too many
+		r.fail()
+		return 0
+	}
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v := r.uvarint()
+	return int64(v>>1) ^ -int64(v&1)
+}
+
+// count is how many of something follow: at least one, of a byte or more each.
+func (r *reader) count() uint64 {
+	n := r.uvarint()
+	if n == 0 || n > uint64(len(r.b)) {
+		r.fail()
+		return 0
+	}
+	return n
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if n > uint64(len(r.b)) {
+		r.fail()
+		return nil
+	}
+	v := r.b[:n]
+	r.b = r.b[n:]
+	return v
+}
+
+func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
+
+func (r *reader) byte() byte {
+	b := r.bytes(1)
+	if r.bad {
+		return 0
+	}
+	return b[0]
+}
+
+// farthest bounds every time, in seconds either way: what is behind is no time of an event, and might wrap.
+const farthest = 1 << 40
+
+func (r *reader) ms() time.Time {
+	ms := r.varint()
+	if ms < -farthest*1000 || ms > farthest*1000 {
+		r.fail()
+	}
+	return time.UnixMilli(ms).UTC()
+}
+
+func (r *reader) period() spend.Period {
+	start, length := r.varint(), r.varint()
+	if start < -farthest || start > farthest || length < 0 || length > farthest {
+		r.fail()
+		return spend.Period{}
+	}
+	return spend.Period{Start: time.Unix(start, 0).UTC(), End: time.Unix(start+length, 0).UTC()}
+}
+
+// texts are class, IMSI and language, in one piece of memory.
+func (r *reader) texts() (class, imsi, language string) {
+	var scratch [64]byte
+	b := append(scratch[:0], r.bytes(r.uvarint())...)
+	n := len(b)
+	digits := int(r.byte())
+	if digits > maxIMSI {
+		r.fail()
+		return "", "", ""
+	}
+	if digits > 0 {
+		b = appendDigits(b, r.uvarint(), digits)
+		r.bad = r.bad || len(b) != n+digits
+	}
+	m := len(b)
+	b = append(b, r.bytes(r.uvarint())...)
+	all := string(b)
+	return all[:n], all[n:m], all[m:]
+}
+
+// appendDigits writes a number with the zeros before it.
+func appendDigits(b []byte, number uint64, digits int) []byte {
+	at := len(b)
+	b = strconv.AppendUint(b, number, 10)
+	for len(b)-at < digits {
+		b = slices.Insert(b, at, '0')
+	}
+	return b
+}
+
+// amount is one that is not negative.
+func (r *reader) amount() spend.Amount {
+	v := r.uvarint()
+	a := v >> 1
+	if v&1 == 0 {
+		if spend.Amount(a)%cent == 0 { // it would have been written in cents
+			r.fail()
+		}
+		return spend.Amount(a)
+	}
+	if a > uint64(spend.Max/cent) {
+		r.fail()
+		return 0
+	}
+	return spend.Amount(a) * cent
+}
+
+// currency spares the memory of the codes that nearly everybody has.
+func currency(b []byte) string {
+	switch string(b) {
+	case "EUR":
+		return "EUR"
+	case "GBP":
+		return "GBP"
+	case "USD":
+		return "USD"
+	case "CHF":
+		return "CHF"
+	}
+	return string(b)
+}

@@ -1,0 +1,325 @@
+package account
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
+)
+
+// partition is one partition of a log in memory and the real engine over it. Its methods append what they are named
+// after, at the time that at set last; told works the log to its end and says what was published.
+type partition struct {
+	t        testing.TB
+	now      time.Time
+	log, out []stream.Record
+	store    state.Store
+	catalogs map[int64]*Catalog
+	revision int64
+	events   int
+	// fetch bounds how many records a fetch returns.
+	fetch int
+	// tenant is what the configuration says of it; usage of unknown numbers is rejected at once.
+	tenant *configv1.SubscriberPolicy
+	// verdicts are those of calls that were refused.
+	verdicts []string
+	// late keeps what is published to the log between until it is put there.
+	late    bool
+	between []stream.Record
+	// incidents are those that were told.
+	incidents []string
+	// fold, where it is set, stands in for the service's.
+	rules fold.Fold[Subscriber, *Catalog]
+}
+
+// What the stories are written with.
+const msisdn = safeguardtest.MSISDN
+
+var (
+	moment, stamp, units, amount = safeguardtest.Moment, safeguardtest.Stamp, safeguardtest.Units, safeguardtest.Amount
+	gold, full                   = safeguardtest.Gold, safeguardtest.Full
+	limit, defaultLimit          = safeguardtest.Limit, safeguardtest.DefaultLimit
+	line                         = safeguardtest.Line
+)
+
+func catalogOf(t testing.TB, n int64, classes ...*configv1.ClassOfService) *Catalog {
+	t.Helper()
+	return catalogFor(t, n, safeguardtest.NoGrace(), classes...)
+}
+
+func catalogFor(t testing.TB, n int64, tenant *configv1.SubscriberPolicy, classes ...*configv1.ClassOfService) *Catalog {
+	t.Helper()
+	return Compile(safeguardtest.Snapshot(t, n, tenant, classes...), nil)
+}
+
+func newPartition(t testing.TB) *partition {
+	return &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*Catalog{}, fetch: 1000, tenant: safeguardtest.NoGrace()}
+}
+
+func (p *partition) at(s string) { p.now = moment(s) }
+
+func thresholds(all ...string) func(*configv1.DataSafeguardOption) {
+	return func(o *configv1.DataSafeguardOption) {
+		for _, s := range all {
+			if percent, ok := strings.CutSuffix(s, "%"); ok {
+				n := int32(0)
+				_, _ = fmt.Sscan(percent, &n)
+				o.AlertThresholds = append(o.AlertThresholds, &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Percent{Percent: n}})
+			} else {
+				o.AlertThresholds = append(o.AlertThresholds, &configv1.AlertThreshold{Threshold: &configv1.AlertThreshold_Amount{Amount: units(s)}})
+			}
+		}
+	}
+}
+
+func renews(zone string, day int32) func(*configv1.DataSafeguardOption) {
+	return func(o *configv1.DataSafeguardOption) { o.TimeZone, o.RenewalDay = zone, day }
+}
+
+// bare is the class without the option.
+func bare() *configv1.ClassOfService {
+	return &configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold"}
+}
+
+// configures appends the record from which on these classes are in force.
+func (p *partition) configures(classes ...*configv1.ClassOfService) {
+	p.t.Helper()
+	p.revision++
+	p.catalogs[p.revision] = catalogFor(p.t, p.revision, p.tenant, classes...)
+	p.append(&event.Event{
+		ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: p.now,
+		Data: &controlv1.Revision{Revision: p.revision, Level: fold.Level},
+	})
+}
+
+// ticks appends that it became this late.
+func (p *partition) ticks() {
+	p.append(&event.Event{ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: p.now, Data: &controlv1.Tick{Time: timestamppb.New(p.now)}})
+}
+
+func (p *partition) append(events ...*event.Event) {
+	p.t.Helper()
+	for _, e := range events {
+		received := *e
+		received.ReceivedAt = p.now
+		r, err := received.Record("events")
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		r.Partition, r.Offset = 0, int64(len(p.log))
+		p.log = append(p.log, r)
+	}
+}
+
+// says appends an event about the subscriber, which happened now unless changed.
+func (p *partition) says(eventType string, data proto.Message, edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	p.events++
+	e := &event.Event{
+		ID: fmt.Sprintf("e-%d", p.events), Source: "crm", Type: eventType, Tenant: "acme", Subject: msisdn, Time: p.now, Data: data,
+	}
+	for _, edit := range edits {
+		edit(e)
+	}
+	p.append(e)
+	return e
+}
+
+func (p *partition) activates(edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "234150999999999", Language: "en"}, edits...)
+}
+
+func (p *partition) terminates(edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("subscriber.terminated", &eventv1.SubscriberTerminated{}, edits...)
+}
+
+// uses appends roaming data worth an amount, without VAT.
+func (p *partition) uses(amount string, edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	return p.says("usage.charged", &eventv1.UsageCharged{
+		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount),
+	}, edits...)
+}
+
+// on lets an event have happened at another time than now.
+func on(at string) func(*event.Event) {
+	return func(e *event.Event) { e.Time = moment(at) }
+}
+
+// with changes a usage.
+func with(edit func(*eventv1.UsageCharged)) func(*event.Event) {
+	return func(e *event.Event) { edit(e.Data.(*eventv1.UsageCharged)) }
+}
+
+// corrects names what a refund takes back: an event that nothing else does.
+func corrects(at string) func(*event.Event) {
+	return func(e *event.Event) {
+		e.Data.(*eventv1.UsageCharged).Corrects = &eventv1.Correction{Id: "before-" + e.ID, Time: timestamppb.New(moment(at))}
+	}
+}
+
+// works runs the engine to the log's end.
+func (p *partition) works() {
+	p.t.Helper()
+	f := p.rules
+	if f == nil {
+		f = NewRules("safeguards")
+	}
+	o := fold.NewOwner(fold.OwnerConfig[Subscriber, *Catalog]{
+		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
+		Fold: f, Options: Takes(), Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
+		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+	})
+	if err := o.Run(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// told is everything that was published, a line each.
+func (p *partition) told() []string {
+	p.t.Helper()
+	p.works()
+	lines := []string{}
+	for _, r := range p.out {
+		if r.Topic != "events" { // that of the log: transfers, and events that were sent on
+			lines = append(lines, line(p.t, r))
+		}
+	}
+	return append(lines, p.verdicts...)
+}
+
+// forget drops what was told until here.
+func (p *partition) forget() {
+	p.works()
+	p.out = nil
+}
+
+// record is the subscriber as stored.
+func (p *partition) record() (Subscriber, bool) { return p.recordOf(msisdn) }
+
+func (p *partition) recordOf(number string) (Subscriber, bool) {
+	p.t.Helper()
+	_, values, err := p.store.Peek(p.t.Context(), state.Partition{Domain: Domain, Count: 1}, []string{"r:acme/" + number})
+	if err != nil || values[0] == nil {
+		return Subscriber{}, false
+	}
+	body, err := fold.BodyOf(values[0])
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	s, err := Decode(body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return s, true
+}
+
+// The partition as the engine's log and publisher.
+
+func (p *partition) Range(context.Context) (start, end int64, err error) {
+	return 0, int64(len(p.log)), nil
+}
+
+func (p *partition) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
+	end := int64(len(p.log))
+	if from == end {
+		if wait > 0 {
+			return stream.Batch{}, stream.ErrRevoked
+		}
+		return stream.Batch{End: end, Next: end}, nil
+	}
+	to := min(end, from+int64(p.fetch))
+	return stream.Batch{Records: p.log[from:to], End: end, Next: to}, nil
+}
+
+func (p *partition) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+	if offset >= int64(len(p.log)) {
+		return stream.Record{}, false, nil
+	}
+	return p.log[offset], true, nil
+}
+
+func (p *partition) Append(context.Context, *event.Event) error {
+	return errors.New("the owner appends nothing here")
+}
+func (p *partition) Committed() int64                    { return -1 }
+func (p *partition) Commit(context.Context, int64) error { return nil }
+func (p *partition) Settle(string)                       {}
+func (p *partition) Progress()                           {}
+
+// Wait is not needed: every revision is at hand.
+func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }
+
+func (p *partition) Incident(code string, offset int64, err error) {
+	p.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
+}
+
+func (p *partition) Report(code string, offset int64, err error) {
+	p.incidents = append(p.incidents, code)
+	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
+}
+
+func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
+	p.out = append(p.out, records...)
+	for _, r := range records {
+		switch {
+		case r.Topic == "events" && p.late:
+			p.between = append(p.between, r)
+		case r.Topic == "events":
+			r.Partition, r.Offset = 0, int64(len(p.log))
+			p.log = append(p.log, r)
+		}
+	}
+	return nil
+}
+
+// revisionsOf stands for the configuration service. Its newest is none: the test puts the records into the log.
+type revisionsOf map[int64]*Catalog
+
+func (r revisionsOf) Newest() state.Revision                  { return state.Revision{} }
+func (r revisionsOf) Changed() <-chan struct{}                { return nil }
+func (r revisionsOf) InForce(state.Partition, state.Revision) {}
+func (r revisionsOf) At(n state.Revision) (*Catalog, error)   { return r[n.Number], nil }
+
+type noSnapshots struct{}
+
+func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
+
+func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) (bool, error), func(*statev1.SnapshotRecord) error) (bool, error) {
+	return false, nil
+}
+
+// newTurn is an event of a subscriber of class gold that has nothing yet.
+func newTurn() *turn {
+	s := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
+	if faults := s.Faults(); len(faults) > 0 {
+		panic(faults)
+	}
+	at := moment("2026-03-02T09:00")
+	return &turn{
+		at: at, eventTime: at, arrived: at, cause: cause{event: &event.Event{}}, tenant: "acme", msisdn: msisdn, catalog: Compile(s, nil), exists: true,
+		sub: Subscriber{Activated: at, Class: "gold"},
+	}
+}

@@ -1,0 +1,317 @@
+package account
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/state/statetest"
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
+)
+
+// However a sum is split into charges, each threshold is told once, in ascending order, and so is the limit.
+func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
+	c := catalogOf(t, 1, gold(thresholds("20%", "33.333333333", "80%", "100%", "150%")))
+	rapid.Check(t, func(t *rapid.T) {
+		parts := rapid.SliceOfN(rapid.Int64Range(0, 20*int64(spend.Unit)), 0, 40).Draw(t, "parts")
+		sub := Subscriber{Activated: moment("2026-03-02T09:00"), Class: "gold"}
+		at := moment("2026-03-02T10:00")
+		turnOf := func() *turn {
+			return &turn{at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", catalog: c, exists: true, sub: sub}
+		}
+		begun := turnOf()
+		begun.begin(spend.Data, c.Class("acme", "gold").Offers[spend.Data], initial{}, becauseActivation)
+		sub = begun.sub
+
+		sum := spend.Amount(0)
+		var told []string
+		for _, part := range parts {
+			u := turnOf()
+			u.used(&eventv1.UsageCharged{
+				Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: MoneyOf(spend.Amount(part), "EUR"),
+			})
+			sub = u.sub
+			sum += spend.Amount(part)
+			for _, o := range u.outcomes {
+				told = append(told, strings.TrimSpace(o.kind+" "+o.part))
+			}
+		}
+		var want []string
+		for _, threshold := range []struct {
+			at   spend.Amount
+			name string
+		}{{10 * spend.Unit, "alert 20%"}, {33333333333, "alert 33.333333333"}, {40 * spend.Unit, "alert 80%"}, {50 * spend.Unit, "alert 100%"}, {50 * spend.Unit, "reached"}, {75 * spend.Unit, "alert 150%"}} {
+			if sum >= threshold.at {
+				want = append(want, threshold.name)
+			}
+		}
+		told = slices.DeleteFunc(told, func(s string) bool { return s == KindOvershoot })
+		// Where one charge goes over everything, the limit is told after all of its alerts.
+		slices.Sort(told)
+		slices.Sort(want)
+		if !slices.Equal(told, want) {
+			t.Errorf("after %s: told %q, want %q", sum, told, want)
+		}
+		if sub.Options[spend.Data].Count.Spent != sum || sub.Options[spend.Data].Blocked != (sum >= 50*spend.Unit) {
+			t.Errorf("spent %s of %s, blocked %t", sub.Options[spend.Data].Count.Spent, sum, sub.Options[spend.Data].Blocked)
+		}
+	})
+}
+
+var (
+	seed  = flag.Uint64("seed", 0, "replays one history of the law")
+	seeds = flag.Uint64("seeds", lawHistories, "how many histories the law runs in memory")
+)
+
+// On servers a history is shorter: each of its steps is a round trip.
+const (
+	lawSteps        = 400
+	lawStepsServers = 120
+)
+
+// The law of the engine holds for this fold: kills, zombies, lost stores and any cutting into batches leave no trace, and
+// callers were told what happened.
+func TestLaw(t *testing.T) {
+	t.Cleanup(func() { checkTally(t) })
+	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
+}
+
+// It holds among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
+// crash at any step.
+func TestLawOfMoves(t *testing.T) {
+	t.Cleanup(func() { checkMoves(t) })
+	everySeed(t, max(*seeds/2, 1), func(t *testing.T, seed uint64) {
+		checkLaw(t, seed, lawSteps, foldtest.NewMemory(), foldtest.NewMemory())
+	})
+}
+
+func everySeed(t *testing.T, n uint64, check func(*testing.T, uint64)) {
+	if *seed != 0 {
+		check(t, *seed)
+		return
+	}
+	for s := uint64(1); s <= n && !t.Failed(); s++ {
+		check(t, s)
+	}
+}
+
+func TestLawOnServers(t *testing.T) {
+	brokers, kafka := streamtest.RealKafka(t)
+	address, redis := statetest.RealRedis(t)
+	if !kafka || !redis {
+		brokers, address = streamtest.Embedded(t), statetest.Redises(t)[0].Address
+	}
+	alone, among := 6, 3
+	if kafka && redis {
+		alone, among = lawHistoriesServers, movesHistoriesServers
+	}
+	servers := foldtest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
+	for i := range alone + among {
+		s := uint64(i) + 1_000_000
+		if *seed != 0 && s != *seed {
+			continue
+		}
+		t.Run(fmt.Sprint(s), func(t *testing.T) {
+			t.Parallel()
+			if i < alone {
+				checkLaw(t, s, lawStepsServers, servers.Bench(t, i))
+				return
+			}
+			first := alone + 2*(i-alone)
+			checkLaw(t, s, lawStepsServers, servers.Bench(t, first), servers.Bench(t, first+1))
+		})
+	}
+}
+
+// tally counts what callers were told, moves how many subscribers took over another number's record.
+var (
+	tally foldtest.Tally
+	moves atomic.Int64
+)
+
+// checkTally fails where something that may happen to a call never did.
+func checkTally(t *testing.T) {
+	for what, n := range map[string]int64{
+		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),
+		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "void copies": tally.Void.Load(),
+	} {
+		t.Logf("calls %s: %d", what, n)
+		if n == 0 && *seed == 0 && *seeds >= 100 {
+			t.Errorf("no call was ever %s", what)
+		}
+	}
+}
+
+func checkMoves(t *testing.T) {
+	t.Logf("%d moves", moves.Load())
+	if moves.Load() == 0 && *seed == 0 {
+		t.Error("nobody moved")
+	}
+}
+
+// checkLaw runs a history of one partition, or of several among which subscribers move. At its end, whoever heard nothing
+// but reached and released, repeats and late copies included, holds the same usage back as Authorize does.
+func checkLaw(t *testing.T, seed uint64, steps int, benches ...foldtest.Bench) {
+	t.Helper()
+	law := foldtest.Law[Subscriber, *Catalog]{
+		Steps:         steps,
+		NewFold:       func() fold.Fold[Subscriber, *Catalog] { return NewRules("safeguards") },
+		Options:       Takes(),
+		Configuration: lawCatalogs(t),
+		Draw:          drawEvent,
+		Sequence: func(r stream.Record) (string, int64, bool) {
+			d, ok := safeguardIn(t, r)
+			return subjectOf(r), d.GetSequence(), ok
+		},
+	}
+	if len(benches) == 1 {
+		law.Calls = &foldtest.Calls[Subscriber, *Catalog]{
+			Draw: drawCall, Tally: &tally, Told: toldInWords,
+			Witness: func(say func(foldtest.Judgement)) fold.Fold[Subscriber, *Catalog] {
+				return witness{NewRules("safeguards"), say}
+			},
+		}
+		law.Check(t, seed, benches[0])
+	} else {
+		law.Draw = drawFewCalls
+		law.CheckAmong(t, seed, benches...)
+	}
+	for _, b := range benches {
+		checkEnforcement(t, law, seed, b)
+	}
+}
+
+// safeguardIn is what a record says about a safeguard; a rejection of ours for a panic fails the test.
+func safeguardIn(t testing.TB, r stream.Record) (*eventv1.Safeguard, bool) {
+	e, err := event.Decode(r.Value)
+	if err != nil {
+		return nil, false
+	}
+	if reason, rejected := r.Header(event.HeaderReason); rejected && string(reason) == "PANIC" {
+		detail, _ := r.Header(event.HeaderDetail)
+		t.Errorf("%s %s: %s", e.Type, e.ID, detail)
+	}
+	d, ok := e.Data.(*eventv1.Safeguard)
+	return d, ok
+}
+
+func subjectOf(r stream.Record) string {
+	_, subject, _ := strings.Cut(string(r.Key), "/")
+	return subject
+}
+
+// checkEnforcement compares a network element's table with what Authorize says of every number.
+func checkEnforcement(t *testing.T, law foldtest.Law[Subscriber, *Catalog], seed uint64, b foldtest.Bench) {
+	t.Helper()
+	table := model.Table{}
+	for _, r := range foldtest.Published(t, b) {
+		d, ok := safeguardIn(t, r)
+		if !ok {
+			continue
+		}
+		h, _, err := model.Heard(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		table.Hear(h.Subject, h.Kind, d)
+		if d.GetReason() == becauseTransfer && h.Kind == KindReached {
+			moves.Add(1)
+		}
+	}
+	subscribers := foldtest.Bodies(t, law.NewFold(), b)
+	for number, entry := range table {
+		if entry.Missed > 0 {
+			t.Errorf("seed %d: %s: %d times the event before was another than was heard", seed, number, entry.Missed)
+		}
+		sub := subscribers["acme/"+number]
+		c := law.Configuration(sub.Revision)
+		v := View{Tenant: "acme", MSISDN: number, Exists: true, Subscriber: sub, catalog: c, class: c.Class("acme", sub.Class), Now: sub.latest}
+		for o := range spend.Option(spend.Options) {
+			a, err := v.Authorize(nil, o) // a number without a subscriber, or one without the option, is not there to be held back
+			if denied := err == nil && a.Denied; denied != entry.Blocked[o] {
+				t.Errorf("seed %d: %s, option %d: the topic says blocked: %t, and Authorize %+v, %v", seed, number, o, entry.Blocked[o], a, err)
+			}
+		}
+	}
+	for key, sub := range subscribers {
+		_, number, _ := strings.Cut(key, "/")
+		for o := range spend.Option(spend.Options) {
+			if table[number] == nil && sub.Options[o].Blocked {
+				t.Errorf("seed %d: %s, option %d is blocked, and nobody was told", seed, number, o)
+			}
+		}
+	}
+}
+
+// witness is the fold, and says of each call what it answered.
+type witness struct {
+	*Rules
+	say func(foldtest.Judgement)
+}
+
+func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
+	if !event.IsCommand(e.Type) {
+		w.Rules.Apply(s, e)
+		return
+	}
+	_, reapply := e.Data.(*controlv1.ReapplyCommand)
+	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
+	t := w.turnOf(s, e)
+	value, err := w.judge(s, &t)
+	if j.Err = err; err == nil {
+		j.Value = value
+	}
+	w.say(j)
+	reply(s, e, value, err)
+}
+
+// toldInWords is an answer as its caller can tell it from others.
+func toldInWords(value any, err error) string {
+	m, _ := value.(proto.Message)
+	if refused, ok := errors.AsType[*RefusedCharge](err); ok {
+		m = refused.Answer
+	}
+	if m == nil {
+		return fmt.Sprint(err)
+	}
+	return fmt.Sprintf("%x %v", encodeAnswer(m), err)
+}
+
+// drawCall makes a call, or one of the newest again, as it was or with other content. A repeat is known among the newest
+// 16 of a subscriber.
+func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
+	if n := len(recent); n > 0 && r.IntN(2) == 0 {
+		again := *recent[r.IntN(min(n, 4))]
+		if r.IntN(8) == 0 {
+			again.Data = &controlv1.ChargeCommand{Amount: units("1"), Description: "another"}
+			again.Type = TypeCharge
+		}
+		return &again
+	}
+	e := &event.Event{Source: ChargeSource, Tenant: "acme", Subject: lawNumber(r), Type: TypeCharge}
+	switch n := r.IntN(10); {
+	case n < 4:
+		e.Type, e.Data = TypeChange, drawChange(r)
+	case n < 5:
+		e.Type, e.Data = TypeReapply, &controlv1.ReapplyCommand{ClassOfService: "gold"}
+	default:
+		e.Data = &controlv1.ChargeCommand{Amount: units(fmt.Sprint(r.IntN(25)))}
+	}
+	return e
+}

@@ -1,0 +1,241 @@
+package account
+
+import (
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/spend"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
+)
+
+var (
+	modelSeed  = flag.Uint64("model-seed", 0, "replays one history against the model")
+	modelSeeds = flag.Uint64("model-seeds", modelHistories, "how many histories are held against the model")
+)
+
+// Whatever happens, this service and an independent reading of the rules say the same about it.
+func TestTheServiceSaysWhatTheModelSays(t *testing.T) {
+	mixes := map[string]model.Mix{
+		"events": {Options: model.Options[:], Classes: true, Numbers: 2},
+		"moves":  {Options: model.Options[:], Calls: true, Classes: true, Moves: true, Grace: true, Imports: true, Numbers: 3},
+		"calls":  {Options: model.Options[:], Calls: true, Classes: true, Numbers: 2},
+	}
+	for name, mix := range mixes {
+		t.Run(name, func(t *testing.T) {
+			first, last := uint64(1), *modelSeeds
+			if *modelSeed != 0 {
+				first, last = *modelSeed, *modelSeed
+			}
+			for seed := first; seed <= last; seed++ {
+				steps := model.Random(seed, mix, 120)
+				wrong := against(t, steps, seed)
+				if len(wrong) == 0 {
+					continue
+				}
+				steps = shrink(steps, func(s []model.Step) bool { return len(against(t, s, seed)) > 0 })
+				t.Fatalf("-run '%s' -model-seed=%d:\n%s\nit takes:\n%s", t.Name(), seed, strings.Join(against(t, steps, seed), "\n"), retold(steps))
+			}
+		})
+	}
+}
+
+// against works a history with the engine and the model side by side. Whenever both have come to rest it holds what was said,
+// every option, and what a network element knows that heard only reached and released, against the model.
+func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
+	p := newPartition(t)
+	random := rand.New(rand.NewPCG(seed, 3))
+	p.fetch = 1 + random.IntN(60)
+	b := &beside{t: t, p: p, world: model.New(), snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, ids: map[string]string{}}
+	for _, s := range steps {
+		e := s.Event
+		if s.Snapshot != nil {
+			p.revision++
+			s.Snapshot.Revision, s.Snapshot.ApplyRevision = p.revision, p.revision
+			b.snapshots[p.revision] = s.Snapshot
+			decoded := configclient.Decode(s.Snapshot)
+			if faults := decoded.Faults(); len(faults) > 0 {
+				t.Fatal(faults)
+			}
+			p.catalogs[p.revision] = Compile(decoded, p.catalogs[p.revision-1])
+			e = &event.Event{
+				ID: "revision", Source: "tollgate/safeguard", Type: event.TypeRevision, Time: s.At,
+				Data: &controlv1.Revision{Revision: p.revision, Level: fold.Level},
+			}
+		}
+		p.now = s.At
+		p.append(e)
+		switch {
+		case e.Type == "subscriber.msisdn_changed" || random.IntN(20) == 0:
+			b.works()
+		case e.Type == event.TypeTick:
+			if wrong = b.rests(); len(wrong) > 0 {
+				return wrong
+			}
+		}
+	}
+	return b.rests()
+}
+
+// beside is a partition with the model beside it.
+type beside struct {
+	t         *testing.T
+	p         *partition
+	world     *model.World
+	snapshots map[int64]*configv1.Snapshot
+	table     model.Table
+	folded    int // of the log, by the model
+	heard     []model.Said
+	ids       map[string]string // content of what was published, by id
+	meant     []model.Said
+}
+
+// works lets the engine come to the log's end and hears what is said. What one number hands to another stands in the log
+// already, and is put there once more: a repeat may come at any later time.
+func (b *beside) works() {
+	for again := true; again; {
+		b.p.works()
+		again = false
+		for _, r := range b.p.out {
+			if r.Topic == "events" {
+				r.Partition, r.Offset = 0, int64(len(b.p.log))
+				b.p.log = append(b.p.log, r)
+				again = true
+				continue
+			}
+			h, d, err := model.Heard(r)
+			if err != nil {
+				b.t.Fatal(err)
+			}
+			b.heard = append(b.heard, h)
+			if e, _ := event.Decode(r.Value); d != nil {
+				if known, ok := b.ids[e.ID]; ok && known != string(r.Value) {
+					b.t.Errorf("id %s was published for two contents, the later: %v", e.ID, d)
+				}
+				b.ids[e.ID] = string(r.Value)
+			}
+			if d != nil {
+				b.table.Hear(h.Subject, h.Kind, d)
+			}
+		}
+		b.p.out = nil
+	}
+}
+
+// rests compares once everything that is due was worked.
+func (b *beside) rests() (wrong []string) {
+	b.works()
+	for ; b.folded < len(b.p.log); b.folded++ {
+		r := b.p.log[b.folded]
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if d, ok := e.Data.(*controlv1.Revision); ok {
+			b.world.Configure(r.Time, b.snapshots[d.GetRevision()])
+			continue
+		}
+		b.world.Happen(r.Time, e)
+	}
+	b.world.Pass(b.world.Now())
+	b.meant = append(b.meant, b.world.Take()...)
+	for _, w := range model.Compare(b.meant, b.heard) {
+		wrong = append(wrong, w.String())
+	}
+	if len(wrong) > 0 {
+		return wrong
+	}
+	if n := b.world.Owed(); n != 0 {
+		return []string{fmt.Sprintf("%d events were not sent on to another number as often as they should be", n)}
+	}
+	for n := range 4 {
+		wrong = append(wrong, b.compare(fmt.Sprintf("44770090000%d", n))...)
+	}
+	return wrong
+}
+
+// compare holds one number's record, and what is known of it outside, against the model.
+func (b *beside) compare(number string) (wrong []string) {
+	views, _, alive := b.world.Look("acme", number)
+	sub, found := b.p.recordOf(number)
+	if living := found && sub.Alive(); living != alive {
+		return []string{fmt.Sprintf("%s is active: %t, want %t", number, living, alive)}
+	}
+	known := b.table[number]
+	if known == nil {
+		known = &model.Entry{}
+	}
+	for i, want := range views {
+		if known.Blocked[i] != (alive && want.Blocked) {
+			wrong = append(wrong, fmt.Sprintf("%s option %d is blocked outside: %t, want %t", number, i, known.Blocked[i], want.Blocked))
+		}
+		if !alive {
+			continue
+		}
+		d := sub.Options[i]
+		got := model.View{
+			Offered: d.Offered(), State: StateOnWire(d.State), Spent: int64(d.Count.Spent), Limit: int64(d.Limit), Limited: d.Limited,
+			Next: int64(d.Next), HasNext: d.HasNext, Currency: d.Currency, Blocked: d.Blocked, Day: int(d.RenewalDay), Start: d.Period.Start, End: d.Period.End,
+		}
+		want.Eligible = nil // see below
+		if !want.HasNext {
+			want.Next = 0
+		}
+		if d.State == spend.Unset { // the class never offered it in this period
+			got = model.View{}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			wrong = append(wrong, fmt.Sprintf("%s option %d:\n%s", number, i, diff))
+		}
+	}
+	if !alive {
+		return wrong
+	}
+	v := View{Tenant: "acme", MSISDN: number, Exists: true, Subscriber: sub, LogTime: b.world.Now(), Now: b.world.Now()}
+	v.Under(b.p.catalogs[b.p.revision])
+	if err := v.Present(); err != nil {
+		b.t.Fatal(err)
+	}
+	views, _ = b.world.Judged("acme", number)
+	for _, w := range model.Shown(v.Options(), views) {
+		wrong = append(wrong, number+": "+w)
+	}
+	return wrong
+}
+
+// shrink leaves out what is not needed for a history to go wrong.
+func shrink(steps []model.Step, wrong func([]model.Step) bool) []model.Step {
+	for size := len(steps) / 2; size > 0; size /= 2 {
+		for from := 1; from+size < len(steps); { // the first is the configuration, the last a tick
+			without := append(append([]model.Step{}, steps[:from]...), steps[from+size:]...)
+			if wrong(without) {
+				steps = without
+			} else {
+				from += size
+			}
+		}
+	}
+	return steps
+}
+
+// retold is a history, a line each.
+func retold(steps []model.Step) string {
+	var b strings.Builder
+	for _, s := range steps {
+		if s.Snapshot != nil {
+			fmt.Fprintf(&b, "%s configured %v\n", s.At.Format("2006-01-02T15:04:05.000"), s.Snapshot)
+			continue
+		}
+		fmt.Fprintf(&b, "%s %s %s of %s at %s: %v\n", s.At.Format("2006-01-02T15:04:05.000"), s.Event.ID, s.Event.Type, s.Event.Subject, s.Event.Time.Format("2006-01-02T15:04:05.000"), s.Event.Data)
+	}
+	return b.String()
+}

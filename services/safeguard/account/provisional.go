@@ -1,0 +1,161 @@
+package account
+
+import (
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// maxParked bounds what waits for one number, in bytes of its record.
+const maxHeld = 64 << 10
+
+// park lets usage of a number that nobody has activated wait for its activation, which may be on its way: producers of
+// usage and of activations do not wait for each other. A number that was terminated is such a one: another SIM is often
+// told as a termination and an activation.
+func (t *turn) hold() {
+	grace := t.catalog.Tenant(t.tenant).UnknownGrace
+	switch {
+	case grace <= 0 && !t.sub.Pending(), t.value == nil:
+		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
+		return
+	case !t.exists:
+		t.sub = Subscriber{Life: LifePending, heldUntil: t.at.Add(grace)}
+	case !t.sub.Pending():
+		t.sub.heldUntil = t.at.Add(grace)
+	}
+	waiting, ok := t.addHeld(t.sub.held)
+	if !ok {
+		t.refuse(refusedUnknown, "no active subscriber has this MSISDN, and no more usage can wait for it: send subscriber.activated first, then this event again")
+		return
+	}
+	t.sub.held = waiting
+}
+
+// parked is the event as it waits in the record.
+func (t *turn) asHeld() heldEvent {
+	return heldEvent{identity: t.identity, content: t.event.Content(), offset: t.offset, at: t.at, trace: t.event.Trace, value: string(t.value)}
+}
+
+// keep adds the event to what waits, once; not ok where there is no room.
+func (t *turn) addHeld(waiting []heldEvent) (all []heldEvent, ok bool) {
+	p := t.asHeld()
+	size := p.size()
+	for i := range waiting {
+		if waiting[i].identity == p.identity {
+			t.sameAs(&waiting[i])
+			return waiting, true
+		}
+		size += waiting[i].size()
+	}
+	if size > maxHeld {
+		return waiting, false
+	}
+	t.changed, t.held = true, true
+	own := make([]heldEvent, len(waiting), len(waiting)+1) // the record's may be shared with what was committed
+	copy(own, waiting)
+	return append(own, p), true
+}
+
+// sameAs refuses the event where it has the id of one that waits, and is another.
+func (t *turn) sameAs(p *heldEvent) {
+	if p.content != t.event.Content() {
+		t.refuse(refusedReused, "another event with this id and source waits already: give each event an id of its own")
+	}
+}
+
+// size is what it takes of the record, at most.
+func (p *heldEvent) size() int { return len(p.value) + len(p.trace) + 48 }
+
+// takeUp works what has waited, in the order of the log, each under its own id. What is refused is turned away.
+func (t *turn) release(waiting []heldEvent) {
+	for i := range waiting {
+		p := &waiting[i]
+		e := p.event()
+		u := *t
+		u.cause = cause{event: e, identity: p.identity}
+		u.eventTime, u.arrived = e.Time, p.at
+		if u.eventTime.After(p.at) {
+			u.eventTime = p.at
+		}
+		u.changed, u.outcomes, u.giving = false, nil, 0
+		u.used(e.Data.(*eventv1.UsageCharged))
+		if u.refused() {
+			t.rejected = append(t.rejected, rejectedEvent{p, u.refusal})
+			continue
+		}
+		t.sub, t.refunded = u.sub, u.refunded
+		t.outcomes = append(t.outcomes, u.outcomes...)
+		if u.changed {
+			t.counted = append(t.counted, p)
+		}
+	}
+}
+
+// turnedAway is usage that has waited in vain.
+type rejectedEvent struct {
+	*heldEvent
+	refusal refusal
+}
+
+// giveUp ends the wait for a number: it is activated with the tenant's default class, or what has waited is rejected.
+func (t *turn) rejectHeld() {
+	waiting := t.sub.held
+	why := refusal{refusedUnknown, "nobody activated this MSISDN while the usage waited: send subscriber.activated first, then this event again"}
+	begin, begun := t.sub.heldSince(waiting)
+	if id := t.catalog.Tenant(t.tenant).DefaultClass; id != "" && begun {
+		if c := t.catalog.Class(t.tenant, id); c != nil {
+			t.sub = Subscriber{Activated: begin, Class: id}
+			t.sub.latest = t.sub.Activated
+			t.beginAll(c, [spend.Options]initial{})
+			t.release(waiting)
+			return
+		}
+		why = refusal{refusedClass, "the tenant's default class of service " + id + " is not configured: create or undelete it, then send this event again"}
+	}
+	for i := range waiting {
+		t.rejected = append(t.rejected, rejectedEvent{&waiting[i], why})
+	}
+	t.sub.held, t.sub.heldUntil = nil, time.Time{}
+	t.drop, t.changed = t.sub.Life == LifePending, true
+}
+
+// begun is the own time of the oldest usage that waits: none of it is from before an activation then. What is from before
+// a termination is nobody's any more: where there is nothing else, it is not ok.
+func (s *Subscriber) heldSince(waiting []heldEvent) (first time.Time, ok bool) {
+	for i := range waiting {
+		at := waiting[i].event().Time
+		if at.After(waiting[i].at) {
+			at = waiting[i].at
+		}
+		if s.Life == LifeTerminated && at.Before(s.latest) {
+			continue
+		}
+		if !ok || at.Before(first) {
+			first, ok = at, true
+		}
+	}
+	return first, ok
+}
+
+// event is what waits, as it was decoded when it came.
+func (p *heldEvent) event() *event.Event {
+	e, err := event.Decode([]byte(p.value))
+	if err != nil {
+		panic("an event that waited can't be decoded: " + err.Error()) // it was when it came
+	}
+	e.Trace = p.trace
+	return e
+}
+
+// record is the log record that it came in.
+func (p *heldEvent) record(topic string, partition int32) stream.Record {
+	r, err := p.event().Record(topic)
+	if err != nil {
+		panic("encode an event that waited: " + err.Error())
+	}
+	r.Value, r.Partition, r.Offset, r.Time = []byte(p.value), partition, p.offset, p.at
+	return r
+}

@@ -1,0 +1,499 @@
+package account
+
+import (
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+const newNumber, thirdNumber = "447700900555", "447700900777"
+
+// moves gives the subscriber of a number another.
+func (p *partition) moves(from, to string, edits ...func(*event.Event)) *event.Event {
+	p.t.Helper()
+	edits = append([]func(*event.Event){as(from)}, edits...)
+	return p.says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to}, edits...)
+}
+
+// as lets an event be of another number.
+func as(number string) func(*event.Event) { return func(e *event.Event) { e.Subject = number } }
+
+func TestASubscriberMovesToAnotherNumber(t *testing.T) {
+	run(t, []story{
+		{"spend, limits and period go along, and nothing is said where nothing is blocked", func(p *partition) {
+			whole(p)
+			p.uses("39")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.uses("1", as(newNumber))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"what is blocked is released under the old number and blocked under the new", func(p *partition) {
+			whole(p)
+			p.uses("50")
+			p.forget()
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.at("2026-04-01T00:00")
+			p.ticks()
+		}, []string{
+			"447700900555 reached 50/50 TRANSFER blocked", "released 50/50 TRANSFER", "447700900555 renewed 0/50 RENEWAL", "447700900555 released 0/50 RENEWAL",
+			"447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL",
+		}},
+		{"late usage of the old number is sent on, under its own id", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			e := p.uses("40")
+			p.append(e, e)
+			p.works()
+			p.append(e)
+			p.works()
+			p.uses("9")
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"an event that was counted before the move is known after it", func(p *partition) {
+			whole(p)
+			e := p.uses("40")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.append(e)
+		}, []string{"alert 80% at 40 40/50 USAGE"}},
+		{"late usage follows through two moves", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.moves(newNumber, thirdNumber)
+			p.works()
+			p.uses("40")
+		}, []string{"447700900777 alert 80% at 40 40/50 USAGE"}},
+		{"there and back again", func(p *partition) {
+			whole(p)
+			p.uses("30")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.moves(newNumber, msisdn)
+			p.works()
+			p.uses("9", as(newNumber))
+			p.works()
+			p.uses("1")
+		}, []string{"alert 80% at 40 40/50 USAGE"}},
+		{"usage that waits under the new number is counted when the subscriber comes", func(p *partition) {
+			waits(p)
+			p.activates()
+			p.forget()
+			p.uses("40", as(newNumber))
+			p.moves(msisdn, newNumber)
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"a new owner of the old number does not get what is sent to it from before", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.at("2026-03-03T09:00")
+			p.activates()
+			p.forget()
+			p.uses("40", on("2026-03-02T12:00"))
+			p.uses("39")
+		}, []string{"rejected BEFORE_ACTIVATION"}},
+		{"nor does one that comes from another number", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.moves(msisdn, thirdNumber)
+			p.works()
+			p.at("2026-03-03T09:00")
+			p.moves(newNumber, msisdn)
+			p.works()
+			p.forget()
+			p.uses("40", on("2026-03-03T08:59"))
+			p.uses("39", on("2026-03-03T09:00"))
+		}, []string{"rejected BEFORE_ACTIVATION"}},
+		{"a number that nobody had before is the subscriber's from whenever", func(p *partition) {
+			whole(p)
+			p.at("2026-03-03T09:00")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.forget()
+			p.uses("40", as(newNumber), on("2026-03-03T08:59"))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"a new owner does not get what was sent on already and is sent again", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.at("2026-03-03T09:00")
+			e := p.uses("40") // faster than the new owner's activation
+			p.works()
+			p.activates()
+			p.works()
+			p.forget()
+			p.append(e)
+		}, []string{"rejected BEFORE_ACTIVATION"}},
+		{"usage that was sent on is nobody's where its subscriber is gone", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.terminates(as(newNumber))
+			p.activates(as(newNumber))
+			p.forget()
+			p.uses("40")
+		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
+		{"the mark is forgotten at the end of the next period", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.at("2026-04-30T23:59")
+			p.ticks()
+			p.forget()
+			p.uses("40")
+			p.works()
+			p.at("2026-05-01T00:00")
+			p.uses("40")
+		}, []string{
+			"447700900555 alert 80% at 40 40/50 USAGE", "rejected SUBSCRIBER_UNKNOWN", "447700900555 renewed 0/50 RENEWAL",
+			"447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL",
+		}},
+		{"a plus before the new number is dropped", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, "+"+newNumber)
+			p.works()
+			p.uses("40", as(newNumber))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"another spelling of a number is no second record of its subscriber", func(p *partition) {
+			whole(p)
+			p.uses("40", as("+"+msisdn))
+			p.activates(as("00" + msisdn))
+			p.activates(as("123"))
+		}, []string{"rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected EVENT_INVALID"}},
+		{"a number that is none, or its own", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, "")
+			p.moves(msisdn, "00447700900555")
+			p.moves(msisdn, msisdn)
+			p.moves(newNumber, thirdNumber)
+		}, []string{"rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected SUBSCRIBER_UNKNOWN"}},
+		{"after a move the old number has nobody to change or terminate", func(p *partition) {
+			whole(p)
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.terminates()
+			p.moves(msisdn, thirdNumber)
+			p.charges("1")
+		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused SUBSCRIBER_NOT_FOUND"}},
+		{"calls stay known through a move", func(p *partition) {
+			whole(p)
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.moves(msisdn, newNumber)
+			p.works()
+			p.pays("250", as(newNumber))
+			p.forget()
+			p.pays("-50", as(newNumber), ofCharge("ref-1", "2026-03-02T09:00"))
+		}, []string{"447700900555 payment released 250/300 REFUND"}},
+	})
+}
+
+// A number that moves to one that is active: the blocked subscriber was gone, and stood at 0.
+func TestAMoveToANumberThatIsActiveIsRefused(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.activates(as(newNumber))
+	p.uses("52")
+	p.forget()
+	move := p.moves(msisdn, newNumber)
+	p.uses("3") // comes while the move is under way
+	p.works()
+	if diff := cmp.Diff([]string{"rejected TARGET_ACTIVE"}, p.told()); diff != "" {
+		t.Error(diff)
+	}
+	s, _ := p.record()
+	if d := s.Options[spend.Data]; d.Count.Spent != 55*spend.Unit || !d.Blocked || s.transferOut != nil {
+		t.Errorf("the subscriber stands at %+v, leaving %+v", d, s.transferOut)
+	}
+	if there, _ := p.recordOf(newNumber); there.Options[spend.Data].Count.Spent != 0 {
+		t.Errorf("the other subscriber stands at %+v", there.Options[spend.Data])
+	}
+	if len(p.incidents) > 0 {
+		t.Errorf("incidents %v", p.incidents)
+	}
+	// What was rejected can be sent again, once the number is free; copies of the first transfer that come late do nothing.
+	p.terminates(as(newNumber))
+	p.append(transfersOf(t, p)...)
+	p.works()
+	if there, _ := p.recordOf(newNumber); there.Alive() {
+		t.Error("a copy of the transfer that was refused was taken over")
+	}
+	p.forget()
+	p.append(move)
+	p.works()
+	if diff := cmp.Diff([]string{"447700900555 reached 55/50 TRANSFER blocked", "released 55/50 TRANSFER"}, p.told()); diff != "" {
+		t.Error(diff)
+	}
+	p.append(transfersOf(t, p)...) // again, and all of them a day later
+	p.at("2026-03-04T09:00")
+	p.append(transfersOf(t, p)...)
+	p.works()
+	if s, _ := p.record(); s.Life != LifeMoved || s.movedTo != newNumber {
+		t.Errorf("the old number is %+v", s)
+	}
+	if there, _ := p.recordOf(newNumber); there.Options[spend.Data].Count.Spent != 55*spend.Unit {
+		t.Errorf("the subscriber stands at %+v", there.Options[spend.Data])
+	}
+}
+
+// transfersOf are what numbers sent each other, as it stands in the log.
+func transfersOf(t *testing.T, p *partition) (all []*event.Event) {
+	t.Helper()
+	for _, r := range p.log {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Type == event.TypeTransfer || e.Type == event.TypeTransferSettled {
+			all = append(all, e)
+		}
+	}
+	return all
+}
+
+// underWay begins a move and stops before the other number's owner has met it: what comes from here on comes between.
+func (p *partition) underWay(from, to string) *event.Event {
+	e := p.moves(from, to)
+	p.worksOnlyItself()
+	return e
+}
+
+// worksOnlyItself works the log to its present end; what follows from it is met later.
+func (p *partition) worksOnlyItself() {
+	p.t.Helper()
+	p.late = true
+	p.works()
+	p.late = false
+}
+
+// arrives puts what was published to the log into it.
+func (p *partition) arrives() {
+	p.t.Helper()
+	for len(p.between) > 0 {
+		for _, r := range p.between {
+			r.Partition, r.Offset = 0, int64(len(p.log))
+			p.log = append(p.log, r)
+		}
+		p.between = nil
+		p.works()
+	}
+}
+
+func TestWhileANumberMoves(t *testing.T) {
+	run(t, []story{
+		{"what comes is held, and follows the subscriber in its order", func(p *partition) {
+			whole(p)
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			e := p.uses("1")
+			p.append(e)
+			p.uses("10")
+			p.worksOnlyItself()
+			p.arrives()
+			p.append(e)
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900555 reached 50/50 USAGE blocked"}},
+		{"what comes is held, and counted here where the move is refused", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			e := p.uses("1")
+			p.append(e)
+			p.worksOnlyItself()
+			p.arrives()
+			p.append(e)
+		}, []string{"rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE"}},
+		{"a call has to be made again", func(p *partition) {
+			whole(p)
+			p.underWay(msisdn, newNumber)
+			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("1")}, "command.charge")
+			p.changes(data, day(15))
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"refused TRANSFER_PENDING", "refused TRANSFER_PENDING"}},
+		{"a period that ends is renewed once, where the subscriber is", func(p *partition) {
+			whole(p)
+			p.uses("30")
+			p.at("2026-03-31T23:59")
+			p.underWay(msisdn, newNumber)
+			p.at("2026-04-01T00:01")
+			p.ticks()
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"447700900555 renewed 0/50 RENEWAL", "447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL"}},
+		{"or where it stays", func(p *partition) {
+			whole(p)
+			p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Options: []*eventv1.InitialOption{{Option: data, RenewalDay: 20}, {Option: overspend, RenewalDay: 20}, {Option: payment, RenewalDay: 20}}}, as(newNumber))
+			p.uses("30")
+			p.at("2026-03-31T23:59")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.at("2026-04-01T00:01")
+			p.uses("40")
+			p.ticks()
+			p.worksOnlyItself()
+			p.forget()
+			p.arrives()
+		}, []string{
+			"rejected TARGET_ACTIVE", "renewed 0/50 RENEWAL", "overspend renewed 0/- RENEWAL", "payment renewed 0/300 RENEWAL", "alert 80% at 40 40/50 USAGE",
+		}},
+		{"a termination that comes between ends the subscriber where it stays", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.terminates()
+			p.worksOnlyItself()
+			p.arrives()
+		}, []string{"rejected TARGET_ACTIVE", "deactivated 0/50 TERMINATION", "payment deactivated 0/300 TERMINATION"}},
+		{"who leaves makes room for who comes later", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("30")
+			p.uses("39", as(newNumber))
+			p.forget()
+			p.underWay(newNumber, thirdNumber)
+			p.later(time.Second)
+			p.underWay(msisdn, newNumber)
+			p.arrives()
+			p.uses("10", as(newNumber))
+			p.uses("1", as(thirdNumber))
+		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE"}},
+		{"two that want each other's number keep their own", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.uses("39")
+			p.uses("38", as(newNumber))
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			p.later(time.Second)
+			p.underWay(newNumber, msisdn)
+			p.arrives()
+			p.uses("1")
+			p.uses("2", as(newNumber))
+		}, []string{"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE"}},
+		{"three in a circle keep their own, at one time or another", func(p *partition) {
+			whole(p)
+			p.activates(as(newNumber))
+			p.activates(as(thirdNumber))
+			p.forget()
+			p.underWay(thirdNumber, msisdn)
+			p.underWay(msisdn, newNumber)
+			p.later(time.Second)
+			p.underWay(newNumber, thirdNumber)
+			p.arrives()
+			p.uses("40")
+			p.uses("40", as(newNumber))
+			p.uses("40", as(thirdNumber))
+		}, []string{
+			"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE",
+			"alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE",
+		}},
+		{"who has moved on when the word comes is found there", func(p *partition) {
+			whole(p)
+			p.uses("39")
+			p.forget()
+			p.underWay(msisdn, newNumber)
+			first := p.between
+			p.between = nil
+			p.uses("1")
+			p.worksOnlyItself()
+			for _, r := range first { // taken over; the word of it is on its way
+				r.Partition, r.Offset = 0, int64(len(p.log))
+				p.log = append(p.log, r)
+			}
+			p.worksOnlyItself()
+			word := p.between
+			p.between = nil
+			p.moves(newNumber, thirdNumber)
+			p.works()
+			p.between = word
+			p.arrives()
+		}, []string{"447700900777 alert 80% at 40 40/50 USAGE"}},
+	})
+}
+
+func TestNoMoreThanFitsIsHeldWhileANumberMoves(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.underWay(msisdn, newNumber)
+	p.out = nil
+	for range 1000 {
+		p.uses("0.01")
+	}
+	p.worksOnlyItself()
+	s, _ := p.record()
+	held, rejected := len(s.transferOut.held), 0
+	for _, r := range p.out {
+		if reason, ok := r.Header(event.HeaderReason); ok && string(reason) == "TRANSFER_PENDING" {
+			rejected++
+		}
+	}
+	if held < 100 || held+rejected != 1000 {
+		t.Errorf("%d are held, %d rejected", held, rejected)
+	}
+	p.arrives()
+	if there, _ := p.recordOf(newNumber); there.Options[spend.Data].Count.Spent != spend.Amount(held)*spend.Unit/100 {
+		t.Errorf("%d were held, %s counted", held, there.Options[spend.Data].Count.Spent)
+	}
+}
+
+// What was said of a number goes on where it was, whoever has the number by now: who reads by number misses nothing and
+// thinks so.
+func TestASequenceRisesThroughAMove(t *testing.T) {
+	p := newPartition(t)
+	p.configures(full())
+	p.activates()
+	p.uses("50")
+	p.moves(msisdn, newNumber)
+	p.works()
+	p.uses("-20", as(newNumber), corrects("2026-03-02T09:00"))
+	p.works()
+	of, released := map[string]int64{}, false
+	for _, r := range p.out {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, ok := e.Data.(*eventv1.Safeguard)
+		if !ok {
+			continue
+		}
+		if d.GetSequence() <= of[e.Subject] {
+			t.Errorf("%s: %d after %d", line(t, r), d.GetSequence(), of[e.Subject])
+		}
+		if d.GetPreviousSequence() != of[e.Subject] {
+			t.Errorf("%s: after %d, which it calls %d", line(t, r), of[e.Subject], d.GetPreviousSequence())
+		}
+		of[e.Subject], released = d.GetSequence(), e.Subject == newNumber
+	}
+	if !released {
+		t.Error("nothing was said of the new number")
+	}
+}
+
+func TestTheMarkOfAMovedSubscriber(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.changes(data, day(15))
+	p.moves(msisdn, newNumber)
+	p.works()
+	// The option that ends last is overspend's, in April, and its next period in May.
+	want := Subscriber{Life: LifeMoved, latest: p.now, until: moment("2026-05-01T00:00"), movedTo: newNumber}
+	got, _ := p.record()
+	if diff := cmp.Diff(want, got, compareRecords); diff != "" {
+		t.Error(diff)
+	}
+	there, _ := p.recordOf(newNumber)
+	if diff := cmp.Diff([]previousNumber{{msisdn, moment("2026-05-01T00:00")}}, there.previous, compareRecords); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -1,0 +1,368 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
+)
+
+// peerSay and engineSay are what they say to a call.
+type (
+	peerSay   = func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error)
+	engineSay = func(*event.Event) (fold.Answer, error)
+)
+
+// peerSays is another replica, which says what it is told to.
+type peerSays struct {
+	optionsv1.UnimplementedEnforcementServiceServer
+	address string
+
+	mu    sync.Mutex
+	says  []peerSay
+	asked []*optionsv1.ChargeRequest
+}
+
+func (p *peerSays) Charge(ctx context.Context, req *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
+	if !isForwarded(ctx) {
+		return nil, errors.New("a call that a peer sends on says so")
+	}
+	p.mu.Lock()
+	say := p.says[min(len(p.asked), len(p.says)-1)]
+	p.asked = append(p.asked, req)
+	p.mu.Unlock()
+	return say(ctx, req)
+}
+
+const (
+	callerKey = "tg_0123456789abcdef"
+	// longest ends tests that fail.
+	longest = 2 * time.Minute
+)
+
+func newPeer(t *testing.T, says ...peerSay) *peerSays {
+	t.Helper()
+	cfg := rpc.DefaultConfig("127.0.0.1:0")
+	cfg.KeyHashes = []string{rpc.HashKey(callerKey)}
+	server, err := rpc.NewServer(cfg, daemon.NewEnv("peer", zap.NewNop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peerSays{address: server.Advertised(), says: says}
+	optionsv1.RegisterEnforcementServiceServer(server, p)
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- server.Serve(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func peerAnswers(m *optionsv1.ChargeResponse, err error) func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
+	return func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) { return m, err }
+}
+
+func answers(a fold.Answer, err error) func(*event.Event) (fold.Answer, error) {
+	return func(*event.Event) (fold.Answer, error) { return a, err }
+}
+
+func elsewhere(address string) func(*event.Event) (fold.Answer, error) {
+	return answers(fold.Answer{}, &fold.NotOwnerError{Address: address})
+}
+
+// lost is what the engine says of a call that it appended and can't answer.
+func lost() error {
+	return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "it may be counted (%w)", fold.ErrMoved)
+}
+
+func accepted(t *testing.T) fold.Answer {
+	t.Helper()
+	return fold.Answer{Value: &optionsv1.ChargeResponse{Allowed: true, Sequence: 43}}
+}
+
+var aCharge = &optionsv1.ChargeRequest{Name: wholeName, TransactionReference: "p-1", Amount: safeguardtest.Units("5"), Description: "a ticket"}
+
+// inbound is a call as it comes in, under a key.
+func inbound(ctx context.Context, pairs ...string) context.Context {
+	return metadata.NewIncomingContext(ctx, metadata.Pairs(append(pairs, "authorization", "Bearer "+callerKey)...))
+}
+
+// A call goes to whoever has the partition, and while that moves to the next one, always the same call.
+func TestACallFollowsItsPartition(t *testing.T) {
+	allowed := &optionsv1.ChargeResponse{Allowed: true, Spent: safeguardtest.Units("5"), Sequence: 44}
+	movedBehindAppend := passedOn(perhaps, fold.ErrMoved)
+	for _, test := range []struct {
+		name string
+		peer []peerSay
+		here func(address string) []engineSay
+		// sequence of the answer, or the reason of its error; peers is how often the peer was asked.
+		sequence int64
+		reason   string
+		peers    int
+	}{
+		{"it is here", nil, func(string) []engineSay {
+			return []engineSay{answers(accepted(t), nil)}
+		}, 43, "", 0},
+		{"a peer has it", []peerSay{peerAnswers(allowed, nil)},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 44, "", 1},
+		{"a peer refuses", []peerSay{peerAnswers(nil, fault.New(fault.NotFound, account.ReasonNotFound, "no"))},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 0, account.ReasonNotFound, 1},
+		{"a peer has lost it to this replica", []peerSay{peerAnswers(nil, movedAway(fold.ErrUnknown))},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a), answers(accepted(t), nil)}
+			}, 43, "", 1},
+		{"a peer lost it behind the append", []peerSay{peerAnswers(nil, movedBehindAppend), peerAnswers(allowed, nil)},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 44, "", 2},
+		{"this replica lost it behind the append", []peerSay{peerAnswers(allowed, nil)},
+			func(a string) []engineSay {
+				return []engineSay{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), elsewhere(a)}
+			}, 44, "", 1},
+		{"a peer does not know what became of it, and has not lost the partition", []peerSay{
+			peerAnswers(nil, fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"))},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 0, ReasonOutcome, 1},
+		{"throttled behind a try that may stand in the log", []peerSay{
+			peerAnswers(nil, movedBehindAppend), peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 0, ReasonOutcome, 2},
+		{"throttled at once", []peerSay{peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
+			func(a string) []engineSay {
+				return []engineSay{elsewhere(a)}
+			}, 0, "CALLS_WAITING", 1},
+		{"a refusal of the fold", nil, func(string) []engineSay {
+			return []engineSay{answers(fold.Answer{}, fault.New(fault.NotFound, account.ReasonNotOffered, "no"))}
+		}, 0, account.ReasonNotOffered, 0},
+		{"a partition that is rebuilt", nil, func(string) []engineSay {
+			return []engineSay{answers(fold.Answer{}, fold.ErrUnknown)}
+		}, 0, ReasonRebuilding, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			p := newPeer(t, test.peer...)
+			engine := &engineSays{calls: test.here(p.address)}
+			if test.reason == ReasonRebuilding {
+				engine.storedErr = fold.ErrUnknown
+			}
+			v := &enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}
+			ctx, cancel := context.WithTimeout(inbound(t.Context()), longest)
+			defer cancel()
+			got, err := v.Charge(ctx, aCharge)
+			if fault.ReasonOf(err) != test.reason || got.GetSequence() != test.sequence || (err == nil) != (test.reason == "") {
+				t.Errorf("%v, %v", got, err)
+			}
+			if test.reason == ReasonRebuilding && len(engine.asked) > 2 {
+				t.Errorf("tried %d times, which takes as long as the caller waits", len(engine.asked))
+			}
+			if len(p.asked) != test.peers {
+				t.Errorf("the peer was asked %d times", len(p.asked))
+			}
+			for _, e := range engine.asked {
+				if e.ID != "p-1" || e.Source != account.ChargeSource || e.Type != account.TypeCharge || e.Key() != "acme/"+safeguardtest.MSISDN || e.Correlation != "p-1" || e.Content() != engine.asked[0].Content() {
+					t.Errorf("appended %+v", e)
+				}
+			}
+			if test.reason == ReasonOutcome || test.reason == ReasonRebuilding {
+				if e, ok := errors.AsType[*fault.Error](err); !ok || e.Kind != fault.Unavailable || test.peers != 1 && e.RetryAfter <= 0 {
+					t.Errorf("no word about when to ask again: %v", err)
+				}
+			}
+		})
+	}
+}
+
+// What is not known in the end is told apart: surely nothing happened, or it may have.
+func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
+	t.Run("nobody was there to take it", func(t *testing.T) {
+		closed, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = closed.Close()
+		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full())}
+		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
+		defer cancel()
+		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("the owner does not know the caller", func(t *testing.T) {
+		p := newPeer(t)
+		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(p.address)}}, "2026-03-12T10:00", safeguardtest.Full())}
+		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // without a key
+		defer cancel()
+		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("the owner took it and fell silent", func(t *testing.T) {
+		p := newPeer(t, func(ctx context.Context, _ *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
+			<-ctx.Done()
+			return nil, ctx.Err()
+		})
+		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(p.address)}}, "2026-03-12T10:00", safeguardtest.Full())}
+		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
+		defer cancel()
+		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonOutcome || status.Code(fault.Status(err).Err()) != codes.Unavailable {
+			t.Errorf("%v", err)
+		}
+	})
+	for name, test := range map[string]struct {
+		err    error
+		reason string
+	}{"a partition that moves": {fold.ErrUnknown, ReasonRebuilding}, "a partition that was lost": {lost(), ReasonOutcome}} {
+		t.Run(name+", and this process ends", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := reachable(t, &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}, "2026-03-12T10:00", safeguardtest.Full())
+				stopping := make(chan struct{})
+				s.stopping = stopping
+				close(stopping)
+				begin := time.Now()
+				_, err := (&enforcement{subscribers: s}).Charge(t.Context(), aCharge)
+				if took := time.Since(begin); fault.ReasonOf(err) != test.reason || took != stoppingPatience {
+					t.Errorf("%v, after %s", err, took)
+				}
+			})
+		})
+	}
+}
+
+// A replica that a peer took for the owner answers at once: the peer knows better whom to ask next.
+func TestACallThatWasSentOnIsTriedOnce(t *testing.T) {
+	for _, test := range []struct {
+		err    error
+		reason string
+		sent   became // as the peer reads it
+	}{
+		{&fold.NotOwnerError{Address: "127.0.0.1:1"}, reasonMoved, nothing},
+		{fold.ErrUnknown, reasonMoved, nothing},
+		{lost(), ReasonOutcome, perhaps},
+		{fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"), ReasonOutcome, settled},
+		{fault.New(fault.Precondition, account.ReasonState, "no"), account.ReasonState, settled},
+		{fmt.Errorf("encode call: %w", errors.New("x")), "", settled},
+	} {
+		engine := &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}
+		_, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}).Charge(inbound(t.Context(), forwarded, "1"), aCharge)
+		if fault.ReasonOf(err) != test.reason || len(engine.asked) != 1 {
+			t.Errorf("%v: answered %v after %d tries", test.err, err, len(engine.asked))
+		}
+		if got := becameThere(true, fault.FromGRPC(fault.Status(err).Err())); got != test.sent {
+			t.Errorf("%v: a peer takes it as %d", test.err, got)
+		}
+	}
+}
+
+// held is a stream in memory, as its handler sees it.
+type held struct {
+	grpc.ServerStream
+	ctx  context.Context
+	in   chan *optionsv1.ChargeStreamRequest
+	mu   sync.Mutex
+	sent []*optionsv1.ChargeStreamResponse
+}
+
+func (h *held) Context() context.Context { return h.ctx }
+
+func (h *held) Recv() (*optionsv1.ChargeStreamRequest, error) {
+	select {
+	case m := <-h.in:
+		return m, nil
+	case <-h.ctx.Done():
+		return nil, h.ctx.Err()
+	}
+}
+
+func (h *held) Send(m *optionsv1.ChargeStreamResponse) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.sent = append(h.sent, m)
+	return nil
+}
+
+func TestAStreamAnswersWhatCameBeforeItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 2*inFlight)}
+		for i := range 2 * inFlight {
+			h.in <- &optionsv1.ChargeStreamRequest{Tag: uint64(i)}
+		}
+		stopping, release := make(chan struct{}), make(chan struct{})
+		ended := make(chan error, 1)
+		go func() {
+			ended <- tagged(h, stopping, time.Minute, func(ctx context.Context, r *optionsv1.ChargeStreamRequest) *optionsv1.ChargeStreamResponse {
+				if r.GetTag()%2 == 0 {
+					<-release
+				}
+				return &optionsv1.ChargeStreamResponse{Tag: r.GetTag()}
+			})
+		}()
+		synctest.Wait()
+		h.mu.Lock()
+		odd := len(h.sent)
+		h.mu.Unlock()
+		if odd != inFlight-1 { // the last one waits for a place
+			t.Errorf("%d answered while others are slow, %d not taken", odd, len(h.in))
+		}
+		close(stopping)
+		close(release)
+		err := <-ended
+		cancel() // as the server does once the handler is gone
+		if fault.ReasonOf(err) != "STOPPING" {
+			t.Errorf("it ended with %v", err)
+		}
+		synctest.Wait()
+		seen := map[uint64]int{}
+		for _, m := range h.sent {
+			seen[m.GetTag()]++
+		}
+		if len(seen) != len(h.sent) {
+			t.Error("something was answered twice")
+		}
+	})
+}
+
+func TestAPanicOfOneAnswerIsThatOfTheStream(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 1)}
+	h.in <- &optionsv1.ChargeStreamRequest{}
+	stopping := make(chan struct{})
+	defer func() {
+		if p := recover(); p == nil {
+			t.Error("nothing is known of the panic")
+		}
+	}()
+	_ = tagged(h, stopping, time.Minute, func(context.Context, *optionsv1.ChargeStreamRequest) *optionsv1.ChargeStreamResponse {
+		defer close(stopping)
+		panic("boom")
+	})
+}

@@ -1,0 +1,105 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+)
+
+// enforcement answers network elements and payment systems: EnforcementService.
+type enforcement struct {
+	optionsv1.UnimplementedEnforcementServiceServer
+	*subscribers
+}
+
+// Authorize says whether a subscriber may use something now.
+func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeRequest) (*optionsv1.AuthorizeResponse, error) {
+	at, asked, err := authorizeIn(req)
+	if err != nil {
+		return nil, err
+	}
+	res := &optionsv1.AuthorizeResponse{}
+	r, answered, err := v.reach(ctx, optionsv1.EnforcementService_Authorize_FullMethodName, at, hop, req, res)
+	switch {
+	case answered && err != nil:
+		return nil, err
+	case answered:
+		return res, nil
+	}
+	var now account.View
+	if err == nil {
+		now, err = v.view(ctx, at, &r)
+	}
+	var a account.Authorization
+	switch {
+	case err != nil:
+		class := ""
+		if r.Exists && r.Body.Alive() {
+			class = r.Body.Class
+		}
+		a = v.catalogs.latest().AuthorizeUnknown(at.tenant, class, req.GetUsage(), asked)
+		now.Now = v.clock()
+	case now.Uncountable():
+		a = v.catalogs.latest().AuthorizeUnknown(at.tenant, "", nil, asked)
+		now.Now = v.clock()
+	default:
+		if a, err = now.Authorize(req.GetUsage(), asked); err != nil {
+			return nil, err
+		}
+	}
+	res.Sequence, res.Staleness = r.Sequence, durationpb.New(r.Staleness)
+	authorizedIn(res, &a, now.Now)
+	v.answered.authorized(res)
+	return res, nil
+}
+
+// authorizedIn writes a decision into an answer. What is not known now is asked again soon.
+func authorizedIn(res *optionsv1.AuthorizeResponse, a *account.Authorization, now time.Time) {
+	res.Verdict, res.Reason = optionsv1.AuthorizeResponse_VERDICT_ALLOW, a.Reason
+	if a.Denied {
+		res.Verdict = optionsv1.AuthorizeResponse_VERDICT_DENY
+	}
+	for o, blocks := range a.BlockedBy {
+		if blocks {
+			res.BlockedBy = append(res.BlockedBy, account.OptionOnWire(spend.Option(o)))
+		}
+	}
+	until := a.Until
+	if a.Unknown {
+		until = now.Add(retryAfter)
+	}
+	if !until.IsZero() {
+		res.Until = timestamppb.New(until)
+	}
+}
+
+// authorizeIn reads a request: whom it is about, and the option that is asked about.
+func authorizeIn(req *optionsv1.AuthorizeRequest) (at place, asked spend.Option, err error) {
+	tenant, text, named := parts(req.GetName(), "/subscribers/", "")
+	msisdn, numbered := event.MSISDN(text)
+	known := false
+	switch use := req.GetUse().(type) {
+	case *optionsv1.AuthorizeRequest_Usage:
+		asked, known = account.AnyOption, use.Usage != nil
+	case *optionsv1.AuthorizeRequest_Option:
+		asked = account.OptionOf(use.Option)
+		known = asked < spend.Options
+	}
+	if named && known && isTenant(tenant) && numbered {
+		return place{tenant, msisdn}, asked, nil
+	}
+	var f fault.Faults
+	placeIn(&f, "name", req.GetName())
+	if !known {
+		f.AddAs(account.ReasonRequest, "use", "must be usage, or one of the three options")
+	}
+	return at, asked, f.ErrShared(account.ReasonRequest)
+}

@@ -1,0 +1,90 @@
+package api
+
+import (
+	"context"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+)
+
+// Reasons of requests that wait for an event.
+const (
+	ReasonPosition   = "POSITION_INVALID"
+	ReasonNotReached = "POSITION_NOT_REACHED"
+)
+
+// positionPause is how often a partition is looked at that has to come further: its owner commits within 100 ms of what it
+// has worked.
+const positionPause = 10 * time.Millisecond
+
+// positionIn judges where an event is said to stand.
+func positionIn(f *fault.Faults, p *optionsv1.Position) {
+	if p.GetPartition() < 0 {
+		f.AddAs(ReasonPosition, "min_position.partition", "must not be negative, is %d", p.GetPartition())
+	}
+	if p.GetOffset() < 0 {
+		f.AddAs(ReasonPosition, "min_position.offset", "must not be negative, is %d", p.GetOffset())
+	}
+}
+
+// reachBehind is reach, from a state in which the event at a position was worked, where there is one. A peer that is the
+// owner waits itself.
+func (s *subscribers) reachBehind(ctx context.Context, method string, at place, after *optionsv1.Position, req, res proto.Message) (r fold.Reading[account.Subscriber], answered bool, err error) {
+	if after == nil {
+		return s.reach(ctx, method, at, hop, req, res)
+	}
+	if p := s.records.Partition(at.key()); p != after.GetPartition() {
+		return r, false, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.partition", Reason: ReasonPosition,
+			Description: "is that of another number's event, or of another topic: give partition and offset of the receipt for an event of this subscriber"})
+	}
+	ctx, cancel := s.untilLate(ctx)
+	defer cancel()
+	asked := false
+	for {
+		r, answered, err = s.reach(ctx, method, at, s.timeout, req, res)
+		if answered || err == nil && r.Offset > after.GetOffset() {
+			return r, answered, err
+		}
+		if err != nil && ctx.Err() == nil {
+			return r, false, err
+		}
+		if !asked { // no event stands where the log has not come to yet
+			end, err := s.records.End(ctx, after.GetPartition())
+			if err == nil && after.GetOffset() >= end {
+				return r, false, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.offset", Reason: ReasonPosition,
+					Description: "lies behind the end of the log: no event stands there; give the offset of the receipt"})
+			}
+			asked = err == nil
+		}
+		select {
+		case <-time.After(positionPause):
+		case <-s.stopping:
+			return r, false, notReached(after, r.Offset)
+		case <-ctx.Done():
+			return r, false, notReached(after, r.Offset)
+		}
+	}
+}
+
+// answerMargin is what is left of a caller's deadline to tell that an event was not worked by then.
+const answerMargin = 20 * time.Millisecond
+
+// untilLate ends a little before the caller stops listening, or after the timeout of a request.
+func (s *subscribers) untilLate(ctx context.Context) (context.Context, context.CancelFunc) {
+	until := time.Now().Add(s.timeout)
+	if deadline, ok := ctx.Deadline(); ok && deadline.Before(until) {
+		until = deadline
+	}
+	return context.WithDeadline(ctx, until.Add(-answerMargin))
+}
+
+// notReached is the answer where the event was not worked in time.
+func notReached(after *optionsv1.Position, at int64) error {
+	return fault.New(fault.Unavailable, ReasonNotReached, "partition %d is worked up to offset %d, and %d was to be waited for: ask again",
+		after.GetPartition(), at, after.GetOffset()).After(retryAfter)
+}

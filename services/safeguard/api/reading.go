@@ -1,0 +1,157 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+)
+
+// records is what the API asks of the engine.
+type records interface {
+	// Read answers from this replica's partitions.
+	Read(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
+	// ReadStored answers from the store, whoever has the partition.
+	ReadStored(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
+	// Call appends a command and answers after the commit that holds it.
+	Call(ctx context.Context, e *event.Event) (fold.Answer, error)
+	// Watch signals changes of a record for as long as its partition is here.
+	Watch(key string) (changed <-chan struct{}, stop func())
+	// Partition that a key falls to, and End of a partition's log.
+	Partition(key string) int32
+	End(ctx context.Context, partition int32) (int64, error)
+}
+
+// subscribers is how the services reach a subscriber: in this replica's partitions, through one hop at the replica that
+// has its partition, or in the store.
+type subscribers struct {
+	records  records
+	catalogs catalogs
+	peers    *Replicas
+	clock    func() time.Time
+	answered *answered
+	// stopping is closed when the process begins to end.
+	stopping <-chan struct{}
+	// timeout bounds one request of a stream, which has no deadline of its own.
+	timeout time.Duration
+}
+
+const (
+	// hop is how long the owner may take to answer a read before the store is asked instead.
+	hop = 20 * time.Millisecond
+	// storePatience bounds that, so that "not known" is an answer in time.
+	storePatience = 250 * time.Millisecond
+)
+
+// reach reads a subscriber as committed last. answered says that its owner, a peer, has filled in res instead, or that
+// err is the owner's answer. Where err says that nobody can tell, the reading has what is known all the same. The owner has
+// patience to answer.
+func (s *subscribers) reach(ctx context.Context, method string, at place, patience time.Duration, req, res proto.Message) (r fold.Reading[account.Subscriber], answered bool, err error) {
+	r, err = s.records.Read(ctx, at.key())
+	if err == nil {
+		s.answered.read(fromOwner)
+		return r, false, nil
+	}
+	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
+		if isForwarded(ctx) {
+			return r, true, movedAway(err)
+		}
+		hopping, cancel := context.WithTimeout(ctx, patience)
+		_, askErr := s.peers.ask(hopping, away.Address, method, req, res)
+		cancel()
+		if askErr == nil || isVerdict(askErr) {
+			s.answered.read(fromPeer)
+			return r, true, askErr
+		}
+		proto.Reset(res)
+		err = errors.Join(err, askErr)
+	}
+	patient, cancel := context.WithTimeout(ctx, storePatience)
+	defer cancel()
+	r, stored := s.records.ReadStored(patient, at.key())
+	if stored != nil {
+		s.answered.read(fromNowhere)
+		return r, false, unreadable(errors.Join(stored, err))
+	}
+	s.answered.read(fromStore)
+	return r, false, nil
+}
+
+// read answers from a subscriber as committed last; where it is to be in which an event was worked, as soon as it is.
+func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, after *optionsv1.Position, req proto.Message, answer func(*account.View) (*Res, error)) (*Res, error) {
+	res := P(new(Res))
+	r, answered, err := s.reachBehind(ctx, method, at, after, req, res)
+	switch {
+	case err != nil:
+		return nil, err
+	case answered:
+		return (*Res)(res), nil
+	}
+	v, err := s.view(ctx, at, &r)
+	if err != nil {
+		return nil, err
+	}
+	return answer(&v)
+}
+
+// view brings what was read to the present.
+func (s *subscribers) view(ctx context.Context, at place, r *fold.Reading[account.Subscriber]) (account.View, error) {
+	v := account.View{
+		Tenant: at.tenant, MSISDN: at.msisdn, Exists: r.Exists, Subscriber: r.Body,
+		Sequence: r.Sequence, LogTime: r.Time, Staleness: r.Staleness, Now: s.clock(),
+	}
+	if r.Time.After(v.Now) {
+		v.Now = r.Time
+	}
+	if !r.Exists || !r.Body.Alive() {
+		return v, nil
+	}
+	c, err := s.catalogs.at(ctx, r.Revision)
+	if err != nil {
+		return v, rebuilding("the configuration can't be read now", err)
+	}
+	v.Under(c)
+	return v, nil
+}
+
+// isVerdict says that an error of a peer is an answer: what the caller did, or what does not exist. Others say that the
+// peer could not tell.
+func isVerdict(err error) bool {
+	switch fault.KindOf(err) {
+	case fault.Invalid, fault.NotFound, fault.AlreadyExists, fault.Conflict, fault.Precondition, fault.Throttled:
+		return true
+	}
+	return false
+}
+
+// retryAfter is how long a caller is asked to wait for what is being rebuilt.
+const retryAfter = time.Second
+
+// rebuilding is the answer to what exists or not, and cannot be told now. Causes are for the log: the caller reads why.
+func rebuilding(why string, causes ...error) error {
+	answer := fault.New(fault.Unavailable, ReasonRebuilding, "%s: ask again", why).After(retryAfter)
+	return errors.Join(append([]error{answer}, causes...)...)
+}
+
+// unreadable is the answer where neither an owner nor the store tells.
+func unreadable(err error) error {
+	if errors.Is(err, fold.ErrUnknown) {
+		return rebuilding("the subscriber's partition is being opened or rebuilt", err)
+	}
+	return rebuilding("the subscriber's record can't be read now", err)
+}
+
+// reasonMoved says that nothing happened here, and that another replica may know.
+const reasonMoved = "PARTITION_MOVED"
+
+// movedAway is the answer of a replica that a peer took for the owner.
+func movedAway(cause error) error {
+	return errors.Join(fault.New(fault.Unavailable, reasonMoved, "the subscriber's partition is moving between replicas: ask again").After(retryAfter), cause)
+}

@@ -1,0 +1,123 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/safeguard/account"
+)
+
+// subscription changes options: OptionSubscriptionService.
+type subscription struct {
+	optionsv1.UnimplementedOptionSubscriptionServiceServer
+	*subscribers
+}
+
+// ChangeDataSafeguard changes one option.
+func (v *subscription) ChangeDataSafeguard(ctx context.Context, req *optionsv1.ChangeDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
+	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, func(at place, m *optionsv1.DataSafeguard) { m.Name = at.option(spend.Data) })
+}
+
+// ChangeOverspendSafeguard changes one option.
+func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *optionsv1.ChangeOverspendSafeguardRequest) (*optionsv1.OverspendSafeguard, error) {
+	asked := &controlv1.ChangeCommand{
+		Option: eventv1.Safeguard_OPTION_OVERSPEND, RenewalDay: req.RenewalDay, State: req.GetState(),
+		CurrentLimit: req.GetCurrentLimit(), NextLimit: req.GetNextLimit(), ClearNextLimit: req.GetClearNextLimit(),
+		AlertThresholds: req.GetAlertThresholds(),
+	}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeOverspendSafeguard_FullMethodName, spend.Overspend, req, asked, func(at place, m *optionsv1.OverspendSafeguard) { m.Name = at.option(spend.Overspend) })
+}
+
+// ChangePaymentSafeguard changes one option.
+func (v *subscription) ChangePaymentSafeguard(ctx context.Context, req *optionsv1.ChangePaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
+	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
+	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, func(at place, m *optionsv1.PaymentSafeguard) { m.Name = at.option(spend.Payment) })
+}
+
+// referring is a request that names an option and has a reference.
+type referring[M any] interface {
+	naming[M]
+	GetTransactionReference() string
+}
+
+// change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
+func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(place, P)) (*Res, error) {
+	var f fault.Faults
+	at := optionIn(&f, "name", req.GetName(), o)
+	referenceIn(&f, req.GetTransactionReference())
+	changeIn(&f, asked)
+	if f.Len() > 0 {
+		return nil, wholly(ctx, s, method, at, req, &f, account.ReasonChange, func(v *account.View, f *fault.Faults) { v.CheckChange(f, asked) }, P(nil))
+	}
+	e := at.command(account.TypeChange, account.ChangeSource, req.GetTransactionReference(), asked)
+	return call[Res, P](ctx, s, method, at, req, e, func(m P) { named(at, m) })
+}
+
+// wholly is the answer to a call that has faults by itself: these, and those that it has for its subscriber as that was
+// committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others to tell.
+func wholly[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, found *fault.Faults, reason string, more func(*account.View, *fault.Faults), _ P) error {
+	own := found.ErrShared(reason)
+	if at.tenant == "" || at.msisdn == "" {
+		return own
+	}
+	_, err := read[Res, P](ctx, s, method, at, nil, req, func(v *account.View) (*Res, error) {
+		if v.Present() != nil {
+			return nil, own
+		}
+		var others fault.Faults
+		more(v, &others)
+		known := map[[2]string]bool{} // what is wrong with a field in one way is said once
+		of := func(v fault.Violation) [2]string {
+			field, _, _ := strings.Cut(v.Field, ".")
+			return [2]string{field, v.Reason}
+		}
+		for _, v := range fault.ViolationsOf(own) {
+			known[of(v)] = true
+		}
+		for _, v := range fault.ViolationsOf(others.ErrShared(reason)) {
+			if !known[of(v)] {
+				found.AddAs(v.Reason, v.Field, "%s", v.Description)
+			}
+		}
+		return nil, found.ErrShared(reason)
+	})
+	if fault.KindOf(err) == fault.Invalid {
+		return err
+	}
+	return own
+}
+
+// changeIn judges what is asked of an option.
+func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
+	renewalDayIn(f, c.RenewalDay)
+	account.CheckState(f, c.GetState())
+	if c.GetCurrentLimit() != nil {
+		amountIn(f, "current_limit", c.GetCurrentLimit(), 0)
+	}
+	if c.GetNextLimit() != nil {
+		amountIn(f, "next_limit", c.GetNextLimit(), 0)
+		if c.GetClearNextLimit() {
+			f.AddAs(account.ReasonChange, "clear_next_limit", "and next_limit exclude each other")
+		}
+	}
+	thresholdsIn(f, c.GetAlertThresholds())
+	if c.RenewalDay == nil && c.GetState() == 0 && c.GetCurrentLimit() == nil && c.GetNextLimit() == nil && !c.GetClearNextLimit() && c.GetAlertThresholds() == nil {
+		f.AddAs(account.ReasonChange, "", "asks for no change: give a renewal day, a state or whatever else is to be another")
+	}
+}
+
+// command is a call as it stands in the log.
+func (p place) command(eventType, source, reference string, data proto.Message) *event.Event {
+	return &event.Event{
+		ID: reference, Source: source, Type: eventType, Tenant: p.tenant, Subject: p.msisdn, Correlation: reference, Data: data,
+	}
+}
