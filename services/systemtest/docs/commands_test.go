@@ -39,6 +39,9 @@ func TestCommands_RunAgainstOneInstallation(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a command failed, the last one: %v\n%s", err, out)
 	}
+	if testing.Verbose() {
+		t.Logf("%s", out)
+	}
 	for _, notification := range []string{"half-gone", "nearly-gone", "data-safeguard"} {
 		if want := "of 999123456 by notification " + notification + ": received, signature verified"; !i.out.await(t.Context(), want) {
 			t.Errorf("no verified webhook by notification %s:\n%s\n%s", notification, out, i.out)

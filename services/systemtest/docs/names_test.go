@@ -233,6 +233,20 @@ func TestNames_ReasonsAndValuesExist(t *testing.T) {
 	})
 }
 
+// repositoryPath is a path of the repository; one with a placeholder names a file to come.
+var repositoryPath = regexp.MustCompile(`^(\.ci|\.github|deploy|pkg|proto|services)/[A-Za-z0-9_./-]+$`)
+
+func TestNames_PathsExist(t *testing.T) {
+	spans(t, func(page, text string) {
+		if !repositoryPath.MatchString(text) {
+			return
+		}
+		if _, err := os.Stat(filepath.Join(root, filepath.FromSlash(text))); err != nil {
+			t.Errorf("%s names %s, which is not there", page, text)
+		}
+	})
+}
+
 func TestNames_EveryKindOfErrorIsExplained(t *testing.T) {
 	text := read(t, "deploy/docs/errors.md")
 	for _, kind := range kinds() {

@@ -31,6 +31,7 @@ var Pages = []Page{
 	{"command-line.md", CommandLine},
 	{"configuration.md", Configuration},
 	{"metrics.md", Metrics},
+	{"packages.md", Packages},
 }
 
 // head begins every page.
