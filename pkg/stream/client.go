@@ -52,34 +52,34 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Validate reports every fault at once.
+// Validate reports every violation at once.
 func (c Config) Validate() error {
-	var faults []error
+	var violations []error
 	if len(c.Brokers) == 0 {
-		faults = append(faults, errors.New("brokers: at least one address is required"))
+		violations = append(violations, errors.New("brokers: at least one address is required"))
 	}
 	for _, b := range c.Brokers {
 		if _, _, err := net.SplitHostPort(b); err != nil {
-			faults = append(faults, fmt.Errorf("brokers: %q is not host:port: %w", b, err))
+			violations = append(violations, fmt.Errorf("brokers: %q is not host:port: %w", b, err))
 		}
 	}
 	if !validTopic(c.Prefix) {
-		faults = append(faults, fmt.Errorf("prefix: %q must be 1 to 100 letters, digits, dots, dashes or underscores", c.Prefix))
+		violations = append(violations, fmt.Errorf("prefix: %q must be 1 to 100 letters, digits, dots, dashes or underscores", c.Prefix))
 	}
 	if c.MetadataTTL != 0 && (c.MetadataTTL < time.Second || c.MetadataTTL > 5*time.Second) {
-		faults = append(faults, fmt.Errorf("metadata ttl: %s is not between 1s and 5s", c.MetadataTTL))
+		violations = append(violations, fmt.Errorf("metadata ttl: %s is not between 1s and 5s", c.MetadataTTL))
 	}
 	if c.CallTimeout < 0 {
-		faults = append(faults, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
+		violations = append(violations, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
 	}
 	if b := c.MaxUnpackedBatch; b != 0 && (b < codec.SmallBatch || b > 1<<30) {
-		faults = append(faults, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824", b))
+		violations = append(violations, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824", b))
 	}
 	if d := c.withDefaults(); d.MaxUnpackedBatch > 0 && d.MaxUnpacked < d.MaxUnpackedBatch {
-		faults = append(faults, fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
+		violations = append(violations, fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
 	}
-	faults = append(faults, c.Compression.validate())
-	return errors.Join(append(faults, c.Security.validate()...)...)
+	violations = append(violations, c.Compression.validate())
+	return errors.Join(append(violations, c.Security.validate()...)...)
 }
 
 func validTopic(s string) bool {
@@ -221,5 +221,5 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, work func(ctx con
 func (c *Client) Health() Health { return c.cluster.Health() }
 
 // ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was
-// rejected: it stands in Health as reported, which keeps no service from being ready.
+// rejected: it is in Health as reported, which keeps no service from being ready.
 func (c *Client) ReportIncident(in Incident) { c.cluster.ReportIncident(in) }

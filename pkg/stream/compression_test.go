@@ -39,7 +39,7 @@ func writtenCodecs(cluster *kfake.Cluster) func(topic string) int {
 }
 
 // An lz4 batch crashed a client that knows gzip only.
-func TestABatchIsWrittenInTheCodecOfItsTopic(t *testing.T) {
+func TestProduce_UsesTheCodecOfTheTopic(t *testing.T) {
 	const gzip, snappy, lz4, zstd = 1, 2, 3, 4
 	for _, test := range []struct {
 		name             string

@@ -2,7 +2,7 @@
 //
 // It promises four things. What Produce acknowledged was acknowledged by all
 // in-sync replicas. Records of one partition are appended in the order they
-// were handed in. A reader starts where it was told and never jumps: an offset
+// were handed in. A reader starts at the offset it is given and never jumps: an offset
 // the log no longer holds, or does not hold yet, is an *OutOfRangeError. And a
 // committed offset never moves back.
 //

@@ -34,9 +34,9 @@ func oneLog(t *testing.T) (context.Context, *stream.Client) {
 	return ctx, c
 }
 
-// Work that fails after a commit used to be told the offset at its assignment again: it began there, its commits were
+// Work that fails after a commit used to get the offset at its assignment again: it began there, its commits were
 // refused as going back, and the partition stood still for ever.
-func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
+func TestConsume_WorkRunAgainStartsAtItsOwnCommit(t *testing.T) {
 	ctx, c := oneLog(t)
 	p := c.NewProducer()
 	for range 3 {
@@ -76,17 +76,17 @@ func TestWorkThatIsRunAgainGoesOnFromItsOwnCommit(t *testing.T) {
 	}
 }
 
-// Whoever waits for its partitions must hear that there are none: one of two members of a group that reads one
+// A member that waits for its partitions must learn that there are none: one of two members of a group that reads one
 // partition.
-func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
+func TestConsume_ReportsHowManyPartitionsAreAssigned(t *testing.T) {
 	ctx, c := oneLog(t)
 	consuming, stop := context.WithCancel(ctx)
 	var members sync.WaitGroup
-	heard := make([]chan int, 2)
-	for i := range heard {
-		heard[i] = make(chan int, 100)
+	assigned := make([]chan int, 2)
+	for i := range assigned {
+		assigned[i] = make(chan int, 100)
 		members.Go(func() {
-			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}, Assigned: func(n int) { heard[i] <- n }},
+			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}, Assigned: func(n int) { assigned[i] <- n }},
 				func(_ context.Context, cl *stream.Claim) error {
 					<-cl.Draining()
 					return nil
@@ -99,10 +99,10 @@ func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
 	last := []int{-1, -1}
 	for last[0]+last[1] != 1 || last[0] < 0 || last[1] < 0 {
 		select {
-		case last[0] = <-heard[0]:
-		case last[1] = <-heard[1]:
+		case last[0] = <-assigned[0]:
+		case last[1] = <-assigned[1]:
 		case <-ctx.Done():
-			t.Fatalf("the members heard of %v partitions last", last)
+			t.Fatalf("the members were assigned %v partitions last", last)
 		}
 	}
 	stop()
@@ -111,7 +111,7 @@ func TestAMemberHearsHowManyPartitionsItHas(t *testing.T) {
 
 // Health went on saying that a partition waits, and its replica stayed not ready, until the partition moved: however well
 // work went after it had failed once.
-func TestWorkThatGoesOnWaitsNoLonger(t *testing.T) {
+func TestClaim_ProgressEndsTheWait(t *testing.T) {
 	ctx, c := oneLog(t)
 	waiting := make(chan [2]int, 1)
 	consuming, stop := context.WithCancel(ctx)

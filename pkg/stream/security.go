@@ -13,7 +13,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// Security is how brokers are told from impostors, and how this process says who it is. The zero value is plain text
+// Security is how this process checks that a broker is genuine, and how it identifies itself. The zero value is plain text
 // without a name: a broker on loopback or in a network of its own.
 type Security struct {
 	// TLS encrypts every connection; the broker's certificate must be good for the name it was dialled by.
@@ -36,10 +36,10 @@ const (
 	saslSCRAM512 = "scram-sha-512"
 )
 
-// validate names every fault; files are read by open.
+// validate lists every violation; files are read by open.
 func (s Security) validate() []error {
-	var faults []error
-	fail := func(format string, args ...any) { faults = append(faults, fmt.Errorf(format, args...)) }
+	var violations []error
+	fail := func(format string, args ...any) { violations = append(violations, fmt.Errorf(format, args...)) }
 	if !s.TLS && s.CAFile+s.CertificateFile+s.CertificateKeyFile != "" {
 		fail("tls: must be true where ca_file or certificate_file is given")
 	}
@@ -51,7 +51,7 @@ func (s Security) validate() []error {
 		if s.Username+s.PasswordFile != "" {
 			fail("sasl_mechanism: is required where sasl_username or sasl_password_file is given: %s, %s or %s", saslPlain, saslSCRAM256, saslSCRAM512)
 		}
-		return faults
+		return violations
 	case saslPlain:
 		if !s.TLS {
 			fail("sasl_mechanism: plain sends the password as it is: only with tls: true")
@@ -66,17 +66,17 @@ func (s Security) validate() []error {
 	if s.PasswordFile == "" {
 		fail("sasl_password_file: is required with sasl_mechanism")
 	}
-	return faults
+	return violations
 }
 
 // open reads the files. What it gives is used by every connection: those of the pool and those of groups.
 func (s Security) open() (*tls.Config, sasl.Mechanism, error) {
-	var faults []error
+	var errs []error
 	config, err := s.tls()
-	faults = append(faults, err)
+	errs = append(errs, err)
 	mechanism, err := s.sasl()
-	faults = append(faults, err)
-	return config, mechanism, errors.Join(faults...)
+	errs = append(errs, err)
+	return config, mechanism, errors.Join(errs...)
 }
 
 func (s Security) tls() (*tls.Config, error) {
@@ -84,29 +84,29 @@ func (s Security) tls() (*tls.Config, error) {
 		return nil, nil //nolint:nilnil // plain text
 	}
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	var faults []error
+	var errs []error
 	if s.CAFile != "" {
 		pem, err := os.ReadFile(s.CAFile)
 		config.RootCAs = x509.NewCertPool()
 		if err != nil {
-			faults = append(faults, fmt.Errorf("read ca_file: %w", err))
+			errs = append(errs, fmt.Errorf("read ca_file: %w", err))
 		} else if !config.RootCAs.AppendCertsFromPEM(pem) {
-			faults = append(faults, fmt.Errorf("read ca_file: %s holds no PEM certificate", s.CAFile))
+			errs = append(errs, fmt.Errorf("read ca_file: %s holds no PEM certificate", s.CAFile))
 		}
 	}
 	if s.CertificateFile != "" {
 		certificate, err := tls.LoadX509KeyPair(s.CertificateFile, s.CertificateKeyFile)
 		if err != nil {
-			faults = append(faults, fmt.Errorf("read certificate_file: %w", err))
+			errs = append(errs, fmt.Errorf("read certificate_file: %w", err))
 		}
 		config.Certificates = []tls.Certificate{certificate}
 	}
-	return config, errors.Join(faults...)
+	return config, errors.Join(errs...)
 }
 
 func (s Security) sasl() (sasl.Mechanism, error) {
 	if s.Mechanism == "" {
-		return nil, nil //nolint:nilnil // nobody asks for a name
+		return nil, nil //nolint:nilnil // a client without a name
 	}
 	content, err := os.ReadFile(s.PasswordFile)
 	if err != nil {

@@ -66,7 +66,7 @@ func file(t *testing.T, name, content string) string {
 
 // A record goes in and comes out of a group: the pool and the group, which dials for itself, both encrypt and say who
 // they are.
-func TestBrokersThatAskForTLSAndAName(t *testing.T) {
+func TestSecurity_ConnectsWithTLSAndSASL(t *testing.T) {
 	pair, certFile, keyFile := certificate(t)
 	password := file(t, "password", "s3cret\n")
 	for _, mechanism := range []string{"plain", "scram-sha-256", "scram-sha-512"} {
@@ -114,18 +114,18 @@ func TestBrokersThatAskForTLSAndAName(t *testing.T) {
 			}
 
 			for name, change := range map[string]func(*stream.Config){
-				"a wrong password":    func(c *stream.Config) { c.PasswordFile = file(t, "password", "guess") },
-				"no name":             func(c *stream.Config) { c.Mechanism, c.Username, c.PasswordFile = "", "", "" },
-				"other roots":         func(c *stream.Config) { _, c.CAFile, _ = certificate(t) },
-				"plain text":          func(c *stream.Config) { c.Security = stream.Security{} },
-				"another mechanism":   func(c *stream.Config) { c.Mechanism = other(mechanism) },
-				"a name nobody knows": func(c *stream.Config) { c.Username = "nobody" },
+				"a wrong password":  func(c *stream.Config) { c.PasswordFile = file(t, "password", "guess") },
+				"no name":           func(c *stream.Config) { c.Mechanism, c.Username, c.PasswordFile = "", "", "" },
+				"other roots":       func(c *stream.Config) { _, c.CAFile, _ = certificate(t) },
+				"plain text":        func(c *stream.Config) { c.Security = stream.Security{} },
+				"another mechanism": func(c *stream.Config) { c.Mechanism = other(mechanism) },
+				"an unknown name":   func(c *stream.Config) { c.Username = "nobody" },
 			} {
 				trying, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 				if n, err := open(change).Partitions(trying, "secure.log"); err == nil {
 					t.Errorf("%s: saw %d partitions", name, n)
 				} else if strings.Contains(err.Error(), "s3cret") {
-					t.Errorf("%s: the error tells the password: %v", name, err)
+					t.Errorf("%s: the error contains the password: %v", name, err)
 				}
 				cancel()
 			}
@@ -140,7 +140,7 @@ func other(mechanism string) string {
 	return "scram-sha-256"
 }
 
-func TestSecurityNamesEveryFault(t *testing.T) {
+func TestSecurity_ListsEveryViolation(t *testing.T) {
 	for name, row := range map[string]struct {
 		security stream.Security
 		want     []string

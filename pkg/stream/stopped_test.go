@@ -20,7 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// stopped is a partition 0 that stands still, and a partition 1 beside it that does not.
+// stopped is a partition 0 that stopped, and a partition 1 beside it that goes on.
 type stopped struct {
 	*testing.T
 	ctx     context.Context
@@ -102,13 +102,13 @@ func work(before func(context.Context, *stream.Claim, stream.Batch) error) func(
 }
 
 // Whatever stops a partition, its lag grows, Health names it, its neighbour goes on, and all is well once it is over.
-func TestAStoppedPartitionShows(t *testing.T) {
+func TestHealth_NamesAStoppedPartition(t *testing.T) {
 	for name, row := range map[string]struct {
 		// stop makes the work of the group, and what stops partition 0 until heal is closed.
 		stop func(s *stopped) func(context.Context, *stream.Claim) error
 		// waits and incident are what Health says, "" for nothing.
 		waits, incident string
-		// stays where nobody heals it.
+		// stays where it is not healed.
 		stays bool
 	}{
 		"a fetch that fails": {waits: "fetch", stop: func(s *stopped) func(context.Context, *stream.Claim) error {
@@ -167,7 +167,7 @@ func TestAStoppedPartitionShows(t *testing.T) {
 				return nil
 			})
 		}},
-		"a batch that nobody can read": {waits: "work", incident: stream.ReasonBatchDamaged, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
+		"a batch that can't be read": {waits: "work", incident: stream.ReasonBatchDamaged, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
 			streamtest.AppendRaw(s, s.cluster.ListenAddrs(), s.topic, 0, streamtest.RawBatch([]byte("no records"), 0, 3))
 			return work(nil)
 		}},
@@ -250,7 +250,7 @@ func TestAStoppedPartitionShows(t *testing.T) {
 			s.until("its neighbour is done", func() bool {
 				return s.gauge("tollgate_stream_lag_records", 1) == 0 && s.gauge("tollgate_stream_lag_seconds", 1) == 0
 			})
-			s.until("Health says so", func() bool {
+			s.until("Health names it", func() bool {
 				h := s.client.Health()
 				waits, incident := row.waits == "", row.incident == ""
 				for _, w := range h.Waiting {

@@ -48,13 +48,13 @@ func (s TopicSpec) relaxed(singleNode bool) TopicSpec {
 // topics that exist: VerifyTopics says what is wrong with them. singleNode takes
 // replication away, and configuration the broker does not know.
 func (c *Client) CreateTopics(ctx context.Context, specs []TopicSpec, singleNode bool) error {
-	var faults []error
+	var errs []error
 	for _, s := range specs {
 		if err := c.createTopic(ctx, s.relaxed(singleNode), singleNode); err != nil {
-			faults = append(faults, fmt.Errorf("create topic %s: %w", c.Topic(s.Name), err))
+			errs = append(errs, fmt.Errorf("create topic %s: %w", c.Topic(s.Name), err))
 		}
 	}
-	if err := errors.Join(faults...); err != nil {
+	if err := errors.Join(errs...); err != nil {
 		return err
 	}
 	for _, s := range specs {
@@ -116,23 +116,23 @@ func (c *Client) awaitLeaders(ctx context.Context, s TopicSpec) error {
 // exactly. singleNode takes less replication, and skips configuration the broker
 // does not report.
 func (c *Client) VerifyTopics(ctx context.Context, specs []TopicSpec, singleNode bool) error {
-	var faults []error
+	var violations []error
 	var there []TopicSpec
 	for _, s := range specs {
 		n, replicas, err := c.layout(ctx, c.Topic(s.Name))
 		switch {
 		case errors.Is(err, ErrUnknownTopic):
-			faults = append(faults, fmt.Errorf("%s: missing", c.Topic(s.Name)))
+			violations = append(violations, fmt.Errorf("%s: missing", c.Topic(s.Name)))
 			continue
 		case err != nil:
 			return fmt.Errorf("verify topics: %w", err)
 		}
 		there = append(there, s)
 		if n != s.Partitions {
-			faults = append(faults, fmt.Errorf("%s: %d partitions, not %d", c.Topic(s.Name), n, s.Partitions))
+			violations = append(violations, fmt.Errorf("%s: %d partitions, not %d", c.Topic(s.Name), n, s.Partitions))
 		}
 		if want := s.relaxed(singleNode).Replication; replicas < want {
-			faults = append(faults, fmt.Errorf("%s: %d replicas, not %d", c.Topic(s.Name), replicas, want))
+			violations = append(violations, fmt.Errorf("%s: %d replicas, not %d", c.Topic(s.Name), replicas, want))
 		}
 	}
 	configs, err := c.topicConfigs(ctx, there)
@@ -147,13 +147,13 @@ func (c *Client) VerifyTopics(ctx context.Context, specs []TopicSpec, singleNode
 			switch {
 			case !reported && singleNode:
 			case !reported:
-				faults = append(faults, fmt.Errorf("%s: %s is unknown to the broker, must be %s", c.Topic(s.Name), k, want[k]))
+				violations = append(violations, fmt.Errorf("%s: %s is unknown to the broker, must be %s", c.Topic(s.Name), k, want[k]))
 			case !satisfies(k, v, want[k]):
-				faults = append(faults, fmt.Errorf("%s: %s is %s, must be %s", c.Topic(s.Name), k, v, want[k]))
+				violations = append(violations, fmt.Errorf("%s: %s is %s, must be %s", c.Topic(s.Name), k, v, want[k]))
 			}
 		}
 	}
-	return errors.Join(faults...)
+	return errors.Join(violations...)
 }
 
 // satisfies compares a topic's setting with the wanted one.

@@ -49,9 +49,9 @@ type (
 	OutOfRangeError = consume.OutOfRangeError
 )
 
-// What stands still or needs a person.
+// Health and incidents.
 type (
-	// Health is what stands still or needs a person right now.
+	// Health is what waits, and which incidents need a person, right now.
 	Health = cluster.Health
 	// Waiting is one partition (or group) that waits.
 	Waiting = cluster.Waiting

@@ -25,7 +25,7 @@ func openOn(t *testing.T, cluster *kfake.Cluster, partitions int) (*stream.Clien
 
 // The settings that make acknowledged mean durable are looked at on the wire,
 // since kafka-go's zero values mean the opposite.
-func TestRequestsAskForWhatIsPromised(t *testing.T) {
+func TestRequests_AskForWhatIsPromised(t *testing.T) {
 	cluster := streamtest.EmbeddedCluster(t)
 	var mu sync.Mutex
 	seen := map[int16]int{}
@@ -108,7 +108,7 @@ func TestRequestsAskForWhatIsPromised(t *testing.T) {
 
 // What a broker answers while leaders and coordinators move is waited out,
 // whatever the request: nothing fails, nothing starts from somewhere else.
-func TestTemporaryErrorsAreWaitedOut(t *testing.T) {
+func TestTemporaryErrors_AreRetried(t *testing.T) {
 	for _, e := range []*kerr.Error{
 		kerr.LeaderNotAvailable, kerr.NotLeaderForPartition, kerr.UnknownTopicOrPartition, kerr.RequestTimedOut,
 		kerr.NotEnoughReplicas, kerr.NotEnoughReplicasAfterAppend, kerr.CoordinatorLoadInProgress,
@@ -176,18 +176,18 @@ func TestTemporaryErrorsAreWaitedOut(t *testing.T) {
 	}
 }
 
-func TestRecordsWithoutAKeyAreSpread(t *testing.T) {
+func TestProduce_SpreadsRecordsWithoutAKey(t *testing.T) {
 	c, topic, ctx := openOn(t, streamtest.EmbeddedCluster(t), 4)
 	recs := make([]stream.Record, 40)
 	for i := range recs {
 		recs[i] = stream.Record{Topic: topic, Partition: stream.AnyPartition, Value: []byte(strconv.Itoa(i))}
 	}
-	placed, err := c.NewProducer().ProduceResults(ctx, recs...)
+	results, err := c.NewProducer().ProduceResults(ctx, recs...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	count := map[int32]int{}
-	for _, at := range placed {
+	for _, at := range results {
 		count[at.Partition]++
 	}
 	if len(count) != 4 || count[0] != 10 {
@@ -195,7 +195,7 @@ func TestRecordsWithoutAKeyAreSpread(t *testing.T) {
 	}
 }
 
-func TestConfigListsEveryFault(t *testing.T) {
+func TestConfig_ListsEveryViolation(t *testing.T) {
 	_, err := stream.Open(stream.Config{Brokers: []string{"nohost"}, Prefix: "a b", MetadataTTL: time.Minute, CallTimeout: -1}, zap.NewNop(), nil)
 	if err == nil {
 		t.Fatal("accepted")
@@ -211,7 +211,7 @@ func TestConfigListsEveryFault(t *testing.T) {
 }
 
 // Services in one process share a registry.
-func TestClientsShareARegistry(t *testing.T) {
+func TestOpen_ClientsShareARegistry(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	for range 2 {
 		if _, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}, Prefix: "p"}, zap.NewNop(), reg); err != nil {

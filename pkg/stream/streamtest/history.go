@@ -10,18 +10,18 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// history is what producers were told and consumers did, to be judged at the end.
+// history is which records were acknowledged and handled; it is checked at the end.
 type history struct {
 	s     *suite
 	topic string
 
-	mu        sync.Mutex
-	acked     map[string]int           // key -> sequences below were acknowledged
-	firsts    map[string]int           // key -> sequences below were handled, in order
-	handled   map[int32]map[int64]bool // partition -> offsets handled
-	committed map[int32]int64          // highest offset a commit succeeded with
-	faults    []string
-	grown     chan struct{} // replaced and closed at each change
+	mu         sync.Mutex
+	acked      map[string]int           // key -> sequences below were acknowledged
+	firsts     map[string]int           // key -> sequences below were handled, in order
+	handled    map[int32]map[int64]bool // partition -> offsets handled
+	committed  map[int32]int64          // highest offset a commit succeeded with
+	violations []string
+	grown      chan struct{} // replaced and closed at each change
 }
 
 func newHistory(s *suite, topic string) *history {
@@ -90,7 +90,7 @@ func (h *history) work(ctx context.Context, cl *stream.Claim) error {
 		}
 		for i, r := range b.Records {
 			if want := from + int64(i); r.Offset != want {
-				h.fault("partition %d: fetched offset %d where %d follows", cl.Partition, r.Offset, want)
+				h.violation("partition %d: fetched offset %d where %d follows", cl.Partition, r.Offset, want)
 			}
 			h.handle(r)
 		}
@@ -107,7 +107,7 @@ func (h *history) work(ctx context.Context, cl *stream.Claim) error {
 func (h *history) handle(r stream.Record) {
 	seq, err := strconv.Atoi(string(r.Value))
 	if err != nil {
-		h.fault("partition %d offset %d: value %q", r.Partition, r.Offset, r.Value)
+		h.violation("partition %d offset %d: value %q", r.Partition, r.Offset, r.Value)
 		return
 	}
 	h.change(func() {
@@ -120,13 +120,13 @@ func (h *history) handle(r stream.Record) {
 		case seq == next:
 			h.firsts[key] = next + 1
 		case seq > next:
-			h.faults = append(h.faults, fmt.Sprintf("key %s: %d first appeared before %d", key, seq, next))
+			h.violations = append(h.violations, fmt.Sprintf("key %s: %d first appeared before %d", key, seq, next))
 		}
 	})
 }
 
-func (h *history) fault(format string, args ...any) {
-	h.change(func() { h.faults = append(h.faults, fmt.Sprintf(format, args...)) })
+func (h *history) violation(format string, args ...any) {
+	h.change(func() { h.violations = append(h.violations, fmt.Sprintf(format, args...)) })
 }
 
 // caughtUp waits until everything acknowledged was handled.
@@ -142,15 +142,15 @@ func (h *history) caughtUp() {
 	})
 }
 
-// judge checks the invariants: nothing acknowledged is lost, nothing below a
+// verify checks the invariants: nothing acknowledged is lost, nothing below a
 // committed position was skipped, first appearances are in order, in the log and
 // at the consumers.
-func (h *history) judge(partitions int) {
+func (h *history) verify(partitions int) {
 	h.s.Helper()
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if len(h.faults) > 0 {
-		h.s.Errorf("faults:\n%s", strings.Join(h.faults[:min(len(h.faults), 10)], "\n"))
+	if len(h.violations) > 0 {
+		h.s.Errorf("violations:\n%s", strings.Join(h.violations[:min(len(h.violations), 10)], "\n"))
 	}
 	total := 0
 	inLog := map[string]int{}
@@ -167,7 +167,7 @@ func (h *history) judge(partitions int) {
 		}
 		for o := int64(0); o < h.committed[p]; o++ {
 			if !h.handled[p][o] {
-				h.s.Errorf("partition %d: offset %d lies below the committed %d and nobody handled it", p, o, h.committed[p])
+				h.s.Errorf("partition %d: offset %d lies below the committed %d and was not handled", p, o, h.committed[p])
 				break
 			}
 		}

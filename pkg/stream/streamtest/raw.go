@@ -26,7 +26,7 @@ func RawBatch(records []byte, codec int16, count int32) []byte {
 	return raw
 }
 
-// AppendRaw appends a record batch as it stands.
+// AppendRaw appends a record batch as it is.
 func AppendRaw(t testing.TB, addrs []string, topic string, partition int32, batch []byte) {
 	t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(addrs...), kgo.MaxVersions(kversion.V3_0_0())) // topics by name

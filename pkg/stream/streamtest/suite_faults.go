@@ -75,7 +75,7 @@ func testLostAnswers(t *testing.T, b Broker) {
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	h.judge(2)
+	h.verify(2)
 	t.Logf("answers lost: %d produce, %d fetch, %d commit", lost[0].Load(), lost[1].Load(), lost[2].Load())
 }
 
@@ -279,7 +279,7 @@ func testBrokerKilled(t *testing.T, b Broker) {
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	h.judge(4)
+	h.verify(4)
 	if hl := s.Health(); len(hl.Incidents) != 0 {
 		t.Errorf("incidents: %+v", hl.Incidents)
 	}

@@ -113,7 +113,7 @@ func testRebalance(t *testing.T, b Broker) {
 	if err := first.end(); err != nil {
 		t.Fatal(err)
 	}
-	h.judge(partitions)
+	h.verify(partitions)
 }
 
 func drainChannel[T any](c <-chan T) {

@@ -61,13 +61,13 @@ func testOrder(t *testing.T, b Broker) {
 		t.Fatalf("%d records in the log, %d handed in", len(recs), callers*each)
 	}
 	// Keys and values: nil stays nil, empty stays empty.
-	placed, err := p.ProduceResults(s.ctx,
+	results, err := p.ProduceResults(s.ctx,
 		stream.Record{Topic: topic, Partition: 0, Value: []byte("no key")},
 		stream.Record{Topic: topic, Partition: 0, Key: []byte{}, Value: nil})
 	if err != nil {
 		t.Fatal(err)
 	}
-	back, err := s.FetchFrom(s.ctx, topic, 0, placed[0].Offset, 1<<20)
+	back, err := s.FetchFrom(s.ctx, topic, 0, results[0].Offset, 1<<20)
 	if err != nil || len(back.Records) != 2 {
 		t.Fatalf("fetched %d records, %v", len(back.Records), err)
 	}
@@ -152,10 +152,10 @@ func testRefused(t *testing.T, b Broker) {
 	if b.Real() { // the embedded broker does not know the bound
 		recs, want = append(recs, ahead, rec([]byte("7"))), append(want, stream.ErrTimestampAhead, nil)
 	}
-	placed, err := p.ProduceResults(s.ctx, recs...)
+	results, err := p.ProduceResults(s.ctx, recs...)
 	for i := range want {
-		if !errors.Is(placed[i].Err, want[i]) || (want[i] == nil) != (placed[i].Err == nil) {
-			t.Errorf("record %d: %v, want %v", i, placed[i].Err, want[i])
+		if !errors.Is(results[i].Err, want[i]) || (want[i] == nil) != (results[i].Err == nil) {
+			t.Errorf("record %d: %v, want %v", i, results[i].Err, want[i])
 		}
 	}
 	var one *stream.ProduceError

@@ -83,7 +83,7 @@ func testRejoin(t *testing.T, b Broker) {
 			once.Do(func() { fenced = true })
 		}
 		if fenced {
-			return errors.Join(errors.New("somebody else has opened"), stream.ErrRejoin)
+			return errors.Join(errors.New("another member has opened"), stream.ErrRejoin)
 		}
 		<-cl.Draining()
 		return nil
@@ -166,8 +166,8 @@ func testTopics(t *testing.T, b Broker) {
 			"cleanup.policy": "compact", "retention.ms": "999999999999", "max.message.bytes": "1"}},
 	}
 	err := s.VerifyTopics(s.ctx, wrong, false)
-	var faults interface{ Unwrap() []error }
-	if !errors.As(err, &faults) || len(faults.Unwrap()) != 5 {
-		t.Errorf("want five faults (missing, partitions, replicas, policy, retention), got: %v", err)
+	var violations interface{ Unwrap() []error }
+	if !errors.As(err, &violations) || len(violations.Unwrap()) != 5 {
+		t.Errorf("want five violations (missing, partitions, replicas, policy, retention), got: %v", err)
 	}
 }

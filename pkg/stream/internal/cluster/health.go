@@ -9,7 +9,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// Health is what stands still or needs a person right now.
+// Health is what waits, and which incidents need a person, right now.
 type Health struct {
 	// Waiting lists what is retried because Kafka, or something a worker needs, does not answer.
 	Waiting []Waiting
@@ -82,8 +82,8 @@ func (h *health) waits(key WaitKey, err error) {
 	h.waiting[key] = w
 }
 
-// stands is since when something keeps a partition from being read or worked; zero where nothing does.
-func (h *health) stands(topic string, partition int32) (since time.Time) {
+// waitsSince is since when something keeps a partition from being read or worked; zero where nothing does.
+func (h *health) waitsSince(topic string, partition int32) (since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, what := range []string{"fetch", "memory", "work", "commit"} {
@@ -100,7 +100,7 @@ func (h *health) done(key WaitKey) {
 	delete(h.waiting, key)
 }
 
-// raise notes an incident; false when it stands already.
+// raise notes an incident; false when it is known already.
 func (h *health) raise(in Incident) bool {
 	key := incidentKey{in.Code, in.Topic, in.Partition}
 	h.mu.Lock()
@@ -113,7 +113,7 @@ func (h *health) raise(in Incident) bool {
 	return true
 }
 
-// report notes an incident that does not stand.
+// report notes an incident that does not last.
 func (h *health) report(in Incident) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -169,7 +169,7 @@ func (c *Cluster) Done(key WaitKey) { c.health.done(key) }
 
 // WaitsSince is since when something keeps a partition from being read or worked; zero where nothing does.
 func (c *Cluster) WaitsSince(topic string, partition int32) time.Time {
-	return c.health.stands(topic, partition)
+	return c.health.waitsSince(topic, partition)
 }
 
 // ForgetIncidents drops the incidents of a partition that another member holds now.
@@ -184,7 +184,7 @@ func (c *Cluster) RaiseIncident(in Incident) {
 }
 
 // ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was
-// rejected: it stands in Health as reported, which keeps no service from being ready.
+// rejected: it is in Health as reported, which keeps no service from being ready.
 func (c *Cluster) ReportIncident(in Incident) {
 	c.health.report(in)
 	c.logIncident(in)

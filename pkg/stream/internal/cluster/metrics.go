@@ -47,7 +47,7 @@ func (c *Cluster) CountRetry(topic, request string) {
 // Registry makes the metrics of this package and of those that produce and consume.
 type Registry struct {
 	prometheus.Registerer
-	faults []error
+	errs []error
 }
 
 // Counter makes a counter.
@@ -61,7 +61,7 @@ func (r *Registry) Gauge(name, help string, labels ...string) *prometheus.GaugeV
 }
 
 // Err joins what could not be registered.
-func (r *Registry) Err() error { return errors.Join(r.faults...) }
+func (r *Registry) Err() error { return errors.Join(r.errs...) }
 
 // Register adds a collector, or returns the one of the same description that is
 // there already: several services in one process share a registry.
@@ -77,7 +77,7 @@ func Register[C prometheus.Collector](r *Registry, c C) C {
 		}
 	}
 	if err != nil {
-		r.faults = append(r.faults, fmt.Errorf("register metric: %w", err))
+		r.errs = append(r.errs, fmt.Errorf("register metric: %w", err))
 	}
 	return c
 }

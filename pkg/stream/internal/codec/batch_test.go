@@ -74,7 +74,7 @@ func stamped(t *testing.T, base int64, recs []Record, c kafka.Compression) []byt
 	return b
 }
 
-func TestBatchesAreReadAsTheyWereWritten(t *testing.T) {
+func TestAppendBatch_IsReadAsItWasWritten(t *testing.T) {
 	for _, c := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			set := append(stamped(t, 100, someRecords, c), stamped(t, 104, someRecords, c)...)
@@ -90,8 +90,8 @@ func TestBatchesAreReadAsTheyWereWritten(t *testing.T) {
 	}
 }
 
-// kafka-go's own codec is the judge of ours, in both directions.
-func TestBatchesAreThoseOfKafkaGo(t *testing.T) {
+// Our codec agrees with kafka-go's own, in both directions.
+func TestAppendBatch_AgreesWithKafkaGo(t *testing.T) {
 	for _, c := range []kafka.Compression{0, kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			ours := stamped(t, 7, someRecords, c)
@@ -149,7 +149,7 @@ func byKafkaGo(t *testing.T, r protocol.RecordReader) (out []Record) {
 	}
 }
 
-func TestWhatABatchHoldsIsPassedOverExactly(t *testing.T) {
+func TestTake_PassesOverWhatHoldsNoRecords(t *testing.T) {
 	batch := stamped(t, 10, someRecords, 0)
 	control := bytes.Clone(batch)
 	control[atAttributes+1] |= attrControl

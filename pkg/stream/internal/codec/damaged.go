@@ -22,7 +22,7 @@ var (
 	ErrCut = errors.New("answer holds a batch in part")
 )
 
-// DamagedError is a record batch that nobody can read: it unpacks to more than
+// DamagedError is a record batch that can't be read: it unpacks to more than
 // Config.MaxUnpackedBatch, or came twice with the same bytes that make no sense.
 type DamagedError struct {
 	Topic     string

@@ -71,13 +71,13 @@ type Batch struct {
 	// Records from the offset asked for on, in order; empty when nothing came in time.
 	Records []Record
 	// Start is the log's first offset, End the one after the last that may be read: an
-	// open transaction and what stands behind it are beyond it.
+	// open transaction and what follows it are beyond it.
 	Start, End int64
 	// Next is where to continue: the offset after the last record, or further where the log
 	// holds no records (control batches, aborted transactions), never over a record that was
 	// not returned.
 	Next int64
-	// Damaged stands for offsets up to Next that nobody can read. Only readers that ask for it
+	// Damaged stands for offsets up to Next that can't be read. Only readers that ask for it
 	// get it, in a batch without records.
 	Damaged *DamagedError
 

@@ -34,7 +34,7 @@ type recordDecoder struct {
 const headerSlab = 256
 
 // next is the next record and what it takes of memory. look makes no headers:
-// it only tells whether the record is whole.
+// it only checks that the record is whole.
 func (d *recordDecoder) next(look bool) (r Record, cost int, err error) {
 	size, ok := d.varint()
 	if !ok || size < leastRecord-1 || size > int64(len(d.b)) {
@@ -77,7 +77,7 @@ func (d *recordDecoder) next(look bool) (r Record, cost int, err error) {
 	return r, int(size) + recordCost + int(headers)*headerCost, nil
 }
 
-// whole tells whether all that follows is as it says, and takes nothing.
+// whole checks that the records that follow are well formed, and takes none.
 func (d *recordDecoder) whole() error {
 	ahead := *d
 	for ahead.left > 0 {

@@ -75,7 +75,7 @@ func (u *Unpacker) Drop() {
 }
 
 // Take returns the next piece: records, or offsets that hold none; an empty one
-// when nothing more is here. A batch that nobody can read is a *DamagedError,
+// when nothing more is here. A batch that can't be read is a *DamagedError,
 // one that is here in part ErrCut.
 func (u *Unpacker) Take(ctx context.Context) (Batch, error) {
 	b := Batch{Start: u.Start, End: u.End, High: u.High}
@@ -288,7 +288,7 @@ func (u *Unpacker) unpack(ctx context.Context, in []byte, c kafka.Compression, b
 	return out, large, nil
 }
 
-// skips tells whether a batch holds nothing for readers: it marks the end of a
+// skips reports whether a batch holds nothing for readers: it marks the end of a
 // transaction, or belongs to one that was aborted.
 func (s *Set) skips(one []byte) bool {
 	attributes := binary.BigEndian.Uint16(one[atAttributes:])

@@ -17,7 +17,7 @@ import (
 
 var everyCodec = []kafka.Compression{kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd}
 
-// altered is a batch of five records at offset 10 whose records, or head, somebody has changed; its checksum is right.
+// altered is a batch of five records at offset 10 whose records, or head, were changed; its checksum is right.
 func altered(t *testing.T, c kafka.Compression, records func([]byte) []byte, head func([]byte)) []byte {
 	t.Helper()
 	recs := make([]Record, 5)
@@ -86,7 +86,7 @@ func both(f ...func([]byte)) func([]byte) {
 	}
 }
 
-// unreadable are batches at offsets 10 to 14 that nobody can read.
+// unreadable are batches at offsets 10 to 14 that can't be read.
 func unreadable(t *testing.T) map[string][]byte {
 	uvarint := func(n uint64) []byte { return binary.AppendUvarint(nil, n) }
 	be := func(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
@@ -157,7 +157,7 @@ func damagedCRC(b []byte) []byte {
 }
 
 // Whatever is in a batch: no record of it is handed on, what it takes is bounded, and reading goes on behind it.
-func TestWhatNobodyCanReadIsToldByItsOffsets(t *testing.T) {
+func TestTake_ReportsAnUnreadableBatchByItsOffsets(t *testing.T) {
 	after := altered(t, 0, nil, func(b []byte) { binary.BigEndian.PutUint64(b, 15) })
 	for name, bad := range unreadable(t) {
 		t.Run(name, func(t *testing.T) {
@@ -190,7 +190,7 @@ func TestWhatNobodyCanReadIsToldByItsOffsets(t *testing.T) {
 }
 
 // A head that makes no sense may hide where the next batch begins: one offset is given up then.
-func TestAHeadThatMakesNoSenseCostsNoMoreThanItMust(t *testing.T) {
+func TestTake_SenselessHeadCostsOneOffset(t *testing.T) {
 	for name, head := range map[string]func([]byte){
 		"a length below a head's":       func(b []byte) { binary.BigEndian.PutUint32(b[atLength:], 4) },
 		"a length below nothing":        func(b []byte) { binary.BigEndian.PutUint32(b[atLength:], 1<<32-100) },
@@ -217,7 +217,7 @@ func TestAHeadThatMakesNoSenseCostsNoMoreThanItMust(t *testing.T) {
 }
 
 // What was damaged on its way is asked for again; the same bytes twice are damaged where they lie.
-func TestDamageIsBelievedTheSecondTime(t *testing.T) {
+func TestDoubt_ConfirmsTheSameBytesTheSecondTime(t *testing.T) {
 	find := func(set []byte) error {
 		u := testUnpacker(10, 20)
 		u.add(set, 20)
@@ -244,7 +244,7 @@ func TestDamageIsBelievedTheSecondTime(t *testing.T) {
 }
 
 // A batch that is larger than a piece comes in pieces, in order and whole; with damage anywhere none of it comes.
-func TestALargeBatchComesInPieces(t *testing.T) {
+func TestTake_LargeBatchComesInPieces(t *testing.T) {
 	const (
 		records = 60_000
 		piece   = 2 << 20
@@ -299,7 +299,7 @@ func TestALargeBatchComesInPieces(t *testing.T) {
 
 // What a transaction aborted is dropped, and nothing else: not what its producer wrote before or after, not what others
 // wrote between.
-func TestAbortedTransactionsAreDropped(t *testing.T) {
+func TestTake_DropsAbortedTransactions(t *testing.T) {
 	var set []byte
 	base := int64(0)
 	put := func(producer int64, attributes byte, value string) {

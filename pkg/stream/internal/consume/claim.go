@@ -32,7 +32,7 @@ type Claim struct {
 	progress atomic.Int64    // when work last showed a sign, in ns since g.started
 	over     atomic.Bool     // work has returned for good
 	failed   atomic.Bool     // Health says that the work waits: it failed, and made no progress since
-	idle     atomic.Int32    // how many calls wait for somebody else; that is progress
+	idle     atomic.Int32    // how many calls wait for another service; that is progress
 
 	mu sync.Mutex // guards committed
 
@@ -64,7 +64,7 @@ func (cl *Claim) Committed() int64 {
 func (cl *Claim) Draining() <-chan struct{} { return cl.drain.Done() }
 
 // Fetch reads from an explicit offset and waits at the log's end for records up
-// to MaxWait; an empty batch then tells where the log ends. Temporary errors are
+// to MaxWait; an empty batch then has the log's end. Temporary errors are
 // retried (Health says so). It returns ErrRevoked once the claim drains, and an
 // *OutOfRangeError, raised as an incident, when the log does not hold the offset.
 func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
@@ -72,7 +72,7 @@ func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (codec.B
 	return cl.fetch(ctx, from, o)
 }
 
-// fetch is Fetch without telling the watchdog: a reader fetches ahead of a
+// fetch is Fetch without a report to the watchdog: a reader fetches ahead of a
 // worker, who may be stuck meanwhile.
 func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
 	o = o.withDefaults(cl.g.c.CallTimeout)
@@ -168,7 +168,7 @@ func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
 	return fmt.Errorf("answer does not name partition %d", cl.Partition)
 }
 
-// Progress tells the watchdog that the partition's work is alive, and Health that work which had failed goes on.
+// Progress reports that the partition's work is alive, to the watchdog, and that work which had failed goes on, to Health.
 func (cl *Claim) Progress() {
 	cl.Alive()
 	if cl.failed.Swap(false) {
@@ -178,14 +178,14 @@ func (cl *Claim) Progress() {
 	}
 }
 
-// Alive tells the watchdog alone: who waits, begins anew, or works for long is alive and has done nothing yet.
+// Alive reports to the watchdog alone: work that waits, begins again, or takes long is alive and has done nothing yet.
 func (cl *Claim) Alive() { cl.progress.Store(int64(time.Since(cl.g.started))) }
 
 func (cl *Claim) workKey() cluster.WaitKey {
 	return cluster.WaitKey{For: "work", Topic: cl.Topic, Partition: cl.Partition}
 }
 
-// Waiting runs f, which waits for somebody else (Redis, a receiver): however
+// Waiting runs f, which waits for another service (Redis, a receiver): however
 // long it takes, it counts as progress. f has a deadline of its own. Fetch,
 // Commit and a Produce under the work's context count by themselves.
 func (cl *Claim) Waiting(f func()) {
@@ -202,8 +202,8 @@ func (cl *Claim) waiting() func() {
 	}
 }
 
-// silent is for how long the work showed no sign.
-func (cl *Claim) silent() time.Duration {
+// sinceSign is for how long the work showed no sign.
+func (cl *Claim) sinceSign() time.Duration {
 	if cl.idle.Load() > 0 {
 		return 0
 	}

@@ -81,7 +81,7 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		fetched: r.Counter("records_fetched_total", "Records read.", "topic"),
 		passedOver: r.Counter("offsets_passed_over_total",
-			"Offsets without a record for readers (control batches, aborted transactions, batches nobody can read) that were deliberately passed.", "topic"),
+			"Offsets without a record for readers (control batches, aborted transactions, batches that can't be read) that were deliberately passed.", "topic"),
 		commits:      r.Counter("commits_total", "Group offsets committed.", "topic"),
 		commitErrors: r.Counter("commit_errors_total", "Attempts to commit a group offset that failed.", "topic"),
 		rebalances:   r.Counter("generations_total", "Group generations this process took part in.", "group"),

@@ -22,8 +22,8 @@ type FetchOptions struct {
 	// MaxWait is how long the broker holds a fetch at the log's end open for the next record.
 	// Default 500 ms; at most half the client's CallTimeout.
 	MaxWait time.Duration
-	// PassDamaged has a reader hand on what nobody can read, as Batch.Damaged, and go on behind
-	// it: for topics that strangers write. Without it the partition stands still, an incident.
+	// PassDamaged has a reader hand on what can't be read, as Batch.Damaged, and go on behind
+	// it: for topics that others write. Without it the partition stops, an incident.
 	PassDamaged bool
 }
 
@@ -68,7 +68,7 @@ func (c *Consumer) direct(topic string, partition int32, from int64, o FetchOpti
 	}
 }
 
-// fetchBy is fetch with somebody else's way of asking once.
+// fetchBy is fetch with the caller's way of asking once.
 func (c *Consumer) fetchBy(ctx context.Context, topic string, partition int32, from int64, once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
 	key := cluster.WaitKey{For: "fetch", Topic: topic, Partition: partition}
 	waiting := false

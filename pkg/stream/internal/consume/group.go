@@ -34,8 +34,8 @@ type GroupConfig struct {
 	// Watchdog is how long work may show no sign before the member leaves the group and
 	// Consume fails with ErrStuck. Default 60 s; negative: never.
 	Watchdog time.Duration
-	// Assigned, where set, hears how many partitions a generation gave this member, before any of them is worked. None is
-	// an answer as well: there are more members than partitions.
+	// Assigned, where set, is called with how many partitions a generation gave this member, before any of them is worked. 0 is
+	// reported as well: there are more members than partitions.
 	Assigned func(partitions int)
 }
 
@@ -54,23 +54,23 @@ func (g GroupConfig) withDefaults() GroupConfig {
 }
 
 func (g GroupConfig) validate(callTimeout time.Duration) error {
-	var faults []error
+	var violations []error
 	if g.Name == "" {
-		faults = append(faults, errors.New("name is required"))
+		violations = append(violations, errors.New("name is required"))
 	}
 	if len(g.Topics) == 0 {
-		faults = append(faults, errors.New("topics: at least one is required"))
+		violations = append(violations, errors.New("topics: at least one is required"))
 	}
 	if g.Heartbeat > g.Session/3 {
-		faults = append(faults, fmt.Errorf("heartbeat: %s is more than a third of the session timeout %s", g.Heartbeat, g.Session))
+		violations = append(violations, fmt.Errorf("heartbeat: %s is more than a third of the session timeout %s", g.Heartbeat, g.Session))
 	}
 	if g.Drain >= g.Session {
-		faults = append(faults, fmt.Errorf("drain: %s is not below the session timeout %s", g.Drain, g.Session))
+		violations = append(violations, fmt.Errorf("drain: %s is not below the session timeout %s", g.Drain, g.Session))
 	}
 	if longest := callTimeout * 3 / 2; longest >= g.Rebalance { // a fetch with its wait
-		faults = append(faults, fmt.Errorf("rebalance: %s is not above the longest call, %s", g.Rebalance, longest))
+		violations = append(violations, fmt.Errorf("rebalance: %s is not above the longest call, %s", g.Rebalance, longest))
 	}
-	return errors.Join(faults...)
+	return errors.Join(violations...)
 }
 
 type partitionKey struct {
@@ -278,7 +278,7 @@ func (g *group) watch(drain context.Context, endWork func(), claims []*Claim, id
 				continue
 			}
 			for _, cl := range claims {
-				if d := cl.silent(); d >= g.cfg.Watchdog && !cl.over.Load() {
+				if d := cl.sinceSign(); d >= g.cfg.Watchdog && !cl.over.Load() {
 					err := fmt.Errorf("%s/%d: no sign for %s: %w", cl.Topic, cl.Partition, d.Round(time.Millisecond), ErrStuck)
 					cl.Incident(IncidentStuck, -1, err)
 					return err
@@ -339,8 +339,8 @@ func (g *group) rejoinAfter(began time.Time) time.Duration {
 	return d
 }
 
-// forget takes a claim that has ended out of Health and the gauges: whoever
-// holds the partition next speaks for it.
+// forget takes a claim that has ended out of Health and the gauges: the member that
+// holds the partition next reports it.
 func (g *group) forget(cl *Claim) {
 	cl.over.Store(true)
 	g.c.metrics.lag.remove(cl)

@@ -14,7 +14,7 @@ import (
 type position struct {
 	mu          sync.Mutex
 	at          int64 // everything below it is worked
-	start, high int64 // of the log, -1 where nobody has asked yet
+	start, high int64 // of the log, -1 before the first answer
 	ends        []end
 }
 
@@ -24,7 +24,7 @@ type end struct {
 	since  time.Time
 }
 
-// keptEnds bounds what is remembered of a worker that stands still.
+// keptEnds bounds what is remembered of a worker that stopped.
 const keptEnds = 64
 
 func newPosition(committed int64) *position { return &position{at: committed, start: -1, high: -1} }
@@ -74,7 +74,7 @@ func (p *position) worked(offset int64) bool {
 	return true
 }
 
-// lag is how many offsets wait, -1 where nobody knows, and since when the first of them does.
+// lag is how many offsets wait, -1 where that is not known, and since when the first of them waits.
 func (p *position) lag() (records int64, since time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,16 +87,16 @@ func (p *position) lag() (records int64, since time.Time) {
 	return max(0, p.high-max(p.at, p.start)), since
 }
 
-// Worked says that everything below offset is done, for work that keeps its
-// position elsewhere than in the group: lag and Health follow it. Commit says so too.
+// Worked reports that everything below offset is done, for work that keeps its
+// position elsewhere than in the group: lag and Health follow it. Commit does it too.
 func (cl *Claim) Worked(offset int64) {
 	if cl.position.worked(offset) {
 		cl.Progress()
 	}
 }
 
-// lagMetrics are computed when somebody looks: the lag of a partition that
-// stands still grows though nothing happens.
+// lagMetrics are computed when they are scraped: the lag of a partition that
+// stopped grows though nothing happens.
 type lagMetrics struct {
 	records, seconds *prometheus.Desc
 

@@ -22,7 +22,7 @@ type membership struct {
 	conns cluster.Connections
 
 	closing sync.Once
-	left    chan struct{} // closed once the broker was told, or could not be
+	left    chan struct{} // closed once the broker has the leave request, or did not take it
 }
 
 func (g *group) join() (*membership, error) {

@@ -15,7 +15,7 @@ import (
 
 // A group's readers share their requests: one long request to each broker for
 // all partitions that it leads, answered when any has something. A partition
-// whose reader has enough is left out, and holds nobody back.
+// whose reader has enough is left out, and does not hold others back.
 const (
 	// readAhead is how many bytes of records wait for a reader before its
 	// partition is left out; what one answer brings is taken whole.
@@ -50,23 +50,23 @@ type subscription struct {
 	partition int32
 	o         FetchOptions
 
-	from    int64        // of the next request
-	held    []*fetchPart // not taken yet
-	bytes   int          // of held
-	inHand  int          // bytes that the reader took last and has not handed on
-	stalled bool         // the last answer does not lead on: its reader finds out why
-	err     error
-	idle    bool      // after an error, until its reader asks again
-	told    time.Time // when the reader heard last
-	flights int       // requests on their way that ask for it
-	sent    time.Time // when the last of them was
-	closed  bool
-	ready   chan struct{}
+	from     int64        // of the next request
+	held     []*fetchPart // not taken yet
+	bytes    int          // of held
+	inHand   int          // bytes that the reader took last and has not handed on
+	stalled  bool         // the last answer does not lead on: its reader finds out why
+	err      error
+	idle     bool      // after an error, until its reader asks again
+	notified time.Time // when the reader got its last answer
+	flights  int       // requests on their way that ask for it
+	sent     time.Time // when the last of them was
+	closed   bool
+	ready    chan struct{}
 }
 
 // subscribe begins to read a partition that a broker leads.
 func (g *group) subscribe(ctx context.Context, broker int32, topic string, partition int32, from int64, o FetchOptions) *subscription {
-	s := &subscription{topic: topic, partition: partition, o: o, from: from, told: time.Now(), ready: make(chan struct{}, 1)}
+	s := &subscription{topic: topic, partition: partition, o: o, from: from, notified: time.Now(), ready: make(chan struct{}, 1)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p := g.pollers[broker]; p != nil && p.enter(s) {
@@ -143,10 +143,10 @@ func (s *subscription) wants() bool {
 	return !s.idle && !s.stalled && s.err == nil && s.inHand+s.bytes < readAhead
 }
 
-// atEnd tells that a request on its way waits at the log's end.
+// atEnd reports that a request on its way waits at the log's end.
 func (s *subscription) atEnd(now time.Time) bool { return s.flights > 0 && now.Sub(s.sent) >= endAfter }
 
-// call has somebody ask for what is wanted and not asked for.
+// call starts a request for what is wanted and not asked for.
 func (p *poller) call() {
 	if !slices.ContainsFunc(p.subs, func(s *subscription) bool { return s.flights == 0 && s.wants() }) {
 		return
@@ -161,10 +161,10 @@ func (p *poller) call() {
 	}
 }
 
-// run makes main requests for as long as anybody wants something.
+// run makes main requests for as long as a reader wants something.
 func (p *poller) run() {
 	for {
-		runtime.Gosched() // readers and workers that were just told may want more
+		runtime.Gosched() // readers and workers that were just notified may want more
 		p.mu.Lock()
 		now := time.Now()
 		subs, parts := p.gather(func(s *subscription) bool { return s.flights == 0 || s.atEnd(now) }, now)
@@ -244,10 +244,10 @@ func (p *poller) take(subs []*subscription, parts []fetchPart, err error) {
 
 func (s *subscription) fail(err error) {
 	s.err = err
-	s.tell()
+	s.notify()
 }
 
-func (s *subscription) tell() {
+func (s *subscription) notify() {
 	select {
 	case s.ready <- struct{}{}:
 	default:
@@ -261,12 +261,12 @@ func (s *subscription) answered(part *fetchPart, now time.Time) bool {
 		return false
 	}
 	moved := len(part.All) > 0
-	if !moved && len(s.held) == 0 && now.Sub(s.told) < s.o.MaxWait*9/10 {
-		return false // nothing, and the reader heard so not long ago
+	if !moved && len(s.held) == 0 && now.Sub(s.notified) < s.o.MaxWait*9/10 {
+		return false // nothing, and the reader was notified not long ago
 	}
 	from := codec.Follow(part.All, s.from)
 	s.stalled = moved && from == s.from
-	s.from, s.told = from, now
+	s.from, s.notified = from, now
 	if n := len(s.held); !moved && n > 0 { // only where the log ends now
 		last := s.held[n-1]
 		last.start, last.end, last.high = part.start, part.end, part.high
@@ -274,7 +274,7 @@ func (s *subscription) answered(part *fetchPart, now time.Time) bool {
 		s.held = append(s.held, part)
 		s.bytes += len(part.All)
 	}
-	s.tell()
+	s.notify()
 	return moved
 }
 

@@ -10,7 +10,7 @@ import (
 
 // Requests that went apart come together again: the main one asks, too, for what another has asked for in vain for a
 // while; and for nothing that has enough or failed.
-func TestTheMainRequestAsksForWhatWaitsAtItsEnd(t *testing.T) {
+func TestPoller_MainRequestTakesInWhatWaitsAtItsEnd(t *testing.T) {
 	now := time.Now()
 	p := &poller{}
 	add := func(s subscription) { s.p, s.partition = p, int32(len(p.subs)); p.subs = append(p.subs, &s) }
@@ -28,7 +28,7 @@ func TestTheMainRequestAsksForWhatWaitsAtItsEnd(t *testing.T) {
 }
 
 // Of two requests for one partition the first answer counts.
-func TestAnAnswerThatIsLateIsDropped(t *testing.T) {
+func TestPoller_DropsTheLaterOfTwoAnswers(t *testing.T) {
 	s := &subscription{from: 10, o: FetchOptions{MaxWait: time.Second}, ready: make(chan struct{}, 1)}
 	p := &poller{subs: []*subscription{s}}
 	s.p, s.flights = p, 2

@@ -28,7 +28,7 @@ type Reader struct {
 }
 
 // Reader starts reading from an offset. It ends with the claim, with ctx, or by
-// Close; whoever wants another position closes it and starts another.
+// Close; for another position it is closed and another one is started.
 func (cl *Claim) Reader(ctx context.Context, from int64, o FetchOptions) *Reader {
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Reader{cl: cl, out: make(chan Fetched), cancel: cancel}
@@ -67,7 +67,7 @@ func (r *Reader) bring(ctx context.Context, s *source) bool {
 		b, err = codec.Batch{Start: s.u.Start, End: s.u.End, Next: damaged.Next, Damaged: damaged, High: s.u.High}, nil
 	}
 	if err == nil && b.Next == from {
-		// Nothing new: tell a worker that waits, but don't keep old news for one that is busy.
+		// Nothing new: a worker that waits gets an empty batch, one that is busy does not find it later.
 		select {
 		case r.out <- Fetched{Batch: b}:
 			r.handed(s.u)
@@ -114,8 +114,8 @@ func (r *Reader) handed(u *codec.Unpacker) {
 // once per MaxWait to a worker that listens.
 func (r *Reader) C() <-chan Fetched { return r.out }
 
-// Next waits for the next batch: one with records, or an empty one that tells
-// where the log ends. A ctx that ends loses nothing: the batch comes with the next call.
+// Next waits for the next batch: one with records, or an empty one with
+// the log's end. A ctx that ends loses nothing: the batch comes with the next call.
 func (r *Reader) Next(ctx context.Context) (codec.Batch, error) {
 	defer r.cl.waiting()()
 	select {

@@ -48,7 +48,7 @@ func watched(t *testing.T, work func(cl *Claim)) error {
 	return err
 }
 
-func TestWatchdog(t *testing.T) {
+func TestWatchdog_ReportsStuckWorkAlone(t *testing.T) {
 	for name, row := range map[string]struct {
 		work  func(cl *Claim)
 		stuck bool
@@ -62,7 +62,7 @@ func TestWatchdog(t *testing.T) {
 					cl.Progress()
 				}
 			}, false},
-		"waiting for somebody else is progress": {
+		"waiting for another service is progress": {
 			func(cl *Claim) { cl.Waiting(func() { time.Sleep(time.Hour) }) }, false},
 		"after waiting the time starts anew": {
 			func(cl *Claim) {
@@ -86,7 +86,7 @@ func TestWatchdog(t *testing.T) {
 	}
 }
 
-func TestWorkThatOutlivesItsDrainLosesItsContext(t *testing.T) {
+func TestDrain_EndsTheWorksContextAtItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := &group{cfg: GroupConfig{Watchdog: time.Minute, Drain: 3 * time.Second}, started: time.Now()}
 		drain, revoke := context.WithCancel(t.Context())
@@ -113,7 +113,7 @@ func TestWorkThatOutlivesItsDrainLosesItsContext(t *testing.T) {
 }
 
 // A failing partition is tried again and again, without spinning.
-func TestFailingWorkIsRetriedWithBackoff(t *testing.T) {
+func TestConsume_RetriesFailingWorkWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := testConsumer(t)
 		runs := 0
@@ -128,8 +128,8 @@ func TestFailingWorkIsRetriedWithBackoff(t *testing.T) {
 		if runs < 100 || runs > 400 {
 			t.Errorf("%d runs in ten minutes", runs)
 		}
-		if d := cl.silent(); d != 0 && d > time.Second {
-			t.Errorf("silent for %s although it was retried", d)
+		if d := cl.sinceSign(); d != 0 && d > time.Second {
+			t.Errorf("no sign for %s although it was retried", d)
 		}
 	})
 }

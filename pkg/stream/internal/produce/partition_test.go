@@ -10,7 +10,7 @@ import (
 )
 
 // The vectors were printed by Kafka's Java client: testdata/Murmur2Vectors.java.
-func TestKeysGoWhereTheJavaClientSendsThem(t *testing.T) {
+func TestPartitionOf_AgreesWithTheJavaClient(t *testing.T) {
 	f, err := os.Open("testdata/murmur2.txt")
 	if err != nil {
 		t.Fatal(err)

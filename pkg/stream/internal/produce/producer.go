@@ -98,23 +98,23 @@ func (p *Producer) ProduceResults(ctx context.Context, recs ...codec.Record) ([]
 		return nil, nil
 	}
 	defer cluster.MarkWaiting(ctx)()
-	c := &call{placed: make([]Result, len(recs)), left: len(recs), done: make(chan struct{})}
+	c := &call{results: make([]Result, len(recs)), left: len(recs), done: make(chan struct{})}
 	p.handIn(ctx, c, recs)
 	select {
 	case <-c.done:
 	case <-ctx.Done():
-		c.giveUp(ctx.Err())
+		c.abandon(ctx.Err())
 	}
-	var faults []error
-	for i := range c.placed {
-		if err := c.placed[i].Err; err != nil {
-			faults = append(faults, &Error{Index: i, Err: err})
+	var errs []error
+	for i := range c.results {
+		if err := c.results[i].Err; err != nil {
+			errs = append(errs, &Error{Index: i, Err: err})
 		}
 	}
-	if faults == nil {
-		return c.placed, nil
+	if errs == nil {
+		return c.results, nil
 	}
-	return c.placed, errors.Join(faults...)
+	return c.results, errors.Join(errs...)
 }
 
 // handIn queues the records on their partitions, in order.
@@ -159,14 +159,14 @@ func (p *Producer) handIn(ctx context.Context, c *call, recs []codec.Record) {
 				topic, count = r.Topic, p.c.KnownPartitions(r.Topic)
 			}
 			if count == 0 {
-				flush() // asking may take long, and holds nobody back
+				flush() // asking may take long, and does not hold others back
 				var err error
 				if count, err = p.partitions(ctx, r.Topic); err != nil {
 					p.refuse(c, i, r, err)
 					continue
 				}
 			}
-			partition = p.place(r.Key, count)
+			partition = p.choose(r.Key, count)
 		}
 		if last == nil || last.topic != r.Topic || last.partition != partition {
 			flush()
@@ -206,8 +206,8 @@ func (p *Producer) partitions(ctx context.Context, topic string) (int, error) {
 	return n, nil
 }
 
-// place decides where a record goes that names no partition.
-func (p *Producer) place(key []byte, partitions int) int32 {
+// choose is the partition of a record that names none.
+func (p *Producer) choose(key []byte, partitions int) int32 {
 	if key == nil {
 		return int32(p.spread.Add(1) % uint32(partitions))
 	}
@@ -288,43 +288,43 @@ func (p *Producer) Close(ctx context.Context) error {
 
 // call is one Produce call; its results are written by the queues.
 type call struct {
-	mu     sync.Mutex
-	placed []Result
-	left   int
-	gone   bool // the caller waits no more: what was not sent need not be
-	done   chan struct{}
+	mu      sync.Mutex
+	results []Result
+	left    int
+	gone    bool // the caller waits no more: what was not sent need not be
+	done    chan struct{}
 }
 
-func (c *call) settle(index int, at Result) {
+func (c *call) settle(index int, r Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.set(index, at)
+	c.set(index, r)
 }
 
 // set is settle with the call locked.
-func (c *call) set(index int, at Result) {
+func (c *call) set(index int, r Result) {
 	if c.gone {
 		return
 	}
-	c.placed[index] = at
+	c.results[index] = r
 	if c.left--; c.left == 0 {
 		close(c.done)
 		c.gone = true
 	}
 }
 
-// giveUp marks every record without a result as unknown. Results that come
+// abandon marks every record without a result as unknown. Results that come
 // later are dropped.
-func (c *call) giveUp(cause error) {
+func (c *call) abandon(cause error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.gone {
 		return
 	}
 	c.gone = true
-	for i := range c.placed {
-		if c.placed[i] == (Result{}) {
-			c.placed[i] = Result{Partition: codec.AnyPartition, Err: fmt.Errorf("%w: %w", ErrUnknown, cause)}
+	for i := range c.results {
+		if c.results[i] == (Result{}) {
+			c.results[i] = Result{Partition: codec.AnyPartition, Err: fmt.Errorf("%w: %w", ErrUnknown, cause)}
 		}
 	}
 }

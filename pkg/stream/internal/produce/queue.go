@@ -99,7 +99,7 @@ func (q *partitionQueue) send(ctx context.Context, batch []item) {
 			q.acknowledge(batch, res.base)
 			return
 		case !cluster.Temporary(err):
-			q.refused(ctx, batch, res, err)
+			q.settleRefused(ctx, batch, res, err)
 			return
 		}
 		if q.missing(ctx, err) {
@@ -224,10 +224,10 @@ func (q *partitionQueue) acknowledge(batch []item, base int64) {
 	}
 }
 
-// refused settles a batch the broker refused for good. It refuses whole
+// settleRefused settles a batch the broker refused for good. It refuses whole
 // batches, so the records it names fail and the rest go again; when it names
-// none, halves go alone until the guilty record stands alone.
-func (q *partitionQueue) refused(ctx context.Context, batch []item, res *partitionBatch, err error) {
+// none, halves go alone until the refused record is alone.
+func (q *partitionQueue) settleRefused(ctx context.Context, batch []item, res *partitionBatch, err error) {
 	switch {
 	case errors.Is(err, kafka.InvalidTimestamp):
 		err = fmt.Errorf("%w: %w", ErrTimestampAhead, err)
@@ -242,17 +242,17 @@ func (q *partitionQueue) refused(ctx context.Context, batch []item, res *partiti
 		q.refuseAll(batch, err)
 		return
 	}
-	if res != nil && len(res.guilty) > 0 {
-		var guilty, rest []item
+	if res != nil && len(res.refused) > 0 {
+		var refused, rest []item
 		for i, it := range batch {
-			if slices.Contains(res.guilty, int32(i)) {
-				guilty = append(guilty, it)
+			if slices.Contains(res.refused, int32(i)) {
+				refused = append(refused, it)
 			} else {
 				rest = append(rest, it)
 			}
 		}
-		if len(guilty) > 0 {
-			q.refuseAll(guilty, err)
+		if len(refused) > 0 {
+			q.refuseAll(refused, err)
 			q.send(ctx, rest)
 			return
 		}

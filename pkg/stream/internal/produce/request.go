@@ -57,9 +57,9 @@ func readProduce(body []byte, load []*partitionBatch) error {
 			base := r.Int64()
 			r.Int64() // append time
 			r.Int64() // log start
-			var guilty []int32
+			var refused []int32
 			for range r.Count() {
-				guilty = append(guilty, r.Int32())
+				refused = append(refused, r.Int32())
 				r.String() // why
 			}
 			message := r.String()
@@ -67,7 +67,7 @@ func readProduce(body []byte, load []*partitionBatch) error {
 			if r.Bad || i < 0 {
 				continue
 			}
-			load[i].base, load[i].guilty, load[i].err = base, guilty, codec.ErrorOf(code, message)
+			load[i].base, load[i].refused, load[i].err = base, refused, codec.ErrorOf(code, message)
 		}
 	}
 	if r.Bad {

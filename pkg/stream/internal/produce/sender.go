@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// anyBroker asks whoever leads a request's first partition.
+// anyBroker asks the leader of a request's first partition.
 const anyBroker int32 = -1
 
 const (
@@ -23,16 +23,16 @@ const (
 	sharedFor = 2 * time.Second
 )
 
-// partitionBatch is one partition's batch in a request, and what the broker said.
+// partitionBatch is one partition's batch in a request, and the broker's answer.
 type partitionBatch struct {
 	topic     string
 	partition int32
 	set       []byte
 
-	done   chan struct{}
-	base   int64
-	guilty []int32 // records that the broker names
-	err    error
+	done    chan struct{}
+	base    int64
+	refused []int32 // indexes of records that the broker refuses by name
+	err     error
 }
 
 // sender takes what the queues of one broker have ready in as few requests as

@@ -18,7 +18,7 @@ import (
 
 // A partition whose replicas do not answer in time is asked for alone until it succeeds: it holds the others of its
 // request back once.
-func TestASlowPartitionIsProducedToAlone(t *testing.T) {
+func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
 	cluster := streamtest.EmbeddedCluster(t)
 	c, topic, ctx := openOn(t, cluster, 8)
 	var mu sync.Mutex
@@ -92,7 +92,7 @@ func TestASlowPartitionIsProducedToAlone(t *testing.T) {
 
 // Readers of one group share their requests; a partition whose worker is busy and has enough is left out, and the
 // others' records still come.
-func TestReadersShareRequestsAndNoneHoldsOthersBack(t *testing.T) {
+func TestReaders_ShareRequestsWithoutHoldingOthersBack(t *testing.T) {
 	const partitions = 8
 	cluster := streamtest.EmbeddedCluster(t)
 	c, topic, ctx := openOn(t, cluster, partitions)
