@@ -11,7 +11,7 @@ import (
 )
 
 // binary are the attributes of an event in binary mode, with a prefix, changed by pairs of names and values; an empty value
-// takes one away, and a name with a colon before it is a header as it stands.
+// takes one away, and a name with a colon before it is a header as given.
 func binary(prefix string, pairs ...string) [][2]string {
 	all := map[string]string{
 		"specversion": "1.0", "id": "1", "source": "s", "type": "client.created", "tenant": "acme", "subject": "client/1",
@@ -50,7 +50,7 @@ func byHTTP(body string, headers ...[2]string) (*event.Event, error) {
 func typed(contentType string) [2]string { return [2]string{"content-type", contentType} }
 
 // Each sentence that says MUST of a receiver in the bindings of CloudEvents 1.0.2, and what producers get wrong in them.
-func TestTheBindingsOfCloudEventsToTheLetter(t *testing.T) {
+func TestParse_CloudEventsBindings(t *testing.T) {
 	whole := string(structured(t, map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{}`}))
 	member := func(pairs ...string) string {
 		change := map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{}`}
@@ -81,36 +81,36 @@ func TestTheBindingsOfCloudEventsToTheLetter(t *testing.T) {
 		"data that is a text is no document in it":          {byHTTP, member("data", `"{}"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "data: must be a tollgate.event.v1.ClientChanged", ""},
 		"data_base64 is bytes of the type that is said":     {byHTTP, member("data", "", "data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"data_base64 in base64 for URLs":                    {byHTTP, member("data", "", "data_base64", `"-_-_"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "data_base64 must be a string of base64", ""},
-		"data and data_base64":                              {byHTTP, member("data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, "must not stand beside data_base64", ""},
+		"data and data_base64":                              {byHTTP, member("data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, "must not be there beside data_base64", ""},
 		"a text with a control character of the second row": {byHTTP, member("id", `"a\u0085b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", event.ReasonInvalid},
 		"a text with a code point that is no character":     {byHTTP, member("id", `"a\ufdd0b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", event.ReasonInvalid},
 		"something behind the object":                       {byHTTP, whole + "{}", [][2]string{typed(event.ContentTypeCloudEvent)}, "must be a CloudEvent as a JSON object", ""},
 		// HTTP binding.
-		"structured mode is told by its type, in any case": {byHTTP, whole, [][2]string{typed("Application/CloudEvents+JSON; charset=UTF-8")}, taken, ""},
-		"headers beside structured mode are not read":      {byHTTP, whole, append(binary("ce-", "id", "2", ":content-type", ""), typed(event.ContentTypeCloudEvent)), taken, ""},
-		"another format of CloudEvents":                    {byHTTP, whole, [][2]string{typed("application/cloudevents+avro")}, "content-type: \"application/cloudevents+avro\" is not taken", event.ReasonMediaType},
-		"no format of CloudEvents":                         {byHTTP, whole, [][2]string{typed("application/cloudevents")}, "is not taken", event.ReasonMediaType},
-		"binary mode":                                      {byHTTP, "{}", binary("ce-"), taken, ""},
-		"names of headers are read in any case":            {byHTTP, "{}", binary("CE-"), taken, ""},
-		"a type of content in a header of its own":         {byHTTP, "{}", binary("ce-", "datacontenttype", "application/json"), "datacontenttype: must not be sent", ""},
-		"per cents are decoded once":                       {byHTTP, "{}", binary("ce-", "correlation", "Euro%20%E2%82%AC%20%f0%9f%98%80%2541"), taken, ""},
-		"what needs no per cent may have one":              {byHTTP, "{}", binary("ce-", "id", "%31"), taken, ""},
-		"per cents that are not UTF-8":                     {byHTTP, "{}", binary("ce-", "correlation", "%C0%A0"), "correlation: must be percent-encoded UTF-8", ""},
-		"a per cent of nothing":                            {byHTTP, "{}", binary("ce-", "correlation", "100%"), "correlation: must be percent-encoded UTF-8", ""},
-		"a string in double quotes":                        {byHTTP, "{}", binary("ce-", "id", `"1"`), taken, ""},
-		"a string in double quotes with escapes":           {byHTTP, "{}", binary("ce-", "correlation", `"a \"b\" \\ %20"`), taken, ""},
-		"a header that stands there twice":                 {byHTTP, "{}", append(binary("ce-"), [2]string{"ce-id", "2"}), "id: must not stand there twice", ""},
-		"data in a format nobody reads":                    {byHTTP, "a,b", binary("ce-", ":content-type", "text/csv"), "is not taken", event.ReasonMediaType},
-		"data as Protobuf by its older names":              {byHTTP, "", binary("ce-", ":content-type", "application/x-protobuf"), taken, ""},
-		"data as Protobuf by Google's name":                {byHTTP, "", binary("ce-", ":content-type", "application/vnd.google.protobuf"), taken, ""},
-		"a whole CloudEvent as plain JSON":                 {byHTTP, whole, [][2]string{typed("application/json")}, "content-type: must be application/cloudevents+json", ""},
-		"a whole CloudEvent of no type":                    {byHTTP, " \r\n" + whole, nil, "content-type: must be application/cloudevents+json", ""},
-		"a batch as plain JSON":                            {byHTTP, "[" + whole + "]", [][2]string{typed("application/json")}, "content-type: must be application/cloudevents-batch+json", ""},
-		"a form":                                           {byHTTP, "a=b", [][2]string{typed("application/x-www-form-urlencoded")}, "is not taken", event.ReasonMediaType},
-		"attributes as Kafka spells them":                  {byHTTP, "{}", binary("ce_"), "begin with ce-, not with ce_", ""},
-		"nothing at all":                                   {byHTTP, "", nil, "must be a CloudEvent", ""},
+		"structured mode is known by its type, in any case": {byHTTP, whole, [][2]string{typed("Application/CloudEvents+JSON; charset=UTF-8")}, taken, ""},
+		"headers beside structured mode are not read":       {byHTTP, whole, append(binary("ce-", "id", "2", ":content-type", ""), typed(event.ContentTypeCloudEvent)), taken, ""},
+		"another format of CloudEvents":                     {byHTTP, whole, [][2]string{typed("application/cloudevents+avro")}, "content-type: \"application/cloudevents+avro\" is not taken", event.ReasonMediaType},
+		"no format of CloudEvents":                          {byHTTP, whole, [][2]string{typed("application/cloudevents")}, "is not taken", event.ReasonMediaType},
+		"binary mode":                                       {byHTTP, "{}", binary("ce-"), taken, ""},
+		"names of headers are read in any case":             {byHTTP, "{}", binary("CE-"), taken, ""},
+		"a type of content in a header of its own":          {byHTTP, "{}", binary("ce-", "datacontenttype", "application/json"), "datacontenttype: must not be sent", ""},
+		"per cents are decoded once":                        {byHTTP, "{}", binary("ce-", "correlation", "Euro%20%E2%82%AC%20%f0%9f%98%80%2541"), taken, ""},
+		"what needs no per cent may have one":               {byHTTP, "{}", binary("ce-", "id", "%31"), taken, ""},
+		"per cents that are not UTF-8":                      {byHTTP, "{}", binary("ce-", "correlation", "%C0%A0"), "correlation: must be percent-encoded UTF-8", ""},
+		"a per cent of nothing":                             {byHTTP, "{}", binary("ce-", "correlation", "100%"), "correlation: must be percent-encoded UTF-8", ""},
+		"a string in double quotes":                         {byHTTP, "{}", binary("ce-", "id", `"1"`), taken, ""},
+		"a string in double quotes with escapes":            {byHTTP, "{}", binary("ce-", "correlation", `"a \"b\" \\ %20"`), taken, ""},
+		"a header that is there twice":                      {byHTTP, "{}", append(binary("ce-"), [2]string{"ce-id", "2"}), "id: must not be there twice", ""},
+		"data in an unknown format":                         {byHTTP, "a,b", binary("ce-", ":content-type", "text/csv"), "is not taken", event.ReasonMediaType},
+		"data as Protobuf by its older names":               {byHTTP, "", binary("ce-", ":content-type", "application/x-protobuf"), taken, ""},
+		"data as Protobuf by Google's name":                 {byHTTP, "", binary("ce-", ":content-type", "application/vnd.google.protobuf"), taken, ""},
+		"a whole CloudEvent as plain JSON":                  {byHTTP, whole, [][2]string{typed("application/json")}, "content-type: must be application/cloudevents+json", ""},
+		"a whole CloudEvent of no type":                     {byHTTP, " \r\n" + whole, nil, "content-type: must be application/cloudevents+json", ""},
+		"a batch as plain JSON":                             {byHTTP, "[" + whole + "]", [][2]string{typed("application/json")}, "content-type: must be application/cloudevents-batch+json", ""},
+		"a form":                                            {byHTTP, "a=b", [][2]string{typed("application/x-www-form-urlencoded")}, "is not taken", event.ReasonMediaType},
+		"attributes as Kafka spells them":                   {byHTTP, "{}", binary("ce_"), "begin with ce-, not with ce_", ""},
+		"nothing at all":                                    {byHTTP, "", nil, "must be a CloudEvent", ""},
 		// Kafka binding.
-		"kafka: structured mode is told by its type":          {byKafka, whole, [][2]string{typed("APPLICATION/cloudevents+json")}, taken, ""},
+		"kafka: structured mode is known by its type":         {byKafka, whole, [][2]string{typed("APPLICATION/cloudevents+json")}, taken, ""},
 		"kafka: another format of CloudEvents":                {byKafka, whole, [][2]string{typed("application/cloudevents+avro")}, "is not taken", event.ReasonMediaType},
 		"kafka: a batch, which the binding does not have":     {byKafka, "[" + whole + "]", [][2]string{typed(event.ContentTypeBatch)}, "must be one CloudEvent", ""},
 		"kafka: binary mode":                                  {byKafka, "{}", binary("ce_"), taken, ""},
@@ -121,8 +121,8 @@ func TestTheBindingsOfCloudEventsToTheLetter(t *testing.T) {
 		"kafka: an Event by the older name":                   {byKafka, inProtobuf, [][2]string{typed("application/x-protobuf")}, taken, ""},
 		"kafka: an Event by Google's name":                    {byKafka, inProtobuf, [][2]string{typed("application/vnd.google.protobuf")}, taken, ""},
 		"kafka: a header that is not UTF-8":                   {byKafka, "{}", binary("ce_", "correlation", "\xff"), "correlation: must be UTF-8", event.ReasonInvalid},
-		"kafka: per cents stand for themselves":               {byKafka, "{}", binary("ce_", "id", "100%"), taken, ""},
-		"kafka: a header that stands there twice":             {byKafka, "{}", append(binary("ce_"), [2]string{"ce_id", "2"}), "id: must not stand there twice", ""},
+		"kafka: per cents are not decoded":                    {byKafka, "{}", binary("ce_", "id", "100%"), taken, ""},
+		"kafka: a header that is there twice":                 {byKafka, "{}", append(binary("ce_"), [2]string{"ce_id", "2"}), "id: must not be there twice", ""},
 		"kafka: a whole CloudEvent of no type":                {byKafka, whole, nil, "content-type: must be application/cloudevents+json", ""},
 		"kafka: a whole CloudEvent behind a byte-order mark":  {byKafka, "\xef\xbb\xbf" + whole, nil, "content-type: must be application/cloudevents+json", ""},
 		"kafka: a whole CloudEvent as plain JSON":             {byKafka, whole, [][2]string{typed("application/json")}, "content-type: must be application/cloudevents+json", ""},
@@ -157,14 +157,14 @@ func TestTheBindingsOfCloudEventsToTheLetter(t *testing.T) {
 	}
 }
 
-func TestAttributesSpeltAsInHTTPAreNamedEach(t *testing.T) {
+func TestParseKafka_NamesEachAttributeSpeltAsInHTTP(t *testing.T) {
 	_, err := byKafka("{}", binary("ce-")...)
 	if got := fault.ViolationsOf(err); len(got) != 7 || fault.ReasonOf(err) != event.ReasonUndecodable || !strings.Contains(err.Error(), "headers that begin with ce_") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestWhatHeadersOfHTTPSayIsDecodedOnce(t *testing.T) {
+func TestParseHTTP_DecodesHeadersOnce(t *testing.T) {
 	for sent, want := range map[string]string{
 		`Euro%20%E2%82%AC%20%f0%9f%98%80%2541`: "Euro € 😀%41", `"a \"b\" \\ %20"`: `a "b" \  `, `"`: `"`, `a "b"`: `a "b"`, `""`: "",
 	} {
@@ -176,7 +176,7 @@ func TestWhatHeadersOfHTTPSayIsDecodedOnce(t *testing.T) {
 }
 
 // A record of a million headers was compared with itself.
-func TestManyHeadersAreReadOnce(t *testing.T) {
+func TestParseKafka_ReadsManyHeadersOnce(t *testing.T) {
 	r := stream.Record{Value: []byte("{}")}
 	for range 200_000 {
 		r.Headers = append(r.Headers, stream.Header{Key: "ce_id", Value: []byte("1")}, stream.Header{Key: "ce-id", Value: []byte("1")})
@@ -186,7 +186,7 @@ func TestManyHeadersAreReadOnce(t *testing.T) {
 	}
 }
 
-func TestAnEventThatBeginsAsJSONDoesIsAnEvent(t *testing.T) {
+func TestParseKafka_EventThatBeginsLikeJSONIsAnEvent(t *testing.T) {
 	for n := 1; n <= event.MaxID; n++ {
 		e := usage()
 		e.ID = strings.Repeat("{", n)

@@ -25,11 +25,11 @@ func (o Operation) String() string {
 	return [...]string{Other: "other", Create: "create", Update: "update", Delete: "delete"}[o]
 }
 
-// Queue says whether a type's events keep the order of their subject.
+// Queue is whether a type's events keep the order of their subject.
 type Queue uint8
 
 const (
-	// Ordered events are keyed by tenant and subject, which they must have, and stand on events.ordered.
+	// Ordered events are keyed by tenant and subject, which they must have, and are on events.ordered.
 	Ordered Queue = iota
 	// Unordered events are spread over events.unordered.
 	Unordered
@@ -52,38 +52,38 @@ type Type struct {
 	Subscriber bool
 	// Reserved: only Tollgate itself publishes it.
 	Reserved bool
-	// Data is an empty message of the type's data; nobody changes it.
+	// Data is an empty message of the type's data; it must not be changed.
 	Data proto.Message
 }
 
-// Control records stand in the log between events; their owners append them and consumers skip them.
+// Control records are in the log between events; their owners produce them and consumers skip them.
 const (
 	TypeRevision = "system.revision"
 	TypeTick     = "system.tick"
 	TypeGap      = "system.gap"
-	// TypeTransfer, TypeTransferSettled and TypeForward stand under the subject they are for.
+	// TypeTransfer, TypeTransferSettled and TypeForward have the subject they are for.
 	TypeTransfer        = "system.transfer"
 	TypeTransferSettled = "system.transfer_settled"
 	TypeForward         = "system.forward"
 )
 
-// IsControl says that a type's records are no events: consumers skip them.
+// IsControl reports that a type's records are no events: consumers skip them.
 func IsControl(name string) bool {
 	return strings.HasPrefix(name, "system.") || IsCommand(name)
 }
 
-// IsCommand says that a type's records are calls: their owner folds them and answers who called.
+// IsCommand reports that a type's records are calls: their owner folds them and answers the caller.
 func IsCommand(name string) bool { return strings.HasPrefix(name, commandPrefix) }
 
 const commandPrefix = "command."
 
-// IsReserved says that only Tollgate itself publishes this type: control records, and those that the catalog marks so.
+// IsReserved reports that only Tollgate itself publishes this type: control records, and types that are reserved in the catalog.
 func IsReserved(name string) bool {
 	t := byName[name]
 	return IsControl(name) || t != nil && t.Reserved
 }
 
-// isReservedSource says that what comes from this source is said by Tollgate itself.
+// isReservedSource reports that only Tollgate itself publishes under this source.
 func isReservedSource(source string) bool {
 	first, _, _ := strings.Cut(source, "/")
 	return strings.EqualFold(first, "tollgate")
@@ -120,7 +120,7 @@ func sorted(types []Type) []Type {
 // builtIn is the catalog that every installation has.
 func builtIn() []Type {
 	var types []Type
-	// names are verbs behind the entity; "+" marks create, "-" delete, "=" other, none update.
+	// names are verbs behind the entity; "+" is create, "-" delete, "=" other, none update.
 	add := func(data proto.Message, entity string, like Type, names ...string) {
 		for _, n := range names {
 			t := like

@@ -34,7 +34,7 @@ hook.failed
 notification.failing
 `
 
-func TestTheCatalogHoldsEveryDocumentedType(t *testing.T) {
+func TestCatalog_HoldsEveryDocumentedType(t *testing.T) {
 	var want []string
 	for line := range strings.Lines(strings.TrimSpace(documented)) {
 		words := strings.Fields(line)
@@ -65,7 +65,7 @@ func TestTheCatalogHoldsEveryDocumentedType(t *testing.T) {
 	}
 }
 
-func TestOnlyTypesThatStandAloneAreUnordered(t *testing.T) {
+func TestCatalog_OnlyIndependentTypesAreUnordered(t *testing.T) {
 	unordered := []string{"billrun.failed", "delivery.exhausted", "hook.failed", "notification.failing"}
 	for _, typ := range event.Types() {
 		if got, want := typ.Queue == event.Unordered, slices.Contains(unordered, typ.Name); got != want {
@@ -74,7 +74,7 @@ func TestOnlyTypesThatStandAloneAreUnordered(t *testing.T) {
 	}
 }
 
-func TestControlAndReservedTypes(t *testing.T) {
+func TestCatalog_ControlAndReservedTypes(t *testing.T) {
 	for name, want := range map[string]struct{ control, reserved bool }{
 		event.TypeRevision:  {true, true},
 		event.TypeTick:      {true, true},
@@ -94,7 +94,7 @@ func TestControlAndReservedTypes(t *testing.T) {
 	}
 }
 
-func TestMarkedFieldsAreLeftOut(t *testing.T) {
+func TestWithoutContact_LeavesPersonalFieldsOut(t *testing.T) {
 	full := &eventv1.SubscriberActivated{
 		ClassOfService: "gold", Imsi: "234150000000001", Language: "en", Contact: &eventv1.Contact{Email: "a@example.org"},
 	}

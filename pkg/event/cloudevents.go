@@ -38,7 +38,7 @@ var attributes = [...]string{
 }
 
 // fromAttributes maps the attributes one to one; an absent one reads as empty.
-func fromAttributes(attribute func(name string) string, v *verdict) *Event {
+func fromAttributes(attribute func(name string) string, v *violations) *Event {
 	if got := attribute(attributeSpecVersion); got != specVersion && !v.names(attributeSpecVersion) {
 		v.add(ReasonUndecodable, attributeSpecVersion, "must be %s, is %.20q", specVersion, got)
 	}
@@ -62,7 +62,7 @@ func fromAttributes(attribute func(name string) string, v *verdict) *Event {
 }
 
 // parseBinary reads binary mode: attributes beside the value, which is the data alone.
-func parseBinary(media string, attribute func(name string) string, value []byte, v *verdict) *Event {
+func parseBinary(media string, attribute func(name string) string, value []byte, v *violations) *Event {
 	e := fromAttributes(attribute, v)
 	if len(value) == 0 && isJSON(media) {
 		return e // no data at all: an empty message in Protobuf, but nothing in JSON
@@ -71,24 +71,24 @@ func parseBinary(media string, attribute func(name string) string, value []byte,
 	return e
 }
 
-// parseStructured reads what says of itself that it is a CloudEvent as a whole.
-func parseStructured(media string, value []byte, v *verdict) *Event {
+// parseStructured reads structured mode: the value is a whole CloudEvent.
+func parseStructured(media string, value []byte, v *violations) *Event {
 	switch media {
 	case ContentTypeCloudEvent:
 		return parseObject(value, v)
 	case ContentTypeCloudEventProtobuf:
 		return parseFormat(value, v)
 	case ContentTypeBatch:
-		v.add(ReasonUndecodable, "", sayBatch)
+		v.add(ReasonUndecodable, "", wantBatch)
 	default:
 		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent, ContentTypeCloudEventProtobuf)
 	}
 	return nil
 }
 
-func parseObject(object []byte, v *verdict) *Event {
+func parseObject(object []byte, v *violations) *Event {
 	if isFramed(object) {
-		v.add(ReasonUndecodable, "", sayFraming)
+		v.add(ReasonUndecodable, "", wantFraming)
 		return nil
 	}
 	var fields map[string]json.RawMessage
@@ -102,7 +102,7 @@ func parseObject(object []byte, v *verdict) *Event {
 	encoded, inBase64 := present(fields, "data_base64")
 	switch {
 	case inJSON && inBase64:
-		v.add(ReasonUndecodable, "data", "must not stand beside data_base64")
+		v.add(ReasonUndecodable, "data", "must not be there beside data_base64")
 	case inJSON && !isJSON(media):
 		v.add(ReasonUndecodable, "data", "must be data_base64 where datacontenttype is %.100q", media)
 	case inJSON:
@@ -122,13 +122,13 @@ func parseObject(object []byte, v *verdict) *Event {
 	return e
 }
 
-// present says whether a member is there; null means that it is not.
+// present reports whether a member is there; null means that it is not.
 func present(fields map[string]json.RawMessage, name string) (json.RawMessage, bool) {
 	raw, ok := fields[name]
 	return raw, ok && !bytes.Equal(raw, []byte("null"))
 }
 
-func stringField(fields map[string]json.RawMessage, name string, v *verdict) string {
+func stringField(fields map[string]json.RawMessage, name string, v *violations) string {
 	raw, ok := present(fields, name)
 	if !ok {
 		return ""
@@ -146,11 +146,11 @@ type Parsed struct {
 	Err   error
 }
 
-// ParseBatch reads a batch of CloudEvents, a JSON array of at most limit, and judges each for itself: what is wrong with
-// one refuses no other. The error says that the batch as a whole could not be read, BATCH_TOO_LARGE that it has more.
+// ParseBatch reads a batch of CloudEvents, a JSON array of at most limit, and validates each for itself: a violation of
+// one refuses no other. The error means that the batch as a whole could not be read, BATCH_TOO_LARGE that it has more.
 //
 // parse is ParseJSON, or the caller's own way of calling it. It sees nothing of a batch that is refused: an element may
-// be two bytes long, and what is said of it a hundred times that.
+// be two bytes long, and its violations take a hundred times that.
 func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error)) ([]Parsed, error) {
 	var objects []json.RawMessage
 	refuse := func(err error) ([]Parsed, error) {
@@ -186,18 +186,18 @@ func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error
 }
 
 // typedData reads data into the message of its type; nil where a violation was added, or where the type is not known,
-// which is said elsewhere.
-func typedData(typ, media string, value []byte, v *verdict) proto.Message {
+// which is a violation of its own.
+func typedData(typ, media string, value []byte, v *violations) proto.Message {
 	t := byName[typ]
 	if t == nil {
-		v.fields = append(v.fields, "data") // there, but not to be judged
+		v.fields = append(v.fields, "data") // there, but not read
 		return nil
 	}
 	m := t.Data.ProtoReflect().New().Interface()
 	name := t.Data.ProtoReflect().Descriptor().FullName()
 	switch {
 	case isFramed(value):
-		v.add(ReasonUndecodable, "data", sayFraming)
+		v.add(ReasonUndecodable, "data", wantFraming)
 		return nil
 	case isJSON(media):
 		err := checkJSON(value)
@@ -220,7 +220,7 @@ func typedData(typ, media string, value []byte, v *verdict) proto.Message {
 	return m
 }
 
-// because is what a parser said, without the prefixes and the odd spaces by which Protobuf keeps its texts unstable.
+// because is a parser's message, without the prefixes and the odd spaces by which Protobuf keeps its texts unstable.
 func because(err error) string {
 	if err == nil {
 		return ""
@@ -241,7 +241,7 @@ func because(err error) string {
 
 // headerValue undoes the two encodings that the HTTP binding gives values of headers: a string in double quotes, of its
 // older versions, then per cents.
-func headerValue(value, attribute string, v *verdict) string {
+func headerValue(value, attribute string, v *violations) string {
 	if n := len(value); n >= 2 && value[0] == '"' && value[n-1] == '"' {
 		value = unquoted(value[1 : n-1])
 	}
@@ -256,7 +256,7 @@ func headerValue(value, attribute string, v *verdict) string {
 	return s
 }
 
-// unquoted takes backslashes out of a quoted-string as of RFC 9110: what stands behind one stands for itself.
+// unquoted takes backslashes out of a quoted-string as of RFC 9110: the character after one is taken as it is.
 func unquoted(s string) string {
 	b := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {

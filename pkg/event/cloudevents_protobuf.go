@@ -38,7 +38,7 @@ type format struct {
 }
 
 // parseFormat reads the Protobuf format of CloudEvents: the one message it needs, by hand.
-func parseFormat(value []byte, v *verdict) *Event {
+func parseFormat(value []byte, v *violations) *Event {
 	f := format{attributes: map[string]string{}}
 	if err := f.read(value, v); err != nil {
 		v.add(ReasonUndecodable, "", "must be an io.cloudevents.v1.CloudEvent: %s", err)
@@ -49,7 +49,7 @@ func parseFormat(value []byte, v *verdict) *Event {
 	switch f.kind {
 	case formatBinaryData:
 		if media == "" {
-			v.add(ReasonUndecodable, attributeDataContentType, "is required, to say what binary_data is: application/json or %s", ContentTypeProtobuf)
+			v.add(ReasonUndecodable, attributeDataContentType, "is required, as the type of binary_data: application/json or %s", ContentTypeProtobuf)
 			v.fields = append(v.fields, "data") // there, but not to be read
 			break
 		}
@@ -71,7 +71,7 @@ func parseFormat(value []byte, v *verdict) *Event {
 	return e
 }
 
-func (f *format) read(value []byte, v *verdict) error {
+func (f *format) read(value []byte, v *violations) error {
 	return eachBytes(value, func(number protowire.Number, b []byte) error {
 		switch number {
 		case formatID:
@@ -102,7 +102,7 @@ func (f *format) text(name string, b []byte) error {
 }
 
 // attribute reads an entry of the map, where it is one that is read.
-func (f *format) attribute(entry []byte, v *verdict) error {
+func (f *format) attribute(entry []byte, v *violations) error {
 	var name string
 	var value []byte
 	err := eachBytes(entry, func(number protowire.Number, b []byte) error {
@@ -123,29 +123,29 @@ func (f *format) attribute(entry []byte, v *verdict) error {
 		return nil // however many there are
 	}
 	if _, twice := f.attributes[name]; twice {
-		v.add(ReasonUndecodable, name, "must not stand there twice")
+		v.add(ReasonUndecodable, name, "must not be there twice")
 		return nil
 	}
 	f.attributes[name] = ""
-	said := false
+	known := false
 	err = eachBytes(value, func(number protowire.Number, b []byte) error {
 		switch number {
 		case attributeString, attributeURI, attributeURIReference:
-			said = true
+			known = true
 			return f.text(name, b)
 		case attributeTimestamp:
-			said = true
+			known = true
 			return f.time(name, b, v)
 		}
 		return nil
 	})
-	if err == nil && !said {
+	if err == nil && !known {
 		v.add(ReasonUndecodable, name, "must be a string")
 	}
 	return err
 }
 
-func (f *format) time(name string, b []byte, v *verdict) error {
+func (f *format) time(name string, b []byte, v *violations) error {
 	var t wireTime
 	if err := t.merge(b); err != nil {
 		return err

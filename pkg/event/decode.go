@@ -15,20 +15,20 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Decode reads the bytes of a tollgate.event.v1.Event, as they stand on our own topics. It is on the way of every
+// Decode reads the bytes of a tollgate.event.v1.Event, as our own topics have them. It is on the way of every
 // record through every consumer, and therefore by hand: the same as proto.Unmarshal of the event and of its data, in
-// half the time. It does not judge: see Validate.
+// half the time. It does not validate: see Validate.
 //
 // The error is a fault of kind Invalid: UNDECODABLE, or UNKNOWN_DATA where the data's message is none that is known.
-// The event comes along with the error as far as it could be read, for who has to say which one it was; it is nil only
+// The event comes along with the error as far as it could be read, so that a caller can name it; it is nil only
 // where the envelope itself is not Protobuf. What is decoded shares no memory with value.
 func Decode(value []byte) (*Event, error) {
-	v := verdict{}
+	v := violations{}
 	e := decode(value, &v)
 	return e, v.err()
 }
 
-func decode(value []byte, v *verdict) *Event {
+func decode(value []byte, v *violations) *Event {
 	w, err := readWire(value)
 	if err != nil {
 		v.add(ReasonUndecodable, "", "must be a tollgate.event.v1.Event: %s", err)
@@ -238,7 +238,7 @@ func (w *wire) event() *Event {
 }
 
 // times turns both into Go's; one out of Protobuf's range is a violation.
-func (w *wire) times(e *Event, v *verdict) {
+func (w *wire) times(e *Event, v *violations) {
 	var ok bool
 	if w.time.present {
 		if e.Time, ok = timeOf(w.time.seconds, w.time.nanos); !ok {
@@ -270,7 +270,7 @@ func timeOf(seconds int64, nanos int32) (time.Time, bool) {
 var usageName = string((&eventv1.UsageCharged{}).ProtoReflect().Descriptor().FullName())
 
 // decodeData is nil where a violation was added.
-func decodeData[S string | []byte](typeURL S, value []byte, v *verdict) proto.Message {
+func decodeData[S string | []byte](typeURL S, value []byte, v *violations) proto.Message {
 	name := typeURL
 	for i := len(name) - 1; i >= 0; i-- {
 		if name[i] == '/' {

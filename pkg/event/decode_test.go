@@ -68,7 +68,7 @@ func agree(t *testing.T, value []byte) {
 	}
 }
 
-// corpus are encodings that writers of other languages may produce, and some that nobody should.
+// corpus are encodings that writers of other languages may produce, and some that none should.
 func corpus(tb testing.TB) map[string][]byte {
 	plain, err := usage().Encode(nil)
 	if err != nil {
@@ -96,7 +96,7 @@ func corpus(tb testing.TB) map[string][]byte {
 		"seconds that overflow a varint":        {0x32, 11, 0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x02},
 		"nanos that are negative":               {0x32, 11, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
 		"data without a type URL":               {0x4a, 0},
-		"data of a type nobody knows":           {0x4a, 5, 0x0a, 3, 'a', '/', 'b'},
+		"data of an unknown type":               {0x4a, 5, 0x0a, 3, 'a', '/', 'b'},
 		"data whose type URL has no slash":      append([]byte{0x4a, 28, 0x0a, 26}, "tollgate.event.v1.SystemGap"[:26]...),
 		"data that is another message's":        append([]byte{0x4a, 34, 0x0a, 28}, "/tollgate.event.v1.SystemTick\x12\x02\x0a\x05"[:32]...),
 		"a length longer than what there is":    {0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f, 'x'},
@@ -104,7 +104,7 @@ func corpus(tb testing.TB) map[string][]byte {
 	}
 }
 
-func TestDecodingByHandAgreesWithTheGeneratedCode(t *testing.T) {
+func TestDecode_AgreesWithTheGeneratedCode(t *testing.T) {
 	for name, value := range corpus(t) {
 		t.Run(name, func(t *testing.T) { agree(t, value) })
 	}
@@ -125,31 +125,31 @@ func usageForms(tb testing.TB) map[string][]byte {
 	}
 	with := func(more ...byte) []byte { return append(bytes.Clone(usual), more...) }
 	return map[string][]byte{
-		"the usual one":               usual,
-		"none":                        {},
-		"net twice, which merges":     with(0x32, 2, 0x10, 7),
-		"an amount without fields":    {0x32, 0},
-		"a field twice":               with(0x08, 2),
-		"an unknown field":            with(0x78, 1),
-		"an unknown field of money":   {0x32, 2, 0x20, 1},
-		"a currency twice":            {0x32, 6, 0x0a, 1, 'A', 0x0a, 1, 'B'},
-		"a currency nobody has":       {0x32, 5, 0x0a, 3, 'X', 'X', 'Y'},
-		"a correction":                with(0x42, 3, 0x0a, 1, 'x'),
-		"false written out":           {0x10, 0},
-		"true as a large number":      {0x10, 0x80, 0x01},
-		"a negative category":         {0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
-		"a category past 32 bits":     {0x08, 0x81, 0x80, 0x80, 0x80, 0x10},
-		"a country of small letters":  {0x5a, 2, 'f', 'r'},
-		"a country of capitals":       {0x5a, 2, 'Z', 'Z'},
-		"a unit that is not UTF-8":    {0x52, 1, 0xff},
-		"two bytes that are not":      {0x52, 2, 'A', 0xff},
-		"a long unit":                 with(0x62, 9, 'm', 'e', 'g', 'a', 'b', 'y', 't', 'e', 's'),
-		"a varint where bytes belong": {0x50, 1},
-		"bytes where a varint does":   {0x0a, 1, 1},
-		"a group":                     {0x0b, 0x0c},
-		"four bytes":                  {0x0d, 1, 2, 3, 4},
-		"cut off":                     usual[:len(usual)-1],
-		"money cut off":               {0x32, 1, 0x0a},
+		"the usual one":                  usual,
+		"none":                           {},
+		"net twice, which merges":        with(0x32, 2, 0x10, 7),
+		"an amount without fields":       {0x32, 0},
+		"a field twice":                  with(0x08, 2),
+		"an unknown field":               with(0x78, 1),
+		"an unknown field of money":      {0x32, 2, 0x20, 1},
+		"a currency twice":               {0x32, 6, 0x0a, 1, 'A', 0x0a, 1, 'B'},
+		"a currency that does not exist": {0x32, 5, 0x0a, 3, 'X', 'X', 'Y'},
+		"a correction":                   with(0x42, 3, 0x0a, 1, 'x'),
+		"false written out":              {0x10, 0},
+		"true as a large number":         {0x10, 0x80, 0x01},
+		"a negative category":            {0x08, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01},
+		"a category past 32 bits":        {0x08, 0x81, 0x80, 0x80, 0x80, 0x10},
+		"a country of small letters":     {0x5a, 2, 'f', 'r'},
+		"a country of capitals":          {0x5a, 2, 'Z', 'Z'},
+		"a unit that is not UTF-8":       {0x52, 1, 0xff},
+		"two bytes that are not":         {0x52, 2, 'A', 0xff},
+		"a long unit":                    with(0x62, 9, 'm', 'e', 'g', 'a', 'b', 'y', 't', 'e', 's'),
+		"a varint where bytes belong":    {0x50, 1},
+		"bytes where a varint does":      {0x0a, 1, 1},
+		"a group":                        {0x0b, 0x0c},
+		"four bytes":                     {0x0d, 1, 2, 3, 4},
+		"cut off":                        usual[:len(usual)-1],
+		"money cut off":                  {0x32, 1, 0x0a},
 	}
 }
 
@@ -161,7 +161,7 @@ func wrapped(data []byte) []byte {
 	return value
 }
 
-func TestEveryFormOfUsageIsReadAlike(t *testing.T) {
+func TestDecode_EveryFormOfUsageAgrees(t *testing.T) {
 	for name, data := range usageForms(t) {
 		t.Run(name, func(t *testing.T) { agree(t, wrapped(data)) })
 	}
@@ -174,7 +174,7 @@ func FuzzDecodeUsage(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) { agree(t, wrapped(data)) })
 }
 
-func TestAFaultComesWithWhatCouldBeRead(t *testing.T) {
+func TestDecode_ErrorComesWithTheReadablePart(t *testing.T) {
 	value, err := proto.Marshal(&eventv1.Event{
 		Id: "7", Tenant: "acme", Time: &timestamppb.Timestamp{Nanos: -1}, ReceivedAt: &timestamppb.Timestamp{Seconds: 1 << 50},
 	})

@@ -142,7 +142,7 @@ func decodeMoney(m *money.Money, b []byte) bool {
 	return true
 }
 
-// interned is b as a string, without memory of its own where it is one of the words that stand in nearly every event;
+// interned is b as a string, without memory of its own where it is one of the words in nearly every event;
 // false where it is not UTF-8.
 func interned(b []byte) (string, bool) {
 	switch len(b) {

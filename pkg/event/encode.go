@@ -12,7 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// typeURLPrefix stands before a message's full name in Event.data.
+// typeURLPrefix precedes a message's full name in Event.data.
 const typeURLPrefix = "type.googleapis.com/"
 
 // Fields of tollgate.event.v1.Event, google.protobuf.Any and google.protobuf.Timestamp, by number.

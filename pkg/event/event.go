@@ -7,12 +7,12 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Event is one thing that happened. Times are UTC and whole milliseconds: that is what stands on the wire and what
-// identity of content is judged by.
+// Event is one thing that happened. Times are UTC and whole milliseconds: that is what is on the wire and what
+// contents are compared by.
 type Event struct {
 	// ID is the producer's, unique within tenant and source: the same id again is the same event.
 	ID string
-	// Source says who tells it, a URI reference as in CloudEvents.
+	// Source is the system that reports it, a URI reference as in CloudEvents.
 	Source string
 	// Type is a name of the catalog, such as "usage.charged".
 	Type string
@@ -26,10 +26,10 @@ type Event struct {
 	ReceivedAt time.Time
 	// Correlation is the reference of the transaction that caused it, echoed in what follows.
 	Correlation string
-	// Data is the message of the type, decoded; never nil in a valid event. It is shared, so nobody changes it.
+	// Data is the message of the type, decoded; never nil in a valid event. It is shared, so it must not be changed.
 	Data proto.Message
 
-	// Trace is the W3C traceparent it came with. It stands in a record's header, never in its value.
+	// Trace is the W3C traceparent it came with. It is in a record's header, never in its value.
 	Trace string
 
 	// content is what Content answers, taken from the bytes that Decode read; 0 when not decoded.
@@ -39,7 +39,7 @@ type Event struct {
 // Key is what an ordered topic is keyed by and what a record of state is named: "tenant/subject".
 func (e *Event) Key() string { return e.Tenant + "/" + e.Subject }
 
-// Equal says whether both are the same in every field that stands on the wire. go-cmp uses it.
+// Equal reports whether both are the same in every field on the wire. go-cmp uses it.
 func (e *Event) Equal(other *Event) bool {
 	if e == nil || other == nil {
 		return e == other

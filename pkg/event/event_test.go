@@ -38,7 +38,7 @@ func usage() *event.Event {
 	}
 }
 
-func TestWhatIsWrittenIsReadBack(t *testing.T) {
+func TestEncode_IsDecodedToTheSame(t *testing.T) {
 	custom, err := structpb.NewStruct(map[string]any{"b": 1.0, "a": []any{"x", true}})
 	if err != nil {
 		t.Fatal(err)
@@ -87,7 +87,7 @@ func TestWhatIsWrittenIsReadBack(t *testing.T) {
 	}
 }
 
-func TestTimesAreCutToMilliseconds(t *testing.T) {
+func TestEncode_CutsTimesToMilliseconds(t *testing.T) {
 	e := usage()
 	e.Time = e.Time.Add(999_999)
 	b, err := e.Encode(nil)
@@ -103,7 +103,7 @@ func TestTimesAreCutToMilliseconds(t *testing.T) {
 	}
 }
 
-func TestAnEventWithoutDataIsNotWritten(t *testing.T) {
+func TestEncode_RefusesAnEventWithoutData(t *testing.T) {
 	e := usage()
 	e.Data = nil
 	if _, err := e.Encode(nil); err == nil {
@@ -111,7 +111,7 @@ func TestAnEventWithoutDataIsNotWritten(t *testing.T) {
 	}
 }
 
-func TestContentTellsARepeatFromAReusedID(t *testing.T) {
+func TestContent_DistinguishesARepeatFromAReusedID(t *testing.T) {
 	base := usage()
 	again := usage()
 	again.ReceivedAt = again.ReceivedAt.Add(time.Hour)
@@ -139,7 +139,7 @@ func TestContentTellsARepeatFromAReusedID(t *testing.T) {
 
 // A repeat is the same event in every field that a producer sends. The same id with other content is a fault of the
 // producer's, but not where it is of another tenant, source or subject: each of those numbers as it likes.
-func TestWhatTwoEventsOfOneIDAre(t *testing.T) {
+func TestContent_TwoEventsOfOneID(t *testing.T) {
 	type pair struct{ event, content bool }
 	repeat, reused, another := pair{true, true}, pair{true, false}, pair{false, false}
 	base := usage()
@@ -175,7 +175,7 @@ func TestWhatTwoEventsOfOneIDAre(t *testing.T) {
 	}
 }
 
-func TestContentOfACommandIsWhatItAsksForWheneverItIsAskedAgain(t *testing.T) {
+func TestContent_OfACommandIsTypeAndData(t *testing.T) {
 	charge := func(change func(*event.Event)) *event.Event {
 		e := &event.Event{
 			ID: "ref-1", Source: "tollgate/safeguard", Type: "command.charge", Tenant: "acme", Subject: "447700900001",
@@ -208,7 +208,7 @@ func TestContentOfACommandIsWhatItAsksForWheneverItIsAskedAgain(t *testing.T) {
 	}
 }
 
-func TestIdentityDependsOnTenantSourceSubjectAndIDAlone(t *testing.T) {
+func TestIdentity_DependsOnTenantSourceSubjectAndIDAlone(t *testing.T) {
 	seen := map[event.Identity]string{}
 	for name, e := range map[string]*event.Event{
 		"plain":                       {Tenant: "a", Source: "b", ID: "c"},
@@ -237,8 +237,8 @@ func TestIdentityDependsOnTenantSourceSubjectAndIDAlone(t *testing.T) {
 	}
 }
 
-// What stands in records of state and in ids of outcomes must never change.
-func TestIdentitiesAreForEver(t *testing.T) {
+// What is in records of state and in ids of outcomes must never change.
+func TestIdentity_NeverChanges(t *testing.T) {
 	id := usage().Identity()
 	got := []string{id.String(), event.Derive(id, "data", "alert", "40").String(), event.TimerIdentity("acme", "447700900001", "data", happened).String(), event.Reference("acme", "mediation/1", "cdr-0001").String()}
 	want := []string{"5a7cfbaa86fea07fa7c44d043bddcc1c", "7812c37bcc4b08cc587e85ce3ed9af3d", "1c1fd35cd624e96dd510871c2380e14b", "e3d420ab1192b1a52bf7fd83f6a31bc4"}

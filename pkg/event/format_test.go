@@ -28,7 +28,7 @@ func field(b []byte, n protowire.Number, value string) []byte {
 	return protowire.AppendString(protowire.AppendTag(slices.Clip(b), n, protowire.BytesType), value)
 }
 
-// attributeOf is an entry of the map of attributes, whose value stands in field n.
+// attributeOf is an entry of the map of attributes, whose value is field n.
 func attributeOf(b []byte, name string, n protowire.Number, value string) []byte {
 	return field(b, 5, string(field(field(nil, 1, name), 2, string(field(nil, n, value)))))
 }
@@ -58,7 +58,7 @@ func protowireTime(at time.Time) (string, error) {
 	return string(b), nil
 }
 
-func TestTheProtobufFormatOfCloudEventsGivesTheSameEvent(t *testing.T) {
+func TestParse_ProtobufFormatGivesTheSameEvent(t *testing.T) {
 	want := usage()
 	inJSON, err := protojson.Marshal(want.Data)
 	if err != nil {
@@ -99,7 +99,7 @@ func TestTheProtobufFormatOfCloudEventsGivesTheSameEvent(t *testing.T) {
 	}
 }
 
-func TestWhatIsWrongInTheProtobufFormat(t *testing.T) {
+func TestParse_ListsViolationsOfTheProtobufFormat(t *testing.T) {
 	good := inFormat("usage.charged", "application/protobuf", formatBinary, marshalled(t, usage().Data)).Value
 	packed := marshalled(t, &anypb.Any{TypeUrl: "type.googleapis.com/a.B"})
 	for name, tc := range map[string]struct {
@@ -107,18 +107,18 @@ func TestWhatIsWrongInTheProtobufFormat(t *testing.T) {
 		reason string
 		fields []string
 	}{
-		"bytes of something else":       {[]byte("hello"), event.ReasonUndecodable, []string{""}},
-		"cut off":                       {good[:len(good)-1], event.ReasonUndecodable, []string{""}},
-		"an id that is not UTF-8":       {field(nil, 1, "\xff"), event.ReasonUndecodable, []string{""}},
-		"nothing":                       {nil, event.ReasonInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
-		"an attribute twice":            {attributeOf(good, "tenant", 3, "b"), event.ReasonUndecodable, []string{"tenant"}},
-		"an id as an attribute too":     {attributeOf(good, "id", 3, "b"), event.ReasonUndecodable, []string{"id"}},
-		"a correlation that is bytes":   {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), event.ReasonUndecodable, []string{"correlation"}},
-		"bytes of no type":              {inFormat("usage.charged", "", formatBinary, nil).Value, event.ReasonUndecodable, []string{"datacontenttype"}},
-		"a text that says it is bytes":  {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, event.ReasonUndecodable, []string{"data"}},
-		"a message that nobody knows":   {inFormat("usage.charged", "", formatProto, packed).Value, event.ReasonUnknownData, []string{"data"}},
-		"a message of another type":     {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, event.ReasonInvalid, []string{"data"}},
-		"data in a format nobody reads": {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, event.ReasonMediaType, []string{"data"}},
+		"bytes of something else":      {[]byte("hello"), event.ReasonUndecodable, []string{""}},
+		"cut off":                      {good[:len(good)-1], event.ReasonUndecodable, []string{""}},
+		"an id that is not UTF-8":      {field(nil, 1, "\xff"), event.ReasonUndecodable, []string{""}},
+		"nothing":                      {nil, event.ReasonInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
+		"an attribute twice":           {attributeOf(good, "tenant", 3, "b"), event.ReasonUndecodable, []string{"tenant"}},
+		"an id as an attribute too":    {attributeOf(good, "id", 3, "b"), event.ReasonUndecodable, []string{"id"}},
+		"a correlation that is bytes":  {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), event.ReasonUndecodable, []string{"correlation"}},
+		"bytes of no type":             {inFormat("usage.charged", "", formatBinary, nil).Value, event.ReasonUndecodable, []string{"datacontenttype"}},
+		"a text that says it is bytes": {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, event.ReasonUndecodable, []string{"data"}},
+		"an unknown message":           {inFormat("usage.charged", "", formatProto, packed).Value, event.ReasonUnknownData, []string{"data"}},
+		"a message of another type":    {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, event.ReasonInvalid, []string{"data"}},
+		"data in an unknown format":    {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, event.ReasonMediaType, []string{"data"}},
 	} {
 		_, err := event.ParseKafka(stream.Record{Value: tc.value, Headers: []stream.Header{{Key: "content-type", Value: []byte("application/cloudevents+protobuf")}}})
 		var fields []string
@@ -140,12 +140,12 @@ func anyOf(t *testing.T) *anypb.Any {
 	return packed
 }
 
-// withoutCorrelation renames the attribute, to one of the same length that nobody reads.
+// withoutCorrelation renames the attribute, to one of the same length that is not read.
 func withoutCorrelation(value []byte) []byte {
 	return []byte(strings.Replace(string(value), "correlation", "xorrelation", 1))
 }
 
-func TestTimesAreReadAsRFC3339HasThem(t *testing.T) {
+func TestParseTime_IsRFC3339(t *testing.T) {
 	at := time.Date(2026, 11, 29, 3, 18, 16, 0, time.UTC)
 	ms := func(n int) time.Time { return at.Add(time.Duration(n) * time.Millisecond) }
 	for text, want := range map[string]time.Time{
@@ -165,7 +165,7 @@ func TestTimesAreReadAsRFC3339HasThem(t *testing.T) {
 			t.Errorf("%s in a CloudEvent: %v", text, err)
 		}
 	}
-	const example, offset = "such as 2026-11-29T03:18:16Z", "without one nobody knows when that was"
+	const example, offset = "such as 2026-11-29T03:18:16Z", "without one the time is not known"
 	for text, says := range map[string]string{
 		"2026-11-29T03:18:16": offset, "2026-11-29t03:18:16.5": offset,
 		"1795922296": example, "yesterday": example, "2026-11-29": example, "2026-11-29 03:18:16Z": example, "2026-11-29T03:18:16 Z": example,

@@ -10,7 +10,7 @@ import (
 )
 
 // Identity names one event, one timer or one outcome for ever: 128 bits of a SHA-256. What is hashed begins with a byte
-// that says which of them it is, and every field stands behind its length, so that no two can be spelt alike.
+// for the kind, and every field follows its length, so that no two can be spelt alike.
 type Identity [16]byte
 
 // Fields are short; what does not fit here is hashed all the same, through the heap.
@@ -48,7 +48,7 @@ func TimerIdentity(tenant, subject, timer string, due time.Time) Identity {
 	return cut(b)
 }
 
-// Derive is the identity of something that follows from id, told apart by parts: of an outcome its option, kind and
+// Derive is the identity of something that follows from id, distinguished by parts: of an outcome its option, kind and
 // threshold.
 func Derive(id Identity, parts ...string) Identity {
 	var scratch [identityScratch]byte
@@ -73,11 +73,11 @@ func cut(b []byte) Identity {
 // String is 32 lower-case hexadecimal digits; the id of an outcome's event.
 func (id Identity) String() string { return hex.EncodeToString(id[:]) }
 
-// Content is a hash over everything but ReceivedAt and Trace. It tells a repeat, which has the same, from an id that was
-// used again for something else. Of a decoded event it is that of the bytes as they stand in the log, and therefore the
-// same for every binary that ever reads them: who wants another event makes a new one instead of changing this one.
-// Of a command it is that of what is asked for, type and data: whoever calls again under the same id does so at another
-// time, and perhaps under another number, where the subscriber has moved to one meanwhile. Never 0, unless the event cannot be encoded.
+// Content is a hash over everything but ReceivedAt and Trace. A repeat has the same one; another event under an id that was
+// used has not. Of a decoded event it is that of the bytes in the log, and therefore the
+// same for every binary that ever reads them: another event is a new value, this one is not changed.
+// Of a command it is that of what is asked for, type and data: a call that is repeated under the same id comes at another
+// time, and under another number where the subscriber has one by then. Never 0, unless the event cannot be encoded.
 func (e *Event) Content() uint64 {
 	if e.content != 0 {
 		return e.content

@@ -10,12 +10,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxDepth bounds how deep objects and arrays stand in each other: far more than anybody means, and far less than what
-// Protobuf's readers refuse later.
+// maxDepth bounds how deep objects and arrays nest: far more than an event needs, and far less than what Protobuf's
+// readers refuse later.
 const maxDepth = 100
 
-// readJSON is json.Unmarshal of text that says one thing only. encoding/json reads what is not UTF-8, and each half of a
-// surrogate pair, as U+FFFD, and of a name that stands twice the last: two texts would become one event.
+// readJSON is json.Unmarshal of text that has one meaning only. encoding/json reads what is not UTF-8, and each half of a
+// surrogate pair, as U+FFFD, and of a name that is there twice the last: two texts would become one event.
 func readJSON(text []byte, into any) error {
 	if err := checkJSON(text); err != nil {
 		return err
@@ -37,7 +37,7 @@ func checkJSON(text []byte) error {
 		case err != nil:
 			return err
 		case d.StackDepth() > maxDepth:
-			return fmt.Errorf("more than %d objects and arrays stand in each other", maxDepth)
+			return fmt.Errorf("more than %d objects and arrays nest", maxDepth)
 		}
 	}
 }

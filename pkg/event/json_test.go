@@ -11,7 +11,7 @@ import (
 )
 
 // Three usages whose ids were not UTF-8 became one id, and one was counted.
-func TestTextThatSaysMoreThanOneThingIsRefusedWhereverJSONComesIn(t *testing.T) {
+func TestParse_RefusesAmbiguousJSON(t *testing.T) {
 	plain := string(structured(t, nil))
 	envelope := func(id string) string { return strings.Replace(plain, `"id":"1"`, `"id":"`+id+`"`, 1) }
 	data := func(text string) string {
@@ -26,12 +26,12 @@ func TestTextThatSaysMoreThanOneThingIsRefusedWhereverJSONComesIn(t *testing.T) 
 		"the second of a surrogate pair":        {envelope(`a\udc00`), `{"unit":"\udc00x"}`},
 		"a pair the wrong way round":            {envelope(`\udc00\ud800`), `{"unit":"\udc00\ud800"}`},
 		"the first twice":                       {envelope(`\ud800\ud800`), `{"unit":"\ud800\ud800"}`},
-		"a name that stands twice":              {envelope(`a","id":"b`), `{"unit":"a","unit":"b"}`},
-		"a name that stands twice, escaped":     {envelope(`a","\u0069d":"b`), `{"unit":"a","\u0075nit":"b"}`},
-		"an attribute nobody reads, twice":      {envelope(`a","x":"1","x":"2`), `{"net":{"units":"1","units":"2","currencyCode":"EUR"}}`},
+		"a name that is there twice":            {envelope(`a","id":"b`), `{"unit":"a","unit":"b"}`},
+		"a name that is there twice, escaped":   {envelope(`a","\u0069d":"b`), `{"unit":"a","\u0075nit":"b"}`},
+		"an attribute that is not read, twice":  {envelope(`a","x":"1","x":"2`), `{"net":{"units":"1","units":"2","currencyCode":"EUR"}}`},
 		"bytes in a name":                       {envelope("a\",\"x\xff\":\"1"), "{\"\xff\":1}"},
 		"half a pair in a name":                 {envelope(`a","x\ud800":"1`), `{"\ud800":1}`},
-		"objects deeper than anybody means":     {data(`{"a":` + strings.Repeat(`{"a":`, 200) + `1` + strings.Repeat(`}`, 201)), fields + `":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}}`},
+		"objects nested too deep":               {data(`{"a":` + strings.Repeat(`{"a":`, 200) + `1` + strings.Repeat(`}`, 201)), fields + `":` + strings.Repeat("[", 200) + strings.Repeat("]", 200) + `}}`},
 		"half a pair deep in a map of any kind": {data(`{"custom_fields":{"a":{"b":["\ud800"]}}}`), fields + `\ud800"}}`},
 		"a name twice deep in such a map":       {data(`{"custom_fields":{"a":{"b":1,"b":2}}}`), fields + `b","a":"c"}}`},
 	} {

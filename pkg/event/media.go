@@ -26,26 +26,26 @@ func mediaType(contentType string) string {
 	return strings.ToLower(strings.TrimSpace(media))
 }
 
-// IsBatch says that a body of this content type is a batch of CloudEvents in JSON.
+// IsBatch reports that a body of this content type is a batch of CloudEvents in JSON.
 func IsBatch(contentType string) bool { return mediaType(contentType) == ContentTypeBatch }
 
-// isJSON says that data of this media type is JSON; so is data of none, as CloudEvents has it.
+// isJSON reports that data of this media type is JSON. CloudEvents makes it the type of data that has none.
 func isJSON(media string) bool {
 	return media == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")
 }
 
-// isProtobuf says that data of this media type is Protobuf, by the names that were in use before it had one.
+// isProtobuf reports that data of this media type is Protobuf; it has names from before the registered one.
 func isProtobuf(media string) bool {
 	return media == ContentTypeProtobuf || media == "application/x-protobuf" || media == "application/vnd.google.protobuf"
 }
 
 const (
-	sayFraming = "begins with a zero byte, as what a serializer of a schema registry writes: send the bare bytes, by a serializer that puts none before them"
-	sayWhole   = "must be " + ContentTypeCloudEvent + " where the value is a whole CloudEvent in JSON"
-	sayBatch   = "must be one CloudEvent: batches are taken by HTTP as " + ContentTypeBatch
+	wantFraming = "begins with a zero byte, as what a serializer of a schema registry writes: send the bare bytes, by a serializer that puts none before them"
+	wantWhole   = "must be " + ContentTypeCloudEvent + " where the value is a whole CloudEvent in JSON"
+	wantBatch   = "must be one CloudEvent: batches are taken by HTTP as " + ContentTypeBatch
 )
 
-// isFramed says that a value begins as a schema registry has it: a zero byte and the number of a schema. Neither JSON nor a
+// isFramed reports that a value begins with the frame of a schema registry: a zero byte and the number of a schema. Neither JSON nor a
 // message in Protobuf begins so.
 func isFramed(value []byte) bool { return len(value) >= 5 && value[0] == 0 }
 
@@ -59,8 +59,8 @@ func firstOf(value []byte) byte {
 	return 0
 }
 
-// kafkaHeaders are those of a record that are read, by name; one that stands there twice is a violation.
-func kafkaHeaders(r stream.Record, v *verdict) func(name string) string {
+// kafkaHeaders are those of a record that are read, by name; one that is there twice is a violation.
+func kafkaHeaders(r stream.Record, v *violations) func(name string) string {
 	var seen [len(attributes)]bool
 	for _, h := range r.Headers {
 		name, ours := strings.CutPrefix(h.Key, attributePrefix)
@@ -72,7 +72,7 @@ func kafkaHeaders(r stream.Record, v *verdict) func(name string) string {
 			continue
 		}
 		if seen[at] && !v.names(name) {
-			v.add(ReasonUndecodable, name, "must not stand there twice")
+			v.add(ReasonUndecodable, name, "must not be there twice")
 		}
 		seen[at] = true
 	}
@@ -82,13 +82,16 @@ func kafkaHeaders(r stream.Record, v *verdict) func(name string) string {
 	}
 }
 
-// attributePrefix is what the names of attributes have before them in headers of Kafka.
-const attributePrefix = "ce_"
+// Names of attributes have a prefix in headers: attributePrefix on Kafka, httpPrefix over HTTP.
+const (
+	attributePrefix = "ce_"
+	httpPrefix      = "ce-"
+)
 
 var unhyphened = strings.NewReplacer("-", "", "_", "")
 
 // misspelt adds a violation for each header that means one that is missing.
-func misspelt(r stream.Record, v *verdict) {
+func misspelt(r stream.Record, v *violations) {
 	there := map[string]bool{}
 	for _, h := range r.Headers {
 		there[h.Key] = true
@@ -96,7 +99,7 @@ func misspelt(r stream.Record, v *verdict) {
 	for _, h := range r.Headers {
 		plain := strings.ToLower(unhyphened.Replace(h.Key))
 		var means, why string
-		switch attribute, isAttribute := strings.CutPrefix(strings.ToLower(h.Key), "ce-"); {
+		switch attribute, isAttribute := strings.CutPrefix(strings.ToLower(h.Key), httpPrefix); {
 		case isAttribute && slices.Contains(attributes[:], attribute):
 			means, why = attributePrefix+attribute, "on Kafka attributes are headers that begin with ce_"
 		case plain == "contenttype" || plain == "cedatacontenttype":
@@ -110,30 +113,30 @@ func misspelt(r stream.Record, v *verdict) {
 	}
 }
 
-// notOurs says why a value that is said to be nothing is no Event; otherwise is what its decoder says.
-func notOurs(value []byte, otherwise verdict) error {
-	var v verdict
+// notOurs is why a value without a content type is no Event; otherwise holds the violations of its decoder.
+func notOurs(value []byte, otherwise violations) error {
+	var v violations
 	switch first := firstOf(value); {
 	case isFramed(value):
-		v.add(ReasonUndecodable, "", sayFraming)
+		v.add(ReasonUndecodable, "", wantFraming)
 	case first == '{':
-		v.add(ReasonUndecodable, HeaderContentType, sayWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
+		v.add(ReasonUndecodable, HeaderContentType, wantWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
 	case first == '[':
-		v.add(ReasonUndecodable, "", sayBatch)
+		v.add(ReasonUndecodable, "", wantBatch)
 	default:
 		return otherwise.err()
 	}
 	return v.err()
 }
 
-// once is the value of a header of HTTP, which must not stand there twice.
-func once(values []string, name string, v *verdict) string {
+// once is the value of a header of HTTP, which must not be there twice.
+func once(values []string, name string, v *violations) string {
 	switch len(values) {
 	case 0:
 		return ""
 	case 1:
 		return values[0]
 	}
-	v.add(ReasonUndecodable, name, "must not stand there twice")
+	v.add(ReasonUndecodable, name, "must not be there twice")
 	return values[0]
 }

@@ -12,7 +12,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestASubscriberHasOneSpelling(t *testing.T) {
+func TestMSISDN_HasOneSpelling(t *testing.T) {
 	for text, want := range map[string]string{
 		"34600100200": "34600100200", "+34600100200": "34600100200", "12345": "12345", "+12345": "12345", "123456789012345": "123456789012345",
 		"": "", "+": "", "++34600100200": "", "1234": "", "1234567890123456": "", "0034600100200": "", "+0034600100200": "", "034600100": "",
@@ -25,7 +25,7 @@ func TestASubscriberHasOneSpelling(t *testing.T) {
 }
 
 // Two spellings were two subscribers: one counted to the limit, the other asked about and let through.
-func TestASubscribersNumberIsBroughtIntoItsOneSpellingBeforeItIsAKey(t *testing.T) {
+func TestParse_NormalizesTheMSISDNOfTheSubject(t *testing.T) {
 	plain, plus := named(t, "34600100200"), named(t, "+34600100200")
 	for typ, data := range ofSubscribers {
 		for source, parse := range sources(t, typ, data) {
@@ -99,7 +99,7 @@ func sources(t *testing.T, typ, data string) map[string]func(make func(typ, data
 	}
 }
 
-func TestTheNewNumberOfASubscriberHasOneSpellingToo(t *testing.T) {
+func TestParse_NormalizesTheNewMSISDN(t *testing.T) {
 	parse := func(number string) (*event.Event, error) {
 		return event.ParseJSON(structured(t, map[string]string{"type": `"subscriber.msisdn_changed"`, "data": `{"new_msisdn":"` + number + `"}`}))
 	}
@@ -115,7 +115,7 @@ func TestTheNewNumberOfASubscriberHasOneSpellingToo(t *testing.T) {
 	}
 }
 
-func TestACurrencyIsOneOfISO4217(t *testing.T) {
+func TestIsCurrency_ISO4217(t *testing.T) {
 	for code, want := range map[string]bool{
 		"EUR": true, "GBP": true, "JPY": true, "VES": true, "MRU": true, "SLE": true, "XAF": true, "XDR": true,
 		"": false, "eur": false, "EU": false, "EURO": false, "ABC": false, "DEM": false, "XXX": false, "XTS": false,
@@ -140,7 +140,7 @@ func TestACurrencyIsOneOfISO4217(t *testing.T) {
 }
 
 // A producer could say that a limit was lifted, or that an endpoint is dead.
-func TestWhatOnlyTollgateSaysIsRefusedFromProducers(t *testing.T) {
+func TestParse_RefusesReservedTypesAndSources(t *testing.T) {
 	for _, typ := range event.Types() {
 		switch typ.Entity {
 		case "safeguard", "sms", "endpoint", "delivery", "hook", "notification":

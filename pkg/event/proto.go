@@ -11,12 +11,12 @@ import (
 
 // FromProto is Decode for an event that gRPC has decoded already; errors and what comes along with them are the same.
 func FromProto(p *eventv1.Event) (*Event, error) {
-	v := verdict{}
+	v := violations{}
 	e := fromProto(p, &v)
 	return e, v.err()
 }
 
-func fromProto(p *eventv1.Event, v *verdict) *Event {
+func fromProto(p *eventv1.Event, v *violations) *Event {
 	e := &Event{
 		ID: p.GetId(), Source: p.GetSource(), Type: p.GetType(), Tenant: p.GetTenant(), Subject: p.GetSubject(),
 		Correlation: p.GetCorrelation(),
@@ -32,7 +32,7 @@ func fromProto(p *eventv1.Event, v *verdict) *Event {
 	return e
 }
 
-func fromTimestamp(p *timestamppb.Timestamp, field string, v *verdict) time.Time {
+func fromTimestamp(p *timestamppb.Timestamp, field string, v *violations) time.Time {
 	if p == nil {
 		return time.Time{}
 	}

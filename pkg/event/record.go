@@ -11,17 +11,17 @@ import (
 // Headers of every record we write: the CloudEvents attributes of its event, so that plain consumers may filter without
 // decoding.
 const (
-	HeaderSpecVersion = "ce_specversion"
-	HeaderID          = "ce_id"
-	HeaderType        = "ce_type"
-	HeaderSource      = "ce_source"
-	HeaderSubject     = "ce_subject"
-	HeaderTime        = "ce_time"
-	HeaderTenant      = "ce_tenant"
-	HeaderCorrelation = "ce_correlation"
-	HeaderDataSchema  = "ce_dataschema"
+	HeaderSpecVersion = attributePrefix + attributeSpecVersion
+	HeaderID          = attributePrefix + attributeID
+	HeaderType        = attributePrefix + attributeType
+	HeaderSource      = attributePrefix + attributeSource
+	HeaderSubject     = attributePrefix + attributeSubject
+	HeaderTime        = attributePrefix + attributeTime
+	HeaderTenant      = attributePrefix + attributeTenant
+	HeaderCorrelation = attributePrefix + attributeCorrelation
+	HeaderDataSchema  = attributePrefix + "dataschema"
 	HeaderContentType = "content-type"
-	HeaderTrace       = "traceparent"
+	HeaderTrace       = attributeTrace
 )
 
 const (
@@ -34,8 +34,8 @@ const (
 	// own URLs have none.
 	SchemaPrefix = "https://" + typeURLPrefix
 
-	// timeLayout is RFC 3339 with the milliseconds that an event's times have.
-	timeLayout = "2006-01-02T15:04:05.000Z"
+	// TimeLayout is RFC 3339 with the milliseconds that an event's times have, in UTC.
+	TimeLayout = "2006-01-02T15:04:05.000Z"
 )
 
 var (
@@ -43,7 +43,7 @@ var (
 	protobufBytes    = []byte(ContentTypeProtobuf)
 )
 
-// Attributes are what the headers of a record say of it.
+// Attributes are the values of a record's headers.
 type Attributes struct {
 	ID, Type, Source, Tenant, Subject, Correlation string
 	Time                                           time.Time
@@ -53,10 +53,10 @@ type Attributes struct {
 	Trace string
 }
 
-// Headers are those that every record of ours bears, in this order; what has no value has no header.
+// Headers are those of every record of ours, in this order; an attribute without a value has no header.
 func (a Attributes) Headers() []stream.Header {
 	// One piece of memory for all texts.
-	all := make([]byte, 0, len(a.ID)+len(a.Type)+len(a.Source)+len(a.Tenant)+len(a.Subject)+len(a.Correlation)+len(timeLayout)+len(a.Schema)+len(a.Trace))
+	all := make([]byte, 0, len(a.ID)+len(a.Type)+len(a.Source)+len(a.Tenant)+len(a.Subject)+len(a.Correlation)+len(TimeLayout)+len(a.Schema)+len(a.Trace))
 	headers := make([]stream.Header, 0, 11)
 	add := func(name, value string) {
 		if value == "" {
@@ -75,7 +75,7 @@ func (a Attributes) Headers() []stream.Header {
 	add(HeaderCorrelation, a.Correlation)
 	if !a.Time.IsZero() {
 		n := len(all)
-		all = a.Time.UTC().Truncate(time.Millisecond).AppendFormat(all, timeLayout)
+		all = a.Time.UTC().Truncate(time.Millisecond).AppendFormat(all, TimeLayout)
 		headers = append(headers, stream.Header{Key: HeaderTime, Value: all[n:len(all):len(all)]})
 	}
 	add(HeaderDataSchema, a.Schema)
@@ -84,7 +84,7 @@ func (a Attributes) Headers() []stream.Header {
 	return headers
 }
 
-// Record is the event as it stands on a topic (full name): its bytes, the headers, and its time of reception as the
+// Record is the event as a record of a topic (full name): its bytes, the headers, and its time of reception as the
 // record's timestamp. An event of an unordered type has no key, so that it is spread; every other has Key. The same
 // event gives the same record, byte for byte. An event that would take more than MaxBytes is a fault, TOO_LARGE.
 func (e *Event) Record(topic string) (stream.Record, error) {

@@ -13,25 +13,26 @@ import (
 // Headers of a record on events.rejected, beside those it came with. Key and value are as received.
 const (
 	// HeaderRejectedID is the id of the rejection, the same however often it is published.
-	HeaderRejectedID = "tollgate-rejected-id"
-	// HeaderReason is a code in UPPER_SNAKE, HeaderDetail says in words what to do.
-	HeaderReason = "tollgate-reason"
-	HeaderDetail = "tollgate-detail"
-	// Where the record stood.
-	HeaderTopic     = "tollgate-topic"
-	HeaderPartition = "tollgate-partition"
-	HeaderOffset    = "tollgate-offset"
-	// HeaderLastOffset is of a whole batch that nobody can read, beside the offset of its first record.
-	HeaderLastOffset = "tollgate-last-offset"
+	HeaderRejectedID = ownHeaders + "rejected-id"
+	// HeaderReason is a code in UPPER_SNAKE, HeaderDetail a text for people.
+	HeaderReason = ownHeaders + "reason"
+	HeaderDetail = ownHeaders + "detail"
+	// Where the record was read.
+	HeaderTopic     = ownHeaders + "topic"
+	HeaderPartition = ownHeaders + "partition"
+	HeaderOffset    = ownHeaders + "offset"
+	// HeaderLastOffset is of a whole batch that can't be read, beside the offset of its first record.
+	HeaderLastOffset = ownHeaders + "last-offset"
 	// Of a record that is more than the topic takes: the SHA-256 of its whole value in hexadecimal, and its length.
-	HeaderSHA256 = "tollgate-value-sha256"
-	HeaderSize   = "tollgate-value-size"
+	HeaderSHA256 = ownHeaders + "value-sha256"
+	HeaderSize   = ownHeaders + "value-size"
 
+	// ownHeaders begin all of them.
 	ownHeaders = "tollgate-"
 )
 
-// What the rejected topic takes of one record: its value, and beside it key and headers. Of what is larger the
-// beginning stands there, and the record is found by its offset while its log is kept.
+// What the rejected topic takes of one record: its value, and beside it key and headers. Of a larger
+// record it has the beginning, and the record is found by its offset while its log is kept.
 const (
 	RejectedMax     = 4 << 20
 	RejectedMaxRest = 64 << 10
@@ -63,7 +64,7 @@ func RejectedCut(topic string, r stream.Record, id Identity, reason, detail stri
 	return out
 }
 
-// RejectedBatch is the record on the rejected topic for a batch of records that nobody can read. Its value is the
+// RejectedBatch is the record on the rejected topic for a batch of records that can't be read. Its value is the
 // beginning of the batch as it was compressed; the records are found by their offsets while their log is kept.
 func RejectedBatch(topic string, d *stream.DamagedError, at time.Time) stream.Record {
 	in := stream.Record{Topic: d.Topic, Partition: d.Partition, Offset: d.First, Value: d.Raw}

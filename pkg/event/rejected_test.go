@@ -26,7 +26,7 @@ func headersOf(r stream.Record) map[string]string {
 	return m
 }
 
-func TestARejectedRecordIsKeptAsItCame(t *testing.T) {
+func TestRejected_KeepsTheRecordAsReceived(t *testing.T) {
 	in := stream.Record{Topic: "in", Partition: 3, Offset: 7, Key: []byte("k"), Value: []byte("v"), Headers: []stream.Header{
 		{Key: "ce_id", Value: []byte("1")}, {Key: "tollgate-reason", Value: []byte("EARLIER")},
 	}}
@@ -44,7 +44,7 @@ func TestARejectedRecordIsKeptAsItCame(t *testing.T) {
 	}
 }
 
-func TestWhatTheRejectedTopicDoesNotTakeIsKeptByItsHash(t *testing.T) {
+func TestRejected_OversizedKeepsHash(t *testing.T) {
 	long := func(n int) []byte { return bytes.Repeat([]byte("x"), n) }
 	for name, tc := range map[string]struct {
 		in   stream.Record
@@ -71,7 +71,7 @@ func TestWhatTheRejectedTopicDoesNotTakeIsKeptByItsHash(t *testing.T) {
 	}
 }
 
-func TestRecordsCarryTheAttributesInTheirHeaders(t *testing.T) {
+func TestRecord_CarriesAttributesInHeaders(t *testing.T) {
 	e := usage()
 	e.Trace = traceparent
 	r, err := e.Record("tollgate.events.ordered")
@@ -96,7 +96,7 @@ func TestRecordsCarryTheAttributesInTheirHeaders(t *testing.T) {
 }
 
 // CloudEvents' own SDK refuses a dataschema without a scheme.
-func TestTheSchemaIsOneThatCloudEventsTakes(t *testing.T) {
+func TestRecord_SchemaIsTakenByCloudEvents(t *testing.T) {
 	e := usage()
 	r, err := e.Record("tollgate.events.ordered")
 	if err != nil {
@@ -122,7 +122,7 @@ func TestTheSchemaIsOneThatCloudEventsTakes(t *testing.T) {
 	}
 }
 
-func TestABatchThatNobodyCanReadIsKeptByItsOffsets(t *testing.T) {
+func TestRejectedBatch_KeepsItsOffsets(t *testing.T) {
 	d := &stream.DamagedError{Topic: "in", Partition: 3, First: 17, Next: 57, Reason: stream.ReasonBatchTooLarge, Detail: "too much", Raw: bytes.Repeat([]byte("x"), event.RejectedKept+1)}
 	out := event.RejectedBatch("rejected", d, received)
 	got := map[string]string{}

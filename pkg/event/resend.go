@@ -10,14 +10,14 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Rejection is a record of the rejected topic, as somebody reads it who may mend what was wrong.
+// Rejection is a record of the rejected topic, for a person who corrects what was wrong.
 type Rejection struct {
 	ID, Reason, Detail string
-	// Topic, Partition and Offset say where the record stood that was rejected.
+	// Topic, Partition and Offset are those of the record that was rejected.
 	Topic     string
 	Partition int32
 	Offset    int64
-	// Source, Type, Tenant, Subject and EventID are the event's, as far as its headers or its bytes tell them.
+	// Source, Type, Tenant, Subject and EventID are the event's, as far as its headers or its bytes have them.
 	Source, Type, Tenant, Subject, EventID string
 
 	record stream.Record
@@ -35,7 +35,7 @@ func ParseRejected(r stream.Record) (Rejection, error) {
 	}
 	j := Rejection{
 		ID: header(HeaderRejectedID), Reason: header(HeaderReason), Detail: header(HeaderDetail), Topic: header(HeaderTopic),
-		Source: header("ce_source"), Type: header("ce_type"), Tenant: header("ce_tenant"), Subject: header("ce_subject"), EventID: header("ce_id"),
+		Source: header(HeaderSource), Type: header(HeaderType), Tenant: header(HeaderTenant), Subject: header(HeaderSubject), EventID: header(HeaderID),
 		sha256: header(HeaderSHA256), record: r,
 	}
 	_, j.batch = r.Header(HeaderLastOffset)
@@ -54,22 +54,22 @@ func ParseRejected(r stream.Record) (Rejection, error) {
 	return j, nil
 }
 
-// Cut says that the record holds the beginning only of what was rejected: the rest stands where it stood.
+// Cut says that the record holds the beginning only of what was rejected: the rest is in the topic it came from.
 func (j Rejection) Cut() bool { return j.sha256 != "" }
 
-// Final says why the rejection cannot be sent again by anybody; it is empty where it can.
+// Final is why the rejection can never be sent again; it is empty where it can.
 func (j Rejection) Final() string {
 	switch {
 	case j.batch:
-		return "it is a batch of records that nobody can read"
+		return "it is a batch of records that can't be read"
 	case IsReserved(j.Type):
 		return fmt.Sprintf("only Tollgate publishes %s", j.Type)
 	}
 	return ""
 }
 
-// Resend is the record as it came, for the inbound topic: same bytes, same key and headers. whole is the record that
-// stood at the rejection's place, asked for where Cut.
+// Resend is the record as it came, for the inbound topic: same bytes, same key and headers. whole is the record at
+// the rejection's topic, partition and offset, needed where Cut.
 func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, error) {
 	if reason := j.Final(); reason != "" {
 		return stream.Record{}, fmt.Errorf("it cannot be sent again: %s", reason)
@@ -80,7 +80,7 @@ func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, 
 			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest", j.place())
 		}
 		if sum := sha256.Sum256(whole.Value); hex.EncodeToString(sum[:]) != j.sha256 {
-			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record stands at %s now", j.place())
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record is at %s now", j.place())
 		}
 		from = *whole
 	}

@@ -14,7 +14,7 @@ import (
 
 var at = time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
 
-// inbound is a record as a producer sent it, which stood at an offset.
+// inbound is a record as a producer sent it, which was at an offset.
 func inbound(value string) stream.Record {
 	return stream.Record{
 		Topic: "t.events.inbound", Partition: 3, Offset: 77, Key: []byte("acme/34600100200"), Value: []byte(value),
@@ -31,7 +31,7 @@ func parseRejected(t *testing.T, r stream.Record) event.Rejection {
 	return j
 }
 
-func TestResend_IsTheRecordAsItCame(t *testing.T) {
+func TestResend_GivesTheRecordAsReceived(t *testing.T) {
 	sent := inbound(`{"net":{}}`)
 	j := parseRejected(t, event.Rejected("t.events.rejected", sent, event.Identity{}, "AMOUNT_MISSING", "net: is required", at))
 	if j.Reason != "AMOUNT_MISSING" || j.Detail != "net: is required" || j.Topic != sent.Topic || j.Partition != 3 || j.Offset != 77 || j.EventID != "u-1" {
@@ -44,7 +44,7 @@ func TestResend_IsTheRecordAsItCame(t *testing.T) {
 	}
 }
 
-func TestResend_WhatIsKeptInPartIsReadWhereItStood(t *testing.T) {
+func TestResend_ReadsAnOversizedRecordFromItsTopic(t *testing.T) {
 	sent := inbound(strings.Repeat("x", event.RejectedMax+1))
 	j := parseRejected(t, event.Rejected("t.events.rejected", sent, event.Identity{}, "TOO_LARGE", "", at))
 	if !j.Cut() {
@@ -63,7 +63,7 @@ func TestResend_WhatIsKeptInPartIsReadWhereItStood(t *testing.T) {
 	}
 }
 
-func TestResend_WhatOnlyTollgatePublishesIsNotSent(t *testing.T) {
+func TestResend_RefusesReservedTypes(t *testing.T) {
 	r := inbound("")
 	r.Headers = []stream.Header{{Key: "ce_type", Value: []byte(event.TypeTransfer)}}
 	j := parseRejected(t, event.Rejected("t.events.rejected", r, event.Identity{}, "TARGET_ACTIVE", "", at))
@@ -72,7 +72,7 @@ func TestResend_WhatOnlyTollgatePublishesIsNotSent(t *testing.T) {
 	}
 }
 
-func TestParseRejected_SaysWhatIsNone(t *testing.T) {
+func TestParseRejected_RefusesOtherRecords(t *testing.T) {
 	if _, err := event.ParseRejected(inbound("{}")); err == nil {
 		t.Error("a record without a reason was read as a rejection")
 	}

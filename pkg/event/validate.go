@@ -20,11 +20,11 @@ import (
 const (
 	// ReasonInvalid: a field of the envelope or of the data is missing, too long or not what it must be.
 	ReasonInvalid = "EVENT_INVALID"
-	// ReasonUndecodable: the bytes are not what they are said to be.
+	// ReasonUndecodable: the bytes are not of the form they claim.
 	ReasonUndecodable = "UNDECODABLE"
 	// ReasonTooLarge: more than MaxBytes.
 	ReasonTooLarge = "TOO_LARGE"
-	// ReasonBatchTooLarge is of a batch of too many events, none of which was looked at.
+	// ReasonBatchTooLarge is of a batch of too many events, none of which was parsed.
 	ReasonBatchTooLarge = "BATCH_TOO_LARGE"
 	// ReasonUnknownType: the catalog has no such type.
 	ReasonUnknownType = "UNKNOWN_TYPE"
@@ -59,14 +59,14 @@ const (
 
 const tooLarge = "must be at most %d bytes, has %d"
 
-// verdict collects violations and the one reason they share.
-type verdict struct {
+// violations collects the violations of an event, and the one reason they share.
+type violations struct {
 	faults fault.Faults
 	reason string
 	fields []string
 }
 
-func (v *verdict) add(reason, field, format string, args ...any) {
+func (v *violations) add(reason, field, format string, args ...any) {
 	v.faults.Add(field, format, args...)
 	v.fields = append(v.fields, field)
 	switch {
@@ -77,27 +77,27 @@ func (v *verdict) add(reason, field, format string, args ...any) {
 	}
 }
 
-func (v *verdict) missing(field string) {
+func (v *violations) missing(field string) {
 	if !v.names(field) {
 		v.add(ReasonInvalid, field, "is required")
 	}
 }
 
-// names says that something is wrong with field already, which then is not missing as well.
-func (v *verdict) names(field string) bool { return slices.Contains(v.fields, field) }
+// names reports that field has a violation already: it is not missing as well.
+func (v *violations) names(field string) bool { return slices.Contains(v.fields, field) }
 
-func (v *verdict) err() error { return v.faults.Err(v.reason) }
+func (v *violations) err() error { return v.faults.Err(v.reason) }
 
-// Validate is nil, or a fault of kind Invalid with every violation of the envelope and of the data. It asks for what
-// every event must have, whoever publishes it; which types a producer may publish is ingest's to say, and whether usage
-// can be counted is known only where the subscriber is.
+// Validate is nil, or a fault of kind Invalid with every violation of the envelope and of the data. It checks what
+// every event must have; which types a producer may publish is checked by the Parse functions, and whether usage can be
+// counted is known only where the subscriber is.
 func (e *Event) Validate() error {
-	v := verdict{}
+	v := violations{}
 	e.validate(&v)
 	return v.err()
 }
 
-func (e *Event) validate(v *verdict) {
+func (e *Event) validate(v *violations) {
 	required(v, "id", e.ID, MaxID)
 	required(v, "source", e.Source, MaxSource)
 	required(v, "tenant", e.Tenant, MaxTenant)
@@ -116,7 +116,7 @@ func (e *Event) validate(v *verdict) {
 	case e.Type == "":
 		v.missing("type")
 	case t == nil && IsControl(e.Type):
-		// No type of the catalog, yet a record that stands in the log.
+		// No type of the catalog, yet a record of the log.
 	case t == nil:
 		v.add(ReasonUnknownType, "type", "%.200q is no known type", e.Type)
 	}
@@ -132,14 +132,14 @@ func (e *Event) validate(v *verdict) {
 	}
 }
 
-// checkMSISDN does not repeat what was sent: it may well be somebody's number.
-func checkMSISDN(v *verdict, field, s string) {
+// checkMSISDN does not repeat what was sent: it may be a person's number.
+func checkMSISDN(v *violations, field, s string) {
 	if msisdn, ok := MSISDN(s); !ok || msisdn != s {
 		v.add(ReasonInvalid, field, FormMSISDN)
 	}
 }
 
-func required(v *verdict, field, s string, limit int) {
+func required(v *violations, field, s string, limit int) {
 	if s == "" {
 		v.missing(field)
 		return
@@ -147,7 +147,7 @@ func required(v *verdict, field, s string, limit int) {
 	optional(v, field, s, limit)
 }
 
-func optional(v *verdict, field, s string, limit int) {
+func optional(v *violations, field, s string, limit int) {
 	if len(s) > limit {
 		v.add(ReasonInvalid, field, "must be at most %d bytes, has %d", limit, len(s))
 	}
@@ -166,7 +166,7 @@ func isControlCharacter(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
 }
 
-func (t *Type) validateData(v *verdict, data proto.Message) {
+func (t *Type) validateData(v *violations, data proto.Message) {
 	m := data.ProtoReflect()
 	if m.Descriptor() != t.Data.ProtoReflect().Descriptor() {
 		v.add(ReasonInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(), m.Descriptor().FullName())
@@ -207,8 +207,8 @@ const (
 // currencyField is the field of a message whose amounts are plain numbers.
 const currencyField protoreflect.Name = "currency"
 
-// checkFields judges every amount, currency and time in m, however deep.
-func checkFields(v *verdict, path string, m protoreflect.Message) {
+// checkFields validates every amount, currency and time in m, however deep.
+func checkFields(v *violations, path string, m protoreflect.Message) {
 	switch m.Descriptor().FullName() {
 	case moneyName:
 		if amount, ok := m.Interface().(*money.Money); ok {
@@ -252,7 +252,7 @@ func checkFields(v *verdict, path string, m protoreflect.Message) {
 const nanosPerUnit = 1_000_000_000
 
 // checkMoney asks that an amount is well formed and fits an int64 of billionths, which is what is counted with.
-func checkMoney(v *verdict, path string, m *money.Money) {
+func checkMoney(v *violations, path string, m *money.Money) {
 	if m == nil {
 		return
 	}
@@ -268,7 +268,7 @@ func checkMoney(v *verdict, path string, m *money.Money) {
 	checkCurrency(v, path+".currency_code", m.GetCurrencyCode())
 }
 
-func checkCurrency(v *verdict, path, code string) {
+func checkCurrency(v *violations, path, code string) {
 	if !IsCurrency(code) {
 		v.add(ReasonAmount, path, FormCurrency+", is %.10q", code)
 	}

@@ -54,7 +54,7 @@ func marks(m protoreflect.Message) (personal, contact []string) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
-		switch isPersonal, isContact := event.MarkOf(f); {
+		switch isPersonal, isContact := event.PersonalField(f); {
 		case isContact:
 			contact = append(contact, f.JSONName())
 		case isPersonal && m.Has(f) && m.Descriptor().FullName() != "google.protobuf.Struct":

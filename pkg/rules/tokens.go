@@ -209,7 +209,7 @@ func resolve(root protoreflect.MessageDescriptor, path string) []protoreflect.Fi
 func audienceOf(path []protoreflect.FieldDescriptor) audience {
 	a := anybody
 	for _, f := range path {
-		switch isPersonal, isContact := event.MarkOf(f); {
+		switch isPersonal, isContact := event.PersonalField(f); {
 		case isContact:
 			a = contact
 		case isPersonal:

@@ -7,9 +7,9 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// MarkOf says whether a field of a data message tells something about a person, and whether it is how to reach one;
-// contact data is personal too.
-func MarkOf(field protoreflect.FieldDescriptor) (personal, contact bool) {
+// PersonalField reports whether a field of a data message is about a person, and whether it is contact data, which is
+// personal too.
+func PersonalField(field protoreflect.FieldDescriptor) (personal, contact bool) {
 	mark, ok := proto.GetExtension(field.Options(), eventv1.E_Field).(*eventv1.FieldMark)
 	if !ok {
 		return false, false
@@ -17,38 +17,38 @@ func MarkOf(field protoreflect.FieldDescriptor) (personal, contact bool) {
 	return mark.GetPersonal() || mark.GetContact(), mark.GetContact()
 }
 
-// WithoutContact is data as it may leave by a webhook: a copy without contact fields, and without personal ones unless
+// WithoutContact is data as a webhook may send it: a copy without contact fields, and without personal ones unless
 // personal is allowed. It is data itself where nothing was left out.
 func WithoutContact(data proto.Message, personal bool) proto.Message {
-	if !marked(data.ProtoReflect(), personal) {
+	if !hasPersonal(data.ProtoReflect(), personal) {
 		return data
 	}
 	c := proto.Clone(data)
-	clearMarked(c.ProtoReflect(), personal)
+	clearPersonal(c.ProtoReflect(), personal)
 	return c
 }
 
-func marked(m protoreflect.Message, personal bool) bool {
+func hasPersonal(m protoreflect.Message, personal bool) bool {
 	found := false
 	eachField(m, func(f protoreflect.FieldDescriptor, inner protoreflect.Message) {
-		found = found || leaves(f, personal) || inner != nil && marked(inner, personal)
+		found = found || leftOut(f, personal) || inner != nil && hasPersonal(inner, personal)
 	})
 	return found
 }
 
-func clearMarked(m protoreflect.Message, personal bool) {
+func clearPersonal(m protoreflect.Message, personal bool) {
 	eachField(m, func(f protoreflect.FieldDescriptor, inner protoreflect.Message) {
 		switch {
-		case leaves(f, personal):
+		case leftOut(f, personal):
 			m.Clear(f)
 		case inner != nil:
-			clearMarked(inner, personal)
+			clearPersonal(inner, personal)
 		}
 	})
 }
 
-func leaves(f protoreflect.FieldDescriptor, personal bool) bool {
-	isPersonal, isContact := MarkOf(f)
+func leftOut(f protoreflect.FieldDescriptor, personal bool) bool {
+	isPersonal, isContact := PersonalField(f)
 	return isContact || isPersonal && !personal
 }
 
