@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -337,11 +338,11 @@ func (o *owner) reject(r stream.Record, why error, now int64) {
 	o.rejects = append(o.rejects, stream.Record{
 		Topic: o.Rejected, Partition: stream.AnyPartition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: r.Time,
 		Headers: append(slices.Clone(r.Headers),
-			stream.Header{Key: "tollgate-reason", Value: []byte("DELIVERY_UNREADABLE")},
-			stream.Header{Key: "tollgate-detail", Value: []byte(fault.Detail(why))},
-			stream.Header{Key: "tollgate-topic", Value: []byte(r.Topic)},
-			stream.Header{Key: "tollgate-partition", Value: []byte(strconv.Itoa(int(r.Partition)))},
-			stream.Header{Key: "tollgate-offset", Value: []byte(strconv.FormatInt(r.Offset, 10))},
+			stream.Header{Key: event.HeaderReason, Value: []byte("DELIVERY_UNREADABLE")},
+			stream.Header{Key: event.HeaderDetail, Value: []byte(fault.Detail(why))},
+			stream.Header{Key: event.HeaderTopic, Value: []byte(r.Topic)},
+			stream.Header{Key: event.HeaderPartition, Value: []byte(strconv.Itoa(int(r.Partition)))},
+			stream.Header{Key: event.HeaderOffset, Value: []byte(strconv.FormatInt(r.Offset, 10))},
 		),
 	})
 }

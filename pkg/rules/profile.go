@@ -24,9 +24,6 @@ func (p Profile) String() string {
 	return [...]string{Tollgate: "tollgate", Parameters: "parameters"}[p]
 }
 
-// attributeTime is RFC 3339 in UTC with the milliseconds that an event's times have.
-const attributeTime = "2006-01-02T15:04:05.000Z"
-
 // cloudEventBody is profile tollgate. The order of the keys is promised; attributes without a value are left out, as
 // CloudEvents asks. sequence is a text that is orderable as one, as its extension of CloudEvents says.
 func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
@@ -43,7 +40,7 @@ func (r *Rule) cloudEventBody(o *Occasion, to Endpoint, at Lane) (Body, error) {
 	if e.Subject != "" {
 		b.text("subject", e.Subject)
 	}
-	b.text("time", e.Time.UTC().Format(attributeTime))
+	b.text("time", e.Time.UTC().Format(event.TimeLayout))
 	b.text("datacontenttype", "application/json")
 	b.text("dataschema", event.SchemaPrefix+string(e.Data.ProtoReflect().Descriptor().FullName()))
 	b.text("tenant", e.Tenant)

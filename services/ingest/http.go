@@ -189,7 +189,7 @@ type receipt struct {
 func newReceipt(r *ingestv1.Receipt) *receipt {
 	return &receipt{
 		ID: r.GetId(), Topic: r.GetTopic(), Partition: r.GetPartition(), Offset: strconv.FormatInt(r.GetOffset(), 10),
-		ReceivedAt: r.GetReceivedAt().AsTime().Format("2006-01-02T15:04:05.000Z"),
+		ReceivedAt: r.GetReceivedAt().AsTime().Format(event.TimeLayout),
 	}
 }
 

@@ -103,7 +103,7 @@ func (j *journey) checkAccepted() {
 	}
 	got := map[string]int{}
 	for _, r := range j.ordered.all {
-		if id := header(r, "ce_id"); !j.markers[id] {
+		if id := header(r, event.HeaderID); !j.markers[id] {
 			got[id]++
 		}
 	}
@@ -136,7 +136,7 @@ func (j *journey) checkRejected() {
 			continue
 		}
 		rejections[id] = r
-		if j.markers[header(r, "ce_id")] {
+		if j.markers[header(r, event.HeaderID)] {
 			continue
 		}
 		left--
@@ -146,7 +146,7 @@ func (j *journey) checkRejected() {
 			continue
 		}
 		want, known := j.producers.refused[at]
-		if it := judged[header(r, "ce_id")]; !known && it.event != nil {
+		if it := judged[header(r, event.HeaderID)]; !known && it.event != nil {
 			source := stood[at]
 			want, known = refusal{it.judged, source.Key, source.Value}, true
 			var e eventv1.Event
@@ -190,7 +190,7 @@ func (j *journey) checkSafeguards(meant []model.Said) map[string][]outcome {
 	published := map[string][]outcome{}
 	var got []model.Said
 	for _, r := range j.safeguards.all {
-		id := header(r, "ce_id")
+		id := header(r, event.HeaderID)
 		if before, again := first[id]; again {
 			if !bytes.Equal(before.Value, r.Value) {
 				j.Errorf("outcome %s stands twice with other bytes", id)

@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -209,7 +210,7 @@ func (j *journey) awaitEnd() {
 	j.rejected.until("the last event of each partition was judged", func() bool {
 		seen := 0
 		for _, r := range j.rejected.all {
-			if j.markers[header(r, "ce_id")] {
+			if j.markers[header(r, event.HeaderID)] {
 				seen++
 			}
 		}

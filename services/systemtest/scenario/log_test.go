@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -39,7 +40,7 @@ func (l *topicLog) read() {
 				break
 			}
 			for _, r := range records {
-				if !strings.HasPrefix(header(r, "ce_type"), "system.") {
+				if !strings.HasPrefix(header(r, event.HeaderType), "system.") {
 					l.all = append(l.all, r)
 				}
 			}

@@ -104,7 +104,7 @@ func (c Rejections) print(streams Streams, r stream.Record, j event.Rejection, r
 	case resent != "":
 		what = "sent again: " + resent
 	}
-	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s/%s %s: %s\n", r.Time.UTC().Format("2006-01-02T15:04:05.000Z"),
+	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s/%s %s: %s\n", r.Time.UTC().Format(event.TimeLayout),
 		j.Topic, j.Partition, j.Offset, j.Reason, j.Type, j.Tenant, j.Subject, j.EventID, what)
 	return err
 }

@@ -252,7 +252,7 @@ func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) err
 		}
 		compact.Write(plain)
 	}
-	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s %s\n", e.ReceivedAt.Format("2006-01-02T15:04:05.000Z"),
+	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s %s\n", e.ReceivedAt.Format(event.TimeLayout),
 		r.Topic, r.Partition, r.Offset, display.Text(e.Type, maxCell), display.Text(e.Key(), maxCell), display.Text(e.ID, maxCell),
 		display.Text(compact.String(), maxLine))
 	return err

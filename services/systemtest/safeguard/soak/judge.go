@@ -250,8 +250,8 @@ func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
 // hear takes records of a partition, in their order. Repeats have the same bytes.
 func (j *judge) hear(records []stream.Record) error {
 	for _, r := range records {
-		kind, _ := r.Header("ce_type")
-		id, _ := r.Header("ce_id")
+		kind, _ := r.Header(event.HeaderType)
+		id, _ := r.Header(event.HeaderID)
 		name := string(id)
 		if rejection, is := r.Header(event.HeaderRejectedID); is {
 			partition, _ := r.Header(event.HeaderPartition)

@@ -11,10 +11,11 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
 const (
@@ -320,7 +321,7 @@ func (t *traffic) mark(ctx context.Context, round int) error {
 				return fmt.Errorf("wait for the end: %d partitions were not worked to their end: %w", len(waiting), err)
 			}
 			for _, r := range records {
-				id, _ := r.Header("ce_id")
+				id, _ := r.Header(event.HeaderID)
 				delete(waiting, string(id))
 			}
 		}

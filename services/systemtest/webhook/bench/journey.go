@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -137,7 +138,7 @@ func euros(units int64) *money.Money { return &money.Money{CurrencyCode: "EUR", 
 
 func msisdn(s int) string { return fmt.Sprintf("4479%08d", s) }
 
-func event(id, kind string, s int, data proto.Message) (*eventv1.Event, error) {
+func newEvent(id, kind string, s int, data proto.Message) (*eventv1.Event, error) {
 	packed, err := anypb.New(data)
 	if err != nil {
 		return nil, err
@@ -154,7 +155,7 @@ func (j *journey) activate(ctx context.Context) error {
 	for from := 0; from < j.o.subscribers; from += 500 {
 		req := &ingestv1.PublishBatchRequest{}
 		for s := from; s < min(from+500, j.o.subscribers); s++ {
-			e, err := event(fmt.Sprintf("activation-%d", s), "subscriber.activated", s, &eventv1.SubscriberActivated{ClassOfService: "roamer"})
+			e, err := newEvent(fmt.Sprintf("activation-%d", s), "subscriber.activated", s, &eventv1.SubscriberActivated{ClassOfService: "roamer"})
 			if err != nil {
 				return err
 			}
@@ -281,7 +282,7 @@ func (j *journey) next(run, i int) (*eventv1.Event, error) {
 	if p.charged {
 		u.Net, u.Corrects = euros(-limitUnits), &eventv1.Correction{Id: p.id, Time: p.at}
 	}
-	e, err := event(fmt.Sprintf("e-%d-%d", run, i), "usage.charged", s, u)
+	e, err := newEvent(fmt.Sprintf("e-%d-%d", run, i), "usage.charged", s, u)
 	if err != nil {
 		return nil, err
 	}
@@ -334,9 +335,9 @@ func (j *journey) rejections(ctx context.Context) error {
 			return err
 		}
 		for _, r := range records[:min(1, len(records))] {
-			id, _ := r.Header("ce_id")
-			reason, _ := r.Header("tollgate-reason")
-			detail, _ := r.Header("tollgate-detail")
+			id, _ := r.Header(event.HeaderID)
+			reason, _ := r.Header(event.HeaderReason)
+			detail, _ := r.Header(event.HeaderDetail)
 			all = append(all, fmt.Errorf("one of %d rejected in partition %d: %s %s: %s", len(records), p, id, reason, detail))
 		}
 	}
