@@ -20,8 +20,8 @@ type Env struct {
 	Health *Health
 	// Listeners tells under which addresses the service is reached, port 0 resolved.
 	Listeners *Listeners
-	// Open names what a stop still waits for.
-	Open *Open
+	// InFlight names what a stop still waits for.
+	InFlight *InFlight
 	// Clock is the wall clock; only what is not decided by the log reads it.
 	Clock func() time.Time
 	// ShutdownTimeout bounds Finishing.
@@ -34,7 +34,7 @@ func NewEnv(name string, log *zap.Logger) Env {
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return Env{
 		Name: name, Log: log, Metrics: metrics,
-		Health: NewHealth(), Listeners: NewListeners(log), Open: &Open{},
+		Health: NewHealth(), Listeners: NewListeners(log), InFlight: &InFlight{},
 		Clock: time.Now, ShutdownTimeout: 20 * time.Second,
 	}
 }

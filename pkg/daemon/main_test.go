@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	case "stuck":
 		cfg.ShutdownTimeout = time.Millisecond
 		Main("stuck", cfg, func(_ context.Context, _ testConfig, env Env) error {
-			env.Open.Add("partition 1 of events.ordered")
+			env.InFlight.Add("partition 1 of events.ordered")
 			select {}
 		})
 	case "failing":

@@ -19,7 +19,7 @@ var errDraining = errors.New("the process was told to stop and finishes its work
 
 // Serve runs one service in the frame: admin listener, run, and at the end of ctx cfg.ShutdownTimeout to return. run
 // blocks until its context ends, drains and returns nil; what it returns otherwise is Serve's error. Where it does not
-// return in time the error names what env.Open still holds, and run's goroutines go on: the process is about to exit.
+// return in time the error names what env.InFlight still holds, and run's goroutines go on: the process is about to exit.
 func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Context, env Env) error) (err error) {
 	env.ShutdownTimeout = cfg.ShutdownTimeout
 	ctx, cancel := context.WithCancel(ctx)
@@ -50,14 +50,14 @@ func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Contex
 
 func drain(cfg Config, env Env, ended <-chan error) error {
 	env.Health.Set("shutdown", errDraining)
-	env.Log.Info("stopping", zap.Duration("shutdown_timeout", cfg.ShutdownTimeout), zap.Strings("open", env.Open.Names()))
+	env.Log.Info("stopping", zap.Duration("shutdown_timeout", cfg.ShutdownTimeout), zap.Strings("open", env.InFlight.Names()))
 	timer := time.NewTimer(cfg.ShutdownTimeout)
 	defer timer.Stop()
 	select {
 	case err := <-ended:
 		return err
 	case <-timer.C:
-		left := env.Open.Names()
+		left := env.InFlight.Names()
 		if len(left) == 0 {
 			left = []string{"the service itself"}
 		}

@@ -189,8 +189,8 @@ func TestWhatIsLeftAtTheEndOfTheDrainIsNamed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := NewEnv("webhook", zap.NewNop())
 		ended := make(chan error, 1)
-		left := env.Open.Add("partition 7 of deliveries.webhook")
-		env.Open.Add("partition 8 of deliveries.webhook")()
+		left := env.InFlight.Add("partition 7 of deliveries.webhook")
+		env.InFlight.Add("partition 8 of deliveries.webhook")()
 		go func() { ended <- drain(DefaultConfig("127.0.0.1:0"), env, make(chan error)) }()
 		synctest.Wait()
 		time.Sleep(20*time.Second - 1)
@@ -207,7 +207,7 @@ func TestWhatIsLeftAtTheEndOfTheDrainIsNamed(t *testing.T) {
 		}
 		left()
 		left()
-		if names := env.Open.Names(); len(names) != 0 {
+		if names := env.InFlight.Names(); len(names) != 0 {
 			t.Errorf("still open: %v", names)
 		}
 	})

@@ -137,7 +137,7 @@ func (s *Server) Stopping() <-chan struct{} { return s.stopping }
 // Serve answers calls until ctx ends, then finishes those under way within env.ShutdownTimeout and returns nil. It
 // announces the listener as "grpc" and keeps the health check of that name.
 func (s *Server) Serve(ctx context.Context) error {
-	done := s.env.Open.Add("gRPC calls under way")
+	done := s.env.InFlight.Add("gRPC calls under way")
 	defer done()
 	ended := make(chan error, 1)
 	go func() { ended <- s.grpc.Serve(s.listener) }()

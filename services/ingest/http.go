@@ -55,7 +55,7 @@ func newHTTPDoor(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publishe
 
 // serve answers until ctx ends, then finishes the requests under way.
 func (d *httpDoor) serve(ctx context.Context) error {
-	defer d.env.Open.Add("HTTP requests under way")()
+	defer d.env.InFlight.Add("HTTP requests under way")()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/events", d.authenticated(d.withinBudget(d.events)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {

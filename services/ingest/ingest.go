@@ -38,11 +38,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	kafka := &kafkaDoor{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.door("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
 
-	err = daemon.Together(ctx, tenants.run, grpc.Serve, http.serve, kafka.serve)
+	err = daemon.RunAll(ctx, tenants.run, grpc.Serve, http.serve, kafka.serve)
 
 	// The doors have answered all they took; this only names what would have been left.
 	finishing, cancel := env.Finishing(ctx)
 	defer cancel()
-	defer env.Open.Add("records on their way to Kafka")()
+	defer env.InFlight.Add("records on their way to Kafka")()
 	return errors.Join(err, publisher.producer.Close(finishing))
 }

@@ -56,7 +56,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) er
 	if err != nil {
 		return err
 	}
-	return daemon.Together(ctx, f.Server.Serve, engine.Run)
+	return daemon.RunAll(ctx, f.Server.Serve, engine.Run)
 }
 
 // IncidentScope is of a class whose scope this binary can't compile: usage of its subscribers is rejected until it is

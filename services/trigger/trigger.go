@@ -62,5 +62,5 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 		f.Health.Check(l.domain, engine.Ready)
 		work = append(work, engine.Run)
 	}
-	return daemon.Together(ctx, work...)
+	return daemon.RunAll(ctx, work...)
 }

@@ -52,7 +52,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
 		MaxAge: cfg.Deliveries.MaxAge, MaxReferences: cfg.Deliveries.References, AcceptGone: cfg.Deliveries.AcceptGone,
 	}
-	return daemon.Together(ctx, f.Server.Serve, func(ctx context.Context) error {
+	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {
 		n, ok := partitions(ctx, f.Client, f.Env)
 		if !ok {
 			return nil
@@ -60,7 +60,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		channel.Partitions = n
 		return f.Client.Consume(ctx, stream.GroupConfig{Name: f.Name, Topics: []string{stream.DeliveriesWebhook}},
 			func(ctx context.Context, claim *stream.Claim) error {
-				defer f.Open.Add(fmt.Sprintf("deliveries of partition %d", claim.Partition))()
+				defer f.InFlight.Add(fmt.Sprintf("deliveries of partition %d", claim.Partition))()
 				return channel.Work(ctx, f.Client, f.Producer, claim)
 			})
 	})

@@ -90,7 +90,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.C
 	defer closing(func() error {
 		finishing, cancel := env.Finishing(ctx)
 		defer cancel()
-		defer env.Open.Add("records on their way to Kafka")()
+		defer env.InFlight.Add("records on their way to Kafka")()
 		return f.Producer.Close(finishing)
 	})
 	return run(ctx, f)

@@ -144,7 +144,7 @@ func (p *process) start() (stop func()) {
 	ended := make(chan error, 1)
 	go func() {
 		ended <- daemon.Serve(ctx, daemon.DefaultConfig("127.0.0.1:0"), env, func(ctx context.Context, _ daemon.Env) error {
-			return daemon.Together(ctx, server.Serve, engine.Run)
+			return daemon.RunAll(ctx, server.Serve, engine.Run)
 		})
 	}()
 	if p.admin, err = env.Listeners.Wait(ctx, "admin"); err != nil {

@@ -5,15 +5,15 @@ import (
 	"sync"
 )
 
-// Open is the set of things that a stop waits for, so that one that takes too long can be named. The zero value is
+// InFlight is the set of things that a stop waits for, so that one that takes too long can be named. The zero value is
 // empty.
-type Open struct {
+type InFlight struct {
 	mu    sync.Mutex
 	names map[string]int
 }
 
-// Add notes that name is open until the returned function is called, which may be called more than once.
-func (o *Open) Add(name string) (done func()) {
+// Add notes that name is in flight until the returned function is called, which may be called more than once.
+func (o *InFlight) Add(name string) (done func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.names == nil {
@@ -29,8 +29,8 @@ func (o *Open) Add(name string) (done func()) {
 	})
 }
 
-// Names are what is open now, sorted.
-func (o *Open) Names() []string {
+// Names are what is in flight now, sorted.
+func (o *InFlight) Names() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	names := make([]string, 0, len(o.names))

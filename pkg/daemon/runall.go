@@ -9,9 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Together runs all until ctx ends; where one of them returns, the others end
-// too.
-func Together(ctx context.Context, work ...func(context.Context) error) error {
+// RunAll runs all until ctx ends. When one returns, the others end too, and their errors are joined.
+func RunAll(ctx context.Context, work ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	errs := make([]error, len(work))
