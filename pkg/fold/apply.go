@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -25,7 +27,7 @@ type entry[B any] struct {
 	from   string         // and the subject it was sent to
 	// identity, and what a record remembers of it.
 	identity Identity
-	id       id
+	id       record.ID
 	held     *held[B] // the record it needs
 }
 
@@ -34,8 +36,7 @@ type marks struct {
 	poison map[poisoned]string // records and timers that made apply panic
 }
 
-// poisoned names an event by its offset, or a timer by subject, name and due
-// time.
+// poisoned names an event by its offset, or a timer by subject, name and due time.
 type poisoned struct {
 	offset  int64
 	subject string
@@ -43,9 +44,8 @@ type poisoned struct {
 	due     int64
 }
 
-// batch folds a run of log records, none of which changes the configuration,
-// into the partition's records. It reads nothing and writes nothing: what it
-// concludes is its result.
+// batch folds a run of log records, none of which changes the configuration, into the partition's records. It reads
+// nothing and writes nothing: what it concludes is its result.
 type batch[B any] struct {
 	config     batchConfig
 	decode     func([]byte) (B, error)
@@ -62,7 +62,7 @@ type batch[B any] struct {
 	size       int         // of the outcomes, in bytes
 	rejections []rejection // told
 	deletes    []string
-	puts       []state.Entry // seals
+	puts       []state.Entry // segments
 	counts     counts
 	watching   bool // steps are wanted
 	steps      []Step[B]
@@ -120,8 +120,8 @@ func (p *panicked) Error() string {
 	return fmt.Sprintf("record at offset %d panicked: %v", p.what.offset, p.value)
 }
 
-// guard runs one call into the fold. Where the batch turns out to lack something, whatever the fold made of that, a panic
-// too, counts for nothing.
+// guard runs one call into the fold. Where the batch turns out to lack something, whatever the fold made of that, a
+// panic too, counts for nothing.
 func (b *batch[B]) guard(call func()) (err error) {
 	defer func() {
 		v := recover()
@@ -168,7 +168,7 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 func (b *batch[B]) advance(to int64) {
 	b.to.LogTime = max(b.to.LogTime, to)
 	if b.to.DueMinute == 0 {
-		b.to.DueMinute = reached(b.to.LogTime) // nothing was listed before
+		b.to.DueMinute = duelist.Reached(b.to.LogTime) // nothing was listed before
 	}
 }
 
@@ -195,7 +195,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 		if s, err = b.open(en.held); err != nil {
 			return err
 		}
-		if r.Offset <= s.header.applied {
+		if r.Offset <= s.header.Applied {
 			return nil
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {
@@ -213,7 +213,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	if en.key == "" {
 		return b.guard(func() { b.apply(s, en.event) })
 	}
-	hour := b.to.LogTime / hourMillis
+	hour := b.to.LogTime / record.HourMillis
 	if s.Exists {
 		if found, ok := s.find(en.id); ok {
 			if found == en.id {
@@ -223,7 +223,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own", b.logTime())
 			return nil
 		}
-		if s.header.createdBy(identity) { // known for as long as the record stands
+		if s.header.CreatedBy(identity) { // known for as long as the record stands
 			b.counts.duplicates++
 			return nil
 		}
@@ -238,12 +238,12 @@ func (b *batch[B]) event(en *entry[B]) error {
 		return err
 	}
 	if s.state.effect {
-		s.header.applied = r.Offset
+		s.header.Applied = r.Offset
 		b.settle(s)
 		switch {
 		case s.state.sentOn:
 			if !s.SentOn() {
-				b.remember(s, en.id.sentOn(), hour)
+				b.remember(s, en.id.SentOn(), hour)
 			}
 		case !s.state.waits:
 			b.remember(s, en.id, hour)
@@ -252,8 +252,8 @@ func (b *batch[B]) event(en *entry[B]) error {
 	return nil
 }
 
-// settle leaves nothing to later events of the batch of a record that is none:
-// those of another batch would not find it either.
+// settle leaves nothing to later events of the batch of a record that is none: those of another batch would not find it
+// either.
 func (b *batch[B]) settle(s *Subject[B]) {
 	if !s.Exists {
 		s.forget()
@@ -275,57 +275,57 @@ func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
 }
 
 // remember enters an event's id into its record and forgets what is too old.
-func (b *batch[B]) remember(s *Subject[B], a id, hour int64) {
+func (b *batch[B]) remember(s *Subject[B], a record.ID, hour int64) {
 	if !s.Exists {
 		return
 	}
-	pushed := s.header.ids.pushed
+	evicted := s.header.IDs.Evicted
 	b.expire(s, hour)
-	s.header.calls.expire(b.to.LogTime)
-	if sealed := s.header.ids.add(a, hour); sealed != nil {
-		number := s.header.ids.next - 1
-		b.putSeal(s, number, sealed)
+	s.header.Calls.Expire(b.to.LogTime)
+	if segment := s.header.IDs.Add(a, hour); segment != nil {
+		number := s.header.IDs.Next - 1
+		b.putSegment(s, number, segment)
 		b.expire(s, hour)
-		s.header.schedule(expiryTimer, b.expiryDue(s.Key, hour))
+		s.header.Schedule(record.ExpiryTimer, b.expiryDue(s.Key, hour))
 	}
-	b.counts.evicted += int(s.header.ids.pushed - pushed)
+	b.counts.evicted += int(s.header.IDs.Evicted - evicted)
 }
 
-func (b *batch[B]) putSeal(s *Subject[B], number uint64, sealed []byte) {
-	if s.sealed == nil {
-		s.sealed = make(map[uint64][]byte)
+func (b *batch[B]) putSegment(s *Subject[B], number uint64, segment []byte) {
+	if s.segments == nil {
+		s.segments = make(map[uint64][]byte)
 	}
-	s.sealed[number] = sealed
-	b.puts = append(b.puts, state.Entry{Key: sealKey(s.Key, number), Value: sealed})
+	s.segments[number] = segment
+	b.puts = append(b.puts, state.Entry{Key: record.SegmentKey(s.Key, number), Value: segment})
 }
 
 func (b *batch[B]) expire(s *Subject[B], hour int64) {
-	for _, number := range s.header.ids.expire(hour - b.window(s.Key)) {
-		b.unseal(s.Key, number)
+	for _, number := range s.header.IDs.Expire(hour - b.window(s.Key)) {
+		b.dropSegment(s.Key, number)
 	}
 }
 
-// unseal deletes the key of a seal, whether it stands or was to be written.
-func (b *batch[B]) unseal(subject string, number uint64) {
-	key := sealKey(subject, number)
+// dropSegment deletes the key of a segment, whether it stands or was to be written.
+func (b *batch[B]) dropSegment(subject string, number uint64) {
+	key := record.SegmentKey(subject, number)
 	b.deletes = append(b.deletes, key)
 	b.puts = slices.DeleteFunc(b.puts, func(e state.Entry) bool { return e.Key == key })
 }
 
 // expiryDue is when ids of an hour are older than the window.
 func (b *batch[B]) expiryDue(key string, hour int64) int64 {
-	return (hour + b.window(key) + 1) * hourMillis
+	return (hour + b.window(key) + 1) * record.HourMillis
 }
 
 // find looks for an event among those that changed the record.
-func (s *Subject[B]) find(a id) (id, bool) {
-	if found, ok := s.header.ids.find(a); ok {
+func (s *Subject[B]) find(a record.ID) (record.ID, bool) {
+	if found, ok := s.header.IDs.Find(a); ok {
 		return found, true
 	}
-	seals := s.header.ids.seals
-	for i := len(seals) - 1; i >= 0; i-- {
-		if a.mayBeIn(seals[i].filter[:]) {
-			if found, ok := findSealed(s.sealedIDs(seals[i].number), a); ok {
+	segments := s.header.IDs.Segments
+	for i := len(segments) - 1; i >= 0; i-- {
+		if a.MayBeIn(segments[i].Filter[:]) {
+			if found, ok := record.FindInSegment(s.segmentIDs(segments[i].Number), a); ok {
 				return found, true
 			}
 		}
@@ -333,45 +333,44 @@ func (s *Subject[B]) find(a id) (id, bool) {
 	return 0, false
 }
 
-// sealedIDs are those under a number, sealed in this batch or before.
-func (s *Subject[B]) sealedIDs(number uint64) []byte {
-	if raw, ok := s.sealed[number]; ok {
+// segmentIDs are those under a number, sealed in this batch or before.
+func (s *Subject[B]) segmentIDs(number uint64) []byte {
+	if raw, ok := s.segments[number]; ok {
 		return raw
 	}
-	return s.batch.beside(sealKey(s.Key, number))
+	return s.batch.beside(record.SegmentKey(s.Key, number))
 }
 
-// due fires the subject's timers that are due by a time, by due time, then in
-// the order of their names as written.
+// due fires the subject's timers that are due by a time, by due time, then in the order of their names as written.
 func (b *batch[B]) due(s *Subject[B], by int64) error {
-	for s.Exists && len(s.header.timers) > 0 && s.header.timers[0].due <= by {
-		t := s.header.timers[0]
-		s.header.timers = s.header.timers[1:]
-		if t.name == expiryTimer {
-			b.expire(s, t.due/hourMillis)
-			if n := len(s.header.ids.seals); n > 0 {
-				s.header.schedule(expiryTimer, b.expiryDue(s.Key, s.header.ids.seals[n-1].newest))
+	for s.Exists && len(s.header.Timers) > 0 && s.header.Timers[0].Due <= by {
+		t := s.header.Timers[0]
+		s.header.Timers = s.header.Timers[1:]
+		if t.Name == record.ExpiryTimer {
+			b.expire(s, t.Due/record.HourMillis)
+			if n := len(s.header.IDs.Segments); n > 0 {
+				s.header.Schedule(record.ExpiryTimer, b.expiryDue(s.Key, s.header.IDs.Segments[n-1].Newest))
 			}
 		} else {
-			name, err := b.memory.timers.read(t.name)
+			name, err := b.memory.timers.Read(t.Name)
 			if err != nil {
 				return err
 			}
-			identity := timerIdentity(s.Key, &s.header, name, t.due)
-			b.moment(s, t.due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
-			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.due}
+			identity := timerIdentity(s.Key, &s.header, name, t.Due)
+			b.moment(s, t.Due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
+			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.Due}
 			b.counts.timers++
 			if why, ok := b.marks.poison[b.now]; ok {
 				b.reject(s.record, identity, "PANIC", why, s.Time)
-			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.due).UTC()) }); err != nil {
+			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.Due).UTC()) }); err != nil {
 				return err
 			}
 		}
 		b.touch(s)
 		b.settle(s)
-		// Whatever comes before this place in the log has been applied to this
-		// state of the record: a snapshot that holds it must not repeat it.
-		s.header.applied = max(s.header.applied, b.to.Offset-1)
+		// Whatever comes before this place in the log has been applied to this state of the record: a snapshot that
+		// holds it must not repeat it.
+		s.header.Applied = max(s.header.Applied, b.to.Offset-1)
 	}
 	return nil
 }
@@ -394,8 +393,8 @@ const (
 
 func (b *batch[B]) full() bool { return len(b.outcomes) >= batchOutcomes || b.size >= batchBytes }
 
-// maxOutcome is what a topic takes of an outcome, its frame aside. Folds stay far below it; one that does not would make
-// a record that Kafka refuses for ever.
+// maxOutcome is what a topic takes of an outcome, its frame aside. Folds stay far below it; one that does not would
+// make a record that Kafka refuses for ever.
 const maxOutcome = 2<<20 - 64<<10
 
 func sizeOf(r stream.Record) int {
@@ -422,8 +421,8 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, at))
 }
 
-// needsCommit says whether anything but the offset and the log time moved, or
-// somebody waits to be told that nothing did.
+// needsCommit says whether anything but the offset and the log time moved, or somebody waits to be told that nothing
+// did.
 func (b *batch[B]) needsCommit(c state.Commit) bool {
 	return len(b.outcomes)+len(b.verdicts)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
 		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != state.Ready
@@ -435,34 +434,34 @@ func (b *batch[B]) finish() (state.Commit, error) {
 	lists := make(map[int64][]byte)
 	var minutes []int64
 	for _, s := range b.touched {
-		key := recordKey(s.Key)
+		key := record.Key(s.Key)
 		if !s.Exists {
 			if s.state.stored {
 				c.Deletes = append(c.Deletes, key)
 			}
-			if s.state.asideStored {
-				c.Deletes = append(c.Deletes, asideKey(s.Key))
+			if s.state.sideStored {
+				c.Deletes = append(c.Deletes, record.SideKey(s.Key))
 			}
 			continue
 		}
 		switch {
-		case s.header.aside && s.state.asideDirty:
-			c.Puts = append(c.Puts, state.Entry{Key: asideKey(s.Key), Value: s.aside})
-		case !s.header.aside && s.state.asideStored:
-			c.Deletes = append(c.Deletes, asideKey(s.Key))
+		case s.header.Side && s.state.sideDirty:
+			c.Puts = append(c.Puts, state.Entry{Key: record.SideKey(s.Key), Value: s.side})
+		case !s.header.Side && s.state.sideStored:
+			c.Deletes = append(c.Deletes, record.SideKey(s.Key))
 		}
 		if at := s.list(b.to.DueMinute); at != 0 {
-			minute := minuteOf(at)
+			minute := duelist.MinuteOf(at)
 			if _, ok := lists[minute]; !ok {
 				minutes = append(minutes, minute)
 			}
-			lists[minute] = appendDue(lists[minute], s.Key, at)
+			lists[minute] = duelist.Append(lists[minute], s.Key, at)
 		}
-		s.header.epoch = b.to.Epoch
+		s.header.Epoch = b.to.Epoch
 		c.Puts = append(c.Puts, state.Entry{Key: key, Value: b.memory.record(&s.header, s.Body, b.append)})
 	}
 	for _, m := range minutes {
-		c.Appends = append(c.Appends, state.Entry{Key: dueKey(m), Value: lists[m]})
+		c.Appends = append(c.Appends, state.Entry{Key: duelist.Key(m), Value: lists[m]})
 	}
 	return c, c.Check()
 }

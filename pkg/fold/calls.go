@@ -2,122 +2,25 @@ package fold
 
 import (
 	"bytes"
-	"cmp"
-	"encoding/binary"
 	"fmt"
-	"slices"
 	"strconv"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// A call is a command.* record of the log. Its owner judges it where it stands
-// there and answers after the commit that holds the verdict, so that who has
-// lost the partition, whether or not it knows, never answers.
-
-// An accepted call stays in its subject's record, in a list that nothing else
-// enters: the newest 16 of 24 h of log time.
-const (
-	callsInRecord = 16
-	callsWindow   = WindowHours * hourMillis
-)
-
-// madeCall is an accepted call: 64 bits of its reference, its content, the log
-// time at which it was accepted in ms, what it is worth, and what its fold keeps
-// of the answer.
-type madeCall struct {
-	id, content uint64
-	at          int64
-	worth       uint64
-	answer      []byte
-}
-
-func callID(reference Identity) uint64 { return binary.BigEndian.Uint64(reference[:8]) }
+// A call is a command.* record of the log. Its owner judges it where it stands there and answers after the commit that
+// holds the verdict, so that who has lost the partition, whether or not it knows, never answers.
 
 // referenceOf is what a call is known by, also under another number of its subscriber.
 func referenceOf(e *event.Event) Identity { return event.Reference(e.Tenant, e.Source, e.ID) }
 
-// calls are those accepted, oldest first.
-type calls []madeCall
-
-// find returns an accepted call that is not too old. Those that are stay in
-// the record until something else is written to it.
-func (c calls) find(id uint64, now int64) (madeCall, bool) {
-	for i := len(c) - 1; i >= 0 && c[i].at > now-callsWindow; i-- {
-		if c[i].id == id {
-			return c[i], true
-		}
-	}
-	return madeCall{}, false
-}
-
-func (c *calls) add(a madeCall) {
-	c.expire(a.at)
-	if n := len(*c); n > 0 { // those of another partition may be ahead
-		a.at = max(a.at, (*c)[n-1].at)
-	}
-	if n := len(*c) - callsInRecord + 1; n > 0 {
-		*c = (*c)[n:]
-	}
-	*c = append(*c, a)
-}
-
-func (c *calls) expire(now int64) {
-	for len(*c) > 0 && (*c)[0].at <= now-callsWindow {
-		*c = (*c)[1:]
-	}
-}
-
-// join returns the newest of two records.
-func (c calls) join(other calls) calls {
-	all := slices.Concat(c, other)
-	slices.SortStableFunc(all, func(a, b madeCall) int { return cmp.Compare(a.at, b.at) })
-	return all[max(0, len(all)-callsInRecord):]
-}
-
-func (c calls) append(b []byte) []byte {
-	b = binary.AppendUvarint(b, uint64(len(c)))
-	for _, a := range c {
-		b = binary.BigEndian.AppendUint64(b, a.id)
-		b = binary.BigEndian.AppendUint64(b, a.content)
-		b = binary.AppendUvarint(b, uint64(a.at))
-		b = binary.AppendUvarint(b, a.worth)
-		b = binary.AppendUvarint(b, uint64(len(a.answer)))
-		b = append(b, a.answer...)
-	}
-	return b
-}
-
-func decodeCalls(r *wire.Reader) calls {
-	n := r.Uvarint()
-	if n == 0 || n > callsInRecord {
-		r.Bad = r.Bad || n > 0
-		return nil
-	}
-	c := make(calls, 0, n)
-	for range n {
-		raw := r.Bytes(16)
-		if r.Bad {
-			return nil
-		}
-		made := madeCall{id: binary.BigEndian.Uint64(raw), content: binary.BigEndian.Uint64(raw[8:]), at: int64(r.Uvarint()), worth: r.Uvarint()}
-		if n := r.Uvarint(); n > 0 {
-			made.answer = r.Bytes(n)
-		}
-		c = append(c, made)
-	}
-	return c
-}
-
-// Accept says that a command is counted, and what its caller is told once that
-// is committed. Whoever holds the answer may read it at any later time, so
-// nothing in it is changed afterwards. kept, some hundred bytes that follow from
-// the log alone, is stored with the call: a Repeated one changes nothing and is
-// accepted again with what Kept says.
+// Accept says that a command is counted, and what its caller is told once that is committed. Whoever holds the answer
+// may read it at any later time, so nothing in it is changed afterwards. kept, some hundred bytes that follow from the
+// log alone, is stored with the call: a Repeated one changes nothing and is accepted again with what Kept says.
 func (s *Subject[B]) Accept(answer any, kept []byte) { s.accept(answer, kept) }
 
 func (s *Subject[B]) accept(answer any, kept []byte) *asking {
@@ -128,29 +31,27 @@ func (s *Subject[B]) accept(answer any, kept []byte) *asking {
 	return a
 }
 
-// AcceptWorth is Accept of a command that can be taken back in part: what it is
-// worth, not below 0, stands with it in the list, see Counted.
+// AcceptWorth is Accept of a command that can be taken back in part: what it is worth, not below 0, stands with it in
+// the list, see Counted.
 func (s *Subject[B]) AcceptWorth(answer any, kept []byte, worth int64) {
 	if a := s.accept(answer, kept); a != nil {
 		a.worth = uint64(worth)
 	}
 }
 
-// Kept is what was stored with a Repeated command when it was accepted. It may be
-// read only.
+// Kept is what was stored with a Repeated command when it was accepted. It may be read only.
 func (s *Subject[B]) Kept() []byte { return s.kept }
 
-// AcceptUnlisted is Accept of a command that does no harm when it is worked again,
-// and that takes no place in the list from one that would.
+// AcceptUnlisted is Accept of a command that does no harm when it is worked again, and that takes no place in the list
+// from one that would.
 func (s *Subject[B]) AcceptUnlisted(answer any) {
 	if a := s.accept(answer, nil); a != nil {
 		a.unlisted = true
 	}
 }
 
-// Refuse says that a command does nothing, and why; its caller is told after
-// the next commit. Nothing may have been changed. Nothing is remembered: the
-// same call is judged anew when it comes again.
+// Refuse says that a command does nothing, and why; its caller is told after the next commit. Nothing may have been
+// changed. Nothing is remembered: the same call is judged anew when it comes again.
 func (s *Subject[B]) Refuse(err error) {
 	if err == nil {
 		s.batch.misused("a call was refused without a reason")
@@ -161,19 +62,18 @@ func (s *Subject[B]) Refuse(err error) {
 	}
 }
 
-// Counted says whether an accepted call of that event.Reference stands in the list,
-// and what it is worth. Where it does not, see CallsFrom.
+// Counted says whether an accepted call of that event.Reference stands in the list, and what it is worth. Where it does
+// not, see CallsFrom.
 func (s *Subject[B]) Counted(reference Identity) (worth int64, ok bool) {
-	made, ok := s.header.calls.find(callID(reference), s.Time.UnixMilli())
-	return int64(made.worth), ok
+	made, ok := s.header.Calls.Find(record.CallID(reference), s.Time.UnixMilli())
+	return int64(made.Worth), ok
 }
 
-// CallsFrom says how far back the list reaches: every call accepted after this
-// log time stands in it.
+// CallsFrom says how far back the list reaches: every call accepted after this log time stands in it.
 func (s *Subject[B]) CallsFrom() time.Time {
-	from := s.Time.UnixMilli() - callsWindow
-	if c := s.header.calls; len(c) == callsInRecord {
-		from = max(from, c[0].at) // older ones may have been pushed out
+	from := s.Time.UnixMilli() - record.CallsWindow
+	if c := s.header.Calls; len(c) == record.CallsInRecord {
+		from = max(from, c[0].At) // older ones may have been evicted out
 	}
 	return time.UnixMilli(from).UTC()
 }
@@ -210,22 +110,20 @@ type verdict struct {
 	err    error
 }
 
-// callKey names one try of a call. The number alone would do, but for owners
-// whose clocks agree to the microsecond.
+// callKey names one try of a call. The number alone would do, but for owners whose clocks agree to the microsecond.
 type callKey struct {
 	number      uint64
 	id, content uint64
 }
 
-// callNumberHeader is the header of a call's number: one that is above any that
-// its owner has drawn or met before. A number not above the last one applied is
-// void: its record is a copy that a produce without an answer has left, or the
-// late one of an earlier owner, and its caller was told a verdict or that it is
-// not known. Without the number a call that was refused could be counted by its
-// own copy. Last is the watermark's Called, a fold over the log as all else.
+// callNumberHeader is the header of a call's number: one that is above any that its owner has drawn or met before. A
+// number not above the last one applied is void: its record is a copy that a produce without an answer has left, or the
+// late one of an earlier owner, and its caller was told a verdict or that it is not known. Without the number a call
+// that was refused could be counted by its own copy. Last is the watermark's Called, a fold over the log as all else.
 const callNumberHeader = "tollgate-call"
 
-func callNumber(r *stream.Record) uint64 {
+// CallNumber is the number of a call's record, 0 where it has none: such a record was appended by hand.
+func CallNumber(r *stream.Record) uint64 {
 	v, _ := r.Header(callNumberHeader)
 	n, err := strconv.ParseUint(string(v), 10, 64)
 	if err != nil {
@@ -238,7 +136,7 @@ func callNumber(r *stream.Record) uint64 {
 func (b *batch[B]) command(en *entry[B]) error {
 	r := &en.record
 	identity := en.identity
-	key := callKey{number: callNumber(r), id: callID(referenceOf(en.event)), content: en.event.Content()}
+	key := callKey{number: CallNumber(r), id: record.CallID(referenceOf(en.event)), content: en.event.Content()}
 	if key.number != 0 {
 		if key.number <= b.to.Called {
 			b.counts.voidCalls++
@@ -253,7 +151,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 		if s, err = b.open(en.held); err != nil {
 			return err
 		}
-		if r.Offset <= s.header.applied {
+		if r.Offset <= s.header.Applied {
 			return nil // before a snapshot's record: whoever called asked an earlier owner
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {
@@ -271,12 +169,12 @@ func (b *batch[B]) command(en *entry[B]) error {
 		return nil
 	}
 	b.place(s, en, identity)
-	made, repeated := s.header.calls.find(key.id, b.to.LogTime)
-	if repeated && made.content != key.content {
+	made, repeated := s.header.Calls.Find(key.id, b.to.LogTime)
+	if repeated && made.Content != key.content {
 		b.conclude(verdict{call: key, result: callReused, err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
 		return nil
 	}
-	s.Repeated, s.kept = repeated, made.answer
+	s.Repeated, s.kept = repeated, made.Answer
 	b.asking = new(asking)
 	told := b.told
 	err := b.watched(s, en.event, "", func() {
@@ -299,13 +197,13 @@ func (b *batch[B]) command(en *entry[B]) error {
 	if !repeated {
 		result = callAccepted
 		if !a.unlisted {
-			s.header.calls.add(madeCall{key.id, key.content, b.to.LogTime, a.worth, bytes.Clone(a.kept)})
+			s.header.Calls.Add(record.AcceptedCall{ID: key.id, Content: key.content, At: b.to.LogTime, Worth: a.worth, Answer: bytes.Clone(a.kept)})
 		}
 		s.touch()
-		s.header.applied = r.Offset
+		s.header.Applied = r.Offset
 	}
 	b.conclude(verdict{call: key, result: result, answer: Answer{
-		Value: a.answer, Sequence: s.header.sequence(), Time: s.Time, Revision: s.Revision, Repeated: repeated,
+		Value: a.answer, Sequence: s.header.Sequence(), Time: s.Time, Revision: s.Revision, Repeated: repeated,
 	}})
 	return nil
 }

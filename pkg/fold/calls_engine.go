@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -79,14 +80,13 @@ func (e *Engine[B, C]) partition(number int32) state.Partition {
 	return state.Partition{Domain: e.config.Domain, Number: number, Count: e.partitions}
 }
 
-// ReadStored answers from the store, whoever owns the partition: for when the
-// owner can't be reached. ErrUnknown where the partition is not ready, where
-// there is no watermark, or where it was committed longer ago than
-// Limits.MaxStaleness: an owner that works commits each second. The reading has
-// what stands there all the same, to judge by what hardly changes.
+// ReadStored answers from the store, whoever owns the partition: for when the owner can't be reached. ErrUnknown where
+// the partition is not ready, where there is no watermark, or where it was committed longer ago than
+// Limits.MaxStaleness: an owner that works commits each second. The reading has what stands there all the same, to
+// judge by what hardly changes.
 func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
-	w, values, err := e.config.Store.Peek(ctx, e.partition(e.Partition(key)), []string{recordKey(key)})
+	w, values, err := e.config.Store.Peek(ctx, e.partition(e.Partition(key)), []string{record.Key(key)})
 	if err != nil {
 		return none, fmt.Errorf("read record: %w", err)
 	}
@@ -97,9 +97,8 @@ func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], 
 	return e.reading(w, values[0])
 }
 
-// unchanged is for how long the watermark of a key's partition is known to have
-// stood still. The owner's clock may be ahead of ours, or ours may have been set
-// back: by their difference one that died would be fresh for as long.
+// unchanged is for how long the watermark of a key's partition is known to have stood still. The owner's clock may be
+// ahead of ours, or ours may have been set back: by their difference one that died would be fresh for as long.
 func (e *Engine[B, C]) unchanged(key string, w state.Watermark) time.Duration {
 	number := e.Partition(key)
 	e.mu.Lock()
@@ -118,11 +117,10 @@ type peek struct {
 	since  time.Time
 }
 
-// Watch signals after each commit of this process that writes or deletes the
-// key's record, and once the partition can be read; signals that nobody takes
-// become one. The channel is closed once the partition is lost, at once where
-// it is not worked here: Read then says who has it. stop ends the watch; the
-// channel is not closed by it. Watch first and read then, to miss nothing.
+// Watch signals after each commit of this process that writes or deletes the key's record, and once the partition can
+// be read; signals that nobody takes become one. The channel is closed once the partition is lost, at once where it is
+// not worked here: Read then says who has it. stop ends the watch; the channel is not closed by it. Watch first and
+// read then, to miss nothing.
 func (e *Engine[B, C]) Watch(key string) (changed <-chan struct{}, stop func()) {
 	o := e.owner(e.Partition(key))
 	if o == nil {
@@ -130,5 +128,5 @@ func (e *Engine[B, C]) Watch(key string) (changed <-chan struct{}, stop func()) 
 		close(closed)
 		return closed, func() {}
 	}
-	return o.view.watch(recordKey(key))
+	return o.view.Watch(record.Key(key))
 }

@@ -6,73 +6,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
-
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-const hour = int64(hourMillis)
-
-func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
-	var c calls
-	for i := range 17 {
-		c.add(madeCall{id: uint64(i), at: 1000*hour + int64(i)})
-	}
-	if _, ok := c.find(0, 1000*hour+16); ok || len(c) != 16 {
-		t.Fatalf("the oldest of 17 stands among %d", len(c))
-	}
-	if _, ok := c.find(1, 1024*hour); !ok {
-		t.Error("forgotten within the day")
-	}
-	if _, ok := c.find(1, 1024*hour+1); ok {
-		t.Error("known for longer than a day")
-	}
-	c.expire(1024*hour + 8)
-	if len(c) != 8 || c[0].id != 9 {
-		t.Errorf("%d are left after a day, from %d on", len(c), c[0].id)
-	}
-	r := wire.Reader{Rest: append(c.append(nil), "body"...)}
-	if diff := cmp.Diff(c, decodeCalls(&r), cmp.AllowUnexported(madeCall{})); diff != "" || string(r.Rest) != "body" || r.Bad {
-		t.Errorf("read back, before %q: %s", r.Rest, diff)
-	}
-}
-
-func TestAListThatIsCutShortIsNoList(t *testing.T) {
-	whole := calls{{1, 2, 3 * hour, 7, nil}, {4, 5, 6 * hour, 0, []byte("so much")}}.append(nil)
-	for n := range len(whole) {
-		r := wire.Reader{Rest: whole[:n]}
-		if c := decodeCalls(&r); !r.Bad {
-			t.Errorf("%d of %d bytes were read as %v", n, len(whole), c)
-		}
-	}
-}
-
-func TestListsOfTwoRecordsBecomeTheirNewest(t *testing.T) {
-	var a, b calls
-	for i := range int64(10) {
-		a.add(madeCall{id: uint64(2 * i), at: 2 * i})
-		b.add(madeCall{id: uint64(2*i + 1), at: 2*i + 1})
-	}
-	joined := a.join(b)
-	if len(joined) != callsInRecord || joined[0].id != 4 || joined[15].id != 19 {
-		t.Fatalf("joined %v", joined)
-	}
-	joined.add(madeCall{id: 99, at: 7}) // the other partition's log time was ahead
-	if last := joined[len(joined)-1]; last.id != 99 || last.at != 19 {
-		t.Errorf("added as %v", last)
-	}
-}
-
 func TestHowFarBackTheListReaches(t *testing.T) {
+	const hour = int64(record.HourMillis)
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 	s := Subject[int]{Time: at(1000 * hour)}
-	for i := range int64(callsInRecord) {
+	for i := range int64(record.CallsInRecord) {
 		if got := s.CallsFrom(); !got.Equal(at(976 * hour)) {
 			t.Fatalf("with %d calls from %v on; want all of a day", i, got)
 		}
-		s.header.calls.add(madeCall{id: uint64(i), at: 990*hour + i})
+		s.header.Calls.Add(record.AcceptedCall{ID: uint64(i), At: 990*hour + i})
 	}
 	if got := s.CallsFrom(); !got.Equal(at(990 * hour)) {
 		t.Errorf("full, from %v on", got)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -19,8 +20,8 @@ import (
 type Answer struct {
 	// Value is what the fold gave to Accept.
 	Value any
-	// Sequence is the last one of the subject given out; Time the log time at
-	// the call, and Revision the configuration it was judged by.
+	// Sequence is the last one of the subject given out; Time the log time at the call, and Revision the configuration
+	// it was judged by.
 	Sequence int64
 	Time     time.Time
 	Revision int64
@@ -28,20 +29,17 @@ type Answer struct {
 	Repeated bool
 }
 
-// Appender adds calls at the end of the partition's log, in the order given,
-// and says of each where it stands once all replicas have it. One that fails
-// may stand there all the same, now or later, more than once.
+// Appender adds calls at the end of the partition's log, in the order given, and says of each where it stands once all
+// replicas have it. One that fails may stand there all the same, now or later, more than once.
 type Appender interface {
 	AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult
 }
 
 var (
-	// ErrLate says that too little of the deadline was left. Nothing was
-	// appended.
+	// ErrLate says that too little of the deadline was left. Nothing was appended.
 	ErrLate = fmt.Errorf("too little of the deadline is left for a change: %w", context.DeadlineExceeded)
-	// ErrMoved stands in the chain of an OUTCOME_UNKNOWN after which the next
-	// owner may be asked at once, under the same id: the call stands in the log,
-	// and whoever works it next judges it before it answers.
+	// ErrMoved stands in the chain of an OUTCOME_UNKNOWN after which the next owner may be asked at once, under the
+	// same id: the call stands in the log, and whoever works it next judges it before it answers.
 	ErrMoved = errors.New("partition was lost after the call was appended")
 )
 
@@ -50,8 +48,7 @@ const (
 	callTimeout = 5 * time.Second
 	// callMargin is the least of a deadline for which a call is appended.
 	callMargin = 20 * time.Millisecond
-	// callsWaiting bounds those that wait at one partition; at 10 ms each it is
-	// a hundred thousand calls a second.
+	// callsWaiting bounds those that wait at one partition; at 10 ms each it is a hundred thousand calls a second.
 	callsWaiting = 1000
 	// callsAtOnce bounds one append.
 	callsAtOnce = 500
@@ -98,9 +95,8 @@ const (
 	callUnsure                     // not acknowledged, and perhaps appended
 )
 
-// desk is where calls wait at an owner. At most one goroutine appends, as long
-// as there is something to append: numbers are drawn in the order in which
-// records are handed to the log, so that none is void by another of this owner.
+// desk is where calls wait at an owner. At most one goroutine appends, as long as there is something to append: numbers
+// are drawn in the order in which records are handed to the log, so that none is void by another of this owner.
 type desk struct {
 	mu      sync.Mutex
 	left    bool
@@ -110,9 +106,8 @@ type desk struct {
 	busy    bool
 }
 
-// leave fails those that wait, at once: the next owner will tell. One whose
-// append is still on its way is told when that is answered, for only what
-// stands in the log for sure comes before what the next owner appends.
+// leave fails those that wait, at once: the next owner will tell. One whose append is still on its way is told when
+// that is answered, for only what stands in the log for sure comes before what the next owner appends.
 func (d *desk) leave() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,8 +183,8 @@ func (d *desk) giveUp(c *waitingCall, cause error) verdict {
 	return verdict{result: callUnknown, err: unknownOutcome(cause)}
 }
 
-// take draws numbers for what is to be appended next: the clock's microseconds,
-// but above the last number drawn and the last one met in the log.
+// take draws numbers for what is to be appended next: the clock's microseconds, but above the last number drawn and the
+// last one met in the log.
 func (d *desk) take(met func() uint64, clock func() time.Time) (taken []*waitingCall, records []stream.Record, until time.Time) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,9 +213,8 @@ func (d *desk) take(met func() uint64, clock func() time.Time) (taken []*waiting
 	return taken, records, until
 }
 
-// appended takes what became of records. Any error but a refusal leaves open
-// whether one stands in the log: its caller goes on waiting, since the owner
-// may well meet it.
+// appended takes what became of records. Any error but a refusal leaves open whether one stands in the log: its caller
+// goes on waiting, since the owner may well meet it.
 func (d *desk) appended(taken []*waitingCall, placed []stream.ProduceResult) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -241,8 +235,7 @@ func (d *desk) appended(taken []*waitingCall, placed []stream.ProduceResult) {
 	}
 }
 
-// Call appends a command to the partition's log and waits until it is judged;
-// see Engine.Call. ctx has a deadline.
+// Call appends a command to the partition's log and waits until it is judged; see Engine.Call. ctx has a deadline.
 func (o *Owner[B, C]) Call(ctx context.Context, e *event.Event) (Answer, error) {
 	v := o.call(ctx, e)
 	return v.answer, v.err
@@ -252,7 +245,7 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
 	if !o.config.Options.Commands {
 		return verdict{result: callFailed, err: fmt.Errorf("domain %s takes no calls", o.place.partition.Domain)}
 	}
-	if w, ours := o.view.owned(); !ours || w.Status != state.Ready {
+	if w, ours := o.view.Owned(); !ours || w.Status != state.Ready {
 		return verdict{result: callNotReady, err: ErrUnknown}
 	}
 	deadline, ok := ctx.Deadline()
@@ -274,7 +267,7 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
 		return verdict{result: callFailed, err: fmt.Errorf("encode call: %w", err)}
 	}
 	r.Partition = o.place.partition.Number
-	c := &waitingCall{record: r, deadline: deadline, done: make(chan verdict, 1), key: callKey{id: callID(referenceOf(met)), content: met.Content()}}
+	c := &waitingCall{record: r, deadline: deadline, done: make(chan verdict, 1), key: callKey{id: record.CallID(referenceOf(met)), content: met.Content()}}
 	start, v := o.desk.enter(c, o.config.CallsWaiting)
 	if v.err != nil {
 		return v
@@ -293,11 +286,11 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) verdict {
 	return v
 }
 
-// appendCalls hands calls to the log while there are any. It ends by itself:
-// each append ends with the last of its callers' deadlines.
+// appendCalls hands calls to the log while there are any. It ends by itself: each append ends with the last of its
+// callers' deadlines.
 func (o *Owner[B, C]) appendCalls(ctx context.Context) {
 	met := func() uint64 {
-		w, _ := o.view.owned()
+		w, _ := o.view.Owned()
 		return w.Called
 	}
 	for {

@@ -13,8 +13,12 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
@@ -55,13 +59,13 @@ func revisionOf(e *event.Event) (revision state.Revision, level uint32) {
 	return state.Revision{History: r.GetHistory(), Number: r.GetRevision()}, uint32(max(r.GetLevel(), 0))
 }
 
-// timerIdentity is over subject, name and due time. A record that came from
-// another key may bring a timer that is overdue here, and whoever had the key
-// before may have had one of that name and time: what brought it tells them apart.
-func timerIdentity(key string, h *header, name string, due int64) Identity {
+// timerIdentity is over subject, name and due time. A record that came from another key may bring a timer that is
+// overdue here, and whoever had the key before may have had one of that name and time: what brought it tells them
+// apart.
+func timerIdentity(key string, h *record.Header, name string, due int64) Identity {
 	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
-	if h.moved {
-		id = event.Derive(id, string(h.creator[:]))
+	if h.Moved {
+		id = event.Derive(id, string(h.Creator[:]))
 	}
 	return id
 }
@@ -78,7 +82,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 		return o.commitAs(ctx, func(w *state.Watermark) {
 			w.LogTime = at
 			if w.DueMinute == 0 {
-				w.DueMinute = reached(at)
+				w.DueMinute = duelist.Reached(at)
 			}
 		})
 	}
@@ -173,8 +177,8 @@ func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
 // patience is how long a revision that is being fetched goes without a word.
 const patience = 10 * time.Second
 
-// leapLimit is how far one record may move log time, and clockSkew how far the stamp of one that moves it further may be
-// ahead of the owner's clock.
+// leapLimit is how far one record may move log time, and clockSkew how far the stamp of one that moves it further may
+// be ahead of the owner's clock.
 const (
 	leapLimit = 24 * time.Hour
 	clockSkew = time.Minute
@@ -185,10 +189,10 @@ func (o *Owner[B, C]) leaps(r *stream.Record, last int64) bool {
 	return r.Time.UnixMilli()-last > leapLimit.Milliseconds() && o.halted.passed != r.Offset+1
 }
 
-// leap looks at a record that moves log time by more than a day. After a quiet time that is as it should be. One that is
-// ahead of the owner's clock as well would renew every subscriber for years: the partition waits until a person lets it
-// go on without the record, or until the clock has come there. Nothing is decided by the clock: a record that a person
-// left out is left out whenever the log is read again.
+// leap looks at a record that moves log time by more than a day. After a quiet time that is as it should be. One that
+// is ahead of the owner's clock as well would renew every subscriber for years: the partition waits until a person lets
+// it go on without the record, or until the clock has come there. Nothing is decided by the clock: a record that a
+// person left out is left out whenever the log is read again.
 func (o *Owner[B, C]) leap(ctx context.Context, en *entry[B]) error {
 	r := &en.record
 	if now := o.config.Clock(); r.Time.After(now.Add(clockSkew)) {
@@ -225,7 +229,8 @@ func (h *halted) waits(offset int64, now time.Time) bool {
 	return now.Sub(h.since) < patience
 }
 
-// halt stands at a record that can't be worked: an incident, until a person leaves the record out or the reason is gone.
+// halt stands at a record that can't be worked: an incident, until a person leaves the record out or the reason is
+// gone.
 func (o *Owner[B, C]) halt(ctx context.Context, en *entry[B], code string, wake <-chan struct{}, why error) error {
 	p, offset := o.place.partition, en.record.Offset
 	o.config.Log.Incident(code, offset, fmt.Errorf("domain %s waits at offset %d of %s/%d: %w; "+
@@ -251,7 +256,7 @@ func (o *Owner[B, C]) leftOut(ctx context.Context, offset int64, over func(next 
 		return false, err
 	}
 	for o.halted.read < end {
-		b, err := o.config.Log.Fetch(ctx, o.halted.read, waitStep, nil)
+		b, err := o.config.Log.Fetch(ctx, o.halted.read, kafkalog.WaitStep, nil)
 		if err != nil {
 			return false, err
 		}

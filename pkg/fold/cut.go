@@ -6,16 +6,16 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// cutFor is how long records are decoded and selected for one batch: dear filters
-// make it a short one, which leaves no trace in what follows from the log.
+// cutFor is how long records are decoded and selected for one batch: dear filters make it a short one, which leaves no
+// trace in what follows from the log.
 const cutFor = 200 * time.Millisecond
 
-// cut takes at most n records for one batch: up to the next record that stands
-// alone, which changes the configuration or moves log time by more than a day,
-// and never across the floor.
+// cut takes at most n records for one batch: up to the next record that stands alone, which changes the configuration
+// or moves log time by more than a day, and never across the floor.
 func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	n = min(len(o.pending), n)
 	run = slices.Grow(o.run[:0], n)
@@ -58,7 +58,7 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 			if en.inner == nil { // of one that was forwarded it is as it was sent
 				en.identity = en.event.Identity()
 			}
-			en.id = makeID(en.identity, en.event.Content())
+			en.id = record.MakeID(en.identity, en.event.Content())
 			o.selectKey(en)
 		}
 	}
@@ -81,8 +81,8 @@ func (o *Owner[B, C]) meant(en *entry[B]) {
 	}
 }
 
-// selectKey asks the fold which record an event needs; a panic shows again,
-// and is dealt with, when the event is applied.
+// selectKey asks the fold which record an event needs; a panic shows again, and is dealt with, when the event is
+// applied.
 func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	defer func() {
 		if v := recover(); v != nil {

@@ -1,85 +1,25 @@
 package fold
 
 import (
-	"container/heap"
 	"context"
-	"encoding/binary"
 	"fmt"
-	"strconv"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/state"
-	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// Due times stand in records; a list per minute says whose. A timer due within
-// a minute, its end included, stands in the list of that end, with how long
-// before it. A list is worked whole once log time has reached its end; until then
-// what is due in it is worked as log time reaches that. An entry whose record is
-// not due is passed over: a subject that is touched fires its own timers, and a
-// timer may have moved.
-
-const minuteMillis = 60_000
-
-// minuteOf is the minute under which a due time is listed.
-func minuteOf(due int64) int64 { return (due + minuteMillis - 1) / minuteMillis }
-
-// reached is the last minute that log time has reached.
-func reached(logTime int64) int64 { return logTime / minuteMillis }
-
-// list returns the time under which the subject must be listed now, or 0. It
-// stands in one list at a time: a timer that moves later keeps its entry, which
-// is listed again when it comes up; one that moves earlier has another.
+// list returns the time under which the subject must be listed now, or 0. It stands in one list at a time: a timer that
+// moves later keeps its entry, which is listed again when it comes up; one that moves earlier has another.
 func (s *Subject[B]) list(cursor int64) int64 {
-	if len(s.header.timers) == 0 {
+	if len(s.header.Timers) == 0 {
 		return 0
 	}
-	at := max(s.header.timers[0].due, firstOf(cursor))
-	if s.header.listed != 0 && minuteOf(s.header.listed) >= cursor && s.header.listed <= at {
+	at := max(s.header.Timers[0].Due, duelist.FirstOf(cursor))
+	if s.header.Listed != 0 && duelist.MinuteOf(s.header.Listed) >= cursor && s.header.Listed <= at {
 		return 0
 	}
-	s.header.listed = at
+	s.header.Listed = at
 	return at
-}
-
-// firstOf is the first time that is listed under a minute.
-func firstOf(minute int64) int64 { return (minute-1)*minuteMillis + 1 }
-
-// dueEntry is a subject in a list, and when its timer is due.
-type dueEntry struct {
-	subject string
-	at      int64
-}
-
-func appendDue(list []byte, subject string, at int64) []byte {
-	list = binary.AppendUvarint(list, uint64(len(subject)))
-	list = append(list, subject...)
-	return binary.AppendUvarint(list, uint64(minuteOf(at)*minuteMillis-at))
-}
-
-// readDue takes at most n subjects off a list, from a position, and returns
-// the position behind them.
-func readDue(list []byte, from int64, n int) (subjects []string, next int64) {
-	if from >= int64(len(list)) {
-		return nil, from
-	}
-	r := wire.Reader{Rest: list[from:]}
-	for len(subjects) < n && len(r.Rest) > 0 && !r.Bad {
-		subjects = append(subjects, string(r.Bytes(r.Uvarint())))
-		r.Uvarint()
-	}
-	return subjects, int64(len(list) - len(r.Rest))
-}
-
-// within are the entries of a minute's list that are due before its end.
-func within(list []byte, minute int64) (entries []dueEntry) {
-	r := wire.Reader{Rest: list}
-	for len(r.Rest) > 0 && !r.Bad {
-		subject := r.Bytes(r.Uvarint())
-		if before := int64(r.Uvarint()); before > 0 && !r.Bad {
-			entries = append(entries, dueEntry{string(subject), minute*minuteMillis - before})
-		}
-	}
-	return entries
 }
 
 // dueChunk is a step of work off the due lists.
@@ -106,7 +46,7 @@ func (c dueChunk) half() dueChunk {
 	if c.soon {
 		c.subjects = c.subjects[:len(c.subjects)/2]
 	} else {
-		c.subjects, c.position = readDue(c.list, c.from, len(c.subjects)/2)
+		c.subjects, c.position = duelist.Read(c.list, c.from, len(c.subjects)/2)
 	}
 	return c
 }
@@ -117,47 +57,12 @@ type dueWork struct {
 	probed int64  // no list stands from the watermark's minute up to here
 	ahead  int64  // the same, by the owner's clock
 
-	// soon is what the list of the minute that log time is in still holds; taken is
-	// the part that is being worked.
-	soon  minuteList
-	taken []dueEntry
-	// next is the minute that the owner's clock is in, where that is another; of its
-	// entries only the first is of interest.
-	next minuteList
-}
-
-// minuteList is what is due within a minute, before its end.
-type minuteList struct {
-	minute  int64 // 0: not read
-	entries dueHeap
-}
-
-// add takes over what a commit has added to a list.
-func (m *minuteList) add(minute int64, list []byte) {
-	if m.minute != minute {
-		return
-	}
-	for _, e := range within(list, minute) {
-		heap.Push(&m.entries, e)
-	}
-}
-
-// dueBy says whether something is due by a time.
-func (m *minuteList) dueBy(at int64) bool { return len(m.entries) > 0 && m.entries[0].at <= at }
-
-// dueHeap has what is due first in front.
-type dueHeap []dueEntry
-
-func (h dueHeap) Len() int           { return len(h) }
-func (h dueHeap) Less(i, j int) bool { return h[i].at < h[j].at }
-func (h dueHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *dueHeap) Push(e any)        { *h = append(*h, e.(dueEntry)) }
-
-func (h *dueHeap) Pop() any {
-	last := len(*h) - 1
-	e := (*h)[last]
-	*h = (*h)[:last]
-	return e
+	// soon is what the list of the minute that log time is in still holds; taken is the part that is being worked.
+	soon  duelist.List
+	taken []duelist.Entry
+	// next is the minute that the owner's clock is in, where that is another; of its entries only the first is of
+	// interest.
+	next duelist.List
 }
 
 // concluded takes over what a committed batch did.
@@ -167,21 +72,16 @@ func (d *dueWork) concluded(c dueChunk, appends []state.Entry) {
 	}
 	if c.soon {
 		for _, e := range d.taken[len(c.subjects):] { // did not fit
-			heap.Push(&d.soon.entries, e)
+			d.soon.Push(e)
 		}
 		d.taken = nil
 	}
 	for _, e := range appends {
-		minute := minuteIn(e.Key)
+		minute := duelist.MinuteOfKey(e.Key)
 		d.probed, d.ahead = min(d.probed, minute-1), min(d.ahead, minute-1)
-		d.soon.add(minute, e.Value)
-		d.next.add(minute, e.Value)
+		d.soon.Add(minute, e.Value)
+		d.next.Add(minute, e.Value)
 	}
-}
-
-func minuteIn(key string) int64 {
-	m, _ := strconv.ParseInt(key[len(duePrefix):], 10, 64)
-	return m
 }
 
 // outstanding says whether something may be due that log time has reached.
@@ -189,15 +89,15 @@ func (d *dueWork) outstanding(w *state.Watermark) bool {
 	if w.DueMinute == 0 {
 		return false
 	}
-	minute := reached(w.LogTime)
-	return d.list != nil || d.probed < minute || len(d.taken) > 0 || d.soon.minute != minute+1 || d.soon.dueBy(w.LogTime)
+	minute := duelist.Reached(w.LogTime)
+	return d.list != nil || d.probed < minute || len(d.taken) > 0 || d.soon.Minute != minute+1 || d.soon.DueBy(w.LogTime)
 }
 
-// nextDue finds the next step of what log time has reached: first whole lists,
-// then what is due within the minute that it is in.
+// nextDue finds the next step of what log time has reached: first whole lists, then what is due within the minute that
+// it is in.
 func (o *Owner[B, C]) nextDue(ctx context.Context) (dueChunk, error) {
 	d, w := &o.due, &o.w
-	by := reached(w.LogTime)
+	by := duelist.Reached(w.LogTime)
 	c := dueChunk{minute: w.DueMinute, cursor: w.DueMinute, position: w.DuePosition}
 	if w.DueMinute == 0 {
 		return c, nil
@@ -222,14 +122,14 @@ func (o *Owner[B, C]) nextDue(ctx context.Context) (dueChunk, error) {
 	}
 	if c.position >= int64(len(d.list)) {
 		// Timers fired from the list may have added to it.
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(c.minute)})
+		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{duelist.Key(c.minute)})
 		if err != nil {
 			return c, fmt.Errorf("read due list: %w", err)
 		}
 		d.list = values[0]
 	}
 	c.list, c.from = d.list, c.position
-	c.subjects, c.position = readDue(d.list, c.position, o.config.DueStep)
+	c.subjects, c.position = duelist.Read(d.list, c.position, o.config.DueStep)
 	if len(c.subjects) == 0 {
 		c.drop, c.cursor, c.position = true, c.minute+1, 0
 	}
@@ -238,15 +138,15 @@ func (o *Owner[B, C]) nextDue(ctx context.Context) (dueChunk, error) {
 
 // nextSoon is the step of what is due within the minute that log time is in.
 func (o *Owner[B, C]) nextSoon(ctx context.Context, none dueChunk) (dueChunk, error) {
-	d, minute := &o.due, reached(o.w.LogTime)+1
+	d, minute := &o.due, duelist.Reached(o.w.LogTime)+1
 	if err := o.readMinute(ctx, &d.soon, minute); err != nil {
 		return none, err
 	}
 	c := none
-	for len(c.subjects) < o.config.DueStep && d.soon.dueBy(o.w.LogTime) {
-		e := heap.Pop(&d.soon.entries).(dueEntry)
+	for len(c.subjects) < o.config.DueStep && d.soon.DueBy(o.w.LogTime) {
+		e := d.soon.Pop()
 		d.taken = append(d.taken, e)
-		c.subjects = append(c.subjects, e.subject)
+		c.subjects = append(c.subjects, e.Subject)
 	}
 	if len(c.subjects) == 0 {
 		return none, nil
@@ -255,18 +155,17 @@ func (o *Owner[B, C]) nextSoon(ctx context.Context, none dueChunk) (dueChunk, er
 	return c, nil
 }
 
-// readMinute reads the list of a minute, unless it is the one that was read last:
-// what a commit adds to that is taken over.
-func (o *Owner[B, C]) readMinute(ctx context.Context, m *minuteList, minute int64) error {
-	if m.minute == minute {
+// readMinute reads the list of a minute, unless it is the one that was read last: what a commit adds to that is taken
+// over.
+func (o *Owner[B, C]) readMinute(ctx context.Context, m *duelist.List, minute int64) error {
+	if m.Minute == minute {
 		return nil
 	}
-	values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{dueKey(minute)})
+	values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, []string{duelist.Key(minute)})
 	if err != nil {
 		return fmt.Errorf("read due list: %w", err)
 	}
-	*m = minuteList{minute: minute, entries: within(values[0], minute)}
-	heap.Init(&m.entries)
+	*m = duelist.Parse(minute, values[0])
 	return nil
 }
 
@@ -277,7 +176,7 @@ func (o *Owner[B, C]) findDue(ctx context.Context, from, to int64) (int64, []byt
 	for ; from <= to; from += probeStep {
 		keys := make([]string, 0, probeStep)
 		for m := from; m <= to && m < from+probeStep; m++ {
-			keys = append(keys, dueKey(m))
+			keys = append(keys, duelist.Key(m))
 		}
 		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys)
 		if err != nil {
@@ -297,7 +196,7 @@ func (b *batch[B]) dueList(c dueChunk) error {
 	if !c.soon {
 		b.to.DueMinute, b.to.DuePosition = c.cursor, c.position
 		if c.drop {
-			b.deletes = append(b.deletes, dueKey(c.minute))
+			b.deletes = append(b.deletes, duelist.Key(c.minute))
 		}
 	}
 	for _, key := range c.subjects {
@@ -309,8 +208,8 @@ func (b *batch[B]) dueList(c dueChunk) error {
 			continue
 		}
 		// Of a minute that goes on, an entry that is still to come stands for itself.
-		if minuteOf(s.header.listed) == c.minute && (!c.soon || s.header.listed <= b.to.LogTime) {
-			s.header.listed = 0
+		if duelist.MinuteOf(s.header.Listed) == c.minute && (!c.soon || s.header.Listed <= b.to.LogTime) {
+			s.header.Listed = 0
 			b.touch(s)
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {

@@ -11,14 +11,15 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // EngineConfig joins a fold to a topic.
 type EngineConfig[B, C any] struct {
-	// Service and Domain: who folds, and its view of which topic. The group is
-	// named after the domain.
+	// Service and Domain: who folds, and its view of which topic. The group is named after the domain.
 	Service, Domain string
 	// Topic of the log, without prefix.
 	Topic string
@@ -42,21 +43,20 @@ type EngineConfig[B, C any] struct {
 
 // Limits bound what an engine holds and how often it does what costs.
 type Limits struct {
-	// CacheRecords is how many records one process keeps in memory, over all
-	// its partitions; each costs its length and some 250 bytes.
+	// CacheRecords is how many records one process keeps in memory, over all its partitions; each costs its length and
+	// some 250 bytes.
 	CacheRecords int `yaml:"cache_records" env:"TOLLGATE_STATE_CACHE_RECORDS"`
 	// BatchRecords is how many records of the log one commit holds at most.
 	BatchRecords int `yaml:"batch_records" env:"TOLLGATE_STATE_BATCH_RECORDS"`
-	// FloorEvery is how often a busy partition moves its group's offset: what
-	// was told since is told again after a loss of the store.
+	// FloorEvery is how often a busy partition moves its group's offset: what was told since is told again after a loss
+	// of the store.
 	FloorEvery time.Duration `yaml:"floor_every" env:"TOLLGATE_STATE_FLOOR_EVERY"`
-	// SnapshotEvery and SnapshotEvents: a partition is written to
-	// state.snapshots after that time, or that many records of the process.
+	// SnapshotEvery and SnapshotEvents: a partition is written to state.snapshots after that time, or that many records
+	// of the process.
 	SnapshotEvery  time.Duration `yaml:"snapshot_every" env:"TOLLGATE_STATE_SNAPSHOT_EVERY"`
 	SnapshotEvents int64         `yaml:"snapshot_events" env:"TOLLGATE_STATE_SNAPSHOT_EVENTS"`
-	// MaxStaleness is how old a partition's last commit may be for its stored
-	// records to be answered from, while its owner can't be reached; an owner
-	// that works commits each second.
+	// MaxStaleness is how old a partition's last commit may be for its stored records to be answered from, while its
+	// owner can't be reached; an owner that works commits each second.
 	MaxStaleness time.Duration `yaml:"max_staleness" env:"TOLLGATE_STATE_MAX_STALENESS"`
 }
 
@@ -126,6 +126,9 @@ func NewEngine[B, C any](ctx context.Context, c EngineConfig[B, C]) (*Engine[B, 
 	}, nil
 }
 
+// Config is what the engine was made with.
+func (e *Engine[B, C]) Config() EngineConfig[B, C] { return e.config }
+
 // Run works until ctx ends, and drains.
 func (e *Engine[B, C]) Run(ctx context.Context) error {
 	return e.config.Client.Consume(ctx, stream.GroupConfig{
@@ -136,13 +139,13 @@ func (e *Engine[B, C]) Run(ctx context.Context) error {
 func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	c := e.config
 	p := e.partition(cl.Partition)
-	l := &claimLog{claim: cl, client: c.Client, producer: c.Producer}
-	defer l.close()
+	l := &kafkalog.ClaimLog{Claim: cl, Client: c.Client, Producer: c.Producer}
+	defer l.Close()
 	o := NewOwner(OwnerConfig[B, C]{
 		Service: c.Service, Partition: p, Address: c.Address,
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
 		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
-		Snapshots: NewTopicSnapshots(c.Client, c.Producer, cl.Progress),
+		Snapshots: kafkalog.NewSnapshots(c.Client, c.Producer, cl.Progress),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,
 		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
@@ -170,9 +173,8 @@ type stop struct {
 	serial uint64
 }
 
-// fail notes that a partition stands still. Its work begins again, may fail
-// again at the same place, and is at rest in between: a commit alone shows that
-// it goes on.
+// fail notes that a partition stands still. Its work begins again, may fail again at the same place, and is at rest in
+// between: a commit alone shows that it goes on.
 func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
 	if why == nil {
 		return
@@ -200,7 +202,7 @@ func (e *Engine[B, C]) enter(partition int32, o *Owner[B, C]) {
 // share divides the records kept in memory among the partitions of this process.
 func (e *Engine[B, C]) share() {
 	for _, o := range e.owned {
-		o.view.resize(e.config.Limits.CacheRecords / len(e.owned))
+		o.view.Resize(e.config.Limits.CacheRecords / len(e.owned))
 	}
 }
 
@@ -219,8 +221,7 @@ func (e *Engine[B, C]) owner(partition int32) *Owner[B, C] {
 	return e.owned[partition]
 }
 
-// Ready says what keeps the partitions of this process from being worked under
-// the newest configuration.
+// Ready says what keeps the partitions of this process from being worked under the newest configuration.
 func (e *Engine[B, C]) Ready() error {
 	newest := e.config.Revisions.Newest()
 	e.mu.Lock()
@@ -234,7 +235,7 @@ func (e *Engine[B, C]) Ready() error {
 	var waits []string
 	for number, s := range e.stopped {
 		if o := e.owned[number]; o != nil {
-			if w, ours := o.view.owned(); ours && w.Serial > s.serial {
+			if w, ours := o.view.Owned(); ours && w.Serial > s.serial {
 				delete(e.stopped, number)
 				continue
 			}
@@ -242,7 +243,7 @@ func (e *Engine[B, C]) Ready() error {
 		waits = append(waits, fmt.Sprintf("partition %d stands still: %s", number, s.why))
 	}
 	for number, o := range e.owned {
-		w, ours := o.view.owned()
+		w, ours := o.view.Owned()
 		switch {
 		case e.stopped[number].why != nil: // said already
 		case !ours:
@@ -265,15 +266,14 @@ func (e *Engine[B, C]) Owned() int {
 	defer e.mu.Unlock()
 	n := 0
 	for _, o := range e.owned {
-		if _, ours := o.view.owned(); ours {
+		if _, ours := o.view.Owned(); ours {
 			n++
 		}
 	}
 	return n
 }
 
-// ErrUnknown says that a partition can't answer yet: it is being opened or
-// rebuilt.
+// ErrUnknown says that a partition can't answer yet: it is being opened or rebuilt.
 var ErrUnknown = errors.New("state of the partition is not known yet")
 
 // NotOwnerError names the process that may answer.
@@ -293,8 +293,8 @@ type Reading[B any] struct {
 	Exists   bool
 	Sequence int64 // last one given out
 	Offset   int64 // of the first record of the log that is not in it
-	// Revision it is judged by, Time the log time, Staleness the age of the
-	// commit it was read from: an idle owner commits each second.
+	// Revision it is judged by, Time the log time, Staleness the age of the commit it was read from: an idle owner
+	// commits each second.
 	Revision  state.Revision
 	Time      time.Time
 	Staleness time.Duration
@@ -314,20 +314,19 @@ func (e *Engine[B, C]) End(ctx context.Context, partition int32) (int64, error) 
 	return end, nil
 }
 
-// Read answers from this process's partitions; *NotOwnerError where another
-// has it, ErrUnknown where nobody can tell.
+// Read answers from this process's partitions; *NotOwnerError where another has it, ErrUnknown where nobody can tell.
 func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
 	number := e.Partition(key)
 	if o := e.owner(number); o != nil {
-		w, raw, cached, ours := o.view.read(recordKey(key))
+		w, raw, cached, ours := o.view.Read(record.Key(key))
 		if !ours || w.Status != state.Ready {
 			return none, ErrUnknown
 		}
 		if cached {
 			return e.reading(w, raw)
 		}
-		stored, values, err := e.config.Store.Peek(ctx, e.partition(number), []string{recordKey(key)})
+		stored, values, err := e.config.Store.Peek(ctx, e.partition(number), []string{record.Key(key)})
 		if err != nil {
 			return none, fmt.Errorf("read record: %w", err)
 		}
@@ -344,16 +343,16 @@ func (e *Engine[B, C]) reading(w state.Watermark, raw []byte) (Reading[B], error
 	if raw == nil {
 		return r, nil
 	}
-	h, body, err := decodeHeader(raw)
+	h, body, err := record.DecodeHeader(raw)
 	if err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
-	if h.gone {
+	if h.Gone {
 		return r, nil
 	}
 	if r.Body, err = e.decode(body); err != nil {
 		return r, fmt.Errorf("read record: %w", err)
 	}
-	r.Exists, r.Sequence = true, h.sequence()
+	r.Exists, r.Sequence = true, h.Sequence()
 	return r, nil
 }

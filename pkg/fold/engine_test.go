@@ -33,7 +33,7 @@ func TestAReplicaWithoutPartitionsIsReady(t *testing.T) {
 	open := func(partition int32) {
 		o := NewOwner(OwnerConfig[int, int]{Cache: 1})
 		e.enter(partition, o)
-		o.view.enter(state.Watermark{Status: state.Ready})
+		o.view.Enter(state.Watermark{Status: state.Ready})
 	}
 	open(0)
 	ready("with one of two open", false)

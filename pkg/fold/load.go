@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"context"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -18,17 +20,17 @@ type held[B any] struct {
 // memory is what an owner's batches are worked in, one after the other.
 type memory[B any] struct {
 	by      map[string]*held[B]
-	beside  map[string][]byte // seals and asides, nil where there is none, by key
+	beside  map[string][]byte // id segments and side records, nil where there is none, by key
 	slabs   [][]held[B]
 	used    int
 	scratch []byte
-	timers  timerNames
+	timers  record.TimerNames
 	names   map[string]string // of timers, those not listed
 }
 
 const slabSize = 128
 
-func newMemory[B any](timers timerNames) *memory[B] {
+func newMemory[B any](timers record.TimerNames) *memory[B] {
 	return &memory[B]{by: make(map[string]*held[B]), beside: make(map[string][]byte), timers: timers, names: make(map[string]string)}
 }
 
@@ -38,8 +40,8 @@ func (m *memory[B]) reset() {
 	m.used = 0
 }
 
-// hold makes room for a subject's record. What it was used for before is left
-// until the subject is opened: parts of it are used again.
+// hold makes room for a subject's record. What it was used for before is left until the subject is opened: parts of it
+// are used again.
 func (m *memory[B]) hold(key string) *held[B] {
 	if m.used == len(m.slabs)*slabSize {
 		m.slabs = append(m.slabs, make([]held[B], slabSize))
@@ -53,8 +55,8 @@ func (m *memory[B]) hold(key string) *held[B] {
 
 // name of a timer as it is written, without a copy of its own for each record.
 func (m *memory[B]) name(b []byte) string {
-	if len(b) == 1 && b[0] >= listedName {
-		return listedNames[b[0]-listedName]
+	if len(b) == 1 && b[0] >= record.ListedName {
+		return record.ListedNames[b[0]-record.ListedName]
 	}
 	if s, ok := m.names[string(b)]; ok {
 		return s
@@ -67,54 +69,54 @@ func (m *memory[B]) name(b []byte) string {
 }
 
 // record is what append writes, in as much memory as it takes.
-func (m *memory[B]) record(h *header, body B, encode func([]byte, B) []byte) []byte {
-	m.scratch = encode(h.append(m.scratch[:0]), body)
+func (m *memory[B]) record(h *record.Header, body B, encode func([]byte, B) []byte) []byte {
+	m.scratch = encode(h.Append(m.scratch[:0]), body)
 	return bytes.Clone(m.scratch)
 }
 
-// load reads what a batch needs: records, then what stands beside them: what is
-// kept aside, and such sealed ids as may be those of the events, and more.
+// load reads what a batch needs: records, then what stands beside them: what is kept aside, and such sealed ids as may
+// be those of the events, and more.
 func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B], more []string) error {
 	m := o.memory
 	m.reset()
 	var missing []string
-	hold := func(key string) *held[B] { // under the lock of the view
+	hold := func(key string, cached view.Get) *held[B] {
 		h, ok := m.by[key]
 		if !ok {
 			h = m.hold(key)
-			m.scratch = append(append(m.scratch[:0], recordPrefix...), key...)
-			if h.raw, ok = o.view.cache.get(m.scratch); !ok {
-				missing = append(missing, recordKey(key))
+			m.scratch = append(append(m.scratch[:0], record.Prefix...), key...)
+			if h.raw, ok = cached(m.scratch); !ok {
+				missing = append(missing, record.Key(key))
 			}
 		}
 		return h
 	}
-	o.view.mu.Lock()
-	for _, s := range subjects {
-		hold(s)
-	}
-	for i := range run {
-		if run[i].key != "" {
-			run[i].held = hold(run[i].key)
+	o.view.Cached(func(cached view.Get) {
+		for _, s := range subjects {
+			hold(s, cached)
 		}
-	}
-	o.view.mu.Unlock()
-	err := o.read(ctx, missing, func(key string, value []byte) { m.by[key[len(recordPrefix):]].raw = value })
+		for i := range run {
+			if run[i].key != "" {
+				run[i].held = hold(run[i].key, cached)
+			}
+		}
+	})
+	err := o.read(ctx, missing, func(key string, value []byte) { m.by[key[len(record.Prefix):]].raw = value })
 	if err != nil {
 		return err
 	}
 	want := more
 	for _, h := range m.by {
-		if flagged(h.raw, asideFlag) {
-			want = append(want, asideKey(h.key))
+		if record.Flagged(h.raw, record.SideFlag) {
+			want = append(want, record.SideKey(h.key))
 		}
 	}
 	for i := range run {
-		if en := &run[i]; en.held != nil && flagged(en.held.raw, sealedFlag) {
+		if en := &run[i]; en.held != nil && record.Flagged(en.held.raw, record.SegmentsFlag) {
 			if en.allIDs {
-				want, err = appendBesideKeys(want, en.key, en.held.raw)
+				want, err = record.AppendBesideKeys(want, en.key, en.held.raw)
 			} else {
-				sealsHolding(en.held.raw, en.id, func(number uint64) { want = append(want, sealKey(en.key, number)) })
+				record.SegmentsHolding(en.held.raw, en.id, func(number uint64) { want = append(want, record.SegmentKey(en.key, number)) })
 			}
 			if err != nil {
 				return err
@@ -125,18 +127,18 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 		return nil
 	}
 	missing = missing[:0]
-	o.view.mu.Lock()
-	for _, key := range want {
-		if _, ok := m.beside[key]; ok {
-			continue
+	o.view.Cached(func(cached view.Get) {
+		for _, key := range want {
+			if _, ok := m.beside[key]; ok {
+				continue
+			}
+			m.scratch = append(m.scratch[:0], key...)
+			v, ok := cached(m.scratch)
+			if m.beside[key] = v; !ok {
+				missing = append(missing, key)
+			}
 		}
-		m.scratch = append(m.scratch[:0], key...)
-		v, ok := o.view.cache.get(m.scratch)
-		if m.beside[key] = v; !ok {
-			missing = append(missing, key)
-		}
-	}
-	o.view.mu.Unlock()
+	})
 	return o.read(ctx, missing, func(key string, value []byte) { m.beside[key] = value })
 }
 
@@ -151,7 +153,7 @@ func (o *Owner[B, C]) read(ctx context.Context, keys []string, take func(key str
 		for i, v := range got {
 			take(keys[i], v)
 		}
-		o.view.remember(keys[:n], got)
+		o.view.Remember(keys[:n], got)
 		keys = keys[n:]
 	}
 	return nil
@@ -163,24 +165,24 @@ func (b *batch[B]) open(h *held[B]) (*Subject[B], error) {
 	if h.open {
 		return s, nil
 	}
-	timers, seals := s.header.timers[:0], s.header.ids.seals[:0]
+	timers, segments := s.header.Timers[:0], s.header.IDs.Segments[:0]
 	*s = Subject[B]{}
 	s.Key, s.batch = h.key, b
-	s.header.applied, s.header.timers, s.header.ids.seals = -1, timers, seals
+	s.header.Applied, s.header.Timers, s.header.IDs.Segments = -1, timers, segments
 	if h.raw != nil {
-		body, err := s.header.decode(h.raw, b.memory.name)
+		body, err := s.header.Decode(h.raw, b.memory.name)
 		if err != nil {
 			return nil, err
 		}
-		if s.state.stored = true; !s.header.gone {
+		if s.state.stored = true; !s.header.Gone {
 			if s.Body, err = b.decode(body); err != nil {
 				return nil, err
 			}
-			s.Exists, s.state.asideStored = true, s.header.aside
+			s.Exists, s.state.sideStored = true, s.header.Side
 		}
-		s.header.gone = false
-		if s.header.epoch != b.from.Epoch {
-			s.header.applied = -1
+		s.header.Gone = false
+		if s.header.Epoch != b.from.Epoch {
+			s.header.Applied = -1
 		}
 	}
 	h.open = true

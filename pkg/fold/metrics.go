@@ -6,8 +6,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics of all partitions of one engine. Rejections are counted by reason,
-// which is a closed set of codes.
+// Metrics of all partitions of one engine. Rejections are counted by reason, which is a closed set of codes.
 type Metrics struct {
 	events, duplicates, tooLate, ahead, evicted, timers, outcomes prometheus.Counter
 	rejected                                                      *prometheus.CounterVec

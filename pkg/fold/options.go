@@ -4,7 +4,16 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 )
+
+// Identity is an event's, a timer's or an outcome's.
+type Identity = event.Identity
+
+// WindowHours is how long an id is remembered, in log time, where no Options.DedupWindow is set.
+const WindowHours = 24
 
 // Options are what a fold takes beside ordinary events. The zero value takes nothing more.
 type Options[C any] struct {
@@ -12,8 +21,8 @@ type Options[C any] struct {
 	Commands bool
 	// Transfers let a subject get another key, as a subscriber that changes its number. The fold is handed
 	// system.transfer, which has the new key's subject; system.transfer_settled, which has the old one's; and the
-	// events that system.forward carries, under their own id and with the new key's subject. Without it all of them
-	// are passed over.
+	// events that system.forward carries, under their own id and with the new key's subject. Without it all of them are
+	// passed over.
 	Transfers bool
 	// Timers lists the names of all timers, at most 127, where they are few: a record then holds a byte for each name
 	// instead of its letters. Timers of one due time fire in the order of the list, which may only grow at its end.
@@ -27,7 +36,7 @@ type Options[C any] struct {
 // Validate lists every violation.
 func (o Options[C]) Validate() error {
 	var violations []error
-	if most := len(listedNames) - 1; len(o.Timers) > most {
+	if most := len(record.ListedNames) - 1; len(o.Timers) > most {
 		violations = append(violations, fmt.Errorf("%d names of timers are listed, at most %d have a place", len(o.Timers), most))
 	}
 	seen := make(map[string]bool, len(o.Timers))

@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -18,9 +19,8 @@ import (
 type Log interface {
 	// Range says where the log begins and ends now.
 	Range(ctx context.Context) (start, end int64, err error)
-	// Fetch reads from an offset: what is there, at once; at the log's end it
-	// waits, as long as it is told to at most, or until wake is closed, and an empty
-	// batch tells so. *stream.OutOfRangeError where the log does not hold the
+	// Fetch reads from an offset: what is there, at once; at the log's end it waits, as long as it is told to at most,
+	// or until wake is closed, and an empty batch tells so. *stream.OutOfRangeError where the log does not hold the
 	// offset.
 	Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error)
 	// At reads one record, where it is still there.
@@ -37,8 +37,7 @@ type Log interface {
 	Progress()
 	// Incident and Settle tell people.
 	Incident(code string, offset int64, err error)
-	// Report notes what a person should know of one record, behind which the
-	// partition goes on.
+	// Report notes what a person should know of one record, behind which the partition goes on.
 	Report(code string, offset int64, err error)
 	Settle(code string)
 }
@@ -49,11 +48,10 @@ type Publisher interface {
 	Produce(ctx context.Context, records ...stream.Record) error
 }
 
-// Level is the version of the logic that this binary applies. A partition at a
-// higher one is left to newer binaries.
+// Level is the version of the logic that this binary applies. A partition at a higher one is left to newer binaries.
 //
-// Level 2: an event's identity has its subject in it. A log of level 1 is not
-// read: what follows from it would bear other ids than what was published.
+// Level 2: an event's identity has its subject in it. A log of level 1 is not read: what follows from it would bear
+// other ids than what was published.
 const Level = 2
 
 // Codes of incidents: states that need a person.
@@ -90,12 +88,12 @@ type OwnerConfig[B, C any] struct {
 	Clock     func() time.Time
 	Logger    *zap.Logger
 	Metrics   *Metrics
-	// Appender is where Call puts calls, where Options.Commands is set. At most
-	// CallsWaiting wait at once, 1,000 where it is 0.
+	// Appender is where Call puts calls, where Options.Commands is set. At most CallsWaiting wait at once, 1,000 where
+	// it is 0.
 	Appender     Appender
 	CallsWaiting int
-	// Published, where set, is told of outcomes once they are acknowledged, and
-	// again of those that are repeated: for metrics and logs, never for state.
+	// Published, where set, is told of outcomes once they are acknowledged, and again of those that are repeated: for
+	// metrics and logs, never for state.
 	Published func(outcomes []stream.Record)
 	// Alive, where set, tells a watchdog within a batch that the owner is at work.
 	Alive func()
@@ -104,34 +102,32 @@ type OwnerConfig[B, C any] struct {
 	Cache int
 	// Batch is how many log records one commit holds at most.
 	Batch int
-	// DueStep is how many subjects of a due list are worked between events;
-	// 500 where it is 0.
+	// DueStep is how many subjects of a due list are worked between events; 500 where it is 0.
 	DueStep int
 	// FloorEvery is how often a busy owner moves the group's offset.
 	FloorEvery time.Duration
-	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records.
+	// Visit, where set, receives each step once its batch is committed: in a replay.
+	Visit func(Step[B])
+	// A snapshot is begun after SnapshotEvery, or after SnapshotEvents records; none is where SnapshotEvery is 0.
 	SnapshotEvery  time.Duration
 	SnapshotEvents int64
-	// LogRetention and SnapshotRetention are how long the topics keep what a
-	// rebuild needs; half of it gone is an incident. 0: not watched.
+	// LogRetention and SnapshotRetention are how long the topics keep what a rebuild needs; half of it gone is an
+	// incident. 0: not watched.
 	LogRetention, SnapshotRetention time.Duration
 }
 
-// Owner works one partition, from opening it until it is fenced, revoked or
-// fails. Whatever goes wrong, everything in memory is dropped and somebody
-// opens the partition again: the watermark tells where it stands.
+// Owner works one partition, from opening it until it is fenced, revoked or fails. Whatever goes wrong, everything in
+// memory is dropped and somebody opens the partition again: the watermark tells where it stands.
 type Owner[B, C any] struct {
 	config OwnerConfig[B, C]
 	place  batchConfig
-	view   *view // what readers see
-	desk   desk  // where calls wait
+	view   *view.View // what readers see
+	desk   desk       // where calls wait
 	// configuration is the one in force.
 	configuration C
-	// visit, where set, is told of each step: in a replay.
-	visit func(Step[B])
 
-	// w is where the partition stands; stored, the watermark as committed last,
-	// lies behind it by records from which nothing followed.
+	// w is where the partition stands; stored, the watermark as committed last, lies behind it by records from which
+	// nothing followed.
 	w, stored state.Watermark
 	pending   []stream.Record
 	run       []entry[B] // of the batch being worked
@@ -161,17 +157,15 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 	return &Owner[B, C]{
 		config: c,
 		place:  batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
-		view:   newView(c.Cache), memory: newMemory[B](c.Options.Timers),
+		view:   view.NewView(c.Cache), memory: newMemory[B](c.Options.Timers),
 	}
 }
 
-// idleCommit is how long an owner may leave its watermark alone: a rewound
-// store is noticed within it.
+// idleCommit is how long an owner may leave its watermark alone: a rewound store is noticed within it.
 const idleCommit = time.Second
 
-// Run opens the partition and works it. It returns nil only when the log says
-// that the partition is revoked, ErrFenced when somebody else has it, and
-// otherwise what went wrong on our side.
+// Run opens the partition and works it. It returns nil only when the log says that the partition is revoked, ErrFenced
+// when somebody else has it, and otherwise what went wrong on our side.
 func (o *Owner[B, C]) Run(ctx context.Context) error {
 	defer o.leave()
 	if err := o.config.Options.Validate(); err != nil {
@@ -192,9 +186,12 @@ func (o *Owner[B, C]) Run(ctx context.Context) error {
 	}
 }
 
+// Watermark is where the partition stands: for use once Run has ended.
+func (o *Owner[B, C]) Watermark() state.Watermark { return o.w }
+
 // leave ends what is answered out of the partition.
 func (o *Owner[B, C]) leave() {
-	o.view.leave()
+	o.view.Leave()
 	o.desk.leave()
 	o.config.Revisions.InForce(o.place.partition, state.Revision{})
 }
@@ -225,7 +222,7 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 		return err
 	}
 	o.fit = o.config.Batch
-	o.view.enter(o.w)
+	o.view.Enter(o.w)
 	o.config.Logger.Info("partition opened", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
 		zap.Int64("offset", o.w.Offset), zap.Int64("floor", o.w.Floor), zap.Stringer("status", o.w.Status), zap.Int64("revision", o.w.Revision.Number))
 	return nil
@@ -319,9 +316,8 @@ func (o *Owner[B, C]) batch(ctx context.Context, due dueChunk, run []entry[B]) e
 	}
 }
 
-// apply is the pure part: no I/O, no clock. A panic outside of the fold's Apply
-// and Fire, in its codec, is no record's fault: the partition waits.
-// It ends after n records where their outcomes are as many as a batch may have.
+// apply is the pure part: no I/O, no clock. A panic outside of the fold's Apply and Fire, in its codec, is no record's
+// fault: the partition waits. It ends after n records where their outcomes are as many as a batch may have.
 func (o *Owner[B, C]) apply(due dueChunk, run []entry[B]) (b *batch[B], n int, c state.Commit, err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -375,7 +371,7 @@ func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {
 		memory:   m,
 		marks:    &o.marks,
 		calls:    o.config.Options.Commands,
-		watching: o.visit != nil,
+		watching: o.config.Visit != nil,
 	}
 }
 
@@ -403,11 +399,11 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	} else {
 		o.w = b.to
 	}
-	// Not before the commit: it alone proves that the partition is still ours,
-	// and that the verdict stands whatever dies from here on.
+	// Not before the commit: it alone proves that the partition is still ours, and that the verdict stands whatever
+	// dies from here on.
 	o.desk.answer(b.verdicts)
 	for i := range b.steps {
-		o.visit(b.steps[i])
+		o.config.Visit(b.steps[i])
 	}
 	o.pending = o.pending[n:]
 	o.due.concluded(due, c.Appends)
@@ -426,9 +422,8 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due dueChunk, n int, b *batc
 	return nil
 }
 
-// passOver is how long records from which nothing follows may go without a
-// commit: a service that is told of one event in a thousand does not write for
-// the others.
+// passOver is how long records from which nothing follows may go without a commit: a service that is told of one event
+// in a thousand does not write for the others.
 const passOver = 100 * time.Millisecond
 
 // commit replaces the watermark; afterwards readers see the new state.
@@ -441,7 +436,7 @@ func (o *Owner[B, C]) commit(ctx context.Context, to state.Watermark, c state.Co
 	}
 	o.w, o.stored, o.storedAt = to, to, begin
 	o.config.Log.Progress()
-	o.view.commit(to, c)
+	o.view.Commit(to, c)
 	o.config.Metrics.committed(o.config.Clock().Sub(begin))
 	return nil
 }

@@ -11,9 +11,8 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-// recover brings an opened partition to where its log can go on: at once in
-// the ordinary case; from below the floor where the store was set back; from a
-// snapshot or the log's beginning where it was emptied.
+// recover brings an opened partition to where its log can go on: at once in the ordinary case; from below the floor
+// where the store was set back; from a snapshot or the log's beginning where it was emptied.
 func (o *Owner[B, C]) recover(ctx context.Context) error {
 	start, end, err := o.config.Log.Range(ctx)
 	if err != nil {
@@ -56,8 +55,7 @@ func (o *Owner[B, C]) sameLog(ctx context.Context, w state.Watermark, start int6
 	return r.Hash() == w.LastHash, nil
 }
 
-// rebuild finds the state of a partition of which the store holds nothing, or
-// too little to go on with.
+// rebuild finds the state of a partition of which the store holds nothing, or too little to go on with.
 func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) error {
 	if floor > end {
 		return o.gap(ctx, IncidentRecreated, floor, end)
@@ -120,9 +118,8 @@ func (o *Owner[B, C]) clear(ctx context.Context) error {
 	}
 }
 
-// gap waits until a person accepts that a part of the log is lost, and goes on
-// behind it: at a log's beginning with the records there are, or, where the
-// log itself is another one, with the same records and a new count of offsets.
+// gap waits until a person accepts that a part of the log is lost, and goes on behind it: at a log's beginning with the
+// records there are, or, where the log itself is another one, with the same records and a new count of offsets.
 func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64) error {
 	why := fmt.Errorf("state of domain %s needs the log from offset %d, and it can't be had there (%s): restore it, or accept the loss with `tollgate state accept-gap --domain %s --partition %d --from %d --to %d`",
 		o.place.partition.Domain, needed, code, o.place.partition.Domain, o.place.partition.Number, needed, target)

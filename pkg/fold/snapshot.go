@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
@@ -18,23 +20,21 @@ import (
 type Snapshots interface {
 	// Write returns once the records are acknowledged by all replicas.
 	Write(ctx context.Context, records ...*statev1.SnapshotRecord) error
-	// Newest reads the newest snapshot of a partition that has an end mark and
-	// whose begin mark is accepted, its records in the order written. found is
-	// false where there is none.
+	// Newest reads the newest snapshot of a partition that has an end mark and whose begin mark is accepted, its
+	// records in the order written. found is false where there is none.
 	Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (found bool, err error)
 }
 
-// scanStep is how many keys are looked at between two batches, of the whole
-// store: it stops everybody else while it looks.
+// scanStep is how many keys are looked at between two batches, of the whole store: it stops everybody else while it
+// looks.
 const scanStep = 300
 
-// writeTimeout bounds one write of a snapshot, which stands in the way of
-// counting: one that can't be written in time is abandoned.
+// writeTimeout bounds one write of a snapshot, which stands in the way of counting: one that can't be written in time
+// is abandoned.
 const writeTimeout = 5 * time.Second
 
-// snapshotting is a snapshot on its way. Its records are of different moments;
-// each carries the offset of what was last applied to it, so that the log from
-// the begin mark on makes them whole again.
+// snapshotting is a snapshot on its way. Its records are of different moments; each carries the offset of what was last
+// applied to it, so that the log from the begin mark on makes them whole again.
 type snapshotting struct {
 	id      string
 	cursor  string
@@ -60,7 +60,7 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	if o.snap.scanned {
 		return o.endSnapshot(ctx)
 	}
-	keys, next, err := o.config.Store.Scan(ctx, o.place.partition, recordPrefix, o.snap.cursor, scanStep)
+	keys, next, err := o.config.Store.Scan(ctx, o.place.partition, record.Prefix, o.snap.cursor, scanStep)
 	if err != nil {
 		return fmt.Errorf("scan for the snapshot: %w", err)
 	}
@@ -97,15 +97,15 @@ func fitting(entries []*statev1.SnapshotRecord_Entry) int {
 	return len(entries)
 }
 
-// snapshotDue says whether it is time: when enough is new, and once in a while
-// when nothing is, before retention takes the last one.
+// snapshotDue says whether it is time: when enough is new, and once in a while when nothing is, before retention takes
+// the last one.
 func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 	age := now.Sub(time.UnixMilli(o.w.SnapshotAt))
 	if age < -o.config.SnapshotEvery { // by a clock that was far ahead
 		age = o.config.SnapshotRetention
 	}
 	switch fresh := o.w.Offset - o.w.SnapshotOffset; {
-	case now.Before(o.snapshotAt):
+	case o.config.SnapshotEvery == 0 || now.Before(o.snapshotAt):
 		return false
 	case fresh > 0:
 		return age >= o.config.SnapshotEvery || fresh >= o.config.SnapshotEvents
@@ -117,7 +117,8 @@ func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 // readSnapshot reads records and, in the same moment, what stands beside them.
 func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
 	var entries []*statev1.SnapshotRecord_Entry
-	// Once without keys too: a store that was emptied before the scan has none, and a snapshot of it would pass for whole.
+	// Once without keys too: a store that was emptied before the scan has none, and a snapshot of it would pass for
+	// whole.
 	for first := true; first || len(keys) > 0; first = false {
 		n := min(len(keys), state.MaxKeys)
 		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
@@ -134,7 +135,7 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 				continue
 			}
 			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
-			more, err := besideKeys(keys[i][len(recordPrefix):], v)
+			more, err := record.BesideKeys(keys[i][len(record.Prefix):], v)
 			if err != nil {
 				return nil, err
 			}
@@ -158,14 +159,13 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 	return entries, nil
 }
 
-// endSnapshot writes the end mark once all that was told before the last
-// record was read lies below the floor: an outcome of an event that a later
-// state already holds would not be told again, or be told otherwise.
+// endSnapshot writes the end mark once all that was told before the last record was read lies below the floor: an
+// outcome of an event that a later state already holds would not be told again, or be told otherwise.
 func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if o.committed < o.snap.readAt {
 		return nil
 	}
-	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{Floor: o.committed, Count: o.snap.count}}})
+	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{PublishedOffset: o.committed, Count: o.snap.count}}})
 	if err != nil || o.snap == nil {
 		return err
 	}
@@ -224,7 +224,7 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 			entries += int64(len(part.Entries.GetEntries()))
 			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
 		case *statev1.SnapshotRecord_End_:
-			floor, count, ended = max(floor, part.End.GetFloor()), part.End.GetCount(), true
+			floor, count, ended = max(floor, part.End.GetPublishedOffset()), part.End.GetCount(), true
 		}
 		return nil
 	})
@@ -256,8 +256,8 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 	return true, nil
 }
 
-// acceptable tells whether the log goes on from a snapshot: it holds the offset,
-// and the record before is the one the snapshot was taken behind.
+// acceptable tells whether the log goes on from a snapshot: it holds the offset, and the record before is the one the
+// snapshot was taken behind.
 func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*statev1.SnapshotRecord_Begin) (bool, error) {
 	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {
 		o.config.Log.Progress()
@@ -281,7 +281,7 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin state.Watermark,
 	lists := make(map[int64][]byte)
 	flush := func() error {
 		for minute, list := range lists {
-			c.Appends = append(c.Appends, state.Entry{Key: dueKey(minute), Value: list})
+			c.Appends = append(c.Appends, state.Entry{Key: duelist.Key(minute), Value: list})
 		}
 		err := o.commit(ctx, o.w, c)
 		c, size = state.Commit{}, 0
@@ -300,18 +300,18 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin state.Watermark,
 				return err
 			}
 		}
-		if len(key) > len(recordPrefix) && key[:len(recordPrefix)] == recordPrefix {
-			h, body, err := decodeHeader(value)
+		if len(key) > len(record.Prefix) && key[:len(record.Prefix)] == record.Prefix {
+			h, body, err := record.DecodeHeader(value)
 			if err != nil {
 				return fmt.Errorf("%w: %w", errSnapshot, err)
 			}
-			h.listed = 0
-			if len(h.timers) > 0 {
-				h.listed = max(h.timers[0].due, firstOf(begin.DueMinute))
-				minute := minuteOf(h.listed)
-				lists[minute] = appendDue(lists[minute], key[len(recordPrefix):], h.listed)
+			h.Listed = 0
+			if len(h.Timers) > 0 {
+				h.Listed = max(h.Timers[0].Due, duelist.FirstOf(begin.DueMinute))
+				minute := duelist.MinuteOf(h.Listed)
+				lists[minute] = duelist.Append(lists[minute], key[len(record.Prefix):], h.Listed)
 			}
-			value = append(h.append(nil), body...)
+			value = append(h.Append(nil), body...)
 		}
 		c.Puts = append(c.Puts, state.Entry{Key: key, Value: value})
 		size += len(key) + len(value)

@@ -4,20 +4,21 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
 // Partitions is how many the engine's topic has.
 func (e *Engine[B, C]) Partitions() int32 { return e.partitions }
 
-// Here is nil where a partition is worked by this process and can answer;
-// otherwise *NotOwnerError, or ErrUnknown where nobody can tell.
+// Here is nil where a partition is worked by this process and can answer; otherwise *NotOwnerError, or ErrUnknown where
+// nobody can tell.
 func (e *Engine[B, C]) Here(ctx context.Context, partition int32) error {
 	o := e.owner(partition)
 	if o == nil {
 		return e.elsewhere(ctx, partition)
 	}
-	if w, ours := o.view.owned(); !ours || w.Status != state.Ready {
+	if w, ours := o.view.Owned(); !ours || w.Status != state.Ready {
 		return ErrUnknown
 	}
 	return nil
@@ -29,13 +30,12 @@ type Stored struct {
 	Record, Aside []byte
 }
 
-// Stored reads subjects of one partition, with its watermark of the same
-// moment, for whoever compares them: see Replayed.Stood. ErrUnknown where the
-// partition is not ready.
+// Stored reads subjects of one partition, with its watermark of the same moment, for whoever compares them: see
+// Replayed.Stood. ErrUnknown where the partition is not ready.
 func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...string) (state.Watermark, []Stored, error) {
 	keys := make([]string, 0, 2*len(subjects))
 	for _, s := range subjects {
-		keys = append(keys, recordKey(s), asideKey(s))
+		keys = append(keys, record.Key(s), record.SideKey(s))
 	}
 	w, values, err := e.config.Store.Peek(ctx, e.partition(partition), keys)
 	if err != nil {
@@ -53,16 +53,21 @@ func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...
 	return w, stored, nil
 }
 
-// Subjects walks the subjects of a partition that have a record, some at a
-// time, in no order; cursor and next are "" at both ends. One that stands
-// throughout comes at least once.
+// Subjects walks the subjects of a partition that have a record, some at a time, in no order; cursor and next are "" at
+// both ends. One that stands throughout comes at least once.
 func (e *Engine[B, C]) Subjects(ctx context.Context, partition int32, cursor string, count int) (subjects []string, next string, err error) {
-	keys, next, err := e.config.Store.Scan(ctx, e.partition(partition), recordPrefix, cursor, count)
+	keys, next, err := e.config.Store.Scan(ctx, e.partition(partition), record.Prefix, cursor, count)
 	if err != nil {
 		return nil, "", fmt.Errorf("walk records: %w", err)
 	}
 	for i, k := range keys {
-		keys[i] = k[len(recordPrefix):]
+		keys[i] = k[len(record.Prefix):]
 	}
 	return keys, next, nil
+}
+
+// BodyOf is the service's part of a stored record, for those who compare states without an engine.
+func BodyOf(stored []byte) ([]byte, error) {
+	_, body, err := record.DecodeHeader(stored)
+	return body, err
 }

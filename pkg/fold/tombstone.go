@@ -7,29 +7,27 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// A record that stood when a snapshot began and is deleted before the snapshot
-// comes to it would be nowhere in it: events between would find no record and
-// make another one, out of what had long been judged. So a snapshot ends with a
-// tombstone of each: a header that says there is no record, and up to which
-// offset the log was applied to what there was. In a store it stands after a
-// restore only, until the next snapshot sweeps it.
+// A record that stood when a snapshot began and is deleted before the snapshot comes to it would be nowhere in it:
+// events between would find no record and make another one, out of what had long been judged. So a snapshot ends with a
+// tombstone of each: a header that says there is no record, and up to which offset the log was applied to what there
+// was. In a store it stands after a restore only, until the next snapshot sweeps it.
 
 // Gone says that what stands under a record's key is a tombstone.
-func Gone(record []byte) bool { return flagged(record, goneFlag) }
+func Gone(stored []byte) bool { return record.Flagged(stored, record.GoneFlag) }
 
-// noteDeleted keeps what was deleted while records are being read, with the last
-// offset applied.
+// noteDeleted keeps what was deleted while records are being read, with the last offset applied.
 func (s *snapshotting) noteDeleted(keys []string, applied int64) {
 	if s == nil || s.scanned {
 		return
 	}
 	for _, k := range keys {
-		if strings.HasPrefix(k, recordPrefix) {
+		if strings.HasPrefix(k, record.Prefix) {
 			if s.deleted == nil {
 				s.deleted = make(map[string]int64)
 			}
@@ -38,14 +36,13 @@ func (s *snapshotting) noteDeleted(keys []string, applied int64) {
 	}
 }
 
-// tombstones are those of a snapshot whose records were all read. One of a
-// record that was read before it was deleted, or made anew since, is right too:
-// whichever of the two is of a later offset holds.
+// tombstones are those of a snapshot whose records were all read. One of a record that was read before it was deleted,
+// or made anew since, is right too: whichever of the two is of a later offset holds.
 func (s *snapshotting) tombstones(epoch uint32) []*statev1.SnapshotRecord_Entry {
 	entries := make([]*statev1.SnapshotRecord_Entry, 0, len(s.deleted))
 	for _, key := range slices.Sorted(maps.Keys(s.deleted)) {
-		h := header{epoch: epoch, applied: s.deleted[key], gone: true}
-		entries = append(entries, &statev1.SnapshotRecord_Entry{Key: key, Value: h.append(nil)})
+		h := record.Header{Epoch: epoch, Applied: s.deleted[key], Gone: true}
+		entries = append(entries, &statev1.SnapshotRecord_Entry{Key: key, Value: h.Append(nil)})
 	}
 	return entries
 }
@@ -53,7 +50,7 @@ func (s *snapshotting) tombstones(epoch uint32) []*statev1.SnapshotRecord_Entry 
 // restoreTombstones writes those back whose records were not read later.
 func (o *Owner[B, C]) restoreTombstones(ctx context.Context, gone []*statev1.SnapshotRecord_Entry) error {
 	for len(gone) > 0 {
-		n := min(len(gone), state.MaxKeys/64) // each may delete what stands beside its record: 32 seals of ids and more
+		n := min(len(gone), state.MaxKeys/64) // each may delete what stands beside its record: 32 segments of ids and more
 		keys := make([]string, n)
 		for i, e := range gone[:n] {
 			keys[i] = e.GetKey()
@@ -71,7 +68,7 @@ func (o *Owner[B, C]) restoreTombstones(ctx context.Context, gone []*statev1.Sna
 			if later {
 				continue
 			}
-			beside, err := besideKeys(keys[i][len(recordPrefix):], stand[i])
+			beside, err := record.BesideKeys(keys[i][len(record.Prefix):], stand[i])
 			if err != nil {
 				return fmt.Errorf("%w: %w", errSnapshot, err)
 			}
@@ -87,20 +84,20 @@ func (o *Owner[B, C]) restoreTombstones(ctx context.Context, gone []*statev1.Sna
 }
 
 // appliedLater says that a record is of a later offset than a tombstone.
-func appliedLater(record, tombstone []byte) (bool, error) {
-	if record == nil {
+func appliedLater(stored, tombstone []byte) (bool, error) {
+	if stored == nil {
 		return false, nil
 	}
-	a, _, err := decodeHeader(record)
+	a, _, err := record.DecodeHeader(stored)
 	if err != nil {
 		return false, err
 	}
-	b, _, err := decodeHeader(tombstone)
-	return a.applied > b.applied, err
+	b, _, err := record.DecodeHeader(tombstone)
+	return a.Applied > b.Applied, err
 }
 
-// sweep deletes tombstones that are still some: the partition is beyond their
-// offsets, and no snapshot is under way that began before.
+// sweep deletes tombstones that are still some: the partition is beyond their offsets, and no snapshot is under way
+// that began before.
 func (o *Owner[B, C]) sweep(ctx context.Context, keys []string) error {
 	for len(keys) > 0 {
 		n := min(len(keys), state.MaxKeys-1)

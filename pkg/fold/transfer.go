@@ -10,32 +10,32 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-// Transfer moves the record to another subject of the event's tenant, in
-// whatever partition of the log: its owner takes it over by Import, at the
-// place where the transfer stands there. What stays under this key is the
-// caller's to say: the record until the transfer is settled, then a mark that
-// knows where later events are to be forwarded. The log's topic is topic.
+// Transfer moves the record to another subject of the event's tenant, in whatever partition of the log: its owner takes
+// it over by Import, at the place where the transfer stands there. What stays under this key is the caller's to say:
+// the record until the transfer is settled, then a mark that knows where later events are to be forwarded. The log's
+// topic is topic.
 func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 	t := s.Export()
 	t.Msisdn = e.Subject
 	return s.send(topic, event.TypeTransfer, s.TransferIdentity(), e, to, t)
 }
 
-// TransferIdentity is that of a transfer that the event in hand causes. An event
-// whose transfer was refused may come again: that is another transfer, hence
-// the place.
+// TransferIdentity is that of a transfer that the event in hand causes. An event whose transfer was refused may come
+// again: that is another transfer, hence the place.
 func (s *Subject[B]) TransferIdentity() Identity { return s.atPlace("transfer", s.Identity, s.Offset) }
 
 func (s *Subject[B]) atPlace(what string, of Identity, offset int64) Identity {
 	return event.Derive(of, what, s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(offset, 10))
 }
 
-// Settle says to the key that a transfer, the event in hand, came from what
-// became of it: taken over, or refused for a reason.
+// Settle says to the key that a transfer, the event in hand, came from what became of it: taken over, or refused for a
+// reason.
 func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string) error {
 	t, ok := e.Data.(*controlv1.Transfer)
 	if !ok {
@@ -45,16 +45,14 @@ func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string)
 		&controlv1.TransferSettled{Transfer: e.ID, Msisdn: e.Subject, Reason: reason, Detail: detail})
 }
 
-// Release puts an event that the record has held, an ordinary one or a transfer,
-// back into the log, at its end and for the subject to, whose record this is: it
-// is met there as if it came then. Value and offset are those it came with.
+// Release puts an event that the record has held, an ordinary one or a transfer, back into the log, at its end and for
+// the subject to, whose record this is: it is met there as if it came then. Value and offset are those it came with.
 func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity Identity, value []byte, offset int64) error {
 	return s.send(topic, event.TypeForward, s.atPlace("release", identity, offset), e, to, &controlv1.Forward{Event: value, Msisdn: e.Subject})
 }
 
-// Forward sends an event on to another subject of its tenant, as it came and
-// under its own id. Whether the event was counted is known where the record is;
-// here it is remembered that it was sent on, see SentOn.
+// Forward sends an event on to another subject of its tenant, as it came and under its own id. Whether the event was
+// counted is known where the record is; here it is remembered that it was sent on, see SentOn.
 func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	// A repeat has other bytes, hence the place in its id, as in a rejection's.
 	id := s.atPlace("forward", s.Identity, s.Offset)
@@ -68,14 +66,13 @@ func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	return nil
 }
 
-// SentOn says whether the event in hand came to this key itself and was
-// forwarded from it before, within the window in which ids are remembered.
-// Where the key has another subject by now, the event is not that one's.
+// SentOn says whether the event in hand came to this key itself and was forwarded from it before, within the window in
+// which ids are remembered. Where the key has another subject by now, the event is not that one's.
 func (s *Subject[B]) SentOn() bool {
 	if s.id == 0 {
 		return false
 	}
-	_, known := s.find(s.id.sentOn())
+	_, known := s.find(s.id.SentOn())
 	return known
 }
 
@@ -91,32 +88,30 @@ func (s *Subject[B]) send(topic, name string, id Identity, e *event.Event, to st
 	return nil
 }
 
-// Export is the whole record as it now is, with everything beside it. The bytes
-// follow from the log alone: what this partition knows of it by itself (applied
-// offset, lists, numbers of seals) is left out.
+// Export is the whole record as it now is, with everything beside it. The bytes follow from the log alone: what this
+// partition knows of it by itself (applied offset, lists, numbers of segments) is left out.
 func (s *Subject[B]) Export() *controlv1.Transfer {
 	h := s.header
-	h.epoch, h.applied, h.listed, h.moved = 0, -1, 0, false
-	h.former, h.silent = nil, false
-	h.ids.seals = slices.Clone(h.ids.seals)
-	h.ids.next = uint64(len(h.ids.seals))
+	h.Epoch, h.Applied, h.Listed, h.Moved = 0, -1, 0, false
+	h.PreviousCreators, h.Unpublished = nil, false
+	h.IDs.Segments = slices.Clone(h.IDs.Segments)
+	h.IDs.Next = uint64(len(h.IDs.Segments))
 	t := &controlv1.Transfer{}
-	for i, x := range s.header.ids.seals {
-		h.ids.seals[i].number = uint64(i)
-		t.Seals = append(t.Seals, bytes.Clone(s.sealedIDs(x.number)))
+	for i, x := range s.header.IDs.Segments {
+		h.IDs.Segments[i].Number = uint64(i)
+		t.IdSegments = append(t.IdSegments, bytes.Clone(s.segmentIDs(x.Number)))
 	}
-	t.Aside = bytes.Clone(s.Aside())
-	t.Record = s.batch.append(h.append(nil), s.Body)
+	t.SideRecord = bytes.Clone(s.SideRecord())
+	t.Record = s.batch.append(h.Append(nil), s.Body)
 	return t
 }
 
-// Import makes of the subject what Export said of another: body, timers,
-// sequence, ids, calls and what was kept aside. A record that stands here gives
-// its ids, its calls and its sequence to it, and nothing else. The event in hand becomes the
-// creator, so that the transfer once more does nothing. Where the bytes are
-// none of a record, the error says so and nothing has changed.
+// Import makes of the subject what Export said of another: body, timers, sequence, ids, calls and what was kept aside.
+// A record that stands here gives its ids, its calls and its sequence to it, and nothing else. The event in hand
+// becomes the creator, so that the transfer once more does nothing. Where the bytes are none of a record, the error
+// says so and nothing has changed.
 func (s *Subject[B]) Import(t *controlv1.Transfer) error {
-	h, raw, err := decodeHeader(t.GetRecord())
+	h, raw, err := record.DecodeHeader(t.GetRecord())
 	if err != nil {
 		return fmt.Errorf("take over a record: %w", err)
 	}
@@ -124,57 +119,56 @@ func (s *Subject[B]) Import(t *controlv1.Transfer) error {
 	if err != nil {
 		return fmt.Errorf("take over a record: %w", err)
 	}
-	for _, b := range t.GetSeals() {
-		if !isSealed(b) {
-			return errors.New("take over a record: ids sealed for it can't be read")
+	for _, b := range t.GetIdSegments() {
+		if !record.IsSegment(b) {
+			return errors.New("take over a record: a segment of its ids can't be read")
 		}
 	}
-	if n := len(t.GetSeals()); n != len(h.ids.seals) {
-		return fmt.Errorf("take over a record: ids are sealed in %d pieces, %d came along", len(h.ids.seals), n)
+	if n := len(t.GetIdSegments()); n != len(h.IDs.Segments) {
+		return fmt.Errorf("take over a record: it has %d segments of ids, %d came along", len(h.IDs.Segments), n)
 	}
 	old := s.header
-	h.epoch, h.applied, h.listed = old.epoch, old.applied, old.listed
-	h.succeeds(&old, s.Identity)
-	h.silent, h.heard = true, old.sequence()
-	h.last = max(h.last, old.last)
-	h.aside = old.aside
-	h.calls = old.calls.join(h.calls)
-	s.adopt(&h.ids, &old.ids, t.GetSeals())
+	h.Epoch, h.Applied, h.Listed = old.Epoch, old.Applied, old.Listed
+	h.Succeeds(&old, s.Identity)
+	h.Unpublished, h.PreviousSequence = true, old.Sequence()
+	h.Last = max(h.Last, old.Last)
+	h.Side = old.Side
+	h.Calls = old.Calls.Join(h.Calls)
+	s.adopt(&h.IDs, &old.IDs, t.GetIdSegments())
 	s.header = h
-	if n := len(h.ids.seals); n > 0 {
-		s.header.schedule(expiryTimer, s.batch.expiryDue(s.Key, h.ids.seals[n-1].newest))
+	if n := len(h.IDs.Segments); n > 0 {
+		s.header.Schedule(record.ExpiryTimer, s.batch.expiryDue(s.Key, h.IDs.Segments[n-1].Newest))
 	}
 	s.Body, s.Exists = body, true
-	s.KeepAside(t.GetAside())
+	s.KeepSideRecord(t.GetSideRecord())
 	s.touch()
 	return nil
 }
 
-// adopt makes of the ids of a record that comes those of both, under the numbers
-// of this one's seals.
-func (s *Subject[B]) adopt(come, own *ids, seals [][]byte) {
-	all := slices.Clone(own.seals)
-	next := own.next
-	put := func(x seal, raw []byte) {
-		x.number = next
+// adopt makes of the ids of a record that comes those of both, under the numbers of this one's segments.
+func (s *Subject[B]) adopt(come, own *record.IDs, segments [][]byte) {
+	all := slices.Clone(own.Segments)
+	next := own.Next
+	put := func(x record.Segment, raw []byte) {
+		x.Number = next
 		next++
 		all = append(all, x)
-		s.batch.putSeal(s, x.number, raw)
+		s.batch.putSegment(s, x.Number, raw)
 	}
-	for i, x := range come.seals {
-		put(x, bytes.Clone(seals[i]))
+	for i, x := range come.Segments {
+		put(x, bytes.Clone(segments[i]))
 	}
-	if own.count+come.count <= idsInRecord {
-		come.join(own)
+	if own.Count+come.Count <= record.IDsInRecord {
+		come.Join(own)
 	} else {
-		put(own.sealed(), own.appendList(nil))
+		put(own.Segment(), own.AppendList(nil))
 	}
-	bySeal(all)
-	come.seals, come.next, come.pushed = all, next, come.pushed+own.pushed
+	record.ByAge(all)
+	come.Segments, come.Next, come.Evicted = all, next, come.Evicted+own.Evicted
 }
 
-// unwrap makes of a record that forwards an event the event itself, for the
-// subject it is forwarded to. Its content is that of the bytes it had.
+// unwrap makes of a record that forwards an event the event itself, for the subject it is forwarded to. Its content is
+// that of the bytes it had.
 func (en *entry[B]) unwrap() {
 	f, ok := en.event.Data.(*controlv1.Forward)
 	if !ok {

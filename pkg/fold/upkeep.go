@@ -8,6 +8,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -24,9 +25,8 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	return o.snapshotStep(ctx)
 }
 
-// elapsed tells whether an interval is over: by the monotonic clock, where both
-// times have it, and, where one was kept without it, also when the wall clock
-// was set back meanwhile, since nobody knows then.
+// elapsed tells whether an interval is over: by the monotonic clock, where both times have it, and, where one was kept
+// without it, also when the wall clock was set back meanwhile, since nobody knows then.
 func elapsed(now, since time.Time, interval time.Duration) bool {
 	d := now.Sub(since)
 	return d >= interval || d < 0
@@ -89,12 +89,12 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 	return nil
 }
 
-// tickEvery is the least time between two ticks, and so how late a timer is at
-// most while nothing else moves the log's time.
+// tickEvery is the least time between two ticks, and so how late a timer is at most while nothing else moves the log's
+// time.
 const tickEvery = time.Second
 
-// tick appends the time to the log when a timer is due by the owner's clock.
-// Log time reaches it through the log, for every owner at the same place.
+// tick appends the time to the log when a timer is due by the owner's clock. Log time reaches it through the log, for
+// every owner at the same place.
 func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 	d := &o.due
 	if o.w.DueMinute == 0 || d.list != nil || !elapsed(now, o.tickedAt, tickEvery) {
@@ -111,10 +111,9 @@ func (o *Owner[B, C]) tick(ctx context.Context, now time.Time) error {
 	return nil
 }
 
-// dueAt says whether a timer is due by a time of the clock: one of a whole list,
-// or within the minute of that time.
+// dueAt says whether a timer is due by a time of the clock: one of a whole list, or within the minute of that time.
 func (o *Owner[B, C]) dueAt(ctx context.Context, now int64) (bool, error) {
-	d, by := &o.due, reached(now)
+	d, by := &o.due, duelist.Reached(now)
 	if by > d.ahead {
 		_, list, err := o.findDue(ctx, max(o.w.DueMinute, d.ahead+1), by)
 		if err != nil || list != nil {
@@ -123,44 +122,43 @@ func (o *Owner[B, C]) dueAt(ctx context.Context, now int64) (bool, error) {
 		d.ahead = by
 	}
 	soon, err := o.clockMinute(ctx, by+1)
-	return err == nil && soon.dueBy(now), err
+	return err == nil && soon.DueBy(now), err
 }
 
 // clockMinute is what is due within a minute that the clock is in.
-func (o *Owner[B, C]) clockMinute(ctx context.Context, minute int64) (*minuteList, error) {
-	if o.due.soon.minute == minute {
+func (o *Owner[B, C]) clockMinute(ctx context.Context, minute int64) (*duelist.List, error) {
+	if o.due.soon.Minute == minute {
 		return &o.due.soon, nil
 	}
 	return &o.due.next, o.readMinute(ctx, &o.due.next, minute)
 }
 
-// untilTick is how long the owner may wait for records before a tick is due, or
-// its watermark.
+// untilTick is how long the owner may wait for records before a tick is due, or its watermark.
 func (o *Owner[B, C]) untilTick() time.Duration {
 	now := o.config.Clock()
 	m := &o.due.next
-	if minute := reached(now.UnixMilli()) + 1; o.due.soon.minute == minute {
+	if minute := duelist.Reached(now.UnixMilli()) + 1; o.due.soon.Minute == minute {
 		m = &o.due.soon
-	} else if m.minute != minute {
+	} else if m.Minute != minute {
 		return idleCommit // not read yet
 	}
-	if len(m.entries) == 0 {
+	at, ok := m.First()
+	if !ok {
 		return idleCommit
 	}
-	first := time.UnixMilli(m.entries[0].at)
+	first := time.UnixMilli(at)
 	if again := o.tickedAt.Add(tickEvery); again.After(first) {
 		first = again
 	}
 	return min(max(first.Sub(now), time.Millisecond), idleCommit)
 }
 
-// floorTimeout bounds a commit of the group's offset: a coordinator that does
-// not answer makes the floor lag, which costs repeats after a loss, and this
-// partition as long each time.
+// floorTimeout bounds a commit of the group's offset: a coordinator that does not answer makes the floor lag, which
+// costs repeats after a loss, and this partition as long each time.
 const floorTimeout = 2 * time.Second
 
-// floor moves the group's offset to the watermark, once everything due by its
-// log time has been told: what lies below is never told again.
+// floor moves the group's offset to the watermark, once everything due by its log time has been told: what lies below
+// is never told again.
 func (o *Owner[B, C]) floor(ctx context.Context, last bool) error {
 	if !o.due.outstanding(&o.w) {
 		o.settled = o.w.Offset

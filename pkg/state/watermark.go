@@ -30,49 +30,41 @@ func (s Status) String() string {
 	return [...]string{"blank", "restoring", "rebuilding", "ready"}[s]
 }
 
-// Watermark is where a partition's state stands, and its fence: each commit
-// names the one before, byte for byte.
+// Watermark is where a partition's state stands, and its fence: each commit names the one before, byte for byte.
 type Watermark struct {
 	Token Token
-	// Before is the token that Open replaced, zero where there was none. It is
-	// told by Open alone and not stored.
+	// Before is the token that Open replaced, zero where there was none. It is told by Open alone and not stored.
 	Before Token
 	// Address of the owner's gRPC server, for those who forward to it.
 	Address string
 	Status  Status
-	// Epoch counts the logs this partition has had: an accepted gap that
-	// begins a log anew raises it, and records of an earlier epoch have no
-	// applied offset.
+	// Epoch counts the logs this partition has had: an accepted gap that begins a log anew raises it, and records of an
+	// earlier epoch have no applied offset.
 	Epoch uint32
 	// Offset of the next record to apply.
 	Offset int64
-	// Floor: outcomes of what lies below have been published and are not told
-	// again.
+	// Floor: outcomes of what lies below have been published and are not told again.
 	Floor int64
 	// LogTime is the highest record timestamp met, in ms of the Unix epoch.
 	LogTime int64
 	// Revision of the configuration in force, and level of the logic.
 	Revision Revision
 	Level    uint32
-	// LastHash is of the record before Offset: it tells a log that was made
-	// anew from one that goes on. 0 where there is none.
+	// LastHash is of the record before Offset: it tells a log that was made anew from one that goes on. 0 where there
+	// is none.
 	LastHash uint64
-	// DueMinute is the minute whose due list is worked next, DuePosition how
-	// far in it, in bytes.
+	// DueMinute is the minute whose due list is worked next, DuePosition how far in it, in bytes.
 	DueMinute   int64
 	DuePosition int64
-	// SnapshotAt is when the last complete snapshot ended, in ms, and
-	// SnapshotOffset what it reaches to.
+	// SnapshotAt is when the last complete snapshot ended, in ms, and SnapshotOffset what it reaches to.
 	SnapshotAt, SnapshotOffset int64
-	// Disowned is a group's offset that an accepted gap has made void: one of
-	// another log. 0 where there is none.
+	// Disowned is a group's offset that an accepted gap has made void: one of another log. 0 where there is none.
 	Disowned int64
 	// At is the owner's clock at the commit, in ms: the lease.
 	At int64
 	// Serial counts commits, so that no two watermarks are alike.
 	Serial uint64
-	// Called is the number of the last call applied; calls that come up with
-	// one not above it are void.
+	// Called is the number of the last call applied; calls that come up with one not above it are void.
 	Called uint64
 	// Extra travels with it for services that have more to say.
 	Extra []byte
@@ -80,8 +72,8 @@ type Watermark struct {
 
 const watermarkFormat = 3
 
-// The token and the address stand in front, so that a store's open can replace
-// them without knowing the rest: 16 bytes, one byte of length, the address.
+// The token and the address stand in front, so that a store's open can replace them without knowing the rest: 16 bytes,
+// one byte of length, the address.
 
 // Head encodes what an open replaces.
 func (w *Watermark) Head() []byte {
@@ -105,8 +97,8 @@ func (w *Watermark) Encode() []byte {
 	return append(b, w.Extra...)
 }
 
-// FormatError says that another version of Tollgate wrote what stands in a store, or on a topic. Nothing is read of it: an
-// id of the one means nothing to the other.
+// FormatError says that another version of Tollgate wrote what stands in a store, or on a topic. Nothing is read of it:
+// an id of the one means nothing to the other.
 type FormatError struct {
 	What       string
 	Has, Knows byte

@@ -11,10 +11,9 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// BenchmarkOwner is one partition in memory: what the engine itself costs an
-// event, decoding and a small fold included, without servers. The bare loop
-// decodes the same events and counts them in a map, and nothing else. Sixty
-// events a subject, as with -benchtime 600000x, are enough for sealed ids.
+// BenchmarkOwner is one partition in memory: what the engine itself costs an event, decoding and a small fold included,
+// without servers. The bare loop decodes the same events and counts them in a map, and nothing else. Sixty events a
+// subject, as with -benchtime 600000x, are enough for sealed ids.
 func BenchmarkOwner(b *testing.B) {
 	const subjects = 10_000
 	accept := func(b *testing.B) interface{ Work() } {
@@ -63,8 +62,8 @@ func BenchmarkOwner(b *testing.B) {
 	})
 }
 
-// processor reports what a loop took of the processors, the collector included:
-// on a busy machine less than it took of time.
+// processor reports what a loop took of the processors, the collector included: on a busy machine less than it took of
+// time.
 func processor(b *testing.B) func() {
 	used := func() int64 {
 		var u syscall.Rusage

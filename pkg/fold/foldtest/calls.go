@@ -16,14 +16,12 @@ import (
 
 // Calls are what a history has of them.
 type Calls[B, C any] struct {
-	// Draw makes the next call, which needs no id; recent are those before it, of which it may be
-	// one again, as it was or with other content.
+	// Draw makes the next call, which needs no id; recent are those before it, of which it may be one again, as it was
+	// or with other content.
 	Draw func(r *rand.Rand, recent []*event.Event) *event.Event
-	// Witness makes a fold like NewFold that says of each command what it
-	// answered.
+	// Witness makes a fold like NewFold that says of each command what it answered.
 	Witness func(say func(Judgement)) fold.Fold[B, C]
-	// Told writes an answer down, for comparison; by fmt.Sprint where it is not
-	// set.
+	// Told writes an answer down, for comparison; by fmt.Sprint where it is not set.
 	Told func(value any, err error) string
 	// Tally counts answers over all histories.
 	Tally *Tally
@@ -80,8 +78,7 @@ const (
 	drifting           // the same, and no second: it arrives some time, or never
 )
 
-// callStep makes one choice in eight: a call, at an owner or a zombie, or what
-// becomes of those under way.
+// callStep makes one choice in eight: a call, at an owner or a zombie, or what becomes of those under way.
 func (w *world[B, C]) callStep() bool {
 	switch n := w.random.IntN(1000); {
 	case n < 40:
@@ -111,8 +108,8 @@ func (w *world[B, C]) callStep() bool {
 	return true
 }
 
-// call makes one at an owner, and lets it come to where its record stands
-// before the log. Each comes a little later than the one before.
+// call makes one at an owner, and lets it come to where its record stands before the log. Each comes a little later
+// than the one before.
 func (w *world[B, C]) call(a *actor) {
 	if a.ended || a.standing != nil {
 		return
@@ -240,8 +237,7 @@ func (w *world[B, C]) endCalls() {
 	}
 }
 
-// checkCalls compares what callers were told with what an undisturbed run over
-// the same log made of their records.
+// checkCalls compares what callers were told with what an undisturbed run over the same log made of their records.
 func (w *world[B, C]) checkCalls(seed uint64, judged map[int64]Judgement) {
 	w.t.Helper()
 	type record struct {
@@ -341,8 +337,7 @@ func (a *actor) held(at []int64) bool {
 	return false
 }
 
-// checkList keeps the list of accepted calls as it is promised: the newest 16
-// of a subject, of 24 hours.
+// checkList keeps the list of accepted calls as it is promised: the newest 16 of a subject, of 24 hours.
 func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
 	type made struct {
 		identity fold.Identity

@@ -24,8 +24,8 @@ import (
 // The counter's calls are charges and changes.
 func init() { event.RegisterControl(&controlv1.ChargeCommand{}, &controlv1.ChangeCommand{}) }
 
-// counter is a small safeguard: it counts, tells what is crossed, renews by a
-// timer and reminds by another. It is bad on purpose at some amounts.
+// counter is a small safeguard: it counts, tells what is crossed, renews by a timer and reminds by another. It is bad
+// on purpose at some amounts.
 type counter struct {
 	limit int64
 	topic string // of outcomes; "safeguards" where it is empty
@@ -117,9 +117,9 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 	}
 	switch amount {
 	case amountNotes:
-		s.KeepAside([]byte(e.ID))
+		s.KeepSideRecord([]byte(e.ID))
 	case amountBlanks:
-		s.KeepAside(nil)
+		s.KeepSideRecord(nil)
 	case amountForgets:
 		s.Cancel("remind")
 	}
@@ -209,7 +209,7 @@ func (c *counter) tell(s *fold.Subject[count], kind string) {
 		Time: s.Time, ReceivedAt: s.Time,
 		Data: &eventv1.Safeguard{
 			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: c.limit},
-			PeriodStart: timestamppb.New(s.Time), Language: string(s.Aside()),
+			PeriodStart: timestamppb.New(s.Time), Language: string(s.SideRecord()),
 		},
 	}
 	r, err := e.Record(cmp.Or(c.topic, "safeguards"))

@@ -11,13 +11,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Drive works one partition in memory, step by step: accept events, let an
-// owner work what is there, look at what it told. Its clock stands still until
-// it is moved.
+// Drive works one partition in memory, step by step: accept events, let an owner work what is there, look at what it
+// told. Its clock stands still until it is moved.
 type Drive[B, C any] struct {
 	*Memory
 	// Now is the owner's clock and the stamp of what is accepted.
@@ -73,8 +73,7 @@ func (d *Drive[B, C]) Accept(events ...*event.Event) {
 	}
 }
 
-// Run opens the partition, works the log to its end and whatever is due by the
-// clock, and gives the partition back.
+// Run opens the partition, works the log to its end and whatever is due by the clock, and gives the partition back.
 func (d *Drive[B, C]) Run() error {
 	d.t.Helper()
 	c := fold.OwnerConfig[B, C]{
@@ -104,8 +103,7 @@ type calling struct {
 	done chan struct{}
 }
 
-// Call works like Work, and makes calls at the log's end, all of them before
-// the owner sees the first.
+// Call works like Work, and makes calls at the log's end, all of them before the owner sees the first.
 func (d *Drive[B, C]) Call(events ...*event.Event) []Called {
 	d.t.Helper()
 	var all []*calling
@@ -315,11 +313,11 @@ func (r driveRevisions[B, C]) At(n state.Revision) (c C, _ error) {
 }
 
 // Replay folds the log again, as far as c says, by the drive's configuration.
-func (d *Drive[B, C]) Replay(c fold.ReplayConfig[B, C]) (*fold.Replayed[B, C], error) {
+func (d *Drive[B, C]) Replay(c replay.Config[B, C]) (*replay.Result[B, C], error) {
 	d.t.Helper()
 	c.Service, c.Partition, c.Topic, c.Rejected = "drive", d.Partition(), "log", "rejected"
 	c.Fold, c.Options, c.Log, c.Snapshots = d.newFold(), d.options, journalLog{d.Log()}, d.Snapshots()
 	c.At = func(_ context.Context, r state.Revision) (C, error) { return driveRevisions[B, C]{d}.At(r) }
 	c.Clock = func() time.Time { return d.Now }
-	return fold.Replay(d.t.Context(), c)
+	return replay.Run(d.t.Context(), c)
 }

@@ -144,8 +144,7 @@ func (f *fleet) ready(members ...*member) {
 	}
 }
 
-// call asks members in turn until one has the partition and answers, as a
-// forwarder does.
+// call asks members in turn until one has the partition and answers, as a forwarder does.
 func call(t testing.TB, e *event.Event, members ...*member) (fold.Answer, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
@@ -269,8 +268,8 @@ func TestAStoredRecordThatIsTooOldIsUnknown(t *testing.T) {
 	}
 }
 
-// TestCallsGoOnWhilePartitionsMove lets replicas come and go among callers that
-// repeat what is not known: each call is counted once.
+// TestCallsGoOnWhilePartitionsMove lets replicas come and go among callers that repeat what is not known: each call is
+// counted once.
 func TestCallsGoOnWhilePartitionsMove(t *testing.T) {
 	const partitions, callers, each = 4, 8, 30
 	f := newFleet(t, partitions)
@@ -329,10 +328,9 @@ func BenchmarkCall(b *testing.B) {
 	report(b, took)
 }
 
-// BenchmarkCallsBesideUsage makes 1,000 calls a second, by the clock and
-// whatever becomes of those before, beside 20,000 usage events a second. The
-// bare figures are of one record appended and one read of the store, one after
-// the other, at the same time: what a call can't be without.
+// BenchmarkCallsBesideUsage makes 1,000 calls a second, by the clock and whatever becomes of those before, beside
+// 20,000 usage events a second. The bare figures are of one record appended and one read of the store, one after the
+// other, at the same time: what a call can't be without.
 func BenchmarkCallsBesideUsage(b *testing.B) {
 	const partitions, subjects, perSecond, usages = 8, 5000, 1000, 20_000
 	f := newFleet(b, partitions)

@@ -26,8 +26,7 @@ type Law[B, C any] struct {
 	NewFold func() fold.Fold[B, C]
 	// Options are those of its engine.
 	Options fold.Options[C]
-	// Draw makes the next event, which needs no id; recent are those before it,
-	// now the time at which it is accepted.
+	// Draw makes the next event, which needs no id; recent are those before it, now the time at which it is accepted.
 	Draw func(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event
 	// Configuration of a revision.
 	Configuration func(revision int64) C
@@ -35,15 +34,15 @@ type Law[B, C any] struct {
 	Calls *Calls[B, C]
 	// Steps is how many choices a history has.
 	Steps int
-	// Sequence reads subject, sequence and content of an outcome that a table
-	// is kept of; ok is false for other records.
+	// Sequence reads subject, sequence and content of an outcome that a table is kept of; ok is false for other
+	// records.
 	Sequence func(r stream.Record) (subject string, sequence int64, ok bool)
 	// Incidents are the codes that the fold itself may raise.
 	Incidents []string
 }
 
-// Check runs one random history and compares what it published, byte for byte,
-// with an undisturbed run over the same log. The seed replays it.
+// Check runs one random history and compares what it published, byte for byte, with an undisturbed run over the same
+// log. The seed replays it.
 func (l Law[B, C]) Check(t testing.TB, seed uint64, b Bench) {
 	t.Helper()
 	w := &world[B, C]{law: l, t: t, bench: b, random: rand.New(rand.NewPCG(seed, 1)), now: epoch, faults: true}
@@ -68,8 +67,7 @@ func (l Law[B, C]) Check(t testing.TB, seed uint64, b Bench) {
 	l.replays(t, seed, w, got)
 }
 
-// epoch is when histories begin: far enough in the past for a real broker to
-// take every stamp of them.
+// epoch is when histories begin: far enough in the past for a real broker to take every stamp of them.
 var epoch = time.Date(2025, 3, 29, 22, 0, 0, 0, time.UTC)
 
 // Bench is where a history runs: in memory, or on real servers.
@@ -83,8 +81,8 @@ type Bench interface {
 	Log() Journal
 	Outcomes() Journal
 	Snapshots() fold.Snapshots
-	// Oldest is the offset the log may be cut to without losing what the newest
-	// complete snapshot needs; 0 where it can't be cut.
+	// Oldest is the offset the log may be cut to without losing what the newest complete snapshot needs; 0 where it
+	// can't be cut.
 	Oldest() int64
 }
 
@@ -97,9 +95,8 @@ type Journal interface {
 	Trim(start int64)
 }
 
-// world is one history in the making. One goroutine runs at a time: an owner
-// runs from one call into the world to the next, then stands still until the
-// history lets it go on, fail, or die.
+// world is one history in the making. One goroutine runs at a time: an owner runs from one call into the world to the
+// next, then stands still until the history lets it go on, fail, or die.
 type world[B, C any] struct {
 	law    Law[B, C]
 	t      testing.TB
@@ -334,8 +331,8 @@ type drawn struct {
 	at    time.Time
 }
 
-// recent are the events of the last hours: a repeat from before the window in
-// which ids are remembered is another event, by contract.
+// recent are the events of the last hours: a repeat from before the window in which ids are remembered is another
+// event, by contract.
 func (w *world[B, C]) recent() []*event.Event {
 	var recent []*event.Event
 	for i := len(w.drawn) - 1; i >= 0 && w.now.Sub(w.drawn[i].at) < (fold.WindowHours-2)*time.Hour; i-- {
@@ -344,8 +341,7 @@ func (w *world[B, C]) recent() []*event.Event {
 	return recent
 }
 
-// end closes the log with a tick. All that is due by then is worked, within a
-// minute too.
+// end closes the log with a tick. All that is due by then is worked, within a minute too.
 func (w *world[B, C]) end() {
 	w.endCalls()
 	w.quiet = true
@@ -440,8 +436,7 @@ func (w *world[B, C]) published() []stream.Record {
 // place is where order is promised: one key of one topic.
 type place struct{ topic, key string }
 
-// firsts keeps the first appearance of each outcome, and complains when a
-// repeat differs.
+// firsts keeps the first appearance of each outcome, and complains when a repeat differs.
 func firsts(t testing.TB, seed uint64, records []stream.Record) map[place][]stream.Record {
 	seen := make(map[string]stream.Record)
 	out := make(map[place][]stream.Record)
@@ -463,8 +458,7 @@ func firsts(t testing.TB, seed uint64, records []stream.Record) map[place][]stre
 
 const topicHeader = "law-topic"
 
-// topicOf is the topic an outcome was meant for: a bench may keep all of them
-// in one journal.
+// topicOf is the topic an outcome was meant for: a bench may keep all of them in one journal.
 func topicOf(r stream.Record) string {
 	topic, _ := r.Header(topicHeader)
 	return string(topic)
@@ -538,8 +532,7 @@ func (l Law[B, C]) compareTables(t testing.TB, seed uint64, want, got []stream.R
 	}
 }
 
-// compareState compares the bodies that both runs ended with, and what is kept
-// beside them.
+// compareState compares the bodies that both runs ended with, and what is kept beside them.
 func compareState[B, C any](t testing.TB, seed uint64, f fold.Fold[B, C], want, got Bench) {
 	t.Helper()
 	expected, actual := bodies(t, f, want), bodies(t, f, got)

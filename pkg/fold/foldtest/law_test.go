@@ -15,8 +15,7 @@ var (
 	seeds = flag.Uint64("seeds", lawHistories, "how many histories the law runs in memory")
 )
 
-// A history in memory has four hundred choices, one on servers fewer: each of
-// its calls is a round trip.
+// A history in memory has four hundred choices, one on servers fewer: each of its calls is a round trip.
 const (
 	stepsInMemory  = 400
 	stepsOnServers = 120
@@ -65,8 +64,7 @@ func TestLawOnServers(t *testing.T) {
 	}
 }
 
-// checkTally says what callers were told, and fails where something that may
-// happen to a call never did.
+// checkTally says what callers were told, and fails where something that may happen to a call never did.
 func checkTally(t *testing.T, enough bool) {
 	for what, n := range map[string]int64{
 		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),

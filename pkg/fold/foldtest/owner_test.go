@@ -245,8 +245,8 @@ func TestASnapshotEndsOnlyOnceTheFloorHasPassedWhatItRead(t *testing.T) {
 	ends := 0
 	for _, r := range d.Written() {
 		if end := r.GetEnd(); end != nil {
-			if ends++; end.GetFloor() < read {
-				t.Fatalf("a snapshot read at offset %d ended with floor %d", read, end.GetFloor())
+			if ends++; end.GetPublishedOffset() < read {
+				t.Fatalf("a snapshot read at offset %d ended with floor %d", read, end.GetPublishedOffset())
 			}
 		}
 	}

@@ -24,12 +24,10 @@ func (w *world[B, C]) logOf(r stream.Record) Journal {
 	return w.peers[PartitionIn(string(r.Key), len(w.peers))]
 }
 
-// CheckAmong runs one random history of several partitions whose folds send
-// records to each other's logs, as outcomes on the topic "log". Each must have
-// published what an undisturbed run over the log it ended with would have. All
-// of it happens within the window in which ids are remembered: what is told once
-// more after a loss of the store counts from its log as a repeat, and one from
-// before the window is another event.
+// CheckAmong runs one random history of several partitions whose folds send records to each other's logs, as outcomes
+// on the topic "log". Each must have published what an undisturbed run over the log it ended with would have. All of it
+// happens within the window in which ids are remembered: what is told once more after a loss of the store counts from
+// its log as a repeat, and one from before the window is another event.
 func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
 	t.Helper()
 	defer func() {
@@ -101,8 +99,7 @@ func settleAll[B, C any](t testing.TB, worlds []*world[B, C]) {
 	t.Fatal("the owners never came to the end of their logs")
 }
 
-// Published are the outcomes that stand on a bench, repeats included, in their
-// order.
+// Published are the outcomes that stand on a bench, repeats included, in their order.
 func Published(t testing.TB, b Bench) []stream.Record {
 	t.Helper()
 	w := &world[struct{}, struct{}]{t: t, bench: b}
@@ -120,8 +117,7 @@ func Firsts(t testing.TB, b Bench) []stream.Record {
 	})
 }
 
-// Accepted are the events that stand in a log, trimmed or not, control records
-// aside.
+// Accepted are the events that stand in a log, trimmed or not, control records aside.
 func Accepted(t testing.TB, b Bench) (events []*event.Event) {
 	t.Helper()
 	log := b.Log()

@@ -13,8 +13,8 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// port is the world as one owner sees it: each call may fail, get lost, kill
-// the owner, or stand still until long after.
+// port is the world as one owner sees it: each call may fail, get lost, kill the owner, or stand still until long
+// after.
 type port[B, C any] struct {
 	world *world[B, C]
 	actor *actor

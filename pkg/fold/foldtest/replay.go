@@ -8,13 +8,13 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// replays folds the log of a finished history again: in whole, from the newest
-// snapshot, and for one subject. Each must end with what is stored, and tell on
-// its way what was published.
+// replays folds the log of a finished history again: in whole, from the newest snapshot, and for one subject. Each must
+// end with what is stored, and tell on its way what was published.
 func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stream.Record) {
 	t.Helper()
 	published := make(map[string]stream.Record)
@@ -27,7 +27,7 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	whole, steps := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset})
+	whole, steps := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset})
 	seen := make(map[string]bool)
 	for _, s := range steps {
 		for _, r := range s.Outcomes {
@@ -45,15 +45,15 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 			return
 		}
 	}
-	near, _ := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset, Near: true})
-	for _, r := range []*fold.Replayed[B, C]{whole, near} {
+	near, _ := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset, Near: true})
+	for _, r := range []*replay.Result[B, C]{whole, near} {
 		l.compareReplay(t, seed, w.bench, r, "")
 	}
 	if near.From < whole.From {
 		t.Errorf("seed %d: near begins at %d, behind %d", seed, near.From, whole.From)
 	}
 	for subject := range whole.All() {
-		one, own := l.replay(t, w.bench, fold.ReplayConfig[B, C]{Until: stored.Offset, Subject: subject})
+		one, own := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset, Subject: subject})
 		l.compareReplay(t, seed, w.bench, one, subject)
 		want := 0
 		for _, s := range steps {
@@ -68,7 +68,7 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 	}
 }
 
-func (l Law[B, C]) replay(t testing.TB, b Bench, c fold.ReplayConfig[B, C]) (*fold.Replayed[B, C], []fold.Step[B]) {
+func (l Law[B, C]) replay(t testing.TB, b Bench, c replay.Config[B, C]) (*replay.Result[B, C], []fold.Step[B]) {
 	t.Helper()
 	var steps []fold.Step[B]
 	c.Service, c.Partition, c.Topic, c.Rejected = "law", b.Partition(), "log", "rejected"
@@ -76,7 +76,7 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c fold.ReplayConfig[B, C]) (*fo
 	c.At = func(_ context.Context, r state.Revision) (C, error) { return l.Configuration(r.Number), nil }
 	c.Clock = func() time.Time { return epoch.AddDate(10, 0, 0) }
 	c.Visit = func(s fold.Step[B]) { steps = append(steps, s) }
-	r, err := fold.Replay(context.WithoutCancel(t.Context()), c)
+	r, err := replay.Run(context.WithoutCancel(t.Context()), c)
 	if err != nil {
 		t.Fatalf("replay: %v", err)
 	}
@@ -84,7 +84,7 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c fold.ReplayConfig[B, C]) (*fo
 }
 
 // compareReplay compares records that a replay ended with with those stored.
-func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *fold.Replayed[B, C], only string) {
+func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *replay.Result[B, C], only string) {
 	t.Helper()
 	f, records, asides := l.NewFold(), values(t, b, "r:"), values(t, b, "a:")
 	for key, raw := range records {

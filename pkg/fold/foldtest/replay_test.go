@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -37,7 +38,7 @@ func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
 	begins := make(map[int64]bool)
 	for _, m := range moments {
 		for _, near := range []bool{false, true} {
-			r, err := d.Replay(fold.ReplayConfig[count, int64]{Until: m.until, Near: near})
+			r, err := d.Replay(replay.Config[count, int64]{Until: m.until, Near: near})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -62,8 +63,8 @@ func TestAReplayFromASnapshotIsThatFromTheBeginning(t *testing.T) {
 	}
 }
 
-// replaysAlike replays a log that was worked every so many events up to each of
-// its offsets, and counts the outcomes that were told behind a snapshot.
+// replaysAlike replays a log that was worked every so many events up to each of its offsets, and counts the outcomes
+// that were told behind a snapshot.
 func replaysAlike(t *testing.T, every int) (compared int) {
 	d := drive(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
@@ -77,7 +78,7 @@ func replaysAlike(t *testing.T, every int) (compared int) {
 		steps := make(map[bool]map[string][]stream.Record)
 		replay := func(near bool) (int64, map[string]count) {
 			steps[near] = make(map[string][]stream.Record)
-			r, err := d.Replay(fold.ReplayConfig[count, int64]{Until: until, Near: near, Visit: func(s fold.Step[count]) {
+			r, err := d.Replay(replay.Config[count, int64]{Until: until, Near: near, Visit: func(s fold.Step[count]) {
 				steps[near][fmt.Sprint(s.Key, s.Offset, s.Timer, s.Due)] = s.Outcomes
 			}})
 			if err != nil {
@@ -111,7 +112,7 @@ func TestAReplayOfACutLogIsPartial(t *testing.T) {
 	d.Work()
 	until := d.Watermark().Offset
 	d.Log().Trim(d.Oldest())
-	r, err := d.Replay(fold.ReplayConfig[count, int64]{Until: until})
+	r, err := d.Replay(replay.Config[count, int64]{Until: until})
 	if err != nil || !r.Partial() || r.From == 0 {
 		t.Fatalf("replay %+v, %v", r, err)
 	}
@@ -119,13 +120,13 @@ func TestAReplayOfACutLogIsPartial(t *testing.T) {
 		t.Errorf("spent %d", n.spent)
 	}
 	d.Log().Trim(until) // neither the beginning nor a snapshot that goes on
-	if _, err := d.Replay(fold.ReplayConfig[count, int64]{Until: until - 1}); err == nil {
+	if _, err := d.Replay(replay.Config[count, int64]{Until: until - 1}); err == nil {
 		t.Error("a log that does not hold the offset was folded")
 	}
 	d.Log().Trim(d.Oldest() + 1)
 	d.DropSnapshots()
 	d.Accept(usage("more", "44", 1, d.Now))
-	if _, err := d.Replay(fold.ReplayConfig[count, int64]{Until: until + 1}); err == nil || !strings.Contains(err.Error(), "neither the log nor a snapshot") {
+	if _, err := d.Replay(replay.Config[count, int64]{Until: until + 1}); err == nil || !strings.Contains(err.Error(), "neither the log nor a snapshot") {
 		t.Errorf("replay: %v", err)
 	}
 }
@@ -140,7 +141,7 @@ func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) 
 	d.Now = noon.Add(6*time.Hour + time.Second)
 	d.Work()
 	var told []string
-	_, err := d.Replay(fold.ReplayConfig[count, int64]{Until: d.Watermark().Offset, Subject: "acme/440", Visit: func(s fold.Step[count]) {
+	_, err := d.Replay(replay.Config[count, int64]{Until: d.Watermark().Offset, Subject: "acme/440", Visit: func(s fold.Step[count]) {
 		what := s.Timer
 		if s.Event != nil {
 			what = s.Event.ID
@@ -171,7 +172,7 @@ func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
 	d := drive(t)
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "45", 60, d.Now), usage("3", "46", 60, d.Now))
 	d.Work()
-	r, err := d.Replay(fold.ReplayConfig[count, int64]{Until: d.Watermark().Offset})
+	r, err := d.Replay(replay.Config[count, int64]{Until: d.Watermark().Offset})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
 	at, n := d.Watermark(), len(d.Told())
 	_, end := d.Log().Range()
 	d.Now = noon.Add(20 * time.Hour) // much is due by now, and nothing by the log's time
-	if _, err := d.Replay(fold.ReplayConfig[count, int64]{Until: at.Offset}); err != nil {
+	if _, err := d.Replay(replay.Config[count, int64]{Until: at.Offset}); err != nil {
 		t.Fatal(err)
 	}
 	if _, now := d.Log().Range(); now != end || len(d.Told()) != n || d.Watermark().Serial != at.Serial {
@@ -255,11 +256,11 @@ func TestAnEnginesPartitionsAreFoldedAgain(t *testing.T) {
 		for i, key := range keys {
 			stored[key[len("r:"):]] = values[i]
 		}
-		compare := func(c fold.ReplayConfig[count, int64]) {
+		compare := func(c replay.Config[count, int64]) {
 			t.Helper()
 			c.Until = w.Offset
 			c.Visit = func(fold.Step[count]) { steps++ }
-			r, err := one.Replay(t.Context(), number, c)
+			r, err := replay.OfEngine(t.Context(), one.Engine, number, c)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -275,10 +276,10 @@ func TestAnEnginesPartitionsAreFoldedAgain(t *testing.T) {
 				t.Errorf("%d records are folded again, %d are stored", n, len(stored))
 			}
 		}
-		compare(fold.ReplayConfig[count, int64]{})
-		compare(fold.ReplayConfig[count, int64]{Near: true})
+		compare(replay.Config[count, int64]{})
+		compare(replay.Config[count, int64]{Near: true})
 		for subject := range stored {
-			compare(fold.ReplayConfig[count, int64]{Subject: subject})
+			compare(replay.Config[count, int64]{Subject: subject})
 		}
 	}
 	if compared != 3*subjects || steps < 2*(2900+subjects) {

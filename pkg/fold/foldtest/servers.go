@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
@@ -18,8 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// Servers are a Kafka and a Redis on which histories run, each in partitions
-// and under keys of its own.
+// Servers are a Kafka and a Redis on which histories run, each in partitions and under keys of its own.
 type Servers struct {
 	client   *stream.Client
 	producer *stream.Producer
@@ -71,7 +71,7 @@ func (s *Servers) Bench(t testing.TB, i int) Bench {
 		partition: state.Partition{Domain: fmt.Sprintf("law-%d", i), Count: 1},
 		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)},
 		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)},
-		snapshots: fold.NewTopicSnapshots(s.client, s.producer, func() {}),
+		snapshots: kafkalog.NewSnapshots(s.client, s.producer, func() {}),
 	}
 }
 

@@ -7,8 +7,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 )
 
-// A record that is deleted between a snapshot's beginning and its reading would otherwise be nowhere, and the events between
-// would be judged again on nothing.
+// A record that is deleted between a snapshot's beginning and its reading would otherwise be nowhere, and the events
+// between would be judged again on nothing.
 func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
 	d := drive(t)
 	judged := map[string]int{}

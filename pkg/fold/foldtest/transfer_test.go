@@ -24,8 +24,8 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// roamer counts subscribers that change their numbers. A number's last digit
-// tells those of one subscriber apart; it appears by usage of its first.
+// roamer counts subscribers that change their numbers. A number's last digit tells those of one subscriber apart; it
+// appears by usage of its first.
 type roamer struct{ limit int64 }
 
 type roaming struct {
@@ -78,7 +78,7 @@ func (f *roamer) Apply(s *fold.Subject[roaming], e *event.Event) {
 			n.spent += data.GetNet().GetUnits()
 			s.Save(n)
 			if data.GetNet().GetUnits() == amountNotes {
-				s.KeepAside([]byte("noted at " + e.ID))
+				s.KeepSideRecord([]byte("noted at " + e.ID))
 			}
 			f.tell(s, "safeguard.alert", e.ID)
 		}
@@ -100,7 +100,7 @@ func (f *roamer) Apply(s *fold.Subject[roaming], e *event.Event) {
 		}
 		must(s.Transfer("log", e, data.GetNewMsisdn()))
 		s.Cancel("renew")
-		s.KeepAside(nil)
+		s.KeepSideRecord(nil)
 		s.Save(roaming{to: data.GetNewMsisdn()})
 	case *controlv1.Transfer:
 		if s.Exists && n.to == "" {
@@ -136,7 +136,7 @@ func (f *roamer) tell(s *fold.Subject[roaming], kind, cause string) {
 		Time: s.Time, ReceivedAt: s.Time, Correlation: cause,
 		Data: &eventv1.Safeguard{
 			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: f.limit},
-			PeriodStart: timestamppb.New(s.Time), Language: string(s.Aside()), Reason: s.Forwarded,
+			PeriodStart: timestamppb.New(s.Time), Language: string(s.SideRecord()), Reason: s.Forwarded,
 		},
 	}
 	r, err := e.Record("safeguards")
@@ -167,8 +167,8 @@ func roamers(steps int) foldtest.Law[roaming, int64] {
 	}
 }
 
-// checkRoamers runs a history and takes stock: each usage that was accepted was
-// counted once, wherever, or refused; who was counted is somewhere, once.
+// checkRoamers runs a history and takes stock: each usage that was accepted was counted once, wherever, or refused; who
+// was counted is somewhere, once.
 func checkRoamers(t *testing.T, l foldtest.Law[roaming, int64], seed uint64, benches ...foldtest.Bench) {
 	t.Helper()
 	l.CheckAmong(t, seed, benches...)
@@ -455,9 +455,9 @@ func TestATransferThatIsNoRecordIsRejectedAndChangesNothing(t *testing.T) {
 	good := whole.Data.(*controlv1.Transfer)
 	for name, broken := range map[string]*controlv1.Transfer{
 		"no record":      {},
-		"cut short":      {Record: good.GetRecord()[:20], Seals: good.GetSeals()},
-		"a seal too few": {Record: good.GetRecord(), Seals: good.GetSeals()[:1]},
-		"a seal broken":  {Record: good.GetRecord(), Seals: [][]byte{good.GetSeals()[0], []byte("\xff\xff")}},
+		"cut short":      {Record: good.GetRecord()[:20], IdSegments: good.GetIdSegments()},
+		"a seal too few": {Record: good.GetRecord(), IdSegments: good.GetIdSegments()[:1]},
+		"a seal broken":  {Record: good.GetRecord(), IdSegments: [][]byte{good.GetIdSegments()[0], []byte("\xff\xff")}},
 	} {
 		before := len(d.Told())
 		d.Accept(&event.Event{ID: name, Source: "test", Type: event.TypeTransfer, Tenant: "acme", Subject: "445", Time: d.Now, Data: broken})

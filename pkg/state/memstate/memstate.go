@@ -1,5 +1,5 @@
-// Package memstate is a state store in memory, for tests and models. A crash
-// of the process loses it, which the engine survives by rebuilding.
+// Package memstate is a state store in memory, for tests and models. A crash of the process loses it, which the engine
+// survives by rebuilding.
 package memstate
 
 import (

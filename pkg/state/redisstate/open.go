@@ -17,18 +17,16 @@ import (
 type Config struct {
 	// Address is host:port.
 	Address string `yaml:"address" env:"TOLLGATE_REDIS_ADDRESS"`
-	// Prefix stands before every key, so that several installations may share
-	// one Redis. Letters, digits, '-', '_' and '.'.
+	// Prefix stands before every key, so that several installations may share one Redis. Letters, digits, '-', '_' and
+	// '.'.
 	Prefix string `yaml:"prefix" env:"TOLLGATE_REDIS_PREFIX"`
 	// Username and PasswordFile for ACLs; empty where Redis asks for none.
 	Username     string `yaml:"username" env:"TOLLGATE_REDIS_USERNAME"`
 	PasswordFile string `yaml:"password_file" env:"TOLLGATE_REDIS_PASSWORD_FILE"`
-	// Timeout of one call. A call that takes longer makes its partition open
-	// again.
+	// Timeout of one call. A call that takes longer makes its partition open again.
 	Timeout time.Duration `yaml:"timeout" env:"TOLLGATE_REDIS_TIMEOUT"`
-	// Unverified accepts a Redis whose settings can't be read (CONFIG is not
-	// there or not allowed). Whoever sets it vouches for appendfsync and
-	// maxmemory-policy.
+	// Unverified accepts a Redis whose settings can't be read (CONFIG is not there or not allowed). Whoever sets it
+	// vouches for appendfsync and maxmemory-policy.
 	Unverified bool `yaml:"unverified" env:"TOLLGATE_REDIS_UNVERIFIED"`
 }
 
@@ -88,8 +86,7 @@ func connect(c Config) (*Store, error) {
 		}
 		password = strings.TrimSpace(string(b))
 	}
-	// A call is never sent twice by the client: after a lost answer only the
-	// watermark tells whether it happened.
+	// A call is never sent twice by the client: after a lost answer only the watermark tells whether it happened.
 	return &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
 		Addr: c.Address, Username: c.Username, Password: password,
 		MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
@@ -155,8 +152,8 @@ func (s *Store) Settings(ctx context.Context) (Settings, error) {
 	return out, nil
 }
 
-// isCommandMissing: the server has no such command, or does not let us use it.
-// These are the two answers Redis has words, and no codes, for.
+// isCommandMissing: the server has no such command, or does not let us use it. These are the two answers Redis has
+// words, and no codes, for.
 func isCommandMissing(err error) bool {
 	var answer redis.Error
 	if !errors.As(err, &answer) {

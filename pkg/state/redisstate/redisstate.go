@@ -1,6 +1,5 @@
-// Package redisstate keeps state in Redis: a watermark and a value per record,
-// and one script per commit that compares the watermark and writes all of it.
-// Nothing is computed there; Lua compares strings and stores bytes.
+// Package redisstate keeps state in Redis: a watermark and a value per record, and one script per commit that compares
+// the watermark and writes all of it. Nothing is computed there; Lua compares strings and stores bytes.
 package redisstate
 
 import (
@@ -24,8 +23,8 @@ var _ state.Store = (*Store)(nil)
 // watermarkKey is the partition's watermark; no other key begins so.
 const watermarkKey = "w"
 
-// The head of a watermark is 16 bytes of token, a length and the address;
-// opening replaces it and keeps the rest, ARGV[2] where there is none.
+// The head of a watermark is 16 bytes of token, a length and the address; opening replaces it and keeps the rest,
+// ARGV[2] where there is none.
 var open = redis.NewScript(`
 local rest = ARGV[2]
 local old = redis.call('GET', KEYS[1])
@@ -38,8 +37,8 @@ local new = ARGV[1] .. rest
 redis.call('SET', KEYS[1], new)
 return {new, before}`)
 
-// KEYS: the watermark, puts, appends, deletes; ARGV: the old watermark, the
-// new one, how many puts, how many appends, their values.
+// KEYS: the watermark, puts, appends, deletes; ARGV: the old watermark, the new one, how many puts, how many appends,
+// their values.
 var commit = redis.NewScript(`
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
 local puts, appends = tonumber(ARGV[3]), tonumber(ARGV[4])

@@ -15,10 +15,10 @@ import (
 // The configuration of a revision stands beside the state that refers to it, so that a partition can be opened while the
 // configuration service is away:
 //
-//	<prefix>:revision:<history>:<number>   a revision
-//	<prefix>:revisions                     the names of those, by number
-//	<prefix>:revisions:named               by which one each partition of each domain is folded
-//	<prefix>:revisions:seen                the highest number of each history that services work by
+// 	<prefix>:revision:<history>:<number>   a revision
+// 	<prefix>:revisions                     the names of those, by number
+// 	<prefix>:revisions:named               by which one each partition of each domain is folded
+// 	<prefix>:revisions:seen                the highest number of each history that services work by
 
 func revisionName(r state.Revision) string { return fmt.Sprintf("%016x:%d", r.History, r.Number) }
 

@@ -7,9 +7,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// Keys of a partition share a hash tag, so that they lie on one node of a
-// cluster and one script may write them all. The tag's number is chosen so
-// that partition p of P lies in the p-th part of the slots: even over nodes.
+// Keys of a partition share a hash tag, so that they lie on one node of a cluster and one script may write them all.
+// The tag's number is chosen so that partition p of P lies in the p-th part of the slots: even over nodes.
 
 const slots = 16384
 

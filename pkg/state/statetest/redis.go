@@ -21,8 +21,8 @@ type Redis struct {
 	Real    bool
 }
 
-// Redises lists the servers a suite runs on: miniredis always, and the real
-// one at TOLLGATE_TEST_REDIS where it answers. With TOLLGATE_REAL=1 it must.
+// Redises lists the servers a suite runs on: miniredis always, and the real one at TOLLGATE_TEST_REDIS where it
+// answers. With TOLLGATE_REAL=1 it must.
 func Redises(t testing.TB) []Redis {
 	t.Helper()
 	mini, err := miniredis.Run()
@@ -37,8 +37,8 @@ func Redises(t testing.TB) []Redis {
 	return servers
 }
 
-// RealRedis returns the address of a real Redis, at least version 7. Where
-// there must be one and is none, the test fails.
+// RealRedis returns the address of a real Redis, at least version 7. Where there must be one and is none, the test
+// fails.
 func RealRedis(t testing.TB) (string, bool) {
 	t.Helper()
 	address := os.Getenv("TOLLGATE_TEST_REDIS")
@@ -67,8 +67,7 @@ func RealRedis(t testing.TB) (string, bool) {
 	return "", false
 }
 
-// Open opens a store on the server under a prefix of its own, which is emptied
-// when the test ends.
+// Open opens a store on the server under a prefix of its own, which is emptied when the test ends.
 func (r Redis) Open(t testing.TB) (*redisstate.Store, string) {
 	t.Helper()
 	prefix := "test-" + strings.ToLower(rand.Text()[:10])

@@ -275,7 +275,7 @@ func (f *Rules) conclude(s *fold.Subject[Subscriber], t *turn) {
 		s.Remember(reference, 0)
 	}
 	if t.contact.changed {
-		s.KeepAside(encodeContact(t.contact.Contact))
+		s.KeepSideRecord(encodeContact(t.contact.Contact))
 	}
 	f.schedule(s, &s.Body)
 }
@@ -298,7 +298,7 @@ func (f *Rules) emit(s *fold.Subject[Subscriber], t *turn) {
 		return
 	}
 	if !t.contact.known {
-		t.contact.Contact = decodeContact(s.Aside())
+		t.contact.Contact = decodeContact(s.SideRecord())
 	}
 	numbered(t.outcomes)
 	for i := range t.outcomes {

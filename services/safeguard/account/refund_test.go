@@ -123,7 +123,7 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 			p.uses("-15", of("cdr-1", at, "35"))
 			p.uses("35")
 		}, []string{"released 30/50 REFUND", "rejected CORRECTS_EXCEEDED", "reached 50/50 USAGE blocked"}},
-		{"it is known behind a thousand other ids in seals", func(p *partition) {
+		{"it is known behind a thousand other ids in segments", func(p *partition) {
 			active(p)
 			p.uses("-10", of("cdr-1", at, ""))
 			for range 900 {

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -93,7 +94,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())
 	defer cancel(nil)
-	r, err := v.engine.Replay(ctx, v.engine.Partition(at.key()), fold.ReplayConfig[account.Subscriber, *account.Catalog]{
+	r, err := replay.OfEngine(ctx, v.engine, v.engine.Partition(at.key()), replay.Config[account.Subscriber, *account.Catalog]{
 		Until: w.Offset, Subject: at.key(),
 		Visit: func(s fold.Step[account.Subscriber]) {
 			if err := x.visit(&s); err != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/spend"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/safeguard/account"
@@ -42,7 +43,7 @@ func (v *audit) Verify(req *optionsv1.VerifyRequest, out grpc.ServerStreamingSer
 	}
 	ctx, cancel := context.WithCancelCause(out.Context())
 	defer cancel(nil)
-	r, err := v.engine.Replay(ctx, req.GetPartition(), fold.ReplayConfig[account.Subscriber, *account.Catalog]{
+	r, err := replay.OfEngine(ctx, v.engine, req.GetPartition(), replay.Config[account.Subscriber, *account.Catalog]{
 		Until: w.Offset,
 		Progress: func(offset int64) {
 			if err := out.Send(&optionsv1.VerifyResponse{Offset: offset, EndOffset: w.Offset}); err != nil {
@@ -66,7 +67,7 @@ func (v *audit) Verify(req *optionsv1.VerifyRequest, out grpc.ServerStreamingSer
 type comparison struct {
 	*audit
 	req      *optionsv1.VerifyRequest
-	replayed *fold.Replayed[account.Subscriber, *account.Catalog]
+	replayed *replay.Result[account.Subscriber, *account.Catalog]
 	out      grpc.ServerStreamingServer[optionsv1.VerifyResponse]
 	// seen are those compared already: a walk through the store may come to one twice.
 	seen        map[string]bool

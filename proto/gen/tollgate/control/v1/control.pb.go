@@ -221,11 +221,11 @@ type Transfer struct {
 	// The number it had.
 	Msisdn string `protobuf:"bytes,1,opt,name=msisdn,proto3" json:"msisdn,omitempty"`
 	// The whole record, encoded as in the store but for what only its partition
-	// knows of it, and what is kept aside of it.
-	Record []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
-	Aside  []byte `protobuf:"bytes,3,opt,name=aside,proto3" json:"aside,omitempty"`
-	// Remembered ids that stand outside of the record, in the order of their age.
-	Seals         [][]byte `protobuf:"bytes,4,rep,name=seals,proto3" json:"seals,omitempty"`
+	// knows of it, and its side record.
+	Record     []byte `protobuf:"bytes,2,opt,name=record,proto3" json:"record,omitempty"`
+	SideRecord []byte `protobuf:"bytes,3,opt,name=side_record,json=sideRecord,proto3" json:"side_record,omitempty"`
+	// Id segments: remembered ids that are stored apart from the record, oldest first.
+	IdSegments    [][]byte `protobuf:"bytes,4,rep,name=id_segments,json=idSegments,proto3" json:"id_segments,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -274,16 +274,16 @@ func (x *Transfer) GetRecord() []byte {
 	return nil
 }
 
-func (x *Transfer) GetAside() []byte {
+func (x *Transfer) GetSideRecord() []byte {
 	if x != nil {
-		return x.Aside
+		return x.SideRecord
 	}
 	return nil
 }
 
-func (x *Transfer) GetSeals() [][]byte {
+func (x *Transfer) GetIdSegments() [][]byte {
 	if x != nil {
-		return x.Seals
+		return x.IdSegments
 	}
 	return nil
 }
@@ -438,12 +438,14 @@ const file_tollgate_control_v1_control_proto_rawDesc = "" +
 	"fromOffset\x12\x1b\n" +
 	"\tto_offset\x18\x03 \x01(\x03R\btoOffset\x12\x10\n" +
 	"\x03who\x18\x04 \x01(\tR\x03who\x12\x10\n" +
-	"\x03why\x18\x05 \x01(\tR\x03why\"f\n" +
+	"\x03why\x18\x05 \x01(\tR\x03why\"|\n" +
 	"\bTransfer\x12\x16\n" +
 	"\x06msisdn\x18\x01 \x01(\tR\x06msisdn\x12\x16\n" +
-	"\x06record\x18\x02 \x01(\fR\x06record\x12\x14\n" +
-	"\x05aside\x18\x03 \x01(\fR\x05aside\x12\x14\n" +
-	"\x05seals\x18\x04 \x03(\fR\x05seals\"u\n" +
+	"\x06record\x18\x02 \x01(\fR\x06record\x12\x1f\n" +
+	"\vside_record\x18\x03 \x01(\fR\n" +
+	"sideRecord\x12\x1f\n" +
+	"\vid_segments\x18\x04 \x03(\fR\n" +
+	"idSegments\"u\n" +
 	"\x0fTransferSettled\x12\x1a\n" +
 	"\btransfer\x18\x01 \x01(\tR\btransfer\x12\x16\n" +
 	"\x06msisdn\x18\x02 \x01(\tR\x06msisdn\x12\x16\n" +

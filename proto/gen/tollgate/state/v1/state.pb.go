@@ -291,14 +291,14 @@ func (x *SnapshotRecord_Entry) GetValue() []byte {
 	return nil
 }
 
-// End says that all records were written, and up to where everything that
-// follows from the log has been published.
+// End says that all records were written, and up to which offset everything that
+// follows from the log was published.
 type SnapshotRecord_End struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Floor         int64                  `protobuf:"varint,1,opt,name=floor,proto3" json:"floor,omitempty"`
-	Count         int64                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state           protoimpl.MessageState `protogen:"open.v1"`
+	PublishedOffset int64                  `protobuf:"varint,1,opt,name=published_offset,json=publishedOffset,proto3" json:"published_offset,omitempty"`
+	Count           int64                  `protobuf:"varint,2,opt,name=count,proto3" json:"count,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *SnapshotRecord_End) Reset() {
@@ -331,9 +331,9 @@ func (*SnapshotRecord_End) Descriptor() ([]byte, []int) {
 	return file_tollgate_state_v1_state_proto_rawDescGZIP(), []int{0, 3}
 }
 
-func (x *SnapshotRecord_End) GetFloor() int64 {
+func (x *SnapshotRecord_End) GetPublishedOffset() int64 {
 	if x != nil {
-		return x.Floor
+		return x.PublishedOffset
 	}
 	return 0
 }
@@ -349,7 +349,7 @@ var File_tollgate_state_v1_state_proto protoreflect.FileDescriptor
 
 const file_tollgate_state_v1_state_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/state/v1/state.proto\x12\x11tollgate.state.v1\"\x86\x04\n" +
+	"\x1dtollgate/state/v1/state.proto\x12\x11tollgate.state.v1\"\x9b\x04\n" +
 	"\x0eSnapshotRecord\x12\x16\n" +
 	"\x06domain\x18\x01 \x01(\tR\x06domain\x12\x1c\n" +
 	"\tpartition\x18\x02 \x01(\x05R\tpartition\x12\x1a\n" +
@@ -363,9 +363,9 @@ const file_tollgate_state_v1_state_proto_rawDesc = "" +
 	"\aentries\x18\x01 \x03(\v2'.tollgate.state.v1.SnapshotRecord.EntryR\aentries\x1a/\n" +
 	"\x05Entry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\fR\x05value\x1a1\n" +
-	"\x03End\x12\x14\n" +
-	"\x05floor\x18\x01 \x01(\x03R\x05floor\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\fR\x05value\x1aF\n" +
+	"\x03End\x12)\n" +
+	"\x10published_offset\x18\x01 \x01(\x03R\x0fpublishedOffset\x12\x14\n" +
 	"\x05count\x18\x02 \x01(\x03R\x05countB\x06\n" +
 	"\x04partBg\n" +
 	"\x15com.tollgate.state.v1B\n" +

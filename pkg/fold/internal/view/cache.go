@@ -1,8 +1,7 @@
-package fold
+package view
 
-// cache keeps the values that were used lately, by key: a clock, since a list
-// in the order of use would be written at every read. A value that is used is
-// passed over once when room is made.
+// cache keeps the values that were used lately, by key: a clock, since a list in the order of use would be written at
+// every read. A value that is used is passed over once when room is made.
 type cache struct {
 	index map[string]int32
 	slots []slot
@@ -19,7 +18,7 @@ type slot struct {
 
 func newCache(limit int) *cache { return &cache{index: make(map[string]int32), limit: max(limit, 1)} }
 
-func (c *cache) get(key []byte) ([]byte, bool) {
+func (c *cache) Get(key []byte) ([]byte, bool) {
 	i, ok := c.index[string(key)]
 	if !ok {
 		return nil, false

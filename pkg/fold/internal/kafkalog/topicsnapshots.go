@@ -1,4 +1,4 @@
-package fold
+package kafkalog
 
 import (
 	"context"
@@ -14,19 +14,17 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// TopicSnapshots keeps snapshots on the topic state.snapshots, keyed by domain
-// and partition.
-type TopicSnapshots struct {
+// Snapshots keeps snapshots on the topic state.snapshots, keyed by domain and partition.
+type Snapshots struct {
 	client   *stream.Client
 	producer *stream.Producer
 	topic    string
 	progress func()
 }
 
-// NewTopicSnapshots reads and writes them through client and producer; progress
-// is called while a long read goes on.
-func NewTopicSnapshots(client *stream.Client, producer *stream.Producer, progress func()) *TopicSnapshots {
-	return &TopicSnapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress}
+// NewSnapshots reads and writes them through client and producer; progress is called while a long read goes on.
+func NewSnapshots(client *stream.Client, producer *stream.Producer, progress func()) *Snapshots {
+	return &Snapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress}
 }
 
 func snapshotKey(domain string, partition int32) []byte {
@@ -34,7 +32,7 @@ func snapshotKey(domain string, partition int32) []byte {
 }
 
 // Write implements Snapshots.
-func (s *TopicSnapshots) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
+func (s *Snapshots) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
 	out := make([]stream.Record, len(records))
 	for i, r := range records {
 		value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
@@ -46,12 +44,12 @@ func (s *TopicSnapshots) Write(ctx context.Context, records ...*statev1.Snapshot
 	return s.producer.Produce(ctx, out...)
 }
 
-// windows are how far back the newest snapshot is looked for, one after the
-// other; the last is the whole topic. Snapshots come every quarter of an hour.
+// windows are how far back the newest snapshot is looked for, one after the other; the last is the whole topic.
+// Snapshots come every quarter of an hour.
 var windows = []time.Duration{30 * time.Minute, 3 * time.Hour, 0}
 
 // Newest implements Snapshots.
-func (s *TopicSnapshots) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+func (s *Snapshots) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
 	n, err := s.client.Partitions(ctx, s.topic)
 	if err != nil {
 		return false, err
@@ -82,9 +80,8 @@ func (s *TopicSnapshots) Newest(ctx context.Context, p state.Partition, accept f
 	return false, nil
 }
 
-// find returns the id and the first offset of the newest complete snapshot
-// that begins at or after an offset.
-func (s *TopicSnapshots) find(ctx context.Context, p state.Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
+// find returns the id and the first offset of the newest complete snapshot that begins at or after an offset.
+func (s *Snapshots) find(ctx context.Context, p state.Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
 	begun := make(map[string]int64)
 	err = s.walk(ctx, p, partition, from, end, func(offset int64, r *statev1.SnapshotRecord) (bool, error) {
 		switch part := r.GetPart().(type) {
@@ -110,9 +107,8 @@ func (s *TopicSnapshots) find(ctx context.Context, p state.Partition, partition 
 	return id, at, err
 }
 
-// read hands out the records of one snapshot; who wrote one twice wrote the
-// same.
-func (s *TopicSnapshots) read(ctx context.Context, p state.Partition, partition int32, from, end int64, id string, each func(*statev1.SnapshotRecord) error) error {
+// read hands out the records of one snapshot; who wrote one twice wrote the same.
+func (s *Snapshots) read(ctx context.Context, p state.Partition, partition int32, from, end int64, id string, each func(*statev1.SnapshotRecord) error) error {
 	return s.walk(ctx, p, partition, from, end, func(_ int64, r *statev1.SnapshotRecord) (bool, error) {
 		if r.GetSnapshot() != id {
 			return true, nil
@@ -124,7 +120,7 @@ func (s *TopicSnapshots) read(ctx context.Context, p state.Partition, partition 
 }
 
 // walk reads the snapshot records of a partition of state between offsets.
-func (s *TopicSnapshots) walk(ctx context.Context, p state.Partition, partition int32, from, end int64, visit func(int64, *statev1.SnapshotRecord) (more bool, err error)) error {
+func (s *Snapshots) walk(ctx context.Context, p state.Partition, partition int32, from, end int64, visit func(int64, *statev1.SnapshotRecord) (more bool, err error)) error {
 	key := string(snapshotKey(p.Domain, p.Number))
 	for from < end {
 		b, err := s.client.FetchFrom(ctx, s.topic, partition, from, 4<<20)

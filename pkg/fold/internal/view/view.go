@@ -1,4 +1,5 @@
-package fold
+// Package view holds what readers see of an owned partition, and the cache of committed values behind it.
+package view
 
 import (
 	"slices"
@@ -7,9 +8,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// view is what readers see of an owned partition: the state as committed last.
-// Its cache spares the owner the store's read of records it wrote before.
-type view struct {
+// View is what readers see of an owned partition: the state as committed last. Its cache spares the owner the store's
+// read of records it wrote before.
+type View struct {
 	mu    sync.Mutex
 	cache *cache
 	w     state.Watermark
@@ -19,9 +20,9 @@ type view struct {
 	watches map[string][]chan struct{}
 }
 
-func newView(records int) *view { return &view{cache: newCache(records)} }
+func NewView(records int) *View { return &View{cache: newCache(records)} }
 
-func (v *view) enter(w state.Watermark) {
+func (v *View) Enter(w state.Watermark) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.cache.purge()
@@ -29,7 +30,7 @@ func (v *view) enter(w state.Watermark) {
 	v.signalAll()
 }
 
-func (v *view) leave() {
+func (v *View) Leave() {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.cache.purge()
@@ -42,8 +43,8 @@ func (v *view) leave() {
 	v.watches = nil
 }
 
-// watch signals changes of a committed value, until the partition is lost.
-func (v *view) watch(key string) (changed <-chan struct{}, stop func()) {
+// Watch signals changes of a committed value, until the partition is lost.
+func (v *View) Watch(key string) (changed <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	v.mu.Lock()
 	defer v.mu.Unlock()
@@ -68,14 +69,14 @@ func (v *view) watch(key string) (changed <-chan struct{}, stop func()) {
 }
 
 // signalAll tells everybody; called locked.
-func (v *view) signalAll() {
+func (v *View) signalAll() {
 	for key := range v.watches {
 		v.signal(key)
 	}
 }
 
 // signal tells whoever watches a key; called locked.
-func (v *view) signal(key string) {
+func (v *View) signal(key string) {
 	for _, c := range v.watches[key] {
 		select {
 		case c <- struct{}{}:
@@ -84,24 +85,33 @@ func (v *view) signal(key string) {
 	}
 }
 
-// resize bounds how many records are kept.
-func (v *view) resize(records int) {
+// Get returns a cached value.
+type Get func(key []byte) ([]byte, bool)
+
+// Cached reads many cached values under one lock.
+func (v *View) Cached(read func(get Get)) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	read(v.cache.Get)
+}
+
+// Resize bounds how many records are kept.
+func (v *View) Resize(records int) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.cache.resize(records)
 }
 
-// read returns the watermark and a committed value of the same moment; ours is
-// false while the partition is not.
-func (v *view) read(key string) (w state.Watermark, value []byte, cached, ours bool) {
+// Read returns the watermark and a committed value of the same moment; ours is false while the partition is not.
+func (v *View) Read(key string) (w state.Watermark, value []byte, cached, ours bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	value, cached = v.cache.get([]byte(key))
+	value, cached = v.cache.Get([]byte(key))
 	return v.w, value, cached, v.ours
 }
 
-// remember adds values as loaded from the store.
-func (v *view) remember(keys []string, values [][]byte) {
+// Remember adds values as loaded from the store.
+func (v *View) Remember(keys []string, values [][]byte) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	for i, value := range values {
@@ -111,7 +121,7 @@ func (v *view) remember(keys []string, values [][]byte) {
 	}
 }
 
-func (v *view) commit(w state.Watermark, c state.Commit) {
+func (v *View) Commit(w state.Watermark, c state.Commit) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	known := w.Status == state.Ready && v.w.Status != state.Ready
@@ -137,8 +147,8 @@ func (v *view) commit(w state.Watermark, c state.Commit) {
 	}
 }
 
-// owned returns the watermark, while the partition is ours.
-func (v *view) owned() (state.Watermark, bool) {
+// Owned returns the watermark, while the partition is ours.
+func (v *View) Owned() (state.Watermark, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return v.w, v.ours

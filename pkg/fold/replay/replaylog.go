@@ -1,4 +1,4 @@
-package fold
+package replay
 
 import (
 	"context"
@@ -9,18 +9,21 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
+	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// The world as an owner meets it in a replay: a log that ends where the replay
-// does, and nobody who listens.
+// The world as an owner meets it in a replay: a log that ends where the replay does, and nobody who listens.
 
 type replayLog struct {
-	log      ReplayLog
+	log      Log
 	until    int64
 	subject  string
 	progress func(int64)
@@ -28,7 +31,7 @@ type replayLog struct {
 	passed   []byte // the value that stands for records that need not be decoded
 }
 
-func newReplayLog(log ReplayLog, until int64, subject string, progress func(int64)) (*replayLog, error) {
+func newReplayLog(log Log, until int64, subject string, progress func(int64)) (*replayLog, error) {
 	passed, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Encode(nil)
 	if err != nil {
 		return nil, fmt.Errorf("encode tick: %w", err)
@@ -41,8 +44,7 @@ func (l *replayLog) Range(ctx context.Context) (start, end int64, err error) {
 	return start, l.until, err
 }
 
-// Fetch ends at the offset asked for as a revoked partition does: what is due
-// has been worked by then.
+// Fetch ends at the offset asked for as a revoked partition does: what is due has been worked by then.
 func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	if l.err != nil {
 		return stream.Batch{}, l.err
@@ -71,14 +73,13 @@ func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _
 	return b, nil
 }
 
-// only leaves the subject's records and those of nobody. Of the others remains
-// that they moved the log's time: one for as many as follow one another. Calls
-// are left as well, since each raises the number below which calls are void.
+// only leaves the subject's records and those of nobody. Of the others remains that they moved the log's time: one for
+// as many as follow one another. Calls are left as well, since each raises the number below which calls are void.
 func (l *replayLog) only(records []stream.Record) []stream.Record {
 	out := records[:0]
 	skipping := false
 	for _, r := range records {
-		if len(r.Key) == 0 || string(r.Key) == l.subject || callNumber(&r) != 0 {
+		if len(r.Key) == 0 || string(r.Key) == l.subject || fold.CallNumber(&r) != 0 {
 			out, skipping = append(out, r), false
 			continue
 		}
@@ -106,9 +107,9 @@ func (l *replayLog) Settle(string)                              {}
 func (l *replayLog) Report(string, int64, error)                {}
 func (l *replayLog) Incident(code string, _ int64, why error) {
 	switch code {
-	case IncidentGap, IncidentRecreated:
+	case fold.IncidentGap, fold.IncidentRecreated:
 		l.err = fmt.Errorf("neither the log nor a snapshot reaches back to a state: %w", why)
-	case IncidentRevision, IncidentTime, IncidentLevel:
+	case fold.IncidentRevision, fold.IncidentTime, fold.IncidentLevel:
 		l.err = why
 	}
 }
@@ -131,10 +132,10 @@ func (replayRevisions[C]) Changed() <-chan struct{}                { return nil 
 func (replayRevisions[C]) InForce(state.Partition, state.Revision) {}
 func (r replayRevisions[C]) At(n state.Revision) (C, error)        { return r.at(n) }
 
-// replaySnapshots finds the snapshot to begin with: one that was whole where
-// the replay ends, or its records might be of a later state.
+// replaySnapshots finds the snapshot to begin with: one that was whole where the replay ends, or its records might be
+// of a later state.
 type replaySnapshots struct {
-	kept    Snapshots
+	kept    fold.Snapshots
 	until   int64
 	subject string
 	near    bool
@@ -183,8 +184,8 @@ func (s *replaySnapshots) Newest(ctx context.Context, p state.Partition, accept 
 	return false, nil
 }
 
-// read returns the newest whole snapshot that begins at an offset, without what
-// says how much of it was told: a replay tells all of it, to one who asked.
+// read returns the newest whole snapshot that begins at an offset, without what says how much of it was told: a replay
+// tells all of it, to one who asked.
 func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (records []*statev1.SnapshotRecord, err error) {
 	whole, count := false, int64(0)
 	_, err = s.kept.Newest(ctx, p, func(b *statev1.SnapshotRecord_Begin) (bool, error) {
@@ -214,7 +215,7 @@ func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int
 			count += int64(len(entries))
 			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries}}}
 		case *statev1.SnapshotRecord_End_:
-			whole = part.End.GetFloor() <= s.until
+			whole = part.End.GetPublishedOffset() <= s.until
 			end := &statev1.SnapshotRecord_End{Count: part.End.GetCount()}
 			if s.subject != "" {
 				end.Count = count // of what was left
@@ -232,7 +233,7 @@ func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int
 
 // belongs says whether a key of the store is the subject's.
 func belongs(key, subject string) bool {
-	return key == recordKey(subject) || key == asideKey(subject) || strings.HasPrefix(key, sealPrefix+subject+"\x00")
+	return key == record.Key(subject) || key == record.SideKey(subject) || strings.HasPrefix(key, record.SegmentPrefix+subject+"\x00")
 }
 
 // replayStore keeps the partition in a map. Nobody else has it.
@@ -284,17 +285,17 @@ func (s *replayStore) Scan(_ context.Context, _ state.Partition, prefix, _ strin
 	return keys, "", nil
 }
 
-// Replay folds a partition of the engine's topic again, owned here or not. Of
-// the configuration the caller gives what it wants to know.
-func (e *Engine[B, C]) Replay(ctx context.Context, partition int32, c ReplayConfig[B, C]) (*Replayed[B, C], error) {
-	cfg := e.config
+// OfEngine folds a partition of an engine's topic again, owned by its process or not. Of the configuration the caller
+// gives what it wants to know.
+func OfEngine[B, C any](ctx context.Context, e *fold.Engine[B, C], partition int32, c Config[B, C]) (*Result[B, C], error) {
+	cfg := e.Config()
 	c.Service, c.Topic, c.Rejected = cfg.Service, cfg.Client.Topic(cfg.Topic), cfg.Client.Topic(stream.EventsRejected)
-	c.Partition = state.Partition{Domain: cfg.Domain, Number: partition, Count: e.partitions}
+	c.Partition = state.Partition{Domain: cfg.Domain, Number: partition, Count: e.Partitions()}
 	c.Fold, c.Options, c.Clock = cfg.NewFold(), cfg.Options, cfg.Clock
 	c.At = func(ctx context.Context, r state.Revision) (C, error) { return state.Await(ctx, cfg.Revisions, r) }
 	c.Log = topicLog{cfg.Client, c.Topic, partition}
-	c.Snapshots = NewTopicSnapshots(cfg.Client, cfg.Producer, func() {})
-	return Replay(ctx, c)
+	c.Snapshots = kafkalog.NewSnapshots(cfg.Client, cfg.Producer, func() {})
+	return Run(ctx, c)
 }
 
 // topicLog reads a partition without owning it.
