@@ -162,7 +162,7 @@ func (o *owner) mismatch(it *item, d *Delivery) {
 		return
 	}
 	o.mismatched++
-	err := fmt.Errorf("%d deliveries are not those that were kept: the last, at offset %d, is %s to %s; nothing of them is sent. Bring back the log or the store that belong together, or give them up by one start with deliveries.accept_gone",
+	err := fmt.Errorf("%d deliveries are not those that were kept: the last, at offset %d, is %s to %s; nothing of them is sent. Bring back the log or the store that belong together, or give them up by one start with deliveries.accept_lost_deliveries",
 		o.mismatched, it.ref.offset, d.ID, d.Endpoint)
 	o.kafka.Incident(IncidentMismatch, it.ref.offset, err)
 	o.condition("mismatch", err)
@@ -173,7 +173,7 @@ func (o *owner) mismatch(it *item, d *Delivery) {
 // sent before a person has decided that this never will be.
 func (o *owner) withheld(it *item) bool {
 	o.unhold(it)
-	if o.AcceptGone {
+	if o.AcceptLostDeliveries {
 		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
 		res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
 		res.dead = nil // there is nothing left to keep

@@ -81,11 +81,11 @@ type Channel struct {
 	// MaxAge is how far back unsettled deliveries are searched for when the
 	// store was lost.
 	MaxAge time.Duration
-	// MaxReferences bounds what waits of a partition; reading forward stops there.
-	MaxReferences int
-	// AcceptGone settles, at the next opening, what retention has removed from
+	// WaitingMax bounds what waits of a partition; reading forward stops there.
+	WaitingMax int
+	// AcceptLostDeliveries settles, at the next opening, what retention has removed from
 	// the log before it was sent; an operator's decision.
-	AcceptGone bool
+	AcceptLostDeliveries bool
 }
 
 // Limits of the loop.

@@ -78,7 +78,7 @@ func (o *owner) open(ctx context.Context) error {
 		return err
 	}
 	o.position, o.last = o.mark.Offset, o.mark.LastHash
-	if o.AcceptGone && o.position < start {
+	if o.AcceptLostDeliveries && o.position < start {
 		o.log.Warn("deliveries that left the log unread are given up", zap.Int64("from", o.position), zap.Int64("to", start))
 		o.Metrics.gone.Add(float64(start - o.position))
 		o.position, o.last = start, 0
@@ -328,7 +328,7 @@ func (o *owner) reconcile(ref *reference) (waits bool, err error) {
 	if err == nil {
 		return waits, nil
 	}
-	if !o.AcceptGone {
+	if !o.AcceptLostDeliveries {
 		return false, o.recreated(o.Topic, ref.offset, err)
 	}
 	o.log.Warn("attempts of another log are passed over", zap.Int64("offset", ref.offset))

@@ -256,7 +256,7 @@ func (o *owner) silent() bool {
 	return o.stopping || o.doubt || o.targets == nil || o.recovering() && !o.full()
 }
 
-func (o *owner) full() bool { return o.queue.outstanding >= o.MaxReferences }
+func (o *owner) full() bool { return o.queue.outstanding >= o.WaitingMax }
 
 func (o *owner) recovering() bool { return o.mark.Status != state.Ready && o.position < o.mark.Floor }
 

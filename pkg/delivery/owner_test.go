@@ -368,7 +368,7 @@ func TestAFullPartitionReadsNoFurtherAndSaysSo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, 1, "e1")
 		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
-		few := func(c *Channel) { c.MaxReferences = 100 }
+		few := func(c *Channel) { c.WaitingMax = 100 }
 		r := w.start(few)
 		for i := range 1000 {
 			w.plan(order("e1", "s", fmt.Sprint(i)))
@@ -411,7 +411,7 @@ func TestAPositionBelowTheLogIsAnIncidentUntilAPersonAccepts(t *testing.T) {
 			t.Errorf("health says %s", w.ill())
 		}
 		r.drain()
-		r = w.start(func(c *Channel) { c.AcceptGone = true })
+		r = w.start(func(c *Channel) { c.AcceptLostDeliveries = true })
 		time.Sleep(time.Minute)
 		r.drain()
 		if got := bodies(w, r); got != "a0 a5 a6 a7 a8 a9" {

@@ -30,7 +30,7 @@ func (o *owner) sameLogs(ctx context.Context, e extra, start, end int64) (extra,
 	if same {
 		topic, at = o.Attempts, e.attempts
 	}
-	if !o.AcceptGone {
+	if !o.AcceptLostDeliveries {
 		return e, o.recreated(topic, at, fmt.Errorf("it was worked up to here, and the record before is another one"))
 	}
 	to := o.mark
@@ -69,7 +69,7 @@ func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash ui
 
 // recreated raises the incident and is the error with which work ends.
 func (o *owner) recreated(topic string, offset int64, why error) error {
-	err := fmt.Errorf("%s/%d is not the log that was worked before (%w): bring that one back, or give up what waited in it by one start with deliveries.accept_gone",
+	err := fmt.Errorf("%s/%d is not the log that was worked before (%w): bring that one back, or give up what waited in it by one start with deliveries.accept_lost_deliveries",
 		topic, o.part.Number, why)
 	o.kafka.Incident(IncidentRecreated, offset, err)
 	return err

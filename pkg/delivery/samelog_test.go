@@ -82,7 +82,7 @@ func TestATopicMadeAnewIsAnIncidentUntilAPersonAcceptsIt(t *testing.T) {
 					t.Errorf("incident %q", w.incident())
 				}
 				r.kill()
-				r = w.start(func(c *Channel) { c.AcceptGone = true })
+				r = w.start(func(c *Channel) { c.AcceptLostDeliveries = true })
 				time.Sleep(time.Minute)
 				r.drain()
 				r = w.start() // and no longer needs it
@@ -126,7 +126,7 @@ func TestAttemptsOfAnotherLogSettleNothing(t *testing.T) {
 			t.Errorf("%d received, incident %q", n, w.incident())
 		}
 		r.kill()
-		r = w.start(func(c *Channel) { c.AcceptGone = true })
+		r = w.start(func(c *Channel) { c.AcceptLostDeliveries = true })
 		time.Sleep(time.Minute)
 		r.drain()
 		if n := len(w.received()); n != 6 {

@@ -6,7 +6,7 @@ import "sync"
 type Slots struct {
 	// MaxInFlight is how many deliveries are sent at once; MaxUnrecorded how
 	// many results may wait for Kafka or Redis before nothing new is sent.
-	maxInFlight, maxUnrecorded int
+	maxInFlight, unrecordedResultsMax int
 
 	mu         sync.Mutex
 	inFlight   int
@@ -15,15 +15,15 @@ type Slots struct {
 }
 
 // NewSlots are as many as given; by the guarantees of a channel 2,048 and 1,000.
-func NewSlots(maxInFlight, maxUnrecorded int) *Slots {
-	return &Slots{maxInFlight: maxInFlight, maxUnrecorded: maxUnrecorded, refused: map[chan<- struct{}]struct{}{}}
+func NewSlots(maxInFlight, unrecordedResultsMax int) *Slots {
+	return &Slots{maxInFlight: maxInFlight, unrecordedResultsMax: unrecordedResultsMax, refused: map[chan<- struct{}]struct{}{}}
 }
 
 // take takes a slot; refused, room is told on wake once there may be one.
 func (s *Slots) take(wake chan<- struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.inFlight >= s.maxInFlight || s.unrecorded >= s.maxUnrecorded {
+	if s.inFlight >= s.maxInFlight || s.unrecorded >= s.unrecordedResultsMax {
 		s.refused[wake] = struct{}{}
 		return false
 	}
@@ -63,7 +63,7 @@ func (s *Slots) recorded(n int) {
 }
 
 func (s *Slots) tell() {
-	if len(s.refused) == 0 || s.inFlight >= s.maxInFlight || s.unrecorded >= s.maxUnrecorded {
+	if len(s.refused) == 0 || s.inFlight >= s.maxInFlight || s.unrecorded >= s.unrecordedResultsMax {
 		return
 	}
 	for wake := range s.refused {
@@ -79,5 +79,5 @@ func (s *Slots) tell() {
 func (s *Slots) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.unrecorded >= s.maxUnrecorded
+	return s.unrecorded >= s.unrecordedResultsMax
 }

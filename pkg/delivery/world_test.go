@@ -215,7 +215,7 @@ func (w *world) start(change ...func(*Channel)) *replica {
 	c := &Channel{
 		Name: "test", Topic: topicDeliveries, Attempts: topicAttempts, Dead: topicDead, Rejected: topicRejected, Partitions: 1,
 		Store: &storeOf{r}, Directory: w, Sender: w, Slots: NewSlots(2048, 1000), Metrics: m, Health: w, Log: zap.NewNop(), Clock: time.Now,
-		MaxAge: 6 * 24 * time.Hour, MaxReferences: 100_000,
+		MaxAge: 6 * 24 * time.Hour, WaitingMax: 100_000,
 	}
 	for _, f := range change {
 		f(c)

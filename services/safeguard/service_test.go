@@ -230,7 +230,7 @@ func (f *fixture) start() *replica {
 	cfg, err := yaml.Dump(map[string]any{
 		"admin": map[string]any{"listen": "127.0.0.1:0"},
 		"kafka": map[string]any{"brokers": f.cfg.Kafka.Brokers, "prefix": f.cfg.Kafka.Prefix},
-		"redis": map[string]any{"address": f.cfg.Redis.Address, "prefix": f.cfg.Redis.Prefix, "unverified": f.cfg.Redis.Unverified},
+		"redis": map[string]any{"address": f.cfg.Redis.Address, "prefix": f.cfg.Redis.Prefix, "skip_durability_check": f.cfg.Redis.SkipDurabilityCheck},
 		"state": f.cfg.State,
 		"grpc":  map[string]any{"listen": "127.0.0.1:0", "api_key_hashes": f.cfg.GRPC.KeyHashes},
 		"config": map[string]any{

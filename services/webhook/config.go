@@ -16,23 +16,23 @@ type Config struct {
 	Outbound     Outbound   `yaml:"outbound"`
 }
 
-// Deliveries bound what is under way and what waits.
+// Deliveries bounds requests under way and deliveries that wait.
 type Deliveries struct {
 	// InFlight is how many requests the process has under way at once, over all endpoints: 1 to 65,536.
 	InFlight int `yaml:"in_flight" env:"TOLLGATE_WEBHOOK_IN_FLIGHT"`
-	// Unrecorded is how many results may wait for Kafka or Redis before nothing more is sent. What is unrecorded when
-	// the process dies is sent again.
-	Unrecorded int `yaml:"unrecorded" env:"TOLLGATE_WEBHOOK_UNRECORDED"`
-	// References is how many deliveries of a partition may wait; then it reads no further. Each costs some 39 bytes of
-	// Redis and 200 of memory.
-	References int `yaml:"references" env:"TOLLGATE_WEBHOOK_REFERENCES"`
-	// MaxAge is how far back deliveries are searched for when Redis was lost. Retention of deliveries and attempts must
-	// be at least a day longer.
+	// UnrecordedResultsMax is how many results may wait for Kafka or Redis before the process stops sending: 1 to
+	// 100,000. When the process dies, deliveries whose results are not recorded are sent again.
+	UnrecordedResultsMax int `yaml:"unrecorded_results_max" env:"TOLLGATE_WEBHOOK_UNRECORDED_RESULTS_MAX"`
+	// WaitingMax is how many deliveries of a partition may wait before it reads no further: 1,000 to 10,000,000. Each
+	// costs about 39 bytes of Redis and 200 bytes of memory.
+	WaitingMax int `yaml:"waiting_max" env:"TOLLGATE_WEBHOOK_WAITING_MAX"`
+	// MaxAge is how far back the process searches for deliveries when Redis was lost. Retention of deliveries and
+	// attempts must be at least a day longer.
 	MaxAge time.Duration `yaml:"max_age" env:"TOLLGATE_WEBHOOK_MAX_AGE"`
-	// AcceptGone settles as dead, at the start, what retention has removed from Kafka before it was delivered, and reads
-	// on behind it; likewise what waited in a topic that was made anew. Without it such a delivery, with what follows it in
-	// order, or such a partition, waits for a person. Set it for one start, not for good.
-	AcceptGone bool `yaml:"accept_gone" env:"TOLLGATE_WEBHOOK_ACCEPT_GONE"`
+	// AcceptLostDeliveries settles as dead, at the start, deliveries that retention removed from Kafka before they were
+	// sent, and reads on behind them; likewise deliveries of a topic that was created again. Without it such a delivery
+	// and those after it in its order, or such a partition, wait for an operator. Set it for one start only.
+	AcceptLostDeliveries bool `yaml:"accept_lost_deliveries" env:"TOLLGATE_WEBHOOK_ACCEPT_LOST_DELIVERIES"`
 }
 
 // Outbound bounds where requests go, for all tenants.
@@ -43,16 +43,16 @@ type Outbound struct {
 	Clients int `yaml:"clients" env:"TOLLGATE_OUTBOUND_CLIENTS"`
 }
 
-// DefaultConfig listens on loopback, with Kafka, Redis and the configuration service beside it.
+// DefaultConfig listens on loopback and expects Kafka, Redis and the configuration service on the same machine.
 func DefaultConfig() Config {
 	return Config{
 		Config:     frame.DefaultConfig("127.0.0.1:7950", "127.0.0.1:7050"),
-		Deliveries: Deliveries{InFlight: 2048, Unrecorded: 1000, References: 100_000, MaxAge: 6 * 24 * time.Hour},
+		Deliveries: Deliveries{InFlight: 2048, UnrecordedResultsMax: 1000, WaitingMax: 100_000, MaxAge: 6 * 24 * time.Hour},
 		Outbound:   Outbound{Clients: 1000},
 	}
 }
 
-// Validate reports every fault at once.
+// Validate reports every violation at once.
 func (c Config) Validate() error {
 	var f fault.Faults
 	c.Check(&f)
@@ -61,15 +61,15 @@ func (c Config) Validate() error {
 		value, low, high int
 	}{
 		{"deliveries.in_flight", c.Deliveries.InFlight, 1, 65_536},
-		{"deliveries.unrecorded", c.Deliveries.Unrecorded, 1, 100_000},
-		{"deliveries.references", c.Deliveries.References, 1000, 10_000_000},
+		{"deliveries.unrecorded_results_max", c.Deliveries.UnrecordedResultsMax, 1, 100_000},
+		{"deliveries.waiting_max", c.Deliveries.WaitingMax, 1000, 10_000_000},
 		{"outbound.clients", c.Outbound.Clients, 1, 1_000_000},
 	} {
 		if n.value < n.low || n.value > n.high {
 			f.Add(n.field, "must be from %d to %d, not %d", n.low, n.high, n.value)
 		}
 	}
-	// A delivery is tried for 28 hours: what is searched for must reach further back.
+	// A delivery is tried for 28 hours: the search must reach further back.
 	if c.Deliveries.MaxAge < 36*time.Hour {
 		f.Add("deliveries.max_age", "must be at least 36h, not %s", c.Deliveries.MaxAge)
 	}

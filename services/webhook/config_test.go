@@ -31,7 +31,7 @@ func TestEveryFaultOfTheConfigurationIsNamedAtOnce(t *testing.T) {
 	if err == nil {
 		t.Fatal("accepted")
 	}
-	for _, want := range []string{"kafka", "redis.address", "config.address", "in_flight", "unrecorded", "references", "max_age", "denied", "clients"} {
+	for _, want := range []string{"kafka", "redis.address", "config.address", "in_flight", "unrecorded_results_max", "waiting_max", "max_age", "denied", "clients"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named: %v", want, err)
 		}

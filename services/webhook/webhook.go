@@ -48,9 +48,9 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
-		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.Unrecorded),
+		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
 		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
-		MaxAge: cfg.Deliveries.MaxAge, MaxReferences: cfg.Deliveries.References, AcceptGone: cfg.Deliveries.AcceptGone,
+		MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
 	}
 	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {
 		n, ok := partitions(ctx, f.Client, f.Env)

@@ -25,9 +25,9 @@ type Config struct {
 	PasswordFile string `yaml:"password_file" env:"TOLLGATE_REDIS_PASSWORD_FILE"`
 	// Timeout of one call. A call that takes longer makes its partition open again.
 	Timeout time.Duration `yaml:"timeout" env:"TOLLGATE_REDIS_TIMEOUT"`
-	// Unverified accepts a Redis whose settings can't be read (CONFIG is not there or not allowed). Whoever sets it
-	// vouches for appendfsync and maxmemory-policy.
-	Unverified bool `yaml:"unverified" env:"TOLLGATE_REDIS_UNVERIFIED"`
+	// SkipDurabilityCheck accepts a Redis whose settings can't be read (CONFIG is missing or not allowed). The operator
+	// who sets it vouches for appendfsync and maxmemory-policy.
+	SkipDurabilityCheck bool `yaml:"skip_durability_check" env:"TOLLGATE_REDIS_SKIP_DURABILITY_CHECK"`
 }
 
 // DefaultConfig is a Redis on this machine.
@@ -58,7 +58,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.verify(ctx, c.Unverified); err != nil {
+	if err := s.verify(ctx, c.SkipDurabilityCheck); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
@@ -163,14 +163,14 @@ func isCommandMissing(err error) bool {
 	return strings.HasPrefix(text, "err unknown command") || strings.HasPrefix(text, "noperm") || strings.Contains(text, "not supported")
 }
 
-func (s *Store) verify(ctx context.Context, unverified bool) error {
+func (s *Store) verify(ctx context.Context, skipDurabilityCheck bool) error {
 	settings, err := s.Settings(ctx)
 	if err != nil {
 		return err
 	}
 	faults := settings.Faults()
-	if !settings.Known && !unverified {
-		faults = append(faults, "redis does not tell its settings (CONFIG): allow `CONFIG GET`, or set redis.unverified if you know that appendfsync is always and maxmemory-policy noeviction")
+	if !settings.Known && !skipDurabilityCheck {
+		faults = append(faults, "redis does not tell its settings (CONFIG): allow `CONFIG GET`, or set redis.skip_durability_check if you know that appendfsync is always and maxmemory-policy noeviction")
 	}
 	if len(faults) > 0 {
 		return fmt.Errorf("redis at %s would not keep what it is given: %s", s.redis.Options().Addr, strings.Join(faults, "; "))

@@ -97,6 +97,6 @@ func (r Redis) Open(t testing.TB) (*redisstate.Store, string) {
 // Config is that of a store on the server.
 func (r Redis) Config(prefix string) redisstate.Config {
 	c := redisstate.DefaultConfig()
-	c.Address, c.Prefix, c.Unverified = r.Address, prefix, !r.Real
+	c.Address, c.Prefix, c.SkipDurabilityCheck = r.Address, prefix, !r.Real
 	return c
 }

@@ -75,7 +75,7 @@ func (s service) configuration(f *Fleet, kafka stream.Security) string {
 			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
 				strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)
 		case "redis":
-			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, unverified: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
+			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, skip_durability_check: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
 		case "config":
 			fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", f.configuration, f.keyFile)
 		case "http":

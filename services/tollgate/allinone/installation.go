@@ -178,7 +178,7 @@ func (i *Installation) Work(ctx context.Context) error {
 
 // beside sets where Redis and the configuration service are. The embedded Redis does not tell its settings.
 func (i *Installation) beside(configAddress string, redis *redisstate.Config, configuration *configclient.Config) {
-	redis.Address, redis.Unverified = i.Redis, true
+	redis.Address, redis.SkipDurabilityCheck = i.Redis, true
 	configuration.Address, configuration.APIKeyFile = configAddress, i.serviceKeyFile
 }
 

@@ -34,7 +34,7 @@ type checkCommand struct {
 // Help is shown below the flags.
 func (checkCommand) Help() string {
 	return `Exits 1 where anything is at fault, and says what to do about it. "unverified" is no fault: Redis does not tell its
-settings, and somebody has to vouch for them with redis.unverified.
+settings, and somebody has to vouch for them with redis.skip_durability_check.
 
 Example:
 
@@ -139,7 +139,7 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 	switch {
 	case !settings.Known:
 		found = append(found, finding{what, unverified, "does not tell its settings (CONFIG GET)",
-			"allow CONFIG GET, or make sure of appendonly yes, appendfsync always, maxmemory-policy noeviction, and set redis.unverified"})
+			"allow CONFIG GET, or make sure of appendonly yes, appendfsync always, maxmemory-policy noeviction, and set redis.skip_durability_check"})
 	case len(found) == 0:
 		found = append(found, finding{what, wellFound, fmt.Sprintf("version %s, appendfsync %s, %s", settings.Version, settings.AppendFsync, settings.Policy), ""})
 	}
