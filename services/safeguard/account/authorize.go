@@ -156,7 +156,7 @@ func (v *View) mayBlock(o spend.Option) bool {
 // blocksNext says whether the option is going to block when its next period begins.
 func (v *View) blocksNext(o spend.Option) bool {
 	d := &v.Subscriber.Options[o]
-	t := turn{cause: cause{timer: timerPeriod[o]}, at: d.Period.End, tenant: v.Tenant, msisdn: v.MSISDN, catalog: v.catalog, exists: true, sub: v.Subscriber}
+	t := turn{cause: cause{timer: timerPeriod[o]}, at: d.Period.End, tenant: v.Tenant, msisdn: v.MSISDN, catalog: v.catalog, exists: true, decision: decision{sub: v.Subscriber}}
 	t.renew(o)
 	return t.sub.Options[o].Blocked
 }

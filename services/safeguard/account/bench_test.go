@@ -48,7 +48,7 @@ func BenchmarkUsage(b *testing.B) {
 			if err != nil || key == "" {
 				b.Fatal(err)
 			}
-			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
+			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, decision: decision{sub: s}}
 			t.used(e.Data.(*eventv1.UsageCharged))
 			if !t.changed || t.refused() || len(t.outcomes) > 0 {
 				b.Fatal(t.refusal)
@@ -68,7 +68,7 @@ func BenchmarkUsage(b *testing.B) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, sub: s}
+			t := turn{at: e.ReceivedAt, eventTime: e.Time, cause: cause{event: e}, tenant: e.Tenant, msisdn: e.Subject, catalog: f.catalog, exists: true, decision: decision{sub: s}}
 			t.used(e.Data.(*eventv1.UsageCharged))
 			buf = f.Append(buf[:0], t.sub)
 		}

@@ -1,13 +1,8 @@
 package account
 
 import (
-	"time"
-
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/spend"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -35,27 +30,6 @@ type RefusedCharge struct{ Answer *optionsv1.ChargeResponse }
 
 func (r *RefusedCharge) Error() string { return "charge refused: " + r.Answer.GetRefusal() }
 
-// call judges one and answers it.
-func (f *Rules) call(s *fold.Subject[Subscriber], t *turn) {
-	value, err := f.judge(s, t)
-	reply(s, t.event, value, err)
-}
-
-func reply(s *fold.Subject[Subscriber], e *event.Event, value proto.Message, err error) {
-	if err != nil {
-		s.Refuse(err)
-		return
-	}
-	switch data := e.Data.(type) {
-	case *controlv1.ReapplyCommand:
-		s.AcceptUnlisted(value) // or a few would push out the references of charges
-	case *controlv1.ChargeCommand:
-		s.AcceptWorth(value, encodeAnswer(value), int64(worthOf(data)))
-	default:
-		s.Accept(value, encodeAnswer(value))
-	}
-}
-
 // worthOf is the amount of a charge that was accepted.
 func worthOf(c *controlv1.ChargeCommand) spend.Amount {
 	worth, err := spend.AmountOf(c.GetAmount().GetUnits(), c.GetAmount().GetNanos())
@@ -65,31 +39,9 @@ func worthOf(c *controlv1.ChargeCommand) spend.Amount {
 	return worth
 }
 
-// judge decides what a call is answered with, as the API says it, but for the name of the option: the subscriber as the
-// call leaves it. One that is repeated is answered with what it was answered before, whatever became of the subscriber.
-func (f *Rules) judge(s *fold.Subject[Subscriber], t *turn) (proto.Message, error) {
-	if s.Repeated {
-		return decodeAnswer(t.event, s.Kept()), nil
-	}
-	refusal, err := t.call()
-	if err != nil {
-		return nil, err
-	}
-	v := View{
-		Tenant: t.tenant, MSISDN: t.msisdn, Exists: true, Subscriber: t.sub, Sequence: s.LastSequence(), LogTime: s.Time, Now: s.Time,
-		catalog: f.catalog, class: t.class(),
-	}
-	if refusal != "" {
-		return nil, &RefusedCharge{v.charged(refusal)}
-	}
-	f.conclude(s, t)
-	v.Subscriber, v.Sequence = s.Body, s.LastSequence()
-	return v.answer(t.event), nil
-}
-
-// call does what a call asks for. A refusal is a charge's, which was not counted; an error is any other reason why
+// command does what a command asks for. A refusal is a charge's, which was not counted; an error is any other reason why
 // nothing may happen.
-func (t *turn) call() (refusal string, err error) {
+func (t *turn) command() (refusal string, err error) {
 	if t.exists && t.sub.transferOut != nil {
 		return "", fault.New(fault.Conflict, refusedPending, "the subscriber is on its way to another number: call again")
 	}
@@ -102,13 +54,4 @@ func (t *turn) call() (refusal string, err error) {
 		return "", t.reapply(data)
 	}
 	return "", errUnknownCall
-}
-
-// memory tells what is remembered of a number: the calls that were accepted of late, what was refunded, and whether the
-// event in hand was sent on from it.
-type memory interface {
-	Counted(reference event.Identity) (worth int64, ok bool)
-	CallsFrom() time.Time
-	Remembers(reference event.Identity) bool
-	SentOn() bool
 }

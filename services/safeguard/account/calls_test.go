@@ -50,13 +50,13 @@ func (p *partition) calls(reference string, data proto.Message, name string) {
 	e := &event.Event{ID: reference, Source: ChargeSource, Type: name, Tenant: "acme", Subject: msisdn, Time: p.now, Data: data}
 	t := turn{
 		cause: cause{event: e, identity: e.Identity()}, at: p.now, eventTime: p.now, arrived: p.now, tenant: "acme", msisdn: msisdn,
-		catalog: p.catalogs[p.revision], exists: exists, sub: before,
+		catalog: p.catalogs[p.revision], exists: exists, decision: decision{sub: before},
 	}
 	// Timers that are due fire before.
 	if exists {
 		t.sub = renewed(before, "acme", t.catalog, p.now)
 	}
-	refusal, err := t.call()
+	refusal, err := t.command()
 	told := len(p.out)
 	p.append(e)
 	p.works()

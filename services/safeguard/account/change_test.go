@@ -374,8 +374,8 @@ func TestEveryFaultOfAChangeIsNamedAtOnce(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			e := &event.Event{ID: "x", Type: "command.change", Data: test.change}
-			u := turn{cause: cause{event: e}, at: p.now, tenant: "acme", msisdn: msisdn, catalog: p.catalogs[1], exists: true, sub: sub}
-			_, err := u.call()
+			u := turn{cause: cause{event: e}, at: p.now, tenant: "acme", msisdn: msisdn, catalog: p.catalogs[1], exists: true, decision: decision{sub: sub}}
+			_, err := u.command()
 			var found []string
 			for _, v := range fault.ViolationsOf(err) {
 				found = append(found, v.Reason)

@@ -78,8 +78,8 @@ func (t *turn) reapply(c *controlv1.ReapplyCommand) error {
 // nothing to give back. What lies further back than calls are remembered is like any other refund.
 func (t *turn) ofCharge(corrects *eventv1.Correction) (ok bool) {
 	id := event.Reference(t.tenant, ChargeSource, corrects.GetId())
-	if t.memory != nil {
-		if _, counted := t.memory.Counted(id); counted || !corrects.GetTime().AsTime().After(t.memory.CallsFrom()) {
+	if t.past != nil {
+		if _, counted := t.past.Counted(id); counted || !corrects.GetTime().AsTime().After(t.past.CallsFrom()) {
 			return true
 		}
 	}

@@ -320,6 +320,6 @@ func newTurn() *turn {
 	at := moment("2026-03-02T09:00")
 	return &turn{
 		at: at, eventTime: at, arrived: at, cause: cause{event: &event.Event{}}, tenant: "acme", msisdn: msisdn, catalog: Compile(s, nil), exists: true,
-		sub: Subscriber{Activated: at, Class: "gold"},
+		decision: decision{sub: Subscriber{Activated: at, Class: "gold"}},
 	}
 }

@@ -33,7 +33,7 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 		sub := Subscriber{Activated: moment("2026-03-02T09:00"), Class: "gold"}
 		at := moment("2026-03-02T10:00")
 		turnOf := func() *turn {
-			return &turn{at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", catalog: c, exists: true, sub: sub}
+			return &turn{at: at, eventTime: at, cause: cause{event: &event.Event{}}, tenant: "acme", catalog: c, exists: true, decision: decision{sub: sub}}
 		}
 		begun := turnOf()
 		begun.begin(spend.Data, c.Class("acme", "gold").Offers[spend.Data], initial{}, becauseActivation)
@@ -272,8 +272,8 @@ func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
 	}
 	_, reapply := e.Data.(*controlv1.ReapplyCommand)
 	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
-	t := w.turnOf(s, e)
-	value, err := w.judge(s, &t)
+	t := w.turn(s, e)
+	value, err := w.command(s, &t)
 	if j.Err = err; err == nil {
 		j.Value = value
 	}

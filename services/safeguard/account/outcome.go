@@ -10,7 +10,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -66,17 +65,17 @@ func numbered(outcomes []outcome) {
 	}
 }
 
-// record is the outcome on its topic. Its bytes follow from the arguments.
-func (o *outcome) record(topic string, t *turn, sequence, previous int64) (stream.Record, error) {
+// event is the outcome as it is published. Its bytes follow from the arguments.
+func (o *outcome) event(t *turn, sequence, previous int64) *event.Event {
 	e := &event.Event{
 		ID: event.Derive(o.identity, o.option.String(), o.kind, o.part).String(), Source: source, Type: TypePrefix + o.kind,
 		Tenant: t.tenant, Subject: t.msisdn, Time: t.at, ReceivedAt: t.at,
 		Data: o.data(t, sequence, previous),
 	}
-	if o.event != nil {
-		e.Correlation, e.Trace = o.event.Correlation, o.event.Trace
+	if o.cause.event != nil {
+		e.Correlation, e.Trace = o.cause.event.Correlation, o.cause.event.Trace
 	}
-	return e.Record(topic)
+	return e
 }
 
 func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
@@ -84,7 +83,7 @@ func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
 	m := &eventv1.Safeguard{
 		Option: OptionOnWire(o.option), State: StateOnWire(d.State), Spent: o.money(d.Count.Spent), Blocked: d.Blocked,
 		PeriodStart: timestamppb.New(d.Period.Start), PeriodEnd: timestamppb.New(d.Period.End), RenewalDay: int32(d.RenewalDay),
-		Cause: CauseOf(o.event, o.timer, t.at), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
+		Cause: CauseOf(o.cause.event, o.timer, t.at), Reason: o.reason, Sequence: sequence, PreviousSequence: previous,
 		ClassOfService: o.class, Imsi: o.imsi, Language: o.language, Contact: t.contact.Contact,
 		AlertThresholds: thresholdsOnWire(o.thresholds, d),
 	}
@@ -97,12 +96,12 @@ func (o *outcome) data(t *turn, sequence, previous int64) *eventv1.Safeguard {
 	if d.PerPayment != spend.Max {
 		m.PerPaymentLimit = o.money(d.PerPayment)
 	}
-	if o.event != nil {
-		if !o.event.ReceivedAt.IsZero() {
-			m.CauseReceivedAt = timestamppb.New(o.event.ReceivedAt)
+	if o.cause.event != nil {
+		if !o.cause.event.ReceivedAt.IsZero() {
+			m.CauseReceivedAt = timestamppb.New(o.cause.event.ReceivedAt)
 		}
-		if event.IsCommand(o.event.Type) {
-			m.TransactionReference = o.event.ID
+		if event.IsCommand(o.cause.event.Type) {
+			m.TransactionReference = o.cause.event.ID
 		}
 	}
 	switch o.kind {

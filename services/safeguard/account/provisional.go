@@ -5,7 +5,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
-	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -18,7 +17,7 @@ const maxHeld = 64 << 10
 func (t *turn) hold() {
 	grace := t.catalog.Tenant(t.tenant).UnknownGrace
 	switch {
-	case grace <= 0 && !t.sub.Pending(), t.value == nil:
+	case grace <= 0 && !t.sub.Pending(), t.past == nil:
 		t.refuse(refusedUnknown, "no active subscriber has this MSISDN: send subscriber.activated first, then this event again")
 		return
 	case !t.exists:
@@ -36,7 +35,7 @@ func (t *turn) hold() {
 
 // parked is the event as it waits in the record.
 func (t *turn) asHeld() heldEvent {
-	return heldEvent{identity: t.identity, content: t.event.Content(), offset: t.offset, at: t.at, trace: t.event.Trace, value: string(t.value)}
+	return heldEvent{identity: t.identity, content: t.event.Content(), offset: t.past.Offset(), at: t.at, trace: t.event.Trace, value: string(t.past.Value())}
 }
 
 // keep adds the event to what waits, once; not ok where there is no room.
@@ -148,14 +147,4 @@ func (p *heldEvent) event() *event.Event {
 	}
 	e.Trace = p.trace
 	return e
-}
-
-// record is the log record that it came in.
-func (p *heldEvent) record(topic string, partition int32) stream.Record {
-	r, err := p.event().Record(topic)
-	if err != nil {
-		panic("encode an event that waited: " + err.Error())
-	}
-	r.Value, r.Partition, r.Offset, r.Time = []byte(p.value), partition, p.offset, p.at
-	return r
 }

@@ -2,6 +2,7 @@ package account
 
 import (
 	"bytes"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -175,4 +176,10 @@ type heldEvent struct {
 	// trace is its traceparent, value the event as it stands in the log.
 	trace string
 	value string
+}
+
+// TenantOf is the tenant of a record's key, which is tenant/msisdn.
+func TenantOf(key string) string {
+	tenant, _, _ := strings.Cut(key, "/")
+	return tenant
 }

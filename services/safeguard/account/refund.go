@@ -77,11 +77,11 @@ func (t *turn) leftOf(reference event.Identity, c *eventv1.Correction) (left spe
 			return r.left, true
 		}
 	}
-	if slices.Contains(t.refunded, reference) || t.memory != nil && t.memory.Remembers(reference) {
+	if slices.Contains(t.refunded, reference) || t.past != nil && t.past.Remembers(reference) {
 		return 0, false
 	}
-	if c.GetSource() == ChargeSource && t.memory != nil {
-		if worth, ok := t.memory.Counted(reference); ok {
+	if c.GetSource() == ChargeSource && t.past != nil {
+		if worth, ok := t.past.Counted(reference); ok {
 			return spend.Amount(worth), true
 		}
 	}

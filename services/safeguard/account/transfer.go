@@ -19,7 +19,7 @@ const transferKept = 24 * time.Hour
 
 // leave begins to give the subscriber another number: its record goes there, and stays here as it is, until the other
 // number's owner says what became of it.
-func (t *turn) transferOut(to *eventv1.SubscriberMsisdnChanged) {
+func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	number, ok := event.MSISDN(to.GetNewMsisdn())
 	switch {
 	case !ok:
@@ -41,9 +41,9 @@ func (t *turn) transferOut(to *eventv1.SubscriberMsisdnChanged) {
 	kept := slices.DeleteFunc(slices.Clone(moving.previous), func(f previousNumber) bool { return !f.until.After(t.at) || f.msisdn == number })
 	kept = append(kept, previousNumber{t.msisdn, t.keptUntil()})
 	moving.previous = kept[max(0, len(kept)-maxPrevious):]
-	t.moving = &moving
+	t.move = &moving
 	t.sub.latest = latest
-	t.sub.transferOut = &transferOut{to: number, transfer: t.transfer, move: t.asHeld()}
+	t.sub.transferOut = &transferOut{to: number, transfer: t.past.TransferIdentity(), move: t.asHeld()}
 	t.held = true // its id is remembered once it has come about: one that was refused can be sent again
 }
 
@@ -128,6 +128,41 @@ func (t *turn) keptUntil() time.Time {
 	return until
 }
 
+// takeOver makes the record of a subscriber that has this number now. The number that it comes from is answered, unless that
+// has to wait.
+func (t *turn) takeOver(transfer *controlv1.Transfer) {
+	switch alive := t.exists && t.sub.Alive(); {
+	case t.at.Sub(t.event.Time) > transferKept:
+		t.refuseTransfer(refusedTransfer, "the subscriber's record was a day on its way: send this event again")
+		return
+	case alive && t.sub.transferOut.awaits(t.event):
+		if t.duringTransfer(); !t.refused() {
+			return
+		}
+		t.refusal = refusal{}
+		fallthrough
+	case alive:
+		t.refuseTransfer(refusedTarget, "the new number belongs to an active subscriber: terminate that, then send this event again")
+		return
+	}
+	held, owned := t.sub.held, t.exists && t.sub.Life != LifePending
+	sub, err := t.past.TakeOver(transfer)
+	if err != nil {
+		t.refuseTransfer(refusedTransfer, err.Error())
+		return
+	}
+	t.settlement = &settlement{}
+	t.exists, t.sub = true, sub
+	if !owned { // nobody else can have used the number before
+		t.sub.since = time.Time{}
+	}
+	t.transferIn(held)
+}
+
+// refuseTransfer leaves the record as it is, but for the id: a copy of the transfer that comes later would find the number
+// free, and the subscriber would be two.
+func (t *turn) refuseTransfer(reason, detail string) { t.settlement = &settlement{reason, detail} }
+
 // arrive goes on with a subscriber that has this number now.
 func (t *turn) transferIn(waiting []heldEvent) {
 	t.changed = true
@@ -147,7 +182,7 @@ func (t *turn) ofPreviousOwner() bool {
 	if alone := len(t.sub.previous) > 0 && t.sub.since.IsZero(); alone {
 		return false
 	}
-	return t.eventTime.Before(t.sub.since) || t.memory != nil && t.memory.SentOn()
+	return t.eventTime.Before(t.sub.since) || t.past != nil && t.past.SentOn()
 }
 
 // had says whether the subscriber had a number, from which usage may still be sent on.

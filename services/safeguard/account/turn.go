@@ -5,55 +5,82 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// turn is one event or timer of a subscriber, and what follows from it. It works on a copy of the record: where the
-// event is refused in the end, nothing of it happened.
+// turn is one event, command or timer of a subscriber: what is known of it, and what is decided. It works on a copy of the
+// record.
 type turn struct {
 	cause
 	// at is the log time at the event, or the timer's due time: the time of everything that follows.
 	at time.Time
-	// eventTime is the event's own, not after at.
-	eventTime time.Time
+	// eventTime is the event's own, not after at; arrived is the log time when the event came.
+	eventTime, arrived time.Time
+	// forwarded is the number that the event was sent to, where that was another.
+	forwarded string
 	// tenant and msisdn are the record's key.
 	tenant, msisdn string
 	catalog        *Catalog
-	// offset and value are where and how the event stands in the log; arrived is the log time when it came there, and
-	// forwarded the number it was sent to, where that was another.
-	offset    int64
-	value     []byte
-	arrived   time.Time
-	forwarded string
-	memory    memory
-
+	// past is nil where nothing but the record is known: in reads.
+	past past
 	// exists says whether there is a record, whatever its life.
 	exists bool
-	sub    Subscriber
 
-	// changed asks for the record to be kept, drop for it to be forgotten.
+	// giving is the most that a refund gives back to one option, givingIn its currency.
+	giving   spend.Amount
+	givingIn string
+
+	decision
+}
+
+// past is what is known of a number beside its record, and of the event in hand beside its content.
+type past interface {
+	// Counted is the amount of a charge by command that was accepted under a reference since CallsFrom.
+	Counted(reference event.Identity) (worth int64, ok bool)
+	CallsFrom() time.Time
+	// Remembers says whether something of an event was given back.
+	Remembers(reference event.Identity) bool
+	// SentOn says whether the event was sent on from this number before.
+	SentOn() bool
+	// Offset and Value are where and how the event stands in the log.
+	Offset() int64
+	Value() []byte
+	// TransferIdentity is that of the transfer which a change of number causes.
+	TransferIdentity() event.Identity
+	// TakeOver makes the record that comes with a transfer this number's.
+	TakeOver(t *controlv1.Transfer) (Subscriber, error)
+}
+
+// decision is what follows from a turn. apply does it.
+type decision struct {
+	// refusal: the event is rejected, and nothing else happens.
+	refusal refusal
+	// sentOn: the event goes to the number that the subscriber has by now, and nothing else happens.
+	sentOn bool
+	// settlement is what the number that a transfer came from is answered. Where it is a refusal nothing else happens.
+	settlement *settlement
+
+	// sub is the record. changed: it is kept. drop: it is forgotten.
+	sub           Subscriber
 	changed, drop bool
 	outcomes      []outcome
-	refusal       refusal
 	contact       contact
+	// move is the subscriber as it goes to another number, while sub stays here.
+	move *Subscriber
 
-	// waits: the event is kept to be judged later. counted and turnedAway are what has waited before.
+	// held: the event itself is kept in the record, to be worked later. counted, rejected and released are events that were
+	// held: released ones go back into the log.
 	held     bool
 	counted  []*heldEvent
 	rejected []rejectedEvent
-	// giving is the most that a refund gives back to one option, givingIn its currency; refunded are the events of which
-	// something was given back.
-	giving   spend.Amount
-	givingIn string
-	refunded []event.Identity
-	// moving is the subscriber as it goes to another number, transfer the identity of its way there; sentOn says that the
-	// event goes there.
-	moving   *Subscriber
-	transfer event.Identity
-	sentOn   bool
-	// released is what was held and goes back into the log.
 	released []heldEvent
+	// refunded are the events of which something was given back.
+	refunded []event.Identity
 }
+
+// settlement has a reason where the transfer was refused.
+type settlement struct{ reason, detail string }
 
 // contact is where to reach the subscriber. It is kept beside the record, and read only where something is told.
 type contact struct {
@@ -74,10 +101,78 @@ type cause struct {
 // refusal is why an event can't be worked: a code, and words that say what to do.
 type refusal struct{ reason, detail string }
 
-func (t *turn) refuse(reason, detail string) { t.refusal = refusal{reason, detail} }
+func (d *decision) refuse(reason, detail string) { d.refusal = refusal{reason, detail} }
 
 // refused says that nothing of this turn may happen.
-func (t *turn) refused() bool { return t.refusal.reason != "" }
+func (d *decision) refused() bool { return d.refusal.reason != "" }
+
+// addressed says that the subject is a number as records are named: ingest lets nothing else through, and another spelling
+// would be a second record of one subscriber.
+func (t *turn) addressed() bool {
+	msisdn, ok := event.MSISDN(t.event.Subject)
+	return ok && msisdn == t.event.Subject
+}
+
+// decide works an event that is no command.
+func (t *turn) decide() {
+	if !t.addressed() {
+		t.refuse(refusedInvalid, "subject "+event.FormMSISDN)
+		return
+	}
+	_, transfer := t.event.Data.(*controlv1.Transfer)
+	if t.exists && t.sub.transferOut != nil && !transfer {
+		t.duringTransfer()
+		return
+	}
+	switch data := t.event.Data.(type) {
+	case *eventv1.UsageCharged:
+		t.used(data)
+	case *eventv1.SubscriberActivated:
+		t.activate(data)
+	case *eventv1.SubscriberTerminated:
+		t.terminate()
+	case *eventv1.SubscriberStatusChanged:
+		t.suspend(t.event.Type == typeSuspended)
+	case *eventv1.SubscriberSimSwapped:
+		t.swap(data)
+	case *eventv1.SubscriberClassOfServiceChanged:
+		t.reclass(data)
+	case *eventv1.SubscriberMsisdnChanged:
+		t.startTransfer(data)
+	case *controlv1.Transfer:
+		t.takeOver(data)
+	}
+}
+
+const typeSuspended = "subscriber.suspended"
+
+// fire works a timer.
+func (t *turn) fire(name string) {
+	switch name {
+	case timerTombstone:
+		switch {
+		case t.sub.Alive():
+		case t.sub.Pending(): // the number has no owner any more; what is held for the next one stays held
+			t.sub = Subscriber{Life: LifePending, held: t.sub.held, heldUntil: t.sub.heldUntil}
+			t.changed = true
+		default:
+			t.drop = true
+		}
+	case timerPending:
+		if t.sub.Pending() {
+			t.rejectHeld()
+		}
+	}
+	for o := range spend.Option(spend.Options) {
+		switch name {
+		case timerPeriod[o]:
+			t.renew(o)
+		case timerLate[o]:
+			t.addLate(o)
+			t.followAll(t.class(), becauseCatalog)
+		}
+	}
+}
 
 // Reasons of events that are refused here.
 const (

@@ -106,7 +106,7 @@ func (v *View) forecast(o spend.Option) (at time.Time, ok bool) {
 
 // followed is a subscriber with what its class says by now.
 func followed(sub Subscriber, tenant string, c *Catalog, now time.Time) Subscriber {
-	t := turn{at: now, tenant: tenant, catalog: c, exists: true, sub: sub}
+	t := turn{at: now, tenant: tenant, catalog: c, exists: true, decision: decision{sub: sub}}
 	t.followAll(t.class(), becauseCatalog)
 	t.sub.Revision = c.Revision
 	return t.sub
@@ -125,7 +125,7 @@ func renewed(sub Subscriber, tenant string, c *Catalog, now time.Time) Subscribe
 		if first == spend.Options {
 			return sub
 		}
-		t := turn{cause: cause{timer: timerPeriod[first]}, at: due, tenant: tenant, catalog: c, exists: true, sub: sub}
+		t := turn{cause: cause{timer: timerPeriod[first]}, at: due, tenant: tenant, catalog: c, exists: true, decision: decision{sub: sub}}
 		t.renew(first)
 		sub = t.sub
 		sub.Revision = c.Revision
