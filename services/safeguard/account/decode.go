@@ -9,11 +9,12 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 var errRecord = errors.New("record of a subscriber is cut short, or more than it should be")
 
-// decodeSubscriber reads what append wrote, and nothing else: bytes that it would not have written are an error.
+// Decode reads what Encode wrote, and nothing else: bytes that it would not have written are an error.
 func Decode(raw []byte) (Subscriber, error) {
 	var s Subscriber
 	if len(raw) < 2 {
@@ -23,7 +24,7 @@ func Decode(raw []byte) (Subscriber, error) {
 		return s, &state.FormatError{What: "a subscriber's record", Has: raw[0], Knows: recordFormat}
 	}
 	flags := raw[1]
-	r := reader{b: raw[2:]}
+	r := decoder{wire.Reader{Rest: raw[2:]}}
 	if s.Life = Life(flags & lifeBits); s.Life != LifeActive {
 		pending := s.Life == LifePending || s.Life == LifeTerminated && flags&flagHeld != 0
 		if flags&^flagHeld != byte(s.Life) || flags&flagHeld != 0 && s.Life != LifeTerminated {
@@ -37,10 +38,10 @@ func Decode(raw []byte) (Subscriber, error) {
 	s.latest = s.Activated
 	if flags&flagLifeEvents != 0 {
 		s.latest = r.ms()
-		r.bad = r.bad || s.latest.Equal(s.Activated)
+		r.Bad = r.Bad || s.latest.Equal(s.Activated)
 	}
 	s.Class, s.IMSI, s.Language = r.texts()
-	s.Revision = int64(r.uvarint())
+	s.Revision = int64(r.Uvarint())
 	if flags&flagMore != 0 {
 		r.more(&s)
 	}
@@ -59,69 +60,69 @@ func Decode(raw []byte) (Subscriber, error) {
 }
 
 // more is what is less usual of a subscriber.
-func (r *reader) more(s *Subscriber) {
-	more := r.byte()
+func (r *decoder) more(s *Subscriber) {
+	more := r.Byte()
 	if more == 0 || more >= subscriberEnd {
-		r.fail()
+		r.Fail()
 	}
 	if more&subscriberPrevious != 0 {
 		s.since = r.ms()
-		s.previous = make([]previousNumber, r.count())
+		s.previous = make([]previousNumber, r.some())
 		for i := range s.previous {
-			s.previous[i] = previousNumber{msisdn: r.text(), until: r.ms()}
+			s.previous[i] = previousNumber{msisdn: r.Text(), until: r.ms()}
 		}
 	}
 	if more&subscriberRefunds != 0 {
-		s.refunds = make([]refund, r.count())
+		s.refunds = make([]refund, r.some())
 		for i := range s.refunds {
-			reference := r.bytes(8)
-			if r.bad {
+			reference := r.Bytes(8)
+			if r.Bad {
 				return
 			}
-			s.refunds[i] = refund{binary.BigEndian.Uint64(reference), r.amount(), int64(r.uvarint())}
+			s.refunds[i] = refund{binary.BigEndian.Uint64(reference), r.amount(), int64(r.Uvarint())}
 		}
 	}
 	if more&subscriberTransferOut != 0 {
-		l := &transferOut{to: r.text()}
-		copy(l.transfer[:], r.bytes(uint64(len(l.transfer))))
+		l := &transferOut{to: r.Text()}
+		copy(l.transfer[:], r.Bytes(uint64(len(l.transfer))))
 		if move := r.parked(1); len(move) == 1 {
 			l.move = move[0]
 		}
-		l.held = r.parked(r.uvarint())
+		l.held = r.parked(r.Uvarint())
 		s.transferOut = l
 	}
 }
 
 // mark is what a record has that is no active subscriber's.
-func (r *reader) mark(s *Subscriber, pending bool) {
+func (r *decoder) mark(s *Subscriber, pending bool) {
 	if s.Life != LifePending {
 		s.latest, s.until = r.ms(), r.ms()
 	}
 	if s.Life == LifeMoved {
-		s.movedTo = r.text()
+		s.movedTo = r.Text()
 	}
 	if pending {
 		s.heldUntil = r.ms()
-		s.held = r.parked(r.count())
+		s.held = r.parked(r.some())
 	}
 }
 
-func (r *reader) parked(n uint64) []heldEvent {
-	if n == 0 || n > uint64(len(r.b)) {
-		r.bad = r.bad || n > 0
+func (r *decoder) parked(n uint64) []heldEvent {
+	if n == 0 || n > uint64(len(r.Rest)) {
+		r.Bad = r.Bad || n > 0
 		return nil
 	}
 	all := make([]heldEvent, n)
 	for i := range all {
 		p := &all[i]
-		copy(p.identity[:], r.bytes(uint64(len(p.identity))))
-		if b := r.bytes(8); !r.bad {
+		copy(p.identity[:], r.Bytes(uint64(len(p.identity))))
+		if b := r.Bytes(8); !r.Bad {
 			p.content = binary.BigEndian.Uint64(b)
 		}
-		p.offset = int64(r.uvarint())
+		p.offset = int64(r.Uvarint())
 		p.at = r.ms()
-		p.trace, p.value = r.text(), r.text()
-		if r.bad {
+		p.trace, p.value = r.Text(), r.Text()
+		if r.Bad {
 			return nil
 		}
 	}
@@ -129,12 +130,12 @@ func (r *reader) parked(n uint64) []heldEvent {
 }
 
 // option reads one; first is the one before it that it may share with.
-func (r *reader) option(o *Option, first *Option) {
-	head := r.byte()
+func (r *decoder) option(o *Option, first *Option) {
+	head := r.Byte()
 	var more uint64
 	if head&optionMore != 0 {
-		if more = r.uvarint(); more == 0 || more >= moreEnd {
-			r.fail()
+		if more = r.Uvarint(); more == 0 || more >= moreEnd {
+			r.Fail()
 		}
 	}
 	o.State, o.Blocked, o.Limited = spend.State(head&stateBits), head&optionBlocked != 0, head&optionLimited != 0
@@ -143,19 +144,19 @@ func (r *reader) option(o *Option, first *Option) {
 	o.BlockInactive, o.Withdrawn = more&moreBlockInactive != 0, more&moreWithdrawn != 0
 	if head&optionShares != 0 {
 		if first == nil {
-			r.fail()
+			r.Fail()
 			return
 		}
 		o.RenewalDay, o.Currency, o.Period = first.RenewalDay, first.Currency, first.Period
 	} else {
-		o.RenewalDay = spend.RenewalDay(r.byte())
-		o.Currency = currency(r.bytes(3))
+		o.RenewalDay = spend.RenewalDay(r.Byte())
+		o.Currency = currency(r.Bytes(3))
 		o.Period = r.period()
 	}
 	o.Count.Spent = r.amount()
 	if o.Count.Peak = o.Count.Spent; head&optionLevel == 0 {
 		if o.Count.Peak = r.amount(); o.Count.Peak == o.Count.Spent {
-			r.fail()
+			r.Fail()
 		}
 	}
 	if o.Limited {
@@ -166,135 +167,92 @@ func (r *reader) option(o *Option, first *Option) {
 	}
 	if o.PerPayment = spend.Max; more&moreCapped != 0 {
 		if o.PerPayment = r.amount(); o.PerPayment == spend.Max {
-			r.fail()
+			r.Fail()
 		}
 	}
 	if more&moreThresholds != 0 {
 		r.thresholds(o)
 	}
 	if more&moreLate != 0 {
-		o.late = make([]late, r.count())
+		o.late = make([]late, r.some())
 		for i := range o.late {
-			o.late[i] = late{period: r.period(), sum: spend.Amount(r.varint())}
+			o.late[i] = late{period: r.period(), sum: spend.Amount(r.Varint())}
 		}
 	}
 	if o.State == spend.Unset || o.State > spend.PermanentlyInactive || o.RenewalDay < 1 || o.RenewalDay > 28 ||
 		!spend.IsCurrency(o.Currency) || head&optionShares == 0 && o.shares(first) {
-		r.fail()
+		r.Fail()
 	}
 }
 
-func (r *reader) thresholds(o *Option) {
-	o.Thresholds = make([]spend.Threshold, r.count())
+func (r *decoder) thresholds(o *Option) {
+	o.Thresholds = make([]spend.Threshold, r.some())
 	for i := range o.Thresholds {
 		t := &o.Thresholds[i]
-		if t.Percent = int64(r.uvarint()); t.Percent == 0 {
+		if t.Percent = int64(r.Uvarint()); t.Percent == 0 {
 			t.Amount = r.amount()
 		}
 		if t.Validate() != nil {
-			r.fail()
+			r.Fail()
 		}
 	}
 }
 
-// reader takes values off the front; once bad, it stays so.
-type reader struct {
-	b   []byte
-	bad bool
+// decoder reads the values of a record.
+type decoder struct{ wire.Reader }
+
+// some is how many of something follow: at least one.
+func (r *decoder) some() uint64 {
+	n := r.Count()
+	if n == 0 {
+		r.Fail()
+	}
+	return n
 }
 
-func (r *reader) end() error {
-	if r.bad || len(r.b) > 0 {
+func (r *decoder) end() error {
+	if !r.Done() {
 		return errRecord
 	}
 	return nil
 }
 
-func (r *reader) fail() {
-	r.bad, r.b = true, nil
-}
-
-func (r *reader) uvarint() uint64 {
-	v, n := binary.Uvarint(r.b)
-	if n <= 0 || n > 1 && r.b[n-1] == 0 { // a zero at the end is one byte too many
-		r.fail()
-		return 0
-	}
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) varint() int64 {
-	v := r.uvarint()
-	return int64(v>>1) ^ -int64(v&1)
-}
-
-// count is how many of something follow: at least one, of a byte or more each.
-func (r *reader) count() uint64 {
-	n := r.uvarint()
-	if n == 0 || n > uint64(len(r.b)) {
-		r.fail()
-		return 0
-	}
-	return n
-}
-
-func (r *reader) bytes(n uint64) []byte {
-	if n > uint64(len(r.b)) {
-		r.fail()
-		return nil
-	}
-	v := r.b[:n]
-	r.b = r.b[n:]
-	return v
-}
-
-func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
-
-func (r *reader) byte() byte {
-	b := r.bytes(1)
-	if r.bad {
-		return 0
-	}
-	return b[0]
-}
-
 // farthest bounds every time, in seconds either way: what is behind is no time of an event, and might wrap.
 const farthest = 1 << 40
 
-func (r *reader) ms() time.Time {
-	ms := r.varint()
+func (r *decoder) ms() time.Time {
+	ms := r.Varint()
 	if ms < -farthest*1000 || ms > farthest*1000 {
-		r.fail()
+		r.Fail()
 	}
 	return time.UnixMilli(ms).UTC()
 }
 
-func (r *reader) period() spend.Period {
-	start, length := r.varint(), r.varint()
+func (r *decoder) period() spend.Period {
+	start, length := r.Varint(), r.Varint()
 	if start < -farthest || start > farthest || length < 0 || length > farthest {
-		r.fail()
+		r.Fail()
 		return spend.Period{}
 	}
 	return spend.Period{Start: time.Unix(start, 0).UTC(), End: time.Unix(start+length, 0).UTC()}
 }
 
 // texts are class, IMSI and language, in one piece of memory.
-func (r *reader) texts() (class, imsi, language string) {
+func (r *decoder) texts() (class, imsi, language string) {
 	var scratch [64]byte
-	b := append(scratch[:0], r.bytes(r.uvarint())...)
+	b := append(scratch[:0], r.Bytes(r.Uvarint())...)
 	n := len(b)
-	digits := int(r.byte())
+	digits := int(r.Byte())
 	if digits > maxIMSI {
-		r.fail()
+		r.Fail()
 		return "", "", ""
 	}
 	if digits > 0 {
-		b = appendDigits(b, r.uvarint(), digits)
-		r.bad = r.bad || len(b) != n+digits
+		b = appendDigits(b, r.Uvarint(), digits)
+		r.Bad = r.Bad || len(b) != n+digits
 	}
 	m := len(b)
-	b = append(b, r.bytes(r.uvarint())...)
+	b = append(b, r.Bytes(r.Uvarint())...)
 	all := string(b)
 	return all[:n], all[n:m], all[m:]
 }
@@ -310,17 +268,17 @@ func appendDigits(b []byte, number uint64, digits int) []byte {
 }
 
 // amount is one that is not negative.
-func (r *reader) amount() spend.Amount {
-	v := r.uvarint()
+func (r *decoder) amount() spend.Amount {
+	v := r.Uvarint()
 	a := v >> 1
 	if v&1 == 0 {
 		if spend.Amount(a)%cent == 0 { // it would have been written in cents
-			r.fail()
+			r.Fail()
 		}
 		return spend.Amount(a)
 	}
 	if a > uint64(spend.Max/cent) {
-		r.fail()
+		r.Fail()
 		return 0
 	}
 	return spend.Amount(a) * cent
