@@ -29,13 +29,14 @@ func (x Services) Register(server *rpc.Server) error {
 		return err
 	}
 	s := &subscribers{
-		records: x.Engine, catalogs: catalogs{x.Catalogs}, peers: x.Peers, clock: x.Clock, answered: answered,
+		records: x.Engine, catalogs: catalogs{x.Catalogs}, clock: x.Clock, answered: answered,
 		stopping: server.Stopping(), timeout: x.Timeout,
 	}
-	optionsv1.RegisterOptionCatalogServiceServer(server, &catalogService{catalogs: s.catalogs})
-	optionsv1.RegisterOptionInventoryServiceServer(server, &inventory{subscribers: s})
-	optionsv1.RegisterOptionSubscriptionServiceServer(server, &subscription{subscribers: s})
-	optionsv1.RegisterEnforcementServiceServer(server, &enforcement{subscribers: s})
-	optionsv1.RegisterOptionAuditServiceServer(server, newAudit(s, x.Engine))
+	f := &forwarding{ServiceRegistrar: server, local: s, peers: x.Peers}
+	optionsv1.RegisterOptionCatalogServiceServer(f, &catalogService{catalogs: s.catalogs})
+	optionsv1.RegisterOptionInventoryServiceServer(f, &inventory{subscribers: s})
+	optionsv1.RegisterOptionSubscriptionServiceServer(f, &subscription{subscribers: s})
+	optionsv1.RegisterEnforcementServiceServer(f, newEnforcement(s, f))
+	optionsv1.RegisterOptionAuditServiceServer(f, newAudit(s, x.Engine))
 	return nil
 }

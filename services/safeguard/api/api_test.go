@@ -73,17 +73,23 @@ func (o onlyOne) At(state.Revision) (*account.Catalog, error) { return o.catalog
 func (o onlyOne) Latest() (*account.Catalog, bool)            { return o.catalog, o.catalog != nil }
 func (o onlyOne) Changed() <-chan struct{}                    { return nil }
 
-// reachable is the API in front of an engine, at a time, under a class at revision 3.
-func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfService) *subscribers {
+// forwarded is enforcement behind the interceptor that sends requests on to peers.
+func forwarded(t testing.TB, s *subscribers) *enforcement {
 	t.Helper()
 	p := NewReplicas()
 	t.Cleanup(p.Close)
+	return newEnforcement(s, &forwarding{local: s, peers: p})
+}
+
+// reachable is the API in front of an engine, at a time, under a class at revision 3.
+func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfService) *subscribers {
+	t.Helper()
 	a, err := newAnswered(prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
 	return &subscribers{
-		records: s, peers: p, clock: func() time.Time { return safeguardtest.Moment(now) }, answered: a, stopping: make(chan struct{}), timeout: 2 * time.Minute,
+		records: s, clock: func() time.Time { return safeguardtest.Moment(now) }, answered: a, stopping: make(chan struct{}), timeout: 2 * time.Minute,
 		catalogs: only(catalogWith(t, 3, c)),
 	}
 }

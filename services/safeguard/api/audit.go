@@ -59,7 +59,7 @@ func (v *audit) partitionIn(f *fault.Faults, n int32) {
 // Explain tells each event, call and timer that made the present figures of one subscriber, oldest first.
 func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingServer[optionsv1.ExplainResponse]) error {
 	var f fault.Faults
-	at := placeIn(&f, "name", req.GetName())
+	at := subjectIn(&f, "name", req.GetName())
 	x := explanation{asked: account.AnyOption, all: req.GetAllPeriods(), out: out}
 	if req.GetOption() != eventv1.Safeguard_OPTION_UNSPECIFIED {
 		if x.asked = account.OptionOf(req.GetOption()); x.asked == account.AnyOption {

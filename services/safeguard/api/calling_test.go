@@ -89,7 +89,7 @@ func answers(a fold.Answer, err error) func(*event.Event) (fold.Answer, error) {
 	return func(*event.Event) (fold.Answer, error) { return a, err }
 }
 
-func elsewhere(address string) func(*event.Event) (fold.Answer, error) {
+func ownedBy(address string) func(*event.Event) (fold.Answer, error) {
 	return answers(fold.Answer{}, &fold.NotOwnerError{Address: address})
 }
 
@@ -113,7 +113,7 @@ func inbound(ctx context.Context, pairs ...string) context.Context {
 // A call goes to whoever has the partition, and while that moves to the next one, always the same call.
 func TestACallFollowsItsPartition(t *testing.T) {
 	allowed := &optionsv1.ChargeResponse{Allowed: true, Spent: safeguardtest.Units("5"), Sequence: 44}
-	movedBehindAppend := passedOn(perhaps, fold.ErrMoved)
+	movedBehindAppend := passedOn(unknown, fold.ErrMoved)
 	for _, test := range []struct {
 		name string
 		peer []peerSay
@@ -128,37 +128,37 @@ func TestACallFollowsItsPartition(t *testing.T) {
 		}, 43, "", 0},
 		{"a peer has it", []peerSay{peerAnswers(allowed, nil)},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 44, "", 1},
 		{"a peer refuses", []peerSay{peerAnswers(nil, fault.New(fault.NotFound, account.ReasonNotFound, "no"))},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 0, account.ReasonNotFound, 1},
 		{"a peer has lost it to this replica", []peerSay{peerAnswers(nil, movedAway(fold.ErrUnknown))},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a), answers(accepted(t), nil)}
+				return []engineSay{ownedBy(a), answers(accepted(t), nil)}
 			}, 43, "", 1},
 		{"a peer lost it behind the append", []peerSay{peerAnswers(nil, movedBehindAppend), peerAnswers(allowed, nil)},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 44, "", 2},
 		{"this replica lost it behind the append", []peerSay{peerAnswers(allowed, nil)},
 			func(a string) []engineSay {
-				return []engineSay{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), elsewhere(a)}
+				return []engineSay{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), ownedBy(a)}
 			}, 44, "", 1},
 		{"a peer does not know what became of it, and has not lost the partition", []peerSay{
 			peerAnswers(nil, fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"))},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 0, ReasonOutcome, 1},
 		{"throttled behind a try that may stand in the log", []peerSay{
 			peerAnswers(nil, movedBehindAppend), peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 0, ReasonOutcome, 2},
 		{"throttled at once", []peerSay{peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
 			func(a string) []engineSay {
-				return []engineSay{elsewhere(a)}
+				return []engineSay{ownedBy(a)}
 			}, 0, "CALLS_WAITING", 1},
 		{"a refusal of the fold", nil, func(string) []engineSay {
 			return []engineSay{answers(fold.Answer{}, fault.New(fault.NotFound, account.ReasonNotOffered, "no"))}
@@ -173,10 +173,10 @@ func TestACallFollowsItsPartition(t *testing.T) {
 			if test.reason == ReasonRebuilding {
 				engine.storedErr = fold.ErrUnknown
 			}
-			v := &enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}
+			v := forwarded(t, reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full()))
 			ctx, cancel := context.WithTimeout(inbound(t.Context()), longest)
 			defer cancel()
-			got, err := v.Charge(ctx, aCharge)
+			got, err := v.charge(ctx, aCharge)
 			if fault.ReasonOf(err) != test.reason || got.GetSequence() != test.sequence || (err == nil) != (test.reason == "") {
 				t.Errorf("%v, %v", got, err)
 			}
@@ -208,19 +208,19 @@ func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 			t.Fatal(err)
 		}
 		_ = closed.Close()
-		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full())}
+		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
 		defer cancel()
-		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
 			t.Errorf("%v", err)
 		}
 	})
 	t.Run("the owner does not know the caller", func(t *testing.T) {
 		p := newPeer(t)
-		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(p.address)}}, "2026-03-12T10:00", safeguardtest.Full())}
+		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // without a key
 		defer cancel()
-		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
+		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
 			t.Errorf("%v", err)
 		}
 	})
@@ -229,10 +229,10 @@ func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
-		v := &enforcement{subscribers: reachable(t, &engineSays{calls: []engineSay{elsewhere(p.address)}}, "2026-03-12T10:00", safeguardtest.Full())}
+		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
 		defer cancel()
-		if _, err := v.Charge(ctx, aCharge); fault.ReasonOf(err) != ReasonOutcome || status.Code(fault.Status(err).Err()) != codes.Unavailable {
+		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonOutcome || status.Code(fault.Status(err).Err()) != codes.Unavailable {
 			t.Errorf("%v", err)
 		}
 	})
@@ -247,7 +247,7 @@ func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 				s.stopping = stopping
 				close(stopping)
 				begin := time.Now()
-				_, err := (&enforcement{subscribers: s}).Charge(t.Context(), aCharge)
+				_, err := forwarded(t, s).charge(t.Context(), aCharge)
 				if took := time.Since(begin); fault.ReasonOf(err) != test.reason || took != stoppingPatience {
 					t.Errorf("%v, after %s", err, took)
 				}
@@ -261,21 +261,21 @@ func TestACallThatWasSentOnIsTriedOnce(t *testing.T) {
 	for _, test := range []struct {
 		err    error
 		reason string
-		sent   became // as the peer reads it
+		sent   applied // as the peer reads it
 	}{
-		{&fold.NotOwnerError{Address: "127.0.0.1:1"}, reasonMoved, nothing},
-		{fold.ErrUnknown, reasonMoved, nothing},
-		{lost(), ReasonOutcome, perhaps},
-		{fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"), ReasonOutcome, settled},
-		{fault.New(fault.Precondition, account.ReasonState, "no"), account.ReasonState, settled},
-		{fmt.Errorf("encode call: %w", errors.New("x")), "", settled},
+		{&fold.NotOwnerError{Address: "127.0.0.1:1"}, reasonMoved, notApplied},
+		{fold.ErrUnknown, reasonMoved, notApplied},
+		{lost(), ReasonOutcome, unknown},
+		{fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"), ReasonOutcome, final},
+		{fault.New(fault.Precondition, account.ReasonState, "no"), account.ReasonState, final},
+		{fmt.Errorf("encode call: %w", errors.New("x")), "", final},
 	} {
 		engine := &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}
-		_, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}).Charge(inbound(t.Context(), forwarded, "1"), aCharge)
+		_, err := forwarded(t, reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())).charge(inbound(t.Context(), sentOn, "1"), aCharge)
 		if fault.ReasonOf(err) != test.reason || len(engine.asked) != 1 {
 			t.Errorf("%v: answered %v after %d tries", test.err, err, len(engine.asked))
 		}
-		if got := becameThere(true, fault.FromGRPC(fault.Status(err).Err())); got != test.sent {
+		if got := appliedThere(true, fault.FromGRPC(fault.Status(err).Err())); got != test.sent {
 			t.Errorf("%v: a peer takes it as %d", test.err, got)
 		}
 	}

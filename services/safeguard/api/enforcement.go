@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -18,6 +19,17 @@ import (
 type enforcement struct {
 	optionsv1.UnimplementedEnforcementServiceServer
 	*subscribers
+
+	// authorize and charge answer the requests of streams, as those that come alone.
+	authorize func(context.Context, *optionsv1.AuthorizeRequest) (*optionsv1.AuthorizeResponse, error)
+	charge    func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error)
+}
+
+func newEnforcement(s *subscribers, f *forwarding) *enforcement {
+	v := &enforcement{subscribers: s}
+	v.authorize = request(f, optionsv1.EnforcementService_Authorize_FullMethodName, v.Authorize)
+	v.charge = request(f, optionsv1.EnforcementService_Charge_FullMethodName, v.Charge)
+	return v
 }
 
 // Authorize says whether a subscriber may use something now.
@@ -26,13 +38,9 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 	if err != nil {
 		return nil, err
 	}
-	res := &optionsv1.AuthorizeResponse{}
-	r, answered, err := v.reach(ctx, optionsv1.EnforcementService_Authorize_FullMethodName, at, hop, req, res)
-	switch {
-	case answered && err != nil:
+	r, err := v.reach(ctx, at, hop)
+	if _, away := errors.AsType[*elsewhere](err); away {
 		return nil, err
-	case answered:
-		return res, nil
 	}
 	var now account.View
 	if err == nil {
@@ -55,7 +63,7 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 			return nil, err
 		}
 	}
-	res.Sequence, res.Staleness = r.Sequence, durationpb.New(r.Staleness)
+	res := &optionsv1.AuthorizeResponse{Sequence: r.Sequence, Staleness: durationpb.New(r.Staleness)}
 	authorizedIn(res, &a, now.Now)
 	v.answered.authorized(res)
 	return res, nil
@@ -82,7 +90,7 @@ func authorizedIn(res *optionsv1.AuthorizeResponse, a *account.Authorization, no
 }
 
 // authorizeIn reads a request: whom it is about, and the option that is asked about.
-func authorizeIn(req *optionsv1.AuthorizeRequest) (at place, asked spend.Option, err error) {
+func authorizeIn(req *optionsv1.AuthorizeRequest) (at subject, asked spend.Option, err error) {
 	tenant, text, named := parts(req.GetName(), "/subscribers/", "")
 	msisdn, numbered := event.MSISDN(text)
 	known := false
@@ -94,10 +102,10 @@ func authorizeIn(req *optionsv1.AuthorizeRequest) (at place, asked spend.Option,
 		known = asked < spend.Options
 	}
 	if named && known && isTenant(tenant) && numbered {
-		return place{tenant, msisdn}, asked, nil
+		return subject{tenant, msisdn}, asked, nil
 	}
 	var f fault.Faults
-	placeIn(&f, "name", req.GetName())
+	subjectIn(&f, "name", req.GetName())
 	if !known {
 		f.AddAs(account.ReasonRequest, "use", "must be usage, or one of the three options")
 	}

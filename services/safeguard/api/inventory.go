@@ -20,27 +20,27 @@ type inventory struct {
 // ListOptions shows a subscriber and all of its options.
 func (v *inventory) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListOptionsResponse, error) {
 	var f fault.Faults
-	at := placeIn(&f, "parent", req.GetParent())
+	at := subjectIn(&f, "parent", req.GetParent())
 	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {
 		return nil, err
 	}
-	return read(ctx, v.subscribers, optionsv1.OptionInventoryService_ListOptions_FullMethodName, at, req.GetMinPosition(), req, all)
+	return read(ctx, v.subscribers, at, req.GetMinPosition(), all)
 }
 
 // GetDataSafeguard shows one option.
 func (v *inventory) GetDataSafeguard(ctx context.Context, req *optionsv1.GetDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
-	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetDataSafeguard_FullMethodName, spend.Data, req, dataOf)
+	return show(ctx, v.subscribers, spend.Data, req, dataOf)
 }
 
 // GetOverspendSafeguard shows one option.
 func (v *inventory) GetOverspendSafeguard(ctx context.Context, req *optionsv1.GetOverspendSafeguardRequest) (*optionsv1.OverspendSafeguard, error) {
-	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetOverspendSafeguard_FullMethodName, spend.Overspend, req, overspendOf)
+	return show(ctx, v.subscribers, spend.Overspend, req, overspendOf)
 }
 
 // GetPaymentSafeguard shows one option.
 func (v *inventory) GetPaymentSafeguard(ctx context.Context, req *optionsv1.GetPaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
-	return show(ctx, v.subscribers, optionsv1.OptionInventoryService_GetPaymentSafeguard_FullMethodName, spend.Payment, req, paymentOf)
+	return show(ctx, v.subscribers, spend.Payment, req, paymentOf)
 }
 
 // naming is a request that names what it is about.
@@ -55,14 +55,14 @@ type awaiting[M any] interface {
 	GetMinPosition() *optionsv1.Position
 }
 
-func show[Req, Res any, Q awaiting[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, shown func(*account.View) *Res) (*Res, error) {
+func show[Req, Res any, Q awaiting[Req]](ctx context.Context, s *subscribers, o spend.Option, req Q, shown func(*account.View) *Res) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
 	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {
 		return nil, err
 	}
-	return read[Res, P](ctx, s, method, at, req.GetMinPosition(), req, func(v *account.View) (*Res, error) {
+	return read(ctx, s, at, req.GetMinPosition(), func(v *account.View) (*Res, error) {
 		if err := v.Has(o); err != nil {
 			return nil, err
 		}
@@ -75,7 +75,7 @@ func all(v *account.View) (*optionsv1.ListOptionsResponse, error) {
 	if err := v.Present(); err != nil {
 		return nil, err
 	}
-	at := place{v.Tenant, v.MSISDN}
+	at := subject{v.Tenant, v.MSISDN}
 	sub := &v.Subscriber
 	m := v.Options()
 	m.Subscriber = &optionsv1.Subscriber{
@@ -96,18 +96,18 @@ func all(v *account.View) (*optionsv1.ListOptionsResponse, error) {
 
 func dataOf(v *account.View) *optionsv1.DataSafeguard {
 	m := v.DataSafeguard()
-	m.Name = place{v.Tenant, v.MSISDN}.option(spend.Data)
+	m.Name = subject{v.Tenant, v.MSISDN}.option(spend.Data)
 	return m
 }
 
 func overspendOf(v *account.View) *optionsv1.OverspendSafeguard {
 	m := v.OverspendSafeguard()
-	m.Name = place{v.Tenant, v.MSISDN}.option(spend.Overspend)
+	m.Name = subject{v.Tenant, v.MSISDN}.option(spend.Overspend)
 	return m
 }
 
 func paymentOf(v *account.View) *optionsv1.PaymentSafeguard {
 	m := v.PaymentSafeguard()
-	m.Name = place{v.Tenant, v.MSISDN}.option(spend.Payment)
+	m.Name = subject{v.Tenant, v.MSISDN}.option(spend.Payment)
 	return m
 }

@@ -225,7 +225,7 @@ func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 // A partition that is rebuilt, or whose owner is away, answers from the store where that can tell, and otherwise that it
 // does not know: never that there is no such subscriber.
 func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
-	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(forwarded, "1"))
+	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(sentOn, "1"))
 	nobody := &fold.NotOwnerError{Address: "127.0.0.1:1"}
 	gold := safeguardtest.Full()
 	known := begun(t, gold)
@@ -245,7 +245,12 @@ func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
 		{"where the partition is here", t.Context(), engineSays{reading: known, storedErr: errors.New("not asked")}, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := list(test.ctx, reachable(t, &test.engine, "2026-03-12T10:00", gold))
+			v := &inventory{subscribers: reachable(t, &test.engine, "2026-03-12T10:00", gold)}
+			peers := NewReplicas()
+			t.Cleanup(peers.Close)
+			f := &forwarding{local: v.subscribers, peers: peers}
+			list := request(f, optionsv1.OptionInventoryService_ListOptions_FullMethodName, v.ListOptions)
+			got, err := list(test.ctx, &optionsv1.ListOptionsRequest{Parent: wholeName})
 			if test.engine.storedReads != test.reads {
 				t.Errorf("the store was read %d times", test.engine.storedReads)
 			}

@@ -9,17 +9,17 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
-// place is a subscriber as resources name it.
-type place struct{ tenant, msisdn string }
+// subject is a subscriber as resources name it.
+type subject struct{ tenant, msisdn string }
 
 // key of its record.
-func (p place) key() string { return p.tenant + "/" + p.msisdn }
+func (p subject) key() string { return p.tenant + "/" + p.msisdn }
 
 // name of the resource.
-func (p place) name() string { return "tenants/" + p.tenant + "/subscribers/" + p.msisdn }
+func (p subject) name() string { return "tenants/" + p.tenant + "/subscribers/" + p.msisdn }
 
 // option is the name of one of its options.
-func (p place) option(o spend.Option) string { return p.name() + "/options/" + optionIDs[o] }
+func (p subject) option(o spend.Option) string { return p.name() + "/options/" + optionIDs[o] }
 
 // optionIDs end the names of options.
 var optionIDs = [...]string{spend.Data: "dataSafeguard", spend.Overspend: "overspendSafeguard", spend.Payment: "paymentSafeguard"}
@@ -27,28 +27,28 @@ var optionIDs = [...]string{spend.Data: "dataSafeguard", spend.Overspend: "overs
 // optionWords are options as sentences have them.
 var optionWords = [...]string{spend.Data: "data safeguard", spend.Overspend: "overspend safeguard", spend.Payment: "payment safeguard"}
 
-// placeIn reads "tenants/{tenant}/subscribers/{msisdn}" out of a field.
-func placeIn(f *fault.Faults, field, name string) place {
-	return placeOf(f, field, name, "")
+// subjectIn reads "tenants/{tenant}/subscribers/{msisdn}" out of a field.
+func subjectIn(f *fault.Faults, field, name string) subject {
+	return parseSubject(f, field, name, "")
 }
 
 // optionIn reads "tenants/{tenant}/subscribers/{msisdn}/options/{option}".
-func optionIn(f *fault.Faults, field, name string, o spend.Option) place {
-	return placeOf(f, field, name, "/options/"+optionIDs[o])
+func optionIn(f *fault.Faults, field, name string, o spend.Option) subject {
+	return parseSubject(f, field, name, "/options/"+optionIDs[o])
 }
 
-func placeOf(f *fault.Faults, field, name, tail string) place {
+func parseSubject(f *fault.Faults, field, name, tail string) subject {
 	tenant, text, ok := parts(name, "/subscribers/", tail)
 	if !ok {
 		f.AddAs(ReasonName, field, "must be tenants/{tenant}/subscribers/{msisdn}%s", tail)
-		return place{}
+		return subject{}
 	}
 	tenantIn(f, field, tenant)
 	msisdn, ok := event.MSISDN(text)
 	if !ok {
 		f.AddAs(ReasonName, field, "the MSISDN "+event.FormMSISDN)
 	}
-	return place{tenant, msisdn}
+	return subject{tenant, msisdn}
 }
 
 // classIn reads "tenants/{tenant}/classesOfService/{cos}" with a tail behind it.

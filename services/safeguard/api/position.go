@@ -2,9 +2,8 @@ package api
 
 import (
 	"context"
+	"errors"
 	"time"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
@@ -32,31 +31,32 @@ func positionIn(f *fault.Faults, p *optionsv1.Position) {
 	}
 }
 
-// reachBehind is reach, from a state in which the event at a position was worked, where there is one. A peer that is the
-// owner waits itself.
-func (s *subscribers) reachBehind(ctx context.Context, method string, at place, after *optionsv1.Position, req, res proto.Message) (r fold.Reading[account.Subscriber], answered bool, err error) {
+// reachBehind is reach, from a state in which the event at a position was worked, where there is one. Another replica that
+// owns the partition waits itself.
+func (s *subscribers) reachBehind(ctx context.Context, at subject, after *optionsv1.Position) (r fold.Reading[account.Subscriber], err error) {
 	if after == nil {
-		return s.reach(ctx, method, at, hop, req, res)
+		return s.reach(ctx, at, hop)
 	}
 	if p := s.records.Partition(at.key()); p != after.GetPartition() {
-		return r, false, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.partition", Reason: ReasonPosition,
+		return r, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.partition", Reason: ReasonPosition,
 			Description: "is that of another number's event, or of another topic: give partition and offset of the receipt for an event of this subscriber"})
 	}
 	ctx, cancel := s.untilLate(ctx)
 	defer cancel()
 	asked := false
 	for {
-		r, answered, err = s.reach(ctx, method, at, s.timeout, req, res)
-		if answered || err == nil && r.Offset > after.GetOffset() {
-			return r, answered, err
+		deadline, _ := ctx.Deadline()
+		r, err = s.reach(ctx, at, min(s.timeout, time.Until(deadline)))
+		if _, away := errors.AsType[*elsewhere](err); away || err == nil && r.Offset > after.GetOffset() {
+			return r, err
 		}
 		if err != nil && ctx.Err() == nil {
-			return r, false, err
+			return r, err
 		}
 		if !asked { // no event stands where the log has not come to yet
 			end, err := s.records.End(ctx, after.GetPartition())
 			if err == nil && after.GetOffset() >= end {
-				return r, false, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.offset", Reason: ReasonPosition,
+				return r, fault.NewInvalid(ReasonPosition, fault.Violation{Field: "min_position.offset", Reason: ReasonPosition,
 					Description: "lies behind the end of the log: no event stands there; give the offset of the receipt"})
 			}
 			asked = err == nil
@@ -64,9 +64,9 @@ func (s *subscribers) reachBehind(ctx context.Context, method string, at place, 
 		select {
 		case <-time.After(positionPause):
 		case <-s.stopping:
-			return r, false, notReached(after, r.Offset)
+			return r, notReached(after, r.Offset)
 		case <-ctx.Done():
-			return r, false, notReached(after, r.Offset)
+			return r, notReached(after, r.Offset)
 		}
 	}
 }

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"time"
 
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
@@ -29,12 +27,10 @@ type records interface {
 	End(ctx context.Context, partition int32) (int64, error)
 }
 
-// subscribers is how the services reach a subscriber: in this replica's partitions, through one hop at the replica that
-// has its partition, or in the store.
+// subscribers is how the services reach a subscriber: in this replica's partitions, or in the store.
 type subscribers struct {
 	records  records
 	catalogs catalogs
-	peers    *Replicas
 	clock    func() time.Time
 	answered *answered
 	// stopping is closed when the process begins to end.
@@ -50,49 +46,38 @@ const (
 	storePatience = 250 * time.Millisecond
 )
 
-// reach reads a subscriber as committed last. answered says that its owner, a peer, has filled in res instead, or that
-// err is the owner's answer. Where err says that nobody can tell, the reading has what is known all the same. The owner has
-// patience to answer.
-func (s *subscribers) reach(ctx context.Context, method string, at place, patience time.Duration, req, res proto.Message) (r fold.Reading[account.Subscriber], answered bool, err error) {
+// reach reads a subscriber as committed last. Where err says that this is not known, the reading has what is known all the
+// same. Another replica that owns the partition has patience to answer.
+func (s *subscribers) reach(ctx context.Context, at subject, patience time.Duration) (r fold.Reading[account.Subscriber], err error) {
 	r, err = s.records.Read(ctx, at.key())
 	if err == nil {
 		s.answered.read(fromOwner)
-		return r, false, nil
+		return r, nil
 	}
 	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
-		if isForwarded(ctx) {
-			return r, true, movedAway(err)
+		silent, asked := ctx.Value(ownerSilent{}).(error)
+		if !asked {
+			return r, &elsewhere{owner: away, patience: patience}
 		}
-		hopping, cancel := context.WithTimeout(ctx, patience)
-		_, askErr := s.peers.ask(hopping, away.Address, method, req, res)
-		cancel()
-		if askErr == nil || isVerdict(askErr) {
-			s.answered.read(fromPeer)
-			return r, true, askErr
-		}
-		proto.Reset(res)
-		err = errors.Join(err, askErr)
+		err = errors.Join(err, silent)
 	}
 	patient, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
 	r, stored := s.records.ReadStored(patient, at.key())
 	if stored != nil {
 		s.answered.read(fromNowhere)
-		return r, false, unreadable(errors.Join(stored, err))
+		return r, unreadable(errors.Join(stored, err))
 	}
 	s.answered.read(fromStore)
-	return r, false, nil
+	return r, nil
 }
 
-// read answers from a subscriber as committed last; where it is to be in which an event was worked, as soon as it is.
-func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, after *optionsv1.Position, req proto.Message, answer func(*account.View) (*Res, error)) (*Res, error) {
-	res := P(new(Res))
-	r, answered, err := s.reachBehind(ctx, method, at, after, req, res)
-	switch {
-	case err != nil:
+// read answers from a subscriber as committed last; where a position is given, from a state in which the event there was
+// worked, as soon as it is.
+func read[Res any](ctx context.Context, s *subscribers, at subject, after *optionsv1.Position, answer func(*account.View) (*Res, error)) (*Res, error) {
+	r, err := s.reachBehind(ctx, at, after)
+	if err != nil {
 		return nil, err
-	case answered:
-		return (*Res)(res), nil
 	}
 	v, err := s.view(ctx, at, &r)
 	if err != nil {
@@ -102,7 +87,7 @@ func read[Res any, P message[Res]](ctx context.Context, s *subscribers, method s
 }
 
 // view brings what was read to the present.
-func (s *subscribers) view(ctx context.Context, at place, r *fold.Reading[account.Subscriber]) (account.View, error) {
+func (s *subscribers) view(ctx context.Context, at subject, r *fold.Reading[account.Subscriber]) (account.View, error) {
 	v := account.View{
 		Tenant: at.tenant, MSISDN: at.msisdn, Exists: r.Exists, Subscriber: r.Body,
 		Sequence: r.Sequence, LogTime: r.Time, Staleness: r.Staleness, Now: s.clock(),
@@ -121,9 +106,9 @@ func (s *subscribers) view(ctx context.Context, at place, r *fold.Reading[accoun
 	return v, nil
 }
 
-// isVerdict says that an error of a peer is an answer: what the caller did, or what does not exist. Others say that the
+// isFinal says that an error of a peer is an answer: what the caller did, or what does not exist. Others say that the
 // peer could not tell.
-func isVerdict(err error) bool {
+func isFinal(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.NotFound, fault.AlreadyExists, fault.Conflict, fault.Precondition, fault.Throttled:
 		return true

@@ -48,10 +48,7 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 	}
 	err = v.engine.Here(out.Context(), req.GetPartition())
 	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
-		if isForwarded(out.Context()) {
-			return movedAway(err)
-		}
-		return relay(out, v.peers, away.Address, optionsv1.OptionAuditService_Reapply_FullMethodName, req, v.stopping)
+		return &elsewhere{owner: away}
 	}
 	if err != nil {
 		return unreadable(err)
@@ -180,7 +177,7 @@ func (r *reapplication) call(ctx context.Context, key string, revision int64) {
 		bounded, cancel := context.WithTimeout(ctx, r.timeout)
 		defer cancel()
 		tenant, msisdn, _ := strings.Cut(key, "/")
-		at := place{tenant, msisdn}
+		at := subject{tenant, msisdn}
 		e := at.command(account.TypeReapply, account.ReapplySource, fmt.Sprintf("%s/%d/%s", r.class, revision, msisdn), &controlv1.ReapplyCommand{ClassOfService: r.class})
 		for {
 			_, err := r.records.Call(bounded, e)
@@ -195,7 +192,7 @@ func (r *reapplication) call(ctx context.Context, key string, revision int64) {
 				return
 			}
 			if err != nil {
-				r.fail(passedOn(becameHere(err), err))
+				r.fail(passedOn(appliedHere(err), err))
 			}
 			return
 		}

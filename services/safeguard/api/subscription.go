@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -24,7 +25,7 @@ type subscription struct {
 // ChangeDataSafeguard changes one option.
 func (v *subscription) ChangeDataSafeguard(ctx context.Context, req *optionsv1.ChangeDataSafeguardRequest) (*optionsv1.DataSafeguard, error) {
 	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_DATA, RenewalDay: req.RenewalDay, State: req.GetState()}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeDataSafeguard_FullMethodName, spend.Data, req, asked, func(at place, m *optionsv1.DataSafeguard) { m.Name = at.option(spend.Data) })
+	return change(ctx, v.subscribers, spend.Data, req, asked, func(at subject, m *optionsv1.DataSafeguard) { m.Name = at.option(spend.Data) })
 }
 
 // ChangeOverspendSafeguard changes one option.
@@ -34,13 +35,13 @@ func (v *subscription) ChangeOverspendSafeguard(ctx context.Context, req *option
 		CurrentLimit: req.GetCurrentLimit(), NextLimit: req.GetNextLimit(), ClearNextLimit: req.GetClearNextLimit(),
 		AlertThresholds: req.GetAlertThresholds(),
 	}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangeOverspendSafeguard_FullMethodName, spend.Overspend, req, asked, func(at place, m *optionsv1.OverspendSafeguard) { m.Name = at.option(spend.Overspend) })
+	return change(ctx, v.subscribers, spend.Overspend, req, asked, func(at subject, m *optionsv1.OverspendSafeguard) { m.Name = at.option(spend.Overspend) })
 }
 
 // ChangePaymentSafeguard changes one option.
 func (v *subscription) ChangePaymentSafeguard(ctx context.Context, req *optionsv1.ChangePaymentSafeguardRequest) (*optionsv1.PaymentSafeguard, error) {
 	asked := &controlv1.ChangeCommand{Option: eventv1.Safeguard_OPTION_PAYMENT, RenewalDay: req.RenewalDay, State: req.GetState()}
-	return change(ctx, v.subscribers, optionsv1.OptionSubscriptionService_ChangePaymentSafeguard_FullMethodName, spend.Payment, req, asked, func(at place, m *optionsv1.PaymentSafeguard) { m.Name = at.option(spend.Payment) })
+	return change(ctx, v.subscribers, spend.Payment, req, asked, func(at subject, m *optionsv1.PaymentSafeguard) { m.Name = at.option(spend.Payment) })
 }
 
 // referring is a request that names an option and has a reference.
@@ -50,26 +51,26 @@ type referring[M any] interface {
 }
 
 // change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
-func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, method string, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(place, P)) (*Res, error) {
+func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(subject, P)) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
 	referenceIn(&f, req.GetTransactionReference())
 	changeIn(&f, asked)
 	if f.Len() > 0 {
-		return nil, wholly(ctx, s, method, at, req, &f, account.ReasonChange, func(v *account.View, f *fault.Faults) { v.CheckChange(f, asked) }, P(nil))
+		return nil, wholly(ctx, s, at, &f, account.ReasonChange, func(v *account.View, f *fault.Faults) { v.CheckChange(f, asked) })
 	}
 	e := at.command(account.TypeChange, account.ChangeSource, req.GetTransactionReference(), asked)
-	return call[Res, P](ctx, s, method, at, req, e, func(m P) { named(at, m) })
+	return command[Res, P](ctx, s, e, func(m P) { named(at, m) })
 }
 
 // wholly is the answer to a call that has faults by itself: these, and those that it has for its subscriber as that was
 // committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others to tell.
-func wholly[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, found *fault.Faults, reason string, more func(*account.View, *fault.Faults), _ P) error {
+func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults, reason string, more func(*account.View, *fault.Faults)) error {
 	own := found.ErrShared(reason)
 	if at.tenant == "" || at.msisdn == "" {
 		return own
 	}
-	_, err := read[Res, P](ctx, s, method, at, nil, req, func(v *account.View) (*Res, error) {
+	_, err := read(ctx, s, at, nil, func(v *account.View) (*struct{}, error) {
 		if v.Present() != nil {
 			return nil, own
 		}
@@ -90,7 +91,7 @@ func wholly[Res any, P message[Res]](ctx context.Context, s *subscribers, method
 		}
 		return nil, found.ErrShared(reason)
 	})
-	if fault.KindOf(err) == fault.Invalid {
+	if _, away := errors.AsType[*elsewhere](err); away || fault.KindOf(err) == fault.Invalid {
 		return err
 	}
 	return own
@@ -116,7 +117,7 @@ func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
 }
 
 // command is a call as it stands in the log.
-func (p place) command(eventType, source, reference string, data proto.Message) *event.Event {
+func (p subject) command(eventType, source, reference string, data proto.Message) *event.Event {
 	return &event.Event{
 		ID: reference, Source: source, Type: eventType, Tenant: p.tenant, Subject: p.msisdn, Correlation: reference, Data: data,
 	}

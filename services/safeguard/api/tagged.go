@@ -24,7 +24,7 @@ const inFlight = 256
 func (v *enforcement) AuthorizeStream(stream grpc.BidiStreamingServer[optionsv1.AuthorizeStreamRequest, optionsv1.AuthorizeStreamResponse]) error {
 	return tagged(stream, v.stopping, v.timeout, func(ctx context.Context, req *optionsv1.AuthorizeStreamRequest) *optionsv1.AuthorizeStreamResponse {
 		m := &optionsv1.AuthorizeStreamResponse{Tag: req.GetTag()}
-		if res, err := v.Authorize(ctx, req.GetRequest()); err != nil {
+		if res, err := v.authorize(ctx, req.GetRequest()); err != nil {
 			m.Answer = &optionsv1.AuthorizeStreamResponse_Error{Error: statusOf(err)}
 		} else {
 			m.Answer = &optionsv1.AuthorizeStreamResponse_Response{Response: res}
@@ -37,7 +37,7 @@ func (v *enforcement) AuthorizeStream(stream grpc.BidiStreamingServer[optionsv1.
 func (v *enforcement) ChargeStream(stream grpc.BidiStreamingServer[optionsv1.ChargeStreamRequest, optionsv1.ChargeStreamResponse]) error {
 	return tagged(stream, v.stopping, v.timeout, func(ctx context.Context, req *optionsv1.ChargeStreamRequest) *optionsv1.ChargeStreamResponse {
 		m := &optionsv1.ChargeStreamResponse{Tag: req.GetTag()}
-		if res, err := v.Charge(ctx, req.GetRequest()); err != nil {
+		if res, err := v.charge(ctx, req.GetRequest()); err != nil {
 			m.Answer = &optionsv1.ChargeStreamResponse_Error{Error: statusOf(err)}
 		} else {
 			m.Answer = &optionsv1.ChargeStreamResponse_Response{Response: res}

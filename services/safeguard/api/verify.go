@@ -150,7 +150,7 @@ func (c *comparison) differences(key string, of fold.Stored) (all []*optionsv1.V
 	}
 	should, due := c.replayed.Body(key)
 	tenant, msisdn, _ := strings.Cut(key, "/")
-	at := place{tenant, msisdn}
+	at := subject{tenant, msisdn}
 	tell := func(o spend.Option, what, stored, recomputed string) {
 		if stored != recomputed {
 			all = append(all, &optionsv1.VerifiedDifference{Name: at.name(), Option: account.OptionOnWire(o), Difference: what + ": stored " + stored + ", recomputed " + recomputed})

@@ -17,7 +17,7 @@ import (
 // as long as it has it.
 func (v *inventory) Watch(req *optionsv1.WatchRequest, out grpc.ServerStreamingServer[optionsv1.WatchResponse]) error {
 	var f fault.Faults
-	at := placeIn(&f, "name", req.GetName())
+	at := subjectIn(&f, "name", req.GetName())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {
 		return err
 	}
@@ -26,11 +26,6 @@ func (v *inventory) Watch(req *optionsv1.WatchRequest, out grpc.ServerStreamingS
 	var last *optionsv1.WatchResponse
 	for {
 		now, err := v.watched(out, at)
-		if away, ok := errors.AsType[*fold.NotOwnerError](err); ok && last == nil && !isForwarded(out.Context()) {
-			return v.relayed(out, away, req)
-		} else if ok {
-			return movedAway(err)
-		}
 		if err != nil {
 			return err
 		}
@@ -58,10 +53,10 @@ func (v *inventory) Watch(req *optionsv1.WatchRequest, out grpc.ServerStreamingS
 
 var errLost = errors.New("partition was lost")
 
-func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchResponse], at place) (*optionsv1.WatchResponse, error) {
+func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchResponse], at subject) (*optionsv1.WatchResponse, error) {
 	r, err := v.records.Read(out.Context(), at.key())
-	if _, away := errors.AsType[*fold.NotOwnerError](err); away {
-		return nil, err
+	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
+		return nil, &elsewhere{owner: away, watch: true}
 	}
 	if err != nil {
 		return nil, unreadable(err)
@@ -74,20 +69,6 @@ func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchRespon
 	m.Options, err = all(&now)
 	m.Gone = err != nil
 	return m, nil
-}
-
-// relayed watches at the owner. A peer that does not answer, or not any more, has lost the partition or will.
-func (v *inventory) relayed(out grpc.ServerStreamingServer[optionsv1.WatchResponse], away *fold.NotOwnerError, req *optionsv1.WatchRequest) error {
-	err := relay(out, v.peers, away.Address, optionsv1.OptionInventoryService_Watch_FullMethodName, req, v.stopping)
-	switch fault.KindOf(err) {
-	case fault.Unauthenticated, fault.Denied:
-		return movedAway(err)
-	case fault.Unavailable:
-		if reason := fault.ReasonOf(err); reason != ReasonRebuilding && reason != fault.ReasonOf(rpc.ErrStopping()) {
-			return movedAway(err)
-		}
-	}
-	return err
 }
 
 // sameButAge says that two answers differ in nothing but how old they may be.

@@ -7,12 +7,9 @@ import (
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
 const (
@@ -23,94 +20,52 @@ const (
 	stoppingPatience = 3 * time.Second
 )
 
-// call makes a call where the subscriber's partition is: here, or through one hop. While the partition moves it is tried
-// again under the same id, at whoever has it then, until ctx ends. The id makes that safe: what was accepted once is
-// accepted again and changes nothing.
-//
-// named writes into the answer whose it is.
-func call[Res any, P message[Res]](ctx context.Context, s *subscribers, method string, at place, req proto.Message, e *event.Event, named func(P)) (*Res, error) {
-	t := trying{subscribers: s, key: e.Key()}
-	forwarded := isForwarded(ctx)
-	for {
-		a, err := s.records.Call(ctx, e)
-		if told, ok := told(a, err).(P); ok {
-			res := proto.CloneOf(told) // others may be told it as well
-			named(res)
-			return (*Res)(res), nil
-		}
-		became := becameHere(err)
-		switch owner, ok := errors.AsType[*fold.NotOwnerError](err); {
-		case forwarded: // whoever sent it tries again
-			return nil, passedOn(became, err)
-		case ok:
-			res := P(new(Res))
-			sent, askErr := s.peers.ask(ctx, owner.Address, method, req, res)
-			if askErr == nil {
-				return (*Res)(res), nil
-			}
-			became, err = becameThere(sent, askErr), errors.Join(askErr, err)
-		}
-		if err := t.again(ctx, became, err); err != nil {
-			return nil, err
-		}
-	}
-}
-
-// told is what the fold says to a call that was judged; nil where there is no such answer.
-func told(a fold.Answer, err error) any {
-	if refused, ok := errors.AsType[*account.RefusedCharge](err); ok {
-		return refused.Answer
-	}
-	if err != nil {
-		return nil
-	}
-	return a.Value
-}
-
-// became is what a try without an answer has come to.
-type became uint8
+// applied is what is known of a command that has no answer.
+type applied uint8
 
 const (
-	// settled: the error is the answer; trying again would not give another.
-	settled became = iota
-	// nothing was appended; the next owner may be asked.
-	nothing
-	// perhaps it was appended; the next owner may be asked, and tells.
-	perhaps
+	// final: the error is the answer; another try would not give another.
+	final applied = iota
+	// notApplied: it does not stand in the log; the next owner may be asked.
+	notApplied
+	// unknown: it may stand in the log; the next owner may be asked, and knows.
+	unknown
 )
 
-func becameHere(err error) became {
+// appliedHere reads an error of this replica.
+func appliedHere(err error) applied {
 	if _, elsewhere := errors.AsType[*fold.NotOwnerError](err); elsewhere || errors.Is(err, fold.ErrUnknown) {
-		return nothing
+		return notApplied
 	}
 	if errors.Is(err, fold.ErrMoved) {
-		return perhaps
+		return unknown
 	}
-	return settled
+	return final
 }
 
-func becameThere(sent bool, err error) became {
+// appliedThere reads an error of a peer.
+func appliedThere(sent bool, err error) applied {
 	if !sent {
-		return nothing
+		return notApplied
 	}
 	e, ok := errors.AsType[*fault.Error](err)
 	if !ok {
 		if code := status.Code(err); code == codes.Canceled || code == codes.DeadlineExceeded {
-			return perhaps
+			return unknown
 		}
-		return settled
+		return final
 	}
 	switch {
 	case e.Kind == fault.Unauthenticated, e.Kind == fault.Denied:
-		return nothing // it does not know our caller, whom this replica knows: its keys are being changed
+		return notApplied // it does not know our caller, whom this replica knows: its keys are being changed
 	case e.Kind != fault.Unavailable:
-		return settled
+		return final
 	case e.Reason == reasonMoved, e.Reason == ReasonRebuilding:
-		return nothing
+		return notApplied
 	case e.Reason == ReasonOutcome && e.Metadata[movedBehind] == "":
-		return settled
+		return final
 	}
-	return perhaps // the connection broke, or the partition was lost behind the append
+	return unknown // the connection broke, or the partition was lost behind the append
 }
 
 // movedBehind is the metadata by which a peer says that an outcome is not known because the partition was lost behind
@@ -118,20 +73,20 @@ func becameThere(sent bool, err error) became {
 const movedBehind = "moved"
 
 // passedOn is an error as the peer that sent the call reads it.
-func passedOn(b became, err error) error {
+func passedOn(b applied, err error) error {
 	switch b {
-	case nothing:
+	case notApplied:
 		return movedAway(err)
-	case perhaps:
+	case unknown:
 		return errors.Join(fault.New(fault.Unavailable, ReasonOutcome, "the partition was lost behind the append").With(movedBehind, "true"), err)
 	}
 	return err
 }
 
-// trying is what is known of a call that was tried and has no verdict yet.
+// trying is a command that has no answer yet.
 type trying struct {
-	*subscribers
-	key string
+	local *subscribers
+	key   string
 	// appended says that a try may stand in the log.
 	appended bool
 	wait     time.Duration
@@ -140,12 +95,12 @@ type trying struct {
 }
 
 // again waits for the next try. Its error is the answer where there will be none.
-func (t *trying) again(ctx context.Context, b became, err error) error {
-	t.appended = t.appended || b == perhaps
+func (t *trying) again(ctx context.Context, b applied, err error) error {
+	t.appended = t.appended || b == unknown
 	switch {
-	case b == settled && t.appended && (!isVerdict(err) || fault.KindOf(err) == fault.Throttled):
+	case b == final && t.appended && (!isFinal(err) || fault.KindOf(err) == fault.Throttled):
 		return t.giveUp(err) // this try came to nothing, but not the one before
-	case b == settled:
+	case b == final:
 		return err
 	case !t.appended && t.wait > 0 && t.rebuilds(ctx):
 		return t.giveUp(err)
@@ -154,7 +109,7 @@ func (t *trying) again(ctx context.Context, b became, err error) error {
 	next := time.NewTimer(t.wait)
 	defer next.Stop()
 	for {
-		stopping := t.stopping
+		stopping := t.local.stopping
 		if t.until != nil {
 			stopping = nil
 		}
@@ -176,11 +131,11 @@ func (t *trying) again(ctx context.Context, b became, err error) error {
 func (t *trying) rebuilds(ctx context.Context) bool {
 	patient, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
-	_, err := t.records.ReadStored(patient, t.key)
+	_, err := t.local.records.ReadStored(patient, t.key)
 	return errors.Is(err, fold.ErrUnknown)
 }
 
-// giveUp is the answer where there will be no verdict.
+// giveUp is the answer where there will be none from an owner.
 func (t *trying) giveUp(err error) error {
 	if !t.appended {
 		return rebuilding("the subscriber's partition is moving between replicas or being rebuilt, and nothing happened", err)
