@@ -27,6 +27,7 @@ import (
 // grpcurl does what the program of that name does with the flags that the documents use; it returns the method's name.
 func grpcurl(ctx context.Context, args []string) (method string, err error) {
 	var key, data, address string
+	limit := patience
 	for i := 0; i < len(args); i++ {
 		switch args[i] {
 		case "-plaintext":
@@ -42,9 +43,7 @@ func grpcurl(ctx context.Context, args []string) (method string, err error) {
 			if err != nil {
 				return "", err
 			}
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, time.Duration(seconds)*time.Second)
-			defer cancel()
+			limit = time.Duration(seconds) * time.Second
 		default:
 			if strings.HasPrefix(args[i], "-") {
 				return "", fmt.Errorf("the test does not know its flag %s", args[i])
@@ -65,6 +64,8 @@ func grpcurl(ctx context.Context, args []string) (method string, err error) {
 	if !ok {
 		return method, fmt.Errorf("%s is no method", name)
 	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
 	request := dynamicpb.NewMessage(m.Input())
 	if err := protojson.Unmarshal([]byte(data), request); err != nil {
 		return method, err

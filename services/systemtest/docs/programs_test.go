@@ -76,7 +76,8 @@ func program(t *testing.T, dir string, names ...string) {
 func execute(name string, args []string) int {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	code, changes := 0, false
+	var code int
+	var changes bool
 	switch name {
 	case "tollgate":
 		code = cli.Run(ctx, args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now())

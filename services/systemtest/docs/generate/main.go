@@ -8,12 +8,13 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/services/systemtest/docs/reference"
 )
 
 func main() {
-	if err := generate(context.Background(), "."); err != nil {
+	if err := generate(daemon.UntilSignal(), "."); err != nil {
 		fmt.Fprintf(os.Stderr, "generate: %v\n", err)
 		os.Exit(1)
 	}

@@ -20,7 +20,7 @@ func CommandLine(context.Context, string) (string, error) {
 	var b strings.Builder
 	head(&b, "Command line", `
 `+"`tollgate`"+` is the command line. It exits 0 where it did what it was asked to, 1 where something failed and was named, 2 where it was
-called wrongly and did nothing. Answers go to standard output, all else to standard error. An environment variable stands for its
+called wrongly and did nothing. Answers go to standard output, all else to standard error. An environment variable replaces its
 flag; the flag wins. Amounts are such as `+"`'30 EUR'`"+`.
 
 Each service is a program of its own, `+"`tollgate-<service>`"+`, with two flags: `+"`-config FILE`"+` reads the configuration from a YAML file, and

@@ -61,10 +61,6 @@ or a variable `+"`TOLLGATE_…`"+` that is not known is an error; all errors are
 another service is no error. `+"`-check-config`"+` validates and starts nothing. Files with all defaults: [deploy/config](../../config).
 A duration is such as `+"`30s`, `15m` or `24h`"+`. A list in a variable is separated by commas.
 `)
-	type section struct {
-		services []string
-		keys     []Key
-	}
 	// Keys that several services have alike are told once.
 	var shared []Key
 	seen := map[string][]string{}
@@ -242,7 +238,6 @@ func (s *structs) docsOf(t reflect.Type) (map[string]string, error) {
 func fieldDocs(fields *ast.StructType) map[string]string {
 	docs := map[string]string{}
 	last := ""
-	var names []string
 	for _, f := range fields.Fields.List {
 		text := strings.TrimSpace(f.Doc.Text())
 		for _, n := range f.Names {
@@ -252,7 +247,6 @@ func fieldDocs(fields *ast.StructType) map[string]string {
 				continue
 			}
 			docs[n.Name] = text
-			names = append(names, n.Name)
 		}
 		if text != "" {
 			last = text

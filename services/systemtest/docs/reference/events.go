@@ -25,10 +25,10 @@ func Events(context.Context, string) (string, error) {
 	}
 	var b strings.Builder
 	head(&b, "Events", fmt.Sprintf(`
-An event is a [`+"`event.v1.Event`"+`](#eventv1event): an envelope, and data whose message belongs to its type. A type that stands
-in no table here is a custom type: its data is any JSON object, a google.protobuf.Struct.
+An event is a [`+"`event.v1.Event`"+`](#eventv1event): an envelope, and data whose message belongs to its type. A type that is
+not listed here is refused.
 
-- **queue**: events of an ordered type have a subject, stand on `+"`events.ordered`"+` (`+"`safeguard.*`: `safeguards`"+`) under the key
+- **queue**: events of an ordered type have a subject, go to `+"`events.ordered`"+` (`+"`safeguard.*`: `safeguards`"+`) under the key
   tenant/subject, and keep the order of their subject. Events of an unordered type are spread over `+"`events.unordered`"+`.
 - **subject**: of a subscriber's type the MSISDN in E.164 digits, without "+". Of others what the type is about, such as
   `+"`client/42`"+`.
@@ -36,10 +36,10 @@ in no table here is a custom type: its data is any JSON object, a google.protobu
 - **personal** fields leave by a webhook only to an endpoint that has `+"`personal_data: PERSONAL_DATA_INCLUDE`"+`. **contact** fields never
   leave by a webhook.
 
-An event has at most %d bytes in Protobuf.
+An event has at most %d MiB in Protobuf.
 
 ## Types
-`, event.MaxBytes))
+`, event.MaxBytes>>20))
 	var rows [][]string
 	data := map[protoreflect.FullName][]string{}
 	for _, t := range event.Types() {

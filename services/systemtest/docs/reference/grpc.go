@@ -19,7 +19,7 @@ func GRPC(context.Context, string) (string, error) {
 Every call carries the metadata `+"`authorization: Bearer <API key>`"+`; health and reflection answer without one. Errors are a gRPC code
 with google.rpc.ErrorInfo (domain `+"`tollgate`"+`) and google.rpc.BadRequest: see [errors](../errors.md). Resource names follow
 [AIP-122](https://google.aip.dev/122), methods of resources [AIP-130](https://google.aip.dev/130) to AIP-136. `+
-		"`tollgate proto export DIR`"+` writes the .proto files with all that they import. The messages of events stand under [Events](events.md).
+		"`tollgate proto export DIR`"+` writes the .proto files with all that they import. The messages of events are described under [Events](events.md).
 `)
 	w := writer{Builder: &b, comments: comments, page: func(n protoreflect.FullName) (string, bool) {
 		if strings.HasPrefix(string(n), eventPackage+".") {

@@ -70,7 +70,7 @@ func (w writer) link(d protoreflect.Descriptor) string {
 }
 
 func (w writer) fieldType(f protoreflect.FieldDescriptor) string {
-	name := ""
+	var name string
 	switch {
 	case f.IsMap():
 		return "map of " + w.fieldType(f.MapKey()) + " to " + w.fieldType(f.MapValue())

@@ -18,7 +18,7 @@ func Packages(_ context.Context, root string) (string, error) {
 	var b strings.Builder
 	head(&b, "Map of the code", `
 Each package with the first sentence of its documentation. A service is read by its `+"`doc.go`"+`, then by the file of its own name. What is not
-obvious stands in `+"`DESIGN.md`"+` beside the code: it is marked here.
+obvious is written in `+"`DESIGN.md`"+` beside the code; the last column links to it.
 `)
 	for _, module := range []string{"proto", "pkg", "services"} {
 		rows, err := packagesOf(root, module)

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// carried is what stands on each topic: its key and its value.
+// carried is what each topic holds: its key and its value.
 var carried = map[string][2]string{
 	stream.EventsInbound:       {"the producer's choice", "an Event, or a CloudEvent in one of the [forms](../produce.md#by-kafka) that ingest takes"},
 	stream.EventsOrdered:       {"tenant/subject", "Event of an ordered type; control records `system.*` and `command.*`"},
@@ -50,9 +50,9 @@ var rejectedHeaders = [][2]string{
 	{event.HeaderRejectedID, "id of the rejection, the same however often it is published"},
 	{event.HeaderReason, "a code of [Reasons](../reasons.md)"},
 	{event.HeaderDetail, "what is wrong, in words, with what to do"},
-	{event.HeaderTopic, "topic on which the record stood"},
-	{event.HeaderPartition, "partition on which it stood"},
-	{event.HeaderOffset, "offset at which it stood; of an unreadable batch its first"},
+	{event.HeaderTopic, "topic of the record"},
+	{event.HeaderPartition, "partition of the record"},
+	{event.HeaderOffset, "offset of the record; of an unreadable batch its first"},
 	{event.HeaderLastOffset, "last offset of a batch that cannot be read"},
 	{event.HeaderSHA256, "of a record that is too large for the topic: SHA-256 of its whole value, in hexadecimal"},
 	{event.HeaderSize, "of such a record: the length of its whole value in bytes"},
@@ -66,14 +66,14 @@ A prefix and a dot stand before each name: `+"`tollgate.events.ordered`"+`. `+"`
 topics, `+"`tollgate topics verify`"+` compares them with this table. All have one number of partitions, which cannot change later, except
 that `+"`events.unordered`"+` may grow.
 
-Control records stand between events: their header `+"`ce_type` begins with `system.` or `command.`"+`. Consumers skip them.
+Control records are written between events: their header `+"`ce_type` begins with `system.` or `command.`"+`. Consumers skip them.
 `)
 	var rows [][]string
 	specs := stream.Topics(1)
 	for _, spec := range specs {
 		what, ok := carried[spec.Name]
 		if !ok {
-			return "", fmt.Errorf("topic %s: what stands on it is missing in package reference", spec.Name)
+			return "", fmt.Errorf("topic %s: what it holds is missing in package reference", spec.Name)
 		}
 		retention, err := strconv.ParseInt(spec.Config["retention.ms"], 10, 64)
 		if err != nil {
@@ -95,13 +95,13 @@ Control records stand between events: their header `+"`ce_type` begins with `sys
 	fmt.Fprintf(&b, `
 ## Headers of a rejected record
 
-A record of %s has key, value and headers as they were received, and these headers. Of a value above %d bytes the first
-%d stand there; the whole is at its offset while the topic keeps it.
-`, code(stream.EventsRejected), event.RejectedMax, event.RejectedKept)
+A record of %s has key, value and headers as they were received, and these headers. Of a value above %d MiB only the first
+%d KiB are kept; the whole is at its offset while its own topic keeps it.
+`, code(stream.EventsRejected), event.RejectedMax>>20, event.RejectedKept>>10)
 	table(&b, []string{"header", "value"}, headerRows(rejectedHeaders))
 
 	b.WriteString("\n## Access\n\nWhat Kafka must allow, and to whom. `tollgate topics acl --commands` prints the same as commands of Kafka's own tool. " +
-		"Whoever may write `events.ordered` or `safeguards` can forge calls, revisions of the configuration and outcomes: allow nothing " +
+		"A principal that may write `events.ordered` or `safeguards` can forge calls, revisions of the configuration and outcomes: allow nothing " +
 		"beyond this table. A consumer needs Read on its own group besides.\n")
 	table(&b, []string{"who", "operation", "resource", "names"}, permissionRows())
 	return b.String(), nil
