@@ -16,9 +16,9 @@ import (
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
-// attemptMessage is the record of an attempt, or of a settlement without one
-// (number 0, o nil), by the owner of a token.
-func attemptMessage(d *Delivery, number int, o *Outcome, v verdict, owner []byte) *deliveryv1.Attempt {
+// attemptMessage is the record of an attempt, or of a settlement without a request (number 0, o nil), made by the owner
+// of a token.
+func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byte) *deliveryv1.Attempt {
 	m := &deliveryv1.Attempt{
 		Delivery: d.ID, Tenant: d.Tenant, Endpoint: d.Endpoint, Notification: d.Notification,
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Number: int32(number),
@@ -47,8 +47,7 @@ func phasesMessage(p Phases) *deliveryv1.Phases {
 	return &deliveryv1.Phases{Dns: part(p.DNS), Connect: part(p.Connect), Tls: part(p.TLS), Wait: part(p.Wait), Total: part(p.Total)}
 }
 
-// attemptRecord puts an attempt beside its delivery: same key, same partition
-// number.
+// attemptRecord is the record of an attempt. It has the key and the partition number of its delivery.
 func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
 	value, err := proto.Marshal(m)
 	if err != nil {
@@ -61,7 +60,7 @@ func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at 
 	}, nil
 }
 
-// deadRecord is what stands in the dead letters of a delivery that was given up.
+// deadRecord is the dead letter of a delivery.
 func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
 	value, err := proto.Marshal(&deliveryv1.DeadLetter{Delivery: d.message(), LastAttempt: last})
 	if err != nil {
@@ -73,25 +72,25 @@ func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at 
 	}, nil
 }
 
-// trace is what an opening needs of an attempt: which delivery, and what became of it.
-type trace struct {
-	ours    bool // of the topic asked for
+// attemptSummary holds the fields of an attempt that opening a partition needs: the delivery and its result.
+type attemptSummary struct {
+	ofTopic bool // belongs to the topic asked for
 	offset  int64
 	number  int
 	next    int64 // ms; 0 when settled
 	settled bool
-	id      uint32 // hash of the delivery's, 0 where it has none
+	id      uint32 // hash of the delivery's id, 0 where the attempt has none
 	owner   state.Token
 }
 
 var errAttempt = errors.New("decode attempt: bytes are not an attempt")
 
-// scanAttempt reads the few fields an opening needs, over bodies and headers:
-// millions of attempts are read when Redis was lost. Topic tells the channel's
-// own attempts from those of others in the same partition.
-func scanAttempt(b []byte, topic string) (trace, error) {
+// scanAttempt reads only the fields that opening a partition needs and skips bodies and headers: after a loss of Redis
+// it reads millions of attempts. Topic distinguishes attempts of this channel from those of other channels in the same
+// partition.
+func scanAttempt(b []byte, topic string) (attemptSummary, error) {
 	var (
-		t       trace
+		t       attemptSummary
 		id, job string
 	)
 	for len(b) > 0 {
@@ -111,7 +110,7 @@ func scanAttempt(b []byte, topic string) (trace, error) {
 			case 1:
 				id = string(v)
 			case 5:
-				t.ours = string(v) == topic
+				t.ofTopic = string(v) == topic
 			case 21:
 				job = string(v)
 			default:

@@ -7,20 +7,18 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// steps are the waits after the first, second … failed attempt: 27.6 hours in
-// all, within the 28 that a delivery is tried.
+// steps are the waits after the first, second … failed attempt: 27.6 hours in all, within the Horizon of 28 hours.
 var steps = [...]time.Duration{
 	5 * time.Second, 30 * time.Second, 5 * time.Minute, 30 * time.Minute,
 	2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour,
 }
 
-// MaxAttempts is how often a delivery is tried before it is given up, unless
-// changes of its endpoint have brought attempts forward.
+// MaxAttempts is how often a delivery is tried before it is dead, unless changes of its endpoint brought attempts
+// forward.
 const MaxAttempts = len(steps) + 1
 
-// Horizon is how long a delivery is tried at most, from its planning or its
-// NotBefore; leastHorizon how long at least: all steps, each as short as it may
-// be drawn.
+// Horizon is how long a delivery is tried at most, from PlannedAt or NotBefore. leastHorizon is how long it is tried at
+// least: the sum of all steps with the smallest jitter.
 const Horizon = 28 * time.Hour
 
 var leastHorizon = func() (least time.Duration) {
@@ -30,10 +28,9 @@ var leastHorizon = func() (least time.Duration) {
 	return least
 }()
 
-// Backoff is how long to wait after attempt number n (from 1) of a delivery has
-// failed; false when that was the last. It is 80 to 100 % of the step, drawn
-// from the delivery's id and n: receivers are not hit in step, and a restart
-// does not draw anew.
+// Backoff is how long to wait after attempt number n (from 1) of a delivery failed; false after the last attempt. It is
+// 80 to 100 % of the step. The jitter derives from the delivery's id and n: receivers are not called all at once, and a
+// restart does not change the wait.
 func Backoff(id string, n int) (time.Duration, bool) {
 	if n < 1 || n > len(steps) {
 		return 0, false
@@ -41,7 +38,7 @@ func Backoff(id string, n int) (time.Duration, bool) {
 	return wait(id, n), true
 }
 
-// wait is Backoff, with the last step for every attempt beyond.
+// wait is Backoff, with the last step for every attempt beyond the last.
 func wait(id string, n int) time.Duration {
 	h := xxhash.Sum64String(id + "/" + strconv.Itoa(n))
 	fifth := steps[min(n, len(steps))-1] / 5

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestWaitsAreEightStepsEachFourFifthsToAll(t *testing.T) {
+func TestBackoff_HasEightStepsOfFourFifthsToAll(t *testing.T) {
 	want := []time.Duration{5 * time.Second, 30 * time.Second, 5 * time.Minute, 30 * time.Minute, 2 * time.Hour, 5 * time.Hour, 10 * time.Hour, 10 * time.Hour}
 	rapid.Check(t, func(t *rapid.T) {
 		id := rapid.String().Draw(t, "id")
@@ -19,7 +19,7 @@ func TestWaitsAreEightStepsEachFourFifthsToAll(t *testing.T) {
 				t.Fatalf("wait %d is %s of %s", i+1, wait, step)
 			}
 			if again, _ := Backoff(id, i+1); again != wait {
-				t.Fatalf("drawn anew: %s, then %s", wait, again)
+				t.Fatalf("not stable: %s, then %s", wait, again)
 			}
 			total += wait
 		}
@@ -45,33 +45,33 @@ func TestWaitsAreEightStepsEachFourFifthsToAll(t *testing.T) {
 	}
 }
 
-func TestChangesOfAnEndpointUseNoAttemptsUp(t *testing.T) {
+func TestBackoff_EndpointChangesUseNoAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, "e1")
-		w.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
-		r := w.start()
+		sim := newSimulation(t, 1, "e1")
+		sim.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
+		r := sim.start()
 		began := time.Now()
-		w.plan(order("e1", "a", "a1"))
+		sim.plan(newDelivery("e1", "a", "a1"))
 		for i := range int64(300) {
 			time.Sleep(time.Minute)
-			w.configure(i+2, 64, "e1")
+			sim.configure(i+2, 64, "e1")
 		}
 		time.Sleep(time.Second)
-		if n := len(w.attempts()); n < 300 {
+		if n := len(sim.attempts()); n < 300 {
 			t.Fatalf("%d attempts", n)
 		}
 		r.drain()
-		w.store.Restore(empty()) // read back from the attempts, of which there are more than are counted
-		r = w.start()
+		sim.store.Restore(empty()) // the attempts are read again; there are more than are counted
+		r = sim.start()
 		time.Sleep(time.Until(began.Add(leastHorizon)))
-		for _, a := range w.attempts() {
+		for _, a := range sim.attempts() {
 			if a.Settlement != 0 {
-				t.Fatalf("given up at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
+				t.Fatalf("dead at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
 			}
 		}
 		time.Sleep(time.Until(began.Add(Horizon + time.Minute)))
 		r.drain()
-		all := w.attempts()
+		all := sim.attempts()
 		if last := all[len(all)-1]; last.Reason != "exhausted" || len(all) > 310 {
 			t.Errorf("last of %d attempts: %v", len(all), last)
 		}

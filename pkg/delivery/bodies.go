@@ -12,8 +12,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// readBack is what one fetch of bodies brought: those of items, where the log
-// still holds them, and their neighbours.
+// readBack is the result of one fetch of bodies: the records at the wanted offsets, where the log still holds them, and
+// their neighbours.
 type readBack struct {
 	from  int64
 	batch stream.Batch
@@ -22,43 +22,40 @@ type readBack struct {
 
 // Codes of incidents.
 const (
-	// IncidentGone: retention has removed deliveries before they were settled.
+	// IncidentGone: retention removed deliveries before they were settled.
 	IncidentGone = "DELIVERY_GONE"
-	// IncidentMismatch: the log holds another delivery where one waits.
+	// IncidentMismatch: the log holds another delivery at the offset of one that waits.
 	IncidentMismatch = "DELIVERY_MISMATCH"
-	// IncidentRecreated: a topic is not the one that was worked before.
+	// IncidentRecreated: a topic was deleted and created again.
 	IncidentRecreated = "LOG_RECREATED"
 )
 
 const (
-	// bodyBytes is what one fetch of bodies brings: the neighbours of the one
-	// asked for are often wanted next.
+	// bodyBytes is the size of one fetch of bodies: the neighbours of the body asked for are often wanted next.
 	bodyBytes = 256 << 10
-	// maxUnread is how many deliveries of a partition hold a slot of the process
-	// while they wait for their bodies; the others keep their turn without one.
-	maxUnread = 64
+	// maxAwaitingBody is how many deliveries of a partition hold a slot of the process while they wait for their
+	// bodies; the others keep their turn without a slot.
+	maxAwaitingBody = 64
 )
 
-// readBodies begins to read back the bodies of what has a slot; one fetch at a
-// time, upwards through the log and from its beginning again, so that nothing
-// waits for ever behind what has come after it.
+// readBodies starts to fetch the bodies of deliveries that hold a slot. It runs one fetch at a time, upwards through
+// the log and then from its beginning again, so that every delivery is reached.
 func (o *owner) readBodies(now int64) {
-	if o.reading || len(o.unread) == 0 || now < o.readAfter {
+	if o.reading || len(o.awaitingBody) == 0 || now < o.readAfter {
 		return
 	}
 	o.reading = true
-	slices.SortFunc(o.unread, func(a, b *item) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
-	i := slices.IndexFunc(o.unread, func(it *item) bool { return it.ref.offset >= o.readFrom })
-	r := readBack{from: o.unread[max(i, 0)].ref.offset}
+	slices.SortFunc(o.awaitingBody, func(a, b *item) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
+	i := slices.IndexFunc(o.awaitingBody, func(it *item) bool { return it.ref.offset >= o.readFrom })
+	r := readBack{from: o.awaitingBody[max(i, 0)].ref.offset}
 	o.workers.Go(func() {
 		r.batch, r.err = o.kafka.FetchFrom(o.send, o.Topic, o.part.Number, r.from, bodyBytes)
 		o.readBack <- r
 	})
 }
 
-// covers tells up to where a fetch says what the log holds from r.from on, and
-// where the log begins. What brings nothing says nothing: only retention, or a
-// log that goes on without a record, takes a delivery away.
+// covers returns the offset up to which a fetch is conclusive from r.from on, and the start of the log. An empty fetch
+// is not conclusive: a delivery is lost only where retention removed it or where the log continues without its record.
 func (r *readBack) covers() (next, start int64, err error) {
 	var gone *stream.OutOfRangeError
 	switch {
@@ -72,17 +69,17 @@ func (r *readBack) covers() (next, start int64, err error) {
 	return r.batch.Next, r.batch.Start, nil
 }
 
-// bodiesRead goes on with what has its body now.
+// bodiesRead continues with the deliveries whose bodies arrived.
 func (o *owner) bodiesRead(r readBack) {
 	o.reading = false
 	now := o.now()
 	next, start, err := r.covers()
 	if err != nil {
-		// Another goes first next time.
+		// Another delivery goes first next time.
 		o.readFrom, o.readAfter, o.unreadable = r.from+1, now+readAgain.Milliseconds(), r.from
 		if !o.stopping {
-			o.log.Warn("bodies not read back", zap.Error(err))
-			o.condition("bodies", fmt.Errorf("bodies are not read back: %w", err))
+			o.log.Warn("bodies not fetched", zap.Error(err))
+			o.condition("bodies", fmt.Errorf("bodies can't be fetched: %w", err))
 		}
 		return
 	}
@@ -90,9 +87,9 @@ func (o *owner) bodiesRead(r readBack) {
 	if r.from <= o.unreadable && o.unreadable < next {
 		o.condition("bodies", nil)
 	}
-	wanted := make(map[int64]*item, len(o.unread))
-	read := make([]*item, 0, len(o.unread))
-	o.unread = slices.DeleteFunc(o.unread, func(it *item) bool {
+	wanted := make(map[int64]*item, len(o.awaitingBody))
+	read := make([]*item, 0, len(o.awaitingBody))
+	o.awaitingBody = slices.DeleteFunc(o.awaitingBody, func(it *item) bool {
 		wanted[it.ref.offset] = it
 		if it.ref.offset < r.from || it.ref.offset >= next {
 			return false
@@ -109,8 +106,8 @@ func (o *owner) bodiesRead(r readBack) {
 				continue
 			}
 			it.delivery = d
-		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.place == inTurn || it.place == inLane) && o.room(it, int64(len(rec.Value))) {
-			// A neighbour that goes soon: otherwise it is fetched once more, with all of these.
+		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.state == forSlot || it.state == behindInOrder) && o.room(it, int64(len(rec.Value))) {
+			// A neighbour that is sent soon: without this it would be fetched again with the same records.
 			if d := decodeKept(rec); d != nil && it.ref.of(d) {
 				it.delivery = d
 				o.keepBody(it)
@@ -129,8 +126,7 @@ func (o *owner) bodiesRead(r readBack) {
 	}
 }
 
-// decodeKept decodes a delivery that is kept while the batch it came in is not;
-// nil where it can't be read.
+// decodeKept decodes a delivery that outlives the batch it came in; nil where it can't be decoded.
 func decodeKept(rec stream.Record) *Delivery {
 	rec.Value = bytes.Clone(rec.Value)
 	d, err := Decode(rec)
@@ -140,10 +136,10 @@ func decodeKept(rec stream.Record) *Delivery {
 	return d
 }
 
-// lost handles a delivery that the log, which begins at start, does not hold any more.
+// lost handles a delivery that the log, which begins at start, no longer holds.
 func (o *owner) lost(it *item, start int64) {
 	o.Metrics.gone.Inc()
-	if o.withheld(it) {
+	if o.acceptedOrWithheld(it) {
 		return
 	}
 	o.gone++
@@ -153,55 +149,53 @@ func (o *owner) lost(it *item, start int64) {
 	o.condition("gone", err)
 }
 
-// mismatch handles a reference in whose place the log holds another delivery:
-// the topic was made anew, or the store is another one's. It is never sent, for
-// nobody knows who would get what.
+// mismatch handles a reference at whose offset the log holds another delivery: the topic was created again, or the
+// store belongs to another log. The delivery is never sent, because the receiver could be wrong.
 func (o *owner) mismatch(it *item, d *Delivery) {
 	o.Metrics.mismatched.Inc()
-	if o.withheld(it) {
+	if o.acceptedOrWithheld(it) {
 		return
 	}
 	o.mismatched++
-	err := fmt.Errorf("%d deliveries are not those that were kept: the last, at offset %d, is %s to %s; nothing of them is sent. Bring back the log or the store that belong together, or give them up by one start with deliveries.accept_lost_deliveries",
+	err := fmt.Errorf("%d deliveries in the log differ from those in the store: the last, at offset %d, is %s to %s; none of them is sent. Restore the log or the store so that both belong together, or accept the loss by one start with deliveries.accept_lost_deliveries",
 		o.mismatched, it.ref.offset, d.ID, d.Endpoint)
 	o.kafka.Incident(IncidentMismatch, it.ref.offset, err)
 	o.condition("mismatch", err)
 }
 
-// withheld settles as dead, where a person has said so, a delivery whose body is
-// not there; true then. Else its lane waits with it: what follows must not be
-// sent before a person has decided that this never will be.
-func (o *owner) withheld(it *item) bool {
+// acceptedOrWithheld settles a delivery without a body as dead where the operator accepted the loss; true then.
+// Otherwise it withholds the delivery and those behind it in its ordering key until an operator decides.
+func (o *owner) acceptedOrWithheld(it *item) bool {
 	o.unhold(it)
 	if o.AcceptLostDeliveries {
 		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
-		res := o.withoutAttempt(it, lost, verdict{settlement: Dead, reason: "gone"})
-		res.dead = nil // there is nothing left to keep
+		res := o.withoutAttempt(it, lost, decision{settlement: Dead, reason: "gone"})
+		res.dead = nil // its body is lost, so there is no dead letter
 		o.settle(res)
 		return true
 	}
 	o.giveBack(it)
-	o.queue.park(it)
+	o.queue.withhold(it)
 	return false
 }
 
-// unreadBack frees the slots of what waits for its body: it won't be sent any more.
-func (o *owner) unreadBack() {
+// releaseAwaitingBody frees the slots of deliveries that wait for their bodies, because they are not sent any more.
+func (o *owner) releaseAwaitingBody() {
 	now := o.now()
-	for _, it := range o.unread {
+	for _, it := range o.awaitingBody {
 		o.giveBack(it)
 		o.queue.later(it, max(it.due, now), now)
 	}
-	o.unread = nil
+	o.awaitingBody = nil
 }
 
-// keepBody keeps the body of what has to wait for its turn, or drops it where
-// that would be too much; what it has dropped can be read back.
+// keepBody keeps the body of a delivery that waits for its turn, or drops it where memory is short; a dropped body is
+// fetched again.
 func (o *owner) keepBody(it *item) {
-	if it.place == taken || it.place == settled || it.kept > 0 {
+	if it.state == taken || it.state == settled || it.kept > 0 {
 		return
 	}
-	if it.delivery == nil || it.place == inTime || !o.room(it, it.delivery.size()) {
+	if it.delivery == nil || it.state == untilDue || !o.room(it, it.delivery.size()) {
 		it.delivery = nil
 		o.bodiless[it.ref.offset] = it
 		return
@@ -212,13 +206,13 @@ func (o *owner) keepBody(it *item) {
 	it.endpoint.bodies += it.kept
 }
 
-// room tells whether a body may be kept: one endpoint has at most a quarter of
-// what there is, so that one which does not answer leaves some to the others.
+// room reports whether a body fits: one endpoint may use a quarter of the memory, so that a silent endpoint leaves the
+// rest to the others.
 func (o *owner) room(it *item, size int64) bool {
 	return o.bodies+size <= maxBodies && it.endpoint.bodies+size <= maxBodies/4
 }
 
-// takeBody ends the keeping of what has its turn now.
+// takeBody stops counting the body of a delivery that has a slot now.
 func (o *owner) takeBody(it *item) {
 	if it.kept == 0 {
 		delete(o.bodiless, it.ref.offset)

@@ -13,49 +13,48 @@ import (
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
-// Delivery is one message to one recipient, planned once: its bytes are the
-// same at every attempt, its id the same however often it is planned.
+// Delivery is one message to one recipient, planned once. Its bytes are the same at every attempt; its id is the same
+// however often it is planned.
 type Delivery struct {
 	// ID is made by NewID.
 	ID     string
 	Tenant string
-	// Notification is the code of what planned it.
+	// Notification is the code of the notification that planned it.
 	Notification        string
 	NotificationVersion int64
-	// Action of the notification, by name.
+	// Action is the name of the notification's action.
 	Action string
-	// Firing tells firings of the notification for one event apart; may be empty.
+	// Firing distinguishes firings of the notification for one event; may be empty.
 	Firing string
-	// Endpoint is the resource name of what carries the limits, whole; also the record's key.
+	// Endpoint is the full resource name of the endpoint whose limits apply; it is also the key of the record.
 	Endpoint string
 	Event    EventReference
-	// Ordered deliveries of a lane (endpoint, topic, subject) are sent one after the other.
+	// Ordered deliveries of one ordering key (endpoint, topic, subject) are sent one after the other.
 	Ordered bool
-	// Sequence is its place in the lane, Previous the id of the delivery before, empty for the first.
+	// Sequence is the position within the ordering key; Previous is the id of the delivery before, empty for the first.
 	Sequence int64
 	Previous string
 
 	ContentType string
 	Body        []byte
-	// Headers are those of the endpoint's payload profile, in order.
+	// Headers are the headers of the endpoint's payload profile, in order.
 	Headers []Header
-	// PlannedAt is the log time at which it was planned. Not sent before NotBefore, where that is set.
+	// PlannedAt is the log time of planning. NotBefore, where set, is the earliest time to send.
 	PlannedAt, NotBefore time.Time
-	// Revision of the configuration it was planned by.
+	// Revision is the revision of the configuration that planned it.
 	Revision int64
-	// ReplayJob is the id of the job that published it again; empty at first.
+	// ReplayJob is the id of the replay job that published it again; empty for the first publication.
 	ReplayJob string
 
-	// Trace is the W3C traceparent it came with, Correlation that of the event; they stand in the record's headers, never in
-	// its value.
+	// Trace is the W3C traceparent, Correlation the event's. Both are record headers, never part of the value.
 	Trace, Correlation string
-	// Topic, Partition and Offset say where it stands. Set by Decode.
+	// Topic, Partition and Offset locate the record. Decode sets them.
 	Topic     string
 	Partition int32
 	Offset    int64
 }
 
-// EventReference says which event a delivery tells of, and where it stands.
+// EventReference identifies the event of a delivery and its position in the log.
 type EventReference struct {
 	Source, ID, Type, Subject string
 	Time                      time.Time
@@ -64,18 +63,18 @@ type EventReference struct {
 	Offset                    int64
 }
 
-// Header is one header of a request or an answer.
+// Header is one header of a request or a response.
 type Header struct{ Name, Value string }
 
-// Types of the records that the topics of deliveries hold, in their ce_type.
+// Values of ce_type of the records on the topics of deliveries.
 const (
 	typePlanned   = "delivery.planned"
 	typeAttempted = "delivery.attempted"
 	typeDead      = "delivery.dead"
 )
 
-// Record is the delivery as it stands on a topic (full name), keyed by its
-// endpoint. The same delivery gives the same record, byte for byte.
+// Record is the delivery as a record of a topic (full name), keyed by its endpoint. The same delivery gives the same
+// record, byte for byte.
 func (d *Delivery) Record(topic string) (stream.Record, error) {
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d.message())
 	if err != nil {
@@ -103,8 +102,7 @@ func (d *Delivery) message() *deliveryv1.Delivery {
 	return m
 }
 
-// Decode reads a record of a deliveries topic. The delivery shares memory with
-// the record.
+// Decode reads a record of a deliveries topic. The delivery shares memory with the record.
 func Decode(r stream.Record) (*Delivery, error) {
 	var m deliveryv1.Delivery
 	if err := proto.Unmarshal(r.Value, &m); err != nil {
@@ -138,7 +136,7 @@ func Decode(r stream.Record) (*Delivery, error) {
 	return d, nil
 }
 
-// size is about what the delivery takes in memory.
+// size estimates the memory that the delivery takes, in bytes.
 func (d *Delivery) size() int64 { return int64(len(d.Body)) + 1024 }
 
 func headerMessages(hs []Header) []*deliveryv1.Header {
@@ -168,7 +166,7 @@ func moment(t *timestamppb.Timestamp) time.Time {
 	return t.AsTime()
 }
 
-// headers are those of a record about the delivery.
+// headers are the CloudEvents headers of a record about the delivery.
 func (d *Delivery) headers(kind, source, message, id string, at time.Time) []stream.Header {
 	return event.Attributes{
 		ID: id, Type: kind, Source: source, Tenant: d.Tenant, Subject: d.Event.Subject, Correlation: d.Correlation, Time: at,

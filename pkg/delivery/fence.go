@@ -9,50 +9,51 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// owns asks the store whether the partition is still at a watermark of ours; it
-// asks until the store answers or ctx ends.
-func (o *owner) owns(ctx context.Context, mark state.Watermark) error {
+// confirmOwnership asks the store whether the partition is still at a watermark of this owner; it retries until the
+// store answers or ctx ends.
+func (o *owner) confirmOwnership(ctx context.Context, mark state.Watermark) error {
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
-		err := o.ask(ctx, mark)
+		err := o.checkWatermark(ctx, mark)
 		if err == nil || errors.Is(err, state.ErrFenced) {
 			return err
 		}
-		o.unrecorded(err)
+		o.noteRetry(err)
 		if !pause(ctx, wait) {
 			return fmt.Errorf("ask for the fence: %w: %w", ctx.Err(), err)
 		}
 	}
 }
 
-func (o *owner) ask(ctx context.Context, mark state.Watermark) error {
+// checkWatermark asks the store once whether the partition is at a watermark; state.ErrFenced where it is not.
+func (o *owner) checkWatermark(ctx context.Context, mark state.Watermark) error {
 	return o.within(ctx, func(ctx context.Context) error {
 		_, err := o.Store.Load(ctx, o.part, mark, nil)
 		return err
 	})
 }
 
-// askFence asks, after a pause, whether somebody else has the partition. A
-// commit on its way asks as well, and moves the watermark: it goes first.
-func (o *owner) askFence(ctx context.Context, now int64) {
-	if !o.doubt || o.asking || o.recording || now < o.askAfter {
+// checkFence asks the store, after a pause, whether another owner has the partition. A commit under way performs the
+// same check and moves the watermark, so it goes first.
+func (o *owner) checkFence(ctx context.Context, now int64) {
+	if !o.ownershipUnknown || o.checkingFence || o.recording || now < o.checkFenceAfter {
 		return
 	}
-	o.asking = true
+	o.checkingFence = true
 	mark := o.mark
-	o.workers.Go(func() { o.fence <- o.ask(ctx, mark) })
+	o.workers.Go(func() { o.fence <- o.checkWatermark(ctx, mark) })
 }
 
-// fenceAnswered goes on where the partition is ours.
-func (o *owner) fenceAnswered(err error) error {
-	o.asking = false
+// fenceChecked resumes sending where the partition still belongs to this owner.
+func (o *owner) fenceChecked(err error) error {
+	o.checkingFence = false
 	switch {
 	case err == nil:
-		o.doubt = false
+		o.ownershipUnknown = false
 	case errors.Is(err, state.ErrFenced):
 		o.Metrics.fenced.Inc()
 		return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 	default:
-		o.askAfter = o.now() + readAgain.Milliseconds()
+		o.checkFenceAfter = o.now() + readAgain.Milliseconds()
 	}
 	return nil
 }

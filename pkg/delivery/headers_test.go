@@ -10,8 +10,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Whoever reads these topics without our messages filters by headers.
-func TestRecordsOfADeliveryNameItsTenantAndCorrelation(t *testing.T) {
+// Consumers of these topics that do not know our messages filter by headers.
+func TestRecord_HeadersNameTenantAndCorrelation(t *testing.T) {
 	at := time.Date(2026, 3, 1, 10, 0, 0, 0, time.UTC)
 	d := &Delivery{
 		ID: "dlv_1", Tenant: "acme", Endpoint: "tenants/acme/endpoints/crm", Correlation: "order-7", PlannedAt: at,

@@ -7,7 +7,7 @@ import (
 	"go.uber.org/zap"
 )
 
-// condition notes what is wrong, or with nil no longer wrong, with the partition.
+// condition sets a problem of the partition, or clears it where err is nil, and reports all problems to Health.
 func (o *owner) condition(name string, err error) {
 	if err == nil {
 		if _, ok := o.conditions[name]; !ok {
@@ -18,23 +18,23 @@ func (o *owner) condition(name string, err error) {
 		o.conditions[name] = err
 	}
 	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "ours", "position", "bodies", "gone", "mismatch", "full", "unrecorded", "record"} {
+	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "local", "position", "bodies", "gone", "mismatch", "full", "unrecorded", "record"} {
 		if err, ok := o.conditions[name]; ok {
 			all = append(all, err)
 		}
 	}
 	joined := errors.Join(all...)
 	text := fmt.Sprint(joined)
-	if text == o.told {
+	if text == o.reported {
 		return
 	}
-	o.told = text
+	o.reported = text
 	o.Health.Set(o.healthName(), joined)
 }
 
 func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part.Number) }
 
-// observe tells metrics and health what changed in this turn of the loop.
+// observe updates metrics and health with what changed in this turn of the loop.
 func (o *owner) observe(now int64) {
 	if n := o.queue.outstanding; n != o.waiting {
 		o.Metrics.waiting.Add(float64(n - o.waiting))
@@ -56,7 +56,7 @@ func (o *owner) observe(now int64) {
 			o.condition("unrecorded", nil)
 		}
 	}
-	for o.held.n > 0 && !o.held.first().still() {
+	for o.held.n > 0 && !o.held.first().current() {
 		o.held.pop()
 	}
 	if o.held.n > 0 && now-o.held.first().since >= patience.Milliseconds() {
@@ -64,10 +64,10 @@ func (o *owner) observe(now int64) {
 	} else {
 		o.condition("held", nil)
 	}
-	if o.lacking > 0 && now-o.lackingSince >= patience.Milliseconds() {
-		o.condition("ours", fmt.Errorf("requests to %d endpoints can't be made and are held, since something of ours is missing: %w", o.lacking, o.lacks))
+	if o.failingLocally > 0 && now-o.failingLocallySince >= patience.Milliseconds() {
+		o.condition("local", fmt.Errorf("requests to %d endpoints can't be made and are held, because something of this process is missing: %w", o.failingLocally, o.localFailure))
 	} else {
-		o.condition("ours", nil)
+		o.condition("local", nil)
 	}
 	switch late := o.recording && now-o.cutAt >= patience.Milliseconds(); {
 	case late:
@@ -81,6 +81,6 @@ func (o *owner) observe(now int64) {
 	}
 	if o.conditions["recovering"] != nil && !o.recovering() {
 		o.condition("recovering", nil)
-		o.log.Info("position found again", zap.Int64("position", o.position), zap.Int("waiting", o.queue.outstanding))
+		o.log.Info("position rebuilt", zap.Int64("position", o.position), zap.Int("waiting", o.queue.outstanding))
 	}
 }

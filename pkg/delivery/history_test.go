@@ -19,11 +19,10 @@ var (
 	historyAt = flag.Uint64("history", 0, "run only the history of this seed")
 )
 
-// The law of the loop: whatever is killed, overtaken, set back or lost
-// meanwhile, every delivery planned is settled and its settlement can be read
-// from the attempts; what was given up stands in the dead letters; and first
-// receipts of a lane are in lane order.
-func TestHistoriesLoseNothingAndKeepLanes(t *testing.T) {
+// Simulation test of the loop: whatever is killed, fenced, set back or lost meanwhile, every planned delivery is
+// settled and the attempts show its settlement; dead deliveries are in the dead letters; the first receipts of an
+// ordering key arrive in order.
+func TestSimulation_LosesNothingAndKeepsOrder(t *testing.T) {
 	if *historyAt != 0 {
 		synctest.Test(t, func(t *testing.T) { history(t, *historyAt) })
 		return
@@ -38,12 +37,12 @@ func TestHistoriesLoseNothingAndKeepLanes(t *testing.T) {
 
 func history(t *testing.T, seed uint64) {
 	endpoints := []string{"e1", "e2", "e3"}
-	w := newWorld(t, seed, endpoints...)
+	sim := newSimulation(t, seed, endpoints...)
 	rnd := rand.New(rand.NewPCG(seed, 7))
 	fails, refuses, slow := rnd.Float64()*0.6, rnd.Float64()*0.3, time.Duration(rnd.IntN(60)+1)*time.Millisecond
 	healthy := false
 	answers := rand.New(rand.NewPCG(seed, 8))
-	w.answer = func(*Delivery, int) (Result, time.Duration) { // under the world's lock
+	sim.answer = func(*Delivery, int) (Result, time.Duration) { // called under the simulation's lock
 		takes := time.Duration(answers.Int64N(int64(slow)))
 		switch p := answers.Float64(); {
 		case healthy:
@@ -60,24 +59,24 @@ func history(t *testing.T, seed uint64) {
 	plan := func(n int) {
 		for range n {
 			if len(planned) > 0 && rnd.IntN(10) == 0 {
-				w.plan(planned[len(planned)-1-rnd.IntN(min(len(planned), 20))]) // a planner's repeat
+				sim.plan(planned[len(planned)-1-rnd.IntN(min(len(planned), 20))]) // a repeat by the planner
 				continue
 			}
-			d := order(endpoints[rnd.IntN(3)], fmt.Sprint(rnd.IntN(6)), fmt.Sprint(len(planned)))
+			d := newDelivery(endpoints[rnd.IntN(3)], fmt.Sprint(rnd.IntN(6)), fmt.Sprint(len(planned)))
 			d.Ordered = rnd.IntN(4) > 0
-			planned = append(planned, w.plan(d))
+			planned = append(planned, sim.plan(d))
 		}
 	}
 	plan(rnd.IntN(100))
 	var (
 		live  []*replica
-		dumps = []memstate.Dump{w.store.Dump()}
+		dumps = []memstate.Dump{sim.store.Dump()}
 		log   []string
 	)
-	say := func(format string, args ...any) {
+	note := func(format string, args ...any) {
 		log = append(log, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
 	}
-	live = append(live, w.start())
+	live = append(live, sim.start())
 	down := false
 	for range rnd.IntN(40) + 5 {
 		time.Sleep(time.Duration(rnd.ExpFloat64() * float64(30*time.Millisecond)))
@@ -88,64 +87,64 @@ func history(t *testing.T, seed uint64) {
 		case 0, 1, 2, 3:
 			plan(rnd.IntN(60))
 		case 4, 5:
-			say("kill")
+			note("kill")
 			live[0].kill()
-			live = append(live[1:], w.start())
+			live = append(live[1:], sim.start())
 		case 6:
-			say("zombie")
-			live = append(live, w.start())
+			note("zombie")
+			live = append(live, sim.start())
 			if len(live) > 3 {
 				live[0].kill()
 				live = live[1:]
 			}
 		case 7:
-			say("drain")
+			note("drain")
 			if down { // a drain waits for the broker; the group's deadline ends it
 				break
 			}
 			live[0].drain()
-			live = append(live[1:], w.start())
+			live = append(live[1:], sim.start())
 		case 8:
 			down = !down
-			say("broker down %v", down)
-			w.broker.setDown(down)
+			note("broker down %v", down)
+			sim.broker.setDown(down)
 		case 9:
 			lossy := rnd.IntN(2) == 0
-			say("store loses answers %v", lossy)
+			note("store loses answers %v", lossy)
 			live[len(live)-1].setLossy(lossy)
 		case 10:
-			dumps = append(dumps, w.store.Dump())
-			say("dump %d", len(dumps)-1)
+			dumps = append(dumps, sim.store.Dump())
+			note("dump %d", len(dumps)-1)
 		case 11:
 			n := rnd.IntN(len(dumps))
-			say("restore dump %d", n)
-			w.store.Restore(dumps[n])
+			note("restore dump %d", n)
+			sim.store.Restore(dumps[n])
 		}
 	}
-	w.broker.setDown(false)
+	sim.broker.setDown(false)
 	for _, r := range live[:len(live)-1] {
 		r.kill()
 	}
 	last := live[len(live)-1]
 	last.setLossy(false)
-	w.mu.Lock()
+	sim.mu.Lock()
 	healthy = true
-	w.mu.Unlock()
-	for range 25 * 60 { // the longest wait that can have been drawn, and all before it
-		if time.Sleep(time.Minute); w.finished(planned) {
+	sim.mu.Unlock()
+	for range 25 * 60 { // the longest possible sum of waits
+		if time.Sleep(time.Minute); sim.finished(planned) {
 			break
 		}
 	}
-	if ill := w.ill(); ill != "<nil>" {
-		t.Errorf("health says %s", ill)
+	if healthText := sim.healthText(); healthText != "<nil>" {
+		t.Errorf("health reports %s", healthText)
 	}
 	last.drain()
 
-	mark, err := w.store.Open(t.Context(), state.Partition{Domain: "test", Number: 0, Count: 1}, "")
-	if err != nil || mark.Offset != int64(len(w.broker.all(topicDeliveries))) || mark.Status != state.Ready {
-		t.Errorf("position %d of %d, %s, %v", mark.Offset, len(w.broker.all(topicDeliveries)), mark.Status, err)
+	mark, err := sim.store.Open(t.Context(), state.Partition{Domain: "test", Number: 0, Count: 1}, "")
+	if err != nil || mark.Offset != int64(len(sim.broker.all(topicDeliveries))) || mark.Status != state.Ready {
+		t.Errorf("position %d of %d, %s, %v", mark.Offset, len(sim.broker.all(topicDeliveries)), mark.Status, err)
 	}
-	check(t, w, planned)
+	check(t, sim, planned)
 	if t.Failed() {
 		for _, line := range log {
 			t.Log(line)
@@ -153,10 +152,10 @@ func history(t *testing.T, seed uint64) {
 	}
 }
 
-// finished tells that every delivery has a settlement, and the last commit was made.
-func (w *world) finished(planned []*Delivery) bool {
+// finished reports that every delivery has a settlement.
+func (sim *simulation) finished(planned []*Delivery) bool {
 	settled := map[string]bool{}
-	for _, a := range w.attempts() {
+	for _, a := range sim.attempts() {
 		settled[a.Delivery] = settled[a.Delivery] || a.Settlement != 0
 	}
 	for _, d := range planned {
@@ -167,46 +166,46 @@ func (w *world) finished(planned []*Delivery) bool {
 	return true
 }
 
-// check holds a finished history against the law.
-func check(t *testing.T, w *world, planned []*Delivery) {
+// check verifies the guarantees on a finished history.
+func check(t *testing.T, sim *simulation, planned []*Delivery) {
 	accepted, first := map[string]bool{}, map[string]int{}
-	var lanes = map[string][]int64{}
+	var orderingKeys = map[string][]int64{}
 	offset := map[string]int64{}
-	for i := len(w.broker.all(topicDeliveries)) - 1; i >= 0; i-- {
-		d, err := Decode(w.broker.all(topicDeliveries)[i])
+	for i := len(sim.broker.all(topicDeliveries)) - 1; i >= 0; i-- {
+		d, err := Decode(sim.broker.all(topicDeliveries)[i])
 		if err != nil {
 			t.Fatal(err)
 		}
-		offset[d.ID] = d.Offset // in the end the first
+		offset[d.ID] = d.Offset // the first offset wins
 	}
-	for i, r := range w.received() {
+	for i, r := range sim.received() {
 		accepted[r.id] = accepted[r.id] || r.accepted
 		if _, ok := first[r.id]; !ok {
 			first[r.id] = i
-			if r.lane != "" {
-				lanes[r.lane] = append(lanes[r.lane], offset[r.id])
+			if r.orderingKey != "" {
+				orderingKeys[r.orderingKey] = append(orderingKeys[r.orderingKey], offset[r.id])
 			}
 		}
 	}
-	for lane, offsets := range lanes {
+	for orderingKey, offsets := range orderingKeys {
 		if !slices.IsSorted(offsets) {
-			t.Errorf("lane %s was received in the order %v", lane, offsets)
+			t.Errorf("ordering key %s was received in the order %v", orderingKey, offsets)
 		}
 	}
 	settled, dead := map[string]deliveryv1.Settlement{}, map[string]bool{}
-	for _, a := range w.attempts() {
+	for _, a := range sim.attempts() {
 		if a.Settlement != 0 && settled[a.Delivery] != deliveryv1.Settlement_SETTLEMENT_DELIVERED {
 			settled[a.Delivery] = a.Settlement
 		}
 	}
-	for _, r := range w.broker.all(topicDead) {
+	for _, r := range sim.broker.all(topicDead) {
 		dead[string(r.Key)] = true
 	}
 	for _, d := range planned {
 		switch settled[d.ID] {
 		case deliveryv1.Settlement_SETTLEMENT_DELIVERED:
 			if !accepted[d.ID] {
-				t.Errorf("%s is settled as delivered and nobody accepted it", d.Event.ID)
+				t.Errorf("%s is settled as delivered and no receiver accepted it", d.Event.ID)
 			}
 		case deliveryv1.Settlement_SETTLEMENT_DEAD:
 			if !dead[d.ID] {

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestAnIDIsTheSameOnEveryMachineAndForever(t *testing.T) {
+func TestNewID_IsStable(t *testing.T) {
 	at := time.Date(2026, 3, 1, 12, 0, 0, 123_000_000, time.UTC)
 	got := NewID(at, "acme", "mediation", "447700900001", "e-1", "n", "a", "80", "tenants/acme/endpoints/crm")
 	if want := "dlv_06eaih8affsatbcdujen298aps"; got != want {
@@ -16,7 +16,7 @@ func TestAnIDIsTheSameOnEveryMachineAndForever(t *testing.T) {
 	}
 }
 
-func TestIDsOfDifferentDeliveriesDiffer(t *testing.T) {
+func TestNewID_DiffersForDifferentDeliveries(t *testing.T) {
 	at := time.UnixMilli(1_700_000_000_000)
 	seen := map[string]string{}
 	for name, id := range map[string]string{
@@ -39,7 +39,7 @@ func TestIDsOfDifferentDeliveriesDiffer(t *testing.T) {
 	}
 }
 
-func TestIDsSortByTime(t *testing.T) {
+func TestNewID_SortsByTime(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a := rapid.Int64Range(0, 1<<48-1).Draw(t, "a")
 		b := rapid.Int64Range(0, 1<<48-1).Draw(t, "b")

@@ -7,7 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 )
 
-// Metrics of one channel, named after its service.
+// Metrics are the metrics of one channel, named after its service.
 type Metrics struct {
 	attempts       *prometheus.CounterVec
 	settled        *prometheus.CounterVec
@@ -24,19 +24,19 @@ type Metrics struct {
 	rebuilds       prometheus.Counter
 	fenced         prometheus.Counter
 	held           prometheus.Counter
-	ours           prometheus.Counter
+	notMade        prometheus.Counter
 	mismatched     prometheus.Counter
 	ignored        prometheus.Counter
 	full           prometheus.Gauge
 }
 
-// NewMetrics registers the metrics of a channel's service.
+// NewMetrics registers the metrics of a channel's service; an error names every metric that could not be registered.
 func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
-	var faults []error
+	var errs []error
 	name := func(s string) string { return "tollgate_" + service + "_" + s }
 	add := func(c prometheus.Collector) {
 		if err := reg.Register(c); err != nil {
-			faults = append(faults, fmt.Errorf("register metric: %w", err))
+			errs = append(errs, fmt.Errorf("register metric: %w", err))
 		}
 	}
 	counter := func(n, help string) prometheus.Counter {
@@ -61,23 +61,23 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		attemptSeconds: histogram("attempt_seconds", "How long an attempt took.", prometheus.ExponentialBuckets(0.001, 2, 16)),
 		ageSeconds:     histogram("age_seconds", "From a delivery's planning to the beginning of its first attempt.", prometheus.ExponentialBuckets(0.001, 2.5, 16)),
 		commitSeconds:  histogram("record_seconds", "How long it took to record a group of results: attempts to Kafka, references to the store.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
-		inFlight:       gauge("in_flight", "Attempts on their way."),
-		waiting:        gauge("waiting", "Deliveries read and not settled."),
+		inFlight:       gauge("in_flight", "Attempts under way."),
+		waiting:        gauge("waiting", "Deliveries that were read and are not settled."),
 		unrecorded:     gauge("unrecorded", "Results that wait to be recorded."),
-		full:           gauge("full_partitions", "Partitions that read no further, since as many deliveries wait as may."),
-		retries:        counter("retries_total", "Failed attempts that will be repeated."),
+		full:           gauge("full_partitions", "Partitions that stopped reading because the maximum number of deliveries wait."),
+		retries:        counter("retries_total", "Failed attempts that are repeated later."),
 		repeats:        counter("repeats_total", "Deliveries that were planned twice and dropped."),
-		rejected:       counter("rejected_total", "Records that were no deliveries."),
+		rejected:       counter("rejected_total", "Records that could not be decoded as deliveries."),
 		gone:           counter("gone_total", "Deliveries that retention removed before they were settled."),
-		rebuilds:       counter("rebuilds_total", "Openings of a partition whose position was lost."),
-		fenced:         counter("fenced_total", "Partitions lost to another owner, or to a store set back."),
-		held:           counter("held_total", "Deliveries held until a revision of the configuration is there, or is known to be the newest."),
-		ours:           counter("requests_not_made_total", "Requests that could not be made since something of ours was missing: a file descriptor, a port, a name server. No attempt is used."),
-		mismatched:     counter("mismatched_total", "Deliveries that are not those that were kept, and are not sent."),
-		ignored:        counter("settlements_ignored_total", "Settlements of an owner that had been fenced, found at an opening and ignored."),
+		rebuilds:       counter("rebuilds_total", "Openings of a partition whose stored position was lost."),
+		fenced:         counter("fenced_total", "Partitions lost to another owner, or because the store was set back."),
+		held:           counter("held_total", "Deliveries held until a revision of the configuration arrives or is known to be the newest."),
+		notMade:        counter("requests_not_made_total", "Requests that could not be made because something of this process was missing: a file descriptor, a port, a name server. They use no attempt."),
+		mismatched:     counter("mismatched_total", "Deliveries withheld because the log holds another delivery at their offset."),
+		ignored:        counter("settlements_ignored_total", "Settlements by a fenced owner that were found when a partition was opened, and ignored."),
 	}
 	for _, c := range []prometheus.Collector{m.attempts, m.settled} {
 		add(c)
 	}
-	return m, errors.Join(faults...)
+	return m, errors.Join(errs...)
 }

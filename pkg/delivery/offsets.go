@@ -1,10 +1,10 @@
 package delivery
 
-// offsets is a set of offsets, a bit each where they lie close.
+// offsets is a set of offsets; where they lie close it takes one bit for each.
 type offsets map[int64]*chunk
 
-// chunk holds 65,536 of them, and the id (a hash, 0 where it is not known) of
-// what stands at the first: with the whole set's it would take four bytes each.
+// chunk holds 65,536 offsets, and the id (a hash, 0 where it is not known) of the delivery at the first. Ids of the
+// whole set would take four bytes each.
 type chunk struct {
 	bits    [1024]uint64
 	firstAt int64
@@ -31,9 +31,8 @@ func (s offsets) has(offset int64) bool {
 	return c != nil && c.bits[offset>>6&1023]&(1<<(offset&63)) != 0
 }
 
-// first is the id at an offset where that is the first of its chunk. Offsets are
-// asked in their order: what does not belong together shows before anything is
-// taken from it.
+// first returns the id at an offset that is the first of its chunk. Offsets are asked in ascending order, so a set of
+// another log is detected before any of its offsets is used.
 func (s offsets) first(offset int64) (id uint32, known bool) {
 	c := s[offset>>16]
 	if c == nil || c.firstAt != offset {

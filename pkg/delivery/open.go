@@ -14,19 +14,17 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// recovered is what the attempts told of deliveries: of results that were
-// published and not committed, or of all when the store was lost.
+// recovered is what the attempts say about deliveries: results that were published and not committed, or all results
+// where the store was lost.
 type recovered struct {
 	settled offsets
-	retries map[int64]trace
-	// until is the offset from which on nothing is known; attempts are held
-	// until the position has passed it.
+	retries map[int64]attemptSummary
+	// until is the offset from which on nothing is known; the offset of attempts stays until the position passed it.
 	until int64
 }
 
-// apply changes a reference to what the attempts say; false where they say it
-// is settled. An error says that they are of another log: offsets alone would
-// settle deliveries that nobody has received.
+// apply changes a reference to what the attempts say; false where they say it is settled. An error says that the
+// attempts are of another log, whose offsets would settle deliveries that no receiver has.
 func (r *recovered) apply(ref *reference) (waits bool, err error) {
 	if ref.offset >= r.until {
 		return true, nil
@@ -53,11 +51,10 @@ var errOtherLog = errors.New("its attempts are of other deliveries")
 // openPages is how many pages one call loads.
 const openPages = 256
 
-// open finds out where the partition stands: from the store, and what was
-// published since its last commit from the attempts; or, where the store knows
-// nothing, all of it from the attempts. Nothing is sent before.
+// open finds the position of the partition: from the store, and results published since its last commit from the
+// attempts; or, where the store is empty, everything from the attempts. Nothing is sent before.
 func (o *owner) open(ctx context.Context) error {
-	o.condition("opening", errors.New("reads back what waits: nothing is sent yet"))
+	o.condition("opening", errors.New("reading the stored position: nothing is sent yet"))
 	err := o.within(ctx, func(ctx context.Context) (err error) {
 		o.mark, err = o.Store.Open(ctx, o.part, o.Address)
 		return err
@@ -70,16 +67,16 @@ func (o *owner) open(ctx context.Context) error {
 		return fmt.Errorf("find the log's ends: %w", err)
 	}
 	o.token = slices.Clone(o.mark.Token[:])
-	e, err := o.begun(ctx, start, end)
+	e, err := o.firstWatermark(ctx, start, end)
 	if err != nil {
 		return err
 	}
-	if e, err = o.sameLogs(ctx, e, start, end); err != nil {
+	if e, err = o.checkLogs(ctx, e, start, end); err != nil {
 		return err
 	}
 	o.position, o.last = o.mark.Offset, o.mark.LastHash
 	if o.AcceptLostDeliveries && o.position < start {
-		o.log.Warn("deliveries that left the log unread are given up", zap.Int64("from", o.position), zap.Int64("to", start))
+		o.log.Warn("deliveries that left the log unread are skipped", zap.Int64("from", o.position), zap.Int64("to", start))
 		o.Metrics.gone.Add(float64(start - o.position))
 		o.position, o.last = start, 0
 	}
@@ -99,16 +96,15 @@ func (o *owner) open(ctx context.Context) error {
 	o.condition("opening", nil)
 	if o.recovering() {
 		o.Metrics.rebuilds.Inc()
-		o.log.Info("position lost: finding it again from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.Floor))
-		o.condition("recovering", fmt.Errorf("reads %d deliveries again: nothing is sent yet", o.mark.Floor-o.position))
+		o.log.Info("position lost: rebuilding it from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.Floor))
+		o.condition("recovering", fmt.Errorf("reading %d deliveries again: nothing is sent yet", o.mark.Floor-o.position))
 	}
 	return nil
 }
 
-// begun makes the first watermark of a partition that has none: a rebuilding
-// one, whose floor is the end of what may have been sent before. It is committed
-// at once, so that a second crash finds the same floor.
-func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
+// firstWatermark creates the watermark of a partition that has none. Its status is Rebuilding, up to the end of what
+// may have been sent before. It is committed at once, so that a second crash finds the same end.
+func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, error) {
 	if o.mark.Status != state.Blank {
 		e, err := parseExtra(o.mark.Extra)
 		if err != nil {
@@ -133,11 +129,11 @@ func (o *owner) begun(ctx context.Context, start, end int64) (extra, error) {
 	e := extra{attempts: oldest}
 	to := o.mark
 	to.Status, to.Offset, to.LastHash, to.Floor, to.Extra = state.Rebuilding, from, 0, end, e.encode()
-	return e, o.become(ctx, to, state.Commit{})
+	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
 
-// newest is when the log's newest delivery was planned, and now at the latest: a
-// clock that is ahead must not make all of them too old.
+// newest is the time of planning of the newest delivery in the log, and now at the latest: a clock that is ahead must
+// not make all deliveries too old.
 func (o *owner) newest(ctx context.Context, start, end int64) (time.Time, error) {
 	now := o.Clock()
 	if end <= start {
@@ -153,8 +149,8 @@ func (o *owner) newest(ctx context.Context, start, end int64) (time.Time, error)
 	return now, nil
 }
 
-// become makes a watermark the partition's, at opening.
-func (o *owner) become(ctx context.Context, to state.Watermark, changes state.Commit) error {
+// writeWatermark commits a watermark while the partition is opened.
+func (o *owner) writeWatermark(ctx context.Context, to state.Watermark, changes state.Commit) error {
 	c := commit{from: o.mark, to: to, changes: changes}
 	c.to.At = o.wall()
 	c.to.Serial++
@@ -163,7 +159,7 @@ func (o *owner) become(ctx context.Context, to state.Watermark, changes state.Co
 		err = fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 	}
 	if err != nil {
-		return fmt.Errorf("begin: %w", err)
+		return fmt.Errorf("write watermark: %w", err)
 	}
 	o.mark = c.to
 	return nil
@@ -191,18 +187,18 @@ func (o *owner) loadPages(ctx context.Context, n int) error {
 	return nil
 }
 
-// readAttempts takes in what was published from an offset on.
+// readAttempts reads the attempts that were published from an offset on.
 func (o *owner) readAttempts(ctx context.Context, from int64) error {
 	start, end, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
 	if err != nil {
 		return err
 	}
 	if from < start {
-		// Only attempts older than any delivery that may wait; what they tell is repeated at worst.
-		o.log.Warn("attempts have left the log", zap.Int64("from", from), zap.Int64("start", start))
+		// These attempts are older than any delivery that may wait; at worst their deliveries are sent again.
+		o.log.Warn("attempts left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	o.recovered = recovered{retries: map[int64]trace{}}
-	// What stands below the position and in no reference was settled and committed.
+	o.recovered = recovered{retries: map[int64]attemptSummary{}}
+	// A delivery below the position without a reference was settled and committed.
 	waits := make(map[int64]bool, o.pages.count)
 	for _, r := range o.pages.refs {
 		if r.offset >= 0 {
@@ -210,14 +206,14 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		}
 	}
 	r := &o.recovered
-	fenced := o.fenced()
+	fenced := o.fencedOwners()
 	return o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
 		t, err := scanAttempt(rec.Value, o.Topic)
 		if err != nil {
 			o.log.Warn("attempt not readable", zap.Int64("offset", rec.Offset), zap.Error(err))
 			return
 		}
-		if !t.ours {
+		if !t.ofTopic {
 			return
 		}
 		if late := fenced(t.owner); t.offset < o.position && !waits[t.offset] {
@@ -232,34 +228,32 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		case t.settled:
 			r.settled.add(t.offset, t.id)
 			delete(r.retries, t.offset)
-		case t.number >= r.retries[t.offset].number: // numbers beyond the last that is counted repeat
+		case t.number >= r.retries[t.offset].number: // numbers beyond 255 repeat
 			r.retries[t.offset] = t
 		}
 	})
 }
 
-// fenced tells which owner's word does not count. An attempt is what happened,
-// whoever made it; a settlement without one is a decision, and whoever decided
-// after somebody else had opened the partition was wrong to. Only the last owner
-// before this one is known to have had it until now. While the position is found
-// again all owners' attempts are read: each is fenced by the first word of the
-// next.
-func (o *owner) fenced() func(state.Token) bool {
+// fencedOwners returns a function that reports whether an owner was fenced. An attempt happened, whoever made it; a
+// settlement without a request is a decision, which an owner may not make after another one opened the partition. Only
+// the previous owner is known to have had the partition until now. During a rebuild the attempts of all owners are
+// read: each owner is fenced by the first attempt of the next.
+func (o *owner) fencedOwners() func(state.Token) bool {
 	if o.mark.Status == state.Ready {
 		before := o.mark.Before
 		return func(owner state.Token) bool { return owner != before }
 	}
 	var newest state.Token
-	heard := map[state.Token]bool{}
+	known := map[state.Token]bool{}
 	return func(owner state.Token) bool {
-		if !heard[owner] {
-			heard[owner], newest = true, owner
+		if !known[owner] {
+			known[owner], newest = true, owner
 		}
 		return owner != newest
 	}
 }
 
-// fillWindow remembers the deliveries before the position.
+// fillWindow adds the deliveries before the position to the window.
 func (o *owner) fillWindow(ctx context.Context, start, end int64) error {
 	return o.scan(ctx, o.Topic, max(start, o.position-windowSize), min(o.position, end), func(rec stream.Record) {
 		if k, err := scanKey(rec.Value); err == nil {
@@ -321,17 +315,17 @@ func (o *owner) enqueue() error {
 	return nil
 }
 
-// reconcile is what the attempts say of a reference. Those of another log are an
-// incident, or, where a person has said so, say nothing.
+// reconcile applies the attempts to a reference. Attempts of another log are an incident; where the operator accepted
+// the loss, they are ignored.
 func (o *owner) reconcile(ref *reference) (waits bool, err error) {
 	waits, err = o.recovered.apply(ref)
 	if err == nil {
 		return waits, nil
 	}
 	if !o.AcceptLostDeliveries {
-		return false, o.recreated(o.Topic, ref.offset, err)
+		return false, o.raiseRecreated(o.Topic, ref.offset, err)
 	}
-	o.log.Warn("attempts of another log are passed over", zap.Int64("offset", ref.offset))
+	o.log.Warn("attempts of another log are ignored", zap.Int64("offset", ref.offset))
 	o.recovered = recovered{}
 	return true, nil
 }

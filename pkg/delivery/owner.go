@@ -15,15 +15,15 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// owner works one partition. Everything in it belongs to the goroutine of run;
-// senders, the recorder and the body reader get copies and answer on channels.
+// owner processes one partition. All its fields belong to the goroutine of run; senders, the recorder and the body
+// reader get copies and answer on channels.
 type owner struct {
 	*Channel
 	kafka    kafka
 	part     state.Partition
 	draining <-chan struct{}
 	log      *zap.Logger
-	// rejected are the lines of records that are no deliveries.
+	// rejected logs records that are not deliveries.
 	rejected *display.Limited
 
 	mark  state.Watermark // as the store has it
@@ -31,45 +31,45 @@ type owner struct {
 	queue *queue
 	pages *pages
 	seen  *window
-	// position is the next offset to read; what lies below is settled or outstanding.
+	// position is the next offset to read; deliveries below it are settled or outstanding.
 	position int64
 	// last is the hash of the record before position, 0 where there is none.
 	last uint64
-	// recovered is what the attempts told at opening of deliveries not read yet.
+	// recovered is what the attempts say, at opening, about deliveries that are not read yet.
 	recovered recovered
 
-	// ahead is what was read and not taken yet, next where the log goes on after it.
-	ahead    []stream.Record
-	next     int64
-	fresh    []*item // taken since the last commit
-	results  []result
-	rejects  []stream.Record // published with the next commit
-	oldest   int64           // when the first of results and rejects came
-	recorded int64           // when the last commit was made
-	bodies   int64           // bytes of what waits with its body
-	// bodiless waits without, by offset: its body may come along with a neighbour's.
-	bodiless map[int64]*item
-	unread   []*item // hold a slot and wait for their bodies
-	// The next fetch of bodies begins at readFrom or above, not before readAfter;
-	// unreadable is where the last one failed.
+	// readAhead holds records that were fetched and not taken yet; next is the offset after them.
+	readAhead []stream.Record
+	next      int64
+	fresh     []*item // taken since the last commit
+	results   []result
+	rejects   []stream.Record // published with the next commit
+	oldest    int64           // time of the first of results and rejects
+	recorded  int64           // time of the last commit
+	bodies    int64           // bytes of the bodies of waiting items
+	// bodiless are waiting items without a body, by offset: a fetch for a neighbour may bring the body.
+	bodiless     map[int64]*item
+	awaitingBody []*item // hold a slot and wait for their bodies
+	// The next fetch of bodies starts at readFrom or above, not before readAfter; unreadable is the offset where the
+	// last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *Targets
-	held                            ring[hold] // in the order they were held, those that no longer are included
-	holding                         int        // how many are
-	gone, mismatched                int        // parked: the log holds them no more, or something else in their place
-	// lacking counts endpoints held for want of something of ours, since when and why.
-	lacking      int
-	lackingSince int64
-	lacks        error
-	waiting      int // as last told to the metrics
+	held                            ring[hold] // in the order they were held, including those that are held no more
+	holding                         int        // how many are held now
+	gone, mismatched                int        // withheld: the log lost them, or holds another delivery at their offset
+	// failingLocally counts endpoints held after local failures; since when, and the last failure.
+	failingLocally      int
+	failingLocallySince int64
+	localFailure        error
+	waiting             int // as last added to the metric
 
-	stopping  bool // draining: nothing new is sent
+	stopping  bool // draining: no new attempt starts
 	recording bool
-	cutAt     int64 // when the commit on its way was cut
-	// failing is why it is tried again; nil while nothing failed.
+	cutAt     int64 // time at which the commit under way was cut
+	// failing is the error for which the commit is tried again; nil while it has not failed.
 	failing atomic.Pointer[error]
 	reading bool
-	blocked error // why reading forward has ended
+	blocked error // why reading ended
 
 	jobs      chan job
 	done      chan result
@@ -80,25 +80,25 @@ type owner struct {
 	changed   <-chan struct{}
 
 	began    time.Time // origin of now
-	turnedAt int64     // when the loop turned last
+	lastTurn int64     // when the loop turned last
 	drift    int64     // of the wall clock from now, ms
-	// doubt: the loop stood still for so long that somebody else may have the
-	// partition by now; nothing is sent or settled until the store says no.
-	doubt, asking bool
-	askAfter      int64
+	// ownershipUnknown: the loop paused for so long that another owner may have the partition; nothing is sent or
+	// settled until the store confirms this owner.
+	ownershipUnknown, checkingFence bool
+	checkFenceAfter                 int64
 
 	send    context.Context // of attempts
 	abandon context.CancelFunc
 	workers sync.WaitGroup
 
 	conditions map[string]error
-	told       string
+	reported   string
 
-	toldGroup, groupOffset int64
-	telling                atomic.Bool
+	groupCommittedAt, groupOffset int64
+	groupCommitting               atomic.Bool
 }
 
-// job is one attempt to be made.
+// job is one attempt to make.
 type job struct {
 	it *item
 	d  *Delivery
@@ -106,7 +106,7 @@ type job struct {
 	n  int
 }
 
-// work runs a partition until it drains, is fenced, or something of ours fails.
+// work processes a partition until it drains, is fenced, or the store or Kafka fails for good.
 func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-chan struct{}) error {
 	o := &owner{
 		Channel: c, kafka: k, draining: draining,
@@ -130,7 +130,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 	return nil
 }
 
-// close ends what run left behind: senders come back at once, unrecorded.
+// close ends what run started: senders return at once, and their results are not recorded.
 func (o *owner) close() {
 	o.abandon()
 	o.workers.Wait()
@@ -153,7 +153,7 @@ func (o *owner) close() {
 func (o *owner) run(ctx context.Context) error {
 	batches, stop := o.kafka.Read(o.send, o.position)
 	defer stop()
-	o.turnedAt, o.doubt = o.now(), true // opening may have taken long
+	o.lastTurn, o.ownershipUnknown = o.now(), true // opening may have taken long
 	o.follow()
 	var (
 		draining = o.draining
@@ -164,8 +164,8 @@ func (o *owner) run(ctx context.Context) error {
 	for {
 		now := o.now()
 		o.kafka.Alive()
-		o.turned(now)
-		o.askFence(ctx, now)
+		o.checkClock(now)
+		o.checkFence(ctx, now)
 		o.queue.wake(now)
 		o.dispatch(now)
 		o.readBodies(now)
@@ -178,7 +178,7 @@ func (o *owner) run(ctx context.Context) error {
 		switch {
 		case !o.readsOn():
 			forward = nil
-		case len(o.ahead) > 0:
+		case len(o.readAhead) > 0:
 			forward, more = nil, always
 		}
 		timer.Reset(time.Duration(o.deadline(now)-now) * time.Millisecond)
@@ -201,11 +201,11 @@ func (o *owner) run(ctx context.Context) error {
 		case b := <-o.readBack:
 			o.bodiesRead(b)
 		case c := <-o.committed:
-			if err := o.wasRecorded(c); err != nil {
+			if err := o.commitDone(c); err != nil {
 				return err
 			}
 		case err := <-o.fence:
-			if err := o.fenceAnswered(err); err != nil {
+			if err := o.fenceChecked(err); err != nil {
 				return err
 			}
 		case <-o.changed:
@@ -213,9 +213,9 @@ func (o *owner) run(ctx context.Context) error {
 		case <-o.wake:
 		case <-timer.C:
 		case <-draining:
-			// Nothing new; what is in flight may still be answered.
+			// No new attempt starts; attempts in flight may still finish.
 			draining, o.stopping = nil, true
-			o.unreadBack()
+			o.releaseAwaitingBody()
 			t := time.NewTimer(grace)
 			defer t.Stop()
 			graceful = t.C
@@ -228,78 +228,78 @@ func (o *owner) run(ctx context.Context) error {
 	}
 }
 
-// deadline is when the loop has something to do though nothing comes.
+// deadline is when the loop has work to do even if no channel is ready.
 func (o *owner) deadline(now int64) int64 {
 	at := o.recorded + idle.Milliseconds()
 	if len(o.results)+len(o.rejects) > 0 {
 		at = min(at, o.oldest+tick.Milliseconds())
 	}
-	if o.recording || o.asking {
+	if o.recording || o.checkingFence {
 		at = now + idle.Milliseconds()
 	}
-	if !o.reading && len(o.unread) > 0 {
+	if !o.reading && len(o.awaitingBody) > 0 {
 		at = min(at, o.readAfter)
 	}
-	if due, ok := o.queue.nextDue(); ok && !o.silent() {
+	if due, ok := o.queue.nextDue(); ok && !o.sendsNothing() {
 		at = min(at, due)
 	}
-	if o.doubt && !o.asking && !o.recording {
-		at = min(at, o.askAfter)
+	if o.ownershipUnknown && !o.checkingFence && !o.recording {
+		at = min(at, o.checkFenceAfter)
 	}
 	return max(at, now)
 }
 
-// silent tells that nothing is sent: at the end, without a configuration, while
-// somebody else may have the partition, and while what was sent before is being found out. A partition that is full
-// while it recovers must send, or it would never end.
-func (o *owner) silent() bool {
-	return o.stopping || o.doubt || o.targets == nil || o.recovering() && !o.full()
+// sendsNothing reports that sending is paused: while draining, without a configuration, while another owner may have
+// the partition, and during a rebuild. A full partition sends during a rebuild, because the rebuild could not end
+// otherwise.
+func (o *owner) sendsNothing() bool {
+	return o.stopping || o.ownershipUnknown || o.targets == nil || o.recovering() && !o.full()
 }
 
 func (o *owner) full() bool { return o.queue.outstanding >= o.WaitingMax }
 
 func (o *owner) recovering() bool { return o.mark.Status != state.Ready && o.position < o.mark.Floor }
 
-// readsOn tells whether the next batch is taken.
+// readsOn reports whether the next batch is taken.
 func (o *owner) readsOn() bool {
 	return !o.stopping && !o.full() && len(o.fresh) < maxFresh && o.blocked == nil
 }
 
-// always is ready.
+// always is a channel that is always ready.
 var always = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
 	return c
 }()
 
-// take begins with a batch that was read forward.
+// take starts on a batch.
 func (o *owner) take(f stream.Fetched) error {
 	if f.Err != nil {
 		o.stopped(f.Err)
-		return nil //nolint:nilerr // reading has ended, and health says so; what waits is still sent
+		return nil //nolint:nilerr // health reports that reading ended; waiting deliveries are still sent
 	}
-	o.ahead, o.next = f.Records, f.Next
+	o.readAhead, o.next = f.Records, f.Next
 	return o.takeSome()
 }
 
-// takeSome works a part of what was read.
+// takeSome takes a part of the batch.
 func (o *owner) takeSome() error {
 	now := o.now()
-	n := min(len(o.ahead), turn)
-	for i := range o.ahead[:n] {
-		if err := o.takeOne(o.ahead[i], now); err != nil {
+	n := min(len(o.readAhead), turn)
+	for i := range o.readAhead[:n] {
+		if err := o.takeOne(o.readAhead[i], now); err != nil {
 			return err
 		}
 	}
 	if n > 0 {
-		o.last = o.ahead[n-1].Hash()
+		o.last = o.readAhead[n-1].Hash()
 	}
-	o.ahead = o.ahead[n:]
-	if len(o.ahead) == 0 {
+	o.readAhead = o.readAhead[n:]
+	if len(o.readAhead) == 0 {
 		if o.next > o.position { // offsets without records
 			o.position, o.last = o.next, 0
 		}
-		o.ahead = nil
+		o.readAhead = nil
 	}
 	return nil
 }
@@ -317,7 +317,7 @@ func (o *owner) takeOne(r stream.Record, now int64) error {
 	}
 	ref := reference{
 		offset: r.Offset, due: max(o.wall(), d.NotBefore.UnixMilli()),
-		id: idHash(d.ID, d.ReplayJob), endpoint: endpointHash(d.Endpoint), lane: laneHash(d),
+		id: idHash(d.ID, d.ReplayJob), endpoint: endpointHash(d.Endpoint), orderingKey: orderingKeyHash(d),
 	}
 	waits, err := o.reconcile(&ref)
 	if err != nil || !waits { // settled before the store was lost
@@ -330,23 +330,22 @@ func (o *owner) takeOne(r stream.Record, now int64) error {
 	return nil
 }
 
-// stopped handles the end of reading forward. A log that does not hold the
-// position is an incident, which the claim has raised: what was lost is never
-// passed over in silence. What waits is still sent.
+// stopped handles the end of reading. A log that does not hold the position is an incident, which the claim raised:
+// lost deliveries are never skipped silently. Deliveries that wait are still sent.
 func (o *owner) stopped(err error) {
 	if errors.Is(err, stream.ErrRevoked) {
-		return // draining tells the same
+		return // draining is closed as well
 	}
 	o.blocked = err
 	var gone *stream.OutOfRangeError
 	if errors.As(err, &gone) && gone.Start > gone.From {
 		o.Metrics.gone.Add(float64(gone.Start - gone.From))
-		err = fmt.Errorf("%d deliveries have left the log unread: %w", gone.Start-gone.From, err)
+		err = fmt.Errorf("%d deliveries left the log unread: %w", gone.Start-gone.From, err)
 	}
 	o.condition("position", err)
 }
 
-// follow takes over the newest configuration.
+// follow applies the newest configuration.
 func (o *owner) follow() {
 	o.targets, o.changed = o.Directory.Newest()
 	if o.targets == nil {
@@ -368,8 +367,8 @@ func (o *owner) follow() {
 			o.release(e)
 		}
 	}
-	o.queue.hasten(o.now(), func(it *item) bool {
-		// What was told not to go before a time still does not.
+	o.queue.makeDue(o.now(), func(it *item) bool {
+		// A delivery with a NotBefore still waits for it.
 		return it.held || inactive[it.endpoint] || changed[it.endpoint] && it.attempts > 0
 	})
 }

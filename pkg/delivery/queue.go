@@ -7,66 +7,65 @@ import (
 	"github.com/cespare/xxhash/v2"
 )
 
-// queue decides which delivery of a partition goes next. It is pure: no clock,
-// no I/O; times are ms of the owner's, which never go back.
+// queue decides which delivery of a partition goes next. It is pure: no clock, no I/O; times are the owner's monotonic
+// ms.
 //
-// A delivery that may not be sent yet waits in exactly one place: behind the
-// head of its lane, for its time, or for a slot of its endpoint. Only the head
-// of a lane ever leaves the first.
+// A delivery that may not be sent yet waits in exactly one state: behind the head of its ordering key, for its due
+// time, or for a slot of its endpoint. Only the head of an ordering key leaves the first state.
 type queue struct {
-	endpoints map[uint32]*endpoint
-	tenants   map[string]*tenant
-	lanes     map[uint64]*lane
-	turns     ring[*tenant] // tenants with an endpoint that could send
-	passed    []*endpoint   // passed over, since what goes next has no body
-	held      []*endpoint   // until a time, whatever waits for them
-	due       dueHeap
-	// outstanding counts what is not settled, taken what holds a slot.
+	endpoints    map[uint32]*endpoint
+	tenants      map[string]*tenant
+	orderingKeys map[uint64]*orderingKey
+	turns        ring[*tenant] // tenants with an endpoint that can send
+	passed       []*endpoint   // passed over because their next item has no body
+	held         []*endpoint   // held until a time
+	due          dueHeap
+	// outstanding counts unsettled items, taken those that hold a slot.
 	outstanding, taken int
 }
 
 // item is one outstanding delivery.
 type item struct {
-	// ref is what the store holds of it, or will with the next commit; slot where, or noSlot.
+	// ref is what the store holds of it, or will hold after the next commit; slot is its place in the pages, or noSlot.
 	ref  reference
 	slot int32
-	// due and attempts run ahead of ref by results that are not recorded yet;
-	// ref's due is that of the wall clock.
+	// due and attempts include results that are not recorded yet; the due time of ref is one of the wall clock.
 	due      int64
 	attempts uint8
-	place    place
-	// recorded: its settlement is in the log, or in the commit on its way.
-	recorded bool
-	lane     *lane
-	behind   *item // the next of its lane
-	endpoint *endpoint
-	// delivery is nil where the body must be read back.
+	state    itemState
+	// recorded: its settlement is in the log, or in the commit under way.
+	recorded    bool
+	orderingKey *orderingKey
+	behind      *item // the next of its ordering key
+	endpoint    *endpoint
+	// delivery is nil where the body must be fetched again.
 	delivery *Delivery
-	// kept is what its body counts for in memory while it waits.
+	// kept is the size of its body in bytes while the body waits in memory.
 	kept int64
-	// held: its revision of the configuration is not there yet, since a time in ms.
+	// held: its revision of the configuration is not known yet, since heldSince in ms.
 	held      bool
 	heldSince int64
 }
 
-// place is where an item waits.
-type place uint8
+// itemState is what an item waits for.
+type itemState uint8
 
 const (
-	inLane place = iota
-	inTime
-	inTurn
-	taken // by a slot: body being read, or in flight
+	behindInOrder itemState = iota
+	untilDue
+	forSlot
+	taken // holds a slot: its body is being fetched, or it is in flight
 	settled
-	parked // its body is gone; a person decides
+	withheld // its body is lost; an operator decides
 )
 
-// lane is a queue inside an endpoint whose deliveries follow each other.
-type lane struct {
+// orderingKey is the queue of an endpoint's deliveries that are sent one after the other.
+type orderingKey struct {
 	key        uint64
 	head, tail *item
-	// givingUps are not committed yet; while there are some nothing of the lane is sent.
-	givingUps int
+	// undeliveredPending counts undelivered settlements that are not committed; nothing of the key is sent while it is
+	// above 0.
+	undeliveredPending int
 }
 
 type endpoint struct {
@@ -77,14 +76,13 @@ type endpoint struct {
 	taken  int
 	limit  int
 	listed bool
-	bodies int64 // bytes kept of what waits for it
-	// fingerprint of the configuration it was last seen with.
+	bodies int64 // bytes of the bodies kept for it
+	// fingerprint of the configuration last applied.
 	fingerprint uint64
-	waiting     int // its items outstanding
-	// until is when it is no longer held, 0 where it is not; faults how often in
-	// a row something of ours was missing.
-	until  int64
-	faults int
+	waiting     int // its outstanding items
+	// until is the end of its hold, 0 where it is not held; localFailures counts local failures in a row.
+	until         int64
+	localFailures int
 }
 
 type tenant struct {
@@ -92,17 +90,17 @@ type tenant struct {
 	listed    bool
 }
 
-// defaultConcurrency is an endpoint's limit until its configuration is known.
+// defaultConcurrency is the limit of an endpoint until its configuration is known.
 const defaultConcurrency = 64
 
 func newQueue() *queue {
-	return &queue{endpoints: map[uint32]*endpoint{}, tenants: map[string]*tenant{}, lanes: map[uint64]*lane{}}
+	return &queue{endpoints: map[uint32]*endpoint{}, tenants: map[string]*tenant{}, orderingKeys: map[uint64]*orderingKey{}}
 }
 
 func endpointHash(name string) uint32 { return uint32(xxhash.Sum64String(name)) }
 
-// laneHash is 0 for a delivery without a lane.
-func laneHash(d *Delivery) uint64 {
+// orderingKeyHash is 0 for a delivery without an ordering key.
+func orderingKeyHash(d *Delivery) uint64 {
 	if !d.Ordered {
 		return 0
 	}
@@ -114,19 +112,19 @@ func laneHash(d *Delivery) uint64 {
 	return max(h.Sum64(), 1)
 }
 
-// endpoint finds or makes the endpoint of a hash.
+// endpoint finds or creates the endpoint of a hash.
 func (q *queue) endpoint(hash uint32) *endpoint {
 	e, ok := q.endpoints[hash]
 	if !ok {
-		// Its tenant is not known before a body was read: until then it is one of its own.
+		// Its tenant is not known before a body was read: until then it has a tenant of its own.
 		e = &endpoint{hash: hash, limit: defaultConcurrency, tenant: &tenant{}}
 		q.endpoints[hash] = e
 	}
 	return e
 }
 
-// learn notes which endpoint a hash stands for.
-func (q *queue) learn(e *endpoint, d *Delivery) {
+// identify stores the name and the tenant of an endpoint once a body was read.
+func (q *queue) identify(e *endpoint, d *Delivery) {
 	if e.name != "" {
 		return
 	}
@@ -139,29 +137,29 @@ func (q *queue) learn(e *endpoint, d *Delivery) {
 	e.tenant = t // where it is listed under the old one, next moves it
 }
 
-// add takes in a delivery, in the order of offsets: one just read, or a
-// reference; due is when it may be sent.
+// add takes a delivery in, in the order of offsets: one that was just read, or a stored reference; due is when it may
+// be sent.
 func (q *queue) add(r reference, slot int32, d *Delivery, due, now int64) *item {
 	it := &item{ref: r, slot: slot, due: due, attempts: r.attempts, delivery: d}
 	it.endpoint = q.endpoint(r.endpoint)
 	it.endpoint.waiting++
 	if d != nil {
-		q.learn(it.endpoint, d)
+		q.identify(it.endpoint, d)
 	}
 	q.outstanding++
-	if r.lane == 0 {
+	if r.orderingKey == 0 {
 		q.schedule(it, now)
 		return it
 	}
-	l, ok := q.lanes[r.lane]
+	l, ok := q.orderingKeys[r.orderingKey]
 	if !ok {
-		l = &lane{key: r.lane}
-		q.lanes[r.lane] = l
+		l = &orderingKey{key: r.orderingKey}
+		q.orderingKeys[r.orderingKey] = l
 	}
-	it.lane = l
+	it.orderingKey = l
 	if l.head == nil {
 		l.head, l.tail = it, it
-		if l.givingUps == 0 {
+		if l.undeliveredPending == 0 {
 			q.schedule(it, now)
 		}
 		return it
@@ -170,14 +168,14 @@ func (q *queue) add(r reference, slot int32, d *Delivery, due, now int64) *item 
 	return it
 }
 
-// schedule lets an item wait for its time or its turn.
+// schedule lets an item wait for its due time or for a slot.
 func (q *queue) schedule(it *item, now int64) {
 	if it.due > now {
-		it.place = inTime
+		it.state = untilDue
 		q.due.push(it)
 		return
 	}
-	it.place = inTurn
+	it.state = forSlot
 	it.endpoint.ready.push(it)
 	q.list(it.endpoint)
 }
@@ -198,7 +196,7 @@ func (q *queue) listUnder(t *tenant, e *endpoint) {
 	}
 }
 
-// wake moves what is due by now to its turn, and ends what is held until now.
+// wake moves items that are due to their turn, and ends holds that are over.
 func (q *queue) wake(now int64) {
 	for len(q.due) > 0 && q.due[0].due <= now {
 		q.schedule(q.due.pop(), now)
@@ -213,7 +211,7 @@ func (q *queue) wake(now int64) {
 	})
 }
 
-// nextDue is when wake has something to do.
+// nextDue is the next time at which wake has work to do.
 func (q *queue) nextDue() (next int64, ok bool) {
 	next = math.MaxInt64
 	if len(q.due) > 0 {
@@ -225,7 +223,7 @@ func (q *queue) nextDue() (next int64, ok bool) {
 	return next, next < math.MaxInt64
 }
 
-// hold lets nothing of an endpoint be sent before a time; wake ends it.
+// hold stops an endpoint until a time; wake ends the hold.
 func (q *queue) hold(e *endpoint, until int64) {
 	if e.until == 0 {
 		q.held = append(q.held, e)
@@ -233,9 +231,9 @@ func (q *queue) hold(e *endpoint, until int64) {
 	e.until = until
 }
 
-// next gives a slot to the delivery whose turn it is: tenants in turn, then
-// the tenant's endpoints, then the endpoint's deliveries. Without bodies, what
-// has none keeps its turn until goOn. Nil: nobody could send.
+// next gives a slot to the delivery whose turn it is: tenants take turns, then the endpoints of the tenant, then the
+// deliveries of the endpoint. Where bodies is false, items without a body keep their turn until resumePassed. It
+// returns nil where no item can be sent.
 func (q *queue) next(bodies bool) *item {
 	for q.turns.n > 0 {
 		t := q.turns.pop()
@@ -250,7 +248,7 @@ func (q *queue) next(bodies bool) *item {
 			q.passed = append(q.passed, e)
 		default:
 			it = e.ready.pop()
-			it.place = taken
+			it.state = taken
 			e.taken++
 			q.taken++
 		}
@@ -267,8 +265,8 @@ func (q *queue) next(bodies bool) *item {
 	return nil
 }
 
-// goOn gives those their turn back that were passed over.
-func (q *queue) goOn() {
+// resumePassed returns their turn to the endpoints that were passed over.
+func (q *queue) resumePassed() {
 	for _, e := range q.passed {
 		e.listed = false
 		q.list(e)
@@ -276,30 +274,29 @@ func (q *queue) goOn() {
 	q.passed = q.passed[:0]
 }
 
-// free gives an item's slot back.
+// free returns the slot of an item.
 func (q *queue) free(it *item) {
 	it.endpoint.taken--
 	q.taken--
 	q.list(it.endpoint)
 }
 
-// later lets a taken item wait until due: a failed attempt, or one that could
-// not be made. It stays the head of its lane.
+// later lets a taken item wait until due: after a failed attempt, or one that could not be made. It stays the head of
+// its ordering key.
 func (q *queue) later(it *item, due, now int64) {
 	it.due = due
 	q.schedule(it, now)
 }
 
-// settle ends a taken item. The next of its lane may go at once where the
-// receiver has this one; after a giving-up it goes once that is committed, or,
-// when ahead is set, may be looked at before (and waits by awaitCommit if it is
-// to be sent).
-func (q *queue) settle(it *item, gaveUp, ahead bool, now int64) {
-	it.place = settled
+// settle ends a taken item. After a receipt the next of its ordering key may go at once. After an undelivered
+// settlement the next goes once that is committed; where readAhead is set it may be looked at before, and waits by
+// awaitCommit if it is to be sent.
+func (q *queue) settle(it *item, undelivered, readAhead bool, now int64) {
+	it.state = settled
 	it.delivery = nil
 	it.endpoint.waiting--
 	q.outstanding--
-	l := it.lane
+	l := it.orderingKey
 	if l == nil {
 		return
 	}
@@ -308,42 +305,42 @@ func (q *queue) settle(it *item, gaveUp, ahead bool, now int64) {
 	if l.head == nil {
 		l.tail = nil
 	}
-	if gaveUp {
-		l.givingUps++
+	if undelivered {
+		l.undeliveredPending++
 	}
-	if l.head != nil && (l.givingUps == 0 || ahead) {
+	if l.head != nil && (l.undeliveredPending == 0 || readAhead) {
 		q.schedule(l.head, now)
 	}
 	q.drop(l)
 }
 
-// awaitCommit puts a taken item, head of its lane, back until the givings-up
-// before it are committed.
-func (q *queue) awaitCommit(it *item) { it.place = inLane }
+// awaitCommit puts a taken item, the head of its ordering key, back until the undelivered settlements before it are
+// committed.
+func (q *queue) awaitCommit(it *item) { it.state = behindInOrder }
 
-// park puts a taken item where nothing finds it: it stays the head of its lane.
-func (q *queue) park(it *item) { it.place = parked }
+// withhold sets a taken item aside for good: it stays the head of its ordering key and is never scheduled.
+func (q *queue) withhold(it *item) { it.state = withheld }
 
-// committed tells that a giving-up was committed.
-func (q *queue) committed(l *lane, now int64) {
+// committed notes that an undelivered settlement of the ordering key was committed.
+func (q *queue) committed(l *orderingKey, now int64) {
 	if l == nil {
 		return
 	}
-	l.givingUps--
-	if l.givingUps == 0 && l.head != nil && l.head.place == inLane {
+	l.undeliveredPending--
+	if l.undeliveredPending == 0 && l.head != nil && l.head.state == behindInOrder {
 		q.schedule(l.head, now)
 	}
 	q.drop(l)
 }
 
-func (q *queue) drop(l *lane) {
-	if l.head == nil && l.givingUps == 0 {
-		delete(q.lanes, l.key)
+func (q *queue) drop(l *orderingKey) {
+	if l.head == nil && l.undeliveredPending == 0 {
+		delete(q.orderingKeys, l.key)
 	}
 }
 
-// hasten makes what waits for its time due now, where pick says so.
-func (q *queue) hasten(now int64, pick func(*item) bool) {
+// makeDue makes items that wait for their due time due now, where pick returns true.
+func (q *queue) makeDue(now int64, pick func(*item) bool) {
 	changed := false
 	for _, it := range q.due {
 		if it.due > now && pick(it) {

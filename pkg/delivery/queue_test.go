@@ -7,26 +7,25 @@ import (
 	"pgregory.net/rapid"
 )
 
-// The law of the queue, under random results: an endpoint has no more than it
-// takes, a lane has one taken and goes in its order, nothing of it goes between
-// a giving-up and its commit, and in the end everything was settled.
-func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
+// Random results: an endpoint has at most its limit in flight, an ordering key has one item in flight and keeps its
+// order, no item of it is sent between an undelivered settlement and its commit, and in the end every item is settled.
+func TestQueue_KeepsOrderAndLimits(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		q := newQueue()
 		limit := rapid.IntRange(1, 4).Draw(t, "limit")
 		now, offset := int64(1000), int64(0)
 		var taken []*item
-		var uncommitted []*lane
-		last := map[*lane]int64{}
+		var uncommitted []*orderingKey
+		last := map[*orderingKey]int64{}
 		settled := 0
 		add := func() {
 			d := &Delivery{Tenant: fmt.Sprint(offset % 3), Endpoint: fmt.Sprint("e", offset%3, rapid.IntRange(0, 2).Draw(t, "endpoint"))}
-			lane := uint64(rapid.IntRange(0, 3).Draw(t, "lane"))
-			if lane > 0 {
-				lane += uint64(endpointHash(d.Endpoint)) << 8
+			orderingKey := uint64(rapid.IntRange(0, 3).Draw(t, "ordering key"))
+			if orderingKey > 0 {
+				orderingKey += uint64(endpointHash(d.Endpoint)) << 8
 			}
 			due := now + rapid.Int64Range(-5, 20).Draw(t, "due")
-			q.add(reference{offset: offset, endpoint: endpointHash(d.Endpoint), lane: lane}, noSlot, d, due, now)
+			q.add(reference{offset: offset, endpoint: endpointHash(d.Endpoint), orderingKey: orderingKey}, noSlot, d, due, now)
 			q.endpoint(endpointHash(d.Endpoint)).limit = limit
 			offset++
 		}
@@ -42,8 +41,8 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 				q.settle(it, false, false, now)
 			default:
 				q.settle(it, true, false, now)
-				if it.lane != nil {
-					uncommitted = append(uncommitted, it.lane)
+				if it.orderingKey != nil {
+					uncommitted = append(uncommitted, it.orderingKey)
 				}
 			}
 			settled++
@@ -56,8 +55,8 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			busy := map[*endpoint]int{}
 			for _, other := range taken {
 				busy[other.endpoint]++
-				if it.lane != nil && other.lane == it.lane {
-					t.Fatal("two of one lane at once")
+				if it.orderingKey != nil && other.orderingKey == it.orderingKey {
+					t.Fatal("two of one ordering key at once")
 				}
 			}
 			if busy[it.endpoint] >= limit {
@@ -66,14 +65,14 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			if it.due > now {
 				t.Fatal("sent before its time")
 			}
-			if it.lane != nil {
-				if it.lane.givingUps > 0 {
-					t.Fatal("sent before the giving-up in front of it was committed")
+			if it.orderingKey != nil {
+				if it.orderingKey.undeliveredPending > 0 {
+					t.Fatal("sent before the undelivered settlement in front of it was committed")
 				}
-				if it.ref.offset < last[it.lane] {
-					t.Fatalf("offset %d after %d", it.ref.offset, last[it.lane])
+				if it.ref.offset < last[it.orderingKey] {
+					t.Fatalf("offset %d after %d", it.ref.offset, last[it.orderingKey])
 				}
-				last[it.lane] = it.ref.offset
+				last[it.orderingKey] = it.ref.offset
 			}
 			taken = append(taken, it)
 			return true
@@ -115,13 +114,13 @@ func TestTheQueueKeepsLanesAndLimits(t *testing.T) {
 			commit()
 		}
 		commit()
-		if q.outstanding != 0 || q.taken != 0 || len(q.lanes) != 0 || q.turns.n != 0 || len(q.due) != 0 {
+		if q.outstanding != 0 || q.taken != 0 || len(q.orderingKeys) != 0 || q.turns.n != 0 || len(q.due) != 0 {
 			t.Fatalf("something is left: %+v", q)
 		}
 	})
 }
 
-func TestTenantsTakeTurnsAndSoDoTheirEndpoints(t *testing.T) {
+func TestQueue_TenantsAndEndpointsTakeTurns(t *testing.T) {
 	q := newQueue()
 	put := func(tenant, endpoint string, n int) {
 		for range n {

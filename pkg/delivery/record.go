@@ -14,22 +14,22 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// commit is one step of recording: what is published first, then what the store
-// changes, and what follows once both are done.
+// commit is one step of recording: records that are published first, then changes of the store, and what follows once
+// both are done.
 type commit struct {
-	given    []stream.Record // dead letters and rejects: before the attempts that say so
-	attempts []stream.Record
-	from, to state.Watermark
-	changes  state.Commit
-	extra    extra
-	// holds keeps extra.attempts as it is: attempts before it still matter.
-	holds bool
-	// gaveUp: it settles deliveries that no receiver has.
-	gaveUp bool
+	beforeAttempts []stream.Record // dead letters and rejects, published before the attempts
+	attempts       []stream.Record
+	from, to       state.Watermark
+	changes        state.Commit
+	extra          extra
+	// keepsAttemptsOffset keeps extra.attempts as it is: attempts before it are still needed.
+	keepsAttemptsOffset bool
+	// undelivered: it settles deliveries that no receiver has.
+	undelivered bool
 
-	results   int
-	givingUps []*lane
-	position  int64
+	results            int
+	undeliveredPending []*orderingKey
+	position           int64
 }
 
 type committed struct {
@@ -38,19 +38,19 @@ type committed struct {
 	err  error
 }
 
-// extra is what travels in the watermark beside the position.
+// extra is stored in the watermark beside the position.
 type extra struct {
 	// pages is how many pages of references there may be.
 	pages int
-	// attempts is the offset from which an opening reads the attempts of the
-	// partition: results may have been published of which the store knows nothing.
+	// attempts is the offset from which an opening reads the attempts of the partition: results may have been published
+	// that are not in the store.
 	attempts int64
-	// attemptsHash is of the record before it, 0 where that is not known: it tells
-	// attempts that were made anew from those that go on.
+	// attemptsHash is the hash of the record before it, 0 where that is not known; it detects that the topic was
+	// created again.
 	attemptsHash uint64
 }
 
-// extraFormat is that of the pages as well.
+// extraFormat is the format of extra and of the pages.
 const extraFormat = 2
 
 func (e extra) encode() []byte {
@@ -62,7 +62,7 @@ func (e extra) encode() []byte {
 
 func parseExtra(b []byte) (extra, error) {
 	if len(b) == 0 {
-		return extra{}, errors.New("watermark holds something else than a position of deliveries")
+		return extra{}, errors.New("watermark is not a position of deliveries")
 	}
 	if b[0] != extraFormat {
 		return extra{}, fmt.Errorf("position of deliveries has format %d, this binary knows %d: let the version that wrote it deliver what waits, then delete the keys of this domain in Redis", b[0], extraFormat)
@@ -82,10 +82,10 @@ func parseExtra(b []byte) (extra, error) {
 	return extra{pages: int(pages), attempts: int64(attempts), attemptsHash: binary.BigEndian.Uint64(b)}, nil
 }
 
-// record begins a commit where one is due: nobody waits for it but lanes after
-// a giving-up, so results are collected for a moment.
+// record starts a commit where one is due. Only ordering keys after an undelivered settlement wait for it, so results
+// are collected for a moment.
 func (o *owner) record(ctx context.Context, now int64) {
-	if o.recording || o.asking {
+	if o.recording || o.checkingFence {
 		return
 	}
 	n := len(o.results) + len(o.rejects)
@@ -106,29 +106,28 @@ func (o *owner) record(ctx context.Context, now int64) {
 	})
 }
 
-// allRecorded tells that a successor would find everything.
+// allRecorded reports that a successor would find everything.
 func (o *owner) allRecorded() bool {
 	return !o.recording && len(o.results) == 0 && len(o.rejects) == 0 && len(o.fresh) == 0 && o.position == o.mark.Offset
 }
 
-// cut takes what the next commit holds: at most maxResults results, the
-// references of everything outstanding below the position as these results
-// leave them, and nothing of results that are not in it.
+// cut takes the content of the next commit: at most maxResults results, the references of all items below the position
+// as these results leave them, and nothing of later results.
 func (o *owner) cut(now int64) commit {
 	n := min(len(o.results), maxResults)
-	c := commit{from: o.mark, results: n, position: o.position, given: o.rejects, extra: o.extra()}
+	c := commit{from: o.mark, results: n, position: o.position, beforeAttempts: o.rejects, extra: o.extra()}
 	o.rejects = nil
 	for i := range o.results[:n] {
 		r := &o.results[i]
 		c.attempts = append(c.attempts, r.attempt)
 		if r.dead != nil {
-			c.given = append(c.given, *r.dead)
+			c.beforeAttempts = append(c.beforeAttempts, *r.dead)
 		}
 		o.apply(r)
-		if r.verdict.settlement.gaveUp() {
-			c.gaveUp = true
-			if r.it.lane != nil {
-				c.givingUps = append(c.givingUps, r.it.lane)
+		if r.decision.settlement.undelivered() {
+			c.undelivered = true
+			if r.it.orderingKey != nil {
+				c.undeliveredPending = append(c.undeliveredPending, r.it.orderingKey)
 			}
 		}
 	}
@@ -147,8 +146,8 @@ func (o *owner) cut(now int64) commit {
 	c.to.Offset, c.to.LastHash = o.position, o.last
 	c.to.At = o.wall()
 	c.to.Serial++
-	// Pages that had no room in this commit still say what the attempts know better.
-	c.holds = left > 0 || o.position < o.recovered.until
+	// Pages that had no room in this commit still need their attempts.
+	c.keepsAttemptsOffset = left > 0 || o.position < o.recovered.until
 	if o.position >= c.to.Floor {
 		c.to.Status = state.Ready
 	}
@@ -158,8 +157,8 @@ func (o *owner) cut(now int64) commit {
 // apply changes the reference of a result's delivery.
 func (o *owner) apply(r *result) {
 	it := r.it
-	if r.verdict.settlement == Unsettled {
-		it.ref.attempts, it.ref.due = counted(r.number), r.verdict.next.UnixMilli()
+	if r.decision.settlement == Unsettled {
+		it.ref.attempts, it.ref.due = counted(r.number), r.decision.next.UnixMilli()
 		if it.slot != noSlot {
 			o.pages.set(it.slot, it.ref)
 		}
@@ -172,49 +171,47 @@ func (o *owner) apply(r *result) {
 	}
 }
 
-// extra is that of the watermark as the store has it. It was checked when it was read or is our own.
+// extra is the extra of the watermark in the store. It was checked when it was read, or this owner wrote it.
 func (o *owner) extra() extra {
 	e, _ := parseExtra(o.mark.Extra)
 	return e
 }
 
-// publish makes a commit: what was given up first, so that no attempt says dead
-// of what no dead letter holds; then the attempts, so that nothing is settled
-// which they do not prove; then the store. Kafka and Redis are ours: both are
-// waited for. Results and position of a commit never change once it was tried:
-// one that may have happened is tried again the same.
+// publish makes a commit. Dead letters come first, so that no attempt says dead without a dead letter; then the
+// attempts, so that no delivery is settled without its attempt; then the store. It waits for Kafka and Redis. Results
+// and position of a commit never change once it was tried: one that may have succeeded is tried again unchanged.
 //
-// What is given up is so by the owner's word alone: whoever was fenced must not
-// say it, and asks before.
+// An undelivered settlement rests on this owner's decision alone. A fenced owner must not make it, so the owner checks
+// the fence before.
 func (o *owner) publish(ctx context.Context, c *commit) error {
-	if _, err := o.place(ctx, c, c.given); err != nil {
+	if _, err := o.produce(ctx, c, c.beforeAttempts); err != nil {
 		return fmt.Errorf("publish dead letters: %w", err)
 	}
-	after, err := o.place(ctx, c, c.attempts)
+	after, err := o.produce(ctx, c, c.attempts)
 	if err != nil {
 		return fmt.Errorf("publish attempts: %w", err)
 	}
-	if !c.holds && after.Offset >= c.extra.attempts {
+	if !c.keepsAttemptsOffset && after.Offset >= c.extra.attempts {
 		c.extra.attempts, c.extra.attemptsHash = after.Offset+1, after.Hash()
 	}
 	c.to.Extra = c.extra.encode()
 	return o.commit(ctx, c)
 }
 
-// place appends records until each stands in the log, and tells the last of them, of offset -1 where there is none. A refusal (a topic that is missing, a right that was taken
-// away) is ours like an absence, and is waited for: an owner that ended here
-// would begin again at the old position and send everything once more.
-func (o *owner) place(ctx context.Context, c *commit, recs []stream.Record) (last stream.Record, err error) {
+// produce produces records until each is in the log, and returns the last of them, with offset -1 where there is none.
+// A refusal by Kafka (a missing topic, a missing right) is waited for: an owner that ended here would start again at
+// the old position and send everything once more.
+func (o *owner) produce(ctx context.Context, c *commit, recs []stream.Record) (last stream.Record, err error) {
 	last.Offset = -1
 	left := slices.Clone(recs)
 	for wait := firstWait; len(left) > 0; wait = min(2*wait, lastWait) {
-		if c.gaveUp {
-			if err := o.owns(ctx, c.from); err != nil {
+		if c.undelivered {
+			if err := o.confirmOwnership(ctx, c.from); err != nil {
 				return last, err
 			}
 		}
-		placed, err := o.kafka.Append(ctx, left...)
-		for i, p := range placed {
+		produced, err := o.kafka.Produce(ctx, left...)
+		for i, p := range produced {
 			if p.Err == nil && p.Offset > last.Offset {
 				last = left[i]
 				last.Offset = p.Offset
@@ -226,23 +223,23 @@ func (o *owner) place(ctx context.Context, c *commit, recs []stream.Record) (las
 		case ctx.Err() != nil, errors.Is(err, stream.ErrClosed):
 			return last, err
 		}
-		o.unrecorded(err)
+		o.noteRetry(err)
 		if !pause(ctx, wait) {
 			return last, err
 		}
-		left = o.notPlaced(left, placed)
+		left = o.notProduced(left, produced)
 	}
 	return last, nil
 }
 
-// notPlaced are the records to append again. One that was stamped ahead of the
-// broker's clock gets the time of now, which is right once our clock is.
-func (o *owner) notPlaced(recs []stream.Record, placed []stream.ProduceResult) []stream.Record {
-	if len(placed) != len(recs) {
-		return recs // nothing is known of any
+// notProduced are the records to produce again. A record whose timestamp the broker refused as future gets the current
+// time, which is right once this clock is.
+func (o *owner) notProduced(recs []stream.Record, produced []stream.ProduceResult) []stream.Record {
+	if len(produced) != len(recs) {
+		return recs // the result of each is unknown
 	}
 	left := recs[:0]
-	for i, p := range placed {
+	for i, p := range produced {
 		if p.Err == nil {
 			continue
 		}
@@ -254,14 +251,14 @@ func (o *owner) notPlaced(recs []stream.Record, placed []stream.ProduceResult) [
 	return left
 }
 
-// unrecorded notes why a commit is tried again; observe says it once that lasts.
-func (o *owner) unrecorded(err error) {
+// noteRetry stores why a commit is tried again; observe reports it once that lasts.
+func (o *owner) noteRetry(err error) {
 	if o.failing.Swap(&err) == nil {
 		o.log.Warn("results wait to be recorded", zap.Error(err))
 	}
 }
 
-// pause waits; false when ctx ended.
+// pause waits; false where ctx ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)
 	defer t.Stop()
@@ -273,8 +270,8 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// commit makes the store's step. Its answer may be lost: then the same step is
-// tried until it is known whether it happened.
+// commit makes the step of the store. Where its answer was lost, it retries the same step until it is known whether the
+// step happened.
 func (o *owner) commit(ctx context.Context, c *commit) error {
 	unknown := false
 	for wait := firstWait; ; wait = min(2*wait, lastWait) {
@@ -288,7 +285,7 @@ func (o *owner) commit(ctx context.Context, c *commit) error {
 		if err == nil || errors.Is(err, state.ErrFenced) {
 			return err
 		}
-		o.unrecorded(err)
+		o.noteRetry(err)
 		unknown = true
 		if !pause(ctx, wait) {
 			return fmt.Errorf("commit: %w: %w", ctx.Err(), err)
@@ -303,8 +300,8 @@ func (o *owner) within(ctx context.Context, call func(context.Context) error) er
 	return call(ctx)
 }
 
-// wasRecorded follows a commit up.
-func (o *owner) wasRecorded(c committed) error {
+// commitDone takes over the result of a commit.
+func (o *owner) commitDone(c committed) error {
 	o.recording = false
 	o.failing.Store(nil)
 	o.Slots.recorded(c.results)
@@ -323,26 +320,25 @@ func (o *owner) wasRecorded(c committed) error {
 	if o.mark.Offset >= o.recovered.until {
 		o.recovered = recovered{}
 	}
-	for _, l := range c.givingUps {
+	for _, l := range c.undeliveredPending {
 		o.queue.committed(l, now)
 	}
-	o.tellGroup(now)
+	o.commitGroupOffset(now)
 	return nil
 }
 
-// tellGroup moves the group's offset along, for those who look at lag; nothing
-// of ours ever starts from it.
-func (o *owner) tellGroup(now int64) {
-	if now-o.toldGroup < idle.Milliseconds() || o.mark.Offset == o.groupOffset || !o.telling.CompareAndSwap(false, true) {
+// commitGroupOffset commits the group's offset for monitoring of lag; this package never starts from it.
+func (o *owner) commitGroupOffset(now int64) {
+	if now-o.groupCommittedAt < idle.Milliseconds() || o.mark.Offset == o.groupOffset || !o.groupCommitting.CompareAndSwap(false, true) {
 		return
 	}
-	o.toldGroup, o.groupOffset = now, o.mark.Offset
+	o.groupCommittedAt, o.groupOffset = now, o.mark.Offset
 	offset := o.mark.Offset
 	o.workers.Go(func() {
-		defer o.telling.Store(false)
+		defer o.groupCommitting.Store(false)
 		err := o.within(o.send, func(ctx context.Context) error { return o.kafka.Position(ctx, offset) })
 		if err != nil {
-			o.log.Debug("group's offset not moved", zap.Error(err))
+			o.log.Debug("group's offset not committed", zap.Error(err))
 		}
 	})
 }

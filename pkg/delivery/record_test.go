@@ -10,24 +10,24 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-func TestARefusedDeadLetterFloodsNobody(t *testing.T) {
+func TestRecord_RefusedDeadLetterRepeatsNoDelivery(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, "e1", "e2")
-		w.answers(func(d *Delivery, _ int) (Result, time.Duration) {
+		sim := newSimulation(t, 1, "e1", "e2")
+		sim.answers(func(d *Delivery, _ int) (Result, time.Duration) {
 			if d.Event.ID == "bad" {
 				return Refused, time.Millisecond
 			}
 			return Accepted, time.Millisecond
 		})
-		w.broker.refuse(topicDead, stream.ErrUnknownTopic)
-		r := w.start()
-		w.plan(order("e1", "bad", "bad"))
+		sim.broker.refuse(topicDead, stream.ErrUnknownTopic)
+		r := sim.start()
+		sim.plan(newDelivery("e1", "bad", "bad"))
 		for i := range 2000 {
-			w.plan(order("e2", fmt.Sprint(i), fmt.Sprint(i)))
+			sim.plan(newDelivery("e2", fmt.Sprint(i), fmt.Sprint(i)))
 		}
 		time.Sleep(10 * time.Minute)
 		seen := map[string]int{}
-		for _, got := range w.received() {
+		for _, got := range sim.received() {
 			if seen[got.id]++; seen[got.id] == 2 {
 				t.Errorf("%s was sent again", got.id)
 			}
@@ -35,83 +35,83 @@ func TestARefusedDeadLetterFloodsNobody(t *testing.T) {
 		if len(seen) > 1000+64 {
 			t.Errorf("%d sent while nothing could be recorded", len(seen))
 		}
-		if ill := w.ill(); !strings.Contains(ill, "results are not recorded") || !strings.Contains(ill, stream.ErrUnknownTopic.Error()) {
-			t.Errorf("health says %s", ill)
+		if healthText := sim.healthText(); !strings.Contains(healthText, "results are not recorded") || !strings.Contains(healthText, stream.ErrUnknownTopic.Error()) {
+			t.Errorf("health reports %s", healthText)
 		}
-		w.broker.refuse(topicDead, nil)
+		sim.broker.refuse(topicDead, nil)
 		time.Sleep(10 * time.Second)
-		if ill := w.ill(); ill != "<nil>" {
-			t.Errorf("health still says %s", ill)
+		if healthText := sim.healthText(); healthText != "<nil>" {
+			t.Errorf("health still reports %s", healthText)
 		}
 		r.drain()
-		if a, d, got := len(w.attempts()), len(w.broker.all(topicDead)), len(w.received()); a != 2001 || d != 1 || got != 2001 {
+		if a, d, got := len(sim.attempts()), len(sim.broker.all(topicDead)), len(sim.received()); a != 2001 || d != 1 || got != 2001 {
 			t.Errorf("%d attempts, %d dead letters, %d receipts", a, d, got)
 		}
 	})
 }
 
-func TestOnlyWhatWasNotPlacedIsAppendedAgain(t *testing.T) {
+func TestRecord_ProducesOnlyMissingRecordsAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, "e1")
-		w.answers(func(*Delivery, int) (Result, time.Duration) { return Refused, time.Millisecond })
-		w.broker.refuse(topicRejected, stream.ErrUnknownTopic)
-		r := w.start()
-		w.plan(order("e1", "a", "a"))
-		w.broker.append(stream.Record{Topic: topicDeliveries, Value: []byte("\xff\xff nonsense"), Time: time.Now()})
+		sim := newSimulation(t, 1, "e1")
+		sim.answers(func(*Delivery, int) (Result, time.Duration) { return Refused, time.Millisecond })
+		sim.broker.refuse(topicRejected, stream.ErrUnknownTopic)
+		r := sim.start()
+		sim.plan(newDelivery("e1", "a", "a"))
+		sim.broker.add(stream.Record{Topic: topicDeliveries, Value: []byte("\xff\xff nonsense"), Time: time.Now()})
 		time.Sleep(time.Minute)
-		w.broker.refuse(topicRejected, nil)
+		sim.broker.refuse(topicRejected, nil)
 		time.Sleep(10 * time.Second)
 		r.drain()
-		if d, rejected := len(w.broker.all(topicDead)), len(w.broker.all(topicRejected)); d != 1 || rejected != 1 {
+		if d, rejected := len(sim.broker.all(topicDead)), len(sim.broker.all(topicRejected)); d != 1 || rejected != 1 {
 			t.Errorf("%d dead letters, %d rejected", d, rejected)
 		}
 	})
 }
 
-func TestARecordStampedAheadIsStampedAnew(t *testing.T) {
+func TestRecord_FutureTimestampIsReplaced(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, "e1")
-		w.broker.refuse(topicAttempts, stream.ErrTimestampAhead)
+		sim := newSimulation(t, 1, "e1")
+		sim.broker.refuse(topicAttempts, stream.ErrTimestampAhead)
 		began := time.Now()
-		r := w.start(func(c *Channel) {
+		r := sim.start(func(c *Channel) {
 			c.Clock = func() time.Time {
-				if time.Since(began) > time.Minute { // the clock was set right
+				if time.Since(began) > time.Minute { // the clock was corrected
 					return time.Now().Add(-time.Second)
 				}
 				return time.Now().Add(time.Hour)
 			}
 		})
-		w.plan(order("deleted", "a", "a")) // settled by our clock, without an attempt
+		sim.plan(newDelivery("deleted", "a", "a")) // settled at the time of this clock, without an attempt
 		time.Sleep(30 * time.Second)
-		if n := len(w.attempts()); n != 0 {
-			t.Fatalf("%d attempts stand in the log", n)
+		if n := len(sim.attempts()); n != 0 {
+			t.Fatalf("%d attempts are in the log", n)
 		}
 		time.Sleep(time.Minute)
 		r.drain()
-		if n := len(w.attempts()); n != 1 {
-			t.Errorf("%d attempts stand in the log", n)
+		if n := len(sim.attempts()); n != 1 {
+			t.Errorf("%d attempts are in the log", n)
 		}
 	})
 }
 
-func TestAStoreThatIsAwayIsSaidThoughNothingHappens(t *testing.T) {
+func TestHealth_ReportsUnreachableStoreWhenIdle(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, 1, "e1")
-		r := w.start()
+		sim := newSimulation(t, 1, "e1")
+		r := sim.start()
 		time.Sleep(10 * time.Second)
-		r.setAway(true)
+		r.setStoreAway(true)
 		time.Sleep(4 * time.Second)
-		if ill := w.ill(); ill != "<nil>" {
-			t.Errorf("within 5 s health says %s", ill)
+		if healthText := sim.healthText(); healthText != "<nil>" {
+			t.Errorf("within 5 s health reports %s", healthText)
 		}
 		time.Sleep(4 * time.Second)
-		if ill := w.ill(); !strings.Contains(ill, "results are not recorded: store is away") {
-			t.Errorf("health says %s", ill)
+		if healthText := sim.healthText(); !strings.Contains(healthText, "results are not recorded: store is away") {
+			t.Errorf("health reports %s", healthText)
 		}
-		r.setAway(false)
+		r.setStoreAway(false)
 		time.Sleep(4 * time.Second)
-		if ill := w.ill(); ill != "<nil>" {
-			t.Errorf("health still says %s", ill)
+		if healthText := sim.healthText(); healthText != "<nil>" {
+			t.Errorf("health still reports %s", healthText)
 		}
 		r.drain()
 	})

@@ -11,26 +11,22 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// reference is what is kept of a delivery that is not settled: everything but
-// its body, which is read back from Kafka.
+// reference is what is stored of a delivery that is not settled: everything but its body, which is fetched from Kafka.
 type reference struct {
 	offset int64
-	// id is a hash of the delivery's id and replay job: a body that is read back
-	// is that of another delivery unless it is the same.
+	// id is a hash of the delivery's id and replay job; a fetched body with another hash is another delivery's.
 	id uint32
 	// due is when it may be sent, in ms of the wall clock.
 	due int64
-	// attempts made and recorded, as counted.
+	// attempts is the number of recorded attempts, as counted.
 	attempts uint8
-	// endpoint and lane are hashes, as id is: they decide who waits for whom before the
-	// body is read. Two endpoints of one hash share their slots, two lanes their
-	// order; both stay correct. Lane 0 is none.
-	endpoint uint32
-	lane     uint64
+	// endpoint and orderingKey are hashes like id: they decide the order before the body is read. Two endpoints with
+	// one hash share their slots, two ordering keys their order; both stay correct. Ordering key 0 is none.
+	endpoint    uint32
+	orderingKey uint64
 }
 
-// counted is how many attempts a reference says: beyond 255, which only changes
-// of an endpoint bring about, no more are told apart.
+// counted is the number of attempts in a reference: at most 255, which only changes of an endpoint exceed.
 func counted(n int) uint8 { return uint8(min(max(n, 0), math.MaxUint8)) }
 
 const (
@@ -39,16 +35,16 @@ const (
 	pagePrefix     = "w/"
 )
 
-func (r reference) append(b []byte) []byte {
+func (r reference) encode(b []byte) []byte {
 	b = binary.BigEndian.AppendUint64(b, uint64(r.offset))
 	b = binary.BigEndian.AppendUint64(b, uint64(r.due))
 	b = append(b, r.attempts)
 	b = binary.BigEndian.AppendUint32(b, r.endpoint)
-	b = binary.BigEndian.AppendUint64(b, r.lane)
+	b = binary.BigEndian.AppendUint64(b, r.orderingKey)
 	return binary.BigEndian.AppendUint32(b, r.id)
 }
 
-// idHash is never 0, which stands for an id that is not known.
+// idHash is never 0, which stands for an unknown id.
 func idHash(id, job string) uint32 {
 	var h xxhash.Digest
 	h.Reset()
@@ -58,39 +54,37 @@ func idHash(id, job string) uint32 {
 	return max(uint32(h.Sum64()), 1)
 }
 
-// of tells whether a delivery is the one that the reference was made for.
+// of reports whether a delivery is the one of the reference.
 func (r *reference) of(d *Delivery) bool {
-	return r.id == idHash(d.ID, d.ReplayJob) && r.endpoint == endpointHash(d.Endpoint) && r.lane == laneHash(d)
+	return r.id == idHash(d.ID, d.ReplayJob) && r.endpoint == endpointHash(d.Endpoint) && r.orderingKey == orderingKeyHash(d)
 }
 
 func parseReference(b []byte) reference {
 	return reference{
-		offset:   int64(binary.BigEndian.Uint64(b)),
-		due:      int64(binary.BigEndian.Uint64(b[8:])),
-		attempts: b[16],
-		endpoint: binary.BigEndian.Uint32(b[17:]),
-		lane:     binary.BigEndian.Uint64(b[21:]),
-		id:       binary.BigEndian.Uint32(b[29:]),
+		offset:      int64(binary.BigEndian.Uint64(b)),
+		due:         int64(binary.BigEndian.Uint64(b[8:])),
+		attempts:    b[16],
+		endpoint:    binary.BigEndian.Uint32(b[17:]),
+		orderingKey: binary.BigEndian.Uint64(b[21:]),
+		id:          binary.BigEndian.Uint32(b[29:]),
 	}
 }
 
-// noSlot is where a reference stands that is in no page.
+// noSlot is the slot of a reference that is in no page.
 const noSlot int32 = -1
 
-// pages hold a partition's references as they stand, or will with the next
-// commit, in the store: 64 to a record, since a record costs 140 bytes more
-// than its length. One page is filled after the other, and only those are filled
-// again that are at most half full: what a commit adds lies in few pages, and
-// pages are half full at least, on the whole.
+// pages hold a partition's references as the store has them, or will have them after the next commit: 64 to a record,
+// since a record costs 140 bytes more than its length. Pages are filled one after the other, and only pages that are at
+// most half full are filled again: the additions of a commit lie in few pages, and pages are at least half full on
+// average.
 type pages struct {
 	refs []reference // by slot; offset −1 is free
-	// used counts a page's references; partly are pages at most half full, now
-	// or when they were listed.
+	// used counts the references of a page; partly are pages that are at most half full, now or when they were listed.
 	used   []uint8
 	partly []int32
 	listed []bool         // in partly
 	open   int32          // the page being filled, −1 when none
-	dirty  map[int32]bool // true: with a reference that no store knows
+	dirty  map[int32]bool // true: with a reference that is not in the store yet
 	count  int
 }
 
@@ -99,7 +93,7 @@ func newPages() *pages { return &pages{open: -1, dirty: map[int32]bool{}} }
 // add puts a reference into a slot.
 func (p *pages) add(r reference) int32 {
 	if p.open < 0 || p.used[p.open] == pageReferences {
-		p.turn()
+		p.nextPage()
 	}
 	slot := p.open * pageReferences
 	for p.refs[slot].offset >= 0 {
@@ -112,8 +106,8 @@ func (p *pages) add(r reference) int32 {
 	return slot
 }
 
-// turn opens another page.
-func (p *pages) turn() {
+// nextPage opens another page.
+func (p *pages) nextPage() {
 	for len(p.partly) > 0 {
 		last := len(p.partly) - 1
 		page := p.partly[last]
@@ -159,9 +153,8 @@ func (p *pages) touch(page int32) {
 	}
 }
 
-// changes are what the store must put and delete: all pages with a reference
-// that is new, and of the others as many as there is room for; left are those
-// there was none for, whose references the store still has as they were.
+// changes are the puts and deletes for the store: all pages with a new reference, and as many others as there is room
+// for; left counts the pages without room, whose references the store has as before.
 func (p *pages) changes(room int) (puts []state.Entry, deletes []string, left int) {
 	n := 0
 	change := func(page int32) {
@@ -195,13 +188,13 @@ func (p *pages) encode(page int32) []byte {
 	value := make([]byte, 0, int(p.used[page])*referenceBytes)
 	for _, r := range p.refs[page*pageReferences : (page+1)*pageReferences] {
 		if r.offset >= 0 {
-			value = r.append(value)
+			value = r.encode(value)
 		}
 	}
 	return value
 }
 
-// pageKeys are the keys under which n pages may stand.
+// pageKeys are the keys of n pages from a number on.
 func pageKeys(from, n int) []string {
 	keys := make([]string, 0, n)
 	for i := range n {
@@ -212,10 +205,10 @@ func pageKeys(from, n int) []string {
 
 func pageKey(page int32) string { return pagePrefix + strconv.Itoa(int(page)) }
 
-// number is how many pages there are, empty ones included.
+// number is how many pages there are, including empty ones.
 func (p *pages) number() int { return len(p.used) }
 
-// load takes in the value of the next page, nil where it is empty.
+// load appends the next page from its stored value, nil where it is empty.
 func (p *pages) load(value []byte) error {
 	if len(value)%referenceBytes != 0 || len(value) > pageReferences*referenceBytes {
 		return fmt.Errorf("page %d of references has %d bytes", p.number(), len(value))

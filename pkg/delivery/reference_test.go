@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestPagesLoadAsTheyWereStored(t *testing.T) {
+func TestPages_LoadAsStored(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		store := map[string][]byte{}
 		want := map[int64]reference{}
@@ -22,7 +22,7 @@ func TestPagesLoadAsTheyWereStored(t *testing.T) {
 				case 0:
 					r := reference{
 						offset: next, due: rapid.Int64Range(0, 1<<47).Draw(t, "due"), attempts: uint8(next % 9),
-						endpoint: uint32(next * 7), lane: uint64(next) << 40,
+						endpoint: uint32(next * 7), orderingKey: uint64(next) << 40,
 					}
 					next++
 					slots[r.offset], want[r.offset] = p.add(r), r
@@ -86,18 +86,18 @@ func TestPagesLoadAsTheyWereStored(t *testing.T) {
 				}
 			}
 			if n != int(used) {
-				t.Fatalf("page %d holds %d references and says %d", page, n, used)
+				t.Fatalf("page %d holds %d references and counts %d", page, n, used)
 			}
 		}
 		if extra := len(store) - p.number(); extra > 0 {
-			t.Fatalf("%d pages are stored that nobody would load: %v", extra, slices.Collect(maps.Keys(store)))
+			t.Fatalf("%d pages are stored that no opening loads: %v", extra, slices.Collect(maps.Keys(store)))
 		}
 	})
 }
 
-func TestAReferenceTakesItsBytesAndNoMore(t *testing.T) {
-	r := reference{offset: 1<<62 + 5, due: 1 << 45, attempts: 8, endpoint: 1<<31 + 3, lane: 1<<63 + 9}
-	b := r.append(nil)
+func TestReference_EncodesTo33Bytes(t *testing.T) {
+	r := reference{offset: 1<<62 + 5, due: 1 << 45, attempts: 8, endpoint: 1<<31 + 3, orderingKey: 1<<63 + 9}
+	b := r.encode(nil)
 	if len(b) != referenceBytes || parseReference(b) != r {
 		t.Errorf("%d bytes, read back as %+v", len(b), parseReference(b))
 	}

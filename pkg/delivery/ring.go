@@ -18,7 +18,7 @@ func (r *ring[T]) push(v T) {
 	r.n++
 }
 
-// first is what pop takes next.
+// first is the value that pop takes next.
 func (r *ring[T]) first() T { return r.buf[r.head] }
 
 func (r *ring[T]) pop() T {
@@ -30,8 +30,8 @@ func (r *ring[T]) pop() T {
 	return v
 }
 
-// dueHeap holds the items that wait for their time, the earliest on top; among
-// equals the one that stands first in the log.
+// dueHeap holds the items that wait for their due time, the earliest on top; items with one due time are in the order
+// of the log.
 type dueHeap []*item
 
 func (h dueHeap) before(i, j int) bool {
@@ -56,7 +56,7 @@ func (h *dueHeap) pop() *item {
 	return top
 }
 
-// reorder restores the order after due times were changed.
+// reorder restores the heap after due times changed.
 func (h *dueHeap) reorder() {
 	for i := len(*h)/2 - 1; i >= 0; i-- {
 		h.down(i)

@@ -15,17 +15,17 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// result is what an attempt came to, ready to be recorded.
+// result is the result of an attempt, ready to be recorded.
 type result struct {
 	it *item
 	// unfinished: the attempt was broken off, and nothing is recorded.
 	unfinished bool
-	// ours: it could not be made; nothing is recorded, and the endpoint is held.
-	ours    error
-	verdict verdict
-	number  int
-	attempt stream.Record
-	// dead is the dead letter, where the delivery was given up.
+	// localFailure: the request could not be made; nothing is recorded, and the endpoint is held.
+	localFailure error
+	decision     decision
+	number       int
+	attempt      stream.Record
+	// dead is the dead letter where the delivery is dead or cancelled.
 	dead  *stream.Record
 	class string
 	took  time.Duration
@@ -35,19 +35,19 @@ type result struct {
 // workerIdle is how long a sender waits for its next attempt before it ends.
 const workerIdle = 10 * time.Second
 
-// dispatch hands out slots, as long as there are some and somebody can use them.
+// dispatch gives out slots while there are free slots and items that can use them.
 func (o *owner) dispatch(now int64) {
-	if o.silent() {
+	if o.sendsNothing() {
 		return
 	}
-	if len(o.unread) < maxUnread {
-		o.queue.goOn()
+	if len(o.awaitingBody) < maxAwaitingBody {
+		o.queue.resumePassed()
 	}
-	for o.queue.turns.n > 0 && !o.doubt {
+	for o.queue.turns.n > 0 && !o.ownershipUnknown {
 		if !o.Slots.take(o.wake) {
 			return
 		}
-		it := o.queue.next(len(o.unread) < maxUnread)
+		it := o.queue.next(len(o.awaitingBody) < maxAwaitingBody)
 		if it == nil {
 			o.Slots.give(false)
 			return
@@ -57,26 +57,26 @@ func (o *owner) dispatch(now int64) {
 	}
 }
 
-// begin sends a delivery that has a slot, or finds out why not.
+// begin sends a delivery that has a slot, or decides why not.
 func (o *owner) begin(it *item, now int64) {
 	d := it.delivery
 	if d == nil {
-		o.unread = append(o.unread, it)
+		o.awaitingBody = append(o.awaitingBody, it)
 		return
 	}
-	o.queue.learn(it.endpoint, d)
-	if o.stoodStill(o.now()); o.doubt {
+	o.queue.identify(it.endpoint, d)
+	if o.checkPause(o.now()); o.ownershipUnknown {
 		o.putBack(it, now, now)
 		return
 	}
 	if d.Revision > o.targets.Revision {
-		o.hold(it, fmt.Sprintf("was planned by revision %d, known is %d", d.Revision, o.targets.Revision), now)
+		o.holdForRevision(it, fmt.Sprintf("was planned by revision %d, the newest known is %d", d.Revision, o.targets.Revision), now)
 		return
 	}
 	to, active := o.targets.ByName[d.Endpoint]
 	if !active && !o.Directory.Current(o.targets.Revision) {
-		// What makes it active may not have been read yet, and a cancelled delivery is lost to its receiver.
-		o.hold(it, fmt.Sprintf("is for an endpoint that is not active in revision %d, and whether that is the newest is not known", o.targets.Revision), now)
+		// A later revision may make it active, and a cancelled delivery is lost to its receiver.
+		o.holdForRevision(it, fmt.Sprintf("is for an endpoint that is not active in revision %d, which may not be the newest", o.targets.Revision), now)
 		return
 	}
 	o.unhold(it)
@@ -85,14 +85,14 @@ func (o *owner) begin(it *item, now int64) {
 		if o.targets.Disabled[d.Endpoint] {
 			reason = "endpoint_disabled"
 		}
-		o.settle(o.withoutAttempt(it, d, verdict{settlement: Cancelled, reason: reason}))
+		o.settle(o.withoutAttempt(it, d, decision{settlement: Cancelled, reason: reason}))
 		return
 	}
-	if it.attempts == 0 && d.NotBefore.UnixMilli() > o.wall() { // the clock was set back, or is far off
+	if it.attempts == 0 && d.NotBefore.UnixMilli() > o.wall() { // the wall clock was set back, or is far off
 		o.putBack(it, o.at(d.NotBefore.UnixMilli()), now)
 		return
 	}
-	if it.lane != nil && it.lane.givingUps > 0 {
+	if it.orderingKey != nil && it.orderingKey.undeliveredPending > 0 {
 		o.giveBack(it)
 		o.queue.awaitCommit(it)
 		o.keepBody(it)
@@ -100,14 +100,14 @@ func (o *owner) begin(it *item, now int64) {
 	}
 	e := it.endpoint
 	e.limit, e.fingerprint = max(1, to.Concurrency()), to.Fingerprint()
-	if e.taken > e.limit || e.until > 0 { // known or held only since it got its slot
+	if e.taken > e.limit || e.until > 0 { // the limit or the hold is newer than its slot
 		o.putBack(it, now, now)
 		return
 	}
 	o.Metrics.inFlight.Inc()
 	j := job{it: it, d: d, to: to, n: int(it.attempts) + 1}
 	select {
-	case o.jobs <- j: // a sender waits
+	case o.jobs <- j: // a sender is idle
 	default:
 		o.workers.Go(func() { o.sender(j) })
 	}
@@ -120,10 +120,10 @@ type hold struct {
 	why   string
 }
 
-// still tells that it has been held ever since.
-func (h hold) still() bool { return h.it.held && h.it.heldSince == h.since }
+// current reports that it has been held without interruption.
+func (h hold) current() bool { return h.it.held && h.it.heldSince == h.since }
 
-func (o *owner) hold(it *item, why string, now int64) {
+func (o *owner) holdForRevision(it *item, why string, now int64) {
 	if !it.held {
 		it.held, it.heldSince = true, now
 		o.holding++
@@ -140,21 +140,20 @@ func (o *owner) unhold(it *item) {
 	}
 }
 
-// putBack lets an item that has a slot wait until due; nothing was sent.
+// putBack lets an item with a slot wait until due; nothing was sent.
 func (o *owner) putBack(it *item, due, now int64) {
 	o.giveBack(it)
 	o.queue.later(it, due, now)
 	o.keepBody(it)
 }
 
-// giveBack frees an item's slot though nothing was sent.
+// giveBack frees the slot of an item; nothing was sent.
 func (o *owner) giveBack(it *item) {
 	o.queue.free(it)
 	o.Slots.give(false)
 }
 
-// sender makes attempts, one after the other: a goroutine that has grown its
-// stack once is worth keeping.
+// sender makes attempts, one after the other. The goroutine is kept because its stack has grown.
 func (o *owner) sender(j job) {
 	timer := time.NewTimer(workerIdle)
 	defer timer.Stop()
@@ -171,17 +170,17 @@ func (o *owner) sender(j job) {
 	}
 }
 
-// attempt makes one attempt and everything of its record.
+// attempt makes one attempt and its record.
 func (o *owner) attempt(j job) result {
 	out := o.guarded(j)
 	o.Metrics.inFlight.Dec()
 	if out.Unfinished {
 		return result{it: j.it, unfinished: true}
 	}
-	if out.Result == Ours {
-		return result{it: j.it, ours: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
+	if out.Result == LocalFailure {
+		return result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
-	v := judge(j.d, j.n, &out)
+	v := decide(j.d, j.n, &out)
 	r := o.result(j.it, j.d, j.n, &out, v)
 	r.took = out.Finished.Sub(out.Started)
 	if j.n == 1 {
@@ -191,12 +190,12 @@ func (o *owner) attempt(j job) result {
 	if out.Status > 0 {
 		r.class = strconv.Itoa(out.Status/100) + "xx"
 	}
-	o.tell(j.d, &r, &out)
+	o.logAttempt(j.d, &r, &out)
 	return r
 }
 
-// guarded turns a panic of the channel into a failure: the delivery is tried
-// again, and given up in the end, instead of ending the process for ever.
+// guarded turns a panic of the channel into a failure: the delivery is tried again and is dead in the end, and the
+// process goes on.
 func (o *owner) guarded(j job) (out Outcome) {
 	started := o.Clock()
 	defer func() {
@@ -209,16 +208,16 @@ func (o *owner) guarded(j job) (out Outcome) {
 	return o.Sender.Send(o.send, j.d, j.to, j.n)
 }
 
-// withoutAttempt is a settlement that nobody was asked for.
-func (o *owner) withoutAttempt(it *item, d *Delivery, v verdict) result {
+// withoutAttempt is the result of a settlement without a request.
+func (o *owner) withoutAttempt(it *item, d *Delivery, v decision) result {
 	r := o.result(it, d, 0, nil, v)
-	o.tell(d, &r, nil)
+	o.logAttempt(d, &r, nil)
 	return r
 }
 
-// result encodes what will be recorded.
-func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) result {
-	r := result{it: it, number: n, verdict: v}
+// result encodes the records of a result.
+func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v decision) result {
+	r := result{it: it, number: n, decision: v}
 	m := attemptMessage(d, n, out, v, o.token)
 	at := o.Clock()
 	if out != nil {
@@ -227,7 +226,7 @@ func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) re
 	source := "tollgate/" + o.Name
 	rec, err := attemptRecord(o.Attempts, source, d, m, at)
 	if err != nil {
-		// Nothing that a receiver says may keep a result from being recorded.
+		// No response of a receiver may prevent the recording of a result.
 		o.log.Error("attempt recorded without its details", zap.String("delivery", d.ID), zap.Error(err))
 		m = attemptMessage(d, n, nil, v, o.token)
 		rec, _ = attemptRecord(o.Attempts, source, d, m, at)
@@ -244,12 +243,12 @@ func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v verdict) re
 	return r
 }
 
-// tell writes the one line of an attempt: for people where a delivery was given up.
-func (o *owner) tell(d *Delivery, r *result, out *Outcome) {
+// logAttempt writes the log line of an attempt: a warning where the delivery is settled without a receipt.
+func (o *owner) logAttempt(d *Delivery, r *result, out *Outcome) {
 	level := zap.DebugLevel
 	message := "delivery attempted"
-	if r.verdict.settlement.gaveUp() {
-		level, message = zap.WarnLevel, "delivery given up"
+	if r.decision.settlement.undelivered() {
+		level, message = zap.WarnLevel, "delivery not delivered"
 	}
 	line := o.log.Check(level, message)
 	if line == nil {
@@ -258,7 +257,7 @@ func (o *owner) tell(d *Delivery, r *result, out *Outcome) {
 	fields := []zap.Field{
 		zap.String("delivery", d.ID), zap.String("tenant", d.Tenant), zap.String("endpoint", d.Endpoint),
 		zap.String("notification", d.Notification), zap.String("event_type", d.Event.Type), zap.Int64("offset", d.Offset),
-		zap.Int("attempt", r.number), zap.Stringer("settlement", r.verdict.settlement), zap.String("reason", r.verdict.reason),
+		zap.Int("attempt", r.number), zap.Stringer("settlement", r.decision.settlement), zap.String("reason", r.decision.reason),
 	}
 	if d.ReplayJob != "" {
 		fields = append(fields, zap.String("replay_job", d.ReplayJob))
@@ -267,20 +266,20 @@ func (o *owner) tell(d *Delivery, r *result, out *Outcome) {
 		fields = append(fields, zap.Int("status", out.Status), zap.String("error_class", out.ErrorClass),
 			zap.String("error", out.Error), zap.Duration("took", out.Finished.Sub(out.Started)))
 	}
-	if !r.verdict.next.IsZero() {
-		fields = append(fields, zap.Time("next_attempt", r.verdict.next))
+	if !r.decision.next.IsZero() {
+		fields = append(fields, zap.Time("next_attempt", r.decision.next))
 	}
 	line.Write(fields...)
 }
 
-// settle takes a result over: the slot is free now, whatever is still to be recorded.
+// settle takes a result over: the slot is free at once; the result is recorded later.
 func (o *owner) settle(r result) {
 	now := o.now()
 	o.queue.free(r.it)
-	if r.unfinished || r.ours != nil {
+	if r.unfinished || r.localFailure != nil {
 		o.Slots.give(false)
-		if r.ours != nil {
-			o.missing(r.it.endpoint, r.ours, now)
+		if r.localFailure != nil {
+			o.holdEndpoint(r.it.endpoint, r.localFailure, now)
 		}
 		r.it.delivery = nil
 		o.queue.later(r.it, r.it.due, now)
@@ -288,7 +287,7 @@ func (o *owner) settle(r result) {
 		return
 	}
 	if r.number > 0 {
-		o.found(r.it.endpoint)
+		o.localFailureOver(r.it.endpoint)
 	}
 	o.Slots.give(true)
 	if len(o.results)+len(o.rejects) == 0 {
@@ -303,19 +302,19 @@ func (o *owner) settle(r result) {
 			o.Metrics.ageSeconds.Observe(r.age.Seconds())
 		}
 	}
-	if r.verdict.settlement == Unsettled {
+	if r.decision.settlement == Unsettled {
 		o.Metrics.retries.Inc()
 		r.it.attempts = counted(r.number)
 		r.it.delivery = nil
-		o.queue.later(r.it, now+r.verdict.wait.Milliseconds(), now)
+		o.queue.later(r.it, now+r.decision.wait.Milliseconds(), now)
 		o.keepBody(r.it)
 		return
 	}
-	o.Metrics.settled.WithLabelValues(r.verdict.settlement.String()).Inc()
-	o.queue.settle(r.it, r.verdict.settlement.gaveUp(), r.verdict.settlement == Cancelled, now)
+	o.Metrics.settled.WithLabelValues(r.decision.settlement.String()).Inc()
+	o.queue.settle(r.it, r.decision.settlement.undelivered(), r.decision.settlement == Cancelled, now)
 }
 
-// settleMore takes over what else has come meanwhile, before the loop turns.
+// settleMore takes over further results that arrived, before the loop turns.
 func (o *owner) settleMore() {
 	for range 255 {
 		select {
@@ -327,8 +326,7 @@ func (o *owner) settleMore() {
 	}
 }
 
-// reject hands a record that is no delivery to the rejected topic, with the
-// next commit.
+// reject sends a record that is not a delivery to the rejected topic, with the next commit.
 func (o *owner) reject(r stream.Record, why error, now int64) {
 	o.Metrics.rejected.Inc()
 	o.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })

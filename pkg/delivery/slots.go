@@ -2,24 +2,24 @@ package delivery
 
 import "sync"
 
-// Slots bound what a process has on its way, over all partitions of a channel.
+// Slots bounds what one process has in flight and unrecorded, over all partitions of a channel.
 type Slots struct {
-	// MaxInFlight is how many deliveries are sent at once; MaxUnrecorded how
-	// many results may wait for Kafka or Redis before nothing new is sent.
+	// maxInFlight is how many deliveries are sent at once; unrecordedResultsMax is how many results may wait for Kafka
+	// or Redis before sending stops.
 	maxInFlight, unrecordedResultsMax int
 
 	mu         sync.Mutex
 	inFlight   int
 	unrecorded int
-	refused    map[chan<- struct{}]struct{} // those to wake when there is room
+	refused    map[chan<- struct{}]struct{} // owners to wake when there is room
 }
 
-// NewSlots are as many as given; by the guarantees of a channel 2,048 and 1,000.
+// NewSlots bounds deliveries in flight and unrecorded results; channels use 2,048 and 1,000.
 func NewSlots(maxInFlight, unrecordedResultsMax int) *Slots {
 	return &Slots{maxInFlight: maxInFlight, unrecordedResultsMax: unrecordedResultsMax, refused: map[chan<- struct{}]struct{}{}}
 }
 
-// take takes a slot; refused, room is told on wake once there may be one.
+// take takes a slot. Where it returns false, wake receives a value once a slot may be free.
 func (s *Slots) take(wake chan<- struct{}) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -31,7 +31,7 @@ func (s *Slots) take(wake chan<- struct{}) bool {
 	return true
 }
 
-// give gives a slot back; with a result that waits to be recorded when counts is set.
+// give returns a slot; where counts is set, with a result that waits to be recorded.
 func (s *Slots) give(counts bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,19 +39,19 @@ func (s *Slots) give(counts bool) {
 	if counts {
 		s.unrecorded++
 	}
-	s.tell()
+	s.wakeRefused()
 }
 
-// forget gives back what an owner that ends still had.
+// forget returns what an owner that ends still holds.
 func (s *Slots) forget(inFlight, unrecorded int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.inFlight -= inFlight
 	s.unrecorded -= unrecorded
-	s.tell()
+	s.wakeRefused()
 }
 
-// recorded tells that n results were recorded, or given up.
+// recorded subtracts n results that were recorded or dropped.
 func (s *Slots) recorded(n int) {
 	if n == 0 {
 		return
@@ -59,23 +59,24 @@ func (s *Slots) recorded(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.unrecorded -= n
-	s.tell()
+	s.wakeRefused()
 }
 
-func (s *Slots) tell() {
+// wakeRefused wakes the owners whose take failed, once there is room.
+func (s *Slots) wakeRefused() {
 	if len(s.refused) == 0 || s.inFlight >= s.maxInFlight || s.unrecorded >= s.unrecordedResultsMax {
 		return
 	}
 	for wake := range s.refused {
 		select {
 		case wake <- struct{}{}:
-		default: // told already
+		default: // already woken
 		}
 	}
 	clear(s.refused)
 }
 
-// full tells whether results that wait to be recorded hold everything back.
+// full reports whether unrecorded results stop sending.
 func (s *Slots) full() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,12 +8,11 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// windowSize is how many deliveries of a partition are remembered to recognise
-// a planner's repeats.
+// windowSize is how many deliveries of a partition are remembered to recognise repeats of the planner.
 const windowSize = 65_536
 
-// windowKey is a delivery's id with its replay job, 128 bits: the id's own
-// where nothing else is in it, so that no two are ever taken for one.
+// windowKey is a delivery's id with its replay job, in 128 bits. It is the id itself where the id is one of NewID and
+// there is no replay job, so that such keys never collide.
 type windowKey [16]byte
 
 func keyOf(id, job string) windowKey {
@@ -37,7 +36,7 @@ type window struct {
 
 func newWindow() *window { return &window{seen: map[windowKey]struct{}{}} }
 
-// repeat tells whether the key stands in the window, and remembers it.
+// repeat reports whether the window holds the key, and adds it.
 func (w *window) repeat(k windowKey) bool {
 	if _, ok := w.seen[k]; ok {
 		return true
@@ -55,7 +54,7 @@ func (w *window) repeat(k windowKey) bool {
 
 var errDelivery = errors.New("decode delivery: bytes are not a delivery")
 
-// scanKey reads id and replay job over everything else.
+// scanKey reads id and replay job and skips everything else.
 func scanKey(b []byte) (windowKey, error) {
 	var id, job string
 	for len(b) > 0 {

@@ -25,7 +25,7 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 	client, err := s.pool.Client(e.identity)
 	if err != nil { // its certificates were read when the endpoint was made
 		out = s.unsent(out, err)
-		out.Result, out.ErrorClass = delivery.Ours, string(outbound.ClassOurs)
+		out.Result, out.ErrorClass = delivery.LocalFailure, string(outbound.ClassOurs)
 		return out
 	}
 	h := header(d, e, out.Started)
@@ -40,7 +40,7 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 		// Broken off by us, whatever the error looks like: it says nothing about the receiver.
 		out.Unfinished = ctx.Err() != nil
 		if r.Class == outbound.ClassOurs {
-			out.Result = delivery.Ours
+			out.Result = delivery.LocalFailure
 		}
 		out.ErrorClass, out.Error = string(r.Class), r.Err.Error()
 		return out

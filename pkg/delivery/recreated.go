@@ -9,11 +9,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// sameLogs looks whether the topics are those that the watermark is of. One that
-// was made anew is an incident: its offsets name other deliveries. Where a
-// person has said so, what waited in the old one is given up, and the new one is
-// read from its beginning.
-func (o *owner) sameLogs(ctx context.Context, e extra, start, end int64) (extra, error) {
+// checkLogs verifies that the topics are those of the watermark. A topic that was created again is an incident: its
+// offsets name other deliveries. Where the operator accepted the loss, the deliveries of the old topic are dropped and
+// the new one is read from its beginning.
+func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra, error) {
 	oldest, newest, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
 	if err != nil {
 		return e, fmt.Errorf("find the attempts' ends: %w", err)
@@ -31,11 +30,11 @@ func (o *owner) sameLogs(ctx context.Context, e extra, start, end int64) (extra,
 		topic, at = o.Attempts, e.attempts
 	}
 	if !o.AcceptLostDeliveries {
-		return e, o.recreated(topic, at, fmt.Errorf("it was worked up to here, and the record before is another one"))
+		return e, o.raiseRecreated(topic, at, fmt.Errorf("the record before the stored position is another one"))
 	}
 	to := o.mark
 	if !same {
-		// Attempts there may be are of the old log's offsets.
+		// The attempts belong to offsets of the old log.
 		if err := o.clearPages(ctx, e.pages); err != nil {
 			return e, err
 		}
@@ -46,10 +45,10 @@ func (o *owner) sameLogs(ctx context.Context, e extra, start, end int64) (extra,
 		e.attempts, e.attemptsHash = oldest, 0
 	}
 	to.Extra = e.encode()
-	return e, o.become(ctx, to, state.Commit{})
+	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
 
-// sameLog compares the record before an offset with what it was.
+// sameLog compares the hash of the record before an offset with the stored one.
 func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash uint64, start, end int64) (bool, error) {
 	if offset > end {
 		return false, nil
@@ -59,7 +58,7 @@ func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash ui
 	}
 	b, err := o.kafka.FetchFrom(ctx, topic, o.part.Number, offset-1, 1)
 	if err != nil {
-		return false, fmt.Errorf("compare the log with what was worked: %w", err)
+		return false, fmt.Errorf("compare the log with the stored position: %w", err)
 	}
 	if len(b.Records) == 0 || b.Records[0].Offset != offset-1 {
 		return true, nil
@@ -67,24 +66,24 @@ func (o *owner) sameLog(ctx context.Context, topic string, offset int64, hash ui
 	return b.Records[0].Hash() == hash, nil
 }
 
-// recreated raises the incident and is the error with which work ends.
-func (o *owner) recreated(topic string, offset int64, why error) error {
-	err := fmt.Errorf("%s/%d is not the log that was worked before (%w): bring that one back, or give up what waited in it by one start with deliveries.accept_lost_deliveries",
+// raiseRecreated raises the incident and returns the error that ends the work on the partition.
+func (o *owner) raiseRecreated(topic string, offset int64, why error) error {
+	err := fmt.Errorf("%s/%d is not the log that was processed before (%w): restore that log, or accept the loss of its waiting deliveries by one start with deliveries.accept_lost_deliveries",
 		topic, o.part.Number, why)
 	o.kafka.Incident(IncidentRecreated, offset, err)
 	return err
 }
 
-// clearPages gives up every reference there is.
+// clearPages drops all references.
 func (o *owner) clearPages(ctx context.Context, n int) error {
 	if err := o.loadPages(ctx, n); err != nil {
 		return fmt.Errorf("load references: %w", err)
 	}
-	o.log.Warn("deliveries of another log are given up", zap.Int("waiting", o.pages.count), zap.Int64("offset", o.mark.Offset))
+	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", o.pages.count), zap.Int64("offset", o.mark.Offset))
 	o.Metrics.gone.Add(float64(o.pages.count))
 	o.pages = newPages()
 	for from := 0; from < n; from += maxPages {
-		if err := o.become(ctx, o.mark, state.Commit{Deletes: pageKeys(from, min(maxPages, n-from))}); err != nil {
+		if err := o.writeWatermark(ctx, o.mark, state.Commit{Deletes: pageKeys(from, min(maxPages, n-from))}); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,47 @@
+package delivery
+
+import (
+	"time"
+
+	"go.uber.org/zap"
+)
+
+// holdEndpoint holds an endpoint whose request could not be made because something of this process was missing. It uses
+// no attempt and records nothing, because it shows nothing about the receiver. Other endpoints go on: a connection that
+// is kept open needs no descriptor and no name server.
+func (o *owner) holdEndpoint(e *endpoint, why error, now int64) {
+	o.Metrics.notMade.Inc()
+	o.localFailure = why
+	if e.until > 0 { // this request was already under way when the hold began
+		return
+	}
+	if e.localFailures == 0 {
+		if o.failingLocally == 0 {
+			o.failingLocallySince = now
+		}
+		o.failingLocally++
+		o.log.Warn("request not made", zap.String("endpoint", e.name), zap.Error(why))
+	}
+	o.queue.hold(e, now+min(firstHold<<e.localFailures, lastHold).Milliseconds())
+	e.localFailures = min(e.localFailures+1, 16)
+}
+
+// localFailureOver notes that a request to an endpoint could be made.
+func (o *owner) localFailureOver(e *endpoint) {
+	if e.localFailures == 0 {
+		return
+	}
+	e.localFailures = 0
+	if o.failingLocally--; o.failingLocally == 0 {
+		o.localFailure = nil
+		o.log.Info("requests are made again", zap.Duration("after", time.Duration(o.now()-o.failingLocallySince)*time.Millisecond))
+	}
+}
+
+// release ends the hold of an endpoint whose configuration changed.
+func (o *owner) release(e *endpoint) {
+	o.localFailureOver(e)
+	if e.until > 0 {
+		e.until = 1 // wake ends it
+	}
+}
