@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -107,7 +108,8 @@ func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if e, ok := found.Endpoint("tenants/a/endpoints/e"); !ok || e.Profile != ProfileParameters || !e.IncludePersonal || e.Status != Draft {
+				want := (&webhook.Endpoint{Profile: webhook.Parameters, IncludePersonal: true, Status: webhook.Draft}).Planning()
+				if e, ok := found.Target("tenants/a/endpoints/e"); !ok || e.Value.Planning() != want {
 					t.Errorf("planning reads otherwise than from the service: %+v", e)
 				}
 				if f := env.Health.Failing(); len(f) != 0 {

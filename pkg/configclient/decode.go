@@ -1,19 +1,19 @@
 package configclient
 
 import (
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Fault is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its revision
-// holds. What a class, a notification or an endpoint of no known profile would do is not done; a tenant is there with what
+// holds. What a class, a notification or a target of no known form would do is not done; a tenant is there with what
 // is safe in place of what can't be read.
 type Fault struct {
 	// Name of the resource.
@@ -29,7 +29,8 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		tenants:       make(map[string]*Tenant, len(m.GetTenants())),
 		classes:       make(map[classKey]*Class, len(m.GetClassesOfService())),
 		notifications: make(map[string][]*configv1.Notification, len(m.GetTenants())),
-		endpoints:     make(map[string]*Endpoint, len(m.GetEndpoints())),
+		targets:       map[string]*Target{},
+		order:         order{targets: map[*channel.Kind][]*Target{}},
 		raw:           m,
 	}
 	for _, t := range m.GetTenants() {
@@ -52,14 +53,16 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 			s.notifications[tenant] = append(s.notifications[tenant], n)
 		}
 	}
-	for _, e := range m.GetEndpoints() {
-		s.masked = s.masked || Masked(e)
-		endpoint := d.endpoint(e)
-		if endpoint.Unreadable = d.taken(s, e.GetName()); endpoint.ID == "" {
-			continue
+	for _, k := range table.Channels.Kinds() {
+		for r := range Resources(m, k) {
+			s.masked = s.masked || k.Masked(r)
+			t := d.target(r, k)
+			if t.Unreadable = d.taken(s, r.GetName()); t.ID == "" {
+				continue
+			}
+			s.targets[t.Name] = t
+			s.order.targets[k] = append(s.order.targets[k], t)
 		}
-		s.endpoints[endpoint.Name] = endpoint
-		s.order.endpoints = append(s.order.endpoints, endpoint)
 	}
 	return s
 }
@@ -88,12 +91,10 @@ func (d *decoder) taken(s *Snapshot, name string) error {
 
 // name reads "tenants/{tenant}/<collection>/{id}".
 func (d *decoder) name(name, collection string) (tenant, id string) {
-	parts := strings.Split(name, "/")
-	if len(parts) != 4 || parts[0] != "tenants" || parts[2] != collection {
+	if tenant, id = channel.SplitName(name, collection); id == "" {
 		d.fail(name, fmt.Errorf("is not a name of %s", collection))
-		return "", ""
 	}
-	return parts[1], parts[3]
+	return tenant, id
 }
 
 func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
@@ -138,64 +139,13 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	return out
 }
 
-// How the configuration service shows secrets, and values of headers, to whom it does not show them. Neither can be stored.
-const (
-	secretMask = "whsec_****"
-	valueMask  = "****"
-)
-
-// Masked says that an endpoint came without its secrets.
-func Masked(e *configv1.Endpoint) bool {
-	return slices.ContainsFunc(e.GetSecrets(), func(s string) bool { return strings.HasPrefix(s, secretMask) }) ||
-		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == valueMask })
-}
-
-func (d *decoder) endpoint(e *configv1.Endpoint) *Endpoint {
-	out := &Endpoint{
-		Name: e.GetName(), Revision: e.GetMetadata().GetRevision(), URL: e.GetUrl(),
-		CACertificates: []byte(e.GetCaCertificates()), Timeout: DefaultTimeout, Concurrency: DefaultConcurrency,
-		IncludePersonal: e.GetPersonalData() == configv1.PersonalData_PERSONAL_DATA_INCLUDE,
+func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
+	out := &Target{Name: r.GetName()}
+	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
+	value, faults := k.Decode(r)
+	for _, err := range faults {
+		d.fail(r.GetName(), err)
 	}
-	out.Tenant, out.ID = d.name(e.GetName(), "endpoints")
-	switch e.GetProfile() {
-	case configv1.PayloadProfile_PAYLOAD_PROFILE_UNSPECIFIED, configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE:
-		out.Profile = ProfileTollgate
-	case configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS:
-		out.Profile = ProfileParameters
-	default:
-		out.Profile = ProfileUnknown
-		d.fail(e.GetName(), fmt.Errorf("payload profile %d is not known", e.GetProfile()))
-	}
-	switch e.GetStatus() {
-	case configv1.EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED, configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE:
-		out.Status = Active
-	case configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT:
-		out.Status = Draft
-	case configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED:
-		out.Status = Disabled
-	default:
-		d.fail(e.GetName(), fmt.Errorf("status %d is not known", e.GetStatus()))
-	}
-	for i, secret := range e.GetSecrets() {
-		if strings.HasPrefix(secret, secretMask) {
-			continue
-		}
-		key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(secret, "whsec_"))
-		if err != nil {
-			// The decoder's error quotes nothing, but say it in our words.
-			err = fmt.Errorf("secret %d is not base64", i)
-		}
-		d.fail(e.GetName(), err)
-		out.Secrets = append(out.Secrets, key)
-	}
-	for _, h := range e.GetHeaders() {
-		out.Headers = append(out.Headers, Header{h.GetName(), h.GetValue()})
-	}
-	if t := e.GetTimeout(); t != nil {
-		out.Timeout = t.AsDuration()
-	}
-	if e.GetConcurrency() > 0 {
-		out.Concurrency = int(e.GetConcurrency())
-	}
+	out.Value = value
 	return out
 }

@@ -1,6 +1,8 @@
 package configclient
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"errors"
 	"fmt"
 	"strconv"
@@ -11,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -78,37 +79,6 @@ func mustZone(t *testing.T, name string) *time.Location {
 	return loc
 }
 
-func TestAnEndpointIsDecodedWithItsDefaults(t *testing.T) {
-	s := Decode(&configv1.Snapshot{Endpoints: []*configv1.Endpoint{
-		{
-			Name: "tenants/a/endpoints/full", Metadata: &configv1.Metadata{Revision: 9}, Url: "https://x.example",
-			Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS, Status: configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT,
-			Secrets: []string{"whsec_QUFB"}, CaCertificates: "pem", Headers: []*configv1.CustomHeader{{Name: "X", Value: "y"}},
-			Timeout: durationpb.New(2 * time.Second), Concurrency: 3, PersonalData: configv1.PersonalData_PERSONAL_DATA_INCLUDE,
-		},
-		{Name: "tenants/a/endpoints/plain"},
-	}})
-	if err := faultsOf(s); err != nil {
-		t.Fatal(err)
-	}
-	full, _ := s.Endpoint("tenants/a/endpoints/full")
-	want := &Endpoint{
-		Name: "tenants/a/endpoints/full", Tenant: "a", ID: "full", Revision: 9, URL: "https://x.example", Profile: ProfileParameters,
-		Status: Draft, Secrets: []Secret{Secret("AAA")}, CACertificates: []byte("pem"), Headers: []Header{{"X", "y"}},
-		Timeout: 2 * time.Second, Concurrency: 3, IncludePersonal: true,
-	}
-	if diff := cmp.Diff(want, full); diff != "" {
-		t.Error(diff)
-	}
-	plain, _ := s.Endpoint("tenants/a/endpoints/plain")
-	if plain.Profile != ProfileTollgate || plain.Status != Active || plain.Timeout != 15*time.Second || plain.Concurrency != 64 || plain.IncludePersonal {
-		t.Errorf("%+v", plain)
-	}
-	if text := fmt.Sprintf("%v %+v %#v %s", full.Secrets, full, full.Secrets[0], full.Secrets[0]); strings.Contains(text, "AAA") || strings.Contains(text, "65 65 65") {
-		t.Errorf("a secret shows: %s", text)
-	}
-}
-
 func TestWhatCannotBeReadIsAllNamed(t *testing.T) {
 	s := Decode(&configv1.Snapshot{
 		Tenants: []*configv1.Tenant{{Name: "tenants/a", Outbound: &configv1.OutboundPolicy{Networks: []string{"x"}}}},
@@ -170,12 +140,12 @@ func TestWhatCannotBeReadLeavesTheRest(t *testing.T) {
 	if _, ok := s.Class("a", "bad"); ok {
 		t.Error("a class that can't be read would be counted by")
 	}
-	if _, ok := s.Class("a", "good"); !ok || len(s.Tenants()) != 1 || len(s.Notifications("a")) != 1 || len(s.Endpoints()) != 2 {
+	if _, ok := s.Class("a", "good"); !ok || len(s.Tenants()) != 1 || len(s.Notifications("a")) != 1 || len(s.Targets(webhook.Channel.Target)) != 2 {
 		t.Error("what can be read is gone")
 	}
-	profile, _ := s.Endpoint("tenants/a/endpoints/profile")
-	secret, _ := s.Endpoint("tenants/a/endpoints/secret")
-	if profile.Profile != ProfileUnknown || profile.Unreadable == nil || secret.Profile != ProfileTollgate || secret.Unreadable == nil {
+	profile, _ := s.Target("tenants/a/endpoints/profile")
+	secret, _ := s.Target("tenants/a/endpoints/secret")
+	if !profile.Value.Planning().Draft || profile.Unreadable == nil || secret.Value.Planning().Draft || secret.Unreadable == nil {
 		t.Errorf("endpoints are %+v and %+v", profile, secret)
 	}
 	if shown := Incidents("X", make([]Fault, 0)); shown != nil {

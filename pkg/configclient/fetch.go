@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -50,10 +51,15 @@ func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Sn
 	s.mu.Unlock()
 	took := time.Since(begin)
 	s.metrics.loaded(from, took)
-	s.log.Info("configuration read", zap.Int64("revision", m.GetRevision()), zap.String("history", historyName(m.GetHistory())),
+	fields := []zap.Field{
+		zap.Int64("revision", m.GetRevision()), zap.String("history", historyName(m.GetHistory())),
 		zap.String("from", from), zap.Duration("duration", took), zap.Int("tenants", len(m.GetTenants())),
 		zap.Int("classes_of_service", len(m.GetClassesOfService())), zap.Int("notifications", len(m.GetNotifications())),
-		zap.Int("endpoints", len(m.GetEndpoints())))
+	}
+	for _, k := range table.Channels.Kinds() {
+		fields = append(fields, zap.Int(string(lists[k.New().ProtoReflect().Descriptor().FullName()].Name()), len(found.Targets(k))))
+	}
+	s.log.Info("configuration read", fields...)
 	if m.GetStandsIn() != 0 {
 		s.log.Warn("revision was lost, another one stands in for it", zap.Int64("revision", m.GetRevision()),
 			zap.String("history", historyName(m.GetHistory())), zap.Int64("stands_in", m.GetStandsIn()))
@@ -149,9 +155,6 @@ func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each f
 			all = p
 			continue
 		}
-		all.Tenants = append(all.Tenants, p.GetTenants()...)
-		all.ClassesOfService = append(all.ClassesOfService, p.GetClassesOfService()...)
-		all.Notifications = append(all.Notifications, p.GetNotifications()...)
-		all.Endpoints = append(all.Endpoints, p.GetEndpoints()...)
+		appendAll(all, p)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -123,19 +124,17 @@ func stored(m *configv1.Snapshot) ([]byte, error) {
 	return body, nil
 }
 
-// Stripped is the form in which a snapshot lies in the store, where others may read: of an endpoint it has what planning
-// reads, its name, profile, word on personal data and whether it is a draft. Its URL, secrets, headers and all else are
-// read from the configuration service when something is sent. Messages of m are shared.
+// Stripped is the form in which a snapshot lies in the store, where others may read: of a target it has what planning
+// reads. Its address, secrets and all else are read from the configuration service when something is sent. Messages of m
+// are shared.
 func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 	out := &configv1.Snapshot{
 		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),
 		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
-		Endpoints: make([]*configv1.Endpoint, len(m.GetEndpoints())),
 	}
-	for i, e := range m.GetEndpoints() {
-		out.Endpoints[i] = &configv1.Endpoint{Name: e.GetName(), Profile: e.GetProfile(), PersonalData: e.GetPersonalData()}
-		if e.GetStatus() == configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT {
-			out.Endpoints[i].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
+	for _, k := range table.Channels.Kinds() {
+		for r := range Resources(m, k) {
+			Append(out, k.Planned(r))
 		}
 	}
 	return out

@@ -3,6 +3,7 @@ package configclient
 import (
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -18,7 +19,7 @@ type Snapshot struct {
 	tenants       map[string]*Tenant
 	classes       map[classKey]*Class
 	notifications map[string][]*configv1.Notification
-	endpoints     map[string]*Endpoint
+	targets       map[string]*Target
 	order         order
 	raw           *configv1.Snapshot
 	faults        []Fault
@@ -30,8 +31,8 @@ type classKey struct{ tenant, id string }
 
 // order keeps each list sorted by name.
 type order struct {
-	tenants   []*Tenant
-	endpoints []*Endpoint
+	tenants []*Tenant
+	targets map[*channel.Kind][]*Target
 }
 
 // Tenant is a customer of the platform.
@@ -39,7 +40,7 @@ type Tenant struct {
 	// Name is "tenants/{tenant}", ID its last part.
 	Name, ID    string
 	DisplayName string
-	// Outbound is where the tenant's endpoints may lie; without what the operator denies to all.
+	// Outbound is where the tenant's targets may lie; without what the operator denies to all.
 	Outbound outbound.Policy
 	// UnknownGrace is how long, by the log's time, usage of a number nobody has activated waits; 0: not at all.
 	UnknownGrace time.Duration
@@ -53,73 +54,17 @@ type Tenant struct {
 	RejectUnprovable bool
 }
 
-// Endpoint is where webhooks go. In a snapshot that was compiled it may have no more than its names, Profile,
-// IncludePersonal and whether it is a draft; Source.At answers all of it.
-type Endpoint struct {
-	// Name is "tenants/{tenant}/endpoints/{endpoint}".
+// Target is a resource that deliveries go to. In a snapshot that was compiled it may have no more than what planning
+// reads; Source.At answers all of it.
+type Target struct {
+	// Name is the whole resource name, Tenant and ID are parts of it.
 	Name, Tenant, ID string
-	// Revision in which it last changed.
-	Revision int64
-	URL      string
-	Profile  Profile
-	// Secrets are the keys of the signature, newest first.
-	Secrets []Secret
-	// CACertificates is PEM, trusted beside the system's roots.
-	CACertificates []byte
-	Status         Status
-	Headers        []Header
-	// Timeout of one attempt in all.
-	Timeout time.Duration
-	// Concurrency is how many requests may be under way.
-	Concurrency int
-	// IncludePersonal lets fields marked as personal leave with the event's data.
-	IncludePersonal bool
-	// Unreadable is why nothing can be sent to it; nil where all of it was read. Planning goes by Profile alone, which is
-	// in every form of a snapshot.
+	// Value is the resource in the type of its channel.
+	Value channel.Target
+	// Unreadable is why nothing can be sent to it; nil where all of it was read. Planning goes by Value.Planning alone,
+	// which is in every form of a snapshot.
 	Unreadable error
 }
-
-// Header is sent with each request.
-type Header struct{ Name, Value string }
-
-// Secret is the key of a signature. It does not show in logs.
-type Secret []byte
-
-// String hides the key.
-func (Secret) String() string { return "whsec_****" }
-
-// GoString hides the key.
-func (Secret) GoString() string { return "whsec_****" }
-
-// Profile is the form of a webhook's body.
-type Profile uint8
-
-const (
-	// ProfileTollgate is CloudEvents 1.0, structured, with our extension attributes.
-	ProfileTollgate Profile = iota
-	// ProfileParameters is a flat object of the action's parameters.
-	ProfileParameters
-	// ProfileUnknown is one of a newer service: nothing is planned.
-	ProfileUnknown
-)
-
-// Status says what becomes of an endpoint's deliveries.
-type Status uint8
-
-const (
-	// Active sends.
-	Active Status = iota
-	// Draft plans nothing.
-	Draft
-	// Disabled cancels what waits.
-	Disabled
-)
-
-// Defaults of an endpoint.
-const (
-	DefaultTimeout     = 15 * time.Second
-	DefaultConcurrency = 64
-)
 
 // DefaultDedupWindow is a tenant's DedupWindow where it says none, and the shortest; MaxDedupWindow is the longest.
 const (
@@ -150,14 +95,14 @@ func (s *Snapshot) Notifications(tenant string) []*configv1.Notification {
 	return s.notifications[tenant]
 }
 
-// Endpoint finds an endpoint by its whole name.
-func (s *Snapshot) Endpoint(name string) (*Endpoint, bool) {
-	e, ok := s.endpoints[name]
-	return e, ok
+// Target finds a target by its whole name.
+func (s *Snapshot) Target(name string) (*Target, bool) {
+	t, ok := s.targets[name]
+	return t, ok
 }
 
-// Endpoints are all of them, sorted by name.
-func (s *Snapshot) Endpoints() []*Endpoint { return s.order.endpoints }
+// Targets are all of a kind, sorted by name.
+func (s *Snapshot) Targets(k *channel.Kind) []*Target { return s.order.targets[k] }
 
 // Faults are the resources that this binary can't read, in the order of the snapshot.
 func (s *Snapshot) Faults() []Fault { return s.faults }

@@ -1,6 +1,8 @@
 package configclient
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"context"
 	"errors"
 	"fmt"
@@ -379,7 +381,7 @@ func TestWhoSendsRefusesAMaskedRevision(t *testing.T) {
 		s.mu.Lock()
 		s.masks = false
 		s.mu.Unlock()
-		if found, err := source.At(t.Context(), 4); err != nil || len(found.Endpoints()[0].Secrets) != 1 {
+		if found, err := source.At(t.Context(), 4); err != nil || len(found.Targets(webhook.Channel.Target)[0].Value.(*webhook.Endpoint).Secrets) != 1 {
 			t.Errorf("once the key is a service's: %v %v", found, err)
 		}
 	})

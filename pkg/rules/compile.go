@@ -10,6 +10,7 @@ import (
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -18,13 +19,13 @@ import (
 // ReasonInvalid is the reason of what Compile refuses.
 const ReasonInvalid = "NOTIFICATION_INVALID"
 
-// Bounds of a notification. They keep the time to judge and to render one small, whoever wrote it.
+// Bounds of a notification. They keep the time to evaluate and to render one small, whoever wrote it.
 const (
 	maxEventTypes = 100
 	maxActions    = 20
 	maxParameters = 100
 	maxName       = 100      // bytes: of an action, a parameter
-	maxResource   = 200      // bytes: the name of a resource, an event type
+	maxType       = 200      // bytes: the name of an event type
 	maxTemplate   = 16 << 10 // bytes
 )
 
@@ -41,12 +42,16 @@ type Rule struct {
 	filter map[protoreflect.FullName]*expr.Program
 }
 
-// Plan is one action of a rule: to whom, in which order, and in which words.
+// Plan is one action of a rule: its channel, its order and its texts.
 type Plan struct {
-	Name     string
-	Endpoint string
-	// Ordered actions are numbered within their lane.
-	Ordered    bool
+	Name    string
+	Channel *channel.Channel
+	// Target is the resource name of the target.
+	Target string
+	// Deliveries of an ordered action are numbered by their ordering key.
+	Ordered bool
+
+	part       channel.Action
 	parameters []parameter
 	cost       templateCost
 }
@@ -60,18 +65,18 @@ func (r *Rule) Types() []string {
 	return names
 }
 
-// Active says whether the rule plans anything.
+// Active reports whether the rule plans anything.
 func (r *Rule) Active() bool { return r.active }
 
-// Compile judges a notification and makes it ready to be evaluated. The error is a fault of kind Invalid that lists all
+// Compile validates a notification and makes it ready to be evaluated. The error is a fault of kind Invalid that lists all
 // that is wrong.
 func Compile(n Notification) (*Rule, error) {
 	var f fault.Faults
 	if n.Tenant == "" || n.Code == "" {
 		f.Add("name", `must be "tenants/{tenant}/notifications/{code}"`)
 	}
-	if len(n.Tenant)+len(n.Code) > maxResource {
-		f.Add("name", "must be at most %d bytes", maxResource)
+	if len(n.Tenant)+len(n.Code) > channel.MaxName {
+		f.Add("name", "must be at most %d bytes", channel.MaxName)
 	}
 	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, active: n.Active}
 	r.types = expand(n.Trigger.EventTypes, &f)
@@ -102,13 +107,14 @@ func Compile(n Notification) (*Rule, error) {
 
 func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Faults) *Plan {
 	named(path+".name", a.Name, f)
-	switch tenant, _ := split(a.Endpoint, "endpoints"); {
-	case len(a.Endpoint) > maxResource:
-		f.Add(path+".webhook.endpoint", "must be at most %d bytes", maxResource)
-	case tenant == "":
-		f.Add(path+".webhook.endpoint", `must be "tenants/{tenant}/endpoints/{endpoint}"`)
-	case tenant != n.Tenant && n.Tenant != "":
-		f.Add(path+".webhook.endpoint", "must be an endpoint of tenant %q", n.Tenant)
+	plan := &Plan{Name: a.Name, Channel: a.Channel, part: a.Part}
+	if a.Channel == nil {
+		f.Add(path, "must have a channel that is known")
+	} else {
+		var inner fault.Faults
+		a.Part.Validate(n.Tenant, &inner)
+		f.AddErr(path+"."+a.Channel.Name, inner.Err(ReasonInvalid))
+		plan.Target = a.Part.Target()
 	}
 	var unordered []string
 	for _, t := range types {
@@ -116,7 +122,7 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 			unordered = append(unordered, t.Name)
 		}
 	}
-	plan := &Plan{Name: a.Name, Endpoint: a.Endpoint, Ordered: len(unordered) == 0}
+	plan.Ordered = len(unordered) == 0
 	if a.Ordered != nil {
 		plan.Ordered = *a.Ordered
 		if plan.Ordered && len(unordered) > 0 {
@@ -135,7 +141,7 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 			f.Add(field+".name", "%q stands twice", short(p.Name))
 		}
 		names[p.Name] = true
-		compiled := compileParameter(p, types, field+".template", f)
+		compiled := compileParameter(p, types, a.Channel, field+".template", f)
 		plan.parameters = append(plan.parameters, compiled)
 		plan.cost.once += compiled.cost.once
 		plan.cost.each += compiled.cost.each
@@ -147,7 +153,7 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 	return plan
 }
 
-// named judges the name of an action or a parameter: it stands in deliveries, and so in headers, logs and terminals.
+// named validates the name of an action or a parameter: it stands in deliveries, and so in headers, logs and terminals.
 func named(field, name string, f *fault.Faults) {
 	switch {
 	case name == "":
@@ -184,8 +190,8 @@ func expand(patterns []string, f *fault.Faults) []event.Type {
 		field := indexed("trigger.event_types", i)
 		entity, wildcard := strings.CutSuffix(p, ".*")
 		switch {
-		case len(p) > maxResource:
-			f.Add(field, "must be at most %d bytes", maxResource)
+		case len(p) > maxType:
+			f.Add(field, "must be at most %d bytes", maxType)
 		case wildcard && !strings.Contains(entity, "*"):
 			known := false
 			for _, t := range event.Types() {

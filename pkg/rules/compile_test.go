@@ -4,6 +4,11 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/channeltest"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 
@@ -20,12 +25,17 @@ func notification(edit func(*Notification)) Notification {
 	n := Notification{
 		Tenant: "acme", Code: "reached", Version: 3, Active: true,
 		Trigger: Trigger{EventTypes: []string{"safeguard.reached"}},
-		Actions: []Action{{Name: "tell", Endpoint: endpoint}},
+		Actions: []Action{webhookTo("tell", endpoint)},
 	}
 	if edit != nil {
 		edit(&n)
 	}
 	return n
+}
+
+// webhookTo is an action that sends a webhook.
+func webhookTo(name, endpoint string) Action {
+	return Action{Name: name, Channel: webhook.Channel, Part: webhook.Action{Endpoint: endpoint}}
 }
 
 func violations(t *testing.T, err error) []string {
@@ -78,8 +88,9 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"a slip in the syntax is said once":              {filter("data.", "safeguard.reached", "subscriber.terminated"), []string{"Syntax error"}},
 		"envelope and enums are known":                   {filter("subject.startsWith('44') && time < received_at && data.state == Safeguard.State.STATE_ACTIVE && type != '' && id+source+tenant+correlation != ''"), nil},
 		"an action has a name of its own":                {func(n *Notification) { n.Actions = append(n.Actions, n.Actions[0]) }, []string{`actions[1].name: "tell" stands twice`}},
-		"an endpoint is of the same tenant":              {func(n *Notification) { n.Actions[0].Endpoint = "tenants/other/endpoints/x" }, []string{`actions[0].webhook.endpoint: must be an endpoint of tenant "acme"`}},
-		"an action without webhook is refused":           {func(n *Notification) { n.Actions[0].Endpoint = "" }, []string{"actions[0].webhook.endpoint: must be"}},
+		"an endpoint is of the same tenant":              {func(n *Notification) { n.Actions[0].Part = webhook.Action{Endpoint: "tenants/other/endpoints/x"} }, []string{`actions[0].webhook.endpoint: must be an endpoint of tenant "acme"`}},
+		"an action names its target":                     {func(n *Notification) { n.Actions[0].Part = webhook.Action{} }, []string{"actions[0].webhook.endpoint: must be"}},
+		"an action without a channel is refused":         {func(n *Notification) { n.Actions[0].Channel = nil }, []string{"actions[0]: must have a channel that is known"}},
 		"order is not there for types without":           {func(n *Notification) { n.Trigger.EventTypes = []string{"billrun.*"}; n.Actions[0].Ordered = &yes }, []string{"actions[0].ordered: must not be true: billrun.failed has no order"}},
 		"parameters have names of their own":             {func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"a", ""}, {"a", ""}, {"", ""}} }, []string{`parameters[1].name: "a" stands twice`, "parameters[2].name: must not be empty"}},
 		"tokens, comparisons and functions are right":    {template(`{{with .Option}}{{.Spent}} of {{.Limit | default "?"}}{{if and (gt .ThresholdPercent 80) (not .Blocked)}}!{{else if eq .Name "data"}}.{{end}}{{$.Core.EventName | upper}}{{end}}`), nil},
@@ -131,7 +142,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"a name has its form": {func(n *Notification) { n.Tenant, n.Code = "", "" }, []string{"name: must be"}},
 		"everything wrong is said at once": {func(n *Notification) {
 			n.Trigger = Trigger{EventTypes: []string{"nope", "safeguard.alert"}, Filter: "1"}
-			n.Actions[0] = Action{Parameters: []Parameter{{"a", "{{.X.Y}}"}}}
+			n.Actions[0] = Action{Channel: webhook.Channel, Part: webhook.Action{}, Parameters: []Parameter{{"a", "{{.X.Y}}"}}}
 		}, []string{`"nope" is unknown`, "trigger.filter: must be true or false", "actions[0].name", "actions[0].webhook.endpoint", "INVALID_TOKEN: .X does not exist for safeguard.alert"}},
 	}
 	for name, tc := range tests {
@@ -160,7 +171,7 @@ func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
 					t.Errorf("%s: .%s.%s stands twice", typ.Name, g.name, tok.name)
 				}
 				names[tok.name] = true
-				if tok.audience == contact {
+				if tok.audience == channel.Contact {
 					continue
 				}
 				if tok.kind == list {
@@ -178,10 +189,12 @@ func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
 			}
 			// An event that says nothing, and one that says something everywhere.
 			full := proto.Clone(typ.Data)
-			fill(full.ProtoReflect())
+			channeltest.Fill(full.ProtoReflect())
 			for _, data := range []proto.Message{typ.Data, full} {
 				e := &event.Event{Type: typ.Name, Tenant: "acme", Data: data}
-				if _, err := r.Render(r.Actions[0], &Occasion{Event: e}, Endpoint{Profile: Parameters, PersonalData: true}, Lane{}); err != nil {
+				o := &Occasion{Event: e}
+				to := (&webhook.Endpoint{Profile: webhook.Parameters, IncludePersonal: true}).Planning()
+				if _, err := r.Render(r.Actions[0], o, to, channel.Recipient{}, channel.Position{}); err != nil {
 					t.Errorf("%s: %v", typ.Name, err)
 				}
 			}
@@ -232,14 +245,14 @@ func TestActionsAreOrderedWhereAllTypesAre(t *testing.T) {
 
 func TestActionsArePlannedInTheOrderOfTheirNames(t *testing.T) {
 	r, err := Compile(notification(func(n *Notification) {
-		n.Actions = []Action{{Name: "b", Endpoint: endpoint}, {Name: "a", Endpoint: endpoint}}
+		n.Actions = []Action{webhookTo("b", endpoint), webhookTo("a", endpoint)}
 	}))
 	if err != nil || r.Actions[0].Name != "a" {
 		t.Fatal(err, r.Actions)
 	}
 }
 
-func TestCheckReadsTheMessage(t *testing.T) {
+func TestValidate_ReadsTheMessage(t *testing.T) {
 	n := &configv1.Notification{
 		Name:    "tenants/acme/notifications/x",
 		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.*"}, Filter: "data.blocked"},
@@ -250,12 +263,12 @@ func TestCheckReadsTheMessage(t *testing.T) {
 			Ordered:    proto.Bool(true),
 		}},
 	}
-	if err := Check(n); err != nil {
+	if err := Validate(n, table.Channels); err != nil {
 		t.Fatal(err)
 	}
 	n.Name = "tenants/acme/endpoints/x"
 	n.Actions[0].Parameters[0].Template = "{{.Option.Spend}}"
-	if got := violations(t, Check(n)); len(got) != 2 {
+	if got := violations(t, Validate(n, table.Channels)); len(got) != 2 {
 		t.Errorf("violations %q", got)
 	}
 }

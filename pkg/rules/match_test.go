@@ -5,6 +5,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/channeltest"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"pgregory.net/rapid"
 
@@ -50,7 +54,10 @@ func TestMatch(t *testing.T) {
 		rule("z-all", nil),
 		rule("a-all", nil),
 		rule("b-off", func(n *Notification) { n.Active = false }),
-		rule("c-other-tenant", func(n *Notification) { n.Tenant = "other"; n.Actions[0].Endpoint = "tenants/other/endpoints/x" }),
+		rule("c-other-tenant", func(n *Notification) {
+			n.Tenant = "other"
+			n.Actions[0].Part = webhook.Action{Endpoint: "tenants/other/endpoints/x"}
+		}),
 		rule("d-reached", func(n *Notification) { n.Trigger.EventTypes = []string{"safeguard.reached"} }),
 		rule("e-spent", func(n *Notification) { n.Trigger.Filter = "data.spent.units >= 40 && subject.startsWith('4477')" }),
 		rule("f-envelope", func(n *Notification) {
@@ -70,27 +77,27 @@ func TestMatch(t *testing.T) {
 			n.Trigger.Filter = "data.class_of_service == 'gold'"
 		}),
 	)
-	if got, want := fired(judged(x, alert())), "a-all, e-spent, f-envelope, g-enum, i-fails failed, k-absent, l-two-messages, z-all"; got != want {
+	if got, want := fired(judged(x, channeltest.Alert())), "a-all, e-spent, f-envelope, g-enum, i-fails failed, k-absent, l-two-messages, z-all"; got != want {
 		t.Errorf("fired %s, want %s", got, want)
 	}
-	if got, want := fired(judged(x, activated())), "l-two-messages"; got != want {
+	if got, want := fired(judged(x, channeltest.Activated())), "l-two-messages"; got != want {
 		t.Errorf("fired %s, want %s", got, want)
 	}
 
-	nobody := alert()
+	nobody := channeltest.Alert()
 	nobody.Tenant = "nobody"
 	if got := judged(x, nobody); got != nil {
 		t.Errorf("fired %s for a tenant without rules", fired(got))
 	}
 
-	dear := alert()
+	dear := channeltest.Alert()
 	dear.Data.(*eventv1.Safeguard).Language = strings.Repeat("a", 300_000)
 	if got := fired(judged(x, dear)); !strings.Contains(got, "j-dear failed") {
 		t.Errorf("fired %s: a filter past its bound did not fail", got)
 	}
 
-	wrong := alert()
-	wrong.Data = activated().Data
+	wrong := channeltest.Alert()
+	wrong.Data = channeltest.Activated().Data
 	if got := fired(judged(x, wrong)); !strings.Contains(got, "a-all failed") {
 		t.Errorf("fired %s: data of another type was taken", got)
 	}
@@ -112,9 +119,9 @@ func TestFiltersAgreeWithGo(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		e := alert()
+		e := channeltest.Alert()
 		data := e.Data.(*eventv1.Safeguard)
-		data.Spent = eur(rapid.Int64Range(0, 60).Draw(t, "spent"), 0)
+		data.Spent = channeltest.EUR(rapid.Int64Range(0, 60).Draw(t, "spent"), 0)
 		data.Threshold = nil
 		if rapid.Bool().Draw(t, "has") {
 			data.Threshold = &eventv1.Threshold{Percent: rapid.Int32Range(0, 100).Draw(t, "of")}
@@ -152,8 +159,8 @@ func BenchmarkMatch(b *testing.B) {
 	x := index(b, notifications...)
 	usage := func(units int64) *event.Event {
 		return &event.Event{
-			ID: "u-1", Source: "rating", Type: "usage.charged", Tenant: "acme", Subject: "447700900123", Time: noon, ReceivedAt: noon,
-			Data: &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: eur(units, 0), Gross: eur(units, 0), Quantity: 1 << 20, Unit: "byte"},
+			ID: "u-1", Source: "rating", Type: "usage.charged", Tenant: "acme", Subject: "447700900123", Time: channeltest.Noon, ReceivedAt: channeltest.Noon,
+			Data: &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: channeltest.EUR(units, 0), Gross: channeltest.EUR(units, 0), Quantity: 1 << 20, Unit: "byte"},
 		}
 	}
 	quiet, loud := usage(1), usage(91)
@@ -173,7 +180,8 @@ func BenchmarkMatch(b *testing.B) {
 			}
 		}
 	})
-	for _, profile := range []Profile{Tollgate, Parameters} {
+	for _, profile := range []webhook.Profile{webhook.Tollgate, webhook.Parameters} {
+		to := (&webhook.Endpoint{Profile: profile}).Planning()
 		b.Run("ten filters, one in a hundred fires and is rendered as "+profile.String(), func(b *testing.B) {
 			b.ReportAllocs()
 			n := 0
@@ -184,7 +192,7 @@ func BenchmarkMatch(b *testing.B) {
 					continue
 				}
 				for _, m := range judged(x, loud) {
-					if _, err := m.Rule.Render(m.Rule.Actions[0], &Occasion{Event: loud, Now: noon}, Endpoint{Profile: profile}, Lane{1, "dlv_x"}); err != nil {
+					if _, err := m.Rule.Render(m.Rule.Actions[0], &Occasion{Event: loud, Now: channeltest.Noon}, to, channel.Recipient{}, channel.Position{Sequence: 1, Previous: "dlv_x"}); err != nil {
 						b.Fatal(err)
 					}
 				}
@@ -193,14 +201,14 @@ func BenchmarkMatch(b *testing.B) {
 	}
 	b.Run("rendered as tollgate", func(b *testing.B) {
 		b.ReportAllocs()
-		e := alert()
-		e.Data.(*eventv1.Safeguard).Forecast = timestamppb.New(noon)
+		e := channeltest.Alert()
+		e.Data.(*eventv1.Safeguard).Forecast = timestamppb.New(channeltest.Noon)
 		r, err := Compile(notification(nil))
 		if err != nil {
 			b.Fatal(err)
 		}
 		for b.Loop() {
-			if _, err := r.Render(r.Actions[0], &Occasion{Event: e, Now: noon}, Endpoint{}, Lane{1, "dlv_x"}); err != nil {
+			if _, err := r.Render(r.Actions[0], &Occasion{Event: e, Now: channeltest.Noon}, channel.Planning{}, channel.Recipient{}, channel.Position{Sequence: 1, Previous: "dlv_x"}); err != nil {
 				b.Fatal(err)
 			}
 		}
@@ -237,7 +245,7 @@ func TestFiltersOfOneEventAreBoundedTogether(t *testing.T) {
 		}))
 	}
 	x := index(t, all...)
-	e := alert()
+	e := channeltest.Alert()
 	e.Data.(*eventv1.Safeguard).Language = strings.Repeat("a", 150_000)
 	matches, next, left := x.Match(e)
 	again, nextAgain, leftAgain := x.Match(e)
@@ -247,7 +255,7 @@ func TestFiltersOfOneEventAreBoundedTogether(t *testing.T) {
 	if len(matches) != len(again) || next != nextAgain || left != leftAgain {
 		t.Error("judged otherwise the second time")
 	}
-	if matches, next, left := x.Match(alert()); len(matches) != 0 || next != nil || left != 0 {
+	if matches, next, left := x.Match(channeltest.Alert()); len(matches) != 0 || next != nil || left != 0 {
 		t.Errorf("an ordinary event: %d matches, %d left", len(matches), left)
 	}
 }

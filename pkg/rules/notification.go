@@ -1,13 +1,12 @@
 package rules
 
 import (
-	"strings"
-
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Notification is a rule as somebody wrote it.
+// Notification is a rule as it was written.
 type Notification struct {
 	// Tenant and Code are the two ids of its resource name.
 	Tenant, Code string
@@ -26,13 +25,14 @@ type Trigger struct {
 	Filter string
 }
 
-// Action tells one recipient.
+// Action notifies the recipients of one channel.
 type Action struct {
 	// Name is unique within the notification, and part of a delivery's id.
 	Name string
-	// Endpoint is the resource name of a webhook's endpoint.
-	Endpoint string
-	// Parameters are what is said, in this order.
+	// Channel and its part of the action are nil where the action has no channel that this binary knows.
+	Channel *channel.Channel
+	Part    channel.Action
+	// Parameters are names and texts for the message, in this order.
 	Parameters []Parameter
 	// Ordered asks for the order of a subject's events; nil where the types of the trigger decide.
 	Ordered *bool
@@ -43,16 +43,16 @@ type Parameter struct {
 	Name, Template string
 }
 
-// FromProto reads a notification as it stands in the configuration. An action of a kind that this package doesn't know
-// has an empty endpoint, which Compile refuses.
-func FromProto(n *configv1.Notification) Notification {
-	tenant, code := split(n.GetName(), "notifications")
+// FromProto reads a notification of the configuration. Its actions are of the given channels.
+func FromProto(n *configv1.Notification, channels channel.List) Notification {
+	tenant, code := channel.SplitName(n.GetName(), "notifications")
 	out := Notification{
 		Tenant: tenant, Code: code, Version: n.GetVersion(), Active: n.GetActive(),
 		Trigger: Trigger{EventTypes: n.GetTrigger().GetEventTypes(), Filter: n.GetTrigger().GetFilter()},
 	}
 	for _, a := range n.GetActions() {
-		action := Action{Name: a.GetName(), Endpoint: a.GetWebhook().GetEndpoint(), Ordered: a.Ordered}
+		action := Action{Name: a.GetName(), Ordered: a.Ordered}
+		action.Channel, action.Part = channels.Of(a)
 		for _, p := range a.GetParameters() {
 			action.Parameters = append(action.Parameters, Parameter{Name: p.GetName(), Template: p.GetTemplate()})
 		}
@@ -61,10 +61,10 @@ func FromProto(n *configv1.Notification) Notification {
 	return out
 }
 
-// Check says what is wrong with a notification, everything at once, as a fault of kind Invalid whose fields are paths of
-// the message.
-func Check(n *configv1.Notification) error {
-	_, err := Compile(FromProto(n))
+// Validate returns everything that is wrong with a notification, as a fault of kind Invalid whose fields are paths of the
+// message.
+func Validate(n *configv1.Notification, channels channel.List) error {
+	_, err := Compile(FromProto(n, channels))
 	return err
 }
 
@@ -76,13 +76,4 @@ func TypesOf(n *configv1.Notification) []string {
 		names = append(names, t.Name)
 	}
 	return names
-}
-
-// split reads "tenants/{tenant}/<collection>/{id}"; both ids are empty where the name has another form.
-func split(name, collection string) (tenant, id string) {
-	parts := strings.Split(name, "/")
-	if len(parts) != 4 || parts[0] != "tenants" || parts[2] != collection || parts[1] == "" || parts[3] == "" {
-		return "", ""
-	}
-	return parts[1], parts[3]
 }

@@ -7,6 +7,7 @@ import (
 	"text/template"
 	"text/template/parse"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 )
@@ -38,7 +39,7 @@ const (
 func cased(change func(string) string) func(string) (string, error) {
 	return func(s string) (string, error) {
 		if len(s) > maxCased {
-			return "", fmt.Errorf("%w: a text of %d bytes is to change its case, at most %d", ErrTooLarge, len(s), maxCased)
+			return "", fmt.Errorf("%w: a text of %d bytes is to change its case, at most %d", channel.ErrTooLarge, len(s), maxCased)
 		}
 		return change(s), nil
 	}
@@ -58,7 +59,7 @@ var functions = template.FuncMap{
 }
 
 // compileParameter parses a text and checks it against the tokens of every type.
-func compileParameter(p Parameter, types []event.Type, field string, f *fault.Faults) parameter {
+func compileParameter(p Parameter, types []event.Type, to *channel.Channel, field string, f *fault.Faults) parameter {
 	if len(p.Template) > maxTemplate {
 		f.Add(field, "must be at most %d bytes", maxTemplate)
 		return parameter{name: p.Name}
@@ -82,7 +83,7 @@ func compileParameter(p Parameter, types []event.Type, field string, f *fault.Fa
 	lacking := map[string][]string{} // token -> types
 	var missing []string             // tokens as they were met
 	for _, typ := range types {
-		c := &check{root: shapes()[typ.Name]}
+		c := &check{root: shapes()[typ.Name], channel: to}
 		c.list(t.Root, c.root)
 		out.cost = c.cost // of every type the same
 		for _, s := range c.faults {
@@ -109,7 +110,9 @@ func compileParameter(p Parameter, types []event.Type, field string, f *fault.Fa
 // check walks a template's parse tree with a list of what is allowed: tokens, if, with, range over a list, comparisons
 // and our functions. What it passes ends, and fails at no event of the type: that is the bound on what a text can cost.
 type check struct {
-	root    *shape
+	root *shape
+	// channel that the text is for; nil where it is not known.
+	channel *channel.Channel
 	cost    templateCost
 	ranging bool
 	faults  []string
@@ -250,8 +253,8 @@ func (c *check) token(path []string, from *shape) *shape {
 		}
 		s = next
 	}
-	if s.audience == contact {
-		c.add("CONTACT_TOKEN: %s is for e-mail and SMS, never for a webhook", s.path)
+	if s.audience == channel.Contact && c.channel != nil && c.channel.NoContact != "" {
+		c.add("CONTACT_TOKEN: %s %s", s.path, c.channel.NoContact)
 		return &shape{}
 	}
 	return s

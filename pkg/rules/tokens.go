@@ -13,43 +13,16 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
-
-// Occasion is what a text is rendered on.
-type Occasion struct {
-	Event *event.Event
-	// Now is the log time at the event: the only present that a text knows.
-	Now time.Time
-	// TenantName is the tenant's display name.
-	TenantName string
-
-	// What bodies for it have in common, made once: without and with personal data.
-	tokens [2]map[string]any
-	data   [2]eventData
-	// longest is the length of the longest list among the tokens.
-	longest int
-}
-
-// eventData is an event's data as JSON, or why it can't be.
-type eventData struct {
-	json []byte
-	err  error
-}
-
-func which(personalData bool) int {
-	if personalData {
-		return 1
-	}
-	return 0
-}
 
 // kind is what a token or an expression in a template yields.
 type kind uint8
 
 const (
-	unknown kind = iota // already found to be wrong; nothing more is said about it
+	unknown kind = iota // already found to be wrong; nothing more is reported about it
 	text
 	number
 	boolean
@@ -61,18 +34,7 @@ func (k kind) String() string {
 	return [...]string{unknown: "unknown", text: "a text", number: "a number", boolean: "true or false", list: "a list", group: "a group of tokens"}[k]
 }
 
-// audience says whom a token may reach, as the marks of the fields on its path say.
-type audience uint8
-
-const (
-	anybody audience = iota
-	// personal tokens are empty for an endpoint that doesn't take personal data.
-	personal
-	// contact tokens are for e-mail and SMS, never for a webhook.
-	contact
-)
-
-// spec says where a token comes from.
+// spec is where a token comes from.
 type spec struct {
 	name string
 	// path in the type's message, such as "threshold.amount".
@@ -111,7 +73,7 @@ func under(path string, specs []spec) []spec {
 type token struct {
 	name     string
 	kind     kind
-	audience audience
+	audience channel.Audience
 	value    func(*Occasion) any
 }
 
@@ -206,14 +168,15 @@ func resolve(root protoreflect.MessageDescriptor, path string) []protoreflect.Fi
 	return fields
 }
 
-func audienceOf(path []protoreflect.FieldDescriptor) audience {
-	a := anybody
+// audienceOf is the lowest audience that may read the field at the end of a path, by the marks of the fields on it.
+func audienceOf(path []protoreflect.FieldDescriptor) channel.Audience {
+	a := channel.Public
 	for _, f := range path {
 		switch isPersonal, isContact := event.PersonalField(f); {
 		case isContact:
-			a = contact
+			a = channel.Contact
 		case isPersonal:
-			a = max(a, personal)
+			a = max(a, channel.Personal)
 		}
 	}
 	return a
@@ -262,7 +225,7 @@ func read(data proto.Message, path []protoreflect.FieldDescriptor) (any, bool) {
 	return nil, false
 }
 
-// listed is an element of a list: a text as it is, a threshold as somebody wrote it, "80%" or an amount.
+// listed is an element of a list: a text as it is, a threshold as it was written, "80%" or an amount.
 func listed(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 	if f.Message() == nil {
 		return v.String()
@@ -304,41 +267,15 @@ func zero(k kind) any {
 	return ""
 }
 
-// values are the tokens of an occasion, as a template reads them.
-func (o *Occasion) values(personalData bool) map[string]any {
-	if known := o.tokens[which(personalData)]; known != nil {
-		return known
-	}
-	groups := contexts()[o.Event.Type]
-	root := make(map[string]any, len(groups))
-	for _, g := range groups {
-		fields := make(map[string]any, len(g.tokens))
-		for _, t := range g.tokens {
-			if t.audience == contact || t.audience == personal && !personalData {
-				fields[t.name] = zero(t.kind)
-				continue
-			}
-			v := t.value(o)
-			if list, ok := v.([]string); ok {
-				o.longest = max(o.longest, len(list))
-			}
-			fields[t.name] = v
-		}
-		root[g.name] = fields
-	}
-	o.tokens[which(personalData)] = root
-	return root
-}
-
 // shape is a token or a group, as the check of a template sees it.
 type shape struct {
 	path     string // as a template would write it from the root
 	kind     kind
-	audience audience
+	audience channel.Audience
 	fields   map[string]*shape // of a group
 }
 
-// shapes are the roots of the contexts of every type. Nobody changes them.
+// shapes are the roots of the contexts of every type. They are never changed.
 var shapes = sync.OnceValue(func() map[string]*shape {
 	known := map[string]*shape{}
 	for name, groups := range contexts() {

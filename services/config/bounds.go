@@ -5,10 +5,11 @@ import (
 	"fmt"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rules"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"google.golang.org/protobuf/proto"
 )
 
 // What may stand at most. A snapshot holds all of it in one message, which services take up to 128 MiB of, and every
@@ -22,9 +23,6 @@ const (
 
 // maxNotificationsAType is how many active ones a tenant may have on one type: one event is judged by all of them.
 var maxNotificationsAType = 1_000
-
-// maxOf is how many of a kind a tenant may have, and of tenants the installation.
-var maxOf = map[string]int64{nameTenant: 10_000, nameClass: 1_000, nameNotification: 10_000, nameEndpoint: 10_000}
 
 // held is how much of the configuration stands somewhere, deleted resources aside.
 type held struct{ number, bytes int64 }
@@ -103,7 +101,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 		bound := [...]struct {
 			number, bytes int64
 			what          string
-		}{{maxOf[k.name], 0, k.collection}, {0, maxTenantBytes, "a tenant"}, {maxInstallation, maxInstallationBytes, "an installation"}}[i]
+		}{{k.most, 0, k.collection}, {0, maxTenantBytes, "a tenant"}, {maxInstallation, maxInstallationBytes, "an installation"}}[i]
 		if added && bound.number > 0 && h.number >= bound.number {
 			f.Add("", "%s may have %d resources, and has %d: delete some first", bound.what, bound.number, h.number)
 		}

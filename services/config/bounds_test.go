@@ -2,15 +2,17 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
 	validate "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 // changed lets a test have another value for a while.
@@ -27,10 +29,10 @@ func TestAChangeDoesNotWaitForAnothersCheck(t *testing.T) {
 	r.tenant("acme")
 	r.endpoint("crm")
 	entered, release := make(chan struct{}), make(chan struct{})
-	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
 		close(entered)
 		<-release
-		checkNotification(f, n)
+		validateNotification(f, n)
 	})
 	made := make(chan error, 1)
 	go func() {
@@ -52,7 +54,7 @@ func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
 	r.endpoint("crm")
 	r.notification("n", "crm")
 	checks := 0
-	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
 		checks++
 		if checks == 1 {
 			// Another caller is faster, as a whole change of its own: its check is the second.
@@ -63,7 +65,7 @@ func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		checkNotification(f, n)
+		validateNotification(f, n)
 	})
 	changed(t, &checking, make(chan struct{}, 2)) // one check is within the other here
 	got := must[*configv1.Notification](t)(r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{
@@ -79,13 +81,13 @@ func TestWhatIsReferredToMayGoMeanwhile(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
-	changed(t, &notificationKind.check, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
 		if _, err := r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/crm"}); err != nil {
 			t.Error(err)
 		}
 	})
 	// The first look, after the check, would find it gone as well: the second is the one that counts.
-	changed(t, &notificationKind.judge, judgeNotification)
+	changed(t, &notificationKind.validateWithin, validateTargets)
 	_, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("n", "crm")})
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 }
@@ -94,7 +96,7 @@ func TestAPanicOfACheckIsTheCallsOwn(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
-	changed(t, &notificationKind.check, func(*fault.Faults, resource) { panic("broken") })
+	changed(t, &notificationKind.validate, func(*fault.Faults, resource) { panic("broken") })
 	if _, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("n", "crm")}); err == nil {
 		t.Error("accepted")
 	}
@@ -202,9 +204,13 @@ func TestEveryFieldHasABoundAndIsHeldToIt(t *testing.T) {
 	}
 }
 
+// endpointKind is one of the kinds of target.
+var endpointKind = kinds[slices.IndexFunc(kinds, func(k *kind) bool { return k.name == "endpoint" })]
+
 func TestATenantHasSoManyOfAKind(t *testing.T) {
 	r := start(t)
-	changed(t, &maxOf, map[string]int64{nameTenant: 2, nameClass: 10, nameNotification: 10, nameEndpoint: 2})
+	changed(t, &tenantKind.most, 2)
+	changed(t, &endpointKind.most, 2)
 	r.tenant("acme")
 	r.tenant("other")
 	_, err := r.tenants.CreateTenant(t.Context(), &configv1.CreateTenantRequest{Tenant: &configv1.Tenant{Name: "tenants/third"}})

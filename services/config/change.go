@@ -9,12 +9,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // undeletable is how long a deleted resource can be brought back.
@@ -65,7 +66,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 			return nil, err
 		}
 		if checked.action != actionDelete {
-			if err := c.kind.faults(ctx, s.store.reader, checked.next, true); err != nil {
+			if err := c.kind.violations(ctx, s.store.reader, checked.next, true); err != nil {
 				return nil, err
 			}
 		}
@@ -128,7 +129,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 				return nil, false, err
 			}
 		}
-	} else if err := c.kind.faults(ctx, tx, d.next, false); err != nil {
+	} else if err := c.kind.violations(ctx, tx, d.next, false); err != nil {
 		return nil, false, err
 	}
 	if d.action == actionUpdate && sameContent(d.next, d.stored) {
@@ -161,7 +162,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 
 // faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked
 // before, and with what it refers to.
-func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool) error {
+func (k *kind) violations(ctx context.Context, q queries, next resource, itself bool) error {
 	var f fault.Faults
 	var large []fault.Violation
 	if k != tenantKind {
@@ -183,14 +184,14 @@ func (k *kind) faults(ctx context.Context, q queries, next resource, itself bool
 			tell(&f, large)
 			return below(k, f.Err("CONFIG_INVALID"))
 		}
-		if k.check != nil {
-			if err := within(ctx, func() { k.check(&f, next) }); err != nil {
+		if k.validate != nil {
+			if err := within(ctx, func() { k.validate(&f, next) }); err != nil {
 				return err
 			}
 		}
 	}
-	if k.judge != nil {
-		if err := k.judge(ctx, q, &f, next); err != nil {
+	if k.validateWithin != nil {
+		if err := k.validateWithin(ctx, q, &f, next); err != nil {
 			return err
 		}
 	}

@@ -6,20 +6,18 @@ import (
 	"regexp"
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// resource is what the four messages have in common.
-type resource interface {
-	proto.Message
-	GetName() string
-	GetMetadata() *configv1.Metadata
-}
+// resource is what all messages of resources have in common.
+type resource = channel.Resource
 
-// kind is what the four kinds of resource differ in.
+// kind is what the kinds of resource differ in.
 type kind struct {
 	// name is the kind's in the database, and its field's in requests: violations begin with it.
 	name string
@@ -29,16 +27,19 @@ type kind struct {
 	collection string
 	id         *regexp.Regexp
 	make       func() resource
-	// check records what is wrong with a resource by itself; it may take a while, and asks nobody. nil where judge does.
-	check func(f *fault.Faults, r resource)
-	// judge records what is wrong with a resource in the company of others; nil where nothing can be. q may be the
-	// change's own transaction, so it is quick.
-	judge func(ctx context.Context, q queries, f *fault.Faults, r resource) error
-	// applied says whether a change from old to new, of which one may be nil, changes what counting or planning reads.
+	// most is how many a tenant may have, and of tenants the installation.
+	most int64
+	// validate adds what is wrong with a resource by itself; it may take a while, and reads nothing else. nil where
+	// validateWithin does.
+	validate func(f *fault.Faults, r resource)
+	// validateWithin adds what is wrong with a resource among others; nil where nothing can be. q may be the change's own
+	// transaction, so it is quick.
+	validateWithin func(ctx context.Context, q queries, f *fault.Faults, r resource) error
+	// applied reports whether a change from old to new, of which one may be nil, changes what counting or planning reads.
 	applied func(old, new resource) bool
 	// inUse is why a resource can't be deleted; nil where it can.
 	inUse func(ctx context.Context, q queries, name string, force bool) error
-	// stored, where not nil, is called on a new version before it is judged, with the stored one or nil.
+	// stored, where not nil, is called on a new version before it is validated, with the stored one or nil.
 	stored func(new, old resource)
 	// shown, where not nil, is called on a copy before it leaves in an answer.
 	shown func(r resource)
@@ -54,7 +55,6 @@ const (
 	nameTenant       = "tenant"
 	nameClass        = "class_of_service"
 	nameNotification = "notification"
-	nameEndpoint     = "endpoint"
 )
 
 // Parts of names.
@@ -67,26 +67,21 @@ func always(_, _ resource) bool { return true }
 
 var (
 	tenantKind = &kind{
-		name: nameTenant, label: "tenant", collection: tenants, id: idPattern,
-		make:  func() resource { return &configv1.Tenant{} },
-		judge: judgeTenant, applied: always, inUse: tenantInUse,
+		name: nameTenant, label: "tenant", collection: tenants, id: idPattern, most: 10_000,
+		make:           func() resource { return &configv1.Tenant{} },
+		validateWithin: validateTenant, applied: always, inUse: tenantInUse,
 	}
 	classKind = &kind{
-		name: nameClass, label: "class of service", collection: classes, id: idPattern,
-		make:  func() resource { return &configv1.ClassOfService{} },
-		check: judgeClass, applied: always, inUse: classInUse,
+		name: nameClass, label: "class of service", collection: classes, id: idPattern, most: 1_000,
+		make:     func() resource { return &configv1.ClassOfService{} },
+		validate: validateClass, applied: always, inUse: classInUse,
 	}
 	notificationKind = &kind{
-		name: nameNotification, label: "notification", collection: "notifications", id: codePattern,
-		make:  func() resource { return &configv1.Notification{} },
-		check: checkNotification, judge: judgeNotification, applied: always, stored: keepNotificationVersion,
+		name: nameNotification, label: "notification", collection: "notifications", id: codePattern, most: 10_000,
+		make:     func() resource { return &configv1.Notification{} },
+		validate: validateNotification, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion,
 	}
-	endpointKind = &kind{
-		name: nameEndpoint, label: "endpoint", collection: "endpoints", id: idPattern,
-		make:  func() resource { return &configv1.Endpoint{} },
-		judge: judgeEndpoint, applied: endpointApplied, inUse: endpointInUse, stored: keepSecrets, shown: maskSecrets,
-	}
-	kinds = []*kind{tenantKind, classKind, notificationKind, endpointKind}
+	kinds = append([]*kind{tenantKind, classKind, notificationKind}, targetKinds()...)
 )
 
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.

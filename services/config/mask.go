@@ -3,9 +3,10 @@ package config
 import (
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.

@@ -6,8 +6,9 @@ import (
 	"sync"
 
 	"buf.build/go/protovalidate"
-	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // validator judges resources by the bounds in their .proto; compiled once.

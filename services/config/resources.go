@@ -3,34 +3,33 @@ package config
 import (
 	"context"
 	"encoding/base64"
-	"fmt"
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// resources are the six methods of one kind; T is its message.
-type resources[T resource] struct {
+// resources are the six methods of one kind.
+type resources struct {
 	service *service
 	kind    *kind
 }
 
 // get answers a deleted one too: its delete_time says so.
-func (r resources[T]) get(ctx context.Context, name string) (T, error) {
-	var none T
+func (r resources) get(ctx context.Context, name string) (resource, error) {
 	row, ok, err := newest(ctx, r.service.store.reader, r.kind.name, name)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
 	if !ok {
-		return none, notFound(r.kind, name)
+		return nil, notFound(r.kind, name)
 	}
 	found, err := r.kind.decode(row)
 	if err != nil {
-		return none, err
+		return nil, err
 	}
-	return r.service.shown(r.kind, found).(T), nil
+	return r.service.shown(r.kind, found), nil
 }
 
 const (
@@ -40,7 +39,7 @@ const (
 )
 
 // list answers one page and the token of the next.
-func (r resources[T]) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]T, string, error) {
+func (r resources) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]resource, string, error) {
 	var f fault.Faults
 	prefix := "tenants/"
 	if r.kind != tenantKind && parent != "tenants/-" {
@@ -72,18 +71,18 @@ func (r resources[T]) list(ctx context.Context, parent string, size int32, token
 		rows = rows[:limit]
 		next = base64.RawURLEncoding.EncodeToString([]byte(rows[limit-1].name))
 	}
-	out := make([]T, len(rows))
+	out := make([]resource, len(rows))
 	for i, row := range rows {
 		found, err := r.kind.decode(row)
 		if err != nil {
 			return nil, "", err
 		}
-		out[i] = r.service.shown(r.kind, found).(T)
+		out[i] = r.service.shown(r.kind, found)
 	}
 	return out, next, nil
 }
 
-func (r resources[T]) create(ctx context.Context, given T, validateOnly bool) (T, error) {
+func (r resources) create(ctx context.Context, given resource, validateOnly bool) (resource, error) {
 	return r.apply(ctx, change{
 		kind: r.kind, name: given.GetName(), validateOnly: validateOnly,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
@@ -95,17 +94,16 @@ func (r resources[T]) create(ctx context.Context, given T, validateOnly bool) (T
 	})
 }
 
-func (r resources[T]) taken(name string, deleted bool) error {
+func (r resources) taken(name string, deleted bool) error {
 	if deleted {
 		return fault.New(fault.AlreadyExists, "NAME_TAKEN", "%s %s was deleted, undelete it to use its name again", r.kind.label, name)
 	}
 	return fault.New(fault.AlreadyExists, "NAME_TAKEN", "%s %s exists already", r.kind.label, name)
 }
 
-func (r resources[T]) update(ctx context.Context, given T, mask *fieldmaskpb.FieldMask, allowMissing, validateOnly bool) (T, error) {
-	var none T
+func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb.FieldMask, allowMissing, validateOnly bool) (resource, error) {
 	if err := checkMask(r.kind, mask); err != nil {
-		return none, err
+		return nil, err
 	}
 	return r.apply(ctx, change{
 		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly,
@@ -124,7 +122,7 @@ func (r resources[T]) update(ctx context.Context, given T, mask *fieldmaskpb.Fie
 	})
 }
 
-func (r resources[T]) remove(ctx context.Context, name, etag string, force bool) (T, error) {
+func (r resources) remove(ctx context.Context, name, etag string, force bool) (resource, error) {
 	return r.apply(ctx, change{
 		kind: r.kind, name: name, etag: etag, force: force,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
@@ -136,7 +134,7 @@ func (r resources[T]) remove(ctx context.Context, name, etag string, force bool)
 	})
 }
 
-func (r resources[T]) undelete(ctx context.Context, name, etag string) (T, error) {
+func (r resources) undelete(ctx context.Context, name, etag string) (resource, error) {
 	return r.apply(ctx, change{
 		kind: r.kind, name: name, etag: etag,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
@@ -154,15 +152,6 @@ func (r resources[T]) undelete(ctx context.Context, name, etag string) (T, error
 	})
 }
 
-func (r resources[T]) apply(ctx context.Context, c change) (T, error) {
-	var none T
-	out, err := r.service.apply(ctx, c)
-	if err != nil {
-		return none, err
-	}
-	typed, ok := out.(T)
-	if !ok {
-		return none, fmt.Errorf("%s %s is stored as %T", r.kind.label, c.name, out)
-	}
-	return typed, nil
+func (r resources) apply(ctx context.Context, c change) (resource, error) {
+	return r.service.apply(ctx, c)
 }

@@ -1,6 +1,8 @@
 package config
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"os"
 	"strings"
 	"testing"
@@ -97,7 +99,7 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 		"an endpoint": {func() error {
 			_, err := r.ends.CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: &configv1.Endpoint{
 				Name: "tenants/acme/endpoints/e", Url: "http://127.0.0.1:99/", Profile: 99, Status: 99, PersonalData: 99,
-				Secrets: []string{"whsec_QUFB", "plain", masked(secretA)}, CaCertificates: "no pem", Timeout: durationpb.New(time.Hour), Concurrency: 513,
+				Secrets: []string{"whsec_QUFB", "plain", maskedA}, CaCertificates: "no pem", Timeout: durationpb.New(time.Hour), Concurrency: 513,
 				Headers: []*configv1.CustomHeader{
 					{Name: "X-Ok", Value: "v"}, {Name: "x-ok", Value: "v"}, {Name: "Webhook-Id", Value: "v"}, {Name: "a b", Value: "v"},
 					{Name: "Y", Value: "v\r\nZ: w"},
@@ -122,7 +124,7 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 			_, err := r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: n})
 			return err
 		}, []string{
-			"notification.trigger.event_types[0]", "notification.actions[1].name", "notification.actions[1].webhook.endpoint",
+			"notification.trigger.event_types[0]", "notification.actions[1].name", "notification.actions[1]",
 			"notification.actions[2].webhook.endpoint", "notification.actions[0].webhook.endpoint",
 		}},
 	} {
@@ -262,6 +264,11 @@ func clear(c *configv1.ClassOfService) *configv1.ClassOfService {
 	return c
 }
 
+// maskedA is how secretA is shown.
+const maskedA = "whsec_****QUFB"
+
+func isMasked(e *configv1.Endpoint) bool { return webhook.Channel.Target.Masked(e) }
+
 func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
@@ -278,7 +285,7 @@ func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 		t.Errorf("what was shown and sent back changed the secret: %s", diff)
 	}
 	echo.Metadata = nil
-	echo.Secrets = []string{secretB, masked(secretA)}
+	echo.Secrets = []string{secretB, maskedA}
 	rotated := must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{Endpoint: echo, UpdateMask: mask("secrets")}))
 	if diff := cmp.Diff([]string{secretB, secretA}, stored()); diff != "" {
 		t.Error(diff)
@@ -287,12 +294,12 @@ func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 		t.Error(diff)
 	}
 	page := must[*configv1.ListEndpointsResponse](t)(r.ends.ListEndpoints(ctx, &configv1.ListEndpointsRequest{Parent: "tenants/acme"}))
-	if !isMasked(page.GetEndpoints()[0].GetSecrets()[0]) {
+	if !isMasked(page.GetEndpoints()[0]) {
 		t.Error("a list shows a secret")
 	}
 	gone := must[*configv1.Endpoint](t)(r.ends.DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: created.GetName()}))
 	back := must[*configv1.Endpoint](t)(r.ends.UndeleteEndpoint(ctx, &configv1.UndeleteEndpointRequest{Name: created.GetName()}))
-	if !isMasked(gone.GetSecrets()[0]) || !isMasked(back.GetSecrets()[0]) || stored()[1] != secretA {
+	if !isMasked(gone) || !isMasked(back) || stored()[1] != secretA {
 		t.Error("delete or undelete shows or loses a secret")
 	}
 }
@@ -307,7 +314,7 @@ func TestASnapshotShowsSecretsToServicesAlone(t *testing.T) {
 	for _, at := range []int64{0, 2} {
 		parts := must[configv1.ConfigWatchService_SnapshotClient](t)(r.outside.Snapshot(t.Context(), &configv1.SnapshotRequest{Revision: at}))
 		res := must[*configv1.Snapshot](t)(configclient.Collect(parts, nil))
-		if text := res.String(); strings.Contains(text, "hush") || strings.Contains(text, secretA) || !configclient.Masked(res.GetEndpoints()[0]) {
+		if text := res.String(); strings.Contains(text, "hush") || strings.Contains(text, secretA) || !isMasked(res.GetEndpoints()[0]) {
 			t.Errorf("revision %d shows %s", at, text)
 		}
 		if whole := r.snapshot(at).GetEndpoints()[0]; whole.GetSecrets()[0] != secretA || whole.GetHeaders()[0].GetValue() != "Bearer hush" {

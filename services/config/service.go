@@ -7,10 +7,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"go.uber.org/zap"
 )
 
 // service is what the gRPC services share.
@@ -59,7 +60,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	register(server, s)
 	env.Health.Set("database", nil)
 	if server.ServiceKeys() == 0 {
-		env.Log.Warn("no key of a service is accepted, nobody is shown secrets and webhook can't sign: see grpc.service_key_hashes_file")
+		env.Log.Warn("no key of a service is accepted, secrets are masked for every caller and no channel can send: see grpc.service_key_hashes_file")
 	}
 	go s.watchDatabase(ctx, env.Health)
 	env.Log.Info("configuration opened", zap.String("database", cfg.Database.Path),
@@ -93,10 +94,9 @@ func (s *service) watchDatabase(ctx context.Context, health *daemon.Health) {
 }
 
 func register(server *rpc.Server, s *service) {
-	configv1.RegisterTenantServiceServer(server, &tenantService{resources: resources[*configv1.Tenant]{s, tenantKind}})
-	configv1.RegisterClassOfServiceServiceServer(server, &classService{resources: resources[*configv1.ClassOfService]{s, classKind}})
-	configv1.RegisterNotificationServiceServer(server, &notificationService{resources: resources[*configv1.Notification]{s, notificationKind}})
-	configv1.RegisterEndpointServiceServer(server, &endpointService{resources: resources[*configv1.Endpoint]{s, endpointKind}})
+	for _, k := range kinds {
+		server.RegisterService(s.resourceService(k), s)
+	}
 	configv1.RegisterHistoryServiceServer(server, &historyService{service: s})
 	configv1.RegisterConfigWatchServiceServer(server, &watchService{service: s, stopping: server.Stopping()})
 }

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -101,9 +102,11 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 	}
 	shown := rpc.FromService(stream.Context())
 	return w.service.snapshot(stream.Context(), &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}, func(part *configv1.Snapshot) error {
-		for _, e := range part.GetEndpoints() {
-			if !shown {
-				maskSecrets(e)
+		for _, k := range table.Channels.Kinds() {
+			for r := range configclient.Resources(part, k) {
+				if !shown {
+					k.Mask(r)
+				}
 			}
 		}
 		return stream.Send(&configv1.SnapshotResponse{Snapshot: part})
@@ -173,15 +176,8 @@ func add(out *configv1.Snapshot, row version) error {
 		if err != nil {
 			return err
 		}
-		switch r := r.(type) {
-		case *configv1.Tenant:
-			out.Tenants = append(out.Tenants, r)
-		case *configv1.ClassOfService:
-			out.ClassesOfService = append(out.ClassesOfService, r)
-		case *configv1.Notification:
-			out.Notifications = append(out.Notifications, r)
-		case *configv1.Endpoint:
-			out.Endpoints = append(out.Endpoints, r)
+		if !configclient.Append(out, r) {
+			return fmt.Errorf("read %s of revision %d: snapshots have no list of it", row.name, row.revision)
 		}
 		return nil
 	}

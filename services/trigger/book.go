@@ -8,29 +8,30 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/rules"
-
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Book is what planning reads of one revision of the configuration. It is immutable and shared by all partitions.
 type Book struct {
-	Revision  int64
-	index     *rules.Index
-	endpoints map[string]recipient // by resource name
-	tenants   map[string]string    // id -> display name
+	Revision int64
+	index    *rules.Index
+	targets  map[string]target // by resource name
+	tenants  map[string]string // id -> display name
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
 	// faults are active notifications that this binary can't compile: they are inactive in this revision.
 	faults []configclient.Fault
 }
 
-// recipient is an endpoint as planning sees it.
-type recipient struct {
-	id    string // the last part of its name
-	draft bool
-	form  rules.Endpoint
+// target is one as planning reads it.
+type target struct {
+	channel.Planning
+	// subject is that of events about the target's health, and health the beginning of their types.
+	subject, health string
 }
 
 // compiled is an active notification: its rule, or why there is none.
@@ -44,20 +45,18 @@ type compiled struct {
 func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool { return !n.GetActive() })
 	b := &Book{
-		Revision:  s.Revision,
-		endpoints: make(map[string]recipient, len(s.Endpoints())),
-		tenants:   make(map[string]string, len(s.Tenants())),
-		compiled:  make(map[string]compiled, len(notifications)),
+		Revision: s.Revision,
+		targets:  map[string]target{},
+		tenants:  make(map[string]string, len(s.Tenants())),
+		compiled: make(map[string]compiled, len(notifications)),
 	}
 	for _, t := range s.Tenants() {
 		b.tenants[t.ID] = t.DisplayName
 	}
-	for _, e := range s.Endpoints() {
-		r := recipient{id: e.ID, draft: e.Status == configclient.Draft || e.Profile == configclient.ProfileUnknown, form: rules.Endpoint{PersonalData: e.IncludePersonal}}
-		if e.Profile == configclient.ProfileParameters {
-			r.form.Profile = rules.Parameters
+	for _, k := range table.Channels.Kinds() {
+		for _, t := range s.Targets(k) {
+			b.targets[t.Name] = target{Planning: t.Value.Planning(), subject: k.Field + "/" + t.ID, health: k.Field + "."}
 		}
-		b.endpoints[e.Name] = r
 	}
 	var usable []*rules.Rule
 	for _, c := range compileAll(notifications, before) {
@@ -86,7 +85,7 @@ func compileAll(notifications []*configv1.Notification, before *Book) []compiled
 					continue
 				}
 				all[i].from = n
-				all[i].rule, all[i].err = rules.Compile(rules.FromProto(n))
+				all[i].rule, all[i].err = rules.Compile(rules.FromProto(n, table.Channels))
 			}
 		})
 	}

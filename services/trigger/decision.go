@@ -11,13 +11,11 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/rules"
 	"github.com/tollgate/tollgate/pkg/stream"
-
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
-// What a record on triggers.decisions says of itself.
+// Attributes of a record on triggers.decisions.
 const (
 	typeDecided    = "trigger.decided"
 	sourceTrigger  = "tollgate/trigger"
@@ -33,9 +31,9 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text, "")
 }
 
-// decide records why a match was not told. action is nil where the whole rule was held back; count is how many are, where
-// that is more than this one.
-func (f *evaluation) decide(s *fold.Subject[lanes], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
+// decide records why a match led to no delivery. action is nil where the whole rule was held back; count is how many
+// are, where that is more than this one.
+func (f *evaluation) decide(s *fold.Subject[positions], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
 		Event: &deliveryv1.EventReference{
@@ -45,9 +43,9 @@ func (f *evaluation) decide(s *fold.Subject[lanes], e *event.Event, r *rules.Rul
 		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: count,
 	}
 	if action != nil {
-		d.Action, d.Endpoint = action.Name, action.Endpoint
+		d.Action, d.Endpoint = action.Name, action.Target
 	}
-	// With its place, since nothing remembers that a repeat was judged before: each id has one content.
+	// With its offset, since no state remembers that a repeat was decided before: each id has one content.
 	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)).String()
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	if err != nil {
@@ -57,6 +55,6 @@ func (f *evaluation) decide(s *fold.Subject[lanes], e *event.Event, r *rules.Rul
 		ID: d.GetId(), Type: typeDecided, Source: sourceTrigger, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
 		Time: s.Time, Schema: schemaDecision, Trace: e.Trace,
 	}.Headers()
-	s.Emit(stream.Record{Topic: f.decisions, Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
+	s.Emit(stream.Record{Topic: f.topic(stream.TriggersDecisions), Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
 	f.metrics.decided(reason)
 }

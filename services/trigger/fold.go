@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
@@ -14,23 +15,24 @@ import (
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
-// forgetTimer drops lanes that nobody has used for long.
-const forgetTimer = "lanes"
+// forgetTimer drops positions that were not used for long.
+const forgetTimer = "positions"
 
-// fold is what the trigger makes of one partition's log.
+// evaluation is the fold of one partition's log.
 type evaluation struct {
-	// deliveries and decisions are topics, with prefix.
-	deliveries, decisions string
-	metrics               *metrics
-	book                  *Book
+	// topic is the full name of a topic.
+	topic   func(name string) string
+	metrics *metrics
+	book    *Book
 }
 
 // matched is what an event fires, found once.
 type matched struct {
 	rules []rules.Match
-	// unjudged are rules whose filters were not evaluated, the first of which is next: the event costs too much.
-	next     *rules.Rule
-	unjudged int
+	// unevaluated is the number of rules whose filters were not evaluated, the first of which is next: the event costs
+	// too much.
+	next        *rules.Rule
+	unevaluated int
 }
 
 // What one event may lead to. It can't be cut into batches.
@@ -49,7 +51,7 @@ type fanOut struct {
 	left           int
 }
 
-// full says whether anything is left out from here on.
+// full reports whether anything is left out from here on.
 func (f *fanOut) full() bool {
 	return f.left > 0 || f.planned >= maxPlanned || f.bytes >= maxBytes || f.cost >= maxRendering
 }
@@ -67,35 +69,35 @@ func (f *fanOut) why() error {
 		"%d deliveries and notifications from here on, in order of codes, are left out", maxPlanned, maxBytes>>20, f.left)
 }
 
-// Configure takes another revision's notifications and endpoints.
+// Configure takes another revision's notifications and targets.
 func (f *evaluation) Configure(b *Book) error {
 	f.book = b
 	return nil
 }
 
-// Decode reads a subject's lanes.
-func (f *evaluation) Decode(b []byte) (lanes, error) { return decodeLanes(b) }
+// Decode reads a subject's positions.
+func (f *evaluation) Decode(b []byte) (positions, error) { return decodePositions(b) }
 
 // Append writes them.
-func (f *evaluation) Append(dst []byte, ls lanes) []byte { return ls.append(dst) }
+func (f *evaluation) Append(dst []byte, ps positions) []byte { return ps.append(dst) }
 
-// Select judges the event. Most fire nothing; of the rest only those need the subject's record that have a place in a
-// lane to take.
+// Select matches the event. Most events fire nothing; of the rest only those need the subject's record whose deliveries
+// have an order.
 func (f *evaluation) Select(e *event.Event) fold.Selection {
 	if f.book == nil {
-		return fold.Selection{} // before the first revision there is nobody to tell
+		return fold.Selection{} // before the first revision there are no notifications
 	}
-	found, next, unjudged := f.book.index.Match(e)
-	if len(found) == 0 && unjudged == 0 {
+	found, next, unevaluated := f.book.index.Match(e)
+	if len(found) == 0 && unevaluated == 0 {
 		return fold.Selection{}
 	}
-	memo := &matched{rules: found, next: next, unjudged: unjudged}
+	memo := &matched{rules: found, next: next, unevaluated: unevaluated}
 	for _, m := range found {
 		if m.Err != nil {
 			continue
 		}
 		for _, action := range m.Rule.Actions {
-			if _, ok := f.recipient(action, e); ok && action.Ordered {
+			if _, ok := f.target(action, e); ok && action.Ordered {
 				return fold.Selection{Key: e.Key(), Memo: memo}
 			}
 		}
@@ -103,26 +105,22 @@ func (f *evaluation) Select(e *event.Event) fold.Selection {
 	return fold.Selection{Memo: memo}
 }
 
-// recipient is the endpoint of an action, where something may be planned for it: it exists, is no draft, and the event
-// is not about itself, for a failing endpoint would fail on the news of its failing.
-func (f *evaluation) recipient(action *rules.Plan, e *event.Event) (recipient, bool) {
-	to, ok := f.book.endpoints[action.Endpoint]
-	if !ok || to.draft {
-		return recipient{}, false
+// target is that of an action, where something may be planned for it: it exists, is no draft, and the event is not about
+// itself, for a failing target would fail on the event of its failing.
+func (f *evaluation) target(action *rules.Plan, e *event.Event) (target, bool) {
+	to, ok := f.book.targets[action.Target]
+	if !ok || to.Draft {
+		return target{}, false
 	}
-	if about, ok := strings.CutPrefix(e.Subject, "endpoint/"); ok && about == to.id && aboutEndpoints(e.Type) {
-		return recipient{}, false
+	about := strings.HasPrefix(e.Type, to.health) || strings.HasPrefix(e.Type, "delivery.")
+	if about && e.Subject == to.subject {
+		return target{}, false
 	}
 	return to, true
 }
 
-// aboutEndpoints says that a type's events tell how an endpoint of ours fares.
-func aboutEndpoints(eventType string) bool {
-	return strings.HasPrefix(eventType, "endpoint.") || strings.HasPrefix(eventType, "delivery.")
-}
-
-// Apply plans what the event fires: by notification, then by action.
-func (f *evaluation) Apply(s *fold.Subject[lanes], e *event.Event) {
+// Apply plans what the event fires: by notification, then by action, then by recipient.
+func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 	found, ok := s.Memo.(*matched)
 	if !ok {
 		return
@@ -142,35 +140,37 @@ func (f *evaluation) Apply(s *fold.Subject[lanes], e *event.Event) {
 			continue
 		}
 		for _, action := range m.Rule.Actions {
-			to, ok := f.recipient(action, e)
+			to, ok := f.target(action, e)
 			if !ok {
 				continue
 			}
-			if out.full() {
-				out.leave(m.Rule, action, 1)
-				continue
-			}
-			var at rules.Lane
-			if action.Ordered {
-				at = own.next(to.id)
-			}
-			out.planned++
-			out.cost += action.Cost(o, to.form)
-			id, size, err := f.plan(s, o, m, action, to, at)
-			out.bytes += size
-			switch {
-			case errors.Is(err, rules.ErrTooLarge):
-				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
-			case err != nil:
-				f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
-			case action.Ordered:
-				own = own.take(to.id, id, s.Time)
-				took = true
+			for _, recipient := range m.Rule.Recipients(action, o) {
+				if out.full() {
+					out.leave(m.Rule, action, 1)
+					continue
+				}
+				var at channel.Position
+				if action.Ordered {
+					at = own.next(recipient.OrderingKey)
+				}
+				out.planned++
+				out.cost += action.Cost(o, to.Planning)
+				id, size, err := f.plan(s, o, m, action, to, recipient, at)
+				out.bytes += size
+				switch {
+				case errors.Is(err, channel.ErrTooLarge):
+					f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
+				case err != nil:
+					f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
+				case action.Ordered:
+					own = own.take(recipient.OrderingKey, id, s.Time)
+					took = true
+				}
 			}
 		}
 	}
-	if found.unjudged > 0 {
-		out.leave(found.next, nil, found.unjudged)
+	if found.unevaluated > 0 {
+		out.leave(found.next, nil, found.unevaluated)
 	}
 	if out.left > 0 {
 		f.decide(s, e, out.rule, out.action, triggerv1.Decision_REASON_FAN_OUT, out.why(), int64(out.left))
@@ -184,9 +184,9 @@ func (f *evaluation) Apply(s *fold.Subject[lanes], e *event.Event) {
 	}
 }
 
-// Fire forgets the lanes whose time has come. One timer serves them all: it is never due later than the first of them,
-// and moves only here, so that a lane that is in use costs nothing.
-func (f *evaluation) Fire(s *fold.Subject[lanes], name string, due time.Time) {
+// Fire forgets the positions that are due. One timer serves them all: it is never due later than the first of them,
+// and moves only here, so that a position in use costs nothing.
+func (f *evaluation) Fire(s *fold.Subject[positions], name string, due time.Time) {
 	if name != forgetTimer {
 		return
 	}
@@ -199,34 +199,34 @@ func (f *evaluation) Fire(s *fold.Subject[lanes], name string, due time.Time) {
 	s.Schedule(forgetTimer, kept.forget())
 }
 
-// maxRecord bounds a delivery's record: a body and what stands beside it, each within its bound, are below.
+// maxRecord bounds a delivery's record: a body and its other fields, each within its bound, are below.
 const maxRecord = 1 << 20
 
 // plan renders one delivery and emits it; size is the record's.
-func (f *evaluation) plan(s *fold.Subject[lanes], o *rules.Occasion, m rules.Match, action *rules.Plan, to recipient, at rules.Lane) (id string, size int, err error) {
+func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules.Match, action *rules.Plan, to target, recipient channel.Recipient, at channel.Position) (id string, size int, err error) {
 	e := o.Event
-	body, err := m.Rule.Render(action, o, to.form, at)
+	message, err := m.Rule.Render(action, o, to.Planning, recipient, at)
 	if err != nil {
 		return "", 0, err
 	}
 	d := delivery.Delivery{
-		// The event's own time, which the producer sends again with it; the log's would be another at each repeat.
-		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, action.Endpoint),
+		// The event's own time, which a repeat of the producer has too; the log time differs at each repeat.
+		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, recipient.ID),
 		Tenant: e.Tenant, Notification: m.Rule.Code, NotificationVersion: m.Rule.Version, Action: action.Name, Firing: m.Firing,
-		Endpoint: action.Endpoint,
+		Endpoint: action.Target,
 		Event: delivery.EventReference{
 			Source: e.Source, ID: e.ID, Type: e.Type, Subject: e.Subject, Time: e.Time,
 			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
 		},
 		Ordered: action.Ordered, Sequence: at.Sequence, Previous: at.Previous,
-		ContentType: body.ContentType, Body: body.Bytes, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,
+		ContentType: message.ContentType, Body: message.Body, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,
 	}
-	r, err := d.Record(f.deliveries)
+	r, err := d.Record(f.topic(action.Channel.Topic))
 	if err != nil {
 		return "", 0, fmt.Errorf("plan delivery: %w", err)
 	}
 	if size = len(r.Value); size > maxRecord {
-		return "", 0, fmt.Errorf("plan delivery: %w: the record takes %d bytes", rules.ErrTooLarge, size)
+		return "", 0, fmt.Errorf("plan delivery: %w: the record takes %d bytes", channel.ErrTooLarge, size)
 	}
 	s.Emit(r)
 	f.metrics.planned()

@@ -7,6 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"pgregory.net/rapid"
@@ -14,7 +17,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/rules"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -55,7 +57,7 @@ func TestOneDeliveryPerMatch(t *testing.T) {
 		},
 		Ordered: true, Sequence: 2, Previous: ds[0].ID,
 		ContentType: "application/cloudevents+json", Body: ds[1].Body, PlannedAt: p.now, Revision: 7,
-		Topic: "deliveries", Partition: stream.AnyPartition,
+		Topic: webhook.Channel.Topic, Partition: stream.AnyPartition,
 	}
 	if diff := cmp.Diff(want, ds[1]); diff != "" {
 		t.Error(diff)
@@ -192,7 +194,7 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 		s.Endpoints[0].Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE
 	}))
 	large := usage("u-2", "44", 5, epoch)
-	large.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", rules.MaxBody)
+	large.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", channel.MaxBody)
 	p.append(usage("u-1", "44", 5, epoch), large, usage("u-3", "44", 0, epoch), usage("u-4", "44", 7, epoch))
 	p.run()
 	want := []string{
@@ -333,7 +335,7 @@ func numbered(t *rapid.T, ds []*delivery.Delivery) {
 		before := last[lane]
 		last[lane] = d
 		switch {
-		case before == nil || d.PlannedAt.Sub(before.PlannedAt) >= laneKept:
+		case before == nil || d.PlannedAt.Sub(before.PlannedAt) >= positionKept:
 			if d.Sequence != 1 || d.Previous != "" {
 				t.Fatalf("lane %s begins with %d after %q", lane, d.Sequence, d.Previous)
 			}
@@ -400,7 +402,7 @@ func TestNothingIsPlannedInAFormThatIsNotKnown(t *testing.T) {
 	}
 }
 
-var _ fold.Fold[lanes, *Book] = (*evaluation)(nil)
+var _ fold.Fold[positions, *Book] = (*evaluation)(nil)
 
 // The goal is two seconds.
 func BenchmarkLoadTenThousandNotifications(b *testing.B) {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
@@ -87,10 +88,10 @@ func (p *partition) pass(d time.Duration) { p.now = p.now.Add(d) }
 func (p *partition) run() {
 	p.t.Helper()
 	for {
-		o := fold.NewOwner(fold.OwnerConfig[lanes, *Book]{
+		o := fold.NewOwner(fold.OwnerConfig[positions, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
-			Fold: &evaluation{deliveries: "deliveries", decisions: "decisions"},
+			Fold: &evaluation{topic: plain},
 			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
@@ -103,6 +104,9 @@ func (p *partition) run() {
 		}
 	}
 }
+
+// plain is the name of a topic in an installation without a prefix.
+func plain(topic string) string { return topic }
 
 var errKilled = errors.New("killed")
 
@@ -172,7 +176,7 @@ func (p *partition) deliveries() []*delivery.Delivery {
 	p.t.Helper()
 	var ds []*delivery.Delivery
 	for _, r := range p.out {
-		if r.Topic != "deliveries" {
+		if r.Topic != webhook.Channel.Topic {
 			continue
 		}
 		d, err := delivery.Decode(r)
@@ -188,7 +192,7 @@ func (p *partition) decisions() []*triggerv1.Decision {
 	p.t.Helper()
 	var ds []*triggerv1.Decision
 	for _, r := range p.out {
-		if r.Topic != "decisions" {
+		if r.Topic != stream.TriggersDecisions {
 			continue
 		}
 		d := &triggerv1.Decision{}

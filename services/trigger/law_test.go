@@ -34,7 +34,7 @@ func TestLaw(t *testing.T) {
 	}
 }
 
-func law(t *testing.T) foldtest.Law[lanes, *Book] {
+func law(t *testing.T) foldtest.Law[positions, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
@@ -48,9 +48,9 @@ func law(t *testing.T) foldtest.Law[lanes, *Book] {
 		}), nil)
 		revisions = append(revisions, b)
 	}
-	return foldtest.Law[lanes, *Book]{
+	return foldtest.Law[positions, *Book]{
 		Steps:         300,
-		NewFold:       func() fold.Fold[lanes, *Book] { return &evaluation{deliveries: "deliveries", decisions: "decisions"} },
+		NewFold:       func() fold.Fold[positions, *Book] { return &evaluation{topic: plain} },
 		Configuration: func(revision int64) *Book { return revisions[revision%5] },
 		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
 			return usage("", fmt.Sprintf("44%d", r.IntN(4)), r.Int64N(9), now.Add(-time.Duration(r.IntN(600))*time.Second))

@@ -27,7 +27,7 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 		}),
 		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Namespace: "tollgate", Subsystem: "trigger", Name: "decisions_total",
-			Help: "Matches that were not told, by reason; triggers.decisions says which.",
+			Help: "Matches that led to no delivery, by reason; triggers.decisions names them.",
 		}, []string{"reason"}),
 		notifications: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: "trigger", Name: "notifications",

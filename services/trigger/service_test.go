@@ -1,6 +1,8 @@
 package trigger
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"context"
 	"fmt"
 	"io"
@@ -147,7 +149,7 @@ func (f *fixture) publish(name string, events ...*event.Event) {
 func (f *fixture) deliveries(n int) []string {
 	f.Helper()
 	var found map[string]*delivery.Delivery
-	f.await(stream.DeliveriesWebhook, func(records []stream.Record) bool {
+	f.await(webhook.Channel.Topic, func(records []stream.Record) bool {
 		found = map[string]*delivery.Delivery{}
 		for _, r := range records {
 			d, err := delivery.Decode(r)

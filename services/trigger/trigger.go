@@ -46,11 +46,11 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 		if !l.records {
 			limits.CacheRecords = 1
 		}
-		engine, ok := daemon.Await(ctx, f.Env, l.topic, func() (*fold.Engine[lanes, *Book], error) {
-			return fold.NewEngine(ctx, fold.EngineConfig[lanes, *Book]{
+		engine, ok := daemon.Await(ctx, f.Env, l.topic, func() (*fold.Engine[positions, *Book], error) {
+			return fold.NewEngine(ctx, fold.EngineConfig[positions, *Book]{
 				Service: f.Name, Domain: l.domain, Topic: l.topic, Address: f.Server.Advertised(),
-				NewFold: func() fold.Fold[lanes, *Book] {
-					return &evaluation{deliveries: f.Client.Topic(stream.DeliveriesWebhook), decisions: f.Client.Topic(stream.TriggersDecisions), metrics: metrics}
+				NewFold: func() fold.Fold[positions, *Book] {
+					return &evaluation{topic: f.Client.Topic, metrics: metrics}
 				},
 				Client: f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration,
 				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits,

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
 	neturl "net/url"
 	"sync/atomic"
@@ -62,7 +62,7 @@ func localEndpoint(b *testing.B, url string) *endpoint {
 	if err != nil {
 		b.Fatal(err)
 	}
-	e := &configclient.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []configclient.Secret{[]byte("thirty-two bytes of a secret key")}}
+	e := &webhook.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []webhook.Secret{[]byte("thirty-two bytes of a secret key")}}
 	out := &endpoint{Endpoint: e}
 	if out.url, err = neturl.Parse(url); err != nil {
 		b.Fatal(err)

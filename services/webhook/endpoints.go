@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"github.com/cespare/xxhash/v2"
 	"go.uber.org/zap"
 
@@ -18,7 +20,7 @@ import (
 
 // endpoint is one as requests need it; made once for each revision.
 type endpoint struct {
-	*configclient.Endpoint
+	*webhook.Endpoint
 	url      *url.URL
 	identity outbound.Identity
 	print    uint64
@@ -29,8 +31,9 @@ type endpoint struct {
 func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
 func (e *endpoint) Fingerprint() uint64 { return e.print }
 
-func newEndpoint(e *configclient.Endpoint, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
-	out := &endpoint{Endpoint: e, broken: e.Unreadable}
+func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
+	e := t.Value.(*webhook.Endpoint)
+	out := &endpoint{Endpoint: e, broken: t.Unreadable}
 	tenant, ok := s.Tenant(e.Tenant)
 	if !ok {
 		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
@@ -50,7 +53,7 @@ func newEndpoint(e *configclient.Endpoint, s *configclient.Snapshot, denied []ne
 }
 
 // fingerprint is over all that may turn a failure into a success.
-func fingerprint(e *configclient.Endpoint, tenant *configclient.Tenant) uint64 {
+func fingerprint(e *webhook.Endpoint, tenant *configclient.Tenant) uint64 {
 	var h xxhash.Digest
 	h.Reset()
 	part := func(b []byte) {
@@ -83,7 +86,7 @@ type directory struct {
 	changed chan struct{}
 }
 
-// revisions is the part of revision.Source that is needed here.
+// revisions is the part of configclient.Source that is needed here.
 type revisions interface {
 	Newest() (apply, all int64, ok bool)
 	Current(revision int64) bool
@@ -137,17 +140,17 @@ func (d *directory) follow(ctx context.Context) {
 
 func (d *directory) take(s *configclient.Snapshot) {
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
-	for _, e := range s.Endpoints() {
-		if e.Status == configclient.Disabled {
-			targets.Disabled[e.Name] = true
+	for _, t := range s.Targets(webhook.Channel.Target) {
+		if t.Value.(*webhook.Endpoint).Status == webhook.Disabled {
+			targets.Disabled[t.Name] = true
 			continue
 		}
 		// A draft gets nothing planned, and what was planned before still goes.
-		t := newEndpoint(e, s, d.denied)
-		if t.broken != nil {
-			d.log.Warn("endpoint can't be sent to", zap.String("endpoint", e.Name), zap.Error(t.broken))
+		e := newEndpoint(t, s, d.denied)
+		if e.broken != nil {
+			d.log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.broken))
 		}
-		targets.ByName[e.Name] = t
+		targets.ByName[t.Name] = e
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -170,7 +172,7 @@ func (f *fixture) plan(ds ...*delivery.Delivery) {
 	f.Helper()
 	var recs []stream.Record
 	for _, d := range ds {
-		rec, err := d.Record(f.client.Topic(stream.DeliveriesWebhook))
+		rec, err := d.Record(f.client.Topic(webhook.Channel.Topic))
 		if err != nil {
 			f.Fatal(err)
 		}

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"github.com/tollgate/tollgate/pkg/delivery"
 )
 
@@ -42,7 +44,7 @@ func header(d *delivery.Delivery, e *endpoint, at time.Time) http.Header {
 	set(headerID, d.ID)
 	set(headerTimestamp, strconv.FormatInt(at.Unix(), 10))
 	delete(h, headerSignature)
-	if signature := sign(e.Secrets, d.ID, at, d.Body); signature != "" {
+	if signature := webhook.Sign(e.Secrets, d.ID, at, d.Body); signature != "" {
 		set(headerSignature, signature)
 	}
 	if d.ContentType != "" {

@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -32,7 +34,7 @@ func TestAllTopicsThatAreWrittenToMustBeThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	create(stream.DeliveriesWebhook, stream.DeliveriesAttempts)
+	create(webhook.Channel.Topic, stream.DeliveriesAttempts)
 	_, err = checkTopics(t.Context(), client)
 	for _, name := range []string{stream.DeliveriesDead, stream.EventsRejected} {
 		if !errors.Is(err, stream.ErrUnknownTopic) || !strings.Contains(err.Error(), client.Topic(name)) {

@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"context"
 	"errors"
 	"fmt"
@@ -43,8 +45,8 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 	defer func() { unfollow(); follower.Wait() }()
 
 	channel := &delivery.Channel{
-		Name:  "webhook",
-		Topic: f.Client.Topic(stream.DeliveriesWebhook), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
+		Name:  webhook.Channel.Name,
+		Topic: f.Client.Topic(webhook.Channel.Topic), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
@@ -58,7 +60,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 			return nil
 		}
 		channel.Partitions = n
-		return f.Client.Consume(ctx, stream.GroupConfig{Name: f.Name, Topics: []string{stream.DeliveriesWebhook}},
+		return f.Client.Consume(ctx, stream.GroupConfig{Name: f.Name, Topics: []string{webhook.Channel.Topic}},
 			func(ctx context.Context, claim *stream.Claim) error {
 				defer f.InFlight.Add(fmt.Sprintf("deliveries of partition %d", claim.Partition))()
 				return channel.Work(ctx, f.Client, f.Producer, claim)
@@ -82,12 +84,12 @@ func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 		}
 		return n
 	}
-	n, attempts := count(stream.DeliveriesWebhook), count(stream.DeliveriesAttempts)
+	n, attempts := count(webhook.Channel.Topic), count(stream.DeliveriesAttempts)
 	count(stream.DeliveriesDead)
 	count(stream.EventsRejected)
 	if faults == nil && attempts != n {
 		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
-			client.Topic(stream.DeliveriesWebhook), n, client.Topic(stream.DeliveriesAttempts), attempts))
+			client.Topic(webhook.Channel.Topic), n, client.Topic(stream.DeliveriesAttempts), attempts))
 	}
 	return int32(n), errors.Join(faults...)
 }

@@ -7,10 +7,11 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // What became of a resource.
@@ -231,12 +232,4 @@ func (d Document) withoutPending(all []violation, pending map[string]bool) []Fau
 		left = append(left, v.Fault)
 	}
 	return left
-}
-
-// dependent says that a field is judged by other resources.
-func (d Document) dependent(field string) bool {
-	if d.Kind == tenantName {
-		return field == "subscribers.default_class_of_service"
-	}
-	return field == "name" || field == "url" || strings.HasSuffix(field, ".webhook.endpoint")
 }

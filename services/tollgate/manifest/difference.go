@@ -1,16 +1,19 @@
 package manifest
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 
 	"buf.build/go/protoyaml"
-	"github.com/tollgate/tollgate/pkg/display"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/display"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // difference is the lines of YAML that only one of the two has, in order, with one line around each group. Metadata is
@@ -75,19 +78,12 @@ func quote(n *yaml.Node) {
 
 // masked hides secrets as the service does where it shows them.
 func masked(r Resource) Resource {
-	e, ok := r.(*configv1.Endpoint)
-	if !ok {
+	k := table.Channels.KindOf(r)
+	if k == nil {
 		return r
 	}
-	c := proto.Clone(e).(*configv1.Endpoint)
-	for i, secret := range c.GetSecrets() {
-		c.Secrets[i] = "whsec_****" + secret[max(0, len(secret)-4):]
-	}
-	for _, h := range c.GetHeaders() {
-		if h.GetValue() != "" {
-			h.Value = "****"
-		}
-	}
+	c := proto.Clone(r).(Resource)
+	k.Mask(c)
 	return c
 }
 

@@ -13,17 +13,9 @@ import (
 	"strings"
 
 	"buf.build/go/protoyaml"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
 )
-
-// Resource is what the four messages have in common.
-type Resource interface {
-	proto.Message
-	GetName() string
-	GetMetadata() *configv1.Metadata
-}
 
 // Document is one resource as somebody wrote it.
 type Document struct {

@@ -1,15 +1,19 @@
 package manifest
 
 import (
-	"context"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"google.golang.org/grpc"
 )
 
-// kind is what the four kinds of resource differ in. They stand in the order in which they are applied.
+// Resource is what all messages of resources have in common.
+type Resource = channel.Resource
+
+// kind is what the kinds of resource differ in.
 type kind struct {
+	// name is that of the message, and of the kind in documents.
 	name string
 	// short is what people type instead, besides name and plural.
 	short string
@@ -17,11 +21,8 @@ type kind struct {
 	field   string
 	example string
 	make    func() Resource
-	get     func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error)
-	put     func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error)
-	// list is one page of those below parent, and where the next begins.
-	list   func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error)
-	remove func(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error)
+	// others are the fields that are validated with other resources, beside the name.
+	others []string
 }
 
 // plural is the collection's part of a name, such as "classesOfService".
@@ -30,7 +31,7 @@ func (k *kind) plural() string {
 	return parts[len(parts)-2]
 }
 
-// called says whether somebody who typed this means the kind; capitals make no difference.
+// called reports whether a person who typed this means the kind; capitals make no difference.
 func (k *kind) called(typed string) bool {
 	return strings.EqualFold(typed, k.name) || strings.EqualFold(typed, k.plural()) || k.short != "" && strings.EqualFold(typed, k.short)
 }
@@ -41,84 +42,28 @@ const (
 	className  = "ClassOfService"
 )
 
-var kinds = []*kind{
-	{
-		name: tenantName, field: "tenant", example: "tenants/acme",
-		make: func() Resource { return &configv1.Tenant{} },
-		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
-			return configv1.NewTenantServiceClient(conn).GetTenant(ctx, &configv1.GetTenantRequest{Name: name})
+// kinds are all kinds, in the order in which they are applied: what others name comes first.
+var kinds = func() []*kind {
+	all := []*kind{
+		{
+			name: tenantName, field: "tenant", example: "tenants/acme", others: []string{"subscribers.default_class_of_service"},
+			make: func() Resource { return &configv1.Tenant{} },
 		},
-		put: func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error) {
-			return configv1.NewTenantServiceClient(conn).UpdateTenant(ctx, &configv1.UpdateTenantRequest{
-				Tenant: r.(*configv1.Tenant), AllowMissing: true, ValidateOnly: validateOnly,
-			})
+		{
+			name: className, short: "cos", field: "class_of_service", example: "tenants/acme/classesOfService/gold",
+			make: func() Resource { return &configv1.ClassOfService{} },
 		},
-		list: func(ctx context.Context, conn *grpc.ClientConn, _, page string) ([]Resource, string, error) {
-			res, err := configv1.NewTenantServiceClient(conn).ListTenants(ctx, &configv1.ListTenantsRequest{PageSize: pageSize, PageToken: page})
-			return resources(res.GetTenants()), res.GetNextPageToken(), err
-		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
-			return configv1.NewTenantServiceClient(conn).DeleteTenant(ctx, &configv1.DeleteTenantRequest{Name: name})
-		},
-	},
-	{
-		name: className, short: "cos", field: "class_of_service", example: "tenants/acme/classesOfService/gold",
-		make: func() Resource { return &configv1.ClassOfService{} },
-		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
-			return configv1.NewClassOfServiceServiceClient(conn).GetClassOfService(ctx, &configv1.GetClassOfServiceRequest{Name: name})
-		},
-		put: func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error) {
-			return configv1.NewClassOfServiceServiceClient(conn).UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{
-				ClassOfService: r.(*configv1.ClassOfService), AllowMissing: true, ValidateOnly: validateOnly,
-			})
-		},
-		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
-			res, err := configv1.NewClassOfServiceServiceClient(conn).ListClassesOfService(ctx, &configv1.ListClassesOfServiceRequest{Parent: parent, PageSize: pageSize, PageToken: page})
-			return resources(res.GetClassesOfService()), res.GetNextPageToken(), err
-		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, force bool) (Resource, error) {
-			return configv1.NewClassOfServiceServiceClient(conn).DeleteClassOfService(ctx, &configv1.DeleteClassOfServiceRequest{Name: name, Force: force})
-		},
-	},
-	{
-		name: "Endpoint", field: "endpoint", example: "tenants/acme/endpoints/crm",
-		make: func() Resource { return &configv1.Endpoint{} },
-		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
-			return configv1.NewEndpointServiceClient(conn).GetEndpoint(ctx, &configv1.GetEndpointRequest{Name: name})
-		},
-		put: func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error) {
-			return configv1.NewEndpointServiceClient(conn).UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{
-				Endpoint: r.(*configv1.Endpoint), AllowMissing: true, ValidateOnly: validateOnly,
-			})
-		},
-		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
-			res, err := configv1.NewEndpointServiceClient(conn).ListEndpoints(ctx, &configv1.ListEndpointsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
-			return resources(res.GetEndpoints()), res.GetNextPageToken(), err
-		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
-			return configv1.NewEndpointServiceClient(conn).DeleteEndpoint(ctx, &configv1.DeleteEndpointRequest{Name: name})
-		},
-	},
-	{
+	}
+	for _, k := range table.Channels.Kinds() {
+		all = append(all, &kind{
+			name: k.Name, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
+		})
+	}
+	return append(all, &kind{
 		name: "Notification", field: "notification", example: "tenants/acme/notifications/data-alert",
 		make: func() Resource { return &configv1.Notification{} },
-		get: func(ctx context.Context, conn *grpc.ClientConn, name string) (Resource, error) {
-			return configv1.NewNotificationServiceClient(conn).GetNotification(ctx, &configv1.GetNotificationRequest{Name: name})
-		},
-		put: func(ctx context.Context, conn *grpc.ClientConn, r Resource, validateOnly bool) (Resource, error) {
-			return configv1.NewNotificationServiceClient(conn).UpdateNotification(ctx, &configv1.UpdateNotificationRequest{
-				Notification: r.(*configv1.Notification), AllowMissing: true, ValidateOnly: validateOnly,
-			})
-		},
-		list: func(ctx context.Context, conn *grpc.ClientConn, parent, page string) ([]Resource, string, error) {
-			res, err := configv1.NewNotificationServiceClient(conn).ListNotifications(ctx, &configv1.ListNotificationsRequest{Parent: parent, PageSize: pageSize, PageToken: page})
-			return resources(res.GetNotifications()), res.GetNextPageToken(), err
-		},
-		remove: func(ctx context.Context, conn *grpc.ClientConn, name string, _ bool) (Resource, error) {
-			return configv1.NewNotificationServiceClient(conn).DeleteNotification(ctx, &configv1.DeleteNotificationRequest{Name: name})
-		},
-	},
-}
+	})
+}()
 
 func kindOf(name string) *kind {
 	for _, k := range kinds {
@@ -129,13 +74,16 @@ func kindOf(name string) *kind {
 	return nil
 }
 
-func kindNames() string {
+// KindNames are the names of all kinds.
+func KindNames() []string {
 	names := make([]string, len(kinds))
 	for i, k := range kinds {
 		names[i] = k.name
 	}
-	return strings.Join(names, ", ")
+	return names
 }
+
+func kindNames() string { return strings.Join(KindNames(), ", ") }
 
 // rank is a kind's place in the order of dependency.
 func rank(k *kind) int {
@@ -147,7 +95,7 @@ func rank(k *kind) int {
 	return len(kinds)
 }
 
-// needs are the names of other resources that this one can only be judged with.
+// needs are the names of other resources that this one can only be validated with.
 func needs(r Resource) []string {
 	var names []string
 	if parts := strings.SplitN(r.GetName(), "/", 3); len(parts) == 3 {
@@ -158,10 +106,28 @@ func needs(r Resource) []string {
 	}
 	if n, ok := r.(*configv1.Notification); ok {
 		for _, a := range n.GetActions() {
-			if endpoint := a.GetWebhook().GetEndpoint(); endpoint != "" {
-				names = append(names, endpoint)
+			if target := table.Channels.Target(a); target != "" {
+				names = append(names, target)
 			}
 		}
 	}
 	return names
+}
+
+// dependent reports whether a field is validated with other resources.
+func (d Document) dependent(field string) bool {
+	if field == "name" {
+		return d.Kind != tenantName
+	}
+	for _, other := range d.kind.others {
+		if field == other {
+			return true
+		}
+	}
+	for _, c := range table.Channels {
+		if strings.HasSuffix(field, "."+c.Name+"."+c.Target.Field) {
+			return true
+		}
+	}
+	return false
 }

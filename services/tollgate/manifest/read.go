@@ -12,14 +12,6 @@ import (
 // pageSize is the most that the service gives at once.
 const pageSize = 1000
 
-func resources[R Resource](all []R) []Resource {
-	out := make([]Resource, len(all))
-	for i, r := range all {
-		out[i] = r
-	}
-	return out
-}
-
 // Kind is the name of a kind as documents have it, whatever the case it was typed in.
 func Kind(typed string) (string, error) {
 	for _, k := range kinds {

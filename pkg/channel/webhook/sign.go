@@ -6,14 +6,11 @@ import (
 	"encoding/base64"
 	"strconv"
 	"time"
-
-	"github.com/tollgate/tollgate/pkg/configclient"
 )
 
-// sign makes the signature of Standard Webhooks: for each secret "v1," and the
-// HMAC-SHA256 over id, timestamp and body, in base64; separated by spaces. It
-// is empty where there is no secret.
-func sign(secrets []configclient.Secret, id string, at time.Time, body []byte) string {
+// Sign makes the signature of Standard Webhooks: for each secret "v1," and the HMAC-SHA256 over id, timestamp and body, in
+// base64; separated by spaces. It is empty where there is no secret.
+func Sign(secrets []Secret, id string, at time.Time, body []byte) string {
 	if len(secrets) == 0 {
 		return ""
 	}

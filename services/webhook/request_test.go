@@ -1,51 +1,26 @@
 package webhook
 
 import (
-	"encoding/base64"
 	"net/http"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 )
 
-func TestTheSignatureIsThatOfStandardWebhooks(t *testing.T) {
-	const (
-		secret = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-		id     = "msg_p5jXN8AQM9LWM0D4loKWxJek"
-		body   = `{"test": 2432232314}`
-		want   = "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
-	)
-	key, err := base64.StdEncoding.DecodeString(secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := time.Unix(1614265330, 0)
-	if got := sign([]configclient.Secret{key}, id, at, []byte(body)); got != want {
-		t.Errorf("%s, want %s", got, want)
-	}
-	w, err := standardwebhooks.NewWebhook("whsec_" + secret)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if theirs, err := w.Sign(id, at, []byte(body)); err != nil || theirs != want {
-		t.Errorf("the library says %s (%v)", theirs, err)
-	}
-}
-
 func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 	now := time.Now()
 	young, old, other := []byte("a secret of twenty-four b"), []byte("the one that it replaces"), []byte("somebody else's entirely")
 	d := &delivery.Delivery{ID: "dlv_1", Body: []byte(`{"a":1}`), ContentType: "application/json", Sequence: 7, Previous: "dlv_0", ReplayJob: "job"}
-	e := &endpoint{Endpoint: &configclient.Endpoint{
-		Secrets: []configclient.Secret{young, old},
-		Headers: []configclient.Header{{Name: "X-Api-Key", Value: "k"}, {Name: "webhook-id", Value: "forged"}, {Name: "tollgate-sequence", Value: "9"}},
+	e := &endpoint{Endpoint: &webhook.Endpoint{
+		Secrets: []webhook.Secret{young, old},
+		Headers: []webhook.Header{{Name: "X-Api-Key", Value: "k"}, {Name: "webhook-id", Value: "forged"}, {Name: "tollgate-sequence", Value: "9"}},
 	}}
 	h := header(d, e, now)
 	for name, secret := range map[string][]byte{"the young": young, "the old": old} {
@@ -78,7 +53,7 @@ func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 }
 
 func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
-	e := &endpoint{Endpoint: &configclient.Endpoint{Headers: []configclient.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}
+	e := &endpoint{Endpoint: &webhook.Endpoint{Headers: []webhook.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}
 	d := &delivery.Delivery{ID: "dlv_1", Headers: []delivery.Header{{Name: "Ce-Type", Value: "a.b"}}}
 	got := map[string]string{}
 	for _, h := range recordedRequest(header(d, e, time.Now()), e) {
@@ -95,7 +70,7 @@ func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
 }
 
 func TestWithoutSequenceAndSecretTheirHeadersAreAbsent(t *testing.T) {
-	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Endpoint: &configclient.Endpoint{}}, time.Now())
+	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Endpoint: &webhook.Endpoint{}}, time.Now())
 	for _, name := range []string{headerSignature, headerSequence, headerPrevious, headerReplay, headerTrace, headerType} {
 		if _, ok := h[name]; ok {
 			t.Errorf("%s is sent", name)

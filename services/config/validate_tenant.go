@@ -6,6 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
@@ -18,19 +20,19 @@ const (
 	maxUnknownGrace = 24 * time.Hour
 )
 
-func judgeTenant(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+func validateTenant(ctx context.Context, q queries, f *fault.Faults, r resource) error {
 	t := r.(*configv1.Tenant)
 	_, err := policyOf(t)
 	f.AddErr("outbound", err)
 	var inner fault.Faults
-	if err := judgeSubscribers(ctx, q, &inner, t); err != nil {
+	if err := validateSubscribers(ctx, q, &inner, t); err != nil {
 		return err
 	}
 	f.AddErr("subscribers", inner.Err("CONFIG_INVALID"))
 	return nil
 }
 
-func judgeSubscribers(ctx context.Context, q queries, f *fault.Faults, t *configv1.Tenant) error {
+func validateSubscribers(ctx context.Context, q queries, f *fault.Faults, t *configv1.Tenant) error {
 	p := t.GetSubscribers()
 	if grace := p.GetUnknownGrace(); grace != nil {
 		if err := grace.CheckValid(); err != nil || grace.AsDuration() < 0 || grace.AsDuration() > maxUnknownGrace {
@@ -66,7 +68,7 @@ func judgeSubscribers(ctx context.Context, q queries, f *fault.Faults, t *config
 	return nil
 }
 
-// policyOf is where the tenant's endpoints may lie. What the operator denies to all is the sender's configuration.
+// policyOf is where the tenant's targets may lie. What the operator denies to all is the sender's configuration.
 func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 	p := t.GetOutbound()
 	return outbound.PolicyOf(p.GetPorts(), p.GetPlainHttp(), p.GetNetworks(), nil)
@@ -74,8 +76,12 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 
 // tenantInUse refuses while anything else of the tenant stands: nobody deletes a customer's rules by one name.
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
+	below := []string{nameClass, nameNotification}
+	for _, k := range table.Channels.Kinds() {
+		below = append(below, k.Field)
+	}
 	var left []string
-	for _, kind := range []string{nameClass, nameNotification, nameEndpoint} {
+	for _, kind := range below {
 		rows, err := list(ctx, q, kind, name+"/", "", false, maxNamed+1)
 		if err != nil {
 			return err

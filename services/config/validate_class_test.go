@@ -4,10 +4,11 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/type/money"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"google.golang.org/genproto/googleapis/type/money"
 )
 
 const (
@@ -139,7 +140,7 @@ func TestAClassIsJudged(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var f fault.Faults
-			judgeClass(&f, test.class)
+			validateClass(&f, test.class)
 			var got []string
 			for _, v := range fault.ViolationsOf(f.Err("CONFIG_INVALID")) {
 				text := v.Field

@@ -1,4 +1,4 @@
-package rules
+package channeltest
 
 import (
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -6,8 +6,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 )
 
-// fill sets every field of a message to something, messages within included, members of a oneof all but the last lost.
-func fill(m protoreflect.Message) {
+// Fill sets every field of a message to something, messages within included, members of a oneof all but the last lost.
+func Fill(m protoreflect.Message) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)
@@ -16,12 +16,12 @@ func fill(m protoreflect.Message) {
 		case f.IsList():
 			l := m.Mutable(f).List()
 			if f.Message() != nil {
-				fill(l.AppendMutable().Message())
+				Fill(l.AppendMutable().Message())
 			} else {
 				l.Append(scalar(f))
 			}
 		case f.Message() != nil:
-			fill(m.Mutable(f).Message())
+			Fill(m.Mutable(f).Message())
 		default:
 			m.Set(f, scalar(f))
 		}
@@ -49,8 +49,8 @@ func scalar(f protoreflect.FieldDescriptor) protoreflect.Value {
 	panic("fill: " + f.Kind().String())
 }
 
-// marks are the JSON names of a message's own fields that are personal, and those that are contact data.
-func marks(m protoreflect.Message) (personal, contact []string) {
+// Marks are the JSON names of a message's own fields that are personal, and those that are contact data.
+func Marks(m protoreflect.Message) (personal, contact []string) {
 	fields := m.Descriptor().Fields()
 	for i := range fields.Len() {
 		f := fields.Get(i)

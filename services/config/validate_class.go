@@ -25,23 +25,23 @@ const (
 	dayOutOfRange    = "RENEWAL_DAY_OUT_OF_RANGE"
 )
 
-func judgeClass(f *fault.Faults, r resource) {
+func validateClass(f *fault.Faults, r resource) {
 	c := r.(*configv1.ClassOfService)
 	if o := c.GetDataSafeguard(); o != nil {
 		var inner fault.Faults
-		j := optionJudge{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
+		j := optionValidator{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
 		j.limit(o.GetLimit())
 		j.common(o)
 		f.AddErr("data_safeguard", inner.Err("CONFIG_INVALID"))
 	}
 	if o := c.GetOverspendSafeguard(); o != nil {
 		var inner fault.Faults
-		judgeOverspend(&inner, o)
+		validateOverspend(&inner, o)
 		f.AddErr("overspend_safeguard", inner.Err("CONFIG_INVALID"))
 	}
 	if o := c.GetPaymentSafeguard(); o != nil {
 		var inner fault.Faults
-		j := optionJudge{&inner, spend.Payment, o.GetLimit().GetCurrencyCode(), "the limit's"}
+		j := optionValidator{&inner, spend.Payment, o.GetLimit().GetCurrencyCode(), "the limit's"}
 		limit, ok := j.limit(o.GetLimit())
 		j.perPayment(o.GetPerPaymentLimit(), limit, ok)
 		j.common(o)
@@ -49,8 +49,8 @@ func judgeClass(f *fault.Faults, r resource) {
 	}
 }
 
-func judgeOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
-	j := optionJudge{f, spend.Overspend, o.GetCurrencyCode(), "currency_code's"}
+func validateOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
+	j := optionValidator{f, spend.Overspend, o.GetCurrencyCode(), "currency_code's"}
 	if !event.IsCurrency(j.currency) {
 		f.Add("currency_code", event.FormCurrency+", not %q", cut(j.currency))
 	}
@@ -65,8 +65,8 @@ func judgeOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
 	}
 }
 
-// optionJudge lists what is wrong with one option of a class.
-type optionJudge struct {
+// optionValidator lists what is wrong with one option of a class.
+type optionValidator struct {
 	*fault.Faults
 	option spend.Option
 	// currency is the option's, for all its amounts; whose says where it stands.
@@ -74,7 +74,7 @@ type optionJudge struct {
 }
 
 // limit is the month's of an option that can't be without; ok is false where it can't be read.
-func (j optionJudge) limit(m *money.Money) (limit spend.Amount, ok bool) {
+func (j optionValidator) limit(m *money.Money) (limit spend.Amount, ok bool) {
 	if m == nil {
 		j.AddAs(limitRequired, "limit", "is required")
 		return 0, false
@@ -87,7 +87,7 @@ func (j optionJudge) limit(m *money.Money) (limit spend.Amount, ok bool) {
 
 // amount reads money of the option's currency that is at least least; amounts are whole billionths, so 1 is anything
 // above 0. Where the option's currency itself can't be read, that alone is told.
-func (j optionJudge) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
+func (j optionValidator) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
 	same := m.GetCurrencyCode() == j.currency || !event.IsCurrency(j.currency)
 	if !same {
 		j.AddAs(currencyMismatch, field, "must be in %s currency, %s, not in %q", j.whose, j.currency, cut(m.GetCurrencyCode()))
@@ -108,7 +108,7 @@ func (j optionJudge) amount(field string, m *money.Money, least spend.Amount) (a
 
 // perPayment may not be above the month's limit: it would never bind, so that one of the two is not what somebody meant.
 // Beside a limit of 0, which blocks all payments, it says what holds once that is lifted.
-func (j optionJudge) perPayment(m *money.Money, limit spend.Amount, limited bool) {
+func (j optionValidator) perPayment(m *money.Money, limit spend.Amount, limited bool) {
 	if m == nil {
 		return
 	}
@@ -118,7 +118,7 @@ func (j optionJudge) perPayment(m *money.Money, limit spend.Amount, limited bool
 	}
 }
 
-func (j optionJudge) common(o configclient.Offered) {
+func (j optionValidator) common(o configclient.Offered) {
 	if _, known := configv1.AmountBasis_name[int32(o.GetAmountBasis())]; !known {
 		j.Add("amount_basis", "%d is not known", o.GetAmountBasis())
 	}
@@ -149,7 +149,7 @@ func (j optionJudge) common(o configclient.Offered) {
 	}
 }
 
-func (j optionJudge) thresholds(all []*configv1.AlertThreshold) {
+func (j optionValidator) thresholds(all []*configv1.AlertThreshold) {
 	seen := map[spend.Threshold]bool{}
 	for i, given := range all {
 		field := at("alert_thresholds", i)
@@ -172,7 +172,7 @@ func (j optionJudge) thresholds(all []*configv1.AlertThreshold) {
 	}
 }
 
-func (j optionJudge) states(o configclient.Offered) {
+func (j optionValidator) states(o configclient.Offered) {
 	all := configclient.StatesOf(j.option)
 	offered := []spend.State{spend.Active}
 	for i, given := range o.GetStates() {

@@ -21,7 +21,7 @@ func TestWhatIsStoredCanBeDecoded(t *testing.T) {
 		for range 20 {
 			c := drawClass(t)
 			var f fault.Faults
-			judgeClass(&f, c)
+			validateClass(&f, c)
 			if f.Len() > 0 {
 				continue
 			}

@@ -1,0 +1,91 @@
+package channel
+
+import (
+	"errors"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+)
+
+// Channel is one way to notify recipients.
+type Channel struct {
+	// Name of the channel is also the name of its service and of its field in the oneof of an action.
+	Name string
+	// Topic of its deliveries, without the prefix.
+	Topic string
+	// Target is the kind of resource that its deliveries go to.
+	Target *Kind
+	// NoContact is why a template must not use a contact token, as the end of a sentence. It is empty for a channel that
+	// reaches people by their contact data.
+	NoContact string
+	// Decode reads the channel's field of an action.
+	Decode func(field proto.Message) Action
+}
+
+// Action is the channel's part of a notification's action.
+type Action interface {
+	// Target is the resource name of the target. The target carries the limits; its name is the key of the deliveries.
+	Target() string
+	// Validate adds what is wrong with the action to f. Fields are relative to the channel's field.
+	Validate(tenant string, f *fault.Faults)
+	// Recipients are those of one event; each gets a delivery of its own.
+	Recipients(o Occasion) []Recipient
+	// Render makes the message for one recipient. The same arguments give the same bytes.
+	Render(o Occasion, to Planning, recipient Recipient, at Position) (Message, error)
+}
+
+// Recipient is the receiver of one delivery.
+type Recipient struct {
+	// ID differs between the recipients of an action, and is a part of the delivery's id.
+	ID string
+	// OrderingKey: deliveries with one key are sent in order, of one topic and subject. It is unique over all channels.
+	OrderingKey string
+}
+
+// Position is the place of a delivery among those of its ordering key; zero where there is no order.
+type Position struct {
+	// Sequence counts from 1.
+	Sequence int64
+	// Previous is the id of the delivery before; empty for the first.
+	Previous string
+}
+
+// Message is what a delivery carries: the same bytes at every attempt.
+type Message struct {
+	ContentType string
+	Body        []byte
+}
+
+// Occasion is an event that fires an action, as rendering sees it.
+type Occasion interface {
+	Event() *event.Event
+	// Notification is the code of the notification.
+	Notification() string
+	// Parameters are those of the action with their texts, in order. Tokens above the audience are empty.
+	Parameters(a Audience) ([]Parameter, error)
+	// Once returns what made returns, and calls it once per event and key: deliveries of one event share it.
+	Once(key any, made func() any) any
+}
+
+// Parameter is a name and its rendered text.
+type Parameter struct{ Name, Text string }
+
+// Audience is which data a message may carry. A higher one includes those below.
+type Audience uint8
+
+const (
+	// Public is data that says nothing about a person.
+	Public Audience = iota
+	// Personal includes fields marked personal.
+	Personal
+	// Contact includes addresses and numbers at which a person is reached.
+	Contact
+)
+
+// MaxBody is the largest body that is planned, in bytes.
+const MaxBody = 256 << 10
+
+// ErrTooLarge is returned where a body would be larger than MaxBody.
+var ErrTooLarge = errors.New("the body is larger than 256 KiB")

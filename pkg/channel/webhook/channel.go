@@ -1,0 +1,67 @@
+package webhook
+
+import (
+	"strings"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/fault"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// Channel describes webhooks to the rest of the product.
+var Channel = &channel.Channel{
+	Name:      "webhook",
+	Topic:     "deliveries.webhook",
+	Target:    endpoints,
+	NoContact: "is for e-mail and SMS, never for a webhook",
+	Decode: func(field proto.Message) channel.Action {
+		return Action{Endpoint: field.(*configv1.WebhookAction).GetEndpoint()}
+	},
+}
+
+// collection is the part of an endpoint's name before its id.
+const collection = "endpoints"
+
+// endpoints are the targets of webhooks.
+var endpoints = &channel.Kind{
+	Name: "Endpoint", Field: "endpoint", Label: "endpoint", One: "an endpoint", Collection: collection, Example: "crm",
+	New:      func() channel.Resource { return &configv1.Endpoint{} },
+	Validate: validate, ByTenant: []string{"url"},
+	Replans: replans,
+	Mask:    mask, Masked: masked, Unmask: unmask,
+	Planned: planned,
+	Decode: func(r channel.Resource) (channel.Target, []error) {
+		e, faults := Decode(r.(*configv1.Endpoint))
+		return e, faults
+	},
+}
+
+// Action is an action that sends a webhook.
+type Action struct {
+	// Endpoint is a resource name.
+	Endpoint string
+}
+
+// Target implements channel.Action.
+func (a Action) Target() string { return a.Endpoint }
+
+// Validate implements channel.Action.
+func (a Action) Validate(tenant string, f *fault.Faults) {
+	endpoints.ValidateTarget(a.Endpoint, tenant, f)
+}
+
+// Recipients implements channel.Action: the endpoint is the only recipient.
+func (a Action) Recipients(channel.Occasion) []channel.Recipient {
+	id := a.Endpoint[strings.LastIndexByte(a.Endpoint, '/')+1:]
+	return []channel.Recipient{{ID: a.Endpoint, OrderingKey: id}}
+}
+
+// Render implements channel.Action.
+func (a Action) Render(o channel.Occasion, to channel.Planning, _ channel.Recipient, at channel.Position) (channel.Message, error) {
+	if form, _ := to.Form.(Profile); form == Parameters {
+		return parametersBody(o, to.Audience)
+	}
+	return cloudEventBody(o, to.Audience, at)
+}

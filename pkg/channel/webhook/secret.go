@@ -1,0 +1,111 @@
+package webhook
+
+import (
+	"encoding/base64"
+	"slices"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// Secret is the key of a signature. It does not show in logs.
+type Secret []byte
+
+// String hides the key.
+func (Secret) String() string { return secretMask }
+
+// GoString hides the key.
+func (Secret) GoString() string { return secretMask }
+
+const (
+	secretPrefix = "whsec_"
+	secretMask   = secretPrefix + "****"
+)
+
+// maskedValue stands for the value of every custom header, which is a credential more often than not. It says nothing of
+// the value, since that may be short; an attempt's record shows the same.
+const maskedValue = "****"
+
+// maskedSecret is how a secret is shown: enough to tell two apart, nothing to sign with.
+func maskedSecret(secret string) string { return secretMask + secret[max(0, len(secret)-4):] }
+
+func isMasked(secret string) bool { return strings.HasPrefix(secret, secretMask) }
+
+// mask hides the secrets of an endpoint.
+func mask(r channel.Resource) {
+	e := r.(*configv1.Endpoint)
+	for _, h := range e.GetHeaders() {
+		if h.GetValue() != "" {
+			h.Value = maskedValue
+		}
+	}
+	for i, secret := range e.GetSecrets() {
+		e.Secrets[i] = maskedSecret(secret)
+	}
+}
+
+// masked reports whether an endpoint came without its secrets. What is masked is never stored.
+func masked(r channel.Resource) bool {
+	e := r.(*configv1.Endpoint)
+	return slices.ContainsFunc(e.GetSecrets(), isMasked) ||
+		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == maskedValue })
+}
+
+// unmask puts the stored secret where a client sent back what it was shown: the one at the same place if it looks
+// so, else the first that does. What matches none stays masked, and is refused by validateSecrets.
+func unmask(next, stored channel.Resource) {
+	e := next.(*configv1.Endpoint)
+	unmaskValues(e.GetHeaders(), stored.(*configv1.Endpoint).GetHeaders())
+	known := stored.(*configv1.Endpoint).GetSecrets()
+	for i, secret := range e.GetSecrets() {
+		if !isMasked(secret) {
+			continue
+		}
+		if i < len(known) && maskedSecret(known[i]) == secret {
+			e.Secrets[i] = known[i]
+			continue
+		}
+		for _, k := range known {
+			if maskedSecret(k) == secret {
+				e.Secrets[i] = k
+				break
+			}
+		}
+	}
+}
+
+// unmaskValues does the same for the values of custom headers, by their name; what has none stays masked, and is refused
+// by validateHeaders.
+func unmaskValues(headers, known []*configv1.CustomHeader) {
+	for _, h := range headers {
+		if h.GetValue() != maskedValue {
+			continue
+		}
+		for _, k := range known {
+			if strings.EqualFold(k.GetName(), h.GetName()) {
+				h.Value = k.GetValue()
+				break
+			}
+		}
+	}
+}
+
+// secretViolation is what is wrong with a secret, empty where nothing is; it never repeats the secret.
+func secretViolation(secret string) string {
+	if isMasked(secret) {
+		return "is masked, and no stored secret looks like it"
+	}
+	encoded, ok := strings.CutPrefix(secret, secretPrefix)
+	if !ok {
+		return `must begin with "whsec_"`
+	}
+	key, err := base64.StdEncoding.DecodeString(encoded)
+	if err != nil {
+		return `must be base64 after "whsec_"`
+	}
+	if len(key) < 24 || len(key) > 64 {
+		return "must be the base64 of 24 to 64 bytes"
+	}
+	return ""
+}

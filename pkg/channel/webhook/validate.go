@@ -1,0 +1,110 @@
+package webhook
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+const (
+	maxSecrets      = 2
+	maxHeaderValue  = 4096
+	maxConcurrency  = 512
+	shortestTimeout = time.Second
+	longestTimeout  = time.Minute
+)
+
+// validate adds what is wrong with an endpoint to f.
+func validate(r channel.Resource, policy outbound.Policy, f *fault.Faults) {
+	e := r.(*configv1.Endpoint)
+	if e.GetUrl() == "" {
+		f.Add("url", "is required")
+	} else {
+		f.AddErr("url", outbound.CheckURL(e.GetUrl(), policy))
+	}
+	validateEnum(f, "profile", int32(e.GetProfile()), configv1.PayloadProfile_name)
+	validateEnum(f, "status", int32(e.GetStatus()), configv1.EndpointStatus_name)
+	validateEnum(f, "personal_data", int32(e.GetPersonalData()), configv1.PersonalData_name)
+	validateSecrets(f, e.GetSecrets())
+	f.AddErr("ca_certificates", outbound.CheckCAs([]byte(e.GetCaCertificates())))
+	validateHeaders(f, e.GetHeaders())
+	if t := e.GetTimeout(); t != nil {
+		if d := t.AsDuration(); !t.IsValid() || d < shortestTimeout || d > longestTimeout {
+			f.Add("timeout", "must be from %s to %s", shortestTimeout, longestTimeout)
+		}
+	}
+	if c := e.GetConcurrency(); c < 0 || c > maxConcurrency {
+		f.Add("concurrency", "must be from 1 to %d, or 0 for the default", maxConcurrency)
+	}
+}
+
+func validateEnum(f *fault.Faults, field string, value int32, names map[int32]string) {
+	if _, known := names[value]; !known {
+		f.Add(field, "%d is not known", value)
+	}
+}
+
+func validateSecrets(f *fault.Faults, secrets []string) {
+	if len(secrets) == 0 {
+		f.Add("secrets", "must have at least one: every request is signed")
+	}
+	if len(secrets) > maxSecrets {
+		f.Add("secrets", "must be at most %d: the new one and the one before", maxSecrets)
+	}
+	for i, secret := range secrets {
+		if text := secretViolation(secret); text != "" {
+			f.Add(at("secrets", i), "%s", text)
+		} else if i > 0 && secret == secrets[0] {
+			f.Add(at("secrets", i), "stands twice")
+		}
+	}
+}
+
+// ours are headers, or beginnings of them ending in "-", that a custom one must not replace: those of the connection,
+// and those by which a receiver trusts us.
+var ours = []string{
+	"host", "connection", "content-length", "content-type", "content-encoding", "expect", "keep-alive", "te", "trailer",
+	"transfer-encoding", "upgrade", "proxy-", "webhook-", "tollgate-", "ce-",
+}
+
+func validateHeaders(f *fault.Faults, headers []*configv1.CustomHeader) {
+	seen := map[string]bool{}
+	for i, h := range headers {
+		name := strings.ToLower(h.GetName())
+		switch {
+		case !isToken(name) || len(name) > 100:
+			f.Add(at("headers", i)+".name", "must be 1 to 100 letters, digits and hyphens")
+		case seen[name]:
+			f.Add(at("headers", i)+".name", "%s stands twice", h.GetName())
+		case isOurs(name):
+			f.Add(at("headers", i)+".name", "%s is set by us", h.GetName())
+		}
+		seen[name] = true
+		if v := h.GetValue(); v == maskedValue {
+			f.Add(at("headers", i)+".value", "is masked, and no stored header of that name has one")
+		} else if len(v) > maxHeaderValue || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c >= 0x7f }) {
+			f.Add(at("headers", i)+".value", "must be at most %d printable ASCII characters", maxHeaderValue)
+		}
+	}
+}
+
+func isOurs(name string) bool {
+	for _, o := range ours {
+		if name == o || strings.HasSuffix(o, "-") && strings.HasPrefix(name, o) {
+			return true
+		}
+	}
+	return false
+}
+
+func isToken(name string) bool {
+	return name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789-_.!#$%&'*+^`|~") == ""
+}
+
+// at is the path of an element of a list.
+func at(list string, i int) string { return fmt.Sprintf("%s[%d]", list, i) }

@@ -1,0 +1,56 @@
+package configclient
+
+import (
+	"iter"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// lists are the fields of a snapshot that hold resources, by the name of their message.
+var lists = func() map[protoreflect.FullName]protoreflect.FieldDescriptor {
+	out := map[protoreflect.FullName]protoreflect.FieldDescriptor{}
+	fields := (*configv1.Snapshot)(nil).ProtoReflect().Descriptor().Fields()
+	for i := range fields.Len() {
+		if f := fields.Get(i); f.IsList() && f.Message() != nil {
+			out[f.Message().FullName()] = f
+		}
+	}
+	return out
+}()
+
+// Resources are the resources of a kind in a snapshot.
+func Resources(m *configv1.Snapshot, k *channel.Kind) iter.Seq[channel.Resource] {
+	return func(yield func(channel.Resource) bool) {
+		list := m.ProtoReflect().Get(lists[k.New().ProtoReflect().Descriptor().FullName()]).List()
+		for i := range list.Len() {
+			if !yield(list.Get(i).Message().Interface().(channel.Resource)) {
+				return
+			}
+		}
+	}
+}
+
+// Append puts a resource at the end of its list in a snapshot; false where the snapshot has no list for it.
+func Append(into *configv1.Snapshot, r proto.Message) bool {
+	m := r.ProtoReflect()
+	field := lists[m.Descriptor().FullName()]
+	if field == nil {
+		return false
+	}
+	into.ProtoReflect().Mutable(field).List().Append(protoreflect.ValueOfMessage(m))
+	return true
+}
+
+// appendAll puts the resources of a part behind those of a snapshot.
+func appendAll(into, part *configv1.Snapshot) {
+	for _, field := range lists {
+		from, to := part.ProtoReflect().Get(field).List(), into.ProtoReflect().Mutable(field).List()
+		for i := range from.Len() {
+			to.Append(from.Get(i))
+		}
+	}
+}

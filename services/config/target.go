@@ -1,0 +1,107 @@
+package config
+
+import (
+	"context"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// maxTargets is how many of a kind of target a tenant may have.
+const maxTargets = 10_000
+
+// targetKinds are the kinds of resource that deliveries of the channels go to.
+func targetKinds() []*kind {
+	var all []*kind
+	for _, k := range table.Channels.Kinds() {
+		all = append(all, targetKind(k))
+	}
+	return all
+}
+
+func targetKind(k *channel.Kind) *kind {
+	return &kind{
+		name: k.Field, label: k.Label, collection: k.Collection, id: idPattern, most: maxTargets, make: k.New,
+		validateWithin: func(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+			policy, err := tenantPolicy(ctx, q, tenantOf(r.GetName()))
+			if err != nil {
+				return err
+			}
+			k.Validate(r, policy, f)
+			return nil
+		},
+		applied: func(old, new resource) bool { return old == nil || new == nil || k.Replans(old, new) },
+		inUse: func(ctx context.Context, q queries, name string, _ bool) error {
+			return targetInUse(ctx, q, k, name)
+		},
+		stored: func(new, old resource) {
+			if old != nil {
+				k.Unmask(new, old)
+			}
+		},
+		shown: k.Mask,
+	}
+}
+
+// tenantPolicy is the narrowest one where the tenant does not exist, which is reported elsewhere.
+func tenantPolicy(ctx context.Context, q queries, name string) (outbound.Policy, error) {
+	row, ok, err := newest(ctx, q, nameTenant, name)
+	if err != nil || !ok {
+		return outbound.Policy{}, err
+	}
+	var t configv1.Tenant
+	if err := unmarshal(row, &t); err != nil {
+		return outbound.Policy{}, err
+	}
+	return policyOf(&t)
+}
+
+// targetInUse refuses while an active notification names the target: it would notify nobody.
+func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) error {
+	rows, err := list(ctx, q, nameNotification, tenantOf(name)+"/", "", false, -1)
+	if err != nil {
+		return err
+	}
+	var by []string
+	for _, row := range rows {
+		var n configv1.Notification
+		if err := unmarshal(row, &n); err != nil {
+			return err
+		}
+		for _, a := range n.GetActions() {
+			if n.GetActive() && table.Channels.Target(a) == name {
+				by = append(by, n.GetName())
+				break
+			}
+		}
+	}
+	if len(by) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, strings.ToUpper(k.Field)+"_IN_USE", "%s is named by %s: change or deactivate that first", name, named(by)).
+		With("notifications", named(by))
+}
+
+// validateTargets adds the targets of a notification that do not exist.
+func validateTargets(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+	n := r.(*configv1.Notification)
+	tenant := tenantOf(n.GetName())
+	for i, a := range n.GetActions() {
+		c, part := table.Channels.Of(a)
+		if c == nil || !strings.HasPrefix(part.Target(), tenant+"/") {
+			continue // refused by the rules
+		}
+		row, ok, err := newest(ctx, q, c.Target.Field, part.Target())
+		if err != nil {
+			return err
+		}
+		if !ok || row.deleted {
+			f.Add(at("actions", i)+"."+c.Name+"."+c.Target.Field, "%s does not exist", cut(part.Target()))
+		}
+	}
+	return nil
+}
