@@ -29,7 +29,9 @@ type Kind struct {
 	Collection string
 	// Example is an id, for help texts.
 	Example string
-	New     func() Resource
+	// InUse is the reason with which config refuses to delete a target that an active notification names.
+	InUse string
+	New   func() Resource
 
 	// Validate adds what is wrong with a resource to f. policy is where the tenant's deliveries may go.
 	Validate func(r Resource, policy outbound.Policy, f *fault.Faults)

@@ -2,7 +2,6 @@ package channel
 
 import (
 	"slices"
-	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -63,16 +62,4 @@ func (l List) KindOf(r proto.Message) *Kind {
 		}
 	}
 	return nil
-}
-
-// Variables are the environment variables of the channels' services: their addresses and the settings of
-// their deliveries.
-func (l List) Variables() []string {
-	var all []string
-	for _, c := range l {
-		for _, setting := range []string{"ACCEPT_GONE", "ADDR", "IN_FLIGHT", "MAX_AGE", "REFERENCES", "UNRECORDED"} {
-			all = append(all, "TOLLGATE_"+strings.ToUpper(c.Name)+"_"+setting)
-		}
-	}
-	return all
 }

@@ -82,7 +82,7 @@ func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) e
 	if len(by) == 0 {
 		return nil
 	}
-	return fault.New(fault.Conflict, strings.ToUpper(k.Field)+"_IN_USE", "%s is named by %s: change or deactivate that first", name, named(by)).
+	return fault.New(fault.Conflict, k.InUse, "%s is named by %s: change or deactivate that first", name, named(by)).
 		With("notifications", named(by))
 }
 
