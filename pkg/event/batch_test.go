@@ -6,6 +6,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 func TestParseBatch_OneBadEventRefusesNoOther(t *testing.T) {
@@ -26,8 +27,8 @@ func TestParseBatch_RefusesTooManyBeforeAnyIsParsed(t *testing.T) {
 	calls := 0
 	parse := func([]byte) (*event.Event, error) { calls++; return nil, nil }
 	for body, want := range map[string]string{
-		"[" + strings.Repeat("0,", 1<<19) + "0]": event.ReasonBatchTooLarge,
-		"[0,0,0,0]":                              event.ReasonBatchTooLarge,
+		"[" + strings.Repeat("0,", 1<<19) + "0]": reason.BatchTooLarge,
+		"[0,0,0,0]":                              reason.BatchTooLarge,
 		"[0,0,0":                                 event.ReasonUndecodable,
 		"[0,0,0] 1":                              event.ReasonUndecodable,
 		"[0,,0]":                                 event.ReasonUndecodable,

@@ -15,6 +15,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Attributes of CloudEvents 1.0 that an event has, and our extensions. All others are ignored.
@@ -164,7 +166,7 @@ func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error
 	}
 	for d.More() {
 		if len(objects) == limit {
-			return nil, fault.NewInvalid(ReasonBatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", limit)})
+			return nil, fault.NewInvalid(reason.BatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", limit)})
 		}
 		var o json.RawMessage
 		if err := d.Decode(&o); err != nil {

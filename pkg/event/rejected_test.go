@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -123,14 +124,14 @@ func TestRecord_SchemaIsTakenByCloudEvents(t *testing.T) {
 }
 
 func TestRejectedBatch_KeepsItsOffsets(t *testing.T) {
-	d := &stream.DamagedError{Topic: "in", Partition: 3, First: 17, Next: 57, Reason: stream.ReasonBatchTooLarge, Detail: "too much", Raw: bytes.Repeat([]byte("x"), event.RejectedKept+1)}
+	d := &stream.DamagedError{Topic: "in", Partition: 3, First: 17, Next: 57, Reason: reason.BatchTooLarge, Detail: "too much", Raw: bytes.Repeat([]byte("x"), event.RejectedKept+1)}
 	out := event.RejectedBatch("rejected", d, received)
 	got := map[string]string{}
 	for _, h := range out.Headers {
 		got[h.Key] = string(h.Value)
 	}
 	if len(out.Value) != event.RejectedKept || got[event.HeaderOffset] != "17" || got[event.HeaderLastOffset] != "56" || got[event.HeaderPartition] != "3" ||
-		got[event.HeaderTopic] != "in" || got[event.HeaderReason] != stream.ReasonBatchTooLarge || got[event.HeaderSize] != "65537" || len(got[event.HeaderSHA256]) != 64 {
+		got[event.HeaderTopic] != "in" || got[event.HeaderReason] != reason.BatchTooLarge || got[event.HeaderSize] != "65537" || len(got[event.HeaderSHA256]) != 64 {
 		t.Errorf("%d bytes, %v", len(out.Value), got)
 	}
 }

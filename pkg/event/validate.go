@@ -24,8 +24,6 @@ const (
 	ReasonUndecodable = "UNDECODABLE"
 	// ReasonTooLarge: more than MaxBytes.
 	ReasonTooLarge = "TOO_LARGE"
-	// ReasonBatchTooLarge is of a batch of too many events, none of which was parsed.
-	ReasonBatchTooLarge = "BATCH_TOO_LARGE"
 	// ReasonUnknownType: the catalog has no such type.
 	ReasonUnknownType = "UNKNOWN_TYPE"
 	// ReasonUnknownTenant: there is no such tenant.

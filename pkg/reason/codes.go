@@ -7,4 +7,6 @@ const (
 	// BatchTooLarge and BatchDamaged are of record batches that can't be read.
 	BatchTooLarge = "BATCH_TOO_LARGE"
 	BatchDamaged  = "BATCH_DAMAGED"
+	// Stopping is of a call that a replica refuses because it stops.
+	Stopping = "STOPPING"
 )

@@ -9,9 +9,11 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/tap"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // open are the services that answer without a key: they tell what the proto files tell anybody, and whether the
@@ -176,7 +178,7 @@ func (s *Server) end(c *call) {
 	c.hold.Close()
 }
 
-var errStopping = fault.New(fault.Unavailable, "STOPPING", "this replica is stopping, call again")
+var errStopping = fault.New(fault.Unavailable, reason.Stopping, "this replica is stopping, call again")
 
 // ErrStopping is what a stream answers that ends because of Stopping.
 func ErrStopping() error { return errStopping }

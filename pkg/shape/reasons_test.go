@@ -37,8 +37,27 @@ var noReasons = map[string]string{
 	"PERMISSION_DENIED": "grpc", "RESOURCE_EXHAUSTED": "grpc",
 }
 
-// given are the reasons that a file gives.
-func given(f file) (codes []string) {
+// constants are those of pkg/reason, by name: codes that several packages give.
+func constants(files []file) map[string]string {
+	codes := map[string]string{}
+	for _, f := range files {
+		if f.dir() != "pkg/reason" || f.isTest() {
+			continue
+		}
+		ast.Inspect(f.syntax, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.ValueSpec); ok && len(spec.Values) == 1 {
+				if l, ok := spec.Values[0].(*ast.BasicLit); ok && l.Kind == token.STRING {
+					codes[spec.Names[0].Name], _ = strconv.Unquote(l.Value)
+				}
+			}
+			return true
+		})
+	}
+	return codes
+}
+
+// given are the reasons that a file gives, as literals or by a constant of pkg/reason.
+func given(f file, constants map[string]string) (codes []string) {
 	add := func(e ast.Expr, like *regexp.Regexp) {
 		l, ok := e.(*ast.BasicLit)
 		if !ok || l.Kind != token.STRING {
@@ -53,6 +72,10 @@ func given(f file) (codes []string) {
 		switch n := n.(type) {
 		case *ast.BasicLit:
 			add(n, code)
+		case *ast.SelectorExpr:
+			if x, ok := n.X.(*ast.Ident); ok && x.Name == "reason" && constants[n.Sel.Name] != "" {
+				codes = append(codes, constants[n.Sel.Name])
+			}
 		case *ast.ValueSpec:
 			for i, name := range n.Names {
 				if i < len(n.Values) && reasonNames.MatchString(name.Name) {
@@ -80,11 +103,13 @@ func given(f file) (codes []string) {
 
 func TestEveryReasonIsDeclared(t *testing.T) {
 	used := map[string]bool{}
-	for _, f := range repository(t) {
+	files := repository(t)
+	codes := constants(files)
+	for _, f := range files {
 		if f.isTest() || f.isProbe() || strings.Contains(f.path, "/model/") || f.dir() == "pkg/reason" {
 			continue
 		}
-		for _, c := range given(f) {
+		for _, c := range given(f, codes) {
 			if used[c] = true; !reason.Declared(c) {
 				t.Errorf("%s gives %s, which pkg/reason does not declare: add it there, with where it is given and what it means, and run `go test ./pkg/shape -update-reference`", f.path, c)
 			}

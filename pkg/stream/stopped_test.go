@@ -16,6 +16,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
@@ -167,11 +168,11 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 				return nil
 			})
 		}},
-		"a batch that can't be read": {waits: "work", incident: stream.ReasonBatchDamaged, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
+		"a batch that can't be read": {waits: "work", incident: reason.BatchDamaged, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
 			streamtest.AppendRaw(s, s.cluster.ListenAddrs(), s.topic, 0, streamtest.RawBatch([]byte("no records"), 0, 3))
 			return work(nil)
 		}},
-		"a batch that is too large": {waits: "work", incident: stream.ReasonBatchTooLarge, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
+		"a batch that is too large": {waits: "work", incident: reason.BatchTooLarge, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
 			recs := make([]stream.Record, 40)
 			for i := range recs {
 				recs[i] = stream.Record{Topic: s.topic, Partition: 0, Value: make([]byte, 1_000_000)}

@@ -62,12 +62,6 @@ type (
 // AnyPartition as a record's partition lets its key decide.
 const AnyPartition = codec.AnyPartition
 
-// Reasons of a DamagedError, which are codes of incidents as well.
-const (
-	ReasonBatchTooLarge = codec.ReasonBatchTooLarge
-	ReasonBatchDamaged  = codec.ReasonBatchDamaged
-)
-
 // Codes of incidents this package raises, beside the reasons of a DamagedError.
 const (
 	IncidentOutOfRange = consume.IncidentOutOfRange

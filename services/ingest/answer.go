@@ -14,16 +14,16 @@ import (
 // maxBatch is how many events one request may bring.
 const maxBatch = 1000
 
-// answer is what a synchronous door says of one event: where it stands, or a fault.
+// answer is that of a synchronous API for one event: its receipt, or a fault.
 type answer struct {
 	receipt *ingestv1.Receipt
 	err     error
 }
 
 // take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
-// topic: whoever sent it has the error.
-func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections, metrics *doorMetrics) []answer {
-	p.tenants.judge(ctx, parsed)
+// topic: the caller has the error.
+func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections, metrics *transportMetrics) []answer {
+	p.tenants.validate(ctx, parsed)
 	now := p.now()
 	received := timestamppb.New(now)
 	answers := make([]answer, len(parsed))
@@ -49,7 +49,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 	}
 	receipts := make([]ingestv1.Receipt, len(entries))
 	accepted := 0
-	for n, at := range p.append(ctx, entries, impatient) {
+	for n, at := range p.produce(ctx, entries, impatient) {
 		if at.Err != nil {
 			answers[places[n]].err = unanswered(at.Err)
 			metrics.unavailable.Inc()
@@ -67,7 +67,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 	return answers
 }
 
-// within bounds what a synchronous door waits for Kafka, where the caller did not.
+// within bounds how long a synchronous API waits for Kafka, where the caller did not.
 func within(ctx context.Context, d time.Duration) (context.Context, context.CancelFunc) {
 	if _, bounded := ctx.Deadline(); bounded {
 		return ctx, func() {}

@@ -83,8 +83,8 @@ func processorTime(b *testing.B) time.Duration {
 	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
-// BenchmarkKafkaDoor works off what stands on events.inbound.
-func BenchmarkKafkaDoor(b *testing.B) {
+// BenchmarkKafkaSource works off the records of events.inbound.
+func BenchmarkKafkaSource(b *testing.B) {
 	for _, broker := range streamtest.Brokers(b) {
 		b.Run(broker.Name, func(b *testing.B) {
 			f := newFixture(b, broker.Addrs)

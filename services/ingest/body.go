@@ -31,7 +31,7 @@ func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, erro
 		return body, bodyFault(err, limit, "the body could not be read to its end")
 	}
 	body, err := unpack(sent, limit, r.Body)
-	return body, bodyFault(err, limit, "the body must be gzip, as content-encoding says, and whole")
+	return body, bodyFault(err, limit, "the body must be gzip, as in content-encoding, and whole")
 }
 
 // unpack takes what comes out of the budget too, where the body is metered.
@@ -70,13 +70,13 @@ func isGzip(header http.Header) (bool, error) {
 	})
 }
 
-// bodyFault is what the producer is told of a body that could not be read: that it is too large, or else says.
-func bodyFault(err error, limit int64, says string) error {
+// bodyFault is the error for a body that could not be read: it is too large, or else detail.
+func bodyFault(err error, limit int64, detail string) error {
 	if err == nil || fault.KindOf(err) == fault.Throttled {
 		return err
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
 		return fault.NewInvalid(event.ReasonTooLarge, fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes, unpacked", limit)})
 	}
-	return fault.New(fault.Invalid, "BODY_INCOMPLETE", "%s", says)
+	return fault.New(fault.Invalid, "BODY_INCOMPLETE", "%s", detail)
 }

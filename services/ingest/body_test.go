@@ -25,7 +25,7 @@ func gzipped(t *testing.T, body []byte) []byte {
 	return b.Bytes()
 }
 
-func TestBodiesInGzipAreTakenWithinTheirBound(t *testing.T) {
+func TestBody_GzipIsTakenWithinItsBound(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(nil)
 	one := structured(t, "gzip", nil)
@@ -58,7 +58,7 @@ func TestBodiesInGzipAreTakenWithinTheirBound(t *testing.T) {
 		"another type of content":              {one, "", "text/csv", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
 		"another format of CloudEvents":        {one, "", "application/cloudevents+avro", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
 		"a batch in another format":            {one, "", "application/cloudevents-batch+protobuf", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
-		"an event whose type was not said":     {one, "", "application/json", 400, event.ReasonUndecodable, ""},
+		"an event without its media type":      {one, "", "application/json", 400, event.ReasonUndecodable, ""},
 		"an event in gzip of an unsaid coding": {packed, "", event.ContentTypeCloudEvent, 400, event.ReasonUndecodable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -95,7 +95,7 @@ func (c *counted) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func TestNoMoreIsUnpackedThanTheBound(t *testing.T) {
+func TestBody_UnpacksNoMoreThanTheBound(t *testing.T) {
 	bomb := gzipped(t, make([]byte, 64<<20))
 	in := &counted{in: bytes.NewReader(bomb)}
 	if body, err := unpack(in, 1<<20, nil); body != nil || err == nil {

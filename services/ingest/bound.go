@@ -40,7 +40,7 @@ func bounded() *grpc.ServiceDesc {
 	d.Streams = slices.Clone(d.Streams)
 	for i := range d.Streams {
 		if d.Streams[i].StreamName == "PublishStream" {
-			d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error { return srv.(*grpcDoor).publishStream(stream) }
+			d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error { return srv.(*grpcAPI).publishStream(stream) }
 		}
 	}
 	return &d
@@ -68,14 +68,14 @@ func upTo(n int, message []byte) []byte {
 	for range n {
 		_, _, size := protowire.ConsumeField(message[at:])
 		if size < 0 {
-			return message // at its end, or malformed: whoever decodes it says so
+			return message // at its end, or malformed: decoding it fails
 		}
 		at += size
 	}
 	return message[:at]
 }
 
-// received is the next message of a PublishStream: its events as they stand on the wire. They are decoded once, into what
+// received is the next message of a PublishStream: its events as they are on the wire. They are decoded once, into what
 // is published, and one that is malformed is that event's fault alone.
 func received(stream grpc.ServerStream) (events [][]byte, weight int64, err error) {
 	var sent emptypb.Empty

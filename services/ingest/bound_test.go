@@ -17,13 +17,14 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// decoded calls PublishBatch with a message as it stands on the wire, and gives what the door refused and how many
+// decoded calls PublishBatch with a message of the wire, and returns the refusal and how many
 // events it was handed.
 func decoded(t *testing.T, wire []byte) (events int, err error) {
 	t.Helper()
@@ -31,9 +32,9 @@ func decoded(t *testing.T, wire []byte) (events int, err error) {
 		if m.MethodName != "PublishBatch" {
 			continue
 		}
-		door := &grpcDoor{}
+		api := &grpcAPI{}
 		decode := func(into any) error { return proto.Unmarshal(wire, into.(proto.Message)) }
-		_, err = m.Handler(door, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		_, err = m.Handler(api, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
 			events = len(req.(*ingestv1.PublishBatchRequest).GetEvents())
 			if events <= maxBatch {
 				return nil, nil // it would be published
@@ -46,15 +47,15 @@ func decoded(t *testing.T, wire []byte) (events int, err error) {
 	return 0, nil
 }
 
-// Eight mebibytes of empty events were four million messages in memory before anybody counted them.
-func TestABatchOverGRPCIsCountedBeforeItIsDecoded(t *testing.T) {
+// Eight mebibytes of empty events were four million messages in memory before they were counted.
+func TestPublishBatch_IsCountedBeforeItIsDecoded(t *testing.T) {
 	empty := []byte{0x0a, 0x00}
 	wire := bytes.Repeat(empty, 1<<20)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
 	events, err := decoded(t, wire)
 	runtime.ReadMemStats(&after)
-	if events != maxBatch+1 || fault.ReasonOf(err) != event.ReasonBatchTooLarge {
+	if events != maxBatch+1 || fault.ReasonOf(err) != reason.BatchTooLarge {
 		t.Errorf("%d events decoded: %v", events, err)
 	}
 	if took := after.TotalAlloc - before.TotalAlloc; took > 8*uint64(len(wire)) {
@@ -76,7 +77,7 @@ func TestABatchOverGRPCIsCountedBeforeItIsDecoded(t *testing.T) {
 	}
 }
 
-func TestAMessageOfAStreamIsCountedBeforeItIsDecoded(t *testing.T) {
+func TestPublishStream_MessageIsCountedBeforeItIsDecoded(t *testing.T) {
 	one, two := usage("1", "447700900001", 1).Proto(), usage("2", "447700900001", 1).Proto()
 	for name, tt := range map[string]struct {
 		req  *ingestv1.PublishStreamRequest
@@ -107,7 +108,7 @@ func TestAMessageOfAStreamIsCountedBeforeItIsDecoded(t *testing.T) {
 	if got, err := eventsOf(bytes.Repeat(empty, maxBatch)); len(got) != maxBatch || err != nil {
 		t.Errorf("as many as are allowed: %d, %v", len(got), err)
 	}
-	if _, err := eventsOf(bytes.Repeat(empty, maxBatch+1)); fault.ReasonOf(err) != event.ReasonBatchTooLarge {
+	if _, err := eventsOf(bytes.Repeat(empty, maxBatch+1)); fault.ReasonOf(err) != reason.BatchTooLarge {
 		t.Errorf("one more: %v", err)
 	}
 	if _, err := eventsOf([]byte{0x12, 0x05, 0x00}); fault.ReasonOf(err) != event.ReasonUndecodable {
@@ -115,11 +116,11 @@ func TestAMessageOfAStreamIsCountedBeforeItIsDecoded(t *testing.T) {
 	}
 }
 
-func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
+func TestPanic_HTTPBatchRejectsItsEventAlone(t *testing.T) {
 	env := daemon.NewEnv("ingest", zap.NewNop())
 	metrics := newMetrics(prometheus.NewRegistry())
-	d := &httpDoor{
-		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
+	d := &httpAPI{
+		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.transport("http"),
 		publisher: &publisher{tenants: anyTenant(), clock: env.Clock, metrics: metrics},
 		object: func(object []byte) (*event.Event, error) {
 			if string(object) == `"panic"` {
@@ -134,14 +135,14 @@ func TestAPanicOverHTTPIsItsEventsFaultAlone(t *testing.T) {
 	if a.Status != 207 || len(a.Results) != 3 {
 		t.Fatalf("%+v", a)
 	}
-	for i, want := range []string{event.ReasonUndecodable, reasonPanic, event.ReasonUndecodable} {
+	for i, want := range []string{event.ReasonUndecodable, reason.Panic, event.ReasonUndecodable} {
 		if got := a.Results[i].Problem.Reason; got != want {
 			t.Errorf("event %d: %s, not %s", i, got, want)
 		}
 	}
 }
 
-func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
+func TestPanic_SingleEventIsAnswered(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	metrics := newMetrics(prometheus.NewRegistry())
 	env := daemon.NewEnv("ingest", zap.NewNop())
@@ -150,8 +151,8 @@ func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer keys.Close()
-	d := &httpDoor{
-		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"), metrics: metrics.door("http"),
+	d := &httpAPI{
+		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"), metrics: metrics.transport("http"),
 		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
 		one:       func(request) (*event.Event, error) { panic("at the disco") },
 	}
@@ -159,7 +160,7 @@ func TestAPanicOnARequestsOnlyEventIsAnswered(t *testing.T) {
 	req.Header.Set("Authorization", "Bearer "+testKey)
 	answer := httptest.NewRecorder()
 	d.events(answer, req)
-	if a := readAnswer(t, answer.Result()); a.Reason != reasonPanic {
+	if a := readAnswer(t, answer.Result()); a.Reason != reason.Panic {
 		t.Errorf("%+v", a)
 	}
 }

@@ -16,19 +16,19 @@ type Config struct {
 	Kafka         stream.Config `yaml:"kafka"`
 	GRPC          rpc.Config    `yaml:"grpc"`
 	HTTP          HTTP          `yaml:"http"`
-	// Configuration says where the configuration service is, which knows the tenants. While it does not answer, events of
+	// Configuration is where the configuration service is, which knows the tenants. While it does not answer, events of
 	// any tenant are accepted.
 	Configuration configclient.Config `yaml:"config"`
 }
 
-// HTTP is the door for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
+// HTTP is the API for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
 type HTTP struct {
 	// Listen is host:port; port 0 takes a free one and logs it.
 	Listen string `yaml:"listen" env:"TOLLGATE_HTTP_LISTEN"`
 	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
 	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_HTTP_CERTIFICATE_FILE"`
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_HTTP_CERTIFICATE_KEY_FILE"`
-	// MaxBodyBytes bounds a batch; one event has at most 1 MiB by any door. Larger bodies are answered 413.
+	// MaxBodyBytes bounds a batch; one event has at most 1 MiB by any transport. Larger bodies are answered 413.
 	MaxBodyBytes int64 `yaml:"max_body_bytes" env:"TOLLGATE_HTTP_MAX_BODY_BYTES"`
 	// RequestTimeout bounds reading a request, and then publishing it; what was not acknowledged by then is answered 503.
 	RequestTimeout time.Duration `yaml:"request_timeout" env:"TOLLGATE_HTTP_REQUEST_TIMEOUT"`
@@ -46,7 +46,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every fault at once.
+// Validate reports every violation at once.
 func (c Config) Validate() error {
 	var f fault.Faults
 	f.AddErr("kafka", c.Kafka.Validate())

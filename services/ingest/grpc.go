@@ -11,24 +11,25 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// grpcDoor is tollgate.ingest.v1.IngestService.
-type grpcDoor struct {
+// grpcAPI is tollgate.ingest.v1.IngestService.
+type grpcAPI struct {
 	ingestv1.UnimplementedIngestServiceServer
 	publisher *publisher
 	log       rejections
-	metrics   *doorMetrics
+	metrics   *transportMetrics
 	budget    *rpc.Budget
 	stopping  <-chan struct{}
 }
 
 // Publish takes one event.
-func (d *grpcDoor) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*ingestv1.PublishResponse, error) {
+func (d *grpcAPI) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*ingestv1.PublishResponse, error) {
 	a := d.take(ctx, []*eventv1.Event{req.GetEvent()}, traceOf(ctx))[0]
 	if a.err != nil {
 		return nil, a.err
@@ -37,18 +38,18 @@ func (d *grpcDoor) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*
 }
 
 // PublishBatch takes several and answers for each.
-func (d *grpcDoor) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
+func (d *grpcAPI) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
 	if len(req.GetEvents()) > maxBatch {
 		return nil, errTooMany
 	}
 	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
 }
 
-var errTooMany = fault.NewInvalid(event.ReasonBatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
+var errTooMany = fault.NewInvalid(reason.BatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
 
 // publishStream is PublishStream: it takes events as they come. What has come while the group before was on its way to
 // Kafka is the next group: one request of records, one answer.
-func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
+func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 	ctx := s.Context()
 	hold := d.budget.Hold()
 	defer hold.Close()
@@ -89,7 +90,7 @@ func (d *grpcDoor) publishStream(s grpc.ServerStream) error {
 	}
 }
 
-func (d *grpcDoor) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {
+func (d *grpcAPI) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {
 	return d.publisher.take(ctx, parse(d.log, event.ParseProto, events, trace), d.log, d.metrics)
 }
 

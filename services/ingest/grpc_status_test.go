@@ -5,5 +5,5 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// statusError is the error that a result's status stands for.
+// statusError is the error that a result's status is.
 func statusError(s *spb.Status) error { return status.ErrorProto(s) }

@@ -59,7 +59,7 @@ func newFixture(t testing.TB, brokers []string) *fixture {
 	cfg := DefaultConfig()
 	cfg.Kafka = stream.Config{Brokers: brokers, Prefix: streamtest.NewPrefix(t)}
 	cfg.Admin.Listen, cfg.GRPC.Listen, cfg.HTTP.Listen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Configuration.Address = "127.0.0.1:1" // nobody answers there
+	cfg.Configuration.Address = "127.0.0.1:1" // no service answers there
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	client, err := stream.Open(cfg.Kafka, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
@@ -71,7 +71,7 @@ func newFixture(t testing.TB, brokers []string) *fixture {
 		switch s.Name {
 		case stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered, stream.EventsRejected:
 			if s.Name == stream.EventsInbound {
-				// A topic of somebody who let more in than we take.
+				// A topic that lets more in than ingest takes.
 				s.Config["max.message.bytes"] = "6291456"
 			}
 			topics = append(topics, s)
@@ -147,7 +147,7 @@ func (f *fixture) start(change func(*Config)) *replica {
 	return r
 }
 
-// post sends a body to the HTTP door and reads its answer.
+// post sends a body to the HTTP API and reads its answer.
 func (r *replica) post(body []byte, headers map[string]string) answered {
 	r.f.Helper()
 	req, err := http.NewRequestWithContext(r.f.ctx, http.MethodPost, "http://"+r.http+"/v1/events", bytes.NewReader(body))
@@ -205,7 +205,7 @@ func (f *fixture) read(name string, n int) []stream.Record {
 	}
 }
 
-// until waits for a condition of a server that tells nobody when it comes true.
+// until waits for a condition of a server that gives no signal for it.
 func (f *fixture) until(what string, ok func() bool) {
 	f.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)

@@ -36,9 +36,9 @@ func takeValues(ctx context.Context, body []byte) error {
 	return hold.Take(int64(n) * heldPerValue)
 }
 
-// withinBudget turns requests away that the budget of the process has no room for: by the length they tell, before the body is
+// withinBudget turns requests away that the budget of the process has no room for: by the length they claim, before the body is
 // read, and else as it is read.
-func (d *httpDoor) withinBudget(next http.HandlerFunc) http.HandlerFunc {
+func (d *httpAPI) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		hold := d.budget.Hold()
 		defer hold.Close()

@@ -7,11 +7,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -34,7 +35,7 @@ func (r *replica) value(name string) float64 {
 }
 
 // With the broker away 200 callers of 187 KB held 376 MB, and more callers more.
-func TestCallersTogetherHoldNoMoreThanTheBudget(t *testing.T) {
+func TestBudget_BoundsAllCallersTogether(t *testing.T) {
 	const budget, callers = 32 << 20, 120
 	f := newFixture(t, streamtest.Embedded(t))
 	link := streamtest.NewLink()
@@ -119,7 +120,7 @@ func TestCallersTogetherHoldNoMoreThanTheBudget(t *testing.T) {
 }
 
 // What is dense, many values in few bytes, weighs as what it becomes.
-func TestDenseEventsWeighMore(t *testing.T) {
+func TestBudget_DenseEventsWeighMore(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
 	values := make([]*structpb.Value, 20_000)
@@ -160,8 +161,8 @@ func TestDenseEventsWeighMore(t *testing.T) {
 	}
 }
 
-// A body whose length nobody tells takes of the budget as it comes.
-func TestABodyWithoutALengthIsHeldAsItComes(t *testing.T) {
+// A body without a length takes of the budget as it comes.
+func TestBudget_TakesABodyWithoutLengthAsItIsRead(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
 	post := func(size int, headers map[string]string) (int, http.Header) {

@@ -15,19 +15,20 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// httpDoor is POST /v1/events: one CloudEvent in binary or structured mode, or a batch in JSON.
-type httpDoor struct {
+// httpAPI is POST /v1/events: one CloudEvent in binary or structured mode, or a batch in JSON.
+type httpAPI struct {
 	cfg       HTTP
 	env       daemon.Env
 	keys      *rpc.Keys
 	budget    *rpc.Budget
 	publisher *publisher
 	log       rejections
-	metrics   *doorMetrics
+	metrics   *transportMetrics
 	listener  net.Listener
 	// one and object read an event: a request's own, and one of a batch.
 	one    func(request) (*event.Event, error)
@@ -40,13 +41,13 @@ type request struct {
 	body   []byte
 }
 
-// newHTTPDoor binds the listener.
-func newHTTPDoor(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, metrics *doorMetrics) (*httpDoor, error) {
+// newHTTPAPI binds the listener.
+func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, metrics *transportMetrics) (*httpAPI, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
-	return &httpDoor{
+	return &httpAPI{
 		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher, log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
 		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
 		object: event.ParseJSON,
@@ -54,7 +55,7 @@ func newHTTPDoor(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publishe
 }
 
 // serve answers until ctx ends, then finishes the requests under way.
-func (d *httpDoor) serve(ctx context.Context) error {
+func (d *httpAPI) serve(ctx context.Context) error {
 	defer d.env.InFlight.Add("HTTP requests under way")()
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/events", d.authenticated(d.withinBudget(d.events)))
@@ -97,7 +98,7 @@ func (d *httpDoor) serve(ctx context.Context) error {
 }
 
 // authenticated answers who may not call, or does not post, by the headers alone.
-func (d *httpDoor) authenticated(next http.HandlerFunc) http.HandlerFunc {
+func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
@@ -113,7 +114,7 @@ func (d *httpDoor) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
+func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 	batch := event.IsBatch(r.Header.Get("Content-Type"))
 	limit := int64(event.MaxBytes)
 	if batch {
@@ -147,7 +148,7 @@ func (d *httpDoor) events(w http.ResponseWriter, r *http.Request) {
 }
 
 // batch answers 200 where every event was accepted, else 207 with a status for each, in order.
-func (d *httpDoor) batch(ctx context.Context, w http.ResponseWriter, body []byte) {
+func (d *httpAPI) batch(ctx context.Context, w http.ResponseWriter, body []byte) {
 	parsed, err := event.ParseBatch(body, maxBatch, func(object []byte) (*event.Event, error) {
 		return guarded(d.log, d.object, object)
 	})
@@ -227,7 +228,7 @@ func statusOf(err error) int {
 	switch fault.KindOf(err) {
 	case fault.Invalid:
 		switch fault.ReasonOf(err) {
-		case event.ReasonTooLarge, event.ReasonBatchTooLarge:
+		case event.ReasonTooLarge, reason.BatchTooLarge:
 			return http.StatusRequestEntityTooLarge
 		case event.ReasonMediaType, reasonEncoding:
 			return http.StatusUnsupportedMediaType
@@ -249,7 +250,7 @@ func statusOf(err error) int {
 	return http.StatusInternalServerError
 }
 
-func (d *httpDoor) problem(w http.ResponseWriter, err error) {
+func (d *httpAPI) problem(w http.ResponseWriter, err error) {
 	if f, ok := errors.AsType[*fault.Error](err); ok && f.RetryAfter > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
@@ -263,7 +264,7 @@ func (d *httpDoor) problem(w http.ResponseWriter, err error) {
 	d.write(w, p.Status, "application/problem+json", p)
 }
 
-func (d *httpDoor) write(w http.ResponseWriter, status int, contentType string, body any) {
+func (d *httpAPI) write(w http.ResponseWriter, status int, contentType string, body any) {
 	b, err := json.Marshal(body)
 	if err != nil {
 		// Nothing in a receipt or a problem can fail to be JSON.

@@ -65,7 +65,7 @@ func (in *inbox) put(ctx context.Context, events [][]byte, weight int64) bool {
 	}
 }
 
-// end says that nothing more comes, and why.
+// end closes the inbox: nothing more comes, for the reason err.
 func (in *inbox) end(err error) {
 	in.mu.Lock()
 	in.ended = err
@@ -73,7 +73,7 @@ func (in *inbox) end(err error) {
 	signal(in.filled)
 }
 
-// take waits until there is something and returns all of it; the slice is valid until the next take. The error says
+// take waits until there is something and returns all of it; the slice is valid until the next take. The error means
 // that nothing follows: what ended the stream, or errStopping.
 func (in *inbox) take(ctx context.Context, stopping <-chan struct{}) (items [][]byte, weight int64, err error) {
 	for {

@@ -8,7 +8,7 @@ import (
 	"testing/synctest"
 )
 
-func TestAnInboxHoldsItsSenderBack(t *testing.T) {
+func TestInbox_HoldsItsSenderBack(t *testing.T) {
 	for name, size := range map[string]int{"by number": 0, "by size": inboxBytes / 4} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -39,7 +39,7 @@ func TestAnInboxHoldsItsSenderBack(t *testing.T) {
 	}
 }
 
-func TestAnInboxGivesWhatItHoldsBeforeItEnds(t *testing.T) {
+func TestInbox_GivesWhatItHoldsBeforeItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stopping := make(chan struct{})
 		in := newInbox()

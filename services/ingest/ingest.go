@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Run takes events in until ctx ends; then it closes its doors, answers what is under way and returns nil.
+// Run takes events in until ctx ends; then it closes its transports, answers what is under way and returns nil.
 func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	client, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
 	if err != nil {
@@ -31,16 +31,16 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	grpc.RegisterService(bounded(), &grpcDoor{publisher: publisher, log: newRejections(env.Log, "grpc"), metrics: metrics.door("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
-	http, err := newHTTPDoor(cfg.HTTP, env, grpc, publisher, metrics.door("http"))
+	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"), metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
+	http, err := newHTTPAPI(cfg.HTTP, env, grpc, publisher, metrics.transport("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}
-	kafka := &kafkaDoor{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.door("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
+	kafka := &kafkaSource{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.transport("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
 
 	err = daemon.RunAll(ctx, tenants.run, grpc.Serve, http.serve, kafka.serve)
 
-	// The doors have answered all they took; this only names what would have been left.
+	// The transports have answered all they took; this only names what would be left.
 	finishing, cancel := env.Finishing(ctx)
 	defer cancel()
 	defer env.InFlight.Add("records on their way to Kafka")()

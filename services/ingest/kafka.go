@@ -12,18 +12,18 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// kafkaDoor works off events.inbound, a goroutine for each partition this replica holds.
-type kafkaDoor struct {
+// kafkaSource works off events.inbound, a goroutine for each partition this replica holds.
+type kafkaSource struct {
 	client    *stream.Client
 	publisher *publisher
 	clock     func() time.Time
 	log       rejections
-	metrics   *doorMetrics
+	metrics   *transportMetrics
 	rejected  string
 	health    *daemon.Health
 }
 
-func (d *kafkaDoor) serve(ctx context.Context) error {
+func (d *kafkaSource) serve(ctx context.Context) error {
 	if !d.awaitTopics(ctx) {
 		return nil
 	}
@@ -31,7 +31,7 @@ func (d *kafkaDoor) serve(ctx context.Context) error {
 }
 
 // awaitTopics keeps ingest from being ready until every topic it needs is there; false when ctx ended before.
-func (d *kafkaDoor) awaitTopics(ctx context.Context) bool {
+func (d *kafkaSource) awaitTopics(ctx context.Context) bool {
 	for {
 		var faults []error
 		for _, name := range []string{stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered, stream.EventsRejected} {
@@ -55,7 +55,7 @@ func (d *kafkaDoor) awaitTopics(ctx context.Context) bool {
 }
 
 // partition works one partition for as long as it is held: read, publish, and only then commit.
-func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
+func (d *kafkaSource) partition(ctx context.Context, cl *stream.Claim) error {
 	return cl.Each(ctx, stream.FetchOptions{PassDamaged: true}, func(ctx context.Context, b stream.Batch) error {
 		if b.Damaged != nil {
 			return d.unreadable(ctx, b.Damaged)
@@ -66,12 +66,12 @@ func (d *kafkaDoor) partition(ctx context.Context, cl *stream.Claim) error {
 
 // batch returns once everything that follows from records is acknowledged: each event on the topic of its type, or the
 // record itself on the rejected topic, with the reason. An error means that ctx ended before.
-func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
+func (d *kafkaSource) batch(ctx context.Context, records []stream.Record) error {
 	parsed := make([]event.Parsed, len(records))
 	for i, r := range records {
 		parsed[i].Event, parsed[i].Err = guarded(d.log, event.ParseKafka, r)
 	}
-	d.publisher.tenants.judge(ctx, parsed)
+	d.publisher.tenants.validate(ctx, parsed)
 	now := d.publisher.now()
 	entries := make([]entry, len(records))
 	rejected := 0
@@ -87,7 +87,7 @@ func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
 		rejected++
 		entries[i] = d.reject(e, err, r, now)
 	}
-	for _, at := range d.publisher.append(ctx, entries, patient) {
+	for _, at := range d.publisher.produce(ctx, entries, patient) {
 		if at.Err != nil {
 			return fmt.Errorf("publish %d records of %s/%d: %w", len(records), records[0].Topic, records[0].Partition, at.Err)
 		}
@@ -97,11 +97,11 @@ func (d *kafkaDoor) batch(ctx context.Context, records []stream.Record) error {
 	return nil
 }
 
-// unreadable returns once a batch that nobody can read stands on the rejected topic. A person should know of it, since
+// unreadable returns once a batch that can't be read is on the rejected topic. A person should know of it, since
 // its producer does not: the incident is counted and logged, and does not last, since the partition goes on.
-func (d *kafkaDoor) unreadable(ctx context.Context, b *stream.DamagedError) error {
+func (d *kafkaSource) unreadable(ctx context.Context, b *stream.DamagedError) error {
 	now := d.publisher.now()
-	for _, at := range d.publisher.append(ctx, []entry{{record: event.RejectedBatch(d.rejected, b, now)}}, patient) {
+	for _, at := range d.publisher.produce(ctx, []entry{{record: event.RejectedBatch(d.rejected, b, now)}}, patient) {
 		if at.Err != nil {
 			return fmt.Errorf("reject a batch of %s/%d: %w", b.Topic, b.Partition, at.Err)
 		}
@@ -111,7 +111,7 @@ func (d *kafkaDoor) unreadable(ctx context.Context, b *stream.DamagedError) erro
 	return nil
 }
 
-func (d *kafkaDoor) reject(e *event.Event, err error, r stream.Record, now time.Time) entry {
+func (d *kafkaSource) reject(e *event.Event, err error, r stream.Record, now time.Time) entry {
 	var id event.Identity
 	if e != nil {
 		id = e.Identity()

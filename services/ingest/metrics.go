@@ -5,7 +5,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // metrics beside those of pkg/stream, which has the lag of the group ingest by partition.
@@ -22,11 +22,11 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		registry: reg,
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollgate_ingest_events_total",
-			Help: "Events by door (kafka, grpc, http) and result: accepted, rejected, or unavailable where Kafka did not take one that was right.",
-		}, []string{"door", "result"}),
+			Help: "Events by transport (kafka, grpc, http) and result: accepted, rejected, or unavailable where Kafka did not take one that was right.",
+		}, []string{"transport", "result"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tollgate_ingest_rejected_total", Help: "Rejected events by door and reason.",
-		}, []string{"door", "reason"}),
+			Name: "tollgate_ingest_rejected_total", Help: "Rejected events by transport and reason.",
+		}, []string{"transport", "reason"}),
 		publish: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name:    "tollgate_ingest_publish_seconds",
 			Help:    "From handing a group of records to the producer until all are acknowledged by all in-sync replicas.",
@@ -42,7 +42,7 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 	return m
 }
 
-// watchTenants tells how old is what is known of tenants.
+// watchTenants registers the age of what is known of tenants.
 func (m *metrics) watchTenants(age func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tollgate_ingest_tenants_age_seconds",
@@ -50,38 +50,35 @@ func (m *metrics) watchTenants(age func() float64) {
 	}, age))
 }
 
-// doorMetrics are the counters of one door, looked up once.
-type doorMetrics struct {
+// transportMetrics are the counters of one transport, looked up once.
+type transportMetrics struct {
 	all                             *metrics
 	accepted, rejected, unavailable prometheus.Counter
 	reasons                         map[string]prometheus.Counter
 }
 
-// reasonPanic is of an event on which reading it panicked.
-const reasonPanic = "PANIC"
-
-// reasonOther stands for a request that is no event, such as a batch of too many.
+// reasonOther is of a request that is no event, such as a batch of too many.
 const reasonOther = "OTHER"
 
-func (m *metrics) door(name string) *doorMetrics {
-	d := &doorMetrics{
+func (m *metrics) transport(name string) *transportMetrics {
+	d := &transportMetrics{
 		all:         m,
 		accepted:    m.events.WithLabelValues(name, "accepted"),
 		rejected:    m.events.WithLabelValues(name, "rejected"),
 		unavailable: m.events.WithLabelValues(name, "unavailable"),
 		reasons:     map[string]prometheus.Counter{},
 	}
-	for _, reason := range append(event.Reasons(), reasonPanic, reasonEncoding, reasonOther, stream.ReasonBatchTooLarge, stream.ReasonBatchDamaged) {
-		d.reasons[reason] = m.rejected.WithLabelValues(name, reason)
+	for _, code := range append(event.Reasons(), reason.Panic, reasonEncoding, reasonOther, reason.BatchTooLarge, reason.BatchDamaged) {
+		d.reasons[code] = m.rejected.WithLabelValues(name, code)
 	}
 	return d
 }
 
-func (d *doorMetrics) reject(err error) {
+func (d *transportMetrics) reject(err error) {
 	d.rejected.Inc()
-	reason := d.reasons[fault.ReasonOf(err)]
-	if reason == nil {
-		reason = d.reasons[reasonOther]
+	counter := d.reasons[fault.ReasonOf(err)]
+	if counter == nil {
+		counter = d.reasons[reasonOther]
 	}
-	reason.Inc()
+	counter.Inc()
 }

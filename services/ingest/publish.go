@@ -10,10 +10,11 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// publisher appends what the doors let in, and answers for each where it stands.
+// publisher produces what the transports take, and answers with the receipt of each.
 type publisher struct {
 	producer  *stream.Producer
 	tenants   *tenants
@@ -35,7 +36,7 @@ func newPublisher(client *stream.Client, tenants *tenants, clock func() time.Tim
 	}
 }
 
-// entry is one record to append: an accepted event, or a record on its way to the rejected topic.
+// entry is one record to produce: an accepted event, or a record on its way to the rejected topic.
 type entry struct {
 	record stream.Record
 	// event is what record was made of; nil for a rejected record.
@@ -47,7 +48,7 @@ type entry struct {
 // now is the stamp of what is received at this moment.
 func (p *publisher) now() time.Time { return p.clock().UTC().Truncate(time.Millisecond) }
 
-// stamp makes of an event that passed its door the record to append. From here on it is received.
+// stamp makes the record of a valid event. From here on it is received.
 func (p *publisher) stamp(e *event.Event, now time.Time) (entry, error) {
 	topic := p.ordered
 	if t, ok := event.Lookup(e.Type); ok && t.Queue == event.Unordered {
@@ -58,35 +59,35 @@ func (p *publisher) stamp(e *event.Event, now time.Time) (entry, error) {
 	return entry{record: record, event: e}, err
 }
 
-// patience says what append does about a record that Kafka refuses for a reason that is ours.
+// patience is what produce does about a record that Kafka refuses for a reason that is ours.
 type patience bool
 
 const (
-	// impatient gives up, since somebody waits who can send it again.
+	// impatient gives an error, since the caller waits and can send it again.
 	impatient patience = false
 	// patient tries again for as long as ctx lasts.
 	patient patience = true
 )
 
-// append blocks until every entry is acknowledged by all in-sync replicas, or has an error. A stamp ahead of the
+// produce blocks until every entry is acknowledged by all in-sync replicas, or has an error. A stamp ahead of the
 // broker's clock is waited for in either case, and drawn anew: some clock is wrong, and no producer can do anything
 // about it.
-func (p *publisher) append(ctx context.Context, entries []entry, how patience) []stream.ProduceResult {
+func (p *publisher) produce(ctx context.Context, entries []entry, how patience) []stream.ProduceResult {
 	began := time.Now()
 	records := make([]stream.Record, len(entries))
 	for i := range entries {
 		records[i] = entries[i].record
 	}
-	placed, err := p.producer.ProduceResults(ctx, records...)
+	results, err := p.producer.ProduceResults(ctx, records...)
 	if err != nil {
-		p.again(ctx, entries, placed, how)
+		p.again(ctx, entries, results, how)
 	}
 	p.metrics.publish.Observe(time.Since(began).Seconds())
-	return placed
+	return results
 }
 
-// again appends what is worth it until nothing is left that would be.
-func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.ProduceResult, how patience) {
+// again produces what may succeed until nothing is left that may.
+func (p *publisher) again(ctx context.Context, entries []entry, results []stream.ProduceResult, how patience) {
 	for attempt := 0; ; attempt++ {
 		var (
 			left    []int
@@ -94,8 +95,8 @@ func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.
 			why     string
 			now     = p.now()
 		)
-		for i := range placed {
-			switch err := placed[i].Err; {
+		for i := range results {
+			switch err := results[i].Err; {
 			case err == nil, errors.Is(err, stream.ErrUnknown), errors.Is(err, stream.ErrClosed):
 				continue
 			case errors.Is(err, stream.ErrTimestampAhead) && entries[i].event != nil:
@@ -122,7 +123,7 @@ func (p *publisher) again(ctx context.Context, entries []entry, placed []stream.
 		}
 		again, _ := p.producer.ProduceResults(ctx, records...)
 		for i, at := range left {
-			placed[at] = again[i]
+			results[at] = again[i]
 		}
 	}
 }
@@ -161,7 +162,7 @@ func (p *publisher) obstacle() error {
 	return errors.Join(faults...)
 }
 
-// unanswered is what a synchronous door says of an event that was not acknowledged.
+// unanswered is the error of a synchronous API for an event that was not acknowledged.
 func unanswered(err error) error {
 	switch {
 	case errors.Is(err, stream.ErrUnknown):
@@ -169,7 +170,7 @@ func unanswered(err error) error {
 	case errors.Is(err, stream.ErrTimestampAhead):
 		return fault.New(fault.Unavailable, "CLOCK_AHEAD", "the clock of this replica is ahead of Kafka's, the event was not accepted").After(time.Second)
 	case errors.Is(err, stream.ErrClosed):
-		return fault.New(fault.Unavailable, "STOPPING", "this replica is stopping, the event was not accepted").After(time.Second)
+		return fault.New(fault.Unavailable, reason.Stopping, "this replica is stopping, the event was not accepted").After(time.Second)
 	}
 	return fault.New(fault.Unavailable, "NOT_ACCEPTED", "Kafka does not take the event now, it was not accepted").After(time.Second)
 }

@@ -8,45 +8,46 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // guarded parses what a producer sent. Should that panic, it is this input's fault and no other's: it is rejected as
-// PANIC, and an incident tells us.
+// PANIC, and there is an incident.
 func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (e *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.log.Error("incident", zap.String("code", reasonPanic), zap.String("door", log.door), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			e, err = nil, fault.New(fault.Invalid, reasonPanic, "the event could not be read, for a reason that is ours: %v", p)
+			log.log.Error("incident", zap.String("code", reason.Panic), zap.String("transport", log.transport), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			e, err = nil, fault.New(fault.Invalid, reason.Panic, "the event could not be read, for a reason that is ours: %v", p)
 		}
 	}()
 	return parse(in)
 }
 
-// rejections writes the lines of events that were turned away, of which outsiders make as many as they like. What it says
-// of an event names nobody.
+// rejections writes the lines of events that were turned away, of which outsiders make as many as they like. It names
+// no person.
 type rejections struct {
-	log     *zap.Logger
-	door    string
-	limited *display.Limited
+	log       *zap.Logger
+	transport string
+	limited   *display.Limited
 }
 
-// linesPerSecond is of one door; what is left out is counted.
+// linesPerSecond is of one transport; what is left out is counted.
 const linesPerSecond = 100
 
-func newRejections(log *zap.Logger, door string) rejections {
-	return rejections{log, door, display.NewLimited(log, "event rejected", linesPerSecond)}
+func newRejections(log *zap.Logger, transport string) rejections {
+	return rejections{log, transport, display.NewLimited(log, "event rejected", linesPerSecond)}
 }
 
-// write says that an event was turned away, and which fields are why; e is nil where nothing could be read. What was
-// wrong in words is told to the producer alone, since it repeats what the producer sent.
+// write logs that an event was turned away, and for which fields; e is nil where nothing could be read. The descriptions
+// go to the producer alone, since they repeat what it sent.
 func (l rejections) write(e *event.Event, err error, from stream.Record) {
 	l.limited.Write(zap.InfoLevel, func() []zap.Field { return l.fields(e, err, from) })
 }
 
 func (l rejections) fields(e *event.Event, err error, from stream.Record) []zap.Field {
 	fields := make([]zap.Field, 0, 12)
-	fields = append(fields, zap.String("door", l.door), zap.String("reason", fault.ReasonOf(err)))
+	fields = append(fields, zap.String("transport", l.transport), zap.String("reason", fault.ReasonOf(err)))
 	var wrong []string
 	for _, v := range fault.ViolationsOf(err) {
 		wrong = append(wrong, v.Field)

@@ -18,7 +18,7 @@ import (
 )
 
 const (
-	// tenantsEvery is how often the tenants are read while nobody asks for one that is not known: by then a deleted one is.
+	// tenantsEvery is how often the tenants are read while no event names an unknown one: by then a deleted one is refused.
 	tenantsEvery = 10 * time.Second
 	// tenantsRetry is how often they are read while configuration does not answer.
 	tenantsRetry = time.Second
@@ -28,9 +28,9 @@ const (
 	tenantsPatience = time.Second
 )
 
-// tenants tells events of tenants that do not exist. Absence has to be known: by a reading of configuration that began
+// tenants finds events of tenants that do not exist. Absence has to be known: by a reading of configuration that began
 // after the event came, so that a tenant made a moment ago is in it. While configuration does not answer, everything is
-// accepted: what a tenant is to the counters is for them to say.
+// accepted: the counters know what a tenant is to them.
 type tenants struct {
 	list func(ctx context.Context) (map[string]struct{}, error)
 	log  *zap.Logger
@@ -41,7 +41,7 @@ type tenants struct {
 	mu sync.Mutex
 	// answers is false while configuration did not answer the last reading.
 	answers bool
-	// next is the reading that begins next, where somebody waits for it.
+	// next is the reading that begins next, where an event waits for it.
 	next *reading
 	read time.Time
 }
@@ -83,7 +83,7 @@ func listTenants(ctx context.Context, client configv1.TenantServiceClient) (map[
 	}
 }
 
-// run reads until ctx ends: at times, and when somebody waits.
+// run reads until ctx ends: at times, and when an event waits.
 func (t *tenants) run(ctx context.Context) error {
 	defer t.ended()
 	for ctx.Err() == nil {
@@ -98,7 +98,7 @@ func (t *tenants) run(ctx context.Context) error {
 	return nil
 }
 
-// ended lets go of whoever waits, now and later: calls are answered after ctx has ended.
+// ended releases all that wait, now and later: calls are answered after ctx has ended.
 func (t *tenants) ended() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -158,8 +158,8 @@ func (t *tenants) once(ctx context.Context) bool {
 	return err == nil
 }
 
-// judge makes UNKNOWN_TENANT the error of each event whose tenant does not exist.
-func (t *tenants) judge(ctx context.Context, parsed []event.Parsed) {
+// validate makes UNKNOWN_TENANT the error of each event whose tenant does not exist.
+func (t *tenants) validate(ctx context.Context, parsed []event.Parsed) {
 	if t.all(parsed) || !t.readAnew(ctx) {
 		return
 	}
@@ -173,7 +173,7 @@ func (t *tenants) judge(ctx context.Context, parsed []event.Parsed) {
 	}
 }
 
-// all says that each event that is right so far is of a tenant that is known.
+// all reports that each valid event is of a known tenant.
 func (t *tenants) all(parsed []event.Parsed) bool {
 	known := t.known.Load()
 	for i := range parsed {

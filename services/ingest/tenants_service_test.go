@@ -31,7 +31,7 @@ func (s *tenantService) ListTenants(_ context.Context, req *configv1.ListTenants
 	return res, nil
 }
 
-func TestAnEventOfNoTenantIsRefusedByEverySource(t *testing.T) {
+func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		listener, err := (&net.ListenConfig{}).Listen(f.ctx, "tcp", "127.0.0.1:0")
 		if err != nil {
@@ -54,23 +54,23 @@ func TestAnEventOfNoTenantIsRefusedByEverySource(t *testing.T) {
 			e.Tenant = tenant
 			return e
 		}
-		judge := func(source string, err error) {
+		check := func(source string, err error) {
 			t.Helper()
 			if v := fault.ViolationsOf(err); fault.ReasonOf(err) != event.ReasonUnknownTenant || len(v) != 1 || v[0].Field != "tenant" {
 				t.Errorf("%s: %v", source, err)
 			}
 		}
-		_, err = r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: of("1", "nobody").Proto()})
-		judge("Publish", err)
-		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{of("2", "acme").Proto(), of("3", "nobody").Proto(), of("4", "other").Proto()}})
+		_, err = r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: of("1", "unknown").Proto()})
+		check("Publish", err)
+		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{of("2", "acme").Proto(), of("3", "unknown").Proto(), of("4", "other").Proto()}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		judgeResults(t, batch.GetResults(), judge)
-		if a := r.post(structured(t, "5", map[string]any{"tenant": "nobody"}), map[string]string{"Content-Type": event.ContentTypeCloudEvent}); a.Status != 400 || a.Reason != event.ReasonUnknownTenant {
+		checkResults(t, batch.GetResults(), check)
+		if a := r.post(structured(t, "5", map[string]any{"tenant": "unknown"}), map[string]string{"Content-Type": event.ContentTypeCloudEvent}); a.Status != 400 || a.Reason != event.ReasonUnknownTenant {
 			t.Errorf("%+v", a)
 		}
-		f.produce(stream.Record{Value: bytesOf(t, of("6", "nobody"))}, stream.Record{Value: bytesOf(t, of("7", "acme"))})
+		f.produce(stream.Record{Value: bytesOf(t, of("6", "unknown"))}, stream.Record{Value: bytesOf(t, of("7", "acme"))})
 		if rejected := f.read(stream.EventsRejected, 1); len(rejected) != 1 || headersOf(rejected[0])[event.HeaderReason] != event.ReasonUnknownTenant {
 			t.Errorf("%v", rejected)
 		}

@@ -71,8 +71,8 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 			for i, name := range tenants {
 				parsed[i].Event = &event.Event{Tenant: name}
 			}
-			known.judge(ctx, parsed)
-			said := ""
+			known.validate(ctx, parsed)
+			names := ""
 			for i, p := range parsed {
 				if p.Err == nil {
 					continue
@@ -80,9 +80,9 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != event.ReasonUnknownTenant || len(v) != 1 || v[0].String() != fmt.Sprintf("tenant: %q does not exist", tenants[i]) {
 					t.Errorf("%v", p.Err)
 				}
-				said += tenants[i] + " "
+				names += tenants[i] + " "
 			}
-			return said
+			return names
 		})
 		cancel()
 		if err := <-ended; err != nil {
@@ -91,9 +91,9 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 	})
 }
 
-func TestATenantThatDoesNotExistIsRefused(t *testing.T) {
+func TestTenants_RefusesUnknown(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
-		if got := refused("acme", "nobody", "acme", "none"); got != "nobody none " {
+		if got := refused("acme", "unknown", "acme", "none"); got != "unknown none " {
 			t.Errorf("refused %q", got)
 		}
 		if got := refused("acme"); got != "" {
@@ -102,8 +102,8 @@ func TestATenantThatDoesNotExistIsRefused(t *testing.T) {
 	})
 }
 
-// Whoever makes a tenant sends its first event in the same breath.
-func TestATenantMadeAMomentAgoIsKnown(t *testing.T) {
+// A new tenant sends its first event at once.
+func TestTenants_KnowsATenantCreatedAMomentAgo(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		for i := range 20 {
@@ -119,7 +119,7 @@ func TestATenantMadeAMomentAgoIsKnown(t *testing.T) {
 	})
 }
 
-func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
+func TestTenants_ManyUnknownShareReadings(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		began, before := time.Now(), r.read()
@@ -136,8 +136,8 @@ func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
 			}()
 		}
 		for range 200 {
-			if said := <-done; said != "" {
-				t.Error(said)
+			if names := <-done; names != "" {
+				t.Error(names)
 			}
 		}
 		if took := time.Since(began); r.read()-before > 7 || took > time.Second {
@@ -146,7 +146,7 @@ func TestNoFloodOfUnknownTenantsIsAFloodOfReadings(t *testing.T) {
 	})
 }
 
-func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
+func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
 	for name, fail := range map[string]func(*registry){
 		"it is away": func(r *registry) { r.becomes(func() { r.fails = errors.New("away") }) },
 		"it hangs":   func(r *registry) { r.becomes(func() { r.takes = time.Hour }) },
@@ -156,23 +156,23 @@ func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
 				fail(r)
 				began := time.Now()
 				for range 100 {
-					if got := refused("nobody", "acme"); got != "" {
+					if got := refused("unknown", "acme"); got != "" {
 						t.Fatalf("refused %q by ignorance", got)
 					}
 				}
 				if took := time.Since(began); took > 2*tenantsPatience {
 					t.Errorf("events waited %v", took)
 				}
-				// It comes back, and is asked again without anybody's event.
+				// It comes back, and is asked again without an event.
 				r.becomes(func() { r.fails, r.takes = nil, 0 })
 				time.Sleep(tenantsRetry + tenantsPatience + time.Second)
-				if got := refused("nobody", "acme"); got != "nobody " {
+				if got := refused("unknown", "acme"); got != "unknown " {
 					t.Errorf("refused %q", got)
 				}
 				// And goes again: what was known goes on, what was not is accepted.
 				fail(r)
 				time.Sleep(tenantsEvery + 2*tenantsPatience)
-				if got := refused("nobody", "acme"); got != "" {
+				if got := refused("unknown", "acme"); got != "" {
 					t.Errorf("refused %q by ignorance", got)
 				}
 			})
@@ -180,7 +180,7 @@ func TestWhileConfigurationDoesNotAnswerEveryTenantIsAccepted(t *testing.T) {
 	}
 }
 
-func TestADeletedTenantIsRefusedInTime(t *testing.T) {
+func TestTenants_RefusesADeletedTenantInTime(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		r.becomes(func() { delete(r.there, "acme") })

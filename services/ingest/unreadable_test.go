@@ -6,13 +6,14 @@ import (
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// A batch of 40 records of 1 MB zeros, a few KB compressed, is rejected by its offsets; what stands before and behind it
+// A batch of 40 records of 1 MB zeros, a few KB compressed, is rejected by its offsets; what is before and behind it
 // is taken, and the service stays ready.
-func TestABatchThatUnpacksToMoreThanTheBoundIsRejectedAndThePartitionGoesOn(t *testing.T) {
+func TestReject_BatchAboveTheBound(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		send := func(id string) {
 			f.produce(stream.Record{Partition: 1, Value: bytesOf(t, usage(id, "447700900001", 100))})
@@ -31,14 +32,14 @@ func TestABatchThatUnpacksToMoreThanTheBoundIsRejectedAndThePartitionGoesOn(t *t
 		f.read(stream.EventsOrdered, 2)
 		rec := f.read(stream.EventsRejected, 1)[0]
 		h := headersOf(rec)
-		if h[event.HeaderReason] != stream.ReasonBatchTooLarge || h[event.HeaderPartition] != "1" || len(h[event.HeaderSHA256]) != 64 ||
+		if h[event.HeaderReason] != reason.BatchTooLarge || h[event.HeaderPartition] != "1" || len(h[event.HeaderSHA256]) != 64 ||
 			h[event.HeaderOffset] != fmt.Sprint(placed[0].Offset) || h[event.HeaderLastOffset] != fmt.Sprint(placed[39].Offset) ||
 			h[event.HeaderSize] == "" || len(rec.Value) == 0 || len(rec.Value) > event.RejectedKept || h[event.HeaderRejectedID] == "" {
 			t.Errorf("rejected with %v and %d bytes", h, len(rec.Value))
 		}
 		f.until("the incident is counted", func() bool {
-			return r.counted(t, "tollgate_stream_incidents_total", "kind", stream.ReasonBatchTooLarge) == 1 &&
-				r.counted(t, "tollgate_ingest_rejected_total", "reason", stream.ReasonBatchTooLarge) == 1
+			return r.counted(t, "tollgate_stream_incidents_total", "kind", reason.BatchTooLarge) == 1 &&
+				r.counted(t, "tollgate_ingest_rejected_total", "reason", reason.BatchTooLarge) == 1
 		})
 		if failing := r.env.Health.Failing(); len(failing) > 0 {
 			t.Errorf("not ready: %+v", failing)
@@ -46,8 +47,8 @@ func TestABatchThatUnpacksToMoreThanTheBoundIsRejectedAndThePartitionGoesOn(t *t
 	})
 }
 
-// What the broker lets in and nobody can read is rejected likewise: Apache Kafka looks into batches, others do not.
-func TestABatchThatMakesNoSenseIsRejectedAndThePartitionGoesOn(t *testing.T) {
+// What the broker lets in and can't be read is rejected likewise: Apache Kafka looks into batches, others do not.
+func TestReject_DamagedBatch(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	inbound := f.client.Topic(stream.EventsInbound)
 	for codec, payload := range map[int16][]byte{0: []byte("no records"), 1: []byte("no gzip"), 2: {0xff, 0xff, 0xff, 0xff, 0x0f, 1}, 3: []byte("no lz4"), 4: []byte("no zstd")} {

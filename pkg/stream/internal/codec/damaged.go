@@ -4,12 +4,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-)
 
-// Reasons of a DamagedError, which are codes of incidents as well.
-const (
-	ReasonBatchTooLarge = "BATCH_TOO_LARGE"
-	ReasonBatchDamaged  = "BATCH_DAMAGED"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 var (
@@ -29,7 +25,7 @@ type DamagedError struct {
 	Partition int32
 	// First is its first offset that was not taken yet, Next the one after its last.
 	First, Next int64
-	// Reason is ReasonBatchTooLarge or ReasonBatchDamaged, Detail says it in words.
+	// Reason is reason.BatchTooLarge or reason.BatchDamaged, Detail says it in words.
 	Reason, Detail string
 	// Raw is the batch as the broker sent it.
 	Raw []byte
@@ -47,7 +43,7 @@ type Doubt struct{ sum *[sha256.Size]byte }
 // been damaged on its way.
 func (d *Doubt) Confirm(err error) error {
 	var damaged *DamagedError
-	if !errors.As(err, &damaged) || damaged.Reason == ReasonBatchTooLarge {
+	if !errors.As(err, &damaged) || damaged.Reason == reason.BatchTooLarge {
 		return err
 	}
 	raw := damaged.Raw

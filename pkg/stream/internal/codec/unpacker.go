@@ -9,6 +9,8 @@ import (
 	"slices"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Set is what one answer brought of a partition.
@@ -313,10 +315,10 @@ func (s *Set) skips(one []byte) bool {
 // damaged makes a *DamagedError of what is wrong with a batch. A batch that was
 // reported before is passed over.
 func (u *Unpacker) damaged(set *Set, one []byte, err error) error {
-	reason := ReasonBatchDamaged
+	why := reason.BatchDamaged
 	switch {
 	case errors.Is(err, errTooMuch):
-		reason = ReasonBatchTooLarge
+		why = reason.BatchTooLarge
 	case !errors.Is(err, errBatch) && !errors.Is(err, errCRC):
 		return err
 	}
@@ -332,7 +334,7 @@ func (u *Unpacker) damaged(set *Set, one []byte, err error) error {
 			first = base
 		}
 	}
-	return &DamagedError{Topic: u.Topic, Partition: u.Partition, First: first, Next: next, Reason: reason, Detail: err.Error(), Raw: one}
+	return &DamagedError{Topic: u.Topic, Partition: u.Partition, First: first, Next: next, Reason: why, Detail: err.Error(), Raw: one}
 }
 
 // behind is where to go on after a batch that can't be read: where the batch

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/segmentio/kafka-go"
+
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 var everyCodec = []kafka.Compression{kafka.Gzip, kafka.Snappy, kafka.Lz4, kafka.Zstd}
@@ -175,7 +177,7 @@ func TestTake_ReportsAnUnreadableBatchByItsOffsets(t *testing.T) {
 				t.Errorf("offsets %d to %d, %d bytes of %d", damaged.First, damaged.Next, len(damaged.Raw), len(bad))
 			}
 			large := strings.Contains(name, "unpacks to") || strings.Contains(name, "headers than are taken")
-			if large != (damaged.Reason == ReasonBatchTooLarge) {
+			if large != (damaged.Reason == reason.BatchTooLarge) {
 				t.Errorf("reason %s: %s", damaged.Reason, damaged.Detail)
 			}
 			if took := behind.TotalAlloc - before.TotalAlloc; took > 48<<20 {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/segmentio/kafka-go"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
 )
@@ -173,8 +174,8 @@ func (cl *Claim) Progress() {
 	cl.Alive()
 	if cl.failed.Swap(false) {
 		cl.g.c.Done(cl.workKey())
-		cl.SettleIncident(codec.ReasonBatchTooLarge)
-		cl.SettleIncident(codec.ReasonBatchDamaged)
+		cl.SettleIncident(reason.BatchTooLarge)
+		cl.SettleIncident(reason.BatchDamaged)
 	}
 }
 

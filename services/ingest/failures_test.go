@@ -75,7 +75,7 @@ func (c *deadConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-func TestAKillBeforePublishOrBeforeCommitOnlyRepeats(t *testing.T) {
+func TestKill_BeforePublishOrCommitOnlyRepeats(t *testing.T) {
 	for name, key := range map[string]int16{"before publish": streamtest.KeyProduce, "between publish and commit": streamtest.KeyOffsetCommit} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each waits until the broker has given the killed one up
@@ -144,7 +144,7 @@ func killAt(t *testing.T, f *fixture, key int16) {
 	}
 }
 
-func TestAfterACleanStopNothingIsRepeated(t *testing.T) {
+func TestStop_RepeatsNothing(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		const n = 50
 		for round := range 2 {
@@ -163,7 +163,7 @@ func TestAfterACleanStopNothingIsRepeated(t *testing.T) {
 	})
 }
 
-func TestAStreamIsAnsweredInOrder(t *testing.T) {
+func TestPublishStream_AnswersInOrder(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		s, err := r.ingest.PublishStream(f.ctx)
@@ -241,7 +241,7 @@ func TestAStreamIsAnsweredInOrder(t *testing.T) {
 	})
 }
 
-func TestAStreamEndsWithTheProcessAndLosesNothingItAnswered(t *testing.T) {
+func TestPublishStream_EndsWithTheProcessAndLosesNoAnsweredEvent(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		s, err := r.ingest.PublishStream(f.ctx)
@@ -266,7 +266,7 @@ func TestAStreamEndsWithTheProcessAndLosesNothingItAnswered(t *testing.T) {
 	})
 }
 
-func TestWhatKafkaDoesNotAcknowledgeIsNotAccepted(t *testing.T) {
+func TestPublish_UnacknowledgedIsNotAccepted(t *testing.T) {
 	own := streamtest.Brokers(t)[0].Own(t)
 	f := newFixture(t, own.Addrs())
 	r := f.start(func(c *Config) { c.HTTP.RequestTimeout = 300 * time.Millisecond })
@@ -288,8 +288,8 @@ func TestWhatKafkaDoesNotAcknowledgeIsNotAccepted(t *testing.T) {
 	})
 }
 
-// A stamp ahead of the broker's clock is refused by it (error 32). That is ours to wait for, by every door.
-func TestAClockThatIsAheadIsWaitedFor(t *testing.T) {
+// A stamp ahead of the broker's clock is refused by it (error 32). That is ours to wait for, by every transport.
+func TestPublish_WaitsForAClockThatIsAhead(t *testing.T) {
 	test := func(t *testing.T, f *fixture) {
 		f.clock.Store(int64(time.Hour))
 		r := f.start(nil)
@@ -323,7 +323,7 @@ func TestAClockThatIsAheadIsWaitedFor(t *testing.T) {
 		f.until("it is ready", func() bool { return len(r.env.Health.Failing()) == 0 })
 	}
 	t.Run("embedded", func(t *testing.T) {
-		// The embedded broker does not judge stamps: here it does.
+		// The embedded broker does not check stamps: here it does.
 		cluster := streamtest.EmbeddedCluster(t)
 		f := newFixture(t, cluster.ListenAddrs())
 		cluster.ControlKey(int16(kmsg.Produce), refuseAhead(cluster, f.client.Topic(stream.EventsOrdered)))
@@ -366,7 +366,7 @@ func refuseAhead(cluster *kfake.Cluster, topic string) func(kmsg.Request) (kmsg.
 	}
 }
 
-func TestWithoutItsTopicsItIsNotReady(t *testing.T) {
+func TestReady_NeedsTheTopics(t *testing.T) {
 	addrs := streamtest.Embedded(t)
 	f := newFixture(t, addrs)
 	r := f.start(func(c *Config) { c.Kafka.Prefix = streamtest.NewPrefix(t) })

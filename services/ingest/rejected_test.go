@@ -1,0 +1,103 @@
+package ingest
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+func TestReject_KeepsRecordWithItsReason(t *testing.T) {
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		r := f.start(nil)
+		type sent struct {
+			value  []byte
+			reason string
+			detail string
+		}
+		want := map[string]sent{"hello": {[]byte("hello"), event.ReasonUndecodable, "must be a tollgate.event.v1.Event"}}
+		for name, tc := range bad() {
+			p := usage("bad", "447700900001", 100).Proto()
+			tc.change(p)
+			value, err := proto.Marshal(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want[name] = sent{value, tc.reason, tc.fields[0]}
+		}
+		var records []stream.Record
+		for name, s := range want {
+			records = append(records, stream.Record{Key: []byte(name), Value: s.value, Headers: []stream.Header{{Key: "mine", Value: []byte(name)}}})
+		}
+		// Good ones of the same keys between them: nothing stops.
+		for name := range want {
+			records = append(records, stream.Record{Key: []byte(name), Value: bytesOf(t, usage("good "+name, "447700900001", 100))})
+		}
+		placed := f.produce(records...)
+		offsets := map[string]stream.ProduceResult{}
+		for i := range want {
+			for n, rec := range records[:len(want)] {
+				if string(rec.Key) == i {
+					offsets[i] = placed[n]
+				}
+			}
+		}
+		for _, rec := range f.read(stream.EventsRejected, len(want)) {
+			name := string(rec.Key)
+			h := headersOf(rec)
+			s, ok := want[name]
+			if !ok {
+				t.Errorf("%q was not sent, or is there twice", name)
+				continue
+			}
+			delete(want, name)
+			if !bytes.Equal(rec.Value, s.value) || h["mine"] != name {
+				t.Errorf("%s: not as received: %d bytes of %d, %v", name, len(rec.Value), len(s.value), h)
+			}
+			if h[event.HeaderReason] != s.reason || !strings.Contains(h[event.HeaderDetail], s.detail) {
+				t.Errorf("%s: %s: %s", name, h[event.HeaderReason], h[event.HeaderDetail])
+			}
+			at := offsets[name]
+			if h[event.HeaderTopic] != f.client.Topic(stream.EventsInbound) || h[event.HeaderPartition] != fmt.Sprint(at.Partition) || h[event.HeaderOffset] != fmt.Sprint(at.Offset) {
+				t.Errorf("%s: was at %+v, headers %v", name, at, h)
+			}
+		}
+		if len(want) > 0 {
+			t.Errorf("lost: %v", want)
+		}
+		good := map[string]bool{}
+		for _, rec := range f.read(stream.EventsOrdered, len(records)/2) {
+			good[headersOf(rec)[event.HeaderID]] = true
+		}
+		if len(good) != len(records)/2 {
+			t.Errorf("%d good events came through, %d were sent", len(good), len(records)/2)
+		}
+		lines := r.logs.FilterMessage("event rejected").All()
+		if len(lines) != len(records)/2 {
+			t.Errorf("%d lines for %d rejections", len(lines), len(records)/2)
+		}
+		for _, l := range lines {
+			if text := fmt.Sprint(l.ContextMap()); strings.Contains(text, "447700900001") {
+				t.Errorf("a line names a person: %s", text)
+			}
+		}
+	})
+}
+
+func TestReject_OversizedKeepsHash(t *testing.T) {
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		f.start(nil)
+		// Compressed it is small enough for any topic.
+		f.produce(stream.Record{Value: bytes.Repeat([]byte("x"), event.RejectedMax+1)})
+		rec := f.read(stream.EventsRejected, 1)[0]
+		h := headersOf(rec)
+		if len(rec.Value) != event.RejectedKept || len(h[event.HeaderSHA256]) != 64 || h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != event.ReasonTooLarge {
+			t.Errorf("%d bytes, %v", len(rec.Value), h)
+		}
+	})
+}
