@@ -10,11 +10,11 @@ import (
 // PersonalField reports whether a field of a data message is about a person, and whether it is contact data, which is
 // personal too.
 func PersonalField(field protoreflect.FieldDescriptor) (personal, contact bool) {
-	mark, ok := proto.GetExtension(field.Options(), eventv1.E_Field).(*eventv1.FieldMark)
+	declared, ok := proto.GetExtension(field.Options(), eventv1.E_Field).(*eventv1.FieldMark)
 	if !ok {
 		return false, false
 	}
-	return mark.GetPersonal() || mark.GetContact(), mark.GetContact()
+	return declared.GetPersonal() || declared.GetContact(), declared.GetContact()
 }
 
 // WithoutContact is data as a webhook may send it: a copy without contact fields, and without personal ones unless

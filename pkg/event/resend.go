@@ -77,10 +77,10 @@ func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, 
 	from := j.record
 	if j.Cut() {
 		if whole == nil {
-			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest", j.place())
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest", j.position())
 		}
 		if sum := sha256.Sum256(whole.Value); hex.EncodeToString(sum[:]) != j.sha256 {
-			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record is at %s now", j.place())
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record is at %s now", j.position())
 		}
 		from = *whole
 	}
@@ -93,4 +93,4 @@ func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, 
 	return out, nil
 }
 
-func (j Rejection) place() string { return fmt.Sprintf("%s/%d/%d", j.Topic, j.Partition, j.Offset) }
+func (j Rejection) position() string { return fmt.Sprintf("%s/%d/%d", j.Topic, j.Partition, j.Offset) }

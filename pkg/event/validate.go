@@ -16,7 +16,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Reasons of a fault that an event has. An event with faults of more than one kind has the reason EVENT_INVALID.
+// Reasons of a fault that an event has. An event with all of more than one kind has the reason EVENT_INVALID.
 const (
 	// ReasonInvalid: a field of the envelope or of the data is missing, too long or not what it must be.
 	ReasonInvalid = "EVENT_INVALID"
@@ -59,13 +59,13 @@ const tooLarge = "must be at most %d bytes, has %d"
 
 // violations collects the violations of an event, and the one reason they share.
 type violations struct {
-	faults fault.Faults
+	all    fault.Faults
 	reason string
 	fields []string
 }
 
 func (v *violations) add(reason, field, format string, args ...any) {
-	v.faults.Add(field, format, args...)
+	v.all.Add(field, format, args...)
 	v.fields = append(v.fields, field)
 	switch {
 	case v.reason == "" || reason == ReasonMediaType:
@@ -84,7 +84,7 @@ func (v *violations) missing(field string) {
 // names reports that field has a violation already: it is not missing as well.
 func (v *violations) names(field string) bool { return slices.Contains(v.fields, field) }
 
-func (v *violations) err() error { return v.faults.Err(v.reason) }
+func (v *violations) err() error { return v.all.Err(v.reason) }
 
 // Validate is nil, or a fault of kind Invalid with every violation of the envelope and of the data. It checks what
 // every event must have; which types a producer may publish is checked by the Parse functions, and whether usage can be

@@ -21,7 +21,7 @@ import (
 type Config struct {
 	// Brokers are host:port addresses to start from; the rest of the cluster is found through them.
 	Brokers []string `yaml:"brokers" env:"TOLLGATE_KAFKA_BROKERS"`
-	// Prefix stands before every topic and group: "<prefix>.events.ordered".
+	// Prefix precedes every topic and group: "<prefix>.events.ordered".
 	Prefix string `yaml:"prefix" env:"TOLLGATE_KAFKA_PREFIX"`
 	// ClientID names this process in the broker's logs and quotas.
 	ClientID string `yaml:"client_id" env:"TOLLGATE_KAFKA_CLIENT_ID"`
@@ -179,7 +179,7 @@ func (c *Client) Partitions(ctx context.Context, topic string) (int, error) {
 }
 
 // Offsets asks where a partition's log starts and where the next record will
-// stand, or an open transaction begins. Temporary errors are retried until ctx ends.
+// be, or an open transaction begins. Temporary errors are retried until ctx ends.
 func (c *Client) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	return c.cluster.Offsets(ctx, topic, partition)
 }
@@ -217,7 +217,7 @@ func (c *Client) Consume(ctx context.Context, cfg GroupConfig, work func(ctx con
 	return c.consumer.Consume(ctx, cfg, work)
 }
 
-// Health reports what waits and which incidents stand, in a stable order.
+// Health reports what waits and which incidents last, in a stable order.
 func (c *Client) Health() Health { return c.cluster.Health() }
 
 // ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was

@@ -58,7 +58,7 @@ func (c *Client) CreateTopics(ctx context.Context, specs []TopicSpec, singleNode
 		return err
 	}
 	for _, s := range specs {
-		if err := c.awaitLeaders(ctx, s); err != nil {
+		if err := c.waitForLeaders(ctx, s); err != nil {
 			return fmt.Errorf("create topic %s: %w", c.Topic(s.Name), err)
 		}
 	}
@@ -95,9 +95,9 @@ func (c *Client) createOnce(ctx context.Context, s TopicSpec) error {
 	return res.Errors[name]
 }
 
-// awaitLeaders waits until each partition's leader answers: a broker makes
+// waitForLeaders waits until each partition's leader answers: a broker makes
 // leaders a moment after it has said that a topic is created.
-func (c *Client) awaitLeaders(ctx context.Context, s TopicSpec) error {
+func (c *Client) waitForLeaders(ctx context.Context, s TopicSpec) error {
 	name := c.Topic(s.Name)
 	for p := range s.Partitions {
 		err := c.cluster.Retry(ctx, cluster.WaitKey{For: "leader", Topic: name, Partition: int32(p)}, func(ctx context.Context) error {

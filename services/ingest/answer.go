@@ -28,7 +28,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 	received := timestamppb.New(now)
 	answers := make([]answer, len(parsed))
 	entries := make([]entry, 0, len(parsed))
-	places := make([]int, 0, len(parsed))
+	indexes := make([]int, 0, len(parsed))
 	for i := range parsed {
 		e, err := parsed[i].Event, parsed[i].Err
 		var made entry
@@ -42,7 +42,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 			continue
 		}
 		entries = append(entries, made)
-		places = append(places, i)
+		indexes = append(indexes, i)
 	}
 	if len(entries) == 0 {
 		return answers
@@ -51,7 +51,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 	accepted := 0
 	for n, at := range p.produce(ctx, entries, impatient) {
 		if at.Err != nil {
-			answers[places[n]].err = unanswered(at.Err)
+			answers[indexes[n]].err = unanswered(at.Err)
 			metrics.unavailable.Inc()
 			continue
 		}
@@ -61,7 +61,7 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 		if !e.ReceivedAt.Equal(now) {
 			r.ReceivedAt = timestamppb.New(e.ReceivedAt) // stamped anew
 		}
-		answers[places[n]].receipt = r
+		answers[indexes[n]].receipt = r
 	}
 	metrics.accepted.Add(float64(accepted))
 	return answers

@@ -173,11 +173,11 @@ func (f *fixture) produce(records ...stream.Record) []stream.ProduceResult {
 	for i := range records {
 		records[i].Topic = f.client.Topic(stream.EventsInbound)
 	}
-	placed, err := p.ProduceResults(f.ctx, records...)
+	results, err := p.ProduceResults(f.ctx, records...)
 	if err != nil {
 		f.Fatal(err)
 	}
-	return placed
+	return results
 }
 
 // read waits until a topic holds n records, and gives them by partition, in order.

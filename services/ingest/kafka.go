@@ -24,22 +24,22 @@ type kafkaSource struct {
 }
 
 func (d *kafkaSource) serve(ctx context.Context) error {
-	if !d.awaitTopics(ctx) {
+	if !d.waitForTopics(ctx) {
 		return nil
 	}
 	return d.client.Consume(ctx, stream.GroupConfig{Name: "ingest", Topics: []string{stream.EventsInbound}}, d.partition)
 }
 
-// awaitTopics keeps ingest from being ready until every topic it needs is there; false when ctx ended before.
-func (d *kafkaSource) awaitTopics(ctx context.Context) bool {
+// waitForTopics keeps ingest from being ready until every topic it needs is there; false when ctx ended before.
+func (d *kafkaSource) waitForTopics(ctx context.Context) bool {
 	for {
-		var faults []error
+		var errs []error
 		for _, name := range []string{stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered, stream.EventsRejected} {
 			if _, err := d.client.Partitions(ctx, d.client.Topic(name)); err != nil {
-				faults = append(faults, err)
+				errs = append(errs, err)
 			}
 		}
-		err := errors.Join(faults...)
+		err := errors.Join(errs...)
 		d.health.Set("topics", err)
 		if err == nil {
 			return true

@@ -155,11 +155,11 @@ func (p *publisher) count(why string, n int) {
 func (p *publisher) obstacle() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	var faults []error
+	var errs []error
 	for why, n := range p.obstacles {
-		faults = append(faults, fmt.Errorf("%d calls wait: %s", n, why))
+		errs = append(errs, fmt.Errorf("%d calls wait: %s", n, why))
 	}
-	return errors.Join(faults...)
+	return errors.Join(errs...)
 }
 
 // unanswered is the error of a synchronous API for an event that was not acknowledged.

@@ -38,12 +38,12 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 		for name := range want {
 			records = append(records, stream.Record{Key: []byte(name), Value: bytesOf(t, usage("good "+name, "447700900001", 100))})
 		}
-		placed := f.produce(records...)
+		results := f.produce(records...)
 		offsets := map[string]stream.ProduceResult{}
 		for i := range want {
 			for n, rec := range records[:len(want)] {
 				if string(rec.Key) == i {
-					offsets[i] = placed[n]
+					offsets[i] = results[n]
 				}
 			}
 		}

@@ -43,17 +43,17 @@ func (r *registry) list(ctx context.Context) (map[string]struct{}, error) {
 	}
 }
 
-// becomes changes it while it is read.
-func (r *registry) becomes(change func()) {
+// change calls f, which changes it, while it is read.
+func (r *registry) change(f func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	change()
+	f()
 }
 
-func (r *registry) add(name string) { r.becomes(func() { r.there[name] = struct{}{} }) }
+func (r *registry) add(name string) { r.change(func() { r.there[name] = struct{}{} }) }
 
 func (r *registry) read() (n int) {
-	r.becomes(func() { n = r.readings })
+	r.change(func() { n = r.readings })
 	return n
 }
 
@@ -148,8 +148,8 @@ func TestTenants_ManyUnknownShareReadings(t *testing.T) {
 
 func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
 	for name, fail := range map[string]func(*registry){
-		"it is away": func(r *registry) { r.becomes(func() { r.fails = errors.New("away") }) },
-		"it hangs":   func(r *registry) { r.becomes(func() { r.takes = time.Hour }) },
+		"it is away": func(r *registry) { r.change(func() { r.fails = errors.New("away") }) },
+		"it hangs":   func(r *registry) { r.change(func() { r.takes = time.Hour }) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
@@ -164,7 +164,7 @@ func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
 					t.Errorf("events waited %v", took)
 				}
 				// It comes back, and is asked again without an event.
-				r.becomes(func() { r.fails, r.takes = nil, 0 })
+				r.change(func() { r.fails, r.takes = nil, 0 })
 				time.Sleep(tenantsRetry + tenantsPatience + time.Second)
 				if got := refused("unknown", "acme"); got != "unknown " {
 					t.Errorf("refused %q", got)
@@ -183,7 +183,7 @@ func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
 func TestTenants_RefusesADeletedTenantInTime(t *testing.T) {
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
-		r.becomes(func() { delete(r.there, "acme") })
+		r.change(func() { delete(r.there, "acme") })
 		time.Sleep(tenantsEvery + time.Second)
 		if got := refused("acme"); got != "acme " {
 			t.Errorf("refused %q", got)

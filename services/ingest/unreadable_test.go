@@ -23,7 +23,7 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 		for i := range bomb {
 			bomb[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1, Value: make([]byte, 1_000_000)}
 		}
-		placed, err := f.client.NewProducer(stream.MaxBatch(64<<20)).ProduceResults(f.ctx, bomb...)
+		results, err := f.client.NewProducer(stream.MaxBatch(64<<20)).ProduceResults(f.ctx, bomb...)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +33,7 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 		rec := f.read(stream.EventsRejected, 1)[0]
 		h := headersOf(rec)
 		if h[event.HeaderReason] != reason.BatchTooLarge || h[event.HeaderPartition] != "1" || len(h[event.HeaderSHA256]) != 64 ||
-			h[event.HeaderOffset] != fmt.Sprint(placed[0].Offset) || h[event.HeaderLastOffset] != fmt.Sprint(placed[39].Offset) ||
+			h[event.HeaderOffset] != fmt.Sprint(results[0].Offset) || h[event.HeaderLastOffset] != fmt.Sprint(results[39].Offset) ||
 			h[event.HeaderSize] == "" || len(rec.Value) == 0 || len(rec.Value) > event.RejectedKept || h[event.HeaderRejectedID] == "" {
 			t.Errorf("rejected with %v and %d bytes", h, len(rec.Value))
 		}

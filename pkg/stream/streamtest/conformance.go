@@ -2,6 +2,7 @@ package streamtest
 
 import (
 	"context"
+	"strconv"
 	"testing"
 	"time"
 
@@ -105,8 +106,8 @@ func (s *suite) group(name string, topics ...string) stream.GroupConfig {
 	}
 }
 
-// await fails the test when the signal does not come.
-func await[T any](s *suite, what string, c <-chan T) T {
+// waitFor fails the test when the signal does not come.
+func waitFor[T any](s *suite, what string, c <-chan T) T {
 	s.Helper()
 	select {
 	case v := <-c:
@@ -140,6 +141,19 @@ func (s *suite) consume(c *stream.Client, cfg stream.GroupConfig, work func(cont
 	}
 	s.Cleanup(func() { _ = end() })
 	return end
+}
+
+// fill produces the numbers below n to each partition of a topic, one after the other.
+func (s *suite) fill(topic string, partitions, n int) {
+	s.Helper()
+	p := s.NewProducer()
+	for partition := range int32(partitions) {
+		for i := range n {
+			if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: partition, Value: []byte(strconv.Itoa(i))}); err != nil {
+				s.Fatal(err)
+			}
+		}
+	}
 }
 
 // each is work that hands on a claim's records one by one.

@@ -51,7 +51,7 @@ func (h *history) until(what string, ok func() bool) {
 		if done {
 			return
 		}
-		await(h.s, what, grown)
+		waitFor(h.s, what, grown)
 	}
 }
 

@@ -63,7 +63,7 @@ func testLostAnswers(t *testing.T, b Broker) {
 	end := s.consume(c, s.group("lost", topic), h.work)
 	stop := h.traffic(c.NewProducer(), 6)
 	for {
-		key := await(s, "answers to be lost", link.Lost())
+		key := waitFor(s, "answers to be lost", link.Lost())
 		_ = key
 		if lost[0].Load() >= 10 && lost[1].Load() >= 10 && lost[2].Load() >= 3 {
 			break
@@ -98,12 +98,12 @@ func testSwallowedAnswers(t *testing.T, b Broker) {
 	})
 	first, second := make(chan error, 1), make(chan error, 1)
 	go func() { first <- p.Produce(s.ctx, rec("1")) }()
-	await(s, "the answer to be swallowed", link.Lost())
+	waitFor(s, "the answer to be swallowed", link.Lost())
 	go func() { second <- p.Produce(s.ctx, rec("2")) }()
-	if err := await(s, "the record whose answer was swallowed", first); err != nil {
+	if err := waitFor(s, "the record whose answer was swallowed", first); err != nil {
 		t.Fatal(err)
 	}
-	if err := await(s, "the record behind it", second); err != nil {
+	if err := waitFor(s, "the record behind it", second); err != nil {
 		t.Fatal(err)
 	}
 	var got string
@@ -118,14 +118,7 @@ func testSwallowedAnswers(t *testing.T, b Broker) {
 func testOutOfRange(t *testing.T, b Broker) {
 	s := newSuite(t, b)
 	topic := s.topic("range", 2, nil)
-	p := s.NewProducer()
-	for part := range int32(2) {
-		for i := range 10 {
-			if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: part, Value: []byte(strconv.Itoa(i))}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	s.fill(topic, 2, 10)
 	// Both partitions are committed at 3; then the log of partition 0 loses what lies below 6.
 	type seen struct {
 		partition int32
@@ -140,8 +133,8 @@ func testOutOfRange(t *testing.T, b Broker) {
 		<-cl.Draining()
 		return nil
 	})
-	await(s, "the first commit", commits)
-	await(s, "the second commit", commits)
+	waitFor(s, "the first commit", commits)
+	waitFor(s, "the second commit", commits)
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +156,7 @@ func testOutOfRange(t *testing.T, b Broker) {
 		return nil
 	}))
 	for i := range 7 { // the neighbour goes on
-		if got := await(s, "the neighbour's records", handled); got != (seen{1, int64(3 + i)}) {
+		if got := waitFor(s, "the neighbour's records", handled); got != (seen{1, int64(3 + i)}) {
 			t.Fatalf("handled %+v, want partition 1 offset %d: a record was reached by a jump", got, 3+i)
 		}
 	}

@@ -26,7 +26,7 @@ func testCommits(t *testing.T, b Broker) {
 	}
 	cfg := s.group("commits", topic)
 	end := s.consume(s.Client, cfg, work)
-	cl := await(s, "the claim", claims)
+	cl := waitFor(s, "the claim", claims)
 	if cl.Committed() != -1 {
 		t.Errorf("a new group has committed %d", cl.Committed())
 	}
@@ -46,7 +46,7 @@ func testCommits(t *testing.T, b Broker) {
 		t.Errorf("a commit after the member has left said %v", err)
 	}
 	end = s.consume(s.Client, cfg, work)
-	cl = await(s, "the claim of the second life", claims)
+	cl = waitFor(s, "the claim of the second life", claims)
 	if cl.Committed() != 5 {
 		t.Errorf("committed is %d, want 5", cl.Committed())
 	}
@@ -85,12 +85,12 @@ func testRebalance(t *testing.T, b Broker) {
 
 	first := s.member(h, cfg)
 	for range partitions {
-		await(s, "the first member's partitions", first.got)
+		waitFor(s, "the first member's partitions", first.got)
 	}
 	second := s.member(h, cfg) // joins
-	await(s, "the second member's partition", second.got)
+	waitFor(s, "the second member's partition", second.got)
 	third := s.member(h, cfg) // joins
-	await(s, "the third member's partition", third.got)
+	waitFor(s, "the third member's partition", third.got)
 	h.more(300)
 
 	if err := second.end(); err != nil { // leaves
@@ -104,7 +104,7 @@ func testRebalance(t *testing.T, b Broker) {
 	began := time.Now()
 	got := map[int32]bool{}
 	for len(got) < partitions {
-		got[await(s, "all partitions to be the first member's", first.got)] = true
+		got[waitFor(s, "all partitions to be the first member's", first.got)] = true
 	}
 	t.Logf("partitions of the killed member moved after %s", time.Since(began).Round(time.Millisecond))
 	h.more(300)
@@ -157,18 +157,18 @@ func testDrain(t *testing.T, b Broker) {
 		return nil
 	}
 	end := s.consume(s.Client, cfg, work)
-	await(s, "the first partition's work", began)
-	await(s, "the second partition's work", began)
+	waitFor(s, "the first partition's work", began)
+	waitFor(s, "the second partition's work", began)
 	// A second member: both partitions are revoked, and what was begun is committed before they move.
 	other := s.open(NewLink(), nil)
 	endOther := s.consume(other, cfg, work)
 	for range 2 {
-		if err := await(s, "the commits of what was begun", ended); err != nil {
+		if err := waitFor(s, "the commits of what was begun", ended); err != nil {
 			t.Errorf("a commit while draining: %v", err)
 		}
 	}
-	await(s, "the first partition's next owner", began)
-	await(s, "the second partition's next owner", began)
+	waitFor(s, "the first partition's next owner", began)
+	waitFor(s, "the second partition's next owner", began)
 	if err := errors.Join(end(), endOther()); err != nil {
 		t.Fatal(err)
 	}
@@ -181,9 +181,9 @@ func testDrain(t *testing.T, b Broker) {
 		over <- struct{}{}
 		return ctx.Err()
 	})
-	await(s, "work that does not drain", entered)
+	waitFor(s, "work that does not drain", entered)
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	await(s, "the work's context to end", over)
+	waitFor(s, "the work's context to end", over)
 }

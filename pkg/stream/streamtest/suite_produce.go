@@ -47,7 +47,7 @@ func testOrder(t *testing.T, b Broker) {
 	for i, r := range recs {
 		seq, _ := strconv.Atoi(string(r.Value))
 		if seq != next[string(r.Key)] {
-			t.Fatalf("offset %d: caller %s's record %d stands where %d belongs", r.Offset, r.Key, seq, next[string(r.Key)])
+			t.Fatalf("offset %d: caller %s's record %d is where %d belongs", r.Offset, r.Key, seq, next[string(r.Key)])
 		}
 		next[string(r.Key)]++
 		if r.Offset != int64(i) || r.Time.UnixMilli() != 1_700_000_000_000+int64(seq-seq%4) {
@@ -110,7 +110,7 @@ func testFreshTopic(t *testing.T, b Broker) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := await(s, "the records to be acknowledged", produced); err != nil {
+	if err := waitFor(s, "the records to be acknowledged", produced); err != nil {
 		t.Fatal(err)
 	}
 	for batch.Next < 2 {
@@ -124,7 +124,7 @@ func testFreshTopic(t *testing.T, b Broker) {
 		t.Fatalf("fetched %v", batch.Records)
 	}
 	for _, want := range []string{"1", "2"} {
-		if got := await(s, "the group to have the records", seen); got != want {
+		if got := waitFor(s, "the group to have the records", seen); got != want {
 			t.Errorf("handled %s, want %s", got, want)
 		}
 	}
@@ -202,14 +202,14 @@ func testUnknown(t *testing.T, b Broker) {
 	lost := make(chan error, 1)
 	go func() { lost <- p.Produce(ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("given up")}) }()
 	cancel()
-	if err := await(s, "the call to end with its context", lost); !errors.Is(err, stream.ErrUnknown) || !errors.Is(err, context.Canceled) {
+	if err := waitFor(s, "the call to end with its context", lost); !errors.Is(err, stream.ErrUnknown) || !errors.Is(err, context.Canceled) {
 		t.Errorf("a call whose context ended said %v", err)
 	}
 	after := make(chan error, 1)
 	go func() { after <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("after")}) }()
 	link.Mend()
 	for _, c := range []<-chan error{waited, after} {
-		if err := await(s, "records produced after the link was mended", c); err != nil {
+		if err := waitFor(s, "records produced after the link was mended", c); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -249,11 +249,11 @@ func testAbsent(t *testing.T, b Broker) {
 	s.waitHealthOf(c, "all three to wait", func(h stream.Health) bool { return len(h.Waiting) == 3 })
 	link.Mend()
 	for range 2 {
-		if err := await(s, "the records", produced); err != nil {
+		if err := waitFor(s, "the records", produced); err != nil {
 			t.Errorf("produced before the broker was there: %v", err)
 		}
 	}
-	if err := await(s, "the fetch", fetched); err != nil {
+	if err := waitFor(s, "the fetch", fetched); err != nil {
 		t.Errorf("fetched before the broker was there: %v", err)
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"regexp"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -16,14 +15,7 @@ import (
 func testFailingWork(t *testing.T, b Broker) {
 	s := newSuite(t, b)
 	topic := s.topic("failing", 2, nil)
-	p := s.NewProducer()
-	for part := range int32(2) {
-		for i := range 5 {
-			if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: part, Value: []byte(strconv.Itoa(i))}); err != nil {
-				t.Fatal(err)
-			}
-		}
-	}
+	s.fill(topic, 2, 5)
 	var mu sync.Mutex
 	var order [2][]string
 	heal := make(chan struct{})
@@ -45,17 +37,17 @@ func testFailingWork(t *testing.T, b Broker) {
 		}
 		return nil
 	}))
-	if got := await(s, "the partition whose work does not fail to go on", done); got != 0 {
+	if got := waitFor(s, "the partition whose work does not fail to go on", done); got != 0 {
 		t.Fatalf("partition %d is done first", got)
 	}
 	for range 3 {
-		await(s, "the record on which the work fails to come again", tried)
+		waitFor(s, "the record on which the work fails to come again", tried)
 	}
 	s.waitHealth("the waiting partition to show", func(h stream.Health) bool {
 		return len(h.Waiting) == 1 && h.Waiting[0].Partition == 1 && h.Waiting[0].For == "work"
 	})
 	close(heal)
-	await(s, "the waiting partition to go on", done)
+	waitFor(s, "the waiting partition to go on", done)
 	s.waitHealth("health to be well again", func(h stream.Health) bool { return len(h.Waiting) == 0 && len(h.Incidents) == 0 })
 	if err := end(); err != nil {
 		t.Fatal(err)
@@ -90,7 +82,7 @@ func testRejoin(t *testing.T, b Broker) {
 	})
 	got := map[int32]int{}
 	for range 4 {
-		got[await(s, "both partitions to be worked twice", runs)]++
+		got[waitFor(s, "both partitions to be worked twice", runs)]++
 	}
 	if got[0] != 2 || got[1] != 2 {
 		t.Errorf("runs per partition: %v", got)
@@ -120,8 +112,8 @@ func testStuck(t *testing.T, b Broker) {
 			return nil
 		}))
 	}()
-	await(s, "the handler to be entered", entered)
-	if err := await(s, "Consume to end", failed); !errors.Is(err, stream.ErrStuck) {
+	waitFor(s, "the handler to be entered", entered)
+	if err := waitFor(s, "Consume to end", failed); !errors.Is(err, stream.ErrStuck) {
 		t.Fatalf("Consume ended with %v", err)
 	}
 	if h := c.Health(); len(h.Incidents) != 1 || h.Incidents[0].Code != stream.IncidentStuck || h.Incidents[0].Topic != topic {
@@ -134,7 +126,7 @@ func testStuck(t *testing.T, b Broker) {
 		seen <- r.Offset
 		return nil
 	}))
-	if got := await(s, "the next owner", seen); got != 0 {
+	if got := waitFor(s, "the next owner", seen); got != 0 {
 		t.Errorf("the next owner began at %d", got)
 	}
 	if err := end(); err != nil {

@@ -20,7 +20,7 @@ import (
 // Config is where a cluster is and how it is called, with every default set.
 type Config struct {
 	Brokers []string
-	// Prefix stands before every topic and group.
+	// Prefix precedes every topic and group.
 	Prefix   string
 	ClientID string
 	// TLS is nil for plain text, SASL for a client without a name.
@@ -76,8 +76,7 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Cluster, err
 	}, nil
 }
 
-// Topic returns the full name of one of Tollgate's topics. A name that already
-// bears the prefix is returned as it is.
+// Topic is documented in package stream, and so are Partitions, Offsets and OffsetAt.
 func (c *Cluster) Topic(name string) string {
 	if strings.HasPrefix(name, c.Prefix+".") {
 		return name
@@ -117,7 +116,7 @@ func (c *Cluster) Partitions(ctx context.Context, topic string) (int, error) {
 }
 
 // Offsets asks where a partition's log starts and where the next record will
-// stand, or an open transaction begins. Temporary errors are retried until ctx ends.
+// be, or an open transaction begins. Temporary errors are retried until ctx ends.
 func (c *Cluster) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	err = c.Retry(ctx, WaitKey{For: "offsets", Topic: topic, Partition: partition}, func(ctx context.Context) error {
 		start, end, err = c.OffsetsOnce(ctx, topic, partition)

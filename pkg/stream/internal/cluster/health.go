@@ -140,7 +140,7 @@ func (h *health) forget(topic string, partition int32) {
 	}
 }
 
-// Health reports what waits and which incidents stand, in a stable order.
+// Health reports what waits and which incidents last, in a stable order.
 func (c *Cluster) Health() Health {
 	c.health.mu.Lock()
 	defer c.health.mu.Unlock()

@@ -77,7 +77,7 @@ type Batch struct {
 	// holds no records (control batches, aborted transactions), never over a record that was
 	// not returned.
 	Next int64
-	// Damaged stands for offsets up to Next that can't be read. Only readers that ask for it
+	// Damaged has the offsets up to Next that can't be read. Only readers that ask for it
 	// get it, in a batch without records.
 	Damaged *DamagedError
 

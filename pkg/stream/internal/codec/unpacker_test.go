@@ -38,11 +38,11 @@ func altered(t *testing.T, c kafka.Compression, records func([]byte) []byte, hea
 	if err != nil {
 		t.Fatal(err)
 	}
-	return sealed(out, byte(c), head)
+	return framed(out, byte(c), head)
 }
 
-// sealed gives a batch a head that fits it, changes that, and sums it up.
-func sealed(b []byte, attributes byte, head func([]byte)) []byte {
+// framed gives a batch a head that fits it, changes that, and sums it up.
+func framed(b []byte, attributes byte, head func([]byte)) []byte {
 	binary.BigEndian.PutUint64(b, 10)
 	binary.BigEndian.PutUint32(b[atLength:], uint32(len(b)-atLength-4))
 	b[atAttributes+1] = attributes
@@ -56,7 +56,7 @@ func sealed(b []byte, attributes byte, head func([]byte)) []byte {
 func compressed(t *testing.T, c kafka.Compression, payload []byte) []byte {
 	t.Helper()
 	b := altered(t, 0, nil, nil)[:batchHead]
-	return sealed(append(b, payload...), byte(c), nil)
+	return framed(append(b, payload...), byte(c), nil)
 }
 
 func zeros(n int) func([]byte) []byte { return func([]byte) []byte { return make([]byte, n) } }
@@ -123,7 +123,7 @@ func unreadable(t *testing.T) map[string][]byte {
 		"offsets that go backwards": altered(t, 0, func([]byte) []byte {
 			return append(oneRecord(0, 3, -1, -1, 0)(nil), oneRecord(0, 2, -1, -1, 0)(nil)...)
 		}, count(2)),
-		"an offset that stands twice": altered(t, 0, func([]byte) []byte {
+		"an offset that is there twice": altered(t, 0, func([]byte) []byte {
 			return append(oneRecord(0, 3, -1, -1, 0)(nil), oneRecord(0, 3, -1, -1, 0)(nil)...)
 		}, count(2)),
 		"a record with something behind its headers": altered(t, 0, oneRecord(0, 0, -1, -1, 0, 7), count(1)),
@@ -139,13 +139,13 @@ func unreadable(t *testing.T) map[string][]byte {
 		rows[fmt.Sprintf("%s: unpacks to 100 MiB", c)] = altered(t, c, zeros(100<<20), nil)
 		rows[fmt.Sprintf("%s: cut off", c)] = func() []byte {
 			b := altered(t, c, nil, nil)
-			return sealed(b[:len(b)-9], byte(c), nil)
+			return framed(b[:len(b)-9], byte(c), nil)
 		}()
 		rows[fmt.Sprintf("%s: a large one cut off", c)] = func() []byte {
 			b := altered(t, c, zeros(3<<20), nil)
-			return sealed(b[:len(b)-9], byte(c), nil)
+			return framed(b[:len(b)-9], byte(c), nil)
 		}()
-		rows[fmt.Sprintf("%s: garbage behind the data", c)] = sealed(append(altered(t, c, nil, nil), "garbage behind the data"...), byte(c), nil)
+		rows[fmt.Sprintf("%s: garbage behind the data", c)] = framed(append(altered(t, c, nil, nil), "garbage behind the data"...), byte(c), nil)
 		rows[fmt.Sprintf("%s: garbage alone", c)] = compressed(t, c, bytes.Repeat([]byte("garbage"), 9))
 		rows[fmt.Sprintf("%s: nothing", c)] = compressed(t, c, nil)
 		rows[fmt.Sprintf("%s: records that are none", c)] = altered(t, c, zeros(1000), nil)
@@ -290,7 +290,7 @@ func TestTake_LargeBatchComesInPieces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	bad = sealed(bad, byte(kafka.Lz4), both(count(records), lastDelta(records-1)))
+	bad = framed(bad, byte(kafka.Lz4), both(count(records), lastDelta(records-1)))
 	u := testUnpacker(10, records+10)
 	u.Limit = piece
 	u.add(bad, records+10)

@@ -40,15 +40,12 @@ const (
 	IncidentStuck      = "STUCK"
 )
 
+// Package stream documents these errors.
 var (
-	// ErrNotMonotonic refuses a commit below what was committed before.
 	ErrNotMonotonic = errors.New("commit would move the group back")
-	// ErrRevoked means the claim no longer belongs to this member, or is about to go.
-	ErrRevoked = errors.New("partition is revoked")
-	// ErrRejoin, returned by a partition's work, makes the member drain and rejoin the group.
-	ErrRejoin = errors.New("rejoin the group")
-	// ErrStuck ends Consume: a partition's work made no progress within the watchdog's time.
-	ErrStuck = errors.New("partition's work is stuck")
+	ErrRevoked      = errors.New("partition is revoked")
+	ErrRejoin       = errors.New("rejoin the group")
+	ErrStuck        = errors.New("partition's work is stuck")
 )
 
 // OutOfRangeError means that the log does not hold the offset asked for:

@@ -16,7 +16,7 @@ import (
 
 // GroupConfig describes one consumer group of this process.
 type GroupConfig struct {
-	// Name of the group; the client's prefix stands before it.
+	// Name of the group; the client's prefix precedes it.
 	Name string
 	// Topics, with or without the client's prefix.
 	Topics []string
@@ -118,7 +118,7 @@ func (c *Consumer) Consume(ctx context.Context, cfg GroupConfig, work func(ctx c
 }
 
 func (g *group) run(ctx context.Context) error {
-	if g.awaitTopics(ctx) != nil {
+	if g.waitForTopics(ctx) != nil {
 		return nil // ctx has ended
 	}
 	m, err := g.join()
@@ -149,10 +149,10 @@ func (g *group) run(ctx context.Context) error {
 	}
 }
 
-// awaitTopics waits until every topic exists. A member that joins before holds
+// waitForTopics waits until every topic exists. A member that joins before holds
 // nothing of a topic for as long as the generation lasts, and kafka-go's request
 // for its partitions would have a broker that creates topics by itself create it.
-func (g *group) awaitTopics(ctx context.Context) error {
+func (g *group) waitForTopics(ctx context.Context) error {
 	for _, t := range g.topics {
 		err := g.c.Retry(ctx, cluster.WaitKey{For: "join", Topic: t, Partition: codec.AnyPartition}, func(ctx context.Context) error {
 			_, err := g.c.Partitions(ctx, t)
@@ -304,7 +304,7 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 			return false
 		case errors.Is(err, ErrRejoin):
 			g.c.Log.Warn("work asks to rejoin", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
-			cl.await(ctx, g.rejoinAfter(began))
+			cl.pause(ctx, g.rejoinAfter(began))
 			return true
 		case err == nil:
 			err = errors.New("work returned although the partition is held")
@@ -316,13 +316,13 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 		cl.failed.Store(true)
 		cl.damaged(err)
 		g.c.Log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
-		cl.await(ctx, 5*cluster.Backoff(attempt))
+		cl.pause(ctx, 5*cluster.Backoff(attempt))
 	}
 	return false
 }
 
-// await waits while the claim is held.
-func (cl *Claim) await(ctx context.Context, d time.Duration) {
+// pause waits while the claim is held.
+func (cl *Claim) pause(ctx context.Context, d time.Duration) {
 	defer cl.waiting()()
 	cluster.Pause(ctx, cl.drain.Done(), d)
 }

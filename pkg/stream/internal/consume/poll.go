@@ -29,7 +29,7 @@ const (
 
 // poller asks one broker. Its main request goes again as soon as it was
 // answered, for every partition that has room. One that gets room meanwhile is
-// asked for in a request aside, and again in the next main request: whichever
+// asked for in an extra request, and again in the next main request: whichever
 // is answered first counts.
 type poller struct {
 	c      *Consumer
@@ -40,7 +40,7 @@ type poller struct {
 	mu        sync.Mutex
 	subs      []*subscription // answers are filled in this order; who got something goes to the end
 	main      bool            // the main request is on its way, or about to be
-	gathering bool            // a request aside is about to be made
+	gathering bool            // an extra request is about to be made
 }
 
 // subscription is one reader's partition. The poller's mutex guards it.
@@ -118,7 +118,7 @@ func (s *subscription) next(ctx context.Context) ([]*fetchPart, error) {
 		case len(s.held) > 0:
 			parts := s.held
 			s.held, s.inHand, s.bytes = nil, s.bytes, 0
-			p.call()
+			p.start()
 			return parts, nil
 		case s.err != nil:
 			err := s.err
@@ -126,7 +126,7 @@ func (s *subscription) next(ctx context.Context) ([]*fetchPart, error) {
 			return nil, err
 		}
 		s.idle = false
-		p.call()
+		p.start()
 		p.mu.Unlock()
 		select {
 		case <-s.ready:
@@ -146,8 +146,8 @@ func (s *subscription) wants() bool {
 // atEnd reports that a request on its way waits at the log's end.
 func (s *subscription) atEnd(now time.Time) bool { return s.flights > 0 && now.Sub(s.sent) >= endAfter }
 
-// call starts a request for what is wanted and not asked for.
-func (p *poller) call() {
+// start starts a request for what is wanted and not asked for.
+func (p *poller) start() {
 	if !slices.ContainsFunc(p.subs, func(s *subscription) bool { return s.flights == 0 && s.wants() }) {
 		return
 	}
@@ -157,7 +157,7 @@ func (p *poller) call() {
 		go p.run()
 	case !p.gathering:
 		p.gathering = true
-		go p.aside()
+		go p.extra()
 	}
 }
 
@@ -177,8 +177,8 @@ func (p *poller) run() {
 	}
 }
 
-// aside asks for what the main request does not.
-func (p *poller) aside() {
+// extra asks for what the main request does not.
+func (p *poller) extra() {
 	for {
 		runtime.Gosched()
 		p.mu.Lock()

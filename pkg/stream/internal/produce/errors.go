@@ -9,17 +9,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 )
 
+// Package stream documents these errors.
 var (
-	// ErrUnknown marks a record that may or may not be appended: its context ended while it was
-	// waiting or on its way. Produce it again under the same id.
-	ErrUnknown = errors.New("outcome unknown, the record may still be appended")
-	// ErrTimestampAhead is the broker's refusal of a record stamped ahead of its clock (error 32).
-	// It is ours to fix: this machine's clock or the broker's is wrong.
+	ErrUnknown        = errors.New("outcome unknown, the record may still be appended")
 	ErrTimestampAhead = errors.New("record stamped ahead of the broker's clock")
-	// ErrTooLarge marks a record larger than the topic takes.
-	ErrTooLarge = errors.New("record larger than the topic takes")
-	// ErrClosed means the producer was closed before the record was sent.
-	ErrClosed = errors.New("producer is closed")
+	ErrTooLarge       = errors.New("record larger than the topic takes")
+	ErrClosed         = errors.New("producer is closed")
 )
 
 // Error is why one record of a Produce call was not acknowledged.

@@ -17,17 +17,13 @@ import (
 // Option changes a Producer from its defaults.
 type Option func(*Producer)
 
-// MaxBatch bounds what goes into one request, before compression. Topics of
-// Tollgate take 2 MiB a batch; default 900 KiB, which any topic takes.
+// MaxBatch is documented in package stream.
 func MaxBatch(bytes int) Option { return func(p *Producer) { p.maxBatch = bytes } }
 
-// MaxRecord refuses larger records before they are sent: a broker answers a
-// request beyond its own bound by closing the connection, which looks temporary.
-// Default 8 MiB.
+// MaxRecord is documented in package stream.
 func MaxRecord(bytes int) Option { return func(p *Producer) { p.maxRecord = bytes } }
 
-// UnknownTopicAfter is how long a topic or partition may be unknown to the
-// broker before its records fail with ErrUnknownTopic. Default 10 s.
+// UnknownTopicAfter is documented in package stream.
 func UnknownTopicAfter(d time.Duration) Option {
 	return func(p *Producer) { p.unknownAfter = d }
 }
@@ -78,7 +74,7 @@ func New(c *cluster.Cluster, m *Metrics, compression func(topic string) kafka.Co
 // Result is where a record was appended, or why not.
 type Result struct {
 	Partition int32
-	// Offset is meaningful when Err is nil. After a lost answer the record may stand at an earlier one too.
+	// Offset is meaningful when Err is nil. After a lost answer the record may be at an earlier one too.
 	Offset int64
 	Err    error
 }
