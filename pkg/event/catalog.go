@@ -77,7 +77,8 @@ func IsCommand(name string) bool { return strings.HasPrefix(name, commandPrefix)
 
 const commandPrefix = "command."
 
-// IsReserved reports that only Tollgate itself publishes this type: control records, and types that are reserved in the catalog.
+// IsReserved reports that only Tollgate itself publishes this type: control records, and types that are reserved in the
+// catalog.
 func IsReserved(name string) bool {
 	t := byName[name]
 	return IsControl(name) || t != nil && t.Reserved
@@ -153,7 +154,8 @@ func builtIn() []Type {
 	add(&eventv1.AccountStatusChanged{}, "account", ordered, "status_changed")
 	add(&eventv1.AccountContractUnderCommit{}, "account", ordered, "=contract.under_commit")
 
-	add(&eventv1.PackageChanged{}, "package", ordered, "+assigned", "activated", "deactivated", "renewed", "-closed", "-cancelled", "status_changed")
+	add(&eventv1.PackageChanged{}, "package", ordered, "+assigned", "activated", "deactivated", "renewed", "-closed",
+		"-cancelled", "status_changed")
 	add(&eventv1.ServiceChanged{}, "service", ordered, "state_changed", "=dormant")
 
 	add(&eventv1.BillRunChanged{}, "billrun", ordered, "+started", "completed")
@@ -164,7 +166,8 @@ func builtIn() []Type {
 	add(&eventv1.PaymentChanged{}, "payment", ordered, "+processed", "=failed")
 	add(&eventv1.PaymentChanged{}, "refund", ordered, "+processed")
 
-	add(&eventv1.BalanceChanged{}, "balance", ordered, "changed", "adjusted", "=first_use", "=recurrence", "=threshold_reached")
+	add(&eventv1.BalanceChanged{}, "balance", ordered, "changed", "adjusted", "=first_use", "=recurrence",
+		"=threshold_reached")
 	add(&eventv1.UsageCharged{}, "usage", ofSubscriber, "=charged")
 	add(&eventv1.BalanceChanged{}, "usage", ordered, "=threshold_exceeded")
 
@@ -175,7 +178,8 @@ func builtIn() []Type {
 	add(&eventv1.SubscriberSimSwapped{}, "subscriber", ofSubscriber, "sim_swapped")
 	add(&eventv1.SubscriberClassOfServiceChanged{}, "subscriber", ofSubscriber, "cos_changed")
 	add(&eventv1.SubscriberRoamingChanged{}, "subscriber", ofSubscriber, "roaming_changed")
-	add(&eventv1.Safeguard{}, "safeguard", outcome, "activated", "deactivated", "opted_out", "=alert", "=reached", "=released",
+	add(&eventv1.Safeguard{}, "safeguard", outcome, "activated", "deactivated", "opted_out", "=alert", "=reached",
+		"=released",
 		"=renewed", "limit_changed", "renewal_day_changed", "=late", "=overshoot")
 
 	add(&eventv1.SmsReceived{}, "sms", operations, "+received")

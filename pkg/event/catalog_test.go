@@ -96,7 +96,8 @@ func TestCatalog_ControlAndReservedTypes(t *testing.T) {
 
 func TestWithoutContact_LeavesPersonalFieldsOut(t *testing.T) {
 	full := &eventv1.SubscriberActivated{
-		ClassOfService: "gold", Imsi: "234150000000001", Language: "en", Contact: &eventv1.Contact{Email: "a@example.org"},
+		ClassOfService: "gold", Imsi: "234150000000001", Language: "en",
+		Contact: &eventv1.Contact{Email: "a@example.org"},
 	}
 	kept := proto.Clone(full)
 	for name, tc := range map[string]struct {
@@ -113,8 +114,10 @@ func TestWithoutContact_LeavesPersonalFieldsOut(t *testing.T) {
 	if !proto.Equal(full, kept) {
 		t.Error("the event's own data was changed")
 	}
-	nested := &eventv1.AccountChanged{Account: &eventv1.Account{Id: "7", Name: "Jo", CompanyAddress: &eventv1.PostalAddress{City: "Bonn"}}}
-	if got := event.WithoutContact(nested, false); !proto.Equal(got, &eventv1.AccountChanged{Account: &eventv1.Account{Id: "7"}}) {
+	nested := &eventv1.AccountChanged{Account: &eventv1.Account{Id: "7", Name: "Jo",
+		CompanyAddress: &eventv1.PostalAddress{City: "Bonn"}}}
+	if got := event.WithoutContact(nested, false); !proto.Equal(got,
+		&eventv1.AccountChanged{Account: &eventv1.Account{Id: "7"}}) {
 		t.Errorf("nested: %v", got)
 	}
 }

@@ -35,7 +35,8 @@ const (
 
 // attributes are all of them that are read.
 var attributes = [...]string{
-	attributeSpecVersion, attributeID, attributeSource, attributeType, attributeSubject, attributeTime, attributeDataContentType,
+	attributeSpecVersion, attributeID, attributeSource, attributeType, attributeSubject, attributeTime,
+	attributeDataContentType,
 	attributeTenant, attributeCorrelation, attributeTrace,
 }
 
@@ -83,7 +84,8 @@ func parseStructured(media string, value []byte, v *violations) *Event {
 	case ContentTypeBatch:
 		v.add(ReasonUndecodable, "", wantBatch)
 	default:
-		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent, ContentTypeCloudEventProtobuf)
+		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent,
+			ContentTypeCloudEventProtobuf)
 	}
 	return nil
 }
@@ -166,7 +168,8 @@ func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error
 	}
 	for d.More() {
 		if len(objects) == limit {
-			return nil, fault.NewInvalid(reason.BatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", limit)})
+			return nil, fault.NewInvalid(reason.BatchTooLarge,
+				fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", limit)})
 		}
 		var o json.RawMessage
 		if err := d.Decode(&o); err != nil {
@@ -216,7 +219,8 @@ func typedData(typ, media string, value []byte, v *violations) proto.Message {
 			return nil
 		}
 	default:
-		v.add(ReasonMediaType, "data", "content type %.100q is not taken, application/json and %s are", media, ContentTypeProtobuf)
+		v.add(ReasonMediaType, "data", "content type %.100q is not taken, application/json and %s are", media,
+			ContentTypeProtobuf)
 		return nil
 	}
 	return m

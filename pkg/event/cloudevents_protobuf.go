@@ -49,7 +49,8 @@ func parseFormat(value []byte, v *violations) *Event {
 	switch f.kind {
 	case formatBinaryData:
 		if media == "" {
-			v.add(ReasonUndecodable, attributeDataContentType, "is required, as the type of binary_data: application/json or %s", ContentTypeProtobuf)
+			v.add(ReasonUndecodable, attributeDataContentType,
+				"is required, as the type of binary_data: application/json or %s", ContentTypeProtobuf)
 			v.fields = append(v.fields, "data") // there, but not to be read
 			break
 		}

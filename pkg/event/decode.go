@@ -230,7 +230,8 @@ func (w *wire) event() *Event {
 		all = all[len(part):]
 		return s
 	}
-	e.ID, e.Source, e.Tenant, e.Subject, e.Correlation = take(w.id), take(w.source), take(w.tenant), take(w.subject), take(w.correlation)
+	e.ID, e.Source, e.Tenant = take(w.id), take(w.source), take(w.tenant)
+	e.Subject, e.Correlation = take(w.subject), take(w.correlation)
 	if e.Type == "" {
 		e.Type = take(w.typ)
 	}
@@ -296,8 +297,8 @@ func decodeData[S string | []byte](typeURL S, value []byte, v *violations) proto
 	return m
 }
 
-// byMessage finds the Go type of a message by its full name: every data message of the catalog, Struct, which custom types
-// carry, and the control records and commands that this process knows.
+// byMessage finds the Go type of a message by its full name: every data message of the catalog, Struct, which custom
+// types carry, and the control records and commands that this process knows.
 var byMessage = func() map[string]protoreflect.MessageType {
 	m := map[string]protoreflect.MessageType{}
 	enter(m, &structpb.Struct{})
@@ -312,8 +313,8 @@ func enter(m map[string]protoreflect.MessageType, data proto.Message) {
 	m[string(mt.Descriptor().FullName())] = mt
 }
 
-// RegisterControl makes the data of control records and commands known to Decode. Whoever writes and folds them calls it
-// while the program is initialized, and at no other time.
+// RegisterControl makes the data of control records and commands known to Decode. Whoever writes and folds them calls
+// it while the program is initialized, and at no other time.
 func RegisterControl(data ...proto.Message) {
 	for _, d := range data {
 		enter(byMessage, d)

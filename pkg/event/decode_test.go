@@ -176,7 +176,8 @@ func FuzzDecodeUsage(f *testing.F) {
 
 func TestDecode_ErrorComesWithTheReadablePart(t *testing.T) {
 	value, err := proto.Marshal(&eventv1.Event{
-		Id: "7", Tenant: "acme", Time: &timestamppb.Timestamp{Nanos: -1}, ReceivedAt: &timestamppb.Timestamp{Seconds: 1 << 50},
+		Id: "7", Tenant: "acme", Time: &timestamppb.Timestamp{Nanos: -1},
+		ReceivedAt: &timestamppb.Timestamp{Seconds: 1 << 50},
 	})
 	if err != nil {
 		t.Fatal(err)

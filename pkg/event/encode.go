@@ -49,7 +49,8 @@ func (e *Event) Encode(dst []byte) ([]byte, error) {
 	}
 	data := e.Data.ProtoReflect()
 	size := deterministic.Size(e.Data)
-	b := slices.Grow(dst, frame+len(e.ID)+len(e.Source)+len(e.Type)+len(e.Tenant)+len(e.Subject)+len(e.Correlation)+len(data.Descriptor().FullName())+size)
+	texts := len(e.ID) + len(e.Source) + len(e.Type) + len(e.Tenant) + len(e.Subject) + len(e.Correlation)
+	b := slices.Grow(dst, frame+texts+len(data.Descriptor().FullName())+size)
 	b = appendString(b, fieldID, e.ID)
 	b = appendString(b, fieldSource, e.Source)
 	b = appendString(b, fieldType, e.Type)
@@ -98,7 +99,8 @@ func appendTime(b []byte, field protowire.Number, t time.Time) []byte {
 	return b
 }
 
-// frame is more than what an event's bytes are beside its texts and data: tags, lengths, two times, the prefix of a type.
+// frame is more than what an event's bytes are beside its texts and data: tags, lengths, two times, the prefix of a
+// type.
 const frame = 96
 
 // appendAny appends data whose size was just computed, and is cached in it.

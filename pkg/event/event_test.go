@@ -168,7 +168,8 @@ func TestContent_TwoEventsOfOneID(t *testing.T) {
 			if same != row.want {
 				t.Errorf("%s: %+v, want %+v", name, same, row.want)
 			}
-			if d := event.Derive(got.Identity(), "data", "alert", "40") == event.Derive(base.Identity(), "data", "alert", "40"); d != row.want.event {
+			if d := event.Derive(got.Identity(), "data", "alert", "40") == event.Derive(base.Identity(), "data",
+				"alert", "40"); d != row.want.event {
 				t.Errorf("%s: what follows has the same id: %t", name, d)
 			}
 		}
@@ -180,7 +181,8 @@ func TestContent_OfACommandIsTypeAndData(t *testing.T) {
 		e := &event.Event{
 			ID: "ref-1", Source: "tollgate/safeguard", Type: "command.charge", Tenant: "acme", Subject: "447700900001",
 			Time: happened, ReceivedAt: received, Correlation: "ref-1",
-			Data: &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 5}, Description: "a ticket"},
+			Data: &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 5},
+				Description: "a ticket"},
 		}
 		if change != nil {
 			change(e)
@@ -228,7 +230,8 @@ func TestIdentity_DependsOnTenantSourceSubjectAndIDAlone(t *testing.T) {
 	}
 	id := usage().Identity()
 	parts := map[event.Identity]bool{
-		id: true, event.Reference("acme", "mediation/1", "cdr-0001"): true, event.Derive(id): true, event.Derive(id, "a", "b"): true, event.Derive(id, "ab"): true,
+		id: true, event.Reference("acme", "mediation/1", "cdr-0001"): true, event.Derive(id): true,
+		event.Derive(id, "a", "b"): true, event.Derive(id, "ab"): true,
 		event.Derive(id, "a", "b", ""): true, event.TimerIdentity("acme", "447700900001", "renewal", happened): true,
 		event.TimerIdentity("acme", "447700900001", "renewal", received): true,
 	}
@@ -240,8 +243,11 @@ func TestIdentity_DependsOnTenantSourceSubjectAndIDAlone(t *testing.T) {
 // What is in records of state and in ids of outcomes must never change.
 func TestIdentity_NeverChanges(t *testing.T) {
 	id := usage().Identity()
-	got := []string{id.String(), event.Derive(id, "data", "alert", "40").String(), event.TimerIdentity("acme", "447700900001", "data", happened).String(), event.Reference("acme", "mediation/1", "cdr-0001").String()}
-	want := []string{"5a7cfbaa86fea07fa7c44d043bddcc1c", "7812c37bcc4b08cc587e85ce3ed9af3d", "1c1fd35cd624e96dd510871c2380e14b", "e3d420ab1192b1a52bf7fd83f6a31bc4"}
+	got := []string{id.String(), event.Derive(id, "data", "alert", "40").String(),
+		event.TimerIdentity("acme", "447700900001", "data", happened).String(), event.Reference("acme", "mediation/1",
+			"cdr-0001").String()}
+	want := []string{"5a7cfbaa86fea07fa7c44d043bddcc1c", "7812c37bcc4b08cc587e85ce3ed9af3d",
+		"1c1fd35cd624e96dd510871c2380e14b", "e3d420ab1192b1a52bf7fd83f6a31bc4"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

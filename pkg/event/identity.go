@@ -16,8 +16,8 @@ type Identity [16]byte
 // Fields are short; what does not fit here is hashed all the same, through the heap.
 const identityScratch = 512
 
-// Identity is the event's: it depends on tenant, source, subject and id alone, as they were sent. A producer that numbers
-// its events per subscriber sends one id for several subjects, and each of them is an event of its own.
+// Identity is the event's: it depends on tenant, source, subject and id alone, as they were sent. A producer that
+// numbers its events per subscriber sends one id for several subjects, and each of them is an event of its own.
 func (e *Event) Identity() Identity {
 	return identityOf('e', e.Tenant, e.Source, e.Subject, e.ID)
 }
@@ -73,11 +73,11 @@ func cut(b []byte) Identity {
 // String is 32 lower-case hexadecimal digits; the id of an outcome's event.
 func (id Identity) String() string { return hex.EncodeToString(id[:]) }
 
-// Content is a hash over everything but ReceivedAt and Trace. A repeat has the same one; another event under an id that was
-// used has not. Of a decoded event it is that of the bytes in the log, and therefore the
-// same for every binary that ever reads them: another event is a new value, this one is not changed.
-// Of a command it is that of what is asked for, type and data: a call that is repeated under the same id comes at another
-// time, and under another number where the subscriber has one by then. Never 0, unless the event cannot be encoded.
+// Content is a hash over everything but ReceivedAt and Trace. A repeat has the same one; another event under an id that
+// was used has not. Of a decoded event it is that of the bytes in the log, and therefore the same for every binary that
+// ever reads them: another event is a new value, this one is not changed. Of a command it is that of what is asked for,
+// type and data: a call that is repeated under the same id comes at another time, and under another number where the
+// subscriber has one by then. Never 0, unless the event cannot be encoded.
 func (e *Event) Content() uint64 {
 	if e.content != 0 {
 		return e.content

@@ -14,8 +14,8 @@ import (
 // readers refuse later.
 const maxDepth = 100
 
-// readJSON is json.Unmarshal of text that has one meaning only. encoding/json reads what is not UTF-8, and each half of a
-// surrogate pair, as U+FFFD, and of a name that is there twice the last: two texts would become one event.
+// readJSON is json.Unmarshal of text that has one meaning only. encoding/json reads what is not UTF-8, and each half of
+// a surrogate pair, as U+FFFD, and of a name that is there twice the last: two texts would become one event.
 func readJSON(text []byte, into any) error {
 	if err := checkJSON(text); err != nil {
 		return err

@@ -43,8 +43,10 @@ func TestParse_RefusesAmbiguousJSON(t *testing.T) {
 			}
 			attributes := func(prefix string) map[string]string {
 				return map[string]string{
-					prefix + "specversion": "1.0", prefix + "id": "1", prefix + "source": "s", prefix + "type": typ, prefix + "tenant": "acme",
-					prefix + "subject": "447700900001", prefix + "time": "2026-03-01T10:00:00Z", "content-type": "application/json",
+					prefix + "specversion": "1.0", prefix + "id": "1", prefix + "source": "s", prefix + "type": typ,
+					prefix + "tenant":  "acme",
+					prefix + "subject": "447700900001", prefix + "time": "2026-03-01T10:00:00Z",
+					"content-type": "application/json",
 				}
 			}
 			record := stream.Record{Value: []byte(tc.data)}

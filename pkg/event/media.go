@@ -36,17 +36,19 @@ func isJSON(media string) bool {
 
 // isProtobuf reports that data of this media type is Protobuf; it has names from before the registered one.
 func isProtobuf(media string) bool {
-	return media == ContentTypeProtobuf || media == "application/x-protobuf" || media == "application/vnd.google.protobuf"
+	return media == ContentTypeProtobuf || media == "application/x-protobuf" ||
+		media == "application/vnd.google.protobuf"
 }
 
 const (
-	wantFraming = "begins with a zero byte, as what a serializer of a schema registry writes: send the bare bytes, by a serializer that puts none before them"
-	wantWhole   = "must be " + ContentTypeCloudEvent + " where the value is a whole CloudEvent in JSON"
-	wantBatch   = "must be one CloudEvent: batches are taken by HTTP as " + ContentTypeBatch
+	wantFraming = "begins with a zero byte, as what a serializer of a schema registry writes: " +
+		"send the bare bytes, by a serializer that puts none before them"
+	wantWhole = "must be " + ContentTypeCloudEvent + " where the value is a whole CloudEvent in JSON"
+	wantBatch = "must be one CloudEvent: batches are taken by HTTP as " + ContentTypeBatch
 )
 
-// isFramed reports that a value begins with the frame of a schema registry: a zero byte and the number of a schema. Neither JSON nor a
-// message in Protobuf begins so.
+// isFramed reports that a value begins with the frame of a schema registry: a zero byte and the number of a schema.
+// Neither JSON nor a message in Protobuf begins so.
 func isFramed(value []byte) bool { return len(value) >= 5 && value[0] == 0 }
 
 // firstOf is the first byte of a text that is neither space nor part of a byte-order mark.
@@ -120,7 +122,8 @@ func notOurs(value []byte, otherwise violations) error {
 	case isFramed(value):
 		v.add(ReasonUndecodable, "", wantFraming)
 	case first == '{':
-		v.add(ReasonUndecodable, HeaderContentType, wantWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
+		v.add(ReasonUndecodable, HeaderContentType,
+			wantWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
 	case first == '[':
 		v.add(ReasonUndecodable, "", wantBatch)
 	default:

@@ -38,7 +38,8 @@ func TestParse_NormalizesTheMSISDNOfTheSubject(t *testing.T) {
 				t.Errorf("%s by %s: %v", typ, source, err)
 				continue
 			}
-			if a.Key() != b.Key() || b.Subject != "34600100200" || a.Identity() != b.Identity() || a.Content() != b.Content() {
+			if a.Key() != b.Key() || b.Subject != "34600100200" || a.Identity() != b.Identity() ||
+				a.Content() != b.Content() {
 				t.Errorf("%s by %s: %q and %q", typ, source, a.Key(), b.Key())
 			}
 			for _, wrong := range []string{"0034600100200", "tel:+34600100200", "34600100200 ", "123", "client/42"} {
@@ -49,7 +50,8 @@ func TestParse_NormalizesTheMSISDNOfTheSubject(t *testing.T) {
 					}
 					continue
 				}
-				if got := fault.ViolationsOf(err); len(got) != 1 || got[0].Field != "subject" || got[0].Description != event.FormMSISDN {
+				if got := fault.ViolationsOf(err); len(got) != 1 || got[0].Field != "subject" ||
+					got[0].Description != event.FormMSISDN {
 					t.Errorf("%s by %s of %q: %v", typ, source, wrong, err)
 				}
 			}
@@ -101,7 +103,8 @@ func sources(t *testing.T, typ, data string) map[string]func(make func(typ, data
 
 func TestParse_NormalizesTheNewMSISDN(t *testing.T) {
 	parse := func(number string) (*event.Event, error) {
-		return event.ParseJSON(structured(t, map[string]string{"type": `"subscriber.msisdn_changed"`, "data": `{"new_msisdn":"` + number + `"}`}))
+		return event.ParseJSON(structured(t, map[string]string{"type": `"subscriber.msisdn_changed"`,
+			"data": `{"new_msisdn":"` + number + `"}`}))
 	}
 	e, err := parse("+34600100201")
 	if err != nil || e.Data.(*eventv1.SubscriberMsisdnChanged).GetNewMsisdn() != "34600100201" {
@@ -109,7 +112,8 @@ func TestParse_NormalizesTheNewMSISDN(t *testing.T) {
 	}
 	for _, wrong := range []string{"", "0034600100201", "123", "x"} {
 		_, err := parse(wrong)
-		if got := fault.ViolationsOf(err); len(got) != 1 || got[0].Field != "data.new_msisdn" || got[0].Description != event.FormMSISDN {
+		if got := fault.ViolationsOf(err); len(got) != 1 || got[0].Field != "data.new_msisdn" ||
+			got[0].Description != event.FormMSISDN {
 			t.Errorf("%q: %v", wrong, err)
 		}
 	}
@@ -123,8 +127,10 @@ func TestIsCurrency_ISO4217(t *testing.T) {
 		if event.IsCurrency(code) != want {
 			t.Errorf("%q", code)
 		}
-		_, err := event.ParseJSON(structured(t, map[string]string{"data": `{"net":{"currencyCode":"` + code + `","units":"1"}}`}))
-		if (err == nil) != want || err != nil && (fault.ReasonOf(err) != event.ReasonAmount || !strings.Contains(err.Error(), "ISO 4217")) {
+		_, err := event.ParseJSON(structured(t,
+			map[string]string{"data": `{"net":{"currencyCode":"` + code + `","units":"1"}}`}))
+		if (err == nil) != want || err != nil && (fault.ReasonOf(err) != event.ReasonAmount ||
+			!strings.Contains(err.Error(), "ISO 4217")) {
 			t.Errorf("an amount in %q: %v", code, err)
 		}
 		if code == "" {

@@ -34,7 +34,7 @@ func ParseKafka(r stream.Record) (*Event, error) {
 		e = decode(r.Value, &v)
 	case isCloudEvent:
 		misspelt(r, &v)
-		e = parseBinary(media, func(attribute string) string { return header(attributePrefix + attribute) }, r.Value, &v)
+		e = parseBinary(media, func(name string) string { return header(attributePrefix + name) }, r.Value, &v)
 	default:
 		misspelt(r, &v)
 		if v.err() != nil {
@@ -66,15 +66,15 @@ func ParseProto(p *eventv1.Event) (*Event, error) {
 	return checked(fromProto(p, &v), &v)
 }
 
-// sizeOf is what an event's contents take, without the few bytes that frame them: the stored size is checked to the byte
-// when the event is encoded, and the whole message is not walked for this.
+// sizeOf is what an event's contents take, without the few bytes that frame them: the stored size is checked to the
+// byte when the event is encoded, and the whole message is not walked for this.
 func sizeOf(p *eventv1.Event) int {
 	return len(p.GetId()) + len(p.GetSource()) + len(p.GetType()) + len(p.GetTenant()) + len(p.GetSubject()) +
 		len(p.GetCorrelation()) + len(p.GetData().GetTypeUrl()) + len(p.GetData().GetValue())
 }
 
-// ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and validates it as ParseKafka
-// does; header gives the values of a header. A batch is read by ParseBatch.
+// ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and validates it as
+// ParseKafka does; header gives the values of a header. A batch is read by ParseBatch.
 func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 	v := violations{}
 	if len(body) > MaxBytes {
@@ -117,15 +117,18 @@ func bare(header func(name string) []string, media string, body []byte, v *viola
 	first := firstOf(body)
 	switch {
 	case len(header(attributePrefix+attributeSpecVersion)) > 0 || len(header(attributePrefix+attributeID)) > 0:
-		v.add(ReasonUndecodable, httpPrefix+attributeSpecVersion, "must be there: in HTTP attributes are headers that begin with ce-, not with ce_")
+		v.add(ReasonUndecodable, httpPrefix+attributeSpecVersion,
+			"must be there: in HTTP attributes are headers that begin with ce-, not with ce_")
 	case !isJSON(media) && !isProtobuf(media):
 		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, there are %s", media, ContentTypes)
 	case first == '{':
-		v.add(ReasonUndecodable, HeaderContentType, wantWhole+", or the headers ce-id, ce-source and so on be there where it is data alone")
+		v.add(ReasonUndecodable, HeaderContentType,
+			wantWhole+", or the headers ce-id, ce-source and so on be there where it is data alone")
 	case first == '[':
 		v.add(ReasonUndecodable, HeaderContentType, "must be "+ContentTypeBatch+" where the body is a batch")
 	default:
-		v.add(ReasonUndecodable, "", "must be a CloudEvent: of content type %s, or with headers ce-id, ce-source and so on", ContentTypeCloudEvent)
+		v.add(ReasonUndecodable, "",
+			"must be a CloudEvent: of content type %s, or with headers ce-id, ce-source and so on", ContentTypeCloudEvent)
 	}
 }
 
@@ -162,8 +165,8 @@ func checked(e *Event, v *violations) (*Event, error) {
 	return e, v.err()
 }
 
-// normalize brings every MSISDN that the event is about into its one spelling, before a key or an identity is made of it.
-// validate refuses what is none.
+// normalize brings every MSISDN that the event is about into its one spelling, before a key or an identity is made of
+// it. validate refuses what is none.
 func (e *Event) normalize() {
 	if t := byName[e.Type]; t != nil && (t.Subscriber || e.Type == typeThresholdExceeded) {
 		if msisdn, ok := MSISDN(e.Subject); ok {

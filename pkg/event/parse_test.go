@@ -17,7 +17,8 @@ import (
 
 func TestParse_EveryModeGivesTheSameEvent(t *testing.T) {
 	want := usage()
-	for _, contentType := range []string{"application/json", "application/json; charset=utf-8", "application/protobuf"} {
+	for _, contentType := range []string{"application/json", "application/json; charset=utf-8",
+		"application/protobuf"} {
 		for name, parse := range transports(t, foreign(t, contentType)) {
 			t.Run(name+", "+contentType, func(t *testing.T) {
 				got, err := parse()
@@ -82,7 +83,8 @@ func TestParse_ProtobufByKafkaAndGRPC(t *testing.T) {
 	for name, parse := range map[string]func() (*event.Event, error){
 		"without any header": func() (*event.Event, error) { return event.ParseKafka(stream.Record{Value: value}) },
 		"with our content type": func() (*event.Event, error) {
-			return event.ParseKafka(stream.Record{Value: value, Headers: header("content-type", "application/x-tollgate-event", "ce_specversion", "1.0")})
+			return event.ParseKafka(stream.Record{Value: value,
+				Headers: header("content-type", "application/x-tollgate-event", "ce_specversion", "1.0")})
 		},
 		"mirrored from our own topic": func() (*event.Event, error) { return event.ParseKafka(record) },
 		"by gRPC":                     func() (*event.Event, error) { return event.ParseProto(usage().Proto()) },
@@ -144,8 +146,10 @@ func FuzzParse(f *testing.F) {
 	f.Add([]byte(`{}`), "application/json", "usage.charged")
 	f.Add([]byte{0x0a, 1, 'x'}, "application/x-tollgate-event", "")
 	f.Fuzz(func(t *testing.T, value []byte, contentType, typ string) {
-		headers := []stream.Header{{Key: "content-type", Value: []byte(contentType)}, {Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_type", Value: []byte(typ)}}
-		for _, r := range []stream.Record{{Value: value}, {Value: value, Headers: headers}, {Value: value, Headers: headers[:1]}} {
+		headers := []stream.Header{{Key: "content-type", Value: []byte(contentType)},
+			{Key: "ce_specversion", Value: []byte("1.0")}, {Key: "ce_type", Value: []byte(typ)}}
+		for _, r := range []stream.Record{{Value: value}, {Value: value, Headers: headers},
+			{Value: value, Headers: headers[:1]}} {
 			e, err := event.ParseKafka(r)
 			if err != nil {
 				if fault.KindOf(err) != fault.Invalid || len(fault.ViolationsOf(err)) == 0 {

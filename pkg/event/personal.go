@@ -52,7 +52,8 @@ func leftOut(f protoreflect.FieldDescriptor, personal bool) bool {
 	return isContact || isPersonal && !personal
 }
 
-// eachField calls f for every field that is set: once, or once for each message of a list or map. A Struct is one value.
+// eachField calls f for every field that is set: once, or once for each message of a list or map. A Struct is one
+// value.
 func eachField(m protoreflect.Message, f func(protoreflect.FieldDescriptor, protoreflect.Message)) {
 	if m.Descriptor().FullName() == structName {
 		return

@@ -30,8 +30,8 @@ const (
 	ContentTypeProtobuf = "application/protobuf"
 	// SchemaEvent is the ce_dataschema of every record we write: its value is a whole Event.
 	SchemaEvent = SchemaPrefix + "tollgate.event.v1.Event"
-	// SchemaPrefix before a message's full name is a dataschema. CloudEvents wants a URI, with a scheme, where Protobuf's
-	// own URLs have none.
+	// SchemaPrefix before a message's full name is a dataschema. CloudEvents wants a URI, with a scheme, where
+	// Protobuf's own URLs have none.
 	SchemaPrefix = "https://" + typeURLPrefix
 
 	// TimeLayout is RFC 3339 with the milliseconds that an event's times have, in UTC.
@@ -56,7 +56,8 @@ type Attributes struct {
 // Headers are those of every record of ours, in this order; an attribute without a value has no header.
 func (a Attributes) Headers() []stream.Header {
 	// One piece of memory for all texts.
-	all := make([]byte, 0, len(a.ID)+len(a.Type)+len(a.Source)+len(a.Tenant)+len(a.Subject)+len(a.Correlation)+len(TimeLayout)+len(a.Schema)+len(a.Trace))
+	size := len(a.ID) + len(a.Type) + len(a.Source) + len(a.Tenant) + len(a.Subject) + len(a.Correlation)
+	all := make([]byte, 0, size+len(TimeLayout)+len(a.Schema)+len(a.Trace))
 	headers := make([]stream.Header, 0, 11)
 	add := func(name, value string) {
 		if value == "" {
@@ -93,7 +94,8 @@ func (e *Event) Record(topic string) (stream.Record, error) {
 		return stream.Record{}, err
 	}
 	if len(buf) > MaxBytes {
-		return stream.Record{}, fault.NewInvalid(ReasonTooLarge, fault.Violation{Description: fmt.Sprintf(tooLarge, MaxBytes, len(buf))})
+		return stream.Record{}, fault.NewInvalid(ReasonTooLarge,
+			fault.Violation{Description: fmt.Sprintf(tooLarge, MaxBytes, len(buf))})
 	}
 	size := len(buf)
 	r := stream.Record{

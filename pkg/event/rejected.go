@@ -69,7 +69,8 @@ func RejectedCut(topic string, r stream.Record, id Identity, reason, detail stri
 func RejectedBatch(topic string, d *stream.DamagedError, at time.Time) stream.Record {
 	in := stream.Record{Topic: d.Topic, Partition: d.Partition, Offset: d.First, Value: d.Raw}
 	out := RejectedCut(topic, in, Identity{}, d.Reason, d.Detail, at)
-	out.Headers = append(out.Headers, stream.Header{Key: HeaderLastOffset, Value: []byte(strconv.FormatInt(d.Next-1, 10))})
+	out.Headers = append(out.Headers, stream.Header{Key: HeaderLastOffset,
+		Value: []byte(strconv.FormatInt(d.Next-1, 10))})
 	return out
 }
 
@@ -91,8 +92,9 @@ func rejected(topic string, r stream.Record, id Identity, reason, detail string,
 			out.Headers = append(out.Headers, h)
 		}
 	}
+	rejection := Derive(id, "rejected", r.Topic, partition, offset)
 	out.Headers = append(out.Headers,
-		stream.Header{Key: HeaderRejectedID, Value: []byte(Derive(id, "rejected", r.Topic, partition, offset).String())},
+		stream.Header{Key: HeaderRejectedID, Value: []byte(rejection.String())},
 		stream.Header{Key: HeaderReason, Value: []byte(reason)},
 		stream.Header{Key: HeaderDetail, Value: []byte(shortened(detail))},
 		stream.Header{Key: HeaderTopic, Value: []byte(r.Topic)},

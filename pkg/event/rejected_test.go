@@ -28,9 +28,10 @@ func headersOf(r stream.Record) map[string]string {
 }
 
 func TestRejected_KeepsTheRecordAsReceived(t *testing.T) {
-	in := stream.Record{Topic: "in", Partition: 3, Offset: 7, Key: []byte("k"), Value: []byte("v"), Headers: []stream.Header{
-		{Key: "ce_id", Value: []byte("1")}, {Key: "tollgate-reason", Value: []byte("EARLIER")},
-	}}
+	in := stream.Record{Topic: "in", Partition: 3, Offset: 7, Key: []byte("k"), Value: []byte("v"),
+		Headers: []stream.Header{
+			{Key: "ce_id", Value: []byte("1")}, {Key: "tollgate-reason", Value: []byte("EARLIER")},
+		}}
 	out := event.Rejected("rejected", in, usage().Identity(), "BAD", "all of it", received)
 	if out.Topic != "rejected" || string(out.Key) != "k" || string(out.Value) != "v" || !out.Time.Equal(received) {
 		t.Errorf("%+v", out)
@@ -60,7 +61,8 @@ func TestRejected_OversizedKeepsHash(t *testing.T) {
 		out := event.Rejected("rejected", tc.in, event.Identity{}, "TOO_LARGE", strings.Repeat("y", 1<<20), received)
 		h := headersOf(out)
 		sum := sha256.Sum256(tc.in.Value)
-		if _, cut := h[event.HeaderSHA256]; cut != tc.cut || cut && h[event.HeaderSHA256] != hex.EncodeToString(sum[:]) {
+		if _, cut := h[event.HeaderSHA256]; cut != tc.cut || cut &&
+			h[event.HeaderSHA256] != hex.EncodeToString(sum[:]) {
 			t.Errorf("%s: cut %v", name, cut)
 		}
 		if tc.cut && (len(out.Value) != min(len(tc.in.Value), event.RejectedKept) || len(out.Key) != tc.rest) {
@@ -79,7 +81,8 @@ func TestRecord_CarriesAttributesInHeaders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Topic != "tollgate.events.ordered" || r.Partition != stream.AnyPartition || string(r.Key) != "acme/447700900001" || !r.Time.Equal(received) {
+	if r.Topic != "tollgate.events.ordered" || r.Partition != stream.AnyPartition ||
+		string(r.Key) != "acme/447700900001" || !r.Time.Equal(received) {
 		t.Errorf("%+v", r)
 	}
 	want := map[string]string{
@@ -124,14 +127,17 @@ func TestRecord_SchemaIsTakenByCloudEvents(t *testing.T) {
 }
 
 func TestRejectedBatch_KeepsItsOffsets(t *testing.T) {
-	d := &stream.DamagedError{Topic: "in", Partition: 3, First: 17, Next: 57, Reason: reason.BatchTooLarge, Detail: "too much", Raw: bytes.Repeat([]byte("x"), event.RejectedKept+1)}
+	d := &stream.DamagedError{Topic: "in", Partition: 3, First: 17, Next: 57, Reason: reason.BatchTooLarge,
+		Detail: "too much", Raw: bytes.Repeat([]byte("x"), event.RejectedKept+1)}
 	out := event.RejectedBatch("rejected", d, received)
 	got := map[string]string{}
 	for _, h := range out.Headers {
 		got[h.Key] = string(h.Value)
 	}
-	if len(out.Value) != event.RejectedKept || got[event.HeaderOffset] != "17" || got[event.HeaderLastOffset] != "56" || got[event.HeaderPartition] != "3" ||
-		got[event.HeaderTopic] != "in" || got[event.HeaderReason] != reason.BatchTooLarge || got[event.HeaderSize] != "65537" || len(got[event.HeaderSHA256]) != 64 {
+	if len(out.Value) != event.RejectedKept || got[event.HeaderOffset] != "17" || got[event.HeaderLastOffset] != "56" ||
+		got[event.HeaderPartition] != "3" ||
+		got[event.HeaderTopic] != "in" || got[event.HeaderReason] != reason.BatchTooLarge ||
+		got[event.HeaderSize] != "65537" || len(got[event.HeaderSHA256]) != 64 {
 		t.Errorf("%d bytes, %v", len(out.Value), got)
 	}
 }

@@ -34,8 +34,10 @@ func ParseRejected(r stream.Record) (Rejection, error) {
 		return string(value)
 	}
 	j := Rejection{
-		ID: header(HeaderRejectedID), Reason: header(HeaderReason), Detail: header(HeaderDetail), Topic: header(HeaderTopic),
-		Source: header(HeaderSource), Type: header(HeaderType), Tenant: header(HeaderTenant), Subject: header(HeaderSubject), EventID: header(HeaderID),
+		ID: header(HeaderRejectedID), Reason: header(HeaderReason), Detail: header(HeaderDetail),
+		Topic:  header(HeaderTopic),
+		Source: header(HeaderSource), Type: header(HeaderType), Tenant: header(HeaderTenant),
+		Subject: header(HeaderSubject), EventID: header(HeaderID),
 		sha256: header(HeaderSHA256), record: r,
 	}
 	_, j.batch = r.Header(HeaderLastOffset)
@@ -77,10 +79,12 @@ func (j Rejection) Resend(inbound string, whole *stream.Record) (stream.Record, 
 	from := j.record
 	if j.Cut() {
 		if whole == nil {
-			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest", j.position())
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and %s no longer has the rest",
+				j.position())
 		}
 		if sum := sha256.Sum256(whole.Value); hex.EncodeToString(sum[:]) != j.sha256 {
-			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record is at %s now", j.position())
+			return stream.Record{}, fmt.Errorf("only its beginning is kept, and another record is at %s now",
+				j.position())
 		}
 		from = *whole
 	}

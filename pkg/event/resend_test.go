@@ -18,7 +18,8 @@ var at = time.Date(2026, 11, 29, 8, 0, 0, 0, time.UTC)
 func inbound(value string) stream.Record {
 	return stream.Record{
 		Topic: "t.events.inbound", Partition: 3, Offset: 77, Key: []byte("acme/34600100200"), Value: []byte(value),
-		Headers: []stream.Header{{Key: "ce_id", Value: []byte("u-1")}, {Key: "content-type", Value: []byte("application/json")}},
+		Headers: []stream.Header{{Key: "ce_id", Value: []byte("u-1")},
+			{Key: "content-type", Value: []byte("application/json")}},
 	}
 }
 
@@ -33,12 +34,15 @@ func parseRejected(t *testing.T, r stream.Record) event.Rejection {
 
 func TestResend_GivesTheRecordAsReceived(t *testing.T) {
 	sent := inbound(`{"net":{}}`)
-	j := parseRejected(t, event.Rejected("t.events.rejected", sent, event.Identity{}, "AMOUNT_MISSING", "net: is required", at))
-	if j.Reason != "AMOUNT_MISSING" || j.Detail != "net: is required" || j.Topic != sent.Topic || j.Partition != 3 || j.Offset != 77 || j.EventID != "u-1" {
+	j := parseRejected(t, event.Rejected("t.events.rejected", sent, event.Identity{}, "AMOUNT_MISSING",
+		"net: is required", at))
+	if j.Reason != "AMOUNT_MISSING" || j.Detail != "net: is required" || j.Topic != sent.Topic || j.Partition != 3 ||
+		j.Offset != 77 || j.EventID != "u-1" {
 		t.Errorf("read as %+v", j)
 	}
 	again, err := j.Resend("t.events.inbound", nil)
-	want := stream.Record{Topic: "t.events.inbound", Partition: stream.AnyPartition, Key: sent.Key, Value: sent.Value, Headers: sent.Headers}
+	want := stream.Record{Topic: "t.events.inbound", Partition: stream.AnyPartition, Key: sent.Key, Value: sent.Value,
+		Headers: sent.Headers}
 	if err != nil || !cmp.Equal(again, want) {
 		t.Errorf("%v, %s", err, cmp.Diff(want, again))
 	}

@@ -9,14 +9,16 @@ import (
 
 const formTime = "must be a time as of RFC 3339, such as 2026-11-29T03:18:16Z"
 
-var errNoOffset = errors.New("needs an offset from UTC, as in 2026-11-29T03:18:16Z or 2026-11-29T04:18:16+01:00: without one the time is not known")
+var errNoOffset = errors.New("needs an offset from UTC, as in 2026-11-29T03:18:16Z or 2026-11-29T04:18:16+01:00: " +
+	"without one the time is not known")
 
 // date-time as of RFC 3339, section 5.6, with the offset optional, for a sentence of its own where it is missing: day,
 // hour and minute, second, fraction, offset.
 var dateTime = regexp.MustCompile(`^(\d{4}-\d\d-\d\d)[Tt](\d\d:\d\d):(\d\d)(\.\d+)?([Zz]|[+-](?:[01]\d|2[0-3]):[0-5]\d)?$`)
 
-// ParseTime reads a time as of RFC 3339, to the letter: T and Z may be small, a fraction has a point and any number of digits, and a second 60 is one at the end of a month in UTC, read as the first of the next. time.Parse takes more
-// and less than that. The result is UTC, cut to the milliseconds that events have.
+// ParseTime reads a time as of RFC 3339, to the letter: T and Z may be small, a fraction has a point and any number of
+// digits, and a second 60 is one at the end of a month in UTC, read as the first of the next. time.Parse takes more and
+// less than that. The result is UTC, cut to the milliseconds that events have.
 func ParseTime(text string) (time.Time, error) {
 	m := dateTime.FindStringSubmatch(text)
 	if m == nil {
@@ -38,7 +40,8 @@ func ParseTime(text string) (time.Time, error) {
 		return time.Time{}, fmt.Errorf(formTime+", is %.60q", text)
 	}
 	if t = t.UTC().Truncate(time.Millisecond); leap {
-		if t = t.Truncate(time.Second).Add(time.Second); t.Day() != 1 || t.Hour() != 0 || t.Minute() != 0 || t.Second() != 0 {
+		if t = t.Truncate(time.Second).Add(time.Second); t.Day() != 1 || t.Hour() != 0 || t.Minute() != 0 ||
+			t.Second() != 0 {
 			return time.Time{}, fmt.Errorf(formTime+", is %.60q: a second 60 ends a month in UTC", text)
 		}
 	}

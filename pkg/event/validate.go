@@ -40,7 +40,8 @@ const (
 
 // Reasons are all there are, a closed set for metrics.
 func Reasons() []string {
-	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownTenant, ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
+	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownTenant,
+		ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
 }
 
 // What an event may have at most, in bytes.
@@ -159,7 +160,8 @@ func optional(v *violations, field, s string, limit int) {
 	}
 }
 
-// isControlCharacter is what CloudEvents keeps out of a text: control characters, and code points that are no characters.
+// isControlCharacter is what CloudEvents keeps out of a text: control characters, and code points that are no
+// characters.
 func isControlCharacter(r rune) bool {
 	return r < 0x20 || r >= 0x7f && r <= 0x9f || r >= 0xfdd0 && r <= 0xfdef || r&0xfffe == 0xfffe
 }
@@ -167,7 +169,8 @@ func isControlCharacter(r rune) bool {
 func (t *Type) validateData(v *violations, data proto.Message) {
 	m := data.ProtoReflect()
 	if m.Descriptor() != t.Data.ProtoReflect().Descriptor() {
-		v.add(ReasonInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(), m.Descriptor().FullName())
+		v.add(ReasonInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(),
+			m.Descriptor().FullName())
 		return
 	}
 	if u, ok := data.(*eventv1.UsageCharged); ok {

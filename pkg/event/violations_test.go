@@ -80,7 +80,8 @@ func TestParseJSON_ListsEveryViolation(t *testing.T) {
 			for _, violation := range fault.ViolationsOf(err) {
 				fields = append(fields, violation.Field)
 			}
-			if diff := cmp.Diff(tc.fields, fields); diff != "" || fault.KindOf(err) != fault.Invalid || fault.ReasonOf(err) != tc.reason {
+			if diff := cmp.Diff(tc.fields, fields); diff != "" || fault.KindOf(err) != fault.Invalid ||
+				fault.ReasonOf(err) != tc.reason {
 				t.Errorf("%v%s", err, diff)
 			}
 			if e == nil || (e.Source == "" && tc.change["source"] != "") {
@@ -92,7 +93,8 @@ func TestParseJSON_ListsEveryViolation(t *testing.T) {
 
 func TestParseJSON_TakesTheLargestAmounts(t *testing.T) {
 	for _, amount := range []string{
-		`{"currencyCode":"EUR","units":"9223372036","nanos":854775807}`, `{"currencyCode":"EUR","units":"-9223372036","nanos":-854775808}`,
+		`{"currencyCode":"EUR","units":"9223372036","nanos":854775807}`,
+		`{"currencyCode":"EUR","units":"-9223372036","nanos":-854775808}`,
 		`{"currencyCode":"EUR"}`, `{"currencyCode":"EUR","nanos":-1}`,
 	} {
 		if _, err := event.ParseJSON(structured(t, map[string]string{"data": `{"net":` + amount + `}`})); err != nil {
@@ -102,7 +104,8 @@ func TestParseJSON_TakesTheLargestAmounts(t *testing.T) {
 }
 
 func TestParseJSON_UnorderedTypeNeedsNoSubject(t *testing.T) {
-	if _, err := event.ParseJSON(structured(t, map[string]string{"type": `"billrun.failed"`, "subject": "", "data": `{}`})); err != nil {
+	if _, err := event.ParseJSON(structured(t, map[string]string{"type": `"billrun.failed"`, "subject": "",
+		"data": `{}`})); err != nil {
 		t.Error(err)
 	}
 }
@@ -111,7 +114,8 @@ func TestParse_RefusesWhatIsNoEvent(t *testing.T) {
 	large := bytes.Repeat([]byte("x"), event.MaxBytes+1)
 	structuredType := valuesOf(map[string]string{"content-type": event.ContentTypeCloudEvent})
 	kafka := func(value []byte, contentType string) error {
-		_, err := event.ParseKafka(stream.Record{Value: value, Headers: []stream.Header{{Key: "content-type", Value: []byte(contentType)}}})
+		_, err := event.ParseKafka(stream.Record{Value: value,
+			Headers: []stream.Header{{Key: "content-type", Value: []byte(contentType)}}})
 		return err
 	}
 	http := func(body []byte) error { _, err := event.ParseHTTP(structuredType, body); return err }

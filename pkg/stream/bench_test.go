@@ -56,7 +56,8 @@ func benchClient(b *testing.B, addrs []string, compression ...stream.Compression
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { _ = c.Close() })
-	err = c.CreateTopics(context.Background(), []stream.TopicSpec{{Name: "bench", Partitions: benchPartitions, Replication: 1}}, true)
+	err = c.CreateTopics(context.Background(), []stream.TopicSpec{{Name: "bench", Partitions: benchPartitions,
+		Replication: 1}}, true)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -142,20 +143,21 @@ func BenchmarkRead(b *testing.B) {
 			left.Store(int64(b.N))
 			var joined sync.Once
 			report := func() {}
-			err := c.Consume(ctx, stream.GroupConfig{Name: "bench", Topics: []string{topic}}, func(ctx context.Context, cl *stream.Claim) error {
-				joined.Do(func() { report = startCPU(b) })
-				r := cl.Reader(ctx, 0, stream.FetchOptions{})
-				defer r.Close()
-				for {
-					batch, err := r.Next(ctx)
-					if err != nil {
-						return err
+			err := c.Consume(ctx, stream.GroupConfig{Name: "bench", Topics: []string{topic}},
+				func(ctx context.Context, cl *stream.Claim) error {
+					joined.Do(func() { report = startCPU(b) })
+					r := cl.Reader(ctx, 0, stream.FetchOptions{})
+					defer r.Close()
+					for {
+						batch, err := r.Next(ctx)
+						if err != nil {
+							return err
+						}
+						if left.Add(-int64(len(batch.Records))) <= 0 {
+							cancel()
+						}
 					}
-					if left.Add(-int64(len(batch.Records))) <= 0 {
-						cancel()
-					}
-				}
-			})
+				})
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -176,7 +178,8 @@ func BenchmarkRead(b *testing.B) {
 			for p := range benchPartitions {
 				wg.Go(func() {
 					for from := int64(0); ctx.Err() == nil; {
-						res, err := k.Fetch(ctx, &kafka.FetchRequest{Topic: topic, Partition: p, Offset: from, MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 500 * time.Millisecond})
+						res, err := k.Fetch(ctx, &kafka.FetchRequest{Topic: topic, Partition: p, Offset: from,
+							MinBytes: 1, MaxBytes: 1 << 20, MaxWait: 500 * time.Millisecond})
 						if err != nil {
 							continue
 						}

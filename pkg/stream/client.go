@@ -35,8 +35,8 @@ type Config struct {
 	// MaxUnpackedBatch bounds what one record batch may unpack to, in bytes. A larger one of events.inbound goes to
 	// events.rejected; in a log of our own it stops its partition. Between 1 MiB and 1 GiB; default 32 MiB.
 	MaxUnpackedBatch int `yaml:"max_unpacked_batch_bytes" env:"TOLLGATE_KAFKA_MAX_UNPACKED_BATCH_BYTES"`
-	// MaxUnpacked bounds what all batches above 1 MiB, of every partition and group of the process, take at once; beside
-	// it each partition takes 4 MiB at most. At least MaxUnpackedBatch; default four times that.
+	// MaxUnpacked bounds what all batches above 1 MiB, of every partition and group of the process, take at once;
+	// beside it each partition takes 4 MiB at most. At least MaxUnpackedBatch; default four times that.
 	MaxUnpacked int `yaml:"max_unpacked_bytes" env:"TOLLGATE_KAFKA_MAX_UNPACKED_BYTES"`
 	// Compression of what this process writes.
 	Compression Compression `yaml:"compression"`
@@ -64,7 +64,8 @@ func (c Config) Validate() error {
 		}
 	}
 	if !validTopic(c.Prefix) {
-		violations = append(violations, fmt.Errorf("prefix: %q must be 1 to 100 letters, digits, dots, dashes or underscores", c.Prefix))
+		violations = append(violations,
+			fmt.Errorf("prefix: %q must be 1 to 100 letters, digits, dots, dashes or underscores", c.Prefix))
 	}
 	if c.MetadataTTL != 0 && (c.MetadataTTL < time.Second || c.MetadataTTL > 5*time.Second) {
 		violations = append(violations, fmt.Errorf("metadata ttl: %s is not between 1s and 5s", c.MetadataTTL))
@@ -73,10 +74,12 @@ func (c Config) Validate() error {
 		violations = append(violations, fmt.Errorf("call timeout: %s is negative", c.CallTimeout))
 	}
 	if b := c.MaxUnpackedBatch; b != 0 && (b < codec.SmallBatch || b > 1<<30) {
-		violations = append(violations, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824", b))
+		violations = append(violations, fmt.Errorf("max_unpacked_batch_bytes: %d is not between 1048576 and 1073741824",
+			b))
 	}
 	if d := c.withDefaults(); d.MaxUnpackedBatch > 0 && d.MaxUnpacked < d.MaxUnpackedBatch {
-		violations = append(violations, fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
+		violations = append(violations,
+			fmt.Errorf("max_unpacked_bytes: %d is below max_unpacked_batch_bytes, %d: no batch of that size could be read", d.MaxUnpacked, d.MaxUnpackedBatch))
 	}
 	violations = append(violations, c.Compression.validate())
 	return errors.Join(append(violations, c.Security.validate()...)...)
@@ -194,7 +197,8 @@ func (c *Client) OffsetAt(ctx context.Context, topic string, partition int32, at
 // FetchFrom reads outside any group, from one explicit offset. It does not wait
 // for records: at the log's end the batch is empty. Temporary errors are retried
 // until ctx ends.
-func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (Batch, error) {
+func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, offset int64,
+	maxBytes int) (Batch, error) {
 	return c.consumer.FetchFrom(ctx, topic, partition, offset, maxBytes)
 }
 

@@ -53,7 +53,8 @@ func TestProduce_UsesTheCodecOfTheTopic(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			cluster := streamtest.EmbeddedCluster(t)
 			codec := writtenCodecs(cluster)
-			c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "codec", Compression: test.compression}, zap.NewNop(), prometheus.NewRegistry())
+			c, err := stream.Open(stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "codec",
+				Compression: test.compression}, zap.NewNop(), prometheus.NewRegistry())
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -67,15 +68,19 @@ func TestProduce_UsesTheCodecOfTheTopic(t *testing.T) {
 				}
 			}()
 			for name, want := range map[string]int{
-				stream.EventsOrdered: test.public, stream.Safeguards: test.public, stream.DeliveriesAttempts: test.public, "notifications.own": test.public,
-				stream.DeliveriesWebhook: test.internal, stream.StateSnapshots: test.internal, stream.TriggersDecisions: test.internal,
+				stream.EventsOrdered: test.public, stream.Safeguards: test.public,
+				stream.DeliveriesAttempts: test.public, "notifications.own": test.public,
+				stream.DeliveriesWebhook: test.internal, stream.StateSnapshots: test.internal,
+				stream.TriggersDecisions: test.internal,
 			} {
 				topic := c.Topic(name)
-				if err := c.CreateTopics(t.Context(), []stream.TopicSpec{{Name: name, Partitions: 1, Replication: 1}}, true); err != nil {
+				if err := c.CreateTopics(t.Context(), []stream.TopicSpec{{Name: name, Partitions: 1, Replication: 1}},
+					true); err != nil {
 					t.Fatal(err)
 				}
 				// A batch of a few bytes is written as it is.
-				if err := p.Produce(t.Context(), stream.Record{Topic: topic, Value: []byte(strings.Repeat("usage ", 2000))}); err != nil {
+				if err := p.Produce(t.Context(), stream.Record{Topic: topic,
+					Value: []byte(strings.Repeat("usage ", 2000))}); err != nil {
 					t.Fatal(err)
 				}
 				if got := codec(topic); got != want {

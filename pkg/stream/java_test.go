@@ -30,8 +30,10 @@ func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
 		return
 	}
 	c, topic, ctx := openAt(t, addrs, streamtest.NewPrefix(t), 1)
-	cmd := exec.CommandContext(ctx, "java", "-Xmx256m", "-XX:TieredStopAtLevel=1", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
-		"-cp", filepath.Join(streamtest.KafkaJars(t), "*"), filepath.Join("testdata", "Transactions.java"), strings.Join(addrs, ","), topic)
+	cmd := exec.CommandContext(ctx, "java", "-Xmx256m", "-XX:TieredStopAtLevel=1",
+		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
+		"-cp", filepath.Join(streamtest.KafkaJars(t), "*"), filepath.Join("testdata",
+			"Transactions.java"), strings.Join(addrs, ","), topic)
 	var said strings.Builder
 	cmd.Stderr = &said
 	in, err := cmd.StdinPipe()
@@ -77,7 +79,8 @@ func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
 		}
 		got = append(got, fmt.Sprintf("end %d", end))
 		if len(want) < 50 || strings.Join(got, "\n") != strings.Join(want, "\n") {
-			t.Errorf("%s, read:\n%s\nthe Java client:\n%s\n%s", phase, strings.Join(got, "\n"), strings.Join(want, "\n"), said.String())
+			t.Errorf("%s, read:\n%s\nthe Java client:\n%s\n%s", phase, strings.Join(got, "\n"),
+				strings.Join(want, "\n"), said.String())
 		}
 		_, _ = io.WriteString(in, "\n")
 	}
@@ -96,7 +99,8 @@ func openAt(t *testing.T, addrs []string, prefix string, partitions int) (*strea
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = c.Close() })
-	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "t", Partitions: partitions, Replication: 1}}, true); err != nil {
+	if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "t", Partitions: partitions, Replication: 1}},
+		true); err != nil {
 		t.Fatal(err)
 	}
 	return c, c.Topic("t"), ctx

@@ -17,7 +17,8 @@ import (
 // oneLog is a client of an embedded broker with one topic of one partition, and how long a test may take.
 func oneLog(t *testing.T) (context.Context, *stream.Client) {
 	t.Helper()
-	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "rerun"}, zap.NewNop(), prometheus.NewRegistry())
+	c, err := stream.Open(stream.Config{Brokers: streamtest.Embedded(t), Prefix: "rerun"}, zap.NewNop(),
+		prometheus.NewRegistry())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,17 +49,18 @@ func TestConsume_WorkRunAgainStartsAtItsOwnCommit(t *testing.T) {
 	consuming, stop := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() {
-		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}}, func(ctx context.Context, cl *stream.Claim) error {
-			seen <- cl.Committed()
-			if cl.Committed() < 2 {
-				if err := cl.Commit(ctx, cl.Committed()+2); err != nil {
-					return err
+		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}},
+			func(ctx context.Context, cl *stream.Claim) error {
+				seen <- cl.Committed()
+				if cl.Committed() < 2 {
+					if err := cl.Commit(ctx, cl.Committed()+2); err != nil {
+						return err
+					}
+					return errors.New("fails after its commit")
 				}
-				return errors.New("fails after its commit")
-			}
-			<-cl.Draining()
-			return nil
-		})
+				<-cl.Draining()
+				return nil
+			})
 	}()
 	for _, want := range []int64{-1, 1, 3} {
 		select {
@@ -86,7 +88,8 @@ func TestConsume_ReportsHowManyPartitionsAreAssigned(t *testing.T) {
 	for i := range assigned {
 		assigned[i] = make(chan int, 100)
 		members.Go(func() {
-			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}, Assigned: func(n int) { assigned[i] <- n }},
+			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"},
+				Assigned: func(n int) { assigned[i] <- n }},
 				func(_ context.Context, cl *stream.Claim) error {
 					<-cl.Draining()
 					return nil
@@ -109,8 +112,8 @@ func TestConsume_ReportsHowManyPartitionsAreAssigned(t *testing.T) {
 	members.Wait()
 }
 
-// Health went on saying that a partition waits, and its replica stayed not ready, until the partition moved: however well
-// work went after it had failed once.
+// Health went on saying that a partition waits, and its replica stayed not ready, until the partition moved: however
+// well work went after it had failed once.
 func TestClaim_ProgressEndsTheWait(t *testing.T) {
 	ctx, c := oneLog(t)
 	waiting := make(chan [2]int, 1)
@@ -118,18 +121,19 @@ func TestClaim_ProgressEndsTheWait(t *testing.T) {
 	ended := make(chan error, 1)
 	first := true
 	go func() {
-		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}}, func(_ context.Context, cl *stream.Claim) error {
-			if first {
-				first = false
-				return errors.New("the store does not answer")
-			}
-			cl.Waiting(func() {})
-			before := len(c.Health().Waiting)
-			cl.Progress()
-			waiting <- [2]int{before, len(c.Health().Waiting)}
-			<-cl.Draining()
-			return nil
-		})
+		ended <- c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}},
+			func(_ context.Context, cl *stream.Claim) error {
+				if first {
+					first = false
+					return errors.New("the store does not answer")
+				}
+				cl.Waiting(func() {})
+				before := len(c.Health().Waiting)
+				cl.Progress()
+				waiting <- [2]int{before, len(c.Health().Waiting)}
+				<-cl.Draining()
+				return nil
+			})
 	}()
 	select {
 	case got := <-waiting:

@@ -13,8 +13,8 @@ import (
 	"github.com/segmentio/kafka-go/sasl/scram"
 )
 
-// Security is how this process checks that a broker is genuine, and how it identifies itself. The zero value is plain text
-// without a name: a broker on loopback or in a network of its own.
+// Security is how this process checks that a broker is genuine, and how it identifies itself. The zero value is plain
+// text without a name: a broker on loopback or in a network of its own.
 type Security struct {
 	// TLS encrypts every connection; the broker's certificate must be good for the name it was dialled by.
 	TLS bool `yaml:"tls" env:"TOLLGATE_KAFKA_TLS"`
@@ -49,7 +49,8 @@ func (s Security) validate() []error {
 	switch s.Mechanism {
 	case "":
 		if s.Username+s.PasswordFile != "" {
-			fail("sasl_mechanism: is required where sasl_username or sasl_password_file is given: %s, %s or %s", saslPlain, saslSCRAM256, saslSCRAM512)
+			fail("sasl_mechanism: is required where sasl_username or sasl_password_file is given: %s, %s or %s",
+				saslPlain, saslSCRAM256, saslSCRAM512)
 		}
 		return violations
 	case saslPlain:

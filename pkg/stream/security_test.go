@@ -34,7 +34,8 @@ func certificate(t *testing.T) (pair tls.Certificate, certFile, keyFile string) 
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Unix(0, 0), NotAfter: time.Unix(1<<33, 0),
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "broker"}, NotBefore: time.Unix(0, 0),
+		NotAfter:    time.Unix(1<<33, 0),
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 		KeyUsage:    x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
@@ -71,7 +72,8 @@ func TestSecurity_ConnectsWithTLSAndSASL(t *testing.T) {
 	password := file(t, "password", "s3cret\n")
 	for _, mechanism := range []string{"plain", "scram-sha-256", "scram-sha-512"} {
 		t.Run(mechanism, func(t *testing.T) {
-			cluster := streamtest.EmbeddedCluster(t, kfake.EnableSASL(), kfake.Superuser(strings.ToUpper(mechanism), "tollgate", "s3cret"),
+			cluster := streamtest.EmbeddedCluster(t, kfake.EnableSASL(),
+				kfake.Superuser(strings.ToUpper(mechanism), "tollgate", "s3cret"),
 				kfake.TLS(&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}))
 			open := func(change func(*stream.Config)) *stream.Client {
 				cfg := stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "secure", Security: stream.Security{
@@ -91,24 +93,27 @@ func TestSecurity_ConnectsWithTLSAndSASL(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			c := open(nil)
-			if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}}, true); err != nil {
+			if err := c.CreateTopics(ctx, []stream.TopicSpec{{Name: "log", Partitions: 1, Replication: 1}},
+				true); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.NewProducer().Produce(ctx, stream.Record{Topic: c.Topic("log"), Value: []byte("hello")}); err != nil {
+			if err := c.NewProducer().Produce(ctx, stream.Record{Topic: c.Topic("log"),
+				Value: []byte("hello")}); err != nil {
 				t.Fatal(err)
 			}
 			consuming, stop := context.WithCancel(ctx)
 			defer stop()
 			var got string
-			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}}, func(ctx context.Context, cl *stream.Claim) error {
-				b, err := c.FetchFrom(ctx, cl.Topic, cl.Partition, 0, 1<<20)
-				if err != nil {
-					return err
-				}
-				got = string(b.Records[0].Value)
-				stop()
-				return nil
-			})
+			err := c.Consume(consuming, stream.GroupConfig{Name: "g", Topics: []string{"log"}},
+				func(ctx context.Context, cl *stream.Claim) error {
+					b, err := c.FetchFrom(ctx, cl.Topic, cl.Partition, 0, 1<<20)
+					if err != nil {
+						return err
+					}
+					got = string(b.Records[0].Value)
+					stop()
+					return nil
+				})
 			if err != nil || got != "hello" {
 				t.Errorf("consumed %q, %v", got, err)
 			}
@@ -170,9 +175,11 @@ func TestSecurity_ListsEveryViolation(t *testing.T) {
 		})
 	}
 	_, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}, Prefix: "p", Security: stream.Security{
-		TLS: true, CAFile: file(t, "empty.pem", ""), Mechanism: "scram-sha-256", Username: "u", PasswordFile: file(t, "password", "\n"),
+		TLS: true, CAFile: file(t, "empty.pem", ""), Mechanism: "scram-sha-256", Username: "u",
+		PasswordFile: file(t, "password", "\n"),
 	}}, zap.NewNop(), prometheus.NewRegistry())
-	if err == nil || !strings.Contains(err.Error(), "empty.pem holds no PEM certificate") || !strings.Contains(err.Error(), "is empty") {
+	if err == nil || !strings.Contains(err.Error(), "empty.pem holds no PEM certificate") ||
+		!strings.Contains(err.Error(), "is empty") {
 		t.Errorf("faults of files: %v", err)
 	}
 }

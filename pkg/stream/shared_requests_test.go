@@ -24,7 +24,8 @@ func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
 	var mu sync.Mutex
 	var failing bool
 	var alone, together int // requests with the slow partition, once it had failed
-	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{5}, Err: kerr.RequestTimedOut, Count: 3,
+	cluster.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: topic, Partitions: []int32{5},
+		Err: kerr.RequestTimedOut, Count: 3,
 		When: func(req kmsg.Request) bool {
 			r, ok := req.(*kmsg.ProduceRequest)
 			if !ok {
@@ -55,7 +56,8 @@ func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
 		callers.Go(func() {
 			for i := 0; n == 5 && i < 50 || n != 5 && !done.Load(); i++ {
 				last[n] = i
-				if err := p.Produce(ctx, stream.Record{Topic: topic, Partition: int32(n), Value: fmt.Append(nil, i)}); err != nil {
+				if err := p.Produce(ctx, stream.Record{Topic: topic, Partition: int32(n),
+					Value: fmt.Append(nil, i)}); err != nil {
 					t.Error(err)
 					break
 				}
@@ -69,7 +71,8 @@ func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
 	mu.Lock()
 	defer mu.Unlock()
 	if alone == 0 || together > 0 {
-		t.Errorf("after it had failed, the slow partition stood alone in %d requests and with others in %d", alone, together)
+		t.Errorf("after it had failed, the slow partition stood alone in %d requests and with others in %d", alone,
+			together)
 	}
 	for n := range int32(8) {
 		b, err := c.FetchFrom(ctx, topic, n, 0, 8<<20)
@@ -150,43 +153,44 @@ func TestReaders_ShareRequestsWithoutHoldingOthersBack(t *testing.T) {
 		}
 		close(goOn)
 	})
-	err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}}, func(ctx context.Context, cl *stream.Claim) error {
-		r := cl.Reader(ctx, 0, stream.FetchOptions{})
-		defer r.Close()
-		want := rounds
-		if cl.Partition == 0 {
-			want = 20
-		}
-		for got := 0; got < want; {
-			b, err := r.Next(ctx)
-			if err != nil {
-				return err
+	err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}},
+		func(ctx context.Context, cl *stream.Claim) error {
+			r := cl.Reader(ctx, 0, stream.FetchOptions{})
+			defer r.Close()
+			want := rounds
+			if cl.Partition == 0 {
+				want = 20
 			}
-			got += len(b.Records)
-			if cl.Partition == 0 && got == len(b.Records) && got > 0 {
-				close(busy)
-				cl.Waiting(func() {
-					select {
-					case <-goOn:
-					case <-ctx.Done():
+			for got := 0; got < want; {
+				b, err := r.Next(ctx)
+				if err != nil {
+					return err
+				}
+				got += len(b.Records)
+				if cl.Partition == 0 && got == len(b.Records) && got > 0 {
+					close(busy)
+					cl.Waiting(func() {
+						select {
+						case <-goOn:
+						case <-ctx.Done():
+						}
+					})
+				}
+				if cl.Partition > 0 {
+					for range b.Records {
+						round <- struct{}{}
 					}
-				})
-			}
-			if cl.Partition > 0 {
-				for range b.Records {
-					round <- struct{}{}
 				}
 			}
-		}
-		if cl.Partition > 0 {
-			seen.Done()
-			<-cl.Draining()
+			if cl.Partition > 0 {
+				seen.Done()
+				<-cl.Draining()
+				return nil
+			}
+			seen.Wait()
+			cancel()
 			return nil
-		}
-		seen.Wait()
-		cancel()
-		return nil
-	})
+		})
 	if err != nil {
 		t.Fatal(err)
 	}

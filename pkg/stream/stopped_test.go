@@ -68,7 +68,8 @@ func (s *stopped) until(what string, ok func() bool) {
 
 // fault has requests about partition 0 fail until the partition is healed.
 func (s *stopped) fault(key kmsg.Key) {
-	faults := s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: s.topic, Partitions: []int32{0}, Err: kerr.KafkaStorageError, Count: -1})
+	faults := s.cluster.Fault(kfake.Fault{Keys: []kmsg.Key{key}, Topic: s.topic, Partitions: []int32{0},
+		Err: kerr.KafkaStorageError, Count: -1})
 	go func() {
 		select {
 		case <-s.heal:
@@ -169,7 +170,8 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			})
 		}},
 		"a batch that can't be read": {waits: "work", incident: reason.BatchDamaged, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
-			streamtest.AppendRaw(s, s.cluster.ListenAddrs(), s.topic, 0, streamtest.RawBatch([]byte("no records"), 0, 3))
+			streamtest.AppendRaw(s, s.cluster.ListenAddrs(), s.topic, 0,
+				streamtest.RawBatch([]byte("no records"), 0, 3))
 			return work(nil)
 		}},
 		"a batch that is too large": {waits: "work", incident: reason.BatchTooLarge, stays: true, stop: func(s *stopped) func(context.Context, *stream.Claim) error {
@@ -195,7 +197,8 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			}
 		}},
 		"a transaction that stays open": {stop: func(s *stopped) func(context.Context, *stream.Claim) error {
-			c, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.TransactionalID("open"), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			c, err := kgo.NewClient(kgo.SeedBrokers(s.cluster.ListenAddrs()...), kgo.TransactionalID("open"),
+				kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			if err == nil {
 				err = c.BeginTransaction()
 			}
@@ -222,16 +225,19 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			t.Cleanup(cancel)
 			s := &stopped{T: t, ctx: ctx, cluster: cluster, reg: prometheus.NewRegistry(), heal: make(chan struct{})}
 			var err error
-			if s.client, err = stream.Open(stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "stop"}, zap.NewNop(), s.reg); err != nil {
+			if s.client, err = stream.Open(stream.Config{Brokers: cluster.ListenAddrs(), Prefix: "stop"}, zap.NewNop(),
+				s.reg); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { _ = s.client.Close() })
-			if err := s.client.CreateTopics(ctx, []stream.TopicSpec{{Name: "t", Partitions: 2, Replication: 1}}, true); err != nil {
+			if err := s.client.CreateTopics(ctx, []stream.TopicSpec{{Name: "t", Partitions: 2, Replication: 1}},
+				true); err != nil {
 				t.Fatal(err)
 			}
 			s.topic = s.client.Topic("t")
 			for i := range 6 {
-				if err := s.client.NewProducer().Produce(ctx, stream.Record{Topic: s.topic, Partition: int32(i % 2), Value: fmt.Append(nil, i)}); err != nil {
+				if err := s.client.NewProducer().Produce(ctx,
+					stream.Record{Topic: s.topic, Partition: int32(i % 2), Value: fmt.Append(nil, i)}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -239,7 +245,8 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			groupCtx, stop := context.WithCancel(ctx)
 			var ended sync.WaitGroup
 			ended.Go(func() {
-				if err := s.client.Consume(groupCtx, stream.GroupConfig{Name: "g", Topics: []string{"t"}, Session: 500 * time.Millisecond, Heartbeat: 100 * time.Millisecond, Drain: 250 * time.Millisecond}, run); err != nil {
+				if err := s.client.Consume(groupCtx, stream.GroupConfig{Name: "g", Topics: []string{"t"},
+					Session: 500 * time.Millisecond, Heartbeat: 100 * time.Millisecond, Drain: 250 * time.Millisecond}, run); err != nil {
 					t.Error(err)
 				}
 			})
@@ -247,7 +254,8 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			defer stop()
 
 			first := 0.0
-			s.until("the stopped partition's lag shows", func() bool { first = s.gauge("tollgate_stream_lag_seconds", 0); return first > 0 })
+			s.until("the stopped partition's lag shows",
+				func() bool { first = s.gauge("tollgate_stream_lag_seconds", 0); return first > 0 })
 			s.until("its neighbour is done", func() bool {
 				return s.gauge("tollgate_stream_lag_records", 1) == 0 && s.gauge("tollgate_stream_lag_seconds", 1) == 0
 			})
@@ -272,7 +280,8 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 			close(s.heal)
 			s.until("all is well", func() bool {
 				h := s.client.Health()
-				return s.gauge("tollgate_stream_lag_records", 0) == 0 && s.gauge("tollgate_stream_lag_seconds", 0) == 0 && len(h.Waiting) == 0 && len(h.Incidents) == 0
+				return s.gauge("tollgate_stream_lag_records", 0) == 0 &&
+					s.gauge("tollgate_stream_lag_seconds", 0) == 0 && len(h.Waiting) == 0 && len(h.Incidents) == 0
 			})
 		})
 	}

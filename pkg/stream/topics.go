@@ -66,9 +66,10 @@ func (c *Client) CreateTopics(ctx context.Context, specs []TopicSpec, singleNode
 }
 
 func (c *Client) createTopic(ctx context.Context, s TopicSpec, singleNode bool) error {
-	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "create", Topic: c.Topic(s.Name), Partition: AnyPartition}, func(ctx context.Context) error {
-		return c.createOnce(ctx, s)
-	})
+	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "create", Topic: c.Topic(s.Name), Partition: AnyPartition},
+		func(ctx context.Context) error {
+			return c.createOnce(ctx, s)
+		})
 	if errors.Is(err, kafka.TopicAlreadyExists) {
 		return nil
 	}
@@ -100,10 +101,11 @@ func (c *Client) createOnce(ctx context.Context, s TopicSpec) error {
 func (c *Client) waitForLeaders(ctx context.Context, s TopicSpec) error {
 	name := c.Topic(s.Name)
 	for p := range s.Partitions {
-		err := c.cluster.Retry(ctx, cluster.WaitKey{For: "leader", Topic: name, Partition: int32(p)}, func(ctx context.Context) error {
-			_, _, err := c.cluster.OffsetsOnce(ctx, name, int32(p))
-			return err
-		})
+		err := c.cluster.Retry(ctx, cluster.WaitKey{For: "leader", Topic: name, Partition: int32(p)},
+			func(ctx context.Context) error {
+				_, _, err := c.cluster.OffsetsOnce(ctx, name, int32(p))
+				return err
+			})
 		if err != nil {
 			return fmt.Errorf("wait for the leader of partition %d: %w", p, err)
 		}
@@ -147,7 +149,8 @@ func (c *Client) VerifyTopics(ctx context.Context, specs []TopicSpec, singleNode
 			switch {
 			case !reported && singleNode:
 			case !reported:
-				violations = append(violations, fmt.Errorf("%s: %s is unknown to the broker, must be %s", c.Topic(s.Name), k, want[k]))
+				violations = append(violations, fmt.Errorf("%s: %s is unknown to the broker, must be %s",
+					c.Topic(s.Name), k, want[k]))
 			case !satisfies(k, v, want[k]):
 				violations = append(violations, fmt.Errorf("%s: %s is %s, must be %s", c.Topic(s.Name), k, v, want[k]))
 			}
@@ -172,27 +175,28 @@ func satisfies(key, has, want string) bool {
 
 // layout returns how many partitions a topic has and the fewest replicas of one.
 func (c *Client) layout(ctx context.Context, topic string) (partitions, replicas int, err error) {
-	err = c.cluster.Retry(ctx, cluster.WaitKey{For: "layout", Topic: topic, Partition: AnyPartition}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-		defer cancel()
-		md, err := c.cluster.Kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
-		if err != nil {
-			return err
-		}
-		for _, t := range md.Topics {
-			if t.Name == topic {
-				if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
-					return ErrUnknownTopic
-				}
-				partitions, replicas = len(t.Partitions), 1<<16
-				for _, p := range t.Partitions {
-					replicas = min(replicas, len(p.Replicas))
-				}
-				return t.Error
+	err = c.cluster.Retry(ctx, cluster.WaitKey{For: "layout", Topic: topic, Partition: AnyPartition},
+		func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+			defer cancel()
+			md, err := c.cluster.Kafka.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}})
+			if err != nil {
+				return err
 			}
-		}
-		return ErrUnknownTopic
-	})
+			for _, t := range md.Topics {
+				if t.Name == topic {
+					if errors.Is(t.Error, kafka.UnknownTopicOrPartition) {
+						return ErrUnknownTopic
+					}
+					partitions, replicas = len(t.Partitions), 1<<16
+					for _, p := range t.Partitions {
+						replicas = min(replicas, len(p.Replicas))
+					}
+					return t.Error
+				}
+			}
+			return ErrUnknownTopic
+		})
 	return partitions, replicas, err
 }
 
@@ -207,24 +211,25 @@ func (c *Client) topicConfigs(ctx context.Context, specs []TopicSpec) (map[strin
 			ResourceType: kafka.ResourceTypeTopic, ResourceName: c.Topic(s.Name),
 		})
 	}
-	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "configs", Topic: c.Topic(specs[0].Name), Partition: AnyPartition}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
-		defer cancel()
-		res, err := c.cluster.Kafka.DescribeConfigs(ctx, req)
-		if err != nil {
-			return err
-		}
-		for _, r := range res.Resources {
-			if r.Error != nil {
-				return fmt.Errorf("configuration of %s: %w", r.ResourceName, r.Error)
+	err := c.cluster.Retry(ctx, cluster.WaitKey{For: "configs", Topic: c.Topic(specs[0].Name), Partition: AnyPartition},
+		func(ctx context.Context) error {
+			ctx, cancel := context.WithTimeout(ctx, c.cfg.CallTimeout)
+			defer cancel()
+			res, err := c.cluster.Kafka.DescribeConfigs(ctx, req)
+			if err != nil {
+				return err
 			}
-			m := map[string]string{}
-			for _, e := range r.ConfigEntries {
-				m[e.ConfigName] = e.ConfigValue
+			for _, r := range res.Resources {
+				if r.Error != nil {
+					return fmt.Errorf("configuration of %s: %w", r.ResourceName, r.Error)
+				}
+				m := map[string]string{}
+				for _, e := range r.ConfigEntries {
+					m[e.ConfigName] = e.ConfigValue
+				}
+				out[r.ResourceName] = m
 			}
-			out[r.ResourceName] = m
-		}
-		return nil
-	})
+			return nil
+		})
 	return out, err
 }

@@ -44,7 +44,8 @@ func TestRequests_AskForWhatIsPromised(t *testing.T) {
 				t.Errorf("a produce request gives in-sync replicas %d ms", r.TimeoutMillis)
 			}
 			if partitionsOf(r) > 1 && r.TimeoutMillis > 2000 {
-				t.Errorf("a produce request gives the slowest of several partitions %d ms, and the others wait", r.TimeoutMillis)
+				t.Errorf("a produce request gives the slowest of several partitions %d ms, and the others wait",
+					r.TimeoutMillis)
 			}
 		case *kmsg.FetchRequest:
 			if r.MinBytes < 1 {
@@ -72,34 +73,37 @@ func TestRequests_AskForWhatIsPromised(t *testing.T) {
 	})
 	c, topic, ctx := openOn(t, cluster, 2)
 	if err := c.NewProducer().Produce(ctx,
-		stream.Record{Topic: topic, Partition: 0, Value: []byte("x")}, stream.Record{Topic: topic, Partition: 1, Value: []byte("x")}); err != nil {
+		stream.Record{Topic: topic, Partition: 0, Value: []byte("x")}, stream.Record{Topic: topic, Partition: 1,
+			Value: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{}, 2)
-	err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}}, func(ctx context.Context, cl *stream.Claim) error {
-		b, err := cl.Fetch(ctx, 0, stream.FetchOptions{})
-		if err != nil {
-			return err
-		}
-		if err := cl.Commit(ctx, b.Next); err != nil {
-			return err
-		}
-		if done <- struct{}{}; len(done) == 2 {
-			mu.Lock()
-			leaving = true
-			mu.Unlock()
-			cancel()
-		}
-		<-cl.Draining()
-		return nil
-	})
+	err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}},
+		func(ctx context.Context, cl *stream.Claim) error {
+			b, err := cl.Fetch(ctx, 0, stream.FetchOptions{})
+			if err != nil {
+				return err
+			}
+			if err := cl.Commit(ctx, b.Next); err != nil {
+				return err
+			}
+			if done <- struct{}{}; len(done) == 2 {
+				mu.Lock()
+				leaving = true
+				mu.Unlock()
+				cancel()
+			}
+			<-cl.Draining()
+			return nil
+		})
 	if err != nil {
 		t.Fatal(err)
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	for _, k := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.Metadata, kmsg.JoinGroup, kmsg.OffsetCommit, kmsg.LeaveGroup} {
+	for _, k := range []kmsg.Key{kmsg.Produce, kmsg.Fetch, kmsg.Metadata, kmsg.JoinGroup, kmsg.OffsetCommit,
+		kmsg.LeaveGroup} {
 		if seen[k.Int16()] == 0 {
 			t.Errorf("no %s request was seen", k.Name())
 		}
@@ -127,13 +131,14 @@ func TestTemporaryErrors_AreRetried(t *testing.T) {
 			run := func(work func(ctx context.Context, cl *stream.Claim) error) {
 				ctx, cancel := context.WithCancel(ctx)
 				defer cancel()
-				err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}}, func(wctx context.Context, cl *stream.Claim) error {
-					defer cancel()
-					if err := work(wctx, cl); err != nil {
-						t.Error(err)
-					}
-					return nil
-				})
+				err := c.Consume(ctx, stream.GroupConfig{Name: "g", Topics: []string{"t"}},
+					func(wctx context.Context, cl *stream.Claim) error {
+						defer cancel()
+						if err := work(wctx, cl); err != nil {
+							t.Error(err)
+						}
+						return nil
+					})
 				if err != nil {
 					t.Error(err)
 				}
@@ -196,7 +201,8 @@ func TestProduce_SpreadsRecordsWithoutAKey(t *testing.T) {
 }
 
 func TestConfig_ListsEveryViolation(t *testing.T) {
-	_, err := stream.Open(stream.Config{Brokers: []string{"nohost"}, Prefix: "a b", MetadataTTL: time.Minute, CallTimeout: -1}, zap.NewNop(), nil)
+	_, err := stream.Open(stream.Config{Brokers: []string{"nohost"}, Prefix: "a b", MetadataTTL: time.Minute,
+		CallTimeout: -1}, zap.NewNop(), nil)
 	if err == nil {
 		t.Fatal("accepted")
 	}
@@ -214,7 +220,8 @@ func TestConfig_ListsEveryViolation(t *testing.T) {
 func TestOpen_ClientsShareARegistry(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	for range 2 {
-		if _, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}, Prefix: "p"}, zap.NewNop(), reg); err != nil {
+		if _, err := stream.Open(stream.Config{Brokers: []string{"127.0.0.1:1"}, Prefix: "p"}, zap.NewNop(),
+			reg); err != nil {
 			t.Fatal(err)
 		}
 	}

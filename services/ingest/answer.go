@@ -22,7 +22,8 @@ type answer struct {
 
 // take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
 // topic: the caller has the error.
-func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections, metrics *transportMetrics) []answer {
+func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections,
+	metrics *transportMetrics) []answer {
 	p.tenants.validate(ctx, parsed)
 	now := p.now()
 	received := timestamppb.New(now)

@@ -91,7 +91,8 @@ func BenchmarkKafkaSource(b *testing.B) {
 			records := make([]stream.Record, b.N)
 			for i := range records {
 				subject := fmt.Sprintf("4477009%05d", i%1000)
-				records[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: stream.AnyPartition, Key: []byte(subject), Value: bytesOf(b, usage(fmt.Sprintf("cdr-%010d", i), subject, 125))}
+				records[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: stream.AnyPartition,
+					Key: []byte(subject), Value: bytesOf(b, usage(fmt.Sprintf("cdr-%010d", i), subject, 125))}
 			}
 			if err := f.client.NewProducer().Produce(f.ctx, records...); err != nil {
 				b.Fatal(err)

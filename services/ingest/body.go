@@ -66,7 +66,8 @@ func isGzip(header http.Header) (bool, error) {
 		return true, nil
 	}
 	return false, fault.NewInvalid(reasonEncoding, fault.Violation{
-		Field: "content-encoding", Description: fmt.Sprintf("%.60q is not taken: send the body as gzip, or as it is", strings.Join(codings, ", ")),
+		Field: "content-encoding", Description: fmt.Sprintf("%.60q is not taken: send the body as gzip, or as it is",
+			strings.Join(codings, ", ")),
 	})
 }
 
@@ -76,7 +77,8 @@ func bodyFault(err error, limit int64, detail string) error {
 		return err
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return fault.NewInvalid(event.ReasonTooLarge, fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes, unpacked", limit)})
+		return fault.NewInvalid(event.ReasonTooLarge,
+			fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes, unpacked", limit)})
 	}
 	return fault.New(fault.Invalid, "BODY_INCOMPLETE", "%s", detail)
 }

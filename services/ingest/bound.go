@@ -17,8 +17,8 @@ import (
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// bounded is IngestService, with events counted before they are decoded: an empty event takes two bytes on the wire and a
-// hundred times that in memory.
+// bounded is IngestService, with events counted before they are decoded: an empty event takes two bytes on the wire and
+// a hundred times that in memory.
 func bounded() *grpc.ServiceDesc {
 	d := ingestv1.IngestService_ServiceDesc
 	d.Methods = slices.Clone(d.Methods)
@@ -26,7 +26,8 @@ func bounded() *grpc.ServiceDesc {
 		if m.MethodName != "PublishBatch" {
 			continue
 		}
-		d.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+		d.Methods[i].Handler = func(srv any, ctx context.Context, decode func(any) error,
+			interceptor grpc.UnaryServerInterceptor) (any, error) {
 			return m.Handler(srv, ctx, func(into any) error {
 				// A message without fields keeps all it was sent as bytes.
 				var sent emptypb.Empty
@@ -40,7 +41,10 @@ func bounded() *grpc.ServiceDesc {
 	d.Streams = slices.Clone(d.Streams)
 	for i := range d.Streams {
 		if d.Streams[i].StreamName == "PublishStream" {
-			d.Streams[i].Handler = func(srv any, stream grpc.ServerStream) error { return srv.(*grpcAPI).publishStream(stream) }
+			d.Streams[i].Handler = func(srv any,
+				stream grpc.ServerStream) error {
+				return srv.(*grpcAPI).publishStream(stream)
+			}
 		}
 	}
 	return &d
@@ -135,4 +139,5 @@ const (
 	fieldEvents protowire.Number = 2
 )
 
-var errMalformed = fault.NewInvalid(event.ReasonUndecodable, fault.Violation{Description: "must be a PublishStreamRequest"})
+var errMalformed = fault.NewInvalid(event.ReasonUndecodable,
+	fault.Violation{Description: "must be a PublishStreamRequest"})

@@ -34,7 +34,8 @@ func decoded(t *testing.T, wire []byte) (events int, err error) {
 		}
 		api := &grpcAPI{}
 		decode := func(into any) error { return proto.Unmarshal(wire, into.(proto.Message)) }
-		_, err = m.Handler(api, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+		_, err = m.Handler(api, t.Context(), decode, func(ctx context.Context, req any, _ *grpc.UnaryServerInfo,
+			handler grpc.UnaryHandler) (any, error) {
 			events = len(req.(*ingestv1.PublishBatchRequest).GetEvents())
 			if events <= maxBatch {
 				return nil, nil // it would be published
@@ -64,7 +65,8 @@ func TestPublishBatch_IsCountedBeforeItIsDecoded(t *testing.T) {
 	if events, err := decoded(t, bytes.Repeat(empty, maxBatch)); events != maxBatch || err != nil {
 		t.Errorf("as many as are allowed: %d, %v", events, err)
 	}
-	if _, err := decoded(t, []byte{0x0a, 0x02, 0x0a, 0x05}); fault.ReasonOf(fault.FromGRPC(err)) != event.ReasonUndecodable {
+	if _, err := decoded(t,
+		[]byte{0x0a, 0x02, 0x0a, 0x05}); fault.ReasonOf(fault.FromGRPC(err)) != event.ReasonUndecodable {
 		t.Errorf("malformed: %v", err)
 	}
 	whole := &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{usage("1", "447700900001", 1).Proto()}}
@@ -152,7 +154,8 @@ func TestPanic_SingleEventIsAnswered(t *testing.T) {
 	}
 	defer keys.Close()
 	d := &httpAPI{
-		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"), metrics: metrics.transport("http"),
+		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"),
+		metrics:   metrics.transport("http"),
 		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
 		one:       func(request) (*event.Event, error) { panic("at the disco") },
 	}

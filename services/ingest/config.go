@@ -30,7 +30,8 @@ type HTTP struct {
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_HTTP_CERTIFICATE_KEY_FILE"`
 	// MaxBodyBytes bounds a batch; one event has at most 1 MiB by any transport. Larger bodies are answered 413.
 	MaxBodyBytes int64 `yaml:"max_body_bytes" env:"TOLLGATE_HTTP_MAX_BODY_BYTES"`
-	// RequestTimeout bounds reading a request, and then publishing it; what was not acknowledged by then is answered 503.
+	// RequestTimeout bounds reading a request, and then publishing it; what was not acknowledged by then is answered
+	// 503.
 	RequestTimeout time.Duration `yaml:"request_timeout" env:"TOLLGATE_HTTP_REQUEST_TIMEOUT"`
 }
 

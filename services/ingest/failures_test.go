@@ -76,7 +76,8 @@ func (c *deadConn) Write(b []byte) (int, error) {
 }
 
 func TestKill_BeforePublishOrCommitOnlyRepeats(t *testing.T) {
-	for name, key := range map[string]int16{"before publish": streamtest.KeyProduce, "between publish and commit": streamtest.KeyOffsetCommit} {
+	for name, key := range map[string]int16{"before publish": streamtest.KeyProduce,
+		"between publish and commit": streamtest.KeyOffsetCommit} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel() // each waits until the broker has given the killed one up
 			onBrokers(t, func(t *testing.T, f *fixture) { killAt(t, f, key) })
@@ -90,7 +91,8 @@ func killAt(t *testing.T, f *fixture, key int16) {
 	for n := range each {
 		for s := range subjects {
 			subject := fmt.Sprintf("44770090%04d", s)
-			records = append(records, stream.Record{Key: []byte(subject), Value: bytesOf(t, usage(fmt.Sprintf("%s-%d", subject, n), subject, 100))})
+			records = append(records, stream.Record{Key: []byte(subject),
+				Value: bytesOf(t, usage(fmt.Sprintf("%s-%d", subject, n), subject, 100))})
 		}
 	}
 	records = append(records, stream.Record{Value: []byte("hello")})
@@ -151,7 +153,8 @@ func TestStop_RepeatsNothing(t *testing.T) {
 			r := f.start(nil)
 			for i := range n {
 				subject := fmt.Sprintf("44770090%04d", i)
-				f.produce(stream.Record{Key: []byte(subject), Value: bytesOf(t, usage(fmt.Sprintf("%d-%d", round, i), subject, 100))})
+				f.produce(stream.Record{Key: []byte(subject),
+					Value: bytesOf(t, usage(fmt.Sprintf("%d-%d", round, i), subject, 100))})
 			}
 			if got := len(f.read(stream.EventsOrdered, (round+1)*n)); got != (round+1)*n {
 				t.Errorf("%d records after round %d", got, round)
@@ -304,11 +307,13 @@ func TestPublish_WaitsForAClockThatIsAhead(t *testing.T) {
 		})
 		ctx, cancel := context.WithTimeout(f.ctx, 300*time.Millisecond)
 		defer cancel()
-		if _, err := r.ingest.Publish(ctx, &ingestv1.PublishRequest{Event: usage("early", "447700900001", 1).Proto()}); err == nil {
+		if _, err := r.ingest.Publish(ctx, &ingestv1.PublishRequest{Event: usage("early", "447700900001",
+			1).Proto()}); err == nil {
 			t.Error("accepted with a stamp that the broker refuses")
 		}
 		f.clock.Store(0)
-		if _, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: usage("grpc", "447700900002", 1).Proto()}); err != nil {
+		if _, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: usage("grpc", "447700900002",
+			1).Proto()}); err != nil {
 			t.Error(err)
 		}
 		for _, rec := range f.read(stream.EventsOrdered, 2) {

@@ -38,14 +38,16 @@ func (d *grpcAPI) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*i
 }
 
 // PublishBatch takes several and answers for each.
-func (d *grpcAPI) PublishBatch(ctx context.Context, req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
+func (d *grpcAPI) PublishBatch(ctx context.Context,
+	req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
 	if len(req.GetEvents()) > maxBatch {
 		return nil, errTooMany
 	}
 	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
 }
 
-var errTooMany = fault.NewInvalid(reason.BatchTooLarge, fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
+var errTooMany = fault.NewInvalid(reason.BatchTooLarge,
+	fault.Violation{Field: "events", Description: fmt.Sprintf("must be at most %d", maxBatch)})
 
 // publishStream is PublishStream: it takes events as they come. What has come while the group before was on its way to
 // Kafka is the next group: one request of records, one answer.
@@ -127,7 +129,8 @@ func results(answers []answer) []*ingestv1.Result {
 
 // traceOf is the W3C traceparent of a call.
 func traceOf(ctx context.Context) string {
-	if values := metadata.ValueFromIncomingContext(ctx, event.HeaderTrace); len(values) == 1 && event.ValidTrace(values[0]) {
+	if values := metadata.ValueFromIncomingContext(ctx, event.HeaderTrace); len(values) == 1 &&
+		event.ValidTrace(values[0]) {
 		return values[0]
 	}
 	return ""

@@ -150,7 +150,8 @@ func (f *fixture) start(change func(*Config)) *replica {
 // post sends a body to the HTTP API and reads its answer.
 func (r *replica) post(body []byte, headers map[string]string) answered {
 	r.f.Helper()
-	req, err := http.NewRequestWithContext(r.f.ctx, http.MethodPost, "http://"+r.http+"/v1/events", bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(r.f.ctx, http.MethodPost, "http://"+r.http+"/v1/events",
+		bytes.NewReader(body))
 	if err != nil {
 		r.f.Fatal(err)
 	}

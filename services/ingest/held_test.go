@@ -40,7 +40,8 @@ func TestBudget_BoundsAllCallersTogether(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	link := streamtest.NewLink()
 	r := f.start(func(c *Config) { c.GRPC.MaxHeldBytes, c.Kafka.Dial = budget, link.Dial })
-	if a := r.post(structured(t, "first", nil), map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != http.StatusOK {
+	if a := r.post(structured(t, "first", nil),
+		map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != http.StatusOK {
 		t.Fatalf("%+v", a)
 	}
 	link.Cut()
@@ -64,7 +65,8 @@ func TestBudget_BoundsAllCallersTogether(t *testing.T) {
 				answers <- err
 				return
 			}
-			req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, "http://"+r.http+"/v1/events", bytes.NewReader(batch))
+			req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, "http://"+r.http+"/v1/events",
+				bytes.NewReader(batch))
 			if err != nil {
 				answers <- err
 				return
@@ -114,7 +116,8 @@ func TestBudget_BoundsAllCallersTogether(t *testing.T) {
 	}
 	link.Mend()
 	f.until("all is answered", func() bool { return r.value("tollgate_ingest_held_bytes") == 0 })
-	if a := r.post(structured(t, "last", nil), map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != http.StatusOK {
+	if a := r.post(structured(t, "last", nil),
+		map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != http.StatusOK {
 		t.Errorf("after it all: %+v", a)
 	}
 }
@@ -156,7 +159,8 @@ func TestBudget_DenseEventsWeighMore(t *testing.T) {
 	_, err = stream.Recv()
 	refused("in a stream", err)
 	body := []byte("[" + strings.Repeat("{},", 100_000) + "{}]")
-	if a := r.post(body, map[string]string{"Content-Type": event.ContentTypeBatch}); a.Status != http.StatusTooManyRequests {
+	if a := r.post(body,
+		map[string]string{"Content-Type": event.ContentTypeBatch}); a.Status != http.StatusTooManyRequests {
 		t.Errorf("in JSON: %+v", a)
 	}
 }
@@ -166,7 +170,8 @@ func TestBudget_TakesABodyWithoutLengthAsItIsRead(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
 	post := func(size int, headers map[string]string) (int, http.Header) {
-		req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, "http://"+r.http+"/v1/events", struct{ *strings.Reader }{strings.NewReader(strings.Repeat(" ", size))})
+		req, err := http.NewRequestWithContext(f.ctx, http.MethodPost, "http://"+r.http+"/v1/events",
+			struct{ *strings.Reader }{strings.NewReader(strings.Repeat(" ", size))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -42,13 +42,15 @@ type request struct {
 }
 
 // newHTTPAPI binds the listener.
-func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, metrics *transportMetrics) (*httpAPI, error) {
+func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher,
+	metrics *transportMetrics) (*httpAPI, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpAPI{
-		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher, log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
+		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher,
+		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
 		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
 		object: event.ParseJSON,
 	}, nil

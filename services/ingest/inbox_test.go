@@ -27,7 +27,8 @@ func TestInbox_HoldsItsSenderBack(t *testing.T) {
 				if put != room {
 					t.Errorf("%d were put where there is room for %d", put, room)
 				}
-				if items, weight, err := in.take(t.Context(), nil); len(items) != room || weight != int64(2*room) || err != nil {
+				if items, weight, err := in.take(t.Context(), nil); len(items) != room || weight != int64(2*room) ||
+					err != nil {
 					t.Errorf("%d of %d taken: %v", len(items), weight, err)
 				}
 				synctest.Wait()

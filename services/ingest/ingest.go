@@ -31,12 +31,14 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
-	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"), metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
+	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"),
+		metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
 	http, err := newHTTPAPI(cfg.HTTP, env, grpc, publisher, metrics.transport("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}
-	kafka := &kafkaSource{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"), metrics: metrics.transport("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
+	kafka := &kafkaSource{client: client, publisher: publisher, clock: env.Clock, log: newRejections(env.Log, "kafka"),
+		metrics: metrics.transport("kafka"), rejected: client.Topic(stream.EventsRejected), health: env.Health}
 
 	err = daemon.RunAll(ctx, tenants.run, grpc.Serve, http.serve, kafka.serve)
 

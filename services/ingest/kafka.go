@@ -27,14 +27,16 @@ func (d *kafkaSource) serve(ctx context.Context) error {
 	if !d.waitForTopics(ctx) {
 		return nil
 	}
-	return d.client.Consume(ctx, stream.GroupConfig{Name: "ingest", Topics: []string{stream.EventsInbound}}, d.partition)
+	return d.client.Consume(ctx, stream.GroupConfig{Name: "ingest", Topics: []string{stream.EventsInbound}},
+		d.partition)
 }
 
 // waitForTopics keeps ingest from being ready until every topic it needs is there; false when ctx ended before.
 func (d *kafkaSource) waitForTopics(ctx context.Context) bool {
 	for {
 		var errs []error
-		for _, name := range []string{stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered, stream.EventsRejected} {
+		for _, name := range []string{stream.EventsInbound, stream.EventsOrdered, stream.EventsUnordered,
+			stream.EventsRejected} {
 			if _, err := d.client.Partitions(ctx, d.client.Topic(name)); err != nil {
 				errs = append(errs, err)
 			}
@@ -89,7 +91,8 @@ func (d *kafkaSource) batch(ctx context.Context, records []stream.Record) error 
 	}
 	for _, at := range d.publisher.produce(ctx, entries, patient) {
 		if at.Err != nil {
-			return fmt.Errorf("publish %d records of %s/%d: %w", len(records), records[0].Topic, records[0].Partition, at.Err)
+			return fmt.Errorf("publish %d records of %s/%d: %w", len(records), records[0].Topic, records[0].Partition,
+				at.Err)
 		}
 	}
 	d.metrics.accepted.Add(float64(len(records) - rejected))
@@ -107,7 +110,8 @@ func (d *kafkaSource) unreadable(ctx context.Context, b *stream.DamagedError) er
 		}
 	}
 	d.metrics.reject(fault.New(fault.Invalid, b.Reason, "%s", b.Detail))
-	d.client.ReportIncident(stream.Incident{Code: b.Reason, Topic: b.Topic, Partition: b.Partition, Offset: b.First, Detail: b.Error()})
+	d.client.ReportIncident(stream.Incident{Code: b.Reason, Topic: b.Topic, Partition: b.Partition, Offset: b.First,
+		Detail: b.Error()})
 	return nil
 }
 

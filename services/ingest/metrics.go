@@ -22,7 +22,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 		registry: reg,
 		events: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollgate_ingest_events_total",
-			Help: "Events by transport (kafka, grpc, http) and result: accepted, rejected, or unavailable where Kafka did not take one that was right.",
+			Help: "Events by transport (kafka, grpc, http) and result: accepted, rejected, " +
+				"or unavailable where Kafka did not take one that was right.",
 		}, []string{"transport", "result"}),
 		rejected: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tollgate_ingest_rejected_total", Help: "Rejected events by transport and reason.",
@@ -46,7 +47,8 @@ func newMetrics(reg prometheus.Registerer) *metrics {
 func (m *metrics) watchTenants(age func() float64) {
 	m.registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "tollgate_ingest_tenants_age_seconds",
-		Help: "Since the tenants were last read from the configuration service; -1 before the first time. While it grows, events of any tenant are accepted.",
+		Help: "Since the tenants were last read from the configuration service; -1 before the first time. " +
+			"While it grows, events of any tenant are accepted.",
 	}, age))
 }
 
@@ -68,7 +70,8 @@ func (m *metrics) transport(name string) *transportMetrics {
 		unavailable: m.events.WithLabelValues(name, "unavailable"),
 		reasons:     map[string]prometheus.Counter{},
 	}
-	for _, code := range append(event.Reasons(), reason.Panic, reasonEncoding, reasonOther, reason.BatchTooLarge, reason.BatchDamaged) {
+	for _, code := range append(event.Reasons(), reason.Panic, reasonEncoding, reasonOther, reason.BatchTooLarge,
+		reason.BatchDamaged) {
 		d.reasons[code] = m.rejected.WithLabelValues(name, code)
 	}
 	return d

@@ -43,7 +43,8 @@ func readAnswer(t testing.TB, res *http.Response) answered {
 	if err := json.NewDecoder(res.Body).Decode(&a); err != nil {
 		t.Fatalf("%s: %v", res.Status, err)
 	}
-	if res.StatusCode >= 400 && (res.Header.Get("Content-Type") != "application/problem+json" || a.Status != res.StatusCode) {
+	if res.StatusCode >= 400 && (res.Header.Get("Content-Type") != "application/problem+json" ||
+		a.Status != res.StatusCode) {
 		t.Errorf("%s as %s, in its body %d", res.Status, res.Header.Get("Content-Type"), a.Status)
 	}
 	a.Status, a.Header = res.StatusCode, res.Header
@@ -91,9 +92,12 @@ func TestHTTP_AnswersProblems(t *testing.T) {
 			})
 		}
 
-		batch := "[" + string(structured(t, "a", nil)) + "," + string(structured(t, "b", map[string]any{"time": nil})) + "," + string(structured(t, "c", nil)) + "]"
+		batch := "[" + string(structured(t, "a", nil)) + "," + string(structured(t, "b",
+			map[string]any{"time": nil})) + "," + string(structured(t, "c", nil)) + "]"
 		a := r.post([]byte(batch), many)
-		if a.Status != 207 || len(a.Results) != 3 || a.Results[0].Receipt == nil || a.Results[2].Receipt == nil || a.Results[1].Status != 400 || a.Results[1].Problem == nil || a.Results[1].Problem.Violations[0].Field != "time" {
+		if a.Status != 207 || len(a.Results) != 3 || a.Results[0].Receipt == nil || a.Results[2].Receipt == nil ||
+			a.Results[1].Status != 400 || a.Results[1].Problem == nil ||
+			a.Results[1].Problem.Violations[0].Field != "time" {
 			t.Errorf("%+v", a)
 		}
 		if n := len(f.read(stream.EventsOrdered, 2)); n != 2 {

@@ -166,11 +166,15 @@ func (p *publisher) obstacle() error {
 func unanswered(err error) error {
 	switch {
 	case errors.Is(err, stream.ErrUnknown):
-		return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "Kafka did not acknowledge in time, the event may still be accepted: send it again under the same id").After(time.Second)
+		return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN",
+			"Kafka did not acknowledge in time, the event may still be accepted: send it again under the same id").After(time.Second)
 	case errors.Is(err, stream.ErrTimestampAhead):
-		return fault.New(fault.Unavailable, "CLOCK_AHEAD", "the clock of this replica is ahead of Kafka's, the event was not accepted").After(time.Second)
+		return fault.New(fault.Unavailable, "CLOCK_AHEAD",
+			"the clock of this replica is ahead of Kafka's, the event was not accepted").After(time.Second)
 	case errors.Is(err, stream.ErrClosed):
-		return fault.New(fault.Unavailable, reason.Stopping, "this replica is stopping, the event was not accepted").After(time.Second)
+		return fault.New(fault.Unavailable, reason.Stopping,
+			"this replica is stopping, the event was not accepted").After(time.Second)
 	}
-	return fault.New(fault.Unavailable, "NOT_ACCEPTED", "Kafka does not take the event now, it was not accepted").After(time.Second)
+	return fault.New(fault.Unavailable, "NOT_ACCEPTED",
+		"Kafka does not take the event now, it was not accepted").After(time.Second)
 }

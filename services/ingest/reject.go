@@ -17,8 +17,10 @@ import (
 func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (e *event.Event, err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			log.log.Error("incident", zap.String("code", reason.Panic), zap.String("transport", log.transport), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
-			e, err = nil, fault.New(fault.Invalid, reason.Panic, "the event could not be read, for a reason that is ours: %v", p)
+			log.log.Error("incident", zap.String("code", reason.Panic), zap.String("transport", log.transport),
+				zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+			e, err = nil, fault.New(fault.Invalid, reason.Panic,
+				"the event could not be read, for a reason that is ours: %v", p)
 		}
 	}()
 	return parse(in)
@@ -39,8 +41,8 @@ func newRejections(log *zap.Logger, transport string) rejections {
 	return rejections{log, transport, display.NewLimited(log, "event rejected", linesPerSecond)}
 }
 
-// write logs that an event was turned away, and for which fields; e is nil where nothing could be read. The descriptions
-// go to the producer alone, since they repeat what it sent.
+// write logs that an event was turned away, and for which fields; e is nil where nothing could be read. The
+// descriptions go to the producer alone, since they repeat what it sent.
 func (l rejections) write(e *event.Event, err error, from stream.Record) {
 	l.limited.Write(zap.InfoLevel, func() []zap.Field { return l.fields(e, err, from) })
 }
@@ -54,11 +56,13 @@ func (l rejections) fields(e *event.Event, err error, from stream.Record) []zap.
 	}
 	fields = append(fields, zap.Strings("fields", wrong))
 	if e != nil {
-		fields = append(fields, zap.String("event_id", e.ID), zap.String("source", e.Source), zap.String("type", e.Type),
+		fields = append(fields, zap.String("event_id", e.ID), zap.String("source", e.Source),
+			zap.String("type", e.Type),
 			zap.String("tenant", e.Tenant), zap.Stringer("subject", display.Subject(e.Subject)))
 	}
 	if from.Topic != "" {
-		fields = append(fields, zap.String("topic", from.Topic), zap.Int32("partition", from.Partition), zap.Int64("offset", from.Offset))
+		fields = append(fields, zap.String("topic", from.Topic), zap.Int32("partition", from.Partition),
+			zap.Int64("offset", from.Offset))
 	}
 	return fields
 }

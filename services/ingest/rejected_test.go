@@ -20,7 +20,8 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 			reason string
 			detail string
 		}
-		want := map[string]sent{"hello": {[]byte("hello"), event.ReasonUndecodable, "must be a tollgate.event.v1.Event"}}
+		want := map[string]sent{"hello": {[]byte("hello"), event.ReasonUndecodable,
+			"must be a tollgate.event.v1.Event"}}
 		for name, tc := range bad() {
 			p := usage("bad", "447700900001", 100).Proto()
 			tc.change(p)
@@ -32,11 +33,13 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 		}
 		var records []stream.Record
 		for name, s := range want {
-			records = append(records, stream.Record{Key: []byte(name), Value: s.value, Headers: []stream.Header{{Key: "mine", Value: []byte(name)}}})
+			records = append(records, stream.Record{Key: []byte(name), Value: s.value,
+				Headers: []stream.Header{{Key: "mine", Value: []byte(name)}}})
 		}
 		// Good ones of the same keys between them: nothing stops.
 		for name := range want {
-			records = append(records, stream.Record{Key: []byte(name), Value: bytesOf(t, usage("good "+name, "447700900001", 100))})
+			records = append(records, stream.Record{Key: []byte(name),
+				Value: bytesOf(t, usage("good "+name, "447700900001", 100))})
 		}
 		results := f.produce(records...)
 		offsets := map[string]stream.ProduceResult{}
@@ -63,7 +66,8 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 				t.Errorf("%s: %s: %s", name, h[event.HeaderReason], h[event.HeaderDetail])
 			}
 			at := offsets[name]
-			if h[event.HeaderTopic] != f.client.Topic(stream.EventsInbound) || h[event.HeaderPartition] != fmt.Sprint(at.Partition) || h[event.HeaderOffset] != fmt.Sprint(at.Offset) {
+			if h[event.HeaderTopic] != f.client.Topic(stream.EventsInbound) ||
+				h[event.HeaderPartition] != fmt.Sprint(at.Partition) || h[event.HeaderOffset] != fmt.Sprint(at.Offset) {
 				t.Errorf("%s: was at %+v, headers %v", name, at, h)
 			}
 		}
@@ -96,7 +100,8 @@ func TestReject_OversizedKeepsHash(t *testing.T) {
 		f.produce(stream.Record{Value: bytes.Repeat([]byte("x"), event.RejectedMax+1)})
 		rec := f.read(stream.EventsRejected, 1)[0]
 		h := headersOf(rec)
-		if len(rec.Value) != event.RejectedKept || len(h[event.HeaderSHA256]) != 64 || h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != event.ReasonTooLarge {
+		if len(rec.Value) != event.RejectedKept || len(h[event.HeaderSHA256]) != 64 ||
+			h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != event.ReasonTooLarge {
 			t.Errorf("%d bytes, %v", len(rec.Value), h)
 		}
 	})

@@ -18,7 +18,8 @@ import (
 )
 
 const (
-	// tenantsEvery is how often the tenants are read while no event names an unknown one: by then a deleted one is refused.
+	// tenantsEvery is how often the tenants are read while no event names an unknown one: by then a deleted one is
+	// refused.
 	tenantsEvery = 10 * time.Second
 	// tenantsRetry is how often they are read while configuration does not answer.
 	tenantsRetry = time.Second
@@ -63,7 +64,8 @@ func openTenants(cfg configclient.Config, log *zap.Logger) (t *tenants, stop fun
 		return nil, nil, fmt.Errorf("read tenants: %w", err)
 	}
 	client := configv1.NewTenantServiceClient(conn)
-	return newTenants(func(ctx context.Context) (map[string]struct{}, error) { return listTenants(ctx, client) }, log), conn.Close, nil
+	return newTenants(func(ctx context.Context) (map[string]struct{}, error) { return listTenants(ctx, client) },
+		log), conn.Close, nil
 }
 
 func listTenants(ctx context.Context, client configv1.TenantServiceClient) (map[string]struct{}, error) {
@@ -167,7 +169,8 @@ func (t *tenants) validate(ctx context.Context, parsed []event.Parsed) {
 	for i := range parsed {
 		if e := parsed[i].Event; parsed[i].Err == nil {
 			if _, ok := known[e.Tenant]; !ok {
-				parsed[i].Err = fault.NewInvalid(event.ReasonUnknownTenant, fault.Violation{Field: "tenant", Description: fmt.Sprintf("%q does not exist", e.Tenant)})
+				parsed[i].Err = fault.NewInvalid(event.ReasonUnknownTenant,
+					fault.Violation{Field: "tenant", Description: fmt.Sprintf("%q does not exist", e.Tenant)})
 			}
 		}
 	}

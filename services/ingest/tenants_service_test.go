@@ -22,7 +22,8 @@ type tenantService struct {
 	names []string
 }
 
-func (s *tenantService) ListTenants(_ context.Context, req *configv1.ListTenantsRequest) (*configv1.ListTenantsResponse, error) {
+func (s *tenantService) ListTenants(_ context.Context,
+	req *configv1.ListTenantsRequest) (*configv1.ListTenantsResponse, error) {
 	at, _ := strconv.Atoi(req.GetPageToken())
 	res := &configv1.ListTenantsResponse{Tenants: []*configv1.Tenant{{Name: "tenants/" + s.names[at]}}}
 	if at++; at < len(s.names) {
@@ -56,22 +57,28 @@ func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 		}
 		check := func(source string, err error) {
 			t.Helper()
-			if v := fault.ViolationsOf(err); fault.ReasonOf(err) != event.ReasonUnknownTenant || len(v) != 1 || v[0].Field != "tenant" {
+			if v := fault.ViolationsOf(err); fault.ReasonOf(err) != event.ReasonUnknownTenant || len(v) != 1 ||
+				v[0].Field != "tenant" {
 				t.Errorf("%s: %v", source, err)
 			}
 		}
 		_, err = r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: of("1", "unknown").Proto()})
 		check("Publish", err)
-		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{of("2", "acme").Proto(), of("3", "unknown").Proto(), of("4", "other").Proto()}})
+		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{of("2",
+			"acme").Proto(), of("3", "unknown").Proto(), of("4", "other").Proto()}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		checkResults(t, batch.GetResults(), check)
-		if a := r.post(structured(t, "5", map[string]any{"tenant": "unknown"}), map[string]string{"Content-Type": event.ContentTypeCloudEvent}); a.Status != 400 || a.Reason != event.ReasonUnknownTenant {
+		if a := r.post(structured(t, "5", map[string]any{"tenant": "unknown"}),
+			map[string]string{"Content-Type": event.ContentTypeCloudEvent}); a.Status != 400 ||
+			a.Reason != event.ReasonUnknownTenant {
 			t.Errorf("%+v", a)
 		}
-		f.produce(stream.Record{Value: bytesOf(t, of("6", "unknown"))}, stream.Record{Value: bytesOf(t, of("7", "acme"))})
-		if rejected := f.read(stream.EventsRejected, 1); len(rejected) != 1 || headersOf(rejected[0])[event.HeaderReason] != event.ReasonUnknownTenant {
+		f.produce(stream.Record{Value: bytesOf(t, of("6", "unknown"))},
+			stream.Record{Value: bytesOf(t, of("7", "acme"))})
+		if rejected := f.read(stream.EventsRejected, 1); len(rejected) != 1 ||
+			headersOf(rejected[0])[event.HeaderReason] != event.ReasonUnknownTenant {
 			t.Errorf("%v", rejected)
 		}
 		if got := len(f.read(stream.EventsOrdered, 3)); got != 3 {

@@ -77,7 +77,8 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 				if p.Err == nil {
 					continue
 				}
-				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != event.ReasonUnknownTenant || len(v) != 1 || v[0].String() != fmt.Sprintf("tenant: %q does not exist", tenants[i]) {
+				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != event.ReasonUnknownTenant || len(v) != 1 ||
+					v[0].String() != fmt.Sprintf("tenant: %q does not exist", tenants[i]) {
 					t.Errorf("%v", p.Err)
 				}
 				names += tenants[i] + " "

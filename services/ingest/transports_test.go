@@ -20,20 +20,26 @@ func TestIngest_TakesEventsByEveryTransport(t *testing.T) {
 
 		f.produce(
 			stream.Record{Key: []byte("k"), Value: bytesOf(t, usage("kafka-protobuf", "447700900001", 100))},
-			stream.Record{Value: structured(t, "kafka-structured", nil), Headers: []stream.Header{{Key: "content-type", Value: []byte("application/cloudevents+json; charset=utf-8")}}},
+			stream.Record{Value: structured(t, "kafka-structured", nil),
+				Headers: []stream.Header{{Key: "content-type",
+					Value: []byte("application/cloudevents+json; charset=utf-8")}}},
 		)
-		published, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: usage("grpc", "447700900001", 100).Proto()})
+		published, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: usage("grpc", "447700900001",
+			100).Proto()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := published.GetReceipt(); got.GetId() != "grpc" || got.GetTopic() != f.client.Topic(stream.EventsOrdered) || got.GetReceivedAt() == nil {
+		if got := published.GetReceipt(); got.GetId() != "grpc" ||
+			got.GetTopic() != f.client.Topic(stream.EventsOrdered) || got.GetReceivedAt() == nil {
 			t.Errorf("receipt %v", got)
 		}
-		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{usage("grpc-batch", "447700900001", 100).Proto()}})
+		batch, err := r.ingest.PublishBatch(f.ctx,
+			&ingestv1.PublishBatchRequest{Events: []*eventv1.Event{usage("grpc-batch", "447700900001", 100).Proto()}})
 		if err != nil || batch.GetResults()[0].GetReceipt().GetId() != "grpc-batch" {
 			t.Fatal(err, batch)
 		}
-		if a := r.post(structured(t, "http", nil), map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != 200 || a.ID != "http" {
+		if a := r.post(structured(t, "http", nil),
+			map[string]string{"Content-Type": "application/cloudevents+json"}); a.Status != 200 || a.ID != "http" {
 			t.Errorf("%+v", a)
 		}
 		if a := r.post([]byte(`{"net":{"currencyCode":"EUR","units":"1"}}`), map[string]string{
@@ -42,12 +48,16 @@ func TestIngest_TakesEventsByEveryTransport(t *testing.T) {
 		}); a.Status != 200 || a.ID != "http-binary" {
 			t.Errorf("%+v", a)
 		}
-		hook := structured(t, "http-batch-2", map[string]any{"type": "billrun.failed", "subject": nil, "data": map[string]any{}})
-		if a := r.post([]byte("["+string(structured(t, "http-batch", nil))+","+string(hook)+"]"), map[string]string{"Content-Type": "application/cloudevents-batch+json"}); a.Status != 200 || len(a.Results) != 2 {
+		hook := structured(t, "http-batch-2", map[string]any{"type": "billrun.failed", "subject": nil,
+			"data": map[string]any{}})
+		if a := r.post([]byte("["+string(structured(t, "http-batch", nil))+","+string(hook)+"]"),
+			map[string]string{"Content-Type": "application/cloudevents-batch+json"}); a.Status != 200 ||
+			len(a.Results) != 2 {
 			t.Errorf("%+v", a)
 		}
 
-		want := map[string]bool{"kafka-protobuf": true, "kafka-structured": true, "grpc": true, "grpc-batch": true, "http": true, "http-binary": true, "http-batch": true}
+		want := map[string]bool{"kafka-protobuf": true, "kafka-structured": true, "grpc": true, "grpc-batch": true,
+			"http": true, "http-binary": true, "http-batch": true}
 		for _, rec := range f.read(stream.EventsOrdered, len(want)) {
 			e, err := event.Decode(rec.Value)
 			if err != nil {
@@ -57,26 +67,31 @@ func TestIngest_TakesEventsByEveryTransport(t *testing.T) {
 				t.Errorf("%q was not sent, or is there twice", e.ID)
 			}
 			delete(want, e.ID)
-			if string(rec.Key) != "acme/447700900001" || !rec.Time.Equal(e.ReceivedAt) || e.ReceivedAt.Before(began) || headersOf(rec)[event.HeaderID] != e.ID || headersOf(rec)[event.HeaderTenant] != "acme" {
-				t.Errorf("%q: key %q, stamped %v, received %v, headers %v", e.ID, rec.Key, rec.Time, e.ReceivedAt, headersOf(rec))
+			if string(rec.Key) != "acme/447700900001" || !rec.Time.Equal(e.ReceivedAt) || e.ReceivedAt.Before(began) ||
+				headersOf(rec)[event.HeaderID] != e.ID || headersOf(rec)[event.HeaderTenant] != "acme" {
+				t.Errorf("%q: key %q, stamped %v, received %v, headers %v", e.ID, rec.Key, rec.Time, e.ReceivedAt,
+					headersOf(rec))
 			}
 		}
 		if len(want) > 0 {
 			t.Errorf("never came: %v", want)
 		}
-		if rec := f.read(stream.EventsUnordered, 1)[0]; rec.Key != nil || headersOf(rec)[event.HeaderID] != "http-batch-2" {
+		if rec := f.read(stream.EventsUnordered, 1)[0]; rec.Key != nil ||
+			headersOf(rec)[event.HeaderID] != "http-batch-2" {
 			t.Errorf("unordered: key %q, %v", rec.Key, headersOf(rec))
 		}
 		f.until("it is ready", func() bool { return len(r.env.Health.Failing()) == 0 })
 	})
 }
 
-// What a producer's transaction aborts is not taken, what it commits is; transactions of two producers lie between each other.
+// What a producer's transaction aborts is not taken, what it commits is; transactions of two producers lie between each
+// other.
 func TestKafka_AbortedTransactionIsNotTaken(t *testing.T) {
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		var producers []*kgo.Client
 		for _, id := range []string{"a", "b"} {
-			c, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...), kgo.TransactionalID(f.cfg.Kafka.Prefix+id), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+			c, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Kafka.Brokers...), kgo.TransactionalID(f.cfg.Kafka.Prefix+id),
+				kgo.RecordPartitioner(kgo.ManualPartitioner()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,7 +108,8 @@ func TestKafka_AbortedTransactionIsNotTaken(t *testing.T) {
 			}
 			for n := range 6 {
 				id := fmt.Sprintf("%d-%d", i, n)
-				record := &kgo.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1, Value: bytesOf(t, usage(id, "447700900001", 100))}
+				record := &kgo.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1,
+					Value: bytesOf(t, usage(id, "447700900001", 100))}
 				if err := producers[n%2].ProduceSync(f.ctx, record).FirstErr(); err != nil {
 					t.Fatal(err)
 				}

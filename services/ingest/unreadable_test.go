@@ -21,7 +21,8 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 		send("before")
 		bomb := make([]stream.Record, 40)
 		for i := range bomb {
-			bomb[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1, Value: make([]byte, 1_000_000)}
+			bomb[i] = stream.Record{Topic: f.client.Topic(stream.EventsInbound), Partition: 1,
+				Value: make([]byte, 1_000_000)}
 		}
 		results, err := f.client.NewProducer(stream.MaxBatch(64<<20)).ProduceResults(f.ctx, bomb...)
 		if err != nil {
@@ -32,9 +33,12 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 		f.read(stream.EventsOrdered, 2)
 		rec := f.read(stream.EventsRejected, 1)[0]
 		h := headersOf(rec)
-		if h[event.HeaderReason] != reason.BatchTooLarge || h[event.HeaderPartition] != "1" || len(h[event.HeaderSHA256]) != 64 ||
-			h[event.HeaderOffset] != fmt.Sprint(results[0].Offset) || h[event.HeaderLastOffset] != fmt.Sprint(results[39].Offset) ||
-			h[event.HeaderSize] == "" || len(rec.Value) == 0 || len(rec.Value) > event.RejectedKept || h[event.HeaderRejectedID] == "" {
+		if h[event.HeaderReason] != reason.BatchTooLarge || h[event.HeaderPartition] != "1" ||
+			len(h[event.HeaderSHA256]) != 64 ||
+			h[event.HeaderOffset] != fmt.Sprint(results[0].Offset) ||
+			h[event.HeaderLastOffset] != fmt.Sprint(results[39].Offset) ||
+			h[event.HeaderSize] == "" || len(rec.Value) == 0 || len(rec.Value) > event.RejectedKept ||
+			h[event.HeaderRejectedID] == "" {
 			t.Errorf("rejected with %v and %d bytes", h, len(rec.Value))
 		}
 		f.until("the incident is counted", func() bool {
@@ -51,14 +55,16 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 func TestReject_DamagedBatch(t *testing.T) {
 	f := newFixture(t, streamtest.Embedded(t))
 	inbound := f.client.Topic(stream.EventsInbound)
-	for codec, payload := range map[int16][]byte{0: []byte("no records"), 1: []byte("no gzip"), 2: {0xff, 0xff, 0xff, 0xff, 0x0f, 1}, 3: []byte("no lz4"), 4: []byte("no zstd")} {
+	for codec, payload := range map[int16][]byte{0: []byte("no records"), 1: []byte("no gzip"),
+		2: {0xff, 0xff, 0xff, 0xff, 0x0f, 1}, 3: []byte("no lz4"), 4: []byte("no zstd")} {
 		streamtest.AppendRaw(t, f.cfg.Kafka.Brokers, inbound, 0, streamtest.RawBatch(payload, codec, 7))
 	}
 	f.produce(stream.Record{Partition: 0, Value: bytesOf(t, usage("behind", "447700900001", 100))})
 	f.start(nil)
 	f.read(stream.EventsOrdered, 1)
 	for i, rec := range f.read(stream.EventsRejected, 5) {
-		if h := headersOf(rec); h[event.HeaderLastOffset] == "" || !bytes.HasPrefix(rec.Value, []byte{0, 0, 0, 0, 0, 0, 0}) {
+		if h := headersOf(rec); h[event.HeaderLastOffset] == "" ||
+			!bytes.HasPrefix(rec.Value, []byte{0, 0, 0, 0, 0, 0, 0}) {
 			t.Errorf("record %d: %v", i, h)
 		}
 	}

@@ -67,7 +67,8 @@ func TestPublish_AnswersEveryViolation(t *testing.T) {
 				tc.change(p)
 				check := func(how string, err error) {
 					t.Helper()
-					if diff := cmp.Diff(tc.fields, fieldsOf(err)); diff != "" || fault.KindOf(err) != fault.Invalid || fault.ReasonOf(err) != tc.reason {
+					if diff := cmp.Diff(tc.fields, fieldsOf(err)); diff != "" || fault.KindOf(err) != fault.Invalid ||
+						fault.ReasonOf(err) != tc.reason {
 						t.Errorf("%s: %v%s", how, err, diff)
 					}
 				}
@@ -75,7 +76,8 @@ func TestPublish_AnswersEveryViolation(t *testing.T) {
 				check("Publish", err)
 
 				good := usage("good "+name, "447700900001", 100).Proto()
-				batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{good, p, good}})
+				batch, err := r.ingest.PublishBatch(f.ctx,
+					&ingestv1.PublishBatchRequest{Events: []*eventv1.Event{good, p, good}})
 				if err != nil {
 					t.Fatal(err)
 				}

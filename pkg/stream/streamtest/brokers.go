@@ -50,7 +50,8 @@ func Brokers(t testing.TB) []Broker {
 	out := []Broker{{Name: "embedded", Addrs: Embedded(t), Session: 500 * time.Millisecond, Own: startEmbeddedOwn}}
 	addrs, ok := RealKafka(t)
 	if ok {
-		out = append(out, Broker{Name: "kafka", Addrs: addrs, Session: 6 * time.Second, Own: func(t testing.TB) OwnBroker { return StartKafka(t) }})
+		out = append(out, Broker{Name: "kafka", Addrs: addrs, Session: 6 * time.Second,
+			Own: func(t testing.TB) OwnBroker { return StartKafka(t) }})
 	}
 	return out
 }

@@ -91,7 +91,8 @@ func (s *suite) open(l *Link, change func(*stream.Config)) *stream.Client {
 // topic creates one and returns its full name.
 func (s *suite) topic(name string, partitions int, config map[string]string) string {
 	s.Helper()
-	err := s.CreateTopics(s.ctx, []stream.TopicSpec{{Name: name, Partitions: partitions, Config: config, Replication: 1}}, true)
+	err := s.CreateTopics(s.ctx, []stream.TopicSpec{{Name: name, Partitions: partitions, Config: config,
+		Replication: 1}}, true)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -120,7 +121,8 @@ func waitFor[T any](s *suite, what string, c <-chan T) T {
 
 // consume runs a group member until the returned function is called, which
 // waits for Consume to end and returns its error.
-func (s *suite) consume(c *stream.Client, cfg stream.GroupConfig, work func(context.Context, *stream.Claim) error) (end func() error) {
+func (s *suite) consume(c *stream.Client, cfg stream.GroupConfig,
+	work func(context.Context, *stream.Claim) error) (end func() error) {
 	ctx, cancel := context.WithCancel(s.ctx)
 	done := make(chan error, 1)
 	go func() { done <- c.Consume(ctx, cfg, work) }()
@@ -149,7 +151,8 @@ func (s *suite) fill(topic string, partitions, n int) {
 	p := s.NewProducer()
 	for partition := range int32(partitions) {
 		for i := range n {
-			if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: partition, Value: []byte(strconv.Itoa(i))}); err != nil {
+			if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: partition,
+				Value: []byte(strconv.Itoa(i))}); err != nil {
 				s.Fatal(err)
 			}
 		}

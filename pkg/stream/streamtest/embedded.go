@@ -18,7 +18,8 @@ func Embedded(t testing.TB) []string {
 // EmbeddedCluster is Embedded for tests that inject faults.
 func EmbeddedCluster(t testing.TB, opts ...kfake.Opt) *kfake.Cluster {
 	t.Helper()
-	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
+	c, err := kfake.NewCluster(append([]kfake.Opt{kfake.NumBrokers(1),
+		kfake.GroupMinSessionTimeout(100 * time.Millisecond)}, opts...)...)
 	if err != nil {
 		t.Fatalf("start the embedded broker: %v", err)
 	}
@@ -50,7 +51,8 @@ func startEmbeddedOwn(t testing.TB) OwnBroker {
 
 func (e *embeddedOwn) start() {
 	e.t.Helper()
-	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(e.dir), kfake.SyncWrites(), kfake.GroupMinSessionTimeout(100 * time.Millisecond)}
+	opts := []kfake.Opt{kfake.NumBrokers(1), kfake.DataDir(e.dir), kfake.SyncWrites(),
+		kfake.GroupMinSessionTimeout(100 * time.Millisecond)}
 	if e.port != 0 {
 		opts = append(opts, kfake.Ports(e.port))
 	}

@@ -70,7 +70,8 @@ func (h *history) produce(ctx context.Context, p *stream.Producer, key string, s
 		n := 1 + seq%7
 		recs := make([]stream.Record, n)
 		for i := range recs {
-			recs[i] = stream.Record{Topic: h.topic, Partition: stream.AnyPartition, Key: []byte(key), Value: []byte(strconv.Itoa(seq + i))}
+			recs[i] = stream.Record{Topic: h.topic, Partition: stream.AnyPartition, Key: []byte(key),
+				Value: []byte(strconv.Itoa(seq + i))}
 		}
 		if p.Produce(ctx, recs...) != nil {
 			continue
@@ -167,7 +168,8 @@ func (h *history) verify(partitions int) {
 		}
 		for o := int64(0); o < h.committed[p]; o++ {
 			if !h.handled[p][o] {
-				h.s.Errorf("partition %d: offset %d lies below the committed %d and was not handled", p, o, h.committed[p])
+				h.s.Errorf("partition %d: offset %d lies below the committed %d and was not handled", p, o,
+					h.committed[p])
 				break
 			}
 		}

@@ -64,8 +64,8 @@ func (k *Kafka) run(args ...string) string {
 	return servers(k.t, args...)
 }
 
-// KafkaJars is a folder with the jars of Apache Kafka and its Java client, and makes sure that a Java with a compiler is
-// there.
+// KafkaJars is a folder with the jars of Apache Kafka and its Java client, and makes sure that a Java with a compiler
+// is there.
 func KafkaJars(t testing.TB) string {
 	t.Helper()
 	return servers(t, "jars")

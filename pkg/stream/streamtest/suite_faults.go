@@ -187,7 +187,8 @@ func testOutOfRange(t *testing.T, b Broker) {
 			t.Errorf("fetch from %d: %v, %v", from, batch.Records, err)
 		}
 	}
-	if batch, err := s.FetchFrom(s.ctx, topic, 0, 10, 1<<20); err != nil || len(batch.Records) != 0 || batch.Next != 10 || batch.End != 10 {
+	if batch, err := s.FetchFrom(s.ctx, topic, 0, 10, 1<<20); err != nil || len(batch.Records) != 0 ||
+		batch.Next != 10 || batch.End != 10 {
 		t.Errorf("a fetch at the log's end: %+v, %v", batch, err)
 	}
 }
@@ -200,7 +201,8 @@ func testControlBatches(t *testing.T, b Broker) {
 			if err := c.BeginTransaction(); err != nil {
 				t.Fatal(err)
 			}
-			if err := c.ProduceSync(s.ctx, &kgo.Record{Topic: topic, Value: []byte(strconv.Itoa(i))}).FirstErr(); err != nil {
+			if err := c.ProduceSync(s.ctx, &kgo.Record{Topic: topic,
+				Value: []byte(strconv.Itoa(i))}).FirstErr(); err != nil {
 				t.Fatal(err)
 			}
 			if err := c.EndTransaction(s.ctx, kgo.TryCommit); err != nil {

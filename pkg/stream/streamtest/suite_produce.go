@@ -138,8 +138,12 @@ func testFreshTopic(t *testing.T, b Broker) {
 
 func testRefused(t *testing.T, b Broker) {
 	s := newSuite(t, b)
-	topic := s.topic("refused", 1, map[string]string{"max.message.bytes": "100000", "message.timestamp.after.max.ms": "10000"})
-	plain := s.open(nil, func(cfg *stream.Config) { cfg.Compression = stream.Compression{Public: "none", Internal: "none"} })
+	topic := s.topic("refused", 1, map[string]string{"max.message.bytes": "100000",
+		"message.timestamp.after.max.ms": "10000"})
+	plain := s.open(nil, func(cfg *stream.Config) {
+		cfg.Compression = stream.Compression{Public: "none",
+			Internal: "none"}
+	})
 	p := plain.NewProducer(stream.UnknownTopicAfter(2 * time.Second))
 	rec := func(value []byte) stream.Record { return stream.Record{Topic: topic, Partition: 0, Value: value} }
 	ahead := rec([]byte("ahead"))
@@ -202,7 +206,8 @@ func testUnknown(t *testing.T, b Broker) {
 	lost := make(chan error, 1)
 	go func() { lost <- p.Produce(ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("given up")}) }()
 	cancel()
-	if err := waitFor(s, "the call to end with its context", lost); !errors.Is(err, stream.ErrUnknown) || !errors.Is(err, context.Canceled) {
+	if err := waitFor(s, "the call to end with its context", lost); !errors.Is(err, stream.ErrUnknown) ||
+		!errors.Is(err, context.Canceled) {
 		t.Errorf("a call whose context ended said %v", err)
 	}
 	after := make(chan error, 1)

@@ -48,7 +48,10 @@ func testFailingWork(t *testing.T, b Broker) {
 	})
 	close(heal)
 	waitFor(s, "the waiting partition to go on", done)
-	s.waitHealth("health to be well again", func(h stream.Health) bool { return len(h.Waiting) == 0 && len(h.Incidents) == 0 })
+	s.waitHealth("health to be well again", func(h stream.Health) bool {
+		return len(h.Waiting) == 0 &&
+			len(h.Incidents) == 0
+	})
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
@@ -57,8 +60,10 @@ func testFailingWork(t *testing.T, b Broker) {
 	if got := strings.Join(order[0], ""); got != "01234" {
 		t.Errorf("partition 0 was handled as %s", got)
 	}
-	// A batch comes again from the last commit: none of its records is passed over, and none after the failing one comes early.
-	if got := strings.Join(order[1], ""); !regexp.MustCompile("^(012|12|2){4,}34$").MatchString(got) || got[:3] != "012" {
+	// A batch comes again from the last commit: none of its records is passed over, and none after the failing one
+	// comes early.
+	if got := strings.Join(order[1], ""); !regexp.MustCompile("^(012|12|2){4,}34$").MatchString(got) ||
+		got[:3] != "012" {
 		t.Errorf("partition 1 was handled as %s", got)
 	}
 }
@@ -95,7 +100,8 @@ func testRejoin(t *testing.T, b Broker) {
 func testStuck(t *testing.T, b Broker) {
 	s := newSuite(t, b)
 	topic := s.topic("stuck", 1, nil)
-	if err := s.NewProducer().Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("x")}); err != nil {
+	if err := s.NewProducer().Produce(s.ctx, stream.Record{Topic: topic, Partition: 0,
+		Value: []byte("x")}); err != nil {
 		t.Fatal(err)
 	}
 	cfg := s.group("stuck", topic)
@@ -116,7 +122,8 @@ func testStuck(t *testing.T, b Broker) {
 	if err := waitFor(s, "Consume to end", failed); !errors.Is(err, stream.ErrStuck) {
 		t.Fatalf("Consume ended with %v", err)
 	}
-	if h := c.Health(); len(h.Incidents) != 1 || h.Incidents[0].Code != stream.IncidentStuck || h.Incidents[0].Topic != topic {
+	if h := c.Health(); len(h.Incidents) != 1 || h.Incidents[0].Code != stream.IncidentStuck ||
+		h.Incidents[0].Topic != topic {
 		t.Errorf("incidents: %+v", h.Incidents)
 	}
 	// The member has left: the next owner need not wait for a session timeout, and nothing was skipped.

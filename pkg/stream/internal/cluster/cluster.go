@@ -132,9 +132,10 @@ func (c *Cluster) Offsets(ctx context.Context, topic string, partition int32) (s
 func (c *Cluster) OffsetsOnce(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.CallTimeout)
 	defer cancel()
-	res, err := c.Kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted, Topics: map[string][]kafka.OffsetRequest{
-		topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
-	}})
+	res, err := c.Kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted,
+		Topics: map[string][]kafka.OffsetRequest{
+			topic: {kafka.FirstOffsetOf(int(partition)), kafka.LastOffsetOf(int(partition))},
+		}})
 	if err != nil {
 		return 0, 0, err
 	}

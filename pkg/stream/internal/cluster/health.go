@@ -87,7 +87,8 @@ func (h *health) waitsSince(topic string, partition int32) (since time.Time) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, what := range []string{"fetch", "memory", "work", "commit"} {
-		if w, ok := h.waiting[WaitKey{For: what, Topic: topic, Partition: partition}]; ok && (since.IsZero() || w.Since.Before(since)) {
+		if w, ok := h.waiting[WaitKey{For: what, Topic: topic, Partition: partition}]; ok &&
+			(since.IsZero() || w.Since.Before(since)) {
 			since = w.Since
 		}
 	}

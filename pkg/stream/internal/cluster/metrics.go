@@ -25,8 +25,10 @@ func newMetrics(reg prometheus.Registerer, prefix string, topics []string) (*met
 		m.known[prefix+"."+t] = t
 	}
 	r := Registry{Registerer: reg}
-	m.answered = r.Counter("broker_requests_total", "Fetch and produce requests that were answered, of several partitions each.", "request")
-	m.retries = r.Counter("retries_total", "Requests repeated after a temporary error, by kind of request.", "topic", "request")
+	m.answered = r.Counter("broker_requests_total",
+		"Fetch and produce requests that were answered, of several partitions each.", "request")
+	m.retries = r.Counter("retries_total", "Requests repeated after a temporary error, by kind of request.", "topic",
+		"request")
 	m.incidents = r.Counter("incidents_total", "Incidents raised, by kind.", "kind")
 	return m, r.Err()
 }
@@ -52,12 +54,14 @@ type Registry struct {
 
 // Counter makes a counter.
 func (r *Registry) Counter(name, help string, labels ...string) *prometheus.CounterVec {
-	return Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tollgate_stream_" + name, Help: help}, labels))
+	return Register(r, prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tollgate_stream_" + name, Help: help},
+		labels))
 }
 
 // Gauge makes a gauge.
 func (r *Registry) Gauge(name, help string, labels ...string) *prometheus.GaugeVec {
-	return Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tollgate_stream_" + name, Help: help}, labels))
+	return Register(r, prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "tollgate_stream_" + name, Help: help},
+		labels))
 }
 
 // Err joins what could not be registered.

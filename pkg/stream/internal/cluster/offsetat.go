@@ -16,9 +16,10 @@ func (c *Cluster) OffsetAt(ctx context.Context, topic string, partition int32, a
 	err := c.Retry(ctx, WaitKey{For: "offsets", Topic: topic, Partition: partition}, func(ctx context.Context) error {
 		ctx, cancel := context.WithTimeout(ctx, c.CallTimeout)
 		defer cancel()
-		res, err := c.Kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted, Topics: map[string][]kafka.OffsetRequest{
-			topic: {kafka.TimeOffsetOf(int(partition), at), kafka.LastOffsetOf(int(partition))},
-		}})
+		res, err := c.Kafka.ListOffsets(ctx, &kafka.ListOffsetsRequest{IsolationLevel: kafka.ReadCommitted,
+			Topics: map[string][]kafka.OffsetRequest{
+				topic: {kafka.TimeOffsetOf(int(partition), at), kafka.LastOffsetOf(int(partition))},
+			}})
 		if err != nil {
 			return err
 		}

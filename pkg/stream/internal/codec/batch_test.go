@@ -25,7 +25,8 @@ var someRecords = []Record{
 		{Key: "ce_id", Value: []byte("1")}, {Key: "empty", Value: []byte{}}, {Key: "null"},
 	}},
 	{Time: time.UnixMilli(1_700_000_000_000).UTC()}, // earlier than the first
-	{Key: []byte{}, Value: []byte{}, Time: time.UnixMilli(1_700_000_099_000).UTC(), Headers: []Header{{Key: "", Value: []byte("x")}}},
+	{Key: []byte{}, Value: []byte{}, Time: time.UnixMilli(1_700_000_099_000).UTC(),
+		Headers: []Header{{Key: "", Value: []byte("x")}}},
 	{Value: []byte(strings.Repeat("long ", 1000)), Time: time.UnixMilli(1_700_000_000_123).UTC(), Headers: []Header{
 		{Key: "ce_id", Value: []byte("4")}, {Key: "other", Value: bytes.Repeat([]byte("h"), 300)},
 	}},
@@ -96,7 +97,8 @@ func TestAppendBatch_AgreesWithKafkaGo(t *testing.T) {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
 			ours := stamped(t, 7, someRecords, c)
 			var set protocol.RecordSet
-			if _, err := set.ReadFrom(bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(ours))), ours...))); err != nil {
+			if _, err := set.ReadFrom(bytes.NewReader(append(binary.BigEndian.AppendUint32(nil, uint32(len(ours))),
+				ours...))); err != nil {
 				t.Fatal(err)
 			}
 			if d := cmp.Diff(at(someRecords, 7), byKafkaGo(t, set.Records)); d != "" {
@@ -111,7 +113,8 @@ func TestAppendBatch_AgreesWithKafkaGo(t *testing.T) {
 				theirs = append(theirs, k)
 			}
 			var out bytes.Buffer
-			set = protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(c), Records: kafka.NewRecordReader(theirs...)}
+			set = protocol.RecordSet{Version: 2, Attributes: protocol.Attributes(c),
+				Records: kafka.NewRecordReader(theirs...)}
 			if _, err := set.WriteTo(&out); err != nil {
 				t.Fatal(err)
 			}
@@ -181,7 +184,8 @@ func TestTake_PassesOverWhatHoldsNoRecords(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			b, err := readSet(row.set, 10, 14)
 			var is *DamagedError
-			if want := row.fails; want == nil && err != nil || want != nil && !errors.Is(err, want) && !(errors.As(want, &is) && errors.As(err, &is)) {
+			if want := row.fails; want == nil && err != nil || want != nil && !errors.Is(err, want) &&
+				!(errors.As(want, &is) && errors.As(err, &is)) {
 				t.Fatalf("error %v, want %v", err, row.fails)
 			}
 			if b.Next != row.next || len(b.Records) != row.records {
@@ -225,7 +229,8 @@ func FuzzRead(f *testing.F) {
 				at = b.Records[i].Offset + 1
 			}
 			var damaged *DamagedError
-			if errors.As(err, &damaged) && (damaged.First < u.Next || damaged.Next <= damaged.First) || err != nil && damaged == nil {
+			if errors.As(err, &damaged) && (damaged.First < u.Next || damaged.Next <= damaged.First) || err != nil &&
+				damaged == nil {
 				t.Errorf("at %d: %v, to go on at %d", u.Next, err, damaged.Next)
 			}
 			if err != nil || b.Next == at && len(b.Records) == 0 {
@@ -239,8 +244,10 @@ func FuzzRead(f *testing.F) {
 func BenchmarkCodec(b *testing.B) {
 	recs := make([]Record, 1000)
 	for i := range recs {
-		recs[i] = Record{Key: fmt.Appendf(nil, "acme/4479%08d", i), Value: bytes.Repeat([]byte{byte(i)}, 300), Time: time.UnixMilli(int64(i))}
-		for _, name := range []string{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time", "ce_dataschema", "content-type", "traceparent"} {
+		recs[i] = Record{Key: fmt.Appendf(nil, "acme/4479%08d", i), Value: bytes.Repeat([]byte{byte(i)}, 300),
+			Time: time.UnixMilli(int64(i))}
+		for _, name := range []string{"ce_specversion", "ce_id", "ce_type", "ce_source", "ce_subject", "ce_time",
+			"ce_dataschema", "content-type", "traceparent"} {
 			recs[i].Headers = append(recs[i].Headers, Header{Key: name, Value: fmt.Appendf(nil, "value of it %d", i)})
 		}
 	}
@@ -298,7 +305,8 @@ func BenchmarkCodec(b *testing.B) {
 		theirs := make([]kafka.Record, len(recs))
 		for b.Loop() {
 			for i, r := range recs {
-				theirs[i] = kafka.Record{Time: r.Time, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value), Headers: make([]kafka.Header, len(r.Headers))}
+				theirs[i] = kafka.Record{Time: r.Time, Key: kafka.NewBytes(r.Key), Value: kafka.NewBytes(r.Value),
+					Headers: make([]kafka.Header, len(r.Headers))}
 				for k, h := range r.Headers {
 					theirs[i].Headers[k] = kafka.Header(h)
 				}
@@ -313,7 +321,8 @@ func BenchmarkCodec(b *testing.B) {
 	})
 }
 
-// What a codec costs and saves, on records as events are: names repeat, ids do not. Run: go test -bench Compression -run '^$' .
+// What a codec costs and saves, on records as events are: names repeat, ids do not. Run: go test -bench Compression
+// -run '^$' .
 func BenchmarkCompression(b *testing.B) {
 	rnd := rand.NewChaCha8([32]byte{1})
 	random := func(n int) string {
@@ -327,7 +336,8 @@ func BenchmarkCompression(b *testing.B) {
 			id, subject := random(32), fmt.Sprintf("4479%08d", rand.New(rnd).IntN(100_000_000))
 			recs[i] = Record{
 				Key: []byte("acme/" + subject), Time: time.UnixMilli(1_790_000_000_000 + int64(i)),
-				Value: fmt.Appendf(nil, "\n\x20%s\x12\x09mediation\x1a\x0dusage.charged\x22\x04acme\x2a\x0c%s type.googleapis.com/tollgate.event.v1.UsageCharged EUR %d %d", id, subject, rand.New(rnd).IntN(5000), i),
+				Value: fmt.Appendf(nil,
+					"\n\x20%s\x12\x09mediation\x1a\x0dusage.charged\x22\x04acme\x2a\x0c%s type.googleapis.com/tollgate.event.v1.UsageCharged EUR %d %d", id, subject, rand.New(rnd).IntN(5000), i),
 				Headers: []Header{
 					{"ce_specversion", []byte("1.0")}, {"ce_id", []byte(id)}, {"ce_type", []byte("usage.charged")}, {"ce_source", []byte("mediation")},
 					{"ce_subject", []byte(subject)}, {"ce_time", fmt.Appendf(nil, "2026-11-29T06:00:%02d.%03dZ", i/20%60, i%1000)}, {"ce_tenant", []byte("acme")},

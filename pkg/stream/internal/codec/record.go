@@ -56,7 +56,8 @@ func (r *Record) Size() int {
 	return n
 }
 
-// Hash distinguishes a log that was created anew from one that goes on: it covers the key, the value, the offset and the time, and never 0.
+// Hash distinguishes a log that was created anew from one that goes on: it covers the key, the value, the offset and
+// the time, and never 0.
 func (r Record) Hash() uint64 {
 	d := xxhash.New()
 	_, _ = d.Write(r.Key)

@@ -60,14 +60,16 @@ func (d *recordDecoder) next(look bool) (r Record, cost int, err error) {
 	if d.appended != 0 {
 		at = d.appended
 	}
-	r = Record{Topic: d.topic, Partition: d.partition, Offset: offset, Key: key, Value: value, Time: time.UnixMilli(at).UTC()}
+	r = Record{Topic: d.topic, Partition: d.partition, Offset: offset, Key: key, Value: value,
+		Time: time.UnixMilli(at).UTC()}
 	if headers > 0 {
 		if r.Headers, ok = d.headers(int(headers), look); !ok {
 			return r, 0, fmt.Errorf("%w: the headers of offset %d are not whole", errBatch, offset)
 		}
 	}
 	if len(d.b) > 0 {
-		return r, 0, fmt.Errorf("%w: %d bytes follow the record at offset %d within its length", errBatch, len(d.b), offset)
+		return r, 0, fmt.Errorf("%w: %d bytes follow the record at offset %d within its length", errBatch, len(d.b),
+			offset)
 	}
 	d.b = rest
 	d.last = offset

@@ -139,7 +139,8 @@ func fill(dst []byte, r io.Reader) ([]byte, error) {
 // zstdDecoder decodes whole inputs into the room that there is: a window, which
 // an input may claim to be of any size, needs no memory beside it.
 var zstdDecoder = sync.OnceValues(func() (*zstd.Decoder, error) {
-	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true), zstd.WithDecoderMaxWindow(1<<31))
+	return zstd.NewReader(nil, zstd.WithDecoderConcurrency(0), zstd.WithDecodeAllCapLimit(true),
+		zstd.WithDecoderMaxWindow(1<<31))
 })
 
 // xerial begins what Java's snappy streams write: blocks with their lengths.

@@ -241,7 +241,8 @@ func (u *Unpacker) openBatch(ctx context.Context, set *Set, one []byte, busy boo
 	base, end := baseOf(one), endOf(one)
 	if n < 0 || n > len(records)/leastRecord || int64(n) > end-base || n == 0 && len(records) > 0 {
 		u.Release(large)
-		return fmt.Errorf("%w: it says that it holds %d records, in %d bytes, at %d offsets", errBatch, n, len(records), end-base)
+		return fmt.Errorf("%w: it says that it holds %d records, in %d bytes, at %d offsets", errBatch, n, len(records),
+			end-base)
 	}
 	if n == 0 { // compaction took them
 		u.Release(large)
@@ -262,7 +263,8 @@ func (u *Unpacker) openBatch(ctx context.Context, set *Set, one []byte, busy boo
 var errLater = errors.New("batch is for a piece of its own")
 
 // unpack decompresses a batch, and says what it holds of the process's memory.
-func (u *Unpacker) unpack(ctx context.Context, in []byte, c kafka.Compression, busy bool) (out []byte, large int, err error) {
+func (u *Unpacker) unpack(ctx context.Context, in []byte, c kafka.Compression, busy bool) (out []byte, large int,
+	err error) {
 	if c == 0 {
 		if len(in) > u.MaxBatch {
 			return nil, 0, fmt.Errorf("%w: %d bytes, at most %d are taken", errTooMuch, len(in), u.MaxBatch)
@@ -283,7 +285,8 @@ func (u *Unpacker) unpack(ctx context.Context, in []byte, c kafka.Compression, b
 	}
 	switch {
 	case errors.Is(err, errNoRoom):
-		return nil, 0, fmt.Errorf("%w: it has %d bytes compressed by %s and unpacks to more than %d", errTooMuch, len(in), c, u.MaxBatch)
+		return nil, 0, fmt.Errorf("%w: it has %d bytes compressed by %s and unpacks to more than %d", errTooMuch,
+			len(in), c, u.MaxBatch)
 	case err != nil:
 		return nil, 0, fmt.Errorf("%w: decompress by %s: %w", errBatch, c, err)
 	}
@@ -334,7 +337,8 @@ func (u *Unpacker) damaged(set *Set, one []byte, err error) error {
 			first = base
 		}
 	}
-	return &DamagedError{Topic: u.Topic, Partition: u.Partition, First: first, Next: next, Reason: why, Detail: err.Error(), Raw: one}
+	return &DamagedError{Topic: u.Topic, Partition: u.Partition, First: first, Next: next, Reason: why,
+		Detail: err.Error(), Raw: one}
 }
 
 // behind is where to go on after a batch that can't be read: where the batch
@@ -342,7 +346,8 @@ func (u *Unpacker) damaged(set *Set, one []byte, err error) error {
 // if the log reaches that far; else one offset on.
 func (u *Unpacker) behind(one, rest []byte) int64 {
 	if len(rest) >= batchHead && rest[atMagic] == 2 {
-		if size := batchSize(rest); size >= batchHead && size <= int64(len(rest)) && checksum(rest[:size]) == binary.BigEndian.Uint32(rest[atCRC:]) {
+		if size := batchSize(rest); size >= batchHead && size <= int64(len(rest)) &&
+			checksum(rest[:size]) == binary.BigEndian.Uint32(rest[atCRC:]) {
 			return baseOf(rest)
 		}
 	}

@@ -24,7 +24,8 @@ func altered(t *testing.T, c kafka.Compression, records func([]byte) []byte, hea
 	t.Helper()
 	recs := make([]Record, 5)
 	for i := range recs {
-		recs[i] = Record{Key: []byte("key"), Value: fmt.Appendf(nil, "value %d", i), Time: time.UnixMilli(1), Headers: []Header{{Key: "h", Value: []byte("v")}}}
+		recs[i] = Record{Key: []byte("key"), Value: fmt.Appendf(nil, "value %d", i), Time: time.UnixMilli(1),
+			Headers: []Header{{Key: "h", Value: []byte("v")}}}
 	}
 	b, err := appendAll(nil, recs, 0)
 	if err != nil {
@@ -145,7 +146,8 @@ func unreadable(t *testing.T) map[string][]byte {
 			b := altered(t, c, zeros(3<<20), nil)
 			return framed(b[:len(b)-9], byte(c), nil)
 		}()
-		rows[fmt.Sprintf("%s: garbage behind the data", c)] = framed(append(altered(t, c, nil, nil), "garbage behind the data"...), byte(c), nil)
+		rows[fmt.Sprintf("%s: garbage behind the data", c)] = framed(append(altered(t, c, nil, nil),
+			"garbage behind the data"...), byte(c), nil)
 		rows[fmt.Sprintf("%s: garbage alone", c)] = compressed(t, c, bytes.Repeat([]byte("garbage"), 9))
 		rows[fmt.Sprintf("%s: nothing", c)] = compressed(t, c, nil)
 		rows[fmt.Sprintf("%s: records that are none", c)] = altered(t, c, zeros(1000), nil)
@@ -235,7 +237,8 @@ func TestDoubt_ConfirmsTheSameBytesTheSecondTime(t *testing.T) {
 	for i, row := range []struct {
 		set   []byte
 		final bool
-	}{{once, false}, {other, false}, {once, false}, {append(bytes.Clone(once), "more came behind"...), true}, {once, false}} {
+	}{{once, false}, {other, false}, {once, false}, {append(bytes.Clone(once), "more came behind"...), true}, {once,
+		false}} {
 		if err := d.Confirm(find(row.set)); final(err) != row.final || err == nil {
 			t.Errorf("answer %d: %v", i, err)
 		}
@@ -253,7 +256,8 @@ func TestTake_LargeBatchComesInPieces(t *testing.T) {
 	)
 	recs := make([]Record, records)
 	for i := range recs {
-		recs[i] = Record{Value: fmt.Appendf(nil, "value %d of some length that is the same for each", i), Time: time.UnixMilli(1)}
+		recs[i] = Record{Value: fmt.Appendf(nil, "value %d of some length that is the same for each", i),
+			Time: time.UnixMilli(1)}
 	}
 	for _, c := range append(everyCodec, 0) {
 		set, err := appendAll(nil, recs, c)
@@ -280,8 +284,10 @@ func TestTake_LargeBatchComesInPieces(t *testing.T) {
 			}
 			pieces++
 		}
-		if want := map[bool]int{true: 0, false: 1}[c == 0]; pieces < 4 || held != want || held*u.MaxBatch != released+u.Finished {
-			t.Errorf("%s: %d pieces, %d times memory, %d bytes of it given back, %d finished with", c, pieces, held, released, u.Finished)
+		if want := map[bool]int{true: 0, false: 1}[c == 0]; pieces < 4 || held != want ||
+			held*u.MaxBatch != released+u.Finished {
+			t.Errorf("%s: %d pieces, %d times memory, %d bytes of it given back, %d finished with", c, pieces, held,
+				released, u.Finished)
 		}
 	}
 	raw := appendRecords(nil, records, func(i int) *Record { return &recs[i] }, 1)

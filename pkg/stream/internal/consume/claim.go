@@ -41,7 +41,8 @@ type Claim struct {
 	last       int64         // highest offset a commit was asked for; guarded by commitSlot
 }
 
-func newClaim(g *group, topic string, partition, generation int32, member string, committed int64, drain context.Context) *Claim {
+func newClaim(g *group, topic string, partition, generation int32, member string, committed int64,
+	drain context.Context) *Claim {
 	cl := &Claim{
 		Topic: topic, Partition: partition, Generation: generation,
 		g: g, member: member, committed: committed, position: newPosition(committed), drain: drain,
@@ -80,7 +81,8 @@ func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (codec.B
 	return cl.fetchBy(ctx, from, cl.g.c.direct(cl.Topic, cl.Partition, from, o))
 }
 
-func (cl *Claim) fetchBy(ctx context.Context, from int64, once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
+func (cl *Claim) fetchBy(ctx context.Context, from int64,
+	once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
 	if cl.drain.Err() != nil {
 		return codec.Batch{Next: from}, ErrRevoked
 	}
@@ -124,16 +126,17 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 	cl.last = offset
 	c := cl.g.c
 	label := c.TopicLabel(cl.Topic)
-	err := c.Retry(ctx, cluster.WaitKey{For: "commit", Topic: cl.Topic, Partition: cl.Partition}, func(ctx context.Context) error {
-		err := cl.commitOnce(ctx, offset)
-		if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
-			err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
-		}
-		if err != nil {
-			c.metrics.commitErrors.WithLabelValues(label).Inc()
-		}
-		return err
-	})
+	err := c.Retry(ctx, cluster.WaitKey{For: "commit", Topic: cl.Topic, Partition: cl.Partition},
+		func(ctx context.Context) error {
+			err := cl.commitOnce(ctx, offset)
+			if errors.Is(err, kafka.RebalanceInProgress) && cl.drain.Err() != nil {
+				err = fmt.Errorf("%w: %w", kafka.IllegalGeneration, err) // too late for this generation
+			}
+			if err != nil {
+				c.metrics.commitErrors.WithLabelValues(label).Inc()
+			}
+			return err
+		})
 	switch {
 	case err == nil:
 		cl.mu.Lock()
@@ -142,7 +145,8 @@ func (cl *Claim) Commit(ctx context.Context, offset int64) error {
 		cl.Worked(offset)
 		c.metrics.commits.WithLabelValues(label).Inc()
 		return nil
-	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err, kafka.FencedInstanceID):
+	case errors.Is(err, kafka.IllegalGeneration), errors.Is(err, kafka.UnknownMemberId), errors.Is(err,
+		kafka.FencedInstanceID):
 		return fmt.Errorf("commit %s/%d at %d: %w: %w", cl.Topic, cl.Partition, offset, ErrRevoked, err)
 	default:
 		return fmt.Errorf("commit %s/%d at %d: %w", cl.Topic, cl.Partition, offset, err)
@@ -169,7 +173,8 @@ func (cl *Claim) commitOnce(ctx context.Context, offset int64) error {
 	return fmt.Errorf("answer does not name partition %d", cl.Partition)
 }
 
-// Progress reports that the partition's work is alive, to the watchdog, and that work which had failed goes on, to Health.
+// Progress reports that the partition's work is alive, to the watchdog, and that work which had failed goes on, to
+// Health.
 func (cl *Claim) Progress() {
 	cl.Alive()
 	if cl.failed.Swap(false) {
@@ -221,7 +226,8 @@ func (cl *Claim) Incident(code string, offset int64, err error) {
 // Report notes what a person should know of one record, behind which the
 // partition goes on: logged, counted and shown, and nothing waits for it.
 func (cl *Claim) Report(code string, offset int64, err error) {
-	cl.g.c.ReportIncident(cluster.Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset, Since: time.Now(), Detail: err.Error()})
+	cl.g.c.ReportIncident(cluster.Incident{Code: code, Topic: cl.Topic, Partition: cl.Partition, Offset: offset,
+		Since: time.Now(), Detail: err.Error()})
 }
 
 // SettleIncident ends an incident of this partition.

@@ -31,7 +31,8 @@ func New(c *cluster.Cluster, bounds Bounds, reg prometheus.Registerer) (*Consume
 	if err != nil {
 		return nil, err
 	}
-	return &Consumer{Cluster: c, metrics: m, bounds: bounds, unpacked: newMemory(bounds.All), unpackedDirectly: newMemory(bounds.Batch)}, nil
+	return &Consumer{Cluster: c, metrics: m, bounds: bounds, unpacked: newMemory(bounds.All),
+		unpackedDirectly: newMemory(bounds.Batch)}, nil
 }
 
 // Codes of incidents this package raises, beside the reasons of a DamagedError.
@@ -60,7 +61,8 @@ type OutOfRangeError struct {
 }
 
 func (e *OutOfRangeError) Error() string {
-	return fmt.Sprintf("offset %d of %s/%d is out of range: the log holds %d to %d", e.From, e.Topic, e.Partition, e.Start, e.End)
+	return fmt.Sprintf("offset %d of %s/%d is out of range: the log holds %d to %d", e.From, e.Topic, e.Partition,
+		e.Start, e.End)
 }
 
 type metrics struct {
@@ -78,7 +80,8 @@ func newMetrics(reg prometheus.Registerer) (*metrics, error) {
 	m := &metrics{
 		fetched: r.Counter("records_fetched_total", "Records read.", "topic"),
 		passedOver: r.Counter("offsets_passed_over_total",
-			"Offsets without a record for readers (control batches, aborted transactions, batches that can't be read) that were deliberately passed.", "topic"),
+			"Offsets without a record for readers (control batches, aborted transactions, batches that can't be read) "+
+				"that were deliberately passed.", "topic"),
 		commits:      r.Counter("commits_total", "Group offsets committed.", "topic"),
 		commitErrors: r.Counter("commit_errors_total", "Attempts to commit a group offset that failed.", "topic"),
 		rebalances:   r.Counter("generations_total", "Group generations this process took part in.", "group"),

@@ -41,19 +41,23 @@ func (o FetchOptions) withDefaults(callTimeout time.Duration) FetchOptions {
 // FetchFrom reads outside any group, from one explicit offset. It does not wait
 // for records: at the log's end the batch is empty. Temporary errors are retried
 // until ctx ends.
-func (c *Consumer) FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (codec.Batch, error) {
-	return c.fetch(ctx, topic, partition, offset, FetchOptions{MaxBytes: maxBytes, MaxWait: time.Millisecond}.withDefaults(c.CallTimeout))
+func (c *Consumer) FetchFrom(ctx context.Context, topic string, partition int32, offset int64,
+	maxBytes int) (codec.Batch, error) {
+	return c.fetch(ctx, topic, partition, offset, FetchOptions{MaxBytes: maxBytes,
+		MaxWait: time.Millisecond}.withDefaults(c.CallTimeout))
 }
 
 // fetch retries temporary errors until ctx ends. It returns a codec.Batch, an
 // *OutOfRangeError, or the end of ctx; refusals (authorisation) are ours to fix
 // and waited for.
-func (c *Consumer) fetch(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (codec.Batch, error) {
+func (c *Consumer) fetch(ctx context.Context, topic string, partition int32, from int64,
+	o FetchOptions) (codec.Batch, error) {
 	return c.fetchBy(ctx, topic, partition, from, c.direct(topic, partition, from, o))
 }
 
 // direct asks for a partition alone, and keeps nothing but a doubt from one try to the next.
-func (c *Consumer) direct(topic string, partition int32, from int64, o FetchOptions) func(context.Context) (codec.Batch, error) {
+func (c *Consumer) direct(topic string, partition int32, from int64, o FetchOptions) func(context.Context) (codec.Batch,
+	error) {
 	var d codec.Doubt
 	return func(ctx context.Context) (codec.Batch, error) {
 		part, err := c.fetchOnce(ctx, topic, partition, from, o)
@@ -69,7 +73,8 @@ func (c *Consumer) direct(topic string, partition int32, from int64, o FetchOpti
 }
 
 // fetchBy is fetch with the caller's way of asking once.
-func (c *Consumer) fetchBy(ctx context.Context, topic string, partition int32, from int64, once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
+func (c *Consumer) fetchBy(ctx context.Context, topic string, partition int32, from int64,
+	once func(context.Context) (codec.Batch, error)) (codec.Batch, error) {
 	key := cluster.WaitKey{For: "fetch", Topic: topic, Partition: partition}
 	waiting := false
 	defer func() {
@@ -101,16 +106,19 @@ func (c *Consumer) fetchBy(ctx context.Context, topic string, partition int32, f
 		c.Waits(key, err)
 		c.CountRetry(topic, "fetch")
 		if !cluster.Pause(ctx, nil, cluster.Backoff(attempt)) {
-			return codec.Batch{Next: from}, fmt.Errorf("fetch %s/%d from %d: %w (%w)", topic, partition, from, ctx.Err(), err)
+			return codec.Batch{Next: from}, fmt.Errorf("fetch %s/%d from %d: %w (%w)", topic, partition, from,
+				ctx.Err(), err)
 		}
 	}
 }
 
-func (c *Consumer) fetchOnce(ctx context.Context, topic string, partition int32, from int64, o FetchOptions) (*fetchPart, error) {
+func (c *Consumer) fetchOnce(ctx context.Context, topic string, partition int32, from int64,
+	o FetchOptions) (*fetchPart, error) {
 	if from < 0 {
 		return nil, c.outOfRange(ctx, topic, partition, from)
 	}
-	asked := []fetchPart{{topic: topic, partition: partition, from: from, maxBytes: int32(o.MaxBytes), Set: codec.Set{Alone: true}}}
+	asked := []fetchPart{{topic: topic, partition: partition, from: from, maxBytes: int32(o.MaxBytes),
+		Set: codec.Set{Alone: true}}}
 	if err := c.fetchParts(ctx, -1, asked, o.MaxBytes, o.MaxWait); err != nil {
 		return nil, err
 	}
@@ -135,12 +143,14 @@ type fetchPart struct {
 // fetchParts asks one broker, -1 for the leader of the first, for several
 // partitions at once, and waits until any has something. Each part gets its own
 // result; the error is about the request.
-func (c *Consumer) fetchParts(ctx context.Context, broker int32, parts []fetchPart, maxBytes int, maxWait time.Duration) error {
+func (c *Consumer) fetchParts(ctx context.Context, broker int32, parts []fetchPart, maxBytes int,
+	maxWait time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, maxWait+c.CallTimeout)
 	defer cancel()
 	got, err := c.Request(ctx, &codec.Request{
-		To: broker, Key: protocol.Fetch, Version: codec.FetchVersion, Topic: parts[0].topic, Partition: parts[0].partition,
-		Body: func(b []byte) []byte { return appendFetch(b, parts, maxBytes, maxWait) },
+		To: broker, Key: protocol.Fetch, Version: codec.FetchVersion, Topic: parts[0].topic,
+		Partition: parts[0].partition,
+		Body:      func(b []byte) []byte { return appendFetch(b, parts, maxBytes, maxWait) },
 	})
 	if err != nil {
 		return err

@@ -30,7 +30,8 @@ func TestReadFetch_TakesEveryField(t *testing.T) {
 		t.Fatal(err, parts[0].err)
 	}
 	p := parts[0]
-	if p.high != 9 || p.end != 8 || p.start != 0 || string(p.All) != "bytes" || len(p.Aborted) != 1 || p.Aborted[0] != (codec.Aborted{Producer: 3, First: 2}) {
+	if p.high != 9 || p.end != 8 || p.start != 0 || string(p.All) != "bytes" || len(p.Aborted) != 1 ||
+		p.Aborted[0] != (codec.Aborted{Producer: 3, First: 2}) {
 		t.Errorf("read %+v", p)
 	}
 }

@@ -34,8 +34,8 @@ type GroupConfig struct {
 	// Watchdog is how long work may show no sign before the member leaves the group and
 	// Consume fails with ErrStuck. Default 60 s; negative: never.
 	Watchdog time.Duration
-	// Assigned, where set, is called with how many partitions a generation gave this member, before any of them is worked. 0 is
-	// reported as well: there are more members than partitions.
+	// Assigned, where set, is called with how many partitions a generation gave this member, before any of them is
+	// worked. 0 is reported as well: there are more members than partitions.
 	Assigned func(partitions int)
 }
 
@@ -62,13 +62,15 @@ func (g GroupConfig) validate(callTimeout time.Duration) error {
 		violations = append(violations, errors.New("topics: at least one is required"))
 	}
 	if g.Heartbeat > g.Session/3 {
-		violations = append(violations, fmt.Errorf("heartbeat: %s is more than a third of the session timeout %s", g.Heartbeat, g.Session))
+		violations = append(violations, fmt.Errorf("heartbeat: %s is more than a third of the session timeout %s",
+			g.Heartbeat, g.Session))
 	}
 	if g.Drain >= g.Session {
 		violations = append(violations, fmt.Errorf("drain: %s is not below the session timeout %s", g.Drain, g.Session))
 	}
 	if longest := callTimeout * 3 / 2; longest >= g.Rebalance { // a fetch with its wait
-		violations = append(violations, fmt.Errorf("rebalance: %s is not above the longest call, %s", g.Rebalance, longest))
+		violations = append(violations, fmt.Errorf("rebalance: %s is not above the longest call, %s", g.Rebalance,
+			longest))
 	}
 	return errors.Join(violations...)
 }
@@ -102,7 +104,8 @@ type group struct {
 // that shows no sign for the watchdog's time makes the member leave and Consume
 // return ErrStuck, after which the process must exit: the stuck goroutine is
 // still there.
-func (c *Consumer) Consume(ctx context.Context, cfg GroupConfig, work func(ctx context.Context, cl *Claim) error) error {
+func (c *Consumer) Consume(ctx context.Context, cfg GroupConfig,
+	work func(ctx context.Context, cl *Claim) error) error {
 	cfg = cfg.withDefaults()
 	if err := cfg.validate(c.CallTimeout); err != nil {
 		return fmt.Errorf("consume as %s: %w", cfg.Name, err)
@@ -154,13 +157,14 @@ func (g *group) run(ctx context.Context) error {
 // for its partitions would have a broker that creates topics by itself create it.
 func (g *group) waitForTopics(ctx context.Context) error {
 	for _, t := range g.topics {
-		err := g.c.Retry(ctx, cluster.WaitKey{For: "join", Topic: t, Partition: codec.AnyPartition}, func(ctx context.Context) error {
-			_, err := g.c.Partitions(ctx, t)
-			if err != nil {
-				return fmt.Errorf("%w: %s", cluster.ErrTopicNotYet, err.Error())
-			}
-			return nil
-		})
+		err := g.c.Retry(ctx, cluster.WaitKey{For: "join", Topic: t, Partition: codec.AnyPartition},
+			func(ctx context.Context) error {
+				_, err := g.c.Partitions(ctx, t)
+				if err != nil {
+					return fmt.Errorf("%w: %s", cluster.ErrTopicNotYet, err.Error())
+				}
+				return nil
+			})
 		if err != nil {
 			return err
 		}
@@ -217,12 +221,14 @@ func (g *group) hold(ctx, revoked context.Context, gen *kafka.Generation) error 
 	)
 	for topic, partitions := range gen.Assignments {
 		for _, p := range partitions {
-			cl := newClaim(g, topic, int32(p.ID), gen.ID, gen.MemberID, committed[partitionKey{topic, int32(p.ID)}], drain)
+			cl := newClaim(g, topic, int32(p.ID), gen.ID, gen.MemberID, committed[partitionKey{topic, int32(p.ID)}],
+				drain)
 			claims = append(claims, cl)
 			g.c.metrics.lag.add(cl)
 		}
 	}
-	g.c.Log.Info("partitions assigned", zap.String("group", g.id), zap.Int32("generation", gen.ID), zap.Int("partitions", len(claims)))
+	g.c.Log.Info("partitions assigned", zap.String("group", g.id), zap.Int32("generation", gen.ID),
+		zap.Int("partitions", len(claims)))
 	if g.cfg.Assigned != nil {
 		g.cfg.Assigned(len(claims))
 	}
@@ -279,7 +285,8 @@ func (g *group) watch(drain context.Context, endWork func(), claims []*Claim, id
 			}
 			for _, cl := range claims {
 				if d := cl.sinceSign(); d >= g.cfg.Watchdog && !cl.over.Load() {
-					err := fmt.Errorf("%s/%d: no sign for %s: %w", cl.Topic, cl.Partition, d.Round(time.Millisecond), ErrStuck)
+					err := fmt.Errorf("%s/%d: no sign for %s: %w", cl.Topic, cl.Partition, d.Round(time.Millisecond),
+						ErrStuck)
 					cl.Incident(IncidentStuck, -1, err)
 					return err
 				}
@@ -299,11 +306,13 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 		switch {
 		case cl.drain.Err() != nil:
 			if err != nil && !errors.Is(err, ErrRevoked) && !errors.Is(err, context.Canceled) {
-				g.c.Log.Warn("work ended with an error while draining", zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
+				g.c.Log.Warn("work ended with an error while draining", zap.String("topic", cl.Topic),
+					zap.Int32("partition", cl.Partition), zap.Error(err))
 			}
 			return false
 		case errors.Is(err, ErrRejoin):
-			g.c.Log.Warn("work asks to rejoin", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
+			g.c.Log.Warn("work asks to rejoin", zap.String("group", g.id), zap.String("topic", cl.Topic),
+				zap.Int32("partition", cl.Partition), zap.Error(err))
 			cl.pause(ctx, g.rejoinAfter(began))
 			return true
 		case err == nil:
@@ -315,7 +324,8 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 		g.c.Waits(key, err)
 		cl.failed.Store(true)
 		cl.damaged(err)
-		g.c.Log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic), zap.Int32("partition", cl.Partition), zap.Error(err))
+		g.c.Log.Warn("partition waits", zap.String("group", g.id), zap.String("topic", cl.Topic),
+			zap.Int32("partition", cl.Partition), zap.Error(err))
 		cl.pause(ctx, 5*cluster.Backoff(attempt))
 	}
 	return false
@@ -345,50 +355,4 @@ func (g *group) forget(cl *Claim) {
 	cl.over.Store(true)
 	g.c.metrics.lag.remove(cl)
 	g.c.ForgetIncidents(cl.Topic, cl.Partition)
-}
-
-// committed reads the group's offsets of the assigned partitions; -1 means none.
-// kafka-go reads them too but turns "none" into a start of its own.
-func (g *group) committed(ctx context.Context, gen *kafka.Generation) (map[partitionKey]int64, error) {
-	ask := map[string][]int{}
-	for topic, partitions := range gen.Assignments {
-		for _, p := range partitions {
-			ask[topic] = append(ask[topic], p.ID)
-		}
-	}
-	out := map[partitionKey]int64{}
-	if len(ask) == 0 {
-		return out, nil
-	}
-	err := g.c.Retry(ctx, cluster.WaitKey{For: "offsets", Topic: g.id, Partition: -1}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, g.c.CallTimeout)
-		defer cancel()
-		res, err := g.c.Kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: g.id, Topics: ask})
-		if err != nil {
-			return err
-		}
-		if res.Error != nil {
-			return res.Error
-		}
-		for topic, partitions := range res.Topics {
-			for _, p := range partitions {
-				if p.Error != nil {
-					return p.Error
-				}
-				out[partitionKey{topic, int32(p.Partition)}] = max(p.CommittedOffset, -1)
-			}
-		}
-		for topic, partitions := range ask {
-			for _, p := range partitions {
-				if _, ok := out[partitionKey{topic, int32(p)}]; !ok {
-					return fmt.Errorf("answer does not name %s/%d", topic, p)
-				}
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, fmt.Errorf("read committed offsets: %w", err)
-	}
-	return out, nil
 }

@@ -108,9 +108,11 @@ func newLagMetrics() *lagMetrics {
 	labels := []string{"group", "topic", "partition"}
 	return &lagMetrics{
 		records: prometheus.NewDesc("tollgate_stream_lag_records",
-			"Offsets between what a held partition's work has done and the log's end; what an open transaction holds back counts.", labels, nil),
+			"Offsets between what a held partition's work has done and the log's end; "+
+				"what an open transaction holds back counts.", labels, nil),
 		seconds: prometheus.NewDesc("tollgate_stream_lag_seconds",
-			"For how long the first record that a held partition's work has not done waits, as far as is known; and at least for how long the partition can't be read or worked. 0 where nothing waits.", labels, nil),
+			"For how long the first record that a held partition's work has not done waits, as far as is known; "+
+				"and at least for how long the partition can't be read or worked. 0 where nothing waits.", labels, nil),
 		claims: map[*Claim]bool{},
 	}
 }

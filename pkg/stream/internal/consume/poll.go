@@ -65,8 +65,10 @@ type subscription struct {
 }
 
 // subscribe begins to read a partition that a broker leads.
-func (g *group) subscribe(ctx context.Context, broker int32, topic string, partition int32, from int64, o FetchOptions) *subscription {
-	s := &subscription{topic: topic, partition: partition, o: o, from: from, notified: time.Now(), ready: make(chan struct{}, 1)}
+func (g *group) subscribe(ctx context.Context, broker int32, topic string, partition int32, from int64,
+	o FetchOptions) *subscription {
+	s := &subscription{topic: topic, partition: partition, o: o, from: from, notified: time.Now(),
+		ready: make(chan struct{}, 1)}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if p := g.pollers[broker]; p != nil && p.enter(s) {
@@ -209,7 +211,8 @@ func (p *poller) gather(which func(*subscription) bool, now time.Time) ([]*subsc
 		s.flights++
 		s.sent = now
 		subs = append(subs, s)
-		parts = append(parts, fetchPart{topic: s.topic, partition: s.partition, from: s.from, maxBytes: int32(s.o.MaxBytes)})
+		parts = append(parts, fetchPart{topic: s.topic, partition: s.partition, from: s.from,
+			maxBytes: int32(s.o.MaxBytes)})
 	}
 	return subs, parts
 }

@@ -33,11 +33,13 @@ func (cl *Claim) Reader(ctx context.Context, from int64, o FetchOptions) *Reader
 	ctx, cancel := context.WithCancel(ctx)
 	r := &Reader{cl: cl, out: make(chan Fetched), cancel: cancel}
 	c := cl.g.c
-	s := &source{cl: cl, o: o.withDefaults(c.CallTimeout), u: c.unpacker(cl.Topic, cl.Partition, from, pieceBytes, c.unpacked)}
+	s := &source{cl: cl, o: o.withDefaults(c.CallTimeout),
+		u: c.unpacker(cl.Topic, cl.Partition, from, pieceBytes, c.unpacked)}
 	admit := s.u.Admit
 	s.u.Admit = func(ctx context.Context) error {
 		// The worker comes back for more first, and with it what it holds.
-		if err := r.offer(ctx, s.u, Fetched{Batch: codec.Batch{Start: s.u.Start, End: s.u.End, Next: s.u.Next}}); err != nil {
+		if err := r.offer(ctx, s.u, Fetched{Batch: codec.Batch{Start: s.u.Start, End: s.u.End,
+			Next: s.u.Next}}); err != nil {
 			return err
 		}
 		return admit(ctx)

@@ -38,7 +38,8 @@ func NewMetrics(reg prometheus.Registerer) (*Metrics, error) {
 	m := &Metrics{
 		records: r.Counter("records_produced_total", "Records acknowledged by all in-sync replicas.", "topic"),
 		errors:  r.Counter("produce_errors_total", "Records refused for good, by kind.", "topic", "kind"),
-		batches: r.Counter("produce_requests_total", "Batches that were acknowledged; several may have been in one request.", "topic"),
+		batches: r.Counter("produce_requests_total",
+			"Batches that were acknowledged; several may have been in one request.", "topic"),
 	}
 	return m, r.Err()
 }

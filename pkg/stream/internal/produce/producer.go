@@ -183,14 +183,15 @@ func (p *Producer) refuse(c *call, i int, r codec.Record, err error) {
 func (p *Producer) partitions(ctx context.Context, topic string) (int, error) {
 	var n int
 	started := time.Now()
-	err := p.c.Retry(ctx, cluster.WaitKey{For: "produce", Topic: topic, Partition: codec.AnyPartition}, func(ctx context.Context) error {
-		var err error
-		n, err = p.c.CountPartitions(ctx, topic)
-		if errors.Is(err, cluster.ErrUnknownTopic) && time.Since(started) < p.unknownAfter {
-			return cluster.ErrTopicNotYet
-		}
-		return err
-	})
+	err := p.c.Retry(ctx, cluster.WaitKey{For: "produce", Topic: topic, Partition: codec.AnyPartition},
+		func(ctx context.Context) error {
+			var err error
+			n, err = p.c.CountPartitions(ctx, topic)
+			if errors.Is(err, cluster.ErrUnknownTopic) && time.Since(started) < p.unknownAfter {
+				return cluster.ErrTopicNotYet
+			}
+			return err
+		})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return 0, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
@@ -212,7 +213,8 @@ func (p *Producer) choose(key []byte, partitions int) int32 {
 
 func (p *Producer) queue(key partitionKey) *partitionQueue {
 	return existingOrNew(p, p.queues, key, func() *partitionQueue {
-		return &partitionQueue{p: p, topic: key.topic, partition: key.partition, codec: p.compression(key.topic), broker: anyBroker}
+		return &partitionQueue{p: p, topic: key.topic, partition: key.partition, codec: p.compression(key.topic),
+			broker: anyBroker}
 	})
 }
 

@@ -126,7 +126,8 @@ func (q *partitionQueue) send(ctx context.Context, batch []item) {
 // missing reports that the brokers do not know the partition. kafka-go says the
 // same of every topic while it has not reached a broker yet, so we ask again.
 func (q *partitionQueue) missing(ctx context.Context, err error) bool {
-	if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, protocol.ErrNoTopic) && !errors.Is(err, protocol.ErrNoPartition) {
+	if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, protocol.ErrNoTopic) &&
+		!errors.Is(err, protocol.ErrNoPartition) {
 		return false
 	}
 	n, err := q.p.c.Partitions(ctx, q.topic)
@@ -163,7 +164,8 @@ func wanted(batch []item) []item {
 // replicas or leader make trouble does not hold others back again.
 func (q *partitionQueue) request(ctx context.Context, batch []item) (*partitionBatch, error) {
 	buf := codec.Buffer()
-	set, err := codec.AppendBatch((*buf)[:0], len(batch), func(i int) *codec.Record { return &batch[i].rec }, q.compression(batch))
+	set, err := codec.AppendBatch((*buf)[:0], len(batch), func(i int) *codec.Record { return &batch[i].rec },
+		q.compression(batch))
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +233,8 @@ func (q *partitionQueue) settleRefused(ctx context.Context, batch []item, res *p
 	switch {
 	case errors.Is(err, kafka.InvalidTimestamp):
 		err = fmt.Errorf("%w: %w", ErrTimestampAhead, err)
-	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge), errors.Is(err, kafka.InvalidMessageSize):
+	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge), errors.Is(err,
+		kafka.InvalidMessageSize):
 		err = fmt.Errorf("%w: %w", ErrTooLarge, err)
 	case errors.Is(err, kafka.InvalidRecord):
 	default: // about the topic or this client, not about one record

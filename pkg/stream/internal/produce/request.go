@@ -23,8 +23,9 @@ func request(ctx context.Context, c *cluster.Cluster, broker int32, load []*part
 		wait = min(wait, sharedFor)
 	}
 	got, err := c.Request(ctx, &codec.Request{
-		To: broker, Key: protocol.Produce, Version: codec.ProduceVersion, Topic: load[0].topic, Partition: load[0].partition,
-		Body: func(b []byte) []byte { return appendProduce(b, load, wait) },
+		To: broker, Key: protocol.Produce, Version: codec.ProduceVersion, Topic: load[0].topic,
+		Partition: load[0].partition,
+		Body:      func(b []byte) []byte { return appendProduce(b, load, wait) },
 	})
 	if err != nil {
 		return err
@@ -40,11 +41,12 @@ func appendProduce(b []byte, load []*partitionBatch, wait time.Duration) []byte 
 	b = be.AppendUint16(b, ^uint16(0)) // no transaction
 	b = be.AppendUint16(b, ^uint16(0)) // all in-sync replicas acknowledge
 	b = be.AppendUint32(b, uint32(wait.Milliseconds()))
-	return codec.ByTopic(b, load, func(x **partitionBatch) string { return (*x).topic }, func(b []byte, x **partitionBatch) []byte {
-		b = be.AppendUint32(b, uint32((*x).partition))
-		b = be.AppendUint32(b, uint32(len((*x).set)))
-		return append(b, (*x).set...)
-	})
+	return codec.ByTopic(b, load, func(x **partitionBatch) string { return (*x).topic },
+		func(b []byte, x **partitionBatch) []byte {
+			b = be.AppendUint32(b, uint32((*x).partition))
+			b = be.AppendUint32(b, uint32(len((*x).set)))
+			return append(b, (*x).set...)
+		})
 }
 
 func readProduce(body []byte, load []*partitionBatch) error {
@@ -63,7 +65,10 @@ func readProduce(body []byte, load []*partitionBatch) error {
 				r.String() // why
 			}
 			message := r.String()
-			i := slices.IndexFunc(load, func(x *partitionBatch) bool { return x.partition == partition && x.topic == topic })
+			i := slices.IndexFunc(load, func(x *partitionBatch) bool {
+				return x.partition == partition &&
+					x.topic == topic
+			})
 			if r.Bad || i < 0 {
 				continue
 			}

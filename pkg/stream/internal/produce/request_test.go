@@ -32,7 +32,8 @@ func TestReadProduce_TakesEveryField(t *testing.T) {
 		t.Fatal(err)
 	}
 	x := load[0]
-	if want := kafka.Error(87).Error() + ": bad batch"; x.base != 7 || !slices.Equal(x.refused, []int32{1}) || x.err == nil || x.err.Error() != want {
+	if want := kafka.Error(87).Error() + ": bad batch"; x.base != 7 || !slices.Equal(x.refused, []int32{1}) ||
+		x.err == nil || x.err.Error() != want {
 		t.Errorf("read base %d, refused records %v, error %v", x.base, x.refused, x.err)
 	}
 }
