@@ -14,7 +14,7 @@ const (
 	ResourceGroup = "Group"
 )
 
-// Permission is one thing that somebody has to be allowed. Read and Write include Describe.
+// Permission is one thing that a process or a person must be allowed. Read and Write include Describe.
 type Permission struct {
 	// Who is a service, "producer", "consumer" or "operator" (the command line).
 	Who       string
@@ -24,7 +24,7 @@ type Permission struct {
 	Name string
 }
 
-// access is who reads and writes which topics, and is a member of which groups. Nobody else may write a topic: who
+// access is who reads and writes which topics, and is a member of which groups. No other may write a topic: who
 // writes events.ordered or safeguards can forge calls, revisions and outcomes.
 var access = []struct {
 	who                   string
