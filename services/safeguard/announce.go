@@ -21,7 +21,7 @@ type announcer struct {
 	clock   func() time.Time
 }
 
-// published hears of outcomes once they are acknowledged. A subscriber that is blocked, or no longer, has a line of its
+// published takes outcomes once they are acknowledged. A subscriber that is blocked, or no longer, has a line of its
 // own: it is what people ask about.
 func (a *announcer) published(records []stream.Record) {
 	for _, r := range records {

@@ -9,13 +9,13 @@ import (
 // Config is the file safeguard.yaml.
 type Config struct {
 	frame.Config `yaml:",inline"`
-	// Peers are the other replicas, to which calls about their subscribers are forwarded.
+	// Peers are the other replicas, to which requests about their subscribers are forwarded.
 	Peers Peers `yaml:"peers"`
 	// State bounds what is held of subscribers' records.
 	State fold.Limits `yaml:"state"`
 }
 
-// Peers says how other replicas are called. They are found by the addresses they advertise, and have the certificate,
+// Peers is how other replicas are asked. They are found by the addresses they advertise, and have the certificate,
 // or none, that this one has.
 type Peers struct {
 	// CAFile is PEM: the only roots trusted for a peer's certificate; empty for the system's.

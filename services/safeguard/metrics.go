@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
-// metrics are those of what was said; what the engine counts itself bears the domain.
+// metrics are those of outcomes; what the engine counts itself is under the domain.
 type metrics struct {
 	outcomes  map[string]prometheus.Counter // by kind
 	lead      prometheus.Histogram
@@ -26,13 +26,13 @@ func counters() map[string]prometheus.Counter {
 		account.KindActivated:    counter("activated", "Options that began."),
 		account.KindDeactivated:  counter("deactivated", "Options that were turned off or ended."),
 		account.KindOptedOut:     counter("opted_out", "Data safeguards that subscribers turned off, for a period or for good."),
-		account.KindAlert:        counter("alerts", "Thresholds that were told."),
+		account.KindAlert:        counter("alerts", "Alert thresholds that were crossed."),
 		account.KindReached:      counter("reached", "Limits that were reached: services are blocked."),
 		account.KindReleased:     counter("released", "Blocks that were lifted."),
 		account.KindRenewed:      counter("renewed", "Periods that began."),
 		account.KindLimitChanged: counter("limit_changed", "Limits that the catalog, a class or a subscriber changed."),
 		account.KindDayChanged:   counter("renewal_day_changed", "Renewal days that subscribers changed."),
-		account.KindLate:         counter("late", "Sums told of usage of an earlier period, and of refunds that found nothing to lower."),
+		account.KindLate:         counter("late", "Sums of usage of an earlier period, and of refunds that found nothing to lower."),
 		account.KindOvershoot:    counter("overshoot", "Limits that the event which reached them went past."),
 	}
 }

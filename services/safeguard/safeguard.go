@@ -71,14 +71,14 @@ func unusable(c *account.Catalog, ok bool) []*daemon.Incident {
 	return configclient.Incidents(IncidentScope, c.Faults)
 }
 
-// newPeers are called with a certificate, or none, as this replica itself.
+// newPeers are asked with a certificate, or none, as this replica itself.
 func newPeers(cfg Config) (*api.Replicas, error) {
 	if cfg.GRPC.CertificateFile == "" {
 		return api.NewReplicas(), nil
 	}
 	option, err := rpc.TLS(cfg.Peers.CAFile)
 	if err != nil {
-		return nil, fmt.Errorf("prepare calls to peers: %w", err)
+		return nil, fmt.Errorf("prepare requests to peers: %w", err)
 	}
 	return api.NewReplicas(option), nil
 }

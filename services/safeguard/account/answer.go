@@ -12,7 +12,7 @@ import (
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
-// answer is what a call that was accepted is answered with.
+// answer is what a command that was accepted is answered with.
 func (v *View) answer(e *event.Event) proto.Message {
 	switch data := e.Data.(type) {
 	case *controlv1.ChargeCommand:
@@ -115,7 +115,7 @@ func (v *View) forecastOnWire(o spend.Option) *timestamppb.Timestamp {
 	return timestamppb.New(at)
 }
 
-// sourceOf says whose a value is.
+// sourceOf is whose a value is.
 func sourceOf(own bool) optionsv1.Source {
 	if own {
 		return optionsv1.Source_SOURCE_SUBSCRIBER
@@ -138,11 +138,11 @@ func (v *View) charged(refusal string) *optionsv1.ChargeResponse {
 	return m
 }
 
-// encodeAnswer is an answer as it is kept with its call.
+// encodeAnswer is an answer as it is stored with its command.
 func encodeAnswer(m proto.Message) []byte {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
 	if err != nil {
-		panic("encode the answer to a call: " + err.Error()) // every field of it is UTF-8
+		panic("encode the answer to a command: " + err.Error()) // every field of it is UTF-8
 	}
 	return b
 }
@@ -163,10 +163,10 @@ func decodeAnswer(e *event.Event, b []byte) proto.Message {
 		}
 	}
 	if m == nil {
-		panic("a call is repeated that is none") // it was accepted with the same content
+		panic("what is repeated is no command with an answer") // it was accepted with the same content
 	}
 	if err := proto.Unmarshal(b, m); err != nil {
-		panic("what is kept of a call is no answer: " + err.Error()) // we wrote it
+		panic("decode the answer to a command: " + err.Error()) // we wrote it
 	}
 	return m
 }

@@ -23,14 +23,14 @@ type Authorization struct {
 	Reason string
 	// BlockedBy are the options that deny it, where they are known.
 	BlockedBy [spend.Options]bool
-	// Unknown says that something can't be known now: ask again soon.
+	// Unknown: something can't be known now, and a caller asks again soon.
 	Unknown bool
-	// Until is when the answer becomes another by itself, zero where it does not or where that is not known.
+	// Until is when the answer changes by itself, zero where it does not or where that is not known.
 	Until time.Time
 }
 
-// Authorize decides by the bits that the inventory shows and that safeguard.reached sets. The error says that there is no
-// such subscriber or option.
+// Authorize decides by the bits that the inventory shows and that safeguard.reached sets. The error is that there is
+// no such subscriber or option.
 func (v *View) Authorize(usage *eventv1.UsageCharged, asked spend.Option) (Authorization, error) {
 	err := v.Present()
 	if err == nil && asked != AnyOption {
@@ -93,7 +93,7 @@ type authorizing struct {
 	forever bool
 }
 
-// known adds an option that this falls into; next says whether it is going to block in its next period.
+// known adds an option that this falls into; next is whether it will block in its next period.
 func (a *authorizing) known(o spend.Option, d *Option, next bool) {
 	switch {
 	case d.Blocked && d.State == spend.Active:
@@ -142,8 +142,8 @@ func (a *authorizing) decision() Authorization {
 	return a.Authorization
 }
 
-// mayBlock says, cheaply, whether an option that does not block might in its next period: nothing is spent then, so its
-// limit or its state has to become another.
+// mayBlock is a cheap test whether an option that does not block now can block in its next period: nothing is spent then,
+// so its limit or its state has to change.
 func (v *View) mayBlock(o spend.Option) bool {
 	d := &v.Subscriber.Options[o]
 	if d.HasNext || d.State == spend.TemporarilyInactive {
@@ -153,7 +153,7 @@ func (v *View) mayBlock(o spend.Option) bool {
 	return of != nil && !d.agrees(of)
 }
 
-// blocksNext says whether the option is going to block when its next period begins.
+// blocksNext is whether the option will block when its next period begins.
 func (v *View) blocksNext(o spend.Option) bool {
 	d := &v.Subscriber.Options[o]
 	t := turn{cause: cause{timer: timerPeriod[o]}, at: d.Period.End, tenant: v.Tenant, msisdn: v.MSISDN, catalog: v.catalog, exists: true, decision: decision{sub: v.Subscriber}}

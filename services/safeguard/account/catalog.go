@@ -34,13 +34,13 @@ type Offer struct {
 	scope scoped
 }
 
-// noticed says whether a spend has come to the second notice.
+// noticed is whether a spend has come to the second notice.
 func (of *Offer) noticed(spent spend.Amount) bool {
 	return of.SecondNotice > 0 && spent >= of.SecondNotice
 }
 
-// scoped is a compiled scope, or what is wrong with it. One that can't be compiled was stored by a service that judges
-// otherwise: its own subscribers' usage is rejected until it is mended, everybody else's goes on.
+// scoped is a compiled scope, or what is wrong with it. One that can't be compiled was stored by a service of another
+// version: usage of its own subscribers is rejected until it is corrected, that of all others is counted.
 type scoped struct {
 	*scope.Scope
 	err error
@@ -107,8 +107,8 @@ func (c *Catalog) Class(tenant, id string) *Class {
 	return c.classes[classKey{tenant, id}]
 }
 
-// nobody is a tenant that the configuration does not know.
-var nobody = &configclient.Tenant{DedupWindow: configclient.DefaultDedupWindow}
+// unknownTenant stands for one that the configuration does not have.
+var unknownTenant = &configclient.Tenant{DedupWindow: configclient.DefaultDedupWindow}
 
 // tenant is never nil.
 func (c *Catalog) Tenant(id string) *configclient.Tenant {
@@ -117,5 +117,5 @@ func (c *Catalog) Tenant(id string) *configclient.Tenant {
 			return t
 		}
 	}
-	return nobody
+	return unknownTenant
 }

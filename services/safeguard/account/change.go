@@ -14,7 +14,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Reasons of calls that are refused, as the API tells them.
+// Reasons of requests and commands that are refused.
 const (
 	ReasonNotFound   = "SUBSCRIBER_NOT_FOUND"
 	ReasonNotOffered = "OPTION_NOT_OFFERED"
@@ -36,8 +36,9 @@ const EligibleStates = "eligibleStates"
 // maxThresholds bounds a subscriber's own list.
 const MaxThresholds = 16
 
-// called begins a call about an option: the subscriber takes over what its class says by now. The error is the caller's.
-func (t *turn) called(o spend.Option) (*Offer, error) {
+// commandOn begins a command on an option: the subscriber takes over what its class offers by now. The error is the
+// caller's.
+func (t *turn) commandOn(o spend.Option) (*Offer, error) {
 	if !t.exists || !t.sub.Alive() {
 		return nil, t.noSubscriber()
 	}
@@ -59,7 +60,7 @@ func (t *turn) noSubscriber() error {
 	return fault.New(fault.NotFound, ReasonNotFound, "tenant %s has no active subscriber %s", t.tenant, display.Subject(t.msisdn))
 }
 
-var errUnknownCall = fault.New(fault.Invalid, ReasonChange, "a call that this replica does not know")
+var errUnknownCommand = fault.New(fault.Invalid, ReasonChange, "a command that this replica does not know")
 
 // wish is a change of an option that was found to be one.
 type wish struct {
@@ -71,10 +72,10 @@ type wish struct {
 	state        spend.State // Unset: as it is
 }
 
-// change makes of an option what a call asks for, all or nothing. What is so already changes nothing.
+// changeOption makes of an option what a command asks for, all or nothing. What is so already changes nothing.
 func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 	o := OptionOf(c.GetOption())
-	of, err := t.called(o)
+	of, err := t.commandOn(o)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 	d := &t.sub.Options[o]
 	before := *d
 	if w.day != 0 {
-		d.OwnDay = true // also where it is that of the class: the class's may become another
+		d.OwnDay = true // also where it equals that of the class: the class's may change
 		if w.day != d.RenewalDay {
 			d.RenewalDay, d.DayChanged = w.day, true
 			d.Period = d.Period.Until(t.at, d.RenewalDay, of.Zone)
@@ -105,7 +106,7 @@ func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 	}
 	if w.state != spend.Unset && w.state != d.State {
 		if d.State = w.state; d.State == spend.Active {
-			d.Count = d.Count.Told() // what was spent meanwhile tells nothing now
+			d.Count = d.Count.Told() // what was spent meanwhile crosses nothing now
 		}
 	}
 	t.changed = true
@@ -197,8 +198,8 @@ func (o *Option) excludes(f *fault.Faults, which spend.Option, c *controlv1.Chan
 
 func (of *Offer) offersState(s spend.State) bool { return slices.Contains(of.States, s) }
 
-// eligible are the states that a call may lead to from the present one, under a class; of a class that is gone, all that
-// the option has.
+// eligible are the states that a command may lead to from the present one, under a class; of a class that is gone, all
+// that the option has.
 func (o *Option) eligible(which spend.Option, of *Offer) []spend.State {
 	return slices.DeleteFunc(o.State.Eligible(which), func(s spend.State) bool { return of != nil && !of.offersState(s) })
 }
@@ -230,7 +231,7 @@ func (w *wish) readLimits(f *fault.Faults, c *controlv1.ChangeCommand, of *Offer
 	}
 	for _, g := range given {
 		t := spend.Threshold{Percent: int64(g.GetPercent())}
-		if t.Percent == 0 && g.GetAmount() != nil { // of a percent the amount only says where it stood
+		if t.Percent == 0 && g.GetAmount() != nil { // the amount of a percent only shows where it stood
 			at := readAmount(f, "alert_thresholds.amount", g.GetAmount(), of.Currency)
 			if at == nil {
 				continue
@@ -270,7 +271,7 @@ func readAmount(f *fault.Faults, field string, m *money.Money, currency string) 
 
 const timeLayout = "2006-01-02T15:04:05Z07:00"
 
-// stateIn judges a state by its being one; which lead to it only the subscriber's record says.
+// CheckState adds a violation where a state is none. Which states lead to it depends on the subscriber's record.
 func CheckState(f *fault.Faults, state eventv1.Safeguard_State) {
 	if _, known := eventv1.Safeguard_State_name[int32(state)]; !known {
 		f.AddAs(ReasonRequest, "state", "%d is no state", state)

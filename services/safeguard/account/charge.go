@@ -9,19 +9,19 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Refusals of a charge, in the words of CAMARA's carrier billing; ReasonUnknown is one as well.
+// Refusals of a charge, under the codes of CAMARA's carrier billing; ReasonUnknown is one as well.
 const (
 	RefusalMonth   = "CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED"
 	RefusalPayment = "CARRIER_BILLING.UNAUTHORIZED_AMOUNT"
 )
 
-// charge counts a payment if the payment safeguard allows it. It says why not in a word, which is no error.
+// charge counts a payment if the payment safeguard allows it. The refusal is the code why not, which is no error.
 func (t *turn) charge(c *controlv1.ChargeCommand) (refusal string, err error) {
 	const o = spend.Payment
 	if t.exists && (t.sub.Pending() || t.sub.Alive() && t.class() == nil) {
 		return ReasonUnknown, nil // there is nothing to count it against now; there may be any moment
 	}
-	of, err := t.called(o)
+	of, err := t.commandOn(o)
 	if err != nil {
 		return "", err
 	}
@@ -60,7 +60,7 @@ func readCharge(f *fault.Faults, c *controlv1.ChargeCommand, of *Offer) *spend.A
 	return a
 }
 
-// reapply lets the subscriber take over what its class says by now.
+// reapply lets the subscriber take over what its class offers by now.
 func (t *turn) reapply(c *controlv1.ReapplyCommand) error {
 	if !t.exists || !t.sub.Alive() {
 		return t.noSubscriber()
@@ -70,12 +70,12 @@ func (t *turn) reapply(c *controlv1.ReapplyCommand) error {
 		return fault.New(fault.Precondition, ReasonClass, "subscriber %s has class of service %q, and %q was to be applied again, or is gone", display.Subject(t.msisdn), t.sub.Class, c.GetClassOfService())
 	}
 	t.followAll(of, becauseCatalog)
-	t.changed = true // it was judged by this revision
+	t.changed = true // its revision is this one now
 	return nil
 }
 
-// ofCharge says whether a refund may take back the charge by call that it names; where that was not counted there is
-// nothing to give back. What lies further back than calls are remembered is like any other refund.
+// ofCharge is whether a refund may take back the charge by command that it names; where that was not counted there is
+// nothing to give back. A charge of before commands are remembered is refunded like any other usage.
 func (t *turn) ofCharge(corrects *eventv1.Correction) (ok bool) {
 	id := event.Reference(t.tenant, ChargeSource, corrects.GetId())
 	if t.past != nil {

@@ -24,7 +24,7 @@ func (t *turn) begin(o spend.Option, of *Offer, given initial, reason string) {
 		d.State = spend.Inactive // the catalog does not let it come to this
 	}
 	d.Count.Spent = given.spent
-	// What lies behind was told by whoever counted before.
+	// Thresholds that lie behind were crossed in the system that counted before.
 	d.Count = d.Count.Told()
 	d.Noticed = of.noticed(d.Count.Spent)
 	t.changed = true
@@ -70,10 +70,10 @@ func (t *turn) withdraw(o spend.Option, reason string) {
 	t.changed = true
 }
 
-// follow takes over what the class says of an option by now, before anything else happens to it.
+// follow takes over what the class offers of an option by now, before anything else is done to it.
 func (t *turn) follow(o spend.Option, c *Class, reason string) {
 	if c == nil {
-		return // The class is gone: what was judged last stands until it is back, or the subscriber has another.
+		return // The class is gone: the record stays as it is until the class is back, or the subscriber has another.
 	}
 	d, of := &t.sub.Options[o], c.Offers[o]
 	switch {
@@ -88,7 +88,7 @@ func (t *turn) follow(o spend.Option, c *Class, reason string) {
 }
 
 // followAll does so for every option. Those whose period ends at this very moment are left to their own timers, which
-// take over a new limit for the new period: in between nobody is blocked by it on spend that is being forgotten.
+// take over a new limit for the new period: no subscriber is blocked in between by it on spend that is about to be dropped.
 func (t *turn) followAll(c *Class, reason string) {
 	for o := range spend.Option(spend.Options) {
 		if d := &t.sub.Options[o]; d.State == spend.Unset || d.Period.End.After(t.at) {
@@ -97,7 +97,7 @@ func (t *turn) followAll(c *Class, reason string) {
 	}
 }
 
-// change takes over what the offer says, and tells what that changed.
+// change takes over the offer, and adds outcomes for what that changed.
 func (t *turn) change(o spend.Option, of *Offer, reason string) {
 	d := &t.sub.Options[o]
 	if d.Currency != of.Currency {
@@ -124,7 +124,7 @@ func (t *turn) change(o spend.Option, of *Offer, reason string) {
 	t.addBlockChange(o, was, reason)
 }
 
-// agrees says that the option has what the offer says.
+// agrees is whether the option has what the class offers.
 func (o *Option) agrees(of *Offer) bool {
 	return o.Currency == of.Currency && o.BlockInactive == of.BlockInactive &&
 		o.PerPayment == of.PerPayment &&
@@ -154,10 +154,10 @@ func (o *Option) limits() (l limits) {
 	return l
 }
 
-// differs says that a limit is another one.
+// differs is whether a limit is another one.
 func (o *Option) differs(before *Option) bool { return o.limits() != before.limits() }
 
-// adopt takes over what the offer says of money. Amounts of another currency are no figures under it: there is no
+// adopt takes over the amounts of the offer. Amounts of another currency are no figures under it: there is no
 // conversion, so spend begins at 0 and the subscriber's own limits are gone.
 func (o *Option) adopt(of *Offer) {
 	if o.Currency != of.Currency {

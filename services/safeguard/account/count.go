@@ -31,8 +31,8 @@ func (t *turn) count(o spend.Option, c charge, of *Offer) {
 	}
 }
 
-// add counts a charge of the running period. While the option is not active it is only recorded; the second notice is
-// told all the same.
+// add counts a charge of the running period. While the option is not active it is only recorded; the second notice
+// has its outcome all the same.
 func (t *turn) add(o spend.Option, c charge, of *Offer) {
 	d := &t.sub.Options[o]
 	before, was := d.Count.Spent, d.Blocked
@@ -74,7 +74,7 @@ func (t *turn) add(o spend.Option, c charge, of *Offer) {
 	}
 }
 
-// secondNotice tells an alert's part of its identity.
+// secondNotice is the part of the alert for the second notice.
 const secondNotice = "second_notice"
 
 func (t *turn) addNotice(o spend.Option, of *Offer, reason string) {
@@ -82,7 +82,7 @@ func (t *turn) addNotice(o spend.Option, of *Offer, reason string) {
 	alert.crossing.At, alert.part = of.SecondNotice, secondNotice
 }
 
-// refund gives room back in the running period. What finds nothing to lower is told with what came late.
+// refund gives room back in the running period. What finds nothing to lower is added to what came late.
 func (t *turn) refund(o spend.Option, c charge) {
 	d := &t.sub.Options[o]
 	next, rest, err := d.Count.Refund(c.amount)
@@ -109,7 +109,8 @@ func earlier(at time.Time, d *Option, zone *time.Location) spend.Period {
 	return p
 }
 
-// putOff adds to what is told once an hour for its period: usage that came late, and refunds without room.
+// putOff adds to the sum of a period that has an outcome once an hour: usage that came late, and refunds that found nothing
+// to lower.
 func (t *turn) putOff(o spend.Option, p spend.Period, amount spend.Amount) {
 	d := &t.sub.Options[o]
 	i, found := slices.BinarySearchFunc(d.late, p, func(l late, p spend.Period) int { return l.period.Start.Compare(p.Start) })
@@ -127,7 +128,7 @@ func (t *turn) putOff(o spend.Option, p spend.Period, amount spend.Amount) {
 	t.changed = true
 }
 
-// tellLate tells what was put off.
+// addLate adds outcomes for what was put off.
 func (t *turn) addLate(o spend.Option) {
 	sums := t.sub.Options[o].late
 	t.sub.Options[o].late = nil
@@ -136,7 +137,7 @@ func (t *turn) addLate(o spend.Option) {
 		if l.sum < 0 {
 			reason = becauseRefund
 		}
-		told := t.addOutcome(o, KindLate, reason)
-		told.amount, told.period, told.part = l.sum, l.period, strconv.FormatInt(l.period.Start.Unix(), 10)
+		late := t.addOutcome(o, KindLate, reason)
+		late.amount, late.period, late.part = l.sum, l.period, strconv.FormatInt(l.period.Start.Unix(), 10)
 	}
 }

@@ -30,7 +30,7 @@ func Decode(raw []byte) (Subscriber, error) {
 		if flags&^flagHeld != byte(s.Life) || flags&flagHeld != 0 && s.Life != LifeTerminated {
 			return s, errRecord
 		}
-		r.mark(&s, pending)
+		r.tombstone(&s, pending)
 		return s, r.end()
 	}
 	s.Suspended = flags&flagSuspended != 0
@@ -85,16 +85,16 @@ func (r *decoder) more(s *Subscriber) {
 	if more&subscriberTransferOut != 0 {
 		l := &transferOut{to: r.Text()}
 		copy(l.transfer[:], r.Bytes(uint64(len(l.transfer))))
-		if move := r.parked(1); len(move) == 1 {
+		if move := r.heldEvents(1); len(move) == 1 {
 			l.move = move[0]
 		}
-		l.held = r.parked(r.Uvarint())
+		l.held = r.heldEvents(r.Uvarint())
 		s.transferOut = l
 	}
 }
 
-// mark is what a record has that is no active subscriber's.
-func (r *decoder) mark(s *Subscriber, pending bool) {
+// tombstone is what a record has that is no active subscriber's.
+func (r *decoder) tombstone(s *Subscriber, pending bool) {
 	if s.Life != LifePending {
 		s.latest, s.until = r.ms(), r.ms()
 	}
@@ -103,11 +103,11 @@ func (r *decoder) mark(s *Subscriber, pending bool) {
 	}
 	if pending {
 		s.heldUntil = r.ms()
-		s.held = r.parked(r.some())
+		s.held = r.heldEvents(r.some())
 	}
 }
 
-func (r *decoder) parked(n uint64) []heldEvent {
+func (r *decoder) heldEvents(n uint64) []heldEvent {
 	if n == 0 || n > uint64(len(r.Rest)) {
 		r.Bad = r.Bad || n > 0
 		return nil

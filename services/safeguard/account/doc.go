@@ -9,7 +9,8 @@
 // safeguard.reached and safeguard.released alone, in the order of their sequence, say what is blocked; a period ends at its
 // due time, whether or not anything is used; the same log gives the same bytes.
 //
-// Reading order: fold.go is the story of one event, turn.go what it may change. usage.go and count.go, class.go, change.go
-// and charge.go, lifecycle.go, provisional.go, transfer.go and renewal.go decide; record.go is what is kept, encode.go,
-// decode.go, answer.go and outcome.go write it down. view.go and authorize.go are what reads are answered with.
+// Reading order: turn.go is the story of one event and what is decided of it, apply.go does it, fold.go is what the engine
+// calls. usage.go and count.go, class.go, change.go and charge.go, lifecycle.go, held.go, transfer.go and renewal.go decide;
+// record.go is what is kept, encode.go, decode.go, answer.go and outcome.go are its bytes. view.go and authorize.go are what
+// reads are answered with.
 package account

@@ -12,15 +12,15 @@ import (
 )
 
 // recordFormat is the first byte of the encoding: numbers are varints; times are ms, of periods seconds, which they
-// begin at; an end is told by its distance. Whatever is usual takes no room: options that share a period say so, and
+// begin at; an end is the distance from it. Whatever is usual takes no room: options that share a period say so, and
 // an amount of whole cents is counted in them.
 const recordFormat = 3
 
-// The second byte has the life in its lowest two bits, of the mark of a terminated subscriber flagPending, and of an active
+// The second byte has the life in its lowest two bits, of the tombstone of a terminated subscriber flagHeld, and of an active
 // one the others.
 const (
 	lifeBits       byte = 3
-	flagHeld       byte = 1 << 2 // usage waits for the next
+	flagHeld       byte = 1 << 2 // usage is held for the next subscriber
 	flagSuspended  byte = 1 << 2
 	flagMore       byte = 1 << 3 // a byte of what is less usual follows, with the bits below
 	flagFirst      byte = 1 << 4 // of the options, in their order
@@ -184,7 +184,7 @@ func (o *Option) more() (m uint64) {
 	return m
 }
 
-// shares says whether the option has what first has of a period.
+// shares is whether the option has what first has of a period.
 func (o *Option) shares(first *Option) bool {
 	return first != nil && o.RenewalDay == first.RenewalDay && o.Currency == first.Currency &&
 		o.Period.Start.Equal(first.Period.Start) && o.Period.End.Equal(first.Period.End)
@@ -249,7 +249,7 @@ func (o *Option) encode(b []byte, first *Option) []byte {
 	return b
 }
 
-// encodeContact is what is kept beside a record; nothing of one that says nothing.
+// encodeContact is the side record of a subscriber; of an empty contact it is empty.
 func encodeContact(c *eventv1.Contact) []byte {
 	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(c)
 	if err != nil {
@@ -301,7 +301,7 @@ func appendPeriod(b []byte, p spend.Period) []byte {
 // cent is what limits and prices nearly always are whole numbers of.
 const cent = spend.Unit / 100
 
-// appendAmount writes one that is not negative: of whole cents their number, else all of it; the lowest bit tells.
+// appendAmount writes one that is not negative: of whole cents their number, else all of it; the lowest bit distinguishes them.
 func appendAmount(b []byte, a spend.Amount) []byte {
 	if a%cent == 0 {
 		return binary.AppendUvarint(b, uint64(a/cent)<<1|1)

@@ -42,7 +42,7 @@ var (
 // lateInterval is the least time between two outcomes with what came late for a period.
 const lateInterval = time.Hour
 
-// Takes says what the rules take beside ordinary events.
+// Takes is what the rules take beside ordinary events.
 func Takes() fold.Options[*Catalog] {
 	return fold.Options[*Catalog]{
 		Commands: true, Transfers: true,
@@ -68,7 +68,7 @@ func (r *Rules) Decode(b []byte) (Subscriber, error) { return Decode(b) }
 // Append writes one.
 func (r *Rules) Append(dst []byte, s Subscriber) []byte { return s.Encode(dst) }
 
-// Select says whose record an event needs: that of its subject, for the types that say something about spend.
+// Select is whose record an event needs: that of its subject, for the types that matter to spend.
 func (r *Rules) Select(e *event.Event) fold.Selection {
 	switch e.Data.(type) {
 	case *eventv1.UsageCharged, *eventv1.SubscriberActivated, *eventv1.SubscriberTerminated, *eventv1.SubscriberStatusChanged,
@@ -114,7 +114,7 @@ func (r *Rules) Fire(s *fold.Subject[Subscriber], name string, due time.Time) {
 }
 
 // command decides what a command is answered with: the subscriber as the command leaves it. One that is repeated is
-// answered with what it was answered before, whatever became of the subscriber.
+// answered with what it was answered before, whatever has happened to the subscriber since.
 func (r *Rules) command(s *fold.Subject[Subscriber], t *turn) (proto.Message, error) {
 	if s.Repeated {
 		return decodeAnswer(t.event, s.Kept()), nil

@@ -23,8 +23,8 @@ const (
 	maxMSISDN   = 15
 )
 
-// activate creates the record of a subscriber. Where the number had one before, its ids and sequence go on; where usage
-// has waited for it, that is worked now.
+// activate creates the record of a subscriber. Where the number had one before, its ids and sequence go on; where
+// usage is held for it, that is worked now.
 func (t *turn) activate(a *eventv1.SubscriberActivated) {
 	switch {
 	case t.exists && t.eventTime.Before(t.sub.latest):
@@ -153,8 +153,8 @@ func (of *Offer) initial(f *fault.Faults, field string, o spend.Option, in *even
 	return given
 }
 
-// lives begins an event of an active subscriber's life. It is not ok where the event was refused: nobody has the number,
-// or something later came first.
+// inLife begins an event of an active subscriber's life. It is not ok where the event was refused: the number has no
+// subscriber, or a later event came first.
 func (t *turn) inLife() (ok bool) {
 	switch {
 	case !t.exists || !t.sub.Alive():
@@ -213,8 +213,8 @@ func (t *turn) reclass(to *eventv1.SubscriberClassOfServiceChanged) {
 	t.followAll(c, reason)
 }
 
-// terminate ends what the subscriber had, and leaves a mark that knows its ids and sequence for as long as ids are
-// remembered, so that its activation sent again does not bring it back.
+// terminate ends what the subscriber had. A tombstone keeps its ids and sequence for as long as ids are remembered, so that
+// its activation sent again does not bring it back.
 func (t *turn) terminate() {
 	if !t.inLife() {
 		return

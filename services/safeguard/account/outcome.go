@@ -32,16 +32,16 @@ const (
 	source = "tollgate/safeguard"
 )
 
-// outcome is one thing that is said about an option.
+// outcome is one safeguard.* event about an option.
 type outcome struct {
 	cause
 	kind, reason string
 	option       spend.Option
-	// as is the option as it was then, with what else is told of the subscriber.
+	// as is the option as it was then; the others are of the subscriber.
 	as                    Option
 	thresholds            []spend.Threshold
 	class, imsi, language string
-	// part tells outcomes of one kind apart that one event has: a threshold, a period.
+	// part distinguishes outcomes of one kind that one event has: a threshold, a period.
 	part string
 	// crossing is an alert's, amount that of an overshoot or of what came late, period the one it came late for.
 	crossing spend.Crossing
@@ -49,7 +49,7 @@ type outcome struct {
 	period   spend.Period
 }
 
-// numbered tells outcomes of one event apart that are of one kind all the same: a class's new currency and a call's new
+// numbered distinguishes outcomes of one event that are of one kind all the same: a class's new currency and a call's new
 // limit are both limit_changed.
 func numbered(outcomes []outcome) {
 	for i := range outcomes {

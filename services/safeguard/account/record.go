@@ -9,17 +9,18 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-// life is what a record says of its number.
+// Life is what a number is.
 type Life uint8
 
 const (
-	// alive is an active subscriber.
+	// LifeActive: it has an active subscriber.
 	LifeActive Life = iota
-	// terminated is the mark of one that is gone: its ids and sequence go on with the next. Usage may wait for that one.
+	// LifeTerminated: the record is the tombstone of a subscriber that was terminated. Its ids and sequence go on with the
+	// next, for which usage may be held.
 	LifeTerminated
-	// moved is the mark of a number whose subscriber has another by now: usage is sent on to it.
+	// LifeMoved: the record is the tombstone of a subscriber that has another number by now, to which usage is sent on.
 	LifeMoved
-	// awaited is a number that nobody has activated yet: its usage waits.
+	// LifePending: the number is not activated yet, and usage is held for it.
 	LifePending
 )
 
@@ -27,7 +28,7 @@ var lives = [...]string{LifeActive: "active", LifeTerminated: "terminated", Life
 
 func (l Life) String() string { return lives[l] }
 
-// subscriber is the body of a record: an active subscriber, or what its number is instead. The zero value is a subscriber
+// Subscriber is the body of a record: an active subscriber, or what its number is instead. The zero value is a subscriber
 // without anything.
 type Subscriber struct {
 	Life Life
@@ -37,80 +38,80 @@ type Subscriber struct {
 
 	// The following are an active subscriber's.
 
-	// activated is when it began, by the event's own time: usage from before is its predecessor's.
+	// Activated is when it began, by the event's own time: usage from before is its predecessor's.
 	Activated time.Time
-	// suspended by its operator, which counting does not mind.
+	// Suspended by its operator, which changes nothing in counting.
 	Suspended bool
-	// class of service, imsi (6 to 15 digits or empty) and language, as its events said.
+	// Class of service, IMSI (6 to 15 digits or empty) and language, as in its events.
 	Class, IMSI, Language string
-	// revision of the configuration that it was last judged by.
+	// Revision of the configuration under which it was last decided on.
 	Revision int64
 	Options  [spend.Options]Option
-	// since is when it got a number that somebody had before, by the event's own time: what that used until then is the
-	// other's. Zero where nobody else is known to have had it, or the subscriber itself had.
+	// since is when it got a number that another subscriber had before, by the event's own time: usage of before is the
+	// other's. Zero where no other is known to have had it, or where the subscriber itself had.
 	since time.Time
-	// former are the numbers it had, the oldest first, as far as usage may still be sent on from them.
+	// previous are the numbers it had, the oldest first, from which usage may still be sent on.
 	previous []previousNumber
 
-	// leaving is set while the subscriber is on its way to another number.
+	// transferOut is set while the subscriber is on its way to another number.
 	transferOut *transferOut
 	// refunds are what is left to be given back of events of which a part was, the oldest first.
 	refunds []refund
 
-	// until is when a mark comes to its end.
+	// until is when a tombstone is dropped.
 	until time.Time
 	// movedTo is the number that a subscriber has instead of this one.
 	movedTo string
-	// parked is what waits for the activation of an awaited or a terminated number, in the order of the log, and held
-	// until when.
+	// held is the usage held for the activation of a pending or a terminated number, in the order of the log, and heldUntil
+	// when it is rejected.
 	held      []heldEvent
 	heldUntil time.Time
 }
 
-// pending says that usage waits for the number to be activated.
+// Pending is whether usage is held for the activation of the number.
 func (s *Subscriber) Pending() bool { return s.Life == LifePending || len(s.held) > 0 }
 
-// alive says that there is an active subscriber.
+// Alive is whether there is an active subscriber.
 func (s *Subscriber) Alive() bool { return s.Life == LifeActive }
 
-// option is where a subscriber stands with one safeguard. The zero value is one that its class does not offer.
+// Option is the state of one safeguard of a subscriber. The zero value is one that its class does not offer.
 type Option struct {
 	State spend.State
-	// withdrawn: the class does not offer it any more; what was spent is kept to the end of the period, and what the
+	// Withdrawn: the class does not offer it any more; what was spent is kept to the end of the period, and what the
 	// subscriber set for longer, in case it comes back.
 	Withdrawn bool
-	// blocked is the bit that safeguard.reached sets and safeguard.released clears.
+	// Blocked is the bit that safeguard.reached sets and safeguard.released clears.
 	Blocked bool
-	// blockInactive is the class's choice, as last judged, that an overspend safeguard blocks while it is inactive.
+	// BlockInactive is the class's choice, as last taken over, that an overspend safeguard blocks while it is inactive.
 	BlockInactive bool
-	// limited says that there is a limit; only an overspend safeguard may have none. own: it is the subscriber's, which
-	// the class's default leaves alone.
+	// Limited: there is a limit; only an overspend safeguard may have none. OwnLimit: it is the subscriber's, and the class's
+	// default does not change it.
 	Limited, OwnLimit bool
-	// hasNext says that the next period begins with the limit next.
+	// HasNext: the next period begins with the limit Next.
 	HasNext bool
-	// ownDay: the renewal day is the subscriber's, not the class's. dayChanged: it was changed in this period.
+	// OwnDay: the renewal day is the subscriber's, not the class's. DayChanged: it was changed in this period.
 	OwnDay, DayChanged bool
-	// noticed: the second notice of this period was told.
+	// Noticed: the second notice of this period had its outcome.
 	Noticed    bool
 	RenewalDay spend.RenewalDay
-	// currency of all of its amounts.
+	// Currency of all of its amounts.
 	Currency string
-	// limit as last judged, and that of the next period.
+	// Limit as last taken over, and that of the next period.
 	Limit, Next spend.Amount
-	// perPayment is the most that one payment may be, as last judged; spend.Max where nothing caps it.
+	// PerPayment is the most that one payment may be, as last taken over; spend.Max where nothing caps it.
 	PerPayment spend.Amount
 	Count      spend.Count
 	Period     spend.Period
-	// thresholds are the subscriber's own; none: those of the class hold.
+	// Thresholds are the subscriber's own; none: those of the class hold.
 	Thresholds []spend.Threshold
-	// late is what is not told yet, by period, oldest first.
+	// late is what came late and had no outcome yet, by period, oldest first.
 	late []late
 }
 
-// offered says whether the subscriber has the option.
+// Offered is whether the subscriber has the option.
 func (o *Option) Offered() bool { return o.State != spend.Unset && !o.Withdrawn }
 
-// Blocks says whether the option blocks what falls into its scope, by what the record holds.
+// Blocks is whether the option blocks what falls into its scope, by what the record holds.
 func (o *Option) Blocks() bool { return o.position().Blocked() }
 
 // position is what decides whether the option blocks.
@@ -122,8 +123,8 @@ func (o *Option) position() spend.Standing {
 	return spend.Standing{Offered: o.Offered(), State: o.State, BlockInactive: o.BlockInactive, Spent: o.Count.Spent, Limit: limit}
 }
 
-// thresholdsUnder are where the subscriber is told on the way to the limit: its own, or those of what its class offers, if
-// anything.
+// thresholdsUnder are the alert thresholds on the way to the limit: the subscriber's own, or those of what its class offers,
+// if anything.
 func (o *Option) thresholdsUnder(of *Offer) []spend.Threshold {
 	if len(o.Thresholds) > 0 || of == nil {
 		return o.Thresholds
@@ -131,14 +132,14 @@ func (o *Option) thresholdsUnder(of *Offer) []spend.Threshold {
 	return of.Thresholds
 }
 
-// Changed says that a step left an option in another way than it found it.
+// Changed is whether a step left an option in another way than it found it.
 func (o *Option) Changed(after *Option) bool {
 	return o.State != after.State || o.Withdrawn != after.Withdrawn || o.Blocked != after.Blocked ||
 		o.Count != after.Count || o.RenewalDay != after.RenewalDay || o.differs(after) ||
 		!o.Period.Start.Equal(after.Period.Start) || !o.Period.End.Equal(after.Period.End)
 }
 
-// Equal says that two subscribers are the same as they are stored.
+// Equal is whether two subscribers are the same as they are stored.
 func (s *Subscriber) Equal(other *Subscriber) bool {
 	return bytes.Equal(s.Encode(nil), other.Encode(nil))
 }
@@ -149,14 +150,14 @@ type late struct {
 	sum    spend.Amount
 }
 
-// former is a number that the subscriber had, and until when usage may be sent on from it.
+// previousNumber is one that the subscriber had, and until when usage may be sent on from it.
 type previousNumber struct {
 	msisdn string
 	until  time.Time
 }
 
-// leaving is a move to another number that is not settled: the record stands here as it was sent there, and nothing
-// changes it.
+// transferOut is a change of number that is not settled: the record is kept here as it was sent there, and nothing changes
+// it.
 type transferOut struct {
 	to       string
 	transfer event.Identity
@@ -165,8 +166,8 @@ type transferOut struct {
 	held []heldEvent
 }
 
-// parked is an event that waits in a record: usage of a number that nobody has activated yet, what came for a subscriber
-// that is leaving.
+// heldEvent is one that a record holds: usage of a number that is not activated yet, or what came for a subscriber on its
+// way to another number.
 type heldEvent struct {
 	identity event.Identity
 	content  uint64

@@ -18,7 +18,7 @@ import (
 const maxRefunds = 16
 
 // refund is what is left to be given back of an event whose amount is known. Of all others that were refunded nothing is
-// left: the reference among the record's ids says so.
+// left: the reference is among the record's ids.
 type refund struct {
 	reference uint64
 	left      spend.Amount

@@ -6,7 +6,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-// renew begins an option's next period, at the end of the running one. The others take over what the class says by now.
+// renew begins an option's next period, at the end of the running one. The others take over what the class offers by now.
 func (t *turn) renew(o spend.Option) {
 	c := t.class()
 	t.renewOne(o, c)
@@ -28,7 +28,7 @@ func (t *turn) renewOne(o spend.Option, c *Class) {
 	d.Withdrawn = d.Withdrawn && of == nil
 	zone := zoneOf(d.Period.End, d.RenewalDay)
 	if of != nil {
-		// What the class says by now holds for the new period, and is told once: neither reached nor released in between.
+		// What the class offers by now holds for the new period, and has one outcome: neither reached nor released in between.
 		if d.Currency != of.Currency {
 			t.addLate(o)
 		}
@@ -49,7 +49,7 @@ func (t *turn) renewOne(o spend.Option, c *Class) {
 	t.changed = true
 	t.decideBlock(o)
 	switch {
-	case d.Withdrawn: // what the subscriber set is kept, in case the option comes back; nobody is told of it
+	case d.Withdrawn: // what the subscriber set is kept, in case the option comes back; there is no outcome
 		return
 	case before.Withdrawn:
 		if d.State != spend.Inactive {
@@ -68,12 +68,12 @@ func (t *turn) renewOne(o spend.Option, c *Class) {
 	if !d.Blocked || d.State != before.State {
 		reason = becauseRenewal
 	}
-	// Nothing but a limit that became 0, or the class's word on what inactive means, blocks when nothing is spent.
+	// Only a limit of 0, or a class in which inactive options block, blocks when nothing is spent.
 	t.addBlockChange(o, before.Blocked, reason)
 }
 
 // zoneOf stands in for the zone of a class that is gone: the one whose midnight the period ended at. Noon of UTC is a
-// midnight west of it and one east of it, of which the renewal day tells the right one. It knows nothing of the clocks being
+// midnight west of it and one east of it, of which the renewal day shows the right one. It knows nothing of the clocks being
 // changed; the class, once it is back, does.
 func zoneOf(midnight time.Time, renewal spend.RenewalDay) *time.Location {
 	const day = 24 * 60 * 60

@@ -13,12 +13,12 @@ import (
 // maxFormer bounds how many earlier numbers of a subscriber are kept at once.
 const maxPrevious = 8
 
-// transferKept is how long a transfer may be taken over or refused: a copy of its record that comes later, when nobody
-// may know any more what became of the first, does nothing.
+// transferKept is how long a transfer may be taken over or refused: a copy of its record that comes later, when
+// the result of the first may not be known any more, does nothing.
 const transferKept = 24 * time.Hour
 
-// leave begins to give the subscriber another number: its record goes there, and stays here as it is, until the other
-// number's owner says what became of it.
+// startTransfer begins to give the subscriber another number: its record goes there, and stays here as it is until the
+// other number's owner has answered.
 func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	number, ok := event.MSISDN(to.GetNewMsisdn())
 	switch {
@@ -47,7 +47,8 @@ func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	t.held = true // its id is remembered once it has come about: one that was refused can be sent again
 }
 
-// away works what comes for a subscriber that is leaving: it is held, but for the word that ends the wait.
+// duringTransfer works what comes for a subscriber on its way to another number: it is held, but for the answer that ends
+// the wait.
 func (t *turn) duringTransfer() {
 	if d, ok := t.event.Data.(*controlv1.TransferSettled); ok {
 		t.settleTransfer(d)
@@ -68,9 +69,9 @@ func (t *turn) duringTransfer() {
 	}
 }
 
-// settle ends a move. Taken over, the number keeps a mark that sends on what still comes here; the network knows numbers:
-// what is blocked is released here, once it is blocked there. Refused, the subscriber lives on here. What was held goes
-// back into the log, and is worked as what comes now.
+// settleTransfer ends a change of number. Taken over, the number keeps a tombstone that sends on what still comes here; the
+// network knows numbers: what is blocked is released here, once it is blocked there. Refused, the subscriber lives on here.
+// What was held goes back into the log, and is worked as what comes now.
 func (t *turn) settleTransfer(d *controlv1.TransferSettled) {
 	l := t.sub.transferOut
 	if l == nil || d.GetTransfer() != l.transfer.String() {
@@ -99,10 +100,10 @@ func (t *turn) settleTransfer(d *controlv1.TransferSettled) {
 	t.contact.changed = true
 }
 
-// awaits says that a transfer to this number waits for the end of its own subscriber's move, which began before: who
-// leaves makes room for who comes. Of two that want each other's number the earlier is refused at once, so that no
-// circle of moves waits for itself.
-func (l *transferOut) awaits(transfer *event.Event) bool {
+// precedes is whether a transfer to this number is held until its own subscriber's change of number, which began before,
+// has ended. Of two that want each other's number the earlier is refused at once, so that no circle of transfers waits for
+// itself.
+func (l *transferOut) precedes(transfer *event.Event) bool {
 	return l != nil && transfer.Time.After(l.move.at)
 }
 
@@ -128,14 +129,14 @@ func (t *turn) keptUntil() time.Time {
 	return until
 }
 
-// takeOver makes the record of a subscriber that has this number now. The number that it comes from is answered, unless that
-// has to wait.
+// takeOver makes the record of a subscriber that has this number now. The number that it comes from is answered,
+// unless the transfer is held.
 func (t *turn) takeOver(transfer *controlv1.Transfer) {
 	switch alive := t.exists && t.sub.Alive(); {
 	case t.at.Sub(t.event.Time) > transferKept:
 		t.refuseTransfer(refusedTransfer, "the subscriber's record was a day on its way: send this event again")
 		return
-	case alive && t.sub.transferOut.awaits(t.event):
+	case alive && t.sub.transferOut.precedes(t.event):
 		if t.duringTransfer(); !t.refused() {
 			return
 		}
@@ -159,11 +160,11 @@ func (t *turn) takeOver(transfer *controlv1.Transfer) {
 	t.transferIn(held)
 }
 
-// refuseTransfer leaves the record as it is, but for the id: a copy of the transfer that comes later would find the number
+// refuseTransfer changes nothing of the record but its ids: a copy of the transfer that comes later would find the number
 // free, and the subscriber would be two.
 func (t *turn) refuseTransfer(reason, detail string) { t.settlement = &settlement{reason, detail} }
 
-// arrive goes on with a subscriber that has this number now.
+// transferIn goes on with a subscriber that has this number now.
 func (t *turn) transferIn(waiting []heldEvent) {
 	t.changed = true
 	for o := range spend.Option(spend.Options) {
@@ -175,9 +176,9 @@ func (t *turn) transferIn(waiting []heldEvent) {
 	t.release(waiting)
 }
 
-// ofFormerOwner says that usage which came to this number itself is not its present subscriber's: it is from before that
-// one had the number, or was sent on to the one before. Who came from another number to one that nobody else is known to
-// have had, its own of before included, answers for all of it.
+// ofPreviousOwner is whether usage that came to this number itself is not its present subscriber's: it is from before that
+// one had the number, or was sent on to the one before. A subscriber that came from another number to one that no other is
+// known to have had, or back to its own, answers for all of it.
 func (t *turn) ofPreviousOwner() bool {
 	if alone := len(t.sub.previous) > 0 && t.sub.since.IsZero(); alone {
 		return false
@@ -185,7 +186,7 @@ func (t *turn) ofPreviousOwner() bool {
 	return t.eventTime.Before(t.sub.since) || t.past != nil && t.past.SentOn()
 }
 
-// had says whether the subscriber had a number, from which usage may still be sent on.
+// hadNumber is whether the subscriber had a number, from which usage may still be sent on.
 func (s *Subscriber) hadNumber(msisdn string) bool {
 	return slices.ContainsFunc(s.previous, func(f previousNumber) bool { return f.msisdn == msisdn })
 }

@@ -24,7 +24,7 @@ type turn struct {
 	catalog        *Catalog
 	// past is nil where nothing but the record is known: in reads.
 	past past
-	// exists says whether there is a record, whatever its life.
+	// exists is whether there is a record, whatever its life.
 	exists bool
 
 	// giving is the most that a refund gives back to one option, givingIn its currency.
@@ -39,9 +39,9 @@ type past interface {
 	// Counted is the amount of a charge by command that was accepted under a reference since CallsFrom.
 	Counted(reference event.Identity) (worth int64, ok bool)
 	CallsFrom() time.Time
-	// Remembers says whether something of an event was given back.
+	// Remembers is whether something of an event was given back.
 	Remembers(reference event.Identity) bool
-	// SentOn says whether the event was sent on from this number before.
+	// SentOn is whether the event was sent on from this number before.
 	SentOn() bool
 	// Offset and Value are where and how the event stands in the log.
 	Offset() int64
@@ -82,7 +82,7 @@ type decision struct {
 // settlement has a reason where the transfer was refused.
 type settlement struct{ reason, detail string }
 
-// contact is where to reach the subscriber. It is kept beside the record, and read only where something is told.
+// contact is where to reach the subscriber. It is a side record, and read only where there are outcomes.
 type contact struct {
 	*eventv1.Contact
 	// known: it was read, or is new. changed: it is to be kept, or forgotten where it is nil.
@@ -98,16 +98,16 @@ type cause struct {
 	identity event.Identity
 }
 
-// refusal is why an event can't be worked: a code, and words that say what to do.
+// refusal is why an event can't be worked: a code, and a sentence on what to do.
 type refusal struct{ reason, detail string }
 
 func (d *decision) refuse(reason, detail string) { d.refusal = refusal{reason, detail} }
 
-// refused says that nothing of this turn may happen.
+// refused is whether nothing of this turn happens.
 func (d *decision) refused() bool { return d.refusal.reason != "" }
 
-// addressed says that the subject is a number as records are named: ingest lets nothing else through, and another spelling
-// would be a second record of one subscriber.
+// addressed is whether the subject is a number in the one spelling that records are named by: ingest lets nothing else
+// through, and another spelling would be a second record of one subscriber.
 func (t *turn) addressed() bool {
 	msisdn, ok := event.MSISDN(t.event.Subject)
 	return ok && msisdn == t.event.Subject
@@ -211,10 +211,10 @@ const (
 	becauseTransfer    = "TRANSFER"
 )
 
-// class is what the subscriber's class of service says by now; nil where it is gone.
+// class is the subscriber's class of service by now; nil where it is gone.
 func (t *turn) class() *Class { return t.catalog.Class(t.tenant, t.sub.Class) }
 
-// offer is what the class says of an option; nil where it does not offer it, or is gone.
+// offer is an option as the class offers it; nil where it does not, or is gone.
 func (t *turn) offer(o spend.Option) *Offer {
 	if c := t.class(); c != nil {
 		return c.Offers[o]
@@ -222,7 +222,7 @@ func (t *turn) offer(o spend.Option) *Offer {
 	return nil
 }
 
-// tell adds an outcome with the option as it now is.
+// addOutcome adds one with the option as it now is.
 func (t *turn) addOutcome(o spend.Option, kind, reason string) *outcome {
 	t.outcomes = append(t.outcomes, outcome{
 		cause: t.cause, kind: kind, reason: reason, option: o, as: t.sub.Options[o], thresholds: t.thresholds(o),
@@ -232,18 +232,18 @@ func (t *turn) addOutcome(o spend.Option, kind, reason string) *outcome {
 	return &t.outcomes[len(t.outcomes)-1]
 }
 
-// thresholds are where the subscriber is told on the way to the limit.
+// thresholds are the alert thresholds on the way to the limit.
 func (t *turn) thresholds(o spend.Option) []spend.Threshold {
 	return t.sub.Options[o].thresholdsUnder(t.offer(o))
 }
 
-// judge computes the blocking bit of an option anew. It is the only place that does.
+// decideBlock computes the blocking bit of an option anew. It is the only function that does.
 func (t *turn) decideBlock(o spend.Option) {
 	d := &t.sub.Options[o]
 	d.Blocked = d.Blocks()
 }
 
-// tellBlocked says that the bit became another than it was.
+// addBlockChange adds an outcome where the bit is another than it was.
 func (t *turn) addBlockChange(o spend.Option, was bool, reason string) {
 	switch blocked := t.sub.Options[o].Blocked; {
 	case blocked && !was:
@@ -253,7 +253,7 @@ func (t *turn) addBlockChange(o spend.Option, was bool, reason string) {
 	}
 }
 
-// tellState says that the option's state became what it is.
+// addStateChange adds an outcome for the option's state.
 func (t *turn) addStateChange(o spend.Option, reason string) {
 	switch t.sub.Options[o].State {
 	case spend.Active:

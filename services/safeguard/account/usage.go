@@ -49,8 +49,8 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 	t.giveBack(u.GetCorrects())
 }
 
-// usedOf counts it against one option. What takes back a charge by call counts against the payment safeguard alone, as
-// its charge did.
+// usedOf counts it against one option. What takes back a charge by command counts against the payment safeguard alone,
+// as the charge did.
 func (t *turn) usedOf(o spend.Option, of *Offer, u *eventv1.UsageCharged) {
 	if u.GetCorrects().GetSource() == ChargeSource {
 		if o == spend.Payment {
@@ -78,7 +78,7 @@ func (t *turn) usedIn(o spend.Option, of *Offer, u *eventv1.UsageCharged) {
 	switch {
 	case !ok:
 	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > t.window() && t.catalog.Tenant(t.tenant).RejectUnprovable:
-		t.refuse(refusedOld, fmt.Sprintf("the usage is older than %s, so that nobody can tell whether it was counted before, and the tenant chose to reject such", t.window()))
+		t.refuse(refusedOld, fmt.Sprintf("the usage is older than %s, so that it is not known whether it was counted before, and the tenant chose to reject such usage", t.window()))
 	default:
 		t.gives(asked.amount, of.Currency)
 		t.count(o, asked, of)

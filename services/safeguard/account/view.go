@@ -12,7 +12,7 @@ import (
 // View is a subscriber at the moment of an answer: what a read shows of it, and what it is authorised by.
 type View struct {
 	Tenant, MSISDN string
-	// Exists says that the number has a record, whatever its life.
+	// Exists is whether the number has a record, whatever its life.
 	Exists     bool
 	Subscriber Subscriber
 	// Sequence is that of the last outcome, LogTime the log's time, Staleness the most that the record may be behind.
@@ -22,13 +22,13 @@ type View struct {
 	// Now is the time of the answer, not before LogTime.
 	Now time.Time
 
-	// catalog is the one that is in force, class what it says of the subscriber's class; nil where the class is gone.
+	// catalog is the one that is in force, class the subscriber's class in it; nil where that is gone.
 	catalog *Catalog
 	class   *Class
 }
 
-// Under brings the subscriber to where its next event or call finds it: with the periods that have ended by Now, and with
-// what its class says in this catalog. What is shown of it and what it is authorised by are this one decision.
+// Under brings the subscriber to where its next event or command finds it: with the periods that have ended by Now, and
+// with what its class offers in this catalog. What is shown of it and what it is authorised by are this one decision.
 func (v *View) Under(c *Catalog) {
 	v.catalog = c
 	v.Subscriber = renewed(v.Subscriber, v.Tenant, c, v.Now)
@@ -56,7 +56,7 @@ func (v *View) Has(o spend.Option) error {
 	return nil
 }
 
-// Uncountable says that nothing of the number can be counted now, and may be any moment: usage is held for its
+// Uncountable is whether nothing of the number can be counted now, though it may be any moment: usage is held for its
 // activation, or the subscriber's class of service is missing.
 func (v *View) Uncountable() bool {
 	return v.Exists && (v.Subscriber.Pending() || v.Subscriber.Alive() && v.class == nil)
@@ -77,7 +77,7 @@ func (v *View) CheckCharge(f *fault.Faults, c *controlv1.ChargeCommand) {
 	}
 }
 
-// offer is what the class says of an option by now; nil where it does not offer it, or is gone.
+// offer is an option as the class offers it by now; nil where it does not, or is gone.
 func (v *View) offer(o spend.Option) *Offer {
 	if v.class == nil {
 		return nil
@@ -104,7 +104,7 @@ func (v *View) forecast(o spend.Option) (at time.Time, ok bool) {
 	return spend.Forecast(v.LogTime, d.Period.Start, d.Count.Spent, d.Limit)
 }
 
-// followed is a subscriber with what its class says by now.
+// followed is a subscriber with what its class offers by now.
 func followed(sub Subscriber, tenant string, c *Catalog, now time.Time) Subscriber {
 	t := turn{at: now, tenant: tenant, catalog: c, exists: true, decision: decision{sub: sub}}
 	t.followAll(t.class(), becauseCatalog)

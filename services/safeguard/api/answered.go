@@ -9,16 +9,16 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/account"
 )
 
-// answered counts what callers were told. How long calls took, by method and code, the gRPC server counts; what became
-// of changes and charges at their owner, the engine.
+// answered counts answers to callers. The gRPC server counts how long requests took, by method and code; the engine counts the
+// results of changes and charges at their owner.
 type answered struct {
 	reads          map[string]prometheus.Counter
-	authorizations map[verdictKey]prometheus.Counter
+	authorizations map[decisionKey]prometheus.Counter
 }
 
-type verdictKey struct {
-	verdict optionsv1.AuthorizeResponse_Verdict
-	reason  string
+type decisionKey struct {
+	decision optionsv1.AuthorizeResponse_Verdict
+	reason   string
 }
 
 // Where a read was answered from: values of a label.
@@ -36,29 +36,29 @@ func newAnswered(registry prometheus.Registerer) (*answered, error) {
 	}, []string{"from"})
 	authorizations := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Namespace: "tollgate", Subsystem: "safeguard", Name: "authorizations_total",
-		Help: "Authorisations answered here, by verdict and reason.",
-	}, []string{"verdict", "reason"})
+		Help: "Authorisations answered here, by decision and reason.",
+	}, []string{"decision", "reason"})
 	for _, c := range []prometheus.Collector{reads, authorizations} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
 	}
-	a := &answered{reads: map[string]prometheus.Counter{}, authorizations: map[verdictKey]prometheus.Counter{}}
+	a := &answered{reads: map[string]prometheus.Counter{}, authorizations: map[decisionKey]prometheus.Counter{}}
 	for _, from := range []string{fromOwner, fromPeer, fromStore, fromNowhere} {
 		a.reads[from] = reads.WithLabelValues(from)
 	}
-	verdict := func(v optionsv1.AuthorizeResponse_Verdict, label string, reasons ...string) {
+	decision := func(v optionsv1.AuthorizeResponse_Verdict, label string, reasons ...string) {
 		for _, reason := range reasons {
-			a.authorizations[verdictKey{v, reason}] = authorizations.WithLabelValues(label, reason)
+			a.authorizations[decisionKey{v, reason}] = authorizations.WithLabelValues(label, reason)
 		}
 	}
-	verdict(optionsv1.AuthorizeResponse_VERDICT_ALLOW, "allow", "", account.ReasonUnknown)
-	verdict(optionsv1.AuthorizeResponse_VERDICT_DENY, "deny", account.ReasonLimitReached, account.ReasonInactive, account.ReasonUnknown)
+	decision(optionsv1.AuthorizeResponse_VERDICT_ALLOW, "allow", "", account.ReasonUnknown)
+	decision(optionsv1.AuthorizeResponse_VERDICT_DENY, "deny", account.ReasonLimitReached, account.ReasonInactive, account.ReasonUnknown)
 	return a, nil
 }
 
 func (a *answered) read(from string) { a.reads[from].Inc() }
 
 func (a *answered) authorized(res *optionsv1.AuthorizeResponse) {
-	a.authorizations[verdictKey{res.GetVerdict(), res.GetReason()}].Inc()
+	a.authorizations[decisionKey{res.GetVerdict(), res.GetReason()}].Inc()
 }

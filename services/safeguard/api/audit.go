@@ -34,7 +34,7 @@ func newAudit(s *subscribers, engine *fold.Engine[account.Subscriber, *account.C
 	return &audit{subscribers: s, engine: engine, folding: make(chan struct{}, 1)}
 }
 
-// GetPartitions says how many there are to verify or reapply.
+// GetPartitions is how many there are to verify or reapply.
 func (v *audit) GetPartitions(context.Context, *optionsv1.GetPartitionsRequest) (*optionsv1.GetPartitionsResponse, error) {
 	return &optionsv1.GetPartitionsResponse{Partitions: v.engine.Partitions()}, nil
 }
@@ -49,14 +49,14 @@ func (v *audit) alone(ctx context.Context) (done func(), err error) {
 	}
 }
 
-// partitionIn judges the number of a partition.
+// partitionIn validates the number of a partition.
 func (v *audit) partitionIn(f *fault.Faults, n int32) {
 	if n < 0 || n >= v.engine.Partitions() {
 		f.AddAs(account.ReasonRequest, "partition", "must be from 0 to %d, is %d", v.engine.Partitions()-1, n)
 	}
 }
 
-// Explain tells each event, call and timer that made the present figures of one subscriber, oldest first.
+// Explain lists each event, command and timer that made the present figures of one subscriber, oldest first.
 func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingServer[optionsv1.ExplainResponse]) error {
 	var f fault.Faults
 	at := subjectIn(&f, "name", req.GetName())
@@ -105,7 +105,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
-	if x.all && !x.told && stored[0].Record == nil && !r.Partial() {
+	if x.all && !x.stepped && stored[0].Record == nil && !r.Partial() {
 		return (&account.View{Tenant: at.tenant, MSISDN: at.msisdn}).Present()
 	}
 	before, exists, known, err := r.Stood(at.key(), stored[0].Record, stored[0].Aside)
@@ -114,7 +114,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	}
 	now, stands := r.Body(at.key())
 	return out.Send(&optionsv1.ExplainResponse{Part: &optionsv1.ExplainResponse_Summary{Summary: &optionsv1.ExplainedSummary{
-		FromOffset: r.From, ToOffset: w.Offset, Partial: r.Partial() && !x.whole() || x.arrived,
+		FromOffset: r.From, ToOffset: w.Offset, Partial: r.Partial() && !x.whole() || x.transferred,
 		Equal: known && exists == stands && (!exists || before.Equal(&now)),
 	}}})
 }
@@ -126,12 +126,13 @@ type explanation struct {
 	out   grpc.ServerStreamingServer[optionsv1.ExplainResponse]
 	// now is the subscriber as stored: its periods are those that are explained.
 	now account.Subscriber
-	// told: there was a step. arrived: the subscriber came from another number. begun are the options whose present period was seen to begin.
-	told, arrived bool
-	begun         [spend.Options]bool
+	// stepped: there was a step. transferred: the subscriber came from another number. begun are the options whose present
+	// period was seen to begin.
+	stepped, transferred bool
+	begun                [spend.Options]bool
 }
 
-// whole says that nothing is missing of what made the present figures, wherever the replay began.
+// whole is whether nothing is missing of what made the present figures, wherever the replay began.
 func (x *explanation) whole() bool {
 	for o := range spend.Option(spend.Options) {
 		if x.all || (x.asked == account.AnyOption || x.asked == o) && x.now.Options[o].State != spend.Unset && !x.begun[o] {
@@ -142,12 +143,12 @@ func (x *explanation) whole() bool {
 }
 
 func (x *explanation) visit(s *fold.Step[account.Subscriber]) error {
-	// A number may have had another subscriber, who is told apart by when it began.
+	// A number may have had another subscriber, which began at another time.
 	if !x.all && !s.After.Activated.Equal(x.now.Activated) {
 		return nil
 	}
-	x.arrived = x.arrived || s.Event != nil && s.Event.Type == event.TypeTransfer
-	said := saidOf(s.Outcomes)
+	x.transferred = x.transferred || s.Event != nil && s.Event.Type == event.TypeTransfer
+	outcomes := kindsOf(s.Outcomes)
 	for o := range spend.Option(spend.Options) {
 		if x.asked != account.AnyOption && x.asked != o {
 			continue
@@ -157,22 +158,22 @@ func (x *explanation) visit(s *fold.Step[account.Subscriber]) error {
 			continue
 		}
 		x.begun[o] = x.begun[o] || !before.Period.Start.Equal(after.Period.Start)
-		if !before.Changed(after) && len(said[o]) == 0 {
+		if !before.Changed(after) && len(outcomes[o]) == 0 {
 			continue
 		}
-		x.told = true
-		if err := x.out.Send(&optionsv1.ExplainResponse{Part: &optionsv1.ExplainResponse_Step{Step: stepOf(s, o, said[o])}}); err != nil {
+		x.stepped = true
+		if err := x.out.Send(&optionsv1.ExplainResponse{Part: &optionsv1.ExplainResponse_Step{Step: stepOf(s, o, outcomes[o])}}); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func stepOf(s *fold.Step[account.Subscriber], o spend.Option, said []string) *optionsv1.ExplainedStep {
+func stepOf(s *fold.Step[account.Subscriber], o spend.Option, outcomes []string) *optionsv1.ExplainedStep {
 	before, after := &s.Before.Options[o], &s.After.Options[o]
 	m := &optionsv1.ExplainedStep{
 		Offset: s.Offset, Time: timestamppb.New(s.Time), Cause: account.CauseOf(s.Event, s.Timer, s.Due),
-		Option: account.OptionOnWire(o), State: account.StateOnWire(after.State), Blocked: after.Blocked, Outcomes: said,
+		Option: account.OptionOnWire(o), State: account.StateOnWire(after.State), Blocked: after.Blocked, Outcomes: outcomes,
 	}
 	if s.Event != nil {
 		m.EventTime = timestamppb.New(s.EventTime)
@@ -194,8 +195,8 @@ func figure(a spend.Amount, currency string) *money.Money {
 	return account.MoneyWhere(currency != "", a, currency)
 }
 
-// saidOf are the kinds of the events of a step, by option. What was rejected made no figure.
-func saidOf(outcomes []stream.Record) (said [spend.Options][]string) {
+// kindsOf are the kinds of the outcomes of a step, by option. What was rejected made no figure.
+func kindsOf(outcomes []stream.Record) (kinds [spend.Options][]string) {
 	for _, r := range outcomes {
 		name, _ := r.Header(event.HeaderType)
 		kind, ours := strings.CutPrefix(string(name), account.TypePrefix)
@@ -208,9 +209,9 @@ func saidOf(outcomes []stream.Record) (said [spend.Options][]string) {
 		}
 		if d, ok := e.Data.(*eventv1.Safeguard); ok {
 			if o := account.OptionOf(d.GetOption()); o != account.AnyOption {
-				said[o] = append(said[o], kind)
+				kinds[o] = append(kinds[o], kind)
 			}
 		}
 	}
-	return said
+	return kinds
 }

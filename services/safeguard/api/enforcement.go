@@ -32,7 +32,7 @@ func newEnforcement(s *subscribers, f *forwarding) *enforcement {
 	return v
 }
 
-// Authorize says whether a subscriber may use something now.
+// Authorize answers whether a subscriber may use something now.
 func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeRequest) (*optionsv1.AuthorizeResponse, error) {
 	at, asked, err := authorizeIn(req)
 	if err != nil {

@@ -66,7 +66,7 @@ func behind(before, after grpc.UnaryServerInterceptor) grpc.UnaryServerIntercept
 	}
 }
 
-// request is a unary method as the requests of a stream call it: forwarded like any other.
+// request is a unary method for the requests of a stream: forwarded like any other.
 func request[Req, Res any](f *forwarding, method string, answer func(context.Context, *Req) (*Res, error)) func(context.Context, *Req) (*Res, error) {
 	info := &grpc.UnaryServerInfo{FullMethod: method}
 	handler := func(ctx context.Context, req any) (any, error) { return answer(ctx, req.(*Req)) }
@@ -129,11 +129,11 @@ func (f *forwarding) read(ctx context.Context, req any, method string, away *els
 		f.local.answered.read(fromPeer)
 		return nil, err
 	}
-	return handler(context.WithValue(ctx, ownerSilent{}, err), req)
+	return handler(context.WithValue(ctx, ownerAsked{}, err), req)
 }
 
-// ownerSilent is the key of the error that the owner's replica was asked with in vain: the store answers.
-type ownerSilent struct{}
+// ownerAsked is the key of the error that the owner answered with, or none came of: the store is read now.
+type ownerAsked struct{}
 
 // ask sends a request on. sent is false where it surely never left here: then it was not applied.
 func (f *forwarding) ask(ctx context.Context, address, method string, req any) (res proto.Message, sent bool, err error) {
@@ -225,7 +225,7 @@ func (f *forwarding) relay(out grpc.ServerStream, address, method string, req an
 	if err != nil {
 		return err
 	}
-	if err := errors.Join(in.SendMsg(req), in.CloseSend()); err != nil && !errors.Is(err, io.EOF) { // the end says why
+	if err := errors.Join(in.SendMsg(req), in.CloseSend()); err != nil && !errors.Is(err, io.EOF) { // the end has the reason
 		return fault.FromGRPC(err)
 	}
 	for {
@@ -248,7 +248,7 @@ func (f *forwarding) relay(out grpc.ServerStream, address, method string, req an
 // sentOn marks a request that a peer sent on: it is answered where it arrives or not at all.
 const sentOn = "tollgate-forwarded"
 
-// isForwarded says that a peer sent the call on.
+// isForwarded is whether a peer sent the request on.
 func isForwarded(ctx context.Context) bool {
 	return len(metadata.ValueFromIncomingContext(ctx, sentOn)) > 0
 }

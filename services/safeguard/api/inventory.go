@@ -49,13 +49,13 @@ type naming[M any] interface {
 	GetName() string
 }
 
-// awaiting is one that waits for an event as well.
-type awaiting[M any] interface {
+// positioned is one that may wait for an event as well.
+type positioned[M any] interface {
 	naming[M]
 	GetMinPosition() *optionsv1.Position
 }
 
-func show[Req, Res any, Q awaiting[Req]](ctx context.Context, s *subscribers, o spend.Option, req Q, shown func(*account.View) *Res) (*Res, error) {
+func show[Req, Res any, Q positioned[Req]](ctx context.Context, s *subscribers, o spend.Option, req Q, shown func(*account.View) *Res) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
 	positionIn(&f, req.GetMinPosition())

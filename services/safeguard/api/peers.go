@@ -50,7 +50,7 @@ func (p *Replicas) conn(address string) (*grpc.ClientConn, error) {
 	return c, nil
 }
 
-// outgoing is the context of a call that is sent on, under the key of whoever called here.
+// outgoing is the context of a request that is sent on, under the key of its caller.
 func outgoing(ctx context.Context) context.Context {
 	pairs := []string{sentOn, "1"}
 	for _, key := range metadata.ValueFromIncomingContext(ctx, "authorization") {
@@ -59,13 +59,13 @@ func outgoing(ctx context.Context) context.Context {
 	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
-// ask sends a call on. sent is false where it surely never left here: then nothing came of it.
+// ask sends a request on. sent is false where it surely never left here: then it was not applied.
 func (p *Replicas) ask(ctx context.Context, address, method string, req any, res proto.Message) (sent bool, err error) {
 	conn, err := p.conn(address)
 	if err != nil {
 		return false, err
 	}
-	var reached peer.Peer // filled in once the call stands on a connection
+	var reached peer.Peer // filled in once the request is on a connection
 	err = conn.Invoke(outgoing(ctx), method, req, res, grpc.Peer(&reached))
 	return err == nil || reached.Addr != nil, err
 }

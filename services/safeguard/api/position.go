@@ -21,7 +21,7 @@ const (
 // has worked.
 const positionPause = 10 * time.Millisecond
 
-// positionIn judges where an event is said to stand.
+// positionIn validates the position of an event.
 func positionIn(f *fault.Faults, p *optionsv1.Position) {
 	if p.GetPartition() < 0 {
 		f.AddAs(ReasonPosition, "min_position.partition", "must not be negative, is %d", p.GetPartition())
@@ -71,7 +71,7 @@ func (s *subscribers) reachBehind(ctx context.Context, at subject, after *option
 	}
 }
 
-// answerMargin is what is left of a caller's deadline to tell that an event was not worked by then.
+// answerMargin is what is left of a caller's deadline to answer that an event was not worked by then.
 const answerMargin = 20 * time.Millisecond
 
 // untilLate ends a little before the caller stops listening, or after the timeout of a request.
@@ -85,6 +85,6 @@ func (s *subscribers) untilLate(ctx context.Context) (context.Context, context.C
 
 // notReached is the answer where the event was not worked in time.
 func notReached(after *optionsv1.Position, at int64) error {
-	return fault.New(fault.Unavailable, ReasonNotReached, "partition %d is worked up to offset %d, and %d was to be waited for: ask again",
+	return fault.New(fault.Unavailable, ReasonNotReached, "partition %d is worked up to offset %d, and the request waits for %d: ask again",
 		after.GetPartition(), at, after.GetOffset()).After(retryAfter)
 }

@@ -18,7 +18,7 @@ type records interface {
 	Read(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
 	// ReadStored answers from the store, whoever has the partition.
 	ReadStored(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
-	// Call appends a command and answers after the commit that holds it.
+	// Call adds a command to the log and answers after the commit that holds it.
 	Call(ctx context.Context, e *event.Event) (fold.Answer, error)
 	// Watch signals changes of a record for as long as its partition is here.
 	Watch(key string) (changed <-chan struct{}, stop func())
@@ -46,7 +46,7 @@ const (
 	storePatience = 250 * time.Millisecond
 )
 
-// reach reads a subscriber as committed last. Where err says that this is not known, the reading has what is known all the
+// reach reads a subscriber as committed last. Where err is that this is not known, the reading has what is known all the
 // same. Another replica that owns the partition has patience to answer.
 func (s *subscribers) reach(ctx context.Context, at subject, patience time.Duration) (r fold.Reading[account.Subscriber], err error) {
 	r, err = s.records.Read(ctx, at.key())
@@ -55,11 +55,11 @@ func (s *subscribers) reach(ctx context.Context, at subject, patience time.Durat
 		return r, nil
 	}
 	if away, ok := errors.AsType[*fold.NotOwnerError](err); ok {
-		silent, asked := ctx.Value(ownerSilent{}).(error)
+		failed, asked := ctx.Value(ownerAsked{}).(error)
 		if !asked {
 			return r, &elsewhere{owner: away, patience: patience}
 		}
-		err = errors.Join(err, silent)
+		err = errors.Join(err, failed)
 	}
 	patient, cancel := context.WithTimeout(ctx, storePatience)
 	defer cancel()
@@ -106,8 +106,8 @@ func (s *subscribers) view(ctx context.Context, at subject, r *fold.Reading[acco
 	return v, nil
 }
 
-// isFinal says that an error of a peer is an answer: what the caller did, or what does not exist. Others say that the
-// peer could not tell.
+// isFinal is whether an error of a peer is an answer: of what the caller did, or what does not exist. Other errors are that
+// the peer does not know.
 func isFinal(err error) bool {
 	switch fault.KindOf(err) {
 	case fault.Invalid, fault.NotFound, fault.AlreadyExists, fault.Conflict, fault.Precondition, fault.Throttled:
@@ -119,13 +119,13 @@ func isFinal(err error) bool {
 // retryAfter is how long a caller is asked to wait for what is being rebuilt.
 const retryAfter = time.Second
 
-// rebuilding is the answer to what exists or not, and cannot be told now. Causes are for the log: the caller reads why.
+// rebuilding is the answer where it is not known now what exists. Causes are for the log: the caller reads why.
 func rebuilding(why string, causes ...error) error {
 	answer := fault.New(fault.Unavailable, ReasonRebuilding, "%s: ask again", why).After(retryAfter)
 	return errors.Join(append([]error{answer}, causes...)...)
 }
 
-// unreadable is the answer where neither an owner nor the store tells.
+// unreadable is the answer where neither an owner nor the store knows.
 func unreadable(err error) error {
 	if errors.Is(err, fold.ErrUnknown) {
 		return rebuilding("the subscriber's partition is being opened or rebuilt", err)
@@ -133,7 +133,7 @@ func unreadable(err error) error {
 	return rebuilding("the subscriber's record can't be read now", err)
 }
 
-// reasonMoved says that nothing happened here, and that another replica may know.
+// reasonMoved is that nothing happened here, and that another replica may know.
 const reasonMoved = "PARTITION_MOVED"
 
 // movedAway is the answer of a replica that a peer took for the owner.

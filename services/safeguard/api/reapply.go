@@ -22,12 +22,12 @@ const (
 	// reapplyRate is how many subscribers a second where the request does not say, reapplyMost the most it may say.
 	reapplyRate = 1000
 	reapplyMost = 100_000
-	// reapplying bounds the calls that wait for their commit.
+	// reapplying bounds the commands that wait for their commit.
 	reapplying = 200
 )
 
-// Reapply appends a call for each subscriber of a class in one partition, so that it takes over what the class says by
-// now. The replica that has the partition does it. Those who have taken it over by themselves are passed over, so one
+// Reapply adds a command to the log for each subscriber of a class in one partition, so that it takes over what the class
+// offers by now. The replica that has the partition does it. Those who have taken it over by themselves are passed over, so one
 // that broke off is begun again at no cost.
 func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingServer[optionsv1.ReapplyResponse]) error {
 	var f fault.Faults
@@ -82,7 +82,7 @@ func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingS
 	return out.Send(&optionsv1.ReapplyResponse{Seen: r.seen, Appended: r.appended, Done: true})
 }
 
-// reaches waits until a partition is judged by a revision: one that was made a moment ago is on its way.
+// reaches waits until a revision is in force in a partition: one that was made a moment ago is on its way.
 func (v *audit) reaches(ctx context.Context, partition int32, revision int64) error {
 	for {
 		w, _, err := v.engine.Stored(ctx, partition)
@@ -142,13 +142,13 @@ func (r *reapplication) step(ctx context.Context, cursor string, pace <-chan tim
 			case <-ctx.Done():
 				return "", ctx.Err()
 			}
-			r.call(ctx, key, w.Revision.Number)
+			r.command(ctx, key, w.Revision.Number)
 		}
 	}
 	return next, nil
 }
 
-// concerns says whether a subscriber is of the class and was judged by an older revision than the one in force.
+// concerns is whether a subscriber is of the class and was last decided on under an older revision than the one in force.
 func (r *reapplication) concerns(key string, record []byte, revision int64) (bool, error) {
 	if record == nil || account.TenantOf(key) != r.tenant {
 		return false, nil
@@ -168,8 +168,8 @@ func (r *reapplication) concerns(key string, record []byte, revision int64) (boo
 	return sub.Revision < revision, nil
 }
 
-// call appends one, and lets it be answered beside the others.
-func (r *reapplication) call(ctx context.Context, key string, revision int64) {
+// command adds one to the log, and lets it be answered beside the others.
+func (r *reapplication) command(ctx context.Context, key string, revision int64) {
 	r.slots <- struct{}{}
 	r.appended++
 	r.waiting.Go(func() {

@@ -29,7 +29,7 @@ const (
 	maxDescription = 256
 )
 
-// referenceIn judges a transaction_reference. It becomes an event's id and correlation, and so a header.
+// referenceIn validates a transaction_reference. It becomes an event's id and correlation, and so a header.
 func referenceIn(f *fault.Faults, reference string) {
 	if n := len(reference); n == 0 || n > maxReference {
 		f.AddAs(account.ReasonRequest, "transaction_reference", "must be 1 to %d bytes, has %d", maxReference, n)
@@ -41,7 +41,7 @@ func referenceIn(f *fault.Faults, reference string) {
 
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
-// amountIn judges an amount that is at least lowest; nil where it is required and absent.
+// amountIn validates an amount that is at least lowest; nil where it is required and absent.
 func amountIn(f *fault.Faults, field string, m *money.Money, lowest spend.Amount) {
 	if m == nil {
 		f.AddAs(account.ReasonAmount, field, "is required")
@@ -63,7 +63,7 @@ func amountIn(f *fault.Faults, field string, m *money.Money, lowest spend.Amount
 	}
 }
 
-// renewalDayIn judges a renewal day that is given.
+// renewalDayIn validates a renewal day that is given.
 func renewalDayIn(f *fault.Faults, day *int32) {
 	if day == nil {
 		return
@@ -73,7 +73,7 @@ func renewalDayIn(f *fault.Faults, day *int32) {
 	}
 }
 
-// thresholdsIn judges a list of alert thresholds.
+// thresholdsIn validates a list of alert thresholds.
 func thresholdsIn(f *fault.Faults, list *eventv1.ThresholdList) {
 	if n := len(list.GetThresholds()); n > account.MaxThresholds {
 		f.AddAs(account.ReasonThreshold, "alert_thresholds.thresholds", "must be at most %d, are %d", account.MaxThresholds, n)

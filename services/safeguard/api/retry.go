@@ -13,10 +13,10 @@ import (
 )
 
 const (
-	// firstPause and lastPause are the waits between the tries of a call whose partition is moving.
+	// firstPause and lastPause are the waits between the tries of a command whose partition is moving.
 	firstPause = 20 * time.Millisecond
 	lastPause  = 250 * time.Millisecond
-	// stoppingPatience is how long a call goes on trying once this process is to end: another replica may take over.
+	// stoppingPatience is how long a command is tried on once this process is to end: another replica may take over.
 	stoppingPatience = 3 * time.Second
 )
 
@@ -68,11 +68,11 @@ func appliedThere(sent bool, err error) applied {
 	return unknown // the connection broke, or the partition was lost behind the append
 }
 
-// movedBehind is the metadata by which a peer says that an outcome is not known because the partition was lost behind
-// the append: the next owner may be asked at once.
+// movedBehind is the metadata on OUTCOME_UNKNOWN of a peer that lost the partition behind the append: the next owner may be
+// asked at once.
 const movedBehind = "moved"
 
-// passedOn is an error as the peer that sent the call reads it.
+// passedOn is an error for the peer that sent the command.
 func passedOn(b applied, err error) error {
 	switch b {
 	case notApplied:
@@ -87,7 +87,7 @@ func passedOn(b applied, err error) error {
 type trying struct {
 	local *subscribers
 	key   string
-	// appended says that a try may stand in the log.
+	// appended: a try may stand in the log.
 	appended bool
 	wait     time.Duration
 	// until bounds further tries once the process is stopping.
@@ -99,11 +99,11 @@ func (t *trying) again(ctx context.Context, b applied, err error) error {
 	t.appended = t.appended || b == unknown
 	switch {
 	case b == final && t.appended && (!isFinal(err) || fault.KindOf(err) == fault.Throttled):
-		return t.giveUp(err) // this try came to nothing, but not the one before
+		return t.end(err) // this try came to nothing, but not the one before
 	case b == final:
 		return err
 	case !t.appended && t.wait > 0 && t.rebuilds(ctx):
-		return t.giveUp(err)
+		return t.end(err)
 	}
 	t.wait = min(max(2*t.wait, firstPause), lastPause)
 	next := time.NewTimer(t.wait)
@@ -117,16 +117,16 @@ func (t *trying) again(ctx context.Context, b applied, err error) error {
 		case <-next.C:
 			return nil
 		case <-ctx.Done():
-			return t.giveUp(errors.Join(ctx.Err(), err))
+			return t.end(errors.Join(ctx.Err(), err))
 		case <-t.until:
-			return t.giveUp(err)
+			return t.end(err)
 		case <-stopping:
 			t.until = time.After(stoppingPatience)
 		}
 	}
 }
 
-// rebuilds tells a partition that is rebuilt, which may take long, from one that only moves: that can be read from the
+// rebuilds is whether a partition is rebuilt, which may take long, and does not only move: then it can be read from the
 // store meanwhile.
 func (t *trying) rebuilds(ctx context.Context) bool {
 	patient, cancel := context.WithTimeout(ctx, storePatience)
@@ -135,11 +135,11 @@ func (t *trying) rebuilds(ctx context.Context) bool {
 	return errors.Is(err, fold.ErrUnknown)
 }
 
-// giveUp is the answer where there will be none from an owner.
-func (t *trying) giveUp(err error) error {
+// end is the answer where there will be none from an owner.
+func (t *trying) end(err error) error {
 	if !t.appended {
 		return rebuilding("the subscriber's partition is moving between replicas or being rebuilt, and nothing happened", err)
 	}
 	return errors.Join(fault.New(fault.Unavailable, ReasonOutcome,
-		"the subscriber's partition moved meanwhile, and it may be counted or not: the same call again, under the same reference, tells").After(retryAfter), err)
+		"the subscriber's partition moved meanwhile, and it may be counted or not: send the same request again, under the same reference, to learn that").After(retryAfter), err)
 }

@@ -50,7 +50,7 @@ type referring[M any] interface {
 	GetTransactionReference() string
 }
 
-// change judges by itself what the subscriber's record has no say in, all of it at once, and leaves the rest to the fold.
+// change validates what does not depend on the subscriber's record, all of it at once, and leaves the rest to the rules.
 func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(subject, P)) (*Res, error) {
 	var f fault.Faults
 	at := optionIn(&f, "name", req.GetName(), o)
@@ -63,8 +63,8 @@ func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context,
 	return command[Res, P](ctx, s, e, func(m P) { named(at, m) })
 }
 
-// wholly is the answer to a call that has faults by itself: these, and those that it has for its subscriber as that was
-// committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others to tell.
+// wholly is the answer to a request that has violations by itself: these, and those that it has for its subscriber as that
+// was committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others.
 func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults, reason string, more func(*account.View, *fault.Faults)) error {
 	own := found.ErrShared(reason)
 	if at.tenant == "" || at.msisdn == "" {
@@ -76,7 +76,7 @@ func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults
 		}
 		var others fault.Faults
 		more(v, &others)
-		known := map[[2]string]bool{} // what is wrong with a field in one way is said once
+		known := map[[2]string]bool{} // each violation of a field is named once
 		of := func(v fault.Violation) [2]string {
 			field, _, _ := strings.Cut(v.Field, ".")
 			return [2]string{field, v.Reason}
@@ -97,7 +97,7 @@ func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults
 	return own
 }
 
-// changeIn judges what is asked of an option.
+// changeIn validates what is asked of an option.
 func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
 	renewalDayIn(f, c.RenewalDay)
 	account.CheckState(f, c.GetState())
@@ -116,7 +116,7 @@ func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
 	}
 }
 
-// command is a call as it stands in the log.
+// command is a command as it stands in the log.
 func (p subject) command(eventType, source, reference string, data proto.Message) *event.Event {
 	return &event.Event{
 		ID: reference, Source: source, Type: eventType, Tenant: p.tenant, Subject: p.msisdn, Correlation: reference, Data: data,

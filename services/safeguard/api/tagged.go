@@ -46,7 +46,7 @@ func (v *enforcement) ChargeStream(stream grpc.BidiStreamingServer[optionsv1.Cha
 	})
 }
 
-// statusOf is an error as it stands in a stream's answer: what it would be as that of a call of its own.
+// statusOf is an error as it stands in a stream's answer: what it would be of a request that comes alone.
 func statusOf(err error) *status.Status { return fault.Status(err).Proto() }
 
 // tagged answers the requests of a stream, several at a time, each within timeout. It ends when the caller has sent the
@@ -92,7 +92,7 @@ func tagged[Req, Res any](stream grpc.BidiStreamingServer[Req, Res], stopping <-
 	}
 	working.Wait()
 	if panicked != nil {
-		panic(panicked) // where it is caught, logged and answered as that of any call
+		panic(panicked) // where it is caught, logged and answered as that of any request
 	}
 	return errors.Join(end, failed)
 }

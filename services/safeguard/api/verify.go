@@ -105,7 +105,7 @@ func (c *comparison) run(ctx context.Context) error {
 	return nil
 }
 
-// wanted says that a subscriber is the tenant's, and in the share that is verified: always the same one.
+// wanted is whether a subscriber is the tenant's, and in the share that is verified: always the same one.
 func (c *comparison) wanted(key string) bool {
 	share := uint64(c.req.GetPerMille())
 	return account.TenantOf(key) == c.req.GetTenant() && !c.seen[key] && (share == 0 || xxhash.Sum64String(key)%1000 < share)
@@ -151,30 +151,30 @@ func (c *comparison) differences(key string, of fold.Stored) (all []*optionsv1.V
 	should, due := c.replayed.Body(key)
 	tenant, msisdn, _ := strings.Cut(key, "/")
 	at := subject{tenant, msisdn}
-	tell := func(o spend.Option, what, stored, recomputed string) {
+	compare := func(o spend.Option, what, stored, recomputed string) {
 		if stored != recomputed {
 			all = append(all, &optionsv1.VerifiedDifference{Name: at.name(), Option: account.OptionOnWire(o), Difference: what + ": stored " + stored + ", recomputed " + recomputed})
 		}
 	}
 	if exists != due {
-		tell(account.AnyOption, "record", presence(exists), presence(due))
+		compare(account.AnyOption, "record", presence(exists), presence(due))
 		return all, true, nil
 	}
 	if !exists || is.Equal(&should) {
 		return nil, true, nil
 	}
-	tell(account.AnyOption, "life", is.Life.String(), should.Life.String())
-	tell(account.AnyOption, "class of service", is.Class, should.Class)
+	compare(account.AnyOption, "life", is.Life.String(), should.Life.String())
+	compare(account.AnyOption, "class of service", is.Class, should.Class)
 	for o := range spend.Option(spend.Options) {
 		a, b := &is.Options[o], &should.Options[o]
-		tell(o, "state", a.State.String(), b.State.String())
-		tell(o, "spent", a.Count.Spent.String()+" "+a.Currency, b.Count.Spent.String()+" "+b.Currency)
-		tell(o, "limit", limitShown(a), limitShown(b))
-		tell(o, "blocked", fmt.Sprint(a.Blocked), fmt.Sprint(b.Blocked))
-		tell(o, "period", periodShown(a), periodShown(b))
+		compare(o, "state", a.State.String(), b.State.String())
+		compare(o, "spent", a.Count.Spent.String()+" "+a.Currency, b.Count.Spent.String()+" "+b.Currency)
+		compare(o, "limit", limitShown(a), limitShown(b))
+		compare(o, "blocked", fmt.Sprint(a.Blocked), fmt.Sprint(b.Blocked))
+		compare(o, "period", periodShown(a), periodShown(b))
 	}
 	if len(all) == 0 {
-		tell(account.AnyOption, "record", fmt.Sprintf("%x", is.Encode(nil)), fmt.Sprintf("%x", should.Encode(nil)))
+		compare(account.AnyOption, "record", fmt.Sprintf("%x", is.Encode(nil)), fmt.Sprintf("%x", should.Encode(nil)))
 	}
 	return all, true, nil
 }

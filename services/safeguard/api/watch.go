@@ -71,7 +71,7 @@ func (v *inventory) watched(out grpc.ServerStreamingServer[optionsv1.WatchRespon
 	return m, nil
 }
 
-// sameButAge says that two answers differ in nothing but how old they may be.
+// sameButAge is whether two answers differ in nothing but how old they may be.
 func sameButAge(a, b *optionsv1.WatchResponse) bool {
 	return a != nil && proto.Equal(ageless(a), ageless(b))
 }

@@ -8,12 +8,12 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// maxParked bounds what waits for one number, in bytes of its record.
+// maxHeld bounds what is held for one number, in bytes of its record.
 const maxHeld = 64 << 10
 
-// park lets usage of a number that nobody has activated wait for its activation, which may be on its way: producers of
-// usage and of activations do not wait for each other. A number that was terminated is such a one: another SIM is often
-// told as a termination and an activation.
+// hold keeps usage of a number that is not activated until its activation, which may be on its way: producers of usage and
+// of activations do not wait for each other. So it does for a number that was terminated: a change of the SIM is often
+// published as a termination and an activation.
 func (t *turn) hold() {
 	grace := t.catalog.Tenant(t.tenant).UnknownGrace
 	switch {
@@ -33,12 +33,12 @@ func (t *turn) hold() {
 	t.sub.held = waiting
 }
 
-// parked is the event as it waits in the record.
+// asHeld is the event as the record holds it.
 func (t *turn) asHeld() heldEvent {
 	return heldEvent{identity: t.identity, content: t.event.Content(), offset: t.past.Offset(), at: t.at, trace: t.event.Trace, value: string(t.past.Value())}
 }
 
-// keep adds the event to what waits, once; not ok where there is no room.
+// addHeld adds the event to what is held, once; not ok where there is no room.
 func (t *turn) addHeld(waiting []heldEvent) (all []heldEvent, ok bool) {
 	p := t.asHeld()
 	size := p.size()
@@ -58,17 +58,17 @@ func (t *turn) addHeld(waiting []heldEvent) (all []heldEvent, ok bool) {
 	return append(own, p), true
 }
 
-// sameAs refuses the event where it has the id of one that waits, and is another.
+// sameAs refuses the event where it has the id of one that is held, and is another.
 func (t *turn) sameAs(p *heldEvent) {
 	if p.content != t.event.Content() {
-		t.refuse(refusedReused, "another event with this id and source waits already: give each event an id of its own")
+		t.refuse(refusedReused, "another event with this id and source is held already: give each event an id of its own")
 	}
 }
 
 // size is what it takes of the record, at most.
 func (p *heldEvent) size() int { return len(p.value) + len(p.trace) + 48 }
 
-// takeUp works what has waited, in the order of the log, each under its own id. What is refused is turned away.
+// release works what was held, in the order of the log, each under its own id. What is refused is rejected.
 func (t *turn) release(waiting []heldEvent) {
 	for i := range waiting {
 		p := &waiting[i]
@@ -93,13 +93,14 @@ func (t *turn) release(waiting []heldEvent) {
 	}
 }
 
-// turnedAway is usage that has waited in vain.
+// rejectedEvent is one that was held in vain.
 type rejectedEvent struct {
 	*heldEvent
 	refusal refusal
 }
 
-// giveUp ends the wait for a number: it is activated with the tenant's default class, or what has waited is rejected.
+// rejectHeld ends the time that usage is held for a number: the number is activated with the tenant's default class, or what
+// was held is rejected.
 func (t *turn) rejectHeld() {
 	waiting := t.sub.held
 	why := refusal{refusedUnknown, "nobody activated this MSISDN while the usage waited: send subscriber.activated first, then this event again"}
@@ -121,8 +122,8 @@ func (t *turn) rejectHeld() {
 	t.drop, t.changed = t.sub.Life == LifePending, true
 }
 
-// begun is the own time of the oldest usage that waits: none of it is from before an activation then. What is from before
-// a termination is nobody's any more: where there is nothing else, it is not ok.
+// heldSince is the own time of the oldest usage that is held: none of it is from before an activation then. What is from
+// before a termination counts for no subscriber: where there is nothing else, it is not ok.
 func (s *Subscriber) heldSince(waiting []heldEvent) (first time.Time, ok bool) {
 	for i := range waiting {
 		at := waiting[i].event().Time
@@ -139,11 +140,11 @@ func (s *Subscriber) heldSince(waiting []heldEvent) (first time.Time, ok bool) {
 	return first, ok
 }
 
-// event is what waits, as it was decoded when it came.
+// event is what is held, as it was decoded when it came.
 func (p *heldEvent) event() *event.Event {
 	e, err := event.Decode([]byte(p.value))
 	if err != nil {
-		panic("an event that waited can't be decoded: " + err.Error()) // it was when it came
+		panic("decode an event that was held: " + err.Error()) // it was when it came
 	}
 	e.Trace = p.trace
 	return e

@@ -24,7 +24,7 @@ func init() {
 	event.RegisterControl(&controlv1.ChangeCommand{}, &controlv1.ChargeCommand{}, &controlv1.ReapplyCommand{})
 }
 
-// refusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is judged anew when it
+// RefusedCharge is the error of a charge that was not counted: nothing changed, and the same charge is decided anew when it
 // comes again. It carries the answer.
 type RefusedCharge struct{ Answer *optionsv1.ChargeResponse }
 
@@ -39,8 +39,8 @@ func worthOf(c *controlv1.ChargeCommand) spend.Amount {
 	return worth
 }
 
-// command does what a command asks for. A refusal is a charge's, which was not counted; an error is any other reason why
-// nothing may happen.
+// command does what a command asks for. A refusal is that of a charge, which is not counted; an error is any other reason
+// why nothing is done.
 func (t *turn) command() (refusal string, err error) {
 	if t.exists && t.sub.transferOut != nil {
 		return "", fault.New(fault.Conflict, refusedPending, "the subscriber is on its way to another number: call again")
@@ -53,5 +53,5 @@ func (t *turn) command() (refusal string, err error) {
 	case *controlv1.ReapplyCommand:
 		return "", t.reapply(data)
 	}
-	return "", errUnknownCall
+	return "", errUnknownCommand
 }
