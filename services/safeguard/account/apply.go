@@ -91,7 +91,8 @@ func emit(s *fold.Subject[Subscriber], t *turn, topic string) {
 	numbered(t.outcomes)
 	for i := range t.outcomes {
 		sequence, previous := s.NextSequence()
-		r, err := t.outcomes[i].event(t, sequence, previous).Record(topic)
+		e := t.outcomes[i].event(t, sequence, previous)
+		r, err := e.Record(topic)
 		must("encode an outcome", err)
 		s.Emit(r)
 	}

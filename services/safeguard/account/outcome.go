@@ -66,8 +66,8 @@ func numbered(outcomes []outcome) {
 }
 
 // event is the outcome as it is published. Its bytes follow from the arguments.
-func (o *outcome) event(t *turn, sequence, previous int64) *event.Event {
-	e := &event.Event{
+func (o *outcome) event(t *turn, sequence, previous int64) event.Event {
+	e := event.Event{
 		ID: event.Derive(o.identity, o.option.String(), o.kind, o.part).String(), Source: source, Type: TypePrefix + o.kind,
 		Tenant: t.tenant, Subject: t.msisdn, Time: t.at, ReceivedAt: t.at,
 		Data: o.data(t, sequence, previous),
