@@ -20,7 +20,7 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-func TestWhatIsPublishedIsCountedAndABlockHasALine(t *testing.T) {
+func TestPublished_OutcomesAreCountedAndBlocksLogged(t *testing.T) {
 	registry := prometheus.NewRegistry()
 	m, err := newMetrics(registry)
 	if err != nil {

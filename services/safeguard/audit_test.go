@@ -24,7 +24,7 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
+func TestAudit_ExplainsAndVerifiesFigures(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full())
@@ -33,7 +33,7 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 		f.publish(activations()...)
 		f.publish(charges("first", "45")...)
 		f.publish(charges("second", "6")...)
-		f.told(5 * crowd)
+		f.outcomes(5 * crowd)
 		for i := range crowd {
 			second.shows(subject(i))
 		}
@@ -113,7 +113,7 @@ func TestTheLogExplainsAndVerifiesFigures(t *testing.T) {
 }
 
 // An explanation is of the present period unless all are asked for, and of one option where one is named.
-func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
+func TestExplain_OfTheOptionAndPeriodsAskedFor(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full())
@@ -132,7 +132,7 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 				f.Fatal(err)
 			}
 		}
-		says := func(id, kind string, after time.Duration, data proto.Message) {
+		publish := func(id, kind string, after time.Duration, data proto.Message) {
 			e := &event.Event{ID: id, Source: "crm", Type: kind, Tenant: "acme", Subject: subject(0), Time: began.Add(after), ReceivedAt: began.Add(after), Data: data}
 			r, err := e.Record(f.client.Topic(stream.EventsOrdered))
 			if err != nil {
@@ -145,8 +145,8 @@ func TestAnExplanationIsOfTheOptionAndThePeriodsAskedFor(t *testing.T) {
 		roams := func(amount string) *eventv1.UsageCharged {
 			return &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount)}
 		}
-		says("e-1", "subscriber.activated", time.Second, &eventv1.SubscriberActivated{ClassOfService: "gold"})
-		says("e-2", "usage.charged", 2*time.Second, roams("5"))
+		publish("e-1", "subscriber.activated", time.Second, &eventv1.SubscriberActivated{ClassOfService: "gold"})
+		publish("e-2", "usage.charged", 2*time.Second, roams("5"))
 		r := f.start()
 		f.publish(&event.Event{ID: "e-3", Source: "crm", Type: "usage.charged", Tenant: "acme", Subject: subject(0), Data: roams("7")})
 		f.until("the last usage to be counted", func() bool {
@@ -201,7 +201,7 @@ func (r *replica) verify(partition int32, perMille ...int32) (last *optionsv1.Ve
 	}
 }
 
-// tampers changes a stored record behind everybody's back, while nobody has the partition.
+// tampers changes a stored record while no replica owns the partition.
 func (f *fixture) tampers(number string, edit func(*account.Subscriber)) {
 	f.Helper()
 	value := f.stored(number)

@@ -14,8 +14,8 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-// What a class leaves out is shown with its default in its place; what it says, as it says it.
-func TestTheCatalogShowsEveryOption(t *testing.T) {
+// What a class leaves out is shown with its default in its place; what it has, as it is.
+func TestCatalog_ShowsEveryOption(t *testing.T) {
 	const name = "tenants/acme/classesOfService/gold"
 	eighty := []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: 80}}}
 	said := &configv1.PaymentSafeguardOption{

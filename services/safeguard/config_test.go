@@ -13,7 +13,7 @@ import (
 )
 
 // The file in deploy is what an operator starts from: everything in it is what the program has by itself.
-func TestTheDeployedFileHoldsTheDefaults(t *testing.T) {
+func TestConfig_DeployedFileHoldsTheDefaults(t *testing.T) {
 	cfg := DefaultConfig()
 	if err := daemon.Load(filepath.Join("..", "..", "deploy", "config", "safeguard.yaml"), nil, &cfg); err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestTheDeployedFileHoldsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestConfigTellsEveryFault(t *testing.T) {
+func TestConfig_NamesEveryViolation(t *testing.T) {
 	cfg := DefaultConfig()
 	err := daemon.Load("", []string{
 		"TOLLGATE_KAFKA_BROKERS=nowhere", "TOLLGATE_REDIS_PREFIX=a b", "TOLLGATE_GRPC_LISTEN=x", "TOLLGATE_CONFIG_ADDR=y",

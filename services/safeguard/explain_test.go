@@ -49,7 +49,7 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 	}
 }
 
-func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
+func TestExplain_OfThePresentSubscriber(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Gold())
@@ -57,7 +57,7 @@ func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
 		f.configured()
 		n := 0
 		began := time.Now().UTC().Add(-time.Minute).Truncate(time.Millisecond)
-		says := func(eventType string, data proto.Message) *event.Event {
+		publish := func(eventType string, data proto.Message) *event.Event {
 			n++
 			return &event.Event{
 				ID: fmt.Sprintf("e-%d", n), Source: "crm", Type: eventType, Tenant: "acme", Subject: subject(0), Data: data,
@@ -65,26 +65,26 @@ func TestAnExplanationIsOfThePresentSubscriber(t *testing.T) {
 			}
 		}
 		uses := func(amount string) *event.Event {
-			return says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount)})
+			return publish("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units(amount)})
 		}
 		activated := func() *event.Event {
-			return says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
+			return publish("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
 		}
-		// reached waits until a number's limit is reached for whoever asks: what is told of it is a commit ahead.
+		// reached waits until a number's limit is reached for whoever asks: its outcomes are a commit ahead.
 		reached := func(number string) {
 			f.until(number+" to be past its limit", func() bool {
 				m, err := r.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(number)})
 				return err == nil && m.GetReached()
 			})
 		}
-		f.publish(activated(), uses("30"), says("subscriber.terminated", &eventv1.SubscriberTerminated{}), activated(), uses("51"))
+		f.publish(activated(), uses("30"), publish("subscriber.terminated", &eventv1.SubscriberTerminated{}), activated(), uses("51"))
 		reached(subject(0))
 		want := []string{"subscriber.activated data 0 0 activated", "usage.charged data 51 51 alert reached overshoot", "partial false, equal true"}
 		if diff := cmp.Diff(want, r.explains(subject(0))); diff != "" {
 			t.Errorf("of the number's second owner:\n%s", diff)
 		}
 
-		f.publish(says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: subject(1)}))
+		f.publish(publish("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: subject(1)}))
 		reached(subject(1))
 		want = []string{"system.transfer data 51 51 reached", "partial true, equal true"}
 		if diff := cmp.Diff(want, r.explains(subject(1))); diff != "" {

@@ -35,8 +35,8 @@ func (r *replica) reapply(partition int32, edits ...func(*optionsv1.ReapplyReque
 	}
 }
 
-// A class is changed: subscribers are told of it as they are reapplied, each once, from any replica.
-func TestAChangedClassIsReapplied(t *testing.T) {
+// A class is changed: subscribers have an outcome of it as they are reapplied, each once, from any replica.
+func TestReapply_TakesOverAChangedClass(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		c := f.configure(safeguardtest.Gold())
@@ -47,11 +47,11 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 		})
 		f.configured()
 		f.publish(activations()...)
-		f.told(crowd)
+		f.outcomes(crowd)
 		for i := range crowd {
 			first.shows(subject(i))
 		}
-		c.becomes(8, safeguardtest.Gold(safeguardtest.Limit("60")))
+		c.revise(8, safeguardtest.Gold(safeguardtest.Limit("60")))
 		class := &optionsv1.ListOptionsRequest{Parent: "tenants/acme/classesOfService/gold"}
 		for _, r := range []*replica{first, second} {
 			for {
@@ -79,7 +79,7 @@ func TestAChangedClassIsReapplied(t *testing.T) {
 		if seen != crowd || appended != crowd {
 			f.Errorf("%d seen, %d appended", seen, appended)
 		}
-		for number, lines := range f.told(2 * crowd) {
+		for number, lines := range f.outcomes(2 * crowd) {
 			if diff := cmp.Diff([]string{"activated 0/50 ACTIVATION", "limit_changed 0/60 CATALOG"}, lines); diff != "" {
 				f.Errorf("%s: %s", number, diff)
 			}

@@ -120,7 +120,7 @@ func BenchmarkActivation(b *testing.B) {
 	for b.Loop() {
 		b.StopTimer()
 		for range batch {
-			p.says("subscriber.activated", &eventv1.SubscriberActivated{
+			p.publishes("subscriber.activated", &eventv1.SubscriberActivated{
 				ClassOfService: "gold", Imsi: "234150999999999", Language: "de",
 				Contact: &eventv1.Contact{Name: "Subscriber 123456", Email: "s123456@example.com"},
 				Options: []*eventv1.InitialOption{

@@ -11,7 +11,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
+func TestCatalog_ChangeHoldsFromTheNextEvent(t *testing.T) {
 	run(t, []story{
 		{"a lower limit is reached before the event is judged", func(p *partition) {
 			active(p)
@@ -26,7 +26,7 @@ func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
 			p.configures(gold(limit("100")))
 			p.uses("30")
 		}, []string{"limit_changed 50/100 CATALOG", "released 50/100 CATALOG", "alert 80% at 80 80/100 USAGE"}},
-		{"a threshold that moves below what was spent is not told", func(p *partition) {
+		{"a threshold that moves below what was spent has no outcome", func(p *partition) {
 			active(p)
 			p.uses("30")
 			p.configures(gold(limit("35")))
@@ -38,7 +38,7 @@ func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
 			p.configures(gold(limit("20")))
 			p.uses("1", with(func(u *eventv1.UsageCharged) { u.Roaming = false }))
 		}, []string{"limit_changed 30/20 CATALOG blocked", "reached 30/20 CATALOG blocked"}},
-		{"at a renewal the new limit is told once, and a subscriber without spend is not blocked in between", func(p *partition) {
+		{"at a renewal the new limit has one outcome, and a subscriber without spend is not blocked in between", func(p *partition) {
 			active(p)
 			p.uses("30")
 			p.configures(gold(limit("20")))
@@ -83,7 +83,7 @@ func TestACatalogChangeHoldsFromTheNextEvent(t *testing.T) {
 }
 
 // One text is one program, whoever offers it and however often the configuration is made anew.
-func TestAScopeIsCompiledOnce(t *testing.T) {
+func TestCompile_ScopeIsCompiledOnce(t *testing.T) {
 	own := func(c *configv1.ClassOfService) { c.DataSafeguard.Scope = "usage.roaming && usage.quantity > 7" }
 	silver := func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" }
 	first := catalogFor(t, 1, nil, full(own), full(own, silver))
@@ -102,7 +102,7 @@ func TestAScopeIsCompiledOnce(t *testing.T) {
 }
 
 // A scope that this binary can't compile concerns its own class alone.
-func TestAScopeThatCannotBeCompiledIsNamed(t *testing.T) {
+func TestCompile_NamesScopesThatFail(t *testing.T) {
 	bad := func(c *configv1.ClassOfService) {
 		c.Name = "tenants/acme/classesOfService/bad"
 		c.DataSafeguard.Scope = "usage.nothing"

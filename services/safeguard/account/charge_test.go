@@ -22,7 +22,7 @@ func ofCharge(reference, at string) func(*event.Event) {
 	})
 }
 
-func TestAChargeIsCountedOnlyWhereItIsAllowed(t *testing.T) {
+func TestCharge_CountedOnlyWhereAllowed(t *testing.T) {
 	run(t, []story{
 		{"charges up to exactly the limit are counted", func(p *partition) {
 			whole(p)
@@ -60,10 +60,10 @@ func TestAChargeIsCountedOnlyWhereItIsAllowed(t *testing.T) {
 			whole(p)
 			p.charges("0")
 			p.charges("-1")
-			p.calls("c-1", &controlv1.ChargeCommand{}, "command.charge")
-			p.calls("c-2", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 1}}, "command.charge")
-			p.calls("c-3", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1 << 62}}, "command.charge")
-			p.calls("c-4", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: -1}}, "command.charge")
+			p.commands("c-1", &controlv1.ChargeCommand{}, "command.charge")
+			p.commands("c-2", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "GBP", Units: 1}}, "command.charge")
+			p.commands("c-3", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1 << 62}}, "command.charge")
+			p.commands("c-4", &controlv1.ChargeCommand{Amount: &money.Money{CurrencyCode: "EUR", Units: 1, Nanos: -1}}, "command.charge")
 		}, []string{
 			"refused AMOUNT_INVALID", "refused AMOUNT_INVALID", "refused AMOUNT_INVALID", "refused CURRENCY_MISMATCH", "refused AMOUNT_INVALID", "refused AMOUNT_INVALID",
 		}},
@@ -77,45 +77,45 @@ func TestAChargeIsCountedOnlyWhereItIsAllowed(t *testing.T) {
 		{"the same charge again is counted once", func(p *partition) {
 			whole(p)
 			for range 7 {
-				p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+				p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			}
 			p.pays("190")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
 		{"another charge under the same reference is not counted", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("49")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("49")}, "command.charge")
 			p.pays("190")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
 		{"a refused charge is judged anew when it comes again", func(p *partition) {
 			whole(p)
 			p.pays("300")
 			p.forget()
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("-50", corrects("2026-03-02T09:00"))
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 		}, []string{
 			"payment released 250/300 REFUND", "payment reached 300/300 CHARGE blocked", "refused CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED",
 		}},
 		{"usage does not push a charge's reference out", func(p *partition) {
 			whole(p)
 			charge := &controlv1.ChargeCommand{Amount: units("50")}
-			p.calls("ref-1", charge, "command.charge")
+			p.commands("ref-1", charge, "command.charge")
 			for range 2000 {
 				p.pays("0.01")
 			}
-			p.calls("ref-1", charge, "command.charge")
+			p.commands("ref-1", charge, "command.charge")
 			p.pays("169.99")
 			p.pays("0.01")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
 	})
 }
 
-func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
+func TestCharge_RefundGivesBackWhatWasCounted(t *testing.T) {
 	run(t, []story{
 		{"one that was counted, whatever the refund's own scope", func(p *partition) {
 			whole(p, defaultLimit("20"))
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.overspends("20")
 			p.forget()
@@ -153,12 +153,12 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 		}, []string{"rejected CHARGE_NOT_COUNTED"}},
 		{"one that newer calls have pushed out is taken at its word", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.at("2026-03-02T10:00")
 			p.forget()
 			for i := range int32(17) {
-				p.calls(fmt.Sprintf("ref-a-%d", i), &controlv1.ChangeCommand{Option: data, State: turnedOn}, "command.change")
+				p.commands(fmt.Sprintf("ref-a-%d", i), &controlv1.ChangeCommand{Option: data, State: turnedOn}, "command.change")
 			}
 			p.pays("-10", ofCharge("ref-2", "2026-03-02T10:01"))
 			p.pays("-50", ofCharge("ref-1", "2026-03-02T09:00"))
@@ -168,7 +168,7 @@ func TestARefundOfAChargeGivesBackWhatWasCounted(t *testing.T) {
 
 // A caller's reference for the calls of a campaign once gave the events of two subscribers one id: whoever drops repeats
 // by id, as dispatchers of webhooks do, dropped the second subscriber's.
-func TestEventsOfCallsUnderOneReferenceHaveIdsOfTheirOwn(t *testing.T) {
+func TestCommands_UnderOneReferenceHaveOutcomesOfTheirOwn(t *testing.T) {
 	p := newPartition(t)
 	p.configures(full())
 	p.activates()
@@ -194,7 +194,7 @@ func TestEventsOfCallsUnderOneReferenceHaveIdsOfTheirOwn(t *testing.T) {
 		subjects[e.ID] = e.Subject
 	}
 	if len(subjects) != 2 {
-		t.Errorf("told %v", subjects)
+		t.Errorf("got %v", subjects)
 	}
 }
 
@@ -211,24 +211,24 @@ func TestCharge_UncountableIsDecidedByTheTenant(t *testing.T) {
 		charge := &event.Event{ID: "r", Source: ChargeSource, Type: TypeCharge, Tenant: "acme", Subject: msisdn, Time: p.now, Data: &controlv1.ChargeCommand{Amount: units("5")}}
 		first := int64(len(p.log))
 		p.append(charge)
-		told := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
+		outcomes := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
 		p.rules = witness{NewRules("safeguards"), func(j foldtest.Judgement) {
 			m, _ := j.Value.(*optionsv1.ChargeResponse)
 			if refused, ok := errors.AsType[*RefusedCharge](j.Err); ok {
 				m = refused.Answer
 			}
-			told[j.Offset] = m
+			outcomes[j.Offset] = m
 		}}
 		p.works()
 		p.configures(full())
 		second := int64(len(p.log))
 		p.append(charge) // it was not counted: now it is
 		p.works()
-		if m := told[first]; m.GetAllowed() != allows || m.GetRefusal() != ReasonUnknown || m.GetSpent() != nil {
-			t.Errorf("told %v", m)
+		if m := outcomes[first]; m.GetAllowed() != allows || m.GetRefusal() != ReasonUnknown || m.GetSpent() != nil {
+			t.Errorf("got %v", m)
 		}
-		if m := told[second]; !m.GetAllowed() || m.GetRefusal() != "" || amount(m.GetSpent()) != "5" {
-			t.Errorf("told %v", m)
+		if m := outcomes[second]; !m.GetAllowed() || m.GetRefusal() != "" || amount(m.GetSpent()) != "5" {
+			t.Errorf("got %v", m)
 		}
 	}
 }

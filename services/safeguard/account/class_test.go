@@ -34,10 +34,10 @@ func inPounds(c *configv1.ClassOfService) {
 
 func (p *partition) reclasses(class string, edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
-	return p.says("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: class}, edits...)
+	return p.publishes("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: class}, edits...)
 }
 
-func TestASubscriberGetsAnotherClassOfService(t *testing.T) {
+func TestClass_Changed(t *testing.T) {
 	run(t, []story{
 		{"spend, peak and period stay, and the new limit holds at once", func(p *partition) {
 			p.configures(full(), silver(dataLimit("40")))
@@ -168,36 +168,36 @@ func TestASubscriberGetsAnotherClassOfService(t *testing.T) {
 	})
 }
 
-func TestWhatIsRecordedOfALife(t *testing.T) {
+func TestLife_IsRecorded(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
 	p.at("2026-03-02T10:00")
-	p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
-	p.says("subscriber.sim_swapped", &eventv1.SubscriberSimSwapped{OldImsi: "234150999999999", NewImsi: "234150888888888"})
-	p.says("subscriber.sim_swapped", &eventv1.SubscriberSimSwapped{NewImsi: "none"})
+	p.publishes("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
+	p.publishes("subscriber.sim_swapped", &eventv1.SubscriberSimSwapped{OldImsi: "234150999999999", NewImsi: "234150888888888"})
+	p.publishes("subscriber.sim_swapped", &eventv1.SubscriberSimSwapped{NewImsi: "none"})
 	p.uses("50")
 	p.works()
 	s, _ := p.record()
 	if !s.Suspended || s.IMSI != "234150888888888" || !s.latest.Equal(p.now) || !s.Activated.Equal(moment("2026-03-02T09:00")) {
 		t.Errorf("%+v", s)
 	}
-	p.says("subscriber.resumed", &eventv1.SubscriberStatusChanged{})
-	p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{}, on("2026-03-02T09:59"))
+	p.publishes("subscriber.resumed", &eventv1.SubscriberStatusChanged{})
+	p.publishes("subscriber.suspended", &eventv1.SubscriberStatusChanged{}, on("2026-03-02T09:59"))
 	// Counting and blocking have gone on, under the new IMSI.
-	told := p.told()
+	outcomes := p.published()
 	want := []string{"rejected EVENT_INVALID", "alert 80% at 40 50/50 USAGE blocked", "reached 50/50 USAGE blocked", "rejected STALE"}
-	if len(told) != len(want) {
-		t.Fatalf("told %q", told)
+	if len(outcomes) != len(want) {
+		t.Fatalf("got %q", outcomes)
 	}
 	for i := range want {
-		if told[i] != want[i] {
-			t.Errorf("told %q, want %q", told[i], want[i])
+		if outcomes[i] != want[i] {
+			t.Errorf("got %q, want %q", outcomes[i], want[i])
 		}
 	}
 	if s, _ = p.record(); s.Suspended {
 		t.Error("still suspended")
 	}
 	if e, err := event.Decode(p.out[1].Value); err != nil || e.Data.(*eventv1.Safeguard).GetImsi() != "234150888888888" {
-		t.Errorf("told of %v, %v", e, err)
+		t.Errorf("published %v, %v", e, err)
 	}
 }

@@ -25,7 +25,7 @@ const (
 	offForGood  = eventv1.Safeguard_STATE_PERMANENTLY_INACTIVE
 )
 
-// whole begins with a subscriber of the full class; what was told until here is not looked at.
+// whole begins with a subscriber of the full class; outcomes until here are not looked at.
 func whole(p *partition, edits ...func(*configv1.ClassOfService)) {
 	p.configures(full(edits...))
 	p.activates()
@@ -34,16 +34,16 @@ func whole(p *partition, edits ...func(*configv1.ClassOfService)) {
 
 // overspends appends usage outside of the bundle, pays a payment to somebody else.
 func (p *partition) overspends(amount string, edits ...func(*event.Event)) *event.Event {
-	return p.says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: units(amount)}, edits...)
+	return p.publishes("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: units(amount)}, edits...)
 }
 
 func (p *partition) pays(amount string, edits ...func(*event.Event)) *event.Event {
-	return p.says("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: units(amount)}, edits...)
+	return p.publishes("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: units(amount)}, edits...)
 }
 
-// calls appends a command under a reference. One that is refused is found out before, on the record as it is, and must
+// commands appends one under a reference. One that is refused is found out before, on the record as it is, and must
 // leave that alone.
-func (p *partition) calls(reference string, data proto.Message, name string) {
+func (p *partition) commands(reference string, data proto.Message, name string) {
 	p.t.Helper()
 	p.works()
 	before, exists := p.record()
@@ -57,19 +57,19 @@ func (p *partition) calls(reference string, data proto.Message, name string) {
 		t.sub = renewed(before, "acme", t.catalog, p.now)
 	}
 	refusal, err := t.command()
-	told := len(p.out)
+	outcomes := len(p.out)
 	p.append(e)
 	p.works()
 	switch {
 	case err != nil:
-		p.verdicts = append(p.verdicts, "refused "+fault.ReasonOf(err))
+		p.refusals = append(p.refusals, "refused "+fault.ReasonOf(err))
 	case refusal != "":
-		p.verdicts = append(p.verdicts, "refused "+refusal)
+		p.refusals = append(p.refusals, "refused "+refusal)
 	default:
 		return
 	}
 	after, _ := p.record()
-	if diff := cmp.Diff(before, after, compareRecords); diff != "" && len(p.out) == told {
+	if diff := cmp.Diff(before, after, compareRecords); diff != "" && len(p.out) == outcomes {
 		p.t.Errorf("a refused call changed the record:\n%s", diff)
 	}
 }
@@ -81,19 +81,19 @@ func (p *partition) changes(o eventv1.Safeguard_Option, edits ...func(*controlv1
 	for _, edit := range edits {
 		edit(c)
 	}
-	p.calls(fmt.Sprintf("change-%d", p.events), c, "command.change")
+	p.commands(fmt.Sprintf("change-%d", p.events), c, "command.change")
 }
 
 func (p *partition) charges(amount string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: units(amount)}, "command.charge")
+	p.commands(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: units(amount)}, "command.charge")
 }
 
 func (p *partition) reapplies(class string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("reapply-%d", p.events), &controlv1.ReapplyCommand{ClassOfService: class}, "command.reapply")
+	p.commands(fmt.Sprintf("reapply-%d", p.events), &controlv1.ReapplyCommand{ClassOfService: class}, "command.reapply")
 }
 
 func to(s eventv1.Safeguard_State) func(*controlv1.ChangeCommand) {

@@ -15,7 +15,7 @@ import (
 
 // A file of roaming records is sent again two days later, in the same period: what stands in it is counted twice by
 // default, and once where the tenant wants ids to be remembered as long as its partners take.
-func TestAFileSentAgainAfterADay(t *testing.T) {
+func TestDedup_FileSentAgainAfterADay(t *testing.T) {
 	eur := func(m *money.Money) func(*eventv1.UsageCharged) {
 		return func(u *eventv1.UsageCharged) { u.Net, m.CurrencyCode = m, "EUR" }
 	}
@@ -46,7 +46,7 @@ func TestAFileSentAgainAfterADay(t *testing.T) {
 
 // A window that becomes longer keeps what stands by then, one that becomes shorter lets go of what is older at the next
 // event that is counted.
-func TestTheWindowIsThatOfTheConfigurationInForce(t *testing.T) {
+func TestDedup_WindowIsThatOfTheConfigurationInForce(t *testing.T) {
 	p := newPartition(t)
 	p.configures(gold())
 	p.activates()
@@ -72,7 +72,7 @@ func TestTheWindowIsThatOfTheConfigurationInForce(t *testing.T) {
 }
 
 // A subscriber's newest 1,024 ids are known for five weeks, sealed as they are.
-func TestALongWindowHoldsWhatIsSealed(t *testing.T) {
+func TestDedup_LongWindowHoldsSegments(t *testing.T) {
 	p := newPartition(t)
 	p.tenant.DedupWindow = durationpb.New(35 * 24 * time.Hour)
 	p.configures(gold())

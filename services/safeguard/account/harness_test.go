@@ -27,7 +27,7 @@ import (
 )
 
 // partition is one partition of a log in memory and the real engine over it. Its methods append what they are named
-// after, at the time that at set last; told works the log to its end and says what was published.
+// after, at the time that at set last: published works the log to its end and lists outcomes.
 type partition struct {
 	t        testing.TB
 	now      time.Time
@@ -40,12 +40,12 @@ type partition struct {
 	fetch int
 	// tenant is what the configuration says of it; usage of unknown numbers is rejected at once.
 	tenant *configv1.SubscriberPolicy
-	// verdicts are those of calls that were refused.
-	verdicts []string
+	// refusals are those of commands.
+	refusals []string
 	// late keeps what is published to the log between until it is put there.
 	late    bool
 	between []stream.Record
-	// incidents are those that were told.
+	// incidents are those that were reported.
 	incidents []string
 	// fold, where it is set, stands in for the service's.
 	rules fold.Fold[Subscriber, *Catalog]
@@ -130,8 +130,8 @@ func (p *partition) append(events ...*event.Event) {
 	}
 }
 
-// says appends an event about the subscriber, which happened now unless changed.
-func (p *partition) says(eventType string, data proto.Message, edits ...func(*event.Event)) *event.Event {
+// publishes appends an event about the subscriber, which happened now unless changed.
+func (p *partition) publishes(eventType string, data proto.Message, edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
 	p.events++
 	e := &event.Event{
@@ -146,18 +146,18 @@ func (p *partition) says(eventType string, data proto.Message, edits ...func(*ev
 
 func (p *partition) activates(edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
-	return p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "234150999999999", Language: "en"}, edits...)
+	return p.publishes("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "234150999999999", Language: "en"}, edits...)
 }
 
 func (p *partition) terminates(edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
-	return p.says("subscriber.terminated", &eventv1.SubscriberTerminated{}, edits...)
+	return p.publishes("subscriber.terminated", &eventv1.SubscriberTerminated{}, edits...)
 }
 
 // uses appends roaming data worth an amount, without VAT.
 func (p *partition) uses(amount string, edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
-	return p.says("usage.charged", &eventv1.UsageCharged{
+	return p.publishes("usage.charged", &eventv1.UsageCharged{
 		Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: units(amount),
 	}, edits...)
 }
@@ -197,8 +197,8 @@ func (p *partition) works() {
 	}
 }
 
-// told is everything that was published, a line each.
-func (p *partition) told() []string {
+// published is everything that was published, a line each.
+func (p *partition) published() []string {
 	p.t.Helper()
 	p.works()
 	lines := []string{}
@@ -207,10 +207,10 @@ func (p *partition) told() []string {
 			lines = append(lines, line(p.t, r))
 		}
 	}
-	return append(lines, p.verdicts...)
+	return append(lines, p.refusals...)
 }
 
-// forget drops what was told until here.
+// forget drops outcomes until here.
 func (p *partition) forget() {
 	p.works()
 	p.out = nil

@@ -27,7 +27,7 @@ func at(t time.Time) func(*event.Event) {
 	return func(e *event.Event) { e.Time = t }
 }
 
-func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
+func TestHeld_UsageOfANumberThatIsNotActivated(t *testing.T) {
 	begun := []string{"activated 0/50 ACTIVATION", "payment activated 0/300 ACTIVATION"}
 	run(t, []story{
 		{"it is counted, in its order, when its activation comes", func(p *partition) {
@@ -85,7 +85,7 @@ func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
 		{"an activation that is refused leaves it waiting", func(p *partition) {
 			waits(p)
 			p.uses("40")
-			p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "silver"})
+			p.publishes("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "silver"})
 			p.activates()
 		}, append([]string{"rejected CLASS_OF_SERVICE_UNKNOWN"}, append(begun, "alert 80% at 40 40/50 USAGE")...)},
 		{"a tenant may activate such numbers with a default class", func(p *partition) {
@@ -103,7 +103,7 @@ func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
 			p.later(time.Minute)
 			p.ticks()
 		}, []string{"rejected CLASS_OF_SERVICE_UNKNOWN"}},
-		{"usage of a number that was terminated waits for the next activation, as another SIM is told", func(p *partition) {
+		{"usage of a number that was terminated waits for the next activation, as a change of the SIM is published", func(p *partition) {
 			waits(p)
 			p.activates()
 			p.later(time.Second)
@@ -170,13 +170,13 @@ func TestUsageOfAnUnknownNumberWaits(t *testing.T) {
 			waits(p)
 			p.uses("1")
 			p.charges("1")
-			p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
+			p.publishes("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
 			p.terminates()
 		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused UNKNOWN"}},
 	})
 }
 
-func TestAProvisionalRecordIsBounded(t *testing.T) {
+func TestHeld_IsBounded(t *testing.T) {
 	p := newPartition(t)
 	waits(p)
 	for range 200 {
@@ -199,7 +199,7 @@ func TestAProvisionalRecordIsBounded(t *testing.T) {
 }
 
 // The log record is rejected as it came, as if it had been so at once.
-func TestWhatWaitedInVainIsRejectedAsItCame(t *testing.T) {
+func TestHeld_RejectedAsItCame(t *testing.T) {
 	rejected := func(grace time.Duration) []string {
 		p := newPartition(t)
 		p.tenant.UnknownGrace = durationpb.New(grace)
@@ -229,7 +229,7 @@ func TestWhatWaitedInVainIsRejectedAsItCame(t *testing.T) {
 	}
 }
 
-func TestOutcomesOfWhatWaitedBearItsOwnCause(t *testing.T) {
+func TestHeld_OutcomesHaveTheirOwnCause(t *testing.T) {
 	p := newPartition(t)
 	waits(p)
 	first, second := p.uses("40"), p.uses("10")

@@ -25,8 +25,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// However a sum is split into charges, each threshold is told once, in ascending order, and so is the limit.
-func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
+// However a sum is split into charges, each threshold has one outcome, in ascending order, and so is the limit.
+func TestThresholds_CrossedOnceHoweverASumIsSplit(t *testing.T) {
 	c := catalogOf(t, 1, gold(thresholds("20%", "33.333333333", "80%", "100%", "150%")))
 	rapid.Check(t, func(t *rapid.T) {
 		parts := rapid.SliceOfN(rapid.Int64Range(0, 20*int64(spend.Unit)), 0, 40).Draw(t, "parts")
@@ -40,7 +40,7 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 		sub = begun.sub
 
 		sum := spend.Amount(0)
-		var told []string
+		var outcomes []string
 		for _, part := range parts {
 			u := turnOf()
 			u.used(&eventv1.UsageCharged{
@@ -49,7 +49,7 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 			sub = u.sub
 			sum += spend.Amount(part)
 			for _, o := range u.outcomes {
-				told = append(told, strings.TrimSpace(o.kind+" "+o.part))
+				outcomes = append(outcomes, strings.TrimSpace(o.kind+" "+o.part))
 			}
 		}
 		var want []string
@@ -61,12 +61,12 @@ func TestHoweverASumIsSplitEachThresholdIsToldOnce(t *testing.T) {
 				want = append(want, threshold.name)
 			}
 		}
-		told = slices.DeleteFunc(told, func(s string) bool { return s == KindOvershoot })
-		// Where one charge goes over everything, the limit is told after all of its alerts.
-		slices.Sort(told)
+		outcomes = slices.DeleteFunc(outcomes, func(s string) bool { return s == KindOvershoot })
+		// Where one charge goes over everything, the limit is reached after all of its alerts.
+		slices.Sort(outcomes)
 		slices.Sort(want)
-		if !slices.Equal(told, want) {
-			t.Errorf("after %s: told %q, want %q", sum, told, want)
+		if !slices.Equal(outcomes, want) {
+			t.Errorf("after %s: got %q, want %q", sum, outcomes, want)
 		}
 		if sub.Options[spend.Data].Count.Spent != sum || sub.Options[spend.Data].Blocked != (sum >= 50*spend.Unit) {
 			t.Errorf("spent %s of %s, blocked %t", sub.Options[spend.Data].Count.Spent, sum, sub.Options[spend.Data].Blocked)
@@ -86,7 +86,7 @@ const (
 )
 
 // The law of the engine holds for this fold: kills, zombies, lost stores and any cutting into batches leave no trace, and
-// callers were told what happened.
+// callers were answered what happened.
 func TestLaw(t *testing.T) {
 	t.Cleanup(func() { checkTally(t) })
 	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
@@ -139,7 +139,7 @@ func TestLawOnServers(t *testing.T) {
 	}
 }
 
-// tally counts what callers were told, moves how many subscribers took over another number's record.
+// tally counts what callers were answered, moves how many subscribers took over another number's record.
 var (
 	tally foldtest.Tally
 	moves atomic.Int64
@@ -253,7 +253,7 @@ func checkEnforcement(t *testing.T, law foldtest.Law[Subscriber, *Catalog], seed
 		_, number, _ := strings.Cut(key, "/")
 		for o := range spend.Option(spend.Options) {
 			if table[number] == nil && sub.Options[o].Blocked {
-				t.Errorf("seed %d: %s, option %d is blocked, and nobody was told", seed, number, o)
+				t.Errorf("seed %d: %s, option %d is blocked, and no outcome was published", seed, number, o)
 			}
 		}
 	}

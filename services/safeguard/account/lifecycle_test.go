@@ -10,7 +10,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestLifeOfASubscriber(t *testing.T) {
+func TestLife_OfASubscriber(t *testing.T) {
 	run(t, []story{
 		{"a termination releases and ends", func(p *partition) {
 			active(p)
@@ -18,7 +18,7 @@ func TestLifeOfASubscriber(t *testing.T) {
 			p.forget()
 			p.terminates()
 		}, []string{"released 50/50 TERMINATION", "deactivated 50/50 TERMINATION"}},
-		{"what came late is told before the end", func(p *partition) {
+		{"what came late has its outcome before the end", func(p *partition) {
 			active(p)
 			p.at("2026-04-02T10:00")
 			p.uses("30", on("2026-03-30T10:00"))
@@ -75,7 +75,7 @@ func TestLifeOfASubscriber(t *testing.T) {
 	})
 }
 
-func TestSequencesRiseThroughReactivationAndNameTheOneBefore(t *testing.T) {
+func TestSequence_RisesThroughReactivationAndNamesTheOneBefore(t *testing.T) {
 	p := newPartition(t)
 	active(p)
 	p.uses("50")
@@ -103,7 +103,7 @@ func TestSequencesRiseThroughReactivationAndNameTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestTheMarkOfATerminatedSubscriberIsForgottenAfterTheWindow(t *testing.T) {
+func TestTombstone_DroppedAfterTheWindow(t *testing.T) {
 	p := newPartition(t)
 	active(p)
 	p.terminates()

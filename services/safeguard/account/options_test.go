@@ -21,7 +21,7 @@ func blocksInactive(c *configv1.ClassOfService) {
 	c.OverspendSafeguard.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
 }
 
-func TestEachOptionCountsItsOwn(t *testing.T) {
+func TestOptions_CountTheirOwn(t *testing.T) {
 	run(t, []story{
 		{"an activation begins each option in its default state, and says nothing of one that is off", func(p *partition) {
 			p.configures(full())
@@ -50,7 +50,7 @@ func TestEachOptionCountsItsOwn(t *testing.T) {
 			whole(p)
 			p.pays("310")
 		}, []string{"payment alert 80% at 240 310/300 USAGE blocked", "payment reached 310/300 USAGE blocked", "payment overshoot by 10 310/300 USAGE blocked"}},
-		{"an event that counts against two options is told by option, each with alerts, reached and overshoot", func(p *partition) {
+		{"an event that counts against two options has outcomes by option, each with alerts, reached and overshoot", func(p *partition) {
 			whole(p, defaultLimit("20"))
 			p.uses("60", with(func(u *eventv1.UsageCharged) { u.OutOfBundle = true }))
 		}, []string{
@@ -109,7 +109,7 @@ func TestEachOptionCountsItsOwn(t *testing.T) {
 			p.at("2026-04-02T10:00")
 			p.ticks()
 		}, []string{"overspend alert 80% at 16 16/20 USAGE", "late 16 of 2026-03-01T00:00 0/50 USAGE"}},
-		{"a second notice is told once a period, in every state, with the alerts by its amount", func(p *partition) {
+		{"a second notice has one outcome a period, in every state, with the alerts by its amount", func(p *partition) {
 			whole(p, noticeOf("45"))
 			p.uses("60")
 			p.uses("60")
@@ -122,7 +122,7 @@ func TestEachOptionCountsItsOwn(t *testing.T) {
 			"renewed 0/50 RENEWAL", "released 0/50 RENEWAL", "overspend renewed 0/- RENEWAL", "payment renewed 0/300 RENEWAL",
 			"overspend alert notice at 45 100/- USAGE",
 		}},
-		{"a second notice after a refund is not told again", func(p *partition) {
+		{"a second notice after a refund has no outcome again", func(p *partition) {
 			whole(p, noticeOf("100"))
 			p.uses("100")
 			p.forget()
@@ -141,7 +141,7 @@ func TestEachOptionCountsItsOwn(t *testing.T) {
 	})
 }
 
-func TestAmountsAtAndPastWhatCanBeCounted(t *testing.T) {
+func TestAmounts_AtAndPastWhatCanBeCounted(t *testing.T) {
 	most := &money.Money{CurrencyCode: "EUR", Units: 9223372036, Nanos: 854775807}
 	run(t, []story{
 		{"the highest amount there is can be spent, and a billionth more can't", func(p *partition) {
@@ -163,9 +163,9 @@ func TestAmountsAtAndPastWhatCanBeCounted(t *testing.T) {
 	})
 }
 
-func TestInitialOptionsAreThoseOfAnotherSystem(t *testing.T) {
+func TestInitialOptions_AreThoseOfAnotherSystem(t *testing.T) {
 	migrated := func(p *partition, options ...*eventv1.InitialOption) {
-		p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Options: options})
+		p.publishes("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Options: options})
 	}
 	over := func(edit func(*eventv1.InitialOption)) *eventv1.InitialOption {
 		o := &eventv1.InitialOption{Option: overspend}
@@ -173,7 +173,7 @@ func TestInitialOptionsAreThoseOfAnotherSystem(t *testing.T) {
 		return o
 	}
 	run(t, []story{
-		{"state, day, limits and spend are taken over, and what lies behind is not told again", func(p *partition) {
+		{"state, day, limits and spend are taken over, and what lies behind has no outcome again", func(p *partition) {
 			p.configures(full(noticeOf("17")))
 			migrated(p,
 				&eventv1.InitialOption{Option: data, State: offForMonth, Spent: units("70")},
@@ -228,11 +228,11 @@ func TestInitialOptionsAreThoseOfAnotherSystem(t *testing.T) {
 	})
 }
 
-func TestOutcomesCarryTheContactOfTheSubscriber(t *testing.T) {
+func TestOutcomes_HaveTheContactOfTheSubscriber(t *testing.T) {
 	p := newPartition(t)
 	p.configures(full())
 	contact := &eventv1.Contact{Name: "Ada", Email: "ada@example.com", Phone: "447700900123"}
-	p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Language: "cy", Contact: contact})
+	p.publishes("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Language: "cy", Contact: contact})
 	p.uses("50")
 	p.at("2026-04-01T00:00")
 	p.terminates()
@@ -250,11 +250,11 @@ func TestOutcomesCarryTheContactOfTheSubscriber(t *testing.T) {
 		case d.GetContact() == nil && d.GetLanguage() == "en":
 			without++
 		default:
-			t.Errorf("%s is told with %v in %q", line(t, r), d.GetContact(), d.GetLanguage())
+			t.Errorf("%s has %v in %q", line(t, r), d.GetContact(), d.GetLanguage())
 		}
 	}
 	// Two begin, an alert, a block, three renewals, its release, two end; then two begin of somebody else.
 	if with != 10 || without != 2 {
-		t.Errorf("%d outcomes with the contact, %d without: %q", with, without, p.told())
+		t.Errorf("%d outcomes with the contact, %d without: %q", with, without, p.published())
 	}
 }

@@ -12,7 +12,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestAnOutcomeSaysEverything(t *testing.T) {
+func TestOutcome_HasEveryField(t *testing.T) {
 	p := newPartition(t)
 	active(p, renews("Europe/Berlin", 7))
 	p.at("2026-03-04T09:00")
@@ -45,12 +45,12 @@ func TestAnOutcomeSaysEverything(t *testing.T) {
 }
 
 // What a charge brought about names the call and when it came: lead time is reckoned from there.
-func TestAReachedByAChargeNamesItsCall(t *testing.T) {
+func TestOutcome_ReachedByAChargeHasItsReference(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
 	p.at("2026-03-04T09:00")
 	for i := range 6 {
-		p.calls(fmt.Sprintf("c-%d", i), &controlv1.ChargeCommand{Amount: units("50")}, TypeCharge)
+		p.commands(fmt.Sprintf("c-%d", i), &controlv1.ChargeCommand{Amount: units("50")}, TypeCharge)
 	}
 	p.works()
 	for _, r := range p.out {

@@ -11,7 +11,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// under begins with a subscriber whose class is a ready profile; what was told until here is not looked at.
+// under begins with a subscriber whose class is a ready profile; outcomes until here are not looked at.
 func under(p *partition, name string) {
 	p.t.Helper()
 	class, err := profile.Class(name)
@@ -28,7 +28,7 @@ func under(p *partition, name string) {
 func (p *partition) costs(usage *eventv1.UsageCharged, currency, net, gross string) {
 	p.t.Helper()
 	usage.Net, usage.Gross = in(currency, net), in(currency, gross)
-	p.says("usage.charged", usage)
+	p.publishes("usage.charged", usage)
 }
 
 func in(currency, amount string) *money.Money {
@@ -40,7 +40,7 @@ func in(currency, amount string) *money.Money {
 func (p *partition) chargesIn(currency, amount string) {
 	p.t.Helper()
 	p.events++
-	p.calls(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: in(currency, amount)}, "command.charge")
+	p.commands(fmt.Sprintf("charge-%d", p.events), &controlv1.ChargeCommand{Amount: in(currency, amount)}, "command.charge")
 }
 
 func roaming() *eventv1.UsageCharged {
@@ -59,7 +59,7 @@ func limitIn(currency, amount string) func(*controlv1.ChangeCommand) {
 	return func(c *controlv1.ChangeCommand) { c.CurrentLimit = in(currency, amount) }
 }
 
-func TestASubscriberUnderAReadyProfile(t *testing.T) {
+func TestProfiles_CountASubscriber(t *testing.T) {
 	run(t, []story{
 		{"EU roaming tells at 40 EUR without VAT and blocks at 50", func(p *partition) {
 			under(p, "eu-roaming")
@@ -118,7 +118,7 @@ func TestASubscriberUnderAReadyProfile(t *testing.T) {
 			p.costs(outside(), "GBP", "1000", "1200")
 			p.changes(overspend, to(turnedOn))
 		}, []string{"refused LIMIT_REQUIRED"}},
-		{"a UK bill limit is told of when near and when reached, with VAT, and is passed only where the customer agrees", func(p *partition) {
+		{"a UK bill limit has outcomes when near and when reached, with VAT, and is passed only where the customer agrees", func(p *partition) {
 			under(p, "uk-bill-limit")
 			p.changes(overspend, limitIn("GBP", "20"), to(turnedOn))
 			p.costs(outside(), "GBP", "13.33", "15.99")

@@ -47,7 +47,7 @@ func drawMark(t *rapid.T, kind Life) Subscriber {
 	}
 	if kind == LifePending || kind == LifeTerminated && rapid.Bool().Draw(t, "pending") {
 		s.heldUntil = drawMs(t, "held")
-		for range rapid.IntRange(1, 3).Draw(t, "parked") {
+		for range rapid.IntRange(1, 3).Draw(t, "held") {
 			p := heldEvent{content: rapid.Uint64().Draw(t, "content"), offset: rapid.Int64Range(0, 1<<60).Draw(t, "offset"), at: drawMs(t, "at")}
 			copy(p.identity[:], rapid.SliceOfN(rapid.Byte(), 16, 16).Draw(t, "identity"))
 			p.trace, p.value = drawText(t, "trace"), drawText(t, "value")
@@ -133,7 +133,7 @@ func drawOption(t *rapid.T, shared spend.Period) Option {
 	return o
 }
 
-func TestARecordIsReadAsItWasWritten(t *testing.T) {
+func TestRecord_ReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		s := drawSubscriber(t)
 		raw := s.Encode(nil)
@@ -186,7 +186,7 @@ func usual() *Subscriber {
 	return s
 }
 
-func TestAUsualRecordIsSmall(t *testing.T) {
+func TestRecord_UsualIsSmall(t *testing.T) {
 	if n := len(usual().Encode(nil)); n > 80 {
 		t.Errorf("%d bytes", n)
 	}

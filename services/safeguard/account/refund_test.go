@@ -22,7 +22,7 @@ func of(id, at, worth string) func(*event.Event) {
 	})
 }
 
-func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
+func TestRefund_GivesBackNoMoreThanWasCounted(t *testing.T) {
 	const at = "2026-03-02T09:00"
 	run(t, []story{
 		{"one refund under four ids gives back once", func(p *partition) {
@@ -150,7 +150,7 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 		}, []string{"rejected CORRECTS_EXCEEDED", "activated 0/50 ACTIVATION", "payment activated 0/300 ACTIVATION"}},
 		{"a charge is given back as often as there is something left of it", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.forget()
 			for range 3 {
@@ -161,7 +161,7 @@ func TestNoMoreIsGivenBackThanWasCounted(t *testing.T) {
 		}, []string{"payment released 280/300 REFUND", "rejected CORRECTS_EXCEEDED", "rejected CORRECTS_EXCEEDED"}},
 		{"what was given back of a charge is known where the charge is not any more", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.pays("250")
 			p.at("2026-03-03T08:59")
 			p.pays("-30", ofCharge("ref-1", at))

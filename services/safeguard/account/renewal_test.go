@@ -10,7 +10,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestPeriodsEndAtTheirTime(t *testing.T) {
+func TestRenewal_AtItsTime(t *testing.T) {
 	renewed := []string{"alert 80% at 40 50/50 USAGE blocked", "reached 50/50 USAGE blocked", "renewed 0/50 RENEWAL", "released 0/50 RENEWAL"}
 	run(t, []story{
 		{"a period ends without any usage", func(p *partition) {
@@ -74,9 +74,9 @@ func TestPeriodsEndAtTheirTime(t *testing.T) {
 			p.activates()
 			p.forget()
 			p.configures(&configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold", OverspendSafeguard: &configv1.OverspendSafeguardOption{CurrencyCode: "GBP"}})
-			p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
+			p.publishes("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
 		}, []string{"overspend renewed 0/- COS_CURRENCY"}},
-		{"every period that went by is told", func(p *partition) {
+		{"every period that went by has an outcome", func(p *partition) {
 			active(p)
 			p.at("2026-06-15T12:00")
 			p.ticks()
@@ -159,7 +159,7 @@ func TestPeriodsEndAtTheirTime(t *testing.T) {
 	})
 }
 
-func TestEventFirstOrTimerFirstIsTheSameRenewal(t *testing.T) {
+func TestRenewal_SameByEventOrTimer(t *testing.T) {
 	renewal := func(tick bool) [][]byte {
 		p := newPartition(t)
 		whole(p)
@@ -181,15 +181,15 @@ func TestEventFirstOrTimerFirstIsTheSameRenewal(t *testing.T) {
 	if len(timer) != 10 {
 		t.Fatalf("%d outcomes", len(timer)/2)
 	}
-	// The alert's cause stands at another offset, which is no part of what is told.
+	// The alert's cause stands at another offset, which is no part of its outcomes.
 	if diff := cmp.Diff(timer, usage); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestLateAndEarlyEvents(t *testing.T) {
+func TestPeriod_LateAndEarlyEvents(t *testing.T) {
 	run(t, []story{
-		{"usage of an earlier period is not counted in this one, and told once an hour with the sum", func(p *partition) {
+		{"usage of an earlier period is not counted in this one, and has an outcome once an hour with the sum", func(p *partition) {
 			active(p)
 			p.at("2026-04-02T10:00")
 			p.uses("30", on("2026-03-30T10:00"))
@@ -200,7 +200,7 @@ func TestLateAndEarlyEvents(t *testing.T) {
 			p.at("2026-04-02T12:00")
 			p.ticks()
 		}, []string{"renewed 0/50 RENEWAL", "late 61 of 2026-03-01T00:00 0/50 USAGE", "late 1 of 2026-03-01T00:00 0/50 USAGE"}},
-		{"each earlier period is told by itself, the oldest first", func(p *partition) {
+		{"each earlier period has an outcome of its own, the oldest first", func(p *partition) {
 			active(p)
 			p.at("2026-05-02T10:00")
 			p.uses("2", on("2026-04-30T10:00"))
@@ -221,7 +221,7 @@ func TestLateAndEarlyEvents(t *testing.T) {
 	})
 }
 
-func TestTheEarlierPeriodEndsWhereTheRunningOneBegan(t *testing.T) {
+func TestPeriod_EarlierEndsWhereTheRunningOneBegan(t *testing.T) {
 	p := newPartition(t)
 	active(p)
 	p.configures(gold(renews("UTC", 10)))
@@ -235,7 +235,7 @@ func TestTheEarlierPeriodEndsWhereTheRunningOneBegan(t *testing.T) {
 	}
 }
 
-func TestATurnLeavesTheRecordItWasGivenAlone(t *testing.T) {
+func TestTurn_DoesNotChangeTheRecordItWasGiven(t *testing.T) {
 	p := spend.Period{Start: moment("2026-02-01T00:00"), End: moment("2026-03-01T00:00")}
 	given := newTurn()
 	given.begin(spend.Data, given.catalog.Class("acme", "gold").Offers[spend.Data], initial{}, becauseActivation)

@@ -9,9 +9,9 @@ import (
 )
 
 type story struct {
-	name  string
-	tells func(p *partition)
-	want  []string
+	name    string
+	happens func(p *partition)
+	want    []string
 }
 
 // run works each story twice, in batches of any size and of one record: that leaves no trace.
@@ -21,8 +21,8 @@ func run(t *testing.T, stories []story) {
 			for _, fetch := range []int{1000, 1} {
 				p := newPartition(t)
 				p.fetch = fetch
-				s.tells(p)
-				if diff := cmp.Diff(s.want, p.told()); diff != "" {
+				s.happens(p)
+				if diff := cmp.Diff(s.want, p.published()); diff != "" {
 					t.Errorf("in batches of %d:\n%s", fetch, diff)
 				}
 			}
@@ -30,7 +30,7 @@ func run(t *testing.T, stories []story) {
 	}
 }
 
-// active begins with a subscriber of class gold; what was told until here is not looked at.
+// active begins with a subscriber of class gold; outcomes until here are not looked at.
 func active(p *partition, edits ...func(*configv1.DataSafeguardOption)) {
 	p.configures(gold(edits...))
 	p.activates()

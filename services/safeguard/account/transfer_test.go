@@ -2,7 +2,6 @@ package account
 
 import (
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -18,13 +17,13 @@ const newNumber, thirdNumber = "447700900555", "447700900777"
 func (p *partition) moves(from, to string, edits ...func(*event.Event)) *event.Event {
 	p.t.Helper()
 	edits = append([]func(*event.Event){as(from)}, edits...)
-	return p.says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to}, edits...)
+	return p.publishes("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to}, edits...)
 }
 
 // as lets an event be of another number.
 func as(number string) func(*event.Event) { return func(e *event.Event) { e.Subject = number } }
 
-func TestASubscriberMovesToAnotherNumber(t *testing.T) {
+func TestTransfer_ToAnotherNumber(t *testing.T) {
 	run(t, []story{
 		{"spend, limits and period go along, and nothing is said where nothing is blocked", func(p *partition) {
 			whole(p)
@@ -184,7 +183,7 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 		}, []string{"rejected SUBSCRIBER_UNKNOWN", "rejected SUBSCRIBER_UNKNOWN", "refused SUBSCRIBER_NOT_FOUND"}},
 		{"calls stay known through a move", func(p *partition) {
 			whole(p)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
+			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("50")}, "command.charge")
 			p.moves(msisdn, newNumber)
 			p.works()
 			p.pays("250", as(newNumber))
@@ -195,7 +194,7 @@ func TestASubscriberMovesToAnotherNumber(t *testing.T) {
 }
 
 // A number that moves to one that is active: the blocked subscriber was gone, and stood at 0.
-func TestAMoveToANumberThatIsActiveIsRefused(t *testing.T) {
+func TestTransfer_ToAnActiveNumberIsRefused(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
 	p.activates(as(newNumber))
@@ -204,7 +203,7 @@ func TestAMoveToANumberThatIsActiveIsRefused(t *testing.T) {
 	move := p.moves(msisdn, newNumber)
 	p.uses("3") // comes while the move is under way
 	p.works()
-	if diff := cmp.Diff([]string{"rejected TARGET_ACTIVE"}, p.told()); diff != "" {
+	if diff := cmp.Diff([]string{"rejected TARGET_ACTIVE"}, p.published()); diff != "" {
 		t.Error(diff)
 	}
 	s, _ := p.record()
@@ -227,7 +226,7 @@ func TestAMoveToANumberThatIsActiveIsRefused(t *testing.T) {
 	p.forget()
 	p.append(move)
 	p.works()
-	if diff := cmp.Diff([]string{"447700900555 reached 55/50 TRANSFER blocked", "released 55/50 TRANSFER"}, p.told()); diff != "" {
+	if diff := cmp.Diff([]string{"447700900555 reached 55/50 TRANSFER blocked", "released 55/50 TRANSFER"}, p.published()); diff != "" {
 		t.Error(diff)
 	}
 	p.append(transfersOf(t, p)...) // again, and all of them a day later
@@ -285,170 +284,9 @@ func (p *partition) arrives() {
 	}
 }
 
-func TestWhileANumberMoves(t *testing.T) {
-	run(t, []story{
-		{"what comes is held, and follows the subscriber in its order", func(p *partition) {
-			whole(p)
-			p.uses("39")
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			e := p.uses("1")
-			p.append(e)
-			p.uses("10")
-			p.worksOnlyItself()
-			p.arrives()
-			p.append(e)
-		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900555 reached 50/50 USAGE blocked"}},
-		{"what comes is held, and counted here where the move is refused", func(p *partition) {
-			whole(p)
-			p.activates(as(newNumber))
-			p.uses("39")
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			e := p.uses("1")
-			p.append(e)
-			p.worksOnlyItself()
-			p.arrives()
-			p.append(e)
-		}, []string{"rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE"}},
-		{"a call has to be made again", func(p *partition) {
-			whole(p)
-			p.underWay(msisdn, newNumber)
-			p.calls("ref-1", &controlv1.ChargeCommand{Amount: units("1")}, "command.charge")
-			p.changes(data, day(15))
-			p.worksOnlyItself()
-			p.arrives()
-		}, []string{"refused TRANSFER_PENDING", "refused TRANSFER_PENDING"}},
-		{"a period that ends is renewed once, where the subscriber is", func(p *partition) {
-			whole(p)
-			p.uses("30")
-			p.at("2026-03-31T23:59")
-			p.underWay(msisdn, newNumber)
-			p.at("2026-04-01T00:01")
-			p.ticks()
-			p.worksOnlyItself()
-			p.arrives()
-		}, []string{"447700900555 renewed 0/50 RENEWAL", "447700900555 overspend renewed 0/- RENEWAL", "447700900555 payment renewed 0/300 RENEWAL"}},
-		{"or where it stays", func(p *partition) {
-			whole(p)
-			p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Options: []*eventv1.InitialOption{{Option: data, RenewalDay: 20}, {Option: overspend, RenewalDay: 20}, {Option: payment, RenewalDay: 20}}}, as(newNumber))
-			p.uses("30")
-			p.at("2026-03-31T23:59")
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			p.at("2026-04-01T00:01")
-			p.uses("40")
-			p.ticks()
-			p.worksOnlyItself()
-			p.forget()
-			p.arrives()
-		}, []string{
-			"rejected TARGET_ACTIVE", "renewed 0/50 RENEWAL", "overspend renewed 0/- RENEWAL", "payment renewed 0/300 RENEWAL", "alert 80% at 40 40/50 USAGE",
-		}},
-		{"a termination that comes between ends the subscriber where it stays", func(p *partition) {
-			whole(p)
-			p.activates(as(newNumber))
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			p.terminates()
-			p.worksOnlyItself()
-			p.arrives()
-		}, []string{"rejected TARGET_ACTIVE", "deactivated 0/50 TERMINATION", "payment deactivated 0/300 TERMINATION"}},
-		{"who leaves makes room for who comes later", func(p *partition) {
-			whole(p)
-			p.activates(as(newNumber))
-			p.uses("30")
-			p.uses("39", as(newNumber))
-			p.forget()
-			p.underWay(newNumber, thirdNumber)
-			p.later(time.Second)
-			p.underWay(msisdn, newNumber)
-			p.arrives()
-			p.uses("10", as(newNumber))
-			p.uses("1", as(thirdNumber))
-		}, []string{"447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE"}},
-		{"two that want each other's number keep their own", func(p *partition) {
-			whole(p)
-			p.activates(as(newNumber))
-			p.uses("39")
-			p.uses("38", as(newNumber))
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			p.later(time.Second)
-			p.underWay(newNumber, msisdn)
-			p.arrives()
-			p.uses("1")
-			p.uses("2", as(newNumber))
-		}, []string{"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE"}},
-		{"three in a circle keep their own, at one time or another", func(p *partition) {
-			whole(p)
-			p.activates(as(newNumber))
-			p.activates(as(thirdNumber))
-			p.forget()
-			p.underWay(thirdNumber, msisdn)
-			p.underWay(msisdn, newNumber)
-			p.later(time.Second)
-			p.underWay(newNumber, thirdNumber)
-			p.arrives()
-			p.uses("40")
-			p.uses("40", as(newNumber))
-			p.uses("40", as(thirdNumber))
-		}, []string{
-			"rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE", "rejected TARGET_ACTIVE",
-			"alert 80% at 40 40/50 USAGE", "447700900555 alert 80% at 40 40/50 USAGE", "447700900777 alert 80% at 40 40/50 USAGE",
-		}},
-		{"who has moved on when the word comes is found there", func(p *partition) {
-			whole(p)
-			p.uses("39")
-			p.forget()
-			p.underWay(msisdn, newNumber)
-			first := p.between
-			p.between = nil
-			p.uses("1")
-			p.worksOnlyItself()
-			for _, r := range first { // taken over; the word of it is on its way
-				r.Partition, r.Offset = 0, int64(len(p.log))
-				p.log = append(p.log, r)
-			}
-			p.worksOnlyItself()
-			word := p.between
-			p.between = nil
-			p.moves(newNumber, thirdNumber)
-			p.works()
-			p.between = word
-			p.arrives()
-		}, []string{"447700900777 alert 80% at 40 40/50 USAGE"}},
-	})
-}
-
-func TestNoMoreThanFitsIsHeldWhileANumberMoves(t *testing.T) {
-	p := newPartition(t)
-	whole(p)
-	p.underWay(msisdn, newNumber)
-	p.out = nil
-	for range 1000 {
-		p.uses("0.01")
-	}
-	p.worksOnlyItself()
-	s, _ := p.record()
-	held, rejected := len(s.transferOut.held), 0
-	for _, r := range p.out {
-		if reason, ok := r.Header(event.HeaderReason); ok && string(reason) == "TRANSFER_PENDING" {
-			rejected++
-		}
-	}
-	if held < 100 || held+rejected != 1000 {
-		t.Errorf("%d are held, %d rejected", held, rejected)
-	}
-	p.arrives()
-	if there, _ := p.recordOf(newNumber); there.Options[spend.Data].Count.Spent != spend.Amount(held)*spend.Unit/100 {
-		t.Errorf("%d were held, %s counted", held, there.Options[spend.Data].Count.Spent)
-	}
-}
-
 // What was said of a number goes on where it was, whoever has the number by now: who reads by number misses nothing and
 // thinks so.
-func TestASequenceRisesThroughAMove(t *testing.T) {
+func TestTransfer_SequenceRises(t *testing.T) {
 	p := newPartition(t)
 	p.configures(full())
 	p.activates()
@@ -480,7 +318,7 @@ func TestASequenceRisesThroughAMove(t *testing.T) {
 	}
 }
 
-func TestTheMarkOfAMovedSubscriber(t *testing.T) {
+func TestTombstone_OfAMovedSubscriber(t *testing.T) {
 	p := newPartition(t)
 	whole(p)
 	p.changes(data, day(15))

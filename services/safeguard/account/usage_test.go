@@ -10,7 +10,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestUsageIsCountedAgainstTheLimit(t *testing.T) {
+func TestUsage_CountedAgainstTheLimit(t *testing.T) {
 	run(t, []story{
 		{"an activation begins an active safeguard", func(p *partition) {
 			p.configures(gold())
@@ -20,7 +20,7 @@ func TestUsageIsCountedAgainstTheLimit(t *testing.T) {
 			active(p)
 			p.uses("39.999999999")
 		}, []string{}},
-		{"the threshold is told at exactly its amount", func(p *partition) {
+		{"the threshold is crossed at exactly its amount", func(p *partition) {
 			active(p)
 			p.uses("39.99")
 			p.uses("0.01")
@@ -96,8 +96,8 @@ func TestUsageIsCountedAgainstTheLimit(t *testing.T) {
 		}, []string{}},
 		{"other events pass", func(p *partition) {
 			active(p)
-			p.says("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
-			p.says("subscriber.roaming_changed", &eventv1.SubscriberRoamingChanged{Roaming: true})
+			p.publishes("subscriber.suspended", &eventv1.SubscriberStatusChanged{})
+			p.publishes("subscriber.roaming_changed", &eventv1.SubscriberRoamingChanged{Roaming: true})
 		}, []string{}},
 		{"a class without the option counts nothing", func(p *partition) {
 			p.configures(bare())
@@ -107,7 +107,7 @@ func TestUsageIsCountedAgainstTheLimit(t *testing.T) {
 	})
 }
 
-func TestWhatCannotBeCountedIsRefusedWithItsReason(t *testing.T) {
+func TestUsage_RejectedWithItsReason(t *testing.T) {
 	run(t, []story{
 		{"usage of a number that nobody has", func(p *partition) {
 			p.configures(gold())
@@ -156,7 +156,7 @@ func TestWhatCannotBeCountedIsRefusedWithItsReason(t *testing.T) {
 		}, []string{"rejected ALREADY_ACTIVE"}},
 		{"an activation that would not fit a record", func(p *partition) {
 			p.configures(gold())
-			p.says("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "not digits"})
+			p.publishes("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold", Imsi: "not digits"})
 		}, []string{"rejected EVENT_INVALID"}},
 		{"usage under a scope that cannot be read", func(p *partition) {
 			active(p, func(o *configv1.DataSafeguardOption) { o.Scope = "usage.colour" })
@@ -185,19 +185,19 @@ func TestWhatCannotBeCountedIsRefusedWithItsReason(t *testing.T) {
 	})
 }
 
-func TestARefusedEventMaySucceedWhenItIsSentAgain(t *testing.T) {
+func TestUsage_RejectedMayCountWhenSentAgain(t *testing.T) {
 	p := newPartition(t)
 	p.configures(gold())
 	e := p.uses("50")
 	p.activates(on("2026-03-02T08:00"))
 	p.append(e)
 	want := []string{"rejected SUBSCRIBER_UNKNOWN", "activated 0/50 ACTIVATION", "alert 80% at 40 50/50 USAGE blocked", "reached 50/50 USAGE blocked"}
-	if diff := cmp.Diff(want, p.told()); diff != "" {
+	if diff := cmp.Diff(want, p.published()); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestRefundsGiveRoomBack(t *testing.T) {
+func TestRefund_GivesRoomBack(t *testing.T) {
 	run(t, []story{
 		{"a refund that leads below the limit releases", func(p *partition) {
 			active(p)
@@ -206,7 +206,7 @@ func TestRefundsGiveRoomBack(t *testing.T) {
 			p.uses("-1", corrects("2026-03-02T09:00"))
 			p.uses("-1", corrects("2026-03-02T09:00"))
 		}, []string{"released 49/50 REFUND"}},
-		{"what was told once is not told again after a refund", func(p *partition) {
+		{"what had its outcome has none again after a refund", func(p *partition) {
 			active(p)
 			p.uses("45")
 			p.uses("-20", corrects("2026-03-02T09:00"))
@@ -220,7 +220,7 @@ func TestRefundsGiveRoomBack(t *testing.T) {
 			p.forget()
 			p.uses("20")
 		}, []string{"reached 50/50 USAGE blocked"}},
-		{"a refund of more than was spent ends at 0, and its rest is told", func(p *partition) {
+		{"a refund of more than was spent ends at 0, and its rest has an outcome", func(p *partition) {
 			active(p)
 			p.uses("5")
 			p.uses("-7", corrects("2026-03-02T09:00"))
@@ -251,7 +251,7 @@ func TestRefundsGiveRoomBack(t *testing.T) {
 }
 
 // Usage that is turned away leaves its subscriber as it was, to the byte.
-func TestRejectedUsageChangesNothing(t *testing.T) {
+func TestUsage_RejectedChangesNothing(t *testing.T) {
 	for name, e := range map[string]func(*partition){
 		"a refund without corrects":     func(p *partition) { p.uses("-5") },
 		"no net amount":                 func(p *partition) { p.uses("5", with(func(u *eventv1.UsageCharged) { u.Net = nil })) },
@@ -284,7 +284,7 @@ func TestRejectedUsageChangesNothing(t *testing.T) {
 }
 
 // One id and source for several subscribers are as many events: each is counted, and what follows bears ids of its own.
-func TestOneIDForSeveralSubscribersIsAnEventOfEach(t *testing.T) {
+func TestUsage_OneIDOfSeveralSubscribersCountsForEach(t *testing.T) {
 	p := newPartition(t)
 	p.configures(gold())
 	numbers := []string{"447700900201", "447700900202", "447700900203", "447700900204"}
@@ -298,19 +298,19 @@ func TestOneIDForSeveralSubscribersIsAnEventOfEach(t *testing.T) {
 		p.append(e) // a repeat of each is known
 	}
 	p.works()
-	told, ids := map[string]int{}, map[string]bool{}
+	outcomes, ids := map[string]int{}, map[string]bool{}
 	for _, r := range p.out {
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		told[e.Subject+" "+e.Type]++
+		outcomes[e.Subject+" "+e.Type]++
 		ids[e.ID] = true
 	}
 	for _, n := range numbers {
 		for _, kind := range []string{"alert", "reached", "overshoot"} {
-			if told[n+" safeguard."+kind] != 1 {
-				t.Errorf("%s was told %d times of %s", kind, told[n+" safeguard."+kind], n)
+			if outcomes[n+" safeguard."+kind] != 1 {
+				t.Errorf("%s was published %d times for %s", kind, outcomes[n+" safeguard."+kind], n)
 			}
 		}
 	}

@@ -18,7 +18,7 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-// told beforehand: what the engine answers in tests of a single door.
+// engineSays is an engine that answers what a test has set.
 type engineSays struct {
 	reading, stored       fold.Reading[account.Subscriber]
 	readErr, storedErr    error
@@ -94,7 +94,7 @@ func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfServi
 	}
 }
 
-// begun is a subscriber of a class as its activation on 2 March, 9:00, leaves it, judged by revision 2, changed by edits.
+// begun is a subscriber of a class as its activation on 2 March, 9:00, leaves it, decided on under revision 2, changed by edits.
 func begun(t testing.TB, c *configv1.ClassOfService, edits ...func(*account.Subscriber)) fold.Reading[account.Subscriber] {
 	t.Helper()
 	at := safeguardtest.Moment("2026-03-02T09:00")

@@ -27,8 +27,8 @@ func ofOption(o spend.Option) *optionsv1.AuthorizeRequest {
 	return &optionsv1.AuthorizeRequest{Name: wholeName, Use: &optionsv1.AuthorizeRequest_Option{Option: account.OptionOnWire(o)}}
 }
 
-// verdictLine is an answer in words: verdict, reason, what blocks, until when.
-func verdictLine(m *optionsv1.AuthorizeResponse) string {
+// decisionLine is an answer as text: decision, reason, what blocks, until when.
+func decisionLine(m *optionsv1.AuthorizeResponse) string {
 	words := []string{strings.ToLower(strings.TrimPrefix(m.GetVerdict().String(), "VERDICT_"))}
 	if m.GetReason() != "" {
 		words = append(words, m.GetReason())
@@ -52,7 +52,7 @@ var (
 	}
 )
 
-func TestWhatMayBeUsed(t *testing.T) {
+func TestAuthorize_ByTheBlockingBits(t *testing.T) {
 	everywhere := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, OutOfBundle: true, ThirdParty: true}
 	home := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA}
 	reached := spent(spend.Data, "50")
@@ -99,7 +99,7 @@ func TestWhatMayBeUsed(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, verdictLine(got)); diff != "" {
+			if diff := cmp.Diff(test.want, decisionLine(got)); diff != "" {
 				t.Error(diff)
 			}
 			if got.GetSequence() != 42 || got.GetStaleness().AsDuration() != durationpb.New(300e6).AsDuration() {
@@ -111,7 +111,7 @@ func TestWhatMayBeUsed(t *testing.T) {
 
 // Whatever state an option is in: asked by its name, Authorize denies exactly what the inventory shows as reached, which
 // is the bit that safeguard.reached sets; and until is when that changes.
-func TestAuthorizeAndInventoryShowOneBit(t *testing.T) {
+func TestAuthorize_AndInventoryShowOneBit(t *testing.T) {
 	states := [spend.Options][]spend.State{
 		{spend.Active, spend.TemporarilyInactive, spend.PermanentlyInactive}, {spend.Active, spend.Inactive}, {spend.Active, spend.Inactive},
 	}
@@ -148,13 +148,13 @@ func TestAuthorizeAndInventoryShowOneBit(t *testing.T) {
 		} {
 			deny, m := denied(s, o)
 			if deny != reached || deny != reading.Body.Options[o].Blocked {
-				r.Errorf("%s: the inventory shows %v, Authorize says %s", o, reached, verdictLine(m))
+				r.Errorf("%s: the inventory shows %v, Authorize says %s", o, reached, decisionLine(m))
 			}
 			for _, at := range []string{"2026-03-31T23:59", "2026-04-01T00:00", "2026-09-01T00:00"} {
 				then, _ := denied(reachable(t, &engineSays{reading: reading}, at, c), o)
 				holds := m.GetUntil() == nil || safeguardtest.Moment(at).Before(m.GetUntil().AsTime())
 				if changed := then != deny; changed == holds {
-					r.Errorf("%s: %s, and at %s it is denied: %v", o, verdictLine(m), at, then)
+					r.Errorf("%s: %s, and at %s it is denied: %v", o, decisionLine(m), at, then)
 				}
 			}
 		}
@@ -163,7 +163,7 @@ func TestAuthorizeAndInventoryShowOneBit(t *testing.T) {
 
 var allowsTenant = &configv1.SubscriberPolicy{OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW}
 
-func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
+func TestAuthorize_UnknownByThePolicy(t *testing.T) {
 	const soon = " until 2026-03-12T10:00:01"
 	rebuilds := func(s *engineSays) { s.readErr, s.storedErr = fold.ErrUnknown, fold.ErrUnknown }
 	for _, test := range []struct {
@@ -197,7 +197,7 @@ func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(test.want, verdictLine(got)); diff != "" {
+			if diff := cmp.Diff(test.want, decisionLine(got)); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -205,7 +205,7 @@ func TestWhatIsUnknownIsAnsweredByThePolicy(t *testing.T) {
 	t.Run("a number that usage waits for", func(t *testing.T) {
 		engine := &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: account.Subscriber{Life: account.LifePending}}}
 		got, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}).Authorize(t.Context(), ofUsage(roamingData()))
-		if err != nil || verdictLine(got) != "deny UNKNOWN"+soon {
+		if err != nil || decisionLine(got) != "deny UNKNOWN"+soon {
 			t.Errorf("%v, %v", got, err)
 		}
 	})

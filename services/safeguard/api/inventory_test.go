@@ -41,7 +41,7 @@ func list(ctx context.Context, s *subscribers) (*optionsv1.ListOptionsResponse, 
 }
 
 // A row says what a subscriber is, and holds every column that is shown: what is not named is absent.
-func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
+func TestInventory_ShowsItsFieldsAndNoOthers(t *testing.T) {
 	berlin := func(c *configv1.ClassOfService) {
 		c.DataSafeguard.TimeZone, c.OverspendSafeguard.TimeZone, c.PaymentSafeguard.TimeZone = "Europe/Berlin", "Europe/Berlin", "Europe/Berlin"
 	}
@@ -111,7 +111,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 		}, []func(*account.Subscriber){spent(spend.Overspend, "0")}, overspend(func(m *optionsv1.OverspendSafeguard) {
 			m.State, m.Reached, m.EligibleStates = wireInactive, proto.Bool(true), []eventv1.Safeguard_State{wireActive}
 		})},
-		{"overspend, told where the subscriber chose", nil, []func(*account.Subscriber){func(s *account.Subscriber) {
+		{"overspend, with alert thresholds of the subscriber", nil, []func(*account.Subscriber){func(s *account.Subscriber) {
 			s.Options[spend.Overspend].Thresholds = []spend.Threshold{{Amount: 5 * spend.Unit}}
 		}}, overspend(func(m *optionsv1.OverspendSafeguard) {
 			m.State, m.EligibleStates, m.AlertThresholds = wireInactive, []eventv1.Safeguard_State{wireActive}, []*eventv1.Threshold{{Amount: safeguardtest.Units("5")}}
@@ -166,7 +166,7 @@ func TestTheInventoryShowsItsColumnsAndNoOthers(t *testing.T) {
 	}
 }
 
-func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
+func TestInventory_AppliesRenewalsDueByTheClock(t *testing.T) {
 	c := safeguardtest.Full()
 	r := begun(t, c, spent(spend.Data, "50"), inState(spend.Data, spend.TemporarilyInactive),
 		limited(spend.Overspend, "10"), next(spend.Overspend, "30"), inState(spend.Overspend, spend.Active), spent(spend.Overspend, "10"), spent(spend.Payment, "300"))
@@ -190,7 +190,7 @@ func TestAReadAppliesRenewalsThatAreDueByTheClock(t *testing.T) {
 	}
 }
 
-func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
+func TestInventory_NotFound(t *testing.T) {
 	dataOnly := safeguardtest.Full(func(c *configv1.ClassOfService) { c.OverspendSafeguard, c.PaymentSafeguard = nil, nil })
 	ready := func(sub account.Subscriber) *engineSays {
 		return &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
@@ -224,7 +224,7 @@ func TestTheInventoryKnowsWhatIsNotThere(t *testing.T) {
 
 // A partition that is rebuilt, or whose owner is away, answers from the store where that can tell, and otherwise that it
 // does not know: never that there is no such subscriber.
-func TestWhatCannotBeToldIsRebuilding(t *testing.T) {
+func TestInventory_RebuildingWhereNotKnown(t *testing.T) {
 	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(sentOn, "1"))
 	nobody := &fold.NotOwnerError{Address: "127.0.0.1:1"}
 	gold := safeguardtest.Full()

@@ -18,7 +18,7 @@ import (
 )
 
 // A producer reads right behind the receipt for its activation: the answer is from a state in which that was worked.
-func TestAReadWaitsForAnEvent(t *testing.T) {
+func TestMinPosition_WaitsForAnEvent(t *testing.T) {
 	known := begun(t, safeguardtest.Full())
 	known.Offset = 17
 	for _, test := range []struct {
@@ -63,7 +63,7 @@ func (s *worksLater) Read(ctx context.Context, key string) (fold.Reading[account
 	return s.engineSays.Read(ctx, key)
 }
 
-func TestAReadAnswersAsSoonAsTheEventIsWorked(t *testing.T) {
+func TestMinPosition_AnswersAsSoonAsTheEventIsWorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		known := begun(t, safeguardtest.Full())
 		known.Offset = 8
@@ -79,7 +79,7 @@ func TestAReadAnswersAsSoonAsTheEventIsWorked(t *testing.T) {
 	})
 }
 
-func TestAClassOfServiceHasNoPosition(t *testing.T) {
+func TestMinPosition_NotOfAClassOfService(t *testing.T) {
 	s := reachable(t, &engineSays{}, "2026-03-12T10:00", safeguardtest.Full())
 	_, err := (&catalogService{catalogs: s.catalogs}).ListOptions(t.Context(), &optionsv1.ListOptionsRequest{
 		Parent: "tenants/acme/classesOfService/gold", MinPosition: &optionsv1.Position{},
@@ -91,7 +91,7 @@ func TestAClassOfServiceHasNoPosition(t *testing.T) {
 
 // After a change of the catalog the inventory once showed the old limit with the new thresholds, and options that were
 // withdrawn; Authorize by usage denied what it allowed by option.
-func TestAReadIsOneJudgementByTheClassAsItIs(t *testing.T) {
+func TestRead_IsOneDecisionByTheClassAsItIs(t *testing.T) {
 	was := safeguardtest.Full(safeguardtest.DefaultLimit("20"))
 	r := begun(t, was, inState(spend.Overspend, spend.Active))
 	now := safeguardtest.Full(safeguardtest.DefaultLimit("10"))
@@ -115,7 +115,7 @@ func TestAReadIsOneJudgementByTheClassAsItIs(t *testing.T) {
 	}
 	for _, req := range []*optionsv1.AuthorizeRequest{ofUsage(roamingData()), ofOption(spend.Data)} {
 		a, err := (&enforcement{subscribers: s}).Authorize(t.Context(), req)
-		if err != nil || verdictLine(a) != "deny LIMIT_REACHED data until 2026-04-01T00:00:00" {
+		if err != nil || decisionLine(a) != "deny LIMIT_REACHED data until 2026-04-01T00:00:00" {
 			t.Errorf("%v: %v, %v", req, a, err)
 		}
 	}
@@ -123,7 +123,7 @@ func TestAReadIsOneJudgementByTheClassAsItIs(t *testing.T) {
 
 // Nobody knows where a subscriber stands whose class is missing, or a number that is not activated yet: once Authorize went
 // by the last figure, while 113 EUR were spent of 10.
-func TestWhatCannotBeCountedIsDecidedByTheTenant(t *testing.T) {
+func TestAuthorize_UncountableByTheTenant(t *testing.T) {
 	elsewhere := safeguardtest.Full(func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" })
 	pending := func(sub account.Subscriber) *engineSays {
 		return &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}

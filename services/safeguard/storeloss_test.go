@@ -108,7 +108,7 @@ func (r *replica) snapshots() (n int) {
 	return n
 }
 
-// until waits for what only looking tells.
+// until waits for what can only be polled.
 func (f *fixture) until(what string, holds func() bool) {
 	f.Helper()
 	for !holds() {
@@ -120,8 +120,8 @@ func (f *fixture) until(what string, holds func() bool) {
 	}
 }
 
-// floors waits until everything that follows from the log is known to have been told: the group stands at its end.
-func (f *fixture) floors() {
+// allPublished waits until everything that follows from the log is known to have been published: the group is at its end.
+func (f *fixture) allPublished() {
 	f.Helper()
 	topic, group := f.client.Topic(stream.EventsOrdered), f.client.Topic(account.Domain)
 	transport := &kafka.Transport{}
@@ -142,8 +142,8 @@ func (f *fixture) floors() {
 	})
 }
 
-// stands is how many outcomes stand on their topic, repeats included.
-func (f *fixture) stands() (n int64) {
+// outcomeCount is how many outcomes stand on their topic, repeats included.
+func (f *fixture) outcomeCount() (n int64) {
 	f.Helper()
 	for p := range int32(4) {
 		_, end, err := f.client.Offsets(f.ctx, f.client.Topic(stream.Safeguards), p)
@@ -155,8 +155,8 @@ func (f *fixture) stands() (n int64) {
 	return n
 }
 
-// guard asks one subscriber's authorisation for as long as the test runs. An answer is the truth, or says that it is not
-// known and then what the tenant wants: nobody is let on by a counter that has lost something.
+// guard asks one subscriber's authorisation for as long as the test runs. An answer is the truth, or is that it is not
+// known, and then what the tenant wants: no subscriber is let on by a counter that has lost something.
 type guard struct {
 	// blocked is set once the subscriber is past its limit, unknown once that was an answer.
 	blocked, unknown atomic.Bool
@@ -196,10 +196,10 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 	return g
 }
 
-// agrees waits until every subscriber is shown as an independent reading of the whole log makes it.
-func (f *fixture) agrees(c *configuration, r *replica) {
+// compare waits until every subscriber is shown as an independent reading of the whole log makes it.
+func (f *fixture) compare(c *configuration, r *replica) {
 	f.Helper()
-	worlds := f.meant(c)
+	worlds := f.expected(c)
 	for i := range crowd {
 		number, alive := subject(i), 0
 		for _, w := range worlds {
@@ -208,7 +208,7 @@ func (f *fixture) agrees(c *configuration, r *replica) {
 				continue
 			}
 			alive++
-			f.until(number+" to be shown as the log says", func() bool {
+			f.until(number+" to be shown as the log has it", func() bool {
 				shown, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/" + number})
 				views, _ := w.Judged("acme", number)
 				return err == nil && len(model.Shown(shown, views)) == 0
@@ -220,8 +220,8 @@ func (f *fixture) agrees(c *configuration, r *replica) {
 	}
 }
 
-// meant is the model of each partition's log.
-func (f *fixture) meant(c *configuration) (worlds []*model.World) {
+// expected is the model of each partition's log.
+func (f *fixture) expected(c *configuration) (worlds []*model.World) {
 	f.Helper()
 	first, topic := model.New(), f.client.Topic(stream.EventsOrdered)
 	for p := range int32(4) {
@@ -258,9 +258,9 @@ func (f *fixture) meant(c *configuration) (worlds []*model.World) {
 }
 
 // A store that is set back to an older dump, and then emptied, while the service runs: it is noticed, the tenant's word
-// holds meanwhile, the partitions are rebuilt from snapshot and log, every figure is the one before, nothing is told another
-// time that was told for sure.
-func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
+// holds meanwhile, the partitions are rebuilt from snapshot and log, every figure is the one before, nothing is published another
+// time that was published for sure.
+func TestStore_SetBackOrEmptiedLosesNothing(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.cfg.State.SnapshotEvents = 1000 // the fewest
@@ -279,22 +279,22 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 					return safeguardtest.Amount(m.GetSpent()) == spent && m.GetReached() == blocked
 				})
 			}
-			f.agrees(c, r)
+			f.compare(c, r)
 		}
 		var block, lenient *guard
-		// loses what the store holds, once more until callers were told that nothing is known: a rebuild is short.
+		// loses what the store holds, once more until callers were answered that nothing is known: a rebuild is short.
 		loses := func(to map[string]func(redis.Pipeliner), spent string, blocked bool) {
 			f.Helper()
 			block.unknown.Store(false)
 			lenient.unknown.Store(false)
 			for tried := 0; tried == 0 || !block.unknown.Load() || !lenient.unknown.Load(); tried++ {
-				f.floors()
-				told, opened := f.stands(), r.logged("partition opened")
+				f.allPublished()
+				published, opened := f.outcomeCount(), r.logged("partition opened")
 				f.setBack(store, to)
 				f.until("the loss to be noticed", func() bool { return r.logged("partition opened") >= opened+4 })
 				all(spent, blocked)
-				if n := f.stands(); n != told {
-					f.Errorf("%d outcomes were told again that stood below the floor", n-told)
+				if n := f.outcomeCount(); n != published {
+					f.Errorf("%d outcomes below the published offset were published again", n-published)
 				}
 			}
 		}
@@ -314,7 +314,7 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 				Category: eventv1.UsageCharged_CATEGORY_CONTENT, ThirdParty: true, Net: safeguardtest.Units("10"), Gross: safeguardtest.Units("12"),
 			}}
 		})...)
-		f.told(3 * crowd)
+		f.outcomes(3 * crowd)
 		all("30", false)
 		f.until("a snapshot of each partition", func() bool { return r.snapshots() == 4 })
 		older := f.dump(store)
@@ -323,13 +323,13 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 		defer lenient.stop()
 
 		f.publish(charges("second", "15")...)
-		f.told(4 * crowd)
+		f.outcomes(4 * crowd)
 		all("45", false)
 		loses(older, "45", false)
 
 		f.publish(charges("third", "5")...)
 		f.publish(charges("second", "15")...) // the same events again
-		f.told(5 * crowd)
+		f.outcomes(5 * crowd)
 		all("50", true)
 		block.blocked.Store(true)
 		restored := r.logged("snapshot restored")
@@ -349,7 +349,7 @@ func TestAStoreSetBackOrEmptiedWhileRunningLosesNothing(t *testing.T) {
 			"activated 0/50 ACTIVATION", "overspend activated 0/100 ACTIVATION", "payment activated 0/300 ACTIVATION",
 			"alert 80% at 40 45/50 USAGE", "reached 50/50 USAGE blocked", "released 0/50 REFUND",
 		}
-		for s, got := range f.told(6 * crowd) {
+		for s, got := range f.outcomes(6 * crowd) {
 			if diff := cmp.Diff(want, got); diff != "" {
 				f.Errorf("%s: %s", s, diff)
 			}

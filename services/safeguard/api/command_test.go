@@ -32,7 +32,7 @@ type (
 	engineSay = func(*event.Event) (fold.Answer, error)
 )
 
-// peerSays is another replica, which says what it is told to.
+// peerSays is another replica, which answers what a test has set.
 type peerSays struct {
 	optionsv1.UnimplementedEnforcementServiceServer
 	address string
@@ -111,7 +111,7 @@ func inbound(ctx context.Context, pairs ...string) context.Context {
 }
 
 // A call goes to whoever has the partition, and while that moves to the next one, always the same call.
-func TestACallFollowsItsPartition(t *testing.T) {
+func TestCommand_FollowsItsPartition(t *testing.T) {
 	allowed := &optionsv1.ChargeResponse{Allowed: true, Spent: safeguardtest.Units("5"), Sequence: 44}
 	movedBehindAppend := passedOn(unknown, fold.ErrMoved)
 	for _, test := range []struct {
@@ -200,8 +200,8 @@ func TestACallFollowsItsPartition(t *testing.T) {
 	}
 }
 
-// What is not known in the end is told apart: surely nothing happened, or it may have.
-func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
+// Of what is not known in the end there are two kinds: surely nothing happened, or it may have.
+func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 	t.Run("nobody was there to take it", func(t *testing.T) {
 		closed, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -257,7 +257,7 @@ func TestACallWithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 }
 
 // A replica that a peer took for the owner answers at once: the peer knows better whom to ask next.
-func TestACallThatWasSentOnIsTriedOnce(t *testing.T) {
+func TestCommand_SentOnIsTriedOnce(t *testing.T) {
 	for _, test := range []struct {
 		err    error
 		reason string
@@ -308,7 +308,7 @@ func (h *held) Send(m *optionsv1.ChargeStreamResponse) error {
 	return nil
 }
 
-func TestAStreamAnswersWhatCameBeforeItEnds(t *testing.T) {
+func TestStream_AnswersWhatCameBeforeItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 2*inFlight)}
@@ -350,7 +350,7 @@ func TestAStreamAnswersWhatCameBeforeItEnds(t *testing.T) {
 	})
 }
 
-func TestAPanicOfOneAnswerIsThatOfTheStream(t *testing.T) {
+func TestStream_PanicOfOneAnswerEndsIt(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	h := &held{ctx: ctx, in: make(chan *optionsv1.ChargeStreamRequest, 1)}

@@ -16,8 +16,8 @@ import (
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
-// heard is the fold, and keeps what it answered.
-func (p *partition) hears(answers map[int64]proto.Message) fold.Fold[Subscriber, *Catalog] {
+// keepsAnswers is the fold, and keeps what it answered.
+func (p *partition) keepsAnswers(answers map[int64]proto.Message) fold.Fold[Subscriber, *Catalog] {
 	return witness{NewRules("safeguards"), func(j foldtest.Judgement) {
 		m, _ := j.Value.(proto.Message)
 		answers[j.Offset] = m // a batch may be worked more than once
@@ -26,14 +26,14 @@ func (p *partition) hears(answers map[int64]proto.Message) fold.Fold[Subscriber,
 
 // A call under its reference once more is answered as it was, with the figures of then, whatever became of the subscriber:
 // another class without the option, the end, another number.
-func TestACallThatIsRepeatedIsAnsweredAsItWas(t *testing.T) {
+func TestCommand_RepeatedIsAnsweredAsBefore(t *testing.T) {
 	for name, becomes := range map[string]func(p *partition){
 		"spent on":                          func(p *partition) { p.pays("7"); p.overspends("8") },
 		"of a class that does not offer it": func(p *partition) { p.reclasses("silver") },
 		"of a class that is gone":           func(p *partition) { p.configures() },
 		"terminated":                        func(p *partition) { p.terminates() },
 		"gone to another number": func(p *partition) {
-			p.says("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: newNumber})
+			p.publishes("subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: newNumber})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -46,7 +46,7 @@ func TestACallThatIsRepeatedIsAnsweredAsItWas(t *testing.T) {
 				{ID: "o", Source: ChangeSource, Type: TypeChange, Data: &controlv1.ChangeCommand{Option: overspend, CurrentLimit: units("20"), State: turnedOn, RenewalDay: &day}},
 			}
 			answers := map[int64]proto.Message{}
-			p.rules = p.hears(answers)
+			p.rules = p.keepsAnswers(answers)
 			call := func() (from int64) {
 				from = int64(len(p.log))
 				for _, e := range calls {

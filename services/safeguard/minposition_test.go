@@ -11,8 +11,8 @@ import (
 )
 
 // A producer reads right behind the receipt for its activation, at any replica, and is answered from a state in which that
-// was worked: once it was told that there is no such subscriber.
-func TestAReadRightBehindAReceipt(t *testing.T) {
+// was worked: once the answer was that there is no such subscriber.
+func TestMinPosition_ReadsBehindAReceipt(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Gold())

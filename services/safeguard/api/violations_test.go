@@ -21,7 +21,7 @@ func faultsOf(err error) (all []string) {
 }
 
 // A call once named what is wrong with it by itself, and what is wrong with it for its subscriber only when it came again.
-func TestACallNamesEveryFault(t *testing.T) {
+func TestCommand_NamesEveryViolation(t *testing.T) {
 	c := safeguardtest.Full()
 	s := reachable(t, &engineSays{reading: begun(t, c, func(s *account.Subscriber) { s.Options[spend.Overspend].DayChanged = true })}, "2026-03-12T10:00", c)
 	day, far := int32(12), int32(40)
