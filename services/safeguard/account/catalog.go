@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
-// catalog is what counting reads of one revision of the configuration. It is immutable and shared by all partitions.
+// Catalog is what counting reads of one revision of the configuration. It is immutable and shared by all partitions.
 type Catalog struct {
 	Revision int64
 	classes  map[classKey]*Class
@@ -22,13 +22,13 @@ type Catalog struct {
 
 type classKey struct{ tenant, id string }
 
-// class is a class of service.
+// Class is a class of service.
 type Class struct {
 	// offers are nil where the class does not offer the option.
 	Offers [spend.Options]*Offer
 }
 
-// offer is one safeguard as a class offers it.
+// Offer is one safeguard as a class offers it.
 type Offer struct {
 	*configclient.Offer
 	scope scoped
@@ -46,7 +46,7 @@ type scoped struct {
 	err error
 }
 
-// newCatalog compiles a snapshot; before is the catalog of another revision, or nil.
+// Compile makes a catalog of a snapshot; before is the catalog of another revision, or nil.
 func Compile(s *configclient.Snapshot, before *Catalog) *Catalog {
 	m := s.Message().GetClassesOfService()
 	c := &Catalog{Revision: s.Revision, classes: make(map[classKey]*Class, len(m)), tenants: map[string]*configclient.Tenant{}, scopes: map[string]scoped{}}
@@ -99,7 +99,7 @@ func (c *Catalog) known(text string) (scoped, bool) {
 	return s, ok
 }
 
-// class is nil where the tenant has none of that id.
+// Class is nil where the tenant has none of that id.
 func (c *Catalog) Class(tenant, id string) *Class {
 	if c == nil {
 		return nil
@@ -110,7 +110,7 @@ func (c *Catalog) Class(tenant, id string) *Class {
 // unknownTenant stands for one that the configuration does not have.
 var unknownTenant = &configclient.Tenant{DedupWindow: configclient.DefaultDedupWindow}
 
-// tenant is never nil.
+// Tenant is never nil.
 func (c *Catalog) Tenant(id string) *configclient.Tenant {
 	if c != nil {
 		if t, ok := c.tenants[id]; ok {

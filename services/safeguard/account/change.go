@@ -30,10 +30,10 @@ const (
 	ReasonRequest    = "REQUEST_INVALID"
 )
 
-// eligibleStates is the key under which a refused state names those that are eligible.
+// EligibleStates is the key under which a refused state names those that are eligible.
 const EligibleStates = "eligibleStates"
 
-// maxThresholds bounds a subscriber's own list.
+// MaxThresholds bounds a subscriber's own list.
 const MaxThresholds = 16
 
 // commandOn begins a command on an option: the subscriber takes over what its class offers by now. The error is the
@@ -286,6 +286,7 @@ func stateName(s eventv1.Safeguard_State) string {
 	return s.String()
 }
 
+// OptionOf is an option of the wire, AnyOption where it is none.
 func OptionOf(o eventv1.Safeguard_Option) spend.Option {
 	switch o {
 	case eventv1.Safeguard_OPTION_DATA:

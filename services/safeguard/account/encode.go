@@ -48,6 +48,7 @@ func (s *Subscriber) more() (m byte) {
 	return m
 }
 
+// Encode appends the bytes of the record.
 func (s *Subscriber) Encode(b []byte) []byte {
 	if s.Life != LifeActive {
 		return s.encodeTombstone(b)
@@ -119,7 +120,7 @@ func (s *Subscriber) Encode(b []byte) []byte {
 	return b
 }
 
-// appendMark writes what is no active subscriber's.
+// encodeTombstone writes what is no active subscriber's.
 func (s *Subscriber) encodeTombstone(b []byte) []byte {
 	flags := byte(s.Life)
 	if s.Life == LifeTerminated && s.Pending() {

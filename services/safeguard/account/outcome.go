@@ -139,11 +139,13 @@ func thresholdOnWire(t spend.Threshold, at spend.Amount, currency string) *event
 	return &eventv1.Threshold{Percent: int32(min(t.Percent, math.MaxInt32)), Amount: MoneyOf(at, currency)}
 }
 
+// MoneyOf is an amount on the wire.
 func MoneyOf(a spend.Amount, currency string) *money.Money {
 	units, nanos := a.Units()
 	return &money.Money{CurrencyCode: currency, Units: units, Nanos: nanos}
 }
 
+// MoneyWhere is nil where there is no amount.
 func MoneyWhere(there bool, a spend.Amount, currency string) *money.Money {
 	if !there {
 		return nil
@@ -159,6 +161,7 @@ func CauseOf(e *event.Event, timer string, due time.Time) *eventv1.Cause {
 	return &eventv1.Cause{Cause: &eventv1.Cause_Timer{Timer: &eventv1.TimerReference{Name: timer, Due: timestamppb.New(due)}}}
 }
 
+// OptionOnWire is unspecified for AnyOption.
 func OptionOnWire(o spend.Option) eventv1.Safeguard_Option {
 	switch o {
 	case spend.Data:
@@ -171,6 +174,7 @@ func OptionOnWire(o spend.Option) eventv1.Safeguard_Option {
 	return eventv1.Safeguard_OPTION_UNSPECIFIED
 }
 
+// StateOnWire is unspecified for a state that is unset.
 func StateOnWire(s spend.State) eventv1.Safeguard_State {
 	switch s {
 	case spend.Active:

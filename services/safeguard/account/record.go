@@ -26,6 +26,7 @@ const (
 
 var lives = [...]string{LifeActive: "active", LifeTerminated: "terminated", LifeMoved: "moved to another number", LifePending: "awaited"}
 
+// String is the life as a person reads it.
 func (l Life) String() string { return lives[l] }
 
 // Subscriber is the body of a record: an active subscriber, or what its number is instead. The zero value is a subscriber

@@ -69,6 +69,7 @@ func Gold(edits ...func(*configv1.DataSafeguardOption)) *configv1.ClassOfService
 	return &configv1.ClassOfService{Name: "tenants/acme/classesOfService/gold", DataSafeguard: o}
 }
 
+// Limit is that of the data safeguard.
 func Limit(amount string) func(*configv1.DataSafeguardOption) {
 	return func(o *configv1.DataSafeguardOption) { o.Limit = Units(amount) }
 }
