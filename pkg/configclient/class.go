@@ -18,12 +18,12 @@ type Class struct {
 type Offer struct {
 	Option   spend.Option
 	Currency string
-	// Limit is the cut-off of a subscriber that has set none.
+	// Limit is the cut-off limit of a subscriber that has set none.
 	Limit spend.Amount
-	// HasLimit is false of an overspend safeguard without a default limit, whose Limit is 0: a subscriber must set one
-	// to activate it.
+	// HasLimit is false for an overspend safeguard without a default limit, whose Limit is 0: a subscriber must set a
+	// limit to activate it.
 	HasLimit bool
-	// PerPayment is the most that one payment may be; spend.Max where nothing caps it.
+	// PerPayment is the largest amount of one payment; spend.Max where there is no cap.
 	PerPayment spend.Amount
 	Basis      Basis
 	Rating     Rating
@@ -33,19 +33,20 @@ type Offer struct {
 	Scope      string
 	Zone       *time.Location
 	RenewalDay spend.RenewalDay
-	// States may be chosen, in the order of StatesOf. Active is always among them.
+	// States are the states a subscriber may choose, in the order of StatesOf. Active is always among them.
 	States []spend.State
 	// DefaultState is that of a new subscriber, one of States.
 	DefaultState spend.State
-	// BlockInactive is the class's word on an overspend safeguard that is inactive: no access, not no protection.
+	// BlockInactive: while an overspend safeguard is inactive, usage is blocked instead of unprotected.
 	BlockInactive bool
-	// UnknownAllows is the answer while the counter can't be read: true lets it through.
+	// UnknownAllows is the decision while the counter can't be read: true allows.
 	UnknownAllows bool
-	// SecondNotice is the spend at which those who go on are told, in every state; 0 where nobody is.
+	// SecondNotice is the spend at which subscribers who continue are notified, in every state; 0 where no such notice
+	// is sent.
 	SecondNotice spend.Amount
 }
 
-// Offer is the class's one of an option, or nil.
+// Offer returns the class's offer of an option, or nil.
 func (c *Class) Offer(o spend.Option) *Offer {
 	switch o {
 	case spend.Data:
@@ -65,12 +66,12 @@ const (
 	DefaultPaymentScope   = "usage.third_party"
 )
 
-// StatesOf are all states that an option has, in the order they are shown. The slice is the caller's own.
+// StatesOf returns all states of an option, in display order. The caller owns the slice.
 func StatesOf(o spend.Option) []spend.State {
 	return append([]spend.State{spend.Active}, spend.Active.Eligible(o)...)
 }
 
-// DefaultStateOf is the state of a new subscriber where the class says nothing.
+// DefaultStateOf is the state of a new subscriber where the class sets none.
 func DefaultStateOf(o spend.Option) spend.State {
 	if o == spend.Overspend {
 		return spend.Inactive

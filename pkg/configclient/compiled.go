@@ -13,25 +13,25 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-// Compiled are revisions in the form in which a service folds by them. One goroutine reads, compiles and keeps; whoever
-// asks takes what is at hand and never waits for the configuration service, the store or a compiler. It is the
-// state.Revisions of a service's engines.
+// Compiled holds revisions of the configuration, compiled into the form that a service uses. One goroutine reads,
+// compiles and stores them; callers take what is in memory and never wait for the configuration service, the store or a
+// compiler. It implements state.Revisions.
 type Compiled[C any] struct {
 	source  *Source
 	compile func(s *Snapshot, before C) C
-	wake    chan struct{} // holds a signal when there is something to do
+	wake    chan struct{} // holds a signal when there is work
 
-	mu      sync.Mutex
-	changed chan struct{}
-	newest  state.Revision // at hand, and in the store
-	cache   []compiled[C]  // the one used last is the last
-	wishes  []*wish        // in the order in which they are worked
-	inForce map[state.Partition]state.Revision
-	untidy  bool // what lies in the store is to be looked after
-	// interrupt ends the reading of the newest revision, for a wish: a log waits for that.
+	mu         sync.Mutex
+	changed    chan struct{}
+	newest     state.Revision     // in memory and in the store
+	cache      []compiled[C]      // the most recently used is the last
+	pending    []*pendingRevision // in the order in which they are made
+	inForce    map[state.Partition]state.Revision
+	storeStale bool // the store needs maintenance
+	// interrupt ends the reading of the newest revision in favour of a pending one: a log waits for that.
 	interrupt context.CancelFunc
 
-	// Of the goroutine alone: when the newest is tried again, and what was wrong with it.
+	// Only the goroutine uses these: when the newest is tried again, and its last error.
 	again  time.Time
 	failed string
 }
@@ -42,8 +42,8 @@ type compiled[C any] struct {
 	value    C
 }
 
-// wish is a revision that somebody asks for and that is not at hand.
-type wish struct {
+// pendingRevision is a revision that a caller asked for and that is not in memory.
+type pendingRevision struct {
 	at    state.Revision
 	asked time.Time // last
 	next  time.Time // not tried before
@@ -51,14 +51,15 @@ type wish struct {
 }
 
 const (
-	// retryEvery is how soon what could not be read is tried again.
+	// retryEvery is the interval between tries to read a revision.
 	retryEvery = 2 * time.Second
-	// forgetAfter drops a wish that nobody repeats: an owner that waits asks each second.
+	// forgetAfter drops a pending revision that no caller asks for any more: an owner that waits asks each second.
 	forgetAfter = 10 * time.Second
 )
 
-// Compile begins to compile what the Source hears of, and what is asked for, until ctx ends; the Source's Close waits for
-// that. compile gets what it made before, the zero C at first, for what did not change.
+// Compile starts to compile the revisions that the Source learns of and those that callers ask for, until ctx ends;
+// Close of the Source waits for that. compile receives the previous result, at first the zero C, to reuse what did not
+// change.
 func Compile[C any](ctx context.Context, s *Source, compile func(s *Snapshot, before C) C) *Compiled[C] {
 	c := &Compiled[C]{
 		source: s, compile: compile, wake: make(chan struct{}, 1),
@@ -91,7 +92,7 @@ func (c *Compiled[C]) At(r state.Revision) (C, error) {
 	}
 	var none C
 	now := time.Now()
-	for _, w := range c.wishes {
+	for _, w := range c.pending {
 		if w.at != r {
 			continue
 		}
@@ -104,7 +105,7 @@ func (c *Compiled[C]) At(r state.Revision) (C, error) {
 		}
 		return none, fmt.Errorf("%w: %w", state.ErrNotReady, w.err)
 	}
-	c.wishes = append(c.wishes, &wish{at: r, asked: now})
+	c.pending = append(c.pending, &pendingRevision{at: r, asked: now})
 	if c.interrupt != nil {
 		c.interrupt()
 	}
@@ -125,11 +126,11 @@ func (c *Compiled[C]) InForce(p state.Partition, r state.Revision) {
 	}
 	c.inForce[p] = r
 	c.source.note(r)
-	c.untidy = true
+	c.storeStale = true
 	c.signal()
 }
 
-// Latest is the highest revision at hand, for those who ask for none in particular; false while there is none.
+// Latest is the compiled revision with the highest number in memory; false while there is none.
 func (c *Compiled[C]) Latest() (value C, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -151,6 +152,7 @@ func (c *Compiled[C]) signal() {
 
 // recall and take hold mu.
 
+// recall and take require mu.
 func (c *Compiled[C]) recall(r state.Revision) (found compiled[C], ok bool) {
 	i := slices.IndexFunc(c.cache, func(k compiled[C]) bool { return k.at == r })
 	if i < 0 {
@@ -161,7 +163,7 @@ func (c *Compiled[C]) recall(r state.Revision) (found compiled[C], ok bool) {
 	return found, true
 }
 
-// take adds what was compiled; what no partition here is at goes first.
+// take adds a compiled revision; a revision that no partition of this process uses is dropped first.
 func (c *Compiled[C]) take(made compiled[C]) {
 	c.cache = append(c.cache, made)
 	for i := 0; len(c.cache) > remembered && i < len(c.cache)-1; {
@@ -171,7 +173,7 @@ func (c *Compiled[C]) take(made compiled[C]) {
 		}
 		c.cache = append(c.cache[:i:i], c.cache[i+1:]...)
 	}
-	c.wishes = slices.DeleteFunc(c.wishes, func(w *wish) bool { return w.at == made.at })
+	c.pending = slices.DeleteFunc(c.pending, func(w *pendingRevision) bool { return w.at == made.at })
 	c.announce()
 }
 
@@ -189,10 +191,10 @@ func (c *Compiled[C]) announce() {
 	c.changed = make(chan struct{})
 }
 
-// work is the goroutine.
+// work runs until ctx ends.
 func (c *Compiled[C]) work(ctx context.Context) {
-	tidy := time.NewTicker(keepEvery)
-	defer tidy.Stop()
+	maintainStore := time.NewTicker(keepEvery)
+	defer maintainStore.Stop()
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for ctx.Err() == nil {
@@ -206,67 +208,67 @@ func (c *Compiled[C]) work(ctx context.Context) {
 			c.again = time.Time{}
 		case <-c.wake:
 		case <-retry.C:
-		case <-tidy.C:
+		case <-maintainStore.C:
 			c.mu.Lock()
-			c.untidy = true
+			c.storeStale = true
 			c.mu.Unlock()
 		}
 	}
 }
 
-// turn does one thing, if there is one: what a log waits for comes first.
+// turn does one piece of work, if there is one: revisions that a log waits for come first.
 func (c *Compiled[C]) turn(ctx context.Context) bool {
 	now := time.Now()
 	c.mu.Lock()
-	c.wishes = slices.DeleteFunc(c.wishes, func(w *wish) bool { return now.Sub(w.asked) > forgetAfter })
-	i := slices.IndexFunc(c.wishes, func(w *wish) bool { return !now.Before(w.next) })
+	c.pending = slices.DeleteFunc(c.pending, func(w *pendingRevision) bool { return now.Sub(w.asked) > forgetAfter })
+	i := slices.IndexFunc(c.pending, func(w *pendingRevision) bool { return !now.Before(w.next) })
 	var wished state.Revision
 	if i >= 0 {
-		wished = c.wishes[i].at
+		wished = c.pending[i].at
 	}
-	newest, untidy := c.newest, c.untidy
+	newest, storeStale := c.newest, c.storeStale
 	c.mu.Unlock()
 	if i >= 0 {
-		c.fulfil(ctx, wished)
+		c.makePending(ctx, wished)
 		return true
 	}
 	if r := c.source.newestApplied(); r.Number > 0 && r != newest && !now.Before(c.again) {
 		c.advance(ctx, r)
 		return true
 	}
-	if untidy {
-		c.tidy(ctx)
+	if storeStale {
+		c.maintainStore(ctx)
 		return true
 	}
 	return false
 }
 
-// fulfil makes a revision that was asked for.
-func (c *Compiled[C]) fulfil(ctx context.Context, r state.Revision) {
+// make returns once a revision is in memory; the error says why it can't be read.
+func (c *Compiled[C]) makePending(ctx context.Context, r state.Revision) {
 	err := c.make(ctx, r)
 	if err == nil {
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, w := range c.wishes {
+	for _, w := range c.pending {
 		if w.at != r {
 			continue
 		}
 		if w.err == nil || w.err.Error() != err.Error() {
-			c.source.log.Warn("revision that a log names not at hand, trying again", zap.Stringer("revision", r), zap.Error(err))
+			c.source.log.Warn("revision that a log names is not available, trying again", zap.Stringer("revision", r), zap.Error(err))
 		}
 		w.err, w.next = err, time.Now().Add(retryEvery)
 	}
 	c.announce()
 }
 
-// advance makes the newest revision, puts it into the store and lets it be announced.
+// advance makes the newest revision, stores it and announces it.
 func (c *Compiled[C]) advance(ctx context.Context, r state.Revision) {
 	reading, cancel := context.WithCancel(ctx)
 	defer cancel()
 	c.mu.Lock()
-	wished := slices.ContainsFunc(c.wishes, func(w *wish) bool { return w.err == nil })
+	wished := slices.ContainsFunc(c.pending, func(w *pendingRevision) bool { return w.err == nil })
 	c.interrupt = cancel
 	c.mu.Unlock()
 	if wished {
@@ -282,13 +284,13 @@ func (c *Compiled[C]) advance(ctx context.Context, r state.Revision) {
 	c.interrupt = nil
 	switch {
 	case err == nil:
-		c.newest, c.untidy, c.failed = r, true, ""
+		c.newest, c.storeStale, c.failed = r, true, ""
 		c.announce()
 	case !interrupted:
 		c.again = time.Now().Add(retryEvery)
 		if c.failed != err.Error() {
 			c.failed = err.Error()
-			c.source.log.Warn("newest revision not at hand, trying again", zap.Stringer("revision", r), zap.Error(err))
+			c.source.log.Warn("newest revision is not available, trying again", zap.Stringer("revision", r), zap.Error(err))
 		}
 	}
 }

@@ -30,7 +30,7 @@ func put(t *testing.T, k *keys, r state.Revision, text string) {
 	k.values[r] = body
 }
 
-// at asks until a revision is at hand, or the service and the store have said that they have not got it.
+// at asks until a revision is in memory, or the service and the store answered that they do not have it.
 func at(t *testing.T, c *Compiled[*Snapshot], r state.Revision) (*Snapshot, error) {
 	t.Helper()
 	_, _ = c.At(r)
@@ -38,7 +38,7 @@ func at(t *testing.T, c *Compiled[*Snapshot], r state.Revision) (*Snapshot, erro
 	return c.At(r)
 }
 
-func TestOwnersTakeWhatIsAtHandAndNeverWait(t *testing.T) {
+func TestCompiled_OwnersNeverWait(t *testing.T) {
 	s, k := newService(3), newKeys()
 	compiling(t, s, k, func(t *testing.T, _ *Source, c *Compiled[*Snapshot], _ daemon.Env) {
 		if c.Newest() != of(3) || k.has(of(3)) == nil {
@@ -72,7 +72,7 @@ func TestOwnersTakeWhatIsAtHandAndNeverWait(t *testing.T) {
 	})
 }
 
-func TestARevisionIsTheNewestOnceTheStoreHasIt(t *testing.T) {
+func TestCompiled_RevisionIsNewestOnceStored(t *testing.T) {
 	s, k := newService(3), newKeys()
 	compiling(t, s, k, func(t *testing.T, _ *Source, c *Compiled[*Snapshot], _ daemon.Env) {
 		k.fails(errors.New("redis is away"))
@@ -91,7 +91,7 @@ func TestARevisionIsTheNewestOnceTheStoreHasIt(t *testing.T) {
 	})
 }
 
-func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
+func TestCompiled_StartsFromStoreWithoutService(t *testing.T) {
 	for name, deaf := range map[string]bool{"refused": false, "nobody answers": true} {
 		t.Run(name, func(t *testing.T) {
 			s, k := newService(9), newKeys()
@@ -128,7 +128,7 @@ func TestAStartWhileTheServiceIsAwayWorksFromTheStore(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyHasIsSaid(t *testing.T) {
+func TestCompiled_UnavailableRevisionIsReported(t *testing.T) {
 	s, k := newService(9), newKeys()
 	compiling(t, s, k, func(t *testing.T, _ *Source, c *Compiled[*Snapshot], env daemon.Env) {
 		if _, err := at(t, c, of(10)); fault.KindOf(err) != fault.NotFound {
@@ -141,7 +141,7 @@ func TestWhatNobodyHasIsSaid(t *testing.T) {
 		if f := env.Health.Failing(); len(f) != 0 {
 			t.Errorf("a record of one log takes the service out: %v", f)
 		}
-		// It comes after all.
+		// The revision becomes available.
 		k.fails(nil)
 		put(t, k, of(10), "")
 		for range 4 { // an owner asks each second
@@ -155,9 +155,9 @@ func TestWhatNobodyHasIsSaid(t *testing.T) {
 	})
 }
 
-// A database of the configuration that was begun anew counts from 1 again: what an old store has under its numbers is
-// another content, and so is what the new one has under those of an old log.
-func TestANumberOfAnotherHistoryIsAnotherRevision(t *testing.T) {
+// A configuration database that is created again counts from 1: an old store has other contents under its numbers, and
+// so has the new database under the numbers of an old log.
+func TestCompiled_NumberOfAnotherHistoryIsAnotherRevision(t *testing.T) {
 	s, k := newService(3), newKeys()
 	s.text = "new"
 	old := state.Revision{History: 0x01d, Number: 3}
@@ -174,7 +174,7 @@ func TestANumberOfAnotherHistoryIsAnotherRevision(t *testing.T) {
 	})
 }
 
-func TestNoSecretLiesInTheStore(t *testing.T) {
+func TestStripped_StoresNoSecret(t *testing.T) {
 	s, k := newService(4), newKeys()
 	compiling(t, s, k, func(t *testing.T, _ *Source, _ *Compiled[*Snapshot], _ daemon.Env) {
 		for _, secret := range []string{"whsec", "aGlkZGVu", "hidden", "Bearer"} {
@@ -185,7 +185,7 @@ func TestNoSecretLiesInTheStore(t *testing.T) {
 	})
 }
 
-func TestWhatPartitionsAreFoldedByStaysInTheStore(t *testing.T) {
+func TestKeyStore_KeepsRevisionsThatPartitionsUse(t *testing.T) {
 	s, k := newService(9), newKeys()
 	compiling(t, s, k, func(t *testing.T, _ *Source, c *Compiled[*Snapshot], _ daemon.Env) {
 		if _, err := at(t, c, of(4)); err != nil {
@@ -196,7 +196,7 @@ func TestWhatPartitionsAreFoldedByStaysInTheStore(t *testing.T) {
 		if k.has(of(4)) == nil || k.named[zero] != of(4) || k.swept == 0 {
 			t.Errorf("stored %t, named %v, swept %d", k.has(of(4)) != nil, k.named, k.swept)
 		}
-		// Everybody goes on from memory and asks an emptied store for nothing.
+		// All services work from memory and do not ask an emptied store.
 		s.set(true, 9)
 		k.mu.Lock()
 		clear(k.values)
@@ -207,7 +207,7 @@ func TestWhatPartitionsAreFoldedByStaysInTheStore(t *testing.T) {
 		if k.has(of(4)) == nil || k.has(of(9)) == nil || k.named[zero] != of(4) {
 			t.Error("an emptied store was not filled again")
 		}
-		// What no partition here is at goes out of memory first.
+		// A revision that no partition uses leaves the memory first.
 		c.InForce(zero, of(9))
 		s.set(false, 9)
 		time.Sleep(longestWait)
@@ -227,7 +227,7 @@ func TestWhatPartitionsAreFoldedByStaysInTheStore(t *testing.T) {
 
 const mine = 0x9e
 
-func TestAConfigurationSetBackOrBegunAnewIsNotFollowed(t *testing.T) {
+func TestSource_DoesNotFollowAConfigurationThatWasSetBack(t *testing.T) {
 	for name, set := range map[string]func(*service){
 		"set back to a backup": func(s *service) { s.newest = 90 },
 		"set back, and changed since": func(s *service) {
@@ -280,7 +280,7 @@ func TestAConfigurationSetBackOrBegunAnewIsNotFollowed(t *testing.T) {
 	}
 }
 
-func TestWhatServicesHaveSeenOutlivesThem(t *testing.T) {
+func TestSource_SeenRevisionsOutliveTheProcess(t *testing.T) {
 	s, k := newService(5), newKeys()
 	k.seen[0x01d] = 100
 	compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env) {
@@ -291,10 +291,10 @@ func TestWhatServicesHaveSeenOutlivesThem(t *testing.T) {
 	})
 }
 
-func TestWhatALogIsFoldedByIsKnown(t *testing.T) {
+func TestSource_RevisionOfALogIsSeen(t *testing.T) {
 	s, k := newService(5), newKeys()
 	compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env) {
-		// Another replica was faster: the next word says so, and nothing is wrong meanwhile.
+		// Another replica was faster: the next head confirms it, and no error is reported meanwhile.
 		c.InForce(zero, of(6))
 		if f := env.Health.Failing(); len(f) != 0 {
 			t.Errorf("not ready: %v", f)

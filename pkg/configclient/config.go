@@ -9,22 +9,22 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 )
 
-// Config says where the configuration service is: the block `config:` of a service's file.
+// Config locates the configuration service: the block `config:` of a service's file.
 type Config struct {
 	// Address is host:port of its gRPC listener.
 	Address string `yaml:"address" env:"TOLLGATE_CONFIG_ADDR"`
-	// APIKeyFile holds the key that is sent.
+	// APIKeyFile holds the API key that is sent.
 	APIKeyFile string `yaml:"api_key_file" env:"TOLLGATE_CONFIG_API_KEY_FILE"`
 	// TLS is true where the listener has a certificate.
 	TLS bool `yaml:"tls" env:"TOLLGATE_CONFIG_TLS"`
-	// CAFile is PEM: the only roots that are trusted; empty for the system's.
+	// CAFile is PEM: the only trusted roots; empty for those of the system.
 	CAFile string `yaml:"ca_file" env:"TOLLGATE_CONFIG_CA_FILE"`
 }
 
-// DefaultConfig is the service on loopback, in plain text, without a key.
+// DefaultConfig is a service on loopback, in plain text, without a key.
 func DefaultConfig() Config { return Config{Address: "127.0.0.1:7010"} }
 
-// Validate reports every fault at once; files are read by Open.
+// Validate reports every violation at once; Open reads the files.
 func (c Config) Validate() error {
 	var f fault.Faults
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
@@ -36,7 +36,7 @@ func (c Config) Validate() error {
 	return f.Err("CONFIG_INVALID")
 }
 
-// Dial is a connection to the service as rpc.Dial makes it, with the key and the roots of the files.
+// Dial is a connection to the service made by rpc.Dial with the key and the roots of the files.
 func (c Config) Dial() (*grpc.ClientConn, error) {
 	key, err := rpc.ReadKey(c.APIKeyFile)
 	if err != nil {

@@ -12,16 +12,16 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Fault is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its revision
-// holds. What a class, a notification or a target of no known form would do is not done; a tenant is there with what
-// is safe in place of what can't be read.
+// Fault is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its
+// revision is used. An unreadable class, notification or endpoint of an unknown profile has no effect; an unreadable
+// tenant keeps safe values in place of those that can't be read.
 type Fault struct {
 	// Name of the resource.
 	Name string
 	Err  error
 }
 
-// Decode reads a snapshot. What it can't read is among its Faults.
+// Decode decodes a snapshot. Resources that it can't read are in Faults.
 func Decode(m *configv1.Snapshot) *Snapshot {
 	d := decoder{zones: map[string]*time.Location{}}
 	s := &Snapshot{
@@ -67,7 +67,7 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 	return s
 }
 
-// decoder collects what is wrong with the resource that it reads.
+// decoder collects the errors of the resource it reads.
 type decoder struct {
 	faults []error
 	zones  map[string]*time.Location
@@ -79,7 +79,7 @@ func (d *decoder) fail(name string, err error) {
 	}
 }
 
-// taken ends the reading of one resource: what is wrong with it, which is told among the snapshot's faults.
+// taken ends the reading of one resource and adds its errors to the faults of the snapshot.
 func (d *decoder) taken(s *Snapshot, name string) error {
 	err := errors.Join(d.faults...)
 	d.faults = nil
@@ -107,7 +107,7 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	policy, err := outbound.PolicyOf(o.GetPorts(), o.GetPlainHttp(), o.GetNetworks(), nil)
 	if err != nil {
 		d.fail(t.GetName(), err)
-		policy = outbound.Policy{} // the narrowest
+		policy = outbound.Policy{} // the narrowest policy
 	}
 	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace, DedupWindow: DefaultDedupWindow}
 	p := t.GetSubscribers()
@@ -132,7 +132,7 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	case configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT:
 		out.RejectUnprovable = true
 	default:
-		// What is rejected can be sent again; what was counted wrongly can't be told from the rest.
+		// A rejected event can be sent again; an event that was counted wrongly can't be found again.
 		out.RejectUnprovable = true
 		d.fail(t.GetName(), fmt.Errorf("unprovable usage %d is not known", p.GetUnprovableUsage()))
 	}

@@ -40,7 +40,7 @@ func (d *decoder) class(c *configv1.ClassOfService) *Class {
 	return out
 }
 
-// Offered is what the messages of the three options have in common.
+// Offered are the getters that the messages of the three options share.
 type Offered interface {
 	GetAmountBasis() configv1.AmountBasis
 	GetRatingBasis() configv1.RatingBasis
@@ -138,7 +138,7 @@ func (r offerReader) thresholds(given []*configv1.AlertThreshold) {
 	}
 }
 
-// states keeps the option's own order, whatever that of the list.
+// states keeps the order of the option, whatever the order of the list.
 func (r offerReader) states(o Offered) {
 	all := StatesOf(r.out.Option)
 	r.out.States = all
@@ -172,7 +172,7 @@ func (r offerReader) inactive(p configv1.InactivePolicy) {
 	}
 }
 
-// StateOf is the state that a message names; Unset where it is none that we know.
+// StateOf is the state of a message; spend's Unset where it is unknown.
 func StateOf(s eventv1.Safeguard_State) spend.State {
 	switch s {
 	case eventv1.Safeguard_STATE_ACTIVE:
@@ -198,7 +198,7 @@ func (d *decoder) allows(name string, p configv1.UnknownPolicy) bool {
 	return false
 }
 
-// zone loads each zone once: a location is some kilobytes, and ten thousand classes share a few.
+// zone loads each time zone once: a location takes some kilobytes, and ten thousand classes share a few.
 func (d *decoder) zone(name, zone string) *time.Location {
 	if zone == "" {
 		return time.UTC

@@ -16,7 +16,7 @@ import (
 
 func eur(units int64) *money.Money { return &money.Money{CurrencyCode: "EUR", Units: units} }
 
-func TestEachOptionIsDecodedWithItsOwnDefaults(t *testing.T) {
+func TestDecode_EachOptionHasItsDefaults(t *testing.T) {
 	both := []spend.State{spend.Active, spend.Inactive}
 	for _, test := range []struct {
 		name  string
@@ -95,7 +95,7 @@ func TestEachOptionIsDecodedWithItsOwnDefaults(t *testing.T) {
 	}
 }
 
-func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
+func TestDecode_TenantHasItsDefaults(t *testing.T) {
 	s := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
 		{Name: "tenants/full", Subscribers: &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic", DedupWindow: durationpb.New(35 * 24 * time.Hour),
@@ -124,7 +124,7 @@ func TestATenantIsDecodedWithItsDefaults(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyCouldCountByIsRefused(t *testing.T) {
+func TestDecode_RejectsUnusableClasses(t *testing.T) {
 	active := eventv1.Safeguard_STATE_ACTIVE
 	for name, test := range map[string]struct {
 		class *configv1.ClassOfService

@@ -19,7 +19,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestAClassIsDecodedWithItsDefaults(t *testing.T) {
+func TestDecode_ClassHasItsDefaults(t *testing.T) {
 	plain := &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}}
 	full := &configv1.DataSafeguardOption{
 		Limit: &money.Money{CurrencyCode: "GBP", Units: 45, Nanos: 500_000_000}, AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_GROSS,
@@ -79,7 +79,7 @@ func mustZone(t *testing.T, name string) *time.Location {
 	return loc
 }
 
-func TestWhatCannotBeReadIsAllNamed(t *testing.T) {
+func TestDecode_NamesEveryUnreadableField(t *testing.T) {
 	s := Decode(&configv1.Snapshot{
 		Tenants: []*configv1.Tenant{{Name: "tenants/a", Outbound: &configv1.OutboundPolicy{Networks: []string{"x"}}}},
 		ClassesOfService: []*configv1.ClassOfService{{Name: "tenants/a/classesOfService/c", DataSafeguard: &configv1.DataSafeguardOption{
@@ -99,7 +99,7 @@ func TestWhatCannotBeReadIsAllNamed(t *testing.T) {
 	}
 }
 
-// faultsOf is what a snapshot says that it can't read.
+// faultsOf are the faults of a snapshot, joined.
 func faultsOf(s *Snapshot) error {
 	var all []error
 	for _, f := range s.Faults() {
@@ -108,9 +108,8 @@ func faultsOf(s *Snapshot) error {
 	return errors.Join(all...)
 }
 
-// One resource of a newer service, or a damaged one, stops nobody: the rest of its revision holds, and what can't be read
-// does nothing that could be wrong.
-func TestWhatCannotBeReadLeavesTheRest(t *testing.T) {
+// An unreadable resource stops no other: the rest of its revision is used, and the resource itself has no wrong effect.
+func TestDecode_UnreadableResourceLeavesTheRest(t *testing.T) {
 	class := func(id, currency string) *configv1.ClassOfService {
 		return &configv1.ClassOfService{Name: "tenants/a/classesOfService/" + id, DataSafeguard: &configv1.DataSafeguardOption{
 			Limit: &money.Money{CurrencyCode: currency, Units: 1},

@@ -12,7 +12,7 @@ const IncidentUnreadable = "RESOURCE_UNREADABLE"
 // shownIncidents is how many resources are named; the rest is a number.
 const shownIncidents = 20
 
-// Incidents names resources, each with what is wrong with it: the first of them, and how many more there are.
+// Incidents makes an incident for each of the first faults, and one with the number of the others.
 func Incidents(code string, faults []Fault) []*daemon.Incident {
 	var out []*daemon.Incident
 	for i, f := range faults {
@@ -25,7 +25,7 @@ func Incidents(code string, faults []Fault) []*daemon.Incident {
 	return out
 }
 
-// shortened keeps the first part of a detail that may list much.
+// shortened keeps the first part of a long detail.
 func shortened(s string) string {
 	const most = 500
 	if len(s) <= most {

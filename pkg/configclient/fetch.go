@@ -23,8 +23,9 @@ const (
 	fromService = "service"
 )
 
-// load reads a revision for who counts or plans: from the store, which has it of the same history or not at all, else
-// from the configuration service. An error of kind fault.NotFound where both answered and neither has it.
+// load reads a revision for a service that counts or plans: from the store, which has it from the same history or not
+// at all, otherwise from the configuration service. The error is of kind fault.NotFound where both answered and neither
+// has it.
 func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) {
 	if r.Number == 0 {
 		return Decode(&configv1.Snapshot{}), nil
@@ -36,7 +37,7 @@ func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) 
 	}
 	found, err := s.fetch(ctx, r)
 	if err != nil && storeErr != nil {
-		// The store may have it: that the service has not got it says nothing yet.
+		// The store may have it although the service does not.
 		return nil, fmt.Errorf("%w (and %v)", storeErr, err) //nolint:errorlint // of another kind
 	}
 	return found, err
@@ -61,7 +62,7 @@ func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Sn
 	}
 	s.log.Info("configuration read", fields...)
 	if m.GetStandsIn() != 0 {
-		s.log.Warn("revision was lost, another one stands in for it", zap.Int64("revision", m.GetRevision()),
+		s.log.Warn("revision was lost, another one replaces it", zap.Int64("revision", m.GetRevision()),
 			zap.String("history", historyName(m.GetHistory())), zap.Int64("stands_in", m.GetStandsIn()))
 	}
 	return found
@@ -69,11 +70,11 @@ func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Sn
 
 func historyName(h uint64) string { return fmt.Sprintf("%016x", h) }
 
-// storedFormat stands before each snapshot in the store. A binary that finds another one reads the revision from the
+// storedFormat begins each snapshot in the store. A binary that finds another format reads the revision from the
 // configuration service.
 const storedFormat = 2
 
-// stored answers nil where the store has not got the revision, or nothing that this binary can read.
+// stored is nil where the store has no such revision, or one that this binary can't read.
 func (s *Source) stored(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
 	if s.store == nil {
 		return nil, nil
@@ -89,13 +90,13 @@ func (s *Source) stored(ctx context.Context, r state.Revision) (*configv1.Snapsh
 	}
 	m := &configv1.Snapshot{}
 	if err := proto.Unmarshal(body[1:], m); err != nil || m.GetRevision() != r.Number || m.GetHistory() != r.History {
-		s.log.Warn("what the store has under a revision is not it", zap.Stringer("revision", r), zap.Error(err))
+		s.log.Warn("the store holds another content under this revision", zap.Stringer("revision", r), zap.Error(err))
 		return nil, nil
 	}
 	return m, nil
 }
 
-// fetch reads a revision from the configuration service, part by part.
+// fetch reads a revision from the configuration service, in parts.
 func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error) {
 	begin := time.Now()
 	m, err := s.receive(ctx, r)
@@ -116,7 +117,7 @@ func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snaps
 	s.mu.Lock()
 	patience := fetchTimeout
 	if s.silent != nil {
-		patience = silentTimeout
+		patience = disconnectedTimeout
 	}
 	s.mu.Unlock()
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -134,7 +135,7 @@ func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snaps
 	return all, err
 }
 
-// Collect puts the parts of a snapshot together; each, where not nil, is called after each part.
+// Collect joins the parts of a snapshot; each, where not nil, is called after each part.
 func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each func()) (*configv1.Snapshot, error) {
 	var all *configv1.Snapshot
 	for {
@@ -143,7 +144,7 @@ func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each f
 		case errors.Is(err, io.EOF) && all != nil:
 			return all, nil
 		case errors.Is(err, io.EOF):
-			return nil, errors.New("the configuration service answered nothing")
+			return nil, errors.New("the configuration service sent an empty answer")
 		case err != nil:
 			return nil, err
 		}

@@ -14,20 +14,20 @@ import (
 )
 
 const (
-	// silence is how long a watch may say nothing before it counts as lost; the service repeats itself every 10 s.
-	silence      = 25 * time.Second
+	// watchTimeout is how long a watch may be silent before it counts as lost; the service sends a message every 10 s.
+	watchTimeout = 25 * time.Second
 	shortestWait = 100 * time.Millisecond
 	longestWait  = 5 * time.Second
 )
 
-// follow watches, and watches again, until ctx ends.
+// follow watches, and reconnects, until ctx ends.
 func (s *Source) follow(ctx context.Context) {
 	wait, learned := shortestWait, false
 	for {
 		var heard bool
 		err := error(nil)
 		if !learned {
-			// First of all: what is known decides whom to follow.
+			// The seen revisions come first: they decide which configuration is followed.
 			err = s.learn(ctx)
 			learned = err == nil
 		}
@@ -44,7 +44,7 @@ func (s *Source) follow(ctx context.Context) {
 			continue
 		}
 		s.disconnected(err)
-		// Half to whole, so that the replicas of a fleet come back one by one.
+		// The jitter of 50 to 100 % spreads the replicas of a fleet.
 		timer := time.NewTimer(wait/2 + rand.N(wait/2))
 		select {
 		case <-timer.C:
@@ -57,21 +57,21 @@ func (s *Source) follow(ctx context.Context) {
 }
 
 var (
-	errSilent = errors.New("the configuration service said nothing for too long")
-	errAgain  = errors.New("more is known than the watch said")
+	errWatchTimeout = errors.New("the configuration service was silent for too long")
+	errAgain        = errors.New("a revision was seen that the watch did not send")
 )
 
-// watch is one stream, from its first word to its end.
+// watch runs one stream from its first message to its end.
 func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(silence, func() { cancel(errSilent) })
+	silent := time.AfterFunc(watchTimeout, func() { cancel(errWatchTimeout) })
 	defer silent.Stop()
 	s.mu.Lock()
-	said := s.positions()
+	sentPositions := s.positions()
 	s.again = func() { cancel(errAgain) }
 	s.mu.Unlock()
-	stream, err := s.client.Watch(ctx, &configv1.WatchRequest{Known: said})
+	stream, err := s.client.Watch(ctx, &configv1.WatchRequest{Known: sentPositions})
 	if err != nil && !errors.Is(context.Cause(ctx), errAgain) {
 		return false, fmt.Errorf("watch configuration: %w", err)
 	}
@@ -79,10 +79,10 @@ func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 		return false, errAgain
 	}
 	for {
-		news, err := stream.Recv()
+		head, err := stream.Recv()
 		switch {
-		case errors.Is(context.Cause(ctx), errSilent):
-			return heard, errSilent
+		case errors.Is(context.Cause(ctx), errWatchTimeout):
+			return heard, errWatchTimeout
 		case errors.Is(context.Cause(ctx), errAgain):
 			return heard, errAgain
 		case errors.Is(err, io.EOF):
@@ -90,14 +90,14 @@ func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 		case err != nil:
 			return heard, fmt.Errorf("watch configuration: %w", err)
 		}
-		silent.Reset(silence)
+		silent.Reset(watchTimeout)
 		if !heard {
 			heard = true
 			s.metrics.connected.Set(1)
-			s.log.Info("configuration connected", zap.Int64("revision", news.GetRevision()), zap.Int64("apply_revision", news.GetApplyRevision()),
-				zap.String("history", historyName(news.GetHistory())))
+			s.log.Info("configuration connected", zap.Int64("revision", head.GetRevision()), zap.Int64("apply_revision", head.GetApplyRevision()),
+				zap.String("history", historyName(head.GetHistory())))
 		}
-		if s.hear(news, said) {
+		if s.applyHead(head, sentPositions) {
 			s.save(ctx)
 		}
 	}

@@ -14,31 +14,31 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// KeyStore is where revisions lie for all services, so that a partition can be opened while the configuration service is
-// away: the three newest, and those that partitions are folded by.
+// KeyStore stores revisions for all services, so that a partition can be opened while the configuration service is
+// unreachable: the three newest, and those that partitions use.
 type KeyStore interface {
-	// GetRevision reads what PutRevision wrote; nil without an error where nothing is there.
+	// GetRevision reads what PutRevision wrote; nil without an error where there is none.
 	GetRevision(ctx context.Context, r state.Revision) ([]byte, error)
 	PutRevision(ctx context.Context, r state.Revision, body []byte) error
-	// HoldRevision says whether a revision is there, and keeps it from going.
+	// HoldRevision reports whether a revision is stored, and prevents its removal.
 	HoldRevision(ctx context.Context, r state.Revision) (bool, error)
-	// NameRevisions says by which revisions partitions are folded; of others nothing changes.
+	// NameRevisions names the revisions that partitions use; other partitions stay as they are.
 	NameRevisions(ctx context.Context, named map[state.Partition]state.Revision) error
-	// SweepRevisions lets go in 60 s all but the three newest and those that are named.
+	// SweepRevisions removes, after 60 s, all but the three newest and the named revisions.
 	SweepRevisions(ctx context.Context) error
-	// SeenRevisions are the highest revisions that SeeRevision was told of, one for each history.
+	// SeenRevisions are the highest revisions passed to SeeRevision, one for each history.
 	SeenRevisions(ctx context.Context) ([]state.Revision, error)
 	SeeRevision(ctx context.Context, r state.Revision) error
 }
 
-// keepEvery is how often the store is asked whether it still has what is to lie there: it may have been emptied, while
-// everybody goes on from memory and asks it for nothing.
+// keepEvery is how often the content of the store is checked: it may have been emptied while all services work from
+// memory.
 const keepEvery = 20 * time.Second
 
-// tidy looks after what lies in the store.
-func (c *Compiled[C]) tidy(ctx context.Context) {
+// maintainStore names, sweeps and restores the revisions in the store.
+func (c *Compiled[C]) maintainStore(ctx context.Context) {
 	c.mu.Lock()
-	c.untidy = false
+	c.storeStale = false
 	named, newest := maps.Clone(c.inForce), c.newest
 	c.mu.Unlock()
 	if c.source.store == nil {
@@ -58,7 +58,7 @@ func (c *Compiled[C]) tidy(ctx context.Context) {
 		err = c.sweep(ctx)
 	}
 	if err != nil && ctx.Err() == nil {
-		c.source.log.Warn("revisions in the store not looked after, trying again", zap.Error(err))
+		c.source.log.Warn("revisions in the store not maintained, trying again", zap.Error(err))
 	}
 }
 
@@ -77,7 +77,7 @@ func (c *Compiled[C]) sweep(ctx context.Context) error {
 	return c.source.store.SweepRevisions(ctx)
 }
 
-// keep returns once a revision lies in the store.
+// keep returns once a revision is in the store.
 func (c *Compiled[C]) keep(ctx context.Context, r state.Revision) error {
 	if c.source.store == nil {
 		return nil
@@ -112,10 +112,10 @@ func (c *Compiled[C]) keep(ctx context.Context, r state.Revision) error {
 	return nil
 }
 
-// putTimeout bounds one writing of a whole configuration, of up to hundreds of MB.
+// putTimeout bounds the writing of one whole configuration, of up to hundreds of MB.
 const putTimeout = 15 * time.Second
 
-// stored is what lies in the store.
+// stored is the encoded form in the store.
 func stored(m *configv1.Snapshot) ([]byte, error) {
 	body, err := proto.MarshalOptions{Deterministic: true}.MarshalAppend([]byte{storedFormat}, Stripped(m))
 	if err != nil {
@@ -124,9 +124,9 @@ func stored(m *configv1.Snapshot) ([]byte, error) {
 	return body, nil
 }
 
-// Stripped is the form in which a snapshot lies in the store, where others may read: of a target it has what planning
-// reads. Its address, secrets and all else are read from the configuration service when something is sent. Messages of m
-// are shared.
+// Stripped is the form of a snapshot in the store, which others may read. An endpoint has only what planning reads: its
+// name, profile, whether it gets personal data, and whether it is a draft. URL, secrets, headers and everything else
+// are read from the configuration service when a request is sent. The result shares messages with m.
 func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 	out := &configv1.Snapshot{
 		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),

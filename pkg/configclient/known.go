@@ -12,22 +12,22 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// known is what a Source knows of the configuration's histories, and whether what it hears goes on from it. The Source's
-// mu holds it.
+// known are the revisions of the configuration's histories that a Source has seen, and whether the service's head
+// continues them. The Source's mu guards it.
 type known struct {
-	// seen is the highest revision of each history that anything here is worked by.
+	// seen is the highest revision of each history that this installation uses.
 	seen map[uint64]int64
-	// last is the word heard last, followed or not.
+	// last is the head received last, followed or not.
 	last *configv1.WatchResponse
-	// refused is why what was heard last is not followed; nil where it is.
+	// refused is why the last head is not followed; nil where it is.
 	refused error
-	// unsaved says that the store has not got the newest of seen.
-	unsaved bool
-	// again ends the watch that is open, so that the next one says what is known by now.
+	// seenUnsaved: the store does not have the newest of seen.
+	seenUnsaved bool
+	// again ends the open watch, so that the next one sends the seen revisions.
 	again context.CancelFunc
 }
 
-// positions are what a watch says.
+// positions are what a watch request sends.
 func (k *known) positions() []*configv1.Position {
 	out := make([]*configv1.Position, 0, len(k.seen))
 	for _, h := range slices.Sorted(maps.Keys(k.seen)) {
@@ -36,54 +36,54 @@ func (k *known) positions() []*configv1.Position {
 	return out
 }
 
-// strange is the first of some positions that the configuration service's word does not go on from; nil where it goes on
-// from all.
-func strange(news *configv1.WatchResponse, positions []*configv1.Position) *configv1.Position {
+// diverging is the first of the positions that the service's head does not continue; nil where it continues all.
+func diverging(head *configv1.WatchResponse, positions []*configv1.Position) *configv1.Position {
 	for _, p := range positions {
-		if !GoesOn(news, p) {
+		if !Continues(head, p) {
 			return p
 		}
 	}
 	return nil
 }
 
-// GoesOn says whether what a watch says goes on from a position: has it, or an operator gave it up.
-func GoesOn(news *configv1.WatchResponse, p *configv1.Position) bool {
+// Continues reports whether a head continues a position: the history contains it, or an operator accepted its loss.
+func Continues(head *configv1.WatchResponse, p *configv1.Position) bool {
 	within := func(e *configv1.Position) bool {
 		return e.GetHistory() == p.GetHistory() && p.GetRevision() <= e.GetRevision()
 	}
-	return within(&configv1.Position{History: news.GetHistory(), Revision: news.GetRevision()}) || slices.ContainsFunc(news.GetEnds(), within)
+	return within(&configv1.Position{History: head.GetHistory(), Revision: head.GetRevision()}) || slices.ContainsFunc(head.GetEnds(), within)
 }
 
-// hear takes the service's word, as an answer to a watch that said what was known. It says whether the word is followed.
-func (s *Source) hear(news *configv1.WatchResponse, said []*configv1.Position) bool {
+// applyHead takes a head of the service, the answer to a watch that sent positions. It reports whether the head is
+// followed.
+func (s *Source) applyHead(head *configv1.WatchResponse, sentPositions []*configv1.Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	again := s.silent != nil || s.refused != nil
-	s.silent, s.last = nil, news
-	if p := strange(news, said); p != nil {
+	s.silent, s.last = nil, head
+	if p := diverging(head, sentPositions); p != nil {
 		s.refuse(fmt.Errorf("the configuration service is at revision %d of history %s, which does not go on from revision %d of history %s that is known here: "+
 			"its database was set back to a backup, or begun anew. Work goes on by what is known; `tollgate config accept-restore` shows what was lost, and lets it be followed",
-			news.GetRevision(), historyName(news.GetHistory()), p.GetRevision(), historyName(p.GetHistory())))
+			head.GetRevision(), historyName(head.GetHistory()), p.GetRevision(), historyName(p.GetHistory())))
 		return false
 	}
-	if strange(news, s.positions()) != nil {
-		// Another replica was faster, and its revision stands in a log here. The next watch says that it is known.
+	if diverging(head, s.positions()) != nil {
+		// Another replica was faster, and a log here has its revision. The next watch sends it.
 		s.again()
 		return false
 	}
 	if s.refused != nil {
-		s.log.Info("configuration followed again", zap.Int64("revision", news.GetRevision()), zap.String("history", historyName(news.GetHistory())))
+		s.log.Info("configuration followed again", zap.Int64("revision", head.GetRevision()), zap.String("history", historyName(head.GetHistory())))
 	}
 	s.refuse(nil)
-	if s.newest != nil && news.GetRevision() == s.newest.GetRevision() && news.GetHistory() == s.newest.GetHistory() && !again {
+	if s.newest != nil && head.GetRevision() == s.newest.GetRevision() && head.GetHistory() == s.newest.GetHistory() && !again {
 		return true
 	}
-	s.newest = news
-	if news.GetRevision() > 0 {
-		s.see(state.Revision{History: news.GetHistory(), Number: news.GetRevision()})
+	s.newest = head
+	if head.GetRevision() > 0 {
+		s.see(state.Revision{History: head.GetHistory(), Number: head.GetRevision()})
 	}
-	s.metrics.heard(news)
+	s.metrics.heard(head)
 	close(s.changed)
 	s.changed = make(chan struct{})
 	return true
@@ -99,11 +99,11 @@ func (s *Source) refuse(err error) {
 
 func (s *Source) see(r state.Revision) {
 	if s.seen[r.History] < r.Number {
-		s.seen[r.History], s.unsaved = r.Number, true
+		s.seen[r.History], s.seenUnsaved = r.Number, true
 	}
 }
 
-// note takes a revision that a log here is worked by.
+// note takes a revision that a log of this process uses.
 func (s *Source) note(r state.Revision) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,12 +111,12 @@ func (s *Source) note(r state.Revision) {
 		return
 	}
 	s.see(r)
-	if s.last != nil && strange(s.last, s.positions()) != nil {
+	if s.last != nil && diverging(s.last, s.positions()) != nil {
 		s.again()
 	}
 }
 
-// learn reads what the services that share the store have seen.
+// learn reads the revisions that services sharing the store have seen.
 func (s *Source) learn(ctx context.Context) error {
 	if s.store == nil {
 		return nil
@@ -125,24 +125,24 @@ func (s *Source) learn(ctx context.Context) error {
 	defer cancel()
 	all, err := s.store.SeenRevisions(ctx)
 	if err != nil {
-		return fmt.Errorf("read from the store what is known of the configuration: %w", err)
+		return fmt.Errorf("read the seen revisions from the store: %w", err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, r := range all {
 		s.see(r)
 	}
-	s.unsaved = false
+	s.seenUnsaved = false
 	return nil
 }
 
-// save writes what is known, once more each time it could not be.
+// save writes the seen revisions, and retries while that fails.
 func (s *Source) save(ctx context.Context) {
 	s.mu.Lock()
-	seen, unsaved := maps.Clone(s.seen), s.unsaved && s.store != nil
-	s.unsaved = false
+	seen, seenUnsaved := maps.Clone(s.seen), s.seenUnsaved && s.store != nil
+	s.seenUnsaved = false
 	s.mu.Unlock()
-	if !unsaved {
+	if !seenUnsaved {
 		return
 	}
 	ctx, cancel := context.WithTimeout(ctx, storeTimeout)
@@ -151,7 +151,7 @@ func (s *Source) save(ctx context.Context) {
 		if err := s.store.SeeRevision(ctx, state.Revision{History: h, Number: n}); err != nil {
 			s.log.Warn("revision seen not saved", zap.Int64("revision", n), zap.Error(err))
 			s.mu.Lock()
-			s.unsaved = true
+			s.seenUnsaved = true
 			s.mu.Unlock()
 			return
 		}

@@ -12,7 +12,7 @@ import (
 
 type metrics struct {
 	connected prometheus.Gauge
-	strange   prometheus.Gauge
+	diverging prometheus.Gauge
 	revision  *prometheus.GaugeVec
 	seconds   *prometheus.HistogramVec
 }
@@ -23,13 +23,13 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_connected",
 			Help: "1 while the configuration service is followed, else 0.",
 		}),
-		strange: prometheus.NewGauge(prometheus.GaugeOpts{
+		diverging: prometheus.NewGauge(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_refused",
-			Help: "1 while the configuration service's history does not go on from what is known here, and is not followed; else 0.",
+			Help: "1 while the configuration service's history does not continue the seen revisions and is not followed, else 0.",
 		}),
 		revision: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_revision",
-			Help: "The newest revision heard of: of all, and of those that change what counting or planning reads.",
+			Help: "The newest revision received: of all, and of those that change what counting or planning reads.",
 		}, []string{"of"}),
 		seconds: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Namespace: "tollgate", Subsystem: env.Name, Name: "configuration_load_seconds",
@@ -37,7 +37,7 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 			Buckets: []float64{0.001, 0.005, 0.02, 0.1, 0.5, 1, 2, 5, 15},
 		}, []string{"from"}),
 	}
-	for _, c := range []prometheus.Collector{m.connected, m.strange, m.revision, m.seconds} {
+	for _, c := range []prometheus.Collector{m.connected, m.diverging, m.revision, m.seconds} {
 		if err := env.Metrics.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -45,15 +45,15 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) heard(news *configv1.WatchResponse) {
-	m.revision.WithLabelValues("all").Set(float64(news.GetRevision()))
-	m.revision.WithLabelValues("apply").Set(float64(news.GetApplyRevision()))
+func (m *metrics) heard(head *configv1.WatchResponse) {
+	m.revision.WithLabelValues("all").Set(float64(head.GetRevision()))
+	m.revision.WithLabelValues("apply").Set(float64(head.GetApplyRevision()))
 }
 
 func (m *metrics) refused(is bool) {
-	m.strange.Set(0)
+	m.diverging.Set(0)
 	if is {
-		m.strange.Set(1)
+		m.diverging.Set(1)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 
 // Snapshot is the whole configuration as of one revision.
 type Snapshot struct {
+	// Revision in which it last changed.
 	Revision int64
 	// History that the revision is of.
 	History uint64
@@ -40,17 +41,17 @@ type Tenant struct {
 	// Name is "tenants/{tenant}", ID its last part.
 	Name, ID    string
 	DisplayName string
-	// Outbound is where the tenant's targets may lie; without what the operator denies to all.
+	// Outbound is where the tenant's endpoints may be, before the operator's denied networks.
 	Outbound outbound.Policy
-	// UnknownGrace is how long, by the log's time, usage of a number nobody has activated waits; 0: not at all.
+	// UnknownGrace is how long, by log time, usage of an unknown number waits for its activation; 0: not at all.
 	UnknownGrace time.Duration
-	// DefaultClass is the id of the class that such a number is activated with then; empty where its usage is rejected.
+	// DefaultClass is the id of the class that activates such a number then; empty where its usage is rejected.
 	DefaultClass string
-	// UnknownAllows is the answer while a subscriber's record is what is missing: true lets it through.
+	// UnknownAllows is the decision while a subscriber's record is missing: true allows.
 	UnknownAllows bool
-	// DedupWindow is how long ids of counted events are remembered.
+	// DedupWindow is how long the ids of counted events are kept.
 	DedupWindow time.Duration
-	// RejectUnprovable refuses usage that is older than ids are remembered, instead of counting it.
+	// RejectUnprovable rejects usage that is too late to be deduplicated, instead of counting it.
 	RejectUnprovable bool
 }
 
@@ -61,13 +62,14 @@ type Target struct {
 	Name, Tenant, ID string
 	// Value is the resource in the type of its channel.
 	Value channel.Target
-	// Unreadable is why nothing can be sent to it; nil where all of it was read. Planning goes by Value.Planning alone,
-	// which is in every form of a snapshot.
+	// Unreadable is why no request can be sent to it; nil where all of it was read. Planning uses Profile alone, which
+	// every form of a snapshot has.
 	Unreadable error
 }
 
 // DefaultDedupWindow is a tenant's DedupWindow where it says none, and the shortest; MaxDedupWindow is the longest.
 const (
+	// DefaultDedupWindow is a tenant's DedupWindow where it sets none, and the shortest; MaxDedupWindow is the longest.
 	DefaultDedupWindow = 24 * time.Hour
 	MaxDedupWindow     = 35 * 24 * time.Hour
 )
@@ -81,7 +83,7 @@ func (s *Snapshot) Tenant(id string) (*Tenant, bool) {
 	return t, ok
 }
 
-// Tenants are all of them, sorted by name.
+// Tenants returns all tenants, sorted by name.
 func (s *Snapshot) Tenants() []*Tenant { return s.order.tenants }
 
 // Class finds a class of service by the last parts of its tenant's name and of its own.
@@ -90,7 +92,7 @@ func (s *Snapshot) Class(tenant, id string) (*Class, bool) {
 	return c, ok
 }
 
-// Notifications are a tenant's, sorted by name, active or not. They stay messages: pkg/rules is what decodes them.
+// Notifications returns a tenant's notifications, sorted by name, active or not, as messages; pkg/rules decodes them.
 func (s *Snapshot) Notifications(tenant string) []*configv1.Notification {
 	return s.notifications[tenant]
 }
@@ -107,5 +109,5 @@ func (s *Snapshot) Targets(k *channel.Kind) []*Target { return s.order.targets[k
 // Faults are the resources that this binary can't read, in the order of the snapshot.
 func (s *Snapshot) Faults() []Fault { return s.faults }
 
-// Message is what the snapshot was decoded from. It must not be changed.
+// Message is the message the snapshot was decoded from. It must not be changed.
 func (s *Snapshot) Message() *configv1.Snapshot { return s.raw }

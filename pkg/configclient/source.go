@@ -15,20 +15,20 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// ErrNotReached means that the configuration service answered, and has not got a revision.
+// ErrNotReached: the configuration service answered and does not have the revision.
 var ErrNotReached = errors.New("revision is not reached")
 
-// errMasked: what is sent unsigned, or with a mask for a credential, must not be sent.
+// errMasked: without secrets a request would be sent unsigned, or with a mask in place of a credential.
 var errMasked = errors.New("the configuration service masks secrets for this key: put its SHA-256 into grpc.service_key_hashes_file of config, " +
 	"and see that config.api_key_file holds that key")
 
 const (
-	// remembered is how many snapshots stay in memory: the partitions of a service are at two or three revisions.
+	// remembered is how many snapshots stay in memory: the partitions of a service use two or three revisions.
 	remembered = 4
 	// fetchTimeout bounds the wait for each part of a snapshot.
 	fetchTimeout = 15 * time.Second
-	// silentTimeout bounds it while the watch is not connected: most likely nobody answers.
-	silentTimeout = 3 * time.Second
+	// disconnectedTimeout bounds it while the watch is not connected, because most likely the service is down.
+	disconnectedTimeout = 3 * time.Second
 	// storeTimeout bounds one call of the KeyStore.
 	storeTimeout = 3 * time.Second
 )
@@ -44,19 +44,19 @@ type Source struct {
 	running sync.WaitGroup
 
 	mu      sync.Mutex
-	newest  *configv1.WatchResponse // what was heard last and followed; nil while nothing was
+	newest  *configv1.WatchResponse // the last head that was followed; nil while there is none
 	changed chan struct{}
-	cache   []*Snapshot // whole ones; the most recently asked for last
+	cache   []*Snapshot // complete snapshots, the most recently used last
 	loading map[state.Revision]chan struct{}
-	served  bool  // some revision was read, so the service can work
+	served  bool  // a revision was read, so the service can work
 	read    int64 // the highest revision that was read, and
 	faults  []Fault
-	silent  error // why the watch is not connected, nil while it is
+	silent  error // why the watch is not connected, nil while it is connected
 	known
 }
 
-// Open begins to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
-// connection: while there is none, At answers from memory and store. A nil store is none.
+// Open starts to follow the configuration service until ctx ends; Close waits for that. It does not wait for a
+// connection: without one, At answers from memory and from the store. store may be nil.
 func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore) (*Source, error) {
 	conn, err := cfg.Dial()
 	if err != nil {
@@ -87,14 +87,14 @@ func open(ctx context.Context, client configv1.ConfigWatchServiceClient, conn io
 	return s, nil
 }
 
-// Close waits for the end of following, after the context given to Open has ended, and gives the connection back.
+// Close waits until following ends, after the context given to Open has ended, and closes the connection.
 func (s *Source) Close() error {
 	s.running.Wait()
 	return s.conn.Close()
 }
 
-// ready: with no word from the configuration service and no revision read from the store, there is nothing to work by;
-// and a configuration that does not go on from what is known here is not followed.
+// ready is an error while there is no configuration to work by, neither from the service nor from the store, and while
+// the service's configuration does not continue the seen revisions.
 func (s *Source) ready() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -107,39 +107,39 @@ func (s *Source) ready() error {
 	return fmt.Errorf("no configuration yet: %w", s.silent)
 }
 
-// Newest is the newest that is followed: the revision that counting and planning go by, and the newest of all; ok is
-// false while nothing was heard since the start. Both are 0 while nothing is configured.
+// Newest returns the revision that counting and planning use, and the newest of all; ok is false while no head arrived
+// since the start. Both are 0 while nothing is configured.
 func (s *Source) Newest() (apply, all int64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newest.GetApplyRevision(), s.newest.GetRevision(), s.newest != nil
 }
 
-// newestApplied is the revision that counting and planning go by, number 0 while there is none.
+// newestApplied is the revision that counting and planning use, number 0 while there is none.
 func (s *Source) newestApplied() state.Revision {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return state.Revision{History: s.newest.GetApplyHistory(), Number: s.newest.GetApplyRevision()}
 }
 
-// Current says that a revision is the newest of all, as far as this process can know: the configuration service is
-// heard, and named it last.
+// Current reports that a revision is the newest of all as far as this process knows: the configuration service is
+// connected and named it last.
 func (s *Source) Current(revision int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.newest != nil && s.silent == nil && s.refused == nil && s.newest.GetRevision() == revision
 }
 
-// Changed is closed when Newest becomes another one, or Current for one; take it before reading them.
+// Changed returns a channel that is closed when the result of Newest or Current changes; get it before calling them.
 func (s *Source) Changed() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.changed
 }
 
-// At is the whole configuration as of a revision of the history that is followed, 0 being the empty one, from memory or
-// from the configuration service. Its errors are ours to fix: the caller waits and asks again. ErrNotReached where the
-// service answered and has not got it. Several callers share one reading.
+// At returns the whole configuration of a revision of the followed history, 0 being the empty one, from memory or from
+// the configuration service. On an error the caller waits and tries again; ErrNotReached where the service answered and
+// does not have it. Concurrent callers share one reading.
 func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 	if revision == 0 {
 		return Decode(&configv1.Snapshot{}), nil
@@ -180,6 +180,7 @@ func (s *Source) At(ctx context.Context, revision int64) (*Snapshot, error) {
 
 // recall and remember hold mu.
 
+// recall and remember require mu.
 func (s *Source) recall(r state.Revision) *Snapshot {
 	for i, c := range s.cache {
 		if c.Revision == r.Number && c.History == r.History {

@@ -3,11 +3,7 @@ package configclient
 import (
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
-	"context"
 	"errors"
-	"fmt"
-	"io"
-	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -15,310 +11,10 @@ import (
 	"testing/synctest"
 	"time"
 
-	"go.uber.org/zap"
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
-
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/state"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// service is the configuration service as a Source calls it, with every revision up to newest.
-type service struct {
-	mu      sync.Mutex
-	away    bool
-	deaf    bool   // calls are not even refused
-	text    string // in the only tenant: tells two contents apart
-	newest  int64
-	history uint64
-	ends    []*configv1.Position
-	tell    chan struct{}
-	masks   bool // secrets, as for a key that is no service's
-	asked   []int64
-	watches int
-	known   []*configv1.Position // of the last watch
-	hold    chan struct{}        // Snapshot waits for it, where not nil
-}
-
-func newService(newest int64) *service { return &service{newest: newest, history: theirs} }
-
-// theirs is a history.
-const theirs = 0xa11
-
-func of(n int64) state.Revision { return state.Revision{History: theirs, Number: n} }
-
-func (s *service) message(n int64) *configv1.Snapshot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	m := message(n)
-	m.Tenants[0].DisplayName = s.text
-	if s.masks {
-		m.Endpoints[0].Secrets[0], m.Endpoints[0].Headers[0].Value = "whsec_****GVu=", "****"
-	}
-	m.History = s.history
-	return m
-}
-
-func (s *service) set(away bool, newest int64) {
-	s.becomes(func() { s.away, s.newest = away, newest })
-}
-
-func (s *service) becomes(change func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	change()
-	close(s.tell)
-	s.tell = make(chan struct{})
-}
-
-func (s *service) state() (bool, *configv1.WatchResponse, chan struct{}) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.away, &configv1.WatchResponse{
-		Revision: s.newest, ApplyRevision: s.newest, History: s.history, ApplyHistory: s.history, Ends: s.ends,
-	}, s.tell
-}
-
-func (s *service) watched() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.watches
-}
-
-func (s *service) saidKnown() []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	var out []string
-	for _, p := range s.known {
-		out = append(out, fmt.Sprintf("%x:%d", p.GetHistory(), p.GetRevision()))
-	}
-	return out
-}
-
-func (s *service) snapshots() []int64 {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.asked)
-}
-
-var errAway = fault.New(fault.Unavailable, "UNAVAILABLE", "connection refused")
-
-func message(n int64) *configv1.Snapshot {
-	return &configv1.Snapshot{
-		Revision: n, ApplyRevision: n, Tenants: []*configv1.Tenant{{Name: "tenants/a"}},
-		Endpoints: []*configv1.Endpoint{{
-			Name: "tenants/a/endpoints/e", Metadata: &configv1.Metadata{Etag: "etag"}, DisplayName: "hidden-name", Url: "https://hidden.example",
-			Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS, PersonalData: configv1.PersonalData_PERSONAL_DATA_INCLUDE,
-			Status: configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT, Secrets: []string{"whsec_aGlkZGVu"}, CaCertificates: "hidden-pem",
-			Headers: []*configv1.CustomHeader{{Name: "Authorization", Value: "Bearer hidden-value"}},
-		}},
-	}
-}
-
-func (s *service) Snapshot(ctx context.Context, req *configv1.SnapshotRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.SnapshotResponse], error) {
-	s.mu.Lock()
-	s.asked = append(s.asked, req.GetRevision())
-	hold, deaf := s.hold, s.deaf
-	s.mu.Unlock()
-	if deaf {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	if hold != nil {
-		<-hold
-	}
-	away, head, _ := s.state()
-	switch {
-	case away:
-		return nil, errAway
-	case req.GetRevision() > head.GetRevision(), req.GetHistory() != 0 && req.GetHistory() != head.GetHistory():
-		return nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "not known")
-	}
-	return &parts{whole: s.message(req.GetRevision())}, nil
-}
-
-// parts sends each resource by itself.
-type parts struct {
-	grpc.ServerStreamingClient[configv1.SnapshotResponse]
-	whole *configv1.Snapshot
-}
-
-func (p *parts) Recv() (*configv1.SnapshotResponse, error) {
-	part := &configv1.Snapshot{Revision: p.whole.GetRevision(), ApplyRevision: p.whole.GetApplyRevision(), History: p.whole.GetHistory()}
-	switch {
-	case len(p.whole.Tenants) > 0:
-		part.Tenants, p.whole.Tenants = p.whole.Tenants[:1], p.whole.Tenants[1:]
-	case len(p.whole.Endpoints) > 0:
-		part.Endpoints, p.whole.Endpoints = p.whole.Endpoints[:1], p.whole.Endpoints[1:]
-	default:
-		return nil, io.EOF
-	}
-	return &configv1.SnapshotResponse{Snapshot: part}, nil
-}
-
-func (s *service) Watch(ctx context.Context, req *configv1.WatchRequest, _ ...grpc.CallOption) (grpc.ServerStreamingClient[configv1.WatchResponse], error) {
-	s.mu.Lock()
-	s.watches++
-	s.known = req.GetKnown()
-	deaf := s.deaf
-	s.mu.Unlock()
-	if deaf {
-		<-ctx.Done()
-		return nil, ctx.Err()
-	}
-	if away, _, _ := s.state(); away {
-		return nil, errAway
-	}
-	return &watch{ctx: ctx, service: s}, nil
-}
-
-type watch struct {
-	grpc.ServerStreamingClient[configv1.WatchResponse]
-	ctx     context.Context
-	service *service
-	last    *configv1.WatchResponse
-}
-
-// Recv tells a new head once and is silent for ever after: the Source must notice.
-func (w *watch) Recv() (*configv1.WatchResponse, error) {
-	for {
-		away, head, tell := w.service.state()
-		if away {
-			return nil, errAway
-		}
-		if w.last == nil || !proto.Equal(head, w.last) {
-			w.last = head
-			return head, nil
-		}
-		select {
-		case <-tell:
-		case <-w.ctx.Done():
-			return nil, w.ctx.Err()
-		}
-	}
-}
-
-// keys is a KeyStore in memory.
-type keys struct {
-	mu     sync.Mutex
-	values map[state.Revision][]byte
-	named  map[state.Partition]state.Revision
-	seen   map[uint64]int64
-	swept  int
-	err    error
-}
-
-func newKeys() *keys {
-	return &keys{values: map[state.Revision][]byte{}, named: map[state.Partition]state.Revision{}, seen: map[uint64]int64{}}
-}
-
-func (k *keys) has(r state.Revision) []byte {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.values[r]
-}
-
-func (k *keys) fails(err error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.err = err
-}
-
-func (k *keys) GetRevision(_ context.Context, r state.Revision) ([]byte, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.values[r], k.err
-}
-
-func (k *keys) PutRevision(_ context.Context, r state.Revision, body []byte) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.err == nil {
-		k.values[r] = body
-	}
-	return k.err
-}
-
-func (k *keys) HoldRevision(_ context.Context, r state.Revision) (bool, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return k.values[r] != nil, k.err
-}
-
-func (k *keys) NameRevisions(_ context.Context, named map[state.Partition]state.Revision) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	maps.Copy(k.named, named)
-	return k.err
-}
-
-func (k *keys) SweepRevisions(context.Context) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.swept++
-	return k.err
-}
-
-func (k *keys) SeenRevisions(context.Context) ([]state.Revision, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var out []state.Revision
-	for h, n := range k.seen {
-		out = append(out, state.Revision{History: h, Number: n})
-	}
-	return out, k.err
-}
-
-func (k *keys) SeeRevision(_ context.Context, r state.Revision) error {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.seen[r.History] = max(k.seen[r.History], r.Number)
-	return k.err
-}
-
-type nothing struct{}
-
-func (nothing) Close() error { return nil }
-
-var _ io.Closer = nothing{}
-
-// following runs f with a Source in a bubble of time.
-func following(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source *Source, env daemon.Env)) {
-	compiling(t, s, k, func(t *testing.T, source *Source, _ *Compiled[*Snapshot], env daemon.Env) { f(t, source, env) })
-}
-
-// compiling is following with its snapshots at hand.
-func compiling(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env)) {
-	synctest.Test(t, func(t *testing.T) {
-		// Channels belong to the bubble they were made in.
-		s.tell = make(chan struct{})
-		ctx, stop := context.WithCancel(t.Context())
-		env := daemon.NewEnv("safeguard", zap.NewNop())
-		source, err := open(ctx, s, nothing{}, env, k)
-		if err != nil {
-			t.Fatal(err)
-		}
-		c := Compile(ctx, source, func(s *Snapshot, _ *Snapshot) *Snapshot { return s })
-		synctest.Wait()
-		f(t, source, c, env)
-		stop()
-		if err := source.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-}
-
-func newestIs(t *testing.T, s *Source, want int64, wantOK bool) {
-	t.Helper()
-	apply, all, ok := s.Newest()
-	if apply != want || all != want || ok != wantOK {
-		t.Errorf("newest %d, %d, %v; want %d, %v", apply, all, ok, want, wantOK)
-	}
-}
-
-func TestNewsArrive(t *testing.T) {
+func TestSource_FollowsNewRevisions(t *testing.T) {
 	s := newService(0)
 	following(t, s, nil, func(t *testing.T, source *Source, env daemon.Env) {
 		newestIs(t, source, 0, true)
@@ -332,7 +28,7 @@ func TestNewsArrive(t *testing.T) {
 	})
 }
 
-func TestALostServiceIsFoundAgain(t *testing.T) {
+func TestSource_ReconnectsToALostService(t *testing.T) {
 	s := newService(2)
 	following(t, s, nil, func(t *testing.T, source *Source, env daemon.Env) {
 		s.set(true, 2)
@@ -351,10 +47,10 @@ func TestALostServiceIsFoundAgain(t *testing.T) {
 	})
 }
 
-func TestASilentWatchIsLost(t *testing.T) {
+func TestSource_ReconnectsAfterASilentWatch(t *testing.T) {
 	s := newService(2)
 	following(t, s, nil, func(t *testing.T, source *Source, _ daemon.Env) {
-		time.Sleep(silence - time.Second)
+		time.Sleep(watchTimeout - time.Second)
 		synctest.Wait()
 		if s.watched() != 1 {
 			t.Fatalf("%d watches before the silence was too long", s.watched())
@@ -367,8 +63,8 @@ func TestASilentWatchIsLost(t *testing.T) {
 	})
 }
 
-// What is masked would be sent unsigned, or with a mask for a credential.
-func TestWhoSendsRefusesAMaskedRevision(t *testing.T) {
+// A masked endpoint would be called unsigned, or with a mask in place of a credential.
+func TestSource_AtRejectsAMaskedRevision(t *testing.T) {
 	s, k := newService(9), newKeys()
 	s.masks = true
 	compiling(t, s, k, func(t *testing.T, source *Source, c *Compiled[*Snapshot], _ daemon.Env) {
@@ -387,7 +83,7 @@ func TestWhoSendsRefusesAMaskedRevision(t *testing.T) {
 	})
 }
 
-func TestARevisionIsReadOnceAndRemembered(t *testing.T) {
+func TestSource_ReadsARevisionOnce(t *testing.T) {
 	s := newService(9)
 	following(t, s, newKeys(), func(t *testing.T, source *Source, _ daemon.Env) {
 		s.mu.Lock()

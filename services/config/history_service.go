@@ -84,7 +84,7 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 	made := standing{revision: now.GetRevision()}
 	var lost []*configv1.Position
 	for _, p := range req.GetLost() {
-		if !configclient.GoesOn(now, p) {
+		if !configclient.Continues(now, p) {
 			lost = append(lost, p)
 			made.revision = max(made.revision, p.GetRevision())
 		}

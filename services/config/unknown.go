@@ -63,7 +63,7 @@ func (u *unknown) note(ctx context.Context, p *configv1.Position, inForce bool) 
 func (u *unknown) list(head *configv1.WatchResponse) []*configv1.History_Unknown {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.all = slices.DeleteFunc(u.all, func(k *configv1.History_Unknown) bool { return configclient.GoesOn(head, k.GetPosition()) })
+	u.all = slices.DeleteFunc(u.all, func(k *configv1.History_Unknown) bool { return configclient.Continues(head, k.GetPosition()) })
 	u.metrics.unknown.Set(float64(len(u.all)))
 	return slices.Clone(u.all)
 }

@@ -76,7 +76,7 @@ func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStrea
 	for {
 		last, changed := w.service.news.read()
 		for _, p := range req.GetKnown() {
-			if !configclient.GoesOn(last, p) {
+			if !configclient.Continues(last, p) {
 				w.service.unknown.note(stream.Context(), p, true)
 			}
 		}
