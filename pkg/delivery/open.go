@@ -96,8 +96,8 @@ func (o *owner) open(ctx context.Context) error {
 	o.condition("opening", nil)
 	if o.recovering() {
 		o.Metrics.rebuilds.Inc()
-		o.log.Info("position lost: rebuilding it from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.Floor))
-		o.condition("recovering", fmt.Errorf("reading %d deliveries again: nothing is sent yet", o.mark.Floor-o.position))
+		o.log.Info("position lost: rebuilding it from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.PublishedOffset))
+		o.condition("recovering", fmt.Errorf("reading %d deliveries again: nothing is sent yet", o.mark.PublishedOffset-o.position))
 	}
 	return nil
 }
@@ -128,7 +128,7 @@ func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, er
 	end = max(end, from)
 	e := extra{attempts: oldest}
 	to := o.mark
-	to.Status, to.Offset, to.LastHash, to.Floor, to.Extra = state.Rebuilding, from, 0, end, e.encode()
+	to.Status, to.Offset, to.LastHash, to.PublishedOffset, to.Extra = state.Rebuilding, from, 0, end, e.encode()
 	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
 

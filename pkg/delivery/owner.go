@@ -258,7 +258,9 @@ func (o *owner) sendsNothing() bool {
 
 func (o *owner) full() bool { return o.queue.outstanding >= o.WaitingMax }
 
-func (o *owner) recovering() bool { return o.mark.Status != state.Ready && o.position < o.mark.Floor }
+func (o *owner) recovering() bool {
+	return o.mark.Status != state.Ready && o.position < o.mark.PublishedOffset
+}
 
 // readsOn reports whether the next batch is taken.
 func (o *owner) readsOn() bool {

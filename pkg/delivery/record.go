@@ -148,7 +148,7 @@ func (o *owner) cut(now int64) commit {
 	c.to.Serial++
 	// Pages that had no room in this commit still need their attempts.
 	c.keepsAttemptsOffset = left > 0 || o.position < o.recovered.until
-	if o.position >= c.to.Floor {
+	if o.position >= c.to.PublishedOffset {
 		c.to.Status = state.Ready
 	}
 	return c

@@ -67,7 +67,7 @@ func TestRecover_CrashDuringRebuildLosesNothing(t *testing.T) {
 		}
 		sim.plan(newDelivery("e1", "last", "last"))
 		sim.store.Restore(empty())
-		sim.onCommit(nil, func(to state.Watermark) bool { return to.Offset > 0 && to.Offset < to.Floor })
+		sim.onCommit(nil, func(to state.Watermark) bool { return to.Offset > 0 && to.Offset < to.PublishedOffset })
 		// Slow reading makes a commit during the rebuild.
 		sim.broker.mu.Lock()
 		sim.broker.slow = 5 * time.Millisecond

@@ -39,7 +39,7 @@ func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra
 			return e, err
 		}
 		to = o.mark
-		to.Offset, to.LastHash, to.Floor, to.Status = start, 0, start, state.Ready
+		to.Offset, to.LastHash, to.PublishedOffset, to.Status = start, 0, start, state.Ready
 		e = extra{attempts: newest}
 	} else {
 		e.attempts, e.attemptsHash = oldest, 0

@@ -3,11 +3,11 @@ package fold
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -31,8 +31,8 @@ type entry[B any] struct {
 	held     *held[B] // the record it needs
 }
 
-// marks are what a batch must know from earlier tries of the same batch.
-type marks struct {
+// earlierTries is what a batch must know from earlier tries of the same batch.
+type earlierTries struct {
 	poison map[poisoned]string // records and timers that made apply panic
 }
 
@@ -55,12 +55,12 @@ type batch[B any] struct {
 	window     func(key string) int64 // in which ids are remembered, in hours
 	from       state.Watermark
 	to         state.Watermark
-	marks      *marks
+	earlier    *earlierTries
 	memory     *memory[B] // what was loaded, and what it is worked in
 	touched    []*Subject[B]
 	outcomes   []stream.Record
 	size       int         // of the outcomes, in bytes
-	rejections []rejection // told
+	rejections []rejection // for the log
 	deletes    []string
 	puts       []state.Entry // segments
 	counts     counts
@@ -70,8 +70,8 @@ type batch[B any] struct {
 	none       Subject[B]
 	calls      bool    // commands are this fold's
 	asking     *asking // the command being applied
-	told       int     // outcomes, those included that a rebuild keeps to itself
-	verdicts   []verdict
+	emitted    int     // outcomes, those included that a rebuild keeps to itself
+	decisions  []pending.Decision
 	lacks      []string // keys that turned out to be needed and were not loaded
 	misuse     error    // what the fold did with its subject that it may not
 }
@@ -87,14 +87,14 @@ type batchConfig struct {
 type rejection struct {
 	offset int64
 	reason string
-	// incident is what a person is told, empty where nobody need be.
+	// incident is what is reported to a person, empty where nothing is.
 	incident string
 }
 
 // counts are for metrics.
 type counts struct {
-	events, duplicates, tooLate, ahead, evicted, timers, voidCalls int
-	rejected                                                       map[string]int
+	events, duplicates, tooLate, futureTimestamp, evicted, timers, superseded int
+	rejected                                                                  map[string]int
 }
 
 // panicked reports what was being worked when a fold panicked.
@@ -155,7 +155,7 @@ func (b *batch[B]) touch(s *Subject[B]) {
 // moment sets what an event or a timer gives its subject.
 func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.Record) {
 	s.Time = time.UnixMilli(at).UTC()
-	s.EventTime, s.Ahead = time.Time{}, false
+	s.EventTime, s.FutureTimestamp = time.Time{}, false
 	s.Identity, s.record = identity, r
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
 	s.Revision = b.to.Revision.Number
@@ -172,7 +172,7 @@ func (b *batch[B]) advance(to int64) {
 	}
 }
 
-const ahead = 5 * time.Minute
+const futureLimit = 5 * time.Minute
 
 // event applies one log record that is not a control record.
 func (b *batch[B]) event(en *entry[B]) error {
@@ -182,7 +182,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	b.counts.events++
 	if en.err != nil {
 		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error(), b.logTime())
-		return nil //nolint:nilerr // told by the rejection
+		return nil //nolint:nilerr // the rejection has it
 	}
 	if b.isCall(en) {
 		return b.command(en)
@@ -206,7 +206,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	identity := en.identity
 	r = en.source()
 	b.place(s, en, identity)
-	if why, ok := b.marks.poison[b.now]; ok {
+	if why, ok := b.earlier.poison[b.now]; ok {
 		b.reject(r, identity, "PANIC", why, b.logTime())
 		return nil
 	}
@@ -231,8 +231,8 @@ func (b *batch[B]) event(en *entry[B]) error {
 	if s.Time.Sub(s.EventTime) > time.Duration(b.window(s.Key))*time.Hour {
 		b.counts.tooLate++
 	}
-	if s.Ahead {
-		b.counts.ahead++
+	if s.FutureTimestamp {
+		b.counts.futureTimestamp++
 	}
 	if err := b.watched(s, en.event, "", func() { b.apply(s, en.event) }); err != nil {
 		return err
@@ -269,76 +269,9 @@ func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
 	}
 	s.EventTime = en.event.Time
 	if s.EventTime.After(s.Time) {
-		s.Ahead = s.EventTime.Sub(s.Time) > ahead
+		s.FutureTimestamp = s.EventTime.Sub(s.Time) > futureLimit
 		s.EventTime = s.Time
 	}
-}
-
-// remember enters an event's id into its record and forgets what is too old.
-func (b *batch[B]) remember(s *Subject[B], a record.ID, hour int64) {
-	if !s.Exists {
-		return
-	}
-	evicted := s.header.IDs.Evicted
-	b.expire(s, hour)
-	s.header.Calls.Expire(b.to.LogTime)
-	if segment := s.header.IDs.Add(a, hour); segment != nil {
-		number := s.header.IDs.Next - 1
-		b.putSegment(s, number, segment)
-		b.expire(s, hour)
-		s.header.Schedule(record.ExpiryTimer, b.expiryDue(s.Key, hour))
-	}
-	b.counts.evicted += int(s.header.IDs.Evicted - evicted)
-}
-
-func (b *batch[B]) putSegment(s *Subject[B], number uint64, segment []byte) {
-	if s.segments == nil {
-		s.segments = make(map[uint64][]byte)
-	}
-	s.segments[number] = segment
-	b.puts = append(b.puts, state.Entry{Key: record.SegmentKey(s.Key, number), Value: segment})
-}
-
-func (b *batch[B]) expire(s *Subject[B], hour int64) {
-	for _, number := range s.header.IDs.Expire(hour - b.window(s.Key)) {
-		b.dropSegment(s.Key, number)
-	}
-}
-
-// dropSegment deletes the key of a segment, whether it stands or was to be written.
-func (b *batch[B]) dropSegment(subject string, number uint64) {
-	key := record.SegmentKey(subject, number)
-	b.deletes = append(b.deletes, key)
-	b.puts = slices.DeleteFunc(b.puts, func(e state.Entry) bool { return e.Key == key })
-}
-
-// expiryDue is when ids of an hour are older than the window.
-func (b *batch[B]) expiryDue(key string, hour int64) int64 {
-	return (hour + b.window(key) + 1) * record.HourMillis
-}
-
-// find looks for an event among those that changed the record.
-func (s *Subject[B]) find(a record.ID) (record.ID, bool) {
-	if found, ok := s.header.IDs.Find(a); ok {
-		return found, true
-	}
-	segments := s.header.IDs.Segments
-	for i := len(segments) - 1; i >= 0; i-- {
-		if a.MayBeIn(segments[i].Filter[:]) {
-			if found, ok := record.FindInSegment(s.segmentIDs(segments[i].Number), a); ok {
-				return found, true
-			}
-		}
-	}
-	return 0, false
-}
-
-// segmentIDs are those under a number, sealed in this batch or before.
-func (s *Subject[B]) segmentIDs(number uint64) []byte {
-	if raw, ok := s.segments[number]; ok {
-		return raw
-	}
-	return s.batch.beside(record.SegmentKey(s.Key, number))
 }
 
 // due fires the subject's timers that are due by a time, by due time, then in the order of their names as written.
@@ -360,7 +293,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			b.moment(s, t.Due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
 			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.Due}
 			b.counts.timers++
-			if why, ok := b.marks.poison[b.now]; ok {
+			if why, ok := b.earlier.poison[b.now]; ok {
 				b.reject(s.record, identity, "PANIC", why, s.Time)
 			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.Due).UTC()) }); err != nil {
 				return err
@@ -375,9 +308,9 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 	return nil
 }
 
-// emit adds an outcome, unless it was told before the state was rebuilt.
+// emit adds an outcome, unless it was published before the state was rebuilt.
 func (b *batch[B]) emit(r stream.Record) {
-	b.told++
+	b.emitted++
 	if b.from.Status == state.Rebuilding {
 		return
 	}
@@ -421,10 +354,10 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, at))
 }
 
-// needsCommit says whether anything but the offset and the log time moved, or somebody waits to be told that nothing
+// needsCommit says whether anything but the offset and the log time moved, or a caller waits for the answer that nothing
 // did.
 func (b *batch[B]) needsCommit(c state.Commit) bool {
-	return len(b.outcomes)+len(b.verdicts)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
+	return len(b.outcomes)+len(b.decisions)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
 		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != state.Ready
 }
 

@@ -3,22 +3,21 @@ package fold
 import (
 	"bytes"
 	"fmt"
-	"strconv"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// A call is a command.* record of the log. Its owner judges it where it stands there and answers after the commit that
-// holds the verdict, so that who has lost the partition, whether or not it knows, never answers.
+// A call is a command.* record of the log. Its owner decides it where it stands there and answers after the commit that
+// holds the decision, so that who has lost the partition, whether or not it knows, never answers.
 
 // referenceOf is what a call is known by, also under another number of its subscriber.
 func referenceOf(e *event.Event) Identity { return event.Reference(e.Tenant, e.Source, e.ID) }
 
-// Accept says that a command is counted, and what its caller is told once that is committed. Whoever holds the answer
+// Accept says that a command is counted, and what its caller receives once that is committed. Whoever holds the answer
 // may read it at any later time, so nothing in it is changed afterwards. kept, some hundred bytes that follow from the
 // log alone, is stored with the call: a Repeated one changes nothing and is accepted again with what Kept says.
 func (s *Subject[B]) Accept(answer any, kept []byte) { s.accept(answer, kept) }
@@ -50,8 +49,8 @@ func (s *Subject[B]) AcceptUnlisted(answer any) {
 	}
 }
 
-// Refuse says that a command does nothing, and why; its caller is told after the next commit. Nothing may have been
-// changed. Nothing is remembered: the same call is judged anew when it comes again.
+// Refuse says that a command does nothing, and why; its caller is answered after the next commit. Nothing may have been
+// changed. Nothing is remembered: the same call is decided anew when it comes again.
 func (s *Subject[B]) Refuse(err error) {
 	if err == nil {
 		s.batch.misused("a call was refused without a reason")
@@ -78,7 +77,7 @@ func (s *Subject[B]) CallsFrom() time.Time {
 	return time.UnixMilli(from).UTC()
 }
 
-// asking is the verdict on the command being applied, in the making.
+// asking is the decision on the command being applied, in the making.
 type asking struct {
 	accepted bool
 	unlisted bool
@@ -102,48 +101,18 @@ func (s *Subject[B]) asked(what string) *asking {
 	return a
 }
 
-// verdict is what a caller is told once the batch is committed.
-type verdict struct {
-	call   callKey
-	result callResult
-	answer Answer
-	err    error
-}
-
-// callKey names one try of a call. The number alone would do, but for owners whose clocks agree to the microsecond.
-type callKey struct {
-	number      uint64
-	id, content uint64
-}
-
-// callNumberHeader is the header of a call's number: one that is above any that its owner has drawn or met before. A
-// number not above the last one applied is void: its record is a copy that a produce without an answer has left, or the
-// late one of an earlier owner, and its caller was told a verdict or that it is not known. Without the number a call
-// that was refused could be counted by its own copy. Last is the watermark's Called, a fold over the log as all else.
-const callNumberHeader = "tollgate-call"
-
-// CallNumber is the number of a call's record, 0 where it has none: such a record was appended by hand.
-func CallNumber(r *stream.Record) uint64 {
-	v, _ := r.Header(callNumberHeader)
-	n, err := strconv.ParseUint(string(v), 10, 64)
-	if err != nil {
-		return 0 // appended by hand: nobody waits for it
-	}
-	return n
-}
-
 // command applies one call.
 func (b *batch[B]) command(en *entry[B]) error {
 	r := &en.record
 	identity := en.identity
-	key := callKey{number: CallNumber(r), id: record.CallID(referenceOf(en.event)), content: en.event.Content()}
-	if key.number != 0 {
-		if key.number <= b.to.Called {
-			b.counts.voidCalls++
-			b.conclude(verdict{call: key, result: callMoved, err: unknownOutcome(ErrMoved)})
+	key := pending.Key{Number: pending.Number(r), ID: record.CallID(referenceOf(en.event)), Content: en.event.Content()}
+	if key.Number != 0 {
+		if key.Number <= b.to.Called {
+			b.counts.superseded++
+			b.conclude(pending.Decision{Call: key, Result: pending.Moved, Err: pending.UnknownOutcome(ErrMoved)})
 			return nil
 		}
-		b.to.Called = key.number
+		b.to.Called = key.Number
 	}
 	s := &b.none
 	if en.key != "" {
@@ -152,34 +121,34 @@ func (b *batch[B]) command(en *entry[B]) error {
 			return err
 		}
 		if r.Offset <= s.header.Applied {
-			return nil // before a snapshot's record: whoever called asked an earlier owner
+			return nil // before a snapshot's record: its caller asked an earlier owner
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {
 			return err
 		}
 		b.now = poisoned{offset: r.Offset}
 	}
-	if why, ok := b.marks.poison[b.now]; ok {
+	if why, ok := b.earlier.poison[b.now]; ok {
 		b.reject(r, identity, "PANIC", why, b.logTime())
-		b.conclude(verdict{call: key, result: callPanic, err: fault.New(fault.Internal, "PANIC", "the call made its owner panic: %s", why)})
+		b.conclude(pending.Decision{Call: key, Result: pending.Panic, Err: fault.New(fault.Internal, "PANIC", "the call made its owner panic: %s", why)})
 		return nil
 	}
 	if en.key == "" {
-		b.conclude(verdict{call: key, result: callFailed, err: fmt.Errorf("no record is kept for calls of type %s", en.event.Type)})
+		b.conclude(pending.Decision{Call: key, Result: pending.Failed, Err: fmt.Errorf("no record is kept for calls of type %s", en.event.Type)})
 		return nil
 	}
 	b.place(s, en, identity)
-	made, repeated := s.header.Calls.Find(key.id, b.to.LogTime)
-	if repeated && made.Content != key.content {
-		b.conclude(verdict{call: key, result: callReused, err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
+	made, repeated := s.header.Calls.Find(key.ID, b.to.LogTime)
+	if repeated && made.Content != key.Content {
+		b.conclude(pending.Decision{Call: key, Result: pending.Reused, Err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
 		return nil
 	}
 	s.Repeated, s.kept = repeated, made.Answer
 	b.asking = new(asking)
-	told := b.told
+	emitted := b.emitted
 	err := b.watched(s, en.event, "", func() {
 		b.apply(s, en.event)
-		if why := b.asking.violation(s.Repeated, s.Exists, s.state.effect || b.told != told); why != "" {
+		if why := b.asking.violation(s.Repeated, s.Exists, s.state.effect || b.emitted != emitted); why != "" {
 			b.misused("%s", why)
 		}
 	})
@@ -190,19 +159,19 @@ func (b *batch[B]) command(en *entry[B]) error {
 		return err
 	}
 	if a.err != nil {
-		b.conclude(verdict{call: key, result: callRefused, err: a.err})
-		return nil //nolint:nilerr // told by the verdict
+		b.conclude(pending.Decision{Call: key, Result: pending.Refused, Err: a.err})
+		return nil //nolint:nilerr // the decision has it
 	}
-	result := callRepeated
+	result := pending.Repeated
 	if !repeated {
-		result = callAccepted
+		result = pending.Accepted
 		if !a.unlisted {
-			s.header.Calls.Add(record.AcceptedCall{ID: key.id, Content: key.content, At: b.to.LogTime, Worth: a.worth, Answer: bytes.Clone(a.kept)})
+			s.header.Calls.Add(record.AcceptedCall{ID: key.ID, Content: key.Content, At: b.to.LogTime, Worth: a.worth, Answer: bytes.Clone(a.kept)})
 		}
 		s.touch()
 		s.header.Applied = r.Offset
 	}
-	b.conclude(verdict{call: key, result: result, answer: Answer{
+	b.conclude(pending.Decision{Call: key, Result: result, Answer: Answer{
 		Value: a.answer, Sequence: s.header.Sequence(), Time: s.Time, Revision: s.Revision, Repeated: repeated,
 	}})
 	return nil
@@ -225,14 +194,14 @@ func (a *asking) violation(repeated, exists, changed bool) string {
 	return ""
 }
 
-// conclude keeps a verdict for after the commit.
-func (b *batch[B]) conclude(v verdict) {
-	if v.call.number != 0 {
-		b.verdicts = append(b.verdicts, v)
+// conclude keeps a decision for after the commit.
+func (b *batch[B]) conclude(v pending.Decision) {
+	if v.Call.Number != 0 {
+		b.decisions = append(b.decisions, v)
 	}
 }
 
-// isCall says whether a record is a call that this fold judges.
+// isCall says whether a record is a call that this fold decides.
 func (b *batch[B]) isCall(en *entry[B]) bool {
 	return b.calls && en.err == nil && event.IsCommand(en.event.Type)
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 )
@@ -17,7 +18,7 @@ import (
 // its type, subject and data what the same reference always asks for.
 //
 // Without a deadline on ctx it takes at most 5 s. The errors that a caller can
-// tell apart:
+// distinguish:
 //
 //   - *NotOwnerError: another process has the partition; forward it there, once
 //   - [ErrUnknown]: the partition is being opened or rebuilt; nothing was appended
@@ -30,34 +31,34 @@ import (
 //   - any other is what the fold refused it with, or that Kafka or Redis could
 //     not be asked before anything was appended
 //
-// Whatever was appended is judged, by this owner or a later one. Where the
-// answer is a verdict, it is the last word on this try: copies of its record
+// Whatever was appended is decided, by this owner or a later one. Where the
+// answer is a decision, it is the last word on this try: copies of its record
 // that a lost acknowledgement has left in the log do nothing.
 func (e *Engine[B, C]) Call(ctx context.Context, command *event.Event) (Answer, error) {
 	begin := e.config.Clock()
 	v := e.call(ctx, command)
-	e.metrics.called(v.result, e.config.Clock().Sub(begin))
-	return v.answer, v.err
+	e.metrics.called(v.Result, e.config.Clock().Sub(begin))
+	return v.Answer, v.Err
 }
 
-func (e *Engine[B, C]) call(ctx context.Context, command *event.Event) verdict {
+func (e *Engine[B, C]) call(ctx context.Context, command *event.Event) pending.Decision {
 	if !event.IsCommand(command.Type) {
-		return verdict{result: callFailed, err: fmt.Errorf("an event of type %q is no call", command.Type)}
+		return pending.Decision{Result: pending.Failed, Err: fmt.Errorf("an event of type %q is no call", command.Type)}
 	}
 	if _, ok := ctx.Deadline(); !ok {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, callTimeout)
+		ctx, cancel = context.WithTimeout(ctx, pending.Timeout)
 		defer cancel()
 	}
-	if deadline, _ := ctx.Deadline(); time.Until(deadline) < callMargin || ctx.Err() != nil {
-		return verdict{result: callLate, err: ErrLate}
+	if deadline, _ := ctx.Deadline(); time.Until(deadline) < pending.Margin || ctx.Err() != nil {
+		return pending.Decision{Result: pending.Late, Err: ErrLate}
 	}
 	number := e.Partition(command.Key())
 	o := e.owner(number)
 	if o == nil {
-		v := verdict{result: callNotReady, err: e.elsewhere(ctx, number)}
-		if _, ok := errors.AsType[*NotOwnerError](v.err); ok {
-			v.result = callElsewhere
+		v := pending.Decision{Result: pending.NotReady, Err: e.elsewhere(ctx, number)}
+		if _, ok := errors.AsType[*NotOwnerError](v.Err); ok {
+			v.Result = pending.Elsewhere
 		}
 		return v
 	}
@@ -83,7 +84,7 @@ func (e *Engine[B, C]) partition(number int32) state.Partition {
 // ReadStored answers from the store, whoever owns the partition: for when the owner can't be reached. ErrUnknown where
 // the partition is not ready, where there is no watermark, or where it was committed longer ago than
 // Limits.MaxStaleness: an owner that works commits each second. The reading has what stands there all the same, to
-// judge by what hardly changes.
+// decide by what hardly changes.
 func (e *Engine[B, C]) ReadStored(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
 	w, values, err := e.config.Store.Peek(ctx, e.partition(e.Partition(key)), []string{record.Key(key)})

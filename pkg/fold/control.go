@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
+
 	"go.uber.org/zap"
-	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -22,46 +21,12 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-func init() {
-	event.RegisterControl(&controlv1.Revision{}, &controlv1.Tick{}, &controlv1.Gap{}, &controlv1.Transfer{}, &controlv1.TransferSettled{}, &controlv1.Forward{})
-}
-
-// Control records stand in the log beside events and belong to no tenant.
-
-func newRevision(service string, r state.Revision, level uint32, at time.Time) *event.Event {
-	id := strconv.FormatInt(r.Number, 10) + "/" + strconv.FormatUint(r.History, 16)
-	return control(service, event.TypeRevision, id, at,
-		&controlv1.Revision{Revision: r.Number, History: r.History, Level: int32(level)})
-}
-
-// NewTick says that it became this late.
-func NewTick(service string, at time.Time) *event.Event {
-	return control(service, event.TypeTick, strconv.FormatInt(at.UnixMilli(), 10), at,
-		&controlv1.Tick{Time: timestamppb.New(at)})
-}
-
 // NewGap is the record by which a person accepts the loss of part of a log.
-func NewGap(gap *controlv1.Gap, at time.Time) *event.Event {
-	id := gap.GetDomain() + "/" + strconv.FormatInt(gap.GetFromOffset(), 10) + "/" + strconv.FormatInt(gap.GetToOffset(), 10)
-	return control("operator", event.TypeGap, id, at, gap)
-}
-
-func control(service, name, id string, at time.Time, data proto.Message) *event.Event {
-	at = at.Truncate(time.Millisecond)
-	return &event.Event{ID: id, Source: "tollgate/" + service, Type: name, Time: at, ReceivedAt: at, Data: data}
-}
-
-func revisionOf(e *event.Event) (revision state.Revision, level uint32) {
-	r, ok := e.Data.(*controlv1.Revision)
-	if !ok {
-		return state.Revision{}, 0
-	}
-	return state.Revision{History: r.GetHistory(), Number: r.GetRevision()}, uint32(max(r.GetLevel(), 0))
-}
+func NewGap(gap *controlv1.Gap, at time.Time) *event.Event { return control.NewGap(gap, at) }
 
 // timerIdentity is over subject, name and due time. A record that came from another key may bring a timer that is
-// overdue here, and whoever had the key before may have had one of that name and time: what brought it tells them
-// apart.
+// overdue here, and whoever had the key before may have had one of that name and time: what brought it distinguishes
+// them.
 func timerIdentity(key string, h *record.Header, name string, due int64) Identity {
 	id := event.TimerIdentity("", key, name, time.UnixMilli(due))
 	if h.Moved {
@@ -86,7 +51,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 			}
 		})
 	}
-	revision, level := revisionOf(en.event)
+	revision, level := control.RevisionOf(en.event)
 	if level > Level {
 		return o.halt(ctx, en, IncidentLevel, nil, fmt.Errorf("log asks for level %d, this binary knows %d: run a newer one", level, Level))
 	}
@@ -174,7 +139,7 @@ func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
 	}
 }
 
-// patience is how long a revision that is being fetched goes without a word.
+// patience is how long a revision that is being fetched goes without an incident.
 const patience = 10 * time.Second
 
 // leapLimit is how far one record may move log time, and clockSkew how far the stamp of one that moves it further may
@@ -284,8 +249,7 @@ func (o *Owner[B, C]) leavesOut(e *event.Event, offset int64) bool {
 }
 
 func (o *Owner[B, C]) leaveOut(ctx context.Context, en *entry[B]) error {
-	o.config.Logger.Warn("record left out", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int64("offset", en.record.Offset))
+	o.config.Logger.Warn("record left out", zap.Int64("offset", en.record.Offset))
 	return o.pass(ctx, en)
 }
 

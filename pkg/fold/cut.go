@@ -15,7 +15,7 @@ import (
 const cutFor = 200 * time.Millisecond
 
 // cut takes at most n records for one batch: up to the next record that stands alone, which changes the configuration
-// or moves log time by more than a day, and never across the floor.
+// or moves log time by more than a day, and never across the published offset.
 func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	n = min(len(o.pending), n)
 	run = slices.Grow(o.run[:0], n)
@@ -29,7 +29,7 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 				break
 			}
 		}
-		if o.w.Status == state.Rebuilding && o.pending[i].Offset >= o.w.Floor {
+		if o.w.Status == state.Rebuilding && o.pending[i].Offset >= o.w.PublishedOffset {
 			break
 		}
 		run = append(run, entry[B]{record: o.pending[i]})
@@ -86,7 +86,7 @@ func (o *Owner[B, C]) meant(en *entry[B]) {
 func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	defer func() {
 		if v := recover(); v != nil {
-			o.mark(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
+			o.notePanic(poisoned{offset: en.record.Offset}, fmt.Errorf("%v", v))
 		}
 	}()
 	s := o.config.Fold.Select(en.event)

@@ -11,16 +11,16 @@
 //	apply    pure Go: (record, event, log time, revision) -> (record, outcomes)
 //	publish  the outcomes, acknowledged by all replicas
 //	commit   one fenced atomic step: watermark, records, due lists
-//	floor    the group's offset, afterwards
+//	move     the published offset, which is the offset of the group
 //
 // A crash at any line repeats outcomes with the same bytes under the same ids
-// and counts nothing twice. The law of the package, tested in foldtest: for
+// and counts nothing twice. What the package promises, simulated in foldtest: for
 // any cutting into batches, any kill, any zombie, any store emptied or set
 // back, the first appearances of outcomes equal those of one undisturbed run,
 // byte for byte and, per subject, in order.
 //
 // A call that changes something is a record of the log as well, which its owner
-// appends, judges where it stands, and answers after the commit: see
+// appends, decides where it stands, and answers after the commit: see
 // [Engine.Call].
 //
 // A service gives a [Fold]; [Engine] does the rest. A service whose results do

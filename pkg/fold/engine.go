@@ -37,7 +37,7 @@ type EngineConfig[B, C any] struct {
 	Logger    *zap.Logger
 	Metrics   prometheus.Registerer
 	Limits    Limits
-	// Published is told of outcomes; see OwnerConfig. Partitions call it side by side.
+	// Published receives outcomes; see OwnerConfig. Partitions call it side by side.
 	Published func(outcomes []stream.Record)
 }
 
@@ -48,9 +48,9 @@ type Limits struct {
 	CacheRecords int `yaml:"cache_records" env:"TOLLGATE_STATE_CACHE_RECORDS"`
 	// BatchRecords is how many records of the log one commit holds at most.
 	BatchRecords int `yaml:"batch_records" env:"TOLLGATE_STATE_BATCH_RECORDS"`
-	// FloorEvery is how often a busy partition moves its group's offset: what was told since is told again after a loss
+	// PublishedOffsetEvery is how often a busy partition moves its group's offset: what was published since is published again after a loss
 	// of the store.
-	FloorEvery time.Duration `yaml:"floor_every" env:"TOLLGATE_STATE_FLOOR_EVERY"`
+	PublishedOffsetEvery time.Duration `yaml:"published_offset_every" env:"TOLLGATE_STATE_PUBLISHED_OFFSET_EVERY"`
 	// SnapshotEvery and SnapshotEvents: a partition is written to state.snapshots after that time, or that many records
 	// of the process.
 	SnapshotEvery  time.Duration `yaml:"snapshot_every" env:"TOLLGATE_STATE_SNAPSHOT_EVERY"`
@@ -63,7 +63,7 @@ type Limits struct {
 // DefaultLimits fit a process with a GiB of memory.
 func DefaultLimits() Limits {
 	return Limits{
-		CacheRecords: 500_000, BatchRecords: 1500, FloorEvery: time.Second, SnapshotEvery: 15 * time.Minute, SnapshotEvents: 20_000_000,
+		CacheRecords: 500_000, BatchRecords: 1500, PublishedOffsetEvery: time.Second, SnapshotEvery: 15 * time.Minute, SnapshotEvents: 20_000_000,
 		MaxStaleness: 30 * time.Second,
 	}
 }
@@ -77,8 +77,8 @@ func (l Limits) Validate() error {
 	if l.BatchRecords < 1 || l.BatchRecords > state.MaxKeys/2+state.MaxKeys/4 {
 		faults = append(faults, fmt.Errorf("state.batch_records: %d is not between 1 and %d", l.BatchRecords, state.MaxKeys/2+state.MaxKeys/4))
 	}
-	if l.FloorEvery <= 0 {
-		faults = append(faults, errors.New("state.floor_every: above 0"))
+	if l.PublishedOffsetEvery <= 0 {
+		faults = append(faults, errors.New("state.published_offset_every: above 0"))
 	}
 	if l.SnapshotEvery < time.Minute {
 		faults = append(faults, fmt.Errorf("state.snapshot_every: %s is below a minute", l.SnapshotEvery))
@@ -148,7 +148,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Snapshots: kafkalog.NewSnapshots(c.Client, c.Producer, cl.Progress),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,
-		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, FloorEvery: c.Limits.FloorEvery,
+		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,
 		LogRetention: stream.LogRetention, SnapshotRetention: stream.SnapshotRetention,
 		SnapshotEvery: c.Limits.SnapshotEvery, SnapshotEvents: max(1, c.Limits.SnapshotEvents/int64(e.partitions)),
 	})
@@ -249,7 +249,7 @@ func (e *Engine[B, C]) Ready() error {
 		case !ours:
 			waits = append(waits, fmt.Sprintf("partition %d is being opened", number))
 		case w.Status != state.Ready:
-			waits = append(waits, fmt.Sprintf("partition %d is %s at offset %d of %d", number, w.Status, w.Offset, w.Floor))
+			waits = append(waits, fmt.Sprintf("partition %d is %s at offset %d of %d", number, w.Status, w.Offset, w.PublishedOffset))
 		case w.Revision.Number < newest.Number:
 			waits = append(waits, fmt.Sprintf("partition %d is at revision %d of %d", number, w.Revision.Number, newest.Number))
 		}
@@ -273,9 +273,6 @@ func (e *Engine[B, C]) Owned() int {
 	return n
 }
 
-// ErrUnknown says that a partition can't answer yet: it is being opened or rebuilt.
-var ErrUnknown = errors.New("state of the partition is not known yet")
-
 // NotOwnerError names the process that may answer.
 type NotOwnerError struct {
 	Partition int32
@@ -293,7 +290,7 @@ type Reading[B any] struct {
 	Exists   bool
 	Sequence int64 // last one given out
 	Offset   int64 // of the first record of the log that is not in it
-	// Revision it is judged by, Time the log time, Staleness the age of the commit it was read from: an idle owner
+	// Revision it is decided by, Time the log time, Staleness the age of the commit it was read from: an idle owner
 	// commits each second.
 	Revision  state.Revision
 	Time      time.Time
@@ -314,7 +311,7 @@ func (e *Engine[B, C]) End(ctx context.Context, partition int32) (int64, error) 
 	return end, nil
 }
 
-// Read answers from this process's partitions; *NotOwnerError where another has it, ErrUnknown where nobody can tell.
+// Read answers from this process's partitions; *NotOwnerError where another has it, ErrUnknown while that is not known.
 func (e *Engine[B, C]) Read(ctx context.Context, key string) (Reading[B], error) {
 	var none Reading[B]
 	number := e.Partition(key)

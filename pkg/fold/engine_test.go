@@ -3,6 +3,8 @@ package fold
 import (
 	"testing"
 
+	"go.uber.org/zap"
+
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -31,7 +33,7 @@ func TestAReplicaWithoutPartitionsIsReady(t *testing.T) {
 	e.assigned(2)
 	ready("before its partitions are opened", false)
 	open := func(partition int32) {
-		o := NewOwner(OwnerConfig[int, int]{Cache: 1})
+		o := NewOwner(OwnerConfig[int, int]{Cache: 1, Logger: zap.NewNop()})
 		e.enter(partition, o)
 		o.view.Enter(state.Watermark{Status: state.Ready})
 	}

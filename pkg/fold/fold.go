@@ -37,7 +37,7 @@ type Selection struct {
 	// Memo is handed to Apply: what Select found out on the way.
 	Memo any
 	// AllIDs asks for all ids remembered for the subject: for an event that leads to Transfer or Remembers. Without it
-	// those are loaded that tell whether the event itself was counted before. An event or a timer that turns out to
+	// those are loaded that show whether the event itself was counted before. An event or a timer that turns out to
 	// need more is applied again, with its whole batch, once that is loaded.
 	AllIDs bool
 }
@@ -59,8 +59,8 @@ type Subject[B any] struct {
 	Time time.Time
 	// EventTime is the event's own time, but not after the log time; zero for a timer.
 	EventTime time.Time
-	// Ahead is set where the event's own time is more than five minutes after the log time.
-	Ahead bool
+	// FutureTimestamp is set where the event's own time is more than five minutes after the log time.
+	FutureTimestamp bool
 	// Identity of the event or of the timer; what follows derives its own.
 	Identity Identity
 	// Topic (with prefix), Partition and Offset of the log record; the offset is -1 for a timer.
@@ -107,7 +107,7 @@ func (s *Subject[B]) Save(body B) {
 }
 
 // Delete drops the record, its timers, its ids and its side record. Its last sequence goes with it: keep a record as a
-// mark where a subject may come back.
+// tombstone where a subject may come back.
 func (s *Subject[B]) Delete() {
 	s.Exists = false
 	s.touch()
@@ -221,10 +221,10 @@ func (s *Subject[B]) Reject(reason, detail string) {
 
 // RejectLoudly is Reject of what needs a person: it is an incident as well, of the same code.
 func (s *Subject[B]) RejectLoudly(reason, detail string) {
-	told := len(s.batch.rejections)
+	before := len(s.batch.rejections)
 	s.Reject(reason, detail)
-	if len(s.batch.rejections) > told {
-		s.batch.rejections[told].incident = detail
+	if len(s.batch.rejections) > before {
+		s.batch.rejections[before].incident = detail
 	}
 }
 

@@ -4,19 +4,21 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 )
 
 // Metrics of all partitions of one engine. Rejections are counted by reason, which is a closed set of codes.
 type Metrics struct {
-	events, duplicates, tooLate, ahead, evicted, timers, outcomes prometheus.Counter
-	rejected                                                      *prometheus.CounterVec
-	batches                                                       prometheus.Histogram
-	commitSeconds, publishSeconds                                 prometheus.Histogram
-	floorErrors, snapshots, snapshotErrors, fenced                prometheus.Counter
-	calls                                                         *prometheus.CounterVec
-	callSeconds                                                   prometheus.Histogram
-	callsWaiting                                                  prometheus.Gauge
-	voidCalls                                                     prometheus.Counter
+	events, duplicates, tooLate, futureTimestamp, evicted, timers, outcomes prometheus.Counter
+	rejected                                                                *prometheus.CounterVec
+	batches                                                                 prometheus.Histogram
+	commitSeconds, publishSeconds                                           prometheus.Histogram
+	publishedOffsetErrors, snapshots, snapshotErrors, fenced                prometheus.Counter
+	calls                                                                   *prometheus.CounterVec
+	callSeconds                                                             prometheus.Histogram
+	callsWaiting                                                            prometheus.Gauge
+	superseded                                                              prometheus.Counter
 }
 
 func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
@@ -33,22 +35,22 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
 	m := &Metrics{
-		events:         counter("events_total", "Records of the log that were applied, control records aside."),
-		duplicates:     counter("duplicates_total", "Events that had been counted before, at another offset."),
-		tooLate:        counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
-		ahead:          counter("ahead_total", "Events whose own time was more than five minutes in the future; they count as of now."),
-		evicted:        counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
-		timers:         counter("timers_total", "Timers that fired."),
-		outcomes:       counter("outcomes_total", "Records published, repeats included."),
-		batches:        histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
-		commitSeconds:  histogram("commit_seconds", "Time of one fenced commit.", seconds),
-		publishSeconds: histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
-		floorErrors:    counter("floor_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
-		snapshots:      counter("snapshots_total", "Snapshots written to their end mark."),
-		snapshotErrors: counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
-		callSeconds:    histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
-		voidCalls:      counter("calls_void_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
-		fenced:         counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
+		events:                counter("events_total", "Records of the log that were applied, control records aside."),
+		duplicates:            counter("duplicates_total", "Events that had been counted before, at another offset."),
+		tooLate:               counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
+		futureTimestamp:       counter("future_timestamp_total", "Events whose own time was more than five minutes in the future; they count as of now."),
+		evicted:               counter("dedup_evicted_total", "Remembered ids that had to go before the window's end, because a subject had too many."),
+		timers:                counter("timers_total", "Timers that fired."),
+		outcomes:              counter("outcomes_total", "Records published, repeats included."),
+		batches:               histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
+		commitSeconds:         histogram("commit_seconds", "Time of one fenced commit.", seconds),
+		publishSeconds:        histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
+		publishedOffsetErrors: counter("published_offset_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
+		snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
+		snapshotErrors:        counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
+		callSeconds:           histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
+		superseded:            counter("calls_superseded_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
+		fenced:                counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
 	}
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
 		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})
@@ -68,10 +70,10 @@ func (m *Metrics) batch(n int, c counts) {
 	m.events.Add(float64(c.events))
 	m.duplicates.Add(float64(c.duplicates))
 	m.tooLate.Add(float64(c.tooLate))
-	m.ahead.Add(float64(c.ahead))
+	m.futureTimestamp.Add(float64(c.futureTimestamp))
 	m.evicted.Add(float64(c.evicted))
 	m.timers.Add(float64(c.timers))
-	m.voidCalls.Add(float64(c.voidCalls))
+	m.superseded.Add(float64(c.superseded))
 	for reason, n := range c.rejected {
 		m.rejected.WithLabelValues(reason).Add(float64(n))
 	}
@@ -85,10 +87,10 @@ func (m *Metrics) published(n int, took time.Duration) {
 func (m *Metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
 
 // called counts one call; those that were not appended have no duration.
-func (m *Metrics) called(result callResult, took time.Duration) {
+func (m *Metrics) called(result pending.Result, took time.Duration) {
 	m.calls.WithLabelValues(string(result)).Inc()
 	switch result {
-	case callElsewhere, callNotReady, callLate, callThrottled, callFailed:
+	case pending.Elsewhere, pending.NotReady, pending.Late, pending.Throttled, pending.Failed:
 	default:
 		m.callSeconds.Observe(took.Seconds())
 	}

@@ -11,24 +11,24 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-// recover brings an opened partition to where its log can go on: at once in the ordinary case; from below the floor
+// recover brings an opened partition to where its log can go on: at once in the ordinary case; from below the published offset
 // where the store was set back; from a snapshot or the log's beginning where it was emptied.
 func (o *Owner[B, C]) recover(ctx context.Context) error {
 	start, end, err := o.config.Log.Range(ctx)
 	if err != nil {
 		return err
 	}
-	floor := o.w.Floor
+	published := o.w.PublishedOffset
 	if o.committed != o.w.Disowned {
-		floor = max(floor, o.committed)
+		published = max(published, o.committed)
 	}
 	switch {
 	case o.w.Status == state.Blank || o.w.Status == state.Restoring:
-		return o.rebuild(ctx, start, end, floor)
+		return o.rebuild(ctx, start, end, published)
 	case o.w.Offset > end:
 		return o.gap(ctx, IncidentRecreated, o.w.Offset, end)
 	case o.w.Offset < start:
-		return o.rebuild(ctx, start, end, floor)
+		return o.rebuild(ctx, start, end, published)
 	}
 	same, err := o.sameLog(ctx, o.w, start)
 	if err != nil {
@@ -37,8 +37,8 @@ func (o *Owner[B, C]) recover(ctx context.Context) error {
 	if !same {
 		return o.gap(ctx, IncidentRecreated, o.w.Offset, end)
 	}
-	if o.w.Offset < floor {
-		return o.commitAs(ctx, func(w *state.Watermark) { w.Status, w.Floor = state.Rebuilding, floor })
+	if o.w.Offset < published {
+		return o.commitAs(ctx, func(w *state.Watermark) { w.Status, w.PublishedOffset = state.Rebuilding, published })
 	}
 	return nil
 }
@@ -56,12 +56,12 @@ func (o *Owner[B, C]) sameLog(ctx context.Context, w state.Watermark, start int6
 }
 
 // rebuild finds the state of a partition of which the store holds nothing, or too little to go on with.
-func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) error {
-	if floor > end {
-		return o.gap(ctx, IncidentRecreated, floor, end)
+func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, published int64) error {
+	if published > end {
+		return o.gap(ctx, IncidentRecreated, published, end)
 	}
-	if start > 0 || floor > 0 || o.w.Status == state.Restoring { // else nothing was ever counted, and no snapshot is looked for
-		found, err := o.restore(ctx, start, end, floor)
+	if start > 0 || published > 0 || o.w.Status == state.Restoring { // else nothing was ever counted, and no snapshot is looked for
+		found, err := o.restore(ctx, start, end, published)
 		if err != nil || found {
 			return err
 		}
@@ -76,17 +76,17 @@ func (o *Owner[B, C]) rebuild(ctx context.Context, start, end, floor int64) erro
 	if err := o.clear(ctx); err != nil {
 		return err
 	}
-	return o.commitAs(ctx, func(w *state.Watermark) { *w = o.beginning(0, floor) })
+	return o.commitAs(ctx, func(w *state.Watermark) { *w = o.beginning(0, published) })
 }
 
 // beginning is the watermark of a partition whose records begin empty.
-func (o *Owner[B, C]) beginning(offset, floor int64) state.Watermark {
-	w := state.Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, Floor: floor, Status: state.Ready}
+func (o *Owner[B, C]) beginning(offset, published int64) state.Watermark {
+	w := state.Watermark{Token: o.w.Token, Address: o.w.Address, Serial: o.w.Serial, Epoch: o.w.Epoch, Level: Level, Offset: offset, PublishedOffset: published, Status: state.Ready}
 	// Partitions begun together do not all write their snapshots together.
 	every := o.config.SnapshotEvery.Milliseconds()
 	w.SnapshotAt = o.config.Clock().UnixMilli() - every*int64(o.place.partition.Number)/int64(max(o.place.partition.Count, 1))
 	w.SnapshotOffset = offset
-	if offset < floor {
+	if offset < published {
 		w.Status = state.Rebuilding
 	}
 	return w
@@ -174,14 +174,14 @@ func (o *Owner[B, C]) accept(ctx context.Context, code string, to int64) error {
 	case code == IncidentRecreated:
 		// The offsets that records remember are of another log.
 		w.Epoch++
-		w.Offset, w.Floor, w.Status = min(max(to, start), end), 0, state.Ready
+		w.Offset, w.PublishedOffset, w.Status = min(max(to, start), end), 0, state.Ready
 		w.Disowned = o.committed
 	case w.Status == state.Blank || w.Status == state.Restoring:
-		w = o.beginning(max(to, start), max(o.w.Floor, min(o.committed, end)))
+		w = o.beginning(max(to, start), max(o.w.PublishedOffset, min(o.committed, end)))
 	default:
 		w.Offset = max(to, start)
-		w.Floor = max(w.Floor, min(o.committed, end))
-		if w.Status = state.Ready; w.Offset < w.Floor {
+		w.PublishedOffset = max(w.PublishedOffset, min(o.committed, end))
+		if w.Status = state.Ready; w.Offset < w.PublishedOffset {
 			w.Status = state.Rebuilding
 		}
 	}
@@ -196,7 +196,6 @@ func (o *Owner[B, C]) accept(ctx context.Context, code string, to int64) error {
 		return err
 	}
 	o.config.Log.Settle(code)
-	o.config.Logger.Warn("gap in the log accepted", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int64("from", from), zap.Int64("to", w.Offset))
+	o.config.Logger.Warn("gap in the log accepted", zap.Int64("from", from), zap.Int64("to", w.Offset))
 	return nil
 }

@@ -159,8 +159,8 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 	return entries, nil
 }
 
-// endSnapshot writes the end mark once all that was told before the last record was read lies below the floor: an
-// outcome of an event that a later state already holds would not be told again, or be told otherwise.
+// endSnapshot writes the end mark once all that was told before the last record was read lies below the published offset: an
+// outcome of an event that a later state already holds would not be published again, or be published with other content.
 func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if o.committed < o.snap.readAt {
 		return nil
@@ -169,8 +169,7 @@ func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if err != nil || o.snap == nil {
 		return err
 	}
-	o.config.Logger.Info("snapshot written", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int64("entries", o.snap.count), zap.Int64("floor", o.committed))
+	o.config.Logger.Info("snapshot written", zap.Int64("entries", o.snap.count), zap.Int64("published_offset", o.committed))
 	o.config.Metrics.snapshots.Inc()
 	reached, stale := o.snap.readAt, o.snap.stale
 	o.snap = nil
@@ -190,7 +189,7 @@ func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 	if err := o.config.Snapshots.Write(ctx, r); err != nil {
 		o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
 		o.config.Metrics.snapshotErrors.Inc()
-		o.config.Logger.Warn("snapshot abandoned", zap.String("domain", r.Domain), zap.Int32("partition", r.Partition), zap.Error(err))
+		o.config.Logger.Warn("snapshot abandoned", zap.Error(err))
 	}
 	return nil
 }
@@ -198,7 +197,7 @@ func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 var errSnapshot = errors.New("snapshot can't be used")
 
 // restore reads the newest snapshot from which the log still goes on.
-func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (bool, error) {
+func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) (bool, error) {
 	var (
 		begin          state.Watermark
 		begun, ended   bool
@@ -224,7 +223,7 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 			entries += int64(len(part.Entries.GetEntries()))
 			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
 		case *statev1.SnapshotRecord_End_:
-			floor, count, ended = max(floor, part.End.GetPublishedOffset()), part.End.GetCount(), true
+			published, count, ended = max(published, part.End.GetPublishedOffset()), part.End.GetCount(), true
 		}
 		return nil
 	})
@@ -242,8 +241,8 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 		*w = begin
 		w.Token, w.Address, w.Serial, w.DuePosition = token, address, serial, 0
 		w.SnapshotAt, w.SnapshotOffset = begin.At, begin.Offset
-		w.Floor, w.Status = max(floor, begin.Floor), state.Ready
-		if w.Offset < w.Floor {
+		w.PublishedOffset, w.Status = max(published, begin.PublishedOffset), state.Ready
+		if w.Offset < w.PublishedOffset {
 			w.Status = state.Rebuilding
 		}
 	})
@@ -251,12 +250,11 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, floor int64) (boo
 		return false, err
 	}
 	o.config.Log.Settle(IncidentRecord)
-	o.config.Logger.Info("snapshot restored", zap.String("domain", o.place.partition.Domain), zap.Int32("partition", o.place.partition.Number),
-		zap.Int64("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("floor", o.w.Floor), zap.Duration("took", o.config.Clock().Sub(began)))
+	o.config.Logger.Info("snapshot restored", zap.Int64("entries", entries), zap.Int64("offset", begin.Offset), zap.Int64("published_offset", o.w.PublishedOffset), zap.Duration("took", o.config.Clock().Sub(began)))
 	return true, nil
 }
 
-// acceptable tells whether the log goes on from a snapshot: it holds the offset, and the record before is the one the
+// acceptable says whether the log goes on from a snapshot: it holds the offset, and the record before is the one the
 // snapshot was taken behind.
 func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*statev1.SnapshotRecord_Begin) (bool, error) {
 	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {

@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Step is one event, call or timer of a replay that changed its subject or told something of it.
+// Step is one event, call or timer of a replay that changed its subject or published something of it.
 type Step[B any] struct {
 	Key string
 	// Existed and Exists say whether there was a record before and is one after.
@@ -66,7 +66,7 @@ func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call fun
 // the side record, nil where there is none.
 func (o *Owner[B, C]) WorkDue(subject string, stored, side []byte) (body B, exists, known bool, err error) {
 	b := o.newBatch(newMemory[B](o.memory.timers))
-	b.marks = &marks{}
+	b.earlier = &earlierTries{}
 	b.memory.beside[record.SideKey(subject)] = side // segments of ids change no body
 	s, err := b.open(&held[B]{key: subject, raw: stored})
 	if err != nil {

@@ -30,7 +30,7 @@ type Stored struct {
 	Record, Aside []byte
 }
 
-// Stored reads subjects of one partition, with its watermark of the same moment, for whoever compares them: see
+// Stored reads subjects of one partition, with its watermark of the same moment, for a comparison: see
 // Replayed.Stood. ErrUnknown where the partition is not ready.
 func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...string) (state.Watermark, []Stored, error) {
 	keys := make([]string, 0, 2*len(subjects))

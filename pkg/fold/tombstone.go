@@ -14,7 +14,7 @@ import (
 )
 
 // A record that stood when a snapshot began and is deleted before the snapshot comes to it would be nowhere in it:
-// events between would find no record and make another one, out of what had long been judged. So a snapshot ends with a
+// events between would find no record and make another one, out of what had long been decided. So a snapshot ends with a
 // tombstone of each: a header that says there is no record, and up to which offset the log was applied to what there
 // was. In a store it stands after a restore only, until the next snapshot sweeps it.
 

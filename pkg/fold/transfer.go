@@ -18,7 +18,7 @@ import (
 
 // Transfer moves the record to another subject of the event's tenant, in whatever partition of the log: its owner takes
 // it over by Import, at the place where the transfer stands there. What stays under this key is the caller's to say:
-// the record until the transfer is settled, then a mark that knows where later events are to be forwarded. The log's
+// the record until the transfer is settled, then a tombstone that knows where later events are to be forwarded. The log's
 // topic is topic.
 func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 	t := s.Export()

@@ -35,12 +35,12 @@ const (
 	MaxBytes = 1 << 20
 )
 
-// ErrFenced says that the stored watermark is not the one the caller wrote last: somebody else has opened the
+// ErrFenced says that the stored watermark is not the one the caller wrote last: another owner has opened the
 // partition, or the store was emptied or set back. What the caller computed must not be used.
 var ErrFenced = errors.New("partition is fenced: its watermark is not ours")
 
 // Store keeps the keys of partitions. Each method is atomic. Any error but ErrFenced means unknown: it may have
-// happened; opening again tells.
+// happened; opening again shows it.
 //
 // memstate, and redisstate on miniredis and Redis, pass the same suite, statetest.
 type Store interface {

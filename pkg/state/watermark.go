@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// Token tells owners of a partition apart; drawn at random by each open.
+// Token distinguishes the owners of a partition; drawn at random by each open.
 type Token [16]byte
 
 // Status is how far a partition's state can be trusted.
@@ -20,7 +20,7 @@ const (
 	Blank Status = iota
 	// Restoring: a snapshot is being read in; after a crash it begins again.
 	Restoring
-	// Rebuilding: the log below the floor is applied again without telling.
+	// Rebuilding: the log below the published offset is applied again without publishing.
 	Rebuilding
 	// Ready: the state is that of the log up to the offset.
 	Ready
@@ -33,7 +33,7 @@ func (s Status) String() string {
 // Watermark is where a partition's state stands, and its fence: each commit names the one before, byte for byte.
 type Watermark struct {
 	Token Token
-	// Before is the token that Open replaced, zero where there was none. It is told by Open alone and not stored.
+	// Before is the token that Open replaced, zero where there was none. It is returned by Open alone and not stored.
 	Before Token
 	// Address of the owner's gRPC server, for those who forward to it.
 	Address string
@@ -43,14 +43,14 @@ type Watermark struct {
 	Epoch uint32
 	// Offset of the next record to apply.
 	Offset int64
-	// Floor: outcomes of what lies below have been published and are not told again.
-	Floor int64
+	// PublishedOffset: outcomes of what lies below were published and are not published again.
+	PublishedOffset int64
 	// LogTime is the highest record timestamp met, in ms of the Unix epoch.
 	LogTime int64
 	// Revision of the configuration in force, and level of the logic.
 	Revision Revision
 	Level    uint32
-	// LastHash is of the record before Offset: it tells a log that was made anew from one that goes on. 0 where there
+	// LastHash is of the record before Offset: it distinguishes a log that was made anew from one that goes on. 0 where there
 	// is none.
 	LastHash uint64
 	// DueMinute is the minute whose due list is worked next, DuePosition how far in it, in bytes.
@@ -58,19 +58,19 @@ type Watermark struct {
 	DuePosition int64
 	// SnapshotAt is when the last complete snapshot ended, in ms, and SnapshotOffset what it reaches to.
 	SnapshotAt, SnapshotOffset int64
-	// Disowned is a group's offset that an accepted gap has made void: one of another log. 0 where there is none.
+	// Disowned is a group's offset that an accepted gap has invalidated: one of another log. 0 where there is none.
 	Disowned int64
 	// At is the owner's clock at the commit, in ms: the lease.
 	At int64
 	// Serial counts commits, so that no two watermarks are alike.
 	Serial uint64
-	// Called is the number of the last call applied; calls that come up with one not above it are void.
+	// Called is the number of the last call applied; calls that come up with one not above it are superseded.
 	Called uint64
 	// Extra travels with it for services that have more to say.
 	Extra []byte
 }
 
-const watermarkFormat = 3
+const watermarkFormat = 4
 
 // The token and the address stand in front, so that a store's open can replace them without knowing the rest: 16 bytes,
 // one byte of length, the address.
@@ -88,7 +88,7 @@ func (w *Watermark) Encode() []byte {
 	b := w.Head()
 	b = append(b, watermarkFormat, byte(w.Status))
 	for _, v := range [...]uint64{
-		uint64(w.Epoch), uint64(w.Offset), uint64(w.Floor), uint64(w.LogTime), uint64(w.Revision.Number), w.Revision.History, uint64(w.Level),
+		uint64(w.Epoch), uint64(w.Offset), uint64(w.PublishedOffset), uint64(w.LogTime), uint64(w.Revision.Number), w.Revision.History, uint64(w.Level),
 		w.LastHash, uint64(w.DueMinute), uint64(w.DuePosition),
 		uint64(w.SnapshotAt), uint64(w.SnapshotOffset), uint64(w.Disowned), uint64(w.At), w.Serial, w.Called,
 	} {
@@ -131,7 +131,7 @@ func DecodeWatermark(b []byte) (Watermark, error) {
 	r := wire.Reader{Rest: b[2:]}
 	w.Epoch = uint32(r.Uvarint())
 	w.Offset = int64(r.Uvarint())
-	w.Floor = int64(r.Uvarint())
+	w.PublishedOffset = int64(r.Uvarint())
 	w.LogTime = int64(r.Uvarint())
 	w.Revision = Revision{Number: int64(r.Uvarint()), History: r.Uvarint()}
 	w.Level = uint32(r.Uvarint())

@@ -94,7 +94,7 @@ func (p *partition) run() {
 			Fold: &evaluation{topic: plain},
 			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
-			Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})
 		switch err := o.Run(p.t.Context()); {
 		case err == nil:

@@ -1,7 +1,6 @@
 package trigger
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -11,30 +10,22 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-var (
-	seed  = flag.Uint64("seed", 0, "replays one history of the law")
-	seeds = flag.Uint64("seeds", 150, "how many histories the law runs")
-)
+var lawHistories = simulation.Histories{Short: 10, Test: 150, Long: 1500}
 
 // The law of the state engine holds for this fold: kills at every step, zombies, stores set back and emptied, revisions
 // and time moving on leave the first appearances as they are.
 func TestLaw(t *testing.T) {
 	l := law(t)
-	if *seed != 0 {
-		l.Check(t, *seed, foldtest.NewMemory())
-		return
-	}
-	for s := uint64(1); s <= *seeds && !t.Failed(); s++ {
-		l.Check(t, s, foldtest.NewMemory())
-	}
+	simulation.Run(t, lawHistories, func(t *testing.T, seed uint64) { l.Run(t, seed, foldtest.NewMemory()) })
 }
 
-func law(t *testing.T) foldtest.Law[positions, *Book] {
+func law(t *testing.T) foldtest.Simulation[positions, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
@@ -48,7 +39,7 @@ func law(t *testing.T) foldtest.Law[positions, *Book] {
 		}), nil)
 		revisions = append(revisions, b)
 	}
-	return foldtest.Law[positions, *Book]{
+	return foldtest.Simulation[positions, *Book]{
 		Steps:         300,
 		NewFold:       func() fold.Fold[positions, *Book] { return &evaluation{topic: plain} },
 		Configuration: func(revision int64) *Book { return revisions[revision%5] },

@@ -17,7 +17,7 @@ import (
 func BenchmarkOwner(b *testing.B) {
 	const subjects = 10_000
 	accept := func(b *testing.B) interface{ Work() } {
-		d := drive(b)
+		d := partition(b)
 		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.Cache = 1500, 100_000 }
 		for i := range b.N {
 			d.Accept(usage(fmt.Sprintf("e-%d", i), fmt.Sprintf("4915%08d", i*7919%subjects), 0, noon))

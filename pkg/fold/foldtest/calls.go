@@ -19,23 +19,23 @@ type Calls[B, C any] struct {
 	// Draw makes the next call, which needs no id; recent are those before it, of which it may be one again, as it was
 	// or with other content.
 	Draw func(r *rand.Rand, recent []*event.Event) *event.Event
-	// Witness makes a fold like NewFold that says of each command what it answered.
-	Witness func(say func(Judgement)) fold.Fold[B, C]
-	// Told writes an answer down, for comparison; by fmt.Sprint where it is not set.
-	Told func(value any, err error) string
+	// Observe makes a fold like NewFold that says of each command what it answered.
+	Observe func(observe func(Decision)) fold.Fold[B, C]
+	// Describe writes an answer down, for comparison; by fmt.Sprint where it is not set.
+	Describe func(value any, err error) string
 	// Tally counts answers over all histories.
 	Tally *Tally
 }
 
-func (c *Calls[B, C]) told(value any, err error) string {
-	if c.Told == nil {
+func (c *Calls[B, C]) describe(value any, err error) string {
+	if c.Describe == nil {
 		return fmt.Sprint(value, err)
 	}
-	return c.Told(value, err)
+	return c.Describe(value, err)
 }
 
-// Judgement is what a fold made of one command.
-type Judgement struct {
+// Decision is what a fold made of one command.
+type Decision struct {
 	Offset   int64
 	Key      string
 	Identity fold.Identity
@@ -47,14 +47,14 @@ type Judgement struct {
 	Err      error
 }
 
-// Tally counts what callers were told: a law in which nothing happens holds.
+// Tally counts the answers of callers: a simulation in which nothing happens passes.
 type Tally struct {
-	Accepted, Repeated, Refused, Reused, Panics, Moved, Unknown, NotReady, Void atomic.Int64
+	Accepted, Repeated, Refused, Reused, Panics, Moved, Unknown, NotReady, Superseded atomic.Int64
 }
 
 // try is one call on its way through one owner.
 type try struct {
-	owner  *actor
+	owner  *runningOwner
 	event  *event.Event
 	arrive chan stream.Record // the record stands before the log
 	resume chan landing
@@ -71,15 +71,15 @@ type landing int
 
 const (
 	landed     landing = iota
-	lost               // it never arrives, and nobody says so
-	unanswered         // it stands in the log, and nobody says so
+	lost               // it never arrives, and there is no answer
+	unanswered         // it stands in the log, and there is no answer
 	doubled            // it was sent again for want of an answer, and arrived twice
 	delayed            // the first is still on its way when the second is acknowledged
 	drifting           // the same, and no second: it arrives some time, or never
 )
 
 // callStep makes one choice in eight: a call, at an owner or a zombie, or what becomes of those under way.
-func (w *world[B, C]) callStep() bool {
+func (w *history[B, C]) callStep() bool {
 	switch n := w.random.IntN(1000); {
 	case n < 40:
 		// Owners rarely live long here, and some calls are to be answered.
@@ -110,12 +110,12 @@ func (w *world[B, C]) callStep() bool {
 
 // call makes one at an owner, and lets it come to where its record stands before the log. Each comes a little later
 // than the one before.
-func (w *world[B, C]) call(a *actor) {
+func (w *history[B, C]) call(a *runningOwner) {
 	if a.ended || a.standing != nil {
 		return
 	}
 	w.now = w.now.Add(time.Millisecond)
-	e := w.law.Calls.Draw(w.random, w.recentCalls())
+	e := w.simulation.Calls.Draw(w.random, w.recentCalls())
 	if e.ID == "" {
 		e.ID = fmt.Sprintf("c-%d", len(w.called))
 		w.called = append(w.called, drawn{e, w.now})
@@ -141,11 +141,11 @@ func (w *world[B, C]) call(a *actor) {
 	}
 }
 
-// callNumber is the header that tells tries apart.
+// callNumber is the header that distinguishes tries.
 const callNumber = "tollgate-call"
 
 // recentCalls are those that a repeat may be of: see recent.
-func (w *world[B, C]) recentCalls() []*event.Event {
+func (w *history[B, C]) recentCalls() []*event.Event {
 	var recent []*event.Event
 	for i := len(w.called) - 1; i >= 0 && w.now.Sub(w.called[i].at) < (fold.WindowHours-2)*time.Hour; i-- {
 		recent = append(recent, w.called[i].event)
@@ -154,14 +154,14 @@ func (w *world[B, C]) recentCalls() []*event.Event {
 }
 
 // land lets a record that stands before the log go on.
-func (w *world[B, C]) land(t *try, l landing) {
+func (w *history[B, C]) land(t *try, l landing) {
 	t.owner.standing = nil
 	t.resume <- l
 	<-t.landed
 }
 
 // landAny does so with one of those standing, if there are any.
-func (w *world[B, C]) landAny() {
+func (w *history[B, C]) landAny() {
 	var standing []*try
 	for _, t := range w.tries {
 		if t.owner.standing == t {
@@ -180,7 +180,7 @@ func (w *world[B, C]) landAny() {
 }
 
 // drift lets a record that was long given up arrive.
-func (w *world[B, C]) drift() {
+func (w *history[B, C]) drift() {
 	if n := len(w.adrift); n > 0 {
 		i := w.random.IntN(n)
 		w.appendCall(w.adrift[i])
@@ -188,17 +188,17 @@ func (w *world[B, C]) drift() {
 	}
 }
 
-func (w *world[B, C]) appendCall(r stream.Record) {
-	if err := w.bench.Log().Append(r); err != nil {
+func (w *history[B, C]) appendCall(r stream.Record) {
+	if err := w.backend.Log().Append(r); err != nil {
 		w.t.Errorf("append call: %v", err)
 	}
 }
 
 // AppendCalls stands still before the log until the history lets it land.
-func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
-	t := p.actor.next
+func (p *faulty[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
+	t := p.runningOwner.next
 	if len(records) != 1 {
-		p.world.t.Errorf("%d records were appended at once, and one call was made", len(records))
+		p.history.t.Errorf("%d records were appended at once, and one call was made", len(records))
 	}
 	r := records[0]
 	t.arrive <- r
@@ -206,27 +206,27 @@ func (p *port[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []
 	placed := []stream.ProduceResult{{}}
 	switch <-t.resume {
 	case landed:
-		p.world.appendCall(r)
+		p.history.appendCall(r)
 	case lost:
 		placed[0].Err = stream.ErrUnknown
 	case unanswered:
-		p.world.appendCall(r)
+		p.history.appendCall(r)
 		placed[0].Err = stream.ErrUnknown
 	case doubled:
-		p.world.appendCall(r)
-		p.world.appendCall(r)
+		p.history.appendCall(r)
+		p.history.appendCall(r)
 	case delayed:
-		p.world.adrift = append(p.world.adrift, r)
-		p.world.appendCall(r)
+		p.history.adrift = append(p.history.adrift, r)
+		p.history.appendCall(r)
 	case drifting:
-		p.world.adrift = append(p.world.adrift, r)
+		p.history.adrift = append(p.history.adrift, r)
 		placed[0].Err = stream.ErrUnknown
 	}
 	return placed
 }
 
 // endCalls brings home what is still on its way, before the log is closed.
-func (w *world[B, C]) endCalls() {
+func (w *history[B, C]) endCalls() {
 	for _, t := range w.tries {
 		if t.owner.standing == t {
 			w.land(t, landing(w.random.IntN(int(drifting)+1)))
@@ -237,8 +237,8 @@ func (w *world[B, C]) endCalls() {
 	}
 }
 
-// checkCalls compares what callers were told with what an undisturbed run over the same log made of their records.
-func (w *world[B, C]) checkCalls(seed uint64, judged map[int64]Judgement) {
+// checkCalls compares the answers of callers with what an undisturbed run over the same log made of their records.
+func (w *history[B, C]) checkCalls(seed uint64, decided map[int64]Decision) {
 	w.t.Helper()
 	type record struct {
 		identity fold.Identity
@@ -255,40 +255,40 @@ func (w *world[B, C]) checkCalls(seed uint64, judged map[int64]Judgement) {
 		if t.number == "" {
 			at = nil
 		}
-		if why := w.judge(t, at, judged); why != "" {
-			w.t.Errorf("seed %d: call %s of %s under number %s, at offsets %v: %s (told %+v, %v)", seed, t.event.ID, t.event.Subject, t.number, at, why, t.answer, t.err)
+		if why := w.violation(t, at, decided); why != "" {
+			w.t.Errorf("seed %d: call %s of %s under number %s, at offsets %v: %s (answer %+v, %v)", seed, t.event.ID, t.event.Subject, t.number, at, why, t.answer, t.err)
 		}
 	}
-	w.checkList(seed, judged)
+	w.checkList(seed, decided)
 }
 
-// judge says what is wrong with the answer to one try.
-func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) string {
-	tally := w.law.Calls.Tally
-	var verdicts []Judgement
+// violation says what is wrong with the answer to one try.
+func (w *history[B, C]) violation(t *try, at []int64, decided map[int64]Decision) string {
+	tally := w.simulation.Calls.Tally
+	var decisions []Decision
 	for _, offset := range at {
-		if j, ok := judged[offset]; ok {
-			verdicts = append(verdicts, j)
+		if j, ok := decided[offset]; ok {
+			decisions = append(decisions, j)
 		}
 	}
-	tally.Void.Add(int64(max(0, len(at)-1)))
-	if len(verdicts) > 1 {
-		return "its copies were judged more than once"
+	tally.Superseded.Add(int64(max(0, len(at)-1)))
+	if len(decisions) > 1 {
+		return "its copies were decided more than once"
 	}
 	same := func(value any, err error) bool {
-		return w.law.Calls.told(value, err) == w.law.Calls.told(t.answer.Value, t.err)
+		return w.simulation.Calls.describe(value, err) == w.simulation.Calls.describe(t.answer.Value, t.err)
 	}
-	told := false // a verdict, after which nothing else may be true
+	final := false // a decision, after which nothing else may be true
 	switch {
 	case t.err == nil:
-		told = true
+		final = true
 		if t.answer.Repeated {
 			tally.Repeated.Add(1)
 		} else {
 			tally.Accepted.Add(1)
 		}
-		if len(verdicts) == 0 || verdicts[0].Err != nil || !same(verdicts[0].Value, nil) || verdicts[0].Repeated != t.answer.Repeated {
-			return fmt.Sprintf("accepted, and the undisturbed run judged %+v", verdicts)
+		if len(decisions) == 0 || decisions[0].Err != nil || !same(decisions[0].Value, nil) || decisions[0].Repeated != t.answer.Repeated {
+			return fmt.Sprintf("accepted, and the undisturbed run decided %+v", decisions)
 		}
 	case fault.ReasonOf(t.err) == "OUTCOME_UNKNOWN":
 		if errors.Is(t.err, fold.ErrMoved) {
@@ -302,10 +302,10 @@ func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) stri
 	case errors.Is(t.err, fold.ErrUnknown):
 		tally.NotReady.Add(1)
 		if len(at) > 0 {
-			return "its record stands in the log, and it was told that none does"
+			return "its record stands in the log, and the answer was that none does"
 		}
 	default:
-		told = true
+		final = true
 		switch fault.ReasonOf(t.err) {
 		case "ID_REUSED":
 			tally.Reused.Add(1)
@@ -313,22 +313,22 @@ func (w *world[B, C]) judge(t *try, at []int64, judged map[int64]Judgement) stri
 			tally.Panics.Add(1)
 		default:
 			tally.Refused.Add(1)
-			if len(verdicts) == 0 || !same(nil, verdicts[0].Err) {
-				return fmt.Sprintf("refused, and the undisturbed run judged %+v", verdicts)
+			if len(decisions) == 0 || !same(nil, decisions[0].Err) {
+				return fmt.Sprintf("refused, and the undisturbed run decided %+v", decisions)
 			}
 		}
-		if len(verdicts) > 0 && verdicts[0].Err == nil {
+		if len(decisions) > 0 && decisions[0].Err == nil {
 			return "it was counted all the same"
 		}
 	}
-	if told && !t.owner.held(at) {
+	if final && !t.owner.held(at) {
 		return "answered by an owner that did not commit it"
 	}
 	return ""
 }
 
 // held says whether an owner has itself committed the first of a call's copies.
-func (a *actor) held(at []int64) bool {
+func (a *runningOwner) held(at []int64) bool {
 	for _, c := range a.commits {
 		if len(at) > 0 && c[0] <= at[0] && at[0] < c[1] {
 			return true
@@ -338,14 +338,14 @@ func (a *actor) held(at []int64) bool {
 }
 
 // checkList keeps the list of accepted calls as it is promised: the newest 16 of a subject, of 24 hours.
-func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
+func (w *history[B, C]) checkList(seed uint64, decided map[int64]Decision) {
 	type made struct {
 		identity fold.Identity
 		at       time.Time
 	}
 	lists := make(map[string][]made)
 	w.eachCall(func(offset int64, _ *event.Event, _ string) {
-		j, ok := judged[offset]
+		j, ok := decided[offset]
 		if !ok || j.Err != nil && !j.Repeated || j.Unlisted && !j.Repeated {
 			return
 		}
@@ -355,7 +355,7 @@ func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
 			found = found || m.identity == j.Identity && j.Time.Sub(m.at) < 24*time.Hour
 		}
 		if found != j.Repeated {
-			w.t.Errorf("seed %d: call at offset %d was counted before: %v, and it was judged as repeated: %v", seed, offset, found, j.Repeated)
+			w.t.Errorf("seed %d: call at offset %d was counted before: %v, and it was decided as repeated: %v", seed, offset, found, j.Repeated)
 		}
 		if !found {
 			lists[j.Key] = append(list, made{j.Identity, j.Time})
@@ -364,8 +364,8 @@ func (w *world[B, C]) checkList(seed uint64, judged map[int64]Judgement) {
 }
 
 // eachCall walks the commands of the log, those included that were cut off.
-func (w *world[B, C]) eachCall(visit func(offset int64, e *event.Event, number string)) {
-	log := w.bench.Log()
+func (w *history[B, C]) eachCall(visit func(offset int64, e *event.Event, number string)) {
+	log := w.backend.Log()
 	start, end := log.Range()
 	if start > 0 {
 		log = untrimmed(w.t, log)

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/stream"
+
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
@@ -31,7 +32,7 @@ func want(t *testing.T, got foldtest.Called, spent int64, repeated bool) {
 }
 
 func TestACallIsCountedOnceAndAnsweredAgain(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 10, d.Now))
 	first := d.Call(charge("c1", "44", 5))[0]
 	want(t, first, 15, false)
@@ -49,20 +50,20 @@ func TestACallIsCountedOnceAndAnsweredAgain(t *testing.T) {
 }
 
 func TestAnotherCallUnderTheSameIDIsRefusedByTheEngine(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 10, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 15, false)
 	got := d.Call(charge("c1", "44", 6))[0]
 	if fault.KindOf(got.Err) != fault.AlreadyExists || fault.ReasonOf(got.Err) != "ID_REUSED" {
 		t.Fatalf("answered %+v", got)
 	}
-	if told := told(t, d.Told()); told != "alert at 12:00:00 limit 100" {
-		t.Fatalf("told %s", told)
+	if got := published(t, d.Published()); got != "alert at 12:00:00 limit 100" {
+		t.Fatalf("published %s", got)
 	}
 }
 
 func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errNoSubject) {
 		t.Fatalf("answered %+v", got)
 	}
@@ -75,8 +76,8 @@ func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
 	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errLimit) {
 		t.Fatalf("answered %+v", got)
 	}
-	if told := told(t, d.Told()); told != "reached at 12:00:00 limit 100" || d.Watermark().Offset != before.Offset+1 {
-		t.Fatalf("told %s, offset %d after %d", told, d.Watermark().Offset, before.Offset)
+	if got := published(t, d.Published()); got != "reached at 12:00:00 limit 100" || d.Watermark().Offset != before.Offset+1 {
+		t.Fatalf("published %s, offset %d after %d", got, d.Watermark().Offset, before.Offset)
 	}
 	d.Newest = 2 // the limit is twice as high now
 	d.Work()
@@ -84,7 +85,7 @@ func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
 }
 
 func TestUsagePushesNoCallOutOfItsList(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
 	for i := range 3000 {
@@ -94,7 +95,7 @@ func TestUsagePushesNoCallOutOfItsList(t *testing.T) {
 }
 
 func TestACallThatPanicsIsPANICToItsCallerToo(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Newest = 9
 	d.Accept(usage("1", "44", 1, d.Now))
 	got := d.Call(charge("c1", "44", amountPanics), charge("c2", "44", 5))
@@ -102,13 +103,13 @@ func TestACallThatPanicsIsPANICToItsCallerToo(t *testing.T) {
 		t.Fatalf("answered %+v", got[0])
 	}
 	want(t, got[1], 6, false)
-	if told := told(t, d.Told()); told != "PANIC, alert at 12:00:00 limit 900" {
-		t.Fatalf("told %s", told)
+	if got := published(t, d.Published()); got != "PANIC, alert at 12:00:00 limit 900" {
+		t.Fatalf("published %s", got)
 	}
 }
 
 func TestAfterADayACallIsANewOne(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
 	d.Now = d.Now.Add(24*time.Hour - time.Millisecond)
@@ -118,7 +119,7 @@ func TestAfterADayACallIsANewOne(t *testing.T) {
 }
 
 func TestTooManyCallsAreTurnedAway(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.CallsWaiting = 2 }
 	d.Accept(usage("1", "44", 1, d.Now))
 	got := d.Call(charge("c1", "44", 5), charge("c2", "44", 5), charge("c3", "44", 5))
@@ -132,14 +133,14 @@ func TestTooManyCallsAreTurnedAway(t *testing.T) {
 }
 
 func TestACallWhoseAppendWasNotAcknowledgedIsAnsweredWhenItIsMet(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, stream.ErrUnknown} }
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
 }
 
 func TestACallThatTheBrokerRefusesIsNotAppended(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.Appender = changed{c.Appender, 0, stream.ErrTimestampAhead}
 	}
@@ -149,7 +150,7 @@ func TestACallThatTheBrokerRefusesIsNotAppended(t *testing.T) {
 }
 
 func TestACopyOfARefusedCallIsNotCounted(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, nil} }
 	d.Accept(usage("1", "44", 197, d.Now))
 	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errLimit) {
@@ -192,7 +193,7 @@ func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []st
 
 func TestACallWithoutAnAnswerInTimeIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		d := drive(t)
+		d := partition(t)
 		d.CallTimeout = time.Second
 		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Appender = away{} }
 		began := time.Now()
@@ -231,7 +232,7 @@ func TestAFoldThatBreaksItsWordOnACallPanics(t *testing.T) {
 		"changes when it is again":  func(s *fold.Subject[count]) { s.Save(count{spent: 1}); s.Accept(1, nil) },
 		"refuses what was accepted": func(s *fold.Subject[count]) { s.Refuse(errLimit) },
 	} {
-		d := foldtest.NewDrive(t, noon, func() fold.Fold[count, int64] { return &wordless{then: bad} }, counts, func(int64) int64 { return 100 })
+		d := foldtest.NewPartition(t, noon, func() fold.Fold[count, int64] { return &wordless{then: bad} }, counts, func(int64) int64 { return 100 })
 		d.Accept(usage("1", "44", 1, d.Now))
 		calls := []*event.Event{charge("c1", "44", 1)}
 		switch name {
@@ -265,7 +266,7 @@ func (w *wordless) Apply(s *fold.Subject[count], e *event.Event) {
 }
 
 func TestACallIsKnownAgainWhereItsSubjectHasMoved(t *testing.T) {
-	d := driveRoamers(t)
+	d := roamerPartition(t)
 	d.Accept(usage("1", "441", 1, d.Now))
 	if got := d.Call(charge("c1", "441", 5))[0]; got.Err != nil || got.Value != int64(6) {
 		t.Fatalf("answered %+v", got)

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/fold/internal/control"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
@@ -21,17 +23,17 @@ func leftOut(offset int64, at time.Time, domain string) *event.Event {
 
 // A revision that nobody has once stopped its partition in silence, for ever.
 func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
-	for name, help := range map[string]func(d *foldtest.Drive[count, int64], offset int64){
-		"its record is left out": func(d *foldtest.Drive[count, int64], offset int64) {
+	for name, help := range map[string]func(d *foldtest.Partition[count, int64], offset int64){
+		"its record is left out": func(d *foldtest.Partition[count, int64], offset int64) {
 			d.Accept(leftOut(offset, d.Now, d.Partition().Domain))
 		},
-		"it is there": func(d *foldtest.Drive[count, int64], _ int64) { d.Missing = nil },
+		"it is there": func(d *foldtest.Partition[count, int64], _ int64) { d.Missing = nil },
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := drive(t)
-			d.Missing = map[int64]error{999_999: fault.New(fault.NotFound, "REVISION_UNKNOWN", "nobody has it")}
+			d := partition(t)
+			d.Missing = map[int64]error{999_999: fault.New(fault.NotFound, "REVISION_UNKNOWN", "it is not there")}
 			offset := d.Watermark().Offset
-			d.Accept(&event.Event{ID: "f", Source: "somebody", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 999_999, Level: fold.Level}},
+			d.Accept(&event.Event{ID: "f", Source: "another", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 999_999, Level: fold.Level}},
 				usage("1", "44", 150, d.Now))
 			d.Work()
 			err := d.Incidents[fold.IncidentRevision]
@@ -52,8 +54,8 @@ func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
 }
 
 func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
-	d := drive(t)
-	d.Missing = map[int64]error{2: fmt.Errorf("%w: nobody answers", state.ErrNotReady)}
+	d := partition(t)
+	d.Missing = map[int64]error{2: fmt.Errorf("%w: no answer", state.ErrNotReady)}
 	d.Accept(&event.Event{ID: "2", Source: "peer", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 2, Level: fold.Level}})
 	before := d.Watermark().Offset
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
@@ -61,7 +63,7 @@ func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
 		c.Clock = func() time.Time { now = now.Add(2 * time.Second); return now }
 	}
 	d.Work()
-	if err := d.Incidents[fold.IncidentRevision]; err == nil || !strings.Contains(err.Error(), "nobody answers") {
+	if err := d.Incidents[fold.IncidentRevision]; err == nil || !strings.Contains(err.Error(), "no answer") {
 		t.Errorf("waits in silence: %v", d.Incidents)
 	}
 	if w := d.Watermark(); w.Offset != before || w.At <= d.Now.UnixMilli() {
@@ -77,12 +79,12 @@ func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
 // A control record stamped in another century once renewed every subscriber for as many years.
 func TestATimeThatIsAheadIsAnIncidentAndRenewsNobody(t *testing.T) {
 	for name, forged := range map[string]*event.Event{
-		"a tick":     fold.NewTick("somebody", noon.AddDate(0, 0, 3)),
-		"a revision": {ID: "5", Source: "somebody", Type: event.TypeRevision, Time: noon.AddDate(0, 0, 3), Data: &controlv1.Revision{Revision: 5, Level: fold.Level}},
+		"a tick":     control.NewTick("another", noon.AddDate(0, 0, 3)),
+		"a revision": {ID: "5", Source: "another", Type: event.TypeRevision, Time: noon.AddDate(0, 0, 3), Data: &controlv1.Revision{Revision: 5, Level: fold.Level}},
 		"an event":   usage("future", "44", 1, noon.AddDate(0, 0, 3)),
 	} {
 		t.Run(name, func(t *testing.T) {
-			d := drive(t)
+			d := partition(t)
 			d.Accept(usage("1", "44", 60, d.Now))
 			d.Work()
 			offset, now := d.Watermark().Offset, d.Now
@@ -115,7 +117,7 @@ func TestATimeThatIsAheadIsAnIncidentAndRenewsNobody(t *testing.T) {
 }
 
 func TestAQuietLogMayGoOnAfterDays(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now))
 	d.Work()
 	d.Now = d.Now.AddDate(0, 0, 9)

@@ -24,13 +24,13 @@ import (
 // The counter's calls are charges and changes.
 func init() { event.RegisterControl(&controlv1.ChargeCommand{}, &controlv1.ChangeCommand{}) }
 
-// counter is a small safeguard: it counts, tells what is crossed, renews by a timer and reminds by another. It is bad
+// counter is a small safeguard: it counts, publishes what is crossed, renews by a timer and reminds by another. It is bad
 // on purpose at some amounts.
 type counter struct {
 	limit int64
 	topic string // of outcomes; "safeguards" where it is empty
-	// say, where set, is told what became of calls.
-	say func(foldtest.Judgement)
+	// observe, where set, receives what became of calls.
+	observe func(foldtest.Decision)
 }
 
 type count struct {
@@ -112,7 +112,7 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 	n.revision = s.Revision
 	s.Save(n)
 	if amount == amountPanics {
-		c.tell(s, "safeguard.alert")
+		c.publish(s, "safeguard.alert")
 		panic("unlucky beyond measure")
 	}
 	switch amount {
@@ -124,11 +124,11 @@ func (c *counter) Apply(s *fold.Subject[count], e *event.Event) {
 		s.Cancel("remind")
 	}
 	if before < c.limit && n.spent >= c.limit {
-		c.tell(s, "safeguard.reached")
+		c.publish(s, "safeguard.reached")
 		s.Schedule("remind", s.Time.Add(95*time.Second))
 	}
-	if s.Ahead {
-		c.tell(s, "safeguard.late")
+	if s.FutureTimestamp {
+		c.publish(s, "safeguard.late")
 	}
 }
 
@@ -146,7 +146,7 @@ func (c *counter) charge(s *fold.Subject[count], amount int64) {
 		n.spent += amount
 		n.events++
 		s.Save(n)
-		c.tell(s, "safeguard.alert")
+		c.publish(s, "safeguard.alert")
 		if amount == amountPanics {
 			panic("unlucky beyond measure")
 		}
@@ -155,15 +155,15 @@ func (c *counter) charge(s *fold.Subject[count], amount int64) {
 }
 
 func (c *counter) answer(s *fold.Subject[count], spent int64, err error) {
-	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Err: err}
+	j := foldtest.Decision{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Err: err}
 	if err != nil {
 		s.Refuse(err)
 	} else {
 		s.Accept(spent, spentNow(spent))
 		j.Value = spent
 	}
-	if c.say != nil {
-		c.say(j)
+	if c.observe != nil {
+		c.observe(j)
 	}
 }
 
@@ -190,10 +190,10 @@ func (c *counter) Fire(s *fold.Subject[count], name string, due time.Time) {
 		}
 		n.spent, n.revision = 0, s.Revision
 		s.Save(n)
-		c.tell(s, "safeguard.renewed")
+		c.publish(s, "safeguard.renewed")
 		s.Schedule("renew", due.Add(period))
 	case "remind":
-		c.tell(s, "safeguard.alert")
+		c.publish(s, "safeguard.alert")
 		if n.events%3 == 0 {
 			s.Schedule("remind", due.Add(20*time.Second))
 		}
@@ -202,10 +202,10 @@ func (c *counter) Fire(s *fold.Subject[count], name string, due time.Time) {
 	}
 }
 
-func (c *counter) tell(s *fold.Subject[count], kind string) {
+func (c *counter) publish(s *fold.Subject[count], kind string) {
 	sequence, previous := s.NextSequence()
 	e := &event.Event{
-		ID: event.Derive(s.Identity, kind).String(), Source: "tollgate/law", Type: kind, Tenant: "acme", Subject: s.Key[len("acme/"):],
+		ID: event.Derive(s.Identity, kind).String(), Source: "tollgate/simulation", Type: kind, Tenant: "acme", Subject: s.Key[len("acme/"):],
 		Time: s.Time, ReceivedAt: s.Time,
 		Data: &eventv1.Safeguard{
 			Sequence: sequence, PreviousSequence: previous, Spent: &money.Money{Units: s.Body.spent}, Limit: &money.Money{Units: c.limit},
@@ -222,11 +222,11 @@ func (c *counter) tell(s *fold.Subject[count], kind string) {
 // tally of the calls in all histories.
 var tally foldtest.Tally
 
-func law(steps int) foldtest.Law[count, int64] {
-	return foldtest.Law[count, int64]{
+func counting(steps int) foldtest.Simulation[count, int64] {
+	return foldtest.Simulation[count, int64]{
 		Calls: &foldtest.Calls[count, int64]{
 			Draw: drawCall, Tally: &tally,
-			Witness: func(say func(foldtest.Judgement)) fold.Fold[count, int64] { return &counter{say: say} },
+			Observe: func(observe func(foldtest.Decision)) fold.Fold[count, int64] { return &counter{observe: observe} },
 		},
 		Steps:         steps,
 		NewFold:       func() fold.Fold[count, int64] { return &counter{} },
@@ -273,7 +273,7 @@ func draw(r *rand.Rand, recent []*event.Event, now time.Time) *event.Event {
 		refunds.Id = fmt.Sprintf("c-%d", r.IntN(20))
 	}
 	return &event.Event{
-		ID: id, Source: "law", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
+		ID: id, Source: "simulation", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
 		Data: &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR", Units: amount}, Corrects: refunds},
 	}
 }

@@ -15,7 +15,7 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// Memory is a bench without servers.
+// Memory is a backend without servers.
 type Memory struct {
 	store     *memstate.Store
 	log       Journal
@@ -23,13 +23,13 @@ type Memory struct {
 	snapshots *keptSnapshots
 }
 
-// NewMemory returns an empty bench.
+// NewMemory returns an empty backend.
 func NewMemory() *Memory {
 	return &Memory{store: memstate.New(), log: &slice{}, outcomes: &slice{}, snapshots: &keptSnapshots{}}
 }
 
 // Partition is the only one.
-func (m *Memory) Partition() state.Partition { return state.Partition{Domain: "law", Count: 1} }
+func (m *Memory) Partition() state.Partition { return state.Partition{Domain: "simulation", Count: 1} }
 
 // Store keeps its state.
 func (m *Memory) Store() state.Store { return m.store }

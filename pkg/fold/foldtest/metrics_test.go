@@ -13,9 +13,9 @@ import (
 
 // What an operator must see of events that count, but not as they were meant: each once, however often it is sent.
 func TestEventsOutOfTimeAreCountedOnceEach(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	registry := prometheus.NewRegistry()
-	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Metrics = fold.NewMetrics("drive", "counts", registry) }
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Metrics = fold.NewMetrics("partition", "counts", registry) }
 	for range 2 {
 		d.Accept(
 			usage("on time", "44", 1, d.Now.Add(-time.Hour)),
@@ -27,17 +27,17 @@ func TestEventsOutOfTimeAreCountedOnceEach(t *testing.T) {
 	}
 	d.Work()
 	const want = `
-# HELP tollgate_drive_ahead_total Events whose own time was more than five minutes in the future; they count as of now.
-# TYPE tollgate_drive_ahead_total counter
-tollgate_drive_ahead_total{domain="counts"} 2
-# HELP tollgate_drive_duplicates_total Events that had been counted before, at another offset.
-# TYPE tollgate_drive_duplicates_total counter
-tollgate_drive_duplicates_total{domain="counts"} 5
-# HELP tollgate_drive_too_late_to_deduplicate_total Events older than the window in which a repeat is known again; they were counted.
-# TYPE tollgate_drive_too_late_to_deduplicate_total counter
-tollgate_drive_too_late_to_deduplicate_total{domain="counts"} 1
+# HELP tollgate_partition_future_timestamp_total Events whose own time was more than five minutes in the future; they count as of now.
+# TYPE tollgate_partition_future_timestamp_total counter
+tollgate_partition_future_timestamp_total{domain="counts"} 2
+# HELP tollgate_partition_duplicates_total Events that had been counted before, at another offset.
+# TYPE tollgate_partition_duplicates_total counter
+tollgate_partition_duplicates_total{domain="counts"} 5
+# HELP tollgate_partition_too_late_to_deduplicate_total Events older than the window in which a repeat is known again; they were counted.
+# TYPE tollgate_partition_too_late_to_deduplicate_total counter
+tollgate_partition_too_late_to_deduplicate_total{domain="counts"} 1
 `
-	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_drive_ahead_total", "tollgate_drive_duplicates_total", "tollgate_drive_too_late_to_deduplicate_total"); err != nil {
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_partition_future_timestamp_total", "tollgate_partition_duplicates_total", "tollgate_partition_too_late_to_deduplicate_total"); err != nil {
 		t.Error(err)
 	}
 }

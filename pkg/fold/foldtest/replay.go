@@ -14,8 +14,8 @@ import (
 )
 
 // replays folds the log of a finished history again: in whole, from the newest snapshot, and for one subject. Each must
-// end with what is stored, and tell on its way what was published.
-func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stream.Record) {
+// end with what is stored, and publish on its way what was published.
+func (l Simulation[B, C]) replays(t testing.TB, seed uint64, w *history[B, C], got []stream.Record) {
 	t.Helper()
 	published := make(map[string]stream.Record)
 	for _, r := range got {
@@ -23,17 +23,17 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 			published[idOf(r)] = r
 		}
 	}
-	stored, err := w.bench.Store().Open(context.WithoutCancel(t.Context()), w.bench.Partition(), "replay:1")
+	stored, err := w.backend.Store().Open(context.WithoutCancel(t.Context()), w.backend.Partition(), "replay:1")
 	if err != nil {
 		t.Fatalf("open: %v", err)
 	}
-	whole, steps := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset})
+	whole, steps := l.replay(t, w.backend, replay.Config[B, C]{Until: stored.Offset})
 	seen := make(map[string]bool)
 	for _, s := range steps {
 		for _, r := range s.Outcomes {
 			p, ok := published[idOf(r)]
 			if seen[idOf(r)] = true; !ok || !bytes.Equal(p.Value, r.Value) || !bytes.Equal(p.Key, r.Key) || !p.Time.Equal(r.Time) {
-				t.Errorf("seed %d: the replay tells what was not published so: %s", seed, show(r))
+				t.Errorf("seed %d: the replay publishes something else: %s", seed, show(r))
 				return
 			}
 		}
@@ -41,20 +41,20 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 	for id, r := range published {
 		e, err := event.Decode(r.Value)
 		if _, rejected := r.Header(event.HeaderReason); err == nil && !rejected && !whole.Partial() && !seen[id] {
-			t.Errorf("seed %d: the replay does not tell what was published: %s", seed, e.Type)
+			t.Errorf("seed %d: the replay does not publish what was published: %s", seed, e.Type)
 			return
 		}
 	}
-	near, _ := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset, Near: true})
+	near, _ := l.replay(t, w.backend, replay.Config[B, C]{Until: stored.Offset, Near: true})
 	for _, r := range []*replay.Result[B, C]{whole, near} {
-		l.compareReplay(t, seed, w.bench, r, "")
+		l.compareReplay(t, seed, w.backend, r, "")
 	}
 	if near.From < whole.From {
 		t.Errorf("seed %d: near begins at %d, behind %d", seed, near.From, whole.From)
 	}
 	for subject := range whole.All() {
-		one, own := l.replay(t, w.bench, replay.Config[B, C]{Until: stored.Offset, Subject: subject})
-		l.compareReplay(t, seed, w.bench, one, subject)
+		one, own := l.replay(t, w.backend, replay.Config[B, C]{Until: stored.Offset, Subject: subject})
+		l.compareReplay(t, seed, w.backend, one, subject)
 		want := 0
 		for _, s := range steps {
 			if s.Key == subject {
@@ -68,10 +68,10 @@ func (l Law[B, C]) replays(t testing.TB, seed uint64, w *world[B, C], got []stre
 	}
 }
 
-func (l Law[B, C]) replay(t testing.TB, b Bench, c replay.Config[B, C]) (*replay.Result[B, C], []fold.Step[B]) {
+func (l Simulation[B, C]) replay(t testing.TB, b Backend, c replay.Config[B, C]) (*replay.Result[B, C], []fold.Step[B]) {
 	t.Helper()
 	var steps []fold.Step[B]
-	c.Service, c.Partition, c.Topic, c.Rejected = "law", b.Partition(), "log", "rejected"
+	c.Service, c.Partition, c.Topic, c.Rejected = "simulation", b.Partition(), "log", "rejected"
 	c.Fold, c.Options, c.Log, c.Snapshots = l.NewFold(), l.Options, journalLog{b.Log()}, b.Snapshots()
 	c.At = func(_ context.Context, r state.Revision) (C, error) { return l.Configuration(r.Number), nil }
 	c.Clock = func() time.Time { return epoch.AddDate(10, 0, 0) }
@@ -84,7 +84,7 @@ func (l Law[B, C]) replay(t testing.TB, b Bench, c replay.Config[B, C]) (*replay
 }
 
 // compareReplay compares records that a replay ended with with those stored.
-func (l Law[B, C]) compareReplay(t testing.TB, seed uint64, b Bench, r *replay.Result[B, C], only string) {
+func (l Simulation[B, C]) compareReplay(t testing.TB, seed uint64, b Backend, r *replay.Result[B, C], only string) {
 	t.Helper()
 	f, records, asides := l.NewFold(), values(t, b, "r:"), values(t, b, "a:")
 	for key, raw := range records {

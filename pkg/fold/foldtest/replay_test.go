@@ -15,7 +15,7 @@ import (
 )
 
 func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
 	type moment struct {
 		until  int64
@@ -64,9 +64,9 @@ func TestAReplayFromASnapshotIsThatFromTheBeginning(t *testing.T) {
 }
 
 // replaysAlike replays a log that was worked every so many events up to each of its offsets, and counts the outcomes
-// that were told behind a snapshot.
+// that were published behind a snapshot.
 func replaysAlike(t *testing.T, every int) (compared int) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
 	for i := range 150 {
 		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%4), 30, d.Now))
@@ -93,7 +93,7 @@ func replaysAlike(t *testing.T, every int) (compared int) {
 		}
 		for step, outcomes := range steps[true] {
 			if len(outcomes) != len(steps[false][step]) {
-				t.Fatalf("up to %d from %d: %s tells %d; want %d", until, from, step, len(outcomes), len(steps[false][step]))
+				t.Fatalf("up to %d from %d: %s publishes %d; want %d", until, from, step, len(outcomes), len(steps[false][step]))
 			}
 			if from > 0 {
 				compared += len(outcomes)
@@ -104,7 +104,7 @@ func replaysAlike(t *testing.T, every int) (compared int) {
 }
 
 func TestAReplayOfACutLogIsPartial(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
 	for i := range 50 {
 		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
@@ -132,7 +132,7 @@ func TestAReplayOfACutLogIsPartial(t *testing.T) {
 }
 
 func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	for i := range 30 {
 		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%3), 40, d.Now))
 		d.Now = d.Now.Add(time.Second)
@@ -140,7 +140,7 @@ func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) 
 	d.Accept(usage("0", "440", 40, noon), usage("no", "440", amountRejected, d.Now))
 	d.Now = noon.Add(6*time.Hour + time.Second)
 	d.Work()
-	var told []string
+	var lines []string
 	_, err := d.Replay(replay.Config[count, int64]{Until: d.Watermark().Offset, Subject: "acme/440", Visit: func(s fold.Step[count]) {
 		what := s.Timer
 		if s.Event != nil {
@@ -154,7 +154,7 @@ func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) 
 				said = append(said, strings.TrimPrefix(e.Type, "safeguard."))
 			}
 		}
-		told = append(told, fmt.Sprintf("%s %d->%d %s", what, s.Before.spent, s.After.spent, strings.Join(said, "+")))
+		lines = append(lines, fmt.Sprintf("%s %d->%d %s", what, s.Before.spent, s.After.spent, strings.Join(said, "+")))
 	}})
 	if err != nil {
 		t.Fatal(err)
@@ -163,13 +163,13 @@ func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) 
 		"0 0->40 ", "3 40->80 ", "6 80->120 reached", "9 120->160 ", "12 160->200 ", "15 200->240 ", "18 240->280 ", "21 280->320 ", "24 320->360 ", "27 360->400 ",
 		"no 400->400 UNLUCKY", "remind 400->400 alert", "renew 400->0 renewed",
 	}
-	if got := strings.Join(told, "\n"); got != strings.Join(want, "\n") {
+	if got := strings.Join(lines, "\n"); got != strings.Join(want, "\n") {
 		t.Errorf("steps:\n%s", got)
 	}
 }
 
 func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "45", 60, d.Now), usage("3", "46", 60, d.Now))
 	d.Work()
 	r, err := d.Replay(replay.Config[count, int64]{Until: d.Watermark().Offset})
@@ -198,16 +198,16 @@ func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
 }
 
 func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Work()
-	at, n := d.Watermark(), len(d.Told())
+	at, n := d.Watermark(), len(d.Published())
 	_, end := d.Log().Range()
 	d.Now = noon.Add(20 * time.Hour) // much is due by now, and nothing by the log's time
 	if _, err := d.Replay(replay.Config[count, int64]{Until: at.Offset}); err != nil {
 		t.Fatal(err)
 	}
-	if _, now := d.Log().Range(); now != end || len(d.Told()) != n || d.Watermark().Serial != at.Serial {
+	if _, now := d.Log().Range(); now != end || len(d.Published()) != n || d.Watermark().Serial != at.Serial {
 		t.Error("a replay wrote something")
 	}
 }
@@ -232,7 +232,7 @@ func TestAnEnginesPartitionsAreFoldedAgain(t *testing.T) {
 	one.stop()
 	compared, steps := 0, 0
 	for number := range int32(partitions) {
-		p := state.Partition{Domain: "law", Number: number, Count: partitions}
+		p := state.Partition{Domain: "simulation", Number: number, Count: partitions}
 		w, _, err := f.store.Peek(t.Context(), p, nil)
 		if err != nil {
 			t.Fatal(err)

@@ -34,7 +34,7 @@ func NewServers(t testing.TB, brokers []string, r statetest.Redis, n int) *Serve
 	if err != nil {
 		t.Fatalf("open kafka: %v", err)
 	}
-	s := &Servers{client: client, producer: client.NewProducer(), redis: r, topics: [2]string{client.Topic("law.log"), client.Topic("law.outcomes")}}
+	s := &Servers{client: client, producer: client.NewProducer(), redis: r, topics: [2]string{client.Topic("simulation.log"), client.Topic("simulation.outcomes")}}
 	t.Cleanup(func() {
 		ctx := context.WithoutCancel(t.Context())
 		if err := s.producer.Close(ctx); err != nil {
@@ -47,8 +47,8 @@ func NewServers(t testing.TB, brokers []string, r statetest.Redis, n int) *Serve
 	// Histories play in the past; the log must not be cut for its age.
 	forever := map[string]string{"retention.ms": "-1", "cleanup.policy": "delete"}
 	specs := []stream.TopicSpec{
-		{Name: "law.log", Partitions: n, Replication: 1, Config: forever},
-		{Name: "law.outcomes", Partitions: n, Replication: 1, Config: forever},
+		{Name: "simulation.log", Partitions: n, Replication: 1, Config: forever},
+		{Name: "simulation.outcomes", Partitions: n, Replication: 1, Config: forever},
 		{Name: stream.StateSnapshots, Partitions: 4, Replication: 1},
 	}
 	if err := client.CreateTopics(t.Context(), specs, true); err != nil {
@@ -57,8 +57,8 @@ func NewServers(t testing.TB, brokers []string, r statetest.Redis, n int) *Serve
 	return s
 }
 
-// Bench is that of the i-th history.
-func (s *Servers) Bench(t testing.TB, i int) Bench {
+// Backend is that of the i-th history.
+func (s *Servers) Backend(t testing.TB, i int) Backend {
 	store, prefix := s.redis.Open(t)
 	admin := redis.NewClient(&redis.Options{Addr: s.redis.Address, MaxRetries: -1})
 	t.Cleanup(func() {
@@ -66,16 +66,16 @@ func (s *Servers) Bench(t testing.TB, i int) Bench {
 			t.Errorf("close redis: %v", err)
 		}
 	})
-	return &serverBench{
+	return &serverBackend{
 		t: t, store: store, admin: admin, prefix: prefix,
-		partition: state.Partition{Domain: fmt.Sprintf("law-%d", i), Count: 1},
+		partition: state.Partition{Domain: fmt.Sprintf("simulation-%d", i), Count: 1},
 		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)},
 		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)},
 		snapshots: kafkalog.NewSnapshots(s.client, s.producer, func() {}),
 	}
 }
 
-type serverBench struct {
+type serverBackend struct {
 	t             testing.TB
 	store         *redisstate.Store
 	admin         *redis.Client
@@ -85,14 +85,14 @@ type serverBench struct {
 	snapshots     fold.Snapshots
 }
 
-func (b *serverBench) Partition() state.Partition { return b.partition }
-func (b *serverBench) Store() state.Store         { return b.store }
-func (b *serverBench) Log() Journal               { return b.log }
-func (b *serverBench) Outcomes() Journal          { return b.outcomes }
-func (b *serverBench) Snapshots() fold.Snapshots  { return b.snapshots }
-func (b *serverBench) Oldest() int64              { return 0 }
+func (b *serverBackend) Partition() state.Partition { return b.partition }
+func (b *serverBackend) Store() state.Store         { return b.store }
+func (b *serverBackend) Log() Journal               { return b.log }
+func (b *serverBackend) Outcomes() Journal          { return b.outcomes }
+func (b *serverBackend) Snapshots() fold.Snapshots  { return b.snapshots }
+func (b *serverBackend) Oldest() int64              { return 0 }
 
-func (b *serverBench) keys() []string {
+func (b *serverBackend) keys() []string {
 	var keys []string
 	found := b.admin.Scan(b.t.Context(), 0, "{"+b.prefix+":*", 1000).Iterator()
 	for found.Next(b.t.Context()) {
@@ -105,7 +105,7 @@ func (b *serverBench) keys() []string {
 }
 
 // Dump copies the values of all keys.
-func (b *serverBench) Dump() any {
+func (b *serverBackend) Dump() any {
 	dump := make(map[string]string)
 	for _, k := range b.keys() {
 		v, err := b.admin.Get(b.t.Context(), k).Result()
@@ -118,7 +118,7 @@ func (b *serverBench) Dump() any {
 }
 
 // Restore deletes what is there and writes the dump.
-func (b *serverBench) Restore(dump any) {
+func (b *serverBackend) Restore(dump any) {
 	pipe := b.admin.TxPipeline()
 	if keys := b.keys(); len(keys) > 0 {
 		pipe.Del(b.t.Context(), keys...)

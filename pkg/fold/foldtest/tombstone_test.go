@@ -8,13 +8,13 @@ import (
 )
 
 // A record that is deleted between a snapshot's beginning and its reading would otherwise be nowhere, and the events
-// between would be judged again on nothing.
+// between would be decided again on nothing.
 func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
-	d := drive(t)
-	judged := map[string]int{}
+	d := partition(t)
+	decided := map[string]int{}
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.Batch, c.SnapshotEvents = 1, 2
-		c.Fold = &watchful{Fold: c.Fold, judged: judged}
+		c.Fold = &watchful{Fold: c.Fold, decided: decided}
 	}
 	d.Accept(usage("1", "44", 50, d.Now))
 	d.Accept(usage("2", "44", amountDeletes, d.Now)) // the snapshot begins before, and comes to the record behind
@@ -50,15 +50,15 @@ func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
 		t.Fatal("no snapshot says that the record was deleted while it was read")
 	}
 	d.Restore(nil)
-	clear(judged)
+	clear(decided)
 	d.Work()
-	if len(judged) > 0 || tombstones() != 1 {
-		t.Fatalf("judged again after the restore: %v; %d tombstones stand", judged, tombstones())
+	if len(decided) > 0 || tombstones() != 1 {
+		t.Fatalf("decided again after the restore: %v; %d tombstones stand", decided, tombstones())
 	}
 	d.Accept(usage("3", "44", 30, d.Now), usage("4", "44", amountDeletes, d.Now), usage("5", "45", 1, d.Now), usage("6", "45", 1, d.Now))
 	d.Work()
-	if n := tombstones(); n != 0 || judged["3"] != 1 || judged["4"] != 1 {
-		t.Fatalf("%d tombstones are left, judged %v", n, judged)
+	if n := tombstones(); n != 0 || decided["3"] != 1 || decided["4"] != 1 {
+		t.Fatalf("%d tombstones are left, decided %v", n, decided)
 	}
 	if _, ok := d.Body("acme/44"); ok {
 		t.Fatal("the record stands")
@@ -66,7 +66,7 @@ func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
 }
 
 func TestATombstoneIsSweptByTheNextSnapshot(t *testing.T) {
-	d := drive(t)
+	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.SnapshotEvents = 1, 2 }
 	d.Accept(usage("1", "44", 50, d.Now), usage("2", "44", amountDeletes, d.Now))
 	d.Work()
@@ -80,13 +80,13 @@ func TestATombstoneIsSweptByTheNextSnapshot(t *testing.T) {
 	}
 }
 
-// watchful counts what a fold is asked to judge.
+// watchful counts what a fold is asked to decide.
 type watchful struct {
 	fold.Fold[count, int64]
-	judged map[string]int
+	decided map[string]int
 }
 
 func (w *watchful) Apply(s *fold.Subject[count], e *event.Event) {
-	w.judged[e.ID]++
+	w.decided[e.ID]++
 	w.Fold.Apply(s, e)
 }

@@ -50,9 +50,9 @@ type Config[B, C any] struct {
 	// Near begins at the newest snapshot there is, to be done soon; otherwise as far back as the log and its snapshots
 	// reach.
 	Near bool
-	// Visit is told of each step, in the order of the log.
+	// Visit receives each step, in the order of the log.
 	Visit func(fold.Step[B])
-	// Progress is told how far it came, now and then.
+	// Progress receives how far it came, now and then.
 	Progress func(offset int64)
 }
 
@@ -101,7 +101,7 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 		Service: c.Service, Partition: c.Partition, Topic: c.Topic, Rejected: c.Rejected,
 		Fold: c.Fold, Options: c.Options, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
 		Clock: c.Clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics(c.Service, c.Partition.Domain, prometheus.NewRegistry()),
-		Cache: 1, Batch: fold.DefaultLimits().BatchRecords, FloorEvery: math.MaxInt64,
+		Cache: 1, Batch: fold.DefaultLimits().BatchRecords, PublishedOffsetEvery: math.MaxInt64,
 		Visit: visit,
 	})
 	if err := o.Run(ctx); err != nil {

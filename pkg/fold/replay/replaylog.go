@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
+	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -20,7 +21,7 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// The world as an owner meets it in a replay: a log that ends where the replay does, and nobody who listens.
+// What an owner works with in a replay: a log that ends where the replay does, and no receivers.
 
 type replayLog struct {
 	log      Log
@@ -73,13 +74,13 @@ func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _
 	return b, nil
 }
 
-// only leaves the subject's records and those of nobody. Of the others remains that they moved the log's time: one for
-// as many as follow one another. Calls are left as well, since each raises the number below which calls are void.
+// only leaves the subject's records and those without a subject. Of the others remains that they moved the log's time: one for
+// as many as follow one another. Calls are left as well, since each raises the number below which calls are superseded.
 func (l *replayLog) only(records []stream.Record) []stream.Record {
 	out := records[:0]
 	skipping := false
 	for _, r := range records {
-		if len(r.Key) == 0 || string(r.Key) == l.subject || fold.CallNumber(&r) != 0 {
+		if len(r.Key) == 0 || string(r.Key) == l.subject || pending.Number(&r) != 0 {
 			out, skipping = append(out, r), false
 			continue
 		}
@@ -114,7 +115,7 @@ func (l *replayLog) Incident(code string, _ int64, why error) {
 	}
 }
 
-// Wait ends a replay that stands still: nobody will come and help it.
+// Wait ends a replay that stands still: nothing will change it.
 func (l *replayLog) Wait(ctx context.Context, _ <-chan struct{}) error {
 	return errors.Join(l.err, ctx.Err())
 }
@@ -184,8 +185,8 @@ func (s *replaySnapshots) Newest(ctx context.Context, p state.Partition, accept 
 	return false, nil
 }
 
-// read returns the newest whole snapshot that begins at an offset, without what says how much of it was told: a replay
-// tells all of it, to one who asked.
+// read returns the newest whole snapshot that begins at an offset, without what says how much of it was published: a replay
+// shows all of it.
 func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (records []*statev1.SnapshotRecord, err error) {
 	whole, count := false, int64(0)
 	_, err = s.kept.Newest(ctx, p, func(b *statev1.SnapshotRecord_Begin) (bool, error) {
@@ -200,7 +201,7 @@ func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int
 			if err != nil {
 				return err
 			}
-			w.Floor, w.Status = 0, state.Ready
+			w.PublishedOffset, w.Status = 0, state.Ready
 			r = &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: w.Encode()}}}
 		case *statev1.SnapshotRecord_Entries_:
 			entries := part.Entries.GetEntries()

@@ -86,7 +86,7 @@ func connect(c Config) (*Store, error) {
 		}
 		password = strings.TrimSpace(string(b))
 	}
-	// A call is never sent twice by the client: after a lost answer only the watermark tells whether it happened.
+	// A call is never sent twice by the client: after a lost answer only the watermark shows whether it happened.
 	return &Store{prefix: c.Prefix, redis: redis.NewClient(&redis.Options{
 		Addr: c.Address, Username: c.Username, Password: password,
 		MaxRetries: -1, DisableIdentity: true, ContextTimeoutEnabled: true,
@@ -170,7 +170,7 @@ func (s *Store) verify(ctx context.Context, skipDurabilityCheck bool) error {
 	}
 	faults := settings.Faults()
 	if !settings.Known && !skipDurabilityCheck {
-		faults = append(faults, "redis does not tell its settings (CONFIG): allow `CONFIG GET`, or set redis.skip_durability_check if you know that appendfsync is always and maxmemory-policy noeviction")
+		faults = append(faults, "redis does not show its settings (CONFIG): allow `CONFIG GET`, or set redis.skip_durability_check if you know that appendfsync is always and maxmemory-policy noeviction")
 	}
 	if len(faults) > 0 {
 		return fmt.Errorf("redis at %s would not keep what it is given: %s", s.redis.Options().Addr, strings.Join(faults, "; "))

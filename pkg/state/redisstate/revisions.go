@@ -91,7 +91,7 @@ const (
 	goesAfter  = time.Minute
 )
 
-// SweepRevisions lets go what nobody needs.
+// SweepRevisions deletes what no partition needs.
 func (s *Store) SweepRevisions(ctx context.Context) error {
 	names, err := s.redis.ZRangeArgs(ctx, redis.ZRangeArgs{Key: s.revisionsKey(), Start: newestKept, Stop: -1, Rev: true}).Result()
 	if err != nil {

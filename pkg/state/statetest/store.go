@@ -59,7 +59,7 @@ func Store(t *testing.T, empty func(t *testing.T) state.Store) {
 		s := empty(t)
 		w := open(t, s, p, "a-rather-long-host.example:7030")
 		to := next(w)
-		to.LogTime, to.Revision, to.Floor, to.LastHash, to.DueMinute, to.Extra = 1_700_000_000_123, state.Revision{History: 1 << 63, Number: 7}, 5, 1<<63, 28_333_333, []byte("more\x00")
+		to.LogTime, to.Revision, to.PublishedOffset, to.LastHash, to.DueMinute, to.Extra = 1_700_000_000_123, state.Revision{History: 1 << 63, Number: 7}, 5, 1<<63, 28_333_333, []byte("more\x00")
 		commit(t, s, p, w, to, state.Commit{})
 		again := open(t, s, p, "b:1")
 		if again.Token == to.Token {

@@ -18,7 +18,7 @@ import (
 
 // keepsAnswers is the fold, and keeps what it answered.
 func (p *partition) keepsAnswers(answers map[int64]proto.Message) fold.Fold[Subscriber, *Catalog] {
-	return witness{NewRules("safeguards"), func(j foldtest.Judgement) {
+	return witness{NewRules("safeguards"), func(j foldtest.Decision) {
 		m, _ := j.Value.(proto.Message)
 		answers[j.Offset] = m // a batch may be worked more than once
 	}}

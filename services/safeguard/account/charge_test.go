@@ -212,7 +212,7 @@ func TestCharge_UncountableIsDecidedByTheTenant(t *testing.T) {
 		first := int64(len(p.log))
 		p.append(charge)
 		outcomes := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
-		p.rules = witness{NewRules("safeguards"), func(j foldtest.Judgement) {
+		p.rules = witness{NewRules("safeguards"), func(j foldtest.Decision) {
 			m, _ := j.Value.(*optionsv1.ChargeResponse)
 			if refused, ok := errors.AsType[*RefusedCharge](j.Err); ok {
 				m = refused.Answer

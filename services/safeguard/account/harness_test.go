@@ -190,7 +190,7 @@ func (p *partition) works() {
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
 		Fold: f, Options: Takes(), Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
 		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
-		Cache: 100, Batch: 100, FloorEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
+		Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
 	if err := o.Run(p.t.Context()); err != nil {
 		p.t.Fatal(err)

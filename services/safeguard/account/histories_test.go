@@ -1,11 +1,12 @@
-//go:build !race
-
 package account
 
+import "github.com/tollgate/tollgate/pkg/simulation"
+
 // How many histories are run, in memory where nothing else is said, and on real servers.
-const (
-	lawHistories          = 140
-	lawHistoriesServers   = 40
-	movesHistoriesServers = 20
-	modelHistories        = 60
+var (
+	lawHistories          = simulation.Histories{Short: 10, Test: 140, Long: 1400}
+	movesHistories        = simulation.Histories{Short: 5, Test: 70, Long: 700}
+	lawHistoriesServers   = simulation.Histories{Short: 4, Test: 40, Long: 200}
+	movesHistoriesServers = simulation.Histories{Short: 2, Test: 20, Long: 100}
+	modelHistories        = simulation.Histories{Short: 6, Test: 60, Long: 600}
 )

@@ -2,7 +2,6 @@ package account
 
 import (
 	"errors"
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -16,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/spend"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -74,11 +74,6 @@ func TestThresholds_CrossedOnceHoweverASumIsSplit(t *testing.T) {
 	})
 }
 
-var (
-	seed  = flag.Uint64("seed", 0, "replays one history of the law")
-	seeds = flag.Uint64("seeds", lawHistories, "how many histories the law runs in memory")
-)
-
 // On servers a history is shorter: each of its steps is a round trip.
 const (
 	lawSteps        = 400
@@ -89,26 +84,16 @@ const (
 // callers were answered what happened.
 func TestLaw(t *testing.T) {
 	t.Cleanup(func() { checkTally(t) })
-	everySeed(t, *seeds, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
+	simulation.Run(t, lawHistories, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
 }
 
 // It holds among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
 // crash at any step.
 func TestLawOfMoves(t *testing.T) {
 	t.Cleanup(func() { checkMoves(t) })
-	everySeed(t, max(*seeds/2, 1), func(t *testing.T, seed uint64) {
+	simulation.Run(t, movesHistories, func(t *testing.T, seed uint64) {
 		checkLaw(t, seed, lawSteps, foldtest.NewMemory(), foldtest.NewMemory())
 	})
-}
-
-func everySeed(t *testing.T, n uint64, check func(*testing.T, uint64)) {
-	if *seed != 0 {
-		check(t, *seed)
-		return
-	}
-	for s := uint64(1); s <= n && !t.Failed(); s++ {
-		check(t, s)
-	}
 }
 
 func TestLawOnServers(t *testing.T) {
@@ -117,26 +102,19 @@ func TestLawOnServers(t *testing.T) {
 	if !kafka || !redis {
 		brokers, address = streamtest.Embedded(t), statetest.Redises(t)[0].Address
 	}
-	alone, among := 6, 3
+	alone, among := simulation.Histories{Short: 2, Test: 6, Long: 6}.Count(t), simulation.Histories{Short: 1, Test: 3, Long: 3}.Count(t)
 	if kafka && redis {
-		alone, among = lawHistoriesServers, movesHistoriesServers
+		alone, among = lawHistoriesServers.Count(t), movesHistoriesServers.Count(t)
 	}
 	servers := foldtest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
-	for i := range alone + among {
-		s := uint64(i) + 1_000_000
-		if *seed != 0 && s != *seed {
-			continue
+	simulation.Each(t, alone+among, 1_000_000, func(t *testing.T, i int, seed uint64) {
+		if i < alone {
+			checkLaw(t, seed, lawStepsServers, servers.Backend(t, i))
+			return
 		}
-		t.Run(fmt.Sprint(s), func(t *testing.T) {
-			t.Parallel()
-			if i < alone {
-				checkLaw(t, s, lawStepsServers, servers.Bench(t, i))
-				return
-			}
-			first := alone + 2*(i-alone)
-			checkLaw(t, s, lawStepsServers, servers.Bench(t, first), servers.Bench(t, first+1))
-		})
-	}
+		first := alone + 2*(i-alone)
+		checkLaw(t, seed, lawStepsServers, servers.Backend(t, first), servers.Backend(t, first+1))
+	})
 }
 
 // tally counts what callers were answered, moves how many subscribers took over another number's record.
@@ -149,10 +127,10 @@ var (
 func checkTally(t *testing.T) {
 	for what, n := range map[string]int64{
 		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),
-		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "void copies": tally.Void.Load(),
+		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "superseded copies": tally.Superseded.Load(),
 	} {
 		t.Logf("calls %s: %d", what, n)
-		if n == 0 && *seed == 0 && *seeds >= 100 {
+		if _, one := simulation.Only(t); n == 0 && !one && lawHistories.Count(t) >= 100 {
 			t.Errorf("no call was ever %s", what)
 		}
 	}
@@ -160,16 +138,16 @@ func checkTally(t *testing.T) {
 
 func checkMoves(t *testing.T) {
 	t.Logf("%d moves", moves.Load())
-	if moves.Load() == 0 && *seed == 0 {
+	if _, one := simulation.Only(t); moves.Load() == 0 && !one {
 		t.Error("nobody moved")
 	}
 }
 
 // checkLaw runs a history of one partition, or of several among which subscribers move. At its end, whoever heard nothing
 // but reached and released, repeats and late copies included, holds the same usage back as Authorize does.
-func checkLaw(t *testing.T, seed uint64, steps int, benches ...foldtest.Bench) {
+func checkLaw(t *testing.T, seed uint64, steps int, backends ...foldtest.Backend) {
 	t.Helper()
-	law := foldtest.Law[Subscriber, *Catalog]{
+	law := foldtest.Simulation[Subscriber, *Catalog]{
 		Steps:         steps,
 		NewFold:       func() fold.Fold[Subscriber, *Catalog] { return NewRules("safeguards") },
 		Options:       Takes(),
@@ -180,19 +158,19 @@ func checkLaw(t *testing.T, seed uint64, steps int, benches ...foldtest.Bench) {
 			return subjectOf(r), d.GetSequence(), ok
 		},
 	}
-	if len(benches) == 1 {
+	if len(backends) == 1 {
 		law.Calls = &foldtest.Calls[Subscriber, *Catalog]{
-			Draw: drawCall, Tally: &tally, Told: toldInWords,
-			Witness: func(say func(foldtest.Judgement)) fold.Fold[Subscriber, *Catalog] {
+			Draw: drawCall, Tally: &tally, Describe: toldInWords,
+			Observe: func(say func(foldtest.Decision)) fold.Fold[Subscriber, *Catalog] {
 				return witness{NewRules("safeguards"), say}
 			},
 		}
-		law.Check(t, seed, benches[0])
+		law.Run(t, seed, backends[0])
 	} else {
 		law.Draw = drawFewCalls
-		law.CheckAmong(t, seed, benches...)
+		law.RunAmong(t, seed, backends...)
 	}
-	for _, b := range benches {
+	for _, b := range backends {
 		checkEnforcement(t, law, seed, b)
 	}
 }
@@ -217,7 +195,7 @@ func subjectOf(r stream.Record) string {
 }
 
 // checkEnforcement compares a network element's table with what Authorize says of every number.
-func checkEnforcement(t *testing.T, law foldtest.Law[Subscriber, *Catalog], seed uint64, b foldtest.Bench) {
+func checkEnforcement(t *testing.T, law foldtest.Simulation[Subscriber, *Catalog], seed uint64, b foldtest.Backend) {
 	t.Helper()
 	table := model.Table{}
 	for _, r := range foldtest.Published(t, b) {
@@ -262,7 +240,7 @@ func checkEnforcement(t *testing.T, law foldtest.Law[Subscriber, *Catalog], seed
 // witness is the fold, and says of each call what it answered.
 type witness struct {
 	*Rules
-	say func(foldtest.Judgement)
+	say func(foldtest.Decision)
 }
 
 func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
@@ -271,7 +249,7 @@ func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
 		return
 	}
 	_, reapply := e.Data.(*controlv1.ReapplyCommand)
-	j := foldtest.Judgement{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
+	j := foldtest.Decision{Offset: s.Offset, Key: s.Key, Identity: s.Identity, Time: s.Time, Repeated: s.Repeated, Unlisted: reapply}
 	t := w.turn(s, e)
 	value, err := w.command(s, &t)
 	if j.Err = err; err == nil {

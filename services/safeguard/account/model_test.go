@@ -1,7 +1,6 @@
 package account
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"strings"
@@ -12,15 +11,11 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
-)
-
-var (
-	modelSeed  = flag.Uint64("model-seed", 0, "replays one history against the model")
-	modelSeeds = flag.Uint64("model-seeds", modelHistories, "how many histories are held against the model")
 )
 
 // Whatever happens, this service and an independent reading of the rules say the same about it.
@@ -32,19 +27,14 @@ func TestTheServiceSaysWhatTheModelSays(t *testing.T) {
 	}
 	for name, mix := range mixes {
 		t.Run(name, func(t *testing.T) {
-			first, last := uint64(1), *modelSeeds
-			if *modelSeed != 0 {
-				first, last = *modelSeed, *modelSeed
-			}
-			for seed := first; seed <= last; seed++ {
+			simulation.Run(t, modelHistories, func(t *testing.T, seed uint64) {
 				steps := model.Random(seed, mix, 120)
-				wrong := against(t, steps, seed)
-				if len(wrong) == 0 {
-					continue
+				if len(against(t, steps, seed)) == 0 {
+					return
 				}
 				steps = shrink(steps, func(s []model.Step) bool { return len(against(t, s, seed)) > 0 })
-				t.Fatalf("-run '%s' -model-seed=%d:\n%s\nit takes:\n%s", t.Name(), seed, strings.Join(against(t, steps, seed), "\n"), retold(steps))
-			}
+				t.Fatalf("seed %d:\n%s\nit takes:\n%s", seed, strings.Join(against(t, steps, seed), "\n"), retold(steps))
+			})
 		})
 	}
 }

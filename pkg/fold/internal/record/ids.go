@@ -39,7 +39,7 @@ type Segment struct {
 	Filter Filter
 }
 
-// Filter tells of most ids that they are not in a segment, so that it need not be read: of 32 ids each sets five of 256
+// Filter shows of most ids that they are not in a segment, so that it need not be read: of 32 ids each sets five of 256
 // bits, and one id in fifty that is not among them finds its five set.
 type Filter [32]byte
 

@@ -81,7 +81,7 @@ func TestIdsAreRememberedWhereverTheyStand(t *testing.T) {
 
 func TestARecordOfADayIsSmall(t *testing.T) {
 	h := Header{Applied: 1 << 40, Last: 1 << 41, Listed: 1 << 25}
-	names := TimerNames{"period", "late", "mark"}
+	names := TimerNames{"period", "late", "gone"}
 	for _, name := range names {
 		h.Schedule(writtenName(t, names, name), 1<<41)
 	}

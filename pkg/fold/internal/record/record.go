@@ -134,8 +134,8 @@ func (h *Header) Decode(b []byte, name func([]byte) string) (body []byte, err er
 		for range r.Byte() {
 			h.PreviousCreators = append(h.PreviousCreators, readIdentity(&r))
 		}
-		if heard := int64(r.Uvarint()); heard > 0 {
-			h.Unpublished, h.PreviousSequence = true, heard-1
+		if previous := int64(r.Uvarint()); previous > 0 {
+			h.Unpublished, h.PreviousSequence = true, previous-1
 		}
 	}
 	h.Last = int64(r.Uvarint())
@@ -190,8 +190,8 @@ func SegmentsHolding(record []byte, a ID, each func(number uint64)) {
 	}
 }
 
-// formerKept is how many moves to one key are told apart from their repeats.
-const formerKept = 8
+// creatorsKept is how many moves to one key are known from their repeats.
+const creatorsKept = 8
 
 // Succeeds makes an event the creator of what stands under a key.
 func (h *Header) Succeeds(old *Header, by event.Identity) {
@@ -199,11 +199,11 @@ func (h *Header) Succeeds(old *Header, by event.Identity) {
 	if old.Creator != (event.Identity{}) {
 		h.PreviousCreators = append(h.PreviousCreators, old.Creator)
 	}
-	h.PreviousCreators = h.PreviousCreators[max(0, len(h.PreviousCreators)-formerKept):]
+	h.PreviousCreators = h.PreviousCreators[max(0, len(h.PreviousCreators)-creatorsKept):]
 	h.Creator, h.Moved = by, true
 }
 
-// Sequence is the last one told under this key, 0 where none was.
+// Sequence is the last one published under this key, 0 where none was.
 func (h *Header) Sequence() int64 {
 	if h.Unpublished {
 		return h.PreviousSequence

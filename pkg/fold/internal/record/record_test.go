@@ -23,15 +23,15 @@ func drawHeader(t *rapid.T) Header {
 		for i := range rapid.IntRange(0, 2).Draw(t, "former") {
 			h.PreviousCreators = append(h.PreviousCreators, event.Identity{byte(i)})
 		}
-		if h.Unpublished = rapid.Bool().Draw(t, "silent"); h.Unpublished {
-			h.PreviousSequence = number("heard")
+		if h.Unpublished = rapid.Bool().Draw(t, "unpublished"); h.Unpublished {
+			h.PreviousSequence = number("previous sequence")
 		}
 	}
-	names := TimerNames{"period", "late", "mark"}
+	names := TimerNames{"period", "late", "gone"}
 	if rapid.Bool().Draw(t, "names are spelt") {
 		names = nil
 	}
-	for _, name := range []string{"late", "mark", "period"} {
+	for _, name := range []string{"late", "gone", "period"} {
 		if rapid.Bool().Draw(t, name) {
 			h.Schedule(writtenName(t, names, name), rapid.Int64Range(0, 3).Draw(t, "due")*duelist.MinuteMillis+rapid.Int64Range(0, 1).Draw(t, "ms"))
 		}
@@ -110,11 +110,11 @@ func TestANameThatIsNoTimersIsAFault(t *testing.T) {
 		names TimerNames
 		name  string
 	}{
-		"not listed, where names are":    {TimerNames{"period"}, "other"},
-		"none":                           {nil, ""},
-		"as long as no length tells":     {nil, string(make([]byte, maxTimerName+1))},
-		"as a listed one is written":     {nil, ListedNames[0]},
-		"as the engine's own is written": {nil, ExpiryTimer},
+		"not listed, where names are":         {TimerNames{"period"}, "other"},
+		"none":                                {nil, ""},
+		"longer than its length byte can say": {nil, string(make([]byte, maxTimerName+1))},
+		"as a listed one is written":          {nil, ListedNames[0]},
+		"as the engine's own is written":      {nil, ExpiryTimer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if written, err := c.names.Written(c.name); err == nil {

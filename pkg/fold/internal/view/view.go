@@ -68,14 +68,14 @@ func (v *View) Watch(key string) (changed <-chan struct{}, stop func()) {
 	}
 }
 
-// signalAll tells everybody; called locked.
+// signalAll signals all watches; called locked.
 func (v *View) signalAll() {
 	for key := range v.watches {
 		v.signal(key)
 	}
 }
 
-// signal tells whoever watches a key; called locked.
+// signal signals the watches of a key; called locked.
 func (v *View) signal(key string) {
 	for _, c := range v.watches[key] {
 		select {

@@ -17,76 +17,71 @@ type peers []Journal
 func PartitionIn(key string, n int) int { return int(key[len(key)-1]) % n }
 
 // logOf is the log that a record belongs to.
-func (w *world[B, C]) logOf(r stream.Record) Journal {
+func (w *history[B, C]) logOf(r stream.Record) Journal {
 	if len(w.peers) == 0 {
-		return w.bench.Log()
+		return w.backend.Log()
 	}
 	return w.peers[PartitionIn(string(r.Key), len(w.peers))]
 }
 
-// CheckAmong runs one random history of several partitions whose folds send records to each other's logs, as outcomes
+// RunAmong runs one random history of several partitions whose folds send records to each other's logs, as outcomes
 // on the topic "log". Each must have published what an undisturbed run over the log it ended with would have. All of it
-// happens within the window in which ids are remembered: what is told once more after a loss of the store counts from
+// happens within the window in which ids are remembered: what is published again after a loss of the store counts from
 // its log as a repeat, and one from before the window is another event.
-func (l Law[B, C]) CheckAmong(t testing.TB, seed uint64, benches ...Bench) {
+func (l Simulation[B, C]) RunAmong(t testing.TB, seed uint64, backends ...Backend) {
 	t.Helper()
-	defer func() {
-		if t.Failed() {
-			t.Logf("seed %d: replay with -run '%s' -seed=%d", seed, t.Name(), seed)
-		}
-	}()
 	random := rand.New(rand.NewPCG(seed, 2))
 	var logs peers
-	for _, b := range benches {
+	for _, b := range backends {
 		logs = append(logs, b.Log())
 	}
-	worlds := make([]*world[B, C], len(benches))
-	for i, b := range benches {
-		worlds[i] = &world[B, C]{law: l, t: t, bench: b, random: random, now: epoch, faults: true, peers: logs}
-		worlds[i].start()
+	histories := make([]*history[B, C], len(backends))
+	for i, b := range backends {
+		histories[i] = &history[B, C]{simulation: l, t: t, backend: b, random: random, now: epoch, faults: true, peers: logs}
+		histories[i].start()
 	}
-	for range l.Steps * len(benches) {
-		w := worlds[random.IntN(len(worlds))]
+	for range l.Steps * len(backends) {
+		w := histories[random.IntN(len(histories))]
 		w.step()
-		for _, other := range worlds { // one time, one configuration, one producer
+		for _, other := range histories { // one time, one configuration, one producer
 			other.now, other.revision, other.drawn = w.now, w.revision, w.drawn
 		}
 	}
-	for _, w := range worlds {
+	for _, w := range histories {
 		w.quiet = true
 		w.bury()
 	}
 	// What is on its way arrives before the logs are closed.
-	settleAll(t, worlds)
-	for _, w := range worlds {
-		for _, other := range worlds {
+	settleAll(t, histories)
+	for _, w := range histories {
+		for _, other := range histories {
 			if other.now.After(w.now) {
 				w.now = other.now
 			}
 		}
 		w.end()
 	}
-	settleAll(t, worlds)
-	for i, w := range worlds {
+	settleAll(t, histories)
+	for i, w := range histories {
 		w.stop()
 		reference := w.reference(nil)
 		want, got := reference.published(), w.published()
 		compare(t, seed, want, got)
 		l.compareTables(t, seed, want, got)
-		compareState(t, seed, l.NewFold(), reference.bench, benches[i])
+		compareState(t, seed, l.NewFold(), reference.backend, backends[i])
 		l.replays(t, seed, w, got)
 	}
 }
 
 // settleAll lets owners go on, in turns, until none has anything to do.
-func settleAll[B, C any](t testing.TB, worlds []*world[B, C]) {
+func settleAll[B, C any](t testing.TB, histories []*history[B, C]) {
 	t.Helper()
-	for _, w := range worlds {
+	for _, w := range histories {
 		w.idle = 0
 	}
 	for range 100_000 {
 		busy := false
-		for _, w := range worlds {
+		for _, w := range histories {
 			if w.idle < idleTurns {
 				busy = true
 			}
@@ -99,15 +94,15 @@ func settleAll[B, C any](t testing.TB, worlds []*world[B, C]) {
 	t.Fatal("the owners never came to the end of their logs")
 }
 
-// Published are the outcomes that stand on a bench, repeats included, in their order.
-func Published(t testing.TB, b Bench) []stream.Record {
+// Published are the outcomes that stand on a backend, repeats included, in their order.
+func Published(t testing.TB, b Backend) []stream.Record {
 	t.Helper()
-	w := &world[struct{}, struct{}]{t: t, bench: b}
+	w := &history[struct{}, struct{}]{t: t, backend: b}
 	return w.published()
 }
 
 // Firsts are those, each once.
-func Firsts(t testing.TB, b Bench) []stream.Record {
+func Firsts(t testing.TB, b Backend) []stream.Record {
 	t.Helper()
 	seen := make(map[string]bool)
 	return slices.DeleteFunc(Published(t, b), func(r stream.Record) bool {
@@ -118,7 +113,7 @@ func Firsts(t testing.TB, b Bench) []stream.Record {
 }
 
 // Accepted are the events that stand in a log, trimmed or not, control records aside.
-func Accepted(t testing.TB, b Bench) (events []*event.Event) {
+func Accepted(t testing.TB, b Backend) (events []*event.Event) {
 	t.Helper()
 	log := b.Log()
 	start, end := log.Range()
@@ -141,8 +136,8 @@ func Accepted(t testing.TB, b Bench) (events []*event.Event) {
 	return events
 }
 
-// Bodies are those of all records of a bench's partition, by subject.
-func Bodies[B, C any](t testing.TB, f fold.Fold[B, C], b Bench) map[string]B {
+// Bodies are those of all records of a backend's partition, by subject.
+func Bodies[B, C any](t testing.TB, f fold.Fold[B, C], b Backend) map[string]B {
 	t.Helper()
 	out := make(map[string]B)
 	for key, raw := range bodies(t, f, b) {

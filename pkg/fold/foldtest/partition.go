@@ -16,9 +16,9 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Drive works one partition in memory, step by step: accept events, let an owner work what is there, look at what it
-// told. Its clock stands still until it is moved.
-type Drive[B, C any] struct {
+// Partition works one partition in memory, step by step: accept events, let an owner work what is there, look at what it
+// published. Its clock stands still until it is moved.
+type Partition[B, C any] struct {
 	*Memory
 	// Now is the owner's clock and the stamp of what is accepted.
 	Now time.Time
@@ -46,16 +46,16 @@ type Drive[B, C any] struct {
 	configuration func(revision int64) C
 }
 
-// NewDrive begins with an empty log at revision 1.
-func NewDrive[B, C any](t testing.TB, now time.Time, newFold func() fold.Fold[B, C], options fold.Options[C], configuration func(revision int64) C) *Drive[B, C] {
-	return &Drive[B, C]{
+// NewPartition begins with an empty log at revision 1.
+func NewPartition[B, C any](t testing.TB, now time.Time, newFold func() fold.Fold[B, C], options fold.Options[C], configuration func(revision int64) C) *Partition[B, C] {
+	return &Partition[B, C]{
 		Memory: NewMemory(), Now: now, Newest: 1, Incidents: make(map[string]error), appended: make(chan struct{}),
 		t: t, newFold: newFold, options: options, configuration: configuration,
 	}
 }
 
 // Accept puts events into the log, stamped with the clock.
-func (d *Drive[B, C]) Accept(events ...*event.Event) {
+func (d *Partition[B, C]) Accept(events ...*event.Event) {
 	d.t.Helper()
 	for _, e := range events {
 		stamped := *e
@@ -74,15 +74,15 @@ func (d *Drive[B, C]) Accept(events ...*event.Event) {
 }
 
 // Run opens the partition, works the log to its end and whatever is due by the clock, and gives the partition back.
-func (d *Drive[B, C]) Run() error {
+func (d *Partition[B, C]) Run() error {
 	d.t.Helper()
 	c := fold.OwnerConfig[B, C]{
-		Service: "drive", Partition: d.Partition(), Address: "drive:1", Topic: "log", Rejected: "rejected",
-		Fold: d.newFold(), Options: d.options, Log: &driveLog[B, C]{d: d}, Store: d.Store(), Publisher: drivePublisher[B, C]{d}, Revisions: driveRevisions[B, C]{d},
+		Service: "partition", Partition: d.Partition(), Address: "partition:1", Topic: "log", Rejected: "rejected",
+		Fold: d.newFold(), Options: d.options, Log: &stepLog[B, C]{d: d}, Store: d.Store(), Publisher: stepPublisher[B, C]{d}, Revisions: stepRevisions[B, C]{d},
 		Snapshots: d.Snapshots(), Clock: func() time.Time { return d.Now }, Logger: zap.NewNop(),
-		Metrics: fold.NewMetrics("drive", "drive", prometheus.NewRegistry()),
+		Metrics: fold.NewMetrics("partition", "partition", prometheus.NewRegistry()),
 		Cache:   1000, Batch: 500, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
-		Appender: driveAppender[B, C]{d},
+		Appender: stepAppender[B, C]{d},
 	}
 	if d.Limits != nil {
 		d.Limits(&c)
@@ -104,7 +104,7 @@ type calling struct {
 }
 
 // Call works like Work, and makes calls at the log's end, all of them before the owner sees the first.
-func (d *Drive[B, C]) Call(events ...*event.Event) []Called {
+func (d *Partition[B, C]) Call(events ...*event.Event) []Called {
 	d.t.Helper()
 	var all []*calling
 	for _, e := range events {
@@ -121,7 +121,7 @@ func (d *Drive[B, C]) Call(events ...*event.Event) []Called {
 }
 
 // call makes one, and returns once it stands in the log or has failed.
-func (d *Drive[B, C]) call(c *calling) {
+func (d *Partition[B, C]) call(c *calling) {
 	ctx, cancel := context.WithTimeout(d.t.Context(), cmp.Or(d.CallTimeout, time.Minute))
 	go func() {
 		defer close(c.done)
@@ -134,9 +134,9 @@ func (d *Drive[B, C]) call(c *calling) {
 	}
 }
 
-type driveAppender[B, C any] struct{ d *Drive[B, C] }
+type stepAppender[B, C any] struct{ d *Partition[B, C] }
 
-func (a driveAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
+func (a stepAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
 	placed := make([]stream.ProduceResult, len(records))
 	for i, r := range records {
 		_, placed[i].Offset = a.d.Log().Range()
@@ -147,15 +147,15 @@ func (a driveAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Re
 }
 
 // Work runs and fails the test where that fails.
-func (d *Drive[B, C]) Work() {
+func (d *Partition[B, C]) Work() {
 	d.t.Helper()
 	if err := d.Run(); err != nil {
 		d.t.Fatalf("work partition: %v", err)
 	}
 }
 
-// Told is everything published so far, repeats included.
-func (d *Drive[B, C]) Told() []stream.Record {
+// Published is everything published so far, repeats included.
+func (d *Partition[B, C]) Published() []stream.Record {
 	d.t.Helper()
 	_, end := d.Outcomes().Range()
 	all, err := d.Outcomes().Read(0, int(end))
@@ -166,7 +166,7 @@ func (d *Drive[B, C]) Told() []stream.Record {
 }
 
 // Body reads a subject's record as committed last.
-func (d *Drive[B, C]) Body(key string) (body B, ok bool) {
+func (d *Partition[B, C]) Body(key string) (body B, ok bool) {
 	d.t.Helper()
 	_, values, err := d.Store().Peek(d.t.Context(), d.Partition(), []string{"r:" + key})
 	if err != nil {
@@ -186,7 +186,7 @@ func (d *Drive[B, C]) Body(key string) (body B, ok bool) {
 }
 
 // Watermark is the partition's, as committed last.
-func (d *Drive[B, C]) Watermark() state.Watermark {
+func (d *Partition[B, C]) Watermark() state.Watermark {
 	d.t.Helper()
 	w, _, err := d.Store().Peek(d.t.Context(), d.Partition(), nil)
 	if err != nil {
@@ -195,21 +195,21 @@ func (d *Drive[B, C]) Watermark() state.Watermark {
 	return w
 }
 
-// driveLog revokes the partition once nothing came for a few turns.
-type driveLog[B, C any] struct {
-	d    *Drive[B, C]
+// stepLog revokes the partition once nothing came for a few turns.
+type stepLog[B, C any] struct {
+	d    *Partition[B, C]
 	idle int
 }
 
 // turns at the log's end in which an owner does what it does when idle.
 const turns = 4
 
-func (l *driveLog[B, C]) Range(context.Context) (start, end int64, err error) {
+func (l *stepLog[B, C]) Range(context.Context) (start, end int64, err error) {
 	start, end = l.d.Log().Range()
 	return start, end, nil
 }
 
-func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
+func (l *stepLog[B, C]) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
 	start, end := l.d.Log().Range()
 	if from == end && wait > 0 {
 		for ; len(l.d.calling) > 0; l.d.calling = l.d.calling[1:] {
@@ -232,7 +232,7 @@ func (l *driveLog[B, C]) Fetch(_ context.Context, from int64, wait time.Duration
 	return b, err
 }
 
-func (l *driveLog[B, C]) At(_ context.Context, offset int64) (stream.Record, bool, error) {
+func (l *stepLog[B, C]) At(_ context.Context, offset int64) (stream.Record, bool, error) {
 	start, end := l.d.Log().Range()
 	if offset < start || offset >= end {
 		return stream.Record{}, false, nil
@@ -244,7 +244,7 @@ func (l *driveLog[B, C]) At(_ context.Context, offset int64) (stream.Record, boo
 	return records[0], true, nil
 }
 
-func (l *driveLog[B, C]) Append(_ context.Context, e *event.Event) error {
+func (l *stepLog[B, C]) Append(_ context.Context, e *event.Event) error {
 	r, err := e.Record("log")
 	if err != nil {
 		return err
@@ -253,37 +253,37 @@ func (l *driveLog[B, C]) Append(_ context.Context, e *event.Event) error {
 	return l.d.Log().Append(r)
 }
 
-func (l *driveLog[B, C]) Committed() int64 {
+func (l *stepLog[B, C]) Committed() int64 {
 	if l.d.Committed == 0 {
 		return -1
 	}
 	return l.d.Committed
 }
 
-func (l *driveLog[B, C]) Commit(_ context.Context, offset int64) error {
+func (l *stepLog[B, C]) Commit(_ context.Context, offset int64) error {
 	l.d.Committed = offset
 	return nil
 }
 
-func (l *driveLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incidents[code] = err }
+func (l *stepLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incidents[code] = err }
 
 // Report implements state.Log.
-func (l *driveLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents[code] = err }
-func (l *driveLog[B, C]) Progress()                              {}
-func (l *driveLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
+func (l *stepLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents[code] = err }
+func (l *stepLog[B, C]) Progress()                              {}
+func (l *stepLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
 
 // Wait ends like a log at whose end nothing happens any more.
-func (l *driveLog[B, C]) Wait(context.Context, <-chan struct{}) error {
+func (l *stepLog[B, C]) Wait(context.Context, <-chan struct{}) error {
 	if l.idle++; l.idle > turns {
 		return stream.ErrRevoked
 	}
 	return nil
 }
 
-type drivePublisher[B, C any] struct{ d *Drive[B, C] }
+type stepPublisher[B, C any] struct{ d *Partition[B, C] }
 
 // Produce lets what is meant for the log stand there too.
-func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Record) error {
+func (p stepPublisher[B, C]) Produce(_ context.Context, records ...stream.Record) error {
 	for _, r := range records {
 		if r.Topic != "log" {
 			continue
@@ -295,17 +295,17 @@ func (p drivePublisher[B, C]) Produce(_ context.Context, records ...stream.Recor
 	return p.d.Outcomes().Append(records...)
 }
 
-type driveRevisions[B, C any] struct{ d *Drive[B, C] }
+type stepRevisions[B, C any] struct{ d *Partition[B, C] }
 
-// history is that of all revisions of a Drive and of a Law.
-const history = 0xfeed
+// history is that of all revisions of a Partition and of a Simulation.
+const revisionHistory = 0xfeed
 
-func (r driveRevisions[B, C]) Newest() state.Revision {
-	return state.Revision{History: history, Number: r.d.Newest}
+func (r stepRevisions[B, C]) Newest() state.Revision {
+	return state.Revision{History: revisionHistory, Number: r.d.Newest}
 }
-func (r driveRevisions[B, C]) Changed() <-chan struct{}                { return nil }
-func (r driveRevisions[B, C]) InForce(state.Partition, state.Revision) {}
-func (r driveRevisions[B, C]) At(n state.Revision) (c C, _ error) {
+func (r stepRevisions[B, C]) Changed() <-chan struct{}                { return nil }
+func (r stepRevisions[B, C]) InForce(state.Partition, state.Revision) {}
+func (r stepRevisions[B, C]) At(n state.Revision) (c C, _ error) {
 	if err := r.d.Missing[n.Number]; err != nil {
 		return c, err
 	}
@@ -313,11 +313,11 @@ func (r driveRevisions[B, C]) At(n state.Revision) (c C, _ error) {
 }
 
 // Replay folds the log again, as far as c says, by the drive's configuration.
-func (d *Drive[B, C]) Replay(c replay.Config[B, C]) (*replay.Result[B, C], error) {
+func (d *Partition[B, C]) Replay(c replay.Config[B, C]) (*replay.Result[B, C], error) {
 	d.t.Helper()
-	c.Service, c.Partition, c.Topic, c.Rejected = "drive", d.Partition(), "log", "rejected"
+	c.Service, c.Partition, c.Topic, c.Rejected = "partition", d.Partition(), "log", "rejected"
 	c.Fold, c.Options, c.Log, c.Snapshots = d.newFold(), d.options, journalLog{d.Log()}, d.Snapshots()
-	c.At = func(_ context.Context, r state.Revision) (C, error) { return driveRevisions[B, C]{d}.At(r) }
+	c.At = func(_ context.Context, r state.Revision) (C, error) { return stepRevisions[B, C]{d}.At(r) }
 	c.Clock = func() time.Time { return d.Now }
 	return replay.Run(d.t.Context(), c)
 }

@@ -1,0 +1,146 @@
+package foldtest_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+)
+
+func TestIdsAreKnownForADayAndTheirSealsGoAfterwards(t *testing.T) {
+	d := partition(t)
+	for i := range 200 {
+		d.Accept(usage(fmt.Sprint(i), "44", 0, d.Now))
+		d.Now = d.Now.Add(time.Second)
+	}
+	d.Work()
+	seals := func() int {
+		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(keys)
+	}
+	if seals() == 0 {
+		t.Fatal("200 ids, and none are sealed")
+	}
+	d.Now = noon.Add(23 * time.Hour)
+	for i := range 200 {
+		d.Accept(usage(fmt.Sprint(i), "44", 0, noon.Add(time.Duration(i)*time.Second)))
+	}
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.events != 200 {
+		t.Fatalf("counted %d events; want 200, and the repeats known", n.events)
+	}
+	d.Now = noon.Add(60 * time.Hour)
+	d.Work()
+	if n := seals(); n != 0 {
+		t.Fatalf("%d seals are left after the window", n)
+	}
+}
+
+func TestWhatIsKeptAsideGoesWithItsRecord(t *testing.T) {
+	for _, batch := range []int{1, 500} {
+		d := partition(t)
+		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.Cache = batch, 1 }
+		aside := func() string {
+			_, values, err := d.Store().Peek(t.Context(), d.Partition(), []string{"a:acme/44"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(values[0])
+		}
+		steps := []struct {
+			event *event.Event
+			want  string
+		}{
+			{usage("none", "44", amountBlanks, d.Now), ""},
+			{usage("first", "44", amountNotes, d.Now), "first"},
+			{usage("other", "44", 1, d.Now), "first"},
+			{usage("second", "44", amountNotes, d.Now), "second"},
+			{usage("blank", "44", amountBlanks, d.Now), ""},
+			{usage("third", "44", amountNotes, d.Now), "third"},
+			{usage("delete", "44", amountDeletes, d.Now), ""},
+			{usage("anew", "44", 1, d.Now), ""},
+			{usage("fourth", "44", amountNotes, d.Now), "fourth"},
+		}
+		for _, step := range steps {
+			d.Accept(step.event)
+			d.Work()
+			if got := aside(); got != step.want {
+				t.Fatalf("batches of %d: after %s aside stands %q; want %q", batch, step.event.ID, got, step.want)
+			}
+		}
+		for i := range steps { // all of it once more, in as few steps as may be
+			again := *steps[i].event
+			again.ID += "-again"
+			d.Accept(&again)
+		}
+		d.Work()
+		if got := aside(); got != "fourth-again" {
+			t.Fatalf("batches of %d: aside stands %q", batch, got)
+		}
+		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 10)
+		if err != nil || len(keys) != 1 {
+			t.Fatalf("batches of %d: aside stand %v, %v", batch, keys, err)
+		}
+	}
+}
+
+func TestWhatIsKeptAsideCountsInACommit(t *testing.T) {
+	d := partition(t)
+	const n = 1100 // their records and what is kept aside are more than one commit takes
+	for i := range n {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%05d", i), amountNotes, d.Now))
+	}
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch = 1500 }
+	d.Work()
+	keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 2*n)
+	if err != nil || len(keys) != n {
+		t.Fatalf("aside stand %d; want %d, %v", len(keys), n, err)
+	}
+}
+
+func TestMostEventsNeedNotReadWhatIsSealed(t *testing.T) {
+	d := partition(t)
+	read := &readSeals{}
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
+		read.Store, c.Store = c.Store, read
+		c.Cache = 1
+	}
+	for i := range 900 {
+		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%10), 0, d.Now))
+		if i%10 == 9 {
+			d.Work()
+		}
+	}
+	if read.seals > 90 { // without filters, two thirds of the events read one or two
+		t.Errorf("%d seals were read for 900 events", read.seals)
+	}
+	before := read.seals
+	d.Accept(usage("5", "445", 0, d.Now.Add(-time.Hour)), usage("6", "446", 0, noon)) // another under its id, and a repeat
+	d.Work()
+	if n, _ := d.Body("acme/446"); read.seals == before || n.events != 90 {
+		t.Errorf("%d seals were read for ids that are sealed; %d events", read.seals-before, n.events)
+	}
+}
+
+// readSeals counts seals that are read.
+type readSeals struct {
+	state.Store
+	seals int
+}
+
+func (r *readSeals) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
+	for _, k := range keys {
+		if strings.HasPrefix(k, "s:") {
+			r.seals++
+		}
+	}
+	return r.Store.Load(ctx, p, w, keys)
+}
