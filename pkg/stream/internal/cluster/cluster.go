@@ -85,10 +85,9 @@ func (c *Cluster) Topic(name string) string {
 }
 
 // Close ends every connection. Producers and groups are closed by their owners before.
-func (c *Cluster) Close() error {
+func (c *Cluster) Close() {
 	c.gate.close()
 	c.conns.Close()
-	return nil
 }
 
 // Partitions asks how many partitions a topic (full name) has. The answer may be

@@ -10,11 +10,13 @@ import (
 // fetchAnswer is the body of an answer to a fetch of t/0 that has an aborted transaction and five bytes of records.
 func fetchAnswer() []byte {
 	be := binary.BigEndian
-	b := make([]byte, 10)                         // throttle time, error, session
+	b := be.AppendUint64(nil, 0)                  // throttle time, error, half of the session
+	b = be.AppendUint16(b, 0)                     // the other half
 	b = be.AppendUint32(b, 1)                     // topic
 	b = codec.AppendString(b, "t")                //
 	b = be.AppendUint32(b, 1)                     // partition
-	b = append(b, make([]byte, 6)...)             // its number, error
+	b = be.AppendUint32(b, 0)                     // its number
+	b = be.AppendUint16(b, 0)                     // error
 	b = be.AppendUint64(b, 9)                     // high watermark
 	b = be.AppendUint64(b, 8)                     // last stable offset
 	b = be.AppendUint64(b, 0)                     // log start
