@@ -119,3 +119,52 @@ func TestSource_ReadsARevisionOnce(t *testing.T) {
 		}
 	})
 }
+
+// Whoever cancels by a revision must know that it is the newest.
+func TestSource_IsCurrentForTheNewestWhileTheServiceIsHeard(t *testing.T) {
+	s := newService(4)
+	following(t, s, nil, func(t *testing.T, source *Source, _ daemon.Env) {
+		current := func(what string, newest bool) {
+			t.Helper()
+			if got := source.Current(4); got != newest {
+				t.Errorf("%s: revision 4 is current: %v", what, got)
+			}
+			if source.Current(3) || source.Current(5) {
+				t.Errorf("%s: one that is not the newest is current", what)
+			}
+		}
+		// turn changes the service, and waits until the Source has heard it.
+		turn := func(what string, newest bool, change func()) {
+			t.Helper()
+			changed := source.Changed()
+			s.becomes(change)
+			time.Sleep(2 * longestWait)
+			synctest.Wait()
+			select {
+			case <-changed:
+			default:
+				if newest { // whoever kept something looks again
+					t.Errorf("%s: Changed is not closed", what)
+				}
+			}
+			current(what, newest)
+		}
+		current("heard", true)
+		turn("the service is away", false, func() { s.away = true })
+		turn("it is back", true, func() { s.away = false })
+		turn("it was set back", false, func() { s.newest = 2 })
+		turn("it is whole again", true, func() { s.newest = 4 })
+		s.set(false, 5)
+		synctest.Wait()
+		if source.Current(4) || !source.Current(5) {
+			t.Error("the newest is 5, and is not current")
+		}
+	})
+	s = newService(4)
+	s.away = true
+	following(t, s, nil, func(t *testing.T, source *Source, _ daemon.Env) {
+		if source.Current(4) || source.Current(0) {
+			t.Error("current before the first word")
+		}
+	})
+}

@@ -33,9 +33,11 @@ const (
 	// maxText bounds one text of a line, and maxTexts how many a list has.
 	maxText  = 4 << 10
 	maxTexts = 50
-	// numberDigits is the least that a subscriber number in an error has: shorter runs of digits are offsets.
-	numberDigits = 10
 )
+
+// free are the fields whose texts are sentences, in which what callers sent may stand; so are errors under any name. Ids,
+// names and codes are written whole: a person looks for them.
+var free = map[string]bool{"error": true, "detail": true, "why": true, "who": true, "cause": true, "panic": true}
 
 // legible is a core whose lines are fit for a person, whatever came from outside into their fields.
 type legible struct{ zapcore.Core }
@@ -61,12 +63,12 @@ func fit(fields []zapcore.Field) []zapcore.Field {
 		switch f.Type {
 		case zapcore.StringType:
 			f.String = display.Text(f.String, maxText)
-			if f.Key == "error" || f.Key == "detail" {
-				f.String = display.Numbers(f.String, numberDigits)
+			if free[f.Key] {
+				f.String = display.Numbers(f.String)
 			}
 		case zapcore.ErrorType:
 			if err, ok := f.Interface.(error); ok {
-				f = zap.String(f.Key, display.Numbers(display.Text(err.Error(), maxText), numberDigits))
+				f = zap.String(f.Key, display.Numbers(display.Text(err.Error(), maxText)))
 			}
 		case zapcore.StringerType:
 			f = zap.String(f.Key, display.Text(stringOf(f), maxText))
@@ -95,7 +97,10 @@ func anything(f zapcore.Field) zapcore.Field {
 	switch v := encoded.Fields[f.Key].(type) {
 	case string:
 		// A stack has lines; JSON escapes them.
-		return zap.String(f.Key, cutText(v))
+		if f.Key == "stack" {
+			return zap.String(f.Key, cutText(v))
+		}
+		return zap.String(f.Key, display.Numbers(cutText(v)))
 	case []any:
 		texts := make([]string, 0, min(len(v), maxTexts))
 		for _, e := range v[:min(len(v), maxTexts)] {
@@ -108,7 +113,7 @@ func anything(f zapcore.Field) zapcore.Field {
 	case nil:
 		return f
 	default:
-		return zap.String(f.Key, display.Text(fmt.Sprint(v), maxText))
+		return zap.String(f.Key, display.Numbers(display.Text(fmt.Sprint(v), maxText)))
 	}
 }
 

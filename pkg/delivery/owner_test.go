@@ -351,3 +351,28 @@ func TestOpen_PositionBelowLogIsIncidentUntilAccepted(t *testing.T) {
 		}
 	})
 }
+
+// Lag is what is not recorded yet: it is a partition's whole truth while nothing can be.
+func TestLag_FollowsWhatIsRecorded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		r := sim.start()
+		defer r.drain()
+		sim.plan(newDelivery("e1", "s", "one"))
+		time.Sleep(time.Second)
+		if n := r.worked.Load(); n != 1 {
+			t.Errorf("worked up to %d of 1 that is recorded", n)
+		}
+		r.setStoreAway(true)
+		sim.plan(newDelivery("e1", "s", "two"))
+		time.Sleep(time.Second)
+		if got, n := len(sim.received()), r.worked.Load(); got != 2 || n != 1 {
+			t.Errorf("%d sent, worked up to %d while the store is away", got, n)
+		}
+		r.setStoreAway(false)
+		time.Sleep(10 * time.Second)
+		if n := r.worked.Load(); n != 2 {
+			t.Errorf("worked up to %d of 2 that are recorded", n)
+		}
+	})
+}

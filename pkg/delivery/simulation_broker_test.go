@@ -266,7 +266,7 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 
 func (r *replica) Position(context.Context, int64) error { return nil }
 func (r *replica) Alive()                                {}
-func (r *replica) Worked(int64)                          {}
+func (r *replica) Worked(offset int64)                   { r.worked.Store(offset) }
 func (r *replica) Report(code string, offset int64, err error) {
 	r.sim.Set("reported", fmt.Errorf("%s at %d: %sim", code, offset, err))
 }

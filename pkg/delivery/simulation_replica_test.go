@@ -28,6 +28,8 @@ type replica struct {
 	killed, lossy, away bool
 	rand                *rand.Rand
 	reads               atomic.Int32
+	// worked is the offset up to which work was last reported done.
+	worked atomic.Int64
 }
 
 func (sim *simulation) start(change ...func(*Channel)) *replica {

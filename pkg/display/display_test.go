@@ -91,10 +91,20 @@ func TestNumbersInASentenceAreMasked(t *testing.T) {
 		"no subscriber 447700900012, nor +14155550123.":   "no subscriber 4477••••••12, nor +1415••••••23.",
 		"offset 123456 of 3":                              "offset 123456 of 3",
 		"1234567890123456":                                "1234567890123456",
-		"4477009":                                         "••••••09",
-		"":                                                "",
+		// The shortest subscriber number, and figures of as many digits.
+		"no subscriber 49151: \"49151\" of cdr-49151/1":              "no subscriber ••••••: \"••••••\" of cdr-••••••/1",
+		"subscriber 49151 to 491522":                                 "subscriber •••••• to ••••••",
+		"49151.49152, a.49153":                                       "••••••.••••••, a.••••••",
+		"offsets 41 to 123456 of 8 x/3 can't be read":                "offsets 41 to 123456 of 8 x/3 can't be read",
+		"offset=123456, revision 1234567 at 123456":                  "offset=123456, revision 1234567 at 123456",
+		"is 33554433 bytes, more than 33554432 or 12.345678s":        "is 33554433 bytes, more than 33554432 or 12.345678s",
+		"dial tcp 127.0.0.1:19092 or [::1]:41234 or localhost:16379": "dial tcp 127.0.0.1:19092 or [::1]:41234 or localhost:16379",
+		"at 10:00:00.123456Z of history 00ab12345678cdef":            "at 10:00:00.123456Z of history 00ab12345678cdef",
+		"offset 491511234567":                                        "offset 4915••••••67",
+		"4477009":                                                    "••••••09",
+		"":                                                           "",
 	} {
-		if got := Numbers(in, 7); got != want {
+		if got := Numbers(in); got != want {
 			t.Errorf("%q is %q, not %q", in, got, want)
 		}
 	}

@@ -45,27 +45,3 @@ func digits(s string) bool {
 	}
 	return true
 }
-
-// Numbers is text in which each run of least to 15 digits, which could be a subscriber number, is masked. It is for logs,
-// in whose sentences values from outside stand.
-func Numbers(text string, least int) string {
-	const most = 15
-	var out []byte
-	from := 0
-	for at := 0; at < len(text); {
-		end := at
-		for end < len(text) && text[end] >= '0' && text[end] <= '9' {
-			end++
-		}
-		if end-at >= least && end-at <= most {
-			out = append(out, text[from:at]...)
-			out = append(out, Subject(text[at:end]).String()...)
-			from = end
-		}
-		at = max(end, at+1)
-	}
-	if from == 0 {
-		return text
-	}
-	return string(append(out, text[from:]...))
-}

@@ -82,7 +82,7 @@ func (o *outcomes) settle(ctx context.Context, method string, start time.Time, e
 		fields := append(peerOf(ctx),
 			zap.String("method", method), zap.Stringer("code", st.Code()), zap.String("reason", fault.ReasonOf(cause)),
 			// What callers sent stands in the sentences of faults.
-			zap.String("error", display.Numbers(display.Text(cause.Error(), maxLogged), numberDigits)),
+			zap.String("error", display.Numbers(display.Text(cause.Error(), maxLogged))),
 			zap.Duration("duration", took), zap.String("caller", Caller(ctx)))
 		if stack != nil {
 			fields = append(fields, zap.ByteString("stack", stack))
@@ -103,8 +103,6 @@ const (
 	linesPerSecond = 20
 	// maxLogged bounds a fault in a log line.
 	maxLogged = 2 << 10
-	// numberDigits is the least that a subscriber number in it has.
-	numberDigits = 7
 )
 
 // levelOf is error for what we must repair, warn for what passes, info for what the caller did. That something is not

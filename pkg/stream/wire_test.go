@@ -211,6 +211,15 @@ func TestConfig_ListsEveryViolation(t *testing.T) {
 			t.Errorf("%v does not name %s", err, want)
 		}
 	}
+	for want, cfg := range map[string]stream.Config{
+		"max_unpacked_batch_bytes": {MaxUnpackedBatch: 512 << 10, MaxUnpacked: 1 << 30},
+		"max_unpacked_bytes":       {MaxUnpackedBatch: 4 << 20, MaxUnpacked: 2 << 20},
+	} {
+		cfg.Brokers, cfg.Prefix = []string{"127.0.0.1:1"}, "p"
+		if _, err := stream.Open(cfg, zap.NewNop(), nil); err == nil || !strings.Contains(err.Error(), want+": ") {
+			t.Errorf("%v does not name %s", err, want)
+		}
+	}
 	if _, err := stream.Open(stream.Config{Prefix: "p"}, zap.NewNop(), nil); err == nil {
 		t.Error("no brokers accepted")
 	}

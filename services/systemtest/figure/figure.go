@@ -49,6 +49,24 @@ func Print(w io.Writer, figures ...Figure) error {
 	return nil
 }
 
+// Broken names the figures that count what must never happen (lost, doubled, out_of_order) and are above 0; nil where
+// there is none. A figure that misses its goal is no fault of the run.
+func Broken(figures ...Figure) error {
+	var broken []string
+	for _, f := range figures {
+		switch f.Name[strings.LastIndexByte(f.Name, '.')+1:] {
+		case "lost", "doubled", "out_of_order":
+			if f.Value > 0 {
+				broken = append(broken, fmt.Sprintf("%s is %g", f.Name, f.Value))
+			}
+		}
+	}
+	if broken == nil {
+		return nil
+	}
+	return fmt.Errorf("must be 0: %s", strings.Join(broken, ", "))
+}
+
 // Median of measurements, the lower of the two in the middle.
 func Median(values []float64) float64 {
 	if len(values) == 0 {

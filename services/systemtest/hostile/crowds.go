@@ -12,9 +12,13 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 // created is a good event of the tenant that misbehaves.
@@ -73,6 +77,7 @@ func together(ctx context.Context, b *bed, n, events int) (string, error) {
 // fanOut makes notifications on one type, then sends events of it.
 func fanOut(ctx context.Context, b *bed, notifications, events int) (string, error) {
 	service := configv1.NewNotificationServiceClient(b.key["config"])
+	var revision int64
 	// Deleted names stay taken.
 	name := func(i int) string { return fmt.Sprintf("tenants/bad/notifications/fan-%d-%03d", notifications, i) }
 	for i := range notifications {
@@ -84,17 +89,27 @@ func fanOut(ctx context.Context, b *bed, notifications, events int) (string, err
 			one.Name = fmt.Sprintf("a%02d", k)
 			n.Actions = append(n.Actions, one)
 		}
-		if err := save(ctx, b, n); err != nil {
+		saved, err := service.UpdateNotification(ctx, &configv1.UpdateNotificationRequest{Notification: n, AllowMissing: true})
+		if err != nil {
 			return "", err
 		}
+		revision = saved.GetMetadata().GetRevision()
 	}
+	if err := b.fleet.AwaitRevision(ctx, stream.EventsOrdered, revision); err != nil {
+		return "", err
+	}
+	ids := map[string]bool{}
 	batch := &ingestv1.PublishBatchRequest{}
 	for i := range events {
 		e := created(fmt.Sprintf("fan-%d-%d", time.Now().UnixNano(), i), fmt.Sprintf("client/%d", i))
 		e.Type = "client.updated"
 		batch.Events = append(batch.Events, e)
+		ids[e.GetId()] = true
 	}
 	if _, err := ingestv1.NewIngestServiceClient(b.key["ingest"]).PublishBatch(ctx, batch); err != nil {
+		return "", err
+	}
+	if err := fannedOut(ctx, b, ids, notifications*20); err != nil {
 		return "", err
 	}
 	for i := range notifications {
@@ -103,4 +118,84 @@ func fanOut(ctx context.Context, b *bed, notifications, events int) (string, err
 		}
 	}
 	return fmt.Sprintf("%d events to %d actions each", events, notifications*20), nil
+}
+
+// maxPlanned is how many deliveries one event plans at most.
+const maxPlanned = 2000
+
+// fannedOut waits until each event has planned what it may, of all its actions, and has one Decision of the rest.
+func fannedOut(ctx context.Context, b *bed, events map[string]bool, actions int) error {
+	want, left := min(actions, maxPlanned)*len(events), max(0, actions-maxPlanned)
+	planned := 0
+	err := following(ctx, b, stream.DeliveriesWebhook, func(value []byte) (bool, error) {
+		var d deliveryv1.Delivery
+		if err := proto.Unmarshal(value, &d); err != nil {
+			return false, err
+		}
+		if events[d.GetEvent().GetId()] {
+			planned++
+		}
+		return planned >= want, nil
+	})
+	if err != nil {
+		return fmt.Errorf("%d of %d deliveries are planned: %w", planned, want, err)
+	}
+	if left == 0 {
+		return nil
+	}
+	decided := map[string]bool{}
+	err = following(ctx, b, stream.TriggersDecisions, func(value []byte) (bool, error) {
+		var d triggerv1.Decision
+		if err := proto.Unmarshal(value, &d); err != nil {
+			return false, err
+		}
+		if id := d.GetEvent().GetId(); events[id] {
+			if d.GetReason() != triggerv1.Decision_REASON_FAN_OUT || d.GetCount() != int64(left) {
+				return false, fmt.Errorf("event %s has a Decision %s of %d, not FAN_OUT of %d", id, d.GetReason(), d.GetCount(), left)
+			}
+			decided[id] = true
+		}
+		return len(decided) == len(events), nil
+	})
+	if err != nil {
+		return fmt.Errorf("%d of %d events have their Decision: %w", len(decided), len(events), err)
+	}
+	return nil
+}
+
+// following reads a topic from its beginning until enough says that it is.
+func following(ctx context.Context, b *bed, topic string, enough func(value []byte) (bool, error)) error {
+	n, err := b.fleet.Client.Partitions(ctx, b.fleet.Client.Topic(topic))
+	if err != nil {
+		return err
+	}
+	tails := make([]*fleet.Tail, n)
+	for p := range tails {
+		tails[p] = b.fleet.Follow(topic, int32(p))
+	}
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		moved := false
+		for _, t := range tails {
+			records, err := t.Read(ctx)
+			if err != nil {
+				return err
+			}
+			moved = moved || len(records) > 0
+			for _, r := range records {
+				if done, err := enough(r.Value); err != nil || done {
+					return err
+				}
+			}
+		}
+		if moved {
+			continue
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }

@@ -5,7 +5,7 @@
 // took from its acceptance to its receiver is the figure.
 //
 // ONLY=text tries those whose name contains it. Standard output has the figures, what happens meanwhile is told on
-// standard error. It exits 1 without a figure where a process ended, an input was not answered as it must be, or an
+// standard error. A figure that misses its goal is shown and exits 0. It exits 1 without a figure where a process ended, an input was not answered as it must be, or an
 // event of the neighbour did not arrive.
 package main
 

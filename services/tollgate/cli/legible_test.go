@@ -9,6 +9,10 @@ import (
 
 	"github.com/alecthomas/kong"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
 // hostile clears a screen, turns a line around, and is long.
@@ -97,6 +101,43 @@ func TestAListingIsLegibleInEveryForm(t *testing.T) {
 		}
 		if len(got) != 2 || got[0] != rows[0] || got[1] != rows[1] {
 			t.Errorf("%s is read as %.100q", form, got)
+		}
+	}
+}
+
+// A producer chooses ids and what is wrong with an event: neither forges a line of a list, nor floods it.
+func TestEventsOnATerminal_AreOneLineEach(t *testing.T) {
+	forged := hostile + "\n2026-11-23T10:00:00Z forged"
+	var out bytes.Buffer
+	streams := Streams{Out: &out}.legible()
+	record := stream.Record{Topic: "t", Time: time.Now()}
+	partition, offset := int32(0), int64(41)
+	for name, print := range map[string]func() error{
+		"rejected list": func() error {
+			return Rejections{}.print(streams, record, event.Rejection{
+				Topic: forged, Reason: forged, Detail: forged, EventID: forged, Type: forged, Tenant: forged, Subject: forged,
+			}, "", "")
+		},
+		"rejected resend": func() error { return Rejections{}.print(streams, record, event.Rejection{}, "", forged) },
+		"send, accepted": func() error {
+			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Topic: "t", Partition: &partition, Offset: &offset})
+		},
+		"send, refused": func() error {
+			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Reason: "EVENT_INVALID", Faults: []string{forged, forged}})
+		},
+		"tail": func() error {
+			return tailCommand{Output: "text"}.print(streams, record, &event.Event{
+				ID: forged, Type: forged, Tenant: "acme", Subject: forged, Data: &eventv1.UsageCharged{Service: forged},
+			})
+		},
+	} {
+		out.Reset()
+		if err := print(); err != nil {
+			t.Fatal(name, err)
+		}
+		obeyed(t, name, out.String())
+		if n := strings.Count(out.String(), "\n"); n != 1 || !strings.Contains(out.String(), `\x1b`) {
+			t.Errorf("%s shows %d lines: %.200q", name, n, out.String())
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -104,8 +105,12 @@ func (c Rejections) print(streams Streams, r stream.Record, j event.Rejection, r
 	case resent != "":
 		what = "sent again: " + resent
 	}
+	// A producer chose most of it: one rejection is one line, whatever it has.
+	const maxCell = maxCell / 2
 	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s/%s %s: %s\n", r.Time.UTC().Format(event.TimeLayout),
-		j.Topic, j.Partition, j.Offset, j.Reason, j.Type, j.Tenant, j.Subject, j.EventID, what)
+		display.Text(j.Topic, maxCell), j.Partition, j.Offset, display.Text(j.Reason, maxCell), display.Text(j.Type, maxCell),
+		display.Text(j.Tenant, maxCell), display.Text(j.Subject, maxCell), display.Text(j.EventID, maxCell),
+		display.Text(what, maxLine))
 	return err
 }
 

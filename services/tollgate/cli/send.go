@@ -10,6 +10,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -50,13 +51,13 @@ type reply struct {
 
 func (r reply) String() string {
 	if r.Reason == "" {
-		return fmt.Sprintf("%s accepted at %s/%d/%d", r.ID, r.Topic, *r.Partition, *r.Offset)
+		return fmt.Sprintf("%s accepted at %s/%d/%d", display.Text(r.ID, maxCell), r.Topic, *r.Partition, *r.Offset)
 	}
-	id := r.ID
+	id := display.Text(r.ID, maxCell)
 	if id == "" {
 		id = fmt.Sprintf("line %d", r.Line)
 	}
-	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, strings.Join(r.Faults, "; "))
+	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, display.Text(strings.Join(r.Faults, "; "), maxLine))
 }
 
 // Run sends.

@@ -160,6 +160,14 @@ func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Str
 		f.next, _, err = client.Offsets(ctx, f.topic, f.partition)
 		return nil, err
 	}
+	var damaged *stream.DamagedError
+	if errors.As(err, &damaged) {
+		// ingest goes on behind it, and so does who looks on.
+		fmt.Fprintf(streams.Err, "tollgate: %s/%d: offsets %d to %d can't be read: %s\n",
+			f.topic, f.partition, damaged.First, damaged.Next-1, display.Text(damaged.Detail, maxLine))
+		f.next = damaged.Next
+		return nil, nil
+	}
 	if err == nil {
 		f.next = batch.Next
 	}

@@ -7,7 +7,7 @@
 //
 // FOR says how long it kills, SEED repeats the same choices. Standard output has the figures, what happens meanwhile is
 // told on standard error. It exits 1 without a figure where the run says nothing: somebody did not come up again, or
-// nothing was killed.
+// nothing was killed, and 1 with its figures where anything was lost, doubled or out of order.
 package main
 
 import (
@@ -33,7 +33,7 @@ import (
 
 func main() {
 	if err := soak(daemon.UntilSignal()); err != nil {
-		fmt.Fprintln(os.Stderr, "invalid run:", err)
+		fmt.Fprintln(os.Stderr, "soak failed:", err)
 		os.Exit(1)
 	}
 }
@@ -170,7 +170,10 @@ func soak(ctx context.Context) (err error) {
 			Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
 		})
 	}
-	return figure.Print(os.Stdout, figures...)
+	if err := figure.Print(os.Stdout, figures...); err != nil {
+		return err
+	}
+	return figure.Broken(figures...)
 }
 
 // bed is what is proved, and what it stands on.

@@ -138,7 +138,9 @@ func (Safeguard_State) EnumDescriptor() ([]byte, []int) {
 // Safeguard is the data of every "safeguard.*" event: what an option of a
 // subscriber became, and why. "safeguard.reached" blocks, "safeguard.released"
 // unblocks; a network element needs nothing else. It keeps the last sequence
-// per subject and ignores what is not above it.
+// per subject and ignores what is not above it. "safeguard.limit_changed" comes
+// where the limit, the next limit or the alert thresholds changed, one of them
+// alone too.
 type Safeguard struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Option Safeguard_Option       `protobuf:"varint,1,opt,name=option,proto3,enum=tollgate.event.v1.Safeguard_Option" json:"option,omitempty"`
