@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
@@ -52,7 +53,7 @@ func TestMemory_BoundsBatchesOfAllPartitionsTogether(t *testing.T) {
 
 	// The bound of one batch is what is set: 3 MB are too much here, and well elsewhere.
 	var damaged *stream.DamagedError
-	if _, err := client.FetchFrom(ctx, topic, 2, 0, 1<<20); !errors.As(err, &damaged) || damaged.Reason != stream.ReasonBatchTooLarge {
+	if _, err := client.FetchFrom(ctx, topic, 2, 0, 1<<20); !errors.As(err, &damaged) || damaged.Reason != reason.BatchTooLarge {
 		t.Errorf("a batch beyond the bound: %v", err)
 	}
 	if b, err := open(8<<20).FetchFrom(ctx, topic, 2, 0, 1<<20); err != nil || len(b.Records) == 0 {
