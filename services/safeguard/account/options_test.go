@@ -137,7 +137,7 @@ func TestOptions_CountTheirOwn(t *testing.T) {
 			p.configures(full())
 			p.uses("10", on("2026-03-03T08:59"))
 			p.uses("10", on("2026-03-03T09:00"))
-		}, []string{"alert 80% at 40 40/50 USAGE", "rejected UNPROVABLE", "reached 50/50 USAGE blocked"}},
+		}, []string{"alert 80% at 40 40/50 USAGE", "rejected TOO_LATE_TO_DEDUPLICATE", "reached 50/50 USAGE blocked"}},
 	})
 }
 

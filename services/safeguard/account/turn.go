@@ -190,7 +190,7 @@ const (
 	refusedInvalid  = "EVENT_INVALID"
 	refusedReused   = "ID_REUSED"
 	refusedCharged  = "CHARGE_NOT_COUNTED"
-	refusedOld      = "UNPROVABLE"
+	refusedOld      = "TOO_LATE_TO_DEDUPLICATE"
 	refusedTarget   = "TARGET_ACTIVE"
 	refusedTransfer = "TRANSFER_INVALID"
 	refusedPending  = "TRANSFER_PENDING"

@@ -99,8 +99,8 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 	if t.own.Before(p.activated) || len(all) > 0 && of.Before(p.activated) {
 		reasons = append(reasons, "BEFORE_ACTIVATION")
 	}
-	if len(all) > 0 && t.unprovable() {
-		reasons = append(reasons, "UNPROVABLE")
+	if len(all) > 0 && t.tooLate() {
+		reasons = append(reasons, "TOO_LATE_TO_DEDUPLICATE")
 	}
 	if len(reasons) > 0 {
 		return reasons
@@ -225,8 +225,8 @@ func (t *turn) count(o *option, r *rule, amount int64, of time.Time, reason stri
 	return true
 }
 
-// unprovable says that nobody can tell whether it was counted before, and the tenant does not want to guess.
-func (t *turn) unprovable() bool {
+// tooLate is where it is not known whether it was counted before, and the tenant does not want to guess.
+func (t *turn) tooLate() bool {
 	policy := t.world.tenants[t.person.tenant].GetSubscribers().GetUnprovableUsage()
 	return policy == configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT && t.own.Before(t.came.Add(-t.world.window(t.person.tenant)))
 }
