@@ -57,12 +57,14 @@ func TestHolds(t *testing.T) {
 
 func TestAnExpressionThatIsNoScopeIsRefusedInWords(t *testing.T) {
 	for name, text := range map[string]string{
-		"nothing at all":                 "",
-		"a field that usage has not got": "usage.colour == 1",
-		"a number instead of a verdict":  "usage.category",
-		"a name that nobody knows":       "roaming",
-		"half an expression":             "usage.roaming &&",
-		"more than anybody needs":        strings.Repeat("usage.roaming || ", 400) + "true",
+		"nothing at all":                  "",
+		"a field that usage has not got":  "usage.colour == 1",
+		"a number instead of a verdict":   "usage.category",
+		"a name that nobody knows":        "roaming",
+		"half an expression":              "usage.roaming &&",
+		"a pattern that repeats by count": `usage.service.matches("` + strings.Repeat("a{0,1000}", 100) + `")`,
+		"a pattern out of the event":      "usage.service.matches(usage.unit)",
+		"more than anybody needs":         strings.Repeat("usage.roaming || ", 400) + "true",
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Compile(text)

@@ -9,7 +9,7 @@ import (
 )
 
 // checkTimeout is how long a resource may take to be checked, the wait for a place included.
-const checkTimeout = 5 * time.Second
+var checkTimeout = 5 * time.Second
 
 // checking has a place for each check that runs: compiling is all they do, and one caller leaves the others a core.
 var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))

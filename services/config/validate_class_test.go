@@ -69,6 +69,7 @@ func TestAClassIsJudged(t *testing.T) {
 		{"units and nanos agree in sign", data(func(o *dataOption) { o.Limit.Nanos = -1 }), []string{"data_safeguard.limit AMOUNT_INVALID"}},
 		{"an amount past what is counted is refused", data(func(o *dataOption) { o.Limit = eur(9_223_372_037) }), []string{"data_safeguard.limit AMOUNT_INVALID"}},
 		{"a currency has three capital letters", data(func(o *dataOption) { o.Limit.CurrencyCode = "eur" }), []string{"data_safeguard.limit.currency_code"}},
+		{"three capital letters that are no currency", data(func(o *dataOption) { o.Limit.CurrencyCode = "ABC" }), []string{"data_safeguard.limit.currency_code"}},
 		{"every amount is in the limit's currency", payment(func(o *paymentOption) {
 			o.PerPaymentLimit, o.SecondNotice = gbp(50), gbp(400)
 			o.AlertThresholds = []*configv1.AlertThreshold{percent(80), amount(gbp(250))}

@@ -6,10 +6,12 @@ import (
 	"strings"
 	"testing"
 
+	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/spend"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -122,6 +124,7 @@ func TestRequests_NameEveryViolation(t *testing.T) {
 			{"charge: 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("0")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
 			{"charge: below 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("-1")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
 			{"charge: another currency", charge(pence(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("1")})), codes.InvalidArgument, account.ReasonCurrency, "amount"},
+			{"charge: no currency of ISO 4217", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: &money.Money{CurrencyCode: "ABC", Units: 1}}), codes.InvalidArgument, account.ReasonCurrency, "amount"},
 			{"charge: nobody", charge(&optionsv1.ChargeRequest{Name: named("449999999999"), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotFound, ""},
 			{"charge: not offered", charge(&optionsv1.ChargeRequest{Name: named(bare), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotOffered, ""},
 			{"authorize: every fault at once", authorize(&optionsv1.AuthorizeRequest{Name: "x"}), codes.InvalidArgument, account.ReasonRequest, "name use"},
@@ -147,6 +150,9 @@ func TestRequests_NameEveryViolation(t *testing.T) {
 				}
 				if got := strings.Join(fields, " "); got != test.fields {
 					f.Errorf("%s, at replica %d: violations of %q: %v", test.name, i, got, err)
+				}
+				if strings.HasSuffix(test.name, "a number that is none") && !strings.Contains(e.Violations[0].Description, event.FormMSISDN) {
+					f.Errorf("%s: %v", test.name, err)
 				}
 				if test.reason == account.ReasonState && e.Metadata[account.EligibleStates] != "temporarily-inactive,permanently-inactive" {
 					f.Errorf("%s: eligible are %q", test.name, e.Metadata[account.EligibleStates])

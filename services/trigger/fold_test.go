@@ -195,7 +195,9 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 	}))
 	large := usage("u-2", "44", 5, epoch)
 	large.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", channel.MaxBody)
-	p.append(usage("u-1", "44", 5, epoch), large, usage("u-3", "44", 0, epoch), usage("u-4", "44", 7, epoch))
+	third := usage("u-3", "44", 0, epoch)
+	large.Correlation, third.Correlation = "of uuu", "of uuu"
+	p.append(usage("u-1", "44", 5, epoch), large, third, usage("u-4", "44", 7, epoch))
 	p.run()
 	want := []string{
 		"u-1 breaks/tell app 1", "u-1 spent/tell crm 1", "u-2 breaks/tell app 2", "u-4 breaks/tell app 3", "u-4 spent/tell crm 2",
@@ -206,6 +208,14 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 	ds := p.decisions()
 	if len(ds) != 2 {
 		t.Fatalf("decisions %v", ds)
+	}
+	for _, r := range p.out {
+		tenant, _ := r.Header(event.HeaderTenant)
+		subject, _ := r.Header(event.HeaderSubject)
+		correlation, _ := r.Header(event.HeaderCorrelation)
+		if r.Topic == stream.TriggersDecisions && string(tenant)+" "+string(subject)+" "+string(correlation) != "acme 44 of uuu" {
+			t.Errorf("a Decision's headers: tenant %q, subject %q, correlation %q", tenant, subject, correlation)
+		}
 	}
 	if d := ds[0]; d.Reason != triggerv1.Decision_REASON_TOO_LARGE || d.Notification != "spent" || d.Action != "tell" ||
 		d.Endpoint != "tenants/acme/endpoints/crm" || d.GetEvent().GetId() != "u-2" || d.GetEvent().GetOffset() != 2 || d.Revision != 3 {
@@ -368,7 +378,9 @@ func TestANotificationThatCannotBeCompiledIsInactive(t *testing.T) {
 		broken := rule("broken", []string{"usage.charged"}, "data.nothing", action("tell", "crm"))
 		asleep := rule("asleep", []string{"usage.charged"}, "data.nothing", action("tell", "crm"))
 		asleep.Active = false
-		s.Notifications = []*configv1.Notification{asleep, broken, rule("spent", []string{"usage.charged"}, "", action("tell", "crm"))}
+		wordless := rule("wordless", []string{"usage.charged"}, "", action("tell", "crm"))
+		wordless.Actions[0].Parameters[0].Template = "{{.Nothing}}"
+		s.Notifications = []*configv1.Notification{asleep, broken, wordless, rule("spent", []string{"usage.charged"}, "", action("tell", "crm"))}
 	})
 	p.configure(bad)
 	p.append(usage("1", "447700900001", 1, p.now))
@@ -379,7 +391,7 @@ func TestANotificationThatCannotBeCompiledIsInactive(t *testing.T) {
 	newest := p.books[1]
 	latest := func() (*Book, bool) { return newest, newest != nil }
 	shown := inactive(latest)
-	if len(shown) != 1 || shown[0].Code != IncidentNotification || shown[0].Resource != "tenants/acme/notifications/broken" || !strings.Contains(shown[0].Detail, "nothing") {
+	if len(shown) != 2 || shown[1].Resource != "tenants/acme/notifications/wordless" || shown[1].Code != IncidentNotification || shown[0].Code != IncidentNotification || shown[0].Resource != "tenants/acme/notifications/broken" || !strings.Contains(shown[0].Detail, "nothing") {
 		t.Errorf("incidents %v", shown)
 	}
 	newest = book(snapshot(2, nil), nil)
@@ -473,6 +485,34 @@ func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
 	}
 	if ds := p.decisions(); len(ds) != 1 || int(ds[0].GetCount())+len(p.deliveries()) != 400 {
 		t.Errorf("decided %v", ds)
+	}
+}
+
+// What the filters of an event cost beyond their bound is left unjudged, as one decision: how much is no matter of time.
+func TestFanOut_LeavesFiltersThatCostTooMuchUnjudged(t *testing.T) {
+	var first *triggerv1.Decision
+	for range 2 {
+		p := newPartition(t, "events.ordered")
+		p.configure(snapshot(1, func(s *configv1.Snapshot) {
+			s.Notifications = nil
+			for i := range 200 {
+				s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%03d", i), []string{"usage.charged"}, "data.service.matches('(a|b)*c')", action("tell", "crm")))
+			}
+		}))
+		e := usage("1", "447700900001", 1, p.now)
+		e.Data.(*eventv1.UsageCharged).Service = strings.Repeat("a", 150_000)
+		_, next, left := p.books[1].index.Match(e)
+		p.append(e)
+		p.run()
+		ds := p.decisions()
+		if len(ds) != 1 || left == 0 || ds[0].GetReason() != triggerv1.Decision_REASON_FAN_OUT || ds[0].GetCount() != int64(left) || ds[0].GetNotification() != next.Code {
+			t.Fatalf("%d are left, decided %v", left, ds)
+		}
+		if first == nil {
+			first = ds[0]
+		} else if !proto.Equal(first, ds[0]) {
+			t.Errorf("decided %v, then %v", first, ds[0])
+		}
 	}
 }
 

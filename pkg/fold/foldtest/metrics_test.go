@@ -1,6 +1,7 @@
 package foldtest_test
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -39,5 +40,34 @@ tollgate_partition_too_late_to_deduplicate_total{domain="counts"} 1
 `
 	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "tollgate_partition_future_timestamp_total", "tollgate_partition_duplicates_total", "tollgate_partition_too_late_to_deduplicate_total"); err != nil {
 		t.Error(err)
+	}
+}
+
+// A subject that has more ids than are remembered forgets the oldest, and says so.
+func TestMetrics_CountIDsThatWereEvicted(t *testing.T) {
+	for _, row := range []struct{ events, least, most int }{{1000, 0, 0}, {1400, 1400 - 1024, 1400 - 1}} {
+		d := partition(t)
+		registry := prometheus.NewRegistry()
+		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Metrics = fold.NewMetrics("partition", "counts", registry) }
+		for i := range row.events {
+			d.Accept(usage(fmt.Sprint("u-", i), "44", 1, d.Now.Add(-time.Minute)))
+		}
+		d.Work()
+		families, err := registry.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			if f.GetName() != "tollgate_partition_dedup_evicted_total" {
+				continue
+			}
+			if n := int(f.GetMetric()[0].GetCounter().GetValue()); n < row.least || n > row.most {
+				t.Errorf("%d events: %d ids were evicted", row.events, n)
+			}
+			registry = nil
+		}
+		if registry != nil {
+			t.Error("no dedup_evicted_total")
+		}
 	}
 }

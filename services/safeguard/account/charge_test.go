@@ -233,6 +233,31 @@ func TestCharge_UncountableIsDecidedByTheTenant(t *testing.T) {
 	}
 }
 
+// A charge of a number whose usage waits for its activation is decided by the tenant too.
+func TestCharge_OfANumberNotYetActivatedIsDecidedByTheTenant(t *testing.T) {
+	for _, allows := range []bool{false, true} {
+		p := newPartition(t)
+		if allows {
+			p.tenant.OnUnknown = configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW
+		}
+		waits(p)
+		p.uses("1")
+		p.works()
+		var answer *optionsv1.ChargeResponse
+		p.rules = witness{NewRules("safeguards"), func(j foldtest.Decision) {
+			answer, _ = j.Value.(*optionsv1.ChargeResponse)
+			if refused, ok := errors.AsType[*RefusedCharge](j.Err); ok {
+				answer = refused.Answer
+			}
+		}}
+		p.charges("5")
+		p.works()
+		if answer == nil || answer.GetAllowed() != allows || answer.GetRefusal() != ReasonUnknown || answer.GetSpent() != nil {
+			t.Errorf("the tenant allows: %v; answered %v", allows, answer)
+		}
+	}
+}
+
 func TestUncountable_WhereUsageIsHeldOrTheClassIsGone(t *testing.T) {
 	for name, test := range map[string]struct {
 		sub  Subscriber

@@ -166,6 +166,12 @@ func TestHeld_UsageOfANumberThatIsNotActivated(t *testing.T) {
 			p.later(30 * time.Second)
 			p.ticks()
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
+		{"a change finds nobody while usage waits", func(p *partition) {
+			waits(p)
+			p.uses("1")
+			p.changes(data, day(2))
+			p.reapplies("gold")
+		}, []string{"refused SUBSCRIBER_NOT_FOUND", "refused SUBSCRIBER_NOT_FOUND"}},
 		{"calls and events of a life do not wait, and find nobody", func(p *partition) {
 			waits(p)
 			p.uses("1")

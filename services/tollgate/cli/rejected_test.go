@@ -60,7 +60,7 @@ func TestRejected_IsSentAgainOnceItsReasonIsMended(t *testing.T) {
 
 	// Once more: it is the same event, under the same id, and nothing happens.
 	j.run(exitOK, resend)
-	last, _ := j.run(exitOK, "option get 491522 -o json")
+	last, _ := j.run(exitOK, "option get +491522 -o json")
 	if !strings.Contains(last, `"limit": "10 EUR"`) {
 		t.Error(last)
 	}

@@ -137,7 +137,7 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 		"0049151,gold,2026-11-01T00:00:00Z,,,,,,,",
 		"49151,gold",
 		`49152,gold,2026-11-01T00:00:00Z,"un"closed,,,,,,`,
-		"49153,gold,,,,,,0,10,",
+		"49153,gold,,,,,,0,10,1 ABC",
 		"49154,g\xffld,2026-11-01T00:00:00Z,,,,,,,",
 		"",
 	}, "\n"), unsaid, nil)
@@ -157,6 +157,7 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 		`5: column 36: extraneous or missing " in quoted-field`,
 		`6: data_renewal_day: must be a day from 1 to 28, not "0"`,
 		`6: overspend_current_limit: must name its currency, such as 12.50 EUR, not only "10"`,
+		`6: payment_spent: must be an amount and a currency of ISO 4217, such as 12.50 EUR, not "1" in "ABC"`,
 		`6: activated_at: is required, here or for all rows (--activated-at)`,
 		`7: class_of_service: must be UTF-8`,
 	}
