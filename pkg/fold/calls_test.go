@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 )
 
-func TestHowFarBackTheListReaches(t *testing.T) {
+func TestCallsFrom_FullListReachesBackToItsOldest(t *testing.T) {
 	const hour = int64(record.HourMillis)
 	at := func(ms int64) time.Time { return time.UnixMilli(ms).UTC() }
 	s := Subject[int]{Time: at(1000 * hour)}

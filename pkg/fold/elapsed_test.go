@@ -8,7 +8,7 @@ import (
 )
 
 // What was passed over without a commit, and a watermark's renewal, once waited until a clock set back had caught up.
-func TestAnIntervalIsOverThoughTheClockWasSetBack(t *testing.T) {
+func TestElapsed_OverWhereTheClockWasSetBack(t *testing.T) {
 	noon := time.Date(2026, 7, 1, 12, 0, 0, 0, time.UTC)
 	for name, tc := range map[string]struct {
 		now, since time.Time
@@ -31,7 +31,7 @@ func TestAnIntervalIsOverThoughTheClockWasSetBack(t *testing.T) {
 	}
 }
 
-func TestAWatermarkThatDoesNotChangeIsStaleWhateverTheClocksSay(t *testing.T) {
+func TestReadStored_UnchangedWatermarkIsStale(t *testing.T) {
 	e := &Engine[int, int]{partitions: 1, peeked: map[int32]peek{}}
 	w := state.Watermark{Token: state.NewToken(), Serial: 7}
 	if got := e.unchanged("k", w); got != 0 {

@@ -16,7 +16,7 @@ func (noRevisions) InForce(state.Partition, state.Revision) {}
 func (noRevisions) At(state.Revision) (int, error)          { return 0, nil }
 
 // A replica more than there are partitions once stayed not ready for ever, and a roll-out waited for it.
-func TestAReplicaWithoutPartitionsIsReady(t *testing.T) {
+func TestReady_WithoutPartitions(t *testing.T) {
 	e := &Engine[int, int]{
 		config: EngineConfig[int, int]{Domain: "counter", Revisions: noRevisions{}, Limits: DefaultLimits()},
 		owned:  map[int32]*Owner[int, int]{},

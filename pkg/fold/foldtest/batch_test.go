@@ -47,7 +47,7 @@ func usageWith(id string, outcomes, bytes int64) *event.Event {
 
 // What follows from a batch is held in memory and published in one go, so that it has an end however much each event
 // leads to; and the watchdog is called during a long one.
-func TestABatchEndsAfterFiveThousandOutcomes(t *testing.T) {
+func TestBatch_EndsAfterFiveThousandOutcomes(t *testing.T) {
 	for name, each := range map[string][2]int64{"by number": {1000, 1}, "by bytes": {2, 1 << 20}} {
 		t.Run(name, func(t *testing.T) {
 			d, batches, alive := publishingPartition(t)
@@ -77,7 +77,7 @@ func TestABatchEndsAfterFiveThousandOutcomes(t *testing.T) {
 }
 
 // A record that its topic refuses would be published again for ever.
-func TestAnOutcomeThatNoTopicTakesRejectsItsEvent(t *testing.T) {
+func TestEmit_OversizedRejectsItsEvent(t *testing.T) {
 	d, _, _ := publishingPartition(t)
 	d.Accept(usageWith("1", 1, 10), usageWith("2", 1, 3<<20), usageWith("3", 1, 10))
 	d.Work()

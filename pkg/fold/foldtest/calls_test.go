@@ -31,7 +31,7 @@ func want(t *testing.T, got foldtest.Called, spent int64, repeated bool) {
 	}
 }
 
-func TestACallIsCountedOnceAndAnsweredAgain(t *testing.T) {
+func TestCall_RepeatedIsCountedOnceAndAnsweredAgain(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 10, d.Now))
 	first := d.Call(charge("c1", "44", 5))[0]
@@ -49,7 +49,7 @@ func TestACallIsCountedOnceAndAnsweredAgain(t *testing.T) {
 	}
 }
 
-func TestAnotherCallUnderTheSameIDIsRefusedByTheEngine(t *testing.T) {
+func TestCall_OtherContentUnderSameReferenceIsRefused(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 10, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 15, false)
@@ -62,7 +62,7 @@ func TestAnotherCallUnderTheSameIDIsRefusedByTheEngine(t *testing.T) {
 	}
 }
 
-func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
+func TestCall_RefusedIsDecidedAgainAndNotRemembered(t *testing.T) {
 	d := partition(t)
 	if got := d.Call(charge("c1", "44", 5))[0]; !errors.Is(got.Err, errNoSubject) {
 		t.Fatalf("answered %+v", got)
@@ -84,7 +84,7 @@ func TestARefusedCallIsJudgedAnewAndLeavesNothing(t *testing.T) {
 	want(t, d.Call(charge("c1", "44", 5))[0], 202, false)
 }
 
-func TestUsagePushesNoCallOutOfItsList(t *testing.T) {
+func TestCall_UsageEvictsNoAcceptedCall(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
@@ -94,7 +94,7 @@ func TestUsagePushesNoCallOutOfItsList(t *testing.T) {
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, true)
 }
 
-func TestACallThatPanicsIsPANICToItsCallerToo(t *testing.T) {
+func TestCall_PanicIsAnsweredPANIC(t *testing.T) {
 	d := partition(t)
 	d.Newest = 9
 	d.Accept(usage("1", "44", 1, d.Now))
@@ -108,7 +108,7 @@ func TestACallThatPanicsIsPANICToItsCallerToo(t *testing.T) {
 	}
 }
 
-func TestAfterADayACallIsANewOne(t *testing.T) {
+func TestCall_AfterADayIsNew(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
@@ -118,7 +118,7 @@ func TestAfterADayACallIsANewOne(t *testing.T) {
 	want(t, d.Call(charge("c1", "44", 5))[0], 5, false)
 }
 
-func TestTooManyCallsAreTurnedAway(t *testing.T) {
+func TestCall_TooManyWaitingAreThrottled(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.CallsWaiting = 2 }
 	d.Accept(usage("1", "44", 1, d.Now))
@@ -132,14 +132,14 @@ func TestTooManyCallsAreTurnedAway(t *testing.T) {
 	}
 }
 
-func TestACallWhoseAppendWasNotAcknowledgedIsAnsweredWhenItIsMet(t *testing.T) {
+func TestCall_UnacknowledgedAppendIsAnsweredOnceApplied(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, stream.ErrUnknown} }
 	d.Accept(usage("1", "44", 1, d.Now))
 	want(t, d.Call(charge("c1", "44", 5))[0], 6, false)
 }
 
-func TestACallThatTheBrokerRefusesIsNotAppended(t *testing.T) {
+func TestCall_RefusedByBrokerIsNotAppended(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.Appender = changed{c.Appender, 0, stream.ErrTimestampAhead}
@@ -149,7 +149,7 @@ func TestACallThatTheBrokerRefusesIsNotAppended(t *testing.T) {
 	}
 }
 
-func TestACopyOfARefusedCallIsNotCounted(t *testing.T) {
+func TestCall_CopyOfRefusedIsNotCounted(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Appender = changed{c.Appender, 1, nil} }
 	d.Accept(usage("1", "44", 197, d.Now))
@@ -191,7 +191,7 @@ func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []st
 	return placed
 }
 
-func TestACallWithoutAnAnswerInTimeIsUnknown(t *testing.T) {
+func TestCall_WithoutAnswerInTimeIsUnknown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := partition(t)
 		d.CallTimeout = time.Second
@@ -220,7 +220,7 @@ func (away) AppendCalls(ctx context.Context, records ...stream.Record) []stream.
 	return placed
 }
 
-func TestAFoldThatBreaksItsWordOnACallPanics(t *testing.T) {
+func TestCall_MisuseByFoldIsAnsweredPANIC(t *testing.T) {
 	for name, bad := range map[string]func(*fold.Subject[count]){
 		"says nothing":              func(*fold.Subject[count]) {},
 		"answers twice":             func(s *fold.Subject[count]) { s.Accept(1, nil); s.Accept(2, nil) },
@@ -265,7 +265,7 @@ func (w *wordless) Apply(s *fold.Subject[count], e *event.Event) {
 	}
 }
 
-func TestACallIsKnownAgainWhereItsSubjectHasMoved(t *testing.T) {
+func TestCall_RepeatedAfterMoveIsKnown(t *testing.T) {
 	d := roamerPartition(t)
 	d.Accept(usage("1", "441", 1, d.Now))
 	if got := d.Call(charge("c1", "441", 5))[0]; got.Err != nil || got.Value != int64(6) {

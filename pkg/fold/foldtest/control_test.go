@@ -22,7 +22,7 @@ func leftOut(offset int64, at time.Time, domain string) *event.Event {
 }
 
 // A revision that nobody has once stopped its partition in silence, for ever.
-func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
+func TestRevision_MissingIsAnIncidentWithItsRecord(t *testing.T) {
 	for name, help := range map[string]func(d *foldtest.Partition[count, int64], offset int64){
 		"its record is left out": func(d *foldtest.Partition[count, int64], offset int64) {
 			d.Accept(leftOut(offset, d.Now, d.Partition().Domain))
@@ -53,7 +53,7 @@ func TestARevisionThatNobodyHasIsAnIncidentThatNamesItsRecord(t *testing.T) {
 	}
 }
 
-func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
+func TestRevision_BeingFetchedKeepsPartitionOpen(t *testing.T) {
 	d := partition(t)
 	d.Missing = map[int64]error{2: fmt.Errorf("%w: no answer", state.ErrNotReady)}
 	d.Accept(&event.Event{ID: "2", Source: "peer", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 2, Level: fold.Level}})
@@ -77,7 +77,7 @@ func TestARevisionThatIsFetchedHoldsThePartitionOpen(t *testing.T) {
 }
 
 // A control record stamped in another century once renewed every subscriber for as many years.
-func TestATimeThatIsAheadIsAnIncidentAndRenewsNobody(t *testing.T) {
+func TestLogTime_FarAheadIsAnIncidentAndFiresNothing(t *testing.T) {
 	for name, forged := range map[string]*event.Event{
 		"a tick":     control.NewTick("another", noon.AddDate(0, 0, 3)),
 		"a revision": {ID: "5", Source: "another", Type: event.TypeRevision, Time: noon.AddDate(0, 0, 3), Data: &controlv1.Revision{Revision: 5, Level: fold.Level}},
@@ -116,7 +116,7 @@ func TestATimeThatIsAheadIsAnIncidentAndRenewsNobody(t *testing.T) {
 	}
 }
 
-func TestAQuietLogMayGoOnAfterDays(t *testing.T) {
+func TestLogTime_QuietLogContinuesAfterDays(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now))
 	d.Work()

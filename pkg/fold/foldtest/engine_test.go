@@ -163,7 +163,7 @@ func call(t testing.TB, e *event.Event, members ...*member) (fold.Answer, error)
 	}
 }
 
-func TestACallGoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
+func TestCall_GoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	f.ready(one)
@@ -189,7 +189,7 @@ func TestACallGoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
 	}
 }
 
-func TestAWatchSignalsChangesAndEndsWithThePartition(t *testing.T) {
+func TestWatch_SignalsChangesUntilPartitionIsLost(t *testing.T) {
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	f.ready(one)
@@ -234,7 +234,7 @@ func TestAWatchSignalsChangesAndEndsWithThePartition(t *testing.T) {
 	}
 }
 
-func TestAStoredRecordThatIsTooOldIsUnknown(t *testing.T) {
+func TestReadStored_TooOldIsUnknown(t *testing.T) {
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	if _, err := one.ReadStored(t.Context(), "acme/44"); !errors.Is(err, fold.ErrUnknown) && err != nil {
@@ -267,9 +267,9 @@ func TestAStoredRecordThatIsTooOldIsUnknown(t *testing.T) {
 	}
 }
 
-// TestCallsGoOnWhilePartitionsMove lets replicas come and go among callers that repeat what is not known: each call is
+// TestCall_AnsweredWhilePartitionsMove lets replicas come and go among callers that repeat what is not known: each call is
 // counted once.
-func TestCallsGoOnWhilePartitionsMove(t *testing.T) {
+func TestCall_AnsweredWhilePartitionsMove(t *testing.T) {
 	const partitions, callers, each = 4, 8, 30
 	f := newFleet(t, partitions)
 	members := []*member{f.join("one:1", fold.DefaultLimits()), f.join("two:1", fold.DefaultLimits())}

@@ -14,7 +14,7 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-func TestALogThatIsGoneIsAnIncidentUntilSomebodyAcceptsIt(t *testing.T) {
+func TestGap_IsAnIncidentUntilAccepted(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
 	d.Work()
@@ -45,7 +45,7 @@ func TestALogThatIsGoneIsAnIncidentUntilSomebodyAcceptsIt(t *testing.T) {
 	}
 }
 
-func TestAnotherLogUnderTheSameNameIsAnIncident(t *testing.T) {
+func TestLog_RecreatedIsAnIncident(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
 	d.Work()
@@ -68,7 +68,7 @@ func TestAnotherLogUnderTheSameNameIsAnIncident(t *testing.T) {
 	}
 }
 
-func TestAHigherLevelIsLeftToANewerBinary(t *testing.T) {
+func TestLevel_HigherIsRefused(t *testing.T) {
 	d := partition(t)
 	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 9, Level: fold.Level + 1}}
 	d.Accept(e, usage("1", "44", 60, d.Now))
@@ -81,7 +81,7 @@ func TestAHigherLevelIsLeftToANewerBinary(t *testing.T) {
 	}
 }
 
-func TestAnotherLogsGroupOffsetIsNotThePublishedOffset(t *testing.T) {
+func TestLog_RecreatedDisownsTheGroupOffset(t *testing.T) {
 	d := partition(t)
 	for i := range 20 {
 		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
@@ -104,7 +104,7 @@ func TestAnotherLogsGroupOffsetIsNotThePublishedOffset(t *testing.T) {
 	}
 }
 
-func TestAGapThatGrewIsAcceptedAnew(t *testing.T) {
+func TestGap_GrownNeedsAnotherAcceptance(t *testing.T) {
 	d := partition(t)
 	for i := range 10 {
 		d.Accept(usage(fmt.Sprint(i), "44", 1, d.Now))
@@ -125,7 +125,7 @@ func TestAGapThatGrewIsAcceptedAnew(t *testing.T) {
 }
 
 // What another version wrote bears other ids: it is refused with advice what to do, and nothing of it is published.
-func TestALogOfAnOlderLevelIsRefused(t *testing.T) {
+func TestLevel_OlderIsRefused(t *testing.T) {
 	d := partition(t)
 	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 9, Level: fold.Level - 1}}
 	d.Accept(e, usage("1", "44", 60, d.Now))

@@ -13,7 +13,7 @@ import (
 )
 
 // What an operator must see of events that count, but not as they were meant: each once, however often it is sent.
-func TestEventsOutOfTimeAreCountedOnceEach(t *testing.T) {
+func TestMetrics_EventsOutOfTimeCountOnceEach(t *testing.T) {
 	d := partition(t)
 	registry := prometheus.NewRegistry()
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Metrics = fold.NewMetrics("partition", "counts", registry) }

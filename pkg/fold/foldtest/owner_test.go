@@ -54,7 +54,7 @@ func published(t *testing.T, records []stream.Record) string {
 }
 
 // What is due within the minute is published before the published offset passes it: a rebuild would publish nothing of it.
-func TestThePublishedOffsetWaitsForWhatIsDueWithinTheMinute(t *testing.T) {
+func TestPublishedOffset_WaitsForTimersWithinTheMinute(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Now = noon.Add(95 * time.Second)
@@ -86,7 +86,7 @@ func (p publishes) Produce(ctx context.Context, records ...stream.Record) error 
 	return p(ctx, records...)
 }
 
-func TestNothingIsPublishedBelowThePublishedOffset(t *testing.T) {
+func TestRebuild_PublishesNothingBelowThePublishedOffset(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now), usage("2", "45", 150, d.Now), usage("3", "44", 13, d.Now))
 	d.Work()
@@ -110,7 +110,7 @@ func TestNothingIsPublishedBelowThePublishedOffset(t *testing.T) {
 	}
 }
 
-func TestARebuiltPartitionIsReadyThoughNothingNewStandsInItsLog(t *testing.T) {
+func TestRebuild_ReadyWithoutNewRecords(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Work()
@@ -121,7 +121,7 @@ func TestARebuiltPartitionIsReadyThoughNothingNewStandsInItsLog(t *testing.T) {
 	}
 }
 
-func TestAnIdleOwnerNoticesAStoreSetBackWithinASecond(t *testing.T) {
+func TestOwner_IdleNoticesRewoundStoreWithinASecond(t *testing.T) {
 	d := partition(t)
 	dump := d.Dump()
 	d.Accept(usage("1", "44", 60, d.Now))
@@ -147,7 +147,7 @@ func TestAnIdleOwnerNoticesAStoreSetBackWithinASecond(t *testing.T) {
 	}
 }
 
-func TestUndecodableBytesAreRejectedAndThePartitionGoesOn(t *testing.T) {
+func TestReject_UndecodableBytesDoNotStopThePartition(t *testing.T) {
 	d := partition(t)
 	if err := d.Log().Append(stream.Record{Key: []byte("acme/44"), Value: []byte("\xff\xff"), Time: d.Now}); err != nil {
 		t.Fatal(err)
@@ -162,7 +162,7 @@ func TestUndecodableBytesAreRejectedAndThePartitionGoesOn(t *testing.T) {
 	}
 }
 
-func TestAPanicRejectsItsEventAndUndoesNothingElse(t *testing.T) {
+func TestPanic_RejectsOnlyItsEvent(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 50, d.Now), usage("2", "44", amountPanics, d.Now), usage("3", "44", 20, d.Now))
 	d.Work()
@@ -177,7 +177,7 @@ func TestAPanicRejectsItsEventAndUndoesNothingElse(t *testing.T) {
 	}
 }
 
-func TestASubjectThatComesBackBeginsAnewHoweverTheLogIsCut(t *testing.T) {
+func TestDelete_SubjectBeginsAnewInAnyBatch(t *testing.T) {
 	var want string
 	for _, batch := range []int{1, 500} {
 		d := partition(t)
@@ -203,7 +203,7 @@ func TestASubjectThatComesBackBeginsAnewHoweverTheLogIsCut(t *testing.T) {
 	}
 }
 
-func TestARevisionThatCantBeAppendedHoldsNothingBack(t *testing.T) {
+func TestRevision_FailedAppendDelaysNothing(t *testing.T) {
 	d := partition(t)
 	d.Newest = 2
 	d.Accept(usage("1", "44", 150, d.Now))

@@ -12,7 +12,7 @@ import (
 )
 
 // A stopped partition was once ready, with lag 0.
-func TestAStoppedPartitionIsNotReadyAndSaysWhy(t *testing.T) {
+func TestReady_StoppedPartitionIsNamedWithItsReason(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		stop  func(p *process)
@@ -75,7 +75,7 @@ func TestAStoppedPartitionIsNotReadyAndSaysWhy(t *testing.T) {
 }
 
 // A transfer that was refused once, and an event whose fold panicked, once made the service not ready for good.
-func TestWhatConcernsOneRecordIsShownAndKeepsNobodyFromBeingReady(t *testing.T) {
+func TestReady_IncidentOfOneRecordIsShownAndKeepsReady(t *testing.T) {
 	p := startServers(t)
 	p.start()
 	p.until(true)

@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
+func TestReplay_EndsWithStateOfItsOffset(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents, c.Batch = 20, 7 }
 	type moment struct {
@@ -56,7 +56,7 @@ func TestAReplayEndsWithTheStateOfItsOffsetWhereverItBegins(t *testing.T) {
 	}
 }
 
-func TestAReplayFromASnapshotIsThatFromTheBeginning(t *testing.T) {
+func TestReplay_FromSnapshotEqualsFromBeginning(t *testing.T) {
 	// Worked in one go, a snapshot's records are of a later state than its beginning.
 	if replaysAlike(t, 10)+replaysAlike(t, 150) == 0 {
 		t.Fatal("no outcomes behind a snapshot")
@@ -103,7 +103,7 @@ func replaysAlike(t *testing.T, every int) (compared int) {
 	return compared
 }
 
-func TestAReplayOfACutLogIsPartial(t *testing.T) {
+func TestReplay_OfTrimmedLogIsPartial(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
 	for i := range 50 {
@@ -131,7 +131,7 @@ func TestAReplayOfACutLogIsPartial(t *testing.T) {
 	}
 }
 
-func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) {
+func TestReplay_OneSubjectHasStepsWithBodies(t *testing.T) {
 	d := partition(t)
 	for i := range 30 {
 		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%d", i%3), 40, d.Now))
@@ -168,7 +168,7 @@ func TestAReplayOfOneSubjectTellsItsStepsWithBodiesBeforeAndAfter(t *testing.T) 
 	}
 }
 
-func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
+func TestReplay_StoredRecordIsComparedAsOfItsEnd(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "45", 60, d.Now), usage("3", "46", 60, d.Now))
 	d.Work()
@@ -197,7 +197,7 @@ func TestWhatStandsInTheStoreIsComparedAsItStoodThen(t *testing.T) {
 	}
 }
 
-func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
+func TestReplay_WritesNothing(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Work()
@@ -212,7 +212,7 @@ func TestAReplayLeavesTheStoreAndTheLogAlone(t *testing.T) {
 	}
 }
 
-func TestAnEnginesPartitionsAreFoldedAgain(t *testing.T) {
+func TestReplay_OfEngineEqualsStore(t *testing.T) {
 	const partitions, subjects = 2, 20
 	f := newFleet(t, partitions)
 	limits := fold.DefaultLimits()

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
-func TestIdsAreKnownForADayAndTheirSealsGoAfterwards(t *testing.T) {
+func TestIDs_KnownForADayThenTheirSegmentsAreDeleted(t *testing.T) {
 	d := partition(t)
 	for i := range 200 {
 		d.Accept(usage(fmt.Sprint(i), "44", 0, d.Now))
@@ -44,7 +44,7 @@ func TestIdsAreKnownForADayAndTheirSealsGoAfterwards(t *testing.T) {
 	}
 }
 
-func TestWhatIsKeptAsideGoesWithItsRecord(t *testing.T) {
+func TestSideRecord_DeletedWithItsRecord(t *testing.T) {
 	for _, batch := range []int{1, 500} {
 		d := partition(t)
 		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.Cache = batch, 1 }
@@ -92,7 +92,7 @@ func TestWhatIsKeptAsideGoesWithItsRecord(t *testing.T) {
 	}
 }
 
-func TestWhatIsKeptAsideCountsInACommit(t *testing.T) {
+func TestSideRecord_CountsInTheBoundsOfACommit(t *testing.T) {
 	d := partition(t)
 	const n = 1100 // their records and what is kept aside are more than one commit takes
 	for i := range n {
@@ -106,7 +106,7 @@ func TestWhatIsKeptAsideCountsInACommit(t *testing.T) {
 	}
 }
 
-func TestMostEventsNeedNotReadWhatIsSealed(t *testing.T) {
+func TestIDs_MostEventsReadNoSegment(t *testing.T) {
 	d := partition(t)
 	read := &readSeals{}
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {

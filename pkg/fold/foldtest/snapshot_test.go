@@ -15,7 +15,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-func TestALostStoreComesBackFromASnapshotWhenTheLogIsCut(t *testing.T) {
+func TestSnapshot_RestoresLostStoreOfTrimmedLog(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
 	for i := range 50 {
@@ -35,7 +35,7 @@ func TestALostStoreComesBackFromASnapshotWhenTheLogIsCut(t *testing.T) {
 	}
 }
 
-func TestASnapshotEndsOnlyOnceThePublishedOffsetHasPassedWhatItRead(t *testing.T) {
+func TestSnapshot_EndsOnceThePublishedOffsetPassedWhatItRead(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.SnapshotEvents = 1
@@ -59,7 +59,7 @@ func TestASnapshotEndsOnlyOnceThePublishedOffsetHasPassedWhatItRead(t *testing.T
 	}
 }
 
-func TestAStoreThatIsEmptiedBeforeAScanLeavesNoSnapshotOfNothing(t *testing.T) {
+func TestSnapshot_EmptiedStoreLeavesNoEmptySnapshot(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Work()
@@ -103,7 +103,7 @@ func (s *slowPublishedOffset) Commit(ctx context.Context, offset int64) error {
 	return s.Log.Commit(ctx, offset)
 }
 
-func TestWhatRetentionIsAboutToTakeIsAnIncident(t *testing.T) {
+func TestRetention_EndangeredDataIsAnIncident(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.LogRetention = 24 * time.Hour
@@ -130,7 +130,7 @@ func TestWhatRetentionIsAboutToTakeIsAnIncident(t *testing.T) {
 	}
 }
 
-func TestAPartitionWithNothingNewWritesItsSnapshotAgainBeforeRetentionTakesIt(t *testing.T) {
+func TestSnapshot_WrittenAgainBeforeRetentionDeletesIt(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		c.SnapshotEvery, c.SnapshotRetention = 15*time.Minute, 24*time.Hour
@@ -162,7 +162,7 @@ func TestAPartitionWithNothingNewWritesItsSnapshotAgainBeforeRetentionTakesIt(t 
 	}
 }
 
-func TestASnapshotWithoutAllItsEntriesIsNotAState(t *testing.T) {
+func TestSnapshot_IncompleteIsNotRestored(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
 	for i := range 50 {
@@ -183,7 +183,7 @@ func TestASnapshotWithoutAllItsEntriesIsNotAState(t *testing.T) {
 	}
 }
 
-func TestASnapshotHoldsWhatIsKeptAside(t *testing.T) {
+func TestSnapshot_HoldsSideRecords(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.SnapshotEvents = 3 }
 	d.Accept(usage("note", "44", amountNotes, d.Now))

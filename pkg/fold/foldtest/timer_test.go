@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 )
 
-func TestWhatWasDueBeforeARevisionIsJudgedByTheOneBefore(t *testing.T) {
+func TestRevision_TimersDueBeforeItUseTheOneBefore(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now)) // reached; the reminder is due in 95 s
 	d.Work()
@@ -20,7 +20,7 @@ func TestWhatWasDueBeforeARevisionIsJudgedByTheOneBefore(t *testing.T) {
 	}
 }
 
-func TestATimerFiresAtItsDueTimeHoweverLateItIsWorked(t *testing.T) {
+func TestTimer_LateFiresWithItsDueTime(t *testing.T) {
 	d := partition(t)
 	d.Accept(usage("1", "44", 150, d.Now))
 	d.Work()
@@ -40,7 +40,7 @@ func TestATimerFiresAtItsDueTimeHoweverLateItIsWorked(t *testing.T) {
 }
 
 // Timers within a minute once fired at its end, or never in a quiet partition.
-func TestATimerWithinAMinuteFiresAsLogTimeReachesIt(t *testing.T) {
+func TestTimer_WithinMinuteFiresAtLogTime(t *testing.T) {
 	const fired = "reached at 12:00:00 limit 100, alert at 12:01:35 limit 100"
 	t.Run("by a tick, in a quiet partition", func(t *testing.T) {
 		d := partition(t)
@@ -96,7 +96,7 @@ func TestATimerWithinAMinuteFiresAsLogTimeReachesIt(t *testing.T) {
 	})
 }
 
-func TestARenewalOfManySubjectsIsWorkedInSteps(t *testing.T) {
+func TestTimer_ManyDueAreWorkedInSteps(t *testing.T) {
 	d := partition(t)
 	const n = 1300
 	for i := range n {
@@ -114,7 +114,7 @@ func TestARenewalOfManySubjectsIsWorkedInSteps(t *testing.T) {
 	}
 }
 
-func TestATimerThatPanicsTakesNoOtherFiringAlong(t *testing.T) {
+func TestTimer_PanicDropsOnlyItself(t *testing.T) {
 	for _, batch := range []int{1, 500} {
 		d := partition(t)
 		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch = batch }

@@ -9,7 +9,7 @@ import (
 
 // A record that is deleted between a snapshot's beginning and its reading would otherwise be nowhere, and the events
 // between would be decided again on nothing.
-func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
+func TestSnapshot_HasTombstonesOfRecordsDeletedMeanwhile(t *testing.T) {
 	d := partition(t)
 	decided := map[string]int{}
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
@@ -65,7 +65,7 @@ func TestASnapshotKnowsWhatWasDeletedWhileItWasRead(t *testing.T) {
 	}
 }
 
-func TestATombstoneIsSweptByTheNextSnapshot(t *testing.T) {
+func TestTombstone_DeletedByNextSnapshot(t *testing.T) {
 	d := partition(t)
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.SnapshotEvents = 1, 2 }
 	d.Accept(usage("1", "44", 50, d.Now), usage("2", "44", amountDeletes, d.Now))

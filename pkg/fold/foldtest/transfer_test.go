@@ -62,7 +62,7 @@ func transfers(t testing.TB, d *foldtest.Partition[roaming, int64]) (out []strea
 	return out
 }
 
-func TestAMovedRecordKnowsWhatItCountedUnderItsOldNumber(t *testing.T) {
+func TestTransfer_KeepsRememberedIDs(t *testing.T) {
 	d := roamerPartition(t)
 	const n = 1200 // more ids than a subject keeps
 	for i := range n {
@@ -96,7 +96,7 @@ func TestAMovedRecordKnowsWhatItCountedUnderItsOldNumber(t *testing.T) {
 	}
 }
 
-func TestATransferOnceMoreDoesNothingHoweverLate(t *testing.T) {
+func TestTransfer_RepeatDoesNothing(t *testing.T) {
 	d := roamerPartition(t)
 	d.Accept(usage("1", "441", 50, d.Now), moves("move", "441", "442", d.Now))
 	d.Work()
@@ -146,7 +146,7 @@ func TestATransferOnceMoreDoesNothingHoweverLate(t *testing.T) {
 	}
 }
 
-func TestAKeyGoesOnWhoeverMovesThere(t *testing.T) {
+func TestTransfer_SequenceOfTargetKeyRises(t *testing.T) {
 	elsewhere := roamerPartition(t) // a partition whose log's time stands still
 	elsewhere.Accept(usage("b", "451", 30, noon), moves("b moves", "451", "441", noon))
 	elsewhere.Work()
@@ -192,7 +192,7 @@ func TestAKeyGoesOnWhoeverMovesThere(t *testing.T) {
 	}
 }
 
-func TestATransferThatIsNoRecordIsRejectedAndChangesNothing(t *testing.T) {
+func TestTransfer_UnreadableIsRejectedAndChangesNothing(t *testing.T) {
 	d := roamerPartition(t)
 	for i := range 70 {
 		d.Accept(usage(fmt.Sprint(i), "441", 1, d.Now))
@@ -222,7 +222,7 @@ func TestATransferThatIsNoRecordIsRejectedAndChangesNothing(t *testing.T) {
 	}
 }
 
-func TestAForwardedEventIsRejectedAsItWasSent(t *testing.T) {
+func TestForward_RejectedAsItWasSent(t *testing.T) {
 	d := roamerPartition(t)
 	d.Accept(usage("1", "441", 1, d.Now), moves("a", "441", "442", d.Now))
 	late := usage("late", "441", amountRejected, noon.Add(-time.Hour))
@@ -239,7 +239,7 @@ func TestAForwardedEventIsRejectedAsItWasSent(t *testing.T) {
 	}
 }
 
-func TestAFoldWhoseRecordsDoNotMoveMeetsNoTransfers(t *testing.T) {
+func TestTransfer_PassedOverWithoutOption(t *testing.T) {
 	d := partition(t)
 	d.Accept(
 		&event.Event{ID: "t", Source: "test", Type: event.TypeTransfer, Tenant: "acme", Subject: "44", Time: d.Now, Data: &controlv1.Transfer{}},

@@ -29,7 +29,7 @@ func ends(t *testing.T, c *Call) Decision {
 	}
 }
 
-func TestNumbersRiseAboveAllThatWereMet(t *testing.T) {
+func TestCalls_NumbersRiseAboveAllInTheLog(t *testing.T) {
 	var d Calls
 	at := time.UnixMicro(5000)
 	for _, step := range []struct {
@@ -46,7 +46,7 @@ func TestNumbersRiseAboveAllThatWereMet(t *testing.T) {
 	}
 }
 
-func TestWhatALostPartitionTellsThoseWhoWait(t *testing.T) {
+func TestCalls_LostPartitionAnswersByStage(t *testing.T) {
 	var d Calls
 	stand, fly, fall, unsure := waits(1, time.Minute), waits(2, time.Minute), waits(3, time.Minute), waits(4, time.Minute)
 	send := func(calls ...*Call) []*Call {
@@ -92,7 +92,7 @@ func TestWhatALostPartitionTellsThoseWhoWait(t *testing.T) {
 	}
 }
 
-func TestWhatAnImpatientCallerIsTold(t *testing.T) {
+func TestCalls_ExpiredCallerIsAnsweredByStage(t *testing.T) {
 	var d Calls
 	sent, queued, hasty := waits(1, time.Minute), waits(2, time.Minute), waits(3, Margin/2)
 	if start, _ := d.Enter(sent, 3); !start {
@@ -124,7 +124,7 @@ func TestWhatAnImpatientCallerIsTold(t *testing.T) {
 	}
 }
 
-func TestAVerdictGoesToItsOwnTryAlone(t *testing.T) {
+func TestCalls_DecisionAnswersItsOwnTryOnly(t *testing.T) {
 	var d Calls
 	c := waits(1, time.Minute)
 	if _, v := d.Enter(c, 3); v.Err != nil {

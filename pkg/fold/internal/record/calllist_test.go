@@ -10,7 +10,7 @@ import (
 
 const hour = int64(HourMillis)
 
-func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
+func TestCalls_KeepTheNewestSixteenOfADay(t *testing.T) {
 	var c Calls
 	for i := range 17 {
 		c.Add(AcceptedCall{ID: uint64(i), At: 1000*hour + int64(i)})
@@ -34,7 +34,7 @@ func TestTheListKeepsTheNewestSixteenOfADay(t *testing.T) {
 	}
 }
 
-func TestAListThatIsCutShortIsNoList(t *testing.T) {
+func TestCalls_CutShortIsRefused(t *testing.T) {
 	whole := Calls{{1, 2, 3 * hour, 7, nil}, {4, 5, 6 * hour, 0, []byte("so much")}}.append(nil)
 	for n := range len(whole) {
 		r := wire.Reader{Rest: whole[:n]}
@@ -44,7 +44,7 @@ func TestAListThatIsCutShortIsNoList(t *testing.T) {
 	}
 }
 
-func TestListsOfTwoRecordsBecomeTheirNewest(t *testing.T) {
+func TestCalls_JoinKeepsTheNewest(t *testing.T) {
 	var a, b Calls
 	for i := range int64(10) {
 		a.Add(AcceptedCall{ID: uint64(2 * i), At: 2 * i})

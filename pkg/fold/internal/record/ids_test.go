@@ -10,7 +10,7 @@ import (
 
 // What is remembered is compared with a list of everything, over hours, segments and the record being written and read
 // again.
-func TestIdsAreRememberedWhereverTheyStand(t *testing.T) {
+func TestIDs_FoundInRecordAndInSegments(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	type entry struct {
 		id   ID
@@ -79,7 +79,7 @@ func TestIdsAreRememberedWhereverTheyStand(t *testing.T) {
 	}
 }
 
-func TestARecordOfADayIsSmall(t *testing.T) {
+func TestHeader_OfOneDayIsSmall(t *testing.T) {
 	h := Header{Applied: 1 << 40, Last: 1 << 41, Listed: 1 << 25}
 	names := TimerNames{"period", "late", "gone"}
 	for _, name := range names {

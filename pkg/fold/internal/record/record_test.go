@@ -48,7 +48,7 @@ func drawHeader(t *rapid.T) Header {
 	return h
 }
 
-func TestAHeaderIsReadAsItWasWritten(t *testing.T) {
+func TestHeader_IsReadAsWritten(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		h := drawHeader(t)
 		record := append(h.Append(nil), "body"...)
@@ -79,7 +79,7 @@ func TestAHeaderIsReadAsItWasWritten(t *testing.T) {
 	})
 }
 
-func TestNamesOfTimersThatAreListedTakeAByteAndFireInTheirOrder(t *testing.T) {
+func TestTimerNames_ListedTakeOneByteAndKeepTheirOrder(t *testing.T) {
 	var h Header
 	names := TimerNames{"period", "late"}
 	spelt := len(h.Append(nil))
@@ -105,7 +105,7 @@ func TestNamesOfTimersThatAreListedTakeAByteAndFireInTheirOrder(t *testing.T) {
 	}
 }
 
-func TestANameThatIsNoTimersIsAFault(t *testing.T) {
+func TestTimerNames_RefusesInvalidName(t *testing.T) {
 	for name, c := range map[string]struct {
 		names TimerNames
 		name  string
@@ -124,7 +124,7 @@ func TestANameThatIsNoTimersIsAFault(t *testing.T) {
 	}
 }
 
-func TestWhatAnotherVersionWroteIsNotRead(t *testing.T) {
+func TestFormat_OtherIsRefused(t *testing.T) {
 	w := (&state.Watermark{Offset: 7, Status: state.Ready}).Encode()
 	w[17]--
 	r := (&Header{Applied: 7}).Append(nil)

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestTheCacheForgetsWhatWasNotUsed(t *testing.T) {
+func TestCache_EvictsWhatWasNotUsed(t *testing.T) {
 	c := newCache(3)
 	has := func(keys string) {
 		t.Helper()
