@@ -81,10 +81,10 @@ func TestNames_CommandsAndFlagsExist(t *testing.T) {
 		t.Fatal(err)
 	}
 	flags := map[string]bool{"--help": true}
-	commands := map[string]bool{}
+	commands := map[string]bool{} // whether it runs, by its words
 	var walk func(n *kong.Node)
 	walk = func(n *kong.Node) {
-		commands[n.FullPath()] = true
+		commands[n.FullPath()] = len(n.Children) == 0
 		for _, f := range n.Flags {
 			flags["--"+f.Name] = true
 		}
@@ -95,7 +95,7 @@ func TestNames_CommandsAndFlagsExist(t *testing.T) {
 	walk(model.Node)
 	spans(t, func(page, text string) {
 		words := strings.Fields(text)
-		if words[0] == "tollgate" && len(words) > 1 && !deepest(commands, words) {
+		if words[0] == "tollgate" && len(words) > 1 && !isCommand(commands, words) {
 			t.Errorf("%s names %q, which is no command", page, text)
 		}
 		if words[0] != "tollgate" && !strings.HasPrefix(text, "--") {
@@ -109,11 +109,13 @@ func TestNames_CommandsAndFlagsExist(t *testing.T) {
 	})
 }
 
-// deepest says that the words begin with a whole command.
-func deepest(commands map[string]bool, words []string) bool {
+// isCommand reports whether the words begin with a command. Words behind a command that runs are its arguments; behind a
+// group of commands only flags follow.
+func isCommand(commands map[string]bool, words []string) bool {
 	for n := 2; n <= len(words); n++ {
-		if !commands[strings.Join(words[:n], " ")] {
-			return n > 2
+		if _, ok := commands[strings.Join(words[:n], " ")]; !ok {
+			runs := commands[strings.Join(words[:n-1], " ")]
+			return runs || strings.HasPrefix(words[n-1], "-")
 		}
 	}
 	return true
