@@ -13,7 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// admin is the operators' listener.
+// admin is the listener for operators.
 type admin struct {
 	server *http.Server
 	failed chan error
@@ -25,7 +25,7 @@ func startAdmin(ctx context.Context, cfg Config, env Env) (*admin, error) {
 		return nil, fmt.Errorf("listen for operators: %w", err)
 	}
 	a := &admin{
-		// No write timeout: a CPU profile takes as long as it was asked to.
+		// No write timeout: the request sets the duration of a CPU profile.
 		server: &http.Server{Handler: adminPages(env), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute},
 		failed: make(chan error, 1),
 	}
@@ -38,7 +38,7 @@ func startAdmin(ctx context.Context, cfg Config, env Env) (*admin, error) {
 	return a, nil
 }
 
-// close ends the listener and every connection; a profile that still runs is cut.
+// close ends the listener and every connection; a profile under way is cut.
 func (a *admin) close() error { return a.server.Close() }
 
 func adminPages(env Env) http.Handler {
@@ -53,7 +53,7 @@ func adminPages(env Env) http.Handler {
 		answer(w, code, struct {
 			Ready   bool      `json:"ready"`
 			Failing []Failing `json:"failing,omitempty"`
-			// Incidents do not keep the service from being ready.
+			// Noted incidents leave the service ready.
 			Incidents []*Incident `json:"incidents,omitempty"`
 		}{len(failing) == 0, failing, env.Health.Noted()})
 	})
@@ -70,6 +70,6 @@ func answer(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	// What the client no longer wants to read concerns nobody.
+	// An error means that the client disconnected, which needs no action.
 	_ = json.NewEncoder(w).Encode(body)
 }

@@ -8,13 +8,13 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Config is what every service's configuration begins with; it is embedded with `yaml:",inline"`.
+// Config is the part that every service's configuration begins with; it is embedded with `yaml:",inline"`.
 type Config struct {
 	Admin Admin `yaml:"admin"`
 	// LogLevel is debug, info, warn or error.
 	LogLevel string `yaml:"log_level" env:"TOLLGATE_LOG_LEVEL"`
-	// ShutdownTimeout is how long a stop may take, from the signal on; what is left then is named and the process
-	// exits 1. Keep it below the grace period of whatever supervises the process.
+	// ShutdownTimeout is how long a stop may take after the signal; then the process names what is left and exits with
+	// 1. Keep it below the grace period of the process's supervisor.
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"TOLLGATE_SHUTDOWN_TIMEOUT"`
 }
 
@@ -29,14 +29,14 @@ func DefaultConfig(adminListen string) Config {
 	return Config{Admin: Admin{Listen: adminListen}, LogLevel: "info", ShutdownTimeout: 20 * time.Second}
 }
 
-// Frame gives Main the part of a service's configuration that is its own; embedding promotes it.
+// Frame gives Main the common part of a service's configuration; embedding promotes it.
 func (c Config) Frame() Config { return c }
 
-// Configuration is a service's configuration: a struct that embeds Config and checks the rest of itself.
+// Configuration is a service's configuration: a struct that embeds Config and validates its other fields.
 type Configuration interface {
 	Frame() Config
-	// Validate reports every fault at once, as a fault.Error whose fields are paths of the YAML. What Config holds
-	// is checked by Main.
+	// Validate reports every violation at once, as a fault.Error whose fields are paths of the YAML. Main checks the
+	// fields of Config.
 	Validate() error
 }
 
@@ -52,7 +52,7 @@ func (c Config) check() error {
 	return f.Err("CONFIG_INVALID")
 }
 
-// CheckListen records under field a listen address that is not host:port.
+// CheckListen adds a violation for a listen address that is not host:port.
 func CheckListen(f *fault.Faults, field, address string) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {

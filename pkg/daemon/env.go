@@ -9,26 +9,26 @@ import (
 	"go.uber.org/zap"
 )
 
-// Env is what a service receives beside its configuration.
+// Env is what a service receives besides its configuration.
 type Env struct {
-	// Name is the service's: the middle of its metrics' names.
+	// Name is the service's name: the middle of its metrics' names.
 	Name string
 	Log  *zap.Logger
 	// Metrics is served at /metrics. Names are tollgate_<service>_<noun>_<unit|total>.
 	Metrics *prometheus.Registry
 	// Health is served at /readyz.
 	Health *Health
-	// Listeners tells under which addresses the service is reached, port 0 resolved.
+	// Listeners are the bound addresses of the service, with real ports in place of port 0.
 	Listeners *Listeners
-	// InFlight names what a stop still waits for.
+	// InFlight names the work that a stop still waits for.
 	InFlight *InFlight
-	// Clock is the wall clock; only what is not decided by the log reads it.
+	// Clock is the wall clock; only what the log does not decide reads it.
 	Clock func() time.Time
 	// ShutdownTimeout bounds Finishing.
 	ShutdownTimeout time.Duration
 }
 
-// NewEnv makes the Env of one service, with a registry of its own that holds the collectors of Go and of the process.
+// NewEnv makes the Env of one service, with its own registry that holds the collectors of Go and of the process.
 func NewEnv(name string, log *zap.Logger) Env {
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -39,8 +39,8 @@ func NewEnv(name string, log *zap.Logger) Env {
 	}
 }
 
-// Finishing is the context of the work that a stop must still finish: it has ctx's values, outlives its end, and ends
-// ShutdownTimeout after it. The cancel function must be called.
+// Finishing is the context for work that a stop must finish: it has ctx's values and ends ShutdownTimeout after ctx
+// ends. The cancel function must be called.
 func (e Env) Finishing(ctx context.Context) (context.Context, context.CancelFunc) {
 	finishing, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {

@@ -9,13 +9,13 @@ import (
 	"sync"
 )
 
-// Incident is a state that needs a person: named with its place by /readyz, logged once and counted in
-// tollgate_<service>_incidents_total. As (a part of) the error of a check it makes the service not ready; noted (Note)
-// it does not.
+// Incident is a state that needs an operator: /readyz names it with its place, it is logged once and counted in
+// tollgate_<service>_incidents_total. As (a part of) the error of a check it makes the service not ready; as a note
+// (Note) it does not.
 type Incident struct {
 	// Code is of a closed set, in UPPER_SNAKE: a label of the metric.
 	Code string `json:"code"`
-	// Resource is the name of what it concerns, where that is a resource of the configuration.
+	// Resource is the name of the resource of the configuration that it concerns, where there is one.
 	Resource  string `json:"resource,omitempty"`
 	Topic     string `json:"topic,omitempty"`
 	Partition int32  `json:"partition"`
@@ -23,7 +23,7 @@ type Incident struct {
 	Detail    string `json:"detail,omitempty"`
 }
 
-// Error is one line with everything.
+// Error is one line with all fields.
 func (i *Incident) Error() string {
 	text := i.Code
 	if i.Resource != "" {
@@ -38,8 +38,8 @@ func (i *Incident) Error() string {
 	return text
 }
 
-// Health is what /readyz tells: named checks, each passing or failing. A Health without any check is not ready, since
-// nothing has been looked at yet. Safe for many goroutines.
+// Health is the content of /readyz: named checks, each passing or failing. A Health without any check is not ready,
+// since nothing was checked yet. Safe for concurrent use.
 type Health struct {
 	mu     sync.Mutex
 	checks map[string]func() error
@@ -51,18 +51,17 @@ func NewHealth() *Health {
 	return &Health{checks: map[string]func() error{}, notes: map[string]func() []*Incident{}}
 }
 
-// Set says how the check called name stands, nil for well, until it is said again. The error may wrap or join
-// Incidents.
+// Set sets the result of a check, nil for passing, until the next Set. The error may wrap or join Incidents.
 func (h *Health) Set(name string, err error) { h.Check(name, func() error { return err }) }
 
-// Check asks f each second and at each request of /readyz; it must answer at once, from what is known.
+// Check calls f each second and at each request of /readyz; f must return at once.
 func (h *Health) Check(name string, f func() error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.checks[name] = f
 }
 
-// Note asks f, as Check does, for incidents that concern single records or resources: the rest of the service works, so
+// Note calls f, like Check, for incidents that concern single records or resources: the rest of the service works, so
 // it stays ready.
 func (h *Health) Note(name string, f func() []*Incident) {
 	h.mu.Lock()
@@ -70,7 +69,7 @@ func (h *Health) Note(name string, f func() []*Incident) {
 	h.notes[name] = f
 }
 
-// Noted asks every note, in the order of their names.
+// Noted calls every note, in the order of their names.
 func (h *Health) Noted() []*Incident {
 	h.mu.Lock()
 	notes := maps.Clone(h.notes)
@@ -82,7 +81,7 @@ func (h *Health) Noted() []*Incident {
 	return out
 }
 
-// Remove forgets a check: what it looked at is gone for good reason, such as a partition handed over.
+// Remove removes a check whose subject no longer exists, such as a partition that was handed over.
 func (h *Health) Remove(name string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -97,7 +96,7 @@ type Failing struct {
 	Incidents []*Incident `json:"incidents,omitempty"`
 }
 
-// Failing asks every check; an empty answer means ready. Sorted by name.
+// Failing runs every check; an empty result means ready. Sorted by name.
 func (h *Health) Failing() []Failing {
 	h.mu.Lock()
 	checks := maps.Clone(h.checks)
@@ -115,7 +114,7 @@ func (h *Health) Failing() []Failing {
 	return failing
 }
 
-// incidents are all in err's tree, in the order of the tree.
+// incidents are all incidents in err's tree, in the order of the tree.
 func incidents(err error) []*Incident {
 	if joined, ok := err.(interface{ Unwrap() []error }); ok {
 		var out []*Incident

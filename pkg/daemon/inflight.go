@@ -5,7 +5,7 @@ import (
 	"sync"
 )
 
-// InFlight is the set of things that a stop waits for, so that one that takes too long can be named. The zero value is
+// InFlight is the set of work that a stop waits for, so that work which takes too long can be named. The zero value is
 // empty.
 type InFlight struct {
 	mu    sync.Mutex
@@ -29,7 +29,7 @@ func (o *InFlight) Add(name string) (done func()) {
 	})
 }
 
-// Names are what is in flight now, sorted.
+// Names are the names in flight now, sorted.
 func (o *InFlight) Names() []string {
 	o.mu.Lock()
 	defer o.mu.Unlock()

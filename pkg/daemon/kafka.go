@@ -8,12 +8,11 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// grace is how long Kafka may stay away before a service calls itself not
-// ready: a moved leader is no news.
+// grace is how long Kafka may be unreachable before a service is not ready: a moved leader is normal.
 const grace = 5 * time.Second
 
-// WatchKafka shows under the check "kafka" what stops a partition: an incident that stands, or something that is waited
-// for. What concerns one record, behind which its partition went on, is noted and keeps nobody from being ready.
+// WatchKafka reports under the check "kafka" what stops a partition: an open incident, or something the partition waits
+// for. An incident of one record, behind which its partition went on, is noted and leaves the service ready.
 func (h *Health) WatchKafka(client *stream.Client) {
 	h.Note("kafka", func() []*Incident {
 		var reported []*Incident

@@ -9,8 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// Listeners are the addresses under which a service is reached: "admin", "grpc", "http". A listener on port 0 has its
-// real port here.
+// Listeners are the addresses of a service by listener: "admin", "grpc", "http". A listener on port 0 has its real port
+// here.
 type Listeners struct {
 	log     *zap.Logger
 	mu      sync.Mutex
@@ -18,12 +18,12 @@ type Listeners struct {
 	changed chan struct{}
 }
 
-// NewListeners is empty; it logs one line for each address announced.
+// NewListeners is empty; it logs one line for each announced address.
 func NewListeners(log *zap.Logger) *Listeners {
 	return &Listeners{log: log, bound: map[string]net.Addr{}, changed: make(chan struct{})}
 }
 
-// Announce notes that the listener called name is bound to address and takes connections.
+// Announce notes that the named listener is bound to address and accepts connections.
 func (l *Listeners) Announce(name string, address net.Addr) {
 	l.mu.Lock()
 	l.bound[name] = address
@@ -33,7 +33,7 @@ func (l *Listeners) Announce(name string, address net.Addr) {
 	l.log.Info("listening", zap.String("listener", name), zap.Stringer("address", address))
 }
 
-// Wait is the address of the listener called name, as soon as it was announced.
+// Wait returns the address of the named listener once it is announced.
 func (l *Listeners) Wait(ctx context.Context, name string) (string, error) {
 	for {
 		l.mu.Lock()

@@ -15,13 +15,13 @@ import (
 	"go.yaml.in/yaml/v4"
 )
 
-// envPrefix marks the variables that are ours to judge.
+// envPrefix begins the variables that Load checks.
 const envPrefix = "TOLLGATE_"
 
-// Load fills cfg, which holds the defaults: the YAML file at path over it (none where path is empty), environ over
-// that. The error joins every fault found, one a line, those of the file with their line.
+// Load fills cfg, which holds the defaults: the YAML file at path over them (none where path is empty), environ over
+// that. The error joins every violation, one a line, those of the file with their line.
 //
-// A value that a variable should have replaced is left as the file gave it where the variable cannot be read.
+// Where a variable cannot be parsed, the value of the file stays.
 func Load[C Configuration](path string, environ []string, cfg *C) error {
 	var faults []error
 	if path != "" {
@@ -44,7 +44,7 @@ func readFile[C Configuration](path string, cfg *C) []error {
 	if strings.TrimSpace(stripComments(string(content))) == "" {
 		return nil
 	}
-	// On a fault the values before it are kept, so that the rules are asked about what stands in the file.
+	// After an error the values before it are kept, so that they are validated too.
 	err = yaml.Load(content, cfg, yaml.WithKnownFields(), yaml.WithUniqueKeys())
 	var many *yaml.LoadErrors
 	var one *yaml.LoadError
@@ -63,8 +63,8 @@ func readFile[C Configuration](path string, cfg *C) []error {
 	return []error{fmt.Errorf("%s: %w", path, err)}
 }
 
-// stripComments leaves the lines that are not only a comment; a file with none left is an empty configuration, which
-// the YAML reader would call an error.
+// stripComments removes lines that are only a comment; a file without other lines is an empty configuration, which the
+// YAML reader would reject.
 func stripComments(text string) string {
 	lines := slices.DeleteFunc(strings.Split(text, "\n"), func(line string) bool {
 		return strings.HasPrefix(strings.TrimSpace(line), "#")
@@ -72,7 +72,7 @@ func stripComments(text string) string {
 	return strings.Join(lines, "\n")
 }
 
-// plain takes the name of the Go type out of the YAML reader's sentence about an unknown field.
+// plain removes the name of the Go type from the YAML reader's error about an unknown field.
 func plain(message string) string {
 	if before, _, ok := strings.Cut(message, " not found in type "); ok {
 		return before + " is not known"
@@ -110,7 +110,7 @@ func readEnvironment[C Configuration](environ []string, cfg *C) []error {
 	return faults
 }
 
-// named puts the variable's name before a value that could not be read; the library names only the Go field.
+// named puts the variable's name before a value that could not be parsed; the library names only the Go field.
 func named(err error, t reflect.Type) error {
 	parse, ok := errors.AsType[env.ParseError](err)
 	if !ok {
@@ -171,7 +171,7 @@ func edits(a, b string) int {
 	return row[len(b)]
 }
 
-// flatten is each thing that err says: each violation of a fault, each part of a join.
+// flatten lists the parts of err: each violation of a fault, each part of a join.
 func flatten(err error) []error {
 	if err == nil {
 		return nil

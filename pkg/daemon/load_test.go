@@ -54,7 +54,7 @@ func load(t *testing.T, yaml string, environ ...string) (testConfig, []string) {
 	return cfg, strings.Split(strings.ReplaceAll(err.Error(), path, "service.yaml"), "\n")
 }
 
-func TestTheFileOverridesDefaultsAndTheEnvironmentTheFile(t *testing.T) {
+func TestLoad_FileOverridesDefaultsEnvironmentOverridesFile(t *testing.T) {
 	cfg, faults := load(t, "wait: 250ms\nsize: 7\nshutdown_timeout: 3s\nkafka:\n  brokers: [a:1, b:2]\n",
 		"TOLLGATE_SIZE=9", "TOLLGATE_KAFKA_BROKERS=c:3,d:4", "TOLLGATE_TEST_KAFKA=x", "TOLLGATE_API_KEY=k", "HOME=/",
 		"TOLLGATE_REAL=1", "TOLLGATE_CONFIG_ADDR=h:1", "TOLLGATE_HTTP_LISTEN=127.0.0.1:1", "TOLLGATE_REDIS_ADDRESS=h:2", "TOLLGATE_ADMIN_LISTEN=127.0.0.1:99")
@@ -69,7 +69,7 @@ func TestTheFileOverridesDefaultsAndTheEnvironmentTheFile(t *testing.T) {
 	}
 }
 
-func TestEveryFaultIsNamedAtOnce(t *testing.T) {
+func TestLoad_NamesEveryViolation(t *testing.T) {
 	tests := map[string]struct {
 		yaml    string
 		environ []string
@@ -112,7 +112,7 @@ func TestEveryFaultIsNamedAtOnce(t *testing.T) {
 	}
 }
 
-func TestAFileOfCommentsIsTheDefaults(t *testing.T) {
+func TestLoad_FileOfCommentsIsTheDefaults(t *testing.T) {
 	for _, yaml := range []string{"", "# nothing\n\n  # here\n"} {
 		cfg, faults := load(t, yaml)
 		if faults != nil || !cmp.Equal(cfg, testDefaults()) {
@@ -121,7 +121,7 @@ func TestAFileOfCommentsIsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestAFileThatIsNotThereIsAFault(t *testing.T) {
+func TestLoad_MissingFileIsAnError(t *testing.T) {
 	cfg := testDefaults()
 	err := Load("no-such.yaml", nil, &cfg)
 	if err == nil || err.Error() != "no-such.yaml: there is no such file" {

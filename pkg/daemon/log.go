@@ -11,7 +11,8 @@ import (
 )
 
 // NewLogger writes JSON lines to w from level on: time (UTC, RFC 3339 with ms), level, message, service, fields in
-// snake_case. No text in a line has what a terminal obeys, or is longer than maxText; errors name no subscriber.
+// snake_case. No text in a line contains terminal control characters or is longer than maxText; errors name no
+// subscriber.
 func NewLogger(name, level string, w io.Writer) (*zap.Logger, error) {
 	from, err := zapcore.ParseLevel(level)
 	if err != nil {
@@ -30,7 +31,7 @@ func NewLogger(name, level string, w io.Writer) (*zap.Logger, error) {
 }
 
 const (
-	// maxText bounds one text of a line, and maxTexts how many a list has.
+	// maxText bounds one text of a line, and maxTexts the number of texts in a list.
 	maxText  = 4 << 10
 	maxTexts = 50
 )
@@ -39,7 +40,7 @@ const (
 // names and codes are written whole: a person looks for them.
 var free = map[string]bool{"error": true, "detail": true, "why": true, "who": true, "cause": true, "panic": true}
 
-// legible is a core whose lines are fit for a person, whatever came from outside into their fields.
+// legible is a core that escapes and bounds the texts in the fields of its lines.
 type legible struct{ zapcore.Core }
 
 func (l legible) With(fields []zapcore.Field) zapcore.Core { return legible{l.Core.With(fit(fields))} }
@@ -56,7 +57,7 @@ func (l legible) Write(e zapcore.Entry, fields []zapcore.Field) error {
 	return l.Core.Write(e, fit(fields))
 }
 
-// fit is fields with their texts escaped and cut, in a copy.
+// fit is a copy of fields with their texts escaped and cut.
 func fit(fields []zapcore.Field) []zapcore.Field {
 	out := make([]zapcore.Field, len(fields))
 	for i, f := range fields {
@@ -80,7 +81,7 @@ func fit(fields []zapcore.Field) []zapcore.Field {
 	return out
 }
 
-// stringOf is what zap makes of a Stringer, whose nil may panic.
+// stringOf is zap's text of a Stringer, whose nil may panic.
 func stringOf(f zapcore.Field) (text string) {
 	defer func() {
 		if recover() != nil {
@@ -90,7 +91,7 @@ func stringOf(f zapcore.Field) (text string) {
 	return f.Interface.(fmt.Stringer).String()
 }
 
-// anything is a field of a kind that is rare: as zap would encode it, with its texts fit.
+// anything is a field of a rare kind as zap would encode it, with its texts escaped and cut.
 func anything(f zapcore.Field) zapcore.Field {
 	encoded := zapcore.NewMapObjectEncoder()
 	f.AddTo(encoded)

@@ -12,7 +12,7 @@ import (
 	"go.uber.org/zap"
 )
 
-func TestALineIsFitForAPerson(t *testing.T) {
+func TestNewLogger_EscapesAndBoundsTexts(t *testing.T) {
 	var out bytes.Buffer
 	log, err := NewLogger("ingest", "info", &out)
 	if err != nil {

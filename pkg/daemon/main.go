@@ -20,13 +20,14 @@ const (
 	exitUsage  = 2
 )
 
-// Main is a service's whole main: `daemon.Main("trigger", trigger.DefaultConfig(), trigger.Run)`. It does not return.
+// Main is the whole main function of a service: `daemon.Main("trigger", trigger.DefaultConfig(), trigger.Run)`. It does
+// not return.
 //
-// Flags: -config FILE, and -check-config, which reads and judges the configuration and starts nothing. SIGTERM and
-// SIGINT begin the stop; a second one ends the process at once.
+// Flags: -config FILE, and -check-config, which reads and validates the configuration and starts nothing. SIGTERM and
+// SIGINT start the stop; a second one ends the process at once.
 func Main[C Configuration](name string, cfg C, run func(ctx context.Context, cfg C, env Env) error) {
-	// Services keep large caches that live long and make small garbage fast: at Go's 100 the collector would walk the one
-	// for the other all the time. Three times the live heap is what a process may take; GOGC and GOMEMLIMIT overrule it.
+	// Services keep large, long-lived caches and produce small garbage fast: with Go's default of 100 the collector would
+	// scan the caches all the time. A process may take three times its live heap; GOGC and GOMEMLIMIT override this.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(200)
 	}

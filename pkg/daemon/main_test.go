@@ -38,7 +38,7 @@ func process(t *testing.T, as string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-func TestASignalStopsTheProcess(t *testing.T) {
+func TestMain_SignalStopsTheProcess(t *testing.T) {
 	tests := map[string]struct {
 		as   string
 		code int
@@ -77,7 +77,7 @@ func TestASignalStopsTheProcess(t *testing.T) {
 	}
 }
 
-func TestExitCodes(t *testing.T) {
+func TestMain_ExitCodes(t *testing.T) {
 	tests := map[string]struct {
 		as   string
 		args []string

@@ -9,7 +9,8 @@ import (
 	"go.uber.org/zap"
 )
 
-// RunAll runs all until ctx ends. When one returns, the others end too, and their errors are joined.
+// RunAll runs all functions until ctx ends. When one returns, the contexts of the others end too; their errors are
+// joined.
 func RunAll(ctx context.Context, work ...func(context.Context) error) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -25,19 +26,18 @@ func RunAll(ctx context.Context, work ...func(context.Context) error) error {
 	return errors.Join(errs...)
 }
 
-// Await opens what needs another server, again each second until that answers;
-// health says under the check's name meanwhile what is missing. ok is false
-// when ctx ended before.
+// Await opens what needs another server, and retries each second until that answers; meanwhile health reports the error
+// under the check's name. ok is false where ctx ended before.
 func Await[T any](ctx context.Context, env Env, check string, open func() (T, error)) (opened T, ok bool) {
-	said := ""
+	reported := ""
 	for {
 		opened, err := open()
 		env.Health.Set(check, err)
 		if err == nil {
 			return opened, true
 		}
-		if err.Error() != said {
-			said = err.Error()
+		if err.Error() != reported {
+			reported = err.Error()
 			env.Log.Warn("waiting", zap.String("for", check), zap.Error(err))
 		}
 		t := time.NewTimer(time.Second)

@@ -11,20 +11,21 @@ import (
 	"go.uber.org/zap"
 )
 
-// probeInterval is how often the checks are asked without anybody asking for /readyz, so that an incident is logged
-// and counted once it stands, not once it is looked at.
+// probeInterval is how often the checks run without a request for /readyz, so that an incident is logged and counted
+// when it begins.
 const probeInterval = time.Second
 
-var errDraining = errors.New("the process was told to stop and finishes its work")
+var errDraining = errors.New("the process is stopping and finishes its work")
 
-// Serve runs one service in the frame: admin listener, run, and at the end of ctx cfg.ShutdownTimeout to return. run
-// blocks until its context ends, drains and returns nil; what it returns otherwise is Serve's error. Where it does not
-// return in time the error names what env.InFlight still holds, and run's goroutines go on: the process is about to exit.
+// Serve runs one service in the frame: the admin listener, then run, which has cfg.ShutdownTimeout to return after ctx
+// ends. run blocks until its context ends, drains and returns nil; any other result is Serve's error. Where it does not
+// return in time, the error names what env.InFlight still holds, and run's goroutines go on: the process is about to
+// exit.
 func Serve(ctx context.Context, cfg Config, env Env, run func(ctx context.Context, env Env) error) (err error) {
 	env.ShutdownTimeout = cfg.ShutdownTimeout
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	// Before the listener: whoever finds it finds every metric of the frame.
+	// The metrics of the frame are registered before the listener opens.
 	probes := startProbes(env)
 	defer probes.stop()
 	pages, err := startAdmin(ctx, cfg, env)
@@ -65,7 +66,7 @@ func drain(cfg Config, env Env, ended <-chan error) error {
 	}
 }
 
-// probes ask the checks each second.
+// probes run the checks each second.
 type probes struct {
 	env       Env
 	ready     prometheus.Gauge
@@ -115,7 +116,7 @@ func (p *probes) stop() {
 	<-p.done
 }
 
-// ask logs what has begun or ended since it last asked: an incident at error, a failing check at warn.
+// ask logs what began or ended since its last call: an incident at error, a failing check at warn.
 func (p *probes) ask() {
 	failing := p.env.Health.Failing()
 	p.ready.Set(0)
@@ -124,7 +125,7 @@ func (p *probes) ask() {
 	}
 	standing, texts := map[Incident]bool{}, map[string]string{}
 	stands := func(in *Incident) {
-		// Its text may carry a moving number; the same place is the same incident.
+		// The text may contain a changing number; the same place is the same incident.
 		place := *in
 		place.Detail = ""
 		standing[place] = true

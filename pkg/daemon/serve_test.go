@@ -24,7 +24,7 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// buffer is what several goroutines write to.
+// buffer is a buffer for several goroutines.
 type buffer struct {
 	mu sync.Mutex
 	b  bytes.Buffer
@@ -65,7 +65,7 @@ func get(t *testing.T, address, path string) (int, string) {
 	return res.StatusCode, string(body)
 }
 
-func TestOperatorsSeeWhatIsTrue(t *testing.T) {
+func TestServe_AdminPagesShowTheState(t *testing.T) {
 	defer http.DefaultClient.CloseIdleConnections()
 	env := NewEnv("safeguard", zap.NewNop())
 	ctx, stop := context.WithCancel(context.Background())
@@ -122,7 +122,7 @@ func TestOperatorsSeeWhatIsTrue(t *testing.T) {
 	}
 
 	stop()
-	for code, body := get(t, address, "/readyz"); code != 503 || !strings.Contains(body, "told to stop"); code, body = get(t, address, "/readyz") {
+	for code, body := get(t, address, "/readyz"); code != 503 || !strings.Contains(body, "is stopping and finishes"); code, body = get(t, address, "/readyz") {
 		if t.Context().Err() != nil {
 			t.Fatal("a draining service is ready")
 		}
@@ -133,8 +133,8 @@ func TestOperatorsSeeWhatIsTrue(t *testing.T) {
 	}
 }
 
-// An operator's scrape in the first moment once found no tollgate_<service>_ready.
-func TestMetricsOfTheFrameStandBeforeTheListener(t *testing.T) {
+// A scrape right after the start once found no tollgate_<service>_ready.
+func TestServe_RegistersMetricsBeforeListening(t *testing.T) {
 	var names []string
 	var env Env
 	log := zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zapcore.EncoderConfig{}), zapcore.AddSync(io.Discard), zap.InfoLevel),
@@ -159,7 +159,7 @@ func TestMetricsOfTheFrameStandBeforeTheListener(t *testing.T) {
 	}
 }
 
-func TestTwoServicesInOneProcessShareNothing(t *testing.T) {
+func TestServe_ServicesOfOneProcessShareNothing(t *testing.T) {
 	defer goleak.VerifyNone(t, goleak.IgnoreCurrent())
 	ctx, stop := context.WithCancel(context.Background())
 	var all sync.WaitGroup
@@ -185,7 +185,7 @@ func TestTwoServicesInOneProcessShareNothing(t *testing.T) {
 	all.Wait()
 }
 
-func TestWhatIsLeftAtTheEndOfTheDrainIsNamed(t *testing.T) {
+func TestServe_NamesWorkLeftAfterDrain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := NewEnv("webhook", zap.NewNop())
 		ended := make(chan error, 1)
@@ -213,7 +213,7 @@ func TestWhatIsLeftAtTheEndOfTheDrainIsNamed(t *testing.T) {
 	})
 }
 
-func TestAServiceThatFailsEndsTheFrame(t *testing.T) {
+func TestServe_FailureOfServiceEndsFrame(t *testing.T) {
 	want := errors.New("cannot read its tables")
 	err := Serve(context.Background(), DefaultConfig("127.0.0.1:0"), NewEnv("config", zap.NewNop()),
 		func(context.Context, Env) error { return want })
@@ -227,7 +227,7 @@ func TestAServiceThatFailsEndsTheFrame(t *testing.T) {
 	}
 }
 
-func TestFinishingOutlivesTheStopByTheShutdownTimeout(t *testing.T) {
+func TestFinishing_OutlivesTheStopByShutdownTimeout(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		env := Env{ShutdownTimeout: 5 * time.Second}
 		ctx, stop := context.WithCancel(context.Background())
@@ -247,8 +247,8 @@ func TestFinishingOutlivesTheStopByTheShutdownTimeout(t *testing.T) {
 	})
 }
 
-// One notification that does nothing is no reason to send the traffic of all others elsewhere.
-func TestAnIncidentOfOneResourceLeavesTheServiceReady(t *testing.T) {
+// One broken notification must not take the traffic of all others away from the replica.
+func TestHealth_NotedIncidentLeavesServiceReady(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out buffer
 		log, err := NewLogger("trigger", "info", &out)
@@ -279,7 +279,7 @@ func TestAnIncidentOfOneResourceLeavesTheServiceReady(t *testing.T) {
 	})
 }
 
-func TestAnIncidentIsLoggedAndCountedOnceWhileItStands(t *testing.T) {
+func TestServe_LogsAndCountsAnIncidentOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var out buffer
 		log, err := NewLogger("trigger", "info", &out)

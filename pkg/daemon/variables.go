@@ -1,7 +1,8 @@
 package daemon
 
-// variables are all that any service, the command line or a test of this system reads: one environment may serve every
-// process. What is not here is misspelt. A test of pkg/shape holds the list against the fields that declare them.
+// variables are all variables that a service, the command line or a test of this system reads: one environment may
+// serve every process. Any other TOLLGATE_ variable is an error. A test of pkg/shape compares the list with the fields
+// that declare them.
 var variables = []string{
 	"TOLLGATE_ADMIN_LISTEN",
 	"TOLLGATE_API_KEY",
@@ -77,5 +78,5 @@ var variables = []string{
 	"TOLLGATE_WEBHOOK_WAITING_MAX",
 }
 
-// Variables are the environment variables that somebody reads, sorted.
+// Variables are all known environment variables, sorted.
 func Variables() []string { return variables }

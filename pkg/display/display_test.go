@@ -8,7 +8,7 @@ import (
 	"unicode/utf8"
 )
 
-func TestTextHasNothingThatATerminalObeys(t *testing.T) {
+func TestText_EscapesWhatAffectsATerminal(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain":                      "plain",
 		"Grüße, 世界 🙂":                "Grüße, 世界 🙂",
@@ -28,7 +28,7 @@ func TestTextHasNothingThatATerminalObeys(t *testing.T) {
 	}
 }
 
-func TestTextIsCutBetweenRunes(t *testing.T) {
+func TestText_CutsBetweenRunes(t *testing.T) {
 	for in, want := range map[string]string{
 		"12345678":     "12345678",
 		"123456789":    "12345…",
@@ -52,14 +52,14 @@ func TestTextIsCutBetweenRunes(t *testing.T) {
 	}
 }
 
-func TestLinesAreCounted(t *testing.T) {
+func TestLines_CountsOmittedLines(t *testing.T) {
 	got := Lines("a\r\nb\x1b\nc\nd", 20, 2)
 	if want := []string{"a", `b\x1b`, "and 2 lines more"}; strings.Join(got, "|") != strings.Join(want, "|") {
 		t.Errorf("%q", got)
 	}
 }
 
-func TestASubjectMasksItself(t *testing.T) {
+func TestSubject_MasksItself(t *testing.T) {
 	for in, want := range map[Subject]string{
 		"447700900012":      "4477••••••12",
 		"14155550123":       "1415••••••23",
@@ -85,7 +85,7 @@ func TestASubjectMasksItself(t *testing.T) {
 	}
 }
 
-func TestNumbersInASentenceAreMasked(t *testing.T) {
+func TestNumbers_MasksSubscriberNumbers(t *testing.T) {
 	for in, want := range map[string]string{
 		"tenants/acme/subscribers/447700900012/options/x": "tenants/acme/subscribers/4477••••••12/options/x",
 		"no subscriber 447700900012, nor +14155550123.":   "no subscriber 4477••••••12, nor +1415••••••23.",

@@ -1,6 +1,6 @@
-// Package display makes text from outside fit for a person: for a terminal, a log, an answer.
+// Package display makes text from outside safe to show to people: on a terminal, in a log, in a response.
 //
-// Text escapes what a terminal obeys or what turns a line around, and cuts what is long; Subject is whom an event is
-// about, and masks itself; Numbers masks every subscriber number that stands in a sentence; Writer escapes what goes to a
-// terminal, and Limited bounds the lines that outsiders cause in a log.
+// Text escapes control characters and text direction marks, and cuts long text; Subject identifies whom an event is
+// about, and masks itself; Numbers masks every subscriber number in a sentence; Writer escapes output to a terminal;
+// Limited bounds the log lines that outsiders cause.
 package display

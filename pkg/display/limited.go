@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Limited writes lines that outsiders cause: at most so many in a second, then how many were left out. A flood of what is
-// refused costs no disk, and hides nothing else.
+// Limited writes log lines that outsiders cause: a bounded number a second, then the number of omitted lines. A flood
+// of rejected input fills no disk and hides no other lines.
 type Limited struct {
 	log       *zap.Logger
 	message   string
@@ -26,7 +26,7 @@ func NewLimited(log *zap.Logger, message string, perSecond int) *Limited {
 	return &Limited{log: log, message: message, perSecond: perSecond}
 }
 
-// Write writes a line, whose fields are made only then.
+// Write writes a line; fields is called only then.
 func (l *Limited) Write(level zapcore.Level, fields func() []zap.Field) {
 	if !l.log.Core().Enabled(level) || !l.admit() {
 		return
@@ -45,16 +45,16 @@ func (l *Limited) admit() bool {
 		return true
 	}
 	if l.omitted++; l.omitted == 1 {
-		time.AfterFunc(time.Second, l.tell)
+		time.AfterFunc(time.Second, l.reportOmitted)
 	}
 	return false
 }
 
-// tell says what was left out, in a line that counts for none.
-func (l *Limited) tell() {
+// reportOmitted logs how many lines were omitted; this line is not counted.
+func (l *Limited) reportOmitted() {
 	l.mu.Lock()
 	n := l.omitted
 	l.omitted = 0
 	l.mu.Unlock()
-	l.log.Warn("lines left out", zap.String("of", l.message), zap.Int64("omitted", n))
+	l.log.Warn("lines omitted", zap.String("of", l.message), zap.Int64("omitted", n))
 }

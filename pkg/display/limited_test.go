@@ -10,7 +10,7 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 )
 
-func TestAFloodOfLinesIsCounted(t *testing.T) {
+func TestLimited_CountsOmittedLines(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		core, logs := observer.New(zapcore.InfoLevel)
 		l := NewLimited(zap.New(core), "event rejected", 10)
@@ -30,9 +30,9 @@ func TestAFloodOfLinesIsCounted(t *testing.T) {
 		if made != 20 || logs.FilterMessage("event rejected").Len() != 20 {
 			t.Errorf("%d lines were made, %d written", made, logs.Len())
 		}
-		left := logs.FilterMessage("lines left out").All()
+		left := logs.FilterMessage("lines omitted").All()
 		if len(left) != 2 {
-			t.Fatalf("%d lines tell what was left out", len(left))
+			t.Fatalf("%d lines report omitted lines", len(left))
 		}
 		for _, line := range left {
 			if line.ContextMap()["omitted"] != int64(990) || line.ContextMap()["of"] != "event rejected" {

@@ -2,17 +2,17 @@ package display
 
 import "unicode/utf8"
 
-// hidden stands for what is not shown of a number; its length says nothing.
+// hidden replaces the masked part of a number; its length is constant.
 const hidden = "••••••"
 
-// Subject is whom an event or a call is about, as text that shows itself masked: of a subscriber number the first four
-// digits, which tell country and network, and the last two; of anything else the last two characters. It is what logs,
-// faults and metrics are given.
+// Subject identifies whom an event or a call is about, as text that masks itself: of a subscriber number it shows the
+// first four digits, which are country and network, and the last two; of anything else the last two characters. Logs,
+// faults and metrics use it.
 type Subject string
 
 // String masks.
 func (s Subject) String() string {
-	// Of short numbers the first digits are too much of the whole.
+	// The first digits of a short number would show too much of it.
 	const front, back, least = 4, 2, 5
 	if s == "" {
 		return ""

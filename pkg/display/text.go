@@ -7,11 +7,11 @@ import (
 	"unicode/utf8"
 )
 
-// cut stands for what was left out.
+// cut marks omitted text.
 const cut = "…"
 
-// Text is s on one line, at most max bytes of it: control characters, what changes the direction of a line, what has no
-// width and what is not UTF-8 stand as escapes of Go. A rune is never cut in two.
+// Text is s on one line, at most max bytes of it: control characters, marks that change the direction of text,
+// characters without width and bytes that are not UTF-8 become escapes of Go. A rune is never cut in two.
 func Text(s string, max int) string {
 	if len(s) <= max && plain(s) {
 		return s
@@ -24,7 +24,7 @@ func Text(s string, max int) string {
 		if r == utf8.RuneError && size == 1 {
 			b = append(b, `\x`...)
 			b = append(b, hex[s[at]>>4], hex[s[at]&15])
-		} else if obeyed(r) {
+		} else if hasEffect(r) {
 			quoted := strconv.QuoteRuneToASCII(r)
 			b = append(b, quoted[1:len(quoted)-1]...)
 		} else {
@@ -43,23 +43,23 @@ func Text(s string, max int) string {
 
 const hex = "0123456789abcdef"
 
-// plain says that s is shown as it is.
+// plain reports that s is shown as it is.
 func plain(s string) bool {
 	for i := range len(s) {
 		if s[i] < ' ' || s[i] >= 0x7f {
-			return utf8.ValidString(s) && strings.IndexFunc(s, obeyed) < 0
+			return utf8.ValidString(s) && strings.IndexFunc(s, hasEffect) < 0
 		}
 	}
 	return true
 }
 
-// obeyed are runes that do something instead of showing: control characters, formats such as U+202E, separators of
-// lines, variation selectors and the like, what is private or unassigned.
-func obeyed(r rune) bool {
+// hasEffect reports runes that do something instead of being shown: control characters, formats such as U+202E, line
+// separators, variation selectors and the like, private or unassigned runes.
+func hasEffect(r rune) bool {
 	return !unicode.IsPrint(r) && !unicode.Is(unicode.Zs, r)
 }
 
-// Lines is Text of each line of s, at most count of them; it ends with how many were left out.
+// Lines is Text of each line of s, at most count of them; the last line is the number of omitted ones.
 func Lines(s string, max, count int) []string {
 	var out []string
 	n := 0

@@ -6,18 +6,18 @@ import (
 	"unicode/utf8"
 )
 
-// Writer writes what goes to a terminal: lines stay lines and tabs tabs, and whatever else a terminal obeys is written as
-// the escape that JSON, YAML in double quotes, and Go have for it. It is for one goroutine at a time.
+// Writer writes to a terminal: newlines and tabs stay; everything else that has an effect on a terminal becomes the
+// escape that JSON, double-quoted YAML and Go share. It is for one goroutine at a time.
 type Writer struct {
 	out io.Writer
-	// rest is the beginning of a rune whose end has not come.
+	// rest is the beginning of a rune whose end has not arrived.
 	rest []byte
 }
 
 // NewWriter writes to out.
 func NewWriter(out io.Writer) *Writer { return &Writer{out: out} }
 
-// Unwrap is where it writes to, for what draws on a terminal.
+// Unwrap is the underlying writer, for code that draws on a terminal.
 func (w *Writer) Unwrap() io.Writer { return w.out }
 
 // Write implements io.Writer.
@@ -36,7 +36,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 			text = text[:at]
 			break
 		}
-		if r == '\n' || r == '\t' || r != utf8.RuneError && !obeyed(r) || r == utf8.RuneError && size > 1 {
+		if r == '\n' || r == '\t' || r != utf8.RuneError && !hasEffect(r) || r == utf8.RuneError && size > 1 {
 			at += size
 			continue
 		}
@@ -56,7 +56,7 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// escape is a rune that is obeyed, or a byte that is none.
+// escape is the escape of a rune that has an effect, or of a byte that is not part of a rune.
 func escape(r rune, raw []byte) []byte {
 	switch {
 	case r == utf8.RuneError:
@@ -68,5 +68,5 @@ func escape(r rune, raw []byte) []byte {
 	return append(escape(0xd800+r>>10, nil), escape(0xdc00+r&0x3ff, nil)...)
 }
 
-// Shown says that s shows as it is, on one line.
+// Shown reports that s is shown as it is, on one line.
 func Shown(s string) bool { return plain(s) }

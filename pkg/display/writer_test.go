@@ -8,11 +8,11 @@ import (
 	"testing"
 )
 
-func TestAWriterEscapesWhatATerminalObeys(t *testing.T) {
+func TestWriter_EscapesWhatAffectsATerminal(t *testing.T) {
 	const in = "a\x1b[2J\tb\nГрüße 世界🙂 \u202e\u200b \U000e0041 \xff\r\n"
 	const want = "a\\u001b[2J\tb\nГрüße 世界🙂 \\u202e\\u200b \\udb40\\udc41 \\xff\\u000d\n"
 	var out bytes.Buffer
-	// However it is cut into pieces.
+	// The result is the same for every split into pieces.
 	for size := 1; size <= len(in); size++ {
 		out.Reset()
 		w := NewWriter(&out)

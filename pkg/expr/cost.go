@@ -10,7 +10,7 @@ import (
 	"cel.dev/cel-go/common/types/traits"
 )
 
-// sizes tells CEL's estimate how large the fields of an event are.
+// sizes gives CEL's estimate the sizes of an event's fields.
 type sizes struct {
 	text uint64
 	list uint64 // 0: as many as there may be
@@ -50,7 +50,7 @@ func (sizes) EstimateCallCost(string, string, *cost.AstNode, []cost.AstNode) *co
 // zoned is what a function with a time zone costs: the zone is looked up at each call.
 const zoned = 1000
 
-// models are functions whose cost CEL takes for one step although it grows with what they are given.
+// models are functions for which CEL counts one step although their cost grows with their arguments.
 func models() []cost.OverloadModel {
 	var out []cost.OverloadModel
 	for _, id := range []string{overloads.SizeString, overloads.SizeBytes} {
@@ -87,7 +87,7 @@ func models() []cost.OverloadModel {
 	)
 }
 
-// estimateComparison: two that are no single values are compared whole, however deep. The rest is as CEL has it.
+// estimateComparison: two values that are not scalar are compared whole, however deep. All others follow CEL.
 func estimateComparison(e cost.Estimator, _ *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	if len(args) != 2 || single(args[0].Type()) || single(args[1].Type()) {
 		return nil
@@ -99,7 +99,7 @@ func estimateComparison(e cost.Estimator, _ *cost.AstNode, args []cost.AstNode) 
 	return cost.NewCallEstimate(cost.RangedCostEstimate(1, most/10), nil)
 }
 
-// single says that comparing a value of a type, or the elements of a list of it, is one step or that of a text.
+// single reports that comparing a value of a type, or the elements of a list of it, is one step or that of a text.
 func single(t *types.Type) bool {
 	for t != nil && t.Kind() == types.ListKind && len(t.Parameters()) == 1 {
 		t = t.Parameters()[0]

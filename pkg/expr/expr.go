@@ -18,16 +18,18 @@ const (
 	// Limit bounds one evaluation, in units. A unit is one step of CEL, ten bytes that are looked at, or ten steps of a
 	// pattern: 100 ns at most.
 	Limit = 100_000
-	// quick is what an evaluation may cost on the largest event to run without counting, which costs half as much.
+	// quick is the estimated cost on the largest event up to which an evaluation runs without counting, which halves
+	// its cost.
 	quick = 1_000
 
-	// maxString is the longest that a text in an event can be; an ordinary event has texts and lists up to the others.
+	// maxString is the length of the longest text in an event; an ordinary event has texts and lists up to the other
+	// bounds.
 	maxString      = 1 << 20
 	ordinaryString = 1 << 10
 	ordinaryList   = 100
 )
 
-// NewEnv makes an environment with what all expressions share beside the options.
+// NewEnv makes an environment with the functions that all expressions share, and the options.
 func NewEnv(options ...cel.EnvOption) (*cel.Env, error) {
 	env, err := cel.NewEnv(append([]cel.EnvOption{
 		// So that UsageCharged.Category.CATEGORY_DATA is enough.
@@ -50,7 +52,7 @@ type Program struct {
 	most    uint64 // units, where not counted
 }
 
-// Compile reads an expression. What is wrong with it is told in sentences, all at once; then there is no program.
+// Compile compiles an expression. On errors it returns no program, and all errors as sentences.
 func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
 	if len(text) > MaxText {
 		return nil, nil, []string{fmt.Sprintf("must be at most %d bytes, has %d", MaxText, len(text))}
@@ -67,7 +69,7 @@ func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
 		return nil, nil, []string{"must be true or false, not " + checked.OutputType().String()}
 	}
 	if most := estimate(env, checked, ordinary); most > Limit {
-		return nil, nil, []string{tooDear(most)}
+		return nil, nil, []string{tooExpensive(most)}
 	}
 	p := &Program{most: estimate(env, checked, largest)}
 	p.counted = p.most > quick
@@ -83,7 +85,7 @@ func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
 	return p, checked, nil
 }
 
-func tooDear(most uint64) string {
+func tooExpensive(most uint64) string {
 	cost := fmt.Sprint(most)
 	if most == math.MaxUint64 {
 		cost = "without bound"
@@ -92,8 +94,8 @@ func tooDear(most uint64) string {
 		"repeat less in patterns, or use startsWith, endsWith or contains in place of matches", cost, Limit, ordinaryString, ordinaryList)
 }
 
-// Holds evaluates it, and says what that cost. An error is the expression's own, such as a division by zero, or that the
-// event is too large for it: the same for this event wherever it is evaluated.
+// Holds evaluates the expression, and returns the cost in units. An error is the expression's own, such as a division
+// by zero, or the event is too large for it: the same for this event in every evaluation.
 func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
 	out, details, err := p.program.Eval(a)
 	cost = p.most
@@ -113,7 +115,7 @@ func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
 	return bool(answer), cost, nil
 }
 
-// estimate is the most that an expression costs where sizes are as given.
+// estimate is the largest cost of an expression for events of the given sizes.
 func estimate(env *cel.Env, checked *cel.Ast, given sizes) uint64 {
 	e, err := env.EstimateCost(checked, given)
 	if err != nil {
@@ -131,5 +133,5 @@ func literal(e ast.Expr) (string, bool) {
 	return string(s), ok
 }
 
-// Blank says that there is no expression.
+// Blank reports that there is no expression.
 func Blank(text string) bool { return strings.TrimSpace(text) == "" }

@@ -26,8 +26,9 @@ func env(t testing.TB) *cel.Env {
 	return made
 }
 
-// What nobody could afford on an ordinary event is refused when it is saved, in a sentence that says where and what to do.
-func TestWhatIsTooDearIsRefused(t *testing.T) {
+// An expression that is too expensive on an ordinary event is rejected when it is saved, with its position and a
+// remedy.
+func TestCompile_RejectsExpensiveExpressions(t *testing.T) {
 	list := "[" + strings.TrimSuffix(strings.Repeat("1,", 500), ",") + "]"
 	for name, tc := range map[string]struct{ text, want string }{
 		"a pattern that repeats by count":         {`doc.document.id.matches('` + strings.Repeat("a{0,1000}", 100) + `')`, "the pattern takes up to 200001 steps for a character, at most 1000: repeat less, a{0,1000} counts a thousand times (line 1, column 25)"},
@@ -54,7 +55,7 @@ func TestWhatIsTooDearIsRefused(t *testing.T) {
 	}
 }
 
-func TestWhatPeopleWriteIsTaken(t *testing.T) {
+func TestCompile_AcceptsCommonExpressions(t *testing.T) {
 	for text, counted := range map[string]bool{
 		`doc.document.total.units > 100 && doc.document.currency == 'EUR'`:                                   false,
 		`doc.document.id.startsWith('44') && time < timestamp('2026-01-01T00:00:00Z')`:                       false,
@@ -79,7 +80,7 @@ func TestWhatPeopleWriteIsTaken(t *testing.T) {
 }
 
 // hostile are expressions that an ordinary event is nothing to, on events as large as there are.
-func hostile() map[string]any {
+func expensiveExpressions() map[string]any {
 	long := strings.Repeat("a", 1<<20-100)
 	many := make([]string, 200_000)
 	for i := range many {
@@ -93,8 +94,8 @@ func hostile() map[string]any {
 	}
 }
 
-func TestNoEventMakesAnExpressionDear(t *testing.T) {
-	event := hostile()
+func TestHolds_CostIsBoundedForEveryEvent(t *testing.T) {
+	event := expensiveExpressions()
 	repeat := func(n int, text string) string { return strings.TrimSuffix(strings.Repeat(text+" || ", n), " || ") }
 	for name, text := range map[string]string{
 		"a pattern on a long text":      `doc.document.id.matches('(a|b|c|d)*x')`,

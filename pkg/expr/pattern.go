@@ -14,19 +14,19 @@ import (
 	"cel.dev/cel-go/interpreter"
 )
 
-// maxPattern bounds one pattern, in steps that it may take for a character.
+// maxPattern bounds one pattern, in steps for a character.
 const maxPattern = 1000
 
 const matches = overloads.Matches
 
-// patterns refuses what can't be bounded: a pattern that is not a constant, and one that takes too many steps. It looks
-// at the size before the pattern is compiled, which takes memory in proportion to it.
+// patterns rejects patterns without a bound: one that is not a constant, and one that takes too many steps. It checks
+// the size before the pattern is compiled, which takes memory in proportion to it.
 type patterns struct{}
 
 // Name of the validator.
 func (patterns) Name() string { return "tollgate.validator.patterns" }
 
-// Validate reports each pattern at its place.
+// Validate reports each pattern at its position.
 func (patterns) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *cel.Issues) {
 	for _, call := range ast.MatchDescendants(ast.NavigateAST(a), ast.FunctionMatcher(matches)) {
 		args := call.AsCall().Args()
@@ -52,7 +52,8 @@ func (patterns) Validate(_ *cel.Env, _ cel.ValidatorConfig, a *ast.AST, issues *
 	}
 }
 
-// sizeOf is how many steps a pattern may take for one character: the size of its program, without making that.
+// sizeOf is how many steps a pattern may take for one character: the size of its program, computed without compiling
+// it.
 func sizeOf(pattern string) (int, error) {
 	re, err := syntax.Parse(pattern, syntax.Perl)
 	if err != nil {
@@ -93,13 +94,13 @@ func patternsIn(checked *cel.Ast) patternSizes {
 	return out
 }
 
-// matching is what it costs to match so much text, in units.
+// matching is the cost of matching a text of a size, in units.
 func matching(size int, text uint64) uint64 {
 	return cost.SafeAdd(1, cost.SafeMultiply(uint64(size), cost.SafeAdd(text, 1))/10)
 }
 
-// bounded compiles each pattern once, and lets none run on a text that is too long for it: the limit counts what a call
-// has cost, which would be too late.
+// bounded compiles each pattern once, and runs none on a text that is too long for it: the limit counts a call after it
+// ran, which would be too late.
 func (f patternSizes) bounded() []*interpreter.RegexOptimization {
 	factory := func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
 		re, err := regexp.Compile(pattern)
@@ -128,10 +129,10 @@ func (f patternSizes) bounded() []*interpreter.RegexOptimization {
 	return out
 }
 
-// trackedByProgram leaves it to charges, which know the sizes of one expression's patterns.
+// trackedByProgram leaves the cost to charges, which know the pattern sizes of one expression.
 func trackedByProgram([]ref.Val, ref.Val) *uint64 { return nil }
 
-// charges tell the counter what a match cost.
+// charges report the cost of a match to the counter.
 func (f patternSizes) charges() []cost.TrackerOption {
 	track := func(args []ref.Val, _ ref.Val) *uint64 {
 		units := uint64(1)
@@ -147,7 +148,7 @@ func (f patternSizes) charges() []cost.TrackerOption {
 	return []cost.TrackerOption{cost.OverloadTracker(overloads.Matches, track), cost.OverloadTracker(overloads.MatchesString, track)}
 }
 
-// estimateMatch is matching where the text is as long as its kind can be.
+// estimateMatch is matching for the longest text of its kind.
 func estimateMatch(e cost.Estimator, target *cost.AstNode, args []cost.AstNode) *cost.CallEstimate {
 	all := args
 	if target != nil {

@@ -28,8 +28,8 @@ func trailers(t *testing.T, err error) int {
 	return n
 }
 
-// A hundred thousand empty actions were a log line of 20 MB, and an answer that no client could read.
-func TestAHundredThousandFaultsAreFiftyAndACount(t *testing.T) {
+// A hundred thousand empty actions once made a log line of 20 MB and a response that no client could read.
+func TestFaults_KeepsFiftyAndCountsTheRest(t *testing.T) {
 	for name, text := range map[string]string{
 		"short": "is required", "long": strings.Repeat("x", 5000), "wide": strings.Repeat("世", 3000),
 		"not text": strings.Repeat("\xff\x1b\u202e", 900), "empty": "",
@@ -71,7 +71,7 @@ func TestAHundredThousandFaultsAreFiftyAndACount(t *testing.T) {
 	}
 }
 
-func TestAFaultOfOneLongTextIsBounded(t *testing.T) {
+func TestNew_BoundsALongText(t *testing.T) {
 	for _, unit := range []string{"x", "é", "世", "%", "\n", "\xff", "🙂"} {
 		long := strings.Repeat(unit, 100_000)
 		err := error(New(NotFound, "NOT_FOUND", "there is no %s: %w", long, errors.New(long)))
@@ -93,7 +93,7 @@ func TestAFaultOfOneLongTextIsBounded(t *testing.T) {
 	}
 }
 
-func TestFaultsThatFitAreAllOnTheWire(t *testing.T) {
+func TestGRPCStatus_CarriesEveryViolationThatFits(t *testing.T) {
 	var f Faults
 	for i := range 20 {
 		f.Add(fmt.Sprintf("actions[%d]", i), "is required")

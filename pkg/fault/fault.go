@@ -1,8 +1,8 @@
-// Package fault holds the few kinds of error that a caller must tell apart, and what each is on gRPC.
+// Package fault holds the few kinds of error that a caller must distinguish, and the gRPC status of each.
 //
-// A kind exists only where some caller branches on it; everything else stays an ordinary wrapped error and counts as
+// A kind exists only where a caller branches on it; every other error stays an ordinary wrapped error and counts as
 // Internal. A fault carries a machine-readable reason in UPPER_SNAKE, a message for a person, and every violation of
-// the input at once. It may be wrapped freely: KindOf and ReasonOf look through the chain.
+// the input at once. It may be wrapped: KindOf and ReasonOf search the chain.
 package fault
 
 import (
@@ -40,18 +40,18 @@ const (
 	NotFound
 	// AlreadyExists means that what the input would create is already there.
 	AlreadyExists
-	// Conflict means that what others did stands in the way: an old etag, a resource in use.
+	// Conflict means that a change by another caller prevents this one: an old etag, a resource in use.
 	Conflict
 	// Throttled means that the caller asks too often; the same input succeeds later.
 	Throttled
-	// Unavailable means that the answer is not known now; the same input succeeds later.
+	// Unavailable means that the result is not known now; the same input may succeed later.
 	Unavailable
-	// Unauthenticated means that it is not known who is calling.
+	// Unauthenticated means that the caller is not known.
 	Unauthenticated
 	// Denied means that the caller is known and may not do this.
 	Denied
-	// Precondition means that what the input names is in a state that excludes it, and will be until something else
-	// changes: the same input again is as useless as it was. A Conflict goes away by reading again.
+	// Precondition means that the named resource is in a state that excludes the call until something else changes:
+	// repeating it does not help. A Conflict is resolved by reading again.
 	Precondition
 )
 
@@ -69,7 +69,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Violation is one thing that is wrong with the input.
+// Violation is one error in the input.
 type Violation struct {
 	// Field is the path of the field as the caller wrote it, such as "endpoint.url"; empty for the input as a whole.
 	Field string
@@ -134,7 +134,7 @@ func (v Violation) bounded() Violation {
 	}
 }
 
-// listed is as many of the violations as max bytes take, and how many more there are.
+// listed is as many of the violations as fit into max bytes, and the number of the others.
 func listed(violations []Violation, omitted, max int) string {
 	const room = len("; and 2147483647 more")
 	var b strings.Builder
@@ -155,7 +155,7 @@ func listed(violations []Violation, omitted, max int) string {
 	return b.String()
 }
 
-// unwrapped is what fmt.Errorf was given with %w: one error, several, or none.
+// unwrapped are the errors that fmt.Errorf received with %w: one, several, or none.
 func unwrapped(err error) error {
 	switch err := err.(type) { //nolint:errorlint // it is the wrapping itself that is looked at
 	case interface{ Unwrap() error }:
@@ -190,7 +190,7 @@ func (e *Error) With(key, value string) *Error {
 	return &c
 }
 
-// After returns a copy that tells the caller how long to wait before it tries again.
+// After returns a copy with the wait before the next try.
 func (e *Error) After(d time.Duration) *Error {
 	c := *e
 	c.RetryAfter = d
@@ -213,7 +213,7 @@ func ReasonOf(err error) string {
 	return ""
 }
 
-// OmittedOf is how many violations more than ViolationsOf there are.
+// OmittedOf is the number of violations beyond ViolationsOf.
 func OmittedOf(err error) int {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Omitted
@@ -221,7 +221,7 @@ func OmittedOf(err error) int {
 	return 0
 }
 
-// Detail is what err says without its reason: the message of the outermost fault in its chain, with its violations.
+// Detail is the text of err without its reason: the message of the outermost fault in its chain, with its violations.
 func Detail(err error) string {
 	if e, ok := errors.AsType[*Error](err); ok {
 		return e.Message
@@ -229,7 +229,7 @@ func Detail(err error) string {
 	return display.Text(err.Error(), maxMessage)
 }
 
-// Listed are the violations of err as a person reads them: where some are only counted, the last one says how many.
+// Listed are the violations of err for a person: where some were omitted, the last one is their number.
 func Listed(err error) []Violation {
 	e, ok := errors.AsType[*Error](err)
 	if !ok || e.Omitted == 0 {

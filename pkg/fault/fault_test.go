@@ -14,7 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-func TestAFaultIsFoundThroughWrapping(t *testing.T) {
+func TestKindOf_FindsAWrappedFault(t *testing.T) {
 	inner := New(NotFound, "SUBSCRIBER_NOT_FOUND", "no subscriber in tenant %q: %w", "acme", io.EOF)
 	err := fmt.Errorf("load record: %w", inner)
 	if KindOf(err) != NotFound || ReasonOf(err) != "SUBSCRIBER_NOT_FOUND" {
@@ -35,7 +35,7 @@ func TestAFaultIsFoundThroughWrapping(t *testing.T) {
 	}
 }
 
-func TestWithAndAfterLeaveTheOriginalAlone(t *testing.T) {
+func TestWith_LeavesTheOriginalUnchanged(t *testing.T) {
 	base := New(Precondition, "STATE_NOT_ELIGIBLE", "no").With("eligibleStates", "active")
 	more := base.With("state", "inactive").After(time.Second)
 	if len(base.Metadata) != 1 || base.RetryAfter != 0 {
@@ -46,7 +46,7 @@ func TestWithAndAfterLeaveTheOriginalAlone(t *testing.T) {
 	}
 }
 
-func TestAFaultSurvivesTheWire(t *testing.T) {
+func TestFromGRPC_RestoresAFault(t *testing.T) {
 	for kind, code := range map[Kind]codes.Code{
 		Invalid: codes.InvalidArgument, NotFound: codes.NotFound, AlreadyExists: codes.AlreadyExists,
 		Conflict: codes.Aborted, Throttled: codes.ResourceExhausted, Unavailable: codes.Unavailable,
@@ -72,7 +72,7 @@ func TestAFaultSurvivesTheWire(t *testing.T) {
 	}
 }
 
-func TestOnlyFaultsTellTheirText(t *testing.T) {
+func TestStatus_SendsTextOfFaultsOnly(t *testing.T) {
 	tests := map[string]struct {
 		err  error
 		code codes.Code
@@ -95,7 +95,7 @@ func TestOnlyFaultsTellTheirText(t *testing.T) {
 	}
 }
 
-func TestFromGRPCKeepsWhatHasNoKind(t *testing.T) {
+func TestFromGRPC_KeepsErrorsWithoutKind(t *testing.T) {
 	for _, err := range []error{io.EOF, status.Error(codes.Canceled, "x"), status.Error(codes.Unimplemented, "x")} {
 		if got := FromGRPC(err); got != err {
 			t.Errorf("%v became %v", err, got)
@@ -110,7 +110,7 @@ func TestFromGRPCKeepsWhatHasNoKind(t *testing.T) {
 	}
 }
 
-func TestFaultsListsEverythingAtOnce(t *testing.T) {
+func TestFaults_ListsEveryViolation(t *testing.T) {
 	var f Faults
 	if err := f.Err("CONFIG_INVALID"); err != nil {
 		t.Fatalf("nothing is wrong, yet %v", err)
@@ -132,7 +132,7 @@ func TestFaultsListsEverythingAtOnce(t *testing.T) {
 	}
 }
 
-func TestFaultsOfOneKindShareItsReason(t *testing.T) {
+func TestFaults_SharedReasonIsKept(t *testing.T) {
 	var none, one, mixed, unnamed Faults
 	if err := none.ErrShared("REQUEST_INVALID"); err != nil {
 		t.Errorf("nothing is wrong, yet %v", err)

@@ -5,12 +5,13 @@ import (
 	"fmt"
 )
 
-// Faults collects what is wrong with an input, so that one answer names it all. It keeps the first MaxViolations and counts
-// the rest: an input of a hundred thousand faults costs no more than one of fifty. The zero value is empty.
+// Faults collects the violations of an input, so that one error names them all. It keeps the first MaxViolations and
+// counts the rest: an input with a hundred thousand violations costs no more than one with fifty. The zero value is
+// empty.
 type Faults struct {
 	violations []Violation
 	omitted    int
-	// differ is set where one that was left out has another reason than the first, or none.
+	// differ is set where an omitted violation has another reason than the first, or none.
 	differ bool
 }
 
@@ -23,13 +24,13 @@ func (f *Faults) add(v Violation) {
 	f.differ = f.differ || v.Reason == "" || v.Reason != f.violations[0].Reason
 }
 
-// Full says that what is added now is only counted: who looks through a long list can stop.
+// Full reports that further violations are only counted: a caller that walks a long list can stop.
 func (f *Faults) Full() bool { return len(f.violations) == MaxViolations }
 
-// Add records one violation; format and args are those of fmt.Sprintf.
+// Add adds one violation; format and args are those of fmt.Sprintf.
 func (f *Faults) Add(field, format string, args ...any) { f.AddAs("", field, format, args...) }
 
-// AddAs is Add with a reason of the violation's own.
+// AddAs is Add with a reason for the violation.
 func (f *Faults) AddAs(reason, field, format string, args ...any) {
 	v := Violation{Field: field, Reason: reason}
 	if !f.Full() {
@@ -38,8 +39,8 @@ func (f *Faults) AddAs(reason, field, format string, args ...any) {
 	f.add(v)
 }
 
-// AddErr records err under field: each of its violations when it is a fault that has some (their paths below field),
-// else its text. A nil err records nothing.
+// AddErr adds err under field: each of its violations where it is a fault that has some (their paths below field),
+// otherwise its text. A nil err adds nothing.
 func (f *Faults) AddErr(field string, err error) {
 	if err == nil {
 		return
@@ -67,10 +68,10 @@ func join(outer, inner string) string {
 	return outer + "." + inner
 }
 
-// Len is how many violations there are.
+// Len is the number of violations.
 func (f *Faults) Len() int { return len(f.violations) + f.omitted }
 
-// Err is nil when nothing was recorded, else a fault of kind Invalid with all of it.
+// Err is nil where there is no violation, otherwise a fault of kind Invalid with all of them.
 func (f *Faults) Err(reason string) error {
 	if len(f.violations) == 0 {
 		return nil
@@ -78,7 +79,7 @@ func (f *Faults) Err(reason string) error {
 	return newInvalid(reason, f.violations, f.omitted)
 }
 
-// ErrShared is Err with the reason that every violation has, or with otherwise where they differ or have none.
+// ErrShared is Err with the reason that all violations share, or with otherwise where they differ or have none.
 func (f *Faults) ErrShared(otherwise string) error {
 	if len(f.violations) == 0 {
 		return nil

@@ -61,8 +61,8 @@ const (
 // omitted is the fact of ErrorInfo that counts the violations BadRequest does not name.
 const omitted = "omittedViolations"
 
-// GRPCStatus is the fault on the wire: its code, google.rpc.ErrorInfo, RetryInfo when a wait is known, and BadRequest with
-// as many violations as fit into maxTrailers. gRPC calls it by itself, also on a fault that was wrapped.
+// GRPCStatus is the fault on the wire: its code, google.rpc.ErrorInfo, RetryInfo where a wait is set, and BadRequest
+// with as many violations as fit into maxTrailers. gRPC calls it, also on a wrapped fault.
 func (e *Error) GRPCStatus() *status.Status {
 	code, ok := codeOf[e.Kind]
 	if !ok {
@@ -132,8 +132,8 @@ func escaped(message string) int {
 	return n
 }
 
-// Status is what a server answers for any error: the status of its fault, of its gRPC status or of its context; else
-// INTERNAL without the error's text, which may name addresses, queries or secrets and belongs in the log.
+// Status is a server's status for any error: that of its fault, of its gRPC status or of its context; otherwise
+// INTERNAL without the error's text, which may contain addresses, queries or secrets and belongs in the log.
 func Status(err error) *status.Status {
 	if err == nil {
 		return status.New(codes.OK, "")
@@ -150,9 +150,9 @@ func Status(err error) *status.Status {
 	return status.New(codes.Internal, "internal error")
 }
 
-// FromGRPC turns the error of a gRPC call back into the fault it was. Codes that have no kind (CANCELLED,
-// DEADLINE_EXCEEDED, UNIMPLEMENTED …) and errors that carry no status are returned as they are. The status stays in the
-// chain, so status.Code still works on the result.
+// FromGRPC turns the error of a gRPC call back into the fault it was. Codes without a kind (CANCELLED,
+// DEADLINE_EXCEEDED, UNIMPLEMENTED …) and errors without a status are returned unchanged. The status stays in the
+// chain, so status.Code works on the result.
 func FromGRPC(err error) error {
 	if err == nil {
 		return nil

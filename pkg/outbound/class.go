@@ -11,43 +11,44 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Class says why there was no answer. It is a closed set: a label of metrics and a field of the attempt's record.
+// Class says why there was no response. It is a closed set: a label of metrics and a field of the attempt's record.
 type Class string
 
 const (
-	// ClassNone is that there was an answer.
+	// ClassNone: there was a response.
 	ClassNone Class = ""
-	// ClassRefusedAddress is the policy: the address, the port or the scheme may not be used. Nothing was sent.
+	// ClassRefusedAddress: the policy does not allow the address, the port or the scheme. Nothing was sent.
 	ClassRefusedAddress Class = "refused_address"
-	// ClassDNS is a name without an address, or one whose servers do not answer ours.
+	// ClassDNS: the name has no address, or its name servers do not answer.
 	ClassDNS Class = "dns"
-	// ClassConnect is that no connection came about: refused, unreachable.
+	// ClassConnect: no connection was made: refused, unreachable.
 	ClassConnect Class = "connect"
-	// ClassTLS is a handshake that failed: a certificate that is not trusted, no version in common, no TLS at all. A server
-	// of TLS 1.3 that misses our certificate says so after the handshake; where it closes too soon, that is a ClassReset.
+	// ClassTLS: the handshake failed: a certificate that is not trusted, no common version, no TLS at all. A TLS 1.3
+	// server that misses the client's certificate reports it after the handshake; where it closes too soon, that is
+	// ClassReset.
 	ClassTLS Class = "tls"
-	// ClassTimeout is the deadline, in whatever phase; Phases tell where the time went.
+	// ClassTimeout: the deadline passed, in any phase; Phases show where the time went.
 	ClassTimeout Class = "timeout"
-	// ClassReset is a connection that broke before or within the answer.
+	// ClassReset: the connection broke before or within the response.
 	ClassReset Class = "reset"
-	// ClassProtocol is an answer that is no HTTP, or whose headers are too large.
+	// ClassProtocol: the response is not HTTP, or its headers are too large.
 	ClassProtocol Class = "protocol"
-	// ClassCancelled is that we stopped waiting: the process drains. It says nothing about the receiver.
+	// ClassCancelled: this process stopped waiting because it drains. It shows nothing about the receiver.
 	ClassCancelled Class = "cancelled"
-	// ClassOurs is that something of this machine's was missing: a file descriptor, memory, a port, a name server. Nothing
-	// was sent, and it says nothing about the receiver.
-	ClassOurs Class = "ours"
-	// ClassRequest is a request that cannot be sent as it is: a header with a line break, a URL without a host.
+	// ClassLocal: something of this machine was missing: a file descriptor, memory, a port, a name server. Nothing was
+	// sent, and it shows nothing about the receiver.
+	ClassLocal Class = "local"
+	// ClassRequest: the request cannot be sent: a header with a line break, a URL without a host.
 	ClassRequest Class = "request"
 )
 
-// Classes are all of them but ClassNone, to register metrics with.
+// Classes are all classes but ClassNone, for registering metrics.
 var Classes = []Class{
-	ClassRefusedAddress, ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassProtocol, ClassCancelled, ClassRequest, ClassOurs,
+	ClassRefusedAddress, ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassProtocol, ClassCancelled, ClassRequest, ClassLocal,
 }
 
-// classOf tells errors apart by their types and by how far the request came, never by their text. ctx is the caller's,
-// without the request's own deadline.
+// classOf distinguishes errors by their types and by the progress of the request, never by their text. ctx is the
+// caller's, without the request's own deadline.
 func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
 	switch fault.KindOf(err) {
 	case fault.Denied:
@@ -58,12 +59,12 @@ func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ClassCancelled
 	}
-	if ours(ctx, err) {
-		return ClassOurs
+	if isLocal(ctx, err) {
+		return ClassLocal
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		if c.names.ours(ctx, dns, w.began) {
-			return ClassOurs
+		if c.names.isLocal(ctx, dns, w.began) {
+			return ClassLocal
 		}
 		return ClassDNS
 	}
@@ -75,10 +76,10 @@ func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
 	case isOp && op.Op == "dial":
 		return ClassConnect
 	case w.tlsFailed.Load(), isTLS(err), isOp && (op.Op == "remote error" || op.Op == "local error"):
-		// crypto/tls names alerts so: that of a missing client certificate comes after the handshake in TLS 1.3.
+		// crypto/tls reports alerts this way: in TLS 1.3 the alert for a missing client certificate follows the handshake.
 		return ClassTLS
 	case w.gotConn.Load() == 0:
-		// net/http looks at a request before it dials.
+		// net/http checks a request before it dials.
 		return ClassRequest
 	case w.firstByte.Load() == 0, broken(err):
 		return ClassReset

@@ -13,7 +13,7 @@ import (
 	"testing"
 )
 
-// speak answers each connection on loopback by what say writes; there is no TLS.
+// speak answers each connection on loopback with what say writes; there is no TLS.
 func speak(t *testing.T, say func(net.Conn)) (*url.URL, Options) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
@@ -40,7 +40,7 @@ func speak(t *testing.T, say func(net.Conn)) (*url.URL, Options) {
 
 func readRequest(conn net.Conn) { _, _ = http.ReadRequest(bufio.NewReader(conn)) }
 
-func TestErrorsHaveAClass(t *testing.T) {
+func TestDo_ClassifiesErrors(t *testing.T) {
 	answer := func(text string) func(net.Conn) {
 		return func(conn net.Conn) { readRequest(conn); _, _ = io.WriteString(conn, text) }
 	}
@@ -106,7 +106,7 @@ func TestErrorsHaveAClass(t *testing.T) {
 	})
 }
 
-func TestARequestOnAClosingConnectionIsRepeatedOnlyWhenItMayBe(t *testing.T) {
+func TestDo_RepeatsOnClosingConnectionOnlyIfRepeatable(t *testing.T) {
 	for _, repeatable := range []bool{false, true} {
 		t.Run(strconv.FormatBool(repeatable), func(t *testing.T) {
 			// Each connection serves one request; the second one on it is read and answered by closing.
@@ -138,7 +138,7 @@ func TestARequestOnAClosingConnectionIsRepeatedOnlyWhenItMayBe(t *testing.T) {
 	}
 }
 
-func TestEveryClassIsListedOnce(t *testing.T) {
+func TestClasses_ListsEachOnce(t *testing.T) {
 	seen := map[Class]bool{}
 	for _, c := range Classes {
 		if seen[c] || c == ClassNone {

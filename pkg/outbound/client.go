@@ -14,30 +14,30 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Options are what a client is made of. What is zero takes the default named beside it.
+// Options configure a client. A zero value takes the default named beside it.
 type Options struct {
 	Policy Policy
-	// CAs are certificates in PEM, trusted beside the system's roots.
+	// CAs are certificates in PEM, trusted in addition to the system's roots.
 	CAs []byte
 	// Certificate is shown to servers that ask for one; nil shows none.
 	Certificate *tls.Certificate
 
-	// DialTimeout bounds finding the name's addresses and connecting: 5 s.
+	// DialTimeout bounds name resolution and connecting: 5 s.
 	DialTimeout time.Duration
 	// TLSTimeout bounds the handshake: 5 s.
 	TLSTimeout time.Duration
-	// HeaderTimeout bounds the wait between the request written and the answer's headers: no bound but the total.
+	// HeaderTimeout bounds the wait between the written request and the response's headers: no bound but the total.
 	HeaderTimeout time.Duration
-	// TotalTimeout bounds one request in all, the reading of the body included; a request may have its own: 15 s.
+	// TotalTimeout bounds one request, including the reading of the body; a request may set its own: 15 s.
 	TotalTimeout time.Duration
 
-	// MaxIdle is how many connections wait for their next request in all, MaxIdlePerHost at one host: 2,048 and 512. Below
-	// the concurrency of an endpoint, each request beyond it pays for a handshake.
+	// MaxIdle bounds idle connections in all, MaxIdlePerHost those to one host: 2,048 and 512. Where it is below the
+	// concurrency of an endpoint, further requests pay for a handshake.
 	MaxIdle, MaxIdlePerHost int
-	// IdleTimeout is how long a connection waits for its next request: 90 s.
+	// IdleTimeout is how long a connection stays idle before it is closed: 90 s.
 	IdleTimeout time.Duration
 
-	// names is shared by the clients of a pool: they have the same name servers.
+	// names is shared by the clients of a pool, which use the same name servers.
 	names *names
 }
 
@@ -66,15 +66,15 @@ func (o Options) withDefaults() Options {
 }
 
 const (
-	// maxHeaderRead is how many bytes of headers an answer may have before it counts as broken.
+	// maxHeaderRead bounds the headers of a response, in bytes; a larger one counts as broken.
 	maxHeaderRead = 64 << 10
-	// KeepOfSuccess and KeepOfFailure are how many bytes of an answer's body are kept unless the request says otherwise.
+	// KeepOfSuccess and KeepOfFailure are how many bytes of a response's body are kept unless the request sets its own.
 	KeepOfSuccess, KeepOfFailure = 1 << 10, 64 << 10
-	// maxDrain is how many more bytes are read to keep a connection; a longer body costs its connection.
+	// maxDrain is how many more bytes are read so that the connection can be reused; a longer body closes it.
 	maxDrain = 64 << 10
 )
 
-// Client sends requests of one tenant and one TLS identity. It is safe for concurrent use.
+// Client sends requests of one tenant with one TLS identity. It is safe for concurrent use.
 type Client struct {
 	policy    Policy
 	total     time.Duration
@@ -82,13 +82,13 @@ type Client struct {
 	transport *http.Transport
 }
 
-// NewClient makes a client; the fault is that of CheckCAs.
+// NewClient makes a client; the error is that of CheckCAs.
 func NewClient(o Options) (*Client, error) {
 	o = o.withDefaults()
 	return newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control, Resolver: o.names.resolver})
 }
 
-// dialer is net.Dialer; tests of deadlines put connections in memory in its place.
+// dialer is net.Dialer; tests of deadlines use connections in memory instead.
 type dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
 }
@@ -114,7 +114,7 @@ func newClient(o Options, d dialer) (*Client, error) {
 		total:  o.TotalTimeout,
 		names:  o.names,
 		transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial in our place, unjudged
+			Proxy:                  nil, // a proxy would dial an address that the policy does not check
 			DialContext:            d.DialContext,
 			TLSClientConfig:        conf,
 			TLSHandshakeTimeout:    o.TLSTimeout,
@@ -123,38 +123,40 @@ func newClient(o Options, d dialer) (*Client, error) {
 			MaxIdleConnsPerHost:    o.MaxIdlePerHost,
 			IdleConnTimeout:        o.IdleTimeout,
 			MaxResponseHeaderBytes: maxHeaderRead,
-			DisableCompression:     true, // what is kept is what was sent, and a small body cannot grow
+			DisableCompression:     true, // the body is kept as it was sent, and a small body cannot grow
 			Protocols:              protocols,
-			// A connection that died without a word is found by a ping, not by every request that times out on it.
+			// A ping detects a dead connection before requests time out on it.
 			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
 		},
 	}, nil
 }
 
-// Close closes the connections that wait; those in use close when their request ends. The client can still be used.
+// Close closes idle connections; those in use close when their request ends. The client stays usable.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }
 
-// Request is one request. It belongs to Do from the call on.
+// Request is one request. It belongs to Do once Do is called.
 type Request struct {
 	// Method is POST when empty.
 	Method string
-	// URL is absolute; it is only read and may be shared by requests.
-	URL    *url.URL
+	// URL is absolute; it is only read, so requests may share it.
+	URL *url.URL
+	// Header holds the response's headers, at most 8 KiB; HeaderTruncated: there were more.
 	Header http.Header
-	Body   []byte
-	// Timeout bounds this request in all; 0 takes the client's.
+	// Body is the first part of the response's body; BodyTruncated: there was more, or the rest did not arrive.
+	Body []byte
+	// Timeout bounds this request; 0 takes the client's.
 	Timeout time.Duration
-	// KeepSuccess and KeepFailure bound what is kept of the body of a 2xx and of any other answer; 0 takes the defaults, below
-	// 0 keeps nothing.
+	// KeepSuccess and KeepFailure bound what is kept of the body of a 2xx and of any other response, in bytes; 0 takes
+	// the defaults, below 0 keeps nothing.
 	KeepSuccess, KeepFailure int
-	// Repeatable says that the receiver knows repeats. A request that went out on a waiting connection which the receiver
-	// was just closing is then sent again on another, within this one Do; without it such a request fails as a reset.
+	// Repeatable: the receiver recognises repeats. A request that was sent on an idle connection which the receiver was
+	// closing is then sent again on another, within this Do; otherwise it fails as ClassReset.
 	Repeatable bool
 }
 
-// Result is how a request ended: with an answer, whose Status is above 0, or with an error and its Class.
+// Result is the end of a request: a response, whose Status is above 0, or an error with its Class.
 type Result struct {
-	// Status is the answer's; redirects (3xx) are answers like others.
+	// Status is that of the response; a redirect (3xx) is a response like any other.
 	Status int
 	// Header are the answer's headers, at most 8 KiB of them; HeaderTruncated says that there were more.
 	Header          http.Header
@@ -162,15 +164,15 @@ type Result struct {
 	// Body is the first part of the answer's body; BodyTruncated says that there was more, or that the rest did not come.
 	Body          []byte
 	BodyTruncated bool
-	// Reused says that the connection had served a request before; DNS, Connect and TLS then took no time.
+	// Reused: the connection had served a request before; DNS, Connect and TLS are then 0.
 	Reused bool
 	Phases Phases
-	// Class is empty where there was an answer, and Err is nil. The text of Err names no header and no query.
+	// Class is empty where there was a response, and Err is nil. The text of Err contains no header and no query.
 	Class Class
 	Err   error
 }
 
-// Do sends the request and waits for its end. It follows nothing and, but for Repeatable, repeats nothing.
+// Do sends the request and waits for its end. It follows no redirect and, except for Repeatable, repeats nothing.
 func (c *Client) Do(ctx context.Context, r Request) Result {
 	watch := newStopwatch()
 	if err := c.permits(r.URL); err != nil {
@@ -219,7 +221,7 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 
 var userAgent = []string{"Tollgate"}
 
-// permits judges what the dialled address does not show: the scheme.
+// permits checks the scheme, which the dialled address does not show.
 func (c *Client) permits(u *url.URL) error {
 	switch {
 	case u == nil || u.Host == "":

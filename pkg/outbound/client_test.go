@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"io"
@@ -16,7 +15,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"go.uber.org/goleak"
 	"golang.org/x/net/dns/dnsmessage"
@@ -26,7 +24,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// receiver starts a server on loopback and gives the policy and the certificate with which it can be reached.
+// receiver starts a server on loopback and returns it with the policy and the certificate to reach it.
 func receiver(t *testing.T, h http.HandlerFunc, change ...func(*httptest.Server)) (*httptest.Server, Options) {
 	t.Helper()
 	s := httptest.NewUnstartedServer(h)
@@ -70,7 +68,7 @@ func mustURL(t *testing.T, text string) *url.URL {
 	return u
 }
 
-func TestAPostIsAnsweredAndItsConnectionUsedAgain(t *testing.T) {
+func TestDo_ReusesConnection(t *testing.T) {
 	for _, h2 := range []bool{false, true} {
 		t.Run("h2="+strconv.FormatBool(h2), func(t *testing.T) {
 			s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
@@ -146,8 +144,8 @@ func nameServer(answer func() []netip.Addr) *net.Resolver {
 	}}
 }
 
-// The two addresses are both loopback, so that nothing leaves the machine: 127.0.0.2 plays the public one.
-func TestANameThatChangesItsAddressReachesNothingPrivate(t *testing.T) {
+// Both addresses are loopback, so that no packet leaves the machine: 127.0.0.2 stands for the public one.
+func TestDo_RebindingNameReachesNoPrivateAddress(t *testing.T) {
 	public, private := netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.1")
 	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
 		l, err := net.Listen("tcp4", "127.0.0.2:0")
@@ -212,7 +210,7 @@ func TestANameThatChangesItsAddressReachesNothingPrivate(t *testing.T) {
 	_ = s
 }
 
-func TestWhatThePolicyRefusesIsNotDialled(t *testing.T) {
+func TestDo_DoesNotDialRefusedAddresses(t *testing.T) {
 	s, o := receiver(t, func(http.ResponseWriter, *http.Request) { t.Error("the receiver was reached") })
 	port := o.Policy.Ports
 	tests := map[string]struct {
@@ -239,7 +237,7 @@ func TestWhatThePolicyRefusesIsNotDialled(t *testing.T) {
 	}
 }
 
-func TestARedirectIsAnAnswer(t *testing.T) {
+func TestDo_RedirectIsAResponse(t *testing.T) {
 	var requests atomic.Int64
 	s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
 		requests.Add(1)
@@ -251,90 +249,13 @@ func TestARedirectIsAnAnswer(t *testing.T) {
 	}
 }
 
-func TestNoProxyOfTheEnvironment(t *testing.T) {
+func TestDo_IgnoresProxyOfTheEnvironment(t *testing.T) {
 	if mustClient(t, Options{}).transport.Proxy != nil {
 		t.Error("a proxy would dial in our place")
 	}
 }
 
-func TestCertificates(t *testing.T) {
-	_, stranger := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
-		s.TLS = &tls.Config{Certificates: []tls.Certificate{selfSigned(t)}}
-	})
-	tests := map[string]struct {
-		change func(*httptest.Server)
-		client func(*Options)
-		ok     bool
-	}{
-		"a CA that is given":        {nil, nil, true},
-		"no CA given":               {nil, func(o *Options) { o.CAs = nil }, false},
-		"another CA given":          {nil, func(o *Options) { o.CAs = stranger.CAs }, false},
-		"the right CA among others": {nil, func(o *Options) { o.CAs = append(stranger.CAs, o.CAs...) }, true},
-		"TLS 1.1 at the most": {func(s *httptest.Server) {
-			s.TLS = &tls.Config{MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
-		}, nil, false},
-		"TLS 1.2 at the most":               {func(s *httptest.Server) { s.TLS = &tls.Config{MaxVersion: tls.VersionTLS12} }, nil, true},
-		"a client certificate that we lack": {func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} }, nil, false},
-		"a client certificate that we lack, TLS 1.2": {
-			func(s *httptest.Server) {
-				s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert, MaxVersion: tls.VersionTLS12}
-			}, nil, false,
-		},
-		"a client certificate that we have": {
-			func(s *httptest.Server) { s.TLS = &tls.Config{ClientAuth: tls.RequireAnyClientCert} },
-			func(o *Options) { cert := selfSigned(t); o.Certificate = &cert }, true,
-		},
-	}
-	for name, tc := range tests {
-		t.Run(name, func(t *testing.T) {
-			s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
-				if tc.change != nil {
-					tc.change(s)
-				}
-			})
-			if tc.client != nil {
-				tc.client(&o)
-			}
-			got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)})
-			// In TLS 1.3 the server judges after our handshake: what it closes on our request may overtake its alert.
-			lost := name == "a client certificate that we lack" && got.Class == ClassReset
-			if tc.ok && got.Status != 200 || !tc.ok && got.Class != ClassTLS && !lost {
-				t.Errorf("%+v", got)
-			}
-		})
-	}
-}
-
-func TestGivenCAsStandBesideTheSystems(t *testing.T) {
-	_, o := receiver(t, func(http.ResponseWriter, *http.Request) {})
-	got, err := roots(o.CAs)
-	if err != nil {
-		t.Fatal(err)
-	}
-	want, err := x509.SystemCertPool()
-	if err != nil {
-		t.Fatal(err)
-	}
-	want.AppendCertsFromPEM(o.CAs)
-	if !got.Equal(want) {
-		t.Error("the system's roots are lost")
-	}
-	key := string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: []byte("x")}))
-	bad := string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))
-	for text, faults := range map[string]int{
-		"": 0, " \n": 0, string(o.CAs): 0, "hello": 1, key: 1, bad: 1, key + string(o.CAs) + bad: 2, string(o.CAs) + "tail": 1,
-	} {
-		err := CheckCAs([]byte(text))
-		if n := len(fault.ViolationsOf(err)); n != faults || (err == nil) != (faults == 0) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-	if _, err := NewClient(Options{CAs: []byte(bad)}); fault.ReasonOf(err) != ReasonCAInvalid {
-		t.Errorf("a client with bad CAs: %v", err)
-	}
-}
-
-func TestWhatIsKeptOfAnAnswer(t *testing.T) {
+func TestDo_BoundsTheKeptBody(t *testing.T) {
 	long := strings.Repeat("x", 200<<10)
 	tests := map[string]struct {
 		status    int
@@ -384,7 +305,7 @@ func TestWhatIsKeptOfAnAnswer(t *testing.T) {
 	}
 }
 
-func TestHeadersAreCapped(t *testing.T) {
+func TestDo_BoundsTheKeptHeaders(t *testing.T) {
 	var extra atomic.Int64
 	s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
 		for i := range extra.Load() {
@@ -412,10 +333,4 @@ func TestHeadersAreCapped(t *testing.T) {
 	if got := post(100); got.Class != ClassProtocol || got.Status != 0 {
 		t.Errorf("100 KiB: status %d, class %q, %v", got.Status, got.Class, got.Err)
 	}
-}
-
-// A certificate that nobody signed, for a name that nobody has.
-func selfSigned(t *testing.T) tls.Certificate {
-	t.Helper()
-	return newCertificate(t, time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC))
 }

@@ -53,7 +53,7 @@ func (m *inMemory) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 	return client, nil
 }
 
-func TestDeadlines(t *testing.T) {
+func TestDo_KeepsDeadlines(t *testing.T) {
 	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	dripping := func(status string) func(net.Conn) {
 		return func(c net.Conn) {
@@ -132,7 +132,7 @@ func TestDeadlines(t *testing.T) {
 	}
 }
 
-func TestTheDialerHasADeadlineOfItsOwn(t *testing.T) {
+func TestDo_DialerHasItsOwnDeadline(t *testing.T) {
 	if o := (Options{}).withDefaults(); o.DialTimeout != 5*time.Second || o.TotalTimeout != 15*time.Second {
 		t.Errorf("%+v", o)
 	}

@@ -1,10 +1,10 @@
-// Package outbound talks HTTP to URLs that somebody else chose.
+// Package outbound sends HTTP requests to URLs that tenants choose.
 //
-// It promises that a request reaches only addresses that the tenant's policy allows, judged on the address actually
-// dialled; that redirects are not followed, proxies of the environment not used, certificates always verified; that every phase has a
-// deadline and everything kept of an answer a size; and that connections are never shared wider than one tenant and one
-// TLS identity. Every outcome is a Result, a failing receiver as well: what it took by phase, and an error class of a
-// closed set.
+// It guarantees that a request reaches only addresses that the tenant's policy allows, checked on the address actually
+// dialled; that redirects are not followed, proxies of the environment are not used and certificates are always
+// verified; that every phase has a deadline and everything kept of a response has a bound; and that connections are
+// shared only within one tenant and one TLS identity. Every outcome is a Result, also of a failing receiver: the
+// duration of each phase, and an error class of a closed set.
 //
-// Other protocols to foreign addresses (SMTP, SMPP) take Policy.Control for their dialer.
+// Other protocols to foreign addresses (SMTP, SMPP) use Policy.Control for their dialer.
 package outbound

@@ -7,13 +7,13 @@ import (
 	"slices"
 )
 
-// maxHeaderKept is how many bytes of an answer's headers are kept, counted as they are written: name, value, four more.
+// maxHeaderKept bounds the headers kept of a response, in bytes: name and value plus four each.
 const maxHeaderKept = 8 << 10
 
-// keptFirst are the headers that decide something; they are kept before any other.
+// keptFirst are the headers that later decisions need; they are kept before any other.
 var keptFirst = []string{"Retry-After", "Content-Type", "Location", "Date"}
 
-// keepHeader is h itself while it is small, else as many values as fit: those that decide something, then by name.
+// keepHeader returns h while it is small, otherwise as many values as fit: first those of keptFirst, then by name.
 func keepHeader(h http.Header) (kept http.Header, truncated bool) {
 	size := 0
 	for name, values := range h {
@@ -49,8 +49,8 @@ func headerSize(name string, values []string) int {
 	return size
 }
 
-// keepBody reads what the request wants to keep, and a little more so that the connection can serve again. What comes
-// too slowly ends with the request's deadline: the status is the answer, and it is there.
+// keepBody reads what the request wants to keep, and a little more so that the connection can be reused. Where the body
+// arrives too slowly, the request's deadline ends the reading; the status is already there.
 func keepBody(resp *http.Response, r Request) (kept []byte, truncated bool) {
 	defer resp.Body.Close()
 	if resp.ContentLength == 0 {

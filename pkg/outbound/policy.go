@@ -17,28 +17,28 @@ const (
 	ReasonAddressRefused = "ADDRESS_REFUSED"
 	// ReasonPortRefused is of kind Denied: the port may not be dialled for this tenant.
 	ReasonPortRefused = "PORT_REFUSED"
-	// ReasonURLRefused is of kind Invalid, with a violation for each thing that is wrong with the URL.
+	// ReasonURLRefused is of kind Invalid, with a violation for each problem of the URL.
 	ReasonURLRefused = "URL_REFUSED"
-	// ReasonPolicyInvalid is of kind Invalid: the policy itself cannot be read.
+	// ReasonPolicyInvalid is of kind Invalid: the policy itself cannot be parsed.
 	ReasonPolicyInvalid = "OUTBOUND_POLICY_INVALID"
-	// ReasonCAInvalid is of kind Invalid: the certificates cannot be read.
+	// ReasonCAInvalid is of kind Invalid: the certificates cannot be parsed.
 	ReasonCAInvalid = "CA_CERTIFICATES_INVALID"
 )
 
-// Policy says where requests of one tenant may go. The zero value is what a tenant has without a word of the operator:
-// https on port 443 of public addresses. A policy is not changed once it is in use.
+// Policy decides where requests of one tenant may go. The zero value is the default of a tenant: https on port 443 of
+// public addresses. A policy is not changed once it is in use.
 type Policy struct {
-	// Ports may be dialled beside 443, and written in a URL. They hold for https and http alike.
+	// Ports may be dialled in addition to 443, and written in a URL, for https and http alike.
 	Ports []uint16
 	// PlainHTTP allows http:// as well, and with it port 80.
 	PlainHTTP bool
-	// Networks are allowed beside the public ones.
+	// Networks are allowed in addition to public ones.
 	Networks []netip.Prefix
-	// Denied is the operator's list for all tenants; it is stronger than Networks.
+	// Denied is the operator's list for all tenants; it overrides Networks.
 	Denied []netip.Prefix
 }
 
-// PolicyOf reads a policy as configuration holds it; networks are in CIDR notation. Every fault is listed, below the
+// PolicyOf parses a policy from configuration; networks are in CIDR notation. The error lists every violation, in the
 // fields "ports" and "networks".
 func PolicyOf(ports []uint32, plainHTTP bool, networks []string, denied []netip.Prefix) (Policy, error) {
 	var f fault.Faults
@@ -65,9 +65,9 @@ func PolicyOf(ports []uint32, plainHTTP bool, networks []string, denied []netip.
 	return p, f.Err(ReasonPolicyInvalid)
 }
 
-// Allows judges the address about to be dialled: nil, or a fault of kind Denied that says what to do. The operator's
-// denials come first, then the tenant's networks, then what is public. An IPv4 address in the clothes of IPv6 is judged
-// as the IPv4 address it is.
+// Allows checks the address about to be dialled: nil, or a fault of kind Denied that says what to do. The operator's
+// denials are checked first, then the tenant's networks, then whether the address is public. An IPv4 address mapped
+// into IPv6 is checked as the IPv4 address.
 func (p Policy) Allows(to netip.AddrPort) error {
 	if err := p.allowsPort(to.Port()); err != nil {
 		return err
@@ -106,8 +106,8 @@ func (p Policy) allowsAddr(addr netip.Addr) error {
 	return nil
 }
 
-// Control is for net.Dialer.Control: it judges each address after names were resolved and before a packet leaves, so an
-// answer of DNS that changes between a check and the dialling changes nothing.
+// Control is for net.Dialer.Control: it checks each address after names were resolved and before a packet is sent, so a
+// DNS answer that changes between a check and the dialling has no effect.
 func (p Policy) Control(network, address string, _ syscall.RawConn) error {
 	if network != "tcp4" && network != "tcp6" {
 		return fault.New(fault.Denied, ReasonAddressRefused, "network %s may not be dialled", network)
@@ -119,7 +119,7 @@ func (p Policy) Control(network, address string, _ syscall.RawConn) error {
 	return p.Allows(to)
 }
 
-// key is the same text for policies that allow the same, however their lists are ordered.
+// key is the same text for policies that allow the same, whatever the order of their lists.
 func (p Policy) key() string {
 	var b strings.Builder
 	ports := slices.Clone(p.Ports)

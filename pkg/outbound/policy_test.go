@@ -29,7 +29,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return last
 }
 
-func TestEverySpecialRangeIsRefusedFromItsFirstAddressToItsLast(t *testing.T) {
+func TestAllows_RefusesEverySpecialRange(t *testing.T) {
 	for _, text := range []string{
 		// https://www.iana.org/assignments/iana-ipv4-special-registry
 		"0.0.0.0/8", "0.0.0.0/32", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12",
@@ -58,8 +58,8 @@ func TestEverySpecialRangeIsRefusedFromItsFirstAddressToItsLast(t *testing.T) {
 	}
 }
 
-// A second opinion: tables generated from the registries by somebody else.
-func TestNothingIsAllowedThatAnotherTableRefuses(t *testing.T) {
+// An independent check: tables that another project generated from the registries.
+func TestAllows_AgreesWithIndependentTable(t *testing.T) {
 	for _, p := range append(ssrf.IPv4DeniedPrefixes, ssrf.IPv6DeniedPrefixes...) {
 		for _, addr := range []netip.Addr{p.Addr(), lastOf(p)} {
 			if err := (Policy{}).Allows(netip.AddrPortFrom(addr, 443)); err == nil {
@@ -82,12 +82,12 @@ func TestNothingIsAllowedThatAnotherTableRefuses(t *testing.T) {
 			network = "tcp6"
 		}
 		to := netip.AddrPortFrom(addr, 443)
-		theirs, ours := guard.Safe(network, to.String(), nil), Policy{}.Allows(to)
-		if ours == nil && theirs != nil && !addr.Is4In6() {
+		theirs, isLocal := guard.Safe(network, to.String(), nil), Policy{}.Allows(to)
+		if isLocal == nil && theirs != nil && !addr.Is4In6() {
 			t.Fatalf("%s is allowed here, there: %v", addr, theirs)
 		}
-		if ours != nil && theirs == nil && addr != netip.MustParseAddr("168.63.129.16") {
-			t.Fatalf("%s is allowed there, here: %v", addr, ours)
+		if isLocal != nil && theirs == nil && addr != netip.MustParseAddr("168.63.129.16") {
+			t.Fatalf("%s is allowed there, here: %v", addr, isLocal)
 		}
 	})
 }
@@ -243,7 +243,7 @@ func TestCheckURL(t *testing.T) {
 	}
 }
 
-func TestPolicyOfListsEveryFault(t *testing.T) {
+func TestPolicyOf_ListsEveryViolation(t *testing.T) {
 	p, err := PolicyOf([]uint32{8443, 65535, 1}, true, []string{"10.8.0.0/16", "::1/128"}, prefixes("1.2.3.0/24"))
 	if err != nil {
 		t.Fatal(err)

@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/golang-lru/v2/simplelru"
 )
 
-// Identity is what may share connections: one tenant, its policy, and the certificates it trusts and shows. Make it when
-// configuration changes, not per request.
+// Identity is the scope in which connections are shared: one tenant, its policy, and the certificates it trusts and
+// shows. Make it when the configuration changes, not per request.
 type Identity struct {
 	policy      Policy
 	cas         []byte
@@ -20,7 +20,7 @@ type Identity struct {
 	key         [sha256.Size]byte
 }
 
-// NewIdentity checks the certificates (the fault is that of CheckCAs) and derives the key by which clients are shared.
+// NewIdentity checks the certificates (the error is that of CheckCAs) and derives the key by which clients are shared.
 func NewIdentity(tenant string, policy Policy, cas []byte, certificate *tls.Certificate) (Identity, error) {
 	certs, err := certificates(cas)
 	if err != nil {
@@ -49,8 +49,8 @@ func NewIdentity(tenant string, policy Policy, cas []byte, certificate *tls.Cert
 	return id, nil
 }
 
-// Pool holds a client for each identity in use, and closes the waiting connections of the one unused for longest when
-// there are too many. It is safe for concurrent use.
+// Pool holds a client for each identity in use. When there are too many, it closes the idle connections of the client
+// unused for longest. It is safe for concurrent use.
 type Pool struct {
 	options Options
 
@@ -58,10 +58,11 @@ type Pool struct {
 	clients *simplelru.LRU[[sha256.Size]byte, *Client]
 }
 
-// NewPool makes a pool of at most size clients, 1 or more. Timeouts and bounds are those of o; policy and certificates come with each identity.
+// NewPool makes a pool of at most size clients, 1 or more. Timeouts and bounds are those of o; policy and certificates
+// come with each identity.
 //
-// The system's roots are loaded here: where that fails later, for want of a file descriptor, the process has none for good,
-// and every receiver's certificate would be refused.
+// It loads the system's roots: where that fails later because no file descriptor is free, the process has no roots
+// until its end and rejects every certificate.
 func NewPool(size int, o Options) (*Pool, error) {
 	if _, err := x509.SystemCertPool(); err != nil {
 		return nil, fmt.Errorf("load the system's roots: %w", err)
@@ -74,8 +75,8 @@ func NewPool(size int, o Options) (*Pool, error) {
 	return &Pool{options: o, clients: clients}, nil
 }
 
-// Client is the identity's client. Ask for it at each request: one that was put out still works, but keeps connections
-// that nobody else uses.
+// Client is the client of an identity. Call it for each request: a client that was evicted still works, but keeps
+// connections that no other request uses.
 func (p *Pool) Client(id Identity) (*Client, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -92,14 +93,14 @@ func (p *Pool) Client(id Identity) (*Client, error) {
 	return c, nil
 }
 
-// Len is how many clients there are.
+// Len is the number of clients.
 func (p *Pool) Len() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.clients.Len()
 }
 
-// Close closes the waiting connections of all clients; requests under way end by themselves.
+// Close closes the idle connections of all clients; requests under way end by themselves.
 func (p *Pool) Close() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -39,7 +39,7 @@ func (p *Pool) must(t *testing.T, id Identity) *Client {
 	return c
 }
 
-func TestOnlyTheSameTenantAndIdentityShareAClient(t *testing.T) {
+func TestPool_SharesClientsWithinIdentityOnly(t *testing.T) {
 	_, o := receiver(t, func(http.ResponseWriter, *http.Request) {})
 	policy := Policy{Ports: []uint16{8443, 9443}, Networks: prefixes("10.0.0.0/8", "fd00::/8")}
 	first, second := selfSigned(t), selfSigned(t)
@@ -76,7 +76,7 @@ func TestOnlyTheSameTenantAndIdentityShareAClient(t *testing.T) {
 	}
 }
 
-func TestTheClientUnusedForLongestIsPutOut(t *testing.T) {
+func TestPool_EvictsLeastRecentlyUsed(t *testing.T) {
 	var connections atomic.Int64
 	closed := make(chan struct{}, 1)
 	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {}, func(s *httptest.Server) {
@@ -109,7 +109,7 @@ func TestTheClientUnusedForLongestIsPutOut(t *testing.T) {
 	}
 }
 
-func TestAPoolSharedByManyRequests(t *testing.T) {
+func TestPool_IsSafeForConcurrentUse(t *testing.T) {
 	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {})
 	pool := mustPool(t, 3)
 	ids := []Identity{}

@@ -38,8 +38,8 @@ var specialV4 = ranges(
 	"240.0.0.0/4", "reserved, broadcast",
 )
 
-// specialV6 is what IANA's IPv6 Special-Purpose Address Registry holds inside of 2000::/3, then names for what lies
-// outside of it.
+// specialV6 is the part of IANA's IPv6 Special-Purpose Address Registry within 2000::/3, then names for ranges outside
+// it.
 var specialV6 = ranges(
 	"2001::/32", "Teredo",
 	"2001:2::/48", "benchmarks",
@@ -68,7 +68,7 @@ var (
 	notGlobal     = specialRange{netip.MustParsePrefix("::/0"), "not a global unicast address"}
 )
 
-// special finds the first range that keeps addr from being public.
+// special finds the first range that makes addr not public.
 func special(addr netip.Addr) (specialRange, bool) {
 	table := specialV4
 	if addr.Is6() {
@@ -85,7 +85,8 @@ func special(addr netip.Addr) (specialRange, bool) {
 	return specialRange{}, false
 }
 
-// unmapped takes the IPv4 address out of ::ffff:a.b.c.d and of ::a.b.c.d; so ::1 becomes 0.0.0.1, which is no more public.
+// unmapped extracts the IPv4 address of ::ffff:a.b.c.d and of ::a.b.c.d; ::1 becomes 0.0.0.1, which is not public
+// either.
 func unmapped(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap()
 	if v4Compatible.Contains(addr) {

@@ -9,8 +9,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// CheckCAs says whether text is PEM with certificates and nothing else, as ca_certificates of an endpoint must be; empty
-// is fine. Every block that is wrong is listed, by its number.
+// CheckCAs checks that text is PEM with certificates and nothing else, as ca_certificates of an endpoint must be; empty
+// is valid. The error lists every wrong block by its number.
 func CheckCAs(text []byte) error {
 	_, err := certificates(text)
 	return err
@@ -43,7 +43,7 @@ func certificates(text []byte) ([]*x509.Certificate, error) {
 	return certs, f.Err(ReasonCAInvalid)
 }
 
-// roots is the system's roots and those given; nil, which is the system's, where none are given.
+// roots are the system's roots and those given; nil, which means the system's, where none are given.
 func roots(text []byte) (*x509.CertPool, error) {
 	certs, err := certificates(text)
 	if err != nil || len(certs) == 0 {

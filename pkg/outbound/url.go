@@ -9,17 +9,17 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// maxURL is how many characters a URL may have.
+// maxURL bounds a URL, in characters.
 const maxURL = 2048
 
-// CheckURL judges a URL when it is saved: absolute, https (http where the policy says so), no user or password, no
-// fragment, a port only where the policy lists it, at most 2,048 characters. An address written out is judged at once,
-// a name when it is dialled. The fault lists everything that is wrong, without a field: the caller knows its name.
+// CheckURL checks a URL when it is saved: absolute, https (http where the policy allows it), no user or password, no
+// fragment, a port only where the policy lists it, at most 2,048 characters. A literal address is checked at once, a
+// name when it is dialled. The fault lists every violation, without a field: the caller knows its name.
 func CheckURL(raw string, p Policy) error {
 	var f fault.Faults
 	if len(raw) > maxURL {
 		f.Add("", "must be at most %d characters, has %d", maxURL, len(raw))
-		return f.Err(ReasonURLRefused) // the rest would be quoted at length
+		return f.Err(ReasonURLRefused) // further errors would quote a long URL
 	}
 	u, err := url.Parse(raw)
 	if err != nil {
@@ -83,8 +83,7 @@ func checkHost(f *fault.Faults, host string, p Policy) {
 	}
 }
 
-// isHostName refuses what resolvers read as an address although it is none in the usual form: 127.1, 0x7f000001,
-// 2130706433.
+// isHostName rejects names that resolvers parse as an address in an unusual form: 127.1, 0x7f000001, 2130706433.
 func isHostName(host string) bool {
 	host = strings.TrimSuffix(host, ".")
 	if host == "" || len(host) > 253 {

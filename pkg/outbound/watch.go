@@ -7,25 +7,25 @@ import (
 	"time"
 )
 
-// Phases are how long the parts of a request took. A part that was not reached, or not needed because the connection was
-// there, took 0; one that was cut off took until the end.
+// Phases are the durations of the parts of a request. A part that was not reached, or not needed because the connection
+// was open, took 0; one that was cut off lasts until the end.
 type Phases struct {
-	// DNS is finding the name's addresses.
+	// DNS is name resolution.
 	DNS time.Duration
 	// Connect is from the first packet to a connection, over all addresses tried.
 	Connect time.Duration
 	// TLS is the handshake.
 	TLS time.Duration
-	// Wait is from the request written to the first byte of the answer.
+	// Wait is from the written request to the first byte of the response.
 	Wait time.Duration
-	// Read is from the first byte of the answer to the end of what was read.
+	// Read is from the first byte of the response to the end of what was read.
 	Read time.Duration
-	// Total is all of it, with waiting for a connection and writing.
+	// Total is all of it, including the wait for a connection and the writing.
 	Total time.Duration
 }
 
 // stopwatch notes when each part began and ended. net/http calls it from several goroutines, also after the request has
-// ended: hence atomics, and a new one for each request.
+// ended: hence atomics, and a new stopwatch for each request.
 type stopwatch struct {
 	began time.Time
 	trace httptrace.ClientTrace
@@ -58,13 +58,13 @@ func newStopwatch() *stopwatch {
 	return w
 }
 
-// since is the time from the beginning, never 0: 0 means that it was not reached.
+// since is the time from the beginning, never 0: 0 means not reached.
 func (w *stopwatch) since() int64 { return max(1, int64(time.Since(w.began))) }
 
 func (w *stopwatch) first(at *atomic.Int64) { at.CompareAndSwap(0, w.since()) }
 func (w *stopwatch) last(at *atomic.Int64)  { at.Store(w.since()) }
 
-// read marks that the body was read as far as it is.
+// read marks that the body was read so far.
 func (w *stopwatch) read() { w.last(&w.readDone) }
 
 func (w *stopwatch) phases() Phases {
@@ -81,13 +81,13 @@ func (w *stopwatch) phases() Phases {
 	}
 	sent := &w.wrote
 	if first := w.firstByte.Load(); first != 0 && (sent.Load() == 0 || sent.Load() > first) {
-		// An answer may come before the request is written; HTTP/2 may also tell late that it is.
+		// A response may arrive before the request is written; HTTP/2 may also report late that it is.
 		sent = &w.gotConn
 	}
 	p := Phases{
 		Wait: between(sent, &w.firstByte), Read: between(&w.firstByte, &w.readDone), Total: time.Duration(end),
 	}
-	// A request that was served by a waiting connection may have begun to dial another one: that took none of its time.
+	// A request that used an idle connection may have started to dial another one, which took none of its time.
 	if !w.reused.Load() {
 		p.DNS = between(&w.dnsStart, &w.dnsDone)
 		p.Connect = between(&w.connectStart, &w.connectDone)

@@ -1,6 +1,6 @@
-// Package profile holds ready classes of service, one safeguard each, as a law or a practice has it.
+// Package profile holds ready classes of service, one safeguard each, as a law or a common practice requires.
 //
-// A profile is a YAML file that `tollgate apply -f` takes as it is, with the source of each value beside it; whoever needs
-// more than one of them in a class puts their options together. What a file says is checked here against the figures, and
-// in services/safeguard against what a subscriber under it sees.
+// A profile is a YAML file that `tollgate apply -f` accepts, with the source of each value beside it; a class that
+// needs several of them combines their options. Tests here compare each file with the figures of its source, and
+// services/safeguard tests what a subscriber under it experiences.
 package profile

@@ -18,11 +18,11 @@ var files embed.FS
 // Profile is one of the ready classes.
 type Profile struct {
 	Name string
-	// Law is where it comes from, in a line.
+	// Law is its source, in one line.
 	Law string
 }
 
-// All are the profiles there are.
+// All are all profiles.
 func All() []Profile {
 	return []Profile{
 		{"eu-roaming", "Regulation (EU) 2022/612, Article 14: roaming data, 50 EUR a month without VAT, told again at 100 EUR"},
@@ -33,7 +33,7 @@ func All() []Profile {
 	}
 }
 
-// Source is the file of a profile, with its comments.
+// Source is the YAML file of a profile, with its comments.
 func Source(name string) ([]byte, error) {
 	content, err := files.ReadFile("profiles/" + name + ".yaml")
 	if err != nil {
@@ -46,7 +46,7 @@ func Source(name string) ([]byte, error) {
 	return content, nil
 }
 
-// Class is the class of service that a profile's file describes, under the file's name for it.
+// Class is the class of service in a profile's file, under the file's name for it.
 func Class(name string) (*configv1.ClassOfService, error) {
 	content, err := Source(name)
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// The figures stand here a second time, as the laws have them.
-func TestEachProfileSaysWhatItsSourceDoes(t *testing.T) {
+// The figures are written here a second time, as the laws have them.
+func TestProfile_HasTheFiguresOfItsSource(t *testing.T) {
 	three := []spend.State{spend.Active, spend.TemporarilyInactive, spend.PermanentlyInactive}
 	eighty := []spend.Threshold{{Percent: 80}}
 	for name, want := range map[string]configclient.Offer{
@@ -76,7 +76,7 @@ func TestEachProfileSaysWhatItsSourceDoes(t *testing.T) {
 	}
 }
 
-func TestAScopeThatAProfileSpellsOutIsTheDefault(t *testing.T) {
+func TestProfile_ExplicitScopeIsTheDefault(t *testing.T) {
 	for name, usage := range map[string]*eventv1.UsageCharged{
 		"eu-roaming": {Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true}, "uk-bill-limit": {OutOfBundle: true}, "eu-psd2": {ThirdParty: true},
 	} {
@@ -101,7 +101,7 @@ var (
 	article = regexp.MustCompile(`Article \d+|section \d+|paragraph \d+`)
 )
 
-func TestEachFileIsListedAndNamesItsSource(t *testing.T) {
+func TestProfile_EachFileIsListedWithItsSource(t *testing.T) {
 	var listed, found []string
 	for _, p := range All() {
 		listed = append(listed, p.Name)

@@ -1,7 +1,7 @@
-// Package reason is the one table of the codes that Tollgate gives with a refusal or an outcome: as the reason of an error
-// (google.rpc.ErrorInfo, and of each violation), in the header tollgate-reason of a rejected event, in the reason of a
-// "safeguard.*" event, of an authorisation or a charge, and as the code of an incident. The reference is generated from it,
-// and a test holds the sources against it: nothing else is given.
+// Package reason is the one table of the codes that Tollgate returns with a rejection or an outcome: as the reason of
+// an error (google.rpc.ErrorInfo, and of each violation), in the header tollgate-reason of a rejected event, in the
+// reason of a "safeguard.*" event, of an authorisation or a charge, and as the code of an incident. The reference is
+// generated from it; a test checks that the sources use no other code.
 package reason
 
 import (
@@ -9,19 +9,19 @@ import (
 	"strings"
 )
 
-// Where a reason is given: a set.
+// Where is the set of places in which a reason is used.
 type Where uint8
 
 const (
 	// Error: of a call, a request or a file.
 	Error Where = 1 << iota
-	// Rejected: of an event that was accepted and can't be worked.
+	// Rejected: of an event that was accepted and can't be processed.
 	Rejected
 	// Outcome: of a "safeguard.*" event.
 	Outcome
 	// Decision: of an authorisation or a charge.
 	Decision
-	// Incident: of a state that needs a person.
+	// Incident: of a state that needs an operator.
 	Incident
 )
 
@@ -29,11 +29,11 @@ const (
 type Reason struct {
 	Code  string
 	Where Where
-	// Meaning is half a sentence; where there is something to do, it says what.
+	// Meaning is half a sentence; where the reader can act, it says how.
 	Meaning string
 }
 
-// Declared says whether a code is one.
+// Declared reports whether the table has a code.
 func Declared(code string) bool {
 	for i := range All {
 		if All[i].Code == code {

@@ -1,6 +1,6 @@
 package reason
 
-// All are the reasons there are, by code.
+// All are all reasons, by code.
 var All = []Reason{
 	{"ACTIVATION", Outcome, "the subscriber was activated"},
 	{"ADDRESS_REFUSED", Error, "an address that the network policy does not let Tollgate call"},

@@ -16,8 +16,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 )
 
-// open are the services that answer without a key: they tell what the proto files tell anybody, and whether the
-// process is well.
+// open are the services that answer without a key: they return only what the public proto files contain, and the health
+// of the process.
 var open = map[string]bool{
 	"grpc.health.v1.Health":                    true,
 	"grpc.reflection.v1.ServerReflection":      true,
@@ -26,11 +26,11 @@ var open = map[string]bool{
 
 type callKey struct{}
 
-// call is what is known of one from its headers, and what it holds.
+// call is what the headers say about one call, and the memory it holds.
 type call struct {
 	// caller is the beginning of the key's hash, empty on an open method.
 	caller string
-	// service says that the key is one of a service of ours.
+	// service: the key is one of a service of this installation.
 	service bool
 	open    bool
 	stream  bool
@@ -42,7 +42,7 @@ func callOf(ctx context.Context) *call {
 	return c
 }
 
-// Caller names who calls: the beginning of the key's hash, empty on an open method.
+// Caller identifies the caller: the beginning of the key's hash, empty on an open method.
 func Caller(ctx context.Context) string {
 	if c := callOf(ctx); c != nil {
 		return c.caller
@@ -50,15 +50,15 @@ func Caller(ctx context.Context) string {
 	return ""
 }
 
-// FromService says that the caller's key is one of service_key_hashes_file: a service of this installation, which may see
-// secrets.
+// FromService reports that the caller's key is in service_key_hashes_file: a service of this installation, which may
+// see secrets.
 func FromService(ctx context.Context) bool {
 	c := callOf(ctx)
 	return c != nil && c.service
 }
 
-// admit is the tap of grpc-go: it judges a call by its headers, before a stream is made and anything else of the call is
-// read. A method is open only by being in the table.
+// admit is the tap of grpc-go: it checks the headers of a call before a stream is made and before anything else of the
+// call is read. A method is open only if it is in the table.
 func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, error) {
 	service, _, _ := strings.Cut(strings.TrimPrefix(info.FullMethodName, "/"), "/")
 	c := &call{open: open[service], hold: s.budget.Hold()}
@@ -79,8 +79,9 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 
 var errNotAdmitted = errors.New("the call was not admitted")
 
-// RegisterService makes Server a grpc.ServiceRegistrar; the generated Register…Server functions take it. Its methods are
-// wrapped: what comes is received by us, and whatever happens becomes a status, a metric and a log line.
+// RegisterService makes Server a grpc.ServiceRegistrar; the generated Register…Server functions take it. It wraps the
+// methods: this package receives the messages, and every result becomes a status, a metric and, after a failure, a log
+// line.
 func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 	d := *desc
 	d.Methods = make([]grpc.MethodDesc, len(desc.Methods))
@@ -144,14 +145,14 @@ func (s *Server) streaming(method string, handler grpc.StreamHandler) grpc.Strea
 	}
 }
 
-// Bounds of the calls under way, of all connections: each may have a window of bytes that nobody asked for yet. Callers
-// with a key do not take the place of health, nor anybody theirs.
+// Bounds of the calls under way, over all connections: each may have a window of bytes that were not read yet. Calls
+// with a key and calls of open methods have separate bounds, so that neither takes the place of the other.
 const (
 	maxCalls     = 2000
 	maxOpenCalls = 1000
 )
 
-// begin lets a call that was admitted be worked, unless too many are.
+// begin starts an admitted call unless too many are under way.
 func (s *Server) begin(ctx context.Context) (*call, error) {
 	c := callOf(ctx)
 	if c == nil {
@@ -180,11 +181,10 @@ func (s *Server) end(c *call) {
 
 var errStopping = fault.New(fault.Unavailable, reason.Stopping, "this replica is stopping, call again")
 
-// ErrStopping is what a stream answers that ends because of Stopping.
+// ErrStopping is the error of a stream that ends because of Stopping.
 func ErrStopping() error { return errStopping }
 
-// HoldOf is what the call of ctx holds, for what its handler makes of the message; all of it is given back when the call
-// ends.
+// HoldOf is the Hold of the call of ctx, for the memory that its handler needs; it is released when the call ends.
 func HoldOf(ctx context.Context) *Hold {
 	if c := callOf(ctx); c != nil {
 		return c.hold

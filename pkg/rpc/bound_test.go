@@ -44,8 +44,8 @@ const (
 	check     = "/grpc.health.v1.Health/Check"
 )
 
-// Eight mebibytes of two-byte fields were decoded into hundreds before the key was asked for, and for whoever had one.
-func TestNothingIsDecodedThatIsNotWorthIt(t *testing.T) {
+// Eight MiB of two-byte fields were once decoded into hundreds of MiB, before and after the key was checked.
+func TestReceive_RejectsExpensiveMessagesBeforeDecoding(t *testing.T) {
 	r := serve(t, nil)
 	dense := bytes.Repeat([]byte{0x12, 0}, 4<<20-8)
 	for name, tc := range map[string]struct {
@@ -82,7 +82,7 @@ func TestNothingIsDecodedThatIsNotWorthIt(t *testing.T) {
 	}
 }
 
-func TestTheBudgetIsOfAllCallersTogether(t *testing.T) {
+func TestBudget_IsSharedByAllCallers(t *testing.T) {
 	r := serve(t, func(c *Config, _ *daemon.Env) { c.MaxMessageBytes, c.MaxHeldBytes = 1<<20, 7<<20 })
 	message := append([]byte("\x0a\x0ctenants/held\xa2\x06\x80\x80\x28"), make([]byte, 640<<10)...)
 	answers := make(chan error, 3)
@@ -117,7 +117,7 @@ func TestTheBudgetIsOfAllCallersTogether(t *testing.T) {
 	}
 }
 
-// post opens a call with the first bytes of a message, and gives what it is answered.
+// post opens a call with the first bytes of a message and returns the response.
 func post(t *testing.T, address string, begin []byte) http.Header {
 	t.Helper()
 	transport := &http.Transport{Protocols: new(http.Protocols)}
@@ -147,7 +147,7 @@ func post(t *testing.T, address string, begin []byte) http.Header {
 	return res.Header
 }
 
-func TestAMessageIsRefusedByItsLengthBeforeItHasCome(t *testing.T) {
+func TestReceive_RejectsByLengthBeforeContent(t *testing.T) {
 	r := serve(t, func(c *Config, _ *daemon.Env) {
 		c.MaxMessageBytes, c.MaxHeldBytes, c.CallTimeout = 1<<20, 4<<20, 50*time.Millisecond
 	})
@@ -179,7 +179,7 @@ func TestAMessageIsRefusedByItsLengthBeforeItHasCome(t *testing.T) {
 	}
 }
 
-func TestAHoldThatIsClosedTakesNothing(t *testing.T) {
+func TestHold_ClosedTakesNothing(t *testing.T) {
 	b := &Budget{limit: 10}
 	h := b.Hold()
 	if err := h.Take(10); err != nil {
@@ -195,8 +195,8 @@ func TestAHoldThatIsClosedTakesNothing(t *testing.T) {
 	}
 }
 
-// A subscriber who is not there was logged in full at info, once for each call.
-func TestTheLogOfAFailedCallNamesNobody(t *testing.T) {
+// A subscriber that does not exist was once logged in full at info, for each call.
+func TestOutcome_LogMasksSubscribers(t *testing.T) {
 	r := serve(t, nil)
 	client := configv1.NewTenantServiceClient(dial(t, r.address, testKey))
 	for _, name := range []string{"tenants/nobody", "tenants/refused"} {
@@ -213,7 +213,7 @@ func TestTheLogOfAFailedCallNamesNobody(t *testing.T) {
 	}
 }
 
-func TestOnlyAServicesKeyIsOne(t *testing.T) {
+func TestKeys_OnlyServiceKeysAreFromService(t *testing.T) {
 	r := serve(t, func(c *Config, _ *daemon.Env) { c.ServiceKeyHashes = []string{HashKey("tg_service")} })
 	for key, want := range map[string]string{testKey: "tenants/other", "tg_service": "tenants/service"} {
 		res, err := configv1.NewTenantServiceClient(dial(t, r.address, key)).GetTenant(t.Context(), &configv1.GetTenantRequest{Name: "tenants/who"})

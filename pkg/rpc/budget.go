@@ -12,15 +12,15 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Budget bounds the bytes that a process holds for all of its callers together, by whatever transport they came: what was
-// received, what it was decoded into, and what was made of it, until it is answered. Safe for many goroutines.
+// Budget bounds the bytes that a process holds for all its callers together, over all transports: received messages,
+// what they are decoded into, and what is made of them, until the call is answered. Safe for concurrent use.
 type Budget struct {
 	limit   int64
 	held    atomic.Int64
 	refused prometheus.Counter
 }
 
-// NewBudget has room for limit bytes, and shows in the metrics of env.
+// NewBudget has room for limit bytes and registers its metrics in env.
 func NewBudget(limit int64, env daemon.Env) (*Budget, error) {
 	b := &Budget{limit: limit, refused: prometheus.NewCounter(prometheus.CounterOpts{
 		Namespace: "tollgate", Subsystem: env.Name, Name: "busy_total",
@@ -32,15 +32,15 @@ func NewBudget(limit int64, env daemon.Env) (*Budget, error) {
 	}, func() float64 { return float64(b.held.Load()) })))
 }
 
-// Held is how much is held now.
+// Held is the number of bytes held now.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// ErrBusy turns a caller away while the budget is spent.
+// ErrBusy is the error of a caller that finds the budget spent.
 func ErrBusy() error { return errBusy }
 
 var errBusy = fault.New(fault.Throttled, "BUSY", "this replica holds as much as it may for calls that are not answered yet, try again shortly").After(time.Second)
 
-// Hold is what one caller has of a budget. Safe for many goroutines.
+// Hold is what one caller holds of a budget. Safe for concurrent use.
 type Hold struct {
 	budget *Budget
 	mu     sync.Mutex
@@ -48,15 +48,15 @@ type Hold struct {
 	closed bool
 }
 
-// Hold begins one, of nothing.
+// Hold creates an empty Hold.
 func (b *Budget) Hold() *Hold { return &Hold{budget: b} }
 
-// Take takes n bytes more, or fails with ErrBusy and takes none.
+// Take adds n bytes, or fails with ErrBusy and adds none.
 func (h *Hold) Take(n int64) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.closed {
-		return errBusy // a goroutine that outlives its call
+		return errBusy // the goroutine outlives its call
 	}
 	if h.budget.held.Add(n) > h.budget.limit {
 		h.budget.held.Add(-n)
@@ -67,7 +67,7 @@ func (h *Hold) Take(n int64) error {
 	return nil
 }
 
-// Give gives n bytes back, which were taken.
+// Give returns n bytes of those taken.
 func (h *Hold) Give(n int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -76,10 +76,10 @@ func (h *Hold) Give(n int64) {
 	h.budget.held.Add(-n)
 }
 
-// Release gives all of it back.
+// Release returns all bytes.
 func (h *Hold) Release() { h.Give(math.MaxInt64) }
 
-// Close is Release, after which nothing can be taken.
+// Close is Release, after which Take fails.
 func (h *Hold) Close() {
 	h.mu.Lock()
 	h.closed = true

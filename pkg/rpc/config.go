@@ -13,15 +13,15 @@ import (
 type Config struct {
 	// Listen is host:port; port 0 takes a free one and logs it.
 	Listen string `yaml:"listen" env:"TOLLGATE_GRPC_LISTEN"`
-	// Advertise is the host:port that other replicas are told; empty: the bound address. Required where Listen binds
-	// to all addresses.
+	// Advertise is the host:port published to other replicas; empty: the bound address. Required where Listen binds to
+	// all addresses.
 	Advertise string `yaml:"advertise" env:"TOLLGATE_GRPC_ADVERTISE"`
 	// KeyHashesFile holds the hex SHA-256 hashes of the API keys that are accepted, one a line, # for comments.
 	KeyHashesFile string `yaml:"api_key_hashes_file" env:"TOLLGATE_API_KEY_HASHES_FILE"`
 	// KeyHashes are further hashes. With neither, only health and reflection answer.
 	KeyHashes []string `yaml:"api_key_hashes" env:"TOLLGATE_API_KEY_HASHES"`
-	// ServiceKeyHashesFile holds, in the same form, the hashes of keys of services of this installation. They are accepted
-	// too, and only they are shown secrets.
+	// ServiceKeyHashesFile holds, in the same form, the hashes of keys of services of this installation. They are
+	// accepted too, and only they see secrets.
 	ServiceKeyHashesFile string `yaml:"service_key_hashes_file" env:"TOLLGATE_SERVICE_KEY_HASHES_FILE"`
 	// ServiceKeyHashes are further ones.
 	ServiceKeyHashes []string `yaml:"service_key_hashes" env:"TOLLGATE_SERVICE_KEY_HASHES"`
@@ -30,19 +30,19 @@ type Config struct {
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_GRPC_CERTIFICATE_KEY_FILE"`
 	// MaxMessageBytes bounds one received message; larger ones fail with RESOURCE_EXHAUSTED.
 	MaxMessageBytes int `yaml:"max_message_bytes" env:"TOLLGATE_GRPC_MAX_MESSAGE_BYTES"`
-	// MaxHeldBytes bounds what the process holds for calls that are not answered yet, of all callers together: messages,
-	// what they are decoded into and what is made of them. Beyond it calls fail with RESOURCE_EXHAUSTED and a RetryInfo.
+	// MaxHeldBytes bounds the memory held for all unanswered calls together: messages, what they are decoded into and
+	// what is made of them. Beyond it calls fail with RESOURCE_EXHAUSTED and a RetryInfo.
 	MaxHeldBytes int64 `yaml:"max_held_bytes" env:"TOLLGATE_GRPC_MAX_HELD_BYTES"`
-	// CallTimeout bounds the time in which a message must come to its end, and ends a unary call whose caller set no deadline.
+	// CallTimeout bounds the arrival of a message, and ends a unary call whose caller set no deadline.
 	CallTimeout time.Duration `yaml:"call_timeout" env:"TOLLGATE_GRPC_CALL_TIMEOUT"`
 }
 
-// DefaultConfig listens at listen in plain text, takes messages up to 8 MiB and gives a call 30 s.
+// DefaultConfig listens at listen in plain text, accepts messages of up to 8 MiB and gives a call 30 s.
 func DefaultConfig(listen string) Config {
 	return Config{Listen: listen, MaxMessageBytes: 8 << 20, MaxHeldBytes: 128 << 20, CallTimeout: 30 * time.Second}
 }
 
-// Validate reports every fault at once; files are read by NewServer.
+// Validate reports every violation at once; NewServer reads the files.
 func (c Config) Validate() error {
 	var f fault.Faults
 	daemon.CheckListen(&f, "listen", c.Listen)

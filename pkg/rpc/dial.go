@@ -18,12 +18,12 @@ import (
 	"google.golang.org/grpc/keepalive"
 )
 
-// maxAnswer bounds one received message; the largest there is is the whole configuration.
+// maxAnswer bounds one received message, in bytes; the largest is the whole configuration.
 const maxAnswer = 128 << 20
 
-// Dial makes a connection that sends key (none where it is empty) with each call, over plain text unless options say
-// otherwise (see TLS). It connects when first used and again by itself; a call while there is no connection fails at
-// once as fault.Unavailable. Errors of calls are faults.
+// Dial makes a connection that sends key (none where it is empty) with each call, over plain text unless options change
+// that (see TLS). It connects at the first use and reconnects by itself; a call without a connection fails at once as
+// fault.Unavailable. Errors of calls are faults.
 func Dial(address, key string, options ...grpc.DialOption) (*grpc.ClientConn, error) {
 	all := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -63,7 +63,7 @@ func TLS(caFile string) (grpc.DialOption, error) {
 	return grpc.WithTransportCredentials(credentials.NewTLS(cfg)), nil
 }
 
-// bearer sends the key with each call, also where the connection is plain text: the listener of a service on loopback.
+// bearer sends the key with each call, also over plain text, for a listener on loopback.
 type bearer string
 
 func (b bearer) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
@@ -86,7 +86,7 @@ func faultsStream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientC
 
 type faultStream struct{ grpc.ClientStream }
 
-// RecvMsg leaves io.EOF as it is: it is how a stream ends well.
+// RecvMsg leaves io.EOF as it is: it is the regular end of a stream.
 func (s faultStream) RecvMsg(m any) error {
 	err := s.ClientStream.RecvMsg(m)
 	if errors.Is(err, io.EOF) {

@@ -10,8 +10,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// healthService answers grpc.health.v1 from the same checks as /readyz; every registered service stands as the process
-// does.
+// healthService answers grpc.health.v1 from the checks of /readyz; every registered service has the status of the
+// process.
 type healthService struct {
 	grpc_health_v1.UnimplementedHealthServer
 	server *Server
@@ -27,7 +27,7 @@ func (h *healthService) status(service string) grpc_health_v1.HealthCheckRespons
 	return grpc_health_v1.HealthCheckResponse_SERVING
 }
 
-// Check answers for one service, or for the process where none is named.
+// Check answers for one service, or for the process where the request names none.
 func (h *healthService) Check(_ context.Context, req *grpc_health_v1.HealthCheckRequest) (*grpc_health_v1.HealthCheckResponse, error) {
 	st := h.status(req.GetService())
 	if st == grpc_health_v1.HealthCheckResponse_SERVICE_UNKNOWN {
@@ -36,7 +36,7 @@ func (h *healthService) Check(_ context.Context, req *grpc_health_v1.HealthCheck
 	return &grpc_health_v1.HealthCheckResponse{Status: st}, nil
 }
 
-// Watch tells the status at once and each time it has changed, looked at each second.
+// Watch sends the status at once and after each change, which it looks for once a second.
 func (h *healthService) Watch(req *grpc_health_v1.HealthCheckRequest, stream grpc.ServerStreamingServer[grpc_health_v1.HealthCheckResponse]) error {
 	ticker := time.NewTicker(time.Second)
 	defer ticker.Stop()

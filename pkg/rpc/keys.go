@@ -12,19 +12,19 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Keys are the API keys that are accepted. Only their hashes are known.
+// Keys are the accepted API keys. Only their hashes are known.
 type Keys struct {
 	hashes [][sha256.Size]byte
 }
 
-// HashKey is how a key stands in configuration: its SHA-256 in hex.
+// HashKey is the form of a key in configuration: its SHA-256 in hex.
 func HashKey(key string) string {
 	sum := sha256.Sum256([]byte(key))
 	return hex.EncodeToString(sum[:])
 }
 
-// LoadKeys takes hashes and those of the file at path (none where path is empty): one hash a line, blank lines and
-// lines that begin with # ignored. It reports every line that is not a hash.
+// LoadKeys reads hashes and those of the file at path (none where path is empty): one hash a line; blank lines and
+// lines that begin with # are ignored. The error names every line that is not a hash.
 func LoadKeys(hashes []string, path string) (*Keys, error) {
 	k := &Keys{}
 	var faults []error
@@ -55,7 +55,7 @@ func LoadKeys(hashes []string, path string) (*Keys, error) {
 	return k, errors.Join(faults...)
 }
 
-// parseHash never repeats text in its error: somebody may have put the key itself there.
+// parseHash never repeats text in its error: it may be the key itself.
 func parseHash(text string) (hash [sha256.Size]byte, err error) {
 	raw, err := hex.DecodeString(text)
 	if err != nil || len(raw) != sha256.Size {
@@ -64,10 +64,10 @@ func parseHash(text string) (hash [sha256.Size]byte, err error) {
 	return [sha256.Size]byte(raw), nil
 }
 
-// Len is how many keys are accepted.
+// Len is the number of accepted keys.
 func (k *Keys) Len() int { return len(k.hashes) }
 
-// Check says whether key is one of them, in a time that tells nothing about which or how nearly.
+// Check reports whether key is accepted, in constant time.
 func (k *Keys) Check(key string) bool {
 	sum := sha256.Sum256([]byte(key))
 	found := 0
@@ -77,8 +77,8 @@ func (k *Keys) Check(key string) bool {
 	return found == 1 && key != ""
 }
 
-// Authenticate checks an Authorization header, "Bearer <key>", of gRPC metadata or HTTP. The caller it names is the
-// beginning of the key's hash, fit for logs. Its error is a fault of kind Unauthenticated.
+// Authenticate checks an Authorization header, "Bearer <key>", of gRPC metadata or HTTP. caller is the beginning of the
+// key's hash, safe for logs. The error is a fault of kind Unauthenticated.
 func (k *Keys) Authenticate(authorization string) (caller string, err error) {
 	const scheme = "bearer "
 	if len(authorization) <= len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
@@ -91,13 +91,13 @@ func (k *Keys) Authenticate(authorization string) (caller string, err error) {
 	return HashKey(key)[:8], nil
 }
 
-// Has is Check of an Authorization header.
+// Has is Check for an Authorization header.
 func (k *Keys) Has(authorization string) bool {
 	_, err := k.Authenticate(authorization)
 	return err == nil
 }
 
-// ReadKey is the API key that stands in the file at path, without the white space around it; empty where path is.
+// ReadKey reads the API key from the file at path, without surrounding white space; empty where path is empty.
 func ReadKey(path string) (string, error) {
 	if path == "" {
 		return "", nil

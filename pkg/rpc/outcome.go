@@ -16,7 +16,7 @@ import (
 	"google.golang.org/grpc/peer"
 )
 
-// outcomes is around every call: whatever happens inside becomes a status, a metric and, where it failed, a log line.
+// outcomes wraps every call: each result becomes a status, a metric and, after a failure, a log line.
 type outcomes struct {
 	failed, broken *display.Limited
 	seconds        *prometheus.HistogramVec
@@ -50,7 +50,7 @@ func newOutcomes(env daemon.Env) (*outcomes, error) {
 	return o, nil
 }
 
-// refused says of a call that it was turned away by its headers. Its method may be anything.
+// refused logs and counts a call that was rejected by its headers. Its method may be any text.
 func (o *outcomes) refused(ctx context.Context, method string, err error) {
 	o.turnedAway.WithLabelValues(fault.ReasonOf(err)).Inc()
 	o.failed.Write(zapcore.InfoLevel, func() []zap.Field {
@@ -58,7 +58,7 @@ func (o *outcomes) refused(ctx context.Context, method string, err error) {
 	})
 }
 
-// settle is deferred around a call. Only registered methods are wrapped in it, so method is of a closed set.
+// settle is deferred in every call. Only registered methods use it, so method is of a closed set.
 func (o *outcomes) settle(ctx context.Context, method string, start time.Time, err *error) {
 	var stack []byte
 	if p := recover(); p != nil {
@@ -81,7 +81,7 @@ func (o *outcomes) settle(ctx context.Context, method string, start time.Time, e
 	lines.Write(level, func() []zap.Field {
 		fields := append(peerOf(ctx),
 			zap.String("method", method), zap.Stringer("code", st.Code()), zap.String("reason", fault.ReasonOf(cause)),
-			// What callers sent stands in the sentences of faults.
+			// The text of a fault may contain what the caller sent.
 			zap.String("error", display.Numbers(display.Text(cause.Error(), maxLogged))),
 			zap.Duration("duration", took), zap.String("caller", Caller(ctx)))
 		if stack != nil {
@@ -99,14 +99,15 @@ func peerOf(ctx context.Context) []zap.Field {
 }
 
 const (
-	// linesPerSecond bounds what callers can make us log, of their faults and of ours each.
+	// linesPerSecond bounds the log lines that callers cause, separately for their errors and for errors of the
+	// service.
 	linesPerSecond = 20
-	// maxLogged bounds a fault in a log line.
+	// maxLogged bounds the error text in a log line.
 	maxLogged = 2 << 10
 )
 
-// levelOf is error for what we must repair, warn for what passes, info for what the caller did. That something is not
-// there is an answer like another.
+// levelOf is error for failures that the operator must repair, warn for temporary ones, info for errors of the caller.
+// NotFound is a regular result.
 func levelOf(code codes.Code) zapcore.Level {
 	switch code {
 	case codes.Internal, codes.Unknown, codes.DataLoss:

@@ -17,15 +17,15 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// frames is how grpc-go's transport gives what a caller sends: the length of a message before its content. Its own way of
-// receiving reads and decodes a message before anybody can say no.
+// frames is the part of grpc-go's transport that yields the length of a message before its content. grpc-go's own
+// receiving reads and decodes a message before it can be rejected.
 type frames interface {
 	ReadMessageHeader(header []byte) error
 	Read(n int) (mem.BufferSlice, error)
 }
 
-// receive is the caller's next message: its length is held against the bound and the budget before its content is asked
-// for, its fields are counted before it is decoded. io.EOF says that no more follows.
+// receive receives the caller's next message: its length is checked against the bound and the budget before its content
+// is read, and its fields are counted before it is decoded. io.EOF: there are no more messages.
 func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	from, ok := grpc.ServerTransportStreamFromContext(ctx).(frames)
 	message, isProto := into.(proto.Message)
@@ -35,7 +35,7 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	c.hold.Release() // of the message before
 	header, err := s.header(c, from)
 	if err != nil {
-		return cutOff(err)
+		return streamEnd(err)
 	}
 	if header[0] != 0 {
 		return status.Error(codes.Unimplemented, "compressed messages are not taken")
@@ -47,13 +47,13 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	if size > bound {
 		return fault.New(fault.Throttled, "MESSAGE_TOO_LARGE", "a message must have at most %d bytes, this one has %d", bound, size)
 	}
-	// Once for itself, once for what is made of it.
+	// Counted twice: for the message and for what is made of it.
 	if err := s.take(c, 2*size); err != nil {
 		return err
 	}
 	raw, err := s.content(c, from, int(size))
 	if err != nil {
-		return cutOff(err)
+		return streamEnd(err)
 	}
 	defer raw.Free()
 	weight, err := wire.Weigh(raw.ReadOnlyData(), message)
@@ -75,10 +75,10 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	return nil
 }
 
-// openBytes bounds a message to a method that is open to everybody: none has a use for more.
+// openBytes bounds a message to an open method; none needs more.
 const openBytes = 4 << 10
 
-// take is of the budget, but for open methods, which must answer in any state.
+// take takes from the budget, except for open methods, which must always answer.
 func (s *Server) take(c *call, n int64) error {
 	if c.open {
 		return nil
@@ -86,34 +86,34 @@ func (s *Server) take(c *call, n int64) error {
 	return c.hold.Take(n)
 }
 
-// header is the five bytes before a message. A stream waits for them as long as it likes.
+// header reads the five bytes before a message. A stream waits for them without a bound.
 func (s *Server) header(c *call, from frames) ([]byte, error) {
 	header := make([]byte, 5)
 	if c.stream {
 		return header, from.ReadMessageHeader(header)
 	}
-	return header, s.timely(c, func() error { return from.ReadMessageHeader(header) })
+	return header, s.withinCallTimeout(c, func() error { return from.ReadMessageHeader(header) })
 }
 
-// content reads a message's bytes, in one piece.
+// content reads the bytes of a message in one piece.
 func (s *Server) content(c *call, from frames, size int) (whole mem.Buffer, err error) {
 	var all mem.BufferSlice
-	if err := s.timely(c, func() (err error) { all, err = from.Read(size); return err }); err != nil {
+	if err := s.withinCallTimeout(c, func() (err error) { all, err = from.Read(size); return err }); err != nil {
 		return nil, err
 	}
 	defer all.Free()
 	return all.MaterializeToBuffer(mem.DefaultBufferPool()), nil
 }
 
-// openPatience is how long a message to an open method may take to come.
-const openPatience = 5 * time.Second
+// openMessageTimeout bounds the arrival of a message to an open method.
+const openMessageTimeout = 5 * time.Second
 
-// timely runs read, which waits for the caller, and leaves it where that takes longer than CallTimeout, whatever deadline
-// the caller has: meanwhile what he sent is held. What is left ends with the call.
-func (s *Server) timely(c *call, read func() error) error {
+// withinCallTimeout runs read, which waits for the caller, and abandons it after CallTimeout, whatever deadline the
+// caller set: the received bytes are held meanwhile. An abandoned read ends with the call.
+func (s *Server) withinCallTimeout(c *call, read func() error) error {
 	patience := s.cfg.CallTimeout
 	if c.open {
-		patience = min(patience, openPatience)
+		patience = min(patience, openMessageTimeout)
 	}
 	done := make(chan error, 1)
 	go func() { done <- read() }()
@@ -127,8 +127,8 @@ func (s *Server) timely(c *call, read func() error) error {
 	}
 }
 
-// cutOff is what ended a stream of messages; that a caller went away within one is nobody's fault here.
-func cutOff(err error) error {
+// streamEnd is the error that ended a stream of messages; a caller that disconnects is not an error of the service.
+func streamEnd(err error) error {
 	if errors.Is(err, io.EOF) {
 		return io.EOF
 	}
@@ -138,7 +138,7 @@ func cutOff(err error) error {
 	return status.Error(codes.Canceled, "the caller went away within a message")
 }
 
-// stream is a caller's stream with a context of ours, whose messages are received by us.
+// stream is a caller's stream with this package's context and receiving.
 type stream struct {
 	grpc.ServerStream
 	ctx    context.Context

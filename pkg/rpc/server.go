@@ -20,7 +20,7 @@ import (
 	"google.golang.org/grpc/reflection"
 )
 
-// streamGrace is how long streams may go on once the server stops, before their contexts end.
+// streamGrace is how long streams may go on after the server starts to stop, before their contexts end.
 const streamGrace = time.Second
 
 // What a connection may take, whoever is at its other end.
@@ -30,13 +30,13 @@ const (
 	maxHeaders       = 16 << 10
 	handshakeTimeout = 10 * time.Second
 	idleTimeout      = 15 * time.Minute
-	// streamWindow is what a stream's sender may send before it is read: it lies in memory, of no budget. A message
-	// that is larger is asked for once it is within the budget.
+	// streamWindow is what the sender of a stream may send before it is read: it is in memory outside the budget. A
+	// larger message is read once it is within the budget.
 	streamWindow     = 128 << 10
 	connectionWindow = 1 << 20
 )
 
-// LimitConnections lets only so many connections be open at once; more wait to be accepted.
+// LimitConnections bounds the open connections of a listener; further ones wait to be accepted.
 func LimitConnections(l net.Listener) net.Listener { return netutil.LimitListener(l, maxConnections) }
 
 // Server is one gRPC listener. Register services on it, then Serve.
@@ -44,7 +44,7 @@ type Server struct {
 	cfg  Config
 	env  daemon.Env
 	keys *Keys
-	// serviceKeys are those among them that may see secrets.
+	// serviceKeys are the keys that may see secrets.
 	serviceKeys *Keys
 	outcomes    *outcomes
 	budget      *Budget
@@ -58,7 +58,7 @@ type Server struct {
 	stopped sync.Once
 }
 
-// NewServer reads keys and certificate and binds the listener, so that Advertised is known before anything is served.
+// NewServer reads keys and certificate and binds the listener, so that Advertised is known before Serve.
 func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	keys, err := LoadKeys(cfg.KeyHashes, cfg.KeyHashesFile)
 	if err != nil {
@@ -110,10 +110,10 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	return s, nil
 }
 
-// GetServiceInfo is what reflection tells.
+// GetServiceInfo is the content of reflection.
 func (s *Server) GetServiceInfo() map[string]grpc.ServiceInfo { return s.grpc.GetServiceInfo() }
 
-// Advertised is the host:port under which other replicas reach this one.
+// Advertised is the host:port at which other replicas reach this one.
 func (s *Server) Advertised() string {
 	if s.cfg.Advertise != "" {
 		return s.cfg.Advertise
@@ -121,21 +121,21 @@ func (s *Server) Advertised() string {
 	return s.listener.Addr().String()
 }
 
-// Budget bounds what the process holds for callers; another listener beside this one takes of the same.
+// Budget bounds the memory held for callers; other listeners of the process share it.
 func (s *Server) Budget() *Budget { return s.budget }
 
-// ServiceKeys is how many keys of services are accepted.
+// ServiceKeys is the number of accepted keys of services.
 func (s *Server) ServiceKeys() int { return s.serviceKeys.Len() }
 
-// Keys are the API keys this server accepts, for the HTTP door beside it.
+// Keys are the API keys this server accepts, for an HTTP listener of the same process.
 func (s *Server) Keys() *Keys { return s.keys }
 
-// Stopping is closed when the server begins to stop. A stream that waits for news ends itself then; one that does not
-// sees its context end one second later.
+// Stopping is closed when the server starts to stop. A stream that waits for changes ends then; the context of any
+// other stream ends one second later.
 func (s *Server) Stopping() <-chan struct{} { return s.stopping }
 
-// Serve answers calls until ctx ends, then finishes those under way within env.ShutdownTimeout and returns nil. It
-// announces the listener as "grpc" and keeps the health check of that name.
+// Serve answers calls until ctx ends, then finishes the calls under way within env.ShutdownTimeout and returns nil. It
+// announces the listener as "grpc" and sets the health check of that name.
 func (s *Server) Serve(ctx context.Context) error {
 	done := s.env.InFlight.Add("gRPC calls under way")
 	defer done()
@@ -175,7 +175,7 @@ func (s *Server) drain(finishing context.Context) error {
 	}
 }
 
-// Close gives the listener back, also where Serve was not called; after Serve it does nothing.
+// Close closes the listener where Serve was not called; after Serve it does nothing.
 func (s *Server) Close() error {
 	s.grpc.Stop()
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {

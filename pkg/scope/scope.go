@@ -23,7 +23,7 @@ type Scope struct {
 	tabular bool
 }
 
-// Compile reads an expression. Its error is a fault of kind Invalid that names everything that is wrong with it.
+// Compile compiles an expression. The error is a fault of kind Invalid with every violation.
 func Compile(text string) (*Scope, error) {
 	var f fault.Faults
 	env, err := environment()
@@ -44,7 +44,7 @@ func Compile(text string) (*Scope, error) {
 	return s, nil
 }
 
-// Holds says whether the usage counts. An error is the expression's own, such as a division by zero.
+// Holds reports whether the usage counts. An error is the expression's own, such as a division by zero.
 func (s *Scope) Holds(u *eventv1.UsageCharged) (bool, error) {
 	if s.tabular {
 		if c := u.GetCategory(); c >= 0 && c < categories {
@@ -65,7 +65,7 @@ func (s *Scope) evaluate(u *eventv1.UsageCharged) (bool, error) {
 // categories is one more than the highest category there is.
 const categories = eventv1.UsageCharged_CATEGORY_CONTENT + 1
 
-// slot is where a combination stands in the table: 6 categories with 3 marks take 48 of its 64 bits.
+// slot is the bit of a combination in the table: 6 categories with 3 marks take 48 of its 64 bits.
 func slot(c eventv1.UsageCharged_Category, roaming, outOfBundle, thirdParty bool) uint {
 	i := uint(c) << 3
 	for bit, mark := range [...]bool{roaming, outOfBundle, thirdParty} {
@@ -76,8 +76,8 @@ func slot(c eventv1.UsageCharged_Category, roaming, outOfBundle, thirdParty bool
 	return i
 }
 
-// tabulate evaluates every combination once. An expression that fails for one of them keeps no table: its error is told
-// where it happens.
+// tabulate evaluates every combination once. An expression that fails for one of them gets no table: its error is
+// returned by Holds.
 func (s *Scope) tabulate() {
 	var table uint64
 	for c := range categories {
@@ -95,7 +95,7 @@ func (s *Scope) tabulate() {
 	s.table, s.tabular = table, true
 }
 
-// readsMarksOnly says that an expression sees of the usage only what the table is made of.
+// readsMarksOnly reports that an expression reads only the fields of the table.
 func readsMarksOnly(checked *cel.Ast) bool {
 	mentions, covered := 0, 0
 	isUsage := func(e ast.Expr) bool { return e.Kind() == ast.IdentKind && e.AsIdent() == variable }

@@ -26,7 +26,7 @@ func compiled(t testing.TB, text string) *Scope {
 	return s
 }
 
-func TestHolds(t *testing.T) {
+func TestHolds_CountsMatchingUsage(t *testing.T) {
 	data := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, VisitedCountry: "CH"}
 	voice := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_VOICE, Roaming: true, OutOfBundle: true}
 	for _, test := range []struct {
@@ -55,7 +55,7 @@ func TestHolds(t *testing.T) {
 	}
 }
 
-func TestAnExpressionThatIsNoScopeIsRefusedInWords(t *testing.T) {
+func TestCompile_RejectsInvalidScopes(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing at all":                  "",
 		"a field that usage has not got":  "usage.colour == 1",
@@ -75,7 +75,7 @@ func TestAnExpressionThatIsNoScopeIsRefusedInWords(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfTheExpressionIsTold(t *testing.T) {
+func TestHolds_ReturnsTheExpressionsError(t *testing.T) {
 	s := compiled(t, "10 / usage.quantity > 1")
 	if _, err := s.Holds(&eventv1.UsageCharged{}); err == nil {
 		t.Error("a division by zero was no error")
@@ -85,7 +85,7 @@ func TestAnErrorOfTheExpressionIsTold(t *testing.T) {
 	}
 }
 
-func TestOnlyWhatReadsNothingElseIsTabulated(t *testing.T) {
+func TestCompile_TabulatesOnlyScopesOverMarks(t *testing.T) {
 	for text, want := range map[string]bool{
 		roamingData: true, outOfBundle: true, thirdParty: true, "true": true,
 		"!usage.roaming || usage.category in [SMS, MMS]": true,
@@ -102,7 +102,7 @@ func TestOnlyWhatReadsNothingElseIsTabulated(t *testing.T) {
 }
 
 // The table is an evaluation done before.
-func TestTheTableAnswersAsTheExpressionDoes(t *testing.T) {
+func TestHolds_TableEqualsEvaluation(t *testing.T) {
 	atoms := []string{"usage.roaming", "usage.out_of_bundle", "usage.third_party", "(usage.category == DATA)", "(usage.category == CONTENT)", "(usage.category >= SMS)"}
 	rapid.Check(t, func(t *rapid.T) {
 		text := rapid.SampledFrom(atoms).Draw(t, "first")

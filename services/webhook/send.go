@@ -25,7 +25,7 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 	client, err := s.pool.Client(e.identity)
 	if err != nil { // its certificates were read when the endpoint was made
 		out = s.unsent(out, err)
-		out.Result, out.ErrorClass = delivery.LocalFailure, string(outbound.ClassOurs)
+		out.Result, out.ErrorClass = delivery.LocalFailure, string(outbound.ClassLocal)
 		return out
 	}
 	h := header(d, e, out.Started)
@@ -39,7 +39,7 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 	if r.Class != outbound.ClassNone {
 		// Broken off by us, whatever the error looks like: it says nothing about the receiver.
 		out.Unfinished = ctx.Err() != nil
-		if r.Class == outbound.ClassOurs {
+		if r.Class == outbound.ClassLocal {
 			out.Result = delivery.LocalFailure
 		}
 		out.ErrorClass, out.Error = string(r.Class), r.Err.Error()

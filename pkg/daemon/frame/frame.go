@@ -1,5 +1,5 @@
-// Package frame is what a service stands on that keeps its state in Redis and works partitions of Kafka topics by the
-// configuration: the connections to all three, its gRPC server, and their end in the reverse order.
+// Package frame is the base of a service that keeps state in Redis and processes partitions of Kafka topics by the
+// configuration: the connections to all three, its gRPC server, and their closing in reverse order.
 package frame
 
 import (
@@ -14,13 +14,13 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Config is the part of a service's file that says where its servers are.
+// Config is the part of a service's file that locates its servers.
 type Config struct {
 	daemon.Config `yaml:",inline"`
 	Kafka         stream.Config     `yaml:"kafka"`
 	Redis         redisstate.Config `yaml:"redis"`
 	GRPC          rpc.Config        `yaml:"grpc"`
-	// Configuration says where the configuration service is.
+	// Configuration locates the configuration service.
 	Configuration configclient.Config `yaml:"config"`
 }
 
@@ -35,7 +35,7 @@ func DefaultConfig(admin, grpc string) Config {
 	}
 }
 
-// Check adds every fault to f.
+// Check adds every violation to f.
 func (c Config) Check(f *fault.Faults) {
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("grpc", c.GRPC.Validate())
@@ -49,15 +49,15 @@ type Frame struct {
 	Client   *stream.Client
 	Producer *stream.Producer
 	Store    *redisstate.Store
-	// Server serves nothing before the service says so: it registers its services first.
+	// Server serves only once the service calls Serve: it registers its services first.
 	Server *rpc.Server
-	// Source follows the configuration until Following ends, which is after run has returned.
+	// Source follows the configuration until Following ends, which is after run returned.
 	Source    *configclient.Source
 	Following context.Context
 }
 
-// Run opens the frame, in order, and calls run. When run returns, everything is closed in the reverse order: what the
-// producer holds first reaches Kafka. It returns nil where ctx ends before Redis answers.
+// Run opens the frame, in order, and calls run. When run returns, everything is closed in reverse order: records that
+// the producer holds reach Kafka first. It returns nil where ctx ends before Redis answers.
 func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.Context, f *Frame) error) (err error) {
 	f := &Frame{Env: env}
 	closing := func(end func() error) { err = errors.Join(err, end()) }
@@ -77,7 +77,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.C
 	f.Store = store
 	defer closing(store.Close)
 
-	// A partition may ask for a revision until it is given back, after ctx has ended.
+	// A partition may read a revision until it is released, after ctx has ended.
 	following, unfollow := context.WithCancel(context.WithoutCancel(ctx))
 	defer unfollow()
 	if f.Source, err = configclient.Open(following, cfg.Configuration, env, store); err != nil {

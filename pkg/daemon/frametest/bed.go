@@ -1,5 +1,5 @@
-// Package frametest starts what a service of package frame stands on, for the service's own tests: a broker, a Redis, and a
-// configuration service whose revisions the test makes.
+// Package frametest starts what the tests of a service on package frame need: a broker, a Redis, and a configuration
+// service whose revisions the test saves.
 package frametest
 
 import (
@@ -19,14 +19,14 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-// Patience bounds every wait of a test: it only ends tests that fail.
+// Patience bounds every wait of a test; only failing tests reach it.
 const Patience = 90 * time.Second
 
-// Bed is one pair of servers with a configuration service beside them. Topics and keys of Redis are the test's own.
+// Bed is a pair of servers with a configuration service. Topics and Redis keys belong to the test.
 type Bed struct {
 	*testing.T
 	Ctx context.Context
-	// Config says where the servers are. The service listens on free ports and takes the key of KeyFile.
+	// Config locates the servers. The service listens on free ports and uses the key of KeyFile.
 	Config        frame.Config
 	Redis         statetest.Redis
 	Client        *stream.Client
@@ -71,7 +71,7 @@ func New(t *testing.T, brokers []string, server statetest.Redis) *Bed {
 	return b
 }
 
-// CreateTopics makes every topic of the product.
+// CreateTopics creates every topic of the product.
 func (b *Bed) CreateTopics(partitions int) {
 	b.Helper()
 	if err := b.Client.CreateTopics(b.Ctx, stream.Topics(partitions), true); err != nil {
@@ -79,7 +79,7 @@ func (b *Bed) CreateTopics(partitions int) {
 	}
 }
 
-// Run runs a service until stop, which returns how it ended. It is stopped with the test at the latest.
+// Run runs a service until stop, which returns its error. The test's end stops it at the latest.
 func (b *Bed) Run(name string, run func(ctx context.Context, env daemon.Env) error) (env daemon.Env, stop func() error) {
 	b.Helper()
 	env = daemon.NewEnv(name, zap.NewNop())
@@ -95,7 +95,7 @@ func (b *Bed) Run(name string, run func(ctx context.Context, env daemon.Env) err
 	return env, stop
 }
 
-// serve serves gRPC for the rest of the test, to whoever has Key.
+// serve serves gRPC until the test ends, for callers with Key.
 func (b *Bed) serve(register func(s *rpc.Server)) (address string) {
 	b.Helper()
 	cfg := rpc.DefaultConfig("127.0.0.1:0")

@@ -15,7 +15,7 @@ import (
 // Key is the API key that the configuration service of a bed accepts.
 const Key = "tg_0123456789abcdef"
 
-// Configuration stands for the configuration service: it serves the revisions that a test saves.
+// Configuration is a configuration service that serves the revisions a test saves.
 type Configuration struct {
 	configv1.UnimplementedConfigWatchServiceServer
 
@@ -41,7 +41,7 @@ func (b *Bed) startConfiguration() {
 	b.Configuration = c
 }
 
-// Save makes a snapshot the newest revision. Every revision changes what is folded.
+// Save makes a snapshot the newest revision. Every revision changes what counting and planning read.
 func (c *Configuration) Save(s *configv1.Snapshot) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

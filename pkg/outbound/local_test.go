@@ -16,7 +16,7 @@ import (
 	"golang.org/x/net/dns/dnsmessage"
 )
 
-// failing is a dialer that has nothing but an error.
+// failing is a dialer that returns only an error.
 type failing struct{ err error }
 
 func (f failing) DialContext(context.Context, string, string) (net.Conn, error) { return nil, f.err }
@@ -25,19 +25,19 @@ func refused(call string, errno syscall.Errno, addr netip.AddrPort) error {
 	return &net.OpError{Op: "dial", Net: "tcp", Addr: net.TCPAddrFromAddrPort(addr), Err: os.NewSyscallError(call, errno)}
 }
 
-// A receiver was once given up after nine attempts that no file descriptor had been there for.
-func TestWhatThisMachineLacksIsNotTheReceivers(t *testing.T) {
+// A delivery was once dead after nine attempts for which no file descriptor was free.
+func TestLocal_MissingResourcesAreLocal(t *testing.T) {
 	loopback := netip.MustParseAddrPort("127.0.0.1:443")
 	for name, tc := range map[string]struct {
 		err  error
 		want Class
 	}{
-		"no file descriptor in the process":     {refused("socket", syscall.EMFILE, loopback), ClassOurs},
-		"no file descriptor in the system":      {refused("socket", syscall.ENFILE, loopback), ClassOurs},
-		"no memory":                             {refused("socket", syscall.ENOMEM, loopback), ClassOurs},
-		"no buffers":                            {refused("connect", syscall.ENOBUFS, loopback), ClassOurs},
-		"no port":                               {refused("connect", syscall.EADDRNOTAVAIL, loopback), ClassOurs},
-		"no network card":                       {refused("connect", syscall.ENETDOWN, loopback), ClassOurs},
+		"no file descriptor in the process":     {refused("socket", syscall.EMFILE, loopback), ClassLocal},
+		"no file descriptor in the system":      {refused("socket", syscall.ENFILE, loopback), ClassLocal},
+		"no memory":                             {refused("socket", syscall.ENOMEM, loopback), ClassLocal},
+		"no buffers":                            {refused("connect", syscall.ENOBUFS, loopback), ClassLocal},
+		"no port":                               {refused("connect", syscall.EADDRNOTAVAIL, loopback), ClassLocal},
+		"no network card":                       {refused("connect", syscall.ENETDOWN, loopback), ClassLocal},
 		"no address of that family":             {refused("connect", syscall.EADDRNOTAVAIL, netip.MustParseAddrPort("[fe80::1%nosuch]:443")), ClassConnect},
 		"refused by the receiver":               {refused("connect", syscall.ECONNREFUSED, loopback), ClassConnect},
 		"no route, as to an address nobody has": {refused("connect", syscall.ENETUNREACH, loopback), ClassConnect},
@@ -56,7 +56,7 @@ func TestWhatThisMachineLacksIsNotTheReceivers(t *testing.T) {
 	}
 }
 
-func TestWithoutFileDescriptorsNeitherAddressesNorNamesAreTheReceivers(t *testing.T) {
+func TestLocal_MissingFileDescriptorsAreLocal(t *testing.T) {
 	c := mustClient(t, Options{Policy: Policy{Networks: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}}})
 	var before syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &before); err != nil {
@@ -79,7 +79,7 @@ func TestWithoutFileDescriptorsNeitherAddressesNorNamesAreTheReceivers(t *testin
 		t.Fatal(err)
 	}
 	for _, r := range got {
-		if r.Class != ClassOurs {
+		if r.Class != ClassLocal {
 			t.Errorf("class %q: %v", r.Class, r.Err)
 		}
 	}
@@ -143,7 +143,7 @@ func domainServer(t *testing.T, say func(name string) (dnsmessage.RCode, bool)) 
 	}
 }
 
-func TestANameServerThatDoesNotAnswerIsOurs(t *testing.T) {
+func TestLocal_SilentNameServerIsLocal(t *testing.T) {
 	nobody := func(context.Context, string, string) (net.Conn, error) {
 		return nil, fmt.Errorf("%w", errors.New("no name server"))
 	}
@@ -159,12 +159,12 @@ func TestANameServerThatDoesNotAnswerIsOurs(t *testing.T) {
 		"our name server refuses all": {domainServer(t, func(name string) (dnsmessage.RCode, bool) {
 			return dnsmessage.RCodeRefused, name == "."
 		}), ClassDNS},
-		"our name server is silent":    {domainServer(t, func(string) (dnsmessage.RCode, bool) { return 0, false }), ClassOurs},
-		"our name server is not there": {nobody, ClassOurs},
+		"our name server is silent":    {domainServer(t, func(string) (dnsmessage.RCode, bool) { return 0, false }), ClassLocal},
+		"our name server is not there": {nobody, ClassLocal},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := Options{DialTimeout: 200 * time.Millisecond, names: newNames(tc.dial)}
-			o.names.patient = time.Second
+			o.names.probeTimeout = time.Second
 			c := mustClient(t, o)
 			if got := c.Do(t.Context(), Request{URL: mustURL(t, "https://receiver.test/")}); got.Class != tc.want {
 				t.Errorf("class %q, want %q: %v", got.Class, tc.want, got.Err)
