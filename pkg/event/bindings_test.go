@@ -10,8 +10,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// binary are the attributes of an event in binary mode, with a prefix, changed by pairs of names and values; an empty value
-// takes one away, and a name with a colon before it is a header as given.
+// binary are the attributes of an event in binary mode, with a prefix, changed by pairs of names and values; an empty
+// value takes one away, and a name with a colon before it is a header as given.
 func binary(prefix string, pairs ...string) [][2]string {
 	all := map[string]string{
 		"specversion": "1.0", "id": "1", "source": "s", "type": "client.created", "tenant": "acme", "subject": "client/1",
@@ -49,7 +49,8 @@ func byHTTP(body string, headers ...[2]string) (*event.Event, error) {
 
 func typed(contentType string) [2]string { return [2]string{"content-type", contentType} }
 
-// Each sentence that says MUST of a receiver in the bindings of CloudEvents 1.0.2, and what producers get wrong in them.
+// Each sentence that says MUST of a receiver in the bindings of CloudEvents 1.0.2, and what producers get wrong in
+// them.
 func TestParse_CloudEventsBindings(t *testing.T) {
 	whole := string(structured(t, map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{}`}))
 	member := func(pairs ...string) string {

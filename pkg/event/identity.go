@@ -22,7 +22,7 @@ func (e *Event) Identity() Identity {
 	return identityOf('e', e.Tenant, e.Source, e.Subject, e.ID)
 }
 
-// Reference names what a source calls id whoever the subject is: a call, which is the same one under another number of
+// Reference names what a source calls id, of any subject: a call, which is the same one under another number of
 // its subscriber, and what a refund takes back.
 func Reference(tenant, source, id string) Identity {
 	return identityOf('r', tenant, source, id)

@@ -20,12 +20,12 @@ type Permission struct {
 	Who       string
 	Operation string
 	Resource  string
-	// Name of the topic or group, with the prefix before it; "*" at the end stands for whatever begins so.
+	// Name of the topic or group, with the prefix before it; "*" at the end matches any ending.
 	Name string
 }
 
-// access is who reads and writes which topics, and is a member of which groups. No other may write a topic: who
-// writes events.ordered or safeguards can forge calls, revisions and outcomes.
+// access is who reads and writes which topics, and is a member of which groups. No other may write a topic: a
+// writer of events.ordered or safeguards can forge calls, revisions and outcomes.
 var access = []struct {
 	who                   string
 	reads, writes, groups []string

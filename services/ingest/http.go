@@ -99,7 +99,7 @@ func (d *httpAPI) serve(ctx context.Context) error {
 	return nil
 }
 
-// authenticated answers who may not call, or does not post, by the headers alone.
+// authenticated refuses callers without a valid API key, and other methods than POST, by the headers alone.
 func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {

@@ -123,7 +123,7 @@ func sleep(ctx context.Context, d time.Duration, signal <-chan struct{}) bool {
 	return true
 }
 
-// once is one reading, for all who wait for the next; false where configuration did not answer.
+// once is one reading, for all events that wait for the next; false where configuration did not answer.
 func (t *tenants) once(ctx context.Context) bool {
 	t.mu.Lock()
 	mine := t.next
@@ -148,7 +148,7 @@ func (t *tenants) once(ctx context.Context) bool {
 	}
 	t.answers = err == nil
 	waiting := []*reading{mine}
-	if err != nil { // who began to wait meanwhile need not wait for the same again
+	if err != nil { // events that began to wait meanwhile do not wait for another failure
 		waiting, t.next = append(waiting, t.next), nil
 	}
 	for _, r := range waiting {

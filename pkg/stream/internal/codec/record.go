@@ -17,8 +17,8 @@ type Header struct {
 //
 // Bytes handed to Produce must not be changed afterwards, not even after an
 // error: a request may still be on its way. Bytes of records that were read
-// are parts of the answer that brought them (up to some MiB): who keeps one for
-// long clones it.
+// are parts of the answer that brought them (up to some MiB): a record that is
+// kept for long is cloned.
 type Record struct {
 	// Topic is the full topic name, prefix included.
 	Topic string

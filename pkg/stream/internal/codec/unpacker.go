@@ -77,8 +77,8 @@ func (u *Unpacker) Drop() {
 }
 
 // Take returns the next piece: records, or offsets that hold none; an empty one
-// when nothing more is here. A batch that can't be read is a *DamagedError,
-// one that is here in part ErrCut.
+// when nothing is left. A batch that can't be read is a *DamagedError,
+// an incomplete one is ErrCut.
 func (u *Unpacker) Take(ctx context.Context) (Batch, error) {
 	b := Batch{Start: u.Start, End: u.End, High: u.High}
 	began := u.Next
@@ -156,7 +156,7 @@ func (u *Unpacker) closeBatch() {
 	u.open, u.checked, u.large = recordDecoder{names: u.open.names}, false, 0
 }
 
-// passed goes on behind a batch.
+// passed continues after a batch.
 func (u *Unpacker) passed(set *Set, one []byte, end int64) {
 	u.Next = max(u.Next, end)
 	set.led = true

@@ -62,7 +62,7 @@ func compressed(t *testing.T, c kafka.Compression, payload []byte) []byte {
 
 func zeros(n int) func([]byte) []byte { return func([]byte) []byte { return make([]byte, n) } }
 
-// one record whose fields are given as they stand.
+// one record with the fields as given.
 func oneRecord(fields ...int64) func([]byte) []byte {
 	return func([]byte) []byte {
 		b := []byte{0}

@@ -75,7 +75,7 @@ func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (codec.B
 }
 
 // fetch is Fetch without a report to the watchdog: a reader fetches ahead of a
-// worker, who may be stuck meanwhile.
+// worker, which may be stuck meanwhile.
 func (cl *Claim) fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
 	o = o.withDefaults(cl.g.c.CallTimeout)
 	return cl.fetchBy(ctx, from, cl.g.c.direct(cl.Topic, cl.Partition, from, o))

@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
 )
 
-// position is how far a claim's work is, and since when it could be further.
+// position is the offset that a claim's work has reached, and since when records wait behind it.
 type position struct {
 	mu          sync.Mutex
 	at          int64 // everything below it is worked

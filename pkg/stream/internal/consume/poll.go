@@ -22,15 +22,15 @@ const (
 	readAhead = 64 << 10
 	// pollBytes bounds what one answer brings of all partitions.
 	pollBytes = 4 << 20
-	// endAfter is after what time a request without an answer waits at the ends of
-	// its partitions: it is no waste then to ask for them in another, too.
+	// endAfter: a request that has no answer after this time waits at the ends of its
+	// partitions, so that another request may ask for them too and nothing comes twice.
 	endAfter = 2 * time.Millisecond
 )
 
 // poller asks one broker. Its main request goes again as soon as it was
 // answered, for every partition that has room. One that gets room meanwhile is
-// asked for in an extra request, and again in the next main request: whichever
-// is answered first counts.
+// asked for in an extra request, and again in the next main request: the
+// first answer counts.
 type poller struct {
 	c      *Consumer
 	broker int32
@@ -38,7 +38,7 @@ type poller struct {
 	end    context.CancelFunc
 
 	mu        sync.Mutex
-	subs      []*subscription // answers are filled in this order; who got something goes to the end
+	subs      []*subscription // answers are filled in this order; one that got records goes to the end
 	main      bool            // the main request is on its way, or about to be
 	gathering bool            // an extra request is about to be made
 }

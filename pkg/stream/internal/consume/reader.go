@@ -111,7 +111,7 @@ func (r *Reader) handed(u *codec.Unpacker) {
 }
 
 // C brings the batches in order, for a select beside timers and commands; put
-// the select into Claim.Waiting, since the watchdog can't see who listens. It is
+// the select into Claim.Waiting, since the watchdog can't see a listener. It is
 // closed after the reader's end. An empty batch comes at the log's end at least
 // once per MaxWait to a worker that listens.
 func (r *Reader) C() <-chan Fetched { return r.out }
