@@ -29,11 +29,11 @@ func TestParseBatch_RefusesTooManyBeforeAnyIsParsed(t *testing.T) {
 	for body, want := range map[string]string{
 		"[" + strings.Repeat("0,", 1<<19) + "0]": reason.BatchTooLarge,
 		"[0,0,0,0]":                              reason.BatchTooLarge,
-		"[0,0,0":                                 event.ReasonUndecodable,
-		"[0,0,0] 1":                              event.ReasonUndecodable,
-		"[0,,0]":                                 event.ReasonUndecodable,
-		"null":                                   event.ReasonUndecodable,
-		"":                                       event.ReasonUndecodable,
+		"[0,0,0":                                 reason.Undecodable,
+		"[0,0,0] 1":                              reason.Undecodable,
+		"[0,,0]":                                 reason.Undecodable,
+		"null":                                   reason.Undecodable,
+		"":                                       reason.Undecodable,
 	} {
 		if parsed, err := event.ParseBatch([]byte(body), 3, parse); parsed != nil || fault.ReasonOf(err) != want {
 			t.Errorf("%.20s: %v", body, err)

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -72,8 +73,8 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 	}{
 		// JSON format.
 		"a null attribute is one that is not there":         {byHTTP, member("correlation", "null"), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
-		"a null attribute that must be there":               {byHTTP, member("id", "null"), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: is required", event.ReasonInvalid},
-		"names of members are compared to the letter":       {byHTTP, member("id", "", "ID", `"1"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: is required", event.ReasonInvalid},
+		"a null attribute that must be there":               {byHTTP, member("id", "null"), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: is required", reason.EventInvalid},
+		"names of members are compared to the letter":       {byHTTP, member("id", "", "ID", `"1"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: is required", reason.EventInvalid},
 		"extensions of every type of JSON are let be":       {byHTTP, member("comexampleone", "5", "comexampletwo", "true"), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"an attribute that is a number":                     {byHTTP, member("tenant", "5"), [][2]string{typed(event.ContentTypeCloudEvent)}, "tenant: must be a string", ""},
 		"data of a subtype json":                            {byHTTP, member("datacontenttype", `"text/json"`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
@@ -83,14 +84,14 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 		"data_base64 is bytes of the type that is said":     {byHTTP, member("data", "", "data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"data_base64 in base64 for URLs":                    {byHTTP, member("data", "", "data_base64", `"-_-_"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "data_base64 must be a string of base64", ""},
 		"data and data_base64":                              {byHTTP, member("data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, "must not be there beside data_base64", ""},
-		"a text with a control character of the second row": {byHTTP, member("id", `"a\u0085b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", event.ReasonInvalid},
-		"a text with a code point that is no character":     {byHTTP, member("id", `"a\ufdd0b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", event.ReasonInvalid},
+		"a text with a control character of the second row": {byHTTP, member("id", `"a\u0085b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", reason.EventInvalid},
+		"a text with a code point that is no character":     {byHTTP, member("id", `"a\ufdd0b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", reason.EventInvalid},
 		"something behind the object":                       {byHTTP, whole + "{}", [][2]string{typed(event.ContentTypeCloudEvent)}, "must be a CloudEvent as a JSON object", ""},
 		// HTTP binding.
 		"structured mode is known by its type, in any case": {byHTTP, whole, [][2]string{typed("Application/CloudEvents+JSON; charset=UTF-8")}, taken, ""},
 		"headers beside structured mode are not read":       {byHTTP, whole, append(binary("ce-", "id", "2", ":content-type", ""), typed(event.ContentTypeCloudEvent)), taken, ""},
-		"another format of CloudEvents":                     {byHTTP, whole, [][2]string{typed("application/cloudevents+avro")}, "content-type: \"application/cloudevents+avro\" is not taken", event.ReasonMediaType},
-		"no format of CloudEvents":                          {byHTTP, whole, [][2]string{typed("application/cloudevents")}, "is not taken", event.ReasonMediaType},
+		"another format of CloudEvents":                     {byHTTP, whole, [][2]string{typed("application/cloudevents+avro")}, "content-type: \"application/cloudevents+avro\" is not taken", reason.MediaTypeUnsupported},
+		"no format of CloudEvents":                          {byHTTP, whole, [][2]string{typed("application/cloudevents")}, "is not taken", reason.MediaTypeUnsupported},
 		"binary mode":                                       {byHTTP, "{}", binary("ce-"), taken, ""},
 		"names of headers are read in any case":             {byHTTP, "{}", binary("CE-"), taken, ""},
 		"a type of content in a header of its own":          {byHTTP, "{}", binary("ce-", "datacontenttype", "application/json"), "datacontenttype: must not be sent", ""},
@@ -101,27 +102,27 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 		"a string in double quotes":                         {byHTTP, "{}", binary("ce-", "id", `"1"`), taken, ""},
 		"a string in double quotes with escapes":            {byHTTP, "{}", binary("ce-", "correlation", `"a \"b\" \\ %20"`), taken, ""},
 		"a header that is there twice":                      {byHTTP, "{}", append(binary("ce-"), [2]string{"ce-id", "2"}), "id: must not be there twice", ""},
-		"data in an unknown format":                         {byHTTP, "a,b", binary("ce-", ":content-type", "text/csv"), "is not taken", event.ReasonMediaType},
+		"data in an unknown format":                         {byHTTP, "a,b", binary("ce-", ":content-type", "text/csv"), "is not taken", reason.MediaTypeUnsupported},
 		"data as Protobuf by its older names":               {byHTTP, "", binary("ce-", ":content-type", "application/x-protobuf"), taken, ""},
 		"data as Protobuf by Google's name":                 {byHTTP, "", binary("ce-", ":content-type", "application/vnd.google.protobuf"), taken, ""},
 		"a whole CloudEvent as plain JSON":                  {byHTTP, whole, [][2]string{typed("application/json")}, "content-type: must be application/cloudevents+json", ""},
 		"a whole CloudEvent of no type":                     {byHTTP, " \r\n" + whole, nil, "content-type: must be application/cloudevents+json", ""},
 		"a batch as plain JSON":                             {byHTTP, "[" + whole + "]", [][2]string{typed("application/json")}, "content-type: must be application/cloudevents-batch+json", ""},
-		"a form":                                            {byHTTP, "a=b", [][2]string{typed("application/x-www-form-urlencoded")}, "is not taken", event.ReasonMediaType},
+		"a form":                                            {byHTTP, "a=b", [][2]string{typed("application/x-www-form-urlencoded")}, "is not taken", reason.MediaTypeUnsupported},
 		"attributes as Kafka spells them":                   {byHTTP, "{}", binary("ce_"), "begin with ce-, not with ce_", ""},
 		"nothing at all":                                    {byHTTP, "", nil, "must be a CloudEvent", ""},
 		// Kafka binding.
 		"kafka: structured mode is known by its type":         {byKafka, whole, [][2]string{typed("APPLICATION/cloudevents+json")}, taken, ""},
-		"kafka: another format of CloudEvents":                {byKafka, whole, [][2]string{typed("application/cloudevents+avro")}, "is not taken", event.ReasonMediaType},
+		"kafka: another format of CloudEvents":                {byKafka, whole, [][2]string{typed("application/cloudevents+avro")}, "is not taken", reason.MediaTypeUnsupported},
 		"kafka: a batch, which the binding does not have":     {byKafka, "[" + whole + "]", [][2]string{typed(event.ContentTypeBatch)}, "must be one CloudEvent", ""},
 		"kafka: binary mode":                                  {byKafka, "{}", binary("ce_"), taken, ""},
-		"kafka: no data is no value":                          {byKafka, "", binary("ce_"), "data: is required", event.ReasonInvalid},
+		"kafka: no data is no value":                          {byKafka, "", binary("ce_"), "data: is required", reason.EventInvalid},
 		"kafka: no data in Protobuf is an empty message":      {byKafka, "", binary("ce_", ":content-type", "application/protobuf"), taken, ""},
 		"kafka: data as Protobuf by its older name":           {byKafka, "", binary("ce_", ":content-type", "application/x-protobuf"), taken, ""},
 		"kafka: data as Protobuf by Google's name":            {byKafka, "", binary("ce_", ":content-type", "application/vnd.google.protobuf"), taken, ""},
 		"kafka: an Event by the older name":                   {byKafka, inProtobuf, [][2]string{typed("application/x-protobuf")}, taken, ""},
 		"kafka: an Event by Google's name":                    {byKafka, inProtobuf, [][2]string{typed("application/vnd.google.protobuf")}, taken, ""},
-		"kafka: a header that is not UTF-8":                   {byKafka, "{}", binary("ce_", "correlation", "\xff"), "correlation: must be UTF-8", event.ReasonInvalid},
+		"kafka: a header that is not UTF-8":                   {byKafka, "{}", binary("ce_", "correlation", "\xff"), "correlation: must be UTF-8", reason.EventInvalid},
 		"kafka: per cents are not decoded":                    {byKafka, "{}", binary("ce_", "id", "100%"), taken, ""},
 		"kafka: a header that is there twice":                 {byKafka, "{}", append(binary("ce_"), [2]string{"ce_id", "2"}), "id: must not be there twice", ""},
 		"kafka: a whole CloudEvent of no type":                {byKafka, whole, nil, "content-type: must be application/cloudevents+json", ""},
@@ -147,11 +148,11 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 				}
 				return
 			}
-			reason := tc.reason
-			if reason == "" {
-				reason = event.ReasonUndecodable
+			want := tc.reason
+			if want == "" {
+				want = reason.Undecodable
 			}
-			if got := fault.ViolationsOf(err); len(got) != 1 || !strings.Contains(got[0].String(), tc.says) || fault.ReasonOf(err) != reason {
+			if got := fault.ViolationsOf(err); len(got) != 1 || !strings.Contains(got[0].String(), tc.says) || fault.ReasonOf(err) != want {
 				t.Errorf("want %q, got %v", tc.says, err)
 			}
 		})
@@ -160,7 +161,7 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 
 func TestParseKafka_NamesEachAttributeSpeltAsInHTTP(t *testing.T) {
 	_, err := byKafka("{}", binary("ce-")...)
-	if got := fault.ViolationsOf(err); len(got) != 7 || fault.ReasonOf(err) != event.ReasonUndecodable || !strings.Contains(err.Error(), "headers that begin with ce_") {
+	if got := fault.ViolationsOf(err); len(got) != 7 || fault.ReasonOf(err) != reason.Undecodable || !strings.Contains(err.Error(), "headers that begin with ce_") {
 		t.Errorf("%v", err)
 	}
 }

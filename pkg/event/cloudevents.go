@@ -43,7 +43,7 @@ var attributes = [...]string{
 // fromAttributes maps the attributes one to one; an absent one reads as empty.
 func fromAttributes(attribute func(name string) string, v *violations) *Event {
 	if got := attribute(attributeSpecVersion); got != specVersion && !v.names(attributeSpecVersion) {
-		v.add(ReasonUndecodable, attributeSpecVersion, "must be %s, is %.20q", specVersion, got)
+		v.add(reason.Undecodable, attributeSpecVersion, "must be %s, is %.20q", specVersion, got)
 	}
 	e := &Event{
 		ID: attribute(attributeID), Source: attribute(attributeSource), Type: attribute(attributeType),
@@ -54,9 +54,9 @@ func fromAttributes(attribute func(name string) string, v *violations) *Event {
 		t, err := ParseTime(text)
 		switch {
 		case err != nil:
-			v.add(ReasonUndecodable, attributeTime, "%s", err)
+			v.add(reason.Undecodable, attributeTime, "%s", err)
 		case t.Unix() < minSeconds || t.Unix() > maxSeconds:
-			v.add(ReasonUndecodable, attributeTime, timeRange)
+			v.add(reason.Undecodable, attributeTime, timeRange)
 		default:
 			e.Time = t
 		}
@@ -82,9 +82,9 @@ func parseStructured(media string, value []byte, v *violations) *Event {
 	case ContentTypeCloudEventProtobuf:
 		return parseFormat(value, v)
 	case ContentTypeBatch:
-		v.add(ReasonUndecodable, "", wantBatch)
+		v.add(reason.Undecodable, "", wantBatch)
 	default:
-		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent,
+		v.add(reason.MediaTypeUnsupported, HeaderContentType, "%.100q is not taken, %s and %s are", media, ContentTypeCloudEvent,
 			ContentTypeCloudEventProtobuf)
 	}
 	return nil
@@ -92,12 +92,12 @@ func parseStructured(media string, value []byte, v *violations) *Event {
 
 func parseObject(object []byte, v *violations) *Event {
 	if isFramed(object) {
-		v.add(ReasonUndecodable, "", wantFraming)
+		v.add(reason.Undecodable, "", wantFraming)
 		return nil
 	}
 	var fields map[string]json.RawMessage
 	if err := readJSON(object, &fields); err != nil || fields == nil {
-		v.add(ReasonUndecodable, "", "must be a CloudEvent as a JSON object%s", because(err))
+		v.add(reason.Undecodable, "", "must be a CloudEvent as a JSON object%s", because(err))
 		return nil
 	}
 	e := fromAttributes(func(name string) string { return stringField(fields, name, v) }, v)
@@ -106,9 +106,9 @@ func parseObject(object []byte, v *violations) *Event {
 	encoded, inBase64 := present(fields, "data_base64")
 	switch {
 	case inJSON && inBase64:
-		v.add(ReasonUndecodable, "data", "must not be there beside data_base64")
+		v.add(reason.Undecodable, "data", "must not be there beside data_base64")
 	case inJSON && !isJSON(media):
-		v.add(ReasonUndecodable, "data", "must be data_base64 where datacontenttype is %.100q", media)
+		v.add(reason.Undecodable, "data", "must be data_base64 where datacontenttype is %.100q", media)
 	case inJSON:
 		e.Data = typedData(e.Type, media, data, v)
 	case inBase64:
@@ -118,7 +118,7 @@ func parseObject(object []byte, v *violations) *Event {
 			value, err = base64.StdEncoding.DecodeString(text)
 		}
 		if err != nil {
-			v.add(ReasonUndecodable, "data", "data_base64 must be a string of base64")
+			v.add(reason.Undecodable, "data", "data_base64 must be a string of base64")
 			break
 		}
 		e.Data = typedData(e.Type, media, value, v)
@@ -139,7 +139,7 @@ func stringField(fields map[string]json.RawMessage, name string, v *violations) 
 	}
 	var s string
 	if err := json.Unmarshal(raw, &s); err != nil {
-		v.add(ReasonUndecodable, name, "must be a string")
+		v.add(reason.Undecodable, name, "must be a string")
 	}
 	return s
 }
@@ -158,7 +158,7 @@ type Parsed struct {
 func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error)) ([]Parsed, error) {
 	var objects []json.RawMessage
 	refuse := func(err error) ([]Parsed, error) {
-		return nil, fault.NewInvalid(ReasonUndecodable, fault.Violation{
+		return nil, fault.NewInvalid(reason.Undecodable, fault.Violation{
 			Description: "must be a JSON array of CloudEvents" + because(err),
 		})
 	}
@@ -202,7 +202,7 @@ func typedData(typ, media string, value []byte, v *violations) proto.Message {
 	name := t.Data.ProtoReflect().Descriptor().FullName()
 	switch {
 	case isFramed(value):
-		v.add(ReasonUndecodable, "data", wantFraming)
+		v.add(reason.Undecodable, "data", wantFraming)
 		return nil
 	case isJSON(media):
 		err := checkJSON(value)
@@ -210,16 +210,16 @@ func typedData(typ, media string, value []byte, v *violations) proto.Message {
 			err = protojson.Unmarshal(value, m)
 		}
 		if err != nil {
-			v.add(ReasonUndecodable, "data", "must be a %s in JSON%s", name, because(err))
+			v.add(reason.Undecodable, "data", "must be a %s in JSON%s", name, because(err))
 			return nil
 		}
 	case isProtobuf(media):
 		if err := proto.Unmarshal(value, m); err != nil {
-			v.add(ReasonUndecodable, "data", "must be the bytes of a %s", name)
+			v.add(reason.Undecodable, "data", "must be the bytes of a %s", name)
 			return nil
 		}
 	default:
-		v.add(ReasonMediaType, "data", "content type %.100q is not taken, application/json and %s are", media,
+		v.add(reason.MediaTypeUnsupported, "data", "content type %.100q is not taken, application/json and %s are", media,
 			ContentTypeProtobuf)
 		return nil
 	}
@@ -256,7 +256,7 @@ func headerValue(value, attribute string, v *violations) string {
 	}
 	s, err := url.PathUnescape(value)
 	if err != nil || !utf8.ValidString(s) {
-		v.add(ReasonUndecodable, attribute, "must be percent-encoded UTF-8")
+		v.add(reason.Undecodable, attribute, "must be percent-encoded UTF-8")
 		return ""
 	}
 	return s

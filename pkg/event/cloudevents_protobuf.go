@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Fields of io.cloudevents.v1.CloudEvent, of an entry of its map, and of CloudEventAttributeValue, by number.
@@ -41,7 +43,7 @@ type format struct {
 func parseFormat(value []byte, v *violations) *Event {
 	f := format{attributes: map[string]string{}}
 	if err := f.read(value, v); err != nil {
-		v.add(ReasonUndecodable, "", "must be an io.cloudevents.v1.CloudEvent: %s", err)
+		v.add(reason.Undecodable, "", "must be an io.cloudevents.v1.CloudEvent: %s", err)
 		return nil
 	}
 	e := fromAttributes(func(name string) string { return f.attributes[name] }, v)
@@ -49,7 +51,7 @@ func parseFormat(value []byte, v *violations) *Event {
 	switch f.kind {
 	case formatBinaryData:
 		if media == "" {
-			v.add(ReasonUndecodable, attributeDataContentType,
+			v.add(reason.Undecodable, attributeDataContentType,
 				"is required, as the type of binary_data: application/json or %s", ContentTypeProtobuf)
 			v.fields = append(v.fields, "data") // there, but not to be read
 			break
@@ -57,14 +59,14 @@ func parseFormat(value []byte, v *violations) *Event {
 		e.Data = typedData(e.Type, media, f.data, v)
 	case formatTextData:
 		if !isJSON(media) {
-			v.add(ReasonUndecodable, "data", "must be binary_data or proto_data where datacontenttype is %.100q", media)
+			v.add(reason.Undecodable, "data", "must be binary_data or proto_data where datacontenttype is %.100q", media)
 			break
 		}
 		e.Data = typedData(e.Type, media, f.data, v)
 	case formatProtoData:
 		var w wire
 		if err := w.mergeAny(f.data); err != nil {
-			v.add(ReasonUndecodable, "data", "must be a google.protobuf.Any: %s", err)
+			v.add(reason.Undecodable, "data", "must be a google.protobuf.Any: %s", err)
 			break
 		}
 		e.Data = decodeData(w.typeURL, w.data, v)
@@ -124,7 +126,7 @@ func (f *format) attribute(entry []byte, v *violations) error {
 		return nil // however many there are
 	}
 	if _, twice := f.attributes[name]; twice {
-		v.add(ReasonUndecodable, name, "must not be there twice")
+		v.add(reason.Undecodable, name, "must not be there twice")
 		return nil
 	}
 	f.attributes[name] = ""
@@ -141,7 +143,7 @@ func (f *format) attribute(entry []byte, v *violations) error {
 		return nil
 	})
 	if err == nil && !known {
-		v.add(ReasonUndecodable, name, "must be a string")
+		v.add(reason.Undecodable, name, "must be a string")
 	}
 	return err
 }
@@ -153,7 +155,7 @@ func (f *format) time(name string, b []byte, v *violations) error {
 	}
 	at, ok := timeOf(t.seconds, t.nanos)
 	if !ok {
-		v.add(ReasonUndecodable, name, timeRange)
+		v.add(reason.Undecodable, name, timeRange)
 		return nil
 	}
 	f.attributes[name] = at.Format(time.RFC3339Nano)

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -31,7 +32,7 @@ func Decode(value []byte) (*Event, error) {
 func decode(value []byte, v *violations) *Event {
 	w, err := readWire(value)
 	if err != nil {
-		v.add(ReasonUndecodable, "", "must be a tollgate.event.v1.Event: %s", err)
+		v.add(reason.Undecodable, "", "must be a tollgate.event.v1.Event: %s", err)
 		return nil
 	}
 	e := w.event()
@@ -243,12 +244,12 @@ func (w *wire) times(e *Event, v *violations) {
 	var ok bool
 	if w.time.present {
 		if e.Time, ok = timeOf(w.time.seconds, w.time.nanos); !ok {
-			v.add(ReasonUndecodable, "time", timeRange)
+			v.add(reason.Undecodable, "time", timeRange)
 		}
 	}
 	if w.receivedAt.present {
 		if e.ReceivedAt, ok = timeOf(w.receivedAt.seconds, w.receivedAt.nanos); !ok {
-			v.add(ReasonUndecodable, "received_at", timeRange)
+			v.add(reason.Undecodable, "received_at", timeRange)
 		}
 	}
 }
@@ -286,12 +287,12 @@ func decodeData[S string | []byte](typeURL S, value []byte, v *violations) proto
 	}
 	mt, ok := byMessage[string(name)]
 	if !ok {
-		v.add(ReasonUnknownData, "data", "%.200q is no message that events carry", typeURL)
+		v.add(reason.UnknownData, "data", "%.200q is no message that events carry", typeURL)
 		return nil
 	}
 	m := mt.New().Interface()
 	if err := proto.Unmarshal(value, m); err != nil {
-		v.add(ReasonUndecodable, "data", "must be the bytes of a %s", name)
+		v.add(reason.Undecodable, "data", "must be the bytes of a %s", name)
 		return nil
 	}
 	return m

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -20,7 +21,7 @@ import (
 func slowly(value []byte) (*event.Event, error) {
 	var p eventv1.Event
 	if err := proto.Unmarshal(value, &p); err != nil {
-		return nil, fault.NewInvalid(event.ReasonUndecodable)
+		return nil, fault.NewInvalid(reason.Undecodable)
 	}
 	e, err := event.FromProto(&p)
 	if e != nil && e.Data != nil {
@@ -189,7 +190,7 @@ func TestDecode_ErrorComesWithTheReadablePart(t *testing.T) {
 	if got := fault.ViolationsOf(err); len(got) != 2 || got[0].Field != "time" || got[1].Field != "received_at" {
 		t.Errorf("%v", err)
 	}
-	if e, err := event.Decode([]byte{0x0a}); e != nil || fault.ReasonOf(err) != event.ReasonUndecodable {
+	if e, err := event.Decode([]byte{0x0a}); e != nil || fault.ReasonOf(err) != reason.Undecodable {
 		t.Errorf("%v %v", e, err)
 	}
 }

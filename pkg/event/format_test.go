@@ -14,6 +14,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -107,18 +108,18 @@ func TestParse_ListsViolationsOfTheProtobufFormat(t *testing.T) {
 		reason string
 		fields []string
 	}{
-		"bytes of something else":      {[]byte("hello"), event.ReasonUndecodable, []string{""}},
-		"cut off":                      {good[:len(good)-1], event.ReasonUndecodable, []string{""}},
-		"an id that is not UTF-8":      {field(nil, 1, "\xff"), event.ReasonUndecodable, []string{""}},
-		"nothing":                      {nil, event.ReasonInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
-		"an attribute twice":           {attributeOf(good, "tenant", 3, "b"), event.ReasonUndecodable, []string{"tenant"}},
-		"an id as an attribute too":    {attributeOf(good, "id", 3, "b"), event.ReasonUndecodable, []string{"id"}},
-		"a correlation that is bytes":  {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), event.ReasonUndecodable, []string{"correlation"}},
-		"bytes of no type":             {inFormat("usage.charged", "", formatBinary, nil).Value, event.ReasonUndecodable, []string{"datacontenttype"}},
-		"a text that says it is bytes": {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, event.ReasonUndecodable, []string{"data"}},
-		"an unknown message":           {inFormat("usage.charged", "", formatProto, packed).Value, event.ReasonUnknownData, []string{"data"}},
-		"a message of another type":    {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, event.ReasonInvalid, []string{"data"}},
-		"data in an unknown format":    {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, event.ReasonMediaType, []string{"data"}},
+		"bytes of something else":      {[]byte("hello"), reason.Undecodable, []string{""}},
+		"cut off":                      {good[:len(good)-1], reason.Undecodable, []string{""}},
+		"an id that is not UTF-8":      {field(nil, 1, "\xff"), reason.Undecodable, []string{""}},
+		"nothing":                      {nil, reason.EventInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
+		"an attribute twice":           {attributeOf(good, "tenant", 3, "b"), reason.Undecodable, []string{"tenant"}},
+		"an id as an attribute too":    {attributeOf(good, "id", 3, "b"), reason.Undecodable, []string{"id"}},
+		"a correlation that is bytes":  {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), reason.Undecodable, []string{"correlation"}},
+		"bytes of no type":             {inFormat("usage.charged", "", formatBinary, nil).Value, reason.Undecodable, []string{"datacontenttype"}},
+		"a text that says it is bytes": {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, reason.Undecodable, []string{"data"}},
+		"an unknown message":           {inFormat("usage.charged", "", formatProto, packed).Value, reason.UnknownData, []string{"data"}},
+		"a message of another type":    {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, reason.EventInvalid, []string{"data"}},
+		"data in an unknown format":    {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, reason.MediaTypeUnsupported, []string{"data"}},
 	} {
 		_, err := event.ParseKafka(stream.Record{Value: tc.value, Headers: []stream.Header{{Key: "content-type", Value: []byte("application/cloudevents+protobuf")}}})
 		var fields []string

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -68,7 +69,7 @@ func TestParse_RefusesAmbiguousJSON(t *testing.T) {
 				"JSON in data_base64":         second(event.ParseJSON(structured(t, map[string]string{"type": `"` + typ + `"`, "data": "", "data_base64": `"` + base64.StdEncoding.EncodeToString([]byte(tc.data)) + `"`}))),
 				"text of the Protobuf format": second(event.ParseKafka(inFormat(typ, "application/json", formatBinary, []byte(tc.data)))),
 			} {
-				if fault.KindOf(err) != fault.Invalid || fault.ReasonOf(err) != event.ReasonUndecodable {
+				if fault.KindOf(err) != fault.Invalid || fault.ReasonOf(err) != reason.Undecodable {
 					t.Errorf("%s: %v", source, err)
 				}
 			}

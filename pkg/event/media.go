@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -74,7 +75,7 @@ func kafkaHeaders(r stream.Record, v *violations) func(name string) string {
 			continue
 		}
 		if seen[at] && !v.names(name) {
-			v.add(ReasonUndecodable, name, "must not be there twice")
+			v.add(reason.Undecodable, name, "must not be there twice")
 		}
 		seen[at] = true
 	}
@@ -110,7 +111,7 @@ func misspelt(r stream.Record, v *violations) {
 			continue
 		}
 		if !there[means] && !v.names(means) {
-			v.add(ReasonUndecodable, means, "must be spelt so, is %.60q: %s", h.Key, why)
+			v.add(reason.Undecodable, means, "must be spelt so, is %.60q: %s", h.Key, why)
 		}
 	}
 }
@@ -120,12 +121,12 @@ func notOurs(value []byte, otherwise violations) error {
 	var v violations
 	switch first := firstOf(value); {
 	case isFramed(value):
-		v.add(ReasonUndecodable, "", wantFraming)
+		v.add(reason.Undecodable, "", wantFraming)
 	case first == '{':
-		v.add(ReasonUndecodable, HeaderContentType,
+		v.add(reason.Undecodable, HeaderContentType,
 			wantWhole+", or the headers ce_id, ce_source and so on be there where it is data alone")
 	case first == '[':
-		v.add(ReasonUndecodable, "", wantBatch)
+		v.add(reason.Undecodable, "", wantBatch)
 	default:
 		return otherwise.err()
 	}
@@ -140,6 +141,6 @@ func once(values []string, name string, v *violations) string {
 	case 1:
 		return values[0]
 	}
-	v.add(ReasonUndecodable, name, "must not be there twice")
+	v.add(reason.Undecodable, name, "must not be there twice")
 	return values[0]
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -129,7 +130,7 @@ func TestIsCurrency_ISO4217(t *testing.T) {
 		}
 		_, err := event.ParseJSON(structured(t,
 			map[string]string{"data": `{"net":{"currencyCode":"` + code + `","units":"1"}}`}))
-		if (err == nil) != want || err != nil && (fault.ReasonOf(err) != event.ReasonAmount ||
+		if (err == nil) != want || err != nil && (fault.ReasonOf(err) != reason.AmountInvalid ||
 			!strings.Contains(err.Error(), "ISO 4217")) {
 			t.Errorf("an amount in %q: %v", code, err)
 		}
@@ -180,7 +181,7 @@ func TestParse_RefusesReservedTypesAndSources(t *testing.T) {
 		"tollgates": false, "my/tollgate": false, "urn:tollgate:x": false,
 	} {
 		_, err := event.ParseJSON(structured(t, map[string]string{"source": `"` + source + `"`}))
-		if (err != nil) != reserved || reserved && fault.ReasonOf(err) != event.ReasonReserved {
+		if (err != nil) != reserved || reserved && fault.ReasonOf(err) != reason.TypeReserved {
 			t.Errorf("source %q: %v", source, err)
 		}
 	}

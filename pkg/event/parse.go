@@ -4,6 +4,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -20,7 +21,7 @@ const ContentTypeEvent = "application/x-tollgate-event"
 func ParseKafka(r stream.Record) (*Event, error) {
 	v := violations{}
 	if len(r.Value) > MaxBytes {
-		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(r.Value))
+		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(r.Value))
 		return nil, v.err()
 	}
 	header := kafkaHeaders(r, &v)
@@ -60,7 +61,7 @@ func isSchemaEvent(schema string) bool {
 func ParseProto(p *eventv1.Event) (*Event, error) {
 	v := violations{}
 	if size := sizeOf(p); size > MaxBytes {
-		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, size)
+		v.add(reason.TooLarge, "", tooLarge, MaxBytes, size)
 		return nil, v.err()
 	}
 	return checked(fromProto(p, &v), &v)
@@ -78,7 +79,7 @@ func sizeOf(p *eventv1.Event) int {
 func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 	v := violations{}
 	if len(body) > MaxBytes {
-		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(body))
+		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(body))
 		return nil, v.err()
 	}
 	var e *Event
@@ -90,7 +91,7 @@ func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 		bare(header, media, body, &v)
 	default:
 		if len(header(httpPrefix+attributeDataContentType)) > 0 {
-			v.add(ReasonUndecodable, attributeDataContentType, "must not be sent: content-type is that of the data")
+			v.add(reason.Undecodable, attributeDataContentType, "must not be sent: content-type is that of the data")
 		}
 		e = parseBinary(media, func(attribute string) string {
 			return headerValue(once(header(httpPrefix+attribute), attribute, &v), attribute, &v)
@@ -117,17 +118,17 @@ func bare(header func(name string) []string, media string, body []byte, v *viola
 	first := firstOf(body)
 	switch {
 	case len(header(attributePrefix+attributeSpecVersion)) > 0 || len(header(attributePrefix+attributeID)) > 0:
-		v.add(ReasonUndecodable, httpPrefix+attributeSpecVersion,
+		v.add(reason.Undecodable, httpPrefix+attributeSpecVersion,
 			"must be there: in HTTP attributes are headers that begin with ce-, not with ce_")
 	case !isJSON(media) && !isProtobuf(media):
-		v.add(ReasonMediaType, HeaderContentType, "%.100q is not taken, there are %s", media, ContentTypes)
+		v.add(reason.MediaTypeUnsupported, HeaderContentType, "%.100q is not taken, there are %s", media, ContentTypes)
 	case first == '{':
-		v.add(ReasonUndecodable, HeaderContentType,
+		v.add(reason.Undecodable, HeaderContentType,
 			wantWhole+", or the headers ce-id, ce-source and so on be there where it is data alone")
 	case first == '[':
-		v.add(ReasonUndecodable, HeaderContentType, "must be "+ContentTypeBatch+" where the body is a batch")
+		v.add(reason.Undecodable, HeaderContentType, "must be "+ContentTypeBatch+" where the body is a batch")
 	default:
-		v.add(ReasonUndecodable, "",
+		v.add(reason.Undecodable, "",
 			"must be a CloudEvent: of content type %s, or with headers ce-id, ce-source and so on", ContentTypeCloudEvent)
 	}
 }
@@ -136,7 +137,7 @@ func bare(header func(name string) []string, media string, body []byte, v *viola
 func ParseJSON(object []byte) (*Event, error) {
 	v := violations{}
 	if len(object) > MaxBytes {
-		v.add(ReasonTooLarge, "", tooLarge, MaxBytes, len(object))
+		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(object))
 		return nil, v.err()
 	}
 	return checked(parseObject(object, &v), &v)
@@ -155,10 +156,10 @@ func checked(e *Event, v *violations) (*Event, error) {
 		e.Trace = ""
 	}
 	if IsReserved(e.Type) {
-		v.add(ReasonReserved, "type", "%.200q is published by Tollgate alone", e.Type)
+		v.add(reason.TypeReserved, "type", "%.200q is published by Tollgate alone", e.Type)
 	}
 	if isReservedSource(e.Source) {
-		v.add(ReasonReserved, "source", "%.200q names Tollgate itself: name the system that sends the event", e.Source)
+		v.add(reason.TypeReserved, "source", "%.200q names Tollgate itself: name the system that sends the event", e.Source)
 	}
 	e.normalize()
 	e.validate(v)

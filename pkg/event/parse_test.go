@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -159,7 +160,7 @@ func FuzzParse(f *testing.F) {
 			}
 			// What is parsed can be stored, and read back as the same.
 			record, err := e.Record("t")
-			if err != nil && fault.ReasonOf(err) != event.ReasonTooLarge {
+			if err != nil && fault.ReasonOf(err) != reason.TooLarge {
 				t.Fatal(err)
 			}
 			if err != nil {

@@ -6,6 +6,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -38,7 +39,7 @@ func fromTimestamp(p *timestamppb.Timestamp, field string, v *violations) time.T
 	}
 	t, ok := timeOf(p.GetSeconds(), p.GetNanos())
 	if !ok {
-		v.add(ReasonUndecodable, field, timeRange)
+		v.add(reason.Undecodable, field, timeRange)
 	}
 	return t
 }

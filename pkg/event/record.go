@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -94,7 +95,7 @@ func (e *Event) Record(topic string) (stream.Record, error) {
 		return stream.Record{}, err
 	}
 	if len(buf) > MaxBytes {
-		return stream.Record{}, fault.NewInvalid(ReasonTooLarge,
+		return stream.Record{}, fault.NewInvalid(reason.TooLarge,
 			fault.Violation{Description: fmt.Sprintf(tooLarge, MaxBytes, len(buf))})
 	}
 	size := len(buf)

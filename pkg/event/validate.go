@@ -13,35 +13,15 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Reasons of a fault that an event has. An event with all of more than one kind has the reason EVENT_INVALID.
-const (
-	// ReasonInvalid: a field of the envelope or of the data is missing, too long or not what it must be.
-	ReasonInvalid = "EVENT_INVALID"
-	// ReasonUndecodable: the bytes are not of the form they claim.
-	ReasonUndecodable = "UNDECODABLE"
-	// ReasonTooLarge: more than MaxBytes.
-	ReasonTooLarge = "TOO_LARGE"
-	// ReasonUnknownType: the catalog has no such type.
-	ReasonUnknownType = "UNKNOWN_TYPE"
-	// ReasonUnknownTenant: there is no such tenant.
-	ReasonUnknownTenant = "UNKNOWN_TENANT"
-	// ReasonUnknownData: the data is a message that events do not carry.
-	ReasonUnknownData = "UNKNOWN_DATA"
-	// ReasonReserved: only Tollgate publishes events of this type, or from this source.
-	ReasonReserved = "TYPE_RESERVED"
-	// ReasonMediaType: a content type that is not taken, whatever else is wrong.
-	ReasonMediaType = "MEDIA_TYPE_UNSUPPORTED"
-	// ReasonAmount: an amount of money that is malformed or past what is counted with.
-	ReasonAmount = "AMOUNT_INVALID"
-)
-
-// Reasons are all there are, a closed set for metrics.
+// Reasons are those of invalid events, a closed set for metrics. An event with violations of more than one has
+// reason.EventInvalid.
 func Reasons() []string {
-	return []string{ReasonInvalid, ReasonUndecodable, ReasonTooLarge, ReasonUnknownType, ReasonUnknownTenant,
-		ReasonUnknownData, ReasonReserved, ReasonMediaType, ReasonAmount}
+	return []string{reason.EventInvalid, reason.Undecodable, reason.TooLarge, reason.UnknownType, reason.UnknownTenant,
+		reason.UnknownData, reason.TypeReserved, reason.MediaTypeUnsupported, reason.AmountInvalid}
 }
 
 // What an event may have at most, in bytes.
@@ -65,20 +45,20 @@ type violations struct {
 	fields []string
 }
 
-func (v *violations) add(reason, field, format string, args ...any) {
+func (v *violations) add(code, field, format string, args ...any) {
 	v.all.Add(field, format, args...)
 	v.fields = append(v.fields, field)
 	switch {
-	case v.reason == "" || reason == ReasonMediaType:
-		v.reason = reason
-	case v.reason != reason && v.reason != ReasonMediaType:
-		v.reason = ReasonInvalid
+	case v.reason == "" || code == reason.MediaTypeUnsupported:
+		v.reason = code
+	case v.reason != code && v.reason != reason.MediaTypeUnsupported:
+		v.reason = reason.EventInvalid
 	}
 }
 
 func (v *violations) missing(field string) {
 	if !v.names(field) {
-		v.add(ReasonInvalid, field, "is required")
+		v.add(reason.EventInvalid, field, "is required")
 	}
 }
 
@@ -101,7 +81,7 @@ func (e *Event) validate(v *violations) {
 	required(v, "source", e.Source, MaxSource)
 	required(v, "tenant", e.Tenant, MaxTenant)
 	if strings.ContainsRune(e.Tenant, '/') {
-		v.add(ReasonInvalid, "tenant", "must not contain a slash")
+		v.add(reason.EventInvalid, "tenant", "must not contain a slash")
 	}
 	optional(v, "correlation", e.Correlation, MaxCorrelation)
 	if e.Time.IsZero() {
@@ -117,14 +97,14 @@ func (e *Event) validate(v *violations) {
 	case t == nil && IsControl(e.Type):
 		// No type of the catalog, yet a record of the log.
 	case t == nil:
-		v.add(ReasonUnknownType, "type", "%.200q is no known type", e.Type)
+		v.add(reason.UnknownType, "type", "%.200q is no known type", e.Type)
 	}
 	if e.Subject != "" && t != nil && t.Subscriber {
 		checkMSISDN(v, "subject", e.Subject)
 	} else if e.Subject != "" || t == nil || t.Queue == Unordered {
 		optional(v, "subject", e.Subject, MaxSubject)
 	} else if !v.names("subject") {
-		v.add(ReasonInvalid, "subject", "is required, because %s is ordered by it", e.Type)
+		v.add(reason.EventInvalid, "subject", "is required, because %s is ordered by it", e.Type)
 	}
 	if t != nil && e.Data != nil {
 		t.validateData(v, e.Data)
@@ -134,7 +114,7 @@ func (e *Event) validate(v *violations) {
 // checkMSISDN does not repeat what was sent: it may be a person's number.
 func checkMSISDN(v *violations, field, s string) {
 	if msisdn, ok := MSISDN(s); !ok || msisdn != s {
-		v.add(ReasonInvalid, field, FormMSISDN)
+		v.add(reason.EventInvalid, field, FormMSISDN)
 	}
 }
 
@@ -148,15 +128,15 @@ func required(v *violations, field, s string, limit int) {
 
 func optional(v *violations, field, s string, limit int) {
 	if len(s) > limit {
-		v.add(ReasonInvalid, field, "must be at most %d bytes, has %d", limit, len(s))
+		v.add(reason.EventInvalid, field, "must be at most %d bytes, has %d", limit, len(s))
 	}
 	if !utf8.ValidString(s) {
-		v.add(ReasonInvalid, field, "must be UTF-8")
+		v.add(reason.EventInvalid, field, "must be UTF-8")
 		return
 	}
 	if strings.IndexFunc(s, isControlCharacter) >= 0 {
 		// They would break the headers of records and requests that the field is copied to.
-		v.add(ReasonInvalid, field, "must not contain control characters")
+		v.add(reason.EventInvalid, field, "must not contain control characters")
 	}
 }
 
@@ -169,7 +149,7 @@ func isControlCharacter(r rune) bool {
 func (t *Type) validateData(v *violations, data proto.Message) {
 	m := data.ProtoReflect()
 	if m.Descriptor() != t.Data.ProtoReflect().Descriptor() {
-		v.add(ReasonInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(),
+		v.add(reason.EventInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(),
 			m.Descriptor().FullName())
 		return
 	}
@@ -178,17 +158,17 @@ func (t *Type) validateData(v *violations, data proto.Message) {
 		checkMoney(v, "data.net", u.GetNet())
 		checkMoney(v, "data.gross", u.GetGross())
 		if u.GetNet() != nil && u.GetGross() != nil && u.GetNet().GetCurrencyCode() != u.GetGross().GetCurrencyCode() {
-			v.add(ReasonAmount, "data.gross.currency_code", "must be that of net, %.10q", u.GetNet().GetCurrencyCode())
+			v.add(reason.AmountInvalid, "data.gross.currency_code", "must be that of net, %.10q", u.GetNet().GetCurrencyCode())
 		}
 		if c := u.GetCorrects(); c != nil {
 			required(v, "data.corrects.id", c.GetId(), MaxID)
 			if c.GetTime() == nil {
-				v.add(ReasonInvalid, "data.corrects.time", "is required")
+				v.add(reason.EventInvalid, "data.corrects.time", "is required")
 			}
 		}
 		if at := u.GetCorrects().GetTime(); at != nil {
 			if _, ok := timeOf(at.GetSeconds(), at.GetNanos()); !ok {
-				v.add(ReasonInvalid, "data.corrects.time", timeRange)
+				v.add(reason.EventInvalid, "data.corrects.time", timeRange)
 			}
 		}
 		return
@@ -220,7 +200,7 @@ func checkFields(v *violations, path string, m protoreflect.Message) {
 		fields := m.Descriptor().Fields()
 		seconds, nanos := m.Get(fields.ByNumber(fieldSeconds)).Int(), m.Get(fields.ByNumber(fieldNanos)).Int()
 		if _, ok := timeOf(seconds, int32(nanos)); !ok {
-			v.add(ReasonInvalid, path, timeRange)
+			v.add(reason.EventInvalid, path, timeRange)
 		}
 		return
 	case structName:
@@ -260,18 +240,18 @@ func checkMoney(v *violations, path string, m *money.Money) {
 	units, nanos := m.GetUnits(), int64(m.GetNanos())
 	switch {
 	case nanos <= -nanosPerUnit || nanos >= nanosPerUnit:
-		v.add(ReasonAmount, path+".nanos", "must lie between -999,999,999 and 999,999,999")
+		v.add(reason.AmountInvalid, path+".nanos", "must lie between -999,999,999 and 999,999,999")
 	case units > 0 && nanos < 0 || units < 0 && nanos > 0:
-		v.add(ReasonAmount, path+".nanos", "must have the sign of units")
+		v.add(reason.AmountInvalid, path+".nanos", "must have the sign of units")
 	case !fitsNanos(units, nanos):
-		v.add(ReasonAmount, path+".units", "must be an amount of at most %s either way", largest)
+		v.add(reason.AmountInvalid, path+".units", "must be an amount of at most %s either way", largest)
 	}
 	checkCurrency(v, path+".currency_code", m.GetCurrencyCode())
 }
 
 func checkCurrency(v *violations, path, code string) {
 	if !IsCurrency(code) {
-		v.add(ReasonAmount, path, FormCurrency+", is %.10q", code)
+		v.add(reason.AmountInvalid, path, FormCurrency+", is %.10q", code)
 	}
 }
 

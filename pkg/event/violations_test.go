@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -41,37 +42,37 @@ func TestParseJSON_ListsEveryViolation(t *testing.T) {
 		reason string
 		fields []string
 	}{
-		"nothing but a type":                              {map[string]string{"id": "", "source": "", "tenant": "", "subject": "", "time": "", "data": ""}, event.ReasonInvalid, []string{"id", "source", "tenant", "time", "data", "subject"}},
-		"an unknown type, and only that":                  {map[string]string{"type": `"weather.changed"`}, event.ReasonUnknownType, []string{"type"}},
-		"no type":                                         {map[string]string{"type": ""}, event.ReasonInvalid, []string{"type"}},
-		"a type that is ours":                             {map[string]string{"type": `"safeguard.reached"`, "data": `{}`}, event.ReasonReserved, []string{"type"}},
-		"a control record":                                {map[string]string{"type": `"system.tick"`, "data": `{}`}, event.ReasonReserved, []string{"type"}},
-		"a command":                                       {map[string]string{"type": `"command.charge"`}, event.ReasonReserved, []string{"type"}},
-		"a time that is none":                             {map[string]string{"time": `"yesterday"`}, event.ReasonUndecodable, []string{"time"}},
-		"a time past the year 9999":                       {map[string]string{"time": `"10000-01-01T00:00:00Z"`}, event.ReasonUndecodable, []string{"time"}},
-		"another version of CloudEvents":                  {map[string]string{"specversion": `"0.3"`}, event.ReasonUndecodable, []string{"specversion"}},
-		"an id that is a number":                          {map[string]string{"id": `1`}, event.ReasonUndecodable, []string{"id"}},
-		"an id that is too long":                          {map[string]string{"id": `"` + strings.Repeat("x", 257) + `"`}, event.ReasonInvalid, []string{"id"}},
-		"a source that is too long":                       {map[string]string{"source": `"` + strings.Repeat("x", 513) + `"`}, event.ReasonInvalid, []string{"source"}},
-		"a subject that is too long":                      {map[string]string{"subject": `"` + strings.Repeat("x", 257) + `"`}, event.ReasonInvalid, []string{"subject"}},
-		"a line break in an id":                           {map[string]string{"id": `"a\nb"`}, event.ReasonInvalid, []string{"id"}},
-		"a slash in the tenant":                           {map[string]string{"tenant": `"a/b"`}, event.ReasonInvalid, []string{"tenant"}},
-		"data of another shape":                           {map[string]string{"data": `{"colour":"red"}`}, event.ReasonUndecodable, []string{"data"}},
-		"data that is no object":                          {map[string]string{"data": `7`}, event.ReasonUndecodable, []string{"data"}},
-		"data that is null":                               {map[string]string{"data": `null`}, event.ReasonInvalid, []string{"data"}},
-		"data twice":                                      {map[string]string{"data_base64": `"AA=="`}, event.ReasonUndecodable, []string{"data"}},
-		"data_base64 that is none":                        {map[string]string{"data": "", "data_base64": `"%"`}, event.ReasonUndecodable, []string{"data"}},
-		"data in an unknown format":                       {map[string]string{"data": "", "data_base64": `"AA=="`, "datacontenttype": `"text/csv"`}, event.ReasonMediaType, []string{"data"}},
-		"data in Protobuf that is cut off":                {map[string]string{"data": "", "data_base64": `"Cg=="`, "datacontenttype": `"application/protobuf"`}, event.ReasonUndecodable, []string{"data"}},
-		"an amount past int64 nanos":                      {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"9223372036","nanos":854775808}}`}, event.ReasonAmount, []string{"data.net.units"}},
-		"an amount far past it":                           {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"9223372036854775807"}}`}, event.ReasonAmount, []string{"data.net.units"}},
-		"nanos of a whole unit":                           {map[string]string{"data": `{"net":{"currencyCode":"EUR","nanos":1000000000}}`}, event.ReasonAmount, []string{"data.net.nanos"}},
-		"nanos of the other sign":                         {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"1","nanos":-1}}`}, event.ReasonAmount, []string{"data.net.nanos"}},
-		"no currency":                                     {map[string]string{"data": `{"gross":{"units":"1"}}`}, event.ReasonAmount, []string{"data.gross.currency_code"}},
-		"net and gross in two currencies":                 {map[string]string{"data": `{"net":{"currencyCode":"EUR"},"gross":{"currencyCode":"GBP"}}`}, event.ReasonAmount, []string{"data.gross.currency_code"}},
-		"a correction of nothing":                         {map[string]string{"data": `{"corrects":{}}`}, event.ReasonInvalid, []string{"data.corrects.id", "data.corrects.time"}},
-		"an amount deep in another type's data":           {map[string]string{"type": `"account.created"`, "data": `{"account":{"balance":{"units":"1"}}}`}, event.ReasonAmount, []string{"data.account.balance.currency_code"}},
-		"violations of two kinds have the general reason": {map[string]string{"type": `"weather.changed"`, "id": ""}, event.ReasonInvalid, []string{"id", "type"}},
+		"nothing but a type":                              {map[string]string{"id": "", "source": "", "tenant": "", "subject": "", "time": "", "data": ""}, reason.EventInvalid, []string{"id", "source", "tenant", "time", "data", "subject"}},
+		"an unknown type, and only that":                  {map[string]string{"type": `"weather.changed"`}, reason.UnknownType, []string{"type"}},
+		"no type":                                         {map[string]string{"type": ""}, reason.EventInvalid, []string{"type"}},
+		"a type that is ours":                             {map[string]string{"type": `"safeguard.reached"`, "data": `{}`}, reason.TypeReserved, []string{"type"}},
+		"a control record":                                {map[string]string{"type": `"system.tick"`, "data": `{}`}, reason.TypeReserved, []string{"type"}},
+		"a command":                                       {map[string]string{"type": `"command.charge"`}, reason.TypeReserved, []string{"type"}},
+		"a time that is none":                             {map[string]string{"time": `"yesterday"`}, reason.Undecodable, []string{"time"}},
+		"a time past the year 9999":                       {map[string]string{"time": `"10000-01-01T00:00:00Z"`}, reason.Undecodable, []string{"time"}},
+		"another version of CloudEvents":                  {map[string]string{"specversion": `"0.3"`}, reason.Undecodable, []string{"specversion"}},
+		"an id that is a number":                          {map[string]string{"id": `1`}, reason.Undecodable, []string{"id"}},
+		"an id that is too long":                          {map[string]string{"id": `"` + strings.Repeat("x", 257) + `"`}, reason.EventInvalid, []string{"id"}},
+		"a source that is too long":                       {map[string]string{"source": `"` + strings.Repeat("x", 513) + `"`}, reason.EventInvalid, []string{"source"}},
+		"a subject that is too long":                      {map[string]string{"subject": `"` + strings.Repeat("x", 257) + `"`}, reason.EventInvalid, []string{"subject"}},
+		"a line break in an id":                           {map[string]string{"id": `"a\nb"`}, reason.EventInvalid, []string{"id"}},
+		"a slash in the tenant":                           {map[string]string{"tenant": `"a/b"`}, reason.EventInvalid, []string{"tenant"}},
+		"data of another shape":                           {map[string]string{"data": `{"colour":"red"}`}, reason.Undecodable, []string{"data"}},
+		"data that is no object":                          {map[string]string{"data": `7`}, reason.Undecodable, []string{"data"}},
+		"data that is null":                               {map[string]string{"data": `null`}, reason.EventInvalid, []string{"data"}},
+		"data twice":                                      {map[string]string{"data_base64": `"AA=="`}, reason.Undecodable, []string{"data"}},
+		"data_base64 that is none":                        {map[string]string{"data": "", "data_base64": `"%"`}, reason.Undecodable, []string{"data"}},
+		"data in an unknown format":                       {map[string]string{"data": "", "data_base64": `"AA=="`, "datacontenttype": `"text/csv"`}, reason.MediaTypeUnsupported, []string{"data"}},
+		"data in Protobuf that is cut off":                {map[string]string{"data": "", "data_base64": `"Cg=="`, "datacontenttype": `"application/protobuf"`}, reason.Undecodable, []string{"data"}},
+		"an amount past int64 nanos":                      {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"9223372036","nanos":854775808}}`}, reason.AmountInvalid, []string{"data.net.units"}},
+		"an amount far past it":                           {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"9223372036854775807"}}`}, reason.AmountInvalid, []string{"data.net.units"}},
+		"nanos of a whole unit":                           {map[string]string{"data": `{"net":{"currencyCode":"EUR","nanos":1000000000}}`}, reason.AmountInvalid, []string{"data.net.nanos"}},
+		"nanos of the other sign":                         {map[string]string{"data": `{"net":{"currencyCode":"EUR","units":"1","nanos":-1}}`}, reason.AmountInvalid, []string{"data.net.nanos"}},
+		"no currency":                                     {map[string]string{"data": `{"gross":{"units":"1"}}`}, reason.AmountInvalid, []string{"data.gross.currency_code"}},
+		"net and gross in two currencies":                 {map[string]string{"data": `{"net":{"currencyCode":"EUR"},"gross":{"currencyCode":"GBP"}}`}, reason.AmountInvalid, []string{"data.gross.currency_code"}},
+		"a correction of nothing":                         {map[string]string{"data": `{"corrects":{}}`}, reason.EventInvalid, []string{"data.corrects.id", "data.corrects.time"}},
+		"an amount deep in another type's data":           {map[string]string{"type": `"account.created"`, "data": `{"account":{"balance":{"units":"1"}}}`}, reason.AmountInvalid, []string{"data.account.balance.currency_code"}},
+		"violations of two kinds have the general reason": {map[string]string{"type": `"weather.changed"`, "id": ""}, reason.EventInvalid, []string{"id", "type"}},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -124,21 +125,21 @@ func TestParse_RefusesWhatIsNoEvent(t *testing.T) {
 		err    error
 		reason string
 	}{
-		"kafka, bytes of something else":  {kafka([]byte("hello"), ""), event.ReasonUndecodable},
-		"kafka, too large":                {kafka(large, ""), event.ReasonTooLarge},
-		"kafka, a batch":                  {kafka([]byte("[]"), event.ContentTypeBatch), event.ReasonUndecodable},
-		"kafka, structured that is cut":   {kafka([]byte(`{"id":`), event.ContentTypeCloudEvent), event.ReasonUndecodable},
-		"kafka, a Protobuf CloudEvent":    {kafka([]byte("hello"), "application/cloudevents+protobuf"), event.ReasonUndecodable},
-		"http, not JSON":                  {http([]byte("x")), event.ReasonUndecodable},
-		"http, null":                      {http([]byte("null")), event.ReasonUndecodable},
-		"http, too large":                 {http(large), event.ReasonTooLarge},
-		"http, a batch that is an object": {batch("{}"), event.ReasonUndecodable},
-		"http, a batch that is null":      {batch("null"), event.ReasonUndecodable},
-		"http, a batch that is cut off":   {batch("[{}"), event.ReasonUndecodable},
+		"kafka, bytes of something else":  {kafka([]byte("hello"), ""), reason.Undecodable},
+		"kafka, too large":                {kafka(large, ""), reason.TooLarge},
+		"kafka, a batch":                  {kafka([]byte("[]"), event.ContentTypeBatch), reason.Undecodable},
+		"kafka, structured that is cut":   {kafka([]byte(`{"id":`), event.ContentTypeCloudEvent), reason.Undecodable},
+		"kafka, a Protobuf CloudEvent":    {kafka([]byte("hello"), "application/cloudevents+protobuf"), reason.Undecodable},
+		"http, not JSON":                  {http([]byte("x")), reason.Undecodable},
+		"http, null":                      {http([]byte("null")), reason.Undecodable},
+		"http, too large":                 {http(large), reason.TooLarge},
+		"http, a batch that is an object": {batch("{}"), reason.Undecodable},
+		"http, a batch that is null":      {batch("null"), reason.Undecodable},
+		"http, a batch that is cut off":   {batch("[{}"), reason.Undecodable},
 		"http, binary with a bad per cent": {func() error {
 			_, err := event.ParseHTTP(valuesOf(map[string]string{"ce-id": "%zz", "ce-specversion": "1.0"}), nil)
 			return err
-		}(), event.ReasonInvalid},
+		}(), reason.EventInvalid},
 	} {
 		if fault.KindOf(tc.err) != fault.Invalid || fault.ReasonOf(tc.err) != tc.reason {
 			t.Errorf("%s: %v", name, tc.err)

@@ -112,7 +112,7 @@ func (s *Server) unary(method string, handler grpc.MethodHandler) grpc.MethodHan
 		return handler(srv, ctx, func(into any) error {
 			err := s.receive(ctx, c, into)
 			if errors.Is(err, io.EOF) {
-				return fault.NewInvalid("UNDECODABLE", fault.Violation{Description: "the message is missing"})
+				return fault.NewInvalid(reason.Undecodable, fault.Violation{Description: "the message is missing"})
 			}
 			return err
 		}, nil)

@@ -8,13 +8,15 @@ import (
 	"io"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/wire"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // frames is the part of grpc-go's transport that yields the length of a message before its content. grpc-go's own
@@ -70,7 +72,7 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 		}
 	}
 	if err != nil {
-		return fault.NewInvalid("UNDECODABLE", fault.Violation{Description: "the message " + err.Error()})
+		return fault.NewInvalid(reason.Undecodable, fault.Violation{Description: "the message " + err.Error()})
 	}
 	return nil
 }

@@ -8,8 +8,8 @@ import (
 	"net/http"
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // reasonEncoding is of a body in a content coding that is not taken.
@@ -77,7 +77,7 @@ func bodyFault(err error, limit int64, detail string) error {
 		return err
 	}
 	if _, large := errors.AsType[*http.MaxBytesError](err); large {
-		return fault.NewInvalid(event.ReasonTooLarge,
+		return fault.NewInvalid(reason.TooLarge,
 			fault.Violation{Description: fmt.Sprintf("the body must be at most %d bytes, unpacked", limit)})
 	}
 	return fault.New(fault.Invalid, "BODY_INCOMPLETE", "%s", detail)

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
@@ -43,11 +44,11 @@ func TestBody_GzipIsTakenWithinItsBound(t *testing.T) {
 		"of several parts":                     {append(gzipped(t, one[:9]), gzipped(t, one[9:])...), "gzip", event.ContentTypeCloudEvent, 200, "", ""},
 		"a batch":                              {gzipped(t, batch), "gzip", event.ContentTypeBatch, 200, "", ""},
 		"a batch of 8 MiB":                     {gzipped(t, append(bytes.Repeat([]byte(" "), 8<<20-len(batch)), batch...)), "gzip", event.ContentTypeBatch, 200, "", ""},
-		"a batch of a byte more":               {gzipped(t, append(bytes.Repeat([]byte(" "), 8<<20-len(batch)+1), batch...)), "gzip", event.ContentTypeBatch, 413, event.ReasonTooLarge, ""},
+		"a batch of a byte more":               {gzipped(t, append(bytes.Repeat([]byte(" "), 8<<20-len(batch)+1), batch...)), "gzip", event.ContentTypeBatch, 413, reason.TooLarge, ""},
 		"as it is":                             {one, "identity", event.ContentTypeCloudEvent, 200, "", ""},
 		"an event of a mebibyte":               {gzipped(t, spaces(1<<20-len(one))), "gzip", event.ContentTypeCloudEvent, 200, "", ""},
-		"an event of more":                     {gzipped(t, spaces(1<<20)), "gzip", event.ContentTypeCloudEvent, 413, event.ReasonTooLarge, ""},
-		"some bytes that would be 24 MiB":      {gzipped(t, make([]byte, 24<<20)), "gzip", event.ContentTypeBatch, 413, event.ReasonTooLarge, ""},
+		"an event of more":                     {gzipped(t, spaces(1<<20)), "gzip", event.ContentTypeCloudEvent, 413, reason.TooLarge, ""},
+		"some bytes that would be 24 MiB":      {gzipped(t, make([]byte, 24<<20)), "gzip", event.ContentTypeBatch, 413, reason.TooLarge, ""},
 		"no gzip at all":                       {one, "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
 		"gzip that is cut off":                 {packed[:len(packed)-4], "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
 		"gzip whose sum is wrong":              {append(bytes.Clone(packed[:len(packed)-8]), 1, 2, 3, 4, 5, 6, 7, 8), "gzip", event.ContentTypeCloudEvent, 400, "BODY_INCOMPLETE", ""},
@@ -55,11 +56,11 @@ func TestBody_GzipIsTakenWithinItsBound(t *testing.T) {
 		"another coding":                       {packed, "zstd", event.ContentTypeCloudEvent, 415, reasonEncoding, "accept-encoding: gzip, identity"},
 		"deflate":                              {packed, "deflate", event.ContentTypeCloudEvent, 415, reasonEncoding, "accept-encoding: gzip, identity"},
 		"gzip in gzip":                         {gzipped(t, packed), "gzip, gzip", event.ContentTypeCloudEvent, 415, reasonEncoding, "accept-encoding: gzip, identity"},
-		"another type of content":              {one, "", "text/csv", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
-		"another format of CloudEvents":        {one, "", "application/cloudevents+avro", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
-		"a batch in another format":            {one, "", "application/cloudevents-batch+protobuf", 415, event.ReasonMediaType, "accept: " + event.ContentTypes},
-		"an event without its media type":      {one, "", "application/json", 400, event.ReasonUndecodable, ""},
-		"an event in gzip of an unsaid coding": {packed, "", event.ContentTypeCloudEvent, 400, event.ReasonUndecodable, ""},
+		"another type of content":              {one, "", "text/csv", 415, reason.MediaTypeUnsupported, "accept: " + event.ContentTypes},
+		"another format of CloudEvents":        {one, "", "application/cloudevents+avro", 415, reason.MediaTypeUnsupported, "accept: " + event.ContentTypes},
+		"a batch in another format":            {one, "", "application/cloudevents-batch+protobuf", 415, reason.MediaTypeUnsupported, "accept: " + event.ContentTypes},
+		"an event without its media type":      {one, "", "application/json", 400, reason.Undecodable, ""},
+		"an event in gzip of an unsaid coding": {packed, "", event.ContentTypeCloudEvent, 400, reason.Undecodable, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			headers := map[string]string{"Content-Type": tc.typ}

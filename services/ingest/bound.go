@@ -9,8 +9,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
-	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/wire"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -60,7 +60,7 @@ func unmarshal(ctx context.Context, message []byte, into proto.Message) error {
 		err = proto.Unmarshal(message, into)
 	}
 	if err != nil {
-		return fault.NewInvalid(event.ReasonUndecodable, fault.Violation{Description: "must be a PublishBatchRequest"})
+		return fault.NewInvalid(reason.Undecodable, fault.Violation{Description: "must be a PublishBatchRequest"})
 	}
 	return nil
 }
@@ -139,5 +139,5 @@ const (
 	fieldEvents protowire.Number = 2
 )
 
-var errMalformed = fault.NewInvalid(event.ReasonUndecodable,
+var errMalformed = fault.NewInvalid(reason.Undecodable,
 	fault.Violation{Description: "must be a PublishStreamRequest"})

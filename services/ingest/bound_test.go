@@ -66,7 +66,7 @@ func TestPublishBatch_IsCountedBeforeItIsDecoded(t *testing.T) {
 		t.Errorf("as many as are allowed: %d, %v", events, err)
 	}
 	if _, err := decoded(t,
-		[]byte{0x0a, 0x02, 0x0a, 0x05}); fault.ReasonOf(fault.FromGRPC(err)) != event.ReasonUndecodable {
+		[]byte{0x0a, 0x02, 0x0a, 0x05}); fault.ReasonOf(fault.FromGRPC(err)) != reason.Undecodable {
 		t.Errorf("malformed: %v", err)
 	}
 	whole := &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{usage("1", "447700900001", 1).Proto()}}
@@ -113,7 +113,7 @@ func TestPublishStream_MessageIsCountedBeforeItIsDecoded(t *testing.T) {
 	if _, err := eventsOf(bytes.Repeat(empty, maxBatch+1)); fault.ReasonOf(err) != reason.BatchTooLarge {
 		t.Errorf("one more: %v", err)
 	}
-	if _, err := eventsOf([]byte{0x12, 0x05, 0x00}); fault.ReasonOf(err) != event.ReasonUndecodable {
+	if _, err := eventsOf([]byte{0x12, 0x05, 0x00}); fault.ReasonOf(err) != reason.Undecodable {
 		t.Errorf("cut off: %v", err)
 	}
 }
@@ -137,7 +137,7 @@ func TestPanic_HTTPBatchRejectsItsEventAlone(t *testing.T) {
 	if a.Status != 207 || len(a.Results) != 3 {
 		t.Fatalf("%+v", a)
 	}
-	for i, want := range []string{event.ReasonUndecodable, reason.Panic, event.ReasonUndecodable} {
+	for i, want := range []string{reason.Undecodable, reason.Panic, reason.Undecodable} {
 		if got := a.Results[i].Problem.Reason; got != want {
 			t.Errorf("event %d: %s, not %s", i, got, want)
 		}

@@ -230,9 +230,9 @@ func statusOf(err error) int {
 	switch fault.KindOf(err) {
 	case fault.Invalid:
 		switch fault.ReasonOf(err) {
-		case event.ReasonTooLarge, reason.BatchTooLarge:
+		case reason.TooLarge, reason.BatchTooLarge:
 			return http.StatusRequestEntityTooLarge
-		case event.ReasonMediaType, reasonEncoding:
+		case reason.MediaTypeUnsupported, reasonEncoding:
 			return http.StatusUnsupportedMediaType
 		case errMethod.Reason:
 			return http.StatusMethodNotAllowed
@@ -257,7 +257,7 @@ func (d *httpAPI) problem(w http.ResponseWriter, err error) {
 		w.Header().Set("Retry-After", strconv.Itoa(int((f.RetryAfter+time.Second-1)/time.Second)))
 	}
 	switch fault.ReasonOf(err) {
-	case event.ReasonMediaType:
+	case reason.MediaTypeUnsupported:
 		w.Header().Set("Accept", event.ContentTypes)
 	case reasonEncoding:
 		w.Header().Set("Accept-Encoding", acceptEncoding)

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -63,16 +64,16 @@ func TestHTTP_AnswersProblems(t *testing.T) {
 			reason  string
 			fields  []string
 		}{
-			"every violation at once":      {structured(t, "1", map[string]any{"time": nil, "subject": nil}), ce, 400, event.ReasonInvalid, []string{"time", "subject"}},
-			"not JSON":                     {[]byte("hello"), ce, 400, event.ReasonUndecodable, []string{""}},
-			"no CloudEvent at all":         {[]byte("{}"), map[string]string{"Content-Type": "application/json"}, 400, event.ReasonUndecodable, []string{"content-type"}},
-			"an unknown type":              {structured(t, "1", map[string]any{"type": "weather.changed"}), ce, 400, event.ReasonUnknownType, []string{"type"}},
-			"a type that is ours":          {structured(t, "1", map[string]any{"type": "safeguard.reached", "data": map[string]any{}}), ce, 400, event.ReasonReserved, []string{"type"}},
-			"an amount that overflows":     {structured(t, "1", map[string]any{"data": map[string]any{"net": map[string]any{"currencyCode": "EUR", "units": "9223372037"}}}), ce, 400, event.ReasonAmount, []string{"data.net.units"}},
-			"more than a mebibyte":         {structured(t, strings.Repeat("x", event.MaxBytes), nil), ce, 413, event.ReasonTooLarge, []string{""}},
-			"a batch of more than we take": {bytes.Repeat([]byte(" "), 9<<20), many, 413, event.ReasonTooLarge, []string{""}},
+			"every violation at once":      {structured(t, "1", map[string]any{"time": nil, "subject": nil}), ce, 400, reason.EventInvalid, []string{"time", "subject"}},
+			"not JSON":                     {[]byte("hello"), ce, 400, reason.Undecodable, []string{""}},
+			"no CloudEvent at all":         {[]byte("{}"), map[string]string{"Content-Type": "application/json"}, 400, reason.Undecodable, []string{"content-type"}},
+			"an unknown type":              {structured(t, "1", map[string]any{"type": "weather.changed"}), ce, 400, reason.UnknownType, []string{"type"}},
+			"a type that is ours":          {structured(t, "1", map[string]any{"type": "safeguard.reached", "data": map[string]any{}}), ce, 400, reason.TypeReserved, []string{"type"}},
+			"an amount that overflows":     {structured(t, "1", map[string]any{"data": map[string]any{"net": map[string]any{"currencyCode": "EUR", "units": "9223372037"}}}), ce, 400, reason.AmountInvalid, []string{"data.net.units"}},
+			"more than a mebibyte":         {structured(t, strings.Repeat("x", event.MaxBytes), nil), ce, 413, reason.TooLarge, []string{""}},
+			"a batch of more than we take": {bytes.Repeat([]byte(" "), 9<<20), many, 413, reason.TooLarge, []string{""}},
 			"a batch of too many":          {[]byte("[" + strings.Repeat("1,", maxBatch) + "1]"), many, 413, "BATCH_TOO_LARGE", []string{"events"}},
-			"a batch that is none":         {[]byte("{}"), many, 400, event.ReasonUndecodable, []string{""}},
+			"a batch that is none":         {[]byte("{}"), many, 400, reason.Undecodable, []string{""}},
 			"no key":                       {structured(t, "1", nil), map[string]string{"Authorization": ""}, 401, "API_KEY_MISSING", nil},
 			"another key":                  {structured(t, "1", nil), map[string]string{"Authorization": "Bearer tg_x"}, 401, "API_KEY_UNKNOWN", nil},
 		}

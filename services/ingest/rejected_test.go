@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -20,7 +21,7 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 			reason string
 			detail string
 		}
-		want := map[string]sent{"hello": {[]byte("hello"), event.ReasonUndecodable,
+		want := map[string]sent{"hello": {[]byte("hello"), reason.Undecodable,
 			"must be a tollgate.event.v1.Event"}}
 		for name, tc := range bad() {
 			p := usage("bad", "447700900001", 100).Proto()
@@ -101,7 +102,7 @@ func TestReject_OversizedKeepsHash(t *testing.T) {
 		rec := f.read(stream.EventsRejected, 1)[0]
 		h := headersOf(rec)
 		if len(rec.Value) != event.RejectedKept || len(h[event.HeaderSHA256]) != 64 ||
-			h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != event.ReasonTooLarge {
+			h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != reason.TooLarge {
 			t.Errorf("%d bytes, %v", len(rec.Value), h)
 		}
 	})

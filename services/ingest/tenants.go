@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -169,7 +170,7 @@ func (t *tenants) validate(ctx context.Context, parsed []event.Parsed) {
 	for i := range parsed {
 		if e := parsed[i].Event; parsed[i].Err == nil {
 			if _, ok := known[e.Tenant]; !ok {
-				parsed[i].Err = fault.NewInvalid(event.ReasonUnknownTenant,
+				parsed[i].Err = fault.NewInvalid(reason.UnknownTenant,
 					fault.Violation{Field: "tenant", Description: fmt.Sprintf("%q does not exist", e.Tenant)})
 			}
 		}

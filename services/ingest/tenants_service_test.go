@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -57,7 +58,7 @@ func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 		}
 		check := func(source string, err error) {
 			t.Helper()
-			if v := fault.ViolationsOf(err); fault.ReasonOf(err) != event.ReasonUnknownTenant || len(v) != 1 ||
+			if v := fault.ViolationsOf(err); fault.ReasonOf(err) != reason.UnknownTenant || len(v) != 1 ||
 				v[0].Field != "tenant" {
 				t.Errorf("%s: %v", source, err)
 			}
@@ -72,13 +73,13 @@ func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 		checkResults(t, batch.GetResults(), check)
 		if a := r.post(structured(t, "5", map[string]any{"tenant": "unknown"}),
 			map[string]string{"Content-Type": event.ContentTypeCloudEvent}); a.Status != 400 ||
-			a.Reason != event.ReasonUnknownTenant {
+			a.Reason != reason.UnknownTenant {
 			t.Errorf("%+v", a)
 		}
 		f.produce(stream.Record{Value: bytesOf(t, of("6", "unknown"))},
 			stream.Record{Value: bytesOf(t, of("7", "acme"))})
 		if rejected := f.read(stream.EventsRejected, 1); len(rejected) != 1 ||
-			headersOf(rejected[0])[event.HeaderReason] != event.ReasonUnknownTenant {
+			headersOf(rejected[0])[event.HeaderReason] != reason.UnknownTenant {
 			t.Errorf("%v", rejected)
 		}
 		if got := len(f.read(stream.EventsOrdered, 3)); got != 3 {

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // registry is a configuration service as tenants ask it.
@@ -77,7 +78,7 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 				if p.Err == nil {
 					continue
 				}
-				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != event.ReasonUnknownTenant || len(v) != 1 ||
+				if v := fault.ViolationsOf(p.Err); fault.ReasonOf(p.Err) != reason.UnknownTenant || len(v) != 1 ||
 					v[0].String() != fmt.Sprintf("tenant: %q does not exist", tenants[i]) {
 					t.Errorf("%v", p.Err)
 				}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -27,18 +28,18 @@ func bad() map[string]struct {
 		reason string
 		fields []string
 	}{
-		"an unknown type":            {func(e *eventv1.Event) { e.Type = "weather.changed" }, event.ReasonUnknownType, []string{"type"}},
-		"a type that is ours":        {func(e *eventv1.Event) { e.Type = "safeguard.reached" }, event.ReasonInvalid, []string{"type", "data"}},
-		"a control record":           {func(e *eventv1.Event) { e.Type = event.TypeTick }, event.ReasonReserved, []string{"type"}},
-		"no subject":                 {func(e *eventv1.Event) { e.Subject = "" }, event.ReasonInvalid, []string{"subject"}},
-		"no time":                    {func(e *eventv1.Event) { e.Time = nil }, event.ReasonInvalid, []string{"time"}},
-		"a time that is none":        {func(e *eventv1.Event) { e.Time.Nanos = -1 }, event.ReasonUndecodable, []string{"time"}},
-		"nothing but a type":         {func(e *eventv1.Event) { *e = eventv1.Event{Type: "usage.charged"} }, event.ReasonInvalid, []string{"id", "source", "tenant", "time", "data", "subject"}}, //nolint:govet // a new message in its place
-		"data of an unknown type":    {func(e *eventv1.Event) { e.Data.TypeUrl = "type.googleapis.com/a.B" }, event.ReasonUnknownData, []string{"data"}},
-		"data that is cut off":       {func(e *eventv1.Event) { e.Data.Value = []byte{0x0a} }, event.ReasonUndecodable, []string{"data"}},
-		"data of another type":       {func(e *eventv1.Event) { e.Type = "subscriber.terminated" }, event.ReasonInvalid, []string{"data"}},
-		"an amount that overflows":   {func(e *eventv1.Event) { e.Data = usage("", "", 9223372036_00*100).Proto().GetData() }, event.ReasonAmount, []string{"data.net.units"}},
-		"more than a mebibyte of it": {func(e *eventv1.Event) { e.Data.Value = append(e.Data.Value, large()...) }, event.ReasonTooLarge, []string{""}},
+		"an unknown type":            {func(e *eventv1.Event) { e.Type = "weather.changed" }, reason.UnknownType, []string{"type"}},
+		"a type that is ours":        {func(e *eventv1.Event) { e.Type = "safeguard.reached" }, reason.EventInvalid, []string{"type", "data"}},
+		"a control record":           {func(e *eventv1.Event) { e.Type = event.TypeTick }, reason.TypeReserved, []string{"type"}},
+		"no subject":                 {func(e *eventv1.Event) { e.Subject = "" }, reason.EventInvalid, []string{"subject"}},
+		"no time":                    {func(e *eventv1.Event) { e.Time = nil }, reason.EventInvalid, []string{"time"}},
+		"a time that is none":        {func(e *eventv1.Event) { e.Time.Nanos = -1 }, reason.Undecodable, []string{"time"}},
+		"nothing but a type":         {func(e *eventv1.Event) { *e = eventv1.Event{Type: "usage.charged"} }, reason.EventInvalid, []string{"id", "source", "tenant", "time", "data", "subject"}}, //nolint:govet // a new message in its place
+		"data of an unknown type":    {func(e *eventv1.Event) { e.Data.TypeUrl = "type.googleapis.com/a.B" }, reason.UnknownData, []string{"data"}},
+		"data that is cut off":       {func(e *eventv1.Event) { e.Data.Value = []byte{0x0a} }, reason.Undecodable, []string{"data"}},
+		"data of another type":       {func(e *eventv1.Event) { e.Type = "subscriber.terminated" }, reason.EventInvalid, []string{"data"}},
+		"an amount that overflows":   {func(e *eventv1.Event) { e.Data = usage("", "", 9223372036_00*100).Proto().GetData() }, reason.AmountInvalid, []string{"data.net.units"}},
+		"more than a mebibyte of it": {func(e *eventv1.Event) { e.Data.Value = append(e.Data.Value, large()...) }, reason.TooLarge, []string{""}},
 	}
 }
 
