@@ -80,8 +80,11 @@ func (r *Rules) Select(e *event.Event) fold.Selection {
 	return fold.Selection{}
 }
 
-// Apply works one event or command.
+// Apply works one event or command. What selects no record is not of a subscriber.
 func (r *Rules) Apply(s *fold.Subject[Subscriber], e *event.Event) {
+	if s.Key == "" {
+		return
+	}
 	t := r.turn(s, e)
 	if event.IsCommand(e.Type) && t.addressed() {
 		answer, err := r.command(s, &t)
