@@ -1,7 +1,9 @@
 package channel
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -62,4 +64,21 @@ func (l List) KindOf(r proto.Message) *Kind {
 		}
 	}
 	return nil
+}
+
+// settings are the environment variables of a channel's service: where it is, and what bounds its deliveries.
+var settings = []string{
+	"TOLLGATE_%s_ACCEPT_LOST_DELIVERIES", "TOLLGATE_%s_ADDR", "TOLLGATE_%s_IN_FLIGHT", "TOLLGATE_%s_MAX_AGE",
+	"TOLLGATE_%s_UNRECORDED_RESULTS_MAX", "TOLLGATE_%s_WAITING_MAX",
+}
+
+// Variables are the environment variables of the channels' services.
+func (l List) Variables() []string {
+	var all []string
+	for _, c := range l {
+		for _, s := range settings {
+			all = append(all, fmt.Sprintf(s, strings.ToUpper(c.Name)))
+		}
+	}
+	return all
 }

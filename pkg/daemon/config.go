@@ -4,8 +4,9 @@ import (
 	"net"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // Config is the part that every service's configuration begins with; it is embedded with `yaml:",inline"`.

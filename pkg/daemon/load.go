@@ -11,8 +11,9 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
-	"github.com/tollgate/tollgate/pkg/fault"
 	"go.yaml.in/yaml/v4"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // envPrefix begins the variables that Load checks.
@@ -86,7 +87,7 @@ func readEnvironment[C Configuration](environ []string, cfg *C) []error {
 		return []error{fmt.Errorf("read the names of environment variables: %w", err)}
 	}
 	known := map[string]bool{}
-	for _, name := range variables {
+	for _, name := range Variables() {
 		known[name] = true
 	}
 	for _, p := range params {

@@ -5,9 +5,10 @@ import (
 	"io"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/display"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 // NewLogger writes JSON lines to w from level on: time (UTC, RFC 3339 with ms), level, message, service, fields in

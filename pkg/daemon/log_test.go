@@ -8,8 +8,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tollgate/tollgate/pkg/display"
 	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 func TestNewLogger_EscapesAndBoundsTexts(t *testing.T) {

@@ -1,8 +1,14 @@
 package daemon
 
-// variables are all variables that a service, the command line or a test of this system reads: one environment may
-// serve every process. Any other TOLLGATE_ variable is an error. A test of pkg/shape compares the list with the fields
-// that declare them.
+import (
+	"slices"
+
+	"github.com/tollgate/tollgate/pkg/channel/table"
+)
+
+// variables are all variables that a service, the command line or a test of this system reads, but for those of channels:
+// one environment may serve every process. Any other TOLLGATE_ variable is an error. A test of pkg/shape compares the list
+// with the fields that declare them.
 var variables = []string{
 	"TOLLGATE_ADMIN_LISTEN",
 	"TOLLGATE_API_KEY",
@@ -70,13 +76,12 @@ var variables = []string{
 	"TOLLGATE_STATE_SNAPSHOT_EVERY",
 	"TOLLGATE_TENANT",
 	"TOLLGATE_TRIGGER_ADDR",
-	"TOLLGATE_WEBHOOK_ACCEPT_LOST_DELIVERIES",
-	"TOLLGATE_WEBHOOK_ADDR",
-	"TOLLGATE_WEBHOOK_IN_FLIGHT",
-	"TOLLGATE_WEBHOOK_MAX_AGE",
-	"TOLLGATE_WEBHOOK_UNRECORDED_RESULTS_MAX",
-	"TOLLGATE_WEBHOOK_WAITING_MAX",
 }
 
-// Variables are all known environment variables, sorted.
-func Variables() []string { return variables }
+// Variables are the environment variables that some process reads, sorted: those above, and those of each channel's
+// service.
+func Variables() []string {
+	all := slices.Concat(variables, table.Channels.Variables())
+	slices.Sort(all)
+	return slices.Compact(all)
+}

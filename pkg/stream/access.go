@@ -14,7 +14,7 @@ const (
 	ResourceGroup = "Group"
 )
 
-// Permission is one thing that a process or a person must be allowed. Read and Write include Describe.
+// Permission is one thing that has to be allowed. Read and Write include Describe.
 type Permission struct {
 	// Who is a service, "producer", "consumer" or "operator" (the command line).
 	Who       string
@@ -24,12 +24,22 @@ type Permission struct {
 	Name string
 }
 
-// access is who reads and writes which topics, and is a member of which groups. No other may write a topic: a
-// writer of events.ordered or safeguards can forge calls, revisions and outcomes.
-var access = []struct {
+// allowed is what one service, or who has no service, is allowed.
+type allowed struct {
 	who                   string
 	reads, writes, groups []string
-}{
+}
+
+// Sender is the service of a channel.
+type Sender struct {
+	Service string
+	// Topic of its planned deliveries, without the prefix.
+	Topic string
+}
+
+// access is who reads and writes which topics, and is a member of which groups, beside the services of channels. No other
+// may write a topic: a writer of events.ordered or safeguards can forge calls, revisions and outcomes.
+var access = []allowed{
 	{"ingest", []string{EventsInbound}, []string{EventsOrdered, EventsUnordered, EventsRejected}, []string{"ingest"}},
 	{
 		"safeguard",
@@ -40,14 +50,8 @@ var access = []struct {
 	{
 		"trigger",
 		[]string{EventsOrdered, EventsUnordered, Safeguards, StateSnapshots},
-		[]string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesWebhook, TriggersDecisions, EventsRejected, StateSnapshots},
+		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, EventsRejected, StateSnapshots},
 		[]string{"trigger-ordered", "trigger-unordered", "trigger-safeguards"},
-	},
-	{
-		"webhook",
-		[]string{DeliveriesWebhook, DeliveriesAttempts},
-		[]string{DeliveriesAttempts, DeliveriesDead, EventsRejected},
-		[]string{"webhook"},
 	},
 	{"producer", nil, []string{EventsInbound}, nil},
 	{"consumer", []string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesAttempts, DeliveriesDead}, nil, nil},
@@ -60,10 +64,36 @@ var access = []struct {
 	},
 }
 
-// Permissions are all that Tollgate's processes, producers and consumers have to be allowed under a prefix.
-func Permissions(prefix string) []Permission {
-	var all []Permission
+// withSenders is access with the services of channels: trigger writes what they read.
+func withSenders(senders []Sender) []allowed {
+	var all []allowed
 	for _, a := range access {
+		if a.who == "trigger" {
+			a.writes = slices.Clone(a.writes)
+			for _, s := range senders {
+				a.writes = slices.Insert(a.writes, slices.Index(a.writes, TriggersDecisions), s.Topic)
+			}
+		}
+		if a.who == "producer" {
+			for _, s := range senders {
+				all = append(all, allowed{
+					s.Service,
+					[]string{s.Topic, DeliveriesAttempts},
+					[]string{DeliveriesAttempts, DeliveriesDead, EventsRejected},
+					[]string{s.Service},
+				})
+			}
+		}
+		all = append(all, a)
+	}
+	return all
+}
+
+// Permissions are all that Tollgate's processes, producers and consumers have to be allowed under a
+// prefix.
+func Permissions(prefix string, senders ...Sender) []Permission {
+	var all []Permission
+	for _, a := range withSenders(senders) {
 		topics := slices.Concat(a.reads, a.writes)
 		for i, topic := range topics {
 			operation := OperationRead

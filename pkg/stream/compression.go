@@ -39,15 +39,14 @@ func (c Compression) validate() error {
 	return errors.Join(check("public", c.Public), check("internal", c.Internal))
 }
 
-// internal are the topics that only Tollgate reads.
+// internal are the topics that only Tollgate reads, beside those of planned deliveries.
 var internal = map[string]bool{
-	DeliveriesWebhook: true, DeliveriesEmail: true, DeliveriesSMS: true,
 	StateSnapshots: true, TriggersDecisions: true, ProvisionExecutions: true, Audit: true,
 }
 
 // codecOf is what batches of a topic (full name) are compressed by.
 func (c Config) codecOf(topic string) kafka.Compression {
-	if internal[strings.TrimPrefix(topic, c.Prefix+".")] {
+	if name := strings.TrimPrefix(topic, c.Prefix+"."); internal[name] || isPlanned(name) {
 		return codecs[c.Compression.Internal]
 	}
 	return codecs[c.Compression.Public]

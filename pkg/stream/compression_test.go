@@ -70,7 +70,7 @@ func TestProduce_UsesTheCodecOfTheTopic(t *testing.T) {
 			for name, want := range map[string]int{
 				stream.EventsOrdered: test.public, stream.Safeguards: test.public,
 				stream.DeliveriesAttempts: test.public, "notifications.own": test.public,
-				stream.DeliveriesWebhook: test.internal, stream.StateSnapshots: test.internal,
+				"deliveries.webhook": test.internal, stream.StateSnapshots: test.internal,
 				stream.TriggersDecisions: test.internal,
 			} {
 				topic := c.Topic(name)

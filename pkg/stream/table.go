@@ -3,6 +3,7 @@ package stream
 import (
 	"maps"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -13,9 +14,6 @@ const (
 	EventsUnordered     = "events.unordered"
 	EventsRejected      = "events.rejected"
 	Safeguards          = "safeguards"
-	DeliveriesWebhook   = "deliveries.webhook"
-	DeliveriesEmail     = "deliveries.email"
-	DeliveriesSMS       = "deliveries.sms"
 	DeliveriesAttempts  = "deliveries.attempts"
 	DeliveriesDead      = "deliveries.dead"
 	StateSnapshots      = "state.snapshots"
@@ -35,7 +33,7 @@ const (
 	SnapshotRetention = 2 * day
 )
 
-// Topics is the table of Tollgate's topics. The logs whose owners fold state
+// Topics is the table of Tollgate's topics; planned are those with the deliveries of its channels. The logs whose owners fold state
 // over them, and the deliveries with their attempts, share one partition count
 // for life; what has no order or no owner has the same count only for evenness.
 //
@@ -43,7 +41,7 @@ const (
 // days at least); a delivery may wait 6 days and must be readable for one more;
 // snapshots come every quarter of an hour. None is bounded by bytes: that would
 // remove what was promised by time.
-func Topics(partitions int) []TopicSpec {
+func Topics(partitions int, planned ...string) []TopicSpec {
 	topic := func(name string, retention time.Duration, more map[string]string) TopicSpec {
 		cfg := map[string]string{
 			"cleanup.policy":                 "delete",
@@ -59,21 +57,28 @@ func Topics(partitions int) []TopicSpec {
 	}
 	// Log time is the highest stamp met; one far ahead would fire every timer. The broker refuses it.
 	logTime := map[string]string{configTimestampMax: "10000"}
-	return []TopicSpec{
+	specs := []TopicSpec{
 		topic(EventsInbound, 7*day, nil),
 		topic(EventsOrdered, LogRetention, logTime),
 		topic(EventsUnordered, LogRetention, logTime),
 		// Bytes as received up to 4 MiB, and room for the headers that say why.
 		topic(EventsRejected, 30*day, map[string]string{"max.message.bytes": strconv.Itoa(4*mib + 256<<10)}),
 		topic(Safeguards, LogRetention, logTime),
-		topic(DeliveriesWebhook, 7*day, nil),
-		topic(DeliveriesEmail, 7*day, nil),
-		topic(DeliveriesSMS, 7*day, nil),
+	}
+	for _, name := range planned {
+		specs = append(specs, topic(name, 7*day, nil))
+	}
+	return append(specs,
 		topic(DeliveriesAttempts, 7*day, nil),
 		topic(DeliveriesDead, 30*day, nil),
 		topic(StateSnapshots, SnapshotRetention, nil),
 		topic(TriggersDecisions, 7*day, nil),
 		topic(ProvisionExecutions, 30*day, nil),
 		topic(Audit, 365*day, nil),
-	}
+	)
+}
+
+// isPlanned reports whether a topic, without the prefix, holds the planned deliveries of a channel.
+func isPlanned(name string) bool {
+	return strings.HasPrefix(name, "deliveries.") && name != DeliveriesAttempts && name != DeliveriesDead
 }

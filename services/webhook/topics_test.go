@@ -1,6 +1,8 @@
 package webhook
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"errors"
 	"strings"
 	"testing"
@@ -23,7 +25,7 @@ func TestAllTopicsThatAreWrittenToMustBeThere(t *testing.T) {
 	t.Cleanup(func() { _ = client.Close() })
 	create := func(names ...string) {
 		var specs []stream.TopicSpec
-		for _, s := range stream.Topics(2) {
+		for _, s := range table.Topics(2) {
 			for _, name := range names {
 				if s.Name == name {
 					specs = append(specs, s)

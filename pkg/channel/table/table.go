@@ -4,9 +4,28 @@ package table
 import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Channels are all channels, in the order in which they are listed to people.
 var Channels = channel.List{
 	webhook.Channel,
+}
+
+// Topics are all topics of the product.
+func Topics(partitions int) []stream.TopicSpec {
+	var planned []string
+	for _, c := range Channels {
+		planned = append(planned, c.Topic)
+	}
+	return stream.Topics(partitions, planned...)
+}
+
+// Permissions are all that the product's processes, producers and consumers have to be allowed under a prefix.
+func Permissions(prefix string) []stream.Permission {
+	var senders []stream.Sender
+	for _, c := range Channels {
+		senders = append(senders, stream.Sender{Service: c.Name, Topic: c.Topic})
+	}
+	return stream.Permissions(prefix, senders...)
 }

@@ -3,6 +3,8 @@
 package frametest
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"sync"
 	"testing"
@@ -74,7 +76,7 @@ func New(t *testing.T, brokers []string, server statetest.Redis) *Bed {
 // CreateTopics creates every topic of the product.
 func (b *Bed) CreateTopics(partitions int) {
 	b.Helper()
-	if err := b.Client.CreateTopics(b.Ctx, stream.Topics(partitions), true); err != nil {
+	if err := b.Client.CreateTopics(b.Ctx, table.Topics(partitions), true); err != nil {
 		b.Fatal(err)
 	}
 }

@@ -1,6 +1,8 @@
 package docs
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"maps"
 	"os"
 	"path/filepath"
@@ -16,7 +18,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/reason"
-	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/systemtest/docs/reference"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
 )
@@ -160,7 +161,7 @@ func TestNames_KeysTypesTopicsAndFieldsExist(t *testing.T) {
 	for _, e := range event.Types() {
 		known[e.Name] = true
 	}
-	for _, spec := range stream.Topics(1) {
+	for _, spec := range table.Topics(1) {
 		known[spec.Name] = true
 		for name := range spec.Config {
 			known[name] = true

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"crypto/rand"
 	"errors"
@@ -79,7 +81,7 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
 	client := f.Client
-	if err := client.CreateTopics(ctx, stream.Topics(cfg.Partitions), true); err != nil {
+	if err := client.CreateTopics(ctx, table.Topics(cfg.Partitions), true); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare installation: %w", err), client.Close())
 	}
 	return f, nil

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"github.com/tollgate/tollgate/services/tollgate/process"
+
 	"bytes"
 	"context"
 	"encoding/json"
@@ -22,7 +24,7 @@ type Member struct {
 	Name string
 
 	fleet   *Fleet
-	service service
+	service process.Process
 	log     *output
 	// cancel asks for an end, kill ends at once; ended is closed then and err says how it ended.
 	cancel, kill func()
@@ -36,14 +38,14 @@ type Member struct {
 // Start runs a service and returns once it listens; Ready waits until it is of use. The config service is started
 // first: the others are told its address.
 func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
-	s, known := services[name]
+	s, known := process.Find(name)
 	if !known {
 		return nil, fmt.Errorf("start %s: there is no such service", name)
 	}
 	m := &Member{Name: name, fleet: f, service: s}
 	count := 1
 	for _, other := range f.members {
-		if other.service.name == name {
+		if other.service.Name == name {
 			count++
 		}
 	}
@@ -64,11 +66,11 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 // told its address once.
 func (m *Member) Restart(ctx context.Context) error {
 	path := filepath.Join(m.fleet.cfg.Dir, m.Name)
-	security, err := m.fleet.security(m.service.name)
+	security, err := m.fleet.security(m.service.Name)
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
-	if err := os.WriteFile(path+".yaml", []byte(m.service.configuration(m.fleet, security)), 0o600); err != nil {
+	if err := os.WriteFile(path+".yaml", []byte(configuration(m.service, m.fleet, security)), 0o600); err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	log, err := newOutput(path + ".log")
@@ -83,7 +85,7 @@ func (m *Member) Restart(ctx context.Context) error {
 	if err := launch(ctx, path+".yaml"); err != nil {
 		return errors.Join(fmt.Errorf("start %s: %w", m.Name, err), log.close())
 	}
-	for _, listener := range m.service.listeners {
+	for _, listener := range m.service.Default().Parts.Listeners() {
 		select {
 		case <-log.heard(listener):
 		case <-m.ended:

@@ -1,6 +1,8 @@
 package fleet
 
 import (
+	"github.com/tollgate/tollgate/services/tollgate/process"
+
 	"bytes"
 	"context"
 	"errors"
@@ -14,73 +16,46 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/config"
-	"github.com/tollgate/tollgate/services/ingest"
-	"github.com/tollgate/tollgate/services/safeguard"
-	"github.com/tollgate/tollgate/services/trigger"
-	"github.com/tollgate/tollgate/services/webhook"
 )
 
-// service is what one is started by.
-type service struct {
-	name      string
-	listeners []string
-	// blocks of its configuration file, beside admin, grpc and log_level.
-	blocks []string
-	run    runner
-}
-
-// runner reads the configuration file and serves until ctx ends, as the service's main does.
-type runner func(ctx context.Context, file string, log io.Writer) error
-
-// services are all there are, in the order of an event's journey.
-var services = map[string]service{
-	"config":    {"config", []string{"admin", "grpc"}, []string{"database"}, main("config", config.DefaultConfig(), config.Run)},
-	"ingest":    {"ingest", []string{"admin", "grpc", "http"}, []string{"kafka", "http", "config"}, main("ingest", ingest.DefaultConfig(), ingest.Run)},
-	"safeguard": {"safeguard", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("safeguard", safeguard.DefaultConfig(), safeguard.Run)},
-	"trigger":   {"trigger", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("trigger", trigger.DefaultConfig(), trigger.Run)},
-	"webhook":   {"webhook", []string{"admin", "grpc"}, []string{"kafka", "redis", "config"}, main("webhook", webhook.DefaultConfig(), webhook.Run)},
-}
-
-func main[C daemon.Configuration](name string, cfg C, run func(context.Context, C, daemon.Env) error) runner {
-	return func(ctx context.Context, file string, log io.Writer) error {
-		cfg := cfg
-		if err := daemon.Load(file, nil, &cfg); err != nil {
-			return err
-		}
-		logger, err := daemon.NewLogger(name, cfg.Frame().LogLevel, log)
-		if err != nil {
-			return err
-		}
-		return daemon.Serve(ctx, cfg.Frame(), daemon.NewEnv(name, logger), func(ctx context.Context, env daemon.Env) error {
-			return run(ctx, cfg, env)
-		})
+// serve reads the configuration file of a service and serves until ctx ends, as its main does.
+func serve(ctx context.Context, p process.Process, file string, log io.Writer) error {
+	cfg, err := p.Load(file)
+	if err != nil {
+		return err
 	}
+	logger, err := daemon.NewLogger(p.Name, cfg.Frame().LogLevel, log)
+	if err != nil {
+		return err
+	}
+	return cfg.Serve(ctx, daemon.NewEnv(p.Name, logger))
 }
 
 // configuration is the service's file.
-func (s service) configuration(f *Fleet, kafka stream.Security) string {
+func configuration(p process.Process, f *Fleet, kafka stream.Security) string {
 	var b strings.Builder
+	parts := p.Default().Parts
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog_level: info\n")
 	listen := "127.0.0.1:0"
-	if s.name == "config" && f.configuration != "" {
-		listen = f.configuration // the others were told so
+	if parts.Database != nil && f.configuration != "" {
+		listen = f.configuration // the others know this address
 	}
 	fmt.Fprintf(&b, "grpc: {listen: %q, api_key_hashes_file: %q, service_key_hashes_file: %q}\n", listen, f.hashes, f.hashes)
-	for _, block := range s.blocks {
-		switch block {
-		case "database":
-			fmt.Fprintf(&b, "database: {path: %q}\n", f.Database())
-		case "kafka":
-			fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
-				strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)
-		case "redis":
-			fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, skip_durability_check: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
-		case "config":
-			fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", f.configuration, f.keyFile)
-		case "http":
-			fmt.Fprintf(&b, "http: {listen: \"127.0.0.1:0\"}\n")
-		}
+	if parts.Database != nil {
+		fmt.Fprintf(&b, "database: {path: %q}\n", f.Database())
+	}
+	if parts.Kafka != nil {
+		fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
+			strings.Join(f.cfg.Brokers, `", "`), f.Prefix, kafka.Mechanism, kafka.Username, kafka.PasswordFile)
+	}
+	if parts.Redis != nil {
+		fmt.Fprintf(&b, "redis: {address: %q, prefix: %q, skip_durability_check: %t}\n", f.cfg.Redis, f.Prefix, f.cfg.Embedded)
+	}
+	if parts.HTTP != nil {
+		fmt.Fprintf(&b, "http: {listen: \"127.0.0.1:0\"}\n")
+	}
+	if parts.Configuration != nil {
+		fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", f.configuration, f.keyFile)
 	}
 	return b.String()
 }
@@ -91,14 +66,14 @@ func (m *Member) inside(ctx context.Context, file string) error {
 	m.cancel, m.kill = cancel, cancel
 	go func() {
 		defer close(m.ended)
-		m.err = m.service.run(ctx, file, m.log)
+		m.err = serve(ctx, m.service, file, m.log)
 	}()
 	return nil
 }
 
 // process runs the member as a process of its own.
 func (m *Member) process(_ context.Context, file string) error {
-	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, "tollgate-"+m.service.name), "-config", file)
+	cmd := exec.Command(filepath.Join(m.fleet.cfg.Binaries, "tollgate-"+m.service.Name), "-config", file)
 	if memory := m.fleet.cfg.Memory; memory > 0 {
 		// What a process may write to, not what it reserves: Go reserves much and uses little of it.
 		cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -d %d && exec "$0" "$@"`, memory>>10), cmd.Path, "-config", file)
@@ -126,7 +101,7 @@ func (m *Member) process(_ context.Context, file string) error {
 func Build(ctx context.Context, dir string, names ...string) error {
 	args := []string{"build", "-buildvcs=false", "-o", dir + string(filepath.Separator)}
 	for _, name := range names {
-		if _, known := services[name]; !known {
+		if _, known := process.Find(name); !known {
 			return fmt.Errorf("build %s: there is no such service", name)
 		}
 		args = append(args, "./"+name+"/cmd/tollgate-"+name)

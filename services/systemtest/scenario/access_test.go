@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"testing"
 	"time"
@@ -34,7 +36,7 @@ func TestAccess_AProducerWritesInboundAndNothingElse(t *testing.T) {
 	transport := &kafka.Transport{SASL: mechanism}
 	defer transport.CloseIdleConnections()
 	client := &kafka.Client{Addr: kafka.TCP(cluster.ListenAddrs()...), Transport: transport}
-	for _, spec := range stream.Topics(1) {
+	for _, spec := range table.Topics(1) {
 		_, err := client.Produce(ctx, &kafka.ProduceRequest{
 			Topic: f.Client.Topic(spec.Name), RequiredAcks: kafka.RequireAll,
 			Records: kafka.NewRecordReader(kafka.Record{Value: kafka.NewBytes([]byte("v"))}),

@@ -1,6 +1,8 @@
 package scenario
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"os"
 	"strings"
@@ -87,7 +89,7 @@ func guarded(t *testing.T, prefix string) *kfake.Cluster {
 		stream.ResourceTopic: kmsg.ACLResourceTypeTopic, stream.ResourceGroup: kmsg.ACLResourceTypeGroup,
 	}
 	allowed := map[string][]kfake.ACL{}
-	for _, p := range stream.Permissions(prefix) {
+	for _, p := range table.Permissions(prefix) {
 		one := kfake.ACL{
 			Resource: resources[p.Resource], Name: p.Name, Pattern: kmsg.ACLResourcePatternTypeLiteral,
 			Operation: operations[p.Operation], Allow: true,

@@ -1,6 +1,8 @@
 package allinone
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"errors"
 	"fmt"
@@ -9,11 +11,12 @@ import (
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"github.com/twmb/franz-go/pkg/kversion"
 	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Where the embedded servers listen unless somebody else does: not where real ones are looked for.
@@ -76,7 +79,7 @@ func createTopics(ctx context.Context, cfg stream.Config) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(client.CreateTopics(ctx, stream.Topics(partitions), true), client.Close())
+	return errors.Join(client.CreateTopics(ctx, table.Topics(partitions), true), client.Close())
 }
 
 // free is the address if nobody listens there, else the same host with port 0, any free one; that at once where anyPort is

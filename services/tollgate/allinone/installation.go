@@ -1,6 +1,10 @@
 package allinone
 
 import (
+	"slices"
+
+	"github.com/tollgate/tollgate/services/tollgate/process"
+
 	"context"
 	"crypto/rand"
 	"errors"
@@ -13,16 +17,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/config"
-	"github.com/tollgate/tollgate/services/ingest"
-	"github.com/tollgate/tollgate/services/safeguard"
-	"github.com/tollgate/tollgate/services/trigger"
-	"github.com/tollgate/tollgate/services/webhook"
 )
 
 // Config says where things are kept.
@@ -118,29 +115,20 @@ func ownKey(path string) (string, error) {
 	return key, nil
 }
 
+// first are the services that the others need: they run before Work.
+var first = []string{"config", "ingest"}
+
 func (i *Installation) open(ctx context.Context) error {
-	cfg := config.DefaultConfig()
-	cfg.Database.Path = filepath.Join(i.cfg.Dir, "config.db")
-	i.frame(ctx, &cfg.Config, &cfg.GRPC)
-	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(i.serviceKey)}
-	if err := start(ctx, i, "config", cfg, config.Run); err != nil {
+	if err := i.start(ctx, "config"); err != nil {
 		return err
 	}
 	if err := createTopics(ctx, i.kafka()); err != nil {
 		return err
 	}
-	configAddress, err := i.Service("config").Address(ctx, "grpc")
-	if err != nil {
-		return err
-	}
-	in := ingest.DefaultConfig()
-	in.Configuration.Address, in.Configuration.APIKeyFile = configAddress, i.cfg.KeyFile // it reads no secrets
-	in.Kafka, in.HTTP.Listen = i.kafka(), free(ctx, in.HTTP.Listen, i.cfg.AnyPort)
-	i.frame(ctx, &in.Config, &in.GRPC)
-	return start(ctx, i, "ingest", in, ingest.Run)
+	return i.start(ctx, "ingest")
 }
 
-// Work starts what works on the log: safeguard, trigger and webhook; they run until ctx ends.
+// Work starts the services that work on the log; they run until ctx ends.
 func (i *Installation) Work(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	i.mu.Lock()
@@ -151,50 +139,66 @@ func (i *Installation) Work(ctx context.Context) error {
 		cancel()
 		return i.Err()
 	}
-	configAddress, err := i.Service("config").Address(ctx, "grpc")
-	if err != nil {
-		return err
+	for _, p := range process.Table {
+		if slices.Contains(first, p.Name) {
+			continue
+		}
+		if err := i.start(ctx, p.Name); err != nil {
+			return err
+		}
 	}
-	g := safeguard.DefaultConfig()
-	g.Kafka = i.kafka()
-	i.beside(configAddress, &g.Redis, &g.Configuration)
-	i.frame(ctx, &g.Config.Config, &g.GRPC)
-	if err := start(ctx, i, "safeguard", g, safeguard.Run); err != nil {
-		return err
-	}
-	t := trigger.DefaultConfig()
-	t.Kafka = i.kafka()
-	i.beside(configAddress, &t.Redis, &t.Configuration)
-	i.frame(ctx, &t.Config.Config, &t.GRPC)
-	if err := start(ctx, i, "trigger", t, trigger.Run); err != nil {
-		return err
-	}
-	w := webhook.DefaultConfig()
-	w.Kafka = i.kafka()
-	i.beside(configAddress, &w.Redis, &w.Configuration)
-	i.frame(ctx, &w.Config.Config, &w.GRPC)
-	return start(ctx, i, "webhook", w, webhook.Run)
-}
-
-// beside sets where Redis and the configuration service are. The embedded Redis does not tell its settings.
-func (i *Installation) beside(configAddress string, redis *redisstate.Config, configuration *configclient.Config) {
-	redis.Address, redis.SkipDurabilityCheck = i.Redis, true
-	configuration.Address, configuration.APIKeyFile = configAddress, i.serviceKeyFile
+	return nil
 }
 
 func (i *Installation) kafka() stream.Config {
 	return stream.Config{Brokers: []string{i.Kafka}, Prefix: "tollgate"}
 }
 
-// frame sets what every service has: free ports where the usual ones are taken, and the key.
-func (i *Installation) frame(ctx context.Context, frame *daemon.Config, grpc *rpc.Config) {
-	frame.Admin.Listen = free(ctx, frame.Admin.Listen, i.cfg.AnyPort)
-	grpc.Listen = free(ctx, grpc.Listen, i.cfg.AnyPort)
-	grpc.KeyHashes = []string{rpc.HashKey(i.key)}
+// configure sets what an installation decides: free ports where the usual ones are taken, the keys, and where the servers
+// are. The embedded Redis does not report its settings.
+func (i *Installation) configure(ctx context.Context, parts process.Parts) error {
+	parts.Frame.Admin.Listen = free(ctx, parts.Frame.Admin.Listen, i.cfg.AnyPort)
+	parts.GRPC.Listen = free(ctx, parts.GRPC.Listen, i.cfg.AnyPort)
+	parts.GRPC.KeyHashes = []string{rpc.HashKey(i.key)}
+	if parts.HTTP != nil {
+		*parts.HTTP = free(ctx, *parts.HTTP, i.cfg.AnyPort)
+	}
+	if parts.Database != nil {
+		parts.Database.Path = filepath.Join(i.cfg.Dir, "config.db")
+		parts.GRPC.ServiceKeyHashes = []string{rpc.HashKey(i.serviceKey)}
+	}
+	if parts.Kafka != nil {
+		*parts.Kafka = i.kafka()
+	}
+	if parts.Redis != nil {
+		parts.Redis.Address, parts.Redis.SkipDurabilityCheck = i.Redis, true
+	}
+	if parts.Configuration == nil {
+		return nil
+	}
+	address, err := i.Service("config").Address(ctx, "grpc")
+	parts.Configuration.Address, parts.Configuration.APIKeyFile = address, i.cfg.KeyFile
+	if parts.Redis != nil { // those without one read no secrets
+		parts.Configuration.APIKeyFile = i.serviceKeyFile
+	}
+	return err
 }
 
-// start serves as daemon.Main does: the same checks, the same frame.
-func start[C daemon.Configuration](ctx context.Context, i *Installation, name string, cfg C, run func(context.Context, C, daemon.Env) error) error {
+// start runs a service of the table.
+func (i *Installation) start(ctx context.Context, name string) error {
+	p, known := process.Find(name)
+	if !known {
+		return fmt.Errorf("start %s: there is no such service", name)
+	}
+	cfg := p.Default()
+	if err := i.configure(ctx, cfg.Parts); err != nil {
+		return err
+	}
+	return i.serve(ctx, name, cfg)
+}
+
+// serve serves as daemon.Main does: the same checks, the same frame.
+func (i *Installation) serve(ctx context.Context, name string, cfg process.Configuration) error {
 	if err := cfg.Validate(); err != nil {
 		return fmt.Errorf("configure %s: %w", name, err)
 	}
@@ -211,7 +215,7 @@ func start[C daemon.Configuration](ctx context.Context, i *Installation, name st
 	i.services = append(i.services, s)
 	i.mu.Unlock()
 	i.run.Go(func() {
-		err := daemon.Serve(ctx, cfg.Frame(), s.env, func(ctx context.Context, env daemon.Env) error { return run(ctx, cfg, env) })
+		err := cfg.Serve(ctx, s.env)
 		if err == nil && ctx.Err() == nil {
 			err = errors.New("ended by itself")
 		}

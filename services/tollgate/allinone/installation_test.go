@@ -1,6 +1,8 @@
 package allinone
 
 import (
+	"github.com/tollgate/tollgate/services/tollgate/process"
+
 	"context"
 	"errors"
 	"io"
@@ -20,7 +22,7 @@ type frameOnly struct {
 func (frameOnly) Validate() error { return nil }
 
 // ingest once went on accepting for hours what no safeguard counted any more.
-func TestAllServicesEndWithTheFirstThatEndsByItself(t *testing.T) {
+func TestInstallation_EndsWithTheFirstServiceThatEndsByItself(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "key")
 	if err := os.WriteFile(key, []byte("tg_0123456789abcdef\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -34,14 +36,16 @@ func TestAllServicesEndWithTheFirstThatEndsByItself(t *testing.T) {
 	if i.Err() != nil {
 		t.Errorf("failed: %v", i.Err())
 	}
-	if err := start(t.Context(), i, "safeguard", frameOnly{daemon.DefaultConfig("127.0.0.1:0")},
-		func(context.Context, frameOnly, daemon.Env) error { return errors.New("stuck") }); err != nil {
+	if err := i.serve(t.Context(), "safeguard", process.Configuration{
+		Configuration: frameOnly{daemon.DefaultConfig("127.0.0.1:0")},
+		Run:           func(context.Context, daemon.Env) error { return errors.New("stuck") },
+	}); err != nil {
 		t.Fatal(err)
 	}
 	<-i.Failed()
-	i.run.Wait() // config and ingest too, though nobody has told them
+	i.run.Wait() // config and ingest too, though their context has not ended
 	if err := i.Err(); err == nil || err.Error() != "safeguard: stuck" {
-		t.Errorf("the first that ended is told as %v", err)
+		t.Errorf("the first that ended is reported as %v", err)
 	}
 	if err := i.Work(t.Context()); err == nil {
 		t.Error("more services were started beside those that have ended")

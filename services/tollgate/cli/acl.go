@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"fmt"
 	"strings"
-
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // topicsACL prints permissions.
@@ -50,7 +50,7 @@ type permissionRow struct {
 // Run prints.
 func (c topicsACL) Run(streams Streams) error {
 	var rows []permissionRow
-	for _, p := range stream.Permissions(c.Prefix) {
+	for _, p := range table.Permissions(c.Prefix) {
 		rows = append(rows, permissionRow{strings.ReplaceAll(c.Principal, "{}", p.Who), p.Operation, p.Resource, p.Name})
 	}
 	if !c.Commands {

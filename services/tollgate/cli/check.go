@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"errors"
 	"fmt"
@@ -10,7 +12,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
-	"github.com/tollgate/tollgate/pkg/stream"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
@@ -97,7 +98,7 @@ func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
 	}
 	defer hangUp(client)
 	what := fmt.Sprintf("kafka %v", c.Brokers)
-	specs := stream.Topics(c.Partitions)
+	specs := table.Topics(c.Partitions)
 	err = client.VerifyTopics(ctx, specs, c.SingleNode)
 	if err == nil {
 		return []finding{{what, wellFound, fmt.Sprintf("%d topics of %d partitions are as they must be", len(specs), c.Partitions), ""}}, nil

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"errors"
 	"fmt"
@@ -74,7 +76,7 @@ func (c createTopics) Run(ctx context.Context, streams Streams) error {
 	defer hangUp(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
-	specs := stream.Topics(c.Partitions)
+	specs := table.Topics(c.Partitions)
 	if err := client.CreateTopics(ctx, specs, c.SingleNode); err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
@@ -104,7 +106,7 @@ func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
 	defer hangUp(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
-	specs := stream.Topics(c.Partitions)
+	specs := table.Topics(c.Partitions)
 	if err := client.VerifyTopics(ctx, specs, c.SingleNode); err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}

@@ -3,6 +3,7 @@ package cluster
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
 )
@@ -10,7 +11,8 @@ import (
 // metrics of a process's streams. Topics outside Tollgate's own table, which
 // notifications may name, are counted as "other": labels are closed sets.
 type metrics struct {
-	known map[string]string // full topic name -> label
+	prefix string
+	known  map[string]string // full topic name -> label
 
 	answered  *prometheus.CounterVec
 	retries   *prometheus.CounterVec
@@ -20,7 +22,7 @@ type metrics struct {
 const otherTopic = "other"
 
 func newMetrics(reg prometheus.Registerer, prefix string, topics []string) (*metrics, error) {
-	m := &metrics{known: map[string]string{}}
+	m := &metrics{prefix: prefix, known: map[string]string{}}
 	for _, t := range topics {
 		m.known[prefix+"."+t] = t
 	}
@@ -37,6 +39,10 @@ func newMetrics(reg prometheus.Registerer, prefix string, topics []string) (*met
 func (c *Cluster) TopicLabel(topic string) string {
 	if l, ok := c.metrics.known[topic]; ok {
 		return l
+	}
+	// Planned deliveries have a topic for each channel.
+	if name, ours := strings.CutPrefix(topic, c.metrics.prefix+"."); ours && strings.HasPrefix(name, "deliveries.") {
+		return name
 	}
 	return otherTopic
 }

@@ -1,6 +1,9 @@
 package reference
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel"
+	channels "github.com/tollgate/tollgate/pkg/channel/table"
+
 	"context"
 	"fmt"
 	"slices"
@@ -19,9 +22,6 @@ var carried = map[string][2]string{
 	stream.EventsUnordered:     {"none", "Event of an unordered type; control records `system.*`"},
 	stream.EventsRejected:      {"as received", "the bytes as received, with the headers below"},
 	stream.Safeguards:          {"tenant/subject", "Event of a type `safeguard.*`; control records `system.*`"},
-	stream.DeliveriesWebhook:   {"ordering key", "`delivery.v1.Delivery`"},
-	stream.DeliveriesEmail:     {"ordering key", "reserved: no service writes it yet"},
-	stream.DeliveriesSMS:       {"ordering key", "reserved: no service writes it yet"},
 	stream.DeliveriesAttempts:  {"as its delivery", "`delivery.v1.Attempt` or a settlement, in the partition of its delivery"},
 	stream.DeliveriesDead:      {"delivery id", "`delivery.v1.Delivery` with its last attempt"},
 	stream.StateSnapshots:      {"domain and partition", "records of a partition's state, between a begin and an end record; read by Tollgate alone"},
@@ -69,9 +69,12 @@ that `+"`events.unordered`"+` may grow.
 Control records are written between events: their header `+"`ce_type` begins with `system.` or `command.`"+`. Consumers skip them.
 `)
 	var rows [][]string
-	specs := stream.Topics(1)
+	specs := channels.Topics(1)
 	for _, spec := range specs {
 		what, ok := carried[spec.Name]
+		if slices.ContainsFunc(channels.Channels, func(c *channel.Channel) bool { return c.Topic == spec.Name }) {
+			what, ok = [2]string{"ordering key", "`delivery.v1.Delivery`"}, true
+		}
 		if !ok {
 			return "", fmt.Errorf("topic %s: what it holds is missing in package reference", spec.Name)
 		}
@@ -82,8 +85,8 @@ Control records are written between events: their header `+"`ce_type` begins wit
 		days := fmt.Sprintf("%g days", (time.Duration(retention)*time.Millisecond).Hours()/24)
 		rows = append(rows, []string{code(spec.Name), what[0], what[1], days, spec.Config["max.message.bytes"]})
 	}
-	if len(carried) != len(specs) {
-		return "", fmt.Errorf("package reference describes %d topics, there are %d", len(carried), len(specs))
+	if len(carried)+len(channels.Channels) != len(specs) {
+		return "", fmt.Errorf("package reference describes %d topics, there are %d", len(carried)+len(channels.Channels), len(specs))
 	}
 	table(&b, []string{"topic", "key", "value", "retention", "largest record in bytes"}, rows)
 
@@ -149,7 +152,7 @@ func settings(specs []stream.TopicSpec) string {
 // permissionRows are the permissions, the names of one operation together.
 func permissionRows() [][]string {
 	var rows [][]string
-	for _, p := range stream.Permissions(stream.DefaultConfig().Prefix) {
+	for _, p := range channels.Permissions(stream.DefaultConfig().Prefix) {
 		row := []string{p.Who, p.Operation, p.Resource, code(p.Name)}
 		if n := len(rows); n > 0 && slices.Equal(rows[n-1][:3], row[:3]) {
 			rows[n-1][3] += ", " + row[3]
