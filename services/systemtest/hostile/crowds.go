@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
@@ -127,7 +129,7 @@ const maxPlanned = 2000
 func fannedOut(ctx context.Context, b *bed, events map[string]bool, actions int) error {
 	want, left := min(actions, maxPlanned)*len(events), max(0, actions-maxPlanned)
 	planned := 0
-	err := following(ctx, b, stream.DeliveriesWebhook, func(value []byte) (bool, error) {
+	err := following(ctx, b, webhook.Channel.Topic, func(value []byte) (bool, error) {
 		var d deliveryv1.Delivery
 		if err := proto.Unmarshal(value, &d); err != nil {
 			return false, err
