@@ -10,17 +10,17 @@ import (
 // topicsACL prints permissions.
 type topicsACL struct {
 	Listing
-	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"What stands before every topic and group."`
+	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"Prefix of every topic and group."`
 	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} stands for the service, producer, consumer or operator." placeholder:"PATTERN"`
 	Commands  bool   `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
 }
 
 // Help is shown below the flags.
 func (topicsACL) Help() string {
-	return `What each service, producers, consumers and the command line have to be allowed, and nobody else. Who may write
-events.ordered or safeguards can forge calls, revisions of the configuration and outcomes: producers write events.inbound
-alone, where ingest refuses what only Tollgate publishes. A consumer needs Read on its own group besides. Kafka's access
-control cannot tell tenants apart on one topic: consumers see all of them.
+	return `The permissions that each service, producers, consumers and the command line need; grant them to no other principal. A
+principal that may write events.ordered or safeguards can forge calls, revisions of the configuration and outcomes:
+producers write only events.inbound, where ingest rejects what only Tollgate publishes. A consumer needs Read on its own group besides. Kafka's access
+control cannot separate tenants on one topic: consumers see all of them.
 
 Example:
 

@@ -24,10 +24,10 @@ type applyCommand struct {
 // Help is shown below the flags.
 func (applyCommand) Help() string {
 	return `Each document is one resource: its kind (Tenant, ClassOfService, Endpoint, Notification), its name, and its
-fields; several documents in a file are divided by ---. Nothing is changed where a document is at fault; all faults are
-told at once. Applying the same again changes nothing.
+fields; --- separates documents in a file. Where a document is invalid, nothing is changed and all violations are
+reported at once. Applying the same again changes nothing.
 
-With --profile a class of service gets the safeguard that a law or a practice asks for.
+With --profile a class of service gets the safeguard that a law or a practice requires.
 
 Example:
 
@@ -57,7 +57,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	if len(c.Profile) > 0 {
 		class := "tenants/" + c.Tenant + "/classesOfService/" + c.Class
 		if documents, err = manifest.OfProfiles(ctx, conn, class, c.Profile); err != nil && !errors.As(err, &unread) {
@@ -65,7 +65,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 		}
 	}
 	if len(unread) > 0 {
-		// What is wrong with the rest is told at the same time, where the service can be asked.
+		// The violations of the others are reported too, where the service can be reached.
 		var wrong manifest.Faults
 		if _, err := manifest.Plan(ctx, conn, documents); errors.As(err, &wrong) {
 			unread = append(unread, wrong...)

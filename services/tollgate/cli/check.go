@@ -20,7 +20,7 @@ import (
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// checkCommand compares what is there with what is required.
+// checkCommand compares the installation with its requirements.
 type checkCommand struct {
 	Topics
 	Key
@@ -34,8 +34,8 @@ type checkCommand struct {
 
 // Help is shown below the flags.
 func (checkCommand) Help() string {
-	return `Exits 1 where anything is at fault, and says what to do about it. "unverified" is no fault: Redis does not tell its
-settings, and somebody has to vouch for them with redis.skip_durability_check.
+	return `Exits 1 where a check fails, and says what to do about it. "unverified" is not a failure: Redis does not show its
+settings, and the operator vouches for them with redis.skip_durability_check.
 
 Example:
 
@@ -49,19 +49,19 @@ const (
 	unverified = "unverified"
 )
 
-// finding is one thing that was looked at.
+// finding is the result of one check.
 type finding struct {
 	What   string `json:"what"`
 	Result string `json:"result"`
 	Detail string `json:"detail"`
-	// Do is what somebody should do about it.
+	// Do is the remedy.
 	Do string `json:"do,omitempty"`
 }
 
-// checkTimeout bounds each server's part: one that is away must not hide the others.
+// checkTimeout bounds the checks of each server: an unreachable one must not hide the others.
 const checkTimeout = 10 * time.Second
 
-// sentence is how wide a column of sentences may be.
+// sentence is the width of a column of sentences.
 const sentence = 56
 
 // Run checks.
@@ -85,7 +85,7 @@ func (c checkCommand) Run(ctx context.Context, streams Streams) error {
 	}
 	for _, f := range all {
 		if f.Result == faultFound {
-			return errTold
+			return errReported
 		}
 	}
 	return nil
@@ -96,7 +96,7 @@ func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	what := fmt.Sprintf("kafka %v", c.Brokers)
 	specs := table.Topics(c.Partitions)
 	err = client.VerifyTopics(ctx, specs, c.SingleNode)
@@ -114,7 +114,7 @@ func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
 	return found, nil
 }
 
-// flat is each error that was joined into err, or wrapped beside another.
+// flat lists each error that was joined into err, or wrapped beside another.
 func flat(err error) []error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
 		if joined, ok := inner.(interface{ Unwrap() []error }); ok {
@@ -139,7 +139,7 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 	}
 	switch {
 	case !settings.Known:
-		found = append(found, finding{what, unverified, "does not tell its settings (CONFIG GET)",
+		found = append(found, finding{what, unverified, "does not show its settings (CONFIG GET)",
 			"allow CONFIG GET, or make sure of appendonly yes, appendfsync always, maxmemory-policy noeviction, and set redis.skip_durability_check"})
 	case len(found) == 0:
 		found = append(found, finding{what, wellFound, fmt.Sprintf("version %s, appendfsync %s, %s", settings.Version, settings.AppendFsync, settings.Policy), ""})
@@ -172,7 +172,7 @@ func (c checkCommand) service(ctx context.Context, what, address, flag string, a
 	if err != nil {
 		return nil, err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	detail, err := ask(ctx, conn)
 	switch {
 	case err == nil:

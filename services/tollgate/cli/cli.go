@@ -20,7 +20,7 @@ const (
 	exitUsage  = 2
 )
 
-// Streams are what a command reads and writes. Files that are terminals get progress and questions.
+// Streams are what a command reads and writes. Files that are terminals get progress bars and questions.
 type Streams struct {
 	In       io.Reader
 	Out, Err io.Writer
@@ -54,7 +54,7 @@ type commands struct {
 	Rejected struct {
 		List   listRejected   `cmd:"" help:"Show what was rejected, and why."`
 		Resend resendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
-	} `cmd:"" help:"Show what stands on events.rejected, and send it again."`
+	} `cmd:"" help:"Show the records on events.rejected, and send them again."`
 	Tail   tailCommand `cmd:"" help:"Show events as they come, without personal data."`
 	Option struct {
 		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`
@@ -72,20 +72,20 @@ type commands struct {
 	} `cmd:"" help:"Protobuf files for clients in other languages."`
 	Config struct {
 		AcceptRestore acceptRestore `cmd:"" help:"Accept that the configuration was set back to a backup or begun anew, so that services follow it."`
-	} `cmd:"" help:"Tell the configuration service what a person decided."`
+	} `cmd:"" help:"Pass an operator's decision to the configuration service."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
-	} `cmd:"" help:"Tell the owners of state what a person decided."`
+	} `cmd:"" help:"Pass an operator's decision to the owners of state."`
 }
 
-// errTold is an error whose text was already written where it belongs: the exit code is all that is left to say.
-var errTold = errors.New("told already")
+// errReported is an error whose text was already written: only the exit code is left.
+var errReported = errors.New("reported already")
 
-// exited carries an exit code through kong, which would go on after --help otherwise.
+// exited carries an exit code through kong, which would otherwise go on after --help.
 type exited int
 
-// Run works one command line, without the program's name, and returns the exit code. started is when the process
-// began: try counts from there.
+// Run runs one command line, without the program's name, and returns the exit code. started is the start of the
+// process, from which try counts.
 func Run(ctx context.Context, args []string, streams Streams, started time.Time) (code int) {
 	streams = streams.legible()
 	defer func() {
@@ -116,7 +116,7 @@ func Run(ctx context.Context, args []string, streams Streams, started time.Time)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errTold):
+	case errors.Is(err, errReported):
 		return exitFailed
 	}
 	complain(streams.Err, err)
@@ -137,10 +137,10 @@ func newParser(streams Streams) (*kong.Kong, error) {
 	)
 }
 
-// since is the start of the process, as a type of its own for kong to hand on.
+// since is the start of the process, with a type of its own for kong.
 type since time.Time
 
-// usageError is a call that can only be judged once flags are read together.
+// usageError is a wrong call that is found only once all flags are read.
 type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
@@ -165,7 +165,7 @@ func drawn(w io.Writer) io.Writer {
 	return w
 }
 
-// isTerminal says whether somebody watches.
+// isTerminal reports that a stream is a terminal.
 func isTerminal(stream any) bool {
 	if w, ok := stream.(io.Writer); ok {
 		stream = drawn(w)

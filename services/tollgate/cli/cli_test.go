@@ -102,7 +102,7 @@ func TestScripts(t *testing.T) {
 	}
 }
 
-func TestExitCodes(t *testing.T) {
+func TestRun_ExitCodes(t *testing.T) {
 	missing := filepath.Join(t.TempDir(), "none.yaml")
 	for _, tt := range []struct {
 		name   string
@@ -144,7 +144,7 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-func TestEveryCommandHasAnExample(t *testing.T) {
+func TestHelp_EveryCommandHasAnExample(t *testing.T) {
 	parser, err := newParser(Streams{Out: io.Discard, Err: io.Discard})
 	if err != nil {
 		t.Fatal(err)

@@ -31,7 +31,7 @@ func (k Key) dial(address string) (*grpc.ClientConn, error) {
 // Kafka are the flags of commands that speak to Kafka.
 type Kafka struct {
 	Brokers []string `env:"TOLLGATE_KAFKA_BROKERS" default:"127.0.0.1:9092" help:"Brokers to start from; ${default} by default." placeholder:"HOST:PORT"`
-	Prefix  string   `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"What stands before every topic."`
+	Prefix  string   `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"Prefix of every topic."`
 
 	TLS            bool   `name:"kafka-tls" env:"TOLLGATE_KAFKA_TLS" help:"Speak TLS to the brokers."`
 	CA             string `name:"kafka-ca-file" env:"TOLLGATE_KAFKA_CA_FILE" help:"The only roots trusted (PEM); the system's by default." placeholder:"FILE"`
@@ -56,5 +56,5 @@ func (k Kafka) open() (*stream.Client, error) {
 	return client, nil
 }
 
-// hangUp ends what a command only read from, or has had its answers of: how that ends changes nothing.
-func hangUp(c io.Closer) { _ = c.Close() }
+// closeConn ends what a command only read from, or has had its answers of: how that ends changes nothing.
+func closeConn(c io.Closer) { _ = c.Close() }

@@ -22,7 +22,7 @@ var domainTopics = map[string]string{
 	"trigger-unordered":  stream.EventsUnordered,
 }
 
-// acceptGap appends the record by which a person accepts a loss.
+// acceptGap adds the control record by which an operator accepts a loss.
 type acceptGap struct {
 	Kafka
 	Domain    string `required:"" enum:"safeguard,trigger-ordered,trigger-safeguards,trigger-unordered" help:"Whose state: ${enum}."`
@@ -35,9 +35,9 @@ type acceptGap struct {
 
 // Help is shown below the flags.
 func (acceptGap) Help() string {
-	return `An owner that finds part of its log gone, and no snapshot above it, stops that partition and says so: /readyz and
+	return `An owner that finds part of its log missing, and no snapshot above it, stops that partition and reports it: /readyz and
 "tollgate check" name the domain, the partition and the range. What was counted in that range is lost. This command
-writes into the log that somebody accepts it; the owner then goes on.
+writes the operator's acceptance into the log; the owner then goes on.
 
 Example:
 
@@ -63,7 +63,7 @@ func (c acceptGap) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	topic := client.Topic(domainTopics[c.Domain])
 	if !c.Yes {
 		if err := c.confirm(streams, topic); err != nil {
@@ -103,7 +103,7 @@ func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.C
 		placed, err = producer.ProduceResults(ctx, record)
 	}
 	if err = errors.Join(err, producer.Close(ctx)); err != nil {
-		return fmt.Errorf("append gap to %s/%d: %w", topic, c.Partition, err)
+		return fmt.Errorf("add gap to %s/%d: %w", topic, c.Partition, err)
 	}
 	_, err = fmt.Fprintf(streams.Out, "accepted: offsets %d to %d of %s/%d are lost for %s; recorded at offset %d\n",
 		c.From, c.To-1, topic, c.Partition, c.Domain, placed[0].Offset)
@@ -123,7 +123,7 @@ func (c acceptGap) confirm(streams Streams, topic string) error {
 	return nil
 }
 
-// operator names who runs the command, as far as the machine knows.
+// operator names the user who runs the command, as far as the machine knows.
 func operator() string {
 	u, err := user.Current()
 	if err != nil {

@@ -82,7 +82,7 @@ func (c getCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	var all []manifest.Resource
 	if c.Name == "" {
 		all, err = manifest.List(ctx, conn, kind, c.Tenant)
@@ -166,7 +166,7 @@ func (c deleteCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	gone, err := manifest.Delete(ctx, conn, kind, name, c.Force)
 	if err != nil {
 		return explained("configuration", c.Address, err)

@@ -8,10 +8,11 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"github.com/tollgate/tollgate/services/tollgate/roster"
-	"google.golang.org/grpc"
+	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
 // importSubscribers brings in the subscribers of another system.
@@ -21,7 +22,7 @@ type importSubscribers struct {
 	File        string        `arg:"" help:"CSV file; its first line names the columns."`
 	Tenant      string        `required:"" env:"TOLLGATE_TENANT" help:"Id of the tenant that they are subscribers of." placeholder:"ID"`
 	ActivatedAt string        `help:"When they became subscribers here, for rows that do not say, in RFC 3339. It decides which period spent amounts are of; usage from before it is rejected." placeholder:"TIME"`
-	Separator   string        `default:"," help:"What stands between the cells of a row."`
+	Separator   string        `default:"," help:"Separator of the cells of a row."`
 	DryRun      bool          `help:"Judge every row and send none."`
 	Resume      string        `help:"Keep the journal of what was acknowledged in this file, and go on from it; FILE.csv.progress by default." placeholder:"FILE"`
 	FromStart   bool          `help:"Send every row again, whatever the journal says; nothing is counted twice."`
@@ -33,15 +34,15 @@ type importSubscribers struct {
 // Help is shown below the flags.
 func (importSubscribers) Help() string {
 	var columns strings.Builder
-	for _, c := range roster.Columns() {
+	for _, c := range subscriberimport.Columns() {
 		fmt.Fprintf(&columns, "    %s\n", strings.TrimRight(fmt.Sprintf("%-24s %s", c.Name, c.Help), " "))
 	}
-	return `Each row becomes a subscriber.activated event. All rows are judged first, against the tenant's classes of service too;
-where one is at fault, every fault of every row is told with its line, and nothing is sent. What an option's columns leave
-empty begins as the class of service says.
+	return `Each row becomes a subscriber.activated event. All rows are validated first, also against the tenant's classes of
+service; where one is invalid, every violation of every row is reported with its line, and nothing is sent. Empty columns
+of an option take the defaults of the class of service.
 
-An import that was interrupted goes on when the same command is run again. An event's id follows from its row, so that
-rows sent twice count once.
+An interrupted import continues when the same command is run again. An event's id derives from its row, so that rows
+sent twice count once.
 
 Columns, in any order:
 
@@ -71,8 +72,8 @@ func (c importSubscribers) AfterApply() error {
 	return nil
 }
 
-func (c importSubscribers) form() (roster.Form, error) {
-	form := roster.Form{Tenant: c.Tenant}
+func (c importSubscribers) form() (subscriberimport.Form, error) {
+	form := subscriberimport.Form{Tenant: c.Tenant}
 	separator := []rune(strings.ReplaceAll(c.Separator, `\t`, "\t"))
 	if len(separator) != 1 || strings.ContainsRune("\"\r\n\uFFFD", separator[0]) {
 		return form, fmt.Errorf(`--separator must be one character, such as ; or \t, not %q`, c.Separator)
@@ -98,7 +99,7 @@ func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	classes, err := classesOf(ctx, conn, c.Tenant)
 	if err != nil {
 		return fmt.Errorf("configuration service at %s: %w", c.Config, err)
@@ -107,16 +108,16 @@ func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(ingest)
+	defer closeConn(ingest)
 	journal := c.Resume
 	if journal == "" {
 		journal = c.File + ".progress"
 	}
 	progress := &importProgress{streams: streams}
-	summary, err := roster.Import{
+	summary, err := subscriberimport.Import{
 		File: c.File, Form: form, Classes: classes, Conn: ingest, Journal: journal,
 		FromStart: c.FromStart, DryRun: c.DryRun, Patience: c.Patience,
-		Faulty:   func(f roster.Fault) { progress.complain(c.File, f) },
+		Faulty:   func(f subscriberimport.Fault) { progress.complain(c.File, f) },
 		Progress: progress.show,
 	}.Run(ctx)
 	progress.end()
@@ -133,25 +134,25 @@ func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
 		return errors.Join(err, listErr)
 	}
 	if summary.Faulty > 0 || summary.Refused > 0 {
-		return errTold
+		return errReported
 	}
 	return nil
 }
 
 // advise says what to do about an import that ended before its end.
-func (c importSubscribers) advise(err error, s roster.Summary) error {
+func (c importSubscribers) advise(err error, s subscriberimport.Summary) error {
 	switch {
-	case roster.IsOfOtherContent(err):
+	case subscriberimport.IsDifferentFile(err):
 		return fmt.Errorf("%w\n--from-start sends every row again and counts none twice; --resume names another journal", err)
 	case s.Accepted+s.Refused > 0:
-		return fmt.Errorf("%w\n%d of %d rows were acknowledged; the same command goes on from there", err, s.Accepted+s.Refused, s.Rows)
+		return fmt.Errorf("%w\n%d of %d rows were acknowledged; the same command continues from there", err, s.Accepted+s.Refused, s.Rows)
 	}
 	return err
 }
 
-func (c importSubscribers) summarize(w io.Writer, s roster.Summary) error {
-	return write(c.Listing, w, []roster.Summary{s}, []string{"rows", "faulty", "accepted", "refused", "by earlier runs", "rows/s"},
-		func(s roster.Summary) []string {
+func (c importSubscribers) summarize(w io.Writer, s subscriberimport.Summary) error {
+	return write(c.Listing, w, []subscriberimport.Summary{s}, []string{"rows", "faulty", "accepted", "refused", "by earlier runs", "rows/s"},
+		func(s subscriberimport.Summary) []string {
 			rate := ""
 			if done := s.Accepted + s.Refused - s.Earlier; s.Seconds > 0 && done > 0 {
 				rate = fmt.Sprintf("%.0f", float64(done)/s.Seconds)
@@ -161,8 +162,8 @@ func (c importSubscribers) summarize(w io.Writer, s roster.Summary) error {
 }
 
 // classesOf reads every class of service of a tenant.
-func classesOf(ctx context.Context, conn *grpc.ClientConn, tenant string) (roster.Classes, error) {
-	classes := roster.Classes{}
+func classesOf(ctx context.Context, conn *grpc.ClientConn, tenant string) (subscriberimport.Classes, error) {
+	classes := subscriberimport.Classes{}
 	client := configv1.NewClassOfServiceServiceClient(conn)
 	req := &configv1.ListClassesOfServiceRequest{Parent: "tenants/" + tenant, PageSize: 1000}
 	for {

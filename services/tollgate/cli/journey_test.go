@@ -18,13 +18,14 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/tollgate/roster"
-	"google.golang.org/grpc"
+	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
 // journey is an installation with a class in force, and the environment of a command line that works with it.
@@ -183,7 +184,7 @@ func (k *killer) PublishStream(in grpc.BidiStreamingServer[ingestv1.PublishStrea
 	}
 }
 
-func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *testing.T) {
+func TestImport_KilledRepeatedlyEndsCompleteWithoutDuplicates(t *testing.T) {
 	j := newJourney(t, onlyData())
 	conn, err := j.fleet.Dial(j.ingest)
 	if err != nil {
@@ -204,12 +205,12 @@ func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *test
 	var text bytes.Buffer
 	fmt.Fprintln(&text, "msisdn,class_of_service")
 	for i := range rows {
-		fmt.Fprintf(&text, "%s,gold\n", roster.Sample{}.MSISDN(i))
+		fmt.Fprintf(&text, "%s,gold\n", subscriberimport.Sample{}.MSISDN(i))
 	}
 	// Behind all of them, one more in each partition: once it is counted, so is everything before it.
 	last := map[int32]string{}
 	for i := rows; len(last) < j.fleet.Partitions(); i++ {
-		msisdn := roster.Sample{}.MSISDN(i)
+		msisdn := subscriberimport.Sample{}.MSISDN(i)
 		last[stream.PartitionOf([]byte("acme/"+msisdn), j.fleet.Partitions())] = msisdn
 	}
 	if err := os.WriteFile(file, text.Bytes(), 0o600); err != nil {
@@ -240,7 +241,7 @@ func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *test
 	k.kill = nil
 	k.mu.Unlock()
 	out, _ := j.run(exitOK, line)
-	var sums []roster.Summary
+	var sums []subscriberimport.Summary
 	if err := json.Unmarshal([]byte(out), &sums); err != nil || len(sums) != 1 {
 		t.Fatal(err, out)
 	}
@@ -279,7 +280,7 @@ func TestAnImportThatIsKilledAgainAndAgainEndsCompleteWithNothingDoubled(t *test
 	}
 }
 
-func TestASubscriberIsImportedShownAndChanged(t *testing.T) {
+func TestOption_SubscriberIsImportedShownAndChanged(t *testing.T) {
 	j := newJourney(t, &configv1.ClassOfService{
 		DataSafeguard:      &configv1.DataSafeguardOption{Limit: eur(50, 0)},
 		OverspendSafeguard: &configv1.OverspendSafeguardOption{CurrencyCode: "EUR"},

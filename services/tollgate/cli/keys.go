@@ -19,8 +19,8 @@ type newKey struct {
 
 // Help is shown below the flags.
 func (newKey) Help() string {
-	return `Services know the hash alone (grpc.api_key_hashes_file, one a line); callers send the key. Nobody can tell a key from its
-hash: one that is lost is replaced.
+	return `Services know only the hash (grpc.api_key_hashes_file, one a line); callers send the key. A key can't be computed from its
+hash: replace a key that is lost.
 
 Example:
 
@@ -29,7 +29,7 @@ Example:
     tollgate keys new --key-file tollgate-data/api-key --hashes-file tollgate-data/api-key-hashes
 
 The services that follow the configuration have a key of their own (config.api_key_file), which config knows by
-grpc.service_key_hashes_file; only with it are they shown the secrets of endpoints:
+grpc.service_key_hashes_file; config shows the secrets of endpoints only to them:
 
     tollgate keys new --key-file tollgate-data/service-key --hashes-file tollgate-data/service-key-hashes`
 }
@@ -48,7 +48,7 @@ func (c newKey) Run(streams Streams) error {
 	row := keyRow{Key: "tg_" + base64.RawURLEncoding.EncodeToString(secret)}
 	row.Hash = rpc.HashKey(row.Key)
 	if c.KeyFile != "" {
-		// First: a hash without its key is of no use, a key without its hash can be hashed again.
+		// The key comes first: a hash without its key is useless, a key without its hash can be hashed again.
 		if err := appendLine(c.KeyFile, row.Key, os.O_EXCL); err != nil {
 			return fmt.Errorf("keep key: %w", err)
 		}

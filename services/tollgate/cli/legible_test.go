@@ -15,8 +15,8 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// hostile clears a screen, turns a line around, and is long.
-var hostile = "acme\x1b[2J\u202e\u2066evil\u200b\x07" + strings.Repeat("x", 10_000)
+// unsafeText clears a screen, turns a line around, and is long.
+var unsafeText = "acme\x1b[2J\u202e\u2066evil\u200b\x07" + strings.Repeat("x", 10_000)
 
 func obeyed(t *testing.T, where, text string) {
 	t.Helper()
@@ -31,7 +31,7 @@ func obeyed(t *testing.T, where, text string) {
 }
 
 // Every command is given what a terminal obeys, for each of its arguments; most of them repeat it in what they complain of.
-func TestNoCommandShowsWhatATerminalObeys(t *testing.T) {
+func TestOutput_EscapesWhatAffectsATerminal(t *testing.T) {
 	parser, err := newParser(Streams{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
 	if err != nil {
 		t.Fatal(err)
@@ -47,12 +47,12 @@ func TestNoCommandShowsWhatATerminalObeys(t *testing.T) {
 		}
 		walked++
 		for name, args := range map[string][]string{
-			"an argument too much": append(path[:len(path):len(path)], hostile, hostile, hostile),
-			"a flag":               append(path[:len(path):len(path)], "--"+hostile),
-			"a file":               append(path[:len(path):len(path)], "-f", hostile),
+			"an argument too much": append(path[:len(path):len(path)], unsafeText, unsafeText, unsafeText),
+			"a flag":               append(path[:len(path):len(path)], "--"+unsafeText),
+			"a file":               append(path[:len(path):len(path)], "-f", unsafeText),
 		} {
 			var out, errs bytes.Buffer
-			Run(t.Context(), args, Streams{In: strings.NewReader(hostile), Out: &out, Err: &errs}, time.Now())
+			Run(t.Context(), args, Streams{In: strings.NewReader(unsafeText), Out: &out, Err: &errs}, time.Now())
 			obeyed(t, strings.Join(path, " ")+": "+name, out.String()+errs.String())
 		}
 	}
@@ -70,11 +70,11 @@ func commandOf(leaf *kong.Node) []string {
 }
 
 // In data nothing is cut, and what is escaped is read as it was.
-func TestAListingIsLegibleInEveryForm(t *testing.T) {
+func TestOutput_ListingIsEscapedInEveryForm(t *testing.T) {
 	type row struct {
 		Name string `json:"name"`
 	}
-	rows := []row{{hostile}, {"two\nlines"}}
+	rows := []row{{unsafeText}, {"two\nlines"}}
 	for _, form := range []string{"table", "json", "yaml"} {
 		var out bytes.Buffer
 		streams := Streams{Out: &out}.legible()
@@ -107,7 +107,7 @@ func TestAListingIsLegibleInEveryForm(t *testing.T) {
 
 // A producer chooses ids and what is wrong with an event: neither forges a line of a list, nor floods it.
 func TestEventsOnATerminal_AreOneLineEach(t *testing.T) {
-	forged := hostile + "\n2026-11-23T10:00:00Z forged"
+	forged := unsafeText + "\n2026-11-23T10:00:00Z forged"
 	var out bytes.Buffer
 	streams := Streams{Out: &out}.legible()
 	record := stream.Record{Topic: "t", Time: time.Now()}

@@ -7,15 +7,16 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/stream"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/stream"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // Safeguard are the flags of commands that call the safeguard service.
@@ -33,15 +34,15 @@ type Subscriber struct {
 	MSISDN string `arg:"" name:"msisdn" help:"Number of the subscriber, country code first."`
 }
 
-// name has the number as typed: the service knows its one spelling, and says what is wrong with another.
+// name has the number as typed: the service normalises it, and reports an invalid one.
 func (s Subscriber) name() string { return "tenants/" + s.Tenant + "/subscribers/" + s.MSISDN }
 
 // nameOf is the option of the subscriber.
 func (s Subscriber) nameOf(o eventv1.Safeguard_Option) string {
-	return s.name() + "/options/" + wording.Option(o) + "Safeguard"
+	return s.name() + "/options/" + format.Option(o) + "Safeguard"
 }
 
-// advice says, by the reason of an error, what to do about it.
+// advice is the remedy for the reason of an error.
 var advice = map[string]string{
 	"SUBSCRIBER_NOT_FOUND":       "check the number (country code first) and --tenant; right behind its activation, give --wait",
 	"POSITION_NOT_REACHED":       "the event is not worked yet: try again shortly",
@@ -57,7 +58,7 @@ var advice = map[string]string{
 	"CLASS_OF_SERVICE_NOT_FOUND": "tollgate get ClassOfService lists the classes of a tenant",
 }
 
-// explained is an error of a service as a person needs it: the reason, every fault, and what to do.
+// explained is an error of a service for people: the reason, every violation, and the remedy.
 func explained(service, address string, err error) error {
 	e, ok := errors.AsType[*fault.Error](err)
 	if !ok {
@@ -81,10 +82,10 @@ func explained(service, address string, err error) error {
 	for _, do := range advised(e) {
 		fmt.Fprintf(&b, "\n  %s", do)
 	}
-	return told{b.String(), err}
+	return readableError{b.String(), err}
 }
 
-// advised is what to do about the error's reason, or about those of its violations.
+// advised are the remedies for the error's reason, or for those of its violations.
 func advised(e *fault.Error) []string {
 	reasons := []string{e.Reason}
 	for _, v := range e.Violations {
@@ -99,19 +100,19 @@ func advised(e *fault.Error) []string {
 		}
 	}
 	if len(all) == 0 && e.Kind == fault.Unavailable {
-		all = append(all, "is it running there? tollgate check tells")
+		all = append(all, "is it running there? run tollgate check")
 	}
 	return all
 }
 
-// told is an error in a person's words.
-type told struct {
+// readableError is an error with a text for people.
+type readableError struct {
 	text  string
 	cause error
 }
 
-func (t told) Error() string { return t.text }
-func (t told) Unwrap() error { return t.cause }
+func (t readableError) Error() string { return t.text }
+func (t readableError) Unwrap() error { return t.cause }
 
 // optionRow is one option of a subscriber, in the words of the API.
 type optionRow struct {
@@ -144,7 +145,7 @@ func dataRow(d *optionsv1.DataSafeguard) optionRow {
 		return optionRow{}
 	}
 	return optionRow{
-		Option: "data", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
+		Option: "data", State: format.State(d.GetState()), Spent: format.Money(d.GetSpent()), Limit: format.Money(d.GetLimit()),
 		Currency: d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
 		LimitSource: source(d.GetLimitSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
@@ -157,8 +158,8 @@ func overspendRow(d *optionsv1.OverspendSafeguard) optionRow {
 		return optionRow{}
 	}
 	return optionRow{
-		Option: "overspend", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetCurrentLimit()),
-		NextLimit: wording.Money(d.GetNextLimit()), AlertThresholds: thresholds(d.GetAlertThresholds()),
+		Option: "overspend", State: format.State(d.GetState()), Spent: format.Money(d.GetSpent()), Limit: format.Money(d.GetCurrentLimit()),
+		NextLimit: format.Money(d.GetNextLimit()), AlertThresholds: thresholds(d.GetAlertThresholds()),
 		Currency: d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
 		LimitSource: source(d.GetCurrentLimitSource()), ThresholdsSource: source(d.GetAlertThresholdsSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
@@ -171,8 +172,8 @@ func paymentRow(d *optionsv1.PaymentSafeguard) optionRow {
 		return optionRow{}
 	}
 	return optionRow{
-		Option: "payment", State: wording.State(d.GetState()), Spent: wording.Money(d.GetSpent()), Limit: wording.Money(d.GetLimit()),
-		PerPaymentLimit: wording.Money(d.GetPerPaymentLimit()),
+		Option: "payment", State: format.State(d.GetState()), Spent: format.Money(d.GetSpent()), Limit: format.Money(d.GetLimit()),
+		PerPaymentLimit: format.Money(d.GetPerPaymentLimit()),
 		Currency:        d.GetCurrency(), Reached: d.Reached, EligibleStates: states(d.GetEligibleStates()),
 		RenewalDay: d.GetRenewalDay(), PeriodStart: at(d.GetPeriodStart()), PeriodEnd: at(d.GetPeriodEnd()), Forecast: at(d.GetForecast()),
 		LimitSource: source(d.GetLimitSource()), RenewalDaySource: source(d.GetRenewalDaySource()),
@@ -180,7 +181,7 @@ func paymentRow(d *optionsv1.PaymentSafeguard) optionRow {
 	}
 }
 
-// source says whose a value is; empty where there is none.
+// source is the origin of a value; empty where there is none.
 func source(s optionsv1.Source) string {
 	switch s {
 	case optionsv1.Source_SOURCE_CLASS_OF_SERVICE:
@@ -194,7 +195,7 @@ func source(s optionsv1.Source) string {
 func states(all []eventv1.Safeguard_State) []string {
 	words := make([]string, len(all))
 	for i, s := range all {
-		words[i] = wording.State(s)
+		words[i] = format.State(s)
 	}
 	return words
 }
@@ -205,13 +206,13 @@ func thresholds(all []*eventv1.Threshold) []string {
 		if t.GetPercent() > 0 {
 			words = append(words, fmt.Sprintf("%d%%", t.GetPercent()))
 		} else {
-			words = append(words, wording.Money(t.GetAmount()))
+			words = append(words, format.Money(t.GetAmount()))
 		}
 	}
 	return words
 }
 
-// at is a time as people and programs read it; empty for none.
+// at is a time in a form for people and programs; empty for none.
 func at(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
@@ -230,7 +231,7 @@ func listOptions(l Listing, streams Streams, rows []optionRow) error {
 		})
 }
 
-// yes is a word for what may not be known.
+// yes is a word for a bool that may be unknown.
 func yes(b *bool) string {
 	switch {
 	case b == nil:
@@ -246,7 +247,7 @@ type getOption struct {
 	Subscriber
 	Listing
 	Option string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
-	Wait   string `help:"Show it once this event of the subscriber was worked: where tollgate send says that it stands." placeholder:"TOPIC/PARTITION/OFFSET"`
+	Wait   string `help:"Show it once this event of the subscriber was processed; the position is in the output of tollgate send." placeholder:"TOPIC/PARTITION/OFFSET"`
 }
 
 // Help is shown below the flags.
@@ -276,7 +277,7 @@ func (c getOption) position() (*optionsv1.Position, error) {
 			return &optionsv1.Position{Partition: int32(partition), Offset: offset}, nil
 		}
 	}
-	return nil, fmt.Errorf("--wait %s: give it as tollgate send tells it, such as %s/3/1042; events of other topics change no option", c.Wait, stream.EventsOrdered)
+	return nil, fmt.Errorf("--wait %s: give it as tollgate send prints it, such as %s/3/1042; events of other topics change no option", c.Wait, stream.EventsOrdered)
 }
 
 // Run gets.
@@ -289,7 +290,7 @@ func (c getOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	res, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: c.name(), MinPosition: after})
 	if err != nil {
 		return explained("safeguard", c.Address, err)

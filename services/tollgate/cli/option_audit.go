@@ -8,11 +8,12 @@ import (
 	"math"
 	"time"
 
-	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 	"google.golang.org/grpc"
+
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // partitions are those to go over: one that is named, or all.
@@ -113,7 +114,7 @@ func (c verifyOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	all, err := partitions(ctx, conn, c.Partition)
 	if err != nil {
 		return explained("safeguard", c.Address, err)
@@ -126,7 +127,7 @@ func (c verifyOption) Run(ctx context.Context, streams Streams) error {
 	for i, p := range all {
 		last, err := c.partition(ctx, conn, p, func(res *optionsv1.VerifyResponse) {
 			for _, d := range res.GetDifferences() {
-				found = append(found, differenceRow{d.GetName(), wording.Option(d.GetOption()), d.GetDifference()})
+				found = append(found, differenceRow{d.GetName(), format.Option(d.GetOption()), d.GetDifference()})
 			}
 			bar.at(i, float64(res.GetOffset())/float64(max(1, res.GetEndOffset())))
 		})
@@ -149,7 +150,7 @@ func (c verifyOption) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if len(found) > 0 {
-		return errTold
+		return errReported
 	}
 	return nil
 }
@@ -164,7 +165,7 @@ func (c verifyOption) list(streams Streams, found []differenceRow) error {
 }
 
 // partition returns the last answer, which says that all is done.
-func (c verifyOption) partition(ctx context.Context, conn *grpc.ClientConn, p int32, tell func(*optionsv1.VerifyResponse)) (last *optionsv1.VerifyResponse, err error) {
+func (c verifyOption) partition(ctx context.Context, conn *grpc.ClientConn, p int32, report func(*optionsv1.VerifyResponse)) (last *optionsv1.VerifyResponse, err error) {
 	stream, err := optionsv1.NewOptionAuditServiceClient(conn).Verify(ctx, &optionsv1.VerifyRequest{Tenant: c.Tenant, Partition: p, PerMille: c.perMille()})
 	if err != nil {
 		return nil, err
@@ -180,12 +181,12 @@ func (c verifyOption) partition(ctx context.Context, conn *grpc.ClientConn, p in
 		if err != nil {
 			return last, err
 		}
-		tell(res)
+		report(res)
 		last = res
 	}
 }
 
-// reapplyOption lets subscribers take over what their class says by now.
+// reapplyOption applies the present class of service to its subscribers.
 type reapplyOption struct {
 	Safeguard
 	Listing
@@ -195,8 +196,8 @@ type reapplyOption struct {
 
 // Help is shown below the flags.
 func (reapplyOption) Help() string {
-	return `A change of a class of service holds for a subscriber from its next event, timer or call on. This makes a call for each
-subscriber of the class, so that it holds for all of them now: who is past a lower limit is blocked, and told.
+	return `A change of a class of service applies to a subscriber from its next event, timer or call on. This makes a call for each
+subscriber of the class, so that it applies to all of them now: a subscriber past a lower limit is blocked and notified.
 
 Example:
 
@@ -223,7 +224,7 @@ func (c reapplyOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	all, err := partitions(ctx, conn, -1)
 	if err != nil {
 		return explained("safeguard", c.Address, err)

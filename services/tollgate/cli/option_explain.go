@@ -9,7 +9,7 @@ import (
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // explainOption shows why a subscriber's figures are what they are.
@@ -22,8 +22,8 @@ type explainOption struct {
 
 // Help is shown below the flags.
 func (explainOption) Help() string {
-	return `Folds the log again and tells every event, call and timer that made the present figures, oldest first. Exits 1 where
-they come to another result than what is stored.
+	return `Folds the log again and lists every event, call and timer that made the present figures, oldest first. Exits 1 where
+the result differs from what is stored.
 
 Example:
 
@@ -42,14 +42,14 @@ type stepRow struct {
 	Limit     string   `json:"limit,omitempty"`
 	State     string   `json:"state"`
 	Blocked   bool     `json:"blocked"`
-	Said      []string `json:"said,omitempty"`
+	Outcomes  []string `json:"outcomes,omitempty"`
 }
 
 func newStepRow(s *optionsv1.ExplainedStep) stepRow {
 	return stepRow{
 		Time: at(s.GetTime()), EventTime: at(s.GetEventTime()), Offset: s.GetOffset(), Cause: cause(s.GetCause()),
-		Option: wording.Option(s.GetOption()), Change: signed(wording.Money(s.GetChange())), Spent: wording.Money(s.GetSpent()),
-		Limit: wording.Money(s.GetLimit()), State: wording.State(s.GetState()), Blocked: s.GetBlocked(), Said: s.GetOutcomes(),
+		Option: format.Option(s.GetOption()), Change: signed(format.Money(s.GetChange())), Spent: format.Money(s.GetSpent()),
+		Limit: format.Money(s.GetLimit()), State: format.State(s.GetState()), Blocked: s.GetBlocked(), Outcomes: s.GetOutcomes(),
 	}
 }
 
@@ -78,9 +78,9 @@ func (c explainOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	req := &optionsv1.ExplainRequest{Name: c.name(), AllPeriods: c.AllPeriods}
-	req.Option, _ = wording.ParseOption(c.Option)
+	req.Option, _ = format.ParseOption(c.Option)
 	stream, err := optionsv1.NewOptionAuditServiceClient(conn).Explain(ctx, req)
 	if err != nil {
 		return explained("safeguard", c.Address, err)
@@ -102,9 +102,9 @@ func (c explainOption) Run(ctx context.Context, streams Streams) error {
 			summary = s
 		}
 	}
-	err = write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "said"},
+	err = write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "outcomes"},
 		func(r stepRow) []string {
-			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(&r.Blocked), strings.Join(r.Said, ", ")}
+			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(&r.Blocked), strings.Join(r.Outcomes, ", ")}
 		})
 	if err != nil {
 		return err
@@ -121,7 +121,7 @@ func (c explainOption) conclude(streams Streams, s *optionsv1.ExplainedSummary) 
 		fmt.Fprintln(streams.Err, "tollgate: this is not the whole of it: the first step goes on from a snapshot, or from what was spent under another number (system.transfer)")
 	}
 	if !s.GetEqual() {
-		return errors.New("this comes to another result than what is stored: tollgate option verify tells whom it concerns")
+		return errors.New("the result differs from what is stored: tollgate option verify lists the subscribers concerned")
 	}
 	return nil
 }

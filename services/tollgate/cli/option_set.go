@@ -15,7 +15,7 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // setOption changes an option of a subscriber.
@@ -28,7 +28,7 @@ type setOption struct {
 	CurrentLimit   string   `help:"Of overspend: the limit from now on, such as '20 EUR'." placeholder:"AMOUNT"`
 	NextLimit      string   `help:"Of overspend: the limit from the next period on." placeholder:"AMOUNT"`
 	ClearNextLimit bool     `help:"Of overspend: take a next limit back."`
-	AlertThreshold []string `help:"Of overspend: where to tell the subscriber, '80%' or '10 EUR'; repeat it for several. They replace those there are." placeholder:"THRESHOLD" sep:"none"`
+	AlertThreshold []string `help:"Of overspend: when to notify the subscriber, '80%' or '10 EUR'; repeat it for several. They replace those there are." placeholder:"THRESHOLD" sep:"none"`
 	ClassAlerts    bool     `name:"class-alert-thresholds" help:"Of overspend: alert as the class of service says again."`
 	Reference      string   `help:"Reference of this change, at most 128 bytes: the same change again under the same reference changes nothing. One is drawn and printed where none is given." placeholder:"TEXT"`
 }
@@ -51,18 +51,18 @@ func (c setOption) AfterApply() error {
 	return err
 }
 
-// change reads all flags, and tells everything that is wrong with them.
+// change reads all flags; the error has every violation.
 func (c setOption) change() (*controlv1.ChangeCommand, error) {
 	var faults []error
 	wrong := func(flag string, err error) { faults = append(faults, fmt.Errorf("--%s %w", flag, err)) }
-	option, _ := wording.ParseOption(c.Option)
+	option, _ := format.ParseOption(c.Option)
 	change := &controlv1.ChangeCommand{Option: option, ClearNextLimit: c.ClearNextLimit, RenewalDay: c.RenewalDay}
 	if c.RenewalDay != nil && (*c.RenewalDay < 1 || *c.RenewalDay > 28) {
 		wrong("renewal-day", fmt.Errorf("must be from 1 to 28, not %d", *c.RenewalDay))
 	}
 	var err error
 	if c.State != "" {
-		if change.State, err = wording.ParseState(option, c.State); err != nil {
+		if change.State, err = format.ParseState(option, c.State); err != nil {
 			wrong("state", err)
 		}
 	}
@@ -73,7 +73,7 @@ func (c setOption) change() (*controlv1.ChangeCommand, error) {
 		if limit.text == "" {
 			continue
 		}
-		if *limit.into, err = wording.ParseMoney(limit.text, ""); err != nil {
+		if *limit.into, err = format.ParseMoney(limit.text, ""); err != nil {
 			wrong(limit.flag, err)
 		}
 	}
@@ -99,7 +99,7 @@ func (c setOption) change() (*controlv1.ChangeCommand, error) {
 		faults = append(faults, fmt.Errorf("limits and alert thresholds are set for overspend alone: those of the %s safeguard are its class of service's", c.Option))
 	}
 	if !limits && c.State == "" && c.RenewalDay == nil {
-		faults = append(faults, errors.New("nothing is to change: give --state, --renewal-day, --current-limit, --next-limit or --alert-threshold"))
+		faults = append(faults, errors.New("there is no change: give --state, --renewal-day, --current-limit, --next-limit or --alert-threshold"))
 	}
 	if len(c.Reference) > 128 {
 		faults = append(faults, fmt.Errorf("--reference must be at most 128 bytes, has %d", len(c.Reference)))
@@ -118,7 +118,7 @@ func threshold(text string) (*eventv1.Threshold, error) {
 		}
 		return &eventv1.Threshold{Percent: int32(n)}, nil
 	}
-	m, err := wording.ParseMoney(text, "")
+	m, err := format.ParseMoney(text, "")
 	return &eventv1.Threshold{Amount: m}, err
 }
 
@@ -129,7 +129,7 @@ func (c setOption) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if c.Reference == "" {
-		// Said before the call: whoever gets no answer needs it to ask again.
+		// Printed before the call: without a response the caller needs it to retry.
 		c.Reference = "cli-" + strings.ToLower(rand.Text())
 		fmt.Fprintf(streams.Err, "tollgate: reference %s\n", c.Reference)
 	}
@@ -137,7 +137,7 @@ func (c setOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	name, client := c.nameOf(change.GetOption()), optionsv1.NewOptionSubscriptionServiceClient(conn)
 	var row optionRow
 	switch change.GetOption() {

@@ -19,7 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// scriptedOptions answers as told, and keeps what it was asked: what a real service does is tried by the scripts.
+// scriptedOptions answers by a script, and keeps the requests; the txtar scripts test real services.
 type scriptedOptions struct {
 	optionsv1.UnimplementedOptionInventoryServiceServer
 	optionsv1.UnimplementedOptionSubscriptionServiceServer
@@ -127,7 +127,7 @@ func someOptions() *optionsv1.ListOptionsResponse {
 	}
 }
 
-func TestOptionGet(t *testing.T) {
+func TestOptionGet_ShowsOptions(t *testing.T) {
 	s := &scriptedOptions{options: someOptions()}
 	code, out, errs := option(t, s, "get 49151")
 	want := `
@@ -163,7 +163,7 @@ overspend  active  20.05 EUR  20 EUR  30 EUR      yes      15           2026-11-
 	}
 }
 
-func TestOptionSet(t *testing.T) {
+func TestOptionSet_SendsWhatIsGiven(t *testing.T) {
 	s := &scriptedOptions{options: someOptions()}
 	code, out, errs := option(t, s, "set 49151 --option overspend --state active --renewal-day 3 --current-limit 20~EUR --next-limit 30.5~EUR"+
 		" --alert-threshold 80% --alert-threshold 10~EUR --reference r-1")
@@ -179,7 +179,7 @@ func TestOptionSet(t *testing.T) {
 	if diff := cmp.Diff(want, s.asked[0], protocmp.Transform()); diff != "" {
 		t.Error(diff)
 	}
-	// A reference that was drawn is told, and is what was sent.
+	// A generated reference is printed, and is the one that was sent.
 	code, out, errs = option(t, s, "set 49151 --option data --state temporarily-inactive -o json")
 	reference := s.asked[1].(*optionsv1.ChangeDataSafeguardRequest).GetTransactionReference()
 	if code != exitOK || len(reference) < 20 || errs != "tollgate: reference "+reference+"\n" || !strings.Contains(out, `"transaction_reference": "`+reference) {
@@ -194,7 +194,7 @@ func TestOptionSet(t *testing.T) {
 	}
 }
 
-func TestAnErrorOfOptionsSaysWhatToDo(t *testing.T) {
+func TestOption_ErrorsNameTheRemedy(t *testing.T) {
 	for name, tt := range map[string]struct {
 		refusal error
 		want    string
@@ -219,7 +219,7 @@ func TestAnErrorOfOptionsSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestOptionExplain(t *testing.T) {
+func TestOptionExplain_ListsSteps(t *testing.T) {
 	step := func(s *optionsv1.ExplainedStep) *optionsv1.ExplainResponse {
 		return &optionsv1.ExplainResponse{Part: &optionsv1.ExplainResponse_Step{Step: s}}
 	}
@@ -238,7 +238,7 @@ func TestOptionExplain(t *testing.T) {
 	}}
 	code, out, errs := option(t, s, "explain 49151 --option data")
 	want := `
-TIME                  CAUSE                     OPTION  CHANGE     SPENT     LIMIT   STATE   BLOCKED  SAID
+TIME                  CAUSE                     OPTION  CHANGE     SPENT     LIMIT   STATE   BLOCKED  OUTCOMES
 2026-11-01T00:00:00Z  subscriber.activated a-1  data               0 EUR     50 EUR  active  no       activated
 2026-11-02T00:00:00Z  usage.charged u-1         data    +50.1 EUR  50.1 EUR  50 EUR  active  yes      alert, reached
 2026-11-03T00:00:00Z  timer renewal             data    -50.1 EUR  0 EUR     50 EUR  active  no       renewed, released
@@ -248,7 +248,7 @@ TIME                  CAUSE                     OPTION  CHANGE     SPENT     LIM
 	}
 	s.steps[3] = summary(&optionsv1.ExplainedSummary{Partial: true})
 	code, _, errs = option(t, s, "explain 49151")
-	if code != exitFailed || !strings.Contains(errs, "goes on from a snapshot") || !strings.Contains(errs, "another result than what is stored") {
+	if code != exitFailed || !strings.Contains(errs, "goes on from a snapshot") || !strings.Contains(errs, "the result differs from what is stored") {
 		t.Error(code, errs)
 	}
 	s.steps = s.steps[:3]
@@ -257,7 +257,7 @@ TIME                  CAUSE                     OPTION  CHANGE     SPENT     LIM
 	}
 }
 
-func TestOptionVerify(t *testing.T) {
+func TestOptionVerify_ListsDifferences(t *testing.T) {
 	differs := &optionsv1.VerifiedDifference{Name: "tenants/acme/subscribers/49152", Option: eventv1.Safeguard_OPTION_DATA, Difference: "spent: stored 12.5 EUR, recomputed 13 EUR"}
 	s := &scriptedOptions{verified: [][]*optionsv1.VerifyResponse{
 		{{Offset: 5, EndOffset: 10}, {Offset: 10, EndOffset: 10, Subscribers: 3, Done: true}},
@@ -285,7 +285,7 @@ tenants/acme/subscribers/49152  data    spent: stored 12.5 EUR, recomputed 13 EU
 	}
 }
 
-func TestOptionReapply(t *testing.T) {
+func TestOptionReapply_GoesOverAllPartitions(t *testing.T) {
 	s := &scriptedOptions{}
 	code, out, errs := option(t, s, "reapply --cos gold --rate 50 -o yaml")
 	if code != exitOK || out != "- partitions: 2\n  seen: 20\n  appended: 8\n" {

@@ -5,10 +5,11 @@ import (
 	"io"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/display"
-	"github.com/tollgate/tollgate/services/tollgate/roster"
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
 // progress is a bar on standard error while a file is sent whose answers go elsewhere.
@@ -46,21 +47,21 @@ func (p progress) end() {
 type importProgress struct {
 	streams Streams
 	all     *mpb.Progress
-	bars    map[roster.Stage]*mpb.Bar
+	bars    map[subscriberimport.Stage]*mpb.Bar
 }
 
-func (p *importProgress) show(stage roster.Stage, done, total int64) {
+func (p *importProgress) show(stage subscriberimport.Stage, done, total int64) {
 	if !isTerminal(p.streams.Err) {
 		return
 	}
 	if p.all == nil {
 		p.all = mpb.New(mpb.WithOutput(drawn(p.streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
-		p.bars = map[roster.Stage]*mpb.Bar{}
+		p.bars = map[subscriberimport.Stage]*mpb.Bar{}
 	}
 	bar := p.bars[stage]
 	if bar == nil {
 		counters := decor.CountersNoUnit("sent %d of %d")
-		if stage == roster.Checking {
+		if stage == subscriberimport.Checking {
 			counters = decor.CountersKibiByte("checked % .1f of % .1f")
 		}
 		bar = p.all.AddBar(total, mpb.PrependDecorators(counters), mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
@@ -72,7 +73,7 @@ func (p *importProgress) show(stage roster.Stage, done, total int64) {
 }
 
 // complain tells what is wrong with a row, above the bars.
-func (p *importProgress) complain(file string, f roster.Fault) {
+func (p *importProgress) complain(file string, f subscriberimport.Fault) {
 	w := p.streams.Err
 	if p.all != nil {
 		w = p.all

@@ -120,8 +120,8 @@ type listRejected struct {
 
 // Help is shown below the flags.
 func (listRejected) Help() string {
-	return `What stands on events.rejected: where it came from, the reason, and in words what to do. What ingest refused by gRPC or HTTP
-is not among it: who sent it has the answer.
+	return `The records on events.rejected: where each came from, the reason, and the remedy. Events that ingest rejected over gRPC or
+HTTP are not among them: their sender has the response.
 
 Example:
 
@@ -136,7 +136,7 @@ func (c listRejected) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	return c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
 		return c.print(streams, r, j, "", "")
 	})
@@ -157,9 +157,9 @@ func (c resendRejected) AfterApply() error {
 
 // Help is shown below the flags.
 func (resendRejected) Help() string {
-	return `Mend first what the reason names: create the class of service, end the subscriber who has the number, set the tenant's
-default. Then the events go to events.inbound again as they came, under their own ids: what was counted meanwhile is
-recognised for as long as ids are remembered, and counts once. What is rejected again stands there again. Exits 1 where
+	return `First remove the cause that the reason names: create the class of service, end the subscriber who has the number, set the tenant's
+default. Then the events go to events.inbound again as they came, under their own ids: an event that was counted meanwhile
+is recognised while its id is stored, and counts once. An event that is rejected again is on the topic again. Exits 1 where
 some could not be sent.
 
 Example:
@@ -175,7 +175,7 @@ func (c resendRejected) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	producer := client.NewProducer()
 	sent, kept := map[[sha256.Size]byte]bool{}, 0
 	err = c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
@@ -204,7 +204,7 @@ func (c resendRejected) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if kept > 0 {
-		return errTold
+		return errReported
 	}
 	return nil
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-func TestRejected_IsSentAgainOnceItsReasonIsMended(t *testing.T) {
+func TestRejected_IsSentAgainOnceItsCauseIsRemoved(t *testing.T) {
 	j := newJourney(t, onlyData())
 	now := time.Now().UTC().Format(time.RFC3339)
 	lines := []string{

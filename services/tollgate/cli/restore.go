@@ -22,16 +22,16 @@ type acceptRestore struct {
 
 // Help is shown below the flags.
 func (acceptRestore) Help() string {
-	return `Each service keeps in mind the newest revision it has worked by. Where the database of the configuration service was set
-back to a backup, or begun anew, services go on by what they have, are not ready, and say so. This command shows what they
-know and the database does not have. Accepted, it is lost: the database goes on above the highest of it, with the
-configuration as it stands there now, and the services follow. A revision that a log names and nobody has kept is read as
-that one from then on, so partitions that wait for one (REVISION_MISSING) go on too.
+	return `Each service stores the newest revision it has used. Where the database of the configuration service was restored from a
+backup, or created again, services go on with the configuration they have, are not ready, and report it. This command shows
+the revisions that they know and the database does not have. Once accepted, these are lost: the database continues above
+the highest of them, with its present configuration, and the services follow. A revision that a log names and no service
+has is read as the present one from then on, so partitions that wait for one (REVISION_MISSING) go on too.
 
-Look at what the database has before you accept (tollgate get), and keep every service running while you do: one that
-was away and knows more does not follow afterwards, and says so; then accept once more.
+Look at what the database has before you accept (tollgate get), and keep every service running meanwhile: a service
+that was down and knows more does not follow afterwards, and reports it; then accept once more.
 
-A revision that only a log names, and no service works by, is accepted only where --history names it: whoever can write
+A revision that only a log names, and no service uses, is accepted only where --history names it: whoever can write
 to Kafka can write that.
 
 Example:
@@ -45,7 +45,7 @@ func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	client := configv1.NewHistoryServiceClient(conn)
 	h, err := client.GetHistory(ctx, &configv1.GetHistoryRequest{})
 	if err != nil {

@@ -27,9 +27,9 @@ type sendCommand struct {
 
 // Help is shown below the flags.
 func (sendCommand) Help() string {
-	return `Each line is a CloudEvent as a JSON object. Each is answered by a line, in the same order: where the accepted event
-stands on Kafka, or every fault of it. One bad line refuses no other; the exit code is 1 where any was refused. An event
-without an answer may have been accepted: send it again under the same id.
+	return `Each line is a CloudEvent as a JSON object. Each gets a line of output, in the same order: the position of the accepted
+event on Kafka, or all its violations. An invalid line does not affect the others; the exit code is 1 where one was
+rejected. An event without a result may have been accepted: send it again under the same id.
 
 Example:
 
@@ -38,7 +38,7 @@ Example:
     echo '{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}' | tollgate send -f -`
 }
 
-// reply is the answer to one line.
+// reply is the result of one line.
 type reply struct {
 	Line      int      `json:"line"`
 	ID        string   `json:"id,omitempty"`
@@ -68,7 +68,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 		if err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}
-		defer hangUp(f)
+		defer closeConn(f)
 		if info, err := f.Stat(); err == nil {
 			size = info.Size()
 		}
@@ -78,7 +78,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(conn)
+	defer closeConn(conn)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := ingestv1.NewIngestServiceClient(conn).PublishStream(ctx)
@@ -94,7 +94,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 	case err != nil:
 		return fmt.Errorf("ingest service at %s: %w", c.Address, err)
 	case refused > 0:
-		return errTold
+		return errReported
 	}
 	return nil
 }
@@ -109,15 +109,15 @@ func (c sendCommand) print(w io.Writer, r reply) error {
 	return e.Encode(r)
 }
 
-// maxUnanswered is how many events may be on their way.
+// maxUnanswered is how many events may be without a result.
 const maxUnanswered = 4096
 
-// sending is one stream of events: send reads lines, answer tells what became of them, in their order.
+// sending is one stream of events: send reads lines, answer reports their results in order.
 type sending struct {
 	stream ingestv1.IngestService_PublishStreamClient
 	// sent holds each line that was read: what was refused here with its reason, what is on its way without one.
 	sent chan reply
-	// failed is why lines stopped coming, to be read once sent is closed.
+	// failed is why no more lines are sent; read it once sent is closed.
 	failed error
 }
 
@@ -158,7 +158,7 @@ func (s *sending) line(ctx context.Context, number int, text []byte) bool {
 	if err != nil {
 		return true
 	}
-	// Why the stream ended, if it did, is told by its reading side.
+	// Where the stream ended, the receiving side returns why.
 	return s.stream.Send(&ingestv1.PublishStreamRequest{Event: e.Proto()}) == nil
 }
 
@@ -172,8 +172,8 @@ func (r *reply) refuse(err error) {
 	}
 }
 
-// answer calls tell for each line, and counts those that were refused. Its error says why the stream ended early.
-func (s *sending) answer(tell func(reply) error) (refused int, err error) {
+// answer calls report for each line, and counts those that were rejected. The error says why the stream ended early.
+func (s *sending) answer(report func(reply) error) (refused int, err error) {
 	var results []*ingestv1.Result
 	for r := range s.sent {
 		if r.Reason == "" {
@@ -190,7 +190,7 @@ func (s *sending) answer(tell func(reply) error) (refused int, err error) {
 		if r.Reason != "" {
 			refused++
 		}
-		if tellErr := tell(r); tellErr != nil {
+		if tellErr := report(r); tellErr != nil {
 			return refused, tellErr
 		}
 	}
@@ -200,12 +200,12 @@ func (s *sending) answer(tell func(reply) error) (refused int, err error) {
 	return refused, err
 }
 
-// receive waits for the next results; there is at least one.
+// receive waits for the next results, at least one.
 func (s *sending) receive() ([]*ingestv1.Result, error) {
 	for {
 		res, err := s.stream.Recv()
 		if errors.Is(err, io.EOF) {
-			return nil, errors.New("it ended the stream without answering every event")
+			return nil, errors.New("it ended the stream without a result for every event")
 		}
 		if err != nil {
 			return nil, err

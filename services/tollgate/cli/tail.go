@@ -23,7 +23,7 @@ type tailCommand struct {
 	Subject string        `help:"Only this subject, such as an MSISDN."`
 	Tenant  string        `help:"Only this tenant." placeholder:"ID"`
 	Since   time.Duration `help:"Begin so long ago, such as 10m; with what comes from now on by default." placeholder:"DURATION"`
-	Control bool          `help:"Show what stands between events too: revisions, ticks, commands."`
+	Control bool          `help:"Show control records too: revisions, ticks, commands."`
 	NoWait  bool          `help:"End where the topics end now."`
 	Limit   int           `help:"End after so many events." placeholder:"N"`
 	Output  string        `short:"o" enum:"text,json" default:"text" help:"How each event is written: text or json, one a line."`
@@ -31,7 +31,7 @@ type tailCommand struct {
 
 // Help is shown below the flags.
 func (tailCommand) Help() string {
-	return `Reads beside every consumer and moves none of them. Fields with personal or contact data are left out. Within a partition
+	return `Reads without a consumer group, so it affects no consumer. Fields with personal or contact data are omitted. Within a partition
 events come in order, across partitions as they are fetched.
 
 Example:
@@ -46,7 +46,7 @@ func (c tailCommand) AfterApply() error {
 	var faults []error
 	for _, pattern := range c.Type {
 		if _, err := path.Match(pattern, ""); err != nil {
-			faults = append(faults, fmt.Errorf("--type %q is no pattern: %w", pattern, err))
+			faults = append(faults, fmt.Errorf("--type %q is not a pattern: %w", pattern, err))
 		}
 	}
 	if c.Since < 0 {
@@ -74,7 +74,7 @@ const (
 	tailBytes = 1 << 20
 )
 
-// errEnough ends a tail whose limit is reached.
+// errEnough ends a tail that reached its limit.
 var errEnough = errors.New("enough")
 
 // Run follows until interrupted, which is its ordinary end.
@@ -86,7 +86,7 @@ func (c tailCommand) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	all, err := begin(ctx, client, c.Topic, c.Since, c.Since > 0)
 	if err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))

@@ -23,7 +23,7 @@ func TestTail_GoesOnBehindADamagedBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	if err := client.CreateTopics(ctx, []stream.TopicSpec{{Name: stream.EventsInbound, Partitions: 1, Replication: 1}}, true); err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ func (t Topics) AfterApply() error {
 	return nil
 }
 
-// topicTimeout bounds commands that wait for Kafka: it may be away, but somebody sits there.
+// topicTimeout bounds commands that wait for Kafka.
 const topicTimeout = 30 * time.Second
 
 type topicRow struct {
@@ -60,7 +60,7 @@ type createTopics struct {
 
 // Help is shown below the flags.
 func (createTopics) Help() string {
-	return `Topics that exist are left as they are; "tollgate topics verify" says what is wrong with them.
+	return `Existing topics are not changed; "tollgate topics verify" lists what is wrong with them.
 
 Example:
 
@@ -73,7 +73,7 @@ func (c createTopics) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	specs := table.Topics(c.Partitions)
@@ -90,7 +90,7 @@ type verifyTopics struct {
 
 // Help is shown below the flags.
 func (verifyTopics) Help() string {
-	return `Lists the topics where all is well; else every fault, and exits 1.
+	return `Lists the topics where all are as required; otherwise lists every violation and exits 1.
 
 Example:
 
@@ -103,7 +103,7 @@ func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer hangUp(client)
+	defer closeConn(client)
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	specs := table.Topics(c.Partitions)
@@ -113,7 +113,7 @@ func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
 	return c.list(c.Listing, streams, client, specs)
 }
 
-// unreachable names the server where all that is known is that time ran out.
+// unreachable names the server where the only known error is a timeout.
 func unreachable(err error, server string) error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return fmt.Errorf("%s does not answer: %w", server, err)

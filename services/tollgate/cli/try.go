@@ -18,7 +18,7 @@ type tryCommand struct {
 // Help is shown below the flags.
 func (tryCommand) Help() string {
 	return `Starts Kafka, Redis and every service inside this process, on loopback; configures a sample tenant; sends usage that
-crosses a safeguard's alert and its limit; receives the webhooks, and verifies them. Needs nothing else.
+crosses a safeguard's alert and its limit; receives the webhooks, and verifies them. It needs no other program.
 
 Example:
 

@@ -36,7 +36,7 @@ func (o *printed) Write(p []byte) (int, error) {
 
 var indented = regexp.MustCompile(`(?m)^  ((?:export |\S*tollgate check).*)$`)
 
-func TestTry_WhatItPrintsForAnotherTerminalWorksAsTyped(t *testing.T) {
+func TestTry_PrintedCommandsWorkAsTyped(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	out := &printed{want: "--single-node\n", done: make(chan struct{})}

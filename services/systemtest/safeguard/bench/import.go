@@ -13,7 +13,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/tollgate/roster"
+	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
 // importClass offers all three options, as the sample's rows want them.
@@ -77,14 +77,14 @@ func (s *stand) importOnce(ctx context.Context, name string, o options) (took ti
 	}
 	now := time.Now().UTC().Truncate(time.Second)
 	file := filepath.Join(s.dir, name+".csv")
-	if err := write(file, roster.Sample{Rows: o.imported, Class: "imported", ActivatedAt: now}); err != nil {
+	if err := write(file, subscriberimport.Sample{Rows: o.imported, Class: "imported", ActivatedAt: now}); err != nil {
 		return 0, 0, err
 	}
 	var began time.Time
-	sum, err := roster.Import{
-		File: file, Form: roster.Form{Tenant: tenant, Separator: ','}, Conn: conn, Journal: file + ".progress", Patience: time.Minute,
-		Progress: func(stage roster.Stage, _, _ int64) {
-			if stage == roster.Checking {
+	sum, err := subscriberimport.Import{
+		File: file, Form: subscriberimport.Form{Tenant: tenant, Separator: ','}, Conn: conn, Journal: file + ".progress", Patience: time.Minute,
+		Progress: func(stage subscriberimport.Stage, _, _ int64) {
+			if stage == subscriberimport.Checking {
 				began = time.Now() // the last time that something is checked
 			}
 		},
@@ -101,7 +101,7 @@ func (s *stand) importOnce(ctx context.Context, name string, o options) (took ti
 	return time.Since(began), sum.Seconds, nil
 }
 
-func write(path string, sample roster.Sample) error {
+func write(path string, sample subscriberimport.Sample) error {
 	out, err := os.Create(path)
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"errors"
@@ -8,12 +8,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/testing/protocmp"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/protobuf/testing/protocmp"
 )
 
 var begin = time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
@@ -36,7 +37,7 @@ func read(t *testing.T, text string, f Form, classes Classes) (rows []*subscribe
 			t.Fatal(err)
 		}
 		if classes != nil {
-			classes.judge(s)
+			classes.validate(s)
 		}
 		rows = append(rows, s)
 		for _, v := range fault.ViolationsOf(s.faults.Err("X")) {
@@ -45,7 +46,7 @@ func read(t *testing.T, text string, f Form, classes Classes) (rows []*subscribe
 	}
 }
 
-func TestARowBecomesAnActivation(t *testing.T) {
+func TestReader_RowBecomesAnActivation(t *testing.T) {
 	rows, faults := read(t, "\xef\xbb\xbfclass_of_service;msisdn;imsi;language;contact_name;contact_email;contact_phone;currency;activated_at;"+
 		"data_state;data_renewal_day;data_spent;overspend_state;overspend_current_limit;overspend_next_limit;payment_spent\n"+
 		"gold; 491511234567 ;262011234567890;de;\"Ann \"\"A\"\"; B\";ann@example.com;+491517654321;EUR;2026-11-02T10:00:00+02:00;"+
@@ -91,7 +92,7 @@ func TestARowBecomesAnActivation(t *testing.T) {
 	}
 }
 
-func TestAnIDFollowsFromTheRowsContent(t *testing.T) {
+func TestEvent_IDDerivesFromContent(t *testing.T) {
 	id := func(text string, f Form) string {
 		rows, faults := read(t, text, f, nil)
 		if len(faults) > 0 {
@@ -128,7 +129,7 @@ func TestAnIDFollowsFromTheRowsContent(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfEveryRow(t *testing.T) {
+func TestReader_ReportsEveryViolationOfEveryRow(t *testing.T) {
 	unsaid := form()
 	unsaid.ActivatedAt = time.Time{}
 	_, got := read(t, strings.Join([]string{
@@ -166,7 +167,7 @@ func TestEveryFaultOfEveryRow(t *testing.T) {
 	}
 }
 
-func TestARowIsComparedWithItsClass(t *testing.T) {
+func TestClasses_ValidateRows(t *testing.T) {
 	eur := func(units int64) *money.Money { return &money.Money{CurrencyCode: "EUR", Units: units} }
 	classes := Classes{
 		"gold": {
@@ -203,14 +204,14 @@ func TestARowIsComparedWithItsClass(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheHeader(t *testing.T) {
+func TestHeader_ReportsEveryViolation(t *testing.T) {
 	_, err := newReader(strings.NewReader("msisdn,MSISDN,imsi,imsi\n"), form())
 	var got []string
 	for _, v := range fault.ViolationsOf(err) {
 		got = append(got, v.String())
 	}
-	if len(got) != 3 || !strings.HasPrefix(got[0], `"MSISDN" is no column; there are msisdn, class_of_service, `) ||
-		got[1] != "imsi: stands there twice" || got[2] != "class_of_service: is missing" {
+	if len(got) != 3 || !strings.HasPrefix(got[0], `"MSISDN" is not a column; the columns are msisdn, class_of_service, `) ||
+		got[1] != "imsi: occurs twice" || got[2] != "class_of_service: is missing" {
 		t.Errorf("%q", got)
 	}
 	if _, err := newReader(strings.NewReader(""), form()); err == nil || !strings.Contains(err.Error(), "the file is empty") {
@@ -218,7 +219,7 @@ func TestEveryFaultOfTheHeader(t *testing.T) {
 	}
 }
 
-func TestAQuoteThatNothingClosesDrawsNoFileIntoMemory(t *testing.T) {
+func TestReader_UnclosedQuoteIsBounded(t *testing.T) {
 	text := "msisdn,class_of_service\n49151,gold\n49152,\"gold\n" + strings.Repeat("49153,gold\n", 1<<18)
 	r, err := newReader(strings.NewReader(text), form())
 	if err != nil {
@@ -228,12 +229,12 @@ func TestAQuoteThatNothingClosesDrawsNoFileIntoMemory(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err = r.next()
-	if !errors.Is(err, errRowTooLong) || !strings.Contains(err.Error(), "the row behind line 2") {
+	if !errors.Is(err, errRowTooLong) || !strings.Contains(err.Error(), "the row after line 2") {
 		t.Errorf("%v", err)
 	}
 }
 
-func TestTheSampleHasNoFault(t *testing.T) {
+func TestSample_IsValid(t *testing.T) {
 	var text strings.Builder
 	n, err := Sample{Rows: 1000, Class: "gold", ActivatedAt: begin}.WriteTo(&text)
 	if err != nil || int(n) != text.Len() {

@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"bufio"
@@ -14,27 +14,28 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/tollgate/tollgate/pkg/fault"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Form is what has to be known to read a file beside its bytes. Rows read by another form are other events.
+// Form is what is needed to read a file besides its bytes. Rows read in another form are other events.
 type Form struct {
-	// Tenant is the id of the tenant that the subscribers are of.
+	// Tenant is the id of the subscribers' tenant.
 	Tenant string
-	// Separator stands between the cells of a row.
+	// Separator separates the cells of a row.
 	Separator rune
-	// ActivatedAt is for rows that do not say when their subscriber became one; zero: each has to.
+	// ActivatedAt is for rows without an activation time; zero: each row needs one.
 	ActivatedAt time.Time
 }
 
-// maxRow bounds a row: a quote that nobody closes must not draw the rest of the file into memory.
+// maxRow bounds a row, in bytes: an unclosed quote must not read the rest of the file into memory.
 const maxRow = 1 << 20
 
-var errRowTooLong = fmt.Errorf("must be at most %d bytes: is there a quote that nothing closes?", maxRow)
+var errRowTooLong = fmt.Errorf("must be at most %d bytes: is a quote not closed?", maxRow)
 
 // byteOrderMark is what some programs put before UTF-8.
 var byteOrderMark = []byte("\xef\xbb\xbf")
@@ -43,20 +44,20 @@ var byteOrderMark = []byte("\xef\xbb\xbf")
 type reader struct {
 	form     Form
 	csv      *csv.Reader
-	room     *room
+	rowLimit *rowLimit
 	start    int64
 	columns  []*column
 	currency int // the column of currencies, -1 without one
 
-	// line is where the last row begins, end the offset behind it.
+	// line is where the last row begins, end the offset after it.
 	line int
 	end  int64
 }
 
 // newReader reads the header.
 func newReader(in io.Reader, form Form) (*reader, error) {
-	r := &reader{form: form, room: &room{in: in, left: maxRow}, currency: -1}
-	buffered := bufio.NewReader(r.room)
+	r := &reader{form: form, rowLimit: &rowLimit{in: in, left: maxRow}, currency: -1}
+	buffered := bufio.NewReader(r.rowLimit)
 	if begin, err := buffered.Peek(len(byteOrderMark)); err == nil && bytes.Equal(begin, byteOrderMark) {
 		n, err := buffered.Discard(len(byteOrderMark))
 		if err != nil {
@@ -88,10 +89,10 @@ func newReader(in io.Reader, form Form) (*reader, error) {
 	return r, nil
 }
 
-// cells are those of the next row, valid until the next call. The error is a *csv.ParseError where the row cannot be
-// taken apart, and the next one may follow.
+// cells are those of the next row, valid until the next call. The error is a *csv.ParseError where the row can't be
+// parsed; the next one may follow.
 func (r *reader) cells() ([]string, error) {
-	r.room.left = maxRow
+	r.rowLimit.left = maxRow
 	cells, err := r.csv.Read()
 	r.end = r.start + r.csv.InputOffset()
 	if broken, ok := errors.AsType[*csv.ParseError](err); ok {
@@ -102,7 +103,7 @@ func (r *reader) cells() ([]string, error) {
 	return cells, err
 }
 
-// next is the next row; what is wrong with it stands in its faults. io.EOF ends the file, another error does too.
+// next is the next row, with its violations in faults. io.EOF ends the file, as any other error does.
 func (r *reader) next() (*subscriber, error) {
 	cells, err := r.cells()
 	s := &subscriber{data: &eventv1.SubscriberActivated{}, at: r.form.ActivatedAt}
@@ -111,7 +112,7 @@ func (r *reader) next() (*subscriber, error) {
 		return s, nil
 	}
 	if errors.Is(err, errRowTooLong) {
-		return nil, fmt.Errorf("the row behind line %d: %w", r.line, err)
+		return nil, fmt.Errorf("the row after line %d: %w", r.line, err)
 	}
 	if err != nil {
 		return nil, err
@@ -128,7 +129,7 @@ func (r *reader) next() (*subscriber, error) {
 		if c.set == nil {
 			continue
 		}
-		// What is kept of a cell keeps the row it was cut from; a row is one event's, and short.
+		// A stored cell keeps its whole row in memory; a row belongs to one event and is short.
 		if text := strings.TrimSpace(cells[i]); text != "" {
 			timed = timed || c.name == columnTime
 			if !utf8.ValidString(text) {
@@ -146,13 +147,13 @@ func (r *reader) next() (*subscriber, error) {
 	return s, nil
 }
 
-// room bounds what is read before somebody widens it again.
-type room struct {
+// rowLimit bounds what is read until the limit is raised again.
+type rowLimit struct {
 	in   io.Reader
 	left int
 }
 
-func (b *room) Read(p []byte) (int, error) {
+func (b *rowLimit) Read(p []byte) (int, error) {
 	if b.left <= 0 {
 		return 0, errRowTooLong
 	}
@@ -167,7 +168,7 @@ const (
 	dataURL     = "type.googleapis.com/tollgate.event.v1.SubscriberActivated"
 )
 
-// event is the row as it is published. Its id follows from everything else in it.
+// event is the published form of the row. Its id derives from everything else in it.
 func (s *subscriber) event(tenant string) (*eventv1.Event, error) {
 	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(s.data)
 	if err != nil {
@@ -179,7 +180,7 @@ func (s *subscriber) event(tenant string) (*eventv1.Event, error) {
 	}, nil
 }
 
-// idOf hashes each part behind its length, so that no two rows can be spelt alike.
+// idOf hashes each part after its length, so that two different rows never hash the same bytes.
 func idOf(tenant, msisdn string, at time.Time, data []byte) string {
 	b := make([]byte, 0, 512)
 	for _, part := range []string{tenant, msisdn} {

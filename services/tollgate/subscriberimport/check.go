@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"cmp"
@@ -15,35 +15,35 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Fault is a row, and everything that is wrong with it.
+// Fault is a row with its violations.
 type Fault struct {
 	Line       int
 	Violations []fault.Violation
 }
 
-// checked is what a pass over the whole file found.
+// checked is the result of a pass over the whole file.
 type checked struct {
 	rows, faulty int64
 	size         int64
 	sum          string
 }
 
-// sight is where a number was seen, in 16 bytes.
-type sight struct {
+// occurrence is where a number occurs, in 16 bytes.
+type occurrence struct {
 	msisdn uint64
 	line   uint32
-	// faulty rows have been told of already.
+	// faulty rows are reported already.
 	faulty bool
 }
 
-// check judges every row, and hands each that is at fault to tell.
+// check validates every row and reports each faulty one to Faulty.
 func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 	info, err := f.Stat()
 	if err != nil {
 		return c, err
 	}
 	if !info.Mode().IsRegular() {
-		return c, errors.New("must be a file, which can be read twice: rows are judged before any is sent")
+		return c, errors.New("must be a regular file, which can be read twice: rows are validated before any is sent")
 	}
 	c.size = info.Size()
 	hash := sha256.New()
@@ -51,7 +51,7 @@ func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 	if err != nil {
 		return c, err
 	}
-	var seen []sight
+	var seen []occurrence
 	for {
 		s, err := r.next()
 		if errors.Is(err, io.EOF) {
@@ -65,14 +65,14 @@ func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 		}
 		c.rows++
 		if i.Classes != nil {
-			i.Classes.judge(s)
+			i.Classes.validate(s)
 		}
 		if s.faults.Len() > 0 {
 			c.faulty++
 			i.Faulty(Fault{r.line, fault.Listed(s.faults.Err("ROW_INVALID"))})
 		}
 		if msisdn, err := strconv.ParseUint(s.msisdn, 10, 64); err == nil {
-			seen = append(seen, sight{msisdn, uint32(r.line), s.faults.Len() > 0})
+			seen = append(seen, occurrence{msisdn, uint32(r.line), s.faults.Len() > 0})
 		}
 		if c.rows%1024 == 0 {
 			i.Progress(Checking, r.end, c.size)
@@ -83,12 +83,12 @@ func (i *Import) check(ctx context.Context, f *os.File) (c checked, err error) {
 	return c, nil
 }
 
-// repeated tells of every row whose number stands in an earlier one. Sorting needs less room than a map.
-func (i *Import) repeated(seen []sight) (faulty int64) {
-	slices.SortFunc(seen, func(a, b sight) int {
+// repeated reports every row whose number occurs in an earlier row. Sorting needs less memory than a map.
+func (i *Import) repeated(seen []occurrence) (faulty int64) {
+	slices.SortFunc(seen, func(a, b occurrence) int {
 		return cmp.Or(cmp.Compare(a.msisdn, b.msisdn), cmp.Compare(a.line, b.line))
 	})
-	var again []sight
+	var again []occurrence
 	first := map[uint32]uint32{}
 	for n := 1; n < len(seen); n++ {
 		if seen[n].msisdn != seen[n-1].msisdn {
@@ -104,10 +104,10 @@ func (i *Import) repeated(seen []sight) (faulty int64) {
 			faulty++
 		}
 	}
-	slices.SortFunc(again, func(a, b sight) int { return cmp.Compare(a.line, b.line) })
+	slices.SortFunc(again, func(a, b occurrence) int { return cmp.Compare(a.line, b.line) })
 	for _, s := range again {
 		i.Faulty(Fault{int(s.line), []fault.Violation{{
-			Field: columnMSISDN, Description: fmt.Sprintf("%d stands in line %d too", s.msisdn, first[s.line]),
+			Field: columnMSISDN, Description: fmt.Sprintf("%d is in line %d too", s.msisdn, first[s.line]),
 		}}})
 	}
 	return faulty

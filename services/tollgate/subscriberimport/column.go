@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"errors"
@@ -9,11 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/genproto/googleapis/type/money"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
-	"google.golang.org/genproto/googleapis/type/money"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // Columns that a file must have.
@@ -23,18 +24,18 @@ const (
 	columnTime   = "activated_at"
 )
 
-// subscriber is a row as it is being read.
+// subscriber is a row while it is read.
 type subscriber struct {
 	msisdn   string
 	at       time.Time
 	currency string
 	data     *eventv1.SubscriberActivated
-	// options, in the order of wording.Options, are nil where the row says nothing of them.
+	// options, in the order of format.Options, are nil where the row does not mention them.
 	options [len(prefixes)]*eventv1.InitialOption
 	faults  fault.Faults
 }
 
-// contact is the data's, made when the row has one.
+// contact is the data's contact, created when the row has one.
 func (s *subscriber) contact() *eventv1.Contact {
 	if s.data.Contact == nil {
 		s.data.Contact = &eventv1.Contact{}
@@ -42,26 +43,26 @@ func (s *subscriber) contact() *eventv1.Contact {
 	return s.data.Contact
 }
 
-// option is the row's, made when the row says something of it.
+// option is the row's option, created when the row mentions it.
 func (s *subscriber) option(i int) *eventv1.InitialOption {
 	if s.options[i] == nil {
-		s.options[i] = &eventv1.InitialOption{Option: wording.Options[i]}
+		s.options[i] = &eventv1.InitialOption{Option: format.Options[i]}
 		s.data.Options = append(s.data.Options, s.options[i])
 	}
 	return s.options[i]
 }
 
-// column is one that a file may have. Its set reads a cell that is not empty.
+// column is a column that a file may have. set parses a cell that is not empty.
 type column struct {
 	name string
 	help string
 	set  func(s *subscriber, text string) error
 }
 
-// Column is what somebody should know about a column.
+// Column documents a column.
 type Column struct{ Name, Help string }
 
-// Columns are all that a file may have, in the order in which they are told.
+// Columns are all columns that a file may have, in display order.
 func Columns() []Column {
 	all := make([]Column, len(columns))
 	for i, c := range columns {
@@ -70,7 +71,7 @@ func Columns() []Column {
 	return all
 }
 
-// prefixes are those of the columns of options, in the order of wording.Options.
+// prefixes begin the columns of options, in the order of format.Options.
 var prefixes = [...]string{"data_", "overspend_", "payment_"}
 
 var columns = func() []column {
@@ -117,8 +118,8 @@ var columns = func() []column {
 	}
 	for i, prefix := range prefixes {
 		states := make([]string, 0, 3)
-		for _, state := range wording.StatesOf(wording.Options[i]) {
-			states = append(states, wording.State(state))
+		for _, state := range format.StatesOf(format.Options[i]) {
+			states = append(states, format.State(state))
 		}
 		add := func(name, help string, set func(s *subscriber, o *eventv1.InitialOption, text string) error) {
 			all = append(all, column{prefix + name, help, func(s *subscriber, text string) error {
@@ -126,7 +127,7 @@ var columns = func() []column {
 			}})
 		}
 		add("state", strings.Join(states, ", "), func(_ *subscriber, o *eventv1.InitialOption, text string) (err error) {
-			o.State, err = wording.ParseState(wording.Options[i], text)
+			o.State, err = format.ParseState(format.Options[i], text)
 			return err
 		})
 		add("renewal_day", "1 to 28", func(_ *subscriber, o *eventv1.InitialOption, text string) error {
@@ -137,7 +138,7 @@ var columns = func() []column {
 			o.RenewalDay = int32(day)
 			return nil
 		})
-		if wording.Options[i] == eventv1.Safeguard_OPTION_OVERSPEND {
+		if format.Options[i] == eventv1.Safeguard_OPTION_OVERSPEND {
 			add("current_limit", "such as 20 EUR", func(s *subscriber, o *eventv1.InitialOption, text string) (err error) {
 				o.CurrentLimit, err = s.money(text)
 				return err
@@ -157,14 +158,14 @@ var columns = func() []column {
 
 // money is an amount that is not below 0.
 func (s *subscriber) money(text string) (*money.Money, error) {
-	m, err := wording.ParseMoney(text, s.currency)
+	m, err := format.ParseMoney(text, s.currency)
 	if err == nil && (m.GetUnits() < 0 || m.GetNanos() < 0) {
 		return nil, fmt.Errorf("must not be below 0, is %s", text)
 	}
 	return m, err
 }
 
-// number is the one spelling of a number. The error does not repeat it.
+// number is the canonical form of a number. The error does not repeat it.
 func number(text string) (string, error) {
 	msisdn, ok := event.MSISDN(text)
 	if !ok {
@@ -190,7 +191,7 @@ func atMost(limit int, text string) error {
 	return nil
 }
 
-// header finds the column of each name of a file's first line, and everything that is wrong with it.
+// header finds the column of each name in a file's first line; the error has every violation.
 func header(names []string) ([]*column, error) {
 	found := make([]*column, len(names))
 	var f fault.Faults
@@ -198,9 +199,9 @@ func header(names []string) ([]*column, error) {
 		at := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 		switch {
 		case at < 0:
-			f.Add("", "%q is no column; there are %s", name, known())
+			f.Add("", "%q is not a column; the columns are %s", name, known())
 		case slices.Contains(found[:i], &columns[at]):
-			f.Add(name, "stands there twice")
+			f.Add(name, "occurs twice")
 		default:
 			found[i] = &columns[at]
 		}

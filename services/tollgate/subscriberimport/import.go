@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"context"
@@ -10,7 +10,7 @@ import (
 	"google.golang.org/grpc"
 )
 
-// Stage is what an import is doing.
+// Stage is a stage of an import.
 type Stage int
 
 // Stages, in their order. Progress of the first is in bytes, of the second in rows.
@@ -19,47 +19,48 @@ const (
 	Sending
 )
 
-// Import is one file on its way in. All fields are set but those said to be optional.
+// Import is the import of one file. All fields are required except those called optional.
 type Import struct {
 	File string
 	Form
-	// Classes, where given, are what rows are compared with.
+	// Classes, where given, are the classes of service that rows are checked against.
 	Classes Classes
-	// Conn leads to ingest.
+	// Conn is the connection to ingest.
 	Conn *grpc.ClientConn
-	// Journal is the file that keeps how far it went.
+	// Journal is the file that holds the progress.
 	Journal string
-	// FromStart sends every row, whatever the journal says.
+	// FromStart sends every row, whatever the journal holds.
 	FromStart bool
-	// DryRun ends once every row is judged.
+	// DryRun ends once every row is validated.
 	DryRun bool
-	// Patience is how long ingest may take no row before the import gives up.
+	// Patience is how long ingest may accept no row before the import ends.
 	Patience time.Duration
 
-	// Faulty is told each row that is at fault or that ingest refused; nil: nobody is.
+	// Faulty, optional, is called for each faulty row and for each row that ingest rejected.
 	Faulty func(Fault)
-	// Progress is told now and then how far a stage is; nil: nobody is.
+	// Progress, optional, is called from time to time with the progress of a stage.
 	Progress func(stage Stage, done, total int64)
 
-	// wait is what passes between two tries; sleep unless a test says otherwise.
+	// wait is the pause between two tries; sleep unless a test replaces it.
 	wait func(context.Context, time.Duration) error
 }
 
-// Summary is what became of a file.
+// Summary is the result of an import.
 type Summary struct {
 	Rows int64 `json:"rows"`
 	// Faulty rows: where there is one, none was sent.
 	Faulty int64 `json:"faulty"`
-	// Accepted and Refused are ingest's answers, those of earlier runs included; Earlier is how many those had.
+	// Accepted and Refused count ingest's results, including those of earlier runs; Earlier counts those of earlier
+	// runs.
 	Accepted int64 `json:"accepted"`
 	Refused  int64 `json:"refused"`
 	Earlier  int64 `json:"earlier"`
-	// Seconds is how long sending took, the last answer included.
+	// Seconds is the duration of sending, including the last result.
 	Seconds float64 `json:"seconds"`
 }
 
-// Run judges every row and then sends those that the journal does not have. Its summary holds as far as it came, also
-// beside an error. Rows at fault are no error: they are counted and told.
+// Run validates every row and then sends those that the journal does not have. The summary shows the progress, also
+// together with an error. Faulty rows are not an error: they are counted and reported.
 func (i Import) Run(ctx context.Context) (sum Summary, err error) {
 	if i.Faulty == nil {
 		i.Faulty = func(Fault) {}

@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"context"
@@ -8,23 +8,24 @@ import (
 	"os"
 	"time"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-	"google.golang.org/grpc/status"
 )
 
 const (
-	// window is how many rows may be on their way.
+	// window is how many rows may be unacknowledged.
 	window = 16384
-	// together is how many rows are sent in one message.
-	together = 256
-	// saveEvery is how often the journal is written: as much is sent again after a crash.
+	// rowsPerMessage is how many rows one message holds.
+	rowsPerMessage = 256
+	// saveEvery is how often the journal is written: after a crash the rows since then are sent again.
 	saveEvery = time.Second
 	// Between two tries ingest gets this long, doubled up to the most.
 	leastPause, mostPause = 100 * time.Millisecond, 5 * time.Second
 )
 
-// sending brings the rows of a file to ingest that the journal does not have.
+// sending sends the rows of a file that the journal does not have.
 type sending struct {
 	Import
 	file    *os.File
@@ -33,8 +34,8 @@ type sending struct {
 	saved   time.Time
 }
 
-// run tries until every row is settled, until what fails cannot succeed by itself, or until nothing was taken for as long
-// as patience lasts. The journal is written however it ends.
+// run tries until every row is settled, until an error cannot pass by itself, or until no row was accepted for as long
+// as Patience. It always writes the journal at its end.
 func (s *sending) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.journal.save(s.Journal, time.Now())) }()
 	last, pause := time.Now(), leastPause
@@ -52,7 +53,7 @@ func (s *sending) run(ctx context.Context) (err error) {
 			last, pause = time.Now(), leastPause
 		}
 		if time.Since(last) > s.Patience {
-			return fmt.Errorf("nothing was taken for %s: %w", s.Patience, err)
+			return fmt.Errorf("no row was accepted for %s: %w", s.Patience, err)
 		}
 		if err := s.wait(ctx, pause); err != nil {
 			return err
@@ -70,13 +71,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// sent is a row that waits for its answer.
+// sent is a row that waits for its result.
 type sent struct {
 	line int
 	end  int64
 }
 
-// pass sends the rows behind the journal's offset over one stream, and settles them as they are answered, in order.
+// pass sends the rows after the journal's offset over one stream, and settles them in order as results arrive.
 func (s *sending) pass(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -90,7 +91,7 @@ func (s *sending) pass(ctx context.Context) error {
 		defer close(waiting)
 		err := s.send(ctx, stream, s.journal.Offset, waiting)
 		if err != nil {
-			cancel() // nobody is told that the stream is at its end
+			cancel() // the server does not learn that the stream is at its end
 		}
 		read <- err
 	}()
@@ -102,10 +103,10 @@ func (s *sending) pass(ctx context.Context) error {
 	return err
 }
 
-// errChanged tells that the file is no longer what was judged.
-var errChanged = errors.New("it was changed while it was imported: nothing of it is doubled, run the import again")
+// errChanged: the file is not the one that was validated.
+var errChanged = errors.New("it was changed during the import: no row counts twice, run the import again")
 
-// send reads rows and sends them; an error is one of the file's. Why the stream ends is told by its reading side.
+// send reads and sends rows; its error concerns the file. The receiving side returns why the stream ended.
 func (s *sending) send(ctx context.Context, stream ingestv1.IngestService_PublishStreamClient, from int64, waiting chan<- sent) error {
 	if _, err := s.file.Seek(0, io.SeekStart); err != nil {
 		return err
@@ -125,9 +126,9 @@ func (s *sending) send(ctx context.Context, stream ingestv1.IngestService_Publis
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
-		if atEnd := err != nil; atEnd || len(req.Events) == together {
+		if atEnd := err != nil; atEnd || len(req.Events) == rowsPerMessage {
 			if len(req.Events) > 0 && stream.Send(req) != nil {
-				return nil //nolint:nilerr // the answers end with the reason
+				return nil //nolint:nilerr // the receiving side returns the reason
 			}
 			if atEnd {
 				return stream.CloseSend()
@@ -150,7 +151,7 @@ func (s *sending) send(ctx context.Context, stream ingestv1.IngestService_Publis
 	}
 }
 
-// settle takes answers until the server ends the stream, which it does once the last row is answered.
+// settle receives results until the server ends the stream, which it does after the result of the last row.
 func (s *sending) settle(stream ingestv1.IngestService_PublishStreamClient, waiting <-chan sent) error {
 	for {
 		res, err := stream.Recv()
@@ -166,7 +167,7 @@ func (s *sending) settle(stream ingestv1.IngestService_PublishStreamClient, wait
 		for _, result := range res.GetResults() {
 			row, open := <-waiting
 			if !open {
-				return errors.New("ingest answered more rows than it was sent")
+				return errors.New("ingest returned more results than rows were sent")
 			}
 			if err := s.answer(row, result); err != nil {
 				return err
@@ -182,7 +183,7 @@ func (s *sending) settle(stream ingestv1.IngestService_PublishStreamClient, wait
 	}
 }
 
-// answer settles one row. What ingest could not take now is an error: the row and all behind it are sent again.
+// answer settles one row. A row that ingest could not accept now is an error: it and all rows after it are sent again.
 func (s *sending) answer(row sent, result *ingestv1.Result) error {
 	if e := result.GetError(); e != nil {
 		err := fault.FromGRPC(status.FromProto(e).Err())

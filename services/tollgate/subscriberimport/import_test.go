@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"bytes"
@@ -15,11 +15,12 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-	"google.golang.org/grpc"
 )
 
 // scriptedIngest is an ingest service that keeps what it was sent, by id, and fails as told.
@@ -168,7 +169,7 @@ func (f *fixture) whole() {
 	}
 }
 
-func TestAnImportThatGoesWell(t *testing.T) {
+func TestRun_ImportsEveryRow(t *testing.T) {
 	f := newFixture(t)
 	got, err := f.run()
 	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows}, got); err != nil || diff != "" {
@@ -189,7 +190,7 @@ func TestAnImportThatGoesWell(t *testing.T) {
 	f.whole()
 }
 
-func TestNothingIsSentWhereARowIsAtFault(t *testing.T) {
+func TestRun_SendsNothingWhereARowIsFaulty(t *testing.T) {
 	f := newFixture(t)
 	f.write("msisdn,class_of_service\n49151,gold\n49152,\n49151,silver\nx,gold\n49151,\n")
 	got, err := f.run()
@@ -200,8 +201,8 @@ func TestNothingIsSentWhereARowIsAtFault(t *testing.T) {
 		"3: class_of_service: is required",
 		`5: msisdn: must be 5 to 15 digits, country code first, without + or 00`,
 		"6: class_of_service: is required",
-		"4: msisdn: 49151 stands in line 2 too",
-		"6: msisdn: 49151 stands in line 2 too",
+		"4: msisdn: 49151 is in line 2 too",
+		"6: msisdn: 49151 is in line 2 too",
 	}
 	if diff := cmp.Diff(want, f.faults); diff != "" {
 		t.Error(diff)
@@ -211,7 +212,7 @@ func TestNothingIsSentWhereARowIsAtFault(t *testing.T) {
 	}
 }
 
-func TestADryRunSendsNothing(t *testing.T) {
+func TestRun_DryRunSendsNothing(t *testing.T) {
 	f := newFixture(t)
 	f.imp.DryRun = true
 	got, err := f.run()
@@ -220,7 +221,7 @@ func TestADryRunSendsNothing(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeTakenNowIsSentAgain(t *testing.T) {
+func TestRun_SendsUnavailableRowsAgain(t *testing.T) {
 	for name, answer := range map[string]func(n int, e *eventv1.Event) (*ingestv1.Result, error){
 		"one event is not acknowledged":           func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return when(n == 4, refusal(away)), nil },
 		"the stream breaks before an answer":      func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n == 4, away) },
@@ -259,7 +260,7 @@ func failed(yes bool, err error) error {
 	return nil
 }
 
-func TestAnIngestThatIsAwayForTooLong(t *testing.T) {
+func TestRun_EndsAfterPatienceWithoutIngest(t *testing.T) {
 	f := newFixture(t)
 	f.imp.Patience = 0
 	f.answers(func(n int, _ *eventv1.Event) (*ingestv1.Result, error) { return nil, failed(n > 4, away) })
@@ -277,7 +278,7 @@ func TestAnIngestThatIsAwayForTooLong(t *testing.T) {
 	f.whole()
 }
 
-func TestARowThatIngestRefusesHoldsUpNoOther(t *testing.T) {
+func TestRun_RejectedRowDelaysNoOther(t *testing.T) {
 	f := newFixture(t)
 	f.answers(func(n int, _ *eventv1.Event) (*ingestv1.Result, error) {
 		return when(n == 3, refusal(fault.NewInvalid("EVENT_INVALID", fault.Violation{Field: "subject", Description: "must be nicer"}))), nil
@@ -291,7 +292,7 @@ func TestARowThatIngestRefusesHoldsUpNoOther(t *testing.T) {
 	}
 }
 
-func TestAKeyThatIsNotKnownEndsItAtOnce(t *testing.T) {
+func TestRun_UnknownKeyEndsAtOnce(t *testing.T) {
 	f := newFixture(t)
 	f.answers(func(int, *eventv1.Event) (*ingestv1.Result, error) {
 		return nil, fault.New(fault.Unauthenticated, "API_KEY_UNKNOWN", "the API key is not known")
@@ -301,7 +302,7 @@ func TestAKeyThatIsNotKnownEndsItAtOnce(t *testing.T) {
 	}
 }
 
-func TestAJournalIsOfOneContentReadInOneWay(t *testing.T) {
+func TestJournal_BelongsToOneContentAndForm(t *testing.T) {
 	f := newFixture(t)
 	if _, err := f.run(); err != nil {
 		t.Fatal(err)
@@ -313,7 +314,7 @@ func TestAJournalIsOfOneContentReadInOneWay(t *testing.T) {
 	}
 	f.write(strings.Replace(string(content), "gold", "silver", 1))
 	_, err = f.run()
-	if !IsOfOtherContent(err) || len(fault.ViolationsOf(err)) != 2 || received(f) != tenRows {
+	if !IsDifferentFile(err) || len(fault.ViolationsOf(err)) != 2 || received(f) != tenRows {
 		t.Fatal(err)
 	}
 	f.imp.FromStart = true
@@ -322,7 +323,7 @@ func TestAJournalIsOfOneContentReadInOneWay(t *testing.T) {
 	}
 }
 
-func TestAFileThatChangesWhileItIsImported(t *testing.T) {
+func TestRun_ChangedFileIsAnError(t *testing.T) {
 	f := newFixture(t)
 	// As if it were another one between judging and sending.
 	f.write("msisdn,class_of_service\n49151,gold\nx,gold\n")
@@ -338,7 +339,7 @@ func TestAFileThatChangesWhileItIsImported(t *testing.T) {
 	}
 }
 
-func TestAnInterruptedImportKeepsWhatWasAnswered(t *testing.T) {
+func TestRun_InterruptedImportKeepsProgress(t *testing.T) {
 	f := newFixture(t)
 	ctx, cancel := context.WithCancel(t.Context())
 	answered := make(chan struct{})

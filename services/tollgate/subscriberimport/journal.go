@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"encoding/json"
@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// journal is how far a file has been acknowledged, as it stands beside the file.
+// journal is how far a file has been acknowledged; it is stored beside the file.
 type journal struct {
 	// Of what it is: content and form, since both decide which events rows are.
 	SHA256      string    `json:"sha256"`
@@ -20,7 +20,7 @@ type journal struct {
 	Separator   string    `json:"separator"`
 	ActivatedAt time.Time `json:"activated_at,omitzero"`
 
-	// Offset is that behind the last row that was settled: every row before it is accepted or refused.
+	// Offset is after the last settled row: every row before it is accepted or rejected.
 	Offset    int64     `json:"offset"`
 	Accepted  int64     `json:"accepted"`
 	Refused   int64     `json:"refused"`
@@ -28,16 +28,17 @@ type journal struct {
 	UpdatedAt time.Time `json:"updated_at"`
 }
 
-// settled is how many rows have an answer.
+// settled is how many rows have a result.
 func (j *journal) settled() int64 { return j.Accepted + j.Refused }
 
-// reasonOtherContent is that of an error which tells that a journal is not of this file as it is now.
-const reasonOtherContent = "JOURNAL_OF_OTHER_CONTENT"
+// reasonDifferentFile: the journal is not one of this file as it is now.
+const reasonDifferentFile = "JOURNAL_OF_OTHER_CONTENT"
 
-// IsOfOtherContent says whether an import ended because its journal is of another file, or of this one read otherwise.
-func IsOfOtherContent(err error) bool { return fault.ReasonOf(err) == reasonOtherContent }
+// IsDifferentFile reports that an import ended because its journal belongs to another file, or to this one read in
+// another form.
+func IsDifferentFile(err error) bool { return fault.ReasonOf(err) == reasonDifferentFile }
 
-// resume reads the journal at path and judges whether it is of what is to be imported; a new one where there is none.
+// resume reads the journal at path and checks that it belongs to the import; a new journal where there is none.
 func resume(path string, form Form, sum string) (*journal, error) {
 	fresh := &journal{SHA256: sum, Tenant: form.Tenant, Separator: string(form.Separator), ActivatedAt: form.ActivatedAt}
 	content, err := os.ReadFile(path)
@@ -63,13 +64,14 @@ func resume(path string, form Form, sum string) (*journal, error) {
 	differs("tenant", form.Tenant, j.Tenant)
 	differs("separator", fresh.Separator, j.Separator)
 	differs("activated-at", form.ActivatedAt.Format(time.RFC3339Nano), j.ActivatedAt.Format(time.RFC3339Nano))
-	if err := f.Err(reasonOtherContent); err != nil {
+	if err := f.Err(reasonDifferentFile); err != nil {
 		return nil, err
 	}
 	return j, nil
 }
 
-// save replaces the journal at path. However the process or the machine ends, the file holds this state or the one before.
+// save replaces the journal at path. However the process or the machine ends, the file holds this state or the previous
+// one.
 func (j *journal) save(path string, now time.Time) (err error) {
 	j.UpdatedAt = now.UTC().Truncate(time.Millisecond)
 	content, err := json.MarshalIndent(j, "", "  ")

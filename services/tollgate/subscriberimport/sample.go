@@ -1,4 +1,4 @@
-package roster
+package subscriberimport
 
 import (
 	"bufio"
@@ -7,12 +7,13 @@ import (
 	"time"
 )
 
-// Sample are subscribers to measure with: each with every kind of column, and figures of all three options in EUR.
+// Sample writes subscribers for measurements: each row has every kind of column, and amounts of all three options in
+// EUR.
 type Sample struct {
 	Rows int
 	// Class offers all three options in EUR; the overspend safeguard's states have to include active.
 	Class string
-	// ActivatedAt is that of every row.
+	// ActivatedAt is the activation time of every row.
 	ActivatedAt time.Time
 }
 

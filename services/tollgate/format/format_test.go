@@ -1,13 +1,14 @@
-package wording_test
+package format_test
 
 import (
 	"strings"
 	"testing"
 
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/tollgate/wording"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
+
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 func TestParseMoney(t *testing.T) {
@@ -36,7 +37,7 @@ func TestParseMoney(t *testing.T) {
 		{"nothing", "", "EUR", nil, "must be a number"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got, err := wording.ParseMoney(tt.text, tt.fallback)
+			got, err := format.ParseMoney(tt.text, tt.fallback)
 			if (err != nil) != (tt.fault != "") || err != nil && !strings.Contains(err.Error(), tt.fault) {
 				t.Fatalf("%v, want %q", err, tt.fault)
 			}
@@ -49,25 +50,25 @@ func TestParseMoney(t *testing.T) {
 
 func TestMoneyIsReadAsItIsWritten(t *testing.T) {
 	for _, text := range []string{"0 EUR", "12.5 EUR", "-0.000000001 GBP", "9223372036.854775807 EUR"} {
-		m, err := wording.ParseMoney(text, "")
-		if err != nil || wording.Money(m) != text {
-			t.Errorf("%q became %q: %v", text, wording.Money(m), err)
+		m, err := format.ParseMoney(text, "")
+		if err != nil || format.Money(m) != text {
+			t.Errorf("%q became %q: %v", text, format.Money(m), err)
 		}
 	}
 }
 
 func TestWords(t *testing.T) {
-	for _, o := range wording.Options {
-		if back, ok := wording.ParseOption(wording.Option(o)); !ok || back != o {
+	for _, o := range format.Options {
+		if back, ok := format.ParseOption(format.Option(o)); !ok || back != o {
 			t.Errorf("%v became %v", o, back)
 		}
-		for _, s := range wording.StatesOf(o) {
-			if back, err := wording.ParseState(o, wording.State(s)); err != nil || back != s {
+		for _, s := range format.StatesOf(o) {
+			if back, err := format.ParseState(o, format.State(s)); err != nil || back != s {
 				t.Errorf("%v became %v: %v", s, back, err)
 			}
 		}
 	}
-	_, err := wording.ParseState(eventv1.Safeguard_OPTION_DATA, "inactive")
+	_, err := format.ParseState(eventv1.Safeguard_OPTION_DATA, "inactive")
 	if err == nil || err.Error() != `must be active or temporarily-inactive or permanently-inactive, not "inactive"` {
 		t.Error(err)
 	}

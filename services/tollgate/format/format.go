@@ -1,19 +1,20 @@
-// Package wording is how options, their states and amounts of money are typed by people and shown to them: the words of
-// the API, not the names of its enumerations.
-package wording
+// Package format reads and writes options, their states and amounts of money as people type them: the words of the API,
+// not the names of its enumerations.
+package format
 
 import (
 	"fmt"
 	"strconv"
 	"strings"
 
+	"google.golang.org/genproto/googleapis/type/money"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"google.golang.org/genproto/googleapis/type/money"
 )
 
-// Options in the order in which they are shown.
+// Options are all options in display order.
 var Options = []eventv1.Safeguard_Option{
 	eventv1.Safeguard_OPTION_DATA, eventv1.Safeguard_OPTION_OVERSPEND, eventv1.Safeguard_OPTION_PAYMENT,
 }
@@ -26,7 +27,7 @@ func Option(o eventv1.Safeguard_Option) string {
 	return strings.ToLower(strings.TrimPrefix(o.String(), "OPTION_"))
 }
 
-// ParseOption reads what Option writes.
+// ParseOption parses what Option writes.
 func ParseOption(word string) (eventv1.Safeguard_Option, bool) {
 	for _, o := range Options {
 		if Option(o) == word {
@@ -44,7 +45,7 @@ func State(s eventv1.Safeguard_State) string {
 	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "STATE_")), "_", "-")
 }
 
-// StatesOf are the states an option has.
+// StatesOf returns the states of an option, in display order.
 func StatesOf(o eventv1.Safeguard_Option) []eventv1.Safeguard_State {
 	if o == eventv1.Safeguard_OPTION_DATA {
 		return []eventv1.Safeguard_State{
@@ -54,7 +55,7 @@ func StatesOf(o eventv1.Safeguard_Option) []eventv1.Safeguard_State {
 	return []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_INACTIVE}
 }
 
-// ParseState reads a state that the option has; its error says which those are.
+// ParseState parses a state of the option; the error lists the option's states.
 func ParseState(o eventv1.Safeguard_Option, word string) (eventv1.Safeguard_State, error) {
 	states := StatesOf(o)
 	words := make([]string, len(states))
@@ -78,7 +79,7 @@ func Money(m *money.Money) string {
 	return spend.Money{Amount: a, Currency: m.GetCurrencyCode()}.String()
 }
 
-// ParseMoney reads "12.50 EUR", and "12.50" where a currency is given to fall back on.
+// ParseMoney parses "12.50 EUR", and "12.50" where fallback is a currency.
 func ParseMoney(text, fallback string) (*money.Money, error) {
 	number, currency, named := strings.Cut(strings.TrimSpace(text), " ")
 	switch currency = strings.TrimSpace(currency); {
@@ -98,10 +99,10 @@ func ParseMoney(text, fallback string) (*money.Money, error) {
 	return &money.Money{CurrencyCode: currency, Units: units, Nanos: nanos}, nil
 }
 
-// decimals is how many digits behind the point an amount may have.
+// decimals is the largest number of digits after the point.
 const decimals = 9
 
-// amount reads a decimal number with a point. Nothing is rounded: a digit too many is an error.
+// amount parses a decimal number with a point. It never rounds: a further digit is an error.
 func amount(text string) (spend.Amount, error) {
 	digits, negative := strings.CutPrefix(text, "-")
 	whole, rest, pointed := strings.Cut(digits, ".")
@@ -109,7 +110,7 @@ func amount(text string) (spend.Amount, error) {
 		return 0, fmt.Errorf("must be a number such as 12.50, not %q", text)
 	}
 	if len(rest) > decimals {
-		return 0, fmt.Errorf("must have at most %d digits behind the point, not %d", decimals, len(rest))
+		return 0, fmt.Errorf("must have at most %d digits after the point, not %d", decimals, len(rest))
 	}
 	units, err := strconv.ParseInt(whole, 10, 64)
 	if err != nil {
