@@ -7,7 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 )
 
-func TestTheFileInDeployHoldsTheDefaults(t *testing.T) {
+func TestConfig_DeployFileHasTheDefaults(t *testing.T) {
 	cfg := Config{}
 	if err := daemon.Load("../../deploy/config/webhook.yaml", nil, &cfg); err != nil {
 		t.Fatal(err)
@@ -20,7 +20,7 @@ func TestTheFileInDeployHoldsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheConfigurationIsNamedAtOnce(t *testing.T) {
+func TestConfig_NamesEveryViolation(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Kafka.Brokers = nil
 	cfg.Redis.Address = ""

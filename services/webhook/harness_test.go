@@ -88,7 +88,7 @@ func (f *fixture) start() *running {
 	return &running{env, stop}
 }
 
-// receiver is somebody's endpoint.
+// receiver is the endpoint of a tenant.
 type receiver struct {
 	name, url, ca, secret string
 	port                  uint32
@@ -183,8 +183,8 @@ func (f *fixture) plan(ds ...*delivery.Delivery) {
 	}
 }
 
-// lane makes n deliveries that follow each other.
-func lane(r *receiver, subject string, from, n int) []*delivery.Delivery {
+// ordered makes n deliveries of one ordering key.
+func ordered(r *receiver, subject string, from, n int) []*delivery.Delivery {
 	var out []*delivery.Delivery
 	previous := ""
 	for i := from; i < from+n; i++ {

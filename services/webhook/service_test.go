@@ -10,13 +10,13 @@ import (
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
-func TestDeliveriesArriveSignedAndInOrder(t *testing.T) {
+func TestRun_DeliversSignedAndInOrder(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		one, two := newReceiver(f.T, "one"), newReceiver(f.T, "two")
 		f.configure(one, two)
 		r := f.start()
-		f.plan(lane(one, "a", 1, 30)...)
-		f.plan(lane(two, "b", 1, 5)...)
+		f.plan(ordered(one, "a", 1, 30)...)
+		f.plan(ordered(two, "b", 1, 5)...)
 		for i, got := range one.receipts(f, 30) {
 			if got.verified != nil || got.sequence != strconv.Itoa(i+1) || got.body != `{"n":`+strconv.Itoa(i+1)+`}` {
 				t.Errorf("receipt %d: %+v", i, got)
@@ -40,7 +40,7 @@ func TestDeliveriesArriveSignedAndInOrder(t *testing.T) {
 	})
 }
 
-func TestAFailingReceiverHoldsItsLaneAndNobodyElse(t *testing.T) {
+func TestRun_FailingReceiverHoldsOnlyItsOrderingKey(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		bad, down, good := newReceiver(f.T, "bad"), newReceiver(f.T, "down"), newReceiver(f.T, "good")
 		bad.respond(func(n int) int {
@@ -52,9 +52,9 @@ func TestAFailingReceiverHoldsItsLaneAndNobodyElse(t *testing.T) {
 		f.configure(bad, down, good)
 		down.server.Close()
 		f.start()
-		f.plan(lane(bad, "a", 1, 2)...)
-		f.plan(lane(down, "a", 1, 1)...)
-		f.plan(lane(good, "a", 1, 10)...)
+		f.plan(ordered(bad, "a", 1, 2)...)
+		f.plan(ordered(down, "a", 1, 1)...)
+		f.plan(ordered(good, "a", 1, 10)...)
 		good.receipts(f, 10)
 		got := bad.receipts(f, 3)
 		if got[0].sequence != "1" || got[1].sequence != "1" || got[2].sequence != "2" || got[0].id != got[1].id {
@@ -82,7 +82,7 @@ func TestAFailingReceiverHoldsItsLaneAndNobodyElse(t *testing.T) {
 	})
 }
 
-func TestARedirectIsAFailureAndIsNotFollowed(t *testing.T) {
+func TestSend_RedirectIsAFailureAndIsNotFollowed(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		r := newReceiver(f.T, "r")
 		r.respond(func(n int) int {
@@ -93,7 +93,7 @@ func TestARedirectIsAFailureAndIsNotFollowed(t *testing.T) {
 		})
 		f.configure(r)
 		f.start()
-		f.plan(lane(r, "a", 1, 1)...)
+		f.plan(ordered(r, "a", 1, 1)...)
 		all := f.attempts(settled(1))
 		if len(all) != 2 || all[0].GetStatus() != 302 || all[0].GetSettlement() != 0 {
 			t.Errorf("attempts %v", all)
@@ -101,14 +101,14 @@ func TestARedirectIsAFailureAndIsNotFollowed(t *testing.T) {
 	})
 }
 
-func TestAnEmptiedRedisIsFilledFromTheAttempts(t *testing.T) {
+func TestRun_EmptiedRedisIsRebuiltFromAttempts(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		ok, sick := newReceiver(f.T, "ok"), newReceiver(f.T, "sick")
 		sick.respond(func(int) int { return http.StatusServiceUnavailable })
 		f.configure(ok, sick)
 		r := f.start()
-		f.plan(lane(ok, "a", 1, 50)...)
-		f.plan(lane(sick, "a", 1, 3)...)
+		f.plan(ordered(ok, "a", 1, 50)...)
+		f.plan(ordered(sick, "a", 1, 3)...)
 		ok.receipts(f, 50)
 		f.attempts(settled(50))
 		sick.receipts(f, 1)
@@ -118,7 +118,7 @@ func TestAnEmptiedRedisIsFilledFromTheAttempts(t *testing.T) {
 		f.empty()
 		sick.respond(func(int) int { return http.StatusOK })
 		f.start()
-		f.plan(lane(ok, "a", 51, 10)...)
+		f.plan(ordered(ok, "a", 51, 10)...)
 		got := ok.receipts(f, 60)
 		for i, g := range got {
 			if g.sequence != strconv.Itoa(i+1) {
@@ -132,7 +132,7 @@ func TestAnEmptiedRedisIsFilledFromTheAttempts(t *testing.T) {
 	})
 }
 
-// empty removes the service's keys, and nobody else's.
+// empty removes the service's keys.
 func (f *fixture) empty() {
 	f.Helper()
 	keys, err := f.redis.Keys(f.ctx, "*"+f.cfg.Redis.Prefix+"*").Result()
@@ -144,16 +144,16 @@ func (f *fixture) empty() {
 	}
 }
 
-func TestWhatWasPublishedAndNotCommittedIsNotSentAgain(t *testing.T) {
+func TestRun_PublishedResultIsNotSentAgain(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		r := newReceiver(f.T, "r")
 		f.configure(r)
 		service := f.start()
-		f.plan(lane(r, "a", 1, 5)...)
+		f.plan(ordered(r, "a", 1, 5)...)
 		r.receipts(f, 5)
 		f.attempts(settled(5))
 		f.link.arm()
-		f.plan(lane(r, "a", 6, 5)...)
+		f.plan(ordered(r, "a", 6, 5)...)
 		r.receipts(f, 10)
 		for published := false; !published; { // each commit is held before Redis sees it
 			select {
@@ -175,7 +175,7 @@ func TestWhatWasPublishedAndNotCommittedIsNotSentAgain(t *testing.T) {
 		}
 		f.link.mend()
 		f.start()
-		f.plan(lane(r, "a", 11, 1)...)
+		f.plan(ordered(r, "a", 11, 1)...)
 		for i, g := range r.receipts(f, 11) {
 			if g.sequence != strconv.Itoa(i+1) {
 				t.Fatalf("receipt %d is %+v", i, g)
@@ -184,13 +184,13 @@ func TestWhatWasPublishedAndNotCommittedIsNotSentAgain(t *testing.T) {
 	})
 }
 
-func TestADeletedEndpointsDeliveriesStandInTheDeadLetters(t *testing.T) {
+func TestRun_DeletedEndpointsDeliveriesAreDeadLetters(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		r, other := newReceiver(f.T, "r"), newReceiver(f.T, "other")
 		r.respond(func(int) int { return http.StatusInternalServerError })
 		f.configure(r, other)
 		f.start()
-		f.plan(lane(r, "a", 1, 3)...)
+		f.plan(ordered(r, "a", 1, 3)...)
 		r.receipts(f, 1)
 		f.configure(other)
 		f.attempts(settled(3))
@@ -208,7 +208,7 @@ func TestADeletedEndpointsDeliveriesStandInTheDeadLetters(t *testing.T) {
 	})
 }
 
-func TestTwoReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
+func TestRun_ReplicasShareAndHandOverPartitions(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		var rs []*receiver
 		for i := range 6 {
@@ -217,7 +217,7 @@ func TestTwoReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 		f.configure(rs...)
 		first := f.start()
 		for _, r := range rs {
-			f.plan(lane(r, "a", 1, 5)...)
+			f.plan(ordered(r, "a", 1, 5)...)
 		}
 		for _, r := range rs {
 			r.receipts(f, 5)
@@ -225,14 +225,14 @@ func TestTwoReplicasShareThePartitionsAndHandThemOver(t *testing.T) {
 		f.start()
 		for i := range 10 {
 			for _, r := range rs {
-				f.plan(lane(r, "a", 6+i, 1)...)
+				f.plan(ordered(r, "a", 6+i, 1)...)
 			}
 		}
 		if err := first.stop(); err != nil {
 			t.Errorf("the first ended with %v", err)
 		}
 		for _, r := range rs {
-			f.plan(lane(r, "a", 16, 1)...)
+			f.plan(ordered(r, "a", 16, 1)...)
 		}
 		for _, r := range rs {
 			last := 0

@@ -16,7 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 )
 
-func TestAllTopicsThatAreWrittenToMustBeThere(t *testing.T) {
+func TestCheckTopics_RequiresEveryWrittenTopic(t *testing.T) {
 	cfg := stream.Config{Brokers: streamtest.Embedded(t), Prefix: streamtest.NewPrefix(t)}
 	client, err := stream.Open(cfg, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {

@@ -16,8 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Run delivers until ctx ends; then it gives what is in flight a second, records
-// what came of it, and returns nil.
+// Run delivers until ctx ends; then it gives attempts in flight one second, records their results, and returns nil.
 func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	denied, err := cfg.Outbound.denied()
 	if err != nil {
@@ -73,8 +72,8 @@ func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (n i
 	return daemon.Await(ctx, env, "topics", func() (int32, error) { return checkTopics(ctx, client) })
 }
 
-// checkTopics checks that all that is written to is there, since nothing can be
-// recorded otherwise, and that an attempt has a partition where its delivery has one.
+// checkTopics checks that every topic that is written to exists, since nothing can be recorded otherwise, and that an
+// attempt has a partition with the number of its delivery's.
 func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 	var faults []error
 	count := func(topic string) int {
