@@ -29,7 +29,7 @@ type Action interface {
 	// Target is the resource name of the target. The target carries the limits; its name is the key of the deliveries.
 	Target() string
 	// Validate adds what is wrong with the action to f. Fields are relative to the channel's field.
-	Validate(tenant string, f *fault.Faults)
+	Validate(tenant string, f *fault.Violations)
 	// Recipients are those of one event; each gets a delivery of its own.
 	Recipients(o Occasion) []Recipient
 	// Render makes the message for one recipient. The same arguments give the same bytes.

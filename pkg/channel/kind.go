@@ -34,7 +34,7 @@ type Kind struct {
 	New   func() Resource
 
 	// Validate adds what is wrong with a resource to f. policy is where the tenant's deliveries may go.
-	Validate func(r Resource, policy outbound.Policy, f *fault.Faults)
+	Validate func(r Resource, policy outbound.Policy, f *fault.Violations)
 	// ByTenant are the fields that Validate checks against the policy of the tenant.
 	ByTenant []string
 	// Replans reports whether a change alters what planning reads. Neither is nil.
@@ -82,7 +82,7 @@ func SplitName(name, collection string) (tenant, id string) {
 }
 
 // ValidateTarget adds to f what is wrong with the name of a target of kind k in the field of that kind.
-func (k *Kind) ValidateTarget(name, tenant string, f *fault.Faults) {
+func (k *Kind) ValidateTarget(name, tenant string, f *fault.Violations) {
 	switch of, _ := k.Split(name); {
 	case len(name) > MaxName:
 		f.Add(k.Field, "must be at most %d bytes", MaxName)

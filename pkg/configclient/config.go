@@ -26,7 +26,7 @@ func DefaultConfig() Config { return Config{Address: "127.0.0.1:7010"} }
 
 // Validate reports every violation at once; Open reads the files.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	if _, _, err := net.SplitHostPort(c.Address); err != nil {
 		f.Add("address", "must be host:port, not %q", c.Address)
 	}

@@ -42,7 +42,7 @@ type Configuration interface {
 }
 
 func (c Config) check() error {
-	var f fault.Faults
+	var f fault.Violations
 	CheckListen(&f, "admin.listen", c.Admin.Listen)
 	if _, err := zapcore.ParseLevel(c.LogLevel); err != nil {
 		f.Add("log_level", "must be debug, info, warn or error, not %q", c.LogLevel)
@@ -54,7 +54,7 @@ func (c Config) check() error {
 }
 
 // CheckListen adds a violation for a listen address that is not host:port.
-func CheckListen(f *fault.Faults, field, address string) {
+func CheckListen(f *fault.Violations, field, address string) {
 	_, port, err := net.SplitHostPort(address)
 	if err != nil {
 		f.Add(field, "must be host:port, not %q", address)

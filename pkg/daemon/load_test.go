@@ -24,7 +24,7 @@ type testKafka struct {
 }
 
 func (c testConfig) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	if len(c.Kafka.Brokers) == 0 {
 		f.Add("kafka.brokers", "at least one is required")
 	}

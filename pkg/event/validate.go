@@ -40,7 +40,7 @@ const tooLarge = "must be at most %d bytes, has %d"
 
 // violations collects the violations of an event, and the one reason they share.
 type violations struct {
-	all    fault.Faults
+	all    fault.Violations
 	reason string
 	fields []string
 }

@@ -29,13 +29,13 @@ func trailers(t *testing.T, err error) int {
 }
 
 // A hundred thousand empty actions once made a log line of 20 MB and a response that no client could read.
-func TestFaults_KeepsFiftyAndCountsTheRest(t *testing.T) {
+func TestViolations_KeepsFiftyAndCountsTheRest(t *testing.T) {
 	for name, text := range map[string]string{
 		"short": "is required", "long": strings.Repeat("x", 5000), "wide": strings.Repeat("世", 3000),
 		"not text": strings.Repeat("\xff\x1b\u202e", 900), "empty": "",
 	} {
 		t.Run(name, func(t *testing.T) {
-			var f, outer Faults
+			var f, outer Violations
 			for i := range 100_000 {
 				field := fmt.Sprintf("actions[%d]", i)
 				if i < 100 {
@@ -94,7 +94,7 @@ func TestNew_BoundsALongText(t *testing.T) {
 }
 
 func TestGRPCStatus_CarriesEveryViolationThatFits(t *testing.T) {
-	var f Faults
+	var f Violations
 	for i := range 20 {
 		f.Add(fmt.Sprintf("actions[%d]", i), "is required")
 	}

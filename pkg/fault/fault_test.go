@@ -110,8 +110,8 @@ func TestFromGRPC_KeepsErrorsWithoutKind(t *testing.T) {
 	}
 }
 
-func TestFaults_ListsEveryViolation(t *testing.T) {
-	var f Faults
+func TestViolations_ListsEveryViolation(t *testing.T) {
+	var f Violations
 	if err := f.Err("CONFIG_INVALID"); err != nil {
 		t.Fatalf("nothing is wrong, yet %v", err)
 	}
@@ -132,8 +132,8 @@ func TestFaults_ListsEveryViolation(t *testing.T) {
 	}
 }
 
-func TestFaults_SharedReasonIsKept(t *testing.T) {
-	var none, one, mixed, unnamed Faults
+func TestViolations_SharedReasonIsKept(t *testing.T) {
+	var none, one, mixed, unnamed Violations
 	if err := none.ErrShared("REQUEST_INVALID"); err != nil {
 		t.Errorf("nothing is wrong, yet %v", err)
 	}
@@ -143,7 +143,7 @@ func TestFaults_SharedReasonIsKept(t *testing.T) {
 	mixed.AddAs("NAME_INVALID", "name", "is empty")
 	unnamed.AddAs("AMOUNT_INVALID", "a", "must be above 0")
 	unnamed.Add("b", "must be there")
-	for reason, f := range map[string]*Faults{"AMOUNT_INVALID": &one, "REQUEST_INVALID": &mixed} {
+	for reason, f := range map[string]*Violations{"AMOUNT_INVALID": &one, "REQUEST_INVALID": &mixed} {
 		if err := f.ErrShared("REQUEST_INVALID"); ReasonOf(err) != reason {
 			t.Errorf("reason %q, want %q", ReasonOf(err), reason)
 		}

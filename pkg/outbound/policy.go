@@ -41,7 +41,7 @@ type Policy struct {
 // PolicyOf parses a policy from configuration; networks are in CIDR notation. The error lists every violation, in the
 // fields "ports" and "networks".
 func PolicyOf(ports []uint32, plainHTTP bool, networks []string, denied []netip.Prefix) (Policy, error) {
-	var f fault.Faults
+	var f fault.Violations
 	p := Policy{PlainHTTP: plainHTTP, Denied: denied}
 	for i, port := range ports {
 		if port < 1 || port > 65535 {

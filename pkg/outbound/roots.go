@@ -18,7 +18,7 @@ func CheckCAs(text []byte) error {
 
 func certificates(text []byte) ([]*x509.Certificate, error) {
 	var (
-		f     fault.Faults
+		f     fault.Violations
 		certs []*x509.Certificate
 	)
 	rest := bytes.TrimSpace(text)

@@ -16,7 +16,7 @@ const maxURL = 2048
 // fragment, a port only where the policy lists it, at most 2,048 characters. A literal address is checked at once, a
 // name when it is dialled. The fault lists every violation, without a field: the caller knows its name.
 func CheckURL(raw string, p Policy) error {
-	var f fault.Faults
+	var f fault.Violations
 	if len(raw) > maxURL {
 		f.Add("", "must be at most %d characters, has %d", maxURL, len(raw))
 		return f.Err(ReasonURLRefused) // further errors would quote a long URL
@@ -45,7 +45,7 @@ func CheckURL(raw string, p Policy) error {
 	return f.Err(ReasonURLRefused)
 }
 
-func checkPort(f *fault.Faults, u *url.URL, p Policy) {
+func checkPort(f *fault.Violations, u *url.URL, p Policy) {
 	text := u.Port()
 	if text == "" {
 		if strings.HasSuffix(u.Host, ":") {
@@ -66,7 +66,7 @@ func checkPort(f *fault.Faults, u *url.URL, p Policy) {
 	f.Add("", "must not name port %d: the operator can add it to the tenant's outbound ports", port)
 }
 
-func checkHost(f *fault.Faults, host string, p Policy) {
+func checkHost(f *fault.Violations, host string, p Policy) {
 	if host == "" {
 		f.Add("", "must name a host")
 		return

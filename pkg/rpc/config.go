@@ -44,7 +44,7 @@ func DefaultConfig(listen string) Config {
 
 // Validate reports every violation at once; NewServer reads the files.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	daemon.CheckListen(&f, "listen", c.Listen)
 	if c.Advertise != "" {
 		daemon.CheckListen(&f, "advertise", c.Advertise)

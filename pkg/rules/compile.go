@@ -71,7 +71,7 @@ func (r *Rule) Active() bool { return r.active }
 // Compile validates a notification and makes it ready to be evaluated. The error is a fault of kind Invalid that lists all
 // that is wrong.
 func Compile(n Notification) (*Rule, error) {
-	var f fault.Faults
+	var f fault.Violations
 	if n.Tenant == "" || n.Code == "" {
 		f.Add("name", `must be "tenants/{tenant}/notifications/{code}"`)
 	}
@@ -105,13 +105,13 @@ func Compile(n Notification) (*Rule, error) {
 	return r, nil
 }
 
-func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Faults) *Plan {
+func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Violations) *Plan {
 	named(path+".name", a.Name, f)
 	plan := &Plan{Name: a.Name, Channel: a.Channel, part: a.Part}
 	if a.Channel == nil {
 		f.Add(path, "must have a channel that is known")
 	} else {
-		var inner fault.Faults
+		var inner fault.Violations
 		a.Part.Validate(n.Tenant, &inner)
 		f.AddErr(path+"."+a.Channel.Name, inner.Err(ReasonInvalid))
 		plan.Target = a.Part.Target()
@@ -154,7 +154,7 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 }
 
 // named validates the name of an action or a parameter: it stands in deliveries, and so in headers, logs and terminals.
-func named(field, name string, f *fault.Faults) {
+func named(field, name string, f *fault.Violations) {
 	switch {
 	case name == "":
 		f.Add(field, "must not be empty")
@@ -177,7 +177,7 @@ func short(s string) string {
 func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
 // expand turns the trigger's list into types of the catalog, sorted by name, each once.
-func expand(patterns []string, f *fault.Faults) []event.Type {
+func expand(patterns []string, f *fault.Violations) []event.Type {
 	if len(patterns) == 0 {
 		f.Add("trigger.event_types", "must have at least one")
 	}

@@ -18,7 +18,7 @@ import (
 
 // compileFilter compiles text once for each message that the types' data can be: fields are checked against every one of
 // them, and an evaluation knows its data's type.
-func compileFilter(text string, of []event.Type, f *fault.Faults) map[protoreflect.FullName]*expr.Program {
+func compileFilter(text string, of []event.Type, f *fault.Violations) map[protoreflect.FullName]*expr.Program {
 	const field = "trigger.filter"
 	if expr.Blank(text) {
 		return nil

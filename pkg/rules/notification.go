@@ -70,7 +70,7 @@ func Validate(n *configv1.Notification, channels channel.List) error {
 
 // TypesOf are the names of the event types that a notification's trigger names, those that are known.
 func TypesOf(n *configv1.Notification) []string {
-	var ignored fault.Faults
+	var ignored fault.Violations
 	var names []string
 	for _, t := range expand(n.GetTrigger().GetEventTypes(), &ignored) {
 		names = append(names, t.Name)

@@ -59,7 +59,7 @@ var functions = template.FuncMap{
 }
 
 // compileParameter parses a text and checks it against the tokens of every type.
-func compileParameter(p Parameter, types []event.Type, to *channel.Channel, field string, f *fault.Faults) parameter {
+func compileParameter(p Parameter, types []event.Type, to *channel.Channel, field string, f *fault.Violations) parameter {
 	if len(p.Template) > maxTemplate {
 		f.Add(field, "must be at most %d bytes", maxTemplate)
 		return parameter{name: p.Name}

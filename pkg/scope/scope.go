@@ -25,7 +25,7 @@ type Scope struct {
 
 // Compile compiles an expression. The error is a fault of kind Invalid with every violation.
 func Compile(text string) (*Scope, error) {
-	var f fault.Faults
+	var f fault.Violations
 	env, err := environment()
 	if err != nil {
 		return nil, err

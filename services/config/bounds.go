@@ -95,7 +95,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 	if !added {
 		grown -= int64(proto.Size(d.stored))
 	}
-	var f fault.Faults
+	var f fault.Violations
 	for i, place := range places(k.name, d.next.GetName()) {
 		h := s.holdings.of[place]
 		bound := [...]struct {
@@ -121,7 +121,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 }
 
 // notificationsAType refuses an active notification on a type that has as many as one event may be judged by.
-func notificationsAType(ctx context.Context, q queries, f *fault.Faults, n *configv1.Notification) error {
+func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *configv1.Notification) error {
 	rows, err := list(ctx, q, nameNotification, tenantOf(n.GetName())+"/", "", false, -1)
 	if err != nil {
 		return err

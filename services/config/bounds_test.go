@@ -29,7 +29,7 @@ func TestAChangeDoesNotWaitForAnothersCheck(t *testing.T) {
 	r.tenant("acme")
 	r.endpoint("crm")
 	entered, release := make(chan struct{}), make(chan struct{})
-	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
 		close(entered)
 		<-release
 		validateNotification(f, n)
@@ -54,7 +54,7 @@ func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
 	r.endpoint("crm")
 	r.notification("n", "crm")
 	checks := 0
-	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
 		checks++
 		if checks == 1 {
 			// Another caller is faster, as a whole change of its own: its check is the second.
@@ -81,7 +81,7 @@ func TestWhatIsReferredToMayGoMeanwhile(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
-	changed(t, &notificationKind.validate, func(f *fault.Faults, n resource) {
+	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
 		if _, err := r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/crm"}); err != nil {
 			t.Error(err)
 		}
@@ -96,7 +96,7 @@ func TestAPanicOfACheckIsTheCallsOwn(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
-	changed(t, &notificationKind.validate, func(*fault.Faults, resource) { panic("broken") })
+	changed(t, &notificationKind.validate, func(*fault.Violations, resource) { panic("broken") })
 	if _, err := r.notes.CreateNotification(t.Context(), &configv1.CreateNotificationRequest{Notification: aNotification("n", "crm")}); err == nil {
 		t.Error("accepted")
 	}

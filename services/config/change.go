@@ -55,7 +55,7 @@ const tries = 3
 // apply makes a change: one transaction, one revision. A change that changes nothing takes none and answers what is
 // stored. What it takes to compile an expression is spent before the transaction, which nobody else waits for therefore.
 func (s *service) apply(ctx context.Context, c change) (resource, error) {
-	var f fault.Faults
+	var f fault.Violations
 	c.kind.checkName(&f, c.name)
 	if err := f.Err("NAME_INVALID"); err != nil {
 		return nil, below(c.kind, err)
@@ -163,7 +163,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 // faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked
 // before, and with what it refers to.
 func (k *kind) violations(ctx context.Context, q queries, next resource, itself bool) error {
-	var f fault.Faults
+	var f fault.Violations
 	var large []fault.Violation
 	if k != tenantKind {
 		if err := requireTenant(ctx, q, &f, tenantOf(next.GetName())); err != nil {
@@ -202,7 +202,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 	return nil
 }
 
-func requireTenant(ctx context.Context, q queries, f *fault.Faults, name string) error {
+func requireTenant(ctx context.Context, q queries, f *fault.Violations, name string) error {
 	row, ok, err := newest(ctx, q, tenantKind.name, name)
 	if err != nil {
 		return err
@@ -291,7 +291,7 @@ func below(k *kind, err error) error {
 	if !ok {
 		return err
 	}
-	var f fault.Faults
+	var f fault.Violations
 	f.AddErr(k.name, err)
 	return f.Err(e.Reason)
 }

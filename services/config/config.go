@@ -31,7 +31,7 @@ func DefaultConfig() Config {
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	f.AddErr("grpc", c.GRPC.Validate())
 	if c.Database.Path == "" {
 		f.Add("database.path", "is required")

@@ -41,7 +41,7 @@ const (
 )
 
 func (h *historyService) AcceptRestore(ctx context.Context, req *configv1.AcceptRestoreRequest) (*configv1.History, error) {
-	var f fault.Faults
+	var f fault.Violations
 	switch n := len(req.GetLost()); {
 	case n == 0:
 		f.Add("lost", "is required: what GetHistory shows")

@@ -31,10 +31,10 @@ type kind struct {
 	most int64
 	// validate adds what is wrong with a resource by itself; it may take a while, and reads nothing else. nil where
 	// validateWithin does.
-	validate func(f *fault.Faults, r resource)
+	validate func(f *fault.Violations, r resource)
 	// validateWithin adds what is wrong with a resource among others; nil where nothing can be. q may be the change's own
 	// transaction, so it is quick.
-	validateWithin func(ctx context.Context, q queries, f *fault.Faults, r resource) error
+	validateWithin func(ctx context.Context, q queries, f *fault.Violations, r resource) error
 	// applied reports whether a change from old to new, of which one may be nil, changes what counting or planning reads.
 	applied func(old, new resource) bool
 	// inUse is why a resource can't be deleted; nil where it can.
@@ -102,7 +102,7 @@ func (k *kind) form() string {
 }
 
 // checkName records under "name" what is wrong with a name of the kind.
-func (k *kind) checkName(f *fault.Faults, name string) {
+func (k *kind) checkName(f *fault.Violations, name string) {
 	parts := strings.Split(name, "/")
 	if k == tenantKind && len(parts) != 2 || k != tenantKind && (len(parts) != 4 || parts[2] != k.collection) ||
 		parts[0] != tenantKind.collection {

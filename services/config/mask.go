@@ -17,7 +17,7 @@ const maxPaths = 100
 
 // checkMask lists the paths that lead nowhere.
 func checkMask(k *kind, mask *fieldmaskpb.FieldMask) error {
-	var f fault.Faults
+	var f fault.Violations
 	if n := len(mask.GetPaths()); n > maxPaths {
 		f.Add("update_mask", "must have at most %d paths, has %d", maxPaths, n)
 		return f.Err("UPDATE_MASK_INVALID")

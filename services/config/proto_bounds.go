@@ -50,7 +50,7 @@ func exceeded(r resource) (fields []fault.Violation, long bool, err error) {
 }
 
 // tell records them, but for those of which something is told already.
-func tell(f *fault.Faults, fields []fault.Violation) {
+func tell(f *fault.Violations, fields []fault.Violation) {
 	told := map[string]bool{}
 	for _, known := range fault.ViolationsOf(f.Err("")) {
 		told[known.Field] = true

@@ -40,7 +40,7 @@ const (
 
 // list answers one page and the token of the next.
 func (r resources) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]resource, string, error) {
-	var f fault.Faults
+	var f fault.Violations
 	prefix := "tenants/"
 	if r.kind != tenantKind && parent != "tenants/-" {
 		if id, ok := strings.CutPrefix(parent, "tenants/"); !ok || !idPattern.MatchString(id) {

@@ -26,7 +26,7 @@ func targetKinds() []*kind {
 func targetKind(k *channel.Kind) *kind {
 	return &kind{
 		name: k.Field, label: k.Label, collection: k.Collection, id: idPattern, most: maxTargets, make: k.New,
-		validateWithin: func(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+		validateWithin: func(ctx context.Context, q queries, f *fault.Violations, r resource) error {
 			policy, err := tenantPolicy(ctx, q, tenantOf(r.GetName()))
 			if err != nil {
 				return err
@@ -87,7 +87,7 @@ func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) e
 }
 
 // validateTargets adds the targets of a notification that do not exist.
-func validateTargets(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+func validateTargets(ctx context.Context, q queries, f *fault.Violations, r resource) error {
 	n := r.(*configv1.Notification)
 	tenant := tenantOf(n.GetName())
 	for i, a := range n.GetActions() {

@@ -25,22 +25,22 @@ const (
 	dayOutOfRange    = "RENEWAL_DAY_OUT_OF_RANGE"
 )
 
-func validateClass(f *fault.Faults, r resource) {
+func validateClass(f *fault.Violations, r resource) {
 	c := r.(*configv1.ClassOfService)
 	if o := c.GetDataSafeguard(); o != nil {
-		var inner fault.Faults
+		var inner fault.Violations
 		j := optionValidator{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
 		j.limit(o.GetLimit())
 		j.common(o)
 		f.AddErr("data_safeguard", inner.Err("CONFIG_INVALID"))
 	}
 	if o := c.GetOverspendSafeguard(); o != nil {
-		var inner fault.Faults
+		var inner fault.Violations
 		validateOverspend(&inner, o)
 		f.AddErr("overspend_safeguard", inner.Err("CONFIG_INVALID"))
 	}
 	if o := c.GetPaymentSafeguard(); o != nil {
-		var inner fault.Faults
+		var inner fault.Violations
 		j := optionValidator{&inner, spend.Payment, o.GetLimit().GetCurrencyCode(), "the limit's"}
 		limit, ok := j.limit(o.GetLimit())
 		j.perPayment(o.GetPerPaymentLimit(), limit, ok)
@@ -49,7 +49,7 @@ func validateClass(f *fault.Faults, r resource) {
 	}
 }
 
-func validateOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
+func validateOverspend(f *fault.Violations, o *configv1.OverspendSafeguardOption) {
 	j := optionValidator{f, spend.Overspend, o.GetCurrencyCode(), "currency_code's"}
 	if !event.IsCurrency(j.currency) {
 		f.Add("currency_code", event.FormCurrency+", not %q", cut(j.currency))
@@ -67,7 +67,7 @@ func validateOverspend(f *fault.Faults, o *configv1.OverspendSafeguardOption) {
 
 // optionValidator lists what is wrong with one option of a class.
 type optionValidator struct {
-	*fault.Faults
+	*fault.Violations
 	option spend.Option
 	// currency is the option's, for all its amounts; whose says where it stands.
 	currency, whose string

@@ -140,7 +140,7 @@ func TestAClassIsJudged(t *testing.T) {
 		}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			var f fault.Faults
+			var f fault.Violations
 			validateClass(&f, test.class)
 			var got []string
 			for _, v := range fault.ViolationsOf(f.Err("CONFIG_INVALID")) {

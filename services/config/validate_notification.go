@@ -7,7 +7,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-func validateNotification(f *fault.Faults, r resource) {
+func validateNotification(f *fault.Violations, r resource) {
 	f.AddErr("", rules.Validate(r.(*configv1.Notification), table.Channels))
 }
 

@@ -20,7 +20,7 @@ func TestWhatIsStoredCanBeDecoded(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		for range 20 {
 			c := drawClass(t)
-			var f fault.Faults
+			var f fault.Violations
 			validateClass(&f, c)
 			if f.Len() > 0 {
 				continue

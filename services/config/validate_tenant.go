@@ -20,11 +20,11 @@ const (
 	maxUnknownGrace = 24 * time.Hour
 )
 
-func validateTenant(ctx context.Context, q queries, f *fault.Faults, r resource) error {
+func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resource) error {
 	t := r.(*configv1.Tenant)
 	_, err := policyOf(t)
 	f.AddErr("outbound", err)
-	var inner fault.Faults
+	var inner fault.Violations
 	if err := validateSubscribers(ctx, q, &inner, t); err != nil {
 		return err
 	}
@@ -32,7 +32,7 @@ func validateTenant(ctx context.Context, q queries, f *fault.Faults, r resource)
 	return nil
 }
 
-func validateSubscribers(ctx context.Context, q queries, f *fault.Faults, t *configv1.Tenant) error {
+func validateSubscribers(ctx context.Context, q queries, f *fault.Violations, t *configv1.Tenant) error {
 	p := t.GetSubscribers()
 	if grace := p.GetUnknownGrace(); grace != nil {
 		if err := grace.CheckValid(); err != nil || grace.AsDuration() < 0 || grace.AsDuration() > maxUnknownGrace {

@@ -49,7 +49,7 @@ func DefaultConfig() Config {
 
 // Validate reports every violation at once.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("grpc", c.GRPC.Validate())
 	f.AddErr("config", c.Configuration.Validate())

@@ -32,7 +32,7 @@ func DefaultConfig() Config {
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	c.Check(&f)
 	f.AddErr("", c.State.Validate())
 	if c.Peers.CAFile != "" && c.GRPC.CertificateFile == "" {

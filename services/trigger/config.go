@@ -23,7 +23,7 @@ func DefaultConfig() Config {
 
 // Validate reports every fault at once.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	c.Check(&f)
 	f.AddErr("", c.State.Validate())
 	return f.Err("CONFIG_INVALID")

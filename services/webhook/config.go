@@ -54,7 +54,7 @@ func DefaultConfig() Config {
 
 // Validate reports every violation at once.
 func (c Config) Validate() error {
-	var f fault.Faults
+	var f fault.Violations
 	c.Check(&f)
 	for _, n := range []struct {
 		field            string

@@ -49,7 +49,7 @@ type Action struct {
 func (a Action) Target() string { return a.Endpoint }
 
 // Validate implements channel.Action.
-func (a Action) Validate(tenant string, f *fault.Faults) {
+func (a Action) Validate(tenant string, f *fault.Violations) {
 	endpoints.ValidateTarget(a.Endpoint, tenant, f)
 }
 

@@ -20,7 +20,7 @@ const (
 )
 
 // validate adds what is wrong with an endpoint to f.
-func validate(r channel.Resource, policy outbound.Policy, f *fault.Faults) {
+func validate(r channel.Resource, policy outbound.Policy, f *fault.Violations) {
 	e := r.(*configv1.Endpoint)
 	if e.GetUrl() == "" {
 		f.Add("url", "is required")
@@ -43,13 +43,13 @@ func validate(r channel.Resource, policy outbound.Policy, f *fault.Faults) {
 	}
 }
 
-func validateEnum(f *fault.Faults, field string, value int32, names map[int32]string) {
+func validateEnum(f *fault.Violations, field string, value int32, names map[int32]string) {
 	if _, known := names[value]; !known {
 		f.Add(field, "%d is not known", value)
 	}
 }
 
-func validateSecrets(f *fault.Faults, secrets []string) {
+func validateSecrets(f *fault.Violations, secrets []string) {
 	if len(secrets) == 0 {
 		f.Add("secrets", "must have at least one: every request is signed")
 	}
@@ -72,7 +72,7 @@ var ours = []string{
 	"transfer-encoding", "upgrade", "proxy-", "webhook-", "tollgate-", "ce-",
 }
 
-func validateHeaders(f *fault.Faults, headers []*configv1.CustomHeader) {
+func validateHeaders(f *fault.Violations, headers []*configv1.CustomHeader) {
 	seen := map[string]bool{}
 	for i, h := range headers {
 		name := strings.ToLower(h.GetName())

@@ -36,7 +36,7 @@ func DefaultConfig(admin, grpc string) Config {
 }
 
 // Check adds every violation to f.
-func (c Config) Check(f *fault.Faults) {
+func (c Config) Check(f *fault.Violations) {
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("grpc", c.GRPC.Validate())
 	f.AddErr("config", c.Configuration.Validate())

@@ -127,7 +127,7 @@ func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 // read finds everything that is wrong with a change at once. What can never be is Invalid, what the present state
 // excludes a Precondition.
 func (o *Option) read(which spend.Option, c *controlv1.ChangeCommand, of *Offer) (wish, error) {
-	var f fault.Faults
+	var f fault.Violations
 	w := o.wish(&f, which, c, of)
 	if f.Len() > 0 {
 		o.excludes(&f, which, c, of, w)
@@ -141,12 +141,12 @@ func (o *Option) read(which spend.Option, c *controlv1.ChangeCommand, of *Offer)
 }
 
 // faults are all that is wrong with a change.
-func (o *Option) faults(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *Offer) {
+func (o *Option) faults(f *fault.Violations, which spend.Option, c *controlv1.ChangeCommand, of *Offer) {
 	o.excludes(f, which, c, of, o.wish(f, which, c, of))
 }
 
 // wish finds what can never be.
-func (o *Option) wish(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *Offer) (w wish) {
+func (o *Option) wish(f *fault.Violations, which spend.Option, c *controlv1.ChangeCommand, of *Offer) (w wish) {
 	w.readDay(f, c)
 	if which == spend.Overspend {
 		w.readLimits(f, c, of)
@@ -177,7 +177,7 @@ func excluded(err error, eligible string) error {
 }
 
 // excludes adds what the present state does not let happen, and names the states that are eligible.
-func (o *Option) excludes(f *fault.Faults, which spend.Option, c *controlv1.ChangeCommand, of *Offer, w wish) (eligible string) {
+func (o *Option) excludes(f *fault.Violations, which spend.Option, c *controlv1.ChangeCommand, of *Offer, w wish) (eligible string) {
 	if w.day != 0 && w.day != o.RenewalDay && o.DayChanged {
 		f.AddAs(ReasonDayChanged, "renewal_day", "was changed in this period already, which ends at %s", o.Period.End.Format(timeLayout))
 	}
@@ -204,7 +204,7 @@ func (o *Option) eligible(which spend.Option, of *Offer) []spend.State {
 	return slices.DeleteFunc(o.State.Eligible(which), func(s spend.State) bool { return of != nil && !of.offersState(s) })
 }
 
-func (w *wish) readDay(f *fault.Faults, c *controlv1.ChangeCommand) {
+func (w *wish) readDay(f *fault.Violations, c *controlv1.ChangeCommand) {
 	if c.RenewalDay == nil {
 		return
 	}
@@ -215,7 +215,7 @@ func (w *wish) readDay(f *fault.Faults, c *controlv1.ChangeCommand) {
 	w.day = day
 }
 
-func (w *wish) readLimits(f *fault.Faults, c *controlv1.ChangeCommand, of *Offer) {
+func (w *wish) readLimits(f *fault.Violations, c *controlv1.ChangeCommand, of *Offer) {
 	w.limit = readAmount(f, "current_limit", c.GetCurrentLimit(), of.Currency)
 	w.next = readAmount(f, "next_limit", c.GetNextLimit(), of.Currency)
 	if w.clearNext = c.GetClearNextLimit(); w.clearNext && c.GetNextLimit() != nil {
@@ -249,7 +249,7 @@ func (w *wish) readLimits(f *fault.Faults, c *controlv1.ChangeCommand, of *Offer
 }
 
 // readAmount reads one of 0 or above in the option's currency; nil where it is absent or was found wrong.
-func readAmount(f *fault.Faults, field string, m *money.Money, currency string) *spend.Amount {
+func readAmount(f *fault.Violations, field string, m *money.Money, currency string) *spend.Amount {
 	if m == nil {
 		return nil
 	}
@@ -272,7 +272,7 @@ func readAmount(f *fault.Faults, field string, m *money.Money, currency string) 
 const timeLayout = "2006-01-02T15:04:05Z07:00"
 
 // CheckState adds a violation where a state is none. Which states lead to it depends on the subscriber's record.
-func CheckState(f *fault.Faults, state eventv1.Safeguard_State) {
+func CheckState(f *fault.Violations, state eventv1.Safeguard_State) {
 	if _, known := eventv1.Safeguard_State_name[int32(state)]; !known {
 		f.AddAs(ReasonRequest, "state", "%d is no state", state)
 	}

@@ -25,7 +25,7 @@ func (t *turn) charge(c *controlv1.ChargeCommand) (refusal string, err error) {
 	if err != nil {
 		return "", err
 	}
-	var f fault.Faults
+	var f fault.Violations
 	amount := spend.Amount(0)
 	if a := readCharge(&f, c, of); a != nil {
 		amount = *a
@@ -46,7 +46,7 @@ func (t *turn) charge(c *controlv1.ChargeCommand) (refusal string, err error) {
 	return "", nil
 }
 
-func readCharge(f *fault.Faults, c *controlv1.ChargeCommand, of *Offer) *spend.Amount {
+func readCharge(f *fault.Violations, c *controlv1.ChargeCommand, of *Offer) *spend.Amount {
 	const field = "amount"
 	if c.GetAmount() == nil {
 		f.AddAs(ReasonAmount, field, "is required")

@@ -75,7 +75,7 @@ func (t *turn) keepContact(c *eventv1.Contact) {
 
 // checkActivation names everything that is wrong with what would be kept.
 func checkActivation(a *eventv1.SubscriberActivated) error {
-	var f fault.Faults
+	var f fault.Violations
 	if n := len(a.GetClassOfService()); n == 0 || n > MaxClass {
 		f.Add("data.class_of_service", "must be 1 to %d bytes, has %d", MaxClass, n)
 	}
@@ -89,7 +89,7 @@ func checkActivation(a *eventv1.SubscriberActivated) error {
 	return f.Err(refusedInvalid)
 }
 
-func checkIMSI(f *fault.Faults, field, imsi string) {
+func checkIMSI(f *fault.Violations, field, imsi string) {
 	if imsi != "" && (len(imsi) < minIMSI || len(imsi) > maxIMSI || strings.Trim(imsi, "0123456789") != "") {
 		f.Add(field, "must be %d to %d digits", minIMSI, maxIMSI)
 	}
@@ -97,7 +97,7 @@ func checkIMSI(f *fault.Faults, field, imsi string) {
 
 // initialOf reads where options stand already, and names everything that is wrong with it.
 func initialOf(options []*eventv1.InitialOption, c *Class) (given [spend.Options]initial, err error) {
-	var f fault.Faults
+	var f fault.Violations
 	seen := [spend.Options]bool{}
 	for i, in := range options {
 		field := fmt.Sprintf("data.options[%d]", i)
@@ -119,7 +119,7 @@ func initialOf(options []*eventv1.InitialOption, c *Class) (given [spend.Options
 	return given, f.ErrShared(refusedInvalid)
 }
 
-func (of *Offer) initial(f *fault.Faults, field string, o spend.Option, in *eventv1.InitialOption) (given initial) {
+func (of *Offer) initial(f *fault.Violations, field string, o spend.Option, in *eventv1.InitialOption) (given initial) {
 	if in.GetRenewalDay() != 0 {
 		day, err := spend.RenewalDayOf(int64(in.GetRenewalDay()))
 		if err != nil {
@@ -179,7 +179,7 @@ func (t *turn) suspend(suspended bool) {
 
 // swap records another SIM.
 func (t *turn) swap(s *eventv1.SubscriberSimSwapped) {
-	var f fault.Faults
+	var f fault.Violations
 	checkIMSI(&f, "data.new_imsi", s.GetNewImsi())
 	if err := f.Err(refusedInvalid); err != nil {
 		t.refuse(refusedInvalid, err.Error())

@@ -63,7 +63,7 @@ func (v *View) Uncountable() bool {
 }
 
 // CheckChange adds everything that the subscriber's record and class find wrong with a change.
-func (v *View) CheckChange(f *fault.Faults, c *controlv1.ChangeCommand) {
+func (v *View) CheckChange(f *fault.Violations, c *controlv1.ChangeCommand) {
 	o := OptionOf(c.GetOption())
 	if of := v.offer(o); of != nil {
 		v.Subscriber.Options[o].faults(f, o, c, of)
@@ -71,7 +71,7 @@ func (v *View) CheckChange(f *fault.Faults, c *controlv1.ChangeCommand) {
 }
 
 // CheckCharge adds everything that the subscriber's class finds wrong with a charge.
-func (v *View) CheckCharge(f *fault.Faults, c *controlv1.ChargeCommand) {
+func (v *View) CheckCharge(f *fault.Violations, c *controlv1.ChargeCommand) {
 	if of := v.offer(spend.Payment); of != nil {
 		readCharge(f, c, of)
 	}

@@ -50,7 +50,7 @@ func (v *audit) alone(ctx context.Context) (done func(), err error) {
 }
 
 // partitionIn validates the number of a partition.
-func (v *audit) partitionIn(f *fault.Faults, n int32) {
+func (v *audit) partitionIn(f *fault.Violations, n int32) {
 	if n < 0 || n >= v.engine.Partitions() {
 		f.AddAs(account.ReasonRequest, "partition", "must be from 0 to %d, is %d", v.engine.Partitions()-1, n)
 	}
@@ -58,7 +58,7 @@ func (v *audit) partitionIn(f *fault.Faults, n int32) {
 
 // Explain lists each event, command and timer that made the present figures of one subscriber, oldest first.
 func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingServer[optionsv1.ExplainResponse]) error {
-	var f fault.Faults
+	var f fault.Violations
 	at := subjectIn(&f, "name", req.GetName())
 	x := explanation{asked: account.AnyOption, all: req.GetAllPeriods(), out: out}
 	if req.GetOption() != eventv1.Safeguard_OPTION_UNSPECIFIED {

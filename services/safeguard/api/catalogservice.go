@@ -77,7 +77,7 @@ func (c *shownClass) option(o spend.Option) string { return c.name + "/options/"
 
 // class finds one by its name, which tail ends.
 func (v *catalogService) class(ctx context.Context, field, name, tail string, after *optionsv1.Position) (*shownClass, error) {
-	var f fault.Faults
+	var f fault.Violations
 	tenant, id := classIn(&f, field, name, tail)
 	if after != nil {
 		f.AddAs(account.ReasonRequest, "min_position", "is for a subscriber: a class of service stands in no log")

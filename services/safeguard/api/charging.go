@@ -11,7 +11,7 @@ import (
 
 // Charge counts a payment if the payment safeguard allows it, in one step.
 func (v *enforcement) Charge(ctx context.Context, req *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
-	var f fault.Faults
+	var f fault.Violations
 	at := subjectIn(&f, "name", req.GetName())
 	referenceIn(&f, req.GetTransactionReference())
 	amountIn(&f, "amount", req.GetAmount(), 1)
@@ -20,7 +20,7 @@ func (v *enforcement) Charge(ctx context.Context, req *optionsv1.ChargeRequest) 
 	}
 	asked := &controlv1.ChargeCommand{Amount: req.GetAmount(), Description: req.GetDescription()}
 	if f.Len() > 0 {
-		return nil, wholly(ctx, v.subscribers, at, &f, account.ReasonRequest, func(at *account.View, f *fault.Faults) { at.CheckCharge(f, asked) })
+		return nil, wholly(ctx, v.subscribers, at, &f, account.ReasonRequest, func(at *account.View, f *fault.Violations) { at.CheckCharge(f, asked) })
 	}
 	e := at.command(account.TypeCharge, account.ChargeSource, req.GetTransactionReference(), asked)
 	return command(ctx, v.subscribers, e, func(*optionsv1.ChargeResponse) {})

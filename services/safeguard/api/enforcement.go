@@ -104,7 +104,7 @@ func authorizeIn(req *optionsv1.AuthorizeRequest) (at subject, asked spend.Optio
 	if named && known && isTenant(tenant) && numbered {
 		return subject{tenant, msisdn}, asked, nil
 	}
-	var f fault.Faults
+	var f fault.Violations
 	subjectIn(&f, "name", req.GetName())
 	if !known {
 		f.AddAs(account.ReasonRequest, "use", "must be usage, or one of the three options")

@@ -19,7 +19,7 @@ type inventory struct {
 
 // ListOptions shows a subscriber and all of its options.
 func (v *inventory) ListOptions(ctx context.Context, req *optionsv1.ListOptionsRequest) (*optionsv1.ListOptionsResponse, error) {
-	var f fault.Faults
+	var f fault.Violations
 	at := subjectIn(&f, "parent", req.GetParent())
 	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {
@@ -56,7 +56,7 @@ type positioned[M any] interface {
 }
 
 func show[Req, Res any, Q positioned[Req]](ctx context.Context, s *subscribers, o spend.Option, req Q, shown func(*account.View) *Res) (*Res, error) {
-	var f fault.Faults
+	var f fault.Violations
 	at := optionIn(&f, "name", req.GetName(), o)
 	positionIn(&f, req.GetMinPosition())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {

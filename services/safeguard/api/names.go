@@ -28,16 +28,16 @@ var optionIDs = [...]string{spend.Data: "dataSafeguard", spend.Overspend: "overs
 var optionWords = [...]string{spend.Data: "data safeguard", spend.Overspend: "overspend safeguard", spend.Payment: "payment safeguard"}
 
 // subjectIn reads "tenants/{tenant}/subscribers/{msisdn}" out of a field.
-func subjectIn(f *fault.Faults, field, name string) subject {
+func subjectIn(f *fault.Violations, field, name string) subject {
 	return parseSubject(f, field, name, "")
 }
 
 // optionIn reads "tenants/{tenant}/subscribers/{msisdn}/options/{option}".
-func optionIn(f *fault.Faults, field, name string, o spend.Option) subject {
+func optionIn(f *fault.Violations, field, name string, o spend.Option) subject {
 	return parseSubject(f, field, name, "/options/"+optionIDs[o])
 }
 
-func parseSubject(f *fault.Faults, field, name, tail string) subject {
+func parseSubject(f *fault.Violations, field, name, tail string) subject {
 	tenant, text, ok := parts(name, "/subscribers/", tail)
 	if !ok {
 		f.AddAs(ReasonName, field, "must be tenants/{tenant}/subscribers/{msisdn}%s", tail)
@@ -52,7 +52,7 @@ func parseSubject(f *fault.Faults, field, name, tail string) subject {
 }
 
 // classIn reads "tenants/{tenant}/classesOfService/{cos}" with a tail behind it.
-func classIn(f *fault.Faults, field, name, tail string) (tenant, id string) {
+func classIn(f *fault.Violations, field, name, tail string) (tenant, id string) {
 	tenant, id, ok := parts(name, "/classesOfService/", tail)
 	switch {
 	case !ok:
@@ -66,7 +66,7 @@ func classIn(f *fault.Faults, field, name, tail string) (tenant, id string) {
 	return tenant, id
 }
 
-func tenantIn(f *fault.Faults, field, tenant string) {
+func tenantIn(f *fault.Violations, field, tenant string) {
 	if !isTenant(tenant) {
 		f.AddAs(ReasonName, field, "the tenant must be 1 to %d bytes without control characters", event.MaxTenant)
 	}

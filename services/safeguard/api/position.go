@@ -22,7 +22,7 @@ const (
 const positionPause = 10 * time.Millisecond
 
 // positionIn validates the position of an event.
-func positionIn(f *fault.Faults, p *optionsv1.Position) {
+func positionIn(f *fault.Violations, p *optionsv1.Position) {
 	if p.GetPartition() < 0 {
 		f.AddAs(ReasonPosition, "min_position.partition", "must not be negative, is %d", p.GetPartition())
 	}

@@ -30,7 +30,7 @@ const (
 // offers by now. The replica that has the partition does it. Those who have taken it over by themselves are passed over, so one
 // that broke off is begun again at no cost.
 func (v *audit) Reapply(req *optionsv1.ReapplyRequest, out grpc.ServerStreamingServer[optionsv1.ReapplyResponse]) error {
-	var f fault.Faults
+	var f fault.Violations
 	tenant, class := classIn(&f, "name", req.GetName(), "")
 	v.partitionIn(&f, req.GetPartition())
 	if n := req.GetRate(); n < 0 || n > reapplyMost {

@@ -30,7 +30,7 @@ const (
 )
 
 // referenceIn validates a transaction_reference. It becomes an event's id and correlation, and so a header.
-func referenceIn(f *fault.Faults, reference string) {
+func referenceIn(f *fault.Violations, reference string) {
 	if n := len(reference); n == 0 || n > maxReference {
 		f.AddAs(account.ReasonRequest, "transaction_reference", "must be 1 to %d bytes, has %d", maxReference, n)
 	}
@@ -42,7 +42,7 @@ func referenceIn(f *fault.Faults, reference string) {
 func isControl(r rune) bool { return r < 0x20 || r == 0x7f }
 
 // amountIn validates an amount that is at least lowest; nil where it is required and absent.
-func amountIn(f *fault.Faults, field string, m *money.Money, lowest spend.Amount) {
+func amountIn(f *fault.Violations, field string, m *money.Money, lowest spend.Amount) {
 	if m == nil {
 		f.AddAs(account.ReasonAmount, field, "is required")
 		return
@@ -64,7 +64,7 @@ func amountIn(f *fault.Faults, field string, m *money.Money, lowest spend.Amount
 }
 
 // renewalDayIn validates a renewal day that is given.
-func renewalDayIn(f *fault.Faults, day *int32) {
+func renewalDayIn(f *fault.Violations, day *int32) {
 	if day == nil {
 		return
 	}
@@ -74,7 +74,7 @@ func renewalDayIn(f *fault.Faults, day *int32) {
 }
 
 // thresholdsIn validates a list of alert thresholds.
-func thresholdsIn(f *fault.Faults, list *eventv1.ThresholdList) {
+func thresholdsIn(f *fault.Violations, list *eventv1.ThresholdList) {
 	if n := len(list.GetThresholds()); n > account.MaxThresholds {
 		f.AddAs(account.ReasonThreshold, "alert_thresholds.thresholds", "must be at most %d, are %d", account.MaxThresholds, n)
 		return

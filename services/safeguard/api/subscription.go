@@ -52,12 +52,12 @@ type referring[M any] interface {
 
 // change validates what does not depend on the subscriber's record, all of it at once, and leaves the rest to the rules.
 func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context, s *subscribers, o spend.Option, req Q, asked *controlv1.ChangeCommand, named func(subject, P)) (*Res, error) {
-	var f fault.Faults
+	var f fault.Violations
 	at := optionIn(&f, "name", req.GetName(), o)
 	referenceIn(&f, req.GetTransactionReference())
 	changeIn(&f, asked)
 	if f.Len() > 0 {
-		return nil, wholly(ctx, s, at, &f, account.ReasonChange, func(v *account.View, f *fault.Faults) { v.CheckChange(f, asked) })
+		return nil, wholly(ctx, s, at, &f, account.ReasonChange, func(v *account.View, f *fault.Violations) { v.CheckChange(f, asked) })
 	}
 	e := at.command(account.TypeChange, account.ChangeSource, req.GetTransactionReference(), asked)
 	return command[Res, P](ctx, s, e, func(m P) { named(at, m) })
@@ -65,7 +65,7 @@ func change[Req, Res any, Q referring[Req], P message[Res]](ctx context.Context,
 
 // wholly is the answer to a request that has violations by itself: these, and those that it has for its subscriber as that
 // was committed last, so that a caller learns of all at once. Where the subscriber can't be read there are no others.
-func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults, reason string, more func(*account.View, *fault.Faults)) error {
+func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Violations, reason string, more func(*account.View, *fault.Violations)) error {
 	own := found.ErrShared(reason)
 	if at.tenant == "" || at.msisdn == "" {
 		return own
@@ -74,7 +74,7 @@ func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults
 		if v.Present() != nil {
 			return nil, own
 		}
-		var others fault.Faults
+		var others fault.Violations
 		more(v, &others)
 		known := map[[2]string]bool{} // each violation of a field is named once
 		of := func(v fault.Violation) [2]string {
@@ -98,7 +98,7 @@ func wholly(ctx context.Context, s *subscribers, at subject, found *fault.Faults
 }
 
 // changeIn validates what is asked of an option.
-func changeIn(f *fault.Faults, c *controlv1.ChangeCommand) {
+func changeIn(f *fault.Violations, c *controlv1.ChangeCommand) {
 	renewalDayIn(f, c.RenewalDay)
 	account.CheckState(f, c.GetState())
 	if c.GetCurrentLimit() != nil {

@@ -23,7 +23,7 @@ const compared = 500
 
 // Verify recomputes the counters of one partition from its log, and reports those that differ from what is stored.
 func (v *audit) Verify(req *optionsv1.VerifyRequest, out grpc.ServerStreamingServer[optionsv1.VerifyResponse]) error {
-	var f fault.Faults
+	var f fault.Violations
 	tenantIn(&f, "tenant", req.GetTenant())
 	v.partitionIn(&f, req.GetPartition())
 	if n := req.GetPerMille(); n < 0 || n > 1000 {

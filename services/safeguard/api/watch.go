@@ -16,7 +16,7 @@ import (
 // Watch answers with the options as they are, and again after each change, from the replica that has the partition for
 // as long as it has it.
 func (v *inventory) Watch(req *optionsv1.WatchRequest, out grpc.ServerStreamingServer[optionsv1.WatchResponse]) error {
-	var f fault.Faults
+	var f fault.Violations
 	at := subjectIn(&f, "name", req.GetName())
 	if err := f.ErrShared(account.ReasonRequest); err != nil {
 		return err

@@ -32,7 +32,7 @@ type subscriber struct {
 	data     *eventv1.SubscriberActivated
 	// options, in the order of format.Options, are nil where the row does not mention them.
 	options [len(prefixes)]*eventv1.InitialOption
-	faults  fault.Faults
+	faults  fault.Violations
 }
 
 // contact is the data's contact, created when the row has one.
@@ -194,7 +194,7 @@ func atMost(limit int, text string) error {
 // header finds the column of each name in a file's first line; the error has every violation.
 func header(names []string) ([]*column, error) {
 	found := make([]*column, len(names))
-	var f fault.Faults
+	var f fault.Violations
 	for i, name := range names {
 		at := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
 		switch {

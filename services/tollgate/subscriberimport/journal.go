@@ -52,7 +52,7 @@ func resume(path string, form Form, sum string) (*journal, error) {
 	if err := json.Unmarshal(content, j); err != nil {
 		return nil, fmt.Errorf("read journal %s: %w", path, err)
 	}
-	var f fault.Faults
+	var f fault.Violations
 	differs := func(what string, is, was any) {
 		if is != was {
 			f.Add("", "%s: %s is of %v, not of %v", path, what, was, is)

@@ -5,17 +5,17 @@ import (
 	"fmt"
 )
 
-// Faults collects the violations of an input, so that one error names them all. It keeps the first MaxViolations and
+// Violations collects the violations of an input, so that one error names them all. It keeps the first MaxViolations and
 // counts the rest: an input with a hundred thousand violations costs no more than one with fifty. The zero value is
 // empty.
-type Faults struct {
+type Violations struct {
 	violations []Violation
 	omitted    int
 	// differ is set where an omitted violation has another reason than the first, or none.
 	differ bool
 }
 
-func (f *Faults) add(v Violation) {
+func (f *Violations) add(v Violation) {
 	if len(f.violations) < MaxViolations {
 		f.violations = append(f.violations, v.bounded())
 		return
@@ -25,13 +25,13 @@ func (f *Faults) add(v Violation) {
 }
 
 // Full reports that further violations are only counted: a caller that walks a long list can stop.
-func (f *Faults) Full() bool { return len(f.violations) == MaxViolations }
+func (f *Violations) Full() bool { return len(f.violations) == MaxViolations }
 
 // Add adds one violation; format and args are those of fmt.Sprintf.
-func (f *Faults) Add(field, format string, args ...any) { f.AddAs("", field, format, args...) }
+func (f *Violations) Add(field, format string, args ...any) { f.AddAs("", field, format, args...) }
 
 // AddAs is Add with a reason for the violation.
-func (f *Faults) AddAs(reason, field, format string, args ...any) {
+func (f *Violations) AddAs(reason, field, format string, args ...any) {
 	v := Violation{Field: field, Reason: reason}
 	if !f.Full() {
 		v.Description = fmt.Sprintf(format, args...)
@@ -41,7 +41,7 @@ func (f *Faults) AddAs(reason, field, format string, args ...any) {
 
 // AddErr adds err under field: each of its violations where it is a fault that has some (their paths below field),
 // otherwise its text. A nil err adds nothing.
-func (f *Faults) AddErr(field string, err error) {
+func (f *Violations) AddErr(field string, err error) {
 	if err == nil {
 		return
 	}
@@ -69,10 +69,10 @@ func join(outer, inner string) string {
 }
 
 // Len is the number of violations.
-func (f *Faults) Len() int { return len(f.violations) + f.omitted }
+func (f *Violations) Len() int { return len(f.violations) + f.omitted }
 
 // Err is nil where there is no violation, otherwise a fault of kind Invalid with all of them.
-func (f *Faults) Err(reason string) error {
+func (f *Violations) Err(reason string) error {
 	if len(f.violations) == 0 {
 		return nil
 	}
@@ -80,7 +80,7 @@ func (f *Faults) Err(reason string) error {
 }
 
 // ErrShared is Err with the reason that all violations share, or with otherwise where they differ or have none.
-func (f *Faults) ErrShared(otherwise string) error {
+func (f *Violations) ErrShared(otherwise string) error {
 	if len(f.violations) == 0 {
 		return nil
 	}
