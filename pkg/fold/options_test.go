@@ -22,13 +22,12 @@ func TestOptions_ValidateListsEachViolation(t *testing.T) {
 		"one without name": {[]string{"a", ""}, `timer "" is listed twice or has no name`},
 	} {
 		err := Options[int]{Timers: c.timers}.Validate()
-		if got := ""; err != nil {
+		got := ""
+		if err != nil {
 			got = err.Error()
-			if got != c.want {
-				t.Errorf("%s: %s, want %s", name, got, c.want)
-			}
-		} else if c.want != "" {
-			t.Errorf("%s: accepted, want %s", name, c.want)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
 		}
 	}
 }

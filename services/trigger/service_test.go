@@ -47,9 +47,6 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// patience of every wait: it only ends tests that fail.
-const patience = frametest.Patience
-
 // fixture is everything the trigger needs, on one pair of servers.
 type fixture struct {
 	*frametest.Bed

@@ -32,9 +32,6 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/twmb/franz-go/pkg/kfake.(*Cluster).run"))
 }
 
-// within bounds every wait: it only ends tests that fail.
-const within = frametest.Patience
-
 // fixture is everything the service needs, on one pair of servers.
 type fixture struct {
 	*frametest.Bed
