@@ -126,13 +126,19 @@ servers-down: ## stop what servers-up started
 bench: $(BENCHED:%=bench-%) ## every figure, each on real servers of its own
 
 .PHONY: soak
-soak: $(SOAKED:%=soak-%) ## long runs of faults: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
+soak: soak-simulations $(SOAKED:%=soak-%) ## long runs of faults: processes and servers killed at random, nothing lost or doubled; FOR=10m, SEED=n
 
 .PHONY: $(BENCHED:%=bench-%) $(SOAKED:%=soak-%)
 $(BENCHED:%=bench-%): bench-%:
 	@$(call RUN_PROGRAM,$(call BENCH_PROGRAM,$*))
 $(SOAKED:%=soak-%): soak-%:
 	@$(call RUN_PROGRAM,$(call SOAK_PROGRAM,$*))
+
+.PHONY: soak-simulations
+soak-simulations: ## long random histories of the simulations, then every test under the race detector on real servers
+	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
+	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=long go test -count=1 -timeout 30m -run Simulation work | $(QUIET); \
+	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=test go test -race -count=1 -timeout 30m work | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 

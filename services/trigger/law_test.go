@@ -16,7 +16,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-var lawHistories = simulation.Histories{Short: 10, Test: 150, Long: 1500}
+var lawHistories = simulation.Histories{Short: 10, Test: 80, Long: 1500}
 
 // The law of the state engine holds for this fold: kills at every step, zombies, stores set back and emptied, revisions
 // and time moving on leave the first appearances as they are.

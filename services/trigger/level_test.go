@@ -69,7 +69,7 @@ func TestLevel_RisesWithWhatCompiles(t *testing.T) {
 	got := fmt.Sprintf("level %d\n%s\n", fold.Level, strings.Join(lines, "\n"))
 	const golden = "testdata/level.txt"
 	if *update {
-		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil { //nolint:gosec // anybody may read it
+		if err := os.WriteFile(golden, []byte(got), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

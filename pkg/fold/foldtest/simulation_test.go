@@ -11,10 +11,10 @@ import (
 
 // How many histories the simulations make, in memory and on real servers.
 var (
-	historiesInMemory  = simulation.Histories{Short: 60, Test: 1000, Long: 20_000}
-	historiesOnServers = simulation.Histories{Short: 10, Test: 200, Long: 1000}
-	movesInMemory      = simulation.Histories{Short: 10, Test: 120, Long: 3000}
-	movesOnServers     = simulation.Histories{Short: 4, Test: 40, Long: 400}
+	historiesInMemory  = simulation.Histories{Short: 60, Test: 350, Long: 20_000}
+	historiesOnServers = simulation.Histories{Short: 10, Test: 100, Long: 1000}
+	movesInMemory      = simulation.Histories{Short: 10, Test: 50, Long: 3000}
+	movesOnServers     = simulation.Histories{Short: 4, Test: 20, Long: 400}
 )
 
 // A history in memory has four hundred choices, one on servers fewer: each of its calls is a round trip.

@@ -4,9 +4,9 @@ import "github.com/tollgate/tollgate/pkg/simulation"
 
 // How many histories are run, in memory where nothing else is said, and on real servers.
 var (
-	lawHistories          = simulation.Histories{Short: 10, Test: 140, Long: 1400}
-	movesHistories        = simulation.Histories{Short: 5, Test: 70, Long: 700}
-	lawHistoriesServers   = simulation.Histories{Short: 4, Test: 40, Long: 200}
-	movesHistoriesServers = simulation.Histories{Short: 2, Test: 20, Long: 100}
-	modelHistories        = simulation.Histories{Short: 6, Test: 60, Long: 600}
+	lawHistories          = simulation.Histories{Short: 10, Test: 60, Long: 1400}
+	movesHistories        = simulation.Histories{Short: 5, Test: 30, Long: 700}
+	lawHistoriesServers   = simulation.Histories{Short: 4, Test: 20, Long: 200}
+	movesHistoriesServers = simulation.Histories{Short: 2, Test: 10, Long: 100}
+	modelHistories        = simulation.Histories{Short: 6, Test: 40, Long: 600}
 )
