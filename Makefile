@@ -56,7 +56,7 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 	@exec .bin/tollgate try $(if $(filter 1,$(ONCE)),--once) $(if $(DATA),--data '$(DATA)')
 
 # Three tiers, each with all before it: unit while you write, check before you push, test before it lands. The long runs
-# are soak's. TOLLGATE_HISTORIES says how many random histories the simulations make: short, test or long.
+# are soak's. TOLLGATE_TEST_HISTORIES says how many random histories the simulations make: short, test or long.
 PACKAGES = $(shell go list ./proto/... ./pkg/... ./services/...)
 # Whole journeys through several services.
 JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli
@@ -65,24 +65,24 @@ SEQUENTIAL = %/spend %/expr %/scope %/reason %/profile %/display %/wire %/fault 
 
 .PHONY: unit
 unit: ## no servers, short histories: under a minute when built before
-	@TOLLGATE_HISTORIES=short go test -short -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
+	@TOLLGATE_TEST_HISTORIES=short go test -short -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
 
 .PHONY: check
 check: lint ## unit, lint, generated code, and the race detector on packages with goroutines: no servers, under 4 minutes
 	@$(SERVERS_TOOL) need cc
 	@$(MAKE) unit
 	@echo "== race detector" >&2
-	@TOLLGATE_HISTORIES=short go test -race -short -timeout 10m $(filter-out $(JOURNEYS) $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
+	@TOLLGATE_TEST_HISTORIES=short go test -race -short -timeout 10m $(filter-out $(JOURNEYS) $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
 
 .PHONY: test
 test: ## everything, on real servers: unit tests, contract suites, simulations, whole journeys
 	@$(REAPED) $(SERVERS_TOOL) up; echo "== tests on real servers" >&2; \
-	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=test go test -count=1 -timeout 15m work
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -count=1 -timeout 15m work
 
 .PHONY: test-clients
 test-clients: ## what needs other languages than test does: the Java client against real Kafka
 	@$(REAPED) $(SERVERS_TOOL) need kafka javac; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_CLIENTS=1 go test -count=1 -timeout 15m -run 'Clients?_|JavaClient' ./pkg/stream/... | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_CLIENTS=1 go test -count=1 -timeout 15m -run 'Clients?_|JavaClient' ./pkg/stream/... | $(QUIET)
 
 # Packages without tests are no news.
 QUIET = { grep -v 'no test files' || true; }
@@ -137,8 +137,8 @@ $(SOAKED:%=soak-%): soak-%:
 .PHONY: soak-simulations
 soak-simulations: ## long random histories of the simulations, then every test under the race detector on real servers
 	@$(REAPED) $(SERVERS_TOOL) need cc; $(SERVERS_TOOL) up; \
-	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=long go test -count=1 -timeout 30m -run Simulation work | $(QUIET); \
-	TOLLGATE_REAL=1 TOLLGATE_HISTORIES=test go test -race -count=1 -timeout 30m work | $(QUIET)
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 -timeout 30m -run Simulation work | $(QUIET); \
+	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -timeout 30m work | $(QUIET)
 
 RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 

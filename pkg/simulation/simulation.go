@@ -1,7 +1,7 @@
 // Package simulation says how many random histories the simulation tests of all packages make, and runs them: each history
 // is made from a seed, and the same seed makes the same history again.
 //
-// TOLLGATE_HISTORIES is the budget: short, test (where it is not set) or long. TOLLGATE_SEED runs one seed only.
+// TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long. TOLLGATE_TEST_SEED runs one seed only.
 package simulation
 
 import (
@@ -19,7 +19,7 @@ type Histories struct{ Short, Test, Long int }
 func (h Histories) Count(t testing.TB) int {
 	t.Helper()
 	n := 0
-	switch budget := os.Getenv("TOLLGATE_HISTORIES"); budget {
+	switch budget := os.Getenv("TOLLGATE_TEST_HISTORIES"); budget {
 	case "short":
 		n = h.Short
 	case "", "test":
@@ -27,7 +27,7 @@ func (h Histories) Count(t testing.TB) int {
 	case "long":
 		n = h.Long
 	default:
-		t.Fatalf("TOLLGATE_HISTORIES is %q: it must be short, test or long", budget)
+		t.Fatalf("TOLLGATE_TEST_HISTORIES is %q: it must be short, test or long", budget)
 	}
 	if raced && n > 0 {
 		return max(n/6, 1)
@@ -35,16 +35,16 @@ func (h Histories) Count(t testing.TB) int {
 	return n
 }
 
-// Only is the one seed to run, ok where TOLLGATE_SEED names one.
+// Only is the one seed to run, ok where TOLLGATE_TEST_SEED names one.
 func Only(t testing.TB) (seed uint64, ok bool) {
 	t.Helper()
-	text := os.Getenv("TOLLGATE_SEED")
+	text := os.Getenv("TOLLGATE_TEST_SEED")
 	if text == "" {
 		return 0, false
 	}
 	seed, err := strconv.ParseUint(text, 10, 64)
 	if err != nil {
-		t.Fatalf("TOLLGATE_SEED: %v", err)
+		t.Fatalf("TOLLGATE_TEST_SEED: %v", err)
 	}
 	return seed, true
 }
@@ -92,7 +92,7 @@ func one(t *testing.T, seed uint64, check func(t *testing.T, seed uint64)) {
 	t.Helper()
 	defer func() {
 		if t.Failed() {
-			t.Logf("seed %d: run it again with TOLLGATE_SEED=%d go test -run '^%s$'", seed, seed, root(t.Name()))
+			t.Logf("seed %d: run it again with TOLLGATE_TEST_SEED=%d go test -run '^%s$'", seed, seed, root(t.Name()))
 		}
 	}()
 	check(t, seed)

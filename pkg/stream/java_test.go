@@ -20,9 +20,9 @@ import (
 )
 
 // The Java client writes transactions that are committed, aborted and open, and shows what may be read of them. It runs
-// with TOLLGATE_CLIENTS=1: make test-clients.
+// with TOLLGATE_TEST_CLIENTS=1: make test-clients.
 func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
-	if os.Getenv("TOLLGATE_CLIENTS") != "1" {
+	if os.Getenv("TOLLGATE_TEST_CLIENTS") != "1" {
 		t.Skip("make test-clients runs it")
 	}
 	addrs, ok := streamtest.RealKafka(t)

@@ -124,7 +124,7 @@ func TestRequests_NameEveryViolation(t *testing.T) {
 			{"charge: 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("0")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
 			{"charge: below 0", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("-1")}), codes.InvalidArgument, account.ReasonAmount, "amount"},
 			{"charge: another currency", charge(pence(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: safeguardtest.Units("1")})), codes.InvalidArgument, account.ReasonCurrency, "amount"},
-			{"charge: no currency of ISO 4217", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: &money.Money{CurrencyCode: "ABC", Units: 1}}), codes.InvalidArgument, account.ReasonCurrency, "amount"},
+			{"charge: no currency of ISO 4217", charge(&optionsv1.ChargeRequest{Name: named(whole), TransactionReference: "c", Amount: &money.Money{CurrencyCode: "ABC", Units: 1}}), codes.InvalidArgument, account.ReasonCurrency, "amount.currency_code"},
 			{"charge: nobody", charge(&optionsv1.ChargeRequest{Name: named("449999999999"), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotFound, ""},
 			{"charge: not offered", charge(&optionsv1.ChargeRequest{Name: named(bare), TransactionReference: "c", Amount: safeguardtest.Units("1")}), codes.NotFound, account.ReasonNotOffered, ""},
 			{"authorize: every fault at once", authorize(&optionsv1.AuthorizeRequest{Name: "x"}), codes.InvalidArgument, account.ReasonRequest, "name use"},
