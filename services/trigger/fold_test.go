@@ -12,7 +12,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
-	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
@@ -269,92 +268,6 @@ func TestALaneOutOfUseBeginsAnew(t *testing.T) {
 	}
 }
 
-// Deliveries are a function of the log: wherever batches are cut and owners killed, what is told first is what an
-// undisturbed owner tells, byte for byte and in order, and every lane is numbered without a gap.
-func TestTheSameLogTellsTheSame(t *testing.T) {
-	rapid.Check(t, func(rt *rapid.T) {
-		calm := newPartition(t, "events.ordered")
-		calm.append(usage("early", "441", 5, epoch))
-		revision := int64(0)
-		configure := func() {
-			revision++
-			calm.configure(snapshot(revision, func(s *configv1.Snapshot) {
-				first, second := s.Notifications[0], rule("again", []string{"usage.*", "subscriber.*"}, "", action("b", "app"), action("a", "crm"))
-				first.Trigger.Filter = fmt.Sprintf("data.net.units > %d", rapid.IntRange(0, 8).Draw(rt, "over"))
-				second.Active = rapid.Bool().Draw(rt, "active")
-				second.Actions[1].Ordered = rapid.SampledFrom([]*bool{nil, proto.Bool(false)}).Draw(rt, "ordered")
-				s.Notifications = append(s.Notifications, second)
-				if rapid.Bool().Draw(rt, "draft") {
-					s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT
-				}
-			}))
-		}
-		configure()
-		for range rapid.IntRange(1, 60).Draw(rt, "events") {
-			calm.pass(time.Duration(rapid.SampledFrom([]int{0, 0, 1, 1, 20, 20, 60_000, 60_000, 600_000, 600_000, 3_600_000, 40 * 86_400_000}).Draw(rt, "ms")) * time.Millisecond)
-			if rapid.IntRange(0, 12).Draw(rt, "revision") == 0 {
-				configure()
-				continue
-			}
-			id := rapid.IntRange(0, 40).Draw(rt, "id")
-			calm.append(usage(fmt.Sprintf("u-%d", id), fmt.Sprintf("44%d", id%3), int64(id%10), epoch.Add(time.Duration(id)*time.Minute)))
-		}
-		calm.run()
-
-		wild := newPartition(t, "events.ordered")
-		wild.log, wild.books, wild.now = calm.log, calm.books, calm.now
-		wild.fetch = func() int { return rapid.IntRange(1, 7).Draw(rt, "fetch") }
-		wild.killed = func() bool { return rapid.IntRange(0, 3).Draw(rt, "killed") == 0 }
-		wild.run()
-
-		if diff := cmp.Diff(calm.out, firsts(rt, wild.out)); diff != "" {
-			rt.Fatalf("told something else:\n%s", diff)
-		}
-		numbered(rt, calm.deliveries())
-	})
-}
-
-// firsts are the first appearances of what was told, by id and the event's offset. All appearances bear the same bytes.
-func firsts(t *rapid.T, records []stream.Record) []stream.Record {
-	seen := map[string]stream.Record{}
-	var out []stream.Record
-	for _, r := range records {
-		d, err := delivery.Decode(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		key := fmt.Sprintf("%s %d", d.ID, d.Event.Offset)
-		if before, ok := seen[key]; !ok {
-			seen[key] = r
-			out = append(out, r)
-		} else if diff := cmp.Diff(before, r); diff != "" {
-			t.Fatalf("%s was told with two contents:\n%s", d.ID, diff)
-		}
-	}
-	return out
-}
-
-// numbered checks that each lane counts up by one, naming the one before, and begins anew at 1 only after 90 days.
-func numbered(t *rapid.T, ds []*delivery.Delivery) {
-	last := map[string]*delivery.Delivery{}
-	for _, d := range ds {
-		if !d.Ordered {
-			continue
-		}
-		lane := d.Endpoint + " " + d.Event.Subject
-		before := last[lane]
-		last[lane] = d
-		switch {
-		case before == nil || d.PlannedAt.Sub(before.PlannedAt) >= positionKept:
-			if d.Sequence != 1 || d.Previous != "" {
-				t.Fatalf("lane %s begins with %d after %q", lane, d.Sequence, d.Previous)
-			}
-		case d.Sequence != before.Sequence+1 || d.Previous != before.ID:
-			t.Fatalf("lane %s goes from %d (%s) to %d (%s)", lane, before.Sequence, before.ID, d.Sequence, d.Previous)
-		}
-	}
-}
-
 func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
 	one := book(snapshot(1, nil), nil)
 	two := book(snapshot(2, func(s *configv1.Snapshot) {
@@ -426,93 +339,6 @@ func BenchmarkLoadTenThousandNotifications(b *testing.B) {
 	}
 	for b.Loop() {
 		book(s, nil)
-	}
-}
-
-// fanned are n notifications with so many actions each.
-func fanned(n, actions int) func(*configv1.Snapshot) {
-	return func(s *configv1.Snapshot) {
-		s.Notifications = nil
-		for i := range n {
-			var to []*configv1.Action
-			for a := range actions {
-				to = append(to, action(fmt.Sprintf("a%02d", a), "crm"))
-			}
-			s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%03d", i), []string{"usage.charged"}, "", to...))
-		}
-	}
-}
-
-// One event can't be cut into batches: what it leads to beyond a bound is one decision that says how much it is, the same
-// at every replay.
-func TestOneEventPlansNoMoreThanItsBound(t *testing.T) {
-	p := newPartition(t, "events.ordered")
-	p.configure(snapshot(1, fanned(150, 20)))
-	p.append(usage("1", "447700900001", 1, p.now))
-	p.run()
-	if n := len(p.deliveries()); n != maxPlanned {
-		t.Errorf("planned %d", n)
-	}
-	ds := p.decisions()
-	if len(ds) != 1 || ds[0].GetReason() != triggerv1.Decision_REASON_FAN_OUT || ds[0].GetCount() != 1000 || ds[0].GetNotification() != "n100" || ds[0].GetAction() != "a00" {
-		t.Errorf("decided %v", ds)
-	}
-	// The lane is taken by what was planned alone.
-	p.append(usage("2", "447700900001", 1, p.now))
-	p.run()
-	all := p.deliveries()
-	if last, first := all[maxPlanned-1], all[maxPlanned]; first.Sequence != last.Sequence+1 || first.Previous != last.ID {
-		t.Errorf("the lane goes from %d to %d", last.Sequence, first.Sequence)
-	}
-}
-
-func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
-	p := newPartition(t, "events.ordered")
-	p.configure(snapshot(1, func(s *configv1.Snapshot) {
-		fanned(20, 20)(s)
-		for _, n := range s.Notifications {
-			for _, a := range n.Actions {
-				a.Parameters = []*configv1.Parameter{{Name: "x", Template: "{{.Usage.Service}}"}}
-			}
-		}
-	}))
-	e := usage("1", "447700900001", 1, p.now)
-	e.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", 100_000)
-	p.append(e)
-	p.run()
-	if n := len(p.deliveries()); n < 80 || n > 90 {
-		t.Errorf("planned %d of 100 KB", n)
-	}
-	if ds := p.decisions(); len(ds) != 1 || int(ds[0].GetCount())+len(p.deliveries()) != 400 {
-		t.Errorf("decided %v", ds)
-	}
-}
-
-// What the filters of an event cost beyond their bound is left unjudged, as one decision: how much is no matter of time.
-func TestFanOut_LeavesFiltersThatCostTooMuchUnjudged(t *testing.T) {
-	var first *triggerv1.Decision
-	for range 2 {
-		p := newPartition(t, "events.ordered")
-		p.configure(snapshot(1, func(s *configv1.Snapshot) {
-			s.Notifications = nil
-			for i := range 200 {
-				s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%03d", i), []string{"usage.charged"}, "data.service.matches('(a|b)*c')", action("tell", "crm")))
-			}
-		}))
-		e := usage("1", "447700900001", 1, p.now)
-		e.Data.(*eventv1.UsageCharged).Service = strings.Repeat("a", 150_000)
-		_, next, left := p.books[1].index.Match(e)
-		p.append(e)
-		p.run()
-		ds := p.decisions()
-		if len(ds) != 1 || left == 0 || ds[0].GetReason() != triggerv1.Decision_REASON_FAN_OUT || ds[0].GetCount() != int64(left) || ds[0].GetNotification() != next.Code {
-			t.Fatalf("%d are left, decided %v", left, ds)
-		}
-		if first == nil {
-			first = ds[0]
-		} else if !proto.Equal(first, ds[0]) {
-			t.Errorf("decided %v, then %v", first, ds[0])
-		}
 	}
 }
 

@@ -1,0 +1,191 @@
+package config
+
+import (
+	"context"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+
+	"go.uber.org/zap"
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// running is the service over loopback, on a file of its own.
+type running struct {
+	t        *testing.T
+	path     string
+	stop     func()
+	env      daemon.Env
+	mu       sync.Mutex
+	now      time.Time
+	tenants  configv1.TenantServiceClient
+	classes  configv1.ClassOfServiceServiceClient
+	notes    configv1.NotificationServiceClient
+	ends     configv1.EndpointServiceClient
+	watching configv1.ConfigWatchServiceClient
+	// outside follows with a key that is no service's.
+	outside configv1.ConfigWatchServiceClient
+	history configv1.HistoryServiceClient
+}
+
+func start(t *testing.T) *running {
+	r := &running{t: t, path: filepath.Join(t.TempDir(), "a dir?", "config.db"), now: time.UnixMilli(1_800_000_000_000)}
+	r.run()
+	t.Cleanup(func() { r.stop() })
+	return r
+}
+
+func (r *running) clock() time.Time {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.now
+}
+
+func (r *running) pass(d time.Duration) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.now = r.now.Add(d)
+}
+
+func (r *running) run() {
+	r.t.Helper()
+	cfg := DefaultConfig()
+	cfg.GRPC.Listen = "127.0.0.1:0"
+	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
+	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
+	cfg.Database.Path = r.path
+	if err := cfg.Validate(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.env = daemon.NewEnv("config", zap.NewNop())
+	r.env.Clock = r.clock
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- Run(ctx, cfg, r.env)
+		cancel()
+	}()
+	address, err := r.env.Listeners.Wait(ctx, "grpc")
+	if err != nil {
+		r.t.Fatalf("%v, the service ended with %v", err, <-ended)
+	}
+	conn, err := rpc.Dial(address, testKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.tenants, r.classes = configv1.NewTenantServiceClient(conn), configv1.NewClassOfServiceServiceClient(conn)
+	r.notes, r.ends = configv1.NewNotificationServiceClient(conn), configv1.NewEndpointServiceClient(conn)
+	service, err := rpc.Dial(address, serviceKey)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.history = configv1.NewHistoryServiceClient(conn)
+	r.watching, r.outside = configv1.NewConfigWatchServiceClient(service), configv1.NewConfigWatchServiceClient(conn)
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-ended; err != nil {
+			r.t.Errorf("the service ended with %v", err)
+		}
+		conn.Close()
+		service.Close()
+	})
+}
+
+func (r *running) restart() {
+	r.t.Helper()
+	r.stop()
+	r.run()
+}
+
+func (r *running) snapshot(revision int64) *configv1.Snapshot {
+	r.t.Helper()
+	s, err := r.snapshotOf(0, revision)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return s
+}
+
+// snapshotOf is a whole snapshot of a history.
+func (r *running) snapshotOf(history uint64, number int64) (*configv1.Snapshot, error) {
+	parts, err := r.watching.Snapshot(r.t.Context(), &configv1.SnapshotRequest{History: history, Revision: number})
+	if err != nil {
+		return nil, err
+	}
+	return configclient.Collect(parts, nil)
+}
+
+// must is what a call answered.
+func must[T any](t *testing.T) func(T, error) T {
+	return func(v T, err error) T {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+}
+
+func refused(t *testing.T, err error, kind fault.Kind, reason string) {
+	t.Helper()
+	if fault.KindOf(err) != kind || fault.ReasonOf(err) != reason {
+		t.Errorf("%v, want %s %s", err, kind, reason)
+	}
+}
+
+func (r *running) tenant(id string) *configv1.Tenant {
+	r.t.Helper()
+	return must[*configv1.Tenant](r.t)(r.tenants.CreateTenant(r.t.Context(), &configv1.CreateTenantRequest{
+		Tenant: &configv1.Tenant{Name: "tenants/" + id, DisplayName: id},
+	}))
+}
+
+func anEndpoint(id string) *configv1.Endpoint {
+	return &configv1.Endpoint{Name: "tenants/acme/endpoints/" + id, Url: "https://hooks.example.com/" + id, Secrets: []string{secretA}}
+}
+
+func (r *running) endpoint(id string) *configv1.Endpoint {
+	r.t.Helper()
+	return must[*configv1.Endpoint](r.t)(r.ends.CreateEndpoint(r.t.Context(), &configv1.CreateEndpointRequest{Endpoint: anEndpoint(id)}))
+}
+
+func aNotification(code, endpoint string) *configv1.Notification {
+	return &configv1.Notification{
+		Name: "tenants/acme/notifications/" + code, DisplayName: code, Active: true,
+		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.alert"}},
+		Actions: []*configv1.Action{{
+			Name:   "tell",
+			Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}},
+		}},
+	}
+}
+
+func (r *running) notification(code, endpoint string) *configv1.Notification {
+	r.t.Helper()
+	return must[*configv1.Notification](r.t)(r.notes.CreateNotification(r.t.Context(),
+		&configv1.CreateNotificationRequest{Notification: aNotification(code, endpoint)}))
+}
+
+func aClass(id string) *configv1.ClassOfService {
+	return &configv1.ClassOfService{
+		Name:          "tenants/acme/classesOfService/" + id,
+		DataSafeguard: &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}},
+	}
+}
+
+func (r *running) class(id string) *configv1.ClassOfService {
+	r.t.Helper()
+	return must[*configv1.ClassOfService](r.t)(r.classes.CreateClassOfService(r.t.Context(),
+		&configv1.CreateClassOfServiceRequest{ClassOfService: aClass(id)}))
+}
+
+func mask(paths ...string) *fieldmaskpb.FieldMask { return &fieldmaskpb.FieldMask{Paths: paths} }
