@@ -40,14 +40,16 @@ func (j *journey) runModel() (outcomes []model.Said) {
 		}
 	}
 	for range j.fleet.Partitions() {
-		w := model.New()
-		w.Configure(j.ordered.all[0].Time, configuration)
-		j.worlds = append(j.worlds, w)
+		j.worlds = append(j.worlds, model.New())
 	}
-	for _, r := range j.ordered.all {
+	for _, r := range j.ordered.whole {
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			j.Fatal(err)
+		}
+		if e.Type == event.TypeRevision {
+			j.worlds[r.Partition].Configure(r.Time, configuration)
+			continue
 		}
 		j.worlds[r.Partition].Happen(r.Time, e)
 	}

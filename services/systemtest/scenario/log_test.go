@@ -17,6 +17,8 @@ type topicLog struct {
 	ctx   context.Context
 	tails []*fleet.Tail
 	all   []stream.Record
+	// whole has the control records too.
+	whole []stream.Record
 }
 
 func follow(t testing.TB, ctx context.Context, f *fleet.Fleet, topic string) *topicLog {
@@ -39,6 +41,7 @@ func (l *topicLog) read() {
 			if len(records) == 0 {
 				break
 			}
+			l.whole = append(l.whole, records...)
 			for _, r := range records {
 				if !strings.HasPrefix(header(r, event.HeaderType), "system.") {
 					l.all = append(l.all, r)
