@@ -104,16 +104,23 @@ func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
 			w.Header().Set("Allow", http.MethodPost)
-			d.problem(w, errMethod)
+			d.refuse(w, errMethod)
 			return
 		}
 		if _, err := d.keys.Authenticate(r.Header.Get("Authorization")); err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
-			d.problem(w, err)
+			d.refuse(w, err)
 			return
 		}
 		next(w, r)
 	}
+}
+
+// refuse answers a request whose body is not read, and closes the connection: otherwise net/http sends the answer only once
+// it has read the body, which may never come.
+func (d *httpAPI) refuse(w http.ResponseWriter, err error) {
+	w.Header().Set("Connection", "close")
+	d.problem(w, err)
 }
 
 func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
