@@ -47,7 +47,7 @@ func (d *httpAPI) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 			r.Body = &metered{r.Body, hold}
 		default:
 			if err := hold.Take(min(r.ContentLength, d.cfg.MaxBodyBytes)*heldPerByte + heldPerEvent); err != nil {
-				d.problem(w, err)
+				d.refuse(w, err)
 				return
 			}
 		}

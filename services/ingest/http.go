@@ -62,7 +62,7 @@ func (d *httpAPI) serve(ctx context.Context) error {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/v1/events", d.authenticated(d.withinBudget(d.events)))
 	mux.HandleFunc("/", func(w http.ResponseWriter, _ *http.Request) {
-		d.problem(w, fault.New(fault.NotFound, "NOT_FOUND", "there is nothing here but /v1/events"))
+		d.refuse(w, fault.New(fault.NotFound, "NOT_FOUND", "there is nothing here but /v1/events"))
 	})
 	server := &http.Server{
 		Handler:           mux,
