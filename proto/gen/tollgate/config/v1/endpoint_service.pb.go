@@ -421,6 +421,150 @@ func (x *UndeleteEndpointRequest) GetEtag() string {
 	return ""
 }
 
+type ReportEndpointHealthRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// At most 1,000.
+	Reports       []*EndpointHealthReport `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportEndpointHealthRequest) Reset() {
+	*x = ReportEndpointHealthRequest{}
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportEndpointHealthRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportEndpointHealthRequest) ProtoMessage() {}
+
+func (x *ReportEndpointHealthRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportEndpointHealthRequest.ProtoReflect.Descriptor instead.
+func (*ReportEndpointHealthRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ReportEndpointHealthRequest) GetReports() []*EndpointHealthReport {
+	if x != nil {
+		return x.Reports
+	}
+	return nil
+}
+
+type EndpointHealthReport struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the endpoint.
+	Name          string          `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Health        *EndpointHealth `protobuf:"bytes,2,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointHealthReport) Reset() {
+	*x = EndpointHealthReport{}
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointHealthReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointHealthReport) ProtoMessage() {}
+
+func (x *EndpointHealthReport) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointHealthReport.ProtoReflect.Descriptor instead.
+func (*EndpointHealthReport) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *EndpointHealthReport) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *EndpointHealthReport) GetHealth() *EndpointHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+type ReportEndpointHealthResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Names whose report was not taken, since the endpoint is gone or has a
+	// newer activation.
+	Refused       []string `protobuf:"bytes,1,rep,name=refused,proto3" json:"refused,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReportEndpointHealthResponse) Reset() {
+	*x = ReportEndpointHealthResponse{}
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReportEndpointHealthResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReportEndpointHealthResponse) ProtoMessage() {}
+
+func (x *ReportEndpointHealthResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReportEndpointHealthResponse.ProtoReflect.Descriptor instead.
+func (*ReportEndpointHealthResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ReportEndpointHealthResponse) GetRefused() []string {
+	if x != nil {
+		return x.Refused
+	}
+	return nil
+}
+
 var File_tollgate_config_v1_endpoint_service_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_endpoint_service_proto_rawDesc = "" +
@@ -451,14 +595,22 @@ const file_tollgate_config_v1_endpoint_service_proto_rawDesc = "" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"A\n" +
 	"\x17UndeleteEndpointRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag2\xbc\x04\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"a\n" +
+	"\x1bReportEndpointHealthRequest\x12B\n" +
+	"\areports\x18\x01 \x03(\v2(.tollgate.config.v1.EndpointHealthReportR\areports\"f\n" +
+	"\x14EndpointHealthReport\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
+	"\x06health\x18\x02 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"8\n" +
+	"\x1cReportEndpointHealthResponse\x12\x18\n" +
+	"\arefused\x18\x01 \x03(\tR\arefused2\xb7\x05\n" +
 	"\x0fEndpointService\x12S\n" +
 	"\vGetEndpoint\x12&.tollgate.config.v1.GetEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12d\n" +
 	"\rListEndpoints\x12(.tollgate.config.v1.ListEndpointsRequest\x1a).tollgate.config.v1.ListEndpointsResponse\x12Y\n" +
 	"\x0eCreateEndpoint\x12).tollgate.config.v1.CreateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eUpdateEndpoint\x12).tollgate.config.v1.UpdateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eDeleteEndpoint\x12).tollgate.config.v1.DeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12]\n" +
-	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.EndpointBt\n" +
+	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12y\n" +
+	"\x14ReportEndpointHealth\x12/.tollgate.config.v1.ReportEndpointHealthRequest\x1a0.tollgate.config.v1.ReportEndpointHealthResponseBt\n" +
 	"\x16com.tollgate.config.v1B\x14EndpointServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
@@ -473,40 +625,48 @@ func file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_endpoint_service_proto_rawDescData
 }
 
-var file_tollgate_config_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
+var file_tollgate_config_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tollgate_config_v1_endpoint_service_proto_goTypes = []any{
-	(*GetEndpointRequest)(nil),      // 0: tollgate.config.v1.GetEndpointRequest
-	(*ListEndpointsRequest)(nil),    // 1: tollgate.config.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),   // 2: tollgate.config.v1.ListEndpointsResponse
-	(*CreateEndpointRequest)(nil),   // 3: tollgate.config.v1.CreateEndpointRequest
-	(*UpdateEndpointRequest)(nil),   // 4: tollgate.config.v1.UpdateEndpointRequest
-	(*DeleteEndpointRequest)(nil),   // 5: tollgate.config.v1.DeleteEndpointRequest
-	(*UndeleteEndpointRequest)(nil), // 6: tollgate.config.v1.UndeleteEndpointRequest
-	(*Endpoint)(nil),                // 7: tollgate.config.v1.Endpoint
-	(*fieldmaskpb.FieldMask)(nil),   // 8: google.protobuf.FieldMask
+	(*GetEndpointRequest)(nil),           // 0: tollgate.config.v1.GetEndpointRequest
+	(*ListEndpointsRequest)(nil),         // 1: tollgate.config.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),        // 2: tollgate.config.v1.ListEndpointsResponse
+	(*CreateEndpointRequest)(nil),        // 3: tollgate.config.v1.CreateEndpointRequest
+	(*UpdateEndpointRequest)(nil),        // 4: tollgate.config.v1.UpdateEndpointRequest
+	(*DeleteEndpointRequest)(nil),        // 5: tollgate.config.v1.DeleteEndpointRequest
+	(*UndeleteEndpointRequest)(nil),      // 6: tollgate.config.v1.UndeleteEndpointRequest
+	(*ReportEndpointHealthRequest)(nil),  // 7: tollgate.config.v1.ReportEndpointHealthRequest
+	(*EndpointHealthReport)(nil),         // 8: tollgate.config.v1.EndpointHealthReport
+	(*ReportEndpointHealthResponse)(nil), // 9: tollgate.config.v1.ReportEndpointHealthResponse
+	(*Endpoint)(nil),                     // 10: tollgate.config.v1.Endpoint
+	(*fieldmaskpb.FieldMask)(nil),        // 11: google.protobuf.FieldMask
+	(*EndpointHealth)(nil),               // 12: tollgate.config.v1.EndpointHealth
 }
 var file_tollgate_config_v1_endpoint_service_proto_depIdxs = []int32{
-	7,  // 0: tollgate.config.v1.ListEndpointsResponse.endpoints:type_name -> tollgate.config.v1.Endpoint
-	7,  // 1: tollgate.config.v1.CreateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
-	7,  // 2: tollgate.config.v1.UpdateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
-	8,  // 3: tollgate.config.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	0,  // 4: tollgate.config.v1.EndpointService.GetEndpoint:input_type -> tollgate.config.v1.GetEndpointRequest
-	1,  // 5: tollgate.config.v1.EndpointService.ListEndpoints:input_type -> tollgate.config.v1.ListEndpointsRequest
-	3,  // 6: tollgate.config.v1.EndpointService.CreateEndpoint:input_type -> tollgate.config.v1.CreateEndpointRequest
-	4,  // 7: tollgate.config.v1.EndpointService.UpdateEndpoint:input_type -> tollgate.config.v1.UpdateEndpointRequest
-	5,  // 8: tollgate.config.v1.EndpointService.DeleteEndpoint:input_type -> tollgate.config.v1.DeleteEndpointRequest
-	6,  // 9: tollgate.config.v1.EndpointService.UndeleteEndpoint:input_type -> tollgate.config.v1.UndeleteEndpointRequest
-	7,  // 10: tollgate.config.v1.EndpointService.GetEndpoint:output_type -> tollgate.config.v1.Endpoint
-	2,  // 11: tollgate.config.v1.EndpointService.ListEndpoints:output_type -> tollgate.config.v1.ListEndpointsResponse
-	7,  // 12: tollgate.config.v1.EndpointService.CreateEndpoint:output_type -> tollgate.config.v1.Endpoint
-	7,  // 13: tollgate.config.v1.EndpointService.UpdateEndpoint:output_type -> tollgate.config.v1.Endpoint
-	7,  // 14: tollgate.config.v1.EndpointService.DeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
-	7,  // 15: tollgate.config.v1.EndpointService.UndeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
-	10, // [10:16] is the sub-list for method output_type
-	4,  // [4:10] is the sub-list for method input_type
-	4,  // [4:4] is the sub-list for extension type_name
-	4,  // [4:4] is the sub-list for extension extendee
-	0,  // [0:4] is the sub-list for field type_name
+	10, // 0: tollgate.config.v1.ListEndpointsResponse.endpoints:type_name -> tollgate.config.v1.Endpoint
+	10, // 1: tollgate.config.v1.CreateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
+	10, // 2: tollgate.config.v1.UpdateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
+	11, // 3: tollgate.config.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
+	8,  // 4: tollgate.config.v1.ReportEndpointHealthRequest.reports:type_name -> tollgate.config.v1.EndpointHealthReport
+	12, // 5: tollgate.config.v1.EndpointHealthReport.health:type_name -> tollgate.config.v1.EndpointHealth
+	0,  // 6: tollgate.config.v1.EndpointService.GetEndpoint:input_type -> tollgate.config.v1.GetEndpointRequest
+	1,  // 7: tollgate.config.v1.EndpointService.ListEndpoints:input_type -> tollgate.config.v1.ListEndpointsRequest
+	3,  // 8: tollgate.config.v1.EndpointService.CreateEndpoint:input_type -> tollgate.config.v1.CreateEndpointRequest
+	4,  // 9: tollgate.config.v1.EndpointService.UpdateEndpoint:input_type -> tollgate.config.v1.UpdateEndpointRequest
+	5,  // 10: tollgate.config.v1.EndpointService.DeleteEndpoint:input_type -> tollgate.config.v1.DeleteEndpointRequest
+	6,  // 11: tollgate.config.v1.EndpointService.UndeleteEndpoint:input_type -> tollgate.config.v1.UndeleteEndpointRequest
+	7,  // 12: tollgate.config.v1.EndpointService.ReportEndpointHealth:input_type -> tollgate.config.v1.ReportEndpointHealthRequest
+	10, // 13: tollgate.config.v1.EndpointService.GetEndpoint:output_type -> tollgate.config.v1.Endpoint
+	2,  // 14: tollgate.config.v1.EndpointService.ListEndpoints:output_type -> tollgate.config.v1.ListEndpointsResponse
+	10, // 15: tollgate.config.v1.EndpointService.CreateEndpoint:output_type -> tollgate.config.v1.Endpoint
+	10, // 16: tollgate.config.v1.EndpointService.UpdateEndpoint:output_type -> tollgate.config.v1.Endpoint
+	10, // 17: tollgate.config.v1.EndpointService.DeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
+	10, // 18: tollgate.config.v1.EndpointService.UndeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
+	9,  // 19: tollgate.config.v1.EndpointService.ReportEndpointHealth:output_type -> tollgate.config.v1.ReportEndpointHealthResponse
+	13, // [13:20] is the sub-list for method output_type
+	6,  // [6:13] is the sub-list for method input_type
+	6,  // [6:6] is the sub-list for extension type_name
+	6,  // [6:6] is the sub-list for extension extendee
+	0,  // [0:6] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_endpoint_service_proto_init() }
@@ -521,7 +681,7 @@ func file_tollgate_config_v1_endpoint_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_endpoint_service_proto_rawDesc), len(file_tollgate_config_v1_endpoint_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   7,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -19,12 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EndpointService_GetEndpoint_FullMethodName      = "/tollgate.config.v1.EndpointService/GetEndpoint"
-	EndpointService_ListEndpoints_FullMethodName    = "/tollgate.config.v1.EndpointService/ListEndpoints"
-	EndpointService_CreateEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/CreateEndpoint"
-	EndpointService_UpdateEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/UpdateEndpoint"
-	EndpointService_DeleteEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/DeleteEndpoint"
-	EndpointService_UndeleteEndpoint_FullMethodName = "/tollgate.config.v1.EndpointService/UndeleteEndpoint"
+	EndpointService_GetEndpoint_FullMethodName          = "/tollgate.config.v1.EndpointService/GetEndpoint"
+	EndpointService_ListEndpoints_FullMethodName        = "/tollgate.config.v1.EndpointService/ListEndpoints"
+	EndpointService_CreateEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/CreateEndpoint"
+	EndpointService_UpdateEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/UpdateEndpoint"
+	EndpointService_DeleteEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/DeleteEndpoint"
+	EndpointService_UndeleteEndpoint_FullMethodName     = "/tollgate.config.v1.EndpointService/UndeleteEndpoint"
+	EndpointService_ReportEndpointHealth_FullMethodName = "/tollgate.config.v1.EndpointService/ReportEndpointHealth"
 )
 
 // EndpointServiceClient is the client API for EndpointService service.
@@ -43,6 +44,9 @@ type EndpointServiceClient interface {
 	UpdateEndpoint(ctx context.Context, in *UpdateEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
 	DeleteEndpoint(ctx context.Context, in *DeleteEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
 	UndeleteEndpoint(ctx context.Context, in *UndeleteEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
+	// ReportEndpointHealth is for the service that sends; it needs a key of a
+	// service.
+	ReportEndpointHealth(ctx context.Context, in *ReportEndpointHealthRequest, opts ...grpc.CallOption) (*ReportEndpointHealthResponse, error)
 }
 
 type endpointServiceClient struct {
@@ -113,6 +117,16 @@ func (c *endpointServiceClient) UndeleteEndpoint(ctx context.Context, in *Undele
 	return out, nil
 }
 
+func (c *endpointServiceClient) ReportEndpointHealth(ctx context.Context, in *ReportEndpointHealthRequest, opts ...grpc.CallOption) (*ReportEndpointHealthResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ReportEndpointHealthResponse)
+	err := c.cc.Invoke(ctx, EndpointService_ReportEndpointHealth_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // EndpointServiceServer is the server API for EndpointService service.
 // All implementations must embed UnimplementedEndpointServiceServer
 // for forward compatibility.
@@ -129,6 +143,9 @@ type EndpointServiceServer interface {
 	UpdateEndpoint(context.Context, *UpdateEndpointRequest) (*Endpoint, error)
 	DeleteEndpoint(context.Context, *DeleteEndpointRequest) (*Endpoint, error)
 	UndeleteEndpoint(context.Context, *UndeleteEndpointRequest) (*Endpoint, error)
+	// ReportEndpointHealth is for the service that sends; it needs a key of a
+	// service.
+	ReportEndpointHealth(context.Context, *ReportEndpointHealthRequest) (*ReportEndpointHealthResponse, error)
 	mustEmbedUnimplementedEndpointServiceServer()
 }
 
@@ -156,6 +173,9 @@ func (UnimplementedEndpointServiceServer) DeleteEndpoint(context.Context, *Delet
 }
 func (UnimplementedEndpointServiceServer) UndeleteEndpoint(context.Context, *UndeleteEndpointRequest) (*Endpoint, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndeleteEndpoint not implemented")
+}
+func (UnimplementedEndpointServiceServer) ReportEndpointHealth(context.Context, *ReportEndpointHealthRequest) (*ReportEndpointHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportEndpointHealth not implemented")
 }
 func (UnimplementedEndpointServiceServer) mustEmbedUnimplementedEndpointServiceServer() {}
 func (UnimplementedEndpointServiceServer) testEmbeddedByValue()                         {}
@@ -286,6 +306,24 @@ func _EndpointService_UndeleteEndpoint_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
+func _EndpointService_ReportEndpointHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportEndpointHealthRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(EndpointServiceServer).ReportEndpointHealth(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: EndpointService_ReportEndpointHealth_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(EndpointServiceServer).ReportEndpointHealth(ctx, req.(*ReportEndpointHealthRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // EndpointService_ServiceDesc is the grpc.ServiceDesc for EndpointService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -316,6 +354,10 @@ var EndpointService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UndeleteEndpoint",
 			Handler:    _EndpointService_UndeleteEndpoint_Handler,
+		},
+		{
+			MethodName: "ReportEndpointHealth",
+			Handler:    _EndpointService_ReportEndpointHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -286,6 +286,61 @@ func (AmountBasis) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
+type EndpointState int32
+
+const (
+	// Not reported yet.
+	EndpointState_ENDPOINT_STATE_UNSPECIFIED EndpointState = 0
+	EndpointState_ENDPOINT_STATE_HEALTHY     EndpointState = 1
+	// Its last attempt failed.
+	EndpointState_ENDPOINT_STATE_FAILING EndpointState = 2
+	// Nothing is sent until status is set to active.
+	EndpointState_ENDPOINT_STATE_SUSPENDED EndpointState = 3
+)
+
+// Enum value maps for EndpointState.
+var (
+	EndpointState_name = map[int32]string{
+		0: "ENDPOINT_STATE_UNSPECIFIED",
+		1: "ENDPOINT_STATE_HEALTHY",
+		2: "ENDPOINT_STATE_FAILING",
+		3: "ENDPOINT_STATE_SUSPENDED",
+	}
+	EndpointState_value = map[string]int32{
+		"ENDPOINT_STATE_UNSPECIFIED": 0,
+		"ENDPOINT_STATE_HEALTHY":     1,
+		"ENDPOINT_STATE_FAILING":     2,
+		"ENDPOINT_STATE_SUSPENDED":   3,
+	}
+)
+
+func (x EndpointState) Enum() *EndpointState {
+	p := new(EndpointState)
+	*p = x
+	return p
+}
+
+func (x EndpointState) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (EndpointState) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
+}
+
+func (EndpointState) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
+}
+
+func (x EndpointState) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use EndpointState.Descriptor instead.
+func (EndpointState) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
+}
+
 // PayloadProfile is the form of a webhook's body.
 type PayloadProfile int32
 
@@ -296,6 +351,14 @@ const (
 	PayloadProfile_PAYLOAD_PROFILE_TOLLGATE PayloadProfile = 1
 	// A flat object of the action's parameters.
 	PayloadProfile_PAYLOAD_PROFILE_PARAMETERS PayloadProfile = 2
+	// The event's data alone; attributes in ce-* headers (CloudEvents 1.0, binary).
+	PayloadProfile_PAYLOAD_PROFILE_CLOUDEVENTS_BINARY PayloadProfile = 3
+	// {"header": …, "body": …} with X-TSL-Signature-256.
+	PayloadProfile_PAYLOAD_PROFILE_TRANSATEL PayloadProfile = 4
+	// {"event": …, "data": …}.
+	PayloadProfile_PAYLOAD_PROFILE_JERASOFT PayloadProfile = 5
+	// The event's data alone, with X-Ocs-Io-* headers.
+	PayloadProfile_PAYLOAD_PROFILE_OCSIO PayloadProfile = 6
 )
 
 // Enum value maps for PayloadProfile.
@@ -304,11 +367,19 @@ var (
 		0: "PAYLOAD_PROFILE_UNSPECIFIED",
 		1: "PAYLOAD_PROFILE_TOLLGATE",
 		2: "PAYLOAD_PROFILE_PARAMETERS",
+		3: "PAYLOAD_PROFILE_CLOUDEVENTS_BINARY",
+		4: "PAYLOAD_PROFILE_TRANSATEL",
+		5: "PAYLOAD_PROFILE_JERASOFT",
+		6: "PAYLOAD_PROFILE_OCSIO",
 	}
 	PayloadProfile_value = map[string]int32{
-		"PAYLOAD_PROFILE_UNSPECIFIED": 0,
-		"PAYLOAD_PROFILE_TOLLGATE":    1,
-		"PAYLOAD_PROFILE_PARAMETERS":  2,
+		"PAYLOAD_PROFILE_UNSPECIFIED":        0,
+		"PAYLOAD_PROFILE_TOLLGATE":           1,
+		"PAYLOAD_PROFILE_PARAMETERS":         2,
+		"PAYLOAD_PROFILE_CLOUDEVENTS_BINARY": 3,
+		"PAYLOAD_PROFILE_TRANSATEL":          4,
+		"PAYLOAD_PROFILE_JERASOFT":           5,
+		"PAYLOAD_PROFILE_OCSIO":              6,
 	}
 )
 
@@ -323,11 +394,11 @@ func (x PayloadProfile) String() string {
 }
 
 func (PayloadProfile) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
 }
 
 func (PayloadProfile) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
 }
 
 func (x PayloadProfile) Number() protoreflect.EnumNumber {
@@ -336,7 +407,7 @@ func (x PayloadProfile) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadProfile.Descriptor instead.
 func (PayloadProfile) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 type EndpointStatus int32
@@ -378,11 +449,11 @@ func (x EndpointStatus) String() string {
 }
 
 func (EndpointStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
 }
 
 func (EndpointStatus) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
 }
 
 func (x EndpointStatus) Number() protoreflect.EnumNumber {
@@ -391,7 +462,7 @@ func (x EndpointStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointStatus.Descriptor instead.
 func (EndpointStatus) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 // PersonalData says whether fields marked as personal leave with the event's
@@ -430,11 +501,11 @@ func (x PersonalData) String() string {
 }
 
 func (PersonalData) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[8].Descriptor()
 }
 
 func (PersonalData) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[8]
 }
 
 func (x PersonalData) Number() protoreflect.EnumNumber {
@@ -443,7 +514,7 @@ func (x PersonalData) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PersonalData.Descriptor instead.
 func (PersonalData) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 // Metadata is kept by the server; what a client writes into it is ignored.
@@ -1543,7 +1614,10 @@ type Action struct {
 	Parameters []*Parameter `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// In the order of the events of a subject; by default where all types of the
 	// trigger are ordered.
-	Ordered       *bool `protobuf:"varint,4,opt,name=ordered,proto3,oneof" json:"ordered,omitempty"`
+	Ordered *bool `protobuf:"varint,4,opt,name=ordered,proto3,oneof" json:"ordered,omitempty"`
+	// Not sent later than this after it was planned; absent: as long as attempts
+	// are left. 1 s to 28 h.
+	ExpiresAfter  *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1613,6 +1687,13 @@ func (x *Action) GetOrdered() bool {
 		return *x.Ordered
 	}
 	return false
+}
+
+func (x *Action) GetExpiresAfter() *durationpb.Duration {
+	if x != nil {
+		return x.ExpiresAfter
+	}
+	return nil
 }
 
 type isAction_Action interface {
@@ -1745,8 +1826,26 @@ type Endpoint struct {
 	// How long one attempt may take in all; 15 s by default, 1 s to 60 s.
 	Timeout *durationpb.Duration `protobuf:"bytes,10,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// Most requests at once; 64 by default, 1 to 512.
-	Concurrency   int32        `protobuf:"varint,11,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
-	PersonalData  PersonalData `protobuf:"varint,12,opt,name=personal_data,json=personalData,proto3,enum=tollgate.config.v1.PersonalData" json:"personal_data,omitempty"`
+	Concurrency  int32        `protobuf:"varint,11,opt,name=concurrency,proto3" json:"concurrency,omitempty"`
+	PersonalData PersonalData `protobuf:"varint,12,opt,name=personal_data,json=personalData,proto3,enum=tollgate.config.v1.PersonalData" json:"personal_data,omitempty"`
+	// How requests authenticate, beside the signature.
+	Auth *EndpointAuth `protobuf:"bytes,13,opt,name=auth,proto3" json:"auth,omitempty"`
+	// Most of each phase of an attempt; what is absent is bounded by timeout alone.
+	PhaseTimeouts *PhaseTimeouts `protobuf:"bytes,14,opt,name=phase_timeouts,json=phaseTimeouts,proto3" json:"phase_timeouts,omitempty"`
+	// Most requests a second; 0: no bound. 1 to 10,000.
+	RatePerSecond int32 `protobuf:"varint,15,opt,name=rate_per_second,json=ratePerSecond,proto3" json:"rate_per_second,omitempty"`
+	// When requests may be made. Absent: always. What waits meanwhile does not
+	// come closer to being given up, up to six days after it was planned.
+	Schedule *Schedule `protobuf:"bytes,16,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Paused: nothing is sent and nothing is cancelled. What waits does not come
+	// closer to being given up, up to six days after it was planned.
+	Paused bool `protobuf:"varint,17,opt,name=paused,proto3" json:"paused,omitempty"`
+	// Counts how often the endpoint was set to active, from 1. Set by the server.
+	// Setting status to active, also where it is active, ends a suspension.
+	Activation int64 `protobuf:"varint,18,opt,name=activation,proto3" json:"activation,omitempty"`
+	// As the service that sends last reported it. Set by the server; it is no
+	// part of a revision.
+	Health        *EndpointHealth `protobuf:"bytes,19,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1865,6 +1964,834 @@ func (x *Endpoint) GetPersonalData() PersonalData {
 	return PersonalData_PERSONAL_DATA_UNSPECIFIED
 }
 
+func (x *Endpoint) GetAuth() *EndpointAuth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+func (x *Endpoint) GetPhaseTimeouts() *PhaseTimeouts {
+	if x != nil {
+		return x.PhaseTimeouts
+	}
+	return nil
+}
+
+func (x *Endpoint) GetRatePerSecond() int32 {
+	if x != nil {
+		return x.RatePerSecond
+	}
+	return 0
+}
+
+func (x *Endpoint) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Endpoint) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *Endpoint) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
+func (x *Endpoint) GetHealth() *EndpointHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// EndpointAuth is one way to authenticate. Every secret in it is shown as
+// "****"; sending that back keeps the stored one.
+type EndpointAuth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Auth:
+	//
+	//	*EndpointAuth_Basic
+	//	*EndpointAuth_Bearer
+	//	*EndpointAuth_Header
+	//	*EndpointAuth_Oauth2
+	//	*EndpointAuth_ClientCertificate
+	Auth          isEndpointAuth_Auth `protobuf_oneof:"auth"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointAuth) Reset() {
+	*x = EndpointAuth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointAuth) ProtoMessage() {}
+
+func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointAuth.ProtoReflect.Descriptor instead.
+func (*EndpointAuth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *EndpointAuth) GetAuth() isEndpointAuth_Auth {
+	if x != nil {
+		return x.Auth
+	}
+	return nil
+}
+
+func (x *EndpointAuth) GetBasic() *BasicAuth {
+	if x != nil {
+		if x, ok := x.Auth.(*EndpointAuth_Basic); ok {
+			return x.Basic
+		}
+	}
+	return nil
+}
+
+func (x *EndpointAuth) GetBearer() *BearerAuth {
+	if x != nil {
+		if x, ok := x.Auth.(*EndpointAuth_Bearer); ok {
+			return x.Bearer
+		}
+	}
+	return nil
+}
+
+func (x *EndpointAuth) GetHeader() *HeaderAuth {
+	if x != nil {
+		if x, ok := x.Auth.(*EndpointAuth_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *EndpointAuth) GetOauth2() *OAuth2Auth {
+	if x != nil {
+		if x, ok := x.Auth.(*EndpointAuth_Oauth2); ok {
+			return x.Oauth2
+		}
+	}
+	return nil
+}
+
+func (x *EndpointAuth) GetClientCertificate() *ClientCertificate {
+	if x != nil {
+		if x, ok := x.Auth.(*EndpointAuth_ClientCertificate); ok {
+			return x.ClientCertificate
+		}
+	}
+	return nil
+}
+
+type isEndpointAuth_Auth interface {
+	isEndpointAuth_Auth()
+}
+
+type EndpointAuth_Basic struct {
+	Basic *BasicAuth `protobuf:"bytes,1,opt,name=basic,proto3,oneof"`
+}
+
+type EndpointAuth_Bearer struct {
+	Bearer *BearerAuth `protobuf:"bytes,2,opt,name=bearer,proto3,oneof"`
+}
+
+type EndpointAuth_Header struct {
+	Header *HeaderAuth `protobuf:"bytes,3,opt,name=header,proto3,oneof"`
+}
+
+type EndpointAuth_Oauth2 struct {
+	Oauth2 *OAuth2Auth `protobuf:"bytes,4,opt,name=oauth2,proto3,oneof"`
+}
+
+type EndpointAuth_ClientCertificate struct {
+	ClientCertificate *ClientCertificate `protobuf:"bytes,5,opt,name=client_certificate,json=clientCertificate,proto3,oneof"`
+}
+
+func (*EndpointAuth_Basic) isEndpointAuth_Auth() {}
+
+func (*EndpointAuth_Bearer) isEndpointAuth_Auth() {}
+
+func (*EndpointAuth_Header) isEndpointAuth_Auth() {}
+
+func (*EndpointAuth_Oauth2) isEndpointAuth_Auth() {}
+
+func (*EndpointAuth_ClientCertificate) isEndpointAuth_Auth() {}
+
+// BasicAuth is RFC 7617.
+type BasicAuth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Without a colon.
+	Username      string `protobuf:"bytes,1,opt,name=username,proto3" json:"username,omitempty"`
+	Password      string `protobuf:"bytes,2,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BasicAuth) Reset() {
+	*x = BasicAuth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BasicAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BasicAuth) ProtoMessage() {}
+
+func (x *BasicAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BasicAuth.ProtoReflect.Descriptor instead.
+func (*BasicAuth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *BasicAuth) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *BasicAuth) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+// BearerAuth is RFC 6750.
+type BearerAuth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         string                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BearerAuth) Reset() {
+	*x = BearerAuth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BearerAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BearerAuth) ProtoMessage() {}
+
+func (x *BearerAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BearerAuth.ProtoReflect.Descriptor instead.
+func (*BearerAuth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *BearerAuth) GetToken() string {
+	if x != nil {
+		return x.Token
+	}
+	return ""
+}
+
+// HeaderAuth sends a key in a header of its own.
+type HeaderAuth struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,2,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HeaderAuth) Reset() {
+	*x = HeaderAuth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HeaderAuth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HeaderAuth) ProtoMessage() {}
+
+func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HeaderAuth.ProtoReflect.Descriptor instead.
+func (*HeaderAuth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *HeaderAuth) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *HeaderAuth) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+// OAuth2Auth fetches tokens by the client credentials grant of RFC 6749,
+// section 4.4. Without a token nothing is sent.
+type OAuth2Auth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By the rules of the endpoint's URL.
+	TokenUrl     string   `protobuf:"bytes,1,opt,name=token_url,json=tokenUrl,proto3" json:"token_url,omitempty"`
+	ClientId     string   `protobuf:"bytes,2,opt,name=client_id,json=clientId,proto3" json:"client_id,omitempty"`
+	ClientSecret string   `protobuf:"bytes,3,opt,name=client_secret,json=clientSecret,proto3" json:"client_secret,omitempty"`
+	Scopes       []string `protobuf:"bytes,4,rep,name=scopes,proto3" json:"scopes,omitempty"`
+	// Sent as parameter "audience" where it is set.
+	Audience string `protobuf:"bytes,5,opt,name=audience,proto3" json:"audience,omitempty"`
+	// Client id and secret in the body; by default in the header Authorization.
+	CredentialsInBody bool `protobuf:"varint,6,opt,name=credentials_in_body,json=credentialsInBody,proto3" json:"credentials_in_body,omitempty"`
+	unknownFields     protoimpl.UnknownFields
+	sizeCache         protoimpl.SizeCache
+}
+
+func (x *OAuth2Auth) Reset() {
+	*x = OAuth2Auth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OAuth2Auth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OAuth2Auth) ProtoMessage() {}
+
+func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OAuth2Auth.ProtoReflect.Descriptor instead.
+func (*OAuth2Auth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
+}
+
+func (x *OAuth2Auth) GetTokenUrl() string {
+	if x != nil {
+		return x.TokenUrl
+	}
+	return ""
+}
+
+func (x *OAuth2Auth) GetClientId() string {
+	if x != nil {
+		return x.ClientId
+	}
+	return ""
+}
+
+func (x *OAuth2Auth) GetClientSecret() string {
+	if x != nil {
+		return x.ClientSecret
+	}
+	return ""
+}
+
+func (x *OAuth2Auth) GetScopes() []string {
+	if x != nil {
+		return x.Scopes
+	}
+	return nil
+}
+
+func (x *OAuth2Auth) GetAudience() string {
+	if x != nil {
+		return x.Audience
+	}
+	return ""
+}
+
+func (x *OAuth2Auth) GetCredentialsInBody() bool {
+	if x != nil {
+		return x.CredentialsInBody
+	}
+	return false
+}
+
+// ClientCertificate is shown to the receiver in the TLS handshake.
+type ClientCertificate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// PEM, the certificate first, then those of its issuers.
+	CertificateChain string `protobuf:"bytes,1,opt,name=certificate_chain,json=certificateChain,proto3" json:"certificate_chain,omitempty"`
+	// PEM, PKCS #8, without a password.
+	PrivateKey    string `protobuf:"bytes,2,opt,name=private_key,json=privateKey,proto3" json:"private_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ClientCertificate) Reset() {
+	*x = ClientCertificate{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ClientCertificate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ClientCertificate) ProtoMessage() {}
+
+func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
+func (*ClientCertificate) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *ClientCertificate) GetCertificateChain() string {
+	if x != nil {
+		return x.CertificateChain
+	}
+	return ""
+}
+
+func (x *ClientCertificate) GetPrivateKey() string {
+	if x != nil {
+		return x.PrivateKey
+	}
+	return ""
+}
+
+// PhaseTimeouts bound the phases of an attempt: each from 100 ms to the
+// endpoint's timeout.
+type PhaseTimeouts struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name resolution and connection.
+	Connect      *durationpb.Duration `protobuf:"bytes,1,opt,name=connect,proto3" json:"connect,omitempty"`
+	TlsHandshake *durationpb.Duration `protobuf:"bytes,2,opt,name=tls_handshake,json=tlsHandshake,proto3" json:"tls_handshake,omitempty"`
+	// From the request written to the first byte of the response.
+	Response      *durationpb.Duration `protobuf:"bytes,3,opt,name=response,proto3" json:"response,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *PhaseTimeouts) Reset() {
+	*x = PhaseTimeouts{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *PhaseTimeouts) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*PhaseTimeouts) ProtoMessage() {}
+
+func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use PhaseTimeouts.ProtoReflect.Descriptor instead.
+func (*PhaseTimeouts) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *PhaseTimeouts) GetConnect() *durationpb.Duration {
+	if x != nil {
+		return x.Connect
+	}
+	return nil
+}
+
+func (x *PhaseTimeouts) GetTlsHandshake() *durationpb.Duration {
+	if x != nil {
+		return x.TlsHandshake
+	}
+	return nil
+}
+
+func (x *PhaseTimeouts) GetResponse() *durationpb.Duration {
+	if x != nil {
+		return x.Response
+	}
+	return nil
+}
+
+// Schedule is when something may be sent.
+type Schedule struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// IANA name of the zone; UTC by default.
+	TimeZone string `protobuf:"bytes,1,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Open within any of them; at least one.
+	Hours         []*Hours `protobuf:"bytes,2,rep,name=hours,proto3" json:"hours,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *Schedule) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *Schedule) GetHours() []*Hours {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+// Hours are a span of the day. One whose end is not after its start ends on the
+// next day.
+type Hours struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// ISO 8601 days of the week on which it starts, 1 for Monday to 7; every day
+	// where none is given.
+	Days []int32 `protobuf:"varint,1,rep,packed,name=days,proto3" json:"days,omitempty"`
+	// "HH:MM", from 00:00 to 23:59.
+	Start string `protobuf:"bytes,2,opt,name=start,proto3" json:"start,omitempty"`
+	// "HH:MM", from 00:00 to 24:00; not itself within the span.
+	End           string `protobuf:"bytes,3,opt,name=end,proto3" json:"end,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Hours) Reset() {
+	*x = Hours{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Hours) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Hours) ProtoMessage() {}
+
+func (x *Hours) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Hours.ProtoReflect.Descriptor instead.
+func (*Hours) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Hours) GetDays() []int32 {
+	if x != nil {
+		return x.Days
+	}
+	return nil
+}
+
+func (x *Hours) GetStart() string {
+	if x != nil {
+		return x.Start
+	}
+	return ""
+}
+
+func (x *Hours) GetEnd() string {
+	if x != nil {
+		return x.End
+	}
+	return ""
+}
+
+// EndpointHealth is what the service that sends found out about an endpoint.
+type EndpointHealth struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	State EndpointState          `protobuf:"varint,1,opt,name=state,proto3,enum=tollgate.config.v1.EndpointState" json:"state,omitempty"`
+	// Why it is suspended: "gone" (410), "failing"; empty otherwise.
+	Reason string `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Since when state is what it is.
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// Failed attempts in a row, and when the first of them was.
+	Failures     int64                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
+	FailingSince *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
+	LastSuccess  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_success,json=lastSuccess,proto3" json:"last_success,omitempty"`
+	// Status of the last response, 0 where there was none; and its error.
+	LastStatus int32  `protobuf:"varint,7,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
+	LastError  string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// The circuit is open: one delivery at a time is tried, the next at next_probe.
+	CircuitOpen bool                   `protobuf:"varint,9,opt,name=circuit_open,json=circuitOpen,proto3" json:"circuit_open,omitempty"`
+	NextProbe   *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=next_probe,json=nextProbe,proto3" json:"next_probe,omitempty"`
+	// The receiver asked by Retry-After for no request until then.
+	HoldUntil *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=hold_until,json=holdUntil,proto3" json:"hold_until,omitempty"`
+	// Deliveries that wait, and those of them that are read again later because
+	// too many wait.
+	Waiting int64 `protobuf:"varint,12,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Behind  int64 `protobuf:"varint,13,opt,name=behind,proto3" json:"behind,omitempty"`
+	// Activation that the state is of.
+	Activation    int64                  `protobuf:"varint,14,opt,name=activation,proto3" json:"activation,omitempty"`
+	ReportTime    *timestamppb.Timestamp `protobuf:"bytes,15,opt,name=report_time,json=reportTime,proto3" json:"report_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndpointHealth) Reset() {
+	*x = EndpointHealth{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndpointHealth) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndpointHealth) ProtoMessage() {}
+
+func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndpointHealth.ProtoReflect.Descriptor instead.
+func (*EndpointHealth) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EndpointHealth) GetState() EndpointState {
+	if x != nil {
+		return x.State
+	}
+	return EndpointState_ENDPOINT_STATE_UNSPECIFIED
+}
+
+func (x *EndpointHealth) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *EndpointHealth) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *EndpointHealth) GetFailures() int64 {
+	if x != nil {
+		return x.Failures
+	}
+	return 0
+}
+
+func (x *EndpointHealth) GetFailingSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.FailingSince
+	}
+	return nil
+}
+
+func (x *EndpointHealth) GetLastSuccess() *timestamppb.Timestamp {
+	if x != nil {
+		return x.LastSuccess
+	}
+	return nil
+}
+
+func (x *EndpointHealth) GetLastStatus() int32 {
+	if x != nil {
+		return x.LastStatus
+	}
+	return 0
+}
+
+func (x *EndpointHealth) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *EndpointHealth) GetCircuitOpen() bool {
+	if x != nil {
+		return x.CircuitOpen
+	}
+	return false
+}
+
+func (x *EndpointHealth) GetNextProbe() *timestamppb.Timestamp {
+	if x != nil {
+		return x.NextProbe
+	}
+	return nil
+}
+
+func (x *EndpointHealth) GetHoldUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.HoldUntil
+	}
+	return nil
+}
+
+func (x *EndpointHealth) GetWaiting() int64 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *EndpointHealth) GetBehind() int64 {
+	if x != nil {
+		return x.Behind
+	}
+	return 0
+}
+
+func (x *EndpointHealth) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
+func (x *EndpointHealth) GetReportTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReportTime
+	}
+	return nil
+}
+
 type CustomHeader struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1877,7 +2804,7 @@ type CustomHeader struct {
 
 func (x *CustomHeader) Reset() {
 	*x = CustomHeader{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1889,7 +2816,7 @@ func (x *CustomHeader) String() string {
 func (*CustomHeader) ProtoMessage() {}
 
 func (x *CustomHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1902,7 +2829,7 @@ func (x *CustomHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomHeader.ProtoReflect.Descriptor instead.
 func (*CustomHeader) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *CustomHeader) GetName() string {
@@ -2022,14 +2949,15 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\aTrigger\x120\n" +
 	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
 	"eventTypes\x12 \n" +
-	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xe2\x01\n" +
+	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xa2\x02\n" +
 	"\x06Action\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
 	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x12G\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"parameters\x12\x1d\n" +
-	"\aordered\x18\x04 \x01(\bH\x01R\aordered\x88\x01\x01B\b\n" +
+	"\aordered\x18\x04 \x01(\bH\x01R\aordered\x88\x01\x01\x12>\n" +
+	"\rexpires_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfterB\b\n" +
 	"\x06actionB\n" +
 	"\n" +
 	"\b_ordered\"5\n" +
@@ -2037,7 +2965,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"O\n" +
 	"\tParameter\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12%\n" +
-	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xe8\x04\n" +
+	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xbe\a\n" +
 	"\bEndpoint\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -2051,7 +2979,80 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\atimeout\x18\n" +
 	" \x01(\v2\x19.google.protobuf.DurationR\atimeout\x12 \n" +
 	"\vconcurrency\x18\v \x01(\x05R\vconcurrency\x12E\n" +
-	"\rpersonal_data\x18\f \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\"K\n" +
+	"\rpersonal_data\x18\f \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\x124\n" +
+	"\x04auth\x18\r \x01(\v2 .tollgate.config.v1.EndpointAuthR\x04auth\x12H\n" +
+	"\x0ephase_timeouts\x18\x0e \x01(\v2!.tollgate.config.v1.PhaseTimeoutsR\rphaseTimeouts\x12&\n" +
+	"\x0frate_per_second\x18\x0f \x01(\x05R\rratePerSecond\x128\n" +
+	"\bschedule\x18\x10 \x01(\v2\x1c.tollgate.config.v1.ScheduleR\bschedule\x12\x16\n" +
+	"\x06paused\x18\x11 \x01(\bR\x06paused\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x12 \x01(\x03R\n" +
+	"activation\x12:\n" +
+	"\x06health\x18\x13 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"\xd3\x02\n" +
+	"\fEndpointAuth\x125\n" +
+	"\x05basic\x18\x01 \x01(\v2\x1d.tollgate.config.v1.BasicAuthH\x00R\x05basic\x128\n" +
+	"\x06bearer\x18\x02 \x01(\v2\x1e.tollgate.config.v1.BearerAuthH\x00R\x06bearer\x128\n" +
+	"\x06header\x18\x03 \x01(\v2\x1e.tollgate.config.v1.HeaderAuthH\x00R\x06header\x128\n" +
+	"\x06oauth2\x18\x04 \x01(\v2\x1e.tollgate.config.v1.OAuth2AuthH\x00R\x06oauth2\x12V\n" +
+	"\x12client_certificate\x18\x05 \x01(\v2%.tollgate.config.v1.ClientCertificateH\x00R\x11clientCertificateB\x06\n" +
+	"\x04auth\"W\n" +
+	"\tBasicAuth\x12$\n" +
+	"\busername\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\busername\x12$\n" +
+	"\bpassword\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\bpassword\",\n" +
+	"\n" +
+	"BearerAuth\x12\x1e\n" +
+	"\x05token\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05token\"I\n" +
+	"\n" +
+	"HeaderAuth\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12\x1e\n" +
+	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value\"\x88\x02\n" +
+	"\n" +
+	"OAuth2Auth\x12%\n" +
+	"\ttoken_url\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\btokenUrl\x12%\n" +
+	"\tclient_id\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\bclientId\x12-\n" +
+	"\rclient_secret\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\fclientSecret\x12'\n" +
+	"\x06scopes\x18\x04 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10 \"\x05r\x03(\x80\x02R\x06scopes\x12$\n" +
+	"\baudience\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\baudience\x12.\n" +
+	"\x13credentials_in_body\x18\x06 \x01(\bR\x11credentialsInBody\"w\n" +
+	"\x11ClientCertificate\x126\n" +
+	"\x11certificate_chain\x18\x01 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x10certificateChain\x12*\n" +
+	"\vprivate_key\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\n" +
+	"privateKey\"\xbb\x01\n" +
+	"\rPhaseTimeouts\x123\n" +
+	"\aconnect\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12>\n" +
+	"\rtls_handshake\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\ftlsHandshake\x125\n" +
+	"\bresponse\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\bresponse\"k\n" +
+	"\bSchedule\x12$\n" +
+	"\ttime_zone\x18\x01 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x129\n" +
+	"\x05hours\x18\x02 \x03(\v2\x19.tollgate.config.v1.HoursB\b\xbaH\x05\x92\x01\x02\x10 R\x05hours\"_\n" +
+	"\x05Hours\x12\x1c\n" +
+	"\x04days\x18\x01 \x03(\x05B\b\xbaH\x05\x92\x01\x02\x10\aR\x04days\x12\x1d\n" +
+	"\x05start\x18\x02 \x01(\tB\a\xbaH\x04r\x02(\x05R\x05start\x12\x19\n" +
+	"\x03end\x18\x03 \x01(\tB\a\xbaH\x04r\x02(\x05R\x03end\"\xaa\x05\n" +
+	"\x0eEndpointHealth\x127\n" +
+	"\x05state\x18\x01 \x01(\x0e2!.tollgate.config.v1.EndpointStateR\x05state\x12\x1f\n" +
+	"\x06reason\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\x06reason\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1a\n" +
+	"\bfailures\x18\x04 \x01(\x03R\bfailures\x12?\n" +
+	"\rfailing_since\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\ffailingSince\x12=\n" +
+	"\flast_success\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vlastSuccess\x12\x1f\n" +
+	"\vlast_status\x18\a \x01(\x05R\n" +
+	"lastStatus\x12'\n" +
+	"\n" +
+	"last_error\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\bR\tlastError\x12!\n" +
+	"\fcircuit_open\x18\t \x01(\bR\vcircuitOpen\x129\n" +
+	"\n" +
+	"next_probe\x18\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampR\tnextProbe\x129\n" +
+	"\n" +
+	"hold_until\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tholdUntil\x12\x18\n" +
+	"\awaiting\x18\f \x01(\x03R\awaiting\x12\x16\n" +
+	"\x06behind\x18\r \x01(\x03R\x06behind\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x0e \x01(\x03R\n" +
+	"activation\x12;\n" +
+	"\vreport_time\x18\x0f \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reportTime\"K\n" +
 	"\fCustomHeader\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12\x1e\n" +
 	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value*c\n" +
@@ -2074,11 +3075,20 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vAmountBasis\x12\x1c\n" +
 	"\x18AMOUNT_BASIS_UNSPECIFIED\x10\x00\x12\x14\n" +
 	"\x10AMOUNT_BASIS_NET\x10\x01\x12\x16\n" +
-	"\x12AMOUNT_BASIS_GROSS\x10\x02*o\n" +
+	"\x12AMOUNT_BASIS_GROSS\x10\x02*\x85\x01\n" +
+	"\rEndpointState\x12\x1e\n" +
+	"\x1aENDPOINT_STATE_UNSPECIFIED\x10\x00\x12\x1a\n" +
+	"\x16ENDPOINT_STATE_HEALTHY\x10\x01\x12\x1a\n" +
+	"\x16ENDPOINT_STATE_FAILING\x10\x02\x12\x1c\n" +
+	"\x18ENDPOINT_STATE_SUSPENDED\x10\x03*\xef\x01\n" +
 	"\x0ePayloadProfile\x12\x1f\n" +
 	"\x1bPAYLOAD_PROFILE_UNSPECIFIED\x10\x00\x12\x1c\n" +
 	"\x18PAYLOAD_PROFILE_TOLLGATE\x10\x01\x12\x1e\n" +
-	"\x1aPAYLOAD_PROFILE_PARAMETERS\x10\x02*\x86\x01\n" +
+	"\x1aPAYLOAD_PROFILE_PARAMETERS\x10\x02\x12&\n" +
+	"\"PAYLOAD_PROFILE_CLOUDEVENTS_BINARY\x10\x03\x12\x1d\n" +
+	"\x19PAYLOAD_PROFILE_TRANSATEL\x10\x04\x12\x1c\n" +
+	"\x18PAYLOAD_PROFILE_JERASOFT\x10\x05\x12\x19\n" +
+	"\x15PAYLOAD_PROFILE_OCSIO\x10\x06*\x86\x01\n" +
 	"\x0eEndpointStatus\x12\x1f\n" +
 	"\x1bENDPOINT_STATUS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15ENDPOINT_STATUS_DRAFT\x10\x01\x12\x1a\n" +
@@ -2102,96 +3112,128 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_resources_proto_rawDescData
 }
 
-var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
 	(UnprovableUsage)(0),             // 1: tollgate.config.v1.UnprovableUsage
 	(InactivePolicy)(0),              // 2: tollgate.config.v1.InactivePolicy
 	(RatingBasis)(0),                 // 3: tollgate.config.v1.RatingBasis
 	(AmountBasis)(0),                 // 4: tollgate.config.v1.AmountBasis
-	(PayloadProfile)(0),              // 5: tollgate.config.v1.PayloadProfile
-	(EndpointStatus)(0),              // 6: tollgate.config.v1.EndpointStatus
-	(PersonalData)(0),                // 7: tollgate.config.v1.PersonalData
-	(*Metadata)(nil),                 // 8: tollgate.config.v1.Metadata
-	(*Tenant)(nil),                   // 9: tollgate.config.v1.Tenant
-	(*SubscriberPolicy)(nil),         // 10: tollgate.config.v1.SubscriberPolicy
-	(*OutboundPolicy)(nil),           // 11: tollgate.config.v1.OutboundPolicy
-	(*ClassOfService)(nil),           // 12: tollgate.config.v1.ClassOfService
-	(*DataSafeguardOption)(nil),      // 13: tollgate.config.v1.DataSafeguardOption
-	(*OverspendSafeguardOption)(nil), // 14: tollgate.config.v1.OverspendSafeguardOption
-	(*PaymentSafeguardOption)(nil),   // 15: tollgate.config.v1.PaymentSafeguardOption
-	(*AlertThreshold)(nil),           // 16: tollgate.config.v1.AlertThreshold
-	(*Notification)(nil),             // 17: tollgate.config.v1.Notification
-	(*Trigger)(nil),                  // 18: tollgate.config.v1.Trigger
-	(*Action)(nil),                   // 19: tollgate.config.v1.Action
-	(*WebhookAction)(nil),            // 20: tollgate.config.v1.WebhookAction
-	(*Parameter)(nil),                // 21: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 22: tollgate.config.v1.Endpoint
-	(*CustomHeader)(nil),             // 23: tollgate.config.v1.CustomHeader
-	(*timestamppb.Timestamp)(nil),    // 24: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 25: google.protobuf.Duration
-	(*money.Money)(nil),              // 26: google.type.Money
-	(v1.Safeguard_State)(0),          // 27: tollgate.event.v1.Safeguard.State
+	(EndpointState)(0),               // 5: tollgate.config.v1.EndpointState
+	(PayloadProfile)(0),              // 6: tollgate.config.v1.PayloadProfile
+	(EndpointStatus)(0),              // 7: tollgate.config.v1.EndpointStatus
+	(PersonalData)(0),                // 8: tollgate.config.v1.PersonalData
+	(*Metadata)(nil),                 // 9: tollgate.config.v1.Metadata
+	(*Tenant)(nil),                   // 10: tollgate.config.v1.Tenant
+	(*SubscriberPolicy)(nil),         // 11: tollgate.config.v1.SubscriberPolicy
+	(*OutboundPolicy)(nil),           // 12: tollgate.config.v1.OutboundPolicy
+	(*ClassOfService)(nil),           // 13: tollgate.config.v1.ClassOfService
+	(*DataSafeguardOption)(nil),      // 14: tollgate.config.v1.DataSafeguardOption
+	(*OverspendSafeguardOption)(nil), // 15: tollgate.config.v1.OverspendSafeguardOption
+	(*PaymentSafeguardOption)(nil),   // 16: tollgate.config.v1.PaymentSafeguardOption
+	(*AlertThreshold)(nil),           // 17: tollgate.config.v1.AlertThreshold
+	(*Notification)(nil),             // 18: tollgate.config.v1.Notification
+	(*Trigger)(nil),                  // 19: tollgate.config.v1.Trigger
+	(*Action)(nil),                   // 20: tollgate.config.v1.Action
+	(*WebhookAction)(nil),            // 21: tollgate.config.v1.WebhookAction
+	(*Parameter)(nil),                // 22: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 23: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 24: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 25: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 26: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 27: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 28: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 29: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 30: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 31: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 32: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 33: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 34: tollgate.config.v1.CustomHeader
+	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 36: google.protobuf.Duration
+	(*money.Money)(nil),              // 37: google.type.Money
+	(v1.Safeguard_State)(0),          // 38: tollgate.event.v1.Safeguard.State
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	24, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	24, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	24, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
-	8,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
-	10, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	25, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	35, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	35, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	35, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	9,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
+	12, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
+	11, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
+	36, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
 	1,  // 8: tollgate.config.v1.SubscriberPolicy.unprovable_usage:type_name -> tollgate.config.v1.UnprovableUsage
-	25, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
-	8,  // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	13, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	14, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	15, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	26, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	36, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	9,  // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	14, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	15, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	16, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	37, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
 	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	17, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	26, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	37, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	37, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
 	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	17, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	37, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
 	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	26, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	26, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	37, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	37, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
 	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	16, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	17, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	27, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	27, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	38, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	26, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	26, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	8,  // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	18, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	19, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	20, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	21, // 45: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	8,  // 46: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	5,  // 47: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	6,  // 48: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	23, // 49: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	25, // 50: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	7,  // 51: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	52, // [52:52] is the sub-list for method output_type
-	52, // [52:52] is the sub-list for method input_type
-	52, // [52:52] is the sub-list for extension type_name
-	52, // [52:52] is the sub-list for extension extendee
-	0,  // [0:52] is the sub-list for field type_name
+	37, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	37, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	9,  // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	19, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	20, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	21, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	22, // 45: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	36, // 46: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	9,  // 47: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	6,  // 48: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	7,  // 49: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	34, // 50: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	36, // 51: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	8,  // 52: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	24, // 53: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	30, // 54: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	31, // 55: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	33, // 56: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	25, // 57: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	26, // 58: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	27, // 59: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	28, // 60: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	29, // 61: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	36, // 62: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	36, // 63: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	36, // 64: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	32, // 65: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	5,  // 66: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	35, // 67: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	35, // 68: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	35, // 69: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	35, // 70: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	35, // 71: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	35, // 72: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	73, // [73:73] is the sub-list for method output_type
+	73, // [73:73] is the sub-list for method input_type
+	73, // [73:73] is the sub-list for extension type_name
+	73, // [73:73] is the sub-list for extension extendee
+	0,  // [0:73] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -2206,13 +3248,20 @@ func file_tollgate_config_v1_resources_proto_init() {
 	file_tollgate_config_v1_resources_proto_msgTypes[11].OneofWrappers = []any{
 		(*Action_Webhook)(nil),
 	}
+	file_tollgate_config_v1_resources_proto_msgTypes[15].OneofWrappers = []any{
+		(*EndpointAuth_Basic)(nil),
+		(*EndpointAuth_Bearer)(nil),
+		(*EndpointAuth_Header)(nil),
+		(*EndpointAuth_Oauth2)(nil),
+		(*EndpointAuth_ClientCertificate)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
-			NumEnums:      8,
-			NumMessages:   16,
+			NumEnums:      9,
+			NumMessages:   26,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -23,6 +23,70 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// Fault says whose an attempt's failure is.
+type Fault int32
+
+const (
+	// None: the receiver took it, or there was no try.
+	Fault_FAULT_UNSPECIFIED Fault = 0
+	Fault_FAULT_RECEIVER    Fault = 1
+	// Ours: uses no attempt of the receiver.
+	Fault_FAULT_OURS Fault = 2
+	// No answer in time.
+	Fault_FAULT_SLOW Fault = 3
+	// 410: it wants no more.
+	Fault_FAULT_GONE Fault = 4
+	// 429, or 503 with Retry-After.
+	Fault_FAULT_THROTTLED Fault = 5
+)
+
+// Enum value maps for Fault.
+var (
+	Fault_name = map[int32]string{
+		0: "FAULT_UNSPECIFIED",
+		1: "FAULT_RECEIVER",
+		2: "FAULT_OURS",
+		3: "FAULT_SLOW",
+		4: "FAULT_GONE",
+		5: "FAULT_THROTTLED",
+	}
+	Fault_value = map[string]int32{
+		"FAULT_UNSPECIFIED": 0,
+		"FAULT_RECEIVER":    1,
+		"FAULT_OURS":        2,
+		"FAULT_SLOW":        3,
+		"FAULT_GONE":        4,
+		"FAULT_THROTTLED":   5,
+	}
+)
+
+func (x Fault) Enum() *Fault {
+	p := new(Fault)
+	*p = x
+	return p
+}
+
+func (x Fault) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Fault) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_delivery_v1_delivery_proto_enumTypes[0].Descriptor()
+}
+
+func (Fault) Type() protoreflect.EnumType {
+	return &file_tollgate_delivery_v1_delivery_proto_enumTypes[0]
+}
+
+func (x Fault) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Fault.Descriptor instead.
+func (Fault) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{0}
+}
+
 // Settlement is how a delivery ended.
 type Settlement int32
 
@@ -68,11 +132,11 @@ func (x Settlement) String() string {
 }
 
 func (Settlement) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_delivery_v1_delivery_proto_enumTypes[0].Descriptor()
+	return file_tollgate_delivery_v1_delivery_proto_enumTypes[1].Descriptor()
 }
 
 func (Settlement) Type() protoreflect.EnumType {
-	return &file_tollgate_delivery_v1_delivery_proto_enumTypes[0]
+	return &file_tollgate_delivery_v1_delivery_proto_enumTypes[1]
 }
 
 func (x Settlement) Number() protoreflect.EnumNumber {
@@ -81,7 +145,7 @@ func (x Settlement) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Settlement.Descriptor instead.
 func (Settlement) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{1}
 }
 
 // Delivery is one message to one recipient, planned once: its bytes are the
@@ -118,7 +182,12 @@ type Delivery struct {
 	// Revision of the configuration it was planned by.
 	Revision int64 `protobuf:"varint,17,opt,name=revision,proto3" json:"revision,omitempty"`
 	// Id of the replay job that published it again; empty at first.
-	ReplayJob     string `protobuf:"bytes,18,opt,name=replay_job,json=replayJob,proto3" json:"replay_job,omitempty"`
+	ReplayJob string `protobuf:"bytes,18,opt,name=replay_job,json=replayJob,proto3" json:"replay_job,omitempty"`
+	// Not sent later; absent: as long as attempts are left.
+	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
+	// Of the deliveries to one endpoint that wait with one text, only the newest
+	// is sent. Empty: each is sent.
+	Collapse      string `protobuf:"bytes,20,opt,name=collapse,proto3" json:"collapse,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -275,6 +344,20 @@ func (x *Delivery) GetRevision() int64 {
 func (x *Delivery) GetReplayJob() string {
 	if x != nil {
 		return x.ReplayJob
+	}
+	return ""
+}
+
+func (x *Delivery) GetExpiresAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ExpiresAt
+	}
+	return nil
+}
+
+func (x *Delivery) GetCollapse() string {
+	if x != nil {
+		return x.Collapse
 	}
 	return ""
 }
@@ -471,7 +554,17 @@ type Attempt struct {
 	// Token of the partition's owner that wrote it. A settlement without a try
 	// holds only where its owner had the partition when the next one opened it:
 	// one that came later was written by an owner that was fenced already.
-	Owner         []byte `protobuf:"bytes,22,opt,name=owner,proto3" json:"owner,omitempty"`
+	Owner []byte `protobuf:"bytes,22,opt,name=owner,proto3" json:"owner,omitempty"`
+	// The request was sent a second time, on a new connection, because the
+	// receiver had closed a kept one before it answered: it may have it twice.
+	RepeatedRequest bool `protobuf:"varint,23,opt,name=repeated_request,json=repeatedRequest,proto3" json:"repeated_request,omitempty"`
+	// Who failed: the receiver, this installation, a receiver that is too slow or gone.
+	Fault Fault `protobuf:"varint,24,opt,name=fault,proto3,enum=tollgate.delivery.v1.Fault" json:"fault,omitempty"`
+	// The receiver asked for no request until then (Retry-After); what it asked
+	// for is at most an hour.
+	RetryAfter *timestamppb.Timestamp `protobuf:"bytes,25,opt,name=retry_after,json=retryAfter,proto3" json:"retry_after,omitempty"`
+	// When the delivery was planned.
+	PlannedAt     *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=planned_at,json=plannedAt,proto3" json:"planned_at,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -660,6 +753,34 @@ func (x *Attempt) GetOwner() []byte {
 	return nil
 }
 
+func (x *Attempt) GetRepeatedRequest() bool {
+	if x != nil {
+		return x.RepeatedRequest
+	}
+	return false
+}
+
+func (x *Attempt) GetFault() Fault {
+	if x != nil {
+		return x.Fault
+	}
+	return Fault_FAULT_UNSPECIFIED
+}
+
+func (x *Attempt) GetRetryAfter() *timestamppb.Timestamp {
+	if x != nil {
+		return x.RetryAfter
+	}
+	return nil
+}
+
+func (x *Attempt) GetPlannedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.PlannedAt
+	}
+	return nil
+}
+
 // Phases are the parts of an attempt's duration; absent where there were none.
 type Phases struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -795,7 +916,7 @@ var File_tollgate_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x83\x05\n" +
+	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -818,7 +939,10 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"not_before\x18\x10 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x12\x1a\n" +
 	"\brevision\x18\x11 \x01(\x03R\brevision\x12\x1d\n" +
 	"\n" +
-	"replay_job\x18\x12 \x01(\tR\treplayJob\"\xe2\x01\n" +
+	"replay_job\x18\x12 \x01(\tR\treplayJob\x129\n" +
+	"\n" +
+	"expires_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1a\n" +
+	"\bcollapse\x18\x14 \x01(\tR\bcollapse\"\xe2\x01\n" +
 	"\x0eEventReference\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -830,7 +954,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06offset\x18\b \x01(\x03R\x06offset\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xd7\x06\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xad\b\n" +
 	"\aAttempt\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -858,7 +982,13 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06reason\x18\x14 \x01(\tR\x06reason\x12\x1d\n" +
 	"\n" +
 	"replay_job\x18\x15 \x01(\tR\treplayJob\x12\x14\n" +
-	"\x05owner\x18\x16 \x01(\fR\x05owner\"\xf7\x01\n" +
+	"\x05owner\x18\x16 \x01(\fR\x05owner\x12)\n" +
+	"\x10repeated_request\x18\x17 \x01(\bR\x0frepeatedRequest\x121\n" +
+	"\x05fault\x18\x18 \x01(\x0e2\x1b.tollgate.delivery.v1.FaultR\x05fault\x12;\n" +
+	"\vretry_after\x18\x19 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"retryAfter\x129\n" +
+	"\n" +
+	"planned_at\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\tplannedAt\"\xf7\x01\n" +
 	"\x06Phases\x12+\n" +
 	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
 	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +
@@ -868,7 +998,17 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"DeadLetter\x12:\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1e.tollgate.delivery.v1.DeliveryR\bdelivery\x12@\n" +
-	"\flast_attempt\x18\x02 \x01(\v2\x1d.tollgate.delivery.v1.AttemptR\vlastAttempt*\xa4\x01\n" +
+	"\flast_attempt\x18\x02 \x01(\v2\x1d.tollgate.delivery.v1.AttemptR\vlastAttempt*w\n" +
+	"\x05Fault\x12\x15\n" +
+	"\x11FAULT_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eFAULT_RECEIVER\x10\x01\x12\x0e\n" +
+	"\n" +
+	"FAULT_OURS\x10\x02\x12\x0e\n" +
+	"\n" +
+	"FAULT_SLOW\x10\x03\x12\x0e\n" +
+	"\n" +
+	"FAULT_GONE\x10\x04\x12\x13\n" +
+	"\x0fFAULT_THROTTLED\x10\x05*\xa4\x01\n" +
 	"\n" +
 	"Settlement\x12\x1a\n" +
 	"\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -891,43 +1031,48 @@ func file_tollgate_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 	return file_tollgate_delivery_v1_delivery_proto_rawDescData
 }
 
-var file_tollgate_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
+var file_tollgate_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_tollgate_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_tollgate_delivery_v1_delivery_proto_goTypes = []any{
-	(Settlement)(0),               // 0: tollgate.delivery.v1.Settlement
-	(*Delivery)(nil),              // 1: tollgate.delivery.v1.Delivery
-	(*EventReference)(nil),        // 2: tollgate.delivery.v1.EventReference
-	(*Header)(nil),                // 3: tollgate.delivery.v1.Header
-	(*Attempt)(nil),               // 4: tollgate.delivery.v1.Attempt
-	(*Phases)(nil),                // 5: tollgate.delivery.v1.Phases
-	(*DeadLetter)(nil),            // 6: tollgate.delivery.v1.DeadLetter
-	(*timestamppb.Timestamp)(nil), // 7: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
+	(Fault)(0),                    // 0: tollgate.delivery.v1.Fault
+	(Settlement)(0),               // 1: tollgate.delivery.v1.Settlement
+	(*Delivery)(nil),              // 2: tollgate.delivery.v1.Delivery
+	(*EventReference)(nil),        // 3: tollgate.delivery.v1.EventReference
+	(*Header)(nil),                // 4: tollgate.delivery.v1.Header
+	(*Attempt)(nil),               // 5: tollgate.delivery.v1.Attempt
+	(*Phases)(nil),                // 6: tollgate.delivery.v1.Phases
+	(*DeadLetter)(nil),            // 7: tollgate.delivery.v1.DeadLetter
+	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
 }
 var file_tollgate_delivery_v1_delivery_proto_depIdxs = []int32{
-	2,  // 0: tollgate.delivery.v1.Delivery.event:type_name -> tollgate.delivery.v1.EventReference
-	3,  // 1: tollgate.delivery.v1.Delivery.headers:type_name -> tollgate.delivery.v1.Header
-	7,  // 2: tollgate.delivery.v1.Delivery.planned_at:type_name -> google.protobuf.Timestamp
-	7,  // 3: tollgate.delivery.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
-	7,  // 4: tollgate.delivery.v1.EventReference.time:type_name -> google.protobuf.Timestamp
-	7,  // 5: tollgate.delivery.v1.Attempt.started:type_name -> google.protobuf.Timestamp
-	5,  // 6: tollgate.delivery.v1.Attempt.phases:type_name -> tollgate.delivery.v1.Phases
-	3,  // 7: tollgate.delivery.v1.Attempt.request_headers:type_name -> tollgate.delivery.v1.Header
-	3,  // 8: tollgate.delivery.v1.Attempt.response_headers:type_name -> tollgate.delivery.v1.Header
-	7,  // 9: tollgate.delivery.v1.Attempt.next_attempt:type_name -> google.protobuf.Timestamp
-	0,  // 10: tollgate.delivery.v1.Attempt.settlement:type_name -> tollgate.delivery.v1.Settlement
-	8,  // 11: tollgate.delivery.v1.Phases.dns:type_name -> google.protobuf.Duration
-	8,  // 12: tollgate.delivery.v1.Phases.connect:type_name -> google.protobuf.Duration
-	8,  // 13: tollgate.delivery.v1.Phases.tls:type_name -> google.protobuf.Duration
-	8,  // 14: tollgate.delivery.v1.Phases.wait:type_name -> google.protobuf.Duration
-	8,  // 15: tollgate.delivery.v1.Phases.total:type_name -> google.protobuf.Duration
-	1,  // 16: tollgate.delivery.v1.DeadLetter.delivery:type_name -> tollgate.delivery.v1.Delivery
-	4,  // 17: tollgate.delivery.v1.DeadLetter.last_attempt:type_name -> tollgate.delivery.v1.Attempt
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	3,  // 0: tollgate.delivery.v1.Delivery.event:type_name -> tollgate.delivery.v1.EventReference
+	4,  // 1: tollgate.delivery.v1.Delivery.headers:type_name -> tollgate.delivery.v1.Header
+	8,  // 2: tollgate.delivery.v1.Delivery.planned_at:type_name -> google.protobuf.Timestamp
+	8,  // 3: tollgate.delivery.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
+	8,  // 4: tollgate.delivery.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
+	8,  // 5: tollgate.delivery.v1.EventReference.time:type_name -> google.protobuf.Timestamp
+	8,  // 6: tollgate.delivery.v1.Attempt.started:type_name -> google.protobuf.Timestamp
+	6,  // 7: tollgate.delivery.v1.Attempt.phases:type_name -> tollgate.delivery.v1.Phases
+	4,  // 8: tollgate.delivery.v1.Attempt.request_headers:type_name -> tollgate.delivery.v1.Header
+	4,  // 9: tollgate.delivery.v1.Attempt.response_headers:type_name -> tollgate.delivery.v1.Header
+	8,  // 10: tollgate.delivery.v1.Attempt.next_attempt:type_name -> google.protobuf.Timestamp
+	1,  // 11: tollgate.delivery.v1.Attempt.settlement:type_name -> tollgate.delivery.v1.Settlement
+	0,  // 12: tollgate.delivery.v1.Attempt.fault:type_name -> tollgate.delivery.v1.Fault
+	8,  // 13: tollgate.delivery.v1.Attempt.retry_after:type_name -> google.protobuf.Timestamp
+	8,  // 14: tollgate.delivery.v1.Attempt.planned_at:type_name -> google.protobuf.Timestamp
+	9,  // 15: tollgate.delivery.v1.Phases.dns:type_name -> google.protobuf.Duration
+	9,  // 16: tollgate.delivery.v1.Phases.connect:type_name -> google.protobuf.Duration
+	9,  // 17: tollgate.delivery.v1.Phases.tls:type_name -> google.protobuf.Duration
+	9,  // 18: tollgate.delivery.v1.Phases.wait:type_name -> google.protobuf.Duration
+	9,  // 19: tollgate.delivery.v1.Phases.total:type_name -> google.protobuf.Duration
+	2,  // 20: tollgate.delivery.v1.DeadLetter.delivery:type_name -> tollgate.delivery.v1.Delivery
+	5,  // 21: tollgate.delivery.v1.DeadLetter.last_attempt:type_name -> tollgate.delivery.v1.Attempt
+	22, // [22:22] is the sub-list for method output_type
+	22, // [22:22] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_delivery_v1_delivery_proto_init() }
@@ -940,7 +1085,7 @@ func file_tollgate_delivery_v1_delivery_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_delivery_v1_delivery_proto_rawDesc), len(file_tollgate_delivery_v1_delivery_proto_rawDesc)),
-			NumEnums:      1,
+			NumEnums:      2,
 			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   0,
