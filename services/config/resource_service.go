@@ -28,6 +28,9 @@ func (s *service) resourceService(k *kind) *grpc.ServiceDesc {
 	desc := &grpc.ServiceDesc{ServiceName: string(found), HandlerType: (*any)(nil), Metadata: service.ParentFile().Path()}
 	for i := range service.Methods().Len() {
 		m := service.Methods().Get(i)
+		if operations[operation(m, k)] == nil {
+			continue // served elsewhere
+		}
 		desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: string(m.Name()), Handler: resources{s, k}.handler(m)})
 	}
 	return desc
@@ -67,16 +70,20 @@ var operations = map[string]func(r resources, ctx context.Context, q request, an
 	},
 }
 
+// operation is the beginning of a method's name.
+func operation(m protoreflect.MethodDescriptor, k *kind) string {
+	if strings.HasPrefix(string(m.Name()), "List") {
+		return "List" // of the plural
+	}
+	return strings.TrimSuffix(string(m.Name()), messageName(k))
+}
+
 // handler serves one method.
 func (r resources) handler(m protoreflect.MethodDescriptor) grpc.MethodHandler {
-	name := strings.TrimSuffix(string(m.Name()), messageName(r.kind))
-	if strings.HasPrefix(string(m.Name()), "List") {
-		name = "List" // of the plural
-	}
-	operation := operations[name]
+	operation := operations[operation(m, r.kind)]
 	in, inErr := protoregistry.GlobalTypes.FindMessageByName(m.Input().FullName())
 	out, outErr := protoregistry.GlobalTypes.FindMessageByName(m.Output().FullName())
-	if operation == nil || inErr != nil || outErr != nil {
+	if inErr != nil || outErr != nil {
 		panic(fmt.Sprintf("config: method %s is none of those of a resource", m.FullName())) // a slip in a .proto, in every test
 	}
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {

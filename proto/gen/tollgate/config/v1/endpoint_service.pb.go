@@ -421,7 +421,7 @@ func (x *UndeleteEndpointRequest) GetEtag() string {
 	return ""
 }
 
-type ReportEndpointHealthRequest struct {
+type ReportHealthRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1,000.
 	Reports       []*EndpointHealthReport `protobuf:"bytes,1,rep,name=reports,proto3" json:"reports,omitempty"`
@@ -429,20 +429,20 @@ type ReportEndpointHealthRequest struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReportEndpointHealthRequest) Reset() {
-	*x = ReportEndpointHealthRequest{}
+func (x *ReportHealthRequest) Reset() {
+	*x = ReportHealthRequest{}
 	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReportEndpointHealthRequest) String() string {
+func (x *ReportHealthRequest) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReportEndpointHealthRequest) ProtoMessage() {}
+func (*ReportHealthRequest) ProtoMessage() {}
 
-func (x *ReportEndpointHealthRequest) ProtoReflect() protoreflect.Message {
+func (x *ReportHealthRequest) ProtoReflect() protoreflect.Message {
 	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -454,12 +454,12 @@ func (x *ReportEndpointHealthRequest) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReportEndpointHealthRequest.ProtoReflect.Descriptor instead.
-func (*ReportEndpointHealthRequest) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReportHealthRequest.ProtoReflect.Descriptor instead.
+func (*ReportHealthRequest) Descriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP(), []int{7}
 }
 
-func (x *ReportEndpointHealthRequest) GetReports() []*EndpointHealthReport {
+func (x *ReportHealthRequest) GetReports() []*EndpointHealthReport {
 	if x != nil {
 		return x.Reports
 	}
@@ -519,7 +519,7 @@ func (x *EndpointHealthReport) GetHealth() *EndpointHealth {
 	return nil
 }
 
-type ReportEndpointHealthResponse struct {
+type ReportHealthResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Names whose report was not taken, since the endpoint is gone or has a
 	// newer activation.
@@ -528,20 +528,20 @@ type ReportEndpointHealthResponse struct {
 	sizeCache     protoimpl.SizeCache
 }
 
-func (x *ReportEndpointHealthResponse) Reset() {
-	*x = ReportEndpointHealthResponse{}
+func (x *ReportHealthResponse) Reset() {
+	*x = ReportHealthResponse{}
 	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
 
-func (x *ReportEndpointHealthResponse) String() string {
+func (x *ReportHealthResponse) String() string {
 	return protoimpl.X.MessageStringOf(x)
 }
 
-func (*ReportEndpointHealthResponse) ProtoMessage() {}
+func (*ReportHealthResponse) ProtoMessage() {}
 
-func (x *ReportEndpointHealthResponse) ProtoReflect() protoreflect.Message {
+func (x *ReportHealthResponse) ProtoReflect() protoreflect.Message {
 	mi := &file_tollgate_config_v1_endpoint_service_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
@@ -553,12 +553,12 @@ func (x *ReportEndpointHealthResponse) ProtoReflect() protoreflect.Message {
 	return mi.MessageOf(x)
 }
 
-// Deprecated: Use ReportEndpointHealthResponse.ProtoReflect.Descriptor instead.
-func (*ReportEndpointHealthResponse) Descriptor() ([]byte, []int) {
+// Deprecated: Use ReportHealthResponse.ProtoReflect.Descriptor instead.
+func (*ReportHealthResponse) Descriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP(), []int{9}
 }
 
-func (x *ReportEndpointHealthResponse) GetRefused() []string {
+func (x *ReportHealthResponse) GetRefused() []string {
 	if x != nil {
 		return x.Refused
 	}
@@ -595,22 +595,22 @@ const file_tollgate_config_v1_endpoint_service_proto_rawDesc = "" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"A\n" +
 	"\x17UndeleteEndpointRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\"a\n" +
-	"\x1bReportEndpointHealthRequest\x12B\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag\"Y\n" +
+	"\x13ReportHealthRequest\x12B\n" +
 	"\areports\x18\x01 \x03(\v2(.tollgate.config.v1.EndpointHealthReportR\areports\"f\n" +
 	"\x14EndpointHealthReport\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12:\n" +
-	"\x06health\x18\x02 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"8\n" +
-	"\x1cReportEndpointHealthResponse\x12\x18\n" +
-	"\arefused\x18\x01 \x03(\tR\arefused2\xb7\x05\n" +
+	"\x06health\x18\x02 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"0\n" +
+	"\x14ReportHealthResponse\x12\x18\n" +
+	"\arefused\x18\x01 \x03(\tR\arefused2\x9f\x05\n" +
 	"\x0fEndpointService\x12S\n" +
 	"\vGetEndpoint\x12&.tollgate.config.v1.GetEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12d\n" +
 	"\rListEndpoints\x12(.tollgate.config.v1.ListEndpointsRequest\x1a).tollgate.config.v1.ListEndpointsResponse\x12Y\n" +
 	"\x0eCreateEndpoint\x12).tollgate.config.v1.CreateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eUpdateEndpoint\x12).tollgate.config.v1.UpdateEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12Y\n" +
 	"\x0eDeleteEndpoint\x12).tollgate.config.v1.DeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12]\n" +
-	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12y\n" +
-	"\x14ReportEndpointHealth\x12/.tollgate.config.v1.ReportEndpointHealthRequest\x1a0.tollgate.config.v1.ReportEndpointHealthResponseBt\n" +
+	"\x10UndeleteEndpoint\x12+.tollgate.config.v1.UndeleteEndpointRequest\x1a\x1c.tollgate.config.v1.Endpoint\x12a\n" +
+	"\fReportHealth\x12'.tollgate.config.v1.ReportHealthRequest\x1a(.tollgate.config.v1.ReportHealthResponseBt\n" +
 	"\x16com.tollgate.config.v1B\x14EndpointServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
@@ -627,26 +627,26 @@ func file_tollgate_config_v1_endpoint_service_proto_rawDescGZIP() []byte {
 
 var file_tollgate_config_v1_endpoint_service_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_tollgate_config_v1_endpoint_service_proto_goTypes = []any{
-	(*GetEndpointRequest)(nil),           // 0: tollgate.config.v1.GetEndpointRequest
-	(*ListEndpointsRequest)(nil),         // 1: tollgate.config.v1.ListEndpointsRequest
-	(*ListEndpointsResponse)(nil),        // 2: tollgate.config.v1.ListEndpointsResponse
-	(*CreateEndpointRequest)(nil),        // 3: tollgate.config.v1.CreateEndpointRequest
-	(*UpdateEndpointRequest)(nil),        // 4: tollgate.config.v1.UpdateEndpointRequest
-	(*DeleteEndpointRequest)(nil),        // 5: tollgate.config.v1.DeleteEndpointRequest
-	(*UndeleteEndpointRequest)(nil),      // 6: tollgate.config.v1.UndeleteEndpointRequest
-	(*ReportEndpointHealthRequest)(nil),  // 7: tollgate.config.v1.ReportEndpointHealthRequest
-	(*EndpointHealthReport)(nil),         // 8: tollgate.config.v1.EndpointHealthReport
-	(*ReportEndpointHealthResponse)(nil), // 9: tollgate.config.v1.ReportEndpointHealthResponse
-	(*Endpoint)(nil),                     // 10: tollgate.config.v1.Endpoint
-	(*fieldmaskpb.FieldMask)(nil),        // 11: google.protobuf.FieldMask
-	(*EndpointHealth)(nil),               // 12: tollgate.config.v1.EndpointHealth
+	(*GetEndpointRequest)(nil),      // 0: tollgate.config.v1.GetEndpointRequest
+	(*ListEndpointsRequest)(nil),    // 1: tollgate.config.v1.ListEndpointsRequest
+	(*ListEndpointsResponse)(nil),   // 2: tollgate.config.v1.ListEndpointsResponse
+	(*CreateEndpointRequest)(nil),   // 3: tollgate.config.v1.CreateEndpointRequest
+	(*UpdateEndpointRequest)(nil),   // 4: tollgate.config.v1.UpdateEndpointRequest
+	(*DeleteEndpointRequest)(nil),   // 5: tollgate.config.v1.DeleteEndpointRequest
+	(*UndeleteEndpointRequest)(nil), // 6: tollgate.config.v1.UndeleteEndpointRequest
+	(*ReportHealthRequest)(nil),     // 7: tollgate.config.v1.ReportHealthRequest
+	(*EndpointHealthReport)(nil),    // 8: tollgate.config.v1.EndpointHealthReport
+	(*ReportHealthResponse)(nil),    // 9: tollgate.config.v1.ReportHealthResponse
+	(*Endpoint)(nil),                // 10: tollgate.config.v1.Endpoint
+	(*fieldmaskpb.FieldMask)(nil),   // 11: google.protobuf.FieldMask
+	(*EndpointHealth)(nil),          // 12: tollgate.config.v1.EndpointHealth
 }
 var file_tollgate_config_v1_endpoint_service_proto_depIdxs = []int32{
 	10, // 0: tollgate.config.v1.ListEndpointsResponse.endpoints:type_name -> tollgate.config.v1.Endpoint
 	10, // 1: tollgate.config.v1.CreateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
 	10, // 2: tollgate.config.v1.UpdateEndpointRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
 	11, // 3: tollgate.config.v1.UpdateEndpointRequest.update_mask:type_name -> google.protobuf.FieldMask
-	8,  // 4: tollgate.config.v1.ReportEndpointHealthRequest.reports:type_name -> tollgate.config.v1.EndpointHealthReport
+	8,  // 4: tollgate.config.v1.ReportHealthRequest.reports:type_name -> tollgate.config.v1.EndpointHealthReport
 	12, // 5: tollgate.config.v1.EndpointHealthReport.health:type_name -> tollgate.config.v1.EndpointHealth
 	0,  // 6: tollgate.config.v1.EndpointService.GetEndpoint:input_type -> tollgate.config.v1.GetEndpointRequest
 	1,  // 7: tollgate.config.v1.EndpointService.ListEndpoints:input_type -> tollgate.config.v1.ListEndpointsRequest
@@ -654,14 +654,14 @@ var file_tollgate_config_v1_endpoint_service_proto_depIdxs = []int32{
 	4,  // 9: tollgate.config.v1.EndpointService.UpdateEndpoint:input_type -> tollgate.config.v1.UpdateEndpointRequest
 	5,  // 10: tollgate.config.v1.EndpointService.DeleteEndpoint:input_type -> tollgate.config.v1.DeleteEndpointRequest
 	6,  // 11: tollgate.config.v1.EndpointService.UndeleteEndpoint:input_type -> tollgate.config.v1.UndeleteEndpointRequest
-	7,  // 12: tollgate.config.v1.EndpointService.ReportEndpointHealth:input_type -> tollgate.config.v1.ReportEndpointHealthRequest
+	7,  // 12: tollgate.config.v1.EndpointService.ReportHealth:input_type -> tollgate.config.v1.ReportHealthRequest
 	10, // 13: tollgate.config.v1.EndpointService.GetEndpoint:output_type -> tollgate.config.v1.Endpoint
 	2,  // 14: tollgate.config.v1.EndpointService.ListEndpoints:output_type -> tollgate.config.v1.ListEndpointsResponse
 	10, // 15: tollgate.config.v1.EndpointService.CreateEndpoint:output_type -> tollgate.config.v1.Endpoint
 	10, // 16: tollgate.config.v1.EndpointService.UpdateEndpoint:output_type -> tollgate.config.v1.Endpoint
 	10, // 17: tollgate.config.v1.EndpointService.DeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
 	10, // 18: tollgate.config.v1.EndpointService.UndeleteEndpoint:output_type -> tollgate.config.v1.Endpoint
-	9,  // 19: tollgate.config.v1.EndpointService.ReportEndpointHealth:output_type -> tollgate.config.v1.ReportEndpointHealthResponse
+	9,  // 19: tollgate.config.v1.EndpointService.ReportHealth:output_type -> tollgate.config.v1.ReportHealthResponse
 	13, // [13:20] is the sub-list for method output_type
 	6,  // [6:13] is the sub-list for method input_type
 	6,  // [6:6] is the sub-list for extension type_name

@@ -19,13 +19,13 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	EndpointService_GetEndpoint_FullMethodName          = "/tollgate.config.v1.EndpointService/GetEndpoint"
-	EndpointService_ListEndpoints_FullMethodName        = "/tollgate.config.v1.EndpointService/ListEndpoints"
-	EndpointService_CreateEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/CreateEndpoint"
-	EndpointService_UpdateEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/UpdateEndpoint"
-	EndpointService_DeleteEndpoint_FullMethodName       = "/tollgate.config.v1.EndpointService/DeleteEndpoint"
-	EndpointService_UndeleteEndpoint_FullMethodName     = "/tollgate.config.v1.EndpointService/UndeleteEndpoint"
-	EndpointService_ReportEndpointHealth_FullMethodName = "/tollgate.config.v1.EndpointService/ReportEndpointHealth"
+	EndpointService_GetEndpoint_FullMethodName      = "/tollgate.config.v1.EndpointService/GetEndpoint"
+	EndpointService_ListEndpoints_FullMethodName    = "/tollgate.config.v1.EndpointService/ListEndpoints"
+	EndpointService_CreateEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/CreateEndpoint"
+	EndpointService_UpdateEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/UpdateEndpoint"
+	EndpointService_DeleteEndpoint_FullMethodName   = "/tollgate.config.v1.EndpointService/DeleteEndpoint"
+	EndpointService_UndeleteEndpoint_FullMethodName = "/tollgate.config.v1.EndpointService/UndeleteEndpoint"
+	EndpointService_ReportHealth_FullMethodName     = "/tollgate.config.v1.EndpointService/ReportHealth"
 )
 
 // EndpointServiceClient is the client API for EndpointService service.
@@ -44,9 +44,9 @@ type EndpointServiceClient interface {
 	UpdateEndpoint(ctx context.Context, in *UpdateEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
 	DeleteEndpoint(ctx context.Context, in *DeleteEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
 	UndeleteEndpoint(ctx context.Context, in *UndeleteEndpointRequest, opts ...grpc.CallOption) (*Endpoint, error)
-	// ReportEndpointHealth is for the service that sends; it needs a key of a
+	// ReportHealth is for the service that sends; it needs a key of a
 	// service.
-	ReportEndpointHealth(ctx context.Context, in *ReportEndpointHealthRequest, opts ...grpc.CallOption) (*ReportEndpointHealthResponse, error)
+	ReportHealth(ctx context.Context, in *ReportHealthRequest, opts ...grpc.CallOption) (*ReportHealthResponse, error)
 }
 
 type endpointServiceClient struct {
@@ -117,10 +117,10 @@ func (c *endpointServiceClient) UndeleteEndpoint(ctx context.Context, in *Undele
 	return out, nil
 }
 
-func (c *endpointServiceClient) ReportEndpointHealth(ctx context.Context, in *ReportEndpointHealthRequest, opts ...grpc.CallOption) (*ReportEndpointHealthResponse, error) {
+func (c *endpointServiceClient) ReportHealth(ctx context.Context, in *ReportHealthRequest, opts ...grpc.CallOption) (*ReportHealthResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReportEndpointHealthResponse)
-	err := c.cc.Invoke(ctx, EndpointService_ReportEndpointHealth_FullMethodName, in, out, cOpts...)
+	out := new(ReportHealthResponse)
+	err := c.cc.Invoke(ctx, EndpointService_ReportHealth_FullMethodName, in, out, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -143,9 +143,9 @@ type EndpointServiceServer interface {
 	UpdateEndpoint(context.Context, *UpdateEndpointRequest) (*Endpoint, error)
 	DeleteEndpoint(context.Context, *DeleteEndpointRequest) (*Endpoint, error)
 	UndeleteEndpoint(context.Context, *UndeleteEndpointRequest) (*Endpoint, error)
-	// ReportEndpointHealth is for the service that sends; it needs a key of a
+	// ReportHealth is for the service that sends; it needs a key of a
 	// service.
-	ReportEndpointHealth(context.Context, *ReportEndpointHealthRequest) (*ReportEndpointHealthResponse, error)
+	ReportHealth(context.Context, *ReportHealthRequest) (*ReportHealthResponse, error)
 	mustEmbedUnimplementedEndpointServiceServer()
 }
 
@@ -174,8 +174,8 @@ func (UnimplementedEndpointServiceServer) DeleteEndpoint(context.Context, *Delet
 func (UnimplementedEndpointServiceServer) UndeleteEndpoint(context.Context, *UndeleteEndpointRequest) (*Endpoint, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndeleteEndpoint not implemented")
 }
-func (UnimplementedEndpointServiceServer) ReportEndpointHealth(context.Context, *ReportEndpointHealthRequest) (*ReportEndpointHealthResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ReportEndpointHealth not implemented")
+func (UnimplementedEndpointServiceServer) ReportHealth(context.Context, *ReportHealthRequest) (*ReportHealthResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ReportHealth not implemented")
 }
 func (UnimplementedEndpointServiceServer) mustEmbedUnimplementedEndpointServiceServer() {}
 func (UnimplementedEndpointServiceServer) testEmbeddedByValue()                         {}
@@ -306,20 +306,20 @@ func _EndpointService_UndeleteEndpoint_Handler(srv interface{}, ctx context.Cont
 	return interceptor(ctx, in, info, handler)
 }
 
-func _EndpointService_ReportEndpointHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReportEndpointHealthRequest)
+func _EndpointService_ReportHealth_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ReportHealthRequest)
 	if err := dec(in); err != nil {
 		return nil, err
 	}
 	if interceptor == nil {
-		return srv.(EndpointServiceServer).ReportEndpointHealth(ctx, in)
+		return srv.(EndpointServiceServer).ReportHealth(ctx, in)
 	}
 	info := &grpc.UnaryServerInfo{
 		Server:     srv,
-		FullMethod: EndpointService_ReportEndpointHealth_FullMethodName,
+		FullMethod: EndpointService_ReportHealth_FullMethodName,
 	}
 	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(EndpointServiceServer).ReportEndpointHealth(ctx, req.(*ReportEndpointHealthRequest))
+		return srv.(EndpointServiceServer).ReportHealth(ctx, req.(*ReportHealthRequest))
 	}
 	return interceptor(ctx, in, info, handler)
 }
@@ -356,8 +356,8 @@ var EndpointService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _EndpointService_UndeleteEndpoint_Handler,
 		},
 		{
-			MethodName: "ReportEndpointHealth",
-			Handler:    _EndpointService_ReportEndpointHealth_Handler,
+			MethodName: "ReportHealth",
+			Handler:    _EndpointService_ReportHealth_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},
