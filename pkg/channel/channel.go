@@ -56,7 +56,12 @@ type Position struct {
 type Message struct {
 	ContentType string
 	Body        []byte
+	// Headers are what the form of the message demands beside, in order. One without a value is made when it is sent.
+	Headers []Header
 }
+
+// Header is one of a message.
+type Header struct{ Name, Value string }
 
 // Occasion is an event that fires an action, as rendering sees it.
 type Occasion interface {

@@ -45,6 +45,11 @@ type Kind struct {
 	Masked func(r Resource) bool
 	// Unmask restores the secrets of stored that a client sends back as Mask has left them.
 	Unmask func(r, stored Resource)
+	// Assign sets the fields that only the server writes, of a version about to be stored; stored is the one before, or nil.
+	// named reports whether the request names a field, as one that is undeleted does with all.
+	Assign func(r, stored Resource, named func(field string) bool)
+	// Textless is why no action with parameters may go to the target, as the end of a sentence; empty where one may.
+	Textless func(r Resource) string
 	// Planned is a copy with no more than what planning reads.
 	Planned func(r Resource) Resource
 	// Decode reads a resource. With faults the target is what could be read.

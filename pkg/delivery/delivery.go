@@ -41,6 +41,8 @@ type Delivery struct {
 	Headers []Header
 	// PlannedAt is the log time of planning. NotBefore, where set, is the earliest time to send.
 	PlannedAt, NotBefore time.Time
+	// ExpiresAt, where set, is the latest time to send.
+	ExpiresAt time.Time
 	// Revision is the revision of the configuration that planned it.
 	Revision int64
 	// ReplayJob is the id of the replay job that published it again; empty for the first publication.
@@ -97,7 +99,7 @@ func (d *Delivery) message() *deliveryv1.Delivery {
 		},
 		Ordered: d.Ordered, Sequence: d.Sequence, Previous: d.Previous,
 		ContentType: d.ContentType, Body: d.Body, Headers: headerMessages(d.Headers),
-		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), Revision: d.Revision, ReplayJob: d.ReplayJob,
+		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), ExpiresAt: stamp(d.ExpiresAt), Revision: d.Revision, ReplayJob: d.ReplayJob,
 	}
 	return m
 }
@@ -118,7 +120,8 @@ func Decode(r stream.Record) (*Delivery, error) {
 		},
 		Ordered: m.GetOrdered(), Sequence: m.GetSequence(), Previous: m.GetPrevious(),
 		ContentType: m.GetContentType(), Body: m.GetBody(),
-		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
+		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), ExpiresAt: moment(m.GetExpiresAt()),
+		Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
 	}
 	for _, h := range m.GetHeaders() {

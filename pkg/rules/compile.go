@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -27,6 +28,10 @@ const (
 	maxName       = 100      // bytes: of an action, a parameter
 	maxType       = 200      // bytes: the name of an event type
 	maxTemplate   = 16 << 10 // bytes
+
+	// What is shorter would expire on the way, what is longer after the last attempt.
+	shortestExpiry = time.Second
+	longestExpiry  = 28 * time.Hour
 )
 
 // Rule is a notification that can be evaluated. It is immutable and may be shared.
@@ -50,6 +55,8 @@ type Plan struct {
 	Target string
 	// Deliveries of an ordered action are numbered by their ordering key.
 	Ordered bool
+	// ExpiresAfter is how long after it was planned a delivery may be sent; 0 as long as attempts are left.
+	ExpiresAfter time.Duration
 
 	part       channel.Action
 	parameters []parameter
@@ -107,7 +114,10 @@ func Compile(n Notification) (*Rule, error) {
 
 func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Violations) *Plan {
 	named(path+".name", a.Name, f)
-	plan := &Plan{Name: a.Name, Channel: a.Channel, part: a.Part}
+	plan := &Plan{Name: a.Name, Channel: a.Channel, part: a.Part, ExpiresAfter: a.ExpiresAfter}
+	if e := a.ExpiresAfter; e != 0 && (e < shortestExpiry || e > longestExpiry) {
+		f.Add(path+".expires_after", "must be from %s to %s", shortestExpiry, longestExpiry)
+	}
 	if a.Channel == nil {
 		f.Add(path, "must have a channel that is known")
 	} else {

@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"time"
+
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -36,6 +38,8 @@ type Action struct {
 	Parameters []Parameter
 	// Ordered asks for the order of a subject's events; nil where the types of the trigger decide.
 	Ordered *bool
+	// ExpiresAfter is how long after it was planned a delivery may be sent; 0 as long as attempts are left.
+	ExpiresAfter time.Duration
 }
 
 // Parameter is a name and a text with tokens.
@@ -52,6 +56,11 @@ func FromProto(n *configv1.Notification, channels channel.List) Notification {
 	}
 	for _, a := range n.GetActions() {
 		action := Action{Name: a.GetName(), Ordered: a.Ordered}
+		if after := a.GetExpiresAfter(); after != nil {
+			if action.ExpiresAfter = after.AsDuration(); after.CheckValid() != nil || action.ExpiresAfter == 0 {
+				action.ExpiresAfter = -1 // refused by Compile
+			}
+		}
 		action.Channel, action.Part = channels.Of(a)
 		for _, p := range a.GetParameters() {
 			action.Parameters = append(action.Parameters, Parameter{Name: p.GetName(), Template: p.GetTemplate()})

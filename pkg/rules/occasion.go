@@ -66,6 +66,9 @@ func (a acting) Notification() string { return a.rule.Code }
 
 // Parameters implements channel.Occasion.
 func (a acting) Parameters(to channel.Audience) ([]channel.Parameter, error) {
+	if len(a.plan.parameters) == 0 {
+		return nil, nil
+	}
 	values := a.occasion.values(to)
 	if n := a.occasion.longest; a.plan.cost.each > 0 && n > maxListed {
 		return nil, fmt.Errorf("%w: a list of %d elements is ranged over, at most %d", channel.ErrTooLarge, n, maxListed)

@@ -31,6 +31,8 @@ type change struct {
 	validateOnly bool
 	// force deletes although others may need what is deleted, where that can't be known.
 	force bool
+	// named reports whether the request names a field; nil where it names none.
+	named func(field string) bool
 	// edit makes the new version out of the stored one, which is nil where the resource never was. It may keep none of
 	// its argument. The action is for the log: create, update, delete, undelete.
 	edit func(stored resource, deleted bool) (next resource, action string, err error)
@@ -101,7 +103,7 @@ func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
 	}
 	setMetadata(d.next, nil)
 	if c.kind.stored != nil && d.action != actionDelete {
-		c.kind.stored(d.next, d.stored)
+		c.kind.stored(d.next, d.stored, func(field string) bool { return c.named != nil && c.named(field) })
 	}
 	return d, nil
 }

@@ -39,8 +39,9 @@ type kind struct {
 	applied func(old, new resource) bool
 	// inUse is why a resource can't be deleted; nil where it can.
 	inUse func(ctx context.Context, q queries, name string, force bool) error
-	// stored, where not nil, is called on a new version before it is validated, with the stored one or nil.
-	stored func(new, old resource)
+	// stored, where not nil, is called on a new version before it is validated, with the stored one or nil. named reports
+	// whether the request names a field.
+	stored func(new, old resource, named func(field string) bool)
 	// shown, where not nil, is called on a copy before it leaves in an answer.
 	shown func(r resource)
 }

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -10,7 +11,7 @@ import (
 )
 
 // kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
-var kept = map[protoreflect.Name]bool{"name": true, "metadata": true, "version": true}
+var kept = map[protoreflect.Name]bool{"name": true, "metadata": true, "version": true, "activation": true, "health": true}
 
 // maxPaths bounds a mask; no resource has as many fields.
 const maxPaths = 100
@@ -92,4 +93,9 @@ func take(into, from protoreflect.Message, field protoreflect.FieldDescriptor) {
 		return
 	}
 	into.Clear(field)
+}
+
+// names reports whether the mask has a field itself, and not only with all others.
+func names(mask *fieldmaskpb.FieldMask, field string) bool {
+	return slices.Contains(mask.GetPaths(), field)
 }

@@ -28,7 +28,7 @@ var validator = sync.OnceValues(func() (protovalidate.Validator, error) {
 const endless = 1000
 
 // exceeded are the fields that are larger than their .proto says; long where one of them is an endless list.
-func exceeded(r resource) (fields []fault.Violation, long bool, err error) {
+func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) {
 	v, err := validator()
 	if err != nil {
 		return nil, false, err

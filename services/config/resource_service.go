@@ -28,9 +28,6 @@ func (s *service) resourceService(k *kind) *grpc.ServiceDesc {
 	desc := &grpc.ServiceDesc{ServiceName: string(found), HandlerType: (*any)(nil), Metadata: service.ParentFile().Path()}
 	for i := range service.Methods().Len() {
 		m := service.Methods().Get(i)
-		if operations[operation(m, k)] == nil {
-			continue // served elsewhere
-		}
 		desc.Methods = append(desc.Methods, grpc.MethodDesc{MethodName: string(m.Name()), Handler: resources{s, k}.handler(m)})
 	}
 	return desc
@@ -38,7 +35,7 @@ func (s *service) resourceService(k *kind) *grpc.ServiceDesc {
 
 func messageName(k *kind) string { return string(k.make().ProtoReflect().Descriptor().Name()) }
 
-// operations are the methods of a kind's service, by the beginning of their names.
+// operations are the methods of a kind's service, by their names without the resource.
 var operations = map[string]func(r resources, ctx context.Context, q request, answer protoreflect.Message) (proto.Message, error){
 	"Get": func(r resources, ctx context.Context, q request, _ protoreflect.Message) (proto.Message, error) {
 		return r.get(ctx, q.text("name"))
@@ -68,6 +65,17 @@ var operations = map[string]func(r resources, ctx context.Context, q request, an
 	"Undelete": func(r resources, ctx context.Context, q request, _ protoreflect.Message) (proto.Message, error) {
 		return r.undelete(ctx, q.text("name"), q.text("etag"))
 	},
+	"ReportHealth": func(r resources, ctx context.Context, q request, answer protoreflect.Message) (proto.Message, error) {
+		refused, err := r.report(ctx, q.value("reports").List())
+		if err != nil {
+			return nil, err
+		}
+		list := answer.Mutable(answer.Descriptor().Fields().ByName("refused")).List()
+		for _, name := range refused {
+			list.Append(protoreflect.ValueOfString(name))
+		}
+		return answer.Interface(), nil
+	},
 }
 
 // operation is the beginning of a method's name.
@@ -83,7 +91,7 @@ func (r resources) handler(m protoreflect.MethodDescriptor) grpc.MethodHandler {
 	operation := operations[operation(m, r.kind)]
 	in, inErr := protoregistry.GlobalTypes.FindMessageByName(m.Input().FullName())
 	out, outErr := protoregistry.GlobalTypes.FindMessageByName(m.Output().FullName())
-	if inErr != nil || outErr != nil {
+	if operation == nil || inErr != nil || outErr != nil {
 		panic(fmt.Sprintf("config: method %s is none of those of a resource", m.FullName())) // a slip in a .proto, in every test
 	}
 	return func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {

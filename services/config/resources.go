@@ -29,7 +29,8 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.service.shown(r.kind, found), nil
+	shown := r.service.shown(r.kind, found)
+	return shown, withHealth(ctx, r.service.store.reader, r.kind, shown)
 }
 
 const (
@@ -79,7 +80,7 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 		}
 		out[i] = r.service.shown(r.kind, found)
 	}
-	return out, next, nil
+	return out, next, withHealth(ctx, r.service.store.reader, r.kind, out...)
 }
 
 func (r resources) create(ctx context.Context, given resource, validateOnly bool) (resource, error) {
@@ -107,6 +108,7 @@ func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb
 	}
 	return r.apply(ctx, change{
 		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly,
+		named: func(field string) bool { return names(mask, field) },
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			switch {
 			case stored == nil && allowMissing:
@@ -137,6 +139,7 @@ func (r resources) remove(ctx context.Context, name, etag string, force bool) (r
 func (r resources) undelete(ctx context.Context, name, etag string) (resource, error) {
 	return r.apply(ctx, change{
 		kind: r.kind, name: name, etag: etag,
+		named: func(string) bool { return true },
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			switch {
 			case stored == nil:

@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"slices"
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/channel"
@@ -32,16 +33,17 @@ func targetKind(k *channel.Kind) *kind {
 				return err
 			}
 			k.Validate(r, policy, f)
-			return nil
+			return unusedTexts(ctx, q, k, f, r)
 		},
 		applied: func(old, new resource) bool { return old == nil || new == nil || k.Replans(old, new) },
 		inUse: func(ctx context.Context, q queries, name string, _ bool) error {
 			return targetInUse(ctx, q, k, name)
 		},
-		stored: func(new, old resource) {
+		stored: func(new, old resource, named func(string) bool) {
 			if old != nil {
 				k.Unmask(new, old)
 			}
+			k.Assign(new, old, named)
 		},
 		shown: k.Mask,
 	}
@@ -99,9 +101,61 @@ func validateTargets(ctx context.Context, q queries, f *fault.Violations, r reso
 		if err != nil {
 			return err
 		}
+		field := at("actions", i) + "." + c.Name + "." + c.Target.Field
 		if !ok || row.deleted {
-			f.Add(at("actions", i)+"."+c.Name+"."+c.Target.Field, "%s does not exist", cut(part.Target()))
+			f.Add(field, "%s does not exist", cut(part.Target()))
+			continue
 		}
+		target := c.Target.New()
+		if err := unmarshal(row, target); err != nil {
+			return err
+		}
+		if why := c.Target.Textless(target); why != "" && len(a.GetParameters()) > 0 {
+			f.AddAs(parametersUnused, field, "%s %s: remove the action's parameters, or choose another profile", cut(part.Target()), why)
+		}
+	}
+	return nil
+}
+
+// parametersUnused is the reason where parameters of an action would be lost without anybody noticing.
+const parametersUnused = "PARAMETERS_UNUSED"
+
+// unusedTexts adds the notifications whose parameters a target would have no place for, where it had one before.
+func unusedTexts(ctx context.Context, q queries, k *channel.Kind, f *fault.Violations, r resource) error {
+	why := k.Textless(r)
+	if why == "" {
+		return nil
+	}
+	before, ok, err := newest(ctx, q, k.Field, r.GetName())
+	if err != nil {
+		return err
+	}
+	if stored := k.New(); ok && !before.deleted {
+		if err := unmarshal(before, stored); err != nil {
+			return err
+		}
+		if k.Textless(stored) != "" {
+			return nil // what came to name it since then was refused
+		}
+	}
+	rows, err := list(ctx, q, nameNotification, tenantOf(r.GetName())+"/", "", false, -1)
+	if err != nil {
+		return err
+	}
+	var by []string
+	for _, row := range rows {
+		var n configv1.Notification
+		if err := unmarshal(row, &n); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
+			return len(a.GetParameters()) > 0 && table.Channels.Target(a) == r.GetName()
+		}) {
+			by = append(by, n.GetName())
+		}
+	}
+	if len(by) > 0 {
+		f.AddAs(parametersUnused, "", "%s, and actions with parameters name it: remove the parameters first, in %s", why, named(by))
 	}
 	return nil
 }

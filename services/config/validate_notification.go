@@ -12,7 +12,7 @@ func validateNotification(f *fault.Violations, r resource) {
 }
 
 // keepNotificationVersion: the server counts, whatever the client sent.
-func keepNotificationVersion(next, stored resource) {
+func keepNotificationVersion(next, stored resource, _ func(string) bool) {
 	n := next.(*configv1.Notification)
 	n.Version = 0
 	if stored != nil {

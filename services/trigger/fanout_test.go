@@ -53,14 +53,7 @@ func TestOneEventPlansNoMoreThanItsBound(t *testing.T) {
 
 func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
 	p := newPartition(t, "events.ordered")
-	p.configure(snapshot(1, func(s *configv1.Snapshot) {
-		fanned(20, 20)(s)
-		for _, n := range s.Notifications {
-			for _, a := range n.Actions {
-				a.Parameters = []*configv1.Parameter{{Name: "x", Template: "{{.Usage.Service}}"}}
-			}
-		}
-	}))
+	p.configure(snapshot(1, fanned(20, 20)))
 	e := usage("1", "447700900001", 1, p.now)
 	e.Data.(*eventv1.UsageCharged).Service = strings.Repeat("x", 100_000)
 	p.append(e)

@@ -221,6 +221,12 @@ func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules
 		Ordered: action.Ordered, Sequence: at.Sequence, Previous: at.Previous,
 		ContentType: message.ContentType, Body: message.Body, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,
 	}
+	for _, h := range message.Headers {
+		d.Headers = append(d.Headers, delivery.Header{Name: h.Name, Value: h.Value})
+	}
+	if action.ExpiresAfter > 0 {
+		d.ExpiresAt = s.Time.Add(action.ExpiresAfter)
+	}
 	r, err := d.Record(f.topic(action.Channel.Topic))
 	if err != nil {
 		return "", 0, fmt.Errorf("plan delivery: %w", err)

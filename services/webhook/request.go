@@ -32,6 +32,9 @@ func header(d *delivery.Delivery, e *endpoint, at time.Time) http.Header {
 		h.Add(own.Name, own.Value)
 	}
 	for _, own := range d.Headers {
+		if own.Name == webhook.HeaderTransatel {
+			own.Value = webhook.SignTransatel(e.Secrets, d.Body)
+		}
 		h.Set(own.Name, own.Value)
 	}
 	// One piece of memory for all values; each may be handed to net/http alone.

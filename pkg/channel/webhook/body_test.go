@@ -22,6 +22,11 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
+var profiles = []webhook.Profile{webhook.Tollgate, webhook.Parameters, webhook.CloudEventsBinary, webhook.Transatel, webhook.Jerasoft, webhook.Ocsio}
+
+// textless have no place for parameters.
+var textless = map[webhook.Profile]bool{webhook.CloudEventsBinary: true, webhook.Ocsio: true}
+
 var update = flag.Bool("update", false, "write the golden files anew")
 
 // compiled is a notification on the types that sends a webhook with the parameters.
@@ -182,16 +187,15 @@ func TestBody_AboveTheBoundIsTooLarge(t *testing.T) {
 		"all texts in all": {{Name: "a", Template: "{{.Subscriber.ClassOfService}}"}, {Name: "b", Template: "{{.Subscriber.ClassOfService}}"}, {Name: "c", Template: "{{.Subscriber.ClassOfService}}"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := render(t, e, webhook.Endpoint{Profile: webhook.Parameters}, channel.Position{}, params...); !errors.Is(err, channel.ErrTooLarge) {
-				t.Errorf("error %v", err)
-			}
-			if _, err := render(t, e, webhook.Endpoint{}, channel.Position{}, params...); err != nil {
-				t.Error(err)
-			}
-			e := channeltest.Alert()
-			e.Data.(*eventv1.Safeguard).ClassOfService = long + long
-			if _, err := render(t, e, webhook.Endpoint{}, channel.Position{}, params...); !errors.Is(err, channel.ErrTooLarge) {
-				t.Errorf("error %v", err)
+			larger := channeltest.Alert()
+			larger.Data.(*eventv1.Safeguard).ClassOfService = long + long
+			for _, profile := range profiles {
+				if _, err := render(t, e, webhook.Endpoint{Profile: profile}, channel.Position{}, params...); textless[profile] != (err == nil) || err != nil && !errors.Is(err, channel.ErrTooLarge) {
+					t.Errorf("%s with such parameters: %v", profile, err)
+				}
+				if _, err := render(t, larger, webhook.Endpoint{Profile: profile}, channel.Position{}); profile != webhook.Parameters && !errors.Is(err, channel.ErrTooLarge) {
+					t.Errorf("%s with such data: %v", profile, err)
+				}
 			}
 		})
 	}

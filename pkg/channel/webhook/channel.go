@@ -1,6 +1,7 @@
 package webhook
 
 import (
+	"fmt"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -29,9 +30,9 @@ var endpoints = &channel.Kind{
 	Name: "Endpoint", Field: "endpoint", Label: "endpoint", One: "an endpoint", Collection: collection, Example: "crm",
 	InUse:    "ENDPOINT_IN_USE",
 	New:      func() channel.Resource { return &configv1.Endpoint{} },
-	Validate: validate, ByTenant: []string{"url"},
+	Validate: validate, ByTenant: []string{"url", "auth.oauth2.token_url"},
 	Replans: replans,
-	Mask:    mask, Masked: masked, Unmask: unmask,
+	Mask:    mask, Masked: masked, Unmask: unmask, Assign: assign, Textless: textless,
 	Planned: planned,
 	Decode: func(r channel.Resource) (channel.Target, []error) {
 		e, faults := Decode(r.(*configv1.Endpoint))
@@ -61,8 +62,9 @@ func (a Action) Recipients(channel.Occasion) []channel.Recipient {
 
 // Render implements channel.Action.
 func (a Action) Render(o channel.Occasion, to channel.Planning, _ channel.Recipient, at channel.Position) (channel.Message, error) {
-	if form, _ := to.Form.(Profile); form == Parameters {
-		return parametersBody(o, to.Audience)
+	form, ok := to.Form.(Profile)
+	if !ok || profiles[form].render == nil {
+		return channel.Message{}, fmt.Errorf("render for %s: its profile is not known", a.Endpoint)
 	}
-	return cloudEventBody(o, to.Audience, at)
+	return profiles[form].render(rendering{o, o.Event(), to.Audience, at})
 }

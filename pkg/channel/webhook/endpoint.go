@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -29,27 +30,32 @@ type Endpoint struct {
 	Concurrency int
 	// IncludePersonal lets fields marked personal leave with the event's data.
 	IncludePersonal bool
+	// Auth is how requests authenticate beside the signature; nil where the signature is all.
+	Auth Auth
+	// Phases bound the phases of an attempt.
+	Phases Phases
+	// Rate is the most requests a second; 0 is no bound.
+	Rate int
+	// Schedule is when requests may be made; nil for always.
+	Schedule *Schedule
+	// Paused endpoints are sent nothing, and nothing of theirs is cancelled.
+	Paused bool
+	// Activation counts how often the endpoint was set to active, from 1.
+	Activation int64
+}
+
+// Phases are the most that phases of an attempt may take; 0 where Timeout alone bounds one.
+type Phases struct {
+	// Connect is name resolution and connection.
+	Connect time.Duration
+	// TLS is the handshake.
+	TLS time.Duration
+	// Response is from the request written to the first byte of the response.
+	Response time.Duration
 }
 
 // Header is sent with each request.
-type Header struct{ Name, Value string }
-
-// Profile is the form of a webhook's body.
-type Profile uint8
-
-const (
-	// Tollgate is CloudEvents 1.0, structured, with our extension attributes.
-	Tollgate Profile = iota
-	// Parameters is a flat object of the action's parameters.
-	Parameters
-	// ProfileUnknown is one of a newer service: nothing is planned.
-	ProfileUnknown
-)
-
-// String is the profile as its documentation calls it.
-func (p Profile) String() string {
-	return [...]string{Tollgate: "tollgate", Parameters: "parameters", ProfileUnknown: "unknown"}[p]
-}
+type Header = channel.Header
 
 // Status decides what happens to an endpoint's deliveries.
 type Status uint8
@@ -73,7 +79,7 @@ const (
 func (e *Endpoint) Planning() channel.Planning {
 	p := channel.Planning{
 		Draft: e.Status == Draft || e.Profile == ProfileUnknown,
-		Texts: e.Profile == Parameters, Form: e.Profile,
+		Texts: profiles[e.Profile].texts, Form: e.Profile,
 	}
 	if e.IncludePersonal {
 		p.Audience = channel.Personal
@@ -90,13 +96,7 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 		IncludePersonal: e.GetPersonalData() == configv1.PersonalData_PERSONAL_DATA_INCLUDE,
 	}
 	out.Tenant, out.ID = channel.SplitName(e.GetName(), collection)
-	switch e.GetProfile() {
-	case configv1.PayloadProfile_PAYLOAD_PROFILE_UNSPECIFIED, configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE:
-		out.Profile = Tollgate
-	case configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS:
-		out.Profile = Parameters
-	default:
-		out.Profile = ProfileUnknown
+	if out.Profile = profileOf(e.GetProfile()); out.Profile == ProfileUnknown {
 		faults = append(faults, fmt.Errorf("payload profile %d is not known", e.GetProfile()))
 	}
 	switch e.GetStatus() {
@@ -129,6 +129,18 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 	if e.GetConcurrency() > 0 {
 		out.Concurrency = int(e.GetConcurrency())
 	}
+	var err error
+	if out.Auth, err = decodeAuth(e.GetAuth()); err != nil {
+		faults = append(faults, err)
+	}
+	p := e.GetPhaseTimeouts()
+	out.Phases = Phases{Connect: p.GetConnect().AsDuration(), TLS: p.GetTlsHandshake().AsDuration(), Response: p.GetResponse().AsDuration()}
+	out.Rate, out.Paused, out.Activation = int(e.GetRatePerSecond()), e.GetPaused(), e.GetActivation()
+	var f fault.Violations
+	out.Schedule = decodeSchedule(e.GetSchedule(), &f)
+	if err := f.Err("CONFIG_INVALID"); err != nil {
+		faults = append(faults, fmt.Errorf("schedule can't be read: %w", err))
+	}
 	return out, faults
 }
 
@@ -148,17 +160,34 @@ func planned(r channel.Resource) channel.Resource {
 // as disabled. All else is read when a request is sent.
 func replans(before, after channel.Resource) bool {
 	a, b := before.(*configv1.Endpoint), after.(*configv1.Endpoint)
-	return profileOf(a) != profileOf(b) || includesPersonal(a) != includesPersonal(b) || statusOf(a) != statusOf(b)
+	return profileOf(a.GetProfile()) != profileOf(b.GetProfile()) || includesPersonal(a) != includesPersonal(b) || statusOf(a) != statusOf(b)
+}
+
+// assign has the server count activations, and keeps health out of what is stored.
+func assign(r, before channel.Resource, named func(field string) bool) {
+	next := r.(*configv1.Endpoint)
+	next.Health, next.Activation = nil, 0
+	var was *configv1.Endpoint
+	if before != nil {
+		was = before.(*configv1.Endpoint)
+		next.Activation = was.GetActivation()
+	}
+	const active = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE
+	if statusOf(next) == active && (was == nil || statusOf(was) != active || named("status")) {
+		next.Activation++
+	}
+}
+
+// textless: two profiles have no place for parameters.
+func textless(r channel.Resource) string {
+	p := profileOf(r.(*configv1.Endpoint).GetProfile())
+	if p == ProfileUnknown || profiles[p].texts {
+		return ""
+	}
+	return "has profile " + p.String() + ", whose body is the event's data alone"
 }
 
 // The unspecified value of each enum is one of the others, by default.
-
-func profileOf(e *configv1.Endpoint) configv1.PayloadProfile {
-	if p := e.GetProfile(); p != configv1.PayloadProfile_PAYLOAD_PROFILE_UNSPECIFIED {
-		return p
-	}
-	return configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE
-}
 
 func includesPersonal(e *configv1.Endpoint) bool {
 	return e.GetPersonalData() == configv1.PersonalData_PERSONAL_DATA_INCLUDE

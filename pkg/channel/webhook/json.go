@@ -32,6 +32,20 @@ func (o *object) raw(name string, value []byte) {
 	o.buf = append(o.buf, value...)
 }
 
+// fields adds those of another object.
+func (o *object) fields(of []byte) {
+	inner := of[1 : len(of)-1]
+	if len(inner) == 0 {
+		return
+	}
+	if len(o.buf) == 0 {
+		o.buf = append(o.buf, '{')
+	} else {
+		o.buf = append(o.buf, ',')
+	}
+	o.buf = append(o.buf, inner...)
+}
+
 func (o *object) end() []byte {
 	if len(o.buf) == 0 {
 		o.buf = append(o.buf, '{')

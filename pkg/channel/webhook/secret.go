@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -17,6 +18,12 @@ func (Secret) String() string { return secretMask }
 
 // GoString hides the key.
 func (Secret) GoString() string { return secretMask }
+
+// NewSecret is a secret as endpoints have it, of a key.
+func NewSecret(key []byte) string { return Secret(key).text() }
+
+// text is the secret as it was written.
+func (s Secret) text() string { return secretPrefix + base64.StdEncoding.EncodeToString(s) }
 
 const (
 	secretPrefix = "whsec_"
@@ -43,12 +50,18 @@ func mask(r channel.Resource) {
 	for i, secret := range e.GetSecrets() {
 		e.Secrets[i] = maskedSecret(secret)
 	}
+	for _, secret := range authSecrets(e.GetAuth()) {
+		if *secret != "" {
+			*secret = maskedValue
+		}
+	}
 }
 
 // masked reports whether an endpoint came without its secrets. What is masked is never stored.
 func masked(r channel.Resource) bool {
 	e := r.(*configv1.Endpoint)
 	return slices.ContainsFunc(e.GetSecrets(), isMasked) ||
+		slices.ContainsFunc(authSecrets(e.GetAuth()), func(secret *string) bool { return *secret == maskedValue }) ||
 		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == maskedValue })
 }
 
@@ -57,6 +70,7 @@ func masked(r channel.Resource) bool {
 func unmask(next, stored channel.Resource) {
 	e := next.(*configv1.Endpoint)
 	unmaskValues(e.GetHeaders(), stored.(*configv1.Endpoint).GetHeaders())
+	unmaskAuth(e.GetAuth(), stored.(*configv1.Endpoint).GetAuth())
 	known := stored.(*configv1.Endpoint).GetSecrets()
 	for i, secret := range e.GetSecrets() {
 		if !isMasked(secret) {
@@ -91,6 +105,20 @@ func unmaskValues(headers, known []*configv1.CustomHeader) {
 	}
 }
 
+// unmaskAuth does the same for a way to authenticate that is of the kind that is stored; what is not stays masked, and is
+// refused by validateAuth.
+func unmaskAuth(next, stored *configv1.EndpointAuth) {
+	if reflect.TypeOf(next.GetAuth()) != reflect.TypeOf(stored.GetAuth()) {
+		return
+	}
+	known := authSecrets(stored)
+	for i, secret := range authSecrets(next) {
+		if *secret == maskedValue {
+			*secret = *known[i]
+		}
+	}
+}
+
 // secretViolation is what is wrong with a secret, empty where nothing is; it never repeats the secret.
 func secretViolation(secret string) string {
 	if isMasked(secret) {
@@ -101,7 +129,7 @@ func secretViolation(secret string) string {
 		return `must begin with "whsec_"`
 	}
 	key, err := base64.StdEncoding.DecodeString(encoded)
-	if err != nil {
+	if err != nil || base64.StdEncoding.EncodeToString(key) != encoded {
 		return `must be base64 after "whsec_"`
 	}
 	if len(key) < 24 || len(key) > 64 {

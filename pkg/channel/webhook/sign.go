@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
+	"encoding/hex"
 	"strconv"
 	"time"
 )
@@ -34,4 +35,16 @@ func Sign(secrets []Secret, id string, at time.Time, body []byte) string {
 		out = base64.StdEncoding.AppendEncode(out, mac.Sum(sum[:0]))
 	}
 	return string(out)
+}
+
+// SignTransatel makes the signature of profile transatel: the HMAC-SHA256 over the body in lower-case hexadecimal. Its key
+// is a secret as it is shown, "whsec_" included. There is room for one signature, so during a rotation it is made with the
+// older secret, which the receiver knows for certain. It is empty where there is no secret.
+func SignTransatel(secrets []Secret, body []byte) string {
+	if len(secrets) == 0 {
+		return ""
+	}
+	mac := hmac.New(sha256.New, []byte(secrets[len(secrets)-1].text()))
+	mac.Write(body)
+	return "sha256=" + hex.EncodeToString(mac.Sum(nil))
 }

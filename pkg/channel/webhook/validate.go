@@ -5,6 +5,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
@@ -15,6 +17,8 @@ const (
 	maxSecrets      = 2
 	maxHeaderValue  = 4096
 	maxConcurrency  = 512
+	maxRate         = 10_000
+	shortestPhase   = 100 * time.Millisecond
 	shortestTimeout = time.Second
 	longestTimeout  = time.Minute
 )
@@ -32,14 +36,36 @@ func validate(r channel.Resource, policy outbound.Policy, f *fault.Violations) {
 	validateEnum(f, "personal_data", int32(e.GetPersonalData()), configv1.PersonalData_name)
 	validateSecrets(f, e.GetSecrets())
 	f.AddErr("ca_certificates", outbound.CheckCAs([]byte(e.GetCaCertificates())))
-	validateHeaders(f, e.GetHeaders())
+	validateHeaders(f, e.GetHeaders(), authHeader(e.GetAuth()))
+	timeout := DefaultTimeout
 	if t := e.GetTimeout(); t != nil {
-		if d := t.AsDuration(); !t.IsValid() || d < shortestTimeout || d > longestTimeout {
+		if timeout = t.AsDuration(); !t.IsValid() || timeout < shortestTimeout || timeout > longestTimeout {
 			f.Add("timeout", "must be from %s to %s", shortestTimeout, longestTimeout)
+			timeout = longestTimeout
 		}
 	}
+	validatePhases(f, e.GetPhaseTimeouts(), timeout)
 	if c := e.GetConcurrency(); c < 0 || c > maxConcurrency {
 		f.Add("concurrency", "must be from 1 to %d, or 0 for the default", maxConcurrency)
+	}
+	if r := e.GetRatePerSecond(); r < 0 || r > maxRate {
+		f.Add("rate_per_second", "must be from 1 to %d, or 0 for no bound", maxRate)
+	}
+	var schedule fault.Violations
+	decodeSchedule(e.GetSchedule(), &schedule)
+	f.AddErr("schedule", schedule.Err("CONFIG_INVALID"))
+	validateAuth(f, e.GetAuth(), policy)
+}
+
+// validatePhases: what is longer than the attempt in all would bound nothing.
+func validatePhases(f *fault.Violations, p *configv1.PhaseTimeouts, timeout time.Duration) {
+	for _, phase := range []struct {
+		field string
+		value *durationpb.Duration
+	}{{"connect", p.GetConnect()}, {"tls_handshake", p.GetTlsHandshake()}, {"response", p.GetResponse()}} {
+		if d := phase.value.AsDuration(); phase.value != nil && (!phase.value.IsValid() || d < shortestPhase || d > timeout) {
+			f.Add("phase_timeouts."+phase.field, "must be from %s to %s, the endpoint's timeout", shortestPhase, timeout)
+		}
 	}
 }
 
@@ -60,37 +86,54 @@ func validateSecrets(f *fault.Violations, secrets []string) {
 		if text := secretViolation(secret); text != "" {
 			f.Add(at("secrets", i), "%s", text)
 		} else if i > 0 && secret == secrets[0] {
-			f.Add(at("secrets", i), "stands twice")
+			f.Add(at("secrets", i), "is there twice")
 		}
 	}
 }
 
 // ours are headers, or beginnings of them ending in "-", that a custom one must not replace: those of the connection,
-// and those by which a receiver trusts us.
+// those by which a receiver trusts us, and those of profiles.
 var ours = []string{
 	"host", "connection", "content-length", "content-type", "content-encoding", "expect", "keep-alive", "te", "trailer",
-	"transfer-encoding", "upgrade", "proxy-", "webhook-", "tollgate-", "ce-",
+	"transfer-encoding", "upgrade", "proxy-", "webhook-", "tollgate-", "traceparent", "ce-", "x-tsl-signature-256", "x-ocs-io-",
 }
 
-func validateHeaders(f *fault.Violations, headers []*configv1.CustomHeader) {
+// validateHeaders adds what is wrong with custom headers; auth is the one that the way to authenticate sets.
+func validateHeaders(f *fault.Violations, headers []*configv1.CustomHeader, auth string) {
 	seen := map[string]bool{}
 	for i, h := range headers {
 		name := strings.ToLower(h.GetName())
-		switch {
-		case !isToken(name) || len(name) > 100:
-			f.Add(at("headers", i)+".name", "must be 1 to 100 letters, digits and hyphens")
+		switch text := headerNameViolation(name); {
+		case text != "":
+			f.Add(at("headers", i)+".name", "%s", text)
 		case seen[name]:
-			f.Add(at("headers", i)+".name", "%s stands twice", h.GetName())
-		case isOurs(name):
-			f.Add(at("headers", i)+".name", "%s is set by us", h.GetName())
+			f.Add(at("headers", i)+".name", "%s is there twice", h.GetName())
+		case name == auth:
+			f.Add(at("headers", i)+".name", "%s is set by auth", h.GetName())
 		}
 		seen[name] = true
-		if v := h.GetValue(); v == maskedValue {
+		v := h.GetValue()
+		switch {
+		case v == maskedValue:
 			f.Add(at("headers", i)+".value", "is masked, and no stored header of that name has one")
-		} else if len(v) > maxHeaderValue || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c >= 0x7f }) {
+		case len(v) > maxHeaderValue || strings.ContainsFunc(v, func(c rune) bool { return c < ' ' && c != '\t' || c >= 0x7f }):
 			f.Add(at("headers", i)+".value", "must be at most %d printable ASCII characters", maxHeaderValue)
+		case strings.TrimSpace(v) != v:
+			f.Add(at("headers", i)+".value", noBlanks)
 		}
 	}
+}
+
+// headerNameViolation is what is wrong with the name of a header, empty where nothing is.
+func headerNameViolation(name string) string {
+	name = strings.ToLower(name)
+	switch {
+	case !isToken(name) || len(name) > 100:
+		return "must be 1 to 100 letters, digits and hyphens"
+	case isOurs(name):
+		return name + " is set by us"
+	}
+	return ""
 }
 
 func isOurs(name string) bool {

@@ -1,0 +1,150 @@
+package config
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/timestamppb"
+)
+
+// The health of a target is what the service that sends found out about it. It is no part of a revision: it stands in a
+// table of its own, a row for each target, and is shown beside what is configured. A report is of one activation, and is
+// worth nothing once the target has another.
+
+// maxReports is how many reports one call may bring.
+const maxReports = 1000
+
+// healthOf is the field of a kind's resources that holds their health; nil where they have none.
+func healthOf(k *kind) protoreflect.FieldDescriptor {
+	return k.make().ProtoReflect().Descriptor().Fields().ByName("health")
+}
+
+// activationOf is the activation of a resource, or that a health is of.
+func activationOf(m protoreflect.Message) int64 {
+	return m.Get(m.Descriptor().Fields().ByName("activation")).Int()
+}
+
+// report stores the reports of one call, all or none, and answers the names of those that were not taken: the target is
+// gone, or has another activation.
+func (r resources) report(ctx context.Context, reports protoreflect.List) (refused []string, err error) {
+	if !rpc.FromService(ctx) {
+		return nil, fault.New(fault.Denied, "SERVICE_KEY_REQUIRED", "health is reported by a service: its key must be one of grpc.service_key_hashes_file")
+	}
+	if err := validateReports(reports); err != nil {
+		return nil, err
+	}
+	tx, err := r.service.store.writer.BeginTx(ctx, nil)
+	if err != nil {
+		return nil, fmt.Errorf("begin report: %w", err)
+	}
+	// After a commit this does nothing.
+	defer tx.Rollback() //nolint:errcheck // a report that is given up leaves nothing to report
+	now := timestamppb.New(r.service.clock())
+	for i := range reports.Len() {
+		name, health := reportOf(reports.Get(i).Message())
+		row, ok, err := newest(ctx, tx, r.kind.name, name)
+		if err != nil {
+			return nil, err
+		}
+		if !ok || row.deleted {
+			refused = append(refused, name)
+			continue
+		}
+		target, err := r.kind.decode(row)
+		if err != nil {
+			return nil, err
+		}
+		if activationOf(target.ProtoReflect()) != activationOf(health) {
+			refused = append(refused, name)
+			continue
+		}
+		health.Set(health.Descriptor().Fields().ByName("report_time"), protoreflect.ValueOfMessage(now.ProtoReflect()))
+		body, err := proto.MarshalOptions{Deterministic: true}.Marshal(health.Interface())
+		if err != nil {
+			return nil, fmt.Errorf("encode health of %s: %w", name, err)
+		}
+		if _, err := tx.ExecContext(ctx, `INSERT INTO target_health (kind, name, body) VALUES ($1, $2, $3)
+			ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body`, r.kind.name, name, body); err != nil {
+			return nil, fmt.Errorf("write health of %s: %w", name, err)
+		}
+	}
+	if err := tx.Commit(); err != nil {
+		return nil, fmt.Errorf("commit report: %w", err)
+	}
+	return refused, nil
+}
+
+// reportOf is the target's name and its health.
+func reportOf(report protoreflect.Message) (name string, health protoreflect.Message) {
+	fields := report.Descriptor().Fields()
+	return report.Get(fields.ByName("name")).String(), report.Mutable(fields.ByName("health")).Message()
+}
+
+// validateReports refuses reports with violations, each named by its place.
+func validateReports(reports protoreflect.List) error {
+	var f fault.Violations
+	if n := reports.Len(); n < 1 || n > maxReports {
+		f.Add("reports", "must be 1 to %d, are %d", maxReports, n)
+		return f.Err("REQUEST_INVALID")
+	}
+	for i := range reports.Len() {
+		name, health := reportOf(reports.Get(i).Message())
+		if name == "" || len(name) > maxToken {
+			f.Add(at("reports", i)+".name", "must be 1 to %d bytes", maxToken)
+		}
+		fields, _, err := exceeded(health.Interface())
+		if err != nil {
+			return err
+		}
+		for _, v := range fields {
+			f.Add(at("reports", i)+".health."+v.Field, "%s", v.Description)
+		}
+	}
+	return f.Err("REQUEST_INVALID")
+}
+
+// withHealth sets the health of targets of one kind that are about to be shown, in the order of their names.
+func withHealth(ctx context.Context, q queries, k *kind, shown ...resource) error {
+	field := healthOf(k)
+	if field == nil || len(shown) == 0 {
+		return nil
+	}
+	rows, err := q.QueryContext(ctx, `SELECT name, body FROM target_health WHERE kind = $1 AND name >= $2 AND name <= $3`,
+		k.name, shown[0].GetName(), shown[len(shown)-1].GetName())
+	if err != nil {
+		return fmt.Errorf("read health: %w", err)
+	}
+	defer rows.Close()
+	bodies := map[string][]byte{}
+	for rows.Next() {
+		var name string
+		var body []byte
+		if err := rows.Scan(&name, &body); err != nil {
+			return fmt.Errorf("read health: %w", err)
+		}
+		bodies[name] = body
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read health: %w", err)
+	}
+	for _, r := range shown {
+		body, ok := bodies[r.GetName()]
+		if !ok {
+			continue
+		}
+		m := r.ProtoReflect()
+		health := m.NewField(field).Message()
+		if err := proto.Unmarshal(body, health.Interface()); err != nil {
+			return fmt.Errorf("read health of %s: %w", r.GetName(), err)
+		}
+		if activationOf(m) == activationOf(health) {
+			m.Set(field, protoreflect.ValueOfMessage(health))
+		}
+	}
+	return nil
+}
