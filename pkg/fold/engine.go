@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -145,7 +146,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 		Service: c.Service, Partition: p, Address: c.Address,
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
 		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
-		Snapshots: kafkalog.NewSnapshots(c.Client, c.Producer, cl.Progress),
+		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,
 		Cache:    max(1, c.Limits.CacheRecords/int(e.partitions)), Batch: c.Limits.BatchRecords, PublishedOffsetEvery: c.Limits.PublishedOffsetEvery,

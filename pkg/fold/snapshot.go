@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
@@ -73,7 +74,7 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	}
 	o.snap.count += int64(len(entries))
 	for len(entries) > 0 {
-		n := fitting(entries)
+		n := snapshot.Fitting(entries)
 		err = o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries[:n]}}})
 		if err != nil || o.snap == nil {
 			return err
@@ -84,17 +85,6 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 		o.snap.scanned, o.snap.readAt = true, o.w.Offset
 	}
 	return nil
-}
-
-// fitting is how many entries one record of the topic takes.
-func fitting(entries []*statev1.SnapshotRecord_Entry) int {
-	size := 0
-	for i, e := range entries {
-		if size += len(e.GetKey()) + len(e.GetValue()) + 16; size > state.MaxBytes/2 && i > 0 {
-			return i
-		}
-	}
-	return len(entries)
 }
 
 // snapshotDue says whether it is time: when enough is new, and once in a while when nothing is, before retention takes
@@ -194,8 +184,6 @@ func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotReco
 	return nil
 }
 
-var errSnapshot = errors.New("snapshot can't be used")
-
 // restore reads the newest snapshot from which the log still goes on.
 func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) (bool, error) {
 	var (
@@ -212,13 +200,13 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) 
 			}
 			var err error
 			if begin, err = state.DecodeWatermark(part.Begin.GetWatermark()); err != nil {
-				return fmt.Errorf("%w: %w", errSnapshot, err)
+				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			}
 			begun = true
 			return o.clear(ctx)
 		case *statev1.SnapshotRecord_Entries_:
 			if !begun {
-				return fmt.Errorf("%w: it has no begin mark", errSnapshot)
+				return fmt.Errorf("%w: it has no begin mark", snapshot.ErrDamaged)
 			}
 			entries += int64(len(part.Entries.GetEntries()))
 			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
@@ -228,9 +216,9 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) 
 		return nil
 	})
 	if err == nil && found && (!ended || entries < count) {
-		err = fmt.Errorf("%w: %d entries of %d, end mark %t", errSnapshot, entries, count, ended)
+		err = fmt.Errorf("%w: %d entries of %d, end mark %t", snapshot.ErrDamaged, entries, count, ended)
 	}
-	if errors.Is(err, errSnapshot) {
+	if errors.Is(err, snapshot.ErrDamaged) {
 		o.config.Log.Incident(IncidentRecord, begin.Offset, err)
 	}
 	if err != nil || !found {
@@ -261,7 +249,7 @@ func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*st
 		o.config.Log.Progress()
 		w, err := state.DecodeWatermark(b.GetWatermark())
 		if _, other := errors.AsType[*state.FormatError](err); other {
-			err = fmt.Errorf("%w: %w", errSnapshot, err)
+			err = fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			o.config.Log.Incident(IncidentFormat, 0, err)
 			return false, err
 		}
@@ -301,7 +289,7 @@ func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin state.Watermark,
 		if len(key) > len(record.Prefix) && key[:len(record.Prefix)] == record.Prefix {
 			h, body, err := record.DecodeHeader(value)
 			if err != nil {
-				return fmt.Errorf("%w: %w", errSnapshot, err)
+				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			}
 			h.Listed = 0
 			if len(h.Timers) > 0 {

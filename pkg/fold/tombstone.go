@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
@@ -63,14 +64,14 @@ func (o *Owner[B, C]) restoreTombstones(ctx context.Context, gone []*statev1.Sna
 		for i, e := range gone[:n] {
 			later, err := appliedLater(stand[i], e.GetValue())
 			if err != nil {
-				return fmt.Errorf("%w: %w", errSnapshot, err)
+				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			}
 			if later {
 				continue
 			}
 			beside, err := record.BesideKeys(keys[i][len(record.Prefix):], stand[i])
 			if err != nil {
-				return fmt.Errorf("%w: %w", errSnapshot, err)
+				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
 			}
 			c.Puts = append(c.Puts, state.Entry{Key: e.GetKey(), Value: e.GetValue()})
 			c.Deletes = append(c.Deletes, beside...)

@@ -1,15 +1,13 @@
 package foldtest
 
 import (
-	"context"
 	"slices"
 	"testing"
-
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/state/snapshot/snapshottest"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
@@ -20,12 +18,12 @@ type Memory struct {
 	store     *memstate.Store
 	log       Journal
 	outcomes  Journal
-	snapshots *keptSnapshots
+	snapshots *snapshottest.Memory
 }
 
 // NewMemory returns an empty backend.
 func NewMemory() *Memory {
-	return &Memory{store: memstate.New(), log: &slice{}, outcomes: &slice{}, snapshots: &keptSnapshots{}}
+	return &Memory{store: memstate.New(), log: &slice{}, outcomes: &slice{}, snapshots: &snapshottest.Memory{}}
 }
 
 // Partition is the only one.
@@ -53,7 +51,10 @@ func (m *Memory) Outcomes() Journal { return m.outcomes }
 func (m *Memory) Snapshots() fold.Snapshots { return m.snapshots }
 
 // Oldest is where the newest complete snapshot begins.
-func (m *Memory) Oldest() int64 { return m.snapshots.oldest() }
+func (m *Memory) Oldest() int64 {
+	w, _ := m.snapshots.Watermark(m.Partition())
+	return w.Offset
+}
 
 // slice is a journal in memory.
 type slice struct {
@@ -90,78 +91,11 @@ func untrimmed(t testing.TB, j Journal) Journal {
 	return &slice{records: s.records}
 }
 
-// keptSnapshots keeps snapshot records in memory, in the order written.
-type keptSnapshots struct {
-	records []*statev1.SnapshotRecord
-}
-
-func (k *keptSnapshots) Write(_ context.Context, records ...*statev1.SnapshotRecord) error {
-	for _, r := range records {
-		k.records = append(k.records, proto.CloneOf(r))
-	}
-	return nil
-}
-
-func (k *keptSnapshots) newest(accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (from int, id string, err error) {
-	begun := make(map[string]int)
-	from = -1
-	for i, r := range k.records {
-		switch part := r.GetPart().(type) {
-		case *statev1.SnapshotRecord_Begin_:
-			ok, err := accept(part.Begin)
-			if err != nil {
-				return 0, "", err
-			}
-			if ok {
-				begun[r.GetSnapshot()] = i
-			}
-		case *statev1.SnapshotRecord_End_:
-			if at, ok := begun[r.GetSnapshot()]; ok && at > from {
-				from, id = at, r.GetSnapshot()
-			}
-		}
-	}
-	return from, id, nil
-}
-
-func (k *keptSnapshots) Newest(_ context.Context, _ state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
-	from, id, err := k.newest(accept)
-	if err != nil || id == "" {
-		return false, err
-	}
-	for _, r := range k.records[from:] {
-		if r.GetSnapshot() != id {
-			continue
-		}
-		if err := each(r); err != nil {
-			return true, err
-		}
-		if _, last := r.GetPart().(*statev1.SnapshotRecord_End_); last {
-			break
-		}
-	}
-	return true, nil
-}
-
-func (k *keptSnapshots) oldest() int64 {
-	from, id, err := k.newest(func(*statev1.SnapshotRecord_Begin) (bool, error) { return true, nil })
-	if err != nil || id == "" {
-		return 0
-	}
-	w, err := state.DecodeWatermark(k.records[from].GetBegin().GetWatermark())
-	if err != nil {
-		return 0
-	}
-	return w.Offset
-}
-
 // Written are all snapshot records, in the order written.
-func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.records }
+func (m *Memory) Written() []*statev1.SnapshotRecord { return m.snapshots.Written() }
 
 // DropEntries loses what snapshots hold, and keeps their marks.
-func (m *Memory) DropEntries() {
-	m.snapshots.records = slices.DeleteFunc(m.snapshots.records, func(r *statev1.SnapshotRecord) bool { return r.GetEntries() != nil })
-}
+func (m *Memory) DropEntries() { m.snapshots.DropEntries() }
 
 // DropSnapshots loses all of them.
-func (m *Memory) DropSnapshots() { m.snapshots.records = nil }
+func (m *Memory) DropSnapshots() { m.snapshots.Drop() }

@@ -11,9 +11,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
@@ -71,7 +71,7 @@ func (s *Servers) Backend(t testing.TB, i int) Backend {
 		partition: state.Partition{Domain: fmt.Sprintf("simulation-%d", i), Count: 1},
 		log:       &topicJournal{t: t, servers: s, topic: s.topics[0], partition: int32(i)},
 		outcomes:  &topicJournal{t: t, servers: s, topic: s.topics[1], partition: int32(i)},
-		snapshots: kafkalog.NewSnapshots(s.client, s.producer, func() {}),
+		snapshots: snapshot.NewTopic(s.client, s.producer, func() {}),
 	}
 }
 

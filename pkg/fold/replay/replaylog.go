@@ -10,10 +10,10 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
-	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
@@ -295,7 +295,7 @@ func OfEngine[B, C any](ctx context.Context, e *fold.Engine[B, C], partition int
 	c.Fold, c.Options, c.Clock = cfg.NewFold(), cfg.Options, cfg.Clock
 	c.At = func(ctx context.Context, r state.Revision) (C, error) { return state.Await(ctx, cfg.Revisions, r) }
 	c.Log = topicLog{cfg.Client, c.Topic, partition}
-	c.Snapshots = kafkalog.NewSnapshots(cfg.Client, cfg.Producer, func() {})
+	c.Snapshots = snapshot.NewTopic(cfg.Client, cfg.Producer, func() {})
 	return Run(ctx, c)
 }
 

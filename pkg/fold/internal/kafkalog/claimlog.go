@@ -1,4 +1,4 @@
-// Package kafkalog is Kafka as the owner of a partition uses it: the log that it claimed, and the topic of snapshots.
+// Package kafkalog is Kafka as the owner of a partition uses it: the log that it claimed.
 package kafkalog
 
 import (

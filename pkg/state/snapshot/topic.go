@@ -1,4 +1,4 @@
-package kafkalog
+package snapshot
 
 import (
 	"context"
@@ -14,25 +14,27 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
-// Snapshots keeps snapshots on the topic state.snapshots, keyed by domain and partition.
-type Snapshots struct {
+// Topic keeps snapshots on the topic state.snapshots, keyed by domain and partition.
+type Topic struct {
 	client   *stream.Client
 	producer *stream.Producer
 	topic    string
 	progress func()
+	windows  []time.Duration
 }
 
-// NewSnapshots reads and writes them through client and producer; progress is called while a long read goes on.
-func NewSnapshots(client *stream.Client, producer *stream.Producer, progress func()) *Snapshots {
-	return &Snapshots{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress}
+// NewTopic reads and writes them through client and producer; progress is called while a long read goes on. The newest
+// snapshot is looked for as far back as each of windows, one after the other, then in the whole topic.
+func NewTopic(client *stream.Client, producer *stream.Producer, progress func(), windows ...time.Duration) *Topic {
+	return &Topic{client: client, producer: producer, topic: client.Topic(stream.StateSnapshots), progress: progress, windows: append(windows, 0)}
 }
 
 func snapshotKey(domain string, partition int32) []byte {
 	return []byte(domain + "/" + strconv.Itoa(int(partition)))
 }
 
-// Write implements Snapshots.
-func (s *Snapshots) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
+// Write returns once the records are acknowledged by all replicas.
+func (s *Topic) Write(ctx context.Context, records ...*statev1.SnapshotRecord) error {
 	out := make([]stream.Record, len(records))
 	for i, r := range records {
 		value, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
@@ -44,12 +46,9 @@ func (s *Snapshots) Write(ctx context.Context, records ...*statev1.SnapshotRecor
 	return s.producer.Produce(ctx, out...)
 }
 
-// windows are how far back the newest snapshot is looked for, one after the other; the last is the whole topic.
-// Snapshots come every quarter of an hour.
-var windows = []time.Duration{30 * time.Minute, 3 * time.Hour, 0}
-
-// Newest implements Snapshots.
-func (s *Snapshots) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+// Newest reads the newest snapshot of a partition that has an end mark and whose begin mark is accepted, its records in
+// the order written. found is false where there is none.
+func (s *Topic) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
 	n, err := s.client.Partitions(ctx, s.topic)
 	if err != nil {
 		return false, err
@@ -59,7 +58,7 @@ func (s *Snapshots) Newest(ctx context.Context, p state.Partition, accept func(*
 	if err != nil {
 		return false, err
 	}
-	for _, window := range windows {
+	for _, window := range s.windows {
 		from := start
 		if window > 0 {
 			if from, err = s.client.OffsetAt(ctx, s.topic, partition, time.Now().Add(-window)); err != nil {
@@ -81,7 +80,7 @@ func (s *Snapshots) Newest(ctx context.Context, p state.Partition, accept func(*
 }
 
 // find returns the id and the first offset of the newest complete snapshot that begins at or after an offset.
-func (s *Snapshots) find(ctx context.Context, p state.Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
+func (s *Topic) find(ctx context.Context, p state.Partition, partition int32, from, end int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (id string, at int64, err error) {
 	begun := make(map[string]int64)
 	err = s.walk(ctx, p, partition, from, end, func(offset int64, r *statev1.SnapshotRecord) (bool, error) {
 		switch part := r.GetPart().(type) {
@@ -108,7 +107,7 @@ func (s *Snapshots) find(ctx context.Context, p state.Partition, partition int32
 }
 
 // read hands out the records of one snapshot; who wrote one twice wrote the same.
-func (s *Snapshots) read(ctx context.Context, p state.Partition, partition int32, from, end int64, id string, each func(*statev1.SnapshotRecord) error) error {
+func (s *Topic) read(ctx context.Context, p state.Partition, partition int32, from, end int64, id string, each func(*statev1.SnapshotRecord) error) error {
 	return s.walk(ctx, p, partition, from, end, func(_ int64, r *statev1.SnapshotRecord) (bool, error) {
 		if r.GetSnapshot() != id {
 			return true, nil
@@ -120,7 +119,7 @@ func (s *Snapshots) read(ctx context.Context, p state.Partition, partition int32
 }
 
 // walk reads the snapshot records of a partition of state between offsets.
-func (s *Snapshots) walk(ctx context.Context, p state.Partition, partition int32, from, end int64, visit func(int64, *statev1.SnapshotRecord) (more bool, err error)) error {
+func (s *Topic) walk(ctx context.Context, p state.Partition, partition int32, from, end int64, visit func(int64, *statev1.SnapshotRecord) (more bool, err error)) error {
 	key := string(snapshotKey(p.Domain, p.Number))
 	for from < end {
 		b, err := s.client.FetchFrom(ctx, s.topic, partition, from, 4<<20)
