@@ -75,7 +75,7 @@ func (r *Rule) Types() []string {
 // Active reports whether the rule plans anything.
 func (r *Rule) Active() bool { return r.active }
 
-// Compile validates a notification and makes it ready to be evaluated. The error is a fault of kind Invalid that lists all
+// Compile validates a notification and makes it ready to be evaluated. The error is of kind Invalid and lists all
 // that is wrong.
 func Compile(n Notification) (*Rule, error) {
 	var f fault.Violations

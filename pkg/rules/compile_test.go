@@ -25,7 +25,7 @@ func notification(edit func(*Notification)) Notification {
 	n := Notification{
 		Tenant: "acme", Code: "reached", Version: 3, Active: true,
 		Trigger: Trigger{EventTypes: []string{"safeguard.reached"}},
-		Actions: []Action{webhookTo("tell", endpoint)},
+		Actions: []Action{webhookTo("notify", endpoint)},
 	}
 	if edit != nil {
 		edit(&n)
@@ -41,7 +41,7 @@ func webhookTo(name, endpoint string) Action {
 func violations(t *testing.T, err error) []string {
 	t.Helper()
 	if err != nil && fault.KindOf(err) != fault.Invalid {
-		t.Fatalf("not a fault of kind Invalid: %v", err)
+		t.Fatalf("not an error of kind Invalid: %v", err)
 	}
 	var out []string
 	for _, v := range fault.ViolationsOf(err) {
@@ -50,7 +50,7 @@ func violations(t *testing.T, err error) []string {
 	return out
 }
 
-func TestCompileSaysWhatIsWrong(t *testing.T) {
+func TestCompile_ListsEveryViolation(t *testing.T) {
 	template := func(text string) func(*Notification) {
 		return func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"p", text}} }
 	}
@@ -76,7 +76,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"a wildcard stands for one entity":               {types("*", "safe*.reached", "x.*"), []string{`[0]: "*" must be a type`, `[1]: "safe*.reached" must be a type`, `[2]: no event type is of entity "x"`}},
 		"control records are no events":                  {types("system.tick"), []string{"control record"}},
 		"a trigger without types fires never":            {types(), []string{"trigger.event_types: must have at least one"}},
-		"a notification tells somebody":                  {func(n *Notification) { n.Actions = nil }, []string{"actions: must have at least one"}},
+		"a notification has an action":                   {func(n *Notification) { n.Actions = nil }, []string{"actions: must have at least one"}},
 		"a filter is CEL":                                {filter("data.spent.units >"), []string{"trigger.filter: Syntax error"}},
 		"a filter names fields that exist":               {filter("data.spend.units > 3"), []string{"trigger.filter: undefined field 'spend'"}},
 		"a filter compares like with like":               {filter("data.spent.units > 'x'"), []string{"no matching overload"}},
@@ -85,9 +85,9 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"a pattern that can't be compiled is found now":  {filter("data.reason.matches('(')"), []string{"invalid matches argument"}},
 		"a filter over two messages holds for both":      {filter("data.reason == 'x'", "safeguard.reached", "subscriber.terminated"), nil},
 		"a field of one message only names who lacks it": {filter("data.spent.units > 3", "safeguard.reached", "subscriber.terminated"), []string{"trigger.filter: for subscriber.terminated: undefined field 'spent'"}},
-		"a slip in the syntax is said once":              {filter("data.", "safeguard.reached", "subscriber.terminated"), []string{"Syntax error"}},
+		"a syntax error is listed once":                  {filter("data.", "safeguard.reached", "subscriber.terminated"), []string{"Syntax error"}},
 		"envelope and enums are known":                   {filter("subject.startsWith('44') && time < received_at && data.state == Safeguard.State.STATE_ACTIVE && type != '' && id+source+tenant+correlation != ''"), nil},
-		"an action has a name of its own":                {func(n *Notification) { n.Actions = append(n.Actions, n.Actions[0]) }, []string{`actions[1].name: "tell" stands twice`}},
+		"an action has a name of its own":                {func(n *Notification) { n.Actions = append(n.Actions, n.Actions[0]) }, []string{`actions[1].name: "notify" stands twice`}},
 		"an endpoint is of the same tenant":              {func(n *Notification) { n.Actions[0].Part = webhook.Action{Endpoint: "tenants/other/endpoints/x"} }, []string{`actions[0].webhook.endpoint: must be an endpoint of tenant "acme"`}},
 		"an action names its target":                     {func(n *Notification) { n.Actions[0].Part = webhook.Action{} }, []string{"actions[0].webhook.endpoint: must be"}},
 		"an action without a channel is refused":         {func(n *Notification) { n.Actions[0].Channel = nil }, []string{"actions[0]: must have a channel that is known"}},
@@ -134,13 +134,13 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 		"a pattern that repeats by count is refused":      {filter("data.reason.matches('" + strings.Repeat("a{0,1000}", 50) + "')"), []string{"trigger.filter: the pattern takes up to 100001 steps for a character, at most 1000"}},
 		"a pattern is a constant":                         {filter("data.reason.matches(data.language)"), []string{"trigger.filter: the pattern of matches must be a constant text"}},
 		"text is not compared as if it were a number":     {template("{{if gt .Option.Spent 5}}x{{end}}"), []string{"gt compares two numbers"}},
-		"broken templates are said with their place":      {template("{{.Option.Spent"), []string{"text:1: unclosed action"}},
+		"broken templates are listed with their position": {template("{{.Option.Spent"), []string{"text:1: unclosed action"}},
 		"too much is refused": {func(n *Notification) {
 			n.Trigger.Filter = strings.Repeat(" ", expr.MaxText) + "true"
 			template(strings.Repeat("x", maxTemplate+1))(n)
 		}, []string{"trigger.filter: must be at most 4096 bytes", "must be at most 16384 bytes"}},
 		"a name has its form": {func(n *Notification) { n.Tenant, n.Code = "", "" }, []string{"name: must be"}},
-		"everything wrong is said at once": {func(n *Notification) {
+		"everything wrong is listed at once": {func(n *Notification) {
 			n.Trigger = Trigger{EventTypes: []string{"nope", "safeguard.alert"}, Filter: "1"}
 			n.Actions[0] = Action{Channel: webhook.Channel, Part: webhook.Action{}, Parameters: []Parameter{{"a", "{{.X.Y}}"}}}
 		}, []string{`"nope" is unknown`, "trigger.filter: must be true or false", "actions[0].name", "actions[0].webhook.endpoint", "INVALID_TOKEN: .X does not exist for safeguard.alert"}},
@@ -161,7 +161,7 @@ func TestCompileSaysWhatIsWrong(t *testing.T) {
 	}
 }
 
-func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
+func TestTokens_ExistInTheirMessageAndRender(t *testing.T) {
 	for _, typ := range event.Types() {
 		for _, g := range contexts()[typ.Name] {
 			var text strings.Builder
@@ -187,7 +187,7 @@ func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// An event that says nothing, and one that says something everywhere.
+			// An event without data, and one with data in every field.
 			full := proto.Clone(typ.Data)
 			channeltest.Fill(full.ProtoReflect())
 			for _, data := range []proto.Message{typ.Data, full} {
@@ -202,7 +202,7 @@ func TestEveryTokenExistsInItsMessageAndRenders(t *testing.T) {
 	}
 }
 
-func TestAWildcardMeansEveryTypeOfItsEntity(t *testing.T) {
+func TestWildcard_MeansEveryTypeOfItsEntity(t *testing.T) {
 	r, err := Compile(notification(func(n *Notification) { n.Trigger.EventTypes = []string{"client.*", "client.created"} }))
 	if err != nil {
 		t.Fatal(err)
@@ -216,7 +216,7 @@ func TestAWildcardMeansEveryTypeOfItsEntity(t *testing.T) {
 	}
 }
 
-func TestActionsAreOrderedWhereAllTypesAre(t *testing.T) {
+func TestActions_AreOrderedWhereAllTypesAre(t *testing.T) {
 	no := false
 	for name, tc := range map[string]struct {
 		types []string
@@ -225,7 +225,7 @@ func TestActionsAreOrderedWhereAllTypesAre(t *testing.T) {
 	}{
 		"all types are ordered":      {[]string{"usage.charged", "safeguard.*"}, nil, true},
 		"one type is not":            {[]string{"usage.charged", "billrun.failed"}, nil, false},
-		"nobody wants the order":     {[]string{"usage.charged"}, &no, false},
+		"the order is not wanted":    {[]string{"usage.charged"}, &no, false},
 		"no order where none can be": {[]string{"hook.failed"}, &no, false},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -243,7 +243,7 @@ func TestActionsAreOrderedWhereAllTypesAre(t *testing.T) {
 	}
 }
 
-func TestActionsArePlannedInTheOrderOfTheirNames(t *testing.T) {
+func TestActions_AreInTheOrderOfTheirNames(t *testing.T) {
 	r, err := Compile(notification(func(n *Notification) {
 		n.Actions = []Action{webhookTo("b", endpoint), webhookTo("a", endpoint)}
 	}))
@@ -257,7 +257,7 @@ func TestValidate_ReadsTheMessage(t *testing.T) {
 		Name:    "tenants/acme/notifications/x",
 		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.*"}, Filter: "data.blocked"},
 		Actions: []*configv1.Action{{
-			Name:       "tell",
+			Name:       "notify",
 			Action:     &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: endpoint}},
 			Parameters: []*configv1.Parameter{{Name: "spent", Template: "{{.Option.Spent}}"}},
 			Ordered:    proto.Bool(true),

@@ -24,21 +24,21 @@ func compileFilter(text string, of []event.Type, f *fault.Violations) map[protor
 		return nil
 	}
 	compiled := map[protoreflect.FullName]*expr.Program{}
-	judged := map[protoreflect.FullName]bool{}
-	said := map[string]bool{}
+	done := map[protoreflect.FullName]bool{}
+	listed := map[string]bool{}
 	for _, t := range of {
 		message := messageOf(t)
-		if judged[message] {
+		if done[message] {
 			continue
 		}
-		judged[message] = true
-		c, faults := compileFor(text, t.Data)
-		for _, text := range faults {
-			// A slip in the syntax is the same for every type: said once.
-			if said[text] {
+		done[message] = true
+		c, issues := compileFor(text, t.Data)
+		for _, text := range issues {
+			// A syntax error is the same for every type: listed once.
+			if listed[text] {
 				continue
 			}
-			said[text] = true
+			listed[text] = true
 			if len(of) == 1 || strings.HasPrefix(text, "Syntax error") {
 				f.Add(field, "%s", text)
 			} else {
@@ -59,8 +59,8 @@ func compileFor(text string, data proto.Message) (*expr.Program, []string) {
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
-	program, _, faults := expr.Compile(env, text)
-	return program, faults
+	program, _, issues := expr.Compile(env, text)
+	return program, issues
 }
 
 // environments holds what CEL knows about each message of data: making one takes a millisecond, and there are a few.

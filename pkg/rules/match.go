@@ -49,22 +49,22 @@ func NewIndex(rules []*Rule) *Index {
 // Match is a rule that an event fires, or whose filter failed on it.
 type Match struct {
 	Rule *Rule
-	// Firing tells one firing from another for the same event, and is part of a delivery's id. A rule of kind event
+	// Firing distinguishes firings for the same event, and is part of a delivery's id. A rule of kind event
 	// fires once for each match, and it is empty.
 	Firing string
-	// Err says why the filter failed: then the rule doesn't fire.
+	// Err is why the filter failed: then the rule doesn't fire.
 	Err error
 }
 
-// errOtherData says that an event was not made by our own doors.
+// errOtherData means that an event was not validated by ingest.
 var errOtherData = errors.New("its data is not the message of its type")
 
 // EventLimit is what the filters of one event may cost together, in units of pkg/expr: a fifth of a second at most.
 const EventLimit = 2_000_000
 
-// Match gives the rules that e fires, by code; nil where nobody asked for its type. Where the filters of an event cost
-// more than EventLimit it ends: unjudged are the rules that are left, the first of which is next.
-func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, unjudged int) {
+// Match gives the rules that e fires, by code; nil where no rule is for its type. Where the filters of an event cost
+// more than EventLimit it ends: left is the number of rules that were not evaluated, next the first of them.
+func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 	c := x.byType[address{e.Tenant, e.Type}]
 	if c == nil {
 		return nil, nil, 0
@@ -90,7 +90,7 @@ func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, unjudged int
 	return matches, nil, 0
 }
 
-// matches judges the filter over data of that message, and says what that cost.
+// matches evaluates the filter over data of that message, and returns what that cost.
 func (r *Rule) matches(seen *activation, message protoreflect.FullName) (fires bool, cost uint64, err error) {
 	if r.filter == nil {
 		return true, 1, nil

@@ -77,38 +77,38 @@ func TestMatch(t *testing.T) {
 			n.Trigger.Filter = "data.class_of_service == 'gold'"
 		}),
 	)
-	if got, want := fired(judged(x, channeltest.Alert())), "a-all, e-spent, f-envelope, g-enum, i-fails failed, k-absent, l-two-messages, z-all"; got != want {
+	if got, want := fired(fires(x, channeltest.Alert())), "a-all, e-spent, f-envelope, g-enum, i-fails failed, k-absent, l-two-messages, z-all"; got != want {
 		t.Errorf("fired %s, want %s", got, want)
 	}
-	if got, want := fired(judged(x, channeltest.Activated())), "l-two-messages"; got != want {
+	if got, want := fired(fires(x, channeltest.Activated())), "l-two-messages"; got != want {
 		t.Errorf("fired %s, want %s", got, want)
 	}
 
-	nobody := channeltest.Alert()
-	nobody.Tenant = "nobody"
-	if got := judged(x, nobody); got != nil {
+	other := channeltest.Alert()
+	other.Tenant = "none"
+	if got := fires(x, other); got != nil {
 		t.Errorf("fired %s for a tenant without rules", fired(got))
 	}
 
 	dear := channeltest.Alert()
 	dear.Data.(*eventv1.Safeguard).Language = strings.Repeat("a", 300_000)
-	if got := fired(judged(x, dear)); !strings.Contains(got, "j-dear failed") {
+	if got := fired(fires(x, dear)); !strings.Contains(got, "j-dear failed") {
 		t.Errorf("fired %s: a filter past its bound did not fail", got)
 	}
 
 	wrong := channeltest.Alert()
 	wrong.Data = channeltest.Activated().Data
-	if got := fired(judged(x, wrong)); !strings.Contains(got, "a-all failed") {
+	if got := fired(fires(x, wrong)); !strings.Contains(got, "a-all failed") {
 		t.Errorf("fired %s: data of another type was taken", got)
 	}
 	wrong.Data = nil
-	if got := fired(judged(x, wrong)); !strings.Contains(got, "a-all failed") {
+	if got := fired(fires(x, wrong)); !strings.Contains(got, "a-all failed") {
 		t.Errorf("fired %s: an event without data was taken", got)
 	}
 }
 
 // A filter over the data yields what the same comparison in Go yields.
-func TestFiltersAgreeWithGo(t *testing.T) {
+func TestFilter_AgreesWithGo(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int64Range(-5, 60).Draw(t, "limit")
 		percent := rapid.Int32Range(0, 100).Draw(t, "percent")
@@ -127,7 +127,7 @@ func TestFiltersAgreeWithGo(t *testing.T) {
 			data.Threshold = &eventv1.Threshold{Percent: rapid.Int32Range(0, 100).Draw(t, "of")}
 		}
 		want := data.Spent.Units > limit || data.Threshold != nil && data.Threshold.Percent >= percent
-		if got := len(judged(NewIndex([]*Rule{r}), e)) == 1; got != want {
+		if got := len(fires(NewIndex([]*Rule{r}), e)) == 1; got != want {
 			t.Fatalf("fired %v, want %v", got, want)
 		}
 	})
@@ -166,16 +166,16 @@ func BenchmarkMatch(b *testing.B) {
 	quiet, loud := usage(1), usage(91)
 	other := &event.Event{Type: "client.created", Tenant: "acme", Data: &eventv1.ClientChanged{}}
 
-	b.Run("nobody asked for its type", func(b *testing.B) {
+	b.Run("no rule is for its type", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			judged(x, other)
+			fires(x, other)
 		}
 	})
 	b.Run("ten filters, none true", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if judged(x, quiet) != nil {
+			if fires(x, quiet) != nil {
 				b.Fatal("fired")
 			}
 		}
@@ -188,10 +188,10 @@ func BenchmarkMatch(b *testing.B) {
 			for b.Loop() {
 				n++
 				if n%100 != 0 {
-					judged(x, quiet)
+					fires(x, quiet)
 					continue
 				}
-				for _, m := range judged(x, loud) {
+				for _, m := range fires(x, loud) {
 					if _, err := m.Rule.Render(m.Rule.Actions[0], &Occasion{Event: loud, Now: channeltest.Noon}, to, channel.Recipient{}, channel.Position{Sequence: 1, Previous: "dlv_x"}); err != nil {
 						b.Fatal(err)
 					}
@@ -228,15 +228,15 @@ func BenchmarkCompile(b *testing.B) {
 	}
 }
 
-// judged is what an event fires where its filters cost little.
-func judged(x *Index, e *event.Event) []Match {
+// fires is what an event fires where its filters cost little.
+func fires(x *Index, e *event.Event) []Match {
 	matches, _, _ := x.Match(e)
 	return matches
 }
 
 // The filters of one event have a bound together, however many rules there are: which are left does not depend on how
 // long it took.
-func TestFiltersOfOneEventAreBoundedTogether(t *testing.T) {
+func TestFilters_OfOneEventShareOneBound(t *testing.T) {
 	var all []Notification
 	for i := range 200 {
 		all = append(all, notification(func(n *Notification) {
@@ -253,7 +253,7 @@ func TestFiltersOfOneEventAreBoundedTogether(t *testing.T) {
 		t.Errorf("%d rules are left, from %v on", left, next)
 	}
 	if len(matches) != len(again) || next != nextAgain || left != leftAgain {
-		t.Error("judged otherwise the second time")
+		t.Error("evaluated otherwise the second time")
 	}
 	if matches, next, left := x.Match(channeltest.Alert()); len(matches) != 0 || next != nil || left != 0 {
 		t.Errorf("an ordinary event: %d matches, %d left", len(matches), left)

@@ -70,7 +70,7 @@ func FromProto(n *configv1.Notification, channels channel.List) Notification {
 	return out
 }
 
-// Validate returns everything that is wrong with a notification, as a fault of kind Invalid whose fields are paths of the
+// Validate returns everything that is wrong with a notification, as an error of kind Invalid whose fields are paths of the
 // message.
 func Validate(n *configv1.Notification, channels channel.List) error {
 	_, err := Compile(FromProto(n, channels))

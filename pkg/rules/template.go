@@ -79,7 +79,7 @@ func compileParameter(p Parameter, types []event.Type, to *channel.Channel, fiel
 		return out // nothing but definitions, or nothing at all
 	}
 
-	said := map[string]bool{}
+	listed := map[string]bool{}
 	lacking := map[string][]string{} // token -> types
 	var missing []string             // tokens as they were met
 	for _, typ := range types {
@@ -87,8 +87,8 @@ func compileParameter(p Parameter, types []event.Type, to *channel.Channel, fiel
 		c.list(t.Root, c.root)
 		out.cost = c.cost // of every type the same
 		for _, s := range c.faults {
-			if !said[s] {
-				said[s] = true
+			if !listed[s] {
+				listed[s] = true
 				f.Add(field, "%s", s)
 			}
 		}

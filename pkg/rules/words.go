@@ -33,7 +33,7 @@ func decimal(m *money.Money) string {
 }
 
 // word is an enum's value as people write it: STATE_TEMPORARILY_INACTIVE of State is "temporarily-inactive". Empty for
-// the one that says nothing.
+// the one that sets nothing.
 func word(of protoreflect.EnumDescriptor, n protoreflect.EnumNumber) string {
 	value := of.Values().ByNumber(n)
 	if n == 0 || value == nil {

@@ -59,7 +59,7 @@ func TestCompile_RejectsInvalidScopes(t *testing.T) {
 	for name, text := range map[string]string{
 		"nothing at all":                  "",
 		"a field that usage has not got":  "usage.colour == 1",
-		"a number instead of a verdict":   "usage.category",
+		"a number instead of a bool":      "usage.category",
 		"a name that nobody knows":        "roaming",
 		"half an expression":              "usage.roaming &&",
 		"a pattern that repeats by count": `usage.service.matches("` + strings.Repeat("a{0,1000}", 100) + `")`,
