@@ -39,17 +39,17 @@ var prefixPattern = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
 
 // Validate lists every fault.
 func (c Config) Validate() error {
-	var faults []error
+	var violations []error
 	if c.Address == "" {
-		faults = append(faults, errors.New("redis.address: required, host:port"))
+		violations = append(violations, errors.New("redis.address: required, host:port"))
 	}
 	if !prefixPattern.MatchString(c.Prefix) {
-		faults = append(faults, fmt.Errorf("redis.prefix: %q is not 1 to 64 letters, digits, '.', '_' or '-'", c.Prefix))
+		violations = append(violations, fmt.Errorf("redis.prefix: %q is not 1 to 64 letters, digits, '.', '_' or '-'", c.Prefix))
 	}
 	if c.Timeout <= 0 || c.Timeout > 15*time.Second {
-		faults = append(faults, fmt.Errorf("redis.timeout: %s is not above 0 and at most 15s", c.Timeout))
+		violations = append(violations, fmt.Errorf("redis.timeout: %s is not above 0 and at most 15s", c.Timeout))
 	}
-	return errors.Join(faults...)
+	return errors.Join(violations...)
 }
 
 // Open makes a client and checks that Redis keeps what it is given.
@@ -102,27 +102,27 @@ type Settings struct {
 	Known bool
 }
 
-// Faults lists what would lose acknowledged state.
-func (s Settings) Faults() []string {
-	var faults []string
+// Violations lists what would lose acknowledged state.
+func (s Settings) Violations() []string {
+	var violations []string
 	if major, _, _ := strings.Cut(s.Version, "."); s.Version != "" {
 		if n, err := strconv.Atoi(major); err != nil || n < 7 {
-			faults = append(faults, fmt.Sprintf("redis is version %s, 7.0 or newer is required", s.Version))
+			violations = append(violations, fmt.Sprintf("redis is version %s, 7.0 or newer is required", s.Version))
 		}
 	}
 	if !s.Known {
-		return faults
+		return violations
 	}
 	if s.Policy != "noeviction" {
-		faults = append(faults, fmt.Sprintf("maxmemory-policy is %s: counters would be evicted; set noeviction", s.Policy))
+		violations = append(violations, fmt.Sprintf("maxmemory-policy is %s: counters would be evicted; set noeviction", s.Policy))
 	}
 	if s.AppendOnly != "yes" {
-		faults = append(faults, "appendonly is "+s.AppendOnly+": a restart would lose everything since the last dump; set yes")
+		violations = append(violations, "appendonly is "+s.AppendOnly+": a restart would lose everything since the last dump; set yes")
 	}
 	if s.AppendFsync != "always" {
-		faults = append(faults, "appendfsync is "+s.AppendFsync+": a crash would lose acknowledged commits and cost a rebuild; set always")
+		violations = append(violations, "appendfsync is "+s.AppendFsync+": a crash would lose acknowledged commits and cost a rebuild; set always")
 	}
-	return faults
+	return violations
 }
 
 // Settings reads them.
@@ -168,12 +168,12 @@ func (s *Store) verify(ctx context.Context, skipDurabilityCheck bool) error {
 	if err != nil {
 		return err
 	}
-	faults := settings.Faults()
+	violations := settings.Violations()
 	if !settings.Known && !skipDurabilityCheck {
-		faults = append(faults, "redis does not show its settings (CONFIG): allow `CONFIG GET`, or set redis.skip_durability_check if you know that appendfsync is always and maxmemory-policy noeviction")
+		violations = append(violations, "redis does not show its settings (CONFIG): allow `CONFIG GET`, or set redis.skip_durability_check if you know that appendfsync is always and maxmemory-policy noeviction")
 	}
-	if len(faults) > 0 {
-		return fmt.Errorf("redis at %s would not keep what it is given: %s", s.redis.Options().Addr, strings.Join(faults, "; "))
+	if len(violations) > 0 {
+		return fmt.Errorf("redis at %s would not keep what it is given: %s", s.redis.Options().Addr, strings.Join(violations, "; "))
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Where the embedded servers listen unless somebody else does: not where real ones are looked for.
+// Where the embedded servers listen unless the port is taken: not where real ones are looked for.
 const (
 	kafkaAddress = "127.0.0.1:19192"
 	redisAddress = "127.0.0.1:16479"
@@ -82,16 +82,16 @@ func createTopics(ctx context.Context, cfg stream.Config) error {
 	return errors.Join(client.CreateTopics(ctx, table.Topics(partitions), true), client.Close())
 }
 
-// free is the address if nobody listens there, else the same host with port 0, any free one; that at once where anyPort is
+// free is the address if its port is free, else the same host with port 0, any free one; that at once where anyPort is
 // set.
 func free(ctx context.Context, address string, anyPort bool) string {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return address // judged with the rest of the configuration
+		return address // validated with the rest of the configuration
 	}
 	if !anyPort {
 		if listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address); err == nil {
-			// Whoever takes it between here and there makes the start fail, and say so.
+			// Where the port is taken meanwhile the start fails, with an error about it.
 			_ = listener.Close()
 			return address
 		}

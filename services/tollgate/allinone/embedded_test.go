@@ -9,7 +9,7 @@ import (
 
 // The Java admin client describes topics by a request that the embedded Kafka answers with a null list, unless it is not
 // offered.
-func TestTheEmbeddedKafkaOffersNothingThatTheJavaAdminClientFailsOn(t *testing.T) {
+func TestEmbeddedKafka_OffersNothingThatTheJavaAdminClientFailsOn(t *testing.T) {
 	s, err := startServers(t.Context(), t.TempDir(), true)
 	if err != nil {
 		t.Fatal(err)

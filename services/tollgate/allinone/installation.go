@@ -22,7 +22,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Config says where things are kept.
+// Config is where things are kept.
 type Config struct {
 	// Dir holds Kafka's log and the database of config.
 	Dir string
@@ -30,7 +30,7 @@ type Config struct {
 	KeyFile string
 	// Log is where a service logs.
 	Log func(service string) (io.Writer, error)
-	// AnyPort takes free ports at once, not the usual ones where nobody has them: for many installations that start at
+	// AnyPort takes free ports at once, not the usual ones where they are free: for many installations that start at
 	// the same moment.
 	AnyPort bool
 }
@@ -42,7 +42,7 @@ type Installation struct {
 
 	cfg Config
 	key string
-	// serviceKey is what services send to config, which shows secrets to nobody else; serviceKeyFile is where it lies.
+	// serviceKey is what services send to config, which shows secrets to no other caller; serviceKeyFile is where it is.
 	serviceKey     string
 	serviceKeyFile string
 	servers        *servers
@@ -226,8 +226,8 @@ func (i *Installation) serve(ctx context.Context, name string, cfg process.Confi
 	return nil
 }
 
-// fail ends all services with the first one that ended before it was told to: what the others went on to accept would be
-// worked by nobody, in an installation that looks well.
+// fail ends all services with the first one that ended before it was stopped: what the others went on to accept would not
+// be worked, in an installation that looks well.
 func (i *Installation) fail(err error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -263,7 +263,7 @@ func (i *Installation) Service(name string) *Service {
 	return nil
 }
 
-// Failed is closed when a service has ended before it was told to; Err then says which, and why. The others end with it.
+// Failed is closed when a service has ended before it was stopped; Err is then which, and why. The others end with it.
 func (i *Installation) Failed() <-chan struct{} { return i.failed }
 
 // Err is the end of the first service that ended by itself, nil while all work.

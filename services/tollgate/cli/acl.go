@@ -11,7 +11,7 @@ import (
 type topicsACL struct {
 	Listing
 	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"Prefix of every topic and group."`
-	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} stands for the service, producer, consumer or operator." placeholder:"PATTERN"`
+	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} is replaced by the service, producer, consumer or operator." placeholder:"PATTERN"`
 	Commands  bool   `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
 }
 
@@ -33,7 +33,7 @@ Example:
 func (c topicsACL) AfterApply() error {
 	switch {
 	case !strings.Contains(c.Principal, "{}"):
-		return usageError{"--principal must have {} where the name stands, or all would have the same rights"}
+		return usageError{"--principal must have {} in place of the name, or all would have the same rights"}
 	case strings.Contains(c.Principal, "'"):
 		return usageError{"--principal must be without quotation marks"}
 	}

@@ -47,7 +47,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	}
 	var documents []manifest.Document
 	var err error
-	var unread manifest.Faults
+	var unread manifest.Violations
 	if c.File != "" {
 		if documents, err = c.read(streams.In); err != nil && !errors.As(err, &unread) {
 			return err
@@ -66,7 +66,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 	}
 	if len(unread) > 0 {
 		// The violations of the others are reported too, where the service can be reached.
-		var wrong manifest.Faults
+		var wrong manifest.Violations
 		if _, err := manifest.Plan(ctx, conn, documents); errors.As(err, &wrong) {
 			unread = append(unread, wrong...)
 		}
@@ -77,7 +77,7 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 		do = manifest.Plan
 	}
 	outcomes, err := do(ctx, conn, documents)
-	var wrong manifest.Faults
+	var wrong manifest.Violations
 	if errors.As(err, &wrong) {
 		err = wrong.Sorted()
 	} else if err != nil {

@@ -34,7 +34,7 @@ type checkCommand struct {
 
 // Help is shown below the flags.
 func (checkCommand) Help() string {
-	return `Exits 1 where a check fails, and says what to do about it. "unverified" is not a failure: Redis does not show its
+	return `Exits 1 where a check fails, and prints what to do about it. "unverified" is not a failure: Redis does not show its
 settings, and the operator vouches for them with redis.skip_durability_check.
 
 Example:
@@ -134,7 +134,7 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 		return []finding{{what, faultFound, "does not answer: " + err.Error(), "start it, or name it with --redis"}}, nil
 	}
 	var found []finding
-	for _, text := range settings.Faults() {
+	for _, text := range settings.Violations() {
 		found = append(found, finding{what, faultFound, text, "set it in redis.conf"})
 	}
 	switch {

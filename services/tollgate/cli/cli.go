@@ -32,7 +32,7 @@ func (s Streams) legible() Streams {
 	return s
 }
 
-// commands is the grammar; each command's own struct says what its flags mean.
+// commands is the grammar; each command's own struct describes its flags.
 type commands struct {
 	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its webhooks."`
 	Topics struct {
@@ -61,7 +61,7 @@ type commands struct {
 		Set     setOption     `cmd:"" help:"Change an option of a subscriber."`
 		Explain explainOption `cmd:"" help:"Show what made the figures of a subscriber."`
 		Verify  verifyOption  `cmd:"" help:"Recompute counters from the log, and show what differs."`
-		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over what it says by now."`
+		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over the class as it is now."`
 	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
 	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
 	Keys  struct {
@@ -145,7 +145,7 @@ type usageError struct{ text string }
 
 func (e usageError) Error() string { return e.text }
 
-// Bounds of what is said to a person at once.
+// Bounds of what is shown to a person at once.
 const (
 	maxLine  = 2 << 10
 	maxLines = 200

@@ -14,7 +14,7 @@ import (
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
-// domainTopics says which log each domain of state is folded from.
+// domainTopics is the log that each domain of state is folded from.
 var domainTopics = map[string]string{
 	"safeguard":          stream.EventsOrdered,
 	"trigger-ordered":    stream.EventsOrdered,
@@ -52,7 +52,7 @@ func (c acceptGap) AfterApply() error {
 	case c.From < 0 || c.To <= c.From:
 		return usageError{fmt.Sprintf("--from and --to must be a range of offsets, not %d to %d", c.From, c.To)}
 	case strings.TrimSpace(c.Why) == "":
-		return usageError{"--why must say something"}
+		return usageError{"--why must not be empty"}
 	}
 	return nil
 }
@@ -82,7 +82,7 @@ func (c acceptGap) Run(ctx context.Context, streams Streams) error {
 	return c.append(ctx, streams, client, topic)
 }
 
-// append writes the audit record first: a gap that nobody accounts for is worse than an account of one that was not made.
+// append writes the audit record first: a gap without a record is worse than a record of one that was not made.
 func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.Client, topic string) error {
 	gap := fold.NewGap(&controlv1.Gap{
 		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
@@ -112,7 +112,7 @@ func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.C
 
 func (c acceptGap) confirm(streams Streams, topic string) error {
 	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
-		return usageError{"nobody is there to be asked: --yes is required without a terminal"}
+		return usageError{"--yes is required without a terminal to ask at"}
 	}
 	fmt.Fprintf(streams.Err, "What %s counted from offsets %d to %d of %s/%d will be lost for good. Type the word accept to go on: ",
 		c.Domain, c.From, c.To-1, topic, c.Partition)

@@ -17,7 +17,7 @@ func Model() (*kong.Application, error) {
 	return parser.Model, nil
 }
 
-// Check parses a command line, without the program's name, and runs nothing. The error says what is wrong with it.
+// Check parses a command line, without the program's name, and runs nothing. The error is what is wrong with it.
 func Check(args []string) (err error) {
 	parser, err := newParser(Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err != nil {

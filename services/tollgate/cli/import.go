@@ -21,11 +21,11 @@ type importSubscribers struct {
 	Listing
 	File        string        `arg:"" help:"CSV file; its first line names the columns."`
 	Tenant      string        `required:"" env:"TOLLGATE_TENANT" help:"Id of the tenant that they are subscribers of." placeholder:"ID"`
-	ActivatedAt string        `help:"When they became subscribers here, for rows that do not say, in RFC 3339. It decides which period spent amounts are of; usage from before it is rejected." placeholder:"TIME"`
+	ActivatedAt string        `help:"When they became subscribers here, for rows without a time, in RFC 3339. It decides which period spent amounts are of; usage from before it is rejected." placeholder:"TIME"`
 	Separator   string        `default:"," help:"Separator of the cells of a row."`
-	DryRun      bool          `help:"Judge every row and send none."`
+	DryRun      bool          `help:"Validate every row and send none."`
 	Resume      string        `help:"Keep the journal of what was acknowledged in this file, and go on from it; FILE.csv.progress by default." placeholder:"FILE"`
-	FromStart   bool          `help:"Send every row again, whatever the journal says; nothing is counted twice."`
+	FromStart   bool          `help:"Send every row again, whatever the journal has; nothing is counted twice."`
 	Patience    time.Duration `default:"2m" help:"Give up when ingest took no row for so long."`
 	Address     string        `name:"ingest" env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
 	Config      string        `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
@@ -139,7 +139,7 @@ func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
 	return nil
 }
 
-// advise says what to do about an import that ended before its end.
+// advise is what to do about an import that ended before its end.
 func (c importSubscribers) advise(err error, s subscriberimport.Summary) error {
 	switch {
 	case subscriberimport.IsDifferentFile(err):

@@ -83,7 +83,7 @@ func newJourney(t *testing.T, class *configv1.ClassOfService) *journey {
 	return j
 }
 
-// command is a command line as a process of its own; args are split at spaces, where ~ stands for one that stays.
+// command is a command line as a process of its own; args are split at spaces; ~ is a space that stays.
 func (j *journey) command(args string) *exec.Cmd {
 	words := strings.Fields(args)
 	for i := range words {
@@ -126,7 +126,7 @@ func onlyData() *configv1.ClassOfService {
 	return &configv1.ClassOfService{DataSafeguard: &configv1.DataSafeguardOption{Limit: eur(50, 0)}}
 }
 
-// killer stands before ingest, and kills who imports when as many rows were answered as it waits for.
+// killer is a proxy before ingest, and kills the importer when as many rows were answered as it waits for.
 type killer struct {
 	ingestv1.UnimplementedIngestServiceServer
 	ingest ingestv1.IngestServiceClient
@@ -134,7 +134,7 @@ type killer struct {
 	mu       sync.Mutex
 	answered int
 	at       int
-	// before: ingest has answered, the importer has not heard it.
+	// before: ingest has answered, the importer does not have the answer.
 	before bool
 	kill   func()
 }
@@ -148,7 +148,7 @@ func (k *killer) PublishStream(in grpc.BidiStreamingServer[ingestv1.PublishStrea
 		for {
 			req, err := in.Recv()
 			if err != nil {
-				_ = out.CloseSend() // how it ends is told by the side that reads
+				_ = out.CloseSend() // the reading side returns how it ends
 				return
 			}
 			if out.Send(req) != nil {
@@ -219,8 +219,8 @@ func TestImport_KilledRepeatedlyEndsCompleteWithoutDuplicates(t *testing.T) {
 	line := "import subscribers " + file + " --activated-at 2026-11-01T00:00:00Z -o json --ingest " + listener.Addr().String()
 	for round, at := range []int{1, 1000, 300, 2000} {
 		cmd := j.command(line)
-		var said bytes.Buffer
-		cmd.Stdout, cmd.Stderr = &said, &said
+		var output bytes.Buffer
+		cmd.Stdout, cmd.Stderr = &output, &output
 		started := make(chan struct{})
 		k.mu.Lock()
 		k.answered, k.at, k.before = 0, at, round%2 == 0
@@ -234,7 +234,7 @@ func TestImport_KilledRepeatedlyEndsCompleteWithoutDuplicates(t *testing.T) {
 		}
 		close(started)
 		if err := cmd.Wait(); err == nil || cmd.ProcessState.ExitCode() != -1 {
-			t.Fatalf("round %d was not killed: %v\n%s", round, err, said.String())
+			t.Fatalf("round %d was not killed: %v\n%s", round, err, output.String())
 		}
 	}
 	k.mu.Lock()
@@ -335,7 +335,7 @@ func TestOption_SubscriberIsImportedShownAndChanged(t *testing.T) {
 		t.Error(errs)
 	}
 
-	// Why the figures are what they are, and that the log says the same.
+	// Why the figures are what they are, and that the log has the same.
 	out, errs = j.run(exitOK, "option explain 491511 --option overspend")
 	for _, want := range []string{
 		`subscriber\.activated \S+ +overspend +\+20\.5 EUR +20\.5 EUR +20 EUR +active +yes +`,

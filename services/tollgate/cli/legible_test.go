@@ -43,7 +43,7 @@ func TestOutput_EscapesWhatAffectsATerminal(t *testing.T) {
 	for _, leaf := range parser.Model.Leaves(true) {
 		path := commandOf(leaf)
 		if path[0] == "try" {
-			continue // it takes no argument; what it tells is the story's
+			continue // it takes no argument; what it prints is the story's
 		}
 		walked++
 		for name, args := range map[string][]string{
@@ -123,7 +123,7 @@ func TestEventsOnATerminal_AreOneLineEach(t *testing.T) {
 			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Topic: "t", Partition: &partition, Offset: &offset})
 		},
 		"send, refused": func() error {
-			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Reason: "EVENT_INVALID", Faults: []string{forged, forged}})
+			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Reason: "EVENT_INVALID", Violations: []string{forged, forged}})
 		},
 		"tail": func() error {
 			return tailCommand{Output: "text"}.print(streams, record, &event.Event{

@@ -15,7 +15,7 @@ type lineReader struct {
 	number int
 }
 
-// byteOrderMark stands before the first line in files of some editors and spreadsheets.
+// byteOrderMark is before the first line in files of some editors and spreadsheets.
 var byteOrderMark = []byte("\xef\xbb\xbf")
 
 func newLineReader(in io.Reader) *lineReader { return &lineReader{in: bufio.NewReaderSize(in, 64<<10)} }

@@ -264,7 +264,7 @@ Example:
     tollgate option get 491511234567 --tenant acme --wait events.ordered/3/1042`
 }
 
-// position reads where an event stands.
+// position reads where an event is.
 func (c getOption) position() (*optionsv1.Position, error) {
 	if c.Wait == "" {
 		return nil, nil

@@ -164,7 +164,7 @@ func (c verifyOption) list(streams Streams, found []differenceRow) error {
 	})
 }
 
-// partition returns the last answer, which says that all is done.
+// partition returns the last answer, which means that all is done.
 func (c verifyOption) partition(ctx context.Context, conn *grpc.ClientConn, p int32, report func(*optionsv1.VerifyResponse)) (last *optionsv1.VerifyResponse, err error) {
 	stream, err := optionsv1.NewOptionAuditServiceClient(conn).Verify(ctx, &optionsv1.VerifyRequest{Tenant: c.Tenant, Partition: p, PerMille: c.perMille()})
 	if err != nil {

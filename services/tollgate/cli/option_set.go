@@ -29,7 +29,7 @@ type setOption struct {
 	NextLimit      string   `help:"Of overspend: the limit from the next period on." placeholder:"AMOUNT"`
 	ClearNextLimit bool     `help:"Of overspend: take a next limit back."`
 	AlertThreshold []string `help:"Of overspend: when to notify the subscriber, '80%' or '10 EUR'; repeat it for several. They replace those there are." placeholder:"THRESHOLD" sep:"none"`
-	ClassAlerts    bool     `name:"class-alert-thresholds" help:"Of overspend: alert as the class of service says again."`
+	ClassAlerts    bool     `name:"class-alert-thresholds" help:"Of overspend: alert as the class of service has it again."`
 	Reference      string   `help:"Reference of this change, at most 128 bytes: the same change again under the same reference changes nothing. One is drawn and printed where none is given." placeholder:"TEXT"`
 }
 

@@ -90,7 +90,7 @@ func day(d int) *timestamppb.Timestamp {
 	return timestamppb.New(time.Date(2026, 11, d, 0, 0, 0, 0, time.UTC))
 }
 
-// option runs a command against the script; args are split at spaces, where ~ stands for one that stays.
+// option runs a command against the script; args are split at spaces; ~ is a space that stays.
 func option(t *testing.T, s *scriptedOptions, args string) (code int, stdout, stderr string) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -65,14 +65,14 @@ func (p *importProgress) show(stage subscriberimport.Stage, done, total int64) {
 			counters = decor.CountersKibiByte("checked % .1f of % .1f")
 		}
 		bar = p.all.AddBar(total, mpb.PrependDecorators(counters), mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))
-		// What an earlier run did says nothing about the pace of this one.
+		// What an earlier run did does not count for the pace of this one.
 		bar.DecoratorAverageAdjust(time.Now())
 		p.bars[stage] = bar
 	}
 	bar.SetCurrent(done)
 }
 
-// complain tells what is wrong with a row, above the bars.
+// complain prints what is wrong with a row, above the bars.
 func (p *importProgress) complain(file string, f subscriberimport.Fault) {
 	w := p.streams.Err
 	if p.all != nil {

@@ -38,7 +38,7 @@ func (c Rejections) wanted(j event.Rejection) bool {
 		(c.Subject == "" || c.Subject == j.Subject) && (c.Type == "" || c.Type == j.Type)
 }
 
-// each hands on the rejections that stand there now, partition by partition, in order.
+// each hands on the rejections that are there now, partition by partition, in order.
 func (c Rejections) each(ctx context.Context, client *stream.Client, streams Streams, handle func(stream.Record, event.Rejection) error) error {
 	all, err := begin(ctx, client, []string{stream.EventsRejected}, c.Since, true)
 	if err != nil {
@@ -84,7 +84,7 @@ type rejectedLine struct {
 	Type       string    `json:"type,omitempty"`
 	Tenant     string    `json:"tenant,omitempty"`
 	Subject    string    `json:"subject,omitempty"`
-	// Resent says where it stands now; Kept why it was not sent again.
+	// Resent is where it is now; Kept why it was not sent again.
 	Resent string `json:"resent,omitempty"`
 	Kept   string `json:"kept,omitempty"`
 }
@@ -209,7 +209,7 @@ func (c resendRejected) Run(ctx context.Context, streams Streams) error {
 	return nil
 }
 
-// resend is the record to send, read from where it stood in the first place where only its beginning was kept.
+// resend is the record to send, read from where it was first where only its beginning was kept.
 func (c resendRejected) resend(ctx context.Context, client *stream.Client, j event.Rejection) (stream.Record, error) {
 	inbound := client.Topic(stream.EventsInbound)
 	if !j.Cut() || j.Final() != "" {

@@ -70,7 +70,7 @@ func TestRejected_IsSentAgainOnceItsCauseIsRemoved(t *testing.T) {
 	}
 }
 
-// rejected waits until so many records stand on events.rejected.
+// rejected waits until so many records are on events.rejected.
 func (j *journey) rejected(n int) {
 	j.t.Helper()
 	client, seen := j.fleet.Client, 0

@@ -61,7 +61,7 @@ func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if strings.TrimSpace(c.Why) == "" {
-		return usageError{"--why must say something, for this to be accepted"}
+		return usageError{"--why must not be empty, for this to be accepted"}
 	}
 	if err := c.confirm(streams, lost); err != nil {
 		return err
@@ -86,7 +86,7 @@ func (c acceptRestore) lost(streams Streams, h *configv1.History) ([]*configv1.P
 		if u.GetInForce() {
 			how = "in force"
 		}
-		fmt.Fprintf(streams.Out, "not here: revision %d of history %s, %s, said by %s at %s\n",
+		fmt.Fprintf(streams.Out, "not here: revision %d of history %s, %s, reported by %s at %s\n",
 			u.GetPosition().GetRevision(), name, how, u.GetPeer(), u.GetHeardTime().AsTime().UTC().Format(time.RFC3339))
 		if picked[name] || len(c.History) == 0 && u.GetInForce() {
 			lost = append(lost, u.GetPosition())
@@ -104,7 +104,7 @@ func (c acceptRestore) confirm(streams Streams, lost []*configv1.Position) error
 		return nil
 	}
 	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
-		return usageError{"nobody is there to be asked: --yes is required without a terminal"}
+		return usageError{"--yes is required without a terminal to ask at"}
 	}
 	fmt.Fprintf(streams.Err, "What these %d histories have and the database does not will be lost for good, and its configuration takes their place. Type the word accept to go on: ", len(lost))
 	answer, err := bufio.NewReader(streams.In).ReadString('\n')

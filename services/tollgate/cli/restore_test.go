@@ -69,7 +69,7 @@ func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 		{"nothing to accept", "--why backup --yes", nil, exitOK, "nothing to accept", "", nil},
 		{
 			"what is in force is accepted", "--why backup --yes", []*configv1.History_Unknown{inForce, named}, exitOK,
-			"not here: revision 9 of history 000000000000000b, in force, said by trigger-0 at 2026-11-29T12:00:00Z", "", accepted(inForce.GetPosition()),
+			"not here: revision 9 of history 000000000000000b, in force, reported by trigger-0 at 2026-11-29T12:00:00Z", "", accepted(inForce.GetPosition()),
 		},
 		{
 			"what only a log names has to be named", "--why backup --yes --history 000000000000000D", []*configv1.History_Unknown{inForce, named}, exitOK,
@@ -77,7 +77,7 @@ func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 		},
 		{"only what a log names", "--why backup --yes", []*configv1.History_Unknown{named}, exitOK, "nothing to accept", "", nil},
 		{"no reason", "--yes", []*configv1.History_Unknown{inForce}, exitUsage, "", "--why", nil},
-		{"nobody to ask", "--why backup", []*configv1.History_Unknown{inForce}, exitUsage, "", "--yes is required", nil},
+		{"no terminal", "--why backup", []*configv1.History_Unknown{inForce}, exitUsage, "", "--yes is required", nil},
 		{"another history", "--why backup --yes --history ff", []*configv1.History_Unknown{inForce}, exitUsage, "", "--history ff is none of those shown", nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -40,13 +40,13 @@ Example:
 
 // reply is the result of one line.
 type reply struct {
-	Line      int      `json:"line"`
-	ID        string   `json:"id,omitempty"`
-	Topic     string   `json:"topic,omitempty"`
-	Partition *int32   `json:"partition,omitempty"`
-	Offset    *int64   `json:"offset,omitempty"`
-	Reason    string   `json:"reason,omitempty"`
-	Faults    []string `json:"faults,omitempty"`
+	Line       int      `json:"line"`
+	ID         string   `json:"id,omitempty"`
+	Topic      string   `json:"topic,omitempty"`
+	Partition  *int32   `json:"partition,omitempty"`
+	Offset     *int64   `json:"offset,omitempty"`
+	Reason     string   `json:"reason,omitempty"`
+	Violations []string `json:"faults,omitempty"`
 }
 
 func (r reply) String() string {
@@ -57,7 +57,7 @@ func (r reply) String() string {
 	if id == "" {
 		id = fmt.Sprintf("line %d", r.Line)
 	}
-	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, display.Text(strings.Join(r.Faults, "; "), maxLine))
+	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, display.Text(strings.Join(r.Violations, "; "), maxLine))
 }
 
 // Run sends.
@@ -165,14 +165,14 @@ func (s *sending) line(ctx context.Context, number int, text []byte) bool {
 func (r *reply) refuse(err error) {
 	r.Reason = fault.ReasonOf(err)
 	for _, v := range fault.Listed(err) {
-		r.Faults = append(r.Faults, v.String())
+		r.Violations = append(r.Violations, v.String())
 	}
-	if len(r.Faults) == 0 {
-		r.Faults = []string{err.Error()}
+	if len(r.Violations) == 0 {
+		r.Violations = []string{err.Error()}
 	}
 }
 
-// answer calls report for each line, and counts those that were rejected. The error says why the stream ended early.
+// answer calls report for each line, and counts those that were rejected. The error is why the stream ended early.
 func (s *sending) answer(report func(reply) error) (refused int, err error) {
 	var results []*ingestv1.Result
 	for r := range s.sent {
@@ -181,7 +181,7 @@ func (s *sending) answer(report func(reply) error) (refused int, err error) {
 				results, err = s.receive()
 			}
 			if err != nil {
-				r.Reason, r.Faults = "OUTCOME_UNKNOWN", []string{"no answer came; send it again under the same id"}
+				r.Reason, r.Violations = "OUTCOME_UNKNOWN", []string{"no answer came; send it again under the same id"}
 			} else {
 				r.read(results[0])
 				results = results[1:]

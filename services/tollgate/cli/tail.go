@@ -174,7 +174,7 @@ func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Str
 	return batch.Records, err
 }
 
-// read shows what one fetch brings, and says whether it moved on.
+// read shows what one fetch brings, and returns whether it moved on.
 func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followed, streams Streams, shown *int) (bool, error) {
 	if c.NoWait && f.next >= f.end {
 		return false, nil

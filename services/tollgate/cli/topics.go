@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Topics are the flags that say what the topics must be.
+// Topics are the flags that set what the topics must be.
 type Topics struct {
 	Kafka
 	Partitions int  `default:"24" help:"How many partitions each topic has, for life: four for each core that will ever own some."`

@@ -42,7 +42,7 @@ func TestTry_PrintedCommandsWorkAsTyped(t *testing.T) {
 	out := &printed{want: "--single-node\n", done: make(chan struct{})}
 	ended := make(chan error, 1)
 	go func() {
-		// Ports that nobody else has: commands need all of them.
+		// Free ports: commands need all of them.
 		ended <- try.Run(ctx, try.Config{Data: t.TempDir() + "/a folder", AnyPort: true, Pause: time.Hour, Started: time.Now(), Out: out, Err: io.Discard})
 	}()
 	select {
@@ -56,14 +56,14 @@ func TestTry_PrintedCommandsWorkAsTyped(t *testing.T) {
 	}
 	for _, name := range []string{"CONFIG", "INGEST", "SAFEGUARD"} {
 		if !strings.Contains(strings.Join(lines, "\n"), "export TOLLGATE_"+name+"_ADDR=127.0.0.1:") {
-			t.Errorf("it does not say where %s is, which is not at its usual port:\n%s", name, out.text.String())
+			t.Errorf("it does not print where %s is, which is not at its usual port:\n%s", name, out.text.String())
 		}
 	}
 	shell := exec.CommandContext(ctx, "sh", "-ec", strings.Join(lines, "\n"))
 	shell.Env = []string{"PATH=" + os.Getenv("PATH")}
-	said, err := shell.CombinedOutput()
-	if err != nil || !bytes.Contains(said, []byte("ok")) {
-		t.Errorf("typed as it stands there: %v\n%s\n%s", err, strings.Join(lines, "\n"), said)
+	output, err := shell.CombinedOutput()
+	if err != nil || !bytes.Contains(output, []byte("ok")) {
+		t.Errorf("typed as it is printed: %v\n%s\n%s", err, strings.Join(lines, "\n"), output)
 	}
 	cancel()
 	if err := <-ended; err != nil {

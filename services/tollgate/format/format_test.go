@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
-func TestParseMoney(t *testing.T) {
+func TestParseMoney_RefusesWhatIsNoMoney(t *testing.T) {
 	eur := func(units int64, nanos int32) *money.Money {
 		return &money.Money{CurrencyCode: "EUR", Units: units, Nanos: nanos}
 	}
@@ -21,7 +21,7 @@ func TestParseMoney(t *testing.T) {
 		fault                string
 	}{
 		{"an amount with its currency", "12.50 EUR", "", eur(12, 500_000_000), ""},
-		{"the fallback stands for a currency that is not named", "12.50", "EUR", eur(12, 500_000_000), ""},
+		{"the fallback is the currency where none is named", "12.50", "EUR", eur(12, 500_000_000), ""},
 		{"a currency that is named outdoes the fallback", "3 EUR", "GBP", eur(3, 0), ""},
 		{"billionths are kept", "0.000000001 EUR", "", eur(0, 1), ""},
 		{"below 0", "-0.5 EUR", "", eur(0, -500_000_000), ""},
@@ -48,7 +48,7 @@ func TestParseMoney(t *testing.T) {
 	}
 }
 
-func TestMoneyIsReadAsItIsWritten(t *testing.T) {
+func TestMoney_IsReadAsItIsWritten(t *testing.T) {
 	for _, text := range []string{"0 EUR", "12.5 EUR", "-0.000000001 GBP", "9223372036.854775807 EUR"} {
 		m, err := format.ParseMoney(text, "")
 		if err != nil || format.Money(m) != text {
@@ -57,7 +57,7 @@ func TestMoneyIsReadAsItIsWritten(t *testing.T) {
 	}
 }
 
-func TestWords(t *testing.T) {
+func TestWords_OfStatesAndOptions(t *testing.T) {
 	for _, o := range format.Options {
 		if back, ok := format.ParseOption(format.Option(o)); !ok || back != o {
 			t.Errorf("%v became %v", o, back)

@@ -14,14 +14,14 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// What became of a resource.
+// What was done with a resource.
 const (
 	Created   = "created"
 	Updated   = "updated"
 	Unchanged = "unchanged"
 )
 
-// Outcome is what became of a resource, or would become of it.
+// Outcome is what was done with a resource, or would be.
 type Outcome struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
@@ -30,8 +30,8 @@ type Outcome struct {
 	Difference string `json:"difference,omitempty"`
 }
 
-// Plan asks the service about every document that could be read, and changes nothing. Faults list all that is wrong with all of them, except
-// what cannot be judged before a resource that another document brings is there: those are told by Apply.
+// Plan asks the service about every document that could be read, and changes nothing. Violations list all that is wrong with all of them, except
+// what cannot be validated before a resource that another document brings is there: Apply lists those.
 func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
 	pending := map[string]bool{}
 	for _, d := range documents {
@@ -39,7 +39,7 @@ func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]O
 		pending[d.Resource.GetName()] = d.Kind == className
 	}
 	var outcomes []Outcome
-	var faults Faults
+	var violations Violations
 	for _, d := range inOrder(documents) {
 		if d.broken {
 			pending[d.Resource.GetName()] = true
@@ -47,13 +47,13 @@ func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]O
 		}
 		out, err := d.put(ctx, conn, true)
 		if err != nil {
-			wrong, judged := d.faults(err)
-			if !judged {
+			wrong, validated := d.violations(err)
+			if !validated {
 				return nil, fmt.Errorf("check %s: %w", d.Resource.GetName(), err)
 			}
 			if left := d.withoutPending(wrong, pending); len(left) > 0 {
-				faults = append(faults, left...)
-				pending[d.Resource.GetName()] = true // others are not told that it is not there
+				violations = append(violations, left...)
+				pending[d.Resource.GetName()] = true // for others it is not reported as missing
 				continue
 			}
 			// It is new or changes: what it needs is on its way.
@@ -62,20 +62,20 @@ func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]O
 		pending[out.Name] = out.Result != Unchanged
 		outcomes = append(outcomes, out)
 	}
-	if len(faults) > 0 {
-		return outcomes, faults
+	if len(violations) > 0 {
+		return outcomes, violations
 	}
 	return outcomes, nil
 }
 
 // Apply brings every document in. It plans first and changes nothing where that finds a fault. What fails on the way is
-// told beside what was done; the same documents can be applied again.
+// reported beside what was done; the same documents can be applied again.
 func Apply(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
 	if _, err := Plan(ctx, conn, documents); err != nil {
 		return nil, err
 	}
 	var outcomes []Outcome
-	var faults Faults
+	var violations Violations
 	founded := map[string]bool{}
 	for _, step := range steps(documents) {
 		d := step.Document
@@ -95,16 +95,16 @@ func Apply(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]
 		if err == nil {
 			continue
 		}
-		wrong, judged := d.faults(err)
-		if !judged {
+		wrong, validated := d.violations(err)
+		if !validated {
 			return outcomes, fmt.Errorf("apply %s: %w", d.Resource.GetName(), err)
 		}
 		for _, w := range wrong {
-			faults = append(faults, w.Fault)
+			violations = append(violations, w.Violation)
 		}
 	}
-	if len(faults) > 0 {
-		return outcomes, faults
+	if len(violations) > 0 {
+		return outcomes, violations
 	}
 	return outcomes, nil
 }
@@ -151,7 +151,7 @@ func defaultClass(r Resource) string {
 	return ""
 }
 
-// found creates a tenant without its default class where there is none yet, and says whether it did.
+// found creates a tenant without its default class where there is none yet, and returns whether it did.
 func (d Document) found(ctx context.Context, conn *grpc.ClientConn) (bool, error) {
 	if _, err := d.kind.get(ctx, conn, d.Resource.GetName()); fault.KindOf(err) != fault.NotFound {
 		return false, err
@@ -182,32 +182,32 @@ func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly b
 	return out, err
 }
 
-// promised is the outcome of a document that can only be judged once others are in.
+// promised is the outcome of a document that can only be validated once others are in.
 func (d Document) promised(ctx context.Context, conn *grpc.ClientConn) Outcome {
 	out := Outcome{Kind: d.Kind, Name: d.Resource.GetName(), Result: Updated}
 	before, err := d.kind.get(ctx, conn, out.Name)
 	if err != nil {
 		out.Result, before = Created, d.kind.make()
 	}
-	// What cannot be shown is not shown; the outcome stands all the same.
+	// What cannot be shown is not shown; the outcome is the same.
 	out.Difference, _ = difference(before, masked(d.Resource))
 	return out
 }
 
 // violation is a fault, with the field as the service named it.
 type violation struct {
-	Fault
+	Violation
 	field string
 }
 
-// faults places what the service says is wrong; judged is false for an error that says nothing about the document.
-func (d Document) faults(err error) (all []violation, judged bool) {
+// violations adds positions to what the service finds wrong; validated is false for an error that is not about the document.
+func (d Document) violations(err error) (all []violation, validated bool) {
 	e, ok := errors.AsType[*fault.Error](err)
 	if !ok || e.Kind == fault.Unavailable || e.Kind == fault.Unauthenticated || e.Kind == fault.Denied || e.Kind == fault.Throttled {
 		return nil, false
 	}
 	if len(e.Violations) == 0 {
-		return []violation{{Fault{d.File, d.Line, e.Message}, ""}}, true
+		return []violation{{Violation{d.File, d.Line, e.Message}, ""}}, true
 	}
 	for _, v := range fault.Listed(e) {
 		field := strings.TrimPrefix(v.Field, d.kind.field+".")
@@ -215,21 +215,21 @@ func (d Document) faults(err error) (all []violation, judged bool) {
 		if field != "" {
 			text = field + ": " + text
 		}
-		all = append(all, violation{Fault{d.File, d.lineOf(v.Field), text}, field})
+		all = append(all, violation{Violation{d.File, d.lineOf(v.Field), text}, field})
 	}
 	return all, true
 }
 
 // withoutPending leaves out what may be right once the resources are in that this apply brings: whether another one
-// exists, and where an endpoint may lie, which its tenant says.
-func (d Document) withoutPending(all []violation, pending map[string]bool) []Fault {
+// exists, and where an endpoint may be, which its tenant decides.
+func (d Document) withoutPending(all []violation, pending map[string]bool) []Violation {
 	waits := slices.ContainsFunc(needs(d.Resource), func(name string) bool { return pending[name] })
-	var left []Fault
+	var left []Violation
 	for _, v := range all {
 		if waits && d.dependent(v.field) {
 			continue
 		}
-		left = append(left, v.Fault)
+		left = append(left, v.Violation)
 	}
 	return left
 }

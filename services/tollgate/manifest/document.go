@@ -17,11 +17,11 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Document is one resource as somebody wrote it.
+// Document is one resource as it was written.
 type Document struct {
 	Kind     string
 	Resource Resource
-	// File and Line say where it begins.
+	// File and Line are where it begins.
 	File string
 	Line int
 
@@ -31,26 +31,26 @@ type Document struct {
 	broken bool
 }
 
-// Fault is one thing that is wrong, and where.
-type Fault struct {
+// Violation is one thing that is wrong, and where.
+type Violation struct {
 	File string `json:"file"`
 	Line int    `json:"line"`
 	Text string `json:"text"`
 }
 
 // Error is "file:line: text", as compilers have it.
-func (f Fault) Error() string {
+func (f Violation) Error() string {
 	if f.Line == 0 {
 		return f.File + ": " + f.Text
 	}
 	return fmt.Sprintf("%s:%d: %s", f.File, f.Line, f.Text)
 }
 
-// Faults are all that is wrong.
-type Faults []Fault
+// Violations are all that is wrong.
+type Violations []Violation
 
 // Error has one line for each.
-func (f Faults) Error() string {
+func (f Violations) Error() string {
 	lines := make([]string, len(f))
 	for i, one := range f {
 		lines[i] = one.Error()
@@ -58,20 +58,20 @@ func (f Faults) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Sorted is in the order in which somebody reads the files.
-func (f Faults) Sorted() Faults {
+// Sorted is in the order of files and lines.
+func (f Violations) Sorted() Violations {
 	sorted := slices.Clone(f)
-	slices.SortStableFunc(sorted, func(a, b Fault) int {
+	slices.SortStableFunc(sorted, func(a, b Violation) int {
 		return cmp.Or(strings.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
 	})
 	return sorted
 }
 
-func (f *Faults) add(file string, line int, format string, args ...any) {
-	*f = append(*f, Fault{File: file, Line: line, Text: fmt.Sprintf(format, args...)})
+func (f *Violations) add(file string, line int, format string, args ...any) {
+	*f = append(*f, Violation{File: file, Line: line, Text: fmt.Sprintf(format, args...)})
 }
 
-// Read reads a file, or every .yaml and .yml file below a folder, in the order of their names. The error is Faults where
+// Read reads a file, or every .yaml and .yml file below a folder, in the order of their names. The error is Violations where
 // the content is at fault; the documents come along with it, for Plan to find out what else is wrong.
 func Read(path string) ([]Document, error) {
 	info, err := os.Stat(path)
@@ -88,7 +88,7 @@ func Read(path string) ([]Document, error) {
 		}
 	}
 	var all []Document
-	var faults Faults
+	var violations Violations
 	for _, file := range files {
 		content, err := os.ReadFile(file)
 		if err != nil {
@@ -96,21 +96,21 @@ func Read(path string) ([]Document, error) {
 		}
 		found, wrong := parse(file, content)
 		all = append(all, found...)
-		faults = append(faults, wrong...)
+		violations = append(violations, wrong...)
 	}
-	faults = append(faults, repeated(all)...)
-	if len(faults) > 0 {
-		return all, faults
+	violations = append(violations, repeated(all)...)
+	if len(violations) > 0 {
+		return all, violations
 	}
 	return all, nil
 }
 
-// Parse is Read for content that stands in no file; name is for messages.
+// Parse is Read for content without a file; name is for messages.
 func Parse(name string, content []byte) ([]Document, error) {
-	all, faults := parse(name, content)
-	faults = append(faults, repeated(all)...)
-	if len(faults) > 0 {
-		return all, faults
+	all, violations := parse(name, content)
+	violations = append(violations, repeated(all)...)
+	if len(violations) > 0 {
+		return all, violations
 	}
 	return all, nil
 }
@@ -130,27 +130,27 @@ func yamlFiles(dir string) ([]string, error) {
 	return files, err
 }
 
-func parse(file string, content []byte) ([]Document, Faults) {
+func parse(file string, content []byte) ([]Document, Violations) {
 	var all []Document
-	var faults Faults
+	var violations Violations
 	decoder := yaml.NewDecoder(bytes.NewReader(content))
 	for {
 		var root yaml.Node
 		err := decoder.Decode(&root)
 		if errors.Is(err, io.EOF) {
-			return all, faults
+			return all, violations
 		}
 		if err != nil {
 			// The reader cannot go on behind a syntax error.
 			line, text := syntaxFault(err)
-			faults.add(file, line, "%s", text)
-			return all, faults
+			violations.add(file, line, "%s", text)
+			return all, violations
 		}
 		if len(root.Content) != 1 || isNull(root.Content[0]) {
 			continue
 		}
 		d, wrong := document(file, root.Content[0])
-		faults = append(faults, wrong...)
+		violations = append(violations, wrong...)
 		if d.broken = len(wrong) > 0; d.kind != nil {
 			all = append(all, d)
 		}
@@ -168,30 +168,30 @@ func syntaxFault(err error) (line int, text string) {
 	return line, text
 }
 
-func document(file string, root *yaml.Node) (Document, Faults) {
-	var faults Faults
+func document(file string, root *yaml.Node) (Document, Violations) {
+	var violations Violations
 	d := Document{File: file, Line: root.Line, root: root}
 	if root.Kind != yaml.MappingNode {
-		faults.add(file, root.Line, "must be a resource: kind, name and its fields")
-		return d, faults
+		violations.add(file, root.Line, "must be a resource: kind, name and its fields")
+		return d, violations
 	}
 	fields, kindNode := withoutKind(root)
 	switch {
 	case kindNode == nil:
-		faults.add(file, root.Line, "kind: is required, one of %s", kindNames())
-		return d, faults
+		violations.add(file, root.Line, "kind: is required, one of %s", kindNames())
+		return d, violations
 	case kindOf(kindNode.Value) == nil:
-		faults.add(file, kindNode.Line, "kind: must be one of %s, not %q", kindNames(), kindNode.Value)
-		return d, faults
+		violations.add(file, kindNode.Line, "kind: must be one of %s, not %q", kindNames(), kindNode.Value)
+		return d, violations
 	}
 	d.Kind, d.kind = kindNode.Value, kindOf(kindNode.Value)
 	d.Resource = d.kind.make()
-	faults = append(faults, twice(file, fields, d.Resource.ProtoReflect().Descriptor())...)
-	faults = append(faults, decode(file, fields, d.Resource)...)
-	if len(faults) == 0 && d.Resource.GetName() == "" {
-		faults.add(file, root.Line, "name: is required, such as %s", d.kind.example)
+	violations = append(violations, twice(file, fields, d.Resource.ProtoReflect().Descriptor())...)
+	violations = append(violations, decode(file, fields, d.Resource)...)
+	if len(violations) == 0 && d.Resource.GetName() == "" {
+		violations.add(file, root.Line, "name: is required, such as %s", d.kind.example)
 	}
-	return d, faults
+	return d, violations
 }
 
 // withoutKind is the mapping as the message has it, and the value of kind, nil where there is none.
@@ -209,8 +209,8 @@ func withoutKind(root *yaml.Node) (fields, kindNode *yaml.Node) {
 }
 
 // decode reads the node by way of the one hook that protoyaml has for nodes: as text again it would lose its lines.
-func decode(file string, fields *yaml.Node, into proto.Message) Faults {
-	var faults Faults
+func decode(file string, fields *yaml.Node, into proto.Message) Violations {
+	var violations Violations
 	err := protoyaml.UnmarshalOptions{
 		Path:              file,
 		CustomUnmarshaler: &instead{fields},
@@ -223,12 +223,12 @@ func decode(file string, fields *yaml.Node, into proto.Message) Faults {
 		if n, scanErr := fmt.Sscanf(text, "%d:%d", &line, &column); scanErr == nil && n == 2 {
 			_, text, _ = strings.Cut(text, " ")
 		}
-		faults.add(file, line, "%s", text)
+		violations.add(file, line, "%s", text)
 	}
-	return faults
+	return violations
 }
 
-// instead puts a node in the place of the document that was read.
+// instead replaces the node of the document that was read.
 type instead struct{ node *yaml.Node }
 
 // Unmarshal changes the first node it is shown, and takes over nothing itself.
@@ -261,25 +261,25 @@ func flatten(err error) []error {
 	return []error{err}
 }
 
-// repeated lists resources that stand twice: which one was meant?
-func repeated(all []Document) Faults {
-	var faults Faults
+// repeated lists resources that are there twice: which one was meant?
+func repeated(all []Document) Violations {
+	var violations Violations
 	first := map[string]Document{}
 	for _, d := range all {
 		if d.Resource.GetName() == "" {
-			continue // told already
+			continue // listed already
 		}
 		if before, ok := first[d.Resource.GetName()]; ok {
-			faults.add(d.File, d.Line, "name: %s stands in %s:%d too", d.Resource.GetName(), before.File, before.Line)
+			violations.add(d.File, d.Line, "name: %s is in %s:%d too", d.Resource.GetName(), before.File, before.Line)
 			continue
 		}
 		first[d.Resource.GetName()] = d
 	}
-	return faults
+	return violations
 }
 
-// lineOf is where a field stands that the service named, such as "endpoint.secrets[1]": the deepest part of the path
-// that somebody wrote.
+// lineOf is the line of a field that the service named, such as "endpoint.secrets[1]": of the deepest part of the path
+// that the document has.
 func (d Document) lineOf(field string) int {
 	node, line := d.root, d.Line
 	for i, part := range strings.FieldsFunc(field, func(r rune) bool { return r == '.' || r == '[' || r == ']' }) {

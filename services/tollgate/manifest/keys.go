@@ -5,24 +5,24 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
-// twice lists the keys that stand twice in one mapping, by either of the two spellings of a field: the reader would take
-// the last, and somebody meant the other. message is nil in a map, where each spelling is a key of its own.
-func twice(file string, node *yaml.Node, message protoreflect.MessageDescriptor) Faults {
-	var faults Faults
+// twice lists the keys that are twice in one mapping, by either of the two spellings of a field: the reader would take the
+// last, and the other may have been meant. message is nil in a map, where each spelling is a key of its own.
+func twice(file string, node *yaml.Node, message protoreflect.MessageDescriptor) Violations {
+	var violations Violations
 	if node.Kind == yaml.SequenceNode {
 		for _, element := range node.Content {
-			faults = append(faults, twice(file, element, message)...)
+			violations = append(violations, twice(file, element, message)...)
 		}
 	}
 	if node.Kind != yaml.MappingNode {
-		return faults
+		return violations
 	}
 	first := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
 		name, inner := fieldOf(message, key.Value)
 		if line, ok := first[name]; ok {
-			faults.add(file, key.Line, "%s: stands in line %d too", name, line)
+			violations.add(file, key.Line, "%s: is in line %d too", name, line)
 		} else {
 			first[name] = key.Line
 		}
@@ -30,9 +30,9 @@ func twice(file string, node *yaml.Node, message protoreflect.MessageDescriptor)
 		if inner != nil && !inner.IsMap() {
 			below = inner.Message()
 		}
-		faults = append(faults, twice(file, value, below)...)
+		violations = append(violations, twice(file, value, below)...)
 	}
-	return faults
+	return violations
 }
 
 // fieldOf is the name of a field as its message has it, and the field; the key itself where there is none.

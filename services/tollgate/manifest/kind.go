@@ -85,7 +85,7 @@ func KindNames() []string {
 
 func kindNames() string { return strings.Join(KindNames(), ", ") }
 
-// rank is a kind's place in the order of dependency.
+// rank is a kind's position in the order of dependency.
 func rank(k *kind) int {
 	for i, other := range kinds {
 		if k == other {

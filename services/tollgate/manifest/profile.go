@@ -14,19 +14,19 @@ import (
 )
 
 // OfProfiles is the document of a class of service with the options of ready profiles, and what else it has already.
-// Apply refuses it where somebody changed the class meanwhile.
+// Apply refuses it where the class was changed meanwhile.
 func OfProfiles(ctx context.Context, conn *grpc.ClientConn, name string, profiles []string) ([]Document, error) {
 	class, err := stored(ctx, conn, name)
 	if err != nil {
 		return nil, err
 	}
 	var all []Document
-	var faults Faults
+	var violations Violations
 	from := map[protoreflect.Name]string{}
 	for _, p := range profiles {
 		source, err := profile.Source(p)
 		if err != nil {
-			faults.add("profile "+p, 0, "%s", err)
+			violations.add("profile "+p, 0, "%s", err)
 			continue
 		}
 		read, err := Parse("profile "+p, source)
@@ -40,7 +40,7 @@ func OfProfiles(ctx context.Context, conn *grpc.ClientConn, name string, profile
 					return true // its name, and how it is shown
 				}
 				if other, ok := from[f.Name()]; ok {
-					faults.add("profile "+p, 0, "has %s, as %s has: a class has one", f.Name(), other)
+					violations.add("profile "+p, 0, "has %s, as %s has: a class has one", f.Name(), other)
 				}
 				from[f.Name()] = p
 				class.ProtoReflect().Set(f, v)
@@ -48,8 +48,8 @@ func OfProfiles(ctx context.Context, conn *grpc.ClientConn, name string, profile
 			})
 		}
 	}
-	if len(faults) > 0 {
-		return nil, faults
+	if len(violations) > 0 {
+		return nil, violations
 	}
 	d := all[0]
 	if isNew := class.GetMetadata() == nil; isNew && len(all) == 1 {

@@ -18,7 +18,7 @@ type offer struct {
 	currency     string
 	states       []eventv1.Safeguard_State
 	defaultState eventv1.Safeguard_State
-	// limited: an active subscriber has a limit, whatever its row says.
+	// limited: an active subscriber has a limit, whatever its row has.
 	limited bool
 }
 

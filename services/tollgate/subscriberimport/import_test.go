@@ -23,7 +23,7 @@ import (
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// scriptedIngest is an ingest service that keeps what it was sent, by id, and fails as told.
+// scriptedIngest is an ingest service that keeps what it was sent, by id, and fails as set.
 type scriptedIngest struct {
 	ingestv1.UnimplementedIngestServiceServer
 	// mu guards all of it: the stream of an import that was broken off may still be there beside the next one.
@@ -181,7 +181,7 @@ func TestRun_ImportsEveryRow(t *testing.T) {
 	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows, Earlier: tenRows}, got); err != nil || diff != "" || received(f) != tenRows {
 		t.Fatal(err, diff, received(f))
 	}
-	// Unless somebody wants it, and then under the same ids.
+	// Unless it is asked for, and then under the same ids.
 	f.imp.FromStart = true
 	got, err = f.run()
 	if diff := cmp.Diff(Summary{Rows: tenRows, Accepted: tenRows}, got); err != nil || diff != "" || received(f) != 2*tenRows {

@@ -147,7 +147,7 @@ func (f *folder) log(service string) (io.Writer, error) {
 	return file, nil
 }
 
-// close gives the folder free, and removes it where nobody asked for it, unless somebody will want to look into it.
+// close releases the folder. It removes a temporary one, unless it is kept to look into.
 func (f *folder) close(wanted bool) error {
 	var faults []error
 	for _, file := range append(f.logs, f.lock) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestAFolderOfAnotherVersionIsRefused(t *testing.T) {
+func TestFolder_OfAnotherVersionIsRefused(t *testing.T) {
 	for name, kept := range map[string]string{
 		"one from before folders had formats": `{"run":3,"secret":"whsec_x","announced":4,"receiver":""}`,
 		"an older one":                        `{"format":1,"run":3}`,
@@ -25,7 +25,7 @@ func TestAFolderOfAnotherVersionIsRefused(t *testing.T) {
 			continue
 		}
 		if !strings.Contains(err.Error(), "give --data a new folder") {
-			t.Errorf("%s: %v does not say what to do", name, err)
+			t.Errorf("%s: %v does not name what to do", name, err)
 		}
 		if left, _ := os.ReadFile(path); string(left) != kept {
 			t.Errorf("%s was changed to %s", name, left)
@@ -33,7 +33,7 @@ func TestAFolderOfAnotherVersionIsRefused(t *testing.T) {
 	}
 }
 
-func TestAFolderIsTakenAgain(t *testing.T) {
+func TestFolder_IsUsedAgain(t *testing.T) {
 	dir := t.TempDir()
 	for run := 1; run <= 2; run++ {
 		f, err := openFolder(dir)

@@ -18,7 +18,7 @@ var called = []struct{ name, usual string }{
 	{"safeguard", safeguard.DefaultConfig().GRPC.Listen},
 }
 
-// next are the lines that somebody types in another terminal, in whatever folder: what commands have to know of this
+// next are the lines to type in another terminal, in any folder: what commands have to know of this
 // run, and one that tries it.
 func (r *run) next(ctx context.Context) ([]string, error) {
 	key, err := filepath.Abs(r.folder.file(keyFile))

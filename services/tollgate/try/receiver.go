@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// receiverAddress is where the receiver listens the first time, unless somebody else does.
+// receiverAddress is where the receiver listens the first time, unless that port is taken.
 const receiverAddress = "127.0.0.1:19443"
 
 const (
@@ -42,7 +42,7 @@ type body struct {
 	Notification string `json:"notification"`
 }
 
-// receiver is somebody else's server: it knows the secret and nothing of us.
+// receiver is a tenant's server: it knows the secret and nothing else of the installation.
 type receiver struct {
 	secret    string
 	authority []byte
@@ -155,7 +155,7 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 	}
 	select {
 	case r.arrived <- got:
-	default: // nobody looks; it stands in the log
+	default: // no one reads it now; it is in the log
 	}
 }
 

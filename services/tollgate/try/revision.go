@@ -20,8 +20,8 @@ import (
 // look is how often something that is about to happen is looked for.
 const look = 10 * time.Millisecond
 
-// awaitRevision waits until the configuration stands in every log that is counted or planned from: it holds for what comes
-// behind it, and an event in front of it would be judged by the one before.
+// awaitRevision waits until every log that is counted or planned from has the configuration: it holds for events after it,
+// and an event before it would be worked by the revision before.
 func (r *run) awaitRevision(ctx context.Context) (err error) {
 	watching, stop := context.WithCancel(ctx)
 	defer stop()

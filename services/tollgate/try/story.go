@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 )
 
-// story tells what happens, a line each, with the seconds since the start.
+// story prints what happens, a line each, with the seconds since the start.
 type story struct {
 	mu      sync.Mutex
 	out     io.Writer
@@ -23,7 +23,7 @@ func newStory(out io.Writer, started time.Time, colour bool) *story {
 	return &story{out: out, started: started, colour: colour}
 }
 
-// Bounds of what is told at once.
+// Bounds of what is printed at once.
 const (
 	maxLine  = 2 << 10
 	maxLines = 100
@@ -42,7 +42,7 @@ func (s *story) waiting() string {
 	return s.awaited
 }
 
-// step tells one thing that happened, under a word for it.
+// step prints one thing that happened, under a word for it.
 func (s *story) step(word, format string, args ...any) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *story) title(f *folder) {
 	}
 	s.plain("Tollgate: every service in one process, with an embedded Kafka and Redis. Data %s.", where)
 	if f.kept.Run > 1 {
-		s.plain("Run %d of this folder: what earlier runs counted and told is neither counted nor told again.", f.kept.Run)
+		s.plain("Run %d of this folder: what earlier runs counted and sent is neither counted nor sent again.", f.kept.Run)
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 type charge struct {
 	// cents of EUR, without VAT.
 	cents int64
-	// tells are the notifications it causes, in their order.
-	tells []string
+	// outcomes are the notifications it causes, in their order.
+	outcomes []string
 	// repeat sends the same event again, under its id.
 	repeat bool
 }
@@ -32,8 +32,8 @@ type charge struct {
 var charges = []charge{
 	{cents: 1240},
 	{cents: 1240, repeat: true},
-	{cents: 2880, tells: []string{"safeguard.alert"}},
-	{cents: 930, tells: []string{"safeguard.reached"}},
+	{cents: 2880, outcomes: []string{"safeguard.alert"}},
+	{cents: 930, outcomes: []string{"safeguard.reached"}},
 }
 
 // traffic is the first journey without a pause, and then the same with one subscriber after the other, at leisure.
@@ -66,7 +66,7 @@ func (r *run) traffic(ctx context.Context) error {
 
 // journey is one subscriber's: n counts them within the run.
 func (r *run) journey(ctx context.Context, n int, rest time.Duration) error {
-	// Numbers of a country code that nobody has.
+	// Numbers of a country code that is not assigned.
 	msisdn := fmt.Sprintf("999%05d%04d", r.folder.kept.Run%100_000, n%10_000)
 	id := func(step int) string { return fmt.Sprintf("try-%d-%d-%d", r.folder.kept.Run, n, step) }
 	activation := &event.Event{
@@ -108,8 +108,8 @@ func (r *run) journey(ctx context.Context, n int, rest time.Duration) error {
 		if err := r.counted(ctx, msisdn, spent, i > 0 && charges[i-1].repeat); err != nil {
 			return err
 		}
-		for _, kind := range c.tells {
-			if err := r.told(ctx, msisdn, kind, sent); err != nil {
+		for _, kind := range c.outcomes {
+			if err := r.received(ctx, msisdn, kind, sent); err != nil {
 				return err
 			}
 		}
@@ -128,7 +128,7 @@ func (r *run) publish(ctx context.Context, word, text string, e *event.Event) er
 	return nil
 }
 
-// counted waits until the safeguard shows what must have been spent; repeated says that a usage before was sent twice.
+// counted waits until the safeguard shows what must have been spent; repeated is true where a usage before was sent twice.
 func (r *run) counted(ctx context.Context, msisdn string, cents int64, repeated bool) error {
 	want := euros(cents)
 	r.story.waitFor(fmt.Sprintf("%s to be counted for %s", want, msisdn))
@@ -171,15 +171,15 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 	}
 }
 
-// told waits for the webhook of that kind about this subscriber.
-func (r *run) told(ctx context.Context, msisdn, kind string, sent time.Time) error {
+// received waits for the webhook of that kind about this subscriber.
+func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time) error {
 	r.story.waitFor(fmt.Sprintf("the webhook %s of %s at %s", kind, msisdn, r.receiver.url()))
 	for {
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case got := <-r.receiver.arrived:
-			b := r.tell(got, msisdn, sent)
+			b := r.report(got, msisdn, sent)
 			switch {
 			case !got.Verified:
 				return fmt.Errorf("webhook %s could not be verified: %s", got.ID, got.Fault)
@@ -192,8 +192,8 @@ func (r *run) told(ctx context.Context, msisdn, kind string, sent time.Time) err
 	}
 }
 
-// tell says that a webhook came; where it is about msisdn, how long after sent.
-func (r *run) tell(got received, msisdn string, sent time.Time) body {
+// report prints that a webhook came; where it is about msisdn, how long after sent.
+func (r *run) report(got received, msisdn string, sent time.Time) body {
 	var b body
 	what := "a body of another profile"
 	if json.Unmarshal(got.Body, &b) == nil && b.Type != "" {
@@ -212,7 +212,7 @@ func (r *run) tell(got received, msisdn string, sent time.Time) body {
 	return b
 }
 
-// rest waits between events, and tells what comes meanwhile: somebody may try things out.
+// rest waits between events, and prints what comes meanwhile: a person may try things out.
 func (r *run) rest(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -223,7 +223,7 @@ func (r *run) rest(ctx context.Context, d time.Duration) error {
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		case got := <-r.receiver.arrived:
-			r.tell(got, "", time.Time{})
+			r.report(got, "", time.Time{})
 		}
 	}
 }

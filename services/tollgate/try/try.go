@@ -23,7 +23,7 @@ type Config struct {
 	Once bool
 	// Verbose sends the services' logs to Err instead of files.
 	Verbose bool
-	// Started is when the process began: steps are told, and Once is measured, from there.
+	// Started is when the process began: steps are timed, and Once is measured, from there.
 	Started  time.Time
 	Out, Err io.Writer
 	Colour   bool
@@ -31,7 +31,7 @@ type Config struct {
 	Program string
 	// Patience is how long Once waits; 60 s where it is 0.
 	Patience time.Duration
-	// AnyPort takes free ports at once, not the usual ones where nobody has them.
+	// AnyPort takes free ports at once, not the usual ones where they are free.
 	AnyPort bool
 	// Pause is how long the traffic after the first journey waits between events; 4 s where it is 0.
 	Pause time.Duration
@@ -79,7 +79,7 @@ func Run(ctx context.Context, cfg Config) error {
 	if r.installation != nil {
 		r.story.plain("stopping: services finish what they have begun")
 		failed := r.installation.Err()
-		if closed := r.close(); failed == nil { // else it says the same again
+		if closed := r.close(); failed == nil { // else it is the same error again
 			err = errors.Join(err, closed)
 		}
 	}
@@ -225,7 +225,7 @@ func (r *run) configure(ctx context.Context) error {
 	return nil
 }
 
-// explain adds to an error what somebody would ask next: what was waited for, and who is not well.
+// explain adds to an error what was waited for, and which service is not ready.
 func (r *run) explain(ctx context.Context, err error) error {
 	text := err.Error()
 	if cause := context.Cause(ctx); errors.Is(cause, errPatience) {

@@ -46,7 +46,7 @@ func (o *output) String() string {
 	return o.text.String()
 }
 
-func TestOnceEndsWithTheFirstVerifiedWebhook(t *testing.T) {
+func TestOnce_EndsWithTheFirstVerifiedWebhook(t *testing.T) {
 	out := &output{}
 	err := Run(t.Context(), Config{Data: t.TempDir(), Once: true, AnyPort: true, Started: time.Now(), Out: out, Err: io.Discard})
 	if err != nil {
@@ -56,7 +56,7 @@ func TestOnceEndsWithTheFirstVerifiedWebhook(t *testing.T) {
 		"configured", "activated", "used ", "sent again", "spent 41.20 EUR of 50.00 EUR", "safeguard.alert of", "signature verified",
 	} {
 		if !strings.Contains(out.String(), step) {
-			t.Errorf("%q is not told:\n%s", step, out)
+			t.Errorf("%q is not printed:\n%s", step, out)
 		}
 	}
 	if strings.Contains(out.String(), "safeguard.reached") {
@@ -77,7 +77,7 @@ func journey(t *testing.T, dir string) string {
 	return out.String()
 }
 
-func TestARestartCountsAndTellsNothingTwice(t *testing.T) {
+func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 	dir := t.TempDir()
 	first := journey(t, dir)
 	key, err := os.ReadFile(filepath.Join(dir, keyFile))
@@ -95,7 +95,7 @@ func TestARestartCountsAndTellsNothingTwice(t *testing.T) {
 	told := map[string]bool{}
 	for _, got := range receipts(t, dir) {
 		if told[got.ID] || got.Repeat {
-			t.Errorf("%s was told twice", got.ID)
+			t.Errorf("%s was notified twice", got.ID)
 		}
 		if !got.Verified {
 			t.Errorf("%s was not verified: %s", got.ID, got.Fault)
@@ -106,7 +106,7 @@ func TestARestartCountsAndTellsNothingTwice(t *testing.T) {
 		t.Errorf("%d webhooks, want an alert and a limit from each run\n%s\n%s", len(told), first, second)
 	}
 
-	// Counters are rebuilt from the log, once more: the subscribers of both runs stand where they stood.
+	// Counters are rebuilt from the log, once more: the subscribers of both runs have the counters that they had.
 	spent := counters(t, dir, "999000010001", "999000020001")
 	for msisdn, cents := range spent {
 		if cents != 5050 {
@@ -178,7 +178,7 @@ func counters(t *testing.T, dir string, msisdns ...string) map[string]int64 {
 	return spent
 }
 
-func TestOnceTellsWhyNothingCame(t *testing.T) {
+func TestOnce_ReportsWhyNothingCame(t *testing.T) {
 	out := &output{}
 	dir := t.TempDir()
 	err := Run(t.Context(), Config{
@@ -189,11 +189,11 @@ func TestOnceTellsWhyNothingCame(t *testing.T) {
 	}
 	want := regexp.MustCompile(`(?s)no webhook was received and verified within 50ms; waited for .+ logs are in ` + regexp.QuoteMeta(dir))
 	if !want.MatchString(err.Error()) {
-		t.Errorf("the reason is told as %q", err)
+		t.Errorf("the reason is printed as %q", err)
 	}
 }
 
-func TestTwoRunsDoNotShareAFolder(t *testing.T) {
+func TestFolder_IsOfOneRunAtATime(t *testing.T) {
 	dir := t.TempDir()
 	f, err := openFolder(dir)
 	if err != nil {
@@ -206,11 +206,11 @@ func TestTwoRunsDoNotShareAFolder(t *testing.T) {
 	})
 	err = Run(t.Context(), Config{Data: dir, Out: io.Discard, Err: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "another tollgate try works in "+dir) {
-		t.Errorf("the second run was told %v", err)
+		t.Errorf("the second run got %v", err)
 	}
 }
 
-func TestAFolderIsForItsUserAlone(t *testing.T) {
+func TestFolder_IsReadableByItsUserAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	f, err := openFolder(dir)
 	if err != nil {
@@ -238,7 +238,7 @@ type ended struct{ failed chan struct{} }
 func (e ended) Failed() <-chan struct{} { return e.failed }
 func (e ended) Err() error              { return errors.New("safeguard: stuck") }
 
-func TestARunEndsWithTheFirstServiceThatEnds(t *testing.T) {
+func TestRun_EndsWithTheFirstServiceThatEnds(t *testing.T) {
 	ctx, end := context.WithCancelCause(t.Context())
 	e := ended{make(chan struct{})}
 	done := endWith(e, end)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// tolerance is how old or how new a signature may be: an old request that somebody sends again is refused.
+// tolerance is how old or how new a signature may be: an old request that is sent again is refused.
 const tolerance = 5 * time.Minute
 
 // verify checks a request by Standard Webhooks: the signature is the base64 of HMAC-SHA256 over "id.timestamp.body", keyed

@@ -26,7 +26,7 @@ func signed(t *testing.T, id string, at time.Time, body string) http.Header {
 	}
 }
 
-func TestVerify(t *testing.T) {
+func TestVerify_RefusesWhatIsNotSigned(t *testing.T) {
 	now := time.Unix(1_790_000_000, 0)
 	change := func(name, value string) func(http.Header) {
 		return func(h http.Header) { h.Set(name, value) }
