@@ -178,7 +178,7 @@ proto-current: $(BUF) $(GEN_GO) $(GEN_GRPC)
 	diff -r -q "$$new/gen" proto/gen >&2 || { echo "proto/gen is not what generation yields now: run make proto and commit it" >&2; exit 1; }
 
 .PHONY: proto-release
-proto-release: $(BUF) ## move the baseline that breaking changes are judged by to what proto/tollgate is now
+proto-release: $(BUF) ## move the baseline of breaking changes to what proto/tollgate is now
 	@$(PRINT_IMPORTS)
 	@cd proto && buf build $(OURS) --exclude-source-info -o baseline.binpb
 	@echo "proto/baseline.binpb is what proto/tollgate is now: commit it with the release" >&2

@@ -59,7 +59,7 @@ func (c *Class) Offer(o spend.Option) *Offer {
 	return nil
 }
 
-// What counts for an option where the class says nothing.
+// What counts for an option where the class sets nothing.
 const (
 	DefaultDataScope      = "usage.category == DATA && usage.roaming"
 	DefaultOverspendScope = "usage.out_of_bundle"

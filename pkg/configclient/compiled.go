@@ -198,13 +198,13 @@ func (c *Compiled[C]) work(ctx context.Context) {
 	retry := time.NewTicker(retryEvery)
 	defer retry.Stop()
 	for ctx.Err() == nil {
-		heard := c.source.Changed()
+		changed := c.source.Changed()
 		if c.turn(ctx) {
 			continue
 		}
 		select {
 		case <-ctx.Done():
-		case <-heard:
+		case <-changed:
 			c.again = time.Time{}
 		case <-c.wake:
 		case <-retry.C:

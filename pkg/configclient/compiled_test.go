@@ -255,7 +255,7 @@ func TestSource_DoesNotFollowAConfigurationThatWasSetBack(t *testing.T) {
 					!strings.Contains(f[0].Error, "revision 100 of history 0000000000000a11") {
 					t.Errorf("health says %v", f)
 				}
-				if got := s.saidKnown(); len(got) != 1 || got[0] != "a11:100" {
+				if got := s.reportedKnown(); len(got) != 1 || got[0] != "a11:100" {
 					t.Errorf("the service hears that %v is known", got)
 				}
 				if _, err := c.At(of(100)); err != nil {
@@ -311,7 +311,7 @@ func TestSource_RevisionOfALogIsSeen(t *testing.T) {
 		if f := env.Health.Failing(); len(f) != 1 {
 			t.Errorf("a partition is at a history that the service does not know: %v", f)
 		}
-		if got := s.saidKnown(); len(got) != 2 {
+		if got := s.reportedKnown(); len(got) != 2 {
 			t.Errorf("the service hears of %v", got)
 		}
 	})

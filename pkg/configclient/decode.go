@@ -12,16 +12,16 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Fault is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its
+// Unreadable is a resource that this binary can't read: a newer service stored it, or it is damaged. The rest of its
 // revision is used. An unreadable class, notification or endpoint of an unknown profile has no effect; an unreadable
 // tenant keeps safe values in place of those that can't be read.
-type Fault struct {
+type Unreadable struct {
 	// Name of the resource.
 	Name string
 	Err  error
 }
 
-// Decode decodes a snapshot. Resources that it can't read are in Faults.
+// Decode decodes a snapshot. Resources that it can't read are in Unreadable.
 func Decode(m *configv1.Snapshot) *Snapshot {
 	d := decoder{zones: map[string]*time.Location{}}
 	s := &Snapshot{
@@ -69,22 +69,22 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 
 // decoder collects the errors of the resource it reads.
 type decoder struct {
-	faults []error
-	zones  map[string]*time.Location
+	errs  []error
+	zones map[string]*time.Location
 }
 
 func (d *decoder) fail(name string, err error) {
 	if err != nil {
-		d.faults = append(d.faults, fmt.Errorf("%s: %w", name, err))
+		d.errs = append(d.errs, fmt.Errorf("%s: %w", name, err))
 	}
 }
 
-// taken ends the reading of one resource and adds its errors to the faults of the snapshot.
+// taken ends the reading of one resource and adds its errors to the snapshot's unreadable resources.
 func (d *decoder) taken(s *Snapshot, name string) error {
-	err := errors.Join(d.faults...)
-	d.faults = nil
+	err := errors.Join(d.errs...)
+	d.errs = nil
 	if err != nil {
-		s.faults = append(s.faults, Fault{Name: name, Err: err})
+		s.unreadable = append(s.unreadable, Unreadable{Name: name, Err: err})
 	}
 	return err
 }
@@ -127,14 +127,14 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 	}
 	out.DefaultClass = p.GetDefaultClassOfService()
 	out.UnknownAllows = d.allows(t.GetName(), p.GetOnUnknown())
-	switch p.GetUnprovableUsage() {
-	case configv1.UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED, configv1.UnprovableUsage_UNPROVABLE_USAGE_COUNT:
-	case configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT:
-		out.RejectUnprovable = true
+	switch p.GetTooLateToDeduplicate() {
+	case configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED, configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_COUNT:
+	case configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT:
+		out.RejectTooLate = true
 	default:
 		// A rejected event can be sent again; an event that was counted wrongly can't be found again.
-		out.RejectUnprovable = true
-		d.fail(t.GetName(), fmt.Errorf("unprovable usage %d is not known", p.GetUnprovableUsage()))
+		out.RejectTooLate = true
+		d.fail(t.GetName(), fmt.Errorf("too late to deduplicate: %d is not known", p.GetTooLateToDeduplicate()))
 	}
 	return out
 }
@@ -142,8 +142,8 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
 	out := &Target{Name: r.GetName()}
 	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
-	value, faults := k.Decode(r)
-	for _, err := range faults {
+	value, errs := k.Decode(r)
+	for _, err := range errs {
 		d.fail(r.GetName(), err)
 	}
 	out.Value = value

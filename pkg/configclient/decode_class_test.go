@@ -77,7 +77,7 @@ func TestDecode_EachOptionHasItsDefaults(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			test.class.Name = "tenants/a/classesOfService/c"
 			s := Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}})
-			if err := faultsOf(s); err != nil {
+			if err := unreadableOf(s); err != nil {
 				t.Fatal(err)
 			}
 			got, _ := s.Class("a", "c")
@@ -99,20 +99,20 @@ func TestDecode_TenantHasItsDefaults(t *testing.T) {
 	s := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
 		{Name: "tenants/full", Subscribers: &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic", DedupWindow: durationpb.New(35 * 24 * time.Hour),
-			OnUnknown:       configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
-			UnprovableUsage: configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT,
+			OnUnknown:            configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
+			TooLateToDeduplicate: configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT,
 		}},
 		{Name: "tenants/none"},
 		{Name: "tenants/off", Subscribers: &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(0), OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_BLOCK,
-			UnprovableUsage: configv1.UnprovableUsage_UNPROVABLE_USAGE_COUNT,
+			TooLateToDeduplicate: configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_COUNT,
 		}},
 	}})
-	if err := faultsOf(s); err != nil {
+	if err := unreadableOf(s); err != nil {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]Tenant{
-		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectUnprovable: true, DedupWindow: 35 * 24 * time.Hour},
+		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectTooLate: true, DedupWindow: 35 * 24 * time.Hour},
 		"none": {UnknownGrace: 30 * time.Second, DedupWindow: 24 * time.Hour},
 		"off":  {DedupWindow: 24 * time.Hour},
 	} {
@@ -145,16 +145,16 @@ func TestDecode_RejectsUnusableClasses(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.class.Name = "tenants/a/classesOfService/c"
-			err := faultsOf(Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}}))
+			err := unreadableOf(Decode(&configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{test.class}}))
 			if err == nil || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%v; want %q", err, test.want)
 			}
 		})
 	}
-	err := faultsOf(Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{{Name: "tenants/a", Subscribers: &configv1.SubscriberPolicy{
-		UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}, OnUnknown: 77, UnprovableUsage: 78, DedupWindow: durationpb.New(time.Hour),
+	err := unreadableOf(Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{{Name: "tenants/a", Subscribers: &configv1.SubscriberPolicy{
+		UnknownGrace: &durationpb.Duration{Seconds: 1, Nanos: -1}, OnUnknown: 77, TooLateToDeduplicate: 78, DedupWindow: durationpb.New(time.Hour),
 	}}}}))
-	for _, want := range []string{"duration", "unknown policy 77", "unprovable usage 78", "dedup window 1h"} {
+	for _, want := range []string{"duration", "unknown policy 77", "too late to deduplicate: 78", "dedup window 1h"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v; want %q", err, want)
 		}

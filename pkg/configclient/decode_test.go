@@ -37,7 +37,7 @@ func TestDecode_ClassHasItsDefaults(t *testing.T) {
 		{Name: "tenants/a/classesOfService/none"},
 		{Name: "tenants/a/classesOfService/plain", DataSafeguard: plain},
 	}})
-	if err := faultsOf(s); err != nil {
+	if err := unreadableOf(s); err != nil {
 		t.Fatal(err)
 	}
 	zone := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
@@ -88,7 +88,7 @@ func TestDecode_NamesEveryUnreadableField(t *testing.T) {
 		Notifications: []*configv1.Notification{{Name: "notifications/n"}},
 		Endpoints:     []*configv1.Endpoint{{Name: "tenants/a/endpoints/e", Profile: 99, Status: 98, Secrets: []string{"whsec_!!"}}},
 	})
-	err := faultsOf(s)
+	err := unreadableOf(s)
 	for _, want := range []string{"networks[0]", "nanos", "Mars/Base", "renewal day", "basis 7", "notifications/n", "profile 99", "status 98", "secret 0"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("does not name %q: %v", want, err)
@@ -99,10 +99,10 @@ func TestDecode_NamesEveryUnreadableField(t *testing.T) {
 	}
 }
 
-// faultsOf are the faults of a snapshot, joined.
-func faultsOf(s *Snapshot) error {
+// unreadableOf are the unreadable resources of a snapshot, joined.
+func unreadableOf(s *Snapshot) error {
 	var all []error
-	for _, f := range s.Faults() {
+	for _, f := range s.Unreadable() {
 		all = append(all, f.Err)
 	}
 	return errors.Join(all...)
@@ -117,7 +117,7 @@ func TestDecode_UnreadableResourceLeavesTheRest(t *testing.T) {
 	}
 	s := Decode(&configv1.Snapshot{
 		Tenants: []*configv1.Tenant{{Name: "tenants/a", DisplayName: "A", Outbound: &configv1.OutboundPolicy{PlainHttp: true, Networks: []string{"x"}},
-			Subscribers: &configv1.SubscriberPolicy{UnprovableUsage: 99, OnUnknown: 99}}, {Name: "b"}},
+			Subscribers: &configv1.SubscriberPolicy{TooLateToDeduplicate: 99, OnUnknown: 99}}, {Name: "b"}},
 		ClassesOfService: []*configv1.ClassOfService{class("bad", "?"), class("good", "EUR")},
 		Notifications:    []*configv1.Notification{{Name: "notifications/n"}, {Name: "tenants/a/notifications/n"}},
 		Endpoints: []*configv1.Endpoint{
@@ -125,7 +125,7 @@ func TestDecode_UnreadableResourceLeavesTheRest(t *testing.T) {
 		},
 	})
 	var names []string
-	for _, f := range s.Faults() {
+	for _, f := range s.Unreadable() {
 		names = append(names, f.Name)
 	}
 	want := []string{"tenants/a", "b", "tenants/a/classesOfService/bad", "notifications/n", "tenants/a/endpoints/profile", "tenants/a/endpoints/secret", "endpoints/x"}
@@ -133,7 +133,7 @@ func TestDecode_UnreadableResourceLeavesTheRest(t *testing.T) {
 		t.Error(diff)
 	}
 	tenant, ok := s.Tenant("a")
-	if !ok || tenant.DisplayName != "A" || tenant.Outbound.PlainHTTP || tenant.UnknownAllows || !tenant.RejectUnprovable {
+	if !ok || tenant.DisplayName != "A" || tenant.Outbound.PlainHTTP || tenant.UnknownAllows || !tenant.RejectTooLate {
 		t.Errorf("the tenant is %+v, %t: what can't be read must be what is safe", tenant, ok)
 	}
 	if _, ok := s.Class("a", "bad"); ok {
@@ -147,16 +147,16 @@ func TestDecode_UnreadableResourceLeavesTheRest(t *testing.T) {
 	if !profile.Value.Planning().Draft || profile.Unreadable == nil || secret.Value.Planning().Draft || secret.Unreadable == nil {
 		t.Errorf("endpoints are %+v and %+v", profile, secret)
 	}
-	if shown := Incidents("X", make([]Fault, 0)); shown != nil {
+	if shown := Incidents("X", make([]Unreadable, 0)); shown != nil {
 		t.Error(shown)
 	}
-	many := make([]Fault, 30)
+	many := make([]Unreadable, 30)
 	for i := range many {
-		many[i] = Fault{Name: strconv.Itoa(i), Err: errors.New(strings.Repeat("x", 5000))}
+		many[i] = Unreadable{Name: strconv.Itoa(i), Err: errors.New(strings.Repeat("x", 5000))}
 	}
 	shown := Incidents("X", many)
 	if len(shown) != 21 || shown[20].Detail != "10 more" || len(shown[0].Detail) > 600 {
-		t.Errorf("30 resources with long faults are told as %d incidents, the last %v", len(shown), shown[len(shown)-1])
+		t.Errorf("30 resources with long errors are %d incidents, the last %v", len(shown), shown[len(shown)-1])
 	}
 }
 
@@ -170,7 +170,7 @@ func BenchmarkLoadTenThousandNotifications(b *testing.B) {
 		m.Notifications = append(m.Notifications, &configv1.Notification{
 			Name: fmt.Sprintf("tenants/t%d/notifications/n%d", i%100, i), Active: true,
 			Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.alert"}, Filter: "data.spent.units > 10"},
-			Actions: []*configv1.Action{{Name: "tell", Parameters: []*configv1.Parameter{{Name: "text", Template: "You used {{.Option.Spent}}"}}}},
+			Actions: []*configv1.Action{{Name: "notify", Parameters: []*configv1.Parameter{{Name: "text", Template: "You used {{.Option.Spent}}"}}}},
 		})
 	}
 	body, err := proto.Marshal(m)

@@ -25,11 +25,11 @@ type service struct {
 	mu      sync.Mutex
 	away    bool
 	deaf    bool   // calls are not even refused
-	text    string // in the only tenant: tells two contents apart
+	text    string // in the only tenant: makes two contents differ
 	newest  int64
 	history uint64
 	ends    []*configv1.Position
-	tell    chan struct{}
+	changed chan struct{}
 	masks   bool // secrets, as for a key that is no service's
 	asked   []int64
 	watches int
@@ -64,8 +64,8 @@ func (s *service) becomes(change func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	change()
-	close(s.tell)
-	s.tell = make(chan struct{})
+	close(s.changed)
+	s.changed = make(chan struct{})
 }
 
 func (s *service) state() (bool, *configv1.WatchResponse, chan struct{}) {
@@ -73,7 +73,7 @@ func (s *service) state() (bool, *configv1.WatchResponse, chan struct{}) {
 	defer s.mu.Unlock()
 	return s.away, &configv1.WatchResponse{
 		Revision: s.newest, ApplyRevision: s.newest, History: s.history, ApplyHistory: s.history, Ends: s.ends,
-	}, s.tell
+	}, s.changed
 }
 
 func (s *service) watched() int {
@@ -82,7 +82,7 @@ func (s *service) watched() int {
 	return s.watches
 }
 
-func (s *service) saidKnown() []string {
+func (s *service) reportedKnown() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var out []string
@@ -179,7 +179,7 @@ type watch struct {
 // Recv returns a new head once and then blocks: the Source must notice.
 func (w *watch) Recv() (*configv1.WatchResponse, error) {
 	for {
-		away, head, tell := w.service.state()
+		away, head, changed := w.service.state()
 		if away {
 			return nil, errAway
 		}
@@ -188,7 +188,7 @@ func (w *watch) Recv() (*configv1.WatchResponse, error) {
 			return head, nil
 		}
 		select {
-		case <-tell:
+		case <-changed:
 		case <-w.ctx.Done():
 			return nil, w.ctx.Err()
 		}
@@ -288,7 +288,7 @@ func following(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source
 func compiling(t *testing.T, s *service, k KeyStore, f func(t *testing.T, source *Source, c *Compiled[*Snapshot], env daemon.Env)) {
 	synctest.Test(t, func(t *testing.T) {
 		// Channels belong to the bubble they were made in.
-		s.tell = make(chan struct{})
+		s.changed = make(chan struct{})
 		ctx, stop := context.WithCancel(t.Context())
 		env := daemon.NewEnv("safeguard", zap.NewNop())
 		source, err := open(ctx, s, nothing{}, env, k)

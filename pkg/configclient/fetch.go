@@ -47,7 +47,7 @@ func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Sn
 	found := Decode(m)
 	s.mu.Lock()
 	if s.served = true; found.Revision >= s.read {
-		s.read, s.faults = found.Revision, found.faults
+		s.read, s.missing = found.Revision, found.unreadable
 	}
 	s.mu.Unlock()
 	took := time.Since(begin)

@@ -24,7 +24,7 @@ const (
 func (s *Source) follow(ctx context.Context) {
 	wait, learned := shortestWait, false
 	for {
-		var heard bool
+		var received bool
 		err := error(nil)
 		if !learned {
 			// The seen revisions come first: they decide which configuration is followed.
@@ -32,12 +32,12 @@ func (s *Source) follow(ctx context.Context) {
 			learned = err == nil
 		}
 		if learned {
-			heard, err = s.watch(ctx)
+			received, err = s.watch(ctx)
 		}
 		if ctx.Err() != nil {
 			return
 		}
-		if heard {
+		if received {
 			wait = shortestWait
 		}
 		if errors.Is(err, errAgain) {
@@ -62,7 +62,7 @@ var (
 )
 
 // watch runs one stream from its first message to its end.
-func (s *Source) watch(ctx context.Context) (heard bool, err error) {
+func (s *Source) watch(ctx context.Context) (received bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	silent := time.AfterFunc(watchTimeout, func() { cancel(errWatchTimeout) })
@@ -82,17 +82,17 @@ func (s *Source) watch(ctx context.Context) (heard bool, err error) {
 		head, err := stream.Recv()
 		switch {
 		case errors.Is(context.Cause(ctx), errWatchTimeout):
-			return heard, errWatchTimeout
+			return received, errWatchTimeout
 		case errors.Is(context.Cause(ctx), errAgain):
-			return heard, errAgain
+			return received, errAgain
 		case errors.Is(err, io.EOF):
-			return heard, errors.New("the configuration service ended the watch")
+			return received, errors.New("the configuration service ended the watch")
 		case err != nil:
-			return heard, fmt.Errorf("watch configuration: %w", err)
+			return received, fmt.Errorf("watch configuration: %w", err)
 		}
 		silent.Reset(watchTimeout)
-		if !heard {
-			heard = true
+		if !received {
+			received = true
 			s.metrics.connected.Set(1)
 			s.log.Info("configuration connected", zap.Int64("revision", head.GetRevision()), zap.Int64("apply_revision", head.GetApplyRevision()),
 				zap.String("history", historyName(head.GetHistory())))

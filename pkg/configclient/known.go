@@ -83,7 +83,7 @@ func (s *Source) applyHead(head *configv1.WatchResponse, sentPositions []*config
 	if head.GetRevision() > 0 {
 		s.see(state.Revision{History: head.GetHistory(), Number: head.GetRevision()})
 	}
-	s.metrics.heard(head)
+	s.metrics.received(head)
 	close(s.changed)
 	s.changed = make(chan struct{})
 	return true

@@ -45,7 +45,7 @@ func newMetrics(env daemon.Env) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) heard(head *configv1.WatchResponse) {
+func (m *metrics) received(head *configv1.WatchResponse) {
 	m.revision.WithLabelValues("all").Set(float64(head.GetRevision()))
 	m.revision.WithLabelValues("apply").Set(float64(head.GetApplyRevision()))
 }

@@ -23,8 +23,8 @@ type Snapshot struct {
 	targets       map[string]*Target
 	order         order
 	raw           *configv1.Snapshot
-	faults        []Fault
-	// masked says that the configuration service showed no secrets.
+	unreadable    []Unreadable
+	// masked is true where the configuration service showed no secrets.
 	masked bool
 }
 
@@ -51,8 +51,8 @@ type Tenant struct {
 	UnknownAllows bool
 	// DedupWindow is how long the ids of counted events are kept.
 	DedupWindow time.Duration
-	// RejectUnprovable rejects usage that is too late to be deduplicated, instead of counting it.
-	RejectUnprovable bool
+	// RejectTooLate rejects usage that is too late to be deduplicated, instead of counting it.
+	RejectTooLate bool
 }
 
 // Target is a resource that deliveries go to. In a snapshot that was compiled it may have no more than what planning
@@ -67,14 +67,14 @@ type Target struct {
 	Unreadable error
 }
 
-// DefaultDedupWindow is a tenant's DedupWindow where it says none, and the shortest; MaxDedupWindow is the longest.
+// DefaultDedupWindow is a tenant's DedupWindow where it sets none, and the shortest; MaxDedupWindow is the longest.
 const (
 	// DefaultDedupWindow is a tenant's DedupWindow where it sets none, and the shortest; MaxDedupWindow is the longest.
 	DefaultDedupWindow = 24 * time.Hour
 	MaxDedupWindow     = 35 * 24 * time.Hour
 )
 
-// DefaultUnknownGrace is a tenant's UnknownGrace where it says none.
+// DefaultUnknownGrace is a tenant's UnknownGrace where it sets none.
 const DefaultUnknownGrace = 30 * time.Second
 
 // Tenant finds a tenant by the last part of its name.
@@ -106,8 +106,8 @@ func (s *Snapshot) Target(name string) (*Target, bool) {
 // Targets are all of a kind, sorted by name.
 func (s *Snapshot) Targets(k *channel.Kind) []*Target { return s.order.targets[k] }
 
-// Faults are the resources that this binary can't read, in the order of the snapshot.
-func (s *Snapshot) Faults() []Fault { return s.faults }
+// Unreadable are the resources that this binary can't read, in the order of the snapshot.
+func (s *Snapshot) Unreadable() []Unreadable { return s.unreadable }
 
 // Message is the message the snapshot was decoded from. It must not be changed.
 func (s *Snapshot) Message() *configv1.Snapshot { return s.raw }

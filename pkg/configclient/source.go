@@ -50,7 +50,7 @@ type Source struct {
 	loading map[state.Revision]chan struct{}
 	served  bool  // a revision was read, so the service can work
 	read    int64 // the highest revision that was read, and
-	faults  []Fault
+	missing []Unreadable
 	silent  error // why the watch is not connected, nil while it is connected
 	known
 }

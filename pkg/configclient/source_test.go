@@ -121,7 +121,7 @@ func TestSource_ReadsARevisionOnce(t *testing.T) {
 }
 
 // Whoever cancels by a revision must know that it is the newest.
-func TestSource_IsCurrentForTheNewestWhileTheServiceIsHeard(t *testing.T) {
+func TestSource_IsCurrentForTheNewestWhileTheServiceAnswers(t *testing.T) {
 	s := newService(4)
 	following(t, s, nil, func(t *testing.T, source *Source, _ daemon.Env) {
 		current := func(what string, newest bool) {

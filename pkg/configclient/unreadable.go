@@ -12,12 +12,12 @@ const IncidentUnreadable = "RESOURCE_UNREADABLE"
 // shownIncidents is how many resources are named; the rest is a number.
 const shownIncidents = 20
 
-// Incidents makes an incident for each of the first faults, and one with the number of the others.
-func Incidents(code string, faults []Fault) []*daemon.Incident {
+// Incidents makes an incident for each of the first unreadable resources, and one with the number of the others.
+func Incidents(code string, unreadable []Unreadable) []*daemon.Incident {
 	var out []*daemon.Incident
-	for i, f := range faults {
+	for i, f := range unreadable {
 		if i == shownIncidents {
-			out = append(out, &daemon.Incident{Code: code, Resource: "others", Detail: fmt.Sprintf("%d more", len(faults)-i)})
+			out = append(out, &daemon.Incident{Code: code, Resource: "others", Detail: fmt.Sprintf("%d more", len(unreadable)-i)})
 			break
 		}
 		out = append(out, &daemon.Incident{Code: code, Resource: f.Name, Detail: shortened(f.Err.Error())})
@@ -38,5 +38,5 @@ func shortened(s string) string {
 func (s *Source) unreadable() []*daemon.Incident {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return Incidents(IncidentUnreadable, s.faults)
+	return Incidents(IncidentUnreadable, s.missing)
 }

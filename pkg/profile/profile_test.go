@@ -52,8 +52,8 @@ func TestProfile_HasTheFiguresOfItsSource(t *testing.T) {
 				t.Fatal(err)
 			}
 			s := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{stored}})
-			if faults := s.Faults(); len(faults) > 0 {
-				t.Fatal(faults)
+			if violations := s.Unreadable(); len(violations) > 0 {
+				t.Fatal(violations)
 			}
 			class, ok := s.Class("your-tenant", name)
 			if !ok {

@@ -101,7 +101,7 @@ func given(f file, constants map[string]string) (codes []string) {
 	return codes
 }
 
-func TestEveryReasonIsDeclared(t *testing.T) {
+func TestReasons_AreDeclaredAndUsed(t *testing.T) {
 	used := map[string]bool{}
 	files := repository(t)
 	codes := constants(files)
@@ -129,7 +129,7 @@ func TestEveryReasonIsDeclared(t *testing.T) {
 	}
 }
 
-func TestTheReferenceOfReasonsIsCurrent(t *testing.T) {
+func TestReasons_ReferenceIsCurrent(t *testing.T) {
 	path := filepath.Join("..", "..", filepath.FromSlash(reference))
 	if *updateReference {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {

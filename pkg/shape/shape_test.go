@@ -81,7 +81,7 @@ func repository(t *testing.T) []file {
 	return files
 }
 
-func TestImports(t *testing.T) {
+func TestImports_OfDriversAreInTheirPackageAlone(t *testing.T) {
 	rules := []struct {
 		imported string
 		by       []string // folders that may, with what lies below
@@ -109,7 +109,7 @@ func TestImports(t *testing.T) {
 	}
 }
 
-func TestDirection(t *testing.T) {
+func TestImports_GoFromServicesToPkgToProto(t *testing.T) {
 	for _, f := range repository(t) {
 		for _, p := range f.imports {
 			to, ours := strings.CutPrefix(p, module)
@@ -143,7 +143,7 @@ func service(path string) string {
 }
 
 // Pure packages decide; others read clocks, files and sockets for them.
-func TestPurity(t *testing.T) {
+func TestPurePackages_DoNoIO(t *testing.T) {
 	const account = "services/safeguard/account"
 	pure := []string{"pkg/spend", "pkg/rules", "pkg/expr", "pkg/scope", account}
 	forbidden := []string{"context", "os", "net", "net/http", "io/fs", "database/sql", "log", "sync", "math/rand", "math/rand/v2", "crypto/rand"}
@@ -200,7 +200,7 @@ func TestPurity(t *testing.T) {
 
 // A request to somebody's URL goes through pkg/outbound, which judges the
 // address that is dialled.
-func TestHTTPClients(t *testing.T) {
+func TestHTTPClients_AreMadeInOutboundAlone(t *testing.T) {
 	client := []string{"Client", "Transport", "DefaultClient", "DefaultTransport", "Get", "Post", "PostForm", "Head"}
 	for _, f := range repository(t) {
 		if f.isTest() || f.isProbe() || strings.HasPrefix(f.path, "pkg/outbound/") || !slices.Contains(f.imports, "net/http") {
@@ -220,7 +220,7 @@ func isPackage(e ast.Expr, name string) bool {
 	return ok && id.Name == name
 }
 
-func TestEveryPackageIsDocumented(t *testing.T) {
+func TestPackages_AreDocumented(t *testing.T) {
 	documented := make(map[string]bool)
 	for _, f := range repository(t) {
 		if f.isTest() {
@@ -236,7 +236,7 @@ func TestEveryPackageIsDocumented(t *testing.T) {
 }
 
 // One environment serves every process, so each must know the variables of all.
-func TestEveryVariableIsKnownToEveryService(t *testing.T) {
+func TestVariables_AreKnownToEveryService(t *testing.T) {
 	declared := map[string]bool{}
 	for _, f := range repository(t) {
 		if f.isTest() {
@@ -272,7 +272,7 @@ func TestEveryVariableIsKnownToEveryService(t *testing.T) {
 }
 
 // A subscriber number is a person: into a log, a fault, an error or a metric it goes as display.Subject, which masks itself.
-func TestNobodyIsNamedInLogsFaultsAndMetrics(t *testing.T) {
+func TestSubscriberNumbers_AreMaskedInLogsFaultsAndMetrics(t *testing.T) {
 	person := regexp.MustCompile(`(?i)^(get)?(new|previous|old|former)?_?(subject|msisdn|subscriber|recipient)s?$`)
 	for _, f := range repository(t) {
 		// The command line shows a person what that person asked for.
@@ -352,7 +352,7 @@ func unmasked(e ast.Expr, person *regexp.Regexp) string {
 }
 
 // What stands at the root is fixed: people script against it.
-func TestRoot(t *testing.T) {
+func TestRoot_HasNothingUnknown(t *testing.T) {
 	allowed := []string{"services", "proto", "deploy", "pkg", "docker-compose.yml", "Makefile", "go.work", "go.work.sum", "README.md", "CHANGELOG.md"}
 	entries, err := os.ReadDir("../..")
 	if err != nil {
@@ -366,7 +366,7 @@ func TestRoot(t *testing.T) {
 }
 
 // What holds spend against a limit, and the model that it is held against, share no code, and know no floating point.
-func TestTheModelOfSpendStandsAlone(t *testing.T) {
+func TestModel_SharesNoCodeWithSpend(t *testing.T) {
 	const spend, model = "pkg/spend", "services/systemtest/safeguard/model"
 	found := map[string]bool{}
 	for _, f := range repository(t) {

@@ -15,7 +15,7 @@ var (
 	ErrNotMoney = errors.New("units and nanos do not form an amount")
 	// ErrCurrency means that two currencies differ; there is no conversion.
 	ErrCurrency = errors.New("currencies differ")
-	// ErrNegative means that an amount below 0 stands where only a charge may stand, or the reverse.
+	// ErrNegative means that an amount is below 0 where only a charge is allowed, or above 0 where only a refund is.
 	ErrNegative = errors.New("amount has the wrong sign")
 )
 
@@ -68,7 +68,7 @@ func (a Amount) Sub(b Amount) (Amount, error) {
 }
 
 // String is the amount as a decimal number of units without trailing zeros: "50", "-0.5", "0.000000001". How many
-// digits a person sees is the currency's matter and decided where text is rendered.
+// digits a person sees depends on the currency and is decided where text is rendered.
 func (a Amount) String() string {
 	magnitude := uint64(a)
 	sign := ""
@@ -102,8 +102,8 @@ func MoneyOf(currency string, units int64, nanos int32) (Money, error) {
 	return Money{Amount: a, Currency: currency}, nil
 }
 
-// IsCurrency says whether code has the form of an ISO 4217 code: three capital letters. Whether the code is assigned is
-// not asked here: a catalog names the currencies it accepts.
+// IsCurrency reports whether code has the form of an ISO 4217 code: three capital letters. It does not
+// check that the code is assigned: a catalog names the currencies it accepts.
 func IsCurrency(code string) bool {
 	if len(code) != 3 {
 		return false

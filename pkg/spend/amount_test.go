@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestAmountOf(t *testing.T) {
+func TestAmountOf_RefusesWhatIsNoAmount(t *testing.T) {
 	tests := map[string]struct {
 		units int64
 		nanos int32
@@ -52,7 +52,7 @@ func TestAmountOf(t *testing.T) {
 	}
 }
 
-func TestAmountString(t *testing.T) {
+func TestAmountString_HasNoTrailingZeros(t *testing.T) {
 	for want, a := range map[string]Amount{
 		"0": 0, "50": 50 * Unit, "-0.5": -Unit / 2, "0.000000001": 1, "1.000000001": Unit + 1, "100.2": 100*Unit + 200_000_000,
 		"9223372036.854775807": Max, "-9223372036.854775808": math.MinInt64,
@@ -75,7 +75,7 @@ func amounts() *rapid.Generator[Amount] {
 	})
 }
 
-func TestSumsAreExactOrAnError(t *testing.T) {
+func TestAmount_SumsAreExactOrAnError(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		a, b := amounts().Draw(t, "a"), amounts().Draw(t, "b")
 		x, y := big.NewInt(int64(a)), big.NewInt(int64(b))
@@ -103,7 +103,7 @@ func TestSumsAreExactOrAnError(t *testing.T) {
 	})
 }
 
-func TestMoneyKeepsCurrenciesApart(t *testing.T) {
+func TestMoney_CurrenciesDoNotMix(t *testing.T) {
 	euro, err := MoneyOf("EUR", 50, 0)
 	if err != nil {
 		t.Fatal(err)

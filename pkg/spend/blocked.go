@@ -1,8 +1,8 @@
 package spend
 
-// Standing is all that decides whether an option blocks.
-type Standing struct {
-	// Offered says whether the subscriber's class of service has the option.
+// Position is where an option is against its limit, and all else that decides whether it blocks.
+type Position struct {
+	// Offered is true where the subscriber's class of service has the option.
 	Offered bool
 	State   State
 	// BlockInactive is the class's choice for an overspend safeguard that is not active: no access instead of no
@@ -11,9 +11,9 @@ type Standing struct {
 	Spent, Limit  Amount
 }
 
-// Blocked is the one bit that usage, inventory and authorisation share. Exactly at the limit is reached, so a limit of
-// 0 blocks from the start.
-func (s Standing) Blocked() bool {
+// Blocked is the one bit that usage, inventory and authorisation share. A spend of exactly the limit blocks, so a limit
+// of 0 blocks from the start.
+func (s Position) Blocked() bool {
 	switch {
 	case !s.Offered:
 		return false
@@ -23,7 +23,7 @@ func (s Standing) Blocked() bool {
 	return s.State == Inactive && s.BlockInactive
 }
 
-// Refusal says why a payment may not be made; the zero value is that it may.
+// Refusal is why a payment may not be made; the zero value means that it may.
 type Refusal uint8
 
 const (
@@ -37,10 +37,10 @@ const (
 	OverPayment
 )
 
-// Admits judges a payment that is asked for before it is made: it must fit whole under the month's limit and under the
-// cap of one payment (Max where there is none). An option that is not active is open. A payment that comes as usage
-// has happened and is counted, never asked about.
-func (s Standing) Admits(amount, perPayment Amount) Refusal {
+// Admits decides on a payment before it is made: the whole amount must fit under the month's limit and under the cap of
+// one payment (Max where there is none). An option that is not active admits every payment. A payment that comes as usage
+// has happened: it is counted, not decided on.
+func (s Position) Admits(amount, perPayment Amount) Refusal {
 	switch {
 	case amount <= 0:
 		return NotAPayment

@@ -5,65 +5,65 @@ import (
 	"testing"
 )
 
-func TestBlocked(t *testing.T) {
+func TestBlocked_AtTheLimitOfAnActiveOption(t *testing.T) {
 	tests := map[string]struct {
-		standing Standing
+		position Position
 		want     bool
 	}{
-		"below the limit is open":                      {Standing{Offered: true, State: Active, Spent: 49, Limit: 50}, false},
-		"exactly at the limit is reached":              {Standing{Offered: true, State: Active, Spent: 50, Limit: 50}, true},
-		"past the limit":                               {Standing{Offered: true, State: Active, Spent: 51, Limit: 50}, true},
-		"a limit of 0 blocks from the start":           {Standing{Offered: true, State: Active}, true},
-		"an option that is not offered never blocks":   {Standing{State: Active, Spent: 51, Limit: 50}, false},
-		"an opt-out for the month is open":             {Standing{Offered: true, State: TemporarilyInactive, Spent: 51, Limit: 50}, false},
-		"an opt-out for good is open":                  {Standing{Offered: true, State: PermanentlyInactive, Spent: 51, Limit: 50}, false},
-		"inactive is open":                             {Standing{Offered: true, State: Inactive, Spent: 51, Limit: 50}, false},
-		"inactive blocks where the class says so":      {Standing{Offered: true, State: Inactive, BlockInactive: true}, true},
-		"active below the limit does not mind that":    {Standing{Offered: true, State: Active, BlockInactive: true, Limit: 50}, false},
-		"data's opt-out does not mind that":            {Standing{Offered: true, State: PermanentlyInactive, BlockInactive: true}, false},
-		"not offered and inactive does not block":      {Standing{State: Inactive, BlockInactive: true}, false},
-		"no state at all does not block":               {Standing{Offered: true, BlockInactive: true}, false},
-		"the highest limit blocks at the highest only": {Standing{Offered: true, State: Active, Spent: Max - 1, Limit: Max}, false},
+		"below the limit is open":                      {Position{Offered: true, State: Active, Spent: 49, Limit: 50}, false},
+		"exactly at the limit is reached":              {Position{Offered: true, State: Active, Spent: 50, Limit: 50}, true},
+		"past the limit":                               {Position{Offered: true, State: Active, Spent: 51, Limit: 50}, true},
+		"a limit of 0 blocks from the start":           {Position{Offered: true, State: Active}, true},
+		"an option that is not offered never blocks":   {Position{State: Active, Spent: 51, Limit: 50}, false},
+		"an opt-out for the month is open":             {Position{Offered: true, State: TemporarilyInactive, Spent: 51, Limit: 50}, false},
+		"an opt-out for good is open":                  {Position{Offered: true, State: PermanentlyInactive, Spent: 51, Limit: 50}, false},
+		"inactive is open":                             {Position{Offered: true, State: Inactive, Spent: 51, Limit: 50}, false},
+		"inactive blocks where the class has it so":    {Position{Offered: true, State: Inactive, BlockInactive: true}, true},
+		"active below the limit ignores that choice":   {Position{Offered: true, State: Active, BlockInactive: true, Limit: 50}, false},
+		"data's opt-out ignores that choice":           {Position{Offered: true, State: PermanentlyInactive, BlockInactive: true}, false},
+		"not offered and inactive does not block":      {Position{State: Inactive, BlockInactive: true}, false},
+		"no state at all does not block":               {Position{Offered: true, BlockInactive: true}, false},
+		"the highest limit blocks at the highest only": {Position{Offered: true, State: Active, Spent: Max - 1, Limit: Max}, false},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.standing.Blocked(); got != tc.want {
+			if got := tc.position.Blocked(); got != tc.want {
 				t.Errorf("blocked is %v", got)
 			}
 		})
 	}
 }
 
-func TestAdmits(t *testing.T) {
-	active := Standing{Offered: true, State: Active, Spent: 280, Limit: 300}
+func TestAdmits_WhatFitsUnderMonthAndCap(t *testing.T) {
+	active := Position{Offered: true, State: Active, Spent: 280, Limit: 300}
 	tests := map[string]struct {
-		standing           Standing
+		position           Position
 		amount, perPayment Amount
 		want               Refusal
 	}{
 		"a payment that fits":                           {active, 10, 50, Admitted},
 		"a payment that ends exactly at the month":      {active, 20, 50, Admitted},
 		"a payment that would pass the month by one":    {active, 21, 50, OverMonth},
-		"a payment of exactly the cap":                  {Standing{Offered: true, State: Active, Limit: 300}, 50, 50, Admitted},
-		"a payment one past the cap":                    {Standing{Offered: true, State: Active, Limit: 300}, 51, 50, OverPayment},
-		"the month is reached":                          {Standing{Offered: true, State: Active, Spent: 300, Limit: 300}, 1, 50, OverMonth},
+		"a payment of exactly the cap":                  {Position{Offered: true, State: Active, Limit: 300}, 50, 50, Admitted},
+		"a payment one past the cap":                    {Position{Offered: true, State: Active, Limit: 300}, 51, 50, OverPayment},
+		"the month is reached":                          {Position{Offered: true, State: Active, Spent: 300, Limit: 300}, 1, 50, OverMonth},
 		"nothing is not a payment":                      {active, 0, 50, NotAPayment},
 		"less than nothing is not a payment":            {active, -1, 50, NotAPayment},
-		"an inactive option is open":                    {Standing{Offered: true, State: Inactive, Spent: 300, Limit: 300}, 1000, 50, Admitted},
-		"an option that is not offered is open":         {Standing{State: Active}, 1000, 50, Admitted},
+		"an inactive option is open":                    {Position{Offered: true, State: Inactive, Spent: 300, Limit: 300}, 1000, 50, Admitted},
+		"an option that is not offered is open":         {Position{State: Active}, 1000, 50, Admitted},
 		"the highest amount neither fits nor overflows": {active, Max, Max, OverMonth},
-		"no cap of a payment":                           {Standing{Offered: true, State: Active, Limit: Max}, Max, Max, Admitted},
+		"no cap of a payment":                           {Position{Offered: true, State: Active, Limit: Max}, Max, Max, Admitted},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			if got := tc.standing.Admits(tc.amount, tc.perPayment); got != tc.want {
+			if got := tc.position.Admits(tc.amount, tc.perPayment); got != tc.want {
 				t.Errorf("got %v, want %v", got, tc.want)
 			}
 		})
 	}
 }
 
-func TestStates(t *testing.T) {
+func TestState_ChangesAlongItsEdgesAlone(t *testing.T) {
 	all := []State{Unset, Active, Inactive, TemporarilyInactive, PermanentlyInactive}
 	edges := map[Option]map[State][]State{
 		Data: {

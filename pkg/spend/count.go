@@ -6,8 +6,8 @@ import "fmt"
 type Count struct {
 	// Spent is the spend of the period, never below 0.
 	Spent Amount
-	// Peak is the highest spend that thresholds were judged by since they were armed. Refunds and changes of the limit
-	// leave it: a percent threshold that the new limit moves above it is armed again, one at or below it is not told.
+	// Peak is the highest spend that was compared with the thresholds. Refunds and changes of the limit do not change
+	// it: a percent threshold that a new limit moves above the peak can fire again; one at or below the peak does not.
 	Peak Amount
 }
 
@@ -18,11 +18,11 @@ func (c Count) Charge(amount, limit Amount, thresholds []Threshold) (Count, []Cr
 	if err != nil {
 		return c, nil, err
 	}
-	return next.Told(), Crossed(next.Peak, next.Spent, limit, thresholds), nil
+	return next.RaisePeak(), Crossed(next.Peak, next.Spent, limit, thresholds), nil
 }
 
-// Record counts an amount (0 or above) without judging thresholds: that of an option that is not active, whose spend
-// is kept so that activation in the same period goes on from the true figure.
+// Record counts an amount (0 or above) and compares it with no threshold. It is for an option that is not active: its
+// spend is kept, so that an activation in the same period continues from the true figure.
 func (c Count) Record(amount Amount) (Count, error) {
 	if amount < 0 {
 		return c, fmt.Errorf("charge %s: %w", amount, ErrNegative)
@@ -35,14 +35,14 @@ func (c Count) Record(amount Amount) (Count, error) {
 	return c, nil
 }
 
-// Told takes every threshold at or below the spend as told: after a charge, and at activation.
-func (c Count) Told() Count {
+// RaisePeak makes the spend the peak, after a charge and at activation: no threshold at or below it fires any more.
+func (c Count) RaisePeak() Count {
 	c.Peak = max(c.Peak, c.Spent)
 	return c
 }
 
-// Refund lowers the spend by a correction, whose amount is 0 or below as its event carries it. The spend ends at 0 at
-// the lowest; rest (0 or below) is the part of the correction that found nothing to lower. The peak stays.
+// Refund lowers the spend by a correction, whose amount is 0 or below as its event carries it. The spend is
+// never lower than 0; rest (0 or below) is the part of the correction that was left over. The peak does not change.
 func (c Count) Refund(amount Amount) (next Count, rest Amount, err error) {
 	if amount > 0 {
 		return c, 0, fmt.Errorf("refund %s: %w", amount, ErrNegative)
@@ -56,8 +56,8 @@ func (c Count) Refund(amount Amount) (next Count, rest Amount, err error) {
 	return next, min(left, 0), nil
 }
 
-// Overshoot is how far the charge that led from before to after went past the limit, when it is the one that crossed
-// it; else 0. A charge that ends exactly at the limit has none, one that starts at it did not cross it.
+// Overshoot is how far the charge that led from before to after went past the limit, where this charge crossed it; else
+// 0. A charge that ends exactly at the limit has no overshoot; a charge that starts at the limit did not cross it.
 func Overshoot(before, after, limit Amount) Amount {
 	if before < limit && limit < after {
 		return after - limit

@@ -9,19 +9,19 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestChargeAndRefund(t *testing.T) {
+func TestCount_ChargesAndRefunds(t *testing.T) {
 	eighty := []Threshold{{Percent: 80}}
 	tests := map[string]struct {
 		count   Count
 		amount  Amount // below 0: a refund
 		want    Count
-		told    int
+		fired   int
 		rest    Amount
 		wantErr error
 	}{
 		"a first charge moves spend and peak":                  {Count{}, 10, Count{10, 10}, 0, 0, nil},
 		"a charge of nothing changes nothing":                  {Count{10, 10}, 0, Count{10, 10}, 0, 0, nil},
-		"a charge that reaches the threshold exactly tells it": {Count{79, 79}, 1, Count{80, 80}, 1, 0, nil},
+		"a charge that reaches the threshold exactly fires it": {Count{79, 79}, 1, Count{80, 80}, 1, 0, nil},
 		"a charge is counted whole past the limit":             {Count{79, 79}, 1000, Count{1079, 1079}, 1, 0, nil},
 		"a charge below the peak leaves the peak":              {Count{50, 90}, 10, Count{60, 90}, 0, 0, nil},
 		"a charge to exactly the highest amount":               {Count{Max - 1, Max - 1}, 1, Count{Max, Max}, 0, 0, nil},
@@ -35,18 +35,18 @@ func TestChargeAndRefund(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			var (
-				got  Count
-				told []Crossing
-				rest Amount
-				err  error
+				got   Count
+				fired []Crossing
+				rest  Amount
+				err   error
 			)
 			if tc.amount < 0 {
 				got, rest, err = tc.count.Refund(tc.amount)
 			} else {
-				got, told, err = tc.count.Charge(tc.amount, 100, eighty)
+				got, fired, err = tc.count.Charge(tc.amount, 100, eighty)
 			}
-			if got != tc.want || len(told) != tc.told || rest != tc.rest || !errors.Is(err, tc.wantErr) {
-				t.Errorf("got %+v, told %v, rest %d, %v", got, told, rest, err)
+			if got != tc.want || len(fired) != tc.fired || rest != tc.rest || !errors.Is(err, tc.wantErr) {
+				t.Errorf("got %+v, fired %v, rest %d, %v", got, fired, rest, err)
 			}
 		})
 	}
@@ -58,7 +58,7 @@ func TestChargeAndRefund(t *testing.T) {
 	}
 }
 
-func TestWhatWasSpentWhileInactiveIsTakenAsTold(t *testing.T) {
+func TestRaisePeak_WhatWasSpentWhileInactiveFiresNothing(t *testing.T) {
 	limit, eighty := 50*Unit, []Threshold{{Percent: 80}, {Percent: 100}}
 	c, err := Count{}.Record(42 * Unit)
 	if err != nil || c != (Count{Spent: 42 * Unit}) {
@@ -67,18 +67,18 @@ func TestWhatWasSpentWhileInactiveIsTakenAsTold(t *testing.T) {
 	if _, err := c.Record(Max); !errors.Is(err, ErrOverflow) {
 		t.Errorf("past the highest: %v", err)
 	}
-	c = c.Told()
-	c, told, err := c.Charge(Unit, limit, eighty)
-	if err != nil || len(told) != 0 {
-		t.Errorf("after activation at 42 of 50, a charge told %v, %v", told, err)
+	c = c.RaisePeak()
+	c, fired, err := c.Charge(Unit, limit, eighty)
+	if err != nil || len(fired) != 0 {
+		t.Errorf("after activation at 42 of 50, a charge fired %v, %v", fired, err)
 	}
-	_, told, err = c.Charge(7*Unit, limit, eighty)
-	if err != nil || len(told) != 1 || told[0].Threshold.Percent != 100 {
-		t.Errorf("at the limit: %v, %v", told, err)
+	_, fired, err = c.Charge(7*Unit, limit, eighty)
+	if err != nil || len(fired) != 1 || fired[0].Threshold.Percent != 100 {
+		t.Errorf("at the limit: %v, %v", fired, err)
 	}
 }
 
-func TestOvershoot(t *testing.T) {
+func TestOvershoot_IsOfTheChargeThatCrosses(t *testing.T) {
 	tests := map[string]struct{ before, after, limit, want Amount }{
 		"the charge that crosses":            {40, 60, 50, 10},
 		"a charge that ends at the limit":    {40, 50, 50, 0},
@@ -97,9 +97,9 @@ func TestOvershoot(t *testing.T) {
 	}
 }
 
-// However a sum is split into charges, with refunds in between, each threshold at or below the highest spend is told
+// However a sum is split into charges, with refunds in between, each threshold at or below the highest spend fires
 // exactly once, in ascending order, and the total is the same.
-func TestSplittingASumTellsEachThresholdOnce(t *testing.T) {
+func TestCharge_EachThresholdFiresOnceHoweverASumIsSplit(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := Amount(rapid.Int64Range(0, 1000).Draw(t, "limit"))
 		thresholds := rapid.SliceOfN(rapid.Custom(func(t *rapid.T) Threshold {
@@ -114,7 +114,7 @@ func TestSplittingASumTellsEachThresholdOnce(t *testing.T) {
 			c       Count
 			total   Amount
 			highest Amount
-			told    []Crossing
+			fired   []Crossing
 		)
 		for _, part := range parts {
 			amount := Amount(part)
@@ -132,7 +132,7 @@ func TestSplittingASumTellsEachThresholdOnce(t *testing.T) {
 			}
 			c, total = next, total+amount
 			highest = max(highest, total)
-			told = append(told, crossed...)
+			fired = append(fired, crossed...)
 		}
 		if c.Spent != total || c.Spent < 0 || c.Peak != highest {
 			t.Fatalf("counted %+v, want %d with a peak of %d", c, total, highest)
@@ -141,8 +141,8 @@ func TestSplittingASumTellsEachThresholdOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if diff := cmp.Diff(whole, told); diff != "" {
-			t.Fatalf("one charge of %d and %v do not tell the same: %s", highest, parts, diff)
+		if diff := cmp.Diff(whole, fired); diff != "" {
+			t.Fatalf("one charge of %d and %v do not fire the same: %s", highest, parts, diff)
 		}
 		for _, threshold := range thresholds {
 			at, err := threshold.At(limit)
@@ -150,13 +150,13 @@ func TestSplittingASumTellsEachThresholdOnce(t *testing.T) {
 				t.Fatal(err)
 			}
 			times := 0
-			for _, crossing := range told {
+			for _, crossing := range fired {
 				if crossing.Threshold == threshold {
 					times++
 				}
 			}
 			if want := at > 0 && at <= highest; times > 1 || (times == 1) != want {
-				t.Fatalf("threshold %s at %d was told %d times up to %d", threshold, at, times, highest)
+				t.Fatalf("threshold %s at %d fired %d times up to %d", threshold, at, times, highest)
 			}
 		}
 	})

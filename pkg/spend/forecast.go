@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// youngest is how old a period must be before its spend says anything about its future.
+// youngest is the age from which a period's spend is enough to forecast its future.
 const youngest = time.Hour
 
 // lastSecond is 9999-12-31T23:59:59Z, the last time that a timestamp on the wire can hold.
@@ -15,8 +15,8 @@ const lastSecond = 253402300799
 //
 //	now + (limit − spent) × (now − start) / spent
 //
-// in whole seconds, rounded down. ok is false while there is nothing to go by (nothing spent, a period younger than an
-// hour), once the limit is reached, and where the time lies past the year 9999.
+// in whole seconds, rounded down. ok is false where nothing is spent, the period is younger than an hour, the limit is
+// reached, or the time is past the year 9999.
 func Forecast(now, start time.Time, spent, limit Amount) (at time.Time, ok bool) {
 	if spent <= 0 || spent >= limit || now.Sub(start) < youngest {
 		return time.Time{}, false

@@ -8,7 +8,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestForecast(t *testing.T) {
+func TestForecast_AbsentWhereNothingIsToForecast(t *testing.T) {
 	start := "2026-06-01T00:00:00Z"
 	tests := map[string]struct {
 		now          string
@@ -40,7 +40,7 @@ func TestForecast(t *testing.T) {
 	}
 }
 
-func TestForecastIsTheFormulaInWholeSeconds(t *testing.T) {
+func TestForecast_IsTheFormulaInWholeSeconds(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		start := time.Unix(rapid.Int64Range(0, 4_000_000_000).Draw(t, "start"), 0)
 		elapsed := rapid.Int64Range(3600, 70*24*3600).Draw(t, "elapsed")

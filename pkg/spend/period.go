@@ -40,7 +40,7 @@ type Period struct {
 	Start, End time.Time
 }
 
-// Contains says whether t lies in the period.
+// Contains reports whether t is in the period.
 func (p Period) Contains(t time.Time) bool { return !t.Before(p.Start) && t.Before(p.End) }
 
 // Next is the period after p: from p's end to the next renewal. Day and zone may differ from those p was made with, as
@@ -82,7 +82,7 @@ const reach = 24 * 60 * 60
 // renewal is the first instant whose wall clock in the zone reads 00:00 of the day or later, in UTC. That is 00:00 on
 // ordinary days; 01:00 where clocks jump over midnight (Cairo, Beirut, São Paulo until 2018); the earlier of the two
 // where midnight comes twice; and the end of the jump where a zone left the whole day out (Kwajalein, 21 August 1993).
-// time.Date promises none of these. A month below 1 or above 12 is one of the neighbouring years.
+// time.Date guarantees none of these. A month below 1 or above 12 is one of the neighbouring years.
 func renewal(year int, month time.Month, day RenewalDay, zone *time.Location) time.Time {
 	if day < 1 || day > 28 {
 		panic(fmt.Sprintf("renewal day %d is not from 1 to 28", day))

@@ -26,7 +26,7 @@ func mustTime(t testing.TB, text string) time.Time {
 	return at
 }
 
-func TestPeriodAt(t *testing.T) {
+func TestPeriodAt_BeginsAtMidnightOfTheZone(t *testing.T) {
 	tests := map[string]struct {
 		zone       string
 		day        RenewalDay
@@ -88,7 +88,7 @@ func TestPeriodAt(t *testing.T) {
 	}
 }
 
-func TestARenewalDayChangeEndsThePeriodAtItsNextOccurrence(t *testing.T) {
+func TestUntil_EndsAtTheNextOccurrenceOfTheNewDay(t *testing.T) {
 	tests := map[string]struct {
 		zone     string
 		from, to RenewalDay
@@ -121,7 +121,7 @@ func TestARenewalDayChangeEndsThePeriodAtItsNextOccurrence(t *testing.T) {
 	}
 }
 
-func TestAnotherZoneFollowsAtTheNextPeriod(t *testing.T) {
+func TestNext_TakesTheNewZone(t *testing.T) {
 	berlin, london := mustZone(t, "Europe/Berlin"), mustZone(t, "Europe/London")
 	running := PeriodAt(mustTime(t, "2026-06-10T00:00:00Z"), 15, berlin)
 	next := running.Next(20, london)
@@ -130,7 +130,7 @@ func TestAnotherZoneFollowsAtTheNextPeriod(t *testing.T) {
 	}
 }
 
-func TestZoneRefusesWhatIsNotAName(t *testing.T) {
+func TestZone_RefusesWhatIsNoIANAName(t *testing.T) {
 	for _, name := range []string{"", "Local", "Mars/Olympus", "../etc/passwd", "europe berlin"} {
 		if zone, err := Zone(name); err == nil {
 			t.Errorf("%q became %v", name, zone)
@@ -138,7 +138,7 @@ func TestZoneRefusesWhatIsNotAName(t *testing.T) {
 	}
 }
 
-func TestRenewalDayOf(t *testing.T) {
+func TestRenewalDayOf_AcceptsDaysOfEveryMonth(t *testing.T) {
 	for _, day := range []int64{-1, 0, 29, 31, 257, 1 << 40} {
 		if _, err := RenewalDayOf(day); !errors.Is(err, ErrRenewalDay) {
 			t.Errorf("%d: %v", day, err)
@@ -166,7 +166,7 @@ var zones = []string{
 	"Etc/GMT+12", "Pacific/Chatham", "Asia/Pyongyang", "America/Caracas", "Atlantic/Azores", "America/Scoresbysund",
 }
 
-func TestPeriodsTileTime(t *testing.T) {
+func TestPeriods_HaveNoGapsAndNoOverlaps(t *testing.T) {
 	loaded := map[string]*time.Location{}
 	for _, name := range zones {
 		loaded[name] = mustZone(t, name)
@@ -210,7 +210,7 @@ func TestPeriodsTileTime(t *testing.T) {
 }
 
 // Against a walk over every second around all changes of clocks in fifty years.
-func TestRenewalsAroundEveryChangeOfClocks(t *testing.T) {
+func TestRenewal_AroundEveryChangeOfClocks(t *testing.T) {
 	for _, name := range zones {
 		zone := mustZone(t, name)
 		at, end := mustTime(t, "1985-01-01T00:00:00Z"), mustTime(t, "2035-01-01T00:00:00Z")

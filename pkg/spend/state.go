@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// Option is one of the three safeguards. Their order is that in which one event's outcomes are told.
+// Option is one of the three safeguards. Outcomes of one event are published in this order.
 type Option uint8
 
 const (
@@ -42,7 +42,7 @@ const (
 	Inactive
 	// TemporarilyInactive is data's opt-out until the next period.
 	TemporarilyInactive
-	// PermanentlyInactive is data's opt-out until the subscriber says otherwise.
+	// PermanentlyInactive is data's opt-out until the subscriber activates it again.
 	PermanentlyInactive
 )
 
@@ -59,7 +59,7 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", uint8(s))
 }
 
-// Eligible gives the states that a call may change to from the present one, in the order they are shown. The slice is
+// Eligible gives the states that a command may change to from the present one, in the order they are shown. The slice is
 // the caller's own.
 func (s State) Eligible(o Option) []State {
 	if o != Data {
@@ -82,7 +82,8 @@ func (s State) Eligible(o Option) []State {
 	return nil
 }
 
-// CanBecome says whether a call may change the state to next. The present state is always accepted and changes nothing.
+// CanBecome reports whether a command may change the state to next. The present state is always accepted and changes
+// nothing.
 func (s State) CanBecome(o Option, next State) bool {
 	return s != Unset && (s == next || slices.Contains(s.Eligible(o), next))
 }

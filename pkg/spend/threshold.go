@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// Threshold is a spend at which somebody is told: a percent of the limit, or an amount. Exactly one of the two is above
-// 0; Validate says so.
+// Threshold is a spend at which an alert is published: a percent of the limit, or an amount. Exactly one of the two is
+// above 0; Validate checks it.
 type Threshold struct {
-	// Percent of the limit, from 1 to 1000. Past 100 it tells of spend that goes on after the limit.
+	// Percent of the limit, from 1 to 1000. Above 100 it is for spend that continues after the limit.
 	Percent int64
 	Amount  Amount
 }
@@ -29,8 +29,8 @@ func (t Threshold) Validate() error {
 	return nil
 }
 
-// At is the spend at which the threshold stands under a limit: its amount, or ceil(limit × percent / 100), which rounds
-// up so that nobody is told before the percent is really reached. ErrOverflow when that is past Max.
+// At is the spend of the threshold under a limit: its amount, or ceil(limit × percent / 100), rounded up so that no
+// alert comes before the percent is really reached. ErrOverflow when that is past Max.
 func (t Threshold) At(limit Amount) (Amount, error) {
 	if t.Percent == 0 {
 		return t.Amount, nil
@@ -59,18 +59,18 @@ func (t Threshold) String() string {
 	return t.Amount.String()
 }
 
-// Fires says whether the threshold at t is told when spent is reached and peak was the highest spend already told of.
-// Told once, a threshold stays told while peak stays: after a refund the same spend does not tell again.
+// Fires reports whether the threshold at t fires when spent is reached and peak was the highest spend so far. While the
+// peak does not change, a threshold fires once: after a refund the same spend does not fire it again.
 func Fires(peak, spent, t Amount) bool { return peak < t && t <= spent }
 
-// Crossing is a threshold that fired, and where it stood.
+// Crossing is a threshold that fired, and the spend it was at.
 type Crossing struct {
 	Threshold Threshold
 	At        Amount
 }
 
 // Crossed gives the thresholds that fire, lowest first, each once whatever the order of the list; nil when none does.
-// A threshold past Max is one that no spend can reach. Where two stand at the same spend, the percent comes first.
+// No spend reaches a threshold past Max. Where two are at the same spend, the percent comes first.
 func Crossed(peak, spent, limit Amount, thresholds []Threshold) []Crossing {
 	var crossed []Crossing
 	for _, t := range thresholds {

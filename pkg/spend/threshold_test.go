@@ -11,7 +11,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-func TestThresholdAt(t *testing.T) {
+func TestThresholdAt_RoundsUpOrOverflows(t *testing.T) {
 	tests := map[string]struct {
 		threshold Threshold
 		limit     Amount
@@ -19,7 +19,7 @@ func TestThresholdAt(t *testing.T) {
 		err       error
 	}{
 		"eighty percent of fifty is forty":                {Threshold{Percent: 80}, 50 * Unit, 40 * Unit, nil},
-		"an amount stands where it is":                    {Threshold{Amount: 100 * Unit}, 50 * Unit, 100 * Unit, nil},
+		"an amount does not depend on a limit":            {Threshold{Amount: 100 * Unit}, 50 * Unit, 100 * Unit, nil},
 		"a percent that is no whole billionth rounds up":  {Threshold{Percent: 80}, 7, 6, nil},
 		"one percent of one billionth rounds up to it":    {Threshold{Percent: 1}, 1, 1, nil},
 		"a percent that is whole is not rounded":          {Threshold{Percent: 50}, 200, 100, nil},
@@ -45,7 +45,7 @@ func TestThresholdAt(t *testing.T) {
 	}
 }
 
-func TestThresholdAtIsTheCeiling(t *testing.T) {
+func TestThresholdAt_IsTheCeiling(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		limit := rapid.Int64Range(0, math.MaxInt64).Draw(t, "limit")
 		percent := rapid.Int64Range(1, 1000).Draw(t, "percent")
@@ -58,7 +58,7 @@ func TestThresholdAtIsTheCeiling(t *testing.T) {
 	})
 }
 
-func TestThresholdValidate(t *testing.T) {
+func TestThresholdValidate_NeedsExactlyOneOfPercentAndAmount(t *testing.T) {
 	tests := map[string]struct {
 		threshold Threshold
 		ok        bool
@@ -87,7 +87,7 @@ func TestThresholdValidate(t *testing.T) {
 	}
 }
 
-func TestCrossed(t *testing.T) {
+func TestCrossed_EachOnceLowestFirst(t *testing.T) {
 	percents := func(ps ...int64) (ts []Threshold) {
 		for _, p := range ps {
 			ts = append(ts, Threshold{Percent: p})
@@ -99,25 +99,25 @@ func TestCrossed(t *testing.T) {
 		thresholds         []Threshold
 		want               []string
 	}{
-		"one billionth below tells nothing":           {0, 40*Unit - 1, 50 * Unit, percents(80), nil},
-		"exactly at the threshold tells it":           {0, 40 * Unit, 50 * Unit, percents(80), []string{"80%"}},
-		"one billionth past the threshold tells it":   {0, 40*Unit + 1, 50 * Unit, percents(80), []string{"80%"}},
-		"told before is not told again":               {40 * Unit, 45 * Unit, 50 * Unit, percents(80), nil},
-		"after a refund the same spend tells nothing": {45 * Unit, 41 * Unit, 50 * Unit, percents(80), nil},
-		"one charge over several tells each, lowest first": {
+		"one billionth below fires nothing":           {0, 40*Unit - 1, 50 * Unit, percents(80), nil},
+		"exactly at the threshold fires it":           {0, 40 * Unit, 50 * Unit, percents(80), []string{"80%"}},
+		"one billionth past the threshold fires it":   {0, 40*Unit + 1, 50 * Unit, percents(80), []string{"80%"}},
+		"fired before does not fire again":            {40 * Unit, 45 * Unit, 50 * Unit, percents(80), nil},
+		"after a refund the same spend fires nothing": {45 * Unit, 41 * Unit, 50 * Unit, percents(80), nil},
+		"one charge over several fires each, lowest first": {
 			0, 60 * Unit, 50 * Unit, percents(100, 50, 80), []string{"50%", "80%", "100%"},
 		},
-		"only those between peak and spend are told": {30 * Unit, 45 * Unit, 50 * Unit, percents(50, 80, 100), []string{"80%"}},
-		"amounts and percents are ordered by where they stand": {
+		"only those between peak and spend fire": {30 * Unit, 45 * Unit, 50 * Unit, percents(50, 80, 100), []string{"80%"}},
+		"amounts and percents are ordered by the spend they are at": {
 			0, 50 * Unit, 50 * Unit, []Threshold{{Percent: 80}, {Amount: 10 * Unit}, {Amount: 45 * Unit}}, []string{"10", "80%", "45"},
 		},
-		"at the same spend the percent comes first":       {0, 40 * Unit, 50 * Unit, []Threshold{{Amount: 40 * Unit}, {Percent: 80}}, []string{"80%", "40"}},
-		"one listed twice is told once":                   {0, 40 * Unit, 50 * Unit, percents(80, 50, 80), []string{"50%", "80%"}},
-		"a limit of 0 has no percent to tell":             {0, 10, 0, percents(1, 80, 100), nil},
-		"a limit raised arms a percent above the peak":    {40 * Unit, 80 * Unit, 100 * Unit, percents(80), []string{"80%"}},
-		"a limit lowered does not tell what it passed":    {30 * Unit, 31 * Unit, 20 * Unit, percents(80), nil},
-		"a threshold that no spend can reach stays quiet": {0, Max, Max, percents(100, 101), []string{"100%"}},
-		"no thresholds, nothing to tell":                  {0, Max, Max, nil, nil},
+		"at the same spend the percent comes first":         {0, 40 * Unit, 50 * Unit, []Threshold{{Amount: 40 * Unit}, {Percent: 80}}, []string{"80%", "40"}},
+		"one listed twice fires once":                       {0, 40 * Unit, 50 * Unit, percents(80, 50, 80), []string{"50%", "80%"}},
+		"a limit of 0 has no percent to fire":               {0, 10, 0, percents(1, 80, 100), nil},
+		"a limit raised arms a percent above the peak":      {40 * Unit, 80 * Unit, 100 * Unit, percents(80), []string{"80%"}},
+		"a limit lowered does not fire what it passed":      {30 * Unit, 31 * Unit, 20 * Unit, percents(80), nil},
+		"a threshold that no spend can reach does not fire": {0, Max, Max, percents(100, 101), []string{"100%"}},
+		"no thresholds, nothing fires":                      {0, Max, Max, nil, nil},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestCrossed(t *testing.T) {
 			for _, c := range Crossed(tc.peak, tc.spent, tc.limit, tc.thresholds) {
 				got = append(got, c.Threshold.String())
 				if at, err := c.Threshold.At(tc.limit); err != nil || at != c.At {
-					t.Errorf("%s says it stands at %s, not at %s (%v)", c.Threshold, c.At, at, err)
+					t.Errorf("%s is at %s, not at %s (%v)", c.Threshold, c.At, at, err)
 				}
 			}
 			if diff := cmp.Diff(tc.want, got); diff != "" {
@@ -139,7 +139,7 @@ func TestCrossed(t *testing.T) {
 	}
 }
 
-func TestAChargeThatTellsNothingAllocatesNothing(t *testing.T) {
+func TestCharge_ThatFiresNothingAllocatesNothing(t *testing.T) {
 	thresholds := []Threshold{{Percent: 50}, {Percent: 80}, {Amount: 100 * Unit}}
 	if n := testing.AllocsPerRun(100, func() {
 		_, _, _ = Count{Spent: 45 * Unit, Peak: 45 * Unit}.Charge(Unit, 50*Unit, thresholds)

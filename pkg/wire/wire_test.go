@@ -27,7 +27,7 @@ func nested(levels int) []byte {
 	return inner
 }
 
-func TestAMessageIsRefusedBeforeItIsDecoded(t *testing.T) {
+func TestWeight_IsRefusedBeforeDecoding(t *testing.T) {
 	for name, tc := range map[string]struct {
 		raw  []byte
 		into proto.Message
@@ -59,7 +59,7 @@ func TestAMessageIsRefusedBeforeItIsDecoded(t *testing.T) {
 }
 
 // What an event carries is bytes to Protobuf, until somebody decodes it.
-func TestAWeightCountsWhatAnAnyHolds(t *testing.T) {
+func TestWeight_CountsWhatAnAnyHolds(t *testing.T) {
 	dense, err := proto.Marshal(&structpb.ListValue{Values: make([]*structpb.Value, 0)})
 	if err != nil {
 		t.Fatal(err)
@@ -78,7 +78,7 @@ func TestAWeightCountsWhatAnAnyHolds(t *testing.T) {
 	}
 }
 
-func TestAWeightIsAtLeastWhatDecodingTakes(t *testing.T) {
+func TestWeight_IsAtLeastWhatDecodingTakes(t *testing.T) {
 	for name, tc := range map[string]struct {
 		unit []byte
 		into proto.Message

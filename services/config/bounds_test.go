@@ -24,7 +24,7 @@ func changed[T any](t *testing.T, at *T, value T) {
 }
 
 // One caller's expression takes as long as it takes; the others' changes do not wait for it.
-func TestAChangeDoesNotWaitForAnothersCheck(t *testing.T) {
+func TestChange_DoesNotWaitForTheCheckOfAnother(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -48,7 +48,7 @@ func TestAChangeDoesNotWaitForAnothersCheck(t *testing.T) {
 }
 
 // What was checked is what is stored: a resource that changed meanwhile is checked anew.
-func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
+func TestChange_IsCheckedAgainWhereTheResourceChanged(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -77,7 +77,7 @@ func TestAChangeIsCheckedAnewWhereTheResourceChanged(t *testing.T) {
 }
 
 // A reference is looked at again in the transaction: it may have gone while the rest was checked.
-func TestWhatIsReferredToMayGoMeanwhile(t *testing.T) {
+func TestChange_IsRefusedWhereItsReferenceWasDeletedMeanwhile(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -92,7 +92,7 @@ func TestWhatIsReferredToMayGoMeanwhile(t *testing.T) {
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 }
 
-func TestAPanicOfACheckIsTheCallsOwn(t *testing.T) {
+func TestChange_PanicOfACheckFailsItsRequestAlone(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -106,7 +106,7 @@ func TestAPanicOfACheckIsTheCallsOwn(t *testing.T) {
 	r.tenant("other")
 }
 
-func TestAResourceHasABoundInBytes(t *testing.T) {
+func TestResource_HasABoundInBytes(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
@@ -129,7 +129,7 @@ func TestAResourceHasABoundInBytes(t *testing.T) {
 }
 
 // Every text and list of every resource has a bound in its .proto, and each is held.
-func TestEveryFieldHasABoundAndIsHeldToIt(t *testing.T) {
+func TestFields_HaveABoundThatIsChecked(t *testing.T) {
 	var walk func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool)
 	fields := 0
 	walk = func(m protoreflect.MessageDescriptor, path string, seen map[protoreflect.FullName]bool) {
@@ -207,7 +207,7 @@ func TestEveryFieldHasABoundAndIsHeldToIt(t *testing.T) {
 // endpointKind is one of the kinds of target.
 var endpointKind = kinds[slices.IndexFunc(kinds, func(k *kind) bool { return k.name == "endpoint" })]
 
-func TestATenantHasSoManyOfAKind(t *testing.T) {
+func TestTenant_HasABoundOfResourcesOfAKind(t *testing.T) {
 	r := start(t)
 	changed(t, &tenantKind.most, 2)
 	changed(t, &endpointKind.most, 2)
@@ -234,7 +234,7 @@ func TestATenantHasSoManyOfAKind(t *testing.T) {
 	refused(t, err, fault.Invalid, "TOO_MANY")
 }
 
-func TestATypeHasSoManyNotifications(t *testing.T) {
+func TestEventType_HasABoundOfNotifications(t *testing.T) {
 	r := start(t)
 	changed(t, &maxNotificationsAType, 2)
 	r.tenant("acme")
@@ -254,7 +254,7 @@ func TestATypeHasSoManyNotifications(t *testing.T) {
 	})) // those that are there can be changed
 }
 
-func TestTenantAndInstallationHaveABoundInBytes(t *testing.T) {
+func TestTenantAndInstallation_HaveABoundInBytes(t *testing.T) {
 	for name, of := range map[string]map[string]held{
 		"a tenant":        {"tenants/acme": {number: 5, bytes: maxTenantBytes}},
 		"an installation": {"": {number: 5, bytes: maxInstallationBytes}},
@@ -274,7 +274,7 @@ func TestTenantAndInstallationHaveABoundInBytes(t *testing.T) {
 	}
 }
 
-func TestRequestsHaveBounds(t *testing.T) {
+func TestRequests_HaveBounds(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	paths := make([]string, 101)

@@ -69,7 +69,7 @@ func shown(h *configv1.History) string {
 	return strings.Join(out, ", ")
 }
 
-func TestARestartGoesOnFromWhatItTold(t *testing.T) {
+func TestRestart_KeepsTheRevisionsOfBefore(t *testing.T) {
 	r := start(t)
 	r.tenant("one")
 	first := r.head()
@@ -95,7 +95,7 @@ func TestARestartGoesOnFromWhatItTold(t *testing.T) {
 	}
 }
 
-func TestARestoreIsAcceptedAboveAllThatWasSeen(t *testing.T) {
+func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
 	for name, restore := range map[string]func(r *running, backup map[string][]byte){
 		"set back to a backup":        func(r *running, backup map[string][]byte) { r.setBack(backup) },
 		"set back, and changed since": func(r *running, backup map[string][]byte) { r.setBack(backup); r.tenant("three") },
@@ -161,7 +161,7 @@ func TestARestoreIsAcceptedAboveAllThatWasSeen(t *testing.T) {
 	}
 }
 
-func TestWhatIsAcceptedIsBounded(t *testing.T) {
+func TestRestore_BoundsWhatItAccepts(t *testing.T) {
 	r := start(t)
 	one := []*configv1.Position{{History: 7, Revision: 3}}
 	for name, req := range map[string]*configv1.AcceptRestoreRequest{
@@ -195,7 +195,7 @@ func TestWhatIsAcceptedIsBounded(t *testing.T) {
 }
 
 // A configuration larger than one message stopped every later change of every tenant.
-func TestALargeSnapshotComesInParts(t *testing.T) {
+func TestSnapshot_LargeOneComesInParts(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	for i := range 24 {

@@ -9,7 +9,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-func TestListsComeInPages(t *testing.T) {
+func TestList_ComesInPages(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

@@ -7,7 +7,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-func TestTheReadyProfilesAreAccepted(t *testing.T) {
+func TestProfiles_AreAccepted(t *testing.T) {
 	r := start(t)
 	r.tenant("your-tenant")
 	for _, p := range profile.All() {

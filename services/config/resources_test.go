@@ -19,7 +19,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-func TestTheShippedFileIsTheDefaults(t *testing.T) {
+func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
 	const path = "../../deploy/config/config.yaml"
 	cfg := DefaultConfig()
 	cfg.Database.Path, cfg.GRPC.Listen, cfg.GRPC.CallTimeout, cfg.Admin.Listen = "", "", 0, ""
@@ -41,7 +41,7 @@ func TestTheShippedFileIsTheDefaults(t *testing.T) {
 	}
 }
 
-func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
+func TestValidate_ListsEveryViolation(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -146,7 +146,7 @@ func TestEverythingWrongIsNamedAtOnce(t *testing.T) {
 	}
 }
 
-func TestNamesAreOfTheirForm(t *testing.T) {
+func TestNames_HaveTheirForm(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	for _, name := range []string{
@@ -170,7 +170,7 @@ func TestNamesAreOfTheirForm(t *testing.T) {
 	r.notification("ALERT.80_percent-a", "e")
 }
 
-func TestWhoWasSlowerIsTold(t *testing.T) {
+func TestUpdate_RefusesAnOldEtag(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -193,7 +193,7 @@ func TestWhoWasSlowerIsTold(t *testing.T) {
 	}
 }
 
-func TestAChangeThatChangesNothingTakesNoRevision(t *testing.T) {
+func TestUpdate_WithoutAChangeTakesNoRevision(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -217,7 +217,7 @@ func TestAChangeThatChangesNothingTakesNoRevision(t *testing.T) {
 	}
 }
 
-func TestAnUpdateChangesWhatItsMaskNames(t *testing.T) {
+func TestUpdate_ChangesWhatItsMaskNames(t *testing.T) {
 	stored := &configv1.ClassOfService{
 		Name: "tenants/acme/classesOfService/c", DisplayName: "old",
 		DataSafeguard: &configv1.DataSafeguardOption{Limit: &money.Money{CurrencyCode: "EUR", Units: 50}, RenewalDay: 3, Scope: "usage.roaming"},
@@ -261,7 +261,7 @@ func clear(c *configv1.ClassOfService) *configv1.ClassOfService {
 	return c
 }
 
-func TestWhatIsInUseStays(t *testing.T) {
+func TestDelete_RefusesWhatIsInUse(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -292,7 +292,7 @@ func TestWhatIsInUseStays(t *testing.T) {
 	}
 }
 
-func TestDeletedIsGoneForAWhileAndThenForGood(t *testing.T) {
+func TestDelete_CanBeUndoneForAWhile(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -325,7 +325,7 @@ func TestDeletedIsGoneForAWhileAndThenForGood(t *testing.T) {
 	refused(t, err, fault.NotFound, "DELETED_FOR_GOOD")
 }
 
-func TestAnUpdateMayCreate(t *testing.T) {
+func TestUpdate_MayCreate(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -348,7 +348,7 @@ func TestAnUpdateMayCreate(t *testing.T) {
 	}
 }
 
-func TestAnEndpointLiesWhereItsTenantMay(t *testing.T) {
+func TestEndpoint_HostIsOneThatItsTenantMayUse(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -361,7 +361,7 @@ func TestAnEndpointLiesWhereItsTenantMay(t *testing.T) {
 	must[*configv1.Endpoint](t)(r.ends.CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: e}))
 }
 
-func TestTheFileIsForUsAlone(t *testing.T) {
+func TestDatabase_FileIsReadableByItsUserAlone(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	for _, suffix := range []string{"", "-wal"} {

@@ -19,7 +19,7 @@ const maskedA = "whsec_****QUFB"
 
 func isMasked(e *configv1.Endpoint) bool { return webhook.Channel.Target.Masked(e) }
 
-func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
+func TestSecrets_AreShownInSnapshotsAlone(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -55,7 +55,7 @@ func TestSecretsAreShownOnlyInSnapshots(t *testing.T) {
 }
 
 // Any API key was shown the secrets of every tenant.
-func TestASnapshotShowsSecretsToServicesAlone(t *testing.T) {
+func TestSnapshot_ShowsSecretsToServicesAlone(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	e := anEndpoint("e")
@@ -73,7 +73,7 @@ func TestASnapshotShowsSecretsToServicesAlone(t *testing.T) {
 	}
 }
 
-func TestValuesOfHeadersAreShownOnlyInSnapshots(t *testing.T) {
+func TestHeaderValues_AreShownInSnapshotsAlone(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")

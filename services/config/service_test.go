@@ -25,7 +25,7 @@ const (
 	secretB = "whsec_QkJCQkJCQkJCQkJCQkJCQkJCQkJCQkJC"
 )
 
-func TestAnEmptyDatabaseIsRevisionZero(t *testing.T) {
+func TestRevision_OfAnEmptyDatabaseIsZero(t *testing.T) {
 	r := start(t)
 	if s := r.snapshot(0); !proto.Equal(s, &configv1.Snapshot{}) {
 		t.Errorf("%v", s)
@@ -39,7 +39,7 @@ func TestAnEmptyDatabaseIsRevisionZero(t *testing.T) {
 	refused(t, err, fault.Invalid, "REQUEST_INVALID")
 }
 
-func TestEveryRevisionCanBeReadAgain(t *testing.T) {
+func TestRevision_CanBeReadAgain(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	var asItWas []*configv1.Snapshot
@@ -90,7 +90,7 @@ func TestEveryRevisionCanBeReadAgain(t *testing.T) {
 	}
 }
 
-func TestConcurrentChangesHaveRevisionsWithoutGaps(t *testing.T) {
+func TestRevision_ConcurrentChangesLeaveNoGaps(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	const writers, each = 8, 5
@@ -122,7 +122,7 @@ func TestConcurrentChangesHaveRevisionsWithoutGaps(t *testing.T) {
 	}
 }
 
-func TestApplyRevisionMovesOnlyWithWhatIsAppliedOrPlanned(t *testing.T) {
+func TestApplyRevision_MovesWithWhatIsAppliedOrPlannedAlone(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -208,7 +208,7 @@ func TestApplyRevisionMovesOnlyWithWhatIsAppliedOrPlanned(t *testing.T) {
 	}
 }
 
-func TestWatchTellsEachStandingAndTheEnd(t *testing.T) {
+func TestWatch_SendsEachRevisionAndTheEnd(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	stream, err := r.watching.Watch(t.Context(), &configv1.WatchRequest{})

@@ -32,7 +32,7 @@ func amount(m *money.Money) *configv1.AlertThreshold {
 }
 
 // Rows give the fields that are refused, each with its reason where it has one; none where the class is fine.
-func TestAClassIsJudged(t *testing.T) {
+func TestClass_ListsEveryViolation(t *testing.T) {
 	type class = configv1.ClassOfService
 	data := func(change func(o *configv1.DataSafeguardOption)) *class {
 		o := &configv1.DataSafeguardOption{Limit: eur(50)}
@@ -95,7 +95,7 @@ func TestAClassIsJudged(t *testing.T) {
 		}},
 		{"a scope must compile", overspend(func(o *overspendOption) { o.Scope = "usage.out_of_bundel || usage.romaing" }),
 			[]string{"overspend_safeguard.scope", "overspend_safeguard.scope"}},
-		{"a scope is a verdict", payment(func(o *paymentOption) { o.Scope = "usage.category" }), []string{"payment_safeguard.scope"}},
+		{"a scope is a bool", payment(func(o *paymentOption) { o.Scope = "usage.category" }), []string{"payment_safeguard.scope"}},
 		{"a zone is an IANA name", data(func(o *dataOption) { o.TimeZone = "CET+1" }), []string{"data_safeguard.time_zone"}},
 		{"the machine's own zone is none", data(func(o *dataOption) { o.TimeZone = "Local" }), []string{"data_safeguard.time_zone"}},
 		{"what a newer schema says is not guessed", overspend(func(o *overspendOption) {
@@ -157,7 +157,7 @@ func TestAClassIsJudged(t *testing.T) {
 	}
 }
 
-func TestAReasonOfItsOwnReachesTheCaller(t *testing.T) {
+func TestClass_ViolationKeepsItsReason(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	c := aClass("gold")

@@ -47,8 +47,8 @@ func validateSubscribers(ctx context.Context, q queries, f *fault.Violations, t 
 	if _, known := configv1.UnknownPolicy_name[int32(p.GetOnUnknown())]; !known {
 		f.Add("on_unknown", "%d is not known", p.GetOnUnknown())
 	}
-	if _, known := configv1.UnprovableUsage_name[int32(p.GetUnprovableUsage())]; !known {
-		f.Add("unprovable_usage", "%d is not known", p.GetUnprovableUsage())
+	if _, known := configv1.TooLateToDeduplicate_name[int32(p.GetTooLateToDeduplicate())]; !known {
+		f.Add("too_late_to_deduplicate", "%d is not known", p.GetTooLateToDeduplicate())
 	}
 	id := p.GetDefaultClassOfService()
 	if id == "" {

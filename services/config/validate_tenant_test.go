@@ -19,7 +19,7 @@ func (r *running) policy(p *configv1.SubscriberPolicy) error {
 	return err
 }
 
-func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
+func TestTenant_ListsEveryViolationOfItsSubscribers(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -57,8 +57,8 @@ func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
 		{"another tenant's class is none", &configv1.SubscriberPolicy{DefaultClassOfService: "theirs"}, []string{class}},
 		{"the class is named by its id", &configv1.SubscriberPolicy{DefaultClassOfService: "tenants/acme/classesOfService/basic"}, []string{class}},
 		{"everything wrong is told at once", &configv1.SubscriberPolicy{
-			UnknownGrace: durationpb.New(-time.Second), DefaultClassOfService: "no", OnUnknown: 77, UnprovableUsage: 77,
-		}, []string{grace, "tenant.subscribers.on_unknown", "tenant.subscribers.unprovable_usage", class}},
+			UnknownGrace: durationpb.New(-time.Second), DefaultClassOfService: "no", OnUnknown: 77, TooLateToDeduplicate: 77,
+		}, []string{grace, "tenant.subscribers.on_unknown", "tenant.subscribers.too_late_to_deduplicate", class}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			err := r.policy(test.policy)
@@ -73,7 +73,7 @@ func TestATenantsWordOnItsSubscribersIsJudged(t *testing.T) {
 	}
 }
 
-func TestAClassThatUnknownNumbersGetIsNotDeleted(t *testing.T) {
+func TestDelete_RefusesTheClassOfUnknownNumbers(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
@@ -98,7 +98,7 @@ func TestAClassThatUnknownNumbersGetIsNotDeleted(t *testing.T) {
 	}
 }
 
-func TestAClassThatSubscribersMayHaveIsNotDeletedUnlessForced(t *testing.T) {
+func TestDelete_NeedsForceWhereSubscribersMayHaveTheClass(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.class("gold")

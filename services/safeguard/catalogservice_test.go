@@ -18,14 +18,14 @@ import (
 func TestCatalog_ShowsEveryOption(t *testing.T) {
 	const name = "tenants/acme/classesOfService/gold"
 	eighty := []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: 80}}}
-	said := &configv1.PaymentSafeguardOption{
+	configured := &configv1.PaymentSafeguardOption{
 		Limit: safeguardtest.Units("300"), PerPaymentLimit: safeguardtest.Units("50"), AmountBasis: configv1.AmountBasis_AMOUNT_BASIS_GROSS,
 		AlertThresholds: []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Amount{Amount: safeguardtest.Units("200")}}},
 		Scope:           "usage.third_party && usage.net < 10.0", TimeZone: "Europe/London", RenewalDay: 28,
 		RatingBasis: configv1.RatingBasis_RATING_BASIS_RETAIL, States: []eventv1.Safeguard_State{eventv1.Safeguard_STATE_ACTIVE, eventv1.Safeguard_STATE_INACTIVE},
 		DefaultState: eventv1.Safeguard_STATE_ACTIVE, OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, SecondNotice: safeguardtest.Units("400"),
 	}
-	class := safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard = proto.CloneOf(said) })
+	class := safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard = proto.CloneOf(configured) })
 	want := &optionsv1.ListCatalogOptionsResponse{
 		Revision: 7,
 		DataSafeguard: &optionsv1.CatalogDataSafeguard{Name: name + "/options/dataSafeguard", Option: &optionsv1.OfferedDataSafeguard{
@@ -42,9 +42,9 @@ func TestCatalog_ShowsEveryOption(t *testing.T) {
 			InactivePolicy: configv1.InactivePolicy_INACTIVE_POLICY_OPEN,
 		}},
 		PaymentSafeguard: &optionsv1.CatalogPaymentSafeguard{Name: name + "/options/paymentSafeguard", Option: &optionsv1.OfferedPaymentSafeguard{
-			CutOff: said.GetLimit(), PerPaymentLimit: said.GetPerPaymentLimit(), AmountBasis: said.GetAmountBasis(), AlertThresholds: said.GetAlertThresholds(),
-			Scope: said.GetScope(), TimeZone: said.GetTimeZone(), RenewalDay: said.GetRenewalDay(), RatingBasis: said.GetRatingBasis(),
-			States: said.GetStates(), DefaultState: said.GetDefaultState(), OnUnknown: said.GetOnUnknown(), SecondNotice: said.GetSecondNotice(),
+			CutOff: configured.GetLimit(), PerPaymentLimit: configured.GetPerPaymentLimit(), AmountBasis: configured.GetAmountBasis(), AlertThresholds: configured.GetAlertThresholds(),
+			Scope: configured.GetScope(), TimeZone: configured.GetTimeZone(), RenewalDay: configured.GetRenewalDay(), RatingBasis: configured.GetRatingBasis(),
+			States: configured.GetStates(), DefaultState: configured.GetDefaultState(), OnUnknown: configured.GetOnUnknown(), SecondNotice: configured.GetSecondNotice(),
 		}},
 	}
 	same := func(want, got proto.Message, err error) {

@@ -60,7 +60,7 @@ func TestReapply_TakesOverAChangedClass(t *testing.T) {
 					f.Fatal(err)
 				}
 				if m.GetRevision() == 8 {
-					break // it has heard of it
+					break // it follows the revision
 				}
 			}
 		}

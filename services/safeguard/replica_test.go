@@ -122,7 +122,7 @@ func (r *replica) stop() {
 	}
 }
 
-// shows waits for an answer that is one (REBUILDING says to ask again) and holds everything published of the subscriber:
+// shows waits for an answer that is one (REBUILDING means to ask again) and compares everything published of the subscriber:
 // outcomes are published before the commit that an answer is read from.
 func (r *replica) shows(subject string) *optionsv1.DataSafeguard {
 	r.f.Helper()

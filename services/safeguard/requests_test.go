@@ -175,7 +175,7 @@ func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 				f.Errorf("%s: %v, %v", subject(i), m, err)
 			}
 			a, err := second.enforcement.Authorize(f.ctx, &optionsv1.AuthorizeRequest{Name: named(subject(i)), Use: usesNow(roamingUsage())})
-			if err != nil || a.GetVerdict() != optionsv1.AuthorizeResponse_VERDICT_ALLOW || a.GetReason() != "" {
+			if err != nil || a.GetDecision() != optionsv1.AuthorizeResponse_DECISION_ALLOW || a.GetReason() != "" {
 				f.Errorf("%s: %v, %v", subject(i), a, err)
 			}
 		}
@@ -307,7 +307,7 @@ func TestStreams_AnswerByTagAndEndAtADrain(t *testing.T) {
 			}
 		}
 		for range crowd {
-			if m, err := reading.Recv(); err != nil || m.GetResponse().GetVerdict() != optionsv1.AuthorizeResponse_VERDICT_ALLOW {
+			if m, err := reading.Recv(); err != nil || m.GetResponse().GetDecision() != optionsv1.AuthorizeResponse_DECISION_ALLOW {
 				f.Errorf("%v, %v", m, err)
 			}
 		}

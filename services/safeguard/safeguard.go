@@ -68,7 +68,7 @@ func unusable(c *account.Catalog, ok bool) []*daemon.Incident {
 	if !ok {
 		return nil
 	}
-	return configclient.Incidents(IncidentScope, c.Faults)
+	return configclient.Incidents(IncidentScope, c.Unreadable)
 }
 
 // newPeers are asked with a certificate, or none, as this replica itself.

@@ -166,7 +166,7 @@ func TestRun_WaitsForTopics(t *testing.T) {
 	case err := <-ended:
 		t.Fatal(err)
 	case <-f.ctx.Done():
-		t.Fatal("it does not say what it waits for")
+		t.Fatal("it does not report what it waits for")
 	}
 	f.createTopics()
 	f.configured()

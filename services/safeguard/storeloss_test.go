@@ -174,7 +174,7 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 			a, err := e.Authorize(ctx, &optionsv1.AuthorizeRequest{
 				Name: "tenants/" + tenant + "/subscribers/" + subject, Use: &optionsv1.AuthorizeRequest_Usage{Usage: roamingUsage()},
 			})
-			switch allow := a.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_ALLOW; {
+			switch allow := a.GetDecision() == optionsv1.AuthorizeResponse_DECISION_ALLOW; {
 			case ctx.Err() != nil, status.Code(err) == codes.DeadlineExceeded:
 				return
 			case err != nil:
@@ -188,7 +188,7 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 					return
 				}
 			case allow && must:
-				f.Errorf("let on past the limit: %v", a)
+				f.Errorf("allowed past the limit: %v", a)
 				return
 			}
 		}
@@ -199,10 +199,10 @@ func (f *fixture) guard(e optionsv1.EnforcementServiceClient, tenant, subject st
 // compare waits until every subscriber is shown as an independent reading of the whole log makes it.
 func (f *fixture) compare(c *configuration, r *replica) {
 	f.Helper()
-	worlds := f.expected(c)
+	partitions := f.expected(c)
 	for i := range crowd {
 		number, alive := subject(i), 0
-		for _, w := range worlds {
+		for _, w := range partitions {
 			_, _, there := w.Look("acme", number)
 			if !there {
 				continue
@@ -210,23 +210,23 @@ func (f *fixture) compare(c *configuration, r *replica) {
 			alive++
 			f.until(number+" to be shown as the log has it", func() bool {
 				shown, err := r.inventory.ListOptions(f.ctx, &optionsv1.ListOptionsRequest{Parent: "tenants/acme/subscribers/" + number})
-				views, _ := w.Judged("acme", number)
+				views, _ := w.AsShown("acme", number)
 				return err == nil && len(model.Shown(shown, views)) == 0
 			})
 		}
 		if alive != 1 {
-			f.Errorf("%s stands in %d partitions' logs", number, alive)
+			f.Errorf("%s is alive in %d partitions' logs", number, alive)
 		}
 	}
 }
 
 // expected is the model of each partition's log.
-func (f *fixture) expected(c *configuration) (worlds []*model.World) {
+func (f *fixture) expected(c *configuration) (partitions []*model.Partition) {
 	f.Helper()
 	first, topic := model.New(), f.client.Topic(stream.EventsOrdered)
 	for p := range int32(4) {
 		w := first.Beside()
-		worlds = append(worlds, w)
+		partitions = append(partitions, w)
 		next, end, err := f.client.Offsets(f.ctx, topic, p)
 		if err != nil {
 			f.Fatal(err)
@@ -254,7 +254,7 @@ func (f *fixture) expected(c *configuration) (worlds []*model.World) {
 			}
 		}
 	}
-	return worlds
+	return partitions
 }
 
 // A store that is set back to an older dump, and then emptied, while the service runs: it is noticed, the tenant's word

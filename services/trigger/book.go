@@ -23,8 +23,8 @@ type Book struct {
 	tenants  map[string]string // id -> display name
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
-	// faults are active notifications that this binary can't compile: they are inactive in this revision.
-	faults []configclient.Fault
+	// unreadable are active notifications that this binary can't compile: they are inactive in this revision.
+	unreadable []configclient.Unreadable
 }
 
 // target is one as planning reads it.
@@ -62,7 +62,7 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	for _, c := range compileAll(notifications, before) {
 		b.compiled[c.from.GetName()] = c
 		if c.err != nil {
-			b.faults = append(b.faults, configclient.Fault{Name: c.from.GetName(), Err: c.err})
+			b.unreadable = append(b.unreadable, configclient.Unreadable{Name: c.from.GetName(), Err: c.err})
 			continue
 		}
 		usable = append(usable, c.rule)

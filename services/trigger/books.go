@@ -13,7 +13,7 @@ func compileBooks(ctx context.Context, source *configclient.Source, clock func()
 	return configclient.Compile(ctx, source, func(s *configclient.Snapshot, before *Book) *Book {
 		begin := clock()
 		made := NewBook(s, before)
-		m.compiled(len(made.compiled), len(made.faults), clock().Sub(begin))
+		m.compiled(len(made.compiled), len(made.unreadable), clock().Sub(begin))
 		return made
 	})
 }
@@ -27,5 +27,5 @@ func inactive(latest func() (*Book, bool)) []*daemon.Incident {
 	if !ok {
 		return nil
 	}
-	return configclient.Incidents(IncidentNotification, newest.faults)
+	return configclient.Incidents(IncidentNotification, newest.unreadable)
 }

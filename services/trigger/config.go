@@ -21,7 +21,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Validate reports every fault at once.
+// Validate reports every violation at once.
 func (c Config) Validate() error {
 	var f fault.Violations
 	c.Check(&f)

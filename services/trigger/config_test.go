@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-func TestTheDeployedFileIsTheDefault(t *testing.T) {
+func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
 	var got Config
 	if err := daemon.Load("../../deploy/config/trigger.yaml", nil, &got); err != nil {
 		t.Fatal(err)
@@ -21,7 +21,7 @@ func TestTheDeployedFileIsTheDefault(t *testing.T) {
 	}
 }
 
-func TestEveryFaultOfTheConfigurationIsListed(t *testing.T) {
+func TestConfig_ListsEveryViolation(t *testing.T) {
 	c := DefaultConfig()
 	c.Kafka.Brokers = nil
 	c.Redis.Address = ""

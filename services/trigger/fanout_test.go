@@ -28,9 +28,9 @@ func fanned(n, actions int) func(*configv1.Snapshot) {
 	}
 }
 
-// One event can't be cut into batches: what it leads to beyond a bound is one decision that says how much it is, the same
+// One event can't be cut into batches: what it leads to beyond a bound is one decision with how much it is, the same
 // at every replay.
-func TestOneEventPlansNoMoreThanItsBound(t *testing.T) {
+func TestPlan_OneEventHasABoundOfDeliveries(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, fanned(150, 20)))
 	p.append(usage("1", "447700900001", 1, p.now))
@@ -42,16 +42,16 @@ func TestOneEventPlansNoMoreThanItsBound(t *testing.T) {
 	if len(ds) != 1 || ds[0].GetReason() != triggerv1.Decision_REASON_FAN_OUT || ds[0].GetCount() != 1000 || ds[0].GetNotification() != "n100" || ds[0].GetAction() != "a00" {
 		t.Errorf("decided %v", ds)
 	}
-	// The lane is taken by what was planned alone.
+	// Only what was planned takes a sequence of the ordering key.
 	p.append(usage("2", "447700900001", 1, p.now))
 	p.run()
 	all := p.deliveries()
 	if last, first := all[maxPlanned-1], all[maxPlanned]; first.Sequence != last.Sequence+1 || first.Previous != last.ID {
-		t.Errorf("the lane goes from %d to %d", last.Sequence, first.Sequence)
+		t.Errorf("the ordering key goes from %d to %d", last.Sequence, first.Sequence)
 	}
 }
 
-func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
+func TestPlan_OneEventHasABoundInBytes(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, fanned(20, 20)))
 	e := usage("1", "447700900001", 1, p.now)
@@ -66,15 +66,15 @@ func TestOneEventPlansNoMoreBytesThanItsBound(t *testing.T) {
 	}
 }
 
-// What the filters of an event cost beyond their bound is left unjudged, as one decision: how much is no matter of time.
-func TestFanOut_LeavesFiltersThatCostTooMuchUnjudged(t *testing.T) {
+// Filters that cost more than the bound of an event are not evaluated, and are one decision. The cost does not depend on time.
+func TestFanOut_DoesNotEvaluateFiltersBeyondTheBound(t *testing.T) {
 	var first *triggerv1.Decision
 	for range 2 {
 		p := newPartition(t, "events.ordered")
 		p.configure(snapshot(1, func(s *configv1.Snapshot) {
 			s.Notifications = nil
 			for i := range 200 {
-				s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%03d", i), []string{"usage.charged"}, "data.service.matches('(a|b)*c')", action("tell", "crm")))
+				s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%03d", i), []string{"usage.charged"}, "data.service.matches('(a|b)*c')", action("notify", "crm")))
 			}
 		}))
 		e := usage("1", "447700900001", 1, p.now)

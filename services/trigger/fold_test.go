@@ -35,7 +35,7 @@ func places(ds []*delivery.Delivery) []string {
 	return lines
 }
 
-func TestOneDeliveryPerMatch(t *testing.T) {
+func TestPlan_OneDeliveryPerMatch(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.append(usage("before-any-revision", "44", 5, epoch))
 	p.configure(snapshot(7, nil))
@@ -43,13 +43,13 @@ func TestOneDeliveryPerMatch(t *testing.T) {
 	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "44", 0, epoch), usage("u-3", "44", 5, epoch.Add(time.Second)))
 	p.run()
 	ds := p.deliveries()
-	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-3 spent/tell crm 2"}, places(ds)); diff != "" {
+	if diff := cmp.Diff([]string{"u-1 spent/notify crm 1", "u-3 spent/notify crm 2"}, places(ds)); diff != "" {
 		t.Fatal(diff)
 	}
 	const endpoint = "tenants/acme/endpoints/crm"
 	want := &delivery.Delivery{
-		ID:     delivery.NewID(epoch.Add(time.Second), "acme", "rating", "44", "u-3", "spent", "tell", "", endpoint),
-		Tenant: "acme", Notification: "spent", NotificationVersion: 1, Action: "tell", Endpoint: endpoint,
+		ID:     delivery.NewID(epoch.Add(time.Second), "acme", "rating", "44", "u-3", "spent", "notify", "", endpoint),
+		Tenant: "acme", Notification: "spent", NotificationVersion: 1, Action: "notify", Endpoint: endpoint,
 		Event: delivery.EventReference{
 			Source: "rating", ID: "u-3", Type: "usage.charged", Subject: "44", Time: epoch.Add(time.Second),
 			Topic: "events.ordered", Partition: 0, Offset: 4,
@@ -75,9 +75,9 @@ func TestOneDeliveryPerMatch(t *testing.T) {
 	}
 }
 
-func TestTextsKnowTheLogsTimeAndTheTenant(t *testing.T) {
+func TestPlan_TextsHaveTheTimeOfTheLogAndTheTenant(t *testing.T) {
 	p := newPartition(t, "events.ordered")
-	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Notifications[0].Actions[0] = action("tell", "app") }))
+	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Notifications[0].Actions[0] = action("notify", "app") }))
 	p.pass(90 * time.Minute)
 	p.append(usage("u-1", "44", 5, epoch))
 	p.run()
@@ -86,7 +86,7 @@ func TestTextsKnowTheLogsTimeAndTheTenant(t *testing.T) {
 	}
 }
 
-func TestDeliveriesArePlannedByNotificationThenAction(t *testing.T) {
+func TestPlan_OrdersByNotificationThenAction(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, func(s *configv1.Snapshot) {
 		any := []string{"usage.*"}
@@ -107,20 +107,20 @@ func TestDeliveriesArePlannedByNotificationThenAction(t *testing.T) {
 	}
 }
 
-func TestADuplicateTellsNothingNew(t *testing.T) {
+func TestPlan_DuplicateEventPlansNothing(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, nil))
 	p.append(usage("u-1", "44", 5, epoch))
 	p.pass(time.Hour)
 	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "44", 5, epoch))
 	p.run()
-	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2"}, places(p.deliveries())); diff != "" {
+	if diff := cmp.Diff([]string{"u-1 spent/notify crm 1", "u-2 spent/notify crm 2"}, places(p.deliveries())); diff != "" {
 		t.Error(diff)
 	}
 }
 
 // Without an order there is no record, and a repeat is planned again: under the same id, which the dispatcher knows.
-func TestARepeatWithoutOrderKeepsItsID(t *testing.T) {
+func TestPlan_RepeatWithoutOrderKeepsItsID(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Notifications[0].Actions[0].Ordered = proto.Bool(false) }))
 	p.append(usage("u-1", "44", 5, epoch))
@@ -133,7 +133,7 @@ func TestARepeatWithoutOrderKeepsItsID(t *testing.T) {
 	}
 }
 
-func TestWhatIsNotPlanned(t *testing.T) {
+func TestPlan_LeavesOutWhatHasNoRecipient(t *testing.T) {
 	failing := func(subject string) *event.Event {
 		return &event.Event{
 			ID: "f-1", Source: "tollgate/webhook", Type: "endpoint.failing", Tenant: "acme", Subject: subject, Time: epoch,
@@ -156,7 +156,7 @@ func TestWhatIsNotPlanned(t *testing.T) {
 		},
 		"but a disabled endpoint's deliveries are: the dispatcher settles them": {
 			func(s *configv1.Snapshot) { s.Endpoints[0].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED }, usage("u", "44", 5, epoch),
-			[]string{"u spent/tell crm 1"},
+			[]string{"u spent/notify crm 1"},
 		},
 		"about an endpoint for itself": {
 			func(s *configv1.Snapshot) {
@@ -186,10 +186,10 @@ func TestWhatIsNotPlanned(t *testing.T) {
 	}
 }
 
-func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
+func TestPlan_SuppressedDeliveryTakesNoSequence(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(3, func(s *configv1.Snapshot) {
-		s.Notifications = append(s.Notifications, rule("breaks", []string{"usage.charged"}, "100 / data.net.units > 0", action("tell", "app")))
+		s.Notifications = append(s.Notifications, rule("breaks", []string{"usage.charged"}, "100 / data.net.units > 0", action("notify", "app")))
 		s.Endpoints[0].Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE
 	}))
 	large := usage("u-2", "44", 5, epoch)
@@ -199,7 +199,7 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 	p.append(usage("u-1", "44", 5, epoch), large, third, usage("u-4", "44", 7, epoch))
 	p.run()
 	want := []string{
-		"u-1 breaks/tell app 1", "u-1 spent/tell crm 1", "u-2 breaks/tell app 2", "u-4 breaks/tell app 3", "u-4 spent/tell crm 2",
+		"u-1 breaks/notify app 1", "u-1 spent/notify crm 1", "u-2 breaks/notify app 2", "u-4 breaks/notify app 3", "u-4 spent/notify crm 2",
 	}
 	if diff := cmp.Diff(want, places(p.deliveries())); diff != "" {
 		t.Error(diff)
@@ -216,7 +216,7 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 			t.Errorf("a Decision's headers: tenant %q, subject %q, correlation %q", tenant, subject, correlation)
 		}
 	}
-	if d := ds[0]; d.Reason != triggerv1.Decision_REASON_TOO_LARGE || d.Notification != "spent" || d.Action != "tell" ||
+	if d := ds[0]; d.Reason != triggerv1.Decision_REASON_TOO_LARGE || d.Notification != "spent" || d.Action != "notify" ||
 		d.Endpoint != "tenants/acme/endpoints/crm" || d.GetEvent().GetId() != "u-2" || d.GetEvent().GetOffset() != 2 || d.Revision != 3 {
 		t.Errorf("%v", d)
 	}
@@ -226,8 +226,8 @@ func TestWhatIsHeldBackIsDecidedAndTakesNoPlace(t *testing.T) {
 	}
 }
 
-// An event is judged by exactly one version: that in force where it stands.
-func TestARevisionHoldsFromItsPlaceOn(t *testing.T) {
+// An event is evaluated by exactly one revision: that in force at its position.
+func TestPlan_RevisionHoldsFromItsPositionOn(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, nil))
 	p.append(usage("u-1", "44", 5, epoch))
@@ -238,7 +238,7 @@ func TestARevisionHoldsFromItsPlaceOn(t *testing.T) {
 	p.append(usage("u-2", "44", 5, epoch), usage("u-3", "44", 6, epoch))
 	p.run()
 	ds := p.deliveries()
-	if diff := cmp.Diff([]string{"u-1 spent/tell crm 1", "u-3 spent/tell crm 2"}, places(ds)); diff != "" {
+	if diff := cmp.Diff([]string{"u-1 spent/notify crm 1", "u-3 spent/notify crm 2"}, places(ds)); diff != "" {
 		t.Fatal(diff)
 	}
 	if ds[0].NotificationVersion != 1 || ds[1].NotificationVersion != 2 || ds[1].Revision != 2 {
@@ -246,29 +246,29 @@ func TestARevisionHoldsFromItsPlaceOn(t *testing.T) {
 	}
 }
 
-func TestALaneOutOfUseBeginsAnew(t *testing.T) {
+func TestPlan_OrderingKeyOutOfUseBeginsAnew(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, nil))
 	days := 0
-	tell := func(id, subject string, day int) {
+	uses := func(id, subject string, day int) {
 		p.pass(time.Duration(day-days) * 24 * time.Hour)
 		days = day
 		p.append(usage(id, subject, 5, p.now))
 		p.run()
 	}
-	tell("u-1", "44", 0)
-	tell("u-2", "44", 60)
-	tell("u-3", "44", 149) // 89 days after the last use
-	tell("u-4", "45", 149)
-	tell("u-5", "45", 240) // 91 days
-	tell("u-6", "44", 240)
-	want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3", "u-4 spent/tell crm 1", "u-5 spent/tell crm 1", "u-6 spent/tell crm 1"}
+	uses("u-1", "44", 0)
+	uses("u-2", "44", 60)
+	uses("u-3", "44", 149) // 89 days after the last use
+	uses("u-4", "45", 149)
+	uses("u-5", "45", 240) // 91 days
+	uses("u-6", "44", 240)
+	want := []string{"u-1 spent/notify crm 1", "u-2 spent/notify crm 2", "u-3 spent/notify crm 3", "u-4 spent/notify crm 1", "u-5 spent/notify crm 1", "u-6 spent/notify crm 1"}
 	if diff := cmp.Diff(want, places(p.deliveries())); diff != "" {
 		t.Error(diff)
 	}
 }
 
-func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
+func TestCompile_UnchangedNotificationIsCompiledOnce(t *testing.T) {
 	one := book(snapshot(1, nil), nil)
 	two := book(snapshot(2, func(s *configv1.Snapshot) {
 		s.Notifications = append(s.Notifications, rule("new", []string{"usage.*"}, "", action("a", "crm")))
@@ -285,15 +285,15 @@ func TestAnUnchangedNotificationIsCompiledOnce(t *testing.T) {
 
 // One that this binary can't compile stops no partition: it is inactive in its revision, an incident names it, and the
 // others go on. The revision that mends it ends the incident.
-func TestANotificationThatCannotBeCompiledIsInactive(t *testing.T) {
+func TestCompile_FailureMakesTheNotificationInactive(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	bad := snapshot(1, func(s *configv1.Snapshot) {
-		broken := rule("broken", []string{"usage.charged"}, "data.nothing", action("tell", "crm"))
-		asleep := rule("asleep", []string{"usage.charged"}, "data.nothing", action("tell", "crm"))
+		broken := rule("broken", []string{"usage.charged"}, "data.nothing", action("notify", "crm"))
+		asleep := rule("asleep", []string{"usage.charged"}, "data.nothing", action("notify", "crm"))
 		asleep.Active = false
-		wordless := rule("wordless", []string{"usage.charged"}, "", action("tell", "crm"))
+		wordless := rule("wordless", []string{"usage.charged"}, "", action("notify", "crm"))
 		wordless.Actions[0].Parameters[0].Template = "{{.Nothing}}"
-		s.Notifications = []*configv1.Notification{asleep, broken, wordless, rule("spent", []string{"usage.charged"}, "", action("tell", "crm"))}
+		s.Notifications = []*configv1.Notification{asleep, broken, wordless, rule("spent", []string{"usage.charged"}, "", action("notify", "crm"))}
 	})
 	p.configure(bad)
 	p.append(usage("1", "447700900001", 1, p.now))
@@ -315,7 +315,7 @@ func TestANotificationThatCannotBeCompiledIsInactive(t *testing.T) {
 
 // An endpoint whose form of body this binary does not know is planned nothing for, whichever form of the snapshot its
 // replica has read.
-func TestNothingIsPlannedInAFormThatIsNotKnown(t *testing.T) {
+func TestPlan_RefusesAnUnknownFormat(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(1, func(s *configv1.Snapshot) { s.Endpoints[0].Profile = 99 }))
 	p.append(usage("1", "447700900001", 1, p.now))
@@ -335,7 +335,7 @@ func BenchmarkLoadTenThousandNotifications(b *testing.B) {
 	s.Notifications = nil
 	for i := range 10_000 {
 		s.Notifications = append(s.Notifications, rule(fmt.Sprintf("n%d", i), []string{"safeguard.*"},
-			fmt.Sprintf("data.spent.units > %d && subject.startsWith('44')", i), action("tell", "crm")))
+			fmt.Sprintf("data.spent.units > %d && subject.startsWith('44')", i), action("notify", "crm")))
 	}
 	for b.Loop() {
 		book(s, nil)
@@ -344,7 +344,7 @@ func BenchmarkLoadTenThousandNotifications(b *testing.B) {
 
 // One id and source for several subjects are as many events: the dispatcher knows repeats by the delivery's id, and must
 // not take the one's for the other's.
-func TestOneIDForSeveralSubjectsIsADeliveryOfEach(t *testing.T) {
+func TestPlan_OneIDOfSeveralSubjectsIsADeliveryOfEach(t *testing.T) {
 	p := newPartition(t, "events.ordered")
 	p.configure(snapshot(7, nil))
 	p.append(usage("u-1", "44", 5, epoch), usage("u-1", "45", 5, epoch), usage("u-1", "46", 5, epoch))

@@ -42,7 +42,7 @@ type partition struct {
 	books map[int64]*Book
 	now   time.Time
 
-	// fetch says how many records the next fetch returns; killed whether the owner dies after the next publish.
+	// fetch returns how many records the next fetch returns; killed whether the owner dies after the next publish.
 	fetch  func() int
 	killed func() bool
 }
@@ -64,7 +64,7 @@ func (p *partition) configure(s *configv1.Snapshot) {
 	})
 }
 
-// book is that of a snapshot as it stands in the configuration.
+// book is compiled from a snapshot.
 func book(m *configv1.Snapshot, before *Book) *Book { return NewBook(configclient.Decode(m), before) }
 
 // append puts events at the end of the log, received now.
@@ -155,7 +155,7 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	return nil
 }
 
-// revisions stands for the configuration service. Its newest is none: the test puts the records into the log.
+// revisions replaces the configuration service. It has no newest: the test puts the records into the log.
 type revisions map[int64]*Book
 
 func (r revisions) Newest() state.Revision                  { return state.Revision{} }
@@ -210,7 +210,7 @@ func snapshot(revision int64, edit func(*configv1.Snapshot)) *configv1.Snapshot 
 		Revision: revision, ApplyRevision: revision,
 		Tenants: []*configv1.Tenant{{Name: "tenants/acme", DisplayName: "Acme Mobile"}},
 		Notifications: []*configv1.Notification{
-			rule("spent", []string{"usage.charged"}, "data.net.units > 0", action("tell", "crm")),
+			rule("spent", []string{"usage.charged"}, "data.net.units > 0", action("notify", "crm")),
 		},
 		Endpoints: []*configv1.Endpoint{
 			{Name: "tenants/acme/endpoints/crm", Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE},

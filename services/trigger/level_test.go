@@ -52,7 +52,7 @@ func TestLevel_RisesWithWhatCompiles(t *testing.T) {
 	all := expressions()
 	for _, kind := range []string{"filter", "template"} {
 		for _, text := range all[kind] {
-			n := rule("n", []string{"usage.charged"}, "", action("tell", "crm"))
+			n := rule("n", []string{"usage.charged"}, "", action("notify", "crm"))
 			if kind == "filter" {
 				n.Trigger.Filter = text
 			} else {

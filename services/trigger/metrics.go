@@ -10,7 +10,7 @@ import (
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
-// metrics are those of planning; what the engines count themselves bears the domain.
+// metrics are those of planning; metrics of the engines have the domain as a label.
 type metrics struct {
 	deliveries    prometheus.Counter
 	decisions     *prometheus.CounterVec

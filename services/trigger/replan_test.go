@@ -15,9 +15,9 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Deliveries are a function of the log: wherever batches are cut and owners killed, what is told first is what an
-// undisturbed owner tells, byte for byte and in order, and every lane is numbered without a gap.
-func TestTheSameLogTellsTheSame(t *testing.T) {
+// Deliveries are a function of the log: wherever batches are cut and owners killed, what is planned first is what
+// an undisturbed owner plans, byte for byte and in order, and every ordering key is numbered without a gap.
+func TestReplan_SameLogPlansTheSame(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		calm := newPartition(t, "events.ordered")
 		calm.append(usage("early", "441", 5, epoch))
@@ -54,13 +54,13 @@ func TestTheSameLogTellsTheSame(t *testing.T) {
 		wild.run()
 
 		if diff := cmp.Diff(calm.out, firsts(rt, wild.out)); diff != "" {
-			rt.Fatalf("told something else:\n%s", diff)
+			rt.Fatalf("planned something else:\n%s", diff)
 		}
 		numbered(rt, calm.deliveries())
 	})
 }
 
-// firsts are the first appearances of what was told, by id and the event's offset. All appearances bear the same bytes.
+// firsts are the first appearances of what was planned, by id and the event's offset. All appearances have the same bytes.
 func firsts(t *rapid.T, records []stream.Record) []stream.Record {
 	seen := map[string]stream.Record{}
 	var out []stream.Record
@@ -74,29 +74,29 @@ func firsts(t *rapid.T, records []stream.Record) []stream.Record {
 			seen[key] = r
 			out = append(out, r)
 		} else if diff := cmp.Diff(before, r); diff != "" {
-			t.Fatalf("%s was told with two contents:\n%s", d.ID, diff)
+			t.Fatalf("%s was planned with two contents:\n%s", d.ID, diff)
 		}
 	}
 	return out
 }
 
-// numbered checks that each lane counts up by one, naming the one before, and begins anew at 1 only after 90 days.
+// numbered checks that each ordering key counts up by one, naming the one before, and begins anew at 1 only after 90 days.
 func numbered(t *rapid.T, ds []*delivery.Delivery) {
 	last := map[string]*delivery.Delivery{}
 	for _, d := range ds {
 		if !d.Ordered {
 			continue
 		}
-		lane := d.Endpoint + " " + d.Event.Subject
-		before := last[lane]
-		last[lane] = d
+		key := d.Endpoint + " " + d.Event.Subject
+		before := last[key]
+		last[key] = d
 		switch {
 		case before == nil || d.PlannedAt.Sub(before.PlannedAt) >= positionKept:
 			if d.Sequence != 1 || d.Previous != "" {
-				t.Fatalf("lane %s begins with %d after %q", lane, d.Sequence, d.Previous)
+				t.Fatalf("ordering key %s begins with %d after %q", key, d.Sequence, d.Previous)
 			}
 		case d.Sequence != before.Sequence+1 || d.Previous != before.ID:
-			t.Fatalf("lane %s goes from %d (%s) to %d (%s)", lane, before.Sequence, before.ID, d.Sequence, d.Previous)
+			t.Fatalf("ordering key %s goes from %d (%s) to %d (%s)", key, before.Sequence, before.ID, d.Sequence, d.Previous)
 		}
 	}
 }

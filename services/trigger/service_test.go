@@ -172,9 +172,9 @@ func (f *fixture) deliveries(n int) []string {
 func journey(revision int64) *configv1.Snapshot {
 	return snapshot(revision, func(s *configv1.Snapshot) {
 		s.Notifications = []*configv1.Notification{
-			rule("limits", []string{"safeguard.*"}, "data.blocked", action("tell", "crm")),
-			rule("runs", []string{"billrun.failed"}, "", action("tell", "app")),
-			rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", revision), action("tell", "crm")),
+			rule("limits", []string{"safeguard.*"}, "data.blocked", action("notify", "crm")),
+			rule("runs", []string{"billrun.failed"}, "", action("notify", "app")),
+			rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", revision), action("notify", "crm")),
 		}
 	})
 }
@@ -193,7 +193,7 @@ func failed(id string) *event.Event {
 	}
 }
 
-func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
+func TestService_PlansFromAllThreeLogs(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		stop := f.start()
 		f.configure(journey(1))
@@ -201,27 +201,27 @@ func TestTheServicePlansFromAllThreeLogs(t *testing.T) {
 		f.publish(stream.Safeguards, reached("s-1", "44"), reached("s-2", "45"), reached("s-3", "44"))
 		f.publish(stream.EventsUnordered, failed("b-1"))
 		want := []string{
-			"b-1 runs/tell app 0", "s-1 limits/tell crm 1", "s-2 limits/tell crm 1", "s-3 limits/tell crm 2",
-			"u-1 spent/tell crm 1", "u-3 spent/tell crm 2",
+			"b-1 runs/notify app 0", "s-1 limits/notify crm 1", "s-2 limits/notify crm 1", "s-3 limits/notify crm 2",
+			"u-1 spent/notify crm 1", "u-3 spent/notify crm 2",
 		}
 		if diff := cmp.Diff(want, f.deliveries(len(want))); diff != "" {
 			f.Fatal(diff)
 		}
 
-		// Another revision, and another process: the lanes go on.
+		// Another revision, and another process: sequences go on.
 		stop()
 		f.start()
 		f.configure(journey(2))
 		f.publish(stream.EventsOrdered, usage("u-4", "44", 2, epoch), usage("u-5", "44", 3, epoch), usage("u-3", "44", 2, epoch))
-		want = append(want, "u-5 spent/tell crm 3")
+		want = append(want, "u-5 spent/notify crm 3")
 		if diff := cmp.Diff(want, f.deliveries(len(want))); diff != "" {
 			f.Fatal(diff)
 		}
 	})
 }
 
-// What Redis held follows from the logs: without it nobody is told anything else, and the lanes go on.
-func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
+// What Redis held follows from the logs: without it the same is planned, and sequences go on.
+func TestService_RebuildsAnEmptyStoreFromTheLogs(t *testing.T) {
 	onServers(t, func(f *fixture) {
 		stop := f.start()
 		f.configure(journey(1))
@@ -232,14 +232,14 @@ func TestAnEmptyStoreIsMadeAgainFromTheLogs(t *testing.T) {
 		_, f.cfg.Redis.Prefix = f.Redis.Open(f.T)
 		f.start()
 		f.publish(stream.EventsOrdered, usage("u-2", "44", 2, epoch), usage("u-3", "44", 2, epoch))
-		want := []string{"u-1 spent/tell crm 1", "u-2 spent/tell crm 2", "u-3 spent/tell crm 3"}
+		want := []string{"u-1 spent/notify crm 1", "u-2 spent/notify crm 2", "u-3 spent/notify crm 3"}
 		if diff := cmp.Diff(want, f.deliveries(3)); diff != "" {
 			f.Error(diff)
 		}
 	})
 }
 
-func TestAStartWithoutRedisWaitsAndSaysWhy(t *testing.T) {
+func TestService_StartWithoutRedisWaitsAndReportsWhy(t *testing.T) {
 	cfg := DefaultConfig()
 	cfg.Kafka.Brokers = streamtest.Embedded(t)
 	cfg.GRPC.Listen = "127.0.0.1:0"
@@ -258,7 +258,7 @@ func TestAStartWithoutRedisWaitsAndSaysWhy(t *testing.T) {
 	go func() { ended <- Run(ctx, cfg, env) }()
 	<-waits
 	if failing := fmt.Sprint(env.Health.Failing()); !strings.Contains(failing, "read redis password") {
-		t.Errorf("health says %s", failing)
+		t.Errorf("health is %s", failing)
 	}
 	cancel()
 	if err := <-ended; err != nil {

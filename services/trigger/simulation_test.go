@@ -16,22 +16,22 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-var lawHistories = simulation.Histories{Short: 10, Test: 80, Long: 1500}
+var simulationHistories = simulation.Histories{Short: 10, Test: 80, Long: 1500}
 
-// The law of the state engine holds for this fold: kills at every step, zombies, stores set back and emptied, revisions
+// The engine is exact for this fold: kills at every step, zombies, stores set back and emptied, revisions
 // and time moving on leave the first appearances as they are.
-func TestLaw(t *testing.T) {
-	l := law(t)
-	simulation.Run(t, lawHistories, func(t *testing.T, seed uint64) { l.Run(t, seed, foldtest.NewMemory()) })
+func TestSimulation_CrashesLeaveNoTrace(t *testing.T) {
+	s := newSimulation(t)
+	simulation.Run(t, simulationHistories, func(t *testing.T, seed uint64) { s.Run(t, seed, foldtest.NewMemory()) })
 }
 
-func law(t *testing.T) foldtest.Simulation[positions, *Book] {
+func newSimulation(t *testing.T) foldtest.Simulation[positions, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
 			s.Notifications = []*configv1.Notification{
-				rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", n), action("tell", "crm"), action("more", "app")),
-				rule("breaks", []string{"usage.charged"}, "10 / data.net.units > 2", action("tell", "app")),
+				rule("spent", []string{"usage.charged"}, fmt.Sprintf("data.net.units > %d", n), action("notify", "crm"), action("more", "app")),
+				rule("breaks", []string{"usage.charged"}, "10 / data.net.units > 2", action("notify", "app")),
 			}
 			if n == 3 {
 				s.Endpoints[1].Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT

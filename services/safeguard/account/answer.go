@@ -124,7 +124,7 @@ func sourceOf(own bool) optionsv1.Source {
 }
 
 // charged shows where the payments of the period stand behind a charge. Where that is not known, on_unknown of the tenant
-// decides: the class of service is what would say otherwise.
+// decides: only the class of service could decide otherwise.
 func (v *View) charged(refusal string) *optionsv1.ChargeResponse {
 	m := &optionsv1.ChargeResponse{Allowed: refusal == "", Refusal: refusal, Sequence: v.Sequence}
 	if refusal == ReasonUnknown {

@@ -16,8 +16,8 @@ type Catalog struct {
 	tenants  map[string]*configclient.Tenant
 	// scopes are by their text, for the next catalog: classes share a few.
 	scopes map[string]scoped
-	// faults are classes with a scope that this binary can't compile.
-	Faults []configclient.Fault
+	// unreadable are classes with a scope that this binary can't compile.
+	Unreadable []configclient.Unreadable
 }
 
 type classKey struct{ tenant, id string }
@@ -65,7 +65,7 @@ func Compile(s *configclient.Snapshot, before *Catalog) *Catalog {
 			if offered := found.Offer(o); offered != nil {
 				made.Offers[o] = &Offer{Offer: offered, scope: c.scope(offered.Scope, before)}
 				if err := made.Offers[o].scope.err; err != nil {
-					c.Faults = append(c.Faults, configclient.Fault{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
+					c.Unreadable = append(c.Unreadable, configclient.Unreadable{Name: found.Name, Err: fmt.Errorf("scope of the %s safeguard: %w", o, err)})
 				}
 			}
 		}

@@ -13,7 +13,7 @@ import (
 
 func TestCatalog_ChangeHoldsFromTheNextEvent(t *testing.T) {
 	run(t, []story{
-		{"a lower limit is reached before the event is judged", func(p *partition) {
+		{"a lower limit is reached before the event is counted", func(p *partition) {
 			active(p)
 			p.uses("30")
 			p.configures(gold(limit("20")))
@@ -107,11 +107,11 @@ func TestCompile_NamesScopesThatFail(t *testing.T) {
 		c.Name = "tenants/acme/classesOfService/bad"
 		c.DataSafeguard.Scope = "usage.nothing"
 	}
-	faults := catalogFor(t, 1, nil, full(), full(bad)).Faults
-	if len(faults) != 1 || faults[0].Name != "tenants/acme/classesOfService/bad" || !strings.Contains(faults[0].Err.Error(), "nothing") {
-		t.Errorf("faults %v", faults)
+	unreadable := catalogFor(t, 1, nil, full(), full(bad)).Unreadable
+	if len(unreadable) != 1 || unreadable[0].Name != "tenants/acme/classesOfService/bad" || !strings.Contains(unreadable[0].Err.Error(), "nothing") {
+		t.Errorf("unreadable %v", unreadable)
 	}
-	if faults := catalogFor(t, 2, nil, full()).Faults; faults != nil {
-		t.Errorf("faults %v of a class that is mended", faults)
+	if unreadable := catalogFor(t, 2, nil, full()).Unreadable; unreadable != nil {
+		t.Errorf("unreadable %v of a class that is mended", unreadable)
 	}
 }

@@ -106,7 +106,7 @@ func (t *turn) changeOption(c *controlv1.ChangeCommand) error {
 	}
 	if w.state != spend.Unset && w.state != d.State {
 		if d.State = w.state; d.State == spend.Active {
-			d.Count = d.Count.Told() // what was spent meanwhile crosses nothing now
+			d.Count = d.Count.RaisePeak() // what was spent while inactive fires nothing now
 		}
 	}
 	t.changed = true

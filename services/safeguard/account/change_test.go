@@ -21,7 +21,7 @@ func TestChange_OfAnOption(t *testing.T) {
 			"overspend limit_changed 5/20 CHANGE", "overspend activated 5/20 CHANGE",
 			"overspend alert 80% at 16 20/20 USAGE blocked", "overspend reached 20/20 USAGE blocked",
 		}},
-		{"activation under a limit that is spent already blocks, and does not tell what lies behind", func(p *partition) {
+		{"activation under a limit that is spent already blocks, and publishes no alert that is behind it", func(p *partition) {
 			whole(p)
 			p.overspends("20")
 			p.changes(overspend, to(turnedOn), currentLimit("20"))
@@ -156,7 +156,7 @@ func TestChange_OfAnOption(t *testing.T) {
 			p.commands("ref-1", again, "command.change")
 			p.overspends("16")
 		}, []string{"overspend limit_changed 0/30 CHANGE", "overspend limit_changed 0/20 CHANGE", "overspend alert 80% at 16 16/20 USAGE"}},
-		{"what the class says by now comes before a call, and both may change the limit", func(p *partition) {
+		{"the class as it is now comes before a call, and both may change the limit", func(p *partition) {
 			whole(p, defaultLimit("20"))
 			p.configures(full(defaultLimit("30")))
 			p.changes(overspend, currentLimit("40"))

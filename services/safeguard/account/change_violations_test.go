@@ -75,7 +75,7 @@ func TestChange_RefusedChangesNothing(t *testing.T) {
 			whole(p)
 			p.changes(eventv1.Safeguard_OPTION_UNSPECIFIED, day(2))
 		}, []string{"refused CHANGE_INVALID"}},
-		{"a number that nobody has, or nobody any more", func(p *partition) {
+		{"a number that has no subscriber, or none any more", func(p *partition) {
 			p.configures(full())
 			p.changes(data, day(2))
 			p.charges("1")

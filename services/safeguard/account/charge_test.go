@@ -87,7 +87,7 @@ func TestCharge_CountedOnlyWhereAllowed(t *testing.T) {
 			p.commands("ref-1", &controlv1.ChargeCommand{Amount: units("49")}, "command.charge")
 			p.pays("190")
 		}, []string{"payment alert 80% at 240 240/300 USAGE"}},
-		{"a refused charge is judged anew when it comes again", func(p *partition) {
+		{"a refused charge is decided anew when it comes again", func(p *partition) {
 			whole(p)
 			p.pays("300")
 			p.forget()

@@ -25,7 +25,7 @@ func (t *turn) begin(o spend.Option, of *Offer, given initial, reason string) {
 	}
 	d.Count.Spent = given.spent
 	// Thresholds that lie behind were crossed in the system that counted before.
-	d.Count = d.Count.Told()
+	d.Count = d.Count.RaisePeak()
 	d.Noticed = of.noticed(d.Count.Spent)
 	t.changed = true
 	t.decideBlock(o)

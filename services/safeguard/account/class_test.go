@@ -118,7 +118,7 @@ func TestClass_Changed(t *testing.T) {
 			p.forget()
 			p.reclasses("silver")
 		}, []string{}},
-		{"in another currency spend begins at 0, and the renewal says why", func(p *partition) {
+		{"in another currency spend begins at 0, and the renewal has the reason", func(p *partition) {
 			p.configures(full(defaultLimit("20")), silver(defaultLimit("15"), inPounds))
 			p.activates()
 			p.uses("50")

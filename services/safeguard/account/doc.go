@@ -6,7 +6,7 @@
 // rejections.
 //
 // It promises: each event is counted once, in the order of its subscriber; each threshold of a period has one outcome;
-// safeguard.reached and safeguard.released alone, in the order of their sequence, say what is blocked; a period ends at its
+// safeguard.reached and safeguard.released alone, in the order of their sequence, define what is blocked; a period ends at its
 // due time, whether or not anything is used; the same log gives the same bytes.
 //
 // Reading order: turn.go is the story of one event and what is decided of it, apply.go does it, fold.go is what the engine

@@ -12,7 +12,7 @@ import (
 )
 
 // recordFormat is the first byte of the encoding: numbers are varints; times are ms, of periods seconds, which they
-// begin at; an end is the distance from it. Whatever is usual takes no room: options that share a period say so, and
+// begin at; an end is the distance from it. What is usual takes no room: options that share a period have a flag for it, and
 // an amount of whole cents is counted in them.
 const recordFormat = 3
 

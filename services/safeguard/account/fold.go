@@ -30,7 +30,7 @@ const Domain = "safeguard"
 // Timers of a subscriber.
 const (
 	timerTombstone = "mark"    // the tombstone of a terminated or moved subscriber is dropped
-	timerPending   = "unknown" // nobody has activated the number that usage is held for
+	timerPending   = "unknown" // the number that usage is held for is not activated
 )
 
 var (

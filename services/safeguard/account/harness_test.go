@@ -38,7 +38,7 @@ type partition struct {
 	events   int
 	// fetch bounds how many records a fetch returns.
 	fetch int
-	// tenant is what the configuration says of it; usage of unknown numbers is rejected at once.
+	// tenant is its configuration; usage of unknown numbers is rejected at once.
 	tenant *configv1.SubscriberPolicy
 	// refusals are those of commands.
 	refusals []string
@@ -47,7 +47,7 @@ type partition struct {
 	between []stream.Record
 	// incidents are those that were reported.
 	incidents []string
-	// fold, where it is set, stands in for the service's.
+	// rules, where they are set, replace the service's.
 	rules fold.Fold[Subscriber, *Catalog]
 }
 
@@ -111,7 +111,7 @@ func (p *partition) configures(classes ...*configv1.ClassOfService) {
 	})
 }
 
-// ticks appends that it became this late.
+// ticks appends a record of the time.
 func (p *partition) ticks() {
 	p.append(&event.Event{ID: "tick", Source: "tollgate/safeguard", Type: event.TypeTick, Time: p.now, Data: &controlv1.Tick{Time: timestamppb.New(p.now)}})
 }
@@ -314,8 +314,8 @@ func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.Snapsh
 // newTurn is an event of a subscriber of class gold that has nothing yet.
 func newTurn() *turn {
 	s := configclient.Decode(&configv1.Snapshot{Revision: 1, ClassesOfService: []*configv1.ClassOfService{gold(renews("Europe/Berlin", 1))}})
-	if faults := s.Faults(); len(faults) > 0 {
-		panic(faults)
+	if violations := s.Unreadable(); len(violations) > 0 {
+		panic(violations)
 	}
 	at := moment("2026-03-02T09:00")
 	return &turn{

@@ -54,7 +54,7 @@ func TestHeld_UsageOfANumberThatIsNotActivated(t *testing.T) {
 			p.append(&e)
 			p.activates()
 		}, append([]string{"rejected ID_REUSED"}, append(begun, "alert 80% at 40 40/50 USAGE")...)},
-		{"it is rejected when nobody activates the number", func(p *partition) {
+		{"it is rejected when the number is not activated", func(p *partition) {
 			waits(p)
 			p.uses("40")
 			p.uses("1")
@@ -117,7 +117,7 @@ func TestHeld_UsageOfANumberThatIsNotActivated(t *testing.T) {
 			p.activates(at(begin))
 			p.append(e)
 		}, append(begun, "alert 80% at 40 40/50 USAGE")},
-		{"usage of a number that was terminated is rejected where nobody activates it", func(p *partition) {
+		{"usage of a number that was terminated is rejected where it is not activated again", func(p *partition) {
 			waits(p)
 			p.activates()
 			p.terminates()
@@ -166,13 +166,13 @@ func TestHeld_UsageOfANumberThatIsNotActivated(t *testing.T) {
 			p.later(30 * time.Second)
 			p.ticks()
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
-		{"a change finds nobody while usage waits", func(p *partition) {
+		{"a change finds no subscriber while usage waits", func(p *partition) {
 			waits(p)
 			p.uses("1")
 			p.changes(data, day(2))
 			p.reapplies("gold")
 		}, []string{"refused SUBSCRIBER_NOT_FOUND", "refused SUBSCRIBER_NOT_FOUND"}},
-		{"calls and events of a life do not wait, and find nobody", func(p *partition) {
+		{"calls and lifecycle events do not wait, and find no subscriber", func(p *partition) {
 			waits(p)
 			p.uses("1")
 			p.charges("1")

@@ -18,8 +18,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// Whatever happens, this service and an independent reading of the rules say the same about it.
-func TestTheServiceSaysWhatTheModelSays(t *testing.T) {
+// On random histories the service publishes what an independent reading of the rules expects.
+func TestSimulation_OutcomesAreThoseOfTheModel(t *testing.T) {
 	mixes := map[string]model.Mix{
 		"events": {Options: model.Options[:], Classes: true, Numbers: 2},
 		"moves":  {Options: model.Options[:], Calls: true, Classes: true, Moves: true, Grace: true, Imports: true, Numbers: 3},
@@ -33,19 +33,19 @@ func TestTheServiceSaysWhatTheModelSays(t *testing.T) {
 					return
 				}
 				steps = shrink(steps, func(s []model.Step) bool { return len(against(t, s, seed)) > 0 })
-				t.Fatalf("seed %d:\n%s\nit takes:\n%s", seed, strings.Join(against(t, steps, seed), "\n"), retold(steps))
+				t.Fatalf("seed %d:\n%s\nit takes:\n%s", seed, strings.Join(against(t, steps, seed), "\n"), describeSteps(steps))
 			})
 		})
 	}
 }
 
-// against works a history with the engine and the model side by side. Whenever both have come to rest it holds what was said,
-// every option, and what a network element knows that heard only reached and released, against the model.
+// against works a history with the engine and the model side by side. Whenever both have come to rest it compares what was
+// published, every option, and what a network element knows that reads reached and released alone, with the model.
 func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 	p := newPartition(t)
 	random := rand.New(rand.NewPCG(seed, 3))
 	p.fetch = 1 + random.IntN(60)
-	b := &beside{t: t, p: p, world: model.New(), snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, ids: map[string]string{}}
+	b := &beside{t: t, p: p, model: model.New(), snapshots: map[int64]*configv1.Snapshot{}, table: model.Table{}, ids: map[string]string{}}
 	for _, s := range steps {
 		e := s.Event
 		if s.Snapshot != nil {
@@ -53,8 +53,8 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 			s.Snapshot.Revision, s.Snapshot.ApplyRevision = p.revision, p.revision
 			b.snapshots[p.revision] = s.Snapshot
 			decoded := configclient.Decode(s.Snapshot)
-			if faults := decoded.Faults(); len(faults) > 0 {
-				t.Fatal(faults)
+			if violations := decoded.Unreadable(); len(violations) > 0 {
+				t.Fatal(violations)
 			}
 			p.catalogs[p.revision] = Compile(decoded, p.catalogs[p.revision-1])
 			e = &event.Event{
@@ -80,16 +80,16 @@ func against(t *testing.T, steps []model.Step, seed uint64) (wrong []string) {
 type beside struct {
 	t         *testing.T
 	p         *partition
-	world     *model.World
+	model     *model.Partition
 	snapshots map[int64]*configv1.Snapshot
 	table     model.Table
 	folded    int // of the log, by the model
-	heard     []model.Said
+	published []model.Outcome
 	ids       map[string]string // content of what was published, by id
-	meant     []model.Said
+	expected  []model.Outcome
 }
 
-// works lets the engine come to the log's end and hears what is said. What one number hands to another stands in the log
+// works lets the engine come to the log's end and collects what is published. What one number hands to another is in the log
 // already, and is put there once more: a repeat may come at any later time.
 func (b *beside) works() {
 	for again := true; again; {
@@ -102,11 +102,11 @@ func (b *beside) works() {
 				again = true
 				continue
 			}
-			h, d, err := model.Heard(r)
+			h, d, err := model.ReadOutcome(r)
 			if err != nil {
 				b.t.Fatal(err)
 			}
-			b.heard = append(b.heard, h)
+			b.published = append(b.published, h)
 			if e, _ := event.Decode(r.Value); d != nil {
 				if known, ok := b.ids[e.ID]; ok && known != string(r.Value) {
 					b.t.Errorf("id %s was published for two contents, the later: %v", e.ID, d)
@@ -114,7 +114,7 @@ func (b *beside) works() {
 				b.ids[e.ID] = string(r.Value)
 			}
 			if d != nil {
-				b.table.Hear(h.Subject, h.Kind, d)
+				b.table.Apply(h.Subject, h.Kind, d)
 			}
 		}
 		b.p.out = nil
@@ -131,20 +131,20 @@ func (b *beside) rests() (wrong []string) {
 			b.t.Fatal(err)
 		}
 		if d, ok := e.Data.(*controlv1.Revision); ok {
-			b.world.Configure(r.Time, b.snapshots[d.GetRevision()])
+			b.model.Configure(r.Time, b.snapshots[d.GetRevision()])
 			continue
 		}
-		b.world.Happen(r.Time, e)
+		b.model.Happen(r.Time, e)
 	}
-	b.world.Pass(b.world.Now())
-	b.meant = append(b.meant, b.world.Take()...)
-	for _, w := range model.Compare(b.meant, b.heard) {
+	b.model.Pass(b.model.Now())
+	b.expected = append(b.expected, b.model.Take()...)
+	for _, w := range model.Compare(b.expected, b.published) {
 		wrong = append(wrong, w.String())
 	}
 	if len(wrong) > 0 {
 		return wrong
 	}
-	if n := b.world.Owed(); n != 0 {
+	if n := b.model.Owed(); n != 0 {
 		return []string{fmt.Sprintf("%d events were not sent on to another number as often as they should be", n)}
 	}
 	for n := range 4 {
@@ -153,9 +153,9 @@ func (b *beside) rests() (wrong []string) {
 	return wrong
 }
 
-// compare holds one number's record, and what is known of it outside, against the model.
+// compare compares one number's record, and what is known of it outside, with the model.
 func (b *beside) compare(number string) (wrong []string) {
-	views, _, alive := b.world.Look("acme", number)
+	views, _, alive := b.model.Look("acme", number)
 	sub, found := b.p.recordOf(number)
 	if living := found && sub.Alive(); living != alive {
 		return []string{fmt.Sprintf("%s is active: %t, want %t", number, living, alive)}
@@ -190,12 +190,12 @@ func (b *beside) compare(number string) (wrong []string) {
 	if !alive {
 		return wrong
 	}
-	v := View{Tenant: "acme", MSISDN: number, Exists: true, Subscriber: sub, LogTime: b.world.Now(), Now: b.world.Now()}
+	v := View{Tenant: "acme", MSISDN: number, Exists: true, Subscriber: sub, LogTime: b.model.Now(), Now: b.model.Now()}
 	v.Under(b.p.catalogs[b.p.revision])
 	if err := v.Present(); err != nil {
 		b.t.Fatal(err)
 	}
-	views, _ = b.world.Judged("acme", number)
+	views, _ = b.model.AsShown("acme", number)
 	for _, w := range model.Shown(v.Options(), views) {
 		wrong = append(wrong, number+": "+w)
 	}
@@ -217,8 +217,8 @@ func shrink(steps []model.Step, wrong func([]model.Step) bool) []model.Step {
 	return steps
 }
 
-// retold is a history, a line each.
-func retold(steps []model.Step) string {
+// describeSteps is a history, a line each.
+func describeSteps(steps []model.Step) string {
 	var b strings.Builder
 	for _, s := range steps {
 		if s.Snapshot != nil {

@@ -23,7 +23,7 @@ func blocksInactive(c *configv1.ClassOfService) {
 
 func TestOptions_CountTheirOwn(t *testing.T) {
 	run(t, []story{
-		{"an activation begins each option in its default state, and says nothing of one that is off", func(p *partition) {
+		{"an activation begins each option in its default state, and publishes nothing of one that is off", func(p *partition) {
 			p.configures(full())
 			p.activates()
 		}, []string{"activated 0/50 ACTIVATION", "payment activated 0/300 ACTIVATION"}},
@@ -35,7 +35,7 @@ func TestOptions_CountTheirOwn(t *testing.T) {
 			"activated 0/50 ACTIVATION", "overspend activated 0/20 ACTIVATION", "payment activated 0/300 ACTIVATION",
 			"overspend alert 80% at 16 20/20 USAGE blocked", "overspend reached 20/20 USAGE blocked",
 		}},
-		{"inactive blocks from the start where the class says so", func(p *partition) {
+		{"inactive blocks from the start where the class has it so", func(p *partition) {
 			p.configures(full(blocksInactive))
 			p.activates()
 		}, []string{"activated 0/50 ACTIVATION", "overspend reached 0/- ACTIVATION blocked", "payment activated 0/300 ACTIVATION"}},
@@ -133,7 +133,7 @@ func TestOptions_CountTheirOwn(t *testing.T) {
 			whole(p)
 			p.at("2026-03-04T09:00")
 			p.uses("40", on("2026-03-03T08:59"))
-			p.tenant.UnprovableUsage = configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT
+			p.tenant.TooLateToDeduplicate = configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT
 			p.configures(full())
 			p.uses("10", on("2026-03-03T08:59"))
 			p.uses("10", on("2026-03-03T09:00"))
@@ -253,7 +253,7 @@ func TestOutcomes_HaveTheContactOfTheSubscriber(t *testing.T) {
 			t.Errorf("%s has %v in %q", line(t, r), d.GetContact(), d.GetLanguage())
 		}
 	}
-	// Two begin, an alert, a block, three renewals, its release, two end; then two begin of somebody else.
+	// Two begin, an alert, a block, three renewals, its release, two end; then two of another subscriber begin.
 	if with != 10 || without != 2 {
 		t.Errorf("%d outcomes with the contact, %d without: %q", with, without, p.published())
 	}

@@ -61,7 +61,7 @@ func limitIn(currency, amount string) func(*controlv1.ChangeCommand) {
 
 func TestProfiles_CountASubscriber(t *testing.T) {
 	run(t, []story{
-		{"EU roaming tells at 40 EUR without VAT and blocks at 50", func(p *partition) {
+		{"EU roaming alerts at 40 EUR without VAT and blocks at 50", func(p *partition) {
 			under(p, "eu-roaming")
 			p.costs(roaming(), "EUR", "39.99", "47.59")
 			p.costs(roaming(), "EUR", "0.01", "0.02")
@@ -73,7 +73,7 @@ func TestProfiles_CountASubscriber(t *testing.T) {
 			p.costs(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_VOICE, Roaming: true}, "EUR", "60", "72")
 			p.costs(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA}, "EUR", "60", "72")
 		}, []string{}},
-		{"EU roaming tells those who go on again at 100 EUR, once a month, and has them back in the next", func(p *partition) {
+		{"EU roaming alerts those who go on again at 100 EUR, once a month, and protects them in the next", func(p *partition) {
 			under(p, "eu-roaming")
 			p.costs(roaming(), "EUR", "50", "60")
 			p.changes(data, to(offForMonth))
@@ -88,12 +88,12 @@ func TestProfiles_CountASubscriber(t *testing.T) {
 			"released 50/50 CHANGE", "alert notice at 100 100/50 USAGE", "renewed 0/50 RENEWAL", "activated 0/50 RENEWAL",
 			"alert 80% at 40 50/50 USAGE blocked", "reached 50/50 USAGE blocked",
 		}},
-		{"EU roaming tells again at 100 EUR those who opted out for good, too", func(p *partition) {
+		{"EU roaming alerts again at 100 EUR those who opted out for good, too", func(p *partition) {
 			under(p, "eu-roaming")
 			p.changes(data, to(offForGood))
 			p.costs(roaming(), "EUR", "250", "300")
 		}, []string{"opted_out permanently-inactive 0/50 CHANGE", "alert notice at 100 250/50 USAGE"}},
-		{"UK roaming tells at 36 GBP with VAT and blocks at 45, and tells no second time", func(p *partition) {
+		{"UK roaming alerts at 36 GBP with VAT and blocks at 45, and does not alert again", func(p *partition) {
 			under(p, "uk-roaming")
 			p.costs(roaming(), "GBP", "29.99", "35.99")
 			p.costs(roaming(), "GBP", "0.01", "0.01")
@@ -130,7 +130,7 @@ func TestProfiles_CountASubscriber(t *testing.T) {
 			"overspend limit_changed 0/20 CHANGE", "overspend activated 0/20 CHANGE", "overspend alert 80% at 16 16/20 USAGE",
 			"overspend reached 20/20 USAGE blocked", "overspend limit_changed 23.6/30 CHANGE", "overspend released 23.6/30 CHANGE",
 		}},
-		{"UK payments are 40 GBP each and 240 a month, with VAT, and nobody opts out", func(p *partition) {
+		{"UK payments are 40 GBP each and 240 a month, with VAT, and opting out is refused", func(p *partition) {
 			under(p, "uk-psr")
 			p.chargesIn("GBP", "40.01")
 			for range 5 {
@@ -144,7 +144,7 @@ func TestProfiles_CountASubscriber(t *testing.T) {
 			"payment alert 80% at 192 200/240 CHARGE", "payment reached 240/240 CHARGE blocked",
 			"refused CARRIER_BILLING.UNAUTHORIZED_AMOUNT", "refused STATE_NOT_ELIGIBLE", "refused CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED",
 		}},
-		{"EU payments are 50 EUR each and 300 a month, with VAT, and nobody opts out", func(p *partition) {
+		{"EU payments are 50 EUR each and 300 a month, with VAT, and opting out is refused", func(p *partition) {
 			under(p, "eu-psd2")
 			p.chargesIn("EUR", "50.01")
 			for range 5 {

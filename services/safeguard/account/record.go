@@ -116,12 +116,12 @@ func (o *Option) Offered() bool { return o.State != spend.Unset && !o.Withdrawn 
 func (o *Option) Blocks() bool { return o.position().Blocked() }
 
 // position is what decides whether the option blocks.
-func (o *Option) position() spend.Standing {
+func (o *Option) position() spend.Position {
 	limit := o.Limit
 	if !o.Limited {
 		limit = spend.Max
 	}
-	return spend.Standing{Offered: o.Offered(), State: o.State, BlockInactive: o.BlockInactive, Spent: o.Count.Spent, Limit: limit}
+	return spend.Position{Offered: o.Offered(), State: o.State, BlockInactive: o.BlockInactive, Spent: o.Count.Spent, Limit: limit}
 }
 
 // thresholdsUnder are the alert thresholds on the way to the limit: the subscriber's own, or those of what its class offers,

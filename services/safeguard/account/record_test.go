@@ -83,7 +83,7 @@ func drawSubscriber(t *rapid.T) Subscriber {
 			s.transferOut.held = nil
 		}
 	}
-	if len(s.previous) > 0 && rapid.Bool().Draw(t, "somebody else's number") {
+	if len(s.previous) > 0 && rapid.Bool().Draw(t, "another subscriber's number") {
 		s.since = drawMs(t, "since")
 	}
 	shared := drawPeriod(t, "shared period")
@@ -155,7 +155,7 @@ func TestRecord_ReadAsWritten(t *testing.T) {
 	})
 }
 
-// Whatever is read is what would have been written: no two records say the same.
+// Whatever is read is what would have been written: no two records have the same contents.
 func FuzzDecodeSubscriber(f *testing.F) {
 	f.Add(usual().Encode(nil))
 	mark := &Subscriber{Life: LifeMoved, latest: moment("2026-03-02T09:00"), until: moment("2026-04-02T09:00"), movedTo: "447700900124"}

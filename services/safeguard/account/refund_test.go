@@ -12,7 +12,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// of lets an event take back another; worth is what that was, "" where nobody says.
+// of lets an event take back another; worth is what that was, "" where it is not given.
 func of(id, at, worth string) func(*event.Event) {
 	return with(func(u *eventv1.UsageCharged) {
 		u.Corrects = &eventv1.Correction{Id: id, Time: timestamppb.New(moment(at))}
@@ -51,7 +51,7 @@ func TestRefund_GivesBackNoMoreThanWasCounted(t *testing.T) {
 			p.uses("-5", of("cdr-1", at, "35"))
 			p.uses("-0.01", of("cdr-1", at, "35"))
 		}, []string{"released 30/50 REFUND", "rejected CORRECTS_EXCEEDED", "rejected CORRECTS_EXCEEDED"}},
-		{"one that says its worth after one that did not comes too late", func(p *partition) {
+		{"one that gives its worth after one that did not comes too late", func(p *partition) {
 			active(p)
 			p.uses("50")
 			p.forget()
@@ -93,7 +93,7 @@ func TestRefund_GivesBackNoMoreThanWasCounted(t *testing.T) {
 			p.uses("-10", of("cdr-1", at, "35"), with(func(u *eventv1.UsageCharged) { u.Corrects.Amount.CurrencyCode = "" }))
 			p.uses("-10", of("cdr-1", at, "-35"), with(func(u *eventv1.UsageCharged) { u.Corrects.Amount.CurrencyCode = "GBP" }))
 		}, []string{"rejected AMOUNT_INVALID", "rejected CURRENCY_MISMATCH", "rejected CURRENCY_MISMATCH", "rejected AMOUNT_INVALID"}},
-		{"what was given back before is its worth, whatever a later refund says of it", func(p *partition) {
+		{"what was given back before is its worth, whatever a later refund gives for it", func(p *partition) {
 			active(p)
 			p.uses("50")
 			p.forget()
@@ -101,7 +101,7 @@ func TestRefund_GivesBackNoMoreThanWasCounted(t *testing.T) {
 			p.uses("-10", of("cdr-1", at, "-35"))
 			p.uses("-10", of("cdr-1", at, "-35"))
 		}, []string{"released 30/50 REFUND", "rejected CORRECTS_EXCEEDED"}},
-		{"after the window nobody knows", func(p *partition) {
+		{"after the window it is not known", func(p *partition) {
 			active(p)
 			p.uses("50")
 			p.forget()

@@ -43,7 +43,7 @@ func TestRenewal_AtItsTime(t *testing.T) {
 			p.at("2026-05-01T00:00")
 			p.ticks()
 		}, []string{"renewed 0/50 RENEWAL", "renewed 0/50 RENEWAL"}},
-		{"a running period grows by another day, which the event tells", func(p *partition) {
+		{"a running period grows by another day, which the event has", func(p *partition) {
 			p.at("2026-03-02T09:00")
 			active(p, renews("UTC", 3))
 			p.at("2026-03-03T09:00")
@@ -87,7 +87,7 @@ func TestRenewal_AtItsTime(t *testing.T) {
 			p.at("2026-04-01T00:00")
 			p.uses("40")
 		}, []string{"alert 80% at 40 40/50 USAGE", "renewed 0/50 RENEWAL", "alert 80% at 40 40/50 USAGE"}},
-		{"a limit of 0 blocks through a renewal, and says so once", func(p *partition) {
+		{"a limit of 0 blocks through a renewal, and publishes it once", func(p *partition) {
 			p.configures(gold(limit("0")))
 			p.activates()
 			p.at("2026-04-01T00:00")

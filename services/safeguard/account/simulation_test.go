@@ -76,27 +76,27 @@ func TestThresholds_CrossedOnceHoweverASumIsSplit(t *testing.T) {
 
 // On servers a history is shorter: each of its steps is a round trip.
 const (
-	lawSteps        = 400
-	lawStepsServers = 120
+	simulationSteps          = 400
+	simulationStepsOnServers = 120
 )
 
-// The law of the engine holds for this fold: kills, zombies, lost stores and any cutting into batches leave no trace, and
-// callers were answered what happened.
-func TestLaw(t *testing.T) {
+// The engine is exact for this fold: kills, zombies, lost stores and any cutting into batches leave no trace, and callers
+// were answered what happened.
+func TestSimulation_CrashesLeaveNoTrace(t *testing.T) {
 	t.Cleanup(func() { checkTally(t) })
-	simulation.Run(t, lawHistories, func(t *testing.T, seed uint64) { checkLaw(t, seed, lawSteps, foldtest.NewMemory()) })
+	simulation.Run(t, simulationHistories, func(t *testing.T, seed uint64) { checkSimulation(t, seed, simulationSteps, foldtest.NewMemory()) })
 }
 
-// It holds among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
+// It is exact among partitions too: a subscriber whose number moves to another one, and what follows it there, through a
 // crash at any step.
-func TestLawOfMoves(t *testing.T) {
+func TestSimulation_OfTransfers(t *testing.T) {
 	t.Cleanup(func() { checkMoves(t) })
 	simulation.Run(t, movesHistories, func(t *testing.T, seed uint64) {
-		checkLaw(t, seed, lawSteps, foldtest.NewMemory(), foldtest.NewMemory())
+		checkSimulation(t, seed, simulationSteps, foldtest.NewMemory(), foldtest.NewMemory())
 	})
 }
 
-func TestLawOnServers(t *testing.T) {
+func TestSimulation_OnServers(t *testing.T) {
 	brokers, kafka := streamtest.RealKafka(t)
 	address, redis := statetest.RealRedis(t)
 	if !kafka || !redis {
@@ -104,16 +104,16 @@ func TestLawOnServers(t *testing.T) {
 	}
 	alone, among := simulation.Histories{Short: 2, Test: 6, Long: 6}.Count(t), simulation.Histories{Short: 1, Test: 3, Long: 3}.Count(t)
 	if kafka && redis {
-		alone, among = lawHistoriesServers.Count(t), movesHistoriesServers.Count(t)
+		alone, among = simulationHistoriesOnServers.Count(t), movesHistoriesServers.Count(t)
 	}
 	servers := foldtest.NewServers(t, brokers, statetest.Redis{Name: "redis", Address: address, Real: redis && kafka}, alone+2*among)
 	simulation.Each(t, alone+among, 1_000_000, func(t *testing.T, i int, seed uint64) {
 		if i < alone {
-			checkLaw(t, seed, lawStepsServers, servers.Backend(t, i))
+			checkSimulation(t, seed, simulationStepsOnServers, servers.Backend(t, i))
 			return
 		}
 		first := alone + 2*(i-alone)
-		checkLaw(t, seed, lawStepsServers, servers.Backend(t, first), servers.Backend(t, first+1))
+		checkSimulation(t, seed, simulationStepsOnServers, servers.Backend(t, first), servers.Backend(t, first+1))
 	})
 }
 
@@ -130,7 +130,7 @@ func checkTally(t *testing.T) {
 		"moved": tally.Moved.Load(), "unknown": tally.Unknown.Load(), "not ready": tally.NotReady.Load(), "superseded copies": tally.Superseded.Load(),
 	} {
 		t.Logf("calls %s: %d", what, n)
-		if _, one := simulation.Only(t); n == 0 && !one && lawHistories.Count(t) >= 100 {
+		if _, one := simulation.Only(t); n == 0 && !one && simulationHistories.Count(t) >= 100 {
 			t.Errorf("no call was ever %s", what)
 		}
 	}
@@ -139,19 +139,19 @@ func checkTally(t *testing.T) {
 func checkMoves(t *testing.T) {
 	t.Logf("%d moves", moves.Load())
 	if _, one := simulation.Only(t); moves.Load() == 0 && !one {
-		t.Error("nobody moved")
+		t.Error("no subscriber moved")
 	}
 }
 
-// checkLaw runs a history of one partition, or of several among which subscribers move. At its end, whoever heard nothing
-// but reached and released, repeats and late copies included, holds the same usage back as Authorize does.
-func checkLaw(t *testing.T, seed uint64, steps int, backends ...foldtest.Backend) {
+// checkSimulation runs a history of one partition, or of several among which subscribers move. At its end
+// a reader of reached and released alone, repeats and late copies included, blocks the same usage as Authorize does.
+func checkSimulation(t *testing.T, seed uint64, steps int, backends ...foldtest.Backend) {
 	t.Helper()
-	law := foldtest.Simulation[Subscriber, *Catalog]{
+	sim := foldtest.Simulation[Subscriber, *Catalog]{
 		Steps:         steps,
 		NewFold:       func() fold.Fold[Subscriber, *Catalog] { return NewRules("safeguards") },
 		Options:       Takes(),
-		Configuration: lawCatalogs(t),
+		Configuration: simulatedCatalogs(t),
 		Draw:          drawEvent,
 		Sequence: func(r stream.Record) (string, int64, bool) {
 			d, ok := safeguardIn(t, r)
@@ -159,23 +159,23 @@ func checkLaw(t *testing.T, seed uint64, steps int, backends ...foldtest.Backend
 		},
 	}
 	if len(backends) == 1 {
-		law.Calls = &foldtest.Calls[Subscriber, *Catalog]{
-			Draw: drawCall, Tally: &tally, Describe: toldInWords,
-			Observe: func(say func(foldtest.Decision)) fold.Fold[Subscriber, *Catalog] {
-				return witness{NewRules("safeguards"), say}
+		sim.Calls = &foldtest.Calls[Subscriber, *Catalog]{
+			Draw: drawCall, Tally: &tally, Describe: describeAnswer,
+			Observe: func(report func(foldtest.Decision)) fold.Fold[Subscriber, *Catalog] {
+				return witness{NewRules("safeguards"), report}
 			},
 		}
-		law.Run(t, seed, backends[0])
+		sim.Run(t, seed, backends[0])
 	} else {
-		law.Draw = drawFewCalls
-		law.RunAmong(t, seed, backends...)
+		sim.Draw = drawFewCalls
+		sim.RunAmong(t, seed, backends...)
 	}
 	for _, b := range backends {
-		checkEnforcement(t, law, seed, b)
+		checkEnforcement(t, sim, seed, b)
 	}
 }
 
-// safeguardIn is what a record says about a safeguard; a rejection of ours for a panic fails the test.
+// safeguardIn is the safeguard of a record; a rejection for a panic of ours fails the test.
 func safeguardIn(t testing.TB, r stream.Record) (*eventv1.Safeguard, bool) {
 	e, err := event.Decode(r.Value)
 	if err != nil {
@@ -194,8 +194,8 @@ func subjectOf(r stream.Record) string {
 	return subject
 }
 
-// checkEnforcement compares a network element's table with what Authorize says of every number.
-func checkEnforcement(t *testing.T, law foldtest.Simulation[Subscriber, *Catalog], seed uint64, b foldtest.Backend) {
+// checkEnforcement compares a network element's table with what Authorize answers for every number.
+func checkEnforcement(t *testing.T, sim foldtest.Simulation[Subscriber, *Catalog], seed uint64, b foldtest.Backend) {
 	t.Helper()
 	table := model.Table{}
 	for _, r := range foldtest.Published(t, b) {
@@ -203,27 +203,27 @@ func checkEnforcement(t *testing.T, law foldtest.Simulation[Subscriber, *Catalog
 		if !ok {
 			continue
 		}
-		h, _, err := model.Heard(r)
+		h, _, err := model.ReadOutcome(r)
 		if err != nil {
 			t.Fatal(err)
 		}
-		table.Hear(h.Subject, h.Kind, d)
+		table.Apply(h.Subject, h.Kind, d)
 		if d.GetReason() == becauseTransfer && h.Kind == KindReached {
 			moves.Add(1)
 		}
 	}
-	subscribers := foldtest.Bodies(t, law.NewFold(), b)
+	subscribers := foldtest.Bodies(t, sim.NewFold(), b)
 	for number, entry := range table {
 		if entry.Missed > 0 {
-			t.Errorf("seed %d: %s: %d times the event before was another than was heard", seed, number, entry.Missed)
+			t.Errorf("seed %d: %s: %d times the previous sequence was not the last one seen", seed, number, entry.Missed)
 		}
 		sub := subscribers["acme/"+number]
-		c := law.Configuration(sub.Revision)
+		c := sim.Configuration(sub.Revision)
 		v := View{Tenant: "acme", MSISDN: number, Exists: true, Subscriber: sub, catalog: c, class: c.Class("acme", sub.Class), Now: sub.latest}
 		for o := range spend.Option(spend.Options) {
-			a, err := v.Authorize(nil, o) // a number without a subscriber, or one without the option, is not there to be held back
+			a, err := v.Authorize(nil, o) // a number without a subscriber, or one without the option, can't be blocked
 			if denied := err == nil && a.Denied; denied != entry.Blocked[o] {
-				t.Errorf("seed %d: %s, option %d: the topic says blocked: %t, and Authorize %+v, %v", seed, number, o, entry.Blocked[o], a, err)
+				t.Errorf("seed %d: %s, option %d: blocked by the topic: %t, and Authorize %+v, %v", seed, number, o, entry.Blocked[o], a, err)
 			}
 		}
 	}
@@ -237,10 +237,10 @@ func checkEnforcement(t *testing.T, law foldtest.Simulation[Subscriber, *Catalog
 	}
 }
 
-// witness is the fold, and says of each call what it answered.
+// witness is the fold, and reports of each command what it answered.
 type witness struct {
 	*Rules
-	say func(foldtest.Decision)
+	report func(foldtest.Decision)
 }
 
 func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
@@ -255,12 +255,12 @@ func (w witness) Apply(s *fold.Subject[Subscriber], e *event.Event) {
 	if j.Err = err; err == nil {
 		j.Value = value
 	}
-	w.say(j)
+	w.report(j)
 	reply(s, e, value, err)
 }
 
-// toldInWords is an answer as its caller can tell it from others.
-func toldInWords(value any, err error) string {
+// describeAnswer is all of an answer that its caller can see.
+func describeAnswer(value any, err error) string {
 	m, _ := value.(proto.Message)
 	if refused, ok := errors.AsType[*RefusedCharge](err); ok {
 		m = refused.Answer
@@ -282,7 +282,7 @@ func drawCall(r *rand.Rand, recent []*event.Event) *event.Event {
 		}
 		return &again
 	}
-	e := &event.Event{Source: ChargeSource, Tenant: "acme", Subject: lawNumber(r), Type: TypeCharge}
+	e := &event.Event{Source: ChargeSource, Tenant: "acme", Subject: simulatedNumber(r), Type: TypeCharge}
 	switch n := r.IntN(10); {
 	case n < 4:
 		e.Type, e.Data = TypeChange, drawChange(r)

@@ -16,8 +16,8 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// lawCatalogs are catalogs that differ from revision to revision in whatever may.
-func lawCatalogs(t *testing.T) func(int64) *Catalog {
+// simulatedCatalogs are catalogs that differ from revision to revision in whatever may.
+func simulatedCatalogs(t *testing.T) func(int64) *Catalog {
 	made := map[int64]*Catalog{}
 	return func(n int64) *Catalog {
 		if c, ok := made[n]; ok {
@@ -29,12 +29,12 @@ func lawCatalogs(t *testing.T) func(int64) *Catalog {
 			tenant.DefaultClassOfService = "silver"
 		}
 		if r.IntN(4) == 0 {
-			tenant.UnprovableUsage = configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT
+			tenant.TooLateToDeduplicate = configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT
 		}
 		var classes []*configv1.ClassOfService
 		for _, name := range []string{"gold", "silver"} {
 			if r.IntN(7) > 0 { // else it is gone
-				classes = append(classes, lawClass(r, name))
+				classes = append(classes, simulatedClass(r, name))
 			}
 		}
 		made[n] = catalogFor(t, n, tenant, classes...)
@@ -42,7 +42,7 @@ func lawCatalogs(t *testing.T) func(int64) *Catalog {
 	}
 }
 
-func lawClass(r *rand.Rand, name string) *configv1.ClassOfService {
+func simulatedClass(r *rand.Rand, name string) *configv1.ClassOfService {
 	currency := "EUR"
 	if r.IntN(8) == 0 {
 		currency = "GBP"
@@ -86,14 +86,14 @@ func lawClass(r *rand.Rand, name string) *configv1.ClassOfService {
 	return c
 }
 
-// lawNumber is one of a few, the first of them most often.
-func lawNumber(r *rand.Rand) string { return fmt.Sprintf("4477%02d", r.IntN(1+r.IntN(6))) }
+// simulatedNumber is one of a few, the first of them most often.
+func simulatedNumber(r *rand.Rand) string { return fmt.Sprintf("4477%02d", r.IntN(1+r.IntN(6))) }
 
 func drawEvent(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event {
 	e := &event.Event{
-		// Ids of the last hours only are among earlier: the time tells those of another day apart.
+		// Ids of the last hours only are among earlier: those of another day differ by their time.
 		ID:     fmt.Sprintf("e-%d-%s", len(earlier), now.Format(time.RFC3339Nano)),
-		Source: "law", Type: "usage.charged", Tenant: "acme", Time: now, Subject: lawNumber(r),
+		Source: "simulation", Type: "usage.charged", Tenant: "acme", Time: now, Subject: simulatedNumber(r),
 	}
 	switch n := r.IntN(40); {
 	case n < 6:
@@ -104,7 +104,7 @@ func drawEvent(r *rand.Rand, earlier []*event.Event, now time.Time) *event.Event
 	case n < 7:
 		e.Type, e.Data = "subscriber.terminated", &eventv1.SubscriberTerminated{}
 	case n < 9:
-		e.Type, e.Data = "subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: lawNumber(r)}
+		e.Type, e.Data = "subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: simulatedNumber(r)}
 	case n < 11:
 		e.Type, e.Data = "subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: []string{"gold", "silver"}[r.IntN(2)]}
 	case n < 12:

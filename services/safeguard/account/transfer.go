@@ -154,7 +154,7 @@ func (t *turn) takeOver(transfer *controlv1.Transfer) {
 	}
 	t.settlement = &settlement{}
 	t.exists, t.sub = true, sub
-	if !owned { // nobody else can have used the number before
+	if !owned { // no other subscriber can have used the number before
 		t.sub.since = time.Time{}
 	}
 	t.transferIn(held)

@@ -25,7 +25,7 @@ func as(number string) func(*event.Event) { return func(e *event.Event) { e.Subj
 
 func TestTransfer_ToAnotherNumber(t *testing.T) {
 	run(t, []story{
-		{"spend, limits and period go along, and nothing is said where nothing is blocked", func(p *partition) {
+		{"spend, limits and period go along, and nothing is published where nothing is blocked", func(p *partition) {
 			whole(p)
 			p.uses("39")
 			p.moves(msisdn, newNumber)
@@ -110,7 +110,7 @@ func TestTransfer_ToAnotherNumber(t *testing.T) {
 			p.uses("40", on("2026-03-03T08:59"))
 			p.uses("39", on("2026-03-03T09:00"))
 		}, []string{"rejected BEFORE_ACTIVATION"}},
-		{"a number that nobody had before is the subscriber's from whenever", func(p *partition) {
+		{"a new number is the subscriber's from any time on", func(p *partition) {
 			whole(p)
 			p.at("2026-03-03T09:00")
 			p.moves(msisdn, newNumber)
@@ -130,7 +130,7 @@ func TestTransfer_ToAnotherNumber(t *testing.T) {
 			p.forget()
 			p.append(e)
 		}, []string{"rejected BEFORE_ACTIVATION"}},
-		{"usage that was sent on is nobody's where its subscriber is gone", func(p *partition) {
+		{"usage that was sent on is rejected where its subscriber is gone", func(p *partition) {
 			whole(p)
 			p.moves(msisdn, newNumber)
 			p.works()
@@ -173,7 +173,7 @@ func TestTransfer_ToAnotherNumber(t *testing.T) {
 			p.moves(msisdn, msisdn)
 			p.moves(newNumber, thirdNumber)
 		}, []string{"rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected EVENT_INVALID", "rejected SUBSCRIBER_UNKNOWN"}},
-		{"after a move the old number has nobody to change or terminate", func(p *partition) {
+		{"after a move the old number has no subscriber to change or terminate", func(p *partition) {
 			whole(p)
 			p.moves(msisdn, newNumber)
 			p.works()
@@ -284,7 +284,7 @@ func (p *partition) arrives() {
 	}
 }
 
-// What was said of a number goes on where it was, whoever has the number by now: who reads by number misses nothing and
+// The sequence of a number goes on, whichever subscriber has the number by now: a reader by number misses nothing and
 // thinks so.
 func TestTransfer_SequenceRises(t *testing.T) {
 	p := newPartition(t)
@@ -314,7 +314,7 @@ func TestTransfer_SequenceRises(t *testing.T) {
 		of[e.Subject], released = d.GetSequence(), e.Subject == newNumber
 	}
 	if !released {
-		t.Error("nothing was said of the new number")
+		t.Error("nothing was published of the new number")
 	}
 }
 

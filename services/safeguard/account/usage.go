@@ -77,7 +77,7 @@ func (t *turn) usedIn(o spend.Option, of *Offer, u *eventv1.UsageCharged) {
 	asked, ok := t.read(o, of, u)
 	switch {
 	case !ok:
-	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > t.window() && t.catalog.Tenant(t.tenant).RejectUnprovable:
+	case asked.amount != 0 && t.arrived.Sub(t.eventTime) > t.window() && t.catalog.Tenant(t.tenant).RejectTooLate:
 		t.refuse(refusedOld, fmt.Sprintf("the usage is older than %s, so that it is not known whether it was counted before, and the tenant chose to reject such usage", t.window()))
 	default:
 		t.gives(asked.amount, of.Currency)

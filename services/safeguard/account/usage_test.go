@@ -16,7 +16,7 @@ func TestUsage_CountedAgainstTheLimit(t *testing.T) {
 			p.configures(gold())
 			p.activates()
 		}, []string{"activated 0/50 ACTIVATION"}},
-		{"usage below every threshold says nothing", func(p *partition) {
+		{"usage below every threshold publishes nothing", func(p *partition) {
 			active(p)
 			p.uses("39.999999999")
 		}, []string{}},
@@ -34,20 +34,20 @@ func TestUsage_CountedAgainstTheLimit(t *testing.T) {
 			active(p)
 			p.uses("49.999999999")
 		}, []string{"alert 80% at 40 49.999999999/50 USAGE"}},
-		{"one event over everything tells all of it, alerts ascending, then reached, then overshoot", func(p *partition) {
+		{"one event over everything publishes all of it, alerts ascending, then reached, then overshoot", func(p *partition) {
 			active(p, thresholds("100%", "30", "80%"))
 			p.uses("52.5")
 		}, []string{
 			"alert at 30 52.5/50 USAGE blocked", "alert 80% at 40 52.5/50 USAGE blocked", "alert 100% at 50 52.5/50 USAGE blocked",
 			"reached 52.5/50 USAGE blocked", "overshoot by 2.5 52.5/50 USAGE blocked",
 		}},
-		{"usage after the limit is counted and said no more", func(p *partition) {
+		{"usage after the limit is counted and not published again", func(p *partition) {
 			active(p)
 			p.uses("50")
 			p.forget()
 			p.uses("3")
 		}, []string{}},
-		{"a threshold above the limit tells of spend that goes on", func(p *partition) {
+		{"a threshold above the limit alerts on spend that goes on", func(p *partition) {
 			active(p, thresholds("200%"))
 			p.uses("50")
 			p.uses("50")
@@ -74,7 +74,7 @@ func TestUsage_CountedAgainstTheLimit(t *testing.T) {
 			p.uses("100", with(func(u *eventv1.UsageCharged) { u.Roaming = false }))
 			p.uses("100", with(func(u *eventv1.UsageCharged) { u.Category = eventv1.UsageCharged_CATEGORY_VOICE }))
 		}, []string{}},
-		{"out of scope, an amount that is missing or foreign troubles nobody", func(p *partition) {
+		{"out of scope, an amount that is missing or foreign is ignored", func(p *partition) {
 			active(p)
 			p.uses("1", with(func(u *eventv1.UsageCharged) { u.Roaming, u.Net = false, nil }))
 			p.uses("1", with(func(u *eventv1.UsageCharged) { u.Roaming, u.Net.CurrencyCode = false, "GBP" }))
@@ -109,7 +109,7 @@ func TestUsage_CountedAgainstTheLimit(t *testing.T) {
 
 func TestUsage_RejectedWithItsReason(t *testing.T) {
 	run(t, []story{
-		{"usage of a number that nobody has", func(p *partition) {
+		{"usage of a number without a subscriber", func(p *partition) {
 			p.configures(gold())
 			p.uses("1")
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},

@@ -17,7 +17,7 @@ type answered struct {
 }
 
 type decisionKey struct {
-	decision optionsv1.AuthorizeResponse_Verdict
+	decision optionsv1.AuthorizeResponse_Decision
 	reason   string
 }
 
@@ -47,18 +47,18 @@ func newAnswered(registry prometheus.Registerer) (*answered, error) {
 	for _, from := range []string{fromOwner, fromPeer, fromStore, fromNowhere} {
 		a.reads[from] = reads.WithLabelValues(from)
 	}
-	decision := func(v optionsv1.AuthorizeResponse_Verdict, label string, reasons ...string) {
+	decision := func(v optionsv1.AuthorizeResponse_Decision, label string, reasons ...string) {
 		for _, reason := range reasons {
 			a.authorizations[decisionKey{v, reason}] = authorizations.WithLabelValues(label, reason)
 		}
 	}
-	decision(optionsv1.AuthorizeResponse_VERDICT_ALLOW, "allow", "", account.ReasonUnknown)
-	decision(optionsv1.AuthorizeResponse_VERDICT_DENY, "deny", account.ReasonLimitReached, account.ReasonInactive, account.ReasonUnknown)
+	decision(optionsv1.AuthorizeResponse_DECISION_ALLOW, "allow", "", account.ReasonUnknown)
+	decision(optionsv1.AuthorizeResponse_DECISION_DENY, "deny", account.ReasonLimitReached, account.ReasonInactive, account.ReasonUnknown)
 	return a, nil
 }
 
 func (a *answered) read(from string) { a.reads[from].Inc() }
 
 func (a *answered) authorized(res *optionsv1.AuthorizeResponse) {
-	a.authorizations[decisionKey{res.GetVerdict(), res.GetReason()}].Inc()
+	a.authorizations[decisionKey{res.GetDecision(), res.GetReason()}].Inc()
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-// engineSays is an engine that answers what a test has set.
-type engineSays struct {
+// fakeEngine is an engine that answers as a test has set.
+type fakeEngine struct {
 	reading, stored       fold.Reading[account.Subscriber]
 	readErr, storedErr    error
 	calls                 []func(*event.Event) (fold.Answer, error) // one after the other, the last again
@@ -29,27 +29,27 @@ type engineSays struct {
 	end                   int64
 }
 
-func (s *engineSays) Read(context.Context, string) (fold.Reading[account.Subscriber], error) {
+func (s *fakeEngine) Read(context.Context, string) (fold.Reading[account.Subscriber], error) {
 	s.readings++
 	return s.reading, s.readErr
 }
 
-func (s *engineSays) ReadStored(context.Context, string) (fold.Reading[account.Subscriber], error) {
+func (s *fakeEngine) ReadStored(context.Context, string) (fold.Reading[account.Subscriber], error) {
 	s.storedReads++
 	return s.stored, s.storedErr
 }
 
-func (s *engineSays) Call(_ context.Context, e *event.Event) (fold.Answer, error) {
-	say := s.calls[min(len(s.asked), len(s.calls)-1)]
+func (s *fakeEngine) Call(_ context.Context, e *event.Event) (fold.Answer, error) {
+	answer := s.calls[min(len(s.asked), len(s.calls)-1)]
 	s.asked = append(s.asked, e)
-	return say(e)
+	return answer(e)
 }
 
-func (s *engineSays) Partition(string) int32 { return 3 }
+func (s *fakeEngine) Partition(string) int32 { return 3 }
 
-func (s *engineSays) End(context.Context, int32) (int64, error) { return s.end, nil }
+func (s *fakeEngine) End(context.Context, int32) (int64, error) { return s.end, nil }
 
-func (s *engineSays) Watch(string) (<-chan struct{}, func()) { return s.changed, func() {} }
+func (s *fakeEngine) Watch(string) (<-chan struct{}, func()) { return s.changed, func() {} }
 
 func catalogWith(t testing.TB, n int64, classes ...*configv1.ClassOfService) *account.Catalog {
 	t.Helper()
@@ -82,7 +82,7 @@ func forwarded(t testing.TB, s *subscribers) *enforcement {
 }
 
 // reachable is the API in front of an engine, at a time, under a class at revision 3.
-func reachable(t testing.TB, s *engineSays, now string, c *configv1.ClassOfService) *subscribers {
+func reachable(t testing.TB, s *fakeEngine, now string, c *configv1.ClassOfService) *subscribers {
 	t.Helper()
 	a, err := newAnswered(prometheus.NewRegistry())
 	if err != nil {

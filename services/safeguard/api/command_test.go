@@ -26,31 +26,31 @@ import (
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
-// peerSay and engineSay are what they say to a call.
+// peerAnswer and engineAnswer answer a call.
 type (
-	peerSay   = func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error)
-	engineSay = func(*event.Event) (fold.Answer, error)
+	peerAnswer   = func(context.Context, *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error)
+	engineAnswer = func(*event.Event) (fold.Answer, error)
 )
 
-// peerSays is another replica, which answers what a test has set.
-type peerSays struct {
+// fakePeer is another replica, which answers what a test has set.
+type fakePeer struct {
 	optionsv1.UnimplementedEnforcementServiceServer
 	address string
 
-	mu    sync.Mutex
-	says  []peerSay
-	asked []*optionsv1.ChargeRequest
+	mu      sync.Mutex
+	answers []peerAnswer
+	asked   []*optionsv1.ChargeRequest
 }
 
-func (p *peerSays) Charge(ctx context.Context, req *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
+func (p *fakePeer) Charge(ctx context.Context, req *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
 	if !isForwarded(ctx) {
-		return nil, errors.New("a call that a peer sends on says so")
+		return nil, errors.New("a call that a peer sends on is marked as forwarded")
 	}
 	p.mu.Lock()
-	say := p.says[min(len(p.asked), len(p.says)-1)]
+	answer := p.answers[min(len(p.asked), len(p.answers)-1)]
 	p.asked = append(p.asked, req)
 	p.mu.Unlock()
-	return say(ctx, req)
+	return answer(ctx, req)
 }
 
 const (
@@ -59,7 +59,7 @@ const (
 	longest = 2 * time.Minute
 )
 
-func newPeer(t *testing.T, says ...peerSay) *peerSays {
+func newPeer(t *testing.T, answers ...peerAnswer) *fakePeer {
 	t.Helper()
 	cfg := rpc.DefaultConfig("127.0.0.1:0")
 	cfg.KeyHashes = []string{rpc.HashKey(callerKey)}
@@ -67,7 +67,7 @@ func newPeer(t *testing.T, says ...peerSay) *peerSays {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &peerSays{address: server.Advertised(), says: says}
+	p := &fakePeer{address: server.Advertised(), answers: answers}
 	optionsv1.RegisterEnforcementServiceServer(server, p)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
@@ -93,7 +93,7 @@ func ownedBy(address string) func(*event.Event) (fold.Answer, error) {
 	return answers(fold.Answer{}, &fold.NotOwnerError{Address: address})
 }
 
-// lost is what the engine says of a call that it appended and can't answer.
+// lost is the engine's error for a command that it added and can't answer.
 func lost() error {
 	return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "it may be counted (%w)", fold.ErrMoved)
 }
@@ -116,60 +116,60 @@ func TestCommand_FollowsItsPartition(t *testing.T) {
 	movedBehindAppend := passedOn(unknown, fold.ErrMoved)
 	for _, test := range []struct {
 		name string
-		peer []peerSay
-		here func(address string) []engineSay
+		peer []peerAnswer
+		here func(address string) []engineAnswer
 		// sequence of the answer, or the reason of its error; peers is how often the peer was asked.
 		sequence int64
 		reason   string
 		peers    int
 	}{
-		{"it is here", nil, func(string) []engineSay {
-			return []engineSay{answers(accepted(t), nil)}
+		{"it is here", nil, func(string) []engineAnswer {
+			return []engineAnswer{answers(accepted(t), nil)}
 		}, 43, "", 0},
-		{"a peer has it", []peerSay{peerAnswers(allowed, nil)},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+		{"a peer has it", []peerAnswer{peerAnswers(allowed, nil)},
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 44, "", 1},
-		{"a peer refuses", []peerSay{peerAnswers(nil, fault.New(fault.NotFound, account.ReasonNotFound, "no"))},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+		{"a peer refuses", []peerAnswer{peerAnswers(nil, fault.New(fault.NotFound, account.ReasonNotFound, "no"))},
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 0, account.ReasonNotFound, 1},
-		{"a peer has lost it to this replica", []peerSay{peerAnswers(nil, movedAway(fold.ErrUnknown))},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a), answers(accepted(t), nil)}
+		{"a peer has lost it to this replica", []peerAnswer{peerAnswers(nil, movedAway(fold.ErrUnknown))},
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a), answers(accepted(t), nil)}
 			}, 43, "", 1},
-		{"a peer lost it behind the append", []peerSay{peerAnswers(nil, movedBehindAppend), peerAnswers(allowed, nil)},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+		{"a peer lost it behind the append", []peerAnswer{peerAnswers(nil, movedBehindAppend), peerAnswers(allowed, nil)},
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 44, "", 2},
-		{"this replica lost it behind the append", []peerSay{peerAnswers(allowed, nil)},
-			func(a string) []engineSay {
-				return []engineSay{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), ownedBy(a)}
+		{"this replica lost it behind the append", []peerAnswer{peerAnswers(allowed, nil)},
+			func(a string) []engineAnswer {
+				return []engineAnswer{answers(fold.Answer{}, lost()), answers(fold.Answer{}, fold.ErrUnknown), ownedBy(a)}
 			}, 44, "", 1},
-		{"a peer does not know what became of it, and has not lost the partition", []peerSay{
+		{"a peer does not know what became of it, and has not lost the partition", []peerAnswer{
 			peerAnswers(nil, fault.New(fault.Unavailable, ReasonOutcome, "no acknowledgement"))},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 0, ReasonOutcome, 1},
-		{"throttled behind a try that may stand in the log", []peerSay{
+		{"throttled behind a try that may stand in the log", []peerAnswer{
 			peerAnswers(nil, movedBehindAppend), peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 0, ReasonOutcome, 2},
-		{"throttled at once", []peerSay{peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
-			func(a string) []engineSay {
-				return []engineSay{ownedBy(a)}
+		{"throttled at once", []peerAnswer{peerAnswers(nil, fault.New(fault.Throttled, "CALLS_WAITING", "many"))},
+			func(a string) []engineAnswer {
+				return []engineAnswer{ownedBy(a)}
 			}, 0, "CALLS_WAITING", 1},
-		{"a refusal of the fold", nil, func(string) []engineSay {
-			return []engineSay{answers(fold.Answer{}, fault.New(fault.NotFound, account.ReasonNotOffered, "no"))}
+		{"a refusal of the fold", nil, func(string) []engineAnswer {
+			return []engineAnswer{answers(fold.Answer{}, fault.New(fault.NotFound, account.ReasonNotOffered, "no"))}
 		}, 0, account.ReasonNotOffered, 0},
-		{"a partition that is rebuilt", nil, func(string) []engineSay {
-			return []engineSay{answers(fold.Answer{}, fold.ErrUnknown)}
+		{"a partition that is rebuilt", nil, func(string) []engineAnswer {
+			return []engineAnswer{answers(fold.Answer{}, fold.ErrUnknown)}
 		}, 0, ReasonRebuilding, 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			p := newPeer(t, test.peer...)
-			engine := &engineSays{calls: test.here(p.address)}
+			engine := &fakeEngine{calls: test.here(p.address)}
 			if test.reason == ReasonRebuilding {
 				engine.storedErr = fold.ErrUnknown
 			}
@@ -202,13 +202,13 @@ func TestCommand_FollowsItsPartition(t *testing.T) {
 
 // Of what is not known in the end there are two kinds: surely nothing happened, or it may have.
 func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
-	t.Run("nobody was there to take it", func(t *testing.T) {
+	t.Run("the owner could not be reached", func(t *testing.T) {
 		closed, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
 		}
 		_ = closed.Close()
-		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full()))
+		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(closed.Addr().String())}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
 		defer cancel()
 		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
@@ -217,7 +217,7 @@ func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 	})
 	t.Run("the owner does not know the caller", func(t *testing.T) {
 		p := newPeer(t)
-		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
+		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond) // without a key
 		defer cancel()
 		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonRebuilding {
@@ -229,7 +229,7 @@ func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 			<-ctx.Done()
 			return nil, ctx.Err()
 		})
-		v := forwarded(t, reachable(t, &engineSays{calls: []engineSay{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
+		v := forwarded(t, reachable(t, &fakeEngine{calls: []engineAnswer{ownedBy(p.address)}}, "2026-03-12T10:00", safeguardtest.Full()))
 		ctx, cancel := context.WithTimeout(inbound(t.Context()), 300*time.Millisecond)
 		defer cancel()
 		if _, err := v.charge(ctx, aCharge); fault.ReasonOf(err) != ReasonOutcome || status.Code(fault.Status(err).Err()) != codes.Unavailable {
@@ -242,7 +242,7 @@ func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 	}{"a partition that moves": {fold.ErrUnknown, ReasonRebuilding}, "a partition that was lost": {lost(), ReasonOutcome}} {
 		t.Run(name+", and this process ends", func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := reachable(t, &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}, "2026-03-12T10:00", safeguardtest.Full())
+				s := reachable(t, &fakeEngine{calls: []engineAnswer{answers(fold.Answer{}, test.err)}}, "2026-03-12T10:00", safeguardtest.Full())
 				stopping := make(chan struct{})
 				s.stopping = stopping
 				close(stopping)
@@ -270,7 +270,7 @@ func TestCommand_SentOnIsTriedOnce(t *testing.T) {
 		{fault.New(fault.Precondition, account.ReasonState, "no"), account.ReasonState, final},
 		{fmt.Errorf("encode call: %w", errors.New("x")), "", final},
 	} {
-		engine := &engineSays{calls: []engineSay{answers(fold.Answer{}, test.err)}}
+		engine := &fakeEngine{calls: []engineAnswer{answers(fold.Answer{}, test.err)}}
 		_, err := forwarded(t, reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())).charge(inbound(t.Context(), sentOn, "1"), aCharge)
 		if fault.ReasonOf(err) != test.reason || len(engine.asked) != 1 {
 			t.Errorf("%v: answered %v after %d tries", test.err, err, len(engine.asked))

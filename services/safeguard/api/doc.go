@@ -6,6 +6,6 @@
 // the store. It produces commands in the log of events, and answers after the commit that holds them.
 //
 // It promises: every violation of a request is named at once, each with a reason; a read shows how old it may be, and
-// is answered REBUILDING where that is not known; a command without an answer gets an error that says whether it may have been
+// is answered REBUILDING where that is not known; a command without an answer gets an error with whether it may have been
 // counted; under its reference it is counted once.
 package api

@@ -71,9 +71,9 @@ func (v *enforcement) Authorize(ctx context.Context, req *optionsv1.AuthorizeReq
 
 // authorizedIn writes a decision into an answer. What is not known now is asked again soon.
 func authorizedIn(res *optionsv1.AuthorizeResponse, a *account.Authorization, now time.Time) {
-	res.Verdict, res.Reason = optionsv1.AuthorizeResponse_VERDICT_ALLOW, a.Reason
+	res.Decision, res.Reason = optionsv1.AuthorizeResponse_DECISION_ALLOW, a.Reason
 	if a.Denied {
-		res.Verdict = optionsv1.AuthorizeResponse_VERDICT_DENY
+		res.Decision = optionsv1.AuthorizeResponse_DECISION_DENY
 	}
 	for o, blocks := range a.BlockedBy {
 		if blocks {

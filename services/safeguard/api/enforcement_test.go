@@ -29,7 +29,7 @@ func ofOption(o spend.Option) *optionsv1.AuthorizeRequest {
 
 // decisionLine is an answer as text: decision, reason, what blocks, until when.
 func decisionLine(m *optionsv1.AuthorizeResponse) string {
-	words := []string{strings.ToLower(strings.TrimPrefix(m.GetVerdict().String(), "VERDICT_"))}
+	words := []string{strings.ToLower(strings.TrimPrefix(m.GetDecision().String(), "DECISION_"))}
 	if m.GetReason() != "" {
 		words = append(words, m.GetReason())
 	}
@@ -87,14 +87,14 @@ func TestAuthorize_ByTheBlockingBits(t *testing.T) {
 		{"until the last of several", nil, []func(*account.Subscriber){reached, spent(spend.Payment, "300"), func(s *account.Subscriber) {
 			s.Options[spend.Payment].Period.End = safeguardtest.Moment("2026-04-15T00:00")
 		}}, ofUsage(everywhere), "deny LIMIT_REACHED data payment until 2026-04-15T00:00:00"},
-		{"a scope that fails says nothing of an option that does not block", []func(*configv1.ClassOfService){badScope}, nil, ofUsage(roamingData()), "allow"},
+		{"a scope that fails has no effect on an option that does not block", []func(*configv1.ClassOfService){badScope}, nil, ofUsage(roamingData()), "allow"},
 		{"a scope that fails, blocked", []func(*configv1.ClassOfService){badScope}, []func(*account.Subscriber){reached}, ofUsage(roamingData()), "deny UNKNOWN data until 2026-03-12T10:00:01"},
 		{"a scope that fails, allowed", []func(*configv1.ClassOfService){badScope, allowing}, []func(*account.Subscriber){reached}, ofUsage(roamingData()), "allow UNKNOWN until 2026-03-12T10:00:01"},
 		{"payments, a month spent", nil, []func(*account.Subscriber){spent(spend.Payment, "300")}, ofUsage(everywhere), "deny LIMIT_REACHED payment until 2026-04-01T00:00:00"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := safeguardtest.Full(test.class...)
-			s := reachable(t, &engineSays{reading: begun(t, c, test.is...)}, "2026-03-12T10:00", c)
+			s := reachable(t, &fakeEngine{reading: begun(t, c, test.is...)}, "2026-03-12T10:00", c)
 			got, err := (&enforcement{subscribers: s}).Authorize(t.Context(), test.req)
 			if err != nil {
 				t.Fatal(err)
@@ -131,7 +131,7 @@ func TestAuthorize_AndInventoryShowOneBit(t *testing.T) {
 			edits = append(edits, next(spend.Overspend, fmt.Sprint(rapid.IntRange(0, 2).Draw(r, "next limit"))))
 		}
 		reading := begun(t, c, edits...)
-		s := reachable(t, &engineSays{reading: reading}, "2026-03-12T10:00", c)
+		s := reachable(t, &fakeEngine{reading: reading}, "2026-03-12T10:00", c)
 		shown, err := list(t.Context(), s)
 		if err != nil {
 			r.Fatal(err)
@@ -141,17 +141,17 @@ func TestAuthorize_AndInventoryShowOneBit(t *testing.T) {
 			if err != nil {
 				r.Fatal(err)
 			}
-			return m.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_DENY, m
+			return m.GetDecision() == optionsv1.AuthorizeResponse_DECISION_DENY, m
 		}
 		for o, reached := range map[spend.Option]bool{
 			spend.Data: shown.GetDataSafeguard().GetReached(), spend.Overspend: shown.GetOverspendSafeguard().GetReached(), spend.Payment: shown.GetPaymentSafeguard().GetReached(),
 		} {
 			deny, m := denied(s, o)
 			if deny != reached || deny != reading.Body.Options[o].Blocked {
-				r.Errorf("%s: the inventory shows %v, Authorize says %s", o, reached, decisionLine(m))
+				r.Errorf("%s: the inventory shows %v, Authorize answers %s", o, reached, decisionLine(m))
 			}
 			for _, at := range []string{"2026-03-31T23:59", "2026-04-01T00:00", "2026-09-01T00:00"} {
-				then, _ := denied(reachable(t, &engineSays{reading: reading}, at, c), o)
+				then, _ := denied(reachable(t, &fakeEngine{reading: reading}, at, c), o)
 				holds := m.GetUntil() == nil || safeguardtest.Moment(at).Before(m.GetUntil().AsTime())
 				if changed := then != deny; changed == holds {
 					r.Errorf("%s: %s, and at %s it is denied: %v", o, decisionLine(m), at, then)
@@ -165,7 +165,7 @@ var allowsTenant = &configv1.SubscriberPolicy{OnUnknown: configv1.UnknownPolicy_
 
 func TestAuthorize_UnknownByThePolicy(t *testing.T) {
 	const soon = " until 2026-03-12T10:00:01"
-	rebuilds := func(s *engineSays) { s.readErr, s.storedErr = fold.ErrUnknown, fold.ErrUnknown }
+	rebuilds := func(s *fakeEngine) { s.readErr, s.storedErr = fold.ErrUnknown, fold.ErrUnknown }
 	for _, test := range []struct {
 		name   string
 		tenant *configv1.SubscriberPolicy
@@ -180,14 +180,14 @@ func TestAuthorize_UnknownByThePolicy(t *testing.T) {
 		{"one of two options blocks", nil, []func(*configv1.ClassOfService){allowing}, true,
 			ofUsage(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, OutOfBundle: true}), "deny UNKNOWN overspend" + soon},
 		{"nothing counts it", nil, nil, true, ofUsage(&eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_SMS}), "allow" + soon},
-		{"the tenant has no say where the class is known", allowsTenant, nil, true, ofUsage(roamingData()), "deny UNKNOWN data" + soon},
+		{"the tenant's policy does not count where the class is known", allowsTenant, nil, true, ofUsage(roamingData()), "deny UNKNOWN data" + soon},
 		{"the tenant blocks by default", nil, nil, false, ofUsage(roamingData()), "deny UNKNOWN" + soon},
 		{"the tenant allows", allowsTenant, nil, false, ofUsage(roamingData()), "allow UNKNOWN" + soon},
 		{"the tenant blocks an option", nil, nil, false, ofOption(spend.Data), "deny UNKNOWN data" + soon},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			c := safeguardtest.Full(test.class...)
-			engine := &engineSays{}
+			engine := &fakeEngine{}
 			if rebuilds(engine); test.record {
 				engine.stored = begun(t, c)
 			}
@@ -203,14 +203,14 @@ func TestAuthorize_UnknownByThePolicy(t *testing.T) {
 		})
 	}
 	t.Run("a number that usage waits for", func(t *testing.T) {
-		engine := &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: account.Subscriber{Life: account.LifePending}}}
+		engine := &fakeEngine{reading: fold.Reading[account.Subscriber]{Exists: true, Body: account.Subscriber{Life: account.LifePending}}}
 		got, err := (&enforcement{subscribers: reachable(t, engine, "2026-03-12T10:00", safeguardtest.Full())}).Authorize(t.Context(), ofUsage(roamingData()))
 		if err != nil || decisionLine(got) != "deny UNKNOWN"+soon {
 			t.Errorf("%v, %v", got, err)
 		}
 	})
-	t.Run("a number that nobody has", func(t *testing.T) {
-		_, err := (&enforcement{subscribers: reachable(t, &engineSays{}, "2026-03-12T10:00", safeguardtest.Full())}).Authorize(t.Context(), ofUsage(roamingData()))
+	t.Run("a number without a subscriber", func(t *testing.T) {
+		_, err := (&enforcement{subscribers: reachable(t, &fakeEngine{}, "2026-03-12T10:00", safeguardtest.Full())}).Authorize(t.Context(), ofUsage(roamingData()))
 		if fault.ReasonOf(err) != account.ReasonNotFound {
 			t.Error(err)
 		}
@@ -221,7 +221,7 @@ func BenchmarkAuthorize(b *testing.B) {
 	c := safeguardtest.Full()
 	for name, is := range map[string][]func(*account.Subscriber){"allowed": nil, "denied": {spent(spend.Data, "50")}} {
 		b.Run(name, func(b *testing.B) {
-			s := reachable(b, &engineSays{reading: begun(b, c, is...)}, "2026-03-12T10:00", c)
+			s := reachable(b, &fakeEngine{reading: begun(b, c, is...)}, "2026-03-12T10:00", c)
 			v, req := &enforcement{subscribers: s}, ofUsage(roamingData())
 			b.ReportAllocs()
 			for b.Loop() {

@@ -40,7 +40,7 @@ func list(ctx context.Context, s *subscribers) (*optionsv1.ListOptionsResponse, 
 	return (&inventory{subscribers: s}).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: wholeName})
 }
 
-// A row says what a subscriber is, and holds every column that is shown: what is not named is absent.
+// A row has what a subscriber is, and every column that is shown: what is not named is absent.
 func TestInventory_ShowsItsFieldsAndNoOthers(t *testing.T) {
 	berlin := func(c *configv1.ClassOfService) {
 		c.DataSafeguard.TimeZone, c.OverspendSafeguard.TimeZone, c.PaymentSafeguard.TimeZone = "Europe/Berlin", "Europe/Berlin", "Europe/Berlin"
@@ -140,7 +140,7 @@ func TestInventory_ShowsItsFieldsAndNoOthers(t *testing.T) {
 			if test.class != nil {
 				test.class(c)
 			}
-			s := &engineSays{reading: begun(t, c, test.is...)}
+			s := &fakeEngine{reading: begun(t, c, test.is...)}
 			got, err := list(t.Context(), reachable(t, s, "2026-03-12T10:00", c))
 			if err != nil {
 				t.Fatal(err)
@@ -170,11 +170,11 @@ func TestInventory_AppliesRenewalsDueByTheClock(t *testing.T) {
 	c := safeguardtest.Full()
 	r := begun(t, c, spent(spend.Data, "50"), inState(spend.Data, spend.TemporarilyInactive),
 		limited(spend.Overspend, "10"), next(spend.Overspend, "30"), inState(spend.Overspend, spend.Active), spent(spend.Overspend, "10"), spent(spend.Payment, "300"))
-	before, err := list(t.Context(), reachable(t, &engineSays{reading: r}, "2026-03-31T23:59", c))
+	before, err := list(t.Context(), reachable(t, &fakeEngine{reading: r}, "2026-03-31T23:59", c))
 	if err != nil || before.GetDataSafeguard().GetState() != wireTemporarily || !before.GetOverspendSafeguard().GetReached() || !before.GetPaymentSafeguard().GetReached() {
 		t.Errorf("a minute before: %v, %v", before, err)
 	}
-	after, err := list(t.Context(), reachable(t, &engineSays{reading: r}, "2026-06-01T00:00", c))
+	after, err := list(t.Context(), reachable(t, &fakeEngine{reading: r}, "2026-06-01T00:00", c))
 	data, overspend, payment := after.GetDataSafeguard(), after.GetOverspendSafeguard(), after.GetPaymentSafeguard()
 	switch {
 	case err != nil:
@@ -192,19 +192,19 @@ func TestInventory_AppliesRenewalsDueByTheClock(t *testing.T) {
 
 func TestInventory_NotFound(t *testing.T) {
 	dataOnly := safeguardtest.Full(func(c *configv1.ClassOfService) { c.OverspendSafeguard, c.PaymentSafeguard = nil, nil })
-	ready := func(sub account.Subscriber) *engineSays {
-		return &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
+	ready := func(sub account.Subscriber) *fakeEngine {
+		return &fakeEngine{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
 	for _, test := range []struct {
 		name   string
-		engine *engineSays
+		engine *fakeEngine
 		reason string
 	}{
-		{"a number without a record", &engineSays{}, account.ReasonNotFound},
+		{"a number without a record", &fakeEngine{}, account.ReasonNotFound},
 		{"a subscriber that is gone", ready(account.Subscriber{Life: account.LifeTerminated}), account.ReasonNotFound},
 		{"a number whose subscriber has another by now", ready(account.Subscriber{Life: account.LifeMoved}), account.ReasonNotFound},
 		{"a number that usage waits for", ready(account.Subscriber{Life: account.LifePending}), account.ReasonNotFound},
-		{"an option that the class does not offer", &engineSays{reading: begun(t, dataOnly)}, account.ReasonNotOffered},
+		{"an option that the class does not offer", &fakeEngine{reading: begun(t, dataOnly)}, account.ReasonNotOffered},
 	} {
 		s := reachable(t, test.engine, "2026-03-12T10:00", dataOnly)
 		_, err := (&inventory{subscribers: s}).GetPaymentSafeguard(t.Context(), &optionsv1.GetPaymentSafeguardRequest{Name: wholeName + "/options/paymentSafeguard"})
@@ -212,7 +212,7 @@ func TestInventory_NotFound(t *testing.T) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 	}
-	got, err := list(t.Context(), reachable(t, &engineSays{reading: begun(t, dataOnly)}, "2026-03-12T10:00", dataOnly))
+	got, err := list(t.Context(), reachable(t, &fakeEngine{reading: begun(t, dataOnly)}, "2026-03-12T10:00", dataOnly))
 	if err != nil || got.GetDataSafeguard() == nil || got.GetOverspendSafeguard() != nil || got.GetPaymentSafeguard() != nil {
 		t.Errorf("a class with one option lists %v, %v", got, err)
 	}
@@ -222,27 +222,27 @@ func TestInventory_NotFound(t *testing.T) {
 	}
 }
 
-// A partition that is rebuilt, or whose owner is away, answers from the store where that can tell, and otherwise that it
+// A partition that is rebuilt, or whose owner is away, answers from the store where that has it, and otherwise that it
 // does not know: never that there is no such subscriber.
 func TestInventory_RebuildingWhereNotKnown(t *testing.T) {
 	forwardedCall := metadata.NewIncomingContext(t.Context(), metadata.Pairs(sentOn, "1"))
-	nobody := &fold.NotOwnerError{Address: "127.0.0.1:1"}
+	noOwner := &fold.NotOwnerError{Address: "127.0.0.1:1"}
 	gold := safeguardtest.Full()
 	known := begun(t, gold)
 	for _, test := range []struct {
 		name   string
 		ctx    context.Context
-		engine engineSays
+		engine fakeEngine
 		reason string
 		reads  int // of the store
 	}{
-		{"while the partition is rebuilt", t.Context(), engineSays{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown, stored: known}, ReasonRebuilding, 1},
-		{"while the store does not answer", t.Context(), engineSays{readErr: errors.New("no answer"), storedErr: errors.New("no answer")}, ReasonRebuilding, 1},
-		{"where neither the owner answers nor the store can tell", t.Context(), engineSays{readErr: nobody, storedErr: fold.ErrUnknown}, ReasonRebuilding, 1},
-		{"where a call was sent on to a replica that is not the owner either", forwardedCall, engineSays{readErr: nobody, stored: known}, reasonMoved, 0},
-		{"while the partition is opened here", t.Context(), engineSays{readErr: fold.ErrUnknown, stored: known}, "", 1},
-		{"where the owner does not answer", t.Context(), engineSays{readErr: nobody, stored: known}, "", 1},
-		{"where the partition is here", t.Context(), engineSays{reading: known, storedErr: errors.New("not asked")}, "", 0},
+		{"while the partition is rebuilt", t.Context(), fakeEngine{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown, stored: known}, ReasonRebuilding, 1},
+		{"while the store does not answer", t.Context(), fakeEngine{readErr: errors.New("no answer"), storedErr: errors.New("no answer")}, ReasonRebuilding, 1},
+		{"where neither the owner nor the store answers", t.Context(), fakeEngine{readErr: noOwner, storedErr: fold.ErrUnknown}, ReasonRebuilding, 1},
+		{"where a call was sent on to a replica that is not the owner either", forwardedCall, fakeEngine{readErr: noOwner, stored: known}, reasonMoved, 0},
+		{"while the partition is opened here", t.Context(), fakeEngine{readErr: fold.ErrUnknown, stored: known}, "", 1},
+		{"where the owner does not answer", t.Context(), fakeEngine{readErr: noOwner, stored: known}, "", 1},
+		{"where the partition is here", t.Context(), fakeEngine{reading: known, storedErr: errors.New("not asked")}, "", 0},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			v := &inventory{subscribers: reachable(t, &test.engine, "2026-03-12T10:00", gold)}

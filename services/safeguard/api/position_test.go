@@ -24,15 +24,15 @@ func TestMinPosition_WaitsForAnEvent(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		after  *optionsv1.Position
-		engine engineSays
+		engine fakeEngine
 		want   string
 	}{
-		{"that was worked", &optionsv1.Position{Partition: 3, Offset: 16}, engineSays{reading: known, end: 20}, ""},
-		{"that is not worked in time", &optionsv1.Position{Partition: 3, Offset: 17}, engineSays{reading: known, end: 20}, ReasonNotReached},
-		{"behind the log's end", &optionsv1.Position{Partition: 3, Offset: 20}, engineSays{reading: known, end: 20}, ReasonPosition},
-		{"of another partition", &optionsv1.Position{Partition: 2, Offset: 16}, engineSays{reading: known, end: 20}, ReasonPosition},
-		{"at no place", &optionsv1.Position{Partition: -1, Offset: -1}, engineSays{reading: known, end: 20}, ReasonPosition},
-		{"in a partition that is rebuilt", &optionsv1.Position{Partition: 3, Offset: 16}, engineSays{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown}, ReasonRebuilding},
+		{"that was worked", &optionsv1.Position{Partition: 3, Offset: 16}, fakeEngine{reading: known, end: 20}, ""},
+		{"that is not worked in time", &optionsv1.Position{Partition: 3, Offset: 17}, fakeEngine{reading: known, end: 20}, ReasonNotReached},
+		{"behind the log's end", &optionsv1.Position{Partition: 3, Offset: 20}, fakeEngine{reading: known, end: 20}, ReasonPosition},
+		{"of another partition", &optionsv1.Position{Partition: 2, Offset: 16}, fakeEngine{reading: known, end: 20}, ReasonPosition},
+		{"of no partition and offset", &optionsv1.Position{Partition: -1, Offset: -1}, fakeEngine{reading: known, end: 20}, ReasonPosition},
+		{"in a partition that is rebuilt", &optionsv1.Position{Partition: 3, Offset: 16}, fakeEngine{readErr: fold.ErrUnknown, storedErr: fold.ErrUnknown}, ReasonRebuilding},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			s := reachable(t, &test.engine, "2026-03-12T10:00", safeguardtest.Full())
@@ -51,7 +51,7 @@ func TestMinPosition_WaitsForAnEvent(t *testing.T) {
 
 // worksLater has worked an event after a while.
 type worksLater struct {
-	engineSays
+	fakeEngine
 	from  time.Time
 	after time.Duration
 }
@@ -60,16 +60,16 @@ func (s *worksLater) Read(ctx context.Context, key string) (fold.Reading[account
 	if time.Since(s.from) < s.after {
 		return fold.Reading[account.Subscriber]{Offset: 7}, nil
 	}
-	return s.engineSays.Read(ctx, key)
+	return s.fakeEngine.Read(ctx, key)
 }
 
 func TestMinPosition_AnswersAsSoonAsTheEventIsWorked(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		known := begun(t, safeguardtest.Full())
 		known.Offset = 8
-		s := reachable(t, &engineSays{}, "2026-03-12T10:00", safeguardtest.Full())
+		s := reachable(t, &fakeEngine{}, "2026-03-12T10:00", safeguardtest.Full())
 		began := time.Now()
-		s.records = &worksLater{engineSays{reading: known, end: 8}, began, time.Second}
+		s.records = &worksLater{fakeEngine{reading: known, end: 8}, began, time.Second}
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
 		got, err := (&inventory{subscribers: s}).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: wholeName, MinPosition: &optionsv1.Position{Partition: 3, Offset: 7}})
@@ -80,7 +80,7 @@ func TestMinPosition_AnswersAsSoonAsTheEventIsWorked(t *testing.T) {
 }
 
 func TestMinPosition_NotOfAClassOfService(t *testing.T) {
-	s := reachable(t, &engineSays{}, "2026-03-12T10:00", safeguardtest.Full())
+	s := reachable(t, &fakeEngine{}, "2026-03-12T10:00", safeguardtest.Full())
 	_, err := (&catalogService{catalogs: s.catalogs}).ListOptions(t.Context(), &optionsv1.ListOptionsRequest{
 		Parent: "tenants/acme/classesOfService/gold", MinPosition: &optionsv1.Position{},
 	})
@@ -99,7 +99,7 @@ func TestRead_IsOneDecisionByTheClassAsItIs(t *testing.T) {
 	now.OverspendSafeguard.AlertThresholds = nil
 	now.DataSafeguard.Limit = safeguardtest.Units("25")
 	spent(spend.Data, "30")(&r.Body)
-	s := reachable(t, &engineSays{reading: r}, "2026-03-12T10:00", now)
+	s := reachable(t, &fakeEngine{reading: r}, "2026-03-12T10:00", now)
 	got, err := list(t.Context(), s)
 	if err != nil {
 		t.Fatal(err)
@@ -121,14 +121,14 @@ func TestRead_IsOneDecisionByTheClassAsItIs(t *testing.T) {
 	}
 }
 
-// Nobody knows where a subscriber stands whose class is missing, or a number that is not activated yet: once Authorize went
-// by the last figure, while 113 EUR were spent of 10.
+// The spend is not known of a subscriber whose class is missing, or of a number that is not activated yet: Authorize once used
+// the last figure, while 113 EUR were spent of 10.
 func TestAuthorize_UncountableByTheTenant(t *testing.T) {
 	elsewhere := safeguardtest.Full(func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" })
-	pending := func(sub account.Subscriber) *engineSays {
-		return &engineSays{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
+	pending := func(sub account.Subscriber) *fakeEngine {
+		return &fakeEngine{reading: fold.Reading[account.Subscriber]{Exists: true, Body: sub, Revision: state.Revision{Number: 3}}}
 	}
-	for name, engine := range map[string]*engineSays{
+	for name, engine := range map[string]*fakeEngine{
 		"a class that is gone":          {reading: begun(t, safeguardtest.Full(), spent(spend.Data, "8.5"))},
 		"a number that usage waits for": pending(account.Subscriber{Life: account.LifePending}),
 	} {
@@ -138,12 +138,12 @@ func TestAuthorize_UncountableByTheTenant(t *testing.T) {
 				s.catalogs = only(catalogUnder(t, 3, allowsTenant, elsewhere))
 			}
 			for _, req := range []*optionsv1.AuthorizeRequest{ofUsage(roamingData()), ofUsage(&eventv1.UsageCharged{}), ofOption(spend.Data)} {
-				want := optionsv1.AuthorizeResponse_VERDICT_DENY
+				want := optionsv1.AuthorizeResponse_DECISION_DENY
 				if allows {
-					want = optionsv1.AuthorizeResponse_VERDICT_ALLOW
+					want = optionsv1.AuthorizeResponse_DECISION_ALLOW
 				}
 				a, err := (&enforcement{subscribers: s}).Authorize(t.Context(), req)
-				if err != nil || a.GetVerdict() != want || a.GetReason() != account.ReasonUnknown {
+				if err != nil || a.GetDecision() != want || a.GetReason() != account.ReasonUnknown {
 					t.Errorf("%s, allows %t: %v, %v", name, allows, a, err)
 				}
 			}

@@ -19,7 +19,7 @@ import (
 )
 
 const (
-	// reapplyRate is how many subscribers a second where the request does not say, reapplyMost the most it may say.
+	// reapplyRate is how many subscribers a second where the request sets none, reapplyMost the most that it may set.
 	reapplyRate = 1000
 	reapplyMost = 100_000
 	// reapplying bounds the commands that wait for their commit.

@@ -23,7 +23,7 @@ func faultsOf(err error) (all []string) {
 // A call once named what is wrong with it by itself, and what is wrong with it for its subscriber only when it came again.
 func TestCommand_NamesEveryViolation(t *testing.T) {
 	c := safeguardtest.Full()
-	s := reachable(t, &engineSays{reading: begun(t, c, func(s *account.Subscriber) { s.Options[spend.Overspend].DayChanged = true })}, "2026-03-12T10:00", c)
+	s := reachable(t, &fakeEngine{reading: begun(t, c, func(s *account.Subscriber) { s.Options[spend.Overspend].DayChanged = true })}, "2026-03-12T10:00", c)
 	day, far := int32(12), int32(40)
 	pounds := &money.Money{CurrencyCode: "GBP", Units: 1, Nanos: -5}
 	over := wholeName + "/options/overspendSafeguard"
@@ -55,8 +55,8 @@ func TestCommand_NamesEveryViolation(t *testing.T) {
 		t.Error(diff)
 	}
 	// What the record alone gives comes from the log, all of it too.
-	nobody := reachable(t, &engineSays{}, "2026-03-12T10:00", c)
-	if _, err := (&subscription{subscribers: nobody}).ChangeOverspendSafeguard(t.Context(), &optionsv1.ChangeOverspendSafeguardRequest{Name: over, RenewalDay: &far}); fault.KindOf(err) != fault.Invalid {
-		t.Errorf("of nobody: %v", err)
+	unknown := reachable(t, &fakeEngine{}, "2026-03-12T10:00", c)
+	if _, err := (&subscription{subscribers: unknown}).ChangeOverspendSafeguard(t.Context(), &optionsv1.ChangeOverspendSafeguardRequest{Name: over, RenewalDay: &far}); fault.KindOf(err) != fault.Invalid {
+		t.Errorf("of an unknown number: %v", err)
 	}
 }

@@ -60,7 +60,7 @@ func Amount(m *money.Money) string {
 	return a.String()
 }
 
-// Gold is a class with the data safeguard: 50 EUR a month, told of at 80 %.
+// Gold is a class with the data safeguard: 50 EUR a month, alert at 80 %.
 func Gold(edits ...func(*configv1.DataSafeguardOption)) *configv1.ClassOfService {
 	o := &configv1.DataSafeguardOption{Limit: Units("50")}
 	for _, edit := range edits {
@@ -144,14 +144,14 @@ func DefaultLimit(amount string) func(*configv1.ClassOfService) {
 	}
 }
 
-// Snapshot is a revision with what the configuration says of tenant acme, and classes of service.
+// Snapshot is a revision with the configuration of tenant acme, and classes of service.
 func Snapshot(t testing.TB, revision int64, tenant *configv1.SubscriberPolicy, classes ...*configv1.ClassOfService) *configclient.Snapshot {
 	t.Helper()
 	s := configclient.Decode(&configv1.Snapshot{
 		Revision: revision, ApplyRevision: revision, Tenants: []*configv1.Tenant{{Name: "tenants/acme", Subscribers: tenant}}, ClassesOfService: classes,
 	})
-	if faults := s.Faults(); len(faults) > 0 {
-		t.Fatal(faults)
+	if violations := s.Unreadable(); len(violations) > 0 {
+		t.Fatal(violations)
 	}
 	return s
 }

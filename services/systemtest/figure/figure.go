@@ -1,4 +1,4 @@
-// Package figure prints what a benchmark or a proof measured: one JSON object
+// Package figure prints what a benchmark or a soak measured: one JSON object
 // a line on standard output.
 package figure
 

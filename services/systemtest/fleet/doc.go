@@ -1,4 +1,4 @@
-// Package fleet runs an installation of Tollgate for whole-journey tests, benchmarks and proofs: the services with
+// Package fleet runs an installation of Tollgate for whole-journey tests, benchmarks and soaks: the services with
 // their ordinary configuration files, each on free ports of loopback, in this process or as processes of their own.
 //
 // Servers are Kafka and Redis servers of one's own, which may be killed. A Fleet is one installation on a Kafka and a

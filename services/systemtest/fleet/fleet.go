@@ -20,21 +20,21 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Config says what an installation stands on.
+// Config is what an installation runs on.
 type Config struct {
 	// Brokers and Redis are the servers' addresses.
 	Brokers []string
 	Redis   string
-	// Embedded says that they are not Apache Kafka and Redis; their settings can't be read.
+	// Embedded is true where they are not Apache Kafka and Redis; their settings can't be read.
 	Embedded bool
 	// Dir is a folder for configuration files, logs and the database; it is made where it is missing.
 	Dir string
 	// Partitions of each topic.
 	Partitions int
-	// Prefix stands before its topics and keys; drawn where it is empty.
+	// Prefix is put before its topics and keys; drawn where it is empty.
 	Prefix string
 	// Password is that of a user of Kafka. With it each service is the user of its own name, this program "operator";
-	// without it Kafka asks nobody who they are.
+	// without it Kafka authenticates no client.
 	Password func(user string) string
 	// Binaries is the folder that Build filled; empty: services run in this process.
 	Binaries string
@@ -50,7 +50,7 @@ type Fleet struct {
 	Key string
 
 	cfg Config
-	// Prefix stands before its topics and keys.
+	// Prefix is put before its topics and keys.
 	Prefix  string
 	keyFile string
 	hashes  string
@@ -121,13 +121,13 @@ func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
 // Dir is the installation's folder.
 func (f *Fleet) Dir() string { return f.cfg.Dir }
 
-// Database is the file of the config service's database; what stands in files beside it begins with its name.
+// Database is the file of the config service's database; files beside it begin with its name.
 func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", "config.db") }
 
 // Partitions is how many each topic has.
 func (f *Fleet) Partitions() int { return f.cfg.Partitions }
 
-// Processes says whether each member is a process of its own.
+// Processes reports whether each member is a process of its own.
 func (f *Fleet) Processes() bool { return f.cfg.Binaries != "" }
 
 // Close stops every member that still runs, the last started first, and lets go of everything. Its error names members

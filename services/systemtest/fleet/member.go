@@ -26,7 +26,7 @@ type Member struct {
 	fleet   *Fleet
 	service process.Process
 	log     *output
-	// cancel asks for an end, kill ends at once; ended is closed then and err says how it ended.
+	// cancel asks for an end, kill ends at once; then ended is closed and err is how it ended.
 	cancel, kill func()
 	// signal reaches a process; nil where the member runs in this one.
 	signal func(os.Signal) error
@@ -36,7 +36,7 @@ type Member struct {
 }
 
 // Start runs a service and returns once it listens; Ready waits until it is of use. The config service is started
-// first: the others are told its address.
+// first: the others get its address.
 func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	s, known := process.Find(name)
 	if !known {
@@ -63,7 +63,7 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 }
 
 // Restart runs a member again that has ended. It listens on other ports then, but for the config service: its clients are
-// told its address once.
+// given its address once.
 func (m *Member) Restart(ctx context.Context) error {
 	path := filepath.Join(m.fleet.cfg.Dir, m.Name)
 	security, err := m.fleet.security(m.service.Name)
@@ -87,7 +87,7 @@ func (m *Member) Restart(ctx context.Context) error {
 	}
 	for _, listener := range m.service.Default().Parts.Listeners() {
 		select {
-		case <-log.heard(listener):
+		case <-log.listening(listener):
 		case <-m.ended:
 			return fmt.Errorf("start %s: it ended: %w\n%s", m.Name, m.err, m.Tail())
 		case <-ctx.Done():
@@ -100,10 +100,10 @@ func (m *Member) Restart(ctx context.Context) error {
 // Address is where one of its listeners is: "admin", "grpc", "http".
 func (m *Member) Address(listener string) string { return m.log.address(listener) }
 
-// pollEvery is how often somebody is asked who can't tell by himself.
+// pollEvery is how often a state is read that cannot be waited for.
 const pollEvery = 20 * time.Millisecond
 
-// Ready waits until /readyz says so.
+// Ready waits until /readyz answers 200.
 func (m *Member) Ready(ctx context.Context) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -122,7 +122,7 @@ func (m *Member) Ready(ctx context.Context) error {
 	}
 }
 
-// readiness is what is wrong with the member by its own words.
+// readiness is what is wrong with the member by its own /readyz.
 func (m *Member) readiness(ctx context.Context) (string, error) {
 	body, status, err := m.get(ctx, "/readyz")
 	if err != nil || status == http.StatusOK {
@@ -131,7 +131,7 @@ func (m *Member) readiness(ctx context.Context) (string, error) {
 	return string(body), nil
 }
 
-// Metrics is what its /metrics says.
+// Metrics is the text of its /metrics.
 func (m *Member) Metrics(ctx context.Context) (string, error) {
 	body, _, err := m.get(ctx, "/metrics")
 	return string(body), err
@@ -177,7 +177,7 @@ func (m *Member) Kill() {
 	m.log.close() //nolint:errcheck // what was written is there or not; the member is gone
 }
 
-// Freeze lets the member stand still, as a machine does that swaps or a process that is traced, until thaw lets it go on.
+// Freeze pauses the member, like a machine that swaps or a process that is traced, until thaw lets it go on.
 // In this process that is not possible.
 func (m *Member) Freeze() (thaw func() error, err error) {
 	if m.signal == nil {
@@ -241,11 +241,11 @@ func (m *Member) Tail() string {
 
 // output keeps what a member logs in a file, and reads from it where the member listens.
 type output struct {
-	mu     sync.Mutex
-	file   *os.File
-	line   []byte
-	bound  map[string]string
-	heards map[string]chan struct{}
+	mu        sync.Mutex
+	file      *os.File
+	line      []byte
+	bound     map[string]string
+	listeners map[string]chan struct{}
 }
 
 func newOutput(path string) (*output, error) {
@@ -253,7 +253,7 @@ func newOutput(path string) (*output, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &output{file: file, bound: map[string]string{}, heards: map[string]chan struct{}{}}, nil
+	return &output{file: file, bound: map[string]string{}, listeners: map[string]chan struct{}{}}, nil
 }
 
 // Write takes lines of JSON, in pieces of any size.
@@ -265,11 +265,11 @@ func (o *output) Write(b []byte) (int, error) {
 			o.line = append(o.line, c)
 			continue
 		}
-		var said struct{ Message, Listener, Address string }
+		var line struct{ Message, Listener, Address string }
 		// Most lines are something else, and there may be thousands a second.
-		if bytes.Contains(o.line, []byte(`"listening"`)) && json.Unmarshal(o.line, &said) == nil && said.Message == "listening" {
-			o.bound[said.Listener] = said.Address
-			close(o.channel(said.Listener))
+		if bytes.Contains(o.line, []byte(`"listening"`)) && json.Unmarshal(o.line, &line) == nil && line.Message == "listening" {
+			o.bound[line.Listener] = line.Address
+			close(o.channel(line.Listener))
 		}
 		o.line = o.line[:0]
 	}
@@ -278,15 +278,15 @@ func (o *output) Write(b []byte) (int, error) {
 
 // channel holds mu.
 func (o *output) channel(listener string) chan struct{} {
-	c, ok := o.heards[listener]
+	c, ok := o.listeners[listener]
 	if !ok {
 		c = make(chan struct{})
-		o.heards[listener] = c
+		o.listeners[listener] = c
 	}
 	return c
 }
 
-func (o *output) heard(listener string) <-chan struct{} {
+func (o *output) listening(listener string) <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	return o.channel(listener)

@@ -25,7 +25,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Receiver is somebody else's HTTPS server on loopback, with a certificate of an authority that signs nothing else.
+// Receiver is a tenant's HTTPS server on loopback, with a certificate of an authority that signs nothing else.
 type Receiver struct {
 	// Authority is the authority's certificate in PEM.
 	Authority string

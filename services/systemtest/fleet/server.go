@@ -72,7 +72,7 @@ func (s *Server) Stop(ctx context.Context) error {
 	return err
 }
 
-// On describes a Kafka and a Redis by what they say of themselves, and the machine.
+// On describes a Kafka and a Redis as they describe themselves, and the machine.
 func On(ctx context.Context, kafka, server *Server) (string, error) {
 	client := redis.NewClient(&redis.Options{Addr: server.address})
 	defer client.Close() //nolint:errcheck // nothing was written through it

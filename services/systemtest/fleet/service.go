@@ -79,7 +79,7 @@ func (m *Member) process(_ context.Context, file string) error {
 		cmd = exec.Command("sh", "-c", fmt.Sprintf(`ulimit -d %d && exec "$0" "$@"`, memory>>10), cmd.Path, "-config", file)
 	}
 	cmd.Stdout, cmd.Stderr = m.log, m.log
-	// Not those of whoever runs this: they would change the configuration.
+	// Not those of the caller's shell: they would change the configuration.
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "TZ=UTC"}
 	if err := cmd.Start(); err != nil {
 		return err
@@ -115,7 +115,7 @@ func Build(ctx context.Context, dir string, names ...string) error {
 }
 
 // record puts a process on the list of a run that clears up after itself, however it ends: its id and when it started,
-// as deploy/servers does. Where the system does not tell the latter nothing is listed.
+// as deploy/servers does. Where the system does not show the latter, nothing is listed.
 func record(pid int) error {
 	list := os.Getenv("TOLLGATE_TEST_STARTED")
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 )
 
-// batches are record batches of a careless or hostile producer. Kafka refuses some of them; what it takes has to stand
+// batches are record batches of a careless or hostile producer. Kafka refuses some of them; what it takes has to be
 // on the rejected topic.
 func batches() []attempt {
 	var all []attempt
@@ -26,9 +26,9 @@ func batches() []attempt {
 			if err != nil {
 				return "", err
 			}
-			var kafkaSays kafka.Error
-			if err := b.append(ctx, 3, batch); errors.As(err, &kafkaSays) {
-				return fmt.Sprintf("Kafka refuses it: %s", kafkaSays.Title()), nil
+			var kafkaErr kafka.Error
+			if err := b.append(ctx, 3, batch); errors.As(err, &kafkaErr) {
+				return fmt.Sprintf("Kafka refuses it: %s", kafkaErr.Title()), nil
 			} else if err != nil {
 				return "", err
 			}
@@ -53,27 +53,27 @@ func batches() []attempt {
 	}
 	add("zstd that is cut off", func() ([]byte, error) {
 		payload, err := compressed(kafka.Zstd, bytes.Repeat(record(0, []byte("a value that is long enough to be cut")), 1000))
-		return sealed(int16(kafka.Zstd), 1000, 999, payload[:len(payload)/2]), err
+		return compressedBatch(int16(kafka.Zstd), 1000, 999, payload[:len(payload)/2]), err
 	})
 	add("gzip of something else", func() ([]byte, error) {
 		payload, err := compressed(kafka.Gzip, bytes.Repeat([]byte{0xff}, 1<<20))
-		return sealed(int16(kafka.Gzip), 1, 0, payload), err
+		return compressedBatch(int16(kafka.Gzip), 1, 0, payload), err
 	})
 	add("a head that counts 2^31-1 records", func() ([]byte, error) {
 		payload, err := compressed(kafka.Zstd, record(0, []byte("one")))
-		return sealed(int16(kafka.Zstd), 1<<31-1, 1<<31-2, payload), err
+		return compressedBatch(int16(kafka.Zstd), 1<<31-1, 1<<31-2, payload), err
 	})
 	add("a record of negative length", func() ([]byte, error) {
 		payload, err := compressed(kafka.Zstd, binary.AppendVarint(nil, -5))
-		return sealed(int16(kafka.Zstd), 1, 0, payload), err
+		return compressedBatch(int16(kafka.Zstd), 1, 0, payload), err
 	})
-	add("a codec that does not exist", func() ([]byte, error) { return sealed(7, 1, 0, record(0, []byte("x"))), nil })
+	add("a codec that does not exist", func() ([]byte, error) { return compressedBatch(7, 1, 0, record(0, []byte("x"))), nil })
 	add("a checksum that is wrong", func() ([]byte, error) {
-		batch := sealed(0, 1, 0, record(0, []byte("x")))
+		batch := compressedBatch(0, 1, 0, record(0, []byte("x")))
 		batch[17] ^= 0xff
 		return batch, nil
 	})
-	add("a value of random bytes, 1.9 MB", func() ([]byte, error) { return sealed(0, 1, 0, record(0, noise(1.9e6))), nil })
+	add("a value of random bytes, 1.9 MB", func() ([]byte, error) { return compressedBatch(0, 1, 0, record(0, noise(1.9e6))), nil })
 	return all
 }
 

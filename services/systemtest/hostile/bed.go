@@ -112,11 +112,11 @@ func notification(name, filter string, types ...string) *configv1.Notification {
 	tenant := name[:strings.Index(name, "/notifications/")]
 	return &configv1.Notification{
 		Name: name, Active: true, Trigger: &configv1.Trigger{EventTypes: types, Filter: filter},
-		Actions: []*configv1.Action{{Name: "tell", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: tenant + "/endpoints/receiver"}}}},
+		Actions: []*configv1.Action{{Name: "notify", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: tenant + "/endpoints/receiver"}}}},
 	}
 }
 
-// ready waits until every service says so.
+// ready waits until every service reports it.
 func (b *bed) ready(ctx context.Context) error {
 	for _, name := range names {
 		if err := b.members[name].Ready(ctx); err != nil {
@@ -126,7 +126,7 @@ func (b *bed) ready(ctx context.Context) error {
 	return nil
 }
 
-// dead says which service has ended, nil where all run.
+// dead is an error that names the service that has ended, nil where all run.
 func (b *bed) dead() error {
 	for _, name := range names {
 		select {

@@ -46,7 +46,7 @@ func crowds() []attempt {
 	}
 }
 
-// together sends n batches at once. Each is accepted as a whole or told to come again.
+// together sends n batches at once. Each is accepted as a whole or answered with a time to try again.
 func together(ctx context.Context, b *bed, n, events int) (string, error) {
 	client := ingestv1.NewIngestServiceClient(b.key["ingest"])
 	var group sync.WaitGroup
@@ -55,7 +55,7 @@ func together(ctx context.Context, b *bed, n, events int) (string, error) {
 	for i := range n {
 		batch := &ingestv1.PublishBatchRequest{}
 		for k := range events {
-			// Nobody is notified of these: what is tried is the way in, not how many webhooks a second go out.
+			// No notification is for these: the attack is on ingest, not on how many webhooks a second go out.
 			e := created(fmt.Sprintf("c-%d-%d-%d", time.Now().UnixNano(), i, k), fmt.Sprintf("client/%s", strings.Repeat("7", 100)))
 			e.Type = "client.deleted"
 			batch.Events = append(batch.Events, e)
@@ -165,7 +165,7 @@ func fannedOut(ctx context.Context, b *bed, events map[string]bool, actions int)
 	return nil
 }
 
-// following reads a topic from its beginning until enough says that it is.
+// following reads a topic from its beginning until enough returns true.
 func following(ctx context.Context, b *bed, topic string, enough func(value []byte) (bool, error)) error {
 	n, err := b.fleet.Client.Partitions(ctx, b.fleet.Client.Topic(topic))
 	if err != nil {

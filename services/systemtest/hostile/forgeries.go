@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
-// forgeries are events that are not what they say, or of somebody else, or unreadable to people.
+// forgeries are events that pretend to be another one, or of another tenant, or that people cannot read.
 func forgeries() []attempt {
 	var all []attempt
 	send := func(name, line string) {
@@ -34,7 +34,7 @@ func forgeries() []attempt {
 	send("a call", with("type", `"command.charge"`))
 	send("an event of operations", with("type", `"endpoint.suspended"`))
 	send("a source that is Tollgate's", with("source", `"tollgate/charge"`))
-	send("a tenant that does not exist", with("tenant", `"nobody"`))
+	send("a tenant that does not exist", with("tenant", `"missing"`))
 	send("a lone surrogate", with("id", `"\ud800"`))
 	send("text that is not UTF-8", with("id", "\"\xff\xfe\""))
 	send("two ids", strings.TrimSuffix(line(func(map[string]string) {}), "}")+`,"id":"f-2"}`)

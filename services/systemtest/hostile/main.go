@@ -4,8 +4,8 @@
 // that may have 1 GiB of memory. A neighbour tenant's events go through every partition meanwhile; how long the slowest
 // took from its acceptance to its receiver is the figure.
 //
-// ONLY=text tries those whose name contains it. Standard output has the figures, what happens meanwhile is told on
-// standard error. A figure that misses its goal is shown and exits 0. It exits 1 without a figure where a process ended, an input was not answered as it must be, or an
+// ONLY=text tries those whose name contains it. Standard output has the figures, standard error the progress. A
+// figure that misses its goal is shown and exits 0. It exits 1 without a figure where a process ended, an input was not answered as it must be, or an
 // event of the neighbour did not arrive.
 package main
 
@@ -31,7 +31,7 @@ func main() {
 
 var began = time.Now()
 
-func say(format string, args ...any) {
+func report(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -44,10 +44,10 @@ const (
 	patience = 90 * time.Second
 )
 
-// attempt is one input and what became of it.
+// attempt is one input and its result.
 type attempt struct {
 	name string
-	// try sends it and says how it was answered; the error says what is wrong with that answer.
+	// try sends it and returns how it was answered; the error is what is wrong with that answer.
 	try func(ctx context.Context, b *bed) (answer string, err error)
 }
 
@@ -69,7 +69,7 @@ func hostile(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	say("every service runs, with %d MiB at most", memory>>20)
+	report("every service runs, with %d MiB at most", memory>>20)
 
 	n := newNeighbour(b)
 	if err := n.begin(ctx); err != nil {
@@ -86,7 +86,7 @@ func hostile(ctx context.Context) (err error) {
 		answer, waited, err := one(ctx, b, n, a)
 		if err != nil {
 			wrong++
-			say("WRONG  %s: %v", a.name, err)
+			report("WRONG  %s: %v", a.name, err)
 			if b.dead() != nil {
 				return b.dead()
 			}
@@ -95,7 +95,7 @@ func hostile(ctx context.Context) (err error) {
 		if waited > worst {
 			worst, slowest = waited, a.name
 		}
-		say("%-62s neighbour %4d ms  %s", a.name, waited.Milliseconds(), answer)
+		report("%-62s neighbour %4d ms  %s", a.name, waited.Milliseconds(), answer)
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d of %d inputs were not answered as they must be", wrong, tried)

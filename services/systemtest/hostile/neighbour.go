@@ -134,7 +134,7 @@ func (n *neighbour) rest() {
 	n.late = nil
 }
 
-// settle goes on for a second, then waits for all that was sent since the rest, and says how long the slowest took.
+// settle goes on for a second, then waits for all that was sent since the rest, and returns how long the slowest took.
 func (n *neighbour) settle(ctx context.Context) (slowest time.Duration, err error) {
 	after := time.NewTimer(time.Second)
 	defer after.Stop()

@@ -20,7 +20,7 @@ import (
 // tiny is 8 MiB of fields of two bytes: field 1, a message that is empty.
 func tiny() []byte { return bytes.Repeat([]byte{0x0a, 0x00}, 4<<20) }
 
-// strangers have no key; and whoever has one sends the same.
+// strangers send without a key; then the same is sent with one.
 func strangers() []attempt {
 	var all []attempt
 	for _, to := range []struct{ service, method string }{
@@ -54,7 +54,7 @@ func strangers() []attempt {
 		attempt{"stranger: 8 MiB by HTTP", func(ctx context.Context, b *bed) (string, error) {
 			return orCut(post(ctx, b, false, map[string]string{"content-type": "application/cloudevents-batch+json"}, bytes.NewReader(bytes.Repeat([]byte("[]"), 4<<20)), 401))
 		}},
-		attempt{"stranger: 500 connections that send nothing", func(ctx context.Context, b *bed) (string, error) { return silent(ctx, b, 500) }},
+		attempt{"stranger: 500 connections that send nothing", func(ctx context.Context, b *bed) (string, error) { return idle(ctx, b, 500) }},
 		attempt{"caller: 4 million empty fields to PublishBatch", func(ctx context.Context, b *bed) (string, error) {
 			return refused(call(ctx, b.key["ingest"], "/tollgate.ingest.v1.IngestService/PublishBatch", tiny()), tooMuch...)
 		}},
@@ -85,7 +85,7 @@ func strangers() []attempt {
 	return all
 }
 
-// orCut takes a connection that is cut for an answer: whoever still sends may not see the one that was written.
+// orCut takes a connection that is cut for an answer: a sender that is still writing may not see the answer that was written.
 func orCut(answer string, err error) (string, error) {
 	if errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
 		return "the connection is cut", nil
@@ -110,8 +110,8 @@ func (endless) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// silent opens connections to both listeners of ingest and says nothing, for two seconds.
-func silent(ctx context.Context, b *bed, n int) (string, error) {
+// idle opens connections to both listeners of ingest and sends nothing, for two seconds.
+func idle(ctx context.Context, b *bed, n int) (string, error) {
 	var open []net.Conn
 	defer func() {
 		for _, c := range open {
@@ -132,5 +132,5 @@ func silent(ctx context.Context, b *bed, n int) (string, error) {
 	case <-ctx.Done():
 		return "", ctx.Err()
 	}
-	return fmt.Sprintf("%d stand open", n), nil
+	return fmt.Sprintf("%d stay open", n), nil
 }

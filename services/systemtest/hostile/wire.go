@@ -46,7 +46,7 @@ func (bytesCodec) Unmarshal(data []byte, v any) error {
 
 const bound = 64 << 20
 
-// call sends one message to a method, and says how that was answered.
+// call sends one message to a method, and returns how that was answered.
 func call(ctx context.Context, conn *grpc.ClientConn, method string, message []byte, opts ...grpc.CallOption) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
@@ -124,8 +124,8 @@ func post(ctx context.Context, b *bed, key bool, header map[string]string, body 
 	return "", fmt.Errorf("answered %d, not %v: %s", res.StatusCode, want, short(string(text)))
 }
 
-// sealed is a record batch of version 2 around a payload that is compressed already.
-func sealed(codec int16, count, lastDelta int32, payload []byte) []byte {
+// compressedBatch is a record batch of version 2 around a payload that is compressed already.
+func compressedBatch(codec int16, count, lastDelta int32, payload []byte) []byte {
 	now := time.Now().UnixMilli()
 	b := make([]byte, 61, 61+len(payload))
 	binary.BigEndian.PutUint32(b[8:], uint32(len(payload)+49))
@@ -165,7 +165,7 @@ func zeros(codec kafka.Compression, n, size int) ([]byte, error) {
 		}
 	}
 	err := w.Close()
-	return sealed(int16(codec), int32(n), int32(n-1), out.Bytes()), err
+	return compressedBatch(int16(codec), int32(n), int32(n-1), out.Bytes()), err
 }
 
 // append writes a batch to a partition of the inbound topic as it is.

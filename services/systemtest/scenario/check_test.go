@@ -21,14 +21,14 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// standing is one counter.
-type standing struct {
+// counter is what one subscriber has spent, and whether it is blocked.
+type counter struct {
 	Spent   int64
 	Reached bool
 }
 
 // runModel lets the model work each partition of the log, and returns the outcomes it asks for.
-func (j *journey) runModel() (outcomes []model.Said) {
+func (j *journey) runModel() (outcomes []model.Outcome) {
 	j.Helper()
 	configuration := &configv1.Snapshot{}
 	for _, r := range j.resources {
@@ -65,11 +65,11 @@ func (j *journey) runModel() (outcomes []model.Said) {
 
 func (j *journey) checkCounters() {
 	j.Helper()
-	want, got := map[string]standing{}, map[string]standing{}
+	want, got := map[string]counter{}, map[string]counter{}
 	for s := range subscribers {
 		number := msisdn(s)
 		views, _, _ := j.worlds[stream.PartitionOf([]byte("acme/"+number), j.fleet.Partitions())].Look("acme", number)
-		want[number] = standing{views[0].Spent, views[0].Blocked}
+		want[number] = counter{views[0].Spent, views[0].Blocked}
 	}
 	ask := func() bool {
 		for number := range want {
@@ -79,7 +79,7 @@ func (j *journey) checkCounters() {
 			if err != nil {
 				j.Fatal(err)
 			}
-			got[number] = standing{nanosOf(res.GetSpent()), res.GetReached()}
+			got[number] = counter{nanosOf(res.GetSpent()), res.GetReached()}
 		}
 		return cmp.Equal(want, got)
 	}
@@ -94,7 +94,7 @@ func (j *journey) checkCounters() {
 
 func nanosOf(m *money.Money) int64 { return m.GetUnits()*model.Unit + int64(m.GetNanos()) }
 
-// checkAccepted holds events.ordered against what was sent: each event in its own words, and as often as it was sent.
+// checkAccepted compares events.ordered with what was sent: each event as it was sent, and as often as it was sent.
 func (j *journey) checkAccepted() {
 	j.Helper()
 	want := map[string]int{}
@@ -114,26 +114,26 @@ func (j *journey) checkAccepted() {
 	}
 }
 
-// checkRejected asks that exactly what was bad is on events.rejected, as it was received, with the reason.
+// checkRejected checks that events.rejected has exactly what was bad, as it was received, with the reason.
 func (j *journey) checkRejected() {
 	j.Helper()
-	judged := map[string]item{}
+	bad := map[string]item{}
 	for _, it := range j.traffic.items {
-		if it.judged != "" {
-			judged[it.event.GetId()] = it
+		if it.rejected != "" {
+			bad[it.event.GetId()] = it
 		}
 	}
-	stood := map[place]stream.Record{}
+	sent := map[position]stream.Record{}
 	for _, r := range j.ordered.all {
-		stood[place{r.Topic, r.Partition, r.Offset}] = r
+		sent[position{r.Topic, r.Partition, r.Offset}] = r
 	}
-	left := len(j.producers.refused) + len(judged)
+	left := len(j.producers.refused) + len(bad)
 	rejections := map[string]stream.Record{}
 	for _, r := range j.rejected.all {
 		id := header(r, "tollgate-rejected-id")
 		if before, again := rejections[id]; again {
 			if !bytes.Equal(before.Value, r.Value) {
-				j.Errorf("rejection %s stands twice with other bytes", id)
+				j.Errorf("rejection %s is there twice with other bytes", id)
 			}
 			continue
 		}
@@ -142,15 +142,15 @@ func (j *journey) checkRejected() {
 			continue
 		}
 		left--
-		at, err := placeOf(r)
+		at, err := positionOf(r)
 		if err != nil {
 			j.Errorf("rejection %s: %v", id, err)
 			continue
 		}
 		want, known := j.producers.refused[at]
-		if it := judged[header(r, event.HeaderID)]; !known && it.event != nil {
-			source := stood[at]
-			want, known = refusal{it.judged, source.Key, source.Value}, true
+		if it := bad[header(r, event.HeaderID)]; !known && it.event != nil {
+			source := sent[at]
+			want, known = refusal{it.rejected, source.Key, source.Value}, true
 			var e eventv1.Event
 			if err := proto.Unmarshal(r.Value, &e); err != nil {
 				j.Errorf("rejection %s: %v", id, err)
@@ -167,14 +167,14 @@ func (j *journey) checkRejected() {
 		}
 	}
 	if left != 0 {
-		j.Errorf("%d rejections are missing of %d", left, len(j.producers.refused)+len(judged))
+		j.Errorf("%d rejections are missing of %d", left, len(j.producers.refused)+len(bad))
 	}
 }
 
-func placeOf(r stream.Record) (place, error) {
+func positionOf(r stream.Record) (position, error) {
 	partition, err := strconv.ParseInt(header(r, "tollgate-partition"), 10, 32)
 	offset, err2 := strconv.ParseInt(header(r, "tollgate-offset"), 10, 64)
-	return place{header(r, "tollgate-topic"), int32(partition), offset}, errors.Join(err, err2)
+	return position{header(r, "tollgate-topic"), int32(partition), offset}, errors.Join(err, err2)
 }
 
 // outcome is one event on safeguards.
@@ -185,29 +185,29 @@ type outcome struct {
 }
 
 // checkSafeguards compares the first appearances of each subscriber's outcomes with the model's, in order.
-func (j *journey) checkSafeguards(meant []model.Said) map[string][]outcome {
+func (j *journey) checkSafeguards(expected []model.Outcome) map[string][]outcome {
 	j.Helper()
 	j.safeguards.read()
 	first := map[string]stream.Record{}
 	published := map[string][]outcome{}
-	var got []model.Said
+	var got []model.Outcome
 	for _, r := range j.safeguards.all {
 		id := header(r, event.HeaderID)
 		if before, again := first[id]; again {
 			if !bytes.Equal(before.Value, r.Value) {
-				j.Errorf("outcome %s stands twice with other bytes", id)
+				j.Errorf("outcome %s is there twice with other bytes", id)
 			}
 			continue
 		}
 		first[id] = r
-		said, data, err := model.Heard(r)
+		read, data, err := model.ReadOutcome(r)
 		if err != nil {
 			j.Fatal(err)
 		}
-		got = append(got, said)
-		published[said.Subject] = append(published[said.Subject], outcome{id, said.Kind, nanosOf(data.GetSpent()), data.GetBlocked()})
+		got = append(got, read)
+		published[read.Subject] = append(published[read.Subject], outcome{id, read.Kind, nanosOf(data.GetSpent()), data.GetBlocked()})
 	}
-	wrong := model.Compare(meant, got)
+	wrong := model.Compare(expected, got)
 	for _, w := range wrong[:min(len(wrong), 3)] {
 		j.Errorf("safeguards: %s", w)
 	}
@@ -220,14 +220,14 @@ func (j *journey) checkSafeguards(meant []model.Said) map[string][]outcome {
 	return published
 }
 
-// checkReceiver waits for every webhook, and holds what came against what safeguards said.
-func (j *journey) checkReceiver(said map[string][]outcome) {
+// checkReceiver waits for every webhook, and compares what came with the outcomes of safeguards.
+func (j *journey) checkReceiver(published map[string][]outcome) {
 	j.Helper()
-	// want are the outcomes of each lane, in order.
+	// want are the outcomes of each ordering key, in order.
 	want := map[string][]string{}
-	tables := map[string]standing{}
+	tables := map[string]counter{}
 	counts := map[string]int{}
-	for subject, chain := range said {
+	for subject, chain := range published {
 		for _, o := range chain {
 			want[pathTable+"/"+subject] = append(want[pathTable+"/"+subject], o.id)
 			counts[pathTable]++
@@ -237,40 +237,40 @@ func (j *journey) checkReceiver(said map[string][]outcome) {
 			}
 		}
 		last := chain[len(chain)-1]
-		tables[subject] = standing{last.spent, last.blocked}
+		tables[subject] = counter{last.spent, last.blocked}
 	}
 	for path, n := range counts {
 		wait(j, j.ctx, fmt.Sprintf("the receiver has all %d webhooks of %s, it has %d", n, path, j.inbox.count(path)),
-			func() bool { return j.inbox.count(path) >= n || j.inbox.faulty() })
+			func() bool { return j.inbox.count(path) >= n || j.inbox.hasProblems() })
 	}
 	j.Logf("%d webhooks, %d of them first answered with 500", counts[pathTable]+counts[pathLimits], failures)
 
 	j.inbox.mu.Lock()
 	defer j.inbox.mu.Unlock()
-	if len(j.inbox.faults) > 0 {
-		j.Errorf("%d faulty webhooks, the first: %s", len(j.inbox.faults), j.inbox.faults[0])
+	if len(j.inbox.problems) > 0 {
+		j.Errorf("%d hasProblems webhooks, the first: %s", len(j.inbox.problems), j.inbox.problems[0])
 	}
 	if j.inbox.failed != failures {
 		j.Errorf("%d webhooks were answered with 500, want %d", j.inbox.failed, failures)
 	}
 	got := map[string][]string{}
-	for lane, receipts := range j.inbox.lanes {
+	for key, receipts := range j.inbox.byKey {
 		previous := ""
 		for i, r := range receipts {
-			if r.Lane != int64(i)+1 || r.Previous != previous {
-				j.Errorf("%s: webhook %d of the lane says %d after %q, want after %q", lane, i+1, r.Lane, r.Previous, previous)
+			if r.DeliverySequence != int64(i)+1 || r.Previous != previous {
+				j.Errorf("%s: webhook %d of the ordering key is %d after %q, want after %q", key, i+1, r.DeliverySequence, r.Previous, previous)
 			}
 			previous = r.Delivery
-			got[lane] = append(got[lane], r.Outcome)
+			got[key] = append(got[key], r.Outcome)
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		j.Errorf("first receipts of each lane: %.4000s", diff)
+		j.Errorf("first receipts of each ordering key: %.4000s", diff)
 	}
-	kept := map[string]standing{}
+	kept := map[string]counter{}
 	for row, r := range j.inbox.tables {
 		if subject, ok := strings.CutPrefix(row, pathTable+"/"); ok {
-			kept[subject] = standing{r.Spent, r.Blocked}
+			kept[subject] = counter{r.Spent, r.Blocked}
 		}
 	}
 	if diff := cmp.Diff(tables, kept); diff != "" {

@@ -2,5 +2,5 @@
 // every service in one process with an embedded Kafka and Redis, and on separate processes with real ones. The script is
 // the same.
 //
-// What must be seen is worked out by a model of its own: it shares no code with what counts.
+// What must be seen is computed by a model that shares no code with the product.
 package scenario

@@ -19,10 +19,10 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// seed of the traffic; another one tells another story of the same kind.
+// seed of the traffic; another one makes other traffic of the same kind.
 const seed = 20261123
 
-func TestEveryCounterEveryCrossingAndEveryBadEventComesOutAsTheModelSays(t *testing.T) {
+func TestJourney_CountersCrossingsAndRejectionsAreThoseOfTheModel(t *testing.T) {
 	onBeds(t, func(t *testing.T, ctx context.Context, f *fleet.Fleet) {
 		j := begin(t, ctx, f)
 		j.phase("ready")
@@ -58,10 +58,10 @@ type journey struct {
 	inventory optionsv1.OptionInventoryServiceClient
 	members   map[string]*fleet.Member
 	// worlds are the model's partitions.
-	worlds []*model.World
+	worlds []*model.Partition
 
 	ordered, safeguards, rejected *topicLog
-	// markers are the last events of each partition, which nobody counts.
+	// markers are the last events of each partition, which are rejected.
 	markers map[string]bool
 	began   time.Time
 
@@ -165,7 +165,7 @@ func resources(receiver *fleet.Receiver, now time.Time) []proto.Message {
 	notification := func(code, endpoint, filter string, types ...string) *configv1.Notification {
 		return &configv1.Notification{
 			Name: "tenants/acme/notifications/" + code, Active: true, Trigger: &configv1.Trigger{EventTypes: types, Filter: filter},
-			Actions: []*configv1.Action{{Name: "tell", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}}}},
+			Actions: []*configv1.Action{{Name: "notify", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}}}},
 		}
 	}
 	return []proto.Message{
@@ -191,9 +191,9 @@ func (j *journey) awaitEnd() {
 			accepted++
 		}
 	}
-	j.ordered.until(fmt.Sprintf("%d events stand on events.ordered", accepted), func() bool { return len(j.ordered.all) >= accepted })
+	j.ordered.until(fmt.Sprintf("%d events are on events.ordered", accepted), func() bool { return len(j.ordered.all) >= accepted })
 	j.phase("accepted")
-	// An event of nobody behind the last of each partition: when it is rejected, all before it was worked.
+	// An event of an unknown number behind the last of each partition: when it is rejected, all before it was worked.
 	for n, marked := 0, map[int32]bool{}; len(marked) < j.fleet.Partitions(); n++ {
 		e := j.traffic.activations[0].event
 		subject := fmt.Sprintf("99900%06d", n)
@@ -207,7 +207,7 @@ func (j *journey) awaitEnd() {
 			j.producers.publishOne(u)
 		}
 	}
-	j.rejected.until("the last event of each partition was judged", func() bool {
+	j.rejected.until("the last event of each partition was rejected", func() bool {
 		seen := 0
 		for _, r := range j.rejected.all {
 			if j.markers[header(r, event.HeaderID)] {

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// Paths of the receiver: one for everything that safeguards say, which is always well, and one for what matters, which
+// Paths of the receiver: one for every outcome of safeguards, which always answers 200, and one for what matters, which
 // fails at first.
 const (
 	pathTable  = "/table"
@@ -24,7 +24,7 @@ const failures = 150
 // receipt is one webhook, at its first arrival.
 type receipt struct {
 	Delivery, Previous string
-	Lane               int64
+	DeliverySequence   int64
 	Outcome            string // the event's id
 	Kind, Subject      string
 	Sequence           int64
@@ -37,11 +37,11 @@ type receipt struct {
 type inbox struct {
 	verify func(http.Header, []byte) error
 
-	mu     sync.Mutex
-	faults []string
-	failed int
-	// lanes are first receipts by path and subject, in the order of their arrival; seen by path and delivery.
-	lanes map[string][]*receipt
+	mu       sync.Mutex
+	problems []string
+	failed   int
+	// byKey are first receipts by path and subject, in the order of their arrival; seen by path and delivery.
+	byKey map[string][]*receipt
 	seen  map[string]*receipt
 	// tables are the rows that the receiver keeps by sequence, by path and subject.
 	tables   map[string]receipt
@@ -49,7 +49,7 @@ type inbox struct {
 }
 
 func newInbox() *inbox {
-	return &inbox{lanes: map[string][]*receipt{}, seen: map[string]*receipt{}, tables: map[string]receipt{}, answered: map[string]int{}}
+	return &inbox{byKey: map[string][]*receipt{}, seen: map[string]*receipt{}, tables: map[string]receipt{}, answered: map[string]int{}}
 }
 
 func (in *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -60,13 +60,13 @@ func (in *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if err := in.verify(r.Header, body); err != nil {
-		in.faults = append(in.faults, err.Error())
+		in.problems = append(in.problems, err.Error())
 		w.WriteHeader(http.StatusUnauthorized)
 		return
 	}
 	got, err := read(r.Header, body)
 	if err != nil {
-		in.faults = append(in.faults, fmt.Sprintf("%v in %s", err, body))
+		in.problems = append(in.problems, fmt.Sprintf("%v in %s", err, body))
 	}
 	path := r.URL.Path
 	first := in.seen[path+got.Delivery]
@@ -74,9 +74,9 @@ func (in *inbox) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case first == nil:
 		first = &got
 		in.seen[path+got.Delivery] = first
-		in.lanes[path+"/"+got.Subject] = append(in.lanes[path+"/"+got.Subject], first)
-	case first.Outcome != got.Outcome || first.Lane != got.Lane || first.Previous != got.Previous || first.Sequence != got.Sequence:
-		in.faults = append(in.faults, fmt.Sprintf("delivery %s came again with other contents", got.Delivery))
+		in.byKey[path+"/"+got.Subject] = append(in.byKey[path+"/"+got.Subject], first)
+	case first.Outcome != got.Outcome || first.DeliverySequence != got.DeliverySequence || first.Previous != got.Previous || first.Sequence != got.Sequence:
+		in.problems = append(in.problems, fmt.Sprintf("delivery %s came again with other contents", got.Delivery))
 	}
 	if path == pathLimits && in.failed < failures && first == &got {
 		in.failed++
@@ -120,13 +120,13 @@ func read(h http.Header, content []byte) (receipt, error) {
 		return n
 	}
 	got := receipt{
-		Delivery: h.Get("webhook-id"), Previous: body.Previous, Lane: number(body.Sequence),
+		Delivery: h.Get("webhook-id"), Previous: body.Previous, DeliverySequence: number(body.Sequence),
 		Outcome: body.ID, Kind: body.Type, Subject: body.Subject, Sequence: number(body.Data.Sequence),
 		Spent: number(body.Data.Spent.Units)*model.Unit + body.Data.Spent.Nanos, Blocked: body.Data.Blocked,
 	}
 	// The number, and in the body a text that is orderable as one.
-	if number(h.Get("tollgate-sequence")) != got.Lane || len(body.Sequence) != 19 || h.Get("tollgate-previous") != body.Previous {
-		return got, fmt.Errorf("headers say %s after %q", h.Get("tollgate-sequence"), h.Get("tollgate-previous"))
+	if number(h.Get("tollgate-sequence")) != got.DeliverySequence || len(body.Sequence) != 19 || h.Get("tollgate-previous") != body.Previous {
+		return got, fmt.Errorf("headers have %s after %q", h.Get("tollgate-sequence"), h.Get("tollgate-previous"))
 	}
 	return got, nil
 }
@@ -137,9 +137,9 @@ func (in *inbox) count(path string) int {
 	return in.answered[path]
 }
 
-// faulty says that something came that must not: there is no need to wait for the rest.
-func (in *inbox) faulty() bool {
+// hasProblems reports that something came that must not: there is no need to wait for the rest.
+func (in *inbox) hasProblems() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return len(in.faults) > 0
+	return len(in.problems) > 0
 }

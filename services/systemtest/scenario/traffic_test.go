@@ -19,7 +19,7 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// The safeguard of the scenario: 50.00 EUR, told at 80 %.
+// The safeguard of the scenario: 50.00 EUR, alert at 80 %.
 const (
 	limitUnits = 50
 	percent    = 80
@@ -32,18 +32,18 @@ const (
 	bads        = usages * 1 / 100
 )
 
-// door is a way in.
-type door int
+// transport is how an event comes in.
+type transport int
 
 const (
-	byKafka door = iota
+	byKafka transport = iota
 	byGRPC
 	byHTTP
 )
 
-// doorOf gives each subscriber one door, since order is kept within a door and not between them: of a hundred, four come
+// transportOf gives each subscriber one transport, since order is kept within one and not between them: of a hundred, four come
 // by HTTP and six by gRPC.
-func doorOf(subscriber int) door {
+func transportOf(subscriber int) transport {
 	switch n := subscriber % 100; {
 	case n < 4:
 		return byHTTP
@@ -55,12 +55,12 @@ func doorOf(subscriber int) door {
 
 // item is one event that is sent, or something that is none.
 type item struct {
-	door  door
-	event *eventv1.Event
+	transport transport
+	event     *eventv1.Event
 	// raw is sent in place of the event.
 	raw []byte
-	// refused is the reason for which the door turns it away, judged that for which safeguard does.
-	refused, judged string
+	// refused is the reason for which ingest refuses it, rejected that for which safeguard rejects it.
+	refused, rejected string
 }
 
 // traffic is everything that is sent, in order, and what must come of it.
@@ -81,7 +81,7 @@ func draw(t testing.TB, seed uint64, now time.Time) *traffic {
 	for s := range subscribers {
 		id := fmt.Sprintf("activation-%d", s)
 		data := &eventv1.SubscriberActivated{ClassOfService: "roamer", Imsi: fmt.Sprintf("23430%010d", s), Language: "de"}
-		d.activations = append(d.activations, item{door: doorOf(s), event: d.event(id, "subscriber.activated", msisdn(s), data)})
+		d.activations = append(d.activations, item{transport: transportOf(s), event: d.event(id, "subscriber.activated", msisdn(s), data)})
 	}
 	// Every kind of item in one deck, which is shuffled.
 	deck := make([]int, usages)
@@ -100,7 +100,7 @@ func draw(t testing.TB, seed uint64, now time.Time) *traffic {
 		switch {
 		case kind == 1 && len(d.made[s]) > 0:
 			before := d.made[s][d.rand.IntN(len(d.made[s]))]
-			d.items = append(d.items, item{door: doorOf(s), event: before.event})
+			d.items = append(d.items, item{transport: transportOf(s), event: before.event})
 		case kind == 2:
 			d.items = append(d.items, d.bad(i, bad, s))
 			bad++
@@ -183,25 +183,25 @@ func (d *drawing) usage(i, s int) {
 
 func (d *drawing) send(s int, c charged) {
 	d.made[s] = append(d.made[s], c)
-	d.items = append(d.items, item{door: doorOf(s), event: c.event})
+	d.items = append(d.items, item{transport: transportOf(s), event: c.event})
 }
 
 // bad draws the n-th bad item, one kind after the other; the largest only now and then.
 func (d *drawing) bad(i, n, s int) item {
 	id := fmt.Sprintf("bad-%d", i)
 	u := &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: euro(model.Unit), Service: id}
-	it := item{door: []door{byKafka, byKafka, byKafka, byGRPC, byHTTP}[n%5]}
-	for doorOf(s) != it.door { // what is too much is so in the order of the subscriber's events alone
+	it := item{transport: []transport{byKafka, byKafka, byKafka, byGRPC, byHTTP}[n%5]}
+	for transportOf(s) != it.transport { // what is too much is so in the order of the subscriber's events alone
 		s = d.rand.IntN(subscribers)
 	}
 	make := func(kind, subject string) *eventv1.Event { return d.event(id, kind, subject, u) }
 	switch kind := n / 5 % 9; {
-	case n < 15: // three by Kafka alone would not tell the doors apart
+	case n < 15: // three by Kafka alone would not test every transport
 		u.Service = randomText(d.rand, 1<<20)
 		it.event, it.refused = make("usage.charged", msisdn(s)), "TOO_LARGE"
 	case kind == 0:
 		it.raw, it.refused = []byte(fmt.Sprintf("\xff\xfe{%q", id)), "UNDECODABLE"
-		if it.door == byGRPC { // where an event can't but be one, its data is undecodable
+		if it.transport == byGRPC { // where an event can't but be one, its data is undecodable
 			it.event, it.raw = make("usage.charged", msisdn(s)), nil
 			it.event.Data.Value = []byte{0xff, 0xff}
 		}
@@ -217,20 +217,20 @@ func (d *drawing) bad(i, n, s int) item {
 		it.event, it.refused = make("usage.charged", msisdn(s)), "AMOUNT_INVALID"
 	case kind == 5:
 		u.Net.CurrencyCode = "GBP"
-		it.event, it.judged = make("usage.charged", msisdn(s)), "CURRENCY_MISMATCH"
+		it.event, it.rejected = make("usage.charged", msisdn(s)), "CURRENCY_MISMATCH"
 	case kind == 6:
-		it.event, it.judged = make("usage.charged", fmt.Sprintf("4999%08d", n)), "SUBSCRIBER_UNKNOWN"
+		it.event, it.rejected = make("usage.charged", fmt.Sprintf("4999%08d", n)), "SUBSCRIBER_UNKNOWN"
 	case kind == 7:
 		u.Net = nil
-		it.event, it.judged = make("usage.charged", msisdn(s)), "AMOUNT_MISSING"
+		it.event, it.rejected = make("usage.charged", msisdn(s)), "AMOUNT_MISSING"
 	case kind == 8: // more than can be counted on top of what is spent
 		u.Net = euro(math.MaxInt64)
 		if d.spent[s] == 0 {
-			u.Net = euro(-model.Unit) // nothing is: a refund of nobody knows what
-			it.event, it.judged = make("usage.charged", msisdn(s)), "CORRECTS_MISSING"
+			u.Net = euro(-model.Unit) // nothing is spent: a refund without what it corrects
+			it.event, it.rejected = make("usage.charged", msisdn(s)), "CORRECTS_MISSING"
 			break
 		}
-		it.event, it.judged = make("usage.charged", msisdn(s)), "AMOUNT_INVALID"
+		it.event, it.rejected = make("usage.charged", msisdn(s)), "AMOUNT_INVALID"
 	}
 	return it
 }

@@ -20,8 +20,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-// place is where a record stands.
-type place struct {
+// position is where a record is.
+type position struct {
 	topic     string
 	partition int32
 	offset    int64
@@ -33,7 +33,7 @@ type refusal struct {
 	key, value []byte
 }
 
-// producers sends by every door.
+// producers sends by every transport.
 type producers struct {
 	testing.TB
 	ctx    context.Context
@@ -42,8 +42,8 @@ type producers struct {
 	grpc   ingestv1.IngestServiceClient
 	http   *http.Client
 
-	// refused are those records of events.inbound that ingest must turn away.
-	refused map[place]refusal
+	// refused are those records of events.inbound that ingest must reject.
+	refused map[position]refusal
 }
 
 func newProducers(t testing.TB, ctx context.Context, f *fleet.Fleet, ingest *fleet.Member) *producers {
@@ -55,21 +55,21 @@ func newProducers(t testing.TB, ctx context.Context, f *fleet.Fleet, ingest *fle
 	t.Cleanup(transport.CloseIdleConnections)
 	return &producers{
 		TB: t, ctx: ctx, fleet: f, ingest: ingest, grpc: ingestv1.NewIngestServiceClient(conn),
-		http: &http.Client{Transport: transport}, refused: map[place]refusal{},
+		http: &http.Client{Transport: transport}, refused: map[position]refusal{},
 	}
 }
 
-// send sends items by their doors, at once, each door in order, and returns once every door has answered for all.
+// send sends items by their transports, at once, each in order, and returns once every transport has answered for all.
 func (p *producers) send(items []item) {
 	p.Helper()
-	byDoor := make([][]item, 3)
+	byTransport := make([][]item, 3)
 	for _, it := range items {
-		byDoor[it.door] = append(byDoor[it.door], it)
+		byTransport[it.transport] = append(byTransport[it.transport], it)
 	}
 	ended := make(chan error, 3)
-	go func() { ended <- p.produce(byDoor[byKafka]) }()
-	go func() { ended <- p.publish(byDoor[byGRPC]) }()
-	go func() { ended <- p.post(byDoor[byHTTP]) }()
+	go func() { ended <- p.produce(byTransport[byKafka]) }()
+	go func() { ended <- p.publish(byTransport[byGRPC]) }()
+	go func() { ended <- p.post(byTransport[byHTTP]) }()
 	for range 3 {
 		if err := <-ended; err != nil {
 			p.Fatal(err)
@@ -77,7 +77,7 @@ func (p *producers) send(items []item) {
 	}
 }
 
-// produce writes to events.inbound as producers do who know nothing of each other: protobuf, and every mode of
+// produce writes to events.inbound as independent producers do: protobuf, and every mode of
 // CloudEvents.
 func (p *producers) produce(items []item) error {
 	producer := p.fleet.Client.NewProducer()
@@ -90,13 +90,13 @@ func (p *producers) produce(items []item) error {
 			records[i] = p.record(i, it)
 			records[i].Topic, records[i].Partition = topic, stream.AnyPartition
 		}
-		placed, err := producer.ProduceResults(p.ctx, records...)
+		results, err := producer.ProduceResults(p.ctx, records...)
 		if err != nil {
 			return fmt.Errorf("produce: %w", err)
 		}
 		for i, it := range items[:n] {
 			if it.refused != "" {
-				p.refused[place{topic, placed[i].Partition, placed[i].Offset}] = refusal{it.refused, records[i].Key, records[i].Value}
+				p.refused[position{topic, results[i].Partition, results[i].Offset}] = refusal{it.refused, records[i].Key, records[i].Value}
 			}
 		}
 		items = items[n:]
@@ -107,7 +107,7 @@ func (p *producers) produce(items []item) error {
 func (p *producers) record(i int, it item) stream.Record {
 	e := it.event
 	if it.raw != nil {
-		return stream.Record{Key: []byte("nobody"), Value: it.raw}
+		return stream.Record{Key: []byte("none"), Value: it.raw}
 	}
 	r := stream.Record{Key: []byte(e.GetTenant() + "/" + e.GetSubject())}
 	set := func(name, value string) {
@@ -145,7 +145,7 @@ func (p *producers) record(i int, it item) stream.Record {
 	return r
 }
 
-// publish sends by PublishStream, and holds every answer against what is expected.
+// publish sends by PublishStream, and compares every answer with what is expected.
 func (p *producers) publish(items []item) error {
 	if len(items) == 0 {
 		return nil
@@ -159,10 +159,10 @@ func (p *producers) publish(items []item) error {
 	go func() {
 		for _, it := range items {
 			if calls.Send(&ingestv1.PublishStreamRequest{Event: it.event}) != nil {
-				return // what ended the stream is told to Recv
+				return // Recv returns what ended the stream
 			}
 		}
-		calls.CloseSend() //nolint:errcheck // Recv tells
+		calls.CloseSend() //nolint:errcheck // Recv returns it
 	}()
 	for len(items) > 0 {
 		answer, err := calls.Recv()

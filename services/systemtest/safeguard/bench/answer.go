@@ -23,8 +23,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-// answerer is the floor of a latency: a process that answers as safeguard does, but knows nothing. Authorize it allows at
-// once. A charge it allows once a record stands in a log and a value in the store, which is less than anyone has to do who
+// answerer is the lowest latency there can be: a process that answers as safeguard does, but knows nothing. It allows an
+// Authorize at once, and a charge once a record is in a log and a value in the store, which is less than any service has to do that
 // must not forget it.
 type answerer struct {
 	optionsv1.UnimplementedEnforcementServiceServer
@@ -35,7 +35,7 @@ type answerer struct {
 
 // AuthorizeStream allows.
 func (a *answerer) AuthorizeStream(s grpc.BidiStreamingServer[optionsv1.AuthorizeStreamRequest, optionsv1.AuthorizeStreamResponse]) error {
-	allowed := &optionsv1.AuthorizeResponse{Verdict: optionsv1.AuthorizeResponse_VERDICT_ALLOW}
+	allowed := &optionsv1.AuthorizeResponse{Decision: optionsv1.AuthorizeResponse_DECISION_ALLOW}
 	for {
 		req, err := s.Recv()
 		if err != nil {
@@ -65,11 +65,11 @@ func (a *answerer) ChargeStream(s grpc.BidiStreamingServer[optionsv1.ChargeStrea
 				err = a.store.Set(s.Context(), "bare:"+key, make([]byte, 366), 0).Err()
 			}
 			if err != nil {
-				fmt.Fprintln(os.Stderr, "bare charge:", err) // who asks sees one that is not allowed
+				fmt.Fprintln(os.Stderr, "bare charge:", err) // the caller gets one that is not allowed
 			}
 			sending.Lock()
 			defer sending.Unlock()
-			// Where it can't be sent the stream has ended, and who asks has the error.
+			// Where it can't be sent the stream has ended, and the caller has the error.
 			_ = s.Send(&optionsv1.ChargeStreamResponse{Tag: req.GetTag(), Answer: &optionsv1.ChargeStreamResponse_Response{
 				Response: &optionsv1.ChargeResponse{Allowed: err == nil},
 			}})
@@ -105,7 +105,7 @@ func answer(broker, store, topic string) error {
 }
 
 // answering starts such a process for a fleet. end ends it.
-func (s *stand) answering(ctx context.Context, f *fleet.Fleet) (conn *grpc.ClientConn, end func() error, err error) {
+func (s *bed) answering(ctx context.Context, f *fleet.Fleet) (conn *grpc.ClientConn, end func() error, err error) {
 	const topic = "bare.charges"
 	if err := f.Client.CreateTopics(ctx, []stream.TopicSpec{{Name: topic, Partitions: f.Partitions(), Replication: 1}}, true); err != nil {
 		return nil, nil, err

@@ -8,7 +8,7 @@ import (
 )
 
 // grown measures the engine alone with more and more partitions, and with more and more subscribers.
-func (s *stand) grown(ctx context.Context, o options) (figures []figure.Figure, err error) {
+func (s *bed) grown(ctx context.Context, o options) (figures []figure.Figure, err error) {
 	i := 1000 // runs have folders by their number
 	for _, row := range []struct{ partitions, subscribers int }{
 		{1, 100_000}, {2, 100_000}, {4, 100_000}, {8, 100_000}, {8, 10_000}, {8, 1_000_000},
@@ -20,7 +20,7 @@ func (s *stand) grown(ctx context.Context, o options) (figures []figure.Figure, 
 			return nil, fmt.Errorf("%d partitions, %d subscribers: %w", row.partitions, row.subscribers, err)
 		}
 		i++
-		say("%d partitions, %d subscribers: %.0f/s", row.partitions, row.subscribers, r.engine)
+		report("%d partitions, %d subscribers: %.0f/s", row.partitions, row.subscribers, r.engine)
 		figures = append(figures, figure.Figure{
 			Name: "safeguard.growth_events_per_second", Value: figure.Round(r.engine), Unit: "events/s", Better: "higher", On: s.on,
 			Note:   fmt.Sprintf("%d partitions, %d subscribers, one replica; once, and without a bare loop beside it", row.partitions, row.subscribers),

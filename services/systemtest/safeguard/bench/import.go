@@ -27,9 +27,9 @@ func importClass() *configv1.ClassOfService {
 	}
 }
 
-// importing measures what an operator sees who brings n subscribers in: from the first row sent until the service has
+// importing measures an import of n subscribers as an operator sees it: from the first row sent until the service has
 // applied the last.
-func (s *stand) importing(ctx context.Context, o options) ([]figure.Figure, error) {
+func (s *bed) importing(ctx context.Context, o options) ([]figure.Figure, error) {
 	var rates []float64
 	fig := figure.Figure{
 		Name: "safeguard.import_per_second", Unit: "subscribers/s", Goal: 50_000, Better: "higher", On: s.on,
@@ -41,7 +41,7 @@ func (s *stand) importing(ctx context.Context, o options) ([]figure.Figure, erro
 			return nil, fmt.Errorf("import %d: %w", i+1, err)
 		}
 		rate := float64(o.imported) / took.Seconds()
-		say("import %d: %d subscribers, %.0f/s until applied, %.0f/s until acknowledged", i+1, o.imported, rate, float64(o.imported)/acknowledged)
+		report("import %d: %d subscribers, %.0f/s until applied, %.0f/s until acknowledged", i+1, o.imported, rate, float64(o.imported)/acknowledged)
 		rates = append(rates, rate)
 		fig.Runs = append(fig.Runs, fmt.Sprintf("%.0f/s until applied, %.0f/s until acknowledged", rate, float64(o.imported)/acknowledged))
 		fig.Events += int64(o.imported)
@@ -51,7 +51,7 @@ func (s *stand) importing(ctx context.Context, o options) ([]figure.Figure, erro
 	return []figure.Figure{fig}, nil
 }
 
-func (s *stand) importOnce(ctx context.Context, name string, o options) (took time.Duration, acknowledged float64, err error) {
+func (s *bed) importOnce(ctx context.Context, name string, o options) (took time.Duration, acknowledged float64, err error) {
 	f, err := s.installation(ctx, name, o.partitions)
 	if err != nil {
 		return 0, 0, err

@@ -27,7 +27,7 @@ const (
 
 // latencies measures Authorize and Charge, one after the other, each beside usage, and in each run the same of a process
 // that answers and does nothing else.
-func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figure, err error) {
+func (s *bed) latencies(ctx context.Context, o options) (figures []figure.Figure, err error) {
 	f, err := s.installation(ctx, "latency", o.partitions)
 	if err != nil {
 		return nil, err
@@ -50,7 +50,7 @@ func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figu
 	if err != nil {
 		return nil, err
 	}
-	floor, end, err := s.answering(ctx, f)
+	bareConn, end, err := s.answering(ctx, f)
 	if err != nil {
 		return nil, fmt.Errorf("start what answers and does nothing else: %w", err)
 	}
@@ -59,7 +59,7 @@ func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figu
 		name      string
 		goal      float64
 		perSecond int
-		open      func(context.Context, *grpc.ClientConn, int) (exchange, error)
+		open      func(context.Context, *grpc.ClientConn, int) (requestStream, error)
 	}{
 		{"safeguard.authorize_p99_ms", 1, authorizePerSecond, authorizing},
 		{"safeguard.charge_p99_ms", 10, chargePerSecond, charging},
@@ -70,7 +70,7 @@ func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figu
 			Note: fmt.Sprintf("%d/s over %d streams beside %d/s of usage, %d subscribers; from sent to answered; who asks and who is asked are on the machine of the servers", of.perSecond, streams, usagePerSecond, o.subscribers),
 		}
 		for range o.runs {
-			bare, err := s.answered(ctx, f, floor, o, of.perSecond, of.open)
+			bare, err := s.answered(ctx, f, bareConn, o, of.perSecond, of.open)
 			if err != nil {
 				return nil, fmt.Errorf("%s: bare: %w", of.name, err)
 			}
@@ -80,7 +80,7 @@ func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figu
 			}
 			p99s = append(p99s, ours.p99)
 			fig.Runs = append(fig.Runs, fmt.Sprintf("%s; bare: %s", ours, bare))
-			say("%s: %s; bare: %s", of.name, ours, bare)
+			report("%s: %s; bare: %s", of.name, ours, bare)
 		}
 		fig.Value = figure.Round(figure.Median(p99s))
 		figures = append(figures, fig)
@@ -88,20 +88,20 @@ func (s *stand) latencies(ctx context.Context, o options) (figures []figure.Figu
 	return figures, nil
 }
 
-// exchange is a stream of requests and answers, matched by their tags.
-type exchange struct {
+// requestStream is a stream of requests and answers, matched by their tags.
+type requestStream struct {
 	send func(tag uint64) error
 	next func() (tag uint64, err error)
 	end  func() error
 }
 
-func authorizing(ctx context.Context, conn *grpc.ClientConn, subscribers int) (exchange, error) {
+func authorizing(ctx context.Context, conn *grpc.ClientConn, subscribers int) (requestStream, error) {
 	s, err := optionsv1.NewEnforcementServiceClient(conn).AuthorizeStream(ctx)
 	if err != nil {
-		return exchange{}, err
+		return requestStream{}, err
 	}
 	which := scatter(subscribers)
-	return exchange{
+	return requestStream{
 		send: func(tag uint64) error {
 			return s.Send(&optionsv1.AuthorizeStreamRequest{Tag: tag, Request: &optionsv1.AuthorizeRequest{
 				Name: "tenants/" + tenant + "/subscribers/" + msisdn(which(int(tag))), Use: &optionsv1.AuthorizeRequest_Option{Option: eventv1.Safeguard_OPTION_DATA},
@@ -109,7 +109,7 @@ func authorizing(ctx context.Context, conn *grpc.ClientConn, subscribers int) (e
 		},
 		next: func() (uint64, error) {
 			res, err := s.Recv()
-			if err == nil && res.GetResponse().GetVerdict() != optionsv1.AuthorizeResponse_VERDICT_ALLOW {
+			if err == nil && res.GetResponse().GetDecision() != optionsv1.AuthorizeResponse_DECISION_ALLOW {
 				err = fmt.Errorf("not allowed: %v", res)
 			}
 			return res.GetTag(), err
@@ -118,13 +118,13 @@ func authorizing(ctx context.Context, conn *grpc.ClientConn, subscribers int) (e
 	}, nil
 }
 
-func charging(ctx context.Context, conn *grpc.ClientConn, subscribers int) (exchange, error) {
+func charging(ctx context.Context, conn *grpc.ClientConn, subscribers int) (requestStream, error) {
 	s, err := optionsv1.NewEnforcementServiceClient(conn).ChargeStream(ctx)
 	if err != nil {
-		return exchange{}, err
+		return requestStream{}, err
 	}
 	which, began := scatter(subscribers), time.Now().UnixNano()
-	return exchange{
+	return requestStream{
 		send: func(tag uint64) error {
 			return s.Send(&optionsv1.ChargeStreamRequest{Tag: tag, Request: &optionsv1.ChargeRequest{
 				Name: "tenants/" + tenant + "/subscribers/" + msisdn(which(int(tag))), TransactionReference: fmt.Sprintf("%d-%d", began, tag),
@@ -142,7 +142,7 @@ func charging(ctx context.Context, conn *grpc.ClientConn, subscribers int) (exch
 	}, nil
 }
 
-// times is how long answers took, in milliseconds, and what went on a second.
+// times is how long answers took, in milliseconds, and how many went on in a second.
 type times struct{ p50, p99, answered, used float64 }
 
 // String is all of it.
@@ -150,8 +150,8 @@ func (t times) String() string {
 	return fmt.Sprintf("p50 %.2f ms, p99 %.2f ms, %.0f/s answered beside %.0f/s of usage", t.p50, t.p99, t.answered, t.used)
 }
 
-// answered asks so many times a second, while usage comes in, and says how long answers took behind the warm-up.
-func (s *stand) answered(ctx context.Context, f *fleet.Fleet, conn *grpc.ClientConn, o options, perSecond int, open func(context.Context, *grpc.ClientConn, int) (exchange, error)) (t times, err error) {
+// answered asks so many times a second, while usage comes in, and returns how long answers took after the warm-up.
+func (s *bed) answered(ctx context.Context, f *fleet.Fleet, conn *grpc.ClientConn, o options, perSecond int, open func(context.Context, *grpc.ClientConn, int) (requestStream, error)) (t times, err error) {
 	began := time.Now()
 	stop := began.Add(o.warmUp + o.length)
 	var work sync.WaitGroup
@@ -186,7 +186,7 @@ func (s *stand) answered(ctx context.Context, f *fleet.Fleet, conn *grpc.ClientC
 }
 
 // ask sends at an even rate and takes the times of what is sent after from.
-func ask(ctx context.Context, x exchange, perSecond int, from, stop time.Time) (took []time.Duration, err error) {
+func ask(ctx context.Context, x requestStream, perSecond int, from, stop time.Time) (took []time.Duration, err error) {
 	var mu sync.Mutex
 	sent := map[uint64]time.Time{}
 	received := make(chan error, 1)
@@ -225,7 +225,7 @@ func ask(ctx context.Context, x exchange, perSecond int, from, stop time.Time) (
 		}
 		return err == nil
 	})
-	// One more, so that whoever receives wakes up and sees how many there are.
+	// One more, so that the receiving side wakes up and sees how many there are.
 	total <- n + 1
 	if err == nil {
 		err = x.send(uint64(n))
@@ -256,7 +256,7 @@ func usage(ctx context.Context, f *fleet.Fleet, o options, stop time.Time) (n in
 	return n, errors.Join(err, p.Close(ctx))
 }
 
-// paced does something every so often, told how much time went by, until stop or until it does not want to go on.
+// paced calls a function at intervals, with the time that went by, until stop or until it returns false.
 func paced(ctx context.Context, every time.Duration, stop time.Time, do func(elapsed time.Duration) bool) {
 	began := time.Now()
 	tick := time.NewTicker(every)

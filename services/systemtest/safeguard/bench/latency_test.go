@@ -6,12 +6,12 @@ import (
 	"time"
 )
 
-func TestEveryRequestBehindTheWarmUpIsTimed(t *testing.T) {
+func TestAsk_TimesEveryRequestAfterTheWarmUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const perSecond, delay = 500, 7 * time.Millisecond
 		answers := make(chan uint64, 10_000)
 		ended := false
-		x := exchange{
+		x := requestStream{
 			send: func(tag uint64) error {
 				time.AfterFunc(delay, func() { answers <- tag })
 				return nil

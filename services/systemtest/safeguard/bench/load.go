@@ -18,7 +18,7 @@ import (
 
 const tenant = "bench"
 
-// Every hundredth charge is of one euro, and a threshold stands at each euro:
+// Every hundredth charge is of one euro, and there is a threshold at each euro:
 // one event in a hundred crosses one. The others are of a thousandth of a cent.
 const (
 	crossingNanos = 1_000_000_000
@@ -26,7 +26,7 @@ const (
 	thresholds    = 10
 )
 
-// class offers all three options. Only the data safeguard's thresholds are crossed: one event in a hundred tells one thing.
+// class offers all three options. Only the data safeguard's thresholds are crossed: one event in a hundred publishes one outcome.
 func class() *configv1.ClassOfService {
 	far := &money.Money{CurrencyCode: "EUR", Units: 1_000_000}
 	data := &configv1.DataSafeguardOption{Limit: far}
@@ -46,7 +46,7 @@ func class() *configv1.ClassOfService {
 
 func msisdn(i int) string { return fmt.Sprintf("4915%09d", i) }
 
-// load is what stands in a log, and what must come of it.
+// load is what is in a log, and what must come of it.
 type load struct {
 	spent []int64 // nanos by subscriber
 }
@@ -61,7 +61,7 @@ func activate(ctx context.Context, f *fleet.Fleet, n int) error {
 	})
 }
 
-// use puts usage into the log, of subscribers as which says.
+// use puts usage into the log, of the subscribers that which returns.
 func (l *load) use(ctx context.Context, f *fleet.Fleet, name string, n int, which func(i int) int) error {
 	var mu sync.Mutex
 	return produce(ctx, f, n, func(i int, now time.Time) *event.Event {

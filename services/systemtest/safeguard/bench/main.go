@@ -38,17 +38,17 @@ type options struct {
 // measure is one thing that is measured, of which there may be several figures.
 type measure struct {
 	name string
-	do   func(*stand, context.Context, options) ([]figure.Figure, error)
+	do   func(*bed, context.Context, options) ([]figure.Figure, error)
 }
 
 // measures in their order.
 var measures = []measure{
-	{"throughput", (*stand).throughput},
-	{"cold", (*stand).cold},
-	{"import", (*stand).importing},
-	{"memory", (*stand).remembered},
-	{"latency", (*stand).latencies},
-	{"growth", (*stand).grown},
+	{"throughput", (*bed).throughput},
+	{"cold", (*bed).cold},
+	{"import", (*bed).importing},
+	{"memory", (*bed).remembered},
+	{"latency", (*bed).latencies},
+	{"growth", (*bed).grown},
 }
 
 func names(all []measure) (names []string) {
@@ -104,15 +104,15 @@ func main() {
 	}
 }
 
-func say(format string, args ...any) {
+func report(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
-// stand is what the benchmark runs on.
-type stand struct {
+// bed is what the benchmark runs on.
+type bed struct {
 	kafka, redis *fleet.Server
 	dir          string
-	on           string // what the servers say of themselves
+	on           string // as the servers describe themselves
 }
 
 func bench(ctx context.Context, o options, chosen []measure) (err error) {
@@ -121,8 +121,8 @@ func bench(ctx context.Context, o options, chosen []measure) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	s := &stand{dir: dir}
-	say("building")
+	s := &bed{dir: dir}
+	report("building")
 	if err := fleet.Build(ctx, filepath.Join(dir, "bin"), "config", "ingest", "safeguard"); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func bench(ctx context.Context, o options, chosen []measure) (err error) {
 const note = "three options, each event counts against all of them; the service and the bare loop are processes on the machine of the servers"
 
 // throughput measures the engine and the bare loop, one after the other, a few times.
-func (s *stand) throughput(ctx context.Context, o options) ([]figure.Figure, error) {
+func (s *bed) throughput(ctx context.Context, o options) ([]figure.Figure, error) {
 	rate := figure.Figure{Name: "safeguard.events_per_second", Unit: "events/s", Goal: 100_000, Better: "higher", On: s.on, Note: note}
 	ratio := figure.Figure{Name: "safeguard.floor_ratio", Unit: "ratio", Goal: 0.5, Better: "higher", On: s.on, Note: note}
 	var rates, ratios []float64

@@ -16,8 +16,8 @@ import (
 const idsEach = 24
 
 // remembered measures what Redis takes for a subscriber with three options and their timers, by used_memory before and after,
-// while nobody is connected but us.
-func (s *stand) remembered(ctx context.Context, o options) (figures []figure.Figure, err error) {
+// while no other client is connected.
+func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figure, err error) {
 	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
 	defer client.Close() //nolint:errcheck // read only
 	f, err := s.installation(ctx, "memory", o.partitions)
@@ -40,7 +40,7 @@ func (s *stand) remembered(ctx context.Context, o options) (figures []figure.Fig
 	if err := m.Ready(ctx); err != nil {
 		return nil, err
 	}
-	say("memory: %d subscribers", o.memory)
+	report("memory: %d subscribers", o.memory)
 	if err := activate(ctx, f, o.memory); err != nil {
 		return nil, err
 	}
@@ -68,7 +68,7 @@ func (s *stand) remembered(ctx context.Context, o options) (figures []figure.Fig
 		return nil, err
 	}
 	each := float64(after-before) / float64(o.memory)
-	say("memory: %.0f bytes a subscriber, records of %d bytes", each, bytes)
+	report("memory: %.0f bytes a subscriber, records of %d bytes", each, bytes)
 	return []figure.Figure{{
 		Name: "safeguard.bytes_per_subscriber", Value: figure.Round(each), Unit: "bytes", Goal: 512, Better: "lower", On: s.on,
 		Note:   fmt.Sprintf("used_memory of %d subscribers with three options, %d ids each, due lists included; a record is %d bytes long", o.memory, idsEach, bytes),

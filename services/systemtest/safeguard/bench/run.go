@@ -32,7 +32,7 @@ type result struct {
 }
 
 // installation is a fleet with config running and the class in it.
-func (s *stand) installation(ctx context.Context, name string, partitions int) (*fleet.Fleet, error) {
+func (s *bed) installation(ctx context.Context, name string, partitions int) (*fleet.Fleet, error) {
 	dir := filepath.Join(s.dir, name)
 	if err := os.Mkdir(dir, 0o700); err != nil {
 		return nil, err
@@ -53,7 +53,7 @@ func (s *stand) installation(ctx context.Context, name string, partitions int) (
 }
 
 // run measures the engine and then, on the same log, the bare loop.
-func (s *stand) run(ctx context.Context, i int, o options) (r result, err error) {
+func (s *bed) run(ctx context.Context, i int, o options) (r result, err error) {
 	f, err := s.installation(ctx, fmt.Sprintf("run-%d", i), o.partitions)
 	if err != nil {
 		return r, err
@@ -67,7 +67,7 @@ func (s *stand) run(ctx context.Context, i int, o options) (r result, err error)
 	if err := m.Ready(ctx); err != nil {
 		return r, err
 	}
-	say("run %d: %d subscribers", i+1, o.subscribers)
+	report("run %d: %d subscribers", i+1, o.subscribers)
 	if err := activate(ctx, f, o.subscribers); err != nil {
 		return r, err
 	}
@@ -77,7 +77,7 @@ func (s *stand) run(ctx context.Context, i int, o options) (r result, err error)
 	if err := m.Stop(ctx); err != nil {
 		return r, err
 	}
-	say("run %d: %d events", i+1, o.events)
+	report("run %d: %d events", i+1, o.events)
 	l := &load{spent: make([]int64, o.subscribers)}
 	random := scatter(o.subscribers)
 	if err := l.use(ctx, f, "u", o.events, random); err != nil {
@@ -107,11 +107,11 @@ func (s *stand) run(ctx context.Context, i int, o options) (r result, err error)
 	if o.engineOnly {
 		return r, nil
 	}
-	say("run %d: engine %.0f/s; the bare loop now, batches of %.0f, records of %d bytes", i+1, r.engine, r.batch, r.recordBytes)
+	report("run %d: engine %.0f/s; the bare loop now, batches of %.0f, records of %d bytes", i+1, r.engine, r.batch, r.recordBytes)
 	if err := s.bare(ctx, f, &r, o); err != nil {
 		return r, err
 	}
-	say("run %d: engine %.0f/s, bare %.0f/s, ratio %.2f", i+1, r.engine, r.bare, r.engine/r.bare)
+	report("run %d: engine %.0f/s, bare %.0f/s, ratio %.2f", i+1, r.engine, r.bare, r.engine/r.bare)
 	return r, nil
 }
 
@@ -253,7 +253,7 @@ func (l *load) check(ctx context.Context, f *fleet.Fleet, m *fleet.Member) error
 }
 
 // recordBytes is the mean length of some of the engine's records.
-func (s *stand) recordBytes(ctx context.Context, f *fleet.Fleet) (int, error) {
+func (s *bed) recordBytes(ctx context.Context, f *fleet.Fleet) (int, error) {
 	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
 	defer client.Close() //nolint:errcheck // read only
 	sum, n := int64(0), int64(0)
@@ -272,9 +272,9 @@ func (s *stand) recordBytes(ctx context.Context, f *fleet.Fleet) (int, error) {
 }
 
 // bare measures the bare loop on the log that the engine has worked.
-func (s *stand) bare(ctx context.Context, f *fleet.Fleet, r *result, o options) error {
+func (s *bed) bare(ctx context.Context, f *fleet.Fleet, r *result, o options) error {
 	client := redis.NewClient(&redis.Options{Addr: s.redis.Address(), MaxRetries: -1, ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10})
-	defer client.Close() //nolint:errcheck // the job's own calls tell
+	defer client.Close() //nolint:errcheck // the job's own requests return it
 	const out = "bare.outcomes"
 	if err := f.Client.CreateTopics(ctx, []stream.TopicSpec{{Name: out, Partitions: o.partitions, Replication: 1}}, true); err != nil {
 		return err
@@ -309,7 +309,7 @@ func (s *stand) bare(ctx context.Context, f *fleet.Fleet, r *result, o options) 
 }
 
 // cold measures a pass over subscribers of whom nothing is in memory beside another over the same.
-func (s *stand) cold(ctx context.Context, o options) ([]figure.Figure, error) {
+func (s *bed) cold(ctx context.Context, o options) ([]figure.Figure, error) {
 	f := figure.Figure{Name: "safeguard.cold_ratio", Unit: "ratio", Goal: 2, Better: "lower", On: s.on, Note: note}
 	var ratios []float64
 	for i := range o.runs {
@@ -327,7 +327,7 @@ func (s *stand) cold(ctx context.Context, o options) ([]figure.Figure, error) {
 
 // passes measures two passes over the same subscribers by a process that has
 // none of them in memory.
-func (s *stand) passes(ctx context.Context, i int, o options) (first, second time.Duration, err error) {
+func (s *bed) passes(ctx context.Context, i int, o options) (first, second time.Duration, err error) {
 	f, err := s.installation(ctx, fmt.Sprintf("cold-%d", i), o.partitions)
 	if err != nil {
 		return 0, 0, err
@@ -340,7 +340,7 @@ func (s *stand) passes(ctx context.Context, i int, o options) (first, second tim
 	if err := m.Ready(ctx); err != nil {
 		return 0, 0, err
 	}
-	say("cold pass: %d subscribers", o.cold)
+	report("cold pass: %d subscribers", o.cold)
 	if err := activate(ctx, f, o.cold); err != nil {
 		return 0, 0, err
 	}
@@ -371,6 +371,6 @@ func (s *stand) passes(ctx context.Context, i int, o options) (first, second tim
 		return 0, 0, err
 	}
 	first, second = between.Sub(began), time.Since(between)
-	say("cold pass: first %s, second %s", first, second)
+	report("cold pass: first %s, second %s", first, second)
 	return first, second, l.check(ctx, f, m)
 }

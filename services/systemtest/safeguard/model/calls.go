@@ -17,11 +17,11 @@ func init() {
 	event.RegisterControl(&controlv1.Revision{}, &controlv1.Tick{}, &controlv1.Gap{}, &controlv1.Transfer{}, &controlv1.TransferSettled{}, &controlv1.Forward{})
 }
 
-// Answer is what the caller of a change or a charge is told.
+// Answer is what the caller of a change or a charge gets.
 type Answer struct {
-	// Codes of which one is told where the call is refused; none where it was accepted or judged.
+	// Codes of which one is given where the call is refused; none where it was accepted or decided.
 	Codes []string
-	// Allowed says that a charge was counted; Refusals are the reasons of which one is told where it was not.
+	// Allowed says that a charge was counted; Refusals are the reasons of which one is given where it was not.
 	Allowed  bool
 	Refusals []string
 	Spent    int64
@@ -46,13 +46,15 @@ const (
 	callsKept    = 16
 )
 
-// Answers of the calls that stand in the log under an id, in their order.
-func (w *World) Answers(id string) []Answer { return w.answers[id] }
+// Answers of the commands of an id in the log, in their order.
+func (w *Partition) Answers(id string) []Answer { return w.answers[id] }
 
 func refuse(codes ...string) Answer { return Answer{Codes: codes} }
 
-// answer keeps what the caller is told. What was refused changed nothing and is judged anew.
-func (t *turn) answer(a Answer) { t.world.answers[t.event.ID] = append(t.world.answers[t.event.ID], a) }
+// answer keeps what the caller gets. What was refused changed nothing and is decided anew.
+func (t *turn) answer(a Answer) {
+	t.partition.answers[t.event.ID] = append(t.partition.answers[t.event.ID], a)
+}
 
 // again finds a call that was accepted before.
 func (t *turn) again() (a Answer, found bool) {
@@ -79,7 +81,7 @@ func (t *turn) accept(a Answer, worth int64) Answer {
 	return a
 }
 
-// charged says whether a refund of a charge has anything to take back.
+// charged reports whether a refund of a charge has anything to take back.
 func (t *turn) charged(c *eventv1.Correction) bool {
 	from := t.at.Add(-callsWindow)
 	if calls := t.person.calls; len(calls) == callsKept && calls[0].at.After(from) {
@@ -105,26 +107,26 @@ func (t *turn) try(which eventv1.Safeguard_Option, f func(o *option, r *rule) An
 	if r, known := t.rule(which); !known || r == nil {
 		return refuse("OPTION_NOT_OFFERED", "CLASS_OF_SERVICE_UNKNOWN")
 	}
-	before, said := p.clone(), len(t.world.said)
+	before, outcomes := p.clone(), len(t.partition.outcomes)
 	t.adoptAll(becauseCatalog)
 	r, _ := t.rule(which)
 	a := f(p.options[which-1], r)
 	if len(a.Codes) > 0 || len(a.Refusals) > 0 {
 		*p = *before
-		t.world.said = t.world.said[:said]
+		t.partition.outcomes = t.partition.outcomes[:outcomes]
 		t.counts = false
 	}
 	return a
 }
 
-// unknown is the answer to a charge for which there is nothing to count it against: the tenant's on_unknown says whether it
-// is let on.
+// unknown is the answer to a charge for which there is nothing to count it against: the tenant's on_unknown decides whether
+// it is allowed.
 func (t *turn) unknown() (a Answer, is bool) {
 	p := t.person
-	if _, known := t.rule(Payment); len(p.parked) == 0 && (!p.alive || known) {
+	if _, known := t.rule(Payment); len(p.pending) == 0 && (!p.alive || known) {
 		return a, false
 	}
-	policy := t.world.tenants[p.tenant].GetSubscribers().GetOnUnknown()
+	policy := t.partition.tenants[p.tenant].GetSubscribers().GetOnUnknown()
 	return Answer{Allowed: policy == configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW, Refusals: []string{"UNKNOWN"}}, true
 }
 
@@ -174,19 +176,19 @@ func (t *turn) change(d *controlv1.ChangeCommand) Answer {
 		}
 		t.turnBit(o, becauseChange, func() {
 			if dayed {
-				t.say(o, "renewal_day_changed", becauseChange)
+				t.publish(o, "renewal_day_changed", becauseChange)
 			}
 			if limited {
-				t.say(o, "limit_changed", becauseChange)
+				t.publish(o, "limit_changed", becauseChange)
 			}
 			switch {
 			case !stated:
 			case o.state == Active:
-				t.say(o, "activated", becauseChange)
+				t.publish(o, "activated", becauseChange)
 			case o.which == Data:
-				t.say(o, "opted_out", becauseChange)
+				t.publish(o, "opted_out", becauseChange)
 			default:
-				t.say(o, "deactivated", becauseChange)
+				t.publish(o, "deactivated", becauseChange)
 			}
 		})
 		return t.accept(Answer{Spent: o.spent}, 0)
@@ -286,7 +288,7 @@ func (t *turn) changeState(o *option, r *rule, d *controlv1.ChangeCommand, codes
 	}
 	o.state = to
 	if to == Active {
-		o.peak = max(o.peak, o.spent) // what lies below is taken as told
+		o.peak = max(o.peak, o.spent) // what is below fires nothing any more
 	}
 	return true
 }

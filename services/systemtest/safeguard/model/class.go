@@ -99,18 +99,18 @@ type common interface {
 // ruleOf reads an option of a class; nil where the class does not offer it.
 func ruleOf(c *configv1.ClassOfService, o eventv1.Safeguard_Option) *rule {
 	r := &rule{which: o, state: Active, day: 1}
-	var said common
+	var configured common
 	limit := func(m *money.Money) {
 		r.limit, r.limited, r.currency = mustNanos(m), true, m.GetCurrencyCode()
 	}
 	switch {
 	case o == Data && c.GetDataSafeguard() != nil:
-		said, r.scope = c.GetDataSafeguard(), isRoamingData
+		configured, r.scope = c.GetDataSafeguard(), isRoamingData
 		r.states = []eventv1.Safeguard_State{Active, Temporarily, Permanently}
 		limit(c.GetDataSafeguard().GetLimit())
 	case o == Overspend && c.GetOverspendSafeguard() != nil:
 		s := c.GetOverspendSafeguard()
-		said, r.scope = s, (*eventv1.UsageCharged).GetOutOfBundle
+		configured, r.scope = s, (*eventv1.UsageCharged).GetOutOfBundle
 		r.states, r.state, r.currency = []eventv1.Safeguard_State{Active, Inactive}, Inactive, s.GetCurrencyCode()
 		r.inactiveBlocks = s.GetInactivePolicy() == configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
 		if s.GetDefaultLimit() != nil {
@@ -118,7 +118,7 @@ func ruleOf(c *configv1.ClassOfService, o eventv1.Safeguard_Option) *rule {
 		}
 	case o == Payment && c.GetPaymentSafeguard() != nil:
 		s := c.GetPaymentSafeguard()
-		said, r.scope = s, (*eventv1.UsageCharged).GetThirdParty
+		configured, r.scope = s, (*eventv1.UsageCharged).GetThirdParty
 		r.states = []eventv1.Safeguard_State{Active, Inactive}
 		limit(s.GetLimit())
 		if s.GetPerPaymentLimit() != nil {
@@ -127,9 +127,9 @@ func ruleOf(c *configv1.ClassOfService, o eventv1.Safeguard_Option) *rule {
 	default:
 		return nil
 	}
-	r.gross = said.GetAmountBasis() == configv1.AmountBasis_AMOUNT_BASIS_GROSS
-	r.wholesale = said.GetRatingBasis() == configv1.RatingBasis_RATING_BASIS_WHOLESALE
-	for _, t := range said.GetAlertThresholds() {
+	r.gross = configured.GetAmountBasis() == configv1.AmountBasis_AMOUNT_BASIS_GROSS
+	r.wholesale = configured.GetRatingBasis() == configv1.RatingBasis_RATING_BASIS_WHOLESALE
+	for _, t := range configured.GetAlertThresholds() {
 		a := alert{percent: t.GetPercent()}
 		if t.GetAmount() != nil {
 			a.amount = mustNanos(t.GetAmount())
@@ -139,26 +139,26 @@ func ruleOf(c *configv1.ClassOfService, o eventv1.Safeguard_Option) *rule {
 	if len(r.alerts) == 0 {
 		r.alerts = []alert{{percent: 80}}
 	}
-	if s := said.GetScope(); s != "" {
+	if s := configured.GetScope(); s != "" {
 		if r.scope = Scopes[s]; r.scope == nil {
 			panic("the model does not know the scope " + s)
 		}
 	}
-	r.zone = zoneOf(said.GetTimeZone())
-	if d := said.GetRenewalDay(); d != 0 {
+	r.zone = zoneOf(configured.GetTimeZone())
+	if d := configured.GetRenewalDay(); d != 0 {
 		r.day = int(d)
 	}
-	if s := said.GetStates(); len(s) > 0 {
+	if s := configured.GetStates(); len(s) > 0 {
 		r.states = slices.Clone(s)
 		if !slices.Contains(r.states, Active) {
 			r.states = append(r.states, Active)
 		}
 	}
-	if s := said.GetDefaultState(); s != 0 {
+	if s := configured.GetDefaultState(); s != 0 {
 		r.state = s
 	}
-	if said.GetSecondNotice() != nil {
-		r.second, r.notes = mustNanos(said.GetSecondNotice()), true
+	if configured.GetSecondNotice() != nil {
+		r.second, r.notes = mustNanos(configured.GetSecondNotice()), true
 	}
 	return r
 }

@@ -14,19 +14,19 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Heard is a record of the safeguards topic or of the rejected one, in the model's words. Only one reason stands in it.
-func Heard(r stream.Record) (h Said, d *eventv1.Safeguard, err error) {
+// ReadOutcome reads a record of the safeguards topic or of the rejected one. It has one reason.
+func ReadOutcome(r stream.Record) (h Outcome, d *eventv1.Safeguard, err error) {
 	e, err := event.Decode(r.Value)
 	if err != nil {
 		return h, nil, fmt.Errorf("read outcome: %w", err)
 	}
 	if reason, rejected := r.Header(event.HeaderReason); rejected {
-		partition, _ := r.Header(event.HeaderPartition)
-		n, err := strconv.ParseInt(string(partition), 10, 32)
+		number, _ := r.Header(event.HeaderPartition)
+		n, err := strconv.ParseInt(string(number), 10, 32)
 		if err != nil {
 			return h, nil, fmt.Errorf("read rejection: %w", err)
 		}
-		return Said{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: []string{string(reason)}, Partition: int32(n)}, nil, nil
+		return Outcome{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: []string{string(reason)}, Partition: int32(n)}, nil, nil
 	}
 	d, ok := e.Data.(*eventv1.Safeguard)
 	if !ok {
@@ -39,7 +39,7 @@ func Heard(r stream.Record) (h Said, d *eventv1.Safeguard, err error) {
 		}
 		return n
 	}
-	h = Said{
+	h = Outcome{
 		Subject: e.Subject, Kind: strings.TrimPrefix(e.Type, "safeguard."), Option: d.GetOption(), State: d.GetState(), Spent: nanos(d.GetSpent()),
 		Limit: nanos(d.GetLimit()), Limited: d.GetLimit() != nil, Currency: d.GetSpent().GetCurrencyCode(), Blocked: d.GetBlocked(),
 		Reasons: []string{d.GetReason()}, Cause: d.GetCause().GetEvent().GetId(), At: e.Time, Start: d.GetPeriodStart().AsTime(),
@@ -53,8 +53,8 @@ func Heard(r stream.Record) (h Said, d *eventv1.Safeguard, err error) {
 	return h, d, err
 }
 
-// Differs says in what heard is not what was meant; empty where it is the same.
-func (s Said) Differs(h Said) string {
+// Differs lists in what a published outcome is not the expected one; empty where they are the same.
+func (s Outcome) Differs(h Outcome) string {
 	var all []string
 	differ := func(name string, want, got any) {
 		if want != got {
@@ -95,29 +95,29 @@ func (s Said) Differs(h Said) string {
 	return strings.Join(all, "; ")
 }
 
-// Wrong is something that is not as it was meant.
+// Wrong is a difference between what was expected and what was published.
 type Wrong struct {
-	// Lost was meant and never heard; Doubled was heard and not meant. What was heard otherwise than meant is both.
+	// Lost was expected and not published; Doubled was published and not expected. What was published otherwise is both.
 	Lost, Doubled bool
 	Text          string
 }
 
-// String says what it is.
+// String describes the difference.
 func (w Wrong) String() string { return w.Text }
 
-// Compare holds what was heard, in order and without repeats, against what was meant: the outcomes of each subject in their
-// order, and so its rejections by each partition. Of one that goes wrong it tells the first thing: the rest follows from it.
-func Compare(meant, heard []Said) (wrong []Wrong) {
-	type place struct {
+// Compare compares what was published, in order and without repeats, with what was expected: the outcomes of each subject in
+// their order, and likewise its rejections in each partition. It returns the first difference of each: the rest follows from it.
+func Compare(expected, published []Outcome) (wrong []Wrong) {
+	type chain struct {
 		subject   string
 		rejected  bool
 		partition int32
 	}
-	chains := map[place][2][]Said{}
-	var order []place
-	put := func(which int, all []Said) {
+	chains := map[chain][2][]Outcome{}
+	var order []chain
+	put := func(which int, all []Outcome) {
 		for _, s := range all {
-			at := place{s.Subject, s.Kind == "rejected", s.Partition}
+			at := chain{s.Subject, s.Kind == "rejected", s.Partition}
 			c, known := chains[at]
 			if !known {
 				order = append(order, at)
@@ -126,16 +126,16 @@ func Compare(meant, heard []Said) (wrong []Wrong) {
 			chains[at] = c
 		}
 	}
-	put(0, meant)
-	put(1, heard)
+	put(0, expected)
+	put(1, published)
 	for _, at := range order {
 		want, got := ordered(chains[at][0]), ordered(chains[at][1])
 		for i := range max(len(want), len(got)) {
 			switch {
 			case i >= len(got):
-				wrong = append(wrong, Wrong{true, false, fmt.Sprintf("never said: %s", want[i])})
+				wrong = append(wrong, Wrong{true, false, fmt.Sprintf("never published: %s", want[i])})
 			case i >= len(want):
-				wrong = append(wrong, Wrong{false, true, fmt.Sprintf("said and not meant: %s", got[i])})
+				wrong = append(wrong, Wrong{false, true, fmt.Sprintf("published and not expected: %s", got[i])})
 			default:
 				if d := want[i].Differs(got[i]); d != "" {
 					wrong = append(wrong, Wrong{true, true, fmt.Sprintf("the %dth about %s: %s\n    want %s\n    got  %s", i+1, at.subject, d, want[i], got[i])})
@@ -149,10 +149,10 @@ func Compare(meant, heard []Said) (wrong []Wrong) {
 	return wrong
 }
 
-// ordered puts alerts of one event that stand for the same amount into an order: which of them comes first is left open.
-func ordered(chain []Said) []Said {
+// ordered puts alerts of one event for the same amount into an order: which of them comes first is left open.
+func ordered(chain []Outcome) []Outcome {
 	chain = slices.Clone(chain)
-	same := func(a, b Said) bool {
+	same := func(a, b Outcome) bool {
 		return a.Kind == "alert" && b.Kind == "alert" && a.Cause == b.Cause && a.Option == b.Option && a.Amount == b.Amount
 	}
 	for from := 0; from < len(chain); {
@@ -160,10 +160,10 @@ func ordered(chain []Said) []Said {
 		for to < len(chain) && same(chain[from], chain[to]) {
 			to++
 		}
-		// Only what tells them apart changes places.
+		// Only the fields in which they differ change places.
 		names := slices.Clone(chain[from:to])
-		slices.SortFunc(names, func(a, b Said) int { return cmp.Compare(a.Percent, b.Percent) })
-		slices.SortStableFunc(names, func(a, b Said) int {
+		slices.SortFunc(names, func(a, b Outcome) int { return cmp.Compare(a.Percent, b.Percent) })
+		slices.SortStableFunc(names, func(a, b Outcome) int {
 			switch {
 			case a.Second == b.Second:
 				return 0

@@ -23,7 +23,7 @@ type Step struct {
 	Snapshot *configv1.Snapshot
 }
 
-// Mix says what a history is made of.
+// Mix is what a history is made of.
 type Mix struct {
 	// Options that classes may offer.
 	Options []eventv1.Safeguard_Option
@@ -31,7 +31,7 @@ type Mix struct {
 	Calls, Classes, Moves bool
 	// Grace lets usage wait for an activation; without it the tenant wants none.
 	Grace bool
-	// Imports are activations that say how options stand already.
+	// Imports are activations that bring options as they are in another system.
 	Imports bool
 	// Calm leaves out what the catalog may change underway.
 	Calm bool
@@ -42,18 +42,19 @@ type Mix struct {
 
 const tenant = "acme"
 
-// history is one in the making. It keeps a world of its own, so as to aim at what is just not, just, and just more than enough.
+// history is one in the making. It keeps a partition of its own, so as to aim just below, at, and just above
+// what makes a difference.
 type history struct {
-	mix     Mix
-	rand    *rand.Rand
-	world   *World
-	now     time.Time
-	steps   []Step
-	serial  int
-	seed    uint64
-	classes map[string]*configv1.ClassOfService
-	policy  *configv1.SubscriberPolicy
-	sent    []sent // may be sent again
+	mix       Mix
+	rand      *rand.Rand
+	partition *Partition
+	now       time.Time
+	steps     []Step
+	serial    int
+	seed      uint64
+	classes   map[string]*configv1.ClassOfService
+	policy    *configv1.SubscriberPolicy
+	sent      []sent // may be sent again
 }
 
 type sent struct {
@@ -72,7 +73,7 @@ var beginnings = []string{
 
 // Random is a history of so many steps. The same seed gives the same.
 func Random(seed uint64, mix Mix, steps int) []Step {
-	h := &history{mix: mix, rand: rand.New(rand.NewPCG(seed, 7)), world: New(), seed: seed, classes: map[string]*configv1.ClassOfService{}}
+	h := &history{mix: mix, rand: rand.New(rand.NewPCG(seed, 7)), partition: New(), seed: seed, classes: map[string]*configv1.ClassOfService{}}
 	h.now, _ = time.Parse(time.RFC3339, pick(h, beginnings))
 	h.now = h.now.Add(time.Duration(h.rand.IntN(3600_000)) * time.Millisecond)
 	h.configure(true)
@@ -91,12 +92,12 @@ func (h *history) chance(percent int) bool { return h.rand.IntN(100) < percent }
 func (h *history) add(s Step) {
 	h.steps = append(h.steps, s)
 	if s.Snapshot != nil {
-		h.world.Configure(s.At, s.Snapshot)
+		h.partition.Configure(s.At, s.Snapshot)
 	} else {
-		h.world.Happen(s.At, s.Event)
+		h.partition.Happen(s.At, s.Event)
 		h.sent = append(h.sent, sent{s.At, s.Event})
 	}
-	h.world.Take()
+	h.partition.Take()
 }
 
 func (h *history) number() string { return fmt.Sprintf("44770090000%d", 1+h.rand.IntN(h.mix.Numbers)) }
@@ -126,7 +127,7 @@ func (h *history) tick() {
 
 func (h *history) pass(d time.Duration) { h.now = h.now.Add(d) }
 
-// wait lets some time pass: mostly little, sometimes up to about the end of somebody's period.
+// wait lets some time pass: mostly little, sometimes up to about the end of a period.
 func (h *history) wait() {
 	switch n := h.rand.IntN(100); {
 	case n < 60:
@@ -136,7 +137,7 @@ func (h *history) wait() {
 	case n < 80:
 		h.pass(time.Duration(h.rand.IntN(20*24)) * time.Hour)
 	case n < 92:
-		views, _, _ := h.world.Look(tenant, h.number())
+		views, _, _ := h.partition.Look(tenant, h.number())
 		to := pick(h, views[:]).End.Add(pick(h, []time.Duration{-time.Hour, -time.Millisecond, 0, time.Millisecond, time.Minute, time.Hour}))
 		if to.After(h.now) {
 			h.now = to
@@ -147,7 +148,7 @@ func (h *history) wait() {
 func (h *history) step() {
 	h.wait()
 	number := h.number()
-	views, _, alive := h.world.Look(tenant, number)
+	views, _, alive := h.partition.Look(tenant, number)
 	switch n := h.rand.IntN(1000); {
 	case n < 60 && !h.mix.Calm:
 		h.configure(false)
@@ -160,14 +161,14 @@ func (h *history) step() {
 	case n < 165:
 		h.activate(number)
 	case n < 190:
-		h.say(number, "subscriber.terminated", &eventv1.SubscriberTerminated{})
+		h.send(number, "subscriber.terminated", &eventv1.SubscriberTerminated{})
 	case n < 200:
-		h.say(number, pick(h, []string{"subscriber.suspended", "subscriber.resumed"}), &eventv1.SubscriberStatusChanged{})
+		h.send(number, pick(h, []string{"subscriber.suspended", "subscriber.resumed"}), &eventv1.SubscriberStatusChanged{})
 	case n < 240 && h.mix.Classes:
-		h.say(number, "subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: h.class()})
+		h.send(number, "subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: h.class()})
 	case n < 260 && h.mix.Moves:
 		if to := h.number(); to != number {
-			h.say(number, "subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
+			h.send(number, "subscriber.msisdn_changed", &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
 		}
 	case n < 420 && h.mix.Calls:
 		h.change(number, views)
@@ -178,8 +179,8 @@ func (h *history) step() {
 	}
 }
 
-// say is an event of now, or, rarely, of a while ago.
-func (h *history) say(number, kind string, data proto.Message) {
+// send is an event of now, or, rarely, of a while ago.
+func (h *history) send(number, kind string, data proto.Message) {
 	e := h.event(number, kind, data)
 	switch n := h.rand.IntN(100); {
 	case n < 8:
@@ -190,12 +191,12 @@ func (h *history) say(number, kind string, data proto.Message) {
 	h.add(Step{At: h.stamp(), Event: e})
 }
 
-// again sends something a second time, or another thing under its id. Ids are remembered for the window at least, and who
-// knows for how much longer: what is older than that is left alone, as are calls of more than a day.
+// again sends something a second time, or another thing under its id. Ids are remembered for the window at least, and
+// for an unknown time longer: what is older than that is not sent again, nor are calls of more than a day.
 func (h *history) again() {
 	s := pick(h, h.sent[max(0, len(h.sent)-30):])
 	age := h.now.Sub(s.at)
-	if event.IsControl(s.event.Type) && !event.IsCommand(s.event.Type) || age > h.world.window(tenant)-2*time.Hour || event.IsCommand(s.event.Type) && age > callsWindow-2*time.Hour {
+	if event.IsControl(s.event.Type) && !event.IsCommand(s.event.Type) || age > h.partition.window(tenant)-2*time.Hour || event.IsCommand(s.event.Type) && age > callsWindow-2*time.Hour {
 		return
 	}
 	e := *s.event
@@ -213,8 +214,8 @@ func (h *history) again() {
 		e.Data = other
 	}
 	h.steps = append(h.steps, Step{At: h.stamp(), Event: &e})
-	h.world.Happen(h.now, &e)
-	h.world.Take()
+	h.partition.Happen(h.now, &e)
+	h.partition.Take()
 }
 
 func (h *history) activate(number string) {
@@ -225,7 +226,7 @@ func (h *history) activate(number string) {
 	if h.mix.Imports && h.chance(40) {
 		h.imports(d)
 	}
-	h.say(number, "subscriber.activated", d)
+	h.send(number, "subscriber.activated", d)
 }
 
 func (h *history) imports(d *eventv1.SubscriberActivated) {

@@ -8,7 +8,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// call is how the owner of a partition writes down what it was asked.
+// call is a request as its command in the log.
 func (h *history) call(number, kind, source string, data proto.Message) {
 	e := h.event(number, kind, data)
 	e.Source, e.Correlation = source, e.ID

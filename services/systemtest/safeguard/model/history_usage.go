@@ -113,7 +113,7 @@ func (h *history) refundOfCharge(u *eventv1.UsageCharged, number string) {
 	}
 }
 
-// worth is what a refund says of what it takes back: as much, more, less, or what can't be.
+// worth is the amount that a refund gives for what it takes back: as much, more, less, or an impossible one.
 func (h *history) worth(back int64, currency string) *money.Money {
 	if back <= math.MaxInt64/3 {
 		back = back * pick(h, []int64{1, 1, 2, 3}) / pick(h, []int64{1, 1, 2})
@@ -129,8 +129,8 @@ func (h *history) worth(back int64, currency string) *money.Money {
 	return Money(back, currency)
 }
 
-// price says an amount in all the ways that an option may count, sometimes with a fault. One fault at a time: which of two is
-// told is left open.
+// price sets an amount in all the ways that an option may count, sometimes with an error. One error at a time: which of two
+// is reported is left open.
 func (h *history) price(u *eventv1.UsageCharged, amount int64, v View) {
 	currency := v.Currency
 	if currency == "" {

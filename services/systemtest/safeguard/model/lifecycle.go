@@ -19,22 +19,22 @@ func (t *turn) activated(d *eventv1.SubscriberActivated) (reasons []string) {
 	if t.stale() {
 		reasons = append(reasons, "STALE")
 	}
-	c := t.world.classes[p.tenant+"/"+d.GetClassOfService()]
+	c := t.partition.classes[p.tenant+"/"+d.GetClassOfService()]
 	if c == nil {
 		reasons = append(reasons, "CLASS_OF_SERVICE_UNKNOWN")
 	}
 	for _, i := range d.GetOptions() {
 		if c != nil {
-			reasons = append(reasons, cannotStand(i, ruleOf(c, i.GetOption()))...)
+			reasons = append(reasons, cannotImport(i, ruleOf(c, i.GetOption()))...)
 		}
 	}
 	if len(reasons) > 0 {
 		return reasons
 	}
-	parked := p.parked
-	p.parked, p.parkedUntil = nil, time.Time{}
+	pending := p.pending
+	p.pending, p.pendingUntil = nil, time.Time{}
 	t.appear(d)
-	t.world.unpark(p, parked, t.at)
+	t.partition.release(p, pending, t.at)
 	return nil
 }
 
@@ -42,7 +42,7 @@ func (t *turn) activated(d *eventv1.SubscriberActivated) (reasons []string) {
 func (t *turn) appear(d *eventv1.SubscriberActivated) {
 	p := t.person
 	p.alive, p.suspended, p.class, p.activated, p.lived = true, false, d.GetClassOfService(), t.own, t.own
-	p.dead, p.movedTo, p.forget, p.former, p.options = false, "", time.Time{}, nil, [3]*option{}
+	p.dead, p.movedTo, p.forget, p.previousNumbers, p.options = false, "", time.Time{}, nil, [3]*option{}
 	p.since = time.Time{}
 	t.counts = true
 	for i, which := range Options {
@@ -55,15 +55,15 @@ func (t *turn) appear(d *eventv1.SubscriberActivated) {
 		p.options[i] = o
 		for _, initial := range d.GetOptions() {
 			if initial.GetOption() == which {
-				o.stand(initial, r, t.at)
+				o.importState(initial, r, t.at)
 			}
 		}
-		t.turnBit(o, becauseActivation, func() { t.sayBegun(o, becauseActivation) })
+		t.turnBit(o, becauseActivation, func() { t.publishBegun(o, becauseActivation) })
 	}
 }
 
-// cannotStand says why an option can't begin as it stood in another system.
-func cannotStand(i *eventv1.InitialOption, r *rule) (reasons []string) {
+// cannotImport is why an option can't begin as it was in another system.
+func cannotImport(i *eventv1.InitialOption, r *rule) (reasons []string) {
 	if r == nil {
 		return []string{"OPTION_NOT_OFFERED"}
 	}
@@ -81,8 +81,8 @@ func cannotStand(i *eventv1.InitialOption, r *rule) (reasons []string) {
 	return reasons
 }
 
-// stand lets an option begin as it stood in another system. What lies behind was told there.
-func (o *option) stand(i *eventv1.InitialOption, r *rule, now time.Time) {
+// importState begins an option as it was in another system. Thresholds that were crossed there fire nothing here.
+func (o *option) importState(i *eventv1.InitialOption, r *rule, now time.Time) {
 	if d := i.GetRenewalDay(); d != 0 {
 		o.day, o.ownDay = int(d), true
 		o.start, o.end = last(now, o.day, o.zone), next(now, o.day, o.zone)
@@ -105,22 +105,22 @@ func (o *option) stand(i *eventv1.InitialOption, r *rule, now time.Time) {
 	o.noticed = r.notes && o.spent >= r.second
 }
 
-// sayBegun tells the state in which an option begins; that it is inactive needs no telling.
-func (t *turn) sayBegun(o *option, reason string) {
+// publishBegun publishes the state in which an option begins, unless it is inactive.
+func (t *turn) publishBegun(o *option, reason string) {
 	if o.state != Inactive {
-		t.sayState(o, reason)
+		t.publishState(o, reason)
 	}
 }
 
-// sayState tells the state that an option came to.
-func (t *turn) sayState(o *option, reason string) {
+// publishState publishes the state that an option changed to.
+func (t *turn) publishState(o *option, reason string) {
 	switch o.state {
 	case Active:
-		t.say(o, "activated", reason)
+		t.publish(o, "activated", reason)
 	case Inactive:
-		t.say(o, "deactivated", reason)
+		t.publish(o, "deactivated", reason)
 	default:
-		t.say(o, "opted_out", reason)
+		t.publish(o, "opted_out", reason)
 	}
 }
 
@@ -137,19 +137,19 @@ func (t *turn) terminated() (reasons []string) {
 			t.end(o, becauseTermination)
 		}
 	}
-	p.alive, p.dead, p.lived, p.forget, p.options = false, true, t.own, t.at.Add(t.world.window(p.tenant)), [3]*option{}
+	p.alive, p.dead, p.lived, p.forget, p.options = false, true, t.own, t.at.Add(t.partition.window(p.tenant)), [3]*option{}
 	p.nothingLeft()
 	t.counts = true
 	return nil
 }
 
-// end takes an option away: what came late is told, the block ends.
+// end takes an option away: what came late is published, the block ends.
 func (t *turn) end(o *option, reason string) {
-	t.tell(o)
+	t.publishLate(o)
 	o.offered = false
 	t.turnBit(o, reason)
 	if o.state != Inactive {
-		t.say(o, "deactivated", reason)
+		t.publish(o, "deactivated", reason)
 	}
 }
 
@@ -174,7 +174,7 @@ func (t *turn) reclassed(d *eventv1.SubscriberClassOfServiceChanged) (reasons []
 	if t.stale() {
 		reasons = append(reasons, "STALE")
 	}
-	if t.world.classes[p.tenant+"/"+d.GetClassOfService()] == nil {
+	if t.partition.classes[p.tenant+"/"+d.GetClassOfService()] == nil {
 		reasons = append(reasons, "CLASS_OF_SERVICE_UNKNOWN")
 	}
 	if len(reasons) > 0 {
@@ -189,7 +189,7 @@ func (t *turn) reclassed(d *eventv1.SubscriberClassOfServiceChanged) (reasons []
 	return nil
 }
 
-// adoptAll leaves those alone whose period ends right now: at their renewal what the catalog says holds for the next one.
+// adoptAll leaves out options whose period ends right now: their renewal takes over the catalog for the next period.
 func (t *turn) adoptAll(reason string) {
 	for i, o := range t.person.options {
 		if o == nil || o.end.After(t.at) {
@@ -198,7 +198,7 @@ func (t *turn) adoptAll(reason string) {
 	}
 }
 
-// adopt takes over what the class says of an option by now.
+// adopt takes over what the class now has for an option.
 func (t *turn) adopt(i int, reason string) {
 	p := t.person
 	r, known := t.rule(Options[i])
@@ -213,25 +213,25 @@ func (t *turn) adopt(i int, reason string) {
 		o = &option{which: Options[i]}
 		o.begin(r, t.at)
 		p.options[i] = o
-		t.turnBit(o, reason, func() { t.sayBegun(o, reason) })
+		t.turnBit(o, reason, func() { t.publishBegun(o, reason) })
 	default:
 		if o.currency != r.currency {
-			t.tell(o) // in the currency that it is in
+			t.publishLate(o) // in the currency that it is in
 		}
 		again, state := !o.offered, o.state
 		o.offered = true
-		word, other := t.take(o, r)
+		changed, other := t.take(o, r)
 		t.turnBit(o, reason, func() {
 			if again {
-				t.sayBegun(o, reason)
-			} else if word {
-				t.say(o, "limit_changed", reason)
+				t.publishBegun(o, reason)
+			} else if changed {
+				t.publish(o, "limit_changed", reason)
 			}
 			if other {
-				t.say(o, "renewed", becauseCurrency)
+				t.publish(o, "renewed", becauseCurrency)
 			}
 			if o.state != state {
-				t.sayState(o, reason)
+				t.publishState(o, reason)
 			}
 		})
 		if other {
@@ -242,7 +242,7 @@ func (t *turn) adopt(i int, reason string) {
 
 // take is what of a class's option holds at once: its limit, and what follows from its currency. Day and zone wait for the
 // next period.
-func (t *turn) take(o *option, r *rule) (word, currency bool) {
+func (t *turn) take(o *option, r *rule) (changed, currency bool) {
 	before := o.limits()
 	o.inactiveBlocks, o.perPayment, o.capped = r.inactiveBlocks, r.perPayment, r.capped
 	if currency = o.currency != r.currency; currency {
@@ -255,7 +255,7 @@ func (t *turn) take(o *option, r *rule) (word, currency bool) {
 			o.state = Inactive
 		}
 	}
-	// Who is protected stays so: a default that the class takes back is kept while the option is active.
+	// A protected subscriber stays protected: a default that the class takes back is kept while the option is active.
 	if !o.own && (o.limit != r.limit || o.limited != r.limited) && (r.limited || o.state != Active) {
 		o.limit, o.limited = r.limit, r.limited
 	}
@@ -302,7 +302,7 @@ func (t *turn) next(i int) {
 	again := !o.offered && r != nil
 	o.offered = o.offered || again
 	if known && r != nil && o.currency != r.currency {
-		t.tell(o)
+		t.publishLate(o)
 	}
 	o.spent, o.peak, o.noticed, o.changed = 0, 0, false, false
 	woken := o.state == Temporarily
@@ -318,8 +318,8 @@ func (t *turn) next(i int) {
 			o.day = r.day
 		}
 	} else {
-		// Where the class is gone nobody knows its zone: periods go on at the hour, of UTC, at which they last ended.
-		// Which side of it lies where the local date is that of the renewal.
+		// Where the class is gone its zone is unknown: periods go on at the hour of UTC at which they last ended. The zone
+		// is east or west of UTC by where the local date is that of the renewal.
 		east := -(o.end.Hour()*60 + o.end.Minute())
 		if east != 0 && o.end.Add(time.Duration(east)*time.Minute).Day() != o.day {
 			east += 24 * 60
@@ -327,50 +327,50 @@ func (t *turn) next(i int) {
 		o.zone = time.FixedZone("", east*60)
 	}
 	if o.hasNext {
-		// What the subscriber set for this period is no doing of the catalog.
+		// The subscriber set the limit of this period, not the catalog.
 		reason = becauseRenewal
 		o.limit, o.limited, o.own, o.hasNext = o.next, true, true, false
 		before.hasNext, before.next = false, 0
 	}
-	word := o.limits() != before
+	changed := o.limits() != before
 	o.start = o.end
 	o.end = next(o.start, o.day, o.zone)
 	switch {
 	case !o.offered: // what the subscriber set is kept, unseen
 		return
 	case again:
-		t.turnBit(o, becauseCatalog, func() { t.sayBegun(o, becauseCatalog) })
+		t.turnBit(o, becauseCatalog, func() { t.publishBegun(o, becauseCatalog) })
 		return
 	}
 	t.turnBit(o, becauseRenewal, func() {
-		if word {
-			t.say(o, "limit_changed", reason)
+		if changed {
+			t.publish(o, "limit_changed", reason)
 		}
-		t.say(o, "renewed", becauseRenewal)
+		t.publish(o, "renewed", becauseRenewal)
 		if woken || o.state != state {
-			t.sayState(o, becauseRenewal)
+			t.publishState(o, becauseRenewal)
 		}
 	})
-	if word || policy != o.inactiveBlocks {
+	if changed || policy != o.inactiveBlocks {
 		t.alsoBecause(becauseCatalog)
 	}
 }
 
 // alsoBecause lets another reason pass where the bit turned last: two things happened in one step.
 func (t *turn) alsoBecause(reason string) {
-	if n := len(t.world.said); n > 0 && (t.world.said[n-1].Kind == "reached" || t.world.said[n-1].Kind == "released") {
-		t.world.said[n-1].Reasons = append(t.world.said[n-1].Reasons, reason)
+	if n := len(t.partition.outcomes); n > 0 && (t.partition.outcomes[n-1].Kind == "reached" || t.partition.outcomes[n-1].Kind == "released") {
+		t.partition.outcomes[n-1].Reasons = append(t.partition.outcomes[n-1].Reasons, reason)
 	}
 }
 
-// tellLate is the hour after something came late. It is told as it was judged, before the catalog changes anything.
-func (t *turn) tellLate(o *option) {
+// lateTimer fires an hour after something came late. It is published as it was counted, before the catalog changes anything.
+func (t *turn) lateTimer(o *option) {
 	o.lateDue = time.Time{}
-	t.tell(o)
+	t.publishLate(o)
 	t.adoptAll(becauseCatalog)
 }
 
-func (t *turn) tell(o *option) {
+func (t *turn) publishLate(o *option) {
 	for _, l := range o.late {
 		reasons := []string{}
 		if l.usage {
@@ -379,7 +379,7 @@ func (t *turn) tell(o *option) {
 		if l.givenBack {
 			reasons = append(reasons, becauseRefund)
 		}
-		t.say(o, "late", becauseUsage, func(s *Said) { s.Late, s.Start, s.End, s.Reasons = l.sum, l.start, l.end, reasons })
+		t.publish(o, "late", becauseUsage, func(s *Outcome) { s.Late, s.Start, s.End, s.Reasons = l.sum, l.start, l.end, reasons })
 	}
 	o.late = nil
 }

@@ -20,12 +20,12 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// story tells a world what happens to one number, at a clock that it moves.
+// story sends a partition what happens to one number, at a clock that it moves.
 type story struct {
-	t     *testing.T
-	world *model.World
-	now   time.Time
-	n     int
+	t         *testing.T
+	partition *model.Partition
+	now       time.Time
+	n         int
 }
 
 func euros(units int64) *money.Money { return model.Money(units*model.Unit, "EUR") }
@@ -54,7 +54,7 @@ func at(s string) time.Time {
 }
 
 func (s *story) configured(classes ...*configv1.ClassOfService) {
-	s.world.Configure(s.now, &configv1.Snapshot{
+	s.partition.Configure(s.now, &configv1.Snapshot{
 		Tenants:          []*configv1.Tenant{{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(30 * time.Second)}}},
 		ClassesOfService: classes,
 	})
@@ -66,14 +66,14 @@ func (s *story) happens(kind string, data proto.Message, edits ...func(*event.Ev
 	for _, edit := range edits {
 		edit(e)
 	}
-	s.world.Happen(s.now, e)
+	s.partition.Happen(s.now, e)
 	return e
 }
 
 func (s *story) activated() {
 	s.configured(class())
 	s.happens("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
-	s.world.Take()
+	s.partition.Take()
 }
 
 func (s *story) uses(units int64, edits ...func(*event.Event)) *event.Event {
@@ -88,20 +88,20 @@ func (s *story) refunds(units int64, of string) {
 
 func (s *story) changes(c *controlv1.ChangeCommand) model.Answer {
 	e := s.happens("command.change", c)
-	answers := s.world.Answers(e.ID)
+	answers := s.partition.Answers(e.ID)
 	return answers[len(answers)-1]
 }
 
 func (s *story) charges(units int64) model.Answer {
 	e := s.happens("command.charge", &controlv1.ChargeCommand{Amount: euros(units)}, func(e *event.Event) { e.Source = "tollgate/charge" })
-	answers := s.world.Answers(e.ID)
+	answers := s.partition.Answers(e.ID)
 	return answers[len(answers)-1]
 }
 
-// said is what was said, short: kind, option, and what matters of it.
-func (s *story) said() []string {
+// outcomes are what was published, short: kind, option, and what matters of it.
+func (s *story) outcomes() []string {
 	all := []string{}
-	for _, x := range s.world.Take() {
+	for _, x := range s.partition.Take() {
 		words := strings.Fields(x.String())[1:]
 		keep := 5
 		if x.Kind == "rejected" {
@@ -122,7 +122,7 @@ func (s *story) refused(a model.Answer, code string) {
 	}
 }
 
-func TestTheModelReadsTheRules(t *testing.T) {
+func TestModel_FollowsTheRules(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
 		tells func(s *story)
@@ -155,17 +155,17 @@ func TestTheModelReadsTheRules(t *testing.T) {
 			s.activated()
 			s.now = at("2026-04-01T10:00")
 			s.uses(50)
-			s.world.Take()
+			s.partition.Take()
 			s.refunds(20, "2026-03-10T09:00")
-			s.world.Pass(at("2026-04-01T11:00"))
+			s.partition.Pass(at("2026-04-01T11:00"))
 		}, []string{"late data active 50/50 EUR"}},
 		{"once per identity", func(s *story) {
 			s.activated()
 			e := s.uses(30)
-			s.world.Happen(s.now, e)
+			s.partition.Happen(s.now, e)
 			other := *e
 			other.Data = &eventv1.UsageCharged{Net: euros(1)}
-			s.world.Happen(s.now, &other)
+			s.partition.Happen(s.now, &other)
 			s.uses(9)
 		}, []string{"rejected ID_REUSED"}},
 		{"checked against all before any changes", func(s *story) {
@@ -191,9 +191,9 @@ func TestTheModelReadsTheRules(t *testing.T) {
 		{"temporarily inactive becomes active by itself when the next period starts, at 00:00 local time", func(s *story) {
 			s.activated()
 			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Temporarily})
-			s.world.Pass(at("2026-03-31T21:59"))
-			s.world.Take()
-			s.world.Pass(at("2026-03-31T22:00"))
+			s.partition.Pass(at("2026-03-31T21:59"))
+			s.partition.Take()
+			s.partition.Pass(at("2026-03-31T22:00"))
 		}, []string{"renewed data active 0/50 EUR", "activated data active 0/50 EUR"}},
 		{"overspend needs a limit to activate; 0 is allowed, and blocks", func(s *story) {
 			s.activated()
@@ -203,8 +203,8 @@ func TestTheModelReadsTheRules(t *testing.T) {
 		{"at renewal the next limit becomes the current one", func(s *story) {
 			s.activated()
 			s.changes(&controlv1.ChangeCommand{Option: model.Overspend, State: model.Active, CurrentLimit: euros(10), NextLimit: euros(0)})
-			s.world.Take()
-			s.world.Pass(at("2026-04-01T00:00"))
+			s.partition.Take()
+			s.partition.Pass(at("2026-04-01T00:00"))
 		}, []string{
 			"renewed data active 0/50 EUR", "limit_changed overspend active 0/0 EUR", "renewed overspend active 0/0 EUR", "reached overspend active 0/0 EUR",
 			"renewed payment active 0/100 EUR",
@@ -215,7 +215,7 @@ func TestTheModelReadsTheRules(t *testing.T) {
 			s.changes(&controlv1.ChangeCommand{Option: model.Payment, RenewalDay: &day})
 			day2 := int32(21)
 			s.refused(s.changes(&controlv1.ChangeCommand{Option: model.Payment, RenewalDay: &day2}), "RENEWAL_DAY_CHANGED")
-			s.world.Pass(at("2026-03-20T00:00"))
+			s.partition.Pass(at("2026-03-20T00:00"))
 		}, []string{"renewal_day_changed payment active 0/100 EUR", "renewed payment active 0/100 EUR"}},
 		{"any other edge is refused, and nothing of the call happens", func(s *story) {
 			s.activated()
@@ -244,7 +244,7 @@ func TestTheModelReadsTheRules(t *testing.T) {
 			bare.Name = "tenants/acme/classesOfService/bare"
 			s.configured(class(), bare)
 			s.uses(50)
-			s.world.Take()
+			s.partition.Take()
 			s.happens("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: "bare"})
 			s.happens("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: "gold"})
 		}, []string{"released data active 50/50 EUR", "deactivated data active 50/50 EUR", "activated data active 50/50 EUR", "reached data active 50/50 EUR"}},
@@ -266,45 +266,45 @@ func TestTheModelReadsTheRules(t *testing.T) {
 		{"else the timer rejects it", func(s *story) {
 			s.configured(class())
 			s.uses(30)
-			s.world.Pass(s.now.Add(30 * time.Second))
+			s.partition.Pass(s.now.Add(30 * time.Second))
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
 		{"a termination says released", func(s *story) {
 			s.activated()
 			s.uses(50)
-			s.world.Take()
+			s.partition.Take()
 			s.happens("subscriber.terminated", &eventv1.SubscriberTerminated{})
 		}, []string{"released data active 50/50 EUR", "deactivated data active 50/50 EUR", "deactivated payment active 0/100 EUR"}},
-		{"a recycled number never pays for its former owner", func(s *story) {
+		{"a recycled number never pays for its previousNumbers owner", func(s *story) {
 			s.activated()
 			s.happens("subscriber.terminated", &eventv1.SubscriberTerminated{})
 			s.now = s.now.Add(time.Hour)
 			s.happens("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
-			s.world.Take()
+			s.partition.Take()
 			s.uses(60, func(e *event.Event) { e.Time = s.now.Add(-time.Minute) })
 		}, []string{"rejected BEFORE_ACTIVATION"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			s := &story{t: t, world: model.New(), now: at("2026-03-10T09:00")}
+			s := &story{t: t, partition: model.New(), now: at("2026-03-10T09:00")}
 			tc.tells(s)
-			if got := s.said(); !slices.Equal(got, tc.want) {
-				t.Errorf("said\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
+			if got := s.outcomes(); !slices.Equal(got, tc.want) {
+				t.Errorf("published\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
 			}
 		})
 	}
 }
 
-func TestATableFollowsTheSequenceAlone(t *testing.T) {
+func TestTable_FollowsTheSequenceAlone(t *testing.T) {
 	table := model.Table{}
-	hear := func(kind string, sequence, previous int64) {
-		table.Hear("44", kind, &eventv1.Safeguard{Option: model.Payment, Sequence: sequence, PreviousSequence: previous})
+	apply := func(kind string, sequence, previous int64) {
+		table.Apply("44", kind, &eventv1.Safeguard{Option: model.Payment, Sequence: sequence, PreviousSequence: previous})
 	}
-	hear("reached", 5, 0)
-	hear("released", 7, 5)
-	hear("reached", 5, 0) // a replay
+	apply("reached", 5, 0)
+	apply("released", 7, 5)
+	apply("reached", 5, 0) // a replay
 	if e := table["44"]; e.Blocked[model.Payment-1] || e.Missed != 0 {
 		t.Errorf("after a replay %+v", *e)
 	}
-	hear("reached", 9, 8)
+	apply("reached", 9, 8)
 	if e := table["44"]; !e.Blocked[model.Payment-1] || e.Missed != 1 {
 		t.Errorf("after a gap %+v", *e)
 	}

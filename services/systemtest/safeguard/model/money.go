@@ -31,8 +31,8 @@ func plus(a, b int64) (sum int64, ok bool) {
 	return s.Int64(), s.IsInt64()
 }
 
-// share is the amount that a percentage of a limit stands for, rounded up to a whole billionth. What can't be counted is never
-// reached: ok is false.
+// share is the amount of a percentage of a limit, rounded up to a whole billionth. ok is false where it can't be counted: it
+// is never reached.
 func share(limit int64, percent int32) (amount int64, ok bool) {
 	hundred := big.NewInt(100)
 	p := new(big.Int).Mul(big.NewInt(limit), big.NewInt(int64(percent)))

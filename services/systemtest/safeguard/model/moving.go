@@ -16,7 +16,7 @@ type move struct {
 	to       string
 	event    *event.Event
 	at       time.Time
-	transfer string  // id of the record that brings it there, once that was met
+	transfer string  // id of the record that brings it there, once that was read
 	moving   *person // as it goes
 	held     []held  // what came since
 }
@@ -29,8 +29,8 @@ type held struct {
 // kept is how long a transfer is good for.
 const kept = 24 * time.Hour
 
-// left is a subscriber that leaves a number for another: it goes there as it is, and waits here for the word that it arrived.
-func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
+// transferOut begins a change to another number: the subscriber goes there as it is, and is kept here until it is settled.
+func (t *turn) transferOut(d *eventv1.SubscriberMsisdnChanged) []string {
 	p := t.person
 	switch {
 	case !p.alive:
@@ -44,15 +44,15 @@ func (t *turn) left(d *eventv1.SubscriberMsisdnChanged) []string {
 	if t.knows(d.GetNewMsisdn()) {
 		moving.since = time.Time{}
 	}
-	moving.former = append(slices.Clone(p.former), p.number)
+	moving.previousNumbers = append(slices.Clone(p.previousNumbers), p.number)
 	moving.ids = maps.Clone(p.ids)
-	p.leaving = &move{to: d.GetNewMsisdn(), event: t.event, at: t.at, moving: moving}
-	t.world.moves[p.tenant+"/"+p.number+"/"+d.GetNewMsisdn()] = p.leaving
+	p.outgoing = &move{to: d.GetNewMsisdn(), event: t.event, at: t.at, moving: moving}
+	t.partition.moves[p.tenant+"/"+p.number+"/"+d.GetNewMsisdn()] = p.outgoing
 	t.counts = false // it has not come about
 	return nil
 }
 
-// heldBack says that what comes for a subscriber that is leaving waits, or has to be asked again.
+// heldBack reports that an event for a subscriber under transfer waits, or that its caller has to ask again.
 func (t *turn) heldBack() bool {
 	switch t.event.Data.(type) {
 	case *controlv1.TransferSettled, *controlv1.Transfer:
@@ -71,34 +71,34 @@ func (t *turn) heldBack() bool {
 }
 
 func (t *turn) hold() {
-	l := *t.person.leaving
+	l := *t.person.outgoing
 	for _, h := range append([]held{{event: l.event}}, l.held...) {
 		if key(h.event) == key(t.event) {
 			if h.event.Content() != t.event.Content() {
-				t.world.reject(t.event, "ID_REUSED")
+				t.partition.reject(t.event, "ID_REUSED")
 			}
 			return
 		}
 	}
-	t.person.leaving.held = append(t.person.leaving.held, held{t.event, t.forwarded})
+	t.person.outgoing.held = append(t.person.outgoing.held, held{t.event, t.forwarded})
 }
 
-// settled ends a move: what was held comes again.
-func (t *turn) settled(d *controlv1.TransferSettled) {
+// transferSettled ends a move: what was held comes again.
+func (t *turn) transferSettled(d *controlv1.TransferSettled) {
 	p := t.person
-	l := p.leaving
+	l := p.outgoing
 	if l == nil || l.transfer != d.GetTransfer() {
 		return
 	}
-	p.leaving = nil
+	p.outgoing = nil
 	for _, h := range l.held {
-		t.world.forward(h.event).owed = true
+		t.partition.forward(h.event).owed = true
 	}
-	if reason := t.world.settled[d.GetTransfer()]; reason != "" {
-		t.world.reject(l.event, reason)
+	if reason := t.partition.settled[d.GetTransfer()]; reason != "" {
+		t.partition.reject(l.event, reason)
 		for _, o := range p.options {
 			if o != nil && len(o.late) > 0 {
-				o.lateDue = t.at.Add(time.Hour) // nothing was told meanwhile
+				o.lateDue = t.at.Add(time.Hour) // nothing was published meanwhile
 			}
 		}
 		return
@@ -127,52 +127,52 @@ func (t *turn) settled(d *controlv1.TransferSettled) {
 		p.lived = l.at
 	}
 	p.alive, p.dead, p.movedTo, p.forget = false, true, l.to, until
-	p.former, p.options = nil, [3]*option{}
+	p.previousNumbers, p.options = nil, [3]*option{}
 	p.nothingLeft()
 	p.ids[key(l.event)] = remembered{content: l.event.Content(), at: t.at}
 }
 
-// formerOwner says that usage of the number is of whoever had it before the person got it from another number: by its time,
-// or because it was sent after that one already. Who comes back to a number answers for all of it.
-func (t *turn) formerOwner() bool {
+// previousOwner reports that usage of the number is of the subscriber that had it before this one: by its time, or because it
+// was sent after that one already. A subscriber that comes back to a number gets all of its usage.
+func (t *turn) previousOwner() bool {
 	p := t.person
-	if p.since.IsZero() && len(p.former) > 0 {
+	if p.since.IsZero() && len(p.previousNumbers) > 0 {
 		return false
 	}
 	sent, ok := p.sentOn[key(t.event)]
-	return t.own.Before(p.since) || ok && t.at.Sub(sent) < t.world.window(p.tenant)
+	return t.own.Before(p.since) || ok && t.at.Sub(sent) < t.partition.window(p.tenant)
 }
 
-// knows says whether the subscriber had a number before.
-func (t *turn) knows(number string) bool { return slices.Contains(t.person.former, number) }
+// knows reports whether the subscriber had a number before.
+func (t *turn) knows(number string) bool { return slices.Contains(t.person.previousNumbers, number) }
 
-// arrived is the same subscriber under its new number.
-func (t *turn) arrived(d *controlv1.Transfer) []string {
+// transferIn begins the same subscriber under its new number.
+func (t *turn) transferIn(d *controlv1.Transfer) []string {
 	p := t.person
-	if _, before := t.world.settled[t.event.ID]; before {
+	if _, before := t.partition.settled[t.event.ID]; before {
 		return nil
 	}
-	m := t.world.moves[p.tenant+"/"+d.GetMsisdn()+"/"+p.number]
+	m := t.partition.moves[p.tenant+"/"+d.GetMsisdn()+"/"+p.number]
 	m.transfer = t.event.ID
 	switch {
 	case t.at.Sub(t.event.Time) > kept:
-		t.world.settled[t.event.ID] = "TRANSFER_INVALID"
+		t.partition.settled[t.event.ID] = "TRANSFER_INVALID"
 		return nil
-	case p.alive && p.leaving != nil && t.event.Time.After(p.leaving.at):
+	case p.alive && p.outgoing != nil && t.event.Time.After(p.outgoing.at):
 		t.hold()
 		return nil
 	case p.alive:
-		t.world.settled[t.event.ID] = "TARGET_ACTIVE"
+		t.partition.settled[t.event.ID] = "TARGET_ACTIVE"
 		return nil
 	}
-	t.world.settled[t.event.ID] = ""
+	t.partition.settled[t.event.ID] = ""
 	from := m.moving
-	parked, ids, sentOn, refunds, calls := p.parked, p.ids, p.sentOn, p.refunds, p.calls
-	sequence, heard := max(p.sequence, from.sequence), p.previous()
+	pending, ids, sentOn, refunds, calls := p.pending, p.ids, p.sentOn, p.refunds, p.calls
+	sequence, previous := max(p.sequence, from.sequence), p.previous()
 	number, owned := p.number, p.dead
 	*p = *from.clone()
-	p.number, p.sequence, p.parked, p.parkedUntil = number, sequence, nil, time.Time{}
-	p.silent, p.heard, p.sentOn = true, heard, sentOn
+	p.number, p.sequence, p.pending, p.pendingUntil = number, sequence, nil, time.Time{}
+	p.unpublished, p.previousSequence, p.sentOn = true, previous, sentOn
 	if !owned {
 		p.since = time.Time{}
 	}
@@ -199,6 +199,6 @@ func (t *turn) arrived(d *controlv1.Transfer) []string {
 	}
 	t.adoptAll(becauseCatalog)
 	t.counts = true
-	t.world.unpark(p, parked, t.at)
+	t.partition.release(p, pending, t.at)
 	return nil
 }

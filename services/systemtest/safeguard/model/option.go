@@ -21,7 +21,7 @@ type option struct {
 	next     int64
 	hasNext  bool
 	alerts   []alert // the subscriber's own, nil where it has none
-	// inactiveBlocks and perPayment are as the class said last.
+	// inactiveBlocks and perPayment are as last taken over from the class.
 	inactiveBlocks bool
 	perPayment     int64
 	capped         bool
@@ -66,7 +66,7 @@ func (o *option) block() bool {
 	}
 }
 
-// threshold is an alert with the amount that it stands for now.
+// threshold is an alert with its amount under the present limit.
 type threshold struct {
 	alert
 	at     int64
@@ -124,7 +124,7 @@ func (o *option) count(r *rule, amount int64) (crossed []threshold, overshoot in
 	return crossed, overshoot
 }
 
-// giveBack takes a refund of this period, which is negative; rest is what found nothing to lower, negative too.
+// giveBack takes a refund of this period, which is negative; rest is what was left over, negative too.
 func (o *option) giveBack(amount int64) (rest int64) {
 	o.spent += amount // of which the one is never negative and the other always is
 	rest = min(o.spent, 0)
@@ -132,7 +132,7 @@ func (o *option) giveBack(amount int64) (rest int64) {
 	return rest
 }
 
-// putOff keeps what belongs to a period that is over until it is told.
+// putOff keeps what belongs to a period that is over until it is published.
 func (o *option) putOff(start, end time.Time, amount int64, now time.Time) (fits bool) {
 	if o.lateDue.IsZero() {
 		o.lateDue = now.Add(time.Hour)
@@ -149,7 +149,7 @@ func (o *option) putOff(start, end time.Time, amount int64, now time.Time) (fits
 	return fits
 }
 
-// earlier is the period that an instant before the running one belongs to, as far as the present day and zone tell.
+// earlier is the period that an instant before the running one belongs to, by the present day and zone.
 func (o *option) earlier(at time.Time, zone *time.Location) (start, end time.Time) {
 	start, end = last(at, o.day, zone), next(at, o.day, zone)
 	if end.After(o.start) {
@@ -158,7 +158,7 @@ func (o *option) earlier(at time.Time, zone *time.Location) (start, end time.Tim
 	return start, end
 }
 
-// forecast is when the limit will be reached if it goes on so, in whole seconds; zero where nobody can tell.
+// forecast is when the limit will be reached if it goes on so, in whole seconds; zero where it is not known.
 func (o *option) forecast(at time.Time) time.Time {
 	if !o.limited || o.spent <= 0 || o.spent >= o.limit || at.Sub(o.start) < time.Hour {
 		return time.Time{}
@@ -173,5 +173,5 @@ func (o *option) forecast(at time.Time) time.Time {
 	return time.Unix(left.Int64(), 0).UTC()
 }
 
-// endOfTime is the last second that a Timestamp can tell.
+// endOfTime is the last second that a Timestamp can hold.
 const endOfTime = 253402300799

@@ -9,8 +9,8 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Said is one thing that must be said: an outcome, or that an event is rejected.
-type Said struct {
+// Outcome is one record that must be published: an outcome, or the rejection of an event.
+type Outcome struct {
 	Subject string
 	// Kind is the type behind "safeguard.", or "rejected".
 	Kind   string
@@ -37,17 +37,17 @@ type Said struct {
 	// Overshoot and Late, in billionths.
 	Overshoot, Late    int64
 	Sequence, Previous int64
-	// Forecast is when the limit will be reached; zero where that can't be told.
+	// Forecast is when the limit will be reached; zero where it is not known.
 	Forecast time.Time
 	// Reference of the call that caused it.
 	Reference string
-	// Partition of the log in which an event was rejected. What was sent on to another number is rejected where that is, as
-	// it was sent to the first one: between partitions there is no order.
+	// Partition of the log in which an event was rejected. An event that was sent on to another number is rejected in
+	// the partition of that number, under the first one: between partitions there is no order.
 	Partition int32
 }
 
 // String is all of it in a line.
-func (s Said) String() string {
+func (s Outcome) String() string {
 	words := []string{s.Subject, s.Kind}
 	if s.Kind == "rejected" {
 		return strings.Join(append(words, strings.Join(s.Reasons, "|"), "of", s.Cause), " ")
@@ -86,5 +86,5 @@ func decimal(nanos int64) string {
 	return strings.TrimSuffix(strings.TrimRight(text, "0"), ".")
 }
 
-// Allows says whether a reason that was given is one of those that may be.
-func (s Said) Allows(reason string) bool { return slices.Contains(s.Reasons, reason) }
+// Allows reports whether a reason is one of those that may be given.
+func (s Outcome) Allows(reason string) bool { return slices.Contains(s.Reasons, reason) }

@@ -14,17 +14,17 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// World is every subscriber of one partition of a log.
-type World struct {
+// Partition has every subscriber of one partition of a log.
+type Partition struct {
 	*shared
-	now     time.Time
-	classes map[string]*configv1.ClassOfService // by tenant/class
-	tenants map[string]*configv1.Tenant
-	people  map[string]*person // by tenant/number
-	said    []Said
+	now      time.Time
+	classes  map[string]*configv1.ClassOfService // by tenant/class
+	tenants  map[string]*configv1.Tenant
+	people   map[string]*person // by tenant/number
+	outcomes []Outcome
 }
 
-// shared is what the partitions of a log hand to each other, and what callers were told.
+// shared is what the partitions of a log hand to each other, and the answers of callers.
 type shared struct {
 	moves map[string]*move // the last to another number, by tenant, the old and the new one
 	// settled are transfers and why they were refused, by id; empty where they were not.
@@ -34,21 +34,21 @@ type shared struct {
 	answers  map[string][]Answer
 }
 
-// New is a world in which nothing has happened.
-func New() *World {
-	return (&World{shared: &shared{
+// New is a partition in which nothing has happened.
+func New() *Partition {
+	return (&Partition{shared: &shared{
 		moves: map[string]*move{}, settled: map[string]string{}, forwards: map[string]*forward{}, answers: map[string][]Answer{},
 	}}).Beside()
 }
 
-// Beside is the world of another partition of the same log, to which subscribers of this one may change.
-func (w *World) Beside() *World {
-	return &World{shared: w.shared, classes: map[string]*configv1.ClassOfService{}, tenants: map[string]*configv1.Tenant{}, people: map[string]*person{}}
+// Beside is another partition of the same log, to which subscribers of this one may change.
+func (w *Partition) Beside() *Partition {
+	return &Partition{shared: w.shared, classes: map[string]*configv1.ClassOfService{}, tenants: map[string]*configv1.Tenant{}, people: map[string]*person{}}
 }
 
-// Waits says that an event can't happen before another partition has come further: the subscriber it brings has not left its
-// old number yet.
-func (w *World) Waits(e *event.Event) bool {
+// Waits reports that an event can't happen before another partition has come further: the subscriber that it brings has not
+// left its old number yet.
+func (w *Partition) Waits(e *event.Event) bool {
 	switch d := e.Data.(type) {
 	case *controlv1.Transfer:
 		_, settled := w.settled[e.ID]
@@ -61,10 +61,10 @@ func (w *World) Waits(e *event.Event) bool {
 	return false
 }
 
-// forward says whether an event has to be sent on, and whether it was.
+// forward is whether an event has to be sent on, and whether it was.
 type forward struct{ owed, came bool }
 
-func (w *World) forward(e *event.Event) *forward {
+func (w *Partition) forward(e *event.Event) *forward {
 	f := w.forwards[key(e)]
 	if f == nil {
 		f = &forward{}
@@ -85,29 +85,30 @@ type person struct {
 	since     time.Time // own time at which it got the number from another, unless it had it before
 	options   [3]*option
 
-	dead    bool // it had a subscriber, of which a mark is left
-	movedTo string
-	leaving *move     // on its way to another number, and not there yet
-	former  []string  // numbers that it had before
-	forget  time.Time // when the mark of a number that was left goes
+	dead            bool // it had a subscriber, of which a tombstone is left
+	movedTo         string
+	outgoing        *move     // on its way to another number, and not there yet
+	previousNumbers []string  // numbers that it had before
+	forget          time.Time // when the tombstone is forgotten
 
-	parked      []waiting
-	parkedUntil time.Time
+	pending      []waiting
+	pendingUntil time.Time
 
 	ids      map[string]remembered
 	refunds  map[string]refunded  // events of which something was given back, by source and id
 	sentOn   map[string]time.Time // when events were sent on from this number last
 	calls    []accepted
 	sequence int64
-	// silent: nothing was said under the number since the subscriber got it; heard is what was said last before.
-	silent bool
-	heard  int64
+	// unpublished is true while nothing was published under the number since the subscriber got it; previousSequence is of
+	// the last outcome before.
+	unpublished      bool
+	previousSequence int64
 }
 
-// previous is the sequence of what was said last under the number.
+// previous is the sequence of the last outcome under the number.
 func (p *person) previous() int64 {
-	if p.silent {
-		return p.heard
+	if p.unpublished {
+		return p.previousSequence
 	}
 	return p.sequence
 }
@@ -131,7 +132,7 @@ func (p *person) clone() *person {
 			c.options[i] = o.clone()
 		}
 	}
-	c.parked, c.calls, c.refunds = slices.Clone(p.parked), slices.Clone(p.calls), maps.Clone(p.refunds)
+	c.pending, c.calls, c.refunds = slices.Clone(p.pending), slices.Clone(p.calls), maps.Clone(p.refunds)
 	return &c // ids are shared: an event enters them once it has happened
 }
 
@@ -139,7 +140,7 @@ func (p *person) clone() *person {
 const callsWindow = 24 * time.Hour
 
 // window is how long ids are remembered.
-func (w *World) window(tenant string) time.Duration {
+func (w *Partition) window(tenant string) time.Duration {
 	if d := w.tenants[tenant].GetSubscribers().GetDedupWindow(); d != nil {
 		return d.AsDuration()
 	}
@@ -151,17 +152,17 @@ func key(e *event.Event) string {
 }
 
 // Now is the log's time.
-func (w *World) Now() time.Time { return w.now }
+func (w *Partition) Now() time.Time { return w.now }
 
-// Take returns what was said since the last call.
-func (w *World) Take() []Said {
-	said := w.said
-	w.said = nil
-	return said
+// Take returns the outcomes since the last call.
+func (w *Partition) Take() []Outcome {
+	outcomes := w.outcomes
+	w.outcomes = nil
+	return outcomes
 }
 
 // Configure takes a configuration that is in force from a record of the log on.
-func (w *World) Configure(stamp time.Time, s *configv1.Snapshot) {
+func (w *Partition) Configure(stamp time.Time, s *configv1.Snapshot) {
 	w.Pass(stamp)
 	clear(w.classes)
 	clear(w.tenants)
@@ -173,8 +174,8 @@ func (w *World) Configure(stamp time.Time, s *configv1.Snapshot) {
 	}
 }
 
-// Pass lets it become this late; whatever is due by then happens.
-func (w *World) Pass(stamp time.Time) {
+// Pass moves the time forward; whatever is due by then happens.
+func (w *Partition) Pass(stamp time.Time) {
 	if stamp.After(w.now) {
 		w.now = stamp
 	}
@@ -193,8 +194,8 @@ func keys[V any](m map[string]V) func(func(string) bool) {
 	}
 }
 
-// Happen takes one record of the log that is no revision: an event, a call, a tick, or what one number hands to another.
-func (w *World) Happen(stamp time.Time, e *event.Event) {
+// Happen takes one record of the log that is no revision: an event, a command, a tick, or what one number hands to another.
+func (w *Partition) Happen(stamp time.Time, e *event.Event) {
 	if stamp.After(w.now) {
 		w.now = stamp
 	}
@@ -219,7 +220,7 @@ func (w *World) Happen(stamp time.Time, e *event.Event) {
 	w.attempt(p, inner, forwarded, w.now, w.now)
 }
 
-func (w *World) person(tenant, number string) *person {
+func (w *Partition) person(tenant, number string) *person {
 	p := w.people[tenant+"/"+number]
 	if p == nil {
 		p = blank(tenant, number)
@@ -232,8 +233,8 @@ func blank(tenant, number string) *person {
 	return &person{tenant: tenant, number: number, ids: map[string]remembered{}, sentOn: map[string]time.Time{}, refunds: map[string]refunded{}}
 }
 
-// attempt lets an event happen as a whole, or rejects it and nothing of it happened.
-func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came time.Time) {
+// attempt lets an event happen as a whole, or rejects it and changes nothing.
+func (w *Partition) attempt(p *person, e *event.Event, forwarded string, at, came time.Time) {
 	call := event.IsCommand(e.Type)
 	if seen, ok := p.ids[key(e)]; !call && ok && at.Sub(seen.at) < w.window(p.tenant) {
 		if seen.content != e.Content() {
@@ -241,8 +242,8 @@ func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came ti
 		}
 		return
 	}
-	before, said := p.clone(), len(w.said)
-	t := &turn{world: w, person: p, event: e, at: at, own: e.Time, came: came, cause: e.ID, forwarded: forwarded}
+	before, outcomes := p.clone(), len(w.outcomes)
+	t := &turn{partition: w, person: p, event: e, at: at, own: e.Time, came: came, cause: e.ID, forwarded: forwarded}
 	if call {
 		t.reference = e.ID
 	}
@@ -252,7 +253,7 @@ func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came ti
 	reasons := t.happen()
 	if len(reasons) > 0 {
 		*p = *before
-		w.said = w.said[:said]
+		w.outcomes = w.outcomes[:outcomes]
 		w.reject(e, reasons...)
 		return
 	}
@@ -262,15 +263,15 @@ func (w *World) attempt(p *person, e *event.Event, forwarded string, at, came ti
 	}
 }
 
-func (w *World) reject(e *event.Event, reasons ...string) {
+func (w *Partition) reject(e *event.Event, reasons ...string) {
 	slices.Sort(reasons)
 	reasons = slices.Compact(reasons)
-	// Bytes are rejected as they came: what was sent on still bears the number that it was sent to.
-	w.said = append(w.said, Said{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: reasons, At: w.now})
+	// Bytes are rejected as they came: what was sent on still has the number that it was sent to.
+	w.outcomes = append(w.outcomes, Outcome{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: reasons, At: w.now})
 }
 
 // due lets a subscriber's timers fire, by due time, then option.
-func (w *World) due(p *person) {
+func (w *Partition) due(p *person) {
 	for {
 		best, fire := time.Time{}, func() {}
 		consider := func(at time.Time, f func()) {
@@ -279,22 +280,22 @@ func (w *World) due(p *person) {
 			}
 		}
 		for i, o := range p.options {
-			if !p.alive || o == nil || p.leaving != nil {
+			if !p.alive || o == nil || p.outgoing != nil {
 				continue
 			}
-			t := &turn{world: w, person: p, at: o.end, timer: true}
+			t := &turn{partition: w, person: p, at: o.end, timer: true}
 			consider(o.end, func() { t.renew(Options[i]) })
 			if len(o.late) > 0 {
-				t := &turn{world: w, person: p, at: o.lateDue, timer: true}
-				consider(o.lateDue, func() { t.tellLate(o) })
+				t := &turn{partition: w, person: p, at: o.lateDue, timer: true}
+				consider(o.lateDue, func() { t.lateTimer(o) })
 			}
 		}
-		consider(p.parkedUntil, func() { w.giveUp(p) })
+		consider(p.pendingUntil, func() { w.endPending(p) })
 		consider(p.forget, func() {
 			waits := *p
 			*p = *blank(p.tenant, p.number)
-			p.parked, p.parkedUntil = waits.parked, waits.parkedUntil
-			for _, e := range p.parked {
+			p.pending, p.pendingUntil = waits.pending, waits.pendingUntil
+			for _, e := range p.pending {
 				p.ids[key(e.event)] = waits.ids[key(e.event)]
 			}
 		})
@@ -306,7 +307,7 @@ func (w *World) due(p *person) {
 	}
 }
 
-// rest ends a turn: an hour in which nothing is left to be told ends with it.
+// rest ends a turn, and with it the timer of late amounts where none is left to be published.
 func (p *person) rest() {
 	for _, o := range p.options {
 		if o != nil && len(o.late) == 0 {
@@ -315,11 +316,11 @@ func (p *person) rest() {
 	}
 }
 
-// turn is one event, call or timer at work on one subscriber.
+// turn applies one event, command or timer to one subscriber.
 type turn struct {
-	world  *World
-	person *person
-	event  *event.Event
+	partition *Partition
+	person    *person
+	event     *event.Event
 	// at is the log's time, or when the timer was due; own the event's own time, not after the log's.
 	at, own   time.Time
 	came      time.Time // when the event came into the log
@@ -334,17 +335,17 @@ type turn struct {
 
 // rule of an option by the subscriber's class; known is false where the class is gone.
 func (t *turn) rule(o eventv1.Safeguard_Option) (r *rule, known bool) {
-	c := t.world.classes[t.person.tenant+"/"+t.person.class]
+	c := t.partition.classes[t.person.tenant+"/"+t.person.class]
 	if c == nil {
 		return nil, false
 	}
 	return ruleOf(c, o), true
 }
 
-// say adds an outcome about an option as it now is.
-func (t *turn) say(o *option, kind, reason string, edits ...func(*Said)) {
+// publish adds an outcome about an option as it now is.
+func (t *turn) publish(o *option, kind, reason string, edits ...func(*Outcome)) {
 	p := t.person
-	s := Said{
+	s := Outcome{
 		Subject: p.number, Kind: kind, Option: o.which, State: o.state, Spent: o.spent, Limit: o.limit, Limited: o.limited,
 		Currency: o.currency, Blocked: o.blocked, Reasons: []string{reason}, Cause: t.cause, At: t.at, Start: o.start, End: o.end, Day: o.day,
 		Reference: t.reference, Previous: p.previous(), Sequence: max(p.sequence+1, t.at.UnixMilli()),
@@ -355,22 +356,22 @@ func (t *turn) say(o *option, kind, reason string, edits ...func(*Said)) {
 	for _, edit := range edits {
 		edit(&s)
 	}
-	p.sequence, p.silent = s.Sequence, false
+	p.sequence, p.unpublished = s.Sequence, false
 	t.counts = true
-	t.world.said = append(t.world.said, s)
+	t.partition.outcomes = append(t.partition.outcomes, s)
 }
 
-// turnBit computes the bit anew and, after what else is to be said, says where it changed.
-func (t *turn) turnBit(o *option, reason string, words ...func()) {
+// turnBit computes the bit anew. It publishes a change of the bit after the other outcomes.
+func (t *turn) turnBit(o *option, reason string, publish ...func()) {
 	was := o.blocked
 	o.blocked = o.block()
-	for _, word := range words {
-		word()
+	for _, outcome := range publish {
+		outcome()
 	}
 	switch {
 	case o.blocked && !was:
-		t.say(o, "reached", reason)
+		t.publish(o, "reached", reason)
 	case was && !o.blocked:
-		t.say(o, "released", reason)
+		t.publish(o, "released", reason)
 	}
 }

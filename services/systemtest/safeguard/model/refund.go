@@ -12,7 +12,7 @@ type refunded struct {
 	at   time.Time
 }
 
-// nothingLeft is a mark: it knows what was refunded, and not what was left.
+// nothingLeft is for a tombstone: it keeps what was refunded, and not what was left.
 func (p *person) nothingLeft() {
 	for k, r := range p.refunds {
 		p.refunds[k] = refunded{0, r.at}
@@ -51,12 +51,12 @@ func (t *turn) remains(c *eventv1.Correction, back int64, currency string) (left
 	return worth - back, ""
 }
 
-// worth is what may be given back, unless nobody knows: it is the first refund then, and no other is taken. What the refund
-// says of it is read where nothing is known yet.
+// worth is what may be given back. Where it is not known, the first refund is taken and no other. The amount that a refund
+// gives for it is read where nothing is known yet.
 func (t *turn) worth(c *eventv1.Correction, currency string) (worth int64, bounded bool, reason string) {
 	name := t.corrected(c)
 	hour := func(at time.Time) int64 { return at.UnixMilli() / 3_600_000 }
-	if r, ok := t.person.refunds[name]; ok && hour(r.at) >= hour(t.at)-int64(t.world.window(t.person.tenant).Hours()) {
+	if r, ok := t.person.refunds[name]; ok && hour(r.at) >= hour(t.at)-int64(t.partition.window(t.person.tenant).Hours()) {
 		return r.left, true, ""
 	}
 	for _, call := range t.person.calls {

@@ -24,7 +24,7 @@ type shown interface {
 	GetPeriodEnd() *timestamppb.Timestamp
 }
 
-// Shown holds what the inventory shows of a subscriber against how its options must look.
+// Shown compares what the inventory shows of a subscriber with how its options must look.
 func Shown(all *optionsv1.ListOptionsResponse, views [3]View) (wrong []string) {
 	for i, v := range views {
 		var got shown

@@ -14,7 +14,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Reasons of what is said.
+// Reasons of outcomes.
 const (
 	becauseUsage       = "USAGE"
 	becauseCharge      = "CHARGE"
@@ -29,9 +29,9 @@ const (
 	becauseTransfer    = "TRANSFER"
 )
 
-// happen lets the event happen, or says why it is rejected.
+// happen applies the event, or returns why it is rejected.
 func (t *turn) happen() (reasons []string) {
-	if t.person.leaving != nil && t.heldBack() {
+	if t.person.outgoing != nil && t.heldBack() {
 		return nil
 	}
 	switch d := t.event.Data.(type) {
@@ -46,11 +46,11 @@ func (t *turn) happen() (reasons []string) {
 	case *eventv1.SubscriberClassOfServiceChanged:
 		return t.reclassed(d)
 	case *eventv1.SubscriberMsisdnChanged:
-		return t.left(d)
+		return t.transferOut(d)
 	case *controlv1.Transfer:
-		return t.arrived(d)
+		return t.transferIn(d)
 	case *controlv1.TransferSettled:
-		t.settled(d)
+		t.transferSettled(d)
 	case *controlv1.ChangeCommand:
 		t.answer(t.change(d))
 	case *controlv1.ChargeCommand:
@@ -74,13 +74,13 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 	p := t.person
 	switch {
 	case !p.alive && p.movedTo != "":
-		t.world.forward(t.event).owed = true
+		t.partition.forward(t.event).owed = true
 		if t.forwarded == "" {
 			p.sentOn[key(t.event)] = t.at
 		}
 		return nil
 	case !p.alive && t.forwarded == "":
-		return t.park()
+		return t.holdPending()
 	case !p.alive, t.forwarded != "" && !t.knows(t.forwarded):
 		return []string{"SUBSCRIBER_UNKNOWN"}
 	}
@@ -92,10 +92,10 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 		}
 	}
 	all, reasons := t.against(u)
-	if t.forwarded == "" && t.formerOwner() {
+	if t.forwarded == "" && t.previousOwner() {
 		reasons = append(reasons, "BEFORE_ACTIVATION")
 	}
-	// A refund that gives nothing back troubles nobody, whatever it corrects.
+	// A refund that gives nothing back is accepted, whatever it corrects.
 	if t.own.Before(p.activated) || len(all) > 0 && of.Before(p.activated) {
 		reasons = append(reasons, "BEFORE_ACTIVATION")
 	}
@@ -128,7 +128,7 @@ func (t *turn) used(u *eventv1.UsageCharged) []string {
 }
 
 // against is what the event counts against, and why it can't be counted: it is checked against all before any changes.
-func (t *turn) against(u *eventv1.UsageCharged) (all []counted, faults []string) {
+func (t *turn) against(u *eventv1.UsageCharged) (all []counted, reasons []string) {
 	if _, known := t.rule(Data); !known {
 		return nil, []string{"CLASS_OF_SERVICE_UNKNOWN"}
 	}
@@ -137,7 +137,7 @@ func (t *turn) against(u *eventv1.UsageCharged) (all []counted, faults []string)
 	}
 	for _, which := range Options {
 		r, _ := t.rule(which)
-		// What takes back a charge counts where the charge did, whatever it is called.
+		// A refund of a charge counts where the charge did, whatever its category.
 		ofCharge := u.GetCorrects().GetSource() == chargeSource
 		if r == nil || ofCharge && which != Payment || !ofCharge && !r.scope(u) {
 			continue
@@ -146,29 +146,29 @@ func (t *turn) against(u *eventv1.UsageCharged) (all []counted, faults []string)
 		amount, ok := Nanos(m)
 		switch {
 		case m == nil:
-			faults = append(faults, "AMOUNT_MISSING")
+			reasons = append(reasons, "AMOUNT_MISSING")
 			continue
 		case !ok:
-			faults = append(faults, "AMOUNT_INVALID")
+			reasons = append(reasons, "AMOUNT_INVALID")
 		}
 		if m.GetCurrencyCode() != r.currency {
-			faults = append(faults, "CURRENCY_MISMATCH")
+			reasons = append(reasons, "CURRENCY_MISMATCH")
 		}
 		if amount < 0 && u.GetCorrects().GetTime() == nil {
-			faults = append(faults, "CORRECTS_MISSING")
+			reasons = append(reasons, "CORRECTS_MISSING")
 		}
 		if amount < 0 && ofCharge && !t.charged(u.GetCorrects()) {
-			faults = append(faults, "CHARGE_NOT_COUNTED")
+			reasons = append(reasons, "CHARGE_NOT_COUNTED")
 		}
 		all = append(all, counted{rule: r, amount: amount})
 	}
 	for _, c := range all {
-		// Which of several faults is told is left open.
-		if o := t.person.options[c.rule.which-1]; o != nil && len(faults) > 0 && o.spent > math.MaxInt64-max(0, c.amount) {
-			faults = append(faults, "AMOUNT_INVALID")
+		// Which of several reasons is given is left open.
+		if o := t.person.options[c.rule.which-1]; o != nil && len(reasons) > 0 && o.spent > math.MaxInt64-max(0, c.amount) {
+			reasons = append(reasons, "AMOUNT_INVALID")
 		}
 	}
-	return all, faults
+	return all, reasons
 }
 
 func amountOf(r *rule, u *eventv1.UsageCharged) *money.Money {
@@ -184,7 +184,7 @@ func amountOf(r *rule, u *eventv1.UsageCharged) *money.Money {
 	}
 }
 
-// negative says whether a usage takes back.
+// negative reports whether a usage is a refund.
 func negative(u *eventv1.UsageCharged) bool {
 	for _, m := range []*money.Money{u.GetNet(), u.GetGross(), u.GetWholesaleNet(), u.GetWholesaleGross()} {
 		if m.GetUnits() < 0 || m.GetNanos() < 0 {
@@ -215,53 +215,53 @@ func (t *turn) count(o *option, r *rule, amount int64, of time.Time, reason stri
 		crossed, overshoot := o.count(r, amount)
 		t.turnBit(o, reason, func() {
 			for _, c := range crossed {
-				t.say(o, "alert", reason, func(s *Said) { s.Percent, s.Amount, s.Second = c.percent, c.at, c.second })
+				t.publish(o, "alert", reason, func(s *Outcome) { s.Percent, s.Amount, s.Second = c.percent, c.at, c.second })
 			}
 		})
 		if overshoot > 0 {
-			t.say(o, "overshoot", reason, func(s *Said) { s.Overshoot = overshoot })
+			t.publish(o, "overshoot", reason, func(s *Outcome) { s.Overshoot = overshoot })
 		}
 	}
 	return true
 }
 
-// tooLate is where it is not known whether it was counted before, and the tenant does not want to guess.
+// tooLate reports that it is not known whether the event was counted before, and that the tenant rejects such usage.
 func (t *turn) tooLate() bool {
-	policy := t.world.tenants[t.person.tenant].GetSubscribers().GetUnprovableUsage()
-	return policy == configv1.UnprovableUsage_UNPROVABLE_USAGE_REJECT && t.own.Before(t.came.Add(-t.world.window(t.person.tenant)))
+	policy := t.partition.tenants[t.person.tenant].GetSubscribers().GetTooLateToDeduplicate()
+	return policy == configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT && t.own.Before(t.came.Add(-t.partition.window(t.person.tenant)))
 }
 
-// park keeps usage of a number that nobody has until somebody does.
-func (t *turn) park() []string {
+// holdPending keeps usage of a number without a subscriber until one is activated.
+func (t *turn) holdPending() []string {
 	p := t.person
 	grace := 30 * time.Second
-	if g := t.world.tenants[t.person.tenant].GetSubscribers().GetUnknownGrace(); g != nil {
+	if g := t.partition.tenants[t.person.tenant].GetSubscribers().GetUnknownGrace(); g != nil {
 		grace = g.AsDuration()
 	}
-	if grace == 0 && len(p.parked) == 0 {
+	if grace == 0 && len(p.pending) == 0 {
 		return []string{"SUBSCRIBER_UNKNOWN"}
 	}
-	if len(p.parked) == 0 {
-		p.parkedUntil = t.at.Add(grace)
+	if len(p.pending) == 0 {
+		p.pendingUntil = t.at.Add(grace)
 	}
-	p.parked = append(p.parked, waiting{t.event, t.at})
+	p.pending = append(p.pending, waiting{t.event, t.at})
 	t.counts = true
 	return nil
 }
 
-// giveUp ends the wait for an activation.
-func (w *World) giveUp(p *person) {
-	parked, at, reason := p.parked, p.parkedUntil, "SUBSCRIBER_UNKNOWN"
-	p.parked, p.parkedUntil = nil, time.Time{}
+// endPending ends the wait for an activation.
+func (w *Partition) endPending(p *person) {
+	pending, at, reason := p.pending, p.pendingUntil, "SUBSCRIBER_UNKNOWN"
+	p.pending, p.pendingUntil = nil, time.Time{}
 	class := w.tenants[p.tenant].GetSubscribers().GetDefaultClassOfService()
-	// What is from before a termination is nobody's any more.
-	living := slices.DeleteFunc(slices.Clone(parked), func(e waiting) bool { return p.dead && e.event.Time.Before(p.lived) })
+	// Usage from before a termination has no subscriber any more.
+	living := slices.DeleteFunc(slices.Clone(pending), func(e waiting) bool { return p.dead && e.event.Time.Before(p.lived) })
 	switch {
 	case class == "" || len(living) == 0:
 	case w.classes[p.tenant+"/"+class] == nil:
 		reason = "CLASS_OF_SERVICE_UNKNOWN"
 	default:
-		t := &turn{world: w, person: p, at: at, own: living[0].at, timer: true}
+		t := &turn{partition: w, person: p, at: at, own: living[0].at, timer: true}
 		// It was there when the first of it happened.
 		for _, e := range living {
 			if e.event.Time.Before(t.own) {
@@ -269,18 +269,18 @@ func (w *World) giveUp(p *person) {
 			}
 		}
 		t.appear(&eventv1.SubscriberActivated{ClassOfService: class})
-		w.unpark(p, parked, at)
+		w.release(p, pending, at)
 		return
 	}
-	for _, e := range parked {
+	for _, e := range pending {
 		delete(p.ids, key(e.event))
 		w.reject(e.event, reason)
 	}
 }
 
-// unpark applies what has waited, in order.
-func (w *World) unpark(p *person, parked []waiting, at time.Time) {
-	for _, e := range parked {
+// release applies what has waited, in order.
+func (w *Partition) release(p *person, pending []waiting, at time.Time) {
+	for _, e := range pending {
 		delete(p.ids, key(e.event))
 		w.attempt(p, e.event, "", at, e.at)
 	}

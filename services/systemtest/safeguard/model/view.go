@@ -21,13 +21,13 @@ type View struct {
 	Start, End   time.Time
 }
 
-// Look says how the options of a number stand; alive is false where it has no subscriber.
-func (w *World) Look(tenant, number string) (views [3]View, sequence int64, alive bool) {
+// Look returns the options of a number; alive is false where it has no subscriber.
+func (w *Partition) Look(tenant, number string) (views [3]View, sequence int64, alive bool) {
 	p := w.people[tenant+"/"+number]
 	if p == nil {
 		return views, 0, false
 	}
-	t := &turn{world: w, person: p}
+	t := &turn{partition: w, person: p}
 	for i, o := range p.options {
 		if o == nil {
 			continue
@@ -41,24 +41,24 @@ func (w *World) Look(tenant, number string) (views [3]View, sequence int64, aliv
 	return views, p.sequence, p.alive
 }
 
-// Judged says how the options of a number must be shown: as the next event or call would find them, by what the class says by
-// now. known is false where the class is gone: they stand as judged last, and nobody is told whether they block.
-func (w *World) Judged(tenant, number string) (views [3]View, known bool) {
+// AsShown is how the options of a number must be shown: as the next event or call would find them, by the class as it is
+// now. known is false where the class is gone: options are as they were last, and whether they block is not shown.
+func (w *Partition) AsShown(tenant, number string) (views [3]View, known bool) {
 	p := w.people[tenant+"/"+number]
 	if p == nil || !p.alive {
 		return views, false
 	}
-	before, said := p.clone(), len(w.said)
-	t := &turn{world: w, person: p, at: w.now}
+	before, outcomes := p.clone(), len(w.outcomes)
+	t := &turn{partition: w, person: p, at: w.now}
 	_, known = t.rule(Data)
 	t.adoptAll(becauseCatalog)
 	views, _, _ = w.Look(tenant, number)
-	*p, w.said = *before, w.said[:said]
+	*p, w.outcomes = *before, w.outcomes[:outcomes]
 	return views, known
 }
 
 // Owed are events that were sent on to another number and have not come back under it, and the other way round.
-func (w *World) Owed() int {
+func (w *Partition) Owed() int {
 	n := 0
 	for _, f := range w.forwards {
 		if f.owed != f.came {
@@ -68,7 +68,7 @@ func (w *World) Owed() int {
 	return n
 }
 
-// Table is what a network element knows that hears nothing but reached and released: it keeps the last sequence per
+// Table is what a network element knows that reads reached and released alone: it keeps the last sequence per
 // subscriber and ignores what is not above it.
 type Table map[string]*Entry
 
@@ -80,8 +80,8 @@ type Entry struct {
 	Missed int
 }
 
-// Hear takes one event of the topic, whatever its kind: each moves the sequence.
-func (t Table) Hear(subject, kind string, d *eventv1.Safeguard) {
+// Apply takes one event of the topic, whatever its kind: each moves the sequence.
+func (t Table) Apply(subject, kind string, d *eventv1.Safeguard) {
 	e := t[subject]
 	if e == nil {
 		e = &Entry{}

@@ -17,8 +17,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// told is what a caller was told for good.
-type told struct {
+// answer is the final answer to a caller.
+type answer struct {
 	id string
 	// allowed of a charge, refusal why not; code is the reason of an error.
 	allowed       bool
@@ -26,21 +26,21 @@ type told struct {
 	charge        bool
 }
 
-// callers change options and charge payments at both replicas, and ask again under the same reference until they know.
+// callers change options and charge payments at both replicas, and ask again under the same reference until the answer is final.
 type callers struct {
 	bed *bed
-	// whom says whom one may call about.
+	// whom returns a subscriber to call about.
 	whom func(r *rand.Rand) subject
 
 	mu      sync.Mutex
-	told    []told
-	unknown int // times that somebody had to ask again
+	answers []answer
+	unknown int // times that a caller had to ask again
 	serial  int
 }
 
 const callersAtOnce = 4
 
-// run calls until stop is closed, and returns once everybody knows.
+// run calls until stop is closed, and returns once every caller has its answer.
 func (c *callers) run(ctx context.Context, stop <-chan struct{}, seed uint64) error {
 	var work sync.WaitGroup
 	faults := make([]error, callersAtOnce)
@@ -75,13 +75,13 @@ func (c *callers) caller(ctx context.Context, stop <-chan struct{}, r *rand.Rand
 		}
 		t.id = id
 		c.mu.Lock()
-		c.told = append(c.told, t)
+		c.answers = append(c.answers, t)
 		c.mu.Unlock()
 	}
 }
 
 // ask is one call, as often as it takes.
-type ask func(ctx context.Context, conn *grpc.ClientConn) (told, error)
+type ask func(ctx context.Context, conn *grpc.ClientConn) (answer, error)
 
 func (c *callers) draw(r *rand.Rand, id, number, money string) ask {
 	name := "tenants/acme/subscribers/" + number
@@ -94,9 +94,9 @@ func (c *callers) draw(r *rand.Rand, id, number, money string) ask {
 	switch n := r.IntN(10); {
 	case n < 5:
 		req := &optionsv1.ChargeRequest{Name: name, TransactionReference: id, Amount: model.Money(1+r.Int64N(17*model.Unit), money)}
-		return func(ctx context.Context, conn *grpc.ClientConn) (told, error) {
+		return func(ctx context.Context, conn *grpc.ClientConn) (answer, error) {
 			res, err := optionsv1.NewEnforcementServiceClient(conn).Charge(ctx, req)
-			return told{charge: true, allowed: res.GetAllowed(), refusal: res.GetRefusal()}, err
+			return answer{charge: true, allowed: res.GetAllowed(), refusal: res.GetRefusal()}, err
 		}
 	case n < 8:
 		req := &optionsv1.ChangeOverspendSafeguardRequest{Name: name + "/options/overspendSafeguard", TransactionReference: id, State: state(model.Inactive)}
@@ -106,15 +106,15 @@ func (c *callers) draw(r *rand.Rand, id, number, money string) ask {
 		if r.IntN(4) == 0 {
 			req.NextLimit = model.Money(r.Int64N(80)*model.Unit, money)
 		}
-		return func(ctx context.Context, conn *grpc.ClientConn) (told, error) {
+		return func(ctx context.Context, conn *grpc.ClientConn) (answer, error) {
 			_, err := optionsv1.NewOptionSubscriptionServiceClient(conn).ChangeOverspendSafeguard(ctx, req)
-			return told{}, err
+			return answer{}, err
 		}
 	case n < 9:
 		req := &optionsv1.ChangeDataSafeguardRequest{Name: name + "/options/dataSafeguard", TransactionReference: id, State: state(model.Temporarily, model.Permanently)}
-		return func(ctx context.Context, conn *grpc.ClientConn) (told, error) {
+		return func(ctx context.Context, conn *grpc.ClientConn) (answer, error) {
 			_, err := optionsv1.NewOptionSubscriptionServiceClient(conn).ChangeDataSafeguard(ctx, req)
-			return told{}, err
+			return answer{}, err
 		}
 	default:
 		req := &optionsv1.ChangePaymentSafeguardRequest{Name: name + "/options/paymentSafeguard", TransactionReference: id, State: state(model.Inactive)}
@@ -122,15 +122,15 @@ func (c *callers) draw(r *rand.Rand, id, number, money string) ask {
 			day := int32(1 + r.IntN(28))
 			req.RenewalDay = &day
 		}
-		return func(ctx context.Context, conn *grpc.ClientConn) (told, error) {
+		return func(ctx context.Context, conn *grpc.ClientConn) (answer, error) {
 			_, err := optionsv1.NewOptionSubscriptionServiceClient(conn).ChangePaymentSafeguard(ctx, req)
-			return told{}, err
+			return answer{}, err
 		}
 	}
 }
 
-// settle asks one replica or the other until the answer is one.
-func (c *callers) settle(ctx context.Context, r *rand.Rand, a ask) (told, error) {
+// settle asks one replica or the other until the answer is final.
+func (c *callers) settle(ctx context.Context, r *rand.Rand, a ask) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
 	for {
@@ -152,10 +152,10 @@ func (c *callers) settle(ctx context.Context, r *rand.Rand, a ask) (told, error)
 	}
 }
 
-func (c *callers) once(ctx context.Context, address string, a ask) (told, error) {
+func (c *callers) once(ctx context.Context, address string, a ask) (answer, error) {
 	conn, err := c.bed.conn(address)
 	if err != nil {
-		return told{}, err
+		return answer{}, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()

@@ -22,15 +22,15 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
-// verdict counts what is wrong.
-type verdict struct {
-	// lost are events and outcomes that nobody was told, and counters, blocks and answers that are not as they should be.
+// tally counts errors.
+type tally struct {
+	// lost are events and outcomes that were not published, and counters, blocks and answers that are wrong.
 	lost int
-	// doubled are outcomes that were told besides: one crossing under two ids, one id with two contents, what the model
-	// does not know; and counters that are too high.
+	// doubled are outcomes that were published and not expected: one crossing under two ids, one id with two contents, one
+	// that the model does not have; and counters that are too high.
 	doubled int
-	// outOfOrder are first appearances behind a later one of their subject, or whose previous sequence is not that of the
-	// one before.
+	// outOfOrder are outcomes that appear first after a later one of their subject, or whose previous sequence is not that
+	// of the one before.
 	outOfOrder int
 
 	first, repeats, compared int
@@ -39,7 +39,7 @@ type verdict struct {
 	examples   []string
 }
 
-func (v *verdict) add(count *int, format string, args ...any) {
+func (v *tally) add(count *int, format string, args ...any) {
 	*count++
 	const enough = 20
 	if len(v.examples) < enough {
@@ -47,71 +47,71 @@ func (v *verdict) add(count *int, format string, args ...any) {
 	}
 }
 
-func (v *verdict) wrong() bool { return v.lost+v.doubled+v.outOfOrder > 0 }
+func (v *tally) wrong() bool { return v.lost+v.doubled+v.outOfOrder > 0 }
 
-// judge folds the log with the model and holds everything that can be seen from outside against it.
-type judge struct {
-	verdict
+// checker folds the log with the model and compares everything that can be seen from outside with it.
+type checker struct {
+	tally
 	bed       *bed
 	config    configv1.ConfigWatchServiceClient
 	snapshots map[position]*configv1.Snapshot
-	histories map[int64]uint64 // of revisions that stand in the log
+	histories map[int64]uint64 // of revisions in the log
 
-	log       []*lane
+	log       []*logPartition
 	outcomes  []*fleet.Tail
 	rejected  []*fleet.Tail
 	table     model.Table
-	seen      map[string]struct{} // events that stand in the log, by nameOf
+	seen      map[string]struct{} // events in the log, by nameOf
 	known     map[string]uint64   // contents of outcomes and rejections, by id
 	sequences map[string]int64    // last one, by subject
-	numbers   map[string]*model.World
+	numbers   map[string]*model.Partition
 
-	meant, heard []model.Said
+	expected, published []model.Outcome
 }
 
-// lane is a partition of the log, as far as it was read, and the model's world of it.
-type lane struct {
+// logPartition is a partition of the log, as far as it was read, and the model of it.
+type logPartition struct {
 	tail     *fleet.Tail
 	pending  []stream.Record
-	world    *model.World
+	model    *model.Partition
 	revision int64
 }
 
-func newJudge(b *bed, config configv1.ConfigWatchServiceClient) *judge {
-	j := &judge{
-		verdict: verdict{rejections: map[string]int{}}, bed: b, config: config, snapshots: map[position]*configv1.Snapshot{}, histories: map[int64]uint64{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
-		sequences: map[string]int64{}, numbers: map[string]*model.World{},
+func newChecker(b *bed, config configv1.ConfigWatchServiceClient) *checker {
+	ck := &checker{
+		tally: tally{rejections: map[string]int{}}, bed: b, config: config, snapshots: map[position]*configv1.Snapshot{}, histories: map[int64]uint64{}, table: model.Table{}, seen: map[string]struct{}{}, known: map[string]uint64{},
+		sequences: map[string]int64{}, numbers: map[string]*model.Partition{},
 	}
 	first := model.New()
 	for p := range int32(partitions) {
-		j.log = append(j.log, &lane{tail: b.fleet.Follow(eventsOrdered, p), world: first.Beside()})
-		j.outcomes = append(j.outcomes, b.fleet.Follow(stream.Safeguards, p))
-		j.rejected = append(j.rejected, b.fleet.Follow(stream.EventsRejected, p))
+		ck.log = append(ck.log, &logPartition{tail: b.fleet.Follow(eventsOrdered, p), model: first.Beside()})
+		ck.outcomes = append(ck.outcomes, b.fleet.Follow(stream.Safeguards, p))
+		ck.rejected = append(ck.rejected, b.fleet.Follow(stream.EventsRejected, p))
 	}
-	return j
+	return ck
 }
 
 // rests compares at a quiet point. What is due within a minute may be worked at its end, and a batch is committed a moment
-// after it is told: so what is not right yet is looked at again for a while.
-func (j *judge) rests(ctx context.Context, calls []told) error {
+// after it is published: so what is not right yet is looked at again for a while.
+func (ck *checker) rests(ctx context.Context, calls []answer) error {
 	const patience = 2 * time.Minute
 	until := time.Now().Add(patience)
 	for {
-		if err := j.read(ctx); err != nil {
+		if err := ck.read(ctx); err != nil {
 			return err
 		}
-		if j.open() == 0 && len(model.Compare(j.meant, j.heard)) == 0 || time.Now().After(until) {
+		if ck.open() == 0 && len(model.Compare(ck.expected, ck.published)) == 0 || time.Now().After(until) {
 			break
 		}
 		pause(ctx, time.Second)
 	}
-	if n := j.open(); n > 0 {
-		j.add(&j.lost, "%d events stayed between two numbers", n)
+	if n := ck.open(); n > 0 {
+		ck.add(&ck.lost, "%d events stayed between two numbers", n)
 	}
-	j.compare()
-	j.answers(calls)
-	for number, w := range j.numbers {
-		if err := j.number(ctx, number, w, until); err != nil {
+	ck.compare()
+	ck.answers(calls)
+	for number, w := range ck.numbers {
+		if err := ck.number(ctx, number, w, until); err != nil {
 			return err
 		}
 	}
@@ -119,17 +119,17 @@ func (j *judge) rests(ctx context.Context, calls []told) error {
 }
 
 // open are events that one number hands to another and that are not there yet.
-func (j *judge) open() int {
-	n := j.log[0].world.Owed()
-	for _, l := range j.log {
+func (ck *checker) open() int {
+	n := ck.log[0].model.Owed()
+	for _, l := range ck.log {
 		n += len(l.pending)
 	}
 	return n
 }
 
-// alive says whether a number has a subscriber.
-func (j *judge) alive(number string) bool {
-	w := j.numbers[number]
+// alive reports whether a number has a subscriber.
+func (ck *checker) alive(number string) bool {
+	w := ck.numbers[number]
 	if w == nil {
 		return false
 	}
@@ -137,23 +137,23 @@ func (j *judge) alive(number string) bool {
 	return alive
 }
 
-// compare counts what is wrong with what was told since the last time.
-func (j *judge) compare() {
-	for _, w := range model.Compare(j.meant, j.heard) {
+// compare counts the errors in what was published since the last time.
+func (ck *checker) compare() {
+	for _, w := range model.Compare(ck.expected, ck.published) {
 		if w.Lost {
-			j.add(&j.lost, "%s", w.Text)
+			ck.add(&ck.lost, "%s", w.Text)
 		}
 		if w.Doubled {
-			j.add(&j.doubled, "%s", w.Text)
+			ck.add(&ck.doubled, "%s", w.Text)
 		}
 	}
-	j.compared += len(j.meant)
-	j.meant, j.heard = nil, nil
+	ck.compared += len(ck.expected)
+	ck.expected, ck.published = nil, nil
 }
 
 // read takes what was added to the topics, and folds it.
-func (j *judge) read(ctx context.Context) error {
-	for _, l := range j.log {
+func (ck *checker) read(ctx context.Context) error {
+	for _, l := range ck.log {
 		records, err := all(ctx, l.tail)
 		if err != nil {
 			return err
@@ -162,32 +162,32 @@ func (j *judge) read(ctx context.Context) error {
 	}
 	for moved := true; moved; {
 		moved = false
-		for _, l := range j.log {
-			n, err := j.fold(ctx, l)
+		for _, l := range ck.log {
+			n, err := ck.fold(ctx, l)
 			if err != nil {
 				return err
 			}
 			moved = moved || n > 0
 		}
 	}
-	for p, l := range j.log {
+	for p, l := range ck.log {
 		if len(l.pending) == 0 {
-			l.world.Pass(l.world.Now())
+			l.model.Pass(l.model.Now())
 		}
-		for _, s := range l.world.Take() {
+		for _, s := range l.model.Take() {
 			if s.Kind == "rejected" {
 				s.Partition = int32(p)
 			}
-			j.meant = append(j.meant, s)
+			ck.expected = append(ck.expected, s)
 		}
 	}
-	// What was published before the log was read is what there is to hear, and perhaps more: it is looked at again.
-	for _, tail := range slices.Concat(j.outcomes, j.rejected) {
+	// What was published before the log was read is complete, and may be more than that: it is looked at again.
+	for _, tail := range slices.Concat(ck.outcomes, ck.rejected) {
 		records, err := all(ctx, tail)
 		if err != nil {
 			return err
 		}
-		if err := j.hear(records); err != nil {
+		if err := ck.collect(records); err != nil {
 			return err
 		}
 	}
@@ -204,51 +204,51 @@ func all(ctx context.Context, t *fleet.Tail) (records []stream.Record, err error
 	}
 }
 
-// fold lets happen what stands in a partition, up to a subscriber that has not left its number yet.
-func (j *judge) fold(ctx context.Context, l *lane) (n int, err error) {
+// fold applies the records of a partition, up to a subscriber that has not left its number yet.
+func (ck *checker) fold(ctx context.Context, l *logPartition) (n int, err error) {
 	for ; n < len(l.pending); n++ {
 		r := l.pending[n]
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			return n, fmt.Errorf("read the log: %w", err)
 		}
-		if l.world.Waits(e) {
+		if l.model.Waits(e) {
 			break
 		}
 		if d, ok := e.Data.(*controlv1.Revision); ok {
 			at := position{d.GetHistory(), d.GetRevision()}
-			if before, named := j.histories[at.revision]; named && before != at.history {
-				j.add(&j.doubled, "revision %d stands in the log of two histories, %x and %x", at.revision, before, at.history)
+			if before, named := ck.histories[at.revision]; named && before != at.history {
+				ck.add(&ck.doubled, "revision %d stands in the log of two histories, %x and %x", at.revision, before, at.history)
 			}
-			j.histories[at.revision] = at.history
+			ck.histories[at.revision] = at.history
 			if at.revision > l.revision {
-				s, err := j.snapshot(ctx, at)
+				s, err := ck.snapshot(ctx, at)
 				if err != nil {
 					return n, err
 				}
-				l.world.Configure(r.Time, s)
+				l.model.Configure(r.Time, s)
 				l.revision = at.revision
 			} else {
-				// One that another replica appended as well changes nothing, but it too says how late it is.
-				l.world.Pass(r.Time)
+				// One that another replica added as well changes no class, but moves the time.
+				l.model.Pass(r.Time)
 			}
 			continue
 		}
-		l.world.Happen(r.Time, e)
-		j.seen[nameOf(e.Subject, e.ID)] = struct{}{}
+		l.model.Happen(r.Time, e)
+		ck.seen[nameOf(e.Subject, e.ID)] = struct{}{}
 		if !strings.HasPrefix(e.Type, "system.") {
-			j.numbers[e.Subject] = l.world
+			ck.numbers[e.Subject] = l.model
 		}
 		if e.Type == "system.transfer" {
-			j.numbers[e.Subject] = l.world
+			ck.numbers[e.Subject] = l.model
 		}
 	}
 	l.pending = l.pending[n:]
 	return n, nil
 }
 
-// hear takes records of a partition, in their order. Repeats have the same bytes.
-func (j *judge) hear(records []stream.Record) error {
+// collect takes records of a partition, in their order. Repeats have the same bytes.
+func (ck *checker) collect(records []stream.Record) error {
 	for _, r := range records {
 		kind, _ := r.Header(event.HeaderType)
 		id, _ := r.Header(event.HeaderID)
@@ -261,47 +261,47 @@ func (j *judge) hear(records []stream.Record) error {
 			continue
 		}
 		content := xxhash.Sum64(r.Value)
-		if before, again := j.known[name]; again {
-			j.repeats++
+		if before, again := ck.known[name]; again {
+			ck.repeats++
 			if before != content {
-				j.add(&j.doubled, "outcome %s stands there with two contents", name)
+				ck.add(&ck.doubled, "outcome %s stands there with two contents", name)
 			}
-			// A network element hears repeats as well.
-			if h, d, err := model.Heard(r); err == nil && d != nil {
-				j.table.Hear(h.Subject, h.Kind, d)
+			// A network element gets repeats as well.
+			if h, d, err := model.ReadOutcome(r); err == nil && d != nil {
+				ck.table.Apply(h.Subject, h.Kind, d)
 			}
 			continue
 		}
-		j.known[name] = content
-		j.first++
-		h, d, err := model.Heard(r)
+		ck.known[name] = content
+		ck.first++
+		h, d, err := model.ReadOutcome(r)
 		if err != nil {
 			return err
 		}
 		if d != nil {
-			last := j.sequences[h.Subject]
-			// After the mark of one that is gone is forgotten, and at a number that somebody brought along, the one before
-			// is another; the model knows which.
+			last := ck.sequences[h.Subject]
+			// After a tombstone is forgotten, and at a number that came by a transfer, the outcome before is another; the
+			// model knows which.
 			if h.Sequence <= last {
-				j.add(&j.outOfOrder, "%s: sequence %d comes after %d", h.Subject, h.Sequence, last)
+				ck.add(&ck.outOfOrder, "%s: sequence %d comes after %d", h.Subject, h.Sequence, last)
 			}
-			j.sequences[h.Subject] = max(last, h.Sequence)
-			j.table.Hear(h.Subject, h.Kind, d)
+			ck.sequences[h.Subject] = max(last, h.Sequence)
+			ck.table.Apply(h.Subject, h.Kind, d)
 		} else {
-			j.rejections[h.Reasons[0]]++
+			ck.rejections[h.Reasons[0]]++
 		}
-		j.heard = append(j.heard, h)
+		ck.published = append(ck.published, h)
 	}
 	return nil
 }
 
-// answers holds what callers were told against the model.
-func (j *judge) answers(calls []told) {
-	w := j.log[0].world
+// answers compares the answers of callers with the model.
+func (ck *checker) answers(calls []answer) {
+	w := ck.log[0].model
 	for _, c := range calls {
 		answers := w.Answers(c.id)
 		allowed := slices.ContainsFunc(answers, func(a model.Answer) bool { return len(a.Codes) == 0 && len(a.Refusals) == 0 })
-		told := func(codes func(model.Answer) []string, code string) bool {
+		allows := func(codes func(model.Answer) []string, code string) bool {
 			return slices.ContainsFunc(answers, func(a model.Answer) bool {
 				return slices.Contains(codes(a), code) || code == "CHANGE_INVALID" && len(codes(a)) > 1
 			})
@@ -309,24 +309,24 @@ func (j *judge) answers(calls []told) {
 		switch {
 		case c.code != "":
 			unasked := len(answers) == 0 && c.code == "SUBSCRIBER_NOT_FOUND"
-			if !unasked && (allowed || !told(func(a model.Answer) []string { return a.Codes }, c.code)) {
-				j.add(&j.lost, "%s was answered %s; by the model %+v", c.id, c.code, answers)
+			if !unasked && (allowed || !allows(func(a model.Answer) []string { return a.Codes }, c.code)) {
+				ck.add(&ck.lost, "%s was answered %s; by the model %+v", c.id, c.code, answers)
 			}
 		case c.charge && !c.allowed:
-			if allowed || !told(func(a model.Answer) []string { return a.Refusals }, c.refusal) {
-				j.add(&j.lost, "%s was refused for %s; by the model %+v", c.id, c.refusal, answers)
+			if allowed || !allows(func(a model.Answer) []string { return a.Refusals }, c.refusal) {
+				ck.add(&ck.lost, "%s was refused for %s; by the model %+v", c.id, c.refusal, answers)
 			}
 		case !allowed:
-			j.add(&j.doubled, "%s was accepted; by the model %+v", c.id, answers)
+			ck.add(&ck.doubled, "%s was accepted; by the model %+v", c.id, answers)
 		}
 	}
 }
 
-// number holds one number against the model: what a network element knows, what it would be told if it asked, and what the
-// subscriber is shown. Answers are a batch behind what is told.
-func (j *judge) number(ctx context.Context, number string, w *model.World, until time.Time) error {
+// number compares one number with the model: what a network element knows, what Authorize would answer it, and what the
+// subscriber is shown. Answers are a batch behind what is published.
+func (ck *checker) number(ctx context.Context, number string, w *model.Partition, until time.Time) error {
 	for {
-		wrong, err := j.differences(ctx, number, w)
+		wrong, err := ck.differences(ctx, number, w)
 		if err != nil {
 			return err
 		}
@@ -335,7 +335,7 @@ func (j *judge) number(ctx context.Context, number string, w *model.World, until
 		}
 		if time.Now().After(until) {
 			for _, text := range wrong {
-				j.add(&j.lost, "%s %s", number, text)
+				ck.add(&ck.lost, "%s %s", number, text)
 			}
 			return nil
 		}
@@ -343,26 +343,26 @@ func (j *judge) number(ctx context.Context, number string, w *model.World, until
 	}
 }
 
-func (j *judge) differences(ctx context.Context, number string, w *model.World) (wrong []string, err error) {
+func (ck *checker) differences(ctx context.Context, number string, w *model.Partition) (wrong []string, err error) {
 	views, _, alive := w.Look("acme", number)
-	known := j.table[number]
+	known := ck.table[number]
 	if known == nil {
 		known = &model.Entry{}
 	}
 	for i, v := range views {
 		if want := alive && v.Blocked; known.Blocked[i] != want {
-			wrong = append(wrong, fmt.Sprintf("%s is blocked by what was told: %t, by the model: %t", model.Options[i], known.Blocked[i], want))
+			wrong = append(wrong, fmt.Sprintf("%s is blocked by what was published: %t, by the model: %t", model.Options[i], known.Blocked[i], want))
 		}
 	}
 	if !alive {
 		return wrong, nil
 	}
-	conn, err := j.bed.conn(j.bed.address(0))
+	conn, err := ck.bed.conn(ck.bed.address(0))
 	if err != nil {
 		return nil, err
 	}
-	// What is asked is answered by what the class says by now, what was told by what it said then.
-	views, judged := w.Judged("acme", number)
+	// Authorize and the inventory use the class as it is now; outcomes used it as it was then.
+	views, classKnown := w.AsShown("acme", number)
 	enforcement, name := optionsv1.NewEnforcementServiceClient(conn), "tenants/acme/subscribers/"+number
 	for i, v := range views {
 		res, err := enforcement.Authorize(ctx, &optionsv1.AuthorizeRequest{Name: name, Use: &optionsv1.AuthorizeRequest_Option{Option: model.Options[i]}})
@@ -373,13 +373,13 @@ func (j *judge) differences(ctx context.Context, number string, w *model.World) 
 			}
 			return append(wrong, err.Error()), nil
 		}
-		if !judged && res.GetReason() == "UNKNOWN" {
+		if !classKnown && res.GetReason() == "UNKNOWN" {
 			continue
 		}
 		if res.GetReason() == "UNKNOWN" {
-			return append(wrong, "is unknown to "+j.bed.address(0)), nil
+			return append(wrong, "is unknown to "+ck.bed.address(0)), nil
 		}
-		if denied := res.GetVerdict() == optionsv1.AuthorizeResponse_VERDICT_DENY; denied != v.Blocked {
+		if denied := res.GetDecision() == optionsv1.AuthorizeResponse_DECISION_DENY; denied != v.Blocked {
 			wrong = append(wrong, fmt.Sprintf("%s is denied: %t, by the model: %t", model.Options[i], denied, v.Blocked))
 		}
 	}

@@ -19,7 +19,7 @@ import (
 )
 
 // written is one outcome of a topic, written as the service writes it.
-func written(t *testing.T, id string, s model.Said) stream.Record {
+func written(t *testing.T, id string, s model.Outcome) stream.Record {
 	t.Helper()
 	d := &eventv1.Safeguard{
 		Option: s.Option, State: s.State, Spent: model.Money(s.Spent, s.Currency), Blocked: s.Blocked, Reason: s.Reasons[0],
@@ -40,9 +40,9 @@ func written(t *testing.T, id string, s model.Said) stream.Record {
 	return r
 }
 
-// meant is what the model makes of a subscriber that reaches its limit and gets room back: activated, alert, reached,
+// expectedOutcomes are the model's of a subscriber that reaches its limit and gets a refund: activated, alert, reached,
 // overshoot, released.
-func meant() []model.Said {
+func expectedOutcomes() []model.Outcome {
 	w, now := model.New(), time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
 	w.Configure(now, &configv1.Snapshot{ClassesOfService: []*configv1.ClassOfService{{
 		Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{Limit: model.Money(50*model.Unit, "EUR")},
@@ -59,28 +59,28 @@ func meant() []model.Said {
 	return w.Take()
 }
 
-func TestEveryWayToBeWrongIsCounted(t *testing.T) {
-	told := meant()
-	if len(told) != 5 {
-		t.Fatalf("the model says %v", told)
+func TestCheck_CountsEveryKindOfError(t *testing.T) {
+	want := expectedOutcomes()
+	if len(want) != 5 {
+		t.Fatalf("the model has %v", want)
 	}
 	for _, tc := range []struct {
 		name                      string
 		change                    func(log []stream.Record) []stream.Record
 		lost, doubled, outOfOrder int
 	}{
-		{"what the model says is right", func(l []stream.Record) []stream.Record { return l }, 0, 0, 0},
+		{"what the model expects is right", func(l []stream.Record) []stream.Record { return l }, 0, 0, 0},
 		{"a repeat with the same bytes is right", func(l []stream.Record) []stream.Record { return append(l, l[1], l[3]) }, 0, 0, 0},
-		{"an outcome that nobody was told is lost", func(l []stream.Record) []stream.Record { return l[:4] }, 1, 0, 0},
-		{"one that is missing in the middle is lost, and the next is not the one that was meant", func(l []stream.Record) []stream.Record { return slices.Delete(l, 1, 2) }, 1, 1, 0},
+		{"an outcome that was not published is lost", func(l []stream.Record) []stream.Record { return l[:4] }, 1, 0, 0},
+		{"one that is missing in the middle is lost, and the next is not the one that was expected", func(l []stream.Record) []stream.Record { return slices.Delete(l, 1, 2) }, 1, 1, 0},
 		{"one crossing under two ids is doubled", func(l []stream.Record) []stream.Record {
-			again := told[2]
-			again.Sequence, again.Previous = told[4].Sequence+1, told[4].Sequence
+			again := want[2]
+			again.Sequence, again.Previous = want[4].Sequence+1, want[4].Sequence
 			return append(l, written(t, "other", again))
 		}, 0, 1, 0},
-		{"one id with two contents is doubled", func(l []stream.Record) []stream.Record { return append(l, written(t, "id-2", told[1])) }, 0, 1, 0},
-		{"another amount is one thing lost and another told", func(l []stream.Record) []stream.Record {
-			wrong := told[4]
+		{"one id with two contents is doubled", func(l []stream.Record) []stream.Record { return append(l, written(t, "id-2", want[1])) }, 0, 1, 0},
+		{"another amount is one outcome lost and another doubled", func(l []stream.Record) []stream.Record {
+			wrong := want[4]
 			wrong.Spent++
 			return append(l[:4], written(t, "id-4", wrong))
 		}, 1, 1, 0},
@@ -91,16 +91,16 @@ func TestEveryWayToBeWrongIsCounted(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			var log []stream.Record
-			for i, s := range told {
+			for i, s := range want {
 				log = append(log, written(t, fmt.Sprint("id-", i), s))
 			}
-			j := &judge{verdict: verdict{rejections: map[string]int{}}, table: model.Table{}, known: map[string]uint64{}, sequences: map[string]int64{}, meant: told}
-			if err := j.hear(tc.change(log)); err != nil {
+			ck := &checker{tally: tally{rejections: map[string]int{}}, table: model.Table{}, known: map[string]uint64{}, sequences: map[string]int64{}, expected: want}
+			if err := ck.collect(tc.change(log)); err != nil {
 				t.Fatal(err)
 			}
-			j.compare()
-			if j.lost != tc.lost || j.doubled != tc.doubled || j.outOfOrder != tc.outOfOrder {
-				t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d: %q", j.lost, j.doubled, j.outOfOrder, tc.lost, tc.doubled, tc.outOfOrder, j.examples)
+			ck.compare()
+			if ck.lost != tc.lost || ck.doubled != tc.doubled || ck.outOfOrder != tc.outOfOrder {
+				t.Errorf("lost %d, doubled %d, out of order %d; want %d, %d, %d: %q", ck.lost, ck.doubled, ck.outOfOrder, tc.lost, tc.doubled, tc.outOfOrder, ck.examples)
 			}
 		})
 	}
@@ -108,7 +108,7 @@ func TestEveryWayToBeWrongIsCounted(t *testing.T) {
 
 // Each replica that comes to a partition appends the revision in force, with a stamp of its own; usage behind it may have
 // been stamped before.
-func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
+func TestCheck_MeasuresHowLateARepeatedRevisionIs(t *testing.T) {
 	now := time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
 	record := func(stamp time.Time, e *event.Event) stream.Record {
 		e.Source, e.Tenant, e.Subject = "test", "acme", "447700900001"
@@ -122,24 +122,24 @@ func TestARevisionThatStandsThereAgainSaysHowLateItIs(t *testing.T) {
 	revision := func(stamp time.Time) stream.Record {
 		return record(stamp, &event.Event{ID: stamp.String(), Type: event.TypeRevision, Data: &controlv1.Revision{Revision: 1}})
 	}
-	j := &judge{seen: map[string]struct{}{}, numbers: map[string]*model.World{}, histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{0, 1}: {
+	ck := &checker{seen: map[string]struct{}{}, numbers: map[string]*model.Partition{}, histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{0, 1}: {
 		ClassesOfService: []*configv1.ClassOfService{{
 			Name: "tenants/acme/classesOfService/roamer", DataSafeguard: &configv1.DataSafeguardOption{Limit: model.Money(50*model.Unit, "EUR")},
 		}},
 	}}}
 	again := now.Add(2 * time.Millisecond)
-	l := &lane{world: model.New(), pending: []stream.Record{revision(now), revision(again), record(now, &event.Event{
+	l := &logPartition{model: model.New(), pending: []stream.Record{revision(now), revision(again), record(now, &event.Event{
 		ID: "a", Type: "subscriber.activated", Time: now, Data: &eventv1.SubscriberActivated{ClassOfService: "roamer"},
 	})}}
-	if n, err := j.fold(t.Context(), l); n != 3 || err != nil {
+	if n, err := ck.fold(t.Context(), l); n != 3 || err != nil {
 		t.Fatalf("%d folded, %v", n, err)
 	}
-	if said := l.world.Take(); len(said) != 1 || !said[0].At.Equal(again) {
-		t.Errorf("said %v, want it at %s", said, again)
+	if outcomes := l.model.Take(); len(outcomes) != 1 || !outcomes[0].At.Equal(again) {
+		t.Errorf("outcomes %v, want one at %s", outcomes, again)
 	}
 }
 
-func TestWhatBecameOfATransactionIsHeldAgainstTheLog(t *testing.T) {
+func TestCheck_ComparesTransactionsWithTheLog(t *testing.T) {
 	set := func(names ...string) map[string]struct{} {
 		all := map[string]struct{}{}
 		for _, name := range names {
@@ -160,17 +160,17 @@ func TestWhatBecameOfATransactionIsHeldAgainstTheLog(t *testing.T) {
 		{"what was aborted stands", set("a", "b", "c"), 0, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			j := &judge{seen: tc.seen}
-			if f.stands(j); j.lost != tc.lost || j.doubled != tc.doubled {
-				t.Errorf("lost %d, doubled %d; want %d, %d: %q", j.lost, j.doubled, tc.lost, tc.doubled, j.examples)
+			ck := &checker{seen: tc.seen}
+			if f.check(ck); ck.lost != tc.lost || ck.doubled != tc.doubled {
+				t.Errorf("lost %d, doubled %d; want %d, %d: %q", ck.lost, ck.doubled, tc.lost, tc.doubled, ck.examples)
 			}
 		})
 	}
 }
 
-func TestARevisionOfTwoHistoriesIsCounted(t *testing.T) {
+func TestCheck_CountsARevisionOfTwoHistories(t *testing.T) {
 	now := time.Date(2026, 3, 10, 9, 0, 0, 0, time.UTC)
-	l := &lane{world: model.New()}
+	l := &logPartition{model: model.New()}
 	for i, history := range []uint64{7, 7, 8} {
 		r, err := (&event.Event{
 			ID: fmt.Sprint(i), Source: "test", Tenant: "acme", Subject: "447700900001", Type: event.TypeRevision, Time: now,
@@ -181,8 +181,8 @@ func TestARevisionOfTwoHistoriesIsCounted(t *testing.T) {
 		}
 		l.pending = append(l.pending, r)
 	}
-	j := &judge{histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{7, 3}: {}}}
-	if n, err := j.fold(t.Context(), l); n != 3 || err != nil || j.doubled != 1 {
-		t.Errorf("%d folded, %v, doubled %d: %q", n, err, j.doubled, j.examples)
+	ck := &checker{histories: map[int64]uint64{}, snapshots: map[position]*configv1.Snapshot{{7, 3}: {}}}
+	if n, err := ck.fold(t.Context(), l); n != 3 || err != nil || ck.doubled != 1 {
+		t.Errorf("%d folded, %v, doubled %d: %q", n, err, ck.doubled, ck.examples)
 	}
 }

@@ -60,7 +60,7 @@ func percents(all ...int32) (alerts []*configv1.AlertThreshold) {
 
 func resources(now time.Time, length time.Duration) []proto.Message {
 	zone, day := midnight(now, length)
-	say("periods begin at midnight of day %d in %s", day, zone)
+	report("periods begin at midnight of day %d in %s", day, zone)
 	all := []proto.Message{&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(5 * time.Second)}}}
 	for _, name := range classes {
 		c := currency(name)
@@ -90,15 +90,15 @@ func resources(now time.Time, length time.Duration) []proto.Message {
 type catalog struct {
 	classes configv1.ClassOfServiceServiceClient
 	made    []*configv1.ClassOfService
-	// keep reads what a revision says while it can be read, 0 the newest, and says which it is.
+	// keep reads a revision while it can be read, 0 the newest, and returns its position.
 	keep func(ctx context.Context, revision int64) (position, error)
 
-	// mu is held by whoever changes the configuration or sets it back.
+	// mu is held while the configuration is changed or set back.
 	mu      sync.Mutex
 	changes int
 	given   map[position]bool
 	highest int64
-	// twice says what was given a second time.
+	// twice is a revision that was given a second time.
 	twice []string
 }
 
@@ -136,7 +136,7 @@ func (c *catalog) run(ctx context.Context, stop context.Context) error {
 	return nil
 }
 
-// change changes one class. Whoever calls it holds mu.
+// change changes one class. Its caller holds mu.
 func (c *catalog) change(ctx context.Context) error {
 	limits := []int64{40, 60, 0, 50}
 	i := c.changes % len(c.made)
@@ -153,7 +153,7 @@ func (c *catalog) change(ctx context.Context) error {
 	return c.note(ctx, changed.GetMetadata().GetRevision())
 }
 
-// note keeps what a new revision says, and notices one that was given before.
+// note keeps a new revision, and notices one that was given before.
 func (c *catalog) note(ctx context.Context, revision int64) error {
 	at, err := c.keep(ctx, revision)
 	if err != nil {

@@ -18,7 +18,7 @@ type faults struct {
 	setBacks *setBacks
 	rand     *rand.Rand
 	kills    map[string]int
-	// stalls are no kills: whoever stood still goes on.
+	// stalls are no kills: a process that was paused goes on.
 	stalls int
 }
 
@@ -45,8 +45,8 @@ func (f *faults) between(shortest, longest time.Duration) time.Duration {
 	return shortest + time.Duration(f.rand.Int64N(int64(longest-shortest)))
 }
 
-// run kills until killing ends, and leaves everything running. Sometimes a group comes to rest between two kills, which
-// takes it some six seconds, sometimes it does not. Each time the third is that the configuration is set back.
+// run kills until killing ends, and leaves everything running. A group takes some six seconds to settle: sometimes it does so
+// between two kills, sometimes it does not. Every third time the configuration is set back instead.
 func (f *faults) run(killing, ctx context.Context) error {
 	for turn := 1; pause(killing, f.between(500*time.Millisecond, 10*time.Second)); turn++ {
 		var err error
@@ -90,28 +90,28 @@ func (f *faults) member(ctx context.Context, kind string, m *fleet.Member) error
 	f.kills[kind]++
 	m.Kill()
 	away := f.between(0, 3*time.Second)
-	say("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
+	report("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
 	pause(ctx, away)
 	err := m.Restart(ctx)
 	f.bed.listens()
 	return err
 }
 
-// stall makes a zombie: it stands still for longer than its group waits for it, or nearly, and then goes on.
+// stall makes a zombie: a process that is paused for longer than its group waits for it, or nearly, and then goes on.
 func (f *faults) stall(ctx context.Context, m *fleet.Member) error {
 	f.stalls++
 	away := f.between(3*time.Second, 20*time.Second)
-	say("%s stands still for %s", m.Name, away.Round(time.Millisecond))
+	report("%s is paused for %s", m.Name, away.Round(time.Millisecond))
 	return m.Stall(ctx, away)
 }
 
-// both leaves nobody who owns anything.
+// both kills every owner.
 func (f *faults) both(ctx context.Context) error {
 	for _, m := range f.bed.replicas {
 		f.kills["replica"]++
 		m.Kill()
 	}
-	say("killed both replicas")
+	report("killed both replicas")
 	for _, m := range f.bed.replicas {
 		if err := m.Restart(ctx); err != nil {
 			return err
@@ -126,10 +126,10 @@ func (f *faults) server(ctx context.Context, kind string, s *fleet.Server) error
 	if err := s.Kill(); err != nil {
 		return err
 	}
-	say("killed %s", kind)
+	report("killed %s", kind)
 	if err := s.Restart(ctx); err != nil {
 		return err
 	}
-	say("%s is back", kind)
+	report("%s is back", kind)
 	return nil
 }

@@ -1,13 +1,13 @@
 // Command soak kills replicas of the safeguard service, ingest before it, and their Redis and Kafka at random moments, and
 // sets the configuration back to an older copy of its database, while usage comes in and is given back, some of it in
 // transactions that are aborted, options are changed and payments charged by call, subscribers come, go, and change class
-// and number, now and then to one that is taken, and the catalog changes. At quiet points it folds the log with the model and holds everything that can be seen
-// from outside against it: every outcome and rejection, what callers were told, what a network element knows that heard
-// only reached and released, what Authorize says, and what the inventory shows.
+// and number, now and then to one that is taken, and the catalog changes. At quiet points it folds the log with the model and
+// compares everything that can be seen from outside with it: every outcome and rejection, the answers of callers, what a
+// network element knows that reads reached and released alone, what Authorize answers, and what the inventory shows.
 //
-// FOR says how long it kills, SEED repeats the same choices. Standard output has the figures, what happens meanwhile is
-// told on standard error. It exits 1 without a figure where the run says nothing: somebody did not come up again, or
-// nothing was killed, and 1 with its figures where anything was lost, doubled or out of order.
+// FOR is how long it kills, SEED repeats the same choices. Standard output has the figures, standard error the progress. It
+// exits 1 without a figure where the run shows nothing: a process did not start again, or nothing was killed; and 1 with its
+// figures where anything was lost, doubled or out of order.
 package main
 
 import (
@@ -38,7 +38,7 @@ func main() {
 	}
 }
 
-// options are what FOR and SEED say.
+// options are read from FOR and SEED.
 func options() (length time.Duration, seed uint64, err error) {
 	length, seed = 3*time.Minute, rand.Uint64()
 	if text := os.Getenv("FOR"); text != "" {
@@ -56,7 +56,7 @@ func options() (length time.Duration, seed uint64, err error) {
 
 var began = time.Now()
 
-func say(format string, args ...any) {
+func report(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -65,7 +65,7 @@ func soak(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	say("killing for %s, SEED=%d", length, seed)
+	report("killing for %s, SEED=%d", length, seed)
 	dir, err := os.MkdirTemp("", "tollgate-soak-")
 	if err != nil {
 		return err
@@ -94,8 +94,8 @@ func soak(ctx context.Context) (err error) {
 	}
 	x := newTransactions(b, t, seed)
 	c := &callers{bed: b, whom: t.whom}
-	j := newJudge(b, configv1.NewConfigWatchServiceClient(conn))
-	cat, err := newCatalog(ctx, configv1.NewClassOfServiceServiceClient(conn), made, last, j.keep)
+	ck := newChecker(b, configv1.NewConfigWatchServiceClient(conn))
+	cat, err := newCatalog(ctx, configv1.NewClassOfServiceServiceClient(conn), made, last, ck.keep)
 	if err != nil {
 		return err
 	}
@@ -107,7 +107,7 @@ func soak(ctx context.Context) (err error) {
 	from, quiet := time.Now(), time.Duration(0)
 	for round := 1; ; round++ {
 		left := length - (time.Since(from) - quiet)
-		if left <= 0 || j.wrong() {
+		if left <= 0 || ck.wrong() {
 			break
 		}
 		stretch, done := context.WithTimeout(ctx, min(left, between))
@@ -123,32 +123,32 @@ func soak(ctx context.Context) (err error) {
 			return err
 		}
 		paused := time.Now()
-		say("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.told), f)
+		report("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.answers), f)
 		if err := b.ready(ctx); err != nil {
 			return err
 		}
-		if err := t.mark(ctx, round); err != nil {
+		if err := t.sendMarkers(ctx, round); err != nil {
 			return err
 		}
-		if err := j.rests(ctx, c.told); err != nil {
+		if err := ck.rests(ctx, c.answers); err != nil {
 			return err
 		}
-		say("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", j.compared, j.repeats, len(j.numbers), j.rejections)
-		t.rests(j.alive)
+		report("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", ck.compared, ck.repeats, len(ck.numbers), ck.rejections)
+		t.rests(ck.alive)
 		quiet += time.Since(paused)
 	}
 	took := time.Since(from)
 	for id := range t.ids {
-		if _, stands := j.seen[id]; !stands {
-			j.add(&j.lost, "event %s was acknowledged and stands nowhere", id)
+		if _, stands := ck.seen[id]; !stands {
+			ck.add(&ck.lost, "event %s was acknowledged and stands nowhere", id)
 		}
 	}
-	x.stands(j)
+	x.check(ck)
 	for _, text := range cat.twice {
-		j.add(&j.doubled, "%s", text)
+		ck.add(&ck.doubled, "%s", text)
 	}
-	for _, line := range j.examples {
-		say("%s", line)
+	for _, line := range ck.examples {
+		report("%s", line)
 	}
 	if f.total() == 0 {
 		return errors.New("nothing was killed: give it a longer time by FOR")
@@ -158,13 +158,13 @@ func soak(ctx context.Context) (err error) {
 		return err
 	}
 	total := f.total()
-	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first told, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
-		f, seed, subscribers, len(c.told), c.unknown, x, cat.changes, j.first, j.repeats, t.repeats, t.sent, j.rejections["CORRECTS_EXCEEDED"], j.rejections["TARGET_ACTIVE"])
+	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first published, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
+		f, seed, subscribers, len(c.answers), c.unknown, x, cat.changes, ck.first, ck.repeats, t.repeats, t.sent, ck.rejections["CORRECTS_EXCEEDED"], ck.rejections["TARGET_ACTIVE"])
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string
 		value int
-	}{{"lost", j.lost}, {"doubled", j.doubled}, {"out_of_order", j.outOfOrder}} {
+	}{{"lost", ck.lost}, {"doubled", ck.doubled}, {"out_of_order", ck.outOfOrder}} {
 		figures = append(figures, figure.Figure{
 			Name: "soak.safeguard." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
 			Kills: &total, Events: int64(t.sent), Seconds: figure.Round(took.Seconds()),
@@ -176,7 +176,7 @@ func soak(ctx context.Context) (err error) {
 	return figure.Broken(figures...)
 }
 
-// bed is what is proved, and what it stands on.
+// bed is what is tested, and what it runs on.
 type bed struct {
 	kafka, redis *fleet.Server
 	fleet        *fleet.Fleet
@@ -203,7 +203,7 @@ func (b *bed) listens() {
 // between is how long it goes on between two quiet points.
 const between = time.Minute
 
-// together does all of it at once.
+// together runs all of it at once.
 func together(all ...func() error) error {
 	faults := make([]error, len(all))
 	var work sync.WaitGroup
@@ -220,10 +220,10 @@ func together(all ...func() error) error {
 
 const partitions = 8
 
-// start says what was configured, and the last revision of it.
+// start returns what was configured, and the last revision of it.
 func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, last int64, err error) {
 	b = &bed{}
-	say("building")
+	report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
 		return b, nil, 0, err

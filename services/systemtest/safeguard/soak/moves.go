@@ -5,18 +5,18 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// heldMost is how much is sent about somebody who may be on the way to a number that is taken: what is held for one number
-// has a bound, which the model does not know.
+// heldMost is how much is sent about a subscriber that may be on the way to a number that is taken: what is held for one
+// number has a bound, which the model does not know.
 const heldMost = 150
 
-// move gives a person another number: one that nobody had, the one before, or one that somebody has. Of the last most are
-// refused, for the number is active; now and then who has it makes room first, or wants the other's number in turn.
+// move gives a person another number: a new one, the one before, or one that is in use. Most of the last are refused, for the
+// number is active; now and then its subscriber leaves it first, or wants the other's number in turn.
 func (t *traffic) move(p *person) (stream.Record, error) {
 	other := t.people[t.rand.IntN(len(t.people))]
 	free := other != p && other.alive && !other.moving
 	switch n := t.rand.IntN(100); {
-	case n < 15 && p.former != "":
-		return t.goes(p, p.former)
+	case n < 15 && p.previous != "":
+		return t.goes(p, p.previous)
 	case n < 35 && free:
 		return t.goes(p, other.number)
 	case n < 45 && free:
@@ -38,17 +38,17 @@ func (t *traffic) move(p *person) (stream.Record, error) {
 	}
 }
 
-// leaves gives a person a number that nobody had; it is called from there from now on, though it may not have arrived.
+// leaves gives a person a new number; events use it from now on, though the transfer may not have ended.
 func (t *traffic) leaves(p *person) (stream.Record, error) {
 	to := t.number()
 	r, err := t.goes(p, to)
-	p.number, p.former, p.to = to, p.number, ""
+	p.number, p.previous, p.to = to, p.number, ""
 	return r, err
 }
 
-// goes asks for a number that may be taken: the person keeps its own until it is known what came of it.
+// goes asks for a number that may be taken: the person keeps its own until the result is known.
 func (t *traffic) goes(p *person, to string) (stream.Record, error) {
-	r, err := t.say(p, &eventv1.Event{Type: "subscriber.msisdn_changed"}, &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
+	r, err := t.recordOf(p, &eventv1.Event{Type: "subscriber.msisdn_changed"}, &eventv1.SubscriberMsisdnChanged{NewMsisdn: to})
 	p.to, p.moving = to, true
 	return r, err
 }
@@ -60,18 +60,19 @@ func (t *traffic) after(p *person, to string) error {
 	return err
 }
 
-// rests is called at a quiet point: by then everybody has arrived or was refused. alive says which numbers have a subscriber.
+// rests is called at a quiet point: by then every transfer has ended or was refused. alive reports which numbers have a
+// subscriber.
 func (t *traffic) rests(alive func(number string) bool) {
 	had := map[string]bool{}
 	for i, p := range t.people {
 		if p.to != "" && !alive(p.number) && alive(p.to) {
-			p.number, p.former = p.to, p.number
+			p.number, p.previous = p.to, p.number
 		}
 		p.to, p.moving, p.held = "", false, 0
 		if p.alive {
 			p.alive = alive(p.number)
 		}
-		if had[p.number] { // two believe to have it: one of them is somebody new
+		if had[p.number] { // two believe to have it: one of them is new
 			t.people[i] = &person{number: t.number()}
 		}
 		had[p.number] = true

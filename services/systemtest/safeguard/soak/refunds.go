@@ -33,7 +33,7 @@ const (
 	againAmong = 8
 )
 
-// refund gives usage back: whole or in parts, once more than there is, and what nobody counted.
+// refund gives usage back: whole or in parts, once more than there is, and what was never counted.
 func (t *traffic) refund(p *person, e *eventv1.Event) (stream.Record, error) {
 	i := t.rand.IntN(len(p.charges))
 	c := p.charges[i]
@@ -91,16 +91,16 @@ func (t *traffic) part(p *person, e *eventv1.Event, c *charge) (stream.Record, e
 	return t.back(p, e, c, amount, t.chance(900))
 }
 
-// back gives an amount back of a charge, and may say what that was worth.
+// back gives an amount back of a charge, and may give what the charge was worth.
 func (t *traffic) back(p *person, e *eventv1.Event, c *charge, amount int64, bounded bool) (stream.Record, error) {
 	back := taken(c, amount)
 	if bounded {
 		back.Corrects.Amount = c.usage.GetNet()
 	}
 	if t.chance(5) {
-		back.Corrects = nil // a fault
+		back.Corrects = nil // an error
 	}
-	return t.say(p, e, back)
+	return t.recordOf(p, e, back)
 }
 
 // taken is a refund of an amount of a charge.

@@ -12,27 +12,27 @@ import (
 )
 
 // keep reads a revision while the configuration service has it, 0 the newest.
-func (j *judge) keep(ctx context.Context, number int64) (position, error) {
-	s, err := j.fetch(ctx, position{0, number})
+func (ck *checker) keep(ctx context.Context, number int64) (position, error) {
+	s, err := ck.fetch(ctx, position{0, number})
 	if err != nil {
 		return position{}, err
 	}
 	at := position{s.GetHistory(), s.GetRevision()}
-	j.snapshots[at] = s
+	ck.snapshots[at] = s
 	return at, nil
 }
 
-func (j *judge) snapshot(ctx context.Context, at position) (*configv1.Snapshot, error) {
-	if s := j.snapshots[at]; s != nil {
+func (ck *checker) snapshot(ctx context.Context, at position) (*configv1.Snapshot, error) {
+	if s := ck.snapshots[at]; s != nil {
 		return s, nil
 	}
-	s, err := j.fetch(ctx, at)
-	j.snapshots[at] = s
+	s, err := ck.fetch(ctx, at)
+	ck.snapshots[at] = s
 	return s, err
 }
 
-func (j *judge) fetch(ctx context.Context, at position) (*configv1.Snapshot, error) {
-	parts, err := j.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: at.revision, History: at.history}, grpc.WaitForReady(true))
+func (ck *checker) fetch(ctx context.Context, at position) (*configv1.Snapshot, error) {
+	parts, err := ck.config.Snapshot(ctx, &configv1.SnapshotRequest{Revision: at.revision, History: at.history}, grpc.WaitForReady(true))
 	if err != nil {
 		return nil, fmt.Errorf("read revision %d: %w", at.revision, err)
 	}

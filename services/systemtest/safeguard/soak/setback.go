@@ -34,7 +34,7 @@ func newSetBacks(ctx context.Context, b *bed, c *catalog) (*setBacks, error) {
 	return s, b.config.Restart(ctx)
 }
 
-// copy brings the files of a database that nobody has open from one folder to another.
+// copy brings the files of a database that is not open from one folder to another.
 func (s *setBacks) copy(from, to string) error {
 	if err := os.MkdirAll(to, 0o700); err != nil {
 		return fmt.Errorf("copy database: %w", err)
@@ -55,16 +55,16 @@ func (s *setBacks) copy(from, to string) error {
 	return nil
 }
 
-// run changes the configuration, kills its service a moment after, when most have heard of it, and lets it begin with the
-// copy. Where unaware says so, the configuration is changed before anybody notices. Then it does what an operator is asked to do.
-// Next time it is set back to what was lost now, where swap says so. Nobody else changes the configuration meanwhile.
+// run changes the configuration, kills its service a moment later, when most replicas have the change, and starts it with
+// the copy. With unaware, the configuration is changed before a replica notices. Then it does what an operator has to do. With
+// swap, the next time sets it back to what was lost now. Nothing else changes the configuration meanwhile.
 func (s *setBacks) run(ctx context.Context, unaware, swap bool) error {
 	s.catalog.mu.Lock()
 	defer s.catalog.mu.Unlock()
 	if err := s.catalog.change(ctx); err != nil {
 		return err
 	}
-	pause(ctx, time.Second) // that replicas hear of it is likely then, and not certain
+	pause(ctx, time.Second) // replicas are likely to have it then, but not certain to
 	s.bed.config.Kill()
 	s.times++
 	folder, lost := filepath.Dir(s.bed.fleet.Database()), filepath.Join(s.bed.fleet.Dir(), fmt.Sprintf("copy-%d", s.times))
@@ -77,7 +77,7 @@ func (s *setBacks) run(ctx context.Context, unaware, swap bool) error {
 	if err := s.bed.config.Restart(ctx); err != nil {
 		return err
 	}
-	say("the configuration is set back")
+	report("the configuration is set back")
 	if unaware {
 		if err := s.catalog.change(ctx); err != nil {
 			return err
@@ -89,7 +89,7 @@ func (s *setBacks) run(ctx context.Context, unaware, swap bool) error {
 	return s.catalog.change(ctx)
 }
 
-// operate accepts the restore once all replicas have spoken up, and once more for who did not follow.
+// operate accepts the restore once all replicas have reported their revisions, and once more for one that did not follow.
 func (s *setBacks) operate(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
@@ -105,7 +105,7 @@ func (s *setBacks) operate(ctx context.Context) error {
 		done()
 		switch {
 		case err == nil:
-			say("the restore is accepted and followed")
+			report("the restore is accepted and followed")
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("a restore was accepted and is not followed: %w", err)
@@ -113,8 +113,8 @@ func (s *setBacks) operate(ctx context.Context) error {
 	}
 }
 
-// watched waits until every replica follows the configuration again: it says what it knows then. Ingest asks, and does not
-// follow.
+// watched waits until every replica follows the configuration again: it reports what it knows then. Ingest asks, and does
+// not follow.
 func (s *setBacks) watched(ctx context.Context) error {
 	all := fmt.Sprintf("\ntollgate_config_watchers %d\n", len(s.bed.replicas))
 	for {
@@ -128,7 +128,7 @@ func (s *setBacks) watched(ctx context.Context) error {
 	}
 }
 
-// accept gives the command. What it makes lies above everything that was given before.
+// accept accepts the restore. Its revision is above every revision that was given before.
 func (s *setBacks) accept(ctx context.Context) error {
 	var out bytes.Buffer
 	args := []string{

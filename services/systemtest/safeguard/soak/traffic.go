@@ -28,7 +28,7 @@ const (
 )
 
 // traffic is whatever may be sent about subscribers: usage that goes up to limits and past them and is refunded, again and
-// again, repeats, faults, and the life of subscribers. It keeps no books: what comes of it is the model's to say.
+// again, repeats, errors, and the life of subscribers. It counts nothing: what must come of it is known by the model.
 type traffic struct {
 	fleet    *fleet.Fleet
 	producer *stream.Producer
@@ -38,7 +38,7 @@ type traffic struct {
 	numbers  int
 	rows     int // events with an id that several subscribers have
 
-	// subjects are numbers as they were a moment ago, for those who call meanwhile.
+	// subjects are numbers as they were a moment ago, for callers.
 	subjects atomic.Pointer[[]subject]
 
 	// then are records that are sent next.
@@ -52,7 +52,7 @@ type traffic struct {
 // subject is a number and its class of service.
 type subject struct{ number, class string }
 
-// whom is somebody.
+// whom is any subscriber.
 func (t *traffic) whom(r *rand.Rand) subject {
 	all := *t.subjects.Load()
 	return all[r.IntN(len(all))]
@@ -66,14 +66,14 @@ func (t *traffic) publish() {
 	t.subjects.Store(&all)
 }
 
-// person is one subscriber, as far as traffic needs to know it to be to the point.
+// person is one subscriber, as far as traffic needs to know it.
 type person struct {
 	// name is its first number: its events are called by it.
-	name, number, former string
-	class                string
-	alive                bool
-	// moving says that it may not have arrived at its number yet: events of its life would overtake it. To is the number that
-	// it asked for where that may be refused, held how much was sent about it since.
+	name, number, previous string
+	class                  string
+	alive                  bool
+	// moving is true while its transfer may not have ended: events of its life would overtake it. to is the number that it
+	// asked for where that may be refused, held is how much was sent about it since.
 	moving bool
 	to     string
 	held   int
@@ -95,7 +95,7 @@ func newTraffic(f *fleet.Fleet, seed uint64) *traffic {
 
 func (t *traffic) chance(perMille int) bool { return t.rand.IntN(1000) < perMille }
 
-// number is one that nobody had.
+// number is a new one.
 func (t *traffic) number() string {
 	t.numbers++
 	return fmt.Sprintf("4479%08d", t.numbers)
@@ -116,11 +116,11 @@ func (t *traffic) record(e *eventv1.Event, data proto.Message) (stream.Record, e
 	return stream.Record{Topic: t.inbound, Partition: stream.AnyPartition, Key: []byte("acme/" + e.GetSubject()), Value: value}, err
 }
 
-// nameOf tells an event from all others: several subscribers may have one of the same id.
+// nameOf names an event: several subscribers may have one of the same id.
 func nameOf(subject, id string) string { return subject + " " + id }
 
-// say is one event of a subscriber, which may be sent again.
-func (t *traffic) say(p *person, e *eventv1.Event, data proto.Message) (stream.Record, error) {
+// recordOf is one event of a subscriber, which may be sent again.
+func (t *traffic) recordOf(p *person, e *eventv1.Event, data proto.Message) (stream.Record, error) {
 	if p.name == "" {
 		p.name = p.number
 	}
@@ -174,7 +174,7 @@ func (t *traffic) begin(p *person) (stream.Record, error) {
 	if p.events == 0 {
 		at = at.Add(-60 * 24 * time.Hour)
 	}
-	return t.say(p, &eventv1.Event{Type: "subscriber.activated", Time: timestamppb.New(at)}, &eventv1.SubscriberActivated{ClassOfService: p.class})
+	return t.recordOf(p, &eventv1.Event{Type: "subscriber.activated", Time: timestamppb.New(at)}, &eventv1.SubscriberActivated{ClassOfService: p.class})
 }
 
 // run sends until stop is closed. While Kafka is away it waits, and does not catch up.
@@ -227,14 +227,14 @@ func (t *traffic) next(p *person) (stream.Record, error) {
 		return t.use(p)
 	case n < 10:
 		p.alive = false
-		return t.say(p, &eventv1.Event{Type: "subscriber.terminated"}, &eventv1.SubscriberTerminated{})
+		return t.recordOf(p, &eventv1.Event{Type: "subscriber.terminated"}, &eventv1.SubscriberTerminated{})
 	case n < 25:
 		p.class, p.charges = classes[t.rand.IntN(len(classes))], nil
-		return t.say(p, &eventv1.Event{Type: "subscriber.cos_changed"}, &eventv1.SubscriberClassOfServiceChanged{ClassOfService: p.class})
+		return t.recordOf(p, &eventv1.Event{Type: "subscriber.cos_changed"}, &eventv1.SubscriberClassOfServiceChanged{ClassOfService: p.class})
 	case n < 50:
 		return t.move(p)
 	case n < 55:
-		return t.say(p, &eventv1.Event{Type: "subscriber.suspended"}, &eventv1.SubscriberStatusChanged{})
+		return t.recordOf(p, &eventv1.Event{Type: "subscriber.suspended"}, &eventv1.SubscriberStatusChanged{})
 	case n < 60:
 		return t.use(t.stranger())
 	default:
@@ -254,8 +254,8 @@ func (t *traffic) stranger() *person {
 // use is usage, or a refund of usage.
 func (t *traffic) use(p *person) (stream.Record, error) {
 	e := &eventv1.Event{Type: "usage.charged", Time: timestamppb.New(now())}
-	if p.former != "" && t.chance(20) {
-		e.Subject = p.former
+	if p.previous != "" && t.chance(20) {
+		e.Subject = p.previous
 	}
 	if n := len(p.charges); n > 0 && (n > 6 && t.chance(600) || t.chance(30)) {
 		return t.refund(p, e)
@@ -282,12 +282,12 @@ func (t *traffic) use(p *person) (stream.Record, error) {
 	default:
 		defer func() { p.charges = append(p.charges, &charge{id: e.GetId(), at: e.GetTime(), usage: u}) }()
 	}
-	return t.say(p, e, u)
+	return t.recordOf(p, e, u)
 }
 
-// mark sends an event of nobody behind the last of each partition, and returns once all of them were rejected: by then
-// everything before was worked.
-func (t *traffic) mark(ctx context.Context, round int) error {
+// sendMarkers sends an event of an unknown number behind the last of each partition, and returns once all of them were
+// rejected: by then everything before was worked.
+func (t *traffic) sendMarkers(ctx context.Context, round int) error {
 	ctx, cancel := context.WithTimeout(ctx, rest)
 	defer cancel()
 	producer := t.fleet.Client.NewProducer()

@@ -22,7 +22,7 @@ const (
 	aborted   = "aborted"
 	// abandoned is one whose producer was gone; the next of its name aborts it.
 	abandoned = "abandoned"
-	// unsure is one of which nobody was told whether it was committed.
+	// unsure is one of which it is not known whether it was committed.
 	unsure = "unsure"
 )
 
@@ -38,13 +38,13 @@ type transactions struct {
 	serial int
 	ended  map[string]int
 	fates
-	// latest are events as they were sent, so that they can be given back, whatever became of them.
+	// latest are events as they were sent, so that they can be given back, however their transaction ended.
 	latest []draft
 	// again are those of a transaction that was aborted.
 	again []draft
 }
 
-// fates are events by what became of their transaction, by nameOf.
+// fates are events by how their transaction ended, by nameOf.
 type fates struct {
 	committed, aborted map[string]struct{}
 	unsure             [][]string
@@ -167,7 +167,7 @@ func (x *transactions) draw() ([]draft, error) {
 // patient is how long a broker may be away in the midst of a transaction before its producer begins anew.
 const patient = 20 * time.Second
 
-// transaction writes records and says how that ended. A producer that is in doubt begins anew.
+// transaction writes records and returns how that ended. A producer that is in doubt begins anew.
 func (x *transactions) transaction(ctx context.Context, all []draft) (end string) {
 	ctx, cancel := context.WithTimeout(ctx, patient)
 	defer cancel()
@@ -205,7 +205,7 @@ func (x *transactions) transaction(ctx context.Context, all []draft) (end string
 	return committed
 }
 
-// ends notes what became of the events of a transaction.
+// ends notes how the transaction of events ended.
 func (x *transactions) ends(all []draft, end string) {
 	x.ended[end]++
 	var names []string
@@ -227,26 +227,26 @@ func (x *transactions) ends(all []draft, end string) {
 	}
 }
 
-// stands holds what stands in the log against what became of transactions: all of what was committed, nothing of what was
-// aborted, and of what nobody knows all or nothing.
-func (f *fates) stands(j *judge) {
+// check compares the log with how transactions ended: it has all of what was committed, nothing of what was aborted, and all
+// or nothing of what is not known.
+func (f *fates) check(ck *checker) {
 	there := func(name string) bool {
-		_, stands := j.seen[name]
+		_, stands := ck.seen[name]
 		return stands
 	}
 	for name := range f.committed {
 		if !there(name) {
-			j.add(&j.lost, "event %s was committed and stands nowhere", name)
+			ck.add(&ck.lost, "event %s was committed and stands nowhere", name)
 		}
 	}
 	for name := range f.aborted {
 		if there(name) {
-			j.add(&j.doubled, "event %s stands in the log though its transaction was aborted", name)
+			ck.add(&ck.doubled, "event %s stands in the log though its transaction was aborted", name)
 		}
 	}
 	for _, names := range f.unsure {
 		if n := len(slices.DeleteFunc(slices.Clone(names), there)); n > 0 && n < len(names) {
-			j.add(&j.lost, "%d of %d events of one transaction stand nowhere, %s among them", n, len(names), names[0])
+			ck.add(&ck.lost, "%d of %d events of one transaction are not in the log, %s among them", n, len(names), names[0])
 		}
 	}
 }

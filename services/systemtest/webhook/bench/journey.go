@@ -129,7 +129,7 @@ func (j *journey) resources(now time.Time) []proto.Message {
 		},
 		&configv1.Notification{
 			Name: "tenants/acme/notifications/each", Active: true, Trigger: trigger,
-			Actions: []*configv1.Action{{Name: "tell", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: endpoint}}}},
+			Actions: []*configv1.Action{{Name: "notify", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: endpoint}}}},
 		},
 	}
 }
@@ -149,9 +149,9 @@ func newEvent(id, kind string, s int, data proto.Message) (*eventv1.Event, error
 	}, nil
 }
 
-// activate brings in the subscribers; their usage stands behind it in the log.
+// activate brings in the subscribers; their usage comes after it in the log.
 func (j *journey) activate(ctx context.Context) error {
-	say("%d subscribers", j.o.subscribers)
+	report("%d subscribers", j.o.subscribers)
 	for from := 0; from < j.o.subscribers; from += 500 {
 		req := &ingestv1.PublishBatchRequest{}
 		for s := from; s < min(from+500, j.o.subscribers); s++ {
@@ -191,10 +191,10 @@ type result struct {
 	events         int
 }
 
-// run sends events at their times over one stream, whatever becomes of those before, and waits for every webhook.
+// run sends events at their times over one stream, whether or not those before have arrived, and waits for every webhook.
 func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	n := j.o.rate * int((j.o.warmUp+j.o.length)/time.Second)
-	say("run %d: %d events", number+1, n)
+	report("run %d: %d events", number+1, n)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	calls, err := j.ingest.PublishStream(ctx)
@@ -316,7 +316,7 @@ func (j *journey) receive(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// number finds the event behind a webhook: its own, or the cause of what safeguard says.
+// number finds the event behind a webhook: its own, or the cause of safeguard's outcome.
 func number(body []byte) (run, i int, ok bool) {
 	_, rest, ok := bytes.Cut(body, []byte(`"id":"e-`))
 	id, _, ok2 := bytes.Cut(rest, []byte(`"`))
@@ -326,7 +326,7 @@ func number(body []byte) (run, i int, ok bool) {
 	return run, i, ok && ok2 && ok3 && err == nil && err2 == nil
 }
 
-// rejections tells of some events that were turned away.
+// rejections describes some events that were rejected.
 func (j *journey) rejections(ctx context.Context) error {
 	var all []error
 	for p := range j.o.partitions {

@@ -1,6 +1,6 @@
-// Command bench measures how long an event takes from a producer's sending it to the webhook that tells of it, over every
+// Command bench measures how long an event takes from the producer that sends it to the webhook about it, over every
 // service as a process of its own, on a Kafka and a Redis of its own. Figures go to standard output, what happens
-// meanwhile to standard error. It exits 1 without a figure where an event was lost, refused, or told twice.
+// meanwhile to standard error. It exits 1 without a figure where an event was lost, refused, or notified twice.
 package main
 
 import (
@@ -32,7 +32,7 @@ func main() {
 	flag.IntVar(&o.rate, "rate", 1000, "events a second")
 	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run")
-	flag.BoolVar(&o.direct, "direct", false, "webhooks tell of the usage itself, past safeguard, not of what safeguard says of it")
+	flag.BoolVar(&o.direct, "direct", false, "webhooks are about the usage itself, past safeguard, not about its outcome")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -40,7 +40,7 @@ func main() {
 	}
 }
 
-func say(format string, args ...any) {
+func report(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
@@ -56,7 +56,7 @@ func bench(ctx context.Context, o options) (err error) {
 		}
 		err = os.RemoveAll(dir)
 	}()
-	say("building")
+	report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard", "trigger", "webhook"); err != nil {
 		return err
@@ -96,14 +96,14 @@ func bench(ctx context.Context, o options) (err error) {
 		p50s, p99s = append(p50s, r.sent.p50), append(p99s, r.sent.p99)
 		events += r.events
 		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest))
-		say("run %d: %s", i+1, runs[i])
+		report("run %d: %s", i+1, runs[i])
 	}
-	told := "safeguard's outcome: ingest, safeguard, trigger, webhook"
+	path := "safeguard's outcome: ingest, safeguard, trigger, webhook"
 	if o.direct {
-		told = "the usage itself: ingest, trigger, webhook"
+		path = "the usage itself: ingest, trigger, webhook"
 	}
 	note := fmt.Sprintf("%d events/s by PublishStream, one webhook each, of %s; taken from the producer's sending, so that ingest's own part is in it, to the receiver's having read the request; "+
-		"producer and receiver are one process beside the five services, on the machine of the servers", o.rate, told)
+		"producer and receiver are one process beside the five services, on the machine of the servers", o.rate, path)
 	figures := []figure.Figure{
 		{Name: "webhook.latency_p50_ms", Value: figure.Round(figure.Median(p50s)), Goal: 5},
 		{Name: "webhook.latency_p99_ms", Value: figure.Round(figure.Median(p99s)), Goal: 20},

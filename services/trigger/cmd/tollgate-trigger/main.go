@@ -1,4 +1,4 @@
-// Command tollgate-trigger decides who is told what; see package trigger.
+// Command tollgate-trigger decides whom each event notifies; see package trigger.
 package main
 
 import (

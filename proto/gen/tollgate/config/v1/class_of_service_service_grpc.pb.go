@@ -41,8 +41,8 @@ type ClassOfServiceServiceClient interface {
 	CreateClassOfService(ctx context.Context, in *CreateClassOfServiceRequest, opts ...grpc.CallOption) (*ClassOfService, error)
 	// UpdateClassOfService changes the fields of the mask, all writable ones without it.
 	UpdateClassOfService(ctx context.Context, in *UpdateClassOfServiceRequest, opts ...grpc.CallOption) (*ClassOfService, error)
-	// DeleteClassOfService is refused without force (FORCE_REQUIRED): who has the
-	// class stands in the log, where nobody counts it. Of whoever has it usage is
+	// DeleteClassOfService is refused without force (FORCE_REQUIRED): which
+	// subscribers have the class is in the log and is not counted. Their usage is
 	// rejected then (CLASS_OF_SERVICE_UNKNOWN), and Authorize and Charge answer by
 	// on_unknown with UNKNOWN, until they have another class or it is undeleted.
 	DeleteClassOfService(ctx context.Context, in *DeleteClassOfServiceRequest, opts ...grpc.CallOption) (*ClassOfService, error)
@@ -131,8 +131,8 @@ type ClassOfServiceServiceServer interface {
 	CreateClassOfService(context.Context, *CreateClassOfServiceRequest) (*ClassOfService, error)
 	// UpdateClassOfService changes the fields of the mask, all writable ones without it.
 	UpdateClassOfService(context.Context, *UpdateClassOfServiceRequest) (*ClassOfService, error)
-	// DeleteClassOfService is refused without force (FORCE_REQUIRED): who has the
-	// class stands in the log, where nobody counts it. Of whoever has it usage is
+	// DeleteClassOfService is refused without force (FORCE_REQUIRED): which
+	// subscribers have the class is in the log and is not counted. Their usage is
 	// rejected then (CLASS_OF_SERVICE_UNKNOWN), and Authorize and Charge answer by
 	// on_unknown with UNKNOWN, until they have another class or it is undeleted.
 	DeleteClassOfService(context.Context, *DeleteClassOfServiceRequest) (*ClassOfService, error)

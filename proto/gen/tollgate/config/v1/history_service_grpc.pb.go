@@ -33,8 +33,8 @@ const (
 type HistoryServiceClient interface {
 	GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*History, error)
 	// AcceptRestore makes a revision above all that were accepted, with the
-	// configuration as it is here. A lost revision that a log names and nobody
-	// has kept is read as that one from then on.
+	// configuration as it is here. A lost revision that a log names and no
+	// store has kept is read as that one from then on.
 	AcceptRestore(ctx context.Context, in *AcceptRestoreRequest, opts ...grpc.CallOption) (*History, error)
 }
 
@@ -76,8 +76,8 @@ func (c *historyServiceClient) AcceptRestore(ctx context.Context, in *AcceptRest
 type HistoryServiceServer interface {
 	GetHistory(context.Context, *GetHistoryRequest) (*History, error)
 	// AcceptRestore makes a revision above all that were accepted, with the
-	// configuration as it is here. A lost revision that a log names and nobody
-	// has kept is read as that one from then on.
+	// configuration as it is here. A lost revision that a log names and no
+	// store has kept is read as that one from then on.
 	AcceptRestore(context.Context, *AcceptRestoreRequest) (*History, error)
 	mustEmbedUnimplementedHistoryServiceServer()
 }

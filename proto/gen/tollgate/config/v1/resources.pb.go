@@ -81,53 +81,55 @@ func (UnknownPolicy) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
 }
 
-type UnprovableUsage int32
+// TooLateToDeduplicate is what is done with usage that is too late to be
+// deduplicated.
+type TooLateToDeduplicate int32
 
 const (
 	// Count: roaming records come days late.
-	UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED UnprovableUsage = 0
-	UnprovableUsage_UNPROVABLE_USAGE_COUNT       UnprovableUsage = 1
-	UnprovableUsage_UNPROVABLE_USAGE_REJECT      UnprovableUsage = 2
+	TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED TooLateToDeduplicate = 0
+	TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_COUNT       TooLateToDeduplicate = 1
+	TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT      TooLateToDeduplicate = 2
 )
 
-// Enum value maps for UnprovableUsage.
+// Enum value maps for TooLateToDeduplicate.
 var (
-	UnprovableUsage_name = map[int32]string{
-		0: "UNPROVABLE_USAGE_UNSPECIFIED",
-		1: "UNPROVABLE_USAGE_COUNT",
-		2: "UNPROVABLE_USAGE_REJECT",
+	TooLateToDeduplicate_name = map[int32]string{
+		0: "TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED",
+		1: "TOO_LATE_TO_DEDUPLICATE_COUNT",
+		2: "TOO_LATE_TO_DEDUPLICATE_REJECT",
 	}
-	UnprovableUsage_value = map[string]int32{
-		"UNPROVABLE_USAGE_UNSPECIFIED": 0,
-		"UNPROVABLE_USAGE_COUNT":       1,
-		"UNPROVABLE_USAGE_REJECT":      2,
+	TooLateToDeduplicate_value = map[string]int32{
+		"TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED": 0,
+		"TOO_LATE_TO_DEDUPLICATE_COUNT":       1,
+		"TOO_LATE_TO_DEDUPLICATE_REJECT":      2,
 	}
 )
 
-func (x UnprovableUsage) Enum() *UnprovableUsage {
-	p := new(UnprovableUsage)
+func (x TooLateToDeduplicate) Enum() *TooLateToDeduplicate {
+	p := new(TooLateToDeduplicate)
 	*p = x
 	return p
 }
 
-func (x UnprovableUsage) String() string {
+func (x TooLateToDeduplicate) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (UnprovableUsage) Descriptor() protoreflect.EnumDescriptor {
+func (TooLateToDeduplicate) Descriptor() protoreflect.EnumDescriptor {
 	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
 }
 
-func (UnprovableUsage) Type() protoreflect.EnumType {
+func (TooLateToDeduplicate) Type() protoreflect.EnumType {
 	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
 }
 
-func (x UnprovableUsage) Number() protoreflect.EnumNumber {
+func (x TooLateToDeduplicate) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use UnprovableUsage.Descriptor instead.
-func (UnprovableUsage) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use TooLateToDeduplicate.Descriptor instead.
+func (TooLateToDeduplicate) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
 }
 
@@ -465,7 +467,7 @@ func (EndpointStatus) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
-// PersonalData says whether fields marked as personal leave with the event's
+// PersonalData is whether fields marked as personal leave with the event's
 // data. Contact fields never do.
 type PersonalData int32
 
@@ -521,8 +523,8 @@ func (PersonalData) EnumDescriptor() ([]byte, []int) {
 type Metadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Changes with every change of the resource. Sent back with an update or
-	// delete, it makes that fail with ETAG_MISMATCH (ABORTED) where somebody was
-	// faster.
+	// delete, it makes that fail with ETAG_MISMATCH (ABORTED) where the resource has
+	// changed meanwhile.
 	Etag string `protobuf:"bytes,1,opt,name=etag,proto3" json:"etag,omitempty"`
 	// Revision of the configuration in which the resource last changed.
 	Revision   int64                  `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
@@ -680,20 +682,20 @@ func (x *Tenant) GetSubscribers() *SubscriberPolicy {
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
-// record alone does not say.
+// record alone does not decide it.
 type SubscriberPolicy struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// How long usage of a number nobody has activated waits for its activation,
+	// How long usage of a number that is not activated waits for its activation,
 	// by the log's time; 30 s by default, at most 24 h. 0: it is rejected at once.
 	UnknownGrace *durationpb.Duration `protobuf:"bytes,1,opt,name=unknown_grace,json=unknownGrace,proto3" json:"unknown_grace,omitempty"`
 	// Id of a class of service: a number whose usage has waited in vain is
 	// activated with it. Empty: that usage is rejected.
 	DefaultClassOfService string `protobuf:"bytes,2,opt,name=default_class_of_service,json=defaultClassOfService,proto3" json:"default_class_of_service,omitempty"`
-	// The answer where a subscriber's record is what is missing.
+	// The answer where a subscriber's record is missing.
 	OnUnknown UnknownPolicy `protobuf:"varint,3,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// What becomes of usage that is older than ids are remembered, so that
-	// nobody can tell whether it was counted before.
-	UnprovableUsage UnprovableUsage `protobuf:"varint,4,opt,name=unprovable_usage,json=unprovableUsage,proto3,enum=tollgate.config.v1.UnprovableUsage" json:"unprovable_usage,omitempty"`
+	// What is done with usage that is older than ids are remembered: it is not
+	// known whether it was counted before.
+	TooLateToDeduplicate TooLateToDeduplicate `protobuf:"varint,4,opt,name=too_late_to_deduplicate,json=tooLateToDeduplicate,proto3,enum=tollgate.config.v1.TooLateToDeduplicate" json:"too_late_to_deduplicate,omitempty"`
 	// How long the id of a counted event is remembered, by the log's time and to
 	// the hour: the same event sent again within it changes nothing, and what a
 	// refund gives back counts. From 24 h, the default, to 35 days (840 h). A
@@ -754,11 +756,11 @@ func (x *SubscriberPolicy) GetOnUnknown() UnknownPolicy {
 	return UnknownPolicy_UNKNOWN_POLICY_UNSPECIFIED
 }
 
-func (x *SubscriberPolicy) GetUnprovableUsage() UnprovableUsage {
+func (x *SubscriberPolicy) GetTooLateToDeduplicate() TooLateToDeduplicate {
 	if x != nil {
-		return x.UnprovableUsage
+		return x.TooLateToDeduplicate
 	}
-	return UnprovableUsage_UNPROVABLE_USAGE_UNSPECIFIED
+	return TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED
 }
 
 func (x *SubscriberPolicy) GetDedupWindow() *durationpb.Duration {
@@ -928,7 +930,7 @@ type DataSafeguardOption struct {
 	Limit *money.Money `protobuf:"bytes,1,opt,name=limit,proto3" json:"limit,omitempty"`
 	// Which amount of a charge counts.
 	AmountBasis AmountBasis `protobuf:"varint,2,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
-	// Where the subscriber is told on the way there; 80 % where none is given.
+	// Where the subscriber gets an alert on the way there; 80 % where none is given.
 	AlertThresholds []*AlertThreshold `protobuf:"bytes,3,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
 	// CEL over the usage event, true for what counts; by default
 	// `usage.category == DATA && usage.roaming`.
@@ -946,7 +948,7 @@ type DataSafeguardOption struct {
 	DefaultState v1.Safeguard_State `protobuf:"varint,9,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown UnknownPolicy `protobuf:"varint,10,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice  *money.Money `protobuf:"bytes,11,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1084,7 +1086,7 @@ type OverspendSafeguardOption struct {
 	DefaultState v1.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	// What holds while the option is inactive.
 	InactivePolicy InactivePolicy `protobuf:"varint,13,opt,name=inactive_policy,json=inactivePolicy,proto3,enum=tollgate.config.v1.InactivePolicy" json:"inactive_policy,omitempty"`
@@ -1237,7 +1239,7 @@ type PaymentSafeguardOption struct {
 	DefaultState v1.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice  *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -1440,7 +1442,7 @@ func (*AlertThreshold_Percent) isAlertThreshold_Threshold() {}
 
 func (*AlertThreshold_Amount) isAlertThreshold_Threshold() {}
 
-// Notification is a rule: which events are told to whom, and in which words.
+// Notification is a rule: which events notify whom, and with which texts.
 type Notification struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/notifications/{code}". The code never changes: others
@@ -1601,7 +1603,7 @@ func (x *Trigger) GetFilter() string {
 	return ""
 }
 
-// Action tells one recipient.
+// Action notifies one recipient.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique within the notification; part of a delivery's id.
@@ -1610,7 +1612,7 @@ type Action struct {
 	//
 	//	*Action_Webhook
 	Action isAction_Action `protobuf_oneof:"action"`
-	// What is said, in this order: names, and templates over the event's tokens.
+	// Texts of the notification, in this order: names, and templates over the event's tokens.
 	Parameters []*Parameter `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
 	// In the order of the events of a subject; by default where all types of the
 	// trigger are ordered.
@@ -2865,13 +2867,13 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12>\n" +
 	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
-	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xe4\x02\n" +
+	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
 	"\n" +
-	"on_unknown\x18\x03 \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x12N\n" +
-	"\x10unprovable_usage\x18\x04 \x01(\x0e2#.tollgate.config.v1.UnprovableUsageR\x0funprovableUsage\x12<\n" +
+	"on_unknown\x18\x03 \x01(\x0e2!.tollgate.config.v1.UnknownPolicyR\tonUnknown\x12_\n" +
+	"\x17too_late_to_deduplicate\x18\x04 \x01(\x0e2(.tollgate.config.v1.TooLateToDeduplicateR\x14tooLateToDeduplicate\x12<\n" +
 	"\fdedup_window\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\vdedupWindow\"{\n" +
 	"\x0eOutboundPolicy\x12\x1e\n" +
 	"\x05ports\x18\x01 \x03(\rB\b\xbaH\x05\x92\x01\x02\x10@R\x05ports\x12\x1d\n" +
@@ -3059,11 +3061,11 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\rUnknownPolicy\x12\x1e\n" +
 	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
-	"\x14UNKNOWN_POLICY_ALLOW\x10\x02*l\n" +
-	"\x0fUnprovableUsage\x12 \n" +
-	"\x1cUNPROVABLE_USAGE_UNSPECIFIED\x10\x00\x12\x1a\n" +
-	"\x16UNPROVABLE_USAGE_COUNT\x10\x01\x12\x1b\n" +
-	"\x17UNPROVABLE_USAGE_REJECT\x10\x02*f\n" +
+	"\x14UNKNOWN_POLICY_ALLOW\x10\x02*\x86\x01\n" +
+	"\x14TooLateToDeduplicate\x12'\n" +
+	"#TOO_LATE_TO_DEDUPLICATE_UNSPECIFIED\x10\x00\x12!\n" +
+	"\x1dTOO_LATE_TO_DEDUPLICATE_COUNT\x10\x01\x12\"\n" +
+	"\x1eTOO_LATE_TO_DEDUPLICATE_REJECT\x10\x02*f\n" +
 	"\x0eInactivePolicy\x12\x1f\n" +
 	"\x1bINACTIVE_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14INACTIVE_POLICY_OPEN\x10\x01\x12\x19\n" +
@@ -3116,7 +3118,7 @@ var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInf
 var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
-	(UnprovableUsage)(0),             // 1: tollgate.config.v1.UnprovableUsage
+	(TooLateToDeduplicate)(0),        // 1: tollgate.config.v1.TooLateToDeduplicate
 	(InactivePolicy)(0),              // 2: tollgate.config.v1.InactivePolicy
 	(RatingBasis)(0),                 // 3: tollgate.config.v1.RatingBasis
 	(AmountBasis)(0),                 // 4: tollgate.config.v1.AmountBasis
@@ -3164,7 +3166,7 @@ var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
 	11, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
 	36, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	1,  // 8: tollgate.config.v1.SubscriberPolicy.unprovable_usage:type_name -> tollgate.config.v1.UnprovableUsage
+	1,  // 8: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
 	36, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
 	9,  // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
 	14, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption

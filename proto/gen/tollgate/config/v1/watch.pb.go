@@ -333,9 +333,9 @@ type WatchResponse struct {
 	// Histories that the two revisions are of.
 	History      uint64 `protobuf:"fixed64,3,opt,name=history,proto3" json:"history,omitempty"`
 	ApplyHistory uint64 `protobuf:"fixed64,4,opt,name=apply_history,json=applyHistory,proto3" json:"apply_history,omitempty"`
-	// Where the histories ended that this one goes on from. Whoever knows a later
-	// revision, or another history, does not follow: what is told here is
-	// something else than what it works by.
+	// Where the histories ended that this one continues. A client that knows a
+	// later revision, or another history, does not follow: it works by another
+	// configuration.
 	Ends          []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

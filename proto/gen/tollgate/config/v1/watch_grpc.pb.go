@@ -34,9 +34,9 @@ type ConfigWatchServiceClient interface {
 	// secrets of endpoints and the values of their headers are shown only to a
 	// key of a service, and masked to every other.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
-	// Watch tells the newest revision, beginning with the one in force: of
-	// several that follow each other closely perhaps the last alone. At least
-	// every 10 s it tells the same again, so that silence means a lost
+	// Watch sends the newest revision, beginning with the one in force: of
+	// several that follow each other closely it may send the last alone. At least
+	// every 10 s it sends the same again, so that no message means a lost
 	// connection.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
@@ -98,9 +98,9 @@ type ConfigWatchServiceServer interface {
 	// secrets of endpoints and the values of their headers are shown only to a
 	// key of a service, and masked to every other.
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
-	// Watch tells the newest revision, beginning with the one in force: of
-	// several that follow each other closely perhaps the last alone. At least
-	// every 10 s it tells the same again, so that silence means a lost
+	// Watch sends the newest revision, beginning with the one in force: of
+	// several that follow each other closely it may send the last alone. At least
+	// every 10 s it sends the same again, so that no message means a lost
 	// connection.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedConfigWatchServiceServer()

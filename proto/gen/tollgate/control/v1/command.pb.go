@@ -176,7 +176,7 @@ func (x *ChargeCommand) GetDescription() string {
 }
 
 // ReapplyCommand is the data of "command.reapply": the subscriber takes over
-// what its class of service says by now.
+// its class of service as it is now.
 type ReapplyCommand struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Does nothing to a subscriber of another class.

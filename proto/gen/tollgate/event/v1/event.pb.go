@@ -34,7 +34,7 @@ type Event struct {
 	// Chosen by the producer; unique within tenant and source. The same id sent
 	// twice is the same event and counts once.
 	Id string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	// Who says so: a URI reference, as in CloudEvents 1.0.
+	// The system that publishes it: a URI reference, as in CloudEvents 1.0.
 	Source string `protobuf:"bytes,2,opt,name=source,proto3" json:"source,omitempty"`
 	// Dotted name out of the catalog of types, such as "usage.charged".
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`

@@ -22,11 +22,11 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FieldMark says who may see a field of an event's data. A field of a message
+// FieldMark decides who may see a field of an event's data. A field of a message
 // type is marked with all that is in it.
 type FieldMark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// It tells something about a person. It leaves by a webhook only to an
+	// It is about a person. It leaves by a webhook only to an
 	// endpoint that may have personal data, and to readers who may.
 	Personal bool `protobuf:"varint,1,opt,name=personal,proto3" json:"personal,omitempty"`
 	// It is how to reach a person. E-mail and SMS use it; it never leaves by a

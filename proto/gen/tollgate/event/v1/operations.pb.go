@@ -22,7 +22,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// SmsReceived is the data of "sms.received": somebody wrote to one of our
+// SmsReceived is the data of "sms.received": a person wrote to one of our
 // numbers. The subject is the sender's MSISDN.
 type SmsReceived struct {
 	state protoimpl.MessageState `protogen:"open.v1"`

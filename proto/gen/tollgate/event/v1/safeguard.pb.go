@@ -191,7 +191,7 @@ type Safeguard struct {
 	// Of a payment safeguard: the most that one payment may be, where there is
 	// such a cap.
 	PerPaymentLimit *money.Money `protobuf:"bytes,23,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
-	// Where the subscriber is told on the way to the limit.
+	// Where the subscriber gets an alert on the way to the limit.
 	AlertThresholds []*Threshold `protobuf:"bytes,24,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
 	// Reference of the call that caused it.
 	TransactionReference string `protobuf:"bytes,25,opt,name=transaction_reference,json=transactionReference,proto3" json:"transaction_reference,omitempty"`
@@ -606,10 +606,10 @@ type Threshold struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// As configured: a percentage of the limit, or absent for a plain amount.
 	Percent int32 `protobuf:"varint,1,opt,name=percent,proto3" json:"percent,omitempty"`
-	// The amount it stands for. In a request: given where percent is not.
+	// Its amount. In a request: given where percent is not.
 	Amount *money.Money `protobuf:"bytes,2,opt,name=amount,proto3" json:"amount,omitempty"`
-	// It is the second notice: for those who go on past the limit or without
-	// one, told once a period in every state.
+	// It is the second notice: for spend that goes on past the limit or without
+	// one, published once a period in every state.
 	SecondNotice  bool `protobuf:"varint,3,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -35,7 +35,7 @@ type SubscriberActivated struct {
 	// Where to reach the subscriber.
 	Contact *Contact `protobuf:"bytes,4,opt,name=contact,proto3" json:"contact,omitempty"`
 	// Where the subscriber's options stand already, when it comes from another
-	// system. An option that is not named begins as its class of service says.
+	// system. An option that is not named begins as its class of service has it.
 	Options       []*InitialOption `protobuf:"bytes,5,rep,name=options,proto3" json:"options,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -91,7 +91,7 @@ type UsageCharged struct {
 	Roaming bool `protobuf:"varint,2,opt,name=roaming,proto3" json:"roaming,omitempty"`
 	// Not covered by an allowance of the subscriber's tariff.
 	OutOfBundle bool `protobuf:"varint,3,opt,name=out_of_bundle,json=outOfBundle,proto3" json:"out_of_bundle,omitempty"`
-	// Charged for somebody else through the phone bill.
+	// Charged for a third party through the phone bill.
 	ThirdParty bool `protobuf:"varint,4,opt,name=third_party,json=thirdParty,proto3" json:"third_party,omitempty"`
 	// The service was barred: recorded, never counted.
 	Blocked bool `protobuf:"varint,5,opt,name=blocked,proto3" json:"blocked,omitempty"`

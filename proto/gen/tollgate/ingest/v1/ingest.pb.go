@@ -112,7 +112,7 @@ func (x *PublishResponse) GetReceipt() *Receipt {
 	return nil
 }
 
-// Receipt says where an accepted event stands.
+// Receipt is where an accepted event is.
 type Receipt struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`

@@ -28,11 +28,11 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// IngestService takes events in. An event is accepted when its answer says so:
-// it then stands on Kafka, acknowledged by all in-sync replicas. An answer
-// that did not arrive means unknown: send again under the same id.
+// IngestService takes events in. An event is accepted when it is answered with
+// a receipt: it is then on Kafka, acknowledged by all in-sync replicas. Without
+// an answer the result is unknown: send again under the same id.
 type IngestServiceClient interface {
-	// Publish takes one event. INVALID_ARGUMENT lists every fault of it.
+	// Publish takes one event. INVALID_ARGUMENT lists every violation.
 	Publish(ctx context.Context, in *PublishRequest, opts ...grpc.CallOption) (*PublishResponse, error)
 	// PublishBatch takes up to 1,000 events; each has a result of its own, and
 	// one bad event fails no other.
@@ -87,11 +87,11 @@ type IngestService_PublishStreamClient = grpc.BidiStreamingClient[PublishStreamR
 // All implementations must embed UnimplementedIngestServiceServer
 // for forward compatibility.
 //
-// IngestService takes events in. An event is accepted when its answer says so:
-// it then stands on Kafka, acknowledged by all in-sync replicas. An answer
-// that did not arrive means unknown: send again under the same id.
+// IngestService takes events in. An event is accepted when it is answered with
+// a receipt: it is then on Kafka, acknowledged by all in-sync replicas. Without
+// an answer the result is unknown: send again under the same id.
 type IngestServiceServer interface {
-	// Publish takes one event. INVALID_ARGUMENT lists every fault of it.
+	// Publish takes one event. INVALID_ARGUMENT lists every violation.
 	Publish(context.Context, *PublishRequest) (*PublishResponse, error)
 	// PublishBatch takes up to 1,000 events; each has a result of its own, and
 	// one bad event fails no other.

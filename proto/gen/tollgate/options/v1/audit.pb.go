@@ -306,10 +306,10 @@ type ExplainedSummary struct {
 	// Where the explanation began: 0, or the snapshot it went on from.
 	FromOffset int64 `protobuf:"varint,1,opt,name=from_offset,json=fromOffset,proto3" json:"from_offset,omitempty"`
 	ToOffset   int64 `protobuf:"varint,2,opt,name=to_offset,json=toOffset,proto3" json:"to_offset,omitempty"`
-	// What is told is not all that made these figures: the log does not hold
+	// The steps are not all that made these figures: the log does not hold
 	// the beginning, and the first step starts from a snapshot's; or the
-	// subscriber came from another number, and the step of system.transfer stands
-	// for what was spent under that.
+	// subscriber came from another number, and the step of system.transfer holds
+	// what was spent under that.
 	Partial bool `protobuf:"varint,3,opt,name=partial,proto3" json:"partial,omitempty"`
 	// What was computed equals what is stored.
 	Equal         bool `protobuf:"varint,4,opt,name=equal,proto3" json:"equal,omitempty"`

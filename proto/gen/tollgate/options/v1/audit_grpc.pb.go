@@ -32,17 +32,17 @@ const (
 // OptionAuditService shows from the log why figures are what they are, and
 // goes over many subscribers at once.
 type OptionAuditServiceClient interface {
-	// Explain tells each event, call and timer that made the present figures of
+	// Explain lists each event, call and timer that made the present figures of
 	// one subscriber, oldest first, by folding the log again.
 	Explain(ctx context.Context, in *ExplainRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ExplainResponse], error)
 	// Verify recomputes the counters of one partition from its log and reports
 	// those that differ from what is stored.
 	Verify(ctx context.Context, in *VerifyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[VerifyResponse], error)
-	// Reapply lets each subscriber of a class in one partition take over what
-	// the class says by now, instead of at its next event. Those who have by
-	// themselves are passed over.
+	// Reapply lets each subscriber of a class in one partition take over the
+	// class as it is now, instead of at its next event. Those that have done so
+	// are passed over.
 	Reapply(ctx context.Context, in *ReapplyRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[ReapplyResponse], error)
-	// GetPartitions says how many partitions there are to verify or reapply.
+	// GetPartitions is how many partitions there are to verify or reapply.
 	GetPartitions(ctx context.Context, in *GetPartitionsRequest, opts ...grpc.CallOption) (*GetPartitionsResponse, error)
 }
 
@@ -128,17 +128,17 @@ func (c *optionAuditServiceClient) GetPartitions(ctx context.Context, in *GetPar
 // OptionAuditService shows from the log why figures are what they are, and
 // goes over many subscribers at once.
 type OptionAuditServiceServer interface {
-	// Explain tells each event, call and timer that made the present figures of
+	// Explain lists each event, call and timer that made the present figures of
 	// one subscriber, oldest first, by folding the log again.
 	Explain(*ExplainRequest, grpc.ServerStreamingServer[ExplainResponse]) error
 	// Verify recomputes the counters of one partition from its log and reports
 	// those that differ from what is stored.
 	Verify(*VerifyRequest, grpc.ServerStreamingServer[VerifyResponse]) error
-	// Reapply lets each subscriber of a class in one partition take over what
-	// the class says by now, instead of at its next event. Those who have by
-	// themselves are passed over.
+	// Reapply lets each subscriber of a class in one partition take over the
+	// class as it is now, instead of at its next event. Those that have done so
+	// are passed over.
 	Reapply(*ReapplyRequest, grpc.ServerStreamingServer[ReapplyResponse]) error
-	// GetPartitions says how many partitions there are to verify or reapply.
+	// GetPartitions is how many partitions there are to verify or reapply.
 	GetPartitions(context.Context, *GetPartitionsRequest) (*GetPartitionsResponse, error)
 	mustEmbedUnimplementedOptionAuditServiceServer()
 }

@@ -258,7 +258,7 @@ type OfferedDataSafeguard struct {
 	CutOff *money.Money `protobuf:"bytes,1,opt,name=cut_off,json=cutOff,proto3" json:"cut_off,omitempty"`
 	// Which amount of a charge counts.
 	AmountBasis v1.AmountBasis `protobuf:"varint,2,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
-	// Where the subscriber is told on the way there.
+	// Where the subscriber gets an alert on the way there.
 	AlertThresholds []*v1.AlertThreshold `protobuf:"bytes,3,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
 	// CEL over the usage event, true for what counts.
 	Scope string `protobuf:"bytes,4,opt,name=scope,proto3" json:"scope,omitempty"`
@@ -274,7 +274,7 @@ type OfferedDataSafeguard struct {
 	DefaultState v11.Safeguard_State `protobuf:"varint,9,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown v1.UnknownPolicy `protobuf:"varint,10,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice  *money.Money `protobuf:"bytes,11,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -409,7 +409,7 @@ type OfferedOverspendSafeguard struct {
 	DefaultState v11.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown v1.UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	// What holds while the option is inactive.
 	InactivePolicy v1.InactivePolicy `protobuf:"varint,13,opt,name=inactive_policy,json=inactivePolicy,proto3,enum=tollgate.config.v1.InactivePolicy" json:"inactive_policy,omitempty"`
@@ -548,7 +548,7 @@ type OfferedPaymentSafeguard struct {
 	// of the month's limit.
 	PerPaymentLimit *money.Money   `protobuf:"bytes,2,opt,name=per_payment_limit,json=perPaymentLimit,proto3" json:"per_payment_limit,omitempty"`
 	AmountBasis     v1.AmountBasis `protobuf:"varint,3,opt,name=amount_basis,json=amountBasis,proto3,enum=tollgate.config.v1.AmountBasis" json:"amount_basis,omitempty"`
-	// Where the subscriber is told on the way there.
+	// Where the subscriber gets an alert on the way there.
 	AlertThresholds []*v1.AlertThreshold `protobuf:"bytes,4,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
 	Scope           string               `protobuf:"bytes,5,opt,name=scope,proto3" json:"scope,omitempty"`
 	TimeZone        string               `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
@@ -561,7 +561,7 @@ type OfferedPaymentSafeguard struct {
 	DefaultState v11.Safeguard_State `protobuf:"varint,10,opt,name=default_state,json=defaultState,proto3,enum=tollgate.event.v1.Safeguard_State" json:"default_state,omitempty"`
 	// The answer while the counter cannot be read.
 	OnUnknown v1.UnknownPolicy `protobuf:"varint,11,opt,name=on_unknown,json=onUnknown,proto3,enum=tollgate.config.v1.UnknownPolicy" json:"on_unknown,omitempty"`
-	// Tells once a period, in every state, those whose spend goes on.
+	// An alert once a period, in every state, for spend that goes on.
 	SecondNotice  *money.Money `protobuf:"bytes,12,opt,name=second_notice,json=secondNotice,proto3" json:"second_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

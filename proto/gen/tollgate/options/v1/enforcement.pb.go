@@ -26,52 +26,52 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type AuthorizeResponse_Verdict int32
+type AuthorizeResponse_Decision int32
 
 const (
-	AuthorizeResponse_VERDICT_UNSPECIFIED AuthorizeResponse_Verdict = 0
-	AuthorizeResponse_VERDICT_ALLOW       AuthorizeResponse_Verdict = 1
-	AuthorizeResponse_VERDICT_DENY        AuthorizeResponse_Verdict = 2
+	AuthorizeResponse_DECISION_UNSPECIFIED AuthorizeResponse_Decision = 0
+	AuthorizeResponse_DECISION_ALLOW       AuthorizeResponse_Decision = 1
+	AuthorizeResponse_DECISION_DENY        AuthorizeResponse_Decision = 2
 )
 
-// Enum value maps for AuthorizeResponse_Verdict.
+// Enum value maps for AuthorizeResponse_Decision.
 var (
-	AuthorizeResponse_Verdict_name = map[int32]string{
-		0: "VERDICT_UNSPECIFIED",
-		1: "VERDICT_ALLOW",
-		2: "VERDICT_DENY",
+	AuthorizeResponse_Decision_name = map[int32]string{
+		0: "DECISION_UNSPECIFIED",
+		1: "DECISION_ALLOW",
+		2: "DECISION_DENY",
 	}
-	AuthorizeResponse_Verdict_value = map[string]int32{
-		"VERDICT_UNSPECIFIED": 0,
-		"VERDICT_ALLOW":       1,
-		"VERDICT_DENY":        2,
+	AuthorizeResponse_Decision_value = map[string]int32{
+		"DECISION_UNSPECIFIED": 0,
+		"DECISION_ALLOW":       1,
+		"DECISION_DENY":        2,
 	}
 )
 
-func (x AuthorizeResponse_Verdict) Enum() *AuthorizeResponse_Verdict {
-	p := new(AuthorizeResponse_Verdict)
+func (x AuthorizeResponse_Decision) Enum() *AuthorizeResponse_Decision {
+	p := new(AuthorizeResponse_Decision)
 	*p = x
 	return p
 }
 
-func (x AuthorizeResponse_Verdict) String() string {
+func (x AuthorizeResponse_Decision) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (AuthorizeResponse_Verdict) Descriptor() protoreflect.EnumDescriptor {
+func (AuthorizeResponse_Decision) Descriptor() protoreflect.EnumDescriptor {
 	return file_tollgate_options_v1_enforcement_proto_enumTypes[0].Descriptor()
 }
 
-func (AuthorizeResponse_Verdict) Type() protoreflect.EnumType {
+func (AuthorizeResponse_Decision) Type() protoreflect.EnumType {
 	return &file_tollgate_options_v1_enforcement_proto_enumTypes[0]
 }
 
-func (x AuthorizeResponse_Verdict) Number() protoreflect.EnumNumber {
+func (x AuthorizeResponse_Decision) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use AuthorizeResponse_Verdict.Descriptor instead.
-func (AuthorizeResponse_Verdict) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use AuthorizeResponse_Decision.Descriptor instead.
+func (AuthorizeResponse_Decision) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_options_v1_enforcement_proto_rawDescGZIP(), []int{1, 0}
 }
 
@@ -172,8 +172,8 @@ func (*AuthorizeRequest_Usage) isAuthorizeRequest_Use() {}
 func (*AuthorizeRequest_Option) isAuthorizeRequest_Use() {}
 
 type AuthorizeResponse struct {
-	state   protoimpl.MessageState    `protogen:"open.v1"`
-	Verdict AuthorizeResponse_Verdict `protobuf:"varint,1,opt,name=verdict,proto3,enum=tollgate.options.v1.AuthorizeResponse_Verdict" json:"verdict,omitempty"`
+	state    protoimpl.MessageState     `protogen:"open.v1"`
+	Decision AuthorizeResponse_Decision `protobuf:"varint,1,opt,name=decision,proto3,enum=tollgate.options.v1.AuthorizeResponse_Decision" json:"decision,omitempty"`
 	// Why: LIMIT_REACHED, INACTIVE (an overspend safeguard that blocks while it
 	// is inactive), UNKNOWN (the counter can't be read; on_unknown decided). Empty
 	// where nothing blocks.
@@ -221,11 +221,11 @@ func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
 	return file_tollgate_options_v1_enforcement_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *AuthorizeResponse) GetVerdict() AuthorizeResponse_Verdict {
+func (x *AuthorizeResponse) GetDecision() AuthorizeResponse_Decision {
 	if x != nil {
-		return x.Verdict
+		return x.Decision
 	}
-	return AuthorizeResponse_VERDICT_UNSPECIFIED
+	return AuthorizeResponse_DECISION_UNSPECIFIED
 }
 
 func (x *AuthorizeResponse) GetReason() string {
@@ -341,8 +341,8 @@ type ChargeResponse struct {
 	// Why it was not counted: CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED (the
 	// month's limit), CARRIER_BILLING.UNAUTHORIZED_AMOUNT (the limit of one
 	// payment), UNKNOWN (the subscriber's class of service is missing, or its number
-	// is not activated yet: the tenant's on_unknown says whether it is allowed, and
-	// no figures are known). Empty of one that was counted.
+	// is not activated yet: the tenant's on_unknown decides whether it is allowed,
+	// and no figures are known). Empty of one that was counted.
 	Refusal string `protobuf:"bytes,2,opt,name=refusal,proto3" json:"refusal,omitempty"`
 	// Of the period, this charge included where it was allowed.
 	Spent           *money.Money           `protobuf:"bytes,3,opt,name=spent,proto3" json:"spent,omitempty"`
@@ -727,19 +727,19 @@ const file_tollgate_options_v1_enforcement_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x127\n" +
 	"\x05usage\x18\x02 \x01(\v2\x1f.tollgate.event.v1.UsageChargedH\x00R\x05usage\x12=\n" +
 	"\x06option\x18\x03 \x01(\x0e2#.tollgate.event.v1.Safeguard.OptionH\x00R\x06optionB\x05\n" +
-	"\x03use\"\x89\x03\n" +
-	"\x11AuthorizeResponse\x12H\n" +
-	"\averdict\x18\x01 \x01(\x0e2..tollgate.options.v1.AuthorizeResponse.VerdictR\averdict\x12\x16\n" +
+	"\x03use\"\x90\x03\n" +
+	"\x11AuthorizeResponse\x12K\n" +
+	"\bdecision\x18\x01 \x01(\x0e2/.tollgate.options.v1.AuthorizeResponse.DecisionR\bdecision\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12B\n" +
 	"\n" +
 	"blocked_by\x18\x03 \x03(\x0e2#.tollgate.event.v1.Safeguard.OptionR\tblockedBy\x120\n" +
 	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x1a\n" +
 	"\bsequence\x18\x05 \x01(\x03R\bsequence\x127\n" +
-	"\tstaleness\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"G\n" +
-	"\aVerdict\x12\x17\n" +
-	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rVERDICT_ALLOW\x10\x01\x12\x10\n" +
-	"\fVERDICT_DENY\x10\x02\"\xa6\x01\n" +
+	"\tstaleness\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\tstaleness\"K\n" +
+	"\bDecision\x12\x18\n" +
+	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eDECISION_ALLOW\x10\x01\x12\x11\n" +
+	"\rDECISION_DENY\x10\x02\"\xa6\x01\n" +
 	"\rChargeRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x123\n" +
 	"\x15transaction_reference\x18\x02 \x01(\tR\x14transactionReference\x12*\n" +
@@ -792,7 +792,7 @@ func file_tollgate_options_v1_enforcement_proto_rawDescGZIP() []byte {
 var file_tollgate_options_v1_enforcement_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_tollgate_options_v1_enforcement_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tollgate_options_v1_enforcement_proto_goTypes = []any{
-	(AuthorizeResponse_Verdict)(0),  // 0: tollgate.options.v1.AuthorizeResponse.Verdict
+	(AuthorizeResponse_Decision)(0), // 0: tollgate.options.v1.AuthorizeResponse.Decision
 	(*AuthorizeRequest)(nil),        // 1: tollgate.options.v1.AuthorizeRequest
 	(*AuthorizeResponse)(nil),       // 2: tollgate.options.v1.AuthorizeResponse
 	(*ChargeRequest)(nil),           // 3: tollgate.options.v1.ChargeRequest
@@ -811,7 +811,7 @@ var file_tollgate_options_v1_enforcement_proto_goTypes = []any{
 var file_tollgate_options_v1_enforcement_proto_depIdxs = []int32{
 	9,  // 0: tollgate.options.v1.AuthorizeRequest.usage:type_name -> tollgate.event.v1.UsageCharged
 	10, // 1: tollgate.options.v1.AuthorizeRequest.option:type_name -> tollgate.event.v1.Safeguard.Option
-	0,  // 2: tollgate.options.v1.AuthorizeResponse.verdict:type_name -> tollgate.options.v1.AuthorizeResponse.Verdict
+	0,  // 2: tollgate.options.v1.AuthorizeResponse.decision:type_name -> tollgate.options.v1.AuthorizeResponse.Decision
 	10, // 3: tollgate.options.v1.AuthorizeResponse.blocked_by:type_name -> tollgate.event.v1.Safeguard.Option
 	11, // 4: tollgate.options.v1.AuthorizeResponse.until:type_name -> google.protobuf.Timestamp
 	12, // 5: tollgate.options.v1.AuthorizeResponse.staleness:type_name -> google.protobuf.Duration

@@ -29,23 +29,23 @@ const (
 //
 // For semantics around ctx use and closing/ending streaming RPCs, please refer to https://pkg.go.dev/google.golang.org/grpc/?tab=doc#ClientConn.NewStream.
 //
-// EnforcementService is what network elements and payment systems ask before
-// they let something happen.
+// EnforcementService answers network elements and payment systems before they
+// allow a use or a payment.
 type EnforcementServiceClient interface {
-	// Authorize says whether a subscriber may use something now. It reads only.
-	// While a counter can't be read the option's on_unknown answers, and the
-	// answer says so. Where the subscriber's class of service is missing (deleted,
+	// Authorize decides whether a subscriber may use something now. It reads only.
+	// While a counter can't be read the option's on_unknown decides, and the
+	// reason is UNKNOWN. Where the subscriber's class of service is missing (deleted,
 	// not in force) or its number is not activated yet and usage waits for that, the
 	// tenant's on_unknown does.
 	Authorize(ctx context.Context, in *AuthorizeRequest, opts ...grpc.CallOption) (*AuthorizeResponse, error)
 	// Charge counts a payment if the payment safeguard allows it, in one step,
 	// once for each transaction_reference: the same request again within 24 hours
-	// gets the same verdict, another one under the same reference is ID_REUSED
-	// (ALREADY_EXISTS). A refused charge is judged anew, and so is one that could
-	// not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
-	// (UNAVAILABLE) means that it may still be counted: the same request again
-	// tells; who gives up publishes usage.charged with the negative amount and
-	// corrects {id: the reference, source: "tollgate/charge"}.
+	// gets the same answer, another one under the same reference is ID_REUSED
+	// (ALREADY_EXISTS). A refused charge is decided anew, and so is one that
+	// could not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
+	// (UNAVAILABLE) means that it may still be counted: the same request again has
+	// the answer; a client that stops asking publishes usage.charged with the
+	// negative amount and corrects {id: the reference, source: "tollgate/charge"}.
 	Charge(ctx context.Context, in *ChargeRequest, opts ...grpc.CallOption) (*ChargeResponse, error)
 	// AuthorizeStream answers each request of a stream, in any order, by its tag.
 	AuthorizeStream(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[AuthorizeStreamRequest, AuthorizeStreamResponse], error)
@@ -111,23 +111,23 @@ type EnforcementService_ChargeStreamClient = grpc.BidiStreamingClient[ChargeStre
 // All implementations must embed UnimplementedEnforcementServiceServer
 // for forward compatibility.
 //
-// EnforcementService is what network elements and payment systems ask before
-// they let something happen.
+// EnforcementService answers network elements and payment systems before they
+// allow a use or a payment.
 type EnforcementServiceServer interface {
-	// Authorize says whether a subscriber may use something now. It reads only.
-	// While a counter can't be read the option's on_unknown answers, and the
-	// answer says so. Where the subscriber's class of service is missing (deleted,
+	// Authorize decides whether a subscriber may use something now. It reads only.
+	// While a counter can't be read the option's on_unknown decides, and the
+	// reason is UNKNOWN. Where the subscriber's class of service is missing (deleted,
 	// not in force) or its number is not activated yet and usage waits for that, the
 	// tenant's on_unknown does.
 	Authorize(context.Context, *AuthorizeRequest) (*AuthorizeResponse, error)
 	// Charge counts a payment if the payment safeguard allows it, in one step,
 	// once for each transaction_reference: the same request again within 24 hours
-	// gets the same verdict, another one under the same reference is ID_REUSED
-	// (ALREADY_EXISTS). A refused charge is judged anew, and so is one that could
-	// not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
-	// (UNAVAILABLE) means that it may still be counted: the same request again
-	// tells; who gives up publishes usage.charged with the negative amount and
-	// corrects {id: the reference, source: "tollgate/charge"}.
+	// gets the same answer, another one under the same reference is ID_REUSED
+	// (ALREADY_EXISTS). A refused charge is decided anew, and so is one that
+	// could not be counted (UNKNOWN), allowed or not. OUTCOME_UNKNOWN
+	// (UNAVAILABLE) means that it may still be counted: the same request again has
+	// the answer; a client that stops asking publishes usage.charged with the
+	// negative amount and corrects {id: the reference, source: "tollgate/charge"}.
 	Charge(context.Context, *ChargeRequest) (*ChargeResponse, error)
 	// AuthorizeStream answers each request of a stream, in any order, by its tag.
 	AuthorizeStream(grpc.BidiStreamingServer[AuthorizeStreamRequest, AuthorizeStreamResponse]) error

@@ -25,7 +25,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Source says whose a value is.
+// Source is where a value comes from.
 type Source int32
 
 const (
@@ -393,7 +393,7 @@ func (x *WatchRequest) GetName() string {
 type WatchResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Options *ListOptionsResponse   `protobuf:"bytes,1,opt,name=options,proto3" json:"options,omitempty"`
-	// Sequence of the last event said about this subscriber.
+	// Sequence of the last event published about this subscriber.
 	Sequence int64 `protobuf:"varint,2,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	// There is no such subscriber any more; the stream goes on, since the number
 	// may come back.
@@ -634,9 +634,9 @@ type DataSafeguard struct {
 	PeriodEnd      *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=period_end,json=periodEnd,proto3" json:"period_end,omitempty"`
 	// When the limit will be reached if spending goes on as in this period.
 	Forecast *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=forecast,proto3" json:"forecast,omitempty"`
-	// Sequence of the last event said about this subscriber.
+	// Sequence of the last event published about this subscriber.
 	Sequence int64 `protobuf:"varint,12,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Revision of the configuration that this was judged by.
+	// Revision of the configuration that this is by.
 	Revision int64 `protobuf:"varint,13,opt,name=revision,proto3" json:"revision,omitempty"`
 	// How old the answer may be: the age of the commit it was read from. An idle
 	// owner commits each second.
@@ -806,7 +806,7 @@ type OverspendSafeguard struct {
 	// Services outside of the bundle are blocked, whatever the state.
 	Reached        *bool                `protobuf:"varint,7,opt,name=reached,proto3,oneof" json:"reached,omitempty"`
 	EligibleStates []v1.Safeguard_State `protobuf:"varint,8,rep,packed,name=eligible_states,json=eligibleStates,proto3,enum=tollgate.event.v1.Safeguard_State" json:"eligible_states,omitempty"`
-	// Where the subscriber is told on the way to the limit.
+	// Where the subscriber gets an alert on the way to the limit.
 	AlertThresholds []*v1.Threshold        `protobuf:"bytes,9,rep,name=alert_thresholds,json=alertThresholds,proto3" json:"alert_thresholds,omitempty"`
 	RenewalDay      int32                  `protobuf:"varint,10,opt,name=renewal_day,json=renewalDay,proto3" json:"renewal_day,omitempty"`
 	PeriodStart     *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=period_start,json=periodStart,proto3" json:"period_start,omitempty"`

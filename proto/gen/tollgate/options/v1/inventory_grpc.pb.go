@@ -32,10 +32,10 @@ const (
 //
 // OptionInventoryService shows the options of one subscriber as they are.
 // Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
-// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell;
+// (UNAVAILABLE, with retry info) while the subscriber's partition is not known;
 // POSITION_INVALID (INVALID_ARGUMENT) and POSITION_NOT_REACHED (UNAVAILABLE, with
-// retry info) where a request has a min_position. What is shown was judged by one
-// revision of the configuration, whose number stands beside it: by the one in
+// retry info) where a request has a min_position. What is shown is by one
+// revision of the configuration, whose number is beside it: by the one in
 // force, unless the subscriber's class of service is missing from that.
 type OptionInventoryServiceClient interface {
 	// ListOptions shows all options of a subscriber; its parent is
@@ -45,7 +45,7 @@ type OptionInventoryServiceClient interface {
 	GetOverspendSafeguard(ctx context.Context, in *GetOverspendSafeguardRequest, opts ...grpc.CallOption) (*OverspendSafeguard, error)
 	GetPaymentSafeguard(ctx context.Context, in *GetPaymentSafeguardRequest, opts ...grpc.CallOption) (*PaymentSafeguard, error)
 	// Watch answers with the options as they are, and again after each change.
-	// Changes that follow each other closely may be told as one. It ends with
+	// Changes that follow each other closely may be sent as one. It ends with
 	// UNAVAILABLE when the subscriber's partition moves: watch again.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
 }
@@ -123,10 +123,10 @@ type OptionInventoryService_WatchClient = grpc.ServerStreamingClient[WatchRespon
 //
 // OptionInventoryService shows the options of one subscriber as they are.
 // Errors: SUBSCRIBER_NOT_FOUND and OPTION_NOT_OFFERED (NOT_FOUND), REBUILDING
-// (UNAVAILABLE, with retry info) while the subscriber's partition can't tell;
+// (UNAVAILABLE, with retry info) while the subscriber's partition is not known;
 // POSITION_INVALID (INVALID_ARGUMENT) and POSITION_NOT_REACHED (UNAVAILABLE, with
-// retry info) where a request has a min_position. What is shown was judged by one
-// revision of the configuration, whose number stands beside it: by the one in
+// retry info) where a request has a min_position. What is shown is by one
+// revision of the configuration, whose number is beside it: by the one in
 // force, unless the subscriber's class of service is missing from that.
 type OptionInventoryServiceServer interface {
 	// ListOptions shows all options of a subscriber; its parent is
@@ -136,7 +136,7 @@ type OptionInventoryServiceServer interface {
 	GetOverspendSafeguard(context.Context, *GetOverspendSafeguardRequest) (*OverspendSafeguard, error)
 	GetPaymentSafeguard(context.Context, *GetPaymentSafeguardRequest) (*PaymentSafeguard, error)
 	// Watch answers with the options as they are, and again after each change.
-	// Changes that follow each other closely may be told as one. It ends with
+	// Changes that follow each other closely may be sent as one. It ends with
 	// UNAVAILABLE when the subscriber's partition moves: watch again.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
 	mustEmbedUnimplementedOptionInventoryServiceServer()

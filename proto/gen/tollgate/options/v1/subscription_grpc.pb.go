@@ -41,10 +41,10 @@ const (
 // STATE_NOT_ELIGIBLE (metadata eligibleStates names those that are, with commas
 // between), RENEWAL_DAY_CHANGED (FAILED_PRECONDITION); ID_REUSED
 // (ALREADY_EXISTS); LIMIT_REQUIRED, RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH,
-// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every fault at once, each
-// violation with its reason; where they are of several kinds the whole is
+// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every violation at once,
+// each with its reason; where they are of several kinds the whole is
 // CHANGE_INVALID); REBUILDING (UNAVAILABLE: nothing happened), OUTCOME_UNKNOWN
-// (UNAVAILABLE: it may still happen; the same request again tells).
+// (UNAVAILABLE: it may still happen; the same request again has the answer).
 type OptionSubscriptionServiceClient interface {
 	ChangeDataSafeguard(ctx context.Context, in *ChangeDataSafeguardRequest, opts ...grpc.CallOption) (*DataSafeguard, error)
 	ChangeOverspendSafeguard(ctx context.Context, in *ChangeOverspendSafeguardRequest, opts ...grpc.CallOption) (*OverspendSafeguard, error)
@@ -106,10 +106,10 @@ func (c *optionSubscriptionServiceClient) ChangePaymentSafeguard(ctx context.Con
 // STATE_NOT_ELIGIBLE (metadata eligibleStates names those that are, with commas
 // between), RENEWAL_DAY_CHANGED (FAILED_PRECONDITION); ID_REUSED
 // (ALREADY_EXISTS); LIMIT_REQUIRED, RENEWAL_DAY_OUT_OF_RANGE, CURRENCY_MISMATCH,
-// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every fault at once, each
-// violation with its reason; where they are of several kinds the whole is
+// AMOUNT_INVALID, THRESHOLD_INVALID (INVALID_ARGUMENT, every violation at once,
+// each with its reason; where they are of several kinds the whole is
 // CHANGE_INVALID); REBUILDING (UNAVAILABLE: nothing happened), OUTCOME_UNKNOWN
-// (UNAVAILABLE: it may still happen; the same request again tells).
+// (UNAVAILABLE: it may still happen; the same request again has the answer).
 type OptionSubscriptionServiceServer interface {
 	ChangeDataSafeguard(context.Context, *ChangeDataSafeguardRequest) (*DataSafeguard, error)
 	ChangeOverspendSafeguard(context.Context, *ChangeOverspendSafeguardRequest) (*OverspendSafeguard, error)

@@ -30,7 +30,7 @@ type SnapshotRecord struct {
 	state     protoimpl.MessageState `protogen:"open.v1"`
 	Domain    string                 `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
 	Partition int32                  `protobuf:"varint,2,opt,name=partition,proto3" json:"partition,omitempty"`
-	// Tells snapshots apart whose records lie mixed in the topic.
+	// Of which snapshot a record is: records of several may be mixed in the topic.
 	Snapshot string `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// Types that are valid to be assigned to Part:
 	//
@@ -291,8 +291,8 @@ func (x *SnapshotRecord_Entry) GetValue() []byte {
 	return nil
 }
 
-// End says that all records were written, and up to which offset everything that
-// follows from the log was published.
+// End marks that all records were written. It has the offset up to which
+// everything that follows from the log was published.
 type SnapshotRecord_End struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
 	PublishedOffset int64                  `protobuf:"varint,1,opt,name=published_offset,json=publishedOffset,proto3" json:"published_offset,omitempty"`

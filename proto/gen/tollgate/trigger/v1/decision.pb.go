@@ -36,8 +36,8 @@ const (
 	Decision_REASON_TOO_LARGE Decision_Reason = 2
 	// A text could not be rendered on this event.
 	Decision_REASON_RENDER_ERROR Decision_Reason = 3
-	// The event leads to more than 2,000 deliveries, or 8 MiB of them, or costs
-	// too much to judge; what comes after, in order of codes, is left out.
+	// The event leads to more than 2,000 deliveries, or 8 MiB of them, or its
+	// filters cost too much; what comes after, in order of codes, is left out.
 	Decision_REASON_FAN_OUT Decision_Reason = 4
 )
 
@@ -86,12 +86,12 @@ func (Decision_Reason) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_trigger_v1_decision_proto_rawDescGZIP(), []int{0, 0}
 }
 
-// Decision says why an event that a notification asked for was not told. It is
+// Decision is why an event that a notification asked for notified no one. It is
 // the value of a record on triggers.decisions. An event that simply does not
 // match leaves none.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Derived from the event and its place in the log, the notification, the
+	// Derived from the event and its position in the log, the notification, the
 	// action and the reason: the same however often the log is worked.
 	Id     string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
