@@ -23,7 +23,7 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byt
 		Delivery: d.ID, Tenant: d.Tenant, Endpoint: d.Endpoint, Notification: d.Notification,
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Number: int32(number),
 		NextAttempt: stamp(v.next), Settlement: deliveryv1.Settlement(v.settlement), Reason: v.reason, ReplayJob: d.ReplayJob,
-		Owner: owner,
+		Owner: owner, PlannedAt: stamp(d.PlannedAt), Sequence: d.Sequence, Previous: d.Previous,
 	}
 	if o == nil {
 		return m

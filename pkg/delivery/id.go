@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/base32"
 	"encoding/binary"
+	"strings"
 	"time"
 )
 
@@ -38,4 +39,14 @@ func NewID(t time.Time, tenant, source, subject, eventID, notification, action, 
 	id := make([]byte, len(idPrefix), len(idPrefix)+26)
 	copy(id, idPrefix)
 	return string(idAlphabet.AppendEncode(id, raw[:]))
+}
+
+// TimeOf is the time in the id of a delivery, to the millisecond; false where id is none.
+func TimeOf(id string) (time.Time, bool) {
+	text, ok := strings.CutPrefix(id, idPrefix)
+	raw, err := idAlphabet.DecodeString(text)
+	if !ok || err != nil || len(raw) != 16 {
+		return time.Time{}, false
+	}
+	return time.UnixMilli(int64(binary.BigEndian.Uint64(raw) >> 16)).UTC(), true
 }

@@ -55,8 +55,12 @@ type commands struct {
 		List   listRejected   `cmd:"" help:"Show what was rejected, and why."`
 		Resend resendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
 	} `cmd:"" help:"Show the records on events.rejected, and send them again."`
-	Tail   tailCommand `cmd:"" help:"Show events as they come, without personal data."`
-	Option struct {
+	Tail       tailCommand `cmd:"" help:"Show events as they come, without personal data."`
+	Deliveries struct {
+		Export exportDeliveries `cmd:"" help:"Write the attempts to deliver, one JSON object a line."`
+	} `cmd:"" help:"What became of deliveries."`
+	VerifyReceipts verifyReceipts `cmd:"" help:"Compare a receiver's log with the attempts: what is lost, repeated, out of order."`
+	Option         struct {
 		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`
 		Set     setOption     `cmd:"" help:"Change an option of a subscriber."`
 		Explain explainOption `cmd:"" help:"Show what made the figures of a subscriber."`

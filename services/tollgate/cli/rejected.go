@@ -40,7 +40,7 @@ func (c Rejections) wanted(j event.Rejection) bool {
 
 // each hands on the rejections that are there now, partition by partition, in order.
 func (c Rejections) each(ctx context.Context, client *stream.Client, streams Streams, handle func(stream.Record, event.Rejection) error) error {
-	all, err := begin(ctx, client, []string{stream.EventsRejected}, c.Since, true)
+	all, err := begin(ctx, client, []string{stream.EventsRejected}, ago(c.Since), true)
 	if err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}

@@ -87,7 +87,7 @@ func (c tailCommand) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	defer closeConn(client)
-	all, err := begin(ctx, client, c.Topic, c.Since, c.Since > 0)
+	all, err := begin(ctx, client, c.Topic, ago(c.Since), c.Since > 0)
 	if err != nil {
 		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
@@ -118,9 +118,17 @@ func (c tailCommand) Run(ctx context.Context, streams Streams) error {
 	}
 }
 
-// begin finds where each partition of topics is to be read from: so long ago where that is wanted, else its end; with
-// past and no time, its beginning.
-func begin(ctx context.Context, client *stream.Client, topics []string, since time.Duration, past bool) ([]*followed, error) {
+// ago is the time so long ago; zero for 0.
+func ago(d time.Duration) time.Time {
+	if d == 0 {
+		return time.Time{}
+	}
+	return time.Now().Add(-d)
+}
+
+// begin finds where each partition of topics is to be read from: at from where the past is wanted, else its end; with past
+// and no time, its beginning.
+func begin(ctx context.Context, client *stream.Client, topics []string, from time.Time, past bool) ([]*followed, error) {
 	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
 	defer cancel()
 	var all []*followed
@@ -137,8 +145,8 @@ func begin(ctx context.Context, client *stream.Client, topics []string, since ti
 			}
 			f := &followed{topic: topic, partition: p, next: end, end: end}
 			switch {
-			case past && since > 0:
-				if f.next, err = client.OffsetAt(ctx, topic, p, time.Now().Add(-since)); err != nil {
+			case past && !from.IsZero():
+				if f.next, err = client.OffsetAt(ctx, topic, p, from); err != nil {
 					return nil, err
 				}
 			case past:
