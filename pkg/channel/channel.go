@@ -81,7 +81,7 @@ type Parameter struct{ Name, Text string }
 type Audience uint8
 
 const (
-	// Public is data that says nothing about a person.
+	// Public is data that is not about a person.
 	Public Audience = iota
 	// Personal includes fields marked personal.
 	Personal

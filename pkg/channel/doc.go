@@ -6,5 +6,5 @@
 //
 // Everything here and in the packages of channels is pure: no context, no clock, no I/O.
 //
-// DESIGN.md beside this file says how a channel is added.
+// DESIGN.md beside this file describes how a channel is added.
 package channel

@@ -243,7 +243,7 @@ func (c *Compiled[C]) turn(ctx context.Context) bool {
 	return false
 }
 
-// make returns once a revision is in memory; the error says why it can't be read.
+// make returns once a revision is in memory; the error is why it can't be read.
 func (c *Compiled[C]) makePending(ctx context.Context, r state.Revision) {
 	err := c.make(ctx, r)
 	if err == nil {
@@ -295,7 +295,7 @@ func (c *Compiled[C]) advance(ctx context.Context, r state.Revision) {
 	}
 }
 
-// make has a revision in memory, or says why it can't.
+// make has a revision in memory, or returns why it can't.
 func (c *Compiled[C]) make(ctx context.Context, r state.Revision) error {
 	c.mu.Lock()
 	_, found := c.recall(r)

@@ -14,7 +14,7 @@ const (
 )
 
 // Numbers is text in which each run of 5 to 15 digits, which could be a subscriber number, is masked. It is for logs, in
-// whose sentences values from outside stand. A run of fewer than 10 stays where the sentence says that it is a figure: by
+// whose sentences values from outside stand. A run of fewer than 10 stays where the sentence marks it as a figure: by
 // the word before it or its unit behind it, as part of a time, a hash or an address.
 func Numbers(text string) string {
 	var out []byte
@@ -54,7 +54,7 @@ var (
 	units = []string{"bytes", "byte", "KiB", "MiB", "records", "events", "offsets", "deliveries", "ms", "µs", "ns", "s"}
 )
 
-// figure says that text[at:end] is a figure, by what stands around it.
+// figure reports that text[at:end] is a figure, by what stands around it.
 func figure(text string, at, end int) bool {
 	before, behind := text[:at], text[end:]
 	if fraction(before) || hexadecimal(text, at, end) {
@@ -72,13 +72,13 @@ func figure(text string, at, end int) bool {
 	return slices.Contains(units, firstWord(unit))
 }
 
-// fraction says that before ends with a time of day and a point.
+// fraction reports that before ends with a time of day and a point.
 func fraction(before string) bool {
 	n := len(before)
 	return n >= 4 && before[n-1] == '.' && digit(before[n-2]) && digit(before[n-3]) && before[n-4] == ':'
 }
 
-// hexadecimal says that text[at:end] is within a hash or an id of 16 or more hexadecimal digits, letters among them.
+// hexadecimal reports that text[at:end] is within a hash or an id of 16 or more hexadecimal digits, letters among them.
 func hexadecimal(text string, at, end int) bool {
 	from, to := at, end
 	for from > 0 && hexDigit(text[from-1]) {
@@ -93,7 +93,7 @@ func hexadecimal(text string, at, end int) bool {
 
 func hexDigit(c byte) bool { return digit(c) || c >= 'a' && c <= 'f' }
 
-// port says that before ends with an IP address or localhost, and a colon.
+// port reports that before ends with an IP address or localhost, and a colon.
 func port(before string) bool {
 	host, colon := strings.CutSuffix(before, ":")
 	if !colon {
@@ -107,7 +107,7 @@ func port(before string) bool {
 	return err == nil
 }
 
-// ranges says that between two figures stands what makes them a range or a part of a whole.
+// ranges reports that between two figures stands what makes them a range or a part of a whole.
 func ranges(between string) bool { return between == " to " || between == " of " || between == "-" }
 
 func letter(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' || c == '_' || c >= 0x80 }

@@ -146,7 +146,7 @@ func TestIsCurrency_ISO4217(t *testing.T) {
 	}
 }
 
-// A producer could say that a limit was lifted, or that an endpoint is dead.
+// A producer could publish that a limit was lifted, or that an endpoint is dead.
 func TestParse_RefusesReservedTypesAndSources(t *testing.T) {
 	for _, typ := range event.Types() {
 		switch typ.Entity {

@@ -21,7 +21,7 @@ type Rejection struct {
 	Source, Type, Tenant, Subject, EventID string
 
 	record stream.Record
-	// sha256 is that of the whole value where the record holds its beginning only; batch says that it holds one of
+	// sha256 is that of the whole value where the record holds its beginning only; batch is true where it holds one of
 	// several records.
 	sha256 string
 	batch  bool
@@ -56,7 +56,7 @@ func ParseRejected(r stream.Record) (Rejection, error) {
 	return j, nil
 }
 
-// Cut says that the record holds the beginning only of what was rejected: the rest is in the topic it came from.
+// Cut reports that the record holds the beginning only of what was rejected: the rest is in the topic it came from.
 func (j Rejection) Cut() bool { return j.sha256 != "" }
 
 // Final is why the rejection can never be sent again; it is empty where it can.

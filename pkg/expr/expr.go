@@ -106,7 +106,7 @@ func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
 		}
 	}
 	if err != nil {
-		return false, cost, err //nolint:wrapcheck // the caller says which expression it is
+		return false, cost, err //nolint:wrapcheck // the caller adds which expression it is
 	}
 	answer, ok := out.(types.Bool)
 	if !ok {

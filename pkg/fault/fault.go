@@ -28,7 +28,7 @@ const (
 	maxFact        = 128
 )
 
-// Kind says what the caller can do about an error.
+// Kind is what the caller can do about an error.
 type Kind uint8
 
 const (
@@ -73,7 +73,7 @@ func (k Kind) String() string {
 type Violation struct {
 	// Field is the path of the field as the caller wrote it, such as "endpoint.url"; empty for the input as a whole.
 	Field string
-	// Description says what the field must be, in a sentence without a capital or a full stop.
+	// Description is what the field must be, in a sentence without a capital or a full stop.
 	Description string
 	// Reason is the violation's own where it has one; an input may have several things wrong with it, of several kinds.
 	Reason string

@@ -301,7 +301,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 		}
 		b.touch(s)
 		b.settle(s)
-		// Whatever comes before this place in the log has been applied to this state of the record: a snapshot that
+		// Whatever comes before this position in the log has been applied to this state of the record: a snapshot that
 		// holds it must not repeat it.
 		s.header.Applied = max(s.header.Applied, b.to.Offset-1)
 	}
@@ -326,7 +326,7 @@ const (
 
 func (b *batch[B]) full() bool { return len(b.outcomes) >= batchOutcomes || b.size >= batchBytes }
 
-// maxOutcome is what a topic takes of an outcome, its frame aside. Folds stay far below it; one that does not would
+// maxOutcome is what a topic takes of an outcome, without its frame. Folds stay far below it; one that does not would
 // make a record that Kafka refuses for ever.
 const maxOutcome = 2<<20 - 64<<10
 
@@ -354,7 +354,7 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 	b.emit(event.Rejected(b.config.rejected, r, identity, reason, detail, at))
 }
 
-// needsCommit says whether anything but the offset and the log time moved, or a caller waits for the answer that nothing
+// needsCommit reports whether anything but the offset and the log time moved, or a caller waits for the answer that nothing
 // did.
 func (b *batch[B]) needsCommit(c state.Commit) bool {
 	return len(b.outcomes)+len(b.decisions)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||

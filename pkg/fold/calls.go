@@ -17,9 +17,9 @@ import (
 // referenceOf is what a call is known by, also under another number of its subscriber.
 func referenceOf(e *event.Event) Identity { return event.Reference(e.Tenant, e.Source, e.ID) }
 
-// Accept says that a command is counted, and what its caller receives once that is committed. Whoever holds the answer
+// Accept reports that a command is counted, and what its caller receives once that is committed. Whoever holds the answer
 // may read it at any later time, so nothing in it is changed afterwards. kept, some hundred bytes that follow from the
-// log alone, is stored with the call: a Repeated one changes nothing and is accepted again with what Kept says.
+// log alone, is stored with the call: a Repeated one changes nothing and is accepted again with what Kept returns.
 func (s *Subject[B]) Accept(answer any, kept []byte) { s.accept(answer, kept) }
 
 func (s *Subject[B]) accept(answer any, kept []byte) *asking {
@@ -49,7 +49,7 @@ func (s *Subject[B]) AcceptUnlisted(answer any) {
 	}
 }
 
-// Refuse says that a command does nothing, and why; its caller is answered after the next commit. Nothing may have been
+// Refuse reports that a command does nothing, and why; its caller is answered after the next commit. Nothing may have been
 // changed. Nothing is remembered: the same call is decided anew when it comes again.
 func (s *Subject[B]) Refuse(err error) {
 	if err == nil {
@@ -61,14 +61,14 @@ func (s *Subject[B]) Refuse(err error) {
 	}
 }
 
-// Counted says whether an accepted call of that event.Reference stands in the list, and what it is worth. Where it does
+// Counted reports whether an accepted call of that event.Reference stands in the list, and what it is worth. Where it does
 // not, see CallsFrom.
 func (s *Subject[B]) Counted(reference Identity) (worth int64, ok bool) {
 	made, ok := s.header.Calls.Find(record.CallID(reference), s.Time.UnixMilli())
 	return int64(made.Worth), ok
 }
 
-// CallsFrom says how far back the list reaches: every call accepted after this log time stands in it.
+// CallsFrom is how far back the list reaches: every call accepted after this log time is in it.
 func (s *Subject[B]) CallsFrom() time.Time {
 	from := s.Time.UnixMilli() - record.CallsWindow
 	if c := s.header.Calls; len(c) == record.CallsInRecord {
@@ -177,7 +177,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 	return nil
 }
 
-// violation says what is wrong with the fold's answer to a call, "" where nothing is: such a call changes nothing.
+// violation is what is wrong with the fold's answer to a call, "" where nothing is: such a call changes nothing.
 func (a *asking) violation(repeated, exists, changed bool) string {
 	switch {
 	case !a.accepted && a.err == nil:
@@ -201,7 +201,7 @@ func (b *batch[B]) conclude(v pending.Decision) {
 	}
 }
 
-// isCall says whether a record is a call that this fold decides.
+// isCall reports whether a record is a call that this fold decides.
 func (b *batch[B]) isCall(en *entry[B]) bool {
 	return b.calls && en.err == nil && event.IsCommand(en.event.Type)
 }

@@ -65,7 +65,7 @@ func (e *Engine[B, C]) call(ctx context.Context, command *event.Event) pending.D
 	return o.call(ctx, command)
 }
 
-// elsewhere says who has a partition that this process does not work.
+// elsewhere names the owner of a partition that this process does not work.
 func (e *Engine[B, C]) elsewhere(ctx context.Context, number int32) error {
 	w, _, err := e.config.Store.Peek(ctx, e.partition(number), nil)
 	if err != nil {
@@ -119,8 +119,8 @@ type peek struct {
 }
 
 // Watch signals after each commit of this process that writes or deletes the key's record, and once the partition can
-// be read; signals that nobody takes become one. The channel is closed once the partition is lost, at once where it is
-// not worked here: Read then says who has it. stop ends the watch; the channel is not closed by it. Watch first and
+// be read; signals that are not taken become one. The channel is closed once the partition is lost, at once where it is
+// not worked here: Read then names its owner. stop ends the watch; the channel is not closed by it. Watch first and
 // read then, to miss nothing.
 func (e *Engine[B, C]) Watch(key string) (changed <-chan struct{}, stop func()) {
 	o := e.owner(e.Partition(key))

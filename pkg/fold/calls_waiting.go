@@ -12,7 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Appender adds calls at the end of the partition's log, in the order given, and says of each where it stands once all
+// Appender adds calls at the end of the partition's log, in the order given, and returns of each where it is once all
 // replicas have it. One that fails may stand there all the same, now or later, more than once.
 type Appender interface {
 	AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult
@@ -82,9 +82,9 @@ func (o *Owner[B, C]) appendCalls(ctx context.Context) {
 			return
 		}
 		within, cancel := context.WithDeadline(ctx, until)
-		placed := o.config.Appender.AppendCalls(within, records...)
+		results := o.config.Appender.AppendCalls(within, records...)
 		cancel()
-		o.calls.Appended(taken, placed)
+		o.calls.Appended(taken, results)
 	}
 }
 
@@ -92,9 +92,9 @@ func (o *Owner[B, C]) appendCalls(ctx context.Context) {
 type Answer = pending.Answer
 
 var (
-	// ErrUnknown says that a partition can't answer yet: it is being opened or rebuilt.
+	// ErrUnknown means that a partition can't answer yet: it is being opened or rebuilt.
 	ErrUnknown = pending.ErrUnknown
-	// ErrLate says that too little of the deadline was left. Nothing was appended.
+	// ErrLate means that too little of the deadline was left. Nothing was appended.
 	ErrLate = pending.ErrLate
 	// ErrMoved stands in the chain of an OUTCOME_UNKNOWN after which the next owner may be asked at once, under the
 	// same id: the call stands in the log, and whoever works it next decides it before it answers.

@@ -131,7 +131,7 @@ func (o *Owner[B, C]) reconfigure(ctx context.Context) error {
 			o.config.Log.Incident(IncidentRevision, o.w.Offset, fmt.Errorf("the state of domain %s is of revision %s, which neither the configuration service nor the store has: "+
 				"where the configuration was set back or begun anew, `tollgate config accept-restore` lets another one stand in for it", o.place.partition.Domain, o.w.Revision))
 		case !errors.Is(err, state.ErrNotReady) || o.config.Clock().Sub(began) > patience:
-			return err // said by the claim while it waits to try again
+			return err // reported by the claim while it waits to try again
 		}
 		if err := o.config.Log.Wait(ctx, changed); err != nil {
 			return err
@@ -149,7 +149,7 @@ const (
 	clockSkew = time.Minute
 )
 
-// leaps says whether a record moves log time, which is last before it, by so much that it is looked at twice.
+// leaps reports whether a record moves log time, which is last before it, by so much that it is looked at twice.
 func (o *Owner[B, C]) leaps(r *stream.Record, last int64) bool {
 	return r.Time.UnixMilli()-last > leapLimit.Milliseconds() && o.halted.passed != r.Offset+1
 }
@@ -186,7 +186,7 @@ type halted struct {
 	passed int64     // behind the last record that was looked at and may pass
 }
 
-// waits says whether the owner has not stood at a record for long.
+// waits reports whether the owner is at a record since a short time.
 func (h *halted) waits(offset int64, now time.Time) bool {
 	if h.offset != offset || h.since.IsZero() {
 		h.offset, h.since, h.read = offset, now, offset+1

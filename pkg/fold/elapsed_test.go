@@ -24,7 +24,7 @@ func TestElapsed_OverWhereTheClockWasSetBack(t *testing.T) {
 			t.Errorf("%s: %v", name, got)
 		}
 	}
-	// With their monotonic parts the two differ by what has passed, whatever the wall clock says.
+	// With their monotonic parts the two differ by what has passed, whatever the wall clock shows.
 	began := time.Now()
 	if elapsed(began.Add(50*time.Millisecond), began, 100*time.Millisecond) {
 		t.Error("over too soon")

@@ -174,7 +174,7 @@ type stop struct {
 	serial uint64
 }
 
-// fail notes that a partition stands still. Its work begins again, may fail again at the same place, and is at rest in
+// fail notes that a partition does not go on. Its work begins again, may fail again at the same place, and is at rest in
 // between: a commit alone shows that it goes on.
 func (e *Engine[B, C]) fail(partition int32, o *Owner[B, C], why error) {
 	if why == nil {
@@ -222,7 +222,7 @@ func (e *Engine[B, C]) owner(partition int32) *Owner[B, C] {
 	return e.owned[partition]
 }
 
-// Ready says what keeps the partitions of this process from being worked under the newest configuration.
+// Ready is what keeps the partitions of this process from being worked under the newest configuration.
 func (e *Engine[B, C]) Ready() error {
 	newest := e.config.Revisions.Newest()
 	e.mu.Lock()
@@ -246,7 +246,7 @@ func (e *Engine[B, C]) Ready() error {
 	for number, o := range e.owned {
 		w, ours := o.view.Owned()
 		switch {
-		case e.stopped[number].why != nil: // said already
+		case e.stopped[number].why != nil: // reported already
 		case !ours:
 			waits = append(waits, fmt.Sprintf("partition %d is being opened", number))
 		case w.Status != state.Ready:

@@ -20,7 +20,7 @@ type Fold[B, C any] interface {
 	// Decode reads the bytes that Append wrote.
 	Decode(b []byte) (B, error)
 	Append(dst []byte, body B) []byte
-	// Select says what is to be loaded before an event is applied.
+	// Select returns what is to be loaded before an event is applied.
 	Select(e *event.Event) Selection
 	// Apply folds one event, which has not been counted before, into its subject. A panic is caught: the event is
 	// rejected as PANIC. A command, where the engine takes calls, is accepted or refused, also where it is Repeated or
@@ -42,7 +42,7 @@ type Selection struct {
 	AllIDs bool
 }
 
-// Subject is a subject's record in the moment of one event or timer, and the place to say what follows.
+// Subject is a subject's record during one event or timer; its methods add what follows.
 type Subject[B any] struct {
 	// Key of the record, as Select gave it.
 	Key string
@@ -126,7 +126,7 @@ func (s *Subject[B]) forget() {
 	s.header = record.Header{Applied: s.header.Applied, IDs: record.IDs{Next: s.header.IDs.Next}}
 }
 
-// Aside is what is kept beside the record, nil where nothing is. It may be read only.
+// SideRecord is what is kept beside the record, nil where nothing is. It may be read only.
 func (s *Subject[B]) SideRecord() []byte {
 	if !s.state.sideKnown && s.header.Side {
 		s.side = s.batch.beside(record.SideKey(s.Key))
@@ -178,7 +178,7 @@ func (s *Subject[B]) Cancel(name string) {
 	s.touch()
 }
 
-// Due says when the timer of that name is due.
+// Due is when the timer of that name is due.
 func (s *Subject[B]) Due(name string) (time.Time, bool) {
 	for _, t := range s.header.Timers {
 		if known, err := s.batch.memory.timers.Read(t.Name); err == nil && known == name {
@@ -213,7 +213,7 @@ func (s *Subject[B]) Emit(r stream.Record) {
 	s.batch.emit(r)
 }
 
-// Reject sends the log record to the rejected topic, as it came, with a code in UPPER_SNAKE and words that say what to
+// Reject sends the log record to the rejected topic, as it came, with a code in UPPER_SNAKE and a text on what to
 // do. The event changes nothing: call it before any change.
 func (s *Subject[B]) Reject(reason, detail string) {
 	s.batch.reject(s.record, s.Identity, reason, detail, s.Time)

@@ -74,7 +74,7 @@ func (m *memory[B]) record(h *record.Header, body B, encode func([]byte, B) []by
 	return bytes.Clone(m.scratch)
 }
 
-// load reads what a batch needs: records, then what stands beside them: what is kept aside, and such sealed ids as may
+// load reads what a batch needs: records, then what is beside them: side records, and such id segments as may
 // be those of the events, and more.
 func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B], more []string) error {
 	m := o.memory

@@ -35,7 +35,7 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 	}
 	seconds := prometheus.ExponentialBuckets(0.0002, 2, 14)
 	m := &Metrics{
-		events:                counter("events_total", "Records of the log that were applied, control records aside."),
+		events:                counter("events_total", "Records of the log that were applied, without control records."),
 		duplicates:            counter("duplicates_total", "Events that had been counted before, at another offset."),
 		tooLate:               counter("too_late_to_deduplicate_total", "Events older than the window in which a repeat is known again; they were counted."),
 		futureTimestamp:       counter("future_timestamp_total", "Events whose own time was more than five minutes in the future; they count as of now."),

@@ -17,7 +17,7 @@ import (
 )
 
 // Owner works one partition, from opening it until it is fenced, revoked or fails. Whatever goes wrong, everything in
-// memory is dropped and the partition is opened again: the watermark says where it stands.
+// memory is dropped and the partition is opened again: the watermark has its position.
 type Owner[B, C any] struct {
 	config OwnerConfig[B, C]
 	place  batchConfig
@@ -69,7 +69,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 // idleCommit is how long an owner may leave its watermark alone: a rewound store is noticed within it.
 const idleCommit = time.Second
 
-// Run opens the partition and works it. It returns nil only when the log says that the partition is revoked, ErrFenced
+// Run opens the partition and works it. It returns nil only when the log reports that the partition is revoked, ErrFenced
 // when another owner has it, and otherwise what went wrong on our side.
 func (o *Owner[B, C]) Run(ctx context.Context) error {
 	defer o.leave()

@@ -118,7 +118,7 @@ func (o *Owner[B, C]) windowHours(key string) int64 {
 	return o.config.Options.windowHours(o.configuration, key)
 }
 
-// conclude publishes what a batch said and commits what it changed.
+// conclude publishes the outcomes of a batch and commits what it changed.
 func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *batch[B], c state.Commit) error {
 	if len(b.outcomes) > 0 {
 		begin := o.config.Clock()

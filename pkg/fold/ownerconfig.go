@@ -13,7 +13,7 @@ import (
 
 // Log is one partition of a log as its owner uses it.
 type Log interface {
-	// Range says where the log begins and ends now.
+	// Range is where the log begins and ends now.
 	Range(ctx context.Context) (start, end int64, err error)
 	// Fetch reads from an offset: what is there, at once; at the log's end it waits, at most as long as wait,
 	// or until wake is closed, and returns an empty batch. *stream.OutOfRangeError where the log does not hold the

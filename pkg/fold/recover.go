@@ -151,7 +151,7 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 		}
 		at = max(at, b.Next)
 		if len(b.Records) == 0 {
-			// Somebody may have brought the log back, or more of it went.
+			// The log may have been brought back, or more of it removed.
 			from, to, err := o.config.Log.Range(ctx)
 			if err != nil {
 				return err

@@ -66,7 +66,7 @@ func (s *Subject[B]) find(a record.ID) (record.ID, bool) {
 	return 0, false
 }
 
-// segmentIDs are those under a number, sealed in this batch or before.
+// segmentIDs are those of a segment, made in this batch or before.
 func (s *Subject[B]) segmentIDs(number uint64) []byte {
 	if raw, ok := s.segments[number]; ok {
 		return raw

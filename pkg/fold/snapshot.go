@@ -35,7 +35,7 @@ const scanStep = 300
 const writeTimeout = 5 * time.Second
 
 // snapshotting is a snapshot on its way. Its records are of different moments; each carries the offset of what was last
-// applied to it, so that the log from the begin mark on makes them whole again.
+// applied to it, so that the log from the begin mark on completes them.
 type snapshotting struct {
 	id      string
 	cursor  string
@@ -87,7 +87,7 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 	return nil
 }
 
-// snapshotDue says whether it is time: when enough is new, and once in a while when nothing is, before retention takes
+// snapshotDue reports whether it is time: when enough is new, and once in a while when nothing is, before retention takes
 // the last one.
 func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 	age := now.Sub(time.UnixMilli(o.w.SnapshotAt))
@@ -149,7 +149,7 @@ func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*state
 	return entries, nil
 }
 
-// endSnapshot writes the end mark once all that was told before the last record was read lies below the published offset: an
+// endSnapshot writes the end mark once all that was published before the last record was read is below the published offset: an
 // outcome of an event that a later state already holds would not be published again, or be published with other content.
 func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if o.committed < o.snap.readAt {
@@ -242,7 +242,7 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) 
 	return true, nil
 }
 
-// acceptable says whether the log goes on from a snapshot: it holds the offset, and the record before is the one the
+// acceptable reports whether the log goes on from a snapshot: it holds the offset, and the record before is the one the
 // snapshot was taken behind.
 func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*statev1.SnapshotRecord_Begin) (bool, error) {
 	return func(b *statev1.SnapshotRecord_Begin) (bool, error) {

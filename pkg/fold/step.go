@@ -13,7 +13,7 @@ import (
 // Step is one event, call or timer of a replay that changed its subject or published something of it.
 type Step[B any] struct {
 	Key string
-	// Existed and Exists say whether there was a record before and is one after.
+	// Existed and Exists are whether there was a record before and is one after.
 	Existed, Exists bool
 	Before, After   B
 	// Event, where it was one; as its fold saw it. Else the timer and its due time.

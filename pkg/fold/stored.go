@@ -26,8 +26,8 @@ func (e *Engine[B, C]) Here(ctx context.Context, partition int32) error {
 
 // Stored is what the store has of a subject.
 type Stored struct {
-	// Record is nil where there is none; Aside is what stands beside it.
-	Record, Aside []byte
+	// Record is nil where there is none; SideRecord is what is beside it.
+	Record, SideRecord []byte
 }
 
 // Stored reads subjects of one partition, with its watermark of the same moment, for a comparison: see
@@ -47,7 +47,7 @@ func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...
 	stored := make([]Stored, len(subjects))
 	for i := range stored {
 		if !Gone(values[2*i]) {
-			stored[i] = Stored{Record: values[2*i], Aside: values[2*i+1]}
+			stored[i] = Stored{Record: values[2*i], SideRecord: values[2*i+1]}
 		}
 	}
 	return w, stored, nil

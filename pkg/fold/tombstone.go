@@ -16,10 +16,10 @@ import (
 
 // A record that stood when a snapshot began and is deleted before the snapshot comes to it would be nowhere in it:
 // events between would find no record and make another one, out of what had long been decided. So a snapshot ends with a
-// tombstone of each: a header that says there is no record, and up to which offset the log was applied to what there
+// tombstone of each: a header without a record, with the offset up to which the log was applied to what there
 // was. In a store it stands after a restore only, until the next snapshot sweeps it.
 
-// Gone says that what stands under a record's key is a tombstone.
+// Gone reports that what stands under a record's key is a tombstone.
 func Gone(stored []byte) bool { return record.Flagged(stored, record.GoneFlag) }
 
 // noteDeleted keeps what was deleted while records are being read, with the last offset applied.
@@ -84,7 +84,7 @@ func (o *Owner[B, C]) restoreTombstones(ctx context.Context, gone []*statev1.Sna
 	return nil
 }
 
-// appliedLater says that a record is of a later offset than a tombstone.
+// appliedLater reports that a record is of a later offset than a tombstone.
 func appliedLater(stored, tombstone []byte) (bool, error) {
 	if stored == nil {
 		return false, nil

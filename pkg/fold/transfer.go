@@ -17,7 +17,7 @@ import (
 )
 
 // Transfer moves the record to another subject of the event's tenant, in whatever partition of the log: its owner takes
-// it over by Import, at the place where the transfer stands there. What stays under this key is the caller's to say:
+// it over by Import, at the transfer's position there. The caller decides what stays under this key:
 // the record until the transfer is settled, then a tombstone that knows where later events are to be forwarded. The log's
 // topic is topic.
 func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
@@ -27,14 +27,14 @@ func (s *Subject[B]) Transfer(topic string, e *event.Event, to string) error {
 }
 
 // TransferIdentity is that of a transfer that the event in hand causes. An event whose transfer was refused may come
-// again: that is another transfer, hence the place.
+// again: that is another transfer, hence the position.
 func (s *Subject[B]) TransferIdentity() Identity { return s.atPlace("transfer", s.Identity, s.Offset) }
 
 func (s *Subject[B]) atPlace(what string, of Identity, offset int64) Identity {
 	return event.Derive(of, what, s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(offset, 10))
 }
 
-// Settle says to the key that a transfer, the event in hand, came from what became of it: taken over, or refused for a
+// Settle reports the end of a transfer, the event in hand, to the key that it came from: taken over, or refused for a
 // reason.
 func (s *Subject[B]) Settle(topic string, e *event.Event, reason, detail string) error {
 	t, ok := e.Data.(*controlv1.Transfer)
@@ -54,7 +54,7 @@ func (s *Subject[B]) Release(topic string, e *event.Event, to string, identity I
 // Forward sends an event on to another subject of its tenant, as it came and under its own id. Whether the event was
 // counted is known where the record is; here it is remembered that it was sent on, see SentOn.
 func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
-	// A repeat has other bytes, hence the place in its id, as in a rejection's.
+	// A repeat has other bytes, hence the position in its id, as in a rejection's.
 	id := s.atPlace("forward", s.Identity, s.Offset)
 	if err := s.send(topic, event.TypeForward, id, e, to, &controlv1.Forward{Event: s.record.Value, Msisdn: e.Subject}); err != nil {
 		return err
@@ -66,7 +66,7 @@ func (s *Subject[B]) Forward(topic string, e *event.Event, to string) error {
 	return nil
 }
 
-// SentOn says whether the event in hand came to this key itself and was forwarded from it before, within the window in
+// SentOn reports whether the event in hand came to this key itself and was forwarded from it before, within the window in
 // which ids are remembered. Where the key has another subject by now, the event is not that one's.
 func (s *Subject[B]) SentOn() bool {
 	if s.id == 0 {
@@ -106,7 +106,7 @@ func (s *Subject[B]) Export() *controlv1.Transfer {
 	return t
 }
 
-// Import makes of the subject what Export said of another: body, timers, sequence, ids, calls and what was kept aside.
+// Import makes of the subject what Export has of another: body, timers, sequence, ids, calls and the side record.
 // A record that stands here gives its ids, its calls and its sequence to it, and nothing else. The event in hand
 // becomes the creator, so that the transfer once more does nothing. Where the bytes are none of a record, the error
 // says so and nothing has changed.

@@ -26,14 +26,14 @@ func (o *Owner[B, C]) upkeep(ctx context.Context) error {
 	return o.snapshotStep(ctx)
 }
 
-// elapsed says whether an interval is over: by the monotonic clock, where both times have it, and, where one was kept
+// elapsed reports whether an interval is over: by the monotonic clock, where both times have it, and, where one was kept
 // without it, also when the wall clock was set back meanwhile, since nothing is known then.
 func elapsed(now, since time.Time, interval time.Duration) bool {
 	d := now.Sub(since)
 	return d >= interval || d < 0
 }
 
-// alarm says in time that retention is about to take what a rebuild needs.
+// alarm reports in time that retention is about to remove what a rebuild needs.
 func (o *Owner[B, C]) alarm() {
 	now, c := o.config.Clock(), o.config
 	old := time.Duration(0)
@@ -63,7 +63,7 @@ func (o *Owner[B, C]) announce(ctx context.Context) {
 		return
 	}
 	if err := o.config.Log.Append(ctx, control.NewRevision(o.config.Service, newest, Level, now)); err != nil {
-		// Counting goes on under the revision in force; readiness says that it is not the newest.
+		// Counting goes on under the revision in force; readiness reports that it is not the newest.
 		o.announceAt = now.Add(retryAfter)
 		o.config.Logger.Warn("revision not announced", zap.Int64("revision", newest.Number), zap.Error(err))
 		return

@@ -6,7 +6,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// An event may have to wait in a record until another says what becomes of it. While it waits the fold itself knows it
+// An event may have to wait in a record until another event decides about it. While it waits the fold itself knows it
 // again; once it is counted its id is remembered like any other, and one that is turned away leaves no id, so that it
 // may be sent again.
 
@@ -19,7 +19,7 @@ func (s *Subject[B]) Remember(identity Identity, content uint64) {
 	s.batch.remember(s, record.MakeID(identity, content), s.Time.UnixMilli()/record.HourMillis)
 }
 
-// Remembers says whether Remember entered an identity within the window, to the hour.
+// Remembers reports whether Remember entered an identity within the window, to the hour.
 func (s *Subject[B]) Remembers(identity Identity) bool {
 	a, from := record.MakeID(identity, 0), s.Time.UnixMilli()/record.HourMillis-s.batch.window(s.Key)
 	if s.header.IDs.Since(a, from) {

@@ -29,7 +29,7 @@ const (
 type Reason struct {
 	Code  string
 	Where Where
-	// Meaning is half a sentence; where the reader can act, it says how.
+	// Meaning is half a sentence; where the reader can act, it has how.
 	Meaning string
 }
 

@@ -26,7 +26,7 @@ var open = map[string]bool{
 
 type callKey struct{}
 
-// call is what the headers say about one call, and the memory it holds.
+// call is what the headers have about one call, and the memory it holds.
 type call struct {
 	// caller is the beginning of the key's hash, empty on an open method.
 	caller string

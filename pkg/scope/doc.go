@@ -1,4 +1,4 @@
-// Package scope says which usage an option counts: a CEL expression over a usage event, true for what counts.
+// Package scope decides which usage an option counts: a CEL expression over a usage event, true for what counts.
 //
 //	usage.category == DATA && usage.roaming
 //

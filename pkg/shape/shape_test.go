@@ -314,7 +314,7 @@ func TestSubscriberNumbers_AreMaskedInLogsFaultsAndMetrics(t *testing.T) {
 	}
 }
 
-// masks says that an expression is display.Subject(…).
+// masks reports that an expression is display.Subject(…).
 func masks(e ast.Expr) bool {
 	call, ok := e.(*ast.CallExpr)
 	if !ok {

@@ -1,4 +1,4 @@
-// Package simulation says how many random histories the simulation tests of all packages make, and runs them: each history
+// Package simulation sets how many random histories the simulation tests of all packages make, and runs them: each history
 // is made from a seed, and the same seed makes the same history again.
 //
 // TOLLGATE_TEST_HISTORIES is the budget: short, test (where it is not set) or long. TOLLGATE_TEST_SEED runs one seed only.
@@ -49,8 +49,8 @@ func Only(t testing.TB) (seed uint64, ok bool) {
 	return seed, true
 }
 
-// lanes is how many histories run side by side.
-const lanes = 2
+// parallel is how many histories run side by side.
+const parallel = 2
 
 // Run checks the histories of seeds 1, 2, … in two parallel subtests, up to the first that fails.
 func Run(t *testing.T, h Histories, check func(t *testing.T, seed uint64)) {
@@ -60,10 +60,10 @@ func Run(t *testing.T, h Histories, check func(t *testing.T, seed uint64)) {
 		return
 	}
 	n := uint64(h.Count(t))
-	for lane := range uint64(lanes) {
-		t.Run(fmt.Sprintf("lane-%d", lane+1), func(t *testing.T) {
+	for run := range uint64(parallel) {
+		t.Run(fmt.Sprintf("run-%d", run+1), func(t *testing.T) {
 			t.Parallel()
-			for seed := 1 + lane; seed <= n && !t.Failed(); seed += lanes {
+			for seed := 1 + run; seed <= n && !t.Failed(); seed += parallel {
 				one(t, seed, check)
 			}
 		})
@@ -87,7 +87,7 @@ func Each(t *testing.T, n int, first uint64, check func(t *testing.T, i int, see
 	}
 }
 
-// one says how to run a seed again where it fails.
+// one logs how to run a seed again where it fails.
 func one(t *testing.T, seed uint64, check func(t *testing.T, seed uint64)) {
 	t.Helper()
 	defer func() {

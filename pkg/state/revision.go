@@ -23,14 +23,14 @@ type Revisions[C any] interface {
 	// Changed is closed when Newest, or what At answers, becomes another; taken before they are asked.
 	Changed() <-chan struct{}
 	// At is a revision that is at hand. Another one is fetched from here on: ErrNotReady meanwhile, an error of kind
-	// fault.NotFound while everybody who could know it says that it does not.
+	// fault.NotFound while every source that could know it answers that it does not.
 	At(r Revision) (C, error)
-	// InForce says which revision a partition is folded by from here on: it is kept while that is so. The zero
+	// InForce reports the revision that a partition is folded by from here on: it is kept while that is so. The zero
 	// Revision: by none in this process.
 	InForce(p Partition, r Revision)
 }
 
-// ErrNotReady says that a revision is being fetched.
+// ErrNotReady means that a revision is being fetched.
 var ErrNotReady = errors.New("the revision is not at hand yet")
 
 // Await is a revision, for those who may wait for it.

@@ -21,7 +21,7 @@ type Entry struct {
 	Value []byte
 }
 
-// Commit is what one atomic step changes, the watermark aside.
+// Commit is what one atomic step changes, besides the watermark.
 type Commit struct {
 	Puts    []Entry
 	Appends []Entry
@@ -35,7 +35,7 @@ const (
 	MaxBytes = 1 << 20
 )
 
-// ErrFenced says that the stored watermark is not the one the caller wrote last: another owner has opened the
+// ErrFenced means that the stored watermark is not the one the caller wrote last: another owner has opened the
 // partition, or the store was emptied or set back. What the caller computed must not be used.
 var ErrFenced = errors.New("partition is fenced: its watermark is not ours")
 
@@ -56,7 +56,7 @@ type Store interface {
 	// Commit replaces from by to and makes the changes, all or nothing; ErrFenced, and nothing, unless the stored
 	// watermark equals from.
 	Commit(ctx context.Context, p Partition, from, to Watermark, c Commit) error
-	// Scan walks the partition's keys that begin with prefix, the watermark aside, some at a time, in no order; cursor
+	// Scan walks the partition's keys that begin with prefix, without the watermark, some at a time, in no order; cursor
 	// and next are "" at both ends. A key that stands throughout is returned at least once.
 	Scan(ctx context.Context, p Partition, prefix, cursor string, count int) (keys []string, next string, err error)
 }
@@ -76,5 +76,5 @@ func (c Commit) Check() error {
 	return nil
 }
 
-// ErrTooLarge says that a batch does not fit into one commit.
+// ErrTooLarge means that a batch does not fit into one commit.
 var ErrTooLarge = errors.New("batch does not fit into one commit")

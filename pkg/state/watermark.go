@@ -66,7 +66,7 @@ type Watermark struct {
 	Serial uint64
 	// Called is the number of the last call applied; calls that come up with one not above it are superseded.
 	Called uint64
-	// Extra travels with it for services that have more to say.
+	// Extra is stored with it for services that need more.
 	Extra []byte
 }
 
@@ -97,7 +97,7 @@ func (w *Watermark) Encode() []byte {
 	return append(b, w.Extra...)
 }
 
-// FormatError says that another version of Tollgate wrote what stands in a store, or on a topic. Nothing is read of it:
+// FormatError reports that another version of Tollgate wrote what stands in a store, or on a topic. Nothing is read of it:
 // an id of the one means nothing to the other.
 type FormatError struct {
 	What       string

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream/internal/produce"
 )
 
-// Config says where Kafka is and how long one call to it may take.
+// Config is where Kafka is and how long one call to it may take.
 type Config struct {
 	// Brokers are host:port addresses to start from; the rest of the cluster is found through them.
 	Brokers []string `yaml:"brokers" env:"TOLLGATE_KAFKA_BROKERS"`
@@ -212,7 +212,7 @@ func (c *Client) NewProducer(opts ...ProducerOption) *Producer {
 // the group and returns nil.
 //
 // Work that returns an error while its claim is held is run again with backoff:
-// the partition waits, Health says so, and the others go on. ErrRejoin makes the
+// the partition waits, Health reports it, and the others go on. ErrRejoin makes the
 // member drain and rejoin. Work must return soon after its context ends: work
 // that shows no sign for the watchdog's time makes the member leave and Consume
 // return ErrStuck, after which the process must exit: the stuck goroutine is

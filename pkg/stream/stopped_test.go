@@ -108,7 +108,7 @@ func TestHealth_NamesAStoppedPartition(t *testing.T) {
 	for name, row := range map[string]struct {
 		// stop makes the work of the group, and what stops partition 0 until heal is closed.
 		stop func(s *stopped) func(context.Context, *stream.Claim) error
-		// waits and incident are what Health says, "" for nothing.
+		// waits and incident are what Health reports, "" for nothing.
 		waits, incident string
 		// stays where it is not healed.
 		stays bool

@@ -61,7 +61,7 @@ func Topics(partitions int, planned ...string) []TopicSpec {
 		topic(EventsInbound, 7*day, nil),
 		topic(EventsOrdered, LogRetention, logTime),
 		topic(EventsUnordered, LogRetention, logTime),
-		// Bytes as received up to 4 MiB, and room for the headers that say why.
+		// Bytes as received up to 4 MiB, and room for the headers with the reason.
 		topic(EventsRejected, 30*day, map[string]string{"max.message.bytes": strconv.Itoa(4*mib + 256<<10)}),
 		topic(Safeguards, LogRetention, logTime),
 	}

@@ -45,7 +45,7 @@ func (s TopicSpec) relaxed(singleNode bool) TopicSpec {
 
 // CreateTopics makes the topics that are missing and waits until every
 // partition of all of them has a leader that answers. It changes nothing about
-// topics that exist: VerifyTopics says what is wrong with them. singleNode takes
+// topics that exist: VerifyTopics reports what is wrong with them. singleNode takes
 // replication away, and configuration the broker does not know.
 func (c *Client) CreateTopics(ctx context.Context, specs []TopicSpec, singleNode bool) error {
 	var errs []error

@@ -13,7 +13,7 @@ type Reader struct {
 // Fail makes it bad.
 func (r *Reader) Fail() { r.Bad, r.Rest = true, nil }
 
-// Done says that all was read, and nothing was bad.
+// Done reports that all was read, and nothing was bad.
 func (r *Reader) Done() bool { return !r.Bad && len(r.Rest) == 0 }
 
 // Uvarint reads what binary.AppendUvarint wrote.

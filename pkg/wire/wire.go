@@ -1,4 +1,4 @@
-// Package wire says what a Protobuf message will take in memory before it is decoded, and refuses one that is made to take
+// Package wire computes what a Protobuf message will take in memory before it is decoded, and refuses one that is made to take
 // much: an empty message is two bytes on the wire and a hundred times that in memory.
 package wire
 
@@ -126,7 +126,7 @@ const (
 	anyValue protowire.Number      = 2
 )
 
-// within is what the message in an Any takes, should somebody decode it. Whether it can be is for them to say.
+// within is what the message in an Any takes, where it is decoded. Whether it can be is not checked here.
 func within(typeURL, value []byte) int64 {
 	name := typeURL[bytes.LastIndexByte(typeURL, '/')+1:]
 	t, err := protoregistry.GlobalTypes.FindMessageByName(protoreflect.FullName(name))

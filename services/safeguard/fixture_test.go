@@ -134,7 +134,7 @@ func (f *fixture) configured() {
 	})
 }
 
-// outcomes waits for n outcomes, repeats aside, and gives those of each subscriber in their order. One id has one content.
+// outcomes waits for n outcomes, without repeats, and gives those of each subscriber in their order. One id has one content.
 func (f *fixture) outcomes(n int) map[string][]string {
 	f.Helper()
 	var firsts []stream.Record

@@ -13,7 +13,7 @@ import (
 
 // BenchmarkOwner is one partition in memory: what the engine itself costs an event, decoding and a small fold included,
 // without servers. The bare loop decodes the same events and counts them in a map, and nothing else. Sixty events a
-// subject, as with -benchtime 600000x, are enough for sealed ids.
+// subject, as with -benchtime 600000x, are enough for id segments.
 func BenchmarkOwner(b *testing.B) {
 	const subjects = 10_000
 	accept := func(b *testing.B) interface{ Work() } {

@@ -19,7 +19,7 @@ type Calls[B, C any] struct {
 	// Draw makes the next call, which needs no id; recent are those before it, of which it may be one again, as it was
 	// or with other content.
 	Draw func(r *rand.Rand, recent []*event.Event) *event.Event
-	// Observe makes a fold like NewFold that says of each command what it answered.
+	// Observe makes a fold like NewFold that reports of each command what it answered.
 	Observe func(observe func(Decision)) fold.Fold[B, C]
 	// Describe writes an answer down, for comparison; by fmt.Sprint where it is not set.
 	Describe func(value any, err error) string
@@ -41,7 +41,7 @@ type Decision struct {
 	Identity fold.Identity
 	Time     time.Time
 	Repeated bool
-	// Unlisted: accepted, and it took no place in the list of calls.
+	// Unlisted: accepted, and not in the list of calls.
 	Unlisted bool
 	Value    any // accepted with it
 	Err      error
@@ -90,7 +90,7 @@ func (w *history[B, C]) callStep() bool {
 			}
 		}
 		w.call(w.current)
-		if t := w.current.standing; t != nil && settled {
+		if t := w.current.pending; t != nil && settled {
 			w.land(t, landed)
 			for range 16 {
 				w.current.turn(goOn)
@@ -111,7 +111,7 @@ func (w *history[B, C]) callStep() bool {
 // call makes one at an owner, and lets it come to where its record stands before the log. Each comes a little later
 // than the one before.
 func (w *history[B, C]) call(a *runningOwner) {
-	if a.ended || a.standing != nil {
+	if a.ended || a.pending != nil {
 		return
 	}
 	w.now = w.now.Add(time.Millisecond)
@@ -136,7 +136,7 @@ func (w *history[B, C]) call(a *runningOwner) {
 	case r := <-t.arrive:
 		number, _ := r.Header(callNumber)
 		t.number = string(number)
-		a.standing = t
+		a.pending = t
 	case <-t.done:
 	}
 }
@@ -155,23 +155,23 @@ func (w *history[B, C]) recentCalls() []*event.Event {
 
 // land lets a record that stands before the log go on.
 func (w *history[B, C]) land(t *try, l landing) {
-	t.owner.standing = nil
+	t.owner.pending = nil
 	t.resume <- l
 	<-t.landed
 }
 
-// landAny does so with one of those standing, if there are any.
+// landAny does so with one of the pending ones, if there are any.
 func (w *history[B, C]) landAny() {
-	var standing []*try
+	var waiting []*try
 	for _, t := range w.tries {
-		if t.owner.standing == t {
-			standing = append(standing, t)
+		if t.owner.pending == t {
+			waiting = append(waiting, t)
 		}
 	}
-	if len(standing) == 0 {
+	if len(waiting) == 0 {
 		return
 	}
-	t := standing[w.random.IntN(len(standing))]
+	t := waiting[w.random.IntN(len(waiting))]
 	l := landed
 	if w.random.IntN(4) == 0 {
 		l = landing(w.random.IntN(int(drifting) + 1))
@@ -203,15 +203,15 @@ func (p *faulty[B, C]) AppendCalls(_ context.Context, records ...stream.Record) 
 	r := records[0]
 	t.arrive <- r
 	defer func() { t.landed <- struct{}{} }()
-	placed := []stream.ProduceResult{{}}
+	results := []stream.ProduceResult{{}}
 	switch <-t.resume {
 	case landed:
 		p.history.appendCall(r)
 	case lost:
-		placed[0].Err = stream.ErrUnknown
+		results[0].Err = stream.ErrUnknown
 	case unanswered:
 		p.history.appendCall(r)
-		placed[0].Err = stream.ErrUnknown
+		results[0].Err = stream.ErrUnknown
 	case doubled:
 		p.history.appendCall(r)
 		p.history.appendCall(r)
@@ -220,15 +220,15 @@ func (p *faulty[B, C]) AppendCalls(_ context.Context, records ...stream.Record) 
 		p.history.appendCall(r)
 	case drifting:
 		p.history.adrift = append(p.history.adrift, r)
-		placed[0].Err = stream.ErrUnknown
+		results[0].Err = stream.ErrUnknown
 	}
-	return placed
+	return results
 }
 
 // endCalls brings home what is still on its way, before the log is closed.
 func (w *history[B, C]) endCalls() {
 	for _, t := range w.tries {
-		if t.owner.standing == t {
+		if t.owner.pending == t {
 			w.land(t, landing(w.random.IntN(int(drifting)+1)))
 		}
 	}
@@ -262,7 +262,7 @@ func (w *history[B, C]) checkCalls(seed uint64, decided map[int64]Decision) {
 	w.checkList(seed, decided)
 }
 
-// violation says what is wrong with the answer to one try.
+// violation is what is wrong with the answer to one try.
 func (w *history[B, C]) violation(t *try, at []int64, decided map[int64]Decision) string {
 	tally := w.simulation.Calls.Tally
 	var decisions []Decision
@@ -327,7 +327,7 @@ func (w *history[B, C]) violation(t *try, at []int64, decided map[int64]Decision
 	return ""
 }
 
-// held says whether an owner has itself committed the first of a call's copies.
+// held reports whether an owner has itself committed the first of a call's copies.
 func (a *runningOwner) held(at []int64) bool {
 	for _, c := range a.commits {
 		if len(at) > 0 && c[0] <= at[0] && at[0] < c[1] {

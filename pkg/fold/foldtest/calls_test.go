@@ -173,7 +173,7 @@ func TestCall_CopyOfRefusedIsNotCounted(t *testing.T) {
 	want(t, d.Call(charge("c1", "44", 5))[0], 202, false) // asked again, it is another matter
 }
 
-// changed appends so many copies, and says what it wants of it.
+// changed produces so many copies, and returns the error that is wanted.
 type changed struct {
 	fold.Appender
 	copies int
@@ -181,14 +181,14 @@ type changed struct {
 }
 
 func (c changed) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
-	placed := make([]stream.ProduceResult, len(records))
+	results := make([]stream.ProduceResult, len(records))
 	for range c.copies {
-		placed = c.Appender.AppendCalls(ctx, records...)
+		results = c.Appender.AppendCalls(ctx, records...)
 	}
-	for i := range placed {
-		placed[i].Err = c.err
+	for i := range results {
+		results[i].Err = c.err
 	}
-	return placed
+	return results
 }
 
 func TestCall_WithoutAnswerInTimeIsUnknown(t *testing.T) {
@@ -213,16 +213,16 @@ type away struct{}
 
 func (away) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
 	<-ctx.Done()
-	placed := make([]stream.ProduceResult, len(records))
-	for i := range placed {
-		placed[i].Err = stream.ErrUnknown
+	results := make([]stream.ProduceResult, len(records))
+	for i := range results {
+		results[i].Err = stream.ErrUnknown
 	}
-	return placed
+	return results
 }
 
 func TestCall_MisuseByFoldIsAnsweredPANIC(t *testing.T) {
 	for name, bad := range map[string]func(*fold.Subject[count]){
-		"says nothing":              func(*fold.Subject[count]) {},
+		"answers nothing":           func(*fold.Subject[count]) {},
 		"answers twice":             func(s *fold.Subject[count]) { s.Accept(1, nil); s.Accept(2, nil) },
 		"refuses after a change":    func(s *fold.Subject[count]) { s.Save(count{spent: 1}); s.Refuse(errLimit) },
 		"refuses and rejects":       func(s *fold.Subject[count]) { s.Reject("X", "y"); s.Refuse(errLimit) },
@@ -237,7 +237,7 @@ func TestCall_MisuseByFoldIsAnsweredPANIC(t *testing.T) {
 		calls := []*event.Event{charge("c1", "44", 1)}
 		switch name {
 		case "changes when it is again", "refuses what was accepted":
-			d.Accept(charge("c1", "44", 1)) // appended by hand: nobody waits for it
+			d.Accept(charge("c1", "44", 1)) // added by hand: no caller waits for it
 		}
 		if got := d.Call(calls...)[0]; fault.ReasonOf(got.Err) != "PANIC" {
 			t.Errorf("a fold that %s: answered %+v", name, got)

@@ -14,19 +14,19 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// place is where order is promised: one key of one topic.
-type place struct{ topic, key string }
+// chain is what has an order: one key of one topic.
+type chain struct{ topic, key string }
 
 // firsts keeps the first appearance of each outcome, and complains when a repeat differs.
-func firsts(t testing.TB, seed uint64, records []stream.Record) map[place][]stream.Record {
+func firsts(t testing.TB, seed uint64, records []stream.Record) map[chain][]stream.Record {
 	seen := make(map[string]stream.Record)
-	out := make(map[place][]stream.Record)
+	out := make(map[chain][]stream.Record)
 	for _, r := range records {
 		id := idOf(r)
 		first, ok := seen[id]
 		if !ok {
 			seen[id] = r
-			at := place{topicOf(r), string(r.Key)}
+			at := chain{topicOf(r), string(r.Key)}
 			out[at] = append(out[at], r)
 			continue
 		}
@@ -127,7 +127,7 @@ func compareState[B, C any](t testing.TB, seed uint64, f fold.Fold[B, C], want, 
 	}
 	expected, actual = values(t, want, "a:"), values(t, got, "a:")
 	if !maps.EqualFunc(expected, actual, bytes.Equal) {
-		t.Errorf("seed %d: aside stand %q, want %q", seed, actual, expected)
+		t.Errorf("seed %d: side records %q, want %q", seed, actual, expected)
 	}
 }
 

@@ -21,7 +21,7 @@ func leftOut(offset int64, at time.Time, domain string) *event.Event {
 	return fold.NewGap(&controlv1.Gap{Domain: domain, FromOffset: offset, ToOffset: offset + 1, Who: "ops", Why: "forged"}, at)
 }
 
-// A revision that nobody has once stopped its partition in silence, for ever.
+// A revision that no source has once stopped its partition without a report, for ever.
 func TestRevision_MissingIsAnIncidentWithItsRecord(t *testing.T) {
 	for name, help := range map[string]func(d *foldtest.Partition[count, int64], offset int64){
 		"its record is left out": func(d *foldtest.Partition[count, int64], offset int64) {
@@ -104,7 +104,7 @@ func TestLogTime_FarAheadIsAnIncidentAndFiresNothing(t *testing.T) {
 			if n, _ := d.Body("acme/44"); n.spent != 120 || len(d.Incidents) != 0 || d.Watermark().LogTime > d.Now.UnixMilli() {
 				t.Errorf("without the record: %+v %v", n, d.Incidents)
 			}
-			// Whoever folds the log again leaves it out too, whatever the clock says by then.
+			// A replay leaves it out too, whatever the clock shows by then.
 			d.Restore(foldtest.NewMemory().Dump())
 			d.Now = now.AddDate(0, 0, 9)
 			d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Log = deaf{c.Log} }

@@ -42,8 +42,8 @@ type count struct {
 const (
 	amountRejected = 13
 	amountPanics   = 666
-	amountNotes    = 5 // keeps the event's id aside
-	amountBlanks   = 6 // keeps nothing aside
+	amountNotes    = 5 // keeps the event's id in the side record
+	amountBlanks   = 6 // keeps no side record
 	amountForgets  = 7 // cancels the reminder
 	amountDeletes  = 777
 	period         = 6 * time.Hour
@@ -167,7 +167,7 @@ func (c *counter) answer(s *fold.Subject[count], spent int64, err error) {
 	}
 }
 
-// spentNow is what is kept of an answer, spentThen what it said.
+// spentNow is what is kept of an answer, spentThen what it answered.
 func spentNow(spent int64) []byte { return strconv.AppendInt(nil, spent, 10) }
 
 func spentThen(kept []byte) int64 {

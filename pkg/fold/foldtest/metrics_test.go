@@ -43,7 +43,7 @@ tollgate_partition_too_late_to_deduplicate_total{domain="counts"} 1
 	}
 }
 
-// A subject that has more ids than are remembered forgets the oldest, and says so.
+// A subject that has more ids than are remembered forgets the oldest, and counts it.
 func TestMetrics_CountIDsThatWereEvicted(t *testing.T) {
 	for _, row := range []struct{ events, least, most int }{{1000, 0, 0}, {1400, 1400 - 1024, 1400 - 1}} {
 		d := partition(t)

@@ -198,7 +198,7 @@ func TestDelete_SubjectBeginsAnewInAnyBatch(t *testing.T) {
 			t.Errorf("batches of %d: published %s; want %s", batch, strings.Join(got, " "), want)
 		}
 		if keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 10); err != nil || len(keys) > 0 {
-			t.Errorf("batches of %d: seals %v are left, %v", batch, keys, err)
+			t.Errorf("batches of %d: segments %v are left, %v", batch, keys, err)
 		}
 	}
 }

@@ -23,9 +23,9 @@ type runningOwner struct {
 	dead       bool
 	ended      bool
 
-	owner    caller
-	next     *try // about to be appended
-	standing *try // before the log
+	owner   caller
+	next    *try // about to be appended
+	pending *try // waits to be written to the log
 	// commits are those that were answered: offsets before and after.
 	commits [][2]int64
 }

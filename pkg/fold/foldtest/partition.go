@@ -137,13 +137,13 @@ func (d *Partition[B, C]) call(c *calling) {
 type stepAppender[B, C any] struct{ d *Partition[B, C] }
 
 func (a stepAppender[B, C]) AppendCalls(_ context.Context, records ...stream.Record) []stream.ProduceResult {
-	placed := make([]stream.ProduceResult, len(records))
+	results := make([]stream.ProduceResult, len(records))
 	for i, r := range records {
-		_, placed[i].Offset = a.d.Log().Range()
-		placed[i].Err = a.d.Log().Append(r)
+		_, results[i].Offset = a.d.Log().Range()
+		results[i].Err = a.d.Log().Append(r)
 	}
 	a.d.appended <- struct{}{}
-	return placed
+	return results
 }
 
 // Work runs and fails the test where that fails.
@@ -312,7 +312,7 @@ func (r stepRevisions[B, C]) At(n state.Revision) (c C, _ error) {
 	return r.d.configuration(n.Number), nil
 }
 
-// Replay folds the log again, as far as c says, by the drive's configuration.
+// Replay folds the log again, as far as c sets, by the drive's configuration.
 func (d *Partition[B, C]) Replay(c replay.Config[B, C]) (*replay.Result[B, C], error) {
 	d.t.Helper()
 	c.Service, c.Partition, c.Topic, c.Rejected = "partition", d.Partition(), "log", "rejected"

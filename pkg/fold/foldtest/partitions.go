@@ -13,7 +13,7 @@ import (
 // peers are the logs of all partitions of a topic, where there are several.
 type peers []Journal
 
-// PartitionIn says to which of n logs a key belongs.
+// PartitionIn is the log of n that a key belongs to.
 func PartitionIn(key string, n int) int { return int(key[len(key)-1]) % n }
 
 // logOf is the log that a record belongs to.
@@ -112,7 +112,7 @@ func Firsts(t testing.TB, b Backend) []stream.Record {
 	})
 }
 
-// Accepted are the events that stand in a log, trimmed or not, control records aside.
+// Accepted are the events of a log, trimmed or not, without control records.
 func Accepted(t testing.TB, b Backend) (events []*event.Event) {
 	t.Helper()
 	log := b.Log()

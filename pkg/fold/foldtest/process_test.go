@@ -293,7 +293,7 @@ func (p *process) untilMetric(line string) {
 	}
 }
 
-// untilLag reads the metric of the log's lag until it says that something waits, or that nothing does.
+// untilLag reads the metric of the log's lag until it shows that something waits, or that nothing does.
 func (p *process) untilLag(waits bool) {
 	p.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, 60*time.Second)

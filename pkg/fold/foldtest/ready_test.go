@@ -33,7 +33,7 @@ func TestReady_StoppedPartitionIsNamedWithItsReason(t *testing.T) {
 			[]string{"fetch of", "/0 waits since"}, nil,
 		},
 		{
-			"a revision that nobody has", func(p *process) {
+			"a revision that no source has", func(p *process) {
 				p.settings.set(2, true)
 			},
 			[]string{`"code":"REVISION_MISSING"`, `"partition":0`}, func(p *process) { p.settings.set(2, false) },

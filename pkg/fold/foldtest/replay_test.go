@@ -146,15 +146,15 @@ func TestReplay_OneSubjectHasStepsWithBodies(t *testing.T) {
 		if s.Event != nil {
 			what = s.Event.ID
 		}
-		var said []string
+		var published []string
 		for _, r := range s.Outcomes {
 			if reason, ok := r.Header(event.HeaderReason); ok {
-				said = append(said, string(reason))
+				published = append(published, string(reason))
 			} else if e, err := event.Decode(r.Value); err == nil {
-				said = append(said, strings.TrimPrefix(e.Type, "safeguard."))
+				published = append(published, strings.TrimPrefix(e.Type, "safeguard."))
 			}
 		}
-		lines = append(lines, fmt.Sprintf("%s %d->%d %s", what, s.Before.spent, s.After.spent, strings.Join(said, "+")))
+		lines = append(lines, fmt.Sprintf("%s %d->%d %s", what, s.Before.spent, s.After.spent, strings.Join(published, "+")))
 	}})
 	if err != nil {
 		t.Fatal(err)

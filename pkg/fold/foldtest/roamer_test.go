@@ -21,7 +21,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// roamer counts subscribers that change their numbers. A number's last digit tells those of one subscriber apart; it
+// roamer counts subscribers that change their numbers. The numbers of one subscriber differ in their last digit; it
 // appears by usage of its first.
 type roamer struct{ limit int64 }
 
@@ -29,7 +29,7 @@ type roaming struct {
 	spent int64
 	// counted events; they never become fewer.
 	counted int64
-	// to is set in the mark that stays under a number that was given up.
+	// to is set in the tombstone that stays under a number that was left.
 	to string
 }
 

@@ -19,15 +19,15 @@ func TestIDs_KnownForADayThenTheirSegmentsAreDeleted(t *testing.T) {
 		d.Now = d.Now.Add(time.Second)
 	}
 	d.Work()
-	seals := func() int {
+	segments := func() int {
 		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 1000)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return len(keys)
 	}
-	if seals() == 0 {
-		t.Fatal("200 ids, and none are sealed")
+	if segments() == 0 {
+		t.Fatal("200 ids, and none are in a segment")
 	}
 	d.Now = noon.Add(23 * time.Hour)
 	for i := range 200 {
@@ -39,8 +39,8 @@ func TestIDs_KnownForADayThenTheirSegmentsAreDeleted(t *testing.T) {
 	}
 	d.Now = noon.Add(60 * time.Hour)
 	d.Work()
-	if n := seals(); n != 0 {
-		t.Fatalf("%d seals are left after the window", n)
+	if n := segments(); n != 0 {
+		t.Fatalf("%d segments are left after the window", n)
 	}
 }
 
@@ -48,7 +48,7 @@ func TestSideRecord_DeletedWithItsRecord(t *testing.T) {
 	for _, batch := range []int{1, 500} {
 		d := partition(t)
 		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Batch, c.Cache = batch, 1 }
-		aside := func() string {
+		sideRecord := func() string {
 			_, values, err := d.Store().Peek(t.Context(), d.Partition(), []string{"a:acme/44"})
 			if err != nil {
 				t.Fatal(err)
@@ -72,8 +72,8 @@ func TestSideRecord_DeletedWithItsRecord(t *testing.T) {
 		for _, step := range steps {
 			d.Accept(step.event)
 			d.Work()
-			if got := aside(); got != step.want {
-				t.Fatalf("batches of %d: after %s aside stands %q; want %q", batch, step.event.ID, got, step.want)
+			if got := sideRecord(); got != step.want {
+				t.Fatalf("batches of %d: after %s the side record is %q; want %q", batch, step.event.ID, got, step.want)
 			}
 		}
 		for i := range steps { // all of it once more, in as few steps as may be
@@ -82,19 +82,19 @@ func TestSideRecord_DeletedWithItsRecord(t *testing.T) {
 			d.Accept(&again)
 		}
 		d.Work()
-		if got := aside(); got != "fourth-again" {
-			t.Fatalf("batches of %d: aside stands %q", batch, got)
+		if got := sideRecord(); got != "fourth-again" {
+			t.Fatalf("batches of %d: the side record is %q", batch, got)
 		}
 		keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 10)
 		if err != nil || len(keys) != 1 {
-			t.Fatalf("batches of %d: aside stand %v, %v", batch, keys, err)
+			t.Fatalf("batches of %d: side records %v, %v", batch, keys, err)
 		}
 	}
 }
 
 func TestSideRecord_CountsInTheBoundsOfACommit(t *testing.T) {
 	d := partition(t)
-	const n = 1100 // their records and what is kept aside are more than one commit takes
+	const n = 1100 // their records and side records are more than one commit takes
 	for i := range n {
 		d.Accept(usage(fmt.Sprint(i), fmt.Sprintf("44%05d", i), amountNotes, d.Now))
 	}
@@ -102,13 +102,13 @@ func TestSideRecord_CountsInTheBoundsOfACommit(t *testing.T) {
 	d.Work()
 	keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "a:", "", 2*n)
 	if err != nil || len(keys) != n {
-		t.Fatalf("aside stand %d; want %d, %v", len(keys), n, err)
+		t.Fatalf("%d side records; want %d, %v", len(keys), n, err)
 	}
 }
 
 func TestIDs_MostEventsReadNoSegment(t *testing.T) {
 	d := partition(t)
-	read := &readSeals{}
+	read := &readSegments{}
 	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
 		read.Store, c.Store = c.Store, read
 		c.Cache = 1
@@ -119,27 +119,27 @@ func TestIDs_MostEventsReadNoSegment(t *testing.T) {
 			d.Work()
 		}
 	}
-	if read.seals > 90 { // without filters, two thirds of the events read one or two
-		t.Errorf("%d seals were read for 900 events", read.seals)
+	if read.segments > 90 { // without filters, two thirds of the events read one or two
+		t.Errorf("%d segments were read for 900 events", read.segments)
 	}
-	before := read.seals
+	before := read.segments
 	d.Accept(usage("5", "445", 0, d.Now.Add(-time.Hour)), usage("6", "446", 0, noon)) // another under its id, and a repeat
 	d.Work()
-	if n, _ := d.Body("acme/446"); read.seals == before || n.events != 90 {
-		t.Errorf("%d seals were read for ids that are sealed; %d events", read.seals-before, n.events)
+	if n, _ := d.Body("acme/446"); read.segments == before || n.events != 90 {
+		t.Errorf("%d segments were read for ids in segments; %d events", read.segments-before, n.events)
 	}
 }
 
-// readSeals counts seals that are read.
-type readSeals struct {
+// readSegments counts segments that are read.
+type readSegments struct {
 	state.Store
-	seals int
+	segments int
 }
 
-func (r *readSeals) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
+func (r *readSegments) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
 	for _, k := range keys {
 		if strings.HasPrefix(k, "s:") {
-			r.seals++
+			r.segments++
 		}
 	}
 	return r.Store.Load(ctx, p, w, keys)

@@ -15,7 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Simulation says what a model of one partition is made of.
+// Simulation is what a model of one partition is made of.
 type Simulation[B, C any] struct {
 	// NewFold makes a fold, as an engine does.
 	NewFold func() fold.Fold[B, C]
@@ -167,7 +167,7 @@ func (w *history[B, C]) step() {
 		w.backend.Restore(nil)
 	case n < 970:
 		w.current.turn(dieBefore)
-	case n < 980: // stalls, and somebody else takes over
+	case n < 980: // stalls, and another owner takes over
 		w.zombies = append(w.zombies, w.current)
 		w.start()
 	case n < 998:

@@ -52,7 +52,7 @@ func newServers(t *testing.T, real, embedded simulation.Histories, partitions in
 	return foldtest.NewServers(t, brokers, redises, partitions*histories), histories
 }
 
-// checkTally says the answers of callers, and fails where something that may happen to a call never did.
+// checkTally logs the answers of callers, and fails where something that may happen to a call never did.
 func checkTally(t *testing.T, enough bool) {
 	for what, n := range map[string]int64{
 		"accepted": tally.Accepted.Load(), "repeated": tally.Repeated.Load(), "refused": tally.Refused.Load(), "id reused": tally.Reused.Load(),

@@ -47,7 +47,7 @@ func TestSnapshot_HasTombstonesOfRecordsDeletedMeanwhile(t *testing.T) {
 		}
 	}
 	if written == 0 {
-		t.Fatal("no snapshot says that the record was deleted while it was read")
+		t.Fatal("no snapshot shows that the record was deleted while it was read")
 	}
 	d.Restore(nil)
 	clear(decided)

@@ -18,7 +18,7 @@ func TestSimulation_Transfers(t *testing.T) {
 	t.Cleanup(func() {
 		t.Logf("%d moves", moved.Load())
 		if _, one := simulation.Only(t); moved.Load() == 0 && !one {
-			t.Error("nobody moved")
+			t.Error("no subject moved")
 		}
 	})
 	simulation.Run(t, movesInMemory, func(t *testing.T, seed uint64) {
@@ -82,7 +82,7 @@ func TestTransfer_KeepsRememberedIDs(t *testing.T) {
 		t.Fatalf("arrived with %d counted events", before.counted)
 	}
 	for i := n - 900; i < n; i++ { // late repeats, to either number
-		// The mark knows its own; under the new number the same id is another event's.
+		// The tombstone knows its own; under the new number the same id is another event's.
 		d.Accept(usage(fmt.Sprint(i), "441", 1, noon), usage(fmt.Sprint(i), "442", 1, noon))
 	}
 	d.Accept(usage("late", "441", 1, d.Now), usage("new", "442", 1, d.Now))
@@ -91,8 +91,8 @@ func TestTransfer_KeepsRememberedIDs(t *testing.T) {
 	if got, _ := d.Body("acme/442"); got.counted != n+900+2 {
 		t.Errorf("counted %d; want those under the new number, the one that came late and the new one", got.counted-before.counted)
 	}
-	if mark, ok := d.Body("acme/441"); !ok || mark.to != "442" {
-		t.Errorf("under the old number stands %+v", mark)
+	if tombstone, ok := d.Body("acme/441"); !ok || tombstone.to != "442" {
+		t.Errorf("under the old number is %+v", tombstone)
 	}
 }
 
@@ -121,15 +121,15 @@ func TestTransfer_RepeatDoesNothing(t *testing.T) {
 			}
 		}
 	}
-	d.Accept(moves("on", "442", "443", d.Now)) // it has gone on; a mark stands here
+	d.Accept(moves("on", "442", "443", d.Now)) // it has gone on; a tombstone is here
 	again := found[0]
 	again.Time = d.Now
 	if err := d.Log().Append(again); err != nil {
 		t.Fatal(err)
 	}
 	d.Work()
-	if mark, _ := d.Body("acme/442"); mark.to != "443" {
-		t.Errorf("it came back: %+v", mark)
+	if tombstone, _ := d.Body("acme/442"); tombstone.to != "443" {
+		t.Errorf("it came back: %+v", tombstone)
 	}
 	d.Accept(moves("back", "443", "442", d.Now))
 	d.Work()
@@ -141,8 +141,8 @@ func TestTransfer_RepeatDoesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Work()
-	if mark, _ := d.Body("acme/442"); mark.to != "443" {
-		t.Errorf("it came back behind a second one: %+v", mark)
+	if tombstone, _ := d.Body("acme/442"); tombstone.to != "443" {
+		t.Errorf("it came back behind a second one: %+v", tombstone)
 	}
 }
 
@@ -205,10 +205,10 @@ func TestTransfer_UnreadableIsRejectedAndChangesNothing(t *testing.T) {
 	}
 	good := whole.Data.(*controlv1.Transfer)
 	for name, broken := range map[string]*controlv1.Transfer{
-		"no record":      {},
-		"cut short":      {Record: good.GetRecord()[:20], IdSegments: good.GetIdSegments()},
-		"a seal too few": {Record: good.GetRecord(), IdSegments: good.GetIdSegments()[:1]},
-		"a seal broken":  {Record: good.GetRecord(), IdSegments: [][]byte{good.GetIdSegments()[0], []byte("\xff\xff")}},
+		"no record":         {},
+		"cut short":         {Record: good.GetRecord()[:20], IdSegments: good.GetIdSegments()},
+		"a segment too few": {Record: good.GetRecord(), IdSegments: good.GetIdSegments()[:1]},
+		"a segment broken":  {Record: good.GetRecord(), IdSegments: [][]byte{good.GetIdSegments()[0], []byte("\xff\xff")}},
 	} {
 		before := len(d.Published())
 		d.Accept(&event.Event{ID: name, Source: "test", Type: event.TypeTransfer, Tenant: "acme", Subject: "445", Time: d.Now, Data: broken})

@@ -27,7 +27,7 @@ type Log interface {
 	At(ctx context.Context, offset int64) (stream.Record, bool, error)
 }
 
-// Config says what to fold again, and how far.
+// Config is what to fold again, and how far.
 type Config[B, C any] struct {
 	Service   string
 	Partition state.Partition
@@ -70,7 +70,7 @@ type Result[B, C any] struct {
 	only  string
 }
 
-// Partial says that the log did not hold the beginning: figures go on from a snapshot, which was not verified.
+// Partial reports that the log did not hold the beginning: figures go on from a snapshot, which was not verified.
 func (r *Result[B, C]) Partial() bool { return r.From > 0 }
 
 // Run folds a partition's log again, in memory, by the code that folded it first: same batches, same revisions, same

@@ -185,7 +185,7 @@ func (s *replaySnapshots) Newest(ctx context.Context, p state.Partition, accept 
 	return false, nil
 }
 
-// read returns the newest whole snapshot that begins at an offset, without what says how much of it was published: a replay
+// read returns the newest whole snapshot that begins at an offset, without the published offset: a replay
 // shows all of it.
 func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int64, accept func(*statev1.SnapshotRecord_Begin) (bool, error)) (records []*statev1.SnapshotRecord, err error) {
 	whole, count := false, int64(0)
@@ -232,12 +232,12 @@ func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int
 	return records, nil
 }
 
-// belongs says whether a key of the store is the subject's.
+// belongs reports whether a key of the store is the subject's.
 func belongs(key, subject string) bool {
 	return key == record.Key(subject) || key == record.SideKey(subject) || strings.HasPrefix(key, record.SegmentPrefix+subject+"\x00")
 }
 
-// replayStore keeps the partition in a map. Nobody else has it.
+// replayStore keeps the partition in a map. It has one user.
 type replayStore struct {
 	values map[string][]byte
 	near   bool

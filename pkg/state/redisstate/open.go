@@ -13,7 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Config says where Redis is.
+// Config is where Redis is.
 type Config struct {
 	// Address is host:port.
 	Address string `yaml:"address" env:"TOLLGATE_REDIS_ADDRESS"`

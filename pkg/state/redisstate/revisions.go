@@ -56,7 +56,7 @@ func (s *Store) list(ctx context.Context, r state.Revision, name string) error {
 	return nil
 }
 
-// HoldRevision says whether a revision is there, and stops it from going.
+// HoldRevision reports whether a revision is there, and stops it from going.
 func (s *Store) HoldRevision(ctx context.Context, r state.Revision) (bool, error) {
 	name := revisionName(r)
 	// Persist answers false of a key that is not going too.

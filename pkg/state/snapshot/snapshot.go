@@ -53,7 +53,7 @@ func (s *Snapshot) Records(p state.Partition) []*statev1.SnapshotRecord {
 	return all
 }
 
-// ErrDamaged says that a snapshot can't be used.
+// ErrDamaged means that a snapshot can't be used.
 var ErrDamaged = errors.New("snapshot can't be used")
 
 // Reader reads the newest snapshot of a partition; see [Topic.Newest].

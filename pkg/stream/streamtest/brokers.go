@@ -81,7 +81,7 @@ func RealKafka(t testing.TB) ([]string, bool) {
 	return addrs, true
 }
 
-// notApacheKafka says what speaks against a broker being Apache Kafka 4 or
+// notApacheKafka is why a broker can't be Apache Kafka 4 or
 // newer; "" when nothing does. The embedded broker, and those that only speak
 // the protocol, do not describe the cluster's features and their broker's
 // settings as Apache Kafka does.

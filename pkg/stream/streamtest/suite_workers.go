@@ -114,7 +114,7 @@ func testStuck(t *testing.T, b Broker) {
 	go func() {
 		failed <- c.Consume(s.ctx, cfg, each(func(stream.Record) error {
 			entered <- struct{}{}
-			<-free // does not return, whatever its context says
+			<-free // does not return, whatever its context
 			return nil
 		}))
 	}()

@@ -71,7 +71,7 @@ func TestDedup_WindowIsThatOfTheConfigurationInForce(t *testing.T) {
 	}
 }
 
-// A subscriber's newest 1,024 ids are known for five weeks, sealed as they are.
+// A subscriber's newest 1,024 ids are known for five weeks, in segments too.
 func TestDedup_LongWindowHoldsSegments(t *testing.T) {
 	p := newPartition(t)
 	p.tenant.DedupWindow = durationpb.New(35 * 24 * time.Hour)

@@ -108,7 +108,7 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	if x.all && !x.stepped && stored[0].Record == nil && !r.Partial() {
 		return (&account.View{Tenant: at.tenant, MSISDN: at.msisdn}).Present()
 	}
-	before, exists, known, err := r.Stood(at.key(), stored[0].Record, stored[0].Aside)
+	before, exists, known, err := r.Stood(at.key(), stored[0].Record, stored[0].SideRecord)
 	if err != nil {
 		return err
 	}

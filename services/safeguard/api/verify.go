@@ -144,7 +144,7 @@ func (c *comparison) compare(ctx context.Context, keys []string) error {
 
 // differences are those of one subscriber; not known where it has changed since the replay's end.
 func (c *comparison) differences(key string, of fold.Stored) (all []*optionsv1.VerifiedDifference, known bool, err error) {
-	is, exists, known, err := c.replayed.Stood(key, of.Record, of.Aside)
+	is, exists, known, err := c.replayed.Stood(key, of.Record, of.SideRecord)
 	if err != nil || !known {
 		return nil, known, err
 	}

@@ -18,7 +18,7 @@ func init() {
 	event.RegisterControl(&controlv1.Revision{}, &controlv1.Tick{}, &controlv1.Gap{}, &controlv1.Transfer{}, &controlv1.TransferSettled{}, &controlv1.Forward{})
 }
 
-// NewRevision says which configuration is in force from here on.
+// NewRevision is the record of the configuration that is in force from here on.
 func NewRevision(service string, r state.Revision, level uint32, at time.Time) *event.Event {
 	id := strconv.FormatInt(r.Number, 10) + "/" + strconv.FormatUint(r.History, 16)
 	return newRecord(service, event.TypeRevision, id, at,

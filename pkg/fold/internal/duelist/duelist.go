@@ -9,7 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/wire"
 )
 
-// Due times stand in records; a list per minute says whose. A timer due within a minute, its end included, stands in
+// Due times are in records; a list per minute has whose. A timer due within a minute, its end included, is in
 // the list of that end, with how long before it. A list is worked whole once log time has reached its end; until then
 // what is due in it is worked as log time reaches that. An entry whose record is not due is passed over: a subject that
 // is touched fires its own timers, and a timer may have moved.
@@ -99,7 +99,7 @@ func Parse(minute int64, list []byte) List {
 	return m
 }
 
-// DueBy says whether something is due by a time.
+// DueBy reports whether something is due by a time.
 func (m *List) DueBy(at int64) bool { return len(m.entries) > 0 && m.entries[0].at <= at }
 
 // entries has what is due first in front.

@@ -20,7 +20,7 @@ type Step struct {
 	from int64
 }
 
-// Any says whether there is something to do that must be committed.
+// Any reports whether there is something to do that must be committed.
 func (s Step) Any() bool { return len(s.Subjects) > 0 || s.Drop }
 
 // Half is the same step with half of its subjects.
@@ -76,10 +76,10 @@ func (w *Work) Committed(s Step, appends []state.Entry) {
 	}
 }
 
-// InList says whether a whole list is being worked.
+// InList reports whether a whole list is being worked.
 func (w *Work) InList() bool { return w.list != nil }
 
-// Outstanding says whether something may be due that log time has reached.
+// Outstanding reports whether something may be due that log time has reached.
 func (w *Work) Outstanding(at *state.Watermark) bool {
 	if at.DueMinute == 0 {
 		return false
@@ -184,7 +184,7 @@ func (w *Work) find(ctx context.Context, from, to int64) (int64, []byte, error) 
 	return 0, nil, nil
 }
 
-// DueAt says whether a timer is due by a time of the clock: one of a whole list, or within the minute of that time.
+// DueAt reports whether a timer is due by a time of the clock: one of a whole list, or within the minute of that time.
 func (w *Work) DueAt(ctx context.Context, at *state.Watermark, now int64) (bool, error) {
 	by := Reached(now)
 	if by > w.probedByClock {

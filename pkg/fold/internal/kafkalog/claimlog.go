@@ -90,8 +90,8 @@ func (l *ClaimLog) Append(ctx context.Context, e *event.Event) error {
 
 // AppendCalls implements Appender.
 func (l *ClaimLog) AppendCalls(ctx context.Context, records ...stream.Record) []stream.ProduceResult {
-	placed, _ := l.Producer.ProduceResults(ctx, records...) // its error joins what placed has of each
-	return placed
+	results, _ := l.Producer.ProduceResults(ctx, records...) // its error joins those of the results
+	return results
 }
 
 // WaitStep is how long an owner that can do nothing is left alone.

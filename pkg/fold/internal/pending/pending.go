@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// ErrUnknown says that a partition can't answer yet: it is being opened or rebuilt.
+// ErrUnknown means that a partition can't answer yet: it is being opened or rebuilt.
 var ErrUnknown = errors.New("state of the partition is not known yet")
 
 // Answer is what the caller of an accepted call receives.
@@ -31,7 +31,7 @@ type Answer struct {
 }
 
 var (
-	// ErrLate says that too little of the deadline was left. Nothing was appended.
+	// ErrLate means that too little of the deadline was left. Nothing was appended.
 	ErrLate = fmt.Errorf("too little of the deadline is left for a change: %w", context.DeadlineExceeded)
 	// ErrMoved stands in the chain of an OUTCOME_UNKNOWN after which the next owner may be asked at once, under the
 	// same id: the call stands in the log, and whoever works it next decides it before it answers.
@@ -123,7 +123,7 @@ func (d *Calls) Leave() {
 
 var errNotAcknowledged = errors.New("append was not acknowledged")
 
-// reply answers a call; its caller has a place for one decision. Called locked.
+// reply answers a call; its caller's channel takes one decision. Called locked.
 func (d *Calls) reply(number uint64, v Decision) {
 	if c, ok := d.Waiting[number]; ok {
 		delete(d.Waiting, number)
@@ -210,11 +210,11 @@ func (d *Calls) Take(met func() uint64, clock func() time.Time) (taken []*Call, 
 
 // appended takes what became of records. Any error but a refusal leaves open whether one stands in the log: its caller
 // goes on waiting, since the owner may well meet it.
-func (d *Calls) Appended(taken []*Call, placed []stream.ProduceResult) {
+func (d *Calls) Appended(taken []*Call, results []stream.ProduceResult) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for i, c := range taken {
-		err := placed[i].Err
+		err := results[i].Err
 		switch {
 		case err == nil && d.left:
 			d.reply(c.Key.Number, Decision{Result: Moved, Err: UnknownOutcome(ErrMoved)})

@@ -10,7 +10,7 @@ import (
 
 // A record remembers which events changed it, so that the same event at another offset is known again: 8 bytes each,
 // the first 48 bits of the identity and 16 of the content, grouped by the hour of log time. The newest stand in the
-// record; full, they are sealed into a key of their own, written once. What is sealed is encoded, and looked through as
+// record; full, they become a segment with a key of its own, written once. A segment is encoded, and searched as
 // it lies.
 const (
 	IDsInRecord   = 32
@@ -31,7 +31,7 @@ func (a ID) same(b ID) bool { return a>>16 == b>>16 }
 // that was counted here.
 func (a ID) SentOn() ID { return a ^ 1<<63 }
 
-// Segment says which ids stand in a key of their own.
+// Segment describes ids that are in a key of their own.
 type Segment struct {
 	Number uint64
 	Newest int64 // hour of the newest id
@@ -50,7 +50,7 @@ func (f *Filter) add(a ID) {
 	}
 }
 
-// MayBeIn says whether an id may be in the segment; raw is its filter as it lies.
+// MayBeIn reports whether an id may be in the segment; raw is its filter as it lies.
 func (a ID) MayBeIn(raw []byte) bool {
 	for shift := 16; shift < 56; shift += 8 {
 		bit := byte(a >> shift)
@@ -83,7 +83,7 @@ func (s *IDs) Find(a ID) (ID, bool) {
 	return 0, false
 }
 
-// Since says whether an event is remembered among those in the record, from an hour on.
+// Since reports whether an event is remembered among those in the record, from an hour on.
 func (s *IDs) Since(a ID, from int64) bool {
 	for i, b := range s.list[:s.Count] {
 		if a.same(b) && int64(s.hours[i]) >= from {
@@ -93,7 +93,7 @@ func (s *IDs) Since(a ID, from int64) bool {
 	return false
 }
 
-// FindInSegment is find among ids that are sealed.
+// FindInSegment is find among the ids of a segment.
 func FindInSegment(raw []byte, a ID) (ID, bool) {
 	r := wire.Reader{Rest: raw}
 	for range r.Uvarint() {
@@ -111,7 +111,7 @@ func FindInSegment(raw []byte, a ID) (ID, bool) {
 	return 0, false
 }
 
-// Add remembers an id. Where the record is full, it returns the ids to be sealed under the number of the newest
+// Add remembers an id. Where the record is full, it returns the ids of a segment to be written under the number of the newest
 // segment, encoded.
 func (s *IDs) Add(a ID, hour int64) (segment []byte) {
 	if s.Count >= IDsInRecord {
@@ -131,7 +131,7 @@ func (s *IDs) Add(a ID, hour int64) (segment []byte) {
 	return segment
 }
 
-// sealed describes the ids in the record as a segment of them.
+// Segment describes the ids in the record as a segment.
 func (s *IDs) Segment() Segment {
 	x := Segment{Newest: int64(s.hours[s.Count-1]), count: s.Count}
 	for _, a := range s.list[:s.Count] {
@@ -250,7 +250,7 @@ func (s *IDs) DecodeList(r *wire.Reader) {
 	}
 }
 
-// IsSegment says whether bytes are what appendList wrote.
+// IsSegment reports whether bytes are what appendList wrote.
 func IsSegment(raw []byte) bool {
 	var s IDs
 	r := wire.Reader{Rest: raw}

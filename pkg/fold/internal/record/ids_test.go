@@ -73,7 +73,7 @@ func TestIDs_FoundInRecordAndInSegments(t *testing.T) {
 		t.Errorf("%d segments stand, the record knows %d", len(segments), len(s.Segments))
 	}
 	// Each time thirty-one filters at most are asked for one that never was, and as many on the way to one that was;
-	// one in fifty says yes.
+	// one in fifty is a false hit.
 	if limit := 3000 * 62 / 40; wrong > limit {
 		t.Errorf("%d segments were looked through for nothing; at most %d", wrong, limit)
 	}

@@ -76,13 +76,13 @@ func (h *Header) listedFirst() bool {
 	return len(h.Timers) > 0 && h.Listed == h.Timers[0].Due
 }
 
-// Flags of a record say what stands in keys of their own, older ids and what is kept aside, so that who loads it sees
+// Flags of a record are set for what is in keys of its own, older ids and a side record, so that its reader sees
 // so without decoding it.
 const (
 	SegmentsFlag = 1 << iota
 	SideFlag
 	movedFlag
-	// goneFlag: there is no record. What stands says only how far the log was applied to what there was; see tombstone.
+	// goneFlag: there is no record. A tombstone only has how far the log was applied to what there was; see tombstone.
 	GoneFlag
 	// listedFirstFlag: the time listed is not written; see listedFirst.
 	listedFirstFlag
@@ -211,7 +211,7 @@ func (h *Header) Sequence() int64 {
 	return h.Last
 }
 
-// CreatedBy says whether an event created what stands under the key, or stood.
+// CreatedBy reports whether an event created what is or was under the key.
 func (h *Header) CreatedBy(e event.Identity) bool {
 	return e == h.Creator || slices.Contains(h.PreviousCreators, e)
 }
@@ -257,7 +257,7 @@ func SegmentKey(subject string, number uint64) string {
 	return fmt.Sprintf("%s%s\x00%d", SegmentPrefix, subject, number)
 }
 
-// BesideKeys lists the keys that belong to a record: ids sealed for it, and what is kept aside.
+// BesideKeys lists the keys that belong to a record: its id segments and its side record.
 func BesideKeys(subject string, record []byte) ([]string, error) {
 	return AppendBesideKeys(nil, subject, record)
 }

@@ -14,7 +14,7 @@ type TimerNames []string
 
 const (
 	ListedName = 0x80
-	// ExpiryTimer is the engine's own timer of a subject: it forgets sealed ids when nothing else does.
+	// ExpiryTimer is the engine's own timer of a subject: it forgets id segments when nothing else does.
 	ExpiryTimer = "\xff"
 	// maxTimerName is how long a name may be.
 	maxTimerName = ListedName - 1

@@ -80,7 +80,7 @@ func (v *View) signal(key string) {
 	for _, c := range v.watches[key] {
 		select {
 		case c <- struct{}{}:
-		default: // one that was not taken yet says the same
+		default: // one that was not taken yet is the same signal
 		}
 	}
 }

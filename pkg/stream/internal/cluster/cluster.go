@@ -150,7 +150,7 @@ func (c *Cluster) OffsetsOnce(ctx context.Context, topic string, partition int32
 }
 
 // Retry calls f until it succeeds, fails for good, or ctx ends. While it fails,
-// Health says so under key.
+// Health reports it under key.
 func (c *Cluster) Retry(ctx context.Context, key WaitKey, f func(context.Context) error) error {
 	waiting := false
 	defer func() {

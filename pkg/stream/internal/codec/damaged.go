@@ -12,9 +12,9 @@ var (
 	errBatch   = errors.New("record batch is damaged")
 	errCRC     = errors.New("record batch fails its checksum")
 	errTooMuch = errors.New("record batch is too large")
-	// ErrAgain says that a batch is damaged for the first time.
+	// ErrAgain means that a batch is damaged for the first time.
 	ErrAgain = errors.New("damaged answer")
-	// ErrCut says that an answer holds only the beginning of a batch: asked for alone, it comes whole.
+	// ErrCut means that an answer holds only the beginning of a batch: asked for alone, it comes whole.
 	ErrCut = errors.New("answer holds a batch in part")
 )
 
@@ -25,7 +25,7 @@ type DamagedError struct {
 	Partition int32
 	// First is its first offset that was not taken yet, Next the one after its last.
 	First, Next int64
-	// Reason is reason.BatchTooLarge or reason.BatchDamaged, Detail says it in words.
+	// Reason is reason.BatchTooLarge or reason.BatchDamaged, Detail is a text.
 	Reason, Detail string
 	// Raw is the batch as the broker sent it.
 	Raw []byte

@@ -19,7 +19,7 @@ import (
 // process's memory.
 const SmallBatch = 1 << 20
 
-// errNoRoom says that what is unpacked does not fit.
+// errNoRoom reports that what is unpacked does not fit.
 var errNoRoom = errors.New("unpacks to more than there is room for")
 
 var (

@@ -163,7 +163,7 @@ func (u *Unpacker) passed(set *Set, one []byte, end int64) {
 	set.rest = set.rest[len(one):]
 }
 
-// batchSize is what a batch says it has, head and all.
+// batchSize is the size that a batch declares, its head included.
 func batchSize(set []byte) int64 {
 	return int64(int32(binary.BigEndian.Uint32(set[atLength:]))) + atLength + 4
 }
@@ -262,7 +262,7 @@ func (u *Unpacker) openBatch(ctx context.Context, set *Set, one []byte, busy boo
 
 var errLater = errors.New("batch is for a piece of its own")
 
-// unpack decompresses a batch, and says what it holds of the process's memory.
+// unpack decompresses a batch, and returns what it holds of the process's memory.
 func (u *Unpacker) unpack(ctx context.Context, in []byte, c kafka.Compression, busy bool) (out []byte, large int,
 	err error) {
 	if c == 0 {
@@ -342,7 +342,7 @@ func (u *Unpacker) damaged(set *Set, one []byte, err error) error {
 }
 
 // behind is where to go on after a batch that can't be read: where the batch
-// that follows begins, if that one is well; else where the batch says it ends,
+// that follows begins, if that one is well; else at the batch's declared end,
 // if the log reaches that far; else one offset on.
 func (u *Unpacker) behind(one, rest []byte) int64 {
 	if len(rest) >= batchHead && rest[atMagic] == 2 {
@@ -359,7 +359,7 @@ func (u *Unpacker) behind(one, rest []byte) int64 {
 	return u.Next + 1
 }
 
-// Follow is the offset at which a whole answer's records end, as their heads say.
+// Follow is the offset at which a whole answer's records end, by their heads.
 func Follow(set []byte, from int64) int64 {
 	for len(set) >= batchHead && set[atMagic] == 2 {
 		size, base, end := batchSize(set), baseOf(set), endOf(set)

@@ -291,7 +291,7 @@ func TestTake_LargeBatchComesInPieces(t *testing.T) {
 		}
 	}
 	raw := appendRecords(nil, records, func(i int) *Record { return &recs[i] }, 1)
-	raw[len(raw)-1] = 9 // the last record says it has headers
+	raw[len(raw)-1] = 9 // the last record declares headers
 	bad, err := pack(bytes.Clone(altered(t, 0, nil, nil)[:batchHead]), raw, kafka.Lz4)
 	if err != nil {
 		t.Fatal(err)

@@ -32,7 +32,7 @@ type Claim struct {
 	drain    context.Context // ends at revoke: stop taking, finish what is begun
 	progress atomic.Int64    // when work last showed a sign, in ns since g.started
 	over     atomic.Bool     // work has returned for good
-	failed   atomic.Bool     // Health says that the work waits: it failed, and made no progress since
+	failed   atomic.Bool     // Health reports that the work waits: it failed, and made no progress since
 	idle     atomic.Int32    // how many calls wait for another service; that is progress
 
 	mu sync.Mutex // guards committed
@@ -67,7 +67,7 @@ func (cl *Claim) Draining() <-chan struct{} { return cl.drain.Done() }
 
 // Fetch reads from an explicit offset and waits at the log's end for records up
 // to MaxWait; an empty batch then has the log's end. Temporary errors are
-// retried (Health says so). It returns ErrRevoked once the claim drains, and an
+// retried (Health reports it). It returns ErrRevoked once the claim drains, and an
 // *OutOfRangeError, raised as an incident, when the log does not hold the offset.
 func (cl *Claim) Fetch(ctx context.Context, from int64, o FetchOptions) (codec.Batch, error) {
 	defer cl.waiting()()

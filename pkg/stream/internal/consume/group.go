@@ -99,7 +99,7 @@ type group struct {
 // the group and returns nil.
 //
 // Work that returns an error while its claim is held is run again with backoff:
-// the partition waits, Health says so, and the others go on. ErrRejoin makes the
+// the partition waits, Health reports it, and the others go on. ErrRejoin makes the
 // member drain and rejoin. Work must return soon after its context ends: work
 // that shows no sign for the watchdog's time makes the member leave and Consume
 // return ErrStuck, after which the process must exit: the stuck goroutine is

@@ -58,7 +58,7 @@ func (g *group) join() (*membership, error) {
 // such as a join that the broker holds until all members are there.
 const leaveGrace = 2 * time.Second
 
-// leave ends the membership and says so to the broker. kafka-go waits for the
+// leave ends the membership at the broker. kafka-go waits for the
 // call it is in, up to the whole rebalance timeout, so connections are cut when
 // that takes long; the leave itself dials anew.
 func (m *membership) leave() {

@@ -32,7 +32,7 @@ func (m *memory) give(bytes int) {
 	}
 }
 
-// admit waits until n bytes are free; Health says so while none are.
+// admit waits until n bytes are free; Health reports it while none are.
 func (c *Consumer) admit(ctx context.Context, m *memory, n int, topic string, partition int32) error {
 	if m.room.TryAcquire(int64(n)) {
 		return nil
@@ -43,7 +43,7 @@ func (c *Consumer) admit(ctx context.Context, m *memory, n int, topic string, pa
 	return m.room.Acquire(ctx, int64(n))
 }
 
-// unpacker begins at an offset. Who makes it says how it gets memory.
+// unpacker begins at an offset. Its maker decides how it gets memory.
 func (c *Consumer) unpacker(topic string, partition int32, from int64, limit int, m *memory) *codec.Unpacker {
 	u := &codec.Unpacker{Topic: topic, Partition: partition, Limit: limit, MaxBatch: c.bounds.Batch, Next: from}
 	u.Admit = func(ctx context.Context) error { return c.admit(ctx, m, u.MaxBatch, topic, partition) }

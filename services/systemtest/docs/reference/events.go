@@ -89,7 +89,7 @@ func (w writer) declaration(d protoreflect.Descriptor) {
 	}
 }
 
-// markOf says who may see a field of an event's data.
+// markOf is who may see a field of an event's data.
 func markOf(f protoreflect.FieldDescriptor) string {
 	options := f.Options()
 	if options == nil || !proto.HasExtension(options, eventv1.E_Field) {

@@ -21,7 +21,7 @@ func init() {
 type Answer struct {
 	// Codes of which one is given where the call is refused; none where it was accepted or decided.
 	Codes []string
-	// Allowed says that a charge was counted; Refusals are the reasons of which one is given where it was not.
+	// Allowed reports that a charge was counted; Refusals are the reasons of which one is given where it was not.
 	Allowed  bool
 	Refusals []string
 	Spent    int64
