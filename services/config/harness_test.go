@@ -35,6 +35,8 @@ type running struct {
 	// outside follows with a key that is no service's.
 	outside configv1.ConfigWatchServiceClient
 	history configv1.HistoryServiceClient
+	// service calls with the key of one.
+	service configv1.EndpointServiceClient
 }
 
 func start(t *testing.T) *running {
@@ -88,6 +90,7 @@ func (r *running) run() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.service = configv1.NewEndpointServiceClient(service)
 	r.history = configv1.NewHistoryServiceClient(conn)
 	r.watching, r.outside = configv1.NewConfigWatchServiceClient(service), configv1.NewConfigWatchServiceClient(conn)
 	r.stop = sync.OnceFunc(func() {

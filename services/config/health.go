@@ -101,11 +101,37 @@ func validateReports(reports protoreflect.List) error {
 		if err != nil {
 			return err
 		}
-		for _, v := range fields {
+		for _, v := range append(fields, implausible(health)...) {
 			f.Add(at("reports", i)+".health."+v.Field, "%s", v.Description)
 		}
 	}
 	return f.Err("REQUEST_INVALID")
+}
+
+// implausible are the fields of a health that hold what their type does not rule out: states that are not known, times
+// that are none, numbers below 0.
+func implausible(health protoreflect.Message) (fields []fault.Violation) {
+	add := func(f protoreflect.FieldDescriptor, text string) {
+		fields = append(fields, fault.Violation{Field: string(f.Name()), Description: text})
+	}
+	for i := range health.Descriptor().Fields().Len() {
+		f := health.Descriptor().Fields().Get(i)
+		switch v := health.Get(f); f.Kind() {
+		case protoreflect.EnumKind:
+			if f.Enum().Values().ByNumber(v.Enum()) == nil {
+				add(f, "is not known")
+			}
+		case protoreflect.Int32Kind, protoreflect.Int64Kind:
+			if v.Int() < 0 {
+				add(f, "must not be negative")
+			}
+		case protoreflect.MessageKind:
+			if t, ok := v.Message().Interface().(*timestamppb.Timestamp); ok && health.Has(f) && t.CheckValid() != nil {
+				add(f, "must be a time")
+			}
+		}
+	}
+	return fields
 }
 
 // withHealth sets the health of targets of one kind that are about to be shown, in the order of their names.

@@ -121,7 +121,7 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 		out.Secrets = append(out.Secrets, key)
 	}
 	for _, h := range e.GetHeaders() {
-		out.Headers = append(out.Headers, Header{h.GetName(), h.GetValue()})
+		out.Headers = append(out.Headers, Header{Name: h.GetName(), Value: h.GetValue()})
 	}
 	if t := e.GetTimeout(); t != nil {
 		out.Timeout = t.AsDuration()

@@ -24,7 +24,7 @@ func TestDecode_FillsInDefaults(t *testing.T) {
 	}
 	want := &Endpoint{
 		Name: "tenants/a/endpoints/full", Tenant: "a", ID: "full", URL: "https://x.example", Profile: Parameters,
-		Status: Draft, Secrets: []Secret{Secret("AAA")}, CACertificates: []byte("pem"), Headers: []Header{{"X", "y"}},
+		Status: Draft, Secrets: []Secret{Secret("AAA")}, CACertificates: []byte("pem"), Headers: []Header{{Name: "X", Value: "y"}},
 		Timeout: 2 * time.Second, Concurrency: 3, IncludePersonal: true,
 	}
 	if diff := cmp.Diff(want, full); diff != "" {

@@ -188,7 +188,9 @@ func (w *writer) entity(e *event.Event, much jerasoftEntity) {
 	changed, listed := e.Data.(interface{ GetChangedFields() []string })
 	t, _ := event.Lookup(e.Type)
 	if f := m.Descriptor().Fields().ByName(protoreflect.Name(t.Entity)); f != nil && f.Message() != nil {
-		m = m.Get(f).Message()
+		if m = m.Get(f).Message(); !m.IsValid() {
+			much = nothing
+		}
 	}
 	l := layouts[m.Descriptor().FullName()]
 	switch {

@@ -1,0 +1,338 @@
+package webhook_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/channeltest"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rules"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// of is an event of the CRM or of billing.
+func of(typ, subject string, data proto.Message) *event.Event {
+	return &event.Event{
+		ID: `e 1/"ü"%`, Source: "crm/<main>", Type: typ, Tenant: "acme", Subject: subject, Time: channeltest.Noon, ReceivedAt: channeltest.Noon,
+		Correlation: "order-7", Data: data,
+	}
+}
+
+func aClient() *eventv1.Account {
+	return &eventv1.Account{
+		Id: "42", Name: "Zoë Quinn", DisplayName: `Z "Q"`, Status: "active", Balance: channeltest.EUR(0, 0), BillDay: 28, Language: "en",
+		CompanyAddress: &eventv1.PostalAddress{Company: "Q & Co", Lines: []string{"1 High St", ""}, Country: "GB"},
+	}
+}
+
+func aPackage() *eventv1.PackageChanged {
+	return &eventv1.PackageChanged{
+		Account: &eventv1.Account{Id: "7"}, Package: &eventv1.AccountPackage{Id: "p-9", Name: "Roam 5 GB", Status: "active", Start: timestamppb.New(channeltest.Noon)},
+		PreviousStatus: "assigned", Reason: "first use", Contact: &eventv1.Contact{Email: "zoe@example.com"},
+	}
+}
+
+func aBucket() *eventv1.BalanceChanged {
+	return &eventv1.BalanceChanged{
+		Bucket: &eventv1.UsageBucket{
+			Id: "b", Unit: "byte", Granted: 5e9, Used: 4e9, Remaining: 1e9, Percent: 80, GrantedAmount: channeltest.EUR(10, 0),
+			DeductedAmount: channeltest.EUR(0, 1), ActualAmount: channeltest.EUR(-3, -500_000_000), ValidTo: timestamppb.New(time.Unix(1_800_000_000, 1_000)),
+		},
+		ThresholdPercent: 80, Level: eventv1.BalanceChanged_LEVEL_SUBSCRIBER,
+	}
+}
+
+// said are parameters whose text needs escapes.
+var said = []rules.Parameter{{Name: "to \"whom\"", Template: "<Zoë> & Co"}, {Name: "empty", Template: ""}}
+
+func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
+	first := channel.Position{Sequence: 2, Previous: "dlv_06eaih8afco4kfkf2nc8j8cvio"}
+	swapped := of("subscriber.sim_swapped", "447700900123", &eventv1.SubscriberSimSwapped{OldIccid: "8944000000000000001", NewIccid: "8944000000000000002"})
+	changed := &eventv1.ClientChanged{Client: aClient(), ChangedFields: []string{"company_address.city", "status", "billDay", "balance_due", "client"}}
+	changed.Client.Status = ""
+	fields, err := structpb.NewStruct(map[string]any{"tier": "gold", "age": 40.0, "tags": []any{"a", nil, true}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	custom := of("client.custom_fields_updated", "client/42", &eventv1.ClientCustomFieldsUpdated{Id: "42", CustomFields: fields})
+	usage := of("usage.charged", "447700900123", &eventv1.UsageCharged{
+		Category: eventv1.UsageCharged_CATEGORY_DATA, Net: channeltest.EUR(0, 0), Gross: channeltest.EUR(0, 30_000_000), VisitedCountry: "FR",
+	})
+	everywhere := []webhook.Profile{webhook.Tollgate, webhook.CloudEventsBinary, webhook.Transatel, webhook.Jerasoft, webhook.Ocsio}
+	foreign := []webhook.Profile{webhook.Transatel, webhook.Jerasoft, webhook.Ocsio}
+	for _, tc := range []struct {
+		name     string
+		event    *event.Event
+		profiles []webhook.Profile
+		personal bool
+		at       channel.Position
+		params   []rules.Parameter
+	}{
+		{"alert", channeltest.Alert(), everywhere, false, first, nil},
+		{"charged-personal", channeltest.Charged(), foreign, true, channel.Position{}, nil},
+		{"noticed-said", channeltest.Noticed(), []webhook.Profile{webhook.Tollgate, webhook.Transatel, webhook.Jerasoft}, false, first, said},
+		{"usage", usage, everywhere, false, channel.Position{}, nil},
+		{"activated-personal", channeltest.Activated(), foreign, true, channel.Position{}, nil},
+		{"swapped", swapped, foreign, false, channel.Position{}, nil},
+		{"swapped-personal", swapped, foreign, true, channel.Position{}, nil},
+		{"bucket", of("usage.threshold_exceeded", "account/7", aBucket()), foreign, false, channel.Position{}, nil},
+		{"package", of("package.assigned", "package/p-9", aPackage()), foreign, false, channel.Position{}, nil},
+		{"package-closed", of("package.closed", "package/p-9", aPackage()), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, said},
+		{"client", of("client.created", "client/42", &eventv1.ClientChanged{Client: aClient()}), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
+		{"client-personal", of("client.created", "client/42", &eventv1.ClientChanged{Client: aClient()}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
+		{"client-updated", of("client.updated", "client/042", changed), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
+		{"client-updated-personal", of("client.updated", "client/42", changed), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
+		{"client-archived", of("client.archived", "client/42", changed), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, said},
+		{"client-zero", of("client.balance.depleted", "client/42", &eventv1.ClientBalance{Id: "42"}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
+		{"custom", custom, []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
+		{"custom-personal", custom, everywhere, true, channel.Position{}, nil},
+		{"account-without", of("account.created", "account/7", &eventv1.AccountChanged{}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
+		{"failed", of("billrun.failed", "", &eventv1.BillRunFailed{AccountId: "7"}), []webhook.Profile{webhook.Jerasoft, webhook.CloudEventsBinary}, true, channel.Position{}, nil},
+	} {
+		for _, profile := range tc.profiles {
+			name := profile.String() + "-" + tc.name
+			t.Run(name, func(t *testing.T) {
+				m, err := render(t, tc.event, webhook.Endpoint{Profile: profile, IncludePersonal: tc.personal}, tc.at, tc.params...)
+				if err != nil {
+					t.Fatal(err)
+				}
+				golden(t, name+".json", m.Body)
+				head := "content-type: " + m.ContentType + "\n"
+				for _, h := range m.Headers {
+					head += h.Name + ": " + h.Value + "\n"
+				}
+				golden(t, name+".headers", []byte(head))
+				var any map[string]any
+				if err := json.Unmarshal(m.Body, &any); err != nil {
+					t.Errorf("%v: %s", err, m.Body)
+				}
+			})
+		}
+	}
+}
+
+// What an application reads back is the data, less what may not leave.
+func TestData_IsProtobufsJSONOfTheData(t *testing.T) {
+	for _, typ := range event.Types() {
+		full := proto.Clone(typ.Data)
+		channeltest.Fill(full.ProtoReflect())
+		for _, data := range []proto.Message{typ.Data, full} {
+			for _, personal := range []bool{false, true} {
+				m, err := render(t, of(typ.Name, "447700900123", data), webhook.Endpoint{Profile: webhook.CloudEventsBinary, IncludePersonal: personal}, channel.Position{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				back := data.ProtoReflect().New().Interface()
+				if err := protojson.Unmarshal(m.Body, back); err != nil {
+					t.Fatalf("%s: %v: %s", typ.Name, err, m.Body)
+				}
+				if want := event.WithoutContact(data, personal); !proto.Equal(back, want) {
+					t.Errorf("%s:\n got %v\nwant %v", typ.Name, back, want)
+				}
+			}
+		}
+	}
+}
+
+// False and zero are written, of every message that is there; what is not there, and what may not leave, is not.
+func TestData_WritesFalseAndZeroAndNothingThatIsAbsent(t *testing.T) {
+	m, err := render(t, of("usage.charged", "447700900123", &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR"}}), webhook.Endpoint{Profile: webhook.CloudEventsBinary}, channel.Position{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	const want = `{"roaming":false,"outOfBundle":false,"thirdParty":false,"blocked":false,"net":{"currencyCode":"EUR","units":"0","nanos":0},"quantity":"0"}`
+	if string(m.Body) != want {
+		t.Errorf("%s, want %s", m.Body, want)
+	}
+}
+
+// No profile lets contact fields leave, and personal ones only where they may: each text is filled with its own path.
+func TestProfiles_HaveNoContactAndPersonalOnlyWhereIncluded(t *testing.T) {
+	wholeData := []webhook.Profile{webhook.Tollgate, webhook.CloudEventsBinary, webhook.Transatel, webhook.Ocsio}
+	checked := map[channel.Audience]int{}
+	for _, typ := range event.Types() {
+		full := proto.Clone(typ.Data)
+		paths := map[string]channel.Audience{}
+		fillPaths(full.ProtoReflect(), "", channel.Public, paths)
+		for _, profile := range profiles {
+			for _, allowed := range []channel.Audience{channel.Public, channel.Personal} {
+				m, err := render(t, of(typ.Name, "447700900123", full), webhook.Endpoint{Profile: profile, IncludePersonal: allowed == channel.Personal}, channel.Position{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				text := fmt.Sprintf("%s %v", m.Body, m.Headers)
+				for path, of := range paths {
+					checked[of]++
+					switch leaves := strings.Contains(text, path); {
+					case leaves && of > allowed:
+						t.Errorf("%s of %s lets %s leave: %s", profile, typ.Name, path, text)
+					case !leaves && of <= allowed && slices.Contains(wholeData, profile):
+						t.Errorf("%s of %s holds %s back: %s", profile, typ.Name, path, text)
+					}
+				}
+			}
+		}
+	}
+	if checked[channel.Public] < 500 || checked[channel.Personal] < 100 || checked[channel.Contact] < 100 {
+		t.Errorf("checked %v", checked)
+	}
+}
+
+// fillPaths sets every text to the path where it stands, and says who may read it.
+func fillPaths(m protoreflect.Message, above string, of channel.Audience, paths map[string]channel.Audience) {
+	for i := range m.Descriptor().Fields().Len() {
+		f, of := m.Descriptor().Fields().Get(i), of
+		switch personal, contact := event.PersonalField(f); {
+		case contact:
+			of = channel.Contact
+		case personal:
+			of = max(of, channel.Personal)
+		}
+		path := above + "<" + string(f.Name()) + ">"
+		switch {
+		case f.Message() != nil && f.Message().FullName() == "google.protobuf.Struct":
+			m.Set(f, protoreflect.ValueOfMessage((&structpb.Struct{Fields: map[string]*structpb.Value{path: structpb.NewNullValue()}}).ProtoReflect()))
+			paths[path] = of
+		case f.Message() != nil && strings.HasPrefix(string(f.Message().FullName()), "google."):
+		case f.IsList() && f.Message() != nil:
+			fillPaths(m.Mutable(f).List().AppendMutable().Message(), path, of, paths)
+		case f.Message() != nil && f.ContainingOneof() == nil:
+			fillPaths(m.Mutable(f).Message(), path, of, paths)
+		case f.Kind() == protoreflect.StringKind:
+			v := protoreflect.ValueOfString(path)
+			if paths[path] = of; f.IsList() {
+				m.Mutable(f).List().Append(v)
+			} else {
+				m.Set(f, v)
+			}
+		}
+	}
+}
+
+// Keys that a profile puts beside the data's own must not meet one of those.
+func TestProfiles_KeysOfABodyAreThereOnce(t *testing.T) {
+	for _, typ := range event.Types() {
+		full := proto.Clone(typ.Data)
+		channeltest.Fill(full.ProtoReflect())
+		for _, profile := range profiles {
+			m, err := render(t, of(typ.Name, "447700900123", full), webhook.Endpoint{Profile: profile, IncludePersonal: true}, channel.Position{Sequence: 1, Previous: "p"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if twice := repeatedKey(json.NewDecoder(strings.NewReader(string(m.Body)))); twice != "" {
+				t.Errorf("%s of %s has %q twice: %s", profile, typ.Name, twice, m.Body)
+			}
+		}
+	}
+}
+
+// repeatedKey is a key that stands twice in an object.
+func repeatedKey(d *json.Decoder) string {
+	t, err := d.Token()
+	if err != nil {
+		return ""
+	}
+	switch t {
+	case json.Delim('{'):
+		seen := map[any]bool{}
+		for d.More() {
+			key, err := d.Token()
+			if err != nil || seen[key] {
+				return fmt.Sprint(key)
+			}
+			seen[key] = true
+			if twice := repeatedKey(d); twice != "" {
+				return twice
+			}
+		}
+		_, _ = d.Token()
+	case json.Delim('['):
+		for d.More() {
+			if twice := repeatedKey(d); twice != "" {
+				return twice
+			}
+		}
+		_, _ = d.Token()
+	}
+	return ""
+}
+
+// The names that integrators branch on, as the systems they come from have them.
+func TestProfiles_TypesHaveTheNamesOfTheirSystems(t *testing.T) {
+	safeguard := func(option eventv1.Safeguard_Option) *eventv1.Safeguard { return &eventv1.Safeguard{Option: option} }
+	for _, tc := range []struct {
+		typ                 string
+		data                proto.Message
+		transatel, jerasoft string
+	}{
+		{"client.created", nil, "client.created", "clients.create"},
+		{"client.updated", nil, "client.updated", "clients.update"},
+		{"client.deleted", nil, "client.deleted", "clients.delete"},
+		{"client.archived", nil, "client.archived", "clients.archive"},
+		{"client.custom_fields_updated", nil, "client.custom_fields_updated", "clients.custom_fields.update"},
+		{"client.balance.depleted", nil, "client.balance.depleted", "clients.balance_zero"},
+		{"client.balance.restored", nil, "client.balance.restored", "clients.balance_notzero"},
+		{"account.created", nil, "account.created", "clients.accounts.create"},
+		{"account.updated", nil, "account.updated", "clients.accounts.update"},
+		{"account.deleted", nil, "account.deleted", "clients.accounts.delete"},
+		{"account.cancelled", nil, "account.cancelled", "account.cancelled"},
+		{"package.assigned", nil, "OCS/PRODUCT/PRELOADED", "clients.subscriptions.assign"},
+		{"package.activated", nil, "OCS/PRODUCT/ACTIVATED", "clients.subscriptions.activate"},
+		{"package.deactivated", nil, "OCS/PRODUCT/TERMINATED", "clients.subscriptions.deactivate"},
+		{"package.renewed", nil, "OCS/PRODUCT/RENEWED", "clients.subscriptions.renew"},
+		{"package.closed", nil, "OCS/PRODUCT/EXPIRED", "clients.subscriptions.close"},
+		{"package.cancelled", nil, "OCS/PRODUCT/CANCELED", "package.cancelled"},
+		{"package.status_changed", nil, "package.status_changed", "package.status_changed"},
+		{"usage.threshold_exceeded", nil, "OCS/RESOURCE/THRESHOLD", "usage.threshold_exceeded"},
+		{"balance.threshold_reached", nil, "OCS/RESOURCE/THRESHOLD", "balance.threshold_reached"},
+		{"subscriber.cos_changed", nil, "CONNECTIVITY-MANAGEMENT/SUBSCRIBER/MODIFIED", "subscriber.cos_changed"},
+		{"subscriber.suspended", nil, "CONNECTIVITY-MANAGEMENT/SUBSCRIBER/MODIFIED", "subscriber.suspended"},
+		{"subscriber.resumed", nil, "CONNECTIVITY-MANAGEMENT/SUBSCRIBER/MODIFIED", "subscriber.resumed"},
+		{"subscriber.msisdn_changed", nil, "CONNECTIVITY-MANAGEMENT/MSISDN/SWAPPED", "subscriber.msisdn_changed"},
+		{"subscriber.sim_swapped", nil, "CONNECTIVITY-MANAGEMENT/SIMCARD/SWAPPED", "subscriber.sim_swapped"},
+		{"subscriber.activated", nil, "subscriber.activated", "subscriber.activated"},
+		{"safeguard.reached", safeguard(eventv1.Safeguard_OPTION_DATA), "OCS/OPTION/DATA-SAFEGUARD/REACHED", "safeguard.reached"},
+		{"safeguard.opted_out", safeguard(eventv1.Safeguard_OPTION_OVERSPEND), "OCS/OPTION/OVERSPEND-SAFEGUARD/OPTED-OUT", "safeguard.opted_out"},
+		{"safeguard.renewal_day_changed", safeguard(eventv1.Safeguard_OPTION_PAYMENT), "OCS/OPTION/PAYMENT-SAFEGUARD/RENEWAL-DAY-CHANGED", "safeguard.renewal_day_changed"},
+		{"safeguard.late", safeguard(0), "safeguard.late", "safeguard.late"},
+	} {
+		typ, ok := event.Lookup(tc.typ)
+		if !ok {
+			t.Fatal(tc.typ)
+		}
+		if tc.data == nil {
+			tc.data = typ.Data
+		}
+		var theirs struct {
+			Header struct{ EventType string } `json:"header"`
+			Event  struct {
+				EventsID string `json:"events_id"`
+			} `json:"event"`
+		}
+		for _, profile := range []webhook.Profile{webhook.Transatel, webhook.Jerasoft} {
+			m, err := render(t, of(tc.typ, "client/42", tc.data), webhook.Endpoint{Profile: profile}, channel.Position{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := json.Unmarshal(m.Body, &theirs); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if theirs.Header.EventType != tc.transatel || theirs.Event.EventsID != tc.jerasoft {
+			t.Errorf("%s is %s and %s", tc.typ, theirs.Header.EventType, theirs.Event.EventsID)
+		}
+	}
+}
