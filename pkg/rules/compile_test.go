@@ -3,6 +3,7 @@ package rules
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/channeltest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/expr"
@@ -91,6 +93,9 @@ func TestCompile_ListsEveryViolation(t *testing.T) {
 		"an endpoint is of the same tenant":              {func(n *Notification) { n.Actions[0].Part = webhook.Action{Endpoint: "tenants/other/endpoints/x"} }, []string{`actions[0].webhook.endpoint: must be an endpoint of tenant "acme"`}},
 		"an action names its target":                     {func(n *Notification) { n.Actions[0].Part = webhook.Action{} }, []string{"actions[0].webhook.endpoint: must be"}},
 		"an action without a channel is refused":         {func(n *Notification) { n.Actions[0].Channel = nil }, []string{"actions[0]: must have a channel that is known"}},
+		"it would expire on the way":                     {func(n *Notification) { n.Actions[0].ExpiresAfter = time.Millisecond }, []string{"actions[0].expires_after: must be from 1s to 28h0m0s"}},
+		"it would expire before it is planned":           {func(n *Notification) { n.Actions[0].ExpiresAfter = -1 }, []string{"actions[0].expires_after: must be from 1s to 28h0m0s"}},
+		"it would expire after the last attempt":         {func(n *Notification) { n.Actions[0].ExpiresAfter = 28*time.Hour + 1 }, []string{"actions[0].expires_after: must be from 1s to 28h0m0s"}},
 		"order is not there for types without":           {func(n *Notification) { n.Trigger.EventTypes = []string{"billrun.*"}; n.Actions[0].Ordered = &yes }, []string{"actions[0].ordered: must not be true: billrun.failed has no order"}},
 		"parameters have names of their own":             {func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"a", ""}, {"a", ""}, {"", ""}} }, []string{`parameters[1].name: "a" stands twice`, "parameters[2].name: must not be empty"}},
 		"tokens, comparisons and functions are right":    {template(`{{with .Option}}{{.Spent}} of {{.Limit | default "?"}}{{if and (gt .ThresholdPercent 80) (not .Blocked)}}!{{else if eq .Name "data"}}.{{end}}{{$.Core.EventName | upper}}{{end}}`), nil},
@@ -270,5 +275,14 @@ func TestValidate_ReadsTheMessage(t *testing.T) {
 	n.Actions[0].Parameters[0].Template = "{{.Option.Spend}}"
 	if got := violations(t, Validate(n, table.Channels)); len(got) != 2 {
 		t.Errorf("violations %q", got)
+	}
+}
+
+// What is written as 0 is not what is left out.
+func TestFromProto_ExpiryOfNoTimeIsRefused(t *testing.T) {
+	n := &configv1.Notification{Name: "tenants/a/notifications/n", Actions: []*configv1.Action{{Name: "x", ExpiresAfter: &durationpb.Duration{}}, {Name: "y"}}}
+	got := FromProto(n, nil)
+	if got.Actions[0].ExpiresAfter >= 0 || got.Actions[1].ExpiresAfter != 0 {
+		t.Errorf("%v", got.Actions)
 	}
 }

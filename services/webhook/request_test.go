@@ -77,3 +77,20 @@ func TestWithoutSequenceAndSecretTheirHeadersAreAbsent(t *testing.T) {
 		}
 	}
 }
+
+// A delivery that was planned for profile transatel is signed anew at each attempt, with the secret that its receiver
+// knows for certain; a header of the endpoint's own does not replace it.
+func TestHeader_SignsProfileTransatelInItsOwnHeader(t *testing.T) {
+	old, young := webhook.Secret("0123456789abcdef01234567"), webhook.Secret("89abcdef0123456789abcdef")
+	d := &delivery.Delivery{ID: "dlv_1", Body: []byte(`{"a":1}`), Headers: []delivery.Header{{Name: webhook.HeaderTransatel}}}
+	e := &endpoint{Endpoint: &webhook.Endpoint{Secrets: []webhook.Secret{young, old}, Headers: []webhook.Header{{Name: "x-tsl-signature-256", Value: "forged"}}}}
+	const want = "sha256=2cd5cc259d1ac9ab501ad18ad5d1d976a8d8bb6591bfad8fb5b3ca46835f8f1e"
+	if got := header(d, e, time.Now()).Values(webhook.HeaderTransatel); len(got) != 1 || got[0] != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	d.Headers = nil
+	e.Headers = nil
+	if got := header(d, e, time.Now()).Values(webhook.HeaderTransatel); got != nil {
+		t.Errorf("%q of another profile", got)
+	}
+}
