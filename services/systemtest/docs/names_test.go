@@ -1,8 +1,6 @@
 package docs
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"maps"
 	"os"
 	"path/filepath"
@@ -15,11 +13,13 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/reflect/protoregistry"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/services/systemtest/docs/reference"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 var (
@@ -134,7 +134,7 @@ func TestNames_MetricsExist(t *testing.T) {
 		if known[text] {
 			return
 		}
-		for _, s := range reference.Services {
+		for _, s := range process.Table {
 			if known[strings.Replace(text, "tollgate_"+s.Name+"_", "tollgate_<service>_", 1)] ||
 				known[strings.Replace(text, "tollgate_<service>_", "tollgate_"+s.Name+"_", 1)] {
 				return
@@ -149,8 +149,8 @@ var ofOthers = []string{"transaction.max.timeout.ms", "data.class_of_service"}
 
 func TestNames_KeysTypesTopicsAndFieldsExist(t *testing.T) {
 	known := map[string]bool{}
-	for _, s := range reference.Services {
-		keys, err := reference.Keys(root, s.Default)
+	for _, s := range process.Table {
+		keys, err := reference.Keys(root, s.Values())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/proto/tollgate"
 	"github.com/tollgate/tollgate/services/systemtest/docs/reference"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // root is the folder of the repository.
@@ -53,12 +54,12 @@ func TestReference_ListsEveryServiceThatIsBuilt(t *testing.T) {
 		t.Fatal(err)
 	}
 	listed := map[string]bool{}
-	for _, s := range reference.Services {
+	for _, s := range process.Table {
 		listed[s.Name] = true
 	}
 	for _, path := range built {
 		if name := strings.TrimPrefix(filepath.Base(path), "tollgate-"); !listed[name] {
-			t.Errorf("service %s is missing in reference.Services", name)
+			t.Errorf("service %s is missing in process.Table", name)
 		}
 	}
 	if len(built) != len(listed) {

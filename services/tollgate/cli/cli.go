@@ -11,6 +11,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
 // Exit codes.
@@ -34,7 +35,7 @@ func (s Streams) legible() Streams {
 
 // commands is the grammar; each command's own struct describes its flags.
 type commands struct {
-	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its webhooks."`
+	Try    tryCommand `cmd:"" help:"Run everything in one process, with sample traffic and a receiver of its deliveries."`
 	Topics struct {
 		Create createTopics `cmd:"" help:"Create the topics that are missing."`
 		Verify verifyTopics `cmd:"" help:"Compare topics with what they must be."`
@@ -138,6 +139,7 @@ func newParser(streams Streams) (*kong.Kong, error) {
 		kong.Writers(streams.Out, streams.Err),
 		kong.Exit(func(int) { panic(exited(exitOK)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
+		kong.Vars{"kinds": manifest.KindList()},
 	)
 }
 

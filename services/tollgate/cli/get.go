@@ -13,7 +13,7 @@ import (
 // Resources are the flags and the argument of commands about resources of the configuration.
 type Resources struct {
 	Key
-	Kind    string `arg:"" help:"Tenant, ClassOfService (cos), Endpoint or Notification; plurals too, in any capitals."`
+	Kind    string `arg:"" help:"${kinds}; plurals too, in any capitals."`
 	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
 	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 }

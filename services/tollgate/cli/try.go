@@ -11,14 +11,14 @@ import (
 // tryCommand runs everything.
 type tryCommand struct {
 	Data    string `help:"Keep everything in this folder, to go on from there; without it nothing is kept." placeholder:"DIR"`
-	Once    bool   `help:"End once the first webhook was received and its signature verified; after 60 s in vain with the reason."`
+	Once    bool   `help:"End once the first delivery was received and its signature verified; after 60 s in vain with the reason."`
 	Verbose bool   `help:"Logs of the services to standard error, not to files in the data folder."`
 }
 
 // Help is shown below the flags.
 func (tryCommand) Help() string {
 	return `Starts Kafka, Redis and every service inside this process, on loopback; configures a sample tenant; sends usage that
-crosses a safeguard's alert and its limit; receives the webhooks, and verifies them. It needs no other program.
+crosses a safeguard's alert and its limit; receives the deliveries, and verifies them. It needs no other program.
 
 Example:
 

@@ -83,6 +83,18 @@ func KindNames() []string {
 	return names
 }
 
+// KindList is the names of all kinds as a phrase, with the short forms.
+func KindList() string {
+	names := KindNames()
+	for i, k := range kinds {
+		if k.short != "" {
+			names[i] += " (" + k.short + ")"
+		}
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
 func kindNames() string { return strings.Join(KindNames(), ", ") }
 
 // rank is a kind's position in the order of dependency.

@@ -37,6 +37,8 @@ type Process struct {
 	Name string
 	// Default is a new default configuration.
 	Default func() Configuration
+	// Values is the default configuration as the struct that a file is read into.
+	Values func() any
 	// Load reads a configuration file over the defaults.
 	Load func(path string) (Configuration, error)
 }
@@ -97,7 +99,7 @@ func of[C daemon.Configuration](name string, byDefault func() C, run func(contex
 		}
 	}
 	return Process{
-		Name: name,
+		Name: name, Values: func() any { return byDefault() },
 		Default: func() Configuration {
 			cfg := byDefault()
 			return made(&cfg)

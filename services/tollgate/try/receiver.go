@@ -17,6 +17,16 @@ import (
 	"time"
 )
 
+// journeyChannel is the channel of the first journey, whose deliveries the receiver takes.
+const journeyChannel = "webhook"
+
+// Headers of a delivery, by Standard Webhooks.
+const (
+	headerID        = "webhook-id"
+	headerTimestamp = "webhook-timestamp"
+	headerSignature = "webhook-signature"
+)
+
 // receiverAddress is where the receiver listens the first time, unless that port is taken.
 const receiverAddress = "127.0.0.1:19443"
 
@@ -135,7 +145,7 @@ func (r *receiver) receive(w http.ResponseWriter, req *http.Request) {
 		http.Error(w, "cannot read the body", http.StatusBadRequest)
 		return
 	}
-	got := received{Time: now.UTC(), ID: req.Header.Get("webhook-id"), Body: content}
+	got := received{Time: now.UTC(), ID: req.Header.Get(headerID), Body: content}
 	if err := verify(r.secret, req.Header, content, now); err != nil {
 		got.Fault = err.Error()
 		w.WriteHeader(http.StatusUnauthorized)

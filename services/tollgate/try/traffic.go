@@ -173,7 +173,7 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 
 // received waits for the webhook of that kind about this subscriber.
 func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time) error {
-	r.story.waitFor(fmt.Sprintf("the webhook %s of %s at %s", kind, msisdn, r.receiver.url()))
+	r.story.waitFor(fmt.Sprintf("the %s %s of %s at %s", journeyChannel, kind, msisdn, r.receiver.url()))
 	for {
 		select {
 		case <-ctx.Done():
@@ -182,7 +182,7 @@ func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time)
 			b := r.report(got, msisdn, sent)
 			switch {
 			case !got.Verified:
-				return fmt.Errorf("webhook %s could not be verified: %s", got.ID, got.Fault)
+				return fmt.Errorf("%s %s could not be verified: %s", journeyChannel, got.ID, got.Fault)
 			case r.cfg.Once && !got.Repeat:
 				return errShown
 			case b.Type == kind && b.Subject == msisdn && !got.Repeat:
@@ -201,13 +201,13 @@ func (r *run) report(got received, msisdn string, sent time.Time) body {
 	}
 	switch {
 	case !got.Verified:
-		r.story.step("webhook", "refused: %s (%s)", got.Fault, got.ID)
+		r.story.step(journeyChannel, "refused: %s (%s)", got.Fault, got.ID)
 	case got.Repeat:
-		r.story.step("webhook", "%s came again under the same id, the receiver drops it (%s)", what, got.ID)
+		r.story.step(journeyChannel, "%s came again under the same id, the receiver drops it (%s)", what, got.ID)
 	case b.Subject == msisdn:
-		r.story.step("webhook", "%s: received, signature verified, %d ms after the usage was sent (%s)", what, got.Time.Sub(sent).Milliseconds(), got.ID)
+		r.story.step(journeyChannel, "%s: received, signature verified, %d ms after the usage was sent (%s)", what, got.Time.Sub(sent).Milliseconds(), got.ID)
 	default:
-		r.story.step("webhook", "%s: received, signature verified (%s)", what, got.ID)
+		r.story.step(journeyChannel, "%s: received, signature verified (%s)", what, got.ID)
 	}
 	return b
 }

@@ -51,7 +51,7 @@ func (c Config) withDefaults() Config {
 }
 
 // errShown ends a run that did what Once asked for.
-var errShown = errors.New("the first webhook was received and verified")
+var errShown = errors.New("the first delivery was received and verified")
 
 // Run shows everything until ctx ends, which is its ordinary end: services finish their work, and the answer is nil.
 func Run(ctx context.Context, cfg Config) error {
@@ -229,7 +229,7 @@ func (r *run) configure(ctx context.Context) error {
 func (r *run) explain(ctx context.Context, err error) error {
 	text := err.Error()
 	if cause := context.Cause(ctx); errors.Is(cause, errPatience) {
-		text = fmt.Sprintf("no webhook was received and verified within %s", r.cfg.Patience)
+		text = fmt.Sprintf("no %s was received and verified within %s", journeyChannel, r.cfg.Patience)
 		if waiting := r.story.waiting(); waiting != "" {
 			text += "; waited for " + waiting
 		}

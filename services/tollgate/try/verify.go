@@ -4,7 +4,6 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
-	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -22,24 +21,24 @@ func verify(secret string, header http.Header, body []byte, now time.Time) error
 	if err != nil {
 		return fmt.Errorf("secret: %w", err)
 	}
-	id, timestamp := header.Get("webhook-id"), header.Get("webhook-timestamp")
+	id, timestamp := header.Get(headerID), header.Get(headerTimestamp)
 	seconds, err := strconv.ParseInt(timestamp, 10, 64)
 	if id == "" || err != nil {
-		return errors.New("webhook-id or webhook-timestamp is missing")
+		return fmt.Errorf("%s or %s is missing", headerID, headerTimestamp)
 	}
 	if age := now.Sub(time.Unix(seconds, 0)); age > tolerance || age < -tolerance {
-		return fmt.Errorf("webhook-timestamp is %s away", age.Abs())
+		return fmt.Errorf("%s is %s away", headerTimestamp, age.Abs())
 	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s.%s.", id, timestamp)
 	mac.Write(body)
 	expected := mac.Sum(nil)
-	for signature := range strings.FieldsSeq(header.Get("webhook-signature")) {
+	for signature := range strings.FieldsSeq(header.Get(headerSignature)) {
 		version, encoded, _ := strings.Cut(signature, ",")
 		got, err := base64.StdEncoding.DecodeString(encoded)
 		if version == "v1" && err == nil && hmac.Equal(got, expected) {
 			return nil
 		}
 	}
-	return errors.New("no signature of webhook-signature is right")
+	return fmt.Errorf("no signature of %s is right", headerSignature)
 }

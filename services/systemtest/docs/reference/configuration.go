@@ -15,27 +15,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/tollgate/tollgate/services/config"
-	"github.com/tollgate/tollgate/services/ingest"
-	"github.com/tollgate/tollgate/services/safeguard"
-	"github.com/tollgate/tollgate/services/trigger"
-	"github.com/tollgate/tollgate/services/webhook"
+	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // module is the path that packages of the repository begin with.
 const module = "github.com/tollgate/tollgate/"
-
-// Services are the default configurations of all services, in the order of the journey.
-var Services = []struct {
-	Name    string
-	Default any
-}{
-	{"config", config.DefaultConfig()},
-	{"ingest", ingest.DefaultConfig()},
-	{"safeguard", safeguard.DefaultConfig()},
-	{"trigger", trigger.DefaultConfig()},
-	{"webhook", webhook.DefaultConfig()},
-}
 
 // Key is one value of a service's configuration.
 type Key struct {
@@ -61,12 +45,12 @@ or a variable `+"`TOLLGATE_…`"+` that is not known is an error; all errors are
 another service is no error. `+"`-check-config`"+` validates and starts nothing. Files with all defaults: [deploy/config](../../config).
 A duration is such as `+"`30s`, `15m` or `24h`"+`. A list in a variable is separated by commas.
 `)
-	// Keys that several services have alike are told once.
+	// Keys that several services have alike are listed once.
 	var shared []Key
 	seen := map[string][]string{}
 	all := map[string][]Key{}
-	for _, s := range Services {
-		keys, err := Keys(root, s.Default)
+	for _, s := range process.Table {
+		keys, err := Keys(root, s.Values())
 		if err != nil {
 			return "", fmt.Errorf("configuration of %s: %w", s.Name, err)
 		}
@@ -84,14 +68,14 @@ A duration is such as `+"`30s`, `15m` or `24h`"+`. A list in a variable is separ
 	for _, k := range shared {
 		if by := seen[k.Path+"\x00"+k.Default+"\x00"+k.Meaning]; len(by) > 1 {
 			of := strings.Join(by, ", ")
-			if len(by) == len(Services) {
+			if len(by) == len(process.Table) {
 				of = "all"
 			}
 			rows = append(rows, append(row(k), of))
 		}
 	}
 	table(&b, []string{"key", "variable", "default", "meaning", "services"}, rows)
-	for _, s := range Services {
+	for _, s := range process.Table {
 		fmt.Fprintf(&b, "\n## %s\n", s.Name)
 		rows = nil
 		for _, k := range all[s.Name] {

@@ -33,8 +33,8 @@ not listed here is refused.
 - **subject**: of a subscriber's type the MSISDN in E.164 digits, without "+". Of others what the type is about, such as
   `+"`client/42`"+`.
 - **publisher**: Tollgate alone publishes its own types and sources that begin with `+"`tollgate/`"+`. What a producer sends under them is refused.
-- **personal** fields leave by a webhook only to an endpoint that has `+"`personal_data: PERSONAL_DATA_INCLUDE`"+`. **contact** fields never
-  leave by a webhook.
+- **personal** fields leave only to an endpoint that has `+"`personal_data: PERSONAL_DATA_INCLUDE`"+`. **contact** fields leave only by a channel that
+  reaches people by them.
 
 An event has at most %d MiB in Protobuf.
 
