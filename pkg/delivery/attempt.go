@@ -1,17 +1,14 @@
 package delivery
 
 import (
-	"errors"
 	"fmt"
 	"strconv"
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -30,6 +27,13 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byt
 	}
 	m.Started = stamp(o.Started)
 	m.Phases = phasesMessage(o.Phases)
+	m.RepeatedRequest = o.RepeatedRequest
+	if o.Result != Accepted {
+		m.Fault = deliveryv1.Fault(max(o.Fault, FaultReceiver))
+	}
+	if o.RetryAfter > 0 {
+		m.RetryAfter = stamp(o.Finished.Add(o.RetryAfter))
+	}
 	m.Status = int32(o.Status)
 	m.ErrorClass, m.Error = o.ErrorClass, strings.ToValidUTF8(o.Error, "\uFFFD")
 	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
@@ -70,110 +74,4 @@ func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at 
 		Topic: topic, Partition: stream.AnyPartition, Key: []byte(d.ID), Value: value, Time: at,
 		Headers: d.headers(typeDead, source, "tollgate.delivery.v1.DeadLetter", d.ID, at),
 	}, nil
-}
-
-// attemptSummary holds the fields of an attempt that opening a partition needs: the delivery and its result.
-type attemptSummary struct {
-	ofTopic bool // belongs to the topic asked for
-	offset  int64
-	number  int
-	next    int64 // ms; 0 when settled
-	settled bool
-	id      uint32 // hash of the delivery's id, 0 where the attempt has none
-	owner   state.Token
-}
-
-var errAttempt = errors.New("decode attempt: bytes are not an attempt")
-
-// scanAttempt reads only the fields that opening a partition needs and skips bodies and headers: after a loss of Redis
-// it reads millions of attempts. Topic distinguishes attempts of this channel from those of other channels in the same
-// partition.
-func scanAttempt(b []byte, topic string) (attemptSummary, error) {
-	var (
-		t       attemptSummary
-		id, job string
-	)
-	for len(b) > 0 {
-		num, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return t, errAttempt
-		}
-		b = b[n:]
-		switch {
-		case (num == 1 || num == 5 || num == 21 || num == 22) && kind == protowire.BytesType:
-			v, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return t, errAttempt
-			}
-			b = b[n:]
-			switch num {
-			case 1:
-				id = string(v)
-			case 5:
-				t.ofTopic = string(v) == topic
-			case 21:
-				job = string(v)
-			default:
-				copy(t.owner[:], v)
-			}
-		case (num == 7 || num == 8 || num == 19) && kind == protowire.VarintType:
-			v, n := protowire.ConsumeVarint(b)
-			if n < 0 {
-				return t, errAttempt
-			}
-			b = b[n:]
-			switch num {
-			case 7:
-				t.offset = int64(v)
-			case 8:
-				t.number = int(int32(v))
-			default:
-				t.settled = v != 0
-			}
-		case num == 18 && kind == protowire.BytesType:
-			v, n := protowire.ConsumeBytes(b)
-			if n < 0 {
-				return t, errAttempt
-			}
-			b = b[n:]
-			ms, ok := scanMillis(v)
-			if !ok {
-				return t, errAttempt
-			}
-			t.next = ms
-		default:
-			n := protowire.ConsumeFieldValue(num, kind, b)
-			if n < 0 {
-				return t, errAttempt
-			}
-			b = b[n:]
-		}
-	}
-	if id != "" {
-		t.id = idHash(id, job)
-	}
-	return t, nil
-}
-
-// scanMillis reads a google.protobuf.Timestamp.
-func scanMillis(b []byte) (int64, bool) {
-	var seconds, nanos int64
-	for len(b) > 0 {
-		num, kind, n := protowire.ConsumeTag(b)
-		if n < 0 || kind != protowire.VarintType {
-			return 0, false
-		}
-		b = b[n:]
-		v, n := protowire.ConsumeVarint(b)
-		if n < 0 {
-			return 0, false
-		}
-		b = b[n:]
-		if num == 1 {
-			seconds = int64(v)
-		} else {
-			nanos = int64(v)
-		}
-	}
-	return seconds*1000 + nanos/1e6, true
 }

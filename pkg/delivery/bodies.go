@@ -45,9 +45,9 @@ func (o *owner) readBodies(now int64) {
 		return
 	}
 	o.reading = true
-	slices.SortFunc(o.awaitingBody, func(a, b *item) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
-	i := slices.IndexFunc(o.awaitingBody, func(it *item) bool { return it.ref.offset >= o.readFrom })
-	r := readBack{from: o.awaitingBody[max(i, 0)].ref.offset}
+	slices.SortFunc(o.awaitingBody, func(a, b *item) int { return cmp.Compare(a.ref.Offset, b.ref.Offset) })
+	i := slices.IndexFunc(o.awaitingBody, func(it *item) bool { return it.ref.Offset >= o.readFrom })
+	r := readBack{from: o.awaitingBody[max(i, 0)].ref.Offset}
 	o.workers.Go(func() {
 		r.batch, r.err = o.kafka.FetchFrom(o.send, o.Topic, o.part.Number, r.from, bodyBytes)
 		o.readBack <- r
@@ -90,8 +90,8 @@ func (o *owner) bodiesRead(r readBack) {
 	wanted := make(map[int64]*item, len(o.awaitingBody))
 	read := make([]*item, 0, len(o.awaitingBody))
 	o.awaitingBody = slices.DeleteFunc(o.awaitingBody, func(it *item) bool {
-		wanted[it.ref.offset] = it
-		if it.ref.offset < r.from || it.ref.offset >= next {
+		wanted[it.ref.Offset] = it
+		if it.ref.Offset < r.from || it.ref.Offset >= next {
 			return false
 		}
 		read = append(read, it)
@@ -101,14 +101,14 @@ func (o *owner) bodiesRead(r readBack) {
 	for _, rec := range r.batch.Records {
 		if it, ok := wanted[rec.Offset]; ok {
 			d := decodeKept(rec)
-			if d != nil && !it.ref.of(d) {
+			if d != nil && !isOf(&it.ref, d) {
 				others[it] = d
 				continue
 			}
 			it.delivery = d
 		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.state == forSlot || it.state == behindInOrder) && o.room(it, int64(len(rec.Value))) {
 			// A neighbour that is sent soon: without this it would be fetched again with the same records.
-			if d := decodeKept(rec); d != nil && it.ref.of(d) {
+			if d := decodeKept(rec); d != nil && isOf(&it.ref, d) {
 				it.delivery = d
 				o.keepBody(it)
 			}
@@ -144,8 +144,8 @@ func (o *owner) lost(it *item, start int64) {
 	}
 	o.gone++
 	err := fmt.Errorf("%d deliveries have left the log before they were settled, the last at offset %d; the log begins at %d",
-		o.gone, it.ref.offset, start)
-	o.kafka.Incident(IncidentGone, it.ref.offset, err)
+		o.gone, it.ref.Offset, start)
+	o.kafka.Incident(IncidentGone, it.ref.Offset, err)
 	o.condition("gone", err)
 }
 
@@ -158,8 +158,8 @@ func (o *owner) mismatch(it *item, d *Delivery) {
 	}
 	o.mismatched++
 	err := fmt.Errorf("%d deliveries in the log differ from those in the store: the last, at offset %d, is %s to %s; none of them is sent. Restore the log or the store so that both belong together, or accept the loss by one start with deliveries.accept_lost_deliveries",
-		o.mismatched, it.ref.offset, d.ID, d.Endpoint)
-	o.kafka.Incident(IncidentMismatch, it.ref.offset, err)
+		o.mismatched, it.ref.Offset, d.ID, d.Endpoint)
+	o.kafka.Incident(IncidentMismatch, it.ref.Offset, err)
 	o.condition("mismatch", err)
 }
 
@@ -168,13 +168,13 @@ func (o *owner) mismatch(it *item, d *Delivery) {
 func (o *owner) acceptedOrWithheld(it *item) bool {
 	o.unhold(it)
 	if o.AcceptLostDeliveries {
-		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.offset}
+		lost := &Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.ref.Offset}
 		res := o.withoutAttempt(it, lost, decision{settlement: Dead, reason: "gone"})
 		res.dead = nil // its body is lost, so there is no dead letter
 		o.settle(res)
 		return true
 	}
-	o.giveBack(it)
+	o.giveBack(it, o.now())
 	o.queue.withhold(it)
 	return false
 }
@@ -183,7 +183,7 @@ func (o *owner) acceptedOrWithheld(it *item) bool {
 func (o *owner) releaseAwaitingBody() {
 	now := o.now()
 	for _, it := range o.awaitingBody {
-		o.giveBack(it)
+		o.giveBack(it, now)
 		o.queue.later(it, max(it.due, now), now)
 	}
 	o.awaitingBody = nil
@@ -197,10 +197,10 @@ func (o *owner) keepBody(it *item) {
 	}
 	if it.delivery == nil || it.state == untilDue || !o.room(it, it.delivery.size()) {
 		it.delivery = nil
-		o.bodiless[it.ref.offset] = it
+		o.bodiless[it.ref.Offset] = it
 		return
 	}
-	delete(o.bodiless, it.ref.offset)
+	delete(o.bodiless, it.ref.Offset)
 	it.kept = it.delivery.size()
 	o.bodies += it.kept
 	it.endpoint.bodies += it.kept
@@ -215,7 +215,7 @@ func (o *owner) room(it *item, size int64) bool {
 // takeBody stops counting the body of a delivery that has a slot now.
 func (o *owner) takeBody(it *item) {
 	if it.kept == 0 {
-		delete(o.bodiless, it.ref.offset)
+		delete(o.bodiless, it.ref.Offset)
 		return
 	}
 	o.bodies -= it.kept

@@ -38,9 +38,7 @@ func TestBodies_AtMost64SlotsWaitForBodies(t *testing.T) {
 		sim.broker.setDown(true)
 		sim.configure(2, 64, endpoints...)
 		time.Sleep(10 * time.Second)
-		slots.mu.Lock()
-		held := slots.inFlight
-		slots.mu.Unlock()
+		held := slots.InFlight()
 		if held == 0 || held > 64 {
 			t.Errorf("%d slots are held", held)
 		}

@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -22,6 +23,14 @@ type Sender interface {
 type Target interface {
 	// Concurrency is how many deliveries it takes at once.
 	Concurrency() int
+	// Rate is how many requests a second it takes at most, 0 for no bound.
+	Rate() int
+	// Schedule is when requests may be made, nil for always.
+	Schedule() *schedule.Schedule
+	// Paused: nothing is sent, and nothing is cancelled.
+	Paused() bool
+	// Activation counts how often the endpoint was made active; a new one ends a suspension.
+	Activation() int64
 	// Fingerprint changes with every setting that may turn a failure into a success (URL, authentication, CA);
 	// deliveries that wait for their next attempt are then due at once.
 	Fingerprint() uint64
@@ -57,8 +66,8 @@ type Channel struct {
 	// Name is the channel's name: its domain in the store, the source of its records, and the prefix of its names in
 	// Health.
 	Name string
-	// Topic, Attempts, Dead and Rejected are full names of topics.
-	Topic, Attempts, Dead, Rejected string
+	// Topic, Attempts, Dead, Rejected and Events are full names of topics; Events is that of ordered events.
+	Topic, Attempts, Dead, Rejected, Events string
 	// Partitions is the partition count of Topic and of Attempts.
 	Partitions int32
 	// Address is published to other replicas as the address of the owner.
@@ -68,6 +77,7 @@ type Channel struct {
 	Directory Directory
 	Sender    Sender
 	Slots     *Slots
+	Reporter  Reporter
 	Metrics   *Metrics
 	Health    Health
 	Log       *zap.Logger
@@ -95,9 +105,11 @@ const (
 	// grace is how long attempts in flight may go on after a revoke.
 	grace = time.Second
 	// maxFresh bounds the references that a commit adds: at most 256 pages, since a page that is filled has room for
-	// half of its references. maxPages bounds the pages it changes, to a script of less than 1 MiB.
-	maxFresh = 8192
-	maxPages = 480
+	// half of its references. maxPages bounds the pages it changes, and maxRecords the records of endpoints, to a script
+	// of less than 1 MiB.
+	maxFresh   = 8192
+	maxPages   = 320
+	maxRecords = 128
 	// turn is how many deliveries are taken before the loop looks at other work.
 	turn = 256
 	// maxBodies bounds the bodies, in bytes, that a partition keeps of deliveries that wait for a slot.
@@ -108,6 +120,8 @@ const (
 	// firstHold and lastHold are the first and the longest hold of an endpoint after local failures.
 	firstHold = time.Second
 	lastHold  = 30 * time.Second
+	// maxHold is the longest hold that a receiver may ask for.
+	maxHold = time.Hour
 	// pauseOver is the longest pause of the loop after which it need not check that it still owns the partition; it
 	// turns at least once a second.
 	pauseOver = 2 * time.Second

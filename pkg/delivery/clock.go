@@ -1,6 +1,7 @@
 package delivery
 
 import (
+	"math"
 	"time"
 
 	"go.uber.org/zap"
@@ -12,6 +13,19 @@ func (o *owner) now() int64 { return time.Since(o.began).Milliseconds() }
 
 // wall is the wall clock in ms.
 func (o *owner) wall() int64 { return o.Clock().UnixMilli() }
+
+// aged is the wall clock in ms as far as the log confirms it: the newest time of a record, and what passed since while the
+// partition was owned. A clock that is ahead makes no delivery too old.
+func (o *owner) aged(now int64) int64 {
+	return min(o.wall(), o.logTime+now-o.logTimeAt)
+}
+
+// noteLogTime takes the time of a record over.
+func (o *owner) noteLogTime(at, now int64) {
+	if at > o.logTime+now-o.logTimeAt {
+		o.logTime, o.logTimeAt = at, now
+	}
+}
 
 // at converts a time of the wall clock into the time of now. The result is at most the longest backoff step away: a due
 // time that was stored while the clock was wrong, or a NotBefore, is then looked at again.
@@ -31,6 +45,16 @@ func (o *owner) checkClock(now int64) {
 			o.queue.makeDue(now, func(it *item) bool { return it.attempts == 0 && !it.held })
 		}
 		o.drift = drift
+	}
+	if aged := o.aged(now) - now; aged < o.queue.drift-stepOver.Milliseconds() || aged > o.queue.drift+stepOver.Milliseconds() {
+		o.queue.drift = aged
+		for _, e := range o.queue.endpoints {
+			e.look = math.MinInt64 // deadlines are times of day
+			if e.target != nil && e.target.Schedule() != nil {
+				o.applyStops(e, now)
+			}
+			o.queue.list(e, now)
+		}
 	}
 }
 

@@ -39,10 +39,10 @@ type Delivery struct {
 	Body        []byte
 	// Headers are the headers of the endpoint's payload profile, in order.
 	Headers []Header
-	// PlannedAt is the log time of planning. NotBefore, where set, is the earliest time to send.
-	PlannedAt, NotBefore time.Time
-	// ExpiresAt, where set, is the latest time to send.
-	ExpiresAt time.Time
+	// PlannedAt is the log time of planning. NotBefore, where set, is the earliest time to send, ExpiresAt the latest.
+	PlannedAt, NotBefore, ExpiresAt time.Time
+	// Collapse, where set, is the text of which only the newest delivery that waits for the endpoint is sent.
+	Collapse string
 	// Revision is the revision of the configuration that planned it.
 	Revision int64
 	// ReplayJob is the id of the replay job that published it again; empty for the first publication.
@@ -99,7 +99,8 @@ func (d *Delivery) message() *deliveryv1.Delivery {
 		},
 		Ordered: d.Ordered, Sequence: d.Sequence, Previous: d.Previous,
 		ContentType: d.ContentType, Body: d.Body, Headers: headerMessages(d.Headers),
-		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), ExpiresAt: stamp(d.ExpiresAt), Revision: d.Revision, ReplayJob: d.ReplayJob,
+		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), Revision: d.Revision, ReplayJob: d.ReplayJob,
+		ExpiresAt: stamp(d.ExpiresAt), Collapse: d.Collapse,
 	}
 	return m
 }
@@ -120,8 +121,8 @@ func Decode(r stream.Record) (*Delivery, error) {
 		},
 		Ordered: m.GetOrdered(), Sequence: m.GetSequence(), Previous: m.GetPrevious(),
 		ContentType: m.GetContentType(), Body: m.GetBody(),
-		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), ExpiresAt: moment(m.GetExpiresAt()),
-		Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
+		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
+		ExpiresAt: moment(m.GetExpiresAt()), Collapse: m.GetCollapse(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
 	}
 	for _, h := range m.GetHeaders() {

@@ -37,7 +37,7 @@ func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part
 // observe updates metrics and health with what changed in this turn of the loop.
 func (o *owner) observe(now int64) {
 	if n := o.queue.outstanding; n != o.waiting {
-		o.Metrics.waiting.Add(float64(n - o.waiting))
+		o.Metrics.waiting.WithLabelValues(o.label).Set(float64(n))
 		o.waiting = n
 	}
 	if full := o.full(); full != (o.conditions["full"] != nil) {
@@ -49,7 +49,7 @@ func (o *owner) observe(now int64) {
 			o.condition("full", nil)
 		}
 	}
-	if unrecorded := o.Slots.full(); unrecorded != (o.conditions["unrecorded"] != nil) {
+	if unrecorded := o.Slots.Full(); unrecorded != (o.conditions["unrecorded"] != nil) {
 		if unrecorded {
 			o.condition("unrecorded", errors.New("results can't be recorded: nothing is sent until they are"))
 		} else {

@@ -12,7 +12,7 @@ import (
 func (o *owner) holdEndpoint(e *endpoint, why error, now int64) {
 	o.Metrics.notMade.Inc()
 	o.localFailure = why
-	if e.until > 0 { // this request was already under way when the hold began
+	if e.localUntil > now { // this request was already under way when the hold began
 		return
 	}
 	if e.localFailures == 0 {
@@ -22,7 +22,8 @@ func (o *owner) holdEndpoint(e *endpoint, why error, now int64) {
 		o.failingLocally++
 		o.log.Warn("request not made", zap.String("endpoint", e.name), zap.Error(why))
 	}
-	o.queue.hold(e, now+min(firstHold<<e.localFailures, lastHold).Milliseconds())
+	e.localUntil = now + min(firstHold<<e.localFailures, lastHold).Milliseconds()
+	o.queue.list(e, now)
 	e.localFailures = min(e.localFailures+1, 16)
 }
 
@@ -41,7 +42,5 @@ func (o *owner) localFailureOver(e *endpoint) {
 // release ends the hold of an endpoint whose configuration changed.
 func (o *owner) release(e *endpoint) {
 	o.localFailureOver(e)
-	if e.until > 0 {
-		e.until = 1 // wake ends it
-	}
+	e.localUntil = 0
 }

@@ -15,7 +15,11 @@ type Metrics struct {
 	ageSeconds     prometheus.Histogram
 	commitSeconds  prometheus.Histogram
 	inFlight       prometheus.Gauge
-	waiting        prometheus.Gauge
+	waiting        *prometheus.GaugeVec
+	behind         *prometheus.GaugeVec
+	oldest         *prometheus.GaugeVec
+	endpoints      *prometheus.GaugeVec
+	failures       *prometheus.CounterVec
 	unrecorded     prometheus.Gauge
 	retries        prometheus.Counter
 	repeats        prometheus.Counter
@@ -58,11 +62,16 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		attempts: prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("attempts_total"), Help: "Attempts, by class of answer (2xx, 4xx …) or of error."}, []string{"result"}),
 		settled:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("deliveries_total"), Help: "Deliveries settled, by how they ended."}, []string{"settlement"}),
 
+		failures:  prometheus.NewCounterVec(prometheus.CounterOpts{Name: name("failures_total"), Help: "Failed attempts, by whose failure it is: receiver, ours, slow, gone, throttled."}, []string{"fault"}),
+		waiting:   prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("waiting"), Help: "Deliveries of a partition that were read and are not settled."}, []string{"partition"}),
+		behind:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("behind"), Help: "Deliveries of a partition that are read again later, because too many of their endpoint wait."}, []string{"partition"}),
+		oldest:    prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("oldest_waiting_seconds"), Help: "Since when the oldest delivery of a partition that waits could have been sent."}, []string{"partition"}),
+		endpoints: prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: name("endpoints"), Help: "Endpoints with deliveries that wait or failed, by state: healthy, failing, circuit_open, held (Retry-After), paused, closed (schedule), suspended."}, []string{"state"}),
+
 		attemptSeconds: histogram("attempt_seconds", "How long an attempt took.", prometheus.ExponentialBuckets(0.001, 2, 16)),
 		ageSeconds:     histogram("age_seconds", "From a delivery's planning to the beginning of its first attempt.", prometheus.ExponentialBuckets(0.001, 2.5, 16)),
 		commitSeconds:  histogram("record_seconds", "How long it took to record a group of results: attempts to Kafka, references to the store.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
 		inFlight:       gauge("in_flight", "Attempts under way."),
-		waiting:        gauge("waiting", "Deliveries that were read and are not settled."),
 		unrecorded:     gauge("unrecorded", "Results that wait to be recorded."),
 		full:           gauge("full_partitions", "Partitions that stopped reading because the maximum number of deliveries wait."),
 		retries:        counter("retries_total", "Failed attempts that are repeated later."),
@@ -76,8 +85,14 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		mismatched:     counter("mismatched_total", "Deliveries withheld because the log holds another delivery at their offset."),
 		ignored:        counter("settlements_ignored_total", "Settlements by a fenced owner that were found when a partition was opened, and ignored."),
 	}
-	for _, c := range []prometheus.Collector{m.attempts, m.settled} {
+	for _, c := range []prometheus.Collector{m.attempts, m.settled, m.failures, m.waiting, m.behind, m.oldest, m.endpoints} {
 		add(c)
+	}
+	for _, state := range stateNames {
+		m.endpoints.WithLabelValues(state)
+	}
+	for _, fault := range faultNames {
+		m.failures.WithLabelValues(fault)
 	}
 	return m, errors.Join(errs...)
 }

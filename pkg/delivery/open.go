@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -17,7 +18,7 @@ import (
 // recovered is what the attempts say about deliveries: results that were published and not committed, or all results
 // where the store was lost.
 type recovered struct {
-	settled offsets
+	settled pages.Offsets
 	retries map[int64]attemptSummary
 	// until is the offset from which on nothing is known; the offset of attempts stays until the position passed it.
 	until int64
@@ -25,22 +26,22 @@ type recovered struct {
 
 // apply changes a reference to what the attempts say; false where they say it is settled. An error says that the
 // attempts are of another log, whose offsets would settle deliveries that no receiver has.
-func (r *recovered) apply(ref *reference) (waits bool, err error) {
-	if ref.offset >= r.until {
+func (r *recovered) apply(ref *pages.Reference) (waits bool, err error) {
+	if ref.Offset >= r.until {
 		return true, nil
 	}
-	if id, known := r.settled.first(ref.offset); known && id != ref.id {
+	if id, known := r.settled.First(ref.Offset); known && id != ref.ID {
 		return true, errOtherLog
 	}
-	if r.settled.has(ref.offset) {
+	if r.settled.Has(ref.Offset) {
 		return false, nil
 	}
-	if t, ok := r.retries[ref.offset]; ok {
-		if t.id != 0 && t.id != ref.id {
+	if t, ok := r.retries[ref.Offset]; ok {
+		if t.id != 0 && t.id != ref.ID {
 			return true, errOtherLog
 		}
-		if counted(t.number) >= ref.attempts {
-			ref.attempts, ref.due = counted(t.number), t.next
+		if pages.Counted(t.number) >= ref.Attempts {
+			ref.Attempts, ref.Due = pages.Counted(t.number), t.next
 		}
 	}
 	return true, nil
@@ -75,6 +76,9 @@ func (o *owner) open(ctx context.Context) error {
 		return err
 	}
 	o.position, o.last = o.mark.Offset, o.mark.LastHash
+	now := o.now()
+	o.logTime, o.logTimeAt = o.mark.LogTime, now
+	o.drift, o.queue.drift = o.wall()-now, o.aged(now)-now
 	if o.AcceptLostDeliveries && o.position < start {
 		o.log.Warn("deliveries that left the log unread are skipped", zap.Int64("from", o.position), zap.Int64("to", start))
 		o.Metrics.gone.Add(float64(start - o.position))
@@ -82,6 +86,9 @@ func (o *owner) open(ctx context.Context) error {
 	}
 	if err := o.loadPages(ctx, e.pages); err != nil {
 		return fmt.Errorf("load references: %w", err)
+	}
+	if err := o.loadRecords(ctx, e.records); err != nil {
+		return fmt.Errorf("load records of endpoints: %w", err)
 	}
 	if err := o.readAttempts(ctx, e.attempts); err != nil {
 		return fmt.Errorf("read attempts back: %w", err)
@@ -128,6 +135,9 @@ func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, er
 	end = max(end, from)
 	e := extra{attempts: oldest}
 	to := o.mark
+	if end > start {
+		to.LogTime = newest.UnixMilli()
+	}
 	to.Status, to.Offset, to.LastHash, to.PublishedOffset, to.Extra = state.Rebuilding, from, 0, end, e.encode()
 	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
@@ -169,7 +179,7 @@ func (o *owner) loadPages(ctx context.Context, n int) error {
 	for from := 0; from < n; from += openPages {
 		var values [][]byte
 		err := o.within(ctx, func(ctx context.Context) (err error) {
-			values, err = o.Store.Load(ctx, o.part, o.mark, pageKeys(from, min(openPages, n-from)))
+			values, err = o.Store.Load(ctx, o.part, o.mark, pages.Keys(from, min(openPages, n-from)))
 			return err
 		})
 		if errors.Is(err, state.ErrFenced) {
@@ -179,7 +189,7 @@ func (o *owner) loadPages(ctx context.Context, n int) error {
 			return err
 		}
 		for _, v := range values {
-			if err := o.pages.load(v); err != nil {
+			if err := o.pages.Load(v); err != nil {
 				return err
 			}
 		}
@@ -199,15 +209,15 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 	}
 	o.recovered = recovered{retries: map[int64]attemptSummary{}}
 	// A delivery below the position without a reference was settled and committed.
-	waits := make(map[int64]bool, o.pages.count)
-	for _, r := range o.pages.refs {
-		if r.offset >= 0 {
-			waits[r.offset] = true
+	waits := make(map[int64]bool, o.pages.Count)
+	for _, r := range o.pages.Refs {
+		if r.Offset >= 0 {
+			waits[r.Offset] = true
 		}
 	}
 	r := &o.recovered
 	fenced := o.fencedOwners()
-	return o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
+	err = o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
 		t, err := scanAttempt(rec.Value, o.Topic)
 		if err != nil {
 			o.log.Warn("attempt not readable", zap.Int64("offset", rec.Offset), zap.Error(err))
@@ -216,22 +226,34 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		if !t.ofTopic {
 			return
 		}
+		o.recall(&t)
 		if late := fenced(t.owner); t.offset < o.position && !waits[t.offset] {
 			return
-		} else if late && t.number == 0 && t.settled {
+		} else if late && t.number == 0 && t.settled() {
 			o.Metrics.ignored.Inc()
 			o.log.Warn("settlement of a fenced owner ignored", zap.Int64("offset", t.offset))
 			return
 		}
 		r.until = max(r.until, t.offset+1)
 		switch {
-		case t.settled:
-			r.settled.add(t.offset, t.id)
+		case t.settled():
+			r.settled.Add(t.offset, t.id)
 			delete(r.retries, t.offset)
 		case t.number >= r.retries[t.offset].number: // numbers beyond 255 repeat
 			r.retries[t.offset] = t
 		}
 	})
+	if err != nil {
+		return err
+	}
+	if o.mark.Status != state.Ready {
+		now := o.now()
+		for _, e := range o.queue.endpoints {
+			e.health.Rebuilt(now)
+			o.touch(e, true)
+		}
+	}
+	return nil
 }
 
 // fencedOwners returns a function that reports whether an owner was fenced. An attempt happened, whoever made it; a
@@ -286,16 +308,16 @@ func (o *owner) scan(ctx context.Context, topic string, from, end int64, each fu
 // enqueue takes the references in, in the order of the log.
 func (o *owner) enqueue() error {
 	type stored struct {
-		ref  reference
+		ref  pages.Reference
 		slot int32
 	}
 	var all []stored
-	for slot, r := range o.pages.refs {
-		if r.offset >= 0 {
+	for slot, r := range o.pages.Refs {
+		if r.Offset >= 0 {
 			all = append(all, stored{r, int32(slot)})
 		}
 	}
-	slices.SortFunc(all, func(a, b stored) int { return cmp.Compare(a.ref.offset, b.ref.offset) })
+	slices.SortFunc(all, func(a, b stored) int { return cmp.Compare(a.ref.Offset, b.ref.Offset) })
 	now := o.now()
 	for _, s := range all {
 		was := s.ref
@@ -304,28 +326,28 @@ func (o *owner) enqueue() error {
 			return err
 		}
 		if !waits {
-			o.pages.remove(s.slot)
+			o.pages.Remove(s.slot)
 			continue
 		}
 		if s.ref != was {
-			o.pages.set(s.slot, s.ref)
+			o.pages.Set(s.slot, s.ref)
 		}
-		o.keepBody(o.queue.add(s.ref, s.slot, nil, o.at(s.ref.due), now))
+		o.keepBody(o.queue.add(s.ref, s.slot, nil, o.at(s.ref.Due), now))
 	}
 	return nil
 }
 
 // reconcile applies the attempts to a reference. Attempts of another log are an incident; where the operator accepted
 // the loss, they are ignored.
-func (o *owner) reconcile(ref *reference) (waits bool, err error) {
+func (o *owner) reconcile(ref *pages.Reference) (waits bool, err error) {
 	waits, err = o.recovered.apply(ref)
 	if err == nil {
 		return waits, nil
 	}
 	if !o.AcceptLostDeliveries {
-		return false, o.raiseRecreated(o.Topic, ref.offset, err)
+		return false, o.raiseRecreated(o.Topic, ref.Offset, err)
 	}
-	o.log.Warn("attempts of another log are ignored", zap.Int64("offset", ref.offset))
+	o.log.Warn("attempts of another log are ignored", zap.Int64("offset", ref.Offset))
 	o.recovered = recovered{}
 	return true, nil
 }

@@ -4,12 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -29,7 +32,7 @@ type owner struct {
 	mark  state.Watermark // as the store has it
 	token []byte          // mark's, which stands in each attempt
 	queue *queue
-	pages *pages
+	pages *pages.Pages
 	seen  *window
 	// position is the next offset to read; deliveries below it are settled or outstanding.
 	position int64
@@ -43,7 +46,7 @@ type owner struct {
 	next      int64
 	fresh     []*item // taken since the last commit
 	results   []result
-	rejects   []stream.Record // published with the next commit
+	rejects   []stream.Record // published with the next commit, with events about endpoints
 	oldest    int64           // time of the first of results and rejects
 	recorded  int64           // time of the last commit
 	bodies    int64           // bytes of the bodies of waiting items
@@ -54,14 +57,30 @@ type owner struct {
 	// last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *Targets
-	held                            ring[hold] // in the order they were held, including those that are held no more
-	holding                         int        // how many are held now
-	gone, mismatched                int        // withheld: the log lost them, or holds another delivery at their offset
+	byHash                          map[uint64]named // the targets by the hash of their names
+	held                            ring[hold]       // in the order they were held, including those that are held no more
+	holding                         int              // how many are held now
+	gone, mismatched                int              // withheld: the log lost them, or holds another delivery at their offset
 	// failingLocally counts endpoints held after local failures; since when, and the last failure.
 	failingLocally      int
 	failingLocallySince int64
 	localFailure        error
-	waiting             int // as last added to the metric
+	label               string // of its metrics
+	waiting             int    // as last added to the metric
+
+	// share is this partition's part in the slots of the process.
+	share     *slots.Owner
+	places    recordPlaces
+	dirty     []*endpoint // whose records changed since the last commit
+	scheduled []*endpoint // that have a schedule
+	states    [states]int // endpoints by state, as last added to the metric
+	oldestAt  int64       // when the age of the oldest was looked for last
+	tended    int64       // when the endpoints were looked over last
+	// toReport are endpoints whose health is to be reported, not before reportAfter.
+	toReport    []*endpoint
+	reporting   bool
+	reportAfter int64
+	reports     chan reportDone
 
 	stopping  bool // draining: no new attempt starts
 	recording bool
@@ -79,9 +98,11 @@ type owner struct {
 	fence     chan error
 	changed   <-chan struct{}
 
-	began    time.Time // origin of now
-	lastTurn int64     // when the loop turned last
-	drift    int64     // of the wall clock from now, ms
+	began time.Time // origin of now
+	// logTime is the newest time of a record, in ms of the wall clock, at logTimeAt.
+	logTime, logTimeAt int64
+	lastTurn           int64 // when the loop turned last
+	drift              int64 // of the wall clock from now, ms
 	// ownershipUnknown: the loop paused for so long that another owner may have the partition; nothing is sent or
 	// settled until the store confirms this owner.
 	ownershipUnknown, checkingFence bool
@@ -104,6 +125,7 @@ type job struct {
 	d  *Delivery
 	to Target
 	n  int
+	c  circumstances
 }
 
 // work processes a partition until it drains, is fenced, or the store or Kafka fails for good.
@@ -113,12 +135,15 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
 		log:      c.Log.With(zap.Int32("partition", number)),
 		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", 20),
-		queue:    newQueue(), pages: newPages(), seen: newWindow(),
-		jobs: make(chan job), done: make(chan result, c.Slots.maxInFlight),
+		queue:    newQueue(), pages: pages.New(), seen: newWindow(),
+		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
-		fence: make(chan error, 1), began: time.Now(),
-		conditions: map[string]error{}, bodiless: map[int64]*item{},
+		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
+		conditions: map[string]error{}, bodiless: map[int64]*item{}, label: strconv.Itoa(int(number)),
+		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
 	}
+	o.share = slots.NewOwner(o.wake)
+	o.queue.claim, o.queue.unclaim, o.queue.born = o.claimSlot, o.returnSlot, o.born
 	o.send, o.abandon = context.WithCancel(ctx)
 	defer o.close()
 	if err := o.open(ctx); err != nil {
@@ -141,12 +166,12 @@ func (o *owner) close() {
 	if o.recording {
 		unrecorded += (<-o.committed).results
 	}
-	o.Slots.forget(o.queue.taken, unrecorded)
+	o.Slots.Forget(o.share, unrecorded)
 	o.Metrics.unrecorded.Sub(float64(unrecorded))
 	if o.conditions["full"] != nil {
 		o.Metrics.full.Dec()
 	}
-	o.Metrics.waiting.Sub(float64(o.waiting))
+	o.unobserve()
 	o.Health.Remove(o.healthName())
 }
 
@@ -166,10 +191,14 @@ func (o *owner) run(ctx context.Context) error {
 		o.kafka.Alive()
 		o.checkClock(now)
 		o.checkFence(ctx, now)
+		o.queue.settleReplaced(now)
 		o.queue.wake(now)
+		o.tendEndpoints(now)
+		o.takeGrants(now)
 		o.dispatch(now)
 		o.readBodies(now)
 		o.record(ctx, now)
+		o.report(now)
 		o.observe(now)
 		if o.stopping && o.queue.taken == 0 && o.allRecorded() {
 			return nil
@@ -204,6 +233,8 @@ func (o *owner) run(ctx context.Context) error {
 			if err := o.commitDone(c); err != nil {
 				return err
 			}
+		case r := <-o.reports:
+			o.reportEnded(r)
 		case err := <-o.fence:
 			if err := o.fenceChecked(err); err != nil {
 				return err
@@ -308,24 +339,22 @@ func (o *owner) takeSome() error {
 
 func (o *owner) takeOne(r stream.Record, now int64) error {
 	o.position = r.Offset + 1
+	o.noteLogTime(r.Time.UnixMilli(), now)
 	d, err := Decode(r)
 	if err != nil {
-		o.reject(r, err, now)
+		o.reject(r, err)
 		return nil
 	}
 	if o.seen.repeat(keyOf(d.ID, d.ReplayJob)) {
 		o.Metrics.repeats.Inc()
 		return nil
 	}
-	ref := reference{
-		offset: r.Offset, due: max(o.wall(), d.NotBefore.UnixMilli()),
-		id: idHash(d.ID, d.ReplayJob), endpoint: endpointHash(d.Endpoint), orderingKey: orderingKeyHash(d),
-	}
+	ref := referenceOf(d, r.Offset, max(o.wall(), d.NotBefore.UnixMilli()), o.MaxAge)
 	waits, err := o.reconcile(&ref)
 	if err != nil || !waits { // settled before the store was lost
 		return err
 	}
-	it := o.queue.add(ref, noSlot, d, o.at(ref.due), now)
+	it := o.queue.add(ref, pages.NoSlot, d, o.at(ref.Due), now)
 	o.fresh = append(o.fresh, it)
 	o.dispatch(now)
 	o.keepBody(it)
@@ -345,32 +374,4 @@ func (o *owner) stopped(err error) {
 		err = fmt.Errorf("%d deliveries left the log unread: %w", gone.Start-gone.From, err)
 	}
 	o.condition("position", err)
-}
-
-// follow applies the newest configuration.
-func (o *owner) follow() {
-	o.targets, o.changed = o.Directory.Newest()
-	if o.targets == nil {
-		o.condition("configuration", errors.New("no configuration yet: nothing is sent"))
-		return
-	}
-	o.condition("configuration", nil)
-	prints := make(map[uint32]uint64, len(o.targets.ByName))
-	for name, t := range o.targets.ByName {
-		prints[endpointHash(name)] = t.Fingerprint()
-	}
-	changed, inactive := map[*endpoint]bool{}, map[*endpoint]bool{}
-	for hash, e := range o.queue.endpoints {
-		print, active := prints[hash]
-		inactive[e] = !active
-		changed[e] = active && e.fingerprint != 0 && e.fingerprint != print
-		e.fingerprint = print
-		if !active || changed[e] {
-			o.release(e)
-		}
-	}
-	o.queue.makeDue(o.now(), func(it *item) bool {
-		// A delivery with a NotBefore still waits for it.
-		return it.held || inactive[it.endpoint] || changed[it.endpoint] && it.attempts > 0
-	})
 }

@@ -1,10 +1,8 @@
 package delivery
 
 import (
-	"math"
-	"slices"
-
-	"github.com/cespare/xxhash/v2"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 )
 
 // queue decides which delivery of a partition goes next. It is pure: no clock, no I/O; times are the owner's monotonic
@@ -13,28 +11,38 @@ import (
 // A delivery that may not be sent yet waits in exactly one state: behind the head of its ordering key, for its due
 // time, or for a slot of its endpoint. Only the head of an ordering key leaves the first state.
 type queue struct {
-	endpoints    map[uint32]*endpoint
+	endpoints    map[uint64]*endpoint
 	tenants      map[string]*tenant
 	orderingKeys map[uint64]*orderingKey
 	turns        ring[*tenant] // tenants with an endpoint that can send
 	passed       []*endpoint   // passed over because their next item has no body
-	held         []*endpoint   // held until a time
+	sleeping     sleepers      // endpoints to be looked at again
 	due          dueHeap
+	replaced     []*item // by newer ones, while they waited for their due time
+	// claim takes a slot of the process for an endpoint; one that gets none asks until it is granted. unclaim returns it.
+	claim   func(*endpoint) bool
+	unclaim func(*endpoint)
+	// born, where set, completes an endpoint that is new.
+	born func(*endpoint)
+	// drift leads from this clock to the wall clock, in ms.
+	drift int64
 	// outstanding counts unsettled items, taken those that hold a slot.
 	outstanding, taken int
 }
 
 // item is one outstanding delivery.
 type item struct {
-	// ref is what the store holds of it, or will hold after the next commit; slot is its place in the pages, or noSlot.
-	ref  reference
+	// ref is what the store holds of it, or will hold after the next commit; slot is its place in the pages, or pages.NoSlot.
+	ref  pages.Reference
 	slot int32
 	// due and attempts include results that are not recorded yet; the due time of ref is one of the wall clock.
 	due      int64
 	attempts uint8
 	state    itemState
 	// recorded: its settlement is in the log, or in the commit under way.
-	recorded    bool
+	recorded bool
+	// since is when its first attempt began, health.Never where that is not known.
+	since       int64
 	orderingKey *orderingKey
 	behind      *item // the next of its ordering key
 	endpoint    *endpoint
@@ -68,23 +76,6 @@ type orderingKey struct {
 	undeliveredPending int
 }
 
-type endpoint struct {
-	hash   uint32
-	name   string // empty until a body was read
-	tenant *tenant
-	ready  ring[*item]
-	taken  int
-	limit  int
-	listed bool
-	bodies int64 // bytes of the bodies kept for it
-	// fingerprint of the configuration last applied.
-	fingerprint uint64
-	waiting     int // its outstanding items
-	// until is the end of its hold, 0 where it is not held; localFailures counts local failures in a row.
-	until         int64
-	localFailures int
-}
-
 type tenant struct {
 	endpoints ring[*endpoint]
 	listed    bool
@@ -94,67 +85,56 @@ type tenant struct {
 const defaultConcurrency = 64
 
 func newQueue() *queue {
-	return &queue{endpoints: map[uint32]*endpoint{}, tenants: map[string]*tenant{}, orderingKeys: map[uint64]*orderingKey{}}
-}
-
-func endpointHash(name string) uint32 { return uint32(xxhash.Sum64String(name)) }
-
-// orderingKeyHash is 0 for a delivery without an ordering key.
-func orderingKeyHash(d *Delivery) uint64 {
-	if !d.Ordered {
-		return 0
+	return &queue{
+		endpoints: map[uint64]*endpoint{}, tenants: map[string]*tenant{}, orderingKeys: map[uint64]*orderingKey{},
+		claim: func(*endpoint) bool { return true }, unclaim: func(*endpoint) {}, born: func(*endpoint) {},
 	}
-	var h xxhash.Digest
-	h.Reset()
-	for _, s := range [...]string{d.Endpoint, "\x00", d.Event.Topic, "\x00", d.Event.Subject} {
-		_, _ = h.WriteString(s) // never fails
-	}
-	return max(h.Sum64(), 1)
 }
 
 // endpoint finds or creates the endpoint of a hash.
-func (q *queue) endpoint(hash uint32) *endpoint {
+func (q *queue) endpoint(hash uint64) *endpoint {
 	e, ok := q.endpoints[hash]
 	if !ok {
-		// Its tenant is not known before a body was read: until then it has a tenant of its own.
-		e = &endpoint{hash: hash, limit: defaultConcurrency, tenant: &tenant{}}
+		e = newEndpoint(hash)
 		q.endpoints[hash] = e
+		q.born(e)
 	}
 	return e
 }
 
-// identify stores the name and the tenant of an endpoint once a body was read.
-func (q *queue) identify(e *endpoint, d *Delivery) {
+// identify stores the name and the tenant of an endpoint once they are known.
+func (q *queue) identify(e *endpoint, name, of string) {
 	if e.name != "" {
 		return
 	}
-	e.name = d.Endpoint
-	t, ok := q.tenants[d.Tenant]
+	e.name, e.health.Name, e.share.Tenant = name, name, of
+	t, ok := q.tenants[of]
 	if !ok {
 		t = &tenant{}
-		q.tenants[d.Tenant] = t
+		q.tenants[of] = t
 	}
 	e.tenant = t // where it is listed under the old one, next moves it
 }
 
 // add takes a delivery in, in the order of offsets: one that was just read, or a stored reference; due is when it may
 // be sent.
-func (q *queue) add(r reference, slot int32, d *Delivery, due, now int64) *item {
-	it := &item{ref: r, slot: slot, due: due, attempts: r.attempts, delivery: d}
-	it.endpoint = q.endpoint(r.endpoint)
+func (q *queue) add(r pages.Reference, slot int32, d *Delivery, due, now int64) *item {
+	it := &item{ref: r, slot: slot, due: due, attempts: r.Attempts, delivery: d, since: health.Never}
+	it.endpoint = q.endpoint(r.Endpoint)
 	it.endpoint.waiting++
 	if d != nil {
-		q.identify(it.endpoint, d)
+		q.identify(it.endpoint, d.Endpoint, d.Tenant)
 	}
 	q.outstanding++
-	if r.orderingKey == 0 {
+	q.supersede(it, now)
+	if r.OrderingKey == 0 {
 		q.schedule(it, now)
 		return it
 	}
-	l, ok := q.orderingKeys[r.orderingKey]
+	l, ok := q.orderingKeys[r.OrderingKey]
 	if !ok {
-		l = &orderingKey{key: r.orderingKey}
-		q.orderingKeys[r.orderingKey] = l
+		l = &orderingKey{key: r.OrderingKey}
+		q.orderingKeys[r.OrderingKey] = l
 	}
 	it.orderingKey = l
 	if l.head == nil {
@@ -176,109 +156,21 @@ func (q *queue) schedule(it *item, now int64) {
 		return
 	}
 	it.state = forSlot
-	it.endpoint.ready.push(it)
-	q.list(it.endpoint)
-}
-
-func (q *queue) list(e *endpoint) {
-	if e.listed || e.ready.n == 0 || e.taken >= e.limit || e.until > 0 {
-		return
-	}
-	e.listed = true
-	q.listUnder(e.tenant, e)
-}
-
-func (q *queue) listUnder(t *tenant, e *endpoint) {
-	t.endpoints.push(e)
-	if !t.listed {
-		t.listed = true
-		q.turns.push(t)
-	}
-}
-
-// wake moves items that are due to their turn, and ends holds that are over.
-func (q *queue) wake(now int64) {
-	for len(q.due) > 0 && q.due[0].due <= now {
-		q.schedule(q.due.pop(), now)
-	}
-	q.held = slices.DeleteFunc(q.held, func(e *endpoint) bool {
-		if e.until > now {
-			return false
-		}
-		e.until = 0
-		q.list(e)
-		return true
-	})
-}
-
-// nextDue is the next time at which wake has work to do.
-func (q *queue) nextDue() (next int64, ok bool) {
-	next = math.MaxInt64
-	if len(q.due) > 0 {
-		next = q.due[0].due
-	}
-	for _, e := range q.held {
-		next = min(next, e.until)
-	}
-	return next, next < math.MaxInt64
-}
-
-// hold stops an endpoint until a time; wake ends the hold.
-func (q *queue) hold(e *endpoint, until int64) {
-	if e.until == 0 {
-		q.held = append(q.held, e)
-	}
-	e.until = until
-}
-
-// next gives a slot to the delivery whose turn it is: tenants take turns, then the endpoints of the tenant, then the
-// deliveries of the endpoint. Where bodies is false, items without a body keep their turn until resumePassed. It
-// returns nil where no item can be sent.
-func (q *queue) next(bodies bool) *item {
-	for q.turns.n > 0 {
-		t := q.turns.pop()
-		e := t.endpoints.pop()
-		moved := e.tenant != t
-		var it *item
-		e.listed = false
-		switch {
-		case moved || e.ready.n == 0 || e.taken >= e.limit || e.until > 0:
-		case !bodies && e.ready.first().delivery == nil:
-			e.listed = true
-			q.passed = append(q.passed, e)
-		default:
-			it = e.ready.pop()
-			it.state = taken
-			e.taken++
-			q.taken++
-		}
-		q.list(e)
-		if t.endpoints.n > 0 {
-			q.turns.push(t)
-		} else {
-			t.listed = false
-		}
-		if it != nil {
-			return it
-		}
-	}
-	return nil
-}
-
-// resumePassed returns their turn to the endpoints that were passed over.
-func (q *queue) resumePassed() {
-	for _, e := range q.passed {
-		e.listed = false
-		q.list(e)
-	}
-	q.passed = q.passed[:0]
+	e := it.endpoint
+	e.ready.push(it)
+	e.look = min(e.look, deadlineOf(it, q.drift))
+	q.list(e, now)
 }
 
 // free returns the slot of an item.
-func (q *queue) free(it *item) {
-	it.endpoint.taken--
+func (q *queue) free(it *item, now int64) {
+	e := it.endpoint
+	e.taken--
 	q.taken--
-	q.list(it.endpoint)
+	if e.probe == it {
+		e.probe = nil
+	}
+	q.list(e, now)
 }
 
 // later lets a taken item wait until due: after a failed attempt, or one that could not be made. It stays the head of

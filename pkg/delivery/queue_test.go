@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"pgregory.net/rapid"
+
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 )
 
 // Random results: an endpoint has at most its limit in flight, an ordering key has one item in flight and keeps its
@@ -22,17 +24,17 @@ func TestQueue_KeepsOrderAndLimits(t *testing.T) {
 			d := &Delivery{Tenant: fmt.Sprint(offset % 3), Endpoint: fmt.Sprint("e", offset%3, rapid.IntRange(0, 2).Draw(t, "endpoint"))}
 			orderingKey := uint64(rapid.IntRange(0, 3).Draw(t, "ordering key"))
 			if orderingKey > 0 {
-				orderingKey += uint64(endpointHash(d.Endpoint)) << 8
+				orderingKey += endpointHash(d.Endpoint) << 8
 			}
 			due := now + rapid.Int64Range(-5, 20).Draw(t, "due")
-			q.add(reference{offset: offset, endpoint: endpointHash(d.Endpoint), orderingKey: orderingKey}, noSlot, d, due, now)
+			q.add(pages.Reference{Offset: offset, Endpoint: endpointHash(d.Endpoint), OrderingKey: orderingKey}, pages.NoSlot, d, due, now)
 			q.endpoint(endpointHash(d.Endpoint)).limit = limit
 			offset++
 		}
 		settle := func(i int, how int) {
 			it := taken[i]
 			taken = append(taken[:i], taken[i+1:]...)
-			q.free(it)
+			q.free(it, now)
 			switch how {
 			case 0:
 				q.later(it, now+rapid.Int64Range(1, 30).Draw(t, "wait"), now)
@@ -48,7 +50,7 @@ func TestQueue_KeepsOrderAndLimits(t *testing.T) {
 			settled++
 		}
 		take := func() bool {
-			it := q.next(true)
+			it := q.next(true, now)
 			if it == nil {
 				return false
 			}
@@ -69,10 +71,10 @@ func TestQueue_KeepsOrderAndLimits(t *testing.T) {
 				if it.orderingKey.undeliveredPending > 0 {
 					t.Fatal("sent before the undelivered settlement in front of it was committed")
 				}
-				if it.ref.offset < last[it.orderingKey] {
-					t.Fatalf("offset %d after %d", it.ref.offset, last[it.orderingKey])
+				if it.ref.Offset < last[it.orderingKey] {
+					t.Fatalf("offset %d after %d", it.ref.Offset, last[it.orderingKey])
 				}
-				last[it.orderingKey] = it.ref.offset
+				last[it.orderingKey] = it.ref.Offset
 			}
 			taken = append(taken, it)
 			return true
@@ -125,15 +127,16 @@ func TestQueue_TenantsAndEndpointsTakeTurns(t *testing.T) {
 	put := func(tenant, endpoint string, n int) {
 		for range n {
 			d := &Delivery{Tenant: tenant, Endpoint: endpoint}
-			q.add(reference{endpoint: endpointHash(endpoint)}, noSlot, d, 0, 0)
+			q.add(pages.Reference{Endpoint: endpointHash(endpoint)}, pages.NoSlot, d, 0, 0)
 		}
 	}
 	put("big", "b1", 100)
 	put("big", "b2", 100)
 	put("small", "s1", 2)
 	var got string
+	const now = 0
 	for range 8 {
-		got += q.next(true).endpoint.name + " "
+		got += q.next(true, now).endpoint.name + " "
 	}
 	if want := "b1 s1 b2 s1 b1 b2 b1 b2 "; got != want {
 		t.Errorf("turns %s, want %s", got, want)

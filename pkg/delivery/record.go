@@ -10,8 +10,10 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // commit is one step of recording: records that are published first, then changes of the store, and what follows once
@@ -26,6 +28,9 @@ type commit struct {
 	keepsAttemptsOffset bool
 	// undelivered: it settles deliveries that no receiver has.
 	undelivered bool
+
+	// endpoints are those whose records it changes.
+	endpoints []*endpoint
 
 	results            int
 	undeliveredPending []*orderingKey
@@ -45,18 +50,21 @@ type extra struct {
 	// attempts is the offset from which an opening reads the attempts of the partition: results may have been published
 	// that are not in the store.
 	attempts int64
+	// records is how many records of endpoints there may be.
+	records int32
 	// attemptsHash is the hash of the record before it, 0 where that is not known; it detects that the topic was
 	// created again.
 	attemptsHash uint64
 }
 
 // extraFormat is the format of extra and of the pages.
-const extraFormat = 2
+const extraFormat = 3
 
 func (e extra) encode() []byte {
 	b := []byte{extraFormat}
 	b = binary.AppendUvarint(b, uint64(e.pages))
 	b = binary.AppendUvarint(b, uint64(e.attempts))
+	b = binary.AppendUvarint(b, uint64(e.records))
 	return binary.BigEndian.AppendUint64(b, e.attemptsHash)
 }
 
@@ -67,19 +75,14 @@ func parseExtra(b []byte) (extra, error) {
 	if b[0] != extraFormat {
 		return extra{}, fmt.Errorf("position of deliveries has format %d, this binary knows %d: let the version that wrote it deliver what waits, then delete the keys of this domain in Redis", b[0], extraFormat)
 	}
-	pages, n := binary.Uvarint(b[1:])
-	if n <= 0 {
+	r := wire.Reader{Rest: b[1:]}
+	e := extra{pages: int(r.Uvarint()), attempts: int64(r.Uvarint()), records: int32(r.Uvarint())}
+	hash := r.Bytes(8)
+	if !r.Done() {
 		return extra{}, errors.New("watermark is cut short")
 	}
-	attempts, m := binary.Uvarint(b[1+n:])
-	if m <= 0 {
-		return extra{}, errors.New("watermark is cut short")
-	}
-	b = b[1+n+m:]
-	if len(b) != 8 {
-		return extra{}, errors.New("watermark is cut short")
-	}
-	return extra{pages: int(pages), attempts: int64(attempts), attemptsHash: binary.BigEndian.Uint64(b)}, nil
+	e.attemptsHash = binary.BigEndian.Uint64(hash)
+	return e, nil
 }
 
 // record starts a commit where one is due. Only ordering keys after an undelivered settlement wait for it, so results
@@ -90,7 +93,7 @@ func (o *owner) record(ctx context.Context, now int64) {
 	}
 	n := len(o.results) + len(o.rejects)
 	due := n >= maxResults || n > 0 && now-o.oldest >= tick.Milliseconds() ||
-		len(o.fresh) >= maxFresh/2 || now-o.recorded >= idle.Milliseconds()
+		len(o.fresh) >= maxFresh/2 || len(o.dirty) >= maxRecords || now-o.recorded >= idle.Milliseconds()
 	if o.stopping && o.queue.taken == 0 {
 		due = !o.allRecorded()
 	}
@@ -108,7 +111,7 @@ func (o *owner) record(ctx context.Context, now int64) {
 
 // allRecorded reports that a successor would find everything.
 func (o *owner) allRecorded() bool {
-	return !o.recording && len(o.results) == 0 && len(o.rejects) == 0 && len(o.fresh) == 0 && o.position == o.mark.Offset
+	return !o.recording && len(o.results) == 0 && len(o.rejects) == 0 && len(o.fresh) == 0 && len(o.dirty) == 0 && o.position == o.mark.Offset
 }
 
 // cut takes the content of the next commit: at most maxResults results, the references of all items below the position
@@ -135,16 +138,18 @@ func (o *owner) cut(now int64) commit {
 	o.oldest = now
 	for _, it := range o.fresh {
 		if !it.recorded {
-			it.slot = o.pages.add(it.ref)
+			it.slot = o.pages.Add(it.ref)
 		}
 	}
 	o.fresh = o.fresh[:0]
 	var left int
-	c.changes.Puts, c.changes.Deletes, left = o.pages.changes(maxPages)
-	c.extra.pages = o.pages.number()
+	c.changes.Puts, c.changes.Deletes, left = o.pages.Changes(maxPages)
+	c.endpoints = o.cutRecords(&c.changes, now)
+	c.extra.pages, c.extra.records = o.pages.Number(), o.places.number
 	c.to = o.mark
 	c.to.Offset, c.to.LastHash = o.position, o.last
 	c.to.At = o.wall()
+	c.to.LogTime = max(0, o.logTime+now-o.logTimeAt)
 	c.to.Serial++
 	// Pages that had no room in this commit still need their attempts.
 	c.keepsAttemptsOffset = left > 0 || o.position < o.recovered.until
@@ -158,16 +163,16 @@ func (o *owner) cut(now int64) commit {
 func (o *owner) apply(r *result) {
 	it := r.it
 	if r.decision.settlement == Unsettled {
-		it.ref.attempts, it.ref.due = counted(r.number), r.decision.next.UnixMilli()
-		if it.slot != noSlot {
-			o.pages.set(it.slot, it.ref)
+		it.ref.Attempts, it.ref.Due = pages.Counted(r.number), r.decision.next.UnixMilli()
+		if it.slot != pages.NoSlot {
+			o.pages.Set(it.slot, it.ref)
 		}
 		return
 	}
 	it.recorded = true
-	if it.slot != noSlot {
-		o.pages.remove(it.slot)
-		it.slot = noSlot
+	if it.slot != pages.NoSlot {
+		o.pages.Remove(it.slot)
+		it.slot = pages.NoSlot
 	}
 }
 
@@ -304,7 +309,7 @@ func (o *owner) within(ctx context.Context, call func(context.Context) error) er
 func (o *owner) commitDone(c committed) error {
 	o.recording = false
 	o.failing.Store(nil)
-	o.Slots.recorded(c.results)
+	o.Slots.Recorded(c.results)
 	o.Metrics.unrecorded.Sub(float64(c.results))
 	switch {
 	case errors.Is(c.err, state.ErrFenced):
@@ -319,6 +324,9 @@ func (o *owner) commitDone(c committed) error {
 	o.kafka.Worked(o.mark.Offset)
 	if o.mark.Offset >= o.recovered.until {
 		o.recovered = recovered{}
+	}
+	for _, e := range c.endpoints {
+		o.unreported(e, e.urgentCut)
 	}
 	for _, l := range c.undeliveredPending {
 		o.queue.committed(l, now)

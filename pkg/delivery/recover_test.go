@@ -201,11 +201,15 @@ func TestRecord_LostStoreAnswerNeedsNoNewOwner(t *testing.T) {
 
 func TestBodies_NeighboursAreFetchedTogether(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		sim := newSimulation(t, 1, "e1")
+		var endpoints []string
+		for i := range 60 {
+			endpoints = append(endpoints, fmt.Sprint("e", i))
+		}
+		sim := newSimulation(t, 1, endpoints...)
 		sim.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
 		r := sim.start()
-		for i := range 60 {
-			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		for i, e := range endpoints {
+			sim.plan(newDelivery(e, "s", fmt.Sprint(i)))
 		}
 		time.Sleep(time.Second)
 		r.drain()
@@ -213,7 +217,7 @@ func TestBodies_NeighboursAreFetchedTogether(t *testing.T) {
 		r = sim.start()
 		time.Sleep(100 * time.Millisecond)
 		before := r.reads.Load()
-		sim.configure(2, 64, "e1") // a changed endpoint: all are due at once
+		sim.configure(2, 64, endpoints...) // changed endpoints: all are due at once
 		time.Sleep(time.Second)
 		reads := r.reads.Load() - before
 		r.drain()

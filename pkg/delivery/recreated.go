@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -79,11 +80,11 @@ func (o *owner) clearPages(ctx context.Context, n int) error {
 	if err := o.loadPages(ctx, n); err != nil {
 		return fmt.Errorf("load references: %w", err)
 	}
-	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", o.pages.count), zap.Int64("offset", o.mark.Offset))
-	o.Metrics.gone.Add(float64(o.pages.count))
-	o.pages = newPages()
+	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", o.pages.Count), zap.Int64("offset", o.mark.Offset))
+	o.Metrics.gone.Add(float64(o.pages.Count))
+	o.pages = pages.New()
 	for from := 0; from < n; from += maxPages {
-		if err := o.writeWatermark(ctx, o.mark, state.Commit{Deletes: pageKeys(from, min(maxPages, n-from))}); err != nil {
+		if err := o.writeWatermark(ctx, o.mark, state.Commit{Deletes: pages.Keys(from, min(maxPages, n-from))}); err != nil {
 			return err
 		}
 	}

@@ -30,6 +30,19 @@ func (r *ring[T]) pop() T {
 	return v
 }
 
+// at is the i-th value from the front.
+func (r *ring[T]) at(i int) T { return r.buf[(r.head+i)%len(r.buf)] }
+
+// remove takes the i-th value out; those before it move up.
+func (r *ring[T]) remove(i int) T {
+	v := r.at(i)
+	for ; i > 0; i-- {
+		r.buf[(r.head+i)%len(r.buf)] = r.at(i - 1)
+	}
+	r.pop()
+	return v
+}
+
 // dueHeap holds the items that wait for their due time, the earliest on top; items with one due time are in the order
 // of the log.
 type dueHeap []*item
@@ -38,7 +51,7 @@ func (h dueHeap) before(i, j int) bool {
 	if h[i].due != h[j].due {
 		return h[i].due < h[j].due
 	}
-	return h[i].ref.offset < h[j].ref.offset
+	return h[i].ref.Offset < h[j].ref.Offset
 }
 
 func (h *dueHeap) push(it *item) {

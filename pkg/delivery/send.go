@@ -9,6 +9,8 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
@@ -26,10 +28,17 @@ type result struct {
 	number       int
 	attempt      stream.Record
 	// dead is the dead letter where the delivery is dead or cancelled.
-	dead  *stream.Record
-	class string
-	took  time.Duration
-	age   time.Duration // at the first attempt
+	dead *stream.Record
+	// d is its delivery; shows, hold, status and why are what the attempt showed of the endpoint.
+	d      *Delivery
+	shows  health.Kind
+	fault  Fault
+	hold   time.Duration
+	status int
+	why    string
+	class  string
+	took   time.Duration
+	age    time.Duration // at the first attempt
 }
 
 // workerIdle is how long a sender waits for its next attempt before it ends.
@@ -41,15 +50,11 @@ func (o *owner) dispatch(now int64) {
 		return
 	}
 	if len(o.awaitingBody) < maxAwaitingBody {
-		o.queue.resumePassed()
+		o.queue.resumePassed(now)
 	}
 	for o.queue.turns.n > 0 && !o.ownershipUnknown {
-		if !o.Slots.take(o.wake) {
-			return
-		}
-		it := o.queue.next(len(o.awaitingBody) < maxAwaitingBody)
+		it := o.queue.next(len(o.awaitingBody) < maxAwaitingBody, now)
 		if it == nil {
-			o.Slots.give(false)
 			return
 		}
 		o.takeBody(it)
@@ -64,7 +69,7 @@ func (o *owner) begin(it *item, now int64) {
 		o.awaitingBody = append(o.awaitingBody, it)
 		return
 	}
-	o.queue.identify(it.endpoint, d)
+	o.queue.identify(it.endpoint, d.Endpoint, d.Tenant)
 	if o.checkPause(o.now()); o.ownershipUnknown {
 		o.putBack(it, now, now)
 		return
@@ -88,24 +93,36 @@ func (o *owner) begin(it *item, now int64) {
 		o.settle(o.withoutAttempt(it, d, decision{settlement: Cancelled, reason: reason}))
 		return
 	}
+	if v := o.withdrawn(it, d); v.settlement != Unsettled {
+		o.settle(o.withoutAttempt(it, d, v))
+		return
+	}
 	if it.attempts == 0 && d.NotBefore.UnixMilli() > o.wall() { // the wall clock was set back, or is far off
 		o.putBack(it, o.at(d.NotBefore.UnixMilli()), now)
 		return
 	}
 	if it.orderingKey != nil && it.orderingKey.undeliveredPending > 0 {
-		o.giveBack(it)
+		o.giveBack(it, now)
 		o.queue.awaitCommit(it)
 		o.keepBody(it)
 		return
 	}
 	e := it.endpoint
-	e.limit, e.fingerprint = max(1, to.Concurrency()), to.Fingerprint()
-	if e.taken > e.limit || e.until > 0 { // the limit or the hold is newer than its slot
-		o.putBack(it, now, now)
+	if e.scheduleAt <= now {
+		o.applyStops(e, now)
+	}
+	if it != e.probe && (e.sendAt() > now || e.probing() || e.taken > e.slots.Number(e.limit)) || it == e.probe && e.stopped() {
+		// The limit or the hold is newer than its slot. One past its deadline by the monotonic clock alone waits a moment.
+		if deadlineOf(it, o.drift) <= now {
+			it.ref.Deadline = deadline(d, o.MaxAge)
+			now += time.Second.Milliseconds()
+		}
+		o.putBack(it, now, o.now())
 		return
 	}
+	e.spend(now)
 	o.Metrics.inFlight.Inc()
-	j := job{it: it, d: d, to: to, n: int(it.attempts) + 1}
+	j := job{it: it, d: d, to: to, n: int(it.attempts) + 1, c: o.circumstancesOf(it, d, now)}
 	select {
 	case o.jobs <- j: // a sender is idle
 	default:
@@ -142,15 +159,15 @@ func (o *owner) unhold(it *item) {
 
 // putBack lets an item with a slot wait until due; nothing was sent.
 func (o *owner) putBack(it *item, due, now int64) {
-	o.giveBack(it)
+	o.giveBack(it, now)
 	o.queue.later(it, due, now)
 	o.keepBody(it)
 }
 
 // giveBack frees the slot of an item; nothing was sent.
-func (o *owner) giveBack(it *item) {
-	o.queue.free(it)
-	o.Slots.give(false)
+func (o *owner) giveBack(it *item, now int64) {
+	o.Slots.Give(&it.endpoint.share, false)
+	o.queue.free(it, now)
 }
 
 // sender makes attempts, one after the other. The goroutine is kept because its stack has grown.
@@ -180,8 +197,16 @@ func (o *owner) attempt(j job) result {
 	if out.Result == LocalFailure {
 		return result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
-	v := decide(j.d, j.n, &out)
+	c := j.c
+	took := out.Finished.Sub(out.Started)
+	c.tried, c.aged = c.tried+took, c.aged.Add(took)
+	c.holdsOthers = j.it.orderingKey != nil && j.it.endpoint.succeededAt.Load() > j.it.since
+	v := decide(j.d, j.n, &out, c)
 	r := o.result(j.it, j.d, j.n, &out, v)
+	r.shows, r.hold, r.status, r.fault = out.shows(), min(out.RetryAfter, maxHold), out.Status, out.Fault
+	if r.why = out.Error; r.why == "" && out.Status > 0 && out.Result != Accepted {
+		r.why = "status " + strconv.Itoa(out.Status)
+	}
 	r.took = out.Finished.Sub(out.Started)
 	if j.n == 1 {
 		r.age = max(0, out.Started.Sub(j.d.PlannedAt))
@@ -202,7 +227,7 @@ func (o *owner) guarded(j job) (out Outcome) {
 		if p := recover(); p != nil {
 			o.log.Error("panic in an attempt", zap.String("delivery", j.d.ID), zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
 			o.kafka.Report(reason.Panic, j.d.Offset, fmt.Errorf("attempt of %s panicked: %v", j.d.ID, p))
-			out = Outcome{Started: started, Finished: o.Clock(), ErrorClass: "panic", Error: fmt.Sprint(p)}
+			out = Outcome{Started: started, Finished: o.Clock(), Fault: FaultOurs, ErrorClass: "panic", Error: fmt.Sprint(p)}
 		}
 	}()
 	return o.Sender.Send(o.send, j.d, j.to, j.n)
@@ -217,7 +242,7 @@ func (o *owner) withoutAttempt(it *item, d *Delivery, v decision) result {
 
 // result encodes the records of a result.
 func (o *owner) result(it *item, d *Delivery, n int, out *Outcome, v decision) result {
-	r := result{it: it, number: n, decision: v}
+	r := result{it: it, d: d, number: n, decision: v}
 	m := attemptMessage(d, n, out, v, o.token)
 	at := o.Clock()
 	if out != nil {
@@ -275,9 +300,8 @@ func (o *owner) logAttempt(d *Delivery, r *result, out *Outcome) {
 // settle takes a result over: the slot is free at once; the result is recorded later.
 func (o *owner) settle(r result) {
 	now := o.now()
-	o.queue.free(r.it)
 	if r.unfinished || r.localFailure != nil {
-		o.Slots.give(false)
+		o.giveBack(r.it, now)
 		if r.localFailure != nil {
 			o.holdEndpoint(r.it.endpoint, r.localFailure, now)
 		}
@@ -288,11 +312,22 @@ func (o *owner) settle(r result) {
 	}
 	if r.number > 0 {
 		o.localFailureOver(r.it.endpoint)
+		if r.fault != FaultOurs {
+			o.judge(r.it.endpoint, &r, now)
+		}
+		if r.shows != health.Success {
+			o.Metrics.failures.WithLabelValues(r.fault.String()).Inc()
+		}
 	}
-	o.Slots.give(true)
+	if r.decision.settlement == Dead {
+		o.countExhausted(&r, now)
+	}
+	o.Slots.Give(&r.it.endpoint.share, true)
+	o.queue.free(r.it, now)
 	if len(o.results)+len(o.rejects) == 0 {
 		o.oldest = now
 	}
+	r.d = nil
 	o.results = append(o.results, r)
 	o.Metrics.unrecorded.Inc()
 	if r.number > 0 {
@@ -304,7 +339,7 @@ func (o *owner) settle(r result) {
 	}
 	if r.decision.settlement == Unsettled {
 		o.Metrics.retries.Inc()
-		r.it.attempts = counted(r.number)
+		r.it.attempts = pages.Counted(r.number)
 		r.it.delivery = nil
 		o.queue.later(r.it, now+r.decision.wait.Milliseconds(), now)
 		o.keepBody(r.it)
@@ -312,6 +347,7 @@ func (o *owner) settle(r result) {
 	}
 	o.Metrics.settled.WithLabelValues(r.decision.settlement.String()).Inc()
 	o.queue.settle(r.it, r.decision.settlement.undelivered(), r.decision.settlement == Cancelled, now)
+	o.queue.unsupersede(r.it)
 }
 
 // settleMore takes over further results that arrived, before the loop turns.
@@ -327,13 +363,10 @@ func (o *owner) settleMore() {
 }
 
 // reject sends a record that is not a delivery to the rejected topic, with the next commit.
-func (o *owner) reject(r stream.Record, why error, now int64) {
+func (o *owner) reject(r stream.Record, why error) {
 	o.Metrics.rejected.Inc()
 	o.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
-	if len(o.results)+len(o.rejects) == 0 {
-		o.oldest = now
-	}
-	o.rejects = append(o.rejects, stream.Record{
+	o.publishLater(stream.Record{
 		Topic: o.Rejected, Partition: stream.AnyPartition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: r.Time,
 		Headers: append(slices.Clone(r.Headers),
 			stream.Header{Key: event.HeaderReason, Value: []byte("DELIVERY_UNREADABLE")},
@@ -343,4 +376,12 @@ func (o *owner) reject(r stream.Record, why error, now int64) {
 			stream.Header{Key: event.HeaderOffset, Value: []byte(strconv.FormatInt(r.Offset, 10))},
 		),
 	})
+}
+
+// publishLater publishes a record with the next commit, before its attempts.
+func (o *owner) publishLater(r stream.Record) {
+	if len(o.results)+len(o.rejects) == 0 {
+		o.oldest = o.now()
+	}
+	o.rejects = append(o.rejects, r)
 }

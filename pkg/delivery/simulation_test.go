@@ -12,6 +12,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
@@ -22,6 +23,7 @@ const (
 	topicAttempts   = "t.deliveries.attempts"
 	topicDead       = "t.deliveries.dead"
 	topicRejected   = "t.events.rejected"
+	topicEvents     = "t.events.ordered"
 )
 
 // simulation is one partition with its broker, store, configuration and receivers, all in memory and in the time of the
@@ -72,19 +74,26 @@ func newSimulation(t testing.TB, seed uint64, endpoints ...string) *simulation {
 
 // target is an endpoint as these tests configure it.
 type target struct {
-	concurrency int
-	print       uint64
+	concurrency, rate int
+	print             uint64
+	schedule          *schedule.Schedule
+	paused            bool
+	activation        int64
 }
 
-func (t target) Concurrency() int    { return t.concurrency }
-func (t target) Fingerprint() uint64 { return t.print }
+func (t target) Concurrency() int             { return t.concurrency }
+func (t target) Fingerprint() uint64          { return t.print }
+func (t target) Rate() int                    { return t.rate }
+func (t target) Schedule() *schedule.Schedule { return t.schedule }
+func (t target) Paused() bool                 { return t.paused }
+func (t target) Activation() int64            { return max(t.activation, 1) }
 
 func (sim *simulation) configure(revision int64, concurrency int, endpoints ...string) {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	sim.targets = &Targets{Revision: revision, ByName: map[string]Target{}}
 	for _, e := range endpoints {
-		sim.targets.ByName[e] = target{concurrency, uint64(revision)}
+		sim.targets.ByName[e] = target{concurrency: concurrency, print: uint64(revision)}
 	}
 	close(sim.changed)
 	sim.changed = make(chan struct{})

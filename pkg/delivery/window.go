@@ -57,30 +57,17 @@ var errDelivery = errors.New("decode delivery: bytes are not a delivery")
 // scanKey reads id and replay job and skips everything else.
 func scanKey(b []byte) (windowKey, error) {
 	var id, job string
-	for len(b) > 0 {
-		num, kind, n := protowire.ConsumeTag(b)
-		if n < 0 {
-			return windowKey{}, errDelivery
+	ok := scanFields(b, nil, func(num protowire.Number, v []byte) bool {
+		switch num {
+		case 1:
+			id = string(v)
+		case 18:
+			job = string(v)
 		}
-		b = b[n:]
-		if (num == 1 || num == 18) && kind == protowire.BytesType {
-			v, n := protowire.ConsumeString(b)
-			if n < 0 {
-				return windowKey{}, errDelivery
-			}
-			if num == 1 {
-				id = v
-			} else {
-				job = v
-			}
-			b = b[n:]
-			continue
-		}
-		n = protowire.ConsumeFieldValue(num, kind, b)
-		if n < 0 {
-			return windowKey{}, errDelivery
-		}
-		b = b[n:]
+		return true
+	})
+	if !ok {
+		return windowKey{}, errDelivery
 	}
 	return keyOf(id, job), nil
 }

@@ -184,7 +184,7 @@ func builtIn() []Type {
 
 	add(&eventv1.SmsReceived{}, "sms", operations, "+received")
 	add(&eventv1.EndpointChanged{}, "endpoint", operations, "failing", "suspended", "reactivated")
-	add(&eventv1.DeliveryExhausted{}, "delivery", operationsUnordered, "=exhausted")
+	add(&eventv1.DeliveryExhausted{}, "delivery", operations, "=exhausted")
 	add(&eventv1.HookFailed{}, "hook", operationsUnordered, "=failed")
 	add(&eventv1.NotificationFailing{}, "notification", operationsUnordered, "=failing")
 	return types

@@ -66,7 +66,7 @@ func TestCatalog_HoldsEveryDocumentedType(t *testing.T) {
 }
 
 func TestCatalog_OnlyIndependentTypesAreUnordered(t *testing.T) {
-	unordered := []string{"billrun.failed", "delivery.exhausted", "hook.failed", "notification.failing"}
+	unordered := []string{"billrun.failed", "hook.failed", "notification.failing"}
 	for _, typ := range event.Types() {
 		if got, want := typ.Queue == event.Unordered, slices.Contains(unordered, typ.Name); got != want {
 			t.Errorf("%s is %v", typ.Name, typ.Queue)

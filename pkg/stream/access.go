@@ -79,7 +79,7 @@ func withSenders(senders []Sender) []allowed {
 				all = append(all, allowed{
 					s.Service,
 					[]string{s.Topic, DeliveriesAttempts},
-					[]string{DeliveriesAttempts, DeliveriesDead, EventsRejected},
+					[]string{DeliveriesAttempts, DeliveriesDead, EventsOrdered, EventsRejected},
 					[]string{s.Service},
 				})
 			}

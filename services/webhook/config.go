@@ -24,7 +24,7 @@ type Deliveries struct {
 	// 100,000. When the process dies, deliveries whose results are not recorded are sent again.
 	UnrecordedResultsMax int `yaml:"unrecorded_results_max" env:"TOLLGATE_WEBHOOK_UNRECORDED_RESULTS_MAX"`
 	// WaitingMax is how many deliveries of a partition may wait before it reads no further: 1,000 to 10,000,000. Each
-	// costs about 39 bytes of Redis and 200 bytes of memory.
+	// costs about 50 bytes of Redis and 200 bytes of memory.
 	WaitingMax int `yaml:"waiting_max" env:"TOLLGATE_WEBHOOK_WAITING_MAX"`
 	// MaxAge is how far back the process searches for deliveries when Redis was lost. Retention of deliveries and
 	// attempts must be at least a day longer.

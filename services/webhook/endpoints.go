@@ -15,6 +15,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
@@ -24,16 +25,34 @@ type endpoint struct {
 	url      *url.URL
 	identity outbound.Identity
 	print    uint64
+	schedule *schedule.Schedule
 	// broken says why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
 	broken error
 }
 
 func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
 func (e *endpoint) Fingerprint() uint64 { return e.print }
+func (e *endpoint) Rate() int           { return e.Endpoint.Rate }
+func (e *endpoint) Paused() bool        { return e.Endpoint.Paused }
+func (e *endpoint) Activation() int64   { return e.Endpoint.Activation }
+
+func (e *endpoint) Schedule() *schedule.Schedule { return e.schedule }
+
+// newSchedule is nil for an endpoint that is always sent to.
+func newSchedule(s *webhook.Schedule) *schedule.Schedule {
+	if s == nil {
+		return nil
+	}
+	out := &schedule.Schedule{Zone: s.Zone}
+	for _, h := range s.Hours {
+		out.Hours = append(out.Hours, schedule.Hours{Days: h.Days, Start: int(h.Start / time.Minute), End: int(h.End / time.Minute)})
+	}
+	return out
+}
 
 func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
 	e := t.Value.(*webhook.Endpoint)
-	out := &endpoint{Endpoint: e, broken: t.Unreadable}
+	out := &endpoint{Endpoint: e, broken: t.Unreadable, schedule: newSchedule(e.Schedule)}
 	tenant, ok := s.Tenant(e.Tenant)
 	if !ok {
 		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)

@@ -14,8 +14,7 @@ type sender struct {
 	clock func() time.Time
 }
 
-// Send implements delivery.Sender: one signed POST, judged by its status. Only
-// 2xx is success; a redirect is an answer like any other and is not followed.
+// Send implements delivery.Sender: one signed POST, classified by its status.
 func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Target, _ int) delivery.Outcome {
 	e := to.(*endpoint)
 	out := delivery.Outcome{Started: s.clock()}
@@ -42,15 +41,13 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 		if r.Class == outbound.ClassLocal {
 			out.Result = delivery.LocalFailure
 		}
-		out.ErrorClass, out.Error = string(r.Class), r.Err.Error()
+		out.ErrorClass, out.Error, out.Fault = string(r.Class), r.Err.Error(), faultOf(r.Class)
 		return out
 	}
 	out.Status = r.Status
 	out.ResponseHeaders = recordedResponse(r.Header)
 	out.ResponseBody, out.ResponseBodyTruncated = r.Body, r.BodyTruncated
-	if r.Status >= 200 && r.Status < 300 {
-		out.Result = delivery.Accepted
-	}
+	classify(&out, r.Header)
 	return out
 }
 

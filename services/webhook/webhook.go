@@ -47,6 +47,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Name:  webhook.Channel.Name,
 		Topic: f.Client.Topic(webhook.Channel.Topic), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
+		Events:  f.Client.Topic(stream.EventsOrdered),
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
 		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
@@ -86,6 +87,7 @@ func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 	n, attempts := count(webhook.Channel.Topic), count(stream.DeliveriesAttempts)
 	count(stream.DeliveriesDead)
 	count(stream.EventsRejected)
+	count(stream.EventsOrdered)
 	if faults == nil && attempts != n {
 		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
 			client.Topic(webhook.Channel.Topic), n, client.Topic(stream.DeliveriesAttempts), attempts))

@@ -108,7 +108,24 @@ type EndpointChanged struct {
 	// Attempts that failed since then.
 	Failures int64 `protobuf:"varint,5,opt,name=failures,proto3" json:"failures,omitempty"`
 	// Deliveries that wait for it.
-	Waiting       int64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	Waiting int64 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	// How far it is on its way to suspension: 50, 70, 90 or 100 percent of 24
+	// hours without a success or of 50 failed attempts, whichever is less.
+	Percent int32 `protobuf:"varint,7,opt,name=percent,proto3" json:"percent,omitempty"`
+	// The first delivery that failed since then, and the last, with its event and
+	// where that stands.
+	FirstDelivery  string `protobuf:"bytes,8,opt,name=first_delivery,json=firstDelivery,proto3" json:"first_delivery,omitempty"`
+	LastDelivery   string `protobuf:"bytes,9,opt,name=last_delivery,json=lastDelivery,proto3" json:"last_delivery,omitempty"`
+	EventType      string `protobuf:"bytes,10,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	EventSubject   string `protobuf:"bytes,11,opt,name=event_subject,json=eventSubject,proto3" json:"event_subject,omitempty"`
+	EventTopic     string `protobuf:"bytes,12,opt,name=event_topic,json=eventTopic,proto3" json:"event_topic,omitempty"`
+	EventPartition int32  `protobuf:"varint,13,opt,name=event_partition,json=eventPartition,proto3" json:"event_partition,omitempty"`
+	EventOffset    int64  `protobuf:"varint,14,opt,name=event_offset,json=eventOffset,proto3" json:"event_offset,omitempty"`
+	// HTTP status of the last answer, 0 where there was none, and its error.
+	LastStatus int32  `protobuf:"varint,15,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
+	LastError  string `protobuf:"bytes,16,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	// Counts how often the endpoint was made active.
+	Activation    int64 `protobuf:"varint,17,opt,name=activation,proto3" json:"activation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -185,16 +202,107 @@ func (x *EndpointChanged) GetWaiting() int64 {
 	return 0
 }
 
-// DeliveryExhausted is the data of "delivery.exhausted": it was tried as often
-// as its endpoint wants and is now a dead letter.
+func (x *EndpointChanged) GetPercent() int32 {
+	if x != nil {
+		return x.Percent
+	}
+	return 0
+}
+
+func (x *EndpointChanged) GetFirstDelivery() string {
+	if x != nil {
+		return x.FirstDelivery
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetLastDelivery() string {
+	if x != nil {
+		return x.LastDelivery
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetEventSubject() string {
+	if x != nil {
+		return x.EventSubject
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetEventTopic() string {
+	if x != nil {
+		return x.EventTopic
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetEventPartition() int32 {
+	if x != nil {
+		return x.EventPartition
+	}
+	return 0
+}
+
+func (x *EndpointChanged) GetEventOffset() int64 {
+	if x != nil {
+		return x.EventOffset
+	}
+	return 0
+}
+
+func (x *EndpointChanged) GetLastStatus() int32 {
+	if x != nil {
+		return x.LastStatus
+	}
+	return 0
+}
+
+func (x *EndpointChanged) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
+func (x *EndpointChanged) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
+// DeliveryExhausted is the data of "delivery.exhausted": deliveries of an
+// endpoint are given up and are dead letters now. There is at most one a minute
+// and endpoint. The subject is "endpoint/<id>".
 type DeliveryExhausted struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Delivery      string                 `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
-	Endpoint      string                 `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
-	Notification  string                 `protobuf:"bytes,3,opt,name=notification,proto3" json:"notification,omitempty"`
-	Attempts      int32                  `protobuf:"varint,4,opt,name=attempts,proto3" json:"attempts,omitempty"`
-	Reason        string                 `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
-	LastAnswer    string                 `protobuf:"bytes,6,opt,name=last_answer,json=lastAnswer,proto3" json:"last_answer,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The last of them; the fields below are of it.
+	Delivery     string `protobuf:"bytes,1,opt,name=delivery,proto3" json:"delivery,omitempty"`
+	Endpoint     string `protobuf:"bytes,2,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
+	Notification string `protobuf:"bytes,3,opt,name=notification,proto3" json:"notification,omitempty"`
+	Attempts     int32  `protobuf:"varint,4,opt,name=attempts,proto3" json:"attempts,omitempty"`
+	Reason       string `protobuf:"bytes,5,opt,name=reason,proto3" json:"reason,omitempty"`
+	LastAnswer   string `protobuf:"bytes,6,opt,name=last_answer,json=lastAnswer,proto3" json:"last_answer,omitempty"`
+	// How many there are, and the first.
+	Count         int64  `protobuf:"varint,7,opt,name=count,proto3" json:"count,omitempty"`
+	FirstDelivery string `protobuf:"bytes,8,opt,name=first_delivery,json=firstDelivery,proto3" json:"first_delivery,omitempty"`
+	// Its event, and where that stands.
+	EventType      string `protobuf:"bytes,9,opt,name=event_type,json=eventType,proto3" json:"event_type,omitempty"`
+	EventSubject   string `protobuf:"bytes,10,opt,name=event_subject,json=eventSubject,proto3" json:"event_subject,omitempty"`
+	EventTopic     string `protobuf:"bytes,11,opt,name=event_topic,json=eventTopic,proto3" json:"event_topic,omitempty"`
+	EventPartition int32  `protobuf:"varint,12,opt,name=event_partition,json=eventPartition,proto3" json:"event_partition,omitempty"`
+	EventOffset    int64  `protobuf:"varint,13,opt,name=event_offset,json=eventOffset,proto3" json:"event_offset,omitempty"`
+	// HTTP status of the last answer, 0 where there was none, and its error.
+	LastStatus    int32  `protobuf:"varint,14,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
+	LastError     string `protobuf:"bytes,15,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -267,6 +375,69 @@ func (x *DeliveryExhausted) GetReason() string {
 func (x *DeliveryExhausted) GetLastAnswer() string {
 	if x != nil {
 		return x.LastAnswer
+	}
+	return ""
+}
+
+func (x *DeliveryExhausted) GetCount() int64 {
+	if x != nil {
+		return x.Count
+	}
+	return 0
+}
+
+func (x *DeliveryExhausted) GetFirstDelivery() string {
+	if x != nil {
+		return x.FirstDelivery
+	}
+	return ""
+}
+
+func (x *DeliveryExhausted) GetEventType() string {
+	if x != nil {
+		return x.EventType
+	}
+	return ""
+}
+
+func (x *DeliveryExhausted) GetEventSubject() string {
+	if x != nil {
+		return x.EventSubject
+	}
+	return ""
+}
+
+func (x *DeliveryExhausted) GetEventTopic() string {
+	if x != nil {
+		return x.EventTopic
+	}
+	return ""
+}
+
+func (x *DeliveryExhausted) GetEventPartition() int32 {
+	if x != nil {
+		return x.EventPartition
+	}
+	return 0
+}
+
+func (x *DeliveryExhausted) GetEventOffset() int64 {
+	if x != nil {
+		return x.EventOffset
+	}
+	return 0
+}
+
+func (x *DeliveryExhausted) GetLastStatus() int32 {
+	if x != nil {
+		return x.LastStatus
+	}
+	return 0
+}
+
+func (x *DeliveryExhausted) GetLastError() string {
+	if x != nil {
+		return x.LastError
 	}
 	return ""
 }
@@ -423,7 +594,7 @@ const file_tollgate_event_v1_operations_proto_rawDesc = "" +
 	"\x04text\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04text\x12\x14\n" +
 	"\x05route\x18\x03 \x01(\tR\x05route\x12\x1d\n" +
 	"\n" +
-	"message_id\x18\x04 \x01(\tR\tmessageId\"\xdd\x01\n" +
+	"message_id\x18\x04 \x01(\tR\tmessageId\"\xdc\x04\n" +
 	"\x0fEndpointChanged\x12\x1a\n" +
 	"\bendpoint\x18\x01 \x01(\tR\bendpoint\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12\x1f\n" +
@@ -431,7 +602,25 @@ const file_tollgate_event_v1_operations_proto_rawDesc = "" +
 	"lastAnswer\x12?\n" +
 	"\rfailing_since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ffailingSince\x12\x1a\n" +
 	"\bfailures\x18\x05 \x01(\x03R\bfailures\x12\x18\n" +
-	"\awaiting\x18\x06 \x01(\x03R\awaiting\"\xc4\x01\n" +
+	"\awaiting\x18\x06 \x01(\x03R\awaiting\x12\x18\n" +
+	"\apercent\x18\a \x01(\x05R\apercent\x12%\n" +
+	"\x0efirst_delivery\x18\b \x01(\tR\rfirstDelivery\x12#\n" +
+	"\rlast_delivery\x18\t \x01(\tR\flastDelivery\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\n" +
+	" \x01(\tR\teventType\x12+\n" +
+	"\revent_subject\x18\v \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\feventSubject\x12\x1f\n" +
+	"\vevent_topic\x18\f \x01(\tR\n" +
+	"eventTopic\x12'\n" +
+	"\x0fevent_partition\x18\r \x01(\x05R\x0eeventPartition\x12!\n" +
+	"\fevent_offset\x18\x0e \x01(\x03R\veventOffset\x12\x1f\n" +
+	"\vlast_status\x18\x0f \x01(\x05R\n" +
+	"lastStatus\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x10 \x01(\tR\tlastError\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x11 \x01(\x03R\n" +
+	"activation\"\xfa\x03\n" +
 	"\x11DeliveryExhausted\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x1a\n" +
 	"\bendpoint\x18\x02 \x01(\tR\bendpoint\x12\"\n" +
@@ -439,7 +628,21 @@ const file_tollgate_event_v1_operations_proto_rawDesc = "" +
 	"\battempts\x18\x04 \x01(\x05R\battempts\x12\x16\n" +
 	"\x06reason\x18\x05 \x01(\tR\x06reason\x12\x1f\n" +
 	"\vlast_answer\x18\x06 \x01(\tR\n" +
-	"lastAnswer\"m\n" +
+	"lastAnswer\x12\x14\n" +
+	"\x05count\x18\a \x01(\x03R\x05count\x12%\n" +
+	"\x0efirst_delivery\x18\b \x01(\tR\rfirstDelivery\x12\x1d\n" +
+	"\n" +
+	"event_type\x18\t \x01(\tR\teventType\x12+\n" +
+	"\revent_subject\x18\n" +
+	" \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\feventSubject\x12\x1f\n" +
+	"\vevent_topic\x18\v \x01(\tR\n" +
+	"eventTopic\x12'\n" +
+	"\x0fevent_partition\x18\f \x01(\x05R\x0eeventPartition\x12!\n" +
+	"\fevent_offset\x18\r \x01(\x03R\veventOffset\x12\x1f\n" +
+	"\vlast_status\x18\x0e \x01(\x05R\n" +
+	"lastStatus\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\x0f \x01(\tR\tlastError\"m\n" +
 	"\n" +
 	"HookFailed\x12\x12\n" +
 	"\x04hook\x18\x01 \x01(\tR\x04hook\x12\x1d\n" +

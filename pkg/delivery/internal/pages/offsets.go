@@ -1,7 +1,7 @@
-package delivery
+package pages
 
-// offsets is a set of offsets; where they lie close it takes one bit for each.
-type offsets map[int64]*chunk
+// Offsets is a set of offsets; where they lie close it takes one bit for each.
+type Offsets map[int64]*chunk
 
 // chunk holds 65,536 offsets, and the id (a hash, 0 where it is not known) of the delivery at the first. Ids of the
 // whole set would take four bytes each.
@@ -11,9 +11,10 @@ type chunk struct {
 	firstID uint32
 }
 
-func (s *offsets) add(offset int64, id uint32) {
+// Add notes an offset and the id of the delivery there.
+func (s *Offsets) Add(offset int64, id uint32) {
 	if *s == nil {
-		*s = offsets{}
+		*s = Offsets{}
 	}
 	c := (*s)[offset>>16]
 	if c == nil {
@@ -26,14 +27,15 @@ func (s *offsets) add(offset int64, id uint32) {
 	c.bits[offset>>6&1023] |= 1 << (offset & 63)
 }
 
-func (s offsets) has(offset int64) bool {
+// Has reports whether the set holds an offset.
+func (s Offsets) Has(offset int64) bool {
 	c := s[offset>>16]
 	return c != nil && c.bits[offset>>6&1023]&(1<<(offset&63)) != 0
 }
 
-// first returns the id at an offset that is the first of its chunk. Offsets are asked in ascending order, so a set of
+// First returns the id at an offset that is the first of its chunk. Offsets are asked in ascending order, so a set of
 // another log is detected before any of its offsets is used.
-func (s offsets) first(offset int64) (id uint32, known bool) {
+func (s Offsets) First(offset int64) (id uint32, known bool) {
 	c := s[offset>>16]
 	if c == nil || c.firstAt != offset {
 		return 0, false

@@ -1,0 +1,44 @@
+package delivery
+
+import (
+	"github.com/cespare/xxhash/v2"
+
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
+)
+
+// endpointHash stands for an endpoint before its name is read: 64 bits, so that no two of a partition share one.
+func endpointHash(name string) uint64 { return xxhash.Sum64String(name) }
+
+// orderingKeyHash is 0 for a delivery without an ordering key.
+func orderingKeyHash(d *Delivery) uint64 {
+	if !d.Ordered {
+		return 0
+	}
+	return hashOf(d.Endpoint, "\x00", d.Event.Topic, "\x00", d.Event.Subject)
+}
+
+// collapseHash is 0 for a delivery that replaces none.
+func collapseHash(d *Delivery) uint64 {
+	if d.Collapse == "" {
+		return 0
+	}
+	return hashOf(d.Endpoint, "\x00", d.Collapse)
+}
+
+// idHash is never 0, which stands for an unknown id.
+func idHash(id, job string) uint32 { return max(uint32(hashOf(id, "\x00", job)), 1) }
+
+// hashOf is never 0.
+func hashOf(parts ...string) uint64 {
+	var h xxhash.Digest
+	h.Reset()
+	for _, s := range parts {
+		_, _ = h.WriteString(s) // never fails
+	}
+	return max(h.Sum64(), 1)
+}
+
+// isOf reports whether a delivery is the one of a reference.
+func isOf(r *pages.Reference, d *Delivery) bool {
+	return r.ID == idHash(d.ID, d.ReplayJob) && r.Endpoint == endpointHash(d.Endpoint) && r.OrderingKey == orderingKeyHash(d)
+}
