@@ -36,8 +36,8 @@ type Receiver struct {
 	server   *http.Server
 }
 
-// StartReceiver serves until Close.
-func StartReceiver(ctx context.Context, handler http.Handler) (*Receiver, error) {
+// StartReceiver serves HTTP/2 and HTTP/1.1 until Close, unless set says otherwise.
+func StartReceiver(ctx context.Context, handler http.Handler, set ...func(*http.Server)) (*Receiver, error) {
 	authority, certificate, err := identity()
 	if err != nil {
 		return nil, fmt.Errorf("start receiver: %w", err)
@@ -55,6 +55,9 @@ func StartReceiver(ctx context.Context, handler http.Handler) (*Receiver, error)
 			TLSConfig: &tls.Config{MinVersion: tls.VersionTLS12, Certificates: []tls.Certificate{certificate}},
 			ErrorLog:  log.New(io.Discard, "", 0), // connections that a killed sender leaves
 		},
+	}
+	for _, change := range set {
+		change(r.server)
 	}
 	go r.server.ServeTLS(listener, "", "") //nolint:errcheck // it ends with Close
 	return r, nil

@@ -1,0 +1,59 @@
+package kills
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"sync"
+	"time"
+)
+
+// Options are the length of a run, FOR, and the seed of its choices, SEED, of the environment.
+func Options() (length time.Duration, seed uint64, err error) {
+	length, seed = 3*time.Minute, rand.Uint64()
+	var faults []error
+	if text := os.Getenv("FOR"); text != "" {
+		if length, err = time.ParseDuration(text); err != nil || length <= 0 {
+			faults = append(faults, fmt.Errorf("FOR must be a time such as 10m, not %q", text))
+		}
+	}
+	if text := os.Getenv("SEED"); text != "" {
+		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
+			faults = append(faults, fmt.Errorf("SEED must be a number, not %q", text))
+		}
+	}
+	return length, seed, errors.Join(faults...)
+}
+
+var began = time.Now()
+
+// Report writes a line of progress to standard error.
+func Report(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
+}
+
+// Pause waits; false where ctx ended first.
+func Pause(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// Together runs all of it at once and returns what went wrong.
+func Together(all ...func() error) error {
+	faults := make([]error, len(all))
+	var work sync.WaitGroup
+	for i, do := range all {
+		work.Go(func() { faults[i] = do() })
+	}
+	work.Wait()
+	return errors.Join(faults...)
+}
