@@ -68,10 +68,17 @@ type commands struct {
 		Verify  verifyOption  `cmd:"" help:"Recompute counters from the log, and show what differs."`
 		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over the class as it is now."`
 	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
-	Check checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
-	Keys  struct {
-		New newKey `cmd:"" help:"Make an API key, and the hash that services know it by."`
-	} `cmd:"" help:"Make API keys."`
+	Check    checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
+	Endpoint struct {
+		Health   endpointHealth   `cmd:"" help:"Show whether an endpoint takes what is sent, and what waits for it."`
+		Pause    pauseEndpoint    `cmd:"" help:"Send nothing to an endpoint, and cancel nothing."`
+		Resume   resumeEndpoint   `cmd:"" help:"End a pause."`
+		Activate activateEndpoint `cmd:"" help:"Set an endpoint to active, which ends a suspension."`
+	} `cmd:"" help:"Show and change how endpoints are sent to."`
+	Keys struct {
+		New           newKey    `cmd:"" help:"Make an API key, and the hash that services know it by."`
+		WebhookSecret newSecret `cmd:"" help:"Make a secret that signs the webhooks of an endpoint."`
+	} `cmd:"" help:"Make API keys and secrets."`
 	Proto struct {
 		Export exportProto `cmd:"" help:"Write the .proto files and all they import into a folder."`
 	} `cmd:"" help:"Protobuf files for clients in other languages."`

@@ -11,13 +11,16 @@ import (
 	"buf.build/go/protoyaml"
 	"go.yaml.in/yaml/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/display"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// difference is the lines of YAML that only one of the two has, in order, with one line around each group. Metadata is
-// left out: it is the server's.
+// server are the fields that only the server writes. Documents do not have them.
+var server = []protoreflect.Name{"metadata", "version", "activation", "health"}
+
+// difference is the lines of YAML that only one of the two has, in order, with one line around each group. What only the
+// server writes is left out.
 func difference(before, after Resource) (string, error) {
 	a, err := lines(before)
 	if err != nil {
@@ -33,9 +36,10 @@ func difference(before, after Resource) (string, error) {
 func lines(r Resource) ([]string, error) {
 	c := proto.Clone(r)
 	m := c.ProtoReflect()
-	m.Clear(m.Descriptor().Fields().ByName("metadata"))
-	if n, ok := c.(*configv1.Notification); ok {
-		n.Version = 0
+	for _, name := range server {
+		if f := m.Descriptor().Fields().ByName(name); f != nil {
+			m.Clear(f)
+		}
 	}
 	if proto.Size(c) == 0 {
 		return nil, nil
