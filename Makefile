@@ -152,7 +152,7 @@ docs: ## write the reference pages of deploy/docs anew, from the code
 
 # Our files import google/type/money and the like; buf finds them here, printed out of the Go packages that go.mod names.
 PRINT_IMPORTS = (cd proto && GOWORK=off go run ./cmd/printimports .deps)
-# buf judges and generates the files under tollgate only; what they import is not ours.
+# buf lints and generates the files under tollgate only; what they import is not ours.
 OURS = --path tollgate
 LINT_PROTO = (cd proto && buf format $(OURS) --diff --exit-code >&2 && buf lint $(OURS) && \
 	if [ -e baseline.binpb ]; then buf breaking $(OURS) --against baseline.binpb; fi)

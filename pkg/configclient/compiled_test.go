@@ -117,7 +117,7 @@ func TestCompiled_StartsFromStoreWithoutService(t *testing.T) {
 				}
 				for _, n := range []int64{8, 6, 5} {
 					if _, err := at(t, c, of(n)); !errors.Is(err, state.ErrNotReady) {
-						t.Errorf("revision %d, which nobody can tell now: %v", n, err)
+						t.Errorf("revision %d, which is not known now: %v", n, err)
 					}
 				}
 				if _, err := source.At(t.Context(), 7); err == nil {

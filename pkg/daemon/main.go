@@ -41,7 +41,7 @@ func start[C Configuration](
 	flags := flag.NewFlagSet("tollgate-"+name, flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	path := flags.String("config", "", "read the configuration from this YAML `file`")
-	check := flags.Bool("check-config", false, "judge the configuration, start nothing")
+	check := flags.Bool("check-config", false, "validate the configuration, start nothing")
 	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return exitOK
 	} else if err != nil {

@@ -78,12 +78,12 @@ func TestStatus_SendsTextOfFaultsOnly(t *testing.T) {
 		code codes.Code
 		text string
 	}{
-		"no error is OK":                             {nil, codes.OK, ""},
-		"an unknown error hides its text":            {errors.New("dial redis at 10.1.2.3"), codes.Internal, "internal error"},
-		"a deadline is a deadline":                   {fmt.Errorf("x: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "x: context deadline exceeded"},
-		"a status passes as it is":                   {status.Error(codes.Unimplemented, "no"), codes.Unimplemented, "no"},
-		"a wrapped fault tells only its own message": {fmt.Errorf("secret path: %w", New(Denied, "NOT_YOURS", "not yours")), codes.PermissionDenied, "not yours"},
-		"text that is not UTF-8 keeps its code":      {New(Invalid, "BAD\xff", "bad"), codes.InvalidArgument, "bad"},
+		"no error is OK":                           {nil, codes.OK, ""},
+		"an unknown error hides its text":          {errors.New("dial redis at 10.1.2.3"), codes.Internal, "internal error"},
+		"a deadline is a deadline":                 {fmt.Errorf("x: %w", context.DeadlineExceeded), codes.DeadlineExceeded, "x: context deadline exceeded"},
+		"a status passes as it is":                 {status.Error(codes.Unimplemented, "no"), codes.Unimplemented, "no"},
+		"a wrapped fault has only its own message": {fmt.Errorf("secret path: %w", New(Denied, "NOT_YOURS", "not yours")), codes.PermissionDenied, "not yours"},
+		"text that is not UTF-8 keeps its code":    {New(Invalid, "BAD\xff", "bad"), codes.InvalidArgument, "bad"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -12,7 +12,7 @@ import (
 func (e *Engine[B, C]) Partitions() int32 { return e.partitions }
 
 // Here is nil where a partition is worked by this process and can answer; otherwise *NotOwnerError, or ErrUnknown where
-// nobody can tell.
+// that is not known.
 func (e *Engine[B, C]) Here(ctx context.Context, partition int32) error {
 	o := e.owner(partition)
 	if o == nil {

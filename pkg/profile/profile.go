@@ -25,7 +25,7 @@ type Profile struct {
 // All are all profiles.
 func All() []Profile {
 	return []Profile{
-		{"eu-roaming", "Regulation (EU) 2022/612, Article 14: roaming data, 50 EUR a month without VAT, told again at 100 EUR"},
+		{"eu-roaming", "Regulation (EU) 2022/612, Article 14: roaming data, 50 EUR a month without VAT, a second notice at 100 EUR"},
 		{"uk-roaming", "practice in the United Kingdom: roaming data, 45 GBP a month"},
 		{"uk-bill-limit", "Communications Act 2003, section 124S: the limit that the customer sets"},
 		{"uk-psr", "Payment Services Regulations 2017, Schedule 1, Part 2, paragraph 2(l): payments, 40 GBP each, 240 GBP a month"},

@@ -201,7 +201,7 @@ func TestOutcome_LogMasksSubscribers(t *testing.T) {
 	client := configv1.NewTenantServiceClient(dial(t, r.address, testKey))
 	for _, name := range []string{"tenants/nobody", "tenants/refused"} {
 		if _, err := client.GetTenant(t.Context(), &configv1.GetTenantRequest{Name: name}); !strings.Contains(err.Error(), "447700900012") {
-			t.Errorf("the caller is not told whom he named: %v", err)
+			t.Errorf("the caller does not see whom it named: %v", err)
 		}
 	}
 	log := r.log.String()

@@ -99,7 +99,7 @@ func TestServer_SendsTextOfFaultsOnly(t *testing.T) {
 	for _, name := range []string{"tenants/panic", "tenants/internal"} {
 		st := status.Convert(call(name))
 		if st.Code() != codes.Internal || st.Message() != "internal error" || len(st.Details()) != 0 {
-			t.Errorf("%s tells %v %q %v", name, st.Code(), st.Message(), st.Details())
+			t.Errorf("%s is %v %q %v", name, st.Code(), st.Message(), st.Details())
 		}
 	}
 	log := r.log.String()

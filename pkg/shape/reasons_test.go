@@ -118,13 +118,13 @@ func TestReasons_AreDeclaredAndUsed(t *testing.T) {
 	for i, r := range reason.All {
 		// Of a resource that does not exist the code is made of its kind.
 		if !used[r.Code] && !strings.HasSuffix(r.Code, "_NOT_FOUND") {
-			t.Errorf("nobody gives %s: take it out of pkg/reason", r.Code)
+			t.Errorf("no code gives %s: take it out of pkg/reason", r.Code)
 		}
 		if i > 0 && r.Code <= reason.All[i-1].Code {
 			t.Errorf("%s stands behind %s: the table is in the order of the alphabet, each code once", r.Code, reason.All[i-1].Code)
 		}
 		if r.Where == 0 || r.Meaning == "" {
-			t.Errorf("%s is not told where it is given, or what it means", r.Code)
+			t.Errorf("%s lacks where it is given, or what it means", r.Code)
 		}
 	}
 }

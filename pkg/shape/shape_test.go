@@ -198,7 +198,7 @@ func TestPurePackages_DoNoIO(t *testing.T) {
 	}
 }
 
-// A request to somebody's URL goes through pkg/outbound, which judges the
+// A request to a tenant's URL goes through pkg/outbound, which checks the
 // address that is dialled.
 func TestHTTPClients_AreMadeInOutboundAlone(t *testing.T) {
 	client := []string{"Client", "Transport", "DefaultClient", "DefaultTransport", "Get", "Post", "PostForm", "Head"}

@@ -12,8 +12,8 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// What may stand at most. A snapshot holds all of it in one message, which services take up to 128 MiB of, and every
-// replica holds it in memory; so a tenant has a share that leaves the others theirs. README.md says these numbers.
+// How much there may be at most. A snapshot holds all of it in one message, which services take up to 128 MiB of, and every
+// replica holds it in memory; so a tenant has a share that leaves the others theirs. The documents name these numbers.
 const (
 	maxResource          = 256 << 10 // bytes, encoded
 	maxTenantBytes       = 24 << 20
@@ -21,13 +21,13 @@ const (
 	maxInstallation      = 200_000 // resources
 )
 
-// maxNotificationsAType is how many active ones a tenant may have on one type: one event is judged by all of them.
+// maxNotificationsAType is how many active ones a tenant may have on one type: one event is evaluated by all of them.
 var maxNotificationsAType = 1_000
 
-// held is how much of the configuration stands somewhere, deleted resources aside.
+// held is how much of the configuration there is, without deleted resources.
 type held struct{ number, bytes int64 }
 
-// holdings are what stands of each kind, of each tenant and in all. They are read once, and used and changed by whoever
+// holdings are how much there is of each kind, of each tenant and in all. They are read once, and used and changed by whatever
 // has the one transaction that writes.
 type holdings struct {
 	read bool
@@ -88,7 +88,7 @@ func (h *holdings) change(k *kind, d draft) {
 }
 
 // bounds refuses what would make the tenant or the installation larger than it may be. A change that makes nothing larger
-// always passes, so that whoever is past a bound can come back.
+// always passes, so that a tenant past a bound can come back.
 func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error {
 	added := d.action != actionUpdate
 	grown := int64(proto.Size(d.next))
@@ -120,7 +120,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 	return nil
 }
 
-// notificationsAType refuses an active notification on a type that has as many as one event may be judged by.
+// notificationsAType refuses an active notification on a type that has as many as one event may be evaluated by.
 func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *configv1.Notification) error {
 	rows, err := list(ctx, q, nameNotification, tenantOf(n.GetName())+"/", "", false, -1)
 	if err != nil {

@@ -40,7 +40,7 @@ func TestChange_DoesNotWaitForTheCheckOfAnother(t *testing.T) {
 		made <- err
 	}()
 	<-entered
-	r.tenant("other") // nobody has the database
+	r.tenant("other") // no transaction has the database
 	close(release)
 	if err := <-made; err != nil {
 		t.Error(err)
@@ -182,7 +182,7 @@ func TestFields_HaveABoundThatIsChecked(t *testing.T) {
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 	for _, want := range []string{"endpoint.display_name: must be at most 200 characters", "endpoint.url: ", "endpoint.ca_certificates: ", "endpoint.secrets: must have"} {
 		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%q is not told: %v", want, err)
+			t.Errorf("%q is not listed: %v", want, err)
 		}
 	}
 	thresholds := aClass("y")
@@ -192,7 +192,7 @@ func TestFields_HaveABoundThatIsChecked(t *testing.T) {
 	_, err = r.classes.CreateClassOfService(t.Context(), &configv1.CreateClassOfServiceRequest{ClassOfService: thresholds})
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 	if want := "data_safeguard.alert_thresholds: must be at most 20 elements"; !strings.Contains(err.Error(), want) {
-		t.Errorf("%q is not told: %v", want, err)
+		t.Errorf("%q is not listed: %v", want, err)
 	}
 	// Ninety thousand states would be compared each with each.
 	c := aClass("x")
@@ -200,7 +200,7 @@ func TestFields_HaveABoundThatIsChecked(t *testing.T) {
 	_, err = r.classes.CreateClassOfService(t.Context(), &configv1.CreateClassOfServiceRequest{ClassOfService: c})
 	refused(t, err, fault.Invalid, "CONFIG_INVALID")
 	if want := "data_safeguard.states: must be at most 8 elements"; !strings.Contains(err.Error(), want) {
-		t.Errorf("%q is not told: %v", want, err)
+		t.Errorf("%q is not listed: %v", want, err)
 	}
 }
 

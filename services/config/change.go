@@ -55,7 +55,7 @@ type draft struct {
 const tries = 3
 
 // apply makes a change: one transaction, one revision. A change that changes nothing takes none and answers what is
-// stored. What it takes to compile an expression is spent before the transaction, which nobody else waits for therefore.
+// stored. What it takes to compile an expression is spent before the transaction, so that no other change waits for it.
 func (s *service) apply(ctx context.Context, c change) (resource, error) {
 	var f fault.Violations
 	c.kind.checkName(&f, c.name)
@@ -155,7 +155,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 		s.holdings.read = false
 		return nil, false, fmt.Errorf("commit revision %d: %w", made.revision, err)
 	}
-	s.tell(ctx)
+	s.announce(ctx)
 	s.metrics.changed(made, c.kind.name, d.action)
 	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
 		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
@@ -183,7 +183,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 			return err
 		}
 		if long { // what compares a list's elements with each other would take long
-			tell(&f, large)
+			reportTooLarge(&f, large)
 			return below(k, f.Err("CONFIG_INVALID"))
 		}
 		if k.validate != nil {
@@ -197,7 +197,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 			return err
 		}
 	}
-	tell(&f, large)
+	reportTooLarge(&f, large)
 	if err := f.ErrShared("CONFIG_INVALID"); err != nil {
 		return below(k, err)
 	}
@@ -216,13 +216,13 @@ func requireTenant(ctx context.Context, q queries, f *fault.Violations, name str
 }
 
 // write gives next its metadata and adds it as a revision of its own.
-func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string, next, stored resource) (standing, error) {
-	last, err := newestStanding(ctx, tx)
+func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string, next, stored resource) (revisions, error) {
+	last, err := newestRevisions(ctx, tx)
 	if err != nil {
-		return standing{}, err
+		return revisions{}, err
 	}
 	now := s.clock()
-	made := standing{revision: last.revision + 1, apply: last.apply}
+	made := revisions{revision: last.revision + 1, apply: last.apply}
 	var before, after resource
 	if stored != nil && stored.GetMetadata().GetDeleteTime() == nil {
 		before = stored
@@ -249,9 +249,9 @@ func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string
 	setMetadata(next, m)
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
 	if err != nil {
-		return standing{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
+		return revisions{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
 	}
-	return made, write(ctx, tx, entry{standing: made, at: now, caller: rpc.Caller(ctx), action: action, history: s.history.Load()}, version{
+	return made, write(ctx, tx, entry{revisions: made, at: now, caller: rpc.Caller(ctx), action: action, history: s.history.Load()}, version{
 		kind: c.kind.name, name: c.name, revision: made.revision, deleted: action == actionDelete, body: body,
 	})
 }
@@ -260,7 +260,7 @@ func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string
 func etagOf(revision int64, r resource) string {
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(r)
 	if err != nil {
-		// It is marshalled again, and that error told, right after.
+		// It is marshalled again, and that error returned, right after.
 		return ""
 	}
 	sum := sha256.Sum256(body)

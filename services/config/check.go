@@ -14,7 +14,7 @@ var checkTimeout = 5 * time.Second
 // checking has a place for each check that runs: compiling is all they do, and one caller leaves the others a core.
 var checking = make(chan struct{}, max(1, runtime.GOMAXPROCS(0)-1))
 
-// within runs a check with a deadline. One that is given up goes on to its end, in its place, and nobody looks at what it
+// within runs a check with a deadline. One that is given up goes on to its end, in its place, and no caller waits for what it
 // found.
 func within(ctx context.Context, check func()) error {
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -38,7 +38,7 @@ func within(ctx context.Context, check func()) error {
 	select {
 	case panicked := <-done:
 		if panicked != nil {
-			panic(panicked) // where the call's own recovery tells of it
+			panic(panicked) // where the call's own recovery reports it
 		}
 		return nil
 	case <-ctx.Done():

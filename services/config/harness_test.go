@@ -166,7 +166,7 @@ func aNotification(code, endpoint string) *configv1.Notification {
 		Name: "tenants/acme/notifications/" + code, DisplayName: code, Active: true,
 		Trigger: &configv1.Trigger{EventTypes: []string{"safeguard.alert"}},
 		Actions: []*configv1.Action{{
-			Name:   "tell",
+			Name:   "notify",
 			Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + endpoint}},
 		}},
 	}

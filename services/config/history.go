@@ -11,8 +11,8 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// endsSent bounds what a watch says of earlier histories: a service that last heard of the configuration that many
-// restarts ago does not follow before an operator says so.
+// endsSent bounds what a watch sends of earlier histories: a service that last followed the configuration that many
+// restarts ago does not follow before an operator accepts it.
 const endsSent = 256
 
 // newHistory draws one; 0 is none.
@@ -22,9 +22,9 @@ func newHistory() uint64 {
 	return max(binary.LittleEndian.Uint64(b[:]), 1)
 }
 
-// head is what a watch says: the newest revisions, and what they go on from.
+// head is what a watch sends: the newest revisions, and the ends of the histories that they continue.
 func head(ctx context.Context, q queries) (*configv1.WatchResponse, error) {
-	st, err := newestStanding(ctx, q)
+	st, err := newestRevisions(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -81,8 +81,8 @@ func begin(ctx context.Context, tx *sql.Tx, history uint64, revision int64) erro
 // located is a revision that was asked for, and where its content is.
 type located struct {
 	*configv1.Position
-	// at is the revision whose content it is; another one where that stands in for it.
-	at    standing
+	// at is the revision whose content it is; another one where that replaces it.
+	at    revisions
 	found bool
 }
 
@@ -90,14 +90,14 @@ type located struct {
 func locate(ctx context.Context, q queries, p *configv1.Position) (located, error) {
 	out := located{Position: p}
 	if p.GetRevision() == 0 {
-		st, err := newestStanding(ctx, q)
+		st, err := newestRevisions(ctx, q)
 		if err != nil {
 			return out, err
 		}
 		history, err := historyOf(ctx, q, st.revision)
 		return located{Position: &configv1.Position{History: history, Revision: st.revision}, at: st, found: true}, err
 	}
-	st, ok, err := standingAt(ctx, q, p.GetRevision())
+	st, ok, err := revisionsAt(ctx, q, p.GetRevision())
 	if err != nil {
 		return out, err
 	}
@@ -119,7 +119,7 @@ func locate(ctx context.Context, q queries, p *configv1.Position) (located, erro
 	case err != nil:
 		return out, fmt.Errorf("read lost revisions: %w", err)
 	}
-	out.at, out.found, err = standingAt(ctx, q, standsIn)
+	out.at, out.found, err = revisionsAt(ctx, q, standsIn)
 	return out, err
 }
 

@@ -26,7 +26,7 @@ func (h *historyService) GetHistory(context.Context, *configv1.GetHistoryRequest
 }
 
 func (s *service) shownHistory() *configv1.History {
-	head, _ := s.news.read()
+	head, _ := s.notifier.read()
 	return &configv1.History{
 		Newest:  &configv1.Position{History: head.GetHistory(), Revision: head.GetRevision()},
 		Unknown: s.unknown.list(head),
@@ -34,7 +34,7 @@ func (s *service) shownHistory() *configv1.History {
 }
 
 const (
-	// lostMost and revisionMost bound what may be accepted: a log can be written by whoever may write Kafka.
+	// lostMost and revisionMost bound what may be accepted: a log can be written by every client that may write Kafka.
 	lostMost     = unknownMost
 	revisionMost = 1 << 48
 	wordsMost    = 1000
@@ -81,7 +81,7 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 	if err != nil {
 		return err
 	}
-	made := standing{revision: now.GetRevision()}
+	made := revisions{revision: now.GetRevision()}
 	var lost []*configv1.Position
 	for _, p := range req.GetLost() {
 		if !configclient.Continues(now, p) {
@@ -96,7 +96,7 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 	made.apply = made.revision
 	// This run may have made revisions already, and a history has no gaps.
 	history := newHistory()
-	e := entry{standing: made, at: s.clock(), caller: rpc.Caller(ctx), action: "accept_restore", kind: "history", name: cmp.Or(req.GetWho(), "unknown"), history: history}
+	e := entry{revisions: made, at: s.clock(), caller: rpc.Caller(ctx), action: "accept_restore", kind: "history", name: cmp.Or(req.GetWho(), "unknown"), history: history}
 	if err := record(ctx, tx, e); err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 		return fmt.Errorf("commit revision %d: %w", made.revision, err)
 	}
 	s.history.Store(history)
-	s.tell(ctx)
+	s.announce(ctx)
 	s.metrics.changed(made, "history", e.action)
 	s.log.Warn("restore accepted", zap.Int64("revision", made.revision), zap.Int("histories", len(lost)),
 		zap.String("who", req.GetWho()), zap.String("why", req.GetWhy()), zap.String("caller", e.caller))

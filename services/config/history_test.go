@@ -11,7 +11,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// heads begins a watch that says what is known, and gives what it hears.
+// heads begins a watch that sends what is known, and returns what it receives.
 func (r *running) heads(known ...*configv1.Position) func() *configv1.WatchResponse {
 	r.t.Helper()
 	ctx, cancel := context.WithCancel(r.t.Context())
@@ -112,8 +112,8 @@ func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
 			known := newestOf(r.head()) // revision 10
 			restore(r, backup)
 			before := r.head().GetRevision()
-			hear := r.heads(known)
-			hear()
+			receive := r.heads(known)
+			receive()
 			if _, err := r.snapshotOf(known.GetHistory(), 5); fault.KindOf(err) != fault.NotFound {
 				t.Errorf("a lost revision before it is accepted: %v", err)
 			}
@@ -127,35 +127,35 @@ func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
 			if h.GetNewest().GetRevision() != 11 || len(h.GetUnknown()) != 0 {
 				t.Errorf("accepted: %v", h)
 			}
-			told := hear()
-			if told.GetRevision() != 11 || told.GetApplyRevision() != 11 || told.GetHistory() == known.GetHistory() {
-				t.Errorf("watchers hear %v", told)
+			received := receive()
+			if received.GetRevision() != 11 || received.GetApplyRevision() != 11 || received.GetHistory() == known.GetHistory() {
+				t.Errorf("watchers receive %v", received)
 			}
-			now := must[*configv1.Snapshot](t)(r.snapshotOf(told.GetHistory(), 11))
+			now := must[*configv1.Snapshot](t)(r.snapshotOf(received.GetHistory(), 11))
 			lost := must[*configv1.Snapshot](t)(r.snapshotOf(known.GetHistory(), 5))
 			if lost.GetRevision() != 5 || lost.GetHistory() != known.GetHistory() || lost.GetStandsIn() != 11 || len(lost.GetTenants()) != len(now.GetTenants()) {
 				t.Errorf("in place of a lost revision: %v", lost)
 			}
 			r.tenant("after")
-			if next := r.head(); next.GetRevision() != 12 || next.GetHistory() != told.GetHistory() {
+			if next := r.head(); next.GetRevision() != 12 || next.GetHistory() != received.GetHistory() {
 				t.Errorf("the next revision is %v", next)
 			}
 			r.restart()
-			hear = r.heads(known, newestOf(told))
-			hear()
+			receive = r.heads(known, newestOf(received))
+			receive()
 			if h := must[*configv1.History](t)(r.history.GetHistory(t.Context(), &configv1.GetHistoryRequest{})); len(h.GetUnknown()) != 0 {
 				t.Errorf("forgotten at a restart: %s", shown(h))
 			}
 			_, err := r.history.AcceptRestore(t.Context(), &configv1.AcceptRestoreRequest{Lost: []*configv1.Position{known}, Who: "ops", Why: "again"})
 			refused(t, err, fault.Conflict, "NOTHING_LOST")
-			// Somebody who was away had seen more.
+			// A replica that was away had seen more.
 			more := &configv1.Position{History: known.GetHistory(), Revision: 20}
 			must[*configv1.History](t)(r.history.AcceptRestore(t.Context(), &configv1.AcceptRestoreRequest{Lost: []*configv1.Position{more}, Who: "ops", Why: "another"}))
 			if next := r.head(); next.GetRevision() != 21 {
 				t.Errorf("not above what was lost: %v", next)
 			}
 			if s := must[*configv1.Snapshot](t)(r.snapshotOf(known.GetHistory(), 5)); s.GetStandsIn() != 11 {
-				t.Errorf("what stands in for revision 5 changed: %d", s.GetStandsIn())
+				t.Errorf("what replaces revision 5 changed: %d", s.GetStandsIn())
 			}
 		})
 	}
@@ -170,7 +170,7 @@ func TestRestore_BoundsWhatItAccepts(t *testing.T) {
 		"no revision":      {Lost: []*configv1.Position{{History: 3}}, Who: "a", Why: "b"},
 		"a forged number":  {Lost: []*configv1.Position{{History: 3, Revision: 1 << 62}}, Who: "a", Why: "b"},
 		"too many":         {Lost: make([]*configv1.Position, lostMost+1), Who: "a", Why: "b"},
-		"nobody":           {Lost: one, Who: " ", Why: "b"},
+		"no person":        {Lost: one, Who: " ", Why: "b"},
 		"for no reason":    {Lost: one, Who: "a"},
 		"a very long word": {Lost: one, Who: "a", Why: strings.Repeat("x", wordsMost+1)},
 	} {

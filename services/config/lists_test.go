@@ -44,7 +44,7 @@ func TestList_ComesInPages(t *testing.T) {
 		{"tenants/acme", false, "a b | d e"},
 		{"tenants/acme", true, "a b | c d | e"},
 		{"tenants/-", false, "a b | d e | tenants/acme2/endpoints/z"},
-		{"tenants/nobody", false, ""},
+		{"tenants/missing", false, ""},
 	} {
 		if got := pages(tc.parent, tc.deleted); got != tc.want {
 			t.Errorf("%s, deleted %v: %q, want %q", tc.parent, tc.deleted, got, tc.want)

@@ -43,7 +43,7 @@ func leads(message protoreflect.MessageDescriptor, path []string) bool {
 	if len(path) == 1 {
 		return true
 	}
-	// A path ends at a list or map: there is no telling which element is meant.
+	// A path ends at a list or map: it is not known which element is meant.
 	return field.Message() != nil && field.Cardinality() != protoreflect.Repeated && leads(field.Message(), path[1:])
 }
 

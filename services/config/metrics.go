@@ -36,12 +36,12 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) standing(last standing) {
+func (m *metrics) revisions(last revisions) {
 	m.revision.Set(float64(last.revision))
 	m.applyRevision.Set(float64(last.apply))
 }
 
-func (m *metrics) changed(made standing, kind, action string) {
+func (m *metrics) changed(made revisions, kind, action string) {
 	m.changes.WithLabelValues(kind, action).Inc()
-	m.standing(made)
+	m.revisions(made)
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// validator judges resources by the bounds in their .proto; compiled once.
+// validator checks resources by the bounds in their .proto; compiled once.
 var validator = sync.OnceValues(func() (protovalidate.Validator, error) {
 	var messages []proto.Message
 	for _, k := range kinds {
@@ -27,7 +27,7 @@ var validator = sync.OnceValues(func() (protovalidate.Validator, error) {
 // endless is how long a list is whose elements are not looked at any more.
 const endless = 1000
 
-// exceeded are the fields that are larger than their .proto says; long where one of them is an endless list.
+// exceeded are the fields that are larger than their .proto allows; long where one of them is an endless list.
 func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) {
 	v, err := validator()
 	if err != nil {
@@ -49,14 +49,14 @@ func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) 
 	return fields, long, nil
 }
 
-// tell records them, but for those of which something is told already.
-func tell(f *fault.Violations, fields []fault.Violation) {
-	told := map[string]bool{}
+// reportTooLarge adds them, but for those of which something is reported already.
+func reportTooLarge(f *fault.Violations, fields []fault.Violation) {
+	reported := map[string]bool{}
 	for _, known := range fault.ViolationsOf(f.Err("")) {
-		told[known.Field] = true
+		reported[known.Field] = true
 	}
 	for _, v := range fields {
-		if !told[v.Field] {
+		if !reported[v.Field] {
 			f.Add(v.Field, "%s", v.Description)
 		}
 	}

@@ -16,7 +16,7 @@ type resources struct {
 	kind    *kind
 }
 
-// get answers a deleted one too: its delete_time says so.
+// get answers a deleted one too: its delete_time is set.
 func (r resources) get(ctx context.Context, name string) (resource, error) {
 	row, ok, err := newest(ctx, r.service.store.reader, r.kind.name, name)
 	if err != nil {

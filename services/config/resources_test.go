@@ -64,7 +64,7 @@ func TestValidate_ListsEveryViolation(t *testing.T) {
 		}},
 		"a class of service": {func() error {
 			_, err := r.classes.CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: &configv1.ClassOfService{
-				Name: "tenants/nobody/classesOfService/gold",
+				Name: "tenants/missing/classesOfService/gold",
 				DataSafeguard: &configv1.DataSafeguardOption{
 					Limit: &money.Money{CurrencyCode: "EUR", Units: -1}, AmountBasis: 9, RenewalDay: 29, TimeZone: "Mars/Base",
 					Scope: "usage.nonsense",
@@ -116,7 +116,7 @@ func TestValidate_ListsEveryViolation(t *testing.T) {
 		"a notification": {func() error {
 			n := aNotification("n", "absent")
 			n.Trigger.EventTypes = []string{"no.such_type"}
-			n.Actions = append(n.Actions, &configv1.Action{Name: "tell"}, &configv1.Action{Name: "theirs", Action: &configv1.Action_Webhook{
+			n.Actions = append(n.Actions, &configv1.Action{Name: "notify"}, &configv1.Action{Name: "theirs", Action: &configv1.Action_Webhook{
 				Webhook: &configv1.WebhookAction{Endpoint: "tenants/other/endpoints/theirs"}}})
 			_, err := r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: n})
 			return err
@@ -312,7 +312,7 @@ func TestDelete_CanBeUndoneForAWhile(t *testing.T) {
 	_, err = r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{Endpoint: anEndpoint("e"), AllowMissing: true})
 	refused(t, err, fault.AlreadyExists, "NAME_TAKEN")
 	if e := must[*configv1.Endpoint](t)(r.ends.GetEndpoint(ctx, &configv1.GetEndpointRequest{Name: name})); e.GetMetadata().GetDeleteTime() == nil {
-		t.Error("a deleted one does not say so")
+		t.Error("a deleted one is not marked")
 	}
 	r.pass(undeletable)
 	back := must[*configv1.Endpoint](t)(undelete())

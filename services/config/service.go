@@ -16,12 +16,12 @@ import (
 
 // service is what the gRPC services share.
 type service struct {
-	store   *store
-	news    *news
-	metrics *metrics
-	log     *zap.Logger
-	clock   func() time.Time
-	// holdings belong to whoever has the transaction that writes.
+	store    *store
+	notifier *notifier
+	metrics  *metrics
+	log      *zap.Logger
+	clock    func() time.Time
+	// holdings belong to the transaction that writes.
 	holdings holdings
 	unknown  *unknown
 	// history of what this run changes.
@@ -51,9 +51,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if _, err := validator(); err != nil {
 		return err
 	}
-	metrics.standing(standing{revision: last.GetRevision(), apply: last.GetApplyRevision()})
+	metrics.revisions(revisions{revision: last.GetRevision(), apply: last.GetApplyRevision()})
 	s := &service{
-		store: db, news: newNews(last), metrics: metrics, log: env.Log, clock: env.Clock,
+		store: db, notifier: newNotifier(last), metrics: metrics, log: env.Log, clock: env.Clock,
 		unknown: &unknown{log: env.Log, clock: env.Clock, metrics: metrics},
 	}
 	s.history.Store(newHistory())
@@ -81,7 +81,7 @@ func (s *service) watchDatabase(ctx context.Context, health *daemon.Health) {
 		case <-ticker.C:
 		}
 		asking, cancel := context.WithTimeout(ctx, databaseInterval)
-		_, err := newestStanding(asking, s.store.reader)
+		_, err := newestRevisions(asking, s.store.reader)
 		cancel()
 		if ctx.Err() != nil {
 			return

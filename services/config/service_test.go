@@ -81,7 +81,7 @@ func TestRevision_CanBeReadAgain(t *testing.T) {
 	}
 	for _, when := range []string{"before", "after"} {
 		for n, want := range asItWas {
-			// 0 asks for the newest; nothing stands at the real revision 0.
+			// 0 asks for the newest; there is nothing at the real revision 0.
 			if n > 0 && !proto.Equal(r.snapshot(int64(n)), want) {
 				t.Errorf("%s a restart revision %d reads otherwise", when, n)
 			}
@@ -117,7 +117,7 @@ func TestRevision_ConcurrentChangesLeaveNoGaps(t *testing.T) {
 	}
 	for n := int64(2); n < 2+writers*each; n++ {
 		if !revisions[n] {
-			t.Errorf("nobody got revision %d", n)
+			t.Errorf("no change got revision %d", n)
 		}
 	}
 }
@@ -147,7 +147,7 @@ func TestApplyRevision_MovesWithWhatIsAppliedOrPlannedAlone(t *testing.T) {
 			endpoint(func(e *configv1.Endpoint) { e.Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_TOLLGATE }, "profile"), false},
 		{"an endpoint's profile",
 			endpoint(func(e *configv1.Endpoint) { e.Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS }, "profile"), true},
-		{"an endpoint's word on personal data",
+		{"an endpoint's policy on personal data",
 			endpoint(func(e *configv1.Endpoint) { e.PersonalData = configv1.PersonalData_PERSONAL_DATA_INCLUDE }, "personal_data"), true},
 		{"an endpoint becomes a draft",
 			endpoint(func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT }, "status"), true},
@@ -175,7 +175,7 @@ func TestApplyRevision_MovesWithWhatIsAppliedOrPlannedAlone(t *testing.T) {
 			c.DataSafeguard.Limit.Units, c.DataSafeguard.DefaultState = 60, permanently
 			must[*configv1.ClassOfService](t)(r.classes.UpdateClassOfService(ctx, &configv1.UpdateClassOfServiceRequest{ClassOfService: c}))
 		}, true},
-		{"a tenant's word on its subscribers", func() {
+		{"a tenant's policy on its subscribers", func() {
 			if err := r.policy(&configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}); err != nil {
 				t.Fatal(err)
 			}

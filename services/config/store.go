@@ -35,14 +35,14 @@ type version struct {
 	body     []byte
 }
 
-// standing is how far the configuration is.
-type standing struct{ revision, apply int64 }
+// revisions are the newest revision, and the newest that is applied.
+type revisions struct{ revision, apply int64 }
 
 func openStore(ctx context.Context, path string) (*store, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
-	// Made here and not by SQLite, so that nobody else can read it; -wal and -shm take its mode.
+	// Made here and not by SQLite, so that no other user can read it; -wal and -shm take its mode.
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
@@ -101,23 +101,23 @@ type queries interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
-func newestStanding(ctx context.Context, q queries) (standing, error) {
-	st, _, err := scanStanding(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions ORDER BY revision DESC LIMIT 1`))
+func newestRevisions(ctx context.Context, q queries) (revisions, error) {
+	st, _, err := scanRevisions(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions ORDER BY revision DESC LIMIT 1`))
 	return st, err
 }
 
-// standingAt is the standing as of a revision; not ok where there is none of that number.
-func standingAt(ctx context.Context, q queries, revision int64) (st standing, ok bool, err error) {
-	return scanStanding(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions WHERE revision = $1`, revision))
+// revisionsAt are the revisions as of one; not ok where there is none of that number.
+func revisionsAt(ctx context.Context, q queries, revision int64) (st revisions, ok bool, err error) {
+	return scanRevisions(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions WHERE revision = $1`, revision))
 }
 
-func scanStanding(row *sql.Row) (st standing, ok bool, err error) {
+func scanRevisions(row *sql.Row) (st revisions, ok bool, err error) {
 	err = row.Scan(&st.revision, &st.apply)
 	if errors.Is(err, sql.ErrNoRows) {
-		return standing{}, false, nil
+		return revisions{}, false, nil
 	}
 	if err != nil {
-		return standing{}, false, fmt.Errorf("read revision: %w", err)
+		return revisions{}, false, fmt.Errorf("read revision: %w", err)
 	}
 	return st, true, nil
 }
@@ -171,7 +171,7 @@ func collect(rows *sql.Rows, err error) ([]version, error) {
 
 // entry is one row of revisions.
 type entry struct {
-	standing
+	revisions
 	at     time.Time
 	caller string
 	action string

@@ -62,7 +62,7 @@ func tenantPolicy(ctx context.Context, q queries, name string) (outbound.Policy,
 	return policyOf(&t)
 }
 
-// targetInUse refuses while an active notification names the target: it would notify nobody.
+// targetInUse refuses while an active notification names the target: it would notify no one.
 func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) error {
 	rows, err := list(ctx, q, nameNotification, tenantOf(name)+"/", "", false, -1)
 	if err != nil {

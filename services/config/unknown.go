@@ -24,7 +24,7 @@ type unknown struct {
 	metrics *metrics
 
 	mu  sync.Mutex
-	all []*configv1.History_Unknown // heard of last comes last
+	all []*configv1.History_Unknown // the newest is last
 }
 
 // unknownMost bounds the histories that are remembered.

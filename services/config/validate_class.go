@@ -69,7 +69,7 @@ func validateOverspend(f *fault.Violations, o *configv1.OverspendSafeguardOption
 type optionValidator struct {
 	*fault.Violations
 	option spend.Option
-	// currency is the option's, for all its amounts; whose says where it stands.
+	// currency is the option's, for all its amounts; whose is where it is set.
 	currency, whose string
 }
 
@@ -86,7 +86,7 @@ func (j optionValidator) limit(m *money.Money) (limit spend.Amount, ok bool) {
 }
 
 // amount reads money of the option's currency that is at least least; amounts are whole billionths, so 1 is anything
-// above 0. Where the option's currency itself can't be read, that alone is told.
+// above 0. Where the option's currency itself can't be read, that alone is reported.
 func (j optionValidator) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
 	same := m.GetCurrencyCode() == j.currency || !event.IsCurrency(j.currency)
 	if !same {
@@ -106,8 +106,8 @@ func (j optionValidator) amount(field string, m *money.Money, least spend.Amount
 	return 0, false
 }
 
-// perPayment may not be above the month's limit: it would never bind, so that one of the two is not what somebody meant.
-// Beside a limit of 0, which blocks all payments, it says what holds once that is lifted.
+// perPayment may not be above the month's limit: it would never bind, so that one of the two is a mistake.
+// Beside a limit of 0, which blocks all payments, it is what holds once that is lifted.
 func (j optionValidator) perPayment(m *money.Money, limit spend.Amount, limited bool) {
 	if m == nil {
 		return
@@ -166,7 +166,7 @@ func (j optionValidator) thresholds(all []*configv1.AlertThreshold) {
 			continue
 		}
 		if seen[t] {
-			j.Add(field, "%s stands twice", t)
+			j.Add(field, "%s is there twice", t)
 		}
 		seen[t] = true
 	}
@@ -181,7 +181,7 @@ func (j optionValidator) states(o configclient.Offered) {
 		case !slices.Contains(all, state):
 			j.Add(at("states", i), "%s is not a state of this option, which has %s", given, shownStates(all))
 		case slices.Contains(o.GetStates()[:i], given):
-			j.Add(at("states", i), "%s stands twice", given)
+			j.Add(at("states", i), "%s is there twice", given)
 		default:
 			offered = append(offered, state)
 		}
@@ -214,7 +214,7 @@ func classInUse(ctx context.Context, q queries, name string, force bool) error {
 	if err := classIsDefault(ctx, q, name); err != nil || force {
 		return err
 	}
-	return fault.New(fault.Conflict, "FORCE_REQUIRED", "%s may have subscribers, which nobody counts. Once it is deleted their usage is rejected "+
+	return fault.New(fault.Conflict, "FORCE_REQUIRED", "%s may have subscribers, which are not counted. Once it is deleted their usage is rejected "+
 		"(CLASS_OF_SERVICE_UNKNOWN; it can be sent again after Undelete, or after they have another class), and Authorize and Charge answer by "+
 		"on_unknown with UNKNOWN. Move them to another class first (subscriber.cos_changed), or set force", name)
 }

@@ -63,7 +63,7 @@ func TestClass_ListsEveryViolation(t *testing.T) {
 		{"a limit and nothing else is enough", data(func(*dataOption) {}), nil},
 		{"a limit of 0 blocks from the start", data(func(o *dataOption) { o.Limit = eur(0) }), nil},
 		{"a limit is required", data(func(o *dataOption) { o.Limit = nil }), []string{"data_safeguard.limit LIMIT_REQUIRED"}},
-		{"a missing limit is told once, whatever else is in some currency",
+		{"a missing limit is listed once, whatever else is in some currency",
 			data(func(o *dataOption) { o.Limit, o.SecondNotice = nil, eur(100) }), []string{"data_safeguard.limit LIMIT_REQUIRED"}},
 		{"a limit is not below 0", data(func(o *dataOption) { o.Limit = eur(-1) }), []string{"data_safeguard.limit AMOUNT_INVALID"}},
 		{"units and nanos agree in sign", data(func(o *dataOption) { o.Limit.Nanos = -1 }), []string{"data_safeguard.limit AMOUNT_INVALID"}},
@@ -98,7 +98,7 @@ func TestClass_ListsEveryViolation(t *testing.T) {
 		{"a scope is a bool", payment(func(o *paymentOption) { o.Scope = "usage.category" }), []string{"payment_safeguard.scope"}},
 		{"a zone is an IANA name", data(func(o *dataOption) { o.TimeZone = "CET+1" }), []string{"data_safeguard.time_zone"}},
 		{"the machine's own zone is none", data(func(o *dataOption) { o.TimeZone = "Local" }), []string{"data_safeguard.time_zone"}},
-		{"what a newer schema says is not guessed", overspend(func(o *overspendOption) {
+		{"what a newer schema has is not guessed", overspend(func(o *overspendOption) {
 			o.AmountBasis, o.RatingBasis, o.OnUnknown, o.InactivePolicy, o.DefaultState, o.States = 77, 77, 77, 77, 77, []state{77}
 		}), []string{
 			"overspend_safeguard.amount_basis", "overspend_safeguard.rating_basis", "overspend_safeguard.states[0]",
@@ -108,7 +108,7 @@ func TestClass_ListsEveryViolation(t *testing.T) {
 		{"inactive is no state of the data safeguard", data(func(o *dataOption) { o.States = []state{active, inactive} }), []string{"data_safeguard.states[1]"}},
 		{"an opt-out for a time is no state of the others", payment(func(o *paymentOption) { o.States = []state{temporarily} }), []string{"payment_safeguard.states[0]"}},
 		{"no state at all is refused", payment(func(o *paymentOption) { o.States = []state{0} }), []string{"payment_safeguard.states[0]"}},
-		{"a state stands once", payment(func(o *paymentOption) { o.States = []state{inactive, inactive} }), []string{"payment_safeguard.states[1]"}},
+		{"a state is there once", payment(func(o *paymentOption) { o.States = []state{inactive, inactive} }), []string{"payment_safeguard.states[1]"}},
 		{"active need not be named", data(func(o *dataOption) { o.States, o.DefaultState = []state{permanently}, active }), nil},
 		{"a default state that is offered is fine", data(func(o *dataOption) { o.States, o.DefaultState = []state{permanently}, permanently }), nil},
 		{"a default state is one of the option's", data(func(o *dataOption) { o.DefaultState = inactive }), []string{"data_safeguard.default_state"}},
@@ -122,11 +122,11 @@ func TestClass_ListsEveryViolation(t *testing.T) {
 		{"an overspend limit is not below 0", overspend(func(o *overspendOption) { o.DefaultLimit = eur(-1) }), []string{"overspend_safeguard.default_limit AMOUNT_INVALID"}},
 		{"one payment may be as much as the month", payment(func(o *paymentOption) { o.PerPaymentLimit = eur(300) }), nil},
 		{"one payment may not be more than the month", payment(func(o *paymentOption) { o.PerPaymentLimit = eur(301) }), []string{"payment_safeguard.per_payment_limit AMOUNT_INVALID"}},
-		{"a cap stands by while the month's limit of 0 blocks everything", payment(func(o *paymentOption) { o.Limit = eur(0) }), nil},
+		{"a cap waits while the month's limit of 0 blocks everything", payment(func(o *paymentOption) { o.Limit = eur(0) }), nil},
 		{"no payment at all is a matter of the limit", payment(func(o *paymentOption) { o.PerPaymentLimit = eur(0) }), []string{"payment_safeguard.per_payment_limit AMOUNT_INVALID"}},
 		{"a second notice is above 0", data(func(o *dataOption) { o.SecondNotice = eur(0) }), []string{"data_safeguard.second_notice AMOUNT_INVALID"}},
 		{"a second notice may lie anywhere", data(func(o *dataOption) { o.SecondNotice = eur(20) }), nil},
-		{"everything wrong with every option is told at once", &class{
+		{"everything wrong with every option is listed at once", &class{
 			DisplayName:   "x",
 			DataSafeguard: &dataOption{Limit: eur(-1), RenewalDay: 30},
 			OverspendSafeguard: &overspendOption{

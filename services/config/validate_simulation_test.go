@@ -32,7 +32,7 @@ func TestSimulation_WhatIsStoredCanBeDecoded(t *testing.T) {
 		}
 	})
 	if accepted == 0 {
-		t.Error("nothing was accepted: the law was not tried")
+		t.Error("nothing was accepted: the property was not tested")
 	}
 }
 

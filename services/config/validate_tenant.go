@@ -74,7 +74,7 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 	return outbound.PolicyOf(p.GetPorts(), p.GetPlainHttp(), p.GetNetworks(), nil)
 }
 
-// tenantInUse refuses while anything else of the tenant stands: nobody deletes a customer's rules by one name.
+// tenantInUse refuses while the tenant has any other resource: a customer's rules are not deleted by one name.
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	below := []string{nameClass, nameNotification}
 	for _, k := range table.Channels.Kinds() {

@@ -40,7 +40,7 @@ func TestTenant_ListsEveryViolationOfItsSubscribers(t *testing.T) {
 		policy *configv1.SubscriberPolicy
 		want   []string
 	}{
-		{"nothing said is 30 seconds, and rejected then", &configv1.SubscriberPolicy{}, nil},
+		{"nothing set is 30 seconds, and rejected then", &configv1.SubscriberPolicy{}, nil},
 		{"usage of the unknown may be rejected at once", &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(0)}, nil},
 		{"it may wait a day", &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(24 * time.Hour)}, nil},
 		{"it may not wait longer", &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(24*time.Hour + 1)}, []string{grace}},
@@ -56,7 +56,7 @@ func TestTenant_ListsEveryViolationOfItsSubscribers(t *testing.T) {
 		{"a deleted class is none", &configv1.SubscriberPolicy{DefaultClassOfService: "gone"}, []string{class}},
 		{"another tenant's class is none", &configv1.SubscriberPolicy{DefaultClassOfService: "theirs"}, []string{class}},
 		{"the class is named by its id", &configv1.SubscriberPolicy{DefaultClassOfService: "tenants/acme/classesOfService/basic"}, []string{class}},
-		{"everything wrong is told at once", &configv1.SubscriberPolicy{
+		{"everything wrong is listed at once", &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(-time.Second), DefaultClassOfService: "no", OnUnknown: 77, TooLateToDeduplicate: 77,
 		}, []string{grace, "tenant.subscribers.on_unknown", "tenant.subscribers.too_late_to_deduplicate", class}},
 	} {
@@ -94,7 +94,7 @@ func TestDelete_RefusesTheClassOfUnknownNumbers(t *testing.T) {
 		t.Fatal(err)
 	}
 	if err := remove("basic"); err != nil {
-		t.Errorf("once nobody names it: %v", err)
+		t.Errorf("once it is not named: %v", err)
 	}
 }
 
@@ -105,9 +105,9 @@ func TestDelete_NeedsForceWhereSubscribersMayHaveTheClass(t *testing.T) {
 	name := aClass("gold").GetName()
 	_, err := r.classes.DeleteClassOfService(t.Context(), &configv1.DeleteClassOfServiceRequest{Name: name})
 	refused(t, err, fault.Conflict, "FORCE_REQUIRED")
-	for _, says := range []string{"CLASS_OF_SERVICE_UNKNOWN", "Undelete", "Authorize and Charge", "on_unknown", "subscriber.cos_changed", "force"} {
-		if !strings.Contains(err.Error(), says) {
-			t.Errorf("does not say %s: %v", says, err)
+	for _, want := range []string{"CLASS_OF_SERVICE_UNKNOWN", "Undelete", "Authorize and Charge", "on_unknown", "subscriber.cos_changed", "force"} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("does not have %s: %v", want, err)
 		}
 	}
 	if c, err := r.classes.GetClassOfService(t.Context(), &configv1.GetClassOfServiceRequest{Name: name}); err != nil || c.GetMetadata().GetDeleteTime() != nil {

@@ -18,22 +18,22 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// repeatInterval is how long a watcher hears nothing while nothing changes.
+// repeatInterval is how often a watch sends the same while nothing changes.
 const repeatInterval = 10 * time.Second
 
-// news is the head, and who waits for the next one.
-type news struct {
+// notifier has the head, and wakes those that wait for the next one.
+type notifier struct {
 	mu      sync.Mutex
 	last    *configv1.WatchResponse
 	changed chan struct{}
 }
 
-func newNews(last *configv1.WatchResponse) *news {
-	return &news{last: last, changed: make(chan struct{})}
+func newNotifier(last *configv1.WatchResponse) *notifier {
+	return &notifier{last: last, changed: make(chan struct{})}
 }
 
-// tell never goes back: commits are one after the other, but their tellings may overtake.
-func (n *news) tell(head *configv1.WatchResponse) {
+// announce never goes back: commits are one after the other, but their announcements may overtake.
+func (n *notifier) announce(head *configv1.WatchResponse) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	if head.GetRevision() <= n.last.GetRevision() {
@@ -44,22 +44,22 @@ func (n *news) tell(head *configv1.WatchResponse) {
 	n.changed = make(chan struct{})
 }
 
-// read answers a head that nobody changes any more.
-func (n *news) read() (*configv1.WatchResponse, <-chan struct{}) {
+// read returns a head that does not change any more.
+func (n *notifier) read() (*configv1.WatchResponse, <-chan struct{}) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.last, n.changed
 }
 
-// tell lets watchers know what was committed. A head that can't be read now is told with the next change, or by a watch's
+// announce sends watchers what was committed. A head that can't be read now is sent with the next change, or by a watch's
 // repetition.
-func (s *service) tell(ctx context.Context) {
+func (s *service) announce(ctx context.Context) {
 	now, err := head(context.WithoutCancel(ctx), s.store.reader)
 	if err != nil {
 		s.log.Error("head not read after a change", zap.Error(err))
 		return
 	}
-	s.news.tell(now)
+	s.notifier.announce(now)
 }
 
 type watchService struct {
@@ -74,7 +74,7 @@ func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStrea
 	repeat := time.NewTicker(repeatInterval)
 	defer repeat.Stop()
 	for {
-		last, changed := w.service.news.read()
+		last, changed := w.service.notifier.read()
 		for _, p := range req.GetKnown() {
 			if !configclient.Continues(last, p) {
 				w.service.unknown.note(stream.Context(), p, true)
@@ -87,7 +87,7 @@ func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStrea
 		case <-changed:
 			repeat.Reset(repeatInterval)
 		case <-repeat.C:
-			w.service.tell(stream.Context())
+			w.service.announce(stream.Context())
 		case <-w.stopping:
 			return rpc.ErrStopping()
 		case <-stream.Context().Done():
@@ -159,7 +159,7 @@ func (s *service) read(ctx context.Context, asked *configv1.Position) (found loc
 		if asked.GetHistory() != 0 {
 			s.unknown.note(ctx, asked, false)
 		}
-		last, _ := s.news.read()
+		last, _ := s.notifier.read()
 		return found, nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "revision %d of history %016x is not known here, the newest is %d of history %016x",
 			asked.GetRevision(), asked.GetHistory(), last.GetRevision(), last.GetHistory())
 	}

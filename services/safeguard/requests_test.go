@@ -117,7 +117,7 @@ func TestCharge_CountedOnceWhileItsOwnerIsKilled(t *testing.T) {
 					if n == rounds/3 {
 						halfway <- struct{}{}
 					}
-					// Whichever door: one of them ends in the midst of calls.
+					// Whichever replica: one of them ends in the midst of calls.
 					replicas := []*replica{first, second}
 					for try := n; ; try++ {
 						m, err := replicas[try%2].enforcement.Charge(f.ctx, &optionsv1.ChargeRequest{

@@ -190,8 +190,8 @@ func (s *sending) answer(report func(reply) error) (refused int, err error) {
 		if r.Reason != "" {
 			refused++
 		}
-		if tellErr := report(r); tellErr != nil {
-			return refused, tellErr
+		if reportErr := report(r); reportErr != nil {
+			return refused, reportErr
 		}
 	}
 	if err == nil {

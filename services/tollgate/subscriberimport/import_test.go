@@ -325,7 +325,7 @@ func TestJournal_BelongsToOneContentAndForm(t *testing.T) {
 
 func TestRun_ChangedFileIsAnError(t *testing.T) {
 	f := newFixture(t)
-	// As if it were another one between judging and sending.
+	// As if it were another one between validation and sending.
 	f.write("msisdn,class_of_service\n49151,gold\nx,gold\n")
 	file, err := os.Open(f.imp.File)
 	if err != nil {

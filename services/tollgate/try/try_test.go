@@ -92,18 +92,18 @@ func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 		t.Errorf("the API key is another one (%v)", err)
 	}
 
-	told := map[string]bool{}
+	seen := map[string]bool{}
 	for _, got := range receipts(t, dir) {
-		if told[got.ID] || got.Repeat {
+		if seen[got.ID] || got.Repeat {
 			t.Errorf("%s was notified twice", got.ID)
 		}
 		if !got.Verified {
 			t.Errorf("%s was not verified: %s", got.ID, got.Fault)
 		}
-		told[got.ID] = true
+		seen[got.ID] = true
 	}
-	if len(told) != 4 {
-		t.Errorf("%d webhooks, want an alert and a limit from each run\n%s\n%s", len(told), first, second)
+	if len(seen) != 4 {
+		t.Errorf("%d webhooks, want an alert and a limit from each run\n%s\n%s", len(seen), first, second)
 	}
 
 	// Counters are rebuilt from the log, once more: the subscribers of both runs have the counters that they had.

@@ -133,7 +133,7 @@ column.
 	return b.String()
 }
 
-// desc reads what a Desc does not tell otherwise.
+// desc reads what a Desc does not show otherwise.
 var desc = regexp.MustCompile(`^Desc\{fqName: "(.*)", help: "(.*?)", (?:unit: ".*?", )?constLabels: \{(.*)\}, variableLabels: \{(.*)\}\}$`)
 
 // describe adds the metrics of one service. The service's name in a metric's name becomes <service>.

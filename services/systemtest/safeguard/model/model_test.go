@@ -125,7 +125,7 @@ func (s *story) refused(a model.Answer, code string) {
 func TestModel_FollowsTheRules(t *testing.T) {
 	for _, tc := range []struct {
 		name  string
-		tells func(s *story)
+		story func(s *story)
 		want  []string
 	}{
 		{"at activation data and payment are active, overspend is not", func(s *story) {
@@ -174,14 +174,14 @@ func TestModel_FollowsTheRules(t *testing.T) {
 			s.happens("usage.charged", &eventv1.UsageCharged{ThirdParty: true, Roaming: true, Category: eventv1.UsageCharged_CATEGORY_DATA, Gross: euros(50)})
 			s.uses(39)
 		}, []string{"rejected CURRENCY_MISMATCH", "rejected AMOUNT_MISSING"}},
-		{"the second notice is told once a period, in every state", func(s *story) {
+		{"the second notice is published once a period, in every state", func(s *story) {
 			s.activated()
 			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Permanently})
 			s.uses(69)
 			s.uses(1)
 			s.uses(100)
 		}, []string{"opted_out data permanently_inactive 0/50 EUR", "notice data permanently_inactive 70/50 EUR"}},
-		{"re-activation continues from the true figure and takes what lies below as told", func(s *story) {
+		{"re-activation continues from the true figure and publishes nothing of what is below", func(s *story) {
 			s.activated()
 			s.changes(&controlv1.ChangeCommand{Option: model.Data, State: model.Temporarily})
 			s.uses(45)
@@ -285,7 +285,7 @@ func TestModel_FollowsTheRules(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			s := &story{t: t, partition: model.New(), now: at("2026-03-10T09:00")}
-			tc.tells(s)
+			tc.story(s)
 			if got := s.outcomes(); !slices.Equal(got, tc.want) {
 				t.Errorf("published\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(tc.want, "\n"))
 			}
