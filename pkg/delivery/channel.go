@@ -8,7 +8,10 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
 // Sender makes one attempt of a channel.
@@ -89,6 +92,8 @@ type Channel struct {
 	MaxAge time.Duration
 	// WaitingMax bounds the deliveries of a partition that wait; reading stops there.
 	WaitingMax int
+	// SnapshotEvery is the least time between two snapshots of a partition; 0 writes none.
+	SnapshotEvery time.Duration
 	// AcceptLostDeliveries settles as dead, at the next opening, deliveries that retention removed from the log before
 	// they were sent. It is the operator's decision.
 	AcceptLostDeliveries bool
@@ -141,7 +146,9 @@ const (
 // Work processes one claimed partition until it drains; a consumer group of pkg/stream runs it. The error says why the
 // partition was left; stream.ErrRejoin where another owner has it.
 func (c *Channel) Work(ctx context.Context, client *stream.Client, producer *stream.Producer, claim *stream.Claim) error {
-	return c.work(ctx, &claimLog{client: client, producer: producer, claim: claim}, claim.Partition, claim.Draining())
+	l := &claimLog{client: client, producer: producer, claim: claim}
+	l.snapshots = snapshot.NewTopic(client, producer, claim.Alive, snapshotWindows...)
+	return c.work(ctx, l, claim.Partition, claim.Draining())
 }
 
 // kafka is what the owner of a partition needs of Kafka.
@@ -153,8 +160,13 @@ type kafka interface {
 	// OffsetAt is the offset of the first record stamped at or after a time, the end of the log where there is none.
 	OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (int64, error)
 	Produce(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error)
-	// Position commits the group's offset; only monitoring of lag uses it.
+	// Position commits the group's offset, which follows the store's. Monitoring of lag uses it, and Committed returns it,
+	// −1 for none: a store behind it was set back.
 	Position(ctx context.Context, offset int64) error
+	Committed() int64
+	// WriteSnapshot appends records of a snapshot in their order; Newest reads the newest.
+	WriteSnapshot(ctx context.Context, records ...*statev1.SnapshotRecord) error
+	snapshot.Reader
 	// Alive resets the watchdog. Worked reports that all deliveries below an offset are settled or stored; lag and
 	// health follow it.
 	Alive()
@@ -168,6 +180,8 @@ type claimLog struct {
 	client   *stream.Client
 	producer *stream.Producer
 	claim    *stream.Claim
+	// snapshots is the topic of snapshots.
+	snapshots *snapshot.Topic
 }
 
 func (l *claimLog) Read(ctx context.Context, from int64) (<-chan stream.Fetched, func()) {
@@ -202,6 +216,8 @@ func (l *claimLog) Position(ctx context.Context, offset int64) error {
 	}
 	return l.claim.Commit(ctx, offset)
 }
+
+func (l *claimLog) Committed() int64 { return l.claim.Committed() }
 
 func (l *claimLog) Alive()              { l.claim.Alive() }
 func (l *claimLog) Worked(offset int64) { l.claim.Worked(offset) }

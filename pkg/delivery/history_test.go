@@ -76,7 +76,9 @@ func history(t *testing.T, seed uint64) {
 	note := func(format string, args ...any) {
 		log = append(log, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
 	}
-	live = append(live, sim.start())
+	every := time.Duration(rnd.IntN(4)) * 100 * time.Millisecond
+	start := func() *replica { return sim.start(func(c *Channel) { c.SnapshotEvery = every }) }
+	live = append(live, start())
 	down := false
 	for range rnd.IntN(40) + 5 {
 		time.Sleep(time.Duration(rnd.ExpFloat64() * float64(30*time.Millisecond)))
@@ -89,10 +91,10 @@ func history(t *testing.T, seed uint64) {
 		case 4, 5:
 			note("kill")
 			live[0].kill()
-			live = append(live[1:], sim.start())
+			live = append(live[1:], start())
 		case 6:
 			note("zombie")
-			live = append(live, sim.start())
+			live = append(live, start())
 			if len(live) > 3 {
 				live[0].kill()
 				live = live[1:]
@@ -103,7 +105,7 @@ func history(t *testing.T, seed uint64) {
 				break
 			}
 			live[0].drain()
-			live = append(live[1:], sim.start())
+			live = append(live[1:], start())
 		case 8:
 			down = !down
 			note("broker down %v", down)

@@ -31,6 +31,8 @@ type Metrics struct {
 	notMade        prometheus.Counter
 	mismatched     prometheus.Counter
 	ignored        prometheus.Counter
+	snapshots      prometheus.Counter
+	snapshotErrors prometheus.Counter
 	full           prometheus.Gauge
 }
 
@@ -84,6 +86,8 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		notMade:        counter("requests_not_made_total", "Requests that could not be made because something of this process was missing: a file descriptor, a port, a name server. They use no attempt."),
 		mismatched:     counter("mismatched_total", "Deliveries withheld because the log holds another delivery at their offset."),
 		ignored:        counter("settlements_ignored_total", "Settlements by a fenced owner that were found when a partition was opened, and ignored."),
+		snapshots:      counter("snapshots_total", "Snapshots of partitions written to state.snapshots."),
+		snapshotErrors: counter("snapshot_errors_total", "Snapshots of partitions that were abandoned."),
 	}
 	for _, c := range []prometheus.Collector{m.attempts, m.settled, m.failures, m.waiting, m.behind, m.oldest, m.endpoints} {
 		add(c)

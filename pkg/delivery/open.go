@@ -68,6 +68,10 @@ func (o *owner) open(ctx context.Context) error {
 		return fmt.Errorf("find the log's ends: %w", err)
 	}
 	o.token = slices.Clone(o.mark.Token[:])
+	restored, err := o.restoreLost(ctx, start, end)
+	if err != nil {
+		return fmt.Errorf("restore a snapshot: %w", err)
+	}
 	e, err := o.firstWatermark(ctx, start, end)
 	if err != nil {
 		return err
@@ -103,7 +107,7 @@ func (o *owner) open(ctx context.Context) error {
 	o.condition("opening", nil)
 	if o.recovering() {
 		o.Metrics.rebuilds.Inc()
-		o.log.Info("position lost: rebuilding it from the attempts", zap.Int64("from", o.position), zap.Int64("to", o.mark.PublishedOffset))
+		o.log.Info("position lost: rebuilding it from the attempts", zap.Bool("from_snapshot", restored), zap.Int64("from", o.position), zap.Int64("to", o.mark.PublishedOffset))
 		o.condition("recovering", fmt.Errorf("reading %d deliveries again: nothing is sent yet", o.mark.PublishedOffset-o.position))
 	}
 	return nil
@@ -112,7 +116,7 @@ func (o *owner) open(ctx context.Context) error {
 // firstWatermark creates the watermark of a partition that has none. Its status is Rebuilding, up to the end of what
 // may have been sent before. It is committed at once, so that a second crash finds the same end.
 func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, error) {
-	if o.mark.Status != state.Blank {
+	if o.mark.Status != state.Blank && o.mark.Status != state.Restoring {
 		e, err := parseExtra(o.mark.Extra)
 		if err != nil {
 			return e, fmt.Errorf("read position: %w", err)
@@ -265,8 +269,8 @@ func (o *owner) fencedOwners() func(state.Token) bool {
 		before := o.mark.Before
 		return func(owner state.Token) bool { return owner != before }
 	}
-	var newest state.Token
-	known := map[state.Token]bool{}
+	newest := o.extra().owner
+	known := map[state.Token]bool{newest: true}
 	return func(owner state.Token) bool {
 		if !known[owner] {
 			known[owner], newest = true, owner

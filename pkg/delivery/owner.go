@@ -115,6 +115,10 @@ type owner struct {
 	conditions map[string]error
 	reported   string
 
+	snapshots snapshots
+	// snapshotAt and snapshotOffset are of the last snapshot of this owner.
+	snapshotAt, snapshotOffset int64
+
 	groupCommittedAt, groupOffset int64
 	groupCommitting               atomic.Bool
 }
@@ -141,6 +145,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
 		conditions: map[string]error{}, bodiless: map[int64]*item{}, label: strconv.Itoa(int(number)),
 		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
+		snapshots: snapshots{notBefore: c.SnapshotEvery.Milliseconds(), done: make(chan snapshotDone, 1)},
 	}
 	o.share = slots.NewOwner(o.wake)
 	o.queue.claim, o.queue.unclaim, o.queue.born = o.claimSlot, o.returnSlot, o.born
@@ -235,6 +240,8 @@ func (o *owner) run(ctx context.Context) error {
 			}
 		case r := <-o.reports:
 			o.reportEnded(r)
+		case s := <-o.snapshots.done:
+			o.snapshotWritten(s)
 		case err := <-o.fence:
 			if err := o.fenceChecked(err); err != nil {
 				return err
@@ -340,6 +347,7 @@ func (o *owner) takeSome() error {
 func (o *owner) takeOne(r stream.Record, now int64) error {
 	o.position = r.Offset + 1
 	o.noteLogTime(r.Time.UnixMilli(), now)
+	o.snapshots.since += int64(len(r.Value))
 	d, err := Decode(r)
 	if err != nil {
 		o.reject(r, err)

@@ -31,6 +31,8 @@ type commit struct {
 
 	// endpoints are those whose records it changes.
 	endpoints []*endpoint
+	// snapshot are all entries of the store after it, where a snapshot is due.
+	snapshot []state.Entry
 
 	results            int
 	undeliveredPending []*orderingKey
@@ -55,17 +57,20 @@ type extra struct {
 	// attemptsHash is the hash of the record before it, 0 where that is not known; it detects that the topic was
 	// created again.
 	attemptsHash uint64
+	// owner is the owner before that offset where a snapshot was restored, zero otherwise.
+	owner state.Token
 }
 
 // extraFormat is the format of extra and of the pages.
-const extraFormat = 3
+const extraFormat = 4
 
 func (e extra) encode() []byte {
 	b := []byte{extraFormat}
 	b = binary.AppendUvarint(b, uint64(e.pages))
 	b = binary.AppendUvarint(b, uint64(e.attempts))
 	b = binary.AppendUvarint(b, uint64(e.records))
-	return binary.BigEndian.AppendUint64(b, e.attemptsHash)
+	b = binary.BigEndian.AppendUint64(b, e.attemptsHash)
+	return append(b, e.owner[:]...)
 }
 
 func parseExtra(b []byte) (extra, error) {
@@ -77,11 +82,12 @@ func parseExtra(b []byte) (extra, error) {
 	}
 	r := wire.Reader{Rest: b[1:]}
 	e := extra{pages: int(r.Uvarint()), attempts: int64(r.Uvarint()), records: int32(r.Uvarint())}
-	hash := r.Bytes(8)
+	hash, owner := r.Bytes(8), r.Bytes(16)
 	if !r.Done() {
 		return extra{}, errors.New("watermark is cut short")
 	}
 	e.attemptsHash = binary.BigEndian.Uint64(hash)
+	copy(e.owner[:], owner)
 	return e, nil
 }
 
@@ -123,6 +129,7 @@ func (o *owner) cut(now int64) commit {
 	for i := range o.results[:n] {
 		r := &o.results[i]
 		c.attempts = append(c.attempts, r.attempt)
+		o.snapshots.since += int64(len(r.attempt.Value))
 		if r.dead != nil {
 			c.beforeAttempts = append(c.beforeAttempts, *r.dead)
 		}
@@ -154,7 +161,11 @@ func (o *owner) cut(now int64) commit {
 	// Pages that had no room in this commit still need their attempts.
 	c.keepsAttemptsOffset = left > 0 || o.position < o.recovered.until
 	if o.position >= c.to.PublishedOffset {
-		c.to.Status = state.Ready
+		c.to.Status, c.extra.owner = state.Ready, state.Token{}
+	}
+	c.to.SnapshotAt, c.to.SnapshotOffset = max(c.to.SnapshotAt, o.snapshotAt), max(c.to.SnapshotOffset, o.snapshotOffset)
+	if o.snapshotDue(now) {
+		c.snapshot = o.entries()
 	}
 	return c
 }
@@ -332,6 +343,7 @@ func (o *owner) commitDone(c committed) error {
 		o.queue.committed(l, now)
 	}
 	o.commitGroupOffset(now)
+	o.writeSnapshot(c.snapshot, now)
 	return nil
 }
 

@@ -9,7 +9,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
+
+	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
 // broker keeps logs.
@@ -264,9 +267,42 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 	return out, func() { cancel(); reader.Wait() }
 }
 
-func (r *replica) Position(context.Context, int64) error { return nil }
-func (r *replica) Alive()                                {}
-func (r *replica) Worked(offset int64)                   { r.worked.Store(offset) }
+func (r *replica) Position(_ context.Context, offset int64) error {
+	if r.dead() {
+		return errKilled
+	}
+	if offset > r.sim.group.Load() {
+		r.sim.group.Store(offset)
+	}
+	return nil
+}
+
+func (r *replica) Committed() int64 { return r.sim.group.Load() }
+
+func (r *replica) WriteSnapshot(ctx context.Context, records ...*statev1.SnapshotRecord) error {
+	if err := r.sim.broker.takes(ctx); err != nil {
+		return err
+	}
+	pauseFor(ctx, time.Millisecond)
+	if r.dead() { // a part may have been written
+		r.mu.Lock()
+		records = records[:r.rand.IntN(len(records)+1)]
+		r.mu.Unlock()
+		_ = r.sim.snapshots.Write(ctx, records...)
+		return errKilled
+	}
+	return r.sim.snapshots.Write(ctx, records...)
+}
+
+func (r *replica) Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (bool, error) {
+	if err := r.sim.broker.ready(ctx); err != nil {
+		return false, err
+	}
+	return r.sim.snapshots.Newest(ctx, p, accept, each)
+}
+
+func (r *replica) Alive()              {}
+func (r *replica) Worked(offset int64) { r.worked.Store(offset) }
 func (r *replica) Report(code string, offset int64, err error) {
 	r.sim.Set("reported", fmt.Errorf("%s at %d: %sim", code, offset, err))
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
+	"github.com/tollgate/tollgate/pkg/state/snapshot/snapshottest"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -33,6 +34,9 @@ type simulation struct {
 	rand   *rand.Rand
 	broker *broker
 	store  *memstate.Store
+	// snapshots is the topic of snapshots; group the group's offset.
+	snapshots snapshottest.Memory
+	group     atomic.Int64
 
 	mu       sync.Mutex
 	targets  *Targets

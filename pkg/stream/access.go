@@ -78,8 +78,8 @@ func withSenders(senders []Sender) []allowed {
 			for _, s := range senders {
 				all = append(all, allowed{
 					s.Service,
-					[]string{s.Topic, DeliveriesAttempts},
-					[]string{DeliveriesAttempts, DeliveriesDead, EventsOrdered, EventsRejected},
+					[]string{s.Topic, DeliveriesAttempts, StateSnapshots},
+					[]string{DeliveriesAttempts, DeliveriesDead, EventsOrdered, EventsRejected, StateSnapshots},
 					[]string{s.Service},
 				})
 			}

@@ -38,12 +38,12 @@ func TestCheckTopics_RequiresEveryWrittenTopic(t *testing.T) {
 	}
 	create(webhook.Channel.Topic, stream.DeliveriesAttempts)
 	_, err = checkTopics(t.Context(), client)
-	for _, name := range []string{stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered} {
+	for _, name := range []string{stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered, stream.StateSnapshots} {
 		if !errors.Is(err, stream.ErrUnknownTopic) || !strings.Contains(err.Error(), client.Topic(name)) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
-	create(stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered)
+	create(stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered, stream.StateSnapshots)
 	if n, err := checkTopics(t.Context(), client); n != 2 || err != nil {
 		t.Errorf("with all topics: %d, %v", n, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"sync"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
@@ -52,7 +53,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
 		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
 		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
-		MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
+		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
 	}
 	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {
 		n, ok := partitions(ctx, f.Client, f.Env)
@@ -88,6 +89,7 @@ func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 	count(stream.DeliveriesDead)
 	count(stream.EventsRejected)
 	count(stream.EventsOrdered)
+	count(stream.StateSnapshots)
 	if faults == nil && attempts != n {
 		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
 			client.Topic(webhook.Channel.Topic), n, client.Topic(stream.DeliveriesAttempts), attempts))

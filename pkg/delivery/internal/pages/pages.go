@@ -181,6 +181,17 @@ func (p *Pages) Changes(room int) (puts []state.Entry, deletes []string, left in
 	return puts, deletes, len(p.dirty)
 }
 
+// All are the entries of the store once every change is in it.
+func (p *Pages) All() []state.Entry {
+	all := make([]state.Entry, 0, len(p.used))
+	for page := range p.used {
+		if value := p.encode(int32(page)); value != nil {
+			all = append(all, state.Entry{Key: pageKey(int32(page)), Value: value})
+		}
+	}
+	return all
+}
+
 // encode is nil for a page without references.
 func (p *Pages) encode(page int32) []byte {
 	if p.used[page] == 0 {
