@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -146,7 +147,7 @@ func (c *callers) settle(ctx context.Context, r *rand.Rand, a ask) (answer, erro
 		c.mu.Lock()
 		c.unknown++
 		c.mu.Unlock()
-		if !pause(ctx, 50*time.Millisecond) {
+		if !kills.Pause(ctx, 50*time.Millisecond) {
 			return t, fmt.Errorf("a call was never answered: %w", err)
 		}
 	}

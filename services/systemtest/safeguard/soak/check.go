@@ -19,6 +19,7 @@ import (
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -103,7 +104,7 @@ func (ck *checker) rests(ctx context.Context, calls []answer) error {
 		if ck.open() == 0 && len(model.Compare(ck.expected, ck.published)) == 0 || time.Now().After(until) {
 			break
 		}
-		pause(ctx, time.Second)
+		kills.Pause(ctx, time.Second)
 	}
 	if n := ck.open(); n > 0 {
 		ck.add(&ck.lost, "%d events stayed between two numbers", n)
@@ -339,7 +340,7 @@ func (ck *checker) number(ctx context.Context, number string, w *model.Partition
 			}
 			return nil
 		}
-		pause(ctx, 50*time.Millisecond)
+		kills.Pause(ctx, 50*time.Millisecond)
 	}
 }
 

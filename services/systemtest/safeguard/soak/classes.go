@@ -13,6 +13,7 @@ import (
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -60,7 +61,7 @@ func percents(all ...int32) (alerts []*configv1.AlertThreshold) {
 
 func resources(now time.Time, length time.Duration) []proto.Message {
 	zone, day := midnight(now, length)
-	report("periods begin at midnight of day %d in %s", day, zone)
+	kills.Report("periods begin at midnight of day %d in %s", day, zone)
 	all := []proto.Message{&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(5 * time.Second)}}}
 	for _, name := range classes {
 		c := currency(name)
@@ -125,7 +126,7 @@ func newCatalog(ctx context.Context, client configv1.ClassOfServiceServiceClient
 }
 
 func (c *catalog) run(ctx context.Context, stop context.Context) error {
-	for pause(stop, 12*time.Second) {
+	for kills.Pause(stop, 12*time.Second) {
 		c.mu.Lock()
 		err := c.change(ctx)
 		c.mu.Unlock()

@@ -14,11 +14,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -29,6 +26,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
 func main() {
@@ -38,34 +36,12 @@ func main() {
 	}
 }
 
-// options are read from FOR and SEED.
-func options() (length time.Duration, seed uint64, err error) {
-	length, seed = 3*time.Minute, rand.Uint64()
-	if text := os.Getenv("FOR"); text != "" {
-		if length, err = time.ParseDuration(text); err != nil || length <= 0 {
-			return 0, 0, fmt.Errorf("FOR must be a time such as 10m, not %q", text)
-		}
-	}
-	if text := os.Getenv("SEED"); text != "" {
-		if seed, err = strconv.ParseUint(text, 10, 64); err != nil {
-			return 0, 0, fmt.Errorf("SEED must be a number, not %q", text)
-		}
-	}
-	return length, seed, nil
-}
-
-var began = time.Now()
-
-func report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
-}
-
 func soak(ctx context.Context) (err error) {
-	length, seed, err := options()
+	length, seed, err := kills.Options()
 	if err != nil {
 		return err
 	}
-	report("killing for %s, SEED=%d", length, seed)
+	kills.Report("killing for %s, SEED=%d", length, seed)
 	dir, err := os.MkdirTemp("", "tollgate-soak-")
 	if err != nil {
 		return err
@@ -99,11 +75,10 @@ func soak(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	back, err := newSetBacks(ctx, b, cat)
+	f, err := newFaults(ctx, b, cat, seed)
 	if err != nil {
 		return err
 	}
-	f := &faults{bed: b, setBacks: back, rand: rand.New(rand.NewPCG(seed, 2)), kills: map[string]int{}}
 	from, quiet := time.Now(), time.Duration(0)
 	for round := 1; ; round++ {
 		left := length - (time.Since(from) - quiet)
@@ -111,7 +86,7 @@ func soak(ctx context.Context) (err error) {
 			break
 		}
 		stretch, done := context.WithTimeout(ctx, min(left, between))
-		err := together(
+		err := kills.Together(
 			func() error { return t.run(ctx, stretch.Done()) },
 			func() error { return x.run(ctx, stretch.Done()) },
 			func() error { return c.run(ctx, stretch.Done(), seed+uint64(round)) },
@@ -123,7 +98,7 @@ func soak(ctx context.Context) (err error) {
 			return err
 		}
 		paused := time.Now()
-		report("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.answers), f)
+		kills.Report("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.answers), f)
 		if err := b.ready(ctx); err != nil {
 			return err
 		}
@@ -133,7 +108,7 @@ func soak(ctx context.Context) (err error) {
 		if err := ck.rests(ctx, c.answers); err != nil {
 			return err
 		}
-		report("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", ck.compared, ck.repeats, len(ck.numbers), ck.rejections)
+		kills.Report("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", ck.compared, ck.repeats, len(ck.numbers), ck.rejections)
 		t.rests(ck.alive)
 		quiet += time.Since(paused)
 	}
@@ -148,16 +123,16 @@ func soak(ctx context.Context) (err error) {
 		ck.add(&ck.doubled, "%s", text)
 	}
 	for _, line := range ck.examples {
-		report("%s", line)
+		kills.Report("%s", line)
 	}
-	if f.total() == 0 {
+	if f.kills.Total() == 0 {
 		return errors.New("nothing was killed: give it a longer time by FOR")
 	}
 	on, err := fleet.On(ctx, b.kafka, b.redis)
 	if err != nil {
 		return err
 	}
-	total := f.total()
+	total := f.kills.Total()
 	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first published, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
 		f, seed, subscribers, len(c.answers), c.unknown, x, cat.changes, ck.first, ck.repeats, t.repeats, t.sent, ck.rejections["CORRECTS_EXCEEDED"], ck.rejections["TARGET_ACTIVE"])
 	var figures []figure.Figure
@@ -203,27 +178,12 @@ func (b *bed) listens() {
 // between is how long it goes on between two quiet points.
 const between = time.Minute
 
-// together runs all of it at once.
-func together(all ...func() error) error {
-	faults := make([]error, len(all))
-	var work sync.WaitGroup
-	for i, do := range all {
-		work.Add(1)
-		go func() {
-			defer work.Done()
-			faults[i] = do()
-		}()
-	}
-	work.Wait()
-	return errors.Join(faults...)
-}
-
 const partitions = 8
 
 // start returns what was configured, and the last revision of it.
 func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, last int64, err error) {
 	b = &bed{}
-	report("building")
+	kills.Report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
 		return b, nil, 0, err

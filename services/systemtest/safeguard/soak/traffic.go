@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -325,7 +326,7 @@ func (t *traffic) sendMarkers(ctx context.Context, round int) error {
 				delete(waiting, string(id))
 			}
 		}
-		pause(ctx, 50*time.Millisecond)
+		kills.Pause(ctx, 50*time.Millisecond)
 	}
 	return producer.Close(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -124,7 +125,7 @@ func (x *transactions) open(ctx context.Context) error {
 			return nil
 		}
 		client.Close()
-		if !pause(ctx, 200*time.Millisecond) {
+		if !kills.Pause(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("open a producer of transactions: %w", err)
 		}
 	}
@@ -185,7 +186,7 @@ func (x *transactions) transaction(ctx context.Context, all []draft) (end string
 		return abandoned
 	}
 	if x.rand.IntN(4) == 0 { // what others write meanwhile waits behind it
-		pause(ctx, time.Duration(x.rand.IntN(2000))*time.Millisecond)
+		kills.Pause(ctx, time.Duration(x.rand.IntN(2000))*time.Millisecond)
 	}
 	switch n := x.rand.IntN(10); {
 	case n < 3:
