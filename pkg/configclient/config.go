@@ -6,6 +6,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 )
 
@@ -33,7 +34,7 @@ func (c Config) Validate() error {
 	if c.CAFile != "" && !c.TLS {
 		f.Add("ca_file", "means nothing without tls")
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }
 
 // Dial is a connection to the service made by rpc.Dial with the key and the roots of the files.

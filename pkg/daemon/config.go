@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Config is the part that every service's configuration begins with; it is embedded with `yaml:",inline"`.
@@ -50,7 +51,7 @@ func (c Config) check() error {
 	if c.ShutdownTimeout <= 0 {
 		f.Add("shutdown_timeout", "must be above 0, not %s", c.ShutdownTimeout)
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }
 
 // CheckListen adds a violation for a listen address that is not host:port.

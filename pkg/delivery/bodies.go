@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -27,7 +28,7 @@ const (
 	// IncidentMismatch: the log holds another delivery at the offset of one that waits.
 	IncidentMismatch = "DELIVERY_MISMATCH"
 	// IncidentRecreated: a topic was deleted and created again.
-	IncidentRecreated = "LOG_RECREATED"
+	IncidentRecreated = reason.LogRecreated
 )
 
 const (

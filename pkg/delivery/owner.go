@@ -138,7 +138,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		Channel: c, kafka: k, draining: draining,
 		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
 		log:      c.Log.With(zap.Int32("partition", number)),
-		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", 20),
+		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", linesPerSecond),
 		queue:    newQueue(), pages: pages.New(), seen: newWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),

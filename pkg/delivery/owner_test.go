@@ -8,6 +8,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
+
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -252,11 +256,45 @@ func TestReject_UndecodableRecordGoesToRejectedTopic(t *testing.T) {
 		if len(rejected) != 2 || string(rejected[0].Value) != "\xff\xff nonsense" {
 			t.Fatalf("rejected %v", rejected)
 		}
-		if reason, _ := rejected[0].Header("tollgate-reason"); string(reason) != "DELIVERY_UNREADABLE" {
-			t.Errorf("reason %q", reason)
+		ids := map[string]bool{}
+		for i, r := range rejected {
+			j, err := event.ParseRejected(r)
+			if err != nil || j.Reason != "DELIVERY_UNREADABLE" || j.Topic != topicDeliveries || j.Offset != int64(i) {
+				t.Errorf("rejected %+v, %v", j, err)
+			}
+			ids[j.ID] = j.ID != ""
+		}
+		if len(ids) != 2 || ids[""] {
+			t.Errorf("the rejections have the ids %v", ids)
 		}
 		if len(sim.received()) != 1 {
 			t.Error("the delivery behind them was not sent")
+		}
+	})
+}
+
+func TestReject_LogIsBoundedWithACount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		sim := newSimulation(t, 1, "e1")
+		for range n {
+			sim.broker.add(stream.Record{Topic: topicDeliveries, Value: []byte("\xff\xff nonsense"), Time: time.Now()})
+		}
+		core, logs := observer.New(zap.InfoLevel)
+		r := sim.start(func(c *Channel) { c.Log = zap.New(core) })
+		time.Sleep(time.Minute)
+		r.drain()
+		lines := logs.FilterMessage("record rejected").All()
+		omitted := int64(0)
+		for _, line := range logs.FilterMessage("lines omitted").All() {
+			omitted += line.ContextMap()["omitted"].(int64)
+		}
+		second := slices.IndexFunc(lines, func(l observer.LoggedEntry) bool { return l.Time.Sub(lines[0].Time) >= time.Second })
+		if first := len(lines[:max(second, 0)]); second >= 0 && first > linesPerSecond || len(lines) >= n/2 || int64(len(lines))+omitted != n {
+			t.Errorf("%d rejections, %d lines, %d omitted", n, len(lines), omitted)
+		}
+		if len(sim.broker.all(topicRejected)) != n {
+			t.Errorf("%d of %d are on the rejected topic", len(sim.broker.all(topicRejected)), n)
 		}
 	})
 }

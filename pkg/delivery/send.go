@@ -362,20 +362,15 @@ func (o *owner) settleMore() {
 	}
 }
 
+// linesPerSecond bounds the log lines of rejected records, of one partition.
+const linesPerSecond = 20
+
 // reject sends a record that is not a delivery to the rejected topic, with the next commit.
 func (o *owner) reject(r stream.Record, why error) {
 	o.Metrics.rejected.Inc()
 	o.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
-	o.publishLater(stream.Record{
-		Topic: o.Rejected, Partition: stream.AnyPartition, Key: slices.Clone(r.Key), Value: slices.Clone(r.Value), Time: r.Time,
-		Headers: append(slices.Clone(r.Headers),
-			stream.Header{Key: event.HeaderReason, Value: []byte("DELIVERY_UNREADABLE")},
-			stream.Header{Key: event.HeaderDetail, Value: []byte(fault.Detail(why))},
-			stream.Header{Key: event.HeaderTopic, Value: []byte(r.Topic)},
-			stream.Header{Key: event.HeaderPartition, Value: []byte(strconv.Itoa(int(r.Partition)))},
-			stream.Header{Key: event.HeaderOffset, Value: []byte(strconv.FormatInt(r.Offset, 10))},
-		),
-	})
+	r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
+	o.publishLater(event.Rejected(o.Rejected, r, event.Identity{}, reason.DeliveryUnreadable, fault.Detail(why), r.Time))
 }
 
 // publishLater publishes a record with the next commit, before its attempts.

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -181,7 +182,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	b.now = poisoned{offset: r.Offset}
 	b.counts.events++
 	if en.err != nil {
-		b.reject(r, Identity{}, "UNDECODABLE", en.err.Error(), b.logTime())
+		b.reject(r, Identity{}, reason.Undecodable, en.err.Error(), b.logTime())
 		return nil //nolint:nilerr // the rejection has it
 	}
 	if b.isCall(en) {
@@ -207,7 +208,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	r = en.source()
 	b.place(s, en, identity)
 	if why, ok := b.earlier.poison[b.now]; ok {
-		b.reject(r, identity, "PANIC", why, b.logTime())
+		b.reject(r, identity, reason.Panic, why, b.logTime())
 		return nil
 	}
 	if en.key == "" {
@@ -220,7 +221,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 				b.counts.duplicates++
 				return nil
 			}
-			b.reject(r, identity, "ID_REUSED", "another event with this id and source was counted before: give each event an id of its own", b.logTime())
+			b.reject(r, identity, reason.IDReused, "another event with this id and source was counted before: give each event an id of its own", b.logTime())
 			return nil
 		}
 		if s.header.CreatedBy(identity) { // known for as long as the record stands
@@ -294,7 +295,7 @@ func (b *batch[B]) due(s *Subject[B], by int64) error {
 			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.Due}
 			b.counts.timers++
 			if why, ok := b.earlier.poison[b.now]; ok {
-				b.reject(s.record, identity, "PANIC", why, s.Time)
+				b.reject(s.record, identity, reason.Panic, why, s.Time)
 			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.Due).UTC()) }); err != nil {
 				return err
 			}

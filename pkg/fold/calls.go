@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // A call is a command.* record of the log. Its owner decides it where it stands there and answers after the commit that
@@ -129,8 +130,8 @@ func (b *batch[B]) command(en *entry[B]) error {
 		b.now = poisoned{offset: r.Offset}
 	}
 	if why, ok := b.earlier.poison[b.now]; ok {
-		b.reject(r, identity, "PANIC", why, b.logTime())
-		b.conclude(pending.Decision{Call: key, Result: pending.Panic, Err: fault.New(fault.Internal, "PANIC", "the call made its owner panic: %s", why)})
+		b.reject(r, identity, reason.Panic, why, b.logTime())
+		b.conclude(pending.Decision{Call: key, Result: pending.Panic, Err: fault.New(fault.Internal, reason.Panic, "the call made its owner panic: %s", why)})
 		return nil
 	}
 	if en.key == "" {
@@ -140,7 +141,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 	b.place(s, en, identity)
 	made, repeated := s.header.Calls.Find(key.ID, b.to.LogTime)
 	if repeated && made.Content != key.Content {
-		b.conclude(pending.Decision{Call: key, Result: pending.Reused, Err: fault.New(fault.AlreadyExists, "ID_REUSED", "another call with this reference was accepted before: give each call a reference of its own")})
+		b.conclude(pending.Decision{Call: key, Result: pending.Reused, Err: fault.New(fault.AlreadyExists, reason.IDReused, "another call with this reference was accepted before: give each call a reference of its own")})
 		return nil
 	}
 	s.Repeated, s.kept = repeated, made.Answer

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -52,16 +53,16 @@ const Level = 2
 
 // Codes of incidents: states that need a person.
 const (
-	IncidentGap       = "STATE_GAP"        // part of the log is gone that the state needs
-	IncidentRecreated = "LOG_RECREATED"    // the log is not the one the state is of
-	IncidentLevel     = "LEVEL_TOO_HIGH"   // written by a newer binary
-	IncidentFormat    = "FORMAT_UNKNOWN"   // written by another version, and not to be read by this one
-	IncidentPanic     = "APPLY_PANIC"      // a record or timer made the fold panic
-	IncidentRecord    = "RECORD_UNUSABLE"  // a record can't be decoded or does not fit
-	IncidentBehind    = "LOG_ENDANGERED"   // what is not applied yet is older than half the log's retention
-	IncidentSnapshot  = "SNAPSHOT_OLD"     // the last snapshot is older than half their retention
-	IncidentRevision  = "REVISION_MISSING" // a revision that the log names can't be had
-	IncidentTime      = "LOG_TIME_AHEAD"   // a record is stamped far ahead of the log and of the clock
+	IncidentGap       = "STATE_GAP"         // part of the log is gone that the state needs
+	IncidentRecreated = reason.LogRecreated // the log is not the one the state is of
+	IncidentLevel     = "LEVEL_TOO_HIGH"    // written by a newer binary
+	IncidentFormat    = "FORMAT_UNKNOWN"    // written by another version, and not to be read by this one
+	IncidentPanic     = "APPLY_PANIC"       // a record or timer made the fold panic
+	IncidentRecord    = "RECORD_UNUSABLE"   // a record can't be decoded or does not fit
+	IncidentBehind    = "LOG_ENDANGERED"    // what is not applied yet is older than half the log's retention
+	IncidentSnapshot  = "SNAPSHOT_OLD"      // the last snapshot is older than half their retention
+	IncidentRevision  = "REVISION_MISSING"  // a revision that the log names can't be had
+	IncidentTime      = "LOG_TIME_AHEAD"    // a record is stamped far ahead of the log and of the clock
 )
 
 // OwnerConfig is what an owner works with.

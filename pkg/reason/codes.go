@@ -7,8 +7,40 @@ const (
 	// BatchTooLarge and BatchDamaged are of record batches that can't be read.
 	BatchTooLarge = "BATCH_TOO_LARGE"
 	BatchDamaged  = "BATCH_DAMAGED"
-	// Stopping is of a call that a replica refuses because it stops.
-	Stopping = "STOPPING"
+	// Stopping is of a call that a replica refuses because it stops, OutcomeUnknown of one that may have happened, Rebuilding
+	// of one that nothing came of.
+	Stopping       = "STOPPING"
+	OutcomeUnknown = "OUTCOME_UNKNOWN"
+	Rebuilding     = "REBUILDING"
+	// PositionNotReached is of a read that asks for what is not worked yet.
+	PositionNotReached = "POSITION_NOT_REACHED"
+	// LogRecreated is of a log that is not the one that the state is of.
+	LogRecreated = "LOG_RECREATED"
+	// DeliveryUnreadable is of a record that is no delivery.
+	DeliveryUnreadable = "DELIVERY_UNREADABLE"
+
+	// APIKeyMissing and APIKeyUnknown are of calls that are not authenticated.
+	APIKeyMissing = "API_KEY_MISSING"
+	APIKeyUnknown = "API_KEY_UNKNOWN"
+	// ConfigInvalid is of a resource or a configuration file, RequestInvalid of a request with violations of several kinds.
+	ConfigInvalid  = "CONFIG_INVALID"
+	RequestInvalid = "REQUEST_INVALID"
+	// NameInvalid is of a resource name.
+	NameInvalid = "NAME_INVALID"
+	// ScopeInvalid is of the scope of an option.
+	ScopeInvalid = "SCOPE_INVALID"
+	// IDReused: another event, or another call, under an id that was used.
+	IDReused = "ID_REUSED"
+
+	// Of subscribers, their classes of service and their options.
+	SubscriberNotFound     = "SUBSCRIBER_NOT_FOUND"
+	ClassOfServiceNotFound = "CLASS_OF_SERVICE_NOT_FOUND"
+	ClassOfServiceUnknown  = "CLASS_OF_SERVICE_UNKNOWN"
+	OptionNotOffered       = "OPTION_NOT_OFFERED"
+	LimitRequired          = "LIMIT_REQUIRED"
+	CurrencyMismatch       = "CURRENCY_MISMATCH"
+	RenewalDayChanged      = "RENEWAL_DAY_CHANGED"
+	RenewalDayOutOfRange   = "RENEWAL_DAY_OUT_OF_RANGE"
 
 	// EventInvalid: a field of the envelope or of the data is missing, too long or not what it must be; or violations of
 	// more than one of the codes below.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Config is a service's gRPC listener.
@@ -73,7 +74,7 @@ func (c Config) Validate() error {
 	if c.CallTimeout <= 0 {
 		f.Add("call_timeout", "must be above 0, not %s", c.CallTimeout)
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }
 
 func bindsAll(listen string) bool {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Keys are the accepted API keys. Only their hashes are known.
@@ -82,11 +83,11 @@ func (k *Keys) Check(key string) bool {
 func (k *Keys) Authenticate(authorization string) (caller string, err error) {
 	const scheme = "bearer "
 	if len(authorization) <= len(scheme) || !strings.EqualFold(authorization[:len(scheme)], scheme) {
-		return "", fault.New(fault.Unauthenticated, "API_KEY_MISSING", "send an API key as authorization: Bearer <key>")
+		return "", fault.New(fault.Unauthenticated, reason.APIKeyMissing, "send an API key as authorization: Bearer <key>")
 	}
 	key := strings.TrimSpace(authorization[len(scheme):])
 	if !k.Check(key) {
-		return "", fault.New(fault.Unauthenticated, "API_KEY_UNKNOWN", "the API key is not known")
+		return "", fault.New(fault.Unauthenticated, reason.APIKeyUnknown, "the API key is not known")
 	}
 	return HashKey(key)[:8], nil
 }

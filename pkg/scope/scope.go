@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -34,7 +35,7 @@ func Compile(text string) (*Scope, error) {
 	for _, text := range faults {
 		f.Add("", "%s", text)
 	}
-	if err := f.Err("SCOPE_INVALID"); err != nil {
+	if err := f.Err(reason.ScopeInvalid); err != nil {
 		return nil, err
 	}
 	s := &Scope{program: program}

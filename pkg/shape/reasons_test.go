@@ -4,6 +4,7 @@ import (
 	"flag"
 	"go/ast"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -125,6 +126,39 @@ func TestReasons_AreDeclaredAndUsed(t *testing.T) {
 		}
 		if r.Where == 0 || r.Meaning == "" {
 			t.Errorf("%s lacks where it is given, or what it means", r.Code)
+		}
+	}
+}
+
+// A code that several packages give stands in pkg/reason once, as a constant.
+func TestReasons_OfSeveralPackagesAreConstants(t *testing.T) {
+	files := repository(t)
+	named := map[string]string{}
+	for name, code := range constants(files) {
+		named[code] = name
+	}
+	givenBy := map[string]map[string]bool{}
+	for _, f := range files {
+		// pkg/fault has the names of gRPC's codes.
+		if f.isTest() || f.isProbe() || f.dir() == "pkg/reason" || f.dir() == "pkg/fault" || strings.HasPrefix(f.path, "services/systemtest/") {
+			continue
+		}
+		for _, c := range given(f, nil) { // literals alone
+			if !reason.Declared(c) {
+				continue
+			}
+			if named[c] != "" {
+				t.Errorf("%s writes %q: it is reason.%s", f.path, c, named[c])
+			}
+			if givenBy[c] == nil {
+				givenBy[c] = map[string]bool{}
+			}
+			givenBy[c][f.dir()] = true
+		}
+	}
+	for c, packages := range givenBy {
+		if len(packages) > 1 {
+			t.Errorf("%s stands in %v: make it a constant of pkg/reason", c, slices.Sorted(maps.Keys(packages)))
 		}
 	}
 }

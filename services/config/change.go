@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -59,7 +60,7 @@ const tries = 3
 func (s *service) apply(ctx context.Context, c change) (resource, error) {
 	var f fault.Violations
 	c.kind.checkName(&f, c.name)
-	if err := f.Err("NAME_INVALID"); err != nil {
+	if err := f.Err(reason.NameInvalid); err != nil {
 		return nil, below(c.kind, err)
 	}
 	for range tries {
@@ -175,7 +176,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 	if itself {
 		if n := proto.Size(next); n > maxResource {
 			f.Add("", "must be at most %d bytes, has %d", maxResource, n)
-			return below(k, f.Err("CONFIG_INVALID")) // the rest is not looked at
+			return below(k, f.Err(reason.ConfigInvalid)) // the rest is not looked at
 		}
 		var long bool
 		var err error
@@ -184,7 +185,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 		}
 		if long { // what compares a list's elements with each other would take long
 			reportTooLarge(&f, large)
-			return below(k, f.Err("CONFIG_INVALID"))
+			return below(k, f.Err(reason.ConfigInvalid))
 		}
 		if k.validate != nil {
 			if err := within(ctx, func() { k.validate(&f, next) }); err != nil {
@@ -198,7 +199,7 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 		}
 	}
 	reportTooLarge(&f, large)
-	if err := f.ErrShared("CONFIG_INVALID"); err != nil {
+	if err := f.ErrShared(reason.ConfigInvalid); err != nil {
 		return below(k, err)
 	}
 	return nil

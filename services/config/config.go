@@ -3,6 +3,7 @@ package config
 import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 )
 
@@ -36,5 +37,5 @@ func (c Config) Validate() error {
 	if c.Database.Path == "" {
 		f.Add("database.path", "is required")
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 
 	"go.uber.org/zap"
@@ -59,7 +60,7 @@ func (h *historyService) AcceptRestore(ctx context.Context, req *configv1.Accept
 			f.Add(field, "must be 1 to %d bytes", wordsMost)
 		}
 	}
-	if err := f.Err("REQUEST_INVALID"); err != nil {
+	if err := f.Err(reason.RequestInvalid); err != nil {
 		return nil, err
 	}
 	if err := h.service.acceptRestore(ctx, req); err != nil {

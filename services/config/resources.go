@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // resources are the six methods of one kind.
@@ -56,7 +57,7 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 	if err != nil || len(after) > maxToken {
 		f.Add("page_token", "must be the next_page_token of an answer")
 	}
-	if err := f.Err("REQUEST_INVALID"); err != nil {
+	if err := f.Err(reason.RequestInvalid); err != nil {
 		return nil, "", err
 	}
 	if size == 0 {

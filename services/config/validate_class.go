@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/scope"
 	"github.com/tollgate/tollgate/pkg/spend"
 
@@ -17,14 +18,6 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// Reasons of violations that the options' calls answer too.
-const (
-	limitRequired    = "LIMIT_REQUIRED"
-	amountInvalid    = "AMOUNT_INVALID"
-	currencyMismatch = "CURRENCY_MISMATCH"
-	dayOutOfRange    = "RENEWAL_DAY_OUT_OF_RANGE"
-)
-
 func validateClass(f *fault.Violations, r resource) {
 	c := r.(*configv1.ClassOfService)
 	if o := c.GetDataSafeguard(); o != nil {
@@ -32,12 +25,12 @@ func validateClass(f *fault.Violations, r resource) {
 		j := optionValidator{&inner, spend.Data, o.GetLimit().GetCurrencyCode(), "the limit's"}
 		j.limit(o.GetLimit())
 		j.common(o)
-		f.AddErr("data_safeguard", inner.Err("CONFIG_INVALID"))
+		f.AddErr("data_safeguard", inner.Err(reason.ConfigInvalid))
 	}
 	if o := c.GetOverspendSafeguard(); o != nil {
 		var inner fault.Violations
 		validateOverspend(&inner, o)
-		f.AddErr("overspend_safeguard", inner.Err("CONFIG_INVALID"))
+		f.AddErr("overspend_safeguard", inner.Err(reason.ConfigInvalid))
 	}
 	if o := c.GetPaymentSafeguard(); o != nil {
 		var inner fault.Violations
@@ -45,7 +38,7 @@ func validateClass(f *fault.Violations, r resource) {
 		limit, ok := j.limit(o.GetLimit())
 		j.perPayment(o.GetPerPaymentLimit(), limit, ok)
 		j.common(o)
-		f.AddErr("payment_safeguard", inner.Err("CONFIG_INVALID"))
+		f.AddErr("payment_safeguard", inner.Err(reason.ConfigInvalid))
 	}
 }
 
@@ -57,7 +50,7 @@ func validateOverspend(f *fault.Violations, o *configv1.OverspendSafeguardOption
 	if limit := o.GetDefaultLimit(); limit != nil {
 		j.amount("default_limit", limit, 0)
 	} else if o.GetDefaultState() == eventv1.Safeguard_STATE_ACTIVE {
-		f.AddAs(limitRequired, "default_limit", "is required where default_state is active")
+		f.AddAs(reason.LimitRequired, "default_limit", "is required where default_state is active")
 	}
 	j.common(o)
 	if _, known := configv1.InactivePolicy_name[int32(o.GetInactivePolicy())]; !known {
@@ -76,7 +69,7 @@ type optionValidator struct {
 // limit is the month's of an option that can't be without; ok is false where it can't be read.
 func (j optionValidator) limit(m *money.Money) (limit spend.Amount, ok bool) {
 	if m == nil {
-		j.AddAs(limitRequired, "limit", "is required")
+		j.AddAs(reason.LimitRequired, "limit", "is required")
 		return 0, false
 	}
 	if !event.IsCurrency(j.currency) {
@@ -90,16 +83,16 @@ func (j optionValidator) limit(m *money.Money) (limit spend.Amount, ok bool) {
 func (j optionValidator) amount(field string, m *money.Money, least spend.Amount) (a spend.Amount, ok bool) {
 	same := m.GetCurrencyCode() == j.currency || !event.IsCurrency(j.currency)
 	if !same {
-		j.AddAs(currencyMismatch, field, "must be in %s currency, %s, not in %q", j.whose, j.currency, cut(m.GetCurrencyCode()))
+		j.AddAs(reason.CurrencyMismatch, field, "must be in %s currency, %s, not in %q", j.whose, j.currency, cut(m.GetCurrencyCode()))
 	}
 	a, err := spend.AmountOf(m.GetUnits(), m.GetNanos())
 	switch {
 	case err != nil:
-		j.AddAs(amountInvalid, field, "%s", err)
+		j.AddAs(reason.AmountInvalid, field, "%s", err)
 	case a < least && least == 0:
-		j.AddAs(amountInvalid, field, "must not be below 0")
+		j.AddAs(reason.AmountInvalid, field, "must not be below 0")
 	case a < least:
-		j.AddAs(amountInvalid, field, "must be above 0: leave it out where there is none")
+		j.AddAs(reason.AmountInvalid, field, "must be above 0: leave it out where there is none")
 	default:
 		return a, same
 	}
@@ -114,7 +107,7 @@ func (j optionValidator) perPayment(m *money.Money, limit spend.Amount, limited 
 	}
 	most, ok := j.amount("per_payment_limit", m, 1)
 	if ok && limited && limit > 0 && most > limit {
-		j.AddAs(amountInvalid, "per_payment_limit", "must not be above the limit of the month, %s", limit)
+		j.AddAs(reason.AmountInvalid, "per_payment_limit", "must not be above the limit of the month, %s", limit)
 	}
 }
 
@@ -137,7 +130,7 @@ func (j optionValidator) common(o configclient.Offered) {
 	}
 	if day := o.GetRenewalDay(); day != 0 {
 		if _, err := spend.RenewalDayOf(int64(day)); err != nil {
-			j.AddAs(dayOutOfRange, "renewal_day", "%s", err)
+			j.AddAs(reason.RenewalDayOutOfRange, "renewal_day", "%s", err)
 		}
 	}
 	j.states(o)

@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/reason"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -28,7 +29,7 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 	if err := validateSubscribers(ctx, q, &inner, t); err != nil {
 		return err
 	}
-	f.AddErr("subscribers", inner.Err("CONFIG_INVALID"))
+	f.AddErr("subscribers", inner.Err(reason.ConfigInvalid))
 	return nil
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 
 	"go.uber.org/zap"
@@ -98,7 +99,7 @@ func (w *watchService) Watch(req *configv1.WatchRequest, stream grpc.ServerStrea
 
 func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.ServerStreamingServer[configv1.SnapshotResponse]) error {
 	if req.GetRevision() < 0 {
-		return fault.NewInvalid("REQUEST_INVALID", fault.Violation{Field: "revision", Description: "must not be negative"})
+		return fault.NewInvalid(reason.RequestInvalid, fault.Violation{Field: "revision", Description: "must not be negative"})
 	}
 	shown := rpc.FromService(stream.Context())
 	return w.service.snapshot(stream.Context(), &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}, func(part *configv1.Snapshot) error {

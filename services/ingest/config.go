@@ -6,6 +6,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -63,5 +64,5 @@ func (c Config) Validate() error {
 	if c.HTTP.RequestTimeout <= 0 {
 		f.Add("http.request_timeout", "must be above 0, not %s", c.HTTP.RequestTimeout)
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }

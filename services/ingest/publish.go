@@ -166,7 +166,7 @@ func (p *publisher) obstacle() error {
 func unanswered(err error) error {
 	switch {
 	case errors.Is(err, stream.ErrUnknown):
-		return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN",
+		return fault.New(fault.Unavailable, reason.OutcomeUnknown,
 			"Kafka did not acknowledge in time, the event may still be accepted: send it again under the same id").After(time.Second)
 	case errors.Is(err, stream.ErrTimestampAhead):
 		return fault.New(fault.Unavailable, "CLOCK_AHEAD",

@@ -4,6 +4,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Config is the file safeguard.yaml.
@@ -38,5 +39,5 @@ func (c Config) Validate() error {
 	if c.Peers.CAFile != "" && c.GRPC.CertificateFile == "" {
 		f.Add("peers.ca_file", "means nothing without grpc.certificate_file: peers have none either")
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }

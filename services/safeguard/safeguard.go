@@ -8,6 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/safeguard/account"
@@ -61,7 +62,7 @@ func serve(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) er
 
 // IncidentScope is of a class whose scope this binary can't compile: usage of its subscribers is rejected until it is
 // corrected, and can be sent again then.
-const IncidentScope = "SCOPE_INVALID"
+const IncidentScope = reason.ScopeInvalid
 
 // unusable are the classes with such a scope in the newest revision that was compiled.
 func unusable(c *account.Catalog, ok bool) []*daemon.Incident {

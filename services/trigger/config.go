@@ -4,6 +4,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Config is the file trigger.yaml.
@@ -26,5 +27,5 @@ func (c Config) Validate() error {
 	var f fault.Violations
 	c.Check(&f)
 	f.AddErr("", c.State.Validate())
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }

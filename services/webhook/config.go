@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 )
 
 // Config is the file webhook.yaml.
@@ -76,7 +77,7 @@ func (c Config) Validate() error {
 	if _, err := c.Outbound.denied(); err != nil {
 		f.AddErr("outbound.denied", err)
 	}
-	return f.Err("CONFIG_INVALID")
+	return f.Err(reason.ConfigInvalid)
 }
 
 // denied reads the networks.

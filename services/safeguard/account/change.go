@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -16,18 +17,18 @@ import (
 
 // Reasons of requests and commands that are refused.
 const (
-	ReasonNotFound   = "SUBSCRIBER_NOT_FOUND"
-	ReasonNotOffered = "OPTION_NOT_OFFERED"
-	ReasonClass      = "CLASS_OF_SERVICE_UNKNOWN"
+	ReasonNotFound   = reason.SubscriberNotFound
+	ReasonNotOffered = reason.OptionNotOffered
+	ReasonClass      = reason.ClassOfServiceUnknown
 	ReasonState      = "STATE_NOT_ELIGIBLE"
-	ReasonLimit      = "LIMIT_REQUIRED"
-	ReasonDay        = "RENEWAL_DAY_OUT_OF_RANGE"
-	ReasonDayChanged = "RENEWAL_DAY_CHANGED"
-	ReasonCurrency   = "CURRENCY_MISMATCH"
-	ReasonAmount     = "AMOUNT_INVALID"
+	ReasonLimit      = reason.LimitRequired
+	ReasonDay        = reason.RenewalDayOutOfRange
+	ReasonDayChanged = reason.RenewalDayChanged
+	ReasonCurrency   = reason.CurrencyMismatch
+	ReasonAmount     = reason.AmountInvalid
 	ReasonThreshold  = "THRESHOLD_INVALID"
 	ReasonChange     = "CHANGE_INVALID"
-	ReasonRequest    = "REQUEST_INVALID"
+	ReasonRequest    = reason.RequestInvalid
 )
 
 // EligibleStates is the key under which a refused state names those that are eligible.

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 )
 
@@ -48,7 +49,7 @@ func (t *turn) add(o spend.Option, c charge, of *Offer) {
 		d.Count, err = d.Count.Record(c.amount)
 	}
 	if err != nil {
-		t.refuse(refusedAmount, "spent "+before.String()+" and the amount together: "+spend.ErrOverflow.Error())
+		t.refuse(reason.AmountInvalid, "spent "+before.String()+" and the amount together: "+spend.ErrOverflow.Error())
 		return
 	}
 	notice := !d.Noticed && of.noticed(d.Count.Spent)
@@ -87,7 +88,7 @@ func (t *turn) refund(o spend.Option, c charge) {
 	d := &t.sub.Options[o]
 	next, rest, err := d.Count.Refund(c.amount)
 	if err != nil {
-		t.refuse(refusedAmount, "spent "+d.Count.Spent.String()+" and the refund together: "+spend.ErrOverflow.Error())
+		t.refuse(reason.AmountInvalid, "spent "+d.Count.Spent.String()+" and the refund together: "+spend.ErrOverflow.Error())
 		return
 	}
 	was := d.Blocked
@@ -120,7 +121,7 @@ func (t *turn) putOff(o spend.Option, p spend.Period, amount spend.Amount) {
 	}
 	sum, err := own[i].sum.Add(amount)
 	if err != nil {
-		t.refuse(refusedAmount, "the sum of what came late: "+spend.ErrOverflow.Error())
+		t.refuse(reason.AmountInvalid, "the sum of what came late: "+spend.ErrOverflow.Error())
 		return
 	}
 	own[i].sum = sum

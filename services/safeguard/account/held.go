@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -61,7 +62,7 @@ func (t *turn) addHeld(waiting []heldEvent) (all []heldEvent, ok bool) {
 // sameAs refuses the event where it has the id of one that is held, and is another.
 func (t *turn) sameAs(p *heldEvent) {
 	if p.content != t.event.Content() {
-		t.refuse(refusedReused, "another event with this id and source is held already: give each event an id of its own")
+		t.refuse(reason.IDReused, "another event with this id and source is held already: give each event an id of its own")
 	}
 }
 
@@ -113,7 +114,7 @@ func (t *turn) rejectHeld() {
 			t.release(waiting)
 			return
 		}
-		why = refusal{refusedClass, "the tenant's default class of service " + id + " is not configured: create or undelete it, then send this event again"}
+		why = refusal{reason.ClassOfServiceUnknown, "the tenant's default class of service " + id + " is not configured: create or undelete it, then send this event again"}
 	}
 	for i := range waiting {
 		t.rejected = append(t.rejected, rejectedEvent{&waiting[i], why})

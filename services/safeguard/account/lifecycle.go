@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -35,12 +36,12 @@ func (t *turn) activate(a *eventv1.SubscriberActivated) {
 		return
 	}
 	if err := checkActivation(a); err != nil {
-		t.refuse(refusedInvalid, err.Error())
+		t.refuse(reason.EventInvalid, err.Error())
 		return
 	}
 	c := t.catalog.Class(t.tenant, a.GetClassOfService())
 	if c == nil {
-		t.refuse(refusedClass, fmt.Sprintf("tenant %q has no class of service %q: configure it, then send this event again", t.tenant, a.GetClassOfService()))
+		t.refuse(reason.ClassOfServiceUnknown, fmt.Sprintf("tenant %q has no class of service %q: configure it, then send this event again", t.tenant, a.GetClassOfService()))
 		return
 	}
 	given, err := initialOf(a.GetOptions(), c)
@@ -86,7 +87,7 @@ func checkActivation(a *eventv1.SubscriberActivated) error {
 	if n := proto.Size(a.GetContact()); n > maxContact {
 		f.Add("data.contact", "must be at most %d bytes, has %d", maxContact, n)
 	}
-	return f.Err(refusedInvalid)
+	return f.Err(reason.EventInvalid)
 }
 
 func checkIMSI(f *fault.Violations, field, imsi string) {
@@ -104,10 +105,10 @@ func initialOf(options []*eventv1.InitialOption, c *Class) (given [spend.Options
 		o := OptionOf(in.GetOption())
 		switch {
 		case o == spend.Options:
-			f.AddAs(refusedInvalid, field+".option", "must name an option")
+			f.AddAs(reason.EventInvalid, field+".option", "must name an option")
 			continue
 		case seen[o]:
-			f.AddAs(refusedInvalid, field+".option", "names the %s safeguard again", o)
+			f.AddAs(reason.EventInvalid, field+".option", "names the %s safeguard again", o)
 			continue
 		case c.Offers[o] == nil:
 			f.AddAs(ReasonNotOffered, field+".option", "the class of service does not offer the %s safeguard", o)
@@ -116,7 +117,7 @@ func initialOf(options []*eventv1.InitialOption, c *Class) (given [spend.Options
 		seen[o] = true
 		given[o] = c.Offers[o].initial(&f, field, o, in)
 	}
-	return given, f.ErrShared(refusedInvalid)
+	return given, f.ErrShared(reason.EventInvalid)
 }
 
 func (of *Offer) initial(f *fault.Violations, field string, o spend.Option, in *eventv1.InitialOption) (given initial) {
@@ -134,7 +135,7 @@ func (of *Offer) initial(f *fault.Violations, field string, o spend.Option, in *
 		return 0, false
 	}
 	if o != spend.Overspend && (in.GetCurrentLimit() != nil || in.GetNextLimit() != nil) {
-		f.AddAs(refusedInvalid, field, "limits of the %s safeguard are those of the class of service", o)
+		f.AddAs(reason.EventInvalid, field, "limits of the %s safeguard are those of the class of service", o)
 	} else {
 		given.limit, given.limited = amount(".current_limit", in.GetCurrentLimit())
 		given.next, given.hasNext = amount(".next_limit", in.GetNextLimit())
@@ -181,8 +182,8 @@ func (t *turn) suspend(suspended bool) {
 func (t *turn) swap(s *eventv1.SubscriberSimSwapped) {
 	var f fault.Violations
 	checkIMSI(&f, "data.new_imsi", s.GetNewImsi())
-	if err := f.Err(refusedInvalid); err != nil {
-		t.refuse(refusedInvalid, err.Error())
+	if err := f.Err(reason.EventInvalid); err != nil {
+		t.refuse(reason.EventInvalid, err.Error())
 		return
 	}
 	if t.inLife() {
@@ -202,7 +203,7 @@ func (t *turn) reclass(to *eventv1.SubscriberClassOfServiceChanged) {
 	}
 	c := t.catalog.Class(t.tenant, id)
 	if c == nil {
-		t.refuse(refusedClass, fmt.Sprintf("tenant %q has no class of service %.80q: configure it, then send this event again", t.tenant, id))
+		t.refuse(reason.ClassOfServiceUnknown, fmt.Sprintf("tenant %q has no class of service %.80q: configure it, then send this event again", t.tenant, id))
 		return
 	}
 	reason := becauseClass

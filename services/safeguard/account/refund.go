@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -92,9 +93,9 @@ func (t *turn) leftOf(reference event.Identity, c *eventv1.Correction) (left spe
 	worth, err := spend.MoneyOf(m.GetCurrencyCode(), m.GetUnits(), m.GetNanos())
 	switch {
 	case err != nil && !errors.Is(err, spend.ErrCurrency), worth.Amount < 0:
-		t.refuse(refusedAmount, "corrects.amount must be what the corrected event was worth, not below 0, in the refund's currency")
+		t.refuse(reason.AmountInvalid, "corrects.amount must be what the corrected event was worth, not below 0, in the refund's currency")
 	case err != nil || worth.Currency != t.givingIn:
-		t.refuse(refusedCurrency, fmt.Sprintf("corrects.amount is in %.10q, the refund in %s: there is no conversion", m.GetCurrencyCode(), t.givingIn))
+		t.refuse(reason.CurrencyMismatch, fmt.Sprintf("corrects.amount is in %.10q, the refund in %s: there is no conversion", m.GetCurrencyCode(), t.givingIn))
 	}
 	return worth.Amount, true
 }

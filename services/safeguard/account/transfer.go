@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -23,10 +24,10 @@ func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	number, ok := event.MSISDN(to.GetNewMsisdn())
 	switch {
 	case !ok:
-		t.refuse(refusedInvalid, "data.new_msisdn "+event.FormMSISDN)
+		t.refuse(reason.EventInvalid, "data.new_msisdn "+event.FormMSISDN)
 		return
 	case number == t.msisdn:
-		t.refuse(refusedInvalid, "data.new_msisdn must be another number")
+		t.refuse(reason.EventInvalid, "data.new_msisdn must be another number")
 		return
 	}
 	latest := t.sub.latest

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -116,7 +117,7 @@ func (t *turn) addressed() bool {
 // decide works an event that is no command.
 func (t *turn) decide() {
 	if !t.addressed() {
-		t.refuse(refusedInvalid, "subject "+event.FormMSISDN)
+		t.refuse(reason.EventInvalid, "subject "+event.FormMSISDN)
 		return
 	}
 	_, transfer := t.event.Data.(*controlv1.Transfer)
@@ -178,17 +179,11 @@ func (t *turn) fire(name string) {
 const (
 	refusedUnknown  = "SUBSCRIBER_UNKNOWN"
 	refusedBefore   = "BEFORE_ACTIVATION"
-	refusedClass    = "CLASS_OF_SERVICE_UNKNOWN"
-	refusedCurrency = "CURRENCY_MISMATCH"
 	refusedMissing  = "AMOUNT_MISSING"
 	refusedCorrects = "CORRECTS_MISSING"
 	refusedExceeded = "CORRECTS_EXCEEDED"
-	refusedAmount   = "AMOUNT_INVALID"
-	refusedScope    = "SCOPE_INVALID"
 	refusedActive   = "ALREADY_ACTIVE"
 	refusedStale    = "STALE"
-	refusedInvalid  = "EVENT_INVALID"
-	refusedReused   = "ID_REUSED"
 	refusedCharged  = "CHARGE_NOT_COUNTED"
 	refusedOld      = "TOO_LATE_TO_DEDUPLICATE"
 	refusedTarget   = "TARGET_ACTIVE"

@@ -8,6 +8,7 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -33,7 +34,7 @@ func (t *turn) used(u *eventv1.UsageCharged) {
 	}
 	c := t.class()
 	if c == nil {
-		t.refuse(refusedClass, fmt.Sprintf("class of service %q of the subscriber is not configured: create or undelete it, then send this event again", t.sub.Class))
+		t.refuse(reason.ClassOfServiceUnknown, fmt.Sprintf("class of service %q of the subscriber is not configured: create or undelete it, then send this event again", t.sub.Class))
 		return
 	}
 	for o := range spend.Option(spend.Options) {
@@ -59,12 +60,12 @@ func (t *turn) usedOf(o spend.Option, of *Offer, u *eventv1.UsageCharged) {
 		return
 	}
 	if of.scope.err != nil {
-		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q can't be read: correct it, then send this event again: %v", o, t.sub.Class, of.scope.err))
+		t.refuse(reason.ScopeInvalid, fmt.Sprintf("the scope of the %s safeguard of class of service %q can't be read: correct it, then send this event again: %v", o, t.sub.Class, of.scope.err))
 		return
 	}
 	in, err := of.scope.Holds(u)
 	if err != nil {
-		t.refuse(refusedScope, fmt.Sprintf("the scope of the %s safeguard of class of service %q fails for this event: correct it, then send this event again: %v", o, t.sub.Class, err))
+		t.refuse(reason.ScopeInvalid, fmt.Sprintf("the scope of the %s safeguard of class of service %q fails for this event: correct it, then send this event again: %v", o, t.sub.Class, err))
 		return
 	}
 	if in {
@@ -108,10 +109,10 @@ func (t *turn) read(o spend.Option, of *Offer, u *eventv1.UsageCharged) (charge,
 	amount, err := spend.MoneyOf(m.GetCurrencyCode(), m.GetUnits(), m.GetNanos())
 	switch {
 	case errors.Is(err, spend.ErrCurrency), err == nil && amount.Currency != of.Currency:
-		t.refuse(refusedCurrency, fmt.Sprintf("the amount is in %.10q, the %s safeguard counts %s: there is no conversion", m.GetCurrencyCode(), o, of.Currency))
+		t.refuse(reason.CurrencyMismatch, fmt.Sprintf("the amount is in %.10q, the %s safeguard counts %s: there is no conversion", m.GetCurrencyCode(), o, of.Currency))
 		return charge{}, false
 	case err != nil:
-		t.refuse(refusedAmount, basis+": "+err.Error())
+		t.refuse(reason.AmountInvalid, basis+": "+err.Error())
 		return charge{}, false
 	}
 	asked := charge{amount: amount.Amount, at: t.eventTime, reason: becauseUsage}

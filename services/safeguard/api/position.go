@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/reason"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/safeguard/account"
 )
@@ -14,7 +15,7 @@ import (
 // Reasons of requests that wait for an event.
 const (
 	ReasonPosition   = "POSITION_INVALID"
-	ReasonNotReached = "POSITION_NOT_REACHED"
+	ReasonNotReached = reason.PositionNotReached
 )
 
 // positionPause is how often a partition is looked at that has to come further: its owner commits within 100 ms of what it

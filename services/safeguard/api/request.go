@@ -9,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/spend"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/safeguard/account"
@@ -17,10 +18,10 @@ import (
 // Reasons of requests that can't be answered as they are, or not now; change.go has those that the subscriber's record
 // gives.
 const (
-	ReasonName        = "NAME_INVALID"
-	ReasonRebuilding  = "REBUILDING"
-	ReasonOutcome     = "OUTCOME_UNKNOWN"
-	ReasonClassAbsent = "CLASS_OF_SERVICE_NOT_FOUND"
+	ReasonName        = reason.NameInvalid
+	ReasonRebuilding  = reason.Rebuilding
+	ReasonOutcome     = reason.OutcomeUnknown
+	ReasonClassAbsent = reason.ClassOfServiceNotFound
 )
 
 // Bounds of requests.

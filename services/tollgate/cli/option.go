@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
@@ -44,18 +45,18 @@ func (s Subscriber) nameOf(o eventv1.Safeguard_Option) string {
 
 // advice is the remedy for the reason of an error.
 var advice = map[string]string{
-	"SUBSCRIBER_NOT_FOUND":       "check the number (country code first) and --tenant; right behind its activation, give --wait",
-	"POSITION_NOT_REACHED":       "the event is not worked yet: try again shortly",
-	"OPTION_NOT_OFFERED":         "tollgate get ClassOfService shows what each class offers",
-	"LIMIT_REQUIRED":             "give --current-limit too",
-	"CURRENCY_MISMATCH":          "give the amount in the currency that tollgate option get shows",
-	"RENEWAL_DAY_CHANGED":        "it may change once in a period: try again when period_end is over",
-	"ID_REUSED":                  "another change had this --reference: leave it out, and one is drawn",
-	"REBUILDING":                 "nothing happened: try again shortly",
-	"OUTCOME_UNKNOWN":            "it may still happen: run it again with the same --reference, and it happens once",
-	"API_KEY_MISSING":            "set TOLLGATE_API_KEY",
-	"API_KEY_UNKNOWN":            "set TOLLGATE_API_KEY to a key whose hash the service has",
-	"CLASS_OF_SERVICE_NOT_FOUND": "tollgate get ClassOfService lists the classes of a tenant",
+	reason.SubscriberNotFound:     "check the number (country code first) and --tenant; right behind its activation, give --wait",
+	reason.PositionNotReached:     "the event is not worked yet: try again shortly",
+	reason.OptionNotOffered:       "tollgate get ClassOfService shows what each class offers",
+	reason.LimitRequired:          "give --current-limit too",
+	reason.CurrencyMismatch:       "give the amount in the currency that tollgate option get shows",
+	reason.RenewalDayChanged:      "it may change once in a period: try again when period_end is over",
+	reason.IDReused:               "another change had this --reference: leave it out, and one is drawn",
+	reason.Rebuilding:             "nothing happened: try again shortly",
+	reason.OutcomeUnknown:         "it may still happen: run it again with the same --reference, and it happens once",
+	reason.APIKeyMissing:          "set TOLLGATE_API_KEY",
+	reason.APIKeyUnknown:          "set TOLLGATE_API_KEY to a key whose hash the service has",
+	reason.ClassOfServiceNotFound: "tollgate get ClassOfService lists the classes of a tenant",
 }
 
 // explained is an error of a service for people: the reason, every violation, and the remedy.
@@ -314,7 +315,7 @@ func (c getOption) Run(ctx context.Context, streams Streams) error {
 			}
 		}
 		if rows = one; len(rows) == 0 {
-			return explained("safeguard", c.Address, fault.New(fault.NotFound, "OPTION_NOT_OFFERED",
+			return explained("safeguard", c.Address, fault.New(fault.NotFound, reason.OptionNotOffered,
 				"class of service %s does not offer the %s safeguard", class, c.Option))
 		}
 	}

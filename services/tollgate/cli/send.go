@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	"google.golang.org/grpc/status"
 )
@@ -181,7 +182,7 @@ func (s *sending) answer(report func(reply) error) (refused int, err error) {
 				results, err = s.receive()
 			}
 			if err != nil {
-				r.Reason, r.Violations = "OUTCOME_UNKNOWN", []string{"no answer came; send it again under the same id"}
+				r.Reason, r.Violations = reason.OutcomeUnknown, []string{"no answer came; send it again under the same id"}
 			} else {
 				r.read(results[0])
 				results = results[1:]

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -69,7 +70,7 @@ const (
 
 // unknownOutcome is the one error after which a call may be counted.
 func UnknownOutcome(cause error) error {
-	return fault.New(fault.Unavailable, "OUTCOME_UNKNOWN", "the call may be counted or not: repeat it under its reference to find out (%w)", cause)
+	return fault.New(fault.Unavailable, reason.OutcomeUnknown, "the call may be counted or not: repeat it under its reference to find out (%w)", cause)
 }
 
 // pendingCall is one between its arrival and its answer.
