@@ -9,6 +9,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/view"
@@ -34,6 +35,7 @@ type Owner[B, C any] struct {
 	memory    *memory[B]
 	earlier   earlierTries
 	due       *duelist.Work
+	rejected  *display.Limited
 	snap      *snapshotting
 
 	storedAt    time.Time // when the watermark was committed last
@@ -59,6 +61,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 		config: c,
 		place:  batchConfig{service: c.Service, partition: c.Partition, topic: c.Topic, rejected: c.Rejected},
 		view:   view.NewView(c.Cache), memory: newMemory[B](c.Options.Timers),
+		rejected: display.NewLimited(c.Logger, "event rejected", linesPerSecond),
 	}
 	o.due = duelist.NewWork(func(ctx context.Context, keys []string) ([][]byte, error) {
 		return c.Store.Load(ctx, o.place.partition, o.stored, keys)
@@ -151,6 +154,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 		if !due.Any() && (o.snap == nil || o.snap.scanned) {
 			wait = o.untilTick()
 		}
+		o.config.Log.Worked(o.w.Offset)
 		b, err := o.config.Log.Fetch(ctx, o.w.Offset, wait, o.changed)
 		if err != nil {
 			return err

@@ -152,13 +152,18 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 	o.earlier = earlierTries{}
 	o.config.Metrics.batch(n, b.counts)
 	for _, r := range b.rejections {
-		o.config.Logger.Info("event rejected", zap.String("topic", o.place.topic), zap.Int64("offset", r.offset), zap.String("reason", r.reason))
+		o.rejected.Write(zap.InfoLevel, func() []zap.Field {
+			return []zap.Field{zap.String("topic", o.place.topic), zap.Int64("offset", r.offset), zap.String("reason", r.reason)}
+		})
 		if r.incident != "" {
 			o.config.Log.Report(r.reason, r.offset, errors.New(r.incident))
 		}
 	}
 	return nil
 }
+
+// linesPerSecond bounds the log lines of rejected events, of one partition: producers make as many as they like.
+const linesPerSecond = 20
 
 // passOver is how long records from which nothing follows may go without a commit: a service that needs one event
 // in a thousand does not write for the others.

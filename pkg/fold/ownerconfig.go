@@ -30,8 +30,10 @@ type Log interface {
 	Commit(ctx context.Context, offset int64) error
 	// Wait returns when wake is closed, and after a second at most; stream.ErrRevoked when the partition is lost.
 	Wait(ctx context.Context, wake <-chan struct{}) error
-	// Progress shows a watchdog that the owner is at work.
+	// Progress shows a watchdog that the owner is at work; Worked, that it has done everything below an offset, which is what
+	// the log's lag follows.
 	Progress()
+	Worked(offset int64)
 	// Incident and Settle begin and end what a person is alerted of.
 	Incident(code string, offset int64, err error)
 	// Report notes what a person should know of one record, behind which the partition goes on.

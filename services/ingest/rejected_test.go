@@ -5,10 +5,15 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -104,6 +109,53 @@ func TestReject_OversizedKeepsHash(t *testing.T) {
 		if len(rec.Value) != event.RejectedKept || len(h[event.HeaderSHA256]) != 64 ||
 			h[event.HeaderSize] != fmt.Sprint(event.RejectedMax+1) || h[event.HeaderReason] != reason.TooLarge {
 			t.Errorf("%d bytes, %v", len(rec.Value), h)
+		}
+	})
+}
+
+// A producer makes as many records that are rejected as it likes: each is kept and counted, and the log has some of them.
+func TestReject_LogOfAFloodIsBoundedWithACount(t *testing.T) {
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		const n = 3000
+		r := f.start(nil)
+		flood := make([]stream.Record, n)
+		for i := range flood {
+			flood[i] = stream.Record{Partition: int32(i % 3), Value: []byte("hello")}
+		}
+		began := time.Now()
+		f.produce(flood...)
+		f.read(stream.EventsRejected, n)
+		lines, omitted := 0, int64(0)
+		f.until("every rejection is logged or counted as omitted", func() bool {
+			lines, omitted = r.logs.FilterMessage("event rejected").Len(), 0
+			for _, l := range r.logs.FilterMessage("lines omitted").All() {
+				if l.ContextMap()["of"] == "event rejected" {
+					omitted += l.ContextMap()["omitted"].(int64)
+				}
+			}
+			return int64(lines)+omitted == n
+		})
+		if most := linesPerSecond * (int(time.Since(began)/time.Second) + 1); lines > most {
+			t.Errorf("%d lines, at most %d", lines, most)
+		}
+	})
+}
+
+// The same of each transport, in time that the test makes.
+func TestRejections_AreLoggedAtABoundedRateWithACount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		core, logs := observer.New(zap.InfoLevel)
+		l := newRejections(zap.New(core), "http")
+		err := fault.New(fault.Invalid, reason.Undecodable, "nothing")
+		for range 3000 {
+			l.write(nil, err, stream.Record{})
+		}
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		omitted := logs.FilterMessage("lines omitted").All()
+		if got := logs.FilterMessage("event rejected").Len(); got != linesPerSecond || len(omitted) != 1 ||
+			omitted[0].ContextMap()["omitted"] != int64(3000-linesPerSecond) {
+			t.Errorf("%d lines, %v", got, omitted)
 		}
 	})
 }

@@ -137,6 +137,7 @@ func (p *partition) Committed() int64                    { return -1 }
 func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
+func (p *partition) Worked(int64)                        {}
 
 // Wait is not needed: every revision is at hand.
 func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }

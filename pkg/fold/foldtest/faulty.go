@@ -112,6 +112,7 @@ func (p *faulty[B, C]) Report(code string, offset int64, err error) {
 
 func (p *faulty[B, C]) Settle(string) {}
 func (p *faulty[B, C]) Progress()     {}
+func (p *faulty[B, C]) Worked(int64)  {}
 
 func (p *faulty[B, C]) Produce(_ context.Context, records ...stream.Record) error {
 	return p.runningOwner.call("publish", func() error {

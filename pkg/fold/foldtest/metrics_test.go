@@ -4,10 +4,13 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tollgate/tollgate/pkg/fold"
 )
@@ -70,4 +73,24 @@ func TestMetrics_CountIDsThatWereEvicted(t *testing.T) {
 			t.Error("no dedup_evicted_total")
 		}
 	}
+}
+
+// Producers make as many events that are rejected as they like.
+func TestReject_LogIsBoundedWithACount(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const n = 1000
+		d := partition(t)
+		core, logs := observer.New(zap.InfoLevel)
+		d.Limits = func(c *fold.OwnerConfig[count, int64]) { c.Logger = zap.New(core) }
+		for i := range n {
+			d.Accept(usage(fmt.Sprint(i), "44", amountRejected, d.Now))
+		}
+		d.Work()
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		lines, omitted := logs.FilterMessage("event rejected").Len(), logs.FilterMessage("lines omitted").All()
+		if len(d.Published()) != n || lines > n/10 || len(omitted) != 1 || omitted[0].ContextMap()["omitted"] != int64(n-lines) {
+			t.Errorf("%d rejections, %d lines, %v", len(d.Published()), lines, omitted)
+		}
+	})
 }

@@ -270,6 +270,7 @@ func (l *stepLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incident
 // Report implements state.Log.
 func (l *stepLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents[code] = err }
 func (l *stepLog[B, C]) Progress()                              {}
+func (l *stepLog[B, C]) Worked(int64)                           {}
 func (l *stepLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
 
 // Wait ends like a log at whose end nothing happens any more.

@@ -14,6 +14,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -29,6 +30,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // amountHeavy makes a record that fits into no commit.
@@ -93,8 +95,10 @@ type process struct {
 	settings *settings
 	client   *stream.Client
 	producer *stream.Producer
-	admin    string
-	health   grpc_health_v1.HealthClient
+	// stopper is the offset of the record that stopped the partition.
+	stopper int64
+	admin   string
+	health  grpc_health_v1.HealthClient
 }
 
 // servers are what a process keeps its state in.
@@ -105,10 +109,12 @@ func startServers(t *testing.T) *process {
 }
 
 // start runs the engine on topics of its own.
-func (p *process) start() (stop func()) {
+func (p *process) start() (stop func()) { return p.startOn(streamtest.NewPrefix(p.T)) }
+
+// startOn runs the engine on the topics of a prefix.
+func (p *process) startOn(prefix string) (stop func()) {
 	p.Helper()
 	env := daemon.NewEnv("simulation", zap.NewNop())
-	prefix := streamtest.NewPrefix(p.T)
 	client, err := stream.Open(stream.Config{Brokers: p.cluster.ListenAddrs(), Prefix: prefix}, zap.NewNop(), env.Metrics)
 	if err != nil {
 		p.Fatal(err)
@@ -218,17 +224,57 @@ func (p *process) until(ready bool, words ...string) string {
 	}
 }
 
-func (p *process) accept(events ...*event.Event) {
+// accept appends events to the log, received now where they do not say when, and gives the offset of the last.
+func (p *process) accept(events ...*event.Event) (last int64) {
 	p.Helper()
 	for _, e := range events {
-		e.ReceivedAt = time.Now().Truncate(time.Millisecond)
+		if e.ReceivedAt.IsZero() {
+			e.ReceivedAt = time.Now().Truncate(time.Millisecond)
+		}
 		r, err := e.Record(p.client.Topic("log"))
 		if err != nil {
 			p.Fatal(err)
 		}
-		if err := p.producer.Produce(p.ctx, r); err != nil {
+		results, err := p.producer.ProduceResults(p.ctx, r)
+		if err != nil {
 			p.Fatal(err)
 		}
+		last = results[0].Offset
+	}
+	return last
+}
+
+// leaveOut is a person's word that the partition goes on without the record at an offset.
+func (p *process) leaveOut(offset int64) {
+	p.accept(fold.NewGap(&controlv1.Gap{Domain: "simulation", FromOffset: offset, ToOffset: offset + 1}, time.Now()))
+}
+
+// appendRaw appends a batch to the log of a prefix as it is.
+func (p *process) appendRaw(prefix string, batch []byte) {
+	streamtest.AppendRaw(p.T, p.cluster.ListenAddrs(), prefix+".log", 0, batch)
+}
+
+// cut deletes the log of a prefix below an offset, as retention does.
+func (p *process) cut(prefix string, offset int64) {
+	p.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(p.cluster.ListenAddrs()...))
+	if err != nil {
+		p.Fatal(err)
+	}
+	defer c.Close()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	topic := kmsg.NewDeleteRecordsRequestTopic()
+	topic.Topic = prefix + ".log"
+	partition := kmsg.NewDeleteRecordsRequestTopicPartition()
+	partition.Offset = offset
+	topic.Partitions = append(topic.Partitions, partition)
+	req.Topics = append(req.Topics, topic)
+	res, err := req.RequestWith(p.ctx, c)
+	if err == nil {
+		err = kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode)
+	}
+	if err != nil {
+		p.Fatalf("cut the log below %d: %v", offset, err)
 	}
 }
 

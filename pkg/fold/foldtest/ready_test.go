@@ -2,13 +2,18 @@ package foldtest_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
 
 // A stopped partition was once ready, with lag 0.
@@ -42,6 +47,28 @@ func TestReady_StoppedPartitionIsNamedWithItsReason(t *testing.T) {
 			"a record too large for a commit", func(p *process) { p.accept(usage("heavy", "44", amountHeavy, time.Now())) },
 			[]string{`"code":"RECORD_UNUSABLE"`, `"partition":0`}, nil,
 		},
+		{
+			"a record stamped days ahead", func(p *process) {
+				ahead := usage("ahead", "44", 10, time.Now())
+				ahead.ReceivedAt = time.Now().Add(48 * time.Hour).Truncate(time.Millisecond)
+				p.stopper = p.accept(ahead)
+			},
+			[]string{`"code":"LOG_TIME_AHEAD"`, `"partition":0`}, func(p *process) { p.leaveOut(p.stopper) },
+		},
+		{
+			"a record of a newer binary", func(p *process) { p.stopper = p.accept(revisionOfLevel(fold.Level + 1)) },
+			[]string{`"code":"LEVEL_TOO_HIGH"`, `"partition":0`}, func(p *process) { p.leaveOut(p.stopper) },
+		},
+		{
+			"a record of an older binary", func(p *process) { p.accept(revisionOfLevel(fold.Level - 1)) },
+			[]string{`"code":"FORMAT_UNKNOWN"`, `"partition":0`}, nil,
+		},
+		{
+			"a batch that can't be read", func(p *process) {
+				p.appendRaw(strings.TrimSuffix(p.client.Topic("log"), ".log"), streamtest.RawBatch([]byte("no records"), 0, 1))
+			},
+			[]string{`"code":"BATCH_DAMAGED"`, `"partition":0`}, nil,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,6 +99,35 @@ func TestReady_StoppedPartitionIsNamedWithItsReason(t *testing.T) {
 		p.start() // other topics, the same store
 		p.until(false, `"code":"LOG_RECREATED"`)
 	})
+	t.Run("retention took what is not applied", func(t *testing.T) {
+		t.Parallel()
+		p := startServers(t)
+		prefix := streamtest.NewPrefix(t)
+		stop := p.startOn(prefix)
+		p.until(true) // the first revision stands in the log
+		next := p.accept(usage("first", "44", 10, time.Now())) + 1
+		p.untilOffset(next)
+		stop()
+		for range 3 {
+			p.appendRaw(prefix, streamtest.RawBatch([]byte("gone"), 0, 1))
+		}
+		p.cut(prefix, next+3)
+		p.startOn(prefix)
+		p.until(false, `"code":"STATE_GAP"`, `"partition":0`)
+		p.accept(usage("next", "45", 10, time.Now()))
+		p.untilLag(true)
+		p.accept(fold.NewGap(&controlv1.Gap{Domain: "simulation", FromOffset: next, ToOffset: next + 3}, time.Now()))
+		p.until(true)
+		p.untilLag(false)
+	})
+}
+
+// revisionOfLevel is a record that another binary wrote.
+func revisionOfLevel(level int32) *event.Event {
+	return &event.Event{
+		ID: "other", Source: "tollgate/simulation", Type: event.TypeRevision, Time: time.Now(),
+		Data: &controlv1.Revision{Revision: 9, Level: level},
+	}
 }
 
 // A transfer that was refused once, and an event whose fold panicked, once made the service not ready for good.

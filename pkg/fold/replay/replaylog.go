@@ -104,6 +104,7 @@ func (l *replayLog) Append(context.Context, *event.Event) error { return nil }
 func (l *replayLog) Committed() int64                           { return -1 }
 func (l *replayLog) Commit(context.Context, int64) error        { return nil }
 func (l *replayLog) Progress()                                  {}
+func (l *replayLog) Worked(int64)                               {}
 func (l *replayLog) Settle(string)                              {}
 func (l *replayLog) Report(string, int64, error)                {}
 func (l *replayLog) Incident(code string, _ int64, why error) {

@@ -182,19 +182,22 @@ func corrects(at string) func(*event.Event) {
 // works runs the engine to the log's end.
 func (p *partition) works() {
 	p.t.Helper()
+	if err := p.owner(p, p, func() time.Time { return p.now }).Run(p.t.Context()); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *partition) owner(log fold.Log, publisher fold.Publisher, clock func() time.Time) *fold.Owner[Subscriber, *Catalog] {
 	f := p.rules
 	if f == nil {
 		f = NewRules("safeguards")
 	}
-	o := fold.NewOwner(fold.OwnerConfig[Subscriber, *Catalog]{
+	return fold.NewOwner(fold.OwnerConfig[Subscriber, *Catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
-		Fold: f, Options: Takes(), Log: p, Store: p.store, Publisher: p, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
-		Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
+		Fold: f, Options: Takes(), Log: log, Store: p.store, Publisher: publisher, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Clock: clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
 		Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
-	if err := o.Run(p.t.Context()); err != nil {
-		p.t.Fatal(err)
-	}
 }
 
 // published is everything that was published, a line each.
@@ -268,6 +271,7 @@ func (p *partition) Committed() int64                    { return -1 }
 func (p *partition) Commit(context.Context, int64) error { return nil }
 func (p *partition) Settle(string)                       {}
 func (p *partition) Progress()                           {}
+func (p *partition) Worked(int64)                        {}
 
 // Wait is not needed: every revision is at hand.
 func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }

@@ -25,7 +25,6 @@ func (l *ClaimLog) Range(ctx context.Context) (start, end int64, err error) {
 
 func (l *ClaimLog) Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error) {
 	l.Claim.Alive()
-	l.Claim.Worked(from)
 	if l.reader == nil || l.next != from {
 		l.Close()
 		l.reader, l.next = l.Claim.Reader(ctx, from, stream.FetchOptions{}), from
@@ -114,6 +113,8 @@ func (l *ClaimLog) Wait(ctx context.Context, wake <-chan struct{}) (err error) {
 }
 
 func (l *ClaimLog) Progress() { l.Claim.Progress() }
+
+func (l *ClaimLog) Worked(offset int64) { l.Claim.Worked(offset) }
 
 func (l *ClaimLog) Committed() int64 { return l.Claim.Committed() }
 

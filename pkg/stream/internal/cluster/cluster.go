@@ -14,6 +14,7 @@ import (
 	"github.com/segmentio/kafka-go/sasl"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/stream/internal/codec"
 )
 
@@ -41,6 +42,7 @@ type Cluster struct {
 
 	metrics *metrics
 	health  *health
+	reports *display.Limited
 	gate    *gate
 	counts  partitionCounts
 	conns   *Connections
@@ -67,6 +69,7 @@ func Open(cfg Config, log *zap.Logger, reg prometheus.Registerer) (*Cluster, err
 		Log:     log,
 		metrics: m,
 		health:  newHealth(),
+		reports: display.NewLimited(log, "incident", reportsPerSecond),
 		gate:    g,
 		// Twice the call's own deadline: kafka-go gives the broker half of it as the time
 		// acks=all may take, and our contexts end the call earlier.

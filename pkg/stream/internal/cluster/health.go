@@ -63,8 +63,11 @@ type health struct {
 	reported  []Incident // the newest last
 }
 
-// keptReports bounds what is shown; the metric counts all, and the log names them.
-const keptReports = 50
+// keptReports bounds what is shown, reportsPerSecond what is logged; the metric counts all.
+const (
+	keptReports      = 50
+	reportsPerSecond = 20
+)
 
 func newHealth() *health {
 	return &health{waiting: map[WaitKey]Waiting{}, incidents: map[incidentKey]Incident{}}
@@ -181,20 +184,22 @@ func (c *Cluster) RaiseIncident(in Incident) {
 	if !c.health.raise(in) {
 		return
 	}
-	c.logIncident(in)
+	c.metrics.incidents.WithLabelValues(in.Code).Inc()
+	c.Log.Error("incident", in.fields()...)
 }
 
 // ReportIncident counts, logs and shows what a person should know of and nothing waits for, such as one record that was
 // rejected: it is in Health as reported, which keeps no service from being ready.
 func (c *Cluster) ReportIncident(in Incident) {
 	c.health.report(in)
-	c.logIncident(in)
+	c.metrics.incidents.WithLabelValues(in.Code).Inc()
+	// A producer makes as many of them as it likes.
+	c.reports.Write(zap.ErrorLevel, in.fields)
 }
 
-func (c *Cluster) logIncident(in Incident) {
-	c.metrics.incidents.WithLabelValues(in.Code).Inc()
-	c.Log.Error("incident", zap.String("code", in.Code), zap.String("topic", in.Topic),
-		zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset), zap.String("detail", in.Detail))
+func (in Incident) fields() []zap.Field {
+	return []zap.Field{zap.String("code", in.Code), zap.String("topic", in.Topic),
+		zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset), zap.String("detail", in.Detail)}
 }
 
 // SettleIncident ends an incident.
