@@ -30,6 +30,15 @@ func mediaType(contentType string) string {
 // IsBatch reports that a body of this content type is a batch of CloudEvents in JSON.
 func IsBatch(contentType string) bool { return mediaType(contentType) == ContentTypeBatch }
 
+// IsForeign reports that a request of this content type is rejected for it, whatever its body is.
+func IsForeign(contentType string) bool {
+	media := mediaType(contentType)
+	if strings.HasPrefix(media, cloudEventsPrefix) {
+		return media != ContentTypeCloudEvent && media != ContentTypeCloudEventProtobuf && media != ContentTypeBatch
+	}
+	return !isJSON(media) && !isProtobuf(media)
+}
+
 // isJSON reports that data of this media type is JSON. CloudEvents makes it the type of data that has none.
 func isJSON(media string) bool {
 	return media == "" || strings.HasSuffix(media, "/json") || strings.HasSuffix(media, "+json")

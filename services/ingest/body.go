@@ -19,11 +19,14 @@ const reasonEncoding = "ENCODING_UNSUPPORTED"
 const acceptEncoding = "gzip, identity"
 
 // readBody reads a body of at most limit bytes, before and after it is unpacked: what a few bytes of gzip unpack to is
-// never held beyond that.
+// never held beyond that. What its headers refuse is not read at all.
 func readBody(w http.ResponseWriter, r *http.Request, limit int64) ([]byte, error) {
 	packed, err := isGzip(r.Header)
 	if err != nil {
 		return nil, err
+	}
+	if r.ContentLength > limit {
+		return nil, bodyFault(&http.MaxBytesError{Limit: limit}, limit, "")
 	}
 	sent := http.MaxBytesReader(w, r.Body, limit)
 	if !packed {

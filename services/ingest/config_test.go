@@ -1,6 +1,8 @@
 package ingest
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -38,6 +41,22 @@ func TestConfig_ListsEveryViolation(t *testing.T) {
 	} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s is not named in: %v", want, err)
+		}
+	}
+}
+
+// The figures that the documents have.
+func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	events := fmt.Sprintf("%d,%03d", maxBatch/1000, maxBatch%1000)
+	for page, want := range map[string]string{
+		"produce.md": fmt.Sprintf("| size | an event has at most %d MiB; a batch at most %s events and %d MiB |",
+			event.MaxBytes>>20, events, DefaultConfig().HTTP.MaxBodyBytes>>20),
+		"reference/events.md": fmt.Sprintf("An event has at most %d MiB in Protobuf.", event.MaxBytes>>20),
+		"reference/grpc.md":   fmt.Sprintf("Further events, behind event where that is set; at most %s in all.", events),
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "docs", filepath.FromSlash(page)))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s does not have %q (%v)", page, want, err)
 		}
 	}
 }

@@ -116,7 +116,7 @@ func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	}
 }
 
-// refuse answers a request whose body is not read, and closes the connection: otherwise net/http sends the answer only once
+// refuse answers a request whose body is not read to its end, and closes the connection: otherwise net/http sends the answer only once
 // it has read the body, which may never come.
 func (d *httpAPI) refuse(w http.ResponseWriter, err error) {
 	w.Header().Set("Connection", "close")
@@ -129,12 +129,17 @@ func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 	if batch {
 		limit = d.cfg.MaxBodyBytes
 	}
+	if event.IsForeign(r.Header.Get("Content-Type")) {
+		// With its body it would be answered likewise.
+		d.refuse(w, d.takeOne(r.Context(), r, nil).err)
+		return
+	}
 	body, err := readBody(w, r, limit)
 	if err != nil {
 		if fault.KindOf(err) == fault.Invalid {
 			d.metrics.reject(err)
 		}
-		d.problem(w, err)
+		d.refuse(w, err)
 		return
 	}
 	if err := takeValues(r.Context(), body); err != nil {
@@ -147,13 +152,17 @@ func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 		d.batch(ctx, w, body)
 		return
 	}
-	e, err := guarded(d.log, d.one, request{r.Header.Values, body})
-	a := d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
+	a := d.takeOne(ctx, r, body)
 	if a.err != nil {
 		d.problem(w, a.err)
 		return
 	}
 	d.write(w, http.StatusOK, "application/json", newReceipt(a.receipt))
+}
+
+func (d *httpAPI) takeOne(ctx context.Context, r *http.Request, body []byte) answer {
+	e, err := guarded(d.log, d.one, request{r.Header.Values, body})
+	return d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
 }
 
 // batch answers 200 where every event was accepted, else 207 with a status for each, in order.
