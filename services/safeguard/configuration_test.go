@@ -3,10 +3,12 @@ package safeguard
 import (
 	"context"
 	"sync"
+	"time"
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -32,6 +34,7 @@ func (c *configuration) revise(revision int64, classes ...*configv1.ClassOfServi
 		Tenants: []*configv1.Tenant{
 			{Name: "tenants/acme"},
 			{Name: "tenants/lenient", Subscribers: &configv1.SubscriberPolicy{OnUnknown: configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW}},
+			{Name: "tenants/patient", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(24 * time.Hour)}},
 		},
 	})
 	if c.changed != nil {

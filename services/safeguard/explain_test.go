@@ -13,6 +13,10 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/safeguard/account"
@@ -47,6 +51,67 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 			lines = append(lines, fmt.Sprintf("partial %v, equal %v", sum.GetPartial(), sum.GetEqual()))
 		}
 	}
+}
+
+// A number that nobody has activated, and that usage is held for, is as one that does not exist for Explain and Watch too.
+func TestReads_OfANumberThatIsPendingActivation(t *testing.T) {
+	onServers(t, func(f *fixture) {
+		f.createTopics()
+		f.configure(safeguardtest.Full())
+		replicas := []*replica{f.start(), f.start()}
+		f.configured()
+		const number = "447700900777"
+		f.publish(&event.Event{ID: "held", Source: "test", Tenant: "patient", Subject: number, Type: "usage.charged", Data: &eventv1.UsageCharged{
+			Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: safeguardtest.Units("1"),
+		}})
+		f.until("the usage to be held", func() bool {
+			key := "patient/" + number
+			p := state.Partition{Domain: account.Domain, Number: stream.PartitionOf([]byte(key), 4), Count: 4}
+			_, values, err := f.store.Peek(f.ctx, p, []string{"r:" + key})
+			if err != nil || values[0] == nil {
+				return false
+			}
+			body, err := fold.BodyOf(values[0])
+			if err != nil {
+				f.Fatal(err)
+			}
+			sub, err := account.Decode(body)
+			if err != nil {
+				f.Fatal(err)
+			}
+			return sub.Pending()
+		})
+		name := "tenants/patient/subscribers/" + number
+		for i, r := range replicas {
+			for what, ask := range map[string]func() error{
+				"explain": func() error {
+					s, err := r.audit.Explain(f.ctx, &optionsv1.ExplainRequest{Name: name})
+					if err == nil {
+						_, err = s.Recv()
+					}
+					return err
+				},
+				"explain all periods": func() error {
+					s, err := r.audit.Explain(f.ctx, &optionsv1.ExplainRequest{Name: name, AllPeriods: true})
+					if err == nil {
+						_, err = s.Recv()
+					}
+					return err
+				},
+				"watch": func() error {
+					s, err := r.inventory.Watch(f.ctx, &optionsv1.WatchRequest{Name: name})
+					if err == nil {
+						_, err = s.Recv()
+					}
+					return err
+				},
+			} {
+				if err := ask(); fault.KindOf(err) != fault.NotFound || fault.ReasonOf(err) != account.ReasonNotFound {
+					f.Errorf("%s at replica %d: %v", what, i, err)
+				}
+			}
+		}
+	})
 }
 
 func TestExplain_OfThePresentSubscriber(t *testing.T) {

@@ -105,7 +105,8 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
-	if x.all && !x.stepped && stored[0].Record == nil && !r.Partial() {
+	nobody := stored[0].Record == nil || x.now.Life == account.LifePending // whom nobody has activated yet
+	if x.all && !x.stepped && nobody && !r.Partial() {
 		return (&account.View{Tenant: at.tenant, MSISDN: at.msisdn}).Present()
 	}
 	before, exists, known, err := r.Stood(at.key(), stored[0].Record, stored[0].SideRecord)
