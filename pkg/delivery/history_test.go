@@ -1,7 +1,6 @@
 package delivery
 
 import (
-	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -9,30 +8,21 @@ import (
 	"testing/synctest"
 	"time"
 
+	simulations "github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
-var (
-	histories = flag.Int("histories", 150, "how many random histories to run")
-	historyAt = flag.Uint64("history", 0, "run only the history of this seed")
-)
+var histories = simulations.Histories{Short: 20, Test: 150, Long: 2000}
 
 // Simulation test of the loop: whatever is killed, fenced, set back or lost meanwhile, every planned delivery is
 // settled and the attempts show its settlement; dead deliveries are in the dead letters; the first receipts of an
 // ordering key arrive in order.
 func TestSimulation_LosesNothingAndKeepsOrder(t *testing.T) {
-	if *historyAt != 0 {
-		synctest.Test(t, func(t *testing.T) { history(t, *historyAt) })
-		return
-	}
-	for seed := uint64(1); seed <= uint64(*histories); seed++ {
+	simulations.Run(t, histories, func(t *testing.T, seed uint64) {
 		synctest.Test(t, func(t *testing.T) { history(t, seed) })
-		if t.Failed() {
-			t.Fatalf("run it again with -history=%d", seed)
-		}
-	}
+	})
 }
 
 func history(t *testing.T, seed uint64) {
