@@ -35,7 +35,8 @@ func (c Rejections) AfterApply() error {
 
 func (c Rejections) wanted(j event.Rejection) bool {
 	return (len(c.Reason) == 0 || slices.Contains(c.Reason, j.Reason)) && (c.Tenant == "" || c.Tenant == j.Tenant) &&
-		(c.Subject == "" || c.Subject == j.Subject) && (c.Type == "" || c.Type == j.Type)
+		// What was rejected may have the number as its producer spelt it.
+		(c.Subject == "" || oneSpelling(c.Subject) == oneSpelling(j.Subject)) && (c.Type == "" || c.Type == j.Type)
 }
 
 // each hands on the rejections that are there now, partition by partition, in order.

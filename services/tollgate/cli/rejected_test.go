@@ -39,6 +39,10 @@ func TestRejected_IsSentAgainOnceItsCauseIsRemoved(t *testing.T) {
 		t.Error(all)
 	}
 
+	if of, _ := j.run(exitOK, "rejected list --subject +491522"); strings.Count(of, "\n") != 1 || !strings.Contains(of, "a-1") {
+		t.Errorf("of one number: %s", of)
+	}
+
 	class := filepath.Join(t.TempDir(), "class.yaml")
 	if err := os.WriteFile(class, []byte("kind: ClassOfService\nname: tenants/acme/classesOfService/silver\ndata_safeguard: {limit: {currency_code: EUR, units: 10}}\n"), 0o600); err != nil {
 		t.Fatal(err)
@@ -89,5 +93,18 @@ func (j *journey) rejected(n int) {
 			}
 			seen, next[p] = seen+len(batch.Records), batch.Next
 		}
+	}
+}
+
+func TestRejections_SubjectHasOneSpelling(t *testing.T) {
+	for _, asked := range []string{"491522", "+491522"} {
+		for subject, want := range map[string]bool{"491522": true, "+491522": true, "491523": false, "client/491522": false} {
+			if got := (Rejections{Subject: asked}).wanted(event.Rejection{Subject: subject}); got != want {
+				t.Errorf("--subject %s of %s: %v", asked, subject, got)
+			}
+		}
+	}
+	if !(Rejections{Subject: "client/+42"}).wanted(event.Rejection{Subject: "client/+42"}) {
+		t.Error("a subject that is no number is compared as it is")
 	}
 }

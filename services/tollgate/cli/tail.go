@@ -74,14 +74,20 @@ const (
 	tailBytes = 1 << 20
 )
 
+// oneSpelling is a subject as it stands on events: a subscriber's number is without its leading +.
+func oneSpelling(subject string) string {
+	if msisdn, ok := event.MSISDN(subject); ok {
+		return msisdn
+	}
+	return subject
+}
+
 // errEnough ends a tail that reached its limit.
 var errEnough = errors.New("enough")
 
 // Run follows until interrupted, which is its ordinary end.
 func (c tailCommand) Run(ctx context.Context, streams Streams) error {
-	if msisdn, ok := event.MSISDN(c.Subject); ok {
-		c.Subject = msisdn
-	}
+	c.Subject = oneSpelling(c.Subject)
 	client, err := c.open()
 	if err != nil {
 		return err
