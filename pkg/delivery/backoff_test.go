@@ -1,6 +1,10 @@
 package delivery
 
 import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -76,4 +80,33 @@ func TestBackoff_EndpointChangesUseNoAttempts(t *testing.T) {
 			t.Errorf("last of %d attempts: %v", len(all), last)
 		}
 	})
+}
+
+// The figures that the documents have.
+func TestBackoff_IsThatOfTheDocuments(t *testing.T) {
+	short := func(d time.Duration) string {
+		switch {
+		case d < time.Minute:
+			return fmt.Sprintf("%d s", d/time.Second)
+		case d < time.Hour:
+			return fmt.Sprintf("%d min", d/time.Minute)
+		}
+		return fmt.Sprintf("%d h", d/time.Hour)
+	}
+	var all []string
+	for _, step := range steps {
+		all = append(all, short(step))
+	}
+	last := len(all) - 1
+	attempts := [...]string{8: "eight", 9: "nine", 10: "ten"}[MaxAttempts]
+	for page, want := range map[string]string{
+		"receive.md": fmt.Sprintf("is repeated after %s and %s, each shortened by up to a fifth: %s attempts within\n%d hours.",
+			strings.Join(all[:last], ", "), all[last], attempts, Horizon/time.Hour),
+		"promises.md": fmt.Sprintf("(%s … %s)", strings.Join(all[:3], ", "), short(Horizon)),
+	} {
+		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "docs", page))
+		if err != nil || !strings.Contains(string(text), want) {
+			t.Errorf("%s does not have %q (%v)", page, want, err)
+		}
+	}
 }

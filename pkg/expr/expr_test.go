@@ -2,6 +2,7 @@ package expr
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -136,4 +137,17 @@ func activationOf(t testing.TB, vars map[string]any) cel.Activation {
 		t.Fatal(err)
 	}
 	return a
+}
+
+// The figures that the documents have.
+func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/docs/notifications.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := fmt.Sprintf("| a filter or scope | %d KiB, and %d,%03d steps on an event with texts of %d KiB and lists of %d |\n",
+		MaxText>>10, Limit/1000, Limit%1000, ordinaryString>>10, ordinaryList)
+	if !strings.Contains(string(page), row) {
+		t.Errorf("notifications.md does not have %q", row)
+	}
 }

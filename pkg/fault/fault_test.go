@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
@@ -153,5 +155,13 @@ func TestViolations_SharedReasonIsKept(t *testing.T) {
 	}
 	if got := ViolationsOf(FromGRPC(Status(mixed.ErrShared("REQUEST_INVALID")).Err())); len(got) != 3 || got[0].Reason != "AMOUNT_INVALID" || got[2].Reason != "NAME_INVALID" {
 		t.Errorf("after the wire: %v", got)
+	}
+}
+
+// The figure that the documents have.
+func TestViolations_AreAsManyAsTheDocumentsSay(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/docs/errors.md")
+	if want := fmt.Sprintf("At most %d violations are named;", MaxViolations); err != nil || !strings.Contains(string(page), want) {
+		t.Errorf("errors.md does not have %q (%v)", want, err)
 	}
 }

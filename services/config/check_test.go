@@ -2,9 +2,13 @@ package config
 
 import (
 	"context"
+	"fmt"
+	"os"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -39,11 +43,47 @@ func TestCheck_IsGivenUpAtItsDeadline(t *testing.T) {
 	}
 }
 
-// The figures that the documents have.
+// The figures that the documents have. The rows that other packages hold are tested there.
 func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
-	if maxNotificationsAType != 1000 {
-		t.Errorf("%d notifications on a type", maxNotificationsAType)
+	thousands := func(n int64) string { return fmt.Sprintf("%d,%03d", n/1000, n%1000) }
+	rows := []string{
+		fmt.Sprintf("| a resource | %d KiB |", maxResource>>10),
+		fmt.Sprintf("| a tenant | %s notifications, of them %s active on one event type; %s endpoints; %s classes of service; %d MiB in all |",
+			thousands(notificationKind.most), thousands(int64(maxNotificationsAType)), thousands(maxTargets), thousands(classKind.most), maxTenantBytes>>20),
+		fmt.Sprintf("| an installation | %s tenants; %s resources; %d MiB |", thousands(tenantKind.most), thousands(maxInstallation), maxInstallationBytes>>20),
+		"| a filter or scope | ", // pkg/expr
+		"| one event | ",         // services/trigger
 	}
+	const path = "../../deploy/docs/notifications.md"
+	page, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(page), "\n## Bounds\n")
+	_, table, _ := strings.Cut(section, "|---|---|\n")
+	table, _, _ = strings.Cut(table+"\n\n", "\n\n")
+	got := strings.Split(strings.TrimSpace(table), "\n")
+	if len(got) != len(rows) {
+		t.Errorf("%s has %d bounds: write a test for each", path, len(got))
+	}
+	for i, row := range rows[:min(len(rows), len(got))] {
+		if !strings.HasPrefix(got[i], row) || strings.HasSuffix(row, "|") && got[i] != row {
+			t.Errorf("%s has %q, the code %q", path, got[i], row)
+		}
+	}
+	windows := map[string]string{
+		"../../deploy/docs/promises.md":       fmt.Sprintf("`subscribers.dedup_window`, up to %d h)", configclient.MaxDedupWindow/time.Hour),
+		"../../deploy/docs/reference/grpc.md": fmt.Sprintf("30 s by default, at most %d h.", maxUnknownGrace/time.Hour),
+	}
+	for path, want := range windows {
+		page, err := os.ReadFile(path)
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("%s does not have %q (%v)", path, want, err)
+		}
+	}
+}
+
+func TestNotification_HasAtMost20Actions(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")

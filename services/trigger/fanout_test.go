@@ -2,11 +2,14 @@ package trigger
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -90,6 +93,67 @@ func TestFanOut_DoesNotEvaluateFiltersBeyondTheBound(t *testing.T) {
 			first = ds[0]
 		} else if !proto.Equal(first, ds[0]) {
 			t.Errorf("decided %v, then %v", first, ds[0])
+		}
+	}
+}
+
+// What the texts of an event cost beyond their bound is left out, as one decision: each action alone is within its own.
+func TestFanOut_LeavesTextsThatCostTooMuchUnrendered(t *testing.T) {
+	for name, tc := range map[string]struct{ elements, planned int }{
+		"a list of 1,000":            {1000, 3}, // 900,000 units an action
+		"one of a hundredth of that": {10, 20},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartition(t, "events.ordered")
+			p.configure(snapshot(1, func(s *configv1.Snapshot) {
+				n := rule("texts", []string{"invoice.posted"}, "")
+				for i := range 20 {
+					a := action(fmt.Sprintf("a%02d", i), "app")
+					a.Parameters = []*configv1.Parameter{{Name: "x", Template: "{{range .Invoice.PaymentReferences}}" + strings.Repeat("{{.|lower}}", 16) + "{{end}}"}}
+					n.Actions = append(n.Actions, a)
+				}
+				s.Notifications = []*configv1.Notification{n}
+			}))
+			references := make([]string, tc.elements)
+			for i := range references {
+				references[i] = "R"
+			}
+			p.append(&event.Event{
+				ID: "1", Source: "billing", Type: "invoice.posted", Tenant: "acme", Subject: "account/1", Time: p.now,
+				Data: &eventv1.DocumentChanged{Document: &eventv1.Document{Id: "i-1", PaymentReferences: references}},
+			})
+			p.run()
+			ds := p.decisions()
+			if n := len(p.deliveries()); n != tc.planned || n == 20 != (len(ds) == 0) {
+				t.Fatalf("planned %d, decided %v", n, ds)
+			}
+			if len(ds) > 0 && (ds[0].GetReason() != triggerv1.Decision_REASON_FAN_OUT || ds[0].GetAction() != "a03" || ds[0].GetCount() != 17) {
+				t.Errorf("decided %v", ds)
+			}
+		})
+	}
+}
+
+// The figures that the documents have.
+func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	deliveries := fmt.Sprintf("%d,%03d", maxPlanned/1000, maxPlanned%1000)
+	for path, want := range map[string][]string{
+		"../../deploy/docs/notifications.md": {
+			fmt.Sprintf("| one event | %s deliveries, %d MiB of them; what is above is one decision `FAN_OUT` on `triggers.decisions`, with a count |", deliveries, maxBytes>>20),
+		},
+		"../../deploy/docs/reference/grpc.md": {
+			fmt.Sprintf("| `REASON_FAN_OUT` | %d | The event leads to more than %s deliveries, or %d MiB of them,", triggerv1.Decision_REASON_FAN_OUT, deliveries, maxBytes>>20),
+			fmt.Sprintf("| `REASON_TOO_LARGE` | %d | The rendered body would be larger than %d KiB. |", triggerv1.Decision_REASON_TOO_LARGE, channel.MaxBody>>10),
+		},
+	} {
+		page, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, line := range want {
+			if !strings.Contains(string(page), line) {
+				t.Errorf("%s does not have %q", path, line)
+			}
 		}
 	}
 }
