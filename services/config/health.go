@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 
 	"google.golang.org/protobuf/proto"
@@ -90,7 +91,7 @@ func validateReports(reports protoreflect.List) error {
 	var f fault.Violations
 	if n := reports.Len(); n < 1 || n > maxReports {
 		f.Add("reports", "must be 1 to %d, are %d", maxReports, n)
-		return f.Err("REQUEST_INVALID")
+		return f.Err(reason.RequestInvalid)
 	}
 	for i := range reports.Len() {
 		name, health := reportOf(reports.Get(i).Message())
@@ -105,7 +106,7 @@ func validateReports(reports protoreflect.List) error {
 			f.Add(at("reports", i)+".health."+v.Field, "%s", v.Description)
 		}
 	}
-	return f.Err("REQUEST_INVALID")
+	return f.Err(reason.RequestInvalid)
 }
 
 // implausible are the fields of a health that hold what their type does not rule out: states that are not known, times

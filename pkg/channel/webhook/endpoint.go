@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -138,7 +139,7 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 	out.Rate, out.Paused, out.Activation = int(e.GetRatePerSecond()), e.GetPaused(), e.GetActivation()
 	var f fault.Violations
 	out.Schedule = decodeSchedule(e.GetSchedule(), &f)
-	if err := f.Err("CONFIG_INVALID"); err != nil {
+	if err := f.Err(reason.ConfigInvalid); err != nil {
 		faults = append(faults, fmt.Errorf("schedule can't be read: %w", err))
 	}
 	return out, faults

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/reason"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -53,7 +54,7 @@ func validate(r channel.Resource, policy outbound.Policy, f *fault.Violations) {
 	}
 	var schedule fault.Violations
 	decodeSchedule(e.GetSchedule(), &schedule)
-	f.AddErr("schedule", schedule.Err("CONFIG_INVALID"))
+	f.AddErr("schedule", schedule.Err(reason.ConfigInvalid))
 	validateAuth(f, e.GetAuth(), policy)
 }
 
