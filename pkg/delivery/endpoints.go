@@ -66,7 +66,7 @@ func (o *owner) configure(e *endpoint, now int64) (renewed bool) {
 		o.release(e)
 		o.touch(e, true)
 	}
-	o.activate(e, t.to.Activation(), now)
+	renewed = o.activate(e, t.to.Activation(), now) || renewed
 	e.paused = t.to.Paused()
 	if t.to.Schedule() != nil {
 		o.scheduled = append(o.scheduled, e)
@@ -84,16 +84,16 @@ func tenantOf(name string, e *endpoint) string {
 	return e.share.Tenant
 }
 
-// activate begins a new activation. One below the known is of a configuration that was set back, where that is the newest.
-func (o *owner) activate(e *endpoint, activation, now int64) {
+// activate begins a new activation; true where it ended a suspension. One below the known is of a configuration that was set back, where that is the newest.
+func (o *owner) activate(e *endpoint, activation, now int64) (resumed bool) {
 	h := &e.health
 	if activation == h.Activation || activation < h.Activation && !o.Directory.Current(o.targets.Revision) {
-		return
+		return false
 	}
 	if h.Activation == 0 && h.Suspended == health.NotSuspended {
 		// Nothing is known of an earlier one: what failed counts for this one.
 		h.Activation = activation
-		return
+		return false
 	}
 	was := h.Activate(activation, now)
 	o.touch(e, true)
@@ -101,6 +101,7 @@ func (o *owner) activate(e *endpoint, activation, now int64) {
 		o.log.Info("endpoint reactivated", zap.String("endpoint", e.name), zap.Int64("activation", activation))
 		o.announceReactivated(e, was)
 	}
+	return was != health.NotSuspended
 }
 
 // applyStops notes whether the endpoint is stopped, and lets it resume with a probe first.

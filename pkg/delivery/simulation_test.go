@@ -3,6 +3,7 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
+	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/state/snapshot/snapshottest"
@@ -43,7 +45,11 @@ type simulation struct {
 	stale    bool // the targets may not be the newest
 	changed  chan struct{}
 	answer   func(d *Delivery, n int) (Result, time.Duration)
+	// reply, where set, is called instead of answer.
+	reply    func(d *Delivery, n int) reply
 	receipts []receipt
+	begun    []begun
+	reports  []EndpointHealth
 	inFlight map[string]int // by endpoint
 	busiest  map[string]int
 	health   map[string]error
@@ -53,6 +59,38 @@ type simulation struct {
 	opens                     atomic.Int32
 	// fetching, where set, is called for fetches of bodies; true makes the batch empty.
 	fetching func(offset int64) bool
+}
+
+// reply is how a receiver answers one request; status 0 is none in time.
+type reply struct {
+	status     int
+	takes      time.Duration
+	retryAfter time.Duration
+}
+
+// outcome is the reply as a channel sees it.
+func (r reply) outcome(out *Outcome) {
+	out.Status, out.RetryAfter = r.status, r.retryAfter
+	out.Busy = r.status == 429 || r.status >= 500
+	switch {
+	case r.status/100 == 2:
+		out.Result = Accepted
+	case r.status == 0:
+		out.Fault, out.ErrorClass = FaultSlow, "timeout"
+	case r.status == 410:
+		out.Fault = FaultGone
+	case r.status == 429 || r.retryAfter > 0:
+		out.Fault = FaultThrottled
+	default:
+		out.Fault = FaultReceiver
+	}
+}
+
+// begun is a request as it begins.
+type begun struct {
+	endpoint, name string
+	n              int
+	at             time.Time
 }
 
 // receipt is one request that reached a receiver.
@@ -146,7 +184,20 @@ func (sim *simulation) healthText() string {
 func (sim *simulation) Send(ctx context.Context, d *Delivery, _ Target, n int) Outcome {
 	out := Outcome{Started: time.Now()}
 	sim.mu.Lock()
-	result, takes := sim.answer(d, n)
+	var (
+		result Result
+		takes  time.Duration
+		re     reply
+	)
+	if sim.reply != nil {
+		if re = sim.reply(d, n); re.status/100 == 2 {
+			result = Accepted
+		}
+		takes = re.takes
+	} else {
+		result, takes = sim.answer(d, n)
+	}
+	sim.begun = append(sim.begun, begun{d.Endpoint, d.Event.ID, n, out.Started})
 	sim.inFlight[d.Endpoint]++
 	sim.busiest[d.Endpoint] = max(sim.busiest[d.Endpoint], sim.inFlight[d.Endpoint])
 	sim.mu.Unlock()
@@ -171,6 +222,10 @@ func (sim *simulation) Send(ctx context.Context, d *Delivery, _ Target, n int) O
 		return out
 	}
 	out.Finished, out.Result, out.Status = time.Now(), result, 500
+	if sim.reply != nil {
+		re.outcome(&out)
+		return out
+	}
 	if result == LocalFailure {
 		out.Status, out.ErrorClass, out.Error = 0, "local", "too many open files"
 	}
@@ -203,6 +258,58 @@ func (sim *simulation) answers(answer func(d *Delivery, n int) (Result, time.Dur
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	sim.answer = answer
+}
+
+// replies sets how receivers answer from now on.
+func (sim *simulation) replies(reply func(d *Delivery, n int) reply) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	sim.reply = reply
+}
+
+// change changes the configuration of an endpoint, in a new revision.
+func (sim *simulation) change(name string, edit func(*target)) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	next := &Targets{Revision: sim.targets.Revision + 1, ByName: maps.Clone(sim.targets.ByName)}
+	t := next.ByName[name].(target)
+	edit(&t)
+	next.ByName[name] = t
+	sim.targets = next
+	close(sim.changed)
+	sim.changed = make(chan struct{})
+}
+
+// requests are the requests to an endpoint that began after a time.
+func (sim *simulation) requests(endpoint string, after time.Time) (all []begun) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	for _, b := range sim.begun {
+		if b.endpoint == endpoint && b.at.After(after) {
+			all = append(all, b)
+		}
+	}
+	return all
+}
+
+// Report implements Reporter.
+func (sim *simulation) Report(_ context.Context, all []EndpointHealth) error {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	sim.reports = append(sim.reports, all...)
+	return nil
+}
+
+// events are the events that were published about endpoints.
+func (sim *simulation) events() (all []*event.Event) {
+	for _, r := range sim.broker.all(topicEvents) {
+		e, err := event.Decode(r.Value)
+		if err != nil {
+			sim.t.Fatal(err)
+		}
+		all = append(all, e)
+	}
+	return all
 }
 
 // onCommit sets the functions that are called for each commit.
