@@ -1,8 +1,11 @@
 package webhook_test
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -73,6 +76,14 @@ func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
 	})
 	everywhere := []webhook.Profile{webhook.Tollgate, webhook.CloudEventsBinary, webhook.Transatel, webhook.Jerasoft, webhook.Ocsio}
 	foreign := []webhook.Profile{webhook.Transatel, webhook.Jerasoft, webhook.Ocsio}
+	// The examples of deploy/docs/receive.md.
+	payment := of("payment.processed", "account/7", &eventv1.PaymentChanged{Payment: &eventv1.Payment{Id: "p-4711", Amount: channeltest.EUR(12, 500_000_000), Method: "card"}})
+	moved := of("subscriber.cos_changed", "447700900123", &eventv1.SubscriberClassOfServiceChanged{PreviousClassOfService: "silver", ClassOfService: "gold"})
+	updated := of("client.updated", "client/42", &eventv1.ClientChanged{Client: &eventv1.Account{Id: "42", Status: "suspended"}, ChangedFields: []string{"status"}})
+	for _, e := range []*event.Event{payment, moved, updated} {
+		e.ID, e.Source = "e-1", "billing"
+	}
+	texts := []rules.Parameter{{Name: "text", Template: "Thank you."}, {Name: "amount", Template: "12.50"}}
 	for _, tc := range []struct {
 		name     string
 		event    *event.Event
@@ -101,6 +112,11 @@ func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
 		{"custom-personal", custom, everywhere, true, channel.Position{}, nil},
 		{"account-without", of("account.created", "account/7", &eventv1.AccountChanged{}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
 		{"failed", of("billrun.failed", "", &eventv1.BillRunFailed{AccountId: "7"}), []webhook.Profile{webhook.Jerasoft, webhook.CloudEventsBinary}, true, channel.Position{}, nil},
+		{"example", payment, []webhook.Profile{webhook.Tollgate}, false, first, texts[:1]},
+		{"example", payment, []webhook.Profile{webhook.CloudEventsBinary, webhook.Ocsio}, false, first, nil},
+		{"example", payment, []webhook.Profile{webhook.Parameters}, false, first, texts},
+		{"example", moved, []webhook.Profile{webhook.Transatel}, false, first, nil},
+		{"example", updated, []webhook.Profile{webhook.Jerasoft}, false, first, nil},
 	} {
 		for _, profile := range tc.profiles {
 			name := profile.String() + "-" + tc.name
@@ -120,6 +136,30 @@ func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
 					t.Errorf("%v: %s", err, m.Body)
 				}
 			})
+		}
+	}
+}
+
+// The page for receivers shows bodies as they are, but for spaces.
+func TestProfiles_AreShownToReceiversAsTheyAre(t *testing.T) {
+	page, err := os.ReadFile("../../../deploy/docs/receive.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for mark, profile := range map[string]webhook.Profile{
+		"tollgate": webhook.Tollgate, "binary": webhook.CloudEventsBinary, "transatel": webhook.Transatel, "jerasoft": webhook.Jerasoft,
+		"parameters": webhook.Parameters, "ocsio": webhook.Ocsio,
+	} {
+		_, block, found := strings.Cut(string(page), "```json "+mark+"\n")
+		block, _, _ = strings.Cut(block, "```")
+		var compact bytes.Buffer
+		if err := json.Compact(&compact, []byte(block)); err != nil || !found {
+			t.Errorf("%s: %v", mark, err)
+			continue
+		}
+		want, err := os.ReadFile(filepath.Join("testdata", profile.String()+"-example.json"))
+		if err != nil || compact.String() != string(want) {
+			t.Errorf("%v: shown\n%s\nwhich is\n%s", err, &compact, want)
 		}
 	}
 }
