@@ -2,7 +2,6 @@ package outbound
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"io"
 	"net"
@@ -31,13 +30,16 @@ const (
 	ClassTimeout Class = "timeout"
 	// ClassReset: the connection broke before or within the response.
 	ClassReset Class = "reset"
-	// ClassProtocol: the response is not HTTP, or its headers are too large.
+	// ClassProtocol: the response is not HTTP, its status is none of HTTP, or its headers are too large.
 	ClassProtocol Class = "protocol"
 	// ClassCancelled: this process stopped waiting because it drains. It shows nothing about the receiver.
 	ClassCancelled Class = "cancelled"
-	// ClassLocal: something of this machine was missing: a file descriptor, memory, a port, a name server. Nothing was
-	// sent, and it shows nothing about the receiver.
+	// ClassLocal: something of this installation was missing: a file descriptor, memory, a port, a name server, the
+	// outbound proxy. Nothing was sent, and it shows nothing about the receiver.
 	ClassLocal Class = "local"
+	// ClassAuth: there was no access token to send with the request, so nothing was sent. It counts for the receiver, whose
+	// configuration names the token's server.
+	ClassAuth Class = "auth"
 	// ClassRequest: the request cannot be sent: a header with a line break, a URL without a host.
 	ClassRequest Class = "request"
 )
@@ -45,11 +47,15 @@ const (
 // Classes are all classes but ClassNone, for registering metrics.
 var Classes = []Class{
 	ClassRefusedAddress, ClassDNS, ClassConnect, ClassTLS, ClassTimeout, ClassReset, ClassProtocol, ClassCancelled, ClassRequest, ClassLocal,
+	ClassAuth,
 }
 
-// classOf distinguishes errors by their types and by the progress of the request, never by their text. ctx is the
-// caller's, without the request's own deadline.
-func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
+// classOf distinguishes errors by their types, by the progress of the request and by what its connection saw, never by
+// their text. ctx is the caller's, without the request's own deadline.
+func (c *Client) classOf(ctx context.Context, err error, w *stopwatch) Class {
+	if w.gotConn.Load() == 0 {
+		return c.dialer.Class(ctx, err, w.began)
+	}
 	switch fault.KindOf(err) {
 	case fault.Denied:
 		return ClassRefusedAddress
@@ -59,40 +65,23 @@ func (c *Client) classOf(err error, w *stopwatch, ctx context.Context) Class {
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ClassCancelled
 	}
-	if isLocal(ctx, err) {
+	switch {
+	case isLocal(ctx, err):
 		return ClassLocal
-	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok {
-		if c.names.isLocal(ctx, dns, w.began) {
-			return ClassLocal
-		}
-		return ClassDNS
-	}
-	if timeout, ok := errors.AsType[net.Error](err); errors.Is(err, context.DeadlineExceeded) || ok && timeout.Timeout() {
+	case timedOut(err):
 		return ClassTimeout
 	}
-	op, isOp := errors.AsType[*net.OpError](err)
+	reset, isReset := errors.AsType[streamError](err)
 	switch {
-	case isOp && op.Op == "dial":
-		return ClassConnect
-	case w.tlsFailed.Load(), isTLS(err), isOp && (op.Op == "remote error" || op.Op == "local error"):
-		// crypto/tls reports alerts this way: in TLS 1.3 the alert for a missing client certificate follows the handshake.
+	case w.tlsFailed:
 		return ClassTLS
-	case w.gotConn.Load() == 0:
-		// net/http checks a request before it dials.
+	case w.wrote.Load() == 0 && w.firstByte.Load() == 0 && !w.lost && !isReset && !broken(err):
+		// net/http checks a request before it writes it.
 		return ClassRequest
-	case w.firstByte.Load() == 0, broken(err):
+	case w.lost, broken(err), isReset && reset.Code != protocolError, notProcessed(err):
 		return ClassReset
 	}
 	return ClassProtocol
-}
-
-func isTLS(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	_, ok := errors.AsType[tls.RecordHeaderError](err)
-	return ok
 }
 
 func broken(err error) bool {

@@ -146,7 +146,7 @@ func TestClasses_ListsEachOnce(t *testing.T) {
 		}
 		seen[c] = true
 	}
-	if len(seen) != 10 {
+	if len(seen) != 11 {
 		t.Errorf("%d classes", len(seen))
 	}
 }

@@ -4,11 +4,12 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
-	"net"
+	"io"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
+	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -21,30 +22,30 @@ type Options struct {
 	CAs []byte
 	// Certificate is shown to servers that ask for one; nil shows none.
 	Certificate *tls.Certificate
+	// Proxy is what every connection goes through; nil: none. Proxies of the environment are not used.
+	Proxy *Proxy
 
 	// DialTimeout bounds name resolution and connecting: 5 s.
 	DialTimeout time.Duration
 	// TLSTimeout bounds the handshake: 5 s.
 	TLSTimeout time.Duration
-	// HeaderTimeout bounds the wait between the written request and the response's headers: no bound but the total.
-	HeaderTimeout time.Duration
 	// TotalTimeout bounds one request, including the reading of the body; a request may set its own: 15 s.
 	TotalTimeout time.Duration
 
-	// MaxIdle bounds idle connections in all, MaxIdlePerHost those to one host: 2,048 and 512. Where it is below the
-	// concurrency of an endpoint, further requests pay for a handshake.
-	MaxIdle, MaxIdlePerHost int
+	// Connections bounds those that are open, over all clients of a pool, idle ones included: 4,096.
+	Connections int
+	// MaxIdlePerHost bounds the idle ones of HTTP/1.1 to one host, where a request does not say its own: 512.
+	MaxIdlePerHost int
 	// IdleTimeout is how long a connection stays idle before it is closed: 90 s.
 	IdleTimeout time.Duration
 
-	// names is shared by the clients of a pool, which use the same name servers.
-	names *names
+	// names, bound and speakers are shared by the clients of a pool.
+	names    *names
+	bound    *bound
+	speakers *speakers
 }
 
 func (o Options) withDefaults() Options {
-	if o.names == nil {
-		o.names = newNames(nil)
-	}
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
@@ -56,11 +57,20 @@ func (o Options) withDefaults() Options {
 			*d.field = d.value
 		}
 	}
-	if o.MaxIdle == 0 {
-		o.MaxIdle = 2048
+	if o.Connections == 0 {
+		o.Connections = 4096
 	}
 	if o.MaxIdlePerHost == 0 {
 		o.MaxIdlePerHost = 512
+	}
+	if o.names == nil {
+		o.names = newNames(nil)
+	}
+	if o.bound == nil {
+		o.bound = &bound{most: int64(o.Connections)}
+	}
+	if o.speakers == nil {
+		o.speakers = newSpeakers(o.IdleTimeout)
 	}
 	return o
 }
@@ -72,111 +82,119 @@ const (
 	KeepOfSuccess, KeepOfFailure = 1 << 10, 64 << 10
 	// maxDrain is how many more bytes are read so that the connection can be reused; a longer body closes it.
 	maxDrain = 64 << 10
+	// maxPlaced is how many connections are tried for a request that none took; from freshFrom on, each is a new one.
+	maxPlaced = 5
+	freshFrom = 3
 )
 
 // Client sends requests of one tenant with one TLS identity. It is safe for concurrent use.
 type Client struct {
-	policy    Policy
-	total     time.Duration
-	names     *names
-	transport *http.Transport
+	policy                         Policy
+	dialer                         *Dialer
+	tls                            *tls.Config
+	total, tlsTimeout, idleTimeout time.Duration
+	maxIdlePerHost                 int
+	bound                          *bound
+	speakers                       *speakers
+
+	mu     sync.Mutex
+	places map[place]*links
+	// generation counts calls of Close: connections of an earlier one serve no further request.
+	generation int
+	sweeper    *time.Timer
+	sweeping   bool
 }
 
 // NewClient makes a client; the error is that of CheckCAs.
 func NewClient(o Options) (*Client, error) {
 	o = o.withDefaults()
-	return newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control, Resolver: o.names.resolver})
+	return newClient(o, newDialer(o))
 }
 
-// dialer is net.Dialer; tests of deadlines use connections in memory instead.
-type dialer interface {
-	DialContext(ctx context.Context, network, address string) (net.Conn, error)
-}
-
-func newClient(o Options, d dialer) (*Client, error) {
-	pool, err := roots(o.CAs)
+func newClient(o Options, d *Dialer) (*Client, error) {
+	conf, err := TLSConfig(o.CAs, o.Certificate)
 	if err != nil {
 		return nil, err
 	}
-	conf := &tls.Config{
-		MinVersion:         tls.VersionTLS12,
-		RootCAs:            pool,
-		ClientSessionCache: tls.NewLRUClientSessionCache(64),
+	conf.NextProtos = []string{"h2", "http/1.1"}
+	c := &Client{
+		policy: o.Policy, dialer: d, tls: conf,
+		total: o.TotalTimeout, tlsTimeout: o.TLSTimeout, idleTimeout: o.IdleTimeout, maxIdlePerHost: o.MaxIdlePerHost,
+		bound: o.bound, speakers: o.speakers, places: map[place]*links{},
 	}
-	if o.Certificate != nil {
-		conf.Certificates = []tls.Certificate{*o.Certificate}
+	if c.bound.idle == nil {
+		c.bound.idle = c.closeIdle
 	}
-	protocols := new(http.Protocols)
-	protocols.SetHTTP1(true)
-	protocols.SetHTTP2(true)
-	return &Client{
-		policy: o.Policy,
-		total:  o.TotalTimeout,
-		names:  o.names,
-		transport: &http.Transport{
-			Proxy:                  nil, // a proxy would dial an address that the policy does not check
-			DialContext:            d.DialContext,
-			TLSClientConfig:        conf,
-			TLSHandshakeTimeout:    o.TLSTimeout,
-			ResponseHeaderTimeout:  o.HeaderTimeout,
-			MaxIdleConns:           o.MaxIdle,
-			MaxIdleConnsPerHost:    o.MaxIdlePerHost,
-			IdleConnTimeout:        o.IdleTimeout,
-			MaxResponseHeaderBytes: maxHeaderRead,
-			DisableCompression:     true, // the body is kept as it was sent, and a small body cannot grow
-			Protocols:              protocols,
-			// A ping detects a dead connection before requests time out on it.
-			HTTP2: &http.HTTP2Config{SendPingTimeout: 10 * time.Second, PingTimeout: 5 * time.Second},
-		},
-	}, nil
+	return c, nil
 }
 
-// Close closes idle connections; those in use close when their request ends. The client stays usable.
-func (c *Client) Close() { c.transport.CloseIdleConnections() }
+// TLSConfig is how a receiver is spoken to, over whatever protocol: TLS 1.2 or later, its certificate verified against
+// the system's roots and those given (PEM), sessions kept for nobody else. The caller sets ServerName.
+func TLSConfig(cas []byte, certificate *tls.Certificate) (*tls.Config, error) {
+	pool, err := roots(cas)
+	if err != nil {
+		return nil, err
+	}
+	conf := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: pool, ClientSessionCache: tls.NewLRUClientSessionCache(64)}
+	if certificate != nil {
+		conf.Certificates = []tls.Certificate{*certificate}
+	}
+	return conf, nil
+}
 
 // Request is one request. It belongs to Do once Do is called.
 type Request struct {
 	// Method is POST when empty.
 	Method string
 	// URL is absolute; it is only read, so requests may share it.
-	URL *url.URL
-	// Header holds the response's headers, at most 8 KiB; HeaderTruncated: there were more.
+	URL    *url.URL
 	Header http.Header
-	// Body is the first part of the response's body; BodyTruncated: there was more, or the rest did not arrive.
-	Body []byte
-	// Timeout bounds this request; 0 takes the client's.
-	Timeout time.Duration
+	Body   []byte
+	// Timeout bounds this request; 0 takes the client's. The others bound its phases within it: 0 takes the client's,
+	// of ResponseTimeout, from the written request to the first byte of the response, there is none.
+	Timeout, ConnectTimeout, TLSTimeout, ResponseTimeout time.Duration
 	// KeepSuccess and KeepFailure bound what is kept of the body of a 2xx and of any other response, in bytes; 0 takes
 	// the defaults, below 0 keeps nothing.
 	KeepSuccess, KeepFailure int
-	// Repeatable: the receiver recognises repeats. A request that was sent on an idle connection which the receiver was
-	// closing is then sent again on another, within this Do; otherwise it fails as ClassReset.
+	// KeepIdle is how many connections of HTTP/1.1 to the host may wait for a request: those that are made at once. 0
+	// takes the client's.
+	KeepIdle int
+	// Repeatable: the receiver recognises repeats. A request that is lost because the receiver closed a connection that
+	// had served another one is then sent once more, on a new connection, within this Do; otherwise it fails as
+	// ClassReset.
 	Repeatable bool
+	// Fresh takes one new connection and no other.
+	Fresh bool
 }
 
 // Result is the end of a request: a response, whose Status is above 0, or an error with its Class.
 type Result struct {
 	// Status is that of the response; a redirect (3xx) is a response like any other.
 	Status int
-	// Header are the answer's headers, at most 8 KiB of them; HeaderTruncated says that there were more.
+	// Header holds the response's headers, at most 8 KiB; HeaderTruncated: there were more.
 	Header          http.Header
 	HeaderTruncated bool
-	// Body is the first part of the answer's body; BodyTruncated says that there was more, or that the rest did not come.
+	// Body is the first part of the response's body; BodyTruncated: there was more, or the rest did not arrive.
 	Body          []byte
 	BodyTruncated bool
 	// Reused: the connection had served a request before; DNS, Connect and TLS are then 0.
 	Reused bool
-	Phases Phases
+	// Repeated: the request was sent twice, so the receiver may have it twice.
+	Repeated bool
+	Phases   Phases
 	// Class is empty where there was a response, and Err is nil. The text of Err contains no header and no query.
 	Class Class
 	Err   error
 }
 
-// Do sends the request and waits for its end. It follows no redirect and, except for Repeatable, repeats nothing.
+// Do sends the request and waits for its end. It follows no redirect and, except for Repeatable, repeats nothing. What
+// no connection took is placed on another one, which is no repeat.
 func (c *Client) Do(ctx context.Context, r Request) Result {
-	watch := newStopwatch()
-	if err := c.permits(r.URL); err != nil {
-		return Result{Class: c.classOf(err, watch, ctx), Err: err, Phases: watch.phases()}
+	began := time.Now()
+	w := newStopwatch(began)
+	to, err := c.permits(r.URL)
+	if err != nil {
+		return c.failed(ctx, err, w, Result{})
 	}
 	timeout := r.Timeout
 	if timeout == 0 {
@@ -184,51 +202,136 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 	}
 	within, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	if r.Method == "" {
+		r.Method = http.MethodPost
+	}
+	if r.Header == nil {
+		r.Header = http.Header{}
+	}
+	if _, given := r.Header["User-Agent"]; !given {
+		r.Header["User-Agent"] = userAgent
+	}
 
-	method := r.Method
-	if method == "" {
-		method = http.MethodPost
-	}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(within, &watch.trace), method, "", bytes.NewReader(r.Body))
-	if err != nil {
-		return Result{Class: ClassRequest, Err: fmt.Errorf("make request: %w", err), Phases: watch.phases()}
-	}
-	req.URL, req.Host = r.URL, r.URL.Host
-	if r.Header != nil {
-		req.Header = r.Header
-	}
-	if _, given := req.Header["User-Agent"]; !given {
-		req.Header["User-Agent"] = userAgent
-	}
-	if r.Repeatable {
-		if _, given := req.Header["Idempotency-Key"]; !given {
-			req.Header["Idempotency-Key"] = nil // net/http repeats such a request and sends no header for it
+	var result Result
+	fresh := r.Fresh
+	for placed := 1; ; placed++ {
+		lost := c.once(within, ctx, to, &r, fresh, w, &result)
+		if lost == lostNothing || placed == maxPlaced || within.Err() != nil || r.Fresh {
+			return result
 		}
+		if lost == lostReceipt && (!r.Repeatable || result.Repeated) {
+			return result
+		}
+		result = Result{Repeated: result.Repeated || lost == lostReceipt}
+		fresh = fresh || lost != lostUnprocessed || placed+1 >= freshFrom
+		w = newStopwatch(began)
 	}
-
-	// RoundTrip, not http.Client: no redirects, no cookies, no errors that quote the URL.
-	resp, err := c.transport.RoundTrip(req)
-	if err != nil {
-		return Result{Class: c.classOf(err, watch, ctx), Err: err, Reused: watch.reused.Load(), Phases: watch.phases()}
-	}
-	result := Result{Status: resp.StatusCode, Reused: watch.reused.Load()}
-	result.Header, result.HeaderTruncated = keepHeader(resp.Header)
-	result.Body, result.BodyTruncated = keepBody(resp, r)
-	watch.read()
-	result.Phases = watch.phases()
-	return result
 }
 
-var userAgent = []string{"Tollgate"}
+// loss is what became of a request that has no answer.
+type loss uint8
 
-// permits checks the scheme, which the dialled address does not show.
-func (c *Client) permits(u *url.URL) error {
+const (
+	// lostNothing: it was answered, or failed for good.
+	lostNothing loss = iota
+	// lostReceipt: the receiver may have it; it closed a connection that had served another request before it answered.
+	lostReceipt
+	// lostUnsent: nothing was written, since the receiver had closed the connection.
+	lostUnsent
+	// lostUnprocessed: the receiver says that it did not process it.
+	lostUnprocessed
+)
+
+// once sends the request on one connection.
+func (c *Client) once(within, caller context.Context, to place, r *Request, fresh bool, w *stopwatch, result *Result) loss {
+	l, err := c.acquire(within, to, r, fresh, w)
+	if err != nil {
+		*result = c.failed(caller, err, w, *result)
+		return lostNothing
+	}
+	kept, writes := l.served.Load(), l.conn.writes.Load()
+	w.got(kept)
+	within, cancel := w.requesting(within, r.ResponseTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(within, r.Method, "", nil)
+	if err != nil {
+		l.http.Release()
+		c.release(to, l, r.KeepIdle)
+		*result = c.failed(caller, fault.New(fault.Invalid, ReasonURLRefused, "make request: %w", err), w, *result)
+		return lostNothing
+	}
+	req.URL, req.Host, req.Header = r.URL, r.URL.Host, r.Header
+	if len(r.Body) > 0 {
+		// Without GetBody net/http can't send it again by itself.
+		req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(r.Body)), int64(len(r.Body))
+	}
+	// A ClientConn follows no redirect, keeps no cookies, repeats nothing, and its errors do not quote the URL.
+	resp, err := l.http.RoundTrip(req)
+	if err == nil && (resp.StatusCode < 100 || resp.StatusCode > 599) {
+		_ = resp.Body.Close()
+		_ = l.http.Close()
+		err = errStatus(resp.StatusCode)
+	}
+	if err != nil {
+		w.saw(l.conn)
+		*result = c.failed(caller, err, w, *result)
+		lost := lossOf(l, err, kept, writes, w)
+		c.release(to, l, r.KeepIdle)
+		return lost
+	}
+	l.served.Store(true)
+	result.Status, result.Reused = resp.StatusCode, kept
+	result.Header, result.HeaderTruncated = keepHeader(resp.Header)
+	result.Body, result.BodyTruncated = keepBody(resp, *r)
+	w.read()
+	result.Phases = w.phases()
+	c.release(to, l, r.KeepIdle)
+	return lostNothing
+}
+
+// lossOf decides by what the connection saw, not by the texts of errors.
+func lossOf(l *link, err error, kept bool, writes int64, w *stopwatch) loss {
+	switch {
+	case w.firstByte.Load() != 0:
+		return lostNothing
+	case l.h2 && notProcessed(err):
+		return lostUnprocessed
+	case !l.h2 && kept && l.conn.writes.Load() == writes:
+		return lostUnsent
+	case kept && w.lost && !isReset(err):
+		return lostReceipt
+	}
+	return lostNothing
+}
+
+// errStatus is a response with a status that HTTP does not have (RFC 9110, section 15).
+type errStatus int
+
+func (e errStatus) Error() string { return fmt.Sprintf("the status %03d is not one of HTTP", int(e)) }
+
+// errNoResponse is that of ResponseTimeout.
+var errNoResponse = fmt.Errorf("no response came in time: %w", context.DeadlineExceeded)
+
+// failed is the result of a request without a response.
+func (c *Client) failed(caller context.Context, err error, w *stopwatch, of Result) Result {
+	if w.expired.Load() && errors.Is(err, context.Canceled) && caller.Err() == nil {
+		err = errNoResponse
+	}
+	return Result{
+		Class: c.classOf(caller, err, w), Err: err, Reused: w.reused, Repeated: of.Repeated, Phases: w.phases(),
+	}
+}
+
+// permits checks what the dialled address does not show: scheme and user.
+func (c *Client) permits(u *url.URL) (place, error) {
 	switch {
 	case u == nil || u.Host == "":
-		return fault.New(fault.Invalid, ReasonURLRefused, "the request has no absolute URL")
+		return place{}, fault.New(fault.Invalid, ReasonURLRefused, "the request has no absolute URL")
+	case u.User != nil:
+		return place{}, fault.New(fault.Denied, ReasonURLRefused, "the URL holds a user: use the endpoint's authentication")
 	case u.Scheme == "https" || (u.Scheme == "http" && c.policy.PlainHTTP):
-		return nil
+		return placeOf(u)
 	}
-	return fault.New(fault.Denied, ReasonURLRefused, "scheme %q may not be used: the operator can allow plain http for the tenant",
+	return place{}, fault.New(fault.Denied, ReasonURLRefused, "scheme %q may not be used: the operator can allow plain http for the tenant",
 		u.Scheme)
 }

@@ -73,7 +73,7 @@ func TestDo_ReusesConnection(t *testing.T) {
 		t.Run("h2="+strconv.FormatBool(h2), func(t *testing.T) {
 			s, o := receiver(t, func(w http.ResponseWriter, r *http.Request) {
 				body, err := io.ReadAll(r.Body)
-				if err != nil || string(body) != "spent" || r.Method != http.MethodPost || r.UserAgent() != "Tollgate" ||
+				if err != nil || string(body) != "spent" || r.Method != http.MethodPost || r.UserAgent() != "Tollgate/"+version() ||
 					r.Header.Get("Webhook-Id") != "dlv_1" || r.ContentLength != 5 || (r.ProtoMajor == 2) != h2 || r.URL.RawQuery != "a=b" {
 					t.Errorf("received %q, %v: %v", body, err, r)
 				}
@@ -175,8 +175,9 @@ func TestDo_RebindingNameReachesNoPrivateAddress(t *testing.T) {
 
 	var answers atomic.Pointer[[]netip.Addr]
 	resolver := nameServer(func() []netip.Addr { return *answers.Load() })
-	o = o.withDefaults()
-	c, err := newClient(o, &net.Dialer{Timeout: o.DialTimeout, Control: o.Policy.Control, Resolver: resolver})
+	o.names = newNames(nil)
+	o.names.resolver = resolver
+	c, err := NewClient(o)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +251,10 @@ func TestDo_RedirectIsAResponse(t *testing.T) {
 }
 
 func TestDo_IgnoresProxyOfTheEnvironment(t *testing.T) {
-	if mustClient(t, Options{}).transport.Proxy != nil {
-		t.Error("a proxy would dial in our place")
+	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
+	s, o := receiver(t, func(http.ResponseWriter, *http.Request) {})
+	if got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)}); got.Status != 200 {
+		t.Errorf("%+v", got)
 	}
 }
 

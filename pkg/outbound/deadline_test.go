@@ -53,6 +53,13 @@ func (m *inMemory) DialContext(ctx context.Context, _, _ string) (net.Conn, erro
 	return client, nil
 }
 
+// dialerOn is the dialer of a client, on another network.
+func dialerOn(o Options, network contextDialer) *Dialer {
+	d := newDialer(o)
+	d.direct = network
+	return d
+}
+
 func TestDo_KeepsDeadlines(t *testing.T) {
 	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
 	dripping := func(status string) func(net.Conn) {
@@ -81,8 +88,8 @@ func TestDo_KeepsDeadlines(t *testing.T) {
 		body    int
 		phase   func(Phases) time.Duration
 	}{
-		"a connection that does not come takes the total": {
-			nil, "http", Options{}, 0, 15 * time.Second, ClassTimeout, 0, 0, func(p Phases) time.Duration { return p.Total },
+		"a connection that does not come takes its 5 s": {
+			nil, "http", Options{}, 0, 5 * time.Second, ClassTimeout, 0, 0, func(p Phases) time.Duration { return p.Total },
 		},
 		"a handshake that does not end takes its 5 s": {
 			silent, "https", Options{}, 0, 5 * time.Second, ClassTimeout, 0, 0, func(p Phases) time.Duration { return p.TLS },
@@ -92,9 +99,6 @@ func TestDo_KeepsDeadlines(t *testing.T) {
 		},
 		"the request's own deadline goes before": {
 			silent, "http", Options{}, 40 * time.Second, 40 * time.Second, ClassTimeout, 0, 0, func(p Phases) time.Duration { return p.Wait },
-		},
-		"headers that do not come take their part": {
-			silent, "http", Options{HeaderTimeout: 3 * time.Second}, 0, 3 * time.Second, ClassTimeout, 0, 0, func(p Phases) time.Duration { return p.Wait },
 		},
 		"the body of a success that drips ends with the deadline": {
 			dripping("200 OK"), "http", Options{}, 0, 15 * time.Second, ClassNone, 200, 15, func(p Phases) time.Duration { return p.Read },
@@ -110,7 +114,7 @@ func TestDo_KeepsDeadlines(t *testing.T) {
 				o := tc.options.withDefaults()
 				o.Policy.PlainHTTP = true
 				network := &inMemory{serve: tc.server}
-				c, err := newClient(o, network)
+				c, err := newClient(o, dialerOn(o, network))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -130,6 +134,66 @@ func TestDo_KeepsDeadlines(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestDo_BoundsEachPhase(t *testing.T) {
+	silent := func(c net.Conn) { _, _ = io.Copy(io.Discard, c) }
+	const short = 700 * time.Millisecond
+	for name, tc := range map[string]struct {
+		server  func(net.Conn)
+		scheme  string
+		request Request
+		phase   func(Phases) time.Duration
+	}{
+		"a connection that does not come": {nil, "http", Request{ConnectTimeout: short}, func(p Phases) time.Duration { return p.Total }},
+		"a handshake that does not end":   {silent, "https", Request{TLSTimeout: short}, func(p Phases) time.Duration { return p.TLS }},
+		"a response that does not begin":  {silent, "http", Request{ResponseTimeout: short}, func(p Phases) time.Duration { return p.Wait }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				o := Options{}.withDefaults()
+				o.Policy.PlainHTTP = true
+				network := &inMemory{serve: tc.server}
+				c, err := newClient(o, dialerOn(o, network))
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer network.serving.Wait()
+				defer c.Close()
+				began := time.Now()
+				tc.request.URL = mustURL(t, tc.scheme+"://example.com/")
+				got := c.Do(t.Context(), tc.request)
+				if took := time.Since(began); took != short || got.Class != ClassTimeout || tc.phase(got.Phases) < short-time.Millisecond {
+					t.Errorf("took %s, class %q, %+v: %v", took, got.Class, got.Phases, got.Err)
+				}
+			})
+		})
+	}
+}
+
+// The bound of the response's first byte is not one of its rest.
+func TestDo_ResponseThatBegunMayTakeItsTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		o := Options{}.withDefaults()
+		o.Policy.PlainHTTP = true
+		network := &inMemory{serve: func(c net.Conn) {
+			readRequest(c)
+			for _, part := range []string{"HTTP/1.1 200 OK\r\n", "Content-Length: 2\r\n\r\n", "a", "b"} {
+				time.Sleep(600 * time.Millisecond)
+				_, _ = io.WriteString(c, part)
+			}
+		}}
+		c, err := newClient(o, dialerOn(o, network))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer network.serving.Wait()
+		defer c.Close()
+		got := c.Do(t.Context(), Request{URL: mustURL(t, "http://example.com/"), ResponseTimeout: 700 * time.Millisecond})
+		if string(got.Body) != "ab" || got.BodyTruncated {
+			t.Errorf("%+v", got)
+		}
+	})
 }
 
 func TestDo_DialerHasItsOwnDeadline(t *testing.T) {

@@ -45,7 +45,8 @@ func TestLocal_MissingResourcesAreLocal(t *testing.T) {
 		"a name nobody knows":                   {&net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", IsNotFound: true}}, ClassDNS},
 	} {
 		t.Run(name, func(t *testing.T) {
-			c, err := newClient(Options{}.withDefaults(), failing{tc.err})
+			o := Options{}.withDefaults()
+			c, err := newClient(o, dialerOn(o, failing{tc.err}))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -21,6 +21,8 @@ const (
 	ReasonURLRefused = "URL_REFUSED"
 	// ReasonPolicyInvalid is of kind Invalid: the policy itself cannot be parsed.
 	ReasonPolicyInvalid = "OUTBOUND_POLICY_INVALID"
+	// ReasonProxyInvalid is of kind Invalid: the outbound proxy's URL or credentials cannot be parsed.
+	ReasonProxyInvalid = "OUTBOUND_PROXY_INVALID"
 	// ReasonCAInvalid is of kind Invalid: the certificates cannot be parsed.
 	ReasonCAInvalid = "CA_CERTIFICATES_INVALID"
 )
@@ -117,6 +119,12 @@ func (p Policy) Control(network, address string, _ syscall.RawConn) error {
 		return fault.New(fault.Denied, ReasonAddressRefused, "read the address being dialled: %w", err)
 	}
 	return p.Allows(to)
+}
+
+// WithPorts is the policy of a protocol that has standard ports of its own beside that of https.
+func (p Policy) WithPorts(ports ...uint16) Policy {
+	p.Ports = append(slices.Clone(p.Ports), ports...)
+	return p
 }
 
 // key is the same text for policies that allow the same, whatever the order of their lists.

@@ -6,6 +6,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"fmt"
+	"hash"
 	"sync"
 
 	"github.com/hashicorp/golang-lru/v2/simplelru"
@@ -17,8 +18,14 @@ type Identity struct {
 	policy      Policy
 	cas         []byte
 	certificate *tls.Certificate
-	key         [sha256.Size]byte
+	key         Key
 }
+
+// Key is the same for identities that share connections.
+type Key [sha256.Size]byte
+
+// Key is the identity's.
+func (i Identity) Key() Key { return i.key }
 
 // NewIdentity checks the certificates (the error is that of CheckCAs) and derives the key by which clients are shared.
 func NewIdentity(tenant string, policy Policy, cas []byte, certificate *tls.Certificate) (Identity, error) {
@@ -27,12 +34,7 @@ func NewIdentity(tenant string, policy Policy, cas []byte, certificate *tls.Cert
 		return Identity{}, err
 	}
 	hash := sha256.New()
-	part := func(b []byte) {
-		var length [8]byte
-		binary.BigEndian.PutUint64(length[:], uint64(len(b)))
-		hash.Write(length[:])
-		hash.Write(b)
-	}
+	part := partsOf(hash)
 	part([]byte(tenant))
 	part([]byte(policy.key()))
 	for _, cert := range certs {
@@ -49,13 +51,23 @@ func NewIdentity(tenant string, policy Policy, cas []byte, certificate *tls.Cert
 	return id, nil
 }
 
+// partsOf writes parts so that no two lists of them give the same hash.
+func partsOf(hash hash.Hash) func(part []byte) {
+	return func(part []byte) {
+		var length [8]byte
+		binary.BigEndian.PutUint64(length[:], uint64(len(part)))
+		hash.Write(length[:])
+		hash.Write(part)
+	}
+}
+
 // Pool holds a client for each identity in use. When there are too many, it closes the idle connections of the client
 // unused for longest. It is safe for concurrent use.
 type Pool struct {
 	options Options
 
 	mu      sync.Mutex
-	clients *simplelru.LRU[[sha256.Size]byte, *Client]
+	clients *simplelru.LRU[Key, *Client]
 }
 
 // NewPool makes a pool of at most size clients, 1 or more. Timeouts and bounds are those of o; policy and certificates
@@ -67,12 +79,14 @@ func NewPool(size int, o Options) (*Pool, error) {
 	if _, err := x509.SystemCertPool(); err != nil {
 		return nil, fmt.Errorf("load the system's roots: %w", err)
 	}
-	o.names = newNames(nil)
-	clients, err := simplelru.NewLRU(size, func(_ [sha256.Size]byte, c *Client) { c.Close() })
+	o = o.withDefaults()
+	clients, err := simplelru.NewLRU(size, func(_ Key, c *Client) { c.Close() })
 	if err != nil {
 		return nil, err
 	}
-	return &Pool{options: o, clients: clients}, nil
+	p := &Pool{options: o, clients: clients}
+	o.bound.idle = p.closeIdle
+	return p, nil
 }
 
 // Client is the client of an identity. Call it for each request: a client that was evicted still works, but keeps
@@ -91,6 +105,30 @@ func (p *Pool) Client(id Identity) (*Client, error) {
 	}
 	p.clients.Add(id.key, c)
 	return c, nil
+}
+
+// Keep closes the clients of all identities but those given, which are the ones that the configuration has. From then on
+// no request starts on a connection or a TLS session of another one, unless it asks for the client again.
+func (p *Pool) Keep(ids map[Key]bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range p.clients.Keys() {
+		if !ids[key] {
+			p.clients.Remove(key)
+		}
+	}
+}
+
+// closeIdle closes an idle connection of the client unused for longest that has one.
+func (p *Pool) closeIdle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, key := range p.clients.Keys() { // oldest first
+		if c, ok := p.clients.Peek(key); ok && c.closeIdle() {
+			return true
+		}
+	}
+	return false
 }
 
 // Len is the number of clients.
