@@ -38,6 +38,7 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byt
 	m.ErrorClass, m.Error = o.ErrorClass, strings.ToValidUTF8(o.Error, "\uFFFD")
 	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
 	m.ResponseBody, m.ResponseBodyTruncated = o.ResponseBody, o.ResponseBodyTruncated
+	m.RepeatedRequest = o.Repeated
 	return m
 }
 

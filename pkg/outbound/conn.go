@@ -8,8 +8,6 @@ import (
 	"net/http"
 	"sync/atomic"
 	"time"
-
-	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // conn is a connection to a receiver as HTTP sees it, above TLS. It notes what the errors of net/http do not tell.
@@ -164,8 +162,7 @@ type bound struct {
 }
 
 // errNoConnection is a lack of this process.
-var errNoConnection = fault.New(fault.Throttled, "OUTBOUND_CONNECTIONS_EXHAUSTED",
-	"every outbound connection is in use: raise outbound.connections, or lower deliveries.in_flight")
+var errNoConnection = errors.New("every outbound connection is in use: raise outbound.connections, or lower deliveries.in_flight")
 
 func (b *bound) take() error {
 	for b.open.Add(1) > b.most {

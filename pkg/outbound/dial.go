@@ -62,13 +62,11 @@ func (d *Dialer) Class(ctx context.Context, err error, began time.Time) Class {
 		return ClassRefusedAddress
 	case fault.Invalid:
 		return ClassRequest
-	case fault.Throttled:
-		return ClassLocal
 	}
 	if errors.Is(ctx.Err(), context.Canceled) {
 		return ClassCancelled
 	}
-	if _, ours := errors.AsType[*proxyError](err); ours || isLocal(ctx, err) {
+	if _, ours := errors.AsType[*proxyError](err); ours || errors.Is(err, errNoConnection) || isLocal(ctx, err) {
 		return ClassLocal
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok {

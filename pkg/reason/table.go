@@ -73,6 +73,7 @@ var All = []Reason{
 	{OptionNotOffered, Error | Rejected, "the class of service does not offer the option"},
 	{"OTHER", Error, "in figures: a reason that has no figure of its own"},
 	{"OUTBOUND_POLICY_INVALID", Error, "a network policy with faults"},
+	{"OUTBOUND_PROXY_INVALID", Error, "the outbound proxy's URL or credentials can't be read"},
 	{OutcomeUnknown, Error, "it may have happened, now or later: the same request under the same id has the answer"},
 	{Panic, Error | Rejected | Incident, "the service panicked over it, which is ours to mend; nothing of it happened"},
 	{"PARAMETERS_UNUSED", Error, "an action has parameters, and the profile of its endpoint has no place for them: remove them, or choose another profile"},

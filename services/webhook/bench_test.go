@@ -33,7 +33,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer pool.Close()
-	s := &sender{pool: pool, clock: time.Now}
+	s := &sender{pool: pool, clock: time.Now, newest: func(string) *endpoint { return nil }}
 	e := localEndpoint(b, server.URL)
 	d := &delivery.Delivery{ID: "dlv_06eaih8afco4kfkf2nc8j8cvio", Body: make([]byte, 500), ContentType: "application/json", Sequence: 1}
 	b.SetParallelism(32)
@@ -63,7 +63,7 @@ func localEndpoint(b *testing.B, url string) *endpoint {
 		b.Fatal(err)
 	}
 	e := &webhook.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []webhook.Secret{[]byte("thirty-two bytes of a secret key")}}
-	out := &endpoint{Endpoint: e}
+	out := &endpoint{Endpoint: e, answers: &answers{}}
 	if out.url, err = neturl.Parse(url); err != nil {
 		b.Fatal(err)
 	}

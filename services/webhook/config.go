@@ -2,11 +2,14 @@ package webhook
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
 
@@ -42,6 +45,15 @@ type Outbound struct {
 	Denied []string `yaml:"denied" env:"TOLLGATE_OUTBOUND_DENIED"`
 	// Clients is how many tenants (and sets of trusted certificates) keep connections open.
 	Clients int `yaml:"clients" env:"TOLLGATE_OUTBOUND_CLIENTS"`
+	// Connections is how many connections to receivers may be open at once, idle ones included: at least
+	// deliveries.in_flight, at most 131,072. Each needs a file descriptor; of idle ones those of the tenant that sent
+	// nothing for longest close first.
+	Connections int `yaml:"connections" env:"TOLLGATE_OUTBOUND_CONNECTIONS"`
+	// Proxy is the HTTP proxy through which every request goes, http://host:port or https://host:port; empty: none. It gets
+	// CONNECT with addresses that were resolved and checked here.
+	Proxy string `yaml:"proxy" env:"TOLLGATE_OUTBOUND_PROXY"`
+	// ProxyCredentialsFile holds user:password for the proxy; empty: none.
+	ProxyCredentialsFile string `yaml:"proxy_credentials_file" env:"TOLLGATE_OUTBOUND_PROXY_CREDENTIALS_FILE"`
 }
 
 // DefaultConfig listens on loopback and expects Kafka, Redis and the configuration service on the same machine.
@@ -49,7 +61,7 @@ func DefaultConfig() Config {
 	return Config{
 		Config:     frame.DefaultConfig("127.0.0.1:7950", "127.0.0.1:7050"),
 		Deliveries: Deliveries{InFlight: 2048, UnrecordedResultsMax: 1000, WaitingMax: 100_000, MaxAge: 6 * 24 * time.Hour},
-		Outbound:   Outbound{Clients: 1000},
+		Outbound:   Outbound{Clients: 1000, Connections: 4096},
 	}
 }
 
@@ -65,6 +77,7 @@ func (c Config) Validate() error {
 		{"deliveries.unrecorded_results_max", c.Deliveries.UnrecordedResultsMax, 1, 100_000},
 		{"deliveries.waiting_max", c.Deliveries.WaitingMax, 1000, 10_000_000},
 		{"outbound.clients", c.Outbound.Clients, 1, 1_000_000},
+		{"outbound.connections", c.Outbound.Connections, c.Deliveries.InFlight, 131_072},
 	} {
 		if n.value < n.low || n.value > n.high {
 			f.Add(n.field, "must be from %d to %d, not %d", n.low, n.high, n.value)
@@ -77,7 +90,29 @@ func (c Config) Validate() error {
 	if _, err := c.Outbound.denied(); err != nil {
 		f.AddErr("outbound.denied", err)
 	}
+	if c.Outbound.Proxy != "" {
+		if _, err := outbound.NewProxy(c.Outbound.Proxy, ""); err != nil {
+			f.AddErr("outbound.proxy", err)
+		}
+	} else if c.Outbound.ProxyCredentialsFile != "" {
+		f.Add("outbound.proxy_credentials_file", "is for outbound.proxy, which is empty")
+	}
 	return f.Err(reason.ConfigInvalid)
+}
+
+// proxy reads the proxy; nil where there is none.
+func (o Outbound) proxy() (*outbound.Proxy, error) {
+	if o.Proxy == "" {
+		return nil, nil //nolint:nilnil // no proxy is what most installations have
+	}
+	var credentials []byte
+	if o.ProxyCredentialsFile != "" {
+		var err error
+		if credentials, err = os.ReadFile(o.ProxyCredentialsFile); err != nil {
+			return nil, fmt.Errorf("read the credentials of the outbound proxy: %w", err)
+		}
+	}
+	return outbound.NewProxy(o.Proxy, string(credentials))
 }
 
 // denied reads the networks.

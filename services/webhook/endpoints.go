@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
@@ -22,9 +23,12 @@ import (
 // endpoint is one as requests need it; made once for each revision.
 type endpoint struct {
 	*webhook.Endpoint
-	url      *url.URL
-	identity outbound.Identity
-	print    uint64
+	url         *url.URL
+	identity    outbound.Identity
+	credentials credentials
+	print       uint64
+	// answers bounds what is kept of responses; it is the same over all revisions.
+	answers  *answers
 	schedule *schedule.Schedule
 	// broken says why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
 	broken error
@@ -52,19 +56,33 @@ func newSchedule(s *webhook.Schedule) *schedule.Schedule {
 
 func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
 	e := t.Value.(*webhook.Endpoint)
-	out := &endpoint{Endpoint: e, broken: t.Unreadable, schedule: newSchedule(e.Schedule)}
 	tenant, ok := s.Tenant(e.Tenant)
 	if !ok {
-		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
 		tenant = &configclient.Tenant{}
 	}
+	out := prepare(e, tenant, denied)
+	switch {
+	case !ok:
+		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
+	case t.Unreadable != nil:
+		out.broken = t.Unreadable
+	}
+	return out
+}
+
+// prepare makes an endpoint of a tenant ready.
+func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Prefix) *endpoint {
+	out := &endpoint{Endpoint: e, answers: &answers{}, schedule: newSchedule(e.Schedule)}
 	policy := tenant.Outbound
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
 	var err error
 	if out.url, err = url.Parse(e.URL); err != nil {
-		out.broken = fmt.Errorf("the endpoint's URL can't be read: %w", err)
+		out.broken = fmt.Errorf("the endpoint's URL can't be read: %w", withoutURL(err))
 	}
-	if out.identity, err = outbound.NewIdentity(e.Tenant, policy, e.CACertificates, nil); err != nil {
+	if out.credentials, err = credentialsOf(e); err != nil {
+		out.broken = err
+	}
+	if out.identity, err = outbound.NewIdentity(e.Tenant, policy, e.CACertificates, out.credentials.certificate); err != nil {
 		out.broken = fmt.Errorf("the endpoint's certificates can't be read: %w", err)
 	}
 	out.print = fingerprint(e, tenant)
@@ -88,7 +106,8 @@ func fingerprint(e *webhook.Endpoint, tenant *configclient.Tenant) uint64 {
 		part([]byte(header.Name))
 		part([]byte(header.Value))
 	}
-	part(fmt.Appendf(nil, "%s %v", e.Timeout, tenant.Outbound))
+	authParts(e, part)
+	part(fmt.Appendf(nil, "%s %v %v", e.Timeout, e.Phases, tenant.Outbound))
 	return max(h.Sum64(), 1)
 }
 
@@ -97,8 +116,13 @@ func fingerprint(e *webhook.Endpoint, tenant *configclient.Tenant) uint64 {
 type directory struct {
 	source revisions
 	denied []netip.Prefix
+	// keep learns which identities the endpoints of a new revision have.
+	keep   func(map[outbound.Key]bool)
 	health delivery.Health
 	log    *zap.Logger
+
+	// snapshot is the newest revision read; of SendTest.
+	snapshot atomic.Pointer[configclient.Snapshot]
 
 	mu      sync.Mutex
 	targets *delivery.Targets
@@ -113,8 +137,8 @@ type revisions interface {
 	Changed() <-chan struct{}
 }
 
-func newDirectory(source revisions, denied []netip.Prefix, health delivery.Health, log *zap.Logger) *directory {
-	return &directory{source: source, denied: denied, health: health, log: log, changed: make(chan struct{})}
+func newDirectory(source revisions, denied []netip.Prefix, keep func(map[outbound.Key]bool), health delivery.Health, log *zap.Logger) *directory {
+	return &directory{source: source, denied: denied, keep: keep, health: health, log: log, changed: make(chan struct{})}
 }
 
 // Newest implements delivery.Directory.
@@ -126,6 +150,16 @@ func (d *directory) Newest() (*delivery.Targets, <-chan struct{}) {
 
 // Current implements delivery.Directory.
 func (d *directory) Current(revision int64) bool { return d.source.Current(revision) }
+
+// endpoint is that of a name in the newest revision; nil where there is none.
+func (d *directory) endpoint(name string) *endpoint {
+	targets, _ := d.Newest()
+	if targets == nil {
+		return nil
+	}
+	e, _ := targets.ByName[name].(*endpoint)
+	return e
+}
 
 // retryRead is how soon a revision that could not be read is asked for again.
 const retryRead = time.Second
@@ -158,6 +192,8 @@ func (d *directory) follow(ctx context.Context) {
 }
 
 func (d *directory) take(s *configclient.Snapshot) {
+	before, _ := d.Newest()
+	identities := map[outbound.Key]bool{}
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
 	for _, t := range s.Targets(webhook.Channel.Target) {
 		if t.Value.(*webhook.Endpoint).Status == webhook.Disabled {
@@ -169,11 +205,19 @@ func (d *directory) take(s *configclient.Snapshot) {
 		if e.broken != nil {
 			d.log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.broken))
 		}
+		if before != nil {
+			if known, ok := before.ByName[t.Name]; ok {
+				e.answers = known.(*endpoint).answers
+			}
+		}
+		identities[e.identity.Key()] = true
 		targets.ByName[t.Name] = e
 	}
+	d.snapshot.Store(s)
 	d.mu.Lock()
-	defer d.mu.Unlock()
 	d.targets = targets
 	close(d.changed)
 	d.changed = make(chan struct{})
+	d.mu.Unlock()
+	d.keep(identities)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
 // unreadable knows of revision 7, whose snapshot is there at the third try.
@@ -29,7 +30,7 @@ func (u *unreadable) At(context.Context, int64) (*configclient.Snapshot, error) 
 func TestARevisionThatCannotBeReadIsSaid(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		health := daemon.NewHealth()
-		d := newDirectory(&unreadable{}, nil, health, zap.NewNop())
+		d := newDirectory(&unreadable{}, nil, func(map[outbound.Key]bool) {}, health, zap.NewNop())
 		ctx, cancel := context.WithCancel(t.Context())
 		go d.follow(ctx)
 		synctest.Wait()

@@ -87,6 +87,13 @@ func recordedRequest(h http.Header, e *endpoint) []delivery.Header {
 			}
 		}
 	}
+	if name := e.credentials.header; name != "" {
+		for i := range out {
+			if out[i].Name == name {
+				out[i].Value = masked
+			}
+		}
+	}
 	return out
 }
 

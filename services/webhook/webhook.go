@@ -31,26 +31,35 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 }
 
 func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Prefix, metrics *delivery.Metrics) error {
-	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{})
+	proxy, err := cfg.Outbound.proxy()
+	if err != nil {
+		return err
+	}
+	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{Connections: cfg.Outbound.Connections, Proxy: proxy})
 	if err != nil {
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
 	defer pool.Close()
+	tokens, err := outbound.NewTokens(maxGrants)
+	if err != nil {
+		return fmt.Errorf("open outbound connections: %w", err)
+	}
 
 	// Endpoints are followed until the last delivery has ended.
 	following, unfollow := context.WithCancel(f.Following)
-	endpoints := newDirectory(f.Source, denied, f.Health, f.Log)
+	endpoints := newDirectory(f.Source, denied, pool.Keep, f.Health, f.Log)
 	var follower sync.WaitGroup
 	follower.Go(func() { endpoints.follow(following) })
 	defer func() { unfollow(); follower.Wait() }()
 
+	send := &sender{pool: pool, tokens: tokens, clock: f.Clock, newest: endpoints.endpoint}
 	channel := &delivery.Channel{
 		Name:  webhook.Channel.Name,
 		Topic: f.Client.Topic(webhook.Channel.Topic), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
 		Events:  f.Client.Topic(stream.EventsOrdered),
 		Address: f.Server.Advertised(),
-		Store:   f.Store, Directory: endpoints, Sender: &sender{pool: pool, clock: f.Clock},
+		Store:   f.Store, Directory: endpoints, Sender: send,
 		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
 		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
 		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
@@ -68,6 +77,9 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 			})
 	})
 }
+
+// maxGrants is how many endpoints' access tokens are kept.
+const maxGrants = 10_000
 
 // partitions waits for the topics.
 func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (n int32, ok bool) {
