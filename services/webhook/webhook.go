@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Run delivers until ctx ends; then it gives attempts in flight one second, records their results, and returns nil.
@@ -45,6 +46,12 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		return fmt.Errorf("open outbound connections: %w", err)
 	}
 
+	configuration, err := cfg.Configuration.Dial()
+	if err != nil {
+		return fmt.Errorf("report health of endpoints: %w", err)
+	}
+	defer configuration.Close() //nolint:errcheck // nothing is sent on it any more
+
 	// Endpoints are followed until the last delivery has ended.
 	following, unfollow := context.WithCancel(f.Following)
 	endpoints := newDirectory(f.Source, denied, pool.Keep, f.Health, f.Log)
@@ -61,7 +68,8 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: send,
 		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
-		Metrics: metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
+		Reporter: &reporter{endpoints: configv1.NewEndpointServiceClient(configuration), log: f.Log},
+		Metrics:  metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
 		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
 	}
 	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {

@@ -1,6 +1,7 @@
 package frametest
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"sync"
@@ -18,6 +19,7 @@ const Key = "tg_0123456789abcdef"
 // Configuration is a configuration service that serves the revisions a test saves.
 type Configuration struct {
 	configv1.UnimplementedConfigWatchServiceServer
+	endpoints
 
 	stopping  <-chan struct{}
 	mu        sync.Mutex
@@ -33,13 +35,35 @@ func (b *Bed) startConfiguration() {
 		b.Fatal(err)
 	}
 	c := &Configuration{snapshots: map[int64]*configv1.Snapshot{}, changed: make(chan struct{})}
+	c.reports = make(chan *configv1.EndpointHealthReport, 1000)
 	b.Config.Configuration.APIKeyFile = path
 	b.Config.Configuration.Address = b.serve(func(s *rpc.Server) {
 		c.stopping = s.Stopping()
 		configv1.RegisterConfigWatchServiceServer(s, c)
+		configv1.RegisterEndpointServiceServer(s, &c.endpoints)
 	})
 	b.Configuration = c
 }
+
+// endpoints takes reports of health.
+type endpoints struct {
+	configv1.UnimplementedEndpointServiceServer
+	reports chan *configv1.EndpointHealthReport
+}
+
+// ReportHealth implements configv1.EndpointServiceServer; what nobody reads is dropped.
+func (e *endpoints) ReportHealth(_ context.Context, q *configv1.ReportHealthRequest) (*configv1.ReportHealthResponse, error) {
+	for _, r := range q.GetReports() {
+		select {
+		case e.reports <- r:
+		default:
+		}
+	}
+	return &configv1.ReportHealthResponse{}, nil
+}
+
+// Reports are the reports of endpoints' health.
+func (c *Configuration) Reports() <-chan *configv1.EndpointHealthReport { return c.reports }
 
 // Save makes a snapshot the newest revision. Every revision changes what counting and planning read.
 func (c *Configuration) Save(s *configv1.Snapshot) {
