@@ -8,7 +8,7 @@ MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
 
 export PATH := $(CURDIR)/.bin:$(PATH)
-# Always our own workspace, whatever the caller's shell says; what is built without it says so.
+# Always our own workspace, whatever the caller's shell sets; what is built without it sets GOWORK=off.
 unexport GOWORK
 # A clone without its history, or one owned by somebody else, builds all the same.
 export GOFLAGS := $(filter-out -buildvcs=%,$(GOFLAGS)) -buildvcs=false
@@ -56,7 +56,7 @@ try: ## the whole product in one process, with sample traffic and a receiver; ON
 	@exec .bin/tollgate try $(if $(filter 1,$(ONCE)),--once) $(if $(DATA),--data '$(DATA)')
 
 # Three tiers, each with all before it: unit while you write, check before you push, test before it lands. The long runs
-# are soak's. TOLLGATE_TEST_HISTORIES says how many random histories the simulations make: short, test or long.
+# are soak's. TOLLGATE_TEST_HISTORIES sets how many random histories the simulations make: short, test or long.
 PACKAGES = $(shell go list ./proto/... ./pkg/... ./services/...)
 # Whole journeys through several services.
 JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli

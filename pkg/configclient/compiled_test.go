@@ -253,7 +253,7 @@ func TestSource_DoesNotFollowAConfigurationThatWasSetBack(t *testing.T) {
 				f := env.Health.Failing()
 				if len(f) != 1 || f[0].Check != "configuration" || !strings.Contains(f[0].Error, "tollgate config accept-restore") ||
 					!strings.Contains(f[0].Error, "revision 100 of history 0000000000000a11") {
-					t.Errorf("health says %v", f)
+					t.Errorf("health is %v", f)
 				}
 				if got := s.reportedKnown(); len(got) != 1 || got[0] != "a11:100" {
 					t.Errorf("the service hears that %v is known", got)

@@ -116,7 +116,7 @@ var errSlow = errors.New("the configuration service does not answer")
 func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
 	s.mu.Lock()
 	patience := fetchTimeout
-	if s.silent != nil {
+	if s.watchErr != nil {
 		patience = disconnectedTimeout
 	}
 	s.mu.Unlock()

@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// watchTimeout is how long a watch may be silent before it counts as lost; the service sends a message every 10 s.
+	// watchTimeout is how long a watch may be without a message before it counts as lost; the service sends a message every 10 s.
 	watchTimeout = 25 * time.Second
 	shortestWait = 100 * time.Millisecond
 	longestWait  = 5 * time.Second
@@ -57,7 +57,7 @@ func (s *Source) follow(ctx context.Context) {
 }
 
 var (
-	errWatchTimeout = errors.New("the configuration service was silent for too long")
+	errWatchTimeout = errors.New("the configuration service sent nothing for too long")
 	errAgain        = errors.New("a revision was seen that the watch did not send")
 )
 
@@ -65,8 +65,8 @@ var (
 func (s *Source) watch(ctx context.Context) (received bool, err error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	silent := time.AfterFunc(watchTimeout, func() { cancel(errWatchTimeout) })
-	defer silent.Stop()
+	timeout := time.AfterFunc(watchTimeout, func() { cancel(errWatchTimeout) })
+	defer timeout.Stop()
 	s.mu.Lock()
 	sentPositions := s.positions()
 	s.again = func() { cancel(errAgain) }
@@ -90,7 +90,7 @@ func (s *Source) watch(ctx context.Context) (received bool, err error) {
 		case err != nil:
 			return received, fmt.Errorf("watch configuration: %w", err)
 		}
-		silent.Reset(watchTimeout)
+		timeout.Reset(watchTimeout)
 		if !received {
 			received = true
 			s.metrics.connected.Set(1)
@@ -106,8 +106,8 @@ func (s *Source) watch(ctx context.Context) (received bool, err error) {
 func (s *Source) disconnected(err error) {
 	s.metrics.connected.Set(0)
 	s.mu.Lock()
-	before := s.silent
-	s.silent = err
+	before := s.watchErr
+	s.watchErr = err
 	s.mu.Unlock()
 	if before == nil || before.Error() != err.Error() {
 		s.log.Warn("configuration not followed, trying again", zap.Error(err))

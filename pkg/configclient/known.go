@@ -59,8 +59,8 @@ func Continues(head *configv1.WatchResponse, p *configv1.Position) bool {
 func (s *Source) applyHead(head *configv1.WatchResponse, sentPositions []*configv1.Position) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	again := s.silent != nil || s.refused != nil
-	s.silent, s.last = nil, head
+	again := s.watchErr != nil || s.refused != nil
+	s.watchErr, s.last = nil, head
 	if p := diverging(head, sentPositions); p != nil {
 		s.refuse(fmt.Errorf("the configuration service is at revision %d of history %s, which does not go on from revision %d of history %s that is known here: "+
 			"its database was set back to a backup, or begun anew. Work goes on by what is known; `tollgate config accept-restore` shows what was lost, and lets it be followed",

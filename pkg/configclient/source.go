@@ -43,15 +43,15 @@ type Source struct {
 	metrics *metrics
 	running sync.WaitGroup
 
-	mu      sync.Mutex
-	newest  *configv1.WatchResponse // the last head that was followed; nil while there is none
-	changed chan struct{}
-	cache   []*Snapshot // complete snapshots, the most recently used last
-	loading map[state.Revision]chan struct{}
-	served  bool  // a revision was read, so the service can work
-	read    int64 // the highest revision that was read, and
-	missing []Unreadable
-	silent  error // why the watch is not connected, nil while it is connected
+	mu       sync.Mutex
+	newest   *configv1.WatchResponse // the last head that was followed; nil while there is none
+	changed  chan struct{}
+	cache    []*Snapshot // complete snapshots, the most recently used last
+	loading  map[state.Revision]chan struct{}
+	served   bool  // a revision was read, so the service can work
+	read     int64 // the highest revision that was read, and
+	missing  []Unreadable
+	watchErr error // why the watch is not connected, nil while it is connected
 	known
 }
 
@@ -78,8 +78,8 @@ func open(ctx context.Context, client configv1.ConfigWatchServiceClient, conn io
 		client: client, conn: conn, store: store,
 		log: env.Log, health: env.Health, metrics: m,
 		changed: make(chan struct{}), loading: map[state.Revision]chan struct{}{},
-		silent: errors.New("not connected yet"),
-		known:  known{seen: map[uint64]int64{}},
+		watchErr: errors.New("not connected yet"),
+		known:    known{seen: map[uint64]int64{}},
 	}
 	s.health.Check("configuration", s.ready)
 	s.health.Note("configuration", s.unreadable)
@@ -104,7 +104,7 @@ func (s *Source) ready() error {
 	case s.newest != nil || s.served:
 		return nil
 	}
-	return fmt.Errorf("no configuration yet: %w", s.silent)
+	return fmt.Errorf("no configuration yet: %w", s.watchErr)
 }
 
 // Newest returns the revision that counting and planning use, and the newest of all; ok is false while no head arrived
@@ -127,7 +127,7 @@ func (s *Source) newestApplied() state.Revision {
 func (s *Source) Current(revision int64) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.newest != nil && s.silent == nil && s.refused == nil && s.newest.GetRevision() == revision
+	return s.newest != nil && s.watchErr == nil && s.refused == nil && s.newest.GetRevision() == revision
 }
 
 // Changed returns a channel that is closed when the result of Newest or Current changes; get it before calling them.

@@ -133,7 +133,7 @@ func TestSource_IsCurrentForTheNewestWhileTheServiceAnswers(t *testing.T) {
 				t.Errorf("%s: one that is not the newest is current", what)
 			}
 		}
-		// turn changes the service, and waits until the Source has heard it.
+		// turn changes the service, and waits until the Source follows it.
 		turn := func(what string, newest bool, change func()) {
 			t.Helper()
 			changed := source.Changed()
@@ -149,7 +149,7 @@ func TestSource_IsCurrentForTheNewestWhileTheServiceAnswers(t *testing.T) {
 			}
 			current(what, newest)
 		}
-		current("heard", true)
+		current("followed", true)
 		turn("the service is away", false, func() { s.away = true })
 		turn("it is back", true, func() { s.away = false })
 		turn("it was set back", false, func() { s.newest = 2 })

@@ -22,12 +22,12 @@ func (h *Health) WatchKafka(client *stream.Client) {
 		return reported
 	})
 	h.Check("kafka", func() error {
-		standing := client.Health()
+		current := client.Health()
 		var faults []error
-		for _, in := range standing.Incidents {
+		for _, in := range current.Incidents {
 			faults = append(faults, &Incident{Code: in.Code, Topic: in.Topic, Partition: in.Partition, Offset: in.Offset, Detail: in.Detail})
 		}
-		for _, w := range standing.Waiting {
+		for _, w := range current.Waiting {
 			if time.Since(w.Since) >= grace {
 				faults = append(faults, fmt.Errorf("%s of %s/%d waits since %s: %s", w.For, w.Topic, w.Partition, w.Since.UTC().Format(time.RFC3339), w.Reason))
 			}

@@ -42,10 +42,10 @@ func TestMain_SignalStopsTheProcess(t *testing.T) {
 	tests := map[string]struct {
 		as   string
 		code int
-		says string
+		want string
 	}{
-		"a service that drains exits 0":                    {"clean", 0, `"message":"stopped"`},
-		"one that does not exits 1 and says what was left": {"stuck", 1, "partition 1 of events.ordered"},
+		"a service that drains exits 0":                {"clean", 0, `"message":"stopped"`},
+		"one that does not exits 1 and names the rest": {"stuck", 1, "partition 1 of events.ordered"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -70,8 +70,8 @@ func TestMain_SignalStopsTheProcess(t *testing.T) {
 			if code := cmd.ProcessState.ExitCode(); code != tc.code {
 				t.Errorf("exit code %d, want %d", code, tc.code)
 			}
-			if !strings.Contains(last, tc.says) {
-				t.Errorf("the last line does not say %s: %s", tc.says, last)
+			if !strings.Contains(last, tc.want) {
+				t.Errorf("the last line does not have %s: %s", tc.want, last)
 			}
 		})
 	}
@@ -83,15 +83,15 @@ func TestMain_ExitCodes(t *testing.T) {
 		args []string
 		env  string
 		code int
-		says string
+		want string
 	}{
-		"a failing service exits 1":            {as: "failing", code: 1, says: "permission denied"},
-		"-check-config of a good one exits 0":  {as: "clean", args: []string{"-check-config"}, code: 0, says: "is valid"},
-		"an unknown variable exits 2":          {as: "clean", env: "TOLLGATE_OTHER=1", code: 2, says: "TOLLGATE_OTHER is not known"},
-		"a broken rule exits 2 with the check": {as: "clean", args: []string{"-check-config"}, env: "TOLLGATE_SIZE=0", code: 2, says: "size: must be at least 1"},
-		"an unknown flag exits 2":              {as: "clean", args: []string{"-verbose"}, code: 2, says: "-verbose"},
-		"an argument exits 2":                  {as: "clean", args: []string{"extra"}, code: 2, says: `"extra"`},
-		"a file that is missing exits 2":       {as: "clean", args: []string{"-config", "none.yaml"}, code: 2, says: "no such file"},
+		"a failing service exits 1":            {as: "failing", code: 1, want: "permission denied"},
+		"-check-config of a good one exits 0":  {as: "clean", args: []string{"-check-config"}, code: 0, want: "is valid"},
+		"an unknown variable exits 2":          {as: "clean", env: "TOLLGATE_OTHER=1", code: 2, want: "TOLLGATE_OTHER is not known"},
+		"a broken rule exits 2 with the check": {as: "clean", args: []string{"-check-config"}, env: "TOLLGATE_SIZE=0", code: 2, want: "size: must be at least 1"},
+		"an unknown flag exits 2":              {as: "clean", args: []string{"-verbose"}, code: 2, want: "-verbose"},
+		"an argument exits 2":                  {as: "clean", args: []string{"extra"}, code: 2, want: `"extra"`},
+		"a file that is missing exits 2":       {as: "clean", args: []string{"-config", "none.yaml"}, code: 2, want: "no such file"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -100,7 +100,7 @@ func TestMain_ExitCodes(t *testing.T) {
 				cmd.Env = append(cmd.Env, tc.env)
 			}
 			out, _ := cmd.CombinedOutput()
-			if code := cmd.ProcessState.ExitCode(); code != tc.code || !strings.Contains(string(out), tc.says) {
+			if code := cmd.ProcessState.ExitCode(); code != tc.code || !strings.Contains(string(out), tc.want) {
 				t.Errorf("exit code %d, want %d; output %s", code, tc.code, out)
 			}
 		})

@@ -71,7 +71,7 @@ type probes struct {
 	env       Env
 	ready     prometheus.Gauge
 	incidents *prometheus.CounterVec
-	standing  map[Incident]bool
+	current   map[Incident]bool
 	failing   map[string]string
 	quit      chan struct{}
 	done      chan struct{}
@@ -89,7 +89,7 @@ func startProbes(env Env) *probes {
 			Namespace: "tollgate", Subsystem: service, Name: "incidents_total",
 			Help: "States that needed a person, by kind.",
 		}, []string{"kind"}),
-		standing: map[Incident]bool{}, failing: map[string]string{},
+		current: map[Incident]bool{}, failing: map[string]string{},
 		quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	env.Metrics.MustRegister(p.ready, p.incidents)
@@ -123,13 +123,13 @@ func (p *probes) ask() {
 	if len(failing) == 0 {
 		p.ready.Set(1)
 	}
-	standing, texts := map[Incident]bool{}, map[string]string{}
+	current, texts := map[Incident]bool{}, map[string]string{}
 	stands := func(in *Incident) {
 		// The text may contain a changing number; the same place is the same incident.
 		place := *in
 		place.Detail = ""
-		standing[place] = true
-		if !p.standing[place] {
+		current[place] = true
+		if !p.current[place] {
 			p.incidents.WithLabelValues(in.Code).Inc()
 			p.env.Log.Error("incident", zap.String("code", in.Code), zap.String("resource", in.Resource),
 				zap.String("topic", in.Topic), zap.Int32("partition", in.Partition), zap.Int64("offset", in.Offset),
@@ -153,5 +153,5 @@ func (p *probes) ask() {
 			p.env.Log.Info("check passes again", zap.String("check", check))
 		}
 	}
-	p.standing, p.failing = standing, texts
+	p.current, p.failing = current, texts
 }

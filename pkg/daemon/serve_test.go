@@ -93,7 +93,7 @@ func TestServe_AdminPagesShowTheState(t *testing.T) {
 		}
 		for _, w := range want {
 			if !strings.Contains(body, w) {
-				t.Errorf("readyz does not say %s: %s", w, body)
+				t.Errorf("readyz does not have %s: %s", w, body)
 			}
 		}
 	}
@@ -257,8 +257,8 @@ func TestHealth_NotedIncidentLeavesServiceReady(t *testing.T) {
 		}
 		env := NewEnv("trigger", log)
 		env.Health.Set("redis", nil)
-		standing := []*Incident{{Code: "BROKEN", Resource: "tenants/a/notifications/n", Detail: "says nothing"}}
-		env.Health.Note("notifications", func() []*Incident { return standing })
+		current := []*Incident{{Code: "BROKEN", Resource: "tenants/a/notifications/n", Detail: "no detail"}}
+		env.Health.Note("notifications", func() []*Incident { return current })
 		p := startProbes(env)
 		defer p.stop()
 		for range 3 {
@@ -273,7 +273,7 @@ func TestHealth_NotedIncidentLeavesServiceReady(t *testing.T) {
 		}
 		res := httptest.NewRecorder()
 		adminPages(env).ServeHTTP(res, httptest.NewRequest(http.MethodGet, "/readyz", nil))
-		if res.Code != 200 || !strings.Contains(res.Body.String(), `"resource":"tenants/a/notifications/n"`) || !strings.Contains(res.Body.String(), "says nothing") {
+		if res.Code != 200 || !strings.Contains(res.Body.String(), `"resource":"tenants/a/notifications/n"`) || !strings.Contains(res.Body.String(), "no detail") {
 			t.Errorf("/readyz answers %d %s", res.Code, res.Body)
 		}
 	})

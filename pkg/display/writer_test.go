@@ -40,7 +40,7 @@ func TestWriter_EscapesWhatAffectsATerminal(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 	if broken.Unwrap() != (failing{}) {
-		t.Error("it does not say where it writes to")
+		t.Error("it does not have what it writes to")
 	}
 }
 

@@ -50,7 +50,7 @@ func byHTTP(body string, headers ...[2]string) (*event.Event, error) {
 
 func typed(contentType string) [2]string { return [2]string{"content-type", contentType} }
 
-// Each sentence that says MUST of a receiver in the bindings of CloudEvents 1.0.2, and what producers get wrong in
+// Each sentence with a MUST for a receiver in the bindings of CloudEvents 1.0.2, and what producers get wrong in
 // them.
 func TestParse_CloudEventsBindings(t *testing.T) {
 	whole := string(structured(t, map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{}`}))
@@ -68,8 +68,8 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 		parse func(string, ...[2]string) (*event.Event, error)
 		value string
 		with  [][2]string
-		// says is part of the one violation; taken where there is none. reason where it is not UNDECODABLE.
-		says, reason string
+		// want is part of the one violation; taken where there is none. reason where it is not UNDECODABLE.
+		want, reason string
 	}{
 		// JSON format.
 		"a null attribute is one that is not there":         {byHTTP, member("correlation", "null"), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
@@ -81,7 +81,7 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 		"data of any type whose subtype is json":            {byHTTP, member("datacontenttype", `"model/json; v=1"`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"data of a format that ends with json":              {byHTTP, member("datacontenttype", `"Application/Vnd.X+JSON"`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"data that is a text is no document in it":          {byHTTP, member("data", `"{}"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "data: must be a tollgate.event.v1.ClientChanged", ""},
-		"data_base64 is bytes of the type that is said":     {byHTTP, member("data", "", "data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
+		"data_base64 is bytes of the declared type":         {byHTTP, member("data", "", "data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, taken, ""},
 		"data_base64 in base64 for URLs":                    {byHTTP, member("data", "", "data_base64", `"-_-_"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "data_base64 must be a string of base64", ""},
 		"data and data_base64":                              {byHTTP, member("data_base64", `"e30="`), [][2]string{typed(event.ContentTypeCloudEvent)}, "must not be there beside data_base64", ""},
 		"a text with a control character of the second row": {byHTTP, member("id", `"a\u0085b"`), [][2]string{typed(event.ContentTypeCloudEvent)}, "id: must not contain control characters", reason.EventInvalid},
@@ -142,7 +142,7 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := tc.parse(tc.value, tc.with...)
-			if tc.says == taken {
+			if tc.want == taken {
 				if err != nil {
 					t.Error(err)
 				}
@@ -152,8 +152,8 @@ func TestParse_CloudEventsBindings(t *testing.T) {
 			if want == "" {
 				want = reason.Undecodable
 			}
-			if got := fault.ViolationsOf(err); len(got) != 1 || !strings.Contains(got[0].String(), tc.says) || fault.ReasonOf(err) != want {
-				t.Errorf("want %q, got %v", tc.says, err)
+			if got := fault.ViolationsOf(err); len(got) != 1 || !strings.Contains(got[0].String(), tc.want) || fault.ReasonOf(err) != want {
+				t.Errorf("want %q, got %v", tc.want, err)
 			}
 		})
 	}

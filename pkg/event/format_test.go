@@ -70,13 +70,13 @@ func TestParse_ProtobufFormatGivesTheSameEvent(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, r := range map[string]stream.Record{
-		"data as JSON in bytes":                  inFormat(want.Type, "application/json", formatBinary, inJSON),
-		"data as JSON in a text":                 inFormat(want.Type, "application/json", formatText, inJSON),
-		"data as JSON in a text of no type":      inFormat(want.Type, "", formatText, inJSON),
-		"data as Protobuf in bytes":              inFormat(want.Type, "application/protobuf", formatBinary, marshalled(t, want.Data)),
-		"data as Protobuf by an older name":      inFormat(want.Type, "application/x-protobuf", formatBinary, marshalled(t, want.Data)),
-		"data as a message":                      inFormat(want.Type, "", formatProto, marshalled(t, packed)),
-		"data as a message that says what it is": inFormat(want.Type, "application/protobuf", formatProto, marshalled(t, packed)),
+		"data as JSON in bytes":              inFormat(want.Type, "application/json", formatBinary, inJSON),
+		"data as JSON in a text":             inFormat(want.Type, "application/json", formatText, inJSON),
+		"data as JSON in a text of no type":  inFormat(want.Type, "", formatText, inJSON),
+		"data as Protobuf in bytes":          inFormat(want.Type, "application/protobuf", formatBinary, marshalled(t, want.Data)),
+		"data as Protobuf by an older name":  inFormat(want.Type, "application/x-protobuf", formatBinary, marshalled(t, want.Data)),
+		"data as a message":                  inFormat(want.Type, "", formatProto, marshalled(t, packed)),
+		"data as a message that declares it": inFormat(want.Type, "application/protobuf", formatProto, marshalled(t, packed)),
 	} {
 		byKafka, err := event.ParseKafka(r)
 		if err != nil {
@@ -108,18 +108,18 @@ func TestParse_ListsViolationsOfTheProtobufFormat(t *testing.T) {
 		reason string
 		fields []string
 	}{
-		"bytes of something else":      {[]byte("hello"), reason.Undecodable, []string{""}},
-		"cut off":                      {good[:len(good)-1], reason.Undecodable, []string{""}},
-		"an id that is not UTF-8":      {field(nil, 1, "\xff"), reason.Undecodable, []string{""}},
-		"nothing":                      {nil, reason.EventInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
-		"an attribute twice":           {attributeOf(good, "tenant", 3, "b"), reason.Undecodable, []string{"tenant"}},
-		"an id as an attribute too":    {attributeOf(good, "id", 3, "b"), reason.Undecodable, []string{"id"}},
-		"a correlation that is bytes":  {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), reason.Undecodable, []string{"correlation"}},
-		"bytes of no type":             {inFormat("usage.charged", "", formatBinary, nil).Value, reason.Undecodable, []string{"datacontenttype"}},
-		"a text that says it is bytes": {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, reason.Undecodable, []string{"data"}},
-		"an unknown message":           {inFormat("usage.charged", "", formatProto, packed).Value, reason.UnknownData, []string{"data"}},
-		"a message of another type":    {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, reason.EventInvalid, []string{"data"}},
-		"data in an unknown format":    {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, reason.MediaTypeUnsupported, []string{"data"}},
+		"bytes of something else":     {[]byte("hello"), reason.Undecodable, []string{""}},
+		"cut off":                     {good[:len(good)-1], reason.Undecodable, []string{""}},
+		"an id that is not UTF-8":     {field(nil, 1, "\xff"), reason.Undecodable, []string{""}},
+		"nothing":                     {nil, reason.EventInvalid, []string{"specversion", "id", "source", "tenant", "time", "data", "type"}},
+		"an attribute twice":          {attributeOf(good, "tenant", 3, "b"), reason.Undecodable, []string{"tenant"}},
+		"an id as an attribute too":   {attributeOf(good, "id", 3, "b"), reason.Undecodable, []string{"id"}},
+		"a correlation that is bytes": {attributeOf(withoutCorrelation(good), "correlation", 4, "b"), reason.Undecodable, []string{"correlation"}},
+		"bytes of no type":            {inFormat("usage.charged", "", formatBinary, nil).Value, reason.Undecodable, []string{"datacontenttype"}},
+		"a text declared as bytes":    {inFormat("usage.charged", "application/protobuf", formatText, nil).Value, reason.Undecodable, []string{"data"}},
+		"an unknown message":          {inFormat("usage.charged", "", formatProto, packed).Value, reason.UnknownData, []string{"data"}},
+		"a message of another type":   {inFormat("subscriber.terminated", "", formatProto, marshalled(t, anyOf(t))).Value, reason.EventInvalid, []string{"data"}},
+		"data in an unknown format":   {inFormat("usage.charged", "text/csv", formatBinary, []byte("a,b")).Value, reason.MediaTypeUnsupported, []string{"data"}},
 	} {
 		_, err := event.ParseKafka(stream.Record{Value: tc.value, Headers: []stream.Header{{Key: "content-type", Value: []byte("application/cloudevents+protobuf")}}})
 		var fields []string
@@ -167,7 +167,7 @@ func TestParseTime_IsRFC3339(t *testing.T) {
 		}
 	}
 	const example, offset = "such as 2026-11-29T03:18:16Z", "without one the time is not known"
-	for text, says := range map[string]string{
+	for text, want := range map[string]string{
 		"2026-11-29T03:18:16": offset, "2026-11-29t03:18:16.5": offset,
 		"1795922296": example, "yesterday": example, "2026-11-29": example, "2026-11-29 03:18:16Z": example, "2026-11-29T03:18:16 Z": example,
 		"2026-11-29T03:18:16,5Z": example, "2026-11-29T03:18:16.Z": example, "2026-11-29T3:18:16Z": example, "2026-11-29T03:18Z": example,
@@ -176,7 +176,7 @@ func TestParseTime_IsRFC3339(t *testing.T) {
 		"2026-11-29T03:18:60Z": example, "2026-11-29T23:59:60Z": example, "+2026-11-29T03:18:16Z": example, "20261129T031816Z": example,
 		"2026-W48-7T03:18:16Z": example, "2026-11-29T03:18:16Z ": example, "２026-11-29T03:18:16Z": example,
 	} {
-		if got, err := event.ParseTime(text); err == nil || !strings.Contains(err.Error(), says) {
+		if got, err := event.ParseTime(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}

@@ -105,7 +105,7 @@ func (f patternSizes) bounded() []*interpreter.RegexOptimization {
 	factory := func(call interpreter.InterpretableCall, pattern string) (interpreter.InterpretableCall, error) {
 		re, err := regexp.Compile(pattern)
 		if err != nil {
-			return nil, err //nolint:wrapcheck // the validator has said so
+			return nil, err //nolint:wrapcheck // the validator has the error
 		}
 		size := f[pattern]
 		return interpreter.NewCall(call.ID(), call.Function(), call.OverloadID(), call.Args(), func(values ...ref.Val) ref.Val {

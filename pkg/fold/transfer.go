@@ -108,8 +108,8 @@ func (s *Subject[B]) Export() *controlv1.Transfer {
 
 // Import makes of the subject what Export has of another: body, timers, sequence, ids, calls and the side record.
 // A record that stands here gives its ids, its calls and its sequence to it, and nothing else. The event in hand
-// becomes the creator, so that the transfer once more does nothing. Where the bytes are none of a record, the error
-// says so and nothing has changed.
+// becomes the creator, so that the transfer once more does nothing. Where the bytes are none of a record, an error
+// is returned and nothing has changed.
 func (s *Subject[B]) Import(t *controlv1.Transfer) error {
 	h, raw, err := record.DecodeHeader(t.GetRecord())
 	if err != nil {

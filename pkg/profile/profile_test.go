@@ -111,7 +111,7 @@ func TestProfile_EachFileIsListedWithItsSource(t *testing.T) {
 		}
 		head, _, _ := strings.Cut(string(source), "kind:")
 		if !strings.HasPrefix(head, "# ") || !strings.Contains(head, "not legal advice") || p.Law == "" {
-			t.Errorf("%s does not say where it comes from", p.Name)
+			t.Errorf("%s does not name its source", p.Name)
 		}
 		for what, text := range map[string]string{"its line in the list": p.Law, "the head of its file": head} {
 			if !law.MatchString(text) || !article.MatchString(text) && !strings.Contains(text, "practice") {

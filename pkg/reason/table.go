@@ -18,7 +18,7 @@ var All = []Reason{
 	{"CALLS_WAITING", Error, "as many calls wait for the partition as it takes: try again"},
 	{"CARRIER_BILLING.UNAUTHORIZED_AMOUNT", Decision, "a charge above the limit of one payment"},
 	{"CARRIER_BILLING.USER_AMOUNT_THRESHOLD_OVERPASSED", Decision, "a charge beyond the limit of the month"},
-	{"CATALOG", Outcome, "the class of service says otherwise by now"},
+	{"CATALOG", Outcome, "the class of service was changed"},
 	{"CA_CERTIFICATES_INVALID", Error, "certificates of authorities that can't be read"},
 	{"CHANGE", Outcome, "a call changed the option"},
 	{"CHANGED_MEANWHILE", Error, "the resource is being changed by others: read it again"},

@@ -206,7 +206,7 @@ func TestOutcome_LogMasksSubscribers(t *testing.T) {
 	}
 	log := r.log.String()
 	if strings.Contains(log, "7700900012") || strings.Count(log, "4477••••••12") != 2 || strings.ContainsRune(log, '\u202e') {
-		t.Errorf("the log says\n%s", log)
+		t.Errorf("the log is\n%s", log)
 	}
 	if !strings.Contains(log, `"level":"debug","time"`) || strings.Count(log, `"level":"info"`) != 2 {
 		t.Errorf("what is not there is not logged at debug:\n%s", log)

@@ -109,7 +109,7 @@ func TestServer_SendsTextOfFaultsOnly(t *testing.T) {
 		`"caller":"` + HashKey(testKey)[:8] + `"`,
 	} {
 		if !strings.Contains(log, w) {
-			t.Errorf("the log does not say %s:\n%s", w, log)
+			t.Errorf("the log does not have %s:\n%s", w, log)
 		}
 	}
 	if n := strings.Count(log, `"call failed"`); n != 3 {

@@ -38,7 +38,7 @@ func TestHolds_CountsMatchingUsage(t *testing.T) {
 		{"roaming voice is no data", roamingData, voice, false},
 		{"data at home does not count", roamingData, &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA}, false},
 		{"what is out of the bundle counts", outOfBundle, voice, true},
-		{"what is not said to be out of the bundle does not", outOfBundle, data, false},
+		{"what is not marked as out of the bundle does not", outOfBundle, data, false},
 		{"a payment to somebody else counts", thirdParty, &eventv1.UsageCharged{ThirdParty: true}, true},
 		{"a country is read from the event", `usage.roaming && usage.visited_country == "CH"`, data, true},
 		{"another country is another answer", `usage.roaming && usage.visited_country == "FR"`, data, false},

@@ -175,7 +175,7 @@ func TestReasons_ReferenceIsCurrent(t *testing.T) {
 	}
 	page, err := os.ReadFile(path)
 	if err != nil || string(page) != reason.Page() {
-		t.Errorf("%s is not what pkg/reason says (%v): run `go test ./pkg/shape -update-reference`", reference, err)
+		t.Errorf("%s is not what pkg/reason has (%v): run `go test ./pkg/shape -update-reference`", reference, err)
 	}
 	readme, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil || !strings.Contains(string(readme), reference) {

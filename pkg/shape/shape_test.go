@@ -19,7 +19,7 @@ import (
 
 const module = "github.com/tollgate/tollgate/"
 
-// file is one Go file of the repository, generated ones aside.
+// file is one Go file of the repository, without generated ones.
 type file struct {
 	path    string // from the root, with slashes
 	syntax  *ast.File

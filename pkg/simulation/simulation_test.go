@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestRun_MakesAsManyHistoriesAsTheBudgetSays(t *testing.T) {
+func TestRun_MakesAsManyHistoriesAsTheBudget(t *testing.T) {
 	if raced {
 		t.Skip("the race detector makes fewer")
 	}

@@ -34,8 +34,8 @@ func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
 		"-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
 		"-cp", filepath.Join(streamtest.KafkaJars(t), "*"), filepath.Join("testdata",
 			"Transactions.java"), strings.Join(addrs, ","), topic)
-	var said strings.Builder
-	cmd.Stderr = &said
+	var output strings.Builder
+	cmd.Stderr = &output
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -70,7 +70,7 @@ func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
 				t.Fatalf("%s: nothing at %d, below the end %d", phase, from, end)
 			}
 			if b.End != end {
-				t.Errorf("%s: an answer says the end is %d, not %d", phase, b.End, end)
+				t.Errorf("%s: an answer has the end %d, not %d", phase, b.End, end)
 			}
 			for _, r := range b.Records {
 				got = append(got, fmt.Sprintf("%d %s", r.Offset, r.Value))
@@ -80,12 +80,12 @@ func TestJavaClient_ReadsTheSameOfTransactions(t *testing.T) {
 		got = append(got, fmt.Sprintf("end %d", end))
 		if len(want) < 50 || strings.Join(got, "\n") != strings.Join(want, "\n") {
 			t.Errorf("%s, read:\n%s\nthe Java client:\n%s\n%s", phase, strings.Join(got, "\n"),
-				strings.Join(want, "\n"), said.String())
+				strings.Join(want, "\n"), output.String())
 		}
 		_, _ = io.WriteString(in, "\n")
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("%v: %s", err, said.String())
+		t.Errorf("%v: %s", err, output.String())
 	}
 }
 

@@ -100,7 +100,7 @@ func TestMemory_BoundsBatchesOfAllPartitionsTogether(t *testing.T) {
 			t.Fatalf("partition %d is worked while %d holds all the memory", other, one)
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("Health does not say that partition %d waits for memory: %+v", 1-one, client.Health())
+			t.Fatalf("Health does not report that partition %d waits for memory: %+v", 1-one, client.Health())
 		}
 	}
 	close(release)

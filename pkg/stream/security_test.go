@@ -65,8 +65,8 @@ func file(t *testing.T, name, content string) string {
 	return path
 }
 
-// A record goes in and comes out of a group: the pool and the group, which dials for itself, both encrypt and say who
-// they are.
+// A record goes in and comes out of a group: the pool and the group, which dials for itself, both encrypt and
+// authenticate.
 func TestSecurity_ConnectsWithTLSAndSASL(t *testing.T) {
 	pair, certFile, keyFile := certificate(t)
 	password := file(t, "password", "s3cret\n")

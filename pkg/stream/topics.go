@@ -97,7 +97,7 @@ func (c *Client) createOnce(ctx context.Context, s TopicSpec) error {
 }
 
 // waitForLeaders waits until each partition's leader answers: a broker makes
-// leaders a moment after it has said that a topic is created.
+// leaders a moment after it has answered that a topic is created.
 func (c *Client) waitForLeaders(ctx context.Context, s TopicSpec) error {
 	name := c.Topic(s.Name)
 	for p := range s.Partitions {

@@ -38,7 +38,7 @@ func (u *unknown) note(ctx context.Context, p *configv1.Position, inForce bool) 
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	next := &configv1.History_Unknown{Position: p, InForce: inForce, Peer: from, HeardTime: timestamppb.New(u.clock())}
+	next := &configv1.History_Unknown{Position: p, InForce: inForce, Peer: from, ReportedTime: timestamppb.New(u.clock())}
 	before := slices.IndexFunc(u.all, func(k *configv1.History_Unknown) bool { return k.GetPosition().GetHistory() == p.GetHistory() })
 	if before >= 0 {
 		old := u.all[before]

@@ -13,7 +13,7 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// publisherFold says as much for each event as that asks for: so many units of outcomes, each of quantity bytes. It keeps no
+// publisherFold publishes for each event as much as that asks for: so many units of outcomes, each of quantity bytes. It keeps no
 // record.
 type publisherFold struct{ counter }
 

@@ -43,7 +43,7 @@ func TestSweepRevisions_KeepsTheNewestThreeAndThoseThatPartitionsAreAt(t *testin
 				for n := int64(1); n <= 6; n++ {
 					left, err := client.TTL(t.Context(), prefix+":revision:0000000000000007:"+string(rune('0'+n))).Result()
 					if err != nil || left == -2 {
-						t.Fatalf("revision %d is not where it is said to be: %v", n, err)
+						t.Fatalf("revision %d is not at its position: %v", n, err)
 					}
 					if left > 0 {
 						numbers = append(numbers, n)

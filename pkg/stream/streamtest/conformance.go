@@ -26,7 +26,7 @@ func Conformance(t *testing.T, b Broker) {
 		{"a topic is usable the moment it is created", testFreshTopic},
 		{"a client that starts before its broker waits for it", testAbsent},
 		{"a refused record does not hold others back", testRefused},
-		{"a producer whose context ended says unknown and goes on", testUnknown},
+		{"a producer whose context ended returns unknown and goes on", testUnknown},
 		{"lost answers repeat records but lose and reorder none", testLostAnswers},
 		{"answers that never come end by the deadline", testSwallowedAnswers},
 		{"offsets out of range are an incident and never a jump", testOutOfRange},
@@ -37,7 +37,7 @@ func Conformance(t *testing.T, b Broker) {
 		{"work that fails is run again at its record, and neighbours go on", testFailingWork},
 		{"a worker that asks to rejoin gets its partitions again", testRejoin},
 		{"a stuck worker leaves its partition to others and ends Consume", testStuck},
-		{"topics are created as the table says and every fault is listed", testTopics},
+		{"topics are created by the table and every violation is listed", testTopics},
 		{"a broker killed while both sides run loses nothing", testBrokerKilled},
 	} {
 		t.Run(c.name, func(t *testing.T) {

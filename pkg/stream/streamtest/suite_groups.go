@@ -34,7 +34,7 @@ func testCommits(t *testing.T, b Broker) {
 		t.Fatal(err)
 	}
 	if err := cl.Commit(s.ctx, 4); !errors.Is(err, stream.ErrNotMonotonic) {
-		t.Errorf("a commit of 4 after 5 said %v", err)
+		t.Errorf("a commit of 4 after 5 returned %v", err)
 	}
 	if err := cl.Commit(s.ctx, 5); err != nil {
 		t.Errorf("the same commit again: %v", err)
@@ -43,7 +43,7 @@ func testCommits(t *testing.T, b Broker) {
 		t.Fatal(err)
 	}
 	if err := cl.Commit(s.ctx, 9); !errors.Is(err, stream.ErrRevoked) {
-		t.Errorf("a commit after the member has left said %v", err)
+		t.Errorf("a commit after the member has left returned %v", err)
 	}
 	end = s.consume(s.Client, cfg, work)
 	cl = waitFor(s, "the claim of the second life", claims)
@@ -51,7 +51,7 @@ func testCommits(t *testing.T, b Broker) {
 		t.Errorf("committed is %d, want 5", cl.Committed())
 	}
 	if err := cl.Commit(s.ctx, 3); !errors.Is(err, stream.ErrNotMonotonic) {
-		t.Errorf("a commit of 3 below the group's 5 said %v", err)
+		t.Errorf("a commit of 3 below the group's 5 returned %v", err)
 	}
 	if err := end(); err != nil {
 		t.Fatal(err)
@@ -148,7 +148,7 @@ func testDrain(t *testing.T, b Broker) {
 		began <- cl.Partition
 		<-cl.Draining()
 		if _, err := cl.Fetch(ctx, batch.Next, stream.FetchOptions{}); !errors.Is(err, stream.ErrRevoked) {
-			t.Errorf("a fetch while draining said %v", err)
+			t.Errorf("a fetch while draining returned %v", err)
 		}
 		if ctx.Err() != nil {
 			t.Error("the work's context ended before the drain deadline")

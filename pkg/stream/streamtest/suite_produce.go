@@ -208,7 +208,7 @@ func testUnknown(t *testing.T, b Broker) {
 	cancel()
 	if err := waitFor(s, "the call to end with its context", lost); !errors.Is(err, stream.ErrUnknown) ||
 		!errors.Is(err, context.Canceled) {
-		t.Errorf("a call whose context ended said %v", err)
+		t.Errorf("a call whose context ended returned %v", err)
 	}
 	after := make(chan error, 1)
 	go func() { after <- p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0, Value: []byte("after")}) }()
@@ -222,7 +222,7 @@ func testUnknown(t *testing.T, b Broker) {
 		t.Fatal(err)
 	}
 	if err := p.Produce(s.ctx, stream.Record{Topic: topic, Partition: 0}); !errors.Is(err, stream.ErrClosed) {
-		t.Errorf("a closed producer said %v", err)
+		t.Errorf("a closed producer returned %v", err)
 	}
 	recs := s.readAll(topic, 0)
 	for _, r := range recs {

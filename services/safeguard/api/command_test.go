@@ -201,7 +201,7 @@ func TestCommand_FollowsItsPartition(t *testing.T) {
 }
 
 // Of what is not known in the end there are two kinds: surely nothing happened, or it may have.
-func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
+func TestCommand_WithoutAnAnswerReportsWhetherItMayBeCounted(t *testing.T) {
 	t.Run("the owner could not be reached", func(t *testing.T) {
 		closed, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
@@ -224,7 +224,7 @@ func TestCommand_WithoutAnAnswerSaysWhetherItMayBeCounted(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
-	t.Run("the owner took it and fell silent", func(t *testing.T) {
+	t.Run("the owner took it and did not answer", func(t *testing.T) {
 		p := newPeer(t, func(ctx context.Context, _ *optionsv1.ChargeRequest) (*optionsv1.ChargeResponse, error) {
 			<-ctx.Done()
 			return nil, ctx.Err()

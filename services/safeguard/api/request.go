@@ -83,7 +83,7 @@ func thresholdsIn(f *fault.Violations, list *eventv1.ThresholdList) {
 	for i, t := range list.GetThresholds() {
 		field := fmt.Sprintf("alert_thresholds.thresholds[%d]", i)
 		if t.GetSecondNotice() {
-			f.AddAs(account.ReasonThreshold, field+".second_notice", "is the class of service's to say")
+			f.AddAs(account.ReasonThreshold, field+".second_notice", "is set by the class of service")
 		}
 		switch {
 		case (t.GetPercent() != 0) == (t.GetAmount() != nil):

@@ -111,7 +111,7 @@ const patience = time.Minute
 
 var digits = regexp.MustCompile(`[0-9]+`)
 
-// sameAsPrinted compares the lines of a README's block with what try printed, numbers aside. A line may end early with "…".
+// sameAsPrinted compares the lines of a README's block with what try printed, without numbers. A line may end early with "…".
 func sameAsPrinted(t *testing.T, shown, printed string) {
 	t.Helper()
 	plain := func(s string) string { return strings.Join(strings.Fields(digits.ReplaceAllString(s, "0")), " ") }

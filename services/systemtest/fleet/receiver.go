@@ -36,7 +36,7 @@ type Receiver struct {
 	server   *http.Server
 }
 
-// StartReceiver serves HTTP/2 and HTTP/1.1 until Close, unless set says otherwise.
+// StartReceiver serves HTTP/2 and HTTP/1.1 until Close, unless set changes that.
 func StartReceiver(ctx context.Context, handler http.Handler, set ...func(*http.Server)) (*Receiver, error) {
 	authority, certificate, err := identity()
 	if err != nil {

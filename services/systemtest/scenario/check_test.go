@@ -40,7 +40,7 @@ func (j *journey) runModel() (outcomes []model.Outcome) {
 		}
 	}
 	for range j.fleet.Partitions() {
-		j.worlds = append(j.worlds, model.New())
+		j.partitions = append(j.partitions, model.New())
 	}
 	for _, r := range j.ordered.whole {
 		e, err := event.Decode(r.Value)
@@ -48,12 +48,12 @@ func (j *journey) runModel() (outcomes []model.Outcome) {
 			j.Fatal(err)
 		}
 		if e.Type == event.TypeRevision {
-			j.worlds[r.Partition].Configure(r.Time, configuration)
+			j.partitions[r.Partition].Configure(r.Time, configuration)
 			continue
 		}
-		j.worlds[r.Partition].Happen(r.Time, e)
+		j.partitions[r.Partition].Happen(r.Time, e)
 	}
-	for _, w := range j.worlds {
+	for _, w := range j.partitions {
 		for _, s := range w.Take() {
 			if s.Kind != "rejected" { // checkRejected compares those to the byte
 				outcomes = append(outcomes, s)
@@ -68,7 +68,7 @@ func (j *journey) checkCounters() {
 	want, got := map[string]counter{}, map[string]counter{}
 	for s := range subscribers {
 		number := msisdn(s)
-		views, _, _ := j.worlds[stream.PartitionOf([]byte("acme/"+number), j.fleet.Partitions())].Look("acme", number)
+		views, _, _ := j.partitions[stream.PartitionOf([]byte("acme/"+number), j.fleet.Partitions())].Look("acme", number)
 		want[number] = counter{views[0].Spent, views[0].Blocked}
 	}
 	ask := func() bool {

@@ -57,8 +57,8 @@ type journey struct {
 	producers *producers
 	inventory optionsv1.OptionInventoryServiceClient
 	members   map[string]*fleet.Member
-	// worlds are the model's partitions.
-	worlds []*model.Partition
+	// partitions are the model's partitions.
+	partitions []*model.Partition
 
 	ordered, safeguards, rejected *topicLog
 	// markers are the last events of each partition, which are rejected.

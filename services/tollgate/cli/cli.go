@@ -50,7 +50,7 @@ type commands struct {
 	} `cmd:"" help:"Ready classes of service, as laws and practice have them."`
 	Send   sendCommand `cmd:"" help:"Send events, one CloudEvents JSON object a line."`
 	Import struct {
-		Subscribers importSubscribers `cmd:"" help:"Import subscribers and their options' standing from a CSV file."`
+		Subscribers importSubscribers `cmd:"" help:"Import subscribers, their options and counters from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`
 	Rejected struct {
 		List   listRejected   `cmd:"" help:"Show what was rejected, and why."`

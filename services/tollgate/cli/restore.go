@@ -87,7 +87,7 @@ func (c acceptRestore) lost(streams Streams, h *configv1.History) ([]*configv1.P
 			how = "in force"
 		}
 		fmt.Fprintf(streams.Out, "not here: revision %d of history %s, %s, reported by %s at %s\n",
-			u.GetPosition().GetRevision(), name, how, u.GetPeer(), u.GetHeardTime().AsTime().UTC().Format(time.RFC3339))
+			u.GetPosition().GetRevision(), name, how, u.GetPeer(), u.GetReportedTime().AsTime().UTC().Format(time.RFC3339))
 		if picked[name] || len(c.History) == 0 && u.GetInForce() {
 			lost = append(lost, u.GetPosition())
 		}

@@ -53,7 +53,7 @@ func restore(t *testing.T, r *restored, args string) (code int, stdout, stderr s
 func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 	inForce := &configv1.History_Unknown{
 		Position: &configv1.Position{History: 0xb, Revision: 9}, InForce: true, Peer: "trigger-0",
-		HeardTime: timestamppb.New(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)),
+		ReportedTime: timestamppb.New(time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)),
 	}
 	named := &configv1.History_Unknown{Position: &configv1.Position{History: 0xd, Revision: 700}, Peer: "safeguard-1"}
 	accepted := func(positions ...*configv1.Position) *configv1.AcceptRestoreRequest {

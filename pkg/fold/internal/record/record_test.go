@@ -110,11 +110,11 @@ func TestTimerNames_RefusesInvalidName(t *testing.T) {
 		names TimerNames
 		name  string
 	}{
-		"not listed, where names are":         {TimerNames{"period"}, "other"},
-		"none":                                {nil, ""},
-		"longer than its length byte can say": {nil, string(make([]byte, maxTimerName+1))},
-		"as a listed one is written":          {nil, ListedNames[0]},
-		"as the engine's own is written":      {nil, ExpiryTimer},
+		"not listed, where names are":        {TimerNames{"period"}, "other"},
+		"none":                               {nil, ""},
+		"longer than its length byte allows": {nil, string(make([]byte, maxTimerName+1))},
+		"as a listed one is written":         {nil, ListedNames[0]},
+		"as the engine's own is written":     {nil, ExpiryTimer},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if written, err := c.names.Written(c.name); err == nil {
@@ -133,7 +133,7 @@ func TestFormat_OtherIsRefused(t *testing.T) {
 	_, _, ofRecord := DecodeHeader(r)
 	for _, err := range []error{ofWatermark, ofRecord} {
 		if _, other := errors.AsType[*state.FormatError](err); !other || !strings.Contains(err.Error(), "redis.prefix") {
-			t.Errorf("%v does not say what to do", err)
+			t.Errorf("%v does not have what to do", err)
 		}
 	}
 }

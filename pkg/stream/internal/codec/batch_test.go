@@ -173,13 +173,13 @@ func TestTake_PassesOverWhatHoldsNoRecords(t *testing.T) {
 		records int
 		fails   error
 	}{
-		"a control batch to its end":                       {control, 14, 0, nil},
-		"one that compaction emptied to its end":           {emptied, 14, 0, nil},
-		"a last one that is cut off comes again":           {append(bytes.Clone(batch), batch[:50]...), 14, 4, nil},
-		"one that is cut off alone is asked for alone":     {batch[:len(batch)-1], 10, 0, ErrCut},
-		"one that fails its checksum is no answer":         {damaged, 10, 0, &DamagedError{}},
-		"one with fewer records than it says is no answer": {fewer, 10, 0, &DamagedError{}},
-		"a good one before a damaged one comes first":      {append(bytes.Clone(batch), damaged2(t)...), 14, 4, nil},
+		"a control batch to its end":                           {control, 14, 0, nil},
+		"one that compaction emptied to its end":               {emptied, 14, 0, nil},
+		"a last one that is cut off comes again":               {append(bytes.Clone(batch), batch[:50]...), 14, 4, nil},
+		"one that is cut off alone is asked for alone":         {batch[:len(batch)-1], 10, 0, ErrCut},
+		"one that fails its checksum is no answer":             {damaged, 10, 0, &DamagedError{}},
+		"one with fewer records than it declares is no answer": {fewer, 10, 0, &DamagedError{}},
+		"a good one before a damaged one comes first":          {append(bytes.Clone(batch), damaged2(t)...), 14, 4, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			b, err := readSet(row.set, 10, 14)

@@ -196,13 +196,13 @@ func (u *Unpacker) split(set *Set) ([]byte, error) {
 		size := batchSize(rest)
 		switch {
 		case size < batchHead:
-			return rest, fmt.Errorf("%w: it says that it has %d bytes", errBatch, size)
+			return rest, fmt.Errorf("%w: it declares %d bytes", errBatch, size)
 		case size > int64(len(rest)):
 			return u.part(set, size)
 		}
 		one := rest[:size:size]
 		if base := baseOf(one); base < 0 || endOf(one) <= base {
-			return one, fmt.Errorf("%w: it says that it holds the offsets %d to %d", errBatch, base, endOf(one)-1)
+			return one, fmt.Errorf("%w: it declares the offsets %d to %d", errBatch, base, endOf(one)-1)
 		}
 		if endOf(one) > u.Next {
 			return one, nil
@@ -218,7 +218,7 @@ func (u *Unpacker) part(set *Set, size int64) ([]byte, error) {
 	case set.led:
 		return nil, nil
 	case set.Alone:
-		return set.rest, fmt.Errorf("%w: it says that it has %d bytes, %d came", errBatch, size, len(set.rest))
+		return set.rest, fmt.Errorf("%w: it declares %d bytes, %d came", errBatch, size, len(set.rest))
 	}
 	return set.rest, ErrCut
 }
@@ -226,7 +226,7 @@ func (u *Unpacker) part(set *Set, size int64) ([]byte, error) {
 // openBatch makes a batch's records ready to be taken, or goes on behind it.
 func (u *Unpacker) openBatch(ctx context.Context, set *Set, one []byte, busy bool) error {
 	if got, want := checksum(one), binary.BigEndian.Uint32(one[atCRC:]); got != want {
-		return fmt.Errorf("%w: it is %08x, the batch says %08x", errCRC, got, want)
+		return fmt.Errorf("%w: it is %08x, the batch declares %08x", errCRC, got, want)
 	}
 	if set.skips(one) {
 		u.passed(set, one, endOf(one))
@@ -241,7 +241,7 @@ func (u *Unpacker) openBatch(ctx context.Context, set *Set, one []byte, busy boo
 	base, end := baseOf(one), endOf(one)
 	if n < 0 || n > len(records)/leastRecord || int64(n) > end-base || n == 0 && len(records) > 0 {
 		u.Release(large)
-		return fmt.Errorf("%w: it says that it holds %d records, in %d bytes, at %d offsets", errBatch, n, len(records),
+		return fmt.Errorf("%w: it declares %d records, in %d bytes, at %d offsets", errBatch, n, len(records),
 			end-base)
 	}
 	if n == 0 { // compaction took them

@@ -22,7 +22,7 @@ const (
 var (
 	errBrokerTooOld = errors.New("broker does not speak the versions of fetch and produce requests that are needed")
 	// ErrWire is an answer that does not have the fields of its version.
-	ErrWire = errors.New("answer is not what its version says")
+	ErrWire = errors.New("answer is not of its version's form")
 	// ErrNotNamed is an answer that lacks a partition it was asked about.
 	ErrNotNamed = errors.New("answer does not name the partition")
 )

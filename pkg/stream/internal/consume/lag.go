@@ -29,7 +29,7 @@ const keptEnds = 64
 
 func newPosition(committed int64) *position { return &position{at: committed, start: -1, high: -1} }
 
-// seen notes what an answer said of the log, and what it brought.
+// seen notes what an answer has of the log, and what it brought.
 func (p *position) seen(b codec.Batch, now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -27,7 +27,7 @@ func testConsumer(t *testing.T) *Consumer {
 }
 
 // watched runs the watchdog over one claim, in a bubble's time, until work
-// returns; it returns what the watchdog said.
+// returns; it returns the watchdog's error.
 func watched(t *testing.T, work func(cl *Claim)) error {
 	t.Helper()
 	c := testConsumer(t)
@@ -43,7 +43,7 @@ func watched(t *testing.T, work func(cl *Claim)) error {
 	err := g.watch(drain, func() {}, []*Claim{cl}, idle)
 	<-idle
 	if stuck := err != nil; stuck != (len(c.Health().Incidents) == 1) {
-		t.Errorf("watchdog said %v, incidents are %v", err, c.Health().Incidents)
+		t.Errorf("watchdog returned %v, incidents are %v", err, c.Health().Incidents)
 	}
 	return err
 }
@@ -79,7 +79,7 @@ func TestWatchdog_ReportsStuckWorkAlone(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				err := watched(t, row.work)
 				if errors.Is(err, ErrStuck) != row.stuck {
-					t.Errorf("watchdog said %v, want stuck: %v", err, row.stuck)
+					t.Errorf("watchdog returned %v, want stuck: %v", err, row.stuck)
 				}
 			})
 		})

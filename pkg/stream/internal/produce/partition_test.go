@@ -24,10 +24,10 @@ func TestPartitionOf_AgreesWithTheJavaClient(t *testing.T) {
 			t.Fatal(err)
 		}
 		if got := strconv.Itoa(int(int32(murmur2(key)))); got != part[1] {
-			t.Errorf("murmur2(%x) = %s, Java says %s", key, got, part[1])
+			t.Errorf("murmur2(%x) = %s, in Java %s", key, got, part[1])
 		}
 		if got := strconv.Itoa(int(PartitionOf(key, 24))); got != part[2] {
-			t.Errorf("partition of %x = %s, Java says %s", key, got, part[2])
+			t.Errorf("partition of %x = %s, in Java %s", key, got, part[2])
 		}
 	}
 	if n < 200 {

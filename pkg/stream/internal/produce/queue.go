@@ -123,7 +123,7 @@ func (q *partitionQueue) send(ctx context.Context, batch []item) {
 	}
 }
 
-// missing reports that the brokers do not know the partition. kafka-go says the
+// missing reports that the brokers do not know the partition. kafka-go returns the
 // same of every topic while it has not reached a broker yet, so we ask again.
 func (q *partitionQueue) missing(ctx context.Context, err error) bool {
 	if !errors.Is(err, kafka.UnknownTopicOrPartition) && !errors.Is(err, protocol.ErrNoTopic) &&

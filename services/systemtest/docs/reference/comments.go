@@ -47,8 +47,8 @@ func readComments(text string, comments map[string]string) {
 	lines := bufio.NewScanner(strings.NewReader(text))
 	for lines.Scan() {
 		line := strings.TrimSpace(lines.Text())
-		if said, ok := strings.CutPrefix(line, "//"); ok {
-			comment = append(comment, strings.TrimSpace(said))
+		if text, ok := strings.CutPrefix(line, "//"); ok {
+			comment = append(comment, strings.TrimSpace(text))
 			continue
 		}
 		name := ""

@@ -31,7 +31,7 @@ obvious is written in `+"`DESIGN.md`"+` beside the code; the last column links t
 	return b.String(), nil
 }
 
-// packagesOf are the packages of a module, commands aside that only call a service.
+// packagesOf are the packages of a module, without commands that only call a service.
 func packagesOf(root, module string) ([][]string, error) {
 	var rows [][]string
 	err := filepath.WalkDir(filepath.Join(root, module), func(path string, entry fs.DirEntry, err error) error {

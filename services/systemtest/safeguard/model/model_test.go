@@ -248,7 +248,7 @@ func TestModel_FollowsTheRules(t *testing.T) {
 			s.happens("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: "bare"})
 			s.happens("subscriber.cos_changed", &eventv1.SubscriberClassOfServiceChanged{ClassOfService: "gold"})
 		}, []string{"released data active 50/50 EUR", "deactivated data active 50/50 EUR", "activated data active 50/50 EUR", "reached data active 50/50 EUR"}},
-		{"an inactive overspend safeguard blocks where the class says so", func(s *story) {
+		{"an inactive overspend safeguard blocks where the class has it so", func(s *story) {
 			s.configured(class(func(c *configv1.ClassOfService) {
 				c.DataSafeguard, c.PaymentSafeguard = nil, nil
 				c.OverspendSafeguard.InactivePolicy = configv1.InactivePolicy_INACTIVE_POLICY_BLOCK
@@ -268,7 +268,7 @@ func TestModel_FollowsTheRules(t *testing.T) {
 			s.uses(30)
 			s.partition.Pass(s.now.Add(30 * time.Second))
 		}, []string{"rejected SUBSCRIBER_UNKNOWN"}},
-		{"a termination says released", func(s *story) {
+		{"a termination publishes released", func(s *story) {
 			s.activated()
 			s.uses(50)
 			s.partition.Take()

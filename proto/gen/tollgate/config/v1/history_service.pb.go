@@ -181,9 +181,9 @@ type History_Unknown struct {
 	Position *Position              `protobuf:"bytes,1,opt,name=position,proto3" json:"position,omitempty"`
 	// Whether a service works by it; false where only a log names it.
 	InForce bool `protobuf:"varint,2,opt,name=in_force,json=inForce,proto3" json:"in_force,omitempty"`
-	// The address of the service that said so last, and when.
+	// The address of the service that reported it last, and when.
 	Peer          string                 `protobuf:"bytes,3,opt,name=peer,proto3" json:"peer,omitempty"`
-	HeardTime     *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=heard_time,json=heardTime,proto3" json:"heard_time,omitempty"`
+	ReportedTime  *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=reported_time,json=reportedTime,proto3" json:"reported_time,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -239,9 +239,9 @@ func (x *History_Unknown) GetPeer() string {
 	return ""
 }
 
-func (x *History_Unknown) GetHeardTime() *timestamppb.Timestamp {
+func (x *History_Unknown) GetReportedTime() *timestamppb.Timestamp {
 	if x != nil {
-		return x.HeardTime
+		return x.ReportedTime
 	}
 	return nil
 }
@@ -251,16 +251,15 @@ var File_tollgate_config_v1_history_service_proto protoreflect.FileDescriptor
 const file_tollgate_config_v1_history_service_proto_rawDesc = "" +
 	"\n" +
 	"(tollgate/config/v1/history_service.proto\x12\x12tollgate.config.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1etollgate/config/v1/watch.proto\"\x13\n" +
-	"\x11GetHistoryRequest\"\xae\x02\n" +
+	"\x11GetHistoryRequest\"\xb4\x02\n" +
 	"\aHistory\x124\n" +
 	"\x06newest\x18\x01 \x01(\v2\x1c.tollgate.config.v1.PositionR\x06newest\x12=\n" +
-	"\aunknown\x18\x02 \x03(\v2#.tollgate.config.v1.History.UnknownR\aunknown\x1a\xad\x01\n" +
+	"\aunknown\x18\x02 \x03(\v2#.tollgate.config.v1.History.UnknownR\aunknown\x1a\xb3\x01\n" +
 	"\aUnknown\x128\n" +
 	"\bposition\x18\x01 \x01(\v2\x1c.tollgate.config.v1.PositionR\bposition\x12\x19\n" +
 	"\bin_force\x18\x02 \x01(\bR\ainForce\x12\x12\n" +
-	"\x04peer\x18\x03 \x01(\tR\x04peer\x129\n" +
-	"\n" +
-	"heard_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\theardTime\"l\n" +
+	"\x04peer\x18\x03 \x01(\tR\x04peer\x12?\n" +
+	"\rreported_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\freportedTime\"l\n" +
 	"\x14AcceptRestoreRequest\x120\n" +
 	"\x04lost\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04lost\x12\x10\n" +
 	"\x03who\x18\x02 \x01(\tR\x03who\x12\x10\n" +
@@ -297,7 +296,7 @@ var file_tollgate_config_v1_history_service_proto_depIdxs = []int32{
 	3, // 1: tollgate.config.v1.History.unknown:type_name -> tollgate.config.v1.History.Unknown
 	4, // 2: tollgate.config.v1.AcceptRestoreRequest.lost:type_name -> tollgate.config.v1.Position
 	4, // 3: tollgate.config.v1.History.Unknown.position:type_name -> tollgate.config.v1.Position
-	5, // 4: tollgate.config.v1.History.Unknown.heard_time:type_name -> google.protobuf.Timestamp
+	5, // 4: tollgate.config.v1.History.Unknown.reported_time:type_name -> google.protobuf.Timestamp
 	0, // 5: tollgate.config.v1.HistoryService.GetHistory:input_type -> tollgate.config.v1.GetHistoryRequest
 	2, // 6: tollgate.config.v1.HistoryService.AcceptRestore:input_type -> tollgate.config.v1.AcceptRestoreRequest
 	1, // 7: tollgate.config.v1.HistoryService.GetHistory:output_type -> tollgate.config.v1.History

@@ -29,7 +29,7 @@ const (
 //
 // HistoryService is for an operator whose configuration was set back to a
 // backup, or begun anew. Services that know more then go on by what they have,
-// say that they are not ready, and follow once the restore is accepted.
+// report that they are not ready, and follow once the restore is accepted.
 type HistoryServiceClient interface {
 	GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*History, error)
 	// AcceptRestore makes a revision above all that were accepted, with the
@@ -72,7 +72,7 @@ func (c *historyServiceClient) AcceptRestore(ctx context.Context, in *AcceptRest
 //
 // HistoryService is for an operator whose configuration was set back to a
 // backup, or begun anew. Services that know more then go on by what they have,
-// say that they are not ready, and follow once the restore is accepted.
+// report that they are not ready, and follow once the restore is accepted.
 type HistoryServiceServer interface {
 	GetHistory(context.Context, *GetHistoryRequest) (*History, error)
 	// AcceptRestore makes a revision above all that were accepted, with the

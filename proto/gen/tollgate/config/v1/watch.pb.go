@@ -281,8 +281,8 @@ func (x *Snapshot) GetStandsIn() int64 {
 
 type WatchRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The newest revision that the watcher knows, of each history it has heard
-	// of. Where one is not known here, the configuration was set back to a
+	// The newest revision that the watcher knows, of each history it has
+	// followed. Where one is not known here, the configuration was set back to a
 	// backup, or begun anew: HistoryService shows it.
 	Known         []*Position `protobuf:"bytes,1,rep,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields

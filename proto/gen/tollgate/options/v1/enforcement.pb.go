@@ -157,7 +157,7 @@ type isAuthorizeRequest_Use interface {
 }
 
 type AuthorizeRequest_Usage struct {
-	// As its charge would say: category, roaming, out_of_bundle, third_party
+	// As its charge would have them: category, roaming, out_of_bundle, third_party
 	// decide which options it would count against.
 	Usage *v1.UsageCharged `protobuf:"bytes,2,opt,name=usage,proto3,oneof"`
 }
@@ -184,7 +184,7 @@ type AuthorizeResponse struct {
 	// period, or where the reason is UNKNOWN the time to ask again. Absent: for
 	// good.
 	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
-	// Sequence of the last event said about this subscriber.
+	// Sequence of the last event published about this subscriber.
 	Sequence      int64                `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Staleness     *durationpb.Duration `protobuf:"bytes,6,opt,name=staleness,proto3" json:"staleness,omitempty"`
 	unknownFields protoimpl.UnknownFields
