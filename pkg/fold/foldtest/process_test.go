@@ -224,7 +224,7 @@ func (p *process) until(ready bool, words ...string) string {
 	}
 }
 
-// accept appends events to the log, received now where they do not say when, and gives the offset of the last.
+// accept appends events to the log, received now where they do not show when, and gives the offset of the last.
 func (p *process) accept(events ...*event.Event) (last int64) {
 	p.Helper()
 	for _, e := range events {

@@ -69,7 +69,7 @@ func TestJavaClient_DescribesProducesAndConsumes(t *testing.T) {
 	slices.Sort(want)
 	want = append(want, "produced tollgate.events.inbound", "consumed safeguard.activated "+msisdn+" acme 1.0")
 	if got := strings.TrimSpace(string(out)); got != strings.Join(want, "\n") {
-		t.Errorf("the Java clients say\n%s\nnot\n%s\n%s", got, strings.Join(want, "\n"), errs.String())
+		t.Errorf("the Java clients print\n%s\nnot\n%s\n%s", got, strings.Join(want, "\n"), errs.String())
 	}
 }
 
