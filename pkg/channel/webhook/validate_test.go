@@ -324,3 +324,33 @@ func TestMask_HidesEverySecretOfAuthenticationAndUnmaskRestoresIt(t *testing.T) 
 		t.Errorf("what was taken out came back: %v", none.GetAuth())
 	}
 }
+
+// Whoever sends an endpoint with twenty faults mends it once.
+func TestValidate_NamesEveryViolationAtOnce(t *testing.T) {
+	var got []string
+	for _, v := range violations(&configv1.Endpoint{
+		Name: "tenants/a/endpoints/e", Url: "http://user@10.0.0.1:99/#x", Profile: 99, Status: 99, PersonalData: 99, CaCertificates: "x",
+		Headers:       []*configv1.CustomHeader{{Name: "Authorization", Value: "\n"}, {Name: "webhook-id"}},
+		Timeout:       durationpb.New(time.Hour),
+		PhaseTimeouts: &configv1.PhaseTimeouts{Connect: durationpb.New(1), TlsHandshake: durationpb.New(-1), Response: durationpb.New(2 * time.Hour)},
+		Concurrency:   -1, RatePerSecond: -1,
+		Schedule: &configv1.Schedule{TimeZone: "x", Hours: []*configv1.Hours{{Days: []int32{9}, Start: "x", End: "y"}}},
+		Auth: &configv1.EndpointAuth{Auth: &configv1.EndpointAuth_Oauth2{Oauth2: &configv1.OAuth2Auth{
+			TokenUrl: "http://0x7f.1:99/", Scopes: []string{""}, Audience: "é",
+		}}},
+	}) {
+		field, _, _ := strings.Cut(v, ": ")
+		got = append(got, field)
+	}
+	want := []string{
+		"url", "url", "url", "url", "url", "profile", "status", "personal_data", "secrets", "ca_certificates",
+		"headers[0].name", "headers[0].value", "headers[1].name", "timeout",
+		"phase_timeouts.connect", "phase_timeouts.tls_handshake", "phase_timeouts.response", "concurrency", "rate_per_second",
+		"schedule.time_zone", "schedule.hours[0].days[0]", "schedule.hours[0].start", "schedule.hours[0].end",
+		"auth.oauth2.token_url", "auth.oauth2.token_url", "auth.oauth2.token_url", "auth.oauth2.client_id", "auth.oauth2.client_secret",
+		"auth.oauth2.scopes[0]", "auth.oauth2.audience",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+}

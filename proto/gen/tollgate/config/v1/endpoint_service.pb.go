@@ -469,7 +469,8 @@ func (x *ReportHealthRequest) GetReports() []*EndpointHealthReport {
 type EndpointHealthReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Name of the endpoint.
-	Name          string          `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// With the activation that it is of; the server sets report_time.
 	Health        *EndpointHealth `protobuf:"bytes,2,opt,name=health,proto3" json:"health,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -521,8 +522,8 @@ func (x *EndpointHealthReport) GetHealth() *EndpointHealth {
 
 type ReportHealthResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names whose report was not taken, since the endpoint is gone or has a
-	// newer activation.
+	// Names whose report was not taken, since the endpoint is gone or has
+	// another activation by now.
 	Refused       []string `protobuf:"bytes,1,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
