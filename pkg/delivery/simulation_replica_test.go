@@ -122,7 +122,11 @@ func (s *replicaStore) Open(ctx context.Context, p state.Partition, address stri
 		return state.Watermark{}, errKilled
 	}
 	s.r.sim.opens.Add(1)
-	return s.r.sim.store.Open(ctx, p, address)
+	w, err := s.r.sim.store.Open(ctx, p, address)
+	s.r.sim.mu.Lock()
+	defer s.r.sim.mu.Unlock()
+	s.r.sim.owners = append(s.r.sim.owners, opening{w.Token, time.Now()})
+	return w, err
 }
 
 func (s *replicaStore) Load(ctx context.Context, p state.Partition, mark state.Watermark, keys []string) ([][]byte, error) {

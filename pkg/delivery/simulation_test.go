@@ -40,16 +40,17 @@ type simulation struct {
 	snapshots snapshottest.Memory
 	group     atomic.Int64
 
-	mu       sync.Mutex
-	targets  *Targets
-	stale    bool // the targets may not be the newest
-	changed  chan struct{}
-	answer   func(d *Delivery, n int) (Result, time.Duration)
+	mu      sync.Mutex
+	targets *Targets
+	stale   bool // the targets may not be the newest
+	changed chan struct{}
+	answer  func(d *Delivery, n int) (Result, time.Duration)
 	// reply, where set, is called instead of answer.
 	reply    func(d *Delivery, n int) reply
 	receipts []receipt
 	begun    []begun
 	reports  []EndpointHealth
+	owners   []opening
 	inFlight map[string]int // by endpoint
 	busiest  map[string]int
 	health   map[string]error
@@ -84,6 +85,12 @@ func (r reply) outcome(out *Outcome) {
 	default:
 		out.Fault = FaultReceiver
 	}
+}
+
+// opening is when an owner opened the partition.
+type opening struct {
+	token state.Token
+	at    time.Time
 }
 
 // begun is a request as it begins.
@@ -222,6 +229,7 @@ func (sim *simulation) Send(ctx context.Context, d *Delivery, _ Target, n int) O
 		return out
 	}
 	out.Finished, out.Result, out.Status = time.Now(), result, 500
+	out.Phases.Total = out.Finished.Sub(out.Started)
 	if sim.reply != nil {
 		re.outcome(&out)
 		return out
@@ -280,12 +288,12 @@ func (sim *simulation) change(name string, edit func(*target)) {
 	sim.changed = make(chan struct{})
 }
 
-// requests are the requests to an endpoint that began after a time.
+// requests are the requests to an endpoint, to any where it is empty, that began after a time.
 func (sim *simulation) requests(endpoint string, after time.Time) (all []begun) {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
 	for _, b := range sim.begun {
-		if b.endpoint == endpoint && b.at.After(after) {
+		if (b.endpoint == endpoint || endpoint == "") && b.at.After(after) {
 			all = append(all, b)
 		}
 	}

@@ -169,7 +169,8 @@ func (e *Endpoint) Apply(r Result) Change {
 	}
 	e.Failures++
 	e.Counted++
-	if until := r.At + r.Hold.Milliseconds(); r.Hold > 0 && until > e.HoldUntil {
+	// One more, since At is a whole number.
+	if until := r.At + r.Hold.Milliseconds() + 1; r.Hold > 0 && until > e.HoldUntil {
 		e.HoldUntil, c.State = until, true
 	}
 	c.State = e.circuit(r) || c.State
