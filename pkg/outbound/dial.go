@@ -46,6 +46,13 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	if network != "tcp" {
 		return nil, fault.New(fault.Denied, ReasonAddressRefused, "network %s may not be dialled", network)
 	}
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, ReasonURLRefused, "the address to dial is not host:port")
+	}
+	if _, err := netip.ParseAddr(host); err != nil && !isHostName(host) {
+		return nil, fault.New(fault.Denied, ReasonAddressRefused, "%q is neither a name nor an address in its usual form", host)
+	}
 	ctx, cancel := context.WithTimeout(ctx, d.timeout)
 	defer cancel()
 	if d.proxy != nil {

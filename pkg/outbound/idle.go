@@ -17,14 +17,13 @@ type place struct {
 	host, address string // address is host:port
 }
 
-// placeOf reads a URL. Names beyond ASCII are refused: they are configured in their xn-- form.
+// placeOf reads a URL. What is not written as CheckURL demands is refused here as well: names beyond ASCII, control
+// characters.
 func placeOf(u *url.URL) (place, error) {
-	p := place{tls: u.Scheme == "https", host: u.Hostname()}
-	for i := range len(p.host) {
-		if p.host[i] <= ' ' || p.host[i] >= 0x7f {
-			return p, fault.New(fault.Invalid, ReasonURLRefused, "the host of the URL must be in letters, digits, hyphens and dots")
-		}
+	if u.Opaque != "" || !printable(u.Host) || !printable(u.RawQuery) {
+		return place{}, fault.New(fault.Invalid, ReasonURLRefused, "the URL has blanks, control characters or letters beyond ASCII, or is opaque")
 	}
+	p := place{tls: u.Scheme == "https", host: u.Hostname()}
 	port := u.Port()
 	switch {
 	case port != "":
@@ -35,6 +34,15 @@ func placeOf(u *url.URL) (place, error) {
 	}
 	p.address = net.JoinHostPort(p.host, port)
 	return p, nil
+}
+
+func printable(text string) bool {
+	for i := range len(text) {
+		if text[i] <= ' ' || text[i] >= 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // links are the open connections to one place.

@@ -444,3 +444,10 @@ func TestGoAwayErrors_AreThoseOfNetHTTP(t *testing.T) {
 		t.Errorf("%v, %v", goAway, unusable)
 	}
 }
+
+// answerOpen begins a response that has a body.
+func answerOpen(fr *http2.Framer, stream uint32, status string) error {
+	var block bytes.Buffer
+	_ = hpack.NewEncoder(&block).WriteField(hpack.HeaderField{Name: ":status", Value: status})
+	return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true})
+}

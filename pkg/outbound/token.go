@@ -242,12 +242,7 @@ func (g *Grant) masked(text string) string {
 
 // isBearer is b68token of RFC 6750, section 2.1, a little wider: what can stand in a header.
 func isBearer(token string) bool {
-	for i := range len(token) {
-		if token[i] <= ' ' || token[i] >= 0x7f {
-			return false
-		}
-	}
-	return token != "" && len(token) <= maxToken
+	return printable(token) && token != "" && len(token) <= maxToken
 }
 
 // lifetime reads expires_in, a number of seconds, which some servers send as a text.
