@@ -6,57 +6,12 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
-
-// Sender makes one attempt of a channel.
-type Sender interface {
-	// Send makes attempt number n (from 1) of d and waits for the response. It has its own deadline and returns soon
-	// after ctx ends, with an Outcome that is Unfinished unless the response had arrived. Many goroutines call it; it
-	// must not change d.
-	Send(ctx context.Context, d *Delivery, to Target, n int) Outcome
-}
-
-// Target is the configured destination of one endpoint's deliveries.
-type Target interface {
-	// Concurrency is how many deliveries it takes at once.
-	Concurrency() int
-	// Rate is how many requests a second it takes at most, 0 for no bound.
-	Rate() int
-	// Schedule is when requests may be made, nil for always.
-	Schedule() *schedule.Schedule
-	// Paused: nothing is sent, and nothing is cancelled.
-	Paused() bool
-	// Activation counts how often the endpoint was made active; a new one ends a suspension.
-	Activation() int64
-	// Fingerprint changes with every setting that may turn a failure into a success (URL, authentication, CA);
-	// deliveries that wait for their next attempt are then due at once.
-	Fingerprint() uint64
-}
-
-// Targets are all active targets of one revision of the configuration. Deliveries to other endpoints are cancelled.
-type Targets struct {
-	Revision int64
-	// ByName holds them by resource name; it is not changed once it is published.
-	ByName map[string]Target
-	// Disabled are endpoints that exist and are not active; they only change the reason of a settlement.
-	Disabled map[string]bool
-}
-
-// Directory is the configuration as a channel follows it.
-type Directory interface {
-	// Newest returns the targets in force, nil while none are known, and a channel that is closed when the targets or
-	// the result of Current change.
-	Newest() (*Targets, <-chan struct{})
-	// Current reports that revision is the newest: no later one is known, and the configuration service is reachable. A
-	// delivery is cancelled only then.
-	Current(revision int64) bool
-}
 
 // Health receives the problems of a partition.
 type Health interface {
@@ -174,58 +129,4 @@ type kafka interface {
 	// Incident stops the partition until it is resolved; Report concerns one delivery.
 	Incident(code string, offset int64, err error)
 	Report(code string, offset int64, err error)
-}
-
-type claimLog struct {
-	client   *stream.Client
-	producer *stream.Producer
-	claim    *stream.Claim
-	// snapshots is the topic of snapshots.
-	snapshots *snapshot.Topic
-}
-
-func (l *claimLog) Read(ctx context.Context, from int64) (<-chan stream.Fetched, func()) {
-	r := l.claim.Reader(ctx, from, stream.FetchOptions{MaxBytes: 512 << 10})
-	return r.C(), r.Close
-}
-
-func (l *claimLog) FetchFrom(ctx context.Context, topic string, partition int32, offset int64, maxBytes int) (stream.Batch, error) {
-	var b stream.Batch
-	var err error
-	l.claim.Waiting(func() { b, err = l.client.FetchFrom(ctx, topic, partition, offset, maxBytes) })
-	return b, err
-}
-
-func (l *claimLog) Offsets(ctx context.Context, topic string, partition int32) (start, end int64, err error) {
-	l.claim.Waiting(func() { start, end, err = l.client.Offsets(ctx, topic, partition) })
-	return start, end, err
-}
-
-func (l *claimLog) OffsetAt(ctx context.Context, topic string, partition int32, at time.Time) (offset int64, err error) {
-	l.claim.Waiting(func() { offset, err = l.client.OffsetAt(ctx, topic, partition, at) })
-	return offset, err
-}
-
-func (l *claimLog) Produce(ctx context.Context, recs ...stream.Record) ([]stream.ProduceResult, error) {
-	return l.producer.ProduceResults(ctx, recs...)
-}
-
-func (l *claimLog) Position(ctx context.Context, offset int64) error {
-	if offset < l.claim.Committed() { // the store was set back, the group's offset was not
-		return nil
-	}
-	return l.claim.Commit(ctx, offset)
-}
-
-func (l *claimLog) Committed() int64 { return l.claim.Committed() }
-
-func (l *claimLog) Alive()              { l.claim.Alive() }
-func (l *claimLog) Worked(offset int64) { l.claim.Worked(offset) }
-
-func (l *claimLog) Incident(code string, offset int64, err error) {
-	l.claim.Incident(code, offset, err)
-}
-
-func (l *claimLog) Report(code string, offset int64, err error) {
-	l.claim.Report(code, offset, err)
 }

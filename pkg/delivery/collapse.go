@@ -1,19 +1,5 @@
 package delivery
 
-import "time"
-
-// withdrawn is the settlement of a delivery whose turn came and that is not wanted any more: it expired, is too old, or a
-// newer one replaces it.
-func (o *owner) withdrawn(it *item, d *Delivery) decision {
-	if v := d.outdated(o.Clock(), time.UnixMilli(o.aged(o.now())), o.MaxAge); v.settlement != Unsettled {
-		return v
-	}
-	if newest := it.endpoint.newest[it.ref.Collapse]; it.ref.Collapse != 0 && newest != it && newest != nil && newest.ref.Offset > it.ref.Offset {
-		return decision{settlement: Superseded, reason: "collapsed"}
-	}
-	return decision{}
-}
-
 // supersede notes an item that replaces an older one of the same text. The older one is past its deadline then: it is
 // settled as soon as it is the head of its ordering key, also where its endpoint is held.
 func (q *queue) supersede(it *item, now int64) {

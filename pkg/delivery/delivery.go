@@ -140,9 +140,6 @@ func Decode(r stream.Record) (*Delivery, error) {
 	return d, nil
 }
 
-// size estimates the memory that the delivery takes, in bytes.
-func (d *Delivery) size() int64 { return int64(len(d.Body)) + 1024 }
-
 func headerMessages(hs []Header) []*deliveryv1.Header {
 	if len(hs) == 0 {
 		return nil

@@ -251,6 +251,18 @@ func (o *owner) circumstancesOf(it *item, d *Delivery, now int64) circumstances 
 	stops := it.endpoint.health.Stops
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
 	c.tried = ms(now - it.since - stops.Within(it.since, now))
-	c.stopped = ms(stops.Within(d.begins().UnixMilli()-o.drift, now))
+	c.stopped = ms(stops.Within(begins(d).UnixMilli()-o.drift, now))
 	return c
+}
+
+// withdrawn is the settlement of a delivery whose turn came and that is not wanted any more: it expired, is too old, or a
+// newer one replaces it.
+func (o *owner) withdrawn(it *item, d *Delivery) decision {
+	if v := outdated(d, o.Clock(), time.UnixMilli(o.aged(o.now())), o.MaxAge); v.settlement != Unsettled {
+		return v
+	}
+	if newest := it.endpoint.newest[it.ref.Collapse]; it.ref.Collapse != 0 && newest != it && newest != nil && newest.ref.Offset > it.ref.Offset {
+		return decision{settlement: Superseded, reason: "collapsed"}
+	}
+	return decision{}
 }

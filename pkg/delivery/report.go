@@ -9,30 +9,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 )
 
-// Reporter receives what changed of the health of endpoints.
-type Reporter interface {
-	// Report returns an error where the reports must be made again later. There are at most 1,000.
-	Report(ctx context.Context, reports []EndpointHealth) error
-}
-
-// EndpointHealth is the state of an endpoint, as the owner of its partition knows it. Times are zero where there is none.
-type EndpointHealth struct {
-	Name       string
-	Activation int64
-	// Suspended is why it is suspended, empty where it is not.
-	Suspended string
-	// Since is when it was suspended, began to fail or last succeeded.
-	Since                     time.Time
-	Failures                  int64
-	FailingSince, LastSuccess time.Time
-	LastStatus                int
-	LastError                 string
-	CircuitOpen               bool
-	NextProbe, HoldUntil      time.Time
-	Waiting, Behind           int64
-	At                        time.Time
-}
-
 const (
 	// reportEvery is between two reports of an endpoint whose state stays the same; reportAgain after one that failed.
 	reportEvery = 10 * time.Second

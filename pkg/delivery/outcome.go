@@ -1,0 +1,128 @@
+package delivery
+
+import (
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+)
+
+// Outcome is what a channel observed of one attempt.
+type Outcome struct {
+	// Result classifies the attempt; Fault says whose a failure is.
+	Result Result
+	Fault  Fault
+	// Busy: the receiver shows that it has too many requests (for HTTP 429 and 5xx): it gets fewer at once.
+	Busy bool
+	// RetryAfter is for how long the receiver asked for no request, at most an hour; 0 where it did not.
+	RetryAfter time.Duration
+	// RepeatedRequest: the request was sent twice, on two connections.
+	RepeatedRequest bool
+	// Unfinished: this process broke the attempt off; it is not counted.
+	Unfinished bool
+	// Started and Finished are times of the wall clock.
+	Started, Finished time.Time
+	Phases            Phases
+	// Status is the channel's status code (for HTTP the status), 0 where there was no response.
+	Status int
+	// ErrorClass says why there was no response, from a closed set; Error is the text, with secrets masked.
+	ErrorClass, Error string
+	// RequestHeaders have their secrets masked.
+	RequestHeaders, ResponseHeaders []Header
+	ResponseBody                    []byte
+	ResponseBodyTruncated           bool
+	// Repeated: the request was sent twice within the attempt, so the receiver may have it twice.
+	Repeated bool
+}
+
+// Result is a channel's classification of one attempt.
+type Result uint8
+
+const (
+	// Failed: the delivery is tried again later while attempts are left.
+	Failed Result = iota
+	// Accepted: the receiver has the delivery.
+	Accepted
+	// Refused: no later attempt can succeed.
+	Refused
+	// LocalFailure: no request reached the receiver because something of this process was missing (a file descriptor, a
+	// port, a name server). It uses no attempt: the endpoint is held and tried again, and nothing is recorded.
+	LocalFailure
+)
+
+// Fault is whose an attempt's failure is; the values are those of the record.
+type Fault uint8
+
+const (
+	// FaultUnknown: there was no failure, or nothing more is known: it counts as the receiver's.
+	FaultUnknown Fault = iota
+	// FaultReceiver: the receiver, or what lies before it.
+	FaultReceiver
+	// FaultOurs: this process. It shows nothing about the endpoint.
+	FaultOurs
+	// FaultSlow: no answer in time.
+	FaultSlow
+	// FaultGone: the receiver wants no request any more. Its endpoint is suspended.
+	FaultGone
+	// FaultThrottled: the receiver asks for fewer requests, or for none until RetryAfter.
+	FaultThrottled
+)
+
+var faultNames = [...]string{"receiver", "receiver", "ours", "slow", "gone", "throttled"}
+
+// String is a lower-case word; it is also the label of metrics.
+func (f Fault) String() string { return faultNames[f] }
+
+// shows is what an attempt shows of its endpoint.
+func (o *Outcome) shows() health.Kind {
+	switch {
+	case o.Result == Accepted:
+		return health.Success
+	case o.Fault == FaultGone:
+		return health.Gone
+	case o.Fault == FaultSlow:
+		return health.Slow
+	case o.Fault == FaultThrottled:
+		return health.Throttled
+	case o.Busy:
+		return health.Busy
+	}
+	return health.Failure
+}
+
+// Phases are the parts of an attempt's duration; 0 where a phase did not occur.
+type Phases struct{ DNS, Connect, TLS, Wait, Total time.Duration }
+
+// Settlement is the final state of a delivery.
+type Settlement uint8
+
+const (
+	// Unsettled: the delivery waits for its next attempt.
+	Unsettled Settlement = iota
+	// Delivered: the receiver has it.
+	Delivered
+	// Dead: no attempt succeeded; the delivery is in the dead letters.
+	Dead
+	// Expired, Superseded: no longer wanted; there is no dead letter.
+	Expired
+	Superseded
+	// Cancelled: its endpoint was disabled or deleted; the delivery is in the dead letters.
+	Cancelled
+)
+
+var settlementNames = [...]string{"unsettled", "delivered", "dead", "expired", "superseded", "cancelled"}
+
+// String is a lower-case word; it is also the label of metrics.
+func (s Settlement) String() string { return settlementNames[s] }
+
+// undelivered reports a settlement without a receipt by the receiver.
+func (s Settlement) undelivered() bool { return s != Unsettled && s != Delivered }
+
+// decision is what follows from an attempt.
+type decision struct {
+	settlement Settlement
+	// next is the time of the next attempt where the delivery is unsettled: wait after the attempt ended.
+	next time.Time
+	wait time.Duration
+	// reason of an undelivered settlement, from a closed set.
+	reason string
+}
