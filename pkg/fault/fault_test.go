@@ -159,7 +159,7 @@ func TestViolations_SharedReasonIsKept(t *testing.T) {
 }
 
 // The figure that the documents have.
-func TestViolations_AreAsManyAsTheDocumentsSay(t *testing.T) {
+func TestViolations_AreAsManyAsTheDocumentsAllow(t *testing.T) {
 	page, err := os.ReadFile("../../deploy/docs/errors.md")
 	if want := fmt.Sprintf("At most %d violations are named;", MaxViolations); err != nil || !strings.Contains(string(page), want) {
 		t.Errorf("errors.md does not have %q (%v)", want, err)
