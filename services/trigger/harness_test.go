@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -25,8 +26,6 @@ import (
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 
-	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
-
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 )
 
@@ -34,9 +33,9 @@ var epoch = time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
 
 // partition is one partition of a log in memory, and the real engine over it.
 type partition struct {
+	foldtest.Log
 	t     testing.TB
 	topic string
-	log   []stream.Record
 	out   []stream.Record
 	store state.Store
 	books map[int64]*Book
@@ -48,10 +47,12 @@ type partition struct {
 }
 
 func newPartition(t testing.TB, topic string) *partition {
-	return &partition{
+	p := &partition{
 		t: t, topic: topic, store: memstate.New(), books: map[int64]*Book{}, now: epoch,
 		fetch: func() int { return 1000 }, killed: func() bool { return false },
 	}
+	p.Log = foldtest.Log{TB: t, Most: func() int { return p.fetch() }}
+	return p
 }
 
 // configure appends the record from which on a snapshot is in force.
@@ -70,16 +71,7 @@ func book(m *configv1.Snapshot, before *Book) *Book { return NewBook(configclien
 // append puts events at the end of the log, received now.
 func (p *partition) append(events ...*event.Event) {
 	p.t.Helper()
-	for _, e := range events {
-		received := *e
-		received.ReceivedAt = p.now
-		r, err := received.Record(p.topic)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		r.Partition, r.Offset = 0, int64(len(p.log))
-		p.log = append(p.log, r)
-	}
+	p.AddEvents(p.topic, p.now, events...)
 }
 
 func (p *partition) pass(d time.Duration) { p.now = p.now.Add(d) }
@@ -92,7 +84,7 @@ func (p *partition) run() {
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
 			Fold: &evaluation{topic: plain},
-			Log:  p, Store: p.store, Publisher: p, Revisions: revisions(p.books), Snapshots: noSnapshots{},
+			Log:  p, Store: p.store, Publisher: p, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})
@@ -110,66 +102,12 @@ func plain(topic string) string { return topic }
 
 var errKilled = errors.New("killed")
 
-func (p *partition) Range(context.Context) (start, end int64, err error) {
-	return 0, int64(len(p.log)), nil
-}
-
-func (p *partition) Fetch(_ context.Context, from int64, _ time.Duration, _ <-chan struct{}) (stream.Batch, error) {
-	end := int64(len(p.log))
-	if from == end {
-		return stream.Batch{}, stream.ErrRevoked
-	}
-	to := min(end, from+int64(p.fetch()))
-	return stream.Batch{Records: p.log[from:to], End: end, Next: to}, nil
-}
-
-func (p *partition) At(_ context.Context, offset int64) (stream.Record, bool, error) {
-	if offset >= int64(len(p.log)) {
-		return stream.Record{}, false, nil
-	}
-	return p.log[offset], true, nil
-}
-
-func (p *partition) Append(context.Context, *event.Event) error {
-	return errors.New("the owner appends nothing here")
-}
-func (p *partition) Committed() int64                    { return -1 }
-func (p *partition) Commit(context.Context, int64) error { return nil }
-func (p *partition) Settle(string)                       {}
-func (p *partition) Progress()                           {}
-func (p *partition) Worked(int64)                        {}
-
-// Wait is not needed: every revision is at hand.
-func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }
-
-func (p *partition) Incident(code string, offset int64, err error) {
-	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
-}
-
-func (p *partition) Report(code string, offset int64, err error) { p.Incident(code, offset, err) }
-
 func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	p.out = append(p.out, records...)
 	if p.killed() {
 		return errKilled
 	}
 	return nil
-}
-
-// revisions replaces the configuration service. It has no newest: the test puts the records into the log.
-type revisions map[int64]*Book
-
-func (r revisions) Newest() state.Revision                  { return state.Revision{} }
-func (r revisions) Changed() <-chan struct{}                { return nil }
-func (r revisions) InForce(state.Partition, state.Revision) {}
-func (r revisions) At(n state.Revision) (*Book, error)      { return r[n.Number], nil }
-
-type noSnapshots struct{}
-
-func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
-
-func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) (bool, error), func(*statev1.SnapshotRecord) error) (bool, error) {
-	return false, nil
 }
 
 // deliveries are those planned so far, in order, repeats included.

@@ -48,7 +48,7 @@ func TestReplan_SameLogPlansTheSame(t *testing.T) {
 		calm.run()
 
 		wild := newPartition(t, "events.ordered")
-		wild.log, wild.books, wild.now = calm.log, calm.books, calm.now
+		wild.Records, wild.books, wild.now = calm.Records, calm.books, calm.now
 		wild.fetch = func() int { return rapid.IntRange(1, 7).Draw(rt, "fetch") }
 		wild.killed = func() bool { return rapid.IntRange(0, 3).Draw(rt, "killed") == 0 }
 		wild.run()

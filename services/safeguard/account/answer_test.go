@@ -48,7 +48,7 @@ func TestCommand_RepeatedIsAnsweredAsBefore(t *testing.T) {
 			answers := map[int64]proto.Message{}
 			p.rules = p.keepsAnswers(answers)
 			call := func() (from int64) {
-				from = int64(len(p.log))
+				from = int64(len(p.Records))
 				for _, e := range calls {
 					again := *e
 					again.Tenant, again.Subject, again.Time = "acme", msisdn, p.now

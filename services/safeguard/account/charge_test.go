@@ -209,7 +209,7 @@ func TestCharge_UncountableIsDecidedByTheTenant(t *testing.T) {
 		p.configures()
 		p.works()
 		charge := &event.Event{ID: "r", Source: ChargeSource, Type: TypeCharge, Tenant: "acme", Subject: msisdn, Time: p.now, Data: &controlv1.ChargeCommand{Amount: units("5")}}
-		first := int64(len(p.log))
+		first := int64(len(p.Records))
 		p.append(charge)
 		outcomes := map[int64]*optionsv1.ChargeResponse{} // by offset: a batch may be worked more than once
 		p.rules = witness{NewRules("safeguards"), func(j foldtest.Decision) {
@@ -221,7 +221,7 @@ func TestCharge_UncountableIsDecidedByTheTenant(t *testing.T) {
 		}}
 		p.works()
 		p.configures(full())
-		second := int64(len(p.log))
+		second := int64(len(p.Records))
 		p.append(charge) // it was not counted: now it is
 		p.works()
 		if m := outcomes[first]; m.GetAllowed() != allows || m.GetRefusal() != ReasonUnknown || m.GetSpent() != nil {

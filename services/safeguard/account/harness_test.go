@@ -2,7 +2,6 @@ package account
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -16,22 +15,23 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/fold/foldtest"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/memstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
 
 // partition is one partition of a log in memory and the real engine over it. Its methods append what they are named
 // after, at the time that at set last: published works the log to its end and lists outcomes.
 type partition struct {
+	foldtest.Log
 	t        testing.TB
 	now      time.Time
-	log, out []stream.Record
+	out      []stream.Record
 	store    state.Store
 	catalogs map[int64]*Catalog
 	revision int64
@@ -45,8 +45,6 @@ type partition struct {
 	// late keeps what is published to the log between until it is put there.
 	late    bool
 	between []stream.Record
-	// incidents are those that were reported.
-	incidents []string
 	// rules, where they are set, replace the service's.
 	rules fold.Fold[Subscriber, *Catalog]
 }
@@ -72,7 +70,9 @@ func catalogFor(t testing.TB, n int64, tenant *configv1.SubscriberPolicy, classe
 }
 
 func newPartition(t testing.TB) *partition {
-	return &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*Catalog{}, fetch: 1000, tenant: safeguardtest.NoGrace()}
+	p := &partition{t: t, now: moment("2026-03-02T09:00"), store: memstate.New(), catalogs: map[int64]*Catalog{}, fetch: 1000, tenant: safeguardtest.NoGrace()}
+	p.Log = foldtest.Log{TB: t, Most: func() int { return p.fetch }}
+	return p
 }
 
 func (p *partition) at(s string) { p.now = moment(s) }
@@ -118,16 +118,7 @@ func (p *partition) ticks() {
 
 func (p *partition) append(events ...*event.Event) {
 	p.t.Helper()
-	for _, e := range events {
-		received := *e
-		received.ReceivedAt = p.now
-		r, err := received.Record("events")
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		r.Partition, r.Offset = 0, int64(len(p.log))
-		p.log = append(p.log, r)
-	}
+	p.AddEvents("events", p.now, events...)
 }
 
 // publishes appends an event about the subscriber, which happened now unless changed.
@@ -194,7 +185,7 @@ func (p *partition) owner(log fold.Log, publisher fold.Publisher, clock func() t
 	}
 	return fold.NewOwner(fold.OwnerConfig[Subscriber, *Catalog]{
 		Service: "safeguard", Partition: state.Partition{Domain: Domain, Count: 1}, Address: "here", Topic: "events", Rejected: "rejected",
-		Fold: f, Options: Takes(), Log: log, Store: p.store, Publisher: publisher, Revisions: revisionsOf(p.catalogs), Snapshots: noSnapshots{},
+		Fold: f, Options: Takes(), Log: log, Store: p.store, Publisher: publisher, Revisions: foldtest.Revisions[*Catalog](p.catalogs), Snapshots: foldtest.NoSnapshots{},
 		Clock: clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics("safeguard", Domain, prometheus.NewRegistry()),
 		Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 	})
@@ -239,52 +230,7 @@ func (p *partition) recordOf(number string) (Subscriber, bool) {
 	return s, true
 }
 
-// The partition as the engine's log and publisher.
-
-func (p *partition) Range(context.Context) (start, end int64, err error) {
-	return 0, int64(len(p.log)), nil
-}
-
-func (p *partition) Fetch(_ context.Context, from int64, wait time.Duration, _ <-chan struct{}) (stream.Batch, error) {
-	end := int64(len(p.log))
-	if from == end {
-		if wait > 0 {
-			return stream.Batch{}, stream.ErrRevoked
-		}
-		return stream.Batch{End: end, Next: end}, nil
-	}
-	to := min(end, from+int64(p.fetch))
-	return stream.Batch{Records: p.log[from:to], End: end, Next: to}, nil
-}
-
-func (p *partition) At(_ context.Context, offset int64) (stream.Record, bool, error) {
-	if offset >= int64(len(p.log)) {
-		return stream.Record{}, false, nil
-	}
-	return p.log[offset], true, nil
-}
-
-func (p *partition) Append(context.Context, *event.Event) error {
-	return errors.New("the owner appends nothing here")
-}
-func (p *partition) Committed() int64                    { return -1 }
-func (p *partition) Commit(context.Context, int64) error { return nil }
-func (p *partition) Settle(string)                       {}
-func (p *partition) Progress()                           {}
-func (p *partition) Worked(int64)                        {}
-
-// Wait is not needed: every revision is at hand.
-func (p *partition) Wait(context.Context, <-chan struct{}) error { return stream.ErrRevoked }
-
-func (p *partition) Incident(code string, offset int64, err error) {
-	p.t.Errorf("incident %s at offset %d stops the partition: %v", code, offset, err)
-}
-
-func (p *partition) Report(code string, offset int64, err error) {
-	p.incidents = append(p.incidents, code)
-	p.t.Errorf("incident %s at offset %d: %v", code, offset, err)
-}
-
+// Produce is the engine's publisher. What it puts on the topic of the log comes into the log.
 func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 	p.out = append(p.out, records...)
 	for _, r := range records {
@@ -292,27 +238,10 @@ func (p *partition) Produce(_ context.Context, records ...stream.Record) error {
 		case r.Topic == "events" && p.late:
 			p.between = append(p.between, r)
 		case r.Topic == "events":
-			r.Partition, r.Offset = 0, int64(len(p.log))
-			p.log = append(p.log, r)
+			p.Add(r)
 		}
 	}
 	return nil
-}
-
-// revisionsOf stands for the configuration service. Its newest is none: the test puts the records into the log.
-type revisionsOf map[int64]*Catalog
-
-func (r revisionsOf) Newest() state.Revision                  { return state.Revision{} }
-func (r revisionsOf) Changed() <-chan struct{}                { return nil }
-func (r revisionsOf) InForce(state.Partition, state.Revision) {}
-func (r revisionsOf) At(n state.Revision) (*Catalog, error)   { return r[n.Number], nil }
-
-type noSnapshots struct{}
-
-func (noSnapshots) Write(context.Context, ...*statev1.SnapshotRecord) error { return nil }
-
-func (noSnapshots) Newest(context.Context, state.Partition, func(*statev1.SnapshotRecord_Begin) (bool, error), func(*statev1.SnapshotRecord) error) (bool, error) {
-	return false, nil
 }
 
 // newTurn is an event of a subscriber of class gold that has nothing yet.

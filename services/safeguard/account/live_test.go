@@ -51,7 +51,7 @@ func (l *live) wake() {
 }
 
 func (l *live) Fetch(ctx context.Context, from int64, wait time.Duration, wake <-chan struct{}) (stream.Batch, error) {
-	if from == int64(len(l.log)) && wait > 0 {
+	if from == int64(len(l.Records)) && wait > 0 {
 		late := time.NewTimer(wait)
 		defer late.Stop()
 		select {

@@ -97,8 +97,8 @@ func (b *beside) works() {
 		again = false
 		for _, r := range b.p.out {
 			if r.Topic == "events" {
-				r.Partition, r.Offset = 0, int64(len(b.p.log))
-				b.p.log = append(b.p.log, r)
+				r.Partition, r.Offset = 0, int64(len(b.p.Records))
+				b.p.Records = append(b.p.Records, r)
 				again = true
 				continue
 			}
@@ -124,8 +124,8 @@ func (b *beside) works() {
 // rests compares once everything that is due was worked.
 func (b *beside) rests() (wrong []string) {
 	b.works()
-	for ; b.folded < len(b.p.log); b.folded++ {
-		r := b.p.log[b.folded]
+	for ; b.folded < len(b.p.Records); b.folded++ {
+		r := b.p.Records[b.folded]
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			b.t.Fatal(err)

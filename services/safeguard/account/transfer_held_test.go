@@ -132,8 +132,8 @@ func TestTransfer_HoldsWhatComesMeanwhile(t *testing.T) {
 			p.uses("1")
 			p.worksOnlyItself()
 			for _, r := range first { // taken over; the word of it is on its way
-				r.Partition, r.Offset = 0, int64(len(p.log))
-				p.log = append(p.log, r)
+				r.Partition, r.Offset = 0, int64(len(p.Records))
+				p.Records = append(p.Records, r)
 			}
 			p.worksOnlyItself()
 			word := p.between

@@ -213,8 +213,8 @@ func TestTransfer_ToAnActiveNumberIsRefused(t *testing.T) {
 	if there, _ := p.recordOf(newNumber); there.Options[spend.Data].Count.Spent != 0 {
 		t.Errorf("the other subscriber stands at %+v", there.Options[spend.Data])
 	}
-	if len(p.incidents) > 0 {
-		t.Errorf("incidents %v", p.incidents)
+	if len(p.Incidents) > 0 {
+		t.Errorf("incidents %v", p.Incidents)
 	}
 	// What was rejected can be sent again, once the number is free; copies of the first transfer that come late do nothing.
 	p.terminates(as(newNumber))
@@ -244,7 +244,7 @@ func TestTransfer_ToAnActiveNumberIsRefused(t *testing.T) {
 // transfersOf are what numbers sent each other, as it stands in the log.
 func transfersOf(t *testing.T, p *partition) (all []*event.Event) {
 	t.Helper()
-	for _, r := range p.log {
+	for _, r := range p.Records {
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			t.Fatal(err)
@@ -276,8 +276,8 @@ func (p *partition) arrives() {
 	p.t.Helper()
 	for len(p.between) > 0 {
 		for _, r := range p.between {
-			r.Partition, r.Offset = 0, int64(len(p.log))
-			p.log = append(p.log, r)
+			r.Partition, r.Offset = 0, int64(len(p.Records))
+			p.Records = append(p.Records, r)
 		}
 		p.between = nil
 		p.works()
