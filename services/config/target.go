@@ -62,27 +62,31 @@ func tenantPolicy(ctx context.Context, q queries, name string) (outbound.Policy,
 	return policyOf(&t)
 }
 
-// targetInUse refuses while an active notification names the target: it would notify no one.
-func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) error {
-	rows, err := list(ctx, q, nameNotification, tenantOf(name)+"/", "", false, -1)
+// notifications are the names of a tenant's notifications that a condition holds for.
+func notifications(ctx context.Context, q queries, tenant string, holds func(*configv1.Notification) bool) (names []string, err error) {
+	rows, err := list(ctx, q, nameNotification, tenant+"/", "", false, -1)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	var by []string
 	for _, row := range rows {
 		var n configv1.Notification
 		if err := unmarshal(row, &n); err != nil {
-			return err
+			return nil, err
 		}
-		for _, a := range n.GetActions() {
-			if n.GetActive() && table.Channels.Target(a) == name {
-				by = append(by, n.GetName())
-				break
-			}
+		if holds(&n) {
+			names = append(names, n.GetName())
 		}
 	}
-	if len(by) == 0 {
-		return nil
+	return names, nil
+}
+
+// targetInUse refuses while an active notification names the target: it would notify no one.
+func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) error {
+	by, err := notifications(ctx, q, tenantOf(name), func(n *configv1.Notification) bool {
+		return n.GetActive() && slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool { return table.Channels.Target(a) == name })
+	})
+	if err != nil || len(by) == 0 {
+		return err
 	}
 	return fault.New(fault.Conflict, k.InUse, "%s is named by %s: change or deactivate that first", name, named(by)).
 		With("notifications", named(by))
@@ -138,21 +142,13 @@ func unusedTexts(ctx context.Context, q queries, k *channel.Kind, f *fault.Viola
 			return nil // what came to name it since then was refused
 		}
 	}
-	rows, err := list(ctx, q, nameNotification, tenantOf(r.GetName())+"/", "", false, -1)
+	by, err := notifications(ctx, q, tenantOf(r.GetName()), func(n *configv1.Notification) bool {
+		return slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
+			return len(a.GetParameters()) > 0 && table.Channels.Target(a) == r.GetName()
+		})
+	})
 	if err != nil {
 		return err
-	}
-	var by []string
-	for _, row := range rows {
-		var n configv1.Notification
-		if err := unmarshal(row, &n); err != nil {
-			return err
-		}
-		if slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
-			return len(a.GetParameters()) > 0 && table.Channels.Target(a) == r.GetName()
-		}) {
-			by = append(by, n.GetName())
-		}
 	}
 	if len(by) > 0 {
 		f.AddAs(parametersUnused, "", "%s, and actions with parameters name it: remove the parameters first, in %s", why, named(by))

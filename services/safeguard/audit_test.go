@@ -26,11 +26,7 @@ import (
 
 func TestAudit_ExplainsAndVerifiesFigures(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full())
 		f.publish(charges("first", "45")...)
 		f.publish(charges("second", "6")...)
 		f.outcomes(5 * crowd)

@@ -18,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/statetest"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/safeguard/safeguardtest"
 )
@@ -96,28 +97,21 @@ func (f *fixture) publish(events ...*event.Event) {
 	}
 }
 
+// activated starts two replicas with a class of service, and activates every subscriber.
+func (f *fixture) activated(class *configv1.ClassOfService) (first, second *replica) {
+	f.Helper()
+	f.createTopics()
+	f.configure(class)
+	first, second = f.start(), f.start()
+	f.configured()
+	f.publish(activations()...)
+	return first, second
+}
+
 // await reads a topic until what it holds is enough.
 func (f *fixture) await(name string, enough func([]stream.Record) bool) []stream.Record {
 	f.Helper()
-	n, err := f.client.Partitions(f.ctx, f.client.Topic(name))
-	if err != nil {
-		f.Fatal(err)
-	}
-	next := make([]int64, n)
-	var all []stream.Record
-	for {
-		for p := range next {
-			b, err := f.client.FetchFrom(f.ctx, f.client.Topic(name), int32(p), next[p], 8<<20)
-			if err != nil {
-				f.Fatalf("%s holds %d records, which is not enough: %v", name, len(all), err)
-			}
-			next[p] = b.Next
-			all = append(all, b.Records...)
-		}
-		if enough(all) {
-			return all
-		}
-	}
+	return streamtest.Await(f.ctx, f, f.client, name, enough)
 }
 
 // configured waits until every partition has taken the configuration.

@@ -14,11 +14,7 @@ import (
 // was worked: once the answer was that there is no such subscriber.
 func TestMinPosition_ReadsBehindAReceipt(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Gold())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Gold())
 		topic := f.client.Topic(stream.EventsOrdered)
 		for i := range crowd {
 			number := subject(i)

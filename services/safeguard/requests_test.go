@@ -26,11 +26,7 @@ import (
 
 func TestCommands_AnsweredAlikeAtAnyReplica(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)
 		for i := range 6 {
 			number := subject(i)
@@ -102,11 +98,7 @@ func TestCommands_AnsweredAlikeAtAnyReplica(t *testing.T) {
 // in the end is what was allowed, once each.
 func TestCharge_CountedOnceWhileItsOwnerIsKilled(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard.Limit = safeguardtest.Units("1000000") }))
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard.Limit = safeguardtest.Units("1000000") }))
 		f.outcomes(2 * crowd)
 		var working sync.WaitGroup
 		halfway := make(chan struct{}, crowd)
@@ -158,11 +150,7 @@ func TestCharge_CountedOnceWhileItsOwnerIsKilled(t *testing.T) {
 // While no replica has taken over from one that is gone, reads come from the store, and show how old they are.
 func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full())
 		f.publish(charges("first", "45")...)
 		f.outcomes(3 * crowd)
 		for i := range crowd {
@@ -187,11 +175,7 @@ func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 
 func TestWatch_SeesEachChangeThroughAnyReplica(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)
 		for i := range crowd {
 			first.shows(subject(i))
@@ -250,11 +234,7 @@ func TestWatch_SeesEachChangeThroughAnyReplica(t *testing.T) {
 
 func TestStreams_AnswerByTagAndEndAtADrain(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Full())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)
 		for i := range crowd {
 			first.shows(subject(i))

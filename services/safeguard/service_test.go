@@ -56,11 +56,7 @@ const (
 
 func TestReplicas_CountOnceWhileOneIsKilled(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		f.createTopics()
-		f.configure(safeguardtest.Gold())
-		first, second := f.start(), f.start()
-		f.configured()
-		f.publish(activations()...)
+		first, second := f.activated(safeguardtest.Gold())
 		f.outcomes(crowd)
 		for i := range crowd {
 			// Each replica knows every subscriber: its own, and through one hop those of the other.

@@ -108,21 +108,7 @@ func (f *fixture) partitions(name string) int {
 // await reads a topic until what it holds is enough.
 func (f *fixture) await(name string, enough func([]stream.Record) bool) []stream.Record {
 	f.Helper()
-	next := make([]int64, f.partitions(name))
-	var all []stream.Record
-	for {
-		for p := range next {
-			b, err := f.client.FetchFrom(f.ctx, f.client.Topic(name), int32(p), next[p], 8<<20)
-			if err != nil {
-				f.Fatalf("%s holds %d records, which is not enough: %v", name, len(all), err)
-			}
-			next[p] = b.Next
-			all = append(all, b.Records...)
-		}
-		if enough(all) {
-			return all
-		}
-	}
+	return streamtest.Await(f.ctx, f, f.client, name, enough)
 }
 
 // publish puts events on a topic, received now.

@@ -8,6 +8,8 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/tollgate/tollgate/services/systemtest/docs/reference"
 )
 
 // page is one document.
@@ -89,22 +91,9 @@ func parse(path, text string) page {
 func (p page) anchors() map[string]bool {
 	names := map[string]bool{}
 	for _, m := range heading.FindAllStringSubmatch(p.prose, -1) {
-		names[anchor(strings.ReplaceAll(m[1], "`", ""))] = true
+		names[reference.Anchor(strings.ReplaceAll(m[1], "`", ""))] = true
 	}
 	return names
-}
-
-func anchor(heading string) string {
-	keep := func(r rune) rune {
-		switch {
-		case r == ' ':
-			return '-'
-		case r == '-' || r == '_' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z':
-			return r
-		}
-		return -1
-	}
-	return strings.Map(keep, strings.ToLower(heading))
 }
 
 func TestLinks_PathsAndAnchorsResolve(t *testing.T) {

@@ -53,6 +53,22 @@ func (t Topics) list(l Listing, streams Streams, client *stream.Client, specs []
 	})
 }
 
+// each lets do go over all topics, and lists them.
+func (t Topics) each(ctx context.Context, l Listing, streams Streams, do func(*stream.Client, context.Context, []stream.TopicSpec, bool) error) error {
+	client, err := t.open()
+	if err != nil {
+		return err
+	}
+	defer closeConn(client)
+	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer cancel()
+	specs := table.Topics(t.Partitions)
+	if err := do(client, ctx, specs, t.SingleNode); err != nil {
+		return unreachable(err, "Kafka at "+fmt.Sprint(t.Brokers))
+	}
+	return t.list(l, streams, client, specs)
+}
+
 type createTopics struct {
 	Topics
 	Listing
@@ -69,18 +85,7 @@ Example:
 
 // Run creates.
 func (c createTopics) Run(ctx context.Context, streams Streams) error {
-	client, err := c.open()
-	if err != nil {
-		return err
-	}
-	defer closeConn(client)
-	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
-	defer cancel()
-	specs := table.Topics(c.Partitions)
-	if err := client.CreateTopics(ctx, specs, c.SingleNode); err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
-	}
-	return c.list(c.Listing, streams, client, specs)
+	return c.each(ctx, c.Listing, streams, (*stream.Client).CreateTopics)
 }
 
 type verifyTopics struct {
@@ -99,18 +104,7 @@ Example:
 
 // Run compares.
 func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
-	client, err := c.open()
-	if err != nil {
-		return err
-	}
-	defer closeConn(client)
-	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
-	defer cancel()
-	specs := table.Topics(c.Partitions)
-	if err := client.VerifyTopics(ctx, specs, c.SingleNode); err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
-	}
-	return c.list(c.Listing, streams, client, specs)
+	return c.each(ctx, c.Listing, streams, (*stream.Client).VerifyTopics)
 }
 
 // unreachable names the server where the only known error is a timeout.

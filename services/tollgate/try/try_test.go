@@ -193,8 +193,9 @@ func TestOnce_ReportsWhyNothingCame(t *testing.T) {
 	}
 }
 
-func TestFolder_IsOfOneRunAtATime(t *testing.T) {
-	dir := t.TempDir()
+// opened is a folder that is closed at the end of the test.
+func opened(t *testing.T, dir string) *folder {
+	t.Helper()
 	f, err := openFolder(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -204,7 +205,13 @@ func TestFolder_IsOfOneRunAtATime(t *testing.T) {
 			t.Error(err)
 		}
 	})
-	err = Run(t.Context(), Config{Data: dir, Out: io.Discard, Err: io.Discard})
+	return f
+}
+
+func TestFolder_IsOfOneRunAtATime(t *testing.T) {
+	dir := t.TempDir()
+	opened(t, dir)
+	err := Run(t.Context(), Config{Data: dir, Out: io.Discard, Err: io.Discard})
 	if err == nil || !strings.Contains(err.Error(), "another tollgate try works in "+dir) {
 		t.Errorf("the second run got %v", err)
 	}
@@ -212,15 +219,7 @@ func TestFolder_IsOfOneRunAtATime(t *testing.T) {
 
 func TestFolder_IsReadableByItsUserAlone(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	f, err := openFolder(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := f.close(false); err != nil {
-			t.Error(err)
-		}
-	})
+	f := opened(t, dir)
 	for _, name := range []string{keyFile, keptFile} {
 		info, err := os.Stat(f.file(name))
 		if err != nil {

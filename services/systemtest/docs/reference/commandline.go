@@ -30,7 +30,7 @@ something was left or failed, 2 where the configuration has violations. A second
 	var rows [][]string
 	commands := leaves(model.Node)
 	for _, c := range commands {
-		rows = append(rows, []string{fmt.Sprintf("[`%s`](#%s)", c.FullPath(), anchor(c.FullPath())), c.Help})
+		rows = append(rows, []string{fmt.Sprintf("[`%s`](#%s)", c.FullPath(), Anchor(c.FullPath())), c.Help})
 	}
 	table(&b, []string{"command", "does"}, rows)
 	for _, c := range commands {

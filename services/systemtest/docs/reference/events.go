@@ -54,7 +54,7 @@ An event has at most %d MiB in Protobuf.
 		data[name] = append(data[name], t.Name)
 		short := strings.TrimPrefix(string(name), "tollgate.")
 		rows = append(rows, []string{
-			code(t.Name), t.Queue.String(), t.Operation.String(), subject, publisher, fmt.Sprintf("[`%s`](#%s)", short, anchor(short)),
+			code(t.Name), t.Queue.String(), t.Operation.String(), subject, publisher, fmt.Sprintf("[`%s`](#%s)", short, Anchor(short)),
 		})
 	}
 	table(&b, []string{"type", "queue", "operation", "subject", "publisher", "data"}, rows)

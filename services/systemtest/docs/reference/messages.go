@@ -46,8 +46,8 @@ type writer struct {
 	page func(protoreflect.FullName) (string, bool)
 }
 
-// anchor is the name of a heading, as GitHub makes it.
-func anchor(heading string) string {
+// Anchor is the name of a heading, as GitHub makes it.
+func Anchor(heading string) string {
 	keep := func(r rune) rune {
 		switch {
 		case r == ' ':
@@ -64,7 +64,7 @@ func anchor(heading string) string {
 func (w writer) link(d protoreflect.Descriptor) string {
 	name := strings.TrimPrefix(string(d.FullName()), "tollgate.")
 	if page, ok := w.page(d.FullName()); ok {
-		return fmt.Sprintf("[`%s`](%s#%s)", name, page, anchor(name))
+		return fmt.Sprintf("[`%s`](%s#%s)", name, page, Anchor(name))
 	}
 	return code(name)
 }

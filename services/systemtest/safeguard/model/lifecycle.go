@@ -11,6 +11,17 @@ import (
 
 func (t *turn) stale() bool { return t.own.Before(t.person.lived) }
 
+// refused is why a lifecycle event of a subscriber is rejected, nil where it is not.
+func (t *turn) refused() []string {
+	switch {
+	case !t.person.alive:
+		return []string{"SUBSCRIBER_UNKNOWN"}
+	case t.stale():
+		return []string{"STALE"}
+	}
+	return nil
+}
+
 func (t *turn) activated(d *eventv1.SubscriberActivated) (reasons []string) {
 	p := t.person
 	if p.alive {
@@ -126,11 +137,8 @@ func (t *turn) publishState(o *option, reason string) {
 
 func (t *turn) terminated() (reasons []string) {
 	p := t.person
-	if !p.alive {
-		return []string{"SUBSCRIBER_UNKNOWN"}
-	}
-	if t.stale() {
-		return []string{"STALE"}
+	if reasons := t.refused(); len(reasons) > 0 {
+		return reasons
 	}
 	for _, o := range p.options {
 		if o != nil && o.offered {
@@ -155,11 +163,8 @@ func (t *turn) end(o *option, reason string) {
 
 func (t *turn) suspended(is bool) []string {
 	p := t.person
-	switch {
-	case !p.alive:
-		return []string{"SUBSCRIBER_UNKNOWN"}
-	case t.stale():
-		return []string{"STALE"}
+	if reasons := t.refused(); len(reasons) > 0 {
+		return reasons
 	}
 	t.adoptAll(becauseCatalog)
 	p.suspended, p.lived, t.counts = is, t.own, true

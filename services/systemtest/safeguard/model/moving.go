@@ -32,11 +32,8 @@ const kept = 24 * time.Hour
 // transferOut begins a change to another number: the subscriber goes there as it is, and is kept here until it is settled.
 func (t *turn) transferOut(d *eventv1.SubscriberMsisdnChanged) []string {
 	p := t.person
-	switch {
-	case !p.alive:
-		return []string{"SUBSCRIBER_UNKNOWN"}
-	case t.stale():
-		return []string{"STALE"}
+	if reasons := t.refused(); len(reasons) > 0 {
+		return reasons
 	}
 	t.adoptAll(becauseCatalog)
 	moving := p.clone()
