@@ -19,6 +19,7 @@ import (
 	"math/big"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -75,7 +76,7 @@ func (r *Receiver) Policy() *configv1.OutboundPolicy {
 	return &configv1.OutboundPolicy{Ports: []uint32{uint32(address.Port)}, Networks: []string{"127.0.0.0/8"}}
 }
 
-// Verify checks a request by Standard Webhooks with the first secret there is: version 1, HMAC-SHA256.
+// Verify checks a request by Standard Webhooks: one of its signatures is of the receiver's secret.
 func (r *Receiver) Verify(header http.Header, body []byte) error {
 	key, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(r.Secret, "whsec_"))
 	if err != nil {
@@ -83,8 +84,8 @@ func (r *Receiver) Verify(header http.Header, body []byte) error {
 	}
 	mac := hmac.New(sha256.New, key)
 	fmt.Fprintf(mac, "%s.%s.%s", header.Get("webhook-id"), header.Get("webhook-timestamp"), body)
-	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); header.Get("webhook-signature") != want {
-		return errors.New("verify signature: it is not that of the secret")
+	if want := "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil)); !slices.Contains(strings.Fields(header.Get("webhook-signature")), want) {
+		return errors.New("verify signature: none is that of the secret")
 	}
 	return nil
 }
