@@ -63,16 +63,19 @@ JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli
 # Packages that start no goroutine have nothing to race.
 SEQUENTIAL = %/spend %/expr %/scope %/reason %/profile %/display %/wire %/fault %/imports %/manifest %/shape %/model %/account
 
+# Tests that run in parallel mostly wait, for a broker or a first repeat: more of them than there are cores.
+WAITING = -parallel 8
+
 .PHONY: unit
 unit: ## no servers, short histories: under a minute when built before
-	@TOLLGATE_TEST_HISTORIES=short go test -short -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
+	@TOLLGATE_TEST_HISTORIES=short go test -short $(WAITING) -timeout 5m $(filter-out $(JOURNEYS),$(PACKAGES)) | $(QUIET)
 
 .PHONY: check
 check: lint ## unit, lint, generated code, and the race detector on packages with goroutines: no servers, under 4 minutes
 	@$(SERVERS_TOOL) need cc
 	@$(MAKE) unit
 	@echo "== race detector" >&2
-	@TOLLGATE_TEST_HISTORIES=short go test -race -short -timeout 10m $(filter-out $(JOURNEYS) $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
+	@TOLLGATE_TEST_HISTORIES=short go test -race -short $(WAITING) -timeout 10m $(filter-out $(JOURNEYS) $(SEQUENTIAL),$(PACKAGES)) | $(QUIET)
 
 .PHONY: test
 test: ## everything, on real servers: unit tests, contract suites, simulations, whole journeys

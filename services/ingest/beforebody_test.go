@@ -16,6 +16,7 @@ import (
 
 // A caller without a key was answered only once its body had come, at whatever path.
 func TestHTTP_AsksForTheKeyBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	for path, want := range map[string]int{"/v1/events": http.StatusUnauthorized, "/elsewhere": http.StatusNotFound} {
 		t.Run(path, func(t *testing.T) { answeredWithoutBody(t, path, want) })
 	}
@@ -47,6 +48,7 @@ func answeredWithoutBody(t *testing.T, path string, want int) {
 // What is refused by its headers, with a valid key, once waited for its body; and so did a body that was wrong from its
 // first bytes on.
 func TestHTTP_RefusesByTheHeadersBeforeTheBody(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(nil)
 	for name, tc := range map[string]struct {

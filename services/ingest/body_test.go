@@ -27,6 +27,7 @@ func gzipped(t *testing.T, body []byte) []byte {
 }
 
 func TestBody_GzipIsTakenWithinItsBound(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(nil)
 	one := structured(t, "gzip", nil)
@@ -97,6 +98,7 @@ func (c *counted) Read(p []byte) (int, error) {
 }
 
 func TestBody_UnpacksNoMoreThanTheBound(t *testing.T) {
+	t.Parallel()
 	bomb := gzipped(t, make([]byte, 64<<20))
 	in := &counted{in: bytes.NewReader(bomb)}
 	if body, err := unpack(in, 1<<20, nil); body != nil || err == nil {

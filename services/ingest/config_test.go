@@ -17,6 +17,7 @@ import (
 
 // The file in deploy is what an operator starts from: everything in it is what the program has by itself.
 func TestConfig_DeployedFileHasTheDefaults(t *testing.T) {
+	t.Parallel()
 	cfg := DefaultConfig()
 	if err := daemon.Load(filepath.Join("..", "..", "deploy", "config", "ingest.yaml"), nil, &cfg); err != nil {
 		t.Fatal(err)
@@ -28,6 +29,7 @@ func TestConfig_DeployedFileHasTheDefaults(t *testing.T) {
 }
 
 func TestConfig_ListsEveryViolation(t *testing.T) {
+	t.Parallel()
 	cfg := DefaultConfig()
 	err := daemon.Load("", []string{
 		"TOLLGATE_KAFKA_BROKERS=nowhere", "TOLLGATE_KAFKA_PREFIX=a b", "TOLLGATE_GRPC_LISTEN=x",
@@ -47,6 +49,7 @@ func TestConfig_ListsEveryViolation(t *testing.T) {
 
 // The figures that the documents have.
 func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	t.Parallel()
 	events := fmt.Sprintf("%d,%03d", maxBatch/1000, maxBatch%1000)
 	for page, want := range map[string]string{
 		"produce.md": fmt.Sprintf("| size | an event has at most %d MiB; a batch at most %s events and %d MiB |",

@@ -76,6 +76,7 @@ func (c *deadConn) Write(b []byte) (int, error) {
 }
 
 func TestKill_BeforePublishOrCommitOnlyRepeats(t *testing.T) {
+	t.Parallel()
 	for name, key := range map[string]int16{"before publish": streamtest.KeyProduce,
 		"between publish and commit": streamtest.KeyOffsetCommit} {
 		t.Run(name, func(t *testing.T) {
@@ -147,6 +148,7 @@ func killAt(t *testing.T, f *fixture, key int16) {
 }
 
 func TestStop_RepeatsNothing(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		const n = 50
 		for round := range 2 {
@@ -167,6 +169,7 @@ func TestStop_RepeatsNothing(t *testing.T) {
 }
 
 func TestPublishStream_AnswersInOrder(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		s, err := r.ingest.PublishStream(f.ctx)
@@ -245,6 +248,7 @@ func TestPublishStream_AnswersInOrder(t *testing.T) {
 }
 
 func TestPublishStream_EndsWithTheProcessAndLosesNoAnsweredEvent(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		s, err := r.ingest.PublishStream(f.ctx)
@@ -270,6 +274,7 @@ func TestPublishStream_EndsWithTheProcessAndLosesNoAnsweredEvent(t *testing.T) {
 }
 
 func TestPublish_UnacknowledgedIsNotAccepted(t *testing.T) {
+	t.Parallel()
 	own := streamtest.Brokers(t)[0].Own(t)
 	f := newFixture(t, own.Addrs())
 	r := f.start(func(c *Config) { c.HTTP.RequestTimeout = 300 * time.Millisecond })
@@ -293,6 +298,7 @@ func TestPublish_UnacknowledgedIsNotAccepted(t *testing.T) {
 
 // A stamp ahead of the broker's clock is refused by it (error 32). That is ours to wait for, by every transport.
 func TestPublish_WaitsForAClockThatIsAhead(t *testing.T) {
+	t.Parallel()
 	test := func(t *testing.T, f *fixture) {
 		f.clock.Store(int64(time.Hour))
 		r := f.start(nil)
@@ -372,6 +378,7 @@ func refuseAhead(cluster *kfake.Cluster, topic string) func(kmsg.Request) (kmsg.
 }
 
 func TestReady_NeedsTheTopics(t *testing.T) {
+	t.Parallel()
 	addrs := streamtest.Embedded(t)
 	f := newFixture(t, addrs)
 	r := f.start(func(c *Config) { c.Kafka.Prefix = streamtest.NewPrefix(t) })

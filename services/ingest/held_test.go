@@ -36,6 +36,7 @@ func (r *replica) value(name string) float64 {
 
 // With the broker away 200 callers of 187 KB held 376 MB, and more callers more.
 func TestBudget_BoundsAllCallersTogether(t *testing.T) {
+	t.Parallel()
 	const budget, callers = 32 << 20, 120
 	f := newFixture(t, streamtest.Embedded(t))
 	link := streamtest.NewLink()
@@ -124,6 +125,7 @@ func TestBudget_BoundsAllCallersTogether(t *testing.T) {
 
 // What is dense, many values in few bytes, weighs as what it becomes.
 func TestBudget_DenseEventsWeighMore(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
 	values := make([]*structpb.Value, 20_000)
@@ -167,6 +169,7 @@ func TestBudget_DenseEventsWeighMore(t *testing.T) {
 
 // A body without a length takes of the budget as it comes.
 func TestBudget_TakesABodyWithoutLengthAsItIsRead(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
 	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.GRPC.MaxHeldBytes = 1<<20, 4<<20 })
 	post := func(size int, headers map[string]string) (int, http.Header) {

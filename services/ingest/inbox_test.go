@@ -9,6 +9,7 @@ import (
 )
 
 func TestInbox_HoldsItsSenderBack(t *testing.T) {
+	t.Parallel()
 	for name, size := range map[string]int{"by number": 0, "by size": inboxBytes / 4} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

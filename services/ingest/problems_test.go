@@ -53,6 +53,7 @@ func readAnswer(t testing.TB, res *http.Response) answered {
 }
 
 func TestHTTP_AnswersProblems(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		ce := map[string]string{"Content-Type": "application/cloudevents+json"}

@@ -19,6 +19,7 @@ import (
 )
 
 func TestReject_KeepsRecordWithItsReason(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		type sent struct {
@@ -100,6 +101,7 @@ func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 }
 
 func TestReject_OversizedKeepsHash(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		f.start(nil)
 		// Compressed it is small enough for any topic.
@@ -115,6 +117,7 @@ func TestReject_OversizedKeepsHash(t *testing.T) {
 
 // A producer makes as many records that are rejected as it likes: each is kept and counted, and the log has some of them.
 func TestReject_LogOfAFloodIsBoundedWithACount(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		const n = 3000
 		r := f.start(nil)

@@ -34,6 +34,7 @@ func (s *tenantService) ListTenants(_ context.Context,
 }
 
 func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		listener, err := (&net.ListenConfig{}).Listen(f.ctx, "tcp", "127.0.0.1:0")
 		if err != nil {

@@ -94,6 +94,7 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 }
 
 func TestTenants_RefusesUnknown(t *testing.T) {
+	t.Parallel()
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		if got := refused("acme", "unknown", "acme", "none"); got != "unknown none " {
 			t.Errorf("refused %q", got)
@@ -106,6 +107,7 @@ func TestTenants_RefusesUnknown(t *testing.T) {
 
 // A new tenant sends its first event at once.
 func TestTenants_KnowsATenantCreatedAMomentAgo(t *testing.T) {
+	t.Parallel()
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		for i := range 20 {
@@ -122,6 +124,7 @@ func TestTenants_KnowsATenantCreatedAMomentAgo(t *testing.T) {
 }
 
 func TestTenants_ManyUnknownShareReadings(t *testing.T) {
+	t.Parallel()
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		began, before := time.Now(), r.read()
@@ -149,6 +152,7 @@ func TestTenants_ManyUnknownShareReadings(t *testing.T) {
 }
 
 func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
+	t.Parallel()
 	for name, fail := range map[string]func(*registry){
 		"it is away": func(r *registry) { r.change(func() { r.fails = errors.New("away") }) },
 		"it hangs":   func(r *registry) { r.change(func() { r.takes = time.Hour }) },
@@ -183,6 +187,7 @@ func TestTenants_AcceptsAllWhileConfigurationIsAway(t *testing.T) {
 }
 
 func TestTenants_RefusesADeletedTenantInTime(t *testing.T) {
+	t.Parallel()
 	asks(t, func(t *testing.T, r *registry, refused func(...string) string) {
 		refused("acme")
 		r.change(func() { delete(r.there, "acme") })

@@ -14,6 +14,7 @@ import (
 )
 
 func TestIngest_TakesEventsByEveryTransport(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		began := time.Now().Add(-time.Second).Truncate(time.Millisecond)
@@ -87,6 +88,7 @@ func TestIngest_TakesEventsByEveryTransport(t *testing.T) {
 // What a producer's transaction aborts is not taken, what it commits is; transactions of two producers lie between each
 // other.
 func TestKafka_AbortedTransactionIsNotTaken(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		var producers []*kgo.Client
 		for _, id := range []string{"a", "b"} {

@@ -14,6 +14,7 @@ import (
 // A batch of 40 records of 1 MB zeros, a few KB compressed, is rejected by its offsets; what is before and behind it
 // is taken, and the service stays ready.
 func TestReject_BatchAboveTheBound(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		send := func(id string) {
 			f.produce(stream.Record{Partition: 1, Value: bytesOf(t, usage(id, "447700900001", 100))})
@@ -53,6 +54,7 @@ func TestReject_BatchAboveTheBound(t *testing.T) {
 
 // What the broker lets in and can't be read is rejected likewise: Apache Kafka looks into batches, others do not.
 func TestReject_DamagedBatch(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
 	inbound := f.client.Topic(stream.EventsInbound)
 	for codec, payload := range map[int16][]byte{0: []byte("no records"), 1: []byte("no gzip"),

@@ -60,6 +60,7 @@ func fieldsOf(err error) (fields []string) {
 }
 
 func TestPublish_AnswersEveryViolation(t *testing.T) {
+	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
 		r := f.start(nil)
 		for name, tc := range bad() {

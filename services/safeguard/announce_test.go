@@ -21,6 +21,7 @@ import (
 )
 
 func TestPublished_OutcomesAreCountedAndBlocksLogged(t *testing.T) {
+	t.Parallel()
 	registry := prometheus.NewRegistry()
 	m, err := newMetrics(registry)
 	if err != nil {

@@ -25,6 +25,7 @@ import (
 )
 
 func TestAudit_ExplainsAndVerifiesFigures(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full())
 		f.publish(charges("first", "45")...)
@@ -110,6 +111,7 @@ func TestAudit_ExplainsAndVerifiesFigures(t *testing.T) {
 
 // An explanation is of the present period unless all are asked for, and of one option where one is named.
 func TestExplain_OfTheOptionAndPeriodsAskedFor(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full())

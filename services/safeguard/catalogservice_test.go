@@ -16,6 +16,7 @@ import (
 
 // What a class leaves out is shown with its default in its place; what it has, as it is.
 func TestCatalog_ShowsEveryOption(t *testing.T) {
+	t.Parallel()
 	const name = "tenants/acme/classesOfService/gold"
 	eighty := []*configv1.AlertThreshold{{Threshold: &configv1.AlertThreshold_Percent{Percent: 80}}}
 	configured := &configv1.PaymentSafeguardOption{

@@ -14,6 +14,7 @@ import (
 
 // The file in deploy is what an operator starts from: everything in it is what the program has by itself.
 func TestConfig_DeployedFileHoldsTheDefaults(t *testing.T) {
+	t.Parallel()
 	cfg := DefaultConfig()
 	if err := daemon.Load(filepath.Join("..", "..", "deploy", "config", "safeguard.yaml"), nil, &cfg); err != nil {
 		t.Fatal(err)
@@ -24,6 +25,7 @@ func TestConfig_DeployedFileHoldsTheDefaults(t *testing.T) {
 }
 
 func TestConfig_NamesEveryViolation(t *testing.T) {
+	t.Parallel()
 	cfg := DefaultConfig()
 	err := daemon.Load("", []string{
 		"TOLLGATE_KAFKA_BROKERS=nowhere", "TOLLGATE_REDIS_PREFIX=a b", "TOLLGATE_GRPC_LISTEN=x", "TOLLGATE_CONFIG_ADDR=y",

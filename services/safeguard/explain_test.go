@@ -55,6 +55,7 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 
 // A number that nobody has activated, and that usage is held for, is as one that does not exist for Explain and Watch too.
 func TestReads_OfANumberThatIsPendingActivation(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full())
@@ -115,6 +116,7 @@ func TestReads_OfANumberThatIsPendingActivation(t *testing.T) {
 }
 
 func TestExplain_OfThePresentSubscriber(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Gold())

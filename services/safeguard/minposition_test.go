@@ -13,6 +13,7 @@ import (
 // A producer reads right behind the receipt for its activation, at any replica, and is answered from a state in which that
 // was worked: once the answer was that there is no such subscriber.
 func TestMinPosition_ReadsBehindAReceipt(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Gold())
 		topic := f.client.Topic(stream.EventsOrdered)

@@ -37,6 +37,7 @@ func (r *replica) reapply(partition int32, edits ...func(*optionsv1.ReapplyReque
 
 // A class is changed: subscribers have an outcome of it as they are reapplied, each once, from any replica.
 func TestReapply_TakesOverAChangedClass(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		c := f.configure(safeguardtest.Gold())

@@ -25,6 +25,7 @@ import (
 )
 
 func TestCommands_AnsweredAlikeAtAnyReplica(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)
@@ -97,6 +98,7 @@ func TestCommands_AnsweredAlikeAtAnyReplica(t *testing.T) {
 // Charges go on while one replica is killed, each repeated under its reference until it has an answer: what is counted
 // in the end is what was allowed, once each.
 func TestCharge_CountedOnceWhileItsOwnerIsKilled(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full(func(c *configv1.ClassOfService) { c.PaymentSafeguard.Limit = safeguardtest.Units("1000000") }))
 		f.outcomes(2 * crowd)
@@ -149,6 +151,7 @@ func TestCharge_CountedOnceWhileItsOwnerIsKilled(t *testing.T) {
 
 // While no replica has taken over from one that is gone, reads come from the store, and show how old they are.
 func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full())
 		f.publish(charges("first", "45")...)
@@ -174,11 +177,13 @@ func TestReads_FromTheStoreWhileTheOwnerIsAway(t *testing.T) {
 }
 
 func TestWatch_SeesEachChangeThroughAnyReplica(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)
 		for i := range crowd {
 			first.shows(subject(i))
+			second.shows(subject(i))
 		}
 		watched := func(r *replica, number string) optionsv1.OptionInventoryService_WatchClient {
 			s, err := r.inventory.Watch(f.ctx, &optionsv1.WatchRequest{Name: named(number)})
@@ -233,6 +238,7 @@ func TestWatch_SeesEachChangeThroughAnyReplica(t *testing.T) {
 }
 
 func TestStreams_AnswerByTagAndEndAtADrain(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Full())
 		f.outcomes(2 * crowd)

@@ -55,6 +55,7 @@ const (
 )
 
 func TestReplicas_CountOnceWhileOneIsKilled(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		first, second := f.activated(safeguardtest.Gold())
 		f.outcomes(crowd)
@@ -97,6 +98,7 @@ func TestReplicas_CountOnceWhileOneIsKilled(t *testing.T) {
 }
 
 func TestInventory_NamesViolations(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Gold(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
@@ -141,6 +143,7 @@ func TestInventory_NamesViolations(t *testing.T) {
 
 // A service that starts before its servers are ready reports that, and goes on when they are.
 func TestRun_WaitsForTopics(t *testing.T) {
+	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t), statetest.Redises(t)[0])
 	f.configure(safeguardtest.Gold())
 	core, logs := observer.New(zapcore.InfoLevel)

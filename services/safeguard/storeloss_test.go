@@ -261,6 +261,7 @@ func (f *fixture) expected(c *configuration) (partitions []*model.Partition) {
 // holds meanwhile, the partitions are rebuilt from snapshot and log, every figure is the one before, nothing is published another
 // time that was published for sure.
 func TestStore_SetBackOrEmptiedLosesNothing(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.cfg.State.SnapshotEvents = 1000 // the fewest

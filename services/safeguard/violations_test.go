@@ -23,6 +23,7 @@ import (
 )
 
 func TestRequests_NameEveryViolation(t *testing.T) {
+	t.Parallel()
 	onServers(t, func(f *fixture) {
 		f.createTopics()
 		f.configure(safeguardtest.Full(), &configv1.ClassOfService{Name: "tenants/acme/classesOfService/basic"})
