@@ -45,8 +45,9 @@ type Channel struct {
 
 	// MaxAge is how far back the owner searches for unsettled deliveries when the store was lost.
 	MaxAge time.Duration
-	// WaitingMax bounds the deliveries of a partition that wait; reading stops there.
-	WaitingMax int
+	// WaitingMax bounds the references of a partition, EndpointWaitingMax those of an endpoint. Deliveries to an endpoint
+	// at its bound are passed over, and read again once it has room.
+	WaitingMax, EndpointWaitingMax int
 	// SnapshotEvery is the least time between two snapshots of a partition; 0 writes none.
 	SnapshotEvery time.Duration
 	// AcceptLostDeliveries settles as dead, at the next opening, deliveries that retention removed from the log before

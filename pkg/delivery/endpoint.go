@@ -53,6 +53,8 @@ type endpoint struct {
 	// succeededAt is when it last succeeded; senders read it.
 	succeededAt atomic.Int64
 
+	behindReading
+
 	// record is the place of its record in the store, noRecord for none; dirty: the store has another; urgent: its state
 	// is another.
 	record        int32

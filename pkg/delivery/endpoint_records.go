@@ -37,12 +37,13 @@ func (p *recordPlaces) take() int32 {
 
 // cutRecords adds the records that changed to a commit, maxRecords at most, and returns their endpoints.
 func (o *owner) cutRecords(changes *state.Commit, now int64) []*endpoint {
+	o.touchBehind(now)
 	n := min(len(o.dirty), maxRecords)
 	cut := o.dirty[:n:n]
 	o.dirty = o.dirty[n:]
 	var freed []int32 // not used again in this commit, which would both put and delete
 	for _, e := range cut {
-		e.dirty, e.urgent, e.urgentCut = false, false, e.urgent
+		e.dirty, e.moved, e.urgent, e.urgentCut = false, false, false, e.urgent
 		if e.health.Empty(now, e.waiting > 0) {
 			if e.record != noRecord {
 				changes.Deletes = append(changes.Deletes, recordKey(e.record))

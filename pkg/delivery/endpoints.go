@@ -173,7 +173,7 @@ func (o *owner) forgetEndpoints() {
 		return
 	}
 	for hash, e := range o.queue.endpoints {
-		if e.target != nil || e.waiting > 0 || e.taken > 0 || e.listed || e.health.Behind.Count > 0 {
+		if e.target != nil || e.waiting > 0 || e.taken > 0 || e.listed || e.health.Behind.Is {
 			continue
 		}
 		e.health = health.New(e.name, 0)

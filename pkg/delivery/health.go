@@ -18,7 +18,7 @@ func (o *owner) condition(name string, err error) {
 		o.conditions[name] = err
 	}
 	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "local", "position", "bodies", "gone", "mismatch", "full", "unrecorded", "record"} {
+	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "local", "position", "bodies", "gone", "mismatch", "behind", "unrecorded", "record"} {
 		if err, ok := o.conditions[name]; ok {
 			all = append(all, err)
 		}
@@ -39,15 +39,6 @@ func (o *owner) observe(now int64) {
 	if n := o.queue.outstanding; n != o.waiting {
 		o.Metrics.waiting.WithLabelValues(o.label).Set(float64(n))
 		o.waiting = n
-	}
-	if full := o.full(); full != (o.conditions["full"] != nil) {
-		if full {
-			o.Metrics.full.Inc()
-			o.condition("full", fmt.Errorf("%d deliveries wait: nothing more is read until some are settled", o.queue.outstanding))
-		} else {
-			o.Metrics.full.Dec()
-			o.condition("full", nil)
-		}
 	}
 	if unrecorded := o.Slots.Full(); unrecorded != (o.conditions["unrecorded"] != nil) {
 		if unrecorded {

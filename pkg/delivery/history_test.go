@@ -67,7 +67,16 @@ func history(t *testing.T, seed uint64) {
 		log = append(log, time.Now().Format("04:05.000 ")+fmt.Sprintf(format, args...))
 	}
 	every := time.Duration(rnd.IntN(4)) * 100 * time.Millisecond
-	start := func() *replica { return sim.start(func(c *Channel) { c.SnapshotEvery = every }) }
+	// Bounds that are soon reached, in every other history.
+	endpointMax, partitionMax := 10_000, 100_000
+	if seed%2 == 0 {
+		endpointMax, partitionMax = 1+rnd.IntN(12), 8+rnd.IntN(40)
+	}
+	start := func() *replica {
+		return sim.start(func(c *Channel) {
+			c.SnapshotEvery, c.EndpointWaitingMax, c.WaitingMax = every, endpointMax, partitionMax
+		})
+	}
 	live = append(live, start())
 	down := false
 	for range rnd.IntN(40) + 5 {

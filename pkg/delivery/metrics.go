@@ -33,7 +33,6 @@ type Metrics struct {
 	ignored        prometheus.Counter
 	snapshots      prometheus.Counter
 	snapshotErrors prometheus.Counter
-	full           prometheus.Gauge
 }
 
 // NewMetrics registers the metrics of a channel's service; an error names every metric that could not be registered.
@@ -75,7 +74,6 @@ func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
 		commitSeconds:  histogram("record_seconds", "How long it took to record a group of results: attempts to Kafka, references to the store.", prometheus.ExponentialBuckets(0.0005, 2, 16)),
 		inFlight:       gauge("in_flight", "Attempts under way."),
 		unrecorded:     gauge("unrecorded", "Results that wait to be recorded."),
-		full:           gauge("full_partitions", "Partitions that stopped reading because the maximum number of deliveries wait."),
 		retries:        counter("retries_total", "Failed attempts that are repeated later."),
 		repeats:        counter("repeats_total", "Deliveries that were planned twice and dropped."),
 		rejected:       counter("rejected_total", "Records that could not be decoded as deliveries."),

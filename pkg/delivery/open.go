@@ -20,8 +20,10 @@ import (
 type recovered struct {
 	settled pages.Offsets
 	retries map[int64]attemptSummary
-	// until is the offset from which on nothing is known; the offset of attempts stays until the position passed it.
-	until int64
+	// until is the offset from which on nothing is known, endpoints the same for each endpoint; the offset of attempts
+	// stays until the readers passed it.
+	until     int64
+	endpoints map[uint64]int64
 }
 
 // apply changes a reference to what the attempts say; false where they say it is settled. An error says that the
@@ -94,6 +96,7 @@ func (o *owner) open(ctx context.Context) error {
 	if err := o.loadRecords(ctx, e.records); err != nil {
 		return fmt.Errorf("load records of endpoints: %w", err)
 	}
+	o.openBehind(start)
 	if err := o.readAttempts(ctx, e.attempts); err != nil {
 		return fmt.Errorf("read attempts back: %w", err)
 	}
@@ -211,7 +214,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		// These attempts are older than any delivery that may wait; at worst their deliveries are sent again.
 		o.log.Warn("attempts left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	o.recovered = recovered{retries: map[int64]attemptSummary{}}
+	o.recovered = recovered{retries: map[int64]attemptSummary{}, endpoints: map[uint64]int64{}}
 	// A delivery below the position without a reference was settled and committed.
 	waits := make(map[int64]bool, o.pages.Count)
 	for _, r := range o.pages.Refs {
@@ -231,14 +234,15 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 			return
 		}
 		o.recall(&t)
-		if late := fenced(t.owner); t.offset < o.position && !waits[t.offset] {
+		hash := endpointHash(t.endpoint)
+		if late := fenced(t.owner); t.offset < o.position && !waits[t.offset] && !o.isBehind(hash, t.offset) {
 			return
 		} else if late && t.number == 0 && t.settled() {
 			o.Metrics.ignored.Inc()
 			o.log.Warn("settlement of a fenced owner ignored", zap.Int64("offset", t.offset))
 			return
 		}
-		r.until = max(r.until, t.offset+1)
+		r.until, r.endpoints[hash] = max(r.until, t.offset+1), max(r.endpoints[hash], t.offset+1)
 		switch {
 		case t.settled():
 			r.settled.Add(t.offset, t.id)

@@ -115,6 +115,7 @@ type owner struct {
 	conditions map[string]error
 	reported   string
 
+	second    secondReader
 	snapshots snapshots
 	// snapshotAt and snapshotOffset are of the last snapshot of this owner.
 	snapshotAt, snapshotOffset int64
@@ -139,16 +140,17 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
 		log:      c.Log.With(zap.Int32("partition", number)),
 		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", linesPerSecond),
-		queue:    newQueue(), pages: pages.New(), seen: newWindow(),
+		pages:    pages.New(), seen: newWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
 		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
 		conditions: map[string]error{}, bodiless: map[int64]*item{}, label: strconv.Itoa(int(number)),
 		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
+		second:    secondReader{done: make(chan behindRead, 1), seen: newWindow()},
 		snapshots: snapshots{notBefore: c.SnapshotEvery.Milliseconds(), done: make(chan snapshotDone, 1)},
 	}
 	o.share = slots.NewOwner(o.wake)
-	o.queue.claim, o.queue.unclaim, o.queue.born = o.claimSlot, o.returnSlot, o.born
+	o.beginQueue()
 	o.send, o.abandon = context.WithCancel(ctx)
 	defer o.close()
 	if err := o.open(ctx); err != nil {
@@ -173,9 +175,6 @@ func (o *owner) close() {
 	}
 	o.Slots.Forget(o.share, unrecorded)
 	o.Metrics.unrecorded.Sub(float64(unrecorded))
-	if o.conditions["full"] != nil {
-		o.Metrics.full.Dec()
-	}
 	o.unobserve()
 	o.Health.Remove(o.healthName())
 }
@@ -202,6 +201,7 @@ func (o *owner) run(ctx context.Context) error {
 		o.takeGrants(now)
 		o.dispatch(now)
 		o.readBodies(now)
+		o.readBehind(now)
 		o.record(ctx, now)
 		o.report(now)
 		o.observe(now)
@@ -240,6 +240,10 @@ func (o *owner) run(ctx context.Context) error {
 			}
 		case r := <-o.reports:
 			o.reportEnded(r)
+		case r := <-o.second.done:
+			if err := o.behindRead(r); err != nil {
+				return err
+			}
 		case s := <-o.snapshots.done:
 			o.snapshotWritten(s)
 		case err := <-o.fence:
@@ -278,6 +282,9 @@ func (o *owner) deadline(now int64) int64 {
 	if !o.reading && len(o.awaitingBody) > 0 {
 		at = min(at, o.readAfter)
 	}
+	if o.mayReadBehind() {
+		at = min(at, o.second.after)
+	}
 	if due, ok := o.queue.nextDue(); ok && !o.sendsNothing() {
 		at = min(at, due)
 	}
@@ -288,13 +295,10 @@ func (o *owner) deadline(now int64) int64 {
 }
 
 // sendsNothing reports that sending is paused: while draining, without a configuration, while another owner may have
-// the partition, and during a rebuild. A full partition sends during a rebuild, because the rebuild could not end
-// otherwise.
+// the partition, and during a rebuild.
 func (o *owner) sendsNothing() bool {
-	return o.stopping || o.ownershipUnknown || o.targets == nil || o.recovering() && !o.full()
+	return o.stopping || o.ownershipUnknown || o.targets == nil || o.recovering()
 }
-
-func (o *owner) full() bool { return o.queue.outstanding >= o.WaitingMax }
 
 func (o *owner) recovering() bool {
 	return o.mark.Status != state.Ready && o.position < o.mark.PublishedOffset
@@ -302,7 +306,7 @@ func (o *owner) recovering() bool {
 
 // readsOn reports whether the next batch is taken.
 func (o *owner) readsOn() bool {
-	return !o.stopping && !o.full() && len(o.fresh) < maxFresh && o.blocked == nil
+	return !o.stopping && len(o.fresh) < maxFresh && o.second.moved < maxMoved && o.blocked == nil
 }
 
 // always is a channel that is always ready.
@@ -327,7 +331,15 @@ func (o *owner) takeSome() error {
 	now := o.now()
 	n := min(len(o.readAhead), turn)
 	for i := range o.readAhead[:n] {
-		if err := o.takeOne(o.readAhead[i], now); err != nil {
+		if o.second.moved >= maxMoved { // the rest waits for the next commit
+			n = i
+			break
+		}
+		before := func() uint64 { return o.last }
+		if i > 0 {
+			before = o.readAhead[i-1].Hash
+		}
+		if err := o.takeOne(o.readAhead[i], before, now); err != nil {
 			return err
 		}
 	}
@@ -344,11 +356,15 @@ func (o *owner) takeSome() error {
 	return nil
 }
 
-func (o *owner) takeOne(r stream.Record, now int64) error {
+// takeOne takes the next delivery; before returns the hash of the record before it.
+func (o *owner) takeOne(r stream.Record, before func() uint64, now int64) error {
 	o.position = r.Offset + 1
 	o.noteLogTime(r.Time.UnixMilli(), now)
 	o.snapshots.since += int64(len(r.Value))
-	d, err := Decode(r)
+	if o.passedOver(r) {
+		return nil
+	}
+	d, err := decodeOwn(r)
 	if err != nil {
 		o.reject(r, err)
 		return nil
@@ -362,11 +378,21 @@ func (o *owner) takeOne(r stream.Record, now int64) error {
 	if err != nil || !waits { // settled before the store was lost
 		return err
 	}
+	if e := o.queue.endpoint(ref.Endpoint); o.exceeds(e, r.Offset) {
+		o.queue.identify(e, d.Endpoint, d.Tenant)
+		o.fallBehind(e, r, before())
+		return nil
+	}
+	o.add(ref, d, now)
+	return nil
+}
+
+// add takes in a delivery that was read.
+func (o *owner) add(ref pages.Reference, d *Delivery, now int64) {
 	it := o.queue.add(ref, pages.NoSlot, d, o.at(ref.Due), now)
 	o.fresh = append(o.fresh, it)
 	o.dispatch(now)
 	o.keepBody(it)
-	return nil
 }
 
 // stopped handles the end of reading. A log that does not hold the position is an incident, which the claim raised:

@@ -330,31 +330,6 @@ func TestSlots_SendingStopsAt1000UnrecordedResults(t *testing.T) {
 	})
 }
 
-func TestOwner_FullPartitionStopsReadingAndReportsIt(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		sim := newSimulation(t, 1, "e1")
-		sim.answers(func(*Delivery, int) (Result, time.Duration) { return Failed, time.Millisecond })
-		few := func(c *Channel) { c.WaitingMax = 100 }
-		r := sim.start(few)
-		for i := range 1000 {
-			sim.plan(newDelivery("e1", "s", fmt.Sprint(i)))
-		}
-		time.Sleep(time.Second)
-		if !strings.Contains(sim.healthText(), "nothing more is read") {
-			t.Errorf("health reports %s", sim.healthText())
-		}
-		sim.answers(func(*Delivery, int) (Result, time.Duration) { return Accepted, time.Millisecond })
-		time.Sleep(time.Minute)
-		if sim.healthText() != "<nil>" {
-			t.Errorf("health still reports %s", sim.healthText())
-		}
-		r.drain()
-		if n := len(sim.broker.all(topicAttempts)); n != 1001 {
-			t.Errorf("%d attempts for 1,000 deliveries and one failure", n)
-		}
-	})
-}
-
 func TestOpen_PositionBelowLogIsIncidentUntilAccepted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")

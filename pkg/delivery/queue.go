@@ -91,6 +91,12 @@ func newQueue() *queue {
 	}
 }
 
+// beginQueue gives the owner an empty queue.
+func (o *owner) beginQueue() {
+	o.queue = newQueue()
+	o.queue.claim, o.queue.unclaim, o.queue.born = o.claimSlot, o.returnSlot, o.born
+}
+
 // endpoint finds or creates the endpoint of a hash.
 func (q *queue) endpoint(hash uint64) *endpoint {
 	e, ok := q.endpoints[hash]

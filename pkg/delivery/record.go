@@ -26,6 +26,8 @@ type commit struct {
 	extra          extra
 	// keepsAttemptsOffset keeps extra.attempts as it is: attempts before it are still needed.
 	keepsAttemptsOffset bool
+	// recovered: after it, nothing that an opening found in the attempts is needed any more.
+	recovered bool
 	// undelivered: it settles deliveries that no receiver has.
 	undelivered bool
 
@@ -100,6 +102,7 @@ func (o *owner) record(ctx context.Context, now int64) {
 	n := len(o.results) + len(o.rejects)
 	due := n >= maxResults || n > 0 && now-o.oldest >= tick.Milliseconds() ||
 		len(o.fresh) >= maxFresh/2 || len(o.dirty) >= maxRecords || now-o.recorded >= idle.Milliseconds()
+	due = due || o.second.moved >= maxMoved
 	if o.stopping && o.queue.taken == 0 {
 		due = !o.allRecorded()
 	}
@@ -159,7 +162,8 @@ func (o *owner) cut(now int64) commit {
 	c.to.LogTime = max(0, o.logTime+now-o.logTimeAt)
 	c.to.Serial++
 	// Pages that had no room in this commit still need their attempts.
-	c.keepsAttemptsOffset = left > 0 || o.position < o.recovered.until
+	c.recovered = o.position >= o.recovered.until && !o.behindRecovered()
+	c.keepsAttemptsOffset = left > 0 || !c.recovered
 	if o.position >= c.to.PublishedOffset {
 		c.to.Status, c.extra.owner = state.Ready, state.Token{}
 	}
@@ -333,7 +337,7 @@ func (o *owner) commitDone(c committed) error {
 	now := o.now()
 	o.mark, o.recorded = c.to, now
 	o.kafka.Worked(o.mark.Offset)
-	if o.mark.Offset >= o.recovered.until {
+	if c.recovered {
 		o.recovered = recovered{}
 	}
 	for _, e := range c.endpoints {

@@ -3,9 +3,11 @@ package delivery
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/state"
 )
@@ -37,6 +39,9 @@ func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra
 	if !same {
 		// The attempts belong to offsets of the old log.
 		if err := o.clearPages(ctx, e.pages); err != nil {
+			return e, err
+		}
+		if err := o.clearBehind(ctx, e.records); err != nil {
 			return e, err
 		}
 		to = o.mark
@@ -88,5 +93,29 @@ func (o *owner) clearPages(ctx context.Context, n int) error {
 			return err
 		}
 	}
+	return nil
+}
+
+// clearBehind drops what was passed over.
+func (o *owner) clearBehind(ctx context.Context, n int32) error {
+	if err := o.loadRecords(ctx, n); err != nil {
+		return fmt.Errorf("load records of endpoints: %w", err)
+	}
+	var puts []state.Entry
+	for _, e := range o.queue.endpoints {
+		if b := e.health.Behind; b.Is {
+			o.log.Warn("deliveries of another log that were passed over are dropped", zap.String("endpoint", e.health.Name), zap.Int64("passed_over", b.Count))
+			o.Metrics.gone.Add(float64(b.Count))
+			e.health.Behind = health.Behind{}
+			puts = append(puts, state.Entry{Key: recordKey(e.record), Value: e.health.Encode(o.wall() - o.now())})
+		}
+	}
+	for chunk := range slices.Chunk(puts, maxRecords) {
+		if err := o.writeWatermark(ctx, o.mark, state.Commit{Puts: chunk}); err != nil {
+			return err
+		}
+	}
+	o.places = recordPlaces{}
+	o.beginQueue()
 	return nil
 }

@@ -36,9 +36,15 @@ type window struct {
 
 func newWindow() *window { return &window{seen: map[windowKey]struct{}{}} }
 
+// has reports whether the window holds the key.
+func (w *window) has(k windowKey) bool {
+	_, ok := w.seen[k]
+	return ok
+}
+
 // repeat reports whether the window holds the key, and adds it.
 func (w *window) repeat(k windowKey) bool {
-	if _, ok := w.seen[k]; ok {
+	if w.has(k) {
 		return true
 	}
 	if len(w.keys) < windowSize {

@@ -27,8 +27,8 @@ type Deliveries struct {
 	// UnrecordedResultsMax is how many results may wait for Kafka or Redis before the process stops sending: 1 to
 	// 100,000. When the process dies, deliveries whose results are not recorded are sent again.
 	UnrecordedResultsMax int `yaml:"unrecorded_results_max" env:"TOLLGATE_WEBHOOK_UNRECORDED_RESULTS_MAX"`
-	// WaitingMax is how many deliveries of a partition may wait before it reads no further: 1,000 to 10,000,000. Each
-	// costs about 50 bytes of Redis and 200 bytes of memory.
+	// WaitingMax is how many references to waiting deliveries a partition has at most: 1,000 to 1,000,000. Each costs about
+	// 50 bytes of Redis. An endpoint has 10,000 at most. What exceeds that waits in Kafka alone, and is read again later.
 	WaitingMax int `yaml:"waiting_max" env:"TOLLGATE_WEBHOOK_WAITING_MAX"`
 	// MaxAge is how far back the process searches for deliveries when Redis was lost. Retention of deliveries and
 	// attempts must be at least a day longer.
@@ -75,7 +75,7 @@ func (c Config) Validate() error {
 	}{
 		{"deliveries.in_flight", c.Deliveries.InFlight, 1, 65_536},
 		{"deliveries.unrecorded_results_max", c.Deliveries.UnrecordedResultsMax, 1, 100_000},
-		{"deliveries.waiting_max", c.Deliveries.WaitingMax, 1000, 10_000_000},
+		{"deliveries.waiting_max", c.Deliveries.WaitingMax, 1000, 1_000_000},
 		{"outbound.clients", c.Outbound.Clients, 1, 1_000_000},
 		{"outbound.connections", c.Outbound.Connections, c.Deliveries.InFlight, 131_072},
 	} {

@@ -31,6 +31,9 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return deliver(ctx, cfg, f, denied, metrics) })
 }
 
+// endpointWaitingMax is how many deliveries to one endpoint wait as references; those after them wait in the log alone.
+const endpointWaitingMax = 10_000
+
 func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Prefix, metrics *delivery.Metrics) error {
 	proxy, err := cfg.Outbound.proxy()
 	if err != nil {
@@ -67,10 +70,11 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		Events:  f.Client.Topic(stream.EventsOrdered),
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: send,
-		Slots:   delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
+		Slots:    delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
 		Reporter: &reporter{endpoints: configv1.NewEndpointServiceClient(configuration), log: f.Log},
 		Metrics:  metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
-		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
+		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, EndpointWaitingMax: endpointWaitingMax,
+		AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
 	}
 	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {
 		n, ok := partitions(ctx, f.Client, f.Env)

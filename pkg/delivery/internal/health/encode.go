@@ -9,7 +9,7 @@ import (
 )
 
 // format is the format of a stored endpoint.
-const format = 1
+const format = 2
 
 const (
 	isOpen = 1 << iota
@@ -37,7 +37,7 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	if e.Open {
 		flags |= isOpen
 	}
-	if e.Behind.Count > 0 {
+	if e.Behind.Is {
 		flags |= hasBehind
 	}
 	if e.Exhausted != (Exhausted{SaidAt: Never}) {
@@ -60,6 +60,7 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	}
 	if flags&hasBehind != 0 {
 		w.b = binary.AppendVarint(binary.AppendVarint(w.b, e.Behind.Offset), e.Behind.Count)
+		w.b = binary.BigEndian.AppendUint64(binary.AppendVarint(w.b, e.Behind.Since), e.Behind.Before)
 	}
 	if flags&hasExhausted != 0 {
 		x := e.Exhausted
@@ -97,7 +98,10 @@ func Decode(b []byte, shift int64) (Endpoint, error) {
 		e.Stops = append(e.Stops, Stop{r.time(), r.time()})
 	}
 	if flags&hasBehind != 0 {
-		e.Behind = Behind{r.Varint(), r.Varint()}
+		e.Behind = Behind{Is: true, Offset: r.Varint(), Count: r.Varint(), Since: r.Varint()}
+		if before := r.Bytes(8); len(before) == 8 {
+			e.Behind.Before = binary.BigEndian.Uint64(before)
+		}
 	}
 	e.Exhausted.SaidAt = Never
 	if flags&hasExhausted != 0 {

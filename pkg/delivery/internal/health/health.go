@@ -113,8 +113,19 @@ type Endpoint struct {
 	Behind    Behind
 }
 
-// Behind is the part of an endpoint's deliveries that is read again later, from Offset on; Count 0 is none.
-type Behind struct{ Offset, Count int64 }
+// Behind is the part of an endpoint's deliveries that was passed over and is read again later. Those below Offset are
+// settled, or references of them are kept; those from Offset to the position of the partition are neither.
+type Behind struct {
+	// Is: there is such a part.
+	Is bool
+	// Offset is where reading goes on; Before is the hash of the record before it, 0 where that is not known.
+	Offset int64
+	Before uint64
+	// Count is how many were passed over and are not read yet; after a crash those of the last second may be missing.
+	Count int64
+	// Since is the time of a record at or before Offset, in ms of the wall clock.
+	Since int64
+}
 
 // Exhausted are dead deliveries of which no event was published yet.
 type Exhausted struct {
@@ -264,5 +275,5 @@ func (e *Endpoint) Rebuilt(now int64) {
 // wait for it.
 func (e *Endpoint) Empty(now int64, waits bool) bool {
 	return e.Failures == 0 && !e.Open && e.HoldUntil <= now && e.Suspended == NotSuspended &&
-		e.Behind.Count == 0 && e.Exhausted.Count == 0 && (len(e.Stops) == 0 || !waits)
+		!e.Behind.Is && e.Exhausted.Count == 0 && (len(e.Stops) == 0 || !waits)
 }

@@ -222,7 +222,10 @@ func TestRecord_IsReadAsWritten(t *testing.T) {
 			e.Stops.Begin(99)
 		}
 		if rapid.Bool().Draw(t, "is behind") {
-			e.Behind = Behind{rapid.Int64Range(0, 1e12).Draw(t, "offset"), rapid.Int64Range(1, 1e9).Draw(t, "count")}
+			e.Behind = Behind{
+				Is: true, Offset: rapid.Int64Range(0, 1e12).Draw(t, "offset"), Count: rapid.Int64Range(0, 1e9).Draw(t, "count"),
+				Before: rapid.Uint64().Draw(t, "before"), Since: rapid.Int64Range(0, 1e13).Draw(t, "since"),
+			}
 		}
 		if rapid.Bool().Draw(t, "has exhausted") {
 			e.Exhausted = Exhausted{at("said"), rapid.Int64Range(1, 99).Draw(t, "count"), text.Draw(t, "x"), Last{
