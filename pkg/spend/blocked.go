@@ -1,7 +1,7 @@
 package spend
 
-// Position is where an option is against its limit, and all else that decides whether it blocks.
-type Position struct {
+// Counter is the spend of an option against its limit, and all else that decides whether it blocks.
+type Counter struct {
 	// Offered is true where the subscriber's class of service has the option.
 	Offered bool
 	State   State
@@ -13,7 +13,7 @@ type Position struct {
 
 // Blocked is the one bit that usage, inventory and authorisation share. A spend of exactly the limit blocks, so a limit
 // of 0 blocks from the start.
-func (s Position) Blocked() bool {
+func (s Counter) Blocked() bool {
 	switch {
 	case !s.Offered:
 		return false
@@ -40,7 +40,7 @@ const (
 // Admits decides on a payment before it is made: the whole amount must fit under the month's limit and under the cap of
 // one payment (Max where there is none). An option that is not active admits every payment. A payment that comes as usage
 // has happened: it is counted, not decided on.
-func (s Position) Admits(amount, perPayment Amount) Refusal {
+func (s Counter) Admits(amount, perPayment Amount) Refusal {
 	switch {
 	case amount <= 0:
 		return NotAPayment

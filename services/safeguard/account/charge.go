@@ -33,7 +33,7 @@ func (t *turn) charge(c *controlv1.ChargeCommand) (refusal string, err error) {
 	if err := f.ErrShared(ReasonAmount); err != nil {
 		return "", err
 	}
-	switch t.sub.Options[o].position().Admits(amount, t.sub.Options[o].PerPayment) {
+	switch t.sub.Options[o].counter().Admits(amount, t.sub.Options[o].PerPayment) {
 	case spend.OverMonth:
 		return RefusalMonth, nil
 	case spend.OverPayment:

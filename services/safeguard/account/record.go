@@ -113,15 +113,15 @@ type Option struct {
 func (o *Option) Offered() bool { return o.State != spend.Unset && !o.Withdrawn }
 
 // Blocks is whether the option blocks what falls into its scope, by what the record holds.
-func (o *Option) Blocks() bool { return o.position().Blocked() }
+func (o *Option) Blocks() bool { return o.counter().Blocked() }
 
-// position is what decides whether the option blocks.
-func (o *Option) position() spend.Position {
+// counter is what decides whether the option blocks.
+func (o *Option) counter() spend.Counter {
 	limit := o.Limit
 	if !o.Limited {
 		limit = spend.Max
 	}
-	return spend.Position{Offered: o.Offered(), State: o.State, BlockInactive: o.BlockInactive, Spent: o.Count.Spent, Limit: limit}
+	return spend.Counter{Offered: o.Offered(), State: o.State, BlockInactive: o.BlockInactive, Spent: o.Count.Spent, Limit: limit}
 }
 
 // thresholdsUnder are the alert thresholds on the way to the limit: the subscriber's own, or those of what its class offers,
