@@ -18,7 +18,7 @@ import (
 // referenceOf is what a call is known by, also under another number of its subscriber.
 func referenceOf(e *event.Event) Identity { return event.Reference(e.Tenant, e.Source, e.ID) }
 
-// Accept reports that a command is counted, and what its caller receives once that is committed. Whoever holds the answer
+// Accept reports that a command is counted, and what its caller receives once that is committed. A caller that has the answer
 // may read it at any later time, so nothing in it is changed afterwards. kept, some hundred bytes that follow from the
 // log alone, is stored with the call: a Repeated one changes nothing and is accepted again with what Kept returns.
 func (s *Subject[B]) Accept(answer any, kept []byte) { s.accept(answer, kept) }

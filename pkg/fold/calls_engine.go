@@ -81,7 +81,7 @@ func (e *Engine[B, C]) partition(number int32) state.Partition {
 	return state.Partition{Domain: e.config.Domain, Number: number, Count: e.partitions}
 }
 
-// ReadStored answers from the store, whoever owns the partition: for when the owner can't be reached. ErrUnknown where
+// ReadStored answers from the store, whichever process owns the partition: for when the owner can't be reached. ErrUnknown where
 // the partition is not ready, where there is no watermark, or where it was committed longer ago than
 // Limits.MaxStaleness: an owner that works commits each second. The reading has what stands there all the same, to
 // decide by what hardly changes.

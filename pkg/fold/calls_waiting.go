@@ -97,6 +97,6 @@ var (
 	// ErrLate means that too little of the deadline was left. Nothing was appended.
 	ErrLate = pending.ErrLate
 	// ErrMoved stands in the chain of an OUTCOME_UNKNOWN after which the next owner may be asked at once, under the
-	// same id: the call stands in the log, and whoever works it next decides it before it answers.
+	// same id: the call is in the log, and the next owner decides it before it answers.
 	ErrMoved = pending.ErrMoved
 )

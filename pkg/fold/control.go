@@ -165,7 +165,7 @@ func (o *Owner[B, C]) leap(ctx context.Context, en *entry[B]) error {
 			"find out what wrote it; the partition goes on when the time has come", r.Time.UTC().Format(time.RFC3339),
 			r.Time.Sub(time.UnixMilli(o.w.LogTime)).Round(time.Hour), r.Time.Sub(now).Round(time.Second)))
 	}
-	// Whoever left it out did so before its time had come.
+	// An owner that left it out did so before its time had come.
 	out, err := o.leftOut(ctx, r.Offset, func(next *stream.Record) bool { return !next.Time.Before(r.Time) })
 	if err != nil {
 		return err

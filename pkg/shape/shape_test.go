@@ -263,7 +263,7 @@ func TestVariables_AreKnownToEveryService(t *testing.T) {
 	// What no field declares: tests read the first, and the addresses of services to come are set in shells already.
 	for _, name := range daemon.Variables() {
 		if !declared[name] && name != "TOLLGATE_REAL" && !strings.HasSuffix(name, "_ADDR") {
-			t.Errorf("pkg/daemon/variables.go has %s, which nobody reads", name)
+			t.Errorf("pkg/daemon/variables.go has %s, which no code reads", name)
 		}
 	}
 	if !slices.IsSorted(daemon.Variables()) {

@@ -53,7 +53,7 @@ func (r *replica) explains(number string, edits ...func(*optionsv1.ExplainReques
 	}
 }
 
-// A number that nobody has activated, and that usage is held for, is as one that does not exist for Explain and Watch too.
+// A number that is not activated, and that usage is held for, does not exist for Explain and Watch either.
 func TestReads_OfANumberThatIsPendingActivation(t *testing.T) {
 	t.Parallel()
 	onServers(t, func(f *fixture) {
@@ -137,7 +137,7 @@ func TestExplain_OfThePresentSubscriber(t *testing.T) {
 		activated := func() *event.Event {
 			return publish("subscriber.activated", &eventv1.SubscriberActivated{ClassOfService: "gold"})
 		}
-		// reached waits until a number's limit is reached for whoever asks: its outcomes are a commit ahead.
+		// reached waits until a number's limit is reached for every caller: its outcomes are a commit ahead.
 		reached := func(number string) {
 			f.until(number+" to be past its limit", func() bool {
 				m, err := r.inventory.GetDataSafeguard(f.ctx, &optionsv1.GetDataSafeguardRequest{Name: nameOf(number)})

@@ -82,7 +82,7 @@ func TestCatalog_ChangeHoldsFromTheNextEvent(t *testing.T) {
 	})
 }
 
-// One text is one program, whoever offers it and however often the configuration is made anew.
+// One text is one program, whichever class offers it and however often the configuration is made anew.
 func TestCompile_ScopeIsCompiledOnce(t *testing.T) {
 	own := func(c *configv1.ClassOfService) { c.DataSafeguard.Scope = "usage.roaming && usage.quantity > 7" }
 	silver := func(c *configv1.ClassOfService) { c.Name = "tenants/acme/classesOfService/silver" }

@@ -166,7 +166,7 @@ func TestCharge_RefundGivesBackWhatWasCounted(t *testing.T) {
 	})
 }
 
-// A caller's reference for the calls of a campaign once gave the events of two subscribers one id: whoever drops repeats
+// A caller's reference for the calls of a campaign once gave the events of two subscribers one id: a reader that drops repeats
 // by id, as dispatchers of webhooks do, dropped the second subscriber's.
 func TestCommands_UnderOneReferenceHaveOutcomesOfTheirOwn(t *testing.T) {
 	p := newPartition(t)

@@ -32,7 +32,7 @@ func whole(p *partition, edits ...func(*configv1.ClassOfService)) {
 	p.forget()
 }
 
-// overspends appends usage outside of the bundle, pays a payment to somebody else.
+// overspends appends usage outside of the bundle, pays a payment to a third party.
 func (p *partition) overspends(amount string, edits ...func(*event.Event)) *event.Event {
 	return p.publishes("usage.charged", &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_VOICE, OutOfBundle: true, Net: units(amount)}, edits...)
 }

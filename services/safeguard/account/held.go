@@ -104,7 +104,7 @@ type rejectedEvent struct {
 // was held is rejected.
 func (t *turn) rejectHeld() {
 	waiting := t.sub.held
-	why := refusal{refusedUnknown, "nobody activated this MSISDN while the usage waited: send subscriber.activated first, then this event again"}
+	why := refusal{refusedUnknown, "this MSISDN was not activated while the usage waited: send subscriber.activated first, then this event again"}
 	begin, begun := t.sub.heldSince(waiting)
 	if id := t.catalog.Tenant(t.tenant).DefaultClass; id != "" && begun {
 		if c := t.catalog.Class(t.tenant, id); c != nil {

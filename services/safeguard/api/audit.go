@@ -105,8 +105,8 @@ func (v *audit) Explain(req *optionsv1.ExplainRequest, out grpc.ServerStreamingS
 	if err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}
-	nobody := stored[0].Record == nil || x.now.Life == account.LifePending // whom nobody has activated yet
-	if x.all && !x.stepped && nobody && !r.Partial() {
+	none := stored[0].Record == nil || x.now.Life == account.LifePending // a number that is not activated yet
+	if x.all && !x.stepped && none && !r.Partial() {
 		return (&account.View{Tenant: at.tenant, MSISDN: at.msisdn}).Present()
 	}
 	before, exists, known, err := r.Stood(at.key(), stored[0].Record, stored[0].SideRecord)

@@ -110,7 +110,7 @@ func inbound(ctx context.Context, pairs ...string) context.Context {
 	return metadata.NewIncomingContext(ctx, metadata.Pairs(append(pairs, "authorization", "Bearer "+callerKey)...))
 }
 
-// A call goes to whoever has the partition, and while that moves to the next one, always the same call.
+// A call goes to the owner of the partition, and while that moves to the next one, always the same call.
 func TestCommand_FollowsItsPartition(t *testing.T) {
 	allowed := &optionsv1.ChargeResponse{Allowed: true, Spent: safeguardtest.Units("5"), Sequence: 44}
 	movedBehindAppend := passedOn(unknown, fold.ErrMoved)

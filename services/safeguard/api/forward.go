@@ -97,7 +97,7 @@ func (f *forwarding) unary(ctx context.Context, req any, info *grpc.UnaryServerI
 		known := appliedHere(err)
 		owner, ok := errors.AsType[*fold.NotOwnerError](err)
 		switch {
-		case isForwarded(ctx): // whoever sent it tries again
+		case isForwarded(ctx): // the replica that sent it tries again
 			return nil, passedOn(known, err)
 		case ok:
 			res, sent, asked := f.ask(ctx, owner.Address, info.FullMethod, req)

@@ -16,7 +16,7 @@ import (
 type records interface {
 	// Read answers from this replica's partitions.
 	Read(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
-	// ReadStored answers from the store, whoever has the partition.
+	// ReadStored answers from the store, whichever replica has the partition.
 	ReadStored(ctx context.Context, key string) (fold.Reading[account.Subscriber], error)
 	// Call adds a command to the log and answers after the commit that holds it.
 	Call(ctx context.Context, e *event.Event) (fold.Answer, error)

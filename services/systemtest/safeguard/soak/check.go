@@ -219,7 +219,7 @@ func (ck *checker) fold(ctx context.Context, l *logPartition) (n int, err error)
 		if d, ok := e.Data.(*controlv1.Revision); ok {
 			at := position{d.GetHistory(), d.GetRevision()}
 			if before, named := ck.histories[at.revision]; named && before != at.history {
-				ck.add(&ck.doubled, "revision %d stands in the log of two histories, %x and %x", at.revision, before, at.history)
+				ck.add(&ck.doubled, "revision %d is in the log of two histories, %x and %x", at.revision, before, at.history)
 			}
 			ck.histories[at.revision] = at.history
 			if at.revision > l.revision {
@@ -265,7 +265,7 @@ func (ck *checker) collect(records []stream.Record) error {
 		if before, again := ck.known[name]; again {
 			ck.repeats++
 			if before != content {
-				ck.add(&ck.doubled, "outcome %s stands there with two contents", name)
+				ck.add(&ck.doubled, "outcome %s is there with two contents", name)
 			}
 			// A network element gets repeats as well.
 			if h, d, err := model.ReadOutcome(r); err == nil && d != nil {

@@ -153,11 +153,11 @@ func TestCheck_ComparesTransactionsWithTheLog(t *testing.T) {
 		seen          map[string]struct{}
 		lost, doubled int
 	}{
-		{"what was committed stands, and of what nobody knows nothing", set("a", "b"), 0, 0},
-		{"of what nobody knows everything", set("a", "b", "d", "e"), 0, 0},
-		{"of what nobody knows a part", set("a", "b", "d"), 1, 0},
+		{"what was committed is in the log, and of what is unsure nothing", set("a", "b"), 0, 0},
+		{"of what is unsure everything", set("a", "b", "d", "e"), 0, 0},
+		{"of what is unsure a part", set("a", "b", "d"), 1, 0},
 		{"what was committed is missing", set("a"), 1, 0},
-		{"what was aborted stands", set("a", "b", "c"), 0, 1},
+		{"what was aborted is in the log", set("a", "b", "c"), 0, 1},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			ck := &checker{seen: tc.seen}

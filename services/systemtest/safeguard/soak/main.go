@@ -114,8 +114,8 @@ func soak(ctx context.Context) (err error) {
 	}
 	took := time.Since(from)
 	for id := range t.ids {
-		if _, stands := ck.seen[id]; !stands {
-			ck.add(&ck.lost, "event %s was acknowledged and stands nowhere", id)
+		if _, found := ck.seen[id]; !found {
+			ck.add(&ck.lost, "event %s was acknowledged and is not in the log", id)
 		}
 	}
 	x.check(ck)

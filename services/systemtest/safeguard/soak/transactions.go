@@ -232,17 +232,17 @@ func (x *transactions) ends(all []draft, end string) {
 // or nothing of what is not known.
 func (f *fates) check(ck *checker) {
 	there := func(name string) bool {
-		_, stands := ck.seen[name]
-		return stands
+		_, found := ck.seen[name]
+		return found
 	}
 	for name := range f.committed {
 		if !there(name) {
-			ck.add(&ck.lost, "event %s was committed and stands nowhere", name)
+			ck.add(&ck.lost, "event %s was committed and is not in the log", name)
 		}
 	}
 	for name := range f.aborted {
 		if there(name) {
-			ck.add(&ck.doubled, "event %s stands in the log though its transaction was aborted", name)
+			ck.add(&ck.doubled, "event %s is in the log though its transaction was aborted", name)
 		}
 	}
 	for _, names := range f.unsure {
