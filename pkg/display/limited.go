@@ -8,8 +8,8 @@ import (
 	"go.uber.org/zap/zapcore"
 )
 
-// Limited writes log lines that outsiders cause: a bounded number a second, then the number of omitted lines. A flood
-// of rejected input fills no disk and hides no other lines.
+// Limited writes log lines that outsiders cause: a bounded number a second, and a second after the first that was omitted
+// how many were, whether or not more come. A flood of rejected input fills no disk and hides no other lines.
 type Limited struct {
 	log       *zap.Logger
 	message   string

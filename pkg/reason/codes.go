@@ -21,7 +21,7 @@ const (
 
 	// APIKeyMissing and APIKeyUnknown are of calls that are not authenticated.
 	APIKeyMissing = "API_KEY_MISSING"
-	APIKeyUnknown = "API_KEY_UNKNOWN"
+	APIKeyUnknown = "API_KEY_UNKNOWN" //nolint:gosec // a code, and no key
 	// ConfigInvalid is of a resource or a configuration file, RequestInvalid of a request with violations of several kinds.
 	ConfigInvalid  = "CONFIG_INVALID"
 	RequestInvalid = "REQUEST_INVALID"
