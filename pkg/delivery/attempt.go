@@ -38,9 +38,11 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byt
 	m.ErrorClass, m.Error = o.ErrorClass, strings.ToValidUTF8(o.Error, "\uFFFD")
 	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
 	m.ResponseBody, m.ResponseBodyTruncated = o.ResponseBody, o.ResponseBodyTruncated
-	m.RepeatedRequest = o.Repeated
 	return m
 }
+
+// TestAttempt is the attempt of a delivery that stands in no log: it settles nothing, and no other follows.
+func TestAttempt(d *Delivery, o *Outcome) *deliveryv1.Attempt { return attemptMessage(d, 1, o, decision{}, nil) }
 
 func phasesMessage(p Phases) *deliveryv1.Phases {
 	part := func(d time.Duration) *durationpb.Duration {

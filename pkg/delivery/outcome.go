@@ -30,8 +30,6 @@ type Outcome struct {
 	RequestHeaders, ResponseHeaders []Header
 	ResponseBody                    []byte
 	ResponseBodyTruncated           bool
-	// Repeated: the request was sent twice within the attempt, so the receiver may have it twice.
-	Repeated bool
 }
 
 // Result is a channel's classification of one attempt.

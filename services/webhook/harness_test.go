@@ -59,15 +59,22 @@ func newFixture(b *frametest.Bed) *fixture {
 
 // configure makes the receivers the endpoints of the tenant acme, in a new revision.
 func (f *fixture) configure(receivers ...*receiver) {
+	f.configureWith(func(*configv1.Endpoint) {}, receivers...)
+}
+
+// configureWith changes each endpoint before it is saved.
+func (f *fixture) configureWith(change func(*configv1.Endpoint), receivers ...*receiver) {
 	s := &configv1.Snapshot{Revision: f.Configuration.Newest() + 1}
 	s.ApplyRevision = s.Revision
 	policy := &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}}
 	for _, r := range receivers {
 		policy.Ports = append(policy.Ports, r.port)
-		s.Endpoints = append(s.Endpoints, &configv1.Endpoint{
+		e := &configv1.Endpoint{
 			Name: r.name, Url: r.url + "/hook", CaCertificates: r.ca, Secrets: []string{r.secret},
 			Headers: []*configv1.CustomHeader{{Name: "X-Api-Key", Value: "hush"}},
-		})
+		}
+		change(e)
+		s.Endpoints = append(s.Endpoints, e)
 	}
 	s.Tenants = []*configv1.Tenant{{Name: "tenants/acme", Outbound: policy}}
 	f.Configuration.Save(s)

@@ -96,7 +96,7 @@ func (s *sender) post(ctx context.Context, c *outbound.Client, d *delivery.Deliv
 func (s *sender) finished(ctx context.Context, out delivery.Outcome, e *endpoint, h http.Header, token string, r outbound.Result) delivery.Outcome {
 	out.RequestHeaders = recordedRequest(h, e)
 	out.Phases = delivery.Phases{DNS: r.Phases.DNS, Connect: r.Phases.Connect, TLS: r.Phases.TLS, Wait: r.Phases.Wait, Total: r.Phases.Total}
-	out.Repeated = r.Repeated
+	out.RepeatedRequest = r.Repeated
 	if r.Class != outbound.ClassNone {
 		return s.failed(ctx, out, e, token, r.Class, r.Err)
 	}

@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
 // Run delivers until ctx ends; then it gives attempts in flight one second, records their results, and returns nil.
@@ -63,6 +64,9 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 	defer func() { unfollow(); follower.Wait() }()
 
 	send := &sender{pool: pool, tokens: tokens, clock: f.Clock, newest: endpoints.endpoint}
+	deliveryv1.RegisterTestServiceServer(f.Server, &tests{
+		send: send, snapshot: endpoints.snapshot.Load, denied: denied, clock: f.Clock, underWay: make(chan struct{}, maxTests),
+	})
 	channel := &delivery.Channel{
 		Name:  webhook.Channel.Name,
 		Topic: f.Client.Topic(webhook.Channel.Topic), Attempts: f.Client.Topic(stream.DeliveriesAttempts),

@@ -6,10 +6,12 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
@@ -68,6 +70,7 @@ type commands struct {
 		Verify  verifyOption  `cmd:"" help:"Recompute counters from the log, and show what differs."`
 		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over the class as it is now."`
 	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
+	Test     testCommand  `cmd:"" help:"Send a sample event to a draft or a live endpoint, once."`
 	Check    checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
 	Endpoint struct {
 		Health   endpointHealth   `cmd:"" help:"Show whether an endpoint takes what is sent, and what waits for it."`
@@ -146,7 +149,7 @@ func newParser(streams Streams) (*kong.Kong, error) {
 		kong.Writers(streams.Out, streams.Err),
 		kong.Exit(func(int) { panic(exited(exitOK)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.Vars{"kinds": manifest.KindList()},
+		kong.Vars{"kinds": manifest.KindList(), "channels": strings.Join(table.Channels.Names(), ", ")},
 	)
 }
 

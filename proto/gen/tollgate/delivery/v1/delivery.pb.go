@@ -535,7 +535,7 @@ type Attempt struct {
 	// HTTP status, 0 where there was none.
 	Status int32 `protobuf:"varint,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Why there was no answer: dns, connect, tls, timeout, reset, protocol,
-	// refused_address, or as the channel says. What was ours (no file descriptor,
+	// refused_address, request, auth (no access token), or as the channel says. What was ours (no file descriptor,
 	// no port, no name server) is no attempt and has no record. Empty where there was one.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
 	// The error in words, secrets masked.
@@ -555,8 +555,9 @@ type Attempt struct {
 	// holds only where its owner had the partition when the next one opened it:
 	// one that came later was written by an owner that was fenced already.
 	Owner []byte `protobuf:"bytes,22,opt,name=owner,proto3" json:"owner,omitempty"`
-	// The request was sent a second time, on a new connection, because the
-	// receiver had closed a kept one before it answered: it may have it twice.
+	// The request was sent a second time, so the receiver may have it twice: it had
+	// closed a kept connection before it answered, or refused a kept access token
+	// with 401.
 	RepeatedRequest bool `protobuf:"varint,23,opt,name=repeated_request,json=repeatedRequest,proto3" json:"repeated_request,omitempty"`
 	// Who failed: the receiver, this installation, a receiver that is too slow or gone.
 	Fault Fault `protobuf:"varint,24,opt,name=fault,proto3,enum=tollgate.delivery.v1.Fault" json:"fault,omitempty"`

@@ -1,0 +1,185 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
+	"github.com/tollgate/tollgate/services/tollgate/process"
+)
+
+// testCommand sends a test.
+type testCommand struct {
+	Key
+	Listing
+	Channel string `arg:"" help:"The channel: ${channels}."`
+	Name    string `arg:"" optional:"" help:"Full name of what is sent to, or its id beside --tenant."`
+	File    string `short:"f" type:"existingfile" help:"Send to the one document of this file instead, which need not be stored." placeholder:"FILE"`
+	Type    string `help:"Type of the sample event; safeguard.alert by default." placeholder:"TYPE"`
+	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
+	Address string `help:"Service of the channel; TOLLGATE_<CHANNEL>_ADDR, or the port it has by default." placeholder:"HOST:PORT"`
+}
+
+// Help is shown below the flags.
+func (testCommand) Help() string {
+	return `Renders a sample event, signs it and sends it once, as deliveries are sent: with the URL, authentication, timeouts and
+outbound policy that deliveries have. A draft, a paused and a suspended one are sent to as well. Nothing is recorded, and
+health does not change. Secrets are masked in what is shown.
+
+Exit code 1 where the receiver does not take it.
+
+Example:
+
+    tollgate test ` + table.Channels.Names()[0] + ` crm --tenant acme
+
+    tollgate test ` + table.Channels.Names()[0] + ` -f endpoint.yaml --type usage.charged -o json`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c testCommand) AfterApply() error {
+	found, err := c.channel()
+	if err != nil {
+		return err
+	}
+	if (c.Name == "") == (c.File == "") {
+		return usageError{"either NAME or --file is required"}
+	}
+	if c.File == "" {
+		if _, err := manifest.NameOf(found.Target.Name, c.Tenant, c.Name); err != nil {
+			return usageError{"NAME " + err.Error()}
+		}
+	}
+	return nil
+}
+
+func (c testCommand) channel() (*channel.Channel, error) {
+	i := slices.IndexFunc(table.Channels, func(known *channel.Channel) bool { return known.Name == c.Channel })
+	if i < 0 {
+		return nil, usageError{fmt.Sprintf("CHANNEL must be one of %s, not %q", strings.Join(table.Channels.Names(), ", "), c.Channel)}
+	}
+	return table.Channels[i], nil
+}
+
+// address is that of the channel's service.
+func (c testCommand) address() string {
+	if c.Address != "" {
+		return c.Address
+	}
+	if known := os.Getenv("TOLLGATE_" + strings.ToUpper(c.Channel) + "_ADDR"); known != "" {
+		return known
+	}
+	p, _ := process.Find(c.Channel)
+	return p.Default().Parts.GRPC.Listen
+}
+
+// Run sends.
+func (c testCommand) Run(ctx context.Context, streams Streams) error {
+	req, err := c.request()
+	if err != nil {
+		return err
+	}
+	conn, err := c.dial(c.address())
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	answer, err := deliveryv1.NewTestServiceClient(conn).SendTest(ctx, req)
+	if err != nil {
+		return explained(c.Channel, c.address(), err)
+	}
+	if c.Output == "table" {
+		err = write(c.Listing, streams.Out, testLines(answer), []string{"test", "value"}, func(l [2]string) []string { return l[:] })
+	} else {
+		var raw []byte
+		if raw, err = protojson.Marshal(answer); err == nil {
+			err = write(c.Listing, streams.Out, []json.RawMessage{raw}, nil, nil)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	if status := answer.GetAttempt().GetStatus(); status < 200 || status > 299 {
+		return fmt.Errorf("the receiver did not take it: %s", resultOf(answer.GetAttempt()))
+	}
+	return nil
+}
+
+func (c testCommand) request() (*deliveryv1.SendTestRequest, error) {
+	found, err := c.channel()
+	if err != nil {
+		return nil, err
+	}
+	req := &deliveryv1.SendTestRequest{Type: c.Type}
+	if c.File == "" {
+		name, err := manifest.NameOf(found.Target.Name, c.Tenant, c.Name)
+		req.Target = &deliveryv1.SendTestRequest_Name{Name: name}
+		return req, err
+	}
+	docs, err := manifest.Read(c.File)
+	if err != nil {
+		return nil, err
+	}
+	if len(docs) != 1 {
+		return nil, usageError{fmt.Sprintf("%s must have one document, has %d", c.File, len(docs))}
+	}
+	m, given := req.ProtoReflect(), docs[0].Resource.ProtoReflect()
+	fields := m.Descriptor().Oneofs().ByName("target").Fields()
+	for i := range fields.Len() {
+		if of := fields.Get(i).Message(); of != nil && of.FullName() == given.Descriptor().FullName() && string(of.Name()) == found.Target.Name {
+			m.Set(fields.Get(i), protoreflect.ValueOfMessage(given))
+			return req, nil
+		}
+	}
+	return nil, usageError{fmt.Sprintf("%s must have a document of kind %s", c.File, found.Target.Name)}
+}
+
+// resultOf is what became of an attempt, in a few words.
+func resultOf(a *deliveryv1.Attempt) string {
+	if a.GetStatus() != 0 {
+		return fmt.Sprintf("status %d", a.GetStatus())
+	}
+	return a.GetErrorClass() + ": " + a.GetError()
+}
+
+func testLines(answer *deliveryv1.SendTestResponse) [][2]string {
+	a := answer.GetAttempt()
+	lines := [][2]string{{"result", resultOf(a)}, {"delivery", a.GetDelivery()}, {"started", at(a.GetStarted())}}
+	add := func(name string, d *durationpb.Duration) {
+		if d != nil {
+			lines = append(lines, [2]string{name, d.AsDuration().Round(time.Microsecond).String()})
+		}
+	}
+	p := a.GetPhases()
+	add("name resolution", p.GetDns())
+	add("connection", p.GetConnect())
+	add("tls handshake", p.GetTls())
+	add("wait for the response", p.GetWait())
+	add("in all", p.GetTotal())
+	if a.GetRepeatedRequest() {
+		lines = append(lines, [2]string{"repeated", "yes: the receiver may have it twice"})
+	}
+	headers := func(of string, all []*deliveryv1.Header) {
+		for _, h := range all {
+			lines = append(lines, [2]string{of + " " + strings.ToLower(h.GetName()), h.GetValue()})
+		}
+	}
+	headers("request", a.GetRequestHeaders())
+	lines = append(lines, [2]string{"request body", string(answer.GetBody())})
+	headers("response", a.GetResponseHeaders())
+	if len(a.GetResponseBody()) > 0 {
+		lines = append(lines, [2]string{"response body", strings.ToValidUTF8(string(a.GetResponseBody()), "\uFFFD")})
+	}
+	return lines
+}

@@ -1,0 +1,166 @@
+package webhook
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/reason"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+)
+
+const (
+	// maxTests is how many tests are under way in the process at once.
+	maxTests = 16
+	// testedType is the type of the sample event where none is named.
+	testedType = "safeguard.alert"
+	// testCode stands for notification and action of a test.
+	testCode = "test"
+)
+
+// tests serves TestService.
+type tests struct {
+	deliveryv1.UnimplementedTestServiceServer
+	send     *sender
+	snapshot func() *configclient.Snapshot
+	denied   []netip.Prefix
+	clock    func() time.Time
+	underWay chan struct{}
+}
+
+// SendTest implements deliveryv1.TestServiceServer.
+func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (*deliveryv1.SendTestResponse, error) {
+	select {
+	case t.underWay <- struct{}{}:
+		defer func() { <-t.underWay }()
+	default:
+		return nil, fault.New(fault.Throttled, "TESTS_UNDER_WAY", "%d tests are under way: try again when one has ended", maxTests)
+	}
+	e, err := t.target(req)
+	if err != nil {
+		return nil, err
+	}
+	name := req.GetType()
+	if name == "" {
+		name = testedType
+	}
+	d, err := t.delivery(e, name)
+	if err != nil {
+		return nil, err
+	}
+	out := t.send.attempt(ctx, d, e)
+	switch {
+	case out.Unfinished:
+		return nil, fmt.Errorf("send the test: %w", context.Cause(ctx))
+	case out.Result == delivery.LocalFailure:
+		return nil, fault.New(fault.Unavailable, "TEST_NOT_SENT", "no request could be made: %s", out.Error)
+	}
+	return &deliveryv1.SendTestResponse{Attempt: delivery.TestAttempt(d, &out), ContentType: d.ContentType, Body: d.Body}, nil
+}
+
+// target is the endpoint that a request names or holds, ready to be sent to.
+func (t *tests) target(req *deliveryv1.SendTestRequest) (*endpoint, error) {
+	s := t.snapshot()
+	if s == nil {
+		return nil, fault.New(fault.Unavailable, "CONFIG_NOT_READ", "the configuration is not read yet")
+	}
+	if inline := req.GetEndpoint(); inline != nil {
+		return t.inline(s, inline)
+	}
+	found, ok := s.Target(req.GetName())
+	if ok {
+		_, ok = found.Value.(*webhook.Endpoint)
+	}
+	if !ok {
+		return nil, fault.New(fault.NotFound, "ENDPOINT_NOT_FOUND", "no endpoint has the name %q", req.GetName())
+	}
+	e := newEndpoint(found, s, t.denied)
+	if e.broken != nil {
+		return nil, fault.New(fault.Precondition, "ENDPOINT_UNUSABLE", "the endpoint can't be sent to: %w", e.broken)
+	}
+	return e, nil
+}
+
+// inline checks an endpoint as config does when one is saved.
+func (t *tests) inline(s *configclient.Snapshot, given *configv1.Endpoint) (*endpoint, error) {
+	var f fault.Violations
+	kind := webhook.Channel.Target
+	var named, of fault.Violations
+	kind.ValidateTarget(given.GetName(), "", &named)
+	f.AddErr("", named.Err(reason.ConfigInvalid))
+	id, _ := kind.Split(given.GetName())
+	tenant, known := s.Tenant(id)
+	if !known {
+		if id != "" {
+			f.Add(kind.Field+".name", "must be of a tenant that exists")
+		}
+		tenant = &configclient.Tenant{}
+	}
+	kind.Validate(given, tenant.Outbound, &of)
+	f.AddErr(kind.Field, of.Err(reason.ConfigInvalid))
+	if err := f.Err(reason.ConfigInvalid); err != nil {
+		return nil, err
+	}
+	decoded, faults := webhook.Decode(given)
+	if len(faults) > 0 {
+		return nil, fault.New(fault.Invalid, reason.ConfigInvalid, "endpoint: %w", errors.Join(faults...))
+	}
+	e := prepare(decoded, tenant, t.denied)
+	if e.broken != nil {
+		return nil, fault.New(fault.Invalid, reason.ConfigInvalid, "endpoint: %w", e.broken)
+	}
+	return e, nil
+}
+
+// delivery renders a sample event for an endpoint.
+func (t *tests) delivery(e *endpoint, name string) (*delivery.Delivery, error) {
+	now := t.clock()
+	sample, ok := event.Sample(name, e.Tenant, "test-"+strconv.FormatInt(now.UnixNano(), 36), now)
+	if !ok {
+		return nil, fault.NewInvalid(reason.RequestInvalid, fault.Violation{Field: "type", Description: fmt.Sprintf("%q is no type of event", name)})
+	}
+	message, err := webhook.Action{Endpoint: e.Name}.Render(sampled{sample}, e.Planning(), channel.Recipient{ID: e.Name}, channel.Position{})
+	if err != nil {
+		return nil, fmt.Errorf("render the test: %w", err)
+	}
+	d := &delivery.Delivery{
+		ID:     delivery.NewID(sample.Time, sample.Tenant, sample.Source, sample.Subject, sample.ID, testCode, testCode, "", e.Name),
+		Tenant: sample.Tenant, Notification: testCode, Action: testCode, Endpoint: e.Name,
+		Event:       delivery.EventReference{Source: sample.Source, ID: sample.ID, Type: sample.Type, Subject: sample.Subject, Time: sample.Time},
+		ContentType: message.ContentType, Body: message.Body, PlannedAt: sample.Time,
+	}
+	for _, h := range message.Headers {
+		d.Headers = append(d.Headers, delivery.Header{Name: h.Name, Value: h.Value})
+	}
+	return d, nil
+}
+
+// sampled is a sample event as rendering sees it.
+type sampled struct{ event *event.Event }
+
+var _ channel.Occasion = sampled{}
+
+// Event implements channel.Occasion.
+func (s sampled) Event() *event.Event { return s.event }
+
+// Notification implements channel.Occasion.
+func (sampled) Notification() string { return testCode }
+
+// Parameters implements channel.Occasion: a test has one parameter, which says that it is one.
+func (sampled) Parameters(channel.Audience) ([]channel.Parameter, error) {
+	return []channel.Parameter{{Name: testCode, Text: "true"}}, nil
+}
+
+// Once implements channel.Occasion.
+func (sampled) Once(_ any, made func() any) any { return made() }
