@@ -118,6 +118,9 @@ func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
+// Configuration is the address of the config service, once it runs.
+func (f *Fleet) Configuration() string { return f.configuration }
+
 // Dir is the installation's folder.
 func (f *Fleet) Dir() string { return f.cfg.Dir }
 

@@ -170,6 +170,23 @@ func (m *Member) PeakMemory() (int64, error) {
 	return kib << 10, nil
 }
 
+// Processor is how much processor time a process of its own has taken.
+func (m *Member) Processor() (time.Duration, error) { return Processor(m.pid) }
+
+// Processor is how much processor time a process has taken, to a hundredth of a second.
+func Processor(pid int) (time.Duration, error) {
+	content, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, fmt.Errorf("processor time of %d: %w", pid, err)
+	}
+	fields := strings.Fields(string(content[bytes.LastIndexByte(content, ')')+1:]))
+	var user, system int64
+	if _, err := fmt.Sscan(fields[11]+" "+fields[12], &user, &system); err != nil {
+		return 0, fmt.Errorf("processor time of %d: %w", pid, err)
+	}
+	return time.Duration(user+system) * 10 * time.Millisecond, nil
+}
+
 // Kill ends the member at once, as a crash would, and returns once it is gone. In this process that is not possible.
 func (m *Member) Kill() {
 	m.kill()

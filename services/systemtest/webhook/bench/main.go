@@ -1,6 +1,10 @@
-// Command bench measures how long an event takes from the producer that sends it to the webhook about it, over every
-// service as a process of its own, on a Kafka and a Redis of its own. Figures go to standard output, what happens
-// meanwhile to standard error. It exits 1 without a figure where an event was lost, refused, or notified twice.
+// Command bench measures the webhook service: how many deliveries a second it makes beside a bare loop that fetches, signs,
+// posts, and records the same (webhook.deliveries_per_second, webhook.floor_ratio), what that takes of the processor over 1 to
+// 10,000 endpoints, and how long the deliveries of healthy endpoints take beside endpoints that misbehave
+// (webhook.neighbour_ratio). Kafka, Redis, the service and the receiver are processes of their own.
+//
+// Figures go to standard output, what happens meanwhile to standard error. It exits 1 without a figure where a delivery was
+// lost or came twice though nothing was killed.
 package main
 
 import (
@@ -19,20 +23,30 @@ import (
 
 // options of a whole benchmark.
 type options struct {
-	runs, partitions, subscribers, rate int
-	warmUp, length                      time.Duration
-	direct                              bool
+	runs, partitions, endpoints, connections int
+	warmUp, length, window                   time.Duration
+	growth, neighbour, throughput            bool
 }
 
 func main() {
+	if len(os.Args) == 2 && os.Args[1] == "receive" {
+		if err := receive(daemon.UntilSignal()); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
 	var o options
 	flag.IntVar(&o.runs, "runs", 3, "runs of which the median is printed")
 	flag.IntVar(&o.partitions, "partitions", 8, "partitions of each topic")
-	flag.IntVar(&o.subscribers, "subscribers", 10_000, "subscribers that use something")
-	flag.IntVar(&o.rate, "rate", 1000, "events a second")
-	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
-	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run")
-	flag.BoolVar(&o.direct, "direct", false, "webhooks are about the usage itself, past safeguard, not about its outcome")
+	flag.IntVar(&o.endpoints, "endpoints", 32, "endpoints, of the measured throughput")
+	flag.IntVar(&o.connections, "connections", 256, "connections in all, of the measured throughput")
+	flag.DurationVar(&o.warmUp, "warm-up", 5*time.Second, "not measured, of each run")
+	flag.DurationVar(&o.length, "length", 20*time.Second, "measured, of each run")
+	flag.DurationVar(&o.window, "window", time.Minute, "length of a window beside misbehaving endpoints, and of one alone")
+	flag.BoolVar(&o.throughput, "throughput", true, "measure deliveries a second and the bare loop")
+	flag.BoolVar(&o.growth, "growth", true, "measure over 1, 10, 1,000 and 10,000 endpoints")
+	flag.BoolVar(&o.neighbour, "neighbour", true, "measure beside misbehaving endpoints")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -44,73 +58,75 @@ func report(format string, args ...any) {
 	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
+// bed is what is measured on.
+type bed struct {
+	options
+	kafka, redis *fleet.Server
+	receiver     *receiver
+	dir, on      string
+	fleets       int
+}
+
 func bench(ctx context.Context, o options) (err error) {
 	dir, err := os.MkdirTemp("", "tollgate-bench-")
 	if err != nil {
 		return err
 	}
+	b := &bed{options: o, dir: dir}
 	defer func() {
-		if err != nil {
+		if err = errors.Join(err, b.stop(context.WithoutCancel(ctx))); err != nil {
 			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
 			return
 		}
 		err = os.RemoveAll(dir)
 	}()
-	report("building")
-	binaries := filepath.Join(dir, "bin")
-	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard", "trigger", "webhook"); err != nil {
+	if err := b.start(ctx); err != nil {
 		return err
 	}
-	kafka, err := fleet.StartServer(ctx, fleet.Kafka, filepath.Join(dir, "kafka"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, kafka.Stop(context.WithoutCancel(ctx))) }()
-	redis, err := fleet.StartServer(ctx, fleet.Redis, filepath.Join(dir, "redis"))
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, redis.Stop(context.WithoutCancel(ctx))) }()
-	on, err := fleet.On(ctx, kafka, redis)
-	if err != nil {
-		return err
-	}
-
-	j, err := open(ctx, o, fleet.Config{
-		Brokers: []string{kafka.Address()}, Redis: redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: o.partitions, Binaries: binaries,
-	})
-	if j != nil {
-		defer func() { err = errors.Join(err, j.close(context.WithoutCancel(ctx))) }()
-	}
-	if err != nil {
-		return err
-	}
-	var p50s, p99s []float64
-	var runs []string
-	events := 0
-	for i := range o.runs {
-		r, err := j.run(ctx, i)
-		if err != nil {
-			return fmt.Errorf("run %d: %w", i+1, err)
+	var figures []figure.Figure
+	for _, part := range []struct {
+		wanted  bool
+		measure func(context.Context) ([]figure.Figure, error)
+	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}} {
+		if !part.wanted {
+			continue
 		}
-		p50s, p99s = append(p50s, r.sent.p50), append(p99s, r.sent.p99)
-		events += r.events
-		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest))
-		report("run %d: %s", i+1, runs[i])
-	}
-	path := "safeguard's outcome: ingest, safeguard, trigger, webhook"
-	if o.direct {
-		path = "the usage itself: ingest, trigger, webhook"
-	}
-	note := fmt.Sprintf("%d events/s by PublishStream, one webhook each, of %s; taken from the producer's sending, so that ingest's own part is in it, to the receiver's having read the request; "+
-		"producer and receiver are one process beside the five services, on the machine of the servers", o.rate, path)
-	figures := []figure.Figure{
-		{Name: "webhook.latency_p50_ms", Value: figure.Round(figure.Median(p50s)), Goal: 5},
-		{Name: "webhook.latency_p99_ms", Value: figure.Round(figure.Median(p99s)), Goal: 20},
-	}
-	for i := range figures {
-		f := &figures[i]
-		f.Unit, f.Better, f.On, f.Note, f.Events, f.Seconds, f.Runs = "ms", "lower", on, note, int64(events), float64(o.runs)*o.length.Seconds(), runs
+		more, err := part.measure(ctx)
+		if err != nil {
+			return err
+		}
+		figures = append(figures, more...)
 	}
 	return figure.Print(os.Stdout, figures...)
+}
+
+func (b *bed) start(ctx context.Context) (err error) {
+	report("building")
+	if err := fleet.Build(ctx, filepath.Join(b.dir, "bin"), "config", "webhook"); err != nil {
+		return err
+	}
+	if b.kafka, err = fleet.StartServer(ctx, fleet.Kafka, filepath.Join(b.dir, "kafka")); err != nil {
+		return err
+	}
+	if b.redis, err = fleet.StartServer(ctx, fleet.Redis, filepath.Join(b.dir, "redis")); err != nil {
+		return err
+	}
+	if b.on, err = fleet.On(ctx, b.kafka, b.redis); err != nil {
+		return err
+	}
+	b.receiver, err = startReceiver(ctx)
+	return err
+}
+
+func (b *bed) stop(ctx context.Context) error {
+	var faults []error
+	if b.receiver != nil {
+		faults = append(faults, b.receiver.stop())
+	}
+	for _, s := range []*fleet.Server{b.redis, b.kafka} {
+		if s != nil {
+			faults = append(faults, s.Stop(ctx))
+		}
+	}
+	return errors.Join(faults...)
 }

@@ -1,0 +1,158 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/fieldmaskpb"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+// healthy endpoints answer; behind them in number stand those that misbehave, one in each way.
+const (
+	healthy = 70
+	// paced is how many deliveries a second each endpoint gets.
+	paced = 5
+)
+
+// neighbour measures the healthy endpoints alone and beside the others, in turn.
+func (b *bed) neighbour(ctx context.Context) (_ []figure.Figure, err error) {
+	f, revision, err := b.installation(ctx, healthy+len(ways), 64, func(i int) string {
+		if i < healthy {
+			return fmt.Sprint("/h/", i)
+		}
+		return "/bad/" + ways[i-healthy]
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closing(ctx, f)) }()
+	w := &windows{bed: b, planner: &planner{fleet: f, revision: revision, lanes: map[string]*delivery.Delivery{}}}
+	if w.member, err = f.Start(ctx, "webhook"); err != nil {
+		return nil, err
+	}
+	if err := w.member.Ready(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := w.window(ctx, healthy, b.warmUp); err != nil { // connections are made
+		return nil, err
+	}
+	var ratios []float64
+	var runs []string
+	for i := range b.runs {
+		if err := w.pause(ctx, true); err != nil {
+			return nil, err
+		}
+		alone, err := w.window(ctx, healthy, b.window)
+		if err != nil {
+			return nil, err
+		}
+		if err := w.pause(ctx, false); err != nil {
+			return nil, err
+		}
+		beside, err := w.window(ctx, healthy+len(ways), b.window)
+		if err != nil {
+			return nil, err
+		}
+		ratios = append(ratios, beside.Seconds()/alone.Seconds())
+		runs = append(runs, fmt.Sprintf("p99 alone %s, beside %s", alone.Round(10*time.Microsecond), beside.Round(10*time.Microsecond)))
+		report("window %d: %s", i+1, runs[i])
+	}
+	return []figure.Figure{{
+		Name: "webhook.neighbour_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 1.5, Better: "lower", On: b.on,
+		Note: fmt.Sprintf("p99 from planning to receipt of %d healthy endpoints beside %d that misbehave, each in another way, / alone; %d deliveries a second to each; windows of %s in turn",
+			healthy, len(ways), paced, b.window),
+		Seconds: 2 * float64(b.runs) * b.window.Seconds(), Runs: runs,
+	}}, nil
+}
+
+type windows struct {
+	bed     *bed
+	planner *planner
+	member  *fleet.Member
+}
+
+// pause stops what is sent to the misbehaving endpoints, or lets it go on: what waits for them does so in both windows.
+func (w *windows) pause(ctx context.Context, paused bool) error {
+	conn, err := w.planner.fleet.Dial(w.planner.fleet.Configuration())
+	if err != nil {
+		return err
+	}
+	service := configv1.NewEndpointServiceClient(conn)
+	for i := range ways {
+		_, err := service.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{
+			Endpoint:   &configv1.Endpoint{Name: endpoint(healthy + i), Paused: paused, Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE},
+			UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"paused", "status"}},
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return pause(ctx, 3*time.Second) // in force
+}
+
+// window plans at a pace for the first n endpoints, and returns the p99 of the healthy ones.
+func (w *windows) window(ctx context.Context, n int, length time.Duration) (time.Duration, error) {
+	if _, err := w.bed.receiver.ages(); err != nil {
+		return 0, err
+	}
+	producer := w.planner.fleet.Client.NewProducer()
+	began := time.Now()
+	planned, step := 0, 10*time.Millisecond
+	sent := 0
+	for due := time.Duration(0); due < length; due += step {
+		if wait := due - time.Since(began); wait > 0 {
+			if err := pause(ctx, wait); err != nil {
+				return 0, err
+			}
+		}
+		var batch []stream.Record
+		for ; planned < int(due.Seconds()*float64(n*paced)); planned++ {
+			i := planned % n
+			if i < healthy {
+				sent++
+			}
+			r, err := w.planner.next(i)
+			if err != nil {
+				return 0, err
+			}
+			batch = append(batch, r)
+		}
+		if len(batch) == 0 {
+			continue
+		}
+		if err := producer.Produce(ctx, batch...); err != nil {
+			return 0, err
+		}
+	}
+	if err := producer.Close(ctx); err != nil {
+		return 0, err
+	}
+	var ages []time.Duration
+	for patience := time.Now().Add(time.Minute); len(ages) < sent; {
+		if time.Now().After(patience) {
+			return 0, fmt.Errorf("%d of %d deliveries to healthy endpoints came", len(ages), sent)
+		}
+		more, err := w.bed.receiver.ages()
+		if err := errors.Join(err, pause(ctx, 100*time.Millisecond)); err != nil {
+			return 0, err
+		}
+		ages = append(ages, more...)
+	}
+	if len(ages) > sent {
+		return 0, fmt.Errorf("%d deliveries came, %d were planned, and nothing was killed", len(ages), sent)
+	}
+	return p99(ages), nil
+}
+
+func p99(all []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(all))[len(all)*99/100]
+}

@@ -1,0 +1,208 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+// described is the first line that a receiver's process prints.
+type described struct {
+	URL, Authority, Secret string
+	Ports                  []uint32
+}
+
+// receive is the receiver's process: it counts requests below /e/, keeps how old the deliveries of /h/ are when they come,
+// and misbehaves below /bad/. Standard input ends it.
+func receive(ctx context.Context) error {
+	h := &handler{}
+	r, err := fleet.StartReceiver(ctx, h, func(s *http.Server) {
+		s.TLSNextProto = map[string]func(*http.Server, *tls.Conn, http.Handler){} // HTTP/1.1 alone
+	})
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(described{r.URL(""), r.Authority, r.Secret, r.Policy().GetPorts()}); err != nil {
+		return err
+	}
+	_, _ = io.Copy(io.Discard, os.Stdin)
+	return r.Close()
+}
+
+type handler struct {
+	count atomic.Int64
+	mu    sync.Mutex
+	ages  []time.Duration
+}
+
+// ServeHTTP answers.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return
+	}
+	switch part, rest, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/"); part {
+	case "e":
+		h.count.Add(1)
+	case "h":
+		h.count.Add(1)
+		// The body begins with its time, see payload.
+		if len(body) > 30 {
+			if ns, err := strconv.ParseInt(string(body[6:25]), 10, 64); err == nil {
+				h.mu.Lock()
+				h.ages = append(h.ages, time.Since(time.Unix(0, ns)))
+				h.mu.Unlock()
+			}
+		}
+	case "bad":
+		misbehave(w, r, rest)
+		return
+	case "count":
+		fmt.Fprint(w, h.count.Load())
+		return
+	case "ages":
+		h.mu.Lock()
+		ages := h.ages
+		h.ages = nil
+		h.mu.Unlock()
+		for _, a := range ages {
+			_ = binary.Write(w, binary.BigEndian, int64(a))
+		}
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// ways in which an endpoint misbehaves: thirty, by the answer and how it comes.
+var ways = []string{
+	"hang", "hang-after-header", "drip", "close", "half", "endless", "many-headers",
+	"300", "301", "302", "304", "307", "308",
+	"400", "401", "403", "404", "405", "409", "410", "422", "429", "429-later", "500", "501", "502", "503", "503-later", "504", "599",
+}
+
+func misbehave(w http.ResponseWriter, r *http.Request, way string) {
+	way, later := strings.CutSuffix(way, "-later")
+	if status, err := strconv.Atoi(way); err == nil {
+		if later {
+			w.Header().Set("Retry-After", "3")
+		}
+		w.Header().Set("Location", "https://127.0.0.1/elsewhere")
+		w.WriteHeader(status)
+		return
+	}
+	flush := http.NewResponseController(w).Flush
+	switch way {
+	case "hang":
+		<-r.Context().Done()
+	case "hang-after-header":
+		_ = flush()
+		<-r.Context().Done()
+	case "close":
+		panic(http.ErrAbortHandler)
+	case "half":
+		w.Header().Set("Content-Length", "1000")
+		_, _ = w.Write(make([]byte, 100))
+		panic(http.ErrAbortHandler)
+	case "many-headers":
+		for i := range 2000 {
+			w.Header().Set(fmt.Sprintf("X-Header-%d", i), strings.Repeat("x", 1000))
+		}
+	case "drip", "endless":
+		size, pause := 1, 200*time.Millisecond
+		if way == "endless" {
+			size, pause = 16<<10, 5*time.Millisecond
+		}
+		tick := time.NewTicker(pause)
+		defer tick.Stop()
+		for {
+			if _, err := w.Write(make([]byte, size)); err != nil || flush() != nil {
+				return
+			}
+			select {
+			case <-tick.C:
+			case <-r.Context().Done():
+				return
+			}
+		}
+	}
+}
+
+// receiver is the process, as this one sees it.
+type receiver struct {
+	described
+	cmd    *exec.Cmd
+	in     io.Closer
+	client *http.Client
+}
+
+func startReceiver(ctx context.Context) (*receiver, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	r := &receiver{cmd: exec.CommandContext(ctx, self, "receive")}
+	r.cmd.Stderr = os.Stderr
+	in, inErr := r.cmd.StdinPipe()
+	out, outErr := r.cmd.StdoutPipe()
+	if err := errors.Join(inErr, outErr); err != nil {
+		return nil, err
+	}
+	r.in = in
+	if err := r.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := json.NewDecoder(out).Decode(&r.described); err != nil {
+		return nil, errors.Join(fmt.Errorf("start receiver: %w", err), r.stop())
+	}
+	r.client, err = trusting(r.Authority, 2)
+	return r, err
+}
+
+func (r *receiver) stop() error { return errors.Join(r.in.Close(), r.cmd.Wait()) }
+
+func (r *receiver) get(path string) ([]byte, error) {
+	res, err := r.client.Get(r.URL + path) //nolint:noctx // on loopback, with the client's time limit
+	if err != nil {
+		return nil, err
+	}
+	defer res.Body.Close()
+	return io.ReadAll(res.Body)
+}
+
+// count is how many deliveries came.
+func (r *receiver) count() (int64, error) {
+	text, err := r.get("/count")
+	if err != nil {
+		return 0, err
+	}
+	return strconv.ParseInt(string(text), 10, 64)
+}
+
+// ages are those of the deliveries to /h/ since the last call, sorted.
+func (r *receiver) ages() ([]time.Duration, error) {
+	raw, err := r.get("/ages")
+	if err != nil {
+		return nil, err
+	}
+	var all []time.Duration
+	for ; len(raw) >= 8; raw = raw[8:] {
+		all = append(all, time.Duration(binary.BigEndian.Uint64(raw)))
+	}
+	slices.Sort(all)
+	return all, nil
+}

@@ -1,0 +1,267 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/stream"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
+)
+
+// installation is a fleet with config running, and n endpoints at the receiver with a path each.
+func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i int) string) (f *fleet.Fleet, revision int64, err error) {
+	b.fleets++
+	f, err = fleet.Open(ctx, fleet.Config{
+		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(b.dir, fmt.Sprint("fleet-", b.fleets)),
+		Partitions: b.partitions, Binaries: filepath.Join(b.dir, "bin"),
+	})
+	if err != nil {
+		return nil, 0, err
+	}
+	if _, err := f.Start(ctx, "config"); err != nil {
+		return nil, 0, errors.Join(err, f.Close(ctx))
+	}
+	policy := &configv1.OutboundPolicy{Ports: b.receiver.Ports, Networks: []string{"127.0.0.0/8"}}
+	if _, err = f.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: policy}); err != nil {
+		return nil, 0, errors.Join(err, f.Close(ctx))
+	}
+	for i := range n {
+		revision, err = f.Configure(ctx, &configv1.Endpoint{
+			Name: endpoint(i), Url: b.receiver.URL + path(i), Secrets: []string{b.receiver.Secret}, CaCertificates: b.receiver.Authority,
+			Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE, Concurrency: int32(concurrency),
+		})
+		if err != nil {
+			return nil, 0, errors.Join(err, f.Close(ctx))
+		}
+	}
+	return f, revision, nil
+}
+
+func endpoint(i int) string { return fmt.Sprintf("tenants/acme/endpoints/e%d", i) }
+
+// planner makes deliveries in order of their keys.
+type planner struct {
+	fleet    *fleet.Fleet
+	revision int64
+	n        int
+	lanes    map[string]*delivery.Delivery
+}
+
+// subjects is how many ordering keys an endpoint has.
+const subjects = 500
+
+// next is a delivery of some 600 bytes of body to an endpoint.
+func (p *planner) next(i int) (stream.Record, error) {
+	p.n++
+	now := time.Now()
+	d := &delivery.Delivery{
+		Tenant: "acme", Notification: "each", NotificationVersion: 1, Action: "notify", Endpoint: endpoint(i), Ordered: true, Sequence: 1,
+		Event: delivery.EventReference{
+			Source: "bench", ID: strconv.Itoa(p.n), Type: "usage.charged", Subject: fmt.Sprintf("4479%08d", p.n%subjects), Time: now, Topic: "events.ordered",
+		},
+		ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, `{"t":"%019d","padding":"%0570d"}`, now.UnixNano(), p.n),
+		PlannedAt: now, Revision: p.revision,
+	}
+	d.ID = delivery.NewID(now, d.Tenant, d.Event.Source, d.Event.Subject, d.Event.ID, d.Notification, d.Action, "", d.Endpoint)
+	lane := d.Endpoint + d.Event.Subject
+	if before := p.lanes[lane]; before != nil {
+		d.Sequence, d.Previous = before.Sequence+1, before.ID
+	}
+	p.lanes[lane] = &delivery.Delivery{ID: d.ID, Sequence: d.Sequence}
+	return d.Record(p.fleet.Client.Topic("deliveries.webhook"))
+}
+
+// plan puts n deliveries on the topic, for endpoints in turn.
+func (p *planner) plan(ctx context.Context, n, endpoints int) error {
+	producer := p.fleet.Client.NewProducer()
+	var batch []stream.Record
+	for i := range n {
+		r, err := p.next(i % endpoints)
+		if err != nil {
+			return err
+		}
+		if batch = append(batch, r); len(batch) == 5000 || i == n-1 {
+			if err := producer.Produce(ctx, batch...); err != nil {
+				return err
+			}
+			batch = batch[:0]
+		}
+	}
+	return producer.Close(ctx)
+}
+
+// measured is one run.
+type measured struct {
+	perSecond float64
+	cpu       time.Duration // of the sender's process, a delivery
+}
+
+// mostPerSecond bounds what is planned for a run.
+const mostPerSecond = 20_000
+
+// service measures the webhook service over a number of endpoints.
+func (b *bed) service(ctx context.Context, endpoints, concurrency int, length time.Duration) (out measured, f *fleet.Fleet, err error) {
+	f, revision, err := b.installation(ctx, endpoints, concurrency, func(i int) string { return fmt.Sprint("/e/e", i) })
+	if err != nil {
+		return out, nil, err
+	}
+	total := int(mostPerSecond * (b.warmUp + length).Seconds())
+	p := &planner{fleet: f, revision: revision, lanes: map[string]*delivery.Delivery{}}
+	if err := p.plan(ctx, total, endpoints); err != nil {
+		return out, f, err
+	}
+	m, err := f.Start(ctx, "webhook")
+	if err != nil {
+		return out, f, err
+	}
+	out, err = b.watch(ctx, length, m.Processor)
+	if err != nil {
+		return out, f, err
+	}
+	return out, f, m.Stop(ctx)
+}
+
+// watch measures between warm-up and the end of length, while deliveries come.
+func (b *bed) watch(ctx context.Context, length time.Duration, processor func() (time.Duration, error)) (out measured, err error) {
+	before, err := b.receiver.count()
+	if err != nil {
+		return out, err
+	}
+	first := time.Now()
+	for n := before; n == before; { // the first one came
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return out, err
+		}
+		if time.Since(first) > time.Minute {
+			return out, errors.New("no delivery came within a minute")
+		}
+		if n, err = b.receiver.count(); err != nil {
+			return out, err
+		}
+	}
+	if err := pause(ctx, b.warmUp); err != nil {
+		return out, err
+	}
+	from, err := b.receiver.count()
+	began := time.Now()
+	cpuFrom, cpuErr := processor()
+	if err := errors.Join(err, cpuErr, pause(ctx, length)); err != nil {
+		return out, err
+	}
+	to, err := b.receiver.count()
+	took := time.Since(began)
+	cpuTo, cpuErr := processor()
+	if err := errors.Join(err, cpuErr); err != nil {
+		return out, err
+	}
+	if to == from {
+		return out, errors.New("nothing was delivered while it was measured")
+	}
+	out.perSecond = float64(to-from) / took.Seconds()
+	out.cpu = (cpuTo - cpuFrom) / time.Duration(to-from)
+	return out, nil
+}
+
+func pause(ctx context.Context, d time.Duration) error {
+	select {
+	case <-time.After(d):
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// throughput measures the service and then, on the same log, the bare loop.
+func (b *bed) throughput(ctx context.Context) ([]figure.Figure, error) {
+	var rates, ratios []float64
+	var runs []string
+	for i := range b.runs {
+		ours, f, err := b.service(ctx, b.endpoints, max(1, b.connections/b.endpoints), b.length)
+		if err != nil {
+			return nil, errors.Join(err, closing(ctx, f))
+		}
+		bare, err := b.bare(ctx, f)
+		if err := errors.Join(err, closing(ctx, f)); err != nil {
+			return nil, err
+		}
+		rates, ratios = append(rates, ours.perSecond), append(ratios, ours.perSecond/bare.perSecond)
+		runs = append(runs, fmt.Sprintf("%.0f/s, %s of processor time each; bare %.0f/s, %s each", ours.perSecond, ours.cpu, bare.perSecond, bare.cpu))
+		report("run %d: %s", i+1, runs[i])
+	}
+	note := fmt.Sprintf("%d endpoints, %d connections in all, %d ordering keys each, 600 bytes of body over TLS; one process of the service; the bare loop fetches, signs, posts, produces an attempt of %d bytes and writes to Redis once a group, without order or limits; the receiver is a process of its own on the same machine",
+		b.endpoints, b.connections, subjects, attemptBytes)
+	figures := []figure.Figure{
+		{Name: "webhook.deliveries_per_second", Value: figure.Round(figure.Median(rates)), Unit: "deliveries/s", Goal: 12_000},
+		{Name: "webhook.floor_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 0.8},
+	}
+	for i := range figures {
+		f := &figures[i]
+		f.Better, f.On, f.Note, f.Seconds, f.Runs = "higher", b.on, note, float64(b.runs)*b.length.Seconds(), runs
+	}
+	return figures, nil
+}
+
+func closing(ctx context.Context, f *fleet.Fleet) error {
+	if f == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	defer cancel()
+	return f.Close(ctx)
+}
+
+func (b *bed) bare(ctx context.Context, f *fleet.Fleet) (measured, error) {
+	client, err := trusting(b.receiver.Authority, b.connections)
+	if err != nil {
+		return measured{}, err
+	}
+	secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(b.receiver.Secret, "whsec_"))
+	if err != nil {
+		return measured{}, err
+	}
+	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
+	defer store.Close() //nolint:errcheck // each write was answered
+	running, cancel := context.WithCancel(ctx)
+	defer cancel()
+	j := &bareJob{fleet: f, redis: store, client: client, url: b.receiver.URL, secret: webhook.Secret(secret), workers: b.connections}
+	ended := make(chan error, 1)
+	go func() { ended <- j.run(running, b.partitions) }()
+	out, err := b.watch(ctx, b.length, own)
+	cancel()
+	return out, errors.Join(err, <-ended)
+}
+
+// own is the processor time of this process.
+func own() (time.Duration, error) { return fleet.Processor(os.Getpid()) }
+
+// growth measures with more and more endpoints.
+func (b *bed) growth(ctx context.Context) ([]figure.Figure, error) {
+	var runs []string
+	var last float64
+	for _, n := range []int{1, 10, 1_000, 10_000} {
+		out, f, err := b.service(ctx, n, 64, b.length/2)
+		if err := errors.Join(err, closing(ctx, f)); err != nil {
+			return nil, err
+		}
+		runs = append(runs, fmt.Sprintf("%d endpoints: %.0f/s, %s of processor time each", n, out.perSecond, out.cpu))
+		last = out.perSecond
+		report("%s", runs[len(runs)-1])
+	}
+	return []figure.Figure{{
+		Name: "webhook.deliveries_per_second_10000_endpoints", Value: figure.Round(last), Unit: "deliveries/s", Goal: 0, Better: "higher",
+		On: b.on, Note: "no goal; 64 connections an endpoint at most: " + strings.Join(runs, "; "), Seconds: (b.length / 2).Seconds(),
+	}}, nil
+}
