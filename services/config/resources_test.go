@@ -8,7 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/fault"
 
 	"google.golang.org/genproto/googleapis/type/money"
@@ -21,15 +21,7 @@ import (
 
 func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
 	const path = "../../deploy/config/config.yaml"
-	cfg := DefaultConfig()
-	cfg.Database.Path, cfg.GRPC.Listen, cfg.GRPC.CallTimeout, cfg.Admin.Listen = "", "", 0, ""
-	if err := daemon.Load(path, nil, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	cfg.GRPC.KeyHashes, cfg.GRPC.ServiceKeyHashes = nil, nil // the file has empty lists
-	if diff := cmp.Diff(DefaultConfig(), cfg); diff != "" {
-		t.Error(diff)
-	}
+	frametest.ShippedFile(t, "config", DefaultConfig())
 	content, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)

@@ -7,25 +7,13 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// The file in deploy is what an operator starts from: everything in it is what the program has by itself.
-func TestConfig_DeployedFileHasTheDefaults(t *testing.T) {
-	t.Parallel()
-	cfg := DefaultConfig()
-	if err := daemon.Load(filepath.Join("..", "..", "deploy", "config", "ingest.yaml"), nil, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(DefaultConfig(), cfg, cmpopts.IgnoreFields(stream.Config{}, "Dial"),
-		cmpopts.EquateEmpty()); diff != "" {
-		t.Error(diff)
-	}
+func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
+	frametest.ShippedFile(t, "ingest", DefaultConfig())
 }
 
 func TestConfig_ListsEveryViolation(t *testing.T) {

@@ -1,27 +1,15 @@
 package safeguard
 
 import (
-	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 )
 
-// The file in deploy is what an operator starts from: everything in it is what the program has by itself.
-func TestConfig_DeployedFileHoldsTheDefaults(t *testing.T) {
-	t.Parallel()
-	cfg := DefaultConfig()
-	if err := daemon.Load(filepath.Join("..", "..", "deploy", "config", "safeguard.yaml"), nil, &cfg); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(DefaultConfig(), cfg, cmpopts.IgnoreFields(stream.Config{}, "Dial"), cmpopts.EquateEmpty()); diff != "" {
-		t.Error(diff)
-	}
+func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
+	frametest.ShippedFile(t, "safeguard", DefaultConfig())
 }
 
 func TestConfig_NamesEveryViolation(t *testing.T) {

@@ -4,21 +4,11 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
-
-	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 )
 
 func TestConfig_ShippedFileIsTheDefaults(t *testing.T) {
-	var got Config
-	if err := daemon.Load("../../deploy/config/trigger.yaml", nil, &got); err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(DefaultConfig(), got, cmpopts.IgnoreFields(stream.Config{}, "TLS", "Dial"), cmpopts.EquateEmpty()); diff != "" {
-		t.Error(diff)
-	}
+	frametest.ShippedFile(t, "trigger", DefaultConfig())
 }
 
 func TestConfig_ListsEveryViolation(t *testing.T) {

@@ -74,7 +74,7 @@ var authOf = map[string]*configv1.EndpointAuth{
 	"TRANSATEL":          {Auth: &configv1.EndpointAuth_Header{Header: &configv1.HeaderAuth{Name: "X-Api-Key", Value: "hush"}}},
 }
 
-// One event, planned for an endpoint of each profile, arrives as each profile says, during a rotation of secrets.
+// One event, planned for an endpoint of each profile, arrives in the form of its profile, during a rotation of secrets.
 func TestProfiles_ArriveAsTheyAreSpecified(t *testing.T) {
 	onBeds(t, func(t *testing.T, ctx context.Context, f *fleet.Fleet) {
 		arrived := make(chan struct {
