@@ -19,6 +19,9 @@ func TestGap_IsAnIncidentUntilAccepted(t *testing.T) {
 	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
 	d.Work()
 	at := d.Watermark().Offset
+	if d.Worked != at {
+		t.Errorf("worked to %d of %d", d.Worked, at)
+	}
 	d.Accept(usage("3", "44", 5, d.Now), usage("4", "44", 6, d.Now), usage("5", "44", 7, d.Now))
 	d.Log().Trim(at + 2)
 	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
@@ -34,6 +37,10 @@ func TestGap_IsAnIncidentUntilAccepted(t *testing.T) {
 	d.Accept(fold.NewGap(&controlv1.Gap{Domain: "other", FromOffset: at, ToOffset: at + 2}, d.Now))
 	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
 		t.Fatalf("another domain's gap was taken: %v", err)
+	}
+	// It was read to its end meanwhile, for a person's word; nothing of it was worked, and its lag says so.
+	if d.Worked != at {
+		t.Errorf("worked to %d, the gap begins at %d", d.Worked, at)
 	}
 	d.Accept(fold.NewGap(&controlv1.Gap{Domain: d.Partition().Domain, FromOffset: at, ToOffset: at + 2, Who: "ops", Why: "disk"}, d.Now))
 	d.Work()

@@ -26,8 +26,8 @@ type Partition[B, C any] struct {
 	Newest int64
 	// Missing is what is answered instead of a revision that can't be had, by its number.
 	Missing map[int64]error
-	// Committed is the group's offset.
-	Committed int64
+	// Committed is the group's offset, Worked the one that the log's lag goes by.
+	Committed, Worked int64
 	// Incidents are those that stand, by code.
 	Incidents map[string]error
 	// Limits may change the owner's configuration before it runs.
@@ -270,7 +270,7 @@ func (l *stepLog[B, C]) Incident(code string, _ int64, err error) { l.d.Incident
 // Report implements state.Log.
 func (l *stepLog[B, C]) Report(code string, _ int64, err error) { l.d.Incidents[code] = err }
 func (l *stepLog[B, C]) Progress()                              {}
-func (l *stepLog[B, C]) Worked(int64)                           {}
+func (l *stepLog[B, C]) Worked(offset int64)                    { l.d.Worked = offset }
 func (l *stepLog[B, C]) Settle(code string)                     { delete(l.d.Incidents, code) }
 
 // Wait ends like a log at whose end nothing happens any more.
