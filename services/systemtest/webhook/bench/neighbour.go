@@ -35,7 +35,7 @@ func (b *bed) neighbour(ctx context.Context) (_ []figure.Figure, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closing(ctx, f)) }()
-	w := &windows{bed: b, planner: &planner{fleet: f, revision: revision, lanes: map[string]*delivery.Delivery{}}}
+	w := &windows{bed: b, planner: &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}}
 	if w.member, err = f.Start(ctx, "webhook"); err != nil {
 		return nil, err
 	}

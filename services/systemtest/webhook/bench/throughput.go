@@ -57,7 +57,7 @@ type planner struct {
 	fleet    *fleet.Fleet
 	revision int64
 	n        int
-	lanes    map[string]*delivery.Delivery
+	keys    map[string]*delivery.Delivery
 }
 
 // subjects is how many ordering keys an endpoint has.
@@ -76,11 +76,11 @@ func (p *planner) next(i int) (stream.Record, error) {
 		PlannedAt: now, Revision: p.revision,
 	}
 	d.ID = delivery.NewID(now, d.Tenant, d.Event.Source, d.Event.Subject, d.Event.ID, d.Notification, d.Action, "", d.Endpoint)
-	lane := d.Endpoint + d.Event.Subject
-	if before := p.lanes[lane]; before != nil {
+	key := d.Endpoint + d.Event.Subject
+	if before := p.keys[key]; before != nil {
 		d.Sequence, d.Previous = before.Sequence+1, before.ID
 	}
-	p.lanes[lane] = &delivery.Delivery{ID: d.ID, Sequence: d.Sequence}
+	p.keys[key] = &delivery.Delivery{ID: d.ID, Sequence: d.Sequence}
 	return d.Record(p.fleet.Client.Topic("deliveries.webhook"))
 }
 
@@ -119,7 +119,7 @@ func (b *bed) service(ctx context.Context, endpoints, concurrency int, length ti
 		return out, nil, err
 	}
 	total := int(mostPerSecond * (b.warmUp + length).Seconds())
-	p := &planner{fleet: f, revision: revision, lanes: map[string]*delivery.Delivery{}}
+	p := &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
 	if err := p.plan(ctx, total, endpoints); err != nil {
 		return out, f, err
 	}
