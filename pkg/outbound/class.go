@@ -71,6 +71,9 @@ func (c *Client) classOf(ctx context.Context, err error, w *stopwatch) Class {
 	case timedOut(err):
 		return ClassTimeout
 	}
+	if _, ok := errors.AsType[errStatus](err); ok {
+		return ClassProtocol
+	}
 	reset, isReset := errors.AsType[streamError](err)
 	switch {
 	case w.tlsFailed:

@@ -71,7 +71,8 @@ func credentialsOf(e *webhook.Endpoint) (credentials, error) {
 		}
 	}
 	for _, s := range e.Secrets {
-		c.secrets = append(c.secrets, webhook.NewSecret(s))
+		text := webhook.NewSecret(s)
+		c.secrets = append(c.secrets, text, text[strings.IndexByte(text, '_')+1:])
 	}
 	c.secrets = slices.DeleteFunc(c.secrets, func(s string) bool { return len(s) < shortestSecret })
 	// One that holds another goes first.
