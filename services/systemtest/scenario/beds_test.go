@@ -4,8 +4,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
 
 	"context"
+	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,6 +28,30 @@ const patience = 4 * time.Minute
 // names of the services, in the order of an event's journey behind configuration.
 var names = []string{"config", "ingest", "safeguard", "trigger", "webhook"}
 
+// binaries are the services' programs, built once for all scripts.
+var binaries = sync.OnceValues(func() (dir string, err error) {
+	if dir, err = os.MkdirTemp("", "scenario"); err != nil {
+		return "", err
+	}
+	built = dir
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	return dir, fleet.Build(ctx, dir, names...)
+})
+
+// built is the folder of the binaries, once there is one.
+var built string
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if built != "" {
+		if err := os.RemoveAll(built); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+	}
+	os.Exit(code)
+}
+
 // onBeds runs a script with every service in this process on embedded servers, and with processes on real ones.
 func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
 	run := func(name string, cfg fleet.Config) {
@@ -34,8 +60,8 @@ func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *flee
 			defer cancel()
 			cfg.Dir, cfg.Partitions = t.TempDir(), 8
 			if name == "processes" {
-				cfg.Binaries = t.TempDir()
-				if err := fleet.Build(ctx, cfg.Binaries, names...); err != nil {
+				var err error
+				if cfg.Binaries, err = binaries(); err != nil {
 					t.Fatal(err)
 				}
 			}

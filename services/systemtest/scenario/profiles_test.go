@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -131,6 +132,40 @@ func startProfiles(t *testing.T, ctx context.Context, f *fleet.Fleet, receiver *
 			Actions: []*configv1.Action{action},
 		})
 	}
+	members := startAll(t, ctx, f, resources...)
+	conn, err := f.Dial(members["ingest"].Address("grpc"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T) {
+		t.Helper()
+		publishClient(t, ctx, conn, "c 1")
+	}
+}
+
+// publishClient publishes a client.updated of client 42.
+func publishClient(t *testing.T, ctx context.Context, conn grpc.ClientConnInterface, id string) {
+	t.Helper()
+	data, err := anypb.New(&eventv1.ClientChanged{
+		Client:        &eventv1.Account{Id: "42", Name: "Zoë", Balance: &money.Money{CurrencyCode: "EUR"}},
+		Contact:       &eventv1.Contact{Email: "zoe@example.com"},
+		ChangedFields: []string{"balance"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = ingestv1.NewIngestServiceClient(conn).Publish(ctx, &ingestv1.PublishRequest{Event: &eventv1.Event{
+		Id: id, Source: "crm", Type: "client.updated", Tenant: "acme", Subject: "client/42", Correlation: "order-7", Data: data,
+		Time: timestamppb.New(time.Date(2026, 3, 14, 12, 0, 0, 123_000_000, time.UTC)),
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// startAll configures an installation, starts every service, and returns once all are ready and work by the configuration.
+func startAll(t *testing.T, ctx context.Context, f *fleet.Fleet, resources ...proto.Message) map[string]*fleet.Member {
+	t.Helper()
 	members := map[string]*fleet.Member{}
 	var revision int64
 	for _, name := range names {
@@ -152,28 +187,7 @@ func startProfiles(t *testing.T, ctx context.Context, f *fleet.Fleet, receiver *
 	if err := f.AwaitRevision(ctx, stream.EventsOrdered, revision); err != nil {
 		t.Fatal(err)
 	}
-	conn, err := f.Dial(members["ingest"].Address("grpc"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return func(t *testing.T) {
-		t.Helper()
-		data, err := anypb.New(&eventv1.ClientChanged{
-			Client:        &eventv1.Account{Id: "42", Name: "Zoë", Balance: &money.Money{CurrencyCode: "EUR"}},
-			Contact:       &eventv1.Contact{Email: "zoe@example.com"},
-			ChangedFields: []string{"balance"},
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		_, err = ingestv1.NewIngestServiceClient(conn).Publish(ctx, &ingestv1.PublishRequest{Event: &eventv1.Event{
-			Id: "c 1", Source: "crm", Type: "client.updated", Tenant: "acme", Subject: "client/42", Correlation: "order-7", Data: data,
-			Time: timestamppb.New(time.Date(2026, 3, 14, 12, 0, 0, 123_000_000, time.UTC)),
-		}})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	return members
 }
 
 func checkProfile(t *testing.T, profile string, r received, receiver *fleet.Receiver) {
