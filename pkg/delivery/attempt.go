@@ -13,13 +13,13 @@ import (
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
-// attemptMessage is the record of an attempt, or of a settlement without a request (number 0, o nil), made by the owner
+// AttemptMessage is the record of an attempt, or of a settlement without a request (number 0, o nil), made by the owner
 // of a token.
-func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byte) *deliveryv1.Attempt {
+func AttemptMessage(d *Delivery, number int, o *Outcome, v Decision, owner []byte) *deliveryv1.Attempt {
 	m := &deliveryv1.Attempt{
 		Delivery: d.ID, Tenant: d.Tenant, Endpoint: d.Endpoint, Notification: d.Notification,
 		Topic: d.Topic, Partition: d.Partition, Offset: d.Offset, Number: int32(number),
-		NextAttempt: stamp(v.next), Settlement: deliveryv1.Settlement(v.settlement), Reason: v.reason, ReplayJob: d.ReplayJob,
+		NextAttempt: stamp(v.Next), Settlement: deliveryv1.Settlement(v.Settlement), Reason: v.Reason, ReplayJob: d.ReplayJob,
 		Owner: owner, PlannedAt: stamp(d.PlannedAt), Sequence: d.Sequence, Previous: d.Previous,
 	}
 	if o == nil {
@@ -42,7 +42,7 @@ func attemptMessage(d *Delivery, number int, o *Outcome, v decision, owner []byt
 }
 
 // TestAttempt is the attempt of a delivery that stands in no log: it settles nothing, and no other follows.
-func TestAttempt(d *Delivery, o *Outcome) *deliveryv1.Attempt { return attemptMessage(d, 1, o, decision{}, nil) }
+func TestAttempt(d *Delivery, o *Outcome) *deliveryv1.Attempt { return AttemptMessage(d, 1, o, Decision{}, nil) }
 
 func phasesMessage(p Phases) *deliveryv1.Phases {
 	part := func(d time.Duration) *durationpb.Duration {
@@ -54,8 +54,8 @@ func phasesMessage(p Phases) *deliveryv1.Phases {
 	return &deliveryv1.Phases{Dns: part(p.DNS), Connect: part(p.Connect), Tls: part(p.TLS), Wait: part(p.Wait), Total: part(p.Total)}
 }
 
-// attemptRecord is the record of an attempt. It has the key and the partition number of its delivery.
-func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
+// AttemptRecord is the record of an attempt. It has the key and the partition number of its delivery.
+func AttemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
 	value, err := proto.Marshal(m)
 	if err != nil {
 		return stream.Record{}, fmt.Errorf("encode attempt %d of %s: %w", m.GetNumber(), d.ID, err)
@@ -67,8 +67,8 @@ func attemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at 
 	}, nil
 }
 
-// deadRecord is the dead letter of a delivery.
-func deadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
+// DeadRecord is the dead letter of a delivery.
+func DeadRecord(topic, source string, d *Delivery, last *deliveryv1.Attempt, at time.Time) (stream.Record, error) {
 	value, err := proto.Marshal(&deliveryv1.DeadLetter{Delivery: d.message(), LastAttempt: last})
 	if err != nil {
 		return stream.Record{}, fmt.Errorf("encode dead letter of %s: %w", d.ID, err)

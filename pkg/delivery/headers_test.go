@@ -25,11 +25,11 @@ func TestRecord_HeadersNameTenantAndCorrelation(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	attempt, err := attemptRecord("attempts", "tollgate/webhook", read, &deliveryv1.Attempt{Number: 1}, at)
+	attempt, err := AttemptRecord("attempts", "tollgate/webhook", read, &deliveryv1.Attempt{Number: 1}, at)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dead, err := deadRecord("dead", "tollgate/webhook", read, nil, at)
+	dead, err := DeadRecord("dead", "tollgate/webhook", read, nil, at)
 	if err != nil {
 		t.Fatal(err)
 	}

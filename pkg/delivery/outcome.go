@@ -65,13 +65,13 @@ const (
 	FaultThrottled
 )
 
-var faultNames = [...]string{"receiver", "receiver", "ours", "slow", "gone", "throttled"}
+var FaultNames = [...]string{"receiver", "receiver", "ours", "slow", "gone", "throttled"}
 
 // String is a lower-case word; it is also the label of metrics.
-func (f Fault) String() string { return faultNames[f] }
+func (f Fault) String() string { return FaultNames[f] }
 
-// shows is what an attempt shows of its endpoint.
-func (o *Outcome) shows() health.Kind {
+// Shows is what an attempt shows of its endpoint.
+func (o *Outcome) Shows() health.Kind {
 	switch {
 	case o.Result == Accepted:
 		return health.Success
@@ -112,15 +112,15 @@ var settlementNames = [...]string{"unsettled", "delivered", "dead", "expired", "
 // String is a lower-case word; it is also the label of metrics.
 func (s Settlement) String() string { return settlementNames[s] }
 
-// undelivered reports a settlement without a receipt by the receiver.
-func (s Settlement) undelivered() bool { return s != Unsettled && s != Delivered }
+// Undelivered reports a settlement without a receipt by the receiver.
+func (s Settlement) Undelivered() bool { return s != Unsettled && s != Delivered }
 
-// decision is what follows from an attempt.
-type decision struct {
-	settlement Settlement
-	// next is the time of the next attempt where the delivery is unsettled: wait after the attempt ended.
-	next time.Time
-	wait time.Duration
-	// reason of an undelivered settlement, from a closed set.
-	reason string
+// Decision is what follows from an attempt.
+type Decision struct {
+	Settlement Settlement
+	// Next is the time of the next attempt where the delivery is unsettled: wait after the attempt ended.
+	Next time.Time
+	Wait time.Duration
+	// Reason of an undelivered settlement, from a closed set.
+	Reason string
 }

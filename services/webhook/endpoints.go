@@ -16,6 +16,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/loop"
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
@@ -118,7 +119,7 @@ type directory struct {
 	denied []netip.Prefix
 	// keep learns which identities the endpoints of a new revision have.
 	keep   func(map[outbound.Key]bool)
-	health delivery.Health
+	health loop.Health
 	log    *zap.Logger
 
 	// snapshot is the newest revision read; of SendTest.
@@ -137,7 +138,7 @@ type revisions interface {
 	Changed() <-chan struct{}
 }
 
-func newDirectory(source revisions, denied []netip.Prefix, keep func(map[outbound.Key]bool), health delivery.Health, log *zap.Logger) *directory {
+func newDirectory(source revisions, denied []netip.Prefix, keep func(map[outbound.Key]bool), health loop.Health, log *zap.Logger) *directory {
 	return &directory{source: source, denied: denied, keep: keep, health: health, log: log, changed: make(chan struct{})}
 }
 

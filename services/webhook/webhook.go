@@ -12,7 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
-	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/loop"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -25,7 +25,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 	if err != nil {
 		return err
 	}
-	metrics, err := delivery.NewMetrics(env.Metrics, env.Name)
+	metrics, err := loop.NewMetrics(env.Metrics, env.Name)
 	if err != nil {
 		return err
 	}
@@ -35,7 +35,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) error {
 // endpointWaitingMax is how many deliveries to one endpoint wait as references; those after them wait in the log alone.
 const endpointWaitingMax = 10_000
 
-func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Prefix, metrics *delivery.Metrics) error {
+func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Prefix, metrics *loop.Metrics) error {
 	proxy, err := cfg.Outbound.proxy()
 	if err != nil {
 		return err
@@ -67,14 +67,14 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 	deliveryv1.RegisterTestServiceServer(f.Server, &tests{
 		send: send, snapshot: endpoints.snapshot.Load, denied: denied, clock: f.Clock, underWay: make(chan struct{}, maxTests),
 	})
-	channel := &delivery.Channel{
+	channel := &loop.Channel{
 		Name:  webhook.Channel.Name,
 		Topic: f.Client.Topic(webhook.Channel.Topic), Attempts: f.Client.Topic(stream.DeliveriesAttempts),
 		Dead: f.Client.Topic(stream.DeliveriesDead), Rejected: f.Client.Topic(stream.EventsRejected),
 		Events:  f.Client.Topic(stream.EventsOrdered),
 		Address: f.Server.Advertised(),
 		Store:   f.Store, Directory: endpoints, Sender: send,
-		Slots:    delivery.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
+		Slots:    loop.NewSlots(cfg.Deliveries.InFlight, cfg.Deliveries.UnrecordedResultsMax),
 		Reporter: &reporter{endpoints: configv1.NewEndpointServiceClient(configuration), log: f.Log},
 		Metrics:  metrics, Health: f.Health, Log: f.Log, Clock: f.Clock,
 		SnapshotEvery: time.Minute, MaxAge: cfg.Deliveries.MaxAge, WaitingMax: cfg.Deliveries.WaitingMax, EndpointWaitingMax: endpointWaitingMax,

@@ -1,0 +1,2 @@
+// Package claimlog is Kafka as the owner of a claimed partition uses it.
+package claimlog

@@ -1,0 +1,348 @@
+package loop
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/event"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+)
+
+// Field case 73.
+func TestCircuit_TwelveRefusedBodiesHoldNobody(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			if strings.HasPrefix(d.Event.ID, "refused") {
+				return reply{status: 422, takes: time.Millisecond}
+			}
+			return reply{status: 200, takes: time.Millisecond}
+		})
+		r := sim.start()
+		began := time.Now()
+		for i := range 12 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint("refused", i)))
+		}
+		time.Sleep(20 * time.Second)
+		sim.plan(newDelivery("e1", "13", "thirteen"))
+		time.Sleep(40 * time.Second)
+		var thirteen time.Duration
+		var probes []int64
+		for _, b := range sim.requests("e1", began.Add(500*time.Millisecond)) {
+			if b.at.Sub(began) < 40*time.Second && !strings.HasPrefix(b.name, "thirteen") {
+				probes = append(probes, b.at.Sub(began).Milliseconds()/1000)
+			}
+			if b.name == "thirteen" {
+				thirteen = b.at.Sub(began).Round(time.Second)
+			}
+		}
+		// All twelve were tried when the circuit opened: the first is due again after 4 s.
+		if thirteen != 34*time.Second || !slices.Equal(probes[:4], []int64{4, 6, 10, 18}) {
+			t.Errorf("the thirteenth was sent after %s; probes after %v s", thirteen, probes)
+		}
+		for i := range 300 { // another healthy one a minute
+			sim.plan(newDelivery("e1", "h", fmt.Sprint("healthy", i)))
+			time.Sleep(time.Minute)
+		}
+		r.drain()
+		dead, first := 0, map[string]time.Time{}
+		for _, a := range sim.attempts() {
+			if _, ok := first[a.Delivery]; !ok {
+				first[a.Delivery] = a.Started.AsTime()
+			}
+			if a.Settlement == deliveryv1.Settlement_SETTLEMENT_DEAD {
+				dead++
+				after := a.Started.AsTime().Sub(first[a.Delivery])
+				if a.Reason != "ordering_key_horizon" || after < 55*time.Minute || after > 75*time.Minute {
+					t.Errorf("dead after %s: %s", after, a.Reason)
+				}
+			}
+		}
+		if dead != 12 || len(sim.broker.all(topicDead)) != 12 {
+			t.Errorf("%d of 12 are given up", dead)
+		}
+		for _, e := range sim.events() {
+			if e.Type != eventExhausted {
+				t.Errorf("event %s", e.Type)
+			}
+		}
+		for _, h := range sim.reports {
+			if h.Suspended != "" {
+				t.Errorf("suspended: %+v", h)
+			}
+		}
+	})
+}
+
+func TestCircuit_EndpointThatRefusesEverythingIsAskedOnceInTenMinutes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1", "e2")
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			if d.Endpoint == "e1" {
+				return reply{status: 422, takes: time.Millisecond}
+			}
+			return reply{status: 200, takes: time.Millisecond}
+		})
+		r := sim.start()
+		for i := range 1000 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+			sim.plan(newDelivery("e2", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Hour)
+		from := time.Now()
+		time.Sleep(4 * time.Hour)
+		all := sim.requests("e1", from)
+		if len(all) < 23 || len(all) > 25 {
+			t.Errorf("%d requests in four hours", len(all))
+		}
+		for _, b := range all {
+			if b.n != 1 {
+				t.Errorf("attempt %d is a probe while others were never tried", b.n)
+			}
+		}
+		if n := len(sim.requests("e2", time.Time{})); n != 1000 {
+			t.Errorf("%d of 1,000 requests to its neighbour", n)
+		}
+		r.kill() // the circuit outlives it
+		r = sim.start()
+		from = time.Now()
+		time.Sleep(time.Hour)
+		if n := len(sim.requests("e1", from)); n < 5 || n > 7 {
+			t.Errorf("%d requests in an hour after a kill", n)
+		}
+		from = time.Now().Add(-1)
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} })
+		sim.change("e1", func(t *target) { t.print = 99 }) // another URL
+		time.Sleep(time.Minute)
+		if n := len(sim.requests("e1", from)); n != 1000 {
+			t.Errorf("%d of 1,000 within a minute of a change", n)
+		}
+		r.drain()
+	})
+}
+
+// Field case 72.
+func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.change("e1", func(t *target) { t.activation = 3 })
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 500, takes: time.Millisecond} })
+		r := sim.start()
+		var planned []*delivery.Delivery
+		began := time.Now()
+		for i := range 300 {
+			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%30), fmt.Sprint(i))))
+		}
+		time.Sleep(25 * time.Hour)
+		if h := sim.lastReport("e1"); h.Suspended != "failing" || h.Failures < 50 || h.Activation != 3 {
+			t.Fatalf("after 25 h %+v", h)
+		}
+		if got := sim.notices(); got != "failing 50, failing 70, failing 90, failing 100, suspended failing" {
+			t.Errorf("events %s", got)
+		}
+		from := time.Now()
+		time.Sleep(10 * time.Hour)
+		if n := len(sim.requests("e1", from)); n != 0 {
+			t.Fatalf("%d requests while suspended", n)
+		}
+		r.kill()
+		r = sim.start()
+		time.Sleep(20 * time.Hour)
+		if n := len(sim.requests("e1", from)); n != 0 {
+			t.Fatalf("%d requests while suspended, after a kill", n)
+		}
+		timeouts := 1
+		sim.replies(func(*delivery.Delivery, int) reply {
+			if timeouts > 0 {
+				timeouts--
+				return reply{takes: 15 * time.Second}
+			}
+			return reply{status: 200, takes: time.Millisecond}
+		})
+		from = time.Now()
+		sim.change("e1", func(t *target) { t.activation = 4 })
+		time.Sleep(15*time.Second + 500*time.Millisecond)
+		if h := sim.lastReport("e1"); h.Suspended != "" || h.Failures != 1 || !h.CircuitOpen || h.NextProbe.Sub(from) != 16*time.Second {
+			t.Errorf("after one timeout %+v", h)
+		}
+		if n := len(sim.requests("e1", from.Add(-1))); n != 1 {
+			t.Errorf("%d requests where a probe goes first", n)
+		}
+		time.Sleep(10 * time.Second)
+		all := sim.requests("e1", from.Add(15*time.Second))
+		// The delivery whose probe timed out waits its own step, with those behind it.
+		if len(all) != 290 || all[0].at.Sub(from) != 16*time.Second || all[1].at == all[0].at {
+			t.Errorf("%d of 290 requests after the probe %+v", len(all), all[:2])
+		}
+		time.Sleep(11 * time.Hour)
+		if n := len(sim.requests("e1", from.Add(15*time.Second))); n != 300 {
+			t.Errorf("%d of 300 requests, each once", n)
+		}
+		check(t, sim, planned)
+		// Days later it fails for three hours.
+		time.Sleep(3 * 24 * time.Hour)
+		failures := 49
+		sim.replies(func(*delivery.Delivery, int) reply {
+			if failures > 0 {
+				failures--
+				return reply{status: 500, takes: time.Millisecond}
+			}
+			return reply{status: 200, takes: time.Millisecond}
+		})
+		for i := range 49 {
+			sim.plan(newDelivery("e1", fmt.Sprint("l", i), fmt.Sprint("l", i)))
+			time.Sleep(3 * time.Hour / 49)
+		}
+		if got, want := sim.notices(), "failing 50, failing 70, failing 90, failing 100, suspended failing, reactivated failing"; got != want {
+			t.Errorf("events %s, want %s", got, want)
+		}
+		if h := sim.lastReport("e1"); h.Suspended != "" || h.Activation != 4 {
+			t.Errorf("in the end %+v", h)
+		}
+		if last := sim.lastEvent(eventSuspended).Data.(*eventv1.EndpointChanged); last.FirstDelivery == "" || last.LastStatus != 500 ||
+			last.EventTopic != "events.ordered" || last.Failures < 50 || last.Waiting != 300 || last.FailingSince.AsTime().Sub(began) > time.Second {
+			t.Errorf("suspended: %v", last)
+		}
+		r.drain()
+	})
+}
+
+func TestSuspension_GoneSuspendsAtOnceAndOnceMore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 410, takes: time.Millisecond} })
+		r := sim.start()
+		var planned []*delivery.Delivery
+		for i := range 30 {
+			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%10), fmt.Sprint(i))))
+		}
+		time.Sleep(time.Hour)
+		if n := len(sim.received()); n > 4 {
+			t.Errorf("%d requests to one that is gone", n)
+		}
+		before := time.Now()
+		sim.change("e1", func(t *target) { t.activation = 2 })
+		time.Sleep(time.Hour)
+		if n := len(sim.requests("e1", before.Add(-1))); n != 1 {
+			t.Errorf("%d requests after the activation, want the probe", n)
+		}
+		if got := sim.notices(); got != "suspended gone, reactivated gone, suspended gone" {
+			t.Errorf("events %s", got)
+		}
+		for _, a := range sim.attempts() {
+			if a.Fault != deliveryv1.Fault_FAULT_GONE || a.Settlement != 0 {
+				t.Errorf("attempt %v", a)
+			}
+		}
+		sim.change("e1", func(t *target) { t.activation = 3 })
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} })
+		time.Sleep(time.Minute)
+		r.drain()
+		check(t, sim, planned)
+	})
+}
+
+// What waits too long for a suspended endpoint is dead, never lost; what expires meanwhile is settled so.
+func TestSuspension_HeldUpToMaxAge(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 410, takes: time.Millisecond} })
+		maxAge := func(c *Channel) { c.MaxAge = 36 * time.Hour }
+		r := sim.start(maxAge)
+		began := time.Now()
+		sim.plan(newDelivery("e1", "a", "first"))
+		time.Sleep(time.Minute)
+		for i := range 100 {
+			d := newDelivery("e1", fmt.Sprint(i%10), fmt.Sprint(i))
+			if i%10 == 3 {
+				d.ExpiresAt = time.Now().Add(2 * time.Hour)
+			}
+			sim.plan(d)
+		}
+		time.Sleep(3 * time.Hour)
+		count := func() map[string]int {
+			n := map[string]int{}
+			for _, a := range sim.attempts() {
+				if a.Settlement != 0 {
+					n[a.Settlement.String()+" "+a.Reason]++
+				}
+			}
+			return n
+		}
+		if n := count(); n["SETTLEMENT_EXPIRED expired"] != 10 || len(n) != 1 {
+			t.Errorf("after three hours %v", n)
+		}
+		r.kill()
+		r = sim.start(maxAge)
+		time.Sleep(36*time.Hour - time.Since(began) + time.Hour)
+		if n := count(); n["SETTLEMENT_EXPIRED expired"] != 10 || n["SETTLEMENT_DEAD too_old"] != 91 || len(n) != 2 {
+			t.Errorf("after 36 hours %v", n)
+		}
+		if n := len(sim.received()); n != 1 {
+			t.Errorf("%d requests", n)
+		}
+		if got := sim.notices(); !strings.Contains(got, "suspended gone, exhausted") {
+			t.Errorf("events %s", got)
+		}
+		exhausted := int64(0)
+		for _, e := range sim.events() {
+			if m, ok := e.Data.(*eventv1.DeliveryExhausted); ok {
+				exhausted += m.Count
+			}
+		}
+		if exhausted != 91 {
+			t.Errorf("events speak of %d of 91", exhausted)
+		}
+		r.drain()
+	})
+}
+
+// lastReport is the newest report of an endpoint.
+func (sim *simulation) lastReport(name string) (last delivery.EndpointHealth) {
+	sim.mu.Lock()
+	defer sim.mu.Unlock()
+	for _, h := range sim.reports {
+		if h.Name == name {
+			last = h
+		}
+	}
+	return last
+}
+
+func (sim *simulation) lastEvent(kind string) *event.Event {
+	all := sim.events()
+	for i := range all {
+		if e := all[len(all)-1-i]; e.Type == kind {
+			return e
+		}
+	}
+	sim.t.Fatalf("no %s", kind)
+	return nil
+}
+
+// notices are the events in short; repeats under one id count once.
+func (sim *simulation) notices() string {
+	var out []string
+	known := map[string]bool{}
+	for _, e := range sim.events() {
+		if known[e.ID] {
+			continue
+		}
+		known[e.ID] = true
+		_, kind, _ := strings.Cut(e.Type, ".")
+		switch m := e.Data.(type) {
+		case *eventv1.EndpointChanged:
+			if kind = kind + " " + m.Reason; e.Type == eventFailing {
+				kind = fmt.Sprint("failing ", m.Percent)
+			}
+		}
+		out = append(out, kind)
+	}
+	return strings.Join(out, ", ")
+}

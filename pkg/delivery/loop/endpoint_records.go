@@ -1,0 +1,151 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+)
+
+// The records of endpoints that have something to keep stand beside the pages, numbered like them.
+
+const recordPrefix = "e/"
+
+func recordKey(n int32) string { return recordPrefix + strconv.Itoa(int(n)) }
+
+// recordPlaces hands out the numbers of records.
+type recordPlaces struct {
+	number int32 // all that were ever used
+	free   []int32
+}
+
+func (p *recordPlaces) take() int32 {
+	if n := len(p.free); n > 0 {
+		place := p.free[n-1]
+		p.free = p.free[:n-1]
+		return place
+	}
+	p.number++
+	return p.number - 1
+}
+
+// cutRecords adds the records that changed to a commit, maxRecords at most, and returns their endpoints.
+func (o *owner) cutRecords(changes *state.Commit, now int64) []*queue.Endpoint {
+	o.touchBehind(now)
+	n := min(len(o.dirty), maxRecords)
+	cut := o.dirty[:n:n]
+	o.dirty = o.dirty[n:]
+	var freed []int32 // not used again in this commit, which would both put and delete
+	for _, e := range cut {
+		e.Dirty, e.Moved, e.Urgent, e.UrgentCut = false, false, false, e.Urgent
+		if e.Health.Empty(now, e.Waiting > 0) {
+			if e.Record != queue.NoRecord {
+				changes.Deletes = append(changes.Deletes, recordKey(e.Record))
+				freed = append(freed, e.Record)
+				e.Record = queue.NoRecord
+			}
+			continue
+		}
+		if e.Record == queue.NoRecord {
+			e.Record = o.places.take()
+		}
+		changes.Puts = append(changes.Puts, state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.drift)})
+	}
+	o.places.free = append(o.places.free, freed...)
+	return cut
+}
+
+// loadRecords reads the records of endpoints.
+func (o *owner) loadRecords(ctx context.Context, n int32) error {
+	o.places.number = n
+	shift := o.now() - o.wall()
+	for from := int32(0); from < n; from += openPages {
+		keys := make([]string, 0, openPages)
+		for place := from; place < min(n, from+openPages); place++ {
+			keys = append(keys, recordKey(place))
+		}
+		var values [][]byte
+		err := o.within(ctx, func(ctx context.Context) (err error) {
+			values, err = o.Store.Load(ctx, o.part, o.mark, keys)
+			return err
+		})
+		if errors.Is(err, state.ErrFenced) {
+			return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
+		}
+		if err != nil {
+			return err
+		}
+		for i, value := range values {
+			place := from + int32(i)
+			if value == nil {
+				o.places.free = append(o.places.free, place)
+				continue
+			}
+			if err := o.loadRecord(value, place, shift); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (o *owner) loadRecord(value []byte, place int32, shift int64) error {
+	h, err := health.Decode(value, shift)
+	if err != nil {
+		return err
+	}
+	e := o.queue.Endpoint(queue.EndpointHash(h.Name))
+	if e.Record != queue.NoRecord {
+		return fmt.Errorf("endpoint %s has two records", h.Name)
+	}
+	e.Health, e.Record = h, place
+	// A time that was kept while the clock was wrong holds no longer than it can be.
+	limit := o.now() + maxHold.Milliseconds()
+	e.Health.HoldUntil, e.Health.NextProbe = min(h.HoldUntil, limit), min(h.NextProbe, limit)
+	e.SucceededAt.Store(h.LastSuccess)
+	return nil
+}
+
+// recall applies an attempt that was found in the log to its endpoint, where the record does not contain it. Its events
+// were published before it.
+func (o *owner) recall(t *scan.AttemptSummary) {
+	if t.Number == 0 || t.Ended == 0 || t.Fault == deliveryv1.Fault_FAULT_OURS {
+		return
+	}
+	shift := o.now() - o.wall()
+	e := o.queue.Endpoint(queue.EndpointHash(t.Endpoint))
+	h := &e.Health
+	at := t.Ended + shift
+	if at <= h.LastResult {
+		return
+	}
+	h.Name = t.Endpoint
+	kind := health.Failure
+	switch {
+	case t.Settlement == deliveryv1.Settlement_SETTLEMENT_DELIVERED:
+		kind = health.Success
+	case t.Fault == deliveryv1.Fault_FAULT_GONE:
+		kind = health.Gone
+	case t.Fault == deliveryv1.Fault_FAULT_SLOW:
+		kind = health.Slow
+	case t.Fault == deliveryv1.Fault_FAULT_THROTTLED:
+		kind = health.Throttled
+	}
+	r := health.Result{Kind: kind, At: at, Probe: h.Open && at >= h.NextProbe, Delivery: t.Delivery, Status: t.Status, Error: health.Short(t.Err)}
+	if t.RetryAfter > 0 {
+		r.Hold = min(time.Duration(t.RetryAfter-t.Ended)*time.Millisecond, maxHold)
+	}
+	h.Apply(r)
+	if kind == health.Success {
+		e.SucceededAt.Store(at)
+	}
+	o.touch(e, false)
+}

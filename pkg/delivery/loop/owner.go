@@ -1,0 +1,414 @@
+package loop
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
+	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/pkg/state"
+	"github.com/tollgate/tollgate/pkg/stream"
+)
+
+// Owner processes one partition. All its fields belong to the goroutine of run; senders, the recorder and the body
+// reader get copies and answer on channels.
+type owner struct {
+	*Channel
+	kafka    kafka
+	part     state.Partition
+	draining <-chan struct{}
+	log      *zap.Logger
+	// rejected logs records that are not deliveries.
+	rejected *display.Limited
+
+	mark  state.Watermark // as the store has it
+	token []byte          // mark's, which stands in each attempt
+	queue *queue.Queue
+	pages *pages.Pages
+	seen  *scan.Window
+	// position is the next offset to read; deliveries below it are settled or outstanding.
+	position int64
+	// last is the hash of the record before position, 0 where there is none.
+	last uint64
+	// recovered is what the attempts say, at opening, about deliveries that are not read yet.
+	recovered recovered
+
+	// readAhead holds records that were fetched and not taken yet; next is the offset after them.
+	readAhead []stream.Record
+	next      int64
+	fresh     []*queue.Item // taken since the last commit
+	results   []result
+	rejects   []stream.Record // published with the next commit, with events about endpoints
+	oldest    int64           // time of the first of results and rejects
+	recorded  int64           // time of the last commit
+	bodies    int64           // bytes of the bodies of waiting items
+	// bodiless are waiting items without a body, by offset: a fetch for a neighbour may bring the body.
+	bodiless     map[int64]*queue.Item
+	awaitingBody []*queue.Item // hold a slot and wait for their bodies
+	// The next fetch of bodies starts at readFrom or above, not before readAfter; unreadable is the offset where the
+	// last one failed.
+	readFrom, readAfter, unreadable int64
+	targets                         *delivery.Targets
+	byHash                          map[uint64]named // the targets by the hash of their names
+	held                            queue.Ring[hold] // in the order they were held, including those that are held no more
+	holding                         int              // how many are held now
+	gone, mismatched                int              // withheld: the log lost them, or holds another delivery at their offset
+	// failingLocally counts endpoints held after local failures; since when, and the last failure.
+	failingLocally      int
+	failingLocallySince int64
+	localFailure        error
+	label               string // of its metrics
+	waiting             int    // as last added to the metric
+
+	// Share is this partition's part in the slots of the process.
+	share     *slots.Owner
+	places    recordPlaces
+	dirty     []*queue.Endpoint // whose records changed since the last commit
+	scheduled []*queue.Endpoint // that have a schedule
+	states    [states]int       // endpoints by state, as last added to the metric
+	oldestAt  int64             // when the age of the oldest was looked for last
+	tended    int64             // when the endpoints were looked over last
+	// toReport are endpoints whose health is to be reported, not before reportAfter.
+	toReport    []*queue.Endpoint
+	reporting   bool
+	reportAfter int64
+	reports     chan reportDone
+
+	stopping  bool // draining: no new attempt starts
+	recording bool
+	cutAt     int64 // time at which the commit under way was cut
+	// failing is the error for which the commit is tried again; nil while it has not failed.
+	failing atomic.Pointer[error]
+	reading bool
+	blocked error // why reading ended
+
+	jobs      chan job
+	done      chan result
+	committed chan committed
+	readBack  chan readBack
+	wake      chan struct{}
+	fence     chan error
+	changed   <-chan struct{}
+
+	began time.Time // origin of now
+	// logTime is the newest time of a record, in ms of the wall clock, at logTimeAt.
+	logTime, logTimeAt int64
+	lastTurn           int64 // when the loop turned last
+	drift              int64 // of the wall clock from now, ms
+	// ownershipUnknown: the loop paused for so long that another owner may have the partition; nothing is sent or
+	// settled until the store confirms this owner.
+	ownershipUnknown, checkingFence bool
+	checkFenceAfter                 int64
+
+	send    context.Context // of attempts
+	abandon context.CancelFunc
+	workers sync.WaitGroup
+
+	conditions map[string]error
+	reported   string
+
+	second    secondReader
+	snapshots snapshots
+	// snapshotAt and snapshotOffset are of the last snapshot of this owner.
+	snapshotAt, snapshotOffset int64
+
+	groupCommittedAt, groupOffset int64
+	groupCommitting               atomic.Bool
+}
+
+// job is one attempt to make.
+type job struct {
+	it *queue.Item
+	d  *delivery.Delivery
+	to delivery.Target
+	n  int
+	c  delivery.Circumstances
+}
+
+// work processes a partition until it drains, is fenced, or the store or Kafka fails for good.
+func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-chan struct{}) error {
+	o := &owner{
+		Channel: c, kafka: k, draining: draining,
+		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
+		log:      c.Log.With(zap.Int32("partition", number)),
+		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", linesPerSecond),
+		pages:    pages.New(), seen: scan.NewWindow(),
+		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
+		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
+		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
+		conditions: map[string]error{}, bodiless: map[int64]*queue.Item{}, label: strconv.Itoa(int(number)),
+		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
+		second:    secondReader{done: make(chan behindRead, 1), seen: scan.NewWindow()},
+		snapshots: snapshots{notBefore: c.SnapshotEvery.Milliseconds(), done: make(chan snapshotDone, 1)},
+	}
+	o.share = slots.NewOwner(o.wake)
+	o.beginQueue()
+	o.send, o.abandon = context.WithCancel(ctx)
+	defer o.close()
+	if err := o.open(ctx); err != nil {
+		return fmt.Errorf("open partition %d of %s: %w", number, c.Name, err)
+	}
+	if err := o.run(ctx); err != nil {
+		return fmt.Errorf("work partition %d of %s: %w", number, c.Name, err)
+	}
+	return nil
+}
+
+// close ends what run started: senders return at once, and their results are not recorded.
+func (o *owner) close() {
+	o.abandon()
+	o.workers.Wait()
+	for range len(o.done) {
+		<-o.done
+	}
+	unrecorded := len(o.results)
+	if o.recording {
+		unrecorded += (<-o.committed).results
+	}
+	o.Slots.Forget(o.share, unrecorded)
+	o.Metrics.unrecorded.Sub(float64(unrecorded))
+	o.unobserve()
+	o.Health.Remove(o.healthName())
+}
+
+func (o *owner) run(ctx context.Context) error {
+	batches, stop := o.kafka.Read(o.send, o.position)
+	defer stop()
+	o.lastTurn, o.ownershipUnknown = o.now(), true // opening may have taken long
+	o.follow()
+	var (
+		draining = o.draining
+		graceful <-chan time.Time
+		timer    = time.NewTimer(idle)
+	)
+	defer timer.Stop()
+	for {
+		now := o.now()
+		o.kafka.Alive()
+		o.checkClock(now)
+		o.checkFence(ctx, now)
+		o.queue.SettleReplaced(now)
+		o.queue.Wake(now)
+		o.tendEndpoints(now)
+		o.takeGrants(now)
+		o.dispatch(now)
+		o.readBodies(now)
+		o.readBehind(now)
+		o.record(ctx, now)
+		o.report(now)
+		o.observe(now)
+		if o.stopping && o.queue.Taken == 0 && o.allRecorded() {
+			return nil
+		}
+		forward, more := batches, (<-chan struct{})(nil)
+		switch {
+		case !o.readsOn():
+			forward = nil
+		case len(o.readAhead) > 0:
+			forward, more = nil, always
+		}
+		timer.Reset(time.Duration(o.deadline(now)-now) * time.Millisecond)
+		select {
+		case f, ok := <-forward:
+			if !ok {
+				batches = nil
+				continue
+			}
+			if err := o.take(f); err != nil {
+				return err
+			}
+		case <-more:
+			if err := o.takeSome(); err != nil {
+				return err
+			}
+		case r := <-o.done:
+			o.settle(r)
+			o.settleMore()
+		case b := <-o.readBack:
+			o.bodiesRead(b)
+		case c := <-o.committed:
+			if err := o.commitDone(c); err != nil {
+				return err
+			}
+		case r := <-o.reports:
+			o.reportEnded(r)
+		case r := <-o.second.done:
+			if err := o.behindRead(r); err != nil {
+				return err
+			}
+		case s := <-o.snapshots.done:
+			o.snapshotWritten(s)
+		case err := <-o.fence:
+			if err := o.fenceChecked(err); err != nil {
+				return err
+			}
+		case <-o.changed:
+			o.follow()
+		case <-o.wake:
+		case <-timer.C:
+		case <-draining:
+			// No new attempt starts; attempts in flight may still finish.
+			draining, o.stopping = nil, true
+			o.releaseAwaitingBody()
+			t := time.NewTimer(grace)
+			defer t.Stop()
+			graceful = t.C
+		case <-graceful:
+			graceful = nil
+			o.abandon()
+		case <-ctx.Done():
+			return fmt.Errorf("drained too late: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Deadline is when the loop has work to do even if no channel is ready.
+func (o *owner) deadline(now int64) int64 {
+	at := o.recorded + idle.Milliseconds()
+	if len(o.results)+len(o.rejects) > 0 {
+		at = min(at, o.oldest+tick.Milliseconds())
+	}
+	if o.recording || o.checkingFence {
+		at = now + idle.Milliseconds()
+	}
+	if !o.reading && len(o.awaitingBody) > 0 {
+		at = min(at, o.readAfter)
+	}
+	if o.mayReadBehind() {
+		at = min(at, o.second.after)
+	}
+	if due, ok := o.queue.NextDue(); ok && !o.sendsNothing() {
+		at = min(at, due)
+	}
+	if o.ownershipUnknown && !o.checkingFence && !o.recording {
+		at = min(at, o.checkFenceAfter)
+	}
+	return max(at, now)
+}
+
+// sendsNothing reports that sending is paused: while draining, without a configuration, while another owner may have
+// the partition, and during a rebuild.
+func (o *owner) sendsNothing() bool {
+	return o.stopping || o.ownershipUnknown || o.targets == nil || o.recovering()
+}
+
+func (o *owner) recovering() bool {
+	return o.mark.Status != state.Ready && o.position < o.mark.PublishedOffset
+}
+
+// readsOn reports whether the next batch is taken.
+func (o *owner) readsOn() bool {
+	return !o.stopping && len(o.fresh) < maxFresh && o.second.moved < maxMoved && o.blocked == nil
+}
+
+// always is a channel that is always ready.
+var always = func() <-chan struct{} {
+	c := make(chan struct{})
+	close(c)
+	return c
+}()
+
+// take starts on a batch.
+func (o *owner) take(f stream.Fetched) error {
+	if f.Err != nil {
+		o.stopped(f.Err)
+		return nil //nolint:nilerr // health reports that reading ended; waiting deliveries are still sent
+	}
+	o.readAhead, o.next = f.Records, f.Next
+	return o.takeSome()
+}
+
+// takeSome takes a part of the batch.
+func (o *owner) takeSome() error {
+	now := o.now()
+	n := min(len(o.readAhead), turn)
+	for i := range o.readAhead[:n] {
+		if o.second.moved >= maxMoved { // the rest waits for the next commit
+			n = i
+			break
+		}
+		before := func() uint64 { return o.last }
+		if i > 0 {
+			before = o.readAhead[i-1].Hash
+		}
+		if err := o.takeOne(o.readAhead[i], before, now); err != nil {
+			return err
+		}
+	}
+	if n > 0 {
+		o.last = o.readAhead[n-1].Hash()
+	}
+	o.readAhead = o.readAhead[n:]
+	if len(o.readAhead) == 0 {
+		if o.next > o.position { // offsets without records
+			o.position, o.last = o.next, 0
+		}
+		o.readAhead = nil
+	}
+	return nil
+}
+
+// takeOne takes the next delivery; before returns the hash of the record before it.
+func (o *owner) takeOne(r stream.Record, before func() uint64, now int64) error {
+	o.position = r.Offset + 1
+	o.noteLogTime(r.Time.UnixMilli(), now)
+	o.snapshots.since += int64(len(r.Value))
+	if o.passedOver(r) {
+		return nil
+	}
+	d, err := decodeOwn(r)
+	if err != nil {
+		o.reject(r, err)
+		return nil
+	}
+	if o.seen.Repeat(scan.KeyOf(d.ID, d.ReplayJob)) {
+		o.Metrics.repeats.Inc()
+		return nil
+	}
+	ref := queue.ReferenceOf(d, r.Offset, max(o.wall(), d.NotBefore.UnixMilli()), o.MaxAge)
+	waits, err := o.reconcile(&ref)
+	if err != nil || !waits { // settled before the store was lost
+		return err
+	}
+	if e := o.queue.Endpoint(ref.Endpoint); o.exceeds(e, r.Offset) {
+		o.queue.Identify(e, d.Endpoint, d.Tenant)
+		o.fallBehind(e, r, before())
+		return nil
+	}
+	o.add(ref, d, now)
+	return nil
+}
+
+// Add takes in a delivery that was read.
+func (o *owner) add(ref pages.Reference, d *delivery.Delivery, now int64) {
+	it := o.queue.Add(ref, pages.NoSlot, d, o.at(ref.Due), now)
+	o.fresh = append(o.fresh, it)
+	o.dispatch(now)
+	o.keepBody(it)
+}
+
+// Stopped handles the end of reading. A log that does not hold the position is an incident, which the claim raised:
+// lost deliveries are never skipped silently. Deliveries that wait are still sent.
+func (o *owner) stopped(err error) {
+	if errors.Is(err, stream.ErrRevoked) {
+		return // draining is closed as well
+	}
+	o.blocked = err
+	var gone *stream.OutOfRangeError
+	if errors.As(err, &gone) && gone.Start > gone.From {
+		o.Metrics.gone.Add(float64(gone.Start - gone.From))
+		err = fmt.Errorf("%d deliveries left the log unread: %w", gone.Start-gone.From, err)
+	}
+	o.condition("position", err)
+}
