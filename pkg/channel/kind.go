@@ -17,7 +17,8 @@ type Resource interface {
 	GetMetadata() *configv1.Metadata
 }
 
-// Kind is a kind of resource that deliveries go to. Resources passed to its functions are of the type that New makes.
+// Kind is a kind of resource that deliveries go to. Resources passed to its functions are of the type that New makes; no
+// function is nil.
 type Kind struct {
 	// Name is that of the message, and of the kind in documents; its gRPC service is named <Name>Service.
 	Name string
@@ -37,7 +38,7 @@ type Kind struct {
 	Validate func(r Resource, policy outbound.Policy, f *fault.Violations)
 	// ByTenant are the fields that Validate checks against the policy of the tenant.
 	ByTenant []string
-	// Replans reports whether a change alters what planning reads. Neither is nil.
+	// Replans reports whether a change alters what planning reads; neither argument is nil.
 	Replans func(before, after Resource) bool
 	// Mask hides the secrets of a resource that leaves config.
 	Mask func(r Resource)

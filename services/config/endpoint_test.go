@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -256,6 +257,10 @@ func TestAuthenticationIsShownToServicesAlone(t *testing.T) {
 	r.set(echo)
 	if got := r.snapshot(0).GetEndpoints()[0].GetAuth().GetBasic(); got.GetPassword() != "hush" || got.GetUsername() != "v" {
 		t.Errorf("stored %v", got)
+	}
+	parts := must[configv1.ConfigWatchService_SnapshotClient](t)(r.outside.Snapshot(ctx, &configv1.SnapshotRequest{}))
+	if s := must[*configv1.Snapshot](t)(configclient.Collect(parts, nil)); strings.Contains(s.String(), "hush") {
+		t.Errorf("a snapshot shows %v to a key that is no service's", s)
 	}
 	_, err := r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{UpdateMask: mask("auth"), Endpoint: &configv1.Endpoint{
 		Name: e.GetName(), Auth: &configv1.EndpointAuth{Auth: &configv1.EndpointAuth_Bearer{Bearer: &configv1.BearerAuth{Token: "****"}}},

@@ -2,6 +2,8 @@ package webhook
 
 import (
 	"encoding/json"
+	"net/url"
+	"strings"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -58,4 +60,18 @@ func TestStringsAreEscapedOnlyWhereJSONDemands(t *testing.T) {
 	if want := "\"<a&b>\u2028é\\u0000\\u001f\\b\\f\\n\\r\\t\\\"\\\\/\x7f\uFFFD\""; got != want {
 		t.Errorf("%s, want %s", got, want)
 	}
+}
+
+// Whatever an id holds, a request can carry it, and whoever decodes it has it back.
+func TestHeaderValue_IsDecodedToWhatItWas(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := rapid.String().Draw(t, "text")
+		value := headerValue(text)
+		if strings.ContainsFunc(value, func(c rune) bool { return c <= ' ' || c >= 0x7f || c == '"' }) {
+			t.Fatalf("%q became %q", text, value)
+		}
+		if back, err := url.PathUnescape(value); err != nil || back != text {
+			t.Fatalf("%q became %q, and %q (%v)", text, value, back, err)
+		}
+	})
 }

@@ -4,17 +4,18 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"google.golang.org/genproto/googleapis/type/money"
+	"github.com/cloudevents/sdk-go/v2/binding"
+	cehttp "github.com/cloudevents/sdk-go/v2/protocol/http"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -164,101 +165,32 @@ func TestProfiles_AreShownToReceiversAsTheyAre(t *testing.T) {
 	}
 }
 
-// What an application reads back is the data, less what may not leave.
-func TestData_IsProtobufsJSONOfTheData(t *testing.T) {
-	for _, typ := range event.Types() {
-		full := proto.Clone(typ.Data)
-		channeltest.Fill(full.ProtoReflect())
-		for _, data := range []proto.Message{typ.Data, full} {
-			for _, personal := range []bool{false, true} {
-				m, err := render(t, of(typ.Name, "447700900123", data), webhook.Endpoint{Profile: webhook.CloudEventsBinary, IncludePersonal: personal}, channel.Position{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				back := data.ProtoReflect().New().Interface()
-				if err := protojson.Unmarshal(m.Body, back); err != nil {
-					t.Fatalf("%s: %v: %s", typ.Name, err, m.Body)
-				}
-				if want := event.WithoutContact(data, personal); !proto.Equal(back, want) {
-					t.Errorf("%s:\n got %v\nwant %v", typ.Name, back, want)
-				}
-			}
-		}
-	}
-}
-
-// False and zero are written, of every message that is there; what is not there, and what may not leave, is not.
-func TestData_WritesFalseAndZeroAndNothingThatIsAbsent(t *testing.T) {
-	m, err := render(t, of("usage.charged", "447700900123", &eventv1.UsageCharged{Net: &money.Money{CurrencyCode: "EUR"}}), webhook.Endpoint{Profile: webhook.CloudEventsBinary}, channel.Position{})
+// A receiver with a library of CloudEvents reads the event, its extensions and its data.
+func TestProfiles_BinaryIsReadByCloudEvents(t *testing.T) {
+	e := channeltest.Alert()
+	m, err := render(t, e, webhook.Endpoint{Profile: webhook.CloudEventsBinary, IncludePersonal: true}, channel.Position{Sequence: 7, Previous: "dlv_p"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const want = `{"roaming":false,"outOfBundle":false,"thirdParty":false,"blocked":false,"net":{"currencyCode":"EUR","units":"0","nanos":0},"quantity":"0"}`
-	if string(m.Body) != want {
-		t.Errorf("%s, want %s", m.Body, want)
+	h := http.Header{"Content-Type": {m.ContentType}}
+	for _, own := range m.Headers {
+		h.Set(own.Name, own.Value)
 	}
-}
-
-// No profile lets contact fields leave, and personal ones only where they may: each text is filled with its own path.
-func TestProfiles_HaveNoContactAndPersonalOnlyWhereIncluded(t *testing.T) {
-	wholeData := []webhook.Profile{webhook.Tollgate, webhook.CloudEventsBinary, webhook.Transatel, webhook.Ocsio}
-	checked := map[channel.Audience]int{}
-	for _, typ := range event.Types() {
-		full := proto.Clone(typ.Data)
-		paths := map[string]channel.Audience{}
-		fillPaths(full.ProtoReflect(), "", channel.Public, paths)
-		for _, profile := range profiles {
-			for _, allowed := range []channel.Audience{channel.Public, channel.Personal} {
-				m, err := render(t, of(typ.Name, "447700900123", full), webhook.Endpoint{Profile: profile, IncludePersonal: allowed == channel.Personal}, channel.Position{})
-				if err != nil {
-					t.Fatal(err)
-				}
-				text := fmt.Sprintf("%s %v", m.Body, m.Headers)
-				for path, of := range paths {
-					checked[of]++
-					switch leaves := strings.Contains(text, path); {
-					case leaves && of > allowed:
-						t.Errorf("%s of %s lets %s leave: %s", profile, typ.Name, path, text)
-					case !leaves && of <= allowed && slices.Contains(wholeData, profile):
-						t.Errorf("%s of %s holds %s back: %s", profile, typ.Name, path, text)
-					}
-				}
-			}
-		}
+	ce, err := binding.ToEvent(t.Context(), cehttp.NewMessage(h, io.NopCloser(bytes.NewReader(m.Body))))
+	if err != nil {
+		t.Fatal(err)
 	}
-	if checked[channel.Public] < 500 || checked[channel.Personal] < 100 || checked[channel.Contact] < 100 {
-		t.Errorf("checked %v", checked)
+	if err := ce.Validate(); err != nil {
+		t.Error(err)
 	}
-}
-
-// fillPaths sets every text to the path where it stands, and says who may read it.
-func fillPaths(m protoreflect.Message, above string, of channel.Audience, paths map[string]channel.Audience) {
-	for i := range m.Descriptor().Fields().Len() {
-		f, of := m.Descriptor().Fields().Get(i), of
-		switch personal, contact := event.PersonalField(f); {
-		case contact:
-			of = channel.Contact
-		case personal:
-			of = max(of, channel.Personal)
-		}
-		path := above + "<" + string(f.Name()) + ">"
-		switch {
-		case f.Message() != nil && f.Message().FullName() == "google.protobuf.Struct":
-			m.Set(f, protoreflect.ValueOfMessage((&structpb.Struct{Fields: map[string]*structpb.Value{path: structpb.NewNullValue()}}).ProtoReflect()))
-			paths[path] = of
-		case f.Message() != nil && strings.HasPrefix(string(f.Message().FullName()), "google."):
-		case f.IsList() && f.Message() != nil:
-			fillPaths(m.Mutable(f).List().AppendMutable().Message(), path, of, paths)
-		case f.Message() != nil && f.ContainingOneof() == nil:
-			fillPaths(m.Mutable(f).Message(), path, of, paths)
-		case f.Kind() == protoreflect.StringKind:
-			v := protoreflect.ValueOfString(path)
-			if paths[path] = of; f.IsList() {
-				m.Mutable(f).List().Append(v)
-			} else {
-				m.Set(f, v)
-			}
-		}
+	ext := ce.Extensions()
+	if ce.ID() != e.ID || ce.Source() != e.Source || ce.Type() != e.Type || ce.Subject() != e.Subject || !ce.Time().Equal(channeltest.Noon) ||
+		ext["sequence"] != "0000000000000000007" || ext["previous"] != "dlv_p" || ext["notification"] != "reached" || ext["tenant"] != "acme" {
+		t.Errorf("%s", ce)
+	}
+	var data eventv1.Safeguard
+	if err := protojson.Unmarshal(ce.Data(), &data); err != nil || !proto.Equal(&data, e.Data) {
+		t.Errorf("%v: %v", err, &data)
 	}
 }
 
