@@ -116,12 +116,8 @@ func (j *judge) waiting() []*planned {
 	return left
 }
 
-// read takes over new attempts, dead letters and receipts. Attempts come last: a receipt is then older than its attempt.
+// read takes over new attempts, dead letters and receipts. Receipts come last: that of an attempt is older than its record.
 func (j *judge) read(ctx context.Context) error {
-	for _, r := range j.receipts(j.seen) {
-		j.seen++
-		j.receive(r)
-	}
 	for _, t := range j.dead {
 		err := each(ctx, t, func(value []byte) error {
 			var m deliveryv1.DeadLetter
@@ -147,6 +143,10 @@ func (j *judge) read(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("read attempts: %w", err)
 		}
+	}
+	for _, r := range j.receipts(j.seen) {
+		j.seen++
+		j.receive(r)
 	}
 	return nil
 }
