@@ -213,6 +213,35 @@ func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing
 	})
 }
 
+func TestSuspension_WhatWaitsIsDueWhenItEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		gone := false
+		sim.replies(func(*delivery.Delivery, int) reply {
+			if gone {
+				return reply{status: 410, takes: time.Millisecond}
+			}
+			return reply{status: 404, takes: time.Millisecond}
+		})
+		r := sim.start()
+		for i := range 8 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Hour) // each waits two hours, or half an hour
+		gone = true
+		sim.plan(newDelivery("e1", "gone", "gone"))
+		time.Sleep(15 * time.Minute)
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} })
+		from := time.Now().Add(-1)
+		sim.change("e1", func(t *target) { t.activation = 2 })
+		time.Sleep(time.Second)
+		if n := len(sim.requests("e1", from)); n != 9 {
+			t.Errorf("%d of 9 sent within a second", n)
+		}
+		r.drain()
+	})
+}
+
 func TestSuspension_GoneSuspendsAtOnceAndOnceMore(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")
