@@ -42,7 +42,9 @@ func AttemptMessage(d *Delivery, number int, o *Outcome, v Decision, owner []byt
 }
 
 // TestAttempt is the attempt of a delivery that stands in no log: it settles nothing, and no other follows.
-func TestAttempt(d *Delivery, o *Outcome) *deliveryv1.Attempt { return AttemptMessage(d, 1, o, Decision{}, nil) }
+func TestAttempt(d *Delivery, o *Outcome) *deliveryv1.Attempt {
+	return AttemptMessage(d, 1, o, Decision{}, nil)
+}
 
 func phasesMessage(p Phases) *deliveryv1.Phases {
 	part := func(d time.Duration) *durationpb.Duration {

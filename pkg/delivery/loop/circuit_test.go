@@ -217,17 +217,26 @@ func TestSuspension_WhatWaitsIsDueWhenItEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")
 		gone := false
-		sim.replies(func(*delivery.Delivery, int) reply {
-			if gone {
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			switch {
+			case gone:
 				return reply{status: 410, takes: time.Millisecond}
+			case strings.HasPrefix(d.Event.ID, "ok"): // so that the circuit stays closed
+				return reply{status: 200, takes: time.Millisecond}
 			}
 			return reply{status: 404, takes: time.Millisecond}
 		})
 		r := sim.start()
 		for i := range 8 {
-			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+			d := newDelivery("e1", "", fmt.Sprint(i))
+			d.Ordered = false
+			sim.plan(d)
 		}
-		time.Sleep(time.Hour) // each waits two hours, or half an hour
+		for i := range 60 {
+			time.Sleep(time.Minute)
+			sim.plan(newDelivery("e1", "ok", fmt.Sprint("ok", i)))
+		}
+		time.Sleep(time.Second) // each waits two hours
 		gone = true
 		sim.plan(newDelivery("e1", "gone", "gone"))
 		time.Sleep(15 * time.Minute)

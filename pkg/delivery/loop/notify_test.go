@@ -2,6 +2,7 @@ package loop
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -121,6 +122,10 @@ func TestReport_StateAtOnceAndNumbersEveryTenSeconds(t *testing.T) {
 		}
 		sim.mu.Lock()
 		n := len(sim.reports)
+		opened := slices.IndexFunc(sim.reports, func(h delivery.EndpointHealth) bool { return h.CircuitOpen })
+		if tenth := sim.begun[9].at; opened < 0 || sim.reports[opened].At.Sub(tenth) > 100*time.Millisecond {
+			t.Errorf("the open circuit is not reported at once: %+v", sim.reports)
+		}
 		sim.mu.Unlock()
 		if n < 6 || n > 9 {
 			t.Errorf("%d reports in a minute", n)
@@ -154,5 +159,27 @@ func TestReport_StateAtOnceAndNumbersEveryTenSeconds(t *testing.T) {
 		if n := testutil.CollectAndCount(metrics.waiting); n != 0 {
 			t.Errorf("%d partitions in the metrics of a process that has none", n)
 		}
+	})
+}
+
+func TestReport_ThatFailedIsMadeAgainWithWhatIsThenTheState(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.reportsFail = true
+		status := 500
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: status, takes: time.Millisecond} })
+		r := sim.start()
+		sim.plan(newDelivery("e1", "a", "a"))
+		time.Sleep(4 * time.Second)
+		status = 410
+		time.Sleep(time.Minute)
+		sim.mu.Lock()
+		sim.reportsFail = false
+		sim.mu.Unlock()
+		time.Sleep(10 * time.Second)
+		if h := sim.lastReport("e1"); h.Suspended != "gone" || h.Failures != 2 || len(sim.reports) != 1 {
+			t.Errorf("%+v", sim.reports)
+		}
+		r.drain()
 	})
 }

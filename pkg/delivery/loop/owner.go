@@ -79,11 +79,12 @@ type owner struct {
 	states    [states]int       // endpoints by state, as last added to the metric
 	oldestAt  int64             // when the age of the oldest was looked for last
 	tended    int64             // when the endpoints were looked over last
-	// toReport are endpoints whose health is to be reported, not before reportAfter.
-	toReport    []*queue.Endpoint
-	reporting   bool
-	reportAfter int64
-	reports     chan reportDone
+	// toReport are endpoints whose health is to be reported, not before reportAfter; nor before retryReport, after a report
+	// that failed.
+	toReport                 []*queue.Endpoint
+	reporting                bool
+	reportAfter, retryReport int64
+	reports                  chan reportDone
 
 	stopping  bool // draining: no new attempt starts
 	recording bool

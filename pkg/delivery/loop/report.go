@@ -25,7 +25,10 @@ func (o *owner) unreported(e *queue.Endpoint, urgent bool) {
 	if o.Reporter == nil || e.Name == "" {
 		return
 	}
-	e.UrgentReport = e.UrgentReport || urgent
+	if urgent {
+		e.UrgentReport = true
+		o.reportAfter = 0
+	}
 	if !e.Unreported {
 		e.Unreported = true
 		o.toReport = append(o.toReport, e)
@@ -35,7 +38,7 @@ func (o *owner) unreported(e *queue.Endpoint, urgent bool) {
 // report starts a report of the endpoints that changed, where one is due. Only what is committed is reported: an owner
 // that lost its partition reports nothing of its own.
 func (o *owner) report(now int64) {
-	if len(o.toReport) == 0 || o.reporting || now < o.reportAfter {
+	if len(o.toReport) == 0 || o.reporting || now < max(o.reportAfter, o.retryReport) {
 		return
 	}
 	var all []delivery.EndpointHealth
@@ -88,7 +91,7 @@ func (o *owner) reportEnded(r reportDone) {
 	for _, e := range r.endpoints {
 		o.unreported(e, true)
 	}
-	o.reportAfter = o.now() + reportAgain.Milliseconds()
+	o.retryReport = o.now() + reportAgain.Milliseconds()
 }
 
 // healthOf is what is reported of an endpoint.

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -52,10 +53,12 @@ type simulation struct {
 	begun    []begun
 	reports  []delivery.EndpointHealth
 	owners   []opening
-	inFlight map[string]int // by endpoint
-	busiest  map[string]int
-	health   map[string]error
-	runs     sync.WaitGroup
+	// reportsFail: no report arrives.
+	reportsFail bool
+	inFlight    map[string]int // by endpoint
+	busiest     map[string]int
+	health      map[string]error
+	runs        sync.WaitGroup
 	// beforeCommit and afterCommit, where set, are called for each commit; true kills the replica.
 	beforeCommit, afterCommit func(to state.Watermark) bool
 	opens                     atomic.Int32
@@ -307,6 +310,9 @@ func (sim *simulation) requests(endpoint string, after time.Time) (all []begun) 
 func (sim *simulation) Report(_ context.Context, all []delivery.EndpointHealth) error {
 	sim.mu.Lock()
 	defer sim.mu.Unlock()
+	if sim.reportsFail {
+		return errors.New("configuration service is away")
+	}
 	sim.reports = append(sim.reports, all...)
 	return nil
 }
