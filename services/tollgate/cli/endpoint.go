@@ -95,6 +95,9 @@ func (c endpointHealth) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return explained("configuration", c.Address, err)
 	}
+	if gone := e.GetMetadata().GetDeleteTime(); gone != nil {
+		return fmt.Errorf("%s was deleted at %s: nothing is sent to it", name, at(gone))
+	}
 	row := rowOfHealth(e)
 	if c.Output != "table" {
 		return write(c.Listing, streams.Out, []healthRow{row}, nil, nil)
