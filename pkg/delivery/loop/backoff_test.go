@@ -108,7 +108,7 @@ func TestBackoff_IsThatOfTheDocuments(t *testing.T) {
 			strings.Join(all[:last], ", "), all[last], attempts, delivery.Horizon/time.Hour),
 		"promises.md": fmt.Sprintf("(%s … %s)", strings.Join(all[:3], ", "), short(delivery.Horizon)),
 	} {
-		text, err := os.ReadFile(filepath.Join("..", "..", "deploy", "docs", page))
+		text, err := os.ReadFile(filepath.Join("..", "..", "..", "deploy", "docs", page))
 		if err != nil || !strings.Contains(string(text), want) {
 			t.Errorf("%s does not have %q (%v)", page, want, err)
 		}
