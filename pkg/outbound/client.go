@@ -219,10 +219,11 @@ func (c *Client) Do(ctx context.Context, r Request) Result {
 		if lost == lostNothing || placed == maxPlaced || within.Err() != nil || r.Fresh {
 			return result
 		}
-		if lost == lostReceipt && (!r.Repeatable || result.Repeated) {
+		if lost == lostReceipt && !r.Repeatable {
 			return result
 		}
 		result = Result{Repeated: result.Repeated || lost == lostReceipt}
+		// What is lost on a new connection is lost: so a receipt is repeated at most once.
 		fresh = fresh || lost != lostUnprocessed || placed+1 >= freshFrom
 		w = newStopwatch(began)
 	}

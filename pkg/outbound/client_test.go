@@ -222,6 +222,7 @@ func TestDo_DoesNotDialRefusedAddresses(t *testing.T) {
 		"loopback":                   {Policy{Ports: port}, s.URL, ReasonAddressRefused},
 		"a port":                     {Policy{Networks: o.Policy.Networks}, s.URL, ReasonPortRefused},
 		"plain http":                 {o.Policy, "http://" + s.Listener.Addr().String(), ReasonURLRefused},
+		"a user":                     {o.Policy, "https://user:pass@" + s.Listener.Addr().String(), ReasonURLRefused},
 		"loopback in IPv6 clothes":   {Policy{Ports: port}, "https://[::ffff:127.0.0.1]:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},
 		"the machine's own name":     {Policy{Ports: port}, "https://localhost:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},
 		"this host, written as zero": {Policy{Ports: port}, "https://0.0.0.0:" + strconv.Itoa(int(port[0])), ReasonAddressRefused},

@@ -53,7 +53,7 @@ func headerSize(name string, values []string) int {
 // arrives too slowly, the request's deadline ends the reading; the status is already there.
 func keepBody(resp *http.Response, r Request) (kept []byte, truncated bool) {
 	defer resp.Body.Close()
-	if resp.ContentLength == 0 || resp.StatusCode == http.StatusSwitchingProtocols { // of which the body is the connection
+	if resp.ContentLength == 0 {
 		return nil, false
 	}
 	keep := r.KeepFailure

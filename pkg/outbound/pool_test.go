@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -106,6 +107,33 @@ func TestPool_EvictsLeastRecentlyUsed(t *testing.T) {
 	post("b")
 	if n := connections.Load(); n != 4 || pool.Len() != 2 {
 		t.Errorf("%d connections, %d clients", n, pool.Len())
+	}
+}
+
+// A connection in use when its client is closed serves the request on it, and no other.
+func TestClose_ConnectionsInUseServeNoFurtherRequest(t *testing.T) {
+	for _, h2 := range []bool{false, true} {
+		t.Run("h2="+strconv.FormatBool(h2), func(t *testing.T) {
+			began, release := make(chan string), make(chan struct{})
+			s, o := receiver(t, func(_ http.ResponseWriter, r *http.Request) { began <- r.RemoteAddr; <-release }, func(s *httptest.Server) { s.EnableHTTP2 = h2 })
+			c := mustClient(t, o)
+			results := make(chan Result)
+			post := func() { results <- c.Do(t.Context(), Request{URL: mustURL(t, s.URL)}) }
+			go post()
+			first := <-began
+			c.Close()
+			close(release)
+			if got := <-results; got.Status != 200 {
+				t.Errorf("%+v", got)
+			}
+			go post()
+			if second := <-began; second == first {
+				t.Error("the connection is used again")
+			}
+			if got := <-results; got.Status != 200 || got.Reused {
+				t.Errorf("%+v", got)
+			}
+		})
 	}
 }
 

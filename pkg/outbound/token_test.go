@@ -216,51 +216,60 @@ func TestToken_IsKeptUntilShortlyBeforeItsEnd(t *testing.T) {
 	}
 }
 
-// A hundred requests ask once, whatever the answer; one that gives up takes it from nobody.
+// A hundred requests ask once, whatever the answer; where the one that asks gives up, the next one does.
 func TestToken_IsAskedForByOneAtATime(t *testing.T) {
 	for name, body := range map[string]string{"a token": good, "a refusal": `{"error":"invalid_client"}`} {
 		t.Run(name, func(t *testing.T) {
-			asked, release := make(chan struct{}, 200), make(chan struct{})
-			ts := newTokenServer(t, func(w http.ResponseWriter, r *http.Request) {
-				asked <- struct{}{}
-				select {
-				case <-release:
-				case <-r.Context().Done():
+			synctest.Test(t, func(t *testing.T) {
+				var asked atomic.Int64
+				release := make(chan struct{})
+				network := &inMemory{serve: func(c net.Conn) {
+					readRequest(c)
+					asked.Add(1)
+					<-release
+					_, _ = c.Write([]byte("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + body))
+				}}
+				o := Options{}.withDefaults()
+				o.Policy.PlainHTTP = true
+				c, err := newClient(o, dialerOn(o, network))
+				if err != nil {
+					t.Fatal(err)
 				}
-				says(200, body)(w, r)
-			})
-			first, cancel := context.WithCancel(t.Context())
-			defer cancel()
-			gone := make(chan Class)
-			go func() {
-				_, _, class, _ := ts.token(first)
-				gone <- class
-			}()
-			<-asked
-			var all sync.WaitGroup
-			var started sync.WaitGroup
-			for range 100 {
-				started.Add(1)
+				defer network.serving.Wait()
+				defer c.Close()
+				tokens, err := NewTokens(1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				grant := &Grant{TokenURL: mustURL(t, "http://example.com/")}
+				first, cancel := context.WithCancel(t.Context())
+				var all sync.WaitGroup
 				all.Go(func() {
-					started.Done()
-					token, _, class, err := ts.token(t.Context())
-					if (token == "tok-1") != (body == good) || (class == ClassAuth) == (body == good) {
-						t.Errorf("%q %s %v", token, class, err)
+					if _, _, class, _ := tokens.Token(first, c, Identity{}, grant); class != ClassCancelled {
+						t.Errorf("the one that gave up has class %q", class)
 					}
 				})
-			}
-			started.Wait()
-			cancel()
-			if class := <-gone; class != ClassCancelled {
-				t.Errorf("the one that gave up has class %q", class)
-			}
-			<-asked
-			close(release)
-			all.Wait()
-			// Requests that came only after a refusal ask anew.
-			if n := ts.asked.Load(); body == good && n != 2 {
-				t.Errorf("asked %d times", n)
-			}
+				synctest.Wait()
+				for range 100 {
+					all.Go(func() {
+						token, _, class, err := tokens.Token(t.Context(), c, Identity{}, grant)
+						if (token == "tok-1") != (body == good) || (class == ClassAuth) == (body == good) {
+							t.Errorf("%q %s %v", token, class, err)
+						}
+					})
+				}
+				synctest.Wait()
+				if n := asked.Load(); n != 1 {
+					t.Errorf("asked %d times", n)
+				}
+				cancel()
+				synctest.Wait()
+				close(release)
+				all.Wait()
+				if n := asked.Load(); n != 2 {
+					t.Errorf("asked %d times", n)
+				}
+			})
 		})
 	}
 }

@@ -127,8 +127,10 @@ func TestSend_AuthenticatesAndRecordsNoSecret(t *testing.T) {
 type oauth struct {
 	*site
 	fetched atomic.Int64
-	// accepts is the token that the receiver takes.
+	// accepts is the token that the receiver takes; nil: any.
 	accepts atomic.Pointer[string]
+	// before sees each request to the receiver.
+	before func(r *http.Request)
 }
 
 func newOAuth(t *testing.T, token http.HandlerFunc) *oauth {
@@ -136,12 +138,15 @@ func newOAuth(t *testing.T, token http.HandlerFunc) *oauth {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/token", func(w http.ResponseWriter, r *http.Request) { o.fetched.Add(1); token(w, r) })
 	mux.HandleFunc("/hook", func(w http.ResponseWriter, r *http.Request) {
+		if o.before != nil {
+			o.before(r)
+		}
 		if accepts := o.accepts.Load(); accepts != nil && r.Header.Get("Authorization") != "Bearer "+*accepts {
 			w.WriteHeader(http.StatusUnauthorized)
 			_, _ = io.WriteString(w, "not "+r.Header.Get("Authorization"))
 		}
 	})
-	o.site = newSite(t, mux.ServeHTTP)
+	o.site = newSite(t, mux.ServeHTTP, func(s *httptest.Server) { s.Config.ErrorLog = log.New(io.Discard, "", 0) })
 	return o
 }
 
@@ -187,6 +192,26 @@ func TestSend_TokenIsKeptAndReplacedOnceItIsRefused(t *testing.T) {
 	}
 	if text := fmt.Sprint(out.RequestHeaders, string(out.ResponseBody)); strings.Contains(text, "token-3") {
 		t.Errorf("recorded %s", text)
+	}
+}
+
+// A request that was sent twice already is not sent a third time for a new token.
+func TestSend_RefusalOfARepeatedRequestIsTheResult(t *testing.T) {
+	var served sync.Map
+	o := newOAuth(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"access_token":"token-1","expires_in":3600}`) })
+	o.before = func(r *http.Request) {
+		if _, again := served.LoadOrStore(r.RemoteAddr, true); again && o.accepts.Load() != nil {
+			panic(http.ErrAbortHandler)
+		}
+	}
+	e := o.endpoint()
+	if out := o.send(t.Context(), e); out.Status != 200 {
+		t.Fatalf("%+v", out)
+	}
+	none := "none"
+	o.accepts.Store(&none)
+	if out := o.send(t.Context(), e); out.Status != 401 || !out.RepeatedRequest || o.hooks() != 3 {
+		t.Errorf("%d requests, %+v", o.hooks(), out)
 	}
 }
 
