@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/cespare/xxhash/v2"
+	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
@@ -166,6 +167,11 @@ func (o *owner) takeBehind(r *behindRead, now int64) error {
 		rec := &r.batch.Records[i]
 		if rec.Offset < r.from {
 			if rec.Offset == r.from-1 && rec.Hash() != r.before {
+				if o.AcceptLostDeliveries {
+					o.log.Warn("deliveries of another log that were passed over are skipped", zap.Int64("offset", r.from))
+					b.before = 0
+					continue
+				}
 				return o.raiseRecreated(o.Topic, r.from, errors.New("the record before deliveries that were passed over is another one"))
 			}
 			continue

@@ -77,9 +77,6 @@ const (
 	turn = 256
 	// maxBodies bounds the bodies, in bytes, that a partition keeps of deliveries that wait for a slot.
 	maxBodies = 16 << 20
-	// holdFor is when a delivery that waits for a revision of the configuration is looked at again; a change of the
-	// configuration does so at once.
-	holdFor = 30 * time.Second
 	// firstHold and lastHold are the first and the longest hold of an endpoint after local failures.
 	firstHold = time.Second
 	lastHold  = 30 * time.Second

@@ -130,3 +130,29 @@ func TestConfiguration_DeliveryOfUnknownRevisionIsHeld(t *testing.T) {
 		}
 	})
 }
+
+func TestConfiguration_HeldDeliveryIsReadOnceItsRevisionArrives(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		r := sim.start()
+		for i := range 100 {
+			d := newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i))
+			d.Revision = 5
+			sim.plan(d)
+		}
+		time.Sleep(time.Second)
+		reads := r.reads.Load()
+		time.Sleep(10 * time.Minute)
+		sim.configure(4, 64, "e1")
+		time.Sleep(10 * time.Minute)
+		if n := r.reads.Load() - reads; n != 0 {
+			t.Errorf("%d reads while the revision is not known", n)
+		}
+		sim.configure(5, 64, "e1")
+		time.Sleep(time.Second)
+		r.drain()
+		if n := len(sim.received()); n != 100 {
+			t.Errorf("%d of 100 received once it is", n)
+		}
+	})
+}

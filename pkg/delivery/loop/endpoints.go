@@ -40,7 +40,7 @@ func (o *owner) follow() {
 	}
 	o.queue.MakeDue(now, func(it *queue.Item) bool {
 		// A delivery with a NotBefore still waits for it.
-		return it.Held || inactive[it.Endpoint] || renewed[it.Endpoint] && it.Attempts > 0
+		return it.Held && it.HeldFor <= o.targets.Revision || inactive[it.Endpoint] || renewed[it.Endpoint] && it.Attempts > 0
 	})
 	o.forgetEndpoints()
 }

@@ -77,13 +77,13 @@ func (o *owner) begin(it *queue.Item, now int64) {
 		return
 	}
 	if d.Revision > o.targets.Revision {
-		o.holdForRevision(it, fmt.Sprintf("was planned by revision %d, the newest known is %d", d.Revision, o.targets.Revision), now)
+		o.holdForRevision(it, d.Revision, fmt.Sprintf("was planned by revision %d, the newest known is %d", d.Revision, o.targets.Revision), now)
 		return
 	}
 	to, active := o.targets.ByName[d.Endpoint]
 	if !active && !o.Directory.Current(o.targets.Revision) {
 		// A later revision may make it active, and a cancelled delivery is lost to its receiver.
-		o.holdForRevision(it, fmt.Sprintf("is for an endpoint that is not active in revision %d, which may not be the newest", o.targets.Revision), now)
+		o.holdForRevision(it, 0, fmt.Sprintf("is for an endpoint that is not active in revision %d, which may not be the newest", o.targets.Revision), now)
 		return
 	}
 	o.unhold(it)
@@ -142,14 +142,16 @@ type hold struct {
 // current reports that it has been held without interruption.
 func (h hold) current() bool { return h.it.Held && h.it.HeldSince == h.since }
 
-func (o *owner) holdForRevision(it *queue.Item, why string, now int64) {
+// holdForRevision keeps a delivery, without its body, until the configuration has a revision.
+func (o *owner) holdForRevision(it *queue.Item, revision int64, why string, now int64) {
+	it.HeldFor = revision
 	if !it.Held {
 		it.Held, it.HeldSince = true, now
 		o.holding++
 		o.Metrics.held.Inc()
 		o.held.Push(hold{it: it, since: now, why: why})
 	}
-	o.putBack(it, now+holdFor.Milliseconds(), now)
+	o.putBack(it, queue.Forever, now)
 }
 
 func (o *owner) unhold(it *queue.Item) {

@@ -51,9 +51,10 @@ type Item struct {
 	Delivery *delivery.Delivery
 	// Kept is the size of its body in bytes while the body waits in memory.
 	Kept int64
-	// held: its revision of the configuration is not known yet, since heldSince in ms.
+	// Held: the revision HeldFor of the configuration is not known yet, since HeldSince in ms; 0 is the next one.
 	Held      bool
 	HeldSince int64
+	HeldFor   int64
 }
 
 // itemState is what an item waits for.
