@@ -55,6 +55,8 @@ type Channel struct {
 	// AcceptLostDeliveries settles as dead, at the next opening, deliveries that retention removed from the log before
 	// they were sent. It is the operator's decision.
 	AcceptLostDeliveries bool
+
+	kept kept
 }
 
 // Limits of the loop.

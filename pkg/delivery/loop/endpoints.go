@@ -149,6 +149,7 @@ func (o *owner) tendEndpoints(now int64) {
 		return
 	}
 	o.tended = now
+	o.kept.prune()
 	for _, e := range o.queue.Endpoints {
 		if e.Health.Exhausted.Count > 0 {
 			o.announceExhausted(e, now)

@@ -67,6 +67,7 @@ func (o *owner) open(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("open state: %w", err)
 	}
+	opened := o.mark
 	start, end, err := o.kafka.Offsets(ctx, o.Topic, o.part.Number)
 	if err != nil {
 		return fmt.Errorf("find the log's ends: %w", err)
@@ -102,13 +103,15 @@ func (o *owner) open(ctx context.Context) error {
 	if err := o.readAttempts(ctx, e.attempts); err != nil {
 		return fmt.Errorf("read attempts back: %w", err)
 	}
-	if err := o.fillWindow(ctx, start, end); err != nil {
+	if seen := o.kept.take(o.part.Number, opened); seen != nil {
+		o.seen = seen
+	} else if err := o.fillWindow(ctx, start, end); err != nil {
 		return fmt.Errorf("fill the window of repeats: %w", err)
 	}
 	if err := o.enqueue(); err != nil {
 		return err
 	}
-	o.recorded = o.now()
+	o.recorded, o.opened = o.now(), true
 	o.condition("opening", nil)
 	if o.recovering() {
 		o.Metrics.rebuilds.Inc()

@@ -86,6 +86,7 @@ type owner struct {
 	reportAfter, retryReport int64
 	reports                  chan reportDone
 
+	opened    bool
 	stopping  bool // draining: no new attempt starts
 	recording bool
 	cutAt     int64 // time at which the commit under way was cut
@@ -172,6 +173,9 @@ func (o *owner) close() {
 	o.workers.Wait()
 	for range len(o.done) {
 		<-o.done
+	}
+	if o.opened && o.position == o.mark.Offset { // else the window has deliveries that are read again
+		o.kept.put(o.part.Number, o.mark, o.seen)
 	}
 	unrecorded := len(o.results)
 	if o.recording {

@@ -1,0 +1,88 @@
+package loop
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// of starts a replica in the process of another channel.
+func of(process *Channel) func(*Channel) {
+	return func(c *Channel) { c.kept.partitions = process.kept.partitions }
+}
+
+func TestKept_APartitionThatComesBackIsNotReadAgain(t *testing.T) {
+	for _, between := range []string{"nobody", "another owner", "another owner that changed nothing", "too long"} {
+		synctest.Test(t, func(t *testing.T) {
+			sim := newSimulation(t, 1, "e1")
+			var process *Channel
+			r := sim.start(func(c *Channel) { process = c })
+			d := newDelivery("e1", "s", "0")
+			sim.plan(d)
+			for i := range 100 {
+				sim.plan(newDelivery("e1", "s", fmt.Sprint(i+1)))
+			}
+			time.Sleep(2 * time.Second)
+			r.drain()
+			switch between {
+			case "another owner":
+				other := sim.start()
+				sim.plan(newDelivery("e1", "s", "other"))
+				time.Sleep(2 * time.Second)
+				other.drain()
+			case "another owner that changed nothing":
+				if _, err := sim.store.Open(t.Context(), simulated, ""); err != nil {
+					t.Fatal(err)
+				}
+			case "too long":
+				time.Sleep(keepFor + time.Second)
+				process.kept.prune()
+			}
+			synctest.Wait()
+			r = sim.start(of(process))
+			time.Sleep(100 * time.Millisecond)
+			const comparison, window, forward = 1, 1, 1
+			want := int32(comparison + window + forward)
+			if between == "nobody" {
+				want = comparison + forward
+			}
+			if n := r.reads.Load(); n != want {
+				t.Errorf("after %s: %d reads of deliveries, want %d", between, n, want)
+			}
+			sim.plan(d) // a repeat by the planner
+			time.Sleep(time.Second)
+			r.drain()
+			if n := sim.repeats(); n != 0 {
+				t.Errorf("after %s: %d repeats", between, n)
+			}
+		})
+	}
+}
+
+func TestKept_AnOwnerThatIsAheadOfItsCommitKeepsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		var process *Channel
+		r := sim.start(func(c *Channel) { process = c })
+		sim.plan(newDelivery("e1", "s", "0"))
+		time.Sleep(2 * time.Second)
+		r.setStoreAway(true)
+		sim.plan(newDelivery("e1", "s", "1")) // read, and not committed
+		time.Sleep(2 * time.Second)
+		r.kill()
+		r = sim.start(of(process))
+		time.Sleep(time.Minute)
+		r.drain()
+		attempts := map[string]bool{}
+		for _, a := range sim.attempts() {
+			attempts[a.Delivery] = true
+		}
+		if len(attempts) != 2 {
+			t.Errorf("%d of 2 deliveries have attempts", len(attempts))
+		}
+		if _, ok := process.kept.partitions[0]; ok {
+			t.Error("a window is kept that has deliveries which are read again")
+		}
+	})
+}
