@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/services/ingest"
 	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/trigger"
 	"github.com/tollgate/tollgate/services/webhook"
 )
@@ -80,7 +81,7 @@ func execute(name string, args []string) int {
 	var changes bool
 	switch name {
 	case "tollgate":
-		code = cli.Run(ctx, args, cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now())
+		code = cli.Run(ctx, args, command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now())
 		changes = len(args) > 0 && args[0] == "apply"
 	case "grpcurl":
 		method, err := grpcurl(ctx, args)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // SetBacks sets the configuration back to an older copy of its database.
@@ -148,7 +149,7 @@ func (s *SetBacks) accept(ctx context.Context) error {
 		"config", "accept-restore", "--config", s.config.Address("grpc"), "--api-key", s.fleet.Key, "--yes",
 		"--why", "the database was set back to an older copy",
 	}
-	if code := cli.Run(ctx, args, cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out}, time.Now()); code != 0 {
+	if code := cli.Run(ctx, args, command.Streams{In: strings.NewReader(""), Out: &out, Err: &out}, time.Now()); code != 0 {
 		return fmt.Errorf("accept a restore: it ended with %d: %s", code, out.String())
 	}
 	if !strings.Contains(out.String(), "accepted: ") {

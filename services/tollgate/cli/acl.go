@@ -2,6 +2,7 @@ package cli
 
 import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 
 	"fmt"
 	"strings"
@@ -9,7 +10,7 @@ import (
 
 // topicsACL prints permissions.
 type topicsACL struct {
-	Listing
+	command.Listing
 	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"Prefix of every topic and group."`
 	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} is replaced by the service, producer, consumer or operator." placeholder:"PATTERN"`
 	Commands  bool   `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
@@ -33,9 +34,9 @@ Example:
 func (c topicsACL) AfterApply() error {
 	switch {
 	case !strings.Contains(c.Principal, "{}"):
-		return usageError{"--principal must have {} in place of the name, or all would have the same rights"}
+		return command.UsageError("--principal must have {} in place of the name, or all would have the same rights")
 	case strings.Contains(c.Principal, "'"):
-		return usageError{"--principal must be without quotation marks"}
+		return command.UsageError("--principal must be without quotation marks")
 	}
 	return nil
 }
@@ -48,13 +49,13 @@ type permissionRow struct {
 }
 
 // Run prints.
-func (c topicsACL) Run(streams Streams) error {
+func (c topicsACL) Run(streams command.Streams) error {
 	var rows []permissionRow
 	for _, p := range table.Permissions(c.Prefix) {
 		rows = append(rows, permissionRow{strings.ReplaceAll(c.Principal, "{}", p.Who), p.Operation, p.Resource, p.Name})
 	}
 	if !c.Commands {
-		return write(c.Listing, streams.Out, rows, []string{"principal", "operation", "resource", "name"}, func(r permissionRow) []string {
+		return command.Write(c.Listing, streams.Out, rows, []string{"principal", "operation", "resource", "name"}, func(r permissionRow) []string {
 			return []string{r.Principal, r.Operation, r.Resource, r.Name}
 		})
 	}

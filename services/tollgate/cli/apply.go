@@ -6,13 +6,14 @@ import (
 	"fmt"
 	"io"
 
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
 // applyCommand brings configuration in.
 type applyCommand struct {
-	Key
-	Listing
+	command.Key
+	command.Listing
 	File    string   `short:"f" required:"" xor:"source" help:"YAML file, or folder of them; - reads standard input." placeholder:"FILE|DIR|-"`
 	Profile []string `required:"" xor:"source" help:"Instead of a file: a ready profile, see tollgate profiles list; several for several options." placeholder:"NAME"`
 	Tenant  string   `help:"With --profile: the tenant." placeholder:"ID"`
@@ -41,9 +42,9 @@ Example:
 }
 
 // Run applies.
-func (c applyCommand) Run(ctx context.Context, streams Streams) error {
+func (c applyCommand) Run(ctx context.Context, streams command.Streams) error {
 	if ofProfiles := len(c.Profile) > 0; ofProfiles != (c.Tenant != "") || ofProfiles != (c.Class != "") {
-		return usageError{"--profile, --tenant and --class go together"}
+		return command.UsageError("--profile, --tenant and --class go together")
 	}
 	var documents []manifest.Document
 	var err error
@@ -53,11 +54,11 @@ func (c applyCommand) Run(ctx context.Context, streams Streams) error {
 			return err
 		}
 	}
-	conn, err := c.dial(c.Address)
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	if len(c.Profile) > 0 {
 		class := "tenants/" + c.Tenant + "/classesOfService/" + c.Class
 		if documents, err = manifest.OfProfiles(ctx, conn, class, c.Profile); err != nil && !errors.As(err, &unread) {
@@ -115,13 +116,13 @@ func (c applyCommand) read(in io.Reader) ([]manifest.Document, error) {
 	return manifest.Parse("standard input", content)
 }
 
-func (c applyCommand) list(streams Streams, outcomes []manifest.Outcome) error {
-	return write(c.Listing, streams.Out, outcomes, []string{"kind", "name", "result"}, func(o manifest.Outcome) []string {
+func (c applyCommand) list(streams command.Streams, outcomes []manifest.Outcome) error {
+	return command.Write(c.Listing, streams.Out, outcomes, []string{"kind", "name", "result"}, func(o manifest.Outcome) []string {
 		return []string{o.Kind, o.Name, o.Result}
 	})
 }
 
-func (c applyCommand) differences(streams Streams, outcomes []manifest.Outcome) error {
+func (c applyCommand) differences(streams command.Streams, outcomes []manifest.Outcome) error {
 	for _, o := range outcomes {
 		if _, err := fmt.Fprintf(streams.Out, "%s %s: %s\n%s", o.Kind, o.Name, o.Result, o.Difference); err != nil {
 			return err

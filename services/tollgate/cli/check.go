@@ -2,6 +2,7 @@ package cli
 
 import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 
 	"context"
 	"errors"
@@ -23,8 +24,8 @@ import (
 // checkCommand compares the installation with its requirements.
 type checkCommand struct {
 	Topics
-	Key
-	Listing
+	command.Key
+	command.Listing
 	Redis         string `env:"TOLLGATE_REDIS_ADDRESS" default:"127.0.0.1:6379" help:"Redis; ${default} by default." placeholder:"HOST:PORT"`
 	RedisUser     string `env:"TOLLGATE_REDIS_USERNAME" help:"User of Redis, where it asks for one." placeholder:"NAME"`
 	RedisPassword string `env:"TOLLGATE_REDIS_PASSWORD_FILE" type:"existingfile" help:"File with the password of Redis." placeholder:"FILE"`
@@ -58,14 +59,14 @@ type finding struct {
 	Do string `json:"do,omitempty"`
 }
 
-// checkTimeout bounds the checks of each server: an unreachable one must not hide the others.
+// checkTimeout bounds the checks of each server: an command.Unreachable one must not hide the others.
 const checkTimeout = 10 * time.Second
 
 // sentence is the width of a column of sentences.
 const sentence = 56
 
 // Run checks.
-func (c checkCommand) Run(ctx context.Context, streams Streams) error {
+func (c checkCommand) Run(ctx context.Context, streams command.Streams) error {
 	var all []finding
 	for _, look := range []func(context.Context) ([]finding, error){c.kafka, c.redis, c.config, c.ingest} {
 		within, cancel := context.WithTimeout(ctx, checkTimeout)
@@ -76,8 +77,8 @@ func (c checkCommand) Run(ctx context.Context, streams Streams) error {
 		}
 		all = append(all, found...)
 	}
-	c.width = sentence
-	err := write(c.Listing, streams.Out, all, []string{"what", "result", "detail", "what to do"}, func(f finding) []string {
+	c.Width = sentence
+	err := command.Write(c.Listing, streams.Out, all, []string{"what", "result", "detail", "what to do"}, func(f finding) []string {
 		return []string{f.What, f.Result, f.Detail, f.Do}
 	})
 	if err != nil {
@@ -85,18 +86,18 @@ func (c checkCommand) Run(ctx context.Context, streams Streams) error {
 	}
 	for _, f := range all {
 		if f.Result == faultFound {
-			return errReported
+			return command.ErrReported
 		}
 	}
 	return nil
 }
 
 func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
-	client, err := c.open()
+	client, err := c.Open()
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	what := fmt.Sprintf("kafka %v", c.Brokers)
 	specs := table.Topics(c.Partitions)
 	err = client.VerifyTopics(ctx, specs, c.SingleNode)
@@ -168,11 +169,11 @@ func (c checkCommand) ingest(ctx context.Context) ([]finding, error) {
 }
 
 func (c checkCommand) service(ctx context.Context, what, address, flag string, ask func(context.Context, *grpc.ClientConn) (string, error)) ([]finding, error) {
-	conn, err := c.dial(address)
+	conn, err := c.Dial(address)
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	detail, err := ask(ctx, conn)
 	switch {
 	case err == nil:

@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 	"time"
 
 	"github.com/alecthomas/kong"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
-	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
@@ -22,18 +21,6 @@ const (
 	exitFailed = 1
 	exitUsage  = 2
 )
-
-// Streams are what a command reads and writes. Files that are terminals get progress bars and questions.
-type Streams struct {
-	In       io.Reader
-	Out, Err io.Writer
-}
-
-// legible escapes on the way out what a terminal obeys: others named, sent and answered it.
-func (s Streams) legible() Streams {
-	s.Out, s.Err = display.NewWriter(s.Out), display.NewWriter(s.Err)
-	return s
-}
 
 // commands is the grammar; each command's own struct describes its flags.
 type commands struct {
@@ -55,14 +42,14 @@ type commands struct {
 		Subscribers importSubscribers `cmd:"" help:"Import subscribers, their options and counters from a CSV file."`
 	} `cmd:"" help:"Bring in what another system has."`
 	Rejected struct {
-		List   listRejected   `cmd:"" help:"Show what was rejected, and why."`
-		Resend resendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
+		List   records.ListRejected   `cmd:"" help:"Show what was rejected, and why."`
+		Resend records.ResendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
 	} `cmd:"" help:"Show the records on events.rejected, and send them again."`
-	Tail       tailCommand `cmd:"" help:"Show events as they come, without personal data."`
+	Tail       records.Tail `cmd:"" help:"Show events as they come, without personal data."`
 	Deliveries struct {
-		Export exportDeliveries `cmd:"" help:"Write the attempts to deliver, one JSON object a line."`
+		Export records.ExportDeliveries `cmd:"" help:"Write the attempts to deliver, one JSON object a line."`
 	} `cmd:"" help:"What became of deliveries."`
-	VerifyReceipts verifyReceipts `cmd:"" help:"Compare a receiver's log with the attempts: what is lost, repeated, out of order."`
+	VerifyReceipts records.VerifyReceipts `cmd:"" help:"Compare a receiver's log with the attempts: what is lost, repeated, out of order."`
 	Option         struct {
 		Get     getOption     `cmd:"" help:"Show the options of a subscriber."`
 		Set     setOption     `cmd:"" help:"Change an option of a subscriber."`
@@ -93,16 +80,13 @@ type commands struct {
 	} `cmd:"" help:"Pass an operator's decision to the owners of state."`
 }
 
-// errReported is an error whose text was already written: only the exit code is left.
-var errReported = errors.New("reported already")
-
 // exited carries an exit code through kong, which would otherwise go on after --help.
 type exited int
 
 // Run runs one command line, without the program's name, and returns the exit code. started is the start of the
 // process, from which try counts.
-func Run(ctx context.Context, args []string, streams Streams, started time.Time) (code int) {
-	streams = streams.legible()
+func Run(ctx context.Context, args []string, streams command.Streams, started time.Time) (code int) {
+	streams = streams.Legible()
 	defer func() {
 		if r := recover(); r != nil {
 			e, ok := r.(exited)
@@ -122,7 +106,7 @@ func Run(ctx context.Context, args []string, streams Streams, started time.Time)
 	}
 	parsed, err := parser.Parse(args)
 	if err != nil {
-		complain(streams.Err, err)
+		command.Complain(streams.Err, err)
 		fmt.Fprintln(streams.Err, "tollgate: --help shows how it is called")
 		return exitUsage
 	}
@@ -131,17 +115,17 @@ func Run(ctx context.Context, args []string, streams Streams, started time.Time)
 	switch {
 	case err == nil:
 		return exitOK
-	case errors.Is(err, errReported):
+	case errors.Is(err, command.ErrReported):
 		return exitFailed
 	}
-	complain(streams.Err, err)
-	if usage := (usageError{}); errors.As(err, &usage) {
+	command.Complain(streams.Err, err)
+	if usage := (command.UsageError("")); errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitFailed
 }
 
-func newParser(streams Streams) (*kong.Kong, error) {
+func newParser(streams command.Streams) (*kong.Kong, error) {
 	var grammar commands
 	return kong.New(&grammar,
 		kong.Name("tollgate"),
@@ -155,40 +139,3 @@ func newParser(streams Streams) (*kong.Kong, error) {
 
 // since is the start of the process, with a type of its own for kong.
 type since time.Time
-
-// usageError is a wrong call that is found only once all flags are read.
-type usageError struct{ text string }
-
-func (e usageError) Error() string { return e.text }
-
-// Bounds of what is shown to a person at once.
-const (
-	maxLine  = 2 << 10
-	maxLines = 200
-)
-
-func complain(w io.Writer, err error) {
-	for _, line := range display.Lines(err.Error(), maxLine, maxLines) {
-		fmt.Fprintf(w, "tollgate: %s\n", line)
-	}
-}
-
-// drawn is the stream itself, for progress bars and colours.
-func drawn(w io.Writer) io.Writer {
-	if escaping, ok := w.(*display.Writer); ok {
-		return escaping.Unwrap()
-	}
-	return w
-}
-
-// isTerminal reports that a stream is a terminal.
-func isTerminal(stream any) bool {
-	if w, ok := stream.(io.Writer); ok {
-		stream = drawn(w)
-	}
-	f, ok := stream.(*os.File)
-	if !ok {
-		return false
-	}
-	return terminal(f.Fd())
-}

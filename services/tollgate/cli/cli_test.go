@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	"github.com/tollgate/tollgate/services/tollgate/allinone"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 const testKey = "a-key-of-the-tests"
@@ -27,7 +28,7 @@ const testKey = "a-key-of-the-tests"
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"tollgate": func() {
-			os.Exit(Run(context.Background(), os.Args[1:], Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now()))
+			os.Exit(Run(context.Background(), os.Args[1:], command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now()))
 		},
 		"readlog": readLog,
 	})
@@ -130,7 +131,7 @@ func TestRun_ExitCodes(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var out, errs bytes.Buffer
-			code := Run(t.Context(), strings.Fields(tt.args), Streams{
+			code := Run(t.Context(), strings.Fields(tt.args), command.Streams{
 				In:  strings.NewReader(`{"specversion":"1.0","id":"1","source":"crm","type":"client.created","tenant":"acme","subject":"client/42","time":"2026-11-23T10:00:00Z","data":{}}`),
 				Out: &out, Err: &errs,
 			}, time.Now())
@@ -145,7 +146,7 @@ func TestRun_ExitCodes(t *testing.T) {
 }
 
 func TestHelp_EveryCommandHasAnExample(t *testing.T) {
-	parser, err := newParser(Streams{Out: io.Discard, Err: io.Discard})
+	parser, err := newParser(command.Streams{Out: io.Discard, Err: io.Discard})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -154,14 +155,13 @@ func TestHelp_EveryCommandHasAnExample(t *testing.T) {
 		t.Fatalf("%d commands", len(leaves))
 	}
 	for _, leaf := range leaves {
-		command := leaf.FullPath()
-		command = strings.TrimPrefix(command, "tollgate ")
+		path := strings.TrimPrefix(leaf.FullPath(), "tollgate ")
 		var out bytes.Buffer
-		if code := Run(t.Context(), append(strings.Fields(command), "--help"), Streams{Out: &out, Err: io.Discard}, time.Now()); code != exitOK {
-			t.Errorf("%s --help: exit code %d", command, code)
+		if code := Run(t.Context(), append(strings.Fields(path), "--help"), command.Streams{Out: &out, Err: io.Discard}, time.Now()); code != exitOK {
+			t.Errorf("%s --help: exit code %d", path, code)
 		}
-		if !strings.Contains(out.String(), "Example:") || !strings.Contains(out.String(), "    tollgate "+command) {
-			t.Errorf("%s --help shows no example:\n%s", command, out.String())
+		if !strings.Contains(out.String(), "Example:") || !strings.Contains(out.String(), "    tollgate "+path) {
+			t.Errorf("%s --help shows no example:\n%s", path, out.String())
 		}
 	}
 }

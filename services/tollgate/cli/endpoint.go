@@ -10,13 +10,14 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
 // Endpoints are the flags of commands about endpoints.
 type Endpoints struct {
-	Key
-	Listing
+	command.Key
+	command.Listing
 	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not say it." placeholder:"ID"`
 	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 }
@@ -28,7 +29,7 @@ const kindEndpoint = "Endpoint"
 func (e Endpoints) named(typed string) (string, error) {
 	name, err := manifest.NameOf(kindEndpoint, e.Tenant, typed)
 	if err != nil {
-		return "", usageError{"NAME " + err.Error()}
+		return "", command.UsageError("NAME " + err.Error())
 	}
 	return name, nil
 }
@@ -57,7 +58,7 @@ Example:
 func (c endpointHealth) AfterApply() error {
 	if c.Name == "" {
 		if c.Tenant == "" {
-			return usageError{"--tenant is required where no full name is given"}
+			return command.UsageError("--tenant is required where no full name is given")
 		}
 		return nil
 	}
@@ -66,12 +67,12 @@ func (c endpointHealth) AfterApply() error {
 }
 
 // Run reads.
-func (c endpointHealth) Run(ctx context.Context, streams Streams) error {
-	conn, err := c.dial(c.Address)
+func (c endpointHealth) Run(ctx context.Context, streams command.Streams) error {
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	var rows []healthRow
 	if c.Name == "" {
 		all, err := manifest.List(ctx, conn, kindEndpoint, c.Tenant)
@@ -81,7 +82,7 @@ func (c endpointHealth) Run(ctx context.Context, streams Streams) error {
 		for _, r := range all {
 			rows = append(rows, rowOfHealth(r.(*configv1.Endpoint)))
 		}
-		return write(c.Listing, streams.Out, rows,
+		return command.Write(c.Listing, streams.Out, rows,
 			[]string{"name", "status", "state", "since", "failures", "circuit", "next probe", "hold until", "waiting", "behind"},
 			func(r healthRow) []string {
 				return []string{r.Name, r.status(), r.state(), r.Since, fmt.Sprint(r.Failures), r.Circuit, r.NextProbe, r.HoldUntil, fmt.Sprint(r.Waiting), fmt.Sprint(r.Behind)}
@@ -100,9 +101,9 @@ func (c endpointHealth) Run(ctx context.Context, streams Streams) error {
 	}
 	row := rowOfHealth(e)
 	if c.Output != "table" {
-		return write(c.Listing, streams.Out, []healthRow{row}, nil, nil)
+		return command.Write(c.Listing, streams.Out, []healthRow{row}, nil, nil)
 	}
-	return write(c.Listing, streams.Out, row.lines(), []string{"health", "value"}, func(l [2]string) []string { return l[:] })
+	return command.Write(c.Listing, streams.Out, row.lines(), []string{"health", "value"}, func(l [2]string) []string { return l[:] })
 }
 
 // healthRow is what is known of an endpoint.

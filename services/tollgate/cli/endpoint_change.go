@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // OneEndpoint are the flags of commands that change an endpoint.
@@ -31,16 +32,16 @@ type changedEndpoint struct {
 }
 
 // change sets one field, and lists what becomes of the endpoint.
-func (c OneEndpoint) change(ctx context.Context, streams Streams, field string, set func(*configv1.Endpoint), result func(before, after *configv1.Endpoint) (did, next string)) error {
+func (c OneEndpoint) change(ctx context.Context, streams command.Streams, field string, set func(*configv1.Endpoint), result func(before, after *configv1.Endpoint) (did, next string)) error {
 	name, err := c.named(c.Name)
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(c.Address)
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	client := configv1.NewEndpointServiceClient(conn)
 	before, err := client.GetEndpoint(ctx, &configv1.GetEndpointRequest{Name: name})
 	if err != nil {
@@ -57,8 +58,8 @@ func (c OneEndpoint) change(ctx context.Context, streams Streams, field string, 
 	row := changedEndpoint{Name: name, Revision: after.GetMetadata().GetRevision()}
 	row.Result, row.Next = result(before, after)
 	listing := c.Listing
-	listing.width = sentence
-	return write(listing, streams.Out, []changedEndpoint{row}, []string{"name", "result", "revision", "what follows"}, func(r changedEndpoint) []string {
+	listing.Width = sentence
+	return command.Write(listing, streams.Out, []changedEndpoint{row}, []string{"name", "result", "revision", "what follows"}, func(r changedEndpoint) []string {
 		return []string{r.Name, r.Result, fmt.Sprint(r.Revision), r.Next}
 	})
 }
@@ -77,7 +78,7 @@ Example:
 }
 
 // Run pauses.
-func (c pauseEndpoint) Run(ctx context.Context, streams Streams) error {
+func (c pauseEndpoint) Run(ctx context.Context, streams command.Streams) error {
 	return c.change(ctx, streams, "paused", func(e *configv1.Endpoint) { e.Paused = true },
 		func(before, _ *configv1.Endpoint) (string, string) {
 			did := "paused"
@@ -102,7 +103,7 @@ Example:
 }
 
 // Run resumes.
-func (c resumeEndpoint) Run(ctx context.Context, streams Streams) error {
+func (c resumeEndpoint) Run(ctx context.Context, streams command.Streams) error {
 	return c.change(ctx, streams, "paused", func(e *configv1.Endpoint) { e.Paused = false },
 		func(before, after *configv1.Endpoint) (string, string) {
 			did := "resumed"
@@ -127,7 +128,7 @@ Example:
 }
 
 // Run activates.
-func (c activateEndpoint) Run(ctx context.Context, streams Streams) error {
+func (c activateEndpoint) Run(ctx context.Context, streams command.Streams) error {
 	return c.change(ctx, streams, "status", func(e *configv1.Endpoint) { e.Status = configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE },
 		func(before, after *configv1.Endpoint) (string, string) {
 			did := fmt.Sprintf("activation %d", after.GetActivation())

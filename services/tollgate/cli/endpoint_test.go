@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // scriptedEndpoints answers by a script, and keeps the changes; the txtar scripts test the real service.
@@ -58,7 +59,7 @@ func endpointCommand(t *testing.T, s *scriptedEndpoints, words string) string {
 	defer server.Stop()
 	var out, errs bytes.Buffer
 	args := append([]string{"endpoint"}, strings.Fields(words+" --tenant acme --config "+listener.Addr().String())...)
-	if code := Run(t.Context(), args, Streams{Out: &out, Err: &errs}, time.Now()); code != exitOK {
+	if code := Run(t.Context(), args, command.Streams{Out: &out, Err: &errs}, time.Now()); code != exitOK {
 		t.Fatalf("%s: exit code %d: %s", words, code, &errs)
 	}
 	return out.String()

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // domainTopics is the log that each domain of state is folded from.
@@ -24,7 +25,7 @@ var domainTopics = map[string]string{
 
 // acceptGap adds the control record by which an operator accepts a loss.
 type acceptGap struct {
-	Kafka
+	command.Kafka
 	Domain    string `required:"" enum:"safeguard,trigger-ordered,trigger-safeguards,trigger-unordered" help:"Whose state: ${enum}."`
 	Partition int32  `required:"" help:"Partition of the domain's topic."`
 	From      int64  `required:"" help:"First offset that is lost."`
@@ -48,42 +49,42 @@ Example:
 func (c acceptGap) AfterApply() error {
 	switch {
 	case c.Partition < 0:
-		return usageError{fmt.Sprintf("--partition must not be negative, is %d", c.Partition)}
+		return command.UsageError(fmt.Sprintf("--partition must not be negative, is %d", c.Partition))
 	case c.From < 0 || c.To <= c.From:
-		return usageError{fmt.Sprintf("--from and --to must be a range of offsets, not %d to %d", c.From, c.To)}
+		return command.UsageError(fmt.Sprintf("--from and --to must be a range of offsets, not %d to %d", c.From, c.To))
 	case strings.TrimSpace(c.Why) == "":
-		return usageError{"--why must not be empty"}
+		return command.UsageError("--why must not be empty")
 	}
 	return nil
 }
 
 // Run appends.
-func (c acceptGap) Run(ctx context.Context, streams Streams) error {
-	client, err := c.open()
+func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
+	client, err := c.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	topic := client.Topic(domainTopics[c.Domain])
 	if !c.Yes {
 		if err := c.confirm(streams, topic); err != nil {
 			return err
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	ctx, cancel := context.WithTimeout(ctx, command.KafkaTimeout)
 	defer cancel()
 	partitions, err := client.Partitions(ctx, topic)
 	if err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
 	if int(c.Partition) >= partitions {
-		return usageError{fmt.Sprintf("--partition must be below %d, the partitions of %s", partitions, topic)}
+		return command.UsageError(fmt.Sprintf("--partition must be below %d, the partitions of %s", partitions, topic))
 	}
 	return c.append(ctx, streams, client, topic)
 }
 
 // append writes the audit record first: a gap without a record is worse than a record of one that was not made.
-func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.Client, topic string) error {
+func (c acceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
 	gap := fold.NewGap(&controlv1.Gap{
 		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
 	}, time.Now())
@@ -110,9 +111,9 @@ func (c acceptGap) append(ctx context.Context, streams Streams, client *stream.C
 	return err
 }
 
-func (c acceptGap) confirm(streams Streams, topic string) error {
-	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
-		return usageError{"--yes is required without a terminal to ask at"}
+func (c acceptGap) confirm(streams command.Streams, topic string) error {
+	if !command.IsTerminal(streams.In) || !command.IsTerminal(streams.Err) {
+		return command.UsageError("--yes is required without a terminal to ask at")
 	}
 	fmt.Fprintf(streams.Err, "What %s counted from offsets %d to %d of %s/%d will be lost for good. Type the word accept to go on: ",
 		c.Domain, c.From, c.To-1, topic, c.Partition)

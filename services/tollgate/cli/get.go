@@ -5,14 +5,16 @@ import (
 	"encoding/json"
 	"fmt"
 
-	"github.com/tollgate/tollgate/services/tollgate/manifest"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
 // Resources are the flags and the argument of commands about resources of the configuration.
 type Resources struct {
-	Key
+	command.Key
 	Kind    string `arg:"" help:"${kinds}; plurals too, in any capitals."`
 	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
 	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
@@ -22,7 +24,7 @@ type Resources struct {
 func (r Resources) kind() (string, error) {
 	kind, err := manifest.Kind(r.Kind)
 	if err != nil {
-		return "", usageError{"KIND " + err.Error()}
+		return "", command.UsageError("KIND " + err.Error())
 	}
 	return kind, nil
 }
@@ -33,7 +35,7 @@ func (r Resources) named(typed string) (kind, name string, err error) {
 		return "", "", err
 	}
 	if name, err = manifest.NameOf(kind, r.Tenant, typed); err != nil {
-		return "", "", usageError{"NAME " + err.Error()}
+		return "", "", command.UsageError("NAME " + err.Error())
 	}
 	return kind, name, nil
 }
@@ -42,7 +44,7 @@ func (r Resources) named(typed string) (kind, name string, err error) {
 type getCommand struct {
 	Resources
 	Name string `arg:"" optional:"" help:"Full name, or the id beside --tenant; all of the tenant without it."`
-	Listing
+	command.Listing
 }
 
 // Help is shown below the flags.
@@ -67,22 +69,22 @@ func (c getCommand) AfterApply() error {
 		_, _, err = c.named(c.Name)
 		return err
 	case c.Tenant == "" && kind != "Tenant":
-		return usageError{"--tenant is required where no full name is given"}
+		return command.UsageError("--tenant is required where no full name is given")
 	}
 	return nil
 }
 
 // Run reads.
-func (c getCommand) Run(ctx context.Context, streams Streams) error {
+func (c getCommand) Run(ctx context.Context, streams command.Streams) error {
 	kind, err := c.kind()
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(c.Address)
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	var all []manifest.Resource
 	if c.Name == "" {
 		all, err = manifest.List(ctx, conn, kind, c.Tenant)
@@ -108,13 +110,13 @@ func (c getCommand) Run(ctx context.Context, streams Streams) error {
 	case "json":
 		return writeMessages(streams, all)
 	}
-	return write(c.Listing, streams.Out, all, []string{"name", "revision", "updated"}, func(r manifest.Resource) []string {
+	return command.Write(c.Listing, streams.Out, all, []string{"name", "revision", "updated"}, func(r manifest.Resource) []string {
 		return []string{r.GetName(), fmt.Sprint(r.GetMetadata().GetRevision()), at(r.GetMetadata().GetUpdateTime())}
 	})
 }
 
 // writeMessages writes a list of messages in Protobuf's JSON, indented as other lists are.
-func writeMessages[M proto.Message](streams Streams, all []M) error {
+func writeMessages[M proto.Message](streams command.Streams, all []M) error {
 	raw := make([]json.RawMessage, len(all))
 	for i, m := range all {
 		text, err := protojson.MarshalOptions{UseProtoNames: true}.Marshal(m)
@@ -151,22 +153,22 @@ Example:
 func (c deleteCommand) AfterApply() error {
 	kind, _, err := c.named(c.Name)
 	if err == nil && c.Force && kind != "ClassOfService" {
-		err = usageError{"--force is for a ClassOfService"}
+		err = command.UsageError("--force is for a ClassOfService")
 	}
 	return err
 }
 
 // Run deletes.
-func (c deleteCommand) Run(ctx context.Context, streams Streams) error {
+func (c deleteCommand) Run(ctx context.Context, streams command.Streams) error {
 	kind, name, err := c.named(c.Name)
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(c.Address)
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	gone, err := manifest.Delete(ctx, conn, kind, name, c.Force)
 	if err != nil {
 		return explained("configuration", c.Address, err)

@@ -6,11 +6,13 @@ import (
 	"strings"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // Model is the grammar of the command line: its commands with their flags, arguments and help.
 func Model() (*kong.Application, error) {
-	parser, err := newParser(Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	parser, err := newParser(command.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err != nil {
 		return nil, fmt.Errorf("read the grammar of the command line: %w", err)
 	}
@@ -19,7 +21,7 @@ func Model() (*kong.Application, error) {
 
 // Check parses a command line, without the program's name, and runs nothing. The error is what is wrong with it.
 func Check(args []string) (err error) {
-	parser, err := newParser(Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
+	parser, err := newParser(command.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard})
 	if err != nil {
 		return fmt.Errorf("read the grammar of the command line: %w", err)
 	}

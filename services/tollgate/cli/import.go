@@ -12,13 +12,14 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
 // importSubscribers brings in the subscribers of another system.
 type importSubscribers struct {
-	Key
-	Listing
+	command.Key
+	command.Listing
 	File        string        `arg:"" help:"CSV file; its first line names the columns."`
 	Tenant      string        `required:"" env:"TOLLGATE_TENANT" help:"Id of the tenant that they are subscribers of." placeholder:"ID"`
 	ActivatedAt string        `help:"When they became subscribers here, for rows without a time, in RFC 3339. It decides which period spent amounts are of; usage from before it is rejected." placeholder:"TIME"`
@@ -67,7 +68,7 @@ func (c importSubscribers) AfterApply() error {
 		faults = append(faults, fmt.Errorf("--patience must be above 0, is %s", c.Patience))
 	}
 	if len(faults) > 0 {
-		return usageError{errors.Join(faults...).Error()}
+		return command.UsageError(errors.Join(faults...).Error())
 	}
 	return nil
 }
@@ -90,25 +91,25 @@ func (c importSubscribers) form() (subscriberimport.Form, error) {
 }
 
 // Run imports.
-func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
+func (c importSubscribers) Run(ctx context.Context, streams command.Streams) error {
 	form, err := c.form()
 	if err != nil {
-		return usageError{err.Error()}
+		return command.UsageError(err.Error())
 	}
-	conn, err := c.dial(c.Config)
+	conn, err := c.Dial(c.Config)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	classes, err := classesOf(ctx, conn, c.Tenant)
 	if err != nil {
 		return fmt.Errorf("configuration service at %s: %w", c.Config, err)
 	}
-	ingest, err := c.dial(c.Address)
+	ingest, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(ingest)
+	defer command.Close(ingest)
 	journal := c.Resume
 	if journal == "" {
 		journal = c.File + ".progress"
@@ -134,7 +135,7 @@ func (c importSubscribers) Run(ctx context.Context, streams Streams) error {
 		return errors.Join(err, listErr)
 	}
 	if summary.Faulty > 0 || summary.Refused > 0 {
-		return errReported
+		return command.ErrReported
 	}
 	return nil
 }
@@ -151,7 +152,7 @@ func (c importSubscribers) advise(err error, s subscriberimport.Summary) error {
 }
 
 func (c importSubscribers) summarize(w io.Writer, s subscriberimport.Summary) error {
-	return write(c.Listing, w, []subscriberimport.Summary{s}, []string{"rows", "faulty", "accepted", "refused", "by earlier runs", "rows/s"},
+	return command.Write(c.Listing, w, []subscriberimport.Summary{s}, []string{"rows", "faulty", "accepted", "refused", "by earlier runs", "rows/s"},
 		func(s subscriberimport.Summary) []string {
 			rate := ""
 			if done := s.Accepted + s.Refused - s.Earlier; s.Seconds > 0 && done > 0 {

@@ -25,6 +25,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
@@ -113,7 +114,7 @@ func (j *journey) activated(n int, more string) map[string]int {
 	out, _ := j.run(exitOK, fmt.Sprintf("tail --topic safeguards --type safeguard.activated --since 1h -o json --limit %d %s", n, more))
 	subjects := map[string]int{}
 	for line := range strings.Lines(out) {
-		var e tailed
+		var e records.Event
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			j.t.Fatal(err)
 		}

@@ -8,11 +8,12 @@ import (
 	"os"
 
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // newKey makes an API key.
 type newKey struct {
-	Listing
+	command.Listing
 	KeyFile    string `help:"Write the key into this file, which must not exist and is readable by its owner alone; it is then not printed." placeholder:"FILE"`
 	HashesFile string `help:"Append the hash to this file: grpc.api_key_hashes_file of the services, or grpc.service_key_hashes_file." placeholder:"FILE"`
 }
@@ -40,7 +41,7 @@ type keyRow struct {
 }
 
 // Run draws.
-func (c newKey) Run(streams Streams) error {
+func (c newKey) Run(streams command.Streams) error {
 	secret := make([]byte, 32)
 	if _, err := rand.Read(secret); err != nil {
 		return fmt.Errorf("draw key: %w", err)
@@ -59,7 +60,7 @@ func (c newKey) Run(streams Streams) error {
 			return fmt.Errorf("keep hash: %w", err)
 		}
 	}
-	return write(c.Listing, streams.Out, []keyRow{row}, []string{"key", "sha-256 for api_key_hashes"}, func(r keyRow) []string {
+	return command.Write(c.Listing, streams.Out, []keyRow{row}, []string{"key", "sha-256 for api_key_hashes"}, func(r keyRow) []string {
 		if r.Key == "" {
 			r.Key = "in " + c.KeyFile
 		}

@@ -13,6 +13,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 )
 
 // unsafeText clears a screen, turns a line around, and is long.
@@ -32,7 +34,7 @@ func obeyed(t *testing.T, where, text string) {
 
 // Every command is given what a terminal obeys, for each of its arguments; most of them repeat it in what they complain of.
 func TestOutput_EscapesWhatAffectsATerminal(t *testing.T) {
-	parser, err := newParser(Streams{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
+	parser, err := newParser(command.Streams{In: &bytes.Buffer{}, Out: &bytes.Buffer{}, Err: &bytes.Buffer{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +54,7 @@ func TestOutput_EscapesWhatAffectsATerminal(t *testing.T) {
 			"a file":               append(path[:len(path):len(path)], "-f", unsafeText),
 		} {
 			var out, errs bytes.Buffer
-			Run(t.Context(), args, Streams{In: strings.NewReader(unsafeText), Out: &out, Err: &errs}, time.Now())
+			Run(t.Context(), args, command.Streams{In: strings.NewReader(unsafeText), Out: &out, Err: &errs}, time.Now())
 			obeyed(t, strings.Join(path, " ")+": "+name, out.String()+errs.String())
 		}
 	}
@@ -77,8 +79,8 @@ func TestOutput_ListingIsEscapedInEveryForm(t *testing.T) {
 	rows := []row{{unsafeText}, {"two\nlines"}}
 	for _, form := range []string{"table", "json", "yaml"} {
 		var out bytes.Buffer
-		streams := Streams{Out: &out}.legible()
-		if err := write(Listing{Output: form}, streams.Out, rows, []string{"name"}, func(r row) []string { return []string{r.Name} }); err != nil {
+		streams := command.Streams{Out: &out}.Legible()
+		if err := command.Write(command.Listing{Output: form}, streams.Out, rows, []string{"name"}, func(r row) []string { return []string{r.Name} }); err != nil {
 			t.Fatal(err)
 		}
 		text := out.String()
@@ -109,16 +111,16 @@ func TestOutput_ListingIsEscapedInEveryForm(t *testing.T) {
 func TestEventsOnATerminal_AreOneLineEach(t *testing.T) {
 	forged := unsafeText + "\n2026-11-23T10:00:00Z forged"
 	var out bytes.Buffer
-	streams := Streams{Out: &out}.legible()
+	streams := command.Streams{Out: &out}.Legible()
 	record := stream.Record{Topic: "t", Time: time.Now()}
 	partition, offset := int32(0), int64(41)
 	for name, print := range map[string]func() error{
 		"rejected list": func() error {
-			return Rejections{}.print(streams, record, event.Rejection{
+			return records.Rejections{}.Print(streams, record, event.Rejection{
 				Topic: forged, Reason: forged, Detail: forged, EventID: forged, Type: forged, Tenant: forged, Subject: forged,
 			}, "", "")
 		},
-		"rejected resend": func() error { return Rejections{}.print(streams, record, event.Rejection{}, "", forged) },
+		"rejected resend": func() error { return records.Rejections{}.Print(streams, record, event.Rejection{}, "", forged) },
 		"send, accepted": func() error {
 			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Topic: "t", Partition: &partition, Offset: &offset})
 		},
@@ -126,7 +128,7 @@ func TestEventsOnATerminal_AreOneLineEach(t *testing.T) {
 			return sendCommand{Output: "text"}.print(streams.Out, reply{ID: forged, Reason: "EVENT_INVALID", Violations: []string{forged, forged}})
 		},
 		"tail": func() error {
-			return tailCommand{Output: "text"}.print(streams, record, &event.Event{
+			return records.Tail{Output: "text"}.Print(streams, record, &event.Event{
 				ID: forged, Type: forged, Tenant: "acme", Subject: forged, Data: &eventv1.UsageCharged{Service: forged},
 			})
 		},

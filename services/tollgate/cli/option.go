@@ -17,17 +17,18 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // Safeguard are the flags of commands that call the safeguard service.
 type Safeguard struct {
-	Key
+	command.Key
 	Address string `name:"safeguard" env:"TOLLGATE_SAFEGUARD_ADDR" default:"127.0.0.1:7030" help:"Safeguard service; ${default} by default." placeholder:"HOST:PORT"`
 	Tenant  string `required:"" env:"TOLLGATE_TENANT" help:"Id of the tenant." placeholder:"ID"`
 }
 
-func (s Safeguard) open() (*grpc.ClientConn, error) { return s.dial(s.Address) }
+func (s Safeguard) open() (*grpc.ClientConn, error) { return s.Dial(s.Address) }
 
 // Subscriber is the argument of commands about one subscriber.
 type Subscriber struct {
@@ -222,8 +223,8 @@ func at(t *timestamppb.Timestamp) string {
 }
 
 // listOptions writes options as a table of what matters, or with all there is.
-func listOptions(l Listing, streams Streams, rows []optionRow) error {
-	return write(l, streams.Out, rows, []string{"option", "state", "spent", "limit", "next limit", "reached", "renewal day", "period ends", "eligible states"},
+func listOptions(l command.Listing, streams command.Streams, rows []optionRow) error {
+	return command.Write(l, streams.Out, rows, []string{"option", "state", "spent", "limit", "next limit", "reached", "renewal day", "period ends", "eligible states"},
 		func(r optionRow) []string {
 			return []string{
 				r.Option, r.State, r.Spent, r.Limit, r.NextLimit, yes(r.Reached), fmt.Sprint(r.RenewalDay), r.PeriodEnd,
@@ -246,7 +247,7 @@ func yes(b *bool) string {
 // getOption shows the options of a subscriber.
 type getOption struct {
 	Subscriber
-	Listing
+	command.Listing
 	Option string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
 	Wait   string `help:"Show it once this event of the subscriber was processed; the position is in the output of tollgate send." placeholder:"TOPIC/PARTITION/OFFSET"`
 }
@@ -282,7 +283,7 @@ func (c getOption) position() (*optionsv1.Position, error) {
 }
 
 // Run gets.
-func (c getOption) Run(ctx context.Context, streams Streams) error {
+func (c getOption) Run(ctx context.Context, streams command.Streams) error {
 	after, err := c.position()
 	if err != nil {
 		return err
@@ -291,7 +292,7 @@ func (c getOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	res, err := optionsv1.NewOptionInventoryServiceClient(conn).ListOptions(ctx, &optionsv1.ListOptionsRequest{Parent: c.name(), MinPosition: after})
 	if err != nil {
 		return explained("safeguard", c.Address, err)

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
@@ -41,11 +42,11 @@ type steps struct {
 // wholeStep is how finely a bar shows one part.
 const wholeStep = 1000
 
-func showSteps(streams Streams, what string, n int) steps {
-	if !isTerminal(streams.Err) {
+func showSteps(streams command.Streams, what string, n int) steps {
+	if !command.IsTerminal(streams.Err) {
 		return steps{}
 	}
-	all := mpb.New(mpb.WithOutput(drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
+	all := mpb.New(mpb.WithOutput(command.Drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 	return steps{all, all.AddBar(int64(n)*wholeStep, mpb.PrependDecorators(decor.Name(what)), mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
 }
 
@@ -66,7 +67,7 @@ func (s steps) end() {
 // verifyOption recomputes counters from the log.
 type verifyOption struct {
 	Safeguard
-	Listing
+	command.Listing
 	Partition int32   `default:"-1" help:"One partition of events.ordered; all by default." placeholder:"N"`
 	Sample    float64 `default:"100" help:"Share of the subscribers to verify, in percent; ${default} by default." placeholder:"PERCENT"`
 }
@@ -87,9 +88,9 @@ Example:
 func (c verifyOption) AfterApply() error {
 	switch {
 	case c.Partition < -1:
-		return usageError{fmt.Sprintf("--partition must not be negative, is %d", c.Partition)}
+		return command.UsageError(fmt.Sprintf("--partition must not be negative, is %d", c.Partition))
 	case c.Sample < 0.1 || c.Sample > 100:
-		return usageError{fmt.Sprintf("--sample must be from 0.1 to 100 percent, not %g", c.Sample)}
+		return command.UsageError(fmt.Sprintf("--sample must be from 0.1 to 100 percent, not %g", c.Sample))
 	}
 	return nil
 }
@@ -109,12 +110,12 @@ type differenceRow struct {
 }
 
 // Run verifies.
-func (c verifyOption) Run(ctx context.Context, streams Streams) error {
+func (c verifyOption) Run(ctx context.Context, streams command.Streams) error {
 	conn, err := c.open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	all, err := partitions(ctx, conn, c.Partition)
 	if err != nil {
 		return explained("safeguard", c.Address, err)
@@ -150,16 +151,16 @@ func (c verifyOption) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if len(found) > 0 {
-		return errReported
+		return command.ErrReported
 	}
 	return nil
 }
 
-func (c verifyOption) list(streams Streams, found []differenceRow) error {
+func (c verifyOption) list(streams command.Streams, found []differenceRow) error {
 	if len(found) == 0 && c.Output == "table" {
 		return nil
 	}
-	return write(c.Listing, streams.Out, found, []string{"subscriber", "option", "difference"}, func(d differenceRow) []string {
+	return command.Write(c.Listing, streams.Out, found, []string{"subscriber", "option", "difference"}, func(d differenceRow) []string {
 		return []string{d.Name, d.Option, d.Difference}
 	})
 }
@@ -189,7 +190,7 @@ func (c verifyOption) partition(ctx context.Context, conn *grpc.ClientConn, p in
 // reapplyOption applies the present class of service to its subscribers.
 type reapplyOption struct {
 	Safeguard
-	Listing
+	command.Listing
 	COS  string `name:"cos" required:"" help:"Id of the class of service." placeholder:"ID"`
 	Rate int32  `default:"1000" help:"Subscribers a second; ${default} by default." placeholder:"N"`
 }
@@ -207,7 +208,7 @@ Example:
 // AfterApply is called by kong once the flags are read.
 func (c reapplyOption) AfterApply() error {
 	if c.Rate < 1 {
-		return usageError{fmt.Sprintf("--rate must be at least 1, is %d", c.Rate)}
+		return command.UsageError(fmt.Sprintf("--rate must be at least 1, is %d", c.Rate))
 	}
 	return nil
 }
@@ -219,12 +220,12 @@ type reapplied struct {
 }
 
 // Run goes over one partition after another, so that the rate is that of all.
-func (c reapplyOption) Run(ctx context.Context, streams Streams) error {
+func (c reapplyOption) Run(ctx context.Context, streams command.Streams) error {
 	conn, err := c.open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	all, err := partitions(ctx, conn, -1)
 	if err != nil {
 		return explained("safeguard", c.Address, err)
@@ -247,8 +248,8 @@ func (c reapplyOption) Run(ctx context.Context, streams Streams) error {
 	return c.list(streams, sum)
 }
 
-func (c reapplyOption) list(streams Streams, sum reapplied) error {
-	return write(c.Listing, streams.Out, []reapplied{sum}, []string{"partitions", "subscribers seen", "calls appended"}, func(r reapplied) []string {
+func (c reapplyOption) list(streams command.Streams, sum reapplied) error {
+	return command.Write(c.Listing, streams.Out, []reapplied{sum}, []string{"partitions", "subscribers seen", "calls appended"}, func(r reapplied) []string {
 		return []string{fmt.Sprint(r.Partitions), fmt.Sprint(r.Seen), fmt.Sprint(r.Appended)}
 	})
 }

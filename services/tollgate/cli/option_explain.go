@@ -9,13 +9,14 @@ import (
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // explainOption shows why a subscriber's figures are what they are.
 type explainOption struct {
 	Subscriber
-	Listing
+	command.Listing
 	Option     string `enum:"data,overspend,payment,all" default:"all" help:"One option: ${enum}."`
 	AllPeriods bool   `help:"Earlier periods too, as far as the log reaches."`
 }
@@ -73,12 +74,12 @@ func signed(amount string) string {
 }
 
 // Run explains.
-func (c explainOption) Run(ctx context.Context, streams Streams) error {
+func (c explainOption) Run(ctx context.Context, streams command.Streams) error {
 	conn, err := c.open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	req := &optionsv1.ExplainRequest{Name: c.name(), AllPeriods: c.AllPeriods}
 	req.Option, _ = format.ParseOption(c.Option)
 	stream, err := optionsv1.NewOptionAuditServiceClient(conn).Explain(ctx, req)
@@ -102,7 +103,7 @@ func (c explainOption) Run(ctx context.Context, streams Streams) error {
 			summary = s
 		}
 	}
-	err = write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "outcomes"},
+	err = command.Write(c.Listing, streams.Out, rows, []string{"time", "cause", "option", "change", "spent", "limit", "state", "blocked", "outcomes"},
 		func(r stepRow) []string {
 			return []string{r.Time, r.Cause, r.Option, r.Change, r.Spent, r.Limit, r.State, yes(&r.Blocked), strings.Join(r.Outcomes, ", ")}
 		})
@@ -112,7 +113,7 @@ func (c explainOption) Run(ctx context.Context, streams Streams) error {
 	return c.conclude(streams, summary)
 }
 
-func (c explainOption) conclude(streams Streams, s *optionsv1.ExplainedSummary) error {
+func (c explainOption) conclude(streams command.Streams, s *optionsv1.ExplainedSummary) error {
 	if s == nil {
 		return fmt.Errorf("safeguard service at %s: it ended the explanation before its end: run it again", c.Address)
 	}

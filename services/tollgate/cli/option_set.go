@@ -15,13 +15,14 @@ import (
 	"google.golang.org/genproto/googleapis/type/money"
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/format"
 )
 
 // setOption changes an option of a subscriber.
 type setOption struct {
 	Subscriber
-	Listing
+	command.Listing
 	Option         string   `required:"" enum:"data,overspend,payment" help:"Which: ${enum}."`
 	State          string   `help:"New state: active, inactive; of data temporarily-inactive or permanently-inactive." placeholder:"STATE"`
 	RenewalDay     *int32   `help:"Day of the month on which periods begin, 1 to 28." placeholder:"DAY"`
@@ -105,7 +106,7 @@ func (c setOption) change() (*controlv1.ChangeCommand, error) {
 		faults = append(faults, fmt.Errorf("--reference must be at most 128 bytes, has %d", len(c.Reference)))
 	}
 	if len(faults) > 0 {
-		return nil, usageError{errors.Join(faults...).Error()}
+		return nil, command.UsageError(errors.Join(faults...).Error())
 	}
 	return change, nil
 }
@@ -123,7 +124,7 @@ func threshold(text string) (*eventv1.Threshold, error) {
 }
 
 // Run changes.
-func (c setOption) Run(ctx context.Context, streams Streams) error {
+func (c setOption) Run(ctx context.Context, streams command.Streams) error {
 	change, err := c.change()
 	if err != nil {
 		return err
@@ -137,7 +138,7 @@ func (c setOption) Run(ctx context.Context, streams Streams) error {
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	name, client := c.nameOf(change.GetOption()), optionsv1.NewOptionSubscriptionServiceClient(conn)
 	var row optionRow
 	switch change.GetOption() {

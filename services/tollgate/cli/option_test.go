@@ -9,14 +9,16 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	"github.com/tollgate/tollgate/pkg/fault"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // scriptedOptions answers by a script, and keeps the requests; the txtar scripts test real services.
@@ -108,7 +110,7 @@ func option(t *testing.T, s *scriptedOptions, args string) (code int, stdout, st
 		words[i] = strings.ReplaceAll(words[i], "~", " ")
 	}
 	var out, errs bytes.Buffer
-	code = Run(t.Context(), words, Streams{Out: &out, Err: &errs}, time.Now())
+	code = Run(t.Context(), words, command.Streams{Out: &out, Err: &errs}, time.Now())
 	return code, out.String(), strings.ReplaceAll(errs.String(), listener.Addr().String(), "ADDRESS")
 }
 

@@ -2,11 +2,12 @@ package cli
 
 import (
 	"github.com/tollgate/tollgate/pkg/profile"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // listProfiles lists the ready classes of service.
 type listProfiles struct {
-	Listing
+	command.Listing
 }
 
 // Help is shown below the flags.
@@ -29,12 +30,12 @@ type shownProfile struct {
 }
 
 // Run lists.
-func (c listProfiles) Run(streams Streams) error {
+func (c listProfiles) Run(streams command.Streams) error {
 	var rows []shownProfile
 	for _, p := range profile.All() {
 		rows = append(rows, shownProfile{p.Name, p.Law})
 	}
-	return write(c.Listing, streams.Out, rows, []string{"name", "law"}, func(p shownProfile) []string { return []string{p.Name, p.Law} })
+	return command.Write(c.Listing, streams.Out, rows, []string{"name", "law"}, func(p shownProfile) []string { return []string{p.Name, p.Law} })
 }
 
 // showProfile prints a profile's file.
@@ -53,10 +54,10 @@ Example:
 }
 
 // Run prints.
-func (c showProfile) Run(streams Streams) error {
+func (c showProfile) Run(streams command.Streams) error {
 	source, err := profile.Source(c.Name)
 	if err != nil {
-		return usageError{err.Error()}
+		return command.UsageError(err.Error())
 	}
 	_, err = streams.Out.Write(source)
 	return err

@@ -9,6 +9,7 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 
 	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/subscriberimport"
 )
 
@@ -18,11 +19,11 @@ type progress struct {
 	bar *mpb.Bar
 }
 
-func showProgress(streams Streams, size int64) progress {
-	if size == 0 || !isTerminal(streams.Err) || isTerminal(streams.Out) {
+func showProgress(streams command.Streams, size int64) progress {
+	if size == 0 || !command.IsTerminal(streams.Err) || command.IsTerminal(streams.Out) {
 		return progress{}
 	}
-	all := mpb.New(mpb.WithOutput(drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
+	all := mpb.New(mpb.WithOutput(command.Drawn(streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 	return progress{all, all.AddBar(size,
 		mpb.PrependDecorators(decor.CountersKibiByte("% .1f of % .1f")),
 		mpb.AppendDecorators(decor.AverageETA(decor.ET_STYLE_GO)))}
@@ -45,17 +46,17 @@ func (p progress) end() {
 // importProgress is a bar for each stage of an import, on standard error where that is a terminal, and the lines that
 // come meanwhile.
 type importProgress struct {
-	streams Streams
+	streams command.Streams
 	all     *mpb.Progress
 	bars    map[subscriberimport.Stage]*mpb.Bar
 }
 
 func (p *importProgress) show(stage subscriberimport.Stage, done, total int64) {
-	if !isTerminal(p.streams.Err) {
+	if !command.IsTerminal(p.streams.Err) {
 		return
 	}
 	if p.all == nil {
-		p.all = mpb.New(mpb.WithOutput(drawn(p.streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
+		p.all = mpb.New(mpb.WithOutput(command.Drawn(p.streams.Err)), mpb.WithRefreshRate(200*time.Millisecond))
 		p.bars = map[subscriberimport.Stage]*mpb.Bar{}
 	}
 	bar := p.bars[stage]
@@ -79,7 +80,7 @@ func (p *importProgress) complain(file string, f subscriberimport.Fault) {
 		w = p.all
 	}
 	for _, v := range f.Violations {
-		fmt.Fprintf(w, "tollgate: %s:%d: %s\n", file, f.Line, display.Text(v.String(), maxLine))
+		fmt.Fprintf(w, "tollgate: %s:%d: %s\n", file, f.Line, display.Text(v.String(), command.MaxLine))
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/proto/imports"
 	"github.com/tollgate/tollgate/proto/tollgate"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // exportProto writes the .proto files.
@@ -28,7 +29,7 @@ Example:
 }
 
 // Run writes.
-func (c exportProto) Run(streams Streams) error {
+func (c exportProto) Run(streams command.Streams) error {
 	if err := imports.Print(c.Dir); err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // Attempts of three ordered deliveries to crm, the second of them dead, and of one to another endpoint.
@@ -46,7 +47,7 @@ func TestVerifyReceipts_ComparesALogWithTheAttempts(t *testing.T) {
 		attempt(2, 1, 200, ids[1], deliveryv1.Settlement_SETTLEMENT_DELIVERED, ""), other)
 	run := func(args ...string) (int, string) {
 		var out, errs bytes.Buffer
-		code := Run(t.Context(), args, Streams{In: &bytes.Buffer{}, Out: &out, Err: &errs}, time.Now())
+		code := Run(t.Context(), args, command.Streams{In: &bytes.Buffer{}, Out: &out, Err: &errs}, time.Now())
 		return code, out.String() + errs.String()
 	}
 	kafka := []string{"--brokers", broker, "--prefix", "t"}
@@ -96,7 +97,7 @@ func publishAttempts(t *testing.T, attempts ...*deliveryv1.Attempt) string {
 	brokers := streamtest.Embedded(t)
 	client, err := stream.Open(stream.Config{Brokers: brokers, Prefix: "t"}, zap.NewNop(), prometheus.NewRegistry())
 	require.NoError(t, err)
-	defer closeConn(client)
+	defer command.Close(client)
 	require.NoError(t, client.CreateTopics(t.Context(), []stream.TopicSpec{{Name: stream.DeliveriesAttempts, Partitions: 2, Replication: 1}}, true))
 	producer := client.NewProducer()
 	for _, a := range attempts {

@@ -9,11 +9,12 @@ import (
 	"time"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // acceptRestore accepts that the configuration was set back, or begun anew.
 type acceptRestore struct {
-	Key
+	command.Key
 	Address string   `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 	History []string `help:"Only these histories, as they are shown; all that are in force without it." placeholder:"HEX"`
 	Why     string   `help:"Why it is accepted; kept with the revision."`
@@ -40,12 +41,12 @@ Example:
 }
 
 // Run shows, asks and accepts.
-func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
-	conn, err := c.dial(c.Address)
+func (c acceptRestore) Run(ctx context.Context, streams command.Streams) error {
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	client := configv1.NewHistoryServiceClient(conn)
 	h, err := client.GetHistory(ctx, &configv1.GetHistoryRequest{})
 	if err != nil {
@@ -61,7 +62,7 @@ func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if strings.TrimSpace(c.Why) == "" {
-		return usageError{"--why must not be empty, for this to be accepted"}
+		return command.UsageError("--why must not be empty, for this to be accepted")
 	}
 	if err := c.confirm(streams, lost); err != nil {
 		return err
@@ -75,7 +76,7 @@ func (c acceptRestore) Run(ctx context.Context, streams Streams) error {
 }
 
 // lost shows what services know and the database does not have, and picks what is to be accepted.
-func (c acceptRestore) lost(streams Streams, h *configv1.History) ([]*configv1.Position, error) {
+func (c acceptRestore) lost(streams command.Streams, h *configv1.History) ([]*configv1.Position, error) {
 	picked := make(map[string]bool, len(c.History))
 	for _, name := range c.History {
 		picked[strings.ToLower(name)] = true
@@ -94,17 +95,17 @@ func (c acceptRestore) lost(streams Streams, h *configv1.History) ([]*configv1.P
 		delete(picked, name)
 	}
 	for name := range picked {
-		return nil, usageError{fmt.Sprintf("--history %s is none of those shown", name)}
+		return nil, command.UsageError(fmt.Sprintf("--history %s is none of those shown", name))
 	}
 	return lost, nil
 }
 
-func (c acceptRestore) confirm(streams Streams, lost []*configv1.Position) error {
+func (c acceptRestore) confirm(streams command.Streams, lost []*configv1.Position) error {
 	if c.Yes {
 		return nil
 	}
-	if !isTerminal(streams.In) || !isTerminal(streams.Err) {
-		return usageError{"--yes is required without a terminal to ask at"}
+	if !command.IsTerminal(streams.In) || !command.IsTerminal(streams.Err) {
+		return command.UsageError("--yes is required without a terminal to ask at")
 	}
 	fmt.Fprintf(streams.Err, "What these %d histories have and the database does not will be lost for good, and its configuration takes their place. Type the word accept to go on: ", len(lost))
 	answer, err := bufio.NewReader(streams.In).ReadString('\n')

@@ -9,11 +9,13 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // restored is a configuration service that was set back: services and a log know more than it does.
@@ -46,7 +48,7 @@ func restore(t *testing.T, r *restored, args string) (code int, stdout, stderr s
 	defer server.Stop()
 	var out, errs bytes.Buffer
 	words := strings.Fields("config accept-restore --config " + listener.Addr().String() + " " + args)
-	code = Run(t.Context(), words, Streams{Out: &out, Err: &errs}, time.Now())
+	code = Run(t.Context(), words, command.Streams{Out: &out, Err: &errs}, time.Now())
 	return code, out.String(), errs.String()
 }
 

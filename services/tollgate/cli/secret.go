@@ -6,11 +6,12 @@ import (
 	"os"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // newSecret makes a secret of a signature.
 type newSecret struct {
-	Listing
+	command.Listing
 	File string `help:"Write the secret into this file, which must not exist and is readable by its owner alone; it is then not printed." placeholder:"FILE"`
 }
 
@@ -33,7 +34,7 @@ type secretRow struct {
 }
 
 // Run draws.
-func (c newSecret) Run(streams Streams) error {
+func (c newSecret) Run(streams command.Streams) error {
 	key := make([]byte, 32)
 	if _, err := rand.Read(key); err != nil {
 		return fmt.Errorf("draw secret: %w", err)
@@ -45,7 +46,7 @@ func (c newSecret) Run(streams Streams) error {
 		}
 		row = secretRow{File: c.File}
 	}
-	return write(c.Listing, streams.Out, []secretRow{row}, []string{"secret"}, func(r secretRow) []string {
+	return command.Write(c.Listing, streams.Out, []secretRow{row}, []string{"secret"}, func(r secretRow) []string {
 		if r.File != "" {
 			return []string{"in " + r.File}
 		}

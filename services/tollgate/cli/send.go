@@ -10,17 +10,19 @@ import (
 	"os"
 	"strings"
 
+	"google.golang.org/grpc/status"
+
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
-	"google.golang.org/grpc/status"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // sendCommand publishes events.
 type sendCommand struct {
-	Key
+	command.Key
 	File    string `short:"f" required:"" help:"File with one event a line; - reads standard input." placeholder:"FILE|-"`
 	Output  string `short:"o" enum:"text,json" default:"text" help:"How each answer is written: text or json."`
 	Address string `name:"ingest" env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
@@ -52,34 +54,34 @@ type reply struct {
 
 func (r reply) String() string {
 	if r.Reason == "" {
-		return fmt.Sprintf("%s accepted at %s/%d/%d", display.Text(r.ID, maxCell), r.Topic, *r.Partition, *r.Offset)
+		return fmt.Sprintf("%s accepted at %s/%d/%d", display.Text(r.ID, command.MaxCell), r.Topic, *r.Partition, *r.Offset)
 	}
-	id := display.Text(r.ID, maxCell)
+	id := display.Text(r.ID, command.MaxCell)
 	if id == "" {
 		id = fmt.Sprintf("line %d", r.Line)
 	}
-	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, display.Text(strings.Join(r.Violations, "; "), maxLine))
+	return fmt.Sprintf("%s refused: %s: %s", id, r.Reason, display.Text(strings.Join(r.Violations, "; "), command.MaxLine))
 }
 
 // Run sends.
-func (c sendCommand) Run(ctx context.Context, streams Streams) error {
+func (c sendCommand) Run(ctx context.Context, streams command.Streams) error {
 	in, size := streams.In, int64(0)
 	if c.File != "-" {
 		f, err := os.Open(c.File)
 		if err != nil {
 			return fmt.Errorf("read events: %w", err)
 		}
-		defer closeConn(f)
+		defer command.Close(f)
 		if info, err := f.Stat(); err == nil {
 			size = info.Size()
 		}
 		in = f
 	}
-	conn, err := c.dial(c.Address)
+	conn, err := c.Dial(c.Address)
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := ingestv1.NewIngestServiceClient(conn).PublishStream(ctx)
@@ -95,7 +97,7 @@ func (c sendCommand) Run(ctx context.Context, streams Streams) error {
 	case err != nil:
 		return fmt.Errorf("ingest service at %s: %w", c.Address, err)
 	case refused > 0:
-		return errReported
+		return command.ErrReported
 	}
 	return nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // ingest goes on behind a batch that can't be read, and tail once ended there for good.
@@ -23,7 +24,7 @@ func TestTail_GoesOnBehindADamagedBatch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	if err := client.CreateTopics(ctx, []stream.TopicSpec{{Name: stream.EventsInbound, Partitions: 1, Replication: 1}}, true); err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +48,7 @@ func TestTail_GoesOnBehindADamagedBatch(t *testing.T) {
 	}
 	var out, errs bytes.Buffer
 	code := Run(ctx, []string{"tail", "--brokers", brokers[0], "--prefix", "t", "--topic", stream.EventsInbound, "--since", "1h", "--no-wait"},
-		Streams{In: &bytes.Buffer{}, Out: &out, Err: &errs}, time.Now())
+		command.Streams{In: &bytes.Buffer{}, Out: &out, Err: &errs}, time.Now())
 	if code != exitOK || strings.Count(out.String(), "\n") != 2 || !strings.Contains(out.String(), " before ") || !strings.Contains(out.String(), " behind ") {
 		t.Errorf("exit code %d, shown:\n%s%s", code, out.String(), errs.String())
 	}

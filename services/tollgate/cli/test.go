@@ -16,14 +16,15 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 	"github.com/tollgate/tollgate/services/tollgate/process"
 )
 
 // testCommand sends a test.
 type testCommand struct {
-	Key
-	Listing
+	command.Key
+	command.Listing
 	Channel string `arg:"" help:"The channel: ${channels}."`
 	Name    string `arg:"" optional:"" help:"Full name of what is sent to, or its id beside --tenant."`
 	File    string `short:"f" type:"existingfile" help:"Send to the one document of this file instead, which need not be stored." placeholder:"FILE"`
@@ -54,11 +55,11 @@ func (c testCommand) AfterApply() error {
 		return err
 	}
 	if (c.Name == "") == (c.File == "") {
-		return usageError{"either NAME or --file is required"}
+		return command.UsageError("either NAME or --file is required")
 	}
 	if c.File == "" {
 		if _, err := manifest.NameOf(found.Target.Name, c.Tenant, c.Name); err != nil {
-			return usageError{"NAME " + err.Error()}
+			return command.UsageError("NAME " + err.Error())
 		}
 	}
 	return nil
@@ -67,7 +68,7 @@ func (c testCommand) AfterApply() error {
 func (c testCommand) channel() (*channel.Channel, error) {
 	i := slices.IndexFunc(table.Channels, func(known *channel.Channel) bool { return known.Name == c.Channel })
 	if i < 0 {
-		return nil, usageError{fmt.Sprintf("CHANNEL must be one of %s, not %q", strings.Join(table.Channels.Names(), ", "), c.Channel)}
+		return nil, command.UsageError(fmt.Sprintf("CHANNEL must be one of %s, not %q", strings.Join(table.Channels.Names(), ", "), c.Channel))
 	}
 	return table.Channels[i], nil
 }
@@ -85,26 +86,26 @@ func (c testCommand) address() string {
 }
 
 // Run sends.
-func (c testCommand) Run(ctx context.Context, streams Streams) error {
+func (c testCommand) Run(ctx context.Context, streams command.Streams) error {
 	req, err := c.request()
 	if err != nil {
 		return err
 	}
-	conn, err := c.dial(c.address())
+	conn, err := c.Dial(c.address())
 	if err != nil {
 		return err
 	}
-	defer closeConn(conn)
+	defer command.Close(conn)
 	answer, err := deliveryv1.NewTestServiceClient(conn).SendTest(ctx, req)
 	if err != nil {
 		return explained(c.Channel, c.address(), err)
 	}
 	if c.Output == "table" {
-		err = write(c.Listing, streams.Out, testLines(answer), []string{"test", "value"}, func(l [2]string) []string { return l[:] })
+		err = command.Write(c.Listing, streams.Out, testLines(answer), []string{"test", "value"}, func(l [2]string) []string { return l[:] })
 	} else {
 		var raw []byte
 		if raw, err = protojson.Marshal(answer); err == nil {
-			err = write(c.Listing, streams.Out, []json.RawMessage{raw}, nil, nil)
+			err = command.Write(c.Listing, streams.Out, []json.RawMessage{raw}, nil, nil)
 		}
 	}
 	if err != nil {
@@ -132,7 +133,7 @@ func (c testCommand) request() (*deliveryv1.SendTestRequest, error) {
 		return nil, err
 	}
 	if len(docs) != 1 {
-		return nil, usageError{fmt.Sprintf("%s must have one document, has %d", c.File, len(docs))}
+		return nil, command.UsageError(fmt.Sprintf("%s must have one document, has %d", c.File, len(docs)))
 	}
 	m, given := req.ProtoReflect(), docs[0].Resource.ProtoReflect()
 	fields := m.Descriptor().Oneofs().ByName("target").Fields()
@@ -142,7 +143,7 @@ func (c testCommand) request() (*deliveryv1.SendTestRequest, error) {
 			return req, nil
 		}
 	}
-	return nil, usageError{fmt.Sprintf("%s must have a document of kind %s", c.File, found.Target.Name)}
+	return nil, command.UsageError(fmt.Sprintf("%s must have a document of kind %s", c.File, found.Target.Name))
 }
 
 // resultOf is what became of an attempt, in a few words.

@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // scriptedTests answers by a script; tests of the service have the real one.
@@ -42,7 +43,7 @@ func TestTest_ShowsTheAttempt(t *testing.T) {
 	t.Setenv("TOLLGATE_WEBHOOK_ADDR", listener.Addr().String())
 	run := func(args ...string) (code int, out, errs string) {
 		var o, e bytes.Buffer
-		code = Run(t.Context(), append([]string{"test"}, args...), Streams{Out: &o, Err: &e}, time.Now())
+		code = Run(t.Context(), append([]string{"test"}, args...), command.Streams{Out: &o, Err: &e}, time.Now())
 		return code, o.String(), e.String()
 	}
 	s.answer = &deliveryv1.SendTestResponse{Body: []byte(`{"a":1}`), Attempt: &deliveryv1.Attempt{

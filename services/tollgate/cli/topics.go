@@ -2,9 +2,9 @@ package cli
 
 import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -13,7 +13,7 @@ import (
 
 // Topics are the flags that set what the topics must be.
 type Topics struct {
-	Kafka
+	command.Kafka
 	Partitions int  `default:"24" help:"How many partitions each topic has, for life: four for each core that will ever own some."`
 	SingleNode bool `help:"Do without replication: a single broker, where a lost disk is lost data."`
 }
@@ -21,13 +21,10 @@ type Topics struct {
 // AfterApply is called by kong once the flags are read.
 func (t Topics) AfterApply() error {
 	if t.Partitions < 1 || t.Partitions > 10_000 {
-		return usageError{fmt.Sprintf("--partitions must be from 1 to 10000, not %d", t.Partitions)}
+		return command.UsageError(fmt.Sprintf("--partitions must be from 1 to 10000, not %d", t.Partitions))
 	}
 	return nil
 }
-
-// topicTimeout bounds commands that wait for Kafka.
-const topicTimeout = 30 * time.Second
 
 type topicRow struct {
 	Topic      string `json:"topic"`
@@ -47,31 +44,31 @@ func (t Topics) rows(client *stream.Client, specs []stream.TopicSpec) []topicRow
 	return rows
 }
 
-func (t Topics) list(l Listing, streams Streams, client *stream.Client, specs []stream.TopicSpec) error {
-	return write(l, streams.Out, t.rows(client, specs), []string{"topic", "partitions", "retention"}, func(r topicRow) []string {
+func (t Topics) list(l command.Listing, streams command.Streams, client *stream.Client, specs []stream.TopicSpec) error {
+	return command.Write(l, streams.Out, t.rows(client, specs), []string{"topic", "partitions", "retention"}, func(r topicRow) []string {
 		return []string{r.Topic, fmt.Sprint(r.Partitions), r.Retention}
 	})
 }
 
 // each lets do go over all topics, and lists them.
-func (t Topics) each(ctx context.Context, l Listing, streams Streams, do func(*stream.Client, context.Context, []stream.TopicSpec, bool) error) error {
-	client, err := t.open()
+func (t Topics) each(ctx context.Context, l command.Listing, streams command.Streams, do func(*stream.Client, context.Context, []stream.TopicSpec, bool) error) error {
+	client, err := t.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
-	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	defer command.Close(client)
+	ctx, cancel := context.WithTimeout(ctx, command.KafkaTimeout)
 	defer cancel()
 	specs := table.Topics(t.Partitions)
 	if err := do(client, ctx, specs, t.SingleNode); err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(t.Brokers))
+		return command.Unreachable(err, "Kafka at "+fmt.Sprint(t.Brokers))
 	}
 	return t.list(l, streams, client, specs)
 }
 
 type createTopics struct {
 	Topics
-	Listing
+	command.Listing
 }
 
 // Help is shown below the flags.
@@ -84,13 +81,13 @@ Example:
 }
 
 // Run creates.
-func (c createTopics) Run(ctx context.Context, streams Streams) error {
+func (c createTopics) Run(ctx context.Context, streams command.Streams) error {
 	return c.each(ctx, c.Listing, streams, (*stream.Client).CreateTopics)
 }
 
 type verifyTopics struct {
 	Topics
-	Listing
+	command.Listing
 }
 
 // Help is shown below the flags.
@@ -103,14 +100,6 @@ Example:
 }
 
 // Run compares.
-func (c verifyTopics) Run(ctx context.Context, streams Streams) error {
+func (c verifyTopics) Run(ctx context.Context, streams command.Streams) error {
 	return c.each(ctx, c.Listing, streams, (*stream.Client).VerifyTopics)
-}
-
-// unreachable names the server where the only known error is a timeout.
-func unreachable(err error, server string) error {
-	if errors.Is(err, context.DeadlineExceeded) {
-		return fmt.Errorf("%s does not answer: %w", server, err)
-	}
-	return err
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/try"
 )
 
@@ -28,9 +29,9 @@ Example:
 }
 
 // Run tries.
-func (c tryCommand) Run(ctx context.Context, streams Streams, started since) error {
+func (c tryCommand) Run(ctx context.Context, streams command.Streams, started since) error {
 	return try.Run(ctx, try.Config{
-		Data: c.Data, Once: c.Once, Verbose: c.Verbose, Started: time.Time(started), Out: drawn(streams.Out), Err: drawn(streams.Err),
-		Colour: isTerminal(streams.Out), Program: os.Args[0],
+		Data: c.Data, Once: c.Once, Verbose: c.Verbose, Started: time.Time(started), Out: command.Drawn(streams.Out), Err: command.Drawn(streams.Err),
+		Colour: command.IsTerminal(streams.Out), Program: os.Args[0],
 	})
 }

@@ -7,10 +7,11 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 var started = time.Now()
 
 func main() {
-	os.Exit(cli.Run(daemon.UntilSignal(), os.Args[1:], cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, started))
+	os.Exit(cli.Run(daemon.UntilSignal(), os.Args[1:], command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, started))
 }

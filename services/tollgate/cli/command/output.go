@@ -1,4 +1,4 @@
-package cli
+package command
 
 import (
 	"encoding/json"
@@ -9,8 +9,9 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 	"github.com/mattn/go-isatty"
-	"github.com/tollgate/tollgate/pkg/display"
 	"go.yaml.in/yaml/v3"
+
+	"github.com/tollgate/tollgate/pkg/display"
 )
 
 func terminal(fd uintptr) bool { return isatty.IsTerminal(fd) }
@@ -19,12 +20,12 @@ func terminal(fd uintptr) bool { return isatty.IsTerminal(fd) }
 type Listing struct {
 	Output string `short:"o" enum:"table,json,yaml" default:"table" help:"How the list is written: table, json or yaml."`
 
-	// width, where not 0, breaks longer cells of the table: sentences, never names.
-	width int
+	// Width, where not 0, breaks longer cells of the table: sentences, never names.
+	Width int `kong:"-"`
 }
 
-// write lists rows in the form that was asked for; columns are the table's, and row makes its cells.
-func write[T any](l Listing, w io.Writer, rows []T, columns []string, row func(T) []string) error {
+// Write lists rows in the form that was asked for; columns are the table's, and row makes its cells.
+func Write[T any](l Listing, w io.Writer, rows []T, columns []string, row func(T) []string) error {
 	if rows == nil {
 		rows = []T{}
 	}
@@ -45,10 +46,10 @@ func write[T any](l Listing, w io.Writer, rows []T, columns []string, row func(T
 	style.Format.Header = text.FormatUpper
 	t.SetStyle(style)
 	t.SuppressTrailingSpaces()
-	if l.width > 0 {
+	if l.Width > 0 {
 		limits := make([]table.ColumnConfig, len(columns))
 		for i := range limits {
-			limits[i] = table.ColumnConfig{Number: i + 1, WidthMax: l.width, WidthMaxEnforcer: text.WrapSoft}
+			limits[i] = table.ColumnConfig{Number: i + 1, WidthMax: l.Width, WidthMaxEnforcer: text.WrapSoft}
 		}
 		t.SetColumnConfigs(limits)
 	}
@@ -60,13 +61,13 @@ func write[T any](l Listing, w io.Writer, rows []T, columns []string, row func(T
 	return nil
 }
 
-// maxCell bounds a line of a cell.
-const maxCell = 512
+// MaxCell bounds a line of a cell.
+const MaxCell = 512
 
 func cells(texts []string) table.Row {
 	r := make(table.Row, len(texts))
 	for i, t := range texts {
-		r[i] = strings.Join(display.Lines(t, maxCell, maxLines), "\n")
+		r[i] = strings.Join(display.Lines(t, MaxCell, MaxLines), "\n")
 	}
 	return r
 }

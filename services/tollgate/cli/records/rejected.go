@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"context"
@@ -12,11 +12,12 @@ import (
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
 // Rejections are the flags that choose among the records of events.rejected.
 type Rejections struct {
-	Kafka
+	command.Kafka
 	Reason  []string      `help:"Only these reasons, such as TARGET_ACTIVE; divided by commas." placeholder:"REASON"`
 	Since   time.Duration `help:"Only what was rejected so long ago or later, such as 2h." placeholder:"DURATION"`
 	Tenant  string        `help:"Only this tenant." placeholder:"ID"`
@@ -28,7 +29,7 @@ type Rejections struct {
 // AfterApply is called by kong once the flags are read.
 func (c Rejections) AfterApply() error {
 	if c.Since < 0 {
-		return usageError{fmt.Sprintf("--since must not be negative, is %s", c.Since)}
+		return command.UsageError(fmt.Sprintf("--since must not be negative, is %s", c.Since))
 	}
 	return nil
 }
@@ -40,10 +41,10 @@ func (c Rejections) wanted(j event.Rejection) bool {
 }
 
 // each hands on the rejections that are there now, partition by partition, in order.
-func (c Rejections) each(ctx context.Context, client *stream.Client, streams Streams, handle func(stream.Record, event.Rejection) error) error {
+func (c Rejections) each(ctx context.Context, client *stream.Client, streams command.Streams, handle func(stream.Record, event.Rejection) error) error {
 	all, err := begin(ctx, client, []string{stream.EventsRejected}, ago(c.Since), true)
 	if err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
 	for _, f := range all {
 		for f.next < f.end {
@@ -72,8 +73,8 @@ func (c Rejections) each(ctx context.Context, client *stream.Client, streams Str
 	return nil
 }
 
-// rejectedLine is a rejection as a line of JSON.
-type rejectedLine struct {
+// Rejected is a rejection as a line of JSON.
+type Rejected struct {
 	RejectedAt time.Time `json:"rejected_at"`
 	Reason     string    `json:"reason"`
 	Detail     string    `json:"detail,omitempty"`
@@ -90,11 +91,12 @@ type rejectedLine struct {
 	Kept   string `json:"kept,omitempty"`
 }
 
-func (c Rejections) print(streams Streams, r stream.Record, j event.Rejection, resent, kept string) error {
+// Print writes a rejection; resent is where it stands now, kept why it was not sent again.
+func (c Rejections) Print(streams command.Streams, r stream.Record, j event.Rejection, resent, kept string) error {
 	if c.Output == "json" {
 		out := json.NewEncoder(streams.Out)
 		out.SetEscapeHTML(false)
-		return out.Encode(rejectedLine{
+		return out.Encode(Rejected{
 			RejectedAt: r.Time.UTC(), Reason: j.Reason, Detail: j.Detail, Topic: j.Topic, Partition: j.Partition, Offset: j.Offset,
 			ID: j.EventID, Source: j.Source, Type: j.Type, Tenant: j.Tenant, Subject: j.Subject, Resent: resent, Kept: kept,
 		})
@@ -107,20 +109,20 @@ func (c Rejections) print(streams Streams, r stream.Record, j event.Rejection, r
 		what = "sent again: " + resent
 	}
 	// A producer chose most of it: one rejection is one line, whatever it has.
-	const maxCell = maxCell / 2
+	const maxCell = command.MaxCell / 2
 	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s/%s %s: %s\n", r.Time.UTC().Format(event.TimeLayout),
 		display.Text(j.Topic, maxCell), j.Partition, j.Offset, display.Text(j.Reason, maxCell), display.Text(j.Type, maxCell),
 		display.Text(j.Tenant, maxCell), display.Text(j.Subject, maxCell), display.Text(j.EventID, maxCell),
-		display.Text(what, maxLine))
+		display.Text(what, command.MaxLine))
 	return err
 }
 
-type listRejected struct {
+type ListRejected struct {
 	Rejections
 }
 
 // Help is shown below the flags.
-func (listRejected) Help() string {
+func (ListRejected) Help() string {
 	return `The records on events.rejected: where each came from, the reason, and the remedy. Events that ingest rejected over gRPC or
 HTTP are not among them: their sender has the response.
 
@@ -132,32 +134,32 @@ Example:
 }
 
 // Run lists.
-func (c listRejected) Run(ctx context.Context, streams Streams) error {
-	client, err := c.open()
+func (c ListRejected) Run(ctx context.Context, streams command.Streams) error {
+	client, err := c.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	return c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
-		return c.print(streams, r, j, "", "")
+		return c.Print(streams, r, j, "", "")
 	})
 }
 
-type resendRejected struct {
+type ResendRejected struct {
 	Rejections
 	DryRun bool `help:"Send nothing, show what would be sent."`
 }
 
 // AfterApply is called by kong once the flags are read.
-func (c resendRejected) AfterApply() error {
+func (c ResendRejected) AfterApply() error {
 	if len(c.Reason) == 0 || c.Since == 0 {
-		return usageError{"--reason and --since are required: what is sent again should have been mended"}
+		return command.UsageError("--reason and --since are required: what is sent again should have been mended")
 	}
 	return nil
 }
 
 // Help is shown below the flags.
-func (resendRejected) Help() string {
+func (ResendRejected) Help() string {
 	return `First remove the cause that the reason names: create the class of service, end the subscriber who has the number, set the tenant's
 default. Then the events go to events.inbound again as they came, under their own ids: an event that was counted meanwhile
 is recognised while its id is stored, and counts once. An event that is rejected again is on the topic again. Exits 1 where
@@ -171,19 +173,19 @@ Example:
 }
 
 // Run sends.
-func (c resendRejected) Run(ctx context.Context, streams Streams) error {
-	client, err := c.open()
+func (c ResendRejected) Run(ctx context.Context, streams command.Streams) error {
+	client, err := c.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	producer := client.NewProducer()
 	sent, kept := map[[sha256.Size]byte]bool{}, 0
 	err = c.each(ctx, client, streams, func(r stream.Record, j event.Rejection) error {
 		again, err := c.resend(ctx, client, j)
 		if err != nil {
 			kept++
-			return c.print(streams, r, j, "", err.Error())
+			return c.Print(streams, r, j, "", err.Error())
 		}
 		// Rejected twice, sent again once.
 		sum := sha256.Sum256(slices.Concat(again.Key, []byte{0}, again.Value))
@@ -192,26 +194,26 @@ func (c resendRejected) Run(ctx context.Context, streams Streams) error {
 		}
 		sent[sum] = true
 		if c.DryRun {
-			return c.print(streams, r, j, "not yet, by --dry-run", "")
+			return c.Print(streams, r, j, "not yet, by --dry-run", "")
 		}
 		// One after the other: they keep the order in which they were rejected.
 		placed, err := producer.ProduceResults(ctx, again)
 		if err != nil {
 			return fmt.Errorf("send %s of %s again: %w", j.EventID, j.Source, err)
 		}
-		return c.print(streams, r, j, fmt.Sprintf("%s/%d/%d", again.Topic, placed[0].Partition, placed[0].Offset), "")
+		return c.Print(streams, r, j, fmt.Sprintf("%s/%d/%d", again.Topic, placed[0].Partition, placed[0].Offset), "")
 	})
 	if err = errors.Join(err, producer.Close(ctx)); err != nil {
 		return err
 	}
 	if kept > 0 {
-		return errReported
+		return command.ErrReported
 	}
 	return nil
 }
 
 // resend is the record to send, read from where it was first where only its beginning was kept.
-func (c resendRejected) resend(ctx context.Context, client *stream.Client, j event.Rejection) (stream.Record, error) {
+func (c ResendRejected) resend(ctx context.Context, client *stream.Client, j event.Rejection) (stream.Record, error) {
 	inbound := client.Topic(stream.EventsInbound)
 	if !j.Cut() || j.Final() != "" {
 		return j.Resend(inbound, nil)

@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"context"
@@ -10,10 +10,11 @@ import (
 	"slices"
 
 	"github.com/tollgate/tollgate/pkg/display"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/receipts"
 )
 
-type verifyReceipts struct {
+type VerifyReceipts struct {
 	Attempts
 	File   string `arg:"" help:"The receiver's log; - is standard input." placeholder:"FILE"`
 	Export string `type:"existingfile" help:"Compare with this export of deliveries export; with Kafka's deliveries.attempts by default." placeholder:"FILE"`
@@ -21,7 +22,7 @@ type verifyReceipts struct {
 }
 
 // Help is shown below the flags.
-func (verifyReceipts) Help() string {
+func (VerifyReceipts) Help() string {
 	return `The log is one JSON object a line, in the order of receipt: {"id", "sequence", "previous", "received_at"}: the id,
 sequence and previous of the delivery as the receiver got them, and the time by the receiver's clock. Sequence and previous are
 absent where they were not sent. Compared are the endpoints that the log has deliveries of.
@@ -38,7 +39,7 @@ Example:
 }
 
 // Run compares.
-func (c verifyReceipts) Run(ctx context.Context, streams Streams) error {
+func (c VerifyReceipts) Run(ctx context.Context, streams command.Streams) error {
 	log, err := c.receipts(streams)
 	if err != nil {
 		return fmt.Errorf("%s: %w", c.File, err)
@@ -57,12 +58,12 @@ func (c verifyReceipts) Run(ctx context.Context, streams Streams) error {
 		return err
 	}
 	if !report.OK() {
-		return errReported
+		return command.ErrReported
 	}
 	return nil
 }
 
-func (c verifyReceipts) receipts(streams Streams) ([]receipts.Receipt, error) {
+func (c VerifyReceipts) receipts(streams command.Streams) ([]receipts.Receipt, error) {
 	if c.File == "-" {
 		return receipts.ReadReceipts(streams.In)
 	}
@@ -70,23 +71,23 @@ func (c verifyReceipts) receipts(streams Streams) ([]receipts.Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer closeConn(f)
+	defer command.Close(f)
 	return receipts.ReadReceipts(f)
 }
 
-func (c verifyReceipts) export(take func(receipts.Attempt)) error {
+func (c VerifyReceipts) export(take func(receipts.Attempt)) error {
 	f, err := os.Open(c.Export)
 	if err != nil {
 		return err
 	}
-	defer closeConn(f)
+	defer command.Close(f)
 	if err := receipts.ReadAttempts(f, take); err != nil {
 		return fmt.Errorf("%s: %w", c.Export, err)
 	}
 	return nil
 }
 
-func (c verifyReceipts) print(w io.Writer, r *receipts.Report) error {
+func (c VerifyReceipts) print(w io.Writer, r *receipts.Report) error {
 	if c.Output == "json" {
 		out := json.NewEncoder(w)
 		out.SetEscapeHTML(false)
@@ -96,7 +97,7 @@ func (c verifyReceipts) print(w io.Writer, r *receipts.Report) error {
 	fmt.Fprintf(w, "receipts %d, of %d deliveries\n", r.Receipts, r.Received)
 	fmt.Fprintf(w, "lost %d, out of order %d\n", len(r.Lost), len(r.OutOfOrder))
 	for _, reason := range slices.Sorted(maps.Keys(r.Gaps)) {
-		fmt.Fprintf(w, "gaps explained by %s: %d\n", display.Text(reason, maxCell), r.Gaps[reason])
+		fmt.Fprintf(w, "gaps explained by %s: %d\n", display.Text(reason, command.MaxCell), r.Gaps[reason])
 	}
 	fmt.Fprintf(w, "gaps unexplained %d\n", len(r.Unexplained))
 	fmt.Fprintf(w, "repeats %d by recorded attempts, %d in flight when a process ended\n", r.Repeats.Attempts, r.Repeats.InFlight)
@@ -112,11 +113,11 @@ func (c verifyReceipts) print(w io.Writer, r *receipts.Report) error {
 		{"not recorded", r.Unrecorded},
 	} {
 		for i, f := range of.all {
-			if i == maxLines {
+			if i == command.MaxLines {
 				fmt.Fprintf(w, "%s: %d more\n", of.what, len(of.all)-i)
 				break
 			}
-			fmt.Fprintf(w, "%s: %s %s\n", of.what, display.Text(f.ID, maxCell), display.Text(f.Detail, maxLine))
+			fmt.Fprintf(w, "%s: %s %s\n", of.what, display.Text(f.ID, command.MaxCell), display.Text(f.Detail, command.MaxLine))
 		}
 	}
 	return nil

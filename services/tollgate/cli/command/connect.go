@@ -1,14 +1,16 @@
-package cli
+package command
 
 import (
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/tollgate/tollgate/pkg/rpc"
-	"github.com/tollgate/tollgate/pkg/stream"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Key is the flag of commands that call a service.
@@ -17,7 +19,8 @@ type Key struct {
 	CAFile string `name:"ca-file" type:"existingfile" help:"Call with TLS and trust these roots (PEM)." placeholder:"FILE"`
 }
 
-func (k Key) dial(address string) (*grpc.ClientConn, error) {
+// Dial connects to a service.
+func (k Key) Dial(address string) (*grpc.ClientConn, error) {
 	if k.CAFile == "" {
 		return rpc.Dial(address, k.APIKey)
 	}
@@ -42,7 +45,8 @@ type Kafka struct {
 	PasswordFile   string `name:"kafka-sasl-password-file" env:"TOLLGATE_KAFKA_SASL_PASSWORD_FILE" help:"File that holds the password." placeholder:"FILE"`
 }
 
-func (k Kafka) open() (*stream.Client, error) {
+// Open connects to Kafka.
+func (k Kafka) Open() (*stream.Client, error) {
 	client, err := stream.Open(stream.Config{
 		Brokers: k.Brokers, Prefix: k.Prefix, ClientID: "tollgate-cli",
 		Security: stream.Security{
@@ -51,10 +55,13 @@ func (k Kafka) open() (*stream.Client, error) {
 		},
 	}, zap.NewNop(), prometheus.NewRegistry())
 	if err != nil {
-		return nil, usageError{fmt.Sprintf("kafka: %v", err)}
+		return nil, UsageError(fmt.Sprintf("kafka: %v", err))
 	}
 	return client, nil
 }
 
-// closeConn ends what a command only read from, or has had its answers of: how that ends changes nothing.
-func closeConn(c io.Closer) { _ = c.Close() }
+// KafkaTimeout bounds what waits for Kafka.
+const KafkaTimeout = 30 * time.Second
+
+// Close ends what a command only read from, or has had its answers of: how that ends changes nothing.
+func Close(c io.Closer) { _ = c.Close() }

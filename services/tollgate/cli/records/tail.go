@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"context"
@@ -9,15 +9,17 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/encoding/protojson"
+
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"google.golang.org/protobuf/encoding/protojson"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
 
-// tailCommand follows topics.
-type tailCommand struct {
-	Kafka
+// Tail follows topics.
+type Tail struct {
+	command.Kafka
 	Topic   []string      `enum:"events.inbound,events.ordered,events.unordered,events.rejected,safeguards,audit" default:"events.ordered,events.unordered,safeguards" help:"Which topics, divided by commas; ${default} by default."`
 	Type    []string      `help:"Only these types; usage.* is all of an entity." placeholder:"TYPE"`
 	Subject string        `help:"Only this subject, such as an MSISDN."`
@@ -30,7 +32,7 @@ type tailCommand struct {
 }
 
 // Help is shown below the flags.
-func (tailCommand) Help() string {
+func (Tail) Help() string {
 	return `Reads without a consumer group, so it affects no consumer. Fields with personal or contact data are omitted. Within a partition
 events come in order, across partitions as they are fetched.
 
@@ -42,7 +44,7 @@ Example:
 }
 
 // AfterApply is called by kong once the flags are read.
-func (c tailCommand) AfterApply() error {
+func (c Tail) AfterApply() error {
 	var faults []error
 	for _, pattern := range c.Type {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -56,7 +58,7 @@ func (c tailCommand) AfterApply() error {
 		faults = append(faults, fmt.Errorf("--limit must not be negative, is %d", c.Limit))
 	}
 	if len(faults) > 0 {
-		return usageError{errors.Join(faults...).Error()}
+		return command.UsageError(errors.Join(faults...).Error())
 	}
 	return nil
 }
@@ -86,16 +88,16 @@ func oneSpelling(subject string) string {
 var errEnough = errors.New("enough")
 
 // Run follows until interrupted, which is its ordinary end.
-func (c tailCommand) Run(ctx context.Context, streams Streams) error {
+func (c Tail) Run(ctx context.Context, streams command.Streams) error {
 	c.Subject = oneSpelling(c.Subject)
-	client, err := c.open()
+	client, err := c.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	all, err := begin(ctx, client, c.Topic, ago(c.Since), c.Since > 0)
 	if err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
 	shown := 0
 	for {
@@ -135,7 +137,7 @@ func ago(d time.Duration) time.Time {
 // begin finds where each partition of topics is to be read from: at from where the past is wanted, else its end; with past
 // and no time, its beginning.
 func begin(ctx context.Context, client *stream.Client, topics []string, from time.Time, past bool) ([]*followed, error) {
-	ctx, cancel := context.WithTimeout(ctx, topicTimeout)
+	ctx, cancel := context.WithTimeout(ctx, command.KafkaTimeout)
 	defer cancel()
 	var all []*followed
 	for _, name := range topics {
@@ -166,7 +168,7 @@ func begin(ctx context.Context, client *stream.Client, topics []string, from tim
 
 // fetch brings the next records, and moves on. Retention may be faster than this reader, which loses nothing by it but a
 // view.
-func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Streams) ([]stream.Record, error) {
+func (f *followed) fetch(ctx context.Context, client *stream.Client, streams command.Streams) ([]stream.Record, error) {
 	batch, err := client.FetchFrom(ctx, f.topic, f.partition, f.next, tailBytes)
 	var gone *stream.OutOfRangeError
 	if errors.As(err, &gone) {
@@ -178,7 +180,7 @@ func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Str
 	if errors.As(err, &damaged) {
 		// ingest goes on behind it, and so does who looks on.
 		fmt.Fprintf(streams.Err, "tollgate: %s/%d: offsets %d to %d can't be read: %s\n",
-			f.topic, f.partition, damaged.First, damaged.Next-1, display.Text(damaged.Detail, maxLine))
+			f.topic, f.partition, damaged.First, damaged.Next-1, display.Text(damaged.Detail, command.MaxLine))
 		f.next = damaged.Next
 		return nil, nil
 	}
@@ -189,7 +191,7 @@ func (f *followed) fetch(ctx context.Context, client *stream.Client, streams Str
 }
 
 // read shows what one fetch brings, and returns whether it moved on.
-func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followed, streams Streams, shown *int) (bool, error) {
+func (c Tail) read(ctx context.Context, client *stream.Client, f *followed, streams command.Streams, shown *int) (bool, error) {
 	if c.NoWait && f.next >= f.end {
 		return false, nil
 	}
@@ -210,7 +212,7 @@ func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followe
 		if !c.wanted(e) {
 			continue
 		}
-		if err := c.print(streams, r, e); err != nil {
+		if err := c.Print(streams, r, e); err != nil {
 			return false, err
 		}
 		if *shown++; *shown == c.Limit {
@@ -220,7 +222,7 @@ func (c tailCommand) read(ctx context.Context, client *stream.Client, f *followe
 	return f.next > before, nil
 }
 
-func (c tailCommand) wanted(e *event.Event) bool {
+func (c Tail) wanted(e *event.Event) bool {
 	if event.IsControl(e.Type) && !c.Control || c.Subject != "" && e.Subject != c.Subject || c.Tenant != "" && e.Tenant != c.Tenant {
 		return false
 	}
@@ -232,8 +234,8 @@ func (c tailCommand) wanted(e *event.Event) bool {
 	return len(c.Type) == 0
 }
 
-// tailed is an event as a line of JSON.
-type tailed struct {
+// Event is an event as a line of JSON.
+type Event struct {
 	Topic       string          `json:"topic"`
 	Partition   int32           `json:"partition"`
 	Offset      int64           `json:"offset"`
@@ -248,7 +250,8 @@ type tailed struct {
 	Data        json.RawMessage `json:"data,omitempty"`
 }
 
-func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) error {
+// Print writes an event.
+func (c Tail) Print(streams command.Streams, r stream.Record, e *event.Event) error {
 	var data []byte
 	if e.Data != nil {
 		var err error
@@ -258,7 +261,7 @@ func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) err
 	}
 	out := json.NewEncoder(streams.Out)
 	out.SetEscapeHTML(false)
-	line := tailed{
+	line := Event{
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset, ReceivedAt: e.ReceivedAt, ID: e.ID, Source: e.Source, Type: e.Type,
 		Tenant: e.Tenant, Subject: e.Subject, Time: e.Time, Correlation: e.Correlation, Data: data,
 	}
@@ -275,7 +278,7 @@ func (c tailCommand) print(streams Streams, r stream.Record, e *event.Event) err
 		compact.Write(plain)
 	}
 	_, err := fmt.Fprintf(streams.Out, "%s %s/%d/%d %s %s %s %s\n", e.ReceivedAt.Format(event.TimeLayout),
-		r.Topic, r.Partition, r.Offset, display.Text(e.Type, maxCell), display.Text(e.Key(), maxCell), display.Text(e.ID, maxCell),
-		display.Text(compact.String(), maxLine))
+		r.Topic, r.Partition, r.Offset, display.Text(e.Type, command.MaxCell), display.Text(e.Key(), command.MaxCell), display.Text(e.ID, command.MaxCell),
+		display.Text(compact.String(), command.MaxLine))
 	return err
 }

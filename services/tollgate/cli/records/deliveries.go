@@ -1,4 +1,4 @@
-package cli
+package records
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/receipts"
 
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
@@ -17,7 +18,7 @@ import (
 
 // Attempts are the flags that choose among the records of deliveries.attempts.
 type Attempts struct {
-	Kafka
+	command.Kafka
 	From string `help:"Only attempts from then on: RFC 3339, or so long ago, such as 24h. All that are kept by default." placeholder:"TIME"`
 	To   string `help:"Only attempts before then: RFC 3339, or so long ago. All until now by default." placeholder:"TIME"`
 }
@@ -31,7 +32,7 @@ func (c Attempts) times(now time.Time) (from, to time.Time, err error) {
 		err = errors.New("--from must be before --to")
 	}
 	if err != nil {
-		return from, to, usageError{err.Error()}
+		return from, to, command.UsageError(err.Error())
 	}
 	return from, to, nil
 }
@@ -52,19 +53,19 @@ func moment(flag, text string, now time.Time) (time.Time, error) {
 
 // each hands on the attempts, partition by partition, in the order of their records. endpoint is the only one wanted;
 // empty: all.
-func (c Attempts) each(ctx context.Context, endpoint string, streams Streams, handle func(receipts.Attempt) error) error {
+func (c Attempts) each(ctx context.Context, endpoint string, streams command.Streams, handle func(receipts.Attempt) error) error {
 	from, to, err := c.times(time.Now())
 	if err != nil {
 		return err
 	}
-	client, err := c.open()
+	client, err := c.Open()
 	if err != nil {
 		return err
 	}
-	defer closeConn(client)
+	defer command.Close(client)
 	all, err := begin(ctx, client, []string{stream.DeliveriesAttempts}, from, true)
 	if err != nil {
-		return unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
+		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
 	}
 	for _, f := range all {
 		for f.next < f.end {
@@ -89,13 +90,13 @@ func (c Attempts) each(ctx context.Context, endpoint string, streams Streams, ha
 	return nil
 }
 
-type exportDeliveries struct {
+type ExportDeliveries struct {
 	Attempts
 	Endpoint string `help:"Only this endpoint, by its full name; all by default." placeholder:"NAME"`
 }
 
 // Help is shown below the flags.
-func (exportDeliveries) Help() string {
+func (ExportDeliveries) Help() string {
 	return `Reads deliveries.attempts without a consumer group. A line is an attempt, or a settlement without one (number 0): when the
 delivery was planned, when it was tried and answered, with which status or error, when it is tried next, how it was settled.
 Requests, responses and their bodies are left out. The lines of a delivery are in order.
@@ -108,7 +109,7 @@ Example:
 }
 
 // Run exports.
-func (c exportDeliveries) Run(ctx context.Context, streams Streams) error {
+func (c ExportDeliveries) Run(ctx context.Context, streams command.Streams) error {
 	out := json.NewEncoder(streams.Out)
 	out.SetEscapeHTML(false)
 	return c.each(ctx, c.Endpoint, streams, func(a receipts.Attempt) error { return out.Encode(a) })
