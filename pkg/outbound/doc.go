@@ -6,5 +6,7 @@
 // shared only within one tenant and one TLS identity. Every outcome is a Result, also of a failing receiver: the
 // duration of each phase, and an error class of a closed set.
 //
-// Other protocols to foreign addresses (SMTP, SMPP) use Policy.Control for their dialer.
+// A request is sent once; one that a waiting connection lost is sent once more, where the receiver recognises repeats.
+//
+// Other protocols to foreign addresses (SMTP, SMPP) use Dialer and TLSConfig.
 package outbound
