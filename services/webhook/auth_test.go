@@ -198,7 +198,9 @@ func TestSend_TokenIsKeptAndReplacedOnceItIsRefused(t *testing.T) {
 // A request that was sent twice already is not sent a third time for a new token.
 func TestSend_RefusalOfARepeatedRequestIsTheResult(t *testing.T) {
 	var served sync.Map
-	o := newOAuth(t, func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"access_token":"token-1","expires_in":3600}`) })
+	o := newOAuth(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, `{"access_token":"token-1","expires_in":3600}`)
+	})
 	o.before = func(r *http.Request) {
 		if _, again := served.LoadOrStore(r.RemoteAddr, true); again && o.accepts.Load() != nil {
 			panic(http.ErrAbortHandler)
