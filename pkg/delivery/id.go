@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// IdPrefix begins the id of every delivery.
-const IdPrefix = "dlv_"
+// IDPrefix begins the id of every delivery.
+const IDPrefix = "dlv_"
 
-// IdAlphabet is base32hex of RFC 4648 in lower case: ids sort as bytes in the order of their times.
-var IdAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
+// IDAlphabet is base32hex of RFC 4648 in lower case: ids sort as bytes in the order of their times.
+var IDAlphabet = base32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(base32.NoPadding)
 
 // NewID derives the id of a delivery: "dlv_" and 26 characters of base32hex in lower case, over 48 bits of t in
 // milliseconds and 80 bits of a SHA-256 over the length-prefixed rest. It is not random: the same event planned again
@@ -36,15 +36,15 @@ func NewID(t time.Time, tenant, source, subject, eventID, notification, action, 
 	binary.BigEndian.PutUint64(raw[:8], ms<<16)
 	copy(raw[6:], sum[:10])
 
-	id := make([]byte, len(IdPrefix), len(IdPrefix)+26)
-	copy(id, IdPrefix)
-	return string(IdAlphabet.AppendEncode(id, raw[:]))
+	id := make([]byte, len(IDPrefix), len(IDPrefix)+26)
+	copy(id, IDPrefix)
+	return string(IDAlphabet.AppendEncode(id, raw[:]))
 }
 
 // TimeOf is the time in the id of a delivery, to the millisecond; false where id is none.
 func TimeOf(id string) (time.Time, bool) {
-	text, ok := strings.CutPrefix(id, IdPrefix)
-	raw, err := IdAlphabet.DecodeString(text)
+	text, ok := strings.CutPrefix(id, IDPrefix)
+	raw, err := IDAlphabet.DecodeString(text)
 	if !ok || err != nil || len(raw) != 16 {
 		return time.Time{}, false
 	}

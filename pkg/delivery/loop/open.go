@@ -41,7 +41,7 @@ func (r *recovered) apply(ref *pages.Reference) (waits bool, err error) {
 		return false, nil
 	}
 	if t, ok := r.retries[ref.Offset]; ok {
-		if t.Id != 0 && t.Id != ref.ID {
+		if t.ID != 0 && t.ID != ref.ID {
 			return true, errOtherLog
 		}
 		if pages.Counted(t.Number) >= ref.Attempts {
@@ -250,7 +250,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		r.until, r.endpoints[hash] = max(r.until, t.Offset+1), max(r.endpoints[hash], t.Offset+1)
 		switch {
 		case t.Settled():
-			r.settled.Add(t.Offset, t.Id)
+			r.settled.Add(t.Offset, t.ID)
 			delete(r.retries, t.Offset)
 		case t.Number >= r.retries[t.Offset].Number: // numbers beyond 255 repeat
 			r.retries[t.Offset] = t

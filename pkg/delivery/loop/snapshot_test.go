@@ -12,6 +12,7 @@ import (
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
 
+// simulated is the partition of these tests.
 var simulated = state.Partition{Domain: "test", Count: 1}
 
 // written counts the whole snapshots.

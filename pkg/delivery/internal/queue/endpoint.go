@@ -199,7 +199,7 @@ func Deadline(d *delivery.Delivery, maxAge time.Duration) uint32 {
 // ReferenceOf is the reference of a delivery that was just read.
 func ReferenceOf(d *delivery.Delivery, offset, due int64, maxAge time.Duration) pages.Reference {
 	return pages.Reference{
-		Offset: offset, Due: due, Deadline: Deadline(d, maxAge), ID: IdHash(d.ID, d.ReplayJob),
+		Offset: offset, Due: due, Deadline: Deadline(d, maxAge), ID: IDHash(d.ID, d.ReplayJob),
 		Endpoint: EndpointHash(d.Endpoint), OrderingKey: orderingKeyHash(d), Collapse: collapseHash(d),
 	}
 }

@@ -26,8 +26,8 @@ func collapseHash(d *delivery.Delivery) uint64 {
 	return hashOf(d.Endpoint, "\x00", d.Collapse)
 }
 
-// IdHash is never 0, which stands for an unknown id.
-func IdHash(id, job string) uint32 { return max(uint32(hashOf(id, "\x00", job)), 1) }
+// IDHash is never 0, which stands for an unknown id.
+func IDHash(id, job string) uint32 { return max(uint32(hashOf(id, "\x00", job)), 1) }
 
 // hashOf is never 0.
 func hashOf(parts ...string) uint64 {
@@ -41,5 +41,5 @@ func hashOf(parts ...string) uint64 {
 
 // IsOf reports whether a delivery is the one of a reference.
 func IsOf(r *pages.Reference, d *delivery.Delivery) bool {
-	return r.ID == IdHash(d.ID, d.ReplayJob) && r.Endpoint == EndpointHash(d.Endpoint) && r.OrderingKey == orderingKeyHash(d)
+	return r.ID == IDHash(d.ID, d.ReplayJob) && r.Endpoint == EndpointHash(d.Endpoint) && r.OrderingKey == orderingKeyHash(d)
 }

@@ -17,7 +17,7 @@ type AttemptSummary struct {
 	Number     int
 	Next       int64 // ms; 0 when settled
 	Settlement deliveryv1.Settlement
-	Id         uint32 // hash of the delivery's id, 0 where the attempt has none
+	ID         uint32 // hash of the delivery's id, 0 where the attempt has none
 	Owner      state.Token
 	// What it showed of its endpoint; ended is in ms of the wall clock, 0 where there was no request.
 	Delivery, Endpoint string
@@ -88,7 +88,7 @@ func ScanAttempt(b []byte, topic string) (AttemptSummary, error) {
 		return t, errAttempt
 	}
 	if t.Delivery != "" {
-		t.Id = queue.IdHash(t.Delivery, job)
+		t.ID = queue.IDHash(t.Delivery, job)
 	}
 	if t.Ended > 0 {
 		t.Ended += took

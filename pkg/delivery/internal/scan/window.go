@@ -19,8 +19,8 @@ type windowKey [16]byte
 
 func KeyOf(id, job string) windowKey {
 	var k windowKey
-	if job == "" && len(id) == len(delivery.IdPrefix)+26 && strings.HasPrefix(id, delivery.IdPrefix) {
-		if _, err := delivery.IdAlphabet.Decode(k[:], []byte(id[len(delivery.IdPrefix):])); err == nil {
+	if job == "" && len(id) == len(delivery.IDPrefix)+26 && strings.HasPrefix(id, delivery.IDPrefix) {
+		if _, err := delivery.IDAlphabet.Decode(k[:], []byte(id[len(delivery.IDPrefix):])); err == nil {
 			return k
 		}
 	}
