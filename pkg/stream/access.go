@@ -106,6 +106,11 @@ func Permissions(prefix string, senders ...Sender) []Permission {
 			all = append(all, Permission{a.who, OperationRead, ResourceGroup, prefix + "." + group})
 		}
 	}
+	for _, s := range senders { // how long deliveries and attempts are kept
+		for _, topic := range []string{s.Topic, DeliveriesAttempts} {
+			all = append(all, Permission{s.Service, OperationDescribeConfigs, ResourceTopic, prefix + "." + topic})
+		}
+	}
 	// topics create, topics verify, check.
 	for _, operation := range []string{OperationCreate, OperationDescribe, OperationDescribeConfigs} {
 		all = append(all, Permission{"operator", operation, ResourceTopic, prefix + ".*"})

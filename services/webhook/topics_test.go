@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
@@ -37,14 +38,21 @@ func TestCheckTopics_RequiresEveryWrittenTopic(t *testing.T) {
 		}
 	}
 	create(webhook.Channel.Topic, stream.DeliveriesAttempts)
-	_, err = checkTopics(t.Context(), client)
+	_, err = checkTopics(t.Context(), client, 6*24*time.Hour)
 	for _, name := range []string{stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered, stream.StateSnapshots} {
 		if !errors.Is(err, stream.ErrUnknownTopic) || !strings.Contains(err.Error(), client.Topic(name)) {
 			t.Errorf("without %s: %v", name, err)
 		}
 	}
 	create(stream.DeliveriesDead, stream.EventsRejected, stream.EventsOrdered, stream.StateSnapshots)
-	if n, err := checkTopics(t.Context(), client); n != 2 || err != nil {
+	if n, err := checkTopics(t.Context(), client, 6*24*time.Hour); n != 2 || err != nil {
 		t.Errorf("with all topics: %d, %v", n, err)
+	}
+	// Retention is that of the table: 7 days.
+	_, err = checkTopics(t.Context(), client, 6*24*time.Hour+time.Millisecond)
+	for _, name := range []string{webhook.Channel.Topic, stream.DeliveriesAttempts} {
+		if err == nil || !strings.Contains(err.Error(), client.Topic(name)+": retention.ms is 604800000, must be 604800001") {
+			t.Errorf("with a retention of %s that is too short: %v", name, err)
+		}
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strconv"
 	"sync"
 	"time"
 
@@ -81,7 +82,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 		AcceptLostDeliveries: cfg.Deliveries.AcceptLostDeliveries,
 	}
 	return daemon.RunAll(ctx, f.Server.Serve, func(ctx context.Context) error {
-		n, ok := partitions(ctx, f.Client, f.Env)
+		n, ok := partitions(ctx, f.Client, f.Env, cfg.Deliveries.MaxAge)
 		if !ok {
 			return nil
 		}
@@ -98,13 +99,14 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, denied []netip.Pre
 const maxGrants = 10_000
 
 // partitions waits for the topics.
-func partitions(ctx context.Context, client *stream.Client, env daemon.Env) (n int32, ok bool) {
-	return daemon.Await(ctx, env, "topics", func() (int32, error) { return checkTopics(ctx, client) })
+func partitions(ctx context.Context, client *stream.Client, env daemon.Env, maxAge time.Duration) (n int32, ok bool) {
+	return daemon.Await(ctx, env, "topics", func() (int32, error) { return checkTopics(ctx, client, maxAge) })
 }
 
 // checkTopics checks that every topic that is written to exists, since nothing can be recorded otherwise, and that an
-// attempt has a partition with the number of its delivery's.
-func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
+// attempt has a partition with the number of its delivery's. Deliveries and attempts must be kept for a day longer than a
+// delivery may wait, whatever bytes that takes: most of what waits stands in the log alone.
+func checkTopics(ctx context.Context, client *stream.Client, maxAge time.Duration) (int32, error) {
 	var faults []error
 	count := func(topic string) int {
 		n, err := client.Partitions(ctx, client.Topic(topic))
@@ -122,5 +124,14 @@ func checkTopics(ctx context.Context, client *stream.Client) (int32, error) {
 		faults = append(faults, fmt.Errorf("%s has %d partitions and %s %d: they must have the same",
 			client.Topic(webhook.Channel.Topic), n, client.Topic(stream.DeliveriesAttempts), attempts))
 	}
-	return int32(n), errors.Join(faults...)
+	if faults != nil {
+		return 0, errors.Join(faults...)
+	}
+	kept := map[string]string{
+		"retention.ms": strconv.FormatInt((maxAge + 24*time.Hour).Milliseconds(), 10), "retention.bytes": "-1",
+	}
+	return int32(n), client.VerifyTopics(ctx, []stream.TopicSpec{
+		{Name: webhook.Channel.Topic, Partitions: n, Config: kept},
+		{Name: stream.DeliveriesAttempts, Partitions: n, Config: kept},
+	}, true)
 }
