@@ -1,7 +1,7 @@
 // Command bench measures the webhook service: how many deliveries a second it makes beside a bare loop that fetches, signs,
 // posts, and records the same (webhook.deliveries_per_second, webhook.floor_ratio), what that takes of the processor over 1 to
 // 10,000 endpoints, and how long the deliveries of healthy endpoints take beside endpoints that misbehave
-// (webhook.neighbour_ratio). Kafka, Redis, the service and the receiver are processes of their own.
+// (webhook.neighbour_ratio), and what deliveries that wait take of Redis (webhook.parked_bytes). Kafka, Redis, the service and the receiver are processes of their own.
 //
 // Figures go to standard output, what happens meanwhile to standard error. It exits 1 without a figure where a delivery was
 // lost or came twice though nothing was killed.
@@ -25,7 +25,8 @@ import (
 type options struct {
 	runs, partitions, endpoints, connections int
 	warmUp, length, window                   time.Duration
-	growth, neighbour, throughput            bool
+	growth, neighbour, throughput, parking   bool
+	parkedReferences, parkedBehind           int
 }
 
 func main() {
@@ -47,6 +48,9 @@ func main() {
 	flag.BoolVar(&o.throughput, "throughput", true, "measure deliveries a second and the bare loop")
 	flag.BoolVar(&o.growth, "growth", true, "measure over 1, 10, 1,000 and 10,000 endpoints")
 	flag.BoolVar(&o.neighbour, "neighbour", true, "measure beside misbehaving endpoints")
+	flag.BoolVar(&o.parking, "parked", true, "measure what deliveries that wait take")
+	flag.IntVar(&o.parkedReferences, "parked-references", 1_000_000, "deliveries that wait, of that part")
+	flag.IntVar(&o.parkedBehind, "parked-behind", 10_000_000, "deliveries to the endpoint that is behind, of that part")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -87,7 +91,7 @@ func bench(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		wanted  bool
 		measure func(context.Context) ([]figure.Figure, error)
-	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}} {
+	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}, {o.parking, b.parked}} {
 		if !part.wanted {
 			continue
 		}

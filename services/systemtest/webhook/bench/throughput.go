@@ -22,7 +22,7 @@ import (
 )
 
 // installation is a fleet with config running, and n endpoints at the receiver with a path each.
-func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i int) string) (f *fleet.Fleet, revision int64, err error) {
+func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i int) string, change ...func(*configv1.Endpoint)) (f *fleet.Fleet, revision int64, err error) {
 	b.fleets++
 	f, err = fleet.Open(ctx, fleet.Config{
 		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(b.dir, fmt.Sprint("fleet-", b.fleets)),
@@ -39,10 +39,14 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 		return nil, 0, errors.Join(err, f.Close(ctx))
 	}
 	for i := range n {
-		revision, err = f.Configure(ctx, &configv1.Endpoint{
+		e := &configv1.Endpoint{
 			Name: endpoint(i), Url: b.receiver.URL + path(i), Secrets: []string{b.receiver.Secret}, CaCertificates: b.receiver.Authority,
 			Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE, Concurrency: int32(concurrency),
-		})
+		}
+		for _, f := range change {
+			f(e)
+		}
+		revision, err = f.Configure(ctx, e)
 		if err != nil {
 			return nil, 0, errors.Join(err, f.Close(ctx))
 		}
@@ -57,7 +61,7 @@ type planner struct {
 	fleet    *fleet.Fleet
 	revision int64
 	n        int
-	keys    map[string]*delivery.Delivery
+	keys     map[string]*delivery.Delivery
 }
 
 // subjects is how many ordering keys an endpoint has.
@@ -84,12 +88,20 @@ func (p *planner) next(i int) (stream.Record, error) {
 	return d.Record(p.fleet.Client.Topic("deliveries.webhook"))
 }
 
-// plan puts n deliveries on the topic, for endpoints in turn.
+// plan puts n deliveries on the topic, for endpoints in turn; planFor puts them there for one endpoint.
 func (p *planner) plan(ctx context.Context, n, endpoints int) error {
+	return p.planEach(ctx, n, func(i int) int { return i % endpoints })
+}
+
+func (p *planner) planFor(ctx context.Context, n, endpoint int) error {
+	return p.planEach(ctx, n, func(int) int { return endpoint })
+}
+
+func (p *planner) planEach(ctx context.Context, n int, endpointOf func(i int) int) error {
 	producer := p.fleet.Client.NewProducer()
 	var batch []stream.Record
 	for i := range n {
-		r, err := p.next(i % endpoints)
+		r, err := p.next(endpointOf(i))
 		if err != nil {
 			return err
 		}
