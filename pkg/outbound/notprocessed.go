@@ -1,7 +1,6 @@
 package outbound
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -51,14 +50,14 @@ var goAwayErrors = sync.OnceValues(func() (goAway, unusable error) {
 	goAway, unusable = errors.New("not known"), errors.New("not known")
 	client, server := net.Pipe()
 	defer server.Close()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
-	defer cancel()
+	_ = client.SetDeadline(time.Now().Add(time.Second))
+	ctx := new(http.Request).Context() // the connection ends by its deadline
 	go leaving(server)
 	speaking, err := newSpeakers(time.Minute).speak(ctx, &conn{Conn: client, release: func() {}}, "server:80", true)
 	if err != nil {
 		return goAway, unusable
 	}
-	defer speaking.Close()
+	defer func() { _ = speaking.Close() }()
 	post := func() error {
 		req := (&http.Request{Method: http.MethodPost, URL: &url.URL{Scheme: "http", Host: "server"}, Header: http.Header{}}).WithContext(ctx)
 		resp, err := speaking.RoundTrip(req)
@@ -67,9 +66,9 @@ var goAwayErrors = sync.OnceValues(func() (goAway, unusable error) {
 		}
 		return err
 	}
-	if err := post(); err != nil && ctx.Err() == nil {
+	if err := post(); err != nil && !timedOut(err) {
 		goAway = err
-		if err := post(); err != nil && ctx.Err() == nil {
+		if err := post(); err != nil && !timedOut(err) {
 			unusable = err
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -71,7 +72,7 @@ func (d *Dialer) tunnel(ctx context.Context, address string) (net.Conn, error) {
 		if err == nil {
 			return conn, nil
 		}
-		if _, ours := err.(*proxyError); ours {
+		if _, ours := errors.AsType[*proxyError](err); ours {
 			return nil, err
 		}
 		last = err
@@ -108,7 +109,7 @@ func (p *Proxy) connect(ctx context.Context, to string) (_ net.Conn, err error) 
 		return nil, &proxyError{fmt.Errorf("send CONNECT: %w", err)}
 	}
 	in := bufio.NewReader(&io.LimitedReader{R: conn, N: maxProxyHeader})
-	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect})
+	resp, err := http.ReadResponse(in, &http.Request{Method: http.MethodConnect}) //nolint:bodyclose // what follows is the connection
 	if err != nil {
 		if ctx.Err() != nil {
 			// The proxy holds CONNECT until it is connected, so silence is the receiver's as likely as its own.
