@@ -56,9 +56,9 @@ var access = []allowed{
 	{"producer", nil, []string{EventsInbound}, nil},
 	{"consumer", []string{EventsOrdered, EventsUnordered, Safeguards, DeliveriesAttempts, DeliveriesDead}, nil, nil},
 	{
-		// tail, rejected, option verify; rejected resend, state accept-gap.
+		// tail, rejected, option verify, deliveries export, verify-receipts; rejected resend, state accept-gap.
 		"operator",
-		[]string{EventsInbound, EventsOrdered, EventsUnordered, EventsRejected, Safeguards, Audit},
+		[]string{EventsInbound, EventsOrdered, EventsUnordered, EventsRejected, Safeguards, DeliveriesAttempts, Audit},
 		[]string{EventsInbound, EventsOrdered, EventsUnordered, Safeguards, Audit},
 		nil,
 	},
