@@ -20,7 +20,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -102,7 +101,7 @@ func TestRun_MisbehavingReceiversAreAttemptsWithTheirClass(t *testing.T) {
 		}
 	}
 	const header = "HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n"
-	for id, tc := range map[string]struct {
+	misbehaving := map[string]struct {
 		serve  func(net.Conn)
 		spoil  func(*x509.Certificate)
 		hideCA bool
@@ -129,53 +128,62 @@ func TestRun_MisbehavingReceiversAreAttemptsWithTheirClass(t *testing.T) {
 		"retry-at-nonsense":  {serve: write(header + "Retry-After: the day after\r\n\r\n"), status: 503},
 		"retry-of-30-digits": {serve: write(header + "Retry-After: " + strings.Repeat("9", 30) + "\r\n\r\n"), status: 503},
 		"switches":           {serve: write("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), status: 101},
-	} {
-		t.Run(id, func(t *testing.T) {
-			onServers(t, func(f *fixture) {
-				certificate, ca := selfSigned(f.T, tc.spoil)
-				if tc.hideCA {
-					_, ca = selfSigned(f.T, nil)
-				}
-				if tc.serve == nil {
-					tc.serve = write("HTTP/1.1 204 No Content\r\n\r\n")
-				}
-				bad, neighbour := newRawReceiver(f.T, id, certificate, ca, tc.serve), newReceiver(f.T, "neighbour")
-				f.configureWith(func(e *configv1.Endpoint) {}, bad, neighbour)
-				r := f.start()
-				f.plan(ordered(bad, "a", 1, 1)...)
-				f.plan(ordered(neighbour, "b", 1, 20)...)
-				for i, got := range neighbour.receipts(f, 20) {
-					if got.verified != nil || got.body != `{"n":`+strconv.Itoa(i+1)+`}` {
-						t.Errorf("the neighbour's receipt %d: %+v", i, got)
-					}
-				}
-				var first *deliveryv1.Attempt
-				f.attempts(func(all []*deliveryv1.Attempt) bool {
-					delivered := 0
-					for _, a := range all {
-						if a.GetEndpoint() == bad.name && a.GetNumber() == 1 {
-							first = a
-						}
-						if a.GetEndpoint() == neighbour.name && a.GetSettlement() == deliveryv1.Settlement_SETTLEMENT_DELIVERED {
-							delivered++
-						}
-					}
-					return first != nil && delivered == 20
-				})
-				if first.GetErrorClass() != tc.class || first.GetStatus() != tc.status || !strings.Contains(first.GetError(), tc.text) ||
-					first.GetNextAttempt() == nil || first.GetSettlement() != 0 || first.GetRepeatedRequest() {
-					t.Errorf("the attempt: %v", first)
-				}
-				if len(first.GetResponseBody()) > 64<<10 || len(first.GetError()) > 1<<10 {
-					t.Errorf("%d bytes of a body, %d of an error", len(first.GetResponseBody()), len(first.GetError()))
-				}
-				if wait := first.GetRetryAfter(); wait != nil && wait.AsTime().Sub(first.GetStarted().AsTime()) > time.Hour+time.Minute {
-					t.Errorf("held until %s", wait.AsTime())
-				}
-				if failing := r.env.Health.Failing(); len(failing) > 0 {
-					t.Errorf("health has %v", failing)
-				}
-			})
-		})
 	}
+	onServers(t, func(f *fixture) {
+		neighbour := newReceiver(f.T, "neighbour")
+		all := []*receiver{neighbour}
+		for id, tc := range misbehaving {
+			certificate, ca := selfSigned(f.T, tc.spoil)
+			if tc.hideCA {
+				_, ca = selfSigned(f.T, nil)
+			}
+			if tc.serve == nil {
+				tc.serve = write("HTTP/1.1 204 No Content\r\n\r\n")
+			}
+			all = append(all, newRawReceiver(f.T, id, certificate, ca, tc.serve))
+		}
+		f.configure(all...)
+		r := f.start()
+		for _, bad := range all[1:] {
+			f.plan(ordered(bad, "a", 1, 1)...)
+		}
+		f.plan(ordered(neighbour, "b", 1, 50)...)
+		for i, got := range neighbour.receipts(f, 50) {
+			if got.verified != nil || got.body != `{"n":`+strconv.Itoa(i+1)+`}` {
+				t.Errorf("the neighbour's receipt %d: %+v", i, got)
+			}
+		}
+		first := map[string]*deliveryv1.Attempt{}
+		f.attempts(func(all []*deliveryv1.Attempt) bool {
+			delivered := 0
+			for _, a := range all {
+				_, id, _ := strings.Cut(a.GetEndpoint(), "/endpoints/")
+				switch {
+				case id != "neighbour" && a.GetNumber() == 1:
+					first[id] = a
+				case id == "neighbour" && a.GetSettlement() == deliveryv1.Settlement_SETTLEMENT_DELIVERED:
+					delivered++
+				case id == "neighbour":
+					t.Errorf("the neighbour's attempt: %v", a)
+				}
+			}
+			return len(first) == len(misbehaving) && delivered == 50
+		})
+		for id, tc := range misbehaving {
+			a := first[id]
+			if a.GetErrorClass() != tc.class || a.GetStatus() != tc.status || !strings.Contains(a.GetError(), tc.text) ||
+				a.GetNextAttempt() == nil || a.GetSettlement() != 0 || a.GetRepeatedRequest() {
+				t.Errorf("%s: %v", id, a)
+			}
+			if len(a.GetResponseBody()) > 64<<10 || len(a.GetError()) > 1<<10 {
+				t.Errorf("%s: %d bytes of a body, %d of an error", id, len(a.GetResponseBody()), len(a.GetError()))
+			}
+			if hold := a.GetRetryAfter(); hold != nil && hold.AsTime().Sub(a.GetStarted().AsTime()) > time.Hour+time.Minute {
+				t.Errorf("%s: held until %s", id, hold.AsTime())
+			}
+		}
+		if failing := r.env.Health.Failing(); len(failing) > 0 {
+			t.Errorf("health has %v", failing)
+		}
+	})
 }
