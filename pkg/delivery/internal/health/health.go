@@ -65,6 +65,8 @@ const (
 	circuitFailures = 10
 	firstProbe      = time.Second
 	lastProbe       = 10 * time.Minute
+	// holdMargin makes up for whole milliseconds, in ms: of a result's time, of its record's, and of both clocks.
+	holdMargin = 3
 	// SuspendAfter and SuspendFailures: an endpoint is suspended once both are reached.
 	SuspendAfter    = 24 * time.Hour
 	SuspendFailures = 50
@@ -180,8 +182,7 @@ func (e *Endpoint) Apply(r Result) Change {
 	}
 	e.Failures++
 	e.Counted++
-	// One more, since At is a whole number.
-	if until := r.At + r.Hold.Milliseconds() + 1; r.Hold > 0 && until > e.HoldUntil {
+	if until := r.At + r.Hold.Milliseconds() + holdMargin; r.Hold > 0 && until > e.HoldUntil {
 		e.HoldUntil, c.State = until, true
 	}
 	c.State = e.circuit(r) || c.State

@@ -60,11 +60,11 @@ func TestHold_IsNeverShortened(t *testing.T) {
 	e.Apply(Result{Kind: Throttled, At: 0, Hold: 2 * time.Minute})
 	e.Apply(Result{Kind: Throttled, At: second, Hold: 10 * time.Second})
 	e.Apply(Result{Kind: Success, At: 2 * second})
-	if e.HoldUntil != 2*minute+1 {
+	if e.HoldUntil != 2*minute+holdMargin {
 		t.Errorf("held until %d", e.HoldUntil)
 	}
 	e.Apply(Result{Kind: Throttled, At: 3 * second, Hold: time.Hour})
-	if e.HoldUntil != hour+3*second+1 {
+	if e.HoldUntil != hour+3*second+holdMargin {
 		t.Errorf("held until %d after a longer one", e.HoldUntil)
 	}
 }
