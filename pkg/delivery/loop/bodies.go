@@ -192,13 +192,13 @@ func (o *owner) releaseAwaitingBody() {
 	o.awaitingBody = nil
 }
 
-// keepBody keeps the body of a delivery that waits for its turn, or drops it where memory is short; a dropped body is
-// fetched again.
+// keepBody keeps the body of a delivery that waits for its turn, or drops it where memory is short or its endpoint is
+// stopped; a dropped body is fetched again.
 func (o *owner) keepBody(it *queue.Item) {
 	if it.State == queue.Taken || it.State == queue.Settled || it.Kept > 0 {
 		return
 	}
-	if it.Delivery == nil || it.State == queue.UntilDue || !o.room(it, sizeOf(it.Delivery)) {
+	if it.Delivery == nil || it.State == queue.UntilDue || it.Endpoint.Stopped() || !o.room(it, sizeOf(it.Delivery)) {
 		it.Delivery = nil
 		o.bodiless[it.Ref.Offset] = it
 		return

@@ -138,3 +138,25 @@ func TestBodies_NotReadWithoutConfiguration(t *testing.T) {
 		r.drain()
 	})
 }
+
+func TestBodies_NoneIsKeptForAStoppedEndpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.pause(2, "e1", true)
+		r := sim.start()
+		for i := range 100 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Minute)
+		reads := r.reads.Load()
+		sim.pause(3, "e1", false)
+		time.Sleep(time.Minute)
+		if n := r.reads.Load() - reads; n == 0 {
+			t.Error("the bodies were in memory while it was paused")
+		}
+		r.drain()
+		if n := sim.acceptedOf("e1"); n != 100 {
+			t.Errorf("%d of 100 accepted", n)
+		}
+	})
+}

@@ -1,7 +1,7 @@
 // Command bench measures the webhook service: how many deliveries a second it makes beside a bare loop that fetches, signs,
 // posts, and records the same (webhook.deliveries_per_second, webhook.floor_ratio), what that takes of the processor over 1 to
 // 10,000 endpoints, and how long the deliveries of healthy endpoints take beside endpoints that misbehave
-// (webhook.neighbour_ratio), and what deliveries that wait take of Redis (webhook.parked_bytes). Kafka, Redis, the service and the receiver are processes of their own.
+// (webhook.neighbour_ratio), and what deliveries that wait take of Redis, and how long a lost Redis keeps it from sending (webhook.recovery_seconds). Kafka, Redis, the service and the receiver are processes of their own.
 //
 // Figures go to standard output, what happens meanwhile to standard error. It exits 1 without a figure where a delivery was
 // lost or came twice though nothing was killed.
@@ -23,10 +23,10 @@ import (
 
 // options of a whole benchmark.
 type options struct {
-	runs, partitions, endpoints, connections int
-	warmUp, length, window                   time.Duration
-	growth, neighbour, throughput, parking   bool
-	parkedReferences, parkedBehind           int
+	runs, partitions, endpoints, connections           int
+	warmUp, length, window, history                    time.Duration
+	growth, neighbour, throughput, waiting, recovering bool
+	waitingReferences, waitingBehind                   int
 }
 
 func main() {
@@ -48,9 +48,11 @@ func main() {
 	flag.BoolVar(&o.throughput, "throughput", true, "measure deliveries a second and the bare loop")
 	flag.BoolVar(&o.growth, "growth", true, "measure over 1, 10, 1,000 and 10,000 endpoints")
 	flag.BoolVar(&o.neighbour, "neighbour", true, "measure beside misbehaving endpoints")
-	flag.BoolVar(&o.parking, "parked", true, "measure what deliveries that wait take")
-	flag.IntVar(&o.parkedReferences, "parked-references", 1_000_000, "deliveries that wait, of that part")
-	flag.IntVar(&o.parkedBehind, "parked-behind", 10_000_000, "deliveries to the endpoint that is behind, of that part")
+	flag.BoolVar(&o.waiting, "waiting", true, "measure what deliveries that wait take")
+	flag.IntVar(&o.waitingReferences, "waiting-references", 1_000_000, "deliveries that wait, of that part")
+	flag.IntVar(&o.waitingBehind, "waiting-behind", 10_000_000, "deliveries to the endpoint that is behind, of that part")
+	flag.BoolVar(&o.recovering, "recovery", true, "measure how long it takes until deliveries are sent again after Redis was lost")
+	flag.DurationVar(&o.history, "history", 150*time.Second, "how long deliveries come before, of that part")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -91,7 +93,7 @@ func bench(ctx context.Context, o options) (err error) {
 	for _, part := range []struct {
 		wanted  bool
 		measure func(context.Context) ([]figure.Figure, error)
-	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}, {o.parking, b.parked}} {
+	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}, {o.waiting, b.held}, {o.recovering, b.recovery}} {
 		if !part.wanted {
 			continue
 		}

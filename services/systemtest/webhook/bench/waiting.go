@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// parkedEndpoints are paused, on parkedPartitions; one more is behind.
-	parkedEndpoints  = 200
-	parkedPartitions = 24
+	// pausedEndpoints are paused, on waitingPartitions; one more is behind.
+	pausedEndpoints   = 200
+	waitingPartitions = 24
 	// referencesOfOne is how many references an endpoint has at most.
 	referencesOfOne = 10_000
 )
@@ -30,11 +30,11 @@ type footprint struct {
 	waiting, behind int
 }
 
-// parked measures what deliveries that wait take of Redis and of the heap, and how long a restart takes with them.
-func (b *bed) parked(ctx context.Context) (figures []figure.Figure, err error) {
+// held measures what deliveries that wait take of Redis and of the heap, and how long a restart takes with them.
+func (b *bed) held(ctx context.Context) (figures []figure.Figure, err error) {
 	wide := *b
-	wide.partitions = parkedPartitions
-	f, revision, err := wide.installation(ctx, parkedEndpoints+1, 64, func(i int) string { return fmt.Sprint("/e/e", i) },
+	wide.partitions = waitingPartitions
+	f, revision, err := wide.installation(ctx, pausedEndpoints+1, 64, func(i int) string { return fmt.Sprint("/e/e", i) },
 		func(e *configv1.Endpoint) { e.Paused = true })
 	if err != nil {
 		return nil, err
@@ -49,18 +49,18 @@ func (b *bed) parked(ctx context.Context) (figures []figure.Figure, err error) {
 		return nil, err
 	}
 	p := &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
-	if err := p.plan(ctx, b.parkedReferences, parkedEndpoints); err != nil {
+	if err := p.plan(ctx, b.waitingReferences, pausedEndpoints); err != nil {
 		return nil, err
 	}
-	waits, err := b.footprint(ctx, m, b.parkedReferences, 0)
+	waits, err := b.footprint(ctx, m, b.waitingReferences, 0)
 	if err != nil {
 		return nil, err
 	}
 	report("%d wait: %.0f bytes of Redis and %.0f of the heap more", waits.waiting, waits.redis-empty.redis, waits.heap-empty.heap)
-	if err := p.planFor(ctx, b.parkedBehind, parkedEndpoints); err != nil {
+	if err := p.planFor(ctx, b.waitingBehind, pausedEndpoints); err != nil {
 		return nil, err
 	}
-	all, err := b.footprint(ctx, m, b.parkedReferences+referencesOfOne, b.parkedBehind-referencesOfOne)
+	all, err := b.footprint(ctx, m, b.waitingReferences+referencesOfOne, b.waitingBehind-referencesOfOne)
 	if err != nil {
 		return nil, err
 	}
@@ -81,9 +81,9 @@ func (b *bed) parked(ctx context.Context) (figures []figure.Figure, err error) {
 	return []figure.Figure{{
 		Name: "webhook.parked_bytes", Value: figure.Round((waits.redis - empty.redis) / n), Unit: "bytes", Goal: 50, Better: "lower", On: b.on,
 		Note: fmt.Sprintf("%d deliveries wait for %d paused endpoints on %d partitions: %.0f bytes of heap each after a collection; with %d deliveries to one endpoint more, of which %d are behind: %.0f KiB of Redis and %.1f MiB of heap more; a restart has all of them again after %.1f s, %.1f s of which until the process was ready",
-			waits.waiting, parkedEndpoints, parkedPartitions, (waits.heap-empty.heap)/n, b.parkedBehind, all.behind,
+			waits.waiting, pausedEndpoints, waitingPartitions, (waits.heap-empty.heap)/n, b.waitingBehind, all.behind,
 			(all.redis-waits.redis)/1024, (all.heap-waits.heap)/(1<<20), opened.Seconds(), started.Seconds()),
-		Events: int64(b.parkedReferences + b.parkedBehind),
+		Events: int64(b.waitingReferences + b.waitingBehind),
 	}}, nil
 }
 

@@ -1,0 +1,108 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/services/systemtest/figure"
+)
+
+const (
+	// historyRate is how many deliveries a second come before Redis is lost.
+	historyRate = 5000
+	// recoveryProbes are planned once it is.
+	recoveryProbes = 320
+)
+
+// recovery measures how long it takes until everything is sent again after Redis was lost and the service killed.
+func (b *bed) recovery(ctx context.Context) (figures []figure.Figure, err error) {
+	f, revision, err := b.installation(ctx, b.endpoints, max(1, b.connections/b.endpoints), func(i int) string { return fmt.Sprint("/e/e", i) })
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, closing(ctx, f)) }()
+	m, err := f.Start(ctx, "webhook")
+	if err != nil {
+		return nil, err
+	}
+	before, err := b.receiver.count()
+	if err != nil {
+		return nil, err
+	}
+	p := &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
+	total := 0
+	for began := time.Now(); time.Since(began) < b.history; total += historyRate {
+		if err := p.plan(ctx, historyRate, b.endpoints); err != nil {
+			return nil, err
+		}
+		if err := pause(ctx, time.Until(began.Add(time.Duration(total/historyRate+1)*time.Second))); err != nil {
+			return nil, err
+		}
+	}
+	if _, err := b.received(ctx, before+int64(total)); err != nil {
+		return nil, err
+	}
+	text, err := m.Metrics(ctx)
+	if err != nil {
+		return nil, err
+	}
+	snapshots := sum(text, "tollgate_webhook_snapshots_total")
+	if err := pause(ctx, 2*time.Second); err != nil { // until the last results are recorded
+		return nil, err
+	}
+	m.Kill()
+	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
+	defer store.Close()
+	if err := store.FlushAll(ctx).Err(); err != nil {
+		return nil, err
+	}
+	if err := p.plan(ctx, recoveryProbes, b.endpoints); err != nil {
+		return nil, err
+	}
+	began := time.Now()
+	if _, err = f.Start(ctx, "webhook"); err != nil {
+		return nil, err
+	}
+	took, err := b.received(ctx, before+int64(total)+recoveryProbes)
+	if err != nil {
+		return nil, err
+	}
+	seconds := took.Sub(began).Seconds()
+	if err := pause(ctx, 5*time.Second); err != nil {
+		return nil, err
+	}
+	n, err := b.receiver.count()
+	if err != nil {
+		return nil, err
+	}
+	if n != before+int64(total)+recoveryProbes {
+		return nil, fmt.Errorf("%d receipts of %d deliveries: settled ones were sent again", n-before, int64(total)+recoveryProbes)
+	}
+	return []figure.Figure{{
+		Name: "webhook.recovery_seconds", Value: figure.Round(seconds), Unit: "s", Goal: 30, Better: "lower", On: b.on, Events: int64(total),
+		Note: fmt.Sprintf("from the start of the process, with Redis empty, until %d new deliveries were received, the wait of the group for its former member included; %d deliveries at %d/s on %d partitions before, of which %.0f snapshots were written; nothing was sent again",
+			recoveryProbes, total, historyRate, b.partitions, snapshots),
+	}}, nil
+}
+
+// received waits until the receiver has n requests, and returns when.
+func (b *bed) received(ctx context.Context, n int64) (time.Time, error) {
+	deadline := time.Now().Add(5 * time.Minute)
+	for {
+		has, err := b.receiver.count()
+		if err != nil || has >= n {
+			return time.Now(), err
+		}
+		if time.Now().After(deadline) {
+			return time.Time{}, fmt.Errorf("%d requests of %d came", has, n)
+		}
+		if err := pause(ctx, 50*time.Millisecond); err != nil {
+			return time.Time{}, err
+		}
+	}
+}
