@@ -27,7 +27,7 @@ type testCommand struct {
 	command.Listing
 	Channel string `arg:"" help:"The channel: ${channels}."`
 	Name    string `arg:"" optional:"" help:"Full name of what is sent to, or its id beside --tenant."`
-	File    string `short:"f" type:"existingfile" help:"Send to the one document of this file instead, which need not be stored." placeholder:"FILE"`
+	File    string `short:"f" help:"Send to the one document of this file instead, which need not be stored." placeholder:"FILE"`
 	Type    string `help:"Type of the sample event; safeguard.alert by default." placeholder:"TYPE"`
 	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
 	Address string `help:"Service of the channel; TOLLGATE_<CHANNEL>_ADDR, or the port it has by default." placeholder:"HOST:PORT"`
