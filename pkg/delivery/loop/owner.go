@@ -16,7 +16,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
-	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -29,8 +28,7 @@ type owner struct {
 	part     state.Partition
 	draining <-chan struct{}
 	log      *zap.Logger
-	// rejected logs records that are not deliveries.
-	rejected *display.Limited
+	lines    lines
 
 	mark  state.Watermark // as the store has it
 	token []byte          // mark's, which stands in each attempt
@@ -142,10 +140,10 @@ type job struct {
 func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-chan struct{}) error {
 	o := &owner{
 		Channel: c, kafka: k, draining: draining,
-		part:     state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
-		log:      c.Log.With(zap.Int32("partition", number)),
-		rejected: display.NewLimited(c.Log.With(zap.Int32("partition", number)), "record rejected", linesPerSecond),
-		pages:    pages.New(), seen: scan.NewWindow(),
+		part:  state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
+		log:   c.Log.With(zap.Int32("partition", number)),
+		lines: newLines(c.Log.With(zap.Int32("partition", number))),
+		pages: pages.New(), seen: scan.NewWindow(),
 		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
 		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),

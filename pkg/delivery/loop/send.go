@@ -272,35 +272,6 @@ func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *deliver
 	return r
 }
 
-// logAttempt writes the log line of an attempt: a warning where the delivery is settled without a receipt.
-func (o *owner) logAttempt(d *delivery.Delivery, r *result, out *delivery.Outcome) {
-	level := zap.DebugLevel
-	message := "delivery attempted"
-	if r.decision.Settlement.Undelivered() {
-		level, message = zap.WarnLevel, "delivery not delivered"
-	}
-	line := o.log.Check(level, message)
-	if line == nil {
-		return
-	}
-	fields := []zap.Field{
-		zap.String("delivery", d.ID), zap.String("tenant", d.Tenant), zap.String("endpoint", d.Endpoint),
-		zap.String("notification", d.Notification), zap.String("event_type", d.Event.Type), zap.Int64("offset", d.Offset),
-		zap.Int("attempt", r.number), zap.Stringer("settlement", r.decision.Settlement), zap.String("reason", r.decision.Reason),
-	}
-	if d.ReplayJob != "" {
-		fields = append(fields, zap.String("replay_job", d.ReplayJob))
-	}
-	if out != nil {
-		fields = append(fields, zap.Int("status", out.Status), zap.String("error_class", out.ErrorClass),
-			zap.String("error", out.Error), zap.Duration("took", out.Finished.Sub(out.Started)))
-	}
-	if !r.decision.Next.IsZero() {
-		fields = append(fields, zap.Time("next_attempt", r.decision.Next))
-	}
-	line.Write(fields...)
-}
-
 // Settle takes a result over: the slot is free at once; the result is recorded later.
 func (o *owner) settle(r result) {
 	now := o.now()
@@ -366,13 +337,10 @@ func (o *owner) settleMore() {
 	}
 }
 
-// linesPerSecond bounds the log lines of rejected records, of one partition.
-const linesPerSecond = 20
-
 // reject sends a record that is not a delivery to the rejected topic, with the next commit.
 func (o *owner) reject(r stream.Record, why error) {
 	o.Metrics.rejected.Inc()
-	o.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
+	o.lines.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
 	r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
 	o.publishLater(event.Rejected(o.Rejected, r, event.Identity{}, reason.DeliveryUnreadable, fault.Detail(why), r.Time))
 }
