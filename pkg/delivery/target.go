@@ -71,6 +71,7 @@ type EndpointHealth struct {
 	LastError                 string
 	CircuitOpen               bool
 	NextProbe, HoldUntil      time.Time
-	Waiting, Behind           int64
-	At                        time.Time
+	// Waiting are all that wait, Behind those of them that are read again later.
+	Waiting, Behind int64
+	At              time.Time
 }

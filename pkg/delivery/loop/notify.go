@@ -73,7 +73,7 @@ func cutLast(name string) (before, after string, found bool) {
 func (o *owner) state(e *queue.Endpoint, d *delivery.Delivery, reason string) *eventv1.EndpointChanged {
 	h := &e.Health
 	m := &eventv1.EndpointChanged{
-		Endpoint: e.Name, Reason: reason, LastAnswer: answer(h.LastStatus, h.LastError), Failures: h.Failures, Waiting: int64(e.Waiting),
+		Endpoint: e.Name, Reason: reason, LastAnswer: answer(h.LastStatus, h.LastError), Failures: h.Failures, Waiting: waitingFor(e),
 		FirstDelivery: h.First, LastStatus: int32(h.LastStatus), LastError: h.LastError, Activation: h.Activation,
 	}
 	if h.FailingSince != health.Never {

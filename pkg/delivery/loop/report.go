@@ -106,7 +106,7 @@ func (o *owner) healthOf(e *queue.Endpoint, now int64) delivery.EndpointHealth {
 	out := delivery.EndpointHealth{
 		Name: e.Name, Activation: h.Activation, Suspended: h.Suspended.String(), Failures: h.Failures,
 		FailingSince: at(h.FailingSince), LastSuccess: at(h.LastSuccess), LastStatus: h.LastStatus, LastError: h.LastError,
-		CircuitOpen: h.Open, NextProbe: at(h.NextProbe), Waiting: int64(e.Waiting), Behind: h.Behind.Count, At: o.Clock(),
+		CircuitOpen: h.Open, NextProbe: at(h.NextProbe), Waiting: waitingFor(e), Behind: h.Behind.Count, At: o.Clock(),
 	}
 	if h.HoldUntil > now {
 		out.HoldUntil = at(h.HoldUntil)
@@ -121,3 +121,6 @@ func (o *owner) healthOf(e *queue.Endpoint, now int64) delivery.EndpointHealth {
 	}
 	return out
 }
+
+// waitingFor is how many deliveries wait for an endpoint, those included that are read again later.
+func waitingFor(e *queue.Endpoint) int64 { return int64(e.Waiting) + e.Health.Behind.Count }
