@@ -56,6 +56,7 @@ func (b *bed) recovery(ctx context.Context) (figures []figure.Figure, err error)
 		return nil, err
 	}
 	m.Kill()
+	<-m.Ended()
 	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
 	defer store.Close()
 	if err := store.FlushAll(ctx).Err(); err != nil {
@@ -65,7 +66,7 @@ func (b *bed) recovery(ctx context.Context) (figures []figure.Figure, err error)
 		return nil, err
 	}
 	began := time.Now()
-	if _, err = f.Start(ctx, "webhook"); err != nil {
+	if err := m.Restart(ctx); err != nil {
 		return nil, err
 	}
 	took, err := b.received(ctx, before+int64(total)+recoveryProbes)
