@@ -38,7 +38,7 @@ func TestGap_IsAnIncidentUntilAccepted(t *testing.T) {
 	if err := d.Run(); !errors.Is(err, stream.ErrRevoked) {
 		t.Fatalf("another domain's gap was taken: %v", err)
 	}
-	// It was read to its end meanwhile, for a person's word; nothing of it was worked, and its lag says so.
+	// It was read to its end meanwhile, for a person's word; nothing of it was worked, and its lag shows it.
 	if d.Worked != at {
 		t.Errorf("worked to %d, the gap begins at %d", d.Worked, at)
 	}
