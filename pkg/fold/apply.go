@@ -365,8 +365,7 @@ func (b *batch[B]) needsCommit(c state.Commit) bool {
 // finish encodes what changed.
 func (b *batch[B]) finish() (state.Commit, error) {
 	c := state.Commit{Puts: b.puts, Deletes: b.deletes}
-	lists := make(map[int64][]byte)
-	var minutes []int64
+	lists, minutes := map[int64][]byte{}, []int64(nil)
 	for _, s := range b.touched {
 		key := record.Key(s.Key)
 		if !s.Exists {
