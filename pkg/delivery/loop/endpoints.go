@@ -124,7 +124,7 @@ func (o *owner) applyStops(e *queue.Endpoint, now int64) {
 	was := h.Stops.Stopped()
 	if e.Stopped() {
 		h.Stops.Begin(from)
-		e.StoppedFor = e.Paused || h.Suspended != health.NotSuspended
+		e.StoppedFor = was && e.StoppedFor || e.Paused || h.Suspended != health.NotSuspended
 	} else {
 		h.Stops.End(now)
 		if was && e.StoppedFor && !h.Open && e.Waiting > 0 {

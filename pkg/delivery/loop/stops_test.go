@@ -247,3 +247,28 @@ func TestCollapse_OnlyTheNewestOfThoseThatWaitIsSent(t *testing.T) {
 		}
 	})
 }
+
+// A pause that ends in closed hours is over when they open.
+func TestPause_ThatEndsInClosedHoursResumesWithAProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		office := &schedule.Schedule{Zone: time.UTC, Hours: []schedule.Hours{{Start: 9 * 60, End: 17 * 60}}}
+		sim.change("e1", func(t *target) { t.schedule, t.paused = office, true })
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Second} })
+		r := sim.start()
+		for i := range 20 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Hour)
+		sim.change("e1", func(t *target) { t.paused = false })
+		time.Sleep(8*time.Hour + 500*time.Millisecond)
+		if n := len(sim.requests("e1", time.Time{})); n != 1 {
+			t.Errorf("%d requests at once where a probe goes first", n)
+		}
+		time.Sleep(time.Minute)
+		if n := len(sim.requests("e1", time.Time{})); n != 20 {
+			t.Errorf("%d of 20 requests", n)
+		}
+		r.drain()
+	})
+}
