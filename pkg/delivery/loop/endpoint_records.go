@@ -107,6 +107,9 @@ func (o *owner) loadRecord(value []byte, place int32, shift int64) error {
 		return fmt.Errorf("endpoint %s has two records", h.Name)
 	}
 	e.Health, e.Record = h, place
+	if tenant := tenantOf(h.Name, e); tenant != "" { // it may be in no configuration that is known
+		o.queue.Identify(e, h.Name, tenant)
+	}
 	// A time that was kept while the clock was wrong holds no longer than it can be.
 	limit := o.now() + maxHold.Milliseconds()
 	e.Health.HoldUntil, e.Health.NextProbe = min(h.HoldUntil, limit), min(h.NextProbe, limit)
