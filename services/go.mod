@@ -19,7 +19,6 @@ require (
 	github.com/rogpeppe/go-internal v1.16.0
 	github.com/segmentio/kafka-go v0.4.51
 	github.com/standard-webhooks/standard-webhooks/libraries v0.0.1
-	github.com/stretchr/testify v1.12.1
 	github.com/tollgate/tollgate/pkg v0.0.0
 	github.com/tollgate/tollgate/proto v0.0.0
 	github.com/twmb/franz-go v1.22.2

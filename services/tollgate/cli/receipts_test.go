@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
 	"go.uber.org/zap"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -53,42 +51,67 @@ func TestVerifyReceipts_ComparesALogWithTheAttempts(t *testing.T) {
 	kafka := []string{"--brokers", broker, "--prefix", "t"}
 
 	code, exported := run(append([]string{"deliveries", "export", "--endpoint", "tenants/acme/endpoints/crm"}, kafka...)...)
-	require.Zero(t, code, exported)
-	assert.Equal(t, 4, strings.Count(exported, "\n"), exported)
-	assert.Contains(t, exported, `"number":2,"planned_at":"2026-11-01T12:00:00Z","started":"2026-11-01T12:00:02Z","answered":"2026-11-01T12:00:02.05Z",`+
+	if code != exitOK {
+		t.Fatal(exported)
+	}
+	if n := strings.Count(exported, "\n"); n != 4 {
+		t.Errorf("%d lines, not 4: %s", n, exported)
+	}
+	contains(t, exported, `"number":2,"planned_at":"2026-11-01T12:00:00Z","started":"2026-11-01T12:00:02Z","answered":"2026-11-01T12:00:02.05Z",`+
 		`"recorded":"2026-11-01T12:00:02Z","status":200,"settlement":"delivered"}`)
 	_, part := run(append([]string{"deliveries", "export", "--from", "2026-11-01T12:00:02Z", "--to", "2026-11-01T12:00:03Z"}, kafka...)...)
-	assert.Equal(t, 2, strings.Count(part, "\n"), part)
+	if n := strings.Count(part, "\n"); n != 2 {
+		t.Errorf("%d lines, not 2: %s", n, part)
+	}
 
 	dir := t.TempDir()
 	file := func(name, text string) string {
 		path := filepath.Join(dir, name)
-		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 		return path
 	}
 	first := `{"id":"` + ids[0] + `","sequence":1,"received_at":"2026-11-01T12:00:02Z"}` + "\n"
 	third := `{"id":"` + ids[2] + `","sequence":"3","previous":"` + ids[1] + `","received_at":"2026-11-01T12:00:03Z"}` + "\n"
 	whole := file("whole.jsonl", first+third)
 	code, text := run(append([]string{"verify-receipts", whole}, kafka...)...)
-	assert.Zero(t, code, text)
-	assert.Contains(t, text, "receipts 2, of 2 deliveries\nlost 0, out of order 0\ngaps explained by dead (exhausted): 1\n")
+	if code != exitOK {
+		t.Error(text)
+	}
+	contains(t, text, "receipts 2, of 2 deliveries\nlost 0, out of order 0\ngaps explained by dead (exhausted): 1\n")
 
 	// The same by an export, and with what is wrong.
 	code, text = run("verify-receipts", file("swapped.jsonl", third+first), "--export", file("attempts.jsonl", exported))
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, text, "out of order: "+ids[2])
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, text, "out of order: "+ids[2])
 	code, text = run("verify-receipts", file("short.jsonl", third), "-o", "json", "--export", filepath.Join(dir, "attempts.jsonl"))
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, text, `"lost": [`)
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, text, `"lost": [`)
 
 	code, text = run("verify-receipts", file("no.jsonl", "{}\n[]\n"))
-	assert.Equal(t, exitFailed, code)
-	assert.Contains(t, text, "line 1: id and received_at are required")
-	assert.Contains(t, text, "line 2: ")
+	if code != exitFailed {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, text, "line 1: id and received_at are required")
+	contains(t, text, "line 2: ")
 	code, text = run("verify-receipts", whole, "--from", "noon", "--to=-1h")
-	assert.Equal(t, exitUsage, code)
-	assert.Contains(t, text, `--from "noon"`)
-	assert.Contains(t, text, `--to "-1h"`)
+	if code != exitUsage {
+		t.Errorf("exit code %d", code)
+	}
+	contains(t, text, `--from "noon"`)
+	contains(t, text, `--to "-1h"`)
+}
+
+func contains(t *testing.T, text, want string) {
+	t.Helper()
+	if !strings.Contains(text, want) {
+		t.Errorf("no %q in %s", want, text)
+	}
 }
 
 // publishAttempts returns the address of a broker that has them.
@@ -96,17 +119,27 @@ func publishAttempts(t *testing.T, attempts ...*deliveryv1.Attempt) string {
 	t.Helper()
 	brokers := streamtest.Embedded(t)
 	client, err := stream.Open(stream.Config{Brokers: brokers, Prefix: "t"}, zap.NewNop(), prometheus.NewRegistry())
-	require.NoError(t, err)
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer command.Close(client)
-	require.NoError(t, client.CreateTopics(t.Context(), []stream.TopicSpec{{Name: stream.DeliveriesAttempts, Partitions: 2, Replication: 1}}, true))
+	if err := client.CreateTopics(t.Context(), []stream.TopicSpec{{Name: stream.DeliveriesAttempts, Partitions: 2, Replication: 1}}, true); err != nil {
+		t.Fatal(err)
+	}
 	producer := client.NewProducer()
 	for _, a := range attempts {
 		value, err := proto.Marshal(a)
-		require.NoError(t, err)
-		require.NoError(t, producer.Produce(t.Context(), stream.Record{
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := producer.Produce(t.Context(), stream.Record{
 			Topic: client.Topic(stream.DeliveriesAttempts), Key: []byte(a.GetEndpoint()), Value: value, Time: a.GetStarted().AsTime(),
-		}))
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	require.NoError(t, producer.Close(t.Context()))
+	if err := producer.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	return brokers[0]
 }

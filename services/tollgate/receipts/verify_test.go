@@ -7,8 +7,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/stretchr/testify/assert"
-	"github.com/stretchr/testify/require"
+	"github.com/google/go-cmp/cmp"
 
 	deliveries "github.com/tollgate/tollgate/pkg/delivery"
 )
@@ -108,12 +107,18 @@ func TestVerify_FindsWhatIsLostRepeatedAndOutOfOrder(t *testing.T) {
 			got := verify(c.attempts, c.receipts...)
 			for _, found := range []*[]Finding{&got.Lost, &got.Unexplained, &got.OutOfOrder, &got.Differing, &got.Unrecorded} {
 				for i, f := range *found {
-					assert.NotEmpty(t, f.Detail)
+					if f.Detail == "" {
+						t.Errorf("%s has no detail", f.ID)
+					}
 					(*found)[i] = Finding{ID: f.ID}
 				}
 			}
-			assert.Equal(t, want, got)
-			assert.Equal(t, len(want.Lost)+len(want.Unexplained)+len(want.OutOfOrder)+len(want.Differing)+len(want.Unrecorded) == 0, got.OK())
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Error(diff)
+			}
+			if ok := len(want.Lost)+len(want.Unexplained)+len(want.OutOfOrder)+len(want.Differing)+len(want.Unrecorded) == 0; got.OK() != ok {
+				t.Errorf("OK is %t", got.OK())
+			}
 		})
 	}
 }
@@ -125,7 +130,9 @@ func TestVerify_DoesNotDependOnTheOrderOfTheExport(t *testing.T) {
 	want := verify(attempts, receipts...)
 	for range 20 {
 		rand.Shuffle(len(attempts), func(i, j int) { attempts[i], attempts[j] = attempts[j], attempts[i] })
-		require.Equal(t, want, verify(attempts, receipts...))
+		if diff := cmp.Diff(want, verify(attempts, receipts...)); diff != "" {
+			t.Fatal(diff)
+		}
 	}
 }
 
@@ -134,9 +141,9 @@ func TestRead_NamesEveryFaultyLine(t *testing.T) {
 
 {"id":"b","sequence":null,"previous":"a","received_at":"2026-11-01T12:00:00+01:00"}
 `))
-	require.NoError(t, err)
-	require.Len(t, got, 2)
-	assert.Equal(t, Sequence(7), got[0].Sequence)
+	if err != nil || len(got) != 2 || got[0].Sequence != 7 {
+		t.Fatal(got, err)
+	}
 
 	_, err = ReadReceipts(strings.NewReader(`{"id":"a"}
 {"id":"a","sequence":-1,"received_at":"2026-11-01T12:00:00Z"}
@@ -144,9 +151,14 @@ func TestRead_NamesEveryFaultyLine(t *testing.T) {
 x
 ` + strings.Repeat("y\n", 30)))
 	for _, want := range []string{"line 1: id and received_at", "line 2: sequence", "line 3:", "line 4:", "14 more lines"} {
-		assert.ErrorContains(t, err, want)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v does not name %q", err, want)
+		}
 	}
-	assert.ErrorContains(t, ReadAttempts(strings.NewReader(`{"id":"a"}`), func(Attempt) {}), "is this an export")
-	_, err = ReadReceipts(strings.NewReader(strings.Repeat("z", maxLine+1)))
-	assert.Error(t, err)
+	if err := ReadAttempts(strings.NewReader(`{"id":"a"}`), func(Attempt) {}); err == nil || !strings.Contains(err.Error(), "is this an export") {
+		t.Error(err)
+	}
+	if _, err := ReadReceipts(strings.NewReader(strings.Repeat("z", maxLine+1))); err == nil {
+		t.Error("a line above the bound is read")
+	}
 }

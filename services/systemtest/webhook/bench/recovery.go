@@ -58,7 +58,7 @@ func (b *bed) recovery(ctx context.Context) (figures []figure.Figure, err error)
 	m.Kill()
 	<-m.Ended()
 	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // it was only read from
 	if err := store.FlushAll(ctx).Err(); err != nil {
 		return nil, err
 	}

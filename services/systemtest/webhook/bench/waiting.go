@@ -134,7 +134,7 @@ func (b *bed) measure(ctx context.Context, m *fleet.Member, at *footprint) error
 	}
 	at.heap = sum(text, "go_memstats_heap_alloc_bytes")
 	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
-	defer store.Close()
+	defer store.Close() //nolint:errcheck // it was only read from
 	info, err := store.Info(ctx, "memory").Result()
 	if err != nil {
 		return err

@@ -44,7 +44,7 @@ type endpoints struct {
 	revision  int64
 }
 
-func newEndpoints(b *bed, seed uint64) (*endpoints, error) {
+func newEndpoints(ctx context.Context, b *bed, seed uint64) (*endpoints, error) {
 	conn, err := b.fleet.Dial(b.config.Address("grpc"))
 	if err != nil {
 		return nil, err
@@ -52,7 +52,7 @@ func newEndpoints(b *bed, seed uint64) (*endpoints, error) {
 	e := &endpoints{
 		bed: b, service: configv1.NewEndpointServiceClient(conn), rand: rand.New(rand.NewPCG(seed, 4)), changes: map[string]int{},
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	if _, err := b.fleet.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: b.receiver.policy()}); err != nil {
 		return nil, err
@@ -141,7 +141,7 @@ func (e *endpoints) change(ctx context.Context, i int) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	at := e.now[i]
-	what, field := "", ""
+	var what, field string
 	switch n := e.rand.IntN(10); {
 	case at.GetPaused():
 		what, field, at.Paused = "resumed", "paused", false

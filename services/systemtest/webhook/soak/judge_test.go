@@ -4,8 +4,6 @@ import (
 	"crypto/sha256"
 	"testing"
 
-	"github.com/stretchr/testify/assert"
-
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -96,11 +94,16 @@ func TestJudge_CountsEachFault(t *testing.T) {
 			}}}
 			c.do(j)
 			j.compare()
-			assert.Equal(t, [4]int{c.lost, c.doubled, c.outOfOrder, c.repeat}, [4]int{j.lost, j.doubled, j.outOfOrder, j.repeats}, j.examples)
+			got, want := [4]int{j.lost, j.doubled, j.outOfOrder, j.repeats}, [4]int{c.lost, c.doubled, c.outOfOrder, c.repeat}
+			if got != want {
+				t.Errorf("lost, doubled, out of order, repeats are %v, want %v: %v", got, want, j.examples)
+			}
 		})
 	}
 
 	j := &judge{states: map[string]*state{}, plan: &plan{all: map[string]*planned{"d1": {id: "d1"}}}}
 	j.stuck() //nolint:errcheck // it counts
-	assert.Equal(t, 1, j.lost)
+	if j.lost != 1 {
+		t.Errorf("%d lost where one never settles", j.lost)
+	}
 }

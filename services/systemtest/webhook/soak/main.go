@@ -92,7 +92,7 @@ type run struct {
 func newRun(ctx context.Context, b *bed, seed uint64) (*run, error) {
 	s := &run{bed: b, kills: kills.New(seed)}
 	var err error
-	if s.endpoints, err = newEndpoints(b, seed); err != nil {
+	if s.endpoints, err = newEndpoints(ctx, b, seed); err != nil {
 		return nil, err
 	}
 	s.plan = newPlan(b, s.endpoints, seed)
