@@ -27,7 +27,7 @@ func AttemptMessage(d *Delivery, number int, o *Outcome, v Decision, owner []byt
 	}
 	m.Started = stamp(o.Started)
 	m.Phases = phasesMessage(o.Phases)
-	m.RepeatedRequest = o.RepeatedRequest
+	m.RepeatedRequest, m.Activation = o.RepeatedRequest, o.Activation
 	if o.Result != Accepted {
 		m.Fault = deliveryv1.Fault(max(o.Fault, FaultReceiver))
 	}

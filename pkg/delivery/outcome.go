@@ -15,6 +15,8 @@ type Outcome struct {
 	Busy bool
 	// RetryAfter is for how long the receiver asked for no request, at most an hour; 0 where it did not.
 	RetryAfter time.Duration
+	// Activation is that of the target to which the request was made.
+	Activation int64
 	// RepeatedRequest: the request was sent twice, on two connections.
 	RepeatedRequest bool
 	// Unfinished: this process broke the attempt off; it is not counted.

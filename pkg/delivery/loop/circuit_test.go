@@ -286,6 +286,39 @@ func TestSuspension_GoneSuspendsAtOnceAndOnceMore(t *testing.T) {
 	})
 }
 
+// The owner dies once the attempt and its event are published, before its commit: the endpoint had no record.
+func TestSuspension_GoneHoldsWhereTheOwnerDiesBeforeItsCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.change("e1", func(t *target) { t.activation = 3 })
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			if d.Event.ID == "before" {
+				return reply{status: 200, takes: time.Millisecond}
+			}
+			return reply{status: 410, takes: time.Millisecond}
+		})
+		r := sim.start()
+		sim.plan(newDelivery("e1", "a", "before"))
+		time.Sleep(500 * time.Millisecond) // between two commits
+		r.setStoreAway(true)
+		sim.plan(newDelivery("e1", "a", "1"))
+		time.Sleep(300 * time.Millisecond)
+		if len(sim.attempts()) != 2 {
+			t.Fatal("the attempt is not published")
+		}
+		r.kill()
+		r = sim.start()
+		time.Sleep(time.Hour)
+		if got := sim.notices(); got != "suspended gone" {
+			t.Errorf("events %s", got)
+		}
+		if n := len(sim.received()); n != 2 {
+			t.Errorf("%d requests", n)
+		}
+		r.drain()
+	})
+}
+
 // What waits too long for a suspended endpoint is dead, never lost; what expires meanwhile is settled so.
 func TestSuspension_HeldUpToMaxAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -127,10 +127,16 @@ func (o *owner) recall(t *scan.AttemptSummary) {
 	e := o.queue.Endpoint(queue.EndpointHash(t.Endpoint))
 	h := &e.Health
 	at := t.Ended + shift
-	if at <= h.LastResult {
+	if at <= h.LastResult || t.Activation < h.Activation { // of an activation that ended
 		return
 	}
 	h.Name = t.Endpoint
+	if t.Activation > h.Activation {
+		if h.Activation > 0 {
+			h.Activate(t.Activation, at)
+		}
+		h.Activation = t.Activation
+	}
 	kind := health.Failure
 	switch {
 	case t.Settlement == deliveryv1.Settlement_SETTLEMENT_DELIVERED:

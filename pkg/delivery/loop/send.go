@@ -201,6 +201,7 @@ func (o *owner) attempt(j job) result {
 	if out.Result == delivery.LocalFailure {
 		return result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
+	out.Activation = j.to.Activation()
 	c := j.c
 	took := out.Finished.Sub(out.Started)
 	c.Tried, c.Aged = c.Tried+took, c.Aged.Add(took)

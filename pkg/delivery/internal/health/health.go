@@ -262,11 +262,12 @@ func (e *Endpoint) Activate(activation, now int64) (was Reason) {
 	return was
 }
 
-// Rebuilt ends the reading of results from the log after the store was lost. Which activation they were of is not in the
-// log, so none suspends the endpoint, and counting for suspension begins again; a probe shows how it is.
+// Rebuilt ends the reading of results from the log after the store was lost. How long the endpoint was stopped is not in the
+// log, so failures don't suspend it, and counting for suspension begins again; a probe shows how it is. One that is gone stays
+// suspended.
 func (e *Endpoint) Rebuilt(now int64) {
 	e.Counted, e.CountedSince, e.Notice = 0, Never, 0
-	if e.Suspended != NotSuspended {
+	if e.Suspended == Failing {
 		e.Suspended, e.SuspendedSince = NotSuspended, Never
 		e.Probe(now)
 	}

@@ -22,6 +22,7 @@ type AttemptSummary struct {
 	// What it showed of its endpoint; ended is in ms of the wall clock, 0 where there was no request.
 	Delivery, Endpoint string
 	Ended, RetryAfter  int64
+	Activation         int64
 	Status             int
 	Err                string
 	Fault              deliveryv1.Fault
@@ -52,6 +53,8 @@ func ScanAttempt(b []byte, topic string) (AttemptSummary, error) {
 			t.Settlement = deliveryv1.Settlement(n)
 		case 24:
 			t.Fault = deliveryv1.Fault(n)
+		case 29:
+			t.Activation = int64(n)
 		}
 	}, func(num protowire.Number, v []byte) bool {
 		ok := true

@@ -567,8 +567,10 @@ type Attempt struct {
 	// When the delivery was planned.
 	PlannedAt *timestamppb.Timestamp `protobuf:"bytes,26,opt,name=planned_at,json=plannedAt,proto3" json:"planned_at,omitempty"`
 	// Of the delivery, where it is ordered.
-	Sequence      int64  `protobuf:"varint,27,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	Previous      string `protobuf:"bytes,28,opt,name=previous,proto3" json:"previous,omitempty"`
+	Sequence int64  `protobuf:"varint,27,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	Previous string `protobuf:"bytes,28,opt,name=previous,proto3" json:"previous,omitempty"`
+	// Activation of the endpoint under which the request was made; 0 without one.
+	Activation    int64 `protobuf:"varint,29,opt,name=activation,proto3" json:"activation,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -799,6 +801,13 @@ func (x *Attempt) GetPrevious() string {
 	return ""
 }
 
+func (x *Attempt) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
 // Phases are the parts of an attempt's duration; absent where there were none.
 type Phases struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -972,7 +981,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06offset\x18\b \x01(\x03R\x06offset\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xe5\b\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\x85\t\n" +
 	"\aAttempt\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -1008,7 +1017,10 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"planned_at\x18\x1a \x01(\v2\x1a.google.protobuf.TimestampR\tplannedAt\x12\x1a\n" +
 	"\bsequence\x18\x1b \x01(\x03R\bsequence\x12\x1a\n" +
-	"\bprevious\x18\x1c \x01(\tR\bprevious\"\xf7\x01\n" +
+	"\bprevious\x18\x1c \x01(\tR\bprevious\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x1d \x01(\x03R\n" +
+	"activation\"\xf7\x01\n" +
 	"\x06Phases\x12+\n" +
 	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
 	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +
