@@ -154,7 +154,7 @@ func (o *owner) tendEndpoints(now int64) {
 		if e.Health.Exhausted.Count > 0 {
 			o.announceExhausted(e, now)
 		}
-		if e.Waiting != e.ReportedWaiting && (e.Record != queue.NoRecord || e.Stopped()) {
+		if has := e.Record != queue.NoRecord || e.Stopped(); has && (e.Waiting != e.ReportedWaiting || now-e.ReportedAt >= refreshEvery.Milliseconds()) {
 			o.unreported(e, false)
 		}
 	}
@@ -203,8 +203,11 @@ func (o *owner) judge(e *queue.Endpoint, r *result, now int64) {
 			e.Slots.Restart()
 		}
 	}
-	if r.shows != health.Success || change.State || e.Record != queue.NoRecord {
-		o.touch(e, change.State)
+	// The first result of an opening is reported too: the configuration may have what an earlier owner reported and a lost
+	// store has forgotten.
+	unknown := o.Reporter != nil && e.ReportedAt == health.Never
+	if r.shows != health.Success || change.State || unknown || e.Record != queue.NoRecord {
+		o.touch(e, change.State || unknown)
 	}
 	if change.Notice > 0 {
 		o.announceFailing(e, r.d, change.Notice)
