@@ -42,6 +42,9 @@ func (d *httpAPI) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		hold := d.budget.Hold()
 		defer hold.Close()
+		// A copy: net/http closes a connection gently, so that the caller reads the answer before the reset, only where the
+		// request still has the body that net/http gave it.
+		r = r.WithContext(context.WithValue(r.Context(), holdKey{}, hold))
 		switch {
 		case r.ContentLength < 0, r.Header.Get("Content-Encoding") != "": // what that unpacks to is taken as it comes out
 			r.Body = &metered{r.Body, hold}
@@ -51,7 +54,7 @@ func (d *httpAPI) withinBudget(next http.HandlerFunc) http.HandlerFunc {
 				return
 			}
 		}
-		next(w, r.WithContext(context.WithValue(r.Context(), holdKey{}, hold)))
+		next(w, r)
 	}
 }
 

@@ -3,15 +3,20 @@ package ingest
 import (
 	"bytes"
 	"errors"
+	"io"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 
+	"go.uber.org/zap"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream/streamtest"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -197,4 +202,20 @@ func TestBudget_TakesABodyWithoutLengthAsItIsRead(t *testing.T) {
 		t.Errorf("as much as there is room for: %d", status)
 	}
 	f.until("nothing is held", func() bool { return r.value("tollgate_ingest_held_bytes") == 0 })
+}
+
+// net/http lets a caller that still sends read the answer before the reset only where its request has the body it made.
+func TestBudget_LeavesTheRequestOfTheServerItsBody(t *testing.T) {
+	t.Parallel()
+	budget, err := rpc.NewBudget(1<<20, daemon.NewEnv("ingest", zap.NewNop()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &httpAPI{budget: budget}
+	req := httptest.NewRequest(http.MethodPost, "/v1/events", struct{ io.Reader }{strings.NewReader("x")})
+	made, metered := req.Body, false
+	d.withinBudget(func(_ http.ResponseWriter, r *http.Request) { metered = r.Body != made })(httptest.NewRecorder(), req)
+	if !metered || req.Body != made {
+		t.Errorf("the handler's body is metered: %t, the server's is its own: %t", metered, req.Body == made)
+	}
 }
