@@ -16,7 +16,7 @@ const (
 	reportEvery = 10 * time.Second
 	// refreshEvery is when what is not healthy is reported again: a report of an owner that stood still may have come later.
 	refreshEvery = 5 * time.Minute
-	reportAgain = 5 * time.Second
+	reportAgain  = 5 * time.Second
 	// reportTimeout bounds one call, maxReports its endpoints.
 	reportTimeout = 10 * time.Second
 	maxReports    = 1000
