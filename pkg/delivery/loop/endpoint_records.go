@@ -21,22 +21,6 @@ const recordPrefix = "e/"
 
 func recordKey(n int32) string { return recordPrefix + strconv.Itoa(int(n)) }
 
-// recordPlaces hands out the numbers of records.
-type recordPlaces struct {
-	number int32 // all that were ever used
-	free   []int32
-}
-
-func (p *recordPlaces) take() int32 {
-	if n := len(p.free); n > 0 {
-		place := p.free[n-1]
-		p.free = p.free[:n-1]
-		return place
-	}
-	p.number++
-	return p.number - 1
-}
-
 // cutRecords adds the records that changed to a commit, maxRecords at most, and returns their endpoints.
 func (o *owner) cutRecords(changes *state.Commit, now int64) []*queue.Endpoint {
 	o.touchBehind(now)
@@ -55,17 +39,17 @@ func (o *owner) cutRecords(changes *state.Commit, now int64) []*queue.Endpoint {
 			continue
 		}
 		if e.Record == queue.NoRecord {
-			e.Record = o.places.take()
+			e.Record = o.places.Take()
 		}
 		changes.Puts = append(changes.Puts, state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.drift)})
 	}
-	o.places.free = append(o.places.free, freed...)
+	o.places.Free = append(o.places.Free, freed...)
 	return cut
 }
 
 // loadRecords reads the records of endpoints.
 func (o *owner) loadRecords(ctx context.Context, n int32) error {
-	o.places.number = n
+	o.places.Number = n
 	shift := o.now() - o.wall()
 	for from := int32(0); from < n; from += openPages {
 		keys := make([]string, 0, openPages)
@@ -86,7 +70,7 @@ func (o *owner) loadRecords(ctx context.Context, n int32) error {
 		for i, value := range values {
 			place := from + int32(i)
 			if value == nil {
-				o.places.free = append(o.places.free, place)
+				o.places.Free = append(o.places.Free, place)
 				continue
 			}
 			if err := o.loadRecord(value, place, shift); err != nil {

@@ -70,7 +70,7 @@ type owner struct {
 
 	// Share is this partition's part in the slots of the process.
 	share     *slots.Owner
-	places    recordPlaces
+	places    pages.Places
 	dirty     []*queue.Endpoint // whose records changed since the last commit
 	scheduled []*queue.Endpoint // that have a schedule
 	states    [states]int       // endpoints by state, as last added to the metric

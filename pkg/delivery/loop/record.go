@@ -157,7 +157,7 @@ func (o *owner) cut(now int64) commit {
 	var left int
 	c.changes.Puts, c.changes.Deletes, left = o.pages.Changes(maxPages)
 	c.endpoints = o.cutRecords(&c.changes, now)
-	c.extra.pages, c.extra.records = o.pages.Number(), o.places.number
+	c.extra.pages, c.extra.records = o.pages.Number(), o.places.Number
 	c.to = o.mark
 	c.to.Offset, c.to.LastHash = o.position, o.last
 	c.to.At = o.wall()

@@ -115,7 +115,7 @@ func (o *owner) clearBehind(ctx context.Context, n int32) error {
 			return err
 		}
 	}
-	o.places = recordPlaces{}
+	o.places = pages.Places{}
 	o.beginQueue()
 	return nil
 }
