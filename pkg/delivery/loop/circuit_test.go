@@ -417,3 +417,37 @@ func (sim *simulation) notices() string {
 	}
 	return strings.Join(out, ", ")
 }
+
+// Changes of the endpoint bring attempts forward. An opening that knows their number alone takes the delivery for hours old.
+func TestOrder_AHeadWhoseAttemptsWereBroughtForwardIsNotGivenUpAfterAKill(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.replies(func(d *delivery.Delivery, _ int) reply {
+			if d.Event.Subject == "bad" {
+				return reply{status: 500, takes: time.Millisecond}
+			}
+			return reply{status: 200, takes: time.Millisecond}
+		})
+		r := sim.start()
+		sim.plan(newDelivery("e1", "bad", "head"))
+		for i := range 6 {
+			time.Sleep(5 * time.Second)
+			sim.change("e1", func(t *target) { t.print++ })
+			sim.plan(newDelivery("e1", "good", fmt.Sprint(i)))
+		}
+		time.Sleep(2 * time.Second)
+		r.kill()
+		r = sim.start()
+		time.Sleep(time.Second)
+		sim.plan(newDelivery("e1", "good", "after"))
+		time.Sleep(time.Second)
+		sim.change("e1", func(t *target) { t.print++ })
+		time.Sleep(5 * time.Second)
+		for _, a := range sim.attempts() {
+			if a.Settlement == deliveryv1.Settlement_SETTLEMENT_DEAD {
+				t.Errorf("given up after %d attempts within a minute: %s", a.Number, a.Reason)
+			}
+		}
+		r.drain()
+	})
+}

@@ -253,6 +253,8 @@ func (o *owner) circumstancesOf(it *queue.Item, d *delivery.Delivery, now int64)
 		for n := range int(it.Attempts) { // before this opening: since then at least its waits passed
 			it.Since -= delivery.Wait(d.ID, n+1).Milliseconds()
 		}
+		// Changes of the endpoint may have brought attempts forward: the first was not before it was planned.
+		it.Since = max(it.Since, delivery.Begins(d).UnixMilli()-o.drift)
 	}
 	stops := it.Endpoint.Health.Stops
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
