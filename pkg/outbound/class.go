@@ -88,10 +88,25 @@ func (c *Client) classOf(ctx context.Context, err error, w *stopwatch) Class {
 }
 
 func broken(err error) bool {
-	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
+	for _, target := range []error{io.EOF, io.ErrUnexpectedEOF, io.ErrClosedPipe, net.ErrClosed, syscall.ECONNRESET, syscall.EPIPE} {
 		if errors.Is(err, target) {
 			return true
 		}
 	}
 	return false
+}
+
+// ConnClass says why a connection that was made failed, for protocols that are spoken on it directly. ctx is the caller's.
+func ConnClass(ctx context.Context, err error) Class {
+	switch {
+	case errors.Is(ctx.Err(), context.Canceled):
+		return ClassCancelled
+	case isLocal(ctx, err):
+		return ClassLocal
+	case timedOut(err):
+		return ClassTimeout
+	case broken(err):
+		return ClassReset
+	}
+	return ClassProtocol
 }
