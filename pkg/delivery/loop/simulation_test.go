@@ -66,11 +66,12 @@ type simulation struct {
 	fetching func(offset int64) bool
 }
 
-// reply is how a receiver answers one request; status 0 is none in time.
+// reply is how a receiver answers one request; status 0 is none in time, or a connection that broke.
 type reply struct {
 	status     int
 	takes      time.Duration
 	retryAfter time.Duration
+	broke      bool
 }
 
 // outcome is the reply as a channel sees it.
@@ -80,6 +81,8 @@ func (r reply) outcome(out *delivery.Outcome) {
 	switch {
 	case r.status/100 == 2:
 		out.Result = delivery.Accepted
+	case r.broke:
+		out.Fault, out.ErrorClass = delivery.FaultReceiver, "connect"
 	case r.status == 0:
 		out.Fault, out.ErrorClass = delivery.FaultSlow, "timeout"
 	case r.status == 410:
@@ -347,7 +350,9 @@ func (sim *simulation) plan(d *delivery.Delivery) *delivery.Delivery {
 	if d.PlannedAt.IsZero() {
 		d.PlannedAt = time.Now()
 	}
-	d.Tenant = "acme"
+	if d.Tenant == "" {
+		d.Tenant = "acme"
+	}
 	rec, err := d.Record(topicDeliveries)
 	if err != nil {
 		sim.t.Fatal(err)
