@@ -202,6 +202,29 @@ func TestIsolation_ThirtySilentForAnHourAreProbed(t *testing.T) {
 	}).check(t)
 }
 
+// An endpoint whose circuit closes begins with one slot, however many it had: it may be able to do no more.
+func TestIsolation_ThirtyThatComeBackGetOneSlot(t *testing.T) {
+	away, back := time.Minute, 3*time.Minute
+	answer := func(c *call) reply {
+		switch {
+		case c.at < away:
+			return healthily(c)
+		case c.at < back:
+			return reply{status: 404, takes: time.Millisecond}
+		case c.inFlight == 0:
+			return c.in(200, time.Second, 2*time.Second)
+		}
+		return silently(c)
+	}
+	some := func(first time.Duration, burst int) traffic {
+		return traffic{endpoints: endpointsOf("t", "returns", 30), first: first, together: true, burst: burst, subjects: 100, answer: answer}
+	}
+	(&isolation{
+		slots: 128, from: back, length: back + 40*time.Second, healthy: steady("t", 70, 400*time.Millisecond),
+		others: []traffic{some(0, 200), some(away, 100)},
+	}).check(t)
+}
+
 // An endpoint that is overloaded every third time is sent to by fewer, though it is never ten failures from a success.
 func TestIsolation_ThirtyOverloadedGetHalf(t *testing.T) {
 	(&isolation{
