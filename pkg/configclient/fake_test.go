@@ -22,6 +22,8 @@ import (
 
 // service is the configuration service as a Source calls it, with every revision up to newest.
 type service struct {
+	configv1.ConfigWatchServiceClient // methods that no test here calls
+
 	mu      sync.Mutex
 	away    bool
 	deaf    bool   // calls are not even refused

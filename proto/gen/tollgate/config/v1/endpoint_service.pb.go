@@ -468,7 +468,7 @@ func (x *ReportHealthRequest) GetReports() []*EndpointHealthReport {
 
 type EndpointHealthReport struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of the endpoint.
+	// Name of the endpoint, or whatever else the service is of.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	// With the activation that it is of; the server sets report_time.
 	Health        *EndpointHealth `protobuf:"bytes,2,opt,name=health,proto3" json:"health,omitempty"`
@@ -522,7 +522,7 @@ func (x *EndpointHealthReport) GetHealth() *EndpointHealth {
 
 type ReportHealthResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Names whose report was not taken, since the endpoint is gone or has
+	// Names whose report was not taken, since what they name is gone or has
 	// another activation by now.
 	Refused       []string `protobuf:"bytes,1,rep,name=refused,proto3" json:"refused,omitempty"`
 	unknownFields protoimpl.UnknownFields

@@ -519,6 +519,125 @@ func (PersonalData) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
+// SmtpTls is how the connection to a mail server is encrypted.
+type SmtpTls int32
+
+const (
+	// Required.
+	SmtpTls_SMTP_TLS_UNSPECIFIED SmtpTls = 0
+	// STARTTLS with a valid certificate, or nothing is sent.
+	SmtpTls_SMTP_TLS_REQUIRED SmtpTls = 1
+	// STARTTLS where it is offered, with whatever certificate; else in clear.
+	// With a username nothing is sent before the certificate is valid.
+	SmtpTls_SMTP_TLS_OPPORTUNISTIC SmtpTls = 2
+	// TLS from the first byte, with a valid certificate.
+	SmtpTls_SMTP_TLS_IMPLICIT SmtpTls = 3
+	// In clear, AUTH included.
+	SmtpTls_SMTP_TLS_NONE SmtpTls = 4
+)
+
+// Enum value maps for SmtpTls.
+var (
+	SmtpTls_name = map[int32]string{
+		0: "SMTP_TLS_UNSPECIFIED",
+		1: "SMTP_TLS_REQUIRED",
+		2: "SMTP_TLS_OPPORTUNISTIC",
+		3: "SMTP_TLS_IMPLICIT",
+		4: "SMTP_TLS_NONE",
+	}
+	SmtpTls_value = map[string]int32{
+		"SMTP_TLS_UNSPECIFIED":   0,
+		"SMTP_TLS_REQUIRED":      1,
+		"SMTP_TLS_OPPORTUNISTIC": 2,
+		"SMTP_TLS_IMPLICIT":      3,
+		"SMTP_TLS_NONE":          4,
+	}
+)
+
+func (x SmtpTls) Enum() *SmtpTls {
+	p := new(SmtpTls)
+	*p = x
+	return p
+}
+
+func (x SmtpTls) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SmtpTls) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[9].Descriptor()
+}
+
+func (SmtpTls) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[9]
+}
+
+func (x SmtpTls) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SmtpTls.Descriptor instead.
+func (SmtpTls) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
+}
+
+// SmtpMechanism is the SASL mechanism of AUTH.
+type SmtpMechanism int32
+
+const (
+	// The best of PLAIN, LOGIN and CRAM-MD5 that the server offers.
+	SmtpMechanism_SMTP_MECHANISM_UNSPECIFIED SmtpMechanism = 0
+	SmtpMechanism_SMTP_MECHANISM_PLAIN       SmtpMechanism = 1
+	SmtpMechanism_SMTP_MECHANISM_LOGIN       SmtpMechanism = 2
+	SmtpMechanism_SMTP_MECHANISM_CRAM_MD5    SmtpMechanism = 3
+	SmtpMechanism_SMTP_MECHANISM_XOAUTH2     SmtpMechanism = 4
+)
+
+// Enum value maps for SmtpMechanism.
+var (
+	SmtpMechanism_name = map[int32]string{
+		0: "SMTP_MECHANISM_UNSPECIFIED",
+		1: "SMTP_MECHANISM_PLAIN",
+		2: "SMTP_MECHANISM_LOGIN",
+		3: "SMTP_MECHANISM_CRAM_MD5",
+		4: "SMTP_MECHANISM_XOAUTH2",
+	}
+	SmtpMechanism_value = map[string]int32{
+		"SMTP_MECHANISM_UNSPECIFIED": 0,
+		"SMTP_MECHANISM_PLAIN":       1,
+		"SMTP_MECHANISM_LOGIN":       2,
+		"SMTP_MECHANISM_CRAM_MD5":    3,
+		"SMTP_MECHANISM_XOAUTH2":     4,
+	}
+)
+
+func (x SmtpMechanism) Enum() *SmtpMechanism {
+	p := new(SmtpMechanism)
+	*p = x
+	return p
+}
+
+func (x SmtpMechanism) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (SmtpMechanism) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[10].Descriptor()
+}
+
+func (SmtpMechanism) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[10]
+}
+
+func (x SmtpMechanism) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use SmtpMechanism.Descriptor instead.
+func (SmtpMechanism) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
+}
+
 // Metadata is kept by the server; what a client writes into it is ignored.
 type Metadata struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -610,8 +729,14 @@ type Tenant struct {
 	DisplayName string    `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
 	// Where the tenant's endpoints may lie. Only the operator writes it; absent,
 	// they are public addresses on the standard port of https.
-	Outbound      *OutboundPolicy   `protobuf:"bytes,4,opt,name=outbound,proto3" json:"outbound,omitempty"`
-	Subscribers   *SubscriberPolicy `protobuf:"bytes,5,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	Outbound    *OutboundPolicy   `protobuf:"bytes,4,opt,name=outbound,proto3" json:"outbound,omitempty"`
+	Subscribers *SubscriberPolicy `protobuf:"bytes,5,opt,name=subscribers,proto3" json:"subscribers,omitempty"`
+	// Id of the SMTP profile of e-mail actions that name none; empty: each names
+	// its own.
+	DefaultSmtpProfile string `protobuf:"bytes,6,opt,name=default_smtp_profile,json=defaultSmtpProfile,proto3" json:"default_smtp_profile,omitempty"`
+	// IANA name of the zone in which dates without a time, such as due dates, are
+	// shown, and instants to recipients whose zone is not known. UTC by default.
+	TimeZone      string `protobuf:"bytes,7,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -679,6 +804,20 @@ func (x *Tenant) GetSubscribers() *SubscriberPolicy {
 		return x.Subscribers
 	}
 	return nil
+}
+
+func (x *Tenant) GetDefaultSmtpProfile() string {
+	if x != nil {
+		return x.DefaultSmtpProfile
+	}
+	return ""
+}
+
+func (x *Tenant) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
@@ -1454,9 +1593,12 @@ type Notification struct {
 	// An inactive notification plans nothing; what is planned still goes out.
 	Active bool `protobuf:"varint,5,opt,name=active,proto3" json:"active,omitempty"`
 	// Counts the changes of this notification, from 1. Set by the server.
-	Version       int64     `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
-	Trigger       *Trigger  `protobuf:"bytes,7,opt,name=trigger,proto3" json:"trigger,omitempty"`
-	Actions       []*Action `protobuf:"bytes,8,rep,name=actions,proto3" json:"actions,omitempty"`
+	Version int64     `protobuf:"varint,6,opt,name=version,proto3" json:"version,omitempty"`
+	Trigger *Trigger  `protobuf:"bytes,7,opt,name=trigger,proto3" json:"trigger,omitempty"`
+	Actions []*Action `protobuf:"bytes,8,rep,name=actions,proto3" json:"actions,omitempty"`
+	// A message that the law demands: sent without unsubscribe links,
+	// never held back for quiet hours, never replaced by a newer one.
+	LegalNotice   bool `protobuf:"varint,9,opt,name=legal_notice,json=legalNotice,proto3" json:"legal_notice,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1547,6 +1689,13 @@ func (x *Notification) GetActions() []*Action {
 	return nil
 }
 
+func (x *Notification) GetLegalNotice() bool {
+	if x != nil {
+		return x.LegalNotice
+	}
+	return false
+}
+
 // Trigger decides whether a notification fires.
 type Trigger struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1603,7 +1752,7 @@ func (x *Trigger) GetFilter() string {
 	return ""
 }
 
-// Action notifies one recipient.
+// Action notifies one recipient, or several by e-mail.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique within the notification; part of a delivery's id.
@@ -1611,11 +1760,13 @@ type Action struct {
 	// Types that are valid to be assigned to Action:
 	//
 	//	*Action_Webhook
+	//	*Action_Email
 	Action isAction_Action `protobuf_oneof:"action"`
 	// Texts of the notification, in this order: names, and templates over the event's tokens.
 	Parameters []*Parameter `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
-	// In the order of the events of a subject; by default where all types of the
-	// trigger are ordered.
+	// In the order of the events of a subject; webhooks by default where all types
+	// of the trigger are ordered, e-mail only where it is true. An e-mail waits for
+	// those to the same recipient alone.
 	Ordered *bool `protobuf:"varint,4,opt,name=ordered,proto3,oneof" json:"ordered,omitempty"`
 	// Not sent later than this after it was planned; absent: as long as attempts
 	// are left. 1 s to 28 h.
@@ -1677,6 +1828,15 @@ func (x *Action) GetWebhook() *WebhookAction {
 	return nil
 }
 
+func (x *Action) GetEmail() *EmailAction {
+	if x != nil {
+		if x, ok := x.Action.(*Action_Email); ok {
+			return x.Email
+		}
+	}
+	return nil
+}
+
 func (x *Action) GetParameters() []*Parameter {
 	if x != nil {
 		return x.Parameters
@@ -1706,7 +1866,13 @@ type Action_Webhook struct {
 	Webhook *WebhookAction `protobuf:"bytes,2,opt,name=webhook,proto3,oneof"`
 }
 
+type Action_Email struct {
+	Email *EmailAction `protobuf:"bytes,6,opt,name=email,proto3,oneof"`
+}
+
 func (*Action_Webhook) isAction_Action() {}
+
+func (*Action_Email) isAction_Action() {}
 
 type WebhookAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1753,6 +1919,186 @@ func (x *WebhookAction) GetEndpoint() string {
 	return ""
 }
 
+// EmailAction sends an e-mail to each of its recipients; each is a delivery of
+// its own. Its texts are rendered when it is planned and are the same at every
+// attempt; sender and server are those of the profile at the time of the attempt.
+type EmailAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/smtpProfiles/{profile}", of the same tenant. Empty: the
+	// tenant's default_smtp_profile, without which the action is refused.
+	SmtpProfile string           `protobuf:"bytes,1,opt,name=smtp_profile,json=smtpProfile,proto3" json:"smtp_profile,omitempty"`
+	Recipients  *EmailRecipients `protobuf:"bytes,2,opt,name=recipients,proto3" json:"recipients,omitempty"`
+	// Template over the event's tokens, as the others here. Contact tokens are
+	// allowed. A line break in the result becomes a blank.
+	Subject string `protobuf:"bytes,3,opt,name=subject,proto3" json:"subject,omitempty"`
+	// At least one of text and html; a missing text follows from html.
+	Text string `protobuf:"bytes,4,opt,name=text,proto3" json:"text,omitempty"`
+	// Values of tokens are escaped by their place in the HTML.
+	Html string `protobuf:"bytes,5,opt,name=html,proto3" json:"html,omitempty"`
+	// Template of the address that answers go to; empty: the profile's.
+	ReplyTo string `protobuf:"bytes,6,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	// Template of the header List-Unsubscribe (RFC 2369): an https or mailto URI.
+	// Not on legal notices. Empty: no such header.
+	ListUnsubscribe string `protobuf:"bytes,7,opt,name=list_unsubscribe,json=listUnsubscribe,proto3" json:"list_unsubscribe,omitempty"`
+	// The https URI unsubscribes on a POST without asking (RFC 8058): sends
+	// List-Unsubscribe-Post as well.
+	ListUnsubscribePost bool `protobuf:"varint,8,opt,name=list_unsubscribe_post,json=listUnsubscribePost,proto3" json:"list_unsubscribe_post,omitempty"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *EmailAction) Reset() {
+	*x = EmailAction{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmailAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmailAction) ProtoMessage() {}
+
+func (x *EmailAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmailAction.ProtoReflect.Descriptor instead.
+func (*EmailAction) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *EmailAction) GetSmtpProfile() string {
+	if x != nil {
+		return x.SmtpProfile
+	}
+	return ""
+}
+
+func (x *EmailAction) GetRecipients() *EmailRecipients {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+func (x *EmailAction) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *EmailAction) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *EmailAction) GetHtml() string {
+	if x != nil {
+		return x.Html
+	}
+	return ""
+}
+
+func (x *EmailAction) GetReplyTo() string {
+	if x != nil {
+		return x.ReplyTo
+	}
+	return ""
+}
+
+func (x *EmailAction) GetListUnsubscribe() string {
+	if x != nil {
+		return x.ListUnsubscribe
+	}
+	return ""
+}
+
+func (x *EmailAction) GetListUnsubscribePost() bool {
+	if x != nil {
+		return x.ListUnsubscribePost
+	}
+	return false
+}
+
+// EmailRecipients are those of an e-mail action, at least one in all. Addresses
+// are compared without case: one that is there several times gets one e-mail, in
+// the language and zone of the first of users, addresses, contacts.
+type EmailRecipients struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The users of the tenant that have one of these roles.
+	Roles     []string `protobuf:"bytes,1,rep,name=roles,proto3" json:"roles,omitempty"`
+	Addresses []string `protobuf:"bytes,2,rep,name=addresses,proto3" json:"addresses,omitempty"`
+	// Templates that give one address each, such as that of a contact's e-mail
+	// token. One that does not is left out, with a Decision.
+	Contacts      []string `protobuf:"bytes,3,rep,name=contacts,proto3" json:"contacts,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EmailRecipients) Reset() {
+	*x = EmailRecipients{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EmailRecipients) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EmailRecipients) ProtoMessage() {}
+
+func (x *EmailRecipients) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EmailRecipients.ProtoReflect.Descriptor instead.
+func (*EmailRecipients) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *EmailRecipients) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+func (x *EmailRecipients) GetAddresses() []string {
+	if x != nil {
+		return x.Addresses
+	}
+	return nil
+}
+
+func (x *EmailRecipients) GetContacts() []string {
+	if x != nil {
+		return x.Contacts
+	}
+	return nil
+}
+
 type Parameter struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
@@ -1764,7 +2110,7 @@ type Parameter struct {
 
 func (x *Parameter) Reset() {
 	*x = Parameter{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1776,7 +2122,7 @@ func (x *Parameter) String() string {
 func (*Parameter) ProtoMessage() {}
 
 func (x *Parameter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1789,7 +2135,7 @@ func (x *Parameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
 func (*Parameter) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Parameter) GetName() string {
@@ -1854,7 +2200,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1866,7 +2212,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1879,7 +2225,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Endpoint) GetName() string {
@@ -2033,7 +2379,7 @@ type EndpointAuth struct {
 
 func (x *EndpointAuth) Reset() {
 	*x = EndpointAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2045,7 +2391,7 @@ func (x *EndpointAuth) String() string {
 func (*EndpointAuth) ProtoMessage() {}
 
 func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2058,7 +2404,7 @@ func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointAuth.ProtoReflect.Descriptor instead.
 func (*EndpointAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EndpointAuth) GetAuth() isEndpointAuth_Auth {
@@ -2159,7 +2505,7 @@ type BasicAuth struct {
 
 func (x *BasicAuth) Reset() {
 	*x = BasicAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2171,7 +2517,7 @@ func (x *BasicAuth) String() string {
 func (*BasicAuth) ProtoMessage() {}
 
 func (x *BasicAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2184,7 +2530,7 @@ func (x *BasicAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasicAuth.ProtoReflect.Descriptor instead.
 func (*BasicAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *BasicAuth) GetUsername() string {
@@ -2211,7 +2557,7 @@ type BearerAuth struct {
 
 func (x *BearerAuth) Reset() {
 	*x = BearerAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2569,7 @@ func (x *BearerAuth) String() string {
 func (*BearerAuth) ProtoMessage() {}
 
 func (x *BearerAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2582,7 @@ func (x *BearerAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BearerAuth.ProtoReflect.Descriptor instead.
 func (*BearerAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BearerAuth) GetToken() string {
@@ -2257,7 +2603,7 @@ type HeaderAuth struct {
 
 func (x *HeaderAuth) Reset() {
 	*x = HeaderAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2269,7 +2615,7 @@ func (x *HeaderAuth) String() string {
 func (*HeaderAuth) ProtoMessage() {}
 
 func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2282,7 +2628,7 @@ func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderAuth.ProtoReflect.Descriptor instead.
 func (*HeaderAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *HeaderAuth) GetName() string {
@@ -2318,7 +2664,7 @@ type OAuth2Auth struct {
 
 func (x *OAuth2Auth) Reset() {
 	*x = OAuth2Auth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2330,7 +2676,7 @@ func (x *OAuth2Auth) String() string {
 func (*OAuth2Auth) ProtoMessage() {}
 
 func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2343,7 +2689,7 @@ func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuth2Auth.ProtoReflect.Descriptor instead.
 func (*OAuth2Auth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *OAuth2Auth) GetTokenUrl() string {
@@ -2401,7 +2747,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2413,7 +2759,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2426,7 +2772,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *ClientCertificate) GetCertificateChain() string {
@@ -2458,7 +2804,7 @@ type PhaseTimeouts struct {
 
 func (x *PhaseTimeouts) Reset() {
 	*x = PhaseTimeouts{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2470,7 +2816,7 @@ func (x *PhaseTimeouts) String() string {
 func (*PhaseTimeouts) ProtoMessage() {}
 
 func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2483,7 +2829,7 @@ func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTimeouts.ProtoReflect.Descriptor instead.
 func (*PhaseTimeouts) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PhaseTimeouts) GetConnect() *durationpb.Duration {
@@ -2520,7 +2866,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2532,7 +2878,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2545,7 +2891,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Schedule) GetTimeZone() string {
@@ -2579,7 +2925,7 @@ type Hours struct {
 
 func (x *Hours) Reset() {
 	*x = Hours{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2591,7 +2937,7 @@ func (x *Hours) String() string {
 func (*Hours) ProtoMessage() {}
 
 func (x *Hours) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2604,7 +2950,7 @@ func (x *Hours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hours.ProtoReflect.Descriptor instead.
 func (*Hours) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Hours) GetDays() []int32 {
@@ -2628,7 +2974,8 @@ func (x *Hours) GetEnd() string {
 	return ""
 }
 
-// EndpointHealth is what the service that sends found out about an endpoint.
+// EndpointHealth is what the service that sends found out about an endpoint or
+// an SMTP profile.
 type EndpointHealth struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	State EndpointState          `protobuf:"varint,1,opt,name=state,proto3,enum=tollgate.config.v1.EndpointState" json:"state,omitempty"`
@@ -2640,7 +2987,8 @@ type EndpointHealth struct {
 	Failures     int64                  `protobuf:"varint,4,opt,name=failures,proto3" json:"failures,omitempty"`
 	FailingSince *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=failing_since,json=failingSince,proto3" json:"failing_since,omitempty"`
 	LastSuccess  *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last_success,json=lastSuccess,proto3" json:"last_success,omitempty"`
-	// Status of the last response, 0 where there was none; and its error.
+	// Status of the last response (HTTP, or the reply code of SMTP), 0 where there
+	// was none; and its error.
 	LastStatus int32  `protobuf:"varint,7,opt,name=last_status,json=lastStatus,proto3" json:"last_status,omitempty"`
 	LastError  string `protobuf:"bytes,8,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
 	// The circuit is open: one delivery at a time is tried, the next at next_probe.
@@ -2661,7 +3009,7 @@ type EndpointHealth struct {
 
 func (x *EndpointHealth) Reset() {
 	*x = EndpointHealth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2673,7 +3021,7 @@ func (x *EndpointHealth) String() string {
 func (*EndpointHealth) ProtoMessage() {}
 
 func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2686,7 +3034,7 @@ func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointHealth.ProtoReflect.Descriptor instead.
 func (*EndpointHealth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *EndpointHealth) GetState() EndpointState {
@@ -2806,7 +3154,7 @@ type CustomHeader struct {
 
 func (x *CustomHeader) Reset() {
 	*x = CustomHeader{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2818,7 +3166,7 @@ func (x *CustomHeader) String() string {
 func (*CustomHeader) ProtoMessage() {}
 
 func (x *CustomHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2831,7 +3179,7 @@ func (x *CustomHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomHeader.ProtoReflect.Descriptor instead.
 func (*CustomHeader) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *CustomHeader) GetName() string {
@@ -2848,6 +3196,502 @@ func (x *CustomHeader) GetValue() string {
 	return ""
 }
 
+// SmtpProfile is an account at a mail server: where e-mail goes out, and whose
+// name is on it.
+type SmtpProfile struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/smtpProfiles/{profile}".
+	Name        string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Metadata    *Metadata `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	DisplayName string    `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	// Host name or IP address of the server, without a port. By the tenant's
+	// outbound policy.
+	Host string `protobuf:"bytes,4,opt,name=host,proto3" json:"host,omitempty"`
+	// 25 by default; 465 where tls is implicit.
+	Port int32   `protobuf:"varint,5,opt,name=port,proto3" json:"port,omitempty"`
+	Tls  SmtpTls `protobuf:"varint,6,opt,name=tls,proto3,enum=tollgate.config.v1.SmtpTls" json:"tls,omitempty"`
+	// PEM. Trusted beside the system's own roots.
+	CaCertificates string `protobuf:"bytes,7,opt,name=ca_certificates,json=caCertificates,proto3" json:"ca_certificates,omitempty"`
+	// Empty: no AUTH.
+	Username string `protobuf:"bytes,8,opt,name=username,proto3" json:"username,omitempty"`
+	// Of XOAUTH2 it is the access token. Shown as "****"; sending that back keeps
+	// the stored one, as long as the server and how it is reached stay the same.
+	Password  string        `protobuf:"bytes,9,opt,name=password,proto3" json:"password,omitempty"`
+	Mechanism SmtpMechanism `protobuf:"varint,10,opt,name=mechanism,proto3,enum=tollgate.config.v1.SmtpMechanism" json:"mechanism,omitempty"`
+	// Header From.
+	FromAddress string `protobuf:"bytes,11,opt,name=from_address,json=fromAddress,proto3" json:"from_address,omitempty"`
+	FromName    string `protobuf:"bytes,12,opt,name=from_name,json=fromName,proto3" json:"from_name,omitempty"`
+	// Address of the envelope, which bounces go to; from_address by default.
+	ReturnPath string `protobuf:"bytes,13,opt,name=return_path,json=returnPath,proto3" json:"return_path,omitempty"`
+	// Header Reply-To where the action has none; none by default.
+	ReplyTo string `protobuf:"bytes,14,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
+	Dkim    *Dkim  `protobuf:"bytes,15,opt,name=dkim,proto3" json:"dkim,omitempty"`
+	// Most connections at once, each with one message at a time; 8 by default, 1
+	// to 512.
+	Connections int32 `protobuf:"varint,16,opt,name=connections,proto3" json:"connections,omitempty"`
+	// Most messages a second; 0: no bound. 1 to 10,000.
+	RatePerSecond int32 `protobuf:"varint,17,opt,name=rate_per_second,json=ratePerSecond,proto3" json:"rate_per_second,omitempty"`
+	// When messages may be sent, as of endpoints.
+	Schedule *Schedule `protobuf:"bytes,18,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	// Paused: nothing is sent and nothing is cancelled, as of endpoints.
+	Paused bool `protobuf:"varint,19,opt,name=paused,proto3" json:"paused,omitempty"`
+	// As of endpoints.
+	Status EndpointStatus `protobuf:"varint,20,opt,name=status,proto3,enum=tollgate.config.v1.EndpointStatus" json:"status,omitempty"`
+	// Counts how often the profile was set to active, from 1. Set by the server.
+	// Setting status to active, also where it is active, ends a suspension.
+	Activation int64 `protobuf:"varint,21,opt,name=activation,proto3" json:"activation,omitempty"`
+	// As the service that sends last reported it. Set by the server; it is no
+	// part of a revision.
+	Health        *EndpointHealth `protobuf:"bytes,22,opt,name=health,proto3" json:"health,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SmtpProfile) Reset() {
+	*x = SmtpProfile{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SmtpProfile) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SmtpProfile) ProtoMessage() {}
+
+func (x *SmtpProfile) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SmtpProfile.ProtoReflect.Descriptor instead.
+func (*SmtpProfile) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *SmtpProfile) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *SmtpProfile) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetPort() int32 {
+	if x != nil {
+		return x.Port
+	}
+	return 0
+}
+
+func (x *SmtpProfile) GetTls() SmtpTls {
+	if x != nil {
+		return x.Tls
+	}
+	return SmtpTls_SMTP_TLS_UNSPECIFIED
+}
+
+func (x *SmtpProfile) GetCaCertificates() string {
+	if x != nil {
+		return x.CaCertificates
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetUsername() string {
+	if x != nil {
+		return x.Username
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetMechanism() SmtpMechanism {
+	if x != nil {
+		return x.Mechanism
+	}
+	return SmtpMechanism_SMTP_MECHANISM_UNSPECIFIED
+}
+
+func (x *SmtpProfile) GetFromAddress() string {
+	if x != nil {
+		return x.FromAddress
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetFromName() string {
+	if x != nil {
+		return x.FromName
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetReturnPath() string {
+	if x != nil {
+		return x.ReturnPath
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetReplyTo() string {
+	if x != nil {
+		return x.ReplyTo
+	}
+	return ""
+}
+
+func (x *SmtpProfile) GetDkim() *Dkim {
+	if x != nil {
+		return x.Dkim
+	}
+	return nil
+}
+
+func (x *SmtpProfile) GetConnections() int32 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *SmtpProfile) GetRatePerSecond() int32 {
+	if x != nil {
+		return x.RatePerSecond
+	}
+	return 0
+}
+
+func (x *SmtpProfile) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *SmtpProfile) GetPaused() bool {
+	if x != nil {
+		return x.Paused
+	}
+	return false
+}
+
+func (x *SmtpProfile) GetStatus() EndpointStatus {
+	if x != nil {
+		return x.Status
+	}
+	return EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED
+}
+
+func (x *SmtpProfile) GetActivation() int64 {
+	if x != nil {
+		return x.Activation
+	}
+	return 0
+}
+
+func (x *SmtpProfile) GetHealth() *EndpointHealth {
+	if x != nil {
+		return x.Health
+	}
+	return nil
+}
+
+// Dkim is the signature of RFC 6376 and RFC 8463.
+type Dkim struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The signing domain, "d=".
+	Domain string `protobuf:"bytes,1,opt,name=domain,proto3" json:"domain,omitempty"`
+	// The public key stands in DNS at "<selector>._domainkey.<domain>".
+	Selector string `protobuf:"bytes,2,opt,name=selector,proto3" json:"selector,omitempty"`
+	// Private key in PEM, PKCS #8 (of RSA PKCS #1 as well), without a password: RSA
+	// of 1,024 to 4,096 bits, or Ed25519. Shown as "****"; sending that back keeps
+	// the stored one.
+	Key           string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Dkim) Reset() {
+	*x = Dkim{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Dkim) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Dkim) ProtoMessage() {}
+
+func (x *Dkim) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Dkim.ProtoReflect.Descriptor instead.
+func (*Dkim) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Dkim) GetDomain() string {
+	if x != nil {
+		return x.Domain
+	}
+	return ""
+}
+
+func (x *Dkim) GetSelector() string {
+	if x != nil {
+		return x.Selector
+	}
+	return ""
+}
+
+func (x *Dkim) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+// User is a person of the tenant who gets e-mail by role.
+type User struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/users/{user}".
+	Name     string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Metadata *Metadata `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// The person's name, which stands in the header To.
+	DisplayName string `protobuf:"bytes,3,opt,name=display_name,json=displayName,proto3" json:"display_name,omitempty"`
+	Address     string `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"`
+	// BCP 47, such as "de-CH": how dates and numbers are written; "en" by default.
+	Language string `protobuf:"bytes,5,opt,name=language,proto3" json:"language,omitempty"`
+	// IANA name of the zone in which instants are shown; the tenant's by default.
+	TimeZone string `protobuf:"bytes,6,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Words of the tenant, such as "billing", "noc", "admin": lower-case letters,
+	// digits, "_" and "-".
+	Roles         []string `protobuf:"bytes,7,rep,name=roles,proto3" json:"roles,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *User) Reset() {
+	*x = User{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *User) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*User) ProtoMessage() {}
+
+func (x *User) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use User.ProtoReflect.Descriptor instead.
+func (*User) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *User) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *User) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *User) GetDisplayName() string {
+	if x != nil {
+		return x.DisplayName
+	}
+	return ""
+}
+
+func (x *User) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *User) GetLanguage() string {
+	if x != nil {
+		return x.Language
+	}
+	return ""
+}
+
+func (x *User) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
+func (x *User) GetRoles() []string {
+	if x != nil {
+		return x.Roles
+	}
+	return nil
+}
+
+// Suppression is an address that gets no e-mail of the tenant: what is planned
+// for it is cancelled. It comes by itself where a server answers that the mailbox
+// does not exist, and from whoever processes bounces and complaints. Suppressions
+// are no part of a revision.
+type Suppression struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "tenants/{tenant}/suppressions/{address}": the address in lower case, its
+	// domain in ASCII, percent-encoded as a segment of a path (RFC 3986):
+	// "tenants/acme/suppressions/jane@example.com".
+	Name     string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Metadata *Metadata `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
+	// The address of the name. Set by the server.
+	Address string `protobuf:"bytes,3,opt,name=address,proto3" json:"address,omitempty"`
+	// Why, such as the server's answer.
+	Reason string `protobuf:"bytes,4,opt,name=reason,proto3" json:"reason,omitempty"`
+	// Who found it, in a word: "email" where it came by itself, else what its writer
+	// puts here, such as "bounces", "complaints".
+	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	// When it was found; when it is created by default.
+	Time          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=time,proto3" json:"time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Suppression) Reset() {
+	*x = Suppression{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Suppression) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Suppression) ProtoMessage() {}
+
+func (x *Suppression) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
+func (*Suppression) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Suppression) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Suppression) GetMetadata() *Metadata {
+	if x != nil {
+		return x.Metadata
+	}
+	return nil
+}
+
+func (x *Suppression) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Suppression) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
+}
+
+func (x *Suppression) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Suppression) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
 var File_tollgate_config_v1_resources_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_resources_proto_rawDesc = "" +
@@ -2861,13 +3705,15 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\x95\x02\n" +
+	"deleteTime\"\xf6\x02\n" +
 	"\x06Tenant\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
 	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12>\n" +
 	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
-	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\"\xf5\x02\n" +
+	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\x129\n" +
+	"\x14default_smtp_profile\x18\x06 \x01(\tB\a\xbaH\x04r\x02(?R\x12defaultSmtpProfile\x12$\n" +
+	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
@@ -2938,7 +3784,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x0eAlertThreshold\x12\x1a\n" +
 	"\apercent\x18\x01 \x01(\x05H\x00R\apercent\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyH\x00R\x06amountB\v\n" +
-	"\tthreshold\"\xe8\x02\n" +
+	"\tthreshold\"\x8b\x03\n" +
 	"\fNotification\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -2947,14 +3793,16 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x06active\x18\x05 \x01(\bR\x06active\x12\x18\n" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x125\n" +
 	"\atrigger\x18\a \x01(\v2\x1b.tollgate.config.v1.TriggerR\atrigger\x12>\n" +
-	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionB\b\xbaH\x05\x92\x01\x02\x10\x14R\aactions\"]\n" +
+	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionB\b\xbaH\x05\x92\x01\x02\x10\x14R\aactions\x12!\n" +
+	"\flegal_notice\x18\t \x01(\bR\vlegalNotice\"]\n" +
 	"\aTrigger\x120\n" +
 	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
 	"eventTypes\x12 \n" +
-	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xa2\x02\n" +
+	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xdb\x02\n" +
 	"\x06Action\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
-	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x12G\n" +
+	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x127\n" +
+	"\x05email\x18\x06 \x01(\v2\x1f.tollgate.config.v1.EmailActionH\x00R\x05email\x12G\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"parameters\x12\x1d\n" +
@@ -2964,7 +3812,22 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
 	"\b_ordered\"5\n" +
 	"\rWebhookAction\x12$\n" +
-	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"O\n" +
+	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"\xef\x02\n" +
+	"\vEmailAction\x12+\n" +
+	"\fsmtp_profile\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\vsmtpProfile\x12C\n" +
+	"\n" +
+	"recipients\x18\x02 \x01(\v2#.tollgate.config.v1.EmailRecipientsR\n" +
+	"recipients\x12\"\n" +
+	"\asubject\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\asubject\x12\x1d\n" +
+	"\x04text\x18\x04 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x04text\x12\x1d\n" +
+	"\x04html\x18\x05 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\bR\x04html\x12#\n" +
+	"\breply_to\x18\x06 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\areplyTo\x123\n" +
+	"\x10list_unsubscribe\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x10R\x0flistUnsubscribe\x122\n" +
+	"\x15list_unsubscribe_post\x18\b \x01(\bR\x13listUnsubscribePost\"\x93\x01\n" +
+	"\x0fEmailRecipients\x12$\n" +
+	"\x05roles\x18\x01 \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(?R\x05roles\x12-\n" +
+	"\taddresses\x18\x02 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\xc0\x02R\taddresses\x12+\n" +
+	"\bcontacts\x18\x03 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10\x14\"\x05r\x03(\x80\bR\bcontacts\"O\n" +
 	"\tParameter\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12%\n" +
 	"\btemplate\x18\x02 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\btemplate\"\xbe\a\n" +
@@ -3057,7 +3920,53 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"reportTime\"K\n" +
 	"\fCustomHeader\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12\x1e\n" +
-	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value*c\n" +
+	"\x05value\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x05value\"\xba\a\n" +
+	"\vSmtpProfile\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12\x1c\n" +
+	"\x04host\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\xfd\x01R\x04host\x12\x12\n" +
+	"\x04port\x18\x05 \x01(\x05R\x04port\x12-\n" +
+	"\x03tls\x18\x06 \x01(\x0e2\x1b.tollgate.config.v1.SmtpTlsR\x03tls\x122\n" +
+	"\x0fca_certificates\x18\a \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x0ecaCertificates\x12$\n" +
+	"\busername\x18\b \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\busername\x12$\n" +
+	"\bpassword\x18\t \x01(\tB\b\xbaH\x05r\x03(\x80 R\bpassword\x12?\n" +
+	"\tmechanism\x18\n" +
+	" \x01(\x0e2!.tollgate.config.v1.SmtpMechanismR\tmechanism\x12+\n" +
+	"\ffrom_address\x18\v \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\vfromAddress\x12%\n" +
+	"\tfrom_name\x18\f \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\bfromName\x12)\n" +
+	"\vreturn_path\x18\r \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\n" +
+	"returnPath\x12#\n" +
+	"\breply_to\x18\x0e \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\areplyTo\x12,\n" +
+	"\x04dkim\x18\x0f \x01(\v2\x18.tollgate.config.v1.DkimR\x04dkim\x12 \n" +
+	"\vconnections\x18\x10 \x01(\x05R\vconnections\x12&\n" +
+	"\x0frate_per_second\x18\x11 \x01(\x05R\rratePerSecond\x128\n" +
+	"\bschedule\x18\x12 \x01(\v2\x1c.tollgate.config.v1.ScheduleR\bschedule\x12\x16\n" +
+	"\x06paused\x18\x13 \x01(\bR\x06paused\x12:\n" +
+	"\x06status\x18\x14 \x01(\x0e2\".tollgate.config.v1.EndpointStatusR\x06status\x12\x1e\n" +
+	"\n" +
+	"activation\x18\x15 \x01(\x03R\n" +
+	"activation\x12:\n" +
+	"\x06health\x18\x16 \x01(\v2\".tollgate.config.v1.EndpointHealthR\x06health\"j\n" +
+	"\x04Dkim\x12 \n" +
+	"\x06domain\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xfd\x01R\x06domain\x12#\n" +
+	"\bselector\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\bselector\x12\x1b\n" +
+	"\x03key\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x01R\x03key\"\xa0\x02\n" +
+	"\x04User\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
+	"\fdisplay_name\x18\x03 \x01(\tB\b\xbaH\x05r\x03\x18\xc8\x01R\vdisplayName\x12\"\n" +
+	"\aaddress\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\aaddress\x12#\n" +
+	"\blanguage\x18\x05 \x01(\tB\a\xbaH\x04r\x02(#R\blanguage\x12$\n" +
+	"\ttime_zone\x18\x06 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x12$\n" +
+	"\x05roles\x18\a \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(?R\x05roles\"\xfc\x01\n" +
+	"\vSuppression\x12\x1c\n" +
+	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xb0\tR\x04name\x128\n" +
+	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12\"\n" +
+	"\aaddress\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\aaddress\x12 \n" +
+	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\x12\x1f\n" +
+	"\x06source\x18\x05 \x01(\tB\a\xbaH\x04r\x02(?R\x06source\x12.\n" +
+	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*c\n" +
 	"\rUnknownPolicy\x12\x1e\n" +
 	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
@@ -3099,7 +4008,19 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\fPersonalData\x12\x1d\n" +
 	"\x19PERSONAL_DATA_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12PERSONAL_DATA_OMIT\x10\x01\x12\x19\n" +
-	"\x15PERSONAL_DATA_INCLUDE\x10\x02Bn\n" +
+	"\x15PERSONAL_DATA_INCLUDE\x10\x02*\x80\x01\n" +
+	"\aSmtpTls\x12\x18\n" +
+	"\x14SMTP_TLS_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11SMTP_TLS_REQUIRED\x10\x01\x12\x1a\n" +
+	"\x16SMTP_TLS_OPPORTUNISTIC\x10\x02\x12\x15\n" +
+	"\x11SMTP_TLS_IMPLICIT\x10\x03\x12\x11\n" +
+	"\rSMTP_TLS_NONE\x10\x04*\x9c\x01\n" +
+	"\rSmtpMechanism\x12\x1e\n" +
+	"\x1aSMTP_MECHANISM_UNSPECIFIED\x10\x00\x12\x18\n" +
+	"\x14SMTP_MECHANISM_PLAIN\x10\x01\x12\x18\n" +
+	"\x14SMTP_MECHANISM_LOGIN\x10\x02\x12\x1b\n" +
+	"\x17SMTP_MECHANISM_CRAM_MD5\x10\x03\x12\x1a\n" +
+	"\x16SMTP_MECHANISM_XOAUTH2\x10\x04Bn\n" +
 	"\x16com.tollgate.config.v1B\x0eResourcesProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
@@ -3114,8 +4035,8 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_resources_proto_rawDescData
 }
 
-var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 9)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
 	(TooLateToDeduplicate)(0),        // 1: tollgate.config.v1.TooLateToDeduplicate
@@ -3126,116 +4047,136 @@ var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(PayloadProfile)(0),              // 6: tollgate.config.v1.PayloadProfile
 	(EndpointStatus)(0),              // 7: tollgate.config.v1.EndpointStatus
 	(PersonalData)(0),                // 8: tollgate.config.v1.PersonalData
-	(*Metadata)(nil),                 // 9: tollgate.config.v1.Metadata
-	(*Tenant)(nil),                   // 10: tollgate.config.v1.Tenant
-	(*SubscriberPolicy)(nil),         // 11: tollgate.config.v1.SubscriberPolicy
-	(*OutboundPolicy)(nil),           // 12: tollgate.config.v1.OutboundPolicy
-	(*ClassOfService)(nil),           // 13: tollgate.config.v1.ClassOfService
-	(*DataSafeguardOption)(nil),      // 14: tollgate.config.v1.DataSafeguardOption
-	(*OverspendSafeguardOption)(nil), // 15: tollgate.config.v1.OverspendSafeguardOption
-	(*PaymentSafeguardOption)(nil),   // 16: tollgate.config.v1.PaymentSafeguardOption
-	(*AlertThreshold)(nil),           // 17: tollgate.config.v1.AlertThreshold
-	(*Notification)(nil),             // 18: tollgate.config.v1.Notification
-	(*Trigger)(nil),                  // 19: tollgate.config.v1.Trigger
-	(*Action)(nil),                   // 20: tollgate.config.v1.Action
-	(*WebhookAction)(nil),            // 21: tollgate.config.v1.WebhookAction
-	(*Parameter)(nil),                // 22: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 23: tollgate.config.v1.Endpoint
-	(*EndpointAuth)(nil),             // 24: tollgate.config.v1.EndpointAuth
-	(*BasicAuth)(nil),                // 25: tollgate.config.v1.BasicAuth
-	(*BearerAuth)(nil),               // 26: tollgate.config.v1.BearerAuth
-	(*HeaderAuth)(nil),               // 27: tollgate.config.v1.HeaderAuth
-	(*OAuth2Auth)(nil),               // 28: tollgate.config.v1.OAuth2Auth
-	(*ClientCertificate)(nil),        // 29: tollgate.config.v1.ClientCertificate
-	(*PhaseTimeouts)(nil),            // 30: tollgate.config.v1.PhaseTimeouts
-	(*Schedule)(nil),                 // 31: tollgate.config.v1.Schedule
-	(*Hours)(nil),                    // 32: tollgate.config.v1.Hours
-	(*EndpointHealth)(nil),           // 33: tollgate.config.v1.EndpointHealth
-	(*CustomHeader)(nil),             // 34: tollgate.config.v1.CustomHeader
-	(*timestamppb.Timestamp)(nil),    // 35: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 36: google.protobuf.Duration
-	(*money.Money)(nil),              // 37: google.type.Money
-	(v1.Safeguard_State)(0),          // 38: tollgate.event.v1.Safeguard.State
+	(SmtpTls)(0),                     // 9: tollgate.config.v1.SmtpTls
+	(SmtpMechanism)(0),               // 10: tollgate.config.v1.SmtpMechanism
+	(*Metadata)(nil),                 // 11: tollgate.config.v1.Metadata
+	(*Tenant)(nil),                   // 12: tollgate.config.v1.Tenant
+	(*SubscriberPolicy)(nil),         // 13: tollgate.config.v1.SubscriberPolicy
+	(*OutboundPolicy)(nil),           // 14: tollgate.config.v1.OutboundPolicy
+	(*ClassOfService)(nil),           // 15: tollgate.config.v1.ClassOfService
+	(*DataSafeguardOption)(nil),      // 16: tollgate.config.v1.DataSafeguardOption
+	(*OverspendSafeguardOption)(nil), // 17: tollgate.config.v1.OverspendSafeguardOption
+	(*PaymentSafeguardOption)(nil),   // 18: tollgate.config.v1.PaymentSafeguardOption
+	(*AlertThreshold)(nil),           // 19: tollgate.config.v1.AlertThreshold
+	(*Notification)(nil),             // 20: tollgate.config.v1.Notification
+	(*Trigger)(nil),                  // 21: tollgate.config.v1.Trigger
+	(*Action)(nil),                   // 22: tollgate.config.v1.Action
+	(*WebhookAction)(nil),            // 23: tollgate.config.v1.WebhookAction
+	(*EmailAction)(nil),              // 24: tollgate.config.v1.EmailAction
+	(*EmailRecipients)(nil),          // 25: tollgate.config.v1.EmailRecipients
+	(*Parameter)(nil),                // 26: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 27: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 28: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 29: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 30: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 31: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 32: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 33: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 34: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 35: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 36: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 37: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 38: tollgate.config.v1.CustomHeader
+	(*SmtpProfile)(nil),              // 39: tollgate.config.v1.SmtpProfile
+	(*Dkim)(nil),                     // 40: tollgate.config.v1.Dkim
+	(*User)(nil),                     // 41: tollgate.config.v1.User
+	(*Suppression)(nil),              // 42: tollgate.config.v1.Suppression
+	(*timestamppb.Timestamp)(nil),    // 43: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
+	(*money.Money)(nil),              // 45: google.type.Money
+	(v1.Safeguard_State)(0),          // 46: tollgate.event.v1.Safeguard.State
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	35, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	35, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	35, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
-	9,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
-	12, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
-	11, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	36, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	43, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	43, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	43, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	11, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
+	14, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
+	13, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
+	44, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
 	1,  // 8: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	36, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
-	9,  // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	14, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	15, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	16, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	37, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	44, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	11, // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	16, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	17, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	18, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	45, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
 	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	17, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	19, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	38, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	38, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	37, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	37, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	45, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	45, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
 	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	17, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	19, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	38, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	38, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	37, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	45, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
 	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	37, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	37, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	45, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	45, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
 	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	17, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	19, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	38, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	38, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	46, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	37, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	37, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	9,  // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	19, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	20, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	21, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	22, // 45: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	36, // 46: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	9,  // 47: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 48: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	7,  // 49: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	34, // 50: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	36, // 51: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	8,  // 52: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	24, // 53: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	30, // 54: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	31, // 55: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	33, // 56: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	25, // 57: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	26, // 58: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	27, // 59: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	28, // 60: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	29, // 61: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	36, // 62: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	36, // 63: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	36, // 64: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	32, // 65: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	5,  // 66: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	35, // 67: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	35, // 68: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	35, // 69: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	35, // 70: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	35, // 71: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	35, // 72: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	73, // [73:73] is the sub-list for method output_type
-	73, // [73:73] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	45, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	45, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	11, // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	21, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	22, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	23, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	24, // 45: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	26, // 46: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	44, // 47: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	25, // 48: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	11, // 49: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	6,  // 50: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	7,  // 51: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	38, // 52: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	44, // 53: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	8,  // 54: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	28, // 55: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	34, // 56: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	35, // 57: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	37, // 58: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	29, // 59: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	30, // 60: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	31, // 61: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	32, // 62: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	33, // 63: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	44, // 64: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	44, // 65: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	44, // 66: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	36, // 67: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	5,  // 68: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	43, // 69: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	43, // 70: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	43, // 71: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	43, // 72: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	43, // 73: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	43, // 74: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	11, // 75: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	9,  // 76: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	10, // 77: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	40, // 78: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	35, // 79: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	7,  // 80: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	37, // 81: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	11, // 82: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	11, // 83: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	43, // 84: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	85, // [85:85] is the sub-list for method output_type
+	85, // [85:85] is the sub-list for method input_type
+	85, // [85:85] is the sub-list for extension type_name
+	85, // [85:85] is the sub-list for extension extendee
+	0,  // [0:85] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -3249,8 +4190,9 @@ func file_tollgate_config_v1_resources_proto_init() {
 	}
 	file_tollgate_config_v1_resources_proto_msgTypes[11].OneofWrappers = []any{
 		(*Action_Webhook)(nil),
+		(*Action_Email)(nil),
 	}
-	file_tollgate_config_v1_resources_proto_msgTypes[15].OneofWrappers = []any{
+	file_tollgate_config_v1_resources_proto_msgTypes[17].OneofWrappers = []any{
 		(*EndpointAuth_Basic)(nil),
 		(*EndpointAuth_Bearer)(nil),
 		(*EndpointAuth_Header)(nil),
@@ -3262,8 +4204,8 @@ func file_tollgate_config_v1_resources_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
-			NumEnums:      9,
-			NumMessages:   26,
+			NumEnums:      11,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -185,6 +185,8 @@ type Snapshot struct {
 	ClassesOfService []*ClassOfService `protobuf:"bytes,4,rep,name=classes_of_service,json=classesOfService,proto3" json:"classes_of_service,omitempty"`
 	Notifications    []*Notification   `protobuf:"bytes,5,rep,name=notifications,proto3" json:"notifications,omitempty"`
 	Endpoints        []*Endpoint       `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
+	SmtpProfiles     []*SmtpProfile    `protobuf:"bytes,9,rep,name=smtp_profiles,json=smtpProfiles,proto3" json:"smtp_profiles,omitempty"`
+	Users            []*User           `protobuf:"bytes,10,rep,name=users,proto3" json:"users,omitempty"`
 	// History that the revision is of.
 	History uint64 `protobuf:"fixed64,7,opt,name=history,proto3" json:"history,omitempty"`
 	// Where the revision is one that was lost: that whose content this is.
@@ -261,6 +263,20 @@ func (x *Snapshot) GetNotifications() []*Notification {
 func (x *Snapshot) GetEndpoints() []*Endpoint {
 	if x != nil {
 		return x.Endpoints
+	}
+	return nil
+}
+
+func (x *Snapshot) GetSmtpProfiles() []*SmtpProfile {
+	if x != nil {
+		return x.SmtpProfiles
+	}
+	return nil
+}
+
+func (x *Snapshot) GetUsers() []*User {
+	if x != nil {
+		return x.Users
 	}
 	return nil
 }
@@ -406,6 +422,133 @@ func (x *WatchResponse) GetEnds() []*Position {
 	return nil
 }
 
+type WatchSuppressionsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// That of the last part that was received; absent: all.
+	After         *Position `protobuf:"bytes,1,opt,name=after,proto3" json:"after,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchSuppressionsRequest) Reset() {
+	*x = WatchSuppressionsRequest{}
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchSuppressionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchSuppressionsRequest) ProtoMessage() {}
+
+func (x *WatchSuppressionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchSuppressionsRequest.ProtoReflect.Descriptor instead.
+func (*WatchSuppressionsRequest) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *WatchSuppressionsRequest) GetAfter() *Position {
+	if x != nil {
+		return x.After
+	}
+	return nil
+}
+
+type WatchSuppressionsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// What was sent before holds no longer: all suppressions follow, from this part
+	// on. So on the first part where the request has no position, or one that is not
+	// known here.
+	Reset_ bool `protobuf:"varint,1,opt,name=reset,proto3" json:"reset,omitempty"`
+	// Names of resources.
+	Added   []string `protobuf:"bytes,2,rep,name=added,proto3" json:"added,omitempty"`
+	Removed []string `protobuf:"bytes,3,rep,name=removed,proto3" json:"removed,omitempty"`
+	// Where this part ends.
+	Position *Position `protobuf:"bytes,4,opt,name=position,proto3" json:"position,omitempty"`
+	// Nothing more is known at present: what was received is whole.
+	Complete      bool `protobuf:"varint,5,opt,name=complete,proto3" json:"complete,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *WatchSuppressionsResponse) Reset() {
+	*x = WatchSuppressionsResponse{}
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *WatchSuppressionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*WatchSuppressionsResponse) ProtoMessage() {}
+
+func (x *WatchSuppressionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_watch_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use WatchSuppressionsResponse.ProtoReflect.Descriptor instead.
+func (*WatchSuppressionsResponse) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_watch_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *WatchSuppressionsResponse) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *WatchSuppressionsResponse) GetAdded() []string {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *WatchSuppressionsResponse) GetRemoved() []string {
+	if x != nil {
+		return x.Removed
+	}
+	return nil
+}
+
+func (x *WatchSuppressionsResponse) GetPosition() *Position {
+	if x != nil {
+		return x.Position
+	}
+	return nil
+}
+
+func (x *WatchSuppressionsResponse) GetComplete() bool {
+	if x != nil {
+		return x.Complete
+	}
+	return false
+}
+
 var File_tollgate_config_v1_watch_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_watch_proto_rawDesc = "" +
@@ -418,14 +561,17 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
 	"\ahistory\x18\x02 \x01(\x06R\ahistory\"L\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\x90\x03\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\x86\x04\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
 	"\atenants\x18\x03 \x03(\v2\x1a.tollgate.config.v1.TenantR\atenants\x12P\n" +
 	"\x12classes_of_service\x18\x04 \x03(\v2\".tollgate.config.v1.ClassOfServiceR\x10classesOfService\x12F\n" +
 	"\rnotifications\x18\x05 \x03(\v2 .tollgate.config.v1.NotificationR\rnotifications\x12:\n" +
-	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12\x18\n" +
+	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12D\n" +
+	"\rsmtp_profiles\x18\t \x03(\v2\x1f.tollgate.config.v1.SmtpProfileR\fsmtpProfiles\x12.\n" +
+	"\x05users\x18\n" +
+	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x12\x18\n" +
 	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
 	"\tstands_in\x18\b \x01(\x03R\bstandsIn\"B\n" +
 	"\fWatchRequest\x122\n" +
@@ -435,10 +581,19 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x12\x18\n" +
 	"\ahistory\x18\x03 \x01(\x06R\ahistory\x12#\n" +
 	"\rapply_history\x18\x04 \x01(\x06R\fapplyHistory\x120\n" +
-	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends2\xbd\x01\n" +
+	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends\"N\n" +
+	"\x18WatchSuppressionsRequest\x122\n" +
+	"\x05after\x18\x01 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05after\"\xb7\x01\n" +
+	"\x19WatchSuppressionsResponse\x12\x14\n" +
+	"\x05reset\x18\x01 \x01(\bR\x05reset\x12\x14\n" +
+	"\x05added\x18\x02 \x03(\tR\x05added\x12\x18\n" +
+	"\aremoved\x18\x03 \x03(\tR\aremoved\x128\n" +
+	"\bposition\x18\x04 \x01(\v2\x1c.tollgate.config.v1.PositionR\bposition\x12\x1a\n" +
+	"\bcomplete\x18\x05 \x01(\bR\bcomplete2\xb1\x02\n" +
 	"\x12ConfigWatchService\x12W\n" +
 	"\bSnapshot\x12#.tollgate.config.v1.SnapshotRequest\x1a$.tollgate.config.v1.SnapshotResponse0\x01\x12N\n" +
-	"\x05Watch\x12 .tollgate.config.v1.WatchRequest\x1a!.tollgate.config.v1.WatchResponse0\x01Bj\n" +
+	"\x05Watch\x12 .tollgate.config.v1.WatchRequest\x1a!.tollgate.config.v1.WatchResponse0\x01\x12r\n" +
+	"\x11WatchSuppressions\x12,.tollgate.config.v1.WatchSuppressionsRequest\x1a-.tollgate.config.v1.WatchSuppressionsResponse0\x01Bj\n" +
 	"\x16com.tollgate.config.v1B\n" +
 	"WatchProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
@@ -454,36 +609,46 @@ func file_tollgate_config_v1_watch_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_watch_proto_rawDescData
 }
 
-var file_tollgate_config_v1_watch_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_tollgate_config_v1_watch_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
 var file_tollgate_config_v1_watch_proto_goTypes = []any{
-	(*Position)(nil),         // 0: tollgate.config.v1.Position
-	(*SnapshotRequest)(nil),  // 1: tollgate.config.v1.SnapshotRequest
-	(*SnapshotResponse)(nil), // 2: tollgate.config.v1.SnapshotResponse
-	(*Snapshot)(nil),         // 3: tollgate.config.v1.Snapshot
-	(*WatchRequest)(nil),     // 4: tollgate.config.v1.WatchRequest
-	(*WatchResponse)(nil),    // 5: tollgate.config.v1.WatchResponse
-	(*Tenant)(nil),           // 6: tollgate.config.v1.Tenant
-	(*ClassOfService)(nil),   // 7: tollgate.config.v1.ClassOfService
-	(*Notification)(nil),     // 8: tollgate.config.v1.Notification
-	(*Endpoint)(nil),         // 9: tollgate.config.v1.Endpoint
+	(*Position)(nil),                  // 0: tollgate.config.v1.Position
+	(*SnapshotRequest)(nil),           // 1: tollgate.config.v1.SnapshotRequest
+	(*SnapshotResponse)(nil),          // 2: tollgate.config.v1.SnapshotResponse
+	(*Snapshot)(nil),                  // 3: tollgate.config.v1.Snapshot
+	(*WatchRequest)(nil),              // 4: tollgate.config.v1.WatchRequest
+	(*WatchResponse)(nil),             // 5: tollgate.config.v1.WatchResponse
+	(*WatchSuppressionsRequest)(nil),  // 6: tollgate.config.v1.WatchSuppressionsRequest
+	(*WatchSuppressionsResponse)(nil), // 7: tollgate.config.v1.WatchSuppressionsResponse
+	(*Tenant)(nil),                    // 8: tollgate.config.v1.Tenant
+	(*ClassOfService)(nil),            // 9: tollgate.config.v1.ClassOfService
+	(*Notification)(nil),              // 10: tollgate.config.v1.Notification
+	(*Endpoint)(nil),                  // 11: tollgate.config.v1.Endpoint
+	(*SmtpProfile)(nil),               // 12: tollgate.config.v1.SmtpProfile
+	(*User)(nil),                      // 13: tollgate.config.v1.User
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
-	3, // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
-	6, // 1: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
-	7, // 2: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
-	8, // 3: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
-	9, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
-	0, // 5: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
-	0, // 6: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
-	1, // 7: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	4, // 8: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	2, // 9: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	5, // 10: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	9, // [9:11] is the sub-list for method output_type
-	7, // [7:9] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	3,  // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
+	8,  // 1: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
+	9,  // 2: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
+	10, // 3: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
+	11, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
+	12, // 5: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
+	13, // 6: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
+	0,  // 7: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0,  // 8: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	0,  // 9: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
+	0,  // 10: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
+	1,  // 11: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4,  // 12: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	6,  // 13: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
+	2,  // 14: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5,  // 15: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	7,  // 16: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
+	14, // [14:17] is the sub-list for method output_type
+	11, // [11:14] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
@@ -498,7 +663,7 @@ func file_tollgate_config_v1_watch_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_watch_proto_rawDesc), len(file_tollgate_config_v1_watch_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   6,
+			NumMessages:   8,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

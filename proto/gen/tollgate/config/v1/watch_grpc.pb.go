@@ -19,8 +19,9 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	ConfigWatchService_Snapshot_FullMethodName = "/tollgate.config.v1.ConfigWatchService/Snapshot"
-	ConfigWatchService_Watch_FullMethodName    = "/tollgate.config.v1.ConfigWatchService/Watch"
+	ConfigWatchService_Snapshot_FullMethodName          = "/tollgate.config.v1.ConfigWatchService/Snapshot"
+	ConfigWatchService_Watch_FullMethodName             = "/tollgate.config.v1.ConfigWatchService/Watch"
+	ConfigWatchService_WatchSuppressions_FullMethodName = "/tollgate.config.v1.ConfigWatchService/WatchSuppressions"
 )
 
 // ConfigWatchServiceClient is the client API for ConfigWatchService service.
@@ -31,14 +32,18 @@ const (
 type ConfigWatchServiceClient interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest, in
 	// parts: the lists of all of them, one after the other, are the whole. The
-	// secrets of endpoints and the values of their headers are shown only to a
-	// key of a service, and masked to every other.
+	// secrets of endpoints and SMTP profiles are shown only to a key of a service,
+	// and masked to every other. Suppressions are not in it.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
 	// Watch sends the newest revision, beginning with the one in force: of
 	// several that follow each other closely it may send the last alone. At least
 	// every 10 s it sends the same again, so that no message means a lost
 	// connection.
 	Watch(ctx context.Context, in *WatchRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchResponse], error)
+	// WatchSuppressions sends all suppressions of all tenants, or what changed of
+	// them since a position, in parts; then each change. At least every 10 s it
+	// sends a part, if need be one without names. It needs a key of a service.
+	WatchSuppressions(ctx context.Context, in *WatchSuppressionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSuppressionsResponse], error)
 }
 
 type configWatchServiceClient struct {
@@ -87,6 +92,25 @@ func (c *configWatchServiceClient) Watch(ctx context.Context, in *WatchRequest, 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigWatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 
+func (c *configWatchServiceClient) WatchSuppressions(ctx context.Context, in *WatchSuppressionsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[WatchSuppressionsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &ConfigWatchService_ServiceDesc.Streams[2], ConfigWatchService_WatchSuppressions_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[WatchSuppressionsRequest, WatchSuppressionsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConfigWatchService_WatchSuppressionsClient = grpc.ServerStreamingClient[WatchSuppressionsResponse]
+
 // ConfigWatchServiceServer is the server API for ConfigWatchService service.
 // All implementations must embed UnimplementedConfigWatchServiceServer
 // for forward compatibility.
@@ -95,14 +119,18 @@ type ConfigWatchService_WatchClient = grpc.ServerStreamingClient[WatchResponse]
 type ConfigWatchServiceServer interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest, in
 	// parts: the lists of all of them, one after the other, are the whole. The
-	// secrets of endpoints and the values of their headers are shown only to a
-	// key of a service, and masked to every other.
+	// secrets of endpoints and SMTP profiles are shown only to a key of a service,
+	// and masked to every other. Suppressions are not in it.
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
 	// Watch sends the newest revision, beginning with the one in force: of
 	// several that follow each other closely it may send the last alone. At least
 	// every 10 s it sends the same again, so that no message means a lost
 	// connection.
 	Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error
+	// WatchSuppressions sends all suppressions of all tenants, or what changed of
+	// them since a position, in parts; then each change. At least every 10 s it
+	// sends a part, if need be one without names. It needs a key of a service.
+	WatchSuppressions(*WatchSuppressionsRequest, grpc.ServerStreamingServer[WatchSuppressionsResponse]) error
 	mustEmbedUnimplementedConfigWatchServiceServer()
 }
 
@@ -118,6 +146,9 @@ func (UnimplementedConfigWatchServiceServer) Snapshot(*SnapshotRequest, grpc.Ser
 }
 func (UnimplementedConfigWatchServiceServer) Watch(*WatchRequest, grpc.ServerStreamingServer[WatchResponse]) error {
 	return status.Error(codes.Unimplemented, "method Watch not implemented")
+}
+func (UnimplementedConfigWatchServiceServer) WatchSuppressions(*WatchSuppressionsRequest, grpc.ServerStreamingServer[WatchSuppressionsResponse]) error {
+	return status.Error(codes.Unimplemented, "method WatchSuppressions not implemented")
 }
 func (UnimplementedConfigWatchServiceServer) mustEmbedUnimplementedConfigWatchServiceServer() {}
 func (UnimplementedConfigWatchServiceServer) testEmbeddedByValue()                            {}
@@ -162,6 +193,17 @@ func _ConfigWatchService_Watch_Handler(srv interface{}, stream grpc.ServerStream
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type ConfigWatchService_WatchServer = grpc.ServerStreamingServer[WatchResponse]
 
+func _ConfigWatchService_WatchSuppressions_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(WatchSuppressionsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(ConfigWatchServiceServer).WatchSuppressions(m, &grpc.GenericServerStream[WatchSuppressionsRequest, WatchSuppressionsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type ConfigWatchService_WatchSuppressionsServer = grpc.ServerStreamingServer[WatchSuppressionsResponse]
+
 // ConfigWatchService_ServiceDesc is the grpc.ServiceDesc for ConfigWatchService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -178,6 +220,11 @@ var ConfigWatchService_ServiceDesc = grpc.ServiceDesc{
 		{
 			StreamName:    "Watch",
 			Handler:       _ConfigWatchService_Watch_Handler,
+			ServerStreams: true,
+		},
+		{
+			StreamName:    "WatchSuppressions",
+			Handler:       _ConfigWatchService_WatchSuppressions_Handler,
 			ServerStreams: true,
 		},
 	},

@@ -38,6 +38,8 @@ const (
 	Fault_FAULT_GONE Fault = 4
 	// 429, or 503 with Retry-After.
 	Fault_FAULT_THROTTLED Fault = 5
+	// This message or its recipient alone: it shows nothing about the endpoint.
+	Fault_FAULT_RECIPIENT Fault = 6
 )
 
 // Enum value maps for Fault.
@@ -49,6 +51,7 @@ var (
 		3: "FAULT_SLOW",
 		4: "FAULT_GONE",
 		5: "FAULT_THROTTLED",
+		6: "FAULT_RECIPIENT",
 	}
 	Fault_value = map[string]int32{
 		"FAULT_UNSPECIFIED": 0,
@@ -57,6 +60,7 @@ var (
 		"FAULT_SLOW":        3,
 		"FAULT_GONE":        4,
 		"FAULT_THROTTLED":   5,
+		"FAULT_RECIPIENT":   6,
 	}
 )
 
@@ -163,10 +167,12 @@ type Delivery struct {
 	// Which firing of the notification: a threshold's value, a timer's due time,
 	// or empty.
 	Firing string `protobuf:"bytes,6,opt,name=firing,proto3" json:"firing,omitempty"`
-	// Resource name of the endpoint: what carries the limits, and the record's key.
+	// Resource name of the endpoint, or of the SMTP profile: what carries the
+	// limits, and the record's key.
 	Endpoint string          `protobuf:"bytes,7,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	Event    *EventReference `protobuf:"bytes,8,opt,name=event,proto3" json:"event,omitempty"`
-	// Kept in order with the others of its lane: endpoint, topic and subject.
+	// Kept in order with the others of its lane: endpoint, recipient, topic and
+	// subject.
 	Ordered bool `protobuf:"varint,9,opt,name=ordered,proto3" json:"ordered,omitempty"`
 	// Place in the lane, from 1; and the id of the delivery before, if any.
 	Sequence    int64  `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"`
@@ -187,7 +193,9 @@ type Delivery struct {
 	ExpiresAt *timestamppb.Timestamp `protobuf:"bytes,19,opt,name=expires_at,json=expiresAt,proto3" json:"expires_at,omitempty"`
 	// Of the deliveries to one endpoint that wait with one text, only the newest
 	// is sent. Empty: each is sent.
-	Collapse      string `protobuf:"bytes,20,opt,name=collapse,proto3" json:"collapse,omitempty"`
+	Collapse string `protobuf:"bytes,20,opt,name=collapse,proto3" json:"collapse,omitempty"`
+	// Address that it goes to; empty where the endpoint is all there is.
+	Recipient     string `protobuf:"bytes,21,opt,name=recipient,proto3" json:"recipient,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -362,6 +370,13 @@ func (x *Delivery) GetCollapse() string {
 	return ""
 }
 
+func (x *Delivery) GetRecipient() string {
+	if x != nil {
+		return x.Recipient
+	}
+	return ""
+}
+
 // EventReference says which event a delivery tells of, and where it stands.
 type EventReference struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -532,7 +547,7 @@ type Attempt struct {
 	Number  int32                  `protobuf:"varint,8,opt,name=number,proto3" json:"number,omitempty"`
 	Started *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=started,proto3" json:"started,omitempty"`
 	Phases  *Phases                `protobuf:"bytes,10,opt,name=phases,proto3" json:"phases,omitempty"`
-	// HTTP status, 0 where there was none.
+	// HTTP status, or the reply code of SMTP (RFC 5321); 0 where there was none.
 	Status int32 `protobuf:"varint,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Why there was no answer: dns, connect, tls, timeout, reset, protocol,
 	// refused_address, request, auth (no access token), or as the channel says. What was ours (no file descriptor,
@@ -570,7 +585,11 @@ type Attempt struct {
 	Sequence int64  `protobuf:"varint,27,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Previous string `protobuf:"bytes,28,opt,name=previous,proto3" json:"previous,omitempty"`
 	// Activation of the endpoint under which the request was made; 0 without one.
-	Activation    int64 `protobuf:"varint,29,opt,name=activation,proto3" json:"activation,omitempty"`
+	Activation int64 `protobuf:"varint,29,opt,name=activation,proto3" json:"activation,omitempty"`
+	// Enhanced status code of SMTP (RFC 3463), such as "5.1.1".
+	EnhancedStatus string `protobuf:"bytes,30,opt,name=enhanced_status,json=enhancedStatus,proto3" json:"enhanced_status,omitempty"`
+	// Steps of a conversation in order, where the channel has one.
+	Steps         []*Step `protobuf:"bytes,31,rep,name=steps,proto3" json:"steps,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -808,6 +827,100 @@ func (x *Attempt) GetActivation() int64 {
 	return 0
 }
 
+func (x *Attempt) GetEnhancedStatus() string {
+	if x != nil {
+		return x.EnhancedStatus
+	}
+	return ""
+}
+
+func (x *Attempt) GetSteps() []*Step {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// Step is one command of a conversation, with its answer.
+type Step struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In a word, such as "connect", "tls", "ehlo", "auth", "mail", "rcpt", "data".
+	Name     string               `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Duration *durationpb.Duration `protobuf:"bytes,2,opt,name=duration,proto3" json:"duration,omitempty"`
+	// Reply code and enhanced status code, as of an attempt.
+	Status         int32  `protobuf:"varint,3,opt,name=status,proto3" json:"status,omitempty"`
+	EnhancedStatus string `protobuf:"bytes,4,opt,name=enhanced_status,json=enhancedStatus,proto3" json:"enhanced_status,omitempty"`
+	// The answer's text, secrets masked.
+	Answer        string `protobuf:"bytes,5,opt,name=answer,proto3" json:"answer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Step) Reset() {
+	*x = Step{}
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Step) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Step) ProtoMessage() {}
+
+func (x *Step) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Step.ProtoReflect.Descriptor instead.
+func (*Step) Descriptor() ([]byte, []int) {
+	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{4}
+}
+
+func (x *Step) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Step) GetDuration() *durationpb.Duration {
+	if x != nil {
+		return x.Duration
+	}
+	return nil
+}
+
+func (x *Step) GetStatus() int32 {
+	if x != nil {
+		return x.Status
+	}
+	return 0
+}
+
+func (x *Step) GetEnhancedStatus() string {
+	if x != nil {
+		return x.EnhancedStatus
+	}
+	return ""
+}
+
+func (x *Step) GetAnswer() string {
+	if x != nil {
+		return x.Answer
+	}
+	return ""
+}
+
 // Phases are the parts of an attempt's duration; absent where there were none.
 type Phases struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
@@ -823,7 +936,7 @@ type Phases struct {
 
 func (x *Phases) Reset() {
 	*x = Phases{}
-	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[4]
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -835,7 +948,7 @@ func (x *Phases) String() string {
 func (*Phases) ProtoMessage() {}
 
 func (x *Phases) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[4]
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -848,7 +961,7 @@ func (x *Phases) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Phases.ProtoReflect.Descriptor instead.
 func (*Phases) Descriptor() ([]byte, []int) {
-	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Phases) GetDns() *durationpb.Duration {
@@ -897,7 +1010,7 @@ type DeadLetter struct {
 
 func (x *DeadLetter) Reset() {
 	*x = DeadLetter{}
-	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[5]
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -909,7 +1022,7 @@ func (x *DeadLetter) String() string {
 func (*DeadLetter) ProtoMessage() {}
 
 func (x *DeadLetter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[5]
+	mi := &file_tollgate_delivery_v1_delivery_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -922,7 +1035,7 @@ func (x *DeadLetter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeadLetter.ProtoReflect.Descriptor instead.
 func (*DeadLetter) Descriptor() ([]byte, []int) {
-	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_delivery_v1_delivery_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeadLetter) GetDelivery() *Delivery {
@@ -943,7 +1056,7 @@ var File_tollgate_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x05\n" +
+	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x05\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -969,7 +1082,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"replay_job\x18\x12 \x01(\tR\treplayJob\x129\n" +
 	"\n" +
 	"expires_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1a\n" +
-	"\bcollapse\x18\x14 \x01(\tR\bcollapse\"\xe2\x01\n" +
+	"\bcollapse\x18\x14 \x01(\tR\bcollapse\x12\x1c\n" +
+	"\trecipient\x18\x15 \x01(\tR\trecipient\"\xe2\x01\n" +
 	"\x0eEventReference\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +
@@ -981,7 +1095,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06offset\x18\b \x01(\x03R\x06offset\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\x85\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xe0\t\n" +
 	"\aAttempt\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -1020,7 +1134,15 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\bprevious\x18\x1c \x01(\tR\bprevious\x12\x1e\n" +
 	"\n" +
 	"activation\x18\x1d \x01(\x03R\n" +
-	"activation\"\xf7\x01\n" +
+	"activation\x12'\n" +
+	"\x0fenhanced_status\x18\x1e \x01(\tR\x0eenhancedStatus\x120\n" +
+	"\x05steps\x18\x1f \x03(\v2\x1a.tollgate.delivery.v1.StepR\x05steps\"\xaa\x01\n" +
+	"\x04Step\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
+	"\bduration\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +
+	"\x06status\x18\x03 \x01(\x05R\x06status\x12'\n" +
+	"\x0fenhanced_status\x18\x04 \x01(\tR\x0eenhancedStatus\x12\x16\n" +
+	"\x06answer\x18\x05 \x01(\tR\x06answer\"\xf7\x01\n" +
 	"\x06Phases\x12+\n" +
 	"\x03dns\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03dns\x123\n" +
 	"\aconnect\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\aconnect\x12+\n" +
@@ -1030,7 +1152,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"DeadLetter\x12:\n" +
 	"\bdelivery\x18\x01 \x01(\v2\x1e.tollgate.delivery.v1.DeliveryR\bdelivery\x12@\n" +
-	"\flast_attempt\x18\x02 \x01(\v2\x1d.tollgate.delivery.v1.AttemptR\vlastAttempt*w\n" +
+	"\flast_attempt\x18\x02 \x01(\v2\x1d.tollgate.delivery.v1.AttemptR\vlastAttempt*\x8c\x01\n" +
 	"\x05Fault\x12\x15\n" +
 	"\x11FAULT_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eFAULT_RECEIVER\x10\x01\x12\x0e\n" +
@@ -1040,7 +1162,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"FAULT_SLOW\x10\x03\x12\x0e\n" +
 	"\n" +
 	"FAULT_GONE\x10\x04\x12\x13\n" +
-	"\x0fFAULT_THROTTLED\x10\x05*\xa4\x01\n" +
+	"\x0fFAULT_THROTTLED\x10\x05\x12\x13\n" +
+	"\x0fFAULT_RECIPIENT\x10\x06*\xa4\x01\n" +
 	"\n" +
 	"Settlement\x12\x1a\n" +
 	"\x16SETTLEMENT_UNSPECIFIED\x10\x00\x12\x18\n" +
@@ -1064,7 +1187,7 @@ func file_tollgate_delivery_v1_delivery_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_delivery_v1_delivery_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tollgate_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
+var file_tollgate_delivery_v1_delivery_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tollgate_delivery_v1_delivery_proto_goTypes = []any{
 	(Fault)(0),                    // 0: tollgate.delivery.v1.Fault
 	(Settlement)(0),               // 1: tollgate.delivery.v1.Settlement
@@ -1072,39 +1195,42 @@ var file_tollgate_delivery_v1_delivery_proto_goTypes = []any{
 	(*EventReference)(nil),        // 3: tollgate.delivery.v1.EventReference
 	(*Header)(nil),                // 4: tollgate.delivery.v1.Header
 	(*Attempt)(nil),               // 5: tollgate.delivery.v1.Attempt
-	(*Phases)(nil),                // 6: tollgate.delivery.v1.Phases
-	(*DeadLetter)(nil),            // 7: tollgate.delivery.v1.DeadLetter
-	(*timestamppb.Timestamp)(nil), // 8: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 9: google.protobuf.Duration
+	(*Step)(nil),                  // 6: tollgate.delivery.v1.Step
+	(*Phases)(nil),                // 7: tollgate.delivery.v1.Phases
+	(*DeadLetter)(nil),            // 8: tollgate.delivery.v1.DeadLetter
+	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 10: google.protobuf.Duration
 }
 var file_tollgate_delivery_v1_delivery_proto_depIdxs = []int32{
 	3,  // 0: tollgate.delivery.v1.Delivery.event:type_name -> tollgate.delivery.v1.EventReference
 	4,  // 1: tollgate.delivery.v1.Delivery.headers:type_name -> tollgate.delivery.v1.Header
-	8,  // 2: tollgate.delivery.v1.Delivery.planned_at:type_name -> google.protobuf.Timestamp
-	8,  // 3: tollgate.delivery.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
-	8,  // 4: tollgate.delivery.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
-	8,  // 5: tollgate.delivery.v1.EventReference.time:type_name -> google.protobuf.Timestamp
-	8,  // 6: tollgate.delivery.v1.Attempt.started:type_name -> google.protobuf.Timestamp
-	6,  // 7: tollgate.delivery.v1.Attempt.phases:type_name -> tollgate.delivery.v1.Phases
+	9,  // 2: tollgate.delivery.v1.Delivery.planned_at:type_name -> google.protobuf.Timestamp
+	9,  // 3: tollgate.delivery.v1.Delivery.not_before:type_name -> google.protobuf.Timestamp
+	9,  // 4: tollgate.delivery.v1.Delivery.expires_at:type_name -> google.protobuf.Timestamp
+	9,  // 5: tollgate.delivery.v1.EventReference.time:type_name -> google.protobuf.Timestamp
+	9,  // 6: tollgate.delivery.v1.Attempt.started:type_name -> google.protobuf.Timestamp
+	7,  // 7: tollgate.delivery.v1.Attempt.phases:type_name -> tollgate.delivery.v1.Phases
 	4,  // 8: tollgate.delivery.v1.Attempt.request_headers:type_name -> tollgate.delivery.v1.Header
 	4,  // 9: tollgate.delivery.v1.Attempt.response_headers:type_name -> tollgate.delivery.v1.Header
-	8,  // 10: tollgate.delivery.v1.Attempt.next_attempt:type_name -> google.protobuf.Timestamp
+	9,  // 10: tollgate.delivery.v1.Attempt.next_attempt:type_name -> google.protobuf.Timestamp
 	1,  // 11: tollgate.delivery.v1.Attempt.settlement:type_name -> tollgate.delivery.v1.Settlement
 	0,  // 12: tollgate.delivery.v1.Attempt.fault:type_name -> tollgate.delivery.v1.Fault
-	8,  // 13: tollgate.delivery.v1.Attempt.retry_after:type_name -> google.protobuf.Timestamp
-	8,  // 14: tollgate.delivery.v1.Attempt.planned_at:type_name -> google.protobuf.Timestamp
-	9,  // 15: tollgate.delivery.v1.Phases.dns:type_name -> google.protobuf.Duration
-	9,  // 16: tollgate.delivery.v1.Phases.connect:type_name -> google.protobuf.Duration
-	9,  // 17: tollgate.delivery.v1.Phases.tls:type_name -> google.protobuf.Duration
-	9,  // 18: tollgate.delivery.v1.Phases.wait:type_name -> google.protobuf.Duration
-	9,  // 19: tollgate.delivery.v1.Phases.total:type_name -> google.protobuf.Duration
-	2,  // 20: tollgate.delivery.v1.DeadLetter.delivery:type_name -> tollgate.delivery.v1.Delivery
-	5,  // 21: tollgate.delivery.v1.DeadLetter.last_attempt:type_name -> tollgate.delivery.v1.Attempt
-	22, // [22:22] is the sub-list for method output_type
-	22, // [22:22] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	9,  // 13: tollgate.delivery.v1.Attempt.retry_after:type_name -> google.protobuf.Timestamp
+	9,  // 14: tollgate.delivery.v1.Attempt.planned_at:type_name -> google.protobuf.Timestamp
+	6,  // 15: tollgate.delivery.v1.Attempt.steps:type_name -> tollgate.delivery.v1.Step
+	10, // 16: tollgate.delivery.v1.Step.duration:type_name -> google.protobuf.Duration
+	10, // 17: tollgate.delivery.v1.Phases.dns:type_name -> google.protobuf.Duration
+	10, // 18: tollgate.delivery.v1.Phases.connect:type_name -> google.protobuf.Duration
+	10, // 19: tollgate.delivery.v1.Phases.tls:type_name -> google.protobuf.Duration
+	10, // 20: tollgate.delivery.v1.Phases.wait:type_name -> google.protobuf.Duration
+	10, // 21: tollgate.delivery.v1.Phases.total:type_name -> google.protobuf.Duration
+	2,  // 22: tollgate.delivery.v1.DeadLetter.delivery:type_name -> tollgate.delivery.v1.Delivery
+	5,  // 23: tollgate.delivery.v1.DeadLetter.last_attempt:type_name -> tollgate.delivery.v1.Attempt
+	24, // [24:24] is the sub-list for method output_type
+	24, // [24:24] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_delivery_v1_delivery_proto_init() }
@@ -1118,7 +1244,7 @@ func file_tollgate_delivery_v1_delivery_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_delivery_v1_delivery_proto_rawDesc), len(file_tollgate_delivery_v1_delivery_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   6,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

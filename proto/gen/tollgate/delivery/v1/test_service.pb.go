@@ -31,9 +31,12 @@ type SendTestRequest struct {
 	//
 	//	*SendTestRequest_Name
 	//	*SendTestRequest_Endpoint
+	//	*SendTestRequest_SmtpProfile
 	Target isSendTestRequest_Target `protobuf_oneof:"target"`
 	// Type of the sample event; "safeguard.alert" by default.
-	Type          string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
+	// Address that a test e-mail goes to; required by e-mail, refused by others.
+	To            string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -93,9 +96,25 @@ func (x *SendTestRequest) GetEndpoint() *v1.Endpoint {
 	return nil
 }
 
+func (x *SendTestRequest) GetSmtpProfile() *v1.SmtpProfile {
+	if x != nil {
+		if x, ok := x.Target.(*SendTestRequest_SmtpProfile); ok {
+			return x.SmtpProfile
+		}
+	}
+	return nil
+}
+
 func (x *SendTestRequest) GetType() string {
 	if x != nil {
 		return x.Type
+	}
+	return ""
+}
+
+func (x *SendTestRequest) GetTo() string {
+	if x != nil {
+		return x.To
 	}
 	return ""
 }
@@ -105,7 +124,7 @@ type isSendTestRequest_Target interface {
 }
 
 type SendTestRequest_Name struct {
-	// Name of a stored endpoint, whatever its status.
+	// Name of a stored endpoint or SMTP profile, whatever its status.
 	Name string `protobuf:"bytes,1,opt,name=name,proto3,oneof"`
 }
 
@@ -116,9 +135,16 @@ type SendTestRequest_Endpoint struct {
 	Endpoint *v1.Endpoint `protobuf:"bytes,2,opt,name=endpoint,proto3,oneof"`
 }
 
+type SendTestRequest_SmtpProfile struct {
+	// An SMTP profile that need not be stored, as endpoint.
+	SmtpProfile *v1.SmtpProfile `protobuf:"bytes,4,opt,name=smtp_profile,json=smtpProfile,proto3,oneof"`
+}
+
 func (*SendTestRequest_Name) isSendTestRequest_Target() {}
 
 func (*SendTestRequest_Endpoint) isSendTestRequest_Target() {}
+
+func (*SendTestRequest_SmtpProfile) isSendTestRequest_Target() {}
 
 type SendTestResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -186,11 +212,13 @@ var File_tollgate_delivery_v1_test_service_proto protoreflect.FileDescriptor
 
 const file_tollgate_delivery_v1_test_service_proto_rawDesc = "" +
 	"\n" +
-	"'tollgate/delivery/v1/test_service.proto\x12\x14tollgate.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\"tollgate/config/v1/resources.proto\x1a#tollgate/delivery/v1/delivery.proto\"\x94\x01\n" +
+	"'tollgate/delivery/v1/test_service.proto\x12\x14tollgate.delivery.v1\x1a\x1bbuf/validate/validate.proto\x1a\"tollgate/config/v1/resources.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xf4\x01\n" +
 	"\x0fSendTestRequest\x12\x1e\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01H\x00R\x04name\x12:\n" +
-	"\bendpoint\x18\x02 \x01(\v2\x1c.tollgate.config.v1.EndpointH\x00R\bendpoint\x12\x1b\n" +
-	"\x04type\x18\x03 \x01(\tB\a\xbaH\x04r\x02(dR\x04typeB\b\n" +
+	"\bendpoint\x18\x02 \x01(\v2\x1c.tollgate.config.v1.EndpointH\x00R\bendpoint\x12D\n" +
+	"\fsmtp_profile\x18\x04 \x01(\v2\x1f.tollgate.config.v1.SmtpProfileH\x00R\vsmtpProfile\x12\x1b\n" +
+	"\x04type\x18\x03 \x01(\tB\a\xbaH\x04r\x02(dR\x04type\x12\x18\n" +
+	"\x02to\x18\x05 \x01(\tB\b\xbaH\x05r\x03(\xc0\x02R\x02toB\b\n" +
 	"\x06target\"\x82\x01\n" +
 	"\x10SendTestResponse\x127\n" +
 	"\aattempt\x18\x01 \x01(\v2\x1d.tollgate.delivery.v1.AttemptR\aattempt\x12!\n" +
@@ -217,18 +245,20 @@ var file_tollgate_delivery_v1_test_service_proto_goTypes = []any{
 	(*SendTestRequest)(nil),  // 0: tollgate.delivery.v1.SendTestRequest
 	(*SendTestResponse)(nil), // 1: tollgate.delivery.v1.SendTestResponse
 	(*v1.Endpoint)(nil),      // 2: tollgate.config.v1.Endpoint
-	(*Attempt)(nil),          // 3: tollgate.delivery.v1.Attempt
+	(*v1.SmtpProfile)(nil),   // 3: tollgate.config.v1.SmtpProfile
+	(*Attempt)(nil),          // 4: tollgate.delivery.v1.Attempt
 }
 var file_tollgate_delivery_v1_test_service_proto_depIdxs = []int32{
 	2, // 0: tollgate.delivery.v1.SendTestRequest.endpoint:type_name -> tollgate.config.v1.Endpoint
-	3, // 1: tollgate.delivery.v1.SendTestResponse.attempt:type_name -> tollgate.delivery.v1.Attempt
-	0, // 2: tollgate.delivery.v1.TestService.SendTest:input_type -> tollgate.delivery.v1.SendTestRequest
-	1, // 3: tollgate.delivery.v1.TestService.SendTest:output_type -> tollgate.delivery.v1.SendTestResponse
-	3, // [3:4] is the sub-list for method output_type
-	2, // [2:3] is the sub-list for method input_type
-	2, // [2:2] is the sub-list for extension type_name
-	2, // [2:2] is the sub-list for extension extendee
-	0, // [0:2] is the sub-list for field type_name
+	3, // 1: tollgate.delivery.v1.SendTestRequest.smtp_profile:type_name -> tollgate.config.v1.SmtpProfile
+	4, // 2: tollgate.delivery.v1.SendTestResponse.attempt:type_name -> tollgate.delivery.v1.Attempt
+	0, // 3: tollgate.delivery.v1.TestService.SendTest:input_type -> tollgate.delivery.v1.SendTestRequest
+	1, // 4: tollgate.delivery.v1.TestService.SendTest:output_type -> tollgate.delivery.v1.SendTestResponse
+	4, // [4:5] is the sub-list for method output_type
+	3, // [3:4] is the sub-list for method input_type
+	3, // [3:3] is the sub-list for extension type_name
+	3, // [3:3] is the sub-list for extension extendee
+	0, // [0:3] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_delivery_v1_test_service_proto_init() }
@@ -240,6 +270,7 @@ func file_tollgate_delivery_v1_test_service_proto_init() {
 	file_tollgate_delivery_v1_test_service_proto_msgTypes[0].OneofWrappers = []any{
 		(*SendTestRequest_Name)(nil),
 		(*SendTestRequest_Endpoint)(nil),
+		(*SendTestRequest_SmtpProfile)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{

@@ -39,6 +39,12 @@ const (
 	// The event leads to more than 2,000 deliveries, or 8 MiB of them, or its
 	// filters cost too much; what comes after, in order of codes, is left out.
 	Decision_REASON_FAN_OUT Decision_Reason = 4
+	// A recipient of the action is not exactly one valid address; the others get
+	// theirs.
+	Decision_REASON_INVALID_RECIPIENT Decision_Reason = 5
+	// The action has no recipient for this event: no user has its roles, or its
+	// contact tokens are empty.
+	Decision_REASON_NO_RECIPIENT Decision_Reason = 6
 )
 
 // Enum value maps for Decision_Reason.
@@ -49,13 +55,17 @@ var (
 		2: "REASON_TOO_LARGE",
 		3: "REASON_RENDER_ERROR",
 		4: "REASON_FAN_OUT",
+		5: "REASON_INVALID_RECIPIENT",
+		6: "REASON_NO_RECIPIENT",
 	}
 	Decision_Reason_value = map[string]int32{
-		"REASON_UNSPECIFIED":  0,
-		"REASON_FILTER_ERROR": 1,
-		"REASON_TOO_LARGE":    2,
-		"REASON_RENDER_ERROR": 3,
-		"REASON_FAN_OUT":      4,
+		"REASON_UNSPECIFIED":       0,
+		"REASON_FILTER_ERROR":      1,
+		"REASON_TOO_LARGE":         2,
+		"REASON_RENDER_ERROR":      3,
+		"REASON_FAN_OUT":           4,
+		"REASON_INVALID_RECIPIENT": 5,
+		"REASON_NO_RECIPIENT":      6,
 	}
 )
 
@@ -235,7 +245,7 @@ var File_tollgate_trigger_v1_decision_proto protoreflect.FileDescriptor
 
 const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xaf\x04\n" +
+	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xe7\x04\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -249,13 +259,15 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x04time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x03R\brevision\x12\x14\n" +
-	"\x05count\x18\f \x01(\x03R\x05count\"|\n" +
+	"\x05count\x18\f \x01(\x03R\x05count\"\xb3\x01\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_FILTER_ERROR\x10\x01\x12\x14\n" +
 	"\x10REASON_TOO_LARGE\x10\x02\x12\x17\n" +
 	"\x13REASON_RENDER_ERROR\x10\x03\x12\x12\n" +
-	"\x0eREASON_FAN_OUT\x10\x04Bp\n" +
+	"\x0eREASON_FAN_OUT\x10\x04\x12\x1c\n" +
+	"\x18REASON_INVALID_RECIPIENT\x10\x05\x12\x17\n" +
+	"\x13REASON_NO_RECIPIENT\x10\x06Bp\n" +
 	"\x17com.tollgate.trigger.v1B\rDecisionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
 
 var (
