@@ -8,7 +8,7 @@ import (
 
 // Outcome is what a channel observed of one attempt.
 type Outcome struct {
-	// Result classifies the attempt; Fault says whose a failure is.
+	// Result classifies the attempt; Fault is whose a failure is.
 	Result Result
 	Fault  Fault
 	// Busy: the receiver shows that it has too many requests (for HTTP 429 and 5xx): it gets fewer at once.
@@ -26,7 +26,7 @@ type Outcome struct {
 	Phases            Phases
 	// Status is the channel's status code (for HTTP the status), 0 where there was no response.
 	Status int
-	// ErrorClass says why there was no response, from a closed set; Error is the text, with secrets masked.
+	// ErrorClass is why there was no response, from a closed set; Error is the text, with secrets masked.
 	ErrorClass, Error string
 	// RequestHeaders have their secrets masked.
 	RequestHeaders, ResponseHeaders []Header

@@ -51,7 +51,7 @@ func TestDo_VerifiesCertificates(t *testing.T) {
 				tc.client(&o)
 			}
 			got := mustClient(t, o).Do(t.Context(), Request{URL: mustURL(t, s.URL)})
-			// In TLS 1.3 the server judges after our handshake: what it closes on our request may overtake its alert.
+			// In TLS 1.3 the server decides after our handshake: what it closes on our request may overtake its alert.
 			lost := name == "a client certificate that we lack" && got.Class == ClassReset
 			if tc.ok && got.Status != 200 || !tc.ok && got.Class != ClassTLS && !lost {
 				t.Errorf("%+v", got)

@@ -10,7 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// Class says why there was no response. It is a closed set: a label of metrics and a field of the attempt's record.
+// Class is why there was no response. It is a closed set: a label of metrics and a field of the attempt's record.
 type Class string
 
 const (

@@ -13,8 +13,8 @@ import (
 	"testing"
 )
 
-// speak answers each connection on loopback with what say writes; there is no TLS.
-func speak(t *testing.T, say func(net.Conn)) (*url.URL, Options) {
+// speak answers each connection on loopback with what answer writes; there is no TLS.
+func speak(t *testing.T, answer func(net.Conn)) (*url.URL, Options) {
 	t.Helper()
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -29,7 +29,7 @@ func speak(t *testing.T, say func(net.Conn)) (*url.URL, Options) {
 			if err != nil {
 				return
 			}
-			say(conn)
+			answer(conn)
 			_ = conn.Close()
 		}
 	}()
@@ -45,7 +45,7 @@ func TestDo_ClassifiesErrors(t *testing.T) {
 		return func(conn net.Conn) { readRequest(conn); _, _ = io.WriteString(conn, text) }
 	}
 	tests := map[string]struct {
-		say    func(net.Conn)
+		answer func(net.Conn)
 		change func(*Request)
 		want   Class
 	}{
@@ -67,7 +67,7 @@ func TestDo_ClassifiesErrors(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			u, o := speak(t, tc.say)
+			u, o := speak(t, tc.answer)
 			r := Request{URL: u}
 			if tc.change != nil {
 				tc.change(&r)

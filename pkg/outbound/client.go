@@ -34,7 +34,7 @@ type Options struct {
 
 	// Connections bounds those that are open, over all clients of a pool, idle ones included: 4,096.
 	Connections int
-	// MaxIdlePerHost bounds the idle ones of HTTP/1.1 to one host, where a request does not say its own: 512.
+	// MaxIdlePerHost bounds the idle ones of HTTP/1.1 to one host, where a request has no bound of its own: 512.
 	MaxIdlePerHost int
 	// IdleTimeout is how long a connection stays idle before it is closed: 90 s.
 	IdleTimeout time.Duration
@@ -239,7 +239,7 @@ const (
 	lostReceipt
 	// lostUnsent: nothing was written, since the receiver had closed the connection.
 	lostUnsent
-	// lostUnprocessed: the receiver says that it did not process it.
+	// lostUnprocessed: the receiver reports that it did not process it.
 	lostUnprocessed
 )
 

@@ -279,9 +279,9 @@ func TestDo_BoundsTheKeptBody(t *testing.T) {
 		"a failure of exactly its part":          {500, long[:64<<10], true, Request{}, 64 << 10, false, true},
 		"of a failure the first 64 KiB":          {404, long[:64<<10+1], false, Request{}, 64 << 10, true, true},
 		"a redirect is kept like a failure":      {302, long[:2<<10], false, Request{}, 2 << 10, false, true},
-		"as the request says":                    {200, long[:100], false, Request{KeepSuccess: 10}, 10, true, true},
-		"as the request says of a failure":       {503, long[:100], true, Request{KeepFailure: 99}, 99, true, true},
-		"nothing, where the request says so":     {200, "ok", false, Request{KeepSuccess: -1}, 0, true, true},
+		"as the request bounds it":               {200, long[:100], false, Request{KeepSuccess: 10}, 10, true, true},
+		"as the request bounds a failure":        {503, long[:100], true, Request{KeepFailure: 99}, 99, true, true},
+		"nothing, where the request asks so":     {200, "ok", false, Request{KeepSuccess: -1}, 0, true, true},
 		"an endless answer costs its connection": {200, long, true, Request{}, 1 << 10, true, false},
 	}
 	for name, tc := range tests {

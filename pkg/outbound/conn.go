@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// conn is a connection to a receiver as HTTP sees it, above TLS. It notes what the errors of net/http do not tell.
+// conn is a connection to a receiver as HTTP sees it, above TLS. It notes what the errors of net/http do not show.
 type conn struct {
 	net.Conn
 	closing atomic.Bool
@@ -94,7 +94,7 @@ func (s *speakers) speak(ctx context.Context, c *conn, address string, h2 bool) 
 	return transport.NewClientConn(context.WithValue(ctx, connKey{}, c), "http", address)
 }
 
-// open dials the place of a request, with TLS where its scheme says so.
+// open dials the place of a request, with TLS where its scheme asks for it.
 func (c *Client) open(ctx context.Context, to place, r *Request, w *stopwatch) (*link, error) {
 	c.mu.Lock()
 	generation := c.generation

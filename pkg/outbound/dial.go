@@ -41,7 +41,7 @@ func newDialer(o Options) *Dialer {
 }
 
 // DialContext connects to address, "host:port", over TCP. The address that is dialled must be allowed: a refusal is a
-// fault of kind Denied. Class tells what an error means.
+// fault of kind Denied. Class is what an error means.
 func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
 	if network != "tcp" {
 		return nil, fault.New(fault.Denied, ReasonAddressRefused, "network %s may not be dialled", network)
@@ -61,7 +61,7 @@ func (d *Dialer) DialContext(ctx context.Context, network, address string) (net.
 	return d.direct.DialContext(ctx, network, address)
 }
 
-// Class says why a connection was not made. began is when dialling began; ctx is the caller's, without a deadline of its
+// Class is why a connection was not made. began is when dialling began; ctx is the caller's, without a deadline of its
 // own.
 func (d *Dialer) Class(ctx context.Context, err error, began time.Time) Class {
 	switch fault.KindOf(err) {

@@ -86,8 +86,8 @@ func TestLocal_MissingFileDescriptorsAreLocal(t *testing.T) {
 	}
 }
 
-// domainServer is a name server on loopback; say answers a question, or false for silence.
-func domainServer(t *testing.T, say func(name string) (dnsmessage.RCode, bool)) func(context.Context, string, string) (net.Conn, error) {
+// domainServer is a name server on loopback; answer is what a question gets, or false for silence.
+func domainServer(t *testing.T, answer func(name string) (dnsmessage.RCode, bool)) func(context.Context, string, string) (net.Conn, error) {
 	t.Helper()
 	conn, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {
@@ -107,7 +107,7 @@ func domainServer(t *testing.T, say func(name string) (dnsmessage.RCode, bool)) 
 			if m.Unpack(buf[:n]) != nil {
 				continue
 			}
-			code, answers := say(m.Questions[0].Name.String())
+			code, answers := answer(m.Questions[0].Name.String())
 			if !answers {
 				continue
 			}

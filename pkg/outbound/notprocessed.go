@@ -21,7 +21,7 @@ func (e streamError) Error() string { return "stream reset" }
 
 type streamCode uint32
 
-// Codes of RFC 9113, section 7. REFUSED_STREAM says that the server has not processed the request (section 8.7).
+// Codes of RFC 9113, section 7. REFUSED_STREAM means that the server has not processed the request (section 8.7).
 const (
 	protocolError streamCode = 1
 	refusedStream streamCode = 7
@@ -33,7 +33,7 @@ func isReset(err error) bool {
 	return ok
 }
 
-// notProcessed reports that a server of HTTP/2 said of a request that it was not processed: it is no receipt.
+// notProcessed reports that a server of HTTP/2 answered that a request was not processed: it is no receipt.
 func notProcessed(err error) bool {
 	if reset, ok := errors.AsType[streamError](err); ok {
 		return reset.Code == refusedStream

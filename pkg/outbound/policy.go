@@ -67,7 +67,7 @@ func PolicyOf(ports []uint32, plainHTTP bool, networks []string, denied []netip.
 	return p, f.Err(ReasonPolicyInvalid)
 }
 
-// Allows checks the address about to be dialled: nil, or a fault of kind Denied that says what to do. The operator's
+// Allows checks the address about to be dialled: nil, or a fault of kind Denied that names what to do. The operator's
 // denials are checked first, then the tenant's networks, then whether the address is public. An IPv4 address mapped
 // into IPv6 is checked as the IPv4 address.
 func (p Policy) Allows(to netip.AddrPort) error {

@@ -162,7 +162,7 @@ func TestAllows(t *testing.T) {
 	text := Policy{}.Allows(netip.MustParseAddrPort("10.1.2.3:443")).Error()
 	for _, part := range []string{"10.1.2.3", "10.0.0.0/8", "private use", "ask the operator"} {
 		if !strings.Contains(text, part) {
-			t.Errorf("%q does not say %q", text, part)
+			t.Errorf("%q does not contain %q", text, part)
 		}
 	}
 }
@@ -178,7 +178,7 @@ func TestCheckURL(t *testing.T) {
 		"capitals and underscores":             {Policy{}, "HTTPS://Hooks_1.Example.COM", nil},
 		"an international name in its xn form": {Policy{}, "https://xn--bcher-kva.example/", nil},
 		"a trailing dot":                       {Policy{}, "https://example.com./", nil},
-		"a name is judged when dialled":        {Policy{}, "https://localhost/", nil},
+		"a name is validated once dialled":     {Policy{}, "https://localhost/", nil},
 		"a public address":                     {Policy{}, "https://93.184.216.34/hook", nil},
 		"a public IPv6 address":                {Policy{}, "https://[2606:2800:220:1::1]/hook", nil},
 		"exactly 2,048 characters":             {Policy{}, "https://example.com/" + strings.Repeat("a", 2028), nil},
@@ -237,7 +237,7 @@ func TestCheckURL(t *testing.T) {
 				t.Errorf("%v %s", fault.KindOf(err), fault.ReasonOf(err))
 			}
 			if err != nil && strings.Contains(err.Error(), "s3cret") {
-				t.Errorf("the error tells the password: %v", err)
+				t.Errorf("the error shows the password: %v", err)
 			}
 		})
 	}

@@ -27,7 +27,7 @@ func mustPort(t *testing.T, u *url.URL) int {
 	return port
 }
 
-// proxyServer notes what it is asked for, and connects to it unless answer says otherwise.
+// proxyServer notes what it is asked for, and connects to it unless answer decides otherwise.
 type proxyServer struct {
 	mu     sync.Mutex
 	asked  []string

@@ -94,7 +94,7 @@ func answer(fr *http2.Framer, stream uint32, status string) error {
 	return fr.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: block.Bytes(), EndHeaders: true, EndStream: true})
 }
 
-// Each connection processes 100 requests and goes away; what came above is not processed, says GOAWAY, so it is no receipt.
+// Each connection processes 100 requests and goes away; what came above is not processed by GOAWAY, so it is no receipt.
 func TestDo_GoAwayLosesAndRepeatsNothing(t *testing.T) {
 	const each, total, workers = 100, 6400, 64
 	var mu sync.Mutex
@@ -147,7 +147,7 @@ func TestDo_GoAwayLosesAndRepeatsNothing(t *testing.T) {
 }
 
 // On a connection that has served a request, each way of HTTP/2 to lose the next one.
-func TestDo_RepeatsOfHTTP2FollowWhatTheServerSays(t *testing.T) {
+func TestDo_RepeatsOfHTTP2FollowTheServersGoaway(t *testing.T) {
 	errClosed := errors.New("closed")
 	for name, tc := range map[string]struct {
 		lose     func(fr *http2.Framer, stream uint32) error
@@ -157,11 +157,11 @@ func TestDo_RepeatsOfHTTP2FollowWhatTheServerSays(t *testing.T) {
 		repeated bool
 	}{
 		"the connection closes": {func(*http2.Framer, uint32) error { return errClosed }, 2, 204, ClassNone, true},
-		"GOAWAY says it was processed, then it closes": {func(fr *http2.Framer, stream uint32) error {
+		"GOAWAY covers it, then it closes": {func(fr *http2.Framer, stream uint32) error {
 			_ = fr.WriteGoAway(stream, http2.ErrCodeNo, nil)
 			return errClosed
 		}, 2, 204, ClassNone, true},
-		"GOAWAY says it was not processed": {func(fr *http2.Framer, stream uint32) error {
+		"GOAWAY leaves it out": {func(fr *http2.Framer, stream uint32) error {
 			return fr.WriteGoAway(stream-2, http2.ErrCodeNo, nil)
 		}, 2, 204, ClassNone, false},
 		"the stream is refused": {func(fr *http2.Framer, stream uint32) error {

@@ -180,7 +180,7 @@ func TestDo_DoesNotRepeatOnceAResponseBegan(t *testing.T) {
 	}
 }
 
-// A request that found its connection closed was not sent: there is nothing to say of it.
+// A request that found its connection closed was not sent: there is nothing to report of it.
 func TestDo_ConnectionsThatTheReceiverClosedMeanwhileAreNoRepeat(t *testing.T) {
 	receiver, hold, closed := &oneShot{receipts: map[string]int{}}, &gate{}, make(chan struct{}, 64)
 	hold.arm(8)

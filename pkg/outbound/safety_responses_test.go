@@ -48,7 +48,7 @@ func TestSafety_ResponsesAreBounded(t *testing.T) {
 		"an endless size of a chunk":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "1", ClassNone, 200, 0},
 		"an endless chunk extension":   {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1;", strings.Repeat("x", 1000), ClassNone, 200, 0},
 		"endless trailers":             {"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n", "A: b\r\n", ClassNone, 200, 1},
-		"a body longer than it says":   {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", "x", ClassNone, 200, 1},
+		"a body longer than announced": {"HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n", "x", ClassNone, 200, 1},
 		"a body of an enormous length": {"HTTP/1.1 500 Oh\r\nContent-Length: 9000000000000000000\r\n\r\n", strings.Repeat("x", 1000), ClassNone, 500, KeepOfFailure},
 		"a switch of protocols":        {"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n", "x", ClassNone, 101, 0},
 		"a compressed bomb": {
@@ -80,7 +80,7 @@ func TestSafety_ResponsesAreBounded(t *testing.T) {
 				waits = waits || len(s.idle) > 0
 			}
 			// What follows a whole response is seen once the connection is used again.
-			if whole := name == "a body longer than it says" || tc.again == ""; waits && !whole {
+			if whole := name == "a body longer than announced" || tc.again == ""; waits && !whole {
 				t.Errorf("the connection waits for another request")
 			}
 		})

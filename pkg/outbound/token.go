@@ -34,7 +34,7 @@ type Grant struct {
 }
 
 const (
-	// tokenKept is how long a token is kept whose server does not say how long it is valid.
+	// tokenKept is how long a token is kept whose server gives no time of validity.
 	tokenKept = time.Minute
 	// tokenMost is how long a token is kept at most.
 	tokenMost = 24 * time.Hour

@@ -48,7 +48,7 @@ func (ts *tokenServer) token(ctx context.Context) (string, bool, Class, error) {
 	return ts.tokens.Token(ctx, ts.client, ts.id, ts.grant)
 }
 
-func says(status int, body string) http.HandlerFunc {
+func answers(status int, body string) http.HandlerFunc {
 	return func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
@@ -58,7 +58,7 @@ func says(status int, body string) http.HandlerFunc {
 
 const good = `{"access_token":"tok-1","token_type":"Bearer","expires_in":3600}`
 
-func TestToken_AsksAsRFC6749Says(t *testing.T) {
+func TestToken_AsksByRFC6749(t *testing.T) {
 	for name, tc := range map[string]struct {
 		grant func(*Grant)
 		form  url.Values
@@ -87,7 +87,7 @@ func TestToken_AsksAsRFC6749Says(t *testing.T) {
 				if got := r.Header.Get("Authorization"); got != want {
 					t.Errorf("authorization %q, want %q", got, want)
 				}
-				says(200, good)(w, r)
+				answers(200, good)(w, r)
 			})
 			tc.grant(ts.grant)
 			for i := range 2 {
@@ -108,18 +108,18 @@ func TestToken_AnswersThatAreNoToken(t *testing.T) {
 		answer http.HandlerFunc
 		want   string // a part of the error
 	}{
-		"an error of RFC 6749":      {says(400, `{"error":"invalid_client","error_description":"s3cret+/ is wrong"}`), "invalid_client: **** is wrong"},
-		"an error with status 200":  {says(200, `{"error":"server_error"}`), "server_error"},
-		"a page":                    {says(200, "<html>"), "not the JSON"},
-		"no token":                  {says(200, `{"token_type":"Bearer"}`), "RFC 6750"},
-		"another type":              {says(200, `{"access_token":"x","token_type":"mac"}`), "mac"},
-		"a token with a line break": {says(200, `{"access_token":"x\r\nX-Evil: 1"}`), "RFC 6750"},
-		"a token with a blank":      {says(200, `{"access_token":"a b"}`), "RFC 6750"},
-		"a token of 9 KiB":          {says(200, `{"access_token":"`+strings.Repeat("x", 9<<10)+`"}`), "RFC 6750"},
-		"an answer of 100 KiB":      {says(200, `{"access_token":"x","pad":"`+strings.Repeat("x", 100<<10)+`"}`), "not the JSON"},
-		"a redirect":                {says(302, ""), "302"},
-		"an error of 10 KiB":        {says(500, `{"error":"`+strings.Repeat("x", 10<<10)+`"}`), "500"},
-		"terminal codes":            {says(500, `{"error":"\u001b[2Jx"}`), "500"},
+		"an error of RFC 6749":      {answers(400, `{"error":"invalid_client","error_description":"s3cret+/ is wrong"}`), "invalid_client: **** is wrong"},
+		"an error with status 200":  {answers(200, `{"error":"server_error"}`), "server_error"},
+		"a page":                    {answers(200, "<html>"), "not the JSON"},
+		"no token":                  {answers(200, `{"token_type":"Bearer"}`), "RFC 6750"},
+		"another type":              {answers(200, `{"access_token":"x","token_type":"mac"}`), "mac"},
+		"a token with a line break": {answers(200, `{"access_token":"x\r\nX-Evil: 1"}`), "RFC 6750"},
+		"a token with a blank":      {answers(200, `{"access_token":"a b"}`), "RFC 6750"},
+		"a token of 9 KiB":          {answers(200, `{"access_token":"`+strings.Repeat("x", 9<<10)+`"}`), "RFC 6750"},
+		"an answer of 100 KiB":      {answers(200, `{"access_token":"x","pad":"`+strings.Repeat("x", 100<<10)+`"}`), "not the JSON"},
+		"a redirect":                {answers(302, ""), "302"},
+		"an error of 10 KiB":        {answers(500, `{"error":"`+strings.Repeat("x", 10<<10)+`"}`), "500"},
+		"terminal codes":            {answers(500, `{"error":"\u001b[2Jx"}`), "500"},
 		"the connection breaks":     {func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) }, "reset"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestToken_IsNeverAskedForTwice(t *testing.T) {
 		if requests.Add(1) > 1 {
 			panic(http.ErrAbortHandler)
 		}
-		says(200, `{"access_token":"tok-1","expires_in":0.001}`)(w, r)
+		answers(200, `{"access_token":"tok-1","expires_in":0.001}`)(w, r)
 	}, func(s *httptest.Server) {
 		s.EnableHTTP2 = false
 		s.Config.ConnState = countConnections(&connections, nil)
@@ -167,7 +167,7 @@ func TestToken_IsKeptUntilShortlyBeforeItsEnd(t *testing.T) {
 		"an hour":                {`,"expires_in":3600`, 59 * time.Minute},
 		"ten seconds":            {`,"expires_in":10`, 9 * time.Second},
 		"as a text":              {`,"expires_in":"100"`, 90 * time.Second},
-		"not said":               {``, 54 * time.Second},
+		"not given":              {``, 54 * time.Second},
 		"nonsense":               {`,"expires_in":"soon"`, 54 * time.Second},
 		"no number":              {`,"expires_in":"NaN"`, 54 * time.Second},
 		"zero":                   {`,"expires_in":0`, 54 * time.Second},
@@ -275,7 +275,7 @@ func TestToken_IsAskedForByOneAtATime(t *testing.T) {
 }
 
 func TestToken_BelongsToItsGrant(t *testing.T) {
-	ts := newTokenServer(t, says(200, good))
+	ts := newTokenServer(t, answers(200, good))
 	ask := func() { _, _, _, _ = ts.token(t.Context()) }
 	ask()
 	for name, change := range map[string]func(){
@@ -294,7 +294,7 @@ func TestToken_BelongsToItsGrant(t *testing.T) {
 }
 
 func TestToken_OfAnAddressThatIsRefused(t *testing.T) {
-	ts := newTokenServer(t, says(200, good))
+	ts := newTokenServer(t, answers(200, good))
 	ts.client = mustClient(t, Options{Policy: Policy{Ports: []uint16{uint16(mustPort(t, ts.grant.TokenURL))}}})
 	_, _, class, err := ts.token(t.Context())
 	if class != ClassAuth || !strings.Contains(err.Error(), string(ClassRefusedAddress)) || ts.asked.Load() != 0 {

@@ -206,7 +206,7 @@ func TestParametersAreRefusedWhereTheProfileHasNoPlaceForThem(t *testing.T) {
 	r := start(t)
 	ctx := t.Context()
 	r.tenant("acme")
-	said := func(code, endpoint string) *configv1.Notification {
+	rendered := func(code, endpoint string) *configv1.Notification {
 		n := aNotification(code, endpoint)
 		n.Actions[0].Parameters = []*configv1.Parameter{{Name: "message", Template: "x"}}
 		return n
@@ -217,14 +217,14 @@ func TestParametersAreRefusedWhereTheProfileHasNoPlaceForThem(t *testing.T) {
 		e.Profile = profile
 		must[*configv1.Endpoint](t)(r.ends.CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: e}))
 		r.notification(id, id)
-		_, err := r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: said(id+"-said", id)})
+		_, err := r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: rendered(id+"-rendered", id)})
 		refused(t, err, fault.Invalid, "PARAMETERS_UNUSED")
 		if v := fault.ViolationsOf(err); len(v) != 1 || v[0].Field != "notification.actions[0].webhook.endpoint" || !strings.Contains(v[0].Description, "remove the action's parameters, or choose another profile") {
 			t.Error(v)
 		}
 	}
 	r.endpoint("full")
-	must[*configv1.Notification](t)(r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: said("said", "full")}))
+	must[*configv1.Notification](t)(r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: rendered("rendered", "full")}))
 	change := func() error {
 		_, err := r.ends.UpdateEndpoint(ctx, &configv1.UpdateEndpointRequest{
 			Endpoint: &configv1.Endpoint{Name: "tenants/acme/endpoints/full", Profile: configv1.PayloadProfile_PAYLOAD_PROFILE_OCSIO}, UpdateMask: mask("profile"),
@@ -233,10 +233,10 @@ func TestParametersAreRefusedWhereTheProfileHasNoPlaceForThem(t *testing.T) {
 	}
 	err := change()
 	refused(t, err, fault.Invalid, "PARAMETERS_UNUSED")
-	if !strings.Contains(err.Error(), "tenants/acme/notifications/said") {
+	if !strings.Contains(err.Error(), "tenants/acme/notifications/rendered") {
 		t.Error(err)
 	}
-	must[*configv1.Notification](t)(r.notes.UpdateNotification(context.WithoutCancel(ctx), &configv1.UpdateNotificationRequest{Notification: aNotification("said", "full")}))
+	must[*configv1.Notification](t)(r.notes.UpdateNotification(context.WithoutCancel(ctx), &configv1.UpdateNotificationRequest{Notification: aNotification("rendered", "full")}))
 	if err := change(); err != nil {
 		t.Error(err)
 	}

@@ -16,7 +16,7 @@ func TestConfig_DeployFileHasTheDefaults(t *testing.T) {
 		t.Error(err)
 	}
 	if got := DefaultConfig(); got.Deliveries != cfg.Deliveries || got.Outbound.Clients != cfg.Outbound.Clients || got.Admin != cfg.Admin || got.GRPC.Listen != cfg.GRPC.Listen {
-		t.Errorf("the file says %+v, the defaults are %+v", cfg, got)
+		t.Errorf("the file has %+v, the defaults are %+v", cfg, got)
 	}
 }
 

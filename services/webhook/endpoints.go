@@ -31,7 +31,7 @@ type endpoint struct {
 	// answers bounds what is kept of responses; it is the same over all revisions.
 	answers  *answers
 	schedule *schedule.Schedule
-	// broken says why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
+	// broken is why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
 	broken error
 }
 

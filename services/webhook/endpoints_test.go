@@ -27,7 +27,7 @@ func (u *unreadable) At(context.Context, int64) (*configclient.Snapshot, error) 
 	return &configclient.Snapshot{Revision: 7}, nil
 }
 
-func TestARevisionThatCannotBeReadIsSaid(t *testing.T) {
+func TestARevisionThatCannotBeReadShowsInHealth(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		health := daemon.NewHealth()
 		d := newDirectory(&unreadable{}, nil, func(map[outbound.Key]bool) {}, health, zap.NewNop())
@@ -35,11 +35,11 @@ func TestARevisionThatCannotBeReadIsSaid(t *testing.T) {
 		go d.follow(ctx)
 		synctest.Wait()
 		if f := health.Failing(); len(f) != 1 || f[0].Error != "endpoints of revision 7 not read: away" {
-			t.Errorf("health says %v", f)
+			t.Errorf("health shows %v", f)
 		}
 		time.Sleep(3 * retryRead)
 		if f := health.Failing(); len(f) != 0 {
-			t.Errorf("health still says %v", f)
+			t.Errorf("health still shows %v", f)
 		}
 		cancel()
 		synctest.Wait()

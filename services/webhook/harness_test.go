@@ -248,7 +248,7 @@ func settled(n int) func([]*deliveryv1.Attempt) bool {
 // link is a connection to Redis that can be held and cut.
 type link struct {
 	address string
-	// held tells of a request that waits for release, while the link is armed.
+	// held gets each request that waits for release, while the link is armed.
 	held    chan struct{}
 	release chan struct{}
 

@@ -82,7 +82,7 @@ func newRawReceiver(t *testing.T, id string, certificate tls.Certificate, ca str
 	}
 }
 
-// Each receiver misbehaves in another way. Its delivery is an attempt that says which, it is tried again, and the
+// Each receiver misbehaves in another way. Its delivery is an attempt that names it, it is tried again, and the
 // neighbour is disturbed by none.
 func TestRun_MisbehavingReceiversAreAttemptsWithTheirClass(t *testing.T) {
 	write := func(texts ...string) func(net.Conn) {

@@ -74,7 +74,7 @@ func header(d *delivery.Delivery, e *endpoint, at time.Time) http.Header {
 // masked stands for a value that must not be read.
 const masked = "****"
 
-// recordedRequest is what the attempt's record says of the headers sent: all
+// recordedRequest is what the attempt's record holds of the headers sent: all
 // of them, but no value that a tenant gave us, which are its keys more often
 // than not.
 func recordedRequest(h http.Header, e *endpoint) []delivery.Header {
@@ -97,12 +97,12 @@ func recordedRequest(h http.Header, e *endpoint) []delivery.Header {
 	return out
 }
 
-// ours tells headers whose value is never the tenant's.
+// ours are the headers whose value is never the tenant's.
 func ours(name string) bool {
 	return strings.HasPrefix(name, "Webhook-") || strings.HasPrefix(name, "Tollgate-")
 }
 
-// recordedResponse is what the attempt's record says of the answer's headers.
+// recordedResponse is what the attempt's record holds of the answer's headers.
 func recordedResponse(h http.Header) []delivery.Header {
 	out := recorded(h)
 	for i := range out {

@@ -8,7 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
-// classify says what a response shows: only 2xx is success; a redirect is a response like any other and is not followed.
+// classify is what a response shows: only 2xx is success; a redirect is a response like any other and is not followed.
 func classify(out *delivery.Outcome, header http.Header) {
 	if out.Status >= 200 && out.Status < 300 {
 		out.Result = delivery.Accepted

@@ -157,7 +157,7 @@ func (s sampled) Event() *event.Event { return s.event }
 // Notification implements channel.Occasion.
 func (sampled) Notification() string { return testCode }
 
-// Parameters implements channel.Occasion: a test has one parameter, which says that it is one.
+// Parameters implements channel.Occasion: a test has one parameter, which names it as one.
 func (sampled) Parameters(channel.Audience) ([]channel.Parameter, error) {
 	return []channel.Parameter{{Name: testCode, Text: "true"}}, nil
 }

@@ -25,7 +25,7 @@ type rendering struct {
 const contentType = "datacontenttype"
 
 // attributes are those of CloudEvents and our extensions of it, in the order that is promised. Those without a value are
-// left out, as CloudEvents asks. sequence is a text that is orderable as one, as its extension of CloudEvents says.
+// left out, as CloudEvents asks. sequence is a text that is orderable as one, as its extension of CloudEvents asks.
 func (r rendering) attributes(each func(name, value string)) {
 	e := r.event
 	add := func(name, value string) {

@@ -35,7 +35,7 @@ func compiled(t testing.TB, types []string, parameters ...rules.Parameter) *rule
 	r, err := rules.Compile(rules.Notification{
 		Tenant: "acme", Code: "reached", Version: 3, Active: true, Trigger: rules.Trigger{EventTypes: types},
 		Actions: []rules.Action{{
-			Name: "tell", Channel: webhook.Channel, Part: webhook.Action{Endpoint: "tenants/acme/endpoints/crm"}, Parameters: parameters,
+			Name: "notify", Channel: webhook.Channel, Part: webhook.Action{Endpoint: "tenants/acme/endpoints/crm"}, Parameters: parameters,
 		}},
 	})
 	if err != nil {
@@ -57,7 +57,7 @@ func render(t testing.TB, e *event.Event, to webhook.Endpoint, at channel.Positi
 }
 
 func TestBody_IsTheGoldenBytes(t *testing.T) {
-	said := []rules.Parameter{
+	texts := []rules.Parameter{
 		{Name: "message", Template: `You used {{.Option.Spent}} of {{.Option.Limit}} {{.Option.Currency}}{{with .Option.Forecast}}, the rest lasts until {{.}}{{end}}. "<Zoë>"`},
 		{Name: "at", Template: "{{.Core.CurrentDateTime}} {{.Core.CurrentDate}} {{.Core.CurrentTime}}"},
 		{Name: "who", Template: "{{.Subscriber.Msisdn}}/{{.Subscriber.Imsi}}/{{.Core.Tenant}}"},
@@ -66,7 +66,7 @@ func TestBody_IsTheGoldenBytes(t *testing.T) {
 	}
 	of := []rules.Parameter{
 		{Name: "option", Template: "{{.Option.Name}} {{.Option.State}} {{.Option.Spent}}/{{.Option.Limit}} {{.Option.Currency}}, next {{.Option.NextLimit}}, each {{.Option.PerPaymentLimit}}"},
-		{Name: "told", Template: "{{range .Option.AlertThresholds}}{{.}} {{end}}now {{.Option.Threshold}}{{if .Option.SecondNotice}} again{{end}}{{if .Option.Blocked}} blocked{{end}}"},
+		{Name: "reached", Template: "{{range .Option.AlertThresholds}}{{.}} {{end}}now {{.Option.Threshold}}{{if .Option.SecondNotice}} again{{end}}{{if .Option.Blocked}} blocked{{end}}"},
 		{Name: "why", Template: "{{.Option.Reason}} {{.Option.TransactionReference}}"},
 	}
 	tests := map[string]struct {
@@ -80,8 +80,8 @@ func TestBody_IsTheGoldenBytes(t *testing.T) {
 		"tollgate-alert-personal":     {channeltest.Alert(), webhook.Endpoint{IncludePersonal: true}, channel.Position{Sequence: 1}, nil, "application/cloudevents+json"},
 		"tollgate-activated":          {channeltest.Activated(), webhook.Endpoint{}, channel.Position{Sequence: 1}, nil, "application/cloudevents+json"},
 		"tollgate-activated-personal": {channeltest.Activated(), webhook.Endpoint{IncludePersonal: true}, channel.Position{}, nil, "application/cloudevents+json"},
-		"parameters-alert":            {channeltest.Alert(), webhook.Endpoint{Profile: webhook.Parameters}, channel.Position{Sequence: 2, Previous: "dlv_x"}, said, "application/json; charset=utf-8"},
-		"parameters-alert-personal":   {channeltest.Alert(), webhook.Endpoint{Profile: webhook.Parameters, IncludePersonal: true}, channel.Position{}, said, "application/json; charset=utf-8"},
+		"parameters-alert":            {channeltest.Alert(), webhook.Endpoint{Profile: webhook.Parameters}, channel.Position{Sequence: 2, Previous: "dlv_x"}, texts, "application/json; charset=utf-8"},
+		"parameters-alert-personal":   {channeltest.Alert(), webhook.Endpoint{Profile: webhook.Parameters, IncludePersonal: true}, channel.Position{}, texts, "application/json; charset=utf-8"},
 		"tollgate-charged":            {channeltest.Charged(), webhook.Endpoint{}, channel.Position{Sequence: 1}, nil, "application/cloudevents+json"},
 		"tollgate-charged-personal":   {channeltest.Charged(), webhook.Endpoint{IncludePersonal: true}, channel.Position{Sequence: 1}, nil, "application/cloudevents+json"},
 		"parameters-charged":          {channeltest.Charged(), webhook.Endpoint{Profile: webhook.Parameters, IncludePersonal: true}, channel.Position{}, of, "application/json; charset=utf-8"},

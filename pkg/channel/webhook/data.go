@@ -90,7 +90,7 @@ func isNumber(k protoreflect.Kind) bool {
 }
 
 // writer writes data in Protobuf's JSON, in the order of declaration and for one audience. False and 0 are written;
-// messages, texts and lists that are not there are not, nor an enum that says nothing.
+// messages, texts and lists that are not there are not, nor an unspecified enum.
 type writer struct {
 	buf      []byte
 	audience channel.Audience

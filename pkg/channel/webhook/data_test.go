@@ -115,7 +115,7 @@ func TestProfiles_HaveNoContactAndPersonalOnlyWhereIncluded(t *testing.T) {
 	}
 }
 
-// fillPaths sets every text to the path where it stands, and says who may read it.
+// fillPaths sets every text to the path where it stands, and names who may read it.
 func fillPaths(m protoreflect.Message, above string, of channel.Audience, paths map[string]channel.Audience) {
 	for i := range m.Descriptor().Fields().Len() {
 		f, of := m.Descriptor().Fields().Get(i), of

@@ -92,7 +92,7 @@ func (r rendering) transatel() (channel.Message, error) {
 // eventNamespace is that of eventUUID, drawn once.
 var eventNamespace = [16]byte{0x5b, 0x0e, 0x6d, 0x0b, 0x2f, 0x35, 0x4f, 0x0d, 0x9c, 0x1a, 0x7e, 0x57, 0x3d, 0x84, 0xa1, 0xc6}
 
-// eventUUID is a UUID of version 5 over what tells the event of a delivery's id from all others: tenant, source, subject
+// eventUUID is a UUID of version 5 over what distinguishes the event of a delivery's id from all others: tenant, source, subject
 // and id, each after its length.
 func eventUUID(e *event.Event) string {
 	h := sha1.New() //nolint:gosec // a UUID of version 5 is one; nothing relies on its strength

@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// Canonical JSON says the same as what it was made of, and nothing depends on the spaces there.
+// Canonical JSON has the same content as what it was made of, and nothing depends on the spaces there.
 func TestCanonicalJSONKeepsItsMeaning(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		value := anyJSON(3).Draw(t, "value")

@@ -59,8 +59,8 @@ func aBucket() *eventv1.BalanceChanged {
 	}
 }
 
-// said are parameters whose text needs escapes.
-var said = []rules.Parameter{{Name: "to \"whom\"", Template: "<Zoë> & Co"}, {Name: "empty", Template: ""}}
+// escaped are parameters whose text needs escapes.
+var escaped = []rules.Parameter{{Name: "to \"whom\"", Template: "<Zoë> & Co"}, {Name: "empty", Template: ""}}
 
 func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
 	first := channel.Position{Sequence: 2, Previous: "dlv_06eaih8afco4kfkf2nc8j8cvio"}
@@ -95,19 +95,19 @@ func TestProfiles_AreTheGoldenBytesAndHeaders(t *testing.T) {
 	}{
 		{"alert", channeltest.Alert(), everywhere, false, first, nil},
 		{"charged-personal", channeltest.Charged(), foreign, true, channel.Position{}, nil},
-		{"noticed-said", channeltest.Noticed(), []webhook.Profile{webhook.Tollgate, webhook.Transatel, webhook.Jerasoft}, false, first, said},
+		{"noticed-escaped", channeltest.Noticed(), []webhook.Profile{webhook.Tollgate, webhook.Transatel, webhook.Jerasoft}, false, first, escaped},
 		{"usage", usage, everywhere, false, channel.Position{}, nil},
 		{"activated-personal", channeltest.Activated(), foreign, true, channel.Position{}, nil},
 		{"swapped", swapped, foreign, false, channel.Position{}, nil},
 		{"swapped-personal", swapped, foreign, true, channel.Position{}, nil},
 		{"bucket", of("usage.threshold_exceeded", "account/7", aBucket()), foreign, false, channel.Position{}, nil},
 		{"package", of("package.assigned", "package/p-9", aPackage()), foreign, false, channel.Position{}, nil},
-		{"package-closed", of("package.closed", "package/p-9", aPackage()), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, said},
+		{"package-closed", of("package.closed", "package/p-9", aPackage()), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, escaped},
 		{"client", of("client.created", "client/42", &eventv1.ClientChanged{Client: aClient()}), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
 		{"client-personal", of("client.created", "client/42", &eventv1.ClientChanged{Client: aClient()}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
 		{"client-updated", of("client.updated", "client/042", changed), []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
 		{"client-updated-personal", of("client.updated", "client/42", changed), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
-		{"client-archived", of("client.archived", "client/42", changed), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, said},
+		{"client-archived", of("client.archived", "client/42", changed), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, escaped},
 		{"client-zero", of("client.balance.depleted", "client/42", &eventv1.ClientBalance{Id: "42"}), []webhook.Profile{webhook.Jerasoft}, true, channel.Position{}, nil},
 		{"custom", custom, []webhook.Profile{webhook.Jerasoft}, false, channel.Position{}, nil},
 		{"custom-personal", custom, everywhere, true, channel.Position{}, nil},

@@ -30,11 +30,11 @@ const (
 	secretMask   = secretPrefix + "****"
 )
 
-// maskedValue stands for the value of every custom header, which is a credential more often than not. It says nothing of
+// maskedValue stands for the value of every custom header, which is a credential more often than not. It shows nothing of
 // the value, since that may be short; an attempt's record shows the same.
 const maskedValue = "****"
 
-// maskedSecret is how a secret is shown: enough to tell two apart, nothing to sign with.
+// maskedSecret is how a secret is shown: enough to distinguish two, nothing to sign with.
 func maskedSecret(secret string) string { return secretMask + secret[max(0, len(secret)-4):] }
 
 func isMasked(secret string) bool { return strings.HasPrefix(secret, secretMask) }

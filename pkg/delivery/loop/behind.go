@@ -26,7 +26,7 @@ func (o *owner) waitingLimit() int {
 	return min(o.EndpointWaitingMax, o.WaitingMax-o.queue.Outstanding)
 }
 
-// exceeds reports that a delivery to an endpoint is passed over. Where the attempts say something about its deliveries from
+// exceeds reports that a delivery to an endpoint is passed over. Where the attempts hold something about its deliveries from
 // the offset on, they were references before, so they fit; if they were passed over, the attempts would have to be kept.
 func (o *owner) exceeds(e *queue.Endpoint, offset int64) bool {
 	return e.Waiting >= o.waitingLimit() && offset >= o.recovered.endpoints[e.Hash]
@@ -119,7 +119,7 @@ func (o *owner) isBehind(hash uint64, offset int64) bool {
 	return e != nil && e.Health.Behind.Is && offset >= e.Health.Behind.Offset
 }
 
-// behindRecovered reports that the attempts say something about deliveries that are not read again yet.
+// behindRecovered reports that the attempts hold something about deliveries that are not read again yet.
 func (o *owner) behindRecovered() bool {
 	return slices.ContainsFunc(o.second.behind, o.mustRead)
 }

@@ -100,7 +100,7 @@ const (
 	patience = 5 * time.Second
 )
 
-// Work processes one claimed partition until it drains; a consumer group of pkg/stream runs it. The error says why the
+// Work processes one claimed partition until it drains; a consumer group of pkg/stream runs it. The error is why the
 // partition was left; stream.ErrRejoin where another owner has it.
 func (c *Channel) Work(ctx context.Context, client *stream.Client, producer *stream.Producer, claim *stream.Claim) error {
 	l := &claimlog.ClaimLog{Client: client, Producer: producer, Claim: claim}

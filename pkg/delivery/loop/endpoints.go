@@ -188,8 +188,8 @@ func (o *owner) forgetEndpoints() {
 	}
 }
 
-// judge applies the result of an attempt to its endpoint.
-func (o *owner) judge(e *queue.Endpoint, r *result, now int64) {
+// applyResult applies the result of an attempt to its endpoint.
+func (o *owner) applyResult(e *queue.Endpoint, r *result, now int64) {
 	h := &e.Health
 	probe, wasOpen := e.Probe == r.it, h.Open
 	change := h.Apply(health.Result{

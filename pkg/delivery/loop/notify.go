@@ -135,7 +135,7 @@ func (o *owner) countExhausted(r *result, now int64) {
 // announceExhausted publishes the dead deliveries of an endpoint, at most once a minute.
 func (o *owner) announceExhausted(e *queue.Endpoint, now int64) {
 	x := &e.Health.Exhausted
-	if x.SaidAt != health.Never && now-x.SaidAt < exhaustedEvery.Milliseconds() {
+	if x.PublishedAt != health.Never && now-x.PublishedAt < exhaustedEvery.Milliseconds() {
 		return
 	}
 	last := &x.Last
@@ -145,6 +145,6 @@ func (o *owner) announceExhausted(e *queue.Endpoint, now int64) {
 		EventType: last.EventType, EventSubject: last.Subject, EventTopic: last.Topic, EventPartition: last.Partition, EventOffset: last.Offset,
 		LastStatus: int32(last.Status), LastError: last.Error,
 	}, x.First)
-	*x = health.Exhausted{SaidAt: now}
+	*x = health.Exhausted{PublishedAt: now}
 	o.touch(e, false)
 }

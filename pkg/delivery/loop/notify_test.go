@@ -72,7 +72,7 @@ func TestExhausted_IsPublishedOncePerEndpointAndMinute(t *testing.T) {
 	})
 }
 
-// Deliveries of Tollgate's own events cause none, whatever becomes of them: two endpoints that tell of each other would never
+// Deliveries of Tollgate's own events cause none, whatever becomes of them: two endpoints that report each other would never
 // come to rest.
 func TestEvents_FailuresOfSystemEventsCauseNone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -17,7 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// recovered is what the attempts say about deliveries: results that were published and not committed, or all results
+// recovered is what the attempts hold about deliveries: results that were published and not committed, or all results
 // where the store was lost.
 type recovered struct {
 	settled pages.Offsets
@@ -28,7 +28,7 @@ type recovered struct {
 	endpoints map[uint64]int64
 }
 
-// apply changes a reference to what the attempts say; false where they say it is settled. An error says that the
+// apply changes a reference to what the attempts show; false where they show it settled. An error means that the
 // attempts are of another log, whose offsets would settle deliveries that no receiver has.
 func (r *recovered) apply(ref *pages.Reference) (waits bool, err error) {
 	if ref.Offset >= r.until {

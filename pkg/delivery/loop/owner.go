@@ -38,7 +38,7 @@ type owner struct {
 	position int64
 	// last is the hash of the record before position, 0 where there is none.
 	last uint64
-	// recovered is what the attempts say, at opening, about deliveries that are not read yet.
+	// recovered is what the attempts hold, at opening, about deliveries that are not read yet.
 	recovered recovered
 
 	// readAhead holds records that were fetched and not taken yet; next is the offset after them.

@@ -199,7 +199,7 @@ func (o *owner) extra() extra {
 	return e
 }
 
-// publish makes a commit. Dead letters come first, so that no attempt says dead without a dead letter; then the
+// publish makes a commit. Dead letters come first, so that no attempt shows dead without a dead letter; then the
 // attempts, so that no delivery is settled without its attempt; then the store. It waits for Kafka and Redis. Results
 // and position of a commit never change once it was tried: one that may have succeeded is tried again unchanged.
 //

@@ -289,7 +289,7 @@ func (o *owner) settle(r result) {
 	if r.number > 0 {
 		o.localFailureOver(r.it.Endpoint)
 		if r.fault != delivery.FaultOurs {
-			o.judge(r.it.Endpoint, &r, now)
+			o.applyResult(r.it.Endpoint, &r, now)
 		}
 		if r.shows != health.Success {
 			o.Metrics.failures.WithLabelValues(r.fault.String()).Inc()

@@ -80,7 +80,7 @@ func (o *owner) writeSnapshot(entries []state.Entry, now int64) {
 		records := s.Records(o.part)
 		end := len(records) - 1
 		err := o.kafka.WriteSnapshot(ctx, records[:end]...)
-		if err == nil { // the end mark says that all others are in the log
+		if err == nil { // the end mark proves that all others are in the log
 			err = o.kafka.WriteSnapshot(ctx, records[end])
 		}
 		o.snapshots.done <- snapshotDone{offset: s.Watermark.Offset, err: err}

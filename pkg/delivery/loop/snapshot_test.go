@@ -27,7 +27,7 @@ func (sim *simulation) written() int {
 }
 
 // withSnapshot is a partition of which some deliveries are settled, one waits, and a snapshot has all of it; retention has
-// taken the attempts, so that nothing but the snapshot says what is settled.
+// taken the attempts, so that nothing but the snapshot shows what is settled.
 func withSnapshot(t *testing.T) (*simulation, *replica) {
 	sim := newSimulation(t, 1, "e1")
 	sim.answers(func(d *delivery.Delivery, _ int) (delivery.Result, time.Duration) {

@@ -18,7 +18,7 @@ import (
 type Endpoints struct {
 	command.Key
 	command.Listing
-	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not say it." placeholder:"ID"`
+	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
 	Address string `name:"config" env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 }
 

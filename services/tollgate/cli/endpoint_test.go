@@ -154,7 +154,7 @@ tenants/acme/endpoints/crm  active  suspended (failing)  2026-11-12T00:00:00Z  5
 	}
 }
 
-func TestEndpointChanges_SayWhatFollows(t *testing.T) {
+func TestEndpointChanges_PrintWhatFollows(t *testing.T) {
 	healthy := &configv1.Endpoint{Name: "tenants/acme/endpoints/crm", Health: &configv1.EndpointHealth{Waiting: 12}}
 	held := suspendedEndpoint(t)
 	held.Health.State = configv1.EndpointState_ENDPOINT_STATE_FAILING

@@ -30,7 +30,7 @@ type Attempt struct {
 	Status     int32     `json:"status,omitempty"`
 	ErrorClass string    `json:"error_class,omitempty"`
 	Error      string    `json:"error,omitempty"`
-	// Fault says whose the failure is: receiver, ours, slow, gone, throttled.
+	// Fault is whose the failure is: receiver, ours, slow, gone, throttled.
 	Fault string `json:"fault,omitempty"`
 	// RepeatedRequest: the receiver may have this attempt's request twice.
 	RepeatedRequest bool       `json:"repeated_request,omitempty"`

@@ -35,7 +35,7 @@ type Report struct {
 
 // Repeats are receipts of a delivery beyond its first.
 type Repeats struct {
-	// Attempts explain a repeat by a further attempt, or by one that says that its request was repeated.
+	// Attempts explain a repeat by a further attempt, or by one that shows that its request was repeated.
 	Attempts int `json:"by_attempts"`
 	// InFlight repeats have no attempt: what was under way when a process was killed is sent again and not recorded.
 	InFlight int `json:"in_flight"`
@@ -63,7 +63,7 @@ type Verifier struct {
 	begin      time.Time // of the export: the earliest record
 }
 
-// delivery is what the attempts say of one.
+// delivery is what the attempts hold of one.
 type delivery struct {
 	id, endpoint, previous string
 	sequence               int64

@@ -21,7 +21,7 @@ func id(n int) string {
 	return deliveries.NewID(sec(n), "t", "s", "x", fmt.Sprint(n), "n", "a", "", "e")
 }
 
-// story is a chain of ordered deliveries 1 to n to one endpoint, each settled as it says at its second.
+// story is a chain of ordered deliveries 1 to n to one endpoint, each settled as it is written at its second.
 func story(settlements ...string) []Attempt {
 	var all []Attempt
 	for i, s := range settlements {

@@ -40,7 +40,7 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	if e.Behind.Is {
 		flags |= hasBehind
 	}
-	if e.Exhausted != (Exhausted{SaidAt: Never}) {
+	if e.Exhausted != (Exhausted{PublishedAt: Never}) {
 		flags |= hasExhausted
 	}
 	w.b = append(w.b, flags, byte(e.Suspended), e.Notice, e.Probes)
@@ -64,7 +64,7 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	}
 	if flags&hasExhausted != 0 {
 		x := e.Exhausted
-		w.time(x.SaidAt)
+		w.time(x.PublishedAt)
 		w.b = binary.AppendVarint(w.b, x.Count)
 		for _, s := range [...]string{x.First, x.Last.Delivery, x.Last.Notification, x.Last.Reason, x.Last.EventType, x.Last.Subject, x.Last.Topic, x.Last.Error} {
 			w.text(s)
@@ -103,10 +103,10 @@ func Decode(b []byte, shift int64) (Endpoint, error) {
 			e.Behind.Before = binary.BigEndian.Uint64(before)
 		}
 	}
-	e.Exhausted.SaidAt = Never
+	e.Exhausted.PublishedAt = Never
 	if flags&hasExhausted != 0 {
 		x := &e.Exhausted
-		x.SaidAt, x.Count = r.time(), r.Varint()
+		x.PublishedAt, x.Count = r.time(), r.Varint()
 		for _, s := range [...]*string{&x.First, &x.Last.Delivery, &x.Last.Notification, &x.Last.Reason, &x.Last.EventType, &x.Last.Subject, &x.Last.Topic, &x.Last.Error} {
 			*s = r.Text()
 		}

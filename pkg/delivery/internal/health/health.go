@@ -131,11 +131,11 @@ type Behind struct {
 
 // Exhausted are dead deliveries of which no event was published yet.
 type Exhausted struct {
-	// SaidAt is when the last event was published.
-	SaidAt int64
-	Count  int64
-	First  string
-	Last   Last
+	// PublishedAt is when the last event was published.
+	PublishedAt int64
+	Count       int64
+	First       string
+	Last        Last
 }
 
 // Last is the last of some deliveries, and how its last attempt ended.
@@ -154,7 +154,7 @@ func New(name string, activation int64) Endpoint {
 	return Endpoint{
 		Name: name, Activation: activation,
 		FailingSince: Never, LastSuccess: Never, LastResult: Never, CountedSince: Never, NextProbe: Never, HoldUntil: Never, SuspendedSince: Never,
-		Exhausted: Exhausted{SaidAt: Never},
+		Exhausted: Exhausted{PublishedAt: Never},
 	}
 }
 
@@ -273,7 +273,7 @@ func (e *Endpoint) Rebuilt(now int64) {
 	}
 }
 
-// Empty reports that nothing is to be kept: an endpoint without a record is the same. Waits says whether deliveries
+// Empty reports that nothing is to be kept: an endpoint without a record is the same. Waits reports whether deliveries
 // wait for it.
 func (e *Endpoint) Empty(now int64, waits bool) bool {
 	return e.Failures == 0 && !e.Open && e.HoldUntil <= now && e.Suspended == NotSuspended &&

@@ -228,7 +228,7 @@ func TestRecord_IsReadAsWritten(t *testing.T) {
 			}
 		}
 		if rapid.Bool().Draw(t, "has exhausted") {
-			e.Exhausted = Exhausted{at("said"), rapid.Int64Range(1, 99).Draw(t, "count"), text.Draw(t, "x"), Last{
+			e.Exhausted = Exhausted{at("published"), rapid.Int64Range(1, 99).Draw(t, "count"), text.Draw(t, "x"), Last{
 				text.Draw(t, "delivery"), text.Draw(t, "notification"), text.Draw(t, "reason"), 9, text.Draw(t, "type"), text.Draw(t, "subject"),
 				text.Draw(t, "topic"), 7, 1 << 40, 503, text.Draw(t, "why"),
 			}}

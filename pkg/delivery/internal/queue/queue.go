@@ -212,7 +212,7 @@ func (q *Queue) Settle(it *Item, undelivered, readAhead bool, now int64) {
 // committed.
 func (q *Queue) AwaitCommit(it *Item) { it.State = BehindInOrder }
 
-// Withhold sets a taken item aside for good: it stays the head of its ordering key and is never scheduled.
+// Withhold keeps a taken item out for good: it stays the head of its ordering key and is never scheduled.
 func (q *Queue) Withhold(it *Item) { it.State = withheld }
 
 // Committed notes that an undelivered settlement of the ordering key was committed.

@@ -2,7 +2,7 @@
 // past their fence, and sets the configuration back to an older copy of its database, while deliveries are planned and their
 // receiver fails at random: errors, Retry-After, no answer, connections closed before an answer, 410. Endpoints are paused,
 // disabled, changed, and their secrets rotated. After each minute everything is mended and all that was planned is compared
-// with what the receiver got and what the attempts say.
+// with what the receiver got and what the attempts hold.
 //
 // FOR is how long it kills, SEED repeats the same choices. Standard output has the figures, standard error the progress. It
 // exits 1 without a figure where the run shows nothing, and 1 with its figures where anything was lost, doubled or out of
@@ -69,9 +69,9 @@ func soak(ctx context.Context) (err error) {
 	if err := s.round(ctx, between/4, func(_, _ context.Context) error { return nil }); err != nil {
 		return err
 	}
-	s.judge.calm = s.judge.repeats
+	s.check.calm = s.check.repeats
 	from := time.Now()
-	for left := length; left > 0 && !s.judge.wrong(); left -= between {
+	for left := length; left > 0 && !s.check.wrong(); left -= between {
 		if err := s.round(ctx, min(left, between), s.kill); err != nil {
 			return err
 		}
@@ -86,7 +86,7 @@ type run struct {
 	endpoints *endpoints
 	kills     *kills.Kills
 	setBacks  *kills.SetBacks
-	judge     *judge
+	check     *check
 }
 
 func newRun(ctx context.Context, b *bed, seed uint64) (*run, error) {
@@ -96,7 +96,7 @@ func newRun(ctx context.Context, b *bed, seed uint64) (*run, error) {
 		return nil, err
 	}
 	s.plan = newPlan(b, s.endpoints, seed)
-	s.judge = newJudge(b, s.plan)
+	s.check = newCheck(b, s.plan)
 	if s.setBacks, err = kills.NewSetBacks(ctx, b.fleet, b.config); err != nil {
 		return nil, err
 	}
@@ -129,7 +129,7 @@ func (s *run) round(ctx context.Context, length time.Duration, disturb func(ctx,
 	if err := s.bed.ready(ctx); err != nil {
 		return err
 	}
-	return s.judge.rests(ctx, s.endpoints.mend)
+	return s.check.rests(ctx, s.endpoints.mend)
 }
 
 // kill disturbs until stretch ends, and leaves everything running.
@@ -165,27 +165,27 @@ func (s *run) setBack(ctx context.Context, turn int) error {
 }
 
 func (s *run) print(ctx context.Context, took time.Duration, seed uint64) error {
-	for _, line := range s.judge.examples {
+	for _, line := range s.check.examples {
 		kills.Report("%s", line)
 	}
 	total := s.kills.Total()
 	if total == 0 {
 		return errors.New("nothing was killed: give it a longer time by FOR")
 	}
-	if s.judge.calm > 0 {
-		return fmt.Errorf("%d requests without an attempt before anything was killed", s.judge.calm)
+	if s.check.calm > 0 {
+		return fmt.Errorf("%d requests without an attempt before anything was killed", s.check.calm)
 	}
 	on, err := fleet.On(ctx, s.bed.kafka, s.bed.redis)
 	if err != nil {
 		return err
 	}
 	note := fmt.Sprintf("killed with -9: %s; the configuration was set back %d times, accepted %d times; seed %d; %d endpoints, two replicas; %s; receiver: %s; settled: %s; %d requests repeated in their attempt, %d receipts without an attempt (in flight at a kill)",
-		s.kills, s.setBacks.Times, s.setBacks.Restores, seed, endpointCount, s.endpoints, s.bed.receiver, s.judge.settlements(), s.judge.repeatedRequests, s.judge.repeats)
+		s.kills, s.setBacks.Times, s.setBacks.Restores, seed, endpointCount, s.endpoints, s.bed.receiver, s.check.settlements(), s.check.repeatedRequests, s.check.repeats)
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string
 		value int
-	}{{"lost", s.judge.lost}, {"doubled", s.judge.doubled}, {"out_of_order", s.judge.outOfOrder}} {
+	}{{"lost", s.check.lost}, {"doubled", s.check.doubled}, {"out_of_order", s.check.outOfOrder}} {
 		figures = append(figures, figure.Figure{
 			Name: "soak.webhook." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
 			Kills: &total, Events: int64(s.plan.number()), Seconds: figure.Round(took.Seconds()),

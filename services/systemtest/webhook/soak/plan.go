@@ -16,8 +16,8 @@ import (
 // planned is a delivery that stands on the topic.
 type planned struct {
 	id, endpoint, previous string
-	// lane is its ordering key; empty where it has none.
-	lane     string
+	// key is its ordering key; empty where it has none.
+	key      string
 	sequence int64
 	body     [sha256.Size]byte
 	// expires: it may end unsent.
@@ -32,14 +32,14 @@ type plan struct {
 	endpoints *endpoints
 	rand      *rand.Rand
 	count     int
-	lanes     map[string]*planned // the last of each
+	keys      map[string]*planned // the last of each
 
 	mu  sync.Mutex
 	all map[string]*planned
 }
 
 func newPlan(b *bed, e *endpoints, seed uint64) *plan {
-	return &plan{bed: b, endpoints: e, rand: rand.New(rand.NewPCG(seed, 5)), lanes: map[string]*planned{}, all: map[string]*planned{}}
+	return &plan{bed: b, endpoints: e, rand: rand.New(rand.NewPCG(seed, 5)), keys: map[string]*planned{}, all: map[string]*planned{}}
 }
 
 func (p *plan) number() int {
@@ -53,7 +53,7 @@ const (
 	tick    = 50 * time.Millisecond
 	batch   = 20
 	repeats = 40
-	lanes   = 5
+	keys    = 5
 )
 
 // run plans until stretch ends.
@@ -91,7 +91,7 @@ func (p *plan) run(ctx, stretch context.Context) error {
 }
 
 // publish waits until each is acknowledged. What was not is published again with what stands behind it, so that the order of
-// a lane holds; what stood there already is a repeat.
+// an ordering key holds; what stood there already is a repeat.
 func publish(ctx context.Context, producer *stream.Producer, records []stream.Record) error {
 	for {
 		calling, cancel := context.WithTimeout(ctx, 30*time.Second)
@@ -111,12 +111,12 @@ func (p *plan) next(topic string) (*planned, stream.Record, error) {
 	p.count++
 	now := time.Now()
 	i := p.rand.IntN(endpointCount)
-	lane := p.rand.IntN(lanes + 1)
+	key := p.rand.IntN(keys + 1)
 	one := &planned{endpoint: endpointID(i), victim: i < victims}
 	d := &delivery.Delivery{
 		Tenant: "acme", Notification: "each", NotificationVersion: 1, Action: "notify", Endpoint: endpointName(i),
 		Event: delivery.EventReference{
-			Source: "soak", ID: fmt.Sprint(p.count), Type: "usage.charged", Subject: fmt.Sprintf("4479%04d%02d", i, lane), Time: now,
+			Source: "soak", ID: fmt.Sprint(p.count), Type: "usage.charged", Subject: fmt.Sprintf("4479%04d%02d", i, key), Time: now,
 			Topic: "events.ordered",
 		},
 		ContentType: "application/json", Body: fmt.Appendf(nil, `{"number":%d,"padding":"%0*d"}`, p.count, 50+p.rand.IntN(500), 0),
@@ -125,14 +125,14 @@ func (p *plan) next(topic string) (*planned, stream.Record, error) {
 	d.ID = delivery.NewID(now, d.Tenant, d.Event.Source, d.Event.Subject, d.Event.ID, d.Notification, d.Action, "", d.Endpoint)
 	one.id, one.body = d.ID, sha256.Sum256(d.Body)
 	switch {
-	case lane < lanes:
-		one.lane = d.Endpoint + " " + d.Event.Subject
+	case key < keys:
+		one.key = d.Endpoint + " " + d.Event.Subject
 		one.sequence = 1
-		if before := p.lanes[one.lane]; before != nil {
+		if before := p.keys[one.key]; before != nil {
 			one.sequence, one.previous = before.sequence+1, before.id
 		}
 		d.Ordered, d.Sequence, d.Previous = true, one.sequence, one.previous
-		p.lanes[one.lane] = one
+		p.keys[one.key] = one
 	case p.rand.IntN(4) == 0:
 		one.expires = true
 		d.ExpiresAt = now.Add(time.Duration(1+p.rand.IntN(10)) * time.Second)

@@ -1,4 +1,4 @@
-// Command tollgate-webhook tells endpoints over HTTPS; see package webhook.
+// Command tollgate-webhook notifies endpoints over HTTPS; see package webhook.
 package main
 
 import (

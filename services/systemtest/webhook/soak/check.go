@@ -15,8 +15,8 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
-// judge compares what was planned with the receipts and the attempts. It knows nothing of pkg/delivery.
-type judge struct {
+// check compares what was planned with the receipts and the attempts. It knows nothing of pkg/delivery.
+type check struct {
 	plan *plan
 	// receipts returns those from the nth on.
 	receipts func(n int) []receipt
@@ -25,7 +25,7 @@ type judge struct {
 
 	seen   int // receipts taken over
 	states map[string]*state
-	lanes  map[string]int64 // highest sequence received first, by lane
+	keys   map[string]int64 // highest sequence received first, by ordering key
 
 	lost, doubled, outOfOrder int
 	// repeats are receipts beyond the recorded attempts, calm those before anything was killed.
@@ -42,35 +42,35 @@ type state struct {
 	dead               bool
 }
 
-func newJudge(b *bed, p *plan) *judge {
-	j := &judge{plan: p, receipts: b.receiver.since, states: map[string]*state{}, lanes: map[string]int64{}}
+func newCheck(b *bed, p *plan) *check {
+	c := &check{plan: p, receipts: b.receiver.since, states: map[string]*state{}, keys: map[string]int64{}}
 	for i := range partitions {
-		j.attempts = append(j.attempts, b.fleet.Follow("deliveries.attempts", int32(i)))
-		j.dead = append(j.dead, b.fleet.Follow("deliveries.dead", int32(i)))
+		c.attempts = append(c.attempts, b.fleet.Follow("deliveries.attempts", int32(i)))
+		c.dead = append(c.dead, b.fleet.Follow("deliveries.dead", int32(i)))
 	}
-	return j
+	return c
 }
 
-func (j *judge) wrong() bool { return j.lost+j.doubled+j.outOfOrder > 0 }
+func (c *check) wrong() bool { return c.lost+c.doubled+c.outOfOrder > 0 }
 
 // add counts a fault and keeps the first ones in words.
-func (j *judge) add(count *int, format string, args ...any) {
-	if *count++; len(j.examples) < 40 {
-		j.examples = append(j.examples, fmt.Sprintf(format, args...))
+func (c *check) add(count *int, format string, args ...any) {
+	if *count++; len(c.examples) < 40 {
+		c.examples = append(c.examples, fmt.Sprintf(format, args...))
 	}
 }
 
-func (j *judge) of(id string) *state {
-	s := j.states[id]
+func (c *check) of(id string) *state {
+	s := c.states[id]
 	if s == nil {
 		s = &state{settled: map[string]int{}}
-		j.states[id] = s
+		c.states[id] = s
 	}
 	return s
 }
 
 // rests waits until every delivery is settled, mending again where that takes long, and compares.
-func (j *judge) rests(ctx context.Context, mend func(context.Context) error) error {
+func (c *check) rests(ctx context.Context, mend func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
@@ -79,37 +79,37 @@ func (j *judge) rests(ctx context.Context, mend func(context.Context) error) err
 		}
 		again := time.Now().Add(20 * time.Second)
 		for time.Now().Before(again) {
-			if err := j.read(ctx); err != nil {
+			if err := c.read(ctx); err != nil {
 				return err
 			}
-			if len(j.waiting()) == 0 {
-				j.compare()
-				kills.Report("all settled and compared: %s; %d receipts without an attempt", j.settlements(), j.repeats)
+			if len(c.waiting()) == 0 {
+				c.compare()
+				kills.Report("all settled and compared: %s; %d receipts without an attempt", c.settlements(), c.repeats)
 				return nil
 			}
 			if !kills.Pause(ctx, 200*time.Millisecond) {
-				return j.stuck()
+				return c.stuck()
 			}
 		}
 	}
 }
 
 // stuck is what is lost where deliveries are not settled in time.
-func (j *judge) stuck() error {
-	for _, one := range j.waiting() {
-		j.add(&j.lost, "%s to %s is not settled after %s: %d receipts, %d attempts", one.id, one.endpoint, patience, j.of(one.id).receipts, j.of(one.id).attempts)
+func (c *check) stuck() error {
+	for _, one := range c.waiting() {
+		c.add(&c.lost, "%s to %s is not settled after %s: %d receipts, %d attempts", one.id, one.endpoint, patience, c.of(one.id).receipts, c.of(one.id).attempts)
 	}
-	j.compare()
+	c.compare()
 	return nil
 }
 
 // waiting are the deliveries without a settlement.
-func (j *judge) waiting() []*planned {
-	j.plan.mu.Lock()
-	defer j.plan.mu.Unlock()
+func (c *check) waiting() []*planned {
+	c.plan.mu.Lock()
+	defer c.plan.mu.Unlock()
 	var left []*planned
-	for id, one := range j.plan.all {
-		if len(j.of(id).settled) == 0 {
+	for id, one := range c.plan.all {
+		if len(c.of(id).settled) == 0 {
 			left = append(left, one)
 		}
 	}
@@ -117,36 +117,36 @@ func (j *judge) waiting() []*planned {
 }
 
 // read takes over new attempts, dead letters and receipts. Receipts come last: that of an attempt is older than its record.
-func (j *judge) read(ctx context.Context) error {
-	for _, t := range j.dead {
+func (c *check) read(ctx context.Context) error {
+	for _, t := range c.dead {
 		err := each(ctx, t, func(value []byte) error {
 			var m deliveryv1.DeadLetter
 			if err := proto.Unmarshal(value, &m); err != nil {
 				return err
 			}
-			j.of(m.GetDelivery().GetId()).dead = true
+			c.of(m.GetDelivery().GetId()).dead = true
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("read dead letters: %w", err)
 		}
 	}
-	for _, t := range j.attempts {
+	for _, t := range c.attempts {
 		err := each(ctx, t, func(value []byte) error {
 			var m deliveryv1.Attempt
 			if err := proto.Unmarshal(value, &m); err != nil {
 				return err
 			}
-			j.attempt(&m)
+			c.attempt(&m)
 			return nil
 		})
 		if err != nil {
 			return fmt.Errorf("read attempts: %w", err)
 		}
 	}
-	for _, r := range j.receipts(j.seen) {
-		j.seen++
-		j.receive(r)
+	for _, r := range c.receipts(c.seen) {
+		c.seen++
+		c.receive(r)
 	}
 	return nil
 }
@@ -165,13 +165,13 @@ func each(ctx context.Context, t *fleet.Tail, take func([]byte) error) error {
 	}
 }
 
-func (j *judge) attempt(m *deliveryv1.Attempt) {
-	s := j.of(m.GetDelivery())
+func (c *check) attempt(m *deliveryv1.Attempt) {
+	s := c.of(m.GetDelivery())
 	if m.GetNumber() > 0 {
 		s.attempts++
 		if m.GetRepeatedRequest() {
 			s.attempts++
-			j.repeatedRequests++
+			c.repeatedRequests++
 		}
 	}
 	if m.GetSettlement() != deliveryv1.Settlement_SETTLEMENT_UNSPECIFIED {
@@ -180,64 +180,64 @@ func (j *judge) attempt(m *deliveryv1.Attempt) {
 }
 
 // receive takes a receipt over, in the order of receipt.
-func (j *judge) receive(r receipt) {
-	s := j.of(r.id)
+func (c *check) receive(r receipt) {
+	s := c.of(r.id)
 	s.receipts++
 	if r.accepted {
 		s.accepted++
 	}
-	j.plan.mu.Lock()
-	one := j.plan.all[r.id]
-	j.plan.mu.Unlock()
+	c.plan.mu.Lock()
+	one := c.plan.all[r.id]
+	c.plan.mu.Unlock()
 	switch {
 	case one == nil:
 		return // compare counts it
 	case !r.signed:
-		j.add(&j.lost, "%s to %s bears no signature of a secret that its endpoint ever had", r.id, r.endpoint)
+		c.add(&c.lost, "%s to %s bears no signature of a secret that its endpoint ever had", r.id, r.endpoint)
 	case r.endpoint != one.endpoint || r.body != one.body || r.sequence != one.sequence || r.previous != one.previous:
-		j.add(&j.doubled, "%s came as something else than was planned: to %s, sequence %d", r.id, r.endpoint, r.sequence)
+		c.add(&c.doubled, "%s came as something else than was planned: to %s, sequence %d", r.id, r.endpoint, r.sequence)
 	}
-	if s.receipts > 1 || one.lane == "" {
+	if s.receipts > 1 || one.key == "" {
 		return
 	}
-	if r.sequence <= j.lanes[one.lane] {
-		j.add(&j.outOfOrder, "%s, number %d of %s, came first after number %d", r.id, r.sequence, one.lane, j.lanes[one.lane])
+	if r.sequence <= c.keys[one.key] {
+		c.add(&c.outOfOrder, "%s, number %d of %s, came first after number %d", r.id, r.sequence, one.key, c.keys[one.key])
 	}
-	j.lanes[one.lane] = max(j.lanes[one.lane], r.sequence)
+	c.keys[one.key] = max(c.keys[one.key], r.sequence)
 }
 
 // compare looks at everything while nothing happens.
-func (j *judge) compare() {
-	j.plan.mu.Lock()
-	defer j.plan.mu.Unlock()
-	j.repeats = 0
-	for id, s := range j.states {
-		one := j.plan.all[id]
+func (c *check) compare() {
+	c.plan.mu.Lock()
+	defer c.plan.mu.Unlock()
+	c.repeats = 0
+	for id, s := range c.states {
+		one := c.plan.all[id]
 		if one == nil {
-			j.add(&j.doubled, "%s was never planned", id)
+			c.add(&c.doubled, "%s was never planned", id)
 			continue
 		}
-		j.repeats += max(0, s.receipts-s.attempts)
+		c.repeats += max(0, s.receipts-s.attempts)
 		switch delivered, kinds := s.settled["delivered"] > 0, slices.Sorted(maps.Keys(s.settled)); {
 		case delivered && s.accepted == 0:
-			j.add(&j.lost, "%s to %s is recorded as delivered and was never accepted", id, one.endpoint)
+			c.add(&c.lost, "%s to %s is recorded as delivered and was never accepted", id, one.endpoint)
 		case delivered:
 		case s.settled["dead"]+s.settled["cancelled"] > 0 && !s.dead:
-			j.add(&j.lost, "%s to %s is %v and has no dead letter", id, one.endpoint, kinds)
+			c.add(&c.lost, "%s to %s is %v and has no dead letter", id, one.endpoint, kinds)
 		case s.settled["expired"] > 0 && !one.expires:
-			j.add(&j.lost, "%s to %s is expired and has no end", id, one.endpoint)
+			c.add(&c.lost, "%s to %s is expired and has no end", id, one.endpoint)
 		case s.settled["cancelled"] > 0 && !one.victim:
-			j.add(&j.lost, "%s to %s is cancelled, and its endpoint was never disabled", id, one.endpoint)
+			c.add(&c.lost, "%s to %s is cancelled, and its endpoint was never disabled", id, one.endpoint)
 		case s.settled["dead"]+s.settled["superseded"] > 0:
-			j.add(&j.lost, "%s to %s is %v: nothing waits that long here, and nothing collapses", id, one.endpoint, kinds)
+			c.add(&c.lost, "%s to %s is %v: nothing waits that long here, and nothing collapses", id, one.endpoint, kinds)
 		}
 	}
 }
 
 // settlements counts deliveries by how they ended.
-func (j *judge) settlements() string {
+func (c *check) settlements() string {
 	counts := map[string]int{}
-	for _, s := range j.states {
+	for _, s := range c.states {
 		for kind := range s.settled {
 			counts[kind]++
 		}
