@@ -96,7 +96,7 @@ func broken(err error) bool {
 	return false
 }
 
-// ConnClass says why a connection that was made failed, for protocols that are spoken on it directly. ctx is the caller's.
+// ConnClass is why a connection that was made failed, for protocols that are spoken on it directly. ctx is the caller's.
 func ConnClass(ctx context.Context, err error) Class {
 	switch {
 	case errors.Is(ctx.Err(), context.Canceled):

@@ -39,8 +39,8 @@ var (
 // maxChallenges bounds the challenges of one AUTH.
 const maxChallenges = 4
 
-// authenticate says AUTH where the profile has a user. The password goes over verified TLS, in clear only where the profile
-// says that there is no TLS.
+// authenticate sends AUTH where the profile has a user. The password goes over verified TLS, in clear only where the profile
+// asks for no TLS.
 func (c *Conn) authenticate() *Error {
 	who := c.server.Credentials
 	if who.Username == "" {
@@ -55,7 +55,7 @@ func (c *Conn) authenticate() *Error {
 		return refuse(errMechanism)
 	}
 	auth := c.auth(mechanism)
-	// The library guards PLAIN and LOGIN once more, by the same rule: allowed in clear where the profile said so.
+	// The library guards PLAIN and LOGIN once more, by the same rule: allowed in clear where the profile asks for it.
 	_, first, err := auth.Start(&mail.ServerInfo{Name: c.server.Host, TLS: c.Verified})
 	if err != nil {
 		return refuse(fmt.Errorf("begin %s: %w", mechanism, err))

@@ -132,7 +132,7 @@ func (c *Conn) answer(stage Stage, limit time.Duration, shown string) (Reply, *E
 	return r, nil
 }
 
-// parting is the failure of a write. The server may have said why before it closed.
+// parting is the failure of a write. The server may have answered why before it closed.
 func (c *Conn) parting(stage Stage, shown string, began time.Time, err error) *Error {
 	if c.caller.Err() == nil {
 		c.within(partingTimeout)
@@ -157,7 +157,7 @@ func (c *Conn) lost(stage Stage, shown string, began time.Time, err error) *Erro
 	return failed
 }
 
-// lossText says in our words how a connection was lost; the texts of net name addresses of this machine.
+// lossText is in our words how a connection was lost; the texts of net name addresses of this machine.
 func lossText(class Class, err error) error {
 	switch class {
 	case Class(outbound.ClassTimeout):

@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
-// Mode says how a connection is encrypted.
+// Mode is how a connection is encrypted.
 type Mode uint8
 
 const (
@@ -32,7 +32,7 @@ const (
 // Dialer opens connections; outbound.Dialer is one.
 type Dialer interface {
 	DialContext(ctx context.Context, network, address string) (net.Conn, error)
-	// Class says why a connection was not made.
+	// Class is why a connection was not made.
 	Class(ctx context.Context, err error, began time.Time) outbound.Class
 }
 
@@ -122,7 +122,7 @@ func (c *Conn) dial(ctx context.Context, address string) (net.Conn, error) {
 	return n, err
 }
 
-// hello says EHLO, and HELO to a server that does not know it.
+// hello sends EHLO, and HELO to a server that does not know it.
 func (c *Conn) hello() *Error {
 	c.offers = map[string]string{}
 	name := c.server.Hello
@@ -212,15 +212,15 @@ func (c *Conn) handshake(trust bool) *Error {
 	}
 	c.take(t)
 	c.Encrypted, c.Verified = true, untrusted == nil
-	said := tls.VersionName(t.ConnectionState().Version) + ", certificate verified"
+	note := tls.VersionName(t.ConnectionState().Version) + ", certificate verified"
 	if untrusted != nil {
-		said = tls.VersionName(t.ConnectionState().Version) + ", unverified: " + untrusted.Error()
+		note = tls.VersionName(t.ConnectionState().Version) + ", unverified: " + untrusted.Error()
 	}
-	c.note("TLS", said, began)
+	c.note("TLS", note, began)
 	return nil
 }
 
-// verify is what crypto/tls does by itself unless told otherwise.
+// verify is what crypto/tls does by itself unless asked otherwise.
 func verify(s tls.ConnectionState, host string, roots *x509.CertPool) error {
 	if len(s.PeerCertificates) == 0 {
 		return errors.New("the server showed no certificate")

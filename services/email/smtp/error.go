@@ -29,7 +29,7 @@ func (s Stage) String() string {
 	return [...]string{"connect", "greeting", "ehlo", "starttls", "auth", "mail", "rcpt", "data", "content", "end of data"}[s]
 }
 
-// Class says why a message was not taken. It is a closed set: a label of metrics and a field of the attempt's record. Those
+// Class is why a message was not taken. It is a closed set: a label of metrics and a field of the attempt's record. Those
 // of connections are the classes of package outbound.
 type Class string
 

@@ -26,7 +26,7 @@ const (
 	alert    = "(no handshake)"
 )
 
-// fake is a mail server on connections in memory. A test says what it answers; everything else succeeds.
+// fake is a mail server on connections in memory. A test decides what it answers; everything else succeeds.
 type fake struct {
 	t *testing.T
 	// answers are by the first word of a command, "greeting", "." for the end of data, "block" once data begins.
@@ -92,7 +92,7 @@ func (f *fake) commands() []string {
 func (f *fake) serve(conn net.Conn) {
 	defer func() { _ = conn.Close() }()
 	in := bufio.NewReader(conn)
-	say := func(word, usual string) bool {
+	answer := func(word, usual string) bool {
 		f.mu.Lock()
 		answer, ok := f.answers[word]
 		f.mu.Unlock()
@@ -132,7 +132,7 @@ func (f *fake) serve(conn net.Conn) {
 		_, err := conn.Write([]byte(answer + "\r\n"))
 		return err == nil && !strings.HasPrefix(answer, "421")
 	}
-	if !say("greeting", "220 mx.example ESMTP") {
+	if !answer("greeting", "220 mx.example ESMTP") {
 		return
 	}
 	for {
@@ -162,7 +162,7 @@ func (f *fake) serve(conn net.Conn) {
 		case "STARTTLS":
 			usual = "220 go on"
 		}
-		if !say(word, usual) || word == "QUIT" {
+		if !answer(word, usual) || word == "QUIT" {
 			return
 		}
 		if word == "STARTTLS" && usual == "220 go on" && f.answers[word] == "" {
@@ -200,7 +200,7 @@ func (f *fake) serve(conn net.Conn) {
 			f.mu.Lock()
 			f.got = append(f.got, message.String())
 			f.mu.Unlock()
-			if !say(".", "250 2.0.0 queued") {
+			if !answer(".", "250 2.0.0 queued") {
 				return
 			}
 		}

@@ -32,7 +32,7 @@ type Pool struct {
 	// kept are the keys that the configuration has; nil while nothing is known.
 	kept   map[Key]bool
 	closed bool
-	// closing are connections that say QUIT.
+	// closing are connections that send QUIT.
 	closing sync.WaitGroup
 }
 
@@ -202,7 +202,7 @@ func (p *Pool) expire(i *idler) {
 	}
 }
 
-// quit says QUIT, or drops what is broken; nobody waits for it.
+// quit sends QUIT, or drops what is broken; nobody waits for it.
 func (p *Pool) quit(c *Conn) {
 	if c.broken {
 		c.abandon()
@@ -237,7 +237,7 @@ func (p *Pool) Open() int {
 	return p.open
 }
 
-// Close closes what waits and returns once every server was told, or 5 s have passed.
+// Close closes what waits and returns once every server has its QUIT, or 5 s have passed.
 func (p *Pool) Close() {
 	p.Keep(map[Key]bool{})
 	p.mu.Lock()

@@ -65,7 +65,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			return out, fmt.Errorf("%w: %q", errReply, printable(line, 80))
 		}
 		out.Code = code
-		status, said := cutEnhanced(code, rest)
+		status, rest := cutEnhanced(code, rest)
 		if status != "" && out.Enhanced == "" {
 			out.Enhanced = status
 		}
@@ -73,7 +73,7 @@ func readReply(r *bufio.Reader) (Reply, error) {
 			if n > 1 {
 				text.WriteByte('\n')
 			}
-			text.WriteString(printable(said, maxReplyKept-text.Len()))
+			text.WriteString(printable(rest, maxReplyKept-text.Len()))
 		}
 		if !more {
 			out.Text = text.String()

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-func TestSend_SaysWhatTheServerCanTake(t *testing.T) {
+func TestSend_SendsWhatTheServerCanTake(t *testing.T) {
 	for name, c := range map[string]struct {
 		offers   []string
 		envelope Envelope

@@ -30,25 +30,25 @@ func TestTLS_ByMode(t *testing.T) {
 		encrypted, verified bool
 		dialled             int
 	}{
-		"required, with a certificate that is trusted":     {mode: Required, offers: []string{"STARTTLS"}, trusts: true, encrypted: true, verified: true, dialled: 1},
-		"required, of another name":                        {mode: Required, host: "mx.other.example", offers: []string{"STARTTLS"}, trusts: true, stage: StageTLS, class: ClassTLS, dialled: 1},
-		"required, of an authority that is not trusted":    {mode: Required, offers: []string{"STARTTLS"}, stage: StageTLS, class: ClassTLS, dialled: 1},
-		"required, and not offered":                        {mode: Required, stage: StageTLS, class: ClassTLS, dialled: 1},
-		"required, and refused":                            {mode: Required, offers: []string{"STARTTLS"}, starttls: "454 4.7.0 not now", stage: StageTLS, class: ClassTLS, dialled: 1},
-		"required, and no handshake":                       {mode: Required, offers: []string{"STARTTLS"}, shake: alert, stage: StageTLS, class: ClassTLS, dialled: 1},
-		"required, and bytes in clear behind the answer":   {mode: Required, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
-		"opportunistic, with a trusted certificate":        {mode: Opportunistic, offers: []string{"STARTTLS"}, trusts: true, encrypted: true, verified: true, dialled: 1},
-		"opportunistic, of another name":                   {mode: Opportunistic, host: "mx.other.example", offers: []string{"STARTTLS"}, trusts: true, encrypted: true, dialled: 1},
-		"opportunistic, not trusted":                       {mode: Opportunistic, offers: []string{"STARTTLS"}, encrypted: true, dialled: 1},
-		"opportunistic, not offered":                       {mode: Opportunistic, dialled: 1},
-		"opportunistic, refused":                           {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "454 4.7.0 not now", dialled: 1},
-		"opportunistic, and no handshake":                  {mode: Opportunistic, offers: []string{"STARTTLS"}, shake: alert, dialled: 2},
-		"opportunistic, bytes in clear behind the answer":  {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
-		"opportunistic with a user, trusted":               {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", trusts: true, encrypted: true, verified: true, dialled: 1},
-		"opportunistic with a user, not trusted":           {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", encrypted: true, stage: StageAuth, class: ClassAuth, dialled: 1},
-		"opportunistic with a user, AUTH asked in clear":   {mode: Opportunistic, offers: []string{"AUTH PLAIN"}, user: "ana", stage: StageAuth, class: ClassAuth, dialled: 1},
-		"none with a user goes in clear, since it is said": {mode: None, offers: []string{"AUTH PLAIN"}, user: "ana", dialled: 1},
-		"none, though offered":                             {mode: None, offers: []string{"STARTTLS"}, dialled: 1},
+		"required, with a certificate that is trusted":      {mode: Required, offers: []string{"STARTTLS"}, trusts: true, encrypted: true, verified: true, dialled: 1},
+		"required, of another name":                         {mode: Required, host: "mx.other.example", offers: []string{"STARTTLS"}, trusts: true, stage: StageTLS, class: ClassTLS, dialled: 1},
+		"required, of an authority that is not trusted":     {mode: Required, offers: []string{"STARTTLS"}, stage: StageTLS, class: ClassTLS, dialled: 1},
+		"required, and not offered":                         {mode: Required, stage: StageTLS, class: ClassTLS, dialled: 1},
+		"required, and refused":                             {mode: Required, offers: []string{"STARTTLS"}, starttls: "454 4.7.0 not now", stage: StageTLS, class: ClassTLS, dialled: 1},
+		"required, and no handshake":                        {mode: Required, offers: []string{"STARTTLS"}, shake: alert, stage: StageTLS, class: ClassTLS, dialled: 1},
+		"required, and bytes in clear behind the answer":    {mode: Required, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
+		"opportunistic, with a trusted certificate":         {mode: Opportunistic, offers: []string{"STARTTLS"}, trusts: true, encrypted: true, verified: true, dialled: 1},
+		"opportunistic, of another name":                    {mode: Opportunistic, host: "mx.other.example", offers: []string{"STARTTLS"}, trusts: true, encrypted: true, dialled: 1},
+		"opportunistic, not trusted":                        {mode: Opportunistic, offers: []string{"STARTTLS"}, encrypted: true, dialled: 1},
+		"opportunistic, not offered":                        {mode: Opportunistic, dialled: 1},
+		"opportunistic, refused":                            {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "454 4.7.0 not now", dialled: 1},
+		"opportunistic, and no handshake":                   {mode: Opportunistic, offers: []string{"STARTTLS"}, shake: alert, dialled: 2},
+		"opportunistic, bytes in clear behind the answer":   {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
+		"opportunistic with a user, trusted":                {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", trusts: true, encrypted: true, verified: true, dialled: 1},
+		"opportunistic with a user, not trusted":            {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", encrypted: true, stage: StageAuth, class: ClassAuth, dialled: 1},
+		"opportunistic with a user, AUTH asked in clear":    {mode: Opportunistic, offers: []string{"AUTH PLAIN"}, user: "ana", stage: StageAuth, class: ClassAuth, dialled: 1},
+		"none with a user goes in clear, since it is asked": {mode: None, offers: []string{"AUTH PLAIN"}, user: "ana", dialled: 1},
+		"none, though offered":                              {mode: None, offers: []string{"STARTTLS"}, dialled: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t, c.offers...)
@@ -88,9 +88,9 @@ func TestTLS_ByMode(t *testing.T) {
 				if strings.Contains(shown, "hush-hush") || strings.Contains(shown, base64.StdEncoding.EncodeToString([]byte("\x00ana\x00hush-hush"))) {
 					t.Errorf("the steps show the password:\n%s", shown)
 				}
-				said := slices.ContainsFunc(f.commands(), func(s string) bool { return strings.HasPrefix(s, "AUTH") })
-				if said != (c.user != "" && c.class == "") {
-					t.Errorf("AUTH was said: %t; the server got %q", said, f.commands())
+				asked := slices.ContainsFunc(f.commands(), func(s string) bool { return strings.HasPrefix(s, "AUTH") })
+				if asked != (c.user != "" && c.class == "") {
+					t.Errorf("AUTH was sent: %t; the server got %q", asked, f.commands())
 				}
 				p.Close()
 				close(f.end)
