@@ -23,7 +23,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Fault says whose an attempt's failure is.
+// Fault is whose an attempt's failure is.
 type Fault int32
 
 const (
@@ -171,10 +171,10 @@ type Delivery struct {
 	// limits, and the record's key.
 	Endpoint string          `protobuf:"bytes,7,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	Event    *EventReference `protobuf:"bytes,8,opt,name=event,proto3" json:"event,omitempty"`
-	// Kept in order with the others of its lane: endpoint, recipient, topic and
-	// subject.
+	// Kept in order with the others of its ordering key: endpoint, recipient,
+	// topic and subject.
 	Ordered bool `protobuf:"varint,9,opt,name=ordered,proto3" json:"ordered,omitempty"`
-	// Place in the lane, from 1; and the id of the delivery before, if any.
+	// Place in that order, from 1; and the id of the delivery before, if any.
 	Sequence    int64  `protobuf:"varint,10,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Previous    string `protobuf:"bytes,11,opt,name=previous,proto3" json:"previous,omitempty"`
 	ContentType string `protobuf:"bytes,12,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
@@ -377,7 +377,7 @@ func (x *Delivery) GetRecipient() string {
 	return ""
 }
 
-// EventReference says which event a delivery tells of, and where it stands.
+// EventReference is the event a delivery is about, and where it stands.
 type EventReference struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Source  string                 `protobuf:"bytes,1,opt,name=source,proto3" json:"source,omitempty"`
@@ -550,7 +550,7 @@ type Attempt struct {
 	// HTTP status, or the reply code of SMTP (RFC 5321); 0 where there was none.
 	Status int32 `protobuf:"varint,11,opt,name=status,proto3" json:"status,omitempty"`
 	// Why there was no answer: dns, connect, tls, timeout, reset, protocol,
-	// refused_address, request, auth (no access token), or as the channel says. What was ours (no file descriptor,
+	// refused_address, request, auth (no access token), or a class of the channel. What was ours (no file descriptor,
 	// no port, no name server) is no attempt and has no record. Empty where there was one.
 	ErrorClass string `protobuf:"bytes,12,opt,name=error_class,json=errorClass,proto3" json:"error_class,omitempty"`
 	// The error in words, secrets masked.
