@@ -2,7 +2,10 @@ package delivery
 
 import (
 	"context"
+	"sync"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 )
@@ -35,11 +38,29 @@ type Target interface {
 // Targets are all active targets of one revision of the configuration. Deliveries to other endpoints are cancelled.
 type Targets struct {
 	Revision int64
-	// ByName holds them by resource name; it is not changed once it is published.
+	// ByName holds them by resource name; it is not changed once it is published. A target that is the same (by ==) as in the
+	// revision before did not change.
 	ByName map[string]Target
 	// Disabled are endpoints that exist and are not active; they only change the reason of a settlement.
 	Disabled map[string]bool
+
+	once   sync.Once
+	byHash map[uint64]string
 }
+
+// NameOf is the name of the active target with an EndpointHash, empty where there is none.
+func (t *Targets) NameOf(hash uint64) string {
+	t.once.Do(func() { // by the partitions that have references whose bodies were not read yet
+		t.byHash = make(map[uint64]string, len(t.ByName))
+		for name := range t.ByName {
+			t.byHash[EndpointHash(name)] = name
+		}
+	})
+	return t.byHash[hash]
+}
+
+// EndpointHash stands for an endpoint before its name is read: 64 bits, so that no two of a partition share one.
+func EndpointHash(name string) uint64 { return xxhash.Sum64String(name) }
 
 // Directory is the configuration as a channel follows it.
 type Directory interface {

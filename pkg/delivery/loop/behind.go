@@ -29,7 +29,7 @@ func (o *owner) waitingLimit() int {
 // exceeds reports that a delivery to an endpoint is passed over. Where the attempts hold something about its deliveries from
 // the offset on, they were references before, so they fit; if they were passed over, the attempts would have to be kept.
 func (o *owner) exceeds(e *queue.Endpoint, offset int64) bool {
-	return e.Waiting >= o.waitingLimit() && offset >= o.recovered.endpoints[e.Hash]
+	return e.Waiting >= o.waitingLimit() && offset >= o.recovered.Endpoints[e.Hash]
 }
 
 // passedOver passes over a record where its endpoint is behind.
@@ -127,7 +127,7 @@ func (o *owner) behindRecovered() bool {
 // mustRead reports that an endpoint is read for whether it has room or not: its references before the opening have to be
 // found again.
 func (o *owner) mustRead(e *queue.Endpoint) bool {
-	return e.Health.Behind.Offset < o.recovered.endpoints[e.Hash]
+	return e.Health.Behind.Offset < o.recovered.Endpoints[e.Hash]
 }
 
 // hasRoom reports that an endpoint that is behind is read for. It begins when half of what it may have is free, so that the
@@ -149,7 +149,7 @@ func (o *owner) hasRoom(e *queue.Endpoint, now int64) bool {
 // takes reports whether a delivery that is read again is taken; where it is not, nothing after it is.
 func (o *owner) takes(e *queue.Endpoint, d *delivery.Delivery, now int64) bool {
 	switch {
-	case d.Offset < o.recovered.endpoints[e.Hash]:
+	case d.Offset < o.recovered.Endpoints[e.Hash]:
 		return true
 	case e.Waiting >= o.waitingLimit():
 		return false

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/state"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -33,7 +34,11 @@ func (sim *simulation) kept(t *testing.T) (references int, behind map[string]hea
 		}
 		for i, key := range keys {
 			if !strings.HasPrefix(key, recordPrefix) {
-				references += len(values[i]) / 45
+				stored, err := pages.New(nil).Load(nil, values[i])
+				if err != nil {
+					t.Fatal(err)
+				}
+				references += len(stored)
 				continue
 			}
 			e, err := health.Decode(values[i], 0)

@@ -48,9 +48,9 @@ func (o *owner) readBodies(now int64) {
 		return
 	}
 	o.reading = true
-	slices.SortFunc(o.awaitingBody, func(a, b *queue.Item) int { return cmp.Compare(a.Ref.Offset, b.Ref.Offset) })
-	i := slices.IndexFunc(o.awaitingBody, func(it *queue.Item) bool { return it.Ref.Offset >= o.readFrom })
-	r := readBack{from: o.awaitingBody[max(i, 0)].Ref.Offset}
+	slices.SortFunc(o.awaitingBody, func(a, b *queue.Item) int { return cmp.Compare(a.Offset(), b.Offset()) })
+	i := slices.IndexFunc(o.awaitingBody, func(it *queue.Item) bool { return it.Offset() >= o.readFrom })
+	r := readBack{from: o.awaitingBody[max(i, 0)].Offset()}
 	o.workers.Go(func() {
 		r.batch, r.err = o.kafka.FetchFrom(o.send, o.Topic, o.part.Number, r.from, bodyBytes)
 		o.readBack <- r
@@ -93,38 +93,32 @@ func (o *owner) bodiesRead(r readBack) {
 	wanted := make(map[int64]*queue.Item, len(o.awaitingBody))
 	read := make([]*queue.Item, 0, len(o.awaitingBody))
 	o.awaitingBody = slices.DeleteFunc(o.awaitingBody, func(it *queue.Item) bool {
-		wanted[it.Ref.Offset] = it
-		if it.Ref.Offset < r.from || it.Ref.Offset >= next {
+		wanted[it.Offset()] = it
+		if it.Offset() < r.from || it.Offset() >= next {
 			return false
 		}
 		read = append(read, it)
 		return true
 	})
-	others := map[*queue.Item]*delivery.Delivery{}
+	found := make(map[*queue.Item]*delivery.Delivery, len(read))
 	for _, rec := range r.batch.Records {
 		if it, ok := wanted[rec.Offset]; ok {
-			d := decodeKept(rec)
-			if d != nil && !queue.IsOf(&it.Ref, d) {
-				others[it] = d
-				continue
-			}
-			it.Delivery = d
-		} else if it, ok := o.bodiless[rec.Offset]; ok && (it.State == queue.ForSlot || it.State == queue.BehindInOrder) && o.room(it, int64(len(rec.Value))) {
+			found[it] = decodeKept(rec)
+		} else if it := o.queue.Wants(rec.Offset); it != nil && o.queue.Room(it, int64(len(rec.Value))) {
 			// A neighbour that is sent soon: without this it would be fetched again with the same records.
-			if d := decodeKept(rec); d != nil && queue.IsOf(&it.Ref, d) {
-				it.Delivery = d
-				o.keepBody(it)
+			if d := decodeKept(rec); d != nil && o.queue.IsOf(it, d) {
+				o.queue.Keep(it, d)
 			}
 		}
 	}
 	for _, it := range read {
-		switch d, other := others[it]; {
-		case it.Delivery != nil:
-			o.begin(it, now)
-		case other:
+		switch d := found[it]; {
+		case d == nil:
+			o.lost(it, start)
+		case !o.queue.IsOf(it, d):
 			o.mismatch(it, d)
 		default:
-			o.lost(it, start)
+			o.begin(it, d, now)
 		}
 	}
 }
@@ -147,8 +141,8 @@ func (o *owner) lost(it *queue.Item, start int64) {
 	}
 	o.gone++
 	err := fmt.Errorf("%d deliveries have left the log before they were settled, the last at offset %d; the log begins at %d",
-		o.gone, it.Ref.Offset, start)
-	o.kafka.Incident(IncidentGone, it.Ref.Offset, err)
+		o.gone, it.Offset(), start)
+	o.kafka.Incident(IncidentGone, it.Offset(), err)
 	o.condition("gone", err)
 }
 
@@ -161,8 +155,8 @@ func (o *owner) mismatch(it *queue.Item, d *delivery.Delivery) {
 	}
 	o.mismatched++
 	err := fmt.Errorf("%d deliveries in the log differ from those in the store: the last, at offset %d, is %s to %s; none of them is sent. Restore the log or the store so that both belong together, or accept the loss by one start with deliveries.accept_lost_deliveries",
-		o.mismatched, it.Ref.Offset, d.ID, d.Endpoint)
-	o.kafka.Incident(IncidentMismatch, it.Ref.Offset, err)
+		o.mismatched, it.Offset(), d.ID, d.Endpoint)
+	o.kafka.Incident(IncidentMismatch, it.Offset(), err)
 	o.condition("mismatch", err)
 }
 
@@ -171,7 +165,7 @@ func (o *owner) mismatch(it *queue.Item, d *delivery.Delivery) {
 func (o *owner) acceptedOrWithheld(it *queue.Item) bool {
 	o.unhold(it)
 	if o.AcceptLostDeliveries {
-		lost := &delivery.Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.Ref.Offset}
+		lost := &delivery.Delivery{Topic: o.Topic, Partition: o.part.Number, Offset: it.Offset()}
 		res := o.withoutAttempt(it, lost, delivery.Decision{Settlement: delivery.Dead, Reason: "gone"})
 		res.dead = nil // its body is lost, so there is no dead letter
 		o.settle(res)
@@ -186,45 +180,7 @@ func (o *owner) acceptedOrWithheld(it *queue.Item) bool {
 func (o *owner) releaseAwaitingBody() {
 	now := o.now()
 	for _, it := range o.awaitingBody {
-		o.giveBack(it, now)
-		o.queue.Later(it, max(it.Due, now), now)
+		o.putBack(it, nil, max(it.Due(), now), now)
 	}
 	o.awaitingBody = nil
 }
-
-// keepBody keeps the body of a delivery that waits for its turn, or drops it where memory is short or its endpoint is
-// stopped; a dropped body is fetched again.
-func (o *owner) keepBody(it *queue.Item) {
-	if it.State == queue.Taken || it.State == queue.Settled || it.Kept > 0 {
-		return
-	}
-	if it.Delivery == nil || it.State == queue.UntilDue || it.Endpoint.Stopped() || !o.room(it, sizeOf(it.Delivery)) {
-		it.Delivery = nil
-		o.bodiless[it.Ref.Offset] = it
-		return
-	}
-	delete(o.bodiless, it.Ref.Offset)
-	it.Kept = sizeOf(it.Delivery)
-	o.bodies += it.Kept
-	it.Endpoint.Bodies += it.Kept
-}
-
-// room reports whether a body fits: one endpoint may use a quarter of the memory, so that a silent endpoint leaves the
-// rest to the others.
-func (o *owner) room(it *queue.Item, size int64) bool {
-	return o.bodies+size <= maxBodies && it.Endpoint.Bodies+size <= maxBodies/4
-}
-
-// takeBody stops counting the body of a delivery that has a slot now.
-func (o *owner) takeBody(it *queue.Item) {
-	if it.Kept == 0 {
-		delete(o.bodiless, it.Ref.Offset)
-		return
-	}
-	o.bodies -= it.Kept
-	it.Endpoint.Bodies -= it.Kept
-	it.Kept = 0
-}
-
-// sizeOf estimates the memory that a delivery takes, in bytes.
-func sizeOf(d *delivery.Delivery) int64 { return int64(len(d.Body)) + 1024 }

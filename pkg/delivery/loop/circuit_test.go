@@ -451,3 +451,51 @@ func TestOrder_AHeadWhoseAttemptsWereBroughtForwardIsNotGivenUpAfterAKill(t *tes
 		r.drain()
 	})
 }
+
+// The start of ordering_key_horizon is the first attempt, also for an owner that did not make it: not the planning, and not an
+// estimate from the number of attempts, which changes of the endpoint bring forward.
+func TestOrder_HorizonBeginsWithTheFirstAttemptWhoeverMadeIt(t *testing.T) {
+	for name, lost := range map[string]bool{"references": false, "the store lost": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sim := newSimulation(t, 1, "e1")
+				sim.replies(func(d *delivery.Delivery, _ int) reply {
+					if d.Event.Subject == "bad" {
+						return reply{status: 500, takes: time.Millisecond}
+					}
+					return reply{status: 200, takes: time.Millisecond}
+				})
+				sim.plan(newDelivery("e1", "bad", "head"))
+				time.Sleep(2 * time.Hour) // nobody owns the partition
+				first := time.Now()
+				r := sim.start(func(c *Channel) { c.SnapshotEvery = 0 })
+				for i := range 5 {
+					time.Sleep(20 * time.Second)
+					sim.change("e1", func(t *target) { t.print++ })
+					sim.plan(newDelivery("e1", "good", fmt.Sprint(i)))
+				}
+				time.Sleep(2 * time.Second)
+				r.drain()
+				if lost {
+					sim.store.Restore(empty())
+				}
+				r = sim.start(func(c *Channel) { c.SnapshotEvery = 0 })
+				sim.plan(newDelivery("e1", "good", "after"))
+				time.Sleep(3 * time.Hour)
+				r.drain()
+				var dead *deliveryv1.Attempt
+				for _, a := range sim.attempts() {
+					if a.Settlement == deliveryv1.Settlement_SETTLEMENT_DEAD {
+						dead = a
+					}
+				}
+				if dead == nil || dead.Reason != "ordering_key_horizon" {
+					t.Fatalf("given up: %v", dead)
+				}
+				if after := dead.Started.AsTime().Sub(first); after < time.Hour || after > time.Hour+5*time.Second {
+					t.Errorf("attempt %d gave it up %s after the first", dead.Number, after)
+				}
+			})
+		})
+	}
+}

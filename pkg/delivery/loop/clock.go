@@ -7,6 +7,8 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 )
 
@@ -36,6 +38,14 @@ func (o *owner) at(wall int64) int64 {
 	return o.now() + min(wall-o.wall(), delivery.Steps[len(delivery.Steps)-1].Milliseconds())
 }
 
+// firstOf is when the first attempt of a reference began, as far as it is known.
+func (o *owner) firstOf(r *pages.Reference) int64 {
+	if r.First == 0 {
+		return health.Never
+	}
+	return int64(r.First)*1000 - o.drift
+}
+
 // checkClock notices that the loop paused since its last turn, and that the wall clock was set.
 func (o *owner) checkClock(now int64) {
 	o.checkPause(now)
@@ -45,7 +55,7 @@ func (o *owner) checkClock(now int64) {
 		if o.drift != 0 {
 			o.log.Warn("wall clock was set", zap.Duration("by", time.Duration(by)*time.Millisecond))
 			// Deliveries that wait for a time of day are looked at again; waits after failures are intervals.
-			o.queue.MakeDue(now, func(it *queue.Item) bool { return it.Attempts == 0 && !it.Held })
+			o.queue.MakeDue(now, func(it *queue.Item) bool { return it.Attempts == 0 && !it.Held() })
 		}
 		o.drift = drift
 	}

@@ -2,6 +2,7 @@ package loop
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -9,15 +10,10 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 )
-
-// named is a target and its name.
-type named struct {
-	name string
-	to   delivery.Target
-}
 
 // follow applies the newest configuration.
 func (o *owner) follow() {
@@ -27,37 +23,65 @@ func (o *owner) follow() {
 		return
 	}
 	o.condition("configuration", nil)
-	o.byHash = make(map[uint64]named, len(o.targets.ByName))
-	for name, t := range o.targets.ByName {
-		o.byHash[queue.EndpointHash(name)] = named{name, t}
-	}
 	now := o.now()
-	renewed, inactive := map[*queue.Endpoint]bool{}, map[*queue.Endpoint]bool{}
-	o.scheduled = o.scheduled[:0]
+	renewed, ended := map[*queue.Endpoint]bool{}, map[*queue.Endpoint]bool{}
 	for _, e := range o.queue.Endpoints {
-		renewed[e] = o.configure(e, now)
-		inactive[e] = e.Target == nil
+		switch o.configure(e, now) {
+		case becameInactive:
+			ended[e] = true
+		case mayNowSucceed:
+			renewed[e] = true
+		}
 	}
-	o.queue.MakeDue(now, func(it *queue.Item) bool {
-		// A delivery with a NotBefore still waits for it.
-		return it.Held && it.HeldFor <= o.targets.Revision || inactive[it.Endpoint] || renewed[it.Endpoint] && it.Attempts > 0
-	})
+	if len(renewed)+len(ended)+o.holding > 0 {
+		o.queue.MakeDue(now, func(it *queue.Item) bool {
+			// A delivery with a NotBefore still waits for it.
+			e := o.queue.Of(it)
+			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && it.Attempts > 0
+		})
+	}
 	o.forgetEndpoints()
 }
 
-// configure applies the configuration to an endpoint; true where it changed so that what failed may succeed now.
-func (o *owner) configure(e *queue.Endpoint, now int64) (renewed bool) {
-	t, active := o.byHash[e.Hash]
-	if !active {
-		e.Target, e.Paused, e.ClosedUntil = nil, false, 0
+// changeOf is what a configuration changed of an endpoint.
+type changeOf uint8
+
+const (
+	nothingElse changeOf = iota
+	// becameInactive: what waits for it is decided without a request. mayNowSucceed: what failed is tried again.
+	becameInactive
+	mayNowSucceed
+)
+
+// target is the configuration of an endpoint, nil where it is not active.
+func (o *owner) target(e *queue.Endpoint) (name string, to delivery.Target) {
+	if name = e.Name; name == "" {
+		name = o.targets.NameOf(e.Hash)
+	}
+	return name, o.targets.ByName[name]
+}
+
+// configure applies the configuration to an endpoint.
+func (o *owner) configure(e *queue.Endpoint, now int64) changeOf {
+	name, to := o.target(e)
+	if to == nil {
+		if e.Configured && e.Target == nil {
+			return nothingElse
+		}
+		e.Configured, e.Target, e.Paused, e.ClosedUntil = true, nil, false, 0
 		o.release(e)
 		o.queue.List(e, now)
-		return false
+		return becameInactive
 	}
-	o.queue.Identify(e, t.name, tenantOf(t.name, e))
+	if e.Target == to && e.Health.Activation == to.Activation() {
+		return nothingElse
+	}
+	o.queue.Identify(e, name, tenantOf(name, e))
+	renewed := false
+	e.Configured = true
 	h := &e.Health
-	e.Target, e.Limit = t.to, max(1, t.to.Concurrency())
-	if print := t.to.Fingerprint(); h.Fingerprint != print {
+	e.Target, e.Limit = to, max(1, to.Concurrency())
+	if print := to.Fingerprint(); h.Fingerprint != print {
 		renewed = h.Fingerprint != 0
 		h.Fingerprint = print
 	}
@@ -68,13 +92,17 @@ func (o *owner) configure(e *queue.Endpoint, now int64) (renewed bool) {
 		o.release(e)
 		o.touch(e, true)
 	}
-	renewed = o.activate(e, t.to.Activation(), now) || renewed
-	e.Paused = t.to.Paused()
-	if t.to.Schedule() != nil {
+	renewed = o.activate(e, to.Activation(), now) || renewed
+	e.Paused = to.Paused()
+	if to.Schedule() != nil && !e.Scheduled {
+		e.Scheduled = true
 		o.scheduled = append(o.scheduled, e)
 	}
 	o.applyStops(e, now)
-	return renewed
+	if renewed {
+		return mayNowSucceed
+	}
+	return nothingElse
 }
 
 // tenantOf is the tenant of an endpoint whose name has one; before the body of a delivery is read, others have their own.
@@ -140,11 +168,14 @@ func (o *owner) applyStops(e *queue.Endpoint, now int64) {
 
 // tendEndpoints applies the schedules that open or close, and reports numbers that changed.
 func (o *owner) tendEndpoints(now int64) {
-	for _, e := range o.scheduled {
-		if e.Target != nil && e.ScheduleAt <= now {
+	o.scheduled = slices.DeleteFunc(o.scheduled, func(e *queue.Endpoint) bool {
+		if e.Target == nil || e.Target.Schedule() == nil {
+			e.Scheduled = false
+		} else if e.ScheduleAt <= now {
 			o.applyStops(e, now)
 		}
-	}
+		return !e.Scheduled
+	})
 	if now-o.tended < idle.Milliseconds() {
 		return
 	}
@@ -175,16 +206,14 @@ func (o *owner) forgetEndpoints() {
 	if !o.Directory.Current(o.targets.Revision) {
 		return
 	}
-	for hash, e := range o.queue.Endpoints {
-		if e.Target != nil || e.Waiting > 0 || e.Taken > 0 || e.Listed || e.Health.Behind.Is {
+	for _, e := range o.queue.Endpoints {
+		if e.Target != nil || e.Health.Behind.Is || !o.queue.Forget(e) {
 			continue
 		}
 		e.Health = health.New(e.Name, 0)
 		if e.Record != queue.NoRecord {
 			o.touch(e, false)
 		}
-		o.queue.Sleep(e, queue.Forever)
-		delete(o.queue.Endpoints, hash)
 	}
 }
 
@@ -247,18 +276,18 @@ func (o *owner) takeGrants(now int64) {
 
 // circumstancesOf are those of an attempt that begins.
 func (o *owner) circumstancesOf(it *queue.Item, d *delivery.Delivery, now int64) delivery.Circumstances {
-	c := delivery.Circumstances{MaxAge: o.MaxAge, Aged: time.UnixMilli(o.aged(now)), Schedule: it.Endpoint.Target.Schedule()}
-	if it.Since == health.Never {
-		it.Since = now
-		for n := range int(it.Attempts) { // before this opening: since then at least its waits passed
-			it.Since -= delivery.Wait(d.ID, n+1).Milliseconds()
-		}
-		// Changes of the endpoint may have brought attempts forward: the first was not before it was planned.
-		it.Since = max(it.Since, delivery.Begins(d).UnixMilli()-o.drift)
+	c := delivery.Circumstances{MaxAge: o.MaxAge, Aged: time.UnixMilli(o.aged(now)), Schedule: o.queue.Of(it).Target.Schedule()}
+	first := it.First()
+	if first == health.Never {
+		first = now
 	}
-	stops := it.Endpoint.Health.Stops
+	// One that another clock stamped was not before its delivery was planned.
+	first = max(first, delivery.Begins(d).UnixMilli()-o.drift)
+	it.SetFirst(first)
+	e := o.queue.Of(it)
+	stops := e.Health.Stops
 	ms := func(n int64) time.Duration { return time.Duration(n) * time.Millisecond }
-	c.Tried = ms(now - it.Since - stops.Within(it.Since, now))
+	c.Tried = ms(now - first - stops.Within(first, now))
 	c.Stopped = ms(stops.Within(delivery.Begins(d).UnixMilli()-o.drift, now))
 	return c
 }
@@ -269,7 +298,7 @@ func (o *owner) withdrawn(it *queue.Item, d *delivery.Delivery) delivery.Decisio
 	if v := delivery.Outdated(d, o.Clock(), time.UnixMilli(o.aged(o.now())), o.MaxAge); v.Settlement != delivery.Unsettled {
 		return v
 	}
-	if newest := it.Endpoint.Newest[it.Ref.Collapse]; it.Ref.Collapse != 0 && newest != it && newest != nil && newest.Ref.Offset > it.Ref.Offset {
+	if o.queue.Replaced(it) {
 		return delivery.Decision{Settlement: delivery.Superseded, Reason: "collapsed"}
 	}
 	return delivery.Decision{}
@@ -278,5 +307,6 @@ func (o *owner) withdrawn(it *queue.Item, d *delivery.Delivery) delivery.Decisio
 // beginQueue gives the owner an empty queue.
 func (o *owner) beginQueue() {
 	o.queue = queue.New()
+	o.pages = pages.New(func(number int32) pages.Reference { return o.queue.Reference(number, o.drift) })
 	o.queue.Claim, o.queue.Unclaim, o.queue.Born = o.claimSlot, o.returnSlot, o.born
 }

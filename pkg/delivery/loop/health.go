@@ -18,7 +18,7 @@ func (o *owner) condition(name string, err error) {
 		o.conditions[name] = err
 	}
 	all := make([]error, 0, len(o.conditions))
-	for _, name := range [...]string{"opening", "recovering", "configuration", "held", "local", "position", "bodies", "gone", "mismatch", "behind", "unrecorded", "record"} {
+	for _, name := range [...]string{"opening", "window", "recovering", "configuration", "held", "local", "position", "bodies", "gone", "mismatch", "behind", "unrecorded", "record"} {
 		if err, ok := o.conditions[name]; ok {
 			all = append(all, err)
 		}
@@ -47,7 +47,7 @@ func (o *owner) observe(now int64) {
 			o.condition("unrecorded", nil)
 		}
 	}
-	for o.held.N > 0 && !o.held.First().current() {
+	for o.held.N > 0 && !o.current(o.held.First()) {
 		o.held.Pop()
 	}
 	if o.held.N > 0 && now-o.held.First().since >= patience.Milliseconds() {

@@ -111,7 +111,7 @@ func (o *owner) announceReactivated(e *queue.Endpoint, was health.Reason) {
 
 // countExhausted counts a dead delivery, and publishes it unless another was published a moment before.
 func (o *owner) countExhausted(r *result, now int64) {
-	d, e := r.d, r.it.Endpoint
+	d, e := r.d, o.queue.Of(r.it)
 	if o.Events == "" || isSystem(d.Event.Type) || e.Name == "" {
 		return
 	}

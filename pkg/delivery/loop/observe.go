@@ -80,16 +80,11 @@ func (o *owner) unobserve() {
 
 // oldestAge is since when the delivery with the lowest offset could have been sent, as its reference shows.
 func (o *owner) oldestAge() time.Duration {
-	lowest := -1
-	for i := range o.pages.Refs {
-		if offset := o.pages.Refs[i].Offset; offset >= 0 && (lowest < 0 || offset < o.pages.Refs[lowest].Offset) {
-			lowest = i
-		}
-	}
-	if lowest < 0 {
+	it := o.queue.Oldest()
+	if it == nil {
 		return 0
 	}
-	r := &o.pages.Refs[lowest]
+	r := o.queue.Reference(it.Number(), o.drift)
 	from := r.Due
 	for n := range int(r.Attempts) {
 		from -= delivery.Steps[min(n, len(delivery.Steps)-1)].Milliseconds()

@@ -10,48 +10,12 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
-	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
-
-// recovered is what the attempts hold about deliveries: results that were published and not committed, or all results
-// where the store was lost.
-type recovered struct {
-	settled pages.Offsets
-	retries map[int64]scan.AttemptSummary
-	// until is the offset from which on nothing is known, endpoints the same for each endpoint; the offset of attempts
-	// stays until the readers passed it.
-	until     int64
-	endpoints map[uint64]int64
-}
-
-// apply changes a reference to what the attempts show; false where they show it settled. An error means that the
-// attempts are of another log, whose offsets would settle deliveries that no receiver has.
-func (r *recovered) apply(ref *pages.Reference) (waits bool, err error) {
-	if ref.Offset >= r.until {
-		return true, nil
-	}
-	if id, known := r.settled.First(ref.Offset); known && id != ref.ID {
-		return true, errOtherLog
-	}
-	if r.settled.Has(ref.Offset) {
-		return false, nil
-	}
-	if t, ok := r.retries[ref.Offset]; ok {
-		if t.ID != 0 && t.ID != ref.ID {
-			return true, errOtherLog
-		}
-		if pages.Counted(t.Number) >= ref.Attempts {
-			ref.Attempts, ref.Due = pages.Counted(t.Number), t.Next
-		}
-	}
-	return true, nil
-}
-
-var errOtherLog = errors.New("its attempts are of other deliveries")
 
 // openPages is how many pages one call loads.
 const openPages = 256
@@ -93,22 +57,22 @@ func (o *owner) open(ctx context.Context) error {
 		o.Metrics.gone.Add(float64(start - o.position))
 		o.position, o.last = start, 0
 	}
-	if err := o.loadPages(ctx, e.pages); err != nil {
+	stored, err := o.loadPages(ctx, e.pages)
+	if err != nil {
 		return fmt.Errorf("load references: %w", err)
 	}
 	if err := o.loadRecords(ctx, e.records); err != nil {
 		return fmt.Errorf("load records of endpoints: %w", err)
 	}
 	o.openBehind(start)
-	if err := o.readAttempts(ctx, e.attempts); err != nil {
+	if err := o.readAttempts(ctx, e.attempts, stored); err != nil {
 		return fmt.Errorf("read attempts back: %w", err)
 	}
-	if seen := o.kept.take(o.part.Number, opened); seen != nil {
-		o.seen = seen
-	} else if err := o.fillWindow(ctx, start, end); err != nil {
-		return fmt.Errorf("fill the window of repeats: %w", err)
+	if o.seen = o.kept.take(o.part.Number, opened); o.seen == nil {
+		o.condition("window", errors.New("reading back which deliveries were planned last: what is planned since waits"))
+		o.workers.Go(func() { o.fillWindow(max(start, o.mark.Offset-scan.WindowSize), min(o.mark.Offset, end)) })
 	}
-	if err := o.enqueue(); err != nil {
+	if err := o.enqueue(stored); err != nil {
 		return err
 	}
 	o.recorded, o.opened = o.now(), true
@@ -187,7 +151,9 @@ func (o *owner) writeWatermark(ctx context.Context, to state.Watermark, changes 
 	return nil
 }
 
-func (o *owner) loadPages(ctx context.Context, n int) error {
+// loadPages returns the stored references in the order of the log.
+func (o *owner) loadPages(ctx context.Context, n int) ([]pages.Stored, error) {
+	all := make([]pages.Stored, 0, 64*n)
 	for from := 0; from < n; from += openPages {
 		var values [][]byte
 		err := o.within(ctx, func(ctx context.Context) (err error) {
@@ -195,22 +161,23 @@ func (o *owner) loadPages(ctx context.Context, n int) error {
 			return err
 		})
 		if errors.Is(err, state.ErrFenced) {
-			return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
+			return nil, fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
 		for _, v := range values {
-			if err := o.pages.Load(v); err != nil {
-				return err
+			if all, err = o.pages.Load(all, v); err != nil {
+				return nil, err
 			}
 		}
 	}
-	return nil
+	slices.SortFunc(all, func(a, b pages.Stored) int { return cmp.Compare(a.Offset, b.Offset) })
+	return all, nil
 }
 
 // readAttempts reads the attempts that were published from an offset on.
-func (o *owner) readAttempts(ctx context.Context, from int64) error {
+func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Stored) error {
 	start, end, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
 	if err != nil {
 		return err
@@ -219,15 +186,12 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 		// These attempts are older than any delivery that may wait; at worst their deliveries are sent again.
 		o.log.Warn("attempts left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	o.recovered = recovered{retries: map[int64]scan.AttemptSummary{}, endpoints: map[uint64]int64{}}
+	o.recovered = scan.NewRecovered()
 	// A delivery below the position without a reference was settled and committed.
-	waits := make(map[int64]bool, o.pages.Count)
-	for _, r := range o.pages.Refs {
-		if r.Offset >= 0 {
-			waits[r.Offset] = true
-		}
+	waits := func(offset int64) bool {
+		_, found := slices.BinarySearchFunc(stored, offset, func(s pages.Stored, offset int64) int { return cmp.Compare(s.Offset, offset) })
+		return found
 	}
-	r := &o.recovered
 	fenced := o.fencedOwners()
 	err = o.scan(ctx, o.Attempts, max(from, start), end, func(rec stream.Record) {
 		t, err := scan.ScanAttempt(rec.Value, o.Topic)
@@ -239,22 +203,15 @@ func (o *owner) readAttempts(ctx context.Context, from int64) error {
 			return
 		}
 		o.recall(&t)
-		hash := queue.EndpointHash(t.Endpoint)
-		if late := fenced(t.Owner); t.Offset < o.position && !waits[t.Offset] && !o.isBehind(hash, t.Offset) {
+		hash := delivery.EndpointHash(t.Endpoint)
+		if late := fenced(t.Owner); t.Offset < o.position && !waits(t.Offset) && !o.isBehind(hash, t.Offset) {
 			return
 		} else if late && t.Number == 0 && t.Settled() {
 			o.Metrics.ignored.Inc()
 			o.log.Warn("settlement of a fenced owner ignored", zap.Int64("offset", t.Offset))
 			return
 		}
-		r.until, r.endpoints[hash] = max(r.until, t.Offset+1), max(r.endpoints[hash], t.Offset+1)
-		switch {
-		case t.Settled():
-			r.settled.Add(t.Offset, t.ID)
-			delete(r.retries, t.Offset)
-		case t.Number >= r.retries[t.Offset].Number: // numbers beyond 255 repeat
-			r.retries[t.Offset] = t
-		}
+		o.recovered.Add(&t, hash)
 	})
 	if err != nil {
 		return err
@@ -288,13 +245,23 @@ func (o *owner) fencedOwners() func(state.Token) bool {
 	}
 }
 
-// fillWindow adds the deliveries before the position to the window.
-func (o *owner) fillWindow(ctx context.Context, start, end int64) error {
-	return o.scan(ctx, o.Topic, max(start, o.position-scan.WindowSize), min(o.position, end), func(rec stream.Record) {
-		if k, err := scan.ScanKey(rec.Value); err == nil {
-			o.seen.Repeat(k)
+// fillWindow reads the deliveries before the position for the window. What waits is sent meanwhile: it is in references, so
+// the window is not asked about it.
+func (o *owner) fillWindow(from, end int64) {
+	for o.send.Err() == nil {
+		w := scan.NewWindow()
+		err := o.scan(o.send, o.Topic, from, end, func(rec stream.Record) {
+			if k, err := scan.ScanKey(rec.Value); err == nil {
+				w.Repeat(k)
+			}
+		})
+		if err == nil {
+			o.window <- w
+			return
 		}
-	})
+		o.log.Warn("deliveries planned last not read back", zap.Error(err))
+		pause(o.send, readAgain)
+	}
 }
 
 // scan reads a part of a partition.
@@ -319,41 +286,35 @@ func (o *owner) scan(ctx context.Context, topic string, from, end int64, each fu
 }
 
 // enqueue takes the references in, in the order of the log.
-func (o *owner) enqueue() error {
-	type stored struct {
-		ref  pages.Reference
-		slot int32
-	}
-	var all []stored
-	for slot, r := range o.pages.Refs {
-		if r.Offset >= 0 {
-			all = append(all, stored{r, int32(slot)})
-		}
-	}
-	slices.SortFunc(all, func(a, b stored) int { return cmp.Compare(a.ref.Offset, b.ref.Offset) })
+func (o *owner) enqueue(stored []pages.Stored) error {
 	now := o.now()
-	for _, s := range all {
-		was := s.ref
-		waits, err := o.reconcile(&s.ref)
+	for i := range stored {
+		s := &stored[i]
+		was := s.Reference
+		waits, err := o.reconcile(&s.Reference)
 		if err != nil {
 			return err
 		}
 		if !waits {
-			o.pages.Remove(s.slot)
+			o.pages.Put(s.Slot, 0)
+			o.pages.Remove(s.Slot)
 			continue
 		}
-		if s.ref != was {
-			o.pages.Set(s.slot, s.ref)
+		it := o.queue.Add(s.Reference, s.Slot, nil, o.at(s.Due), o.firstOf(&s.Reference), now)
+		o.pages.Put(s.Slot, it.Number())
+		if s.Reference != was {
+			o.pages.Touch(s.Slot)
 		}
-		o.keepBody(o.queue.Add(s.ref, s.slot, nil, o.at(s.ref.Due), now))
+		o.queue.Keep(it, nil)
 	}
+	o.pages.Loaded()
 	return nil
 }
 
 // reconcile applies the attempts to a reference. Attempts of another log are an incident; where the operator accepted
 // the loss, they are ignored.
 func (o *owner) reconcile(ref *pages.Reference) (waits bool, err error) {
-	waits, err = o.recovered.apply(ref)
+	waits, err = o.recovered.Apply(ref)
 	if err == nil {
 		return waits, nil
 	}
@@ -361,6 +322,6 @@ func (o *owner) reconcile(ref *pages.Reference) (waits bool, err error) {
 		return false, o.raiseRecreated(o.Topic, ref.Offset, err)
 	}
 	o.log.Warn("attempts of another log are ignored", zap.Int64("offset", ref.Offset))
-	o.recovered = recovered{}
+	o.recovered = scan.Recovered{}
 	return true, nil
 }

@@ -33,31 +33,27 @@ type owner struct {
 	token []byte          // mark's, which stands in each attempt
 	queue *queue.Queue
 	pages *pages.Pages
-	seen  *scan.Window
+	seen  *scan.Window // nil until it is filled; nothing is taken before
 	// position is the next offset to read; deliveries below it are settled or outstanding.
 	position int64
 	// last is the hash of the record before position, 0 where there is none.
 	last uint64
 	// recovered is what the attempts hold, at opening, about deliveries that are not read yet.
-	recovered recovered
+	recovered scan.Recovered
 
 	// readAhead holds records that were fetched and not taken yet; next is the offset after them.
-	readAhead []stream.Record
-	next      int64
-	fresh     []*queue.Item // taken since the last commit
-	results   []result
-	rejects   []stream.Record // published with the next commit, with events about endpoints
-	oldest    int64           // time of the first of results and rejects
-	recorded  int64           // time of the last commit
-	bodies    int64           // bytes of the bodies of waiting items
-	// bodiless are waiting items without a body, by offset: a fetch for a neighbour may bring the body.
-	bodiless     map[int64]*queue.Item
-	awaitingBody []*queue.Item // hold a slot and wait for their bodies
+	readAhead    []stream.Record
+	next         int64
+	fresh        []*queue.Item // taken since the last commit
+	results      []*result
+	rejects      []stream.Record // published with the next commit, with events about endpoints
+	oldest       int64           // time of the first of results and rejects
+	recorded     int64           // time of the last commit
+	awaitingBody []*queue.Item   // hold a slot and wait for their bodies
 	// The next fetch of bodies starts at readFrom or above, not before readAfter; unreadable is the offset where the
 	// last one failed.
 	readFrom, readAfter, unreadable int64
 	targets                         *delivery.Targets
-	byHash                          map[uint64]named // the targets by the hash of their names
 	held                            queue.Ring[hold] // in the order they were held, including those that are held no more
 	holding                         int              // how many are held now
 	gone, mismatched                int              // withheld: the log lost them, or holds another delivery at their offset
@@ -93,7 +89,8 @@ type owner struct {
 	blocked error // why reading ended
 
 	jobs      chan job
-	done      chan result
+	done      chan *result
+	window    chan *scan.Window
 	committed chan committed
 	readBack  chan readBack
 	wake      chan struct{}
@@ -133,6 +130,10 @@ type job struct {
 	to delivery.Target
 	n  int
 	c  delivery.Circumstances
+	// of is its endpoint; first is when its first attempt began, for the head of an ordering key.
+	of      *queue.Endpoint
+	ordered bool
+	first   int64
 }
 
 // work processes a partition until it drains, is fenced, or the store or Kafka fails for good.
@@ -142,11 +143,10 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		part:  state.Partition{Domain: c.Name, Number: number, Count: c.Partitions},
 		log:   c.Log.With(zap.Int32("partition", number)),
 		lines: newLines(c.Log.With(zap.Int32("partition", number))),
-		pages: pages.New(), seen: scan.NewWindow(),
-		jobs: make(chan job), done: make(chan result, c.Slots.Max()),
+		jobs:  make(chan job), done: make(chan *result, c.Slots.Max()), window: make(chan *scan.Window, 1),
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
 		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
-		conditions: map[string]error{}, bodiless: map[int64]*queue.Item{}, label: strconv.Itoa(int(number)),
+		conditions: map[string]error{}, label: strconv.Itoa(int(number)),
 		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
 		second:    secondReader{done: make(chan behindRead, 1), seen: scan.NewWindow()},
 		snapshots: snapshots{notBefore: c.SnapshotEvery.Milliseconds(), done: make(chan snapshotDone, 1)},
@@ -171,7 +171,7 @@ func (o *owner) close() {
 	for range len(o.done) {
 		<-o.done
 	}
-	if o.opened && o.position == o.mark.Offset { // else the window has deliveries that are read again
+	if o.opened && o.seen != nil && o.position == o.mark.Offset { // else the window has deliveries that are read again
 		o.kept.put(o.part.Number, o.mark, o.seen)
 	}
 	unrecorded := len(o.results)
@@ -249,6 +249,8 @@ func (o *owner) run(ctx context.Context) error {
 			if err := o.behindRead(r); err != nil {
 				return err
 			}
+		case o.seen = <-o.window:
+			o.condition("window", nil)
 		case s := <-o.snapshots.done:
 			o.snapshotWritten(s)
 		case err := <-o.fence:
@@ -311,7 +313,7 @@ func (o *owner) recovering() bool {
 
 // readsOn reports whether the next batch is taken.
 func (o *owner) readsOn() bool {
-	return !o.stopping && len(o.fresh) < maxFresh && o.second.moved < maxMoved && o.blocked == nil
+	return !o.stopping && o.seen != nil && len(o.fresh) < maxFresh && o.second.moved < maxMoved && o.blocked == nil
 }
 
 // always is a channel that is always ready.

@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/pkg/wire"
@@ -39,7 +40,7 @@ type commit struct {
 	snapshot []state.Entry
 
 	results            int
-	undeliveredPending []*queue.OrderingKey
+	undeliveredPending []uint64 // ordering keys
 	position           int64
 }
 
@@ -66,7 +67,7 @@ type extra struct {
 }
 
 // extraFormat is the format of extra and of the pages.
-const extraFormat = 4
+const extraFormat = 5
 
 func (e extra) encode() []byte {
 	b := []byte{extraFormat}
@@ -132,28 +133,28 @@ func (o *owner) cut(now int64) commit {
 	c := commit{from: o.mark, results: n, position: o.position, beforeAttempts: o.rejects, extra: o.extra()}
 	o.rejects = nil
 	for i := range o.results[:n] {
-		r := &o.results[i]
+		r := o.results[i]
 		c.attempts = append(c.attempts, r.attempt)
 		o.snapshots.since += int64(len(r.attempt.Value))
 		if r.dead != nil {
 			c.beforeAttempts = append(c.beforeAttempts, *r.dead)
 		}
-		o.apply(r)
 		if r.decision.Settlement.Undelivered() {
 			c.undelivered = true
-			if r.it.OrderingKey != nil {
-				c.undeliveredPending = append(c.undeliveredPending, r.it.OrderingKey)
+			if r.it.Key != 0 {
+				c.undeliveredPending = append(c.undeliveredPending, r.it.Key)
 			}
 		}
+		o.apply(r) // the item is of no result any more
 	}
-	o.results = slices.Clone(o.results[n:])
+	o.results = append(o.results[:0:0], o.results[n:]...)
 	o.oldest = now
 	for _, it := range o.fresh {
-		if !it.Recorded {
-			it.Slot = o.pages.Add(it.Ref)
+		if settled := o.queue.Stored(it); !settled {
+			it.Slot = o.pages.Add(it.Number())
 		}
 	}
-	o.fresh = o.fresh[:0]
+	o.fresh = nil // it may have been long
 	var left int
 	c.changes.Puts, c.changes.Deletes, left = o.pages.Changes(maxPages)
 	c.endpoints = o.cutRecords(&c.changes, now)
@@ -164,7 +165,7 @@ func (o *owner) cut(now int64) commit {
 	c.to.LogTime = max(0, o.logTime+now-o.logTimeAt)
 	c.to.Serial++
 	// Pages that had no room in this commit still need their attempts.
-	c.recovered = o.position >= o.recovered.until && !o.behindRecovered()
+	c.recovered = o.position >= o.recovered.Until && !o.behindRecovered()
 	c.keepsAttemptsOffset = left > 0 || !c.recovered
 	if o.position >= c.to.PublishedOffset {
 		c.to.Status, c.extra.owner = state.Ready, state.Token{}
@@ -180,17 +181,16 @@ func (o *owner) cut(now int64) commit {
 func (o *owner) apply(r *result) {
 	it := r.it
 	if r.decision.Settlement == delivery.Unsettled {
-		it.Ref.Attempts, it.Ref.Due = pages.Counted(r.number), r.decision.Next.UnixMilli()
+		o.queue.Record(it, pages.Counted(r.number), r.due)
 		if it.Slot != pages.NoSlot {
-			o.pages.Set(it.Slot, it.Ref)
+			o.pages.Touch(it.Slot)
 		}
 		return
 	}
-	it.Recorded = true
 	if it.Slot != pages.NoSlot {
 		o.pages.Remove(it.Slot)
-		it.Slot = pages.NoSlot
 	}
+	o.queue.Release(it)
 }
 
 // extra is the extra of the watermark in the store. It was checked when it was read, or this owner wrote it.
@@ -340,13 +340,13 @@ func (o *owner) commitDone(c committed) error {
 	o.mark, o.recorded = c.to, now
 	o.kafka.Worked(o.mark.Offset)
 	if c.recovered {
-		o.recovered = recovered{}
+		o.recovered = scan.Recovered{}
 	}
 	for _, e := range c.endpoints {
 		o.unreported(e, e.UrgentCut)
 	}
-	for _, l := range c.undeliveredPending {
-		o.queue.Committed(l, now)
+	for _, key := range c.undeliveredPending {
+		o.queue.Committed(key, now)
 	}
 	o.commitGroupOffset(now)
 	o.writeSnapshot(c.snapshot, now)

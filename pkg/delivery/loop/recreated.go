@@ -82,12 +82,13 @@ func (o *owner) raiseRecreated(topic string, offset int64, why error) error {
 
 // clearPages drops all references.
 func (o *owner) clearPages(ctx context.Context, n int) error {
-	if err := o.loadPages(ctx, n); err != nil {
+	stored, err := o.loadPages(ctx, n)
+	if err != nil {
 		return fmt.Errorf("load references: %w", err)
 	}
-	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", o.pages.Count), zap.Int64("offset", o.mark.Offset))
-	o.Metrics.gone.Add(float64(o.pages.Count))
-	o.pages = pages.New()
+	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", len(stored)), zap.Int64("offset", o.mark.Offset))
+	o.Metrics.gone.Add(float64(len(stored)))
+	o.beginQueue()
 	for from := 0; from < n; from += maxPages {
 		if err := o.writeWatermark(ctx, o.mark, state.Commit{Deletes: pages.Keys(from, min(maxPages, n-from))}); err != nil {
 			return err

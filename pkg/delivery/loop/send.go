@@ -28,6 +28,7 @@ type result struct {
 	localFailure error
 	decision     delivery.Decision
 	number       int
+	due          int64 // of the next attempt, where it is unsettled
 	attempt      stream.Record
 	// dead is the dead letter where the delivery is dead or cancelled.
 	dead *stream.Record
@@ -59,21 +60,20 @@ func (o *owner) dispatch(now int64) {
 		if it == nil {
 			return
 		}
-		o.takeBody(it)
-		o.begin(it, now)
+		o.begin(it, o.queue.TakeBody(it), now)
 	}
 }
 
 // begin sends a delivery that has a slot, or decides why not.
-func (o *owner) begin(it *queue.Item, now int64) {
-	d := it.Delivery
+func (o *owner) begin(it *queue.Item, d *delivery.Delivery, now int64) {
 	if d == nil {
 		o.awaitingBody = append(o.awaitingBody, it)
 		return
 	}
-	o.queue.Identify(it.Endpoint, d.Endpoint, d.Tenant)
+	e := o.queue.Of(it)
+	o.queue.Identify(e, d.Endpoint, d.Tenant)
 	if o.checkPause(o.now()); o.ownershipUnknown {
-		o.putBack(it, now, now)
+		o.putBack(it, d, now, now)
 		return
 	}
 	if d.Revision > o.targets.Revision {
@@ -100,31 +100,30 @@ func (o *owner) begin(it *queue.Item, now int64) {
 		return
 	}
 	if it.Attempts == 0 && d.NotBefore.UnixMilli() > o.wall() { // the wall clock was set back, or is far off
-		o.putBack(it, o.at(d.NotBefore.UnixMilli()), now)
+		o.putBack(it, d, o.at(d.NotBefore.UnixMilli()), now)
 		return
 	}
-	if it.OrderingKey != nil && it.OrderingKey.UndeliveredPending > 0 {
+	if o.queue.AwaitsCommit(it) {
 		o.giveBack(it, now)
 		o.queue.AwaitCommit(it)
-		o.keepBody(it)
+		o.queue.Keep(it, d)
 		return
 	}
-	e := it.Endpoint
 	if e.ScheduleAt <= now {
 		o.applyStops(e, now)
 	}
 	if it != e.Probe && (e.SendAt() > now || e.Probing() || e.Taken > e.Slots.Number(e.Limit)) || it == e.Probe && e.Stopped() {
 		// The limit or the hold is newer than its slot. One past its deadline by the monotonic clock alone waits a moment.
 		if queue.DeadlineOf(it, o.drift) <= now {
-			it.Ref.Deadline = queue.Deadline(d, o.MaxAge)
+			it.Postpone(d, o.MaxAge)
 			now += time.Second.Milliseconds()
 		}
-		o.putBack(it, now, o.now())
+		o.putBack(it, d, now, o.now())
 		return
 	}
 	e.Spend(now)
 	o.Metrics.inFlight.Inc()
-	j := job{it: it, d: d, to: to, n: int(it.Attempts) + 1, c: o.circumstancesOf(it, d, now)}
+	j := job{it: it, d: d, to: to, n: int(it.Attempts) + 1, c: o.circumstancesOf(it, d, now), of: e, ordered: it.Key != 0, first: it.First()}
 	select {
 	case o.jobs <- j: // a sender is idle
 	default:
@@ -140,37 +139,36 @@ type hold struct {
 }
 
 // current reports that it has been held without interruption.
-func (h hold) current() bool { return h.it.Held && h.it.HeldSince == h.since }
+func (o *owner) current(h hold) bool {
+	return h.it.Held() && o.queue.HoldOf(h.it).Since == h.since
+}
 
 // holdForRevision keeps a delivery, without its body, until the configuration has a revision.
 func (o *owner) holdForRevision(it *queue.Item, revision int64, why string, now int64) {
-	it.HeldFor = revision
-	if !it.Held {
-		it.Held, it.HeldSince = true, now
+	if o.queue.Hold(it, revision, now) {
 		o.holding++
 		o.Metrics.held.Inc()
 		o.held.Push(hold{it: it, since: now, why: why})
 	}
-	o.putBack(it, queue.Forever, now)
+	o.putBack(it, nil, queue.Forever, now)
 }
 
 func (o *owner) unhold(it *queue.Item) {
-	if it.Held {
-		it.Held = false
+	if o.queue.Unhold(it) {
 		o.holding--
 	}
 }
 
 // putBack lets an item with a slot wait until due; nothing was sent.
-func (o *owner) putBack(it *queue.Item, due, now int64) {
+func (o *owner) putBack(it *queue.Item, d *delivery.Delivery, due, now int64) {
 	o.giveBack(it, now)
 	o.queue.Later(it, due, now)
-	o.keepBody(it)
+	o.queue.Keep(it, d)
 }
 
 // giveBack frees the slot of an item; nothing was sent.
 func (o *owner) giveBack(it *queue.Item, now int64) {
-	o.Slots.Give(&it.Endpoint.Share, false)
+	o.Slots.Give(&o.queue.Of(it).Share, false)
 	o.queue.Free(it, now)
 }
 
@@ -192,20 +190,20 @@ func (o *owner) sender(j job) {
 }
 
 // attempt makes one attempt and its record.
-func (o *owner) attempt(j job) result {
+func (o *owner) attempt(j job) *result {
 	out := o.guarded(j)
 	o.Metrics.inFlight.Dec()
 	if out.Unfinished {
-		return result{it: j.it, unfinished: true}
+		return &result{it: j.it, unfinished: true}
 	}
 	if out.Result == delivery.LocalFailure {
-		return result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
+		return &result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
 	out.Activation = j.to.Activation()
 	c := j.c
 	took := out.Finished.Sub(out.Started)
 	c.Tried, c.Aged = c.Tried+took, c.Aged.Add(took)
-	c.HoldsOthers = j.it.OrderingKey != nil && j.it.Endpoint.SucceededAt.Load() > j.it.Since
+	c.HoldsOthers = j.ordered && j.of.SucceededAt.Load() > j.first
 	v := delivery.Decide(j.d, j.n, &out, c)
 	r := o.result(j.it, j.d, j.n, &out, v)
 	r.shows, r.hold, r.status, r.fault = out.Shows(), min(out.RetryAfter, maxHold), out.Status, out.Fault
@@ -220,7 +218,7 @@ func (o *owner) attempt(j job) result {
 	if out.Status > 0 {
 		r.class = strconv.Itoa(out.Status/100) + "xx"
 	}
-	o.logAttempt(j.d, &r, &out)
+	o.logAttempt(j.d, r, &out)
 	return r
 }
 
@@ -239,15 +237,15 @@ func (o *owner) guarded(j job) (out delivery.Outcome) {
 }
 
 // withoutAttempt is the result of a settlement without a request.
-func (o *owner) withoutAttempt(it *queue.Item, d *delivery.Delivery, v delivery.Decision) result {
+func (o *owner) withoutAttempt(it *queue.Item, d *delivery.Delivery, v delivery.Decision) *result {
 	r := o.result(it, d, 0, nil, v)
-	o.logAttempt(d, &r, nil)
+	o.logAttempt(d, r, nil)
 	return r
 }
 
 // result encodes the records of a result.
-func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *delivery.Outcome, v delivery.Decision) result {
-	r := result{it: it, d: d, number: n, decision: v}
+func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *delivery.Outcome, v delivery.Decision) *result {
+	r := &result{it: it, d: d, number: n, decision: v}
 	m := delivery.AttemptMessage(d, n, out, v, o.token)
 	at := o.Clock()
 	if out != nil {
@@ -274,36 +272,34 @@ func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *deliver
 }
 
 // Settle takes a result over: the slot is free at once; the result is recorded later.
-func (o *owner) settle(r result) {
+func (o *owner) settle(r *result) {
 	now := o.now()
+	e := o.queue.Of(r.it)
 	if r.unfinished || r.localFailure != nil {
-		o.giveBack(r.it, now)
 		if r.localFailure != nil {
-			o.holdEndpoint(r.it.Endpoint, r.localFailure, now)
+			o.holdEndpoint(e, r.localFailure, now)
 		}
-		r.it.Delivery = nil
-		o.queue.Later(r.it, r.it.Due, now)
-		o.keepBody(r.it)
+		o.putBack(r.it, nil, r.it.Due(), now)
 		return
 	}
 	if r.number > 0 {
-		o.localFailureOver(r.it.Endpoint)
+		o.localFailureOver(e)
 		if r.fault != delivery.FaultOurs {
-			o.applyResult(r.it.Endpoint, &r, now)
+			o.applyResult(e, r, now)
 		}
 		if r.shows != health.Success {
 			o.Metrics.failures.WithLabelValues(r.fault.String()).Inc()
 		}
 	}
 	if r.decision.Settlement == delivery.Dead {
-		o.countExhausted(&r, now)
+		o.countExhausted(r, now)
 	}
-	o.Slots.Give(&r.it.Endpoint.Share, true)
+	o.Slots.Give(&e.Share, true)
 	o.queue.Free(r.it, now)
 	if len(o.results)+len(o.rejects) == 0 {
 		o.oldest = now
 	}
-	r.d = nil
+	r.d, r.due = nil, now+r.decision.Wait.Milliseconds()
 	o.results = append(o.results, r)
 	o.Metrics.unrecorded.Inc()
 	if r.number > 0 {
@@ -315,15 +311,14 @@ func (o *owner) settle(r result) {
 	}
 	if r.decision.Settlement == delivery.Unsettled {
 		o.Metrics.retries.Inc()
+		o.queue.Unrecorded(r.it)
 		r.it.Attempts = pages.Counted(r.number)
-		r.it.Delivery = nil
-		o.queue.Later(r.it, now+r.decision.Wait.Milliseconds(), now)
-		o.keepBody(r.it)
+		o.queue.Later(r.it, r.due, now)
+		o.queue.Keep(r.it, nil)
 		return
 	}
 	o.Metrics.settled.WithLabelValues(r.decision.Settlement.String()).Inc()
 	o.queue.Settle(r.it, r.decision.Settlement.Undelivered(), r.decision.Settlement == delivery.Cancelled, now)
-	o.queue.Unsupersede(r.it)
 }
 
 // settleMore takes over further results that arrived, before the loop turns.

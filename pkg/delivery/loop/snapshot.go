@@ -158,13 +158,13 @@ func (o *owner) restore(ctx context.Context, lost bool, start, end int64) (bool,
 
 // checkEntries refuses entries that no opening could load.
 func checkEntries(entries []state.Entry) error {
-	p := pages.New()
+	p := pages.New(nil)
 	for _, e := range entries {
 		var err error
 		if strings.HasPrefix(e.Key, recordPrefix) {
 			_, err = health.Decode(e.Value, 0)
 		} else {
-			err = p.Load(e.Value)
+			_, err = p.Load(nil, e.Value)
 		}
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w", snapshot.ErrDamaged, e.Key, err)

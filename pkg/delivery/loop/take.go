@@ -84,10 +84,10 @@ func (o *owner) takeOne(r stream.Record, before func() uint64, now int64) error 
 
 // Add takes in a delivery that was read.
 func (o *owner) add(ref pages.Reference, d *delivery.Delivery, now int64) {
-	it := o.queue.Add(ref, pages.NoSlot, d, o.at(ref.Due), now)
+	it := o.queue.Add(ref, pages.NoSlot, d, o.at(ref.Due), o.firstOf(&ref), now)
 	o.fresh = append(o.fresh, it)
 	o.dispatch(now)
-	o.keepBody(it)
+	o.queue.KeepNew(it)
 }
 
 // Stopped handles the end of reading. A log that does not hold the position is an incident, which the claim raised:

@@ -26,6 +26,8 @@ type Reference struct {
 	ID uint32
 	// Deadline is when it is settled whatever its endpoint does, in seconds of the wall clock: it expires, or is too old.
 	Deadline uint32
+	// First is when its first attempt began, in seconds of the wall clock, 0 where there was none.
+	First uint32
 	// Attempts is the number of recorded attempts, as Counted.
 	Attempts uint8
 }
@@ -34,32 +36,74 @@ type Reference struct {
 func Counted(n int) uint8 { return uint8(min(max(n, 0), math.MaxUint8)) }
 
 const (
-	// Bytes is the size of a stored reference.
-	Bytes          = 6 + 6 + 1 + 8 + 8 + 8 + 4 + 4
+	// leastBytes is what every stored reference takes; mostBytes includes what not every one has.
+	leastBytes     = 6 + 6 + 1 + 1 + 8 + 4 + 4
+	mostBytes      = leastBytes + 8 + 8 + 4
 	pageReferences = 64
 	pagePrefix     = "w/"
 )
 
+// What not every reference has.
+const (
+	hasOrderingKey = 1 << iota
+	hasCollapse
+	hasFirst
+)
+
 func (r Reference) encode(b []byte) []byte {
+	var has byte
+	if r.OrderingKey != 0 {
+		has |= hasOrderingKey
+	}
+	if r.Collapse != 0 {
+		has |= hasCollapse
+	}
+	if r.First != 0 {
+		has |= hasFirst
+	}
 	b = append48(b, r.Offset)
 	b = append48(b, r.Due)
-	b = append(b, r.Attempts)
+	b = append(b, r.Attempts, has)
 	b = binary.BigEndian.AppendUint64(b, r.Endpoint)
-	b = binary.BigEndian.AppendUint64(b, r.OrderingKey)
-	b = binary.BigEndian.AppendUint64(b, r.Collapse)
 	b = binary.BigEndian.AppendUint32(b, r.ID)
-	return binary.BigEndian.AppendUint32(b, r.Deadline)
+	b = binary.BigEndian.AppendUint32(b, r.Deadline)
+	if r.OrderingKey != 0 {
+		b = binary.BigEndian.AppendUint64(b, r.OrderingKey)
+	}
+	if r.Collapse != 0 {
+		b = binary.BigEndian.AppendUint64(b, r.Collapse)
+	}
+	if r.First != 0 {
+		b = binary.BigEndian.AppendUint32(b, r.First)
+	}
+	return b
 }
 
-func parseReference(b []byte) Reference {
-	return Reference{
-		Offset: read48(b), Due: read48(b[6:]), Attempts: b[12],
-		Endpoint:    binary.BigEndian.Uint64(b[13:]),
-		OrderingKey: binary.BigEndian.Uint64(b[21:]),
-		Collapse:    binary.BigEndian.Uint64(b[29:]),
-		ID:          binary.BigEndian.Uint32(b[37:]),
-		Deadline:    binary.BigEndian.Uint32(b[41:]),
+// parseReference reads one reference and returns what follows it; false where the bytes are not one.
+func parseReference(b []byte) (r Reference, rest []byte, ok bool) {
+	if len(b) < leastBytes {
+		return r, nil, false
 	}
+	r = Reference{
+		Offset: read48(b), Due: read48(b[6:]), Attempts: b[12],
+		Endpoint: binary.BigEndian.Uint64(b[14:]), ID: binary.BigEndian.Uint32(b[22:]), Deadline: binary.BigEndian.Uint32(b[26:]),
+	}
+	has := b[13]
+	ok = has < hasFirst<<1
+	b = b[leastBytes:]
+	take := func(mark byte, n int) []byte {
+		if has&mark == 0 || len(b) < n {
+			ok = ok && has&mark == 0
+			return make([]byte, 8)
+		}
+		field := b[:n]
+		b = b[n:]
+		return field
+	}
+	r.OrderingKey = binary.BigEndian.Uint64(take(hasOrderingKey, 8))
+	r.Collapse = binary.BigEndian.Uint64(take(hasCollapse, 8))
+	r.First = binary.BigEndian.Uint32(take(hasFirst, 4))
+	return r, b, ok
 }
 
 func append48(b []byte, v int64) []byte {
@@ -73,84 +117,96 @@ func read48(b []byte) int64 {
 // NoSlot is the slot of a reference that is in no page.
 const NoSlot int32 = -1
 
-// Pages hold a partition's references as the store has them, or will have them after the next commit: 64 to a record,
-// since a record costs 140 bytes more than its length. Pages are filled one after the other, and only pages that are at
-// most half full are filled again: the additions of a commit lie in few pages, and pages are at least half full on
-// average.
+// Pages hold which references of a partition the store has, or will have after the next commit: 64 to a record, since a
+// record costs 140 bytes more than its length. They know them by number; what they are is asked when a page is encoded.
+// Pages are filled one after the other, and only pages that are at most half full are filled again: the additions of a
+// commit lie in few pages, and pages are at least half full on average.
 type Pages struct {
-	Refs []Reference // by slot; offset −1 is free
-	// used counts the references of a page; partly are pages that are at most half full, now or when they were listed.
-	used   []uint8
-	partly []int32
-	listed []bool         // in partly
-	open   int32          // the page being filled, −1 when none
-	dirty  map[int32]bool // true: with a reference that is not in the store yet
-	Count  int
+	pages     []*page
+	partly    []int32        // pages that are at most half full, now or when they were listed
+	open      int32          // the page being filled, −1 when none
+	dirty     map[int32]bool // true: with a reference that is not in the store yet
+	Count     int
+	reference func(number int32) Reference
 }
 
-// New holds nothing yet.
-func New() *Pages { return &Pages{open: -1, dirty: map[int32]bool{}} }
+type page struct {
+	numbers [pageReferences]int32 // by place; free is a free one
+	used    uint8
+	listed  bool // in partly
+}
+
+const free int32 = -1
+
+// New holds nothing yet; reference is the one of a number that was added.
+func New(reference func(number int32) Reference) *Pages {
+	return &Pages{open: -1, dirty: map[int32]bool{}, reference: reference}
+}
+
+func (p *Pages) append() *page {
+	n := &page{}
+	for i := range n.numbers {
+		n.numbers[i] = free
+	}
+	p.pages = append(p.pages, n)
+	return n
+}
 
 // Add puts a reference into a slot.
-func (p *Pages) Add(r Reference) int32 {
-	if p.open < 0 || p.used[p.open] == pageReferences {
+func (p *Pages) Add(number int32) int32 {
+	if p.open < 0 || p.pages[p.open].used == pageReferences {
 		p.nextPage()
 	}
-	slot := p.open * pageReferences
-	for p.Refs[slot].Offset >= 0 {
-		slot++
+	to := p.pages[p.open]
+	place := int32(0)
+	for to.numbers[place] != free {
+		place++
 	}
-	p.Refs[slot] = r
-	p.used[p.open]++
+	to.numbers[place] = number
+	to.used++
 	p.dirty[p.open] = true
 	p.Count++
-	return slot
+	return p.open*pageReferences + place
 }
 
 // nextPage opens another page.
 func (p *Pages) nextPage() {
 	for len(p.partly) > 0 {
 		last := len(p.partly) - 1
-		page := p.partly[last]
-		p.partly, p.listed[page] = p.partly[:last], false
-		if p.used[page] <= pageReferences/2 && page != p.open {
-			p.open = page
+		n := p.partly[last]
+		p.partly, p.pages[n].listed = p.partly[:last], false
+		if p.pages[n].used <= pageReferences/2 && n != p.open {
+			p.open = n
 			return
 		}
 	}
-	p.open = int32(len(p.used))
-	p.used, p.listed = append(p.used, 0), append(p.listed, false)
-	for range pageReferences {
-		p.Refs = append(p.Refs, Reference{Offset: -1})
-	}
+	p.open = int32(len(p.pages))
+	p.append()
 }
 
-// Set changes the reference in a slot.
-func (p *Pages) Set(slot int32, r Reference) {
-	p.Refs[slot] = r
-	p.touch(slot / pageReferences)
-}
+// Touch notes that the reference in a slot changed.
+func (p *Pages) Touch(slot int32) { p.touch(slot / pageReferences) }
 
 // Remove frees a slot.
 func (p *Pages) Remove(slot int32) {
-	page := slot / pageReferences
-	p.Refs[slot].Offset = -1
-	p.touch(page)
-	p.used[page]--
+	n := slot / pageReferences
+	p.pages[n].numbers[slot%pageReferences] = free
+	p.touch(n)
+	p.pages[n].used--
 	p.Count--
-	p.list(page)
+	p.list(n)
 }
 
 // list notes a page that can be filled again.
-func (p *Pages) list(page int32) {
-	if p.used[page] <= pageReferences/2 && !p.listed[page] {
-		p.partly, p.listed[page] = append(p.partly, page), true
+func (p *Pages) list(n int32) {
+	if of := p.pages[n]; of.used <= pageReferences/2 && !of.listed {
+		p.partly, of.listed = append(p.partly, n), true
 	}
 }
 
-func (p *Pages) touch(page int32) {
-	if _, ok := p.dirty[page]; !ok {
-		p.dirty[page] = false
+func (p *Pages) touch(n int32) {
+	if _, ok := p.dirty[n]; !ok {
+		p.dirty[n] = false
 	}
 }
 
@@ -183,24 +239,25 @@ func (p *Pages) Changes(room int) (puts []state.Entry, deletes []string, left in
 
 // All are the entries of the store once every change is in it.
 func (p *Pages) All() []state.Entry {
-	all := make([]state.Entry, 0, len(p.used))
-	for page := range p.used {
-		if value := p.encode(int32(page)); value != nil {
-			all = append(all, state.Entry{Key: pageKey(int32(page)), Value: value})
+	all := make([]state.Entry, 0, len(p.pages))
+	for n := range p.pages {
+		if value := p.encode(int32(n)); value != nil {
+			all = append(all, state.Entry{Key: pageKey(int32(n)), Value: value})
 		}
 	}
 	return all
 }
 
 // encode is nil for a page without references.
-func (p *Pages) encode(page int32) []byte {
-	if p.used[page] == 0 {
+func (p *Pages) encode(n int32) []byte {
+	of := p.pages[n]
+	if of.used == 0 {
 		return nil
 	}
-	value := make([]byte, 0, int(p.used[page])*Bytes)
-	for _, r := range p.Refs[page*pageReferences : (page+1)*pageReferences] {
-		if r.Offset >= 0 {
-			value = r.encode(value)
+	value := make([]byte, 0, int(of.used)*mostBytes)
+	for _, number := range of.numbers {
+		if number != free {
+			value = p.reference(number).encode(value)
 		}
 	}
 	return value
@@ -218,24 +275,40 @@ func Keys(from, n int) []string {
 func pageKey(page int32) string { return pagePrefix + strconv.Itoa(int(page)) }
 
 // Number is how many pages there are, including empty ones.
-func (p *Pages) Number() int { return len(p.used) }
+func (p *Pages) Number() int { return len(p.pages) }
 
-// Load appends the next page from its stored value, nil where it is empty.
-func (p *Pages) Load(value []byte) error {
-	if len(value)%Bytes != 0 || len(value) > pageReferences*Bytes {
-		return fmt.Errorf("page %d of references has %d bytes", p.Number(), len(value))
-	}
-	n := len(value) / Bytes
-	page := int32(len(p.used))
-	for i := range pageReferences {
-		r := Reference{Offset: -1}
-		if i < n {
-			r = parseReference(value[i*Bytes:])
+// Stored is a reference that was found in the store, and its slot.
+type Stored struct {
+	Reference
+	Slot int32
+}
+
+// Load appends the next page from its stored value, nil where it is empty, and its references to all. Each has to be Put.
+func (p *Pages) Load(all []Stored, value []byte) ([]Stored, error) {
+	slot := int32(len(p.pages)) * pageReferences
+	for rest := value; len(rest) > 0; slot++ {
+		var r Reference
+		var ok bool
+		if r, rest, ok = parseReference(rest); !ok || int(slot)/pageReferences > len(p.pages) {
+			return nil, fmt.Errorf("page %d of references is damaged: %d bytes", p.Number(), len(value))
 		}
-		p.Refs = append(p.Refs, r)
+		all = append(all, Stored{r, slot})
 	}
-	p.used, p.listed = append(p.used, uint8(n)), append(p.listed, false)
-	p.Count += n
-	p.list(page)
-	return nil
+	p.append()
+	return all, nil
+}
+
+// Put notes which number the reference in a slot has, that was loaded.
+func (p *Pages) Put(slot, number int32) {
+	of := p.pages[slot/pageReferences]
+	of.numbers[slot%pageReferences] = number
+	of.used++
+	p.Count++
+}
+
+// Loaded ends the loading: pages with room can be filled.
+func (p *Pages) Loaded() {
+	for n := range p.pages {
+		p.list(int32(n))
+	}
 }

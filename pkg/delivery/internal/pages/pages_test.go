@@ -1,6 +1,7 @@
 package pages
 
 import (
+	"bytes"
 	"maps"
 	"slices"
 	"testing"
@@ -14,7 +15,7 @@ func TestPages_LoadAsStored(t *testing.T) {
 		store := map[string][]byte{}
 		want := map[int64]Reference{}
 		slots := map[int64]int32{}
-		p := New()
+		p := New(func(number int32) Reference { return want[int64(number)] })
 		next := int64(0)
 		for range rapid.IntRange(1, 40).Draw(t, "commits") {
 			for range rapid.IntRange(0, 200).Draw(t, "changes") {
@@ -22,10 +23,11 @@ func TestPages_LoadAsStored(t *testing.T) {
 				case 0:
 					r := Reference{
 						Offset: next, Due: rapid.Int64Range(0, 1<<47).Draw(t, "due"), Attempts: uint8(next % 9),
-						Endpoint: uint64(next * 7), OrderingKey: uint64(next) << 40, Collapse: uint64(next) * 3, Deadline: uint32(next),
+						Endpoint: uint64(next * 7), OrderingKey: uint64(next%3) << 40, Collapse: uint64(next%5) * 3, Deadline: uint32(next), First: uint32(next % 2),
 					}
 					next++
-					slots[r.Offset], want[r.Offset] = p.Add(r), r
+					want[r.Offset] = r
+					slots[r.Offset] = p.Add(int32(r.Offset))
 				case 1:
 					for offset := range want { // any
 						p.Remove(slots[offset])
@@ -35,8 +37,8 @@ func TestPages_LoadAsStored(t *testing.T) {
 				default:
 					for offset, r := range want {
 						r.Attempts++
-						p.Set(slots[offset], r)
 						want[offset] = r
+						p.Touch(slots[offset])
 						break
 					}
 				}
@@ -51,7 +53,7 @@ func TestPages_LoadAsStored(t *testing.T) {
 				puts, deletes = append(puts, more...), append(deletes, gone...)
 			}
 			for _, e := range puts {
-				if len(e.Value) == 0 || len(e.Value) > pageReferences*Bytes {
+				if len(e.Value) == 0 || len(e.Value) > pageReferences*mostBytes {
 					t.Fatalf("page of %d bytes", len(e.Value))
 				}
 				store[e.Key] = e.Value
@@ -60,16 +62,23 @@ func TestPages_LoadAsStored(t *testing.T) {
 				delete(store, key)
 			}
 		}
-		loaded := New()
+		loaded := New(p.reference)
+		var all []Stored
 		for _, key := range Keys(0, p.Number()) {
-			if err := loaded.Load(store[key]); err != nil {
+			var err error
+			if all, err = loaded.Load(all, store[key]); err != nil {
 				t.Fatal(err)
 			}
 		}
 		got := map[int64]Reference{}
-		for _, r := range loaded.Refs {
-			if r.Offset >= 0 {
-				got[r.Offset] = r
+		for _, s := range all {
+			got[s.Offset] = s.Reference
+			loaded.Put(s.Slot, int32(s.Offset))
+		}
+		loaded.Loaded()
+		for n := range loaded.pages {
+			if string(loaded.encode(int32(n))) != string(store[pageKey(int32(n))]) {
+				t.Fatalf("page %d is stored as another", n)
 			}
 		}
 		if diff := cmp.Diff(want, got); diff != "" {
@@ -78,15 +87,15 @@ func TestPages_LoadAsStored(t *testing.T) {
 		if loaded.Count != len(want) {
 			t.Fatalf("count %d for %d references", loaded.Count, len(want))
 		}
-		for page, used := range loaded.used {
+		for number, of := range loaded.pages {
 			n := 0
-			for _, r := range loaded.Refs[page*64 : page*64+64] {
-				if r.Offset >= 0 {
+			for _, reference := range of.numbers {
+				if reference != free {
 					n++
 				}
 			}
-			if n != int(used) {
-				t.Fatalf("page %d holds %d references and counts %d", page, n, used)
+			if n != int(of.used) {
+				t.Fatalf("page %d holds %d references and counts %d", number, n, of.used)
 			}
 		}
 		if extra := len(store) - p.Number(); extra > 0 {
@@ -95,12 +104,43 @@ func TestPages_LoadAsStored(t *testing.T) {
 	})
 }
 
-func TestReference_EncodesTo45Bytes(t *testing.T) {
-	r := Reference{
-		Offset: 1<<47 + 5, Due: 1 << 45, Attempts: 8, Endpoint: 1<<61 + 3, OrderingKey: 1<<63 + 9, Collapse: 1<<63 + 7, ID: 1<<31 + 1, Deadline: 1<<31 + 2,
+func TestReference_TakesWhatItHas(t *testing.T) {
+	full := Reference{
+		Offset: 1<<47 + 5, Due: 1 << 45, Attempts: 8, Endpoint: 1<<61 + 3, OrderingKey: 1<<63 + 9, Collapse: 1<<63 + 7, ID: 1<<31 + 1, Deadline: 1<<31 + 2, First: 1<<31 + 3,
 	}
-	b := r.encode(nil)
-	if len(b) != 45 || parseReference(b) != r {
-		t.Errorf("%d bytes, read back as %+v", len(b), parseReference(b))
+	for want, less := range map[int]func(*Reference){
+		50: func(*Reference) {},
+		42: func(r *Reference) { r.Collapse = 0 },
+		38: func(r *Reference) { r.Collapse, r.First = 0, 0 },
+		30: func(r *Reference) { r.Collapse, r.First, r.OrderingKey = 0, 0, 0 },
+	} {
+		r := full
+		less(&r)
+		b := append(r.encode(nil), 1, 2, 3)
+		got, rest, ok := parseReference(b)
+		if len(b)-3 != want || !ok || got != r || len(rest) != 3 {
+			t.Errorf("%d bytes, want %d, read back as %+v, %t, and %d bytes more", len(b)-3, want, got, ok, len(rest))
+		}
+		for n := range want {
+			if _, rest, ok := parseReference(b[:n]); ok {
+				t.Errorf("%d of %d bytes are taken as a reference, with %d bytes more", n, want, len(rest))
+			}
+		}
+	}
+}
+
+func TestPages_DamagedOneIsRefused(t *testing.T) {
+	one := Reference{Offset: 1, OrderingKey: 2}.encode(nil)
+	unknown := slices.Clone(one)
+	unknown[13] |= 8
+	for name, value := range map[string][]byte{
+		"cut short": one[:len(one)-1], "unknown part": unknown, "too many": bytes.Repeat(one, pageReferences+1),
+	} {
+		if _, err := New(nil).Load(nil, value); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if all, err := New(nil).Load(nil, bytes.Repeat(one, pageReferences)); err != nil || len(all) != pageReferences {
+		t.Errorf("a full one: %d, %v", len(all), err)
 	}
 }

@@ -3,19 +3,17 @@ package queue
 // supersede notes an item that replaces an older one of the same text. The older one is past its deadline then: it is
 // settled as soon as it is the head of its ordering key, also where its endpoint is held.
 func (q *Queue) supersede(it *Item, now int64) {
-	if it.Ref.Collapse == 0 {
-		return
-	}
-	e := it.Endpoint
+	e := q.Of(it)
 	if e.Newest == nil {
 		e.Newest = map[uint64]*Item{}
 	}
-	older := e.Newest[it.Ref.Collapse]
-	e.Newest[it.Ref.Collapse] = it
+	text := q.collapse[it.self]
+	older := e.Newest[text]
+	e.Newest[text] = it
 	if older == nil {
 		return
 	}
-	older.Ref.Deadline = 1
+	older.deadline = 1
 	switch older.State {
 	case UntilDue:
 		q.replaced = append(q.replaced, older)
@@ -38,9 +36,21 @@ func (q *Queue) SettleReplaced(now int64) {
 	q.MakeDue(now, func(it *Item) bool { return replaced[it] })
 }
 
-// Unsupersede forgets an item that is settled.
-func (q *Queue) Unsupersede(it *Item) {
-	if e := it.Endpoint; it.Ref.Collapse != 0 && e.Newest[it.Ref.Collapse] == it {
-		delete(e.Newest, it.Ref.Collapse)
+// unsupersede forgets an item that is settled.
+func (q *Queue) unsupersede(it *Item) {
+	if !it.is(hasCollapse) {
+		return
 	}
+	if e, text := q.Of(it), q.collapse[it.self]; e.Newest[text] == it {
+		delete(e.Newest, text)
+	}
+}
+
+// Replaced reports that a newer item replaces one.
+func (q *Queue) Replaced(it *Item) bool {
+	if !it.is(hasCollapse) {
+		return false
+	}
+	newest := q.Of(it).Newest[q.collapse[it.self]]
+	return newest != nil && newest.Offset() > it.Offset()
 }

@@ -24,7 +24,12 @@ type Endpoint struct {
 	Limit  int
 	Share  slots.Share
 
-	ready   Ring[*Item]
+	// ready are its items that wait for a slot, linked in their order.
+	ready   int // how many
+	head    int32
+	tail    int32
+	number  int32 // that its items have
+	items   int   // that have it, settled ones included that are not recorded
 	Taken   int
 	Waiting int // its outstanding items
 	Listed  bool
@@ -49,6 +54,8 @@ type Endpoint struct {
 	Paused   bool
 	// stoppedFor: its stop, while it lasts, is more than a closed schedule: it resumes with a probe.
 	StoppedFor bool
+	// Configured: it was looked for in a configuration. Scheduled: it is among those whose schedule is followed.
+	Configured, Scheduled bool
 	// ClosedUntil is when its schedule opens, where it is closed; scheduleAt when that changes next.
 	ClosedUntil, ScheduleAt int64
 	// SucceededAt is when it last succeeded; senders read it.
@@ -95,7 +102,7 @@ const (
 
 func newEndpoint(hash uint64) *Endpoint {
 	// Its tenant is not known before a body was read: until then it has a tenant of its own.
-	e := &Endpoint{Hash: hash, Limit: defaultConcurrency, tenant: &tenant{}, heapAt: -1, Look: Forever, Record: NoRecord}
+	e := &Endpoint{Hash: hash, Limit: defaultConcurrency, tenant: &tenant{}, head: none, tail: none, heapAt: -1, Look: Forever, Record: NoRecord}
 	e.Health = health.New("", 0)
 	e.SucceededAt.Store(health.Never)
 	e.ReportedAt = health.Never
@@ -138,53 +145,89 @@ func (e *Endpoint) Spend(now int64) {
 	e.rateFree = max(e.rateFree, now*1000-rateLag) + int64(time.Second/time.Microsecond)/int64(e.Target.Rate())
 }
 
-// pick is the place in ready of the item whose turn it is, −1 where none may be taken. An item past its deadline goes
-// first, since nothing is sent for it. A probe is the oldest due that was never tried, else the oldest due: otherwise a few
-// deliveries that the receiver refuses would be all that an open circuit tries.
-func (e *Endpoint) pick(now, drift int64) int {
+// push adds an item to the ready.
+func (e *Endpoint) push(q *Queue, it *Item) {
+	if it.link = none; e.ready == 0 {
+		e.head = it.self
+	} else {
+		q.items.at(e.tail).link = it.self
+	}
+	e.tail = it.self
+	e.ready++
+}
+
+// remove takes the ready item after another out, the first where that is nil.
+func (e *Endpoint) remove(q *Queue, before *Item) *Item {
+	at := &e.head
+	if before != nil {
+		at = &before.link
+	}
+	it := q.items.at(*at)
+	if *at = it.link; it.link == none && before != nil {
+		e.tail = before.self
+	}
+	it.link = none
+	e.ready--
+	return it
+}
+
+// pick finds the ready item whose turn it is, nil where none may be taken, and the one before it. An item past its deadline
+// goes first, since nothing is sent for it. A probe is the oldest due that was never tried, else the oldest due: otherwise a
+// few deliveries that the receiver refuses would be all that an open circuit tries.
+func (e *Endpoint) pick(q *Queue, now int64) (before, it *Item) {
 	if e.Look <= now {
 		e.Look = Forever
-		for i := range e.ready.N {
-			deadline := DeadlineOf(e.ready.at(i), drift)
+		for n := e.head; n != none; {
+			it = q.items.at(n)
+			deadline := DeadlineOf(it, q.Drift)
 			if deadline <= now {
 				e.Look = now
-				return i
+				return before, it
 			}
 			e.Look = min(e.Look, deadline)
+			before, n = it, it.link
 		}
 	}
 	if e.SendAt() > now || !e.room() {
-		return -1
+		return nil, nil
 	}
+	it = q.items.at(e.head)
 	if !e.Probing() {
-		return 0
+		return nil, it
 	}
-	best := 0
-	for i := 1; i < e.ready.N; i++ {
-		if before(e.ready.at(i), e.ready.at(best)) {
-			best = i
+	before = nil
+	for previous := it; previous.link != none; {
+		other := q.items.at(previous.link)
+		if better(other, it) {
+			before, it = previous, other
 		}
+		previous = other
 	}
-	return best
+	return before, it
 }
 
-// before reports whether a is a better probe than b.
-func before(a, b *Item) bool {
+// better reports whether a is a better probe than b.
+func better(a, b *Item) bool {
 	if never := a.Attempts == 0; never != (b.Attempts == 0) {
 		return never
 	}
-	if a.Due != b.Due {
-		return a.Due < b.Due
+	if a.Due() != b.Due() {
+		return a.Due() < b.Due()
 	}
-	return a.Ref.Offset < b.Ref.Offset
+	return a.Offset() < b.Offset()
 }
 
 // DeadlineOf is when an item is settled whatever its endpoint does; drift leads from this clock to the wall clock.
 func DeadlineOf(it *Item, drift int64) int64 {
-	if it.Ref.Deadline == 0 {
+	if it.deadline == 0 {
 		return Forever
 	}
-	return int64(it.Ref.Deadline)*1000 - drift
+	return int64(it.deadline)*1000 - drift
+}
+
+// Postpone sets the deadline of an item to that of its delivery: by another clock it was past it.
+func (it *Item) Postpone(d *delivery.Delivery, maxAge time.Duration) {
+	it.deadline = Deadline(d, maxAge)
 }
 
 // Deadline is a delivery's for its reference.

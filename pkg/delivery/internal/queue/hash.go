@@ -4,11 +4,10 @@ import (
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
-	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 )
 
 // EndpointHash stands for an endpoint before its name is read: 64 bits, so that no two of a partition share one.
-func EndpointHash(name string) uint64 { return xxhash.Sum64String(name) }
+func EndpointHash(name string) uint64 { return delivery.EndpointHash(name) }
 
 // orderingKeyHash is 0 for a delivery without an ordering key.
 func orderingKeyHash(d *delivery.Delivery) uint64 {
@@ -39,7 +38,7 @@ func hashOf(parts ...string) uint64 {
 	return max(h.Sum64(), 1)
 }
 
-// IsOf reports whether a delivery is the one of a reference.
-func IsOf(r *pages.Reference, d *delivery.Delivery) bool {
-	return r.ID == IDHash(d.ID, d.ReplayJob) && r.Endpoint == EndpointHash(d.Endpoint) && r.OrderingKey == orderingKeyHash(d)
+// IsOf reports whether a delivery is the one of an item.
+func (q *Queue) IsOf(it *Item, d *delivery.Delivery) bool {
+	return it.id == IDHash(d.ID, d.ReplayJob) && q.Of(it).Hash == EndpointHash(d.Endpoint) && it.Key == orderingKeyHash(d)
 }

@@ -4,7 +4,7 @@ import "slices"
 
 // List gives an endpoint its turn where an item of it may be taken, and else notes when to look at it again.
 func (q *Queue) List(e *Endpoint, now int64) {
-	if e.Listed || e.asking || e.ready.N == 0 {
+	if e.Listed || e.asking || e.ready == 0 {
 		return
 	}
 	at := e.SendAt()
@@ -39,8 +39,8 @@ func (q *Queue) Sleep(e *Endpoint, at int64) {
 
 // Wake moves items that are due to their turn, and endpoints whose time came.
 func (q *Queue) Wake(now int64) {
-	for len(q.due) > 0 && q.due[0].Due <= now {
-		q.schedule(q.due.pop(), now)
+	for len(q.due) > 0 && q.items.at(q.due[0]).Due() <= now {
+		q.schedule(q.popDue(), now)
 	}
 	for len(q.sleeping) > 0 && q.sleeping[0].wakeAt <= now {
 		e := q.sleeping[0]
@@ -53,7 +53,7 @@ func (q *Queue) Wake(now int64) {
 func (q *Queue) NextDue() (next int64, ok bool) {
 	next = Forever
 	if len(q.due) > 0 {
-		next = q.due[0].Due
+		next = q.items.at(q.due[0]).Due()
 	}
 	if len(q.sleeping) > 0 {
 		next = min(next, q.sleeping[0].wakeAt)
@@ -70,7 +70,7 @@ func (q *Queue) Next(bodies bool, now int64) *Item {
 		e := t.endpoints.Pop()
 		e.Listed = false
 		var it *Item
-		if e.tenant == t && e.ready.N > 0 { // else it moved to its tenant, or its items went
+		if e.tenant == t && e.ready > 0 { // else it moved to its tenant, or its items went
 			it = q.take(e, bodies, now)
 		}
 		q.List(e, now)
@@ -91,11 +91,11 @@ func (q *Queue) Next(bodies bool, now int64) *Item {
 
 // take takes the next item of an endpoint, nil where there is none.
 func (q *Queue) take(e *Endpoint, bodies bool, now int64) *Item {
-	i := e.pick(now, q.Drift)
+	before, it := e.pick(q, now)
 	switch {
-	case i < 0:
+	case it == nil:
 		return nil
-	case !bodies && e.ready.at(i).Delivery == nil:
+	case !bodies && it.is(isBodiless):
 		e.Listed = true
 		q.passed = append(q.passed, e)
 		return nil
@@ -104,7 +104,7 @@ func (q *Queue) take(e *Endpoint, bodies bool, now int64) *Item {
 		return nil
 	}
 	e.granted = false
-	it := e.ready.remove(i)
+	e.remove(q, before)
 	it.State = Taken
 	e.Taken++
 	q.Taken++

@@ -21,11 +21,12 @@ type AttemptSummary struct {
 	Owner      state.Token
 	// What it showed of its endpoint; ended is in ms of the wall clock, 0 where there was no request.
 	Delivery, Endpoint string
-	Ended, RetryAfter  int64
-	Activation         int64
-	Status             int
-	Err                string
-	Fault              deliveryv1.Fault
+	// Started is when it began, like Ended.
+	Started, Ended, RetryAfter int64
+	Activation                 int64
+	Status                     int
+	Err                        string
+	Fault                      deliveryv1.Fault
 }
 
 func (t *AttemptSummary) Settled() bool { return t.Settlement != 0 }
@@ -66,7 +67,7 @@ func ScanAttempt(b []byte, topic string) (AttemptSummary, error) {
 		case 5:
 			t.OfTopic = string(v) == topic
 		case 9:
-			t.Ended, ok = scanMillis(v)
+			t.Started, ok = scanMillis(v)
 		case 10:
 			ok = scanFields(v, nil, func(num protowire.Number, v []byte) (ok bool) {
 				if ok = true; num == 5 {
@@ -93,8 +94,8 @@ func ScanAttempt(b []byte, topic string) (AttemptSummary, error) {
 	if t.Delivery != "" {
 		t.ID = queue.IDHash(t.Delivery, job)
 	}
-	if t.Ended > 0 {
-		t.Ended += took
+	if t.Started > 0 {
+		t.Ended = t.Started + took
 	}
 	return t, nil
 }

@@ -2,12 +2,14 @@ package scan
 
 import (
 	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"strings"
 
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/table"
 )
 
 // WindowSize is how many deliveries of a partition are remembered to recognise repeats of the planner.
@@ -29,19 +31,31 @@ func KeyOf(id, job string) windowKey {
 	return k
 }
 
-// Window remembers the last windowSize keys.
+// hash is the part of the key that is drawn from a hash in either case.
+func (k *windowKey) hash() uint64 { return binary.BigEndian.Uint64(k[8:]) }
+
+// pieceKeys are 16 KiB.
+const pieceKeys = 1024
+
+// Window remembers the last windowSize keys: 22 bytes each.
 type Window struct {
-	keys []windowKey
-	next int
-	seen map[windowKey]struct{}
+	pieces []*[pieceKeys]windowKey
+	// n is how many it holds; the next takes the place next.
+	n, next int32
+	seen    table.Table
 }
 
-func NewWindow() *Window { return &Window{seen: map[windowKey]struct{}{}} }
+func NewWindow() *Window {
+	w := &Window{}
+	w.seen = table.New(func(i int32) uint64 { return w.at(i).hash() })
+	return w
+}
+
+func (w *Window) at(i int32) *windowKey { return &w.pieces[i/pieceKeys][i%pieceKeys] }
 
 // Has reports whether the window holds the key.
 func (w *Window) Has(k windowKey) bool {
-	_, ok := w.seen[k]
-	return ok
+	return w.seen.Find(k.hash(), func(i int32) bool { return *w.at(i) == k }) >= 0
 }
 
 // Repeat reports whether the window holds the key, and adds it.
@@ -49,14 +63,18 @@ func (w *Window) Repeat(k windowKey) bool {
 	if w.Has(k) {
 		return true
 	}
-	if len(w.keys) < WindowSize {
-		w.keys = append(w.keys, k)
+	i := w.next
+	if w.n == WindowSize {
+		w.seen.Remove(i)
 	} else {
-		delete(w.seen, w.keys[w.next])
-		w.keys[w.next] = k
-		w.next = (w.next + 1) % WindowSize
+		w.n++
 	}
-	w.seen[k] = struct{}{}
+	if int(i/pieceKeys) == len(w.pieces) {
+		w.pieces = append(w.pieces, new([pieceKeys]windowKey))
+	}
+	*w.at(i) = k
+	w.seen.Add(i)
+	w.next = (i + 1) % WindowSize
 	return false
 }
 
