@@ -7,6 +7,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/meter"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/reason"
@@ -24,6 +25,7 @@ type entry[B any] struct {
 	key    string // of the record it needs
 	memo   any
 	allIDs bool           // it needs all ids of that
+	rules  *selected[B]   // the records of rules it needs
 	inner  *stream.Record // of an event that was forwarded: as it was sent
 	from   string         // and the subject it was sent to
 	// identity, and what a record remembers of it.
@@ -54,6 +56,8 @@ type batch[B any] struct {
 	apply      func(*Subject[B], *event.Event)
 	fire       func(*Subject[B], string, time.Time)
 	window     func(key string) int64 // in which ids are remembered, in hours
+	rules      RuleFold[B]
+	rule       *Subject[B] // the record of a rule that an event is being applied to
 	from       state.Watermark
 	to         state.Watermark
 	earlier    *earlierTries
@@ -64,7 +68,7 @@ type batch[B any] struct {
 	rejections []rejection // for the log
 	deletes    []string
 	puts       []state.Entry // segments
-	counts     counts
+	counts     meter.Counts
 	watching   bool // steps are wanted
 	steps      []Step[B]
 	now        poisoned // what is being worked, for a panic
@@ -90,12 +94,6 @@ type rejection struct {
 	reason string
 	// incident is what is reported to a person, empty where nothing is.
 	incident string
-}
-
-// counts are for metrics.
-type counts struct {
-	events, duplicates, tooLate, futureTimestamp, evicted, timers, superseded int
-	rejected                                                                  map[string]int
 }
 
 // panicked reports what was being worked when a fold panicked.
@@ -161,6 +159,7 @@ func (b *batch[B]) moment(s *Subject[B], at int64, identity Identity, r *stream.
 	s.Topic, s.Partition, s.Offset = b.config.topic, b.config.partition.Number, r.Offset
 	s.Revision = b.to.Revision.Number
 	s.Memo, s.Forwarded = nil, ""
+	s.Results, s.RulesLeft = nil, 0
 	s.id = 0
 	s.state.effect, s.state.waits, s.state.sentOn = false, false, false
 }
@@ -180,7 +179,7 @@ func (b *batch[B]) event(en *entry[B]) error {
 	r := &en.record
 	b.advance(r.Time.UnixMilli())
 	b.now = poisoned{offset: r.Offset}
-	b.counts.events++
+	b.counts.Events++
 	if en.err != nil {
 		b.reject(r, Identity{}, reason.Undecodable, en.err.Error(), b.logTime())
 		return nil //nolint:nilerr // the rejection has it
@@ -188,22 +187,35 @@ func (b *batch[B]) event(en *entry[B]) error {
 	if b.isCall(en) {
 		return b.command(en)
 	}
+	if en.rules != nil {
+		if err := b.rulesOf(en); err != nil {
+			return err
+		}
+	}
+	return b.subjectOf(en)
+}
+
+// subjectOf applies an event to its subject's record, or, where it needs none, to none.
+func (b *batch[B]) subjectOf(en *entry[B]) error {
+	r := &en.record
 	s := &b.none
 	if en.key == "" {
-		b.none = Subject[B]{batch: b}
+		if b.none = (Subject[B]{batch: b}); en.rules != nil && en.rules.later {
+			return nil
+		}
 	} else {
 		var err error
 		if s, err = b.open(en.held); err != nil {
 			return err
 		}
-		if r.Offset <= s.header.Applied {
+		if r.Offset <= s.header.Applied || en.rules != nil && en.rules.later {
 			return nil
 		}
 		if err := b.due(s, b.to.LogTime); err != nil {
 			return err
 		}
-		b.now = poisoned{offset: r.Offset}
 	}
+	b.now = poisoned{offset: r.Offset}
 	identity := en.identity
 	r = en.source()
 	b.place(s, en, identity)
@@ -211,46 +223,62 @@ func (b *batch[B]) event(en *entry[B]) error {
 		b.reject(r, identity, reason.Panic, why, b.logTime())
 		return nil
 	}
-	if en.key == "" {
-		return b.guard(func() { b.apply(s, en.event) })
+	same, reused := s.repeated(en)
+	rejected := false
+	if en.rules != nil {
+		rejected, reused = b.results(s, en), reused || en.rules.reused
 	}
-	hour := b.to.LogTime / record.HourMillis
-	if s.Exists {
-		if found, ok := s.find(en.id); ok {
-			if found == en.id {
-				b.counts.duplicates++
-				return nil
-			}
-			b.reject(r, identity, reason.IDReused, "another event with this id and source was counted before: give each event an id of its own", b.logTime())
-			return nil
-		}
-		if s.header.CreatedBy(identity) { // known for as long as the record stands
-			b.counts.duplicates++
-			return nil
-		}
+	switch {
+	case same:
+		b.counts.Duplicates++
+		return nil
+	case reused && rejected:
+		return nil
+	case reused:
+		b.reject(r, identity, reason.IDReused, "another event with this id and source was counted before: give each event an id of its own", b.logTime())
+		return nil
+	case en.key == "":
+		return b.watched(s, en.event, "", func() { b.apply(s, en.event) })
 	}
 	if s.Time.Sub(s.EventTime) > time.Duration(b.window(s.Key))*time.Hour {
-		b.counts.tooLate++
+		b.counts.TooLate++
 	}
 	if s.FutureTimestamp {
-		b.counts.futureTimestamp++
+		b.counts.FutureTimestamp++
 	}
 	if err := b.watched(s, en.event, "", func() { b.apply(s, en.event) }); err != nil {
 		return err
 	}
 	if s.state.effect {
-		s.header.Applied = r.Offset
-		b.settle(s)
-		switch {
-		case s.state.sentOn:
-			if !s.SentOn() {
-				b.remember(s, en.id.SentOn(), hour)
-			}
-		case !s.state.waits:
-			b.remember(s, en.id, hour)
-		}
+		b.counted(s, en)
 	}
 	return nil
+}
+
+// repeated reports whether the record has counted an event, or another one under its id. The event that created it is
+// known for as long as the record stands.
+func (s *Subject[B]) repeated(en *entry[B]) (same, other bool) {
+	if !s.Exists {
+		return false, false
+	}
+	if found, ok := s.find(en.id); ok {
+		return found == en.id, found != en.id
+	}
+	return s.header.CreatedBy(en.identity), false
+}
+
+// counted notes that an event changed a record.
+func (b *batch[B]) counted(s *Subject[B], en *entry[B]) {
+	s.header.Applied = en.record.Offset
+	b.settle(s)
+	switch hour := b.to.LogTime / record.HourMillis; {
+	case s.state.sentOn:
+		if !s.SentOn() {
+			b.remember(s, en.id.SentOn(), hour)
+		}
+	case !s.state.waits:
+		b.remember(s, en.id, hour)
+	}
 }
 
 // settle leaves nothing to later events of the batch of a record that is none: those of another batch would not find it
@@ -273,40 +301,6 @@ func (b *batch[B]) place(s *Subject[B], en *entry[B], identity Identity) {
 		s.FutureTimestamp = s.EventTime.Sub(s.Time) > futureLimit
 		s.EventTime = s.Time
 	}
-}
-
-// due fires the subject's timers that are due by a time, by due time, then in the order of their names as written.
-func (b *batch[B]) due(s *Subject[B], by int64) error {
-	for s.Exists && len(s.header.Timers) > 0 && s.header.Timers[0].Due <= by {
-		t := s.header.Timers[0]
-		s.header.Timers = s.header.Timers[1:]
-		if t.Name == record.ExpiryTimer {
-			b.expire(s, t.Due/record.HourMillis)
-			if n := len(s.header.IDs.Segments); n > 0 {
-				s.header.Schedule(record.ExpiryTimer, b.expiryDue(s.Key, s.header.IDs.Segments[n-1].Newest))
-			}
-		} else {
-			name, err := b.memory.timers.Read(t.Name)
-			if err != nil {
-				return err
-			}
-			identity := timerIdentity(s.Key, &s.header, name, t.Due)
-			b.moment(s, t.Due, identity, &stream.Record{Offset: -1, Key: []byte(s.Key)})
-			b.now = poisoned{offset: -1, subject: s.Key, timer: name, due: t.Due}
-			b.counts.timers++
-			if why, ok := b.earlier.poison[b.now]; ok {
-				b.reject(s.record, identity, reason.Panic, why, s.Time)
-			} else if err := b.watched(s, nil, name, func() { b.fire(s, name, time.UnixMilli(t.Due).UTC()) }); err != nil {
-				return err
-			}
-		}
-		b.touch(s)
-		b.settle(s)
-		// Whatever comes before this position in the log has been applied to this state of the record: a snapshot that
-		// holds it must not repeat it.
-		s.header.Applied = max(s.header.Applied, b.to.Offset-1)
-	}
-	return nil
 }
 
 // emit adds an outcome, unless it was published before the state was rebuilt.
@@ -343,10 +337,10 @@ func (b *batch[B]) logTime() time.Time { return time.UnixMilli(b.to.LogTime).UTC
 
 // reject sends a log record on as it came, with the reason in headers.
 func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail string, at time.Time) {
-	if b.counts.rejected == nil {
-		b.counts.rejected = make(map[string]int)
+	if b.counts.Rejected == nil {
+		b.counts.Rejected = make(map[string]int)
 	}
-	b.counts.rejected[reason]++
+	b.counts.Rejected[reason]++
 	if b.from.Status != state.Rebuilding {
 		b.rejections = append(b.rejections, rejection{offset: from.Offset, reason: reason})
 	}

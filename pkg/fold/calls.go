@@ -109,7 +109,7 @@ func (b *batch[B]) command(en *entry[B]) error {
 	key := pending.Key{Number: pending.Number(r), ID: record.CallID(referenceOf(en.event)), Content: en.event.Content()}
 	if key.Number != 0 {
 		if key.Number <= b.to.Called {
-			b.counts.superseded++
+			b.counts.Superseded++
 			b.conclude(pending.Decision{Call: key, Result: pending.Moved, Err: pending.UnknownOutcome(ErrMoved)})
 			return nil
 		}

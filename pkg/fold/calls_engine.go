@@ -37,7 +37,7 @@ import (
 func (e *Engine[B, C]) Call(ctx context.Context, command *event.Event) (Answer, error) {
 	begin := e.config.Clock()
 	v := e.call(ctx, command)
-	e.metrics.called(v.Result, e.config.Clock().Sub(begin))
+	e.metrics.Called(v.Result, e.config.Clock().Sub(begin))
 	return v.Answer, v.Err
 }
 

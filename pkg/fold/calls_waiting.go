@@ -55,8 +55,8 @@ func (o *Owner[B, C]) call(ctx context.Context, e *event.Event) pending.Decision
 	if v.Err != nil {
 		return v
 	}
-	o.config.Metrics.callsWaiting.Inc()
-	defer o.config.Metrics.callsWaiting.Dec()
+	o.config.Metrics.CallsWaiting.Inc()
+	defer o.config.Metrics.CallsWaiting.Dec()
 	if start {
 		// Others' calls are appended as well: this caller's going must not stop them.
 		go o.appendCalls(context.WithoutCancel(ctx))

@@ -12,7 +12,6 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/kafkalog"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -43,13 +42,7 @@ func (o *Owner[B, C]) control(ctx context.Context, en *entry[B]) error {
 	}
 	at := max(o.w.LogTime, en.record.Time.UnixMilli())
 	if at > o.w.LogTime {
-		// Log time moves first, so that what is due by it is worked as ever.
-		return o.commitAs(ctx, func(w *state.Watermark) {
-			w.LogTime = at
-			if w.DueMinute == 0 {
-				w.DueMinute = duelist.Reached(at)
-			}
-		})
+		return o.moveLogTime(ctx, at) // so that what is due by it is worked as ever
 	}
 	revision, level := control.RevisionOf(en.event)
 	if level > Level {

@@ -22,6 +22,7 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 	o.run = run
 	begin := o.config.Clock()
 	last := o.w.LogTime
+	rules := 0 // selected so far
 	for i := range o.pending[:n] {
 		if i > 0 && i%aliveEvery == 0 {
 			o.alive(i)
@@ -59,7 +60,11 @@ func (o *Owner[B, C]) cut(n int) (run []entry[B], control *entry[B]) {
 				en.identity = en.event.Identity()
 			}
 			en.id = record.MakeID(en.identity, en.event.Content())
-			o.selectKey(en)
+			if o.selectKey(en); en.rules != nil {
+				if rules += len(en.rules.names); rules > 2*state.MaxKeys { // more than one commit takes, mostly
+					return run, nil
+				}
+			}
 		}
 	}
 	return run, nil
@@ -91,4 +96,9 @@ func (o *Owner[B, C]) selectKey(en *entry[B]) {
 	}()
 	s := o.config.Fold.Select(en.event)
 	en.key, en.memo, en.allIDs = s.Key, s.Memo, s.AllIDs
+	if len(s.Rules) > 0 {
+		if err := o.selectRules(en, s.Rules); err != nil {
+			o.notePanic(poisoned{offset: en.record.Offset}, err)
+		}
+	}
 }

@@ -158,7 +158,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	err := o.Run(ctx)
 	switch {
 	case errors.Is(err, state.ErrFenced):
-		e.metrics.fenced.Inc()
+		e.metrics.Fenced.Inc()
 		return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 	case ctx.Err() != nil:
 		return nil

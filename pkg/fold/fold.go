@@ -34,6 +34,9 @@ type Fold[B, C any] interface {
 type Selection struct {
 	// Key of the record, "" where the event needs none.
 	Key string
+	// Rules are records of rules, each selected once, of a RuleFold. Those beyond 200, or beyond 512 KiB together, are
+	// left out: see Subject.RulesLeft. An event may need them without its subject's record.
+	Rules []Rule
 	// Memo is handed to Apply: what Select found out on the way.
 	Memo any
 	// AllIDs asks for all ids remembered for the subject: for an event that leads to Transfer or Remembers. Without it
@@ -52,6 +55,10 @@ type Subject[B any] struct {
 	Body B
 	// Memo is what Select found out.
 	Memo any
+	// Results are what ApplyRule returned of the selected rules, in their order, nil of those whose record had counted
+	// the event before; RulesLeft is how many more were selected than one event may change.
+	Results   []any
+	RulesLeft int
 	// Forwarded is the subject that the event was sent to, where it was forwarded from there; see Options.Transfers.
 	Forwarded string
 
@@ -109,6 +116,10 @@ func (s *Subject[B]) Save(body B) {
 // Delete drops the record, its timers, its ids and its side record. Its last sequence goes with it: keep a record as a
 // tombstone where a subject may come back.
 func (s *Subject[B]) Delete() {
+	if s.batch.rule != nil {
+		s.batch.misused("the record of a rule is deleted by a timer only")
+		return
+	}
 	s.Exists = false
 	s.touch()
 	s.forget()
@@ -138,7 +149,7 @@ func (s *Subject[B]) SideRecord() []byte {
 // KeepSideRecord keeps bytes under a key of their own beside the record, so that what seldom changes is not written
 // with it each time; nil drops them. They go with the record: one that is not saved, or deleted, has none.
 func (s *Subject[B]) KeepSideRecord(b []byte) {
-	if !bytes.Equal(s.SideRecord(), b) {
+	if !s.notOfRule("side record") && !bytes.Equal(s.SideRecord(), b) {
 		s.setSide(bytes.Clone(b))
 		s.touch()
 	}
@@ -191,6 +202,9 @@ func (s *Subject[B]) Due(name string) (time.Time, bool) {
 // NextSequence gives out the next sequence of the subject and the one before, 0 at first: max(last + 1, ms of Time). It
 // rises through rebuilds that lost something.
 func (s *Subject[B]) NextSequence() (sequence, previous int64) {
+	if s.notOfRule("sequence") {
+		return 0, 0
+	}
 	previous = s.header.Sequence()
 	s.header.Last = max(s.header.Last+1, s.Time.UnixMilli())
 	s.header.Unpublished = false
@@ -209,6 +223,10 @@ func (s *Subject[B]) Emit(r stream.Record) {
 		s.batch.misused("an outcome for %s takes %d bytes, at most %d", r.Topic, n, maxOutcome)
 		return
 	}
+	if s.batch.rule != nil {
+		s.batch.misused("the record of a rule publishes at its timers only")
+		return
+	}
 	r.Time = s.Time
 	s.batch.emit(r)
 }
@@ -216,6 +234,10 @@ func (s *Subject[B]) Emit(r stream.Record) {
 // Reject sends the log record to the rejected topic, as it came, with a code in UPPER_SNAKE and a text on what to
 // do. The event changes nothing: call it before any change.
 func (s *Subject[B]) Reject(reason, detail string) {
+	if s.batch.rule != nil {
+		s.batch.misused("the record of a rule rejects nothing")
+		return
+	}
 	s.batch.reject(s.record, s.Identity, reason, detail, s.Time)
 }
 

@@ -99,6 +99,12 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 			if run[i].key != "" {
 				run[i].held = hold(run[i].key, cached)
 			}
+			if of := run[i].rules; of != nil {
+				of.held = of.held[:0]
+				for _, name := range of.names {
+					of.held = append(of.held, hold(name, cached))
+				}
+			}
 		}
 	})
 	err := o.read(ctx, missing, func(key string, value []byte) { m.by[key[len(record.Prefix):]].raw = value })
@@ -112,7 +118,15 @@ func (o *Owner[B, C]) load(ctx context.Context, subjects []string, run []entry[B
 		}
 	}
 	for i := range run {
-		if en := &run[i]; en.held != nil && record.Flagged(en.held.raw, record.SegmentsFlag) {
+		en := &run[i]
+		if of := en.rules; of != nil {
+			for _, h := range of.held {
+				if record.Flagged(h.raw, record.SegmentsFlag) {
+					record.SegmentsHolding(h.raw, en.id, func(number uint64) { want = append(want, record.SegmentKey(h.key, number)) })
+				}
+			}
+		}
+		if en.held != nil && record.Flagged(en.held.raw, record.SegmentsFlag) {
 			if en.allIDs {
 				want, err = record.AppendBesideKeys(want, en.key, en.held.raw)
 			} else {

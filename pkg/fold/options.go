@@ -24,7 +24,7 @@ type Options[C any] struct {
 	// events that system.forward carries, under their own id and with the new key's subject. Without it all of them are
 	// passed over.
 	Transfers bool
-	// Timers lists the names of all timers, at most 127, where they are few: a record then holds a byte for each name
+	// Timers lists the names of all timers, at most 126, where they are few: a record then holds a byte for each name
 	// instead of its letters. Timers of one due time fire in the order of the list, which may only grow at its end.
 	Timers []string
 	// DedupWindow is how long ids of a subject are remembered under the configuration in force (its zero value before
@@ -36,7 +36,7 @@ type Options[C any] struct {
 // Validate lists every violation.
 func (o Options[C]) Validate() error {
 	var violations []error
-	if most := len(record.ListedNames) - 1; len(o.Timers) > most {
+	if most := len(record.ListedNames) - record.EngineTimers; len(o.Timers) > most {
 		violations = append(violations, fmt.Errorf("%d names of timers are listed, at most %d have a place", len(o.Timers), most))
 	}
 	seen := make(map[string]bool, len(o.Timers))

@@ -16,8 +16,8 @@ func TestOptions_ValidateListsEachViolation(t *testing.T) {
 		want   string
 	}{
 		"none":             {nil, ""},
-		"as many as fit":   {many[:127], ""},
-		"one too many":     {many, "128 names of timers are listed, at most 127 have a place"},
+		"as many as fit":   {many[:126], ""},
+		"one too many":     {many, "128 names of timers are listed, at most 126 have a place"},
 		"one twice":        {[]string{"a", "b", "a"}, `timer "a" is listed twice or has no name`},
 		"one without name": {[]string{"a", ""}, `timer "" is listed twice or has no name`},
 	} {

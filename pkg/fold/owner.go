@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/image"
 	"github.com/tollgate/tollgate/pkg/fold/internal/pending"
 	"github.com/tollgate/tollgate/pkg/fold/internal/view"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -22,7 +23,8 @@ import (
 type Owner[B, C any] struct {
 	config OwnerConfig[B, C]
 	place  batchConfig
-	view   *view.View // what readers see
+	rules  RuleFold[B] // nil where the fold keeps no records of rules
+	view   *view.View  // what readers see
 	calls  pending.Calls
 	// configuration is the one in force.
 	configuration C
@@ -36,7 +38,7 @@ type Owner[B, C any] struct {
 	earlier   earlierTries
 	due       *duelist.Work
 	rejected  *display.Limited
-	snap      *snapshotting
+	snap      *image.Reading
 
 	storedAt    time.Time // when the watermark was committed last
 	committed   int64     // group's offset
@@ -63,6 +65,7 @@ func NewOwner[B, C any](c OwnerConfig[B, C]) *Owner[B, C] {
 		view:   view.NewView(c.Cache), memory: newMemory[B](c.Options.Timers),
 		rejected: display.NewLimited(c.Logger, "event rejected", linesPerSecond),
 	}
+	o.rules, _ = c.Fold.(RuleFold[B])
 	o.due = duelist.NewWork(func(ctx context.Context, keys []string) ([][]byte, error) {
 		return c.Store.Load(ctx, o.place.partition, o.stored, keys)
 	}, c.DueStep)
@@ -151,7 +154,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if len(o.pending) == 0 {
 		// A snapshot on its way goes on between fetches; it does not wait for records.
 		wait := time.Duration(0)
-		if !due.Any() && (o.snap == nil || o.snap.scanned) {
+		if !due.Any() && (o.snap == nil || o.snap.Read) {
 			wait = o.untilTick()
 		}
 		o.config.Log.Worked(o.w.Offset)

@@ -42,6 +42,10 @@ func (o *Owner[B, C]) batch(ctx context.Context, due duelist.Step, run []entry[B
 			o.fit = max(1, len(run))
 			continue
 		}
+		if errors.Is(err, state.ErrTooLarge) && len(run) == 1 && run[0].record.Time.UnixMilli() > o.w.LogTime {
+			// One event, and all that is due by its time of the records it selects: that is worked before, in steps.
+			return o.moveLogTime(ctx, run[0].record.Time.UnixMilli())
+		}
 		if err != nil {
 			o.config.Log.Incident(IncidentRecord, o.w.Offset, err)
 			return err
@@ -107,6 +111,7 @@ func (o *Owner[B, C]) newBatch(m *memory[B]) *batch[B] {
 		decode: o.config.Fold.Decode, append: o.config.Fold.Append, apply: o.config.Fold.Apply, fire: o.config.Fold.Fire,
 		from: o.w, to: o.w,
 		window:   o.windowHours,
+		rules:    o.rules,
 		memory:   m,
 		earlier:  &o.earlier,
 		calls:    o.config.Options.Commands,
@@ -125,7 +130,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 		if err := o.config.Publisher.Produce(ctx, b.outcomes...); err != nil {
 			return fmt.Errorf("publish outcomes: %w", err)
 		}
-		o.config.Metrics.published(len(b.outcomes), o.config.Clock().Sub(begin))
+		o.config.Metrics.Published(len(b.outcomes), o.config.Clock().Sub(begin))
 		if o.config.Published != nil {
 			o.config.Published(b.outcomes)
 		}
@@ -134,7 +139,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 		if err := o.commit(ctx, b.to, c); err != nil {
 			return err
 		}
-		o.snap.noteDeleted(c.Deletes, b.to.Offset-1)
+		o.snap.NoteDeleted(c.Deletes, b.to.Offset-1)
 	} else {
 		o.w = b.to
 	}
@@ -150,7 +155,7 @@ func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *
 		o.settled = b.from.Offset
 	}
 	o.earlier = earlierTries{}
-	o.config.Metrics.batch(n, b.counts)
+	o.config.Metrics.Batch(n, &b.counts)
 	for _, r := range b.rejections {
 		o.rejected.Write(zap.InfoLevel, func() []zap.Field {
 			return []zap.Field{zap.String("topic", o.place.topic), zap.Int64("offset", r.offset), zap.String("reason", r.reason)}
@@ -180,8 +185,17 @@ func (o *Owner[B, C]) commit(ctx context.Context, to state.Watermark, c state.Co
 	o.w, o.stored, o.storedAt = to, to, begin
 	o.config.Log.Progress()
 	o.view.Commit(to, c)
-	o.config.Metrics.committed(o.config.Clock().Sub(begin))
+	o.config.Metrics.Committed(o.config.Clock().Sub(begin))
 	return nil
+}
+
+// moveLogTime lets what is due by a time be worked before the record of that time.
+func (o *Owner[B, C]) moveLogTime(ctx context.Context, to int64) error {
+	return o.commitAs(ctx, func(w *state.Watermark) {
+		if w.LogTime = to; w.DueMinute == 0 {
+			w.DueMinute = duelist.Reached(to)
+		}
+	})
 }
 
 func (o *Owner[B, C]) commitAs(ctx context.Context, change func(*state.Watermark)) error {

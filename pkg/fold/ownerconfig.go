@@ -4,9 +4,11 @@ import (
 	"context"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/meter"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -66,6 +68,14 @@ const (
 	IncidentRevision  = "REVISION_MISSING"  // a revision that the log names can't be had
 	IncidentTime      = "LOG_TIME_AHEAD"    // a record is stamped far ahead of the log and of the clock
 )
+
+// Metrics of all partitions of one engine.
+type Metrics = meter.Metrics
+
+// NewMetrics registers them for one domain of a service.
+func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
+	return meter.New(service, domain, reg)
+}
 
 // OwnerConfig is what an owner works with.
 type OwnerConfig[B, C any] struct {

@@ -7,6 +7,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/image"
 	"github.com/tollgate/tollgate/pkg/state"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 )
@@ -100,7 +101,7 @@ func (o *Owner[B, C]) clear(ctx context.Context) error {
 		}
 	}
 	for cursor := ""; ; {
-		keys, next, err := o.config.Store.Scan(ctx, o.place.partition, "", cursor, scanStep)
+		keys, next, err := o.config.Store.Scan(ctx, o.place.partition, "", cursor, image.ScanStep)
 		if err != nil {
 			return fmt.Errorf("find keys to clear: %w", err)
 		}

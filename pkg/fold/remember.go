@@ -13,15 +13,19 @@ func (b *batch[B]) remember(s *Subject[B], a record.ID, hour int64) {
 		return
 	}
 	evicted := s.header.IDs.Evicted
-	b.expire(s, hour)
+	most := allSegments
+	if b.rule == s {
+		most = ruleSegments
+	}
+	b.expire(s, hour, most)
 	s.header.Calls.Expire(b.to.LogTime)
 	if segment := s.header.IDs.Add(a, hour); segment != nil {
 		number := s.header.IDs.Next - 1
 		b.putSegment(s, number, segment)
-		b.expire(s, hour)
+		b.expire(s, hour, most)
 		s.header.Schedule(record.ExpiryTimer, b.expiryDue(s.Key, hour))
 	}
-	b.counts.evicted += int(s.header.IDs.Evicted - evicted)
+	b.counts.Evicted += int(s.header.IDs.Evicted - evicted)
 }
 
 func (b *batch[B]) putSegment(s *Subject[B], number uint64, segment []byte) {
@@ -32,8 +36,15 @@ func (b *batch[B]) putSegment(s *Subject[B], number uint64, segment []byte) {
 	b.puts = append(b.puts, state.Entry{Key: record.SegmentKey(s.Key, number), Value: segment})
 }
 
-func (b *batch[B]) expire(s *Subject[B], hour int64) {
-	for _, number := range s.header.IDs.Expire(hour - b.window(s.Key)) {
+// How many id segments of a record go at once: of a rule's, with an event, few, since the event may change
+// 200 records in one commit; its timer takes the rest.
+const (
+	allSegments  = 1 << 20
+	ruleSegments = 2
+)
+
+func (b *batch[B]) expire(s *Subject[B], hour int64, most int) {
+	for _, number := range s.header.IDs.Expire(hour-b.window(s.Key), most) {
 		b.dropSegment(s.Key, number)
 	}
 }

@@ -9,13 +9,17 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/image"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 
 	statev1 "github.com/tollgate/tollgate/proto/gen/tollgate/state/v1"
 )
+
+// Gone reports that what stands under a record's key is a tombstone: of a record that was deleted while a snapshot was
+// taken, see internal/image.
+func Gone(stored []byte) bool { return image.Gone(stored) }
 
 // Snapshots is where snapshots are kept: a topic.
 type Snapshots interface {
@@ -26,24 +30,21 @@ type Snapshots interface {
 	Newest(ctx context.Context, p state.Partition, accept func(*statev1.SnapshotRecord_Begin) (bool, error), each func(*statev1.SnapshotRecord) error) (found bool, err error)
 }
 
-// scanStep is how many keys are looked at between two batches, of the whole store: it stops everybody else while it
-// looks.
-const scanStep = 300
-
 // writeTimeout bounds one write of a snapshot, which stands in the way of counting: one that can't be written in time
 // is abandoned.
 const writeTimeout = 5 * time.Second
 
-// snapshotting is a snapshot on its way. Its records are of different moments; each carries the offset of what was last
-// applied to it, so that the log from the begin mark on completes them.
-type snapshotting struct {
-	id      string
-	cursor  string
-	scanned bool
-	readAt  int64 // offset when the last record was read
-	count   int64
-	deleted map[string]int64 // see tombstone
-	stale   []string         // keys of tombstones that an earlier one has left
+// image is the partition as snapshots read and restore it.
+func (o *Owner[B, C]) image() image.Partition {
+	return image.Partition{
+		Scan: func(ctx context.Context, cursor string, count int) ([]string, string, error) {
+			return o.config.Store.Scan(ctx, o.place.partition, record.Prefix, cursor, count)
+		},
+		Load: func(ctx context.Context, keys []string) ([][]byte, error) {
+			return o.config.Store.Load(ctx, o.place.partition, o.stored, keys)
+		},
+		Commit: func(ctx context.Context, c state.Commit) error { return o.commit(ctx, o.w, c) },
+	}
 }
 
 // snapshotStep begins a snapshot when it is time, or goes on with it.
@@ -55,24 +56,16 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 		if !o.snapshotDue(o.config.Clock()) {
 			return nil
 		}
-		o.snap = &snapshotting{id: rand.Text()}
+		o.snap = image.NewReading(rand.Text(), o.rules != nil)
 		return o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Begin_{Begin: &statev1.SnapshotRecord_Begin{Watermark: o.w.Encode()}}})
 	}
-	if o.snap.scanned {
+	if o.snap.Read {
 		return o.endSnapshot(ctx)
 	}
-	keys, next, err := o.config.Store.Scan(ctx, o.place.partition, record.Prefix, o.snap.cursor, scanStep)
-	if err != nil {
-		return fmt.Errorf("scan for the snapshot: %w", err)
-	}
-	entries, err := o.readSnapshot(ctx, keys)
+	entries, err := o.snap.Step(ctx, o.image(), o.w.Offset, o.w.Epoch)
 	if err != nil {
 		return err
 	}
-	if next == "" {
-		entries = append(entries, o.snap.tombstones(o.w.Epoch)...)
-	}
-	o.snap.count += int64(len(entries))
 	for len(entries) > 0 {
 		n := snapshot.Fitting(entries)
 		err = o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_Entries_{Entries: &statev1.SnapshotRecord_Entries{Entries: entries[:n]}}})
@@ -80,9 +73,6 @@ func (o *Owner[B, C]) snapshotStep(ctx context.Context) error {
 			return err
 		}
 		entries = entries[n:]
-	}
-	if o.snap.cursor = next; next == "" {
-		o.snap.scanned, o.snap.readAt = true, o.w.Offset
 	}
 	return nil
 }
@@ -104,64 +94,19 @@ func (o *Owner[B, C]) snapshotDue(now time.Time) bool {
 	}
 }
 
-// readSnapshot reads records and, in the same moment, what stands beside them.
-func (o *Owner[B, C]) readSnapshot(ctx context.Context, keys []string) ([]*statev1.SnapshotRecord_Entry, error) {
-	var entries []*statev1.SnapshotRecord_Entry
-	// Once without keys too: a store that was emptied before the scan has none, and a snapshot of it would pass for
-	// whole.
-	for first := true; first || len(keys) > 0; first = false {
-		n := min(len(keys), state.MaxKeys)
-		values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, keys[:n])
-		if err != nil {
-			return nil, fmt.Errorf("read records for the snapshot: %w", err)
-		}
-		var beside []string
-		for i, v := range values {
-			switch {
-			case v == nil:
-				continue
-			case Gone(v):
-				o.snap.stale = append(o.snap.stale, keys[i])
-				continue
-			}
-			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
-			more, err := record.BesideKeys(keys[i][len(record.Prefix):], v)
-			if err != nil {
-				return nil, err
-			}
-			beside = append(beside, more...)
-		}
-		for len(beside) > 0 {
-			n := min(len(beside), state.MaxKeys)
-			values, err := o.config.Store.Load(ctx, o.place.partition, o.stored, beside[:n])
-			if err != nil {
-				return nil, fmt.Errorf("read what stands beside records for the snapshot: %w", err)
-			}
-			for i, v := range values {
-				if v != nil {
-					entries = append(entries, &statev1.SnapshotRecord_Entry{Key: beside[i], Value: v})
-				}
-			}
-			beside = beside[n:]
-		}
-		keys = keys[n:]
-	}
-	return entries, nil
-}
-
 // endSnapshot writes the end mark once all that was published before the last record was read is below the published offset: an
 // outcome of an event that a later state already holds would not be published again, or be published with other content.
 func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
-	if o.committed < o.snap.readAt {
+	if o.committed < o.snap.At {
 		return nil
 	}
-	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{PublishedOffset: o.committed, Count: o.snap.count}}})
+	err := o.writeSnapshot(ctx, &statev1.SnapshotRecord{Part: &statev1.SnapshotRecord_End_{End: &statev1.SnapshotRecord_End{PublishedOffset: o.committed, Count: o.snap.Count}}})
 	if err != nil || o.snap == nil {
 		return err
 	}
-	o.config.Logger.Info("snapshot written", zap.Int64("entries", o.snap.count), zap.Int64("published_offset", o.committed))
-	o.config.Metrics.snapshots.Inc()
-	reached, stale := o.snap.readAt, o.snap.stale
+	o.config.Logger.Info("snapshot written", zap.Int64("entries", o.snap.Count), zap.Int64("published_offset", o.committed))
+	o.config.Metrics.Snapshots.Inc()
+	reached, stale := o.snap.At, o.snap.Stale
 	o.snap = nil
 	err = o.commitAs(ctx, func(w *state.Watermark) {
 		w.SnapshotAt, w.SnapshotOffset = o.config.Clock().UnixMilli(), reached
@@ -169,16 +114,16 @@ func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return o.sweep(ctx, stale)
+	return image.Sweep(ctx, o.image(), stale)
 }
 
 func (o *Owner[B, C]) writeSnapshot(ctx context.Context, r *statev1.SnapshotRecord) error {
-	r.Domain, r.Partition, r.Snapshot = o.place.partition.Domain, o.place.partition.Number, o.snap.id
+	r.Domain, r.Partition, r.Snapshot = o.place.partition.Domain, o.place.partition.Number, o.snap.ID
 	ctx, cancel := context.WithTimeout(ctx, writeTimeout)
 	defer cancel()
 	if err := o.config.Snapshots.Write(ctx, r); err != nil {
 		o.snap, o.snapshotAt = nil, o.config.Clock().Add(time.Minute)
-		o.config.Metrics.snapshotErrors.Inc()
+		o.config.Metrics.SnapshotErrors.Inc()
 		o.config.Logger.Warn("snapshot abandoned", zap.Error(err))
 	}
 	return nil
@@ -209,7 +154,7 @@ func (o *Owner[B, C]) restore(ctx context.Context, start, end, published int64) 
 				return fmt.Errorf("%w: it has no begin mark", snapshot.ErrDamaged)
 			}
 			entries += int64(len(part.Entries.GetEntries()))
-			return o.restoreEntries(ctx, begin, part.Entries.GetEntries())
+			return image.Restore(ctx, o.image(), begin, part.Entries.GetEntries())
 		case *statev1.SnapshotRecord_End_:
 			published, count, ended = max(published, part.End.GetPublishedOffset()), part.End.GetCount(), true
 		}
@@ -258,54 +203,4 @@ func (o *Owner[B, C]) acceptable(ctx context.Context, start, end int64) func(*st
 		}
 		return o.sameLog(ctx, w, start)
 	}
-}
-
-// restoreEntries writes records back and lists their timers anew.
-func (o *Owner[B, C]) restoreEntries(ctx context.Context, begin state.Watermark, entries []*statev1.SnapshotRecord_Entry) error {
-	var c state.Commit
-	size := 0
-	lists := make(map[int64][]byte)
-	flush := func() error {
-		for minute, list := range lists {
-			c.Appends = append(c.Appends, state.Entry{Key: duelist.Key(minute), Value: list})
-		}
-		err := o.commit(ctx, o.w, c)
-		c, size = state.Commit{}, 0
-		clear(lists)
-		return err
-	}
-	var gone []*statev1.SnapshotRecord_Entry
-	for _, e := range entries {
-		key, value := e.GetKey(), e.GetValue()
-		if Gone(value) {
-			gone = append(gone, e)
-			continue
-		}
-		if len(c.Puts)+len(lists) >= state.MaxKeys-3 || size+len(key)+len(value) > state.MaxBytes/2 && len(c.Puts) > 0 {
-			if err := flush(); err != nil {
-				return err
-			}
-		}
-		if len(key) > len(record.Prefix) && key[:len(record.Prefix)] == record.Prefix {
-			h, body, err := record.DecodeHeader(value)
-			if err != nil {
-				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
-			}
-			h.Listed = 0
-			if len(h.Timers) > 0 {
-				h.Listed = max(h.Timers[0].Due, duelist.FirstOf(begin.DueMinute))
-				minute := duelist.MinuteOf(h.Listed)
-				lists[minute] = duelist.Append(lists[minute], key[len(record.Prefix):], h.Listed)
-			}
-			value = append(h.Append(nil), body...)
-		}
-		c.Puts = append(c.Puts, state.Entry{Key: key, Value: value})
-		size += len(key) + len(value)
-	}
-	if len(c.Puts) > 0 {
-		if err := flush(); err != nil {
-			return err
-		}
-	}
-	return o.restoreTombstones(ctx, gone)
 }

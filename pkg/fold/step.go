@@ -12,6 +12,7 @@ import (
 
 // Step is one event, call or timer of a replay that changed its subject or published something of it.
 type Step[B any] struct {
+	// Key of the record: of a rule's, as Subject.Rule takes it apart; "" where an event selected rules and not its subject's record.
 	Key string
 	// Existed and Exists are whether there was a record before and is one after.
 	Existed, Exists bool
@@ -31,7 +32,7 @@ type Step[B any] struct {
 
 // watched is guard, and makes a step of what changed.
 func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call func()) error {
-	if !b.watching || s == &b.none {
+	if !b.watching || s == &b.none && s.Results == nil {
 		return b.guard(call)
 	}
 	step := Step[B]{Key: s.Key, Existed: s.Exists, Event: e, Timer: timer, Offset: s.Offset, Time: s.Time, EventTime: s.EventTime, Revision: s.Revision}

@@ -3,6 +3,7 @@ package fold
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -53,13 +54,14 @@ func (e *Engine[B, C]) Stored(ctx context.Context, partition int32, subjects ...
 	return w, stored, nil
 }
 
-// Subjects walks the subjects of a partition that have a record, some at a time, in no order; cursor and next are "" at
+// Subjects walks the subjects of a partition that have a record of their own, some at a time, in no order; cursor and next are "" at
 // both ends. One that stands throughout comes at least once.
 func (e *Engine[B, C]) Subjects(ctx context.Context, partition int32, cursor string, count int) (subjects []string, next string, err error) {
 	keys, next, err := e.config.Store.Scan(ctx, e.partition(partition), record.Prefix, cursor, count)
 	if err != nil {
 		return nil, "", fmt.Errorf("walk records: %w", err)
 	}
+	keys = slices.DeleteFunc(keys, record.IsRule)
 	for i, k := range keys {
 		keys[i] = k[len(record.Prefix):]
 	}

@@ -148,7 +148,7 @@ func (o *Owner[B, C]) movePublishedOffset(ctx context.Context, last bool) error 
 	case errors.Is(err, stream.ErrRevoked) && !last:
 		return err
 	default:
-		o.config.Metrics.publishedOffsetErrors.Inc()
+		o.config.Metrics.PublishedOffsetErrors.Inc()
 	}
 	return nil
 }

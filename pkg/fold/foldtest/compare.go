@@ -17,8 +17,9 @@ import (
 // chain is what has an order: one key of one topic.
 type chain struct{ topic, key string }
 
-// firsts keeps the first appearance of each outcome, and complains when a repeat differs.
-func firsts(t testing.TB, seed uint64, records []stream.Record) map[chain][]stream.Record {
+// firsts keeps the first appearance of each outcome, and complains when a repeat differs. What has no order is a chain
+// of its own.
+func (l Simulation[B, C]) firsts(t testing.TB, seed uint64, records []stream.Record) map[chain][]stream.Record {
 	seen := make(map[string]stream.Record)
 	out := make(map[chain][]stream.Record)
 	for _, r := range records {
@@ -27,6 +28,9 @@ func firsts(t testing.TB, seed uint64, records []stream.Record) map[chain][]stre
 		if !ok {
 			seen[id] = r
 			at := chain{topicOf(r), string(r.Key)}
+			if l.Unordered[at.topic] {
+				at.key += " " + id
+			}
 			out[at] = append(out[at], r)
 			continue
 		}
@@ -67,9 +71,9 @@ func show(r stream.Record) string {
 	return fmt.Sprintf("%s %s %s %s %s %v", r.Time.Format(time.RFC3339Nano), e.Type, e.ID, e.Subject, reason, e.Data)
 }
 
-func compare(t testing.TB, seed uint64, want, got []stream.Record) {
+func (l Simulation[B, C]) compare(t testing.TB, seed uint64, want, got []stream.Record) {
 	t.Helper()
-	expected, actual := firsts(t, seed, want), firsts(t, seed, got)
+	expected, actual := l.firsts(t, seed, want), l.firsts(t, seed, got)
 	for at, list := range expected {
 		for i, r := range list {
 			if i >= len(actual[at]) {

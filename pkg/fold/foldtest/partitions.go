@@ -66,7 +66,7 @@ func (l Simulation[B, C]) RunAmong(t testing.TB, seed uint64, backends ...Backen
 		w.stop()
 		reference := w.reference(nil)
 		want, got := reference.published(), w.published()
-		compare(t, seed, want, got)
+		l.compare(t, seed, want, got)
 		l.compareTables(t, seed, want, got)
 		compareState(t, seed, l.NewFold(), reference.backend, backends[i])
 		l.replays(t, seed, w, got)

@@ -3,6 +3,7 @@ package foldtest
 import (
 	"bytes"
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,6 +54,9 @@ func (l Simulation[B, C]) replays(t testing.TB, seed uint64, w *history[B, C], g
 		t.Errorf("seed %d: near begins at %d, behind %d", seed, near.From, whole.From)
 	}
 	for subject := range whole.All() {
+		if strings.Contains(subject, "\x00") { // a rule's record is folded with its subject's
+			continue
+		}
 		one, own := l.replay(t, w.backend, replay.Config[B, C]{Until: stored.Offset, Subject: subject})
 		l.compareReplay(t, seed, w.backend, one, subject)
 		want := 0

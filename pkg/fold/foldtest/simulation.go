@@ -32,6 +32,11 @@ type Simulation[B, C any] struct {
 	// Sequence reads subject, sequence and content of an outcome that a table is kept of; ok is false for other
 	// records.
 	Sequence func(r stream.Record) (subject string, sequence int64, ok bool)
+	// Unordered are topics on which outcomes of one key have no order among them.
+	Unordered map[string]bool
+	// Model, where set, is shown each finished history by itself: its whole log, what was published first, and the
+	// bodies that it ended with.
+	Model func(t testing.TB, seed uint64, log []stream.Record, published []stream.Record, bodies map[string][]byte)
 	// Incidents are the codes that the fold itself may raise.
 	Incidents []string
 }
@@ -48,11 +53,14 @@ func (l Simulation[B, C]) Run(t testing.TB, seed uint64, b Backend) {
 	decided := make(map[int64]Decision)
 	reference := w.reference(decided)
 	want := reference.published()
-	compare(t, seed, want, got)
+	l.compare(t, seed, want, got)
 	l.compareTables(t, seed, want, got)
 	compareState(t, seed, l.NewFold(), reference.backend, b)
 	if l.Calls != nil {
 		w.checkCalls(seed, decided)
+	}
+	if l.Model != nil {
+		l.Model(t, seed, wholeOf(t, reference.backend.Log()), want, bodies(t, l.NewFold(), reference.backend))
 	}
 	l.replays(t, seed, w, got)
 }
@@ -278,13 +286,16 @@ func (w *history[B, C]) reference(decided map[int64]Decision) *history[B, C] {
 	return r
 }
 
-func (w *history[B, C]) published() []stream.Record {
-	start, end := w.backend.Outcomes().Range()
+func (w *history[B, C]) published() []stream.Record { return wholeOf(w.t, w.backend.Outcomes()) }
+
+// wholeOf are all records of a journal.
+func wholeOf(t testing.TB, j Journal) []stream.Record {
+	start, end := j.Range()
 	var all []stream.Record
 	for start < end {
-		records, err := w.backend.Outcomes().Read(start, 1000)
+		records, err := j.Read(start, 1000)
 		if err != nil || len(records) == 0 {
-			w.t.Fatalf("read outcomes: %d records, %v", len(records), err)
+			t.Fatalf("read journal: %d records, %v", len(records), err)
 		}
 		all = append(all, records...)
 		start = records[len(records)-1].Offset + 1

@@ -14,6 +14,8 @@ var (
 	historiesInMemory  = simulation.Histories{Short: 60, Test: 350, Long: 20_000}
 	historiesOnServers = simulation.Histories{Short: 10, Test: 100, Long: 1000}
 	movesInMemory      = simulation.Histories{Short: 10, Test: 50, Long: 3000}
+	rulesInMemory      = simulation.Histories{Short: 30, Test: 150, Long: 8000}
+	rulesOnServers     = simulation.Histories{Short: 4, Test: 30, Long: 300}
 	movesOnServers     = simulation.Histories{Short: 4, Test: 20, Long: 400}
 )
 
@@ -64,4 +66,16 @@ func checkTally(t *testing.T, enough bool) {
 			t.Errorf("no call was ever %s", what)
 		}
 	}
+}
+
+// Events with records of rules, timers on each.
+func TestSimulation_RulesInMemory(t *testing.T) {
+	simulation.Run(t, rulesInMemory, func(t *testing.T, seed uint64) { ruling(stepsInMemory).Run(t, seed, foldtest.NewMemory()) })
+}
+
+func TestSimulation_RulesOnServers(t *testing.T) {
+	servers, histories := newServers(t, rulesOnServers, simulation.Histories{Short: 1, Test: 6, Long: 6}, 1)
+	simulation.Each(t, histories, 3_000_000, func(t *testing.T, i int, seed uint64) {
+		ruling(stepsOnServers).Run(t, seed, servers.Backend(t, i))
+	})
 }

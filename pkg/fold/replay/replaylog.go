@@ -235,7 +235,8 @@ func (s *replaySnapshots) read(ctx context.Context, p state.Partition, begin int
 
 // belongs reports whether a key of the store is the subject's.
 func belongs(key, subject string) bool {
-	return key == record.Key(subject) || key == record.SideKey(subject) || strings.HasPrefix(key, record.SegmentPrefix+subject+"\x00")
+	return key == record.Key(subject) || key == record.SideKey(subject) ||
+		strings.HasPrefix(key, record.SegmentPrefix+subject+"\x00") || strings.HasPrefix(key, record.RulePrefix(subject))
 }
 
 // replayStore keeps the partition in a map. It has one user.

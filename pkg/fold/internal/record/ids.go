@@ -141,8 +141,8 @@ func (s *IDs) Segment() Segment {
 }
 
 // Expire forgets ids older than an hour, and the oldest segments where there are too many, and returns the numbers of
-// the segments that go.
-func (s *IDs) Expire(from int64) (gone []uint64) {
+// the segments that go, at most so many at once.
+func (s *IDs) Expire(from int64, most int) (gone []uint64) {
 	old := 0
 	for old < s.Count && int64(s.hours[old]) < from {
 		old++
@@ -160,7 +160,7 @@ func (s *IDs) Expire(from int64) (gone []uint64) {
 		total += s.Segments[i].count
 	}
 	n := 0
-	for ; n < len(s.Segments); n++ {
+	for ; n < min(len(s.Segments), most); n++ {
 		x := &s.Segments[n]
 		old := x.Newest < from
 		if !old && total <= idsPerSubject {

@@ -25,7 +25,7 @@ func TestIDs_FoundInRecordAndInSegments(t *testing.T) {
 		if r.IntN(60) == 0 {
 			hour++
 		}
-		for _, number := range s.Expire(hour - 24) {
+		for _, number := range s.Expire(hour-24, 1<<20) {
 			delete(segments, number)
 		}
 		a := ID(r.Uint64())

@@ -222,6 +222,11 @@ func (h *Header) Schedule(name string, due int64) {
 	h.Timers = slices.Insert(h.Timers, i, Timer{name, due})
 }
 
+// Scheduled reports whether a timer is.
+func (h *Header) Scheduled(name string) bool {
+	return slices.ContainsFunc(h.Timers, func(t Timer) bool { return t.Name == name })
+}
+
 func (h *Header) Cancel(name string) {
 	h.Timers = slices.DeleteFunc(h.Timers, func(t Timer) bool { return t.Name == name })
 }

@@ -9,13 +9,17 @@ import (
 )
 
 // TimerNames are what names of timers stand for in records: a listed one is a single byte from 128 on, its place in the
-// list; any other is spelt, behind its length. The engine's own has a place too, the last.
+// list; any other is spelt, behind its length. The engine's own have the last two places.
 type TimerNames []string
 
 const (
 	ListedName = 0x80
 	// ExpiryTimer is the engine's own timer of a subject: it forgets id segments when nothing else does.
 	ExpiryTimer = "\xff"
+	// UnusedTimer is the engine's own timer of a rule's record, see fold.RuleFold.
+	UnusedTimer = "\xfe"
+	// EngineTimers is how many of the places are the engine's.
+	EngineTimers = 2
 	// maxTimerName is how long a name may be.
 	maxTimerName = ListedName - 1
 )

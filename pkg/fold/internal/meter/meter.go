@@ -1,4 +1,5 @@
-package fold
+// Package meter holds the metrics of an engine.
+package meter
 
 import (
 	"time"
@@ -14,14 +15,15 @@ type Metrics struct {
 	rejected                                                                *prometheus.CounterVec
 	batches                                                                 prometheus.Histogram
 	commitSeconds, publishSeconds                                           prometheus.Histogram
-	publishedOffsetErrors, snapshots, snapshotErrors, fenced                prometheus.Counter
+	PublishedOffsetErrors, Snapshots, SnapshotErrors, Fenced                prometheus.Counter
 	calls                                                                   *prometheus.CounterVec
 	callSeconds                                                             prometheus.Histogram
-	callsWaiting                                                            prometheus.Gauge
-	superseded                                                              prometheus.Counter
+	CallsWaiting                                                            prometheus.Gauge
+	superseded, rulesLeft                                                   prometheus.Counter
 }
 
-func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
+// New registers them for one domain of a service.
+func New(service, domain string, reg prometheus.Registerer) *Metrics {
 	labels := prometheus.Labels{"domain": domain}
 	counter := func(name, help string) prometheus.Counter {
 		c := prometheus.NewCounter(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels})
@@ -43,51 +45,63 @@ func NewMetrics(service, domain string, reg prometheus.Registerer) *Metrics {
 		timers:                counter("timers_total", "Timers that fired."),
 		outcomes:              counter("outcomes_total", "Records published, repeats included."),
 		batches:               histogram("batch_events", "Log records per commit.", prometheus.ExponentialBuckets(1, 2, 13)),
-		commitSeconds:         histogram("commit_seconds", "Time of one fenced commit.", seconds),
+		commitSeconds:         histogram("commit_seconds", "Time of one Fenced commit.", seconds),
 		publishSeconds:        histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
-		publishedOffsetErrors: counter("published_offset_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
-		snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
-		snapshotErrors:        counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
+		PublishedOffsetErrors: counter("published_offset_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
+		Snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
+		SnapshotErrors:        counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
 		callSeconds:           histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
 		superseded:            counter("calls_superseded_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
-		fenced:                counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
+		rulesLeft:             counter("state_full_total", "Records of rules that events selected beyond the 200, or 512 KiB, that one may change; they were left as they are."),
+		Fenced:                counter("fenced_total", "Commits refused because the partition had another owner or the store was set back."),
 	}
 	m.rejected = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "rejected_total",
 		Help: "Events sent to the rejected topic, by reason.", ConstLabels: labels}, []string{"reason"})
 	reg.MustRegister(m.rejected)
 	m.calls = prometheus.NewCounterVec(prometheus.CounterOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_total",
 		Help: "Calls made here, by what became of them.", ConstLabels: labels}, []string{"result"})
-	m.callsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_waiting",
+	m.CallsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_waiting",
 		Help: "Calls that wait for their answer.", ConstLabels: labels})
-	reg.MustRegister(m.calls, m.callsWaiting)
+	reg.MustRegister(m.calls, m.CallsWaiting)
 	return m
 }
 
-func (m *Metrics) batch(n int, c counts) {
+// Counts are those of one batch.
+type Counts struct {
+	Events, Duplicates, TooLate, FutureTimestamp, Evicted, Timers, Superseded, RulesLeft int
+
+	Rejected map[string]int // by reason
+}
+
+// Batch counts a batch of n log records.
+func (m *Metrics) Batch(n int, c *Counts) {
 	if n > 0 {
 		m.batches.Observe(float64(n))
 	}
-	m.events.Add(float64(c.events))
-	m.duplicates.Add(float64(c.duplicates))
-	m.tooLate.Add(float64(c.tooLate))
-	m.futureTimestamp.Add(float64(c.futureTimestamp))
-	m.evicted.Add(float64(c.evicted))
-	m.timers.Add(float64(c.timers))
-	m.superseded.Add(float64(c.superseded))
-	for reason, n := range c.rejected {
+	m.events.Add(float64(c.Events))
+	m.duplicates.Add(float64(c.Duplicates))
+	m.tooLate.Add(float64(c.TooLate))
+	m.futureTimestamp.Add(float64(c.FutureTimestamp))
+	m.evicted.Add(float64(c.Evicted))
+	m.timers.Add(float64(c.Timers))
+	m.superseded.Add(float64(c.Superseded))
+	m.rulesLeft.Add(float64(c.RulesLeft))
+	for reason, n := range c.Rejected {
 		m.rejected.WithLabelValues(reason).Add(float64(n))
 	}
 }
 
-func (m *Metrics) published(n int, took time.Duration) {
+// Published counts n outcomes that were acknowledged.
+func (m *Metrics) Published(n int, took time.Duration) {
 	m.outcomes.Add(float64(n))
 	m.publishSeconds.Observe(took.Seconds())
 }
 
-func (m *Metrics) committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
+// Committed counts a commit.
+func (m *Metrics) Committed(took time.Duration) { m.commitSeconds.Observe(took.Seconds()) }
 
-// called counts one call; those that were not appended have no duration.
-func (m *Metrics) called(result pending.Result, took time.Duration) {
+// Called counts one call; those that were not appended have no duration.
+func (m *Metrics) Called(result pending.Result, took time.Duration) {
 	m.calls.WithLabelValues(string(result)).Inc()
 	switch result {
 	case pending.Elsewhere, pending.NotReady, pending.Late, pending.Throttled, pending.Failed:
