@@ -164,6 +164,7 @@ func call(t testing.TB, e *event.Event, members ...*member) (fold.Answer, error)
 }
 
 func TestCall_GoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	f.ready(one)
@@ -190,6 +191,7 @@ func TestCall_GoesToTheOwnerAndIsReadEverywhere(t *testing.T) {
 }
 
 func TestWatch_SignalsChangesUntilPartitionIsLost(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	f.ready(one)
@@ -235,6 +237,7 @@ func TestWatch_SignalsChangesUntilPartitionIsLost(t *testing.T) {
 }
 
 func TestReadStored_TooOldIsUnknown(t *testing.T) {
+	t.Parallel()
 	f := newFleet(t, 1)
 	one := f.join("one:1", fold.DefaultLimits())
 	if _, err := one.ReadStored(t.Context(), "acme/44"); !errors.Is(err, fold.ErrUnknown) && err != nil {
@@ -270,6 +273,7 @@ func TestReadStored_TooOldIsUnknown(t *testing.T) {
 // TestCall_AnsweredWhilePartitionsMove lets replicas come and go among callers that repeat what is not known: each call is
 // counted once.
 func TestCall_AnsweredWhilePartitionsMove(t *testing.T) {
+	t.Parallel()
 	const partitions, callers, each = 4, 8, 30
 	f := newFleet(t, partitions)
 	members := []*member{f.join("one:1", fold.DefaultLimits()), f.join("two:1", fold.DefaultLimits())}

@@ -132,6 +132,7 @@ func revisionOfLevel(level int32) *event.Event {
 
 // A transfer that was refused once, and an event whose fold panicked, once made the service not ready for good.
 func TestReady_IncidentOfOneRecordIsShownAndKeepsReady(t *testing.T) {
+	t.Parallel()
 	p := startServers(t)
 	p.start()
 	p.until(true)

@@ -57,6 +57,7 @@ func TestReplay_EndsWithStateOfItsOffset(t *testing.T) {
 }
 
 func TestReplay_FromSnapshotEqualsFromBeginning(t *testing.T) {
+	t.Parallel()
 	// Worked in one go, a snapshot's records are of a later state than its beginning.
 	if replaysAlike(t, 10)+replaysAlike(t, 150) == 0 {
 		t.Fatal("no outcomes behind a snapshot")
@@ -213,6 +214,7 @@ func TestReplay_WritesNothing(t *testing.T) {
 }
 
 func TestReplay_OfEngineEqualsStore(t *testing.T) {
+	t.Parallel()
 	const partitions, subjects = 2, 20
 	f := newFleet(t, partitions)
 	limits := fold.DefaultLimits()

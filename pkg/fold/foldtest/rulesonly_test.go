@@ -302,3 +302,37 @@ func TestSnapshot_ReadsRulesBeforeTheirSubjects(t *testing.T) {
 		t.Fatalf("snapshots hold %s; want rules before subjects in each", order)
 	}
 }
+
+// The record of a rule that ends before a snapshot comes to it would otherwise be made anew of what it had counted.
+func TestSnapshot_HasTombstonesOfRulesThatEndedMeanwhile(t *testing.T) {
+	var applied []string
+	f := &ruled{applied: func(_ *fold.Subject[account], e *event.Event) { applied = append(applied, e.ID) }}
+	d := foldtest.NewPartition(t, noon, func() fold.Fold[account, int64] { return f }, ruling(0).Options, func(int64) int64 { return 1 })
+	d.Limits = func(c *fold.OwnerConfig[account, int64]) { c.Batch, c.SnapshotEvents = 1, 3 }
+	d.Work()
+	for id, amount := range []int64{15, rulesEnds, 1} {
+		e := usage(fmt.Sprint(id), "44", amount, d.Now)
+		if id < 2 {
+			e.Data.(*eventv1.UsageCharged).Service = "b/"
+		}
+		d.Accept(e)
+	}
+	d.Work()
+	tombstones := 0
+	for _, r := range d.Written() {
+		for _, e := range r.GetEntries().GetEntries() {
+			if e.GetKey() == "r:acme/44\x00b\x00" && fold.Gone(e.GetValue()) {
+				tombstones++
+			}
+		}
+	}
+	if tombstones == 0 {
+		t.Fatal("no snapshot shows that the record ended while it was read")
+	}
+	d.Restore(nil)
+	applied = nil
+	d.Work()
+	if len(applied) > 0 {
+		t.Fatalf("applied again after the restore: %q", applied)
+	}
+}
