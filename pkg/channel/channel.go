@@ -1,12 +1,14 @@
 package channel
 
 import (
-	"errors"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/template"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Channel is one way to notify recipients.
@@ -20,20 +22,46 @@ type Channel struct {
 	// NoContact is why a template must not use a contact token, as the end of a sentence. It is empty for a channel that
 	// reaches people by their contact data.
 	NoContact string
+	// Unordered: deliveries have an order only where the action says so; else they have one where all its types do.
+	Unordered bool
+	// DefaultTarget is the resource name of the target of actions that name none; empty where the tenant has none. Nil for
+	// a channel whose actions name theirs.
+	DefaultTarget func(t *configv1.Tenant) string
 	// Decode reads the channel's field of an action.
 	Decode func(field proto.Message) Action
 }
 
 // Action is the channel's part of a notification's action.
 type Action interface {
-	// Target is the resource name of the target. The target carries the limits; its name is the key of the deliveries.
+	// Target is the resource name of the target; empty for the channel's DefaultTarget. The target carries the limits; its
+	// name is the key of the deliveries.
 	Target() string
 	// Validate adds what is wrong with the action to f. Fields are relative to the channel's field.
 	Validate(tenant string, f *fault.Violations)
-	// Recipients are those of one event; each gets a delivery of its own.
-	Recipients(o Occasion) []Recipient
+	// Texts are the templates of the action beside its parameters, the same at every call. They are validated with the rest.
+	Texts() []Text
+	// Recipients are those of one event; each gets a delivery of its own. target is the resource name of the target.
+	Recipients(o Occasion, target string) Recipients
 	// Render makes the message for one recipient. The same arguments give the same bytes.
 	Render(o Occasion, to Planning, recipient Recipient, at Position) (Message, error)
+}
+
+// Text is a template of an action.
+type Text struct {
+	// Field is its path in the channel's field.
+	Field    string
+	Template string
+	Escape   template.Escape
+	// Most bytes that the template may have; 0 for template.MaxSource.
+	Most int
+}
+
+// Recipients are those of one action for one event. An action that has none, and none that is invalid, notifies nobody.
+type Recipients struct {
+	To []Recipient
+	// Invalid counts those that are left out since they can't be reached at all; Why is of the first, without the value.
+	Invalid int
+	Why     error
 }
 
 // Recipient is the receiver of one delivery.
@@ -42,6 +70,22 @@ type Recipient struct {
 	ID string
 	// OrderingKey: deliveries with one key are sent in order, of one topic and subject. It is unique over all channels.
 	OrderingKey string
+	// Address that the delivery is for; empty where the target is all there is. Deliveries of one target to different
+	// addresses have no order between them.
+	Address string
+	// Of is the channel's own.
+	Of any
+}
+
+// User is a person of the tenant.
+type User struct {
+	// Name is the resource name.
+	Name                 string
+	DisplayName, Address string
+	// Language is a tag of BCP 47; may be empty.
+	Language string
+	// Zone is that of the user, else the tenant's; never nil.
+	Zone *time.Location
 }
 
 // Position is the place of a delivery among those of its ordering key; zero where there is no order.
@@ -70,6 +114,14 @@ type Occasion interface {
 	Notification() string
 	// Parameters are those of the action with their texts, in order. Tokens above the audience are empty.
 	Parameters(a Audience) ([]Parameter, error)
+	// Text is that of one of the action's Texts, by its number. Tokens above the audience are empty.
+	Text(i int, a Audience, r template.Reader) (string, error)
+	// Reader is one of whom nothing is known but what the event holds: its language, and the tenant's zone.
+	Reader() template.Reader
+	// Users are those of the tenant with a role, by name.
+	Users(role string) []User
+	// LegalNotice: the law demands the message.
+	LegalNotice() bool
 	// Once returns what made returns, and calls it once per event and key: deliveries of one event share it.
 	Once(key any, made func() any) any
 }
@@ -90,7 +142,7 @@ const (
 )
 
 // MaxBody is the largest body that is planned, in bytes.
-const MaxBody = 256 << 10
+const MaxBody = template.MaxRendered
 
 // ErrTooLarge is returned where a body would be larger than MaxBody.
-var ErrTooLarge = errors.New("the body is larger than 256 KiB")
+var ErrTooLarge = template.ErrTooLarge

@@ -17,6 +17,12 @@ func PersonalField(field protoreflect.FieldDescriptor) (personal, contact bool) 
 	return declared.GetPersonal() || declared.GetContact(), declared.GetContact()
 }
 
+// DateField reports whether a field of a data message is a day on a paper rather than an instant.
+func DateField(field protoreflect.FieldDescriptor) bool {
+	declared, ok := proto.GetExtension(field.Options(), eventv1.E_Field).(*eventv1.FieldMark)
+	return ok && declared.GetDate()
+}
+
 // WithoutContact is data as a webhook may send it: a copy without contact fields, and without personal ones unless
 // personal is allowed. It is data itself where nothing was left out.
 func WithoutContact(data proto.Message, personal bool) proto.Message {

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/template"
 )
 
 // ReasonInvalid is the reason of what Compile refuses.
@@ -25,9 +26,10 @@ const (
 	maxEventTypes = 100
 	maxActions    = 20
 	maxParameters = 100
-	maxName       = 100      // bytes: of an action, a parameter
-	maxType       = 200      // bytes: the name of an event type
-	maxTemplate   = 16 << 10 // bytes
+	maxName       = 100 // bytes: of an action, a parameter
+	maxType       = 200 // bytes: the name of an event type
+	// maxRendering bounds the texts of one action, in steps where lists have 100 elements.
+	maxRendering = 100_000
 
 	// What is shorter would expire on the way, what is longer after the last attempt.
 	shortestExpiry = time.Second
@@ -38,6 +40,8 @@ const (
 type Rule struct {
 	Tenant, Code string
 	Version      int64
+	// LegalNotice: the law demands the messages.
+	LegalNotice bool
 	// Actions are sorted by name: the order in which deliveries are planned.
 	Actions []*Plan
 
@@ -51,7 +55,7 @@ type Rule struct {
 type Plan struct {
 	Name    string
 	Channel *channel.Channel
-	// Target is the resource name of the target.
+	// Target is the resource name of the target; empty for the tenant's of the channel.
 	Target string
 	// Deliveries of an ordered action are numbered by their ordering key.
 	Ordered bool
@@ -60,7 +64,15 @@ type Plan struct {
 
 	part       channel.Action
 	parameters []parameter
-	cost       templateCost
+	// texts are the templates of the channel's own.
+	texts []*template.Template
+	cost  template.Cost
+}
+
+// parameter is a name and its text.
+type parameter struct {
+	name string
+	text *template.Template
 }
 
 // Types are the names of the event types that the rule looks at, sorted.
@@ -85,7 +97,7 @@ func Compile(n Notification) (*Rule, error) {
 	if len(n.Tenant)+len(n.Code) > channel.MaxName {
 		f.Add("name", "must be at most %d bytes", channel.MaxName)
 	}
-	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, active: n.Active}
+	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, LegalNotice: n.LegalNotice, active: n.Active}
 	r.types = expand(n.Trigger.EventTypes, &f)
 	r.filter = compileFilter(n.Trigger.Filter, r.types, &f)
 
@@ -132,7 +144,7 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 			unordered = append(unordered, t.Name)
 		}
 	}
-	plan.Ordered = len(unordered) == 0
+	plan.Ordered = len(unordered) == 0 && (a.Channel == nil || !a.Channel.Unordered)
 	if a.Ordered != nil {
 		plan.Ordered = *a.Ordered
 		if plan.Ordered && len(unordered) > 0 {
@@ -143,6 +155,17 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 		f.Add(path+".parameters", "must be at most %d, are %d", maxParameters, len(a.Parameters))
 		a.Parameters = nil
 	}
+	plan.compileTexts(a, scopesOf(types), path, f)
+	return plan
+}
+
+// compileTexts compiles the action's parameters and the channel's own texts.
+func (plan *Plan) compileTexts(a Action, scopes []template.Scope, path string, f *fault.Violations) {
+	var opts template.Options
+	if a.Channel != nil {
+		opts.NoContact = a.Channel.NoContact
+	}
+	costly := path + ".parameters"
 	names := map[string]bool{}
 	for i, p := range a.Parameters {
 		field := path + "." + indexed("parameters", i)
@@ -151,16 +174,23 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 			f.Add(field+".name", "%q stands twice", short(p.Name))
 		}
 		names[p.Name] = true
-		compiled := compileParameter(p, types, a.Channel, field+".template", f)
-		plan.parameters = append(plan.parameters, compiled)
-		plan.cost.once += compiled.cost.once
-		plan.cost.each += compiled.cost.each
+		text := template.Compile(p.Template, scopes, opts, field+".template", f)
+		plan.parameters = append(plan.parameters, parameter{p.Name, text})
+		plan.cost.Add(text.Cost)
 	}
-	if steps := plan.cost.once + 100*plan.cost.each; steps > maxRendering {
-		f.Add(path+".parameters", "cost too much, %d of at most %d steps where lists have 100 elements: put less into range, or change less to upper and lower case",
+	if a.Part != nil {
+		for _, t := range a.Part.Texts() {
+			opts.Escape, opts.Most = t.Escape, t.Most
+			text := template.Compile(t.Template, scopes, opts, path+"."+a.Channel.Name+"."+t.Field, f)
+			plan.texts = append(plan.texts, text)
+			plan.cost.Add(text.Cost)
+			costly = path + "." + a.Channel.Name
+		}
+	}
+	if steps := plan.cost.Once + 100*plan.cost.Each; steps > maxRendering {
+		f.Add(costly, "cost too much, %d of at most %d steps where lists have 100 elements: put less into range, or change less to upper and lower case",
 			steps, maxRendering)
 	}
-	return plan
 }
 
 // named validates the name of an action or a parameter: it stands in deliveries, and so in headers, logs and terminals.

@@ -17,6 +17,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/expr"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/template"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -53,7 +54,7 @@ func violations(t *testing.T, err error) []string {
 }
 
 func TestCompile_ListsEveryViolation(t *testing.T) {
-	template := func(text string) func(*Notification) {
+	with := func(text string) func(*Notification) {
 		return func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"p", text}} }
 	}
 	types := func(names ...string) func(*Notification) {
@@ -98,51 +99,51 @@ func TestCompile_ListsEveryViolation(t *testing.T) {
 		"it would expire after the last attempt":         {func(n *Notification) { n.Actions[0].ExpiresAfter = 28*time.Hour + 1 }, []string{"actions[0].expires_after: must be from 1s to 28h0m0s"}},
 		"order is not there for types without":           {func(n *Notification) { n.Trigger.EventTypes = []string{"billrun.*"}; n.Actions[0].Ordered = &yes }, []string{"actions[0].ordered: must not be true: billrun.failed has no order"}},
 		"parameters have names of their own":             {func(n *Notification) { n.Actions[0].Parameters = []Parameter{{"a", ""}, {"a", ""}, {"", ""}} }, []string{`parameters[1].name: "a" stands twice`, "parameters[2].name: must not be empty"}},
-		"tokens, comparisons and functions are right":    {template(`{{with .Option}}{{.Spent}} of {{.Limit | default "?"}}{{if and (gt .ThresholdPercent 80) (not .Blocked)}}!{{else if eq .Name "data"}}.{{end}}{{$.Core.EventName | upper}}{{end}}`), nil},
-		"a token that no type has is INVALID_TOKEN":      {template("{{.Account.Name}}"), []string{"actions[0].parameters[0].template: INVALID_TOKEN: .Account does not exist for safeguard.reached"}},
-		"tokens inside with are named from the root":     {template("{{with .Option}}{{.Spend}}{{end}}"), []string{"INVALID_TOKEN: .Option.Spend does not exist for safeguard.reached"}},
+		"tokens, comparisons and functions are right":    {with(`{{with .Option}}{{.Spent}} of {{.Limit | default "?"}}{{if and (gt .ThresholdPercent 80) (not .Blocked)}}!{{else if eq .Name "data"}}.{{end}}{{$.Core.EventName | upper}}{{end}}`), nil},
+		"a token that no type has is INVALID_TOKEN":      {with("{{.Account.Name}}"), []string{"actions[0].parameters[0].template: INVALID_TOKEN: .Account does not exist for safeguard.reached"}},
+		"tokens inside with are named from the root":     {with("{{with .Option}}{{.Spend}}{{end}}"), []string{"INVALID_TOKEN: .Option.Spend does not exist for safeguard.reached, the nearest that exists is .Option.Spent"}},
 		"a token that some types lack names them": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"subscriber.*"}
-			template("{{.Subscriber.Imsi}}{{.Subscriber.Msisdn}}")(n)
+			with("{{.Subscriber.Imsi}}{{.Subscriber.Msisdn}}")(n)
 		}, []string{"INVALID_TOKEN: .Subscriber.Imsi does not exist for subscriber.cos_changed, subscriber.msisdn_changed, subscriber.resumed, subscriber.roaming_changed, subscriber.suspended, subscriber.terminated"}},
 		"a bill run has no account": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"billrun.*"}
-			template("{{.BillRun.Total}} {{.AccountService.Name}}")(n)
+			with("{{.BillRun.Total}} {{.AccountService.Name}}")(n)
 		}, []string{"INVALID_TOKEN: .AccountService does not exist for billrun.completed, billrun.failed, billrun.started"}},
 		"payment errors exist on failure only": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"payment.*"}
-			template("{{.PaymentError.Code}}")(n)
+			with("{{.PaymentError.Code}}")(n)
 		}, []string{"INVALID_TOKEN: .PaymentError does not exist for payment.processed"}},
 		"contact tokens never reach a webhook": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"subscriber.activated"}
-			template("{{.Contact.Email}}")(n)
+			with("{{.Contact.Email}}")(n)
 		}, []string{"CONTACT_TOKEN: .Contact.Email"}},
-		"nor do those of a safeguard": {template("{{.Option.Spent}} {{.Contact.Phone}}"), []string{"CONTACT_TOKEN: .Contact.Phone"}},
-		"thresholds are ranged over":  {template("{{range .Option.AlertThresholds}}{{.}}{{end}}{{if .Option.SecondNotice}}!{{end}}"), nil},
+		"nor do those of a safeguard": {with("{{.Option.Spent}} {{.Contact.Phone}}"), []string{"CONTACT_TOKEN: .Contact.Phone"}},
+		"thresholds are ranged over":  {with("{{range .Option.AlertThresholds}}{{.}}{{end}}{{if .Option.SecondNotice}}!{{end}}"), nil},
 		"contact tokens hide behind nothing": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"subscriber.activated"}
-			template("{{with .Contact}}{{if eq .Phone $.Contact.Name}}x{{end}}{{end}}")(n)
+			with("{{with .Contact}}{{if eq .Phone $.Contact.Name}}x{{end}}{{end}}")(n)
 		}, []string{"CONTACT_TOKEN: .Contact.Phone", "CONTACT_TOKEN: .Contact.Name"}},
 		"a list is ranged over": {func(n *Notification) {
 			n.Trigger.EventTypes = []string{"invoice.posted"}
-			template("{{range .Invoice.PaymentReferences}}{{. | lower}} {{else}}-{{end}}")(n)
+			with("{{range .Invoice.PaymentReferences}}{{. | lower}} {{else}}-{{end}}")(n)
 		}, nil},
-		"a number is not a list":                          {template("{{range 1000000000}}x{{end}}"), []string{"range over 1000000000: it is a number, not a list"}},
-		"a text is not a list":                            {template("{{range .Option.Spent}}x{{end}}"), []string{"it is a text, not a list"}},
-		"a group can't be printed":                        {template("{{.Option}}"), []string{"is a group of tokens and can't be printed"}},
-		"the whole can't be printed":                      {template("{{.}}"), []string{"is a group of tokens and can't be printed"}},
-		"text/template's other functions are not allowed": {template(`{{printf "%1000000000d" 1}}{{len "x"}}{{html "x"}}{{index . "Option"}}{{call .}}`), []string{`"printf" is not allowed`, `"len" is not allowed`, `"html" is not allowed`, `"index" is not allowed`, `"call" is not allowed`}},
-		"variables are not allowed":                       {template("{{$x := .Option.Spent}}{{$x}}"), []string{"$x := .Option.Spent: variables are not allowed", "$x: variables are not allowed"}},
-		"templates of its own are not allowed":            {template(`{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`), []string{"must not define templates", `{{template "x"}} is not allowed`}},
-		"a list within a list has no bound":               {template("{{range .Option.AlertThresholds}}{{range $.Option.AlertThresholds}}x{{end}}{{end}}"), []string{"range within range is not allowed: $.Option.AlertThresholds"}},
-		"a list may not be made much of":                  {template("{{range .Option.AlertThresholds}}" + strings.Repeat("{{.|lower}}", 40) + "{{end}}"), []string{"actions[0].parameters: cost too much, "}},
+		"a number is not a list":                          {with("{{range 1000000000}}x{{end}}"), []string{"range over 1000000000: it is a number, not a list"}},
+		"a text is not a list":                            {with("{{range .Option.Spent}}x{{end}}"), []string{"it is an amount, not a list"}},
+		"a group can't be printed":                        {with("{{.Option}}"), []string{"is a group of tokens and can't be printed"}},
+		"the whole can't be printed":                      {with("{{.}}"), []string{"is a group of tokens and can't be printed"}},
+		"text/template's other functions are not allowed": {with(`{{printf "%1000000000d" 1}}{{len "x"}}{{html "x"}}{{index . "Option"}}{{call .}}`), []string{`"printf" is not allowed`, `"len" is not allowed`, `"html" is not allowed`, `"index" is not allowed`, `"call" is not allowed`}},
+		"variables are not allowed":                       {with("{{$x := .Option.Spent}}{{$x}}"), []string{"$x := .Option.Spent: variables are not allowed", "$x: variables are not allowed"}},
+		"templates of its own are not allowed":            {with(`{{define "x"}}{{template "x"}}{{end}}{{template "x"}}`), []string{"must not define templates", `{{template "x"}} is not allowed`}},
+		"a list within a list has no bound":               {with("{{range .Option.AlertThresholds}}{{range $.Option.AlertThresholds}}x{{end}}{{end}}"), []string{"range within range is not allowed: $.Option.AlertThresholds"}},
+		"a list may not be made much of":                  {with("{{range .Option.AlertThresholds}}" + strings.Repeat("{{.|lower}}", 40) + "{{end}}"), []string{"actions[0].parameters: cost too much, "}},
 		"a pattern that repeats by count is refused":      {filter("data.reason.matches('" + strings.Repeat("a{0,1000}", 50) + "')"), []string{"trigger.filter: the pattern takes up to 100001 steps for a character, at most 1000"}},
 		"a pattern is a constant":                         {filter("data.reason.matches(data.language)"), []string{"trigger.filter: the pattern of matches must be a constant text"}},
-		"text is not compared as if it were a number":     {template("{{if gt .Option.Spent 5}}x{{end}}"), []string{"gt compares two numbers"}},
-		"broken templates are listed with their position": {template("{{.Option.Spent"), []string{"text:1: unclosed action"}},
+		"text is not compared as if it were a number":     {with("{{if gt .Option.Spent 5}}x{{end}}"), []string{"gt compares two numbers"}},
+		"broken templates are listed with their position": {with("{{.Option.Spent"), []string{"text:1: unclosed action"}},
 		"too much is refused": {func(n *Notification) {
 			n.Trigger.Filter = strings.Repeat(" ", expr.MaxText) + "true"
-			template(strings.Repeat("x", maxTemplate+1))(n)
+			with(strings.Repeat("x", template.MaxSource+1))(n)
 		}, []string{"trigger.filter: must be at most 4096 bytes", "must be at most 16384 bytes"}},
 		"a name has its form": {func(n *Notification) { n.Tenant, n.Code = "", "" }, []string{"name: must be"}},
 		"everything wrong is listed at once": {func(n *Notification) {
@@ -179,7 +180,7 @@ func TestTokens_ExistInTheirMessageAndRender(t *testing.T) {
 				if tok.audience == channel.Contact {
 					continue
 				}
-				if tok.kind == list {
+				if tok.kind == template.List {
 					text.WriteString("{{range ." + g.name + "." + tok.name + "}}{{.}}{{end}}")
 				} else {
 					text.WriteString("{{." + g.name + "." + tok.name + "}} ")

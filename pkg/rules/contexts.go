@@ -13,7 +13,7 @@ import (
 
 // contextsOf are the groups of tokens of an event type.
 func contextsOf(t event.Type) []tokenGroup {
-	groups := []tokenGroup{core}
+	groups := []tokenGroup{core, envelope}
 	groups = append(groups, dataContexts(t)...)
 	return groups
 }

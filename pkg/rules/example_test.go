@@ -44,7 +44,7 @@ func ExampleRule_Render() {
 		fmt.Printf("%d %%: %d notifications\n", percent, len(matches))
 		for _, m := range matches {
 			action, on := m.Rule.Actions[0], &rules.Occasion{Event: e, Now: e.Time}
-			message, err := m.Rule.Render(action, on, target.Planning(), m.Rule.Recipients(action, on)[0], channel.Position{})
+			message, err := m.Rule.Render(action, on, target.Planning(), m.Rule.Recipients(action, on, action.Target).To[0], channel.Position{})
 			if err != nil {
 				panic(err)
 			}

@@ -15,8 +15,10 @@ type Notification struct {
 	// Version counts its changes.
 	Version int64
 	Active  bool
-	Trigger Trigger
-	Actions []Action
+	// LegalNotice: the law demands the messages. They have no unsubscribe links.
+	LegalNotice bool
+	Trigger     Trigger
+	Actions     []Action
 }
 
 // Trigger decides whether a notification fires.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/template"
 )
 
 // Occasion is an event for which messages are rendered.
@@ -15,6 +16,10 @@ type Occasion struct {
 	Now time.Time
 	// TenantName is the tenant's display name.
 	TenantName string
+	// Zone is the tenant's; nil for UTC.
+	Zone *time.Location
+	// Users are those of the tenant by role; nil for none.
+	Users func(role string) []channel.User
 
 	// What messages for the event have in common, made once: tokens by audience, and what channels keep.
 	tokens [channel.Contact + 1]map[string]any
@@ -34,7 +39,7 @@ func (o *Occasion) values(a channel.Audience) map[string]any {
 		fields := make(map[string]any, len(g.tokens))
 		for _, t := range g.tokens {
 			if t.audience > a {
-				fields[t.name] = zero(t.kind)
+				fields[t.name] = t.kind.Zero()
 				continue
 			}
 			v := t.value(o)
@@ -48,6 +53,22 @@ func (o *Occasion) values(a channel.Audience) map[string]any {
 	o.tokens[a] = root
 	return root
 }
+
+// language is that of whom the event is about, where the event holds it.
+func (o *Occasion) language() string {
+	for _, g := range contexts()[o.Event.Type] {
+		for _, t := range g.tokens {
+			if t.name == languageToken {
+				language, _ := t.value(o).(string)
+				return language
+			}
+		}
+	}
+	return ""
+}
+
+// languageToken is the name of the token, in whatever group, that holds a person's language.
+const languageToken = "Language"
 
 // acting is an occasion as the channel of one action sees it.
 type acting struct {
@@ -69,14 +90,14 @@ func (a acting) Parameters(to channel.Audience) ([]channel.Parameter, error) {
 	if len(a.plan.parameters) == 0 {
 		return nil, nil
 	}
-	values := a.occasion.values(to)
-	if n := a.occasion.longest; a.plan.cost.each > 0 && n > maxListed {
-		return nil, fmt.Errorf("%w: a list of %d elements is ranged over, at most %d", channel.ErrTooLarge, n, maxListed)
+	values, err := a.values(to)
+	if err != nil {
+		return nil, err
 	}
 	out := make([]channel.Parameter, len(a.plan.parameters))
 	size := 0
 	for i, p := range a.plan.parameters {
-		text, err := execute(p.text, values)
+		text, err := p.text.Execute(values, a.Reader())
 		if err != nil {
 			return nil, fmt.Errorf("parameter %q: %w", p.name, err)
 		}
@@ -87,6 +108,65 @@ func (a acting) Parameters(to channel.Audience) ([]channel.Parameter, error) {
 	}
 	return out, nil
 }
+
+// values are the occasion's tokens, none with a list that is too long to be ranged over.
+func (a acting) values(to channel.Audience) (map[string]any, error) {
+	values := a.occasion.values(to)
+	if n := a.occasion.longest; a.plan.cost.Each > 0 && n > template.MaxListed {
+		return nil, fmt.Errorf("%w: a list of %d elements is ranged over, at most %d", channel.ErrTooLarge, n, template.MaxListed)
+	}
+	return values, nil
+}
+
+// textKey is the key of a text that the deliveries of an action share.
+type textKey struct {
+	plan     *Plan
+	text     int
+	audience channel.Audience
+	reader   template.Reader
+}
+
+// rendered is a text, or why there is none.
+type rendered struct {
+	text string
+	err  error
+}
+
+// Text implements channel.Occasion. A thousand recipients who read one language share the text.
+func (a acting) Text(i int, to channel.Audience, r template.Reader) (string, error) {
+	t := a.plan.texts[i]
+	if !t.Localized() {
+		r = template.Reader{}
+	}
+	done := a.Once(textKey{a.plan, i, to, r}, func() any {
+		values, err := a.values(to)
+		if err != nil {
+			return rendered{err: err}
+		}
+		text, err := t.Execute(values, r)
+		if err != nil {
+			err = fmt.Errorf("%s: %w", a.plan.part.Texts()[i].Field, err)
+		}
+		return rendered{text, err}
+	}).(rendered)
+	return done.text, done.err
+}
+
+// Reader implements channel.Occasion.
+func (a acting) Reader() template.Reader {
+	return template.Reader{Language: a.occasion.language(), Zone: a.occasion.Zone, Days: a.occasion.Zone}
+}
+
+// Users implements channel.Occasion.
+func (a acting) Users(role string) []channel.User {
+	if a.occasion.Users == nil {
+		return nil
+	}
+	return a.occasion.Users(role)
+}
+
+// LegalNotice implements channel.Occasion.
+func (a acting) LegalNotice() bool { return a.rule.LegalNotice }
 
 // Once implements channel.Occasion.
 func (a acting) Once(key any, made func() any) any {

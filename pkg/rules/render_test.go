@@ -1,36 +1,10 @@
 package rules
 
 import (
-	"errors"
-	"strings"
 	"testing"
-	"text/template"
 
 	"google.golang.org/genproto/googleapis/type/money"
-
-	"github.com/tollgate/tollgate/pkg/channel"
 )
-
-// A text stops where it grows too large, before it has grown.
-func TestText_StopsAtTheBound(t *testing.T) {
-	text, err := template.New("").Parse(`{{range .}}{{.}}{{end}}`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	written := 0
-	parts := func(yield func(string) bool) {
-		for range 100 {
-			written++
-			if !yield(strings.Repeat("x", channel.MaxBody/10)) {
-				return
-			}
-		}
-	}
-	var out bounded
-	if err := text.Execute(&out, parts); !errors.Is(err, channel.ErrTooLarge) || written != 11 || out.Len() > channel.MaxBody {
-		t.Errorf("error %v after %d parts", err, written)
-	}
-}
 
 func TestMoney_HasTheDigitsOfItsCurrency(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -15,24 +15,9 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/template"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
-
-// kind is what a token or an expression in a template yields.
-type kind uint8
-
-const (
-	unknown kind = iota // already found to be wrong; nothing more is reported about it
-	text
-	number
-	boolean
-	list // of texts
-	group
-)
-
-func (k kind) String() string {
-	return [...]string{unknown: "unknown", text: "a text", number: "a number", boolean: "true or false", list: "a list", group: "a group of tokens"}[k]
-}
 
 // spec is where a token comes from.
 type spec struct {
@@ -72,7 +57,7 @@ func under(path string, specs []spec) []spec {
 // token is one word that a template may use, and how it follows from an occasion.
 type token struct {
 	name     string
-	kind     kind
+	kind     template.Kind
 	audience channel.Audience
 	value    func(*Occasion) any
 }
@@ -85,12 +70,17 @@ type tokenGroup struct {
 
 // core exists on every event.
 var core = tokenGroup{"Core", []token{
-	{name: "CurrentTime", kind: text, value: func(o *Occasion) any { return o.Now.UTC().Format("15:04:05Z") }},
-	{name: "CurrentDate", kind: text, value: func(o *Occasion) any { return o.Now.UTC().Format(time.DateOnly) }},
-	{name: "CurrentDateTime", kind: text, value: func(o *Occasion) any { return o.Now.UTC().Format(time.RFC3339) }},
-	{name: "Tenant", kind: text, value: func(o *Occasion) any { return o.TenantName }},
-	{name: "EventName", kind: text, value: func(o *Occasion) any { return o.Event.Type }},
-	{name: "EventId", kind: text, value: func(o *Occasion) any { return o.Event.ID }},
+	{name: "CurrentTime", kind: template.Text, value: func(o *Occasion) any { return o.Now.UTC().Format("15:04:05Z") }},
+	{name: "CurrentDate", kind: template.Text, value: func(o *Occasion) any { return o.Now.UTC().Format(time.DateOnly) }},
+	{name: "CurrentDateTime", kind: template.Moment, value: func(o *Occasion) any { return instant(o.Now) }},
+	{name: "Tenant", kind: template.Text, value: func(o *Occasion) any { return o.TenantName }},
+	{name: "EventName", kind: template.Text, value: func(o *Occasion) any { return o.Event.Type }},
+	{name: "EventId", kind: template.Text, value: func(o *Occasion) any { return o.Event.ID }},
+}}
+
+// envelope exists on every event too.
+var envelope = tokenGroup{"Event", []token{
+	{name: "Time", kind: template.Moment, value: func(o *Occasion) any { return instant(o.Event.Time) }},
 }}
 
 // contexts holds the groups of each type of the catalog.
@@ -118,7 +108,7 @@ func bind(data proto.Message, groups []groupSpec) []tokenGroup {
 }
 
 func (s spec) bind(root protoreflect.MessageDescriptor) token {
-	t := token{name: s.name, kind: text}
+	t := token{name: s.name, kind: template.Text}
 	switch {
 	case s.subject:
 		t.value = func(o *Occasion) any { return o.Event.Subject }
@@ -143,9 +133,9 @@ func (s spec) bind(root protoreflect.MessageDescriptor) token {
 		t.value = func(o *Occasion) any {
 			v, ok := read(o.Event.Data, path)
 			if !ok {
-				return zero(t.kind)
+				return t.kind.Zero()
 			}
-			return tokenValue(v)
+			return tokenValue(t.kind, v)
 		}
 	}
 	return t
@@ -182,19 +172,35 @@ func audienceOf(path []protoreflect.FieldDescriptor) channel.Audience {
 	return a
 }
 
-func kindOf(f protoreflect.FieldDescriptor) kind {
+func kindOf(f protoreflect.FieldDescriptor) template.Kind {
 	switch {
 	case f.IsList() && f.Message() != nil && f.Message().FullName() != thresholds:
 		panic(fmt.Sprintf("rules: a list of %s has no words", f.Message().FullName()))
 	case f.IsList():
-		return list
+		return template.List
 	case f.Kind() == protoreflect.BoolKind:
-		return boolean
+		return template.Boolean
 	case f.Kind() == protoreflect.Int32Kind || f.Kind() == protoreflect.Int64Kind:
-		return number
+		return template.Number
+	case f.Message() == nil:
+		return template.Text
 	}
-	return text
+	switch f.Message().FullName() {
+	case moneyName:
+		return template.Money
+	case timestampName:
+		if event.DateField(f) {
+			return template.Date
+		}
+		return template.Moment
+	}
+	return template.Text
 }
+
+var (
+	moneyName     = (*money.Money)(nil).ProtoReflect().Descriptor().FullName()
+	timestampName = (*timestamppb.Timestamp)(nil).ProtoReflect().Descriptor().FullName()
+)
 
 // read is the field at the end of path, and whether it is there: as an interface of the message for messages.
 func read(data proto.Message, path []protoreflect.FieldDescriptor) (any, bool) {
@@ -241,12 +247,15 @@ func listed(f protoreflect.FieldDescriptor, v protoreflect.Value) string {
 var thresholds = (*eventv1.Threshold)(nil).ProtoReflect().Descriptor().FullName()
 
 // tokenValue is a field's value as a template sees it.
-func tokenValue(v any) any {
+func tokenValue(kind template.Kind, v any) any {
 	switch v := v.(type) {
 	case *money.Money:
-		return decimal(v)
+		return template.NewAmount(v.GetCurrencyCode(), decimal(v))
 	case *timestamppb.Timestamp:
-		return v.AsTime().Format(time.RFC3339)
+		if kind == template.Date {
+			return template.Day(v.AsTime().Format(time.RFC3339))
+		}
+		return instant(v.AsTime())
 	case int32:
 		return int64(v)
 	case float64:
@@ -255,43 +264,34 @@ func tokenValue(v any) any {
 	return v
 }
 
-func zero(k kind) any {
-	switch k {
-	case number:
-		return int64(0)
-	case boolean:
-		return false
-	case list:
-		return []string(nil)
-	}
-	return ""
-}
+func instant(t time.Time) template.Instant { return template.Instant(t.UTC().Format(time.RFC3339)) }
 
-// shape is a token or a group, as the check of a template sees it.
-type shape struct {
-	path     string // as a template would write it from the root
-	kind     kind
-	audience channel.Audience
-	fields   map[string]*shape // of a group
-}
-
-// shapes are the roots of the contexts of every type. They are never changed.
-var shapes = sync.OnceValue(func() map[string]*shape {
-	known := map[string]*shape{}
+// scopes are the tokens of every type. They are never changed.
+var scopes = sync.OnceValue(func() map[string]template.Scope {
+	known := map[string]template.Scope{}
 	for name, groups := range contexts() {
-		known[name] = shapeOf(groups)
+		known[name] = template.Scope{Name: name, Root: shapeOf(groups)}
 	}
 	return known
 })
 
-func shapeOf(groups []tokenGroup) *shape {
-	root := &shape{kind: group, fields: map[string]*shape{}}
+func shapeOf(groups []tokenGroup) *template.Shape {
+	root := &template.Shape{Kind: template.Group, Fields: map[string]*template.Shape{}}
 	for _, g := range groups {
-		fields := map[string]*shape{}
+		fields := map[string]*template.Shape{}
 		for _, t := range g.tokens {
-			fields[t.name] = &shape{path: "." + g.name + "." + t.name, kind: t.kind, audience: t.audience}
+			fields[t.name] = &template.Shape{Path: "." + g.name + "." + t.name, Kind: t.kind, Contact: t.audience == channel.Contact}
 		}
-		root.fields[g.name] = &shape{path: "." + g.name, kind: group, fields: fields}
+		root.Fields[g.name] = &template.Shape{Path: "." + g.name, Kind: template.Group, Fields: fields}
 	}
 	return root
+}
+
+// scopesOf are those of a trigger's types.
+func scopesOf(types []event.Type) []template.Scope {
+	out := make([]template.Scope, len(types))
+	for i, t := range types {
+		out[i] = scopes()[t.Name]
+	}
+	return out
 }

@@ -144,7 +144,7 @@ func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 			if !ok {
 				continue
 			}
-			for _, recipient := range m.Rule.Recipients(action, o) {
+			for _, recipient := range m.Rule.Recipients(action, o, action.Target).To {
 				if out.full() {
 					out.leave(m.Rule, action, 1)
 					continue

@@ -49,7 +49,7 @@ func render(t testing.TB, e *event.Event, to webhook.Endpoint, at channel.Positi
 	t.Helper()
 	r := compiled(t, []string{e.Type}, parameters...)
 	o := &rules.Occasion{Event: e, Now: channeltest.Noon.Add(time.Second), TenantName: "Acme Mobile"}
-	recipients := r.Recipients(r.Actions[0], o)
+	recipients := r.Recipients(r.Actions[0], o, r.Actions[0].Target).To
 	if len(recipients) != 1 {
 		t.Fatalf("recipients %v", recipients)
 	}

@@ -54,10 +54,13 @@ func (a Action) Validate(tenant string, f *fault.Violations) {
 	endpoints.ValidateTarget(a.Endpoint, tenant, f)
 }
 
+// Texts implements channel.Action: parameters are all.
+func (a Action) Texts() []channel.Text { return nil }
+
 // Recipients implements channel.Action: the endpoint is the only recipient.
-func (a Action) Recipients(channel.Occasion) []channel.Recipient {
+func (a Action) Recipients(channel.Occasion, string) channel.Recipients {
 	id := a.Endpoint[strings.LastIndexByte(a.Endpoint, '/')+1:]
-	return []channel.Recipient{{ID: a.Endpoint, OrderingKey: id}}
+	return channel.Recipients{To: []channel.Recipient{{ID: a.Endpoint, OrderingKey: id}}}
 }
 
 // Render implements channel.Action.

@@ -510,17 +510,17 @@ const file_tollgate_event_v1_account_proto_rawDesc = "" +
 	"\aaccount\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\aaccount\x12'\n" +
 	"\x0fprevious_status\x18\x02 \x01(\tR\x0epreviousStatus\x12\x16\n" +
 	"\x06reason\x18\x03 \x01(\tR\x06reason\x12<\n" +
-	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"\x82\x03\n" +
+	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"\x92\x03\n" +
 	"\x1aAccountContractUnderCommit\x124\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\aaccount\x12\x1a\n" +
 	"\bcontract\x18\x02 \x01(\tR\bcontract\x12*\n" +
 	"\x06commit\x18\x03 \x01(\v2\x12.google.type.MoneyR\x06commit\x12&\n" +
 	"\x04used\x18\x04 \x01(\v2\x12.google.type.MoneyR\x04used\x120\n" +
 	"\tshortfall\x18\x05 \x01(\v2\x12.google.type.MoneyR\tshortfall\x12\x12\n" +
-	"\x04tier\x18\x06 \x01(\tR\x04tier\x12=\n" +
-	"\fperiod_start\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\x04tier\x18\x06 \x01(\tR\x04tier\x12E\n" +
+	"\fperiod_start\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\vperiodStart\x12A\n" +
 	"\n" +
-	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEndBi\n" +
+	"period_end\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\tperiodEndBi\n" +
 	"\x15com.tollgate.event.v1B\fAccountProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
 var (

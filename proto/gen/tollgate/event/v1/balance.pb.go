@@ -373,7 +373,7 @@ var File_tollgate_event_v1_balance_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_balance_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/balance.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xe4\x05\n" +
+	"\x1ftollgate/event/v1/balance.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/account.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xf4\x05\n" +
 	"\x0eBalanceChanged\x124\n" +
 	"\aaccount\x18\x01 \x01(\v2\x1a.tollgate.event.v1.AccountR\aaccount\x126\n" +
 	"\x06bucket\x18\x02 \x01(\v2\x1e.tollgate.event.v1.UsageBucketR\x06bucket\x126\n" +
@@ -383,11 +383,11 @@ const file_tollgate_event_v1_balance_proto_rawDesc = "" +
 	"\x12offer_subscription\x18\x06 \x01(\tR\x11offerSubscription\x12=\n" +
 	"\x05level\x18\a \x01(\x0e2'.tollgate.event.v1.BalanceChanged.LevelR\x05level\x128\n" +
 	"\teffective\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\teffective\x12\x16\n" +
-	"\x06reason\x18\t \x01(\tR\x06reason\x12=\n" +
+	"\x06reason\x18\t \x01(\tR\x06reason\x12E\n" +
 	"\fperiod_start\x18\n" +
-	" \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	" \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\vperiodStart\x12A\n" +
 	"\n" +
-	"period_end\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x12\x14\n" +
+	"period_end\x18\v \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\tperiodEnd\x12\x14\n" +
 	"\x05cycle\x18\f \x01(\x03R\x05cycle\x12<\n" +
 	"\acontact\x18\r \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"[\n" +
 	"\x05Level\x12\x15\n" +

@@ -742,18 +742,18 @@ const file_tollgate_event_v1_billing_proto_rawDesc = "" +
 	"\bdocument\x18\x02 \x01(\v2\x1b.tollgate.event.v1.DocumentR\bdocument\x121\n" +
 	"\n" +
 	"due_before\x18\x03 \x01(\v2\x12.google.type.MoneyR\tdueBefore\x12<\n" +
-	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"\xa3\x06\n" +
+	"\acontact\x18\x04 \x01(\v2\x1a.tollgate.event.v1.ContactB\x06\xb2\xac\x19\x02\x10\x01R\acontact\"\xc3\x06\n" +
 	"\bDocument\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\tR\x06number\x12'\n" +
 	"\x0fexternal_number\x18\x03 \x01(\tR\x0eexternalNumber\x12\x16\n" +
 	"\x06source\x18\x04 \x01(\tR\x06source\x12\x12\n" +
-	"\x04type\x18\x05 \x01(\tR\x04type\x128\n" +
-	"\teffective\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\teffective\x125\n" +
-	"\bdue_date\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\adueDate\x12=\n" +
-	"\fperiod_start\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\x04type\x18\x05 \x01(\tR\x04type\x12@\n" +
+	"\teffective\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\teffective\x12=\n" +
+	"\bdue_date\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\adueDate\x12E\n" +
+	"\fperiod_start\x18\b \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\vperiodStart\x12A\n" +
 	"\n" +
-	"period_end\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x12\x1a\n" +
+	"period_end\x18\t \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\tperiodEnd\x12\x1a\n" +
 	"\bcurrency\x18\n" +
 	" \x01(\tR\bcurrency\x12$\n" +
 	"\x03net\x18\v \x01(\v2\x12.google.type.MoneyR\x03net\x12$\n" +

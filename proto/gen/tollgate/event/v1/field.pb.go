@@ -22,7 +22,8 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// FieldMark decides who may see a field of an event's data. A field of a message
+// FieldMark decides who may see a field of an event's data, and how. A field of
+// a message
 // type is marked with all that is in it.
 type FieldMark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -31,7 +32,11 @@ type FieldMark struct {
 	Personal bool `protobuf:"varint,1,opt,name=personal,proto3" json:"personal,omitempty"`
 	// It is how to reach a person. E-mail and SMS use it; it never leaves by a
 	// webhook. Contact data is personal data.
-	Contact       bool `protobuf:"varint,2,opt,name=contact,proto3" json:"contact,omitempty"`
+	Contact bool `protobuf:"varint,2,opt,name=contact,proto3" json:"contact,omitempty"`
+	// A day on a paper, such as a due date, written as a moment of it: it is shown
+	// as the day that it is in the tenant's zone, to everybody. Other timestamps are
+	// instants, shown in the zone of whoever reads.
+	Date          bool `protobuf:"varint,3,opt,name=date,proto3" json:"date,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -80,6 +85,13 @@ func (x *FieldMark) GetContact() bool {
 	return false
 }
 
+func (x *FieldMark) GetDate() bool {
+	if x != nil {
+		return x.Date
+	}
+	return false
+}
+
 var file_tollgate_event_v1_field_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -101,10 +113,11 @@ var File_tollgate_event_v1_field_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_field_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/event/v1/field.proto\x12\x11tollgate.event.v1\x1a google/protobuf/descriptor.proto\"A\n" +
+	"\x1dtollgate/event/v1/field.proto\x12\x11tollgate.event.v1\x1a google/protobuf/descriptor.proto\"U\n" +
 	"\tFieldMark\x12\x1a\n" +
 	"\bpersonal\x18\x01 \x01(\bR\bpersonal\x12\x18\n" +
-	"\acontact\x18\x02 \x01(\bR\acontact:S\n" +
+	"\acontact\x18\x02 \x01(\bR\acontact\x12\x12\n" +
+	"\x04date\x18\x03 \x01(\bR\x04date:S\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18ƕ\x03 \x01(\v2\x1c.tollgate.event.v1.FieldMarkR\x05fieldBg\n" +
 	"\x15com.tollgate.event.v1B\n" +
 	"FieldProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"

@@ -715,16 +715,16 @@ var File_tollgate_event_v1_safeguard_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_safeguard_proto_rawDesc = "" +
 	"\n" +
-	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xa7\v\n" +
+	"!tollgate/event/v1/safeguard.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xb7\v\n" +
 	"\tSafeguard\x12;\n" +
 	"\x06option\x18\x01 \x01(\x0e2#.tollgate.event.v1.Safeguard.OptionR\x06option\x128\n" +
 	"\x05state\x18\x02 \x01(\x0e2\".tollgate.event.v1.Safeguard.StateR\x05state\x12(\n" +
 	"\x05spent\x18\x03 \x01(\v2\x12.google.type.MoneyR\x05spent\x12(\n" +
 	"\x05limit\x18\x04 \x01(\v2\x12.google.type.MoneyR\x05limit\x12\x18\n" +
-	"\ablocked\x18\x05 \x01(\bR\ablocked\x12=\n" +
-	"\fperiod_start\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vperiodStart\x129\n" +
+	"\ablocked\x18\x05 \x01(\bR\ablocked\x12E\n" +
+	"\fperiod_start\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\vperiodStart\x12A\n" +
 	"\n" +
-	"period_end\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\tperiodEnd\x12\x1f\n" +
+	"period_end\x18\a \x01(\v2\x1a.google.protobuf.TimestampB\x06\xb2\xac\x19\x02\x18\x01R\tperiodEnd\x12\x1f\n" +
 	"\vrenewal_day\x18\b \x01(\x05R\n" +
 	"renewalDay\x12.\n" +
 	"\x05cause\x18\t \x01(\v2\x18.tollgate.event.v1.CauseR\x05cause\x12\x16\n" +
