@@ -22,7 +22,7 @@ type Channel struct {
 	// NoContact is why a template must not use a contact token, as the end of a sentence. It is empty for a channel that
 	// reaches people by their contact data.
 	NoContact string
-	// Unordered: deliveries have an order only where the action says so; else they have one where all its types do.
+	// Unordered: deliveries have an order only where the action asks for it; else they have one where all its types do.
 	Unordered bool
 	// DefaultTarget is the resource name of the target of actions that name none; empty where the tenant has none. Nil for
 	// a channel whose actions name theirs.

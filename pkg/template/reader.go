@@ -35,7 +35,7 @@ func (r Reader) money(a Amount) string {
 	}
 	amount, err := currency.NewAmount(number, code)
 	if err != nil {
-		// A code that is not assigned: the number says what is known.
+		// A code that is not assigned: the number and the code are all that is known.
 		return strings.TrimSpace(number + "\u00a0" + code)
 	}
 	f := currency.NewFormatter(currency.NewLocale(r.tag()))

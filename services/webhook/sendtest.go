@@ -16,6 +16,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/template"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -161,6 +162,18 @@ func (sampled) Notification() string { return testCode }
 func (sampled) Parameters(channel.Audience) ([]channel.Parameter, error) {
 	return []channel.Parameter{{Name: testCode, Text: "true"}}, nil
 }
+
+// Text implements channel.Occasion: webhooks have no texts of their own.
+func (sampled) Text(int, channel.Audience, template.Reader) (string, error) { return "", nil }
+
+// Reader implements channel.Occasion.
+func (sampled) Reader() template.Reader { return template.Reader{} }
+
+// Users implements channel.Occasion.
+func (sampled) Users(string) []channel.User { return nil }
+
+// LegalNotice implements channel.Occasion.
+func (sampled) LegalNotice() bool { return false }
 
 // Once implements channel.Occasion.
 func (sampled) Once(_ any, made func() any) any { return made() }
