@@ -1,8 +1,6 @@
 package webhook
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
-
 	"context"
 	"encoding/base64"
 	"encoding/pem"
@@ -20,6 +18,7 @@ import (
 	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -43,7 +42,9 @@ type fixture struct {
 	link     *link
 }
 
+// onServers runs a test beside the others: each mostly waits, for a first repeat or for partitions that change hands.
 func onServers(t *testing.T, test func(f *fixture)) {
+	t.Parallel()
 	frametest.OnServers(t, 2, func(b *frametest.Bed) { test(newFixture(b)) })
 }
 

@@ -22,7 +22,7 @@ type Redis struct {
 }
 
 // Redises lists the servers a suite runs on: miniredis always, and the real one at TOLLGATE_TEST_REDIS where it
-// answers. With TOLLGATE_REAL=1 it must.
+// answers, but not in short tests. With TOLLGATE_REAL=1 it must.
 func Redises(t testing.TB) []Redis {
 	t.Helper()
 	mini, err := miniredis.Run()
@@ -46,6 +46,9 @@ func RealRedis(t testing.TB) (string, bool) {
 		address = "127.0.0.1:16379"
 	}
 	must := os.Getenv("TOLLGATE_REAL") == "1"
+	if testing.Short() && !must {
+		return "", false
+	}
 	client := redis.NewClient(&redis.Options{Addr: address, MaxRetries: -1, DialTimeout: 2 * time.Second})
 	defer client.Close() //nolint:errcheck // nothing was written through it
 	info, err := client.Info(t.Context(), "server").Result()

@@ -43,7 +43,7 @@ type OwnBroker interface {
 const DefaultKafka = "127.0.0.1:19092"
 
 // Brokers lists what a contract suite must pass on: "embedded" always; "kafka"
-// when one answers at TOLLGATE_TEST_KAFKA. With TOLLGATE_REAL=1 the real one is
+// when one answers at TOLLGATE_TEST_KAFKA, but not in short tests. With TOLLGATE_REAL=1 the real one is
 // required, and whatever answers must be Apache Kafka 4 or newer.
 func Brokers(t testing.TB) []Broker {
 	t.Helper()
@@ -57,7 +57,7 @@ func Brokers(t testing.TB) []Broker {
 }
 
 // RealKafka returns the addresses of the test servers' Kafka. Without
-// TOLLGATE_REAL=1, false means that none answers.
+// TOLLGATE_REAL=1, false means that none answers, or that the tests are short.
 func RealKafka(t testing.TB) ([]string, bool) {
 	t.Helper()
 	addrs := strings.Split(DefaultKafka, ",")
@@ -66,6 +66,9 @@ func RealKafka(t testing.TB) ([]string, bool) {
 		addrs = strings.Split(named, ",")
 	}
 	required := os.Getenv("TOLLGATE_REAL") == "1"
+	if testing.Short() && !required {
+		return nil, false
+	}
 	conn, err := net.DialTimeout("tcp", addrs[0], time.Second)
 	if err != nil {
 		if required {
