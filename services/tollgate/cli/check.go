@@ -1,24 +1,25 @@
 package cli
 
 import (
-	"github.com/tollgate/tollgate/pkg/channel/table"
-	"github.com/tollgate/tollgate/services/tollgate/cli/command"
-
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
 	"time"
 
+	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
-
+	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-
-	"google.golang.org/grpc"
-
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
+	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 )
 
 // checkCommand compares the installation with its requirements.
@@ -26,11 +27,20 @@ type checkCommand struct {
 	Topics
 	command.Key
 	command.Listing
-	Redis         string `env:"TOLLGATE_REDIS_ADDRESS" default:"127.0.0.1:6379" help:"Redis; ${default} by default." placeholder:"HOST:PORT"`
-	RedisUser     string `env:"TOLLGATE_REDIS_USERNAME" help:"User of Redis, where it asks for one." placeholder:"NAME"`
-	RedisPassword string `env:"TOLLGATE_REDIS_PASSWORD_FILE" type:"existingfile" help:"File with the password of Redis." placeholder:"FILE"`
-	Config        string `env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
-	Ingest        string `env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
+	Redis         string        `env:"TOLLGATE_REDIS_ADDRESS" default:"127.0.0.1:6379" help:"Redis; ${default} by default." placeholder:"HOST:PORT"`
+	RedisUser     string        `env:"TOLLGATE_REDIS_USERNAME" help:"User of Redis, where it asks for one." placeholder:"NAME"`
+	RedisPassword string        `env:"TOLLGATE_REDIS_PASSWORD_FILE" type:"existingfile" help:"File with the password of Redis." placeholder:"FILE"`
+	Config        string        `env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
+	Ingest        string        `env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
+	MaxAge        time.Duration `env:"TOLLGATE_WEBHOOK_MAX_AGE" default:"144h" help:"How long a delivery may wait (deliveries.max_age); ${default} by default. Kafka keeps deliveries and attempts a day longer." placeholder:"DURATION"`
+}
+
+// AfterApply is called by kong once the flags are read.
+func (c checkCommand) AfterApply() error {
+	if c.MaxAge < 36*time.Hour {
+		return command.UsageError(fmt.Sprintf("--max-age must be at least 36h, is %s", c.MaxAge))
+	}
+	return c.Topics.AfterApply()
 }
 
 // Help is shown below the flags.
@@ -68,9 +78,9 @@ const sentence = 56
 // Run checks.
 func (c checkCommand) Run(ctx context.Context, streams command.Streams) error {
 	var all []finding
-	for _, look := range []func(context.Context) ([]finding, error){c.kafka, c.redis, c.config, c.ingest} {
+	for _, look := range []func(context.Context, command.Streams) ([]finding, error){c.kafka, c.redis, c.config, c.ingest} {
 		within, cancel := context.WithTimeout(ctx, checkTimeout)
-		found, err := look(within)
+		found, err := look(within, streams)
 		cancel()
 		if err != nil {
 			return err
@@ -92,17 +102,21 @@ func (c checkCommand) Run(ctx context.Context, streams command.Streams) error {
 	return nil
 }
 
-func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
+func (c checkCommand) kafka(ctx context.Context, streams command.Streams) ([]finding, error) {
 	client, err := c.Open()
 	if err != nil {
 		return nil, err
 	}
 	defer command.Close(client)
 	what := fmt.Sprintf("kafka %v", c.Brokers)
-	specs := table.Topics(c.Partitions)
+	specs, waiting := c.topics()
 	err = client.VerifyTopics(ctx, specs, c.SingleNode)
 	if err == nil {
-		return []finding{{what, wellFound, fmt.Sprintf("%d topics of %d partitions are as they must be", len(specs), c.Partitions), ""}}, nil
+		found := []finding{{what, wellFound, fmt.Sprintf("%d topics of %d partitions are as they must be", len(specs), c.Partitions), ""}}
+		for _, topic := range waiting {
+			found = append(found, c.disk(ctx, client, streams, topic))
+		}
+		return found, nil
 	}
 	if ctx.Err() != nil {
 		causes := flat(err)
@@ -115,6 +129,41 @@ func (c checkCommand) kafka(ctx context.Context) ([]finding, error) {
 	return found, nil
 }
 
+// kept is how long Kafka keeps a delivery and its attempts.
+func (c checkCommand) kept() time.Duration { return c.MaxAge + 24*time.Hour }
+
+// topics are what all topics must be; waiting are those whose records are read as long as a delivery may wait.
+func (c checkCommand) topics() (specs []stream.TopicSpec, waiting []string) {
+	waiting = append(waiting, stream.DeliveriesAttempts)
+	for _, channel := range table.Channels {
+		waiting = append(waiting, channel.Topic)
+	}
+	specs = table.Topics(c.Partitions)
+	for _, s := range specs {
+		if slices.Contains(waiting, s.Name) {
+			s.Config["retention.ms"] = strconv.FormatInt(c.kept().Milliseconds(), 10)
+		}
+	}
+	return specs, waiting
+}
+
+// measured is the time before now whose records are what comes.
+const measured = time.Hour
+
+// disk is what a topic takes over the time that it is kept, at the rate of now.
+func (c checkCommand) disk(ctx context.Context, client *stream.Client, streams command.Streams, topic string) finding {
+	what := "disk " + topic
+	v, err := records.Written(ctx, client, streams, topic, measured)
+	switch {
+	case err != nil:
+		return finding{what, unverified, "is not measured: " + err.Error(), "look at the broker's log"}
+	case v.Records == 0:
+		return finding{what, unverified, fmt.Sprintf("is kept for %s; nothing was written in the last hour, so what that takes is not known", c.kept()), "look again under load"}
+	}
+	return finding{what, wellFound, fmt.Sprintf("is kept for %s: about %.1f GiB a replica before compression, as %d records of %.0f bytes in the last hour",
+		c.kept(), v.Bytes(c.kept())/(1<<30), v.Records, v.Size), ""}
+}
+
 // flat lists each error that was joined into err, or wrapped beside another.
 func flat(err error) []error {
 	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
@@ -125,7 +174,7 @@ func flat(err error) []error {
 	return []error{err}
 }
 
-func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
+func (c checkCommand) redis(ctx context.Context, _ command.Streams) ([]finding, error) {
 	cfg := redisstate.DefaultConfig()
 	cfg.Address, cfg.Username, cfg.PasswordFile = c.Redis, c.RedisUser, c.RedisPassword
 	what := "redis " + c.Redis
@@ -148,7 +197,7 @@ func (c checkCommand) redis(ctx context.Context) ([]finding, error) {
 	return found, nil
 }
 
-func (c checkCommand) config(ctx context.Context) ([]finding, error) {
+func (c checkCommand) config(ctx context.Context, _ command.Streams) ([]finding, error) {
 	return c.service(ctx, "config "+c.Config, c.Config, "--config", func(ctx context.Context, conn *grpc.ClientConn) (string, error) {
 		parts, err := configv1.NewConfigWatchServiceClient(conn).Snapshot(ctx, &configv1.SnapshotRequest{})
 		if err != nil {
@@ -161,7 +210,7 @@ func (c checkCommand) config(ctx context.Context) ([]finding, error) {
 }
 
 // ingest is asked to take nothing: it answers all the same, and knows the key.
-func (c checkCommand) ingest(ctx context.Context) ([]finding, error) {
+func (c checkCommand) ingest(ctx context.Context, _ command.Streams) ([]finding, error) {
 	return c.service(ctx, "ingest "+c.Ingest, c.Ingest, "--ingest", func(ctx context.Context, conn *grpc.ClientConn) (string, error) {
 		_, err := ingestv1.NewIngestServiceClient(conn).PublishBatch(ctx, &ingestv1.PublishBatchRequest{})
 		return "takes events", err

@@ -63,33 +63,19 @@ func (c Attempts) each(ctx context.Context, endpoint string, streams command.Str
 		return err
 	}
 	defer command.Close(client)
-	all, err := begin(ctx, client, []string{stream.DeliveriesAttempts}, from, true)
-	if err != nil {
-		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
-	}
-	for _, f := range all {
-		for f.next < f.end {
-			batch, err := f.fetch(ctx, client, streams)
-			if err != nil {
-				return err
-			}
-			for _, r := range batch {
-				if r.Offset >= f.end || endpoint != "" && string(r.Key) != endpoint || r.Time.Before(from) || !to.IsZero() && !r.Time.Before(to) {
-					continue
-				}
-				var m deliveryv1.Attempt
-				if err := proto.Unmarshal(r.Value, &m); err != nil {
-					return fmt.Errorf("%s/%d/%d is not an attempt: %w", f.topic, f.partition, r.Offset, err)
-				}
-				if err := handle(receipts.Line(&m, r.Time)); err != nil {
-					return err
-				}
-			}
+	return scan(ctx, client, streams, c.Kafka, stream.DeliveriesAttempts, from, func(r stream.Record) error {
+		if endpoint != "" && string(r.Key) != endpoint || r.Time.Before(from) || !to.IsZero() && !r.Time.Before(to) {
+			return nil
 		}
-	}
-	return nil
+		var m deliveryv1.Attempt
+		if err := proto.Unmarshal(r.Value, &m); err != nil {
+			return fmt.Errorf("%s/%d/%d is not an attempt: %w", r.Topic, r.Partition, r.Offset, err)
+		}
+		return handle(receipts.Line(&m, r.Time))
+	})
 }
 
+// ExportDeliveries writes attempts as lines of JSON.
 type ExportDeliveries struct {
 	Attempts
 	Endpoint string `help:"Only this endpoint, by its full name; all by default." placeholder:"NAME"`

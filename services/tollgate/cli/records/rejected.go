@@ -42,35 +42,17 @@ func (c Rejections) wanted(j event.Rejection) bool {
 
 // each hands on the rejections that are there now, partition by partition, in order.
 func (c Rejections) each(ctx context.Context, client *stream.Client, streams command.Streams, handle func(stream.Record, event.Rejection) error) error {
-	all, err := begin(ctx, client, []string{stream.EventsRejected}, ago(c.Since), true)
-	if err != nil {
-		return command.Unreachable(err, "Kafka at "+fmt.Sprint(c.Brokers))
-	}
-	for _, f := range all {
-		for f.next < f.end {
-			batch, err := f.fetch(ctx, client, streams)
-			if err != nil {
-				return err
-			}
-			for _, r := range batch {
-				if r.Offset >= f.end {
-					break
-				}
-				j, err := event.ParseRejected(r)
-				if err != nil {
-					fmt.Fprintf(streams.Err, "tollgate: %s: %v\n", f.topic, err)
-					continue
-				}
-				if !c.wanted(j) {
-					continue
-				}
-				if err := handle(r, j); err != nil {
-					return err
-				}
-			}
+	return scan(ctx, client, streams, c.Kafka, stream.EventsRejected, ago(c.Since), func(r stream.Record) error {
+		j, err := event.ParseRejected(r)
+		if err != nil {
+			fmt.Fprintf(streams.Err, "tollgate: %s: %v\n", r.Topic, err)
+			return nil
 		}
-	}
-	return nil
+		if !c.wanted(j) {
+			return nil
+		}
+		return handle(r, j)
+	})
 }
 
 // Rejected is a rejection as a line of JSON.
