@@ -71,13 +71,13 @@ func TestBackoff_EndpointChangesUseNoAttempts(t *testing.T) {
 		r.drain()
 		sim.store.Restore(empty()) // the attempts are read again; there are more than are counted
 		r = sim.start()
-		time.Sleep(time.Until(began.Add(delivery.LeastHorizon)))
+		sim.pass(time.Until(began.Add(delivery.LeastHorizon)))
 		for _, a := range sim.attempts() {
 			if a.Settlement != 0 {
 				t.Fatalf("dead at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
 			}
 		}
-		time.Sleep(time.Until(began.Add(delivery.Horizon + time.Minute)))
+		sim.pass(time.Until(began.Add(delivery.Horizon + time.Minute)))
 		r.drain()
 		all := sim.attempts()
 		if last := all[len(all)-1]; last.Reason != "exhausted" || len(all) > 310 {

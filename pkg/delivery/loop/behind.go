@@ -103,7 +103,7 @@ func (o *owner) touchBehind(now int64) {
 	if now < o.second.countAfter && !o.stopping {
 		return
 	}
-	o.second.countAfter = now + idle.Milliseconds()
+	o.second.countAfter = now + o.idle().Milliseconds()
 	for _, e := range o.second.behind {
 		if e.Counted {
 			e.Counted = false

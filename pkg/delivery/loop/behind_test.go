@@ -228,7 +228,7 @@ func TestBehind_NothingIsReadForAPausedEndpoint(t *testing.T) {
 		r = sim.start(atMost(100, 1000)) // room for more
 		time.Sleep(time.Minute)
 		reads := r.reads.Load()
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if n := r.reads.Load() - reads; n != 0 {
 			t.Errorf("%d reads for a paused endpoint", n)
 		}
@@ -253,13 +253,13 @@ func TestBehind_WhatIsTooOldIsSettledDead(t *testing.T) {
 		for i := range 300 {
 			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%4), fmt.Sprint(i))))
 		}
-		time.Sleep(3 * time.Hour)
+		sim.pass(3 * time.Hour)
 		for i := range 200 {
 			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%4), fmt.Sprint("young", i))))
 		}
-		time.Sleep(3*time.Hour + 10*time.Minute)
+		sim.pass(3*time.Hour + 10*time.Minute)
 		sim.plan(newDelivery("other", "s", "now")) // the log confirms the time
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		dead := 0
 		for _, a := range sim.attempts() {
 			if a.Settlement == deliveryv1.Settlement_SETTLEMENT_DEAD && a.Reason == "too_old" {
@@ -270,7 +270,7 @@ func TestBehind_WhatIsTooOldIsSettledDead(t *testing.T) {
 			t.Errorf("%d of 300 settled as too old, %d received, behind %+v", dead, len(sim.received()), behind)
 		}
 		sim.pause(3, "e1", false)
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		r.drain()
 		if n := sim.acceptedOf("e1"); n != 200 {
 			t.Errorf("%d of 200 that are not too old were accepted", n)
@@ -301,7 +301,7 @@ func TestBehind_LogStartAboveItsOffsetIsAnIncidentUntilAccepted(t *testing.T) {
 			for i := range 10 {
 				sim.plan(newDelivery("e2", "s", fmt.Sprint("other", i)))
 			}
-			time.Sleep(time.Hour)
+			sim.pass(time.Hour)
 			if text := sim.healthText(); !strings.Contains(text, "have left the log") {
 				t.Errorf("health reports %s", text)
 			}
@@ -313,7 +313,7 @@ func TestBehind_LogStartAboveItsOffsetIsAnIncidentUntilAccepted(t *testing.T) {
 			}
 			r.drain()
 			r = sim.start(atMost(10, 100), func(c *Channel) { c.AcceptLostDeliveries = true })
-			time.Sleep(time.Hour)
+			sim.pass(time.Hour)
 			r.drain()
 			if n := sim.acceptedOf("e1"); n != 50 {
 				t.Errorf("%d of 50 deliveries that the log still has were accepted", n)

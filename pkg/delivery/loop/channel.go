@@ -57,6 +57,15 @@ type Channel struct {
 	AcceptLostDeliveries bool
 
 	kept kept
+	// idles, where set, replaces idleEvery in tests of days.
+	idles func() time.Duration
+}
+
+func (c *Channel) idle() time.Duration {
+	if c.idles != nil {
+		return c.idles()
+	}
+	return idleEvery
 }
 
 // Limits of the loop.
@@ -65,8 +74,8 @@ const (
 	// after an undelivered settlement wait for it.
 	tick       = 10 * time.Millisecond
 	maxResults = 500
-	// idle is how often the watermark is committed without any change, so that a store that was set back is noticed.
-	idle = time.Second
+	// idleEvery is how often the watermark is committed without any change, so that a store that was set back is noticed.
+	idleEvery = time.Second
 	// grace is how long attempts in flight may go on after a revoke.
 	grace = time.Second
 	// maxFresh bounds the references that a commit adds: at most 256 pages, since a page that is filled has room for

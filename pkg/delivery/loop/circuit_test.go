@@ -94,9 +94,9 @@ func TestCircuit_EndpointThatRefusesEverythingIsAskedOnceInTenMinutes(t *testing
 			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
 			sim.plan(newDelivery("e2", fmt.Sprint(i), fmt.Sprint(i)))
 		}
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		from := time.Now()
-		time.Sleep(4 * time.Hour)
+		sim.pass(4 * time.Hour)
 		all := sim.requests("e1", from)
 		if len(all) < 23 || len(all) > 25 {
 			t.Errorf("%d requests in four hours", len(all))
@@ -112,7 +112,7 @@ func TestCircuit_EndpointThatRefusesEverythingIsAskedOnceInTenMinutes(t *testing
 		r.kill() // the circuit outlives it
 		r = sim.start()
 		from = time.Now()
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if n := len(sim.requests("e1", from)); n < 5 || n > 7 {
 			t.Errorf("%d requests in an hour after a kill", n)
 		}
@@ -139,7 +139,7 @@ func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing
 		for i := range 300 {
 			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%30), fmt.Sprint(i))))
 		}
-		time.Sleep(25 * time.Hour)
+		sim.pass(25 * time.Hour)
 		if h := sim.lastReport("e1"); h.Suspended != "failing" || h.Failures < 50 || h.Activation != 3 {
 			t.Fatalf("after 25 h %+v", h)
 		}
@@ -147,13 +147,13 @@ func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing
 			t.Errorf("events %s", got)
 		}
 		from := time.Now()
-		time.Sleep(10 * time.Hour)
+		sim.pass(10 * time.Hour)
 		if n := len(sim.requests("e1", from)); n != 0 {
 			t.Fatalf("%d requests while suspended", n)
 		}
 		r.kill()
 		r = sim.start()
-		time.Sleep(20 * time.Hour)
+		sim.pass(20 * time.Hour)
 		if n := len(sim.requests("e1", from)); n != 0 {
 			t.Fatalf("%d requests while suspended, after a kill", n)
 		}
@@ -180,13 +180,13 @@ func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing
 		if len(all) != 290 || all[0].at.Sub(from) != 16*time.Second || all[1].at == all[0].at {
 			t.Errorf("%d of 290 requests after the probe %+v", len(all), all[:2])
 		}
-		time.Sleep(11 * time.Hour)
+		sim.pass(11 * time.Hour)
 		if n := len(sim.requests("e1", from.Add(15*time.Second))); n != 300 {
 			t.Errorf("%d of 300 requests, each once", n)
 		}
 		check(t, sim, planned)
 		// Days later it fails for three hours.
-		time.Sleep(3 * 24 * time.Hour)
+		sim.pass(3 * 24 * time.Hour)
 		failures := 49
 		sim.replies(func(*delivery.Delivery, int) reply {
 			if failures > 0 {
@@ -197,7 +197,7 @@ func TestSuspension_ReactivatedEndpointIsNotSuspendedByTheNextFailure(t *testing
 		})
 		for i := range 49 {
 			sim.plan(newDelivery("e1", fmt.Sprint("l", i), fmt.Sprint("l", i)))
-			time.Sleep(3 * time.Hour / 49)
+			sim.pass(3 * time.Hour / 49)
 		}
 		if got, want := sim.notices(), "failing 50, failing 70, failing 90, failing 100, suspended failing, reactivated failing"; got != want {
 			t.Errorf("events %s, want %s", got, want)
@@ -260,13 +260,13 @@ func TestSuspension_GoneSuspendsAtOnceAndOnceMore(t *testing.T) {
 		for i := range 30 {
 			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i%10), fmt.Sprint(i))))
 		}
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if n := len(sim.received()); n > 4 {
 			t.Errorf("%d requests to one that is gone", n)
 		}
 		before := time.Now()
 		sim.change("e1", func(t *target) { t.activation = 2 })
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if n := len(sim.requests("e1", before.Add(-1))); n != 1 {
 			t.Errorf("%d requests after the activation, want the probe", n)
 		}
@@ -308,7 +308,7 @@ func TestSuspension_GoneHoldsWhereTheOwnerDiesBeforeItsCommit(t *testing.T) {
 		}
 		r.kill()
 		r = sim.start()
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if got := sim.notices(); got != "suspended gone" {
 			t.Errorf("events %s", got)
 		}
@@ -336,7 +336,7 @@ func TestSuspension_HeldUpToMaxAge(t *testing.T) {
 			}
 			sim.plan(d)
 		}
-		time.Sleep(3 * time.Hour)
+		sim.pass(3 * time.Hour)
 		count := func() map[string]int {
 			n := map[string]int{}
 			for _, a := range sim.attempts() {
@@ -351,7 +351,7 @@ func TestSuspension_HeldUpToMaxAge(t *testing.T) {
 		}
 		r.kill()
 		r = sim.start(maxAge)
-		time.Sleep(36*time.Hour - time.Since(began) + time.Hour)
+		sim.pass(36*time.Hour - time.Since(began) + time.Hour)
 		if n := count(); n["SETTLEMENT_EXPIRED expired"] != 10 || n["SETTLEMENT_DEAD too_old"] != 91 || len(n) != 2 {
 			t.Errorf("after 36 hours %v", n)
 		}
@@ -466,7 +466,7 @@ func TestOrder_HorizonBeginsWithTheFirstAttemptWhoeverMadeIt(t *testing.T) {
 					return reply{status: 200, takes: time.Millisecond}
 				})
 				sim.plan(newDelivery("e1", "bad", "head"))
-				time.Sleep(2 * time.Hour) // nobody owns the partition
+				sim.pass(2 * time.Hour) // nobody owns the partition
 				first := time.Now()
 				r := sim.start(func(c *Channel) { c.SnapshotEvery = 0 })
 				for i := range 5 {
@@ -481,7 +481,7 @@ func TestOrder_HorizonBeginsWithTheFirstAttemptWhoeverMadeIt(t *testing.T) {
 				}
 				r = sim.start(func(c *Channel) { c.SnapshotEvery = 0 })
 				sim.plan(newDelivery("e1", "good", "after"))
-				time.Sleep(3 * time.Hour)
+				sim.pass(3 * time.Hour)
 				r.drain()
 				var dead *deliveryv1.Attempt
 				for _, a := range sim.attempts() {

@@ -74,7 +74,7 @@ func (o *owner) checkClock(now int64) {
 // checkPause notices a pause since the last turn of the loop. A pause may occur within a turn, so each delivery checks
 // once more before it is sent.
 func (o *owner) checkPause(now int64) {
-	if now-o.lastTurn <= pauseOver.Milliseconds() {
+	if now-o.lastTurn <= max(pauseOver, 2*o.idle()).Milliseconds() {
 		return
 	}
 	if !o.ownershipUnknown {

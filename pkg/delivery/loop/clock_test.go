@@ -78,7 +78,7 @@ func TestClock_NotBeforeFollowsTheWallClock(t *testing.T) {
 				sim.plan(d)
 				time.Sleep(time.Second)
 				clock.set(test.by)
-				time.Sleep(4 * time.Hour)
+				sim.pass(4 * time.Hour)
 				r.drain()
 				got := sim.received()
 				if len(got) != 1 || got[0].at.Sub(begin).Round(2*time.Second) != test.sentAfter {
@@ -106,7 +106,7 @@ func TestClock_StoredDueTimeOfWrongClockIsBounded(t *testing.T) {
 			return delivery.Accepted, time.Millisecond
 		})
 		r = sim.start()
-		time.Sleep(11 * time.Hour)
+		sim.pass(11 * time.Hour)
 		r.drain()
 		if n := len(sim.received()); n != 2 {
 			t.Errorf("%d receipts", n)

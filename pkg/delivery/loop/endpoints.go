@@ -176,7 +176,7 @@ func (o *owner) tendEndpoints(now int64) {
 		}
 		return !e.Scheduled
 	})
-	if now-o.tended < idle.Milliseconds() {
+	if now-o.tended < o.idle().Milliseconds() {
 		return
 	}
 	o.tended = now

@@ -122,11 +122,7 @@ func stopsHistory(t *testing.T, seed uint64) {
 	sim.mu.Lock()
 	healthy = true
 	sim.mu.Unlock()
-	for range 25 * 60 {
-		if time.Sleep(time.Minute); sim.finished(planned) {
-			break
-		}
-	}
+	sim.finish(planned)
 	live[len(live)-1].drain()
 	check(t, sim, planned)
 	for _, a := range sim.attempts() {

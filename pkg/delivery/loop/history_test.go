@@ -132,11 +132,7 @@ func history(t *testing.T, seed uint64) {
 	sim.mu.Lock()
 	healthy = true
 	sim.mu.Unlock()
-	for range 25 * 60 { // the longest possible sum of waits
-		if time.Sleep(time.Minute); sim.finished(planned) {
-			break
-		}
-	}
+	sim.finish(planned)
 	if healthText := sim.healthText(); healthText != "<nil>" {
 		t.Errorf("health reports %s", healthText)
 	}
@@ -150,6 +146,20 @@ func history(t *testing.T, seed uint64) {
 	if t.Failed() {
 		for _, line := range log {
 			t.Log(line)
+		}
+	}
+}
+
+// finish lets time pass until every delivery has a settlement: at most the longest possible sum of waits.
+func (sim *simulation) finish(planned []*delivery.Delivery) {
+	for step := range 60 {
+		if step < 10 {
+			time.Sleep(time.Minute)
+		} else {
+			sim.pass(time.Hour)
+		}
+		if sim.finished(planned) {
+			return
 		}
 	}
 }
@@ -173,8 +183,8 @@ func check(t *testing.T, sim *simulation, planned []*delivery.Delivery) {
 	accepted, first := map[string]bool{}, map[string]int{}
 	var orderingKeys = map[string][]int64{}
 	offset := map[string]int64{}
-	for i := len(sim.broker.all(topicDeliveries)) - 1; i >= 0; i-- {
-		d, err := delivery.Decode(sim.broker.all(topicDeliveries)[i])
+	for _, rec := range slices.Backward(sim.broker.all(topicDeliveries)) {
+		d, err := delivery.Decode(rec)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -117,6 +117,9 @@ func (c *isolation) run(t *testing.T, others []traffic) (waits []time.Duration) 
 			k := kinds[d.Endpoint]
 			return k.kind.answer(&call{d, k.i, n, time.Since(began), sim.inFlight[d.Endpoint], rnd})
 		})
+		if c.length >= 12*time.Hour {
+			sim.idle.Store(int64(rarely))
+		}
 		r := sim.start(func(ch *Channel) { ch.Slots, ch.SnapshotEvery = NewSlots(c.slots, 1000), 0 })
 		subjects := rand.New(rand.NewPCG(1, 6))
 		measured, number := map[string]time.Time{}, 0

@@ -147,7 +147,7 @@ func (c *Channel) work(ctx context.Context, k kafka, number int32, draining <-ch
 		committed: make(chan committed, 1), readBack: make(chan readBack, 1), wake: make(chan struct{}, 1),
 		fence: make(chan error, 1), reports: make(chan reportDone, 1), began: time.Now(),
 		conditions: map[string]error{}, label: strconv.Itoa(int(number)),
-		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idle.Milliseconds(),
+		waiting: -1, oldestAt: -oldestEvery.Milliseconds(), tended: -idleEvery.Milliseconds(),
 		second:    secondReader{done: make(chan behindRead, 1), seen: scan.NewWindow()},
 		snapshots: snapshots{notBefore: c.SnapshotEvery.Milliseconds(), done: make(chan snapshotDone, 1)},
 	}
@@ -192,7 +192,7 @@ func (o *owner) run(ctx context.Context) error {
 	var (
 		draining = o.draining
 		graceful <-chan time.Time
-		timer    = time.NewTimer(idle)
+		timer    = time.NewTimer(o.idle())
 	)
 	defer timer.Stop()
 	for {
@@ -279,12 +279,12 @@ func (o *owner) run(ctx context.Context) error {
 
 // Deadline is when the loop has work to do even if no channel is ready.
 func (o *owner) deadline(now int64) int64 {
-	at := o.recorded + idle.Milliseconds()
+	at := o.recorded + o.idle().Milliseconds()
 	if len(o.results)+len(o.rejects) > 0 {
 		at = min(at, o.oldest+tick.Milliseconds())
 	}
 	if o.recording || o.checkingFence {
-		at = now + idle.Milliseconds()
+		at = now + o.idle().Milliseconds()
 	}
 	if !o.reading && len(o.awaitingBody) > 0 {
 		at = min(at, o.readAfter)

@@ -104,7 +104,7 @@ func (o *owner) record(ctx context.Context, now int64) {
 	}
 	n := len(o.results) + len(o.rejects)
 	due := n >= maxResults || n > 0 && now-o.oldest >= tick.Milliseconds() ||
-		len(o.fresh) >= maxFresh/2 || len(o.dirty) >= maxRecords || now-o.recorded >= idle.Milliseconds()
+		len(o.fresh) >= maxFresh/2 || len(o.dirty) >= maxRecords || now-o.recorded >= o.idle().Milliseconds()
 	due = due || o.second.moved >= maxMoved
 	if o.stopping && o.queue.Taken == 0 {
 		due = !o.allRecorded()
@@ -355,7 +355,7 @@ func (o *owner) commitDone(c committed) error {
 
 // commitGroupOffset commits the group's offset for monitoring of lag; this package never starts from it.
 func (o *owner) commitGroupOffset(now int64) {
-	if now-o.groupCommittedAt < idle.Milliseconds() || o.mark.Offset == o.groupOffset || !o.groupCommitting.CompareAndSwap(false, true) {
+	if now-o.groupCommittedAt < o.idle().Milliseconds() || o.mark.Offset == o.groupOffset || !o.groupCommitting.CompareAndSwap(false, true) {
 		return
 	}
 	o.groupCommittedAt, o.groupOffset = now, o.mark.Offset

@@ -238,7 +238,7 @@ func TestRecover_IgnoresDeliveriesOlderThanMaxAge(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")
 		sim.plan(newDelivery("e1", "a", "old"))
-		time.Sleep(7 * 24 * time.Hour)
+		sim.pass(7 * 24 * time.Hour)
 		for i := range 5 {
 			sim.plan(newDelivery("e1", "a", fmt.Sprint("young", i)))
 		}

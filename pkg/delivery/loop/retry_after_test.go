@@ -124,7 +124,7 @@ func TestRetryAfter_HoldsTheEndpoint(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				th := throttle(t, test.n, test.answer)
-				time.Sleep(2 * time.Hour)
+				th.pass(2 * time.Hour)
 				others, special := th.next()
 				if others < test.others || others > test.others+soon {
 					t.Errorf("the next request is made after %s, want %s", others, test.others)
@@ -158,7 +158,7 @@ func TestRetryAfter_OtherEndpointsAndWhatIsPlannedMeanwhile(t *testing.T) {
 		}
 		th.r.kill() // the hold outlives it
 		th.r = th.start()
-		time.Sleep(time.Hour)
+		th.pass(time.Hour)
 		if others, _ := th.next(); others < 2*time.Minute || others > 2*time.Minute+time.Second {
 			t.Errorf("after a kill the next request is made after %s", others)
 		}
@@ -207,7 +207,7 @@ func TestRetryAfter_IsNeverShortened(t *testing.T) {
 		for i := range 8 {
 			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
 		}
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		r.drain()
 		all := sim.requests("e1", answered)
 		if first := all[0].at.Sub(answered); len(all) != 8 || first < 2*time.Minute || first > 2*time.Minute+time.Second {

@@ -42,7 +42,7 @@ func (sim *simulation) start(change ...func(*Channel)) *replica {
 	c := &Channel{
 		Name: "test", Topic: topicDeliveries, Attempts: topicAttempts, Dead: topicDead, Rejected: topicRejected, Events: topicEvents, Partitions: 1,
 		Store: &replicaStore{r}, Directory: sim, Sender: sim, Slots: NewSlots(2048, 1000), Metrics: m, Health: sim, Reporter: sim, Log: zap.NewNop(), Clock: time.Now,
-		MaxAge: 6 * 24 * time.Hour, WaitingMax: 100_000, EndpointWaitingMax: 10_000, SnapshotEvery: time.Minute,
+		MaxAge: 6 * 24 * time.Hour, WaitingMax: 100_000, EndpointWaitingMax: 10_000, SnapshotEvery: time.Minute, idles: func() time.Duration { return time.Duration(sim.idle.Load()) },
 	}
 	for _, f := range change {
 		f(c)

@@ -62,6 +62,7 @@ type simulation struct {
 	// beforeCommit and afterCommit, where set, are called for each commit; true kills the replica.
 	beforeCommit, afterCommit func(to state.Watermark) bool
 	opens                     atomic.Int32
+	idle                      atomic.Int64 // how often an owner with nothing to do turns
 	// fetching, where set, is called for fetches of bodies; true makes the batch empty.
 	fetching func(offset int64) bool
 }
@@ -126,8 +127,24 @@ func newSimulation(t testing.TB, seed uint64, endpoints ...string) *simulation {
 			return delivery.Accepted, time.Millisecond
 		},
 	}
+	sim.idle.Store(int64(idleEvery))
 	sim.configure(1, 64, endpoints...)
 	return sim
+}
+
+// rarely is how often an owner with nothing to do turns in tests of days.
+const rarely = 30 * time.Second
+
+// pass lets hours pass: an owner with nothing to do turns rarely, and as often as ever in the last minute.
+func (sim *simulation) pass(d time.Duration) {
+	if d < 4*rarely {
+		time.Sleep(d)
+		return
+	}
+	sim.idle.Store(int64(rarely))
+	time.Sleep(d - 2*rarely)
+	sim.idle.Store(int64(idleEvery))
+	time.Sleep(2 * rarely)
 }
 
 // Target is an endpoint as these tests configure it.

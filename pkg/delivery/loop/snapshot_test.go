@@ -72,7 +72,7 @@ func TestSnapshot_LostStoreStartsFromIt(t *testing.T) {
 		})
 		r = sim.start()
 		sim.plan(newDelivery("e1", "w", "next"))
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		r.drain()
 		if n := sim.repeats(); n != 0 {
 			t.Errorf("%d settled deliveries were sent again", n)
@@ -193,7 +193,7 @@ func TestSnapshot_OneThatIsNotWholeIsNotUsed(t *testing.T) {
 		})
 		before := len(sim.received())
 		r = sim.start()
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		r.drain()
 		if n := sim.repeats(); n != 0 {
 			t.Errorf("%d settled deliveries were sent again", n)
@@ -237,11 +237,11 @@ func TestSnapshot_NotBeforeAsManyBytesAsItTook(t *testing.T) {
 		if n := sim.written(); n != 0 {
 			t.Errorf("%d snapshots in the first minute", n)
 		}
-		time.Sleep(12 * time.Hour)
+		sim.pass(12 * time.Hour)
 		if n := sim.written(); n != 1 {
 			t.Errorf("%d snapshots of 5,000 references while 9 attempts were written", n)
 		}
-		time.Sleep(12 * time.Hour)
+		sim.pass(12 * time.Hour)
 		if n := sim.written(); n != 2 {
 			t.Errorf("%d snapshots after a day: one has to come before retention takes the last", n)
 		}

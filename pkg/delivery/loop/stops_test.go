@@ -27,11 +27,11 @@ func TestPause_SendsNothingCancelsNothingAndResumesInOrderWithAProbe(t *testing.
 		time.Sleep(15 * time.Millisecond)
 		sim.change("e1", func(t *target) { t.paused = true })
 		paused := time.Now().Add(2 * time.Second)
-		time.Sleep(30 * time.Hour)
+		sim.pass(30 * time.Hour)
 		plan(100)
 		r.kill()
 		r = sim.start()
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		if n := len(sim.requests("e1", paused)); n != 0 {
 			t.Errorf("%d requests while paused", n)
 		}
@@ -57,17 +57,17 @@ func TestPause_StopsTheHorizon(t *testing.T) {
 		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 422, takes: time.Millisecond} })
 		r := sim.start()
 		sim.plan(newDelivery("e1", "a", "a1"))
-		time.Sleep(20 * time.Hour) // eight attempts
+		sim.pass(20 * time.Hour) // eight attempts
 		before := len(sim.attempts())
 		sim.change("e1", func(t *target) { t.paused = true })
-		time.Sleep(30 * time.Hour)
+		sim.pass(30 * time.Hour)
 		sim.change("e1", func(t *target) { t.print, t.paused = 9, false }) // and all is due at once
 		time.Sleep(time.Second)
 		all := sim.attempts()
 		if last := all[len(all)-1]; before != 8 || len(all) != 9 || last.Settlement != 0 {
 			t.Fatalf("%d attempts before, %d after: %v", before, len(all), last)
 		}
-		time.Sleep(9 * time.Hour)
+		sim.pass(9 * time.Hour)
 		all = sim.attempts()
 		if last := all[len(all)-1]; last.Settlement != deliveryv1.Settlement_SETTLEMENT_DEAD || last.Reason != "exhausted" {
 			t.Errorf("29 h without the pause: %v", last)
@@ -91,7 +91,7 @@ func TestSchedule_ClosedHoursMoveDueTimes(t *testing.T) {
 		})
 		r := sim.start()
 		began := time.Now()
-		time.Sleep(16*time.Hour + 30*time.Minute)
+		sim.pass(16*time.Hour + 30*time.Minute)
 		var planned []*delivery.Delivery
 		planned = append(planned, sim.plan(newDelivery("e1", "a", "a0"))) // fails at 0, 5 s, 35 s, 5 min, 35 min: moved
 		time.Sleep(10 * time.Minute)
@@ -105,7 +105,7 @@ func TestSchedule_ClosedHoursMoveDueTimes(t *testing.T) {
 		if hour := next.Sub(began).Hours(); hour < 33 || hour > 33.01 {
 			t.Errorf("the next attempt is at hour %v, want 9 o'clock of the next day", hour)
 		}
-		time.Sleep(40 * time.Hour)
+		sim.pass(40 * time.Hour)
 		for _, b := range sim.requests("e1", time.Time{}) {
 			if !office.Open(b.at) {
 				t.Errorf("request at %s", b.at.Format(time.TimeOnly))
@@ -259,9 +259,9 @@ func TestPause_ThatEndsInClosedHoursResumesWithAProbe(t *testing.T) {
 		for i := range 20 {
 			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
 		}
-		time.Sleep(time.Hour)
+		sim.pass(time.Hour)
 		sim.change("e1", func(t *target) { t.paused = false })
-		time.Sleep(8*time.Hour + 500*time.Millisecond)
+		sim.pass(8*time.Hour + 500*time.Millisecond)
 		if n := len(sim.requests("e1", time.Time{})); n != 1 {
 			t.Errorf("%d requests at once where a probe goes first", n)
 		}
