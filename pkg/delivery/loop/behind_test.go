@@ -11,7 +11,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
-	"github.com/tollgate/tollgate/pkg/state"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
 
@@ -141,68 +140,6 @@ func TestBehind_ManyDeadEndpointsLeaveRoomForAGoodOne(t *testing.T) {
 		}
 		r.kill()
 	})
-}
-
-// A process that dies at any commit repeats nothing that was recorded, loses nothing, and keeps the order: while an endpoint
-// falls behind, while it is read again, and when it is level.
-func TestBehind_KillAtAnyCommitLosesAndRepeatsNothing(t *testing.T) {
-	for step := range 24 {
-		for _, after := range []bool{false, true} {
-			synctest.Test(t, func(t *testing.T) {
-				sim := newSimulation(t, 1, "e1", "e2")
-				var planned []*delivery.Delivery
-				plan := func(n int) {
-					for range n {
-						i := len(planned)
-						d := newDelivery(fmt.Sprint("e", 1+i%2), fmt.Sprint(i%3), fmt.Sprint(i))
-						planned = append(planned, sim.plan(d))
-					}
-				}
-				sim.failFor("e1")
-				r := sim.start(atMost(8, 100))
-				plan(60)
-				n := 0
-				kill := func(state.Watermark) bool { n++; return n == step+1 }
-				time.Sleep(5 * time.Millisecond)
-				if after {
-					sim.onCommit(nil, kill)
-				} else {
-					sim.onCommit(kill, nil)
-				}
-				time.Sleep(20 * time.Millisecond)
-				sim.failFor()
-				sim.configure(2, 64, "e1", "e2")
-				for range 20 {
-					time.Sleep(7 * time.Millisecond)
-					plan(6)
-				}
-				time.Sleep(10 * time.Second)
-				sim.onCommit(nil, nil)
-				if !r.dead() {
-					r.kill() // there were fewer commits
-					return
-				}
-				<-r.over
-				published := map[string]int32{}
-				for _, a := range sim.attempts() {
-					published[a.Delivery] = a.Number
-				}
-				before := len(sim.received())
-				r = sim.start(atMost(8, 100))
-				time.Sleep(10 * time.Minute)
-				r.drain()
-				check(t, sim, planned)
-				for _, got := range sim.received()[before:] {
-					if got.n <= int(published[got.id]) {
-						t.Errorf("killed at commit %d, after it %t: attempt %d of the delivery at %d was sent again, though it was published", step+1, after, got.n, got.offset)
-					}
-				}
-				if references, behind := sim.kept(t); references != 0 || len(behind) != 0 {
-					t.Errorf("killed at commit %d, after it %t: %d references and %v are left", step+1, after, references, behind)
-				}
-			})
-		}
-	}
 }
 
 // pause configures one endpoint.

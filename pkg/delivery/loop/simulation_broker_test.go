@@ -1,6 +1,7 @@
 package loop
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,8 @@ type broker struct {
 	down bool
 	full bool          // accepts no records
 	slow time.Duration // duration of each fetch by Read
+	// batch is the size of a fetch by Read, fetchMax the most of any fetch; 0 is as asked for.
+	batch, fetchMax int
 	// refuses are topics whose records are refused at once, with the error.
 	refuses map[string]error
 }
@@ -218,6 +221,9 @@ func (r *replica) FetchFrom(ctx context.Context, topic string, partition int32, 
 		return stream.Batch{}, &stream.OutOfRangeError{Topic: topic, Partition: partition, From: offset, Start: l.start, End: end}
 	}
 	out := stream.Batch{Start: l.start, End: int64(len(l.records)), Next: offset}
+	if b.fetchMax > 0 {
+		maxBytes = min(maxBytes, b.fetchMax)
+	}
 	for _, rec := range l.records[offset:] {
 		out.Records = append(out.Records, rec)
 		out.Next++
@@ -238,10 +244,10 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 			grew := r.sim.broker.grew
 			r.sim.broker.mu.Unlock()
 			r.sim.broker.mu.Lock()
-			slow := r.sim.broker.slow
+			slow, size := r.sim.broker.slow, cmp.Or(r.sim.broker.batch, 4096)
 			r.sim.broker.mu.Unlock()
 			pauseFor(ctx, slow)
-			batch, err := r.FetchFrom(ctx, topicDeliveries, 0, from, 4096)
+			batch, err := r.FetchFrom(ctx, topicDeliveries, 0, from, size)
 			if ctx.Err() != nil {
 				return
 			}
