@@ -27,7 +27,14 @@ func TestConfiguration_StaleReplicaHoldsInsteadOfCancelling(t *testing.T) {
 		if !strings.Contains(sim.healthText(), "not active in revision 1, which may not be the newest") {
 			t.Errorf("health reports %s", sim.healthText())
 		}
-		sim.configure(2, 64, "other", "e1")
+		for revision := range int64(5) { // it is looked at again with each
+			sim.configure(2+revision, 64, "other")
+			time.Sleep(time.Second)
+		}
+		if !strings.Contains(sim.healthText(), "1 deliveries are held") {
+			t.Errorf("health reports %s", sim.healthText())
+		}
+		sim.configure(7, 64, "other", "e1")
 		sim.setStale(false)
 		time.Sleep(time.Second)
 		r.drain()

@@ -1,0 +1,82 @@
+package loop
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// Endpoints that are behind by more and less are read again in one pass over the log, from the lowest offset on.
+func TestBehind_OnePassOverTheLogIsForAllEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const endpoints, each, fetch = 8, 200, 4000
+		var names []string
+		for i := range endpoints {
+			names = append(names, fmt.Sprint("e", i))
+		}
+		sim := newSimulation(t, 1, names...)
+		sim.failFor(names...)
+		r := sim.start(atMost(10, 100_000))
+		for i := range endpoints * each {
+			sim.plan(newDelivery(names[i/each], fmt.Sprint(i%7), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second)
+		r.drain()
+		size := 0
+		for _, rec := range sim.broker.all(topicDeliveries) {
+			size += len(rec.Value)
+		}
+		sim.failFor()
+		for _, name := range names {
+			sim.change(name, func(t *target) { t.paused = true })
+		}
+		r = sim.start(atMost(each, 100_000)) // room for everything
+		time.Sleep(time.Second)
+		opened := r.reads.Load()
+		sim.broker.mu.Lock()
+		sim.broker.fetchMax = fetch
+		sim.broker.mu.Unlock()
+		sim.configure(100, 64, names...)
+		time.Sleep(time.Minute)
+		// The window before the first offset is read as well, and bodies of the first ten of each.
+		if n, once := int(r.reads.Load()-opened), size/fetch; n > 2*once {
+			t.Errorf("%d reads of a log of %d", n, once)
+		}
+		r.drain()
+		for _, name := range names {
+			if n := sim.acceptedOf(name); n != each {
+				t.Errorf("%d of %d deliveries to %s were accepted", n, each, name)
+			}
+		}
+	})
+}
+
+// The window of repeats is filled once for an endpoint that catches up, however often it has room.
+func TestBehind_TheWindowIsFilledOnceForAnEndpointThatCatchesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const all, fetch = 1000, 4000
+		sim := newSimulation(t, 1, "e1")
+		sim.failFor("e1")
+		r := sim.start(atMost(20, 100_000))
+		for i := range all {
+			sim.plan(newDelivery("e1", fmt.Sprint(i%20), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second)
+		sim.broker.mu.Lock()
+		sim.broker.fetchMax = fetch
+		sim.broker.mu.Unlock()
+		reads := r.reads.Load()
+		sim.failFor()
+		sim.configure(2, 64, "e1")
+		time.Sleep(time.Hour)
+		// Ten at a time have room: one read each, and one for the bodies at most.
+		if n := r.reads.Load() - reads; n > 2*all/10+20 {
+			t.Errorf("%d reads", n)
+		}
+		r.drain()
+		if n := sim.acceptedOf("e1"); n != all {
+			t.Errorf("%d of %d were accepted", n, all)
+		}
+	})
+}
