@@ -46,6 +46,8 @@ type Kind struct {
 	Masked func(r Resource) bool
 	// Unmask restores the secrets of stored that a client sends back as Mask has left them.
 	Unmask func(r, stored Resource)
+	// Credentials are the secrets of a resource that are sent to a receiver; what only signs is none.
+	Credentials func(r Resource) []Credential
 	// Assign sets the fields that only the server writes, of a version about to be stored; stored is the one before, or nil.
 	// named reports whether the request names a field, as one that is undeleted does with all.
 	Assign func(r, stored Resource, named func(field string) bool)
@@ -55,6 +57,16 @@ type Kind struct {
 	Planned func(r Resource) Resource
 	// Decode reads a resource. With faults the target is what could be read.
 	Decode func(r Resource) (Target, []error)
+}
+
+// Credential is a secret that is sent to a receiver. A stored one is not sent to another receiver unless the client gives
+// it again: who may write and not read would have it sent to himself.
+type Credential struct {
+	// Field is its path in the resource; Key is the same for the credential that takes its place.
+	Field, Key string
+	// To is the receiver, such as "https://example.com".
+	To    string
+	Value string
 }
 
 // Target is a resource of a channel's kind, decoded into the channel's own type.
@@ -73,6 +85,31 @@ type Planning struct {
 	Texts bool
 	// Form of the messages, in the channel's own type.
 	Form any
+}
+
+// Status decides what happens to a target's deliveries.
+type Status uint8
+
+const (
+	// Active targets are sent to.
+	Active Status = iota
+	// Draft targets get nothing planned.
+	Draft
+	// Disabled targets get what waits cancelled.
+	Disabled
+)
+
+// StatusOf reads a status, the unspecified one as Active; false for one that is not known.
+func StatusOf(s configv1.EndpointStatus) (Status, bool) {
+	switch s {
+	case configv1.EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED, configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE:
+		return Active, true
+	case configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT:
+		return Draft, true
+	case configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED:
+		return Disabled, true
+	}
+	return Active, false
 }
 
 // Split reads "tenants/{tenant}/<collection>/{id}". Both are empty where the name has another form.

@@ -53,7 +53,7 @@ type Parameter struct {
 func FromProto(n *configv1.Notification, channels channel.List) Notification {
 	tenant, code := channel.SplitName(n.GetName(), "notifications")
 	out := Notification{
-		Tenant: tenant, Code: code, Version: n.GetVersion(), Active: n.GetActive(),
+		Tenant: tenant, Code: code, Version: n.GetVersion(), Active: n.GetActive(), LegalNotice: n.GetLegalNotice(),
 		Trigger: Trigger{EventTypes: n.GetTrigger().GetEventTypes(), Filter: n.GetTrigger().GetFilter()},
 	}
 	for _, a := range n.GetActions() {

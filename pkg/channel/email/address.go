@@ -71,8 +71,22 @@ func (a Address) Key() string { return strings.ToLower(a.Local) + "@" + a.Domain
 // UTF8 reports whether the address needs SMTPUTF8 (RFC 6531).
 func (a Address) UTF8() bool { return !isASCII(a.Local) }
 
-// SuppressionID is the last part of the name of the address's suppression: its key, percent-encoded.
-func (a Address) SuppressionID() string { return url.PathEscape(a.Key()) }
+// SuppressionID is the last part of the name of the address's suppression: its key, all bytes but letters, digits and
+// "-._~" percent-encoded.
+func (a Address) SuppressionID() string {
+	const hex = "0123456789ABCDEF"
+	key := a.Key()
+	out := make([]byte, 0, len(key)+8)
+	for i := range len(key) {
+		c := key[i]
+		if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0 {
+			out = append(out, c)
+			continue
+		}
+		out = append(out, '%', hex[c>>4], hex[c&15])
+	}
+	return string(out)
+}
 
 // ParseSuppressionID reads an id of a suppression. One that SuppressionID would not write is an error, so that an address
 // has one name.

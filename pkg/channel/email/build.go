@@ -81,7 +81,7 @@ func Build(p *Planned, s Sending) (Built, error) {
 	m.SetGenHeader("Auto-Submitted", "auto-generated")
 	if p.ListUnsubscribe != "" {
 		m.SetGenHeader(mail.HeaderListUnsubscribe, "<"+p.ListUnsubscribe+">")
-		if strings.HasPrefix(p.ListUnsubscribe, "https://") {
+		if p.OneClick && strings.HasPrefix(p.ListUnsubscribe, "https://") {
 			m.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
 		}
 	}

@@ -23,7 +23,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 )
 
-var planned = time.Date(2027, 1, 15, 23, 30, 0, 0, time.UTC)
+var plannedAt = time.Date(2027, 1, 15, 23, 30, 0, 0, time.UTC)
 
 func address(t testing.TB, text string) Address {
 	t.Helper()
@@ -35,13 +35,13 @@ func address(t testing.TB, text string) Address {
 }
 
 func sending(t testing.TB) Sending {
-	return Sending{ID: "dlv_06ewab", Planned: planned, Now: planned.Add(time.Minute), From: address(t, "Operator <billing@operator.example>")}
+	return Sending{ID: "dlv_06ewab", Planned: plannedAt, Now: plannedAt.Add(time.Minute), From: address(t, "Operator <billing@operator.example>")}
 }
 
 func message(t testing.TB) *Planned {
 	return &Planned{
 		To: address(t, "Ana Diaz <ana@example.com>"), Subject: "Invoice 36-1", Text: "due 31 January\n", HTML: "<p>due 31 January</p>",
-		ListUnsubscribe: "https://portal.example/u?a=1", Domain: "operator.example",
+		ListUnsubscribe: "https://portal.example/u?a=1", OneClick: true, Domain: "operator.example",
 	}
 }
 
@@ -236,7 +236,7 @@ func TestPlanned_IsReadAsItWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if want := `{"to":{"name":"Ana Diaz","local":"ana","domain":"example.com"},"subject":"Invoice 36-1","text":"due 31 January\n",` +
-		`"html":"<p>due 31 January</p>","list_unsubscribe":"https://portal.example/u?a=1","message_id_domain":"operator.example"}`; string(m.Body) != want {
+		`"html":"<p>due 31 January</p>","list_unsubscribe":"https://portal.example/u?a=1","list_unsubscribe_post":true,"message_id_domain":"operator.example"}`; string(m.Body) != want {
 		t.Errorf("%s", m.Body)
 	}
 	again, err := ReadPlanned(m.ContentType, m.Body)

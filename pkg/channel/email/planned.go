@@ -23,6 +23,8 @@ type Planned struct {
 	HTML string `json:"html,omitempty"`
 	// ListUnsubscribe is a URL of https or mailto; empty where the message has none.
 	ListUnsubscribe string `json:"list_unsubscribe,omitempty"`
+	// OneClick: the URL unsubscribes on a POST (RFC 8058).
+	OneClick bool `json:"list_unsubscribe_post,omitempty"`
 	// Domain is that of the Message-ID, in ASCII.
 	Domain string `json:"message_id_domain"`
 }

@@ -59,16 +59,17 @@ type Phases struct {
 type Header = channel.Header
 
 // Status decides what happens to an endpoint's deliveries.
-type Status uint8
+type Status = channel.Status
 
+// Statuses of an endpoint.
 const (
-	// Active endpoints are sent to.
-	Active Status = iota
-	// Draft endpoints get nothing planned.
-	Draft
-	// Disabled endpoints get what waits cancelled.
-	Disabled
+	Active   = channel.Active
+	Draft    = channel.Draft
+	Disabled = channel.Disabled
 )
+
+// Schedule is when requests may be made.
+type Schedule = channel.Schedule
 
 // Defaults of an endpoint.
 const (
@@ -100,14 +101,8 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 	if out.Profile = profileOf(e.GetProfile()); out.Profile == ProfileUnknown {
 		faults = append(faults, fmt.Errorf("payload profile %d is not known", e.GetProfile()))
 	}
-	switch e.GetStatus() {
-	case configv1.EndpointStatus_ENDPOINT_STATUS_UNSPECIFIED, configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE:
-		out.Status = Active
-	case configv1.EndpointStatus_ENDPOINT_STATUS_DRAFT:
-		out.Status = Draft
-	case configv1.EndpointStatus_ENDPOINT_STATUS_DISABLED:
-		out.Status = Disabled
-	default:
+	var known bool
+	if out.Status, known = channel.StatusOf(e.GetStatus()); !known {
 		faults = append(faults, fmt.Errorf("status %d is not known", e.GetStatus()))
 	}
 	for i, secret := range e.GetSecrets() {
@@ -138,7 +133,7 @@ func Decode(e *configv1.Endpoint) (*Endpoint, []error) {
 	out.Phases = Phases{Connect: p.GetConnect().AsDuration(), TLS: p.GetTlsHandshake().AsDuration(), Response: p.GetResponse().AsDuration()}
 	out.Rate, out.Paused, out.Activation = int(e.GetRatePerSecond()), e.GetPaused(), e.GetActivation()
 	var f fault.Violations
-	out.Schedule = decodeSchedule(e.GetSchedule(), &f)
+	out.Schedule = channel.DecodeSchedule(e.GetSchedule(), &f)
 	if err := f.Err(reason.ConfigInvalid); err != nil {
 		faults = append(faults, fmt.Errorf("schedule can't be read: %w", err))
 	}

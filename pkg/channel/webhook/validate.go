@@ -53,7 +53,7 @@ func validate(r channel.Resource, policy outbound.Policy, f *fault.Violations) {
 		f.Add("rate_per_second", "must be from 1 to %d, or 0 for no bound", maxRate)
 	}
 	var schedule fault.Violations
-	decodeSchedule(e.GetSchedule(), &schedule)
+	channel.DecodeSchedule(e.GetSchedule(), &schedule)
 	f.AddErr("schedule", schedule.Err(reason.ConfigInvalid))
 	validateAuth(f, e.GetAuth(), policy)
 }

@@ -1,6 +1,7 @@
-package webhook
+package channel
 
 import (
+	"fmt"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -8,7 +9,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// Schedule is when requests may be made: within any of the hours, by the clocks of the zone.
+// Schedule is when a target may be sent to: within any of the hours, by the clocks of the zone.
 type Schedule struct {
 	Zone  *time.Location
 	Hours []Hours
@@ -22,8 +23,8 @@ type Hours struct {
 	Start, End time.Duration
 }
 
-// decodeSchedule reads a schedule, and adds what is wrong with it to f; nil where there is none.
-func decodeSchedule(s *configv1.Schedule, f *fault.Violations) *Schedule {
+// DecodeSchedule reads a schedule, and adds what is wrong with it to f; nil where there is none.
+func DecodeSchedule(s *configv1.Schedule, f *fault.Violations) *Schedule {
 	if s == nil {
 		return nil
 	}
@@ -38,7 +39,7 @@ func decodeSchedule(s *configv1.Schedule, f *fault.Violations) *Schedule {
 		f.Add("hours", "must have at least one: without it nothing would ever be sent")
 	}
 	for i, h := range s.GetHours() {
-		out.Hours = append(out.Hours, decodeHours(h, at("hours", i), f))
+		out.Hours = append(out.Hours, decodeHours(h, fmt.Sprintf("hours[%d]", i), f))
 	}
 	return out
 }
@@ -47,9 +48,9 @@ func decodeHours(h *configv1.Hours, field string, f *fault.Violations) (out Hour
 	for i, n := range h.GetDays() {
 		switch {
 		case n < 1 || n > 7:
-			f.Add(field+"."+at("days", i), "must be from 1 for Monday to 7 for Sunday, is %d", n)
+			f.Add(fmt.Sprintf("%s.days[%d]", field, i), "must be from 1 for Monday to 7 for Sunday, is %d", n)
 		case out.Days[n%7]:
-			f.Add(field+"."+at("days", i), "%d is there twice", n)
+			f.Add(fmt.Sprintf("%s.days[%d]", field, i), "%d is there twice", n)
 		default:
 			out.Days[n%7] = true
 		}
