@@ -29,7 +29,9 @@ type Delivery struct {
 	// Endpoint is the full resource name of the endpoint whose limits apply; it is also the key of the record.
 	Endpoint string
 	Event    EventReference
-	// Ordered deliveries of one ordering key (endpoint, topic, subject) are sent one after the other.
+	// Recipient is the address that it goes to; empty where the endpoint is all there is.
+	Recipient string
+	// Ordered deliveries of one ordering key (endpoint, recipient, topic, subject) are sent one after the other.
 	Ordered bool
 	// Sequence is the position within the ordering key; Previous is the id of the delivery before, empty for the first.
 	Sequence int64
@@ -97,7 +99,7 @@ func (d *Delivery) message() *deliveryv1.Delivery {
 			Source: d.Event.Source, Id: d.Event.ID, Type: d.Event.Type, Subject: d.Event.Subject, Time: stamp(d.Event.Time),
 			Topic: d.Event.Topic, Partition: d.Event.Partition, Offset: d.Event.Offset,
 		},
-		Ordered: d.Ordered, Sequence: d.Sequence, Previous: d.Previous,
+		Recipient: d.Recipient, Ordered: d.Ordered, Sequence: d.Sequence, Previous: d.Previous,
 		ContentType: d.ContentType, Body: d.Body, Headers: headerMessages(d.Headers),
 		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), Revision: d.Revision, ReplayJob: d.ReplayJob,
 		ExpiresAt: stamp(d.ExpiresAt), Collapse: d.Collapse,
@@ -119,7 +121,7 @@ func Decode(r stream.Record) (*Delivery, error) {
 			Source: e.GetSource(), ID: e.GetId(), Type: e.GetType(), Subject: e.GetSubject(), Time: moment(e.GetTime()),
 			Topic: e.GetTopic(), Partition: e.GetPartition(), Offset: e.GetOffset(),
 		},
-		Ordered: m.GetOrdered(), Sequence: m.GetSequence(), Previous: m.GetPrevious(),
+		Recipient: m.GetRecipient(), Ordered: m.GetOrdered(), Sequence: m.GetSequence(), Previous: m.GetPrevious(),
 		ContentType: m.GetContentType(), Body: m.GetBody(),
 		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
 		ExpiresAt: moment(m.GetExpiresAt()), Collapse: m.GetCollapse(),

@@ -14,6 +14,9 @@ func orderingKeyHash(d *delivery.Delivery) uint64 {
 	if !d.Ordered {
 		return 0
 	}
+	if d.Recipient != "" {
+		return hashOf(d.Endpoint, "\x00", d.Event.Topic, "\x00", d.Event.Subject, "\x00", d.Recipient)
+	}
 	return hashOf(d.Endpoint, "\x00", d.Event.Topic, "\x00", d.Event.Subject)
 }
 
