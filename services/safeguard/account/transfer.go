@@ -34,6 +34,9 @@ func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	if !t.inLife() {
 		return
 	}
+	move, transfer := t.asHeld(), t.past.TransferIdentity()
+	// A move that is refused may be sent again under its id: what changes before it takes place derives from this attempt.
+	t.identity = transfer
 	t.followAll(t.class(), becauseCatalog)
 	moving := t.sub
 	if moving.since = t.eventTime; moving.hadNumber(number) {
@@ -44,7 +47,7 @@ func (t *turn) startTransfer(to *eventv1.SubscriberMsisdnChanged) {
 	moving.previous = kept[max(0, len(kept)-maxPrevious):]
 	t.move = &moving
 	t.sub.latest = latest
-	t.sub.transferOut = &transferOut{to: number, transfer: t.past.TransferIdentity(), move: t.asHeld()}
+	t.sub.transferOut = &transferOut{to: number, transfer: transfer, move: move}
 	t.held = true // its id is remembered once it has come about: one that was refused can be sent again
 }
 

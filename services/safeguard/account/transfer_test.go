@@ -335,3 +335,38 @@ func TestTombstone_OfAMovedSubscriber(t *testing.T) {
 		t.Error(diff)
 	}
 }
+
+// A move that was refused and is sent again under its id after the catalog changed: both times the catalog's change is
+// published before the move, and a reader that knows one by its id still takes the other.
+func TestTransfer_SentAgainPublishesUnderOtherIDs(t *testing.T) {
+	p := newPartition(t)
+	whole(p)
+	p.activates(as(newNumber))
+	var move *event.Event
+	for _, limit := range []string{"60", "70"} {
+		p.configures(full(dataLimit(limit)))
+		if move == nil {
+			move = p.moves(msisdn, newNumber)
+		} else {
+			p.append(move)
+		}
+		p.works()
+	}
+	ids := map[string]string{}
+	for _, r := range p.out {
+		if r.Topic == "events" {
+			continue
+		}
+		e, err := event.Decode(r.Value)
+		if err != nil || e.Type != TypePrefix+KindLimitChanged {
+			continue
+		}
+		if before, taken := ids[e.ID]; taken {
+			t.Errorf("two outcomes have the id %s: %s and %s", e.ID, before, line(t, r))
+		}
+		ids[e.ID] = line(t, r)
+	}
+	if len(ids) != 2 {
+		t.Errorf("published %v, want a change of the limit before each of two moves", ids)
+	}
+}

@@ -32,6 +32,9 @@ const kept = 24 * time.Hour
 // transferOut begins a change to another number: the subscriber goes there as it is, and is kept here until it is settled.
 func (t *turn) transferOut(d *eventv1.SubscriberMsisdnChanged) []string {
 	p := t.person
+	if d.GetNewMsisdn() == p.number {
+		return []string{"EVENT_INVALID"}
+	}
 	if reasons := t.refused(); len(reasons) > 0 {
 		return reasons
 	}
