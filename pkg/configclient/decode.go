@@ -29,6 +29,7 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		tenants:       make(map[string]*Tenant, len(m.GetTenants())),
 		classes:       make(map[classKey]*Class, len(m.GetClassesOfService())),
 		notifications: make(map[string][]*configv1.Notification, len(m.GetTenants())),
+		users:         map[string][]*configv1.User{},
 		targets:       map[string]*Target{},
 		order:         order{targets: map[*channel.Kind][]*Target{}},
 		raw:           m,
@@ -51,6 +52,12 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		tenant, _ := d.name(n.GetName(), "notifications")
 		if d.taken(s, n.GetName()) == nil {
 			s.notifications[tenant] = append(s.notifications[tenant], n)
+		}
+	}
+	for _, u := range m.GetUsers() {
+		tenant, _ := d.name(u.GetName(), "users")
+		if d.taken(s, u.GetName()) == nil {
+			s.users[tenant] = append(s.users[tenant], u)
 		}
 	}
 	for _, k := range table.Channels.Kinds() {
@@ -109,7 +116,10 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 		d.fail(t.GetName(), err)
 		policy = outbound.Policy{} // the narrowest policy
 	}
-	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace, DedupWindow: DefaultDedupWindow}
+	out := &Tenant{Name: t.GetName(), ID: id, DisplayName: t.GetDisplayName(), Outbound: policy, UnknownGrace: DefaultUnknownGrace, DedupWindow: DefaultDedupWindow, Zone: time.UTC, Message: t}
+	if zone := d.zone(t.GetName(), t.GetTimeZone()); zone != nil {
+		out.Zone = zone
+	}
 	p := t.GetSubscribers()
 	if grace := p.GetUnknownGrace(); grace != nil {
 		if err := grace.CheckValid(); err != nil {

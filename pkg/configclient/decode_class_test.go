@@ -97,7 +97,7 @@ func TestDecode_EachOptionHasItsDefaults(t *testing.T) {
 
 func TestDecode_TenantHasItsDefaults(t *testing.T) {
 	s := Decode(&configv1.Snapshot{Tenants: []*configv1.Tenant{
-		{Name: "tenants/full", Subscribers: &configv1.SubscriberPolicy{
+		{Name: "tenants/full", TimeZone: "Europe/London", Subscribers: &configv1.SubscriberPolicy{
 			UnknownGrace: durationpb.New(time.Minute), DefaultClassOfService: "basic", DedupWindow: durationpb.New(35 * 24 * time.Hour),
 			OnUnknown:            configv1.UnknownPolicy_UNKNOWN_POLICY_ALLOW,
 			TooLateToDeduplicate: configv1.TooLateToDeduplicate_TOO_LATE_TO_DEDUPLICATE_REJECT,
@@ -112,13 +112,14 @@ func TestDecode_TenantHasItsDefaults(t *testing.T) {
 		t.Fatal(err)
 	}
 	for id, want := range map[string]Tenant{
-		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectTooLate: true, DedupWindow: 35 * 24 * time.Hour},
-		"none": {UnknownGrace: 30 * time.Second, DedupWindow: 24 * time.Hour},
-		"off":  {DedupWindow: 24 * time.Hour},
+		"full": {UnknownGrace: time.Minute, DefaultClass: "basic", UnknownAllows: true, RejectTooLate: true, DedupWindow: 35 * 24 * time.Hour, Zone: mustZone(t, "Europe/London")},
+		"none": {UnknownGrace: 30 * time.Second, DedupWindow: 24 * time.Hour, Zone: time.UTC},
+		"off":  {DedupWindow: 24 * time.Hour, Zone: time.UTC},
 	} {
 		got, _ := s.Tenant(id)
-		want.Name, want.ID, want.Outbound = "tenants/"+id, id, got.Outbound
-		if diff := cmp.Diff(&want, got); diff != "" {
+		want.Name, want.ID, want.Outbound, want.Message = "tenants/"+id, id, got.Outbound, got.Message
+		zone := cmp.Comparer(func(a, b *time.Location) bool { return a.String() == b.String() })
+		if diff := cmp.Diff(&want, got, zone, cmp.Comparer(func(a, b *configv1.Tenant) bool { return a == b })); diff != "" {
 			t.Errorf("%s: %s", id, diff)
 		}
 	}

@@ -22,18 +22,25 @@ const (
 
 // follow watches, and reconnects, until ctx ends.
 func (s *Source) follow(ctx context.Context) {
-	wait, learned := shortestWait, false
-	for {
-		var received bool
-		err := error(nil)
+	learned := false
+	reconnect(ctx, func() (bool, error) {
 		if !learned {
 			// The seen revisions come first: they decide which configuration is followed.
-			err = s.learn(ctx)
-			learned = err == nil
+			if err := s.learn(ctx); err != nil {
+				return false, err
+			}
+			learned = true
 		}
-		if learned {
-			received, err = s.watch(ctx)
-		}
+		return s.watch(ctx)
+	}, s.disconnected)
+}
+
+// reconnect watches until ctx ends. watch runs one stream to its end and reports whether it received anything; lost gets
+// each error but errAgain.
+func reconnect(ctx context.Context, watch func() (received bool, err error), lost func(error)) {
+	wait := shortestWait
+	for {
+		received, err := watch()
 		if ctx.Err() != nil {
 			return
 		}
@@ -43,7 +50,7 @@ func (s *Source) follow(ctx context.Context) {
 		if errors.Is(err, errAgain) {
 			continue
 		}
-		s.disconnected(err)
+		lost(err)
 		// The jitter of 50 to 100 % spreads the replicas of a fleet.
 		timer := time.NewTimer(wait/2 + rand.N(wait/2))
 		select {

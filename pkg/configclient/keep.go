@@ -124,13 +124,15 @@ func stored(m *configv1.Snapshot) ([]byte, error) {
 	return body, nil
 }
 
-// Stripped is the form of a snapshot in the store, which others may read. An endpoint has only what planning reads: its
-// name, profile, whether it gets personal data, and whether it is a draft. URL, secrets, headers and everything else
-// are read from the configuration service when a request is sent. The result shares messages with m.
+// Stripped is the form of a snapshot in the store, which others may read. Users are whole, since
+// planning reads all of them. A target has only what planning reads: of an endpoint its name, profile, whether it gets
+// personal data, and whether it is a draft. URL, secrets, headers and everything else are read from the configuration
+// service when a request is sent. The result shares messages with m.
 func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 	out := &configv1.Snapshot{
 		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),
 		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
+		Users: m.GetUsers(),
 	}
 	for _, k := range table.Channels.Kinds() {
 		for r := range Resources(m, k) {

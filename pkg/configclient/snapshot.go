@@ -20,6 +20,7 @@ type Snapshot struct {
 	tenants       map[string]*Tenant
 	classes       map[classKey]*Class
 	notifications map[string][]*configv1.Notification
+	users         map[string][]*configv1.User
 	targets       map[string]*Target
 	order         order
 	raw           *configv1.Snapshot
@@ -53,6 +54,10 @@ type Tenant struct {
 	DedupWindow time.Duration
 	// RejectTooLate rejects usage that is too late to be deduplicated, instead of counting it.
 	RejectTooLate bool
+	// Zone is where dates without a time are, and instants for those whose own zone is not known; UTC by default.
+	Zone *time.Location
+	// Message is the tenant as it was read; channels find their default target in it.
+	Message *configv1.Tenant
 }
 
 // Target is a resource that deliveries go to. In a snapshot that was compiled it may have no more than what planning
@@ -96,6 +101,9 @@ func (s *Snapshot) Class(tenant, id string) (*Class, bool) {
 func (s *Snapshot) Notifications(tenant string) []*configv1.Notification {
 	return s.notifications[tenant]
 }
+
+// Users are a tenant's, sorted by name.
+func (s *Snapshot) Users(tenant string) []*configv1.User { return s.users[tenant] }
 
 // Target finds a target by its whole name.
 func (s *Snapshot) Target(name string) (*Target, bool) {

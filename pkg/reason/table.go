@@ -95,6 +95,7 @@ var All = []Reason{
 	{"REVISION_UNKNOWN", Error, "a revision of the configuration that does not exist"},
 	{"ROW_INVALID", Error, "a row of an import file with faults"},
 	{ScopeInvalid, Error | Rejected | Incident, "the scope of an option can't be compiled, or fails for the event"},
+	{"SECRET_REQUIRED", Error, "a change would send a stored secret to another receiver: give the secret again"},
 	{"SERVICE_KEY_REQUIRED", Error, "a call that only a service may make: its key must be one of grpc.service_key_hashes_file"},
 	{"SMTP_PROFILE_IN_USE", Error, "a notification or a tenant names the SMTP profile"},
 	{"SNAPSHOT_OLD", Incident, "the last snapshot is older than half of what its topic keeps"},
@@ -106,6 +107,7 @@ var All = []Reason{
 	{"STUCK", Incident, "the work on a partition does not come back"},
 	{SubscriberNotFound, Error, "the tenant has no active subscriber of that number"},
 	{"SUBSCRIBER_UNKNOWN", Rejected, "no active subscriber has the number, also after the usage has waited for one"},
+	{"SUPPRESSION_NOT_FOUND", Error, "there is no such suppression"},
 	{"TARGET_ACTIVE", Rejected, "the number that a subscriber is to get has an active one, and the subscriber keeps its own: terminate that and send the event again"},
 	{"TENANT_IN_USE", Error, "the tenant still has resources"},
 	{"TENANT_NOT_FOUND", Error, "there is no such tenant"},
@@ -128,4 +130,5 @@ var All = []Reason{
 	{"UPDATE_MASK_INVALID", Error, "an update mask that names what can't be changed"},
 	{"URL_REFUSED", Error, "a URL that Tollgate does not call"},
 	{"USAGE", Outcome, "usage was counted"},
+	{"USER_NOT_FOUND", Error, "there is no such user"},
 }

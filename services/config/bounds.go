@@ -34,13 +34,17 @@ type holdings struct {
 	of   map[string]held
 }
 
-// places are where a resource counts: among its kind of its tenant, in its tenant, in the installation.
-func places(kind, name string) [3]string {
+// places are where a resource counts: among its kind of its tenant, in its tenant, in the installation. What is in no
+// snapshot counts among its kind alone.
+func places(kind, name string) []string {
 	tenant := tenantOf(name)
-	if kind == nameTenant {
-		return [3]string{kind, tenant, ""}
+	switch kind {
+	case nameTenant:
+		return []string{kind, tenant, ""}
+	case nameSuppression:
+		return []string{tenant + "/" + kind}
 	}
-	return [3]string{tenant + "/" + kind, tenant, ""}
+	return []string{tenant + "/" + kind, tenant, ""}
 }
 
 func (h *holdings) add(kind, name string, number, bytes int64) {

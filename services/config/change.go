@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -32,6 +33,8 @@ type change struct {
 	validateOnly bool
 	// force deletes although others may need what is deleted, where that can't be known.
 	force bool
+	// given is what the client sent of an update; nil of other changes.
+	given resource
 	// named reports whether the request names a field; nil where it names none.
 	named func(field string) bool
 	// edit makes the new version out of the stored one, which is nil where the resource never was. It may keep none of
@@ -50,6 +53,8 @@ const (
 type draft struct {
 	next, stored resource
 	action       string
+	// redirected are the stored credentials that next would send elsewhere.
+	redirected []fault.Violation
 }
 
 // tries is how often a change is checked anew because the resource was changed meanwhile.
@@ -69,7 +74,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 			return nil, err
 		}
 		if checked.action != actionDelete {
-			if err := c.kind.violations(ctx, s.store.reader, checked.next, true); err != nil {
+			if err := c.kind.violations(ctx, s.store.reader, checked, true); err != nil {
 				return nil, err
 			}
 		}
@@ -106,7 +111,32 @@ func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
 	if c.kind.stored != nil && d.action != actionDelete {
 		c.kind.stored(d.next, d.stored, func(field string) bool { return c.named != nil && c.named(field) })
 	}
+	if d.stored != nil && c.given != nil && c.kind.credentials != nil {
+		d.redirected = redirected(c.kind.credentials, d.stored, c.given, d.next)
+	}
 	return d, nil
+}
+
+// redirected are the stored credentials that a new version sends to another receiver, and that the client did not give
+// again: it may be one who may write and not read.
+func redirected(of func(resource) []channel.Credential, stored, given, next resource) (all []fault.Violation) {
+	before, again := map[string]channel.Credential{}, map[string]string{}
+	for _, c := range of(stored) {
+		before[c.Key] = c
+	}
+	for _, c := range of(given) {
+		again[c.Key] = c.Value
+	}
+	for _, c := range of(next) {
+		b, kept := before[c.Key]
+		if kept && c.Value != "" && c.Value == b.Value && c.To != b.To && again[c.Key] != c.Value {
+			all = append(all, fault.Violation{
+				Field: c.Field, Reason: "SECRET_REQUIRED",
+				Description: "is required with the change to " + cut(c.To) + ": the stored one was given for " + cut(b.To),
+			})
+		}
+	}
+	return all
 }
 
 // commit stores what was checked, in a transaction that looks again at what may have changed meanwhile: what the resource
@@ -132,7 +162,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 				return nil, false, err
 			}
 		}
-	} else if err := c.kind.violations(ctx, tx, d.next, false); err != nil {
+	} else if err := c.kind.violations(ctx, tx, d, false); err != nil {
 		return nil, false, err
 	}
 	if d.action == actionUpdate && sameContent(d.next, d.stored) {
@@ -156,7 +186,11 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 		s.holdings.read = false
 		return nil, false, fmt.Errorf("commit revision %d: %w", made.revision, err)
 	}
-	s.announce(ctx)
+	if c.kind.apart {
+		s.suppressed.notify()
+	} else {
+		s.announce(ctx)
+	}
 	s.metrics.changed(made, c.kind.name, d.action)
 	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
 		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
@@ -165,7 +199,8 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 
 // faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked
 // before, and with what it refers to.
-func (k *kind) violations(ctx context.Context, q queries, next resource, itself bool) error {
+func (k *kind) violations(ctx context.Context, q queries, d draft, itself bool) error {
+	next := d.next
 	var f fault.Violations
 	var large []fault.Violation
 	if k != tenantKind {
@@ -197,6 +232,9 @@ func (k *kind) violations(ctx context.Context, q queries, next resource, itself 
 		if err := k.validateWithin(ctx, q, &f, next); err != nil {
 			return err
 		}
+	}
+	for _, v := range d.redirected {
+		f.AddAs(v.Reason, v.Field, "%s", v.Description)
 	}
 	reportTooLarge(&f, large)
 	if err := f.ErrShared(reason.ConfigInvalid); err != nil {

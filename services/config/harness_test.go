@@ -37,6 +37,9 @@ type running struct {
 	history configv1.HistoryServiceClient
 	// service calls with the key of one.
 	service configv1.EndpointServiceClient
+	users   configv1.UserServiceClient
+	suppr   configv1.SuppressionServiceClient
+	address string
 }
 
 func start(t *testing.T) *running {
@@ -86,6 +89,8 @@ func (r *running) run() {
 	}
 	r.tenants, r.classes = configv1.NewTenantServiceClient(conn), configv1.NewClassOfServiceServiceClient(conn)
 	r.notes, r.ends = configv1.NewNotificationServiceClient(conn), configv1.NewEndpointServiceClient(conn)
+	r.address = address
+	r.users, r.suppr = configv1.NewUserServiceClient(conn), configv1.NewSuppressionServiceClient(conn)
 	service, err := rpc.Dial(address, serviceKey)
 	if err != nil {
 		r.t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -95,8 +96,8 @@ func validateReports(reports protoreflect.List) error {
 	}
 	for i := range reports.Len() {
 		name, health := reportOf(reports.Get(i).Message())
-		if name == "" || len(name) > maxToken {
-			f.Add(at("reports", i)+".name", "must be 1 to %d bytes", maxToken)
+		if name == "" || len(name) > channel.MaxName {
+			f.Add(at("reports", i)+".name", "must be 1 to %d bytes", channel.MaxName)
 		}
 		fields, _, err := exceeded(health.Interface())
 		if err != nil {

@@ -24,7 +24,7 @@ func newHistory() uint64 {
 
 // head is what a watch sends: the newest revisions, and the ends of the histories that they continue.
 func head(ctx context.Context, q queries) (*configv1.WatchResponse, error) {
-	st, err := newestRevisions(ctx, q)
+	st, err := followedRevisions(ctx, q)
 	if err != nil {
 		return nil, err
 	}
@@ -90,7 +90,7 @@ type located struct {
 func locate(ctx context.Context, q queries, p *configv1.Position) (located, error) {
 	out := located{Position: p}
 	if p.GetRevision() == 0 {
-		st, err := newestRevisions(ctx, q)
+		st, err := followedRevisions(ctx, q)
 		if err != nil {
 			return out, err
 		}

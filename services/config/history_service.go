@@ -82,7 +82,11 @@ func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestore
 	if err != nil {
 		return err
 	}
-	made := revisions{revision: now.GetRevision()}
+	last, err := newestRevisions(ctx, tx)
+	if err != nil {
+		return err
+	}
+	made := revisions{revision: last.revision}
 	var lost []*configv1.Position
 	for _, p := range req.GetLost() {
 		if !configclient.Continues(now, p) {

@@ -44,6 +44,13 @@ type kind struct {
 	stored func(new, old resource, named func(field string) bool)
 	// shown, where not nil, is called on a copy before it leaves in an answer.
 	shown func(r resource)
+	// credentials, where not nil, are the secrets of a resource that its receivers get to see.
+	credentials func(r resource) []channel.Credential
+	// checkID, where not nil, adds what is wrong with the last part of a name, in place of id.
+	checkID func(f *fault.Violations, id string)
+	// apart: services find and follow these by themselves, so they are part of no revision that is followed, and what one
+	// was deleted is created again under its name.
+	apart bool
 }
 
 var (
@@ -56,15 +63,21 @@ const (
 	nameTenant       = "tenant"
 	nameClass        = "class_of_service"
 	nameNotification = "notification"
+	nameSuppression  = "suppression"
+	nameUser         = "user"
 )
 
 // Parts of names.
 const (
 	tenants = "tenants"
 	classes = "classesOfService"
+	// suppressions have an address as their id.
+	suppressions = "suppressions"
 )
 
 func always(_, _ resource) bool { return true }
+
+func never(_, _ resource) bool { return false }
 
 var (
 	tenantKind = &kind{
@@ -82,7 +95,17 @@ var (
 		make:     func() resource { return &configv1.Notification{} },
 		validate: validateNotification, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion,
 	}
-	kinds = append([]*kind{tenantKind, classKind, notificationKind}, targetKinds()...)
+	userKind = &kind{
+		name: nameUser, label: "user", collection: "users", id: idPattern, most: 10_000,
+		make:     func() resource { return &configv1.User{} },
+		validate: validateUser, applied: always,
+	}
+	suppressionKind = &kind{
+		name: nameSuppression, label: "suppression", collection: suppressions, checkID: checkSuppressionID, most: 1_000_000,
+		make:     func() resource { return &configv1.Suppression{} },
+		validate: validateSuppression, applied: never, stored: nameAddress, apart: true,
+	}
+	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, suppressionKind}, targetKinds()...)
 )
 
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.
@@ -113,7 +136,9 @@ func (k *kind) checkName(f *fault.Violations, name string) {
 	if !idPattern.MatchString(parts[1]) {
 		f.Add("name", "tenant %q must match %s", cut(parts[1]), idPattern)
 	}
-	if k != tenantKind && !k.id.MatchString(parts[3]) {
+	if k.checkID != nil {
+		k.checkID(f, parts[3])
+	} else if k != tenantKind && !k.id.MatchString(parts[3]) {
 		f.Add("name", "%q must match %s", cut(parts[3]), k.id)
 	}
 }

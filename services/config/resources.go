@@ -37,7 +37,7 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 const (
 	defaultPage = 100
 	largestPage = 1000
-	maxToken    = 200 // bytes of a name
+	maxToken    = 512 // bytes of a name
 )
 
 // list answers one page and the token of the next.
@@ -88,7 +88,7 @@ func (r resources) create(ctx context.Context, given resource, validateOnly bool
 	return r.apply(ctx, change{
 		kind: r.kind, name: given.GetName(), validateOnly: validateOnly,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
-			if stored == nil {
+			if stored == nil || deleted && r.kind.apart {
 				return clone(given), actionCreate, nil
 			}
 			return nil, "", r.taken(given.GetName(), deleted)
@@ -108,11 +108,11 @@ func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb
 		return nil, err
 	}
 	return r.apply(ctx, change{
-		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly,
+		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly, given: given,
 		named: func(field string) bool { return names(mask, field) },
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			switch {
-			case stored == nil && allowMissing:
+			case allowMissing && (stored == nil || deleted && r.kind.apart):
 				// As AIP-134 has it: without a stored one the mask has nothing to spare.
 				return clone(given), actionCreate, nil
 			case stored != nil && deleted && allowMissing:

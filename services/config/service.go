@@ -24,6 +24,8 @@ type service struct {
 	// holdings belong to the transaction that writes.
 	holdings holdings
 	unknown  *unknown
+	// suppressed wakes those that follow suppressions.
+	suppressed signal
 	// history of what this run changes.
 	history atomic.Uint64
 }

@@ -101,8 +101,16 @@ type queries interface {
 	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
+// newestRevisions are of the last change of all, suppressions included.
 func newestRevisions(ctx context.Context, q queries) (revisions, error) {
 	st, _, err := scanRevisions(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions ORDER BY revision DESC LIMIT 1`))
+	return st, err
+}
+
+// followedRevisions are the newest that services follow: suppressions are no part of the configuration that they read.
+func followedRevisions(ctx context.Context, q queries) (revisions, error) {
+	st, _, err := scanRevisions(q.QueryRowContext(ctx, `SELECT revision, apply_revision FROM revisions
+		WHERE kind <> 'suppression' ORDER BY revision DESC LIMIT 1`))
 	return st, err
 }
 
@@ -144,10 +152,19 @@ func list(ctx context.Context, q queries, kind, prefix, after string, deleted bo
 		ORDER BY name LIMIT $6`, kind, after, prefix, prefix+"\x7f", deleted, limit))
 }
 
-// asOf is every resource as of a revision, deleted ones left out, in the order of kinds and names.
+// asOf is every resource as of a revision, deleted ones and suppressions left out, in the order of kinds and names.
 func asOf(ctx context.Context, q queries, revision int64) ([]version, error) {
 	return collect(q.QueryContext(ctx, `SELECT kind, name, revision, deleted, body FROM resource_versions
-		WHERE revision <= $1 AND (until IS NULL OR until > $1) AND deleted = 0 ORDER BY kind, name`, revision))
+		WHERE kind < 'suppression' AND revision <= $1 AND (until IS NULL OR until > $1) AND deleted = 0
+		UNION ALL SELECT kind, name, revision, deleted, body FROM resource_versions
+		WHERE kind > 'suppression' AND revision <= $1 AND (until IS NULL OR until > $1) AND deleted = 0 ORDER BY kind, name`, revision))
+}
+
+// suppressionsAfter are the newest versions of suppressions, deleted ones included, that were made after a revision, in
+// the order of revisions, at most limit. Their bodies are left out.
+func suppressionsAfter(ctx context.Context, q queries, revision int64, limit int) ([]version, error) {
+	return collect(q.QueryContext(ctx, `SELECT kind, name, revision, deleted, NULL FROM resource_versions
+		WHERE kind = 'suppression' AND until IS NULL AND revision > $1 ORDER BY revision LIMIT $2`, revision, limit))
 }
 
 func collect(rows *sql.Rows, err error) ([]version, error) {

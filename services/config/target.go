@@ -8,7 +8,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/fault"
-	"github.com/tollgate/tollgate/pkg/outbound"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -28,7 +27,11 @@ func targetKind(k *channel.Kind) *kind {
 	return &kind{
 		name: k.Field, label: k.Label, collection: k.Collection, id: idPattern, most: maxTargets, make: k.New,
 		validateWithin: func(ctx context.Context, q queries, f *fault.Violations, r resource) error {
-			policy, err := tenantPolicy(ctx, q, tenantOf(r.GetName()))
+			t, err := tenant(ctx, q, tenantOf(r.GetName()))
+			if err != nil {
+				return err
+			}
+			policy, err := policyOf(t)
 			if err != nil {
 				return err
 			}
@@ -45,21 +48,63 @@ func targetKind(k *channel.Kind) *kind {
 			}
 			k.Assign(new, old, named)
 		},
-		shown: k.Mask,
+		shown: k.Mask, credentials: k.Credentials,
 	}
 }
 
-// tenantPolicy is the narrowest one where the tenant does not exist, which is reported elsewhere.
-func tenantPolicy(ctx context.Context, q queries, name string) (outbound.Policy, error) {
+// defaultOf is a tenant's target for actions of a channel that name none; empty where there is none.
+func defaultOf(c *channel.Channel, t *configv1.Tenant) string {
+	if c.DefaultTarget == nil {
+		return ""
+	}
+	return c.DefaultTarget(t)
+}
+
+// validateDefaults adds a tenant's default targets that do not exist, and those that are missing while actions rely on
+// them.
+func validateDefaults(ctx context.Context, q queries, f *fault.Violations, t *configv1.Tenant) error {
+	for _, c := range table.Channels {
+		if c.DefaultTarget == nil {
+			continue
+		}
+		field := "default_" + c.Target.Field
+		if name := c.DefaultTarget(t); name != "" {
+			row, ok, err := newest(ctx, q, c.Target.Field, name)
+			if err != nil {
+				return err
+			}
+			if !ok || row.deleted {
+				f.Add(field, "%s does not exist", cut(name))
+			}
+			continue
+		}
+		by, err := notifications(ctx, q, t.GetName(), func(n *configv1.Notification) bool { return relies(c, n) })
+		if err != nil {
+			return err
+		}
+		if len(by) > 0 {
+			f.Add(field, "is required: actions that name no %s rely on it, in %s", c.Target.Label, named(by))
+		}
+	}
+	return nil
+}
+
+// relies reports whether a notification has an action of the channel that names no target.
+func relies(c *channel.Channel, n *configv1.Notification) bool {
+	return slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
+		of, part := table.Channels.Of(a)
+		return of == c && part.Target() == ""
+	})
+}
+
+// tenant is the stored one; an empty one where it does not exist, which is reported elsewhere.
+func tenant(ctx context.Context, q queries, name string) (*configv1.Tenant, error) {
+	t := &configv1.Tenant{}
 	row, ok, err := newest(ctx, q, nameTenant, name)
 	if err != nil || !ok {
-		return outbound.Policy{}, err
+		return t, err
 	}
-	var t configv1.Tenant
-	if err := unmarshal(row, &t); err != nil {
-		return outbound.Policy{}, err
-	}
-	return policyOf(&t)
+	return t, unmarshal(row, t)
 }
 
 // notifications are the names of a tenant's notifications that a condition holds for.
@@ -80,8 +125,19 @@ func notifications(ctx context.Context, q queries, tenant string, holds func(*co
 	return names, nil
 }
 
-// targetInUse refuses while an active notification names the target: it would notify no one.
+// targetInUse refuses while an active notification names the target, which would notify no one, and while it is its
+// tenant's default.
 func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) error {
+	t, err := tenant(ctx, q, tenantOf(name))
+	if err != nil {
+		return err
+	}
+	for _, c := range table.Channels {
+		if c.Target == k && defaultOf(c, t) == name {
+			return fault.New(fault.Conflict, k.InUse, "%s is default_%s of %s: name another one there first", name, k.Field, t.GetName()).
+				With("tenant", t.GetName())
+		}
+	}
 	by, err := notifications(ctx, q, tenantOf(name), func(n *configv1.Notification) bool {
 		return n.GetActive() && slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool { return table.Channels.Target(a) == name })
 	})
@@ -95,19 +151,32 @@ func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) e
 // validateTargets adds the targets of a notification that do not exist.
 func validateTargets(ctx context.Context, q queries, f *fault.Violations, r resource) error {
 	n := r.(*configv1.Notification)
-	tenant := tenantOf(n.GetName())
+	t, err := tenant(ctx, q, tenantOf(n.GetName()))
+	if err != nil {
+		return err
+	}
 	for i, a := range n.GetActions() {
 		c, part := table.Channels.Of(a)
-		if c == nil || !strings.HasPrefix(part.Target(), tenant+"/") {
+		if c == nil {
 			continue // refused by the rules
 		}
-		row, ok, err := newest(ctx, q, c.Target.Field, part.Target())
+		field := at("actions", i) + "." + c.Name + "." + c.Target.Field
+		name := part.Target()
+		if name == "" && c.DefaultTarget != nil {
+			if name = c.DefaultTarget(t); name == "" {
+				f.Add(field, "is required: %s has no default_%s", tenantOf(n.GetName()), c.Target.Field)
+				continue
+			}
+		}
+		if !strings.HasPrefix(name, tenantOf(n.GetName())+"/") {
+			continue // refused by the rules
+		}
+		row, ok, err := newest(ctx, q, c.Target.Field, name)
 		if err != nil {
 			return err
 		}
-		field := at("actions", i) + "." + c.Name + "." + c.Target.Field
 		if !ok || row.deleted {
-			f.Add(field, "%s does not exist", cut(part.Target()))
+			f.Add(field, "%s does not exist", cut(name))
 			continue
 		}
 		target := c.Target.New()
@@ -115,7 +184,7 @@ func validateTargets(ctx context.Context, q queries, f *fault.Violations, r reso
 			return err
 		}
 		if why := c.Target.Textless(target); why != "" && len(a.GetParameters()) > 0 {
-			f.AddAs(parametersUnused, field, "%s %s: remove the action's parameters, or choose another profile", cut(part.Target()), why)
+			f.AddAs(parametersUnused, field, "%s %s: remove the action's parameters, or choose another profile", cut(name), why)
 		}
 	}
 	return nil

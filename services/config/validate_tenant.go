@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
-
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/outbound"
@@ -30,7 +29,8 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 		return err
 	}
 	f.AddErr("subscribers", inner.Err(reason.ConfigInvalid))
-	return nil
+	checkZone(f, "time_zone", t.GetTimeZone())
+	return validateDefaults(ctx, q, f, t)
 }
 
 func validateSubscribers(ctx context.Context, q queries, f *fault.Violations, t *configv1.Tenant) error {
@@ -77,7 +77,8 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 
 // tenantInUse refuses while the tenant has any other resource: a customer's rules are not deleted by one name.
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
-	below := []string{nameClass, nameNotification}
+	// No suppressions: an address stays suppressed while its tenant is deleted.
+	below := []string{nameClass, nameNotification, nameUser}
 	for _, k := range table.Channels.Kinds() {
 		below = append(below, k.Field)
 	}

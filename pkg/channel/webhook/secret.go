@@ -2,6 +2,7 @@ package webhook
 
 import (
 	"encoding/base64"
+	"net/url"
 	"reflect"
 	"slices"
 	"strings"
@@ -63,6 +64,41 @@ func masked(r channel.Resource) bool {
 	return slices.ContainsFunc(e.GetSecrets(), isMasked) ||
 		slices.ContainsFunc(authSecrets(e.GetAuth()), func(secret *string) bool { return *secret == maskedValue }) ||
 		slices.ContainsFunc(e.GetHeaders(), func(h *configv1.CustomHeader) bool { return h.GetValue() == maskedValue })
+}
+
+// credentials are what requests carry in clear: values of custom headers, and the way to authenticate. A signature shows
+// no key, and neither does a TLS handshake.
+func credentials(r channel.Resource) []channel.Credential {
+	e := r.(*configv1.Endpoint)
+	to := receiver(e.GetUrl())
+	var all []channel.Credential
+	for i, h := range e.GetHeaders() {
+		key := "headers." + strings.ToLower(h.GetName())
+		all = append(all, channel.Credential{Field: at("headers", i) + ".value", Key: key, To: to, Value: h.GetValue()})
+	}
+	add := func(field, to, value string) {
+		all = append(all, channel.Credential{Field: field, Key: field, To: to, Value: value})
+	}
+	switch a := e.GetAuth().GetAuth().(type) {
+	case *configv1.EndpointAuth_Basic:
+		add("auth.basic.password", to, a.Basic.GetPassword())
+	case *configv1.EndpointAuth_Bearer:
+		add("auth.bearer.token", to, a.Bearer.GetToken())
+	case *configv1.EndpointAuth_Header:
+		add("auth.header.value", to, a.Header.GetValue())
+	case *configv1.EndpointAuth_Oauth2:
+		add("auth.oauth2.client_secret", receiver(a.Oauth2.GetTokenUrl()), a.Oauth2.GetClientSecret())
+	}
+	return all
+}
+
+// receiver is who gets a request to a URL: its scheme, host and port. What is no URL is refused elsewhere.
+func receiver(raw string) string {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return raw
+	}
+	return strings.ToLower(u.Scheme + "://" + u.Host)
 }
 
 // unmask puts the stored secret where a client sent back what it was shown: the one at the same place if it looks

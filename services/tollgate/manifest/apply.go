@@ -9,7 +9,9 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -35,8 +37,8 @@ type Outcome struct {
 func Plan(ctx context.Context, conn *grpc.ClientConn, documents []Document) ([]Outcome, error) {
 	pending := map[string]bool{}
 	for _, d := range documents {
-		// Its tenant names it and is asked about first.
-		pending[d.Resource.GetName()] = d.Kind == className
+		// Its tenant may name it and is asked about first.
+		pending[d.Resource.GetName()] = defaultable(d.kind)
 	}
 	var outcomes []Outcome
 	var violations Violations
@@ -122,19 +124,22 @@ type step struct {
 	found bool
 }
 
-// steps are the documents in order. A tenant whose default class comes along has two turns: classes need their tenant,
-// and it needs that class.
+// steps are the documents in order. A tenant whose default class or target comes along has two turns: those need their
+// tenant, and it needs them. Notifications may rely on a tenant's default target.
 func steps(documents []Document) []step {
-	classes := map[string]bool{}
+	brought := map[string]bool{}
 	for _, d := range documents {
-		classes[d.Resource.GetName()] = d.Kind == className
+		brought[d.Resource.GetName()] = defaultable(d.kind)
 	}
 	var all, late []step
 	for _, d := range inOrder(documents) {
-		if d.Kind != tenantName && d.Kind != className {
+		if d.Kind == notificationName {
 			all, late = append(all, late...), nil
 		}
-		waits := classes[defaultClass(d.Resource)]
+		waits := false
+		for _, name := range defaults(d.Resource) {
+			waits = waits || brought[name]
+		}
 		all = append(all, step{d, waits})
 		if waits {
 			late = append(late, step{d, false})
@@ -143,23 +148,52 @@ func steps(documents []Document) []step {
 	return append(all, late...)
 }
 
-// defaultClass is the name of the class that a tenant activates unknown numbers with, empty of all else.
-func defaultClass(r Resource) string {
-	if t, ok := r.(*configv1.Tenant); ok && t.GetSubscribers().GetDefaultClassOfService() != "" {
-		return t.GetName() + "/classesOfService/" + t.GetSubscribers().GetDefaultClassOfService()
-	}
-	return ""
+// defaultable reports whether a tenant can name resources of the kind as a default.
+func defaultable(k *kind) bool {
+	return slices.Contains(tenantDefaults(), "default_"+k.field) || k.name == className
 }
 
-// found creates a tenant without its default class where there is none yet, and returns whether it did.
+// defaults are the names of the resources that a tenant names, by their field; nil of all else.
+func defaults(r Resource) map[string]string {
+	t, ok := r.(*configv1.Tenant)
+	if !ok {
+		return nil
+	}
+	all := map[string]string{}
+	if id := t.GetSubscribers().GetDefaultClassOfService(); id != "" {
+		all[classDefault] = t.GetName() + "/classesOfService/" + id
+	}
+	for _, c := range table.Channels {
+		if c.DefaultTarget != nil && c.DefaultTarget(t) != "" {
+			all["default_"+c.Target.Field] = c.DefaultTarget(t)
+		}
+	}
+	return all
+}
+
+// found creates a tenant without its defaults where there is none yet, and returns whether it did.
 func (d Document) found(ctx context.Context, conn *grpc.ClientConn) (bool, error) {
 	if _, err := d.kind.get(ctx, conn, d.Resource.GetName()); fault.KindOf(err) != fault.NotFound {
 		return false, err
 	}
 	bare := proto.CloneOf(d.Resource.(*configv1.Tenant))
-	bare.Subscribers.DefaultClassOfService = ""
+	for field := range defaults(bare) {
+		clearField(bare.ProtoReflect(), strings.Split(field, "."))
+	}
 	_, err := d.kind.put(ctx, conn, bare, false)
 	return err == nil, err
+}
+
+// clearField clears a field by its path.
+func clearField(m protoreflect.Message, path []string) {
+	field := m.Descriptor().Fields().ByName(protoreflect.Name(path[0]))
+	switch {
+	case field == nil:
+	case len(path) == 1:
+		m.Clear(field)
+	case m.Has(field):
+		clearField(m.Mutable(field).Message(), path[1:])
+	}
 }
 
 func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly bool) (Outcome, error) {

@@ -40,13 +40,29 @@ func (k *kind) called(typed string) bool {
 const (
 	tenantName = "Tenant"
 	className  = "ClassOfService"
+
+	notificationName = "Notification"
 )
+
+// classDefault is the field of a tenant that names a class.
+const classDefault = "subscribers.default_class_of_service"
+
+// tenantDefaults are the fields of a tenant that name resources of its own.
+func tenantDefaults() []string {
+	all := []string{classDefault}
+	for _, c := range table.Channels {
+		if c.DefaultTarget != nil {
+			all = append(all, "default_"+c.Target.Field)
+		}
+	}
+	return all
+}
 
 // kinds are all kinds, in the order in which they are applied: what others name comes first.
 var kinds = func() []*kind {
 	all := []*kind{
 		{
-			name: tenantName, field: "tenant", example: "tenants/acme", others: []string{"subscribers.default_class_of_service"},
+			name: tenantName, field: "tenant", example: "tenants/acme", others: tenantDefaults(),
 			make: func() Resource { return &configv1.Tenant{} },
 		},
 		{
@@ -59,8 +75,15 @@ var kinds = func() []*kind {
 			name: k.Name, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
 		})
 	}
+	all = append(all, &kind{
+		name: "User", field: "user", example: "tenants/acme/users/jane",
+		make: func() Resource { return &configv1.User{} },
+	}, &kind{
+		name: "Suppression", field: "suppression", example: "tenants/acme/suppressions/jane@example.com",
+		make: func() Resource { return &configv1.Suppression{} },
+	})
 	return append(all, &kind{
-		name: "Notification", field: "notification", example: "tenants/acme/notifications/data-alert",
+		name: notificationName, field: "notification", example: "tenants/acme/notifications/data-alert",
 		make: func() Resource { return &configv1.Notification{} },
 	})
 }()
@@ -113,8 +136,8 @@ func needs(r Resource) []string {
 	if parts := strings.SplitN(r.GetName(), "/", 3); len(parts) == 3 {
 		names = append(names, parts[0]+"/"+parts[1])
 	}
-	if class := defaultClass(r); class != "" {
-		names = append(names, class)
+	for _, name := range defaults(r) {
+		names = append(names, name)
 	}
 	if n, ok := r.(*configv1.Notification); ok {
 		for _, a := range n.GetActions() {

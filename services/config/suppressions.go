@@ -1,0 +1,125 @@
+package config
+
+import (
+	"context"
+	"database/sql"
+	"fmt"
+	"sync"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rpc"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+// signal wakes all that wait for it. The zero value is ready.
+type signal struct {
+	mu   sync.Mutex
+	next chan struct{}
+}
+
+// wait is closed by the next notify.
+func (s *signal) wait() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next == nil {
+		s.next = make(chan struct{})
+	}
+	return s.next
+}
+
+func (s *signal) notify() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.next != nil {
+		close(s.next)
+		s.next = nil
+	}
+}
+
+// suppressionsAPart is how many names a part has at most: they are at most 512 bytes each.
+var suppressionsAPart = 5_000
+
+func (w *watchService) WatchSuppressions(req *configv1.WatchSuppressionsRequest, stream grpc.ServerStreamingServer[configv1.WatchSuppressionsResponse]) error {
+	ctx := stream.Context()
+	if !rpc.FromService(ctx) {
+		return fault.New(fault.Denied, "SERVICE_KEY_REQUIRED", "suppressions are followed by a service: its key must be one of grpc.service_key_hashes_file")
+	}
+	w.service.metrics.watchers.Inc()
+	defer w.service.metrics.watchers.Dec()
+	repeat := time.NewTicker(repeatInterval)
+	defer repeat.Stop()
+	at, reset, err := w.service.goesOn(ctx, req.GetAfter())
+	if err != nil {
+		return err
+	}
+	for {
+		changed := w.service.suppressed.wait()
+		for complete := false; !complete; reset = false {
+			part, err := w.service.suppressionsPart(ctx, at)
+			if err != nil {
+				return err
+			}
+			part.Reset_, at, complete = reset, part.GetPosition(), part.GetComplete()
+			if err := stream.Send(part); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-changed:
+		case <-repeat.C:
+		case <-w.stopping:
+			return rpc.ErrStopping()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// goesOn is where a follower goes on: at its position, or, where that is not one of this database's, at the beginning.
+func (s *service) goesOn(ctx context.Context, p *configv1.Position) (at *configv1.Position, reset bool, err error) {
+	if p.GetRevision() == 0 {
+		return nil, true, nil
+	}
+	found, err := locate(ctx, s.store.reader, p)
+	if err != nil {
+		return nil, false, err
+	}
+	if !found.found || found.at.revision != p.GetRevision() || p.GetHistory() == 0 {
+		return nil, true, nil
+	}
+	return p, false, nil
+}
+
+// suppressionsPart is what changed after a position, nil for the beginning, as far as one part goes.
+func (s *service) suppressionsPart(ctx context.Context, after *configv1.Position) (*configv1.WatchSuppressionsResponse, error) {
+	tx, err := s.store.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
+	if err != nil {
+		return nil, fmt.Errorf("read suppressions: %w", err)
+	}
+	defer tx.Rollback() //nolint:errcheck // nothing was written
+	rows, err := suppressionsAfter(ctx, tx, after.GetRevision(), suppressionsAPart)
+	if err != nil {
+		return nil, err
+	}
+	part := &configv1.WatchSuppressionsResponse{Position: after, Complete: len(rows) < suppressionsAPart}
+	for _, row := range rows {
+		if row.deleted {
+			part.Removed = append(part.Removed, row.name)
+		} else {
+			part.Added = append(part.Added, row.name)
+		}
+	}
+	if len(rows) == 0 {
+		return part, nil
+	}
+	last := rows[len(rows)-1].revision
+	history, err := historyOf(ctx, tx, last)
+	if err != nil {
+		return nil, err
+	}
+	part.Position = &configv1.Position{History: history, Revision: last}
+	return part, nil
+}
