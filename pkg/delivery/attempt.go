@@ -27,6 +27,7 @@ func AttemptMessage(d *Delivery, number int, o *Outcome, v Decision, owner []byt
 	}
 	m.Started = stamp(o.Started)
 	m.Phases = phasesMessage(o.Phases)
+	m.Uncounted = o.Uncounted
 	m.RepeatedRequest, m.Activation = o.RepeatedRequest, o.Activation
 	if o.Result != Accepted {
 		m.Fault = deliveryv1.Fault(max(o.Fault, FaultReceiver))
@@ -34,7 +35,12 @@ func AttemptMessage(d *Delivery, number int, o *Outcome, v Decision, owner []byt
 	if o.RetryAfter > 0 {
 		m.RetryAfter = stamp(o.Finished.Add(o.RetryAfter))
 	}
-	m.Status = int32(o.Status)
+	m.Status, m.EnhancedStatus = int32(o.Status), o.EnhancedStatus
+	for _, s := range o.Steps {
+		m.Steps = append(m.Steps, &deliveryv1.Step{
+			Name: s.Name, Duration: durationpb.New(s.Took), Status: int32(s.Status), EnhancedStatus: s.EnhancedStatus, Answer: strings.ToValidUTF8(s.Answer, "\uFFFD"),
+		})
+	}
 	m.ErrorClass, m.Error = o.ErrorClass, strings.ToValidUTF8(o.Error, "\uFFFD")
 	m.RequestHeaders, m.ResponseHeaders = headerMessages(o.RequestHeaders), headerMessages(o.ResponseHeaders)
 	m.ResponseBody, m.ResponseBodyTruncated = o.ResponseBody, o.ResponseBodyTruncated
@@ -63,6 +69,9 @@ func AttemptRecord(topic, source string, d *Delivery, m *deliveryv1.Attempt, at 
 		return stream.Record{}, fmt.Errorf("encode attempt %d of %s: %w", m.GetNumber(), d.ID, err)
 	}
 	id := d.ID + "/" + strconv.Itoa(int(m.GetNumber()))
+	if m.GetUncounted() { // another one has its number
+		id += "/" + strconv.FormatInt(m.GetStarted().AsTime().UnixMilli(), 10)
+	}
 	return stream.Record{
 		Topic: topic, Partition: d.Partition, Key: []byte(d.Endpoint), Value: value, Time: at,
 		Headers: d.headers(typeAttempted, source, "tollgate.delivery.v1.Attempt", id, at),

@@ -17,6 +17,9 @@ type Outcome struct {
 	RetryAfter time.Duration
 	// Activation is that of the target to which the request was made.
 	Activation int64
+	// Uncounted: the endpoint failed before the delivery mattered. It counts for the endpoint and uses no attempt of the
+	// delivery.
+	Uncounted bool
 	// RepeatedRequest: the request was sent twice, on two connections.
 	RepeatedRequest bool
 	// Unfinished: this process broke the attempt off; it is not counted.
@@ -24,14 +27,29 @@ type Outcome struct {
 	// Started and Finished are times of the wall clock.
 	Started, Finished time.Time
 	Phases            Phases
-	// Status is the channel's status code (for HTTP the status), 0 where there was no response.
-	Status int
+	// Status is the channel's status code (for HTTP the status, for SMTP the reply code), 0 where there was no response;
+	// EnhancedStatus that of RFC 3463, where there is one.
+	Status         int
+	EnhancedStatus string
+	// Steps are those of a conversation, where the channel has one.
+	Steps []Step
+	// Reason is why a delivery is Withdrawn, from a closed set.
+	Reason string
 	// ErrorClass is why there was no response, from a closed set; Error is the text, with secrets masked.
 	ErrorClass, Error string
 	// RequestHeaders have their secrets masked.
 	RequestHeaders, ResponseHeaders []Header
 	ResponseBody                    []byte
 	ResponseBodyTruncated           bool
+}
+
+// Step is one command of a conversation and its answer, secrets masked.
+type Step struct {
+	Name           string
+	Took           time.Duration
+	Status         int
+	EnhancedStatus string
+	Answer         string
 }
 
 // Result is a channel's classification of one attempt.
@@ -44,6 +62,9 @@ const (
 	Accepted
 	// Refused: no later attempt can succeed.
 	Refused
+	// Withdrawn: nothing was sent, since nobody wants the delivery any more. It is cancelled for the outcome's reason, without
+	// a dead letter.
+	Withdrawn
 	// LocalFailure: no request reached the receiver because something of this process was missing (a file descriptor, a
 	// port, a name server). It uses no attempt: the endpoint is held and tried again, and nothing is recorded.
 	LocalFailure
@@ -65,9 +86,11 @@ const (
 	FaultGone
 	// FaultThrottled: the receiver asks for fewer requests, or for none until RetryAfter.
 	FaultThrottled
+	// FaultRecipient: this delivery alone, its message or its recipient. It shows that the endpoint works.
+	FaultRecipient
 )
 
-var FaultNames = [...]string{"receiver", "receiver", "ours", "slow", "gone", "throttled"}
+var FaultNames = [...]string{"receiver", "receiver", "ours", "slow", "gone", "throttled", "recipient"}
 
 // String is a lower-case word; it is also the label of metrics.
 func (f Fault) String() string { return FaultNames[f] }
@@ -77,6 +100,8 @@ func (o *Outcome) Shows() health.Kind {
 	switch {
 	case o.Result == Accepted:
 		return health.Success
+	case o.Fault == FaultRecipient:
+		return health.Reached
 	case o.Fault == FaultGone:
 		return health.Gone
 	case o.Fault == FaultSlow:
@@ -105,7 +130,7 @@ const (
 	// Expired, Superseded: no longer wanted; there is no dead letter.
 	Expired
 	Superseded
-	// Cancelled: its endpoint was disabled or deleted; the delivery is in the dead letters.
+	// Cancelled: its endpoint was disabled or deleted, and the delivery is in the dead letters; or it is Withdrawn.
 	Cancelled
 )
 
@@ -125,4 +150,11 @@ type Decision struct {
 	Wait time.Duration
 	// Reason of an undelivered settlement, from a closed set.
 	Reason string
+	// Unwanted: the settlement has no dead letter, whatever it is.
+	Unwanted bool
+}
+
+// HasDeadLetter reports that the delivery goes to the dead letters.
+func (v Decision) HasDeadLetter() bool {
+	return !v.Unwanted && (v.Settlement == Dead || v.Settlement == Cancelled)
 }

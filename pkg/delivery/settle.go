@@ -11,6 +11,8 @@ const orderingKeyHorizon = time.Hour
 
 // Circumstances are what a decision depends on beside the attempt.
 type Circumstances struct {
+	// Backoff is the channel's.
+	Backoff Backoff
 	// MaxAge is how old a delivery may become, by aged: the time that the log confirms.
 	MaxAge time.Duration
 	Aged   time.Time
@@ -24,9 +26,10 @@ type Circumstances struct {
 	Schedule *schedule.Schedule
 }
 
-// Decide returns what follows from attempt number n of d. A delivery is dead after MaxAttempts, but not before their
-// waits passed: attempts that a changed endpoint brought forward do not use up attempts. One that its endpoint refuses,
-// while it accepts others, gives way to those behind it after orderingKeyHorizon.
+// Decide returns what follows from attempt number n of d. A delivery is dead after the last attempt of the backoff, but not
+// before their waits passed: attempts that a changed endpoint brought forward do not use up attempts. One that its endpoint
+// refuses, while it accepts others, gives way to those behind it after orderingKeyHorizon. An attempt that is Uncounted uses
+// none up: it is repeated after the first wait, while the delivery is not too old.
 func Decide(d *Delivery, n int, o *Outcome, c Circumstances) Decision {
 	switch o.Result {
 	case Accepted:
@@ -37,15 +40,17 @@ func Decide(d *Delivery, n int, o *Outcome, c Circumstances) Decision {
 	if v := Outdated(d, o.Finished, c.Aged, c.MaxAge); v.Settlement != Unsettled {
 		return v
 	}
-	after := Wait(d.ID, n)
-	if n >= MaxAttempts {
+	after := c.Backoff.Wait(d.ID, n)
+	if o.Uncounted {
+		after = c.Backoff.Wait(d.ID, 1)
+	} else if n >= c.Backoff.Attempts() {
 		ran := o.Finished.Sub(Begins(d)) - c.Stopped
-		if ran >= LeastHorizon {
+		if ran >= c.Backoff.Least() {
 			return Decision{Settlement: Dead, Reason: "exhausted"}
 		}
 		after = min(after, Horizon-ran)
 	}
-	if c.HoldsOthers {
+	if c.HoldsOthers && !o.Uncounted {
 		left := orderingKeyHorizon - c.Tried
 		if left <= 0 {
 			return Decision{Settlement: Dead, Reason: "ordering_key_horizon"}

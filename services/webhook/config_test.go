@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
 func TestConfig_DeployFileHasTheDefaults(t *testing.T) {
@@ -26,7 +27,7 @@ func TestConfig_NamesEveryViolation(t *testing.T) {
 	cfg.Redis.Address = ""
 	cfg.Configuration.Address = "x"
 	cfg.Deliveries = Deliveries{}
-	cfg.Outbound = Outbound{Denied: []string{"nonsense", "10.0.0.0/8"}}
+	cfg.Outbound = Outbound{Config: outbound.Config{Denied: []string{"nonsense", "10.0.0.0/8"}}}
 	err := cfg.Validate()
 	if err == nil {
 		t.Fatal("accepted")

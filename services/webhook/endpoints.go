@@ -1,12 +1,9 @@
 package webhook
 
 import (
-	"context"
 	"fmt"
 	"net/netip"
 	"net/url"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
@@ -15,9 +12,9 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
-	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/loop"
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
@@ -112,113 +109,28 @@ func fingerprint(e *webhook.Endpoint, tenant *configclient.Tenant) uint64 {
 	return max(h.Sum64(), 1)
 }
 
-// directory follows the configuration and keeps the endpoints of its newest
-// revision ready.
-type directory struct {
-	source revisions
-	denied []netip.Prefix
-	// keep learns which identities the endpoints of a new revision have.
-	keep   func(map[outbound.Key]bool)
-	health loop.Health
-	log    *zap.Logger
-
-	// snapshot is the newest revision read; of SendTest.
-	snapshot atomic.Pointer[configclient.Snapshot]
-
-	mu      sync.Mutex
-	targets *delivery.Targets
-	changed chan struct{}
-}
-
-// revisions is the part of configclient.Source that is needed here.
-type revisions interface {
-	Newest() (apply, all int64, ok bool)
-	Current(revision int64) bool
-	At(ctx context.Context, revision int64) (*configclient.Snapshot, error)
-	Changed() <-chan struct{}
-}
-
-func newDirectory(source revisions, denied []netip.Prefix, keep func(map[outbound.Key]bool), health loop.Health, log *zap.Logger) *directory {
-	return &directory{source: source, denied: denied, keep: keep, health: health, log: log, changed: make(chan struct{})}
-}
-
-// Newest implements delivery.Directory.
-func (d *directory) Newest() (*delivery.Targets, <-chan struct{}) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	return d.targets, d.changed
-}
-
-// Current implements delivery.Directory.
-func (d *directory) Current(revision int64) bool { return d.source.Current(revision) }
-
-// endpoint is that of a name in the newest revision; nil where there is none.
-func (d *directory) endpoint(name string) *endpoint {
-	targets, _ := d.Newest()
-	if targets == nil {
-		return nil
-	}
-	e, _ := targets.ByName[name].(*endpoint)
-	return e
-}
-
-// retryRead is how soon a revision that could not be read is asked for again.
-const retryRead = time.Second
-
-// follow takes over each new revision until ctx ends.
-func (d *directory) follow(ctx context.Context) {
-	for {
-		changed := d.source.Changed()
-		var again <-chan time.Time
-		if _, all, ok := d.source.Newest(); ok {
-			s, err := d.source.At(ctx, all)
-			if err != nil {
-				err = fmt.Errorf("endpoints of revision %d not read: %w", all, err)
-			}
-			d.health.Set("endpoints", err)
-			if err != nil {
-				d.log.Warn("endpoints not read", zap.Error(err))
-				again = time.After(retryRead)
-			} else {
-				d.take(s)
-			}
-		}
-		select {
-		case <-changed:
-		case <-again:
-		case <-ctx.Done():
-			return
-		}
-	}
-}
-
-func (d *directory) take(s *configclient.Snapshot) {
-	before, _ := d.Newest()
-	identities := map[outbound.Key]bool{}
-	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
-	for _, t := range s.Targets(webhook.Channel.Target) {
+// newDirectory makes the endpoints of each revision ready; keep learns which identities they have.
+func newDirectory(source service.Revisions, denied []netip.Prefix, keep func(map[outbound.Key]bool), health loop.Health, log *zap.Logger) *service.Directory[*endpoint] {
+	ready := func(t *configclient.Target, s *configclient.Snapshot, before *endpoint) (*endpoint, bool) {
 		if t.Value.(*webhook.Endpoint).Status == webhook.Disabled {
-			targets.Disabled[t.Name] = true
-			continue
+			return nil, false
 		}
 		// A draft gets nothing planned, and what was planned before still goes.
-		e := newEndpoint(t, s, d.denied)
+		e := newEndpoint(t, s, denied)
 		if e.broken != nil {
-			d.log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.broken))
+			log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.broken))
 		}
 		if before != nil {
-			if known, ok := before.ByName[t.Name]; ok {
-				e.answers = known.(*endpoint).answers
-			}
+			e.answers = before.answers
 		}
-		identities[e.identity.Key()] = true
-		targets.ByName[t.Name] = e
+		return e, true
 	}
-	d.snapshot.Store(s)
-	d.mu.Lock()
-	d.targets = targets
-	close(d.changed)
-	d.changed = make(chan struct{})
-	d.mu.Unlock()
-	d.keep(identities)
+	taken := func(all []*endpoint) {
+		identities := map[outbound.Key]bool{}
+		for _, e := range all {
+			identities[e.identity.Key()] = true
+		}
+		keep(identities)
+	}
+	return service.NewDirectory(source, webhook.Channel.Target, ready, taken, health, log)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
@@ -32,12 +33,12 @@ func TestARevisionThatCannotBeReadShowsInHealth(t *testing.T) {
 		health := daemon.NewHealth()
 		d := newDirectory(&unreadable{}, nil, func(map[outbound.Key]bool) {}, health, zap.NewNop())
 		ctx, cancel := context.WithCancel(t.Context())
-		go d.follow(ctx)
+		go d.Follow(ctx)
 		synctest.Wait()
 		if f := health.Failing(); len(f) != 1 || f[0].Error != "endpoints of revision 7 not read: away" {
 			t.Errorf("health shows %v", f)
 		}
-		time.Sleep(3 * retryRead)
+		time.Sleep(3 * service.RetryRead)
 		if f := health.Failing(); len(f) != 0 {
 			t.Errorf("health still shows %v", f)
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
@@ -22,8 +23,6 @@ import (
 )
 
 const (
-	// maxTests is how many tests are under way in the process at once.
-	maxTests = 16
 	// testedType is the type of the sample event where none is named.
 	testedType = "safeguard.alert"
 	// testCode stands for notification and action of a test.
@@ -34,21 +33,19 @@ const (
 type tests struct {
 	deliveryv1.UnimplementedTestServiceServer
 	send     *sender
-	snapshot func() *configclient.Snapshot
+	requests *service.Tests
 	denied   []netip.Prefix
 	clock    func() time.Time
-	underWay chan struct{}
 }
 
 // SendTest implements deliveryv1.TestServiceServer.
 func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (*deliveryv1.SendTestResponse, error) {
-	select {
-	case t.underWay <- struct{}{}:
-		defer func() { <-t.underWay }()
-	default:
-		return nil, fault.New(fault.Throttled, "TESTS_UNDER_WAY", "%d tests are under way: try again when one has ended", maxTests)
+	snapshot, end, err := t.requests.Begin()
+	if err != nil {
+		return nil, err
 	}
-	e, err := t.target(req)
+	defer end()
+	e, err := t.target(snapshot, req)
 	if err != nil {
 		return nil, err
 	}
@@ -61,21 +58,11 @@ func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (
 		return nil, err
 	}
 	out := t.send.attempt(ctx, d, e)
-	switch {
-	case out.Unfinished:
-		return nil, fmt.Errorf("send the test: %w", context.Cause(ctx))
-	case out.Result == delivery.LocalFailure:
-		return nil, fault.New(fault.Unavailable, "TEST_NOT_SENT", "no request could be made: %s", out.Error)
-	}
-	return &deliveryv1.SendTestResponse{Attempt: delivery.TestAttempt(d, &out), ContentType: d.ContentType, Body: d.Body}, nil
+	return service.TestAnswer(ctx, d, &out)
 }
 
 // target is the endpoint that a request names or holds, ready to be sent to.
-func (t *tests) target(req *deliveryv1.SendTestRequest) (*endpoint, error) {
-	s := t.snapshot()
-	if s == nil {
-		return nil, fault.New(fault.Unavailable, "CONFIG_NOT_READ", "the configuration is not read yet")
-	}
+func (t *tests) target(s *configclient.Snapshot, req *deliveryv1.SendTestRequest) (*endpoint, error) {
 	if inline := req.GetEndpoint(); inline != nil {
 		return t.inline(s, inline)
 	}
@@ -95,22 +82,8 @@ func (t *tests) target(req *deliveryv1.SendTestRequest) (*endpoint, error) {
 
 // inline checks an endpoint as config does when one is saved.
 func (t *tests) inline(s *configclient.Snapshot, given *configv1.Endpoint) (*endpoint, error) {
-	var f fault.Violations
-	kind := webhook.Channel.Target
-	var named, of fault.Violations
-	kind.ValidateTarget(given.GetName(), "", &named)
-	f.AddErr("", named.Err(reason.ConfigInvalid))
-	id, _ := kind.Split(given.GetName())
-	tenant, known := s.Tenant(id)
-	if !known {
-		if id != "" {
-			f.Add(kind.Field+".name", "must be of a tenant that exists")
-		}
-		tenant = &configclient.Tenant{}
-	}
-	kind.Validate(given, tenant.Outbound, &of)
-	f.AddErr(kind.Field, of.Err(reason.ConfigInvalid))
-	if err := f.Err(reason.ConfigInvalid); err != nil {
+	tenant, err := service.CheckInline(s, webhook.Channel.Target, given)
+	if err != nil {
 		return nil, err
 	}
 	decoded, faults := webhook.Decode(given)

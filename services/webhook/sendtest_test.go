@@ -15,6 +15,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -190,8 +191,12 @@ func TestSendTest_EveryTypeInEveryProfile(t *testing.T) {
 }
 
 func TestSendTest_AtMostSixteenAtOnce(t *testing.T) {
-	full := &tests{underWay: make(chan struct{}, 1)}
-	full.underWay <- struct{}{}
+	full := &tests{requests: service.NewTests(func() *configclient.Snapshot { return &configclient.Snapshot{} })}
+	for range service.MaxTests {
+		if _, _, err := full.requests.Begin(); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if _, err := full.SendTest(context.Background(), named("x")); fault.KindOf(err) != fault.Throttled {
 		t.Errorf("%v", err)
 	}

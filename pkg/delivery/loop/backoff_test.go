@@ -20,17 +20,17 @@ func TestBackoff_HasEightStepsOfFourFifthsToAll(t *testing.T) {
 		id := rapid.String().Draw(t, "id")
 		total := time.Duration(0)
 		for i, step := range want {
-			wait, more := delivery.Backoff(id, i+1)
-			if !more || wait < step*8/10 || wait > step {
+			wait := delivery.Standard.Wait(id, i+1)
+			if wait < step*8/10 || wait > step {
 				t.Fatalf("wait %d is %s of %s", i+1, wait, step)
 			}
-			if again, _ := delivery.Backoff(id, i+1); again != wait {
+			if again := delivery.Standard.Wait(id, i+1); again != wait {
 				t.Fatalf("not stable: %s, then %s", wait, again)
 			}
 			total += wait
 		}
-		if _, more := delivery.Backoff(id, len(want)+1); more {
-			t.Fatal("a tenth attempt")
+		if n := delivery.Standard.Attempts(); n != len(want)+1 {
+			t.Fatalf("%d attempts", n)
 		}
 		if total > 28*time.Hour {
 			t.Fatalf("tried for %s", total)
@@ -38,7 +38,7 @@ func TestBackoff_HasEightStepsOfFourFifthsToAll(t *testing.T) {
 	})
 	var low, high int
 	for i := range 1000 {
-		wait, _ := delivery.Backoff(time.Duration(i).String(), 1)
+		wait := delivery.Standard.Wait(time.Duration(i).String(), 1)
 		if wait < 4200*time.Millisecond {
 			low++
 		}
@@ -71,7 +71,7 @@ func TestBackoff_EndpointChangesUseNoAttempts(t *testing.T) {
 		r.drain()
 		sim.store.Restore(empty()) // the attempts are read again; there are more than are counted
 		r = sim.start()
-		sim.pass(time.Until(began.Add(delivery.LeastHorizon)))
+		sim.pass(time.Until(began.Add(delivery.Standard.Least())))
 		for _, a := range sim.attempts() {
 			if a.Settlement != 0 {
 				t.Fatalf("dead at attempt %d, after %s", a.Number, a.Started.AsTime().Sub(began))
@@ -98,11 +98,11 @@ func TestBackoff_IsThatOfTheDocuments(t *testing.T) {
 		return fmt.Sprintf("%d h", d/time.Hour)
 	}
 	var all []string
-	for _, step := range delivery.Steps {
+	for _, step := range delivery.Standard {
 		all = append(all, short(step))
 	}
 	last := len(all) - 1
-	attempts := [...]string{8: "eight", 9: "nine", 10: "ten"}[delivery.MaxAttempts]
+	attempts := [...]string{8: "eight", 9: "nine", 10: "ten"}[delivery.Standard.Attempts()]
 	for page, want := range map[string]string{
 		"receive.md": fmt.Sprintf("is repeated after %s and %s, each shortened by up to a fifth: %s attempts within\n%d hours.",
 			strings.Join(all[:last], ", "), all[last], attempts, delivery.Horizon/time.Hour),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -37,7 +38,7 @@ func waiting(t *testing.T, n int) (sim *simulation, endpoints []string) {
 func TestBodies_AtMost64SlotsWaitForBodies(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim, endpoints := waiting(t, 500)
-		slots := NewSlots(2048, 1000)
+		slots := slots.New(2048, 1000)
 		r := sim.start(func(c *Channel) { c.Slots = slots })
 		synctest.Wait()
 		sim.broker.setDown(true)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/claimlog"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
 	"github.com/tollgate/tollgate/pkg/stream"
@@ -36,7 +37,7 @@ type Channel struct {
 	Store     state.Store
 	Directory delivery.Directory
 	Sender    delivery.Sender
-	Slots     *Slots
+	Slots     *slots.Slots
 	Reporter  delivery.Reporter
 	Metrics   *Metrics
 	Health    Health
@@ -45,6 +46,8 @@ type Channel struct {
 	// forward; intervals never use it.
 	Clock func() time.Time
 
+	// Backoff is between the attempts of a delivery; delivery.Standard where it is empty.
+	Backoff delivery.Backoff
 	// MaxAge is how far back the owner searches for unsettled deliveries when the store was lost.
 	MaxAge time.Duration
 	// WaitingMax bounds the references of a partition, EndpointWaitingMax those of an endpoint. Deliveries to an endpoint

@@ -6,7 +6,6 @@ import (
 
 	"go.uber.org/zap"
 
-	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
@@ -35,7 +34,7 @@ func (o *owner) noteLogTime(at, now int64) {
 // at converts a time of the wall clock into the time of now. The result is at most the longest backoff step away: a due
 // time that was stored while the clock was wrong, or a NotBefore, is then looked at again.
 func (o *owner) at(wall int64) int64 {
-	return o.now() + min(wall-o.wall(), delivery.Steps[len(delivery.Steps)-1].Milliseconds())
+	return o.now() + min(wall-o.wall(), o.Backoff.Longest().Milliseconds())
 }
 
 // firstOf is when the first attempt of a reference began, as far as it is known.

@@ -125,6 +125,8 @@ func (o *owner) recall(t *scan.AttemptSummary) {
 	switch {
 	case t.Settlement == deliveryv1.Settlement_SETTLEMENT_DELIVERED:
 		kind = health.Success
+	case t.Fault == deliveryv1.Fault_FAULT_RECIPIENT:
+		kind = health.Reached
 	case t.Fault == deliveryv1.Fault_FAULT_GONE:
 		kind = health.Gone
 	case t.Fault == deliveryv1.Fault_FAULT_SLOW:

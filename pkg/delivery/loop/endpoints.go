@@ -37,7 +37,7 @@ func (o *owner) follow() {
 		o.queue.MakeDue(now, func(it *queue.Item) bool {
 			// A delivery with a NotBefore still waits for it.
 			e := o.queue.Of(it)
-			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && it.Attempts > 0
+			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && (it.Attempts > 0 || it.First() != health.Never)
 		})
 	}
 	o.forgetEndpoints()
@@ -228,14 +228,14 @@ func (o *owner) applyResult(e *queue.Endpoint, r *result, now int64) {
 	e.Slots.Apply(r.shows, e.Limit)
 	if r.shows == health.Success {
 		e.SucceededAt.Store(now)
-		if wasOpen {
-			e.Slots.Restart()
-		}
+	}
+	if r.shows.Works() && wasOpen {
+		e.Slots.Restart()
 	}
 	// The first result of an opening is reported too: the configuration may have what an earlier owner reported and a lost
 	// store has forgotten.
 	unknown := o.Reporter != nil && e.ReportedAt == health.Never
-	if r.shows != health.Success || change.State || unknown || e.Record != queue.NoRecord {
+	if !r.shows.Works() || change.State || unknown || e.Record != queue.NoRecord {
 		o.touch(e, change.State || unknown)
 	}
 	if change.Notice > 0 {
@@ -276,7 +276,7 @@ func (o *owner) takeGrants(now int64) {
 
 // circumstancesOf are those of an attempt that begins.
 func (o *owner) circumstancesOf(it *queue.Item, d *delivery.Delivery, now int64) delivery.Circumstances {
-	c := delivery.Circumstances{MaxAge: o.MaxAge, Aged: time.UnixMilli(o.aged(now)), Schedule: o.queue.Of(it).Target.Schedule()}
+	c := delivery.Circumstances{Backoff: o.Backoff, MaxAge: o.MaxAge, Aged: time.UnixMilli(o.aged(now)), Schedule: o.queue.Of(it).Target.Schedule()}
 	first := it.First()
 	if first == health.Never {
 		first = now

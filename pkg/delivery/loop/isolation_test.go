@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 )
 
 // traffic is what endpoints of one kind get: each a burst every so often, one endpoint after the other or all at once.
@@ -120,7 +121,7 @@ func (c *isolation) run(t *testing.T, others []traffic) (waits []time.Duration) 
 		if c.length >= 12*time.Hour {
 			sim.idle.Store(int64(rarely))
 		}
-		r := sim.start(func(ch *Channel) { ch.Slots, ch.SnapshotEvery = NewSlots(c.slots, 1000), 0 })
+		r := sim.start(func(ch *Channel) { ch.Slots, ch.SnapshotEvery = slots.New(c.slots, 1000), 0 })
 		subjects := rand.New(rand.NewPCG(1, 6))
 		measured, number := map[string]time.Time{}, 0
 		for _, b := range plan {

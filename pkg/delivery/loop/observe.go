@@ -3,7 +3,6 @@ package loop
 import (
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 )
@@ -87,7 +86,7 @@ func (o *owner) oldestAge() time.Duration {
 	r := o.queue.Reference(it.Number(), o.drift)
 	from := r.Due
 	for n := range int(r.Attempts) {
-		from -= delivery.Steps[min(n, len(delivery.Steps)-1)].Milliseconds()
+		from -= o.Backoff.Step(n + 1).Milliseconds()
 	}
 	from = max(from, int64(r.Deadline)*1000-o.MaxAge.Milliseconds())
 	return max(0, time.Duration(o.wall()-from)*time.Millisecond)

@@ -129,7 +129,7 @@ func TestOwner_DeadAfterNineAttemptsWithin28Hours(t *testing.T) {
 			t.Fatalf("%d attempts", len(as))
 		}
 		for i, a := range as[:8] {
-			wait, _ := delivery.Backoff(d.ID, i+1)
+			wait := delivery.Standard.Wait(d.ID, i+1)
 			if got := as[i+1].Started.AsTime().Sub(a.Started.AsTime()); got < wait || got > wait+5*time.Millisecond {
 				t.Errorf("attempt %d came after %s, planned %s", i+2, got, wait)
 			}

@@ -181,7 +181,7 @@ func (o *owner) cut(now int64) commit {
 func (o *owner) apply(r *result) {
 	it := r.it
 	if r.decision.Settlement == delivery.Unsettled {
-		o.queue.Record(it, pages.Counted(r.number), r.due)
+		o.queue.Record(it, pages.Counted(r.counted), r.due)
 		if it.Slot != pages.NoSlot {
 			o.pages.Touch(it.Slot)
 		}

@@ -46,7 +46,7 @@ func throttle(t *testing.T, n int, answer func(at time.Time) reply) *throttled {
 	if n > 1 {
 		wait := 0 * time.Second
 		for i := range n - 1 {
-			wait += delivery.Steps[i]
+			wait += delivery.Standard[i]
 		}
 		time.Sleep(wait - 10*time.Second)
 		for th.mu.Lock(); th.answered.IsZero(); th.mu.Lock() {

@@ -28,8 +28,10 @@ type result struct {
 	localFailure error
 	decision     delivery.Decision
 	number       int
-	due          int64 // of the next attempt, where it is unsettled
-	attempt      stream.Record
+	// counted is how many attempts the delivery has used with this one.
+	counted int
+	due     int64 // of the next attempt, where it is unsettled
+	attempt stream.Record
 	// dead is the dead letter where the delivery is dead or cancelled.
 	dead *stream.Record
 	// d is its delivery; shows, hold, status and why are what the attempt showed of the endpoint.
@@ -199,6 +201,9 @@ func (o *owner) attempt(j job) *result {
 	if out.Result == delivery.LocalFailure {
 		return &result{it: j.it, localFailure: fmt.Errorf("%s: %s", out.ErrorClass, out.Error)}
 	}
+	if out.Result == delivery.Withdrawn {
+		return o.withoutAttempt(j.it, j.d, delivery.Decision{Settlement: delivery.Cancelled, Reason: out.Reason, Unwanted: true})
+	}
 	out.Activation = j.to.Activation()
 	c := j.c
 	took := out.Finished.Sub(out.Started)
@@ -245,7 +250,10 @@ func (o *owner) withoutAttempt(it *queue.Item, d *delivery.Delivery, v delivery.
 
 // result encodes the records of a result.
 func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *delivery.Outcome, v delivery.Decision) *result {
-	r := &result{it: it, d: d, number: n, decision: v}
+	r := &result{it: it, d: d, number: n, counted: n, decision: v}
+	if out != nil && out.Uncounted {
+		r.counted--
+	}
 	m := delivery.AttemptMessage(d, n, out, v, o.token)
 	at := o.Clock()
 	if out != nil {
@@ -260,7 +268,7 @@ func (o *owner) result(it *queue.Item, d *delivery.Delivery, n int, out *deliver
 		rec, _ = delivery.AttemptRecord(o.Attempts, source, d, m, at)
 	}
 	r.attempt = rec
-	if v.Settlement == delivery.Dead || v.Settlement == delivery.Cancelled {
+	if v.HasDeadLetter() {
 		dead, err := delivery.DeadRecord(o.Dead, source, d, m, at)
 		if err != nil {
 			o.log.Error("dead letter without its delivery", zap.String("delivery", d.ID), zap.Error(err))
@@ -312,7 +320,7 @@ func (o *owner) settle(r *result) {
 	if r.decision.Settlement == delivery.Unsettled {
 		o.Metrics.retries.Inc()
 		o.queue.Unrecorded(r.it)
-		r.it.Attempts = pages.Counted(r.number)
+		r.it.Attempts = pages.Counted(r.counted)
 		o.queue.Later(r.it, r.due, now)
 		o.queue.Keep(r.it, nil)
 		return

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -41,7 +42,7 @@ func (sim *simulation) start(change ...func(*Channel)) *replica {
 	r := &replica{sim: sim, cancel: cancel, draining: make(chan struct{}), over: make(chan struct{}), rand: rand.New(rand.NewPCG(sim.rand.Uint64(), 2))}
 	c := &Channel{
 		Name: "test", Topic: topicDeliveries, Attempts: topicAttempts, Dead: topicDead, Rejected: topicRejected, Events: topicEvents, Partitions: 1,
-		Store: &replicaStore{r}, Directory: sim, Sender: sim, Slots: NewSlots(2048, 1000), Metrics: m, Health: sim, Reporter: sim, Log: zap.NewNop(), Clock: time.Now,
+		Store: &replicaStore{r}, Directory: sim, Sender: sim, Slots: slots.New(2048, 1000), Metrics: m, Health: sim, Reporter: sim, Log: zap.NewNop(), Clock: time.Now,
 		MaxAge: 6 * 24 * time.Hour, WaitingMax: 100_000, EndpointWaitingMax: 10_000, SnapshotEvery: time.Minute, idles: func() time.Duration { return time.Duration(sim.idle.Load()) },
 	}
 	for _, f := range change {

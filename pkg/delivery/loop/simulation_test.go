@@ -73,6 +73,8 @@ type reply struct {
 	takes      time.Duration
 	retryAfter time.Duration
 	broke      bool
+	// as changes the outcome to what a channel of another kind sees.
+	as func(*delivery.Outcome)
 }
 
 // outcome is the reply as a channel sees it.
@@ -92,6 +94,9 @@ func (r reply) outcome(out *delivery.Outcome) {
 		out.Fault = delivery.FaultThrottled
 	default:
 		out.Fault = delivery.FaultReceiver
+	}
+	if r.as != nil {
+		r.as(out)
 	}
 }
 

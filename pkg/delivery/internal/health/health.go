@@ -27,7 +27,12 @@ const (
 	Slow
 	// Gone: the receiver wants no request any more.
 	Gone
+	// Reached: the receiver works, and refused one delivery alone. It ends a row of failures and is no success.
+	Reached
 )
+
+// Works reports a result that shows a receiver that works.
+func (k Kind) Works() bool { return k == Success || k == Reached }
 
 // Result is the result of one attempt.
 type Result struct {
@@ -170,7 +175,7 @@ type Change struct {
 func (e *Endpoint) Apply(r Result) Change {
 	e.LastResult = r.At
 	e.LastStatus, e.LastError = r.Status, r.Error
-	if r.Kind == Success {
+	if r.Kind.Works() {
 		return e.succeed(r)
 	}
 	c := Change{State: e.Failures == 0}
@@ -209,7 +214,10 @@ func (e *Endpoint) Apply(r Result) Change {
 
 func (e *Endpoint) succeed(r Result) Change {
 	c := Change{State: e.Failures > 0 || e.Open}
-	e.LastSuccess, e.LastError = r.At, ""
+	if r.Kind == Success {
+		e.LastSuccess = r.At
+	}
+	e.LastError = ""
 	e.Failures, e.FailingSince, e.First = 0, Never, ""
 	e.Counted, e.CountedSince, e.Notice = 0, Never, 0
 	e.Close()

@@ -33,7 +33,7 @@ func (s *Slots) Restart() { *s = Slots{n: 1} }
 func (s *Slots) Apply(k Kind, limit int) {
 	s.slow = k == Slow
 	switch k {
-	case Success:
+	case Success, Reached:
 		s.clean++
 		if n := s.Number(limit); s.clean >= n {
 			s.n, s.clean = min(2*n, max(1, limit)), 0

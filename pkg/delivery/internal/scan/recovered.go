@@ -32,7 +32,7 @@ func (r *Recovered) Add(t *AttemptSummary, endpoint uint64) {
 		delete(r.retries, t.Offset)
 	case !ok:
 		r.retries[t.Offset] = *t
-	case t.Number >= known.Number: // numbers beyond 255 repeat
+	case t.Counted() >= known.Counted(): // numbers beyond 255 repeat
 		latest := *t
 		latest.Started = known.Started // when the first of them began
 		r.retries[t.Offset] = latest
@@ -55,8 +55,8 @@ func (r *Recovered) Apply(ref *pages.Reference) (waits bool, err error) {
 		if t.ID != 0 && t.ID != ref.ID {
 			return true, errOtherLog
 		}
-		if pages.Counted(t.Number) >= ref.Attempts {
-			ref.Attempts, ref.Due = pages.Counted(t.Number), t.Next
+		if pages.Counted(t.Counted()) >= ref.Attempts {
+			ref.Attempts, ref.Due = pages.Counted(t.Counted()), t.Next
 		}
 		if ref.First == 0 {
 			ref.First = uint32(max(t.Started+999, 0) / 1000)

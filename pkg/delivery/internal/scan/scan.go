@@ -15,6 +15,7 @@ type AttemptSummary struct {
 	OfTopic    bool // belongs to the topic asked for
 	Offset     int64
 	Number     int
+	Uncounted  bool
 	Next       int64 // ms; 0 when settled
 	Settlement deliveryv1.Settlement
 	ID         uint32 // hash of the delivery's id, 0 where the attempt has none
@@ -29,7 +30,15 @@ type AttemptSummary struct {
 	Fault                      deliveryv1.Fault
 }
 
-func (t *AttemptSummary) Settled() bool { return t.Settlement != 0 }
+func (t AttemptSummary) Settled() bool { return t.Settlement != 0 }
+
+// Counted is how many attempts the delivery has used with this one.
+func (t AttemptSummary) Counted() int {
+	if t.Uncounted {
+		return t.Number - 1
+	}
+	return t.Number
+}
 
 var errAttempt = errors.New("decode attempt: bytes are not an attempt")
 
@@ -56,6 +65,8 @@ func ScanAttempt(b []byte, topic string) (AttemptSummary, error) {
 			t.Fault = deliveryv1.Fault(n)
 		case 29:
 			t.Activation = int64(n)
+		case 32:
+			t.Uncounted = n != 0
 		}
 	}, func(num protowire.Number, v []byte) bool {
 		ok := true

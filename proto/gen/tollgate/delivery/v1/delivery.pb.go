@@ -589,7 +589,10 @@ type Attempt struct {
 	// Enhanced status code of SMTP (RFC 3463), such as "5.1.1".
 	EnhancedStatus string `protobuf:"bytes,30,opt,name=enhanced_status,json=enhancedStatus,proto3" json:"enhanced_status,omitempty"`
 	// Steps of a conversation in order, where the channel has one.
-	Steps         []*Step `protobuf:"bytes,31,rep,name=steps,proto3" json:"steps,omitempty"`
+	Steps []*Step `protobuf:"bytes,31,rep,name=steps,proto3" json:"steps,omitempty"`
+	// The endpoint failed before the delivery mattered: it used none of its
+	// attempts, and the next one has the same number.
+	Uncounted     bool `protobuf:"varint,32,opt,name=uncounted,proto3" json:"uncounted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -839,6 +842,13 @@ func (x *Attempt) GetSteps() []*Step {
 		return x.Steps
 	}
 	return nil
+}
+
+func (x *Attempt) GetUncounted() bool {
+	if x != nil {
+		return x.Uncounted
+	}
+	return false
 }
 
 // Step is one command of a conversation, with its answer.
@@ -1095,7 +1105,7 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\x06offset\x18\b \x01(\x03R\x06offset\"2\n" +
 	"\x06Header\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value\"\xe0\t\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value\"\xfe\t\n" +
 	"\aAttempt\x12\x1a\n" +
 	"\bdelivery\x18\x01 \x01(\tR\bdelivery\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\x1a\n" +
@@ -1136,7 +1146,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"activation\x18\x1d \x01(\x03R\n" +
 	"activation\x12'\n" +
 	"\x0fenhanced_status\x18\x1e \x01(\tR\x0eenhancedStatus\x120\n" +
-	"\x05steps\x18\x1f \x03(\v2\x1a.tollgate.delivery.v1.StepR\x05steps\"\xaa\x01\n" +
+	"\x05steps\x18\x1f \x03(\v2\x1a.tollgate.delivery.v1.StepR\x05steps\x12\x1c\n" +
+	"\tuncounted\x18  \x01(\bR\tuncounted\"\xaa\x01\n" +
 	"\x04Step\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x125\n" +
 	"\bduration\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\bduration\x12\x16\n" +

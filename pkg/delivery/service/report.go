@@ -1,4 +1,4 @@
-package webhook
+package service
 
 import (
 	"context"
@@ -6,26 +6,29 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// reporter reports the health of endpoints to the configuration service.
+// Report reports the health of targets to the configuration service.
+type Report func(ctx context.Context, q *configv1.ReportHealthRequest, _ ...grpc.CallOption) (*configv1.ReportHealthResponse, error)
+
 type reporter struct {
-	endpoints configv1.EndpointServiceClient
-	log       *zap.Logger
+	report Report
+	log    *zap.Logger
 }
 
 // Report implements delivery.Reporter. A report that is refused is of an endpoint that is gone, or of an activation that
 // this process or the service does not know yet: the next change is reported again.
-func (r *reporter) Report(ctx context.Context, reports []delivery.EndpointHealth) error {
+func (r reporter) Report(ctx context.Context, reports []delivery.EndpointHealth) error {
 	q := &configv1.ReportHealthRequest{}
 	for i := range reports {
 		q.Reports = append(q.Reports, &configv1.EndpointHealthReport{Name: reports[i].Name, Health: healthMessage(&reports[i])})
 	}
-	answer, err := r.endpoints.ReportHealth(ctx, q)
+	answer, err := r.report(ctx, q)
 	if err != nil {
 		return fmt.Errorf("report health of %d endpoints: %w", len(reports), err)
 	}
