@@ -20,10 +20,13 @@ import (
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
-const endpointCount = 24
-
-// victims are endpoints that are disabled now and then: what waits for them is cancelled.
-const victims = 4
+// endpointCount endpoints are changed, and their receivers fail; behind them in number stand healthy ones, which are left
+// alone. The first victims are disabled now and then: what waits for them is cancelled.
+const (
+	endpointCount = 24
+	healthyCount  = 8
+	victims       = 4
+)
 
 func endpointID(i int) string   { return fmt.Sprintf("e%02d", i) }
 func endpointName(i int) string { return "tenants/acme/endpoints/" + endpointID(i) }
@@ -36,7 +39,7 @@ type endpoints struct {
 
 	// mu is held while the configuration is changed, and while it is set back.
 	mu      sync.Mutex
-	now     [endpointCount]*configv1.Endpoint
+	now     [endpointCount + healthyCount]*configv1.Endpoint
 	changes map[string]int
 	rounds  int
 

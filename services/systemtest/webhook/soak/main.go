@@ -2,7 +2,8 @@
 // past their fence, and sets the configuration back to an older copy of its database, while deliveries are planned and their
 // receiver fails at random: errors, Retry-After, no answer, connections closed before an answer, 410. Endpoints are paused,
 // disabled, changed, and their secrets rotated. After each minute everything is mended and all that was planned is compared
-// with what the receiver got and what the attempts hold.
+// with what the receiver got and what the attempts hold. Then, as long as it killed, nothing is killed and most endpoints
+// misbehave at each request, beside healthy ones whose deliveries take as long as without them.
 //
 // FOR is how long it kills, SEED repeats the same choices. Standard output has the figures, standard error the progress. It
 // exits 1 without a figure where the run shows nothing, and 1 with its figures where anything was lost, doubled or out of
@@ -76,7 +77,13 @@ func soak(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	return s.print(ctx, time.Since(from), seed)
+	took := time.Since(from)
+	if !s.check.wrong() {
+		if s.neighbour, err = s.neighbours(ctx, length); err != nil {
+			return err
+		}
+	}
+	return s.print(ctx, took, seed)
 }
 
 // run is one run of the soak.
@@ -87,6 +94,7 @@ type run struct {
 	kills     *kills.Kills
 	setBacks  *kills.SetBacks
 	check     *check
+	neighbour *neighbour
 }
 
 func newRun(ctx context.Context, b *bed, seed uint64) (*run, error) {
@@ -190,6 +198,9 @@ func (s *run) print(ctx context.Context, took time.Duration, seed uint64) error 
 			Name: "soak.webhook." + count.name, Value: float64(count.value), Unit: "count", Goal: 0, Better: "lower", On: on, Note: note,
 			Kills: &total, Events: int64(s.plan.number()), Seconds: figure.Round(took.Seconds()),
 		})
+	}
+	if s.neighbour != nil {
+		figures = append(figures, s.neighbour.figure(on, seed))
 	}
 	if err := figure.Print(os.Stdout, figures...); err != nil {
 		return err

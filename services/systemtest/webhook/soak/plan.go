@@ -23,6 +23,7 @@ type planned struct {
 	// expires: it may end unsent.
 	expires bool
 	victim  bool
+	at      time.Time
 }
 
 // plan plans deliveries as trigger does: ordered ones of a few subjects for each endpoint, and some without an order, a part
@@ -33,13 +34,15 @@ type plan struct {
 	rand      *rand.Rand
 	count     int
 	keys      map[string]*planned // the last of each
+	// batch is how many deliveries a tick, to the endpoints from first on.
+	batch, first int
 
 	mu  sync.Mutex
 	all map[string]*planned
 }
 
 func newPlan(b *bed, e *endpoints, seed uint64) *plan {
-	return &plan{bed: b, endpoints: e, rand: rand.New(rand.NewPCG(seed, 5)), keys: map[string]*planned{}, all: map[string]*planned{}}
+	return &plan{bed: b, endpoints: e, rand: rand.New(rand.NewPCG(seed, 5)), keys: map[string]*planned{}, batch: batch, all: map[string]*planned{}}
 }
 
 func (p *plan) number() int {
@@ -65,7 +68,7 @@ func (p *plan) run(ctx, stretch context.Context) error {
 	for kills.Pause(stretch, tick) {
 		var records []stream.Record
 		var fresh []*planned
-		for range batch {
+		for range p.batch {
 			one, r, err := p.next(topic)
 			if err != nil {
 				return err
@@ -110,9 +113,9 @@ func publish(ctx context.Context, producer *stream.Producer, records []stream.Re
 func (p *plan) next(topic string) (*planned, stream.Record, error) {
 	p.count++
 	now := time.Now()
-	i := p.rand.IntN(endpointCount)
+	i := p.first + p.rand.IntN(endpointCount+healthyCount-p.first)
 	key := p.rand.IntN(keys + 1)
-	one := &planned{endpoint: endpointID(i), victim: i < victims}
+	one := &planned{endpoint: endpointID(i), victim: i < victims, at: now}
 	d := &delivery.Delivery{
 		Tenant: "acme", Notification: "each", NotificationVersion: 1, Action: "notify", Endpoint: endpointName(i),
 		Event: delivery.EventReference{

@@ -39,7 +39,9 @@ type receipt struct {
 type receiver struct {
 	servers   [2]*fleet.Receiver
 	disturbed atomic.Bool
-	rand      *rand.Rand // of run
+	// misbehaving: each endpoint misbehaves at each request, in one way all the time.
+	misbehaving atomic.Bool
+	rand        *rand.Rand // of run
 
 	mu       sync.Mutex
 	receipts []receipt
@@ -60,6 +62,12 @@ const (
 	silent    = "no answer"
 	closing   = "closed without an answer"
 	gone      = "410"
+	dripping  = "500, byte by byte"
+	endless   = "500 without end"
+	flapping  = "away every other 10 s"
+	tenth     = "no answer one time in ten"
+	refused   = "422"
+	late      = "answered after 900 ms"
 )
 
 // drawn are the ways as often as they come.
@@ -157,6 +165,8 @@ func (r *receiver) receive(w http.ResponseWriter, q *http.Request) {
 	switch way {
 	case slow:
 		kills.Pause(q.Context(), 300*time.Millisecond)
+	case late:
+		kills.Pause(q.Context(), 900*time.Millisecond)
 	case broken:
 		w.WriteHeader(http.StatusInternalServerError)
 		return
@@ -171,6 +181,12 @@ func (r *receiver) receive(w http.ResponseWriter, q *http.Request) {
 	case silent:
 		<-q.Context().Done()
 		panic(http.ErrAbortHandler)
+	case dripping, endless:
+		drip(w, q, way == endless)
+		panic(http.ErrAbortHandler)
+	case refused:
+		w.WriteHeader(http.StatusUnprocessableEntity)
+		return
 	case closing:
 		panic(http.ErrAbortHandler)
 	case gone:
@@ -196,10 +212,16 @@ func (r *receiver) note(q *http.Request, body []byte) string {
 		}
 	}
 	way := fine
-	if chosen := r.ways[endpoint]; chosen != "" && r.disturbed.Load() && got.body[0] < 128 {
+	if chosen := r.ways[endpoint]; chosen != "" && r.disturbed.Load() && (got.body[0] < 128 || r.misbehaving.Load()) {
 		way = chosen
 	}
-	got.accepted = way == fine || way == slow
+	switch {
+	case way == flapping && got.at.Unix()/10%2 == 0, way == tenth && got.body[1]%10 == 0:
+		way = silent
+	case way == flapping, way == tenth:
+		way = fine
+	}
+	got.accepted = way == fine || way == slow || way == late
 	r.counts[way]++
 	r.receipts = append(r.receipts, got)
 	return way

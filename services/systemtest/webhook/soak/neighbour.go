@@ -1,0 +1,142 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/kills"
+)
+
+// neighbour is how long the deliveries of the healthy endpoints took beside those that misbehave, and alone.
+type neighbour struct {
+	beside, alone time.Duration // the 99th of 100
+	counts        [2]int
+	length        time.Duration
+}
+
+// misbehaviours are the ways of the endpoints that are not healthy, each of a receiver of HTTP/2 and of one of HTTP/1.1.
+var misbehaviours = [endpointCount / 2]string{
+	silent, broken, throttled, away, closing, gone, dripping, endless, flapping, tenth, refused, late,
+}
+
+// neighbours lets all endpoints but the healthy ones misbehave at each request, each in one way, and kills nothing. Before and
+// after that the healthy ones are alone.
+func (s *run) neighbours(ctx context.Context, length time.Duration) (*neighbour, error) {
+	alone := max(length/10, 10*time.Second)
+	kills.Report("healthy endpoints alone for %s, beside others that misbehave for %s, alone again", alone, length)
+	out := &neighbour{length: length}
+	var ages [2][]time.Duration
+	for _, misbehave := range []bool{false, true, false} {
+		kind, takes := 0, alone
+		if misbehave {
+			kind, takes = 1, length
+		}
+		more, err := s.window(ctx, takes, misbehave)
+		if err != nil {
+			return nil, err
+		}
+		ages[kind] = append(ages[kind], more...)
+	}
+	for kind, all := range ages {
+		if out.counts[kind] = len(all); len(all) < 100 {
+			return nil, fmt.Errorf("%d deliveries of healthy endpoints are too few to compare", len(all))
+		}
+	}
+	out.alone, out.beside = p99(ages[0]), p99(ages[1])
+	kills.Report("%s", out)
+	return out, nil
+}
+
+// window plans for a while, lets everything settle, and returns the ages of the deliveries to healthy endpoints at their first
+// receipt.
+func (s *run) window(ctx context.Context, length time.Duration, misbehave bool) ([]time.Duration, error) {
+	s.plan.first, s.plan.batch = endpointCount, batch*healthyCount/(endpointCount+healthyCount)
+	if misbehave {
+		s.plan.first, s.plan.batch = 0, batch
+	}
+	from := s.bed.receiver.number()
+	s.bed.receiver.misbehave(misbehave)
+	stretch, done := context.WithTimeout(ctx, length)
+	defer done()
+	began := time.Now()
+	if err := s.plan.run(ctx, stretch); err != nil {
+		return nil, err
+	}
+	s.bed.receiver.misbehave(false)
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	kills.Report("%d deliveries planned, %d receipts; quiet now", s.plan.number(), s.bed.receiver.number())
+	if err := s.check.rests(ctx, s.endpoints.mend); err != nil {
+		return nil, err
+	}
+	return s.ages(from, began), nil
+}
+
+// ages are those of the deliveries to healthy endpoints planned since a time, as they came first.
+func (s *run) ages(from int, began time.Time) (all []time.Duration) {
+	s.plan.mu.Lock()
+	defer s.plan.mu.Unlock()
+	came := map[string]bool{}
+	for _, r := range s.bed.receiver.since(from) {
+		one := s.plan.all[r.id]
+		if one == nil || one.at.Before(began) || one.endpoint < endpointID(endpointCount) || came[r.id] {
+			continue
+		}
+		came[r.id] = true
+		all = append(all, r.at.Sub(one.at))
+	}
+	return all
+}
+
+func p99(all []time.Duration) time.Duration {
+	return slices.Sorted(slices.Values(all))[len(all)*99/100]
+}
+
+func (n *neighbour) String() string {
+	return fmt.Sprintf("from planning to receipt, the 99th of 100 of %d healthy endpoints: %s beside %d that misbehave (%d deliveries in %s), %s alone (%d)",
+		healthyCount, n.beside.Round(100*time.Microsecond), endpointCount, n.counts[1], n.length, n.alone.Round(100*time.Microsecond), n.counts[0])
+}
+
+func (n *neighbour) figure(on string, seed uint64) figure.Figure {
+	return figure.Figure{
+		Name: "soak.webhook.neighbour_ratio", Value: figure.Round(n.beside.Seconds() / n.alone.Seconds()), Unit: "ratio", Goal: 1.5, Better: "lower",
+		On: on, Note: fmt.Sprintf("%s; seed %d", n, seed), Seconds: n.length.Seconds(),
+	}
+}
+
+// misbehave lets each endpoint but the healthy ones answer in its way, or all of them answer.
+func (r *receiver) misbehave(misbehave bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	clear(r.ways)
+	for i := range endpointCount {
+		if misbehave {
+			r.ways[endpointID(i)] = misbehaviours[i/2]
+		}
+	}
+	r.disturbed.Store(misbehave)
+	r.misbehaving.Store(misbehave)
+}
+
+// drip sends an error whose body does not end, fast or slowly.
+func drip(w http.ResponseWriter, q *http.Request, fast bool) {
+	size, every := 1, 200*time.Millisecond
+	if fast {
+		size, every = 16<<10, 5*time.Millisecond
+	}
+	w.WriteHeader(http.StatusInternalServerError)
+	for {
+		if _, err := io.WriteString(w, string(make([]byte, size))); err != nil || http.NewResponseController(w).Flush() != nil {
+			return
+		}
+		if !kills.Pause(q.Context(), every) {
+			return
+		}
+	}
+}
