@@ -1,10 +1,12 @@
 // Command bench measures the webhook service: how many deliveries a second it makes beside a bare loop that fetches, signs,
 // posts, and records the same (webhook.deliveries_per_second, webhook.floor_ratio), what that takes of the processor over 1 to
-// 10,000 endpoints, and how long the deliveries of healthy endpoints take beside endpoints that misbehave
-// (webhook.neighbour_ratio), and what deliveries that wait take of Redis, and how long a lost Redis keeps it from sending (webhook.recovery_seconds). Kafka, Redis, the service and the receiver are processes of their own.
+// 10,000 endpoints, how long the deliveries of healthy endpoints take beside endpoints that misbehave
+// (webhook.neighbour_ratio), what deliveries that wait take of Redis and of the heap, and how long a lost Redis keeps it
+// from sending (webhook.recovery_seconds). Kafka, Redis, the service and the receiver are processes of their own.
 //
-// Figures go to standard output, what happens meanwhile to standard error. It exits 1 without a figure where a delivery was
-// lost or came twice though nothing was killed.
+// Each figure goes to standard output once it is measured, what happens meanwhile to standard error. A part that fails, for
+// example because a delivery was lost or came twice though nothing was killed, has no figure; the others are measured, and it
+// exits 1.
 package main
 
 import (
@@ -23,7 +25,7 @@ import (
 
 // options of a whole benchmark.
 type options struct {
-	runs, partitions, endpoints, connections           int
+	runs, partitions, endpoints, connections, most     int
 	warmUp, length, window, history                    time.Duration
 	growth, neighbour, throughput, waiting, recovering bool
 	waitingReferences, waitingBehind                   int
@@ -42,8 +44,9 @@ func main() {
 	flag.IntVar(&o.partitions, "partitions", 8, "partitions of each topic")
 	flag.IntVar(&o.endpoints, "endpoints", 32, "endpoints, of the measured throughput")
 	flag.IntVar(&o.connections, "connections", 256, "connections in all, of the measured throughput")
-	flag.DurationVar(&o.warmUp, "warm-up", 5*time.Second, "not measured, of each run")
-	flag.DurationVar(&o.length, "length", 20*time.Second, "measured, of each run")
+	flag.IntVar(&o.most, "most", 16_000, "deliveries planned for each second of a run; where all are made before, the run ends")
+	flag.DurationVar(&o.warmUp, "warm-up", 3*time.Second, "not measured, of each run")
+	flag.DurationVar(&o.length, "length", 10*time.Second, "measured, of each run")
 	flag.DurationVar(&o.window, "window", time.Minute, "length of a window beside misbehaving endpoints, and of one alone")
 	flag.BoolVar(&o.throughput, "throughput", true, "measure deliveries a second and the bare loop")
 	flag.BoolVar(&o.growth, "growth", true, "measure over 1, 10, 1,000 and 10,000 endpoints")
@@ -52,7 +55,7 @@ func main() {
 	flag.IntVar(&o.waitingReferences, "waiting-references", 1_000_000, "deliveries that wait, of that part")
 	flag.IntVar(&o.waitingBehind, "waiting-behind", 10_000_000, "deliveries to the endpoint that is behind, of that part")
 	flag.BoolVar(&o.recovering, "recovery", true, "measure how long it takes until deliveries are sent again after Redis was lost")
-	flag.DurationVar(&o.history, "history", 150*time.Second, "how long deliveries come before, of that part")
+	flag.DurationVar(&o.history, "history", 90*time.Second, "how long deliveries come before, of that part; a snapshot is written after a minute")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
@@ -89,21 +92,49 @@ func bench(ctx context.Context, o options) (err error) {
 	if err := b.start(ctx); err != nil {
 		return err
 	}
-	var figures []figure.Figure
+	var faults []error
 	for _, part := range []struct {
+		name    string
 		wanted  bool
-		measure func(context.Context) ([]figure.Figure, error)
-	}{{o.throughput, b.throughput}, {o.growth, b.growth}, {o.neighbour, b.neighbour}, {o.waiting, b.held}, {o.recovering, b.recovery}} {
-		if !part.wanted {
+		limit   time.Duration
+		measure func(context.Context) error
+	}{
+		{"throughput", o.throughput, 5 * time.Minute, b.throughput},
+		{"growth", o.growth, 5 * time.Minute, b.growth},
+		{"neighbour", o.neighbour, 2*time.Minute + 2*time.Duration(o.runs)*(o.window+10*time.Second), b.neighbour},
+		{"waiting", o.waiting, 8 * time.Minute, b.held},
+		{"recovery", o.recovering, 3*time.Minute + o.history, b.recovery},
+	} {
+		if !part.wanted || ctx.Err() != nil {
 			continue
 		}
-		more, err := part.measure(ctx)
-		if err != nil {
-			return err
+		report("%s: begins", part.name)
+		began := time.Now()
+		if err := within(ctx, part.limit, part.measure); err != nil {
+			report("%s: no figure: %v", part.name, err)
+			faults = append(faults, fmt.Errorf("%s: %w", part.name, err))
 		}
-		figures = append(figures, more...)
+		report("%s: ended after %s", part.name, time.Since(began).Round(time.Second))
 	}
-	return figure.Print(os.Stdout, figures...)
+	return errors.Join(append(faults, ctx.Err())...)
+}
+
+// within ends a part that takes too long: the others have their time.
+func within(ctx context.Context, limit time.Duration, measure func(context.Context) error) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
+	defer cancel()
+	err := measure(ctx)
+	if err != nil && ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	return err
+}
+
+// print prints a figure at once.
+func (b *bed) print(f figure.Figure) error {
+	f.On = b.on
+	report("%s is %g %s", f.Name, f.Value, f.Unit)
+	return figure.Print(os.Stdout, f)
 }
 
 func (b *bed) start(ctx context.Context) (err error) {

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
-	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
@@ -24,54 +23,57 @@ const (
 )
 
 // neighbour measures the healthy endpoints alone and beside the others, in turn.
-func (b *bed) neighbour(ctx context.Context) (_ []figure.Figure, err error) {
+func (b *bed) neighbour(ctx context.Context) (err error) {
 	f, revision, err := b.installation(ctx, healthy+len(ways), 64, func(i int) string {
 		if i < healthy {
 			return fmt.Sprint("/h/", i)
 		}
+		if ways[i-healthy] == refused {
+			return b.receiver.Closed
+		}
 		return "/bad/" + ways[i-healthy]
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, closing(ctx, f)) }()
-	w := &windows{bed: b, planner: &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}}
+	w := &windows{bed: b, planner: newPlanner(f, revision)}
 	if w.member, err = f.Start(ctx, "webhook"); err != nil {
-		return nil, err
+		return err
 	}
 	if err := w.member.Ready(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if _, err := w.window(ctx, healthy, b.warmUp); err != nil { // connections are made
-		return nil, err
+		return err
 	}
 	var ratios []float64
 	var runs []string
 	for i := range b.runs {
 		if err := w.pause(ctx, true); err != nil {
-			return nil, err
+			return err
 		}
 		alone, err := w.window(ctx, healthy, b.window)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := w.pause(ctx, false); err != nil {
-			return nil, err
+			return err
 		}
 		beside, err := w.window(ctx, healthy+len(ways), b.window)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ratios = append(ratios, beside.Seconds()/alone.Seconds())
 		runs = append(runs, fmt.Sprintf("p99 alone %s, beside %s", alone.Round(10*time.Microsecond), beside.Round(10*time.Microsecond)))
 		report("window %d: %s", i+1, runs[i])
 	}
-	return []figure.Figure{{
-		Name: "webhook.neighbour_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 1.5, Better: "lower", On: b.on,
+	return b.print(figure.Figure{
+		Name: "webhook.neighbour_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 1.5, Better: "lower",
 		Note: fmt.Sprintf("p99 from planning to receipt of %d healthy endpoints beside %d that misbehave, each in another way, / alone; %d deliveries a second to each; windows of %s in turn",
 			healthy, len(ways), paced, b.window),
 		Seconds: 2 * float64(b.runs) * b.window.Seconds(), Runs: runs,
-	}}, nil
+	})
 }
 
 type windows struct {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -24,7 +25,9 @@ import (
 // described is the first line that a receiver's process prints.
 type described struct {
 	URL, Authority, Secret string
-	Ports                  []uint32
+	// Closed is a URL that refuses connections.
+	Closed string
+	Ports  []uint32
 }
 
 // receive is the receiver's process: it counts requests below /e/, keeps how old the deliveries of /h/ are when they come,
@@ -37,11 +40,25 @@ func receive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(described{r.URL(""), r.Authority, r.Secret, r.Policy().GetPorts()}); err != nil {
+	closed, port, err := closedPort(ctx)
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(os.Stdout).Encode(described{r.URL(""), r.Authority, r.Secret, closed, append(r.Policy().GetPorts(), port)}); err != nil {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, os.Stdin)
 	return r.Close()
+}
+
+// closedPort is a URL at a port that nobody listens to.
+func closedPort(ctx context.Context) (url string, port uint32, err error) {
+	l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", 0, err
+	}
+	address, _ := l.Addr().(*net.TCPAddr)
+	return "https://" + address.String() + "/", uint32(address.Port), l.Close()
 }
 
 type handler struct {
@@ -88,15 +105,32 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
+// refused is the way of an endpoint whose connections are refused.
+const refused = "refused"
+
 // ways in which an endpoint misbehaves: thirty, by the answer and how it comes.
 var ways = []string{
-	"hang", "hang-after-header", "drip", "close", "half", "endless", "many-headers",
-	"300", "301", "302", "304", "307", "308",
-	"400", "401", "403", "404", "405", "409", "410", "422", "429", "429-later", "500", "501", "502", "503", "503-later", "504", "599",
+	"hang", "hang-after-header", "drip", "close", "reset", "half", "endless", "many-headers", "garbage", "slow", "slower", "flap", "tenth", refused,
+	"301", "304", "400", "401", "403", "404", "410", "422", "429", "429-later", "500", "500-slow", "502", "503", "503-later", "599",
 }
 
 func misbehave(w http.ResponseWriter, r *http.Request, way string) {
 	way, later := strings.CutSuffix(way, "-later")
+	way, slow := strings.CutSuffix(way, "-slow")
+	switch {
+	case slow:
+		wait(r, 10*time.Second)
+	case way == "slow":
+		wait(r, 5*time.Second)
+		way = "204"
+	case way == "slower": // just in time
+		wait(r, 14*time.Second)
+		way = "204"
+	case way == "flap" && time.Now().Unix()/10%2 == 0, way == "tenth" && time.Now().UnixNano()/1000%10 == 0:
+		way = "hang"
+	case way == "flap", way == "tenth":
+		way = "204"
+	}
 	if status, err := strconv.Atoi(way); err == nil {
 		if later {
 			w.Header().Set("Retry-After", "3")
@@ -114,6 +148,8 @@ func misbehave(w http.ResponseWriter, r *http.Request, way string) {
 		<-r.Context().Done()
 	case "close":
 		panic(http.ErrAbortHandler)
+	case "reset", "garbage":
+		raw(w, way == "garbage")
 	case "half":
 		w.Header().Set("Content-Length", "1000")
 		_, _ = w.Write(make([]byte, 100))
@@ -138,6 +174,32 @@ func misbehave(w http.ResponseWriter, r *http.Request, way string) {
 			case <-r.Context().Done():
 				return
 			}
+		}
+	}
+}
+
+func wait(r *http.Request, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-r.Context().Done():
+	}
+}
+
+// raw answers with something that is not HTTP, or resets the connection.
+func raw(w http.ResponseWriter, answer bool) {
+	conn, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return
+	}
+	defer conn.Close() //nolint:errcheck // it is broken on purpose
+	if answer {
+		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
+		return
+	}
+	if secure, ok := conn.(*tls.Conn); ok {
+		if plain, ok := secure.NetConn().(*net.TCPConn); ok {
+			_ = plain.SetLinger(0)
+			_ = plain.Close()
 		}
 	}
 }

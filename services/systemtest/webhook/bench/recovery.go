@@ -8,7 +8,6 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 )
 
@@ -20,75 +19,78 @@ const (
 )
 
 // recovery measures how long it takes until everything is sent again after Redis was lost and the service killed.
-func (b *bed) recovery(ctx context.Context) (figures []figure.Figure, err error) {
+func (b *bed) recovery(ctx context.Context) (err error) {
 	f, revision, err := b.installation(ctx, b.endpoints, max(1, b.connections/b.endpoints), func(i int) string { return fmt.Sprint("/e/e", i) })
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer func() { err = errors.Join(err, closing(ctx, f)) }()
 	m, err := f.Start(ctx, "webhook")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	before, err := b.receiver.count()
 	if err != nil {
-		return nil, err
+		return err
 	}
-	p := &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
+	p := newPlanner(f, revision)
 	total := 0
 	for began := time.Now(); time.Since(began) < b.history; total += historyRate {
+		if seconds := total / historyRate; seconds%30 == 0 {
+			report("%d deliveries are planned, for %s", total, b.history)
+		}
 		if err := p.plan(ctx, historyRate, b.endpoints); err != nil {
-			return nil, err
+			return err
 		}
 		if err := pause(ctx, time.Until(began.Add(time.Duration(total/historyRate+1)*time.Second))); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if _, err := b.received(ctx, before+int64(total)); err != nil {
-		return nil, err
+		return err
 	}
 	text, err := m.Metrics(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	snapshots := sum(text, "tollgate_webhook_snapshots_total")
 	if err := pause(ctx, 2*time.Second); err != nil { // until the last results are recorded
-		return nil, err
+		return err
 	}
 	m.Kill()
 	<-m.Ended()
 	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
 	defer store.Close() //nolint:errcheck // it was only read from
 	if err := store.FlushAll(ctx).Err(); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.plan(ctx, recoveryProbes, b.endpoints); err != nil {
-		return nil, err
+		return err
 	}
 	began := time.Now()
 	if err := m.Restart(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	took, err := b.received(ctx, before+int64(total)+recoveryProbes)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	seconds := took.Sub(began).Seconds()
 	if err := pause(ctx, 5*time.Second); err != nil {
-		return nil, err
+		return err
 	}
 	n, err := b.receiver.count()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if n != before+int64(total)+recoveryProbes {
-		return nil, fmt.Errorf("%d receipts of %d deliveries: settled ones were sent again", n-before, int64(total)+recoveryProbes)
+		return fmt.Errorf("%d receipts of %d deliveries: settled ones were sent again", n-before, int64(total)+recoveryProbes)
 	}
-	return []figure.Figure{{
-		Name: "webhook.recovery_seconds", Value: figure.Round(seconds), Unit: "s", Goal: 30, Better: "lower", On: b.on, Events: int64(total),
+	return b.print(figure.Figure{
+		Name: "webhook.recovery_seconds", Value: figure.Round(seconds), Unit: "s", Goal: 30, Better: "lower", Events: int64(total),
 		Note: fmt.Sprintf("from the start of the process, with Redis empty, until %d new deliveries were received, the wait of the group for its former member included; %d deliveries at %d/s on %d partitions before, of which %.0f snapshots were written; nothing was sent again",
 			recoveryProbes, total, historyRate, b.partitions, snapshots),
-	}}, nil
+	})
 }
 
 // received waits until the receiver has n requests, and returns when.

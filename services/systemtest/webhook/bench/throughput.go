@@ -39,8 +39,12 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 		return nil, 0, errors.Join(err, f.Close(ctx))
 	}
 	for i := range n {
+		url := path(i)
+		if strings.HasPrefix(url, "/") {
+			url = b.receiver.URL + url
+		}
 		e := &configv1.Endpoint{
-			Name: endpoint(i), Url: b.receiver.URL + path(i), Secrets: []string{b.receiver.Secret}, CaCertificates: b.receiver.Authority,
+			Name: endpoint(i), Url: url, Secrets: []string{b.receiver.Secret}, CaCertificates: b.receiver.Authority,
 			Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE, Concurrency: int32(concurrency),
 		}
 		for _, f := range change {
@@ -48,7 +52,10 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 		}
 		revision, err = f.Configure(ctx, e)
 		if err != nil {
-			return nil, 0, errors.Join(err, f.Close(ctx))
+			return nil, 0, errors.Join(err, closing(ctx, f))
+		}
+		if (i+1)%2000 == 0 {
+			report("%d of %d endpoints are configured", i+1, n)
 		}
 	}
 	return f, revision, nil
@@ -62,12 +69,21 @@ type planner struct {
 	revision int64
 	n        int
 	keys     map[string]*delivery.Delivery
+	// small: the bodies are small, where only their number counts.
+	small bool
 }
+
+func newPlanner(f *fleet.Fleet, revision int64) *planner {
+	return &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
+}
+
+// padding makes a body one of some 600 bytes.
+var padding = strings.Repeat("0", 560)
 
 // subjects is how many ordering keys an endpoint has.
 const subjects = 500
 
-// next is a delivery of some 600 bytes of body to an endpoint.
+// next is a delivery to an endpoint.
 func (p *planner) next(i int) (stream.Record, error) {
 	p.n++
 	now := time.Now()
@@ -76,7 +92,7 @@ func (p *planner) next(i int) (stream.Record, error) {
 		Event: delivery.EventReference{
 			Source: "bench", ID: strconv.Itoa(p.n), Type: "usage.charged", Subject: fmt.Sprintf("4479%08d", p.n%subjects), Time: now, Topic: "events.ordered",
 		},
-		ContentType: "application/cloudevents+json", Body: fmt.Appendf(nil, `{"t":"%019d","padding":"%0570d"}`, now.UnixNano(), p.n),
+		ContentType: "application/cloudevents+json", Body: p.body(now),
 		PlannedAt: now, Revision: p.revision,
 	}
 	d.ID = delivery.NewID(now, d.Tenant, d.Event.Source, d.Event.Subject, d.Event.ID, d.Notification, d.Action, "", d.Endpoint)
@@ -86,6 +102,13 @@ func (p *planner) next(i int) (stream.Record, error) {
 	}
 	p.keys[key] = &delivery.Delivery{ID: d.ID, Sequence: d.Sequence}
 	return d.Record(p.fleet.Client.Topic("deliveries.webhook"))
+}
+
+func (p *planner) body(now time.Time) []byte {
+	if p.small {
+		return []byte("{}")
+	}
+	return fmt.Appendf(nil, `{"t":"%019d","padding":"%010d%s"}`, now.UnixNano(), p.n, padding)
 }
 
 // plan puts n deliveries on the topic, for endpoints in turn; planFor puts them there for one endpoint.
@@ -99,20 +122,49 @@ func (p *planner) planFor(ctx context.Context, n, endpoint int) error {
 
 func (p *planner) planEach(ctx context.Context, n int, endpointOf func(i int) int) error {
 	producer := p.fleet.Client.NewProducer()
-	var batch []stream.Record
+	batches, produced := make(chan []stream.Record, 2), make(chan error, 1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	go func() { // while one batch is produced, the next is made
+		var err error
+		for batch := range batches {
+			if err == nil {
+				if err = producer.Produce(ctx, batch...); err != nil {
+					cancel(err)
+				}
+			}
+		}
+		produced <- err
+	}()
+	err := p.batches(ctx, n, endpointOf, batches)
+	close(batches)
+	return errors.Join(err, <-produced, producer.Close(ctx))
+}
+
+// many is how many deliveries are planned between two lines of progress.
+const many = 1_000_000
+
+func (p *planner) batches(ctx context.Context, n int, endpointOf func(i int) int, batches chan<- []stream.Record) error {
+	batch := make([]stream.Record, 0, 5000)
 	for i := range n {
 		r, err := p.next(endpointOf(i))
 		if err != nil {
 			return err
 		}
-		if batch = append(batch, r); len(batch) == 5000 || i == n-1 {
-			if err := producer.Produce(ctx, batch...); err != nil {
-				return err
-			}
-			batch = batch[:0]
+		if batch = append(batch, r); len(batch) < cap(batch) && i < n-1 {
+			continue
+		}
+		select {
+		case batches <- batch:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+		batch = make([]stream.Record, 0, cap(batch))
+		if (i+1)%many == 0 && i < n-1 {
+			report("%d of %d are planned", i+1, n)
 		}
 	}
-	return producer.Close(ctx)
+	return nil
 }
 
 // measured is one run.
@@ -121,33 +173,36 @@ type measured struct {
 	cpu       time.Duration // of the sender's process, a delivery
 }
 
-// mostPerSecond bounds what is planned for a run.
-const mostPerSecond = 20_000
-
 // service measures the webhook service over a number of endpoints.
 func (b *bed) service(ctx context.Context, endpoints, concurrency int, length time.Duration) (out measured, f *fleet.Fleet, err error) {
 	f, revision, err := b.installation(ctx, endpoints, concurrency, func(i int) string { return fmt.Sprint("/e/e", i) })
 	if err != nil {
 		return out, nil, err
 	}
-	total := int(mostPerSecond * (b.warmUp + length).Seconds())
-	p := &planner{fleet: f, revision: revision, keys: map[string]*delivery.Delivery{}}
-	if err := p.plan(ctx, total, endpoints); err != nil {
+	total := b.planned(length)
+	began := time.Now()
+	if err := newPlanner(f, revision).plan(ctx, total, endpoints); err != nil {
 		return out, f, err
 	}
+	report("%d deliveries to %d endpoints are planned after %.1f s", total, endpoints, time.Since(began).Seconds())
 	m, err := f.Start(ctx, "webhook")
 	if err != nil {
 		return out, f, err
 	}
-	out, err = b.watch(ctx, length, m.Processor)
+	out, err = b.watch(ctx, length, total, m.Processor)
 	if err != nil {
 		return out, f, err
 	}
 	return out, f, m.Stop(ctx)
 }
 
-// watch measures between warm-up and the end of length, while deliveries come.
-func (b *bed) watch(ctx context.Context, length time.Duration, processor func() (time.Duration, error)) (out measured, err error) {
+// planned is how many deliveries a run has.
+func (b *bed) planned(length time.Duration) int {
+	return int(float64(b.most) * (b.warmUp + length).Seconds())
+}
+
+// watch measures between warm-up and the end of length, or until nearly all of total came.
+func (b *bed) watch(ctx context.Context, length time.Duration, total int, processor func() (time.Duration, error)) (out measured, err error) {
 	before, err := b.receiver.count()
 	if err != nil {
 		return out, err
@@ -170,13 +225,25 @@ func (b *bed) watch(ctx context.Context, length time.Duration, processor func() 
 	from, err := b.receiver.count()
 	began := time.Now()
 	cpuFrom, cpuErr := processor()
-	if err := errors.Join(err, cpuErr, pause(ctx, length)); err != nil {
+	if err := errors.Join(err, cpuErr); err != nil {
 		return out, err
 	}
-	to, err := b.receiver.count()
+	last := before + int64(total)*98/100
+	if from >= last {
+		return out, fmt.Errorf("all of %d deliveries came in the warm-up: plan more by -most", total)
+	}
+	to := from
+	for time.Since(began) < length && to < last {
+		if err := pause(ctx, 100*time.Millisecond); err != nil {
+			return out, err
+		}
+		if to, err = b.receiver.count(); err != nil {
+			return out, err
+		}
+	}
 	took := time.Since(began)
-	cpuTo, cpuErr := processor()
-	if err := errors.Join(err, cpuErr); err != nil {
+	cpuTo, err := processor()
+	if err != nil {
 		return out, err
 	}
 	if to == from {
@@ -197,33 +264,36 @@ func pause(ctx context.Context, d time.Duration) error {
 }
 
 // throughput measures the service and then, on the same log, the bare loop.
-func (b *bed) throughput(ctx context.Context) ([]figure.Figure, error) {
-	var rates, ratios []float64
+func (b *bed) throughput(ctx context.Context) error {
+	var rates, ratios, times []float64
 	var runs []string
 	for i := range b.runs {
 		ours, f, err := b.service(ctx, b.endpoints, max(1, b.connections/b.endpoints), b.length)
 		if err != nil {
-			return nil, errors.Join(err, closing(ctx, f))
+			return errors.Join(err, closing(ctx, f))
 		}
 		bare, err := b.bare(ctx, f)
 		if err := errors.Join(err, closing(ctx, f)); err != nil {
-			return nil, err
+			return err
 		}
 		rates, ratios = append(rates, ours.perSecond), append(ratios, ours.perSecond/bare.perSecond)
+		times = append(times, ours.cpu.Seconds()*1e6)
 		runs = append(runs, fmt.Sprintf("%.0f/s, %s of processor time each; bare %.0f/s, %s each", ours.perSecond, ours.cpu, bare.perSecond, bare.cpu))
 		report("run %d: %s", i+1, runs[i])
 	}
 	note := fmt.Sprintf("%d endpoints, %d connections in all, %d ordering keys each, 600 bytes of body over TLS; one process of the service; the bare loop fetches, signs, posts, produces an attempt of %d bytes and writes to Redis once a group, without order or limits; the receiver is a process of its own on the same machine",
 		b.endpoints, b.connections, subjects, attemptBytes)
-	figures := []figure.Figure{
-		{Name: "webhook.deliveries_per_second", Value: figure.Round(figure.Median(rates)), Unit: "deliveries/s", Goal: 12_000},
-		{Name: "webhook.floor_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 0.8},
+	for _, f := range []figure.Figure{
+		{Name: "webhook.deliveries_per_second", Value: figure.Round(figure.Median(rates)), Unit: "deliveries/s", Goal: 12_000, Better: "higher"},
+		{Name: "webhook.floor_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 0.8, Better: "higher"},
+		{Name: "webhook.processor_us", Value: figure.Round(figure.Median(times)), Unit: "us/delivery", Better: "lower"},
+	} {
+		f.Note, f.Seconds, f.Runs = note, float64(b.runs)*b.length.Seconds(), runs
+		if err := b.print(f); err != nil {
+			return err
+		}
 	}
-	for i := range figures {
-		f := &figures[i]
-		f.Better, f.On, f.Note, f.Seconds, f.Runs = "higher", b.on, note, float64(b.runs)*b.length.Seconds(), runs
-	}
-	return figures, nil
+	return nil
 }
 
 func closing(ctx context.Context, f *fleet.Fleet) error {
@@ -251,7 +321,7 @@ func (b *bed) bare(ctx context.Context, f *fleet.Fleet) (measured, error) {
 	j := &bareJob{fleet: f, redis: store, client: client, url: b.receiver.URL, secret: webhook.Secret(secret), workers: b.connections}
 	ended := make(chan error, 1)
 	go func() { ended <- j.run(running, b.partitions) }()
-	out, err := b.watch(ctx, b.length, own)
+	out, err := b.watch(ctx, b.length, b.planned(b.length), own)
 	cancel()
 	return out, errors.Join(err, <-ended)
 }
@@ -260,20 +330,19 @@ func (b *bed) bare(ctx context.Context, f *fleet.Fleet) (measured, error) {
 func own() (time.Duration, error) { return fleet.Processor(os.Getpid()) }
 
 // growth measures with more and more endpoints.
-func (b *bed) growth(ctx context.Context) ([]figure.Figure, error) {
-	var runs []string
-	var last float64
+func (b *bed) growth(ctx context.Context) error {
+	var faults []error
 	for _, n := range []int{1, 10, 1_000, 10_000} {
 		out, f, err := b.service(ctx, n, 64, b.length/2)
 		if err := errors.Join(err, closing(ctx, f)); err != nil {
-			return nil, err
+			faults = append(faults, fmt.Errorf("%d endpoints: %w", n, err))
+			continue
 		}
-		runs = append(runs, fmt.Sprintf("%d endpoints: %.0f/s, %s of processor time each", n, out.perSecond, out.cpu))
-		last = out.perSecond
-		report("%s", runs[len(runs)-1])
+		faults = append(faults, b.print(figure.Figure{
+			Name: fmt.Sprintf("webhook.deliveries_per_second_%d_endpoints", n), Value: figure.Round(out.perSecond), Unit: "deliveries/s", Better: "higher",
+			Note:    fmt.Sprintf("no goal; 64 connections an endpoint at most; %s of processor time each", out.cpu),
+			Seconds: (b.length / 2).Seconds(),
+		}))
 	}
-	return []figure.Figure{{
-		Name: "webhook.deliveries_per_second_10000_endpoints", Value: figure.Round(last), Unit: "deliveries/s", Goal: 0, Better: "higher",
-		On: b.on, Note: "no goal; 64 connections an endpoint at most: " + strings.Join(runs, "; "), Seconds: (b.length / 2).Seconds(),
-	}}, nil
+	return errors.Join(faults...)
 }
