@@ -5,6 +5,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/delivery"
 )
 
 // Endpoints that are behind by more and less are read again in one pass over the log, from the lowest offset on.
@@ -77,6 +79,56 @@ func TestBehind_TheWindowIsFilledOnceForAnEndpointThatCatchesUp(t *testing.T) {
 		r.drain()
 		if n := sim.acceptedOf("e1"); n != all {
 			t.Errorf("%d of %d were accepted", n, all)
+		}
+	})
+}
+
+// An endpoint is read for once half of what it may have is free, and not for each delivery; what is behind is counted meanwhile.
+func TestBehind_TheLogIsNotReadForEachDelivery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const all, most = 400, 20
+		sim := newSimulation(t, 1, "e1")
+		sim.change("e1", func(t *target) { t.concurrency = 1 })
+		sim.answers(func(*delivery.Delivery, int) (delivery.Result, time.Duration) {
+			return delivery.Accepted, 100 * time.Millisecond
+		})
+		r := sim.start(atMost(most, 100_000))
+		for i := range all {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(all / 2 * 100 * time.Millisecond)
+		references, behind := sim.kept(t)
+		if n := sim.acceptedOf("e1"); n+references+int(behind["e1"].Count) < all-2 || n+references+int(behind["e1"].Count) > all+2 {
+			t.Errorf("%d are accepted, %d wait, and %d are behind, of %d", n, references, behind["e1"].Count, all)
+		}
+		time.Sleep(all * 100 * time.Millisecond)
+		if n := int(r.again.Load()); n > 2*all/(most/2) {
+			t.Errorf("%d reads for %d deliveries", n, all)
+		}
+		if n := sim.acceptedOf("e1"); n != all {
+			t.Errorf("%d of %d were accepted", n, all)
+		}
+		r.drain()
+	})
+}
+
+// The readers decide by the key of a record whose delivery it is: one under the key of another endpoint is rejected.
+func TestBehind_ADeliveryUnderAnotherKeyIsRejected(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1", "e2")
+		r := sim.start()
+		d := newDelivery("e1", "s", "0")
+		d.PlannedAt = time.Now()
+		rec, err := d.Record(topicDeliveries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rec.Key = []byte("e2")
+		sim.broker.add(rec)
+		time.Sleep(2 * time.Second)
+		r.drain()
+		if rejected, got := len(sim.broker.all(topicRejected)), len(sim.received()); rejected != 1 || got != 0 {
+			t.Errorf("%d rejected, %d sent", rejected, got)
 		}
 	})
 }

@@ -304,7 +304,7 @@ func TestBehind_ATopicMadeAnewIsNoticed(t *testing.T) {
 		before := len(sim.received())
 		sim.broker.replace(topicDeliveries)
 		for i := range 200 {
-			sim.plan(newDelivery("e1", "s", fmt.Sprint("new", i)))
+			sim.plan(newDelivery("e1", fmt.Sprint(i%20), fmt.Sprint("new", i)))
 		}
 		sim.failFor()
 		sim.configure(2, 64, "e1")

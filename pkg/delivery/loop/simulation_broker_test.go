@@ -26,6 +26,8 @@ type broker struct {
 	slow time.Duration // duration of each fetch by Read
 	// batch is the size of a fetch by Read, fetchMax the most of any fetch; 0 is as asked for.
 	batch, fetchMax int
+	// slowAgain is the duration of each fetch by the second reader.
+	slowAgain time.Duration
 	// refuses are topics whose records are refused at once, with the error.
 	refuses map[string]error
 }
@@ -205,6 +207,13 @@ func (r *replica) FetchFrom(ctx context.Context, topic string, partition int32, 
 	b := r.sim.broker
 	if topic == topicDeliveries {
 		r.reads.Add(1)
+	}
+	if maxBytes == behindBytes {
+		r.again.Add(1)
+		b.mu.Lock()
+		slow := b.slowAgain
+		b.mu.Unlock()
+		pauseFor(ctx, slow)
 	}
 	if maxBytes == bodyBytes && topic == topicDeliveries {
 		r.sim.mu.Lock()

@@ -28,7 +28,8 @@ type replica struct {
 	// killed: nothing it does has any effect. lossy: answers of the store are lost. away: the store accepts no commit.
 	killed, lossy, away bool
 	rand                *rand.Rand
-	reads               atomic.Int32
+	// reads are its fetches of deliveries, again those of the second reader.
+	reads, again atomic.Int32
 	// worked is the offset up to which work was last reported done.
 	worked atomic.Int64
 }
