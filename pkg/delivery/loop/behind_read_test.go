@@ -2,11 +2,13 @@ package loop
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Endpoints that are behind by more and less are read again in one pass over the log, from the lowest offset on.
@@ -129,6 +131,45 @@ func TestBehind_ADeliveryUnderAnotherKeyIsRejected(t *testing.T) {
 		r.drain()
 		if rejected, got := len(sim.broker.all(topicRejected)), len(sim.received()); rejected != 1 || got != 0 {
 			t.Errorf("%d rejected, %d sent", rejected, got)
+		}
+	})
+}
+
+// The forward reader stands at the end of a log that is as long as the one before: the second reader notices that it is another.
+func TestBehind_TheSecondReaderNoticesATopicMadeAnew(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.change("e1", func(t *target) { t.concurrency = 10 })
+		sim.answers(func(*delivery.Delivery, int) (delivery.Result, time.Duration) {
+			return delivery.Accepted, 10 * time.Second
+		})
+		r := sim.start(atMost(10, 100))
+		for i := range 100 {
+			sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+		}
+		time.Sleep(time.Second)
+		var another []stream.Record
+		others := map[string]bool{}
+		for i := range 100 {
+			d := newDelivery("e1", fmt.Sprint(i), fmt.Sprint("other", i))
+			d.Tenant, d.PlannedAt = "acme", time.Now()
+			rec, err := d.Record(topicDeliveries)
+			if err != nil {
+				t.Fatal(err)
+			}
+			another, others[d.ID] = append(another, rec), true
+		}
+		sim.broker.replace(topicDeliveries, another...)
+		time.Sleep(time.Minute) // those under way are answered, and there is room
+		r.kill()
+		sent := 0
+		for _, got := range sim.received() {
+			if others[got.id] {
+				sent++
+			}
+		}
+		if sent > 0 || !strings.Contains(fmt.Sprint(sim.health["incident"]), IncidentRecreated) {
+			t.Errorf("%d of another log were sent; incident %v", sent, sim.health["incident"])
 		}
 	})
 }

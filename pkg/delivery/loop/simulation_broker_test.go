@@ -49,6 +49,10 @@ func (b *broker) log(topic string) *brokerLog {
 func (b *broker) add(recs ...stream.Record) []stream.ProduceResult {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.append(recs)
+}
+
+func (b *broker) append(recs []stream.Record) []stream.ProduceResult {
 	produced := make([]stream.ProduceResult, 0, len(recs))
 	for _, r := range recs {
 		l := b.log(r.Topic)
@@ -117,9 +121,9 @@ func (b *broker) all(topic string) []stream.Record {
 // replace creates a topic again with some records.
 func (b *broker) replace(topic string, recs ...stream.Record) {
 	b.mu.Lock()
+	defer b.mu.Unlock()
 	b.logs[topic] = &brokerLog{}
-	b.mu.Unlock()
-	b.add(recs...)
+	b.append(recs)
 }
 
 // ready waits until the broker is up.

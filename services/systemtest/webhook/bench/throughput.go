@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -38,6 +39,7 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 	if _, err = f.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: policy}); err != nil {
 		return nil, 0, errors.Join(err, f.Close(ctx))
 	}
+	var batch []proto.Message
 	for i := range n {
 		url := path(i)
 		if strings.HasPrefix(url, "/") {
@@ -50,11 +52,13 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 		for _, f := range change {
 			f(e)
 		}
-		revision, err = f.Configure(ctx, e)
-		if err != nil {
+		if batch = append(batch, e); len(batch) < 1000 && i < n-1 {
+			continue
+		}
+		if revision, err = f.Configure(ctx, batch...); err != nil {
 			return nil, 0, errors.Join(err, closing(ctx, f))
 		}
-		if (i+1)%2000 == 0 {
+		if batch = batch[:0]; n > 1000 {
 			report("%d of %d endpoints are configured", i+1, n)
 		}
 	}
