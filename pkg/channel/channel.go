@@ -27,6 +27,9 @@ type Channel struct {
 	// DefaultTarget is the resource name of the target of actions that name none; empty where the tenant has none. Nil for
 	// a channel whose actions name theirs.
 	DefaultTarget func(t *configv1.Tenant) string
+	// BuiltIn are notifications of every tenant that has a DefaultTarget. The name of each is its code alone, which none that
+	// is stored can have.
+	BuiltIn []*configv1.Notification
 	// Decode reads the channel's field of an action.
 	Decode func(field proto.Message) Action
 }

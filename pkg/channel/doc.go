@@ -1,4 +1,4 @@
-// Package channel describes a way to notify recipients: webhook, later e-mail and SMS.
+// Package channel describes a way to notify recipients: webhook, e-mail, later SMS.
 //
 // A Channel holds everything that the product knows of one. Its pure part is a package of its own below this one: it
 // decodes and validates, renders and signs. Its service, of the same name, sends. The list of all channels is the package

@@ -84,6 +84,13 @@ func (r *Rule) Types() []string {
 	return names
 }
 
+// For is the rule as one of another tenant.
+func (r *Rule) For(tenant string) *Rule {
+	c := *r
+	c.Tenant = tenant
+	return &c
+}
+
 // Active reports whether the rule plans anything.
 func (r *Rule) Active() bool { return r.active }
 

@@ -111,7 +111,7 @@ func operationContexts(data proto.Message) []tokenGroup {
 		return of("Sms", spec{name: "Sender", subject: true}, at("Recipient", "recipient"), at("Text", "text"))
 	case *eventv1.EndpointChanged:
 		return of("Endpoint", at("Name", "endpoint"), at("Reason", "reason"), at("LastAnswer", "last_answer"),
-			at("FailingSince", "failing_since"), at("Failures", "failures"), at("Waiting", "waiting"))
+			at("FailingSince", "failing_since"), at("Failures", "failures"), at("Waiting", "waiting"), at("Percent", "percent"))
 	case *eventv1.DeliveryExhausted:
 		return of("Delivery", at("Id", "delivery"), at("Endpoint", "endpoint"), at("Notification", "notification"),
 			at("Attempts", "attempts"), at("Reason", "reason"), at("LastAnswer", "last_answer"))

@@ -19,8 +19,8 @@ import (
 type Book struct {
 	Revision int64
 	index    *rules.Index
-	targets  map[string]target // by resource name
-	tenants  map[string]string // id -> display name
+	targets  map[string]target  // by resource name
+	tenants  map[string]*tenant // by id
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
 	// unreadable are active notifications that this binary can't compile: they are inactive in this revision.
@@ -30,8 +30,7 @@ type Book struct {
 // target is one as planning reads it.
 type target struct {
 	channel.Planning
-	// subject is that of events about the target's health, and health the beginning of their types.
-	subject, health string
+	name string
 }
 
 // compiled is an active notification: its rule, or why there is none.
@@ -47,15 +46,15 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	b := &Book{
 		Revision: s.Revision,
 		targets:  map[string]target{},
-		tenants:  make(map[string]string, len(s.Tenants())),
+		tenants:  make(map[string]*tenant, len(s.Tenants())),
 		compiled: make(map[string]compiled, len(notifications)),
 	}
 	for _, t := range s.Tenants() {
-		b.tenants[t.ID] = t.DisplayName
+		b.tenants[t.ID] = newTenant(t, s.Users(t.ID))
 	}
 	for _, k := range table.Channels.Kinds() {
 		for _, t := range s.Targets(k) {
-			b.targets[t.Name] = target{Planning: t.Value.Planning(), subject: k.Field + "/" + t.ID, health: k.Field + "."}
+			b.targets[t.Name] = target{Planning: t.Value.Planning(), name: t.Name}
 		}
 	}
 	var usable []*rules.Rule
@@ -66,6 +65,9 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 			continue
 		}
 		usable = append(usable, c.rule)
+	}
+	for id, t := range b.tenants {
+		usable = append(usable, t.builtIn(id)...)
 	}
 	b.index = rules.NewIndex(usable)
 	return b

@@ -43,7 +43,7 @@ func (f *evaluation) decide(s *fold.Subject[positions], e *event.Event, r *rules
 		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: count,
 	}
 	if action != nil {
-		d.Action, d.Endpoint = action.Name, action.Target
+		d.Action, d.Endpoint = action.Name, f.book.targetOf(action, e.Tenant)
 	}
 	// With its offset, since no state remembers that a repeat was decided before: each id has one content.
 	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)).String()

@@ -3,7 +3,6 @@ package trigger
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel"
@@ -105,15 +104,14 @@ func (f *evaluation) Select(e *event.Event) fold.Selection {
 	return fold.Selection{Memo: memo}
 }
 
-// target is that of an action, where something may be planned for it: it exists, is no draft, and the event is not about
-// itself, for a failing target would fail on the event of its failing.
+// target is that of an action, else the tenant's default, where something may be planned for it: it exists, is no draft,
+// and the event is not about itself, for a failing target would fail on the event of its failing.
 func (f *evaluation) target(action *rules.Plan, e *event.Event) (target, bool) {
-	to, ok := f.book.targets[action.Target]
+	to, ok := f.book.targets[f.book.targetOf(action, e.Tenant)]
 	if !ok || to.Draft {
 		return target{}, false
 	}
-	about := strings.HasPrefix(e.Type, to.health) || strings.HasPrefix(e.Type, "delivery.")
-	if about && e.Subject == to.subject {
+	if about, ok := e.Data.(interface{ GetEndpoint() string }); ok && about.GetEndpoint() == to.name {
 		return target{}, false
 	}
 	return to, true
@@ -128,7 +126,7 @@ func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 	own := s.Body
 	took := false
 	var out fanOut
-	o := &rules.Occasion{Event: e, Now: s.Time, TenantName: f.book.tenants[e.Tenant]}
+	o := f.book.occasion(e, s.Time)
 	for _, m := range found.rules {
 		if m.Err != nil {
 			if out.full() {
@@ -140,32 +138,10 @@ func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 			continue
 		}
 		for _, action := range m.Rule.Actions {
-			to, ok := f.target(action, e)
-			if !ok {
-				continue
-			}
-			for _, recipient := range m.Rule.Recipients(action, o, action.Target).To {
-				if out.full() {
-					out.leave(m.Rule, action, 1)
-					continue
-				}
-				var at channel.Position
-				if action.Ordered {
-					at = own.next(recipient.OrderingKey)
-				}
-				out.planned++
-				out.cost += action.Cost(o, to.Planning)
-				id, size, err := f.plan(s, o, m, action, to, recipient, at)
-				out.bytes += size
-				switch {
-				case errors.Is(err, channel.ErrTooLarge):
-					f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
-				case err != nil:
-					f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
-				case action.Ordered:
-					own = own.take(recipient.OrderingKey, id, s.Time)
-					took = true
-				}
+			if to, ok := f.target(action, e); ok {
+				taken := false
+				own, taken = f.act(s, o, m, action, to, own, &out)
+				took = took || taken
 			}
 		}
 	}
@@ -183,6 +159,51 @@ func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 		s.Schedule(forgetTimer, own.forget())
 	}
 }
+
+// act plans one action, a delivery for each recipient. It returns the positions, and whether one was taken.
+func (f *evaluation) act(s *fold.Subject[positions], o *rules.Occasion, m rules.Match, action *rules.Plan, to target, own positions, out *fanOut) (positions, bool) {
+	if out.full() {
+		out.leave(m.Rule, action, 1)
+		return own, false
+	}
+	e := o.Event
+	took := false
+	recipients := m.Rule.Recipients(action, o, to.name)
+	switch {
+	case recipients.Invalid > 0:
+		out.planned++
+		f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_INVALID_RECIPIENT, recipients.Why, int64(recipients.Invalid))
+	case len(recipients.To) == 0:
+		out.planned++
+		f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_NO_RECIPIENT, errNoRecipient, 0)
+	}
+	for _, recipient := range recipients.To {
+		if out.full() {
+			out.leave(m.Rule, action, 1)
+			continue
+		}
+		var at channel.Position
+		if action.Ordered {
+			at = own.next(recipient.OrderingKey)
+		}
+		out.planned++
+		out.cost += action.Cost(o, to.Planning)
+		id, size, err := f.plan(s, o, m, action, to, recipient, at)
+		out.bytes += size
+		switch {
+		case errors.Is(err, channel.ErrTooLarge):
+			f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
+		case err != nil:
+			f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
+		case action.Ordered:
+			own = own.take(recipient.OrderingKey, id, s.Time)
+			took = true
+		}
+	}
+	return own, took
+}
+
+var errNoRecipient = errors.New("no user has the roles of the action, it names no address, and the event has no contact")
 
 // Fire forgets the positions that are due. One timer serves them all: it is never due later than the first of them,
 // and moves only here, so that a position in use costs nothing.
@@ -213,7 +234,7 @@ func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules
 		// The event's own time, which a repeat of the producer has too; the log time differs at each repeat.
 		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, recipient.ID),
 		Tenant: e.Tenant, Notification: m.Rule.Code, NotificationVersion: m.Rule.Version, Action: action.Name, Firing: m.Firing,
-		Endpoint: action.Target,
+		Endpoint: to.name, Recipient: recipient.Address,
 		Event: delivery.EventReference{
 			Source: e.Source, ID: e.ID, Type: e.Type, Subject: e.Subject, Time: e.Time,
 			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,

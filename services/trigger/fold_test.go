@@ -137,7 +137,7 @@ func TestPlan_LeavesOutWhatHasNoRecipient(t *testing.T) {
 	failing := func(subject string) *event.Event {
 		return &event.Event{
 			ID: "f-1", Source: "tollgate/webhook", Type: "endpoint.failing", Tenant: "acme", Subject: subject, Time: epoch,
-			Data: &eventv1.EndpointChanged{Endpoint: "tenants/acme/" + subject},
+			Data: &eventv1.EndpointChanged{Endpoint: "tenants/acme/" + strings.Replace(subject, "/", "s/", 1)},
 		}
 	}
 	tests := map[string]struct {

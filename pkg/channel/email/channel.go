@@ -24,7 +24,8 @@ var Channel = &channel.Channel{
 		}
 		return t.GetName() + "/" + collection + "/" + t.GetDefaultSmtpProfile()
 	},
-	Decode: func(field proto.Message) channel.Action { return decodeAction(field.(*configv1.EmailAction)) },
+	BuiltIn: []*configv1.Notification{endpointHealth},
+	Decode:  func(field proto.Message) channel.Action { return decodeAction(field.(*configv1.EmailAction)) },
 }
 
 // Action is an action that sends e-mail, one for each recipient.
