@@ -18,6 +18,7 @@ import (
 
 // Each batch is within its bound; all of them together are bounded too.
 func TestMemory_BoundsBatchesOfAllPartitionsTogether(t *testing.T) {
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	cluster := streamtest.EmbeddedCluster(t)

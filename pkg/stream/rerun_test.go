@@ -38,6 +38,7 @@ func oneLog(t *testing.T) (context.Context, *stream.Client) {
 // Work that fails after a commit used to get the offset at its assignment again: it began there, its commits were
 // refused as going back, and the partition stood still for ever.
 func TestConsume_WorkRunAgainStartsAtItsOwnCommit(t *testing.T) {
+	t.Parallel()
 	ctx, c := oneLog(t)
 	p := c.NewProducer()
 	for range 3 {
@@ -81,6 +82,7 @@ func TestConsume_WorkRunAgainStartsAtItsOwnCommit(t *testing.T) {
 // A member that waits for its partitions must learn that there are none: one of two members of a group that reads one
 // partition.
 func TestConsume_ReportsHowManyPartitionsAreAssigned(t *testing.T) {
+	t.Parallel()
 	ctx, c := oneLog(t)
 	consuming, stop := context.WithCancel(ctx)
 	var members sync.WaitGroup

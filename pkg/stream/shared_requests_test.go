@@ -19,6 +19,7 @@ import (
 // A partition whose replicas do not answer in time is asked for alone until it succeeds: it holds the others of its
 // request back once.
 func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
+	t.Parallel()
 	cluster := streamtest.EmbeddedCluster(t)
 	c, topic, ctx := openOn(t, cluster, 8)
 	var mu sync.Mutex
@@ -96,6 +97,7 @@ func TestProduce_SlowPartitionIsSentAlone(t *testing.T) {
 // Readers of one group share their requests; a partition whose worker is busy and has enough is left out, and the
 // others' records still come.
 func TestReaders_ShareRequestsWithoutHoldingOthersBack(t *testing.T) {
+	t.Parallel()
 	const partitions = 8
 	cluster := streamtest.EmbeddedCluster(t)
 	c, topic, ctx := openOn(t, cluster, partitions)

@@ -205,6 +205,7 @@ func (w *Partition) Happen(stamp time.Time, e *event.Event) {
 	}
 	inner, forwarded := e, ""
 	if f, ok := e.Data.(*controlv1.Forward); ok {
+		w.Pass(stamp) // it may be rejected under another number, whose own rejections of before come first
 		sent, err := event.Decode(f.GetEvent())
 		if err != nil {
 			panic(err)
