@@ -128,7 +128,7 @@ func (b *batch[B]) rulesOf(en *entry[B]) error {
 				}
 			}
 		})
-		if b.rule = nil; err != nil {
+		if err != nil {
 			return err
 		}
 		if s.state.effect {
@@ -137,6 +137,7 @@ func (b *batch[B]) rulesOf(en *entry[B]) error {
 				s.header.Schedule(record.UnusedTimer, b.to.LogTime+unusedAfter.Milliseconds())
 			}
 		}
+		b.rule = nil
 	}
 	return nil
 }

@@ -31,6 +31,7 @@ type account struct{ spent, events int64 }
 
 const (
 	rulesPanics  = 666 // in the last rule
+	rulesSkips   = 6   // does nothing to a record of an odd number of events
 	rulesForgets = 7   // cancels the reminder
 	rulesEnds    = 8   // the record of the rule ends by a timer that is due at once
 	rulesDeletes = 777 // the subject's record
@@ -96,6 +97,9 @@ func (f *ruled) ApplyRule(s *fold.Subject[account], e *event.Event) any {
 		f.applied(s, e)
 	}
 	n, amount := s.Body, amountOf(e)
+	if amount == rulesSkips && n.events%2 == 1 {
+		return nil
+	}
 	before := n.spent
 	n.spent += amount
 	n.events++

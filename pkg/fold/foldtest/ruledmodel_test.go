@@ -200,6 +200,9 @@ func (m *ruledModel) event(e *event.Event, offset int64) {
 			reject("PANIC")
 			continue
 		}
+		if amount == rulesSkips && r.events%2 == 1 {
+			continue
+		}
 		before := r.spent
 		r.spent += amount
 		r.events++

@@ -121,6 +121,34 @@ func TestRules_WhatIsDueIsWorkedBeforeAnEventThatFillsACommit(t *testing.T) {
 	}
 }
 
+// With an event the record of a rule gives up few segments, whatever has grown too old meanwhile: their timer takes the rest.
+func TestRules_AnEventExpiresFewSegments(t *testing.T) {
+	all := manyRules(200, "", ruledSize)
+	d := (&rules{selects: selecting(all...)}).works(t)
+	accept := func(id string, events int) {
+		for i := range events {
+			d.Accept(usage(fmt.Sprint(id, i), "44", 1, d.Now))
+		}
+		d.Work()
+	}
+	accept("old-", 33*11)
+	d.Now = noon.Add(10 * time.Hour)
+	accept("newer-", 40) // fills a segment: the timer is due when that one is too old
+	d.Now = noon.Add(26 * time.Hour)
+	accept("last-", 1)
+	for _, r := range all {
+		if n, _ := d.Body("acme/44\x00" + r.Code + "\x00"); n.events != 33*11+41 {
+			t.Fatalf("%s counted %d events", r.Code, n.events)
+		}
+	}
+	d.Now = noon.Add(50 * time.Hour)
+	d.Work()
+	keys, _, err := d.Store().Scan(t.Context(), d.Partition(), "s:", "", 10)
+	if err != nil || len(keys) > 0 {
+		t.Fatalf("segments %q stand after the window, %v", keys, err)
+	}
+}
+
 func TestRules_RecordOfADeletedRule(t *testing.T) {
 	gone := false
 	f := &rules{
