@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/fold/foldtest"
+	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -362,5 +363,32 @@ func TestSnapshot_HasTombstonesOfRulesThatEndedMeanwhile(t *testing.T) {
 	d.Work()
 	if len(applied) > 0 {
 		t.Fatalf("applied again after the restore: %q", applied)
+	}
+}
+
+// A replay of one subject from a snapshot once had its record without those of its rules.
+func TestReplay_OfOneSubjectHasItsRules(t *testing.T) {
+	d := foldtest.NewPartition(t, noon, func() fold.Fold[account, int64] { return &ruled{} }, ruling(0).Options, func(int64) int64 { return 1 })
+	every := int64(3)
+	d.Limits = func(c *fold.OwnerConfig[account, int64]) { c.Batch, c.SnapshotEvents = 1, every }
+	d.Work()
+	for i := range 10 {
+		if i == 5 {
+			every = 1 << 40
+		}
+		e := usage(fmt.Sprint(i), "44", 11, d.Now)
+		e.Data.(*eventv1.UsageCharged).Service = "b/"
+		d.Accept(e)
+		d.Work()
+	}
+	want, _ := d.Body("acme/44")
+	end := d.Watermark().Offset
+	r, err := d.Replay(replay.Config[account, int64]{Subject: "acme/44", Near: true, Until: end})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, ok := r.Body("acme/44")
+	if !ok || got != want || r.From == 0 || r.From > end-4 {
+		t.Errorf("from offset %d of %d the subject is folded again as %v; want %v", r.From, end, got, want)
 	}
 }

@@ -144,11 +144,11 @@ func TestBalance_DepletedAndRestored(t *testing.T) {
 		rule   Balance
 		events []value
 	}{
-		"5 to 0 to 5 fires both":                                 {both, []value{{value: "5"}, {value: "0", want: "depleted"}, {value: "5", want: "restored"}}},
+		"5 to 0 to 5 fires both":                             {both, []value{{value: "5"}, {value: "0", want: "depleted"}, {value: "5", want: "restored"}}},
 		"the first value's before is the state it starts in": {both, []value{{value: "-1", before: "3", want: "depleted"}}},
-		"a before of 0 is depleted":                              {both, []value{{value: "4", before: "0", want: "restored"}}},
-		"without a before the first value fires nothing":         {both, []value{{value: "-1"}, {value: "-2"}, {value: "0", want: "restored"}}},
-		"0 that stays 0 is no rise and no fall":                  {both, []value{{value: "5"}, {value: "0", want: "depleted"}, {value: "0"}, {value: "-1"}, {value: "0", want: "restored"}, {value: "0"}, {value: "-1", want: "depleted"}}},
+		"a before of 0 is depleted":                          {both, []value{{value: "4", before: "0", want: "restored"}}},
+		"without a before the first value fires nothing":     {both, []value{{value: "-1"}, {value: "-2"}, {value: "0", want: "restored"}}},
+		"0 that stays 0 is no rise and no fall":              {both, []value{{value: "5"}, {value: "0", want: "depleted"}, {value: "0"}, {value: "-1"}, {value: "0", want: "restored"}, {value: "0"}, {value: "-1", want: "depleted"}}},
 		"one that is not asked for changes the state all the same": {
 			Balance{Depleted: true}, []value{{value: "5"}, {value: "0", want: "depleted"}, {value: "5"}, {value: "-1", want: "depleted"}},
 		},
