@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
+
+	"github.com/cespare/xxhash/v2"
 
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
@@ -41,10 +44,31 @@ func (o *owner) cutRecords(changes *state.Commit, now int64) []*queue.Endpoint {
 		if e.Record == queue.NoRecord {
 			e.Record = o.places.Take()
 		}
-		changes.Puts = append(changes.Puts, state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.drift)})
+		changes.Puts = append(changes.Puts, o.entryOf(e))
+		if e.Health.Contained.Ahead > 0 { // fewer of them once they are published
+			o.touch(e, false)
+		}
 	}
 	o.places.Free = append(o.places.Free, freed...)
 	return cut
+}
+
+// entryOf is the record of an endpoint, which contains all results until now.
+func (o *owner) entryOf(e *queue.Endpoint) state.Entry {
+	e.Health.Contained = health.Contained{Writer: writerOf(o.token), Ahead: e.Unpublished}
+	return state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.drift)}
+}
+
+// writerOf is an owner as a record names it.
+func writerOf(token []byte) uint32 { return uint32(xxhash.Sum64(token)) }
+
+// setEnds completes the records of a commit whose attempts are published up to an offset.
+func setEnds(entries []state.Entry, end int64) {
+	for _, e := range entries {
+		if strings.HasPrefix(e.Key, recordPrefix) {
+			health.SetEnd(e.Value, end)
+		}
+	}
 }
 
 // loadRecords reads the records of endpoints.
@@ -103,7 +127,7 @@ func (o *owner) loadRecord(value []byte, place int32, shift int64) error {
 
 // recall applies an attempt that was found in the log to its endpoint, where the record does not contain it. Its events
 // were published before it.
-func (o *owner) recall(t *scan.AttemptSummary) {
+func (o *owner) recall(t *scan.AttemptSummary, offset int64) {
 	if t.Number == 0 || t.Ended == 0 || t.Fault == deliveryv1.Fault_FAULT_OURS {
 		return
 	}
@@ -111,7 +135,7 @@ func (o *owner) recall(t *scan.AttemptSummary) {
 	e := o.queue.Endpoint(queue.EndpointHash(t.Endpoint))
 	h := &e.Health
 	at := t.Ended + shift
-	if at <= h.LastResult || t.Activation < h.Activation { // of an activation that ended
+	if h.Contained.Has(offset, writerOf(t.Owner[:])) || t.Activation < h.Activation { // of an activation that ended
 		return
 	}
 	h.Name = t.Endpoint

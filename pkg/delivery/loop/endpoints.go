@@ -195,7 +195,7 @@ func (o *owner) tendEndpoints(now int64) {
 // touch notes that the record of an endpoint changed; urgent: its state did.
 func (o *owner) touch(e *queue.Endpoint, urgent bool) {
 	if !e.Dirty {
-		e.Dirty = true
+		e.Dirty, e.TouchedAt = true, o.published
 		o.dirty = append(o.dirty, e)
 	}
 	e.Urgent = e.Urgent || urgent
@@ -220,6 +220,8 @@ func (o *owner) forgetEndpoints() {
 // applyResult applies the result of an attempt to its endpoint.
 func (o *owner) applyResult(e *queue.Endpoint, r *result, now int64) {
 	h := &e.Health
+	e.Unpublished++
+	r.of = e
 	probe, wasOpen := e.Probe == r.it, h.Open
 	change := h.Apply(health.Result{
 		Kind: r.shows, At: now, Hold: r.hold, Probe: probe, Quiet: isSystem(r.d.Event.Type),

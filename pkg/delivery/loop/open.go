@@ -186,7 +186,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Sto
 		// These attempts are older than any delivery that may wait; at worst their deliveries are sent again.
 		o.log.Warn("attempts left the log", zap.Int64("from", from), zap.Int64("start", start))
 	}
-	o.recovered = scan.NewRecovered()
+	o.recovered, o.published.Offset = scan.NewRecovered(), end
 	// A delivery below the position without a reference was settled and committed.
 	waits := func(offset int64) bool {
 		_, found := slices.BinarySearchFunc(stored, offset, func(s pages.Stored, offset int64) int { return cmp.Compare(s.Offset, offset) })
@@ -202,7 +202,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Sto
 		if !t.OfTopic {
 			return
 		}
-		o.recall(&t)
+		o.recall(&t, rec.Offset)
 		hash := delivery.EndpointHash(t.Endpoint)
 		if late := fenced(t.Owner); t.Offset < o.position && !waits(t.Offset) && !o.isBehind(hash, t.Offset) {
 			return

@@ -67,6 +67,7 @@ type owner struct {
 	// Share is this partition's part in the slots of the process.
 	share     *slots.Owner
 	places    pages.Places
+	published queue.End         // by the last commit
 	dirty     []*queue.Endpoint // whose records changed since the last commit
 	scheduled []*queue.Endpoint // that have a schedule
 	states    [states]int       // endpoints by state, as last added to the metric

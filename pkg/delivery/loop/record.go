@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
@@ -29,6 +30,9 @@ type commit struct {
 	extra          extra
 	// keepsAttemptsOffset keeps extra.attempts as it is: attempts before it are still needed.
 	keepsAttemptsOffset bool
+	// published is how far the attempts are published with it; passable, how far an opening may pass over them: beyond there
+	// are results of endpoints whose records had no room.
+	published, passable queue.End
 	// recovered: after it, nothing that an opening found in the attempts is needed any more.
 	recovered bool
 	// undelivered: it settles deliveries that no receiver has.
@@ -139,6 +143,9 @@ func (o *owner) cut(now int64) commit {
 		if r.dead != nil {
 			c.beforeAttempts = append(c.beforeAttempts, *r.dead)
 		}
+		if r.of != nil {
+			r.of.Unpublished--
+		}
 		if r.decision.Settlement.Undelivered() {
 			c.undelivered = true
 			if r.it.Key != 0 {
@@ -171,6 +178,12 @@ func (o *owner) cut(now int64) commit {
 		c.to.Status, c.extra.owner = state.Ready, state.Token{}
 	}
 	c.to.SnapshotAt, c.to.SnapshotOffset = max(c.to.SnapshotAt, o.snapshotAt), max(c.to.SnapshotOffset, o.snapshotOffset)
+	c.published, c.passable = o.published, queue.End{Offset: math.MaxInt64}
+	for _, e := range o.dirty {
+		if e.TouchedAt.Offset < c.passable.Offset {
+			c.passable = e.TouchedAt
+		}
+	}
 	if o.snapshotDue(now) {
 		c.snapshot = o.entries()
 	}
@@ -213,8 +226,16 @@ func (o *owner) publish(ctx context.Context, c *commit) error {
 	if err != nil {
 		return fmt.Errorf("publish attempts: %w", err)
 	}
-	if !c.keepsAttemptsOffset && after.Offset >= c.extra.attempts {
-		c.extra.attempts, c.extra.attemptsHash = after.Offset+1, after.Hash()
+	if after.Offset >= c.published.Offset {
+		c.published = queue.End{Offset: after.Offset + 1, Hash: after.Hash()}
+	}
+	setEnds(c.changes.Puts, c.published.Offset)
+	to := c.published
+	if c.passable.Offset < to.Offset {
+		to = c.passable
+	}
+	if !c.keepsAttemptsOffset && to.Offset > c.extra.attempts {
+		c.extra.attempts, c.extra.attemptsHash = to.Offset, to.Hash
 	}
 	c.to.Extra = c.extra.encode()
 	return o.commit(ctx, c)
@@ -337,7 +358,7 @@ func (o *owner) commitDone(c committed) error {
 	}
 	o.Metrics.commitSeconds.Observe(c.took.Seconds())
 	now := o.now()
-	o.mark, o.recorded = c.to, now
+	o.mark, o.recorded, o.published = c.to, now, c.published
 	o.kafka.Worked(o.mark.Offset)
 	if c.recovered {
 		o.recovered = scan.Recovered{}

@@ -36,6 +36,7 @@ type result struct {
 	dead *stream.Record
 	// d is its delivery; shows, hold, status and why are what the attempt showed of the endpoint.
 	d      *delivery.Delivery
+	of     *queue.Endpoint // whose record contains it, where that is so
 	shows  health.Kind
 	fault  delivery.Fault
 	hold   time.Duration

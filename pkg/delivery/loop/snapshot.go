@@ -56,7 +56,7 @@ func (o *owner) entries() []state.Entry {
 	all := o.pages.All()
 	for _, e := range o.queue.Endpoints {
 		if e.Record != queue.NoRecord {
-			all = append(all, state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.drift)})
+			all = append(all, o.entryOf(e))
 		}
 	}
 	return all
@@ -67,6 +67,7 @@ func (o *owner) writeSnapshot(entries []state.Entry, now int64) {
 	if entries == nil {
 		return
 	}
+	setEnds(entries, o.published.Offset)
 	o.snapshots.writing = true
 	o.snapshots.size, o.snapshots.since = 0, 0
 	for _, e := range entries {

@@ -9,7 +9,7 @@ import (
 )
 
 // format is the format of a stored endpoint.
-const format = 2
+const format = 3
 
 const (
 	isOpen = 1 << iota
@@ -48,7 +48,7 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	for _, n := range [...]int64{e.Activation, e.Failures, e.Counted, int64(e.LastStatus)} {
 		w.b = binary.AppendVarint(w.b, n)
 	}
-	for _, at := range [...]int64{e.FailingSince, e.LastSuccess, e.LastResult, e.CountedSince, e.NextProbe, e.HoldUntil, e.SuspendedSince} {
+	for _, at := range [...]int64{e.FailingSince, e.LastSuccess, e.CountedSince, e.NextProbe, e.HoldUntil, e.SuspendedSince} {
 		w.time(at)
 	}
 	w.text(e.First)
@@ -73,7 +73,14 @@ func (e *Endpoint) Encode(shift int64) []byte {
 			w.b = binary.AppendVarint(w.b, n)
 		}
 	}
-	return w.b
+	w.b = binary.AppendUvarint(w.b, uint64(e.Contained.Ahead))
+	w.b = binary.BigEndian.AppendUint32(w.b, e.Contained.Writer)
+	return binary.BigEndian.AppendUint64(w.b, uint64(e.Contained.End))
+}
+
+// SetEnd sets Contained.End in the bytes of a record: it is known once the attempts of its commit are published.
+func SetEnd(record []byte, end int64) {
+	binary.BigEndian.PutUint64(record[len(record)-8:], uint64(end))
 }
 
 // Decode reads what Encode wrote; shift leads from the wall clock to this clock.
@@ -90,7 +97,7 @@ func Decode(b []byte, shift int64) (Endpoint, error) {
 	}
 	e.Open = flags&isOpen != 0
 	e.Activation, e.Failures, e.Counted, e.LastStatus = r.Varint(), r.Varint(), r.Varint(), int(r.Varint())
-	for _, at := range [...]*int64{&e.FailingSince, &e.LastSuccess, &e.LastResult, &e.CountedSince, &e.NextProbe, &e.HoldUntil, &e.SuspendedSince} {
+	for _, at := range [...]*int64{&e.FailingSince, &e.LastSuccess, &e.CountedSince, &e.NextProbe, &e.HoldUntil, &e.SuspendedSince} {
 		*at = r.time()
 	}
 	e.First, e.LastError = r.Text(), r.Text()
@@ -111,6 +118,10 @@ func Decode(b []byte, shift int64) (Endpoint, error) {
 			*s = r.Text()
 		}
 		x.Last.Attempts, x.Last.Partition, x.Last.Offset, x.Last.Status = int(r.Varint()), int32(r.Varint()), r.Varint(), int(r.Varint())
+	}
+	e.Contained.Ahead = int(r.Uvarint())
+	if contained := r.Bytes(12); len(contained) == 12 {
+		e.Contained.Writer, e.Contained.End = binary.BigEndian.Uint32(contained), int64(binary.BigEndian.Uint64(contained[4:]))
 	}
 	if !r.Done() || e.Suspended > GoneReason {
 		return Endpoint{}, fmt.Errorf("record of endpoint %q is damaged", e.Name)

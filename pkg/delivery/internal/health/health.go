@@ -93,10 +93,8 @@ type Endpoint struct {
 	FailingSince int64
 	First        string
 	LastSuccess  int64
-	// LastResult is when the last attempt ended whose result is contained here.
-	LastResult int64
-	LastStatus int
-	LastError  string
+	LastStatus   int
+	LastError    string
 	// Counted are the failures that count for suspension, since CountedSince. They are fewer than Failures where older
 	// ones were found in the log after the store was lost: nobody knows which activation those were of.
 	Counted      int64
@@ -118,6 +116,28 @@ type Endpoint struct {
 
 	Exhausted Exhausted
 	Behind    Behind
+	Contained Contained
+}
+
+// Contained is which attempts of the log a record has the results of: those below End, and the next Ahead that its writer
+// publishes, which were made and not published when it was written.
+type Contained struct {
+	Writer uint32
+	Ahead  int
+	End    int64
+}
+
+// Has reports whether the result of the attempt at an offset, by an owner, is contained. It is asked about all of them in their
+// order.
+func (c *Contained) Has(offset int64, by uint32) bool {
+	if offset < c.End {
+		return true
+	}
+	if c.Ahead == 0 || by != c.Writer {
+		return false
+	}
+	c.Ahead--
+	return true
 }
 
 // Behind is the part of an endpoint's deliveries that was passed over and is read again later. Those below Offset are
@@ -158,7 +178,7 @@ type Last struct {
 func New(name string, activation int64) Endpoint {
 	return Endpoint{
 		Name: name, Activation: activation,
-		FailingSince: Never, LastSuccess: Never, LastResult: Never, CountedSince: Never, NextProbe: Never, HoldUntil: Never, SuspendedSince: Never,
+		FailingSince: Never, LastSuccess: Never, CountedSince: Never, NextProbe: Never, HoldUntil: Never, SuspendedSince: Never,
 		Exhausted: Exhausted{PublishedAt: Never},
 	}
 }
@@ -173,7 +193,6 @@ type Change struct {
 
 // Apply takes a result over.
 func (e *Endpoint) Apply(r Result) Change {
-	e.LastResult = r.At
 	e.LastStatus, e.LastError = r.Status, r.Error
 	if r.Kind.Works() {
 		return e.succeed(r)

@@ -63,6 +63,10 @@ type Endpoint struct {
 
 	BehindReading
 
+	// Unpublished are its results that are in no commit. TouchedAt is how far attempts were published when its
+	// record became another than the one in the store.
+	Unpublished int
+	TouchedAt   End
 	// Record is the place of its record in the store, noRecord for none; dirty: the store has another; urgent: its state
 	// is another.
 	Record        int32
@@ -70,6 +74,12 @@ type Endpoint struct {
 	// UrgentCut is urgent of the commit under way.
 	UrgentCut bool
 	reporting
+}
+
+// End is how far the attempts of a partition were published: the next offset, and the hash of the record before it.
+type End struct {
+	Offset int64
+	Hash   uint64
 }
 
 // reporting is what was reported of an endpoint.
