@@ -43,6 +43,10 @@ type Targets struct {
 	ByName map[string]Target
 	// Disabled are endpoints that exist and are not active; they only change the reason of a settlement.
 	Disabled map[string]bool
+	// Serial counts what a Directory published. Changed, where it is set, names the targets that are others than in the one
+	// with serial Since, or are not active any more. Revisions would not do: a configuration that was set back has some twice.
+	Serial, Since int64
+	Changed       []string
 
 	once   sync.Once
 	byHash map[uint64]string

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"reflect"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
@@ -18,9 +19,10 @@ import (
 	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
-// endpoint is one as requests need it; made once for each revision.
+// endpoint is one as requests need it; made once for each revision that changed it.
 type endpoint struct {
 	*webhook.Endpoint
+	policy      outbound.Policy // of its tenant
 	url         *url.URL
 	identity    outbound.Identity
 	credentials credentials
@@ -70,7 +72,7 @@ func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []neti
 
 // prepare makes an endpoint of a tenant ready.
 func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Prefix) *endpoint {
-	out := &endpoint{Endpoint: e, answers: &answers{}, schedule: newSchedule(e.Schedule)}
+	out := &endpoint{Endpoint: e, policy: tenant.Outbound, answers: &answers{}, schedule: newSchedule(e.Schedule)}
 	policy := tenant.Outbound
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
 	var err error
@@ -85,6 +87,13 @@ func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Pr
 	}
 	out.print = fingerprint(e, tenant)
 	return out
+}
+
+// isOf reports whether an endpoint is one of a revision, as it was read and prepared before: decoding a revision makes every
+// resource anew, and its partitions have work only with those that changed.
+func (e *endpoint) isOf(t *configclient.Target, s *configclient.Snapshot) bool {
+	tenant, ok := s.Tenant(e.Tenant)
+	return ok && e.broken == nil && t.Unreadable == nil && reflect.DeepEqual(e.Endpoint, t.Value) && reflect.DeepEqual(e.policy, tenant.Outbound)
 }
 
 // fingerprint is over all that may turn a failure into a success.
@@ -114,6 +123,9 @@ func newDirectory(source service.Revisions, denied []netip.Prefix, keep func(map
 	ready := func(t *configclient.Target, s *configclient.Snapshot, before *endpoint) (*endpoint, bool) {
 		if t.Value.(*webhook.Endpoint).Status == webhook.Disabled {
 			return nil, false
+		}
+		if before != nil && before.isOf(t, s) {
+			return before, true
 		}
 		// A draft gets nothing planned, and what was planned before still goes.
 		e := newEndpoint(t, s, denied)

@@ -2,6 +2,8 @@ package loop
 
 import (
 	"errors"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -17,6 +19,7 @@ import (
 
 // follow applies the newest configuration.
 func (o *owner) follow() {
+	before := o.targets
 	o.targets, o.changed = o.Directory.Newest()
 	if o.targets == nil {
 		o.condition("configuration", errors.New("no configuration yet: nothing is sent"))
@@ -25,7 +28,7 @@ func (o *owner) follow() {
 	o.condition("configuration", nil)
 	now := o.now()
 	renewed, ended := map[*queue.Endpoint]bool{}, map[*queue.Endpoint]bool{}
-	for _, e := range o.queue.Endpoints {
+	for e := range o.changedSince(before) {
 		switch o.configure(e, now) {
 		case becameInactive:
 			ended[e] = true
@@ -40,7 +43,21 @@ func (o *owner) follow() {
 			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && (it.Attempts > 0 || it.First() != health.Never)
 		})
 	}
-	o.forgetEndpoints()
+}
+
+// changedSince are the endpoints whose configuration may be another than it was: a revision names them, where the one before
+// it was applied.
+func (o *owner) changedSince(before *delivery.Targets) iter.Seq[*queue.Endpoint] {
+	if before == nil || o.targets.Changed == nil || o.targets.Since != before.Serial || o.targets == before {
+		return maps.Values(o.queue.Endpoints)
+	}
+	return func(yield func(*queue.Endpoint) bool) {
+		for _, name := range o.targets.Changed {
+			if e := o.queue.Endpoints[delivery.EndpointHash(name)]; e != nil && !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // changeOf is what a configuration changed of an endpoint.
@@ -149,17 +166,18 @@ func (o *owner) applyStops(e *queue.Endpoint, now int64) {
 			e.ClosedUntil = e.ScheduleAt
 		}
 	}
-	was := h.Stops.Stopped()
+	was, probes := h.Stops.Stopped(), h.ProbeAfter
 	if e.Stopped() {
 		h.Stops.Begin(from)
-		e.StoppedFor = was && e.StoppedFor || e.Paused || h.Suspended != health.NotSuspended
+		h.ProbeAfter = was && h.ProbeAfter || e.Paused || h.Suspended != health.NotSuspended
 	} else {
 		h.Stops.End(now)
-		if was && e.StoppedFor && !h.Open && e.Waiting > 0 {
+		if was && h.ProbeAfter && !h.Open && e.Waiting > 0 {
 			h.Probe(now)
 		}
+		h.ProbeAfter = false
 	}
-	if was != h.Stops.Stopped() {
+	if was != h.Stops.Stopped() || probes != h.ProbeAfter {
 		h.Stops.Forget(now - o.MaxAge.Milliseconds())
 		o.touch(e, true)
 	}
@@ -190,6 +208,7 @@ func (o *owner) tendEndpoints(now int64) {
 		}
 	}
 	o.observeEndpoints(now)
+	o.forgetEndpoints()
 }
 
 // touch notes that the record of an endpoint changed; urgent: its state did.
@@ -203,7 +222,7 @@ func (o *owner) touch(e *queue.Endpoint, urgent bool) {
 
 // forgetEndpoints forgets those that are configured no more, where nothing waits for them.
 func (o *owner) forgetEndpoints() {
-	if !o.Directory.Current(o.targets.Revision) {
+	if o.targets == nil || !o.Directory.Current(o.targets.Revision) {
 		return
 	}
 	for _, e := range o.queue.Endpoints {

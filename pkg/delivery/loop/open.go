@@ -57,15 +57,15 @@ func (o *owner) open(ctx context.Context) error {
 		o.Metrics.gone.Add(float64(start - o.position))
 		o.position, o.last = start, 0
 	}
-	stored, err := o.loadPages(ctx, e.pages)
+	stored, err := o.loadPages(ctx, e.Pages)
 	if err != nil {
 		return fmt.Errorf("load references: %w", err)
 	}
-	if err := o.loadRecords(ctx, e.records); err != nil {
+	if err := o.loadRecords(ctx, e.Records); err != nil {
 		return fmt.Errorf("load records of endpoints: %w", err)
 	}
 	o.openBehind(start)
-	if err := o.readAttempts(ctx, e.attempts, stored); err != nil {
+	if err := o.readAttempts(ctx, e.Attempts, stored); err != nil {
 		return fmt.Errorf("read attempts back: %w", err)
 	}
 	if o.seen = o.kept.take(o.part.Number, opened); o.seen == nil {
@@ -87,9 +87,9 @@ func (o *owner) open(ctx context.Context) error {
 
 // firstWatermark creates the watermark of a partition that has none. Its status is Rebuilding, up to the end of what
 // may have been sent before. It is committed at once, so that a second crash finds the same end.
-func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, error) {
+func (o *owner) firstWatermark(ctx context.Context, start, end int64) (pages.Extra, error) {
 	if o.mark.Status != state.Blank && o.mark.Status != state.Restoring {
-		e, err := parseExtra(o.mark.Extra)
+		e, err := pages.ParseExtra(o.mark.Extra)
 		if err != nil {
 			return e, fmt.Errorf("read position: %w", err)
 		}
@@ -97,24 +97,24 @@ func (o *owner) firstWatermark(ctx context.Context, start, end int64) (extra, er
 	}
 	oldest, _, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
 	if err != nil {
-		return extra{}, fmt.Errorf("find the attempts' start: %w", err)
+		return pages.Extra{}, fmt.Errorf("find the attempts' start: %w", err)
 	}
 	newest, err := o.newest(ctx, start, end)
 	if err != nil {
-		return extra{}, err
+		return pages.Extra{}, err
 	}
 	from, err := o.kafka.OffsetAt(ctx, o.Topic, o.part.Number, newest.Add(-o.MaxAge))
 	if err != nil {
-		return extra{}, fmt.Errorf("find deliveries of the last %s: %w", o.MaxAge, err)
+		return pages.Extra{}, fmt.Errorf("find deliveries of the last %s: %w", o.MaxAge, err)
 	}
 	from = max(from, start)
 	end = max(end, from)
-	e := extra{attempts: oldest}
+	e := pages.Extra{Attempts: oldest}
 	to := o.mark
 	if end > start {
 		to.LogTime = newest.UnixMilli()
 	}
-	to.Status, to.Offset, to.LastHash, to.PublishedOffset, to.Extra = state.Rebuilding, from, 0, end, e.encode()
+	to.Status, to.Offset, to.LastHash, to.PublishedOffset, to.Extra = state.Rebuilding, from, 0, end, e.Encode()
 	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
 
@@ -235,7 +235,7 @@ func (o *owner) fencedOwners() func(state.Token) bool {
 		before := o.mark.Before
 		return func(owner state.Token) bool { return owner != before }
 	}
-	newest := o.extra().owner
+	newest := o.extra().Owner
 	known := map[state.Token]bool{newest: true}
 	return func(owner state.Token) bool {
 		if !known[owner] {

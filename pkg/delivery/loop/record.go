@@ -2,7 +2,6 @@ package loop
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -17,7 +16,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/pkg/wire"
 )
 
 // commit is one step of recording: records that are published first, then changes of the store, and what follows once
@@ -27,8 +25,8 @@ type commit struct {
 	attempts       []stream.Record
 	from, to       state.Watermark
 	changes        state.Commit
-	extra          extra
-	// keepsAttemptsOffset keeps extra.attempts as it is: attempts before it are still needed.
+	extra          pages.Extra
+	// keepsAttemptsOffset keeps extra.Attempts as it is: attempts before it are still needed.
 	keepsAttemptsOffset bool
 	// published is how far the attempts are published with it; passable, how far an opening may pass over them: beyond there
 	// are results of endpoints whose records had no room.
@@ -52,52 +50,6 @@ type committed struct {
 	commit
 	took time.Duration
 	err  error
-}
-
-// extra is stored in the watermark beside the position.
-type extra struct {
-	// pages is how many pages of references there may be.
-	pages int
-	// Attempts is the offset from which an opening reads the attempts of the partition: results may have been published
-	// that are not in the store.
-	attempts int64
-	// records is how many records of endpoints there may be.
-	records int32
-	// attemptsHash is the hash of the record before it, 0 where that is not known; it detects that the topic was
-	// created again.
-	attemptsHash uint64
-	// Owner is the owner before that offset where a snapshot was restored, zero otherwise.
-	owner state.Token
-}
-
-// extraFormat is the format of extra and of the pages.
-const extraFormat = 5
-
-func (e extra) encode() []byte {
-	b := []byte{extraFormat}
-	b = binary.AppendUvarint(b, uint64(e.pages))
-	b = binary.AppendUvarint(b, uint64(e.attempts))
-	b = binary.AppendUvarint(b, uint64(e.records))
-	b = binary.BigEndian.AppendUint64(b, e.attemptsHash)
-	return append(b, e.owner[:]...)
-}
-
-func parseExtra(b []byte) (extra, error) {
-	if len(b) == 0 {
-		return extra{}, errors.New("watermark is not a position of deliveries")
-	}
-	if b[0] != extraFormat {
-		return extra{}, fmt.Errorf("position of deliveries has format %d, this binary knows %d: let the version that wrote it deliver what waits, then delete the keys of this domain in Redis", b[0], extraFormat)
-	}
-	r := wire.Reader{Rest: b[1:]}
-	e := extra{pages: int(r.Uvarint()), attempts: int64(r.Uvarint()), records: int32(r.Uvarint())}
-	hash, owner := r.Bytes(8), r.Bytes(16)
-	if !r.Done() {
-		return extra{}, errors.New("watermark is cut short")
-	}
-	e.attemptsHash = binary.BigEndian.Uint64(hash)
-	copy(e.owner[:], owner)
-	return e, nil
 }
 
 // Record starts a commit where one is due. Only ordering keys after an undelivered settlement wait for it, so results
@@ -165,7 +117,7 @@ func (o *owner) cut(now int64) commit {
 	var left int
 	c.changes.Puts, c.changes.Deletes, left = o.pages.Changes(maxPages)
 	c.endpoints = o.cutRecords(&c.changes, now)
-	c.extra.pages, c.extra.records = o.pages.Number(), o.places.Number
+	c.extra.Pages, c.extra.Records = o.pages.Number(), o.places.Number
 	c.to = o.mark
 	c.to.Offset, c.to.LastHash = o.position, o.last
 	c.to.At = o.wall()
@@ -175,7 +127,7 @@ func (o *owner) cut(now int64) commit {
 	c.recovered = o.position >= o.recovered.Until && !o.behindRecovered()
 	c.keepsAttemptsOffset = left > 0 || !c.recovered
 	if o.position >= c.to.PublishedOffset {
-		c.to.Status, c.extra.owner = state.Ready, state.Token{}
+		c.to.Status, c.extra.Owner = state.Ready, state.Token{}
 	}
 	c.to.SnapshotAt, c.to.SnapshotOffset = max(c.to.SnapshotAt, o.snapshotAt), max(c.to.SnapshotOffset, o.snapshotOffset)
 	c.published, c.passable = o.published, queue.End{Offset: math.MaxInt64}
@@ -207,8 +159,8 @@ func (o *owner) apply(r *result) {
 }
 
 // extra is the extra of the watermark in the store. It was checked when it was read, or this owner wrote it.
-func (o *owner) extra() extra {
-	e, _ := parseExtra(o.mark.Extra)
+func (o *owner) extra() pages.Extra {
+	e, _ := pages.ParseExtra(o.mark.Extra)
 	return e
 }
 
@@ -234,10 +186,10 @@ func (o *owner) publish(ctx context.Context, c *commit) error {
 	if c.passable.Offset < to.Offset {
 		to = c.passable
 	}
-	if !c.keepsAttemptsOffset && to.Offset > c.extra.attempts {
-		c.extra.attempts, c.extra.attemptsHash = to.Offset, to.Hash
+	if !c.keepsAttemptsOffset && to.Offset > c.extra.Attempts {
+		c.extra.Attempts, c.extra.AttemptsHash = to.Offset, to.Hash
 	}
-	c.to.Extra = c.extra.encode()
+	c.to.Extra = c.extra.Encode()
 	return o.commit(ctx, c)
 }
 

@@ -15,7 +15,7 @@ import (
 // checkLogs verifies that the topics are those of the watermark. A topic that was created again is an incident: its
 // offsets name other deliveries. Where the operator accepted the loss, the deliveries of the old topic are dropped and
 // the new one is read from its beginning.
-func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra, error) {
+func (o *owner) checkLogs(ctx context.Context, e pages.Extra, start, end int64) (pages.Extra, error) {
 	oldest, newest, err := o.kafka.Offsets(ctx, o.Attempts, o.part.Number)
 	if err != nil {
 		return e, fmt.Errorf("find the attempts' ends: %w", err)
@@ -24,13 +24,13 @@ func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra
 	if err != nil {
 		return e, err
 	}
-	sameAttempts, err := o.sameLog(ctx, o.Attempts, e.attempts, e.attemptsHash, oldest, newest)
+	sameAttempts, err := o.sameLog(ctx, o.Attempts, e.Attempts, e.AttemptsHash, oldest, newest)
 	if err != nil || same && sameAttempts {
 		return e, err
 	}
 	topic, at := o.Topic, o.mark.Offset
 	if same {
-		topic, at = o.Attempts, e.attempts
+		topic, at = o.Attempts, e.Attempts
 	}
 	if !o.AcceptLostDeliveries {
 		return e, o.raiseRecreated(topic, at, fmt.Errorf("the record before the stored position is another one"))
@@ -38,19 +38,19 @@ func (o *owner) checkLogs(ctx context.Context, e extra, start, end int64) (extra
 	to := o.mark
 	if !same {
 		// The attempts belong to offsets of the old log.
-		if err := o.clearPages(ctx, e.pages); err != nil {
+		if err := o.clearPages(ctx, e.Pages); err != nil {
 			return e, err
 		}
-		if err := o.clearBehind(ctx, e.records); err != nil {
+		if err := o.clearBehind(ctx, e.Records); err != nil {
 			return e, err
 		}
 		to = o.mark
 		to.Offset, to.LastHash, to.PublishedOffset, to.Status = start, 0, start, state.Ready
-		e = extra{attempts: newest}
+		e = pages.Extra{Attempts: newest}
 	} else {
-		e.attempts, e.attemptsHash = oldest, 0
+		e.Attempts, e.AttemptsHash = oldest, 0
 	}
-	to.Extra = e.encode()
+	to.Extra = e.Encode()
 	return e, o.writeWatermark(ctx, to, state.Commit{})
 }
 

@@ -119,7 +119,7 @@ func (o *owner) restore(ctx context.Context, lost bool, start, end int64) (bool,
 		return false, fmt.Errorf("find the attempts' ends: %w", err)
 	}
 	s, err := snapshot.Read(ctx, o.kafka, o.part, func(w state.Watermark) (bool, error) {
-		e, err := parseExtra(w.Extra)
+		e, err := pages.ParseExtra(w.Extra)
 		if err != nil || w.Offset < start || w.Offset > end || !lost && w.Offset <= o.mark.Offset {
 			return false, nil //nolint:nilerr // one of another format is as none
 		}
@@ -127,7 +127,7 @@ func (o *owner) restore(ctx context.Context, lost bool, start, end int64) (bool,
 		if err != nil || !same {
 			return false, err
 		}
-		return o.sameLog(ctx, o.Attempts, e.attempts, e.attemptsHash, oldest, newest)
+		return o.sameLog(ctx, o.Attempts, e.Attempts, e.AttemptsHash, oldest, newest)
 	})
 	if err == nil && s != nil {
 		err = checkEntries(s.Entries)
@@ -140,8 +140,8 @@ func (o *owner) restore(ctx context.Context, lost bool, start, end int64) (bool,
 		return false, err
 	}
 	to := s.Watermark
-	e, _ := parseExtra(to.Extra)
-	e.owner = to.Token
+	e, _ := pages.ParseExtra(to.Extra)
+	e.Owner = to.Token
 	if err := o.clear(ctx, e); err != nil {
 		return false, err
 	}
@@ -149,7 +149,7 @@ func (o *owner) restore(ctx context.Context, lost bool, start, end int64) (bool,
 		return false, err
 	}
 	to.Token, to.Address, to.Before, to.Serial = o.mark.Token, o.mark.Address, o.mark.Before, o.mark.Serial
-	to.Extra, to.PublishedOffset, to.Status = e.encode(), end, state.Rebuilding
+	to.Extra, to.PublishedOffset, to.Status = e.Encode(), end, state.Rebuilding
 	if err := o.writeWatermark(ctx, to, state.Commit{}); err != nil {
 		return false, err
 	}
@@ -176,15 +176,15 @@ func checkEntries(entries []state.Entry) error {
 
 // clear deletes the pages that the store may have, and those of the snapshot. Its status is Restoring meanwhile: after a
 // crash it begins again. A page beyond is never loaded before it was written.
-func (o *owner) clear(ctx context.Context, of extra) error {
-	had, _ := parseExtra(o.mark.Extra) // none where the store was lost
+func (o *owner) clear(ctx context.Context, of pages.Extra) error {
+	had, _ := pages.ParseExtra(o.mark.Extra) // none where the store was lost
 	to := o.mark
 	to.Status = state.Restoring
 	if err := o.writeWatermark(ctx, to, state.Commit{}); err != nil {
 		return err
 	}
-	keys := pages.Keys(0, max(had.pages, of.pages))
-	for place := range max(had.records, of.records) {
+	keys := pages.Keys(0, max(had.Pages, of.Pages))
+	for place := range max(had.Records, of.Records) {
 		keys = append(keys, recordKey(place))
 	}
 	for chunk := range slices.Chunk(keys, maxPages) {

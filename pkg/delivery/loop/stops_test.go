@@ -272,3 +272,50 @@ func TestPause_ThatEndsInClosedHoursResumesWithAProbe(t *testing.T) {
 		r.drain()
 	})
 }
+
+// A pause that ended while nobody owned the partition is followed by a probe, whether anything waited when it began or not.
+func TestPause_ThatEndsWithoutAnOwnerIsFollowedByAProbe(t *testing.T) {
+	for name, waited := range map[string]bool{"something waited": true, "nothing waited": false} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				sim := newSimulation(t, 1, "e1")
+				sim.replies(func(d *delivery.Delivery, _ int) reply {
+					if d.Event.ID == "before" {
+						return reply{status: 200, takes: time.Millisecond}
+					}
+					return reply{status: 200, takes: time.Minute}
+				})
+				r := sim.start()
+				sim.plan(newDelivery("e1", "before", "before"))
+				time.Sleep(time.Second)
+				sim.change("e1", func(t *target) { t.paused = true })
+				plan := func() {
+					for i := range 5 {
+						sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i)))
+					}
+				}
+				if waited {
+					plan()
+				}
+				sim.pass(time.Hour)
+				if !waited {
+					plan()
+				}
+				time.Sleep(2 * time.Second)
+				r.kill()
+				sim.change("e1", func(t *target) { t.paused = false })
+				r = sim.start()
+				at := time.Now()
+				time.Sleep(50 * time.Second)
+				if all := sim.requests("e1", at.Add(-time.Second)); len(all) != 1 {
+					t.Errorf("%d requests at once after the pause, want a probe", len(all))
+				}
+				sim.pass(10 * time.Minute)
+				if n := len(sim.received()); n != 6 {
+					t.Errorf("%d of 6 received in the end", n)
+				}
+				r.drain()
+			})
+		})
+	}
+}

@@ -86,6 +86,9 @@ func (o *owner) takeOne(r stream.Record, before func() uint64, now int64) error 
 func (o *owner) add(ref pages.Reference, d *delivery.Delivery, now int64) {
 	it := o.queue.Add(ref, pages.NoSlot, d, o.at(ref.Due), o.firstOf(&ref), now)
 	o.fresh = append(o.fresh, it)
+	if e := o.queue.Of(it); e.Waiting == 1 && len(e.Health.Stops) > 0 { // it has no record while nothing waits
+		o.touch(e, false)
+	}
 	o.dispatch(now)
 	o.queue.KeepNew(it)
 }

@@ -42,7 +42,7 @@ type Revisions interface {
 }
 
 // NewDirectory makes a directory of the targets of a kind. ready makes one ready to be sent to; before is what it was in the
-// revision before, if anything, and false is for one that is disabled. taken learns all targets of a new revision.
+// revision before, if anything, which is returned where nothing of it changed; false is for one that is disabled. taken learns all targets of a new revision.
 func NewDirectory[T delivery.Target](
 	source Revisions, kind *channel.Kind, ready func(t *configclient.Target, s *configclient.Snapshot, before T) (T, bool), taken func([]T),
 	health loop.Health, log *zap.Logger,
@@ -110,6 +110,7 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 	before, _ := d.Newest()
 	targets := &delivery.Targets{Revision: s.Revision, ByName: map[string]delivery.Target{}, Disabled: map[string]bool{}}
 	var all []T
+	changed := []string{}
 	for _, t := range s.Targets(d.kind) {
 		var was T
 		if before != nil {
@@ -122,6 +123,17 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 		}
 		all = append(all, made)
 		targets.ByName[t.Name] = made
+		if before != nil && before.ByName[t.Name] != targets.ByName[t.Name] {
+			changed = append(changed, t.Name)
+		}
+	}
+	if before != nil {
+		for name := range before.ByName {
+			if targets.ByName[name] == nil {
+				changed = append(changed, name)
+			}
+		}
+		targets.Serial, targets.Since, targets.Changed = before.Serial+1, before.Serial, changed
 	}
 	d.snapshot.Store(s)
 	d.mu.Lock()

@@ -15,6 +15,7 @@ const (
 	isOpen = 1 << iota
 	hasBehind
 	hasExhausted
+	probesAfter
 )
 
 // maxText bounds the texts of receivers that are kept, in bytes.
@@ -42,6 +43,9 @@ func (e *Endpoint) Encode(shift int64) []byte {
 	}
 	if e.Exhausted != (Exhausted{PublishedAt: Never}) {
 		flags |= hasExhausted
+	}
+	if e.ProbeAfter {
+		flags |= probesAfter
 	}
 	w.b = append(w.b, flags, byte(e.Suspended), e.Notice, e.Probes)
 	w.b = binary.BigEndian.AppendUint64(w.b, e.Fingerprint)
@@ -95,7 +99,7 @@ func Decode(b []byte, shift int64) (Endpoint, error) {
 	if fingerprint := r.Bytes(8); len(fingerprint) == 8 {
 		e.Fingerprint = binary.BigEndian.Uint64(fingerprint)
 	}
-	e.Open = flags&isOpen != 0
+	e.Open, e.ProbeAfter = flags&isOpen != 0, flags&probesAfter != 0
 	e.Activation, e.Failures, e.Counted, e.LastStatus = r.Varint(), r.Varint(), r.Varint(), int(r.Varint())
 	for _, at := range [...]*int64{&e.FailingSince, &e.LastSuccess, &e.CountedSince, &e.NextProbe, &e.HoldUntil, &e.SuspendedSince} {
 		*at = r.time()

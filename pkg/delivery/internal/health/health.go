@@ -113,6 +113,8 @@ type Endpoint struct {
 	SuspendedSince int64
 	// Stops are the times in which nothing was sent on purpose: suspended, paused, outside of the schedule.
 	Stops Stops
+	// ProbeAfter: the stop that lasts is more than a closed schedule: it resumes with a probe.
+	ProbeAfter bool
 
 	Exhausted Exhausted
 	Behind    Behind

@@ -211,6 +211,7 @@ func TestRecord_IsReadAsWritten(t *testing.T) {
 		e.Fingerprint = rapid.Uint64().Draw(t, "fingerprint")
 		e.Failures, e.Counted = rapid.Int64Range(0, 1e9).Draw(t, "failures"), rapid.Int64Range(0, 1e9).Draw(t, "counted")
 		e.FailingSince, e.LastSuccess, e.CountedSince = at("failing"), at("success"), at("counted since")
+		e.ProbeAfter = rapid.Bool().Draw(t, "probe after")
 		e.Contained = Contained{Writer: rapid.Uint32().Draw(t, "writer"), Ahead: rapid.IntRange(0, 1000).Draw(t, "ahead"), End: rapid.Int64Range(0, 1<<47).Draw(t, "end")}
 		e.NextProbe, e.HoldUntil, e.SuspendedSince = at("probe"), at("hold"), at("suspended since")
 		e.First, e.LastError, e.LastStatus = text.Draw(t, "first"), text.Draw(t, "error"), rapid.IntRange(0, 999).Draw(t, "status")

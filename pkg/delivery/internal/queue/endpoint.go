@@ -52,8 +52,6 @@ type Endpoint struct {
 	// rateFree is when its rate allows the next request, in µs.
 	rateFree int64
 	Paused   bool
-	// stoppedFor: its stop, while it lasts, is more than a closed schedule: it resumes with a probe.
-	StoppedFor bool
 	// Configured: it was looked for in a configuration. Scheduled: it is among those whose schedule is followed.
 	Configured, Scheduled bool
 	// ClosedUntil is when its schedule opens, where it is closed; scheduleAt when that changes next.
