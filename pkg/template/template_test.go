@@ -255,7 +255,7 @@ func TestCompile_ListsEveryFault(t *testing.T) {
 			t.Errorf("%s: %q", source, got)
 		}
 	}
-	if _, got := compile("{{.Contact.Email}}{{.Invoice.Emai}}", Options{NoContact: "is for others"}); len(got) != 2 || got[0] != "text: CONTACT_TOKEN: .Contact.Email is for others" ||
+	if _, got := compile("{{.Contact.Email}}{{.Contact.Emai}}", Options{NoContact: "is for others"}); len(got) != 2 || got[0] != "text: CONTACT_TOKEN: .Contact.Email is for others" ||
 		strings.Contains(got[1], "Contact") {
 		t.Errorf("%q", got)
 	}

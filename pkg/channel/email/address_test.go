@@ -45,7 +45,7 @@ func TestParseAddress_ReadsExactlyOne(t *testing.T) {
 		"", " ", "ana", "@example.com", "ana@", "ana@example.com, eva@example.com", "ana@example.com eva@example.com", "ana@example.com;eva@example.com",
 		"undisclosed-recipients:;", "friends: ana@example.com, eva@example.com;", "ana@[192.0.2.1]", "ana@[IPv6:2001:db8::1]", "ana@exa mple.com", "ana@-example.com",
 		"ana@exam_ple.com", "ana@example..com", "ana..b@example.com", "<ana@example.com", "ana@example.com>", "ana@example.com\r\nBcc: eva@example.com",
-		"ana@example.com\nbcc: eva@example.com", "\"a\r\nb\"@example.com", "\"a\x00b\"@example.com", "ana\u2028@example.com", strings.Repeat("a", 65) + "@example.com",
+		"ana@example.com\nbcc: eva@example.com", "\"a\r\nb\"@example.com", "\"a\x00b\"@example.com", "ana\u2028@example.com", strings.Repeat("a", 65) + "@example.com", strings.Repeat("a", 64) + "@" + strings.Repeat("abcdefgh.", 21) + "example",
 		"ana@" + strings.Repeat("a", 64) + ".example", "ana@" + strings.Repeat("abcdefgh.", 28) + "example", "ana@example.com\x00", "ana@exa\u200bmple.com.\xff",
 	} {
 		if a, err := ParseAddress(text); err == nil {

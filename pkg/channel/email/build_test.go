@@ -17,6 +17,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emersion/go-msgauth/dkim"
 
@@ -207,7 +208,7 @@ func TestBuild_SignsWithDKIM(t *testing.T) {
 func TestBuild_FoldsALongSubject(t *testing.T) {
 	for name, subject := range map[string]string{
 		"words": strings.TrimSpace(strings.Repeat("Invoice ", 1280)), "one word": strings.Repeat("x", 10<<10),
-		"umlauts": strings.Repeat("ü", 5<<10), "looks encoded": "=?utf-8?q?forged?=", "blanks": "a  b   c", "emoji": strings.Repeat("🧾 ", 2000) + "🧾",
+		"umlauts": "x" + strings.Repeat("ü", 5<<10), "looks encoded": "=?utf-8?q?forged?=", "blanks": "a  b   c", "emoji": strings.Repeat("🧾 ", 2000) + "🧾",
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := message(t)
@@ -216,6 +217,11 @@ func TestBuild_FoldsALongSubject(t *testing.T) {
 			got, err := (&mime.WordDecoder{}).DecodeHeader(h.Get("Subject"))
 			if err != nil || got != subject {
 				t.Errorf("read as %.100q, %v", got, err)
+			}
+			for word := range strings.FieldsSeq(h.Get("Subject")) {
+				if text, err := (&mime.WordDecoder{}).DecodeHeader(word); err != nil || !utf8.ValidString(text) {
+					t.Errorf("%s ends within a character: %q, %v", word, text, err)
+				}
 			}
 			if name == "looks encoded" && strings.Contains(h.Get("Subject"), "forged") {
 				t.Error(h.Get("Subject"))
