@@ -32,7 +32,7 @@ type checkCommand struct {
 	RedisPassword string        `env:"TOLLGATE_REDIS_PASSWORD_FILE" type:"existingfile" help:"File with the password of Redis." placeholder:"FILE"`
 	Config        string        `env:"TOLLGATE_CONFIG_ADDR" default:"127.0.0.1:7010" help:"Configuration service; ${default} by default." placeholder:"HOST:PORT"`
 	Ingest        string        `env:"TOLLGATE_INGEST_ADDR" default:"127.0.0.1:7020" help:"Ingest service; ${default} by default." placeholder:"HOST:PORT"`
-	MaxAge        time.Duration `env:"TOLLGATE_WEBHOOK_MAX_AGE" default:"144h" help:"How long a delivery may wait (deliveries.max_age); ${default} by default. Kafka keeps deliveries and attempts a day longer." placeholder:"DURATION"`
+	MaxAge        time.Duration `default:"144h" help:"How long a delivery may wait (deliveries.max_age); ${default} by default. Kafka keeps deliveries and attempts a day longer." placeholder:"DURATION"`
 }
 
 // AfterApply is called by kong once the flags are read.
