@@ -40,6 +40,8 @@ type running struct {
 	users   configv1.UserServiceClient
 	suppr   configv1.SuppressionServiceClient
 	address string
+
+	profiles, profileService configv1.SmtpProfileServiceClient
 }
 
 func start(t *testing.T) *running {
@@ -95,6 +97,7 @@ func (r *running) run() {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	r.profiles, r.profileService = configv1.NewSmtpProfileServiceClient(conn), configv1.NewSmtpProfileServiceClient(service)
 	r.service = configv1.NewEndpointServiceClient(service)
 	r.history = configv1.NewHistoryServiceClient(conn)
 	r.watching, r.outside = configv1.NewConfigWatchServiceClient(service), configv1.NewConfigWatchServiceClient(conn)

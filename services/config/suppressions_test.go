@@ -111,20 +111,20 @@ func TestSuppressions_AreSentInPartsFromAPositionOn(t *testing.T) {
 		}
 	}
 	r.suppress("a@example.com")
-	want(next(), "[tenants/acme/suppressions/a@example.com] [] false true 2")
+	want(next(), "[tenants/acme/suppressions/a%40example.com] [] false true 2")
 	r.permit("a@example.com")
-	want(next(), "[] [tenants/acme/suppressions/a@example.com] false true 3")
+	want(next(), "[] [tenants/acme/suppressions/a%40example.com] false true 3")
 	r.suppress("b@example.com")
 	last := next()
-	want(last, "[tenants/acme/suppressions/b@example.com] [] false true 4")
+	want(last, "[tenants/acme/suppressions/b%40example.com] [] false true 4")
 
 	r.suppress("c@example.com")
 	r.suppress("d@example.com")
 	whole := r.watchSuppressions(nil)
-	want(whole(), "[tenants/acme/suppressions/b@example.com] [tenants/acme/suppressions/a@example.com] true false 4")
-	want(whole(), "[tenants/acme/suppressions/c@example.com tenants/acme/suppressions/d@example.com] [] false false 6")
+	want(whole(), "[tenants/acme/suppressions/b%40example.com] [tenants/acme/suppressions/a%40example.com] true false 4")
+	want(whole(), "[tenants/acme/suppressions/c%40example.com tenants/acme/suppressions/d%40example.com] [] false false 6")
 	want(whole(), "[] [] false true 6")
-	want(r.watchSuppressions(last.GetPosition())(), "[tenants/acme/suppressions/c@example.com tenants/acme/suppressions/d@example.com] [] false false 6")
+	want(r.watchSuppressions(last.GetPosition())(), "[tenants/acme/suppressions/c%40example.com tenants/acme/suppressions/d%40example.com] [] false false 6")
 	for _, unknown := range []*configv1.Position{{Revision: 4}, {History: 9, Revision: 4}, {History: last.GetPosition().GetHistory(), Revision: 99}} {
 		if got := r.watchSuppressions(unknown)(); !got.GetReset_() || got.GetPosition().GetRevision() != 4 {
 			t.Errorf("after %v: %v", unknown, got)

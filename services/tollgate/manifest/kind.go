@@ -79,7 +79,7 @@ var kinds = func() []*kind {
 		name: "User", field: "user", example: "tenants/acme/users/jane",
 		make: func() Resource { return &configv1.User{} },
 	}, &kind{
-		name: "Suppression", field: "suppression", example: "tenants/acme/suppressions/jane@example.com",
+		name: "Suppression", field: "suppression", example: "tenants/acme/suppressions/jane%40example.com",
 		make: func() Resource { return &configv1.Suppression{} },
 	})
 	return append(all, &kind{

@@ -3603,8 +3603,8 @@ func (x *User) GetRoles() []string {
 type Suppression struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/suppressions/{address}": the address in lower case, its
-	// domain in ASCII, percent-encoded as a segment of a path (RFC 3986):
-	// "tenants/acme/suppressions/jane@example.com".
+	// domain in ASCII, percent-encoded but for letters, digits and "-._~":
+	// "tenants/acme/suppressions/jane%40example.com".
 	Name     string    `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
 	Metadata *Metadata `protobuf:"bytes,2,opt,name=metadata,proto3" json:"metadata,omitempty"`
 	// The address of the name. Set by the server.

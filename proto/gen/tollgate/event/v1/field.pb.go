@@ -23,8 +23,7 @@ const (
 )
 
 // FieldMark decides who may see a field of an event's data, and how. A field of
-// a message
-// type is marked with all that is in it.
+// a message type is marked with all that is in it.
 type FieldMark struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// It is about a person. It leaves by a webhook only to an
