@@ -71,40 +71,45 @@ func (k *behindKill) at(t *testing.T, commit int, after bool) (died bool) {
 			return
 		}
 		<-r.over
-		published := map[string]int32{}
-		for _, a := range sim.attempts() {
-			published[a.Delivery] = a.Number
-		}
-		before := len(sim.received())
-		if k.pause(sim, k.stops); k.stops {
-			sim.broker.mu.Lock()
-			sim.broker.slowAgain = 3 * time.Second
-			sim.broker.mu.Unlock()
-		}
-		r = sim.start(bound)
-		time.Sleep(time.Minute)
-		k.pause(sim, false)
-		time.Sleep(10 * time.Minute)
-		r.drain()
-		check(t, sim, planned)
-		accepted := map[string]bool{}
-		for _, got := range sim.received()[before:] {
-			if got.n <= int(published[got.id]) {
-				t.Errorf("attempt %d of the delivery at %d was sent again, though it was published", got.n, got.offset)
-			}
-			if accepted[got.id] {
-				t.Errorf("the delivery at %d was accepted twice by the second owner", got.offset)
-			}
-			accepted[got.id] = got.accepted
-		}
-		if references, behind := sim.kept(t); references != 0 || len(behind) != 0 {
-			t.Errorf("%d references and %v are left", references, behind)
-		}
+		k.second(t, sim, planned)
 		if t.Failed() {
 			t.Logf("killed at commit %d, after it %t", commit, after)
 		}
 	})
 	return died
+}
+
+// second lets another owner finish, and compares what it did with what the first had published.
+func (k *behindKill) second(t *testing.T, sim *simulation, planned []*delivery.Delivery) {
+	published := map[string]int32{}
+	for _, a := range sim.attempts() {
+		published[a.Delivery] = a.Number
+	}
+	before := len(sim.received())
+	if k.pause(sim, k.stops); k.stops {
+		sim.broker.mu.Lock()
+		sim.broker.slowAgain = 3 * time.Second
+		sim.broker.mu.Unlock()
+	}
+	r := sim.start(atMost(k.most, 100_000))
+	time.Sleep(time.Minute)
+	k.pause(sim, false)
+	time.Sleep(10 * time.Minute)
+	r.drain()
+	check(t, sim, planned)
+	accepted := map[string]bool{}
+	for _, got := range sim.received()[before:] {
+		if got.n <= int(published[got.id]) {
+			t.Errorf("attempt %d of the delivery at %d was sent again, though it was published", got.n, got.offset)
+		}
+		if accepted[got.id] {
+			t.Errorf("the delivery at %d was accepted twice by the second owner", got.offset)
+		}
+		accepted[got.id] = got.accepted
+	}
+	if references, behind := sim.kept(t); references != 0 || len(behind) != 0 {
+		t.Errorf("%d references and %v are left", references, behind)
+	}
 }
 
 // each lets the process die at each commit, before it and after it, and returns how many it died at.
@@ -257,6 +262,33 @@ func TestBehind_RecordsOfEndpointsThatMovedGoFirst(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		r.drain()
 		check(t, sim, planned)
+	})
+}
+
+// What is read again waits for a commit that has room for the offsets it moves.
+func TestBehind_ReadingAgainWaitsForACommitThatHasRoom(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		k := behindKill{endpoints: manyEndpoints, most: 1}
+		sim := newSimulation(t, 1, k.names()...)
+		sim.failFor(k.names()...)
+		r := sim.start(atMost(k.most, 100_000))
+		var planned []*delivery.Delivery
+		for range 3 {
+			for _, name := range k.names() {
+				planned = append(planned, sim.plan(newDelivery(name, "s", fmt.Sprint(len(planned)))))
+			}
+		}
+		time.Sleep(3 * time.Second)
+		r.setStoreAway(true)
+		sim.failFor()
+		sim.configure(2, 64, k.names()...)
+		time.Sleep(100 * time.Millisecond) // all are accepted and have room
+		n := 0
+		sim.onCommit(nil, func(state.Watermark) bool { n++; return n == 2 })
+		r.setStoreAway(false)
+		<-r.over
+		sim.onCommit(nil, nil)
+		k.second(t, sim, planned)
 	})
 }
 

@@ -173,3 +173,51 @@ func TestBehind_TheSecondReaderNoticesATopicMadeAnew(t *testing.T) {
 		}
 	})
 }
+
+// What is passed over is a repeat too once its endpoint is level, by the window of one and the same owner.
+func TestBehind_ARepeatOfWhatWasPassedOverIsDroppedOnceLevel(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.failFor("e1")
+		r := sim.start(atMost(10, 100))
+		var planned []*delivery.Delivery
+		for i := range 60 {
+			planned = append(planned, sim.plan(newDelivery("e1", fmt.Sprint(i), fmt.Sprint(i))))
+		}
+		time.Sleep(time.Second)
+		sim.failFor()
+		sim.configure(2, 64, "e1")
+		time.Sleep(time.Minute)
+		if _, behind := sim.kept(t); len(behind) != 0 {
+			t.Fatalf("behind %+v", behind)
+		}
+		for _, d := range planned {
+			sim.plan(d)
+		}
+		time.Sleep(time.Minute)
+		r.drain()
+		if n := sim.repeats(); n != 0 {
+			t.Errorf("%d repeats of the planner were sent", n)
+		}
+		check(t, sim, planned)
+	})
+}
+
+// The count of what is behind is committed once a second, though nothing else of its endpoint changes.
+func TestBehind_TheCountIsCommitted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.pause(2, "e1", true)
+		r := sim.start(atMost(10, 100))
+		for i := range 5 {
+			for j := range 100 {
+				sim.plan(newDelivery("e1", "s", fmt.Sprint(i, j)))
+			}
+			time.Sleep(3 * time.Second)
+			if _, behind := sim.kept(t); behind["e1"].Count != int64(100*(i+1)-10) {
+				t.Errorf("%d are behind, of %d", behind["e1"].Count, 100*(i+1))
+			}
+		}
+		r.kill()
+	})
+}
