@@ -157,3 +157,29 @@ func TestKept_WhatDoesNotComeBackIsForgotten(t *testing.T) {
 		r.kill()
 	})
 }
+
+// A store that was set back to a moment of the same ownership has a position before the end of the window: what is read again
+// is no repeat.
+func TestKept_AStoreThatWasSetBackNeedsItsOwnWindow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.pause(2, "e1", true)
+		var process *Channel
+		r := sim.start(func(c *Channel) { process = c })
+		sim.plan(newDelivery("e1", "s", "0"))
+		time.Sleep(2 * time.Second)
+		dump := sim.store.Dump()
+		sim.plan(newDelivery("e1", "s", "1")) // a reference alone has it
+		time.Sleep(2 * time.Second)
+		r.drain()
+		sim.store.Restore(dump)
+		r = sim.start(of(process))
+		time.Sleep(2 * time.Second)
+		sim.pause(3, "e1", false)
+		time.Sleep(time.Minute)
+		r.drain()
+		if n := sim.acceptedOf("e1"); n != 2 {
+			t.Errorf("%d of 2 deliveries were accepted", n)
+		}
+	})
+}
