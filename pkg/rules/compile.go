@@ -167,34 +167,34 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 }
 
 // compileTexts compiles the action's parameters and the channel's own texts.
-func (plan *Plan) compileTexts(a Action, scopes []template.Scope, path string, f *fault.Violations) {
+func (p *Plan) compileTexts(a Action, scopes []template.Scope, path string, f *fault.Violations) {
 	var opts template.Options
 	if a.Channel != nil {
 		opts.NoContact = a.Channel.NoContact
 	}
 	costly := path + ".parameters"
 	names := map[string]bool{}
-	for i, p := range a.Parameters {
+	for i, written := range a.Parameters {
 		field := path + "." + indexed("parameters", i)
-		named(field+".name", p.Name, f)
-		if names[p.Name] {
-			f.Add(field+".name", "%q stands twice", short(p.Name))
+		named(field+".name", written.Name, f)
+		if names[written.Name] {
+			f.Add(field+".name", "%q stands twice", short(written.Name))
 		}
-		names[p.Name] = true
-		text := template.Compile(p.Template, scopes, opts, field+".template", f)
-		plan.parameters = append(plan.parameters, parameter{p.Name, text})
-		plan.cost.Add(text.Cost)
+		names[written.Name] = true
+		text := template.Compile(written.Template, scopes, opts, field+".template", f)
+		p.parameters = append(p.parameters, parameter{written.Name, text})
+		p.cost.Add(text.Cost)
 	}
 	if a.Part != nil {
 		for _, t := range a.Part.Texts() {
 			opts.Escape, opts.Most = t.Escape, t.Most
 			text := template.Compile(t.Template, scopes, opts, path+"."+a.Channel.Name+"."+t.Field, f)
-			plan.texts = append(plan.texts, text)
-			plan.cost.Add(text.Cost)
+			p.texts = append(p.texts, text)
+			p.cost.Add(text.Cost)
 			costly = path + "." + a.Channel.Name
 		}
 	}
-	if steps := plan.cost.Once + 100*plan.cost.Each; steps > maxRendering {
+	if steps := p.cost.Once + 100*p.cost.Each; steps > maxRendering {
 		f.Add(costly, "cost too much, %d of at most %d steps where lists have 100 elements: put less into range, or change less to upper and lower case",
 			steps, maxRendering)
 	}

@@ -121,7 +121,7 @@ func Compile(source string, scopes []Scope, opts Options, field string, f *fault
 
 // escape has html/template find the place of every value, which it does before it renders for the first time.
 func escape(tree *parse.Tree, scopes []Scope) (*template.Template, error) {
-	t, err := template.New(templateName).Option("missingkey=error").Funcs(template.FuncMap(functions)).AddParseTree(templateName, tree)
+	t, err := template.New(templateName).Option("missingkey=error").Funcs(functions).AddParseTree(templateName, tree)
 	if err != nil {
 		return nil, err //nolint:wrapcheck // it names the place
 	}

@@ -66,8 +66,10 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 		}
 		usable = append(usable, c.rule)
 	}
-	for id, t := range b.tenants {
-		usable = append(usable, t.builtIn(id)...)
+	for _, t := range s.Tenants() {
+		for _, r := range builtIn() {
+			usable = append(usable, r.For(t.ID))
+		}
 	}
 	b.index = rules.NewIndex(usable)
 	return b

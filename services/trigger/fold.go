@@ -139,7 +139,7 @@ func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
 		}
 		for _, action := range m.Rule.Actions {
 			if to, ok := f.target(action, e); ok {
-				taken := false
+				var taken bool
 				own, taken = f.act(s, o, m, action, to, own, &out)
 				took = took || taken
 			}

@@ -41,7 +41,7 @@ func (p *partition) mailed() (ds []*delivery.Delivery, planned []*email.Planned)
 func mailing(to *configv1.EmailRecipients, edit func(*configv1.Snapshot, *configv1.Action)) *configv1.Snapshot {
 	return snapshot(1, func(s *configv1.Snapshot) {
 		a := &configv1.Action{Name: "mail", Action: &configv1.Action_Email{Email: &configv1.EmailAction{
-			Subject: "Invoice {{.Invoice.Number}}: {{.Invoice.Total | money}}", Html: "<p>{{.Contact.Name}}</p>", Recipients: to,
+			Subject: "Invoice {{.Invoice.Number}}: {{.Invoice.Total | money}}", Text: "{{.Event.Time | datetime}}", Html: "<p>{{.Contact.Name}}</p>", Recipients: to,
 		}}}
 		s.Tenants[0].DefaultSmtpProfile, s.Tenants[0].TimeZone = "main", "Europe/Madrid"
 		s.SmtpProfiles = []*configv1.SmtpProfile{
@@ -77,11 +77,14 @@ func TestRecipients_EachHasADeliveryOfItsOwn(t *testing.T) {
 	want := map[string]string{
 		"ana@example.com": "Invoice 1: 1234,50\u00a0€", "bob@example.com": "Invoice 1: €1,234.50", "noc@operator.example": "Invoice 1: €1,234.50", "zoe@example.com": "Invoice 1: €1,234.50",
 	}
+	local := map[string]string{
+		"ana@example.com": "1 mar. 2026, 1:00", "bob@example.com": "Feb 28, 2026, 4:00 pm", "noc@operator.example": "Mar 1, 2026, 1:00 am", "zoe@example.com": "Mar 1, 2026, 1:00 am",
+	}
 	ids := map[string]bool{}
 	for i, d := range ds {
 		ids[d.ID] = true
-		if want[d.Recipient] != planned[i].Subject || d.Endpoint != "tenants/acme/smtpProfiles/main" || planned[i].Domain != "operator.example" || d.Ordered || d.Sequence != 0 {
-			t.Errorf("%s: %q of %+v", d.Recipient, planned[i].Subject, d)
+		if want[d.Recipient] != planned[i].Subject || local[d.Recipient] != planned[i].Text || d.Endpoint != "tenants/acme/smtpProfiles/main" || planned[i].Domain != "operator.example" || d.Ordered || d.Sequence != 0 {
+			t.Errorf("%s: %q %q of %+v", d.Recipient, planned[i].Subject, planned[i].Text, d)
 		}
 	}
 	if len(ds) != len(want) || len(ids) != len(want) || len(p.decisions()) != 0 {

@@ -1,7 +1,6 @@
 package trigger
 
 import (
-	"slices"
 	"sync"
 	"time"
 
@@ -32,9 +31,7 @@ func newTenant(t *configclient.Tenant, users []*configv1.User) *tenant {
 		if zone, err := spend.Zone(u.GetTimeZone()); err == nil && u.GetTimeZone() != "" {
 			user.Zone = zone
 		}
-		roles := slices.Clone(u.GetRoles())
-		slices.Sort(roles)
-		for _, role := range slices.Compact(roles) {
+		for _, role := range u.GetRoles() {
 			out.users[role] = append(out.users[role], user)
 		}
 	}
@@ -46,23 +43,10 @@ func newTenant(t *configclient.Tenant, users []*configv1.User) *tenant {
 	return out
 }
 
-// builtIn are the rules that the tenant has without having stored them.
-func (t *tenant) builtIn(id string) []*rules.Rule {
+// builtIn are the rules that every tenant has without having stored them, compiled once. They plan nothing where the tenant
+// has no default target for them.
+var builtIn = sync.OnceValue(func() []*rules.Rule {
 	var out []*rules.Rule
-	for _, c := range table.Channels {
-		if t.defaults[c] == "" {
-			continue
-		}
-		for _, r := range builtIn()[c] {
-			out = append(out, r.For(id))
-		}
-	}
-	return out
-}
-
-// builtIn are the rules that are built in, compiled once. They compile, as a test shows.
-var builtIn = sync.OnceValue(func() map[*channel.Channel][]*rules.Rule {
-	out := map[*channel.Channel][]*rules.Rule{}
 	for _, c := range table.Channels {
 		for _, n := range c.BuiltIn {
 			written := rules.FromProto(n, channel.List{c})
@@ -71,7 +55,7 @@ var builtIn = sync.OnceValue(func() map[*channel.Channel][]*rules.Rule {
 			if err != nil {
 				panic("compile " + n.GetName() + ": " + err.Error())
 			}
-			out[c] = append(out[c], r)
+			out = append(out, r)
 		}
 	}
 	return out
