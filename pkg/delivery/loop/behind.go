@@ -69,7 +69,7 @@ func (o *owner) fallBehind(e *queue.Endpoint, r stream.Record, before uint64) {
 // level ends it: the readers met.
 func (o *owner) level(e *queue.Endpoint) {
 	if b := e.Health.Behind; b.Count > 0 && e.Skipped {
-		o.Metrics.gone.Add(float64(b.Count))
+		o.Metrics.Gone.Add(float64(b.Count))
 	}
 	e.Health.Behind = health.Behind{}
 	e.Refilling, e.Counted, e.Lost, e.Skipped = false, false, false, false

@@ -226,7 +226,7 @@ func (o *owner) takeAgain(b *reread, rec *stream.Record) (stop bool, err error) 
 			return stop, err
 		}
 	} else if repeat && e != nil {
-		o.Metrics.repeats.Inc()
+		o.Metrics.Repeats.Inc()
 	}
 	if err == nil {
 		o.second.seen.Repeat(k)
@@ -310,7 +310,7 @@ func (o *owner) lostBehind(start int64) {
 			continue
 		}
 		e.Lost = true
-		o.Metrics.gone.Inc()
+		o.Metrics.Gone.Inc()
 		o.kafka.Incident(IncidentGone, b.Offset, err)
 		o.condition("gone", err)
 	}

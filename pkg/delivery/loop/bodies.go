@@ -135,7 +135,7 @@ func decodeKept(rec stream.Record) *delivery.Delivery {
 
 // Lost handles a delivery that the log, which begins at start, no longer holds.
 func (o *owner) lost(it *queue.Item, start int64) {
-	o.Metrics.gone.Inc()
+	o.Metrics.Gone.Inc()
 	if o.acceptedOrWithheld(it) {
 		return
 	}
@@ -149,7 +149,7 @@ func (o *owner) lost(it *queue.Item, start int64) {
 // mismatch handles a reference at whose offset the log holds another delivery: the topic was created again, or the
 // store belongs to another log. The delivery is never sent, because the receiver could be wrong.
 func (o *owner) mismatch(it *queue.Item, d *delivery.Delivery) {
-	o.Metrics.mismatched.Inc()
+	o.Metrics.Mismatched.Inc()
 	if o.acceptedOrWithheld(it) {
 		return
 	}

@@ -6,8 +6,11 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/claimlog"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/metrics"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/state/snapshot"
@@ -20,6 +23,14 @@ import (
 type Health interface {
 	Set(name string, err error)
 	Remove(name string)
+}
+
+// Metrics are the metrics of one channel, named after its service.
+type Metrics = metrics.Metrics
+
+// NewMetrics registers the metrics of a channel's service; an error names every metric that could not be registered.
+func NewMetrics(reg prometheus.Registerer, service string) (*Metrics, error) {
+	return metrics.New(reg, service)
 }
 
 // Channel is one way to notify receivers (webhook, e-mail, SMS), with everything it needs to process its partitions.

@@ -50,7 +50,7 @@ func (o *owner) fenceChecked(err error) error {
 	case err == nil:
 		o.ownershipUnknown = false
 	case errors.Is(err, state.ErrFenced):
-		o.Metrics.fenced.Inc()
+		o.Metrics.Fenced.Inc()
 		return fmt.Errorf("%w: %w", stream.ErrRejoin, err)
 	default:
 		o.checkFenceAfter = o.now() + readAgain.Milliseconds()

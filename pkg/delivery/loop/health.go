@@ -37,7 +37,7 @@ func (o *owner) healthName() string { return fmt.Sprintf("%s/%d", o.Name, o.part
 // observe updates metrics and health with what changed in this turn of the loop.
 func (o *owner) observe(now int64) {
 	if n := o.queue.Outstanding; n != o.waiting {
-		o.Metrics.waiting.WithLabelValues(o.label).Set(float64(n))
+		o.Metrics.Waiting.WithLabelValues(o.label).Set(float64(n))
 		o.waiting = n
 	}
 	if unrecorded := o.Slots.Full(); unrecorded != (o.conditions["unrecorded"] != nil) {

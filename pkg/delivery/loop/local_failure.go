@@ -12,7 +12,7 @@ import (
 // no attempt and records nothing, because it shows nothing about the receiver. Other endpoints go on: a connection that
 // is kept open needs no descriptor and no name server.
 func (o *owner) holdEndpoint(e *queue.Endpoint, why error, now int64) {
-	o.Metrics.notMade.Inc()
+	o.Metrics.NotMade.Inc()
 	o.localFailure = why
 	if e.LocalUntil > now { // this request was already under way when the hold began
 		return

@@ -40,8 +40,8 @@ func TestLocalFailure_UsesNoAttempt(t *testing.T) {
 		if !strings.Contains(sim.healthText(), "requests to 1 endpoints can't be made") || !strings.Contains(sim.healthText(), "too many open files") {
 			t.Errorf("health reports %s", sim.healthText())
 		}
-		if n := tries.Load(); n > 64*7 || float64(n) != testutil.ToFloat64(metrics.notMade) {
-			t.Errorf("%d tries in a minute, %v counted", n, testutil.ToFloat64(metrics.notMade))
+		if n := tries.Load(); n > 64*7 || float64(n) != testutil.ToFloat64(metrics.NotMade) {
+			t.Errorf("%d tries in a minute, %v counted", n, testutil.ToFloat64(metrics.NotMade))
 		}
 		failingLocally.Store(false)
 		time.Sleep(time.Minute)

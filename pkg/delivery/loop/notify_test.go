@@ -130,16 +130,16 @@ func TestReport_StateAtOnceAndNumbersEveryTenSeconds(t *testing.T) {
 		if n < 6 || n > 9 {
 			t.Errorf("%d reports in a minute", n)
 		}
-		if got := testutil.ToFloat64(metrics.endpoints.WithLabelValues("circuit_open")); got != 1 {
+		if got := testutil.ToFloat64(metrics.Endpoints.WithLabelValues("circuit_open")); got != 1 {
 			t.Errorf("%v endpoints with an open circuit", got)
 		}
-		if got := testutil.ToFloat64(metrics.waiting.WithLabelValues("0")); got != 61 {
+		if got := testutil.ToFloat64(metrics.Waiting.WithLabelValues("0")); got != 61 {
 			t.Errorf("%v wait", got)
 		}
-		if got := testutil.ToFloat64(metrics.oldest.WithLabelValues("0")); got < 45 || got > 62 {
+		if got := testutil.ToFloat64(metrics.Oldest.WithLabelValues("0")); got < 45 || got > 62 {
 			t.Errorf("the oldest waits %v s", got)
 		}
-		if got := testutil.ToFloat64(metrics.failures.WithLabelValues("receiver")); got < 10 {
+		if got := testutil.ToFloat64(metrics.Failures.WithLabelValues("receiver")); got < 10 {
 			t.Errorf("%v failures of the receiver", got)
 		}
 		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} })
@@ -147,7 +147,7 @@ func TestReport_StateAtOnceAndNumbersEveryTenSeconds(t *testing.T) {
 		if h := sim.lastReport("e1"); h.Failures != 0 || h.CircuitOpen || h.LastSuccess.IsZero() || h.LastError != "" {
 			t.Errorf("in the end %+v", h)
 		}
-		if got := testutil.ToFloat64(metrics.endpoints.WithLabelValues("circuit_open")); got != 0 {
+		if got := testutil.ToFloat64(metrics.Endpoints.WithLabelValues("circuit_open")); got != 0 {
 			t.Errorf("%v endpoints with an open circuit in the end", got)
 		}
 		for _, h := range sim.reports {
@@ -156,7 +156,7 @@ func TestReport_StateAtOnceAndNumbersEveryTenSeconds(t *testing.T) {
 			}
 		}
 		r.drain()
-		if n := testutil.CollectAndCount(metrics.waiting); n != 0 {
+		if n := testutil.CollectAndCount(metrics.Waiting); n != 0 {
 			t.Errorf("%d partitions in the metrics of a process that has none", n)
 		}
 	})

@@ -4,44 +4,31 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/delivery/internal/health"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/metrics"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 )
-
-// States of endpoints, as a metric counts them.
-const (
-	stateHealthy = iota
-	stateFailing
-	stateOpen
-	stateHeld
-	statePaused
-	stateClosed
-	stateSuspended
-	states
-)
-
-var stateNames = [states]string{"healthy", "failing", "circuit_open", "held", "paused", "closed", "suspended"}
 
 func stateOf(e *queue.Endpoint, now int64) int {
 	switch h := &e.Health; {
 	case h.Suspended != health.NotSuspended:
-		return stateSuspended
+		return metrics.Suspended
 	case e.Paused:
-		return statePaused
+		return metrics.Paused
 	case e.ClosedUntil > 0:
-		return stateClosed
+		return metrics.Closed
 	case h.Open:
-		return stateOpen
+		return metrics.CircuitOpen
 	case h.HoldUntil > now:
-		return stateHeld
+		return metrics.Held
 	case h.Failures > 0:
-		return stateFailing
+		return metrics.Failing
 	}
-	return stateHealthy
+	return metrics.Healthy
 }
 
 // observeEndpoints counts the endpoints by state, and what is behind.
 func (o *owner) observeEndpoints(now int64) {
-	var count [states]int
+	var count [metrics.States]int
 	behind := int64(0)
 	for _, e := range o.queue.Endpoints {
 		behind += e.Health.Behind.Count
@@ -50,20 +37,20 @@ func (o *owner) observeEndpoints(now int64) {
 		}
 	}
 	o.countStates(count)
-	o.Metrics.behind.WithLabelValues(o.label).Set(float64(behind))
+	o.Metrics.Behind.WithLabelValues(o.label).Set(float64(behind))
 	if now-o.oldestAt >= oldestEvery.Milliseconds() {
 		o.oldestAt = now
-		o.Metrics.oldest.WithLabelValues(o.label).Set(o.oldestAge().Seconds())
+		o.Metrics.Oldest.WithLabelValues(o.label).Set(o.oldestAge().Seconds())
 	}
 }
 
 // oldestEvery is between two looks for the oldest delivery: each goes over all that wait.
 const oldestEvery = 10 * time.Second
 
-func (o *owner) countStates(count [states]int) {
+func (o *owner) countStates(count [metrics.States]int) {
 	for i, n := range count {
 		if n != o.states[i] {
-			o.Metrics.endpoints.WithLabelValues(stateNames[i]).Add(float64(n - o.states[i]))
+			o.Metrics.Endpoints.WithLabelValues(metrics.StateNames[i]).Add(float64(n - o.states[i]))
 		}
 	}
 	o.states = count
@@ -71,10 +58,10 @@ func (o *owner) countStates(count [states]int) {
 
 // unobserve takes this partition out of the metrics.
 func (o *owner) unobserve() {
-	o.countStates([states]int{})
-	o.Metrics.waiting.DeleteLabelValues(o.label)
-	o.Metrics.behind.DeleteLabelValues(o.label)
-	o.Metrics.oldest.DeleteLabelValues(o.label)
+	o.countStates([metrics.States]int{})
+	o.Metrics.Waiting.DeleteLabelValues(o.label)
+	o.Metrics.Behind.DeleteLabelValues(o.label)
+	o.Metrics.Oldest.DeleteLabelValues(o.label)
 }
 
 // oldestAge is since when the delivery with the lowest offset could have been sent, as its reference shows.

@@ -54,7 +54,7 @@ func (o *owner) open(ctx context.Context) error {
 	o.drift, o.queue.Drift = o.wall()-now, o.aged(now)-now
 	if o.AcceptLostDeliveries && o.position < start {
 		o.log.Warn("deliveries that left the log unread are skipped", zap.Int64("from", o.position), zap.Int64("to", start))
-		o.Metrics.gone.Add(float64(start - o.position))
+		o.Metrics.Gone.Add(float64(start - o.position))
 		o.position, o.last = start, 0
 	}
 	stored, err := o.loadPages(ctx, e.Pages)
@@ -78,7 +78,7 @@ func (o *owner) open(ctx context.Context) error {
 	o.recorded, o.opened = o.now(), true
 	o.condition("opening", nil)
 	if o.recovering() {
-		o.Metrics.rebuilds.Inc()
+		o.Metrics.Rebuilds.Inc()
 		o.log.Info("position lost: rebuilding it from the attempts", zap.Bool("from_snapshot", restored), zap.Int64("from", o.position), zap.Int64("to", o.mark.PublishedOffset))
 		o.condition("recovering", fmt.Errorf("reading %d deliveries again: nothing is sent yet", o.mark.PublishedOffset-o.position))
 	}
@@ -207,7 +207,7 @@ func (o *owner) readAttempts(ctx context.Context, from int64, stored []pages.Sto
 		if late := fenced(t.Owner); t.Offset < o.position && !waits(t.Offset) && !o.isBehind(hash, t.Offset) {
 			return
 		} else if late && t.Number == 0 && t.Settled() {
-			o.Metrics.ignored.Inc()
+			o.Metrics.Ignored.Inc()
 			o.log.Warn("settlement of a fenced owner ignored", zap.Int64("offset", t.Offset))
 			return
 		}

@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/delivery/internal/metrics"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/pages"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/queue"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/scan"
@@ -67,12 +68,12 @@ type owner struct {
 	// Share is this partition's part in the slots of the process.
 	share     *slots.Owner
 	places    pages.Places
-	published queue.End         // by the last commit
-	dirty     []*queue.Endpoint // whose records changed since the last commit
-	scheduled []*queue.Endpoint // that have a schedule
-	states    [states]int       // endpoints by state, as last added to the metric
-	oldestAt  int64             // when the age of the oldest was looked for last
-	tended    int64             // when the endpoints were looked over last
+	published queue.End           // by the last commit
+	dirty     []*queue.Endpoint   // whose records changed since the last commit
+	scheduled []*queue.Endpoint   // that have a schedule
+	states    [metrics.States]int // endpoints by state, as last added to the metric
+	oldestAt  int64               // when the age of the oldest was looked for last
+	tended    int64               // when the endpoints were looked over last
 	// toReport are endpoints whose health is to be reported, not before reportAfter; nor before retryReport, after a report
 	// that failed.
 	toReport                 []*queue.Endpoint
@@ -180,7 +181,7 @@ func (o *owner) close() {
 		unrecorded += (<-o.committed).results
 	}
 	o.Slots.Forget(o.share, unrecorded)
-	o.Metrics.unrecorded.Sub(float64(unrecorded))
+	o.Metrics.Unrecorded.Sub(float64(unrecorded))
 	o.unobserve()
 	o.Health.Remove(o.healthName())
 }

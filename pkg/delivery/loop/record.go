@@ -300,15 +300,15 @@ func (o *owner) commitDone(c committed) error {
 	o.recording = false
 	o.failing.Store(nil)
 	o.Slots.Recorded(c.results)
-	o.Metrics.unrecorded.Sub(float64(c.results))
+	o.Metrics.Unrecorded.Sub(float64(c.results))
 	switch {
 	case errors.Is(c.err, state.ErrFenced):
-		o.Metrics.fenced.Inc()
+		o.Metrics.Fenced.Inc()
 		return fmt.Errorf("%w: %w", stream.ErrRejoin, c.err)
 	case c.err != nil:
 		return c.err
 	}
-	o.Metrics.commitSeconds.Observe(c.took.Seconds())
+	o.Metrics.CommitSeconds.Observe(c.took.Seconds())
 	now := o.now()
 	o.mark, o.recorded, o.published = c.to, now, c.published
 	o.kafka.Worked(o.mark.Offset)

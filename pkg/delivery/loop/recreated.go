@@ -87,7 +87,7 @@ func (o *owner) clearPages(ctx context.Context, n int) error {
 		return fmt.Errorf("load references: %w", err)
 	}
 	o.log.Warn("deliveries of another log are dropped", zap.Int("waiting", len(stored)), zap.Int64("offset", o.mark.Offset))
-	o.Metrics.gone.Add(float64(len(stored)))
+	o.Metrics.Gone.Add(float64(len(stored)))
 	o.beginQueue()
 	for from := 0; from < n; from += maxPages {
 		if err := o.writeWatermark(ctx, o.mark, state.Commit{Deletes: pages.Keys(from, min(maxPages, n-from))}); err != nil {
@@ -106,7 +106,7 @@ func (o *owner) clearBehind(ctx context.Context, n int32) error {
 	for _, e := range o.queue.Endpoints {
 		if b := e.Health.Behind; b.Is {
 			o.log.Warn("deliveries of another log that were passed over are dropped", zap.String("endpoint", e.Health.Name), zap.Int64("passed_over", b.Count))
-			o.Metrics.gone.Add(float64(b.Count))
+			o.Metrics.Gone.Add(float64(b.Count))
 			e.Health.Behind = health.Behind{}
 			puts = append(puts, state.Entry{Key: recordKey(e.Record), Value: e.Health.Encode(o.wall() - o.now())})
 		}

@@ -125,7 +125,7 @@ func (o *owner) begin(it *queue.Item, d *delivery.Delivery, now int64) {
 		return
 	}
 	e.Spend(now)
-	o.Metrics.inFlight.Inc()
+	o.Metrics.InFlight.Inc()
 	j := job{it: it, d: d, to: to, n: int(it.Attempts) + 1, c: o.circumstancesOf(it, d, now), of: e, ordered: it.Key != 0, first: it.First()}
 	select {
 	case o.jobs <- j: // a sender is idle
@@ -150,7 +150,7 @@ func (o *owner) current(h hold) bool {
 func (o *owner) holdForRevision(it *queue.Item, revision int64, why string, now int64) {
 	if o.queue.Hold(it, revision, now) {
 		o.holding++
-		o.Metrics.held.Inc()
+		o.Metrics.Held.Inc()
 		o.held.Push(hold{it: it, since: now, why: why})
 	}
 	o.putBack(it, nil, queue.Forever, now)
@@ -195,7 +195,7 @@ func (o *owner) sender(j job) {
 // attempt makes one attempt and its record.
 func (o *owner) attempt(j job) *result {
 	out := o.guarded(j)
-	o.Metrics.inFlight.Dec()
+	o.Metrics.InFlight.Dec()
 	if out.Unfinished {
 		return &result{it: j.it, unfinished: true}
 	}
@@ -297,7 +297,7 @@ func (o *owner) settle(r *result) {
 			o.applyResult(e, r, now)
 		}
 		if r.shows != health.Success {
-			o.Metrics.failures.WithLabelValues(r.fault.String()).Inc()
+			o.Metrics.Failures.WithLabelValues(r.fault.String()).Inc()
 		}
 	}
 	if r.decision.Settlement == delivery.Dead {
@@ -310,23 +310,23 @@ func (o *owner) settle(r *result) {
 	}
 	r.d, r.due = nil, now+r.decision.Wait.Milliseconds()
 	o.results = append(o.results, r)
-	o.Metrics.unrecorded.Inc()
+	o.Metrics.Unrecorded.Inc()
 	if r.number > 0 {
-		o.Metrics.attempts.WithLabelValues(r.class).Inc()
-		o.Metrics.attemptSeconds.Observe(r.took.Seconds())
+		o.Metrics.Attempts.WithLabelValues(r.class).Inc()
+		o.Metrics.AttemptSeconds.Observe(r.took.Seconds())
 		if r.number == 1 {
-			o.Metrics.ageSeconds.Observe(r.age.Seconds())
+			o.Metrics.AgeSeconds.Observe(r.age.Seconds())
 		}
 	}
 	if r.decision.Settlement == delivery.Unsettled {
-		o.Metrics.retries.Inc()
+		o.Metrics.Retries.Inc()
 		o.queue.Unrecorded(r.it)
 		r.it.Attempts = pages.Counted(r.counted)
 		o.queue.Later(r.it, r.due, now)
 		o.queue.Keep(r.it, nil)
 		return
 	}
-	o.Metrics.settled.WithLabelValues(r.decision.Settlement.String()).Inc()
+	o.Metrics.Settled.WithLabelValues(r.decision.Settlement.String()).Inc()
 	o.queue.Settle(r.it, r.decision.Settlement.Undelivered(), r.decision.Settlement == delivery.Cancelled, now)
 }
 
@@ -344,7 +344,7 @@ func (o *owner) settleMore() {
 
 // reject sends a record that is not a delivery to the rejected topic, with the next commit.
 func (o *owner) reject(r stream.Record, why error) {
-	o.Metrics.rejected.Inc()
+	o.Metrics.Rejected.Inc()
 	o.lines.rejected.Write(zap.WarnLevel, func() []zap.Field { return []zap.Field{zap.Int64("offset", r.Offset), zap.Error(why)} })
 	r.Key, r.Value = slices.Clone(r.Key), slices.Clone(r.Value)
 	o.publishLater(event.Rejected(o.Rejected, r, event.Identity{}, reason.DeliveryUnreadable, fault.Detail(why), r.Time))

@@ -92,11 +92,11 @@ func (o *owner) writeSnapshot(entries []state.Entry, now int64) {
 func (o *owner) snapshotWritten(d snapshotDone) {
 	o.snapshots.writing = false
 	if d.err != nil {
-		o.Metrics.snapshotErrors.Inc()
+		o.Metrics.SnapshotErrors.Inc()
 		o.log.Warn("snapshot abandoned", zap.Error(d.err))
 		return
 	}
-	o.Metrics.snapshots.Inc()
+	o.Metrics.Snapshots.Inc()
 	o.snapshotAt, o.snapshotOffset = o.wall(), d.offset
 	o.log.Debug("snapshot written", zap.Int64("offset", d.offset), zap.Int64("bytes", o.snapshots.size))
 }

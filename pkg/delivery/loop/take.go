@@ -65,7 +65,7 @@ func (o *owner) takeOne(r stream.Record, before func() uint64, now int64) error 
 		return nil
 	}
 	if o.seen.Repeat(scan.KeyOf(d.ID, d.ReplayJob)) {
-		o.Metrics.repeats.Inc()
+		o.Metrics.Repeats.Inc()
 		return nil
 	}
 	ref := queue.ReferenceOf(d, r.Offset, max(o.wall(), d.NotBefore.UnixMilli()), o.MaxAge)
@@ -102,7 +102,7 @@ func (o *owner) stopped(err error) {
 	o.blocked = err
 	var gone *stream.OutOfRangeError
 	if errors.As(err, &gone) && gone.Start > gone.From {
-		o.Metrics.gone.Add(float64(gone.Start - gone.From))
+		o.Metrics.Gone.Add(float64(gone.Start - gone.From))
 		err = fmt.Errorf("%d deliveries left the log unread: %w", gone.Start-gone.From, err)
 	}
 	o.condition("position", err)

@@ -68,7 +68,7 @@ func heap() float64 {
 func measureWaiting(t testing.TB) (bytes float64, opening time.Duration) {
 	sim := manyWait(t)
 	all := func(m *Metrics, _ int64) bool {
-		return testutil.ToFloat64(m.waiting.WithLabelValues("0")) == waitingRefs
+		return testutil.ToFloat64(m.Waiting.WithLabelValues("0")) == waitingRefs
 	}
 	r, _ := sim.open(func(m *Metrics, worked int64) bool { return all(m, 0) && worked == waitingRefs })
 	with := heap()
