@@ -100,8 +100,6 @@ const (
 	maxRecords = 128
 	// turn is how many deliveries are taken before the loop looks at other work.
 	turn = 256
-	// maxBodies bounds the bodies, in bytes, that a partition keeps of deliveries that wait for a slot.
-	maxBodies = 16 << 20
 	// firstHold and lastHold are the first and the longest hold of an endpoint after local failures.
 	firstHold = time.Second
 	lastHold  = 30 * time.Second

@@ -336,7 +336,7 @@ var misbehaviours = [...]func(c *call) reply{
 	func(c *call) reply { return c.unless(c.n >= 4, reply{status: 404, takes: 20 * time.Millisecond}) },
 	func(c *call) reply { return c.unless(c.at%time.Hour < 3*time.Second, silently(c)) }, // tires
 	func(c *call) reply { // is slower from hour to hour
-		return reply{status: 200, takes: c.at / time.Hour * 500 * time.Millisecond}
+		return reply{status: 200, takes: time.Duration(c.at.Hours()) * 500 * time.Millisecond}
 	},
 }
 
