@@ -203,6 +203,7 @@ func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly b
 	if err != nil && !missing {
 		return out, err
 	}
+	missing = missing || before.GetMetadata().GetDeleteTime() != nil
 	after, err := d.kind.put(ctx, conn, d.Resource, validateOnly)
 	if err != nil {
 		return out, err
