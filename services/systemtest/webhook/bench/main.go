@@ -46,7 +46,7 @@ func main() {
 	flag.IntVar(&o.connections, "connections", 256, "connections in all, of the measured throughput")
 	flag.IntVar(&o.most, "most", 16_000, "deliveries planned for each second of a run; where all are made before, the run ends")
 	flag.DurationVar(&o.warmUp, "warm-up", 3*time.Second, "not measured, of each run")
-	flag.DurationVar(&o.length, "length", 10*time.Second, "measured, of each run")
+	flag.DurationVar(&o.length, "length", 8*time.Second, "measured, of each run")
 	flag.DurationVar(&o.window, "window", time.Minute, "length of a window beside misbehaving endpoints, and of one alone")
 	flag.BoolVar(&o.throughput, "throughput", true, "measure deliveries a second and the bare loop")
 	flag.BoolVar(&o.growth, "growth", true, "measure over 1, 10, 1,000 and 10,000 endpoints")
@@ -55,7 +55,7 @@ func main() {
 	flag.IntVar(&o.waitingReferences, "waiting-references", 1_000_000, "deliveries that wait, of that part")
 	flag.IntVar(&o.waitingBehind, "waiting-behind", 10_000_000, "deliveries to the endpoint that is behind, of that part")
 	flag.BoolVar(&o.recovering, "recovery", true, "measure how long it takes until deliveries are sent again after Redis was lost")
-	flag.DurationVar(&o.history, "history", 90*time.Second, "how long deliveries come before, of that part; a snapshot is written after a minute")
+	flag.DurationVar(&o.history, "history", 75*time.Second, "how long deliveries come before, of that part; a snapshot is written after a minute")
 	flag.Parse()
 	if err := bench(daemon.UntilSignal(), o); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)

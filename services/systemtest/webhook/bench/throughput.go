@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -117,14 +118,30 @@ func (p *planner) body(now time.Time) []byte {
 
 // plan puts n deliveries on the topic, for endpoints in turn; planFor puts them there for one endpoint.
 func (p *planner) plan(ctx context.Context, n, endpoints int) error {
-	return p.planEach(ctx, n, func(i int) int { return i % endpoints })
+	return p.planEach(ctx, n, func(i int) (stream.Record, error) { return p.next(i % endpoints) })
 }
 
+// The latter copies one record, with another id and subject each: it is for many that only wait.
 func (p *planner) planFor(ctx context.Context, n, endpoint int) error {
-	return p.planEach(ctx, n, func(int) int { return endpoint })
+	r, err := p.next(endpoint)
+	if err != nil {
+		return err
+	}
+	id, subject := bytes.Index(r.Value, []byte("dlv_")), bytes.Index(r.Value, []byte("4479"))
+	if id < 0 || subject < 0 {
+		return errors.New("a delivery without id and subject can't be copied")
+	}
+	return p.planEach(ctx, n, func(i int) (stream.Record, error) {
+		one := r
+		one.Value = bytes.Clone(r.Value)
+		// The first ten characters of an id hold its time, the last not all of its bits.
+		copy(one.Value[id+len("dlv_")+10:], fmt.Appendf(nil, "%015d", i))
+		copy(one.Value[subject+len("4479"):], fmt.Appendf(nil, "%08d", i%subjects))
+		return one, nil
+	})
 }
 
-func (p *planner) planEach(ctx context.Context, n int, endpointOf func(i int) int) error {
+func (p *planner) planEach(ctx context.Context, n int, next func(i int) (stream.Record, error)) error {
 	producer := p.fleet.Client.NewProducer()
 	batches, produced := make(chan []stream.Record, 2), make(chan error, 1)
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -140,7 +157,7 @@ func (p *planner) planEach(ctx context.Context, n int, endpointOf func(i int) in
 		}
 		produced <- err
 	}()
-	err := p.batches(ctx, n, endpointOf, batches)
+	err := fill(ctx, n, next, batches)
 	close(batches)
 	return errors.Join(err, <-produced, producer.Close(ctx))
 }
@@ -148,10 +165,10 @@ func (p *planner) planEach(ctx context.Context, n int, endpointOf func(i int) in
 // many is how many deliveries are planned between two lines of progress.
 const many = 1_000_000
 
-func (p *planner) batches(ctx context.Context, n int, endpointOf func(i int) int, batches chan<- []stream.Record) error {
+func fill(ctx context.Context, n int, next func(i int) (stream.Record, error), batches chan<- []stream.Record) error {
 	batch := make([]stream.Record, 0, 5000)
 	for i := range n {
-		r, err := p.next(endpointOf(i))
+		r, err := next(i)
 		if err != nil {
 			return err
 		}
