@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"net/url"
 	"reflect"
-	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
@@ -42,18 +41,6 @@ func (e *endpoint) Activation() int64   { return e.Endpoint.Activation }
 
 func (e *endpoint) Schedule() *schedule.Schedule { return e.schedule }
 
-// newSchedule is nil for an endpoint that is always sent to.
-func newSchedule(s *webhook.Schedule) *schedule.Schedule {
-	if s == nil {
-		return nil
-	}
-	out := &schedule.Schedule{Zone: s.Zone}
-	for _, h := range s.Hours {
-		out.Hours = append(out.Hours, schedule.Hours{Days: h.Days, Start: int(h.Start / time.Minute), End: int(h.End / time.Minute)})
-	}
-	return out
-}
-
 func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []netip.Prefix) *endpoint {
 	e := t.Value.(*webhook.Endpoint)
 	tenant, ok := s.Tenant(e.Tenant)
@@ -72,7 +59,7 @@ func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []neti
 
 // prepare makes an endpoint of a tenant ready.
 func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Prefix) *endpoint {
-	out := &endpoint{Endpoint: e, policy: tenant.Outbound, answers: &answers{}, schedule: newSchedule(e.Schedule)}
+	out := &endpoint{Endpoint: e, policy: tenant.Outbound, answers: &answers{}, schedule: service.Schedule(e.Schedule)}
 	policy := tenant.Outbound
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
 	var err error

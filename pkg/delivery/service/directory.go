@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/loop"
+	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 )
 
 // Directory follows the configuration and keeps the targets of its newest revision ready. T is the channel's target, a
@@ -142,4 +143,16 @@ func (d *Directory[T]) take(s *configclient.Snapshot) {
 	d.changed = make(chan struct{})
 	d.mu.Unlock()
 	d.taken(all)
+}
+
+// Schedule is when a target may be sent to; nil for always.
+func Schedule(s *channel.Schedule) *schedule.Schedule {
+	if s == nil {
+		return nil
+	}
+	out := &schedule.Schedule{Zone: s.Zone}
+	for _, h := range s.Hours {
+		out.Hours = append(out.Hours, schedule.Hours{Days: h.Days, Start: int(h.Start / time.Minute), End: int(h.End / time.Minute)})
+	}
+	return out
 }

@@ -32,8 +32,9 @@ const blockSize = 64 << 10
 
 // Step is one step of a conversation and its answer.
 type Step struct {
-	// Command is what was sent, secrets masked; Answer what came.
+	// Command is what was sent, secrets masked; Answer what came, and Reply the same where it was one.
 	Command, Answer string
+	Reply           Reply
 	Took            time.Duration
 }
 
@@ -125,7 +126,7 @@ func (c *Conn) answer(stage Stage, limit time.Duration, shown string) (Reply, *E
 	if err != nil {
 		return Reply{}, c.lost(stage, shown, began, err)
 	}
-	c.note(shown, r.String(), began)
+	c.noteReply(shown, r, began)
 	if r.Code == 421 {
 		c.broken = true
 	}
@@ -138,7 +139,7 @@ func (c *Conn) parting(stage Stage, shown string, began time.Time, err error) *E
 		c.within(partingTimeout)
 		if r, broken := readReply(c.in); broken == nil && r.Class() >= 4 {
 			c.broken = true
-			c.note(shown, r.String(), began)
+			c.noteReply(shown, r, began)
 			return &Error{Stage: stage, Class: ClassReply, Reply: r}
 		}
 	}
@@ -182,6 +183,12 @@ func (w wrapped) Unwrap() error { return w.err }
 func (c *Conn) note(command, answer string, began time.Time) {
 	if len(c.steps) < maxSteps {
 		c.steps = append(c.steps, Step{Command: command, Answer: answer, Took: time.Since(began)})
+	}
+}
+
+func (c *Conn) noteReply(command string, r Reply, began time.Time) {
+	if len(c.steps) < maxSteps {
+		c.steps = append(c.steps, Step{Command: command, Answer: r.String(), Reply: r, Took: time.Since(began)})
 	}
 }
 

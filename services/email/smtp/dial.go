@@ -92,7 +92,7 @@ func (c *Conn) begin(mode Mode) *Error {
 			return failed
 		}
 	}
-	r, failed := c.answer(StageGreeting, greetingTimeout, "")
+	r, failed := c.answer(StageGreeting, greetingTimeout, "greeting")
 	if failed != nil {
 		return failed
 	}

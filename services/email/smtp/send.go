@@ -7,12 +7,16 @@ import (
 	"net/textproto"
 	"strconv"
 	"time"
+
+	"github.com/tollgate/tollgate/pkg/outbound"
 )
 
 // Envelope is who sends a message to whom.
 type Envelope struct {
 	// From is the return path, empty for none; To is the recipient.
 	From, To string
+	// UTF8: the header needs SMTPUTF8 (RFC 6531), as an address of the envelope beyond ASCII does.
+	UTF8 bool
 }
 
 var (
@@ -41,7 +45,7 @@ func (c *Conn) mail(e Envelope, message []byte) (string, *Error) {
 		return "", &Error{Stage: StageMail, Class: class, Err: err}
 	}
 	if hasCRLF(e.From) || hasCRLF(e.To) {
-		return refuse(ClassProtocol, errAddress)
+		return refuse(Class(outbound.ClassRequest), errAddress)
 	}
 	line := "MAIL FROM:<" + e.From + ">"
 	if size, ok := c.Offers("SIZE"); ok {
@@ -57,7 +61,7 @@ func (c *Conn) mail(e Envelope, message []byte) (string, *Error) {
 		}
 		line += " BODY=8BITMIME"
 	}
-	if !ascii(e.From) || !ascii(e.To) {
+	if e.UTF8 || !ascii(e.From) || !ascii(e.To) {
 		if _, ok := c.Offers("SMTPUTF8"); !ok {
 			return refuse(ClassUTF8, errUTF8)
 		}

@@ -37,7 +37,7 @@ func TestSend_SendsWhatTheServerCanTake(t *testing.T) {
 		},
 		"a message past SIZE is not sent": {offers: []string{"SIZE 10"}, want: []string{"EHLO tollgate.example"}, class: ClassTooLarge},
 		"an address with a line break is not sent": {
-			envelope: Envelope{From: "a@x.example", To: "b@x.example>\r\nRCPT TO:<c@x.example"}, want: []string{"EHLO tollgate.example"}, class: ClassProtocol,
+			envelope: Envelope{From: "a@x.example", To: "b@x.example>\r\nRCPT TO:<c@x.example"}, want: []string{"EHLO tollgate.example"}, class: "request",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
