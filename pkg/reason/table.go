@@ -99,6 +99,7 @@ var All = []Reason{
 	{"SERVICE_KEY_REQUIRED", Error, "a call that only a service may make: its key must be one of grpc.service_key_hashes_file"},
 	{"SMTP_PROFILE_IN_USE", Error, "a notification or a tenant names the SMTP profile"},
 	{"SMTP_PROFILE_NOT_FOUND", Error, "there is no such SMTP profile"},
+	{"SMTP_PROFILE_UNUSABLE", Error, "an SMTP profile that can't be used, such as one whose certificates can't be read"},
 	{"SNAPSHOT_OLD", Incident, "the last snapshot is older than half of what its topic keeps"},
 	{"STALE", Rejected, "an event of a subscriber's life from before the last one"},
 	{"STATE_GAP", Incident, "a part of the log is gone that the state needs"},

@@ -43,10 +43,10 @@ type Deliveries struct {
 type SMTP struct {
 	// Hello is the name that EHLO gives: the domain name of this machine as others see it. Many servers refuse a name that
 	// has no address.
-	Hello string `yaml:"hello" env:"TOLLGATE_EMAIL_HELLO"`
+	Hello string `yaml:"hello" env:"TOLLGATE_SMTP_HELLO"`
 	// Connections is how many connections to mail servers may be open at once, idle ones included: at least
 	// deliveries.in_flight, at most 131,072. Each needs a file descriptor; of idle ones the one unused for longest closes first.
-	Connections int `yaml:"connections" env:"TOLLGATE_EMAIL_CONNECTIONS"`
+	Connections int `yaml:"connections" env:"TOLLGATE_SMTP_CONNECTIONS"`
 }
 
 // DefaultConfig listens on loopback and expects Kafka, Redis and the configuration service on the same machine.

@@ -5,5 +5,5 @@
 //
 // It gives the guarantees of pkg/delivery: every delivery is settled, repeats have the same Message-ID. A message is sent with
 // the newest configuration of its profile, to addresses that the tenant's policy allows, and to nobody who is suppressed. A
-// refusal is the recipient's, the message's or the profile's (verdict.go), and each is treated otherwise.
+// refusal is the recipient's, the message's or the profile's (finding.go), and each is treated otherwise.
 package email

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"reflect"
 	"time"
 
 	"go.uber.org/zap"
@@ -23,6 +24,7 @@ import (
 type profile struct {
 	*email.Profile
 	server   smtp.Server
+	policy   outbound.Policy // the tenant's
 	key      smtp.Key
 	schedule *schedule.Schedule
 	// refusals are those in a row that name a policy; the same over all revisions that change nothing about the server.
@@ -65,7 +67,7 @@ var modes = map[email.TLS]smtp.Mode{
 
 // ready makes a profile of a tenant ready.
 func (m *maker) ready(p *email.Profile, tenant *configclient.Tenant) *profile {
-	out := &profile{Profile: p, schedule: service.Schedule(p.Schedule), refusals: &refusals{}}
+	out := &profile{Profile: p, policy: tenant.Outbound, schedule: service.Schedule(p.Schedule), refusals: &refusals{}}
 	policy := tenant.Outbound.WithPorts(email.Ports...)
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], m.denied...)
 	identity, err := outbound.NewIdentity(p.Tenant, policy, p.CACertificates, nil)
@@ -104,6 +106,10 @@ func newDirectory(source service.Revisions, m *maker, keep func(map[smtp.Key]boo
 		tenant, known := s.Tenant(p.Tenant)
 		if !known {
 			tenant = &configclient.Tenant{}
+		}
+		if before != nil && before.broken == nil && known && t.Unreadable == nil &&
+			reflect.DeepEqual(before.Profile, p) && reflect.DeepEqual(before.policy, tenant.Outbound) {
+			return before, true
 		}
 		out := m.ready(p, tenant)
 		switch {

@@ -59,18 +59,18 @@ func (s *sender) Send(ctx context.Context, d *delivery.Delivery, to delivery.Tar
 }
 
 // attempt sends the message, whoever is suppressed.
-func (s *sender) attempt(ctx context.Context, out delivery.Outcome, d *delivery.Delivery, p *profile, planned *email.Planned) (delivery.Outcome, verdict) {
+func (s *sender) attempt(ctx context.Context, out delivery.Outcome, d *delivery.Delivery, p *profile, planned *email.Planned) (delivery.Outcome, finding) {
 	if p.broken != nil {
 		out.ErrorClass, out.Error, out.Uncounted, out.Fault = classProfile, p.broken.Error(), true, delivery.FaultReceiver
 		out.Finished = s.clock()
-		return out, verdict{}
+		return out, finding{}
 	}
 	message, err := email.Build(planned, email.Sending{
 		ID: d.ID, Job: d.ReplayJob, Planned: delivery.Begins(d), Now: out.Started,
 		From: p.From, ReplyTo: p.ReplyTo, ReturnPath: p.ReturnPath, DKIM: p.DKIM,
 	})
 	if err != nil {
-		return s.refused(out, err), verdict{}
+		return s.refused(out, err), finding{}
 	}
 	sent := s.pool.Send(ctx, p.key, &p.server, smtp.Envelope{From: message.From, To: message.To, UTF8: message.UTF8}, message.Bytes)
 	out.Finished = s.clock()
@@ -85,7 +85,7 @@ func (s *sender) attempt(ctx context.Context, out delivery.Outcome, d *delivery.
 	if last := len(sent.Steps) - 1; last >= 0 && sent.Failed == nil {
 		out.Status, out.EnhancedStatus = sent.Steps[last].Reply.Code, sent.Steps[last].Reply.Enhanced
 	}
-	v := p.refusals.note(judge(sent.Failed), planned.To.Key())
+	v := p.refusals.note(classify(sent.Failed), planned.To.Key())
 	out.Result, out.Fault, out.Busy, out.Uncounted = v.result, v.fault, v.busy, v.uncounted
 	if f := sent.Failed; f != nil {
 		// Broken off by us, whatever the error looks like: it shows nothing about the server.

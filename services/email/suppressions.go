@@ -165,7 +165,7 @@ func (s *suppressions) take(part *configv1.WatchSuppressionsResponse, whole map[
 	}
 }
 
-// report tells the configuration service of each address found, until ctx ends. What is not reported by then is found again
+// report reports each address found to the configuration service, until ctx ends. What is not reported by then is found again
 // with the next message to it.
 func (s *suppressions) report(ctx context.Context) {
 	for {

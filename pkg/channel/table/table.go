@@ -3,6 +3,7 @@ package table
 
 import (
 	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/email"
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -10,6 +11,7 @@ import (
 // Channels are all channels, in the order in which they are listed to people.
 var Channels = channel.List{
 	webhook.Channel,
+	email.Channel,
 }
 
 // Topics are all topics of the product.

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config"
+	"github.com/tollgate/tollgate/services/email"
 	"github.com/tollgate/tollgate/services/ingest"
 	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/trigger"
@@ -30,6 +31,7 @@ var Table = []Process{
 	of("trigger", trigger.DefaultConfig, trigger.Run, func(c *trigger.Config) Parts { return framed(&c.Config) }),
 	// The channels, one line each.
 	of("webhook", webhook.DefaultConfig, webhook.Run, func(c *webhook.Config) Parts { return framed(&c.Config) }),
+	of("email", email.DefaultConfig, email.Run, func(c *email.Config) Parts { return framed(&c.Config) }),
 }
 
 // Process is a service that an installation runs.

@@ -9,8 +9,8 @@ import (
 	"github.com/tollgate/tollgate/services/email/smtp"
 )
 
-// verdict is whose a failure is, and what follows.
-type verdict struct {
+// finding is whose a failure is, and what follows.
+type finding struct {
 	result delivery.Result
 	fault  delivery.Fault
 	// busy: the server asks for less at once. uncounted: it uses no attempt of the delivery.
@@ -19,20 +19,20 @@ type verdict struct {
 	suppress, policy bool
 }
 
-// profiles are verdicts on the profile: its server, its account, its sender.
-var profileFails = verdict{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true}
+// profiles are findings on the profile: its server, its account, its sender.
+var profileFails = finding{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true}
 
-// refusesDelivery is a verdict on this message or this recipient alone, for good.
-var refusesDelivery = verdict{result: delivery.Refused, fault: delivery.FaultRecipient}
+// refusesDelivery is a finding on this message or this recipient alone, for good.
+var refusesDelivery = finding{result: delivery.Refused, fault: delivery.FaultRecipient}
 
-// judge decides by the step that failed and the answer, never by texts. nil is success.
-func judge(e *smtp.Error) verdict {
+// classify decides by the step that failed and the answer, never by texts. nil is success.
+func classify(e *smtp.Error) finding {
 	if e == nil {
-		return verdict{result: delivery.Accepted}
+		return finding{result: delivery.Accepted}
 	}
 	switch e.Class {
 	case smtp.Class(outbound.ClassLocal):
-		return verdict{result: delivery.LocalFailure, fault: delivery.FaultOurs}
+		return finding{result: delivery.LocalFailure, fault: delivery.FaultOurs}
 	case smtp.ClassUTF8, smtp.ClassEightBit, smtp.ClassTooLarge, smtp.Class(outbound.ClassRequest):
 		return refusesDelivery
 	}
@@ -52,7 +52,7 @@ func judge(e *smtp.Error) verdict {
 		return lost(e)
 	case e.Reply.Class() == 4:
 		// Greylisting, a full mailbox: of this recipient, and of this time.
-		return verdict{result: delivery.Failed, fault: delivery.FaultRecipient}
+		return finding{result: delivery.Failed, fault: delivery.FaultRecipient}
 	}
 	v := refusesDelivery
 	v.suppress = e.Stage == smtp.StageRecipient && noMailbox(e.Reply)
@@ -62,8 +62,8 @@ func judge(e *smtp.Error) verdict {
 
 // lost is a connection that broke, stood still or answered nonsense once the recipient was named: it counts for both, since a
 // message that a server can't bear must end.
-func lost(e *smtp.Error) verdict {
-	v := verdict{result: delivery.Failed, fault: delivery.FaultReceiver}
+func lost(e *smtp.Error) finding {
+	v := finding{result: delivery.Failed, fault: delivery.FaultReceiver}
 	if e.Class == smtp.Class(outbound.ClassTimeout) {
 		v.fault = delivery.FaultSlow
 	}
@@ -74,7 +74,7 @@ func lost(e *smtp.Error) verdict {
 func wantsAuth(code int) bool { return code == 530 || code == 534 || code == 535 || code == 538 }
 
 // noMailbox: the address can't exist (RFC 3463, section 3.2; RFC 7505 for 5.1.10). A reply without a status code proves
-// nothing: many servers say 550 to whoever they dislike.
+// nothing: many servers answer 550 to whoever they dislike.
 func noMailbox(r smtp.Reply) bool {
 	if r.Code != 550 && r.Code != 551 && r.Code != 553 {
 		return false
@@ -96,8 +96,8 @@ type refusals struct {
 	of map[string]bool
 }
 
-// note takes a verdict over and returns what it comes to.
-func (r *refusals) note(v verdict, recipient string) verdict {
+// note takes a finding over and returns what it comes to.
+func (r *refusals) note(v finding, recipient string) finding {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {

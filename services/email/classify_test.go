@@ -9,29 +9,29 @@ import (
 	"github.com/tollgate/tollgate/services/email/smtp"
 )
 
-func TestVerdict_IsByStepAndAnswer(t *testing.T) {
+func TestClassify_IsByStepAndAnswer(t *testing.T) {
 	lost := errors.New("lost")
-	profile := verdict{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true}
-	slowProfile := verdict{result: delivery.Failed, fault: delivery.FaultSlow, uncounted: true}
-	closing := verdict{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true, busy: true}
-	both := verdict{result: delivery.Failed, fault: delivery.FaultReceiver}
-	slowBoth := verdict{result: delivery.Failed, fault: delivery.FaultSlow}
-	later := verdict{result: delivery.Failed, fault: delivery.FaultRecipient}
-	refused := verdict{result: delivery.Refused, fault: delivery.FaultRecipient}
-	suppressed := verdict{result: delivery.Refused, fault: delivery.FaultRecipient, suppress: true}
-	policy := verdict{result: delivery.Refused, fault: delivery.FaultRecipient, policy: true}
+	profile := finding{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true}
+	slowProfile := finding{result: delivery.Failed, fault: delivery.FaultSlow, uncounted: true}
+	closing := finding{result: delivery.Failed, fault: delivery.FaultReceiver, uncounted: true, busy: true}
+	both := finding{result: delivery.Failed, fault: delivery.FaultReceiver}
+	slowBoth := finding{result: delivery.Failed, fault: delivery.FaultSlow}
+	later := finding{result: delivery.Failed, fault: delivery.FaultRecipient}
+	refused := finding{result: delivery.Refused, fault: delivery.FaultRecipient}
+	suppressed := finding{result: delivery.Refused, fault: delivery.FaultRecipient, suppress: true}
+	policy := finding{result: delivery.Refused, fault: delivery.FaultRecipient, policy: true}
 	type row struct {
 		stage    smtp.Stage
 		class    smtp.Class
 		code     int
 		enhanced string
-		want     verdict
+		want     finding
 	}
 	rows := map[string]row{
 		"the host has no address":                {smtp.StageConnect, "dns", 0, "", profile},
 		"the address is not allowed":             {smtp.StageConnect, "refused_address", 0, "", profile},
 		"connecting takes too long":              {smtp.StageConnect, "timeout", 0, "", slowProfile},
-		"no descriptor is free":                  {smtp.StageConnect, "local", 0, "", verdict{result: delivery.LocalFailure, fault: delivery.FaultOurs}},
+		"no descriptor is free":                  {smtp.StageConnect, "local", 0, "", finding{result: delivery.LocalFailure, fault: delivery.FaultOurs}},
 		"it never greets":                        {smtp.StageGreeting, "timeout", 0, "", slowProfile},
 		"it greets with 554":                     {smtp.StageGreeting, smtp.ClassReply, 554, "5.7.1", profile},
 		"the certificate is not trusted":         {smtp.StageTLS, smtp.ClassTLS, 0, "", profile},
@@ -72,21 +72,21 @@ func TestVerdict_IsByStepAndAnswer(t *testing.T) {
 			if c.code == 0 {
 				e.Err = lost
 			}
-			if got := judge(e); got != c.want {
+			if got := classify(e); got != c.want {
 				t.Errorf("%+v, want %+v", got, c.want)
 			}
 		})
 	}
-	if got := judge(nil); got != (verdict{result: delivery.Accepted}) {
+	if got := classify(nil); got != (finding{result: delivery.Accepted}) {
 		t.Errorf("success is %+v", got)
 	}
 }
 
 func TestRefusals_TenDifferentRecipientsInARowAreTheProfiles(t *testing.T) {
-	policy := verdict{result: delivery.Refused, fault: delivery.FaultRecipient, policy: true}
-	other := verdict{result: delivery.Refused, fault: delivery.FaultRecipient}
+	policy := finding{result: delivery.Refused, fault: delivery.FaultRecipient, policy: true}
+	other := finding{result: delivery.Refused, fault: delivery.FaultRecipient}
 	var r refusals
-	note := func(v verdict, recipient string) delivery.Result { return r.note(v, recipient).result }
+	note := func(v finding, recipient string) delivery.Result { return r.note(v, recipient).result }
 	for n := range 9 {
 		if got := note(policy, fmt.Sprint(n)); got != delivery.Refused {
 			t.Fatalf("refusal %d is %d", n+1, got)
@@ -103,7 +103,7 @@ func TestRefusals_TenDifferentRecipientsInARowAreTheProfiles(t *testing.T) {
 	if got := r.note(policy, "1"); got != profileFails {
 		t.Errorf("and so are those after it, not %+v", got)
 	}
-	if note(verdict{result: delivery.Accepted}, "10") != delivery.Accepted || note(policy, "11") != delivery.Refused {
+	if note(finding{result: delivery.Accepted}, "10") != delivery.Accepted || note(policy, "11") != delivery.Refused {
 		t.Error("one that is accepted begins a new row")
 	}
 }
