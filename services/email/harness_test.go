@@ -68,6 +68,7 @@ func newMailServer(t testing.TB) *mailServer {
 	var serving sync.WaitGroup
 	serving.Go(func() { _ = m.server.Serve(l) })
 	t.Cleanup(func() {
+		_ = l.Close() // a server that does not serve yet knows of no listener
 		_ = m.server.Close()
 		serving.Wait()
 	})
