@@ -70,7 +70,8 @@ func (o *owner) open(ctx context.Context) error {
 	}
 	if o.seen = o.kept.take(o.part.Number, opened); o.seen == nil {
 		o.condition("window", errors.New("reading back which deliveries were planned last: what is planned since waits"))
-		o.workers.Go(func() { o.fillWindow(max(start, o.mark.Offset-scan.WindowSize), min(o.mark.Offset, end)) })
+		from, to := max(start, o.mark.Offset-scan.WindowSize), min(o.mark.Offset, end)
+		o.workers.Go(func() { o.fillWindow(from, to) })
 	}
 	if err := o.enqueue(stored); err != nil {
 		return err
