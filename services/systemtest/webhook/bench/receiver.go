@@ -191,7 +191,7 @@ func raw(w http.ResponseWriter, answer bool) {
 	if err != nil {
 		return
 	}
-	defer conn.Close() //nolint:errcheck // it is broken on purpose
+	defer conn.Close()
 	if answer {
 		_, _ = io.WriteString(conn, "220 mail.example ESMTP\r\n")
 		return

@@ -192,7 +192,7 @@ func (b *bed) collect(ctx context.Context, m *fleet.Member) error {
 	if err != nil {
 		return err
 	}
-	res, err := http.DefaultClient.Do(q)
+	res, err := (&http.Client{Timeout: time.Minute}).Do(q)
 	if err != nil {
 		return err
 	}

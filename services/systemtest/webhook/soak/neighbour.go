@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"slices"
 	"time"
@@ -132,7 +131,7 @@ func drip(w http.ResponseWriter, q *http.Request, fast bool) {
 	}
 	w.WriteHeader(http.StatusInternalServerError)
 	for {
-		if _, err := io.WriteString(w, string(make([]byte, size))); err != nil || http.NewResponseController(w).Flush() != nil {
+		if _, err := w.Write(make([]byte, size)); err != nil || http.NewResponseController(w).Flush() != nil {
 			return
 		}
 		if !kills.Pause(q.Context(), every) {
