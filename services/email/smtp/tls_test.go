@@ -46,6 +46,7 @@ func TestTLS_ByMode(t *testing.T) {
 		"opportunistic, bytes in clear behind the answer":   {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
 		"opportunistic with a user, trusted":                {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", trusts: true, encrypted: true, verified: true, dialled: 1},
 		"opportunistic with a user, not trusted":            {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", encrypted: true, stage: StageAuth, class: ClassAuth, dialled: 1},
+		"opportunistic with a user, CRAM-MD5, not trusted":  {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH CRAM-MD5"}, user: "ana", encrypted: true, stage: StageAuth, class: ClassAuth, dialled: 1},
 		"opportunistic with a user, AUTH asked in clear":    {mode: Opportunistic, offers: []string{"AUTH PLAIN"}, user: "ana", stage: StageAuth, class: ClassAuth, dialled: 1},
 		"none with a user goes in clear, since it is asked": {mode: None, offers: []string{"AUTH PLAIN"}, user: "ana", dialled: 1},
 		"none, though offered":                              {mode: None, offers: []string{"STARTTLS"}, dialled: 1},
