@@ -30,10 +30,10 @@ type Deliveries struct {
 	// WaitingMax is how many references to waiting deliveries a partition has at most: 1,000 to 1,000,000. Each costs about
 	// 50 bytes of Redis. A profile has 10,000 at most. What exceeds that waits in Kafka alone, and is read again later.
 	WaitingMax int `yaml:"waiting_max" env:"TOLLGATE_EMAIL_WAITING_MAX"`
-	// MaxAge is how far back the process searches for deliveries when Redis was lost. Retention of deliveries and
+	// MaxAge is how far back the process searches for e-mail when Redis was lost. Retention of deliveries and
 	// attempts must be at least a day longer.
 	MaxAge time.Duration `yaml:"max_age" env:"TOLLGATE_EMAIL_MAX_AGE"`
-	// AcceptLostDeliveries settles as dead, at the start, deliveries that retention removed from Kafka before they were
+	// AcceptLostDeliveries settles as dead, at the start, e-mail that retention removed from Kafka before they were
 	// sent, and reads on behind them; likewise deliveries of a topic that was created again. Without it such a delivery
 	// and those after it in its order, or such a partition, wait for an operator. Set it for one start only.
 	AcceptLostDeliveries bool `yaml:"accept_lost_deliveries" env:"TOLLGATE_EMAIL_ACCEPT_LOST_DELIVERIES"`
