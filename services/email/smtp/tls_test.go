@@ -162,7 +162,7 @@ func TestAuth_ByMechanism(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			ours, theirs := net.Pipe()
-			defer ours.Close() //nolint:errcheck // in memory
+			defer ours.Close()
 			script := append([]string{"EHLO tollgate.example", "250-mx\r\n250-AUTH " + c.offered + "\r\n250 HELP"}, c.dialogue...)
 			var got []string
 			done := make(chan struct{})
