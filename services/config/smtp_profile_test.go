@@ -14,21 +14,10 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
-	"github.com/tollgate/tollgate/pkg/channel/email"
-	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
-
-// A channel is configured before its service is in the table: its kind is one like the others.
-func init() {
-	if slices.Contains(table.Channels, email.Channel) {
-		return
-	}
-	table.Channels = append(table.Channels, email.Channel)
-	kinds = append(kinds, targetKind(email.Channel.Target))
-}
 
 // pkcs8 is a private key in PEM.
 func pkcs8(t *testing.T, key any) string {
