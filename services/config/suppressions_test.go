@@ -94,8 +94,8 @@ func (r *running) watchSuppressions(after *configv1.Position) func() *configv1.W
 }
 
 func TestSuppressions_AreSentInPartsFromAPositionOn(t *testing.T) {
-	r := start(t)
 	changed(t, &suppressionsAPart, 2)
+	r := start(t)
 	r.tenant("acme")
 	next := r.watchSuppressions(nil)
 	if got := next(); !got.GetReset_() || !got.GetComplete() || got.GetPosition() != nil {

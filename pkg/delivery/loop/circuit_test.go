@@ -237,7 +237,9 @@ func TestSuspension_WhatWaitsIsDueWhenItEnds(t *testing.T) {
 			sim.plan(newDelivery("e1", "ok", fmt.Sprint("ok", i)))
 		}
 		time.Sleep(time.Second) // each waits two hours
+		sim.mu.Lock()
 		gone = true
+		sim.mu.Unlock()
 		sim.plan(newDelivery("e1", "gone", "gone"))
 		time.Sleep(15 * time.Minute)
 		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200, takes: time.Millisecond} })

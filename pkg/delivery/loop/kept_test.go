@@ -48,6 +48,7 @@ func TestKept_APartitionThatComesBackIsNotReadAgain(t *testing.T) {
 			synctest.Wait()
 			r = sim.start(of(process))
 			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
 			if len(process.kept.partitions) != 0 {
 				t.Errorf("after %s: what an owner works with is kept too", between)
 			}

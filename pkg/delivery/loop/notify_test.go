@@ -171,7 +171,9 @@ func TestReport_ThatFailedIsMadeAgainWithWhatIsThenTheState(t *testing.T) {
 		r := sim.start()
 		sim.plan(newDelivery("e1", "a", "a"))
 		time.Sleep(4 * time.Second)
+		sim.mu.Lock()
 		status = 410
+		sim.mu.Unlock()
 		time.Sleep(time.Minute)
 		sim.mu.Lock()
 		sim.reportsFail = false

@@ -125,6 +125,7 @@ func TestRetryAfter_HoldsTheEndpoint(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				th := throttle(t, test.n, test.answer)
 				th.pass(2 * time.Hour)
+				synctest.Wait()
 				others, special := th.next()
 				if others < test.others || others > test.others+soon {
 					t.Errorf("the next request is made after %s, want %s", others, test.others)
