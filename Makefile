@@ -63,8 +63,8 @@ JOURNEYS = %/scenario %/systemtest/docs %/services/tollgate/cli
 # Packages that start no goroutine have nothing to race.
 SEQUENTIAL = %/spend %/expr %/scope %/reason %/profile %/display %/wire %/fault %/imports %/manifest %/shape %/model %/account
 
-# Tests that run in parallel mostly wait, for a broker or a first repeat: more of them than there are cores.
-WAITING = -parallel 8
+# Tests mostly wait, for a broker or a first repeat: more of them, and of packages, run side by side than there are cores.
+WAITING = -p 4 -parallel 8
 
 .PHONY: unit
 unit: ## no servers, short histories: under a minute when built before

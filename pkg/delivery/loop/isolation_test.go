@@ -356,10 +356,14 @@ func (c *call) sometimes(n int, otherwise reply) reply {
 // every is true for a time, then false for as long.
 func (c *call) every(d time.Duration) bool { return c.at/d%2 == 0 }
 
-// A day of a process with few slots, beside thirty endpoints that misbehave.
+// A day of a process with few slots, beside thirty endpoints that misbehave; six hours of it in short runs.
 func TestIsolation_HealthyEndpointsWaitNoLongerBesideThirtyThatMisbehave(t *testing.T) {
+	length := 24 * time.Hour
+	if testing.Short() {
+		length = 6 * time.Hour
+	}
 	(&isolation{
-		slots: 64, length: 24 * time.Hour, healthy: steady("t", 70, time.Minute),
+		slots: 64, length: length, healthy: steady("t", 70, time.Minute),
 		others: []traffic{{
 			endpoints: endpointsOf("t", "misbehaves", len(misbehaviours)), every: 2 * time.Hour, together: true, burst: 60, subjects: 20,
 			answer: func(c *call) reply { return misbehaviours[c.endpoint](c) },
