@@ -34,8 +34,6 @@ type Options struct {
 
 	// Connections bounds those that are open, over all clients of a pool, idle ones included: 4,096.
 	Connections int
-	// MaxIdlePerHost bounds the idle ones of HTTP/1.1 to one host, where a request has no bound of its own: 512.
-	MaxIdlePerHost int
 	// IdleTimeout is how long a connection stays idle before it is closed: 90 s.
 	IdleTimeout time.Duration
 
@@ -59,9 +57,6 @@ func (o Options) withDefaults() Options {
 	}
 	if o.Connections == 0 {
 		o.Connections = 4096
-	}
-	if o.MaxIdlePerHost == 0 {
-		o.MaxIdlePerHost = 512
 	}
 	if o.names == nil {
 		o.names = newNames(nil)
@@ -93,7 +88,6 @@ type Client struct {
 	dialer                         *Dialer
 	tls                            *tls.Config
 	total, tlsTimeout, idleTimeout time.Duration
-	maxIdlePerHost                 int
 	bound                          *bound
 	speakers                       *speakers
 
@@ -119,7 +113,7 @@ func newClient(o Options, d *Dialer) (*Client, error) {
 	conf.NextProtos = []string{"h2", "http/1.1"}
 	c := &Client{
 		policy: o.Policy, dialer: d, tls: conf,
-		total: o.TotalTimeout, tlsTimeout: o.TLSTimeout, idleTimeout: o.IdleTimeout, maxIdlePerHost: o.MaxIdlePerHost,
+		total: o.TotalTimeout, tlsTimeout: o.TLSTimeout, idleTimeout: o.IdleTimeout,
 		bound: o.bound, speakers: o.speakers, places: map[place]*links{},
 	}
 	if c.bound.idle == nil {
@@ -156,9 +150,6 @@ type Request struct {
 	// KeepSuccess and KeepFailure bound what is kept of the body of a 2xx and of any other response, in bytes; 0 takes
 	// the defaults, below 0 keeps nothing.
 	KeepSuccess, KeepFailure int
-	// KeepIdle is how many connections of HTTP/1.1 to the host may wait for a request: those that are made at once. 0
-	// takes the client's.
-	KeepIdle int
 	// Repeatable: the receiver recognises repeats. A request that is lost because the receiver closed a connection that
 	// had served another one is then sent once more, on a new connection, within this Do; otherwise it fails as
 	// ClassReset.
@@ -257,7 +248,7 @@ func (c *Client) once(within, caller context.Context, to place, r *Request, fres
 	req, err := http.NewRequestWithContext(within, r.Method, "", nil)
 	if err != nil {
 		l.http.Release()
-		c.release(to, l, r.KeepIdle)
+		c.release(to, l)
 		*result = c.failed(caller, fault.New(fault.Invalid, ReasonURLRefused, "make request: %w", err), w, *result)
 		return lostNothing
 	}
@@ -277,7 +268,7 @@ func (c *Client) once(within, caller context.Context, to place, r *Request, fres
 		w.saw(l.conn)
 		*result = c.failed(caller, err, w, *result)
 		lost := lossOf(l, err, kept, writes, w)
-		c.release(to, l, r.KeepIdle)
+		c.release(to, l)
 		return lost
 	}
 	l.served.Store(true)
@@ -286,7 +277,7 @@ func (c *Client) once(within, caller context.Context, to place, r *Request, fres
 	result.Body, result.BodyTruncated = keepBody(resp, *r)
 	w.read()
 	result.Phases = w.phases()
-	c.release(to, l, r.KeepIdle)
+	c.release(to, l)
 	return lostNothing
 }
 

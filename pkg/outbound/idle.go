@@ -52,8 +52,6 @@ type links struct {
 	// h2 is what the place spoke last. Requests then wait for one connection that is being made: it serves them all.
 	h2   bool
 	wait *dialling
-	// keep is how many may be idle: the most that a request asked for.
-	keep int
 }
 
 // dialling is a connection being made for several requests.
@@ -184,11 +182,9 @@ func (c *Client) dialled(to place, l *link, mine *dialling, fresh bool) (other *
 	return other
 }
 
-// release gives back a connection whose request ended. keep is how many of HTTP/1.1 may wait for the next one.
-func (c *Client) release(to place, l *link, keep int) {
-	if keep == 0 {
-		keep = c.maxIdlePerHost
-	}
+// release gives back a connection whose request ended. One of HTTP/1.1 waits for the next request: so as many wait as were in
+// use at once, of all endpoints with this place, until the time-out or the bound over all closes them.
+func (c *Client) release(to place, l *link) {
 	c.mu.Lock()
 	current := l.generation == c.generation
 	if l.h2 && current {
@@ -197,14 +193,11 @@ func (c *Client) release(to place, l *link, keep int) {
 	}
 	if !l.h2 && current && l.http.Available() == 1 {
 		s := c.at(to)
-		s.keep = max(s.keep, keep)
-		if len(s.idle) < s.keep {
-			l.idleSince = time.Now()
-			s.idle = append(s.idle, l)
-			c.sweepLater()
-			c.mu.Unlock()
-			return
-		}
+		l.idleSince = time.Now()
+		s.idle = append(s.idle, l)
+		c.sweepLater()
+		c.mu.Unlock()
+		return
 	}
 	c.mu.Unlock()
 	l.closeOnceIdle()

@@ -83,7 +83,7 @@ func (s *sender) post(ctx context.Context, c *outbound.Client, d *delivery.Deliv
 	r := c.Do(ctx, outbound.Request{
 		URL: e.url, Header: h, Body: d.Body,
 		Timeout: e.Timeout, ConnectTimeout: e.Phases.Connect, TLSTimeout: e.Phases.TLS, ResponseTimeout: e.Phases.Response,
-		KeepFailure: e.answers.keep(second), KeepIdle: e.Endpoint.Concurrency,
+		KeepFailure: e.answers.keep(second),
 		Repeatable: true, // receivers know repeats by webhook-id
 	})
 	if len(r.Body) > 0 {
