@@ -84,7 +84,7 @@ func (s *sender) post(ctx context.Context, c *outbound.Client, d *delivery.Deliv
 		URL: e.url, Header: h, Body: d.Body,
 		Timeout: e.Timeout, ConnectTimeout: e.Phases.Connect, TLSTimeout: e.Phases.TLS, ResponseTimeout: e.Phases.Response,
 		KeepFailure: e.answers.keep(second),
-		Repeatable: true, // receivers know repeats by webhook-id
+		Repeatable:  true, // receivers know repeats by webhook-id
 	})
 	if len(r.Body) > 0 {
 		e.answers.kept(second, len(r.Body))
