@@ -3,6 +3,7 @@ package image
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
@@ -29,7 +30,9 @@ func Restore(ctx context.Context, p Partition, begin state.Watermark, entries []
 	var gone []*statev1.SnapshotRecord_Entry
 	for _, e := range entries {
 		key, value := e.GetKey(), e.GetValue()
-		if Gone(value) {
+		// What stands beside records has no header: any of its bytes may look like a tombstone's.
+		isRecord := strings.HasPrefix(key, record.Prefix)
+		if isRecord && Gone(value) {
 			gone = append(gone, e)
 			continue
 		}
@@ -38,7 +41,7 @@ func Restore(ctx context.Context, p Partition, begin state.Watermark, entries []
 				return err
 			}
 		}
-		if len(key) > len(record.Prefix) && key[:len(record.Prefix)] == record.Prefix {
+		if isRecord {
 			h, body, err := record.DecodeHeader(value)
 			if err != nil {
 				return fmt.Errorf("%w: %w", snapshot.ErrDamaged, err)
