@@ -26,6 +26,7 @@ type Suppressions struct {
 	ready           chan struct{}
 	changed         chan struct{}
 	position        *configv1.Position
+	read            int64 // the revision of names
 	err             error // why they are not followed; nil while they are
 }
 
@@ -56,10 +57,17 @@ func (p *Suppressions) Has(name string) bool {
 	return ok
 }
 
+// Includes reports whether Has counts a change of a revision.
+func (p *Suppressions) Includes(revision int64) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.read >= revision
+}
+
 // Ready is closed once all suppressions were read; before that nothing may be sent.
 func (p *Suppressions) Ready() <-chan struct{} { return p.ready }
 
-// Changed returns a channel that is closed when the result of Has may change; get it before calling Has.
+// Changed returns a channel that is closed when the result of Has or Includes may change; get it before calling them.
 func (p *Suppressions) Changed() <-chan struct{} {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -137,6 +145,7 @@ func (p *Suppressions) take(part *configv1.WatchSuppressionsResponse) {
 	if !part.GetComplete() {
 		return
 	}
+	p.read = p.position.GetRevision()
 	if p.incoming != nil {
 		p.names, p.incoming = p.incoming, nil
 		p.source.log.Info("suppressions read", zap.Int("number", len(p.names)))

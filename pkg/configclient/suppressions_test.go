@@ -52,8 +52,15 @@ func TestSuppressions_HoldUntilAResetIsComplete(t *testing.T) {
 			t.Errorf("%s: %v", when, p.check())
 		}
 	}
+	revision := int64(0)
 	part := func(reset, complete bool, added, removed string) {
-		p.take(&configv1.WatchSuppressionsResponse{Reset_: reset, Complete: complete, Added: strings.Fields(added), Removed: strings.Fields(removed)})
+		revision++
+		p.take(&configv1.WatchSuppressionsResponse{
+			Reset_: reset, Complete: complete, Added: strings.Fields(added), Removed: strings.Fields(removed), Position: &configv1.Position{Revision: revision},
+		})
+		if p.Includes(revision) != complete || complete && p.Includes(revision+1) {
+			t.Errorf("part %d: counted %t, complete %t", revision, p.Includes(revision), complete)
+		}
 	}
 	part(true, false, "a", "")
 	is("half", "")

@@ -47,12 +47,11 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metr
 	}
 	defer configuration.Close() //nolint:errcheck // nothing is sent on it any more
 
-	suppressed := newSuppressions(configv1.NewConfigWatchServiceClient(configuration), configv1.NewSuppressionServiceClient(configuration), f.Health, f.Log)
-	following, unfollow := context.WithCancel(f.Following)
-	var follower sync.WaitGroup
-	follower.Go(func() { suppressed.follow(following) })
-	follower.Go(func() { suppressed.report(following) })
-	defer func() { unfollow(); follower.Wait() }()
+	suppressed := newSuppressions(f.Source.FollowSuppressions(f.Following), configv1.NewSuppressionServiceClient(configuration), f.Log)
+	reporting, end := context.WithCancel(f.Following)
+	var reporter sync.WaitGroup
+	reporter.Go(func() { suppressed.report(reporting) })
+	defer func() { end(); reporter.Wait() }()
 
 	maker := &maker{denied: denied, proxy: proxy, hello: cfg.SMTP.Hello}
 	profiles := newDirectory(f.Source, maker, pool.Keep, f.Health, f.Log)

@@ -163,8 +163,9 @@ func newSending(t *testing.T, p *configv1.SmtpProfile, tenant *configclient.Tena
 	ready := (&maker{hello: "tollgate.example"}).ready(decoded, tenant)
 	pool := smtp.NewPool(10)
 	t.Cleanup(pool.Close)
-	known := newSuppressions(nil, nil, nil, zap.NewNop())
-	known.all = map[string]bool{}
+	list := newList()
+	close(list.ready)
+	known := newSuppressions(list, nil, zap.NewNop())
 	return &sending{sender: &sender{pool: pool, clock: time.Now, newest: func(string) *profile { return ready }, suppressed: known}, t: t, p: ready}
 }
 

@@ -233,7 +233,7 @@ func TestSend_HasEachStepAndNoSecret(t *testing.T) {
 func TestSend_NothingBeforeTheSuppressedAreKnown(t *testing.T) {
 	m := newMailServer(t)
 	s := newSending(t, m.profile(), loopback(m.port))
-	s.suppressed.all = nil
+	s.suppressed.followed = newList()
 	if o := s.send("ana@mail.example"); o.Result != delivery.LocalFailure || m.mails != 0 {
 		t.Errorf("%+v, %d messages begun", o, m.mails)
 	}
