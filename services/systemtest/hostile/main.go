@@ -20,19 +20,14 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 func main() {
-	if err := hostile(daemon.UntilSignal()); err != nil {
+	if err := fleet.InFolder("tollgate-soak-", func(dir string) error { return hostile(daemon.UntilSignal(), dir) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
-}
-
-var began = time.Now()
-
-func report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
 }
 
 const (
@@ -51,25 +46,14 @@ type attempt struct {
 	try func(ctx context.Context, b *bed) (answer string, err error)
 }
 
-func hostile(ctx context.Context) (err error) {
-	dir, err := os.MkdirTemp("", "tollgate-soak-")
-	if err != nil {
-		return err
-	}
+func hostile(ctx context.Context, dir string) (err error) {
+	began := time.Now()
 	b, err := start(ctx, dir)
-	defer func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		if err = errors.Join(err, b.stop(ending)); err != nil {
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
+	defer func() { fleet.End(ctx, &err, b.stop) }()
 	if err != nil {
 		return err
 	}
-	report("every service runs, with %d MiB at most", memory>>20)
+	fleet.Report("every service runs, with %d MiB at most", memory>>20)
 
 	n := newNeighbour(b)
 	if err := n.begin(ctx); err != nil {
@@ -86,7 +70,7 @@ func hostile(ctx context.Context) (err error) {
 		answer, waited, err := one(ctx, b, n, a)
 		if err != nil {
 			wrong++
-			report("WRONG  %s: %v", a.name, err)
+			fleet.Report("WRONG  %s: %v", a.name, err)
 			if b.dead() != nil {
 				return b.dead()
 			}
@@ -95,7 +79,7 @@ func hostile(ctx context.Context) (err error) {
 		if waited > worst {
 			worst, slowest = waited, a.name
 		}
-		report("%-62s neighbour %4d ms  %s", a.name, waited.Milliseconds(), answer)
+		fleet.Report("%-62s neighbour %4d ms  %s", a.name, waited.Milliseconds(), answer)
 	}
 	if wrong > 0 {
 		return fmt.Errorf("%d of %d inputs were not answered as they must be", wrong, tried)

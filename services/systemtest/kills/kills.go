@@ -83,7 +83,7 @@ func (k *Kills) Member(ctx context.Context, kind string, m *fleet.Member) error 
 	k.counts[kind]++
 	m.Kill()
 	away := k.Between(0, 3*time.Second)
-	Report("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
+	fleet.Report("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
 	Pause(ctx, away)
 	err := m.Restart(ctx)
 	k.Back()
@@ -96,7 +96,7 @@ func (k *Kills) All(ctx context.Context, kind string, members []*fleet.Member) e
 		k.counts[kind]++
 		m.Kill()
 	}
-	Report("killed all %d of %s", len(members), kind)
+	fleet.Report("killed all %d of %s", len(members), kind)
 	for _, m := range members {
 		if err := m.Restart(ctx); err != nil {
 			return err
@@ -110,7 +110,7 @@ func (k *Kills) All(ctx context.Context, kind string, members []*fleet.Member) e
 func (k *Kills) Stall(ctx context.Context, m *fleet.Member) error {
 	k.stalls++
 	away := k.Between(3*time.Second, 20*time.Second)
-	Report("%s stands still for %s", m.Name, away.Round(time.Millisecond))
+	fleet.Report("%s stands still for %s", m.Name, away.Round(time.Millisecond))
 	return m.Stall(ctx, away)
 }
 
@@ -120,10 +120,10 @@ func (k *Kills) Server(ctx context.Context, kind string, s *fleet.Server) error 
 	if err := s.Kill(); err != nil {
 		return err
 	}
-	Report("killed %s", kind)
+	fleet.Report("killed %s", kind)
 	if err := s.Restart(ctx); err != nil {
 		return err
 	}
-	Report("%s is back", kind)
+	fleet.Report("%s is back", kind)
 	return nil
 }

@@ -28,13 +28,6 @@ func Options() (length time.Duration, seed uint64, err error) {
 	return length, seed, errors.Join(faults...)
 }
 
-var began = time.Now()
-
-// Report writes a line of progress to standard error.
-func Report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, "%7.1f s  %s\n", time.Since(began).Seconds(), fmt.Sprintf(format, args...))
-}
-
 // Pause waits; false where ctx ended first.
 func Pause(ctx context.Context, d time.Duration) bool {
 	t := time.NewTimer(d)

@@ -89,7 +89,7 @@ func (s *SetBacks) Run(ctx context.Context, unaware, swap bool) error {
 	if err := s.config.Restart(ctx); err != nil {
 		return err
 	}
-	Report("the configuration is set back")
+	fleet.Report("the configuration is set back")
 	if unaware {
 		if err := s.Change(ctx); err != nil {
 			return err
@@ -120,7 +120,7 @@ func (s *SetBacks) operate(ctx context.Context) error {
 		done()
 		switch {
 		case err == nil:
-			Report("the restore is accepted and followed")
+			fleet.Report("the restore is accepted and followed")
 			return nil
 		case ctx.Err() != nil:
 			return fmt.Errorf("a restore was accepted and is not followed: %w", err)

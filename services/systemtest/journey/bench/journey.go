@@ -151,7 +151,7 @@ func newEvent(id, kind string, s int, data proto.Message) (*eventv1.Event, error
 
 // activate brings in the subscribers; their usage comes after it in the log.
 func (j *journey) activate(ctx context.Context) error {
-	report("%d subscribers", j.o.subscribers)
+	fleet.Report("%d subscribers", j.o.subscribers)
 	for from := 0; from < j.o.subscribers; from += 500 {
 		req := &ingestv1.PublishBatchRequest{}
 		for s := from; s < min(from+500, j.o.subscribers); s++ {
@@ -194,7 +194,7 @@ type result struct {
 // run sends events at their times over one stream, whether or not those before have arrived, and waits for every webhook.
 func (j *journey) run(ctx context.Context, number int) (*result, error) {
 	n := j.o.rate * int((j.o.warmUp+j.o.length)/time.Second)
-	report("run %d: %d events", number+1, n)
+	fleet.Report("run %d: %d events", number+1, n)
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	calls, err := j.ingest.PublishStream(ctx)

@@ -34,29 +34,14 @@ func main() {
 	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run")
 	flag.BoolVar(&o.direct, "direct", false, "webhooks are about the usage itself, past safeguard, not about its outcome")
 	flag.Parse()
-	if err := bench(daemon.UntilSignal(), o); err != nil {
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
 }
 
-func report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
-}
-
-func bench(ctx context.Context, o options) (err error) {
-	dir, err := os.MkdirTemp("", "tollgate-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
-	report("building")
+func bench(ctx context.Context, dir string, o options) (err error) {
+	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard", "trigger", "webhook"); err != nil {
 		return err
@@ -96,7 +81,7 @@ func bench(ctx context.Context, o options) (err error) {
 		p50s, p99s = append(p50s, r.sent.p50), append(p99s, r.sent.p99)
 		events += r.events
 		runs = append(runs, fmt.Sprintf("p50 %.2f p99 %.2f ms; since the answer p50 %.2f p99 %.2f ms; longest %.1f ms", r.sent.p50, r.sent.p99, r.answered.p50, r.answered.p99, r.sent.longest))
-		report("run %d: %s", i+1, runs[i])
+		fleet.Report("run %d: %s", i+1, runs[i])
 	}
 	path := "safeguard's outcome: ingest, safeguard, trigger, webhook"
 	if o.direct {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 // grown measures the engine alone with more and more partitions, and with more and more subscribers.
@@ -20,7 +21,7 @@ func (s *bed) grown(ctx context.Context, o options) (figures []figure.Figure, er
 			return nil, fmt.Errorf("%d partitions, %d subscribers: %w", row.partitions, row.subscribers, err)
 		}
 		i++
-		report("%d partitions, %d subscribers: %.0f/s", row.partitions, row.subscribers, r.engine)
+		fleet.Report("%d partitions, %d subscribers: %.0f/s", row.partitions, row.subscribers, r.engine)
 		figures = append(figures, figure.Figure{
 			Name: "safeguard.growth_events_per_second", Value: figure.Round(r.engine), Unit: "events/s", Better: "higher", On: s.on,
 			Note:   fmt.Sprintf("%d partitions, %d subscribers, one replica; once, and without a bare loop beside it", row.partitions, row.subscribers),

@@ -41,7 +41,7 @@ func (s *bed) importing(ctx context.Context, o options) ([]figure.Figure, error)
 			return nil, fmt.Errorf("import %d: %w", i+1, err)
 		}
 		rate := float64(o.imported) / took.Seconds()
-		report("import %d: %d subscribers, %.0f/s until applied, %.0f/s until acknowledged", i+1, o.imported, rate, float64(o.imported)/acknowledged)
+		fleet.Report("import %d: %d subscribers, %.0f/s until applied, %.0f/s until acknowledged", i+1, o.imported, rate, float64(o.imported)/acknowledged)
 		rates = append(rates, rate)
 		fig.Runs = append(fig.Runs, fmt.Sprintf("%.0f/s until applied, %.0f/s until acknowledged", rate, float64(o.imported)/acknowledged))
 		fig.Events += int64(o.imported)

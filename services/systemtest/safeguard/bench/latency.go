@@ -80,7 +80,7 @@ func (s *bed) latencies(ctx context.Context, o options) (figures []figure.Figure
 			}
 			p99s = append(p99s, ours.p99)
 			fig.Runs = append(fig.Runs, fmt.Sprintf("%s; bare: %s", ours, bare))
-			report("%s: %s; bare: %s", of.name, ours, bare)
+			fleet.Report("%s: %s; bare: %s", of.name, ours, bare)
 		}
 		fig.Value = figure.Round(figure.Median(p99s))
 		figures = append(figures, fig)

@@ -98,14 +98,10 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	if err := bench(daemon.UntilSignal(), o, chosen); err != nil {
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o, chosen) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
-}
-
-func report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // bed is what the benchmark runs on.
@@ -115,14 +111,9 @@ type bed struct {
 	on           string // as the servers describe themselves
 }
 
-func bench(ctx context.Context, o options, chosen []measure) (err error) {
-	dir, err := os.MkdirTemp("", "tollgate-bench-")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+func bench(ctx context.Context, dir string, o options, chosen []measure) (err error) {
 	s := &bed{dir: dir}
-	report("building")
+	fleet.Report("building")
 	if err := fleet.Build(ctx, filepath.Join(dir, "bin"), "config", "ingest", "safeguard"); err != nil {
 		return err
 	}

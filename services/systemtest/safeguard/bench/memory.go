@@ -10,6 +10,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 // idsEach is how many ids a subscriber's record holds when its memory is measured: one of its activation, the others of usage.
@@ -40,7 +41,7 @@ func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figur
 	if err := m.Ready(ctx); err != nil {
 		return nil, err
 	}
-	report("memory: %d subscribers", o.memory)
+	fleet.Report("memory: %d subscribers", o.memory)
 	if err := activate(ctx, f, o.memory); err != nil {
 		return nil, err
 	}
@@ -68,7 +69,7 @@ func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figur
 		return nil, err
 	}
 	each := float64(after-before) / float64(o.memory)
-	report("memory: %.0f bytes a subscriber, records of %d bytes", each, bytes)
+	fleet.Report("memory: %.0f bytes a subscriber, records of %d bytes", each, bytes)
 	return []figure.Figure{{
 		Name: "safeguard.bytes_per_subscriber", Value: figure.Round(each), Unit: "bytes", Goal: 512, Better: "lower", On: s.on,
 		Note:   fmt.Sprintf("used_memory of %d subscribers with three options, %d ids each, due lists included; a record is %d bytes long", o.memory, idsEach, bytes),

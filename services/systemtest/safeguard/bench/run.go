@@ -67,7 +67,7 @@ func (s *bed) run(ctx context.Context, i int, o options) (r result, err error) {
 	if err := m.Ready(ctx); err != nil {
 		return r, err
 	}
-	report("run %d: %d subscribers", i+1, o.subscribers)
+	fleet.Report("run %d: %d subscribers", i+1, o.subscribers)
 	if err := activate(ctx, f, o.subscribers); err != nil {
 		return r, err
 	}
@@ -77,7 +77,7 @@ func (s *bed) run(ctx context.Context, i int, o options) (r result, err error) {
 	if err := m.Stop(ctx); err != nil {
 		return r, err
 	}
-	report("run %d: %d events", i+1, o.events)
+	fleet.Report("run %d: %d events", i+1, o.events)
 	l := &load{spent: make([]int64, o.subscribers)}
 	random := scatter(o.subscribers)
 	if err := l.use(ctx, f, "u", o.events, random); err != nil {
@@ -107,11 +107,11 @@ func (s *bed) run(ctx context.Context, i int, o options) (r result, err error) {
 	if o.engineOnly {
 		return r, nil
 	}
-	report("run %d: engine %.0f/s; the bare loop now, batches of %.0f, records of %d bytes", i+1, r.engine, r.batch, r.recordBytes)
+	fleet.Report("run %d: engine %.0f/s; the bare loop now, batches of %.0f, records of %d bytes", i+1, r.engine, r.batch, r.recordBytes)
 	if err := s.bare(ctx, f, &r, o); err != nil {
 		return r, err
 	}
-	report("run %d: engine %.0f/s, bare %.0f/s, ratio %.2f", i+1, r.engine, r.bare, r.engine/r.bare)
+	fleet.Report("run %d: engine %.0f/s, bare %.0f/s, ratio %.2f", i+1, r.engine, r.bare, r.engine/r.bare)
 	return r, nil
 }
 
@@ -340,7 +340,7 @@ func (s *bed) passes(ctx context.Context, i int, o options) (first, second time.
 	if err := m.Ready(ctx); err != nil {
 		return 0, 0, err
 	}
-	report("cold pass: %d subscribers", o.cold)
+	fleet.Report("cold pass: %d subscribers", o.cold)
 	if err := activate(ctx, f, o.cold); err != nil {
 		return 0, 0, err
 	}
@@ -371,6 +371,6 @@ func (s *bed) passes(ctx context.Context, i int, o options) (first, second time.
 		return 0, 0, err
 	}
 	first, second = between.Sub(began), time.Since(between)
-	report("cold pass: first %s, second %s", first, second)
+	fleet.Report("cold pass: first %s, second %s", first, second)
 	return first, second, l.check(ctx, f, m)
 }

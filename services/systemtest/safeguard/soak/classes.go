@@ -13,6 +13,7 @@ import (
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
@@ -61,7 +62,7 @@ func percents(all ...int32) (alerts []*configv1.AlertThreshold) {
 
 func resources(now time.Time, length time.Duration) []proto.Message {
 	zone, day := midnight(now, length)
-	kills.Report("periods begin at midnight of day %d in %s", day, zone)
+	fleet.Report("periods begin at midnight of day %d in %s", day, zone)
 	all := []proto.Message{&configv1.Tenant{Name: "tenants/acme", Subscribers: &configv1.SubscriberPolicy{UnknownGrace: durationpb.New(5 * time.Second)}}}
 	for _, name := range classes {
 		c := currency(name)

@@ -36,26 +36,18 @@ func main() {
 	}
 }
 
-func soak(ctx context.Context) (err error) {
+func soak(ctx context.Context) error {
 	length, seed, err := kills.Options()
 	if err != nil {
 		return err
 	}
-	kills.Report("killing for %s, SEED=%d", length, seed)
-	dir, err := os.MkdirTemp("", "tollgate-soak-")
-	if err != nil {
-		return err
-	}
+	fleet.Report("killing for %s, SEED=%d", length, seed)
+	return fleet.InFolder("tollgate-soak-", func(dir string) error { return soakIn(ctx, dir, length, seed) })
+}
+
+func soakIn(ctx context.Context, dir string, length time.Duration, seed uint64) (err error) {
 	b, made, last, err := start(ctx, dir, length)
-	defer func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		if err = errors.Join(err, b.stop(ending)); err != nil {
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
+	defer func() { fleet.End(ctx, &err, b.stop) }()
 	if err != nil {
 		return err
 	}
@@ -98,7 +90,7 @@ func soak(ctx context.Context) (err error) {
 			return err
 		}
 		paused := time.Now()
-		kills.Report("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.answers), f)
+		fleet.Report("%d events sent, %d calls answered, %s; quiet now", t.sent, len(c.answers), f)
 		if err := b.ready(ctx); err != nil {
 			return err
 		}
@@ -108,7 +100,7 @@ func soak(ctx context.Context) (err error) {
 		if err := ck.rests(ctx, c.answers); err != nil {
 			return err
 		}
-		kills.Report("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", ck.compared, ck.repeats, len(ck.numbers), ck.rejections)
+		fleet.Report("all worked off and compared: %d outcomes, %d repeats, %d numbers; rejected: %v", ck.compared, ck.repeats, len(ck.numbers), ck.rejections)
 		t.rests(ck.alive)
 		quiet += time.Since(paused)
 	}
@@ -123,7 +115,7 @@ func soak(ctx context.Context) (err error) {
 		ck.add(&ck.doubled, "%s", text)
 	}
 	for _, line := range ck.examples {
-		kills.Report("%s", line)
+		fleet.Report("%s", line)
 	}
 	if f.kills.Total() == 0 {
 		return errors.New("nothing was killed: give it a longer time by FOR")
@@ -183,7 +175,7 @@ const partitions = 8
 // start returns what was configured, and the last revision of it.
 func start(ctx context.Context, dir string, length time.Duration) (b *bed, made []proto.Message, last int64, err error) {
 	b = &bed{}
-	kills.Report("building")
+	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "ingest", "safeguard"); err != nil {
 		return b, nil, 0, err

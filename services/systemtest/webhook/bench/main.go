@@ -57,14 +57,10 @@ func main() {
 	flag.BoolVar(&o.recovering, "recovery", true, "measure how long it takes until deliveries are sent again after Redis was lost")
 	flag.DurationVar(&o.history, "history", 75*time.Second, "how long deliveries come before, of that part; a snapshot is written after a minute")
 	flag.Parse()
-	if err := bench(daemon.UntilSignal(), o); err != nil {
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
-}
-
-func report(format string, args ...any) {
-	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
 }
 
 // bed is what is measured on.
@@ -76,19 +72,9 @@ type bed struct {
 	fleets       int
 }
 
-func bench(ctx context.Context, o options) (err error) {
-	dir, err := os.MkdirTemp("", "tollgate-bench-")
-	if err != nil {
-		return err
-	}
+func bench(ctx context.Context, dir string, o options) (err error) {
 	b := &bed{options: o, dir: dir}
-	defer func() {
-		if err = errors.Join(err, b.stop(context.WithoutCancel(ctx))); err != nil {
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
+	defer func() { fleet.End(ctx, &err, b.stop) }()
 	if err := b.start(ctx); err != nil {
 		return err
 	}
@@ -108,13 +94,13 @@ func bench(ctx context.Context, o options) (err error) {
 		if !part.wanted || ctx.Err() != nil {
 			continue
 		}
-		report("%s: begins", part.name)
+		fleet.Report("%s: begins", part.name)
 		began := time.Now()
 		if err := within(ctx, part.limit, part.measure); err != nil {
-			report("%s: no figure: %v", part.name, err)
+			fleet.Report("%s: no figure: %v", part.name, err)
 			faults = append(faults, fmt.Errorf("%s: %w", part.name, err))
 		}
-		report("%s: ended after %s", part.name, time.Since(began).Round(time.Second))
+		fleet.Report("%s: ended after %s", part.name, time.Since(began).Round(time.Second))
 	}
 	return errors.Join(append(faults, ctx.Err())...)
 }
@@ -133,12 +119,12 @@ func within(ctx context.Context, limit time.Duration, measure func(context.Conte
 // print prints a figure at once.
 func (b *bed) print(f figure.Figure) error {
 	f.On = b.on
-	report("%s is %g %s", f.Name, f.Value, f.Unit)
+	fleet.Report("%s is %g %s", f.Name, f.Value, f.Unit)
 	return figure.Print(os.Stdout, f)
 }
 
 func (b *bed) start(ctx context.Context) (err error) {
-	report("building")
+	fleet.Report("building")
 	if err := fleet.Build(ctx, filepath.Join(b.dir, "bin"), "config", "webhook"); err != nil {
 		return err
 	}

@@ -66,7 +66,7 @@ func (b *bed) neighbour(ctx context.Context) (err error) {
 		}
 		ratios = append(ratios, beside.Seconds()/alone.Seconds())
 		runs = append(runs, fmt.Sprintf("p99 alone %s, beside %s", alone.Round(10*time.Microsecond), beside.Round(10*time.Microsecond)))
-		report("window %d: %s", i+1, runs[i])
+		fleet.Report("window %d: %s", i+1, runs[i])
 	}
 	return b.print(figure.Figure{
 		Name: "webhook.neighbour_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 1.5, Better: "lower",

@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 const (
@@ -37,7 +38,7 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 	total := 0
 	for began := time.Now(); time.Since(began) < b.history; total += historyRate {
 		if seconds := total / historyRate; seconds%30 == 0 {
-			report("%d deliveries are planned, for %s", total, b.history)
+			fleet.Report("%d deliveries are planned, for %s", total, b.history)
 		}
 		if err := p.plan(ctx, historyRate, b.endpoints); err != nil {
 			return err

@@ -60,7 +60,7 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 			return nil, 0, errors.Join(err, closing(ctx, f))
 		}
 		if batch = batch[:0]; n > 1000 {
-			report("%d of %d endpoints are configured", i+1, n)
+			fleet.Report("%d of %d endpoints are configured", i+1, n)
 		}
 	}
 	return f, revision, nil
@@ -182,7 +182,7 @@ func fill(ctx context.Context, n int, next func(i int) (stream.Record, error), b
 		}
 		batch = make([]stream.Record, 0, cap(batch))
 		if (i+1)%many == 0 && i < n-1 {
-			report("%d of %d are planned", i+1, n)
+			fleet.Report("%d of %d are planned", i+1, n)
 		}
 	}
 	return nil
@@ -205,7 +205,7 @@ func (b *bed) service(ctx context.Context, endpoints, concurrency int, length ti
 	if err := newPlanner(f, revision).plan(ctx, total, endpoints); err != nil {
 		return out, f, err
 	}
-	report("%d deliveries to %d endpoints are planned after %.1f s", total, endpoints, time.Since(began).Seconds())
+	fleet.Report("%d deliveries to %d endpoints are planned after %.1f s", total, endpoints, time.Since(began).Seconds())
 	m, err := f.Start(ctx, "webhook")
 	if err != nil {
 		return out, f, err
@@ -300,7 +300,7 @@ func (b *bed) throughput(ctx context.Context) error {
 		rates, ratios = append(rates, ours.perSecond), append(ratios, ours.perSecond/bare.perSecond)
 		times = append(times, ours.cpu.Seconds()*1e6)
 		runs = append(runs, fmt.Sprintf("%.0f/s, %s of processor time each; bare %.0f/s, %s each", ours.perSecond, ours.cpu, bare.perSecond, bare.cpu))
-		report("run %d: %s", i+1, runs[i])
+		fleet.Report("run %d: %s", i+1, runs[i])
 	}
 	note := fmt.Sprintf("%d endpoints, %d connections in all, %d ordering keys each, 600 bytes of body over TLS; one process of the service; the bare loop fetches, signs, posts, produces an attempt of %d bytes and writes to Redis once a group, without order or limits; the receiver is a process of its own on the same machine",
 		b.endpoints, b.connections, subjects, attemptBytes)

@@ -72,7 +72,7 @@ func (h *holding) references(ctx context.Context, empty footprint) (waits footpr
 	if err := h.planner.plan(ctx, b.waitingReferences, pausedEndpoints); err != nil {
 		return waits, err
 	}
-	report("%d deliveries to %d paused endpoints are planned", b.waitingReferences, pausedEndpoints)
+	fleet.Report("%d deliveries to %d paused endpoints are planned", b.waitingReferences, pausedEndpoints)
 	if waits, err = b.footprint(ctx, h.member, b.waitingReferences, 0); err != nil {
 		return waits, err
 	}
@@ -107,7 +107,7 @@ func (h *holding) behind(ctx context.Context, waits footprint) error {
 	if err := h.planner.planFor(ctx, b.waitingBehind, pausedEndpoints); err != nil {
 		return err
 	}
-	report("%d deliveries to one endpoint are planned after %.0f s", b.waitingBehind, time.Since(began).Seconds())
+	fleet.Report("%d deliveries to one endpoint are planned after %.0f s", b.waitingBehind, time.Since(began).Seconds())
 	all, err := b.footprint(ctx, h.member, b.waitingReferences+referencesOfOne, b.waitingBehind-referencesOfOne)
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func (h *holding) reopen(ctx context.Context, all footprint) (started, opened ti
 	if err := h.member.Stop(ctx); err != nil {
 		return 0, 0, err
 	}
-	report("starts again")
+	fleet.Report("starts again")
 	began := time.Now()
 	if h.member, err = h.fleet.Start(ctx, "webhook"); err != nil {
 		return 0, 0, err
@@ -160,7 +160,7 @@ func (b *bed) waits(ctx context.Context, m *fleet.Member, waiting, behind int) (
 			return at, nil
 		}
 		if turn%200 == 0 {
-			report("%d wait and %d are behind, of %d and %d", at.waiting, at.behind, waiting, behind)
+			fleet.Report("%d wait and %d are behind, of %d and %d", at.waiting, at.behind, waiting, behind)
 		}
 		if err := pause(ctx, 50*time.Millisecond); err != nil {
 			return at, fmt.Errorf("%d wait and %d are behind, want %d and %d: %w", at.waiting, at.behind, waiting, behind, err)

@@ -84,7 +84,7 @@ func (c *check) rests(ctx context.Context, mend func(context.Context) error) err
 			}
 			if len(c.waiting()) == 0 {
 				c.compare()
-				kills.Report("all settled and compared: %s; %d receipts without an attempt", c.settlements(), c.repeats)
+				fleet.Report("all settled and compared: %s; %d receipts without an attempt", c.settlements(), c.repeats)
 				return nil
 			}
 			if !kills.Pause(ctx, 200*time.Millisecond) {

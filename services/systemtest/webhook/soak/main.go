@@ -39,26 +39,18 @@ const (
 	patience = 5 * time.Minute
 )
 
-func soak(ctx context.Context) (err error) {
+func soak(ctx context.Context) error {
 	length, seed, err := kills.Options()
 	if err != nil {
 		return err
 	}
-	kills.Report("killing for %s, SEED=%d", length, seed)
-	dir, err := os.MkdirTemp("", "tollgate-soak-")
-	if err != nil {
-		return err
-	}
+	fleet.Report("killing for %s, SEED=%d", length, seed)
+	return fleet.InFolder("tollgate-soak-", func(dir string) error { return soakIn(ctx, dir, length, seed) })
+}
+
+func soakIn(ctx context.Context, dir string, length time.Duration, seed uint64) (err error) {
 	b, err := start(ctx, dir, seed)
-	defer func() {
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-		defer cancel()
-		if err = errors.Join(err, b.stop(ending)); err != nil {
-			err = fmt.Errorf("%w\nlogs are kept in %s", err, dir)
-			return
-		}
-		err = os.RemoveAll(dir)
-	}()
+	defer func() { fleet.End(ctx, &err, b.stop) }()
 	if err != nil {
 		return err
 	}
@@ -133,7 +125,7 @@ func (s *run) round(ctx context.Context, length time.Duration, disturb func(ctx,
 		return ctx.Err()
 	}
 	s.bed.receiver.disturbed.Store(false)
-	kills.Report("%d deliveries planned, %d receipts; %s; %s; quiet now", s.plan.number(), s.bed.receiver.number(), s.endpoints, s.kills)
+	fleet.Report("%d deliveries planned, %d receipts; %s; %s; quiet now", s.plan.number(), s.bed.receiver.number(), s.endpoints, s.kills)
 	if err := s.bed.ready(ctx); err != nil {
 		return err
 	}
@@ -174,7 +166,7 @@ func (s *run) setBack(ctx context.Context, turn int) error {
 
 func (s *run) print(ctx context.Context, took time.Duration, seed uint64) error {
 	for _, line := range s.check.examples {
-		kills.Report("%s", line)
+		fleet.Report("%s", line)
 	}
 	total := s.kills.Total()
 	if total == 0 {
@@ -221,7 +213,7 @@ const partitions = 8
 
 func start(ctx context.Context, dir string, seed uint64) (b *bed, err error) {
 	b = &bed{}
-	kills.Report("building")
+	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
 	if err := fleet.Build(ctx, binaries, "config", "webhook"); err != nil {
 		return b, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
@@ -27,7 +28,7 @@ var misbehaviours = [endpointCount / 2]string{
 // after that the healthy ones are alone.
 func (s *run) neighbours(ctx context.Context, length time.Duration) (*neighbour, error) {
 	alone := max(length/10, 10*time.Second)
-	kills.Report("healthy endpoints alone for %s, beside others that misbehave for %s, alone again", alone, length)
+	fleet.Report("healthy endpoints alone for %s, beside others that misbehave for %s, alone again", alone, length)
 	out := &neighbour{length: length}
 	var ages [2][]time.Duration
 	for _, misbehave := range []bool{false, true, false} {
@@ -47,7 +48,7 @@ func (s *run) neighbours(ctx context.Context, length time.Duration) (*neighbour,
 		}
 	}
 	out.alone, out.beside = p99(ages[0]), p99(ages[1])
-	kills.Report("%s", out)
+	fleet.Report("%s", out)
 	return out, nil
 }
 
@@ -70,7 +71,7 @@ func (s *run) window(ctx context.Context, length time.Duration, misbehave bool) 
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	kills.Report("%d deliveries planned, %d receipts; quiet now", s.plan.number(), s.bed.receiver.number())
+	fleet.Report("%d deliveries planned, %d receipts; quiet now", s.plan.number(), s.bed.receiver.number())
 	if err := s.check.rests(ctx, s.endpoints.mend); err != nil {
 		return nil, err
 	}
