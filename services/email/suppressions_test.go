@@ -18,7 +18,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// list is the configuration service and what is followed of it; a test says what is heard.
+// list is the configuration service and what is followed of it; a test decides what arrives.
 type list struct {
 	ready chan struct{}
 
@@ -55,8 +55,8 @@ func (l *list) Changed() <-chan struct{} {
 	return l.changed
 }
 
-// hear is a part of the stream that ends at a revision.
-func (l *list) hear(revision int64, names ...string) {
+// receive is a part of the stream that ends at a revision.
+func (l *list) receive(revision int64, names ...string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.revision, l.names = revision, map[string]bool{}
@@ -90,21 +90,21 @@ func TestSuppressions_FoundOnesCountUntilTheListHasThem(t *testing.T) {
 	}
 	for title, c := range map[string]struct {
 		answers []codes.Code
-		// heard is what the list has at revision 7, and until is when it is heard; 0: never.
-		heard []string
-		until time.Duration
+		// listed is what the list has at revision 7, and until is when it comes; 0: never.
+		listed []string
+		until  time.Duration
 		// suppressed is by seconds from the refusal on.
 		suppressed map[time.Duration]bool
 		calls      int
 	}{
-		"it is in the list": {heard: []string{name}, until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: true, 60: true}, calls: 1},
-		"it was deleted before this process heard of it": {until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: false}, calls: 1},
+		"it is in the list":                          {listed: []string{name}, until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: true, 60: true}, calls: 1},
+		"it was deleted before this process knew it": {until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: false}, calls: 1},
 		"the service is away and comes again": {
-			answers: []codes.Code{codes.Unavailable, codes.Unavailable, codes.OK}, heard: []string{name}, until: 12 * time.Second,
+			answers: []codes.Code{codes.Unavailable, codes.Unavailable, codes.OK}, listed: []string{name}, until: 12 * time.Second,
 			suppressed: map[time.Duration]bool{1: true, 11: true, 13: true}, calls: 3,
 		},
-		"the service refuses it":          {answers: []codes.Code{codes.NotFound}, suppressed: map[time.Duration]bool{1: false}, calls: 1},
-		"nothing is heard of it any more": {suppressed: map[time.Duration]bool{9: true, 11: false}, calls: 1},
+		"the service refuses it": {answers: []codes.Code{codes.NotFound}, suppressed: map[time.Duration]bool{1: false}, calls: 1},
+		"the list is lost":       {suppressed: map[time.Duration]bool{9: true, 11: false}, calls: 1},
 	} {
 		t.Run(title, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -125,10 +125,10 @@ func TestSuppressions_FoundOnesCountUntilTheListHasThem(t *testing.T) {
 				close(l.ready)
 				for second := time.Duration(0); second <= 60; second++ {
 					if c.until != 0 && second*time.Second == c.until {
-						l.hear(7, c.heard...)
+						l.receive(7, c.listed...)
 					}
 					synctest.Wait()
-					if want, said := c.suppressed[second]; said {
+					if want, given := c.suppressed[second]; given {
 						if got, known := s.has("acme", ana); got != want || !known {
 							t.Errorf("after %d s: suppressed %t, known %t", second, got, known)
 						}
@@ -141,7 +141,7 @@ func TestSuppressions_FoundOnesCountUntilTheListHasThem(t *testing.T) {
 				if len(s.found) != 0 {
 					t.Errorf("%v is kept for ever", s.found)
 				}
-				if c.heard != nil {
+				if c.listed != nil {
 					s.add("acme", ana, "again")
 					synctest.Wait()
 					if len(l.calls) != c.calls {
