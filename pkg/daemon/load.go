@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/caarlos0/env/v11"
 	"go.yaml.in/yaml/v4"
 
@@ -144,32 +145,11 @@ func variableOf(t reflect.Type, field string, fieldType reflect.Type) string {
 // nearest is ", did you mean …?" where a known name is at most two edits away.
 func nearest(name string, known map[string]bool) string {
 	for _, k := range slices.Sorted(maps.Keys(known)) {
-		if edits(name, k) <= 2 {
+		if levenshtein.ComputeDistance(name, k) <= 2 {
 			return ", did you mean " + k + "?"
 		}
 	}
 	return ""
-}
-
-// edits is the Levenshtein distance.
-func edits(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 // flatten lists the parts of err: each violation of a fault, each part of a join.

@@ -11,6 +11,7 @@ import (
 	texttemplate "text/template"
 	"text/template/parse"
 
+	"github.com/agnivade/levenshtein"
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
@@ -232,25 +233,8 @@ func nearest(missing string, scopes []Scope, contact bool) string {
 	return fmt.Sprintf(", the nearest that exists is %s", best)
 }
 
-// editDistance is how many bytes differ (Levenshtein), of texts cut to 100 bytes.
+// editDistance is the Levenshtein distance, in any case, of texts cut to 100 bytes: a missing name may be long.
 func editDistance(a, b string) int {
 	const most = 100
-	a, b = strings.ToLower(a[:min(len(a), most)]), strings.ToLower(b[:min(len(b), most)])
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			changed := diagonal
-			if a[i] != b[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j+1]+1, row[j]+1)
-		}
-	}
-	return row[len(b)]
+	return levenshtein.ComputeDistance(strings.ToLower(a[:min(len(a), most)]), strings.ToLower(b[:min(len(b), most)]))
 }
