@@ -12,6 +12,7 @@ import (
 	"text/template/parse"
 
 	"github.com/agnivade/levenshtein"
+
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
