@@ -76,6 +76,8 @@ type Recipient struct {
 	// Address that the delivery is for; empty where the target is all there is. Deliveries of one target to different
 	// addresses have no order between them.
 	Address string
+	// Zone is the recipient's own; nil where it is not known.
+	Zone *time.Location
 	// Of is the channel's own.
 	Of any
 }
@@ -87,8 +89,9 @@ type User struct {
 	DisplayName, Address string
 	// Language is a tag of BCP 47; may be empty.
 	Language string
-	// Zone is that of the user, else the tenant's; never nil.
-	Zone *time.Location
+	// Zone is that of the user, else the tenant's; never nil. OwnZone reports that it is the user's.
+	Zone    *time.Location
+	OwnZone bool
 }
 
 // Position is the place of a delivery among those of its ordering key; zero where there is no order.

@@ -28,18 +28,29 @@ func DecodeSchedule(s *configv1.Schedule, f *fault.Violations) *Schedule {
 	if s == nil {
 		return nil
 	}
-	out := &Schedule{Zone: time.UTC}
-	if name := s.GetTimeZone(); name != "" {
-		var err error
-		if out.Zone, err = spend.Zone(name); err != nil {
-			f.Add("time_zone", "must be the IANA name of a zone, such as Europe/Berlin")
-		}
-	}
-	if len(s.GetHours()) == 0 {
+	out := &Schedule{Zone: decodeZone(s.GetTimeZone(), time.UTC, f), Hours: decodeSpans(s.GetHours(), f)}
+	if len(out.Hours) == 0 {
 		f.Add("hours", "must have at least one: without it nothing would ever be sent")
 	}
-	for i, h := range s.GetHours() {
-		out.Hours = append(out.Hours, decodeHours(h, fmt.Sprintf("hours[%d]", i), f))
+	return out
+}
+
+// decodeZone is the zone of a name, or the one by default.
+func decodeZone(name string, byDefault *time.Location, f *fault.Violations) *time.Location {
+	if name == "" {
+		return byDefault
+	}
+	zone, err := spend.Zone(name)
+	if err != nil {
+		f.Add("time_zone", "must be the IANA name of a zone, such as Europe/Berlin")
+	}
+	return zone
+}
+
+func decodeSpans(hours []*configv1.Hours, f *fault.Violations) []Hours {
+	var out []Hours
+	for i, h := range hours {
+		out = append(out, decodeHours(h, fmt.Sprintf("hours[%d]", i), f))
 	}
 	return out
 }

@@ -62,6 +62,10 @@ type Plan struct {
 	// ExpiresAfter is how long after it was planned a delivery may be sent; 0 as long as attempts are left.
 	ExpiresAfter time.Duration
 
+	// quiet are hours in which nothing is sent, and collapse is the text of which one delivery is sent; each may be nil.
+	quiet    *channel.Quiet
+	collapse *template.Template
+
 	part       channel.Action
 	parameters []parameter
 	// texts are the templates of the channel's own.
@@ -162,7 +166,9 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 		f.Add(path+".parameters", "must be at most %d, are %d", maxParameters, len(a.Parameters))
 		a.Parameters = nil
 	}
-	plan.compileTexts(a, scopesOf(types), path, f)
+	scopes := scopesOf(types)
+	plan.compileTexts(a, scopes, path, f)
+	plan.compileTiming(n, a, scopes, path, f)
 	return plan
 }
 

@@ -42,6 +42,10 @@ type Action struct {
 	Ordered *bool
 	// ExpiresAfter is how long after it was planned a delivery may be sent; 0 as long as attempts are left.
 	ExpiresAfter time.Duration
+	// Collapse is a template: of the deliveries that wait with one text, only the newest is sent. Empty for none.
+	Collapse string
+	// Quiet are hours in which nothing is sent; nil for none.
+	Quiet *configv1.QuietHours
 }
 
 // Parameter is a name and a text with tokens.
@@ -57,7 +61,7 @@ func FromProto(n *configv1.Notification, channels channel.List) Notification {
 		Trigger: Trigger{EventTypes: n.GetTrigger().GetEventTypes(), Filter: n.GetTrigger().GetFilter()},
 	}
 	for _, a := range n.GetActions() {
-		action := Action{Name: a.GetName(), Ordered: a.Ordered}
+		action := Action{Name: a.GetName(), Ordered: a.Ordered, Collapse: a.GetCollapse(), Quiet: a.GetQuiet()}
 		if after := a.GetExpiresAfter(); after != nil {
 			if action.ExpiresAfter = after.AsDuration(); after.CheckValid() != nil || action.ExpiresAfter == 0 {
 				action.ExpiresAfter = -1 // refused by Compile

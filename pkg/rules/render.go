@@ -10,7 +10,7 @@ import (
 // Cost is what Render takes, in the units of pkg/expr.
 func (p *Plan) Cost(o *Occasion, to channel.Planning) uint64 {
 	const body = 100
-	if len(p.texts) == 0 && (!to.Texts || len(p.parameters) == 0) {
+	if p.collapse == nil && len(p.texts) == 0 && (!to.Texts || len(p.parameters) == 0) {
 		return body
 	}
 	o.values(to.Audience)

@@ -230,6 +230,10 @@ func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules
 	if err != nil {
 		return "", 0, err
 	}
+	timing, err := m.Rule.Timing(action, o, recipient)
+	if err != nil {
+		return "", 0, fmt.Errorf("plan delivery: %w", err)
+	}
 	d := delivery.Delivery{
 		// The event's own time, which a repeat of the producer has too; the log time differs at each repeat.
 		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, recipient.ID),
@@ -241,12 +245,10 @@ func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules
 		},
 		Ordered: action.Ordered, Sequence: at.Sequence, Previous: at.Previous,
 		ContentType: message.ContentType, Body: message.Body, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,
+		NotBefore: timing.NotBefore, ExpiresAt: timing.ExpiresAt, Collapse: timing.Collapse,
 	}
 	for _, h := range message.Headers {
 		d.Headers = append(d.Headers, delivery.Header{Name: h.Name, Value: h.Value})
-	}
-	if action.ExpiresAfter > 0 {
-		d.ExpiresAt = s.Time.Add(action.ExpiresAfter)
 	}
 	r, err := d.Record(f.topic(action.Channel.Topic))
 	if err != nil {

@@ -29,7 +29,7 @@ func newTenant(t *configclient.Tenant, users []*configv1.User) *tenant {
 		user := channel.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Address: u.GetAddress(), Language: u.GetLanguage(), Zone: t.Zone}
 		// A zone that a newer configuration service knows and this binary does not is the tenant's.
 		if zone, err := spend.Zone(u.GetTimeZone()); err == nil && u.GetTimeZone() != "" {
-			user.Zone = zone
+			user.Zone, user.OwnZone = zone, true
 		}
 		for _, role := range u.GetRoles() {
 			out.users[role] = append(out.users[role], user)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -35,13 +36,13 @@ func (a Action) Recipients(o channel.Occasion, target string) channel.Recipients
 			out.Why = fmt.Errorf("%s %w", where, err)
 		}
 	}
-	add := func(address Address, r template.Reader) {
+	add := func(address Address, r template.Reader, zone *time.Location) {
 		key := address.Key()
 		if known[key] {
 			return
 		}
 		known[key] = true
-		out.To = append(out.To, channel.Recipient{ID: key, Address: key, OrderingKey: orderingKey(target, key), Of: to{address, r}})
+		out.To = append(out.To, channel.Recipient{ID: key, Address: key, OrderingKey: orderingKey(target, key), Zone: zone, Of: to{address, r}})
 	}
 	local := o.Reader()
 	seen := map[string]bool{} // users
@@ -57,7 +58,11 @@ func (a Action) Recipients(o channel.Occasion, target string) channel.Recipients
 				continue
 			}
 			address.Name = shownName(u.DisplayName)
-			add(address, template.Reader{Language: u.Language, Zone: u.Zone, Days: local.Days})
+			var zone *time.Location
+			if u.OwnZone {
+				zone = u.Zone
+			}
+			add(address, template.Reader{Language: u.Language, Zone: u.Zone, Days: local.Days}, zone)
 		}
 	}
 	for i, text := range a.Addresses {
@@ -67,7 +72,7 @@ func (a Action) Recipients(o channel.Occasion, target string) channel.Recipients
 			continue
 		}
 		// The language of an event is that of whom it is about.
-		add(address, template.Reader{Zone: local.Zone, Days: local.Days})
+		add(address, template.Reader{Zone: local.Zone, Days: local.Days}, nil)
 	}
 	for i := range a.Contacts {
 		text, err := o.Text(textContacts+i, channel.Contact, local)
@@ -85,7 +90,7 @@ func (a Action) Recipients(o channel.Occasion, target string) channel.Recipients
 		if address.Name == "" {
 			address.Name = contactName(o.Event().Data)
 		}
-		add(address, local)
+		add(address, local, nil)
 	}
 	return out
 }

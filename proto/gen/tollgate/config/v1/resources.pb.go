@@ -1768,9 +1768,16 @@ type Action struct {
 	// of the trigger are ordered, e-mail only where it is true. An e-mail waits for
 	// those to the same recipient alone.
 	Ordered *bool `protobuf:"varint,4,opt,name=ordered,proto3,oneof" json:"ordered,omitempty"`
-	// Not sent later than this after it was planned; absent: as long as attempts
-	// are left. 1 s to 28 h.
-	ExpiresAfter  *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	// Not sent later than this after it was planned, quiet hours included; absent:
+	// as long as attempts are left. 1 s to 28 h.
+	ExpiresAfter *durationpb.Duration `protobuf:"bytes,5,opt,name=expires_after,json=expiresAfter,proto3" json:"expires_after,omitempty"`
+	// Template, such as "balance of {{.Account.Id}}". Of the deliveries to one
+	// endpoint and recipient that wait with one text, only the newest is sent. At
+	// most 1,024 bytes; empty, or a text that is: each is sent. Legal notices are
+	// never replaced.
+	Collapse string `protobuf:"bytes,7,opt,name=collapse,proto3" json:"collapse,omitempty"`
+	// When nothing is sent. Legal notices are exempt.
+	Quiet         *QuietHours `protobuf:"bytes,8,opt,name=quiet,proto3" json:"quiet,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1858,6 +1865,20 @@ func (x *Action) GetExpiresAfter() *durationpb.Duration {
 	return nil
 }
 
+func (x *Action) GetCollapse() string {
+	if x != nil {
+		return x.Collapse
+	}
+	return ""
+}
+
+func (x *Action) GetQuiet() *QuietHours {
+	if x != nil {
+		return x.Quiet
+	}
+	return nil
+}
+
 type isAction_Action interface {
 	isAction_Action()
 }
@@ -1874,6 +1895,65 @@ func (*Action_Webhook) isAction_Action() {}
 
 func (*Action_Email) isAction_Action() {}
 
+// QuietHours are when nothing is sent: what is planned within them waits for
+// their end. At least one span, at most 96 hours on end. Where the clocks skip a
+// start or an end, it is taken by the offset before; where they show it twice, it
+// is the first (RFC 5545).
+type QuietHours struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Quiet within any of them, by the clocks of the recipient.
+	Hours []*Hours `protobuf:"bytes,1,rep,name=hours,proto3" json:"hours,omitempty"`
+	// IANA name of the zone of recipients whose own is not known; the tenant's by
+	// default.
+	TimeZone      string `protobuf:"bytes,2,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *QuietHours) Reset() {
+	*x = QuietHours{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *QuietHours) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*QuietHours) ProtoMessage() {}
+
+func (x *QuietHours) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use QuietHours.ProtoReflect.Descriptor instead.
+func (*QuietHours) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *QuietHours) GetHours() []*Hours {
+	if x != nil {
+		return x.Hours
+	}
+	return nil
+}
+
+func (x *QuietHours) GetTimeZone() string {
+	if x != nil {
+		return x.TimeZone
+	}
+	return ""
+}
+
 type WebhookAction struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "tenants/{tenant}/endpoints/{endpoint}", of the same tenant.
@@ -1884,7 +1964,7 @@ type WebhookAction struct {
 
 func (x *WebhookAction) Reset() {
 	*x = WebhookAction{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1896,7 +1976,7 @@ func (x *WebhookAction) String() string {
 func (*WebhookAction) ProtoMessage() {}
 
 func (x *WebhookAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[12]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1909,7 +1989,7 @@ func (x *WebhookAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WebhookAction.ProtoReflect.Descriptor instead.
 func (*WebhookAction) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{12}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *WebhookAction) GetEndpoint() string {
@@ -1949,7 +2029,7 @@ type EmailAction struct {
 
 func (x *EmailAction) Reset() {
 	*x = EmailAction{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1961,7 +2041,7 @@ func (x *EmailAction) String() string {
 func (*EmailAction) ProtoMessage() {}
 
 func (x *EmailAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[13]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1974,7 +2054,7 @@ func (x *EmailAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailAction.ProtoReflect.Descriptor instead.
 func (*EmailAction) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{13}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *EmailAction) GetSmtpProfile() string {
@@ -2050,7 +2130,7 @@ type EmailRecipients struct {
 
 func (x *EmailRecipients) Reset() {
 	*x = EmailRecipients{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2062,7 +2142,7 @@ func (x *EmailRecipients) String() string {
 func (*EmailRecipients) ProtoMessage() {}
 
 func (x *EmailRecipients) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2075,7 +2155,7 @@ func (x *EmailRecipients) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailRecipients.ProtoReflect.Descriptor instead.
 func (*EmailRecipients) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *EmailRecipients) GetRoles() []string {
@@ -2110,7 +2190,7 @@ type Parameter struct {
 
 func (x *Parameter) Reset() {
 	*x = Parameter{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2122,7 +2202,7 @@ func (x *Parameter) String() string {
 func (*Parameter) ProtoMessage() {}
 
 func (x *Parameter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2135,7 +2215,7 @@ func (x *Parameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
 func (*Parameter) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Parameter) GetName() string {
@@ -2200,7 +2280,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2292,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2305,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Endpoint) GetName() string {
@@ -2379,7 +2459,7 @@ type EndpointAuth struct {
 
 func (x *EndpointAuth) Reset() {
 	*x = EndpointAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2391,7 +2471,7 @@ func (x *EndpointAuth) String() string {
 func (*EndpointAuth) ProtoMessage() {}
 
 func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2404,7 +2484,7 @@ func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointAuth.ProtoReflect.Descriptor instead.
 func (*EndpointAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *EndpointAuth) GetAuth() isEndpointAuth_Auth {
@@ -2505,7 +2585,7 @@ type BasicAuth struct {
 
 func (x *BasicAuth) Reset() {
 	*x = BasicAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2597,7 @@ func (x *BasicAuth) String() string {
 func (*BasicAuth) ProtoMessage() {}
 
 func (x *BasicAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2610,7 @@ func (x *BasicAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasicAuth.ProtoReflect.Descriptor instead.
 func (*BasicAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *BasicAuth) GetUsername() string {
@@ -2557,7 +2637,7 @@ type BearerAuth struct {
 
 func (x *BearerAuth) Reset() {
 	*x = BearerAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2569,7 +2649,7 @@ func (x *BearerAuth) String() string {
 func (*BearerAuth) ProtoMessage() {}
 
 func (x *BearerAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2582,7 +2662,7 @@ func (x *BearerAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BearerAuth.ProtoReflect.Descriptor instead.
 func (*BearerAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *BearerAuth) GetToken() string {
@@ -2603,7 +2683,7 @@ type HeaderAuth struct {
 
 func (x *HeaderAuth) Reset() {
 	*x = HeaderAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2615,7 +2695,7 @@ func (x *HeaderAuth) String() string {
 func (*HeaderAuth) ProtoMessage() {}
 
 func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2628,7 +2708,7 @@ func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderAuth.ProtoReflect.Descriptor instead.
 func (*HeaderAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *HeaderAuth) GetName() string {
@@ -2664,7 +2744,7 @@ type OAuth2Auth struct {
 
 func (x *OAuth2Auth) Reset() {
 	*x = OAuth2Auth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2676,7 +2756,7 @@ func (x *OAuth2Auth) String() string {
 func (*OAuth2Auth) ProtoMessage() {}
 
 func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2689,7 +2769,7 @@ func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuth2Auth.ProtoReflect.Descriptor instead.
 func (*OAuth2Auth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *OAuth2Auth) GetTokenUrl() string {
@@ -2747,7 +2827,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2759,7 +2839,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2772,7 +2852,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *ClientCertificate) GetCertificateChain() string {
@@ -2804,7 +2884,7 @@ type PhaseTimeouts struct {
 
 func (x *PhaseTimeouts) Reset() {
 	*x = PhaseTimeouts{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2816,7 +2896,7 @@ func (x *PhaseTimeouts) String() string {
 func (*PhaseTimeouts) ProtoMessage() {}
 
 func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2829,7 +2909,7 @@ func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTimeouts.ProtoReflect.Descriptor instead.
 func (*PhaseTimeouts) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PhaseTimeouts) GetConnect() *durationpb.Duration {
@@ -2866,7 +2946,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2878,7 +2958,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2891,7 +2971,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Schedule) GetTimeZone() string {
@@ -2925,7 +3005,7 @@ type Hours struct {
 
 func (x *Hours) Reset() {
 	*x = Hours{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2937,7 +3017,7 @@ func (x *Hours) String() string {
 func (*Hours) ProtoMessage() {}
 
 func (x *Hours) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2950,7 +3030,7 @@ func (x *Hours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hours.ProtoReflect.Descriptor instead.
 func (*Hours) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Hours) GetDays() []int32 {
@@ -3009,7 +3089,7 @@ type EndpointHealth struct {
 
 func (x *EndpointHealth) Reset() {
 	*x = EndpointHealth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3021,7 +3101,7 @@ func (x *EndpointHealth) String() string {
 func (*EndpointHealth) ProtoMessage() {}
 
 func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3034,7 +3114,7 @@ func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointHealth.ProtoReflect.Descriptor instead.
 func (*EndpointHealth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{26}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *EndpointHealth) GetState() EndpointState {
@@ -3154,7 +3234,7 @@ type CustomHeader struct {
 
 func (x *CustomHeader) Reset() {
 	*x = CustomHeader{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3166,7 +3246,7 @@ func (x *CustomHeader) String() string {
 func (*CustomHeader) ProtoMessage() {}
 
 func (x *CustomHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3179,7 +3259,7 @@ func (x *CustomHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomHeader.ProtoReflect.Descriptor instead.
 func (*CustomHeader) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{27}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *CustomHeader) GetName() string {
@@ -3249,7 +3329,7 @@ type SmtpProfile struct {
 
 func (x *SmtpProfile) Reset() {
 	*x = SmtpProfile{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3261,7 +3341,7 @@ func (x *SmtpProfile) String() string {
 func (*SmtpProfile) ProtoMessage() {}
 
 func (x *SmtpProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3274,7 +3354,7 @@ func (x *SmtpProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SmtpProfile.ProtoReflect.Descriptor instead.
 func (*SmtpProfile) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{28}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *SmtpProfile) GetName() string {
@@ -3448,7 +3528,7 @@ type Dkim struct {
 
 func (x *Dkim) Reset() {
 	*x = Dkim{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3460,7 +3540,7 @@ func (x *Dkim) String() string {
 func (*Dkim) ProtoMessage() {}
 
 func (x *Dkim) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3473,7 +3553,7 @@ func (x *Dkim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dkim.ProtoReflect.Descriptor instead.
 func (*Dkim) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{29}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Dkim) GetDomain() string {
@@ -3519,7 +3599,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3531,7 +3611,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3544,7 +3624,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{30}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *User) GetName() string {
@@ -3622,7 +3702,7 @@ type Suppression struct {
 
 func (x *Suppression) Reset() {
 	*x = Suppression{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3634,7 +3714,7 @@ func (x *Suppression) String() string {
 func (*Suppression) ProtoMessage() {}
 
 func (x *Suppression) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3647,7 +3727,7 @@ func (x *Suppression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
 func (*Suppression) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{31}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Suppression) GetName() string {
@@ -3798,7 +3878,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\aTrigger\x120\n" +
 	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
 	"eventTypes\x12 \n" +
-	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xdb\x02\n" +
+	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xb7\x03\n" +
 	"\x06Action\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
 	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x127\n" +
@@ -3807,10 +3887,16 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"parameters\x12\x1d\n" +
 	"\aordered\x18\x04 \x01(\bH\x01R\aordered\x88\x01\x01\x12>\n" +
-	"\rexpires_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfterB\b\n" +
+	"\rexpires_after\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\fexpiresAfter\x12$\n" +
+	"\bcollapse\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\bR\bcollapse\x124\n" +
+	"\x05quiet\x18\b \x01(\v2\x1e.tollgate.config.v1.QuietHoursR\x05quietB\b\n" +
 	"\x06actionB\n" +
 	"\n" +
-	"\b_ordered\"5\n" +
+	"\b_ordered\"m\n" +
+	"\n" +
+	"QuietHours\x129\n" +
+	"\x05hours\x18\x01 \x03(\v2\x19.tollgate.config.v1.HoursB\b\xbaH\x05\x92\x01\x02\x10\bR\x05hours\x12$\n" +
+	"\ttime_zone\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\"5\n" +
 	"\rWebhookAction\x12$\n" +
 	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"\xef\x02\n" +
 	"\vEmailAction\x12+\n" +
@@ -4036,7 +4122,7 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
 	(TooLateToDeduplicate)(0),        // 1: tollgate.config.v1.TooLateToDeduplicate
@@ -4061,122 +4147,125 @@ var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(*Notification)(nil),             // 20: tollgate.config.v1.Notification
 	(*Trigger)(nil),                  // 21: tollgate.config.v1.Trigger
 	(*Action)(nil),                   // 22: tollgate.config.v1.Action
-	(*WebhookAction)(nil),            // 23: tollgate.config.v1.WebhookAction
-	(*EmailAction)(nil),              // 24: tollgate.config.v1.EmailAction
-	(*EmailRecipients)(nil),          // 25: tollgate.config.v1.EmailRecipients
-	(*Parameter)(nil),                // 26: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 27: tollgate.config.v1.Endpoint
-	(*EndpointAuth)(nil),             // 28: tollgate.config.v1.EndpointAuth
-	(*BasicAuth)(nil),                // 29: tollgate.config.v1.BasicAuth
-	(*BearerAuth)(nil),               // 30: tollgate.config.v1.BearerAuth
-	(*HeaderAuth)(nil),               // 31: tollgate.config.v1.HeaderAuth
-	(*OAuth2Auth)(nil),               // 32: tollgate.config.v1.OAuth2Auth
-	(*ClientCertificate)(nil),        // 33: tollgate.config.v1.ClientCertificate
-	(*PhaseTimeouts)(nil),            // 34: tollgate.config.v1.PhaseTimeouts
-	(*Schedule)(nil),                 // 35: tollgate.config.v1.Schedule
-	(*Hours)(nil),                    // 36: tollgate.config.v1.Hours
-	(*EndpointHealth)(nil),           // 37: tollgate.config.v1.EndpointHealth
-	(*CustomHeader)(nil),             // 38: tollgate.config.v1.CustomHeader
-	(*SmtpProfile)(nil),              // 39: tollgate.config.v1.SmtpProfile
-	(*Dkim)(nil),                     // 40: tollgate.config.v1.Dkim
-	(*User)(nil),                     // 41: tollgate.config.v1.User
-	(*Suppression)(nil),              // 42: tollgate.config.v1.Suppression
-	(*timestamppb.Timestamp)(nil),    // 43: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 44: google.protobuf.Duration
-	(*money.Money)(nil),              // 45: google.type.Money
-	(v1.Safeguard_State)(0),          // 46: tollgate.event.v1.Safeguard.State
+	(*QuietHours)(nil),               // 23: tollgate.config.v1.QuietHours
+	(*WebhookAction)(nil),            // 24: tollgate.config.v1.WebhookAction
+	(*EmailAction)(nil),              // 25: tollgate.config.v1.EmailAction
+	(*EmailRecipients)(nil),          // 26: tollgate.config.v1.EmailRecipients
+	(*Parameter)(nil),                // 27: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 28: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 29: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 30: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 31: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 32: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 33: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 34: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 35: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 36: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 37: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 38: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 39: tollgate.config.v1.CustomHeader
+	(*SmtpProfile)(nil),              // 40: tollgate.config.v1.SmtpProfile
+	(*Dkim)(nil),                     // 41: tollgate.config.v1.Dkim
+	(*User)(nil),                     // 42: tollgate.config.v1.User
+	(*Suppression)(nil),              // 43: tollgate.config.v1.Suppression
+	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
+	(*money.Money)(nil),              // 46: google.type.Money
+	(v1.Safeguard_State)(0),          // 47: tollgate.event.v1.Safeguard.State
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	43, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	43, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	43, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	44, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	44, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	44, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
 	11, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
 	14, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
 	13, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	44, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	45, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
 	1,  // 8: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	44, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	45, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
 	11, // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
 	16, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
 	17, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
 	18, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	45, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	46, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
 	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	46, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	46, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	45, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	45, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	46, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	46, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
 	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	46, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	46, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	45, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	46, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
 	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	45, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	45, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	46, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	46, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
 	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	46, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	46, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	47, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	45, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	45, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	46, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	46, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
 	11, // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
 	21, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
 	22, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	23, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	24, // 45: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	26, // 46: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	44, // 47: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	25, // 48: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	11, // 49: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 50: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	7,  // 51: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	38, // 52: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	44, // 53: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	8,  // 54: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	28, // 55: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	34, // 56: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	35, // 57: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	37, // 58: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	29, // 59: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	30, // 60: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	31, // 61: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	32, // 62: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	33, // 63: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	44, // 64: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	44, // 65: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	44, // 66: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	36, // 67: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	5,  // 68: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	43, // 69: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	43, // 70: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	43, // 71: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	43, // 72: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	43, // 73: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	43, // 74: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	11, // 75: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	9,  // 76: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	10, // 77: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	40, // 78: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	35, // 79: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	7,  // 80: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	37, // 81: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	11, // 82: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 83: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	43, // 84: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	85, // [85:85] is the sub-list for method output_type
-	85, // [85:85] is the sub-list for method input_type
-	85, // [85:85] is the sub-list for extension type_name
-	85, // [85:85] is the sub-list for extension extendee
-	0,  // [0:85] is the sub-list for field type_name
+	24, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	25, // 45: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	27, // 46: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	45, // 47: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	23, // 48: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	37, // 49: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	26, // 50: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	11, // 51: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	6,  // 52: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	7,  // 53: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	39, // 54: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	45, // 55: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	8,  // 56: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	29, // 57: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	35, // 58: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	36, // 59: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	38, // 60: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	30, // 61: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	31, // 62: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	32, // 63: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	33, // 64: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	34, // 65: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	45, // 66: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	45, // 67: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	45, // 68: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	37, // 69: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	5,  // 70: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	44, // 71: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	44, // 72: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	44, // 73: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	44, // 74: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	44, // 75: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	44, // 76: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	11, // 77: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	9,  // 78: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	10, // 79: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	41, // 80: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	36, // 81: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	7,  // 82: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	38, // 83: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	11, // 84: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	11, // 85: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	44, // 86: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	87, // [87:87] is the sub-list for method output_type
+	87, // [87:87] is the sub-list for method input_type
+	87, // [87:87] is the sub-list for extension type_name
+	87, // [87:87] is the sub-list for extension extendee
+	0,  // [0:87] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4192,7 +4281,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 		(*Action_Webhook)(nil),
 		(*Action_Email)(nil),
 	}
-	file_tollgate_config_v1_resources_proto_msgTypes[17].OneofWrappers = []any{
+	file_tollgate_config_v1_resources_proto_msgTypes[18].OneofWrappers = []any{
 		(*EndpointAuth_Basic)(nil),
 		(*EndpointAuth_Bearer)(nil),
 		(*EndpointAuth_Header)(nil),
@@ -4205,7 +4294,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   32,
+			NumMessages:   33,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
