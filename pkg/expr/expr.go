@@ -3,11 +3,14 @@ package expr
 import (
 	"fmt"
 	"math"
+	"strconv"
 	"strings"
 
 	"cel.dev/cel-go/cel"
 	"cel.dev/cel-go/common/ast"
 	"cel.dev/cel-go/common/types"
+	"cel.dev/cel-go/common/types/ref"
+	"cel.dev/cel-go/common/types/traits"
 )
 
 // Bounds. What compiles, and what fails on which event, is part of how a log is folded: these numbers, and the cost of
@@ -45,15 +48,44 @@ func NewEnv(options ...cel.EnvOption) (*cel.Env, error) {
 	return env, nil
 }
 
-// Program is a compiled expression that yields true or false.
+// Program is a compiled expression: of Compile, one that Holds or not; of CompileKey, one that yields Keys.
 type Program struct {
 	program cel.Program
 	counted bool
 	most    uint64 // units, where not counted
 }
 
-// Compile compiles an expression. On errors it returns no program, and all errors as sentences.
+// Compile compiles an expression that yields true or false. On errors it returns no program, and all errors as sentences.
 func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
+	return compile(env, text, func(t *cel.Type) string {
+		if !t.IsExactType(cel.BoolType) {
+			return "must be true or false, not " + t.String()
+		}
+		return ""
+	})
+}
+
+// CompileKey compiles an expression that yields a text or a whole number, or, with lists, a list of them.
+func CompileKey(env *cel.Env, text string, lists bool) (*Program, []string) {
+	single := func(t *cel.Type) bool {
+		return t.IsExactType(cel.StringType) || t.IsExactType(cel.IntType) || t.IsExactType(cel.UintType)
+	}
+	p, _, faults := compile(env, text, func(t *cel.Type) string {
+		switch {
+		case single(t):
+			return ""
+		case !lists:
+			return "must be a text or a whole number, not " + t.String()
+		case t.Kind() != types.ListKind || len(t.Parameters()) != 1 || !single(t.Parameters()[0]):
+			return "must be a text, a whole number, or a list of one of them, not " + t.String()
+		}
+		return ""
+	})
+	return p, faults
+}
+
+// compile compiles an expression whose type no objection is raised to.
+func compile(env *cel.Env, text string, objection func(*cel.Type) string) (*Program, *cel.Ast, []string) {
 	if len(text) > MaxText {
 		return nil, nil, []string{fmt.Sprintf("must be at most %d bytes, has %d", MaxText, len(text))}
 	}
@@ -65,8 +97,8 @@ func Compile(env *cel.Env, text string) (*Program, *cel.Ast, []string) {
 		}
 		return nil, nil, out
 	}
-	if !checked.OutputType().IsExactType(cel.BoolType) {
-		return nil, nil, []string{"must be true or false, not " + checked.OutputType().String()}
+	if why := objection(checked.OutputType()); why != "" {
+		return nil, nil, []string{why}
 	}
 	if most := estimate(env, checked, ordinary); most > Limit {
 		return nil, nil, []string{tooExpensive(most)}
@@ -97,6 +129,55 @@ func tooExpensive(most uint64) string {
 // Holds evaluates the expression, and returns the cost in units. An error is the expression's own, such as a division
 // by zero, or the event is too large for it: the same for this event in every evaluation.
 func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
+	out, cost, err := p.eval(a)
+	if err != nil {
+		return false, cost, err
+	}
+	answer, ok := out.(types.Bool)
+	if !ok {
+		return false, cost, fmt.Errorf("the answer is %s, not true or false", out.Type().TypeName())
+	}
+	return bool(answer), cost, nil
+}
+
+// Keys evaluates the expression as Holds does: one text, or those of a list in its order. Those of a list are at most a
+// thousand, those behind them are left out.
+func (p *Program) Keys(a cel.Activation) (keys []string, cost uint64, err error) {
+	out, cost, err := p.eval(a)
+	if err != nil {
+		return nil, cost, err
+	}
+	list, ok := out.(traits.Lister)
+	if !ok {
+		key, err := keyOf(out)
+		return []string{key}, cost, err
+	}
+	for it := list.Iterator(); it.HasNext() == types.True && len(keys) < maxKeys; {
+		key, err := keyOf(it.Next())
+		if err != nil {
+			return nil, cost, err
+		}
+		keys = append(keys, key)
+	}
+	return keys, cost, nil
+}
+
+// maxKeys is more than one event may use of them.
+const maxKeys = 1000
+
+func keyOf(v ref.Val) (string, error) {
+	switch v := v.(type) {
+	case types.String:
+		return string(v), nil
+	case types.Int:
+		return strconv.FormatInt(int64(v), 10), nil
+	case types.Uint:
+		return strconv.FormatUint(uint64(v), 10), nil
+	}
+	return "", fmt.Errorf("the answer is %s, not a text or a whole number", v.Type().TypeName())
+}
+
+func (p *Program) eval(a cel.Activation) (out ref.Val, cost uint64, err error) {
 	out, details, err := p.program.Eval(a)
 	cost = p.most
 	if p.counted {
@@ -105,14 +186,7 @@ func (p *Program) Holds(a cel.Activation) (holds bool, cost uint64, err error) {
 			cost = min(*actual, Limit)
 		}
 	}
-	if err != nil {
-		return false, cost, err //nolint:wrapcheck // the caller adds which expression it is
-	}
-	answer, ok := out.(types.Bool)
-	if !ok {
-		return false, cost, fmt.Errorf("the answer is %s, not true or false", out.Type().TypeName())
-	}
-	return bool(answer), cost, nil
+	return out, cost, err //nolint:wrapcheck // the caller adds which expression it is
 }
 
 // estimate is the largest cost of an expression for events of the given sizes.

@@ -48,8 +48,13 @@ type Rule struct {
 	active bool
 	types  []event.Type
 	// filter by the full name of the data's message; nil where every event matches.
-	filter map[protoreflect.FullName]*expr.Program
+	filter programs
+	// state is how it keeps one; nil where it keeps none.
+	state *stateful
 }
+
+// programs are one expression, by the full name of the data's message.
+type programs map[protoreflect.FullName]*expr.Program
 
 // Plan is one action of a rule: its channel, its order and its texts.
 type Plan struct {
@@ -109,8 +114,9 @@ func Compile(n Notification) (*Rule, error) {
 		f.Add("name", "must be at most %d bytes", channel.MaxName)
 	}
 	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, LegalNotice: n.LegalNotice, active: n.Active}
-	r.types = expand(n.Trigger.EventTypes, &f)
-	r.filter = compileFilter(n.Trigger.Filter, r.types, &f)
+	r.types = expand("trigger.event_types", n.Trigger.EventTypes, &f)
+	r.filter = compileFilter("trigger.filter", n.Trigger.Filter, r.types, &f)
+	r.state = compileState(n, r.types, &f)
 
 	if len(n.Actions) == 0 {
 		f.Add("actions", "must have at least one")
@@ -126,7 +132,7 @@ func Compile(n Notification) (*Rule, error) {
 			f.Add(path+".name", "%q stands twice", short(a.Name))
 		}
 		names[a.Name] = true
-		r.Actions = append(r.Actions, compileAction(n, a, r.types, path, &f))
+		r.Actions = append(r.Actions, compileAction(n, a, r, path, &f))
 	}
 	slices.SortFunc(r.Actions, func(a, b *Plan) int { return cmp.Compare(a.Name, b.Name) })
 	if err := f.Err(ReasonInvalid); err != nil {
@@ -135,7 +141,7 @@ func Compile(n Notification) (*Rule, error) {
 	return r, nil
 }
 
-func compileAction(n Notification, a Action, types []event.Type, path string, f *fault.Violations) *Plan {
+func compileAction(n Notification, a Action, r *Rule, path string, f *fault.Violations) *Plan {
 	named(path+".name", a.Name, f)
 	plan := &Plan{Name: a.Name, Channel: a.Channel, part: a.Part, ExpiresAfter: a.ExpiresAfter}
 	if e := a.ExpiresAfter; e != 0 && (e < shortestExpiry || e > longestExpiry) {
@@ -150,23 +156,25 @@ func compileAction(n Notification, a Action, types []event.Type, path string, f 
 		plan.Target = a.Part.Target()
 	}
 	var unordered []string
-	for _, t := range types {
+	for _, t := range r.types {
 		if t.Queue != event.Ordered {
 			unordered = append(unordered, t.Name)
 		}
 	}
-	plan.Ordered = len(unordered) == 0 && (a.Channel == nil || !a.Channel.Unordered)
+	plan.Ordered = len(unordered) == 0 && !r.Timed() && (a.Channel == nil || !a.Channel.Unordered)
 	if a.Ordered != nil {
-		plan.Ordered = *a.Ordered
-		if plan.Ordered && len(unordered) > 0 {
+		switch plan.Ordered = *a.Ordered; {
+		case plan.Ordered && len(unordered) > 0:
 			f.Add(path+".ordered", "must not be true: %s has no order", strings.Join(unordered, ", "))
+		case plan.Ordered && r.Timed():
+			f.Add(path+".ordered", "must not be true: what a timer plans has no order")
 		}
 	}
 	if len(a.Parameters) > maxParameters {
 		f.Add(path+".parameters", "must be at most %d, are %d", maxParameters, len(a.Parameters))
 		a.Parameters = nil
 	}
-	scopes := scopesOf(types)
+	scopes := scopesOf(r.types)
 	plan.compileTexts(a, scopes, path, f)
 	plan.compileTiming(n, a, scopes, path, f)
 	return plan
@@ -229,18 +237,18 @@ func short(s string) string {
 // indexed is the path of a list's element.
 func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
-// expand turns the trigger's list into types of the catalog, sorted by name, each once.
-func expand(patterns []string, f *fault.Violations) []event.Type {
+// expand turns a list of a trigger into types of the catalog, sorted by name, each once.
+func expand(list string, patterns []string, f *fault.Violations) []event.Type {
 	if len(patterns) == 0 {
-		f.Add("trigger.event_types", "must have at least one")
+		f.Add(list, "must have at least one")
 	}
 	if len(patterns) > maxEventTypes {
-		f.Add("trigger.event_types", "must be at most %d", maxEventTypes)
+		f.Add(list, "must be at most %d", maxEventTypes)
 		return nil
 	}
 	found := map[string]event.Type{}
 	for i, p := range patterns {
-		field := indexed("trigger.event_types", i)
+		field := indexed(list, i)
 		entity, wildcard := strings.CutSuffix(p, ".*")
 		switch {
 		case len(p) > maxType:

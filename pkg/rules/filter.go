@@ -16,14 +16,26 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// compileFilter compiles text once for each message that the types' data can be: fields are checked against every one of
+// compileFilter compiles text as compileEach does.
+func compileFilter(field, text string, of []event.Type, f *fault.Violations) programs {
+	return compileEach(field, text, of, f, func(env *cel.Env) (*expr.Program, []string) {
+		program, _, issues := expr.Compile(env, text)
+		return program, issues
+	})
+}
+
+// compileKey compiles text as compileEach does, to keys, or one where lists are not allowed.
+func compileKey(field, text string, lists bool, of []event.Type, f *fault.Violations) programs {
+	return compileEach(field, text, of, f, func(env *cel.Env) (*expr.Program, []string) { return expr.CompileKey(env, text, lists) })
+}
+
+// compileEach compiles text once for each message that the types' data can be: fields are checked against every one of
 // them, and an evaluation knows its data's type.
-func compileFilter(text string, of []event.Type, f *fault.Violations) map[protoreflect.FullName]*expr.Program {
-	const field = "trigger.filter"
+func compileEach(field, text string, of []event.Type, f *fault.Violations, compile func(*cel.Env) (*expr.Program, []string)) programs {
 	if expr.Blank(text) {
 		return nil
 	}
-	compiled := map[protoreflect.FullName]*expr.Program{}
+	compiled := programs{}
 	done := map[protoreflect.FullName]bool{}
 	listed := map[string]bool{}
 	for _, t := range of {
@@ -32,7 +44,7 @@ func compileFilter(text string, of []event.Type, f *fault.Violations) map[protor
 			continue
 		}
 		done[message] = true
-		c, issues := compileFor(text, t.Data)
+		c, issues := compileFor(t.Data, compile)
 		for _, text := range issues {
 			// A syntax error is the same for every type: listed once.
 			if listed[text] {
@@ -54,13 +66,12 @@ func messageOf(t event.Type) protoreflect.FullName {
 	return t.Data.ProtoReflect().Descriptor().FullName()
 }
 
-func compileFor(text string, data proto.Message) (*expr.Program, []string) {
+func compileFor(data proto.Message, compile func(*cel.Env) (*expr.Program, []string)) (*expr.Program, []string) {
 	env, err := environment(data)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
-	program, _, issues := expr.Compile(env, text)
-	return program, issues
+	return compile(env)
 }
 
 // environments holds what CEL knows about each message of data: making one takes a millisecond, and there are a few.

@@ -9,51 +9,83 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rules/kind"
 )
 
 // Index finds the rules of an event. It is immutable and may be shared.
 type Index struct {
 	byType map[address]*candidates
+	// stateful are the rules that keep a state, by code.
+	stateful map[address]*Rule
 }
 
-type address struct{ tenant, eventType string }
+// address is a tenant, and the name of an event type or the code of a rule.
+type address struct{ tenant, name string }
 
 // candidates are the rules of a type, by code.
 type candidates struct {
-	rules []*Rule
+	rules []candidate
 	// data is what the type's events carry.
 	data protoreflect.MessageDescriptor
 }
 
-// NewIndex makes an index of the active ones among rules.
+// candidate is a rule whose trigger has the type, or which a type cancels, or both.
+type candidate struct {
+	rule              *Rule
+	triggers, cancels bool
+}
+
+// NewIndex makes an index of the active ones among rules, and of those that keep a state, which follows events.
 func NewIndex(rules []*Rule) *Index {
-	x := &Index{byType: map[address]*candidates{}}
+	x := &Index{byType: map[address]*candidates{}, stateful: map[address]*Rule{}}
+	add := func(c candidate, t event.Type) {
+		at := address{c.rule.Tenant, t.Name}
+		if x.byType[at] == nil {
+			x.byType[at] = &candidates{data: t.Data.ProtoReflect().Descriptor()}
+		}
+		x.byType[at].rules = append(x.byType[at].rules, c)
+	}
 	for _, r := range rules {
-		if !r.active {
+		if !r.active && r.state == nil {
 			continue
 		}
 		for _, t := range r.types {
-			at := address{r.Tenant, t.Name}
-			if x.byType[at] == nil {
-				x.byType[at] = &candidates{data: t.Data.ProtoReflect().Descriptor()}
+			add(candidate{r, true, r.cancelledBy(t)}, t)
+		}
+		if r.state == nil {
+			continue
+		}
+		x.stateful[address{r.Tenant, r.Code}] = r
+		for _, t := range r.state.cancels {
+			if !slices.ContainsFunc(r.types, func(own event.Type) bool { return own.Name == t.Name }) {
+				add(candidate{r, false, true}, t)
 			}
-			x.byType[at].rules = append(x.byType[at].rules, r)
 		}
 	}
 	for _, c := range x.byType {
-		slices.SortFunc(c.rules, func(a, b *Rule) int { return cmp.Compare(a.Code, b.Code) })
+		slices.SortFunc(c.rules, func(a, b candidate) int { return cmp.Compare(a.rule.Code, b.rule.Code) })
 	}
 	return x
 }
 
-// Match is a rule that an event fires, or whose filter failed on it.
+// Stateful is the rule of a tenant that keeps a state under its code; nil where there is none.
+func (x *Index) Stateful(tenant, code string) *Rule { return x.stateful[address{tenant, code}] }
+
+// Match is a rule that an event concerns, or that failed on it.
 type Match struct {
 	Rule *Rule
-	// Firing distinguishes firings for the same event, and is part of a delivery's id. A rule of kind event
-	// fires once for each match, and it is empty.
-	Firing string
-	// Err is why the filter failed: then the rule doesn't fire.
+	// Fires: the filter holds, and the rule keeps no state.
+	Fires bool
+	// States that the event concerns, of a rule that keeps them: each of another key.
+	States []Keyed
+	// Err is why a filter or a key failed: what it was for is as if the event did not match.
 	Err error
+}
+
+// Keyed is the state of a key, and what the event is to it.
+type Keyed struct {
+	Key  string
+	Role kind.Role
 }
 
 // errOtherData means that an event was not validated by ingest.
@@ -62,42 +94,72 @@ var errOtherData = errors.New("its data is not the message of its type")
 // EventLimit is what the filters of one event may cost together, in units of pkg/expr: a fifth of a second at most.
 const EventLimit = 2_000_000
 
-// Match gives the rules that e fires, by code; nil where no rule is for its type. Where the filters of an event cost
-// more than EventLimit it ends: left is the number of rules that were not evaluated, next the first of them.
+// Match gives the rules that e concerns, by code; nil where no rule is for its type. Where the filters and keys of an event
+// cost more than EventLimit it ends: left is the number of rules that were not evaluated, next the first of them.
 func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 	c := x.byType[address{e.Tenant, e.Type}]
 	if c == nil {
 		return nil, nil, 0
 	}
 	if e.Data == nil || e.Data.ProtoReflect().Descriptor() != c.data {
-		for _, r := range c.rules {
-			matches = append(matches, Match{Rule: r, Err: errOtherData})
+		for _, one := range c.rules {
+			if one.rule.active {
+				matches = append(matches, Match{Rule: one.rule, Err: errOtherData})
+			}
 		}
 		return matches, nil, 0
 	}
-	seen := activation{event: e}
-	spent := uint64(0)
-	for i, r := range c.rules {
-		if spent >= EventLimit {
-			return matches, r, len(c.rules) - i
+	seen := meeting{activation: activation{event: e}, message: c.data.FullName()}
+	for i, one := range c.rules {
+		if seen.spent >= EventLimit {
+			return matches, one.rule, len(c.rules) - i
 		}
-		fires, cost, err := r.matches(&seen, c.data.FullName())
-		spent += cost
-		if fires || err != nil {
-			matches = append(matches, Match{Rule: r, Err: err})
+		if m := one.meet(&seen); m.Fires || m.States != nil || m.Err != nil {
+			matches = append(matches, m)
 		}
 	}
 	return matches, nil, 0
 }
 
-// matches evaluates the filter over data of that message, and returns what that cost.
-func (r *Rule) matches(seen *activation, message protoreflect.FullName) (fires bool, cost uint64, err error) {
-	if r.filter == nil {
-		return true, 1, nil
+// meeting is an event as it meets its rules, one after the other.
+type meeting struct {
+	activation
+	message protoreflect.FullName
+	spent   uint64
+}
+
+// meet evaluates what a rule asks of an event.
+func (c candidate) meet(seen *meeting) Match {
+	m := Match{Rule: c.rule}
+	holds, err := c.triggers, error(nil)
+	if c.triggers {
+		holds, err = seen.holds(c.rule.filter, "filter")
 	}
-	fires, cost, err = r.filter[message].Holds(seen)
-	if err != nil {
-		err = fmt.Errorf("evaluate filter: %w", err)
+	if c.rule.state == nil {
+		m.Fires, m.Err = holds, err
+		return m
 	}
-	return fires, cost, err
+	m.States, m.Err = c.rule.states(seen, holds, c.cancels)
+	if m.Err = cmp.Or(err, m.Err); !c.rule.active {
+		m.Err = nil
+	}
+	return m
+}
+
+// holds evaluates a filter; there may be none.
+func (seen *meeting) holds(filter programs, what string) (bool, error) {
+	if filter == nil {
+		seen.spent++
+		return true, nil
+	}
+	holds, cost, err := filter[seen.message].Holds(&seen.activation)
+	if seen.spent += cost; err != nil {
+		err = fmt.Errorf("evaluate %s: %w", what, err)
+	}
+	return holds, err
+}
+
+// MayFire reports whether the event may fire a rule that keeps a state.
+func (m *Match) MayFire() bool {
+	return m.Rule.active && !m.Rule.Timed() && len(m.States) > 0 && m.States[0].Role == kind.Matches
 }

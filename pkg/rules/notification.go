@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel"
@@ -18,7 +19,9 @@ type Notification struct {
 	// LegalNotice: the law demands the messages. They have no unsubscribe links.
 	LegalNotice bool
 	Trigger     Trigger
-	Actions     []Action
+	// Cap bounds how often it fires; may be nil.
+	Cap     *configv1.Cap
+	Actions []Action
 }
 
 // Trigger decides whether a notification fires.
@@ -27,6 +30,10 @@ type Trigger struct {
 	EventTypes []string
 	// Filter is CEL over envelope and data; empty for every event.
 	Filter string
+	// Key is CEL over the same: what is kept is kept by subject and key; empty for by subject.
+	Key string
+	// Kind is the message whose kind is when it fires; nil for at each event.
+	Kind *configv1.Trigger
 }
 
 // Action notifies the recipients of one channel.
@@ -58,7 +65,10 @@ func FromProto(n *configv1.Notification, channels channel.List) Notification {
 	tenant, code := channel.SplitName(n.GetName(), "notifications")
 	out := Notification{
 		Tenant: tenant, Code: code, Version: n.GetVersion(), Active: n.GetActive(), LegalNotice: n.GetLegalNotice(),
-		Trigger: Trigger{EventTypes: n.GetTrigger().GetEventTypes(), Filter: n.GetTrigger().GetFilter()},
+		Trigger: Trigger{
+			EventTypes: n.GetTrigger().GetEventTypes(), Filter: n.GetTrigger().GetFilter(), Key: n.GetTrigger().GetKey(), Kind: n.GetTrigger(),
+		},
+		Cap: n.GetCap(),
 	}
 	for _, a := range n.GetActions() {
 		action := Action{Name: a.GetName(), Ordered: a.Ordered, Collapse: a.GetCollapse(), Quiet: a.GetQuiet()}
@@ -83,12 +93,25 @@ func Validate(n *configv1.Notification, channels channel.List) error {
 	return err
 }
 
-// TypesOf are the names of the event types that a notification's trigger names, those that are known.
+// TypesOf are the names of the event types that a notification reads, those that are known, sorted: those of its trigger
+// and those that cancel.
 func TypesOf(n *configv1.Notification) []string {
 	var ignored fault.Violations
 	var names []string
-	for _, t := range expand(n.GetTrigger().GetEventTypes(), &ignored) {
-		names = append(names, t.Name)
+	for _, list := range [][]string{n.GetTrigger().GetEventTypes(), n.GetTrigger().GetDelayed().GetCancelledBy().GetEventTypes()} {
+		for _, t := range expand("", list, &ignored) {
+			names = append(names, t.Name)
+		}
 	}
-	return names
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// HasState reports whether a notification keeps one: by its kind, or for its cap.
+func HasState(n *configv1.Notification) bool {
+	switch n.GetTrigger().GetKind().(type) {
+	case nil, *configv1.Trigger_Event:
+		return n.GetCap() != nil
+	}
+	return true
 }

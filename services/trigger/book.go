@@ -21,11 +21,17 @@ type Book struct {
 	index    *rules.Index
 	targets  map[string]target  // by resource name
 	tenants  map[string]*tenant // by id
+	// known are the keys of all notifications, active or not: tenant and code.
+	known map[notificationKey]bool
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
 	// unreadable are active notifications that this binary can't compile: they are inactive in this revision.
 	unreadable []configclient.Unreadable
+	active     int // notifications
 }
+
+// notificationKey names a notification.
+type notificationKey struct{ tenant, code string }
 
 // target is one as planning reads it.
 type target struct {
@@ -33,7 +39,7 @@ type target struct {
 	name string
 }
 
-// compiled is an active notification: its rule, or why there is none.
+// compiled is a notification that is active or keeps a state: its rule, or why there is none.
 type compiled struct {
 	from *configv1.Notification
 	rule *rules.Rule
@@ -42,12 +48,19 @@ type compiled struct {
 
 // NewBook compiles a snapshot. before is the book of another revision, or nil.
 func NewBook(s *configclient.Snapshot, before *Book) *Book {
-	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool { return !n.GetActive() })
+	notifications := slices.DeleteFunc(slices.Clone(s.Message().GetNotifications()), func(n *configv1.Notification) bool {
+		return !n.GetActive() && !rules.HasState(n)
+	})
 	b := &Book{
 		Revision: s.Revision,
 		targets:  map[string]target{},
 		tenants:  make(map[string]*tenant, len(s.Tenants())),
 		compiled: make(map[string]compiled, len(notifications)),
+		known:    make(map[notificationKey]bool, len(s.Message().GetNotifications())),
+	}
+	for _, n := range s.Message().GetNotifications() {
+		tenant, code := channel.SplitName(n.GetName(), "notifications")
+		b.known[notificationKey{tenant, code}] = true
 	}
 	for _, t := range s.Tenants() {
 		b.tenants[t.ID] = newTenant(t, s.Users(t.ID))
@@ -60,8 +73,13 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	var usable []*rules.Rule
 	for _, c := range compileAll(notifications, before) {
 		b.compiled[c.from.GetName()] = c
+		if c.from.GetActive() {
+			b.active++
+		}
 		if c.err != nil {
-			b.unreadable = append(b.unreadable, configclient.Unreadable{Name: c.from.GetName(), Err: c.err})
+			if c.from.GetActive() {
+				b.unreadable = append(b.unreadable, configclient.Unreadable{Name: c.from.GetName(), Err: c.err})
+			}
 			continue
 		}
 		usable = append(usable, c.rule)

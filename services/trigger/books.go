@@ -13,7 +13,7 @@ func compileBooks(ctx context.Context, source *configclient.Source, clock func()
 	return configclient.Compile(ctx, source, func(s *configclient.Snapshot, before *Book) *Book {
 		begin := clock()
 		made := NewBook(s, before)
-		m.compiled(len(made.compiled), len(made.unreadable), clock().Sub(begin))
+		m.compiled(made.active, len(made.unreadable), clock().Sub(begin))
 		return made
 	})
 }

@@ -31,22 +31,36 @@ func shortened(text string) string {
 	return strings.ToValidUTF8(text, "")
 }
 
-// decide records why a match led to no delivery. action is nil where the whole rule was held back; count is how many
-// are, where that is more than this one.
-func (f *evaluation) decide(s *fold.Subject[positions], e *event.Event, r *rules.Rule, action *rules.Plan, reason triggerv1.Decision_Reason, why error, count int64) {
+// decision is why a match led to no delivery.
+type decision struct {
+	rule   *rules.Rule
+	action *rules.Plan // nil where the whole rule was held back
+	reason triggerv1.Decision_Reason
+	why    error
+	count  int64 // how many are held back, where that is more than this one
+}
+
+// decide records a decision on a firing.
+func (f *evaluation) decide(s *fold.Subject[body], of firing, why decision) {
+	e := of.Event
 	d := &triggerv1.Decision{
-		Tenant: e.Tenant, Notification: r.Code, NotificationVersion: r.Version, Reason: reason, Detail: shortened(why.Error()),
+		Tenant: e.Tenant, Notification: why.rule.Code, NotificationVersion: why.rule.Version, Reason: why.reason,
+		Detail: shortened(why.why.Error()), Key: shortened(of.key), Firing: of.name,
 		Event: &deliveryv1.EventReference{
 			Source: e.Source, Id: e.ID, Type: e.Type, Subject: e.Subject, Time: timestamppb.New(e.Time),
-			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
+			Topic: s.Topic, Partition: s.Partition, Offset: of.offset,
 		},
-		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: count,
+		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: why.count,
 	}
-	if action != nil {
-		d.Action, d.Endpoint = action.Name, f.book.targetOf(action, e.Tenant)
+	if why.action != nil {
+		d.Action, d.Endpoint = why.action.Name, f.book.targetOf(why.action, e.Tenant)
 	}
 	// With its offset, since no state remembers that a repeat was decided before: each id has one content.
-	d.Id = event.Derive(e.Identity(), r.Code, d.GetAction(), reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)).String()
+	parts := []string{why.rule.Code, d.GetAction(), why.reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)}
+	if of.name != "" || of.key != "" {
+		parts = append(parts, of.name, of.key)
+	}
+	d.Id = event.Derive(s.Identity, parts...).String()
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	if err != nil {
 		panic("encode decision: " + err.Error()) // all its texts are UTF-8
@@ -56,5 +70,5 @@ func (f *evaluation) decide(s *fold.Subject[positions], e *event.Event, r *rules
 		Time: s.Time, Schema: schemaDecision, Trace: e.Trace,
 	}.Headers()
 	s.Emit(stream.Record{Topic: f.topic(stream.TriggersDecisions), Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
-	f.metrics.decided(reason)
+	f.metrics.decided(why.reason)
 }

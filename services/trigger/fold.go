@@ -25,9 +25,11 @@ type evaluation struct {
 	book    *Book
 }
 
-// matched is what an event fires, found once.
+// matched is what an event concerns, found once.
 type matched struct {
 	rules []rules.Match
+	// states are those of the rules, in their order, as they are selected.
+	states []selected
 	// unevaluated is the number of rules whose filters were not evaluated, the first of which is next: the event costs
 	// too much.
 	next        *rules.Rule
@@ -74,14 +76,14 @@ func (f *evaluation) Configure(b *Book) error {
 	return nil
 }
 
-// Decode reads a subject's positions.
-func (f *evaluation) Decode(b []byte) (positions, error) { return decodePositions(b) }
+// Decode reads a subject's positions, or a rule's state.
+func (f *evaluation) Decode(b []byte) (body, error) { return decodeBody(b) }
 
 // Append writes them.
-func (f *evaluation) Append(dst []byte, ps positions) []byte { return ps.append(dst) }
+func (f *evaluation) Append(dst []byte, b body) []byte { return b.append(dst) }
 
-// Select matches the event. Most events fire nothing; of the rest only those need the subject's record whose deliveries
-// have an order.
+// Select matches the event. Most events concern no rule; of the rest only those need the subject's record that may lead to
+// deliveries with an order, and those of rules that keep a state.
 func (f *evaluation) Select(e *event.Event) fold.Selection {
 	if f.book == nil {
 		return fold.Selection{} // before the first revision there are no notifications
@@ -91,17 +93,27 @@ func (f *evaluation) Select(e *event.Event) fold.Selection {
 		return fold.Selection{}
 	}
 	memo := &matched{rules: found, next: next, unevaluated: unevaluated}
+	out := fold.Selection{Memo: memo}
 	for _, m := range found {
-		if m.Err != nil {
-			continue
-		}
-		for _, action := range m.Rule.Actions {
-			if _, ok := f.target(action, e); ok && action.Ordered {
-				return fold.Selection{Key: e.Key(), Memo: memo}
-			}
+		out.Rules = memo.selectStates(out.Rules, m)
+		if out.Key == "" && f.ordered(m, e) {
+			out.Key = e.Key()
 		}
 	}
-	return fold.Selection{Memo: memo}
+	return out
+}
+
+// ordered reports whether a match may lead to a delivery that has an order.
+func (f *evaluation) ordered(m rules.Match, e *event.Event) bool {
+	if !m.Fires && !m.MayFire() {
+		return false
+	}
+	for _, action := range m.Rule.Actions {
+		if _, ok := f.target(action, e); ok && action.Ordered {
+			return true
+		}
+	}
+	return false
 }
 
 // target is that of an action, else the tenant's default, where something may be planned for it: it exists, is no draft,
@@ -117,69 +129,101 @@ func (f *evaluation) target(action *rules.Plan, e *event.Event) (target, bool) {
 	return to, true
 }
 
-// Apply plans what the event fires: by notification, then by action, then by recipient.
-func (f *evaluation) Apply(s *fold.Subject[positions], e *event.Event) {
+// Apply plans what the event fires: by notification, then by action, by firing and by recipient.
+func (f *evaluation) Apply(s *fold.Subject[body], e *event.Event) {
 	found, ok := s.Memo.(*matched)
 	if !ok {
 		return
 	}
-	own := s.Body
-	took := false
+	own, took := s.Body.positions, false
 	var out fanOut
 	o := f.book.occasion(e, s.Time)
+	next := 0 // of the states
 	for _, m := range found.rules {
 		if m.Err != nil {
-			if out.full() {
-				out.leave(m.Rule, nil, 1)
-				continue
-			}
-			out.planned++
-			f.decide(s, e, m.Rule, nil, triggerv1.Decision_REASON_FILTER_ERROR, m.Err, 0)
-			continue
+			f.failed(s, o, m, &out)
 		}
-		for _, action := range m.Rule.Actions {
-			if to, ok := f.target(action, e); ok {
-				var taken bool
-				own, taken = f.act(s, o, m, action, to, own, &out)
-				took = took || taken
-			}
+		var firings []firing
+		if m.Fires {
+			firings = []firing{{Occasion: o, at: e.Time, offset: s.Offset}}
 		}
+		for range m.States {
+			firings = append(firings, f.resulting(s, o, found.states, next, &out)...)
+			next++
+		}
+		var taken bool
+		own, taken = f.actions(s, m.Rule, firings, own, &out)
+		took = took || taken
+	}
+	if s.RulesLeft > 0 {
+		of := found.states[len(found.states)-s.RulesLeft]
+		f.decide(s, firing{Occasion: o, offset: s.Offset, key: of.key}, decision{
+			rule: of.rule, reason: triggerv1.Decision_REASON_STATE_FULL, why: errStateFull, count: int64(s.RulesLeft),
+		})
 	}
 	if found.unevaluated > 0 {
 		out.leave(found.next, nil, found.unevaluated)
 	}
-	if out.left > 0 {
-		f.decide(s, e, out.rule, out.action, triggerv1.Decision_REASON_FAN_OUT, out.why(), int64(out.left))
-	}
+	f.leftOut(s, firing{Occasion: o, offset: s.Offset}, &out)
 	if !took {
 		return
 	}
-	s.Save(own)
+	s.Save(body{positions: own})
 	if _, ok := s.Due(forgetTimer); !ok {
 		s.Schedule(forgetTimer, own.forget())
 	}
 }
 
-// act plans one action, a delivery for each recipient. It returns the positions, and whether one was taken.
-func (f *evaluation) act(s *fold.Subject[positions], o *rules.Occasion, m rules.Match, action *rules.Plan, to target, own positions, out *fanOut) (positions, bool) {
-	if out.full() {
-		out.leave(m.Rule, action, 1)
+// leftOut decides what a bound has left out.
+func (f *evaluation) leftOut(s *fold.Subject[body], of firing, out *fanOut) {
+	if out.left > 0 {
+		f.decide(s, of, decision{
+			rule: out.rule, action: out.action, reason: triggerv1.Decision_REASON_FAN_OUT, why: out.why(), count: int64(out.left),
+		})
+	}
+}
+
+// actions plans the actions of a rule, each for all firings.
+func (f *evaluation) actions(s *fold.Subject[body], rule *rules.Rule, firings []firing, own positions, out *fanOut) (_ positions, took bool) {
+	if len(firings) == 0 {
 		return own, false
 	}
-	e := o.Event
+	for _, action := range rule.Actions {
+		to, ok := f.target(action, firings[0].Event)
+		if !ok {
+			continue
+		}
+		for _, of := range firings {
+			var taken bool
+			own, taken = f.act(s, of, rule, action, to, own, out)
+			took = took || taken
+		}
+	}
+	return own, took
+}
+
+// act plans one action, a delivery for each recipient. It returns the positions, and whether one was taken.
+func (f *evaluation) act(s *fold.Subject[body], of firing, rule *rules.Rule, action *rules.Plan, to target, own positions, out *fanOut) (positions, bool) {
+	if out.full() {
+		out.leave(rule, action, 1)
+		return own, false
+	}
 	took := false
-	recipients := m.Rule.Recipients(action, o, to.name)
+	decide := func(reason triggerv1.Decision_Reason, why error, count int) {
+		f.decide(s, of, decision{rule, action, reason, why, int64(count)})
+	}
+	recipients := rule.Recipients(action, of.Occasion, to.name)
 	switch {
 	case recipients.Invalid > 0:
 		out.planned++
-		f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_INVALID_RECIPIENT, recipients.Why, int64(recipients.Invalid))
+		decide(triggerv1.Decision_REASON_INVALID_RECIPIENT, recipients.Why, recipients.Invalid)
 	case len(recipients.To) == 0:
 		out.planned++
-		f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_NO_RECIPIENT, errNoRecipient, 0)
+		decide(triggerv1.Decision_REASON_NO_RECIPIENT, errNoRecipient, 0)
 	}
 	for _, recipient := range recipients.To {
 		if out.full() {
-			out.leave(m.Rule, action, 1)
+			out.leave(rule, action, 1)
 			continue
 		}
 		var at channel.Position
@@ -187,14 +231,14 @@ func (f *evaluation) act(s *fold.Subject[positions], o *rules.Occasion, m rules.
 			at = own.next(recipient.OrderingKey)
 		}
 		out.planned++
-		out.cost += action.Cost(o, to.Planning)
-		id, size, err := f.plan(s, o, m, action, to, recipient, at)
+		out.cost += action.Cost(of.Occasion, to.Planning)
+		id, size, err := f.plan(s, of, rule, action, to, recipient, at)
 		out.bytes += size
 		switch {
 		case errors.Is(err, channel.ErrTooLarge):
-			f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_TOO_LARGE, err, 0)
+			decide(triggerv1.Decision_REASON_TOO_LARGE, err, 0)
 		case err != nil:
-			f.decide(s, e, m.Rule, action, triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
+			decide(triggerv1.Decision_REASON_RENDER_ERROR, err, 0)
 		case action.Ordered:
 			own = own.take(recipient.OrderingKey, id, s.Time)
 			took = true
@@ -205,18 +249,19 @@ func (f *evaluation) act(s *fold.Subject[positions], o *rules.Occasion, m rules.
 
 var errNoRecipient = errors.New("no user has the roles of the action, it names no address, and the event has no contact")
 
-// Fire forgets the positions that are due. One timer serves them all: it is never due later than the first of them,
-// and moves only here, so that a position in use costs nothing.
-func (f *evaluation) Fire(s *fold.Subject[positions], name string, due time.Time) {
+// Fire works a rule's timer, or forgets the positions that are due. One timer serves them all: it is never due later than
+// the first of them, and moves only here, so that a position in use costs nothing.
+func (f *evaluation) Fire(s *fold.Subject[body], name string, due time.Time) {
 	if name != forgetTimer {
+		f.fireRule(s, name, due)
 		return
 	}
-	kept := s.Body.keep(due)
+	kept := s.Body.positions.keep(due)
 	if len(kept) == 0 {
 		s.Delete()
 		return
 	}
-	s.Save(kept)
+	s.Save(body{positions: kept})
 	s.Schedule(forgetTimer, kept.forget())
 }
 
@@ -224,24 +269,23 @@ func (f *evaluation) Fire(s *fold.Subject[positions], name string, due time.Time
 const maxRecord = 1 << 20
 
 // plan renders one delivery and emits it; size is the record's.
-func (f *evaluation) plan(s *fold.Subject[positions], o *rules.Occasion, m rules.Match, action *rules.Plan, to target, recipient channel.Recipient, at channel.Position) (id string, size int, err error) {
-	e := o.Event
-	message, err := m.Rule.Render(action, o, to.Planning, recipient, at)
+func (f *evaluation) plan(s *fold.Subject[body], of firing, rule *rules.Rule, action *rules.Plan, to target, recipient channel.Recipient, at channel.Position) (id string, size int, err error) {
+	e := of.Event
+	message, err := rule.Render(action, of.Occasion, to.Planning, recipient, at)
 	if err != nil {
 		return "", 0, err
 	}
-	timing, err := m.Rule.Timing(action, o, recipient)
+	timing, err := rule.Timing(action, of.Occasion, recipient)
 	if err != nil {
 		return "", 0, fmt.Errorf("plan delivery: %w", err)
 	}
 	d := delivery.Delivery{
-		// The event's own time, which a repeat of the producer has too; the log time differs at each repeat.
-		ID:     delivery.NewID(e.Time, e.Tenant, e.Source, e.Subject, e.ID, m.Rule.Code, action.Name, m.Firing, recipient.ID),
-		Tenant: e.Tenant, Notification: m.Rule.Code, NotificationVersion: m.Rule.Version, Action: action.Name, Firing: m.Firing,
+		ID:     delivery.NewID(of.at, e.Tenant, e.Source, e.Subject, e.ID, rule.Code, action.Name, of.name, recipient.ID),
+		Tenant: e.Tenant, Notification: rule.Code, NotificationVersion: rule.Version, Action: action.Name, Firing: of.name,
 		Endpoint: to.name, Recipient: recipient.Address,
 		Event: delivery.EventReference{
 			Source: e.Source, ID: e.ID, Type: e.Type, Subject: e.Subject, Time: e.Time,
-			Topic: s.Topic, Partition: s.Partition, Offset: s.Offset,
+			Topic: s.Topic, Partition: s.Partition, Offset: of.offset,
 		},
 		Ordered: action.Ordered, Sequence: at.Sequence, Previous: at.Previous,
 		ContentType: message.ContentType, Body: message.Body, PlannedAt: s.Time, Revision: s.Revision, Trace: e.Trace, Correlation: e.Correlation,

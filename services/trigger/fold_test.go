@@ -327,7 +327,7 @@ func TestPlan_RefusesAnUnknownFormat(t *testing.T) {
 	}
 }
 
-var _ fold.Fold[positions, *Book] = (*evaluation)(nil)
+var _ fold.Fold[body, *Book] = (*evaluation)(nil)
 
 // The goal is two seconds.
 func BenchmarkLoadTenThousandNotifications(b *testing.B) {

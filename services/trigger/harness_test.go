@@ -80,7 +80,7 @@ func (p *partition) pass(d time.Duration) { p.now = p.now.Add(d) }
 func (p *partition) run() {
 	p.t.Helper()
 	for {
-		o := fold.NewOwner(fold.OwnerConfig[positions, *Book]{
+		o := fold.NewOwner(fold.OwnerConfig[body, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
 			Fold: &evaluation{topic: plain},
@@ -183,4 +183,10 @@ func usage(id, subject string, units int64, at time.Time) *event.Event {
 		ID: id, Source: "rating", Type: "usage.charged", Tenant: "acme", Subject: subject, Time: at,
 		Data: &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: &money.Money{CurrencyCode: "EUR", Units: units}},
 	}
+}
+
+// tick appends the record by which log time reaches now.
+func (p *partition) tick() {
+	p.t.Helper()
+	p.append(&event.Event{ID: "t", Source: "tollgate/trigger", Type: event.TypeTick, Time: p.now, Data: &controlv1.Tick{}})
 }

@@ -30,7 +30,7 @@ type position struct {
 	used     time.Time
 }
 
-// positions are those of one subject, sorted by key: the body of its record.
+// positions are those of one subject, sorted by key: what its record has.
 type positions []position
 
 func (ps positions) find(key string) (int, bool) {

@@ -25,7 +25,7 @@ func TestSimulation_CrashesLeaveNoTrace(t *testing.T) {
 	simulation.Run(t, simulationHistories, func(t *testing.T, seed uint64) { s.Run(t, seed, foldtest.NewMemory()) })
 }
 
-func newSimulation(t *testing.T) foldtest.Simulation[positions, *Book] {
+func newSimulation(t *testing.T) foldtest.Simulation[body, *Book] {
 	var revisions []*Book
 	for n := range int64(5) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
@@ -39,9 +39,9 @@ func newSimulation(t *testing.T) foldtest.Simulation[positions, *Book] {
 		}), nil)
 		revisions = append(revisions, b)
 	}
-	return foldtest.Simulation[positions, *Book]{
+	return foldtest.Simulation[body, *Book]{
 		Steps:         300,
-		NewFold:       func() fold.Fold[positions, *Book] { return &evaluation{topic: plain} },
+		NewFold:       func() fold.Fold[body, *Book] { return &evaluation{topic: plain} },
 		Configuration: func(revision int64) *Book { return revisions[revision%5] },
 		Draw: func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
 			return usage("", fmt.Sprintf("44%d", r.IntN(4)), r.Int64N(9), now.Add(-time.Duration(r.IntN(600))*time.Second))

@@ -78,3 +78,11 @@ func (b *Book) occasion(e *event.Event, now time.Time) *rules.Occasion {
 	}
 	return o
 }
+
+// zone is that of a tenant; nil for UTC.
+func (b *Book) zone(tenant string) *time.Location {
+	if t := b.tenants[tenant]; t != nil {
+		return t.zone
+	}
+	return nil
+}

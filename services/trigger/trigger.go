@@ -46,10 +46,10 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 		if !l.records {
 			limits.CacheRecords = 1
 		}
-		engine, ok := daemon.Await(ctx, f.Env, l.topic, func() (*fold.Engine[positions, *Book], error) {
-			return fold.NewEngine(ctx, fold.EngineConfig[positions, *Book]{
+		engine, ok := daemon.Await(ctx, f.Env, l.topic, func() (*fold.Engine[body, *Book], error) {
+			return fold.NewEngine(ctx, fold.EngineConfig[body, *Book]{
 				Service: f.Name, Domain: l.domain, Topic: l.topic, Address: f.Server.Advertised(),
-				NewFold: func() fold.Fold[positions, *Book] {
+				NewFold: func() fold.Fold[body, *Book] {
 					return &evaluation{topic: f.Client.Topic, metrics: metrics}
 				},
 				Client: f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration,

@@ -16,6 +16,9 @@ type Rule struct {
 	Absence    *Absence
 	// Cap bounds how often it fires; nil where nothing does.
 	Cap *Cap
+	// Silent is a rule that is not in force: its states follow the events, nothing fires and no timer is set by an event that
+	// matches. Who has no state yet has none to follow: that is the caller's.
+	Silent bool
 	// Key and Field as they are written: a state of another kind, key or field is begun anew.
 	Key, Field string
 }
@@ -39,7 +42,7 @@ type Input struct {
 	Time, Now time.Time
 	// Value of the field, what it was before, and the whole it is a part of; each may be absent.
 	Value, Before, Whole Number
-	// Day is what a delay counts from.
+	// Day is what a delay counts from; its zero value is absent.
 	Day Day
 	// Origin names the event, and Event is what is rendered when a timer fires.
 	Origin Origin
@@ -69,6 +72,12 @@ const (
 	OtherCurrency
 	// TooLarge: the event has more than a timer holds.
 	TooLarge
+	// Cancelled: a timer that was pending, set by the event that Held names.
+	Cancelled
+	// NoDay: there is no day to count from.
+	NoDay
+	// Invalid: the value is no number that can be compared. It is the caller's, who reads it.
+	Invalid
 )
 
 // Held is what was held back, for a Decision.
@@ -78,6 +87,9 @@ type Held struct {
 	Firing string
 	// First and Until are the window of the cap.
 	First, Until time.Time
+	// Set and Event are those of a timer that fired and was capped, or was cancelled; as of a Firing.
+	Set   Origin
+	Event []byte
 }
 
 // Result is what comes of an event or a timer.
@@ -135,6 +147,9 @@ func (r *Rule) Apply(s State, in Input) (State, Result) {
 	case r.Thresholds != nil:
 		r.Thresholds.apply(&s, in, &out)
 	case r.Delayed != nil:
+		if r.Silent && in.Role == Matches {
+			in.Role = Cancels // it replaces what is pending, and sets nothing
+		}
 		r.Delayed.apply(&s, in, &out)
 	case r.Absence != nil:
 		r.Absence.apply(&s, in, &out)
@@ -142,8 +157,7 @@ func (r *Rule) Apply(s State, in Input) (State, Result) {
 		out.Firings = []Firing{{}}
 		out.ended = true
 	}
-	r.Cap.apply(&s, in.Now, &out)
-	return s, r.end(&s, in.Now, out)
+	return s, r.finish(&s, in.Now, out)
 }
 
 // Fire works the timer of a state, which was due at a time. Where the rule is of another kind, key or field by now, or
@@ -161,12 +175,15 @@ func (r *Rule) Fire(s State, due time.Time) (State, Result) {
 	case r.Absence != nil:
 		r.Absence.fire(&s, due, &out)
 	}
-	r.Cap.apply(&s, due, &out)
-	return s, r.end(&s, due, out)
+	return s, r.finish(&s, due, out)
 }
 
-// end is when a state that ended may go: the window of its cap goes on.
-func (r *Rule) end(s *State, now time.Time, out Result) Result {
+// finish caps what fires, and gives when a state that ended may go: the window of its cap goes on.
+func (r *Rule) finish(s *State, now time.Time, out Result) Result {
+	if r.Silent {
+		out.Firings, out.Held = nil, nil
+	}
+	r.Cap.apply(s, now, &out)
 	if !out.ended {
 		return out
 	}
@@ -196,7 +213,9 @@ func (c *Cap) apply(s *State, at time.Time, out *Result) {
 		}
 		if s.fired >= c.N {
 			first := time.UnixMilli(s.windowFrom).UTC()
-			out.Held = append(out.Held, Held{Reason: Capped, Firing: f.Name, First: first, Until: first.Add(c.Window)})
+			out.Held = append(out.Held, Held{
+				Reason: Capped, Firing: f.Name, First: first, Until: first.Add(c.Window), Set: f.Set, Event: f.Event,
+			})
 			continue
 		}
 		s.fired++

@@ -77,6 +77,9 @@ func (n Number) comparable(o Number) bool {
 	return n.currency == o.currency || n.currency == "" || o.currency == ""
 }
 
+// Less reports whether a number that is present is below another.
+func (n Number) Less(o Number) bool { return n.cmp(o) < 0 }
+
 func (n Number) cmp(o Number) int { return n.rat.Cmp(o.rat) }
 
 func (n Number) plus(o Number) Number {

@@ -41,6 +41,8 @@ type State struct {
 type Origin struct {
 	Source, ID string
 	Time       time.Time
+	// Offset of its record in the log.
+	Offset int64
 }
 
 // phase of a balance.
@@ -55,6 +57,19 @@ const (
 // Due is when the rule's timer is to fire; ok is false where none is pending.
 func (s *State) Due() (at time.Time, ok bool) {
 	return time.UnixMilli(s.due).UTC(), s.due != 0
+}
+
+// Pending is the event that set the timer, and what it holds; nothing where none is pending.
+func (s *State) Pending() (Origin, []byte) {
+	if s.due == 0 {
+		return Origin{}, nil
+	}
+	return s.set, s.held
+}
+
+// Empty reports that nothing is kept, such as of an event that nothing came of.
+func (s *State) Empty() bool {
+	return s.fired == 0 && !s.kept.Present() && s.phase == unknown && len(s.disarmed) == 0 && s.due == 0 && s.last == 0 && len(s.held) == 0
 }
 
 // Bounds of a state.
@@ -118,7 +133,7 @@ func (s *State) Append(b []byte) []byte {
 		}
 	}
 	if flags&hasTimer != 0 {
-		for _, n := range []int64{s.due, s.day, s.repeat, s.left, s.last, s.set.Time.UnixMilli()} {
+		for _, n := range []int64{s.due, s.day, s.repeat, s.left, s.last, s.set.Time.UnixMilli(), s.set.Offset} {
 			b = binary.AppendVarint(b, n)
 		}
 		for _, t := range []string{s.set.Source, s.set.ID, string(s.held)} {
@@ -169,7 +184,7 @@ func Decode(b []byte) (State, error) {
 	}
 	if flags&hasTimer != 0 {
 		var at int64
-		for _, to := range []*int64{&s.due, &s.day, &s.repeat, &s.left, &s.last, &at} {
+		for _, to := range []*int64{&s.due, &s.day, &s.repeat, &s.left, &s.last, &at, &s.set.Offset} {
 			*to = readVarint(&r)
 		}
 		s.set.Time = time.UnixMilli(at).UTC()

@@ -62,6 +62,10 @@ func (d *Delayed) occurrence(day Day, n int64) time.Time {
 func (d *Delayed) apply(s *State, in Input, out *Result) {
 	switch in.Role {
 	case Cancels:
+		if s.due != 0 {
+			f := s.firing(time.UnixMilli(s.due))
+			out.Held = append(out.Held, Held{Reason: Cancelled, Firing: f.Name, Set: f.Set, Event: f.Event})
+		}
 		s.settle()
 		out.ended = true
 	case Renews:
@@ -69,7 +73,12 @@ func (d *Delayed) apply(s *State, in Input, out *Result) {
 			s.held = in.Event
 		}
 	case Matches:
+		if in.Day == (Day{}) {
+			out.Held = append(out.Held, Held{Reason: NoDay})
+			return
+		}
 		if s.settle(); !in.holds(out) {
+			out.ended = true
 			return
 		}
 		s.set, s.held = in.Origin, in.Event
@@ -156,4 +165,5 @@ func (a *Absence) fire(s *State, due time.Time, out *Result) {
 		return
 	}
 	out.Firings = append(out.Firings, s.firing(due))
+	s.set, s.held = Origin{}, nil
 }

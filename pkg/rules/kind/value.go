@@ -116,6 +116,7 @@ type Thresholds struct {
 }
 
 func (c *Thresholds) apply(s *State, in Input, out *Result) {
+	c.prune(s)
 	if in.Role != Matches || !in.Value.Present() {
 		return
 	}
@@ -146,7 +147,10 @@ func (c *Thresholds) apply(s *State, in Input, out *Result) {
 			s.rearm(v)
 		}
 	}
-	// Of an edited list only what is still in it is remembered.
+}
+
+// prune keeps of an edited list what is still in it: a state is not larger than its rule has room for.
+func (c *Thresholds) prune(s *State) {
 	if len(s.disarmed) > 0 {
 		s.disarmed = slices.DeleteFunc(slices.Clone(s.disarmed), func(n Number) bool {
 			return !slices.ContainsFunc(c.Values, func(v Number) bool { return v.cmp(n) == 0 })

@@ -1598,7 +1598,9 @@ type Notification struct {
 	Actions []*Action `protobuf:"bytes,8,rep,name=actions,proto3" json:"actions,omitempty"`
 	// A message that the law demands: sent without unsubscribe links,
 	// never held back for quiet hours, never replaced by a newer one.
-	LegalNotice   bool `protobuf:"varint,9,opt,name=legal_notice,json=legalNotice,proto3" json:"legal_notice,omitempty"`
+	LegalNotice bool `protobuf:"varint,9,opt,name=legal_notice,json=legalNotice,proto3" json:"legal_notice,omitempty"`
+	// How often it may fire for one subject and key; absent: as often as it does.
+	Cap           *Cap `protobuf:"bytes,10,opt,name=cap,proto3" json:"cap,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1696,6 +1698,13 @@ func (x *Notification) GetLegalNotice() bool {
 	return false
 }
 
+func (x *Notification) GetCap() *Cap {
+	if x != nil {
+		return x.Cap
+	}
+	return nil
+}
+
 // Trigger decides whether a notification fires.
 type Trigger struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1703,7 +1712,27 @@ type Trigger struct {
 	EventTypes []string `protobuf:"bytes,1,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
 	// CEL over the envelope (id, source, type, tenant, subject, time,
 	// received_at) and `data`; checked when saved. Empty: every event.
-	Filter        string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	Filter string `protobuf:"bytes,2,opt,name=filter,proto3" json:"filter,omitempty"`
+	// CEL over the same that yields a text or a whole number, such as
+	// `data.document.id`: what the kinds below and the cap keep, they keep by
+	// subject and key. Empty: by subject. A key of more than 1 KiB is no match.
+	Key string `protobuf:"bytes,3,opt,name=key,proto3" json:"key,omitempty"`
+	// When it fires; absent: at each event. The kinds other than event, and a cap,
+	// keep a state: they take ordered types only, all of one topic ("safeguard.*"
+	// has one of its own). An edit keeps the state unless kind, key or field is
+	// another one. While the notification is inactive its states follow the events
+	// and nothing fires; none begins.
+	//
+	// Types that are valid to be assigned to Kind:
+	//
+	//	*Trigger_Event
+	//	*Trigger_Crossing
+	//	*Trigger_Depleted
+	//	*Trigger_Restored
+	//	*Trigger_Thresholds
+	//	*Trigger_Delayed
+	//	*Trigger_Absence
+	Kind          isTrigger_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1751,6 +1780,132 @@ func (x *Trigger) GetFilter() string {
 	}
 	return ""
 }
+
+func (x *Trigger) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Trigger) GetKind() isTrigger_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return nil
+}
+
+func (x *Trigger) GetEvent() *EachEvent {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Event); ok {
+			return x.Event
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetCrossing() *Crossing {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Crossing); ok {
+			return x.Crossing
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetDepleted() *SignChange {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Depleted); ok {
+			return x.Depleted
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetRestored() *SignChange {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Restored); ok {
+			return x.Restored
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetThresholds() *Thresholds {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Thresholds); ok {
+			return x.Thresholds
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetDelayed() *Delayed {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Delayed); ok {
+			return x.Delayed
+		}
+	}
+	return nil
+}
+
+func (x *Trigger) GetAbsence() *Absence {
+	if x != nil {
+		if x, ok := x.Kind.(*Trigger_Absence); ok {
+			return x.Absence
+		}
+	}
+	return nil
+}
+
+type isTrigger_Kind interface {
+	isTrigger_Kind()
+}
+
+type Trigger_Event struct {
+	Event *EachEvent `protobuf:"bytes,4,opt,name=event,proto3,oneof"`
+}
+
+type Trigger_Crossing struct {
+	Crossing *Crossing `protobuf:"bytes,5,opt,name=crossing,proto3,oneof"`
+}
+
+type Trigger_Depleted struct {
+	// When it was above 0 and falls to 0 or below.
+	Depleted *SignChange `protobuf:"bytes,6,opt,name=depleted,proto3,oneof"`
+}
+
+type Trigger_Restored struct {
+	// When it was 0 or below and rises to 0 or above: 5, 0, 5 is depleted and
+	// restored.
+	Restored *SignChange `protobuf:"bytes,7,opt,name=restored,proto3,oneof"`
+}
+
+type Trigger_Thresholds struct {
+	Thresholds *Thresholds `protobuf:"bytes,8,opt,name=thresholds,proto3,oneof"`
+}
+
+type Trigger_Delayed struct {
+	Delayed *Delayed `protobuf:"bytes,9,opt,name=delayed,proto3,oneof"`
+}
+
+type Trigger_Absence struct {
+	Absence *Absence `protobuf:"bytes,10,opt,name=absence,proto3,oneof"`
+}
+
+func (*Trigger_Event) isTrigger_Kind() {}
+
+func (*Trigger_Crossing) isTrigger_Kind() {}
+
+func (*Trigger_Depleted) isTrigger_Kind() {}
+
+func (*Trigger_Restored) isTrigger_Kind() {}
+
+func (*Trigger_Thresholds) isTrigger_Kind() {}
+
+func (*Trigger_Delayed) isTrigger_Kind() {}
+
+func (*Trigger_Absence) isTrigger_Kind() {}
 
 // Action notifies one recipient, or several by e-mail.
 type Action struct {
@@ -3776,7 +3931,7 @@ var File_tollgate_config_v1_resources_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a!tollgate/event/v1/safeguard.proto\"\xfa\x01\n" +
+	"\"tollgate/config/v1/resources.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a%tollgate/config/v1/trigger_kind.proto\x1a!tollgate/event/v1/safeguard.proto\"\xfa\x01\n" +
 	"\bMetadata\x12\x1b\n" +
 	"\x04etag\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04etag\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x12;\n" +
@@ -3864,7 +4019,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x0eAlertThreshold\x12\x1a\n" +
 	"\apercent\x18\x01 \x01(\x05H\x00R\apercent\x12,\n" +
 	"\x06amount\x18\x02 \x01(\v2\x12.google.type.MoneyH\x00R\x06amountB\v\n" +
-	"\tthreshold\"\x8b\x03\n" +
+	"\tthreshold\"\xb6\x03\n" +
 	"\fNotification\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -3874,11 +4029,25 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\aversion\x18\x06 \x01(\x03R\aversion\x125\n" +
 	"\atrigger\x18\a \x01(\v2\x1b.tollgate.config.v1.TriggerR\atrigger\x12>\n" +
 	"\aactions\x18\b \x03(\v2\x1a.tollgate.config.v1.ActionB\b\xbaH\x05\x92\x01\x02\x10\x14R\aactions\x12!\n" +
-	"\flegal_notice\x18\t \x01(\bR\vlegalNotice\"]\n" +
+	"\flegal_notice\x18\t \x01(\bR\vlegalNotice\x12)\n" +
+	"\x03cap\x18\n" +
+	" \x01(\v2\x17.tollgate.config.v1.CapR\x03cap\"\xa4\x04\n" +
 	"\aTrigger\x120\n" +
 	"\vevent_types\x18\x01 \x03(\tB\x0f\xbaH\f\x92\x01\t\x10d\"\x05r\x03(\x80\x01R\n" +
 	"eventTypes\x12 \n" +
-	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\"\xb7\x03\n" +
+	"\x06filter\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x06filter\x12\x1a\n" +
+	"\x03key\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80 R\x03key\x125\n" +
+	"\x05event\x18\x04 \x01(\v2\x1d.tollgate.config.v1.EachEventH\x00R\x05event\x12:\n" +
+	"\bcrossing\x18\x05 \x01(\v2\x1c.tollgate.config.v1.CrossingH\x00R\bcrossing\x12<\n" +
+	"\bdepleted\x18\x06 \x01(\v2\x1e.tollgate.config.v1.SignChangeH\x00R\bdepleted\x12<\n" +
+	"\brestored\x18\a \x01(\v2\x1e.tollgate.config.v1.SignChangeH\x00R\brestored\x12@\n" +
+	"\n" +
+	"thresholds\x18\b \x01(\v2\x1e.tollgate.config.v1.ThresholdsH\x00R\n" +
+	"thresholds\x127\n" +
+	"\adelayed\x18\t \x01(\v2\x1b.tollgate.config.v1.DelayedH\x00R\adelayed\x127\n" +
+	"\aabsence\x18\n" +
+	" \x01(\v2\x1b.tollgate.config.v1.AbsenceH\x00R\aabsenceB\x06\n" +
+	"\x04kind\"\xb7\x03\n" +
 	"\x06Action\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
 	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x127\n" +
@@ -4172,6 +4341,13 @@ var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
 	(*money.Money)(nil),              // 46: google.type.Money
 	(v1.Safeguard_State)(0),          // 47: tollgate.event.v1.Safeguard.State
+	(*Cap)(nil),                      // 48: tollgate.config.v1.Cap
+	(*EachEvent)(nil),                // 49: tollgate.config.v1.EachEvent
+	(*Crossing)(nil),                 // 50: tollgate.config.v1.Crossing
+	(*SignChange)(nil),               // 51: tollgate.config.v1.SignChange
+	(*Thresholds)(nil),               // 52: tollgate.config.v1.Thresholds
+	(*Delayed)(nil),                  // 53: tollgate.config.v1.Delayed
+	(*Absence)(nil),                  // 54: tollgate.config.v1.Absence
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
 	44, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
@@ -4218,54 +4394,62 @@ var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
 	11, // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
 	21, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
 	22, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	24, // 44: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	25, // 45: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	27, // 46: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	45, // 47: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	23, // 48: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
-	37, // 49: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
-	26, // 50: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	11, // 51: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 52: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	7,  // 53: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	39, // 54: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	45, // 55: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	8,  // 56: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	29, // 57: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	35, // 58: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	36, // 59: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	38, // 60: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	30, // 61: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	31, // 62: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	32, // 63: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	33, // 64: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	34, // 65: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	45, // 66: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	45, // 67: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	45, // 68: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	37, // 69: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	5,  // 70: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	44, // 71: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	44, // 72: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	44, // 73: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	44, // 74: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	44, // 75: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	44, // 76: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	11, // 77: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	9,  // 78: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	10, // 79: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	41, // 80: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	36, // 81: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	7,  // 82: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	38, // 83: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	11, // 84: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 85: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	44, // 86: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	87, // [87:87] is the sub-list for method output_type
-	87, // [87:87] is the sub-list for method input_type
-	87, // [87:87] is the sub-list for extension type_name
-	87, // [87:87] is the sub-list for extension extendee
-	0,  // [0:87] is the sub-list for field type_name
+	48, // 44: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
+	49, // 45: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
+	50, // 46: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
+	51, // 47: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
+	51, // 48: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
+	52, // 49: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
+	53, // 50: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
+	54, // 51: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
+	24, // 52: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	25, // 53: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	27, // 54: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	45, // 55: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	23, // 56: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	37, // 57: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	26, // 58: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	11, // 59: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	6,  // 60: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	7,  // 61: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	39, // 62: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	45, // 63: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	8,  // 64: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	29, // 65: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	35, // 66: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	36, // 67: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	38, // 68: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	30, // 69: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	31, // 70: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	32, // 71: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	33, // 72: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	34, // 73: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	45, // 74: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	45, // 75: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	45, // 76: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	37, // 77: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	5,  // 78: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	44, // 79: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	44, // 80: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	44, // 81: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	44, // 82: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	44, // 83: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	44, // 84: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	11, // 85: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	9,  // 86: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	10, // 87: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	41, // 88: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	36, // 89: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	7,  // 90: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	38, // 91: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	11, // 92: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	11, // 93: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	44, // 94: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	95, // [95:95] is the sub-list for method output_type
+	95, // [95:95] is the sub-list for method input_type
+	95, // [95:95] is the sub-list for extension type_name
+	95, // [95:95] is the sub-list for extension extendee
+	0,  // [0:95] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4273,9 +4457,19 @@ func file_tollgate_config_v1_resources_proto_init() {
 	if File_tollgate_config_v1_resources_proto != nil {
 		return
 	}
+	file_tollgate_config_v1_trigger_kind_proto_init()
 	file_tollgate_config_v1_resources_proto_msgTypes[8].OneofWrappers = []any{
 		(*AlertThreshold_Percent)(nil),
 		(*AlertThreshold_Amount)(nil),
+	}
+	file_tollgate_config_v1_resources_proto_msgTypes[10].OneofWrappers = []any{
+		(*Trigger_Event)(nil),
+		(*Trigger_Crossing)(nil),
+		(*Trigger_Depleted)(nil),
+		(*Trigger_Restored)(nil),
+		(*Trigger_Thresholds)(nil),
+		(*Trigger_Delayed)(nil),
+		(*Trigger_Absence)(nil),
 	}
 	file_tollgate_config_v1_resources_proto_msgTypes[11].OneofWrappers = []any{
 		(*Action_Webhook)(nil),

@@ -45,18 +45,47 @@ const (
 	// The action has no recipient for this event: no user has its roles, or its
 	// contact tokens are empty.
 	Decision_REASON_NO_RECIPIENT Decision_Reason = 6
+	// The cap was reached in the window that the detail names.
+	Decision_REASON_CAP Decision_Reason = 7
+	// A pending delay was cancelled, by the event that the detail names.
+	Decision_REASON_CANCELLED Decision_Reason = 8
+	// The event concerns more than 200 states of notifications, or 512 KiB of
+	// them; what comes after, in order of codes, is as it was.
+	Decision_REASON_STATE_FULL Decision_Reason = 9
+	// The key is larger than 1 KiB.
+	Decision_REASON_KEY_TOO_LARGE Decision_Reason = 10
+	// Thresholds are percent of a field that is absent, 0 or less on this event.
+	Decision_REASON_OF_ABSENT Decision_Reason = 11
+	// The value is of another currency than what it is compared with.
+	Decision_REASON_OTHER_CURRENCY Decision_Reason = 12
+	// The date that a delay counts from is absent on this event.
+	Decision_REASON_FROM_ABSENT Decision_Reason = 13
+	// The event has more than the 1 KiB that a timer holds.
+	Decision_REASON_EVENT_TOO_LARGE Decision_Reason = 14
+	// The value has more digits than are compared, 30 before the point and 30
+	// behind it, or is no number at all.
+	Decision_REASON_VALUE_INVALID Decision_Reason = 15
 )
 
 // Enum value maps for Decision_Reason.
 var (
 	Decision_Reason_name = map[int32]string{
-		0: "REASON_UNSPECIFIED",
-		1: "REASON_FILTER_ERROR",
-		2: "REASON_TOO_LARGE",
-		3: "REASON_RENDER_ERROR",
-		4: "REASON_FAN_OUT",
-		5: "REASON_INVALID_RECIPIENT",
-		6: "REASON_NO_RECIPIENT",
+		0:  "REASON_UNSPECIFIED",
+		1:  "REASON_FILTER_ERROR",
+		2:  "REASON_TOO_LARGE",
+		3:  "REASON_RENDER_ERROR",
+		4:  "REASON_FAN_OUT",
+		5:  "REASON_INVALID_RECIPIENT",
+		6:  "REASON_NO_RECIPIENT",
+		7:  "REASON_CAP",
+		8:  "REASON_CANCELLED",
+		9:  "REASON_STATE_FULL",
+		10: "REASON_KEY_TOO_LARGE",
+		11: "REASON_OF_ABSENT",
+		12: "REASON_OTHER_CURRENCY",
+		13: "REASON_FROM_ABSENT",
+		14: "REASON_EVENT_TOO_LARGE",
+		15: "REASON_VALUE_INVALID",
 	}
 	Decision_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -66,6 +95,15 @@ var (
 		"REASON_FAN_OUT":           4,
 		"REASON_INVALID_RECIPIENT": 5,
 		"REASON_NO_RECIPIENT":      6,
+		"REASON_CAP":               7,
+		"REASON_CANCELLED":         8,
+		"REASON_STATE_FULL":        9,
+		"REASON_KEY_TOO_LARGE":     10,
+		"REASON_OF_ABSENT":         11,
+		"REASON_OTHER_CURRENCY":    12,
+		"REASON_FROM_ABSENT":       13,
+		"REASON_EVENT_TOO_LARGE":   14,
+		"REASON_VALUE_INVALID":     15,
 	}
 )
 
@@ -101,8 +139,9 @@ func (Decision_Reason) EnumDescriptor() ([]byte, []int) {
 // match leaves none.
 type Decision struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Derived from the event and its position in the log, the notification, the
-	// action and the reason: the same however often the log is worked.
+	// Derived from the event and its position in the log, or from the timer, the
+	// notification, the action, the reason, firing and key: the same however often
+	// the log is worked.
 	Id     string `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Tenant string `protobuf:"bytes,2,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	// Code and version of the notification.
@@ -114,15 +153,21 @@ type Decision struct {
 	Endpoint string          `protobuf:"bytes,6,opt,name=endpoint,proto3" json:"endpoint,omitempty"`
 	Reason   Decision_Reason `protobuf:"varint,7,opt,name=reason,proto3,enum=tollgate.trigger.v1.Decision_Reason" json:"reason,omitempty"`
 	// In words, for whoever wrote the notification.
-	Detail string             `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
-	Event  *v1.EventReference `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`
-	// Log time at the event.
+	Detail string `protobuf:"bytes,8,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The event that the notification asked for. Of a timer, the one that set it.
+	Event *v1.EventReference `protobuf:"bytes,9,opt,name=event,proto3" json:"event,omitempty"`
+	// Log time when it was decided; of a timer, its due time.
 	Time *timestamppb.Timestamp `protobuf:"bytes,10,opt,name=time,proto3" json:"time,omitempty"`
 	// Revision of the configuration it was decided by.
 	Revision int64 `protobuf:"varint,11,opt,name=revision,proto3" json:"revision,omitempty"`
-	// FAN_OUT: how many deliveries and notifications are left out, from the
-	// notification and action named here on.
-	Count         int64 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
+	// FAN_OUT, STATE_FULL: how many deliveries and notifications, or states, are
+	// left out, from the notification and action named here on.
+	Count int64 `protobuf:"varint,12,opt,name=count,proto3" json:"count,omitempty"`
+	// Key under which the notification keeps its state, where it has one.
+	Key string `protobuf:"bytes,13,opt,name=key,proto3" json:"key,omitempty"`
+	// What would have fired, as on a delivery: a threshold, a direction, the due
+	// time of a timer.
+	Firing        string `protobuf:"bytes,14,opt,name=firing,proto3" json:"firing,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -241,11 +286,25 @@ func (x *Decision) GetCount() int64 {
 	return 0
 }
 
+func (x *Decision) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Decision) GetFiring() string {
+	if x != nil {
+		return x.Firing
+	}
+	return ""
+}
+
 var File_tollgate_trigger_v1_decision_proto protoreflect.FileDescriptor
 
 const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xe7\x04\n" +
+	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xe7\x06\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -259,7 +318,9 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x04time\x18\n" +
 	" \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
 	"\brevision\x18\v \x01(\x03R\brevision\x12\x14\n" +
-	"\x05count\x18\f \x01(\x03R\x05count\"\xb3\x01\n" +
+	"\x05count\x18\f \x01(\x03R\x05count\x12\x10\n" +
+	"\x03key\x18\r \x01(\tR\x03key\x12\x16\n" +
+	"\x06firing\x18\x0e \x01(\tR\x06firing\"\x89\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_FILTER_ERROR\x10\x01\x12\x14\n" +
@@ -267,7 +328,18 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x13REASON_RENDER_ERROR\x10\x03\x12\x12\n" +
 	"\x0eREASON_FAN_OUT\x10\x04\x12\x1c\n" +
 	"\x18REASON_INVALID_RECIPIENT\x10\x05\x12\x17\n" +
-	"\x13REASON_NO_RECIPIENT\x10\x06Bp\n" +
+	"\x13REASON_NO_RECIPIENT\x10\x06\x12\x0e\n" +
+	"\n" +
+	"REASON_CAP\x10\a\x12\x14\n" +
+	"\x10REASON_CANCELLED\x10\b\x12\x15\n" +
+	"\x11REASON_STATE_FULL\x10\t\x12\x18\n" +
+	"\x14REASON_KEY_TOO_LARGE\x10\n" +
+	"\x12\x14\n" +
+	"\x10REASON_OF_ABSENT\x10\v\x12\x19\n" +
+	"\x15REASON_OTHER_CURRENCY\x10\f\x12\x16\n" +
+	"\x12REASON_FROM_ABSENT\x10\r\x12\x1a\n" +
+	"\x16REASON_EVENT_TOO_LARGE\x10\x0e\x12\x18\n" +
+	"\x14REASON_VALUE_INVALID\x10\x0fBp\n" +
 	"\x17com.tollgate.trigger.v1B\rDecisionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
 
 var (
