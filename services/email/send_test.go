@@ -3,6 +3,7 @@ package email
 import (
 	"fmt"
 	"net"
+	"net/mail"
 	"strings"
 	"testing"
 
@@ -246,5 +247,34 @@ func TestSend_WhatCannotBeReadIsDead(t *testing.T) {
 	d.Body = []byte("{")
 	if o := s.Send(t.Context(), d, s.p, 1); o.Result != delivery.Refused || o.Fault != delivery.FaultRecipient || o.ErrorClass != classMessage {
 		t.Errorf("%+v", o)
+	}
+}
+
+// Addresses with quotes, comments and characters beyond ASCII reach a server that takes them as they are written.
+func TestSend_AddressesOfEveryForm(t *testing.T) {
+	m := newMailServer(t)
+	m.server.EnableSMTPUTF8 = true
+	s := newSending(t, m.profile(), loopback(m.port))
+	for text, want := range map[string]string{
+		`"john doe"@mail.example`:              "john doe@mail.example",
+		`"a@b\"c\\"@mail.example`:              `a@b"c\@mail.example`,
+		"ana@mail.example (Ana (of) Diaz)":     "ana@mail.example",
+		`"Diaz, Ana" <ana+x@mail.example>`:     "ana+x@mail.example",
+		"o'brien/x=1@mail.example":             "o'brien/x=1@mail.example",
+		"josé@bücher.example":                  "josé@xn--bcher-kva.example",
+		"用户@例え.example":                        "用户@xn--r8jz45g.example",
+		strings.Repeat("a", 64) + "@x.example": strings.Repeat("a", 64) + "@x.example",
+	} {
+		before := len(m.messages())
+		o := s.send(text)
+		if o.Result != delivery.Accepted {
+			t.Errorf("%s: %+v", text, o)
+			continue
+		}
+		got := m.messages()[before]
+		to, err := mail.ParseAddress(header(got.text, "To"))
+		if got.to != want || err != nil || to.Address != want {
+			t.Errorf("%s: sent to %q, header %q, %v", text, got.to, header(got.text, "To"), err)
+		}
 	}
 }

@@ -1,9 +1,12 @@
 package email_test
 
 import (
+	"bytes"
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
+	netmail "net/mail"
 	"os"
 	"path/filepath"
 	"slices"
@@ -243,21 +246,81 @@ func TestRender_BreaksInHeadersBecomeOneBlank(t *testing.T) {
 	}
 }
 
+// What an operator writes into a template reaches the header as what a token gives: no value adds a header.
+func TestRender_NoValueAddsAHeader(t *testing.T) {
+	const evil = "x\r\nBcc: eva@example.com\r\n\r\n<b>\u2028\u0085\x00"
+	names := []string{"Auto-Submitted", "Content-Transfer-Encoding", "Content-Type", "Date", "From", "List-Unsubscribe", "Message-Id", "Mime-Version", "Subject", "To"}
+	for where, edit := range map[string]func(a *configv1.EmailAction, d *eventv1.DocumentChanged, u *channel.User){
+		"nowhere":              func(*configv1.EmailAction, *eventv1.DocumentChanged, *channel.User) {},
+		"the subject":          func(a *configv1.EmailAction, _ *eventv1.DocumentChanged, _ *channel.User) { a.Subject = evil },
+		"the subject's tokens": func(_ *configv1.EmailAction, d *eventv1.DocumentChanged, _ *channel.User) { d.Document.Number = evil },
+		"the link": func(a *configv1.EmailAction, _ *eventv1.DocumentChanged, _ *channel.User) {
+			a.ListUnsubscribe = "https://portal.example/" + evil
+		},
+		"a link by mail": func(a *configv1.EmailAction, _ *eventv1.DocumentChanged, _ *channel.User) {
+			a.ListUnsubscribe = "mailto:u@portal.example?subject=" + evil
+		},
+		"the answer's address": func(a *configv1.EmailAction, _ *eventv1.DocumentChanged, _ *channel.User) {
+			a.ReplyTo = "{{.Account.Name}}" + evil
+		},
+		"the contact's name": func(_ *configv1.EmailAction, d *eventv1.DocumentChanged, _ *channel.User) { d.Contact.Name = evil },
+		"the name of a user": func(_ *configv1.EmailAction, _ *eventv1.DocumentChanged, u *channel.User) { u.DisplayName = evil },
+		"the user's own fields": func(_ *configv1.EmailAction, _ *eventv1.DocumentChanged, u *channel.User) {
+			u.Language, u.Name = evil, evil
+		},
+	} {
+		t.Run(where, func(t *testing.T) {
+			a := &configv1.EmailAction{
+				Subject: "Invoice {{.Invoice.Number}}", Text: "x", ListUnsubscribe: "https://portal.example/u",
+				Recipients: &configv1.EmailRecipients{Roles: []string{"billing"}, Contacts: []string{"{{.Contact.Email}}"}},
+			}
+			d := &eventv1.DocumentChanged{Account: &eventv1.Account{Name: "a@b.example"}, Document: &eventv1.Document{Number: "7"}, Contact: &eventv1.Contact{Name: "Ana", Email: "ana@example.com"}}
+			u := user(t, "eva", "eva@example.com", "de", "Europe/Berlin")
+			edit(a, d, &u)
+			mails, _ := plan(t, notification(a), &rules.Occasion{Event: posted("1", d), Users: func(string) []channel.User { return []channel.User{u} }})
+			if len(mails) != 2 {
+				t.Fatalf("planned %d", len(mails))
+			}
+			for _, m := range mails {
+				parsed, err := netmail.ReadMessage(bytes.NewReader(m.raw))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if got := slices.Sorted(maps.Keys(parsed.Header)); !slices.Equal(got, names) {
+					t.Errorf("headers %q of\n%s", got, m.raw)
+				}
+				if link := parsed.Header.Get("List-Unsubscribe"); strings.ContainsAny(strings.Trim(link, "<>"), " <>?=") && !strings.HasPrefix(link, "<mailto:u@portal.example?subject=x%0D%0A") {
+					t.Errorf("the link is %q", link)
+				}
+				for name, values := range parsed.Header {
+					if len(values) != 1 || strings.ContainsAny(values[0], "\r\n\x00\u2028\u0085") {
+						t.Errorf("%s: %q", name, values)
+					}
+				}
+				if to, err := parsed.Header.AddressList("To"); err != nil || len(to) != 1 || to[0].Address != m.Recipient.Address {
+					t.Errorf("to %v, %v", to, err)
+				}
+			}
+		})
+	}
+}
+
 func TestRender_IsBounded(t *testing.T) {
 	n := notification(&configv1.EmailAction{
-		Subject: "x", Html: "{{range .Invoice.PaymentReferences}}<p>{{.}}</p>{{end}}", Recipients: &configv1.EmailRecipients{Addresses: []string{"a@b.example"}},
+		Subject: "x", Html: "{{range .Invoice.PaymentReferences}}<p>{{.}}</p>{{end}}", ListUnsubscribe: "https://portal.example/{{.Invoice.Number}}", Recipients: &configv1.EmailRecipients{Addresses: []string{"a@b.example"}},
 	})
 	r, err := rules.Compile(rules.FromProto(n, channel.List{email.Channel}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	profile, _ := email.Decode(&configv1.SmtpProfile{Name: profileName, FromAddress: "a@b.example"})
-	for name, references := range map[string][]string{
-		"a body beyond its bound":                        slices.Repeat([]string{strings.Repeat("x", 3000)}, 100),
-		"bodies that are within, and together beyond it": slices.Repeat([]string{strings.Repeat("x", 1500)}, 100),
-		"a list that is too long":                        slices.Repeat([]string{"x"}, 1001),
+	for name, document := range map[string]*eventv1.Document{
+		"a body beyond its bound":                        {PaymentReferences: slices.Repeat([]string{strings.Repeat("x", 3000)}, 100)},
+		"bodies that are within, and together beyond it": {PaymentReferences: slices.Repeat([]string{strings.Repeat("x", 1500)}, 100)},
+		"a list that is too long":                        {PaymentReferences: slices.Repeat([]string{"x"}, 1001)},
+		"a link that no line of a header can hold":       {Number: strings.Repeat("é", 200)},
 	} {
-		o := &rules.Occasion{Event: posted("1", &eventv1.DocumentChanged{Document: &eventv1.Document{PaymentReferences: references}})}
+		o := &rules.Occasion{Event: posted("1", &eventv1.DocumentChanged{Document: document})}
 		if _, err := r.Render(r.Actions[0], o, profile.Planning(), r.Recipients(r.Actions[0], o, profileName).To[0], channel.Position{}); !errors.Is(err, channel.ErrTooLarge) {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -152,7 +152,7 @@ func oneLine(text string) string {
 		out.WriteByte(' ')
 		text = strings.TrimLeftFunc(text[i:], func(r rune) bool { return r == ' ' || isBreak(r) })
 	}
-	return out.String()
+	return strings.TrimSpace(out.String())
 }
 
 func isASCII(text string) bool {

@@ -74,7 +74,7 @@ func TestSuppressionID_IsWithoutAmbiguity(t *testing.T) {
 func TestOneLine_BreaksBecomeOneBlank(t *testing.T) {
 	for text, want := range map[string]string{
 		"a\r\nb": "a b", "a\r\n\r\n  \t b": "a b", "a\x00b": "a b", "a\u2028b": "a b", "a\u2029b\u0085c": "a b c", "\r\na\n": "a", "a  b": "a  b", "a\xffb": "a\uFFFDb",
-		"Subject\r\nBcc: eva@example.com": "Subject Bcc: eva@example.com", "a\x7fb\x1b[31mc": "a b [31mc",
+		"Subject\r\nBcc: eva@example.com": "Subject Bcc: eva@example.com", "a\x7fb\x1b[31mc": "a b [31mc", "\x00a\u2028\x00": "a",
 	} {
 		if got := oneLine(text); got != want {
 			t.Errorf("%q is %q, want %q", text, got, want)

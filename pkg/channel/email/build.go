@@ -80,7 +80,7 @@ func Build(p *Planned, s Sending) (Built, error) {
 	m.SetGenHeader(mail.HeaderMessageID, out.MessageID)
 	m.SetGenHeader("Auto-Submitted", "auto-generated")
 	if p.ListUnsubscribe != "" {
-		m.SetGenHeader(mail.HeaderListUnsubscribe, "<"+p.ListUnsubscribe+">")
+		m.SetGenHeader(mail.HeaderListUnsubscribe, "<"+link(p.ListUnsubscribe)+">")
 		if p.OneClick && strings.HasPrefix(p.ListUnsubscribe, "https://") {
 			m.SetGenHeader(mail.HeaderListUnsubscribePost, "List-Unsubscribe=One-Click")
 		}
@@ -159,6 +159,19 @@ func toHeader(a Address) string {
 		return text
 	}
 	return encodedWords(a.Name, "\r\n ") + "\r\n <" + a.Mailbox() + ">"
+}
+
+// link is a URI as a header has it: bytes that no URI holds (RFC 3986) are percent-encoded, whoever wrote them.
+func link(text string) string {
+	var out strings.Builder
+	for i := range len(text) {
+		if c := text[i]; c > ' ' && c < 0x7f && !strings.ContainsRune(`<>"`, rune(c)) {
+			out.WriteByte(c)
+		} else {
+			_, _ = fmt.Fprintf(&out, "%%%02X", c) // never fails
+		}
+	}
+	return out.String()
 }
 
 // Lines of a header: RFC 5322, section 2.1.1, less what its name takes; RFC 2047, section 2.

@@ -29,13 +29,21 @@ type Planned struct {
 	Domain string `json:"message_id_domain"`
 }
 
-// maxSubject bounds a rendered subject, in bytes.
-const maxSubject = 16 << 10
+const (
+	// maxSubject bounds a rendered subject, in bytes.
+	maxSubject = 16 << 10
+	// maxLink bounds a rendered link: a line of a header, which no URI can be folded into, has at most 998 bytes (RFC 5322,
+	// section 2.1.1).
+	maxLink = 900
+)
 
 // Message is the planned message as a delivery carries it.
 func (p *Planned) Message() (channel.Message, error) {
 	if len(p.Subject) > maxSubject {
 		return channel.Message{}, fmt.Errorf("%w: the subject takes %d bytes, at most %d", channel.ErrTooLarge, len(p.Subject), maxSubject)
+	}
+	if n := len(link(p.ListUnsubscribe)); n > maxLink {
+		return channel.Message{}, fmt.Errorf("%w: the link to unsubscribe takes %d bytes, at most %d", channel.ErrTooLarge, n, maxLink)
 	}
 	var out bytes.Buffer
 	e := json.NewEncoder(&out)
