@@ -112,6 +112,36 @@ func TestConfiguration_ChangedEndpointIsTriedAtOnce(t *testing.T) {
 	})
 }
 
+// After a restart nothing distinguished a delivery that failed without using an attempt from one that waits for its NotBefore:
+// once its endpoint was mended it waited for the rest of its step all the same.
+func TestConfiguration_ChangedEndpointIsTriedAtOnceAfterARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		sim := newSimulation(t, 1, "e1")
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 421, as: failedEndpoint} })
+		minutes := func(c *Channel) { c.Backoff = delivery.Backoff{time.Minute, 5 * time.Minute} }
+		r := sim.start(minutes)
+		sim.plan(newDelivery("e1", "a", "a1"))
+		later := newDelivery("e1", "b", "b1")
+		later.NotBefore = time.Now().Add(time.Hour)
+		sim.plan(later)
+		time.Sleep(5 * time.Second)
+		r.kill()
+		r = sim.start(minutes)
+		time.Sleep(5 * time.Second)
+		sim.replies(func(*delivery.Delivery, int) reply { return reply{status: 200} })
+		sim.configure(2, 64, "e1")
+		time.Sleep(time.Second)
+		if got := bodies(sim, r); got != "a1 a1" {
+			t.Errorf("received %q after the change", got)
+		}
+		time.Sleep(time.Hour)
+		r.drain()
+		if got := bodies(sim, r); got != "a1 a1 b1" {
+			t.Errorf("received %q in the end", got)
+		}
+	})
+}
+
 func TestConfiguration_DeliveryOfUnknownRevisionIsHeld(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		sim := newSimulation(t, 1, "e1")

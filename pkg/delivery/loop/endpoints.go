@@ -38,9 +38,10 @@ func (o *owner) follow() {
 	}
 	if len(renewed)+len(ended)+o.holding > 0 {
 		o.queue.MakeDue(now, func(it *queue.Item) bool {
-			// A delivery with a NotBefore still waits for it.
+			// One that waits for its NotBefore is put back once its body is read: after a restart nothing else distinguishes it
+			// from one that failed and used no attempt.
 			e := o.queue.Of(it)
-			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && (it.Attempts > 0 || it.First() != health.Never)
+			return it.Held() && o.queue.HoldOf(it).For <= o.targets.Revision || ended[e] || renewed[e] && !it.Held()
 		})
 	}
 }
