@@ -30,6 +30,8 @@ func (f *Fleet) Configure(ctx context.Context, resources ...proto.Message) (int6
 			made, err = configv1.NewClassOfServiceServiceClient(conn).CreateClassOfService(ctx, &configv1.CreateClassOfServiceRequest{ClassOfService: r})
 		case *configv1.Endpoint:
 			made, err = configv1.NewEndpointServiceClient(conn).CreateEndpoint(ctx, &configv1.CreateEndpointRequest{Endpoint: r})
+		case *configv1.SmtpProfile:
+			made, err = configv1.NewSmtpProfileServiceClient(conn).CreateSmtpProfile(ctx, &configv1.CreateSmtpProfileRequest{SmtpProfile: r})
 		case *configv1.Notification:
 			made, err = configv1.NewNotificationServiceClient(conn).CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: r})
 		default:

@@ -18,6 +18,7 @@ import (
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
+	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
 // endpointCount endpoints are changed, and their receivers fail; behind them in number stand healthy ones, which are left
@@ -33,9 +34,9 @@ func endpointName(i int) string { return "tenants/acme/endpoints/" + endpointID(
 
 // endpoints changes the endpoints of the one tenant.
 type endpoints struct {
-	bed     *bed
-	service configv1.EndpointServiceClient
-	rand    *rand.Rand
+	receiver *receiver
+	service  configv1.EndpointServiceClient
+	rand     *rand.Rand
 
 	// mu is held while the configuration is changed, and while it is set back.
 	mu      sync.Mutex
@@ -47,27 +48,27 @@ type endpoints struct {
 	revision  int64
 }
 
-func newEndpoints(ctx context.Context, b *bed, seed uint64) (*endpoints, error) {
-	conn, err := b.fleet.Dial(b.config.Address("grpc"))
+func newEndpoints(ctx context.Context, b *soak.Bed, r *receiver, seed uint64) (*endpoints, error) {
+	conn, err := b.Fleet.Dial(b.Config.Address("grpc"))
 	if err != nil {
 		return nil, err
 	}
 	e := &endpoints{
-		bed: b, service: configv1.NewEndpointServiceClient(conn), rand: rand.New(rand.NewPCG(seed, 4)), changes: map[string]int{},
+		receiver: r, service: configv1.NewEndpointServiceClient(conn), rand: rand.New(rand.NewPCG(seed, 4)), changes: map[string]int{},
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	if _, err := b.fleet.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: b.receiver.policy()}); err != nil {
+	if _, err := b.Fleet.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: r.policy()}); err != nil {
 		return nil, err
 	}
 	for i := range e.now {
 		e.now[i] = &configv1.Endpoint{
-			Name: endpointName(i), Url: b.receiver.of(i).URL("/" + endpointID(i)), Secrets: []string{b.receiver.of(i).Secret},
-			CaCertificates: b.receiver.of(i).Authority, Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE,
+			Name: endpointName(i), Url: r.of(i).URL("/" + endpointID(i)), Secrets: []string{r.of(i).Secret},
+			CaCertificates: r.of(i).Authority, Status: configv1.EndpointStatus_ENDPOINT_STATUS_ACTIVE,
 			Timeout: durationpb.New(time.Second), Headers: []*configv1.CustomHeader{{Name: "x-round", Value: "0"}},
 		}
-		b.receiver.knows(endpointID(i), b.receiver.of(i).Secret)
-		revision, err := b.fleet.Configure(ctx, e.now[i])
+		r.knows(endpointID(i), r.of(i).Secret)
+		revision, err := b.Fleet.Configure(ctx, e.now[i])
 		if err != nil {
 			return nil, err
 		}
@@ -155,11 +156,11 @@ func (e *endpoints) change(ctx context.Context, i int) error {
 	case n < 5:
 		what, field = "secret rotated", "secrets"
 		fresh := newSecret()
-		e.bed.receiver.knows(endpointID(i), fresh)
+		e.receiver.knows(endpointID(i), fresh)
 		at.Secrets = []string{fresh, at.GetSecrets()[0]}
 	case n < 6:
 		what, field = "url changed", "url"
-		at.Url = e.bed.receiver.of(i).URL("/"+endpointID(i)) + fmt.Sprintf("?v=%d", e.rand.Uint32())
+		at.Url = e.receiver.of(i).URL("/"+endpointID(i)) + fmt.Sprintf("?v=%d", e.rand.Uint32())
 	case n < 7:
 		what, field = "concurrency changed", "concurrency"
 		at.Concurrency = 1 + e.rand.Int32N(64)

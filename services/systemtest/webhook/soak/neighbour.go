@@ -7,8 +7,9 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
+
+	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
@@ -26,7 +27,7 @@ var misbehaviours = [endpointCount / 2]string{
 
 // neighbours lets all endpoints but the healthy ones misbehave at each request, each in one way, and kills nothing. Before and
 // after that the healthy ones are alone.
-func (s *run) neighbours(ctx context.Context, length time.Duration) (*neighbour, error) {
+func (s *run) neighbours(ctx context.Context, length time.Duration) ([]figure.Figure, error) {
 	alone := max(length/10, 10*time.Second)
 	fleet.Report("healthy endpoints alone for %s, beside others that misbehave for %s, alone again", alone, length)
 	out := &neighbour{length: length}
@@ -49,30 +50,30 @@ func (s *run) neighbours(ctx context.Context, length time.Duration) (*neighbour,
 	}
 	out.alone, out.beside = p99(ages[0]), p99(ages[1])
 	fleet.Report("%s", out)
-	return out, nil
+	return []figure.Figure{out.figure()}, nil
 }
 
 // window plans for a while, lets everything settle, and returns the ages of the deliveries to healthy endpoints at their first
 // receipt.
 func (s *run) window(ctx context.Context, length time.Duration, misbehave bool) ([]time.Duration, error) {
-	s.plan.first, s.plan.batch = endpointCount, batch*healthyCount/(endpointCount+healthyCount)
+	first := endpointCount
 	if misbehave {
-		s.plan.first, s.plan.batch = 0, batch
+		first = 0
 	}
-	from := s.bed.receiver.number()
-	s.bed.receiver.misbehave(misbehave)
+	from := s.receiver.number()
+	s.receiver.misbehave(misbehave)
 	stretch, done := context.WithTimeout(ctx, length)
 	defer done()
 	began := time.Now()
-	if err := s.plan.run(ctx, stretch); err != nil {
+	if err := s.plan.window(ctx, stretch, first); err != nil {
 		return nil, err
 	}
-	s.bed.receiver.misbehave(false)
+	s.receiver.misbehave(false)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	fleet.Report("%d deliveries planned, %d receipts; quiet now", s.plan.number(), s.bed.receiver.number())
-	if err := s.check.rests(ctx, s.endpoints.mend); err != nil {
+	fleet.Report("%d deliveries planned, %d receipts; quiet now", s.check.Number(), s.receiver.number())
+	if err := s.check.Rests(ctx, s.endpoints.mend); err != nil {
 		return nil, err
 	}
 	return s.ages(from, began), nil
@@ -80,16 +81,14 @@ func (s *run) window(ctx context.Context, length time.Duration, misbehave bool) 
 
 // ages are those of the deliveries to healthy endpoints planned since a time, as they came first.
 func (s *run) ages(from int, began time.Time) (all []time.Duration) {
-	s.plan.mu.Lock()
-	defer s.plan.mu.Unlock()
 	came := map[string]bool{}
-	for _, r := range s.bed.receiver.since(from) {
-		one := s.plan.all[r.id]
-		if one == nil || one.at.Before(began) || one.endpoint < endpointID(endpointCount) || came[r.id] {
+	for _, r := range s.receiver.since(from) {
+		one := s.check.Planned(r.ID)
+		if one == nil || one.At.Before(began) || one.To < endpointID(endpointCount) || came[r.ID] {
 			continue
 		}
-		came[r.id] = true
-		all = append(all, r.at.Sub(one.at))
+		came[r.ID] = true
+		all = append(all, r.At.Sub(one.At))
 	}
 	return all
 }
@@ -103,10 +102,10 @@ func (n *neighbour) String() string {
 		healthyCount, n.beside.Round(100*time.Microsecond), endpointCount, n.counts[1], n.length, n.alone.Round(100*time.Microsecond), n.counts[0])
 }
 
-func (n *neighbour) figure(on string, seed uint64) figure.Figure {
+func (n *neighbour) figure() figure.Figure {
 	return figure.Figure{
 		Name: "soak.webhook.neighbour_ratio", Value: figure.Round(n.beside.Seconds() / n.alone.Seconds()), Unit: "ratio", Goal: 1.5, Better: "lower",
-		On: on, Note: fmt.Sprintf("%s; seed %d", n, seed), Seconds: n.length.Seconds(),
+		Note: n.String(), Seconds: n.length.Seconds(),
 	}
 }
 

@@ -2,120 +2,52 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
+	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
-
-// planned is a delivery that stands on the topic.
-type planned struct {
-	id, endpoint, previous string
-	// key is its ordering key; empty where it has none.
-	key      string
-	sequence int64
-	body     [sha256.Size]byte
-	// expires: it may end unsent.
-	expires bool
-	victim  bool
-	at      time.Time
-}
 
 // plan plans deliveries as trigger does: ordered ones of a few subjects for each endpoint, and some without an order, a part
 // of them with an end.
 type plan struct {
-	bed       *bed
+	*soak.Plan
 	endpoints *endpoints
+	topic     string
 	rand      *rand.Rand
 	count     int
-	keys      map[string]*planned // the last of each
-	// batch is how many deliveries a tick, to the endpoints from first on.
-	batch, first int
-
-	mu  sync.Mutex
-	all map[string]*planned
+	keys      map[string]*delivery.Delivery // the last of each
+	// first is the number of the first endpoint that gets any.
+	first int
 }
 
-func newPlan(b *bed, e *endpoints, seed uint64) *plan {
-	return &plan{bed: b, endpoints: e, rand: rand.New(rand.NewPCG(seed, 5)), keys: map[string]*planned{}, batch: batch, all: map[string]*planned{}}
+func newPlan(b *soak.Bed, c *soak.Check, e *endpoints, seed uint64) *plan {
+	p := &plan{
+		Plan: soak.NewPlan(b, c, seed, batch), endpoints: e, topic: b.Fleet.Client.Topic("deliveries.webhook"),
+		rand: rand.New(rand.NewPCG(seed, 5)), keys: map[string]*delivery.Delivery{},
+	}
+	p.Next = p.next
+	return p
 }
 
-func (p *plan) number() int {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.all)
-}
-
-// Rates: a batch every tick, and one in repeats is published twice, as a planner that was killed does.
 const (
-	tick    = 50 * time.Millisecond
-	batch   = 20
-	repeats = 40
-	keys    = 5
+	batch = 20
+	keys  = 5
 )
 
-// run plans until stretch ends.
-func (p *plan) run(ctx, stretch context.Context) error {
-	producer := p.bed.fleet.Client.NewProducer()
-	defer producer.Close(context.WithoutCancel(ctx)) //nolint:errcheck // each batch was acknowledged
-	topic := p.bed.fleet.Client.Topic("deliveries.webhook")
-	var last []stream.Record
-	for kills.Pause(stretch, tick) {
-		var records []stream.Record
-		var fresh []*planned
-		for range p.batch {
-			one, r, err := p.next(topic)
-			if err != nil {
-				return err
-			}
-			fresh, records = append(fresh, one), append(records, r)
-		}
-		p.mu.Lock() // before a receiver can have them
-		for _, one := range fresh {
-			p.all[one.id] = one
-		}
-		p.mu.Unlock()
-		if err := publish(ctx, producer, records); err != nil {
-			return err
-		}
-		if last != nil && p.rand.IntN(repeats) == 0 {
-			if err := publish(ctx, producer, last); err != nil {
-				return err
-			}
-		}
-		last = records
-	}
-	return nil
-}
-
-// publish waits until each is acknowledged. What was not is published again with what stands behind it, so that the order of
-// an ordering key holds; what stood there already is a repeat.
-func publish(ctx context.Context, producer *stream.Producer, records []stream.Record) error {
-	for {
-		calling, cancel := context.WithTimeout(ctx, 30*time.Second)
-		_, err := producer.ProduceResults(calling, records...)
-		cancel()
-		if err == nil {
-			return nil
-		}
-		if !kills.Pause(ctx, 200*time.Millisecond) {
-			return fmt.Errorf("publish deliveries: %w", err)
-		}
-	}
-}
-
 // next makes a delivery.
-func (p *plan) next(topic string) (*planned, stream.Record, error) {
+func (p *plan) next() (*soak.Planned, stream.Record, error) {
 	p.count++
 	now := time.Now()
 	i := p.first + p.rand.IntN(endpointCount+healthyCount-p.first)
 	key := p.rand.IntN(keys + 1)
-	one := &planned{endpoint: endpointID(i), victim: i < victims, at: now}
+	one := &soak.Planned{To: endpointID(i), At: now}
+	if i < victims {
+		one.Ends = append(one.Ends, "cancelled")
+	}
 	d := &delivery.Delivery{
 		Tenant: "acme", Notification: "each", NotificationVersion: 1, Action: "notify", Endpoint: endpointName(i),
 		Event: delivery.EventReference{
@@ -126,20 +58,25 @@ func (p *plan) next(topic string) (*planned, stream.Record, error) {
 		PlannedAt: now, Revision: p.endpoints.planned(),
 	}
 	d.ID = delivery.NewID(now, d.Tenant, d.Event.Source, d.Event.Subject, d.Event.ID, d.Notification, d.Action, "", d.Endpoint)
-	one.id, one.body = d.ID, sha256.Sum256(d.Body)
 	switch {
 	case key < keys:
-		one.key = d.Endpoint + " " + d.Event.Subject
-		one.sequence = 1
-		if before := p.keys[one.key]; before != nil {
-			one.sequence, one.previous = before.sequence+1, before.id
+		one.Key = d.Endpoint + " " + d.Event.Subject
+		d.Ordered, d.Sequence = true, 1
+		if before := p.keys[one.Key]; before != nil {
+			d.Sequence, d.Previous = before.Sequence+1, before.ID
 		}
-		d.Ordered, d.Sequence, d.Previous = true, one.sequence, one.previous
-		p.keys[one.key] = one
+		p.keys[one.Key] = &delivery.Delivery{ID: d.ID, Sequence: d.Sequence}
 	case p.rand.IntN(4) == 0:
-		one.expires = true
+		one.Ends = append(one.Ends, "expired")
 		d.ExpiresAt = now.Add(time.Duration(1+p.rand.IntN(10)) * time.Second)
 	}
-	r, err := d.Record(topic)
+	one.ID, one.Sequence, one.Content = d.ID, d.Sequence, content(d.Body, d.Sequence, d.Previous)
+	r, err := d.Record(p.topic)
 	return one, r, err
+}
+
+// window plans for endpoints from first on, as many for each as ever.
+func (p *plan) window(ctx, stretch context.Context, first int) error {
+	p.first, p.Batch = first, batch*(endpointCount+healthyCount-first)/(endpointCount+healthyCount)
+	return p.Run(ctx, stretch)
 }

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -21,18 +20,8 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
+	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
-
-// receipt is one request that arrived whole.
-type receipt struct {
-	id, endpoint, previous string
-	sequence               int64
-	body                   [sha256.Size]byte
-	signed                 bool
-	at                     time.Time
-	// accepted: the answer was to be 2xx.
-	accepted bool
-}
 
 // receiver is two HTTPS servers, one of HTTP/2 and one of HTTP/1.1 alone, with a path for each endpoint. While it is disturbed an endpoint behaves in one
 // of the ways below for a few seconds, then in another.
@@ -44,7 +33,7 @@ type receiver struct {
 	rand        *rand.Rand // of run
 
 	mu       sync.Mutex
-	receipts []receipt
+	receipts []soak.Receipt
 	ways     map[string]string // by endpoint
 	counts   map[string]int    // of answers, by way
 	// secrets of each endpoint, all that it ever had.
@@ -112,11 +101,7 @@ func (r *receiver) close() error {
 func (r *receiver) String() string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	var parts []string
-	for _, way := range slices.Sorted(maps.Keys(r.counts)) {
-		parts = append(parts, fmt.Sprintf("%d %s", r.counts[way], way))
-	}
-	return strings.Join(parts, ", ")
+	return soak.Counted(r.counts)
 }
 
 func (r *receiver) number() int {
@@ -126,7 +111,7 @@ func (r *receiver) number() int {
 }
 
 // since returns the receipts from the nth on.
-func (r *receiver) since(n int) []receipt {
+func (r *receiver) since(n int) []soak.Receipt {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return slices.Clone(r.receipts[n:])
@@ -139,9 +124,9 @@ func (r *receiver) knows(endpoint, secret string) {
 	r.secrets[endpoint] = append(r.secrets[endpoint], secret)
 }
 
-// run changes the ways until ctx ends.
-func (r *receiver) run(ctx context.Context) error {
-	for kills.Pause(ctx, 500*time.Millisecond) {
+// run changes the ways until stretch ends.
+func (r *receiver) run(_, stretch context.Context) error {
+	for kills.Pause(stretch, 500*time.Millisecond) {
 		r.mu.Lock()
 		for i := range endpointCount {
 			if name := endpointID(i); r.rand.IntN(6) == 0 {
@@ -200,29 +185,34 @@ func (r *receiver) receive(w http.ResponseWriter, q *http.Request) {
 func (r *receiver) note(q *http.Request, body []byte) string {
 	endpoint := strings.TrimPrefix(q.URL.Path, "/")
 	sequence, _ := strconv.ParseInt(q.Header.Get("tollgate-sequence"), 10, 64)
-	got := receipt{
-		id: q.Header.Get("webhook-id"), endpoint: endpoint, previous: q.Header.Get("tollgate-previous"), sequence: sequence,
-		body: sha256.Sum256(body), at: time.Now(),
+	got := soak.Receipt{
+		ID: q.Header.Get("webhook-id"), To: endpoint, Content: content(body, sequence, q.Header.Get("tollgate-previous")), At: time.Now(),
+		Wrong: "bears no signature of a secret that its endpoint ever had",
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, secret := range r.secrets[endpoint] {
 		if bytes.Contains([]byte(q.Header.Get("webhook-signature")), []byte(signature(secret, q.Header, body))) {
-			got.signed = true
+			got.Wrong = ""
 		}
 	}
 	way := fine
-	if chosen := r.ways[endpoint]; chosen != "" && r.disturbed.Load() && (got.body[0] < 128 || r.misbehaving.Load()) {
+	if chosen := r.ways[endpoint]; chosen != "" && r.disturbed.Load() && (got.Content[0] < 128 || r.misbehaving.Load()) {
 		way = chosen
 	}
 	switch {
-	case way == flapping && got.at.Unix()/10%2 == 0, way == tenth && got.body[1]%10 == 0:
+	case way == flapping && got.At.Unix()/10%2 == 0, way == tenth && got.Content[1]%10 == 0:
 		way = silent
 	case way == flapping, way == tenth:
 		way = fine
 	}
-	got.accepted = way == fine || way == slow || way == late
+	got.Accepted = way == fine || way == slow || way == late
 	r.counts[way]++
 	r.receipts = append(r.receipts, got)
 	return way
+}
+
+// content is what must arrive as it was planned.
+func content(body []byte, sequence int64, previous string) soak.Content {
+	return sha256.Sum256(fmt.Appendf(body[:len(body):len(body)], " %d %s", sequence, previous))
 }
