@@ -106,6 +106,7 @@ func (r *rawServer) serve(raw net.Conn) {
 	conn, in, offers := raw, bufio.NewReader(io.TeeReader(raw, noting{r})), r.offers
 	encrypt := func() bool {
 		if r.certificate == nil {
+			_, _ = raw.Read(make([]byte, 1<<14)) // ClientHello
 			_, _ = io.WriteString(raw, "this is no handshake\r\n")
 			return false
 		}

@@ -2,6 +2,7 @@ package email
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"strings"
 	"time"
@@ -103,10 +104,20 @@ func (s *sender) refused(out delivery.Outcome, err error) delivery.Outcome {
 	return out
 }
 
-// hide masks the profile's password in what a server sends back; one under 6 characters may be a word.
+// hide masks the profile's password in what a server sends back, also as AUTH sends it. One under 6 characters may be a word:
+// it is masked in those forms alone.
 func (p *profile) hide(text string) string {
-	if len(p.Password) < 6 {
+	secret := string(p.Password)
+	if secret == "" {
 		return text
 	}
-	return strings.ReplaceAll(text, string(p.Password), "****")
+	base64 := base64.StdEncoding.EncodeToString
+	for _, form := range []string{
+		base64([]byte("\x00" + p.Username + "\x00" + secret)), base64([]byte("user=" + p.Username + "\x01auth=Bearer " + secret + "\x01\x01")), base64([]byte(secret)), secret,
+	} {
+		if len(form) >= 6 {
+			text = strings.ReplaceAll(text, form, "****")
+		}
+	}
+	return text
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/services/email/smtp"
 )
 
 // Field case 35.
@@ -205,17 +206,22 @@ func TestSend_HasEachStepAndNoSecret(t *testing.T) {
 	m := newMailServer(t)
 	m.answer = func(at, _ string, _ int) refusal {
 		if at == "RCPT" {
-			return refusal{550, server.EnhancedCode{5, 1, 1}, "hush-hush is no mailbox"}
+			return refusal{550, server.EnhancedCode{5, 1, 1}, "hush-hush is no mailbox, nor aHVzaC1odXNo, AGFuYQBodXNoLWh1c2g= and dXNlcj1hbmEBYXV0aD1CZWFyZXIgaHVzaC1odXNoAQE="}
 		}
 		return refusal{}
 	}
 	p := m.profile()
 	p.Password = "hush-hush"
-	o := newSending(t, p, loopback(m.port)).send("ana@mail.example")
+	s := newSending(t, p, loopback(m.port))
+	s.p.Username, s.p.server.Credentials = "ana", smtp.Credentials{} // the server knows no AUTH
+	o := s.send("ana@mail.example")
+	shown := func(text string) bool {
+		return strings.Contains(text, "hush-hush") || strings.Contains(text, "aHVzaC1odXNo") || strings.Contains(text, "AGFu") || strings.Contains(text, "dXNlcj1hbmE")
+	}
 	var steps []string
 	for _, s := range o.Steps {
 		steps = append(steps, s.Name)
-		if strings.Contains(s.Answer, "hush-hush") {
+		if shown(s.Answer) {
 			t.Errorf("the step %q shows the password", s.Name)
 		}
 	}
@@ -226,7 +232,7 @@ func TestSend_HasEachStepAndNoSecret(t *testing.T) {
 	if len(steps) < len(want)-1 || steps[1] != want[1] || steps[2] != want[2] || steps[4] != want[4] || o.Steps[4].Status != 550 || o.Steps[4].EnhancedStatus != "5.1.1" {
 		t.Errorf("steps %q, want %q", steps, want)
 	}
-	if strings.Contains(o.Error, "hush-hush") || o.Status != 550 {
+	if shown(o.Error) || !strings.Contains(o.Error, "**** is no mailbox, nor ****, **** and ****") || o.Status != 550 {
 		t.Errorf("%d %s", o.Status, o.Error)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+	"go.uber.org/zap"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 
@@ -40,6 +41,8 @@ type fixture struct {
 	cfg Config
 	// ahead is by how much the clock of the service that is started next is ahead.
 	ahead time.Duration
+	// log gets what that service logs, where it is set.
+	log *zap.Logger
 
 	tenants       configv1.TenantServiceClient
 	profiles      configv1.SmtpProfileServiceClient
@@ -138,6 +141,9 @@ func (f *fixture) start() *running {
 	ahead := f.ahead
 	env, stop := f.Run("email", func(ctx context.Context, env daemon.Env) error {
 		env.Clock = func() time.Time { return time.Now().Add(ahead) }
+		if f.log != nil {
+			env.Log = f.log
+		}
 		return Run(ctx, f.cfg, env)
 	})
 	return &running{env, stop}

@@ -57,8 +57,8 @@ type Conn struct {
 	phases outbound.Phases
 	// dirty: a transaction was begun and not ended.
 	dirty bool
-	// broken: no further command can be sent.
-	broken bool
+	// broken: no further command can be sent. noHandshake: since there was no TLS where it was agreed on.
+	broken, noHandshake bool
 	// since is when it was opened.
 	since time.Time
 	// caller is the context of the attempt under way.

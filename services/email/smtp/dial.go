@@ -53,7 +53,7 @@ type Server struct {
 // Dial opens a conversation: connection, greeting, EHLO, TLS, AUTH. It has a Conn also where it fails, for its steps.
 func Dial(ctx context.Context, s *Server) (*Conn, *Error) {
 	c, err := open(ctx, s, s.Mode)
-	if err != nil && s.Mode == Opportunistic && err.Stage == StageTLS && err.Class == ClassTLS && ctx.Err() == nil {
+	if err != nil && s.Mode == Opportunistic && c.noHandshake && ctx.Err() == nil {
 		// The handshake failed, and what was a connection is none. In clear is what the profile allows.
 		c.note("", "TLS failed: in clear, over a new connection", time.Now())
 		steps := c.steps
@@ -202,7 +202,7 @@ func (c *Conn) handshake(trust bool) *Error {
 	err := t.HandshakeContext(c.caller)
 	c.phases.TLS = time.Since(began)
 	if err != nil {
-		c.broken = true
+		c.broken, c.noHandshake = true, true
 		class := Class(outbound.ConnClass(c.caller, err))
 		if class != Class(outbound.ClassCancelled) && class != Class(outbound.ClassTimeout) {
 			class = ClassTLS

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -169,6 +170,10 @@ func (f *fake) serve(conn net.Conn) {
 			if f.answers["handshake"] == alert {
 				_, _ = in.Read(make([]byte, 1<<14)) // ClientHello
 				_, _ = conn.Write([]byte("this is no handshake"))
+				return
+			}
+			if f.answers["handshake"] == hangs {
+				_, _ = io.Copy(io.Discard, in)
 				return
 			}
 			t := tls.Server(conn, &tls.Config{Certificates: []tls.Certificate{*f.cert}, MinVersion: tls.VersionTLS12})

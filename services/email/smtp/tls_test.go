@@ -43,6 +43,8 @@ func TestTLS_ByMode(t *testing.T) {
 		"opportunistic, not offered":                        {mode: Opportunistic, dialled: 1},
 		"opportunistic, refused":                            {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "454 4.7.0 not now", dialled: 1},
 		"opportunistic, and no handshake":                   {mode: Opportunistic, offers: []string{"STARTTLS"}, shake: alert, dialled: 2},
+		"opportunistic, and silence instead of a handshake": {mode: Opportunistic, offers: []string{"STARTTLS"}, shake: hangs, dialled: 2},
+		"required, and silence instead of a handshake":      {mode: Required, offers: []string{"STARTTLS"}, shake: hangs, stage: StageTLS, class: "timeout", dialled: 1},
 		"opportunistic, bytes in clear behind the answer":   {mode: Opportunistic, offers: []string{"STARTTLS"}, starttls: "220 go on\r\n250 injected", stage: StageTLS, class: ClassProtocol, dialled: 1},
 		"opportunistic with a user, trusted":                {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", trusts: true, encrypted: true, verified: true, dialled: 1},
 		"opportunistic with a user, not trusted":            {mode: Opportunistic, offers: []string{"STARTTLS", "AUTH PLAIN"}, user: "ana", encrypted: true, stage: StageAuth, class: ClassAuth, dialled: 1},
