@@ -52,7 +52,7 @@ func soakIn(ctx context.Context, dir string, length time.Duration, seed uint64) 
 		return err
 	}
 
-	t := newTraffic(b.fleet, seed)
+	t := newTraffic(b.fleet, seed, length)
 	if err := t.activate(ctx); err != nil {
 		return err
 	}
@@ -126,7 +126,7 @@ func soakIn(ctx context.Context, dir string, length time.Duration, seed uint64) 
 	}
 	total := f.kills.Total()
 	note := fmt.Sprintf("killed with -9: %s; seed %d; %d subscribers with three options, two replicas; %d calls, asked again %d times; transactions: %s; %d changes of the catalog; %d outcomes first published, %d repeats with the same bytes, %d of %d events were repeats; %d refunds were of more than there was, %d moves to numbers that are active",
-		f, seed, subscribers, len(c.answers), c.unknown, x, cat.changes, ck.first, ck.repeats, t.repeats, t.sent, ck.rejections["CORRECTS_EXCEEDED"], ck.rejections["TARGET_ACTIVE"])
+		f, seed, t.subscribers, len(c.answers), c.unknown, x, cat.changes, ck.first, ck.repeats, t.repeats, t.sent, ck.rejections["CORRECTS_EXCEEDED"], ck.rejections["TARGET_ACTIVE"])
 	var figures []figure.Figure
 	for _, count := range []struct {
 		name  string

@@ -20,8 +20,10 @@ import (
 )
 
 const (
-	subscribers = 2000
-	perSecond   = 4000
+	perSecond = 4000
+	// idsOfOne is how many events a subscriber gets at most, on average: those of four, which changes of number can bring
+	// together, stay below the 1,024 ids that the service remembers of a subscriber. The model forgets none.
+	idsOfOne = 240
 	// recent is how far back, among a subscriber's events, one is sent again.
 	recent = 50
 
@@ -35,9 +37,11 @@ type traffic struct {
 	producer *stream.Producer
 	inbound  string
 	rand     *rand.Rand
-	people   []*person
-	numbers  int
-	rows     int // events with an id that several subscribers have
+	// subscribers is how many there are at once.
+	subscribers int
+	people      []*person
+	numbers     int
+	rows        int // events with an id that several subscribers have
 
 	// subjects are numbers as they were a moment ago, for callers.
 	subjects atomic.Pointer[[]subject]
@@ -86,8 +90,9 @@ type person struct {
 	parts, refunded []*charge
 }
 
-func newTraffic(f *fleet.Fleet, seed uint64) *traffic {
+func newTraffic(f *fleet.Fleet, seed uint64, length time.Duration) *traffic {
 	return &traffic{
+		subscribers: max(2000, int(length.Seconds())*perSecond/idsOfOne),
 		// A broker that comes back may not know its topics for a while.
 		fleet: f, producer: f.Client.NewProducer(stream.UnknownTopicAfter(2 * time.Minute)), inbound: f.Client.Topic(stream.EventsInbound),
 		rand: rand.New(rand.NewPCG(seed, 1)), ids: map[string]struct{}{},
@@ -155,7 +160,7 @@ func (t *traffic) send(ctx context.Context, records []stream.Record) error {
 
 func (t *traffic) activate(ctx context.Context) error {
 	var records []stream.Record
-	for range subscribers {
+	for range t.subscribers {
 		p := &person{number: t.number()}
 		t.people = append(t.people, p)
 		r, err := t.begin(p)
@@ -194,7 +199,7 @@ func (t *traffic) run(ctx context.Context, stop <-chan struct{}) error {
 		records := make([]stream.Record, int(perSecond*each/time.Second))
 		for i := range records {
 			var err error
-			if records[i], err = t.next(t.people[t.rand.IntN(subscribers)]); err != nil {
+			if records[i], err = t.next(t.people[t.rand.IntN(t.subscribers)]); err != nil {
 				return err
 			}
 		}
