@@ -60,6 +60,10 @@ func (f *evaluation) decide(s *fold.Subject[body], of firing, why decision) {
 	if of.name != "" || of.key != "" {
 		parts = append(parts, of.name, of.key)
 	}
+	// Timers of two events may be due in one millisecond, one after the other.
+	if by := e.Identity(); by != s.Identity {
+		parts = append(parts, by.String())
+	}
 	d.Id = event.Derive(s.Identity, parts...).String()
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	if err != nil {

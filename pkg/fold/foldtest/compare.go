@@ -28,7 +28,7 @@ func (l Simulation[B, C]) firsts(t testing.TB, seed uint64, records []stream.Rec
 		if !ok {
 			seen[id] = r
 			at := chain{topicOf(r), string(r.Key)}
-			if l.Unordered[at.topic] {
+			if l.Unordered[at.topic] || l.Loose != nil && l.Loose(r) {
 				at.key += " " + id
 			}
 			out[at] = append(out[at], r)

@@ -1,6 +1,7 @@
 package foldtest
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -32,8 +33,12 @@ type Simulation[B, C any] struct {
 	// Sequence reads subject, sequence and content of an outcome that a table is kept of; ok is false for other
 	// records.
 	Sequence func(r stream.Record) (subject string, sequence int64, ok bool)
-	// Unordered are topics on which outcomes of one key have no order among them.
+	// Unordered are topics on which outcomes of one key have no order among them; Loose, where set, reports it of an outcome of
+	// another topic.
 	Unordered map[string]bool
+	Loose     func(r stream.Record) bool
+	// Leap is the longest step of time, below a day; 8 h where it is 0.
+	Leap time.Duration
 	// Model, where set, is shown each finished history by itself: its whole log, what was published first, and the
 	// bodies that it ended with.
 	Model func(t testing.TB, seed uint64, log []stream.Record, published []stream.Record, bodies map[string][]byte)
@@ -156,7 +161,7 @@ func (w *history[B, C]) step() {
 	case n < 910:
 		w.now = w.now.Add(time.Duration(w.random.IntN(120_000)) * time.Millisecond)
 	case n < 920:
-		if later := w.now.Add(time.Duration(w.random.IntN(8*3600)) * time.Second); w.peers == nil || later.Sub(epoch) < (fold.WindowHours-4)*time.Hour {
+		if later := w.now.Add(time.Duration(w.random.IntN(int(cmp.Or(w.simulation.Leap, 8*time.Hour)/time.Second))) * time.Second); w.peers == nil || later.Sub(epoch) < (fold.WindowHours-4)*time.Hour {
 			w.now = later
 		}
 	case n < 935:

@@ -98,8 +98,6 @@ type Result struct {
 	Held    []Held
 	// Ends is when the state is of no use any more, if no event comes before; zero where it stays.
 	Ends time.Time
-
-	ended bool // but for the window of a cap
 }
 
 // print is the mark of kind, key and field.
@@ -155,7 +153,6 @@ func (r *Rule) Apply(s State, in Input) (State, Result) {
 		r.Absence.apply(&s, in, &out)
 	case in.Role == Matches:
 		out.Firings = []Firing{{}}
-		out.ended = true
 	}
 	return s, r.finish(&s, in.Now, out)
 }
@@ -166,7 +163,7 @@ func (r *Rule) Fire(s State, due time.Time) (State, Result) {
 	s = r.current(s)
 	var out Result
 	if s.due == 0 || s.due != due.UnixMilli() {
-		return s, out
+		return s, r.finish(&s, due, out)
 	}
 	s.due = 0
 	switch {
@@ -184,7 +181,7 @@ func (r *Rule) finish(s *State, now time.Time, out Result) Result {
 		out.Firings, out.Held = nil, nil
 	}
 	r.Cap.apply(s, now, &out)
-	if !out.ended {
+	if !s.idle() {
 		return out
 	}
 	out.Ends = now

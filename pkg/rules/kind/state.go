@@ -68,8 +68,11 @@ func (s *State) Pending() (Origin, []byte) {
 }
 
 // Empty reports that nothing is kept, such as of an event that nothing came of.
-func (s *State) Empty() bool {
-	return s.fired == 0 && !s.kept.Present() && s.phase == unknown && len(s.disarmed) == 0 && s.due == 0 && s.last == 0 && len(s.held) == 0
+func (s *State) Empty() bool { return s.idle() && s.fired == 0 }
+
+// idle reports that nothing is kept but the window of a cap.
+func (s *State) idle() bool {
+	return !s.kept.Present() && s.phase == unknown && len(s.disarmed) == 0 && s.due == 0 && s.last == 0 && len(s.held) == 0
 }
 
 // Bounds of a state.

@@ -67,7 +67,6 @@ func (d *Delayed) apply(s *State, in Input, out *Result) {
 			out.Held = append(out.Held, Held{Reason: Cancelled, Firing: f.Name, Set: f.Set, Event: f.Event})
 		}
 		s.settle()
-		out.ended = true
 	case Renews:
 		if s.due != 0 && len(in.Event) <= MaxHeld {
 			s.held = in.Event
@@ -78,7 +77,6 @@ func (d *Delayed) apply(s *State, in Input, out *Result) {
 			return
 		}
 		if s.settle(); !in.holds(out) {
-			out.ended = true
 			return
 		}
 		s.set, s.held = in.Origin, in.Event
@@ -114,7 +112,6 @@ func (d *Delayed) fire(s *State, due time.Time, out *Result) {
 		}
 	}
 	s.settle()
-	out.ended = true
 }
 
 // firing is that of a timer.
@@ -147,7 +144,6 @@ func (a *Absence) apply(s *State, in Input, out *Result) {
 	switch {
 	case in.Role == Cancels:
 		*s = State{print: s.print, windowFrom: s.windowFrom, fired: s.fired}
-		out.ended = true
 		return
 	case in.Role != Matches || s.last != 0 && in.Time.UnixMilli() <= s.last || !in.holds(out):
 		return
