@@ -80,7 +80,7 @@ func ruleAt(revision int64, code string) simRule {
 	case "i":
 		r.kind, r.keyed, r.days, r.from, r.cancelledBy, r.capN, r.capWindow = "delayed", true, -1, true, "payment", 1, 7200
 	case "j":
-		r.kind, r.absence = "absence", 90
+		r.kind, r.absence, r.exists = "absence", 90, revision > 0 // else a repeat finds out the same silence, as above
 		if edited {
 			r.absence = 600
 		}
