@@ -56,7 +56,9 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metr
 	maker := &maker{denied: denied, proxy: proxy, hello: cfg.SMTP.Hello}
 	profiles := newDirectory(f.Source, maker, pool.Keep, f.Health, f.Log)
 	send := &sender{pool: pool, clock: f.Clock, newest: profiles.Target, suppressed: suppressed}
-	deliveryv1.RegisterTestServiceServer(f.Server, &tests{send: send, requests: service.NewTests(profiles.Snapshot), maker: maker, clock: f.Clock})
+	deliveryv1.RegisterTestServiceServer(f.Server, &tests{
+		send: send, requests: service.NewTests(profiles.Snapshot), maker: maker, clock: f.Clock, limit: testLimit,
+	})
 	s := &service.Service{
 		Channel: email.Channel, Limits: service.Limits(cfg.Deliveries), Backoff: waits, Directory: profiles, Sender: send,
 		Report: configv1.NewSmtpProfileServiceClient(configuration).ReportHealth, Metrics: metrics,

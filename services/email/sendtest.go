@@ -2,7 +2,9 @@ package email
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"strconv"
 	"time"
 
@@ -26,7 +28,12 @@ type tests struct {
 	requests *service.Tests
 	maker    *maker
 	clock    func() time.Time
+	// limit bounds a test as a whole: a person waits for it, and few are under way at once.
+	limit time.Duration
 }
+
+// testLimit is less than the server of a message may take, and more than one does that delays its greeting on purpose.
+const testLimit = time.Minute
 
 // SendTest implements deliveryv1.TestServiceServer.
 func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (*deliveryv1.SendTestResponse, error) {
@@ -35,9 +42,16 @@ func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (
 		return nil, err
 	}
 	defer end()
+	var f fault.Violations
 	to, err := email.ParseAddress(req.GetTo())
 	if err != nil {
-		return nil, fault.NewInvalid(reason.RequestInvalid, fault.Violation{Field: "to", Description: err.Error()})
+		f.Add("to", "%v", err)
+	}
+	if req.GetType() != "" {
+		f.Add("type", "must be empty: the test of a profile is no event")
+	}
+	if err := f.Err(reason.RequestInvalid); err != nil {
+		return nil, err
 	}
 	p, err := t.profile(snapshot, req)
 	if err != nil {
@@ -58,6 +72,12 @@ func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (
 		Tenant: p.Tenant, Notification: testCode, Action: testCode, Endpoint: p.Name, Recipient: to.Key(),
 		ContentType: message.ContentType, Body: message.Body, PlannedAt: now,
 	}
+	// The test shows a whole conversation: it takes no connection that waits, and leaves none.
+	if _, err := rand.Read(p.key[:]); err != nil {
+		return nil, fmt.Errorf("send the test: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, t.limit)
+	defer cancel()
 	out, _ := t.send.attempt(ctx, delivery.Outcome{Started: now}, d, p, planned)
 	return service.TestAnswer(ctx, d, &out)
 }

@@ -1,9 +1,11 @@
 package email
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -114,6 +116,9 @@ func TestSendTest_AFailureIsAnAnswer(t *testing.T) {
 		live := f.store("live", m.profile(), nil)
 		away := f.store("away", m.profile(), func(p *configv1.SmtpProfile) { p.Tls = configv1.SmtpTls_SMTP_TLS_REQUIRED })
 		client := f.tester()
+		// A connection that waits is not taken: a test shows how one is made.
+		f.plan(newDelivery(f, live, "1", "ana@mail.example"))
+		m.received(f, 1)
 		for n, c := range []struct {
 			profile, to, class string
 			status             int32
@@ -122,7 +127,7 @@ func TestSendTest_AFailureIsAnAnswer(t *testing.T) {
 			{live, "full@mail.example", "reply", 452}, {away, "ana@mail.example", "tls", 0}, {live, "josé@mail.example", "smtputf8_not_offered", 0},
 		} {
 			answer, err := f.sendTest(client, named(c.profile, c.to))
-			if a := answer.GetAttempt(); err != nil || a.GetErrorClass() != c.class || a.GetStatus() != c.status || (a.GetError() == "") != (c.class == "") || len(a.GetSteps()) < 3 && n != 5 {
+			if a := answer.GetAttempt(); err != nil || a.GetErrorClass() != c.class || a.GetStatus() != c.status || (a.GetError() == "") != (c.class == "") || len(a.GetSteps()) < 3 || a.GetSteps()[1].GetName() != "greeting" {
 				t.Errorf("%d: %v %v", n, answer, err)
 			}
 		}
@@ -178,6 +183,7 @@ func TestSendTest_OfAProfileThatIsNotStored(t *testing.T) {
 			"an endpoint":     {named("tenants/sample/endpoints/live", "ana@mail.example"), fault.NotFound},
 			"no address":      {named(live, ""), fault.Invalid},
 			"two addresses":   {named(live, "ana@mail.example, eva@mail.example"), fault.Invalid},
+			"an event":        {&deliveryv1.SendTestRequest{Target: named(live, "").GetTarget(), To: "ana@mail.example", Type: "safeguard.alert"}, fault.Invalid},
 			"a header":        {named(live, "ana@mail.example\r\nBcc: eva@mail.example"), fault.Invalid},
 			"a long address":  {named(live, strings.Repeat("a", 400)+"@mail.example"), fault.Invalid},
 		} {
@@ -205,5 +211,33 @@ func TestSendTest_AtMostSixteenAtOnce(t *testing.T) {
 	}
 	if _, err := full.SendTest(t.Context(), named("x", "ana@mail.example")); fault.KindOf(err) != fault.Throttled {
 		t.Errorf("%v", err)
+	}
+}
+
+// A server that never greets would take five minutes of whoever waits.
+func TestSendTest_HasALimitAsAWhole(t *testing.T) {
+	raw := newRawServer(t, script{answers: map[string]string{"EHLO": hangs}})
+	p := raw.profile(configv1.SmtpTls_SMTP_TLS_NONE, "")
+	p.Name = "tenants/sample/smtpProfiles/slow"
+	snapshot := configclient.Decode(&configv1.Snapshot{
+		Revision: 1, SmtpProfiles: []*configv1.SmtpProfile{p},
+		Tenants: []*configv1.Tenant{{Name: "tenants/sample", Outbound: &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}, Ports: []uint32{uint32(raw.port)}}}},
+	})
+	tests := &tests{
+		send: newSending(t, p, loopback(raw.port)).sender, maker: &maker{hello: "localhost"}, clock: time.Now, limit: 100 * time.Millisecond,
+		requests: service.NewTests(func() *configclient.Snapshot { return snapshot }),
+	}
+	answer, err := tests.SendTest(t.Context(), named(p.GetName(), "ana@mail.example"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := answer.GetAttempt().GetSteps()
+	if last := steps[len(steps)-1]; answer.GetAttempt().GetErrorClass() != "timeout" || last.GetName() != "EHLO localhost" || last.GetAnswer() != "no answer in time" {
+		t.Errorf("%v", answer)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if answer, err := tests.SendTest(ctx, named(p.GetName(), "ana@mail.example")); err == nil {
+		t.Errorf("whoever hung up is answered %v", answer)
 	}
 }

@@ -45,6 +45,9 @@ func (t *tests) SendTest(ctx context.Context, req *deliveryv1.SendTestRequest) (
 		return nil, err
 	}
 	defer end()
+	if req.GetTo() != "" {
+		return nil, fault.NewInvalid(reason.RequestInvalid, fault.Violation{Field: "to", Description: "must be empty: an endpoint is all there is"})
+	}
 	e, err := t.target(snapshot, req)
 	if err != nil {
 		return nil, err

@@ -141,6 +141,11 @@ func TestSendTest_OfAnEndpointThatIsNotStored(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+		addressed := named(stored.name)
+		addressed.To = "ana@example.com"
+		if _, err := f.sendTest(client, addressed); fault.KindOf(err) != fault.Invalid {
+			t.Errorf("an address beside an endpoint: %v", err)
+		}
 		wrong := inline(func(*configv1.Endpoint) {})
 		wrong.Type = "no.such"
 		if _, err := f.sendTest(client, wrong); fault.KindOf(err) != fault.Invalid {

@@ -57,7 +57,7 @@ type commands struct {
 		Verify  verifyOption  `cmd:"" help:"Recompute counters from the log, and show what differs."`
 		Reapply reapplyOption `cmd:"" help:"Let the subscribers of a class take over the class as it is now."`
 	} `cmd:"" help:"Show, change, explain and verify the options of subscribers."`
-	Test     testCommand  `cmd:"" help:"Send a sample event to a draft or a live endpoint, once."`
+	Test     testCommand  `cmd:"" help:"Send a test by a draft or a live endpoint or profile, once."`
 	Check    checkCommand `cmd:"" help:"Compare Kafka, Redis and the services with what is required."`
 	Endpoint struct {
 		Health   endpointHealth   `cmd:"" help:"Show whether an endpoint takes what is sent, and what waits for it."`

@@ -30,7 +30,8 @@ func TestMain(m *testing.M) {
 		"tollgate": func() {
 			os.Exit(Run(context.Background(), os.Args[1:], command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, time.Now()))
 		},
-		"readlog": readLog,
+		"readlog":      readLog,
+		"awaitprofile": awaitProfile,
 	})
 }
 
@@ -85,6 +86,8 @@ func TestScripts(t *testing.T) {
 		return a
 	}
 	config, ingest := address("config"), address("ingest")
+	mail := newMailbox(t)
+	sender, stop := runEmail(t, installation, config, filepath.Join(dir, "service-key"))
 	t.Run("all", func(t *testing.T) {
 		testscript.Run(t, testscript.Params{
 			Dir: "testdata", RequireExplicitExec: true,
@@ -92,12 +95,15 @@ func TestScripts(t *testing.T) {
 				e.Setenv("TOLLGATE_API_KEY", testKey)
 				e.Setenv("TOLLGATE_CONFIG_ADDR", config)
 				e.Setenv("TOLLGATE_INGEST_ADDR", ingest)
+				e.Setenv("TOLLGATE_EMAIL_ADDR", sender)
+				e.Setenv("MAIL_PORT", mail.port)
 				e.Setenv("TOLLGATE_KAFKA_BROKERS", installation.Kafka)
 				e.Setenv("TOLLGATE_REDIS_ADDRESS", installation.Redis)
 				return nil
 			},
 		})
 	})
+	stop()
 	if err := installation.Close(); err != nil {
 		t.Error(err)
 	}

@@ -28,25 +28,37 @@ type testCommand struct {
 	Channel string `arg:"" help:"The channel: ${channels}."`
 	Name    string `arg:"" optional:"" help:"Full name of what is sent to, or its id beside --tenant."`
 	File    string `short:"f" help:"Send to the one document of this file instead, which need not be stored." placeholder:"FILE"`
-	Type    string `help:"Type of the sample event; safeguard.alert by default." placeholder:"TYPE"`
+	To      string `help:"Address that the test goes to; required by a channel that reaches people, and only there." placeholder:"ADDRESS"`
+	Type    string `help:"Type of the sample event, where the channel sends one; safeguard.alert by default." placeholder:"TYPE"`
 	Tenant  string `env:"TOLLGATE_TENANT" help:"Id of the tenant, where the name does not have it." placeholder:"ID"`
 	Address string `help:"Service of the channel; TOLLGATE_<CHANNEL>_ADDR, or the port it has by default." placeholder:"HOST:PORT"`
 }
 
 // Help is shown below the flags.
 func (testCommand) Help() string {
-	return `Renders a sample event, signs it and sends it once, as deliveries are sent: with the URL, authentication, timeouts and
-outbound policy that deliveries have. A draft, a paused and a suspended one are sent to as well. Nothing is recorded, and
-health does not change. Secrets are masked in what is shown.
+	return `Sends once, as deliveries are sent: with the address, authentication, time limits and outbound policy that deliveries have.
+An endpoint gets a sample event, signed; an address gets a short message, and each step of the conversation with the
+server is shown with its answer. A draft, a paused and a suspended one are sent to as well. Nothing is recorded, and health
+does not change. Secrets are masked in what is shown.
 
 Exit code 1 where the receiver does not take it.
 
 Example:
 
-    tollgate test ` + table.Channels.Names()[0] + ` crm --tenant acme
+    tollgate test ` + channelName(false) + ` crm --tenant acme
 
-    tollgate test ` + table.Channels.Names()[0] + ` -f endpoint.yaml --type usage.charged -o json`
+    tollgate test ` + channelName(false) + ` -f endpoint.yaml --type usage.charged -o json
+
+    tollgate test ` + channelName(true) + ` billing --tenant acme --to me@example.com`
 }
+
+// channelName is the first channel that reaches people, or the first that does not.
+func channelName(people bool) string {
+	return table.Channels[slices.IndexFunc(table.Channels, func(c *channel.Channel) bool { return reachesPeople(c) == people })].Name
+}
+
+// reachesPeople: a test needs somebody to go to.
+func reachesPeople(c *channel.Channel) bool { return c.NoContact == "" }
 
 // AfterApply is called by kong once the flags are read.
 func (c testCommand) AfterApply() error {
@@ -56,6 +68,14 @@ func (c testCommand) AfterApply() error {
 	}
 	if (c.Name == "") == (c.File == "") {
 		return command.UsageError("either NAME or --file is required")
+	}
+	switch people := reachesPeople(found); {
+	case people && c.To == "":
+		return command.UsageError("--to is required: the address that the test goes to")
+	case people && c.Type != "":
+		return command.UsageError("--type can't be used with " + found.Name + ": its test is no event")
+	case !people && c.To != "":
+		return command.UsageError("--to can't be used with " + found.Name + ": it sends to NAME itself")
 	}
 	if c.File == "" {
 		if _, err := manifest.NameOf(found.Target.Name, c.Tenant, c.Name); err != nil {
@@ -111,7 +131,8 @@ func (c testCommand) Run(ctx context.Context, streams command.Streams) error {
 	if err != nil {
 		return err
 	}
-	if status := answer.GetAttempt().GetStatus(); status < 200 || status > 299 {
+	// A code of success may be the answer to a step before the last.
+	if a := answer.GetAttempt(); a.GetStatus() < 200 || a.GetStatus() > 299 || a.GetErrorClass() != "" {
 		return fmt.Errorf("the receiver did not take it: %s", resultOf(answer.GetAttempt()))
 	}
 	return nil
@@ -122,7 +143,7 @@ func (c testCommand) request() (*deliveryv1.SendTestRequest, error) {
 	if err != nil {
 		return nil, err
 	}
-	req := &deliveryv1.SendTestRequest{Type: c.Type}
+	req := &deliveryv1.SendTestRequest{Type: c.Type, To: c.To}
 	if c.File == "" {
 		name, err := manifest.NameOf(found.Target.Name, c.Tenant, c.Name)
 		req.Target = &deliveryv1.SendTestRequest_Name{Name: name}
@@ -148,10 +169,14 @@ func (c testCommand) request() (*deliveryv1.SendTestRequest, error) {
 
 // resultOf is what became of an attempt, in a few words.
 func resultOf(a *deliveryv1.Attempt) string {
-	if a.GetStatus() != 0 {
-		return fmt.Sprintf("status %d", a.GetStatus())
+	failed := a.GetErrorClass() + ": " + a.GetError()
+	switch {
+	case a.GetStatus() == 0:
+		return failed
+	case a.GetErrorClass() != "":
+		return fmt.Sprintf("status %d, %s", a.GetStatus(), failed)
 	}
-	return a.GetErrorClass() + ": " + a.GetError()
+	return fmt.Sprintf("status %d", a.GetStatus())
 }
 
 func testLines(answer *deliveryv1.SendTestResponse) [][2]string {
@@ -170,6 +195,10 @@ func testLines(answer *deliveryv1.SendTestResponse) [][2]string {
 	add("in all", p.GetTotal())
 	if a.GetRepeatedRequest() {
 		lines = append(lines, [2]string{"repeated", "yes: the receiver may have it twice"})
+	}
+	for _, step := range a.GetSteps() {
+		answer := fmt.Sprintf("%s (%s)", step.GetAnswer(), step.GetDuration().AsDuration().Round(time.Microsecond))
+		lines = append(lines, [2]string{"step " + step.GetName(), answer})
 	}
 	headers := func(of string, all []*deliveryv1.Header) {
 		for _, h := range all {

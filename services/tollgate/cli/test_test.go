@@ -80,6 +80,8 @@ func TestTest_ShowsTheAttempt(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, wrong := range [][]string{
+		{"webhook", "crm", "--tenant", "acme", "--to", "me@example.com"}, {"email", "main", "--tenant", "acme"},
+		{"email", "main", "--tenant", "acme", "--to", "me@example.com", "--type", "usage.charged"},
 		{"webhook"}, {"webhook", "crm"}, {"pigeon", "crm", "--tenant", "acme"}, {"webhook", "crm", "--tenant", "acme", "-f", file}, {"webhook", "-f", file},
 	} {
 		if code, _, errs := run(wrong...); code != exitUsage {

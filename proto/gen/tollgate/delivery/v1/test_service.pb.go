@@ -33,7 +33,8 @@ type SendTestRequest struct {
 	//	*SendTestRequest_Endpoint
 	//	*SendTestRequest_SmtpProfile
 	Target isSendTestRequest_Target `protobuf_oneof:"target"`
-	// Type of the sample event; "safeguard.alert" by default.
+	// Type of the sample event; "safeguard.alert" by default. Refused by channels
+	// that send no event.
 	Type string `protobuf:"bytes,3,opt,name=type,proto3" json:"type,omitempty"`
 	// Address that a test e-mail goes to; required by e-mail, refused by others.
 	To            string `protobuf:"bytes,5,opt,name=to,proto3" json:"to,omitempty"`

@@ -29,11 +29,13 @@ const (
 // TestService makes an attempt on request. Each service that sends deliveries
 // serves it, for targets of its own kind.
 type TestServiceClient interface {
-	// SendTest renders a sample event, signs it and sends it once, as a delivery
-	// is sent: with the target's URL, authentication, timeouts and the tenant's
-	// outbound policy. The test is no delivery: it is not recorded, changes no
-	// health, waits for nothing that is held or paused, and belongs to no order.
-	// That the receiver fails is no error of the call: the attempt has it.
+	// SendTest sends once, as a delivery is sent: with the target's address,
+	// authentication, timeouts and the tenant's outbound policy. An endpoint gets a
+	// sample event, signed; an address a short message, over a connection of its
+	// own, in at most a minute. The test is no delivery: it is not recorded,
+	// changes no health, waits for nothing that is held or paused, and belongs to
+	// no order; an address that is suppressed gets it. That the receiver fails is no
+	// error of the call: the attempt has it.
 	// Fails with UNAVAILABLE where no request can be made now, and with
 	// RESOURCE_EXHAUSTED while 16 tests are under way in one process.
 	SendTest(ctx context.Context, in *SendTestRequest, opts ...grpc.CallOption) (*SendTestResponse, error)
@@ -64,11 +66,13 @@ func (c *testServiceClient) SendTest(ctx context.Context, in *SendTestRequest, o
 // TestService makes an attempt on request. Each service that sends deliveries
 // serves it, for targets of its own kind.
 type TestServiceServer interface {
-	// SendTest renders a sample event, signs it and sends it once, as a delivery
-	// is sent: with the target's URL, authentication, timeouts and the tenant's
-	// outbound policy. The test is no delivery: it is not recorded, changes no
-	// health, waits for nothing that is held or paused, and belongs to no order.
-	// That the receiver fails is no error of the call: the attempt has it.
+	// SendTest sends once, as a delivery is sent: with the target's address,
+	// authentication, timeouts and the tenant's outbound policy. An endpoint gets a
+	// sample event, signed; an address a short message, over a connection of its
+	// own, in at most a minute. The test is no delivery: it is not recorded,
+	// changes no health, waits for nothing that is held or paused, and belongs to
+	// no order; an address that is suppressed gets it. That the receiver fails is no
+	// error of the call: the attempt has it.
 	// Fails with UNAVAILABLE where no request can be made now, and with
 	// RESOURCE_EXHAUSTED while 16 tests are under way in one process.
 	SendTest(context.Context, *SendTestRequest) (*SendTestResponse, error)
