@@ -140,6 +140,10 @@ func (m *Member) Metrics(ctx context.Context) (string, error) {
 func (m *Member) get(ctx context.Context, path string) ([]byte, int, error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
+	return m.fetch(ctx, path)
+}
+
+func (m *Member) fetch(ctx context.Context, path string) ([]byte, int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+m.Address("admin")+path, nil)
 	if err != nil {
 		return nil, 0, err
@@ -168,6 +172,15 @@ func (m *Member) PeakMemory() (int64, error) {
 		return 0, fmt.Errorf("memory of %s: %w", m.Name, err)
 	}
 	return kib << 10, nil
+}
+
+// Profile is where the member spends processor time, over a while.
+func (m *Member) Profile(ctx context.Context, d time.Duration) ([]byte, error) {
+	body, status, err := m.fetch(ctx, fmt.Sprintf("/debug/pprof/profile?seconds=%d", int(d.Seconds())))
+	if err == nil && status != http.StatusOK {
+		err = fmt.Errorf("profile of %s: status %d", m.Name, status)
+	}
+	return body, err
 }
 
 // Processor is how much processor time a process of its own has taken.

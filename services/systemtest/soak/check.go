@@ -193,21 +193,8 @@ func (c *Check) waiting() []*Planned {
 	return left
 }
 
-// read takes over new attempts, dead letters and receipts. Receipts come last: that of an attempt is older than its record.
+// read takes over new attempts, then dead letters and receipts: those of an attempt are older than its record.
 func (c *Check) read(ctx context.Context) error {
-	for _, t := range c.dead {
-		err := each(ctx, t, func(value []byte) error {
-			var m deliveryv1.DeadLetter
-			if err := proto.Unmarshal(value, &m); err != nil {
-				return err
-			}
-			c.of(m.GetDelivery().GetId()).dead = true
-			return nil
-		})
-		if err != nil {
-			return fmt.Errorf("read dead letters: %w", err)
-		}
-	}
 	for _, t := range c.attempts {
 		err := each(ctx, t, func(value []byte) error {
 			var m deliveryv1.Attempt
@@ -219,6 +206,19 @@ func (c *Check) read(ctx context.Context) error {
 		})
 		if err != nil {
 			return fmt.Errorf("read attempts: %w", err)
+		}
+	}
+	for _, t := range c.dead {
+		err := each(ctx, t, func(value []byte) error {
+			var m deliveryv1.DeadLetter
+			if err := proto.Unmarshal(value, &m); err != nil {
+				return err
+			}
+			c.of(m.GetDelivery().GetId()).dead = true
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("read dead letters: %w", err)
 		}
 	}
 	receipts, err := c.receipts(c.seen)

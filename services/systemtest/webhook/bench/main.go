@@ -11,15 +11,13 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
@@ -32,7 +30,7 @@ type options struct {
 }
 
 func main() {
-	if len(os.Args) == 2 && os.Args[1] == "receive" {
+	if len(os.Args) == 2 && os.Args[1] == bench.Receive {
 		if err := receive(daemon.UntilSignal()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			os.Exit(1)
@@ -57,7 +55,7 @@ func main() {
 	flag.BoolVar(&o.recovering, "recovery", true, "measure how long it takes until deliveries are sent again after Redis was lost")
 	flag.DurationVar(&o.history, "history", 75*time.Second, "how long deliveries come before, of that part; a snapshot is written after a minute")
 	flag.Parse()
-	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return bench(daemon.UntilSignal(), dir, o) }); err != nil {
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return measure(daemon.UntilSignal(), dir, o) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
@@ -66,90 +64,26 @@ func main() {
 // bed is what is measured on.
 type bed struct {
 	options
-	kafka, redis *fleet.Server
-	receiver     *receiver
-	dir, on      string
-	fleets       int
+	*bench.Bed
+	receiver *receiver
 }
 
-func bench(ctx context.Context, dir string, o options) (err error) {
-	b := &bed{options: o, dir: dir}
-	defer func() { fleet.End(ctx, &err, b.stop) }()
-	if err := b.start(ctx); err != nil {
+func measure(ctx context.Context, dir string, o options) (err error) {
+	b := &bed{options: o}
+	b.Bed, err = bench.Start(ctx, dir, "webhook", o.partitions)
+	defer func() { fleet.End(ctx, &err, b.Stop) }()
+	if err != nil {
 		return err
 	}
-	var faults []error
-	for _, part := range []struct {
-		name    string
-		wanted  bool
-		limit   time.Duration
-		measure func(context.Context) error
-	}{
-		{"throughput", o.throughput, 5 * time.Minute, b.throughput},
-		{"growth", o.growth, 5 * time.Minute, b.growth},
-		{"neighbour", o.neighbour, 2*time.Minute + 2*time.Duration(o.runs)*(o.window+10*time.Second), b.neighbour},
-		{"waiting", o.waiting, 8 * time.Minute, b.held},
-		{"recovery", o.recovering, 3*time.Minute + o.history, b.recovery},
-	} {
-		if !part.wanted || ctx.Err() != nil {
-			continue
-		}
-		fleet.Report("%s: begins", part.name)
-		began := time.Now()
-		if err := within(ctx, part.limit, part.measure); err != nil {
-			fleet.Report("%s: no figure: %v", part.name, err)
-			faults = append(faults, fmt.Errorf("%s: %w", part.name, err))
-		}
-		fleet.Report("%s: ended after %s", part.name, time.Since(began).Round(time.Second))
-	}
-	return errors.Join(append(faults, ctx.Err())...)
-}
-
-// within ends a part that takes too long: the others have their time.
-func within(ctx context.Context, limit time.Duration, measure func(context.Context) error) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, limit, fmt.Errorf("it took longer than %s", limit))
-	defer cancel()
-	err := measure(ctx)
-	if err != nil && ctx.Err() != nil {
-		err = errors.Join(context.Cause(ctx), err)
-	}
-	return err
-}
-
-// print prints a figure at once.
-func (b *bed) print(f figure.Figure) error {
-	f.On = b.on
-	fleet.Report("%s is %g %s", f.Name, f.Value, f.Unit)
-	return figure.Print(os.Stdout, f)
-}
-
-func (b *bed) start(ctx context.Context) (err error) {
-	fleet.Report("building")
-	if err := fleet.Build(ctx, filepath.Join(b.dir, "bin"), "config", "webhook"); err != nil {
+	if b.receiver, err = startReceiver(ctx); err != nil {
 		return err
 	}
-	if b.kafka, err = fleet.StartServer(ctx, fleet.Kafka, filepath.Join(b.dir, "kafka")); err != nil {
-		return err
-	}
-	if b.redis, err = fleet.StartServer(ctx, fleet.Redis, filepath.Join(b.dir, "redis")); err != nil {
-		return err
-	}
-	if b.on, err = fleet.On(ctx, b.kafka, b.redis); err != nil {
-		return err
-	}
-	b.receiver, err = startReceiver(ctx)
-	return err
-}
-
-func (b *bed) stop(ctx context.Context) error {
-	var faults []error
-	if b.receiver != nil {
-		faults = append(faults, b.receiver.stop())
-	}
-	for _, s := range []*fleet.Server{b.redis, b.kafka} {
-		if s != nil {
-			faults = append(faults, s.Stop(ctx))
-		}
-	}
-	return errors.Join(faults...)
+	b.AtEnd(b.receiver.stop)
+	return bench.Parts(ctx,
+		bench.Part{Name: "throughput", Wanted: o.throughput, Limit: 5 * time.Minute, Measure: b.throughput},
+		bench.Part{Name: "growth", Wanted: o.growth, Limit: 5 * time.Minute, Measure: b.growth},
+		bench.Part{Name: "neighbour", Wanted: o.neighbour, Limit: 2*time.Minute + 2*time.Duration(o.runs)*(o.window+10*time.Second), Measure: b.neighbour},
+		bench.Part{Name: "waiting", Wanted: o.waiting, Limit: 8 * time.Minute, Measure: b.held},
+		bench.Part{Name: "recovery", Wanted: o.recovering, Limit: 3*time.Minute + o.history, Measure: b.recovery},
+	)
 }

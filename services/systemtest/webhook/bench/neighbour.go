@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -36,7 +36,7 @@ func (b *bed) neighbour(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closing(ctx, f)) }()
+	defer func() { err = errors.Join(err, bench.Close(ctx, f)) }()
 	w := &windows{bed: b, planner: newPlanner(f, revision)}
 	if w.member, err = f.Start(ctx, "webhook"); err != nil {
 		return err
@@ -68,7 +68,7 @@ func (b *bed) neighbour(ctx context.Context) (err error) {
 		runs = append(runs, fmt.Sprintf("p99 alone %s, beside %s", alone.Round(10*time.Microsecond), beside.Round(10*time.Microsecond)))
 		fleet.Report("window %d: %s", i+1, runs[i])
 	}
-	return b.print(figure.Figure{
+	return b.Print(figure.Figure{
 		Name: "webhook.neighbour_ratio", Value: figure.Round(figure.Median(ratios)), Unit: "ratio", Goal: 1.5, Better: "lower",
 		Note: fmt.Sprintf("p99 from planning to receipt of %d healthy endpoints beside %d that misbehave, each in another way, / alone; %d deliveries a second to each; windows of %s in turn",
 			healthy, len(ways), paced, b.window),
@@ -98,7 +98,7 @@ func (w *windows) pause(ctx context.Context, paused bool) error {
 			return err
 		}
 	}
-	return pause(ctx, 3*time.Second) // in force
+	return bench.Pause(ctx, 3*time.Second) // in force
 }
 
 // window plans at a pace for the first n endpoints, and returns the p99 of the healthy ones.
@@ -106,55 +106,19 @@ func (w *windows) window(ctx context.Context, n int, length time.Duration) (time
 	if _, err := w.bed.receiver.ages(); err != nil {
 		return 0, err
 	}
-	producer := w.planner.fleet.Client.NewProducer()
-	began := time.Now()
-	planned, step := 0, 10*time.Millisecond
 	sent := 0
-	for due := time.Duration(0); due < length; due += step {
-		if wait := due - time.Since(began); wait > 0 {
-			if err := pause(ctx, wait); err != nil {
-				return 0, err
-			}
+	err := bench.Pace(ctx, w.planner.fleet.Client, length, n*paced, func(i int) (stream.Record, error) {
+		if i %= n; i < healthy {
+			sent++
 		}
-		var batch []stream.Record
-		for ; planned < int(due.Seconds()*float64(n*paced)); planned++ {
-			i := planned % n
-			if i < healthy {
-				sent++
-			}
-			r, err := w.planner.next(i)
-			if err != nil {
-				return 0, err
-			}
-			batch = append(batch, r)
-		}
-		if len(batch) == 0 {
-			continue
-		}
-		if err := producer.Produce(ctx, batch...); err != nil {
-			return 0, err
-		}
-	}
-	if err := producer.Close(ctx); err != nil {
+		return w.planner.next(i)
+	})
+	if err != nil {
 		return 0, err
 	}
-	var ages []time.Duration
-	for patience := time.Now().Add(time.Minute); len(ages) < sent; {
-		if time.Now().After(patience) {
-			return 0, fmt.Errorf("%d of %d deliveries to healthy endpoints came", len(ages), sent)
-		}
-		more, err := w.bed.receiver.ages()
-		if err := errors.Join(err, pause(ctx, 100*time.Millisecond)); err != nil {
-			return 0, err
-		}
-		ages = append(ages, more...)
+	ages, err := bench.Ages(ctx, sent, w.bed.receiver.ages)
+	if err != nil {
+		return 0, err
 	}
-	if len(ages) > sent {
-		return 0, fmt.Errorf("%d deliveries came, %d were planned, and nothing was killed", len(ages), sent)
-	}
-	return p99(ages), nil
-}
-
-func p99(all []time.Duration) time.Duration {
-	return slices.Sorted(slices.Values(all))[len(all)*99/100]
+	return bench.P99(ages), nil
 }

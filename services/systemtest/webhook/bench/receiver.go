@@ -4,14 +4,10 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/binary"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"os"
-	"os/exec"
 	"slices"
 	"strconv"
 	"strings"
@@ -19,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
@@ -44,10 +41,9 @@ func receive(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(described{r.URL(""), r.Authority, r.Secret, closed, append(r.Policy().GetPorts(), port)}); err != nil {
+	if err := bench.Described(described{r.URL(""), r.Authority, r.Secret, closed, append(r.Policy().GetPorts(), port)}); err != nil {
 		return err
 	}
-	_, _ = io.Copy(io.Discard, os.Stdin)
 	return r.Close()
 }
 
@@ -207,35 +203,18 @@ func raw(w http.ResponseWriter, answer bool) {
 // receiver is the process, as this one sees it.
 type receiver struct {
 	described
-	cmd    *exec.Cmd
-	in     io.Closer
+	stop   func() error
 	client *http.Client
 }
 
-func startReceiver(ctx context.Context) (*receiver, error) {
-	self, err := os.Executable()
-	if err != nil {
+func startReceiver(ctx context.Context) (r *receiver, err error) {
+	r = &receiver{}
+	if r.stop, err = bench.StartReceiver(ctx, &r.described); err != nil {
 		return nil, err
-	}
-	r := &receiver{cmd: exec.CommandContext(ctx, self, "receive")}
-	r.cmd.Stderr = os.Stderr
-	in, inErr := r.cmd.StdinPipe()
-	out, outErr := r.cmd.StdoutPipe()
-	if err := errors.Join(inErr, outErr); err != nil {
-		return nil, err
-	}
-	r.in = in
-	if err := r.cmd.Start(); err != nil {
-		return nil, err
-	}
-	if err := json.NewDecoder(out).Decode(&r.described); err != nil {
-		return nil, errors.Join(fmt.Errorf("start receiver: %w", err), r.stop())
 	}
 	r.client, err = trusting(r.Authority, 2)
 	return r, err
 }
-
-func (r *receiver) stop() error { return errors.Join(r.in.Close(), r.cmd.Wait()) }
 
 func (r *receiver) get(path string) ([]byte, error) {
 	res, err := r.client.Get(r.URL + path) //nolint:noctx // on loopback, with the client's time limit

@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -25,7 +26,7 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closing(ctx, f)) }()
+	defer func() { err = errors.Join(err, bench.Close(ctx, f)) }()
 	m, err := f.Start(ctx, "webhook")
 	if err != nil {
 		return err
@@ -43,7 +44,7 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 		if err := p.plan(ctx, historyRate, b.endpoints); err != nil {
 			return err
 		}
-		if err := pause(ctx, time.Until(began.Add(time.Duration(total/historyRate+1)*time.Second))); err != nil {
+		if err := bench.Pause(ctx, time.Until(began.Add(time.Duration(total/historyRate+1)*time.Second))); err != nil {
 			return err
 		}
 	}
@@ -55,12 +56,12 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 		return err
 	}
 	snapshots := sum(text, "tollgate_webhook_snapshots_total")
-	if err := pause(ctx, 2*time.Second); err != nil { // until the last results are recorded
+	if err := bench.Pause(ctx, 2*time.Second); err != nil { // until the last results are recorded
 		return err
 	}
 	m.Kill()
 	<-m.Ended()
-	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
+	store := redis.NewClient(&redis.Options{Addr: b.Redis.Address()})
 	defer store.Close() //nolint:errcheck // it was only read from
 	if err := store.FlushAll(ctx).Err(); err != nil {
 		return err
@@ -77,7 +78,7 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 		return err
 	}
 	seconds := took.Sub(began).Seconds()
-	if err := pause(ctx, 5*time.Second); err != nil {
+	if err := bench.Pause(ctx, 5*time.Second); err != nil {
 		return err
 	}
 	n, err := b.receiver.count()
@@ -87,10 +88,10 @@ func (b *bed) recovery(ctx context.Context) (err error) {
 	if n != before+int64(total)+recoveryProbes {
 		return fmt.Errorf("%d receipts of %d deliveries: settled ones were sent again", n-before, int64(total)+recoveryProbes)
 	}
-	return b.print(figure.Figure{
+	return b.Print(figure.Figure{
 		Name: "webhook.recovery_seconds", Value: figure.Round(seconds), Unit: "s", Goal: 30, Better: "lower", Events: int64(total),
 		Note: fmt.Sprintf("from the start of the process, with Redis empty, until %d new deliveries were received, the wait of the group for its former member included; %d deliveries at %d/s on %d partitions before, of which %.0f snapshots were written; nothing was sent again",
-			recoveryProbes, total, historyRate, b.partitions, snapshots),
+			recoveryProbes, total, historyRate, b.Partitions, snapshots),
 	})
 }
 
@@ -105,7 +106,7 @@ func (b *bed) received(ctx context.Context, n int64) (time.Time, error) {
 		if time.Now().After(deadline) {
 			return time.Time{}, fmt.Errorf("%d requests of %d came", has, n)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := bench.Pause(ctx, 50*time.Millisecond); err != nil {
 			return time.Time{}, err
 		}
 	}

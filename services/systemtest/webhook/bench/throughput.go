@@ -6,8 +6,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -19,22 +17,15 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
 // installation is a fleet with config running, and n endpoints at the receiver with a path each.
 func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i int) string, change ...func(*configv1.Endpoint)) (f *fleet.Fleet, revision int64, err error) {
-	b.fleets++
-	f, err = fleet.Open(ctx, fleet.Config{
-		Brokers: []string{b.kafka.Address()}, Redis: b.redis.Address(), Dir: filepath.Join(b.dir, fmt.Sprint("fleet-", b.fleets)),
-		Partitions: b.partitions, Binaries: filepath.Join(b.dir, "bin"),
-	})
-	if err != nil {
+	if f, err = b.Installation(ctx); err != nil {
 		return nil, 0, err
-	}
-	if _, err := f.Start(ctx, "config"); err != nil {
-		return nil, 0, errors.Join(err, f.Close(ctx))
 	}
 	policy := &configv1.OutboundPolicy{Ports: b.receiver.Ports, Networks: []string{"127.0.0.0/8"}}
 	if _, err = f.Configure(ctx, &configv1.Tenant{Name: "tenants/acme", Outbound: policy}); err != nil {
@@ -57,7 +48,7 @@ func (b *bed) installation(ctx context.Context, n, concurrency int, path func(i 
 			continue
 		}
 		if revision, err = f.Configure(ctx, batch...); err != nil {
-			return nil, 0, errors.Join(err, closing(ctx, f))
+			return nil, 0, errors.Join(err, bench.Close(ctx, f))
 		}
 		if batch = batch[:0]; n > 1000 {
 			fleet.Report("%d of %d endpoints are configured", i+1, n)
@@ -118,7 +109,7 @@ func (p *planner) body(now time.Time) []byte {
 
 // plan puts n deliveries on the topic, for endpoints in turn; planFor puts them there for one endpoint.
 func (p *planner) plan(ctx context.Context, n, endpoints int) error {
-	return p.planEach(ctx, n, func(i int) (stream.Record, error) { return p.next(i % endpoints) })
+	return bench.Plan(ctx, p.fleet.Client, n, func(i int) (stream.Record, error) { return p.next(i % endpoints) })
 }
 
 // The latter copies one record, with another id and subject each: it is for many that only wait.
@@ -131,7 +122,7 @@ func (p *planner) planFor(ctx context.Context, n, endpoint int) error {
 	if id < 0 || subject < 0 {
 		return errors.New("a delivery without id and subject can't be copied")
 	}
-	return p.planEach(ctx, n, func(i int) (stream.Record, error) {
+	return bench.Plan(ctx, p.fleet.Client, n, func(i int) (stream.Record, error) {
 		one := r
 		one.Value = bytes.Clone(r.Value)
 		// The first ten characters of an id hold its time, the last not all of its bits.
@@ -141,61 +132,8 @@ func (p *planner) planFor(ctx context.Context, n, endpoint int) error {
 	})
 }
 
-func (p *planner) planEach(ctx context.Context, n int, next func(i int) (stream.Record, error)) error {
-	producer := p.fleet.Client.NewProducer()
-	batches, produced := make(chan []stream.Record, 2), make(chan error, 1)
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	go func() { // while one batch is produced, the next is made
-		var err error
-		for batch := range batches {
-			if err == nil {
-				if err = producer.Produce(ctx, batch...); err != nil {
-					cancel(err)
-				}
-			}
-		}
-		produced <- err
-	}()
-	err := fill(ctx, n, next, batches)
-	close(batches)
-	return errors.Join(err, <-produced, producer.Close(ctx))
-}
-
-// many is how many deliveries are planned between two lines of progress.
-const many = 1_000_000
-
-func fill(ctx context.Context, n int, next func(i int) (stream.Record, error), batches chan<- []stream.Record) error {
-	batch := make([]stream.Record, 0, 5000)
-	for i := range n {
-		r, err := next(i)
-		if err != nil {
-			return err
-		}
-		if batch = append(batch, r); len(batch) < cap(batch) && i < n-1 {
-			continue
-		}
-		select {
-		case batches <- batch:
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		}
-		batch = make([]stream.Record, 0, cap(batch))
-		if (i+1)%many == 0 && i < n-1 {
-			fleet.Report("%d of %d are planned", i+1, n)
-		}
-	}
-	return nil
-}
-
-// measured is one run.
-type measured struct {
-	perSecond float64
-	cpu       time.Duration // of the sender's process, a delivery
-}
-
 // service measures the webhook service over a number of endpoints.
-func (b *bed) service(ctx context.Context, endpoints, concurrency int, length time.Duration) (out measured, f *fleet.Fleet, err error) {
+func (b *bed) service(ctx context.Context, endpoints, concurrency int, length time.Duration) (out bench.Measured, f *fleet.Fleet, err error) {
 	f, revision, err := b.installation(ctx, endpoints, concurrency, func(i int) string { return fmt.Sprint("/e/e", i) })
 	if err != nil {
 		return out, nil, err
@@ -222,66 +160,13 @@ func (b *bed) planned(length time.Duration) int {
 	return int(float64(b.most) * (b.warmUp + length).Seconds())
 }
 
-// watch measures between warm-up and the end of length, or until nearly all of total came.
-func (b *bed) watch(ctx context.Context, length time.Duration, total int, processor func() (time.Duration, error)) (out measured, err error) {
+// watch measures a sender from its start on.
+func (b *bed) watch(ctx context.Context, length time.Duration, total int, processor func() (time.Duration, error)) (bench.Measured, error) {
 	before, err := b.receiver.count()
 	if err != nil {
-		return out, err
+		return bench.Measured{}, err
 	}
-	first := time.Now()
-	for n := before; n == before; { // the first one came
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
-			return out, err
-		}
-		if time.Since(first) > time.Minute {
-			return out, errors.New("no delivery came within a minute")
-		}
-		if n, err = b.receiver.count(); err != nil {
-			return out, err
-		}
-	}
-	if err := pause(ctx, b.warmUp); err != nil {
-		return out, err
-	}
-	from, err := b.receiver.count()
-	began := time.Now()
-	cpuFrom, cpuErr := processor()
-	if err := errors.Join(err, cpuErr); err != nil {
-		return out, err
-	}
-	last := before + int64(total)*98/100
-	if from >= last {
-		return out, fmt.Errorf("all of %d deliveries came in the warm-up: plan more by -most", total)
-	}
-	to := from
-	for time.Since(began) < length && to < last {
-		if err := pause(ctx, 100*time.Millisecond); err != nil {
-			return out, err
-		}
-		if to, err = b.receiver.count(); err != nil {
-			return out, err
-		}
-	}
-	took := time.Since(began)
-	cpuTo, err := processor()
-	if err != nil {
-		return out, err
-	}
-	if to == from {
-		return out, errors.New("nothing was delivered while it was measured")
-	}
-	out.perSecond = float64(to-from) / took.Seconds()
-	out.cpu = (cpuTo - cpuFrom) / time.Duration(to-from)
-	return out, nil
-}
-
-func pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return bench.Run{Count: b.receiver.count, WarmUp: b.warmUp, Length: length, Total: total, Processor: processor}.Watch(ctx, before)
 }
 
 // throughput measures the service and then, on the same log, the bare loop.
@@ -291,15 +176,15 @@ func (b *bed) throughput(ctx context.Context) error {
 	for i := range b.runs {
 		ours, f, err := b.service(ctx, b.endpoints, max(1, b.connections/b.endpoints), b.length)
 		if err != nil {
-			return errors.Join(err, closing(ctx, f))
+			return errors.Join(err, bench.Close(ctx, f))
 		}
 		bare, err := b.bare(ctx, f)
-		if err := errors.Join(err, closing(ctx, f)); err != nil {
+		if err := errors.Join(err, bench.Close(ctx, f)); err != nil {
 			return err
 		}
-		rates, ratios = append(rates, ours.perSecond), append(ratios, ours.perSecond/bare.perSecond)
-		times = append(times, ours.cpu.Seconds()*1e6)
-		runs = append(runs, fmt.Sprintf("%.0f/s, %s of processor time each; bare %.0f/s, %s each", ours.perSecond, ours.cpu, bare.perSecond, bare.cpu))
+		rates, ratios = append(rates, ours.PerSecond), append(ratios, ours.PerSecond/bare.PerSecond)
+		times = append(times, ours.Processor.Seconds()*1e6)
+		runs = append(runs, fmt.Sprintf("%.0f/s, %s of processor time each; bare %.0f/s, %s each", ours.PerSecond, ours.Processor, bare.PerSecond, bare.Processor))
 		fleet.Report("run %d: %s", i+1, runs[i])
 	}
 	note := fmt.Sprintf("%d endpoints, %d connections in all, %d ordering keys each, 600 bytes of body over TLS; one process of the service; the bare loop fetches, signs, posts, produces an attempt of %d bytes and writes to Redis once a group, without order or limits; the receiver is a process of its own on the same machine",
@@ -310,58 +195,46 @@ func (b *bed) throughput(ctx context.Context) error {
 		{Name: "webhook.processor_us", Value: figure.Round(figure.Median(times)), Unit: "us/delivery", Better: "lower"},
 	} {
 		f.Note, f.Seconds, f.Runs = note, float64(b.runs)*b.length.Seconds(), runs
-		if err := b.print(f); err != nil {
+		if err := b.Print(f); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func closing(ctx context.Context, f *fleet.Fleet) error {
-	if f == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
-	defer cancel()
-	return f.Close(ctx)
-}
-
-func (b *bed) bare(ctx context.Context, f *fleet.Fleet) (measured, error) {
+func (b *bed) bare(ctx context.Context, f *fleet.Fleet) (bench.Measured, error) {
 	client, err := trusting(b.receiver.Authority, b.connections)
 	if err != nil {
-		return measured{}, err
+		return bench.Measured{}, err
 	}
 	secret, err := base64.StdEncoding.DecodeString(strings.TrimPrefix(b.receiver.Secret, "whsec_"))
 	if err != nil {
-		return measured{}, err
+		return bench.Measured{}, err
 	}
-	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
+	store := redis.NewClient(&redis.Options{Addr: b.Redis.Address()})
 	defer store.Close() //nolint:errcheck // each write was answered
 	running, cancel := context.WithCancel(ctx)
 	defer cancel()
 	j := &bareJob{fleet: f, redis: store, client: client, url: b.receiver.URL, secret: webhook.Secret(secret), workers: b.connections}
 	ended := make(chan error, 1)
-	go func() { ended <- j.run(running, b.partitions) }()
-	out, err := b.watch(ctx, b.length, b.planned(b.length), own)
+	go func() { ended <- j.run(running, b.Partitions) }()
+	out, err := b.watch(ctx, b.length, b.planned(b.length), bench.Own)
 	cancel()
 	return out, errors.Join(err, <-ended)
 }
-
-// own is the processor time of this process.
-func own() (time.Duration, error) { return fleet.Processor(os.Getpid()) }
 
 // growth measures with more and more endpoints.
 func (b *bed) growth(ctx context.Context) error {
 	var faults []error
 	for _, n := range []int{1, 10, 1_000, 10_000} {
 		out, f, err := b.service(ctx, n, 64, b.length/2)
-		if err := errors.Join(err, closing(ctx, f)); err != nil {
+		if err := errors.Join(err, bench.Close(ctx, f)); err != nil {
 			faults = append(faults, fmt.Errorf("%d endpoints: %w", n, err))
 			continue
 		}
-		faults = append(faults, b.print(figure.Figure{
-			Name: fmt.Sprintf("webhook.deliveries_per_second_%d_endpoints", n), Value: figure.Round(out.perSecond), Unit: "deliveries/s", Better: "higher",
-			Note:    fmt.Sprintf("no goal; 64 connections an endpoint at most; %s of processor time each", out.cpu),
+		faults = append(faults, b.Print(figure.Figure{
+			Name: fmt.Sprintf("webhook.deliveries_per_second_%d_endpoints", n), Value: figure.Round(out.PerSecond), Unit: "deliveries/s", Better: "higher",
+			Note:    fmt.Sprintf("no goal; 64 connections an endpoint at most; %s of processor time each", out.Processor),
 			Seconds: (b.length / 2).Seconds(),
 		}))
 	}

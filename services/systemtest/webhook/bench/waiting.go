@@ -13,6 +13,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -34,14 +35,14 @@ type footprint struct {
 // held measures what deliveries that wait take of Redis and of the heap, and how long a restart takes with them: first those of
 // many paused endpoints, then with one endpoint more that is behind.
 func (b *bed) held(ctx context.Context) (err error) {
-	defer func(n int) { b.partitions = n }(b.partitions)
-	b.partitions = waitingPartitions
+	defer func(n int) { b.Partitions = n }(b.Partitions)
+	b.Partitions = waitingPartitions
 	f, revision, err := b.installation(ctx, pausedEndpoints+1, 64, func(i int) string { return fmt.Sprint("/e/e", i) },
 		func(e *configv1.Endpoint) { e.Paused = true })
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, closing(ctx, f)) }()
+	defer func() { err = errors.Join(err, bench.Close(ctx, f)) }()
 	h := &holding{bed: b, fleet: f, planner: newPlanner(f, revision)}
 	h.planner.small = true
 	if h.member, err = f.Start(ctx, "webhook"); err != nil {
@@ -79,11 +80,11 @@ func (h *holding) references(ctx context.Context, empty footprint) (waits footpr
 	n := float64(b.waitingReferences)
 	note := fmt.Sprintf("%d deliveries with small bodies wait for %d paused endpoints on %d partitions of one process", b.waitingReferences, pausedEndpoints, waitingPartitions)
 	err = errors.Join(
-		b.print(figure.Figure{
+		b.Print(figure.Figure{
 			Name: "webhook.parked_bytes", Value: figure.Round((waits.redis - empty.redis) / n), Unit: "bytes", Goal: 50, Better: "lower",
 			Note: "Redis, each: " + note, Events: int64(b.waitingReferences),
 		}),
-		b.print(figure.Figure{
+		b.Print(figure.Figure{
 			Name: "webhook.parked_heap_bytes", Value: figure.Round((waits.heap - empty.heap) / n), Unit: "bytes", Goal: 100, Better: "lower",
 			Note: "heap after a collection, each: " + note, Events: int64(b.waitingReferences),
 		}))
@@ -94,7 +95,7 @@ func (h *holding) references(ctx context.Context, empty footprint) (waits footpr
 	if err != nil {
 		return waits, err
 	}
-	return waits, b.print(figure.Figure{
+	return waits, b.Print(figure.Figure{
 		Name: "webhook.reopening_seconds", Value: figure.Round((opened - started).Seconds()), Unit: "s", Goal: 5, Better: "lower",
 		Note: fmt.Sprintf("from the ready process until all %d partitions have what waits again, %.1f s after its start: %s", waitingPartitions, opened.Seconds(), note),
 	})
@@ -114,10 +115,10 @@ func (h *holding) behind(ctx context.Context, waits footprint) error {
 	}
 	note := fmt.Sprintf("%d deliveries to one paused endpoint, of which %d are behind", b.waitingBehind, all.behind)
 	err = errors.Join(
-		b.print(figure.Figure{
+		b.Print(figure.Figure{
 			Name: "webhook.behind_redis_kib", Value: figure.Round((all.redis - waits.redis) / 1024), Unit: "KiB", Better: "lower", Note: "Redis more, with " + note,
 		}),
-		b.print(figure.Figure{
+		b.Print(figure.Figure{
 			Name: "webhook.behind_heap_mib", Value: figure.Round((all.heap - waits.heap) / (1 << 20)), Unit: "MiB", Better: "lower", Note: "heap more after a collection, with " + note,
 		}))
 	if err != nil {
@@ -127,7 +128,7 @@ func (h *holding) behind(ctx context.Context, waits footprint) error {
 	if err != nil {
 		return err
 	}
-	return b.print(figure.Figure{
+	return b.Print(figure.Figure{
 		Name: "webhook.behind_reopening_seconds", Value: figure.Round((opened - started).Seconds()), Unit: "s", Goal: 5, Better: "lower",
 		Note: fmt.Sprintf("from the ready process until all partitions have what waits again, %.1f s after its start: %s", opened.Seconds(), note),
 	})
@@ -162,7 +163,7 @@ func (b *bed) waits(ctx context.Context, m *fleet.Member, waiting, behind int) (
 		if turn%200 == 0 {
 			fleet.Report("%d wait and %d are behind, of %d and %d", at.waiting, at.behind, waiting, behind)
 		}
-		if err := pause(ctx, 50*time.Millisecond); err != nil {
+		if err := bench.Pause(ctx, 50*time.Millisecond); err != nil {
 			return at, fmt.Errorf("%d wait and %d are behind, want %d and %d: %w", at.waiting, at.behind, waiting, behind, err)
 		}
 	}
@@ -176,7 +177,7 @@ func (b *bed) footprint(ctx context.Context, m *fleet.Member, waiting, behind in
 	}
 	// What was read is collected, by a second collection where the first one was under way; Redis rests.
 	for range 3 {
-		if err := errors.Join(b.collect(ctx, m), pause(ctx, time.Second)); err != nil {
+		if err := errors.Join(b.collect(ctx, m), bench.Pause(ctx, time.Second)); err != nil {
 			return at, err
 		}
 	}
@@ -207,7 +208,7 @@ func (b *bed) measure(ctx context.Context, m *fleet.Member, at *footprint) error
 		return err
 	}
 	at.heap = sum(text, "go_memstats_heap_alloc_bytes")
-	store := redis.NewClient(&redis.Options{Addr: b.redis.Address()})
+	store := redis.NewClient(&redis.Options{Addr: b.Redis.Address()})
 	defer store.Close() //nolint:errcheck // it was only read from
 	info, err := store.Info(ctx, "memory").Result()
 	if err != nil {

@@ -7,9 +7,8 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tollgate/tollgate/services/systemtest/fleet"
-
 	"github.com/tollgate/tollgate/services/systemtest/figure"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
