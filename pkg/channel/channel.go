@@ -15,9 +15,9 @@ import (
 type Channel struct {
 	// Name of the channel is also the name of its service and of its field in the oneof of an action.
 	Name string
-	// Topic of its deliveries, without the prefix.
+	// Topic of its deliveries, without the prefix; empty for a channel without a service, whose actions are Published.
 	Topic string
-	// Target is the kind of resource that its deliveries go to.
+	// Target is the kind of resource that its deliveries go to; nil for a channel without a service.
 	Target *Kind
 	// NoContact is why a template must not use a contact token, as the end of a sentence. It is empty for a channel that
 	// reaches people by their contact data.
@@ -47,6 +47,27 @@ type Action interface {
 	Recipients(o Occasion, target string) Recipients
 	// Render makes the message for one recipient. The same arguments give the same bytes.
 	Render(o Occasion, to Planning, recipient Recipient, at Position) (Message, error)
+}
+
+// Published is an action of a channel without a service. Its messages are records for a topic of the tenant, which the
+// planner publishes itself.
+type Published interface {
+	Action
+	// Topic is the full name.
+	Topic() string
+	// Planning is what planning would read of a target.
+	Planning() Planning
+}
+
+// Served reports that a service sends the channel's deliveries.
+func (c *Channel) Served() bool { return c.Target != nil }
+
+// TargetField is the field in the channel's part of an action that has its target.
+func (c *Channel) TargetField() string {
+	if c.Target == nil {
+		return c.Name
+	}
+	return c.Target.Field
 }
 
 // Text is a template of an action.
@@ -106,6 +127,8 @@ type Position struct {
 type Message struct {
 	ContentType string
 	Body        []byte
+	// Key of the record that a message for a topic becomes; nil for none.
+	Key []byte
 	// Headers are what the form of the message demands beside, in order. One without a value is made when it is sent.
 	Headers []Header
 }

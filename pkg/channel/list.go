@@ -35,6 +35,11 @@ func (l List) Target(a *configv1.Action) string {
 	return ""
 }
 
+// Served are the channels that have a service.
+func (l List) Served() List {
+	return slices.DeleteFunc(slices.Clone(l), func(c *Channel) bool { return !c.Served() })
+}
+
 // Names are the names of the channels.
 func (l List) Names() []string {
 	names := make([]string, len(l))
@@ -48,7 +53,7 @@ func (l List) Names() []string {
 func (l List) Kinds() []*Kind {
 	var kinds []*Kind
 	for _, c := range l {
-		if !slices.Contains(kinds, c.Target) {
+		if c.Served() && !slices.Contains(kinds, c.Target) {
 			kinds = append(kinds, c.Target)
 		}
 	}
@@ -75,7 +80,7 @@ var settings = []string{
 // Variables are the environment variables of the channels' services.
 func (l List) Variables() []string {
 	var all []string
-	for _, c := range l {
+	for _, c := range l.Served() {
 		for _, s := range settings {
 			all = append(all, fmt.Sprintf(s, strings.ToUpper(c.Name)))
 		}

@@ -39,6 +39,8 @@ type Delivery struct {
 
 	ContentType string
 	Body        []byte
+	// Key of the record that a delivery to a topic is; nil for others.
+	Key []byte
 	// Headers are the headers of the endpoint's payload profile, in order.
 	Headers []Header
 	// PlannedAt is the log time of planning. NotBefore, where set, is the earliest time to send, ExpiresAt the latest.
@@ -102,7 +104,7 @@ func (d *Delivery) message() *deliveryv1.Delivery {
 		Recipient: d.Recipient, Ordered: d.Ordered, Sequence: d.Sequence, Previous: d.Previous,
 		ContentType: d.ContentType, Body: d.Body, Headers: headerMessages(d.Headers),
 		PlannedAt: stamp(d.PlannedAt), NotBefore: stamp(d.NotBefore), Revision: d.Revision, ReplayJob: d.ReplayJob,
-		ExpiresAt: stamp(d.ExpiresAt), Collapse: d.Collapse,
+		ExpiresAt: stamp(d.ExpiresAt), Collapse: d.Collapse, Key: d.Key,
 	}
 	return m
 }
@@ -124,7 +126,7 @@ func Decode(r stream.Record) (*Delivery, error) {
 		Recipient: m.GetRecipient(), Ordered: m.GetOrdered(), Sequence: m.GetSequence(), Previous: m.GetPrevious(),
 		ContentType: m.GetContentType(), Body: m.GetBody(),
 		PlannedAt: moment(m.GetPlannedAt()), NotBefore: moment(m.GetNotBefore()), Revision: m.GetRevision(), ReplayJob: m.GetReplayJob(),
-		ExpiresAt: moment(m.GetExpiresAt()), Collapse: m.GetCollapse(),
+		ExpiresAt: moment(m.GetExpiresAt()), Collapse: m.GetCollapse(), Key: m.GetKey(),
 		Topic: r.Topic, Partition: r.Partition, Offset: r.Offset,
 	}
 	for _, h := range m.GetHeaders() {

@@ -64,6 +64,7 @@ type batch[B any] struct {
 	memory     *memory[B] // what was loaded, and what it is worked in
 	touched    []*Subject[B]
 	outcomes   []stream.Record
+	foreign    []Foreign
 	size       int         // of the outcomes, in bytes
 	rejections []rejection // for the log
 	deletes    []string
@@ -319,7 +320,9 @@ const (
 	batchBytes    = 8 << 20
 )
 
-func (b *batch[B]) full() bool { return len(b.outcomes) >= batchOutcomes || b.size >= batchBytes }
+func (b *batch[B]) full() bool {
+	return len(b.outcomes)+len(b.foreign) >= batchOutcomes || b.size >= batchBytes
+}
 
 // maxOutcome is what a topic takes of an outcome, without its frame. Folds stay far below it; one that does not would
 // make a record that Kafka refuses for ever.
@@ -352,7 +355,7 @@ func (b *batch[B]) reject(from *stream.Record, identity Identity, reason, detail
 // needsCommit reports whether anything but the offset and the log time moved, or a caller waits for the answer that nothing
 // did.
 func (b *batch[B]) needsCommit(c state.Commit) bool {
-	return len(b.outcomes)+len(b.decisions)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
+	return len(b.outcomes)+len(b.foreign)+len(b.decisions)+len(c.Puts)+len(c.Appends)+len(c.Deletes) > 0 ||
 		b.to.DueMinute != b.from.DueMinute || b.to.DuePosition != b.from.DuePosition || b.from.Status != state.Ready
 }
 

@@ -30,8 +30,10 @@ type EngineConfig[B, C any] struct {
 	NewFold func() Fold[B, C]
 	Options Options[C]
 
-	Client    *stream.Client
-	Producer  *stream.Producer
+	Client   *stream.Client
+	Producer *stream.Producer
+	// Foreign is nil for a fold that emits none.
+	Foreign   ForeignPublisher
 	Store     state.Store
 	Revisions state.Revisions[C]
 	Clock     func() time.Time
@@ -145,7 +147,7 @@ func (e *Engine[B, C]) work(ctx context.Context, cl *stream.Claim) error {
 	o := NewOwner(OwnerConfig[B, C]{
 		Service: c.Service, Partition: p, Address: c.Address,
 		Topic: cl.Topic, Rejected: c.Client.Topic(stream.EventsRejected),
-		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Revisions: c.Revisions,
+		Fold: c.NewFold(), Options: c.Options, Log: l, Store: c.Store, Publisher: c.Producer, Foreign: c.Foreign, Revisions: c.Revisions,
 		Snapshots: snapshot.NewTopic(c.Client, c.Producer, cl.Progress, 30*time.Minute, 3*time.Hour),
 		Clock:     c.Clock, Logger: c.Logger, Metrics: e.metrics, Published: c.Published, Alive: cl.Alive,
 		Appender: l,

@@ -5,7 +5,9 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/foreign"
 	"github.com/tollgate/tollgate/pkg/fold/internal/record"
+	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -229,6 +231,17 @@ func (s *Subject[B]) Emit(r stream.Record) {
 	}
 	r.Time = s.Time
 	s.batch.emit(r)
+}
+
+// Foreign is an outcome for a topic that is not ours.
+type Foreign = foreign.Outcome
+
+// EmitForeign publishes an outcome to a topic that is not ours, as Emit does to others; its records are stamped already.
+func (s *Subject[B]) EmitForeign(f Foreign) {
+	if s.batch.emitted++; s.batch.from.Status != state.Rebuilding {
+		s.batch.foreign = append(s.batch.foreign, f)
+		s.batch.size += sizeOf(f.Record)
+	}
 }
 
 // Reject sends the log record to the rejected topic, as it came, with a code in UPPER_SNAKE and a text on what to

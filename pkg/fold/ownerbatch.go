@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
+	"github.com/tollgate/tollgate/pkg/fold/internal/foreign"
 	"github.com/tollgate/tollgate/pkg/state"
 )
 
@@ -125,14 +126,18 @@ func (o *Owner[B, C]) windowHours(key string) int64 {
 
 // conclude publishes the outcomes of a batch and commits what it changed.
 func (o *Owner[B, C]) conclude(ctx context.Context, due duelist.Step, n int, b *batch[B], c state.Commit) error {
-	if len(b.outcomes) > 0 {
+	outcomes, err := foreign.Publish(ctx, o.config.Foreign, b.outcomes, b.foreign)
+	if err != nil {
+		return err //nolint:wrapcheck // it has the operation
+	}
+	if len(outcomes) > 0 {
 		begin := o.config.Clock()
-		if err := o.config.Publisher.Produce(ctx, b.outcomes...); err != nil {
+		if err := o.config.Publisher.Produce(ctx, outcomes...); err != nil {
 			return fmt.Errorf("publish outcomes: %w", err)
 		}
-		o.config.Metrics.Published(len(b.outcomes), o.config.Clock().Sub(begin))
+		o.config.Metrics.Published(len(outcomes), o.config.Clock().Sub(begin))
 		if o.config.Published != nil {
-			o.config.Published(b.outcomes)
+			o.config.Published(outcomes)
 		}
 	}
 	if b.needsCommit(c) || elapsed(o.config.Clock(), o.storedAt, passOver) {

@@ -8,6 +8,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold/internal/foreign"
 	"github.com/tollgate/tollgate/pkg/fold/internal/meter"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/state"
@@ -48,6 +49,9 @@ type Publisher interface {
 	// Produce returns once all are acknowledged by all replicas.
 	Produce(ctx context.Context, records ...stream.Record) error
 }
+
+// ForeignPublisher is where outcomes for topics of others go.
+type ForeignPublisher = foreign.Publisher
 
 // Level is the version of the logic that this binary applies. A partition at a higher one is left to newer binaries.
 //
@@ -92,6 +96,8 @@ type OwnerConfig[B, C any] struct {
 	Log       Log
 	Store     state.Store
 	Publisher Publisher
+	// Foreign is nil where what is emitted for topics of others goes to Publisher, as all else.
+	Foreign   ForeignPublisher
 	Revisions state.Revisions[C]
 	Snapshots Snapshots
 	Clock     func() time.Time

@@ -45,11 +45,11 @@ func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call fun
 			return fmt.Errorf("copy body: %w", err)
 		}
 	}
-	n := len(b.outcomes)
+	n, foreign := len(b.outcomes), len(b.foreign)
 	if err := b.guard(call); err != nil {
 		return err
 	}
-	if !s.state.effect && len(b.outcomes) == n {
+	if !s.state.effect && len(b.outcomes) == n && len(b.foreign) == foreign {
 		return nil
 	}
 	if step.Exists = s.Exists; s.Exists {
@@ -58,6 +58,9 @@ func (b *batch[B]) watched(s *Subject[B], e *event.Event, timer string, call fun
 		}
 	}
 	step.Outcomes = slices.Clone(b.outcomes[n:])
+	for _, f := range b.foreign[foreign:] {
+		step.Outcomes = append(step.Outcomes, f.Record)
+	}
 	b.steps = append(b.steps, step)
 	return nil
 }

@@ -120,6 +120,7 @@ var All = []Reason{
 	{TooLarge, Error | Rejected, "an event or a body of more bytes than are taken"},
 	{"TOO_LATE_TO_DEDUPLICATE", Rejected, "usage so old that it is not known whether it was counted before, which the tenant chose to reject"},
 	{"TOO_MANY", Error, "more resources, or bytes of them, than a tenant or the installation may have"},
+	{"TOPIC_UNVERIFIED", Error, "Kafka did not answer whether a topic exists that a notification publishes to: try again"},
 	{"TRANSFER", Outcome, "the subscriber has another number"},
 	{"TRANSFER_INVALID", Rejected, "the record of a subscriber on its way to another number can't be read, or took a day: send the event again"},
 	{"TRANSFER_PENDING", Error | Rejected, "the subscriber is on its way to another number: call again, or send the event again"},

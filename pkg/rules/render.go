@@ -17,6 +17,12 @@ func (p *Plan) Cost(o *Occasion, to channel.Planning) uint64 {
 	return uint64(body + p.cost.Once + min(o.longest, template.MaxListed)*p.cost.Each)
 }
 
+// Published is the action's part where its messages are records that the planner publishes; false where a service sends them.
+func (p *Plan) Published() (channel.Published, bool) {
+	own, ok := p.part.(channel.Published)
+	return own, ok
+}
+
 // Recipients are those of an action for one occasion, whose target has that resource name.
 func (r *Rule) Recipients(p *Plan, o *Occasion, target string) channel.Recipients {
 	return p.part.Recipients(acting{o, r, p}, target)

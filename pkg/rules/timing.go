@@ -34,6 +34,16 @@ func (p *Plan) compileTiming(n Notification, a Action, scopes []template.Scope, 
 	if a.Collapse != "" {
 		collapse = template.Compile(a.Collapse, scopes, opts, path+".collapse", f)
 	}
+	if a.Channel != nil && !a.Channel.Served() {
+		for _, given := range []struct {
+			field string
+			is    bool
+		}{{"expires_after", a.ExpiresAfter != 0}, {"collapse", a.Collapse != ""}, {"quiet", a.Quiet != nil}} {
+			if given.is {
+				f.Add(path+"."+given.field, "must not be with a %s: it is published at once", a.Channel.Name)
+			}
+		}
+	}
 	if n.LegalNotice {
 		return // neither held back nor replaced
 	}

@@ -15,6 +15,7 @@ import (
 func TestChannels_AreNamedByTheirTablesAlone(t *testing.T) {
 	allowed := map[string]string{
 		"pkg/channel/table/table.go":            "the table of channels",
+		"pkg/channel/topic/channel.go":          "a record without a value of its own is the body of a webhook",
 		"services/tollgate/process/process.go":  "the table of services",
 		"services/tollgate/try/receiver.go":     "a receiver is one of a channel",
 		"services/systemtest/fleet/receiver.go": "a receiver is one of a channel",
@@ -33,7 +34,8 @@ func TestChannels_AreNamedByTheirTablesAlone(t *testing.T) {
 		if f.isTest() || f.isProbe() && !derived {
 			continue
 		}
-		for _, name := range table.Channels.Names() {
+		// A channel without a service is a package and a line of the table; its name, "topic", is a word of all the product.
+		for _, name := range table.Channels.Served().Names() {
 			if strings.HasPrefix(f.path, "pkg/channel/"+name+"/") || strings.HasPrefix(f.path, "services/"+name+"/") {
 				continue
 			}

@@ -50,7 +50,7 @@ var access = []allowed{
 	{
 		"trigger",
 		[]string{EventsOrdered, EventsUnordered, Safeguards, StateSnapshots},
-		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, EventsRejected, StateSnapshots},
+		[]string{EventsOrdered, EventsUnordered, Safeguards, TriggersDecisions, DeliveriesDead, EventsRejected, StateSnapshots},
 		[]string{"trigger-ordered", "trigger-unordered", "trigger-safeguards"},
 	},
 	{"producer", nil, []string{EventsInbound}, nil},
@@ -114,6 +114,16 @@ func Permissions(prefix string, senders ...Sender) []Permission {
 	// topics create, topics verify, check.
 	for _, operation := range []string{OperationCreate, OperationDescribe, OperationDescribeConfigs} {
 		all = append(all, Permission{"operator", operation, ResourceTopic, prefix + ".*"})
+	}
+	return all
+}
+
+// PublishPermissions are what has to be allowed on topics that belong to tenants, whose names begin with one of these: trigger
+// publishes to them, and config asks whether one exists.
+func PublishPermissions(prefixes ...string) []Permission {
+	var all []Permission
+	for _, p := range prefixes {
+		all = append(all, Permission{"config", OperationDescribe, ResourceTopic, p + "*"}, Permission{"trigger", OperationWrite, ResourceTopic, p + "*"})
 	}
 	return all
 }

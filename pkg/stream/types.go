@@ -78,10 +78,14 @@ var (
 	ErrTimestampAhead = produce.ErrTimestampAhead
 	// ErrTooLarge marks a record larger than the topic takes.
 	ErrTooLarge = produce.ErrTooLarge
+	// ErrInvalidRecord marks a record that the topic's settings refuse, such as one without a key where it is compacted.
+	ErrInvalidRecord = produce.ErrInvalidRecord
 	// ErrClosed means the producer was closed before the record was sent.
 	ErrClosed = produce.ErrClosed
 	// ErrUnknownTopic means the topic or partition does not exist.
 	ErrUnknownTopic = cluster.ErrUnknownTopic
+	// ErrNotAuthorized means that access control does not allow it.
+	ErrNotAuthorized = cluster.ErrNotAuthorized
 )
 
 // Errors of consuming.

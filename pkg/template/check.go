@@ -184,8 +184,8 @@ func (c *check) call(name string, args []Kind, nodes []parse.Node) Kind {
 }
 
 // rewrite adds what a text needs when it is rendered: the reader before the arguments of functions that depend on it, and
-// to the values of a link their escaping. It reports whether anything depends on the reader.
-func rewrite(l *parse.ListNode, link bool) (localized bool) {
+// to values their escaping. It reports whether anything depends on the reader.
+func rewrite(l *parse.ListNode, escape string) (localized bool) {
 	if l == nil {
 		return false
 	}
@@ -193,22 +193,22 @@ func rewrite(l *parse.ListNode, link bool) (localized bool) {
 		switch n := n.(type) {
 		case *parse.ActionNode:
 			localized = rewritePipe(n.Pipe) || localized
-			if link {
-				n.Pipe.Cmds = append(n.Pipe.Cmds, command(n.Pipe, parse.NewIdentifier(linked).SetPos(n.Pos)))
+			if escape != "" {
+				n.Pipe.Cmds = append(n.Pipe.Cmds, command(n.Pipe, parse.NewIdentifier(escape).SetPos(n.Pos)))
 			}
 		case *parse.IfNode:
-			localized = rewriteBranch(&n.BranchNode, link) || localized
+			localized = rewriteBranch(&n.BranchNode, escape) || localized
 		case *parse.WithNode:
-			localized = rewriteBranch(&n.BranchNode, link) || localized
+			localized = rewriteBranch(&n.BranchNode, escape) || localized
 		case *parse.RangeNode:
-			localized = rewriteBranch(&n.BranchNode, link) || localized
+			localized = rewriteBranch(&n.BranchNode, escape) || localized
 		}
 	}
 	return localized
 }
 
-func rewriteBranch(n *parse.BranchNode, link bool) bool {
-	condition, list, otherwise := rewritePipe(n.Pipe), rewrite(n.List, link), rewrite(n.ElseList, link)
+func rewriteBranch(n *parse.BranchNode, escape string) bool {
+	condition, list, otherwise := rewritePipe(n.Pipe), rewrite(n.List, escape), rewrite(n.ElseList, escape)
 	return condition || list || otherwise
 }
 

@@ -45,7 +45,12 @@ const (
 	HTML
 	// URL is one link; values are percent-encoded in it.
 	URL
+	// JSON values are escaped as within a text of JSON, whose quotation marks the text writes.
+	JSON
 )
+
+// escapes are the functions that rewrite adds to each value.
+var escapes = [...]string{Plain: "", HTML: "", URL: linked, JSON: quoted}
 
 // Options of a text.
 type Options struct {
@@ -107,7 +112,7 @@ func Compile(source string, scopes []Scope, opts Options, field string, f *fault
 	if f.Len() > before {
 		return out
 	}
-	out.localized = rewrite(parsed.Root, opts.Escape == URL)
+	out.localized = rewrite(parsed.Root, escapes[opts.Escape])
 	if opts.Escape != HTML {
 		out.text = parsed
 		return out

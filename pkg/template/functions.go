@@ -45,10 +45,14 @@ var functions = template.FuncMap{
 	// {{plural .BillRun.Accounts "one" "account" "other" "accounts"}}
 	"plural": Reader.plural,
 	linked:   escapeLink,
+	quoted:   escapeJSON,
 }
 
-// linked is what rewrite adds to the values of a link; signatures lacks it, so that no text can use it.
-const linked = "linked"
+// What rewrite adds to the values of a link, and of JSON; signatures lacks them, so that no text can use them.
+const (
+	linked = "linked"
+	quoted = "quoted"
+)
 
 // signature is what a check knows of a function.
 type signature struct {
@@ -193,6 +197,24 @@ func escapeLink(v any) string {
 			continue
 		}
 		out = append(out, '%', hex[c>>4], hex[c&15])
+	}
+	return string(out)
+}
+
+// escapeJSON escapes what a text of JSON does not take as it is (RFC 8259, section 7).
+func escapeJSON(v any) string {
+	const hex = "0123456789abcdef"
+	text := strings.ToValidUTF8(fmt.Sprint(v), "\uFFFD")
+	out := make([]byte, 0, len(text))
+	for i := range len(text) {
+		switch c := text[i]; {
+		case c == '"' || c == '\\':
+			out = append(out, '\\', c)
+		case c < 0x20:
+			out = append(out, '\\', 'u', '0', '0', hex[c>>4], hex[c&15])
+		default:
+			out = append(out, c)
+		}
 	}
 	return string(out)
 }

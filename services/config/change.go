@@ -74,7 +74,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 			return nil, err
 		}
 		if checked.action != actionDelete {
-			if err := c.kind.violations(ctx, s.store.reader, checked, true); err != nil {
+			if err := s.violations(ctx, c.kind, s.store.reader, checked, true); err != nil {
 				return nil, err
 			}
 		}
@@ -162,7 +162,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 				return nil, false, err
 			}
 		}
-	} else if err := c.kind.violations(ctx, tx, d, false); err != nil {
+	} else if err := s.violations(ctx, c.kind, tx, d, false); err != nil {
 		return nil, false, err
 	}
 	if d.action == actionUpdate && sameContent(d.next, d.stored) {
@@ -199,7 +199,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 
 // faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked
 // before, and with what it refers to.
-func (k *kind) violations(ctx context.Context, q queries, d draft, itself bool) error {
+func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, itself bool) error {
 	next := d.next
 	var f fault.Violations
 	var large []fault.Violation
@@ -226,6 +226,10 @@ func (k *kind) violations(ctx context.Context, q queries, d draft, itself bool) 
 			if err := within(ctx, func() { k.validate(&f, next) }); err != nil {
 				return err
 			}
+		}
+		s.validatePrefixes(&f, d)
+		if err := s.validatePublished(ctx, &f, d); err != nil {
+			return err
 		}
 	}
 	if k.validateWithin != nil {

@@ -5,6 +5,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // Config is the service's configuration file.
@@ -12,6 +13,8 @@ type Config struct {
 	daemon.Config `yaml:",inline"`
 	GRPC          rpc.Config `yaml:"grpc"`
 	Database      Database   `yaml:"database"`
+	// Kafka is asked whether a topic exists when a notification is saved that publishes to it, and for nothing else.
+	Kafka stream.Config `yaml:"kafka"`
 }
 
 // Database is where revisions are kept.
@@ -27,6 +30,7 @@ func DefaultConfig() Config {
 		Config:   daemon.DefaultConfig("127.0.0.1:7910"),
 		GRPC:     rpc.DefaultConfig("127.0.0.1:7010"),
 		Database: Database{Path: "tollgate-data/config.db"},
+		Kafka:    stream.DefaultConfig(),
 	}
 }
 
@@ -34,6 +38,7 @@ func DefaultConfig() Config {
 func (c Config) Validate() error {
 	var f fault.Violations
 	f.AddErr("grpc", c.GRPC.Validate())
+	f.AddErr("kafka", c.Kafka.Validate())
 	if c.Database.Path == "" {
 		f.Add("database.path", "is required")
 	}

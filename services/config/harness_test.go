@@ -11,6 +11,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
 
 	"go.uber.org/zap"
 	"google.golang.org/genproto/googleapis/type/money"
@@ -23,6 +24,7 @@ import (
 type running struct {
 	t        *testing.T
 	path     string
+	kafka    stream.Config
 	stop     func()
 	env      daemon.Env
 	mu       sync.Mutex
@@ -44,8 +46,11 @@ type running struct {
 	profiles, profileService configv1.SmtpProfileServiceClient
 }
 
-func start(t *testing.T) *running {
-	r := &running{t: t, path: filepath.Join(t.TempDir(), "a dir?", "config.db"), now: time.UnixMilli(1_800_000_000_000)}
+func start(t *testing.T) *running { return startWith(t, stream.DefaultConfig()) }
+
+// startWith starts it beside a Kafka.
+func startWith(t *testing.T, kafka stream.Config) *running {
+	r := &running{t: t, kafka: kafka, path: filepath.Join(t.TempDir(), "a dir?", "config.db"), now: time.UnixMilli(1_800_000_000_000)}
 	r.run()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -69,7 +74,7 @@ func (r *running) run() {
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
-	cfg.Database.Path = r.path
+	cfg.Database.Path, cfg.Kafka = r.path, r.kafka
 	if err := cfg.Validate(); err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -26,6 +27,9 @@ type service struct {
 	unknown  *unknown
 	// suppressed wakes those that follow suppressions.
 	suppressed signal
+	// cluster is where the topics of tenants are; those that begin with prefix and a dot are our own.
+	cluster cluster
+	prefix  string
 	// history of what this run changes.
 	history atomic.Uint64
 }
@@ -53,10 +57,16 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if _, err := validator(); err != nil {
 		return err
 	}
+	kafka, err := stream.Open(cfg.Kafka, env.Log, env.Metrics)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, kafka.Close()) }()
 	metrics.revisions(revisions{revision: last.GetRevision(), apply: last.GetApplyRevision()})
 	s := &service{
 		store: db, notifier: newNotifier(last), metrics: metrics, log: env.Log, clock: env.Clock,
 		unknown: &unknown{log: env.Log, clock: env.Clock, metrics: metrics},
+		cluster: kafka, prefix: cfg.Kafka.Prefix,
 	}
 	s.history.Store(newHistory())
 	register(server, s)

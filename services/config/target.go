@@ -160,7 +160,11 @@ func validateTargets(ctx context.Context, q queries, f *fault.Violations, r reso
 		if c == nil {
 			continue // refused by the rules
 		}
-		field := at("actions", i) + "." + c.Name + "." + c.Target.Field
+		field := at("actions", i) + "." + c.Name + "." + c.TargetField()
+		if own, ok := part.(channel.Published); ok {
+			permitted(f, field, own.Topic(), t)
+			continue
+		}
 		name := part.Target()
 		if name == "" && c.DefaultTarget != nil {
 			if name = c.DefaultTarget(t); name == "" {

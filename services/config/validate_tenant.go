@@ -30,6 +30,9 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 	}
 	f.AddErr("subscribers", inner.Err(reason.ConfigInvalid))
 	checkZone(f, "time_zone", t.GetTimeZone())
+	if err := stillPermitted(ctx, q, f, t); err != nil {
+		return err
+	}
 	return validateDefaults(ctx, q, f, t)
 }
 

@@ -42,6 +42,12 @@ type decision struct {
 
 // decide records a decision on a firing.
 func (f *evaluation) decide(s *fold.Subject[body], of firing, why decision) {
+	s.Emit(f.decided(s, of, why))
+	f.metrics.decided(why.reason)
+}
+
+// decided is the record of a decision.
+func (f *evaluation) decided(s *fold.Subject[body], of firing, why decision) stream.Record {
 	e := of.Event
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: why.rule.Code, NotificationVersion: why.rule.Version, Reason: why.reason,
@@ -73,6 +79,5 @@ func (f *evaluation) decide(s *fold.Subject[body], of firing, why decision) {
 		ID: d.GetId(), Type: typeDecided, Source: sourceTrigger, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
 		Time: s.Time, Schema: schemaDecision, Trace: e.Trace,
 	}.Headers()
-	s.Emit(stream.Record{Topic: f.topic(stream.TriggersDecisions), Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers})
-	f.metrics.decided(why.reason)
+	return stream.Record{Topic: f.topic(stream.TriggersDecisions), Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers}
 }

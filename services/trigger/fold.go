@@ -20,7 +20,9 @@ const forgetTimer = "positions"
 // evaluation is the fold of one partition's log.
 type evaluation struct {
 	// topic is the full name of a topic.
-	topic   func(name string) string
+	topic func(name string) string
+	// prefix of our own topics.
+	prefix  string
 	metrics *metrics
 	book    *Book
 }
@@ -119,6 +121,9 @@ func (f *evaluation) ordered(m rules.Match, e *event.Event) bool {
 // target is that of an action, else the tenant's default, where something may be planned for it: it exists, is no draft,
 // and the event is not about itself, for a failing target would fail on the event of its failing.
 func (f *evaluation) target(action *rules.Plan, e *event.Event) (target, bool) {
+	if own, ok := action.Published(); ok {
+		return target{Planning: own.Planning(), name: own.Target()}, true
+	}
 	to, ok := f.book.targets[f.book.targetOf(action, e.Tenant)]
 	if !ok || to.Draft {
 		return target{}, false
@@ -293,6 +298,10 @@ func (f *evaluation) plan(s *fold.Subject[body], of firing, rule *rules.Rule, ac
 	}
 	for _, h := range message.Headers {
 		d.Headers = append(d.Headers, delivery.Header{Name: h.Name, Value: h.Value})
+	}
+	if own, ok := action.Published(); ok {
+		d.Key = message.Key
+		return d.ID, len(d.Body), f.publish(s, of, &d, own, decision{rule: rule, action: action})
 	}
 	r, err := d.Record(f.topic(action.Channel.Topic))
 	if err != nil {

@@ -44,6 +44,8 @@ type partition struct {
 	// fetch returns how many records the next fetch returns; killed whether the owner dies after the next publish.
 	fetch  func() int
 	killed func() bool
+	// foreign, where set, gets what is for topics of tenants.
+	foreign fold.ForeignPublisher
 }
 
 func newPartition(t testing.TB, topic string) *partition {
@@ -83,8 +85,8 @@ func (p *partition) run() {
 		o := fold.NewOwner(fold.OwnerConfig[body, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
-			Fold: &evaluation{topic: plain},
-			Log:  p, Store: p.store, Publisher: p, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
+			Fold: &evaluation{topic: plain, prefix: "own"},
+			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,
 		})

@@ -17,6 +17,7 @@ type metrics struct {
 	notifications prometheus.Gauge
 	inactive      prometheus.Gauge
 	compile       prometheus.Histogram
+	topics        prometheus.Gauge
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -42,12 +43,16 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Help: "Time to make a revision ready to be planned by.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
 		}),
 	}
+	m.topics = prometheus.NewGauge(prometheus.GaugeOpts{
+		Namespace: "tollgate", Subsystem: "trigger", Name: "topics_unavailable",
+		Help: "Topics of tenants that take nothing: records for them go to deliveries.dead.",
+	})
 	for reason := range triggerv1.Decision_Reason_name {
 		if reason != 0 {
 			m.decisions.WithLabelValues(reasonLabel(triggerv1.Decision_Reason(reason)))
 		}
 	}
-	for _, c := range []prometheus.Collector{m.deliveries, m.decisions, m.notifications, m.inactive, m.compile} {
+	for _, c := range []prometheus.Collector{m.deliveries, m.decisions, m.notifications, m.inactive, m.compile, m.topics} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -71,6 +76,12 @@ func (m *metrics) planned() {
 func (m *metrics) decided(reason triggerv1.Decision_Reason) {
 	if m != nil {
 		m.decisions.WithLabelValues(reasonLabel(reason)).Inc()
+	}
+}
+
+func (m *metrics) topicsAway(n int) {
+	if m != nil {
+		m.topics.Set(float64(n))
 	}
 }
 

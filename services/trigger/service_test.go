@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
@@ -33,6 +34,7 @@ import (
 // A fetch that was given up at a stop stays open at a real broker for half a second: goroutines are looked for until they
 // are gone, a few times over.
 func TestMain(m *testing.M) {
+	topicPatience = 2 * time.Second
 	code := m.Run()
 	var leaked error
 	for range 10 {
@@ -250,4 +252,15 @@ func TestService_StartWithoutRedisWaitsAndReportsWhy(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Errorf("run: %v", err)
 	}
+}
+
+// clientOf is another client of the broker.
+func clientOf(f *fixture, cfg stream.Config) *stream.Client {
+	f.Helper()
+	client, err := stream.Open(cfg, zap.NewNop(), prometheus.NewRegistry())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(func() { _ = client.Close() })
+	return client
 }

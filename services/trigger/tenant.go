@@ -16,7 +16,9 @@ import (
 // tenant is one as planning reads it.
 type tenant struct {
 	displayName string
-	zone        *time.Location
+	// topicPrefixes begin the topics that its notifications may publish to.
+	topicPrefixes []string
+	zone          *time.Location
 	// users are by role, each list by name.
 	users map[string][]channel.User
 	// defaults are the resource names of the targets of actions that name none.
@@ -24,7 +26,7 @@ type tenant struct {
 }
 
 func newTenant(t *configclient.Tenant, users []*configv1.User) *tenant {
-	out := &tenant{displayName: t.DisplayName, zone: t.Zone, users: map[string][]channel.User{}, defaults: map[*channel.Channel]string{}}
+	out := &tenant{displayName: t.DisplayName, topicPrefixes: t.Message.GetTopicPrefixes(), zone: t.Zone, users: map[string][]channel.User{}, defaults: map[*channel.Channel]string{}}
 	for _, u := range users {
 		user := channel.User{Name: u.GetName(), DisplayName: u.GetDisplayName(), Address: u.GetAddress(), Language: u.GetLanguage(), Zone: t.Zone}
 		// A zone that a newer configuration service knows and this binary does not is the tenant's.

@@ -39,6 +39,8 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 	configuration := compileBooks(f.Following, f.Source, f.Clock, metrics)
 	f.Health.Note("notifications", func() []*daemon.Incident { return inactive(configuration.Latest) })
 
+	tenants, closing := newForeign(f, metrics)
+	defer closing(ctx)
 	work := []func(context.Context) error{f.Server.Serve}
 	for _, l := range logs {
 		limits := cfg.State
@@ -50,9 +52,9 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 			return fold.NewEngine(ctx, fold.EngineConfig[body, *Book]{
 				Service: f.Name, Domain: l.domain, Topic: l.topic, Address: f.Server.Advertised(),
 				NewFold: func() fold.Fold[body, *Book] {
-					return &evaluation{topic: f.Client.Topic, metrics: metrics}
+					return &evaluation{topic: f.Client.Topic, prefix: cfg.Kafka.Prefix, metrics: metrics}
 				},
-				Client: f.Client, Producer: f.Producer, Store: f.Store, Revisions: configuration,
+				Client: f.Client, Producer: f.Producer, Foreign: tenants, Store: f.Store, Revisions: configuration,
 				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits,
 			})
 		})

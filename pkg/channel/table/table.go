@@ -4,6 +4,7 @@ package table
 import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/email"
+	"github.com/tollgate/tollgate/pkg/channel/topic"
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -12,22 +13,24 @@ import (
 var Channels = channel.List{
 	webhook.Channel,
 	email.Channel,
+	topic.Channel,
 }
 
 // Topics are all topics of the product.
 func Topics(partitions int) []stream.TopicSpec {
 	var planned []string
-	for _, c := range Channels {
+	for _, c := range Channels.Served() {
 		planned = append(planned, c.Topic)
 	}
 	return stream.Topics(partitions, planned...)
 }
 
-// Permissions are all that the product's processes, producers and consumers have to be allowed under a prefix.
-func Permissions(prefix string) []stream.Permission {
+// Permissions are all that the product's processes, producers and consumers have to be allowed under a prefix; own are the
+// topic_prefixes of its tenants.
+func Permissions(prefix string, own ...string) []stream.Permission {
 	var senders []stream.Sender
-	for _, c := range Channels {
+	for _, c := range Channels.Served() {
 		senders = append(senders, stream.Sender{Service: c.Name, Topic: c.Topic})
 	}
-	return stream.Permissions(prefix, senders...)
+	return append(stream.Permissions(prefix, senders...), stream.PublishPermissions(own...)...)
 }

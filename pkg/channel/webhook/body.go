@@ -195,3 +195,8 @@ func (r rendering) once(key dataKey, write func(w *writer)) ([]byte, error) {
 	}).(shared)
 	return s.json, s.err
 }
+
+// CloudEvent is the message of profile Tollgate, for another channel.
+func CloudEvent(o channel.Occasion, audience channel.Audience, at channel.Position) (channel.Message, error) {
+	return rendering{o, o.Event(), audience, at}.tollgate()
+}

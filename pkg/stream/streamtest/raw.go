@@ -53,3 +53,24 @@ func AppendRaw(t testing.TB, addrs []string, topic string, partition int32, batc
 		t.Fatalf("append a batch to %s/%d: %v", topic, partition, err)
 	}
 }
+
+// DeleteTopic deletes a topic (full name) that is not ours, and waits until the brokers do not know it.
+func DeleteTopic(t testing.TB, addrs []string, topic string) {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	req := kmsg.NewPtrDeleteTopicsRequest()
+	one := kmsg.NewDeleteTopicsRequestTopic()
+	one.Topic = kmsg.StringPtr(topic)
+	req.Topics, req.TopicNames, req.TimeoutMillis = append(req.Topics, one), append(req.TopicNames, topic), 10_000
+	res, err := req.RequestWith(t.Context(), c)
+	if err == nil && len(res.Topics) == 1 {
+		err = kerr.ErrorForCode(res.Topics[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("delete topic %s: %v", topic, err)
+	}
+}

@@ -13,7 +13,9 @@ type topicsACL struct {
 	command.Listing
 	Prefix    string `env:"TOLLGATE_KAFKA_PREFIX" default:"tollgate" help:"Prefix of every topic and group."`
 	Principal string `default:"User:tollgate-{}" help:"How Kafka knows them; {} is replaced by the service, producer, consumer or operator." placeholder:"PATTERN"`
-	Commands  bool   `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
+	// TopicPrefix are topics of tenants.
+	TopicPrefix []string `name:"topic-prefix" help:"Beginning of topics that notifications publish to, as in topic_prefixes of a tenant; may be repeated." placeholder:"PREFIX"`
+	Commands    bool     `help:"Print the commands of Kafka's own tool instead, for --command-config and --bootstrap-server in $ACL_OPTIONS."`
 }
 
 // Help is shown below the flags.
@@ -26,6 +28,8 @@ control cannot separate tenants on one topic: consumers see all of them.
 Example:
 
     tollgate topics acl
+
+    tollgate topics acl --topic-prefix acme. --topic-prefix globex-
 
     tollgate topics acl --prefix prod --principal 'User:CN={},O=acme' --commands`
 }
@@ -51,7 +55,7 @@ type permissionRow struct {
 // Run prints.
 func (c topicsACL) Run(streams command.Streams) error {
 	var rows []permissionRow
-	for _, p := range table.Permissions(c.Prefix) {
+	for _, p := range table.Permissions(c.Prefix, c.TopicPrefix...) {
 		rows = append(rows, permissionRow{strings.ReplaceAll(c.Principal, "{}", p.Who), p.Operation, p.Resource, p.Name})
 	}
 	if !c.Commands {

@@ -135,7 +135,7 @@ func (c checkCommand) kept() time.Duration { return c.MaxAge + 24*time.Hour }
 // topics are what all topics must be; waiting are those whose records are read as long as a delivery may wait.
 func (c checkCommand) topics() (specs []stream.TopicSpec, waiting []string) {
 	waiting = append(waiting, stream.DeliveriesAttempts)
-	for _, channel := range table.Channels {
+	for _, channel := range table.Channels.Served() {
 		waiting = append(waiting, channel.Topic)
 	}
 	specs = table.Topics(c.Partitions)

@@ -133,7 +133,7 @@ func newParser(streams command.Streams) (*kong.Kong, error) {
 		kong.Writers(streams.Out, streams.Err),
 		kong.Exit(func(int) { panic(exited(exitOK)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 110}),
-		kong.Vars{"kinds": manifest.KindList(), "channels": strings.Join(table.Channels.Names(), ", ")},
+		kong.Vars{"kinds": manifest.KindList(), "channels": strings.Join(table.Channels.Served().Names(), ", ")},
 	)
 }
 

@@ -86,11 +86,12 @@ func (c testCommand) AfterApply() error {
 }
 
 func (c testCommand) channel() (*channel.Channel, error) {
-	i := slices.IndexFunc(table.Channels, func(known *channel.Channel) bool { return known.Name == c.Channel })
+	served := table.Channels.Served()
+	i := slices.IndexFunc(served, func(known *channel.Channel) bool { return known.Name == c.Channel })
 	if i < 0 {
-		return nil, command.UsageError(fmt.Sprintf("CHANNEL must be one of %s, not %q", strings.Join(table.Channels.Names(), ", "), c.Channel))
+		return nil, command.UsageError(fmt.Sprintf("CHANNEL must be one of %s, not %q", strings.Join(served.Names(), ", "), c.Channel))
 	}
-	return table.Channels[i], nil
+	return served[i], nil
 }
 
 // address is that of the channel's service.

@@ -160,7 +160,7 @@ func (d Document) dependent(field string) bool {
 		}
 	}
 	for _, c := range table.Channels {
-		if strings.HasSuffix(field, "."+c.Name+"."+c.Target.Field) {
+		if strings.HasSuffix(field, "."+c.Name+"."+c.TargetField()) {
 			return true
 		}
 	}

@@ -22,7 +22,7 @@ import (
 // Table are all services, in the order of an event's journey.
 var Table = []Process{
 	of("config", config.DefaultConfig, config.Run, func(c *config.Config) Parts {
-		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Database: &c.Database}
+		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database}
 	}),
 	of("ingest", ingest.DefaultConfig, ingest.Run, func(c *ingest.Config) Parts {
 		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}

@@ -12,6 +12,8 @@ import (
 var (
 	// ErrUnknownTopic means the topic or partition does not exist.
 	ErrUnknownTopic = errors.New("topic or partition does not exist")
+	// ErrNotAuthorized is the broker's refusal by access control of topics.
+	ErrNotAuthorized error = kafka.TopicAuthorizationFailed
 	// ErrTopicNotYet is a topic that does not exist and may be created this moment.
 	ErrTopicNotYet = errors.New("topic not seen yet")
 	// ErrClosed is a call of a client that was closed.

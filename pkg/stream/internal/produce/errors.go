@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/segmentio/kafka-go"
 
 	"github.com/tollgate/tollgate/pkg/stream/internal/cluster"
 )
@@ -15,6 +16,8 @@ var (
 	ErrTimestampAhead = errors.New("record stamped ahead of the broker's clock")
 	ErrTooLarge       = errors.New("record larger than the topic takes")
 	ErrClosed         = errors.New("producer is closed")
+
+	ErrInvalidRecord error = kafka.InvalidRecord
 )
 
 // Error is why one record of a Produce call was not acknowledged.

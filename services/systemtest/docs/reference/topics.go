@@ -72,7 +72,7 @@ Control records are written between events: their header `+"`ce_type` begins wit
 	specs := channels.Topics(1)
 	for _, spec := range specs {
 		what, ok := carried[spec.Name]
-		if slices.ContainsFunc(channels.Channels, func(c *channel.Channel) bool { return c.Topic == spec.Name }) {
+		if slices.ContainsFunc(channels.Channels.Served(), func(c *channel.Channel) bool { return c.Topic == spec.Name }) {
 			what, ok = [2]string{"ordering key", "`delivery.v1.Delivery`"}, true
 		}
 		if !ok {
@@ -85,8 +85,8 @@ Control records are written between events: their header `+"`ce_type` begins wit
 		days := fmt.Sprintf("%g days", (time.Duration(retention)*time.Millisecond).Hours()/24)
 		rows = append(rows, []string{code(spec.Name), what[0], what[1], days, spec.Config["max.message.bytes"]})
 	}
-	if len(carried)+len(channels.Channels) != len(specs) {
-		return "", fmt.Errorf("package reference describes %d topics, there are %d", len(carried)+len(channels.Channels), len(specs))
+	if len(carried)+len(channels.Channels.Served()) != len(specs) {
+		return "", fmt.Errorf("package reference describes %d topics, there are %d", len(carried)+len(channels.Channels.Served()), len(specs))
 	}
 	table(&b, []string{"topic", "key", "value", "retention", "largest record in bytes"}, rows)
 
@@ -105,7 +105,8 @@ A record of %s has key, value and headers as they were received, and these heade
 
 	b.WriteString("\n## Access\n\nWhat Kafka must allow, and to whom. `tollgate topics acl --commands` prints the same as commands of Kafka's own tool. " +
 		"A principal that may write `events.ordered` or `safeguards` can forge calls, revisions of the configuration and outcomes: allow nothing " +
-		"beyond this table. A consumer needs Read on its own group besides.\n")
+		"beyond this table. A consumer needs Read on its own group besides. On topics that notifications publish to, which begin with a tenant's " +
+		"`topic_prefixes`, trigger needs Write and config Describe: `tollgate topics acl --topic-prefix acme.` prints those too.\n")
 	table(&b, []string{"who", "operation", "resource", "names"}, permissionRows())
 	return b.String(), nil
 }

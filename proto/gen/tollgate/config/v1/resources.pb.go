@@ -736,7 +736,11 @@ type Tenant struct {
 	DefaultSmtpProfile string `protobuf:"bytes,6,opt,name=default_smtp_profile,json=defaultSmtpProfile,proto3" json:"default_smtp_profile,omitempty"`
 	// IANA name of the zone in which dates without a time, such as due dates, are
 	// shown, and instants to recipients whose zone is not known. UTC by default.
-	TimeZone      string `protobuf:"bytes,7,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	TimeZone string `protobuf:"bytes,7,opt,name=time_zone,json=timeZone,proto3" json:"time_zone,omitempty"`
+	// Beginnings of the names of the Kafka topics that the tenant's notifications
+	// may publish to, each with ".", "-" or "_" at its end, such as "acme.". Only the
+	// operator writes it; topics of Tollgate itself are never among them.
+	TopicPrefixes []string `protobuf:"bytes,8,rep,name=topic_prefixes,json=topicPrefixes,proto3" json:"topic_prefixes,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -818,6 +822,13 @@ func (x *Tenant) GetTimeZone() string {
 		return x.TimeZone
 	}
 	return ""
+}
+
+func (x *Tenant) GetTopicPrefixes() []string {
+	if x != nil {
+		return x.TopicPrefixes
+	}
+	return nil
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
@@ -1907,7 +1918,7 @@ func (*Trigger_Delayed) isTrigger_Kind() {}
 
 func (*Trigger_Absence) isTrigger_Kind() {}
 
-// Action notifies one recipient, or several by e-mail.
+// Action notifies one recipient, or several by e-mail, or publishes to a topic.
 type Action struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Unique within the notification; part of a delivery's id.
@@ -1916,6 +1927,7 @@ type Action struct {
 	//
 	//	*Action_Webhook
 	//	*Action_Email
+	//	*Action_Topic
 	Action isAction_Action `protobuf_oneof:"action"`
 	// Texts of the notification, in this order: names, and templates over the event's tokens.
 	Parameters []*Parameter `protobuf:"bytes,3,rep,name=parameters,proto3" json:"parameters,omitempty"`
@@ -1999,6 +2011,15 @@ func (x *Action) GetEmail() *EmailAction {
 	return nil
 }
 
+func (x *Action) GetTopic() *TopicAction {
+	if x != nil {
+		if x, ok := x.Action.(*Action_Topic); ok {
+			return x.Topic
+		}
+	}
+	return nil
+}
+
 func (x *Action) GetParameters() []*Parameter {
 	if x != nil {
 		return x.Parameters
@@ -2046,9 +2067,15 @@ type Action_Email struct {
 	Email *EmailAction `protobuf:"bytes,6,opt,name=email,proto3,oneof"`
 }
 
+type Action_Topic struct {
+	Topic *TopicAction `protobuf:"bytes,9,opt,name=topic,proto3,oneof"`
+}
+
 func (*Action_Webhook) isAction_Action() {}
 
 func (*Action_Email) isAction_Action() {}
+
+func (*Action_Topic) isAction_Action() {}
 
 // QuietHours are when nothing is sent: what is planned within them waits for
 // their end. At least one span, at most 96 hours on end. Where the clocks skip a
@@ -2154,6 +2181,160 @@ func (x *WebhookAction) GetEndpoint() string {
 	return ""
 }
 
+// TopicAction publishes a record to a topic of Kafka, when the event is worked:
+// expires_after, quiet and collapse are not for it. A topic that takes no record
+// for 30 s gets a Decision and a dead letter in place of it, and what follows goes
+// on.
+type TopicAction struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Full name. It begins with one of the tenant's topic_prefixes, and exists when
+	// it is saved.
+	Topic string `protobuf:"bytes,1,opt,name=topic,proto3" json:"topic,omitempty"`
+	// Template of the record's key, which decides its partition as Kafka's own
+	// clients do; empty: the event's subject. Contact tokens are refused, as in
+	// value and headers.
+	Key string `protobuf:"bytes,2,opt,name=key,proto3" json:"key,omitempty"`
+	// Template of the record's value. Empty: the event as a CloudEvent in JSON,
+	// as in payload profile TOLLGATE, with the action's parameters.
+	Value string `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	// Of value, "application/json" by default: then tokens are escaped as within a
+	// text of JSON, and what is no JSON when rendered is not published.
+	ContentType string `protobuf:"bytes,4,opt,name=content_type,json=contentType,proto3" json:"content_type,omitempty"`
+	// Headers beside those that are always there: content-type, traceparent and
+	// those that begin with "tollgate-".
+	Headers []*TopicHeader `protobuf:"bytes,5,rep,name=headers,proto3" json:"headers,omitempty"`
+	// Whether fields marked as personal leave with the event.
+	PersonalData  PersonalData `protobuf:"varint,6,opt,name=personal_data,json=personalData,proto3,enum=tollgate.config.v1.PersonalData" json:"personal_data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicAction) Reset() {
+	*x = TopicAction{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicAction) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicAction) ProtoMessage() {}
+
+func (x *TopicAction) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicAction.ProtoReflect.Descriptor instead.
+func (*TopicAction) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *TopicAction) GetTopic() string {
+	if x != nil {
+		return x.Topic
+	}
+	return ""
+}
+
+func (x *TopicAction) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *TopicAction) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+func (x *TopicAction) GetContentType() string {
+	if x != nil {
+		return x.ContentType
+	}
+	return ""
+}
+
+func (x *TopicAction) GetHeaders() []*TopicHeader {
+	if x != nil {
+		return x.Headers
+	}
+	return nil
+}
+
+func (x *TopicAction) GetPersonalData() PersonalData {
+	if x != nil {
+		return x.PersonalData
+	}
+	return PersonalData_PERSONAL_DATA_UNSPECIFIED
+}
+
+type TopicHeader struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Letters, digits, "-", "_" and ".".
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// Template of its value.
+	Template      string `protobuf:"bytes,2,opt,name=template,proto3" json:"template,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TopicHeader) Reset() {
+	*x = TopicHeader{}
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TopicHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TopicHeader) ProtoMessage() {}
+
+func (x *TopicHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TopicHeader.ProtoReflect.Descriptor instead.
+func (*TopicHeader) Descriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TopicHeader) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *TopicHeader) GetTemplate() string {
+	if x != nil {
+		return x.Template
+	}
+	return ""
+}
+
 // EmailAction sends an e-mail to each of its recipients; each is a delivery of
 // its own. Its texts are rendered when it is planned and are the same at every
 // attempt; sender and server are those of the profile at the time of the attempt.
@@ -2184,7 +2365,7 @@ type EmailAction struct {
 
 func (x *EmailAction) Reset() {
 	*x = EmailAction{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2196,7 +2377,7 @@ func (x *EmailAction) String() string {
 func (*EmailAction) ProtoMessage() {}
 
 func (x *EmailAction) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[14]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2209,7 +2390,7 @@ func (x *EmailAction) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailAction.ProtoReflect.Descriptor instead.
 func (*EmailAction) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{14}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *EmailAction) GetSmtpProfile() string {
@@ -2285,7 +2466,7 @@ type EmailRecipients struct {
 
 func (x *EmailRecipients) Reset() {
 	*x = EmailRecipients{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2297,7 +2478,7 @@ func (x *EmailRecipients) String() string {
 func (*EmailRecipients) ProtoMessage() {}
 
 func (x *EmailRecipients) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[15]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2310,7 +2491,7 @@ func (x *EmailRecipients) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EmailRecipients.ProtoReflect.Descriptor instead.
 func (*EmailRecipients) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{15}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *EmailRecipients) GetRoles() []string {
@@ -2345,7 +2526,7 @@ type Parameter struct {
 
 func (x *Parameter) Reset() {
 	*x = Parameter{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2357,7 +2538,7 @@ func (x *Parameter) String() string {
 func (*Parameter) ProtoMessage() {}
 
 func (x *Parameter) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[16]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2370,7 +2551,7 @@ func (x *Parameter) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Parameter.ProtoReflect.Descriptor instead.
 func (*Parameter) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{16}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Parameter) GetName() string {
@@ -2435,7 +2616,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2447,7 +2628,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[17]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2460,7 +2641,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{17}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Endpoint) GetName() string {
@@ -2614,7 +2795,7 @@ type EndpointAuth struct {
 
 func (x *EndpointAuth) Reset() {
 	*x = EndpointAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2626,7 +2807,7 @@ func (x *EndpointAuth) String() string {
 func (*EndpointAuth) ProtoMessage() {}
 
 func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[18]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2639,7 +2820,7 @@ func (x *EndpointAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointAuth.ProtoReflect.Descriptor instead.
 func (*EndpointAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{18}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *EndpointAuth) GetAuth() isEndpointAuth_Auth {
@@ -2740,7 +2921,7 @@ type BasicAuth struct {
 
 func (x *BasicAuth) Reset() {
 	*x = BasicAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2933,7 @@ func (x *BasicAuth) String() string {
 func (*BasicAuth) ProtoMessage() {}
 
 func (x *BasicAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[19]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2946,7 @@ func (x *BasicAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BasicAuth.ProtoReflect.Descriptor instead.
 func (*BasicAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{19}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *BasicAuth) GetUsername() string {
@@ -2792,7 +2973,7 @@ type BearerAuth struct {
 
 func (x *BearerAuth) Reset() {
 	*x = BearerAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2804,7 +2985,7 @@ func (x *BearerAuth) String() string {
 func (*BearerAuth) ProtoMessage() {}
 
 func (x *BearerAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[20]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2817,7 +2998,7 @@ func (x *BearerAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use BearerAuth.ProtoReflect.Descriptor instead.
 func (*BearerAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{20}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *BearerAuth) GetToken() string {
@@ -2838,7 +3019,7 @@ type HeaderAuth struct {
 
 func (x *HeaderAuth) Reset() {
 	*x = HeaderAuth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2850,7 +3031,7 @@ func (x *HeaderAuth) String() string {
 func (*HeaderAuth) ProtoMessage() {}
 
 func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[21]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2863,7 +3044,7 @@ func (x *HeaderAuth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use HeaderAuth.ProtoReflect.Descriptor instead.
 func (*HeaderAuth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{21}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *HeaderAuth) GetName() string {
@@ -2899,7 +3080,7 @@ type OAuth2Auth struct {
 
 func (x *OAuth2Auth) Reset() {
 	*x = OAuth2Auth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2911,7 +3092,7 @@ func (x *OAuth2Auth) String() string {
 func (*OAuth2Auth) ProtoMessage() {}
 
 func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[22]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2924,7 +3105,7 @@ func (x *OAuth2Auth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OAuth2Auth.ProtoReflect.Descriptor instead.
 func (*OAuth2Auth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{22}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OAuth2Auth) GetTokenUrl() string {
@@ -2982,7 +3163,7 @@ type ClientCertificate struct {
 
 func (x *ClientCertificate) Reset() {
 	*x = ClientCertificate{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2994,7 +3175,7 @@ func (x *ClientCertificate) String() string {
 func (*ClientCertificate) ProtoMessage() {}
 
 func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[23]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3007,7 +3188,7 @@ func (x *ClientCertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClientCertificate.ProtoReflect.Descriptor instead.
 func (*ClientCertificate) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{23}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *ClientCertificate) GetCertificateChain() string {
@@ -3039,7 +3220,7 @@ type PhaseTimeouts struct {
 
 func (x *PhaseTimeouts) Reset() {
 	*x = PhaseTimeouts{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3051,7 +3232,7 @@ func (x *PhaseTimeouts) String() string {
 func (*PhaseTimeouts) ProtoMessage() {}
 
 func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[24]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3064,7 +3245,7 @@ func (x *PhaseTimeouts) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PhaseTimeouts.ProtoReflect.Descriptor instead.
 func (*PhaseTimeouts) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{24}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *PhaseTimeouts) GetConnect() *durationpb.Duration {
@@ -3101,7 +3282,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3113,7 +3294,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[25]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3126,7 +3307,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{25}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Schedule) GetTimeZone() string {
@@ -3160,7 +3341,7 @@ type Hours struct {
 
 func (x *Hours) Reset() {
 	*x = Hours{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3172,7 +3353,7 @@ func (x *Hours) String() string {
 func (*Hours) ProtoMessage() {}
 
 func (x *Hours) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[26]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3185,7 +3366,7 @@ func (x *Hours) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Hours.ProtoReflect.Descriptor instead.
 func (*Hours) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{26}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Hours) GetDays() []int32 {
@@ -3244,7 +3425,7 @@ type EndpointHealth struct {
 
 func (x *EndpointHealth) Reset() {
 	*x = EndpointHealth{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3256,7 +3437,7 @@ func (x *EndpointHealth) String() string {
 func (*EndpointHealth) ProtoMessage() {}
 
 func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[27]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3269,7 +3450,7 @@ func (x *EndpointHealth) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndpointHealth.ProtoReflect.Descriptor instead.
 func (*EndpointHealth) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{27}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *EndpointHealth) GetState() EndpointState {
@@ -3389,7 +3570,7 @@ type CustomHeader struct {
 
 func (x *CustomHeader) Reset() {
 	*x = CustomHeader{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3401,7 +3582,7 @@ func (x *CustomHeader) String() string {
 func (*CustomHeader) ProtoMessage() {}
 
 func (x *CustomHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[28]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3414,7 +3595,7 @@ func (x *CustomHeader) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CustomHeader.ProtoReflect.Descriptor instead.
 func (*CustomHeader) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{28}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CustomHeader) GetName() string {
@@ -3484,7 +3665,7 @@ type SmtpProfile struct {
 
 func (x *SmtpProfile) Reset() {
 	*x = SmtpProfile{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3496,7 +3677,7 @@ func (x *SmtpProfile) String() string {
 func (*SmtpProfile) ProtoMessage() {}
 
 func (x *SmtpProfile) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[29]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3509,7 +3690,7 @@ func (x *SmtpProfile) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SmtpProfile.ProtoReflect.Descriptor instead.
 func (*SmtpProfile) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{29}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *SmtpProfile) GetName() string {
@@ -3683,7 +3864,7 @@ type Dkim struct {
 
 func (x *Dkim) Reset() {
 	*x = Dkim{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3695,7 +3876,7 @@ func (x *Dkim) String() string {
 func (*Dkim) ProtoMessage() {}
 
 func (x *Dkim) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[30]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3708,7 +3889,7 @@ func (x *Dkim) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Dkim.ProtoReflect.Descriptor instead.
 func (*Dkim) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{30}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *Dkim) GetDomain() string {
@@ -3754,7 +3935,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3766,7 +3947,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[31]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3779,7 +3960,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{31}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *User) GetName() string {
@@ -3857,7 +4038,7 @@ type Suppression struct {
 
 func (x *Suppression) Reset() {
 	*x = Suppression{}
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3869,7 +4050,7 @@ func (x *Suppression) String() string {
 func (*Suppression) ProtoMessage() {}
 
 func (x *Suppression) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_resources_proto_msgTypes[32]
+	mi := &file_tollgate_config_v1_resources_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3882,7 +4063,7 @@ func (x *Suppression) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Suppression.ProtoReflect.Descriptor instead.
 func (*Suppression) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{32}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Suppression) GetName() string {
@@ -3940,7 +4121,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xf6\x02\n" +
+	"deleteTime\"\xad\x03\n" +
 	"\x06Tenant\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -3948,7 +4129,8 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\boutbound\x18\x04 \x01(\v2\".tollgate.config.v1.OutboundPolicyR\boutbound\x12F\n" +
 	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\x129\n" +
 	"\x14default_smtp_profile\x18\x06 \x01(\tB\a\xbaH\x04r\x02(?R\x12defaultSmtpProfile\x12$\n" +
-	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\"\xf5\x02\n" +
+	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x125\n" +
+	"\x0etopic_prefixes\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(dR\rtopicPrefixes\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
@@ -4047,11 +4229,12 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\adelayed\x18\t \x01(\v2\x1b.tollgate.config.v1.DelayedH\x00R\adelayed\x127\n" +
 	"\aabsence\x18\n" +
 	" \x01(\v2\x1b.tollgate.config.v1.AbsenceH\x00R\aabsenceB\x06\n" +
-	"\x04kind\"\xb7\x03\n" +
+	"\x04kind\"\xf0\x03\n" +
 	"\x06Action\x12\x1b\n" +
 	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12=\n" +
 	"\awebhook\x18\x02 \x01(\v2!.tollgate.config.v1.WebhookActionH\x00R\awebhook\x127\n" +
-	"\x05email\x18\x06 \x01(\v2\x1f.tollgate.config.v1.EmailActionH\x00R\x05email\x12G\n" +
+	"\x05email\x18\x06 \x01(\v2\x1f.tollgate.config.v1.EmailActionH\x00R\x05email\x127\n" +
+	"\x05topic\x18\t \x01(\v2\x1f.tollgate.config.v1.TopicActionH\x00R\x05topic\x12G\n" +
 	"\n" +
 	"parameters\x18\x03 \x03(\v2\x1d.tollgate.config.v1.ParameterB\b\xbaH\x05\x92\x01\x02\x10dR\n" +
 	"parameters\x12\x1d\n" +
@@ -4067,7 +4250,17 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x05hours\x18\x01 \x03(\v2\x19.tollgate.config.v1.HoursB\b\xbaH\x05\x92\x01\x02\x10\bR\x05hours\x12$\n" +
 	"\ttime_zone\x18\x02 \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\"5\n" +
 	"\rWebhookAction\x12$\n" +
-	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"\xef\x02\n" +
+	"\bendpoint\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\bendpoint\"\xa2\x02\n" +
+	"\vTopicAction\x12\x1e\n" +
+	"\x05topic\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xf9\x01R\x05topic\x12\x1a\n" +
+	"\x03key\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x03key\x12\x1f\n" +
+	"\x05value\x18\x03 \x01(\tB\t\xbaH\x06r\x04(\x80\x80\x04R\x05value\x12*\n" +
+	"\fcontent_type\x18\x04 \x01(\tB\a\xbaH\x04r\x02(dR\vcontentType\x12C\n" +
+	"\aheaders\x18\x05 \x03(\v2\x1f.tollgate.config.v1.TopicHeaderB\b\xbaH\x05\x92\x01\x02\x10\x14R\aheaders\x12E\n" +
+	"\rpersonal_data\x18\x06 \x01(\x0e2 .tollgate.config.v1.PersonalDataR\fpersonalData\"P\n" +
+	"\vTopicHeader\x12\x1b\n" +
+	"\x04name\x18\x01 \x01(\tB\a\xbaH\x04r\x02(dR\x04name\x12$\n" +
+	"\btemplate\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\btemplate\"\xef\x02\n" +
 	"\vEmailAction\x12+\n" +
 	"\fsmtp_profile\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\vsmtpProfile\x12C\n" +
 	"\n" +
@@ -4291,7 +4484,7 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 }
 
 var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
-var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
 	(TooLateToDeduplicate)(0),        // 1: tollgate.config.v1.TooLateToDeduplicate
@@ -4318,138 +4511,143 @@ var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(*Action)(nil),                   // 22: tollgate.config.v1.Action
 	(*QuietHours)(nil),               // 23: tollgate.config.v1.QuietHours
 	(*WebhookAction)(nil),            // 24: tollgate.config.v1.WebhookAction
-	(*EmailAction)(nil),              // 25: tollgate.config.v1.EmailAction
-	(*EmailRecipients)(nil),          // 26: tollgate.config.v1.EmailRecipients
-	(*Parameter)(nil),                // 27: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 28: tollgate.config.v1.Endpoint
-	(*EndpointAuth)(nil),             // 29: tollgate.config.v1.EndpointAuth
-	(*BasicAuth)(nil),                // 30: tollgate.config.v1.BasicAuth
-	(*BearerAuth)(nil),               // 31: tollgate.config.v1.BearerAuth
-	(*HeaderAuth)(nil),               // 32: tollgate.config.v1.HeaderAuth
-	(*OAuth2Auth)(nil),               // 33: tollgate.config.v1.OAuth2Auth
-	(*ClientCertificate)(nil),        // 34: tollgate.config.v1.ClientCertificate
-	(*PhaseTimeouts)(nil),            // 35: tollgate.config.v1.PhaseTimeouts
-	(*Schedule)(nil),                 // 36: tollgate.config.v1.Schedule
-	(*Hours)(nil),                    // 37: tollgate.config.v1.Hours
-	(*EndpointHealth)(nil),           // 38: tollgate.config.v1.EndpointHealth
-	(*CustomHeader)(nil),             // 39: tollgate.config.v1.CustomHeader
-	(*SmtpProfile)(nil),              // 40: tollgate.config.v1.SmtpProfile
-	(*Dkim)(nil),                     // 41: tollgate.config.v1.Dkim
-	(*User)(nil),                     // 42: tollgate.config.v1.User
-	(*Suppression)(nil),              // 43: tollgate.config.v1.Suppression
-	(*timestamppb.Timestamp)(nil),    // 44: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 45: google.protobuf.Duration
-	(*money.Money)(nil),              // 46: google.type.Money
-	(v1.Safeguard_State)(0),          // 47: tollgate.event.v1.Safeguard.State
-	(*Cap)(nil),                      // 48: tollgate.config.v1.Cap
-	(*EachEvent)(nil),                // 49: tollgate.config.v1.EachEvent
-	(*Crossing)(nil),                 // 50: tollgate.config.v1.Crossing
-	(*SignChange)(nil),               // 51: tollgate.config.v1.SignChange
-	(*Thresholds)(nil),               // 52: tollgate.config.v1.Thresholds
-	(*Delayed)(nil),                  // 53: tollgate.config.v1.Delayed
-	(*Absence)(nil),                  // 54: tollgate.config.v1.Absence
+	(*TopicAction)(nil),              // 25: tollgate.config.v1.TopicAction
+	(*TopicHeader)(nil),              // 26: tollgate.config.v1.TopicHeader
+	(*EmailAction)(nil),              // 27: tollgate.config.v1.EmailAction
+	(*EmailRecipients)(nil),          // 28: tollgate.config.v1.EmailRecipients
+	(*Parameter)(nil),                // 29: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 30: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 31: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 32: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 33: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 34: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 35: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 36: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 37: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 38: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 39: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 40: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 41: tollgate.config.v1.CustomHeader
+	(*SmtpProfile)(nil),              // 42: tollgate.config.v1.SmtpProfile
+	(*Dkim)(nil),                     // 43: tollgate.config.v1.Dkim
+	(*User)(nil),                     // 44: tollgate.config.v1.User
+	(*Suppression)(nil),              // 45: tollgate.config.v1.Suppression
+	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
+	(*money.Money)(nil),              // 48: google.type.Money
+	(v1.Safeguard_State)(0),          // 49: tollgate.event.v1.Safeguard.State
+	(*Cap)(nil),                      // 50: tollgate.config.v1.Cap
+	(*EachEvent)(nil),                // 51: tollgate.config.v1.EachEvent
+	(*Crossing)(nil),                 // 52: tollgate.config.v1.Crossing
+	(*SignChange)(nil),               // 53: tollgate.config.v1.SignChange
+	(*Thresholds)(nil),               // 54: tollgate.config.v1.Thresholds
+	(*Delayed)(nil),                  // 55: tollgate.config.v1.Delayed
+	(*Absence)(nil),                  // 56: tollgate.config.v1.Absence
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	44, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	44, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	44, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	46, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	46, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	46, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
 	11, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
 	14, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
 	13, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	45, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	47, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
 	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
 	1,  // 8: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	45, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	47, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
 	11, // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
 	16, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
 	17, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
 	18, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	46, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	48, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
 	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	47, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	47, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	46, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	46, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	48, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	48, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
 	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	47, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	47, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	46, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	48, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
 	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	46, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	46, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	48, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	48, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
 	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
 	19, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
 	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	47, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	47, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	49, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
 	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	46, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	46, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	48, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	48, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
 	11, // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
 	21, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
 	22, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	48, // 44: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
-	49, // 45: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
-	50, // 46: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
-	51, // 47: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
-	51, // 48: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
-	52, // 49: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
-	53, // 50: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
-	54, // 51: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
+	50, // 44: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
+	51, // 45: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
+	52, // 46: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
+	53, // 47: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
+	53, // 48: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
+	54, // 49: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
+	55, // 50: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
+	56, // 51: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
 	24, // 52: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	25, // 53: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	27, // 54: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	45, // 55: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	23, // 56: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
-	37, // 57: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
-	26, // 58: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	11, // 59: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 60: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	7,  // 61: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	39, // 62: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	45, // 63: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	8,  // 64: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	29, // 65: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	35, // 66: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	36, // 67: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	38, // 68: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	30, // 69: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	31, // 70: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	32, // 71: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	33, // 72: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	34, // 73: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	45, // 74: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	45, // 75: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	45, // 76: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	37, // 77: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	5,  // 78: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	44, // 79: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	44, // 80: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	44, // 81: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	44, // 82: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	44, // 83: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	44, // 84: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	11, // 85: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	9,  // 86: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	10, // 87: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	41, // 88: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	36, // 89: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	7,  // 90: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	38, // 91: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	11, // 92: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 93: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	44, // 94: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	95, // [95:95] is the sub-list for method output_type
-	95, // [95:95] is the sub-list for method input_type
-	95, // [95:95] is the sub-list for extension type_name
-	95, // [95:95] is the sub-list for extension extendee
-	0,  // [0:95] is the sub-list for field type_name
+	27, // 53: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	25, // 54: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
+	29, // 55: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	47, // 56: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	23, // 57: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	39, // 58: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	26, // 59: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
+	8,  // 60: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
+	28, // 61: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	11, // 62: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	6,  // 63: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	7,  // 64: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	41, // 65: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	47, // 66: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	8,  // 67: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	31, // 68: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	37, // 69: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	38, // 70: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	40, // 71: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	32, // 72: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	33, // 73: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	34, // 74: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	35, // 75: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	36, // 76: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	47, // 77: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	47, // 78: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	47, // 79: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	39, // 80: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	5,  // 81: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	46, // 82: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	46, // 83: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	46, // 84: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	46, // 85: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	46, // 86: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	46, // 87: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	11, // 88: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	9,  // 89: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	10, // 90: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	43, // 91: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	38, // 92: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	7,  // 93: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	40, // 94: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	11, // 95: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	11, // 96: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	46, // 97: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	98, // [98:98] is the sub-list for method output_type
+	98, // [98:98] is the sub-list for method input_type
+	98, // [98:98] is the sub-list for extension type_name
+	98, // [98:98] is the sub-list for extension extendee
+	0,  // [0:98] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4474,8 +4672,9 @@ func file_tollgate_config_v1_resources_proto_init() {
 	file_tollgate_config_v1_resources_proto_msgTypes[11].OneofWrappers = []any{
 		(*Action_Webhook)(nil),
 		(*Action_Email)(nil),
+		(*Action_Topic)(nil),
 	}
-	file_tollgate_config_v1_resources_proto_msgTypes[18].OneofWrappers = []any{
+	file_tollgate_config_v1_resources_proto_msgTypes[20].OneofWrappers = []any{
 		(*EndpointAuth_Basic)(nil),
 		(*EndpointAuth_Bearer)(nil),
 		(*EndpointAuth_Header)(nil),
@@ -4488,7 +4687,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
 			NumEnums:      11,
-			NumMessages:   33,
+			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

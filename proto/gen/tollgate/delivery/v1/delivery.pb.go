@@ -195,7 +195,10 @@ type Delivery struct {
 	// is sent. Empty: each is sent.
 	Collapse string `protobuf:"bytes,20,opt,name=collapse,proto3" json:"collapse,omitempty"`
 	// Address that it goes to; empty where the endpoint is all there is.
-	Recipient     string `protobuf:"bytes,21,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	Recipient string `protobuf:"bytes,21,opt,name=recipient,proto3" json:"recipient,omitempty"`
+	// Key of the record, where it is one for a topic; endpoint is then "topics/" and
+	// the name of the topic.
+	Key           []byte `protobuf:"bytes,22,opt,name=key,proto3" json:"key,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -375,6 +378,13 @@ func (x *Delivery) GetRecipient() string {
 		return x.Recipient
 	}
 	return ""
+}
+
+func (x *Delivery) GetKey() []byte {
+	if x != nil {
+		return x.Key
+	}
+	return nil
 }
 
 // EventReference is the event a delivery is about, and where it stands.
@@ -1066,7 +1076,7 @@ var File_tollgate_delivery_v1_delivery_proto protoreflect.FileDescriptor
 
 const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
-	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf8\x05\n" +
+	"#tollgate/delivery/v1/delivery.proto\x12\x14tollgate.delivery.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x8a\x06\n" +
 	"\bDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -1093,7 +1103,8 @@ const file_tollgate_delivery_v1_delivery_proto_rawDesc = "" +
 	"\n" +
 	"expires_at\x18\x13 \x01(\v2\x1a.google.protobuf.TimestampR\texpiresAt\x12\x1a\n" +
 	"\bcollapse\x18\x14 \x01(\tR\bcollapse\x12\x1c\n" +
-	"\trecipient\x18\x15 \x01(\tR\trecipient\"\xe2\x01\n" +
+	"\trecipient\x18\x15 \x01(\tR\trecipient\x12\x10\n" +
+	"\x03key\x18\x16 \x01(\fR\x03key\"\xe2\x01\n" +
 	"\x0eEventReference\x12\x16\n" +
 	"\x06source\x18\x01 \x01(\tR\x06source\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x12\n" +

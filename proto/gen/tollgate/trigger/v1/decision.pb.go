@@ -65,6 +65,9 @@ const (
 	// The value has more digits than are compared, 30 before the point and 30
 	// behind it, or is no number at all.
 	Decision_REASON_VALUE_INVALID Decision_Reason = 15
+	// The topic has taken no record for 30 s, does not take this one, or is not
+	// the tenant's any more; the record is in deliveries.dead.
+	Decision_REASON_TOPIC_UNAVAILABLE Decision_Reason = 16
 )
 
 // Enum value maps for Decision_Reason.
@@ -86,6 +89,7 @@ var (
 		13: "REASON_FROM_ABSENT",
 		14: "REASON_EVENT_TOO_LARGE",
 		15: "REASON_VALUE_INVALID",
+		16: "REASON_TOPIC_UNAVAILABLE",
 	}
 	Decision_Reason_value = map[string]int32{
 		"REASON_UNSPECIFIED":       0,
@@ -104,6 +108,7 @@ var (
 		"REASON_FROM_ABSENT":       13,
 		"REASON_EVENT_TOO_LARGE":   14,
 		"REASON_VALUE_INVALID":     15,
+		"REASON_TOPIC_UNAVAILABLE": 16,
 	}
 )
 
@@ -304,7 +309,7 @@ var File_tollgate_trigger_v1_decision_proto protoreflect.FileDescriptor
 
 const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\n" +
-	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\xe7\x06\n" +
+	"\"tollgate/trigger/v1/decision.proto\x12\x13tollgate.trigger.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a#tollgate/delivery/v1/delivery.proto\"\x85\a\n" +
 	"\bDecision\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06tenant\x18\x02 \x01(\tR\x06tenant\x12\"\n" +
@@ -320,7 +325,7 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\brevision\x18\v \x01(\x03R\brevision\x12\x14\n" +
 	"\x05count\x18\f \x01(\x03R\x05count\x12\x10\n" +
 	"\x03key\x18\r \x01(\tR\x03key\x12\x16\n" +
-	"\x06firing\x18\x0e \x01(\tR\x06firing\"\x89\x03\n" +
+	"\x06firing\x18\x0e \x01(\tR\x06firing\"\xa7\x03\n" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13REASON_FILTER_ERROR\x10\x01\x12\x14\n" +
@@ -339,7 +344,8 @@ const file_tollgate_trigger_v1_decision_proto_rawDesc = "" +
 	"\x15REASON_OTHER_CURRENCY\x10\f\x12\x16\n" +
 	"\x12REASON_FROM_ABSENT\x10\r\x12\x1a\n" +
 	"\x16REASON_EVENT_TOO_LARGE\x10\x0e\x12\x18\n" +
-	"\x14REASON_VALUE_INVALID\x10\x0fBp\n" +
+	"\x14REASON_VALUE_INVALID\x10\x0f\x12\x1c\n" +
+	"\x18REASON_TOPIC_UNAVAILABLE\x10\x10Bp\n" +
 	"\x17com.tollgate.trigger.v1B\rDecisionProtoP\x01ZDgithub.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1;triggerv1b\x06proto3"
 
 var (
