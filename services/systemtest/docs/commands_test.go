@@ -13,7 +13,7 @@ import (
 
 // order is that in which a reader works through the pages whose commands run; they go on in one terminal.
 var order = []string{
-	"deploy/docs/tutorial.md", "deploy/docs/produce.md", "deploy/docs/notifications.md", "deploy/docs/options.md", "deploy/docs/profiles.md",
+	"README.md", "deploy/docs/tutorial.md", "deploy/docs/produce.md", "deploy/docs/notifications.md", "deploy/docs/options.md", "deploy/docs/profiles.md",
 }
 
 func TestCommands_RunAgainstOneInstallation(t *testing.T) {
@@ -28,11 +28,16 @@ func TestCommands_RunAgainstOneInstallation(t *testing.T) {
 		}
 	}
 	program(t, filepath.Join(dir, ".bin"), "tollgate", "grpcurl")
+	// The README goes on in a terminal where what try prints was typed.
+	key, err := os.ReadFile(filepath.Join(data, "api-key"))
+	if err != nil {
+		t.Fatal(err)
+	}
 
 	script := "set -euo pipefail\n" + i.at(session(t))
 	cmd := exec.CommandContext(t.Context(), "bash", "-s")
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(script)
-	cmd.Env = append(os.Environ(), modeVariable+"="+modeRun,
+	cmd.Env = append(os.Environ(), modeVariable+"="+modeRun, "TOLLGATE_API_KEY="+string(key), "TOLLGATE_KAFKA_BROKERS="+i.addresses["127.0.0.1:19192"],
 		"TOLLGATE_CONFIG_ADDR="+i.addresses["127.0.0.1:7010"], "TOLLGATE_INGEST_ADDR="+i.addresses["127.0.0.1:7020"],
 		"TOLLGATE_SAFEGUARD_ADDR="+i.addresses["127.0.0.1:7030"])
 	out, err := cmd.CombinedOutput()
@@ -41,6 +46,14 @@ func TestCommands_RunAgainstOneInstallation(t *testing.T) {
 	}
 	if testing.Verbose() {
 		t.Logf("%s", out)
+	}
+	// Of the README's notification, for the tutorial's subscriber, and of the sample's.
+	for _, want := range []string{
+		"to you@example.com: Welcome, 999123456", "from Sample operator <care@operator.example> to jane@operator.example: 999123456 has used €6.50 of €10.00",
+	} {
+		if !i.out.await(t.Context(), want) {
+			t.Errorf("no e-mail %q:\n%s\n%s", want, out, i.out)
+		}
 	}
 	for _, notification := range []string{"half-gone", "nearly-gone", "data-safeguard"} {
 		if want := "of 999123456 by notification " + notification + ": received, signature verified"; !i.out.await(t.Context(), want) {

@@ -19,6 +19,7 @@ const (
 	keptFile    = "try.json"
 	sampleFile  = "sample.yaml"
 	receiptFile = "receiver.jsonl"
+	mailFile    = "mail.jsonl"
 	lockFile    = "lock"
 )
 
@@ -46,8 +47,9 @@ type kept struct {
 	Secret string `json:"secret"`
 	// Announced is the newest revision of the configuration that was seen in every partition.
 	Announced int64 `json:"announced"`
-	// Receiver is where the receiver listened.
+	// Receiver is where the receiver listened, Mail where the mail server did.
 	Receiver string `json:"receiver"`
+	Mail     string `json:"mail,omitempty"`
 }
 
 // openFolder makes a folder for this user alone, or takes one over that no other run has.

@@ -125,16 +125,14 @@ func (r *receiver) open(f *folder) (err error) {
 
 func (r *receiver) url() string { return "https://" + r.listener.Addr().String() + "/webhooks" }
 
-func (r *receiver) port() int {
-	_, text, err := net.SplitHostPort(r.listener.Addr().String())
-	if err != nil {
+func (r *receiver) port() int { return portOf(r.listener) }
+
+func portOf(l net.Listener) int {
+	address, ok := l.Addr().(*net.TCPAddr)
+	if !ok {
 		return 0
 	}
-	port, err := strconv.Atoi(text)
-	if err != nil {
-		return 0
-	}
-	return port
+	return address.Port
 }
 
 // receive verifies first, and acknowledges once the webhook is written down.

@@ -19,14 +19,14 @@ const (
 var sampleTemplate string
 
 // sample is the configuration, in YAML, with what differs from folder to folder.
-func sample(secret string, r *receiver) ([]byte, error) {
+func sample(secret string, r *receiver, m *mailServer) ([]byte, error) {
 	t, err := template.New(sampleFile).Parse(sampleTemplate)
 	if err != nil {
 		return nil, fmt.Errorf("read the sample: %w", err)
 	}
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
-		"Port": r.port(), "URL": r.url(), "Secret": secret,
+		"Port": r.port(), "URL": r.url(), "Secret": secret, "MailPort": m.port(),
 		"Authority": "  " + strings.ReplaceAll(strings.TrimSpace(string(r.authority)), "\n", "\n  "),
 	})
 	if err != nil {

@@ -171,13 +171,21 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 	}
 }
 
-// received waits for the webhook of that kind about this subscriber.
+// received waits for the webhook of that kind about this subscriber, and for the e-mail beside it.
 func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time) error {
-	r.story.waitFor(fmt.Sprintf("the %s %s of %s at %s", journeyChannel, kind, msisdn, r.receiver.url()))
-	for {
+	notified, mailed := false, false
+	for !notified || !mailed {
+		if notified {
+			r.story.waitFor(fmt.Sprintf("the e-mail beside the %s %s of %s at %s", journeyChannel, kind, msisdn, r.mail.address()))
+		} else {
+			r.story.waitFor(fmt.Sprintf("the %s %s of %s at %s", journeyChannel, kind, msisdn, r.receiver.url()))
+		}
 		select {
 		case <-ctx.Done():
 			return context.Cause(ctx)
+		case got := <-r.mail.arrived:
+			r.reportMail(got)
+			mailed = mailed || !got.Repeat && strings.Contains(got.Subject, msisdn)
 		case got := <-r.receiver.arrived:
 			b := r.report(got, msisdn, sent)
 			switch {
@@ -186,10 +194,20 @@ func (r *run) received(ctx context.Context, msisdn, kind string, sent time.Time)
 			case r.cfg.Once && !got.Repeat:
 				return errShown
 			case b.Type == kind && b.Subject == msisdn && !got.Repeat:
-				return nil
+				notified = true
 			}
 		}
 	}
+	return nil
+}
+
+// reportMail prints that an e-mail came.
+func (r *run) reportMail(got letter) {
+	again := ""
+	if got.Repeat {
+		again = ", again under the same Message-ID"
+	}
+	r.story.step("e-mail", "from %s to %s: %s%s", got.From, got.To, got.Subject, again)
 }
 
 // report prints that a webhook came; where it is about msisdn, how long after sent.
@@ -224,6 +242,8 @@ func (r *run) rest(ctx context.Context, d time.Duration) error {
 			return context.Cause(ctx)
 		case got := <-r.receiver.arrived:
 			r.report(got, "", time.Time{})
+		case got := <-r.mail.arrived:
+			r.reportMail(got)
 		}
 	}
 }

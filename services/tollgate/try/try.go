@@ -94,6 +94,7 @@ type run struct {
 	folder       *folder
 	story        *story
 	receiver     *receiver
+	mail         *mailServer
 	installation *allinone.Installation
 	stop         context.CancelFunc
 	end          context.CancelCauseFunc // of the run
@@ -110,13 +111,16 @@ func (r *run) close() error {
 			err = errors.Join(err, conn.Close())
 		}
 	}
-	return errors.Join(err, r.receiver.close())
+	return errors.Join(err, r.receiver.close(), r.mail.close())
 }
 
 func (r *run) show(ctx context.Context) (err error) {
 	r.story.title(r.folder)
 	if r.receiver, err = startReceiver(ctx, r.folder, r.cfg.AnyPort); err != nil {
 		return err
+	}
+	if r.mail, err = startMailServer(ctx, r.folder, r.cfg.AnyPort); err != nil {
+		return errors.Join(err, r.receiver.close())
 	}
 	// Services outlive the end of ctx until they are closed: then they drain.
 	serving, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -127,7 +131,7 @@ func (r *run) show(ctx context.Context) (err error) {
 	})
 	if err != nil {
 		stop()
-		return errors.Join(err, r.receiver.close())
+		return errors.Join(err, r.receiver.close(), r.mail.close())
 	}
 	defer endWith(r.installation, r.end)()
 	if err := r.connect(ctx); err != nil {
@@ -198,7 +202,7 @@ func (r *run) connect(ctx context.Context) error {
 
 // configure applies the sample, which lies in the folder too, for people to change.
 func (r *run) configure(ctx context.Context) error {
-	content, err := sample(r.folder.kept.Secret, r.receiver)
+	content, err := sample(r.folder.kept.Secret, r.receiver, r.mail)
 	if err != nil {
 		return err
 	}
@@ -220,7 +224,7 @@ func (r *run) configure(ctx context.Context) error {
 			changed++
 		}
 	}
-	r.story.step("configured", "tenant %s, class of service %s (limit 50.00 EUR, alert at 80 %%), an endpoint, a notification: %d of %d changed",
+	r.story.step("configured", "tenant %s, class of service %s (limit 50.00 EUR, alert at 80 %%), an endpoint, an SMTP profile, a user, a notification: %d of %d changed",
 		tenant, class, changed, len(outcomes))
 	return nil
 }
@@ -275,7 +279,7 @@ func (r *run) addresses(ctx context.Context) error {
 		}
 		rows = append(rows, [2]string{s.Name, fmt.Sprintf("%-50s admin http://%s", text, admin)})
 	}
-	rows = append(rows, [2]string{"receiver", r.receiver.url()}, [2]string{"api key", r.folder.file(keyFile)})
+	rows = append(rows, [2]string{"receiver", r.receiver.url()}, [2]string{"smtp", r.mail.address()}, [2]string{"api key", r.folder.file(keyFile)})
 	r.story.table(rows)
 	return nil
 }

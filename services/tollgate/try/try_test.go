@@ -85,7 +85,7 @@ func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	second := journey(t, dir)
-	if !strings.Contains(second, "0 of 4 changed") {
+	if !strings.Contains(second, "0 of 6 changed") {
 		t.Errorf("the restart changed the configuration:\n%s", second)
 	}
 	if again, err := os.ReadFile(filepath.Join(dir, keyFile)); err != nil || !bytes.Equal(again, key) {
@@ -102,8 +102,30 @@ func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 		}
 		seen[got.ID] = true
 	}
-	if len(seen) != 4 {
-		t.Errorf("%d webhooks, want an alert and a limit from each run\n%s\n%s", len(seen), first, second)
+	letters := lines[letter](t, dir, mailFile)
+	for _, got := range letters {
+		if seen[got.ID] || got.Repeat {
+			t.Errorf("%s came twice", got.ID)
+		}
+		seen[got.ID] = true
+	}
+	for i, want := range []string{
+		"999000010001 has used €41.20 of €50.00", "999000010001 has used €50.50 of €50.00",
+		"999000020001 has used €41.20 of €50.00", "999000020001 has used €50.50 of €50.00",
+	} {
+		if i >= len(letters) {
+			t.Fatalf("%d e-mails\n%s\n%s", len(letters), first, second)
+		}
+		got := letters[i]
+		if got.Subject != want || got.From != "Sample operator <care@operator.example>" || got.To != "jane@operator.example" {
+			t.Errorf("e-mail %d is %+v, want subject %q", i, got, want)
+		}
+		if line := "from " + got.From + " to " + got.To + ": " + got.Subject; !strings.Contains(first+second, line) {
+			t.Errorf("%q is not printed:\n%s\n%s", line, first, second)
+		}
+	}
+	if len(seen) != 8 {
+		t.Errorf("%d webhooks and e-mails, want one of each for the alert and the limit of each run\n%s\n%s", len(seen), first, second)
 	}
 
 	// Counters are rebuilt from the log, once more: the subscribers of both runs have the counters that they had.
@@ -117,15 +139,21 @@ func TestRestart_CountsAndNotifiesNothingTwice(t *testing.T) {
 
 func receipts(t *testing.T, dir string) []received {
 	t.Helper()
-	content, err := os.ReadFile(filepath.Join(dir, receiptFile))
+	return lines[received](t, dir, receiptFile)
+}
+
+// lines reads a log of a folder.
+func lines[T any](t *testing.T, dir, file string) []T {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join(dir, file))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []received
-	lines := bufio.NewScanner(bytes.NewReader(content))
-	for lines.Scan() {
-		var got received
-		if err := json.Unmarshal(lines.Bytes(), &got); err != nil {
+	var all []T
+	text := bufio.NewScanner(bytes.NewReader(content))
+	for text.Scan() {
+		var got T
+		if err := json.Unmarshal(text.Bytes(), &got); err != nil {
 			t.Fatal(err)
 		}
 		all = append(all, got)
