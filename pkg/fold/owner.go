@@ -105,6 +105,7 @@ func (o *Owner[B, C]) leave() {
 	o.view.Leave()
 	o.calls.Leave()
 	o.config.Revisions.InForce(o.place.partition, state.Revision{})
+	o.config.Metrics.Left(o.place.partition.Number)
 }
 
 // open takes the partition and brings its state to where the log can go on.
@@ -147,6 +148,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	o.meterTimers(due)
 	if o.w.Status == state.Rebuilding && o.w.Offset >= o.w.PublishedOffset && !due.Any() {
 		// Before the log is asked for more: perhaps there is none for hours.
 		return o.commitAs(ctx, func(w *state.Watermark) { w.Status = state.Ready })

@@ -59,14 +59,14 @@ func newSimulation(t *testing.T) foldtest.Simulation[body, *Book] {
 	}
 }
 
-var statefulHistories = simulation.Histories{Short: 6, Test: 60, Long: 3000}
+var statefulHistories = simulation.Histories{Short: 6, Test: 40, Long: 3000}
 
 // Rules of every kind, edited, deactivated and deleted meanwhile: what is planned and decided is what a model makes of the log,
 // and no crash leaves a trace.
 func TestSimulation_RulesWithStateAgreeWithTheModel(t *testing.T) {
 	s := newStateful(t, 300)
 	_, one := simulation.Only(t)
-	t.Cleanup(func() { checkMet(t, !one && statefulHistories.Count(t) >= 60) })
+	t.Cleanup(func() { checkMet(t, !one && statefulHistories.Count(t) >= 40) })
 	simulation.Run(t, statefulHistories, func(t *testing.T, seed uint64) { s.Run(t, seed, foldtest.NewMemory()) })
 }
 

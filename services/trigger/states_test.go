@@ -3,16 +3,17 @@ package trigger
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/encoding/protojson"
-	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -335,24 +336,24 @@ func TestAbsence_MovesItsTimerOnceASpan(t *testing.T) {
 func TestCases_KilledAndRestarted(t *testing.T) {
 	for name, c := range cases() {
 		t.Run(name, func(t *testing.T) {
-			t.Parallel()
 			log := c.log(t)
 			byArrival(log)
-			rapid.Check(t, func(rt *rapid.T) {
+			simulation.Run(t, simulation.Histories{Short: 2, Test: 12, Long: 300}, func(t *testing.T, seed uint64) {
+				r := rand.New(rand.NewPCG(seed, 0))
 				p := newPartition(t, "events.ordered")
-				p.fetch = func() int { return rapid.IntRange(1, 4).Draw(rt, "fetch") }
-				p.killed = func() bool { return rapid.IntRange(0, 2).Draw(rt, "killed") == 0 }
+				p.fetch = func() int { return 1 + r.IntN(4) }
+				p.killed = func() bool { return r.IntN(3) == 0 }
 				p.now = log[0].ReceivedAt
 				p.configure(c.snapshot(t, 1))
 				for _, e := range log {
-					if p.now = e.ReceivedAt; rapid.IntRange(0, 3).Draw(rt, "run") == 0 {
+					if p.now = e.ReceivedAt; r.IntN(4) == 0 {
 						p.run()
 					}
 					p.append(e)
 				}
 				p.until(moment(t, c.until))
 				p.run()
-				p.out = firstByID(rt, p.out)
+				p.out = firstByID(t, p.out)
 				c.compare(t, p.deliveries(), p.decisions())
 			})
 		})
@@ -360,7 +361,7 @@ func TestCases_KilledAndRestarted(t *testing.T) {
 }
 
 // firstByID are the first appearances by id; all appearances have the same bytes.
-func firstByID(t *rapid.T, records []stream.Record) (out []stream.Record) {
+func firstByID(t *testing.T, records []stream.Record) (out []stream.Record) {
 	seen := map[string]stream.Record{}
 	for _, r := range records {
 		raw, _ := r.Header(event.HeaderID)

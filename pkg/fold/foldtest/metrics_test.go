@@ -1,6 +1,7 @@
 package foldtest_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -9,10 +10,12 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
+	dto "github.com/prometheus/client_model/go"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest/observer"
 
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/stream"
 )
 
 // What an operator must see of events that count, but not as they were meant: each once, however often it is sent.
@@ -93,4 +96,52 @@ func TestReject_LogIsBoundedWithACount(t *testing.T) {
 			t.Errorf("%d rejections, %d lines, %v", len(d.Published()), lines, omitted)
 		}
 	})
+}
+
+// gathering reads metrics whenever the owner asks for records.
+type gathering struct {
+	fold.Log
+	registry *prometheus.Registry
+	most     map[string]float64
+}
+
+func (w *gathering) Fetch(ctx context.Context, from int64, wait time.Duration, changed <-chan struct{}) (stream.Batch, error) {
+	w.gather()
+	return w.Log.Fetch(ctx, from, wait, changed)
+}
+
+func (w *gathering) gather() {
+	families, err := w.registry.Gather()
+	must(err)
+	for _, f := range families {
+		if name := strings.TrimPrefix(f.GetName(), "tollgate_partition_"); f.GetType() == dto.MetricType_GAUGE {
+			w.most[name] = max(w.most[name], f.GetMetric()[0].GetGauge().GetValue())
+		}
+	}
+}
+
+// An operator sees how many timers wait, and for how long the first has been due, as long as the partition is owned here.
+func TestMetrics_TimersPendingAndOverdue(t *testing.T) {
+	d := partition(t)
+	w := &gathering{registry: prometheus.NewRegistry(), most: map[string]float64{}}
+	metrics := fold.NewMetrics("partition", "counts", w.registry)
+	d.Limits = func(c *fold.OwnerConfig[count, int64]) {
+		c.SnapshotEvents, c.Metrics = 2, metrics
+		w.Log, c.Log = c.Log, w
+	}
+	d.Accept(usage("1", "44", 150, d.Now), usage("2", "45", 150, d.Now)) // a reminder in 95 s and a renewal, of each
+	d.Work()
+	d.Work()
+	if w.most["timers_pending"] != 4 || w.most["timers_overdue_seconds"] != 0 {
+		t.Errorf("before any is due: %v", w.most)
+	}
+	d.Now = noon.Add(105 * time.Second)
+	d.Work()
+	if w.most["timers_overdue_seconds"] != 10 {
+		t.Errorf("ten seconds after two were due: %v", w.most)
+	}
+	clear(w.most)
+	if w.gather(); w.most["timers_pending"] != 0 || w.most["timers_overdue_seconds"] != 0 {
+		t.Errorf("of no partition: %v", w.most)
+	}
 }

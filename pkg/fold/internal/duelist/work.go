@@ -204,6 +204,21 @@ func (w *Work) DueAt(ctx context.Context, at *state.Watermark, now int64) (bool,
 	return m.DueBy(now), nil
 }
 
+// First is when the first timer is due of those that are known, with the step that is next: of a whole list, of the minute
+// that log time is in, or of that of the clock.
+func (w *Work) First(next Step) (at int64, ok bool) {
+	switch {
+	case next.Any() && next.Current:
+		return w.taken[0].at, true
+	case next.Any():
+		return FirstOf(next.Minute), true
+	}
+	if at, ok = w.current.First(); ok {
+		return at, true
+	}
+	return w.clock.First()
+}
+
 // FirstByClock is when the first timer is due within the minute that the clock is in; not ok where there is none, or where
 // that minute's list was not read yet.
 func (w *Work) FirstByClock(now int64) (at int64, ok bool) {

@@ -39,6 +39,8 @@ type Reading struct {
 	Read  bool
 	At    int64
 	Count int64
+	// Timers of the records, without the engine's own.
+	Timers int64
 	// Stale are the keys of tombstones that an earlier one has left.
 	Stale []string
 
@@ -97,6 +99,11 @@ func (r *Reading) read(ctx context.Context, p Partition, keys []string) ([]*stat
 				continue
 			}
 			entries = append(entries, &statev1.SnapshotRecord_Entry{Key: keys[i], Value: v})
+			n, err := record.Timers(v)
+			if err != nil {
+				return nil, err
+			}
+			r.Timers += int64(n)
 			more, err := record.BesideKeys(keys[i][len(record.Prefix):], v)
 			if err != nil {
 				return nil, err

@@ -2,6 +2,7 @@
 package meter
 
 import (
+	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -20,6 +21,54 @@ type Metrics struct {
 	callSeconds                                                             prometheus.Histogram
 	CallsWaiting                                                            prometheus.Gauge
 	superseded, rulesLeft                                                   prometheus.Counter
+	timersOf                                                                timers
+}
+
+// timers are those of the partitions that are owned here.
+type timers struct {
+	mu      sync.Mutex
+	pending map[int32]int64
+	overdue map[int32]time.Duration
+}
+
+// TimersPending notes how many timers a snapshot of a partition has.
+func (m *Metrics) TimersPending(partition int32, n int64) {
+	m.timersOf.mu.Lock()
+	defer m.timersOf.mu.Unlock()
+	m.timersOf.pending[partition] = n
+}
+
+// TimersOverdue notes for how long the first timer of a partition has been due, at most 0 where none is.
+func (m *Metrics) TimersOverdue(partition int32, by time.Duration) {
+	m.timersOf.mu.Lock()
+	defer m.timersOf.mu.Unlock()
+	m.timersOf.overdue[partition] = max(by, 0)
+}
+
+// Left forgets the timers of a partition that is not owned here any more.
+func (m *Metrics) Left(partition int32) {
+	m.timersOf.mu.Lock()
+	defer m.timersOf.mu.Unlock()
+	delete(m.timersOf.pending, partition)
+	delete(m.timersOf.overdue, partition)
+}
+
+func (t *timers) sum() (n float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range t.pending {
+		n += float64(p)
+	}
+	return n
+}
+
+func (t *timers) longest() (s float64) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, by := range t.overdue {
+		s = max(s, by.Seconds())
+	}
+	return s
 }
 
 // New registers them for one domain of a service.
@@ -62,7 +111,13 @@ func New(service, domain string, reg prometheus.Registerer) *Metrics {
 		Help: "Calls made here, by what became of them.", ConstLabels: labels}, []string{"result"})
 	m.CallsWaiting = prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: "calls_waiting",
 		Help: "Calls that wait for their answer.", ConstLabels: labels})
-	reg.MustRegister(m.calls, m.CallsWaiting)
+	m.timersOf.pending, m.timersOf.overdue = map[int32]int64{}, map[int32]time.Duration{}
+	gauge := func(name, help string, value func() float64) prometheus.Collector {
+		return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Namespace: "tollgate", Subsystem: service, Name: name, Help: help, ConstLabels: labels}, value)
+	}
+	reg.MustRegister(m.calls, m.CallsWaiting,
+		gauge("timers_pending", "Timers of the partitions owned here, as of the last snapshot of each.", m.timersOf.sum),
+		gauge("timers_overdue_seconds", "For how long the first timer has been due that has not fired, of all partitions owned here.", m.timersOf.longest))
 	return m
 }
 

@@ -267,6 +267,17 @@ func BesideKeys(subject string, record []byte) ([]string, error) {
 	return AppendBesideKeys(nil, subject, record)
 }
 
+// Timers is how many a record has, without the engine's own.
+func Timers(record []byte) (n int, err error) {
+	h, _, err := DecodeHeader(record)
+	for _, t := range h.Timers {
+		if t.Name != ExpiryTimer && t.Name != UnusedTimer {
+			n++
+		}
+	}
+	return n, err
+}
+
 func AppendBesideKeys(keys []string, subject string, record []byte) ([]string, error) {
 	if Flagged(record, SegmentsFlag) {
 		h, _, err := DecodeHeader(record)
