@@ -130,6 +130,8 @@ func (o *Owner[B, C]) open(ctx context.Context) error {
 	if err := o.recover(ctx); err != nil {
 		return err
 	}
+	o.config.Log.Settle(IncidentGap)
+	o.config.Log.Settle(IncidentRecreated)
 	if err := o.reconfigure(ctx); err != nil {
 		return err
 	}

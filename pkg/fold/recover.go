@@ -152,12 +152,13 @@ func (o *Owner[B, C]) gap(ctx context.Context, code string, needed, target int64
 		}
 		at = max(at, b.Next)
 		if len(b.Records) == 0 {
-			// The log may have been brought back, or more of it removed.
+			// The log may have been brought back, or more of it removed. A broker that was restarted can also report an end
+			// that is too low at first.
 			from, to, err := o.config.Log.Range(ctx)
 			if err != nil {
 				return err
 			}
-			if from != start || to < end {
+			if from != start || to < end || end < needed && needed <= to {
 				return fmt.Errorf("log of domain %s changed while it was an incident: it holds %d to %d", o.place.partition.Domain, from, to)
 			}
 		}

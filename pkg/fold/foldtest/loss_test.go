@@ -75,6 +75,34 @@ func TestLog_RecreatedIsAnIncident(t *testing.T) {
 	}
 }
 
+// A broker that comes back reports an end that is too low until it has found the whole log again.
+func TestLog_EndThatComesBackIsNoIncident(t *testing.T) {
+	d := partition(t)
+	d.Accept(usage("1", "44", 60, d.Now), usage("2", "44", 30, d.Now))
+	d.Work()
+	asked := 0
+	d.Ends = func(end int64) int64 {
+		if asked++; asked <= 2 {
+			return end - 1
+		}
+		return end
+	}
+	if err := d.Run(); err == nil || errors.Is(err, stream.ErrRevoked) {
+		t.Fatalf("run: %v; want an error, after which the partition is opened again", err)
+	}
+	if d.Incidents[fold.IncidentRecreated] == nil {
+		t.Fatalf("incidents: %v", d.Incidents)
+	}
+	d.Accept(usage("3", "44", 5, d.Now))
+	d.Work()
+	if n, _ := d.Body("acme/44"); n.spent != 95 {
+		t.Fatalf("after the log came back %+v; want 95", n)
+	}
+	if len(d.Incidents) > 0 {
+		t.Fatalf("incidents stand: %v", d.Incidents)
+	}
+}
+
 func TestLevel_HigherIsRefused(t *testing.T) {
 	d := partition(t)
 	e := &event.Event{ID: "9", Source: "test", Type: event.TypeRevision, Time: d.Now, Data: &controlv1.Revision{Revision: 9, Level: fold.Level + 1}}

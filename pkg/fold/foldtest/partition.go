@@ -30,6 +30,8 @@ type Partition[B, C any] struct {
 	Committed, Worked int64
 	// Incidents are those that stand, by code.
 	Incidents map[string]error
+	// Ends changes the end that the log reports, where it is set.
+	Ends func(end int64) int64
 	// Limits may change the owner's configuration before it runs.
 	Limits func(*fold.OwnerConfig[B, C])
 
@@ -206,6 +208,9 @@ const turns = 4
 
 func (l *stepLog[B, C]) Range(context.Context) (start, end int64, err error) {
 	start, end = l.d.Log().Range()
+	if l.d.Ends != nil {
+		end = l.d.Ends(end)
+	}
 	return start, end, nil
 }
 
