@@ -2,6 +2,7 @@ package email
 
 import (
 	"crypto/sha256"
+	"crypto/x509"
 	"encoding/binary"
 	"fmt"
 	"net/netip"
@@ -27,6 +28,7 @@ type profile struct {
 	policy   outbound.Policy // the tenant's
 	key      smtp.Key
 	schedule *schedule.Schedule
+	print    uint64
 	// refusals are those in a row that name a policy; the same over all revisions that change nothing about the server.
 	refusals *refusals
 	// broken is why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
@@ -39,15 +41,24 @@ func (p *profile) Paused() bool                 { return p.Profile.Paused }
 func (p *profile) Activation() int64            { return p.Profile.Activation }
 func (p *profile) Schedule() *schedule.Schedule { return p.schedule }
 
-// Fingerprint is over all that may turn a failure into a success: the server, how it is reached, and who sends.
-func (p *profile) Fingerprint() uint64 {
+// Fingerprint is over all that may turn a failure into a success: the server, how it is reached, who sends and signs, and whether it can be used at all.
+func (p *profile) Fingerprint() uint64 { return p.print }
+
+func (p *profile) fingerprint() uint64 {
 	hash := sha256.New()
 	_, _ = hash.Write(p.key[:]) // never fails
 	from := p.From.Mailbox()
 	if p.ReturnPath != nil {
-		from = p.ReturnPath.Mailbox()
+		from += " " + p.ReturnPath.Mailbox()
 	}
 	_, _ = hash.Write([]byte(from))
+	if p.DKIM != nil {
+		public, _ := x509.MarshalPKIXPublicKey(p.DKIM.Key.Public()) // fails for no key that signs
+		_, _ = fmt.Fprintf(hash, " %s %s %x", p.DKIM.Domain, p.DKIM.Selector, public)
+	}
+	if p.broken != nil {
+		_, _ = hash.Write([]byte(p.broken.Error()))
+	}
 	return max(binary.BigEndian.Uint64(hash.Sum(nil)), 1)
 }
 
@@ -68,17 +79,24 @@ var modes = map[email.TLS]smtp.Mode{
 // ready makes a profile of a tenant ready.
 func (m *maker) ready(p *email.Profile, tenant *configclient.Tenant) *profile {
 	out := &profile{Profile: p, policy: tenant.Outbound, schedule: service.Schedule(p.Schedule), refusals: &refusals{}}
-	policy := tenant.Outbound.WithPorts(email.Ports...)
+	if err := m.locate(out); err != nil {
+		out.broken = fmt.Errorf("the profile's certificates can't be read: %w", err)
+	}
+	out.print = out.fingerprint()
+	return out
+}
+
+// locate sets the server of a profile, and the key of its connections.
+func (m *maker) locate(out *profile) error {
+	p, policy := out.Profile, out.policy.WithPorts(email.Ports...)
 	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], m.denied...)
 	identity, err := outbound.NewIdentity(p.Tenant, policy, p.CACertificates, nil)
 	if err != nil {
-		out.broken = fmt.Errorf("the profile's certificates can't be read: %w", err)
-		return out
+		return err
 	}
 	conf, err := outbound.TLSConfig(p.CACertificates, nil)
 	if err != nil {
-		out.broken = fmt.Errorf("the profile's certificates can't be read: %w", err)
-		return out
+		return err
 	}
 	out.server = smtp.Server{
 		Dialer: outbound.NewDialer(policy, dialTimeout, m.proxy), Host: p.Host, Port: p.Port, Mode: modes[p.TLS], TLS: conf, Hello: m.hello,
@@ -93,7 +111,7 @@ func (m *maker) ready(p *email.Profile, tenant *configclient.Tenant) *profile {
 		_, _ = hash.Write(part)
 	}
 	hash.Sum(out.key[:0])
-	return out
+	return nil
 }
 
 // newDirectory makes the profiles of each revision ready; keep learns the keys of their connections.
@@ -119,6 +137,7 @@ func newDirectory(source service.Revisions, m *maker, keep func(map[smtp.Key]boo
 			out.broken = t.Unreadable
 		}
 		if out.broken != nil {
+			out.print = out.fingerprint()
 			log.Warn("profile can't be sent with", zap.String("endpoint", t.Name), zap.Error(out.broken))
 		}
 		if before != nil && before.Fingerprint() == out.Fingerprint() {

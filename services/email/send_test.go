@@ -14,44 +14,47 @@ import (
 	"github.com/tollgate/tollgate/services/email/smtp"
 )
 
-// Field case 35.
-func TestSend_WhoseRefusal(t *testing.T) {
-	m := newMailServer(t)
+// refusals35 are the answers of the server of field case 35.
+func refusals35(at, who string, n int) refusal {
 	no := func(code int, a, b, c int, text string) refusal {
 		return refusal{code, server.EnhancedCode{a, b, c}, text}
 	}
-	m.answer = func(at, who string, n int) refusal {
-		name, _, _ := strings.Cut(who, "@")
-		switch at + " " + name {
-		case "RCPT r01", "RCPT ana+billing":
-			return no(550, 5, 1, 1, "no such mailbox")
-		case "RCPT r02":
-			return no(550, 5, 7, 1, "your network is blocked")
-		case "RCPT r03":
-			return refusal{code: 550, text: "no such user here"}
-		case "RCPT r04":
-			return no(552, 5, 2, 2, "mailbox full")
-		case "RCPT r05":
-			return no(553, 5, 1, 3, "bad address")
-		case "RCPT r06":
-			if n == 1 {
-				return no(450, 4, 2, 0, "greylisted")
-			}
-		case ". r07":
-			if n == 1 {
-				return no(451, 4, 7, 1, "try again later")
-			}
-		case ". r08":
-			return no(554, 5, 7, 1, "looks like spam")
-		case ". r09":
-			return no(550, 5, 1, 1, "no such mailbox")
-		case "RCPT r10":
-			if n == 1 {
-				return no(421, 4, 7, 0, "too many connections")
-			}
+	name, _, _ := strings.Cut(who, "@")
+	switch at + " " + name {
+	case "RCPT r01", "RCPT ana+billing":
+		return no(550, 5, 1, 1, "no such mailbox")
+	case "RCPT r02":
+		return no(550, 5, 7, 1, "your network is blocked")
+	case "RCPT r03":
+		return refusal{code: 550, text: "no such user here"}
+	case "RCPT r04":
+		return no(552, 5, 2, 2, "mailbox full")
+	case "RCPT r05":
+		return no(553, 5, 1, 3, "bad address")
+	case "RCPT r06":
+		if n == 1 {
+			return no(450, 4, 2, 0, "greylisted")
 		}
-		return refusal{}
+	case ". r07":
+		if n == 1 {
+			return no(451, 4, 7, 1, "try again later")
+		}
+	case ". r08":
+		return no(554, 5, 7, 1, "looks like spam")
+	case ". r09":
+		return no(550, 5, 1, 1, "no such mailbox")
+	case "RCPT r10":
+		if n == 1 {
+			return no(421, 4, 7, 0, "too many connections")
+		}
 	}
+	return refusal{}
+}
+
+// Field case 35.
+func TestSend_WhoseRefusal(t *testing.T) {
+	m := newMailServer(t)
+	m.answer = refusals35
 	s := newSending(t, m.profile(), loopback(m.port))
 	const (
 		delivered = "delivered"
