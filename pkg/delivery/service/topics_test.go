@@ -1,4 +1,4 @@
-package webhook
+package service_test
 
 import (
 	"github.com/tollgate/tollgate/pkg/channel/table"
