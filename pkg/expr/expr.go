@@ -52,6 +52,7 @@ func NewEnv(options ...cel.EnvOption) (*cel.Env, error) {
 type Program struct {
 	program cel.Program
 	counted bool
+	terms   []Term
 	most    uint64 // units, where not counted
 }
 
@@ -105,6 +106,7 @@ func compile(env *cel.Env, text string, objection func(*cel.Type) string) (*Prog
 	}
 	p := &Program{most: estimate(env, checked, largest)}
 	p.counted = p.most > quick
+	p.findTerms(checked.NativeRep())
 	found := patternsIn(checked)
 	options := []cel.ProgramOption{cel.EvalOptions(cel.OptOptimize), cel.OptimizeRegex(found.bounded()...)}
 	if p.counted {

@@ -25,6 +25,8 @@ type address struct{ tenant, name string }
 // candidates are the rules of a type, by code.
 type candidates struct {
 	rules []candidate
+	// finder finds those that an event may concern.
+	finder finder
 	// data is what the type's events carry.
 	data protoreflect.MessageDescriptor
 }
@@ -64,6 +66,7 @@ func NewIndex(rules []*Rule) *Index {
 	}
 	for _, c := range x.byType {
 		slices.SortFunc(c.rules, func(a, b candidate) int { return cmp.Compare(a.rule.Code, b.rule.Code) })
+		c.finder = newFinder(c.rules, c.data)
 	}
 	return x
 }
@@ -95,7 +98,8 @@ var errOtherData = errors.New("its data is not the message of its type")
 const EventLimit = 2_000_000
 
 // Match gives the rules that e concerns, by code; nil where no rule is for its type. Where the filters and keys of an event
-// cost more than EventLimit it ends: left is the number of rules that were not evaluated, next the first of them.
+// cost more than EventLimit it ends: left is the number of rules that were not evaluated, next the first of them. Rules whose
+// filters are known to be false by a term cost nothing, and are none of those.
 func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 	c := x.byType[address{e.Tenant, e.Type}]
 	if c == nil {
@@ -110,9 +114,12 @@ func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 		return matches, nil, 0
 	}
 	seen := meeting{activation: activation{event: e}, message: c.data.FullName()}
-	for i, one := range c.rules {
+	var few [32]int
+	places := c.finder.find(e, few[:0])
+	for i, place := range places {
+		one := c.rules[place]
 		if seen.spent >= EventLimit {
-			return matches, one.rule, len(c.rules) - i
+			return matches, one.rule, len(places) - i
 		}
 		if m := one.meet(&seen); m.Fires || m.States != nil || m.Err != nil {
 			matches = append(matches, m)
