@@ -138,9 +138,6 @@ func (b *batch[B]) guard(call func()) (err error) {
 	return nil
 }
 
-// subject returns the working copy of a record that was loaded.
-func (b *batch[B]) subject(key string) (*Subject[B], error) { return b.open(b.memory.by[key]) }
-
 func (b *batch[B]) touch(s *Subject[B]) {
 	if s == &b.none {
 		b.misused("a subject without a record can't be changed")

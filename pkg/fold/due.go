@@ -70,7 +70,7 @@ func (b *batch[B]) dueList(c duelist.Step) error {
 		}
 	}
 	for _, key := range c.Subjects {
-		s, err := b.subject(key)
+		s, err := b.open(b.memory.by[key])
 		if err != nil {
 			return err
 		}

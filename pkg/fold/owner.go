@@ -150,7 +150,7 @@ func (o *Owner[B, C]) cycle(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	o.meterTimers(due)
+	o.config.Metrics.TimersOverdue(o.place.partition.Number, o.due.Overdue(due, o.config.Clock()))
 	if o.w.Status == state.Rebuilding && o.w.Offset >= o.w.PublishedOffset && !due.Any() {
 		// Before the log is asked for more: perhaps there is none for hours.
 		return o.commitAs(ctx, func(w *state.Watermark) { w.Status = state.Ready })

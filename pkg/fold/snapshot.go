@@ -105,8 +105,7 @@ func (o *Owner[B, C]) endSnapshot(ctx context.Context) error {
 		return err
 	}
 	o.config.Logger.Info("snapshot written", zap.Int64("entries", o.snap.Count), zap.Int64("published_offset", o.committed))
-	o.config.Metrics.Snapshots.Inc()
-	o.config.Metrics.TimersPending(o.place.partition.Number, o.snap.Timers)
+	o.config.Metrics.SnapshotTaken(o.place.partition.Number, o.snap.Timers)
 	reached, stale := o.snap.At, o.snap.Stale
 	o.snap = nil
 	err = o.commitAs(ctx, func(w *state.Watermark) {

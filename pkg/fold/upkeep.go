@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/fold/internal/control"
-	"github.com/tollgate/tollgate/pkg/fold/internal/duelist"
 
 	"go.uber.org/zap"
 
@@ -88,15 +87,6 @@ func (o *Owner[B, C]) idle(ctx context.Context) error {
 		return o.commitAs(ctx, func(*state.Watermark) {})
 	}
 	return nil
-}
-
-// meterTimers shows for how long the first timer has been due.
-func (o *Owner[B, C]) meterTimers(next duelist.Step) {
-	overdue := time.Duration(0)
-	if at, ok := o.due.First(next); ok {
-		overdue = o.config.Clock().Sub(time.UnixMilli(at))
-	}
-	o.config.Metrics.TimersOverdue(o.place.partition.Number, overdue)
 }
 
 // tickEvery is the least time between two ticks, and so how late a timer is at most while nothing else moves the log's

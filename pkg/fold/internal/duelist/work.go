@@ -3,6 +3,7 @@ package duelist
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/state"
 )
@@ -204,19 +205,22 @@ func (w *Work) DueAt(ctx context.Context, at *state.Watermark, now int64) (bool,
 	return m.DueBy(now), nil
 }
 
-// First is when the first timer is due of those that are known, with the step that is next: of a whole list, of the minute
-// that log time is in, or of that of the clock.
-func (w *Work) First(next Step) (at int64, ok bool) {
+// Overdue is for how long the first timer has been due of those that are known, with the step that is next: of a whole list,
+// of the minute that log time is in, or of that of the clock. It is below 0 where that is still to come, 0 where none is known.
+func (w *Work) Overdue(next Step, now time.Time) time.Duration {
+	at, ok := w.current.First()
+	if !ok {
+		at, ok = w.clock.First()
+	}
 	switch {
 	case next.Any() && next.Current:
-		return w.taken[0].at, true
+		at = w.taken[0].at
 	case next.Any():
-		return FirstOf(next.Minute), true
+		at = FirstOf(next.Minute)
+	case !ok:
+		return 0
 	}
-	if at, ok = w.current.First(); ok {
-		return at, true
-	}
-	return w.clock.First()
+	return now.Sub(time.UnixMilli(at))
 }
 
 // FirstByClock is when the first timer is due within the minute that the clock is in; not ok where there is none, or where

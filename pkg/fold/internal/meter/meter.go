@@ -16,11 +16,11 @@ type Metrics struct {
 	rejected                                                                *prometheus.CounterVec
 	batches                                                                 prometheus.Histogram
 	commitSeconds, publishSeconds                                           prometheus.Histogram
-	PublishedOffsetErrors, Snapshots, SnapshotErrors, Fenced                prometheus.Counter
+	PublishedOffsetErrors, SnapshotErrors, Fenced                           prometheus.Counter
 	calls                                                                   *prometheus.CounterVec
 	callSeconds                                                             prometheus.Histogram
 	CallsWaiting                                                            prometheus.Gauge
-	superseded, rulesLeft                                                   prometheus.Counter
+	superseded, rulesLeft, snapshots                                        prometheus.Counter
 	timersOf                                                                timers
 }
 
@@ -31,11 +31,12 @@ type timers struct {
 	overdue map[int32]time.Duration
 }
 
-// TimersPending notes how many timers a snapshot of a partition has.
-func (m *Metrics) TimersPending(partition int32, n int64) {
+// SnapshotTaken counts a snapshot of a partition, and notes how many timers it has.
+func (m *Metrics) SnapshotTaken(partition int32, timers int64) {
+	m.snapshots.Inc()
 	m.timersOf.mu.Lock()
 	defer m.timersOf.mu.Unlock()
-	m.timersOf.pending[partition] = n
+	m.timersOf.pending[partition] = timers
 }
 
 // TimersOverdue notes for how long the first timer of a partition has been due, at most 0 where none is.
@@ -97,7 +98,7 @@ func New(service, domain string, reg prometheus.Registerer) *Metrics {
 		commitSeconds:         histogram("commit_seconds", "Time of one Fenced commit.", seconds),
 		publishSeconds:        histogram("publish_seconds", "Time to publish the outcomes of one batch.", seconds),
 		PublishedOffsetErrors: counter("published_offset_errors_total", "Commits of the group's offset that failed; a loss of the store then means more repeats."),
-		Snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
+		snapshots:             counter("snapshots_total", "Snapshots written to their end mark."),
 		SnapshotErrors:        counter("snapshot_errors_total", "Snapshots abandoned because they could not be written in time."),
 		callSeconds:           histogram("call_seconds", "Time of one call, from its arrival to its answer.", seconds),
 		superseded:            counter("calls_superseded_total", "Records of calls that do nothing: copies, and those an earlier owner appended late."),
