@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
@@ -150,7 +152,7 @@ func (f *foreign) try(ctx context.Context, left []attempted, patience time.Durat
 		switch {
 		case len(left) == 0:
 		case f.clock().Before(end):
-			if !pause(ctx, min(tryEvery, end.Sub(f.clock()))) {
+			if !pause.For(ctx, min(tryEvery, end.Sub(f.clock()))) {
 				return nil, fmt.Errorf("publish to topics of tenants: %w", ctx.Err())
 			}
 		case !f.kafkaAnswers(ctx):
@@ -195,17 +197,5 @@ func (f *foreign) took(topic string) {
 		delete(f.away, topic)
 		f.log.Info("topic of a tenant takes records again", zap.String("topic", topic))
 		f.metrics.topicsAway(len(f.away))
-	}
-}
-
-// pause waits; false where ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

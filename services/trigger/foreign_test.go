@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/fold"
@@ -49,7 +51,7 @@ func (c *cluster) ProduceResults(ctx context.Context, records ...stream.Record) 
 		if !waits {
 			return results, nil
 		}
-		if !pause(ctx, 100*time.Millisecond) {
+		if !pause.For(ctx, 100*time.Millisecond) {
 			return results, ctx.Err()
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -18,7 +20,7 @@ func (o *owner) confirmOwnership(ctx context.Context, mark state.Watermark) erro
 			return err
 		}
 		o.noteRetry(err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return fmt.Errorf("ask for the fence: %w: %w", ctx.Err(), err)
 		}
 	}

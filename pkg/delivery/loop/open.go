@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -261,7 +263,7 @@ func (o *owner) fillWindow(from, end int64) {
 			return
 		}
 		o.log.Warn("deliveries planned last not read back", zap.Error(err))
-		pause(o.send, readAgain)
+		pause.For(o.send, readAgain)
 	}
 }
 

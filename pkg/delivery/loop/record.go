@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -219,7 +221,7 @@ func (o *owner) produce(ctx context.Context, c *commit, recs []stream.Record) (l
 			return last, err
 		}
 		o.noteRetry(err)
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return last, err
 		}
 		left = o.notProduced(left, produced)
@@ -253,18 +255,6 @@ func (o *owner) noteRetry(err error) {
 	}
 }
 
-// pause waits; false where ctx ended.
-func pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
-}
-
 // commit makes the step of the store. Where its answer was lost, it retries the same step until it is known whether the
 // step happened.
 func (o *owner) commit(ctx context.Context, c *commit) error {
@@ -282,7 +272,7 @@ func (o *owner) commit(ctx context.Context, c *commit) error {
 		}
 		o.noteRetry(err)
 		unknown = true
-		if !pause(ctx, wait) {
+		if !pause.For(ctx, wait) {
 			return fmt.Errorf("commit: %w: %w", ctx.Err(), err)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 
@@ -171,7 +173,7 @@ func (r *replica) Produce(ctx context.Context, recs ...stream.Record) ([]stream.
 	if len(recs) == 0 {
 		return nil, nil
 	}
-	pauseFor(ctx, time.Millisecond)
+	pause.For(ctx, time.Millisecond)
 	if r.dead() {
 		r.mu.Lock()
 		n := r.rand.IntN(len(recs) + 1)
@@ -217,7 +219,7 @@ func (r *replica) FetchFrom(ctx context.Context, topic string, partition int32, 
 		b.mu.Lock()
 		slow := b.slowAgain
 		b.mu.Unlock()
-		pauseFor(ctx, slow)
+		pause.For(ctx, slow)
 	}
 	if maxBytes == bodyBytes && topic == topicDeliveries {
 		r.sim.mu.Lock()
@@ -259,7 +261,7 @@ func (r *replica) Read(ctx context.Context, from int64) (<-chan stream.Fetched, 
 			r.sim.broker.mu.Lock()
 			slow, size := r.sim.broker.slow, cmp.Or(r.sim.broker.batch, 4096)
 			r.sim.broker.mu.Unlock()
-			pauseFor(ctx, slow)
+			pause.For(ctx, slow)
 			batch, err := r.FetchFrom(ctx, topicDeliveries, 0, from, size)
 			if ctx.Err() != nil {
 				return
@@ -302,7 +304,7 @@ func (r *replica) WriteSnapshot(ctx context.Context, records ...*statev1.Snapsho
 	if err := r.sim.broker.takes(ctx); err != nil {
 		return err
 	}
-	pauseFor(ctx, time.Millisecond)
+	pause.For(ctx, time.Millisecond)
 	if r.dead() { // a part may have been written
 		r.mu.Lock()
 		records = records[:r.rand.IntN(len(records)+1)]

@@ -8,6 +8,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
@@ -60,7 +62,7 @@ func (sim *simulation) start(change ...func(*Channel)) *replica {
 				return
 			default: // like a consumer group: again, after a while
 			}
-			pauseFor(ctx, 50*time.Millisecond)
+			pause.For(ctx, 50*time.Millisecond)
 		}
 	})
 	return r

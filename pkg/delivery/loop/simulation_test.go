@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -244,7 +246,7 @@ func (sim *simulation) Send(ctx context.Context, d *delivery.Delivery, _ deliver
 		defer sim.mu.Unlock()
 		sim.inFlight[d.Endpoint]--
 	}()
-	if !pauseFor(ctx, takes/3) {
+	if !pause.For(ctx, takes/3) {
 		out.Unfinished = true
 		return out
 	}
@@ -255,7 +257,7 @@ func (sim *simulation) Send(ctx context.Context, d *delivery.Delivery, _ deliver
 	sim.mu.Lock()
 	sim.receipts = append(sim.receipts, r)
 	sim.mu.Unlock()
-	if !pauseFor(ctx, takes-takes/3) {
+	if !pause.For(ctx, takes-takes/3) {
 		out.Unfinished = true
 		return out
 	}
@@ -272,17 +274,6 @@ func (sim *simulation) Send(ctx context.Context, d *delivery.Delivery, _ deliver
 		out.Status = 204
 	}
 	return out
-}
-
-func pauseFor(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // onFetch sets the function that is called for fetches of bodies.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
@@ -84,7 +86,7 @@ func (k *Kills) Member(ctx context.Context, kind string, m *fleet.Member) error 
 	m.Kill()
 	away := k.Between(0, 3*time.Second)
 	fleet.Report("killed %s, back in %s", m.Name, away.Round(time.Millisecond))
-	Pause(ctx, away)
+	pause.For(ctx, away)
 	err := m.Restart(ctx)
 	k.Back()
 	return err

@@ -1,7 +1,6 @@
 package kills
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -26,18 +25,6 @@ func Options() (length time.Duration, seed uint64, err error) {
 		}
 	}
 	return length, seed, errors.Join(faults...)
-}
-
-// Pause waits; false where ctx ended first.
-func Pause(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }
 
 // Together runs all of it at once and returns what went wrong.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
@@ -76,7 +78,7 @@ func (s *SetBacks) Run(ctx context.Context, unaware, swap bool) error {
 	if err := s.Change(ctx); err != nil {
 		return err
 	}
-	Pause(ctx, time.Second) // replicas are likely to have it then, but not certain to
+	pause.For(ctx, time.Second) // replicas are likely to have it then, but not certain to
 	s.config.Kill()
 	s.Times++
 	folder, lost := filepath.Dir(s.fleet.Database()), filepath.Join(s.fleet.Dir(), fmt.Sprintf("copy-%d", s.Times))
@@ -136,7 +138,7 @@ func (s *SetBacks) watched(ctx context.Context) error {
 		if err == nil && strings.Contains(metrics, all) {
 			return nil
 		}
-		if !Pause(ctx, 100*time.Millisecond) {
+		if !pause.For(ctx, 100*time.Millisecond) {
 			return fmt.Errorf("wait for services to follow the configuration: %w", errors.Join(ctx.Err(), err))
 		}
 	}

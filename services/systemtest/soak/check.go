@@ -10,11 +10,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/protobuf/proto"
 
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
 // Content is a hash over all that must arrive as it was planned.
@@ -152,7 +153,7 @@ func (c *Check) Rests(ctx context.Context, mend func(context.Context) error) err
 				fleet.Report("all settled and compared: %s; %d receipts without an attempt", c.Settlements(), c.Repeats)
 				return nil
 			}
-			if !kills.Pause(ctx, 200*time.Millisecond) {
+			if !pause.For(ctx, 200*time.Millisecond) {
 				c.stuck()
 				return nil
 			}

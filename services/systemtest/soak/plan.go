@@ -6,8 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/pkg/stream"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
 // Plan puts deliveries on a channel's topic, as trigger does.
@@ -37,7 +38,7 @@ func (p *Plan) Run(ctx, stretch context.Context) error {
 	producer := p.bed.Fleet.Client.NewProducer()
 	defer producer.Close(context.WithoutCancel(ctx)) //nolint:errcheck // each batch was acknowledged
 	var last []stream.Record
-	for kills.Pause(stretch, tick) {
+	for pause.For(stretch, tick) {
 		var records []stream.Record
 		var fresh []*Planned
 		for range p.Batch {
@@ -71,7 +72,7 @@ func publish(ctx context.Context, producer *stream.Producer, records []stream.Re
 		if err == nil {
 			return nil
 		}
-		if !kills.Pause(ctx, 200*time.Millisecond) {
+		if !pause.For(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("publish deliveries: %w", err)
 		}
 	}

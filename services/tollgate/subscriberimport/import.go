@@ -7,6 +7,8 @@ import (
 	"os"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/grpc"
 )
 
@@ -41,8 +43,8 @@ type Import struct {
 	// Progress, optional, is called from time to time with the progress of a stage.
 	Progress func(stage Stage, done, total int64)
 
-	// wait is the pause between two tries; sleep unless a test replaces it.
-	wait func(context.Context, time.Duration) error
+	// wait is the pause between two tries, false where ctx ended; pause.For unless a test replaces it.
+	wait func(context.Context, time.Duration) bool
 }
 
 // Summary is the result of an import.
@@ -69,7 +71,7 @@ func (i Import) Run(ctx context.Context) (sum Summary, err error) {
 		i.Progress = func(Stage, int64, int64) {}
 	}
 	if i.wait == nil {
-		i.wait = sleep
+		i.wait = pause.For
 	}
 	f, err := os.Open(i.File)
 	if err != nil {

@@ -132,9 +132,9 @@ func newFixture(t *testing.T) *fixture {
 				f.faults = append(f.faults, fmt.Sprintf("%d: %s", x.Line, v))
 			}
 		},
-		wait: func(ctx context.Context, d time.Duration) error {
+		wait: func(ctx context.Context, d time.Duration) bool {
 			f.waits = append(f.waits, d)
-			return ctx.Err()
+			return ctx.Err() == nil
 		},
 	}
 	var text bytes.Buffer

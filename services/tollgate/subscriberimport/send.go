@@ -38,7 +38,7 @@ type sending struct {
 // as Patience. It always writes the journal at its end.
 func (s *sending) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, s.journal.save(s.Journal, time.Now())) }()
-	last, pause := time.Now(), leastPause
+	last, between := time.Now(), leastPause
 	for {
 		before := s.journal.Offset
 		err := s.pass(ctx)
@@ -50,24 +50,15 @@ func (s *sending) run(ctx context.Context) (err error) {
 			return err
 		}
 		if s.journal.Offset > before {
-			last, pause = time.Now(), leastPause
+			last, between = time.Now(), leastPause
 		}
 		if time.Since(last) > s.Patience {
 			return fmt.Errorf("no row was accepted for %s: %w", s.Patience, err)
 		}
-		if err := s.wait(ctx, pause); err != nil {
-			return err
+		if !s.wait(ctx, between) {
+			return ctx.Err()
 		}
-		pause = min(2*pause, mostPause)
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+		between = min(2*between, mostPause)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -71,7 +73,7 @@ func awaitIn(ctx context.Context, client *stream.Client, topic string, revision 
 			for _, record := range batch.Records {
 				there = there || revisionIn(record) >= revision
 			}
-			if from = batch.Next; len(batch.Records) == 0 && !pause(ctx, look) {
+			if from = batch.Next; len(batch.Records) == 0 && !pause.For(ctx, look) {
 				return ctx.Err()
 			}
 		}
@@ -92,16 +94,4 @@ func revisionIn(record stream.Record) int64 {
 		return 0
 	}
 	return data.GetRevision()
-}
-
-// pause waits; false where ctx ended first.
-func pause(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

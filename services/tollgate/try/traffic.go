@@ -8,14 +8,17 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
+	"google.golang.org/genproto/googleapis/type/money"
+	"google.golang.org/grpc"
+
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"google.golang.org/genproto/googleapis/type/money"
-	"google.golang.org/grpc"
 )
 
 // charge is one sample usage, and what it must lead to.
@@ -165,7 +168,7 @@ func (r *run) safeguard(ctx context.Context, msisdn string, enough func(*options
 		if err != nil && kind != fault.NotFound && kind != fault.Unavailable {
 			return nil, fmt.Errorf("ask for the data safeguard of %s: %w", msisdn, err)
 		}
-		if !pause(ctx, look) {
+		if !pause.For(ctx, look) {
 			return nil, errors.Join(context.Cause(ctx), err)
 		}
 	}

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
@@ -168,7 +170,7 @@ func (c *Cluster) Retry(ctx context.Context, key WaitKey, f func(context.Context
 		}
 		waiting = true
 		c.health.waits(key, err)
-		if !Pause(ctx, nil, Backoff(attempt)) {
+		if !pause.For(ctx, Backoff(attempt)) {
 			return errors.Join(ctx.Err(), err)
 		}
 	}

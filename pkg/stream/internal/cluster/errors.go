@@ -53,17 +53,3 @@ func Backoff(attempt int) time.Duration {
 	d = min(d, time.Second)
 	return d/2 + rand.N(d/2+1)
 }
-
-// Pause waits for d; false when ctx or stop ended first.
-func Pause(ctx context.Context, stop <-chan struct{}, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-stop:
-		return false
-	case <-ctx.Done():
-		return false
-	}
-}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
@@ -105,7 +107,7 @@ func (c *Consumer) fetchBy(ctx context.Context, topic string, partition int32, f
 		waiting = true
 		c.Waits(key, err)
 		c.CountRetry(topic, "fetch")
-		if !cluster.Pause(ctx, nil, cluster.Backoff(attempt)) {
+		if !pause.For(ctx, cluster.Backoff(attempt)) {
 			return codec.Batch{Next: from}, fmt.Errorf("fetch %s/%d from %d: %w (%w)", topic, partition, from,
 				ctx.Err(), err)
 		}

@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/segmentio/kafka-go"
 	"go.uber.org/zap"
 
@@ -334,7 +336,7 @@ func (g *group) repeat(ctx context.Context, cl *Claim) bool {
 // pause waits while the claim is held.
 func (cl *Claim) pause(ctx context.Context, d time.Duration) {
 	defer cl.waiting()()
-	cluster.Pause(ctx, cl.drain.Done(), d)
+	pause.Unless(ctx, cl.drain.Done(), d)
 }
 
 // rejoinAfter keeps a member that asks again and again from turning its group in circles.

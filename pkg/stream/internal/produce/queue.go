@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/protocol"
 
@@ -116,7 +118,7 @@ func (q *partitionQueue) send(ctx context.Context, batch []item) {
 		waiting = true
 		q.p.c.Waits(key, err)
 		q.p.c.CountRetry(q.topic, "produce")
-		if !cluster.Pause(ctx, q.p.stop, cluster.Backoff(attempt)) {
+		if !pause.Unless(ctx, q.p.stop, cluster.Backoff(attempt)) {
 			q.refuseAll(batch, fmt.Errorf("%w: %w: %w", ErrUnknown, ErrClosed, err))
 			return
 		}

@@ -14,6 +14,8 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
@@ -61,7 +63,7 @@ func (s *run) String() string {
 
 // kill disturbs until stretch ends, and leaves everything running.
 func (s *run) kill(ctx, stretch context.Context) error {
-	for kills.Pause(stretch, s.kills.Between(500*time.Millisecond, 6*time.Second)) {
+	for pause.For(stretch, s.kills.Between(500*time.Millisecond, 6*time.Second)) {
 		err := s.kills.Choose(ctx,
 			kills.Choice{Weight: 12, Do: func(ctx context.Context) error { return s.kills.Stall(ctx, s.kills.One(s.bed.Replicas)) }},
 			kills.Choice{Weight: 32, Do: func(ctx context.Context) error {
@@ -87,6 +89,6 @@ func (s *run) killServer(ctx context.Context) error {
 	if err := s.server.kill(); err != nil {
 		return err
 	}
-	kills.Pause(ctx, away)
+	pause.For(ctx, away)
 	return s.server.start(ctx)
 }

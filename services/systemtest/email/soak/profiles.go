@@ -6,10 +6,11 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
@@ -77,7 +78,7 @@ func (p *profiles) update(ctx context.Context, to *configv1.SmtpProfile) error {
 			p.revision.Store(out.GetMetadata().GetRevision())
 			return nil
 		}
-		if !kills.Pause(ctx, 200*time.Millisecond) {
+		if !pause.For(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("change %s: %w", to.GetName(), err)
 		}
 	}

@@ -269,15 +269,3 @@ func paced(ctx context.Context, every time.Duration, stop time.Time, do func(ela
 		}
 	}
 }
-
-// wait waits.
-func wait(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}

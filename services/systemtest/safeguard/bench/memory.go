@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/redis/go-redis/v9"
 
 	"github.com/tollgate/tollgate/services/systemtest/figure"
@@ -92,8 +94,8 @@ func usedMemory(ctx context.Context, client *redis.Client) (int64, error) {
 		if field("aof_rewrite_in_progress") == "0" && field("aof_rewrite_scheduled") == "0" {
 			return strconv.ParseInt(field("used_memory"), 10, 64)
 		}
-		if err := wait(ctx, pollEvery); err != nil {
-			return 0, err
+		if !pause.For(ctx, pollEvery) {
+			return 0, ctx.Err()
 		}
 	}
 }

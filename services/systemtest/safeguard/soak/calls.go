@@ -8,13 +8,14 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/grpc"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -147,7 +148,7 @@ func (c *callers) settle(ctx context.Context, r *rand.Rand, a ask) (answer, erro
 		c.mu.Lock()
 		c.unknown++
 		c.mu.Unlock()
-		if !kills.Pause(ctx, 50*time.Millisecond) {
+		if !pause.For(ctx, 50*time.Millisecond) {
 			return t, fmt.Errorf("a call was never answered: %w", err)
 		}
 	}

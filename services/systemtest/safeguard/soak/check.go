@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/cespare/xxhash/v2"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -19,7 +21,6 @@ import (
 
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -104,7 +105,7 @@ func (ck *checker) rests(ctx context.Context, calls []answer) error {
 		if ck.open() == 0 && len(model.Compare(ck.expected, ck.published)) == 0 || time.Now().After(until) {
 			break
 		}
-		kills.Pause(ctx, time.Second)
+		pause.For(ctx, time.Second)
 	}
 	if n := ck.open(); n > 0 {
 		ck.add(&ck.lost, "%d events stayed between two numbers", n)
@@ -340,7 +341,7 @@ func (ck *checker) number(ctx context.Context, number string, w *model.Partition
 			}
 			return nil
 		}
-		kills.Pause(ctx, 50*time.Millisecond)
+		pause.For(ctx, 50*time.Millisecond)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -14,7 +16,6 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -127,7 +128,7 @@ func newCatalog(ctx context.Context, client configv1.ClassOfServiceServiceClient
 }
 
 func (c *catalog) run(ctx context.Context, stop context.Context) error {
-	for kills.Pause(stop, 12*time.Second) {
+	for pause.For(stop, 12*time.Second) {
 		c.mu.Lock()
 		err := c.change(ctx)
 		c.mu.Unlock()

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
@@ -35,7 +37,7 @@ func (f *faults) String() string {
 // run kills until killing ends, and leaves everything running. A group takes some six seconds to settle: sometimes it does so
 // between two kills, sometimes it does not. Every third time the configuration is set back instead.
 func (f *faults) run(killing, ctx context.Context) error {
-	for turn := 1; kills.Pause(killing, f.kills.Between(500*time.Millisecond, 10*time.Second)); turn++ {
+	for turn := 1; pause.For(killing, f.kills.Between(500*time.Millisecond, 10*time.Second)); turn++ {
 		if turn == 3 {
 			if err := f.setBack(ctx); err != nil {
 				return err

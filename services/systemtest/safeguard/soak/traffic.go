@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -15,7 +17,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -331,7 +332,7 @@ func (t *traffic) sendMarkers(ctx context.Context, round int) error {
 				delete(waiting, string(id))
 			}
 		}
-		kills.Pause(ctx, 50*time.Millisecond)
+		pause.For(ctx, 50*time.Millisecond)
 	}
 	return producer.Close(ctx)
 }

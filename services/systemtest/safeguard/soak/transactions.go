@@ -9,11 +9,12 @@ import (
 	"strings"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/safeguard/model"
 )
 
@@ -125,7 +126,7 @@ func (x *transactions) open(ctx context.Context) error {
 			return nil
 		}
 		client.Close()
-		if !kills.Pause(ctx, 200*time.Millisecond) {
+		if !pause.For(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("open a producer of transactions: %w", err)
 		}
 	}
@@ -186,7 +187,7 @@ func (x *transactions) transaction(ctx context.Context, all []draft) (end string
 		return abandoned
 	}
 	if x.rand.IntN(4) == 0 { // what others write meanwhile waits behind it
-		kills.Pause(ctx, time.Duration(x.rand.IntN(2000))*time.Millisecond)
+		pause.For(ctx, time.Duration(x.rand.IntN(2000))*time.Millisecond)
 	}
 	switch n := x.rand.IntN(10); {
 	case n < 3:

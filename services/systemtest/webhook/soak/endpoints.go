@@ -13,11 +13,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
@@ -109,7 +110,7 @@ func (e *endpoints) update(ctx context.Context, i int, fields ...string) error {
 			e.note(out.GetMetadata().GetRevision())
 			return nil
 		}
-		if !kills.Pause(ctx, 200*time.Millisecond) {
+		if !pause.For(ctx, 200*time.Millisecond) {
 			return fmt.Errorf("change %s: %w", e.now[i].GetName(), err)
 		}
 	}
@@ -133,7 +134,7 @@ func (e *endpoints) restored(ctx context.Context) error {
 
 // run changes endpoints until stretch ends.
 func (e *endpoints) run(ctx, stretch context.Context) error {
-	for kills.Pause(stretch, 200*time.Millisecond) {
+	for pause.For(stretch, 200*time.Millisecond) {
 		if err := e.change(ctx, e.rand.IntN(endpointCount)); err != nil {
 			return err
 		}

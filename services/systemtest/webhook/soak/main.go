@@ -14,6 +14,8 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
@@ -66,7 +68,7 @@ func (s *run) String() string {
 
 // kill disturbs until stretch ends, and leaves everything running.
 func (s *run) kill(ctx, stretch context.Context) error {
-	for turn := 1; kills.Pause(stretch, s.kills.Between(500*time.Millisecond, 8*time.Second)); turn++ {
+	for turn := 1; pause.For(stretch, s.kills.Between(500*time.Millisecond, 8*time.Second)); turn++ {
 		if turn == 3 {
 			if err := s.setBack(ctx, turn); err != nil {
 				return err

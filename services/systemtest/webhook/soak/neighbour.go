@@ -7,9 +7,10 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 )
 
 // neighbour is how long the deliveries of the healthy endpoints took beside those that misbehave, and alone.
@@ -133,7 +134,7 @@ func drip(w http.ResponseWriter, q *http.Request, fast bool) {
 		if _, err := w.Write(make([]byte, size)); err != nil || http.NewResponseController(w).Flush() != nil {
 			return
 		}
-		if !kills.Pause(q.Context(), every) {
+		if !pause.For(q.Context(), every) {
 			return
 		}
 	}

@@ -17,9 +17,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
+
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
-	"github.com/tollgate/tollgate/services/systemtest/kills"
 	"github.com/tollgate/tollgate/services/systemtest/soak"
 )
 
@@ -126,7 +127,7 @@ func (r *receiver) knows(endpoint, secret string) {
 
 // run changes the ways until stretch ends.
 func (r *receiver) run(_, stretch context.Context) error {
-	for kills.Pause(stretch, 500*time.Millisecond) {
+	for pause.For(stretch, 500*time.Millisecond) {
 		r.mu.Lock()
 		for i := range endpointCount {
 			if name := endpointID(i); r.rand.IntN(6) == 0 {
@@ -149,9 +150,9 @@ func (r *receiver) receive(w http.ResponseWriter, q *http.Request) {
 	way := r.note(q, body)
 	switch way {
 	case slow:
-		kills.Pause(q.Context(), 300*time.Millisecond)
+		pause.For(q.Context(), 300*time.Millisecond)
 	case late:
-		kills.Pause(q.Context(), 900*time.Millisecond)
+		pause.For(q.Context(), 900*time.Millisecond)
 	case broken:
 		w.WriteHeader(http.StatusInternalServerError)
 		return
