@@ -13,6 +13,8 @@ const (
 	tenant = "sample"
 	class  = "roamer"
 	source = "sample-traffic"
+	// mailbox gets the e-mail of the first journey.
+	mailbox = "jane@operator.example"
 )
 
 //go:embed sample.yaml
@@ -26,7 +28,7 @@ func sample(secret string, r *receiver, m *mailServer) ([]byte, error) {
 	}
 	var out bytes.Buffer
 	err = t.Execute(&out, map[string]any{
-		"Port": r.port(), "URL": r.url(), "Secret": secret, "MailPort": m.port(),
+		"Port": r.port(), "URL": r.url(), "Secret": secret, "MailPort": m.port(), "Mailbox": mailbox,
 		"Authority": "  " + strings.ReplaceAll(strings.TrimSpace(string(r.authority)), "\n", "\n  "),
 	})
 	if err != nil {
