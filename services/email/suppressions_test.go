@@ -94,17 +94,17 @@ func TestSuppressions_FoundOnesCountUntilTheListHasThem(t *testing.T) {
 		listed []string
 		until  time.Duration
 		// suppressed is by seconds from the refusal on.
-		suppressed map[time.Duration]bool
+		suppressed map[int]bool
 		calls      int
 	}{
-		"it is in the list":                          {listed: []string{name}, until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: true, 60: true}, calls: 1},
-		"it was deleted before this process knew it": {until: 2 * time.Second, suppressed: map[time.Duration]bool{1: true, 3: false}, calls: 1},
+		"it is in the list":                          {listed: []string{name}, until: 2 * time.Second, suppressed: map[int]bool{1: true, 3: true, 60: true}, calls: 1},
+		"it was deleted before this process knew it": {until: 2 * time.Second, suppressed: map[int]bool{1: true, 3: false}, calls: 1},
 		"the service is away and comes again": {
 			answers: []codes.Code{codes.Unavailable, codes.Unavailable, codes.OK}, listed: []string{name}, until: 12 * time.Second,
-			suppressed: map[time.Duration]bool{1: true, 11: true, 13: true}, calls: 3,
+			suppressed: map[int]bool{1: true, 11: true, 13: true}, calls: 3,
 		},
-		"the service refuses it": {answers: []codes.Code{codes.NotFound}, suppressed: map[time.Duration]bool{1: false}, calls: 1},
-		"the list is lost":       {suppressed: map[time.Duration]bool{9: true, 11: false}, calls: 1},
+		"the service refuses it": {answers: []codes.Code{codes.NotFound}, suppressed: map[int]bool{1: false}, calls: 1},
+		"the list is lost":       {suppressed: map[int]bool{9: true, 11: false}, calls: 1},
 	} {
 		t.Run(title, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -123,8 +123,8 @@ func TestSuppressions_FoundOnesCountUntilTheListHasThem(t *testing.T) {
 					t.Error("it is known before the list was read")
 				}
 				close(l.ready)
-				for second := time.Duration(0); second <= 60; second++ {
-					if c.until != 0 && second*time.Second == c.until {
+				for second := range 61 {
+					if c.until != 0 && time.Duration(second)*time.Second == c.until {
 						l.receive(7, c.listed...)
 					}
 					synctest.Wait()

@@ -54,7 +54,8 @@ Example:
 
 // channelName is the first channel that reaches people, or the first that does not.
 func channelName(people bool) string {
-	return table.Channels[slices.IndexFunc(table.Channels, func(c *channel.Channel) bool { return reachesPeople(c) == people })].Name
+	served := table.Channels.Served()
+	return served[slices.IndexFunc(served, func(c *channel.Channel) bool { return reachesPeople(c) == people })].Name
 }
 
 // reachesPeople: a test needs somebody to go to.
