@@ -8,6 +8,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
@@ -80,14 +81,12 @@ func (r Run) Watch(ctx context.Context, before int64) (out Measured, err error) 
 // Own is the processor time of this process.
 func Own() (time.Duration, error) { return fleet.Processor(os.Getpid()) }
 
-// Pause waits.
+// Pause waits, and fails where ctx ended first.
 func Pause(ctx context.Context, d time.Duration) error {
-	select {
-	case <-time.After(d):
-		return nil
-	case <-ctx.Done():
+	if !pause.For(ctx, d) {
 		return ctx.Err()
 	}
+	return nil
 }
 
 // Ages collects those of sent deliveries, of which take returns the ones that came since it was last called.

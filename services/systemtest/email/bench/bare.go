@@ -31,7 +31,7 @@ func (b *bed) bare(ctx context.Context) (bench.Measured, error) {
 	out, err := run.Watch(ctx, before)
 	cancel()
 	work.Wait()
-	return out, errors.Join(append(faults, err)...)
+	return out, errors.Join(err, errors.Join(faults...))
 }
 
 // loop sends over one connection until ctx ends.

@@ -35,7 +35,7 @@ func receive(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		defer l.Close() //nolint:errcheck // the process ends
+		defer l.Close()
 		listeners[i] = l
 		address, _ := l.Addr().(*net.TCPAddr)
 		*port = address.Port
@@ -152,11 +152,12 @@ func startReceiver(ctx context.Context) (r *receiver, err error) {
 }
 
 func (r *receiver) get(path string) ([]byte, error) {
-	res, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d%s", r.Control, path)) //nolint:noctx // on loopback
+	client := &http.Client{Timeout: 30 * time.Second}
+	res, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d%s", r.Control, path)) //nolint:noctx // on loopback, with the client's time limit
 	if err != nil {
 		return nil, err
 	}
-	defer res.Body.Close() //nolint:errcheck // it is only read
+	defer res.Body.Close()
 	return io.ReadAll(res.Body)
 }
 

@@ -37,9 +37,9 @@ func read(raw, to string) (soak.Receipt, error) {
 	from, fromErr := mail.ParseAddress(m.Header.Get("From"))
 	shown, toErr := mail.ParseAddress(m.Header.Get("To"))
 	text, html, bodyErr := bodies(m.Header.Get("Content-Type"), m.Header.Get("Content-Transfer-Encoding"), m.Body)
-	if err := errors.Join(err, dateErr, fromErr, toErr, bodyErr); err != nil {
-		out.Wrong = "can't be read: " + err.Error()
-		return out, nil
+	if wrong := errors.Join(err, dateErr, fromErr, toErr, bodyErr); wrong != nil {
+		out.Wrong = "can't be read: " + wrong.Error()
+		return out, nil //nolint:nilerr // it counts as a message that came wrong
 	}
 	profile, _, _ := strings.Cut(from.Address, "@")
 	out.To, out.Content = recipient(profile, to), content(subject, text, html, date)

@@ -60,7 +60,7 @@ func serve(args []string, control io.Reader) error {
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(listener) }()
 	address, _ := listener.Addr().(*net.TCPAddr)
-	fmt.Println(address.Port) //nolint:forbidigo // this is how the soak learns it
+	fmt.Println(address.Port)
 	lines := bufio.NewScanner(control)
 	for lines.Scan() {
 		m.disturbed.Store(lines.Text() == modeDisturbed)
@@ -210,7 +210,7 @@ func (s *session) Data(r io.Reader) error {
 		got.Accepted = true
 		return s.close(line{"taken, closed without an answer", &got})
 	case n < 90:
-		time.Sleep(300 * time.Millisecond)
+		<-time.After(300 * time.Millisecond)
 	}
 	got.Accepted = true
 	return s.mail.write(line{"taken", &got}, nil)
