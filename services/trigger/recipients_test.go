@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -133,6 +134,42 @@ func TestRecipients_WhoCannotBeReachedIsADecision(t *testing.T) {
 			if d.GetReason() != tc.reason || d.GetCount() != tc.count || d.GetAction() != "mail" || d.GetEndpoint() != "tenants/acme/smtpProfiles/main" ||
 				tc.address != "" && strings.Contains(d.GetDetail(), tc.address) {
 				t.Errorf("decided %v", d)
+			}
+		})
+	}
+}
+
+// A body, a subject or a link beyond its bound is a Decision that names it; the other notifications about the event, and the
+// events behind it, get theirs.
+func TestRecipients_WhatIsTooLargeIsADecision(t *testing.T) {
+	for name, tc := range map[string]struct {
+		edit     func(*configv1.EmailAction)
+		document *eventv1.Document
+		detail   string
+	}{
+		"html":           {func(a *configv1.EmailAction) { a.Html = "{{range .Invoice.PaymentReferences}}<p>{{.}}</p>{{end}}" }, &eventv1.Document{PaymentReferences: slices.Repeat([]string{strings.Repeat("x", 3000)}, 100)}, "body"},
+		"a list":         {func(a *configv1.EmailAction) { a.Html = "{{range .Invoice.PaymentReferences}}<p>{{.}}</p>{{end}}" }, &eventv1.Document{PaymentReferences: slices.Repeat([]string{"x"}, 1001)}, "list"},
+		"a subject":      {func(a *configv1.EmailAction) { a.Subject = "{{.Invoice.Number}}" }, &eventv1.Document{Number: strings.Repeat("x", 17<<10)}, "subject"},
+		"an unsubscribe": {func(a *configv1.EmailAction) { a.ListUnsubscribe = "https://portal.example/{{.Invoice.Number}}" }, &eventv1.Document{Number: strings.Repeat("é", 200)}, "link"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPartition(t, "events.ordered")
+			p.configure(mailing(&configv1.EmailRecipients{Addresses: []string{"a@b.example"}}, func(s *configv1.Snapshot, a *configv1.Action) {
+				other := proto.CloneOf(s.Notifications[0])
+				other.Name = "tenants/acme/notifications/zz-other"
+				other.Actions[0].GetEmail().Subject = "Posted"
+				s.Notifications = append(s.Notifications, other)
+				tc.edit(a.GetEmail())
+			}))
+			large := invoiced(p, "1", nil)
+			large.Data.(*eventv1.DocumentChanged).Document = tc.document
+			p.append(large, invoiced(p, "2", nil))
+			p.run()
+			ds, _ := p.mailed()
+			decided := p.decisions()
+			if len(ds) != 3 || len(decided) != 1 || decided[0].GetReason() != triggerv1.Decision_REASON_TOO_LARGE || decided[0].GetNotification() != "invoices" ||
+				!strings.Contains(decided[0].GetDetail(), tc.detail) || strings.Contains(decided[0].GetDetail(), "xxx") {
+				t.Errorf("planned %d, decided %v", len(ds), decided)
 			}
 		})
 	}
