@@ -277,6 +277,18 @@ func TestState_GoesWhereItIsOfNoUse(t *testing.T) {
 	}
 }
 
+// A state that ended and is used again does not end.
+func TestState_OfWhatWasCancelledMayBeSetAgain(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.revise(1, stateful(t, "paid", unlessPaid))
+	p.append(invoice("i-1", "a", epoch), payment("p-1", "a"))
+	p.pass(time.Hour)
+	p.append(invoice("i-2", "a", epoch))
+	p.until(epoch.AddDate(0, 0, 20))
+	p.run()
+	p.want([]string{"2026-03-15T09:00:00.000Z i-2 0"}, []string{`CANCELLED i-1 a: event "p-1" of "billing" cancelled it`})
+}
+
 // What a producer sends again sets no timer, also where the first was cancelled meanwhile.
 func TestRepeat_OfWhatWasCancelledSetsNoTimer(t *testing.T) {
 	p := newPartition(t, "events.ordered")
