@@ -24,6 +24,7 @@ const (
 	APIKeyUnknown = "API_KEY_UNKNOWN" //nolint:gosec // a code, and no key
 	// ConfigInvalid is of a resource or a configuration file, RequestInvalid of a request with violations of several kinds.
 	ConfigInvalid  = "CONFIG_INVALID"
+	ConfigNotRead  = "CONFIG_NOT_READ"
 	RequestInvalid = "REQUEST_INVALID"
 	// NameInvalid is of a resource name.
 	NameInvalid = "NAME_INVALID"

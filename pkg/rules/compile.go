@@ -49,6 +49,8 @@ type Rule struct {
 	types  []event.Type
 	// filter by the full name of the data's message; nil where every event matches.
 	filter programs
+	// written is the filter's text.
+	written string
 	// state is how it keeps one; nil where it keeps none.
 	state *stateful
 }
@@ -113,7 +115,7 @@ func Compile(n Notification) (*Rule, error) {
 	if len(n.Tenant)+len(n.Code) > channel.MaxName {
 		f.Add("name", "must be at most %d bytes", channel.MaxName)
 	}
-	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, LegalNotice: n.LegalNotice, active: n.Active}
+	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, LegalNotice: n.LegalNotice, active: n.Active, written: n.Trigger.Filter}
 	r.types = expand("trigger.event_types", n.Trigger.EventTypes, &f)
 	r.filter = compileFilter("trigger.filter", n.Trigger.Filter, r.types, &f)
 	r.state = compileState(n, r.types, &f)

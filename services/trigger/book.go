@@ -21,8 +21,8 @@ type Book struct {
 	index    *rules.Index
 	targets  map[string]target  // by resource name
 	tenants  map[string]*tenant // by id
-	// known are the keys of all notifications, active or not: tenant and code.
-	known map[notificationKey]bool
+	// known are all notifications, active or not.
+	known map[notificationKey]*configv1.Notification
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
 	compiled map[string]compiled
 	// unreadable are active notifications that this binary can't compile: they are inactive in this revision.
@@ -56,11 +56,11 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 		targets:  map[string]target{},
 		tenants:  make(map[string]*tenant, len(s.Tenants())),
 		compiled: make(map[string]compiled, len(notifications)),
-		known:    make(map[notificationKey]bool, len(s.Message().GetNotifications())),
+		known:    make(map[notificationKey]*configv1.Notification, len(s.Message().GetNotifications())),
 	}
 	for _, n := range s.Message().GetNotifications() {
 		tenant, code := channel.SplitName(n.GetName(), "notifications")
-		b.known[notificationKey{tenant, code}] = true
+		b.known[notificationKey{tenant, code}] = n
 	}
 	for _, t := range s.Tenants() {
 		b.tenants[t.ID] = newTenant(t, s.Users(t.ID))

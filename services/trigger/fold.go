@@ -25,6 +25,8 @@ type evaluation struct {
 	prefix  string
 	metrics *metrics
 	book    *Book
+	// trial is set where past events are folded only to find out what comes of them.
+	trial *trial
 }
 
 // matched is what an event concerns, found once.
@@ -193,6 +195,7 @@ func (f *evaluation) actions(s *fold.Subject[body], rule *rules.Rule, firings []
 	if len(firings) == 0 {
 		return own, false
 	}
+	f.trial.fired(s, firings)
 	for _, action := range rule.Actions {
 		to, ok := f.target(action, firings[0].Event)
 		if !ok {
@@ -276,6 +279,10 @@ const maxRecord = 1 << 20
 // plan renders one delivery and emits it; size is the record's.
 func (f *evaluation) plan(s *fold.Subject[body], of firing, rule *rules.Rule, action *rules.Plan, to target, recipient channel.Recipient, at channel.Position) (id string, size int, err error) {
 	e := of.Event
+	id = delivery.NewID(of.at, e.Tenant, e.Source, e.Subject, e.ID, rule.Code, action.Name, of.name, recipient.ID)
+	if f.trial.planned(s, of, rule, action, id) {
+		return id, 0, nil
+	}
 	message, err := rule.Render(action, of.Occasion, to.Planning, recipient, at)
 	if err != nil {
 		return "", 0, err
@@ -285,8 +292,7 @@ func (f *evaluation) plan(s *fold.Subject[body], of firing, rule *rules.Rule, ac
 		return "", 0, fmt.Errorf("plan delivery: %w", err)
 	}
 	d := delivery.Delivery{
-		ID:     delivery.NewID(of.at, e.Tenant, e.Source, e.Subject, e.ID, rule.Code, action.Name, of.name, recipient.ID),
-		Tenant: e.Tenant, Notification: rule.Code, NotificationVersion: rule.Version, Action: action.Name, Firing: of.name,
+		ID: id, Tenant: e.Tenant, Notification: rule.Code, NotificationVersion: rule.Version, Action: action.Name, Firing: of.name,
 		Endpoint: to.name, Recipient: recipient.Address,
 		Event: delivery.EventReference{
 			Source: e.Source, ID: e.ID, Type: e.Type, Subject: e.Subject, Time: e.Time,

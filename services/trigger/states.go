@@ -44,7 +44,7 @@ func (m *matched) selectStates(to []fold.Rule, of rules.Match) []fold.Rule {
 // HasRule reports whether a notification of the subject's tenant has that code, active or not.
 func (f *evaluation) HasRule(subject, code string) bool {
 	tenant, _, _ := strings.Cut(subject, "/")
-	return f.book != nil && f.book.known[notificationKey{tenant, code}]
+	return f.book != nil && f.book.known[notificationKey{tenant, code}] != nil
 }
 
 // ApplyRule folds the event into the state of one rule; Apply gets the kind.Result. A rule that is not active keeps the

@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
 	"github.com/tollgate/tollgate/pkg/fold"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/trigger/api"
 )
 
 // Domains of the trigger's state, one for each log it reads.
@@ -41,6 +42,7 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 
 	tenants, closing := newForeign(f, metrics)
 	defer closing(ctx)
+	engines := map[string]*fold.Engine[body, *Book]{}
 	work := []func(context.Context) error{f.Server.Serve}
 	for _, l := range logs {
 		limits := cfg.State
@@ -62,7 +64,12 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 			return nil
 		}
 		f.Health.Check(l.domain, engine.Ready)
+		engines[l.domain] = engine
 		work = append(work, engine.Run)
+	}
+	answers := api.Services{Planner: &planner{configuration, f.Client, engines, cfg.Kafka.Prefix}, Client: f.Client, Clock: f.Clock, Metrics: f.Metrics}
+	if err := answers.Register(f.Server); err != nil {
+		return err
 	}
 	return daemon.RunAll(ctx, work...)
 }

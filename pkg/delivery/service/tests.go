@@ -37,7 +37,7 @@ func (t *Tests) Begin() (s *configclient.Snapshot, end func(), err error) {
 	end = func() { <-t.underWay }
 	if s = t.Snapshot(); s == nil {
 		end()
-		return nil, nil, fault.New(fault.Unavailable, "CONFIG_NOT_READ", "the configuration is not read yet")
+		return nil, nil, fault.New(fault.Unavailable, reason.ConfigNotRead, "the configuration is not read yet")
 	}
 	return s, end, nil
 }

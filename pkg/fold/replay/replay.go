@@ -3,6 +3,7 @@ package replay
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"iter"
 	"maps"
@@ -44,6 +45,9 @@ type Config[B, C any] struct {
 
 	// Until is the offset to stop before: that of a watermark.
 	Until int64
+	// Begin, where set, is where it begins without any record, in place of what the log and its snapshots reach back to:
+	// what comes of it is not what stood at the time.
+	Begin *Begin
 	// Subject, where set, is the only one whose steps and record are of interest. It must be what the fold selects for
 	// events under the same key of the log, and for no others.
 	Subject string
@@ -52,9 +56,25 @@ type Config[B, C any] struct {
 	Near bool
 	// Visit receives each step, in the order of the log.
 	Visit func(fold.Step[B])
-	// Progress receives how far it came, now and then.
+	// Progress receives how far it came, now and then. Ahead, where set, is asked before each fetch; false ends the replay
+	// there, as if that were Until.
 	Progress func(offset int64)
+	Ahead    func(offset int64) bool
+	// Publish, where set, receives what would have been published, each once, in order.
+	Publish func(outcomes []stream.Record)
+	// MaxBytes of records ends it with ErrMemory; 0 for no bound.
+	MaxBytes int64
 }
+
+// Begin is a place in a log, with nothing before it.
+type Begin struct {
+	Offset int64
+	// Time is the log time there.
+	Time time.Time
+}
+
+// ErrMemory ends a replay whose records take more than they may.
+var ErrMemory = errors.New("the records of the partition take too much memory")
 
 // Result is the state that a replay ended with: that of the log up to its end, everything worked that was due by its
 // log time.
@@ -83,12 +103,12 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 	case c.Until < start || c.Until > end:
 		return nil, fmt.Errorf("replay partition: up to offset %d can't be had of a log that holds %d to %d", c.Until, start, end)
 	}
-	l, err := newReplayLog(c.Log, c.Until, c.Subject, c.Progress)
+	l, err := newReplayLog(c.Log, c.Until, c.Subject, c.Progress, c.Ahead)
 	if err != nil {
 		return nil, fmt.Errorf("replay partition: %w", err)
 	}
 	snapshots := &replaySnapshots{kept: c.Snapshots, until: c.Until, subject: c.Subject, near: c.Near}
-	store := &replayStore{values: make(map[string][]byte), near: c.Near}
+	store := &replayStore{values: make(map[string][]byte), near: c.Near, begin: c.Begin, most: c.MaxBytes}
 	visit := c.Visit
 	if c.Visit != nil && c.Subject != "" {
 		visit = func(s fold.Step[B]) {
@@ -99,7 +119,7 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 	}
 	o := fold.NewOwner(fold.OwnerConfig[B, C]{
 		Service: c.Service, Partition: c.Partition, Topic: c.Topic, Rejected: c.Rejected,
-		Fold: c.Fold, Options: c.Options, Log: l, Store: store, Publisher: silence{}, Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
+		Fold: c.Fold, Options: c.Options, Log: l, Store: store, Publisher: publisher(c.Publish), Revisions: replayRevisions[C]{func(r state.Revision) (C, error) { return c.At(ctx, r) }}, Snapshots: snapshots,
 		Clock: c.Clock, Logger: zap.NewNop(), Metrics: fold.NewMetrics(c.Service, c.Partition.Domain, prometheus.NewRegistry()),
 		Cache: 1, Batch: fold.DefaultLimits().BatchRecords, PublishedOffsetEvery: math.MaxInt64,
 		Visit: visit,
@@ -113,7 +133,8 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 	return &Result[B, C]{From: snapshots.from, Watermark: o.Watermark(), owner: o, fold: c.Fold, store: store, only: c.Subject}, nil
 }
 
-// All are the bodies of all records, or of the one subject that was asked for, by subject.
+// All are the bodies of all records, those of rules included, or of the one subject that was asked for; by name: see
+// RuleOf.
 func (r *Result[B, C]) All() iter.Seq2[string, B] {
 	return func(yield func(string, B) bool) {
 		for _, key := range slices.Sorted(maps.Keys(r.store.values)) {
@@ -121,7 +142,7 @@ func (r *Result[B, C]) All() iter.Seq2[string, B] {
 				continue
 			}
 			subject := key[len(record.Prefix):]
-			if r.only != "" && subject != r.only {
+			if r.only != "" && !belongs(key, r.only) {
 				continue
 			}
 			if body, ok := r.Body(subject); ok && !yield(subject, body) {
@@ -130,6 +151,9 @@ func (r *Result[B, C]) All() iter.Seq2[string, B] {
 		}
 	}
 }
+
+// RuleOf takes the name of a record apart; code is "" for a subject's own.
+func RuleOf(name string) (subject, code, key string) { return record.SplitRule(name) }
 
 // Body of a subject; not ok where there is no record.
 func (r *Result[B, C]) Body(subject string) (body B, ok bool) {

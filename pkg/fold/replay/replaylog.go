@@ -28,16 +28,17 @@ type replayLog struct {
 	until    int64
 	subject  string
 	progress func(int64)
+	ahead    func(int64) bool
 	err      error  // an incident that ends it
 	passed   []byte // the value that stands for records that need not be decoded
 }
 
-func newReplayLog(log Log, until int64, subject string, progress func(int64)) (*replayLog, error) {
+func newReplayLog(log Log, until int64, subject string, progress func(int64), ahead func(int64) bool) (*replayLog, error) {
 	passed, err := (&event.Event{Type: event.TypeTick, Data: &controlv1.Tick{}}).Encode(nil)
 	if err != nil {
 		return nil, fmt.Errorf("encode tick: %w", err)
 	}
-	return &replayLog{log: log, until: until, subject: subject, progress: progress, passed: passed}, nil
+	return &replayLog{log: log, until: until, subject: subject, progress: progress, ahead: ahead, passed: passed}, nil
 }
 
 func (l *replayLog) Range(ctx context.Context) (start, end int64, err error) {
@@ -58,6 +59,10 @@ func (l *replayLog) Fetch(ctx context.Context, from int64, wait time.Duration, _
 	}
 	if l.progress != nil {
 		l.progress(from)
+	}
+	if l.ahead != nil && !l.ahead(from) {
+		l.until = from
+		return l.Fetch(ctx, from, wait, nil)
 	}
 	b, err := l.log.Fetch(ctx, from)
 	if err != nil {
@@ -121,9 +126,15 @@ func (l *replayLog) Wait(ctx context.Context, _ <-chan struct{}) error {
 	return errors.Join(l.err, ctx.Err())
 }
 
-type silence struct{}
+// publisher is who receives outcomes; it may be nil.
+type publisher func([]stream.Record)
 
-func (silence) Produce(context.Context, ...stream.Record) error { return nil }
+func (p publisher) Produce(_ context.Context, outcomes ...stream.Record) error {
+	if p != nil {
+		p(outcomes)
+	}
+	return nil
+}
 
 type replayRevisions[C any] struct {
 	at func(state.Revision) (C, error)
@@ -243,11 +254,17 @@ func belongs(key, subject string) bool {
 type replayStore struct {
 	values map[string][]byte
 	near   bool
+	begin  *Begin
+	// bytes that keys and values take, and the most of them, 0 for no bound.
+	bytes, most int64
 }
 
 func (s *replayStore) Open(context.Context, state.Partition, string) (state.Watermark, error) {
 	w := state.Watermark{Token: state.NewToken()}
-	if s.near {
+	if s.begin != nil {
+		w.Status, w.Offset, w.LogTime, w.Level = state.Ready, s.begin.Offset, s.begin.Time.UnixMilli(), fold.Level
+		w.Revision = state.Revision{Number: 1} // the one there is: Config.At gives it
+	} else if s.near {
 		w.Status = state.Restoring // a snapshot is looked for, also where the log begins at 0
 	}
 	return w, nil
@@ -268,15 +285,34 @@ func (s *replayStore) Peek(ctx context.Context, p state.Partition, keys []string
 
 func (s *replayStore) Commit(_ context.Context, _ state.Partition, _, _ state.Watermark, c state.Commit) error {
 	for _, e := range c.Puts {
-		s.values[e.Key] = e.Value
+		s.put(e.Key, e.Value)
 	}
 	for _, e := range c.Appends {
-		s.values[e.Key] = append(s.values[e.Key], e.Value...)
+		s.put(e.Key, append(s.values[e.Key], e.Value...))
 	}
 	for _, k := range c.Deletes {
-		delete(s.values, k)
+		if v, ok := s.values[k]; ok {
+			s.bytes -= keyCost + int64(len(k)+len(v))
+			delete(s.values, k)
+		}
+	}
+	if s.most > 0 && s.bytes > s.most {
+		return ErrMemory
 	}
 	return nil
+}
+
+// keyCost is what a value takes in memory beside its bytes.
+const keyCost = 80
+
+func (s *replayStore) put(key string, value []byte) {
+	if old, ok := s.values[key]; ok {
+		s.bytes -= int64(len(old))
+	} else {
+		s.bytes += keyCost + int64(len(key))
+	}
+	s.bytes += int64(len(value))
+	s.values[key] = value
 }
 
 func (s *replayStore) Scan(_ context.Context, _ state.Partition, prefix, _ string, _ int) (keys []string, next string, err error) {
@@ -294,11 +330,19 @@ func OfEngine[B, C any](ctx context.Context, e *fold.Engine[B, C], partition int
 	cfg := e.Config()
 	c.Service, c.Topic, c.Rejected = cfg.Service, cfg.Client.Topic(cfg.Topic), cfg.Client.Topic(stream.EventsRejected)
 	c.Partition = state.Partition{Domain: cfg.Domain, Number: partition, Count: e.Partitions()}
-	c.Fold, c.Options, c.Clock = cfg.NewFold(), cfg.Options, cfg.Clock
+	c.Options, c.Clock = cfg.Options, cfg.Clock
+	if c.Fold == nil {
+		c.Fold = cfg.NewFold()
+	}
 	c.At = func(ctx context.Context, r state.Revision) (C, error) { return state.Await(ctx, cfg.Revisions, r) }
 	c.Log = topicLog{cfg.Client, c.Topic, partition}
 	c.Snapshots = snapshot.NewTopic(cfg.Client, cfg.Producer, func() {})
 	return Run(ctx, c)
+}
+
+// TopicLog is a partition of a topic, owned by the process or not.
+func TopicLog(client *stream.Client, topic string, partition int32) Log {
+	return topicLog{client, topic, partition}
 }
 
 // topicLog reads a partition without owning it.

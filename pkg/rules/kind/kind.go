@@ -98,6 +98,8 @@ type Result struct {
 	Held    []Held
 	// Ends is when the state is of no use any more, if no event comes before; zero where it stays.
 	Ends time.Time
+	// NoBefore: there was a value, and nothing that it could be compared with.
+	NoBefore bool
 }
 
 // print is the mark of kind, key and field.

@@ -25,7 +25,7 @@ func (c *Crossing) apply(s *State, in Input, out *Result) {
 		return
 	}
 	before, value := s.before(in), in.Value
-	s.kept = value
+	s.kept, out.NoBefore = value, !before.Present()
 	if c.Up.Present() {
 		if s.armed(sideUp) && before.Present() && before.cmp(c.Up) < 0 && value.cmp(c.Up) >= 0 {
 			out.Firings = append(out.Firings, Firing{Name: "up " + c.Up.String()})
@@ -81,7 +81,7 @@ func (b *Balance) apply(s *State, in Input, out *Result) {
 		return
 	}
 	before, value := s.before(in), in.Value
-	s.kept = value
+	s.kept, out.NoBefore = value, !before.Present()
 	if s.phase == unknown {
 		start := value
 		if before.Present() {
@@ -135,7 +135,7 @@ func (c *Thresholds) apply(s *State, in Input, out *Result) {
 		}
 	}
 	before := s.before(Input{Value: value, Before: given})
-	s.kept = value
+	s.kept, out.NoBefore = value, !before.Present()
 	for _, v := range c.Values {
 		switch {
 		case s.armed(v) && before.Present() && before.cmp(v) < 0 && value.cmp(v) >= 0:
