@@ -155,4 +155,11 @@ func TestApply_DaysOfDates(t *testing.T) {
 			}
 		}
 	}
+	late := time.Date(2026, 3, 3, 23, 30, 0, 0, time.UTC) // the 4th in Berlin
+	e := of("invoice.delivered", event.Event{Data: &eventv1.DocumentChanged{Document: &eventv1.Document{DueDate: timestamppb.New(late)}}})
+	r := compiled(t, written(t, `"event_types": ["invoice.delivered"], "delayed": {"at": "09:00", "time_zone": "Europe/Berlin", "from": "data.document.due_date"}`, ""))
+	s, _ := r.Apply(kind.State{}, e, kind.Matches, At{Now: march, Time: march})
+	if at, _ := s.Due(); at.Format(time.RFC3339) != "2026-03-03T08:00:00Z" {
+		t.Errorf("of a tenant without a zone it is due at %s", at)
+	}
 }

@@ -72,6 +72,19 @@ func cases() map[string]ruleCase {
 				"2025-03-01T06:00:00.000Z of 9: 34600103201 2025-03-01T06:00:00Z", "2025-04-04T00:00:00.000Z of 10: 34600103201 2025-04-04T00:00:00Z",
 			},
 		},
+		// 5, 0, a little less, 0, 4, -1; and a client whose first value is below 0.
+		"depleted": {
+			notification: `{"active": true, "trigger": {"event_types": ["client.updated"], "depleted": {"field": "data.client.balance"}},
+				"actions": [{"name": "notify", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.Account.Balance}}"}]}]}`,
+			events: "depleted", until: "2025-01-01T01:00:00Z",
+			deliveries: []string{"depleted of 2: 0.00", "depleted of 7: -1.00"},
+		},
+		"restored": {
+			notification: `{"active": true, "trigger": {"event_types": ["client.updated"], "restored": {"field": "data.client.balance"}},
+				"actions": [{"name": "notify", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.Account.Balance}}"}]}]}`,
+			events: "depleted", until: "2025-01-01T01:00:00Z",
+			deliveries: []string{"restored of 4: 0.00"},
+		},
 		// To and fro around a value under a cap, to the millisecond.
 		"capped": {
 			notification: `{"active": true, "cap": {"n": 1, "window": "86400s"}, "trigger": {"event_types": ["balance.changed"], "key": "data.bucket.id",

@@ -322,3 +322,48 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// A state has no more than its rule has room for, also right after the list was cut and where the event has no value.
+func TestThresholds_OfACutListTakeNoMoreThanItsRoom(t *testing.T) {
+	var values []Number
+	for i := range MaxThresholds {
+		values = append(values, Int(int64(1_000_000_000_000_000_000+i)))
+	}
+	long := &Rule{Thresholds: &Thresholds{Values: values, Rearm: Int(1)}}
+	s, _ := long.Apply(State{}, Input{Value: Int(0)})
+	s, out := long.Apply(s, Input{Value: Int(2_000_000_000_000_000_000)})
+	if len(out.Firings) != MaxThresholds {
+		t.Fatalf("%d firings", len(out.Firings))
+	}
+	cut := &Rule{Thresholds: &Thresholds{Values: values[:1], Rearm: Int(1)}}
+	s, _ = cut.Apply(s, Input{})
+	if len(s.disarmed) != 1 {
+		t.Errorf("%d values are remembered", len(s.disarmed))
+	}
+	again(t, cut, s)
+}
+
+// A rule that is not in force follows, and nothing comes of it.
+func TestSilent_FollowsAndFiresNothing(t *testing.T) {
+	at := time.Date(2026, 3, 1, 0, 0, 0, 0, time.UTC)
+	down := &Rule{Crossing: &Crossing{Down: Int(10)}, Cap: &Cap{N: 1, Window: time.Hour}}
+	silent := *down
+	silent.Silent = true
+	s, _ := down.Apply(State{}, Input{Now: at, Value: Int(20)})
+	s, out := silent.Apply(s, Input{Now: at, Value: Int(5)})
+	if inWords(out) != "" || s.fired != 0 {
+		t.Errorf("%q, %d counted", inWords(out), s.fired)
+	}
+	s, _ = down.Apply(s, Input{Now: at, Value: Int(15)})
+	if _, out = down.Apply(s, Input{Now: at, Value: Int(5)}); inWords(out) != "down 10" {
+		t.Errorf("in force again it fires %q", inWords(out))
+	}
+	delayed := &Rule{Delayed: &Delayed{Days: 1, At: -1, Zone: time.UTC}}
+	follows := *delayed
+	follows.Silent = true
+	in := Input{Now: at, Day: DayOf(at, time.UTC), Origin: Origin{ID: "e"}}
+	s, _ = delayed.Apply(State{}, in)
+	if s, out = follows.Apply(s, in); s.due != 0 || inWords(out) != "" || out.Ends.IsZero() {
+		t.Errorf("pending %t, %q, ends %s", s.due != 0, inWords(out), out.Ends)
+	}
+}
