@@ -38,7 +38,7 @@ func NewEnv(options ...cel.EnvOption) (*cel.Env, error) {
 		// So that UsageCharged.Category.CATEGORY_DATA is enough.
 		cel.Container("tollgate.event.v1"),
 		cel.DefaultUTCTimeZone(true),
-		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), patterns{},
+		cel.ASTValidators(cel.ValidateTimestampLiterals(), cel.ValidateDurationLiterals(), patterns{}, guards{},
 			cel.ValidateComprehensionNestingLimit(2)),
 		cel.CostModel(models()...),
 	}, options...)...)

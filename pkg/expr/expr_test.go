@@ -58,16 +58,16 @@ func TestCompile_RejectsExpensiveExpressions(t *testing.T) {
 
 func TestCompile_AcceptsCommonExpressions(t *testing.T) {
 	for text, counted := range map[string]bool{
-		`doc.document.total.units > 100 && doc.document.currency == 'EUR'`:                                   false,
-		`doc.document.id.startsWith('44') && time < timestamp('2026-01-01T00:00:00Z')`:                       false,
-		`doc.document.due_kind == Document.DueKind.DUE_KIND_RECEIVABLE`:                                      false,
-		`doc.document.id in ['a', 'b', 'c']`:                                                                 false,
-		`doc.document.number.matches('^[A-Z]{2}-[0-9]{4,10}$')`:                                              true,
-		`doc.document.payment_references.exists(r, r.startsWith('RF') || r.contains('x'))`:                   true,
-		`doc.document.payment_references.exists(a, doc.document.payment_references.exists(b, b == 'x'))`:     true,
-		`client.custom_fields.plan == 'gold' && client.custom_fields.tags.exists(t, t == 'vip')`:             true,
-		`string(time).contains('2026') && size(doc.document.id) > 3 && int(doc.document.cycle) > 3 || 1 > 2`: true,
-		`time.getHours('Europe/Berlin') >= 8`:                                                                true,
+		`doc.document.total.units > 100 && doc.document.currency == 'EUR'`:                                                                                           false,
+		`doc.document.id.startsWith('44') && time < timestamp('2026-01-01T00:00:00Z')`:                                                                               false,
+		`doc.document.due_kind == Document.DueKind.DUE_KIND_RECEIVABLE`:                                                                                              false,
+		`doc.document.id in ['a', 'b', 'c']`:                                                                                                                         false,
+		`doc.document.number.matches('^[A-Z]{2}-[0-9]{4,10}$')`:                                                                                                      true,
+		`doc.document.payment_references.exists(r, r.startsWith('RF') || r.contains('x'))`:                                                                           true,
+		`doc.document.payment_references.exists(a, doc.document.payment_references.exists(b, b == 'x'))`:                                                             true,
+		`has(client.custom_fields.plan) && client.custom_fields.plan == 'gold' && has(client.custom_fields.tags) && client.custom_fields.tags.exists(t, t == 'vip')`: true,
+		`string(time).contains('2026') && size(doc.document.id) > 3 && int(doc.document.cycle) > 3 || 1 > 2`:                                                         true,
+		`time.getHours('Europe/Berlin') >= 8`:                                                                                                                        true,
 	} {
 		p, _, faults := Compile(env(t), strings.ReplaceAll(text, "doc.document.cycle", "doc.document.number"))
 		if faults != nil {
@@ -76,6 +76,38 @@ func TestCompile_AcceptsCommonExpressions(t *testing.T) {
 		}
 		if p.counted != counted {
 			t.Errorf("%s: counted %t, costs up to %d", text, p.counted, p.most)
+		}
+	}
+}
+
+// What may not be there is read only where it is known to be.
+func TestCompile_DemandsHasOfWhatMayNotBeThere(t *testing.T) {
+	const plan, refused = `client.custom_fields.plan == 'gold'`, "client.custom_fields.plan may not be there: write has(client.custom_fields.plan) && before it (line 1, column "
+	for text, want := range map[string]string{
+		plan: refused + "21)",
+		`has(client.custom_fields.plan) && ` + plan:                                                           "",
+		plan + ` && has(client.custom_fields.plan)`:                                                           "", // false absorbs an error
+		`client.id == 'x' && (has(client.custom_fields.plan) && client.id != '') && ` + plan:                  "",
+		`has(client.custom_fields.plan) || ` + plan:                                                           refused,
+		`!has(client.custom_fields.plan) || ` + plan:                                                          "",
+		`!has(client.custom_fields.plan) && ` + plan:                                                          refused,
+		`!(has(client.custom_fields.plan) && ` + plan + `)`:                                                   "",
+		`has(client.custom_fields.plan) ? ` + plan + ` : false`:                                               "",
+		`has(client.custom_fields.plan) ? false : ` + plan:                                                    refused,
+		`has(client.custom_fields.other) && ` + plan:                                                          refused,
+		`has(client.custom_fields.plan.name) && ` + plan:                                                      refused, // has fails itself
+		`has(client.custom_fields.a) && has(client.custom_fields.a.b) && client.custom_fields.a.b == 1`:       "",
+		`client.custom_fields['plan'] == 'gold'`:                                                              "client.custom_fields.plan may not be there: write 'plan' in client.custom_fields && before it",
+		`'plan' in client.custom_fields && client.custom_fields['plan'] == 'gold'`:                            "",
+		`'plan' in client.custom_fields && ` + plan:                                                           "",
+		`client.custom_fields.plan in ['gold']`:                                                               refused,
+		`has(client.custom_fields.tags) && client.custom_fields.tags.exists(t, t.name == 'x')`:                "t.name may not be there",
+		`has(client.custom_fields.tags) && client.custom_fields.tags.exists(t, has(t.name) && t.name == 'x')`: "",
+		`doc.document.total.units > 3 && doc.document.payment_references[0] == 'x'`:                           "", // a message reads as its defaults, a list has no names
+	} {
+		_, _, faults := Compile(env(t), text)
+		if got := strings.Join(faults, "; "); want == "" && got != "" || !strings.Contains(got, want) {
+			t.Errorf("%s: %q, want %q", text, got, want)
 		}
 	}
 }

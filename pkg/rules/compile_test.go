@@ -1,6 +1,7 @@
 package rules
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -81,7 +82,13 @@ func TestCompile_ListsEveryViolation(t *testing.T) {
 		"a trigger without types fires never":            {types(), []string{"trigger.event_types: must have at least one"}},
 		"a notification has an action":                   {func(n *Notification) { n.Actions = nil }, []string{"actions: must have at least one"}},
 		"a filter is CEL":                                {filter("data.spent.units >"), []string{"trigger.filter: Syntax error"}},
-		"a filter names fields that exist":               {filter("data.spend.units > 3"), []string{"trigger.filter: undefined field 'spend'"}},
+		"a filter names fields that exist":               {filter("data.spend.units > 3"), []string{`trigger.filter: undefined field 'spend' (line 1, column 5): data has no field "spend", but alert_thresholds, blocked, `}},
+		"fields within fields, on any line":              {filter("data\n .spent.unit > 3"), []string{`undefined field 'unit' (line 2, column 8): data.spent has no field "unit", but currency_code, nanos, units`}},
+		"a filter names values that exist":               {filter("data.option == Safeguard.Option.OPTION_X"), []string{"(line 1, column 25): Safeguard.Option has OPTION_UNSPECIFIED, OPTION_DATA, OPTION_OVERSPEND, OPTION_PAYMENT"}},
+		"a filter reads the envelope and data":           {filter("tenants == 'acme'"), []string{"(line 1, column 1): there are data, id, source, type, tenant, subject, correlation, time, received_at"}},
+		"what may not be there is asked for":             {filter("data.custom_fields.plan == 'gold'", "client.custom_fields_updated"), []string{"trigger.filter: data.custom_fields.plan may not be there: write has(data.custom_fields.plan) && before it (line 1, column 19)"}},
+		"then it is read":                                {filter("has(data.custom_fields.plan) && data.custom_fields.plan == 'gold'", "client.custom_fields_updated"), nil},
+		"a hundred actions are too many":                 {func(n *Notification) { n.Actions = slices.Repeat(n.Actions, 100) }, []string{"actions: must be at most 20, are 100"}},
 		"a filter compares like with like":               {filter("data.spent.units > 'x'"), []string{"no matching overload"}},
 		"a filter yields true or false":                  {filter("data.spent.units"), []string{"must be true or false, not int"}},
 		"a filter has no clock":                          {filter("time < now()"), []string{"undeclared reference to 'now'"}},

@@ -45,7 +45,8 @@ func compileEach(field, text string, of []event.Type, f *fault.Violations, compi
 		}
 		done[message] = true
 		c, issues := compileFor(t.Data, compile)
-		for _, text := range issues {
+		for _, issue := range issues {
+			text := withWhatExists(issue, text, t.Data.ProtoReflect().Descriptor())
 			// A syntax error is the same for every type: listed once.
 			if listed[text] {
 				continue

@@ -244,3 +244,37 @@ func TestFinder_PlacesAscendAndAreThereOnce(t *testing.T) {
 		}
 	}
 }
+
+// FuzzFilter: whatever compiles ends within its bound, the same twice, and finds by terms what trying every rule finds.
+func FuzzFilter(f *testing.F) {
+	for _, s := range []string{
+		"data.net.units > 3 && subject == '44'", "data.custom_fields.a == 1", "has(data.custom_fields.a) ? data.custom_fields.a.b > 1 : id in ['x', '']", "type.startsWith('usage')",
+		"data.service.matches('(a|b){0,9}')", "[1, 2].exists(x, x == int(id))", "time.getHours('Europe/Berlin') == 3", "data.category == UsageCharged.Category.CATEGORY_DATA",
+		"!(source == 'a' || 1 / size(id) > 0)", "data.spend == 1", "string(data.net) == ''", "{'a': data}['a'] == data", "data == UsageCharged{service: 'x'}",
+	} {
+		f.Add(s, "44", "ab")
+	}
+	f.Fuzz(func(t *testing.T, filter, subject, service string) {
+		if len(subject)+len(service) > 1<<16 {
+			return
+		}
+		events := []*event.Event{
+			{Type: "usage.charged", Data: &eventv1.UsageCharged{Service: service, Net: channeltest.EUR(int64(len(subject)), 0)}},
+			{Type: "client.custom_fields_updated", Data: &eventv1.ClientCustomFieldsUpdated{Id: service}},
+		}
+		for _, e := range events {
+			r, err := Compile(notification(func(n *Notification) { n.Trigger = Trigger{EventTypes: []string{e.Type}, Filter: filter} }))
+			if err != nil {
+				continue
+			}
+			e.Tenant, e.ID, e.Source, e.Subject, e.Time, e.ReceivedAt = "acme", service, subject, subject, channeltest.Noon, channeltest.Noon
+			x := NewIndex([]*Rule{r})
+			first, _, _ := x.Match(e)
+			for _, again := range []*Index{x, withoutTerms(x)} {
+				if got, _, _ := again.Match(e); fmt.Sprint(described(got)) != fmt.Sprint(described(first)) {
+					t.Fatalf("%q: %v, then %v", filter, described(first), described(got))
+				}
+			}
+		}
+	})
+}

@@ -1,11 +1,14 @@
 package template
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
+
+	"pgregory.net/rapid"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 )
@@ -298,13 +301,13 @@ func FuzzCompile(f *testing.F) {
 		`<p title="{{.Invoice.Number}}">{{if .Invoice.Paid}}<b>{{else}}<i>{{end}}`, "{{range 1e9}}{{end}}", "{{define \"text\"}}{{template \"text\"}}{{end}}", "{{(.Invoice).Total}}",
 		"{{.Invoice.DueDate | date | default \"-\"}}{{/* */}}", "{{if not (and .Invoice.Paid true)}}{{else if eq 1 2}}{{end}}", "<script>{{.Invoice.Number}}</script>", "{{$.Invoice.Number}}{{$}}",
 	} {
-		for e := range byte(3) {
+		for e := range byte(len(escapes)) {
 			f.Add(s, e)
 		}
 	}
 	full := invoice("Number", "<a>&\"'\x00\u2028", "Total", Amount("EUR -0.005"), "DueDate", Day("2027-01-30T23:00:00Z"), "Lines", []string{"a", "<b>"}, "Count", int64(-1), "Paid", true)
 	f.Fuzz(func(t *testing.T, source string, escape byte) {
-		c, faults := compile(source, Options{Escape: Escape(escape % 3)})
+		c, faults := compile(source, Options{Escape: Escape(escape % byte(len(escapes)))})
 		if faults != nil {
 			return
 		}
@@ -317,10 +320,33 @@ func FuzzCompile(f *testing.F) {
 				t.Fatalf("%q: %q, then %q", source, first, again)
 			}
 		}
-		if escape%3 == uint8(HTML) {
+		if escape%byte(len(escapes)) == uint8(HTML) {
 			if text, err := c.Execute(full, Reader{}); err == nil && !strings.Contains(source, "<a>") && strings.Contains(text, "<a>") {
 				t.Fatalf("%q: a value became an element: %q", source, text)
 			}
+		}
+	})
+}
+
+// Whatever a value is, a text of JSON around it is one.
+func TestJSON_ValuesStayWithinTheirText(t *testing.T) {
+	source := `{"number":"{{.Invoice.Number}}","lines":[{{range .Invoice.Lines}}"{{. | upper}}",{{end}}""],"count":{{.Invoice.Count}}}`
+	rapid.Check(t, func(t *rapid.T) {
+		number, line := rapid.String().Draw(t, "number"), string(rapid.SliceOf(rapid.Byte()).Draw(t, "line"))
+		c, faults := compile(source, Options{Escape: JSON})
+		if faults != nil {
+			t.Fatal(faults)
+		}
+		text, err := c.Execute(invoice("Number", number, "Lines", []string{line}, "Count", int64(7)), Reader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got struct {
+			Number string
+			Lines  []string
+		}
+		if err := json.Unmarshal([]byte(text), &got); err != nil || got.Number != number || len(got.Lines) != 2 {
+			t.Fatalf("%s is %+v, %v", text, got, err)
 		}
 	})
 }

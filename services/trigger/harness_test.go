@@ -42,8 +42,9 @@ type partition struct {
 	now   time.Time
 
 	// fetch returns how many records the next fetch returns; killed whether the owner dies after the next publish.
-	fetch  func() int
-	killed func() bool
+	fetch   func() int
+	killed  func() bool
+	metrics *metrics
 	// foreign, where set, gets what is for topics of tenants.
 	foreign fold.ForeignPublisher
 }
@@ -85,7 +86,7 @@ func (p *partition) run() {
 		o := fold.NewOwner(fold.OwnerConfig[body, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
-			Fold: &evaluation{topic: plain, prefix: "own"},
+			Fold: &evaluation{topic: plain, prefix: "own", metrics: p.metrics},
 			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,

@@ -43,7 +43,8 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 	tenants, closing := newForeign(f, metrics)
 	defer closing(ctx)
 	engines := map[string]*fold.Engine[body, *Book]{}
-	work := []func(context.Context) error{f.Server.Serve}
+	failures := newFailing(f.Client.Topic, f.Producer.Produce, f.Clock, f.Log)
+	work := []func(context.Context) error{f.Server.Serve, failures.Run}
 	for _, l := range logs {
 		limits := cfg.State
 		limits.CacheRecords /= 2
@@ -57,7 +58,7 @@ func plan(ctx context.Context, cfg Config, f *frame.Frame, metrics *metrics) err
 					return &evaluation{topic: f.Client.Topic, prefix: cfg.Kafka.Prefix, metrics: metrics}
 				},
 				Client: f.Client, Producer: f.Producer, Foreign: tenants, Store: f.Store, Revisions: configuration,
-				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits,
+				Clock: f.Clock, Logger: f.Log, Metrics: f.Metrics, Limits: limits, Published: failures.observe,
 			})
 		})
 		if !ok {

@@ -29,3 +29,22 @@ tollgate endpoint health {{.Endpoint.Name}}
 		}},
 	}},
 }
+
+// notificationHealth notifies the tenant's admins that a notification fails on one event after the other.
+var notificationHealth = &configv1.Notification{
+	Name: "built-in:notification-health", Version: 1, Active: true,
+	Trigger: &configv1.Trigger{EventTypes: []string{"notification.failing"}},
+	Actions: []*configv1.Action{{
+		Name: "admins",
+		Action: &configv1.Action_Email{Email: &configv1.EmailAction{
+			Recipients: &configv1.EmailRecipients{Roles: []string{RoleAdmin}},
+			Subject:    `{{.Core.Tenant}}: {{.Notification.Name}} fails`,
+			Text: `{{.Notification.Name}}, version {{.Notification.Version}}, has failed on {{.Notification.Count}} events or more since {{.Event.Time | datetime}}.
+
+Reason: {{.Notification.Reason}}
+
+It notifies nobody of those events. Each is a decision on the topic triggers.decisions.
+`,
+		}},
+	}},
+}

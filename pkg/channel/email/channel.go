@@ -24,7 +24,7 @@ var Channel = &channel.Channel{
 		}
 		return t.GetName() + "/" + collection + "/" + t.GetDefaultSmtpProfile()
 	},
-	BuiltIn: []*configv1.Notification{endpointHealth},
+	BuiltIn: []*configv1.Notification{endpointHealth, notificationHealth},
 	Decode:  func(field proto.Message) channel.Action { return decodeAction(field.(*configv1.EmailAction)) },
 }
 
