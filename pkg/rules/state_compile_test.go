@@ -1,6 +1,8 @@
 package rules
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -8,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/rules/kind"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -138,5 +141,14 @@ func TestCompile_RefusesAKindThatItDoesNotKnow(t *testing.T) {
 	n.Trigger.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 4000, protowire.VarintType), 1))
 	if got := violations(t, Validate(n, table.Channels)); len(got) != 1 || got[0] != "trigger: must be of a kind, and have fields, that are known" {
 		t.Errorf("violations %q", got)
+	}
+}
+
+// The figures that the documents have.
+func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
+	page, err := os.ReadFile("../../deploy/docs/notifications.md")
+	row := fmt.Sprintf("| a delay | %d days before or after, %d to its last repeat; of its event it holds %d KiB |\n", maxDays, maxSpan, kind.MaxHeld>>10)
+	if err != nil || !strings.Contains(string(page), row) {
+		t.Errorf("notifications.md does not have %q: %v", row, err)
 	}
 }

@@ -51,8 +51,10 @@ func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
 		fmt.Sprintf("| a tenant | %s notifications, of them %s active on one event type; %s endpoints; %s classes of service; %d MiB in all |",
 			thousands(notificationKind.most), thousands(int64(maxNotificationsAType)), thousands(maxTargets), thousands(classKind.most), maxTenantBytes>>20),
 		fmt.Sprintf("| an installation | %s tenants; %s resources; %d MiB |", thousands(tenantKind.most), thousands(maxInstallation), maxInstallationBytes>>20),
-		"| a filter or scope | ", // pkg/expr
-		"| one event | ",         // services/trigger
+		"| a filter or scope | ",    // pkg/expr
+		"| a delay | ",              // pkg/rules
+		"| one event | 200 states ", // services/trigger
+		"| one event | ",            // services/trigger
 	}
 	const path = "../../deploy/docs/notifications.md"
 	page, err := os.ReadFile(path)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fold"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -140,6 +141,7 @@ func TestBounds_AreThoseOfTheDocuments(t *testing.T) {
 	for path, want := range map[string][]string{
 		"../../deploy/docs/notifications.md": {
 			fmt.Sprintf("| one event | %s deliveries, %d MiB of them; what is above is one decision `FAN_OUT` on `triggers.decisions`, with a count |", deliveries, maxBytes>>20),
+			fmt.Sprintf("| one event | %d states of notifications, 512 KiB of them;", fold.MaxRules),
 		},
 		"../../deploy/docs/reference/grpc.md": {
 			fmt.Sprintf("| `REASON_FAN_OUT` | %d | The event leads to more than %s deliveries, or %d MiB of them,", triggerv1.Decision_REASON_FAN_OUT, deliveries, maxBytes>>20),
