@@ -141,6 +141,9 @@ type Occasion interface {
 	Event() *event.Event
 	// Notification is the code of the notification.
 	Notification() string
+	// Firing is what fires of a notification that keeps a state: a threshold, a direction such as "depleted", the due time of a
+	// timer; empty where each event does.
+	Firing() string
 	// Parameters are those of the action with their texts, in order. Tokens above the audience are empty.
 	Parameters(a Audience) ([]Parameter, error)
 	// Text is that of one of the action's Texts, by its number. Tokens above the audience are empty.

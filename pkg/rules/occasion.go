@@ -20,12 +20,22 @@ type Occasion struct {
 	Zone *time.Location
 	// Users are those of the tenant by role; nil for none.
 	Users func(role string) []channel.User
+	// Firing is what fires of a rule that keeps a state: a threshold, a direction, the due time of a timer.
+	Firing string
 
 	// What messages for the event have in common, made once: tokens by audience, and what channels keep.
 	tokens [channel.Contact + 1]map[string]any
 	once   map[any]any
 	// longest is the length of the longest list among the tokens.
 	longest int
+}
+
+// Of is the same event for a firing that has a name; what its messages share is its own.
+func (o *Occasion) Of(firing string) *Occasion {
+	if firing == o.Firing {
+		return o
+	}
+	return &Occasion{Event: o.Event, Now: o.Now, TenantName: o.TenantName, Zone: o.Zone, Users: o.Users, Firing: firing}
 }
 
 // values are the tokens of an occasion, as a template reads them. Those above the audience are empty.
@@ -81,6 +91,9 @@ var _ channel.Occasion = acting{}
 
 // Event implements channel.Occasion.
 func (a acting) Event() *event.Event { return a.occasion.Event }
+
+// Firing implements channel.Occasion.
+func (a acting) Firing() string { return a.occasion.Firing }
 
 // Notification implements channel.Occasion.
 func (a acting) Notification() string { return a.rule.Code }

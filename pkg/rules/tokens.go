@@ -76,6 +76,7 @@ var core = tokenGroup{"Core", []token{
 	{name: "Tenant", kind: template.Text, value: func(o *Occasion) any { return o.TenantName }},
 	{name: "EventName", kind: template.Text, value: func(o *Occasion) any { return o.Event.Type }},
 	{name: "EventId", kind: template.Text, value: func(o *Occasion) any { return o.Event.ID }},
+	{name: "Firing", kind: template.Text, value: func(o *Occasion) any { return o.Firing }},
 }}
 
 // envelope exists on every event too.

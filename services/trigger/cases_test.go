@@ -40,11 +40,11 @@ func cases() map[string]ruleCase {
 		"thresholds": {
 			notification: `{"active": true, "trigger": {"event_types": ["balance.changed"], "key": "data.bucket.id",
 				"thresholds": {"field": "data.bucket.used", "before": "data.before.used", "of": "data.bucket.granted", "percent": [50, 75, 90, 100]}},
-				"actions": [{"name": "notify", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.UsageBucket.Id}} {{.UsageBucket.Used}}"}]}]}`,
+				"actions": [{"name": "notify", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.UsageBucket.Id}} {{.UsageBucket.Used}} at {{.Core.Firing}}"}]}]}`,
 			events: "thresholds", until: "2025-01-01T01:00:00Z",
 			deliveries: []string{
-				"50 of 1: b1 800", "75 of 1: b1 800", "100 of 3: b2 1000", "90 of 4: b1 1000", "100 of 4: b1 1000", "75 of 7: b1 1500",
-				"90 of 10: b3 8.1", "90 of 11: b4 18.9",
+				"50 of 1: b1 800 at 50", "75 of 1: b1 800 at 75", "100 of 3: b2 1000 at 100", "90 of 4: b1 1000 at 90",
+				"100 of 4: b1 1000 at 100", "75 of 7: b1 1500 at 75", "90 of 10: b3 8.1 at 90", "90 of 11: b4 18.9 at 90",
 			},
 			decisions: []string{"OF_ABSENT of 9, b1"},
 		},

@@ -135,7 +135,7 @@ func (f *evaluation) timed(tenant, subject, key string, due time.Time, name stri
 	if err != nil {
 		return firing{}, err
 	}
-	return firing{Occasion: f.book.occasion(e, due), name: name, key: key, at: due, offset: set.Offset}, nil
+	return firing{Occasion: f.book.occasion(e, due).Of(name), name: name, key: key, at: due, offset: set.Offset}, nil
 }
 
 // resulting are the firings of one state of an event; what was held back is decided.
@@ -165,7 +165,7 @@ func (f *evaluation) resulting(s *fold.Subject[body], o *rules.Occasion, states 
 		f.held(s, of, rule, held)
 	}
 	for _, fires := range result.Firings {
-		of := firing{Occasion: o, name: fires.Name, key: key, at: o.Event.Time, offset: s.Offset}
+		of := firing{Occasion: o.Of(fires.Name), name: fires.Name, key: key, at: o.Event.Time, offset: s.Offset}
 		firings = append(firings, of)
 	}
 	return firings

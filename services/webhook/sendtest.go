@@ -134,6 +134,9 @@ func (s sampled) Event() *event.Event { return s.event }
 // Notification implements channel.Occasion.
 func (sampled) Notification() string { return testCode }
 
+// Firing is none.
+func (sampled) Firing() string { return "" }
+
 // Parameters implements channel.Occasion: a test has one parameter, which names it as one.
 func (sampled) Parameters(channel.Audience) ([]channel.Parameter, error) {
 	return []channel.Parameter{{Name: testCode, Text: "true"}}, nil

@@ -47,6 +47,7 @@ func (r rendering) attributes(each func(name, value string)) {
 	}
 	add("previous", r.at.Previous)
 	add("notification", r.Notification())
+	add("firing", r.Firing()) // of several from one event
 }
 
 // sequence has the digits of the largest, so that the order of texts is that of numbers.

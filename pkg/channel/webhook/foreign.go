@@ -146,13 +146,16 @@ var jerasoftTypes = map[string]struct {
 func (r rendering) jerasoft() (channel.Message, error) {
 	e := r.event
 	named, ok := jerasoftTypes[e.Type]
+	if balance, turned := jerasoftTypes["client.balance."+r.Firing()]; turned && strings.HasPrefix(e.Type, "client.") {
+		named, ok = balance, true
+	}
 	if !ok {
 		named.name = e.Type
 	}
 	var data []byte
 	var err error
 	if ok {
-		data, err = r.once(dataKey{"jerasoft", r.audience, true}, func(w *writer) { w.entity(e, named.entity) })
+		data, err = r.once(dataKey{"jerasoft " + named.name, r.audience, true}, func(w *writer) { w.entity(e, named.entity) })
 	} else {
 		data, err = r.data(true)
 	}

@@ -242,6 +242,34 @@ func repeatedKey(d *json.Decoder) string {
 	return ""
 }
 
+// A notification that finds out by itself that a client's balance turned has the names of the events for it.
+func TestProfiles_FiringsOfABalanceHaveTheNamesOfTheirEvents(t *testing.T) {
+	for firing, want := range map[string]string{
+		"depleted": `{"event":{"dt":"2026-03-14T12:00:00.123Z","events_id":"clients.balance_zero","object_id":42},"data":{}}`,
+		"restored": `{"event":{"dt":"2026-03-14T12:00:00.123Z","events_id":"clients.balance_notzero","object_id":42},"data":{}}`,
+		"":         `"clients.update"`,
+	} {
+		e := of("client.updated", "client/42", &eventv1.ClientChanged{Client: &eventv1.Account{Id: "42"}})
+		r := compiled(t, []string{e.Type})
+		o := (&rules.Occasion{Event: e, Now: channeltest.Noon}).Of(firing)
+		bodies := map[webhook.Profile]string{}
+		for _, profile := range []webhook.Profile{webhook.Jerasoft, webhook.Tollgate} {
+			to := webhook.Endpoint{Profile: profile}
+			m, err := r.Render(r.Actions[0], o, to.Planning(), r.Recipients(r.Actions[0], o, "e").To[0], channel.Position{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			bodies[profile] = string(m.Body)
+		}
+		if !strings.Contains(bodies[webhook.Jerasoft], want) {
+			t.Errorf("%q is %s, want %s", firing, bodies[webhook.Jerasoft], want)
+		}
+		if has := strings.Contains(bodies[webhook.Tollgate], `"firing":"`+firing+`"`); has != (firing != "") {
+			t.Errorf("%q is %s", firing, bodies[webhook.Tollgate])
+		}
+	}
+}
+
 // The names that integrators branch on, as the systems they come from have them.
 func TestProfiles_TypesHaveTheNamesOfTheirSystems(t *testing.T) {
 	safeguard := func(option eventv1.Safeguard_Option) *eventv1.Safeguard { return &eventv1.Safeguard{Option: option} }
