@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -171,17 +172,39 @@ func TestSchedule_IsInMinutesOfTheDay(t *testing.T) {
 
 // published is a source of one revision after the other.
 type published struct {
-	s       *configclient.Snapshot
-	err     error
 	changed chan struct{}
+
+	mu  sync.Mutex
+	s   *configclient.Snapshot
+	err error
 }
 
-func (p *published) Newest() (apply, all int64, ok bool) { return 0, 7, p.s != nil }
-func (p *published) Current(revision int64) bool         { return revision == p.s.Revision }
-func (p *published) Changed() <-chan struct{}            { return p.changed }
-func (p *published) At(context.Context, int64) (*configclient.Snapshot, error) {
+// set makes a snapshot the newest, which can't be read while err is set.
+func (p *published) set(s *configclient.Snapshot, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.s, p.err = s, err
+}
+
+func (p *published) read() (*configclient.Snapshot, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	return p.s, p.err
 }
+
+func (p *published) Newest() (apply, all int64, ok bool) {
+	s, _ := p.read()
+	return 0, 7, s != nil
+}
+
+func (p *published) Current(revision int64) bool {
+	s, _ := p.read()
+	return revision == s.Revision
+}
+
+func (p *published) Changed() <-chan struct{} { return p.changed }
+
+func (p *published) At(context.Context, int64) (*configclient.Snapshot, error) { return p.read() }
 
 // target is ready to be sent to.
 type target struct {
@@ -218,7 +241,8 @@ func TestDirectory_FollowsRevisions(t *testing.T) {
 		}
 		publish := func(revision int64, endpoints ...*configv1.Endpoint) (before, after *delivery.Targets) {
 			before, changed := d.Newest()
-			source.s = configclient.Decode(&configv1.Snapshot{Revision: revision, Tenants: []*configv1.Tenant{{Name: "tenants/a"}}, Endpoints: endpoints})
+			snapshot := configclient.Decode(&configv1.Snapshot{Revision: revision, Tenants: []*configv1.Tenant{{Name: "tenants/a"}}, Endpoints: endpoints})
+			source.set(snapshot, nil)
 			source.changed <- struct{}{}
 			synctest.Wait()
 			select {
@@ -226,7 +250,7 @@ func TestDirectory_FollowsRevisions(t *testing.T) {
 			default:
 				t.Error("whoever waits for a change goes on waiting")
 			}
-			if d.Snapshot() != source.s || !d.Current(revision) {
+			if d.Snapshot() != snapshot || !d.Current(revision) {
 				t.Errorf("revision %d is not the newest", revision)
 			}
 			after, _ = d.Newest()
@@ -249,13 +273,14 @@ func TestDirectory_FollowsRevisions(t *testing.T) {
 			t.Errorf("second %+v, taken %q", second, taken)
 		}
 		// One that can't be read leaves what is in force.
-		source.err = errors.New("away")
+		newest, _ := source.read()
+		source.set(newest, errors.New("away"))
 		source.changed <- struct{}{}
 		synctest.Wait()
 		if now, _ := d.Newest(); now != second || len(health.Failing()) != 1 {
 			t.Errorf("in force is %+v, health %v", now, health.Failing())
 		}
-		source.err = nil
+		source.set(newest, nil)
 		time.Sleep(RetryRead + time.Millisecond)
 		synctest.Wait()
 		if now, _ := d.Newest(); now == second || len(health.Failing()) != 0 {
