@@ -222,7 +222,7 @@ func TestRuleService_NamesEveryViolationAtOnce(t *testing.T) {
 				return err
 			}(),
 		} {
-			text := fmt.Sprint(err)
+			text := fmt.Sprint(fault.ViolationsOf(err))
 			want := []string{"notification.trigger.event_types[0]", "notification.trigger.filter", "notification.actions[0].parameters[0].template", "notification.name"}
 			if want = append(want, map[string][]string{"dry run": {"to: must not be in the future"}, "preview": {"position.topic"}}[name]...); fault.ReasonOf(err) != "REQUEST_INVALID" {
 				f.Errorf("%s: %v", name, err)

@@ -39,7 +39,7 @@ func TestCommands_RunAgainstOneInstallation(t *testing.T) {
 	cmd.Dir, cmd.Stdin = dir, strings.NewReader(script)
 	cmd.Env = append(os.Environ(), modeVariable+"="+modeRun, "TOLLGATE_API_KEY="+string(key), "TOLLGATE_KAFKA_BROKERS="+i.addresses["127.0.0.1:19192"],
 		"TOLLGATE_CONFIG_ADDR="+i.addresses["127.0.0.1:7010"], "TOLLGATE_INGEST_ADDR="+i.addresses["127.0.0.1:7020"],
-		"TOLLGATE_SAFEGUARD_ADDR="+i.addresses["127.0.0.1:7030"])
+		"TOLLGATE_SAFEGUARD_ADDR="+i.addresses["127.0.0.1:7030"], "TOLLGATE_TRIGGER_ADDR="+i.addresses["127.0.0.1:7040"])
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("a command failed, the last one: %v\n%s", err, out)

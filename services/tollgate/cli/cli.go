@@ -65,6 +65,11 @@ type commands struct {
 		Resume   resumeEndpoint   `cmd:"" help:"End a pause."`
 		Activate activateEndpoint `cmd:"" help:"Set an endpoint to active, which ends a suspension."`
 	} `cmd:"" help:"Show and change how endpoints are sent to."`
+	Notification struct {
+		Preview previewNotification `cmd:"" help:"Show the messages of a notification for a sample or a past event."`
+		DryRun  dryRunNotification  `cmd:"" help:"Count how often a notification would have fired."`
+		Explain explainNotification `cmd:"" help:"Show why notifications did or did not fire for an event."`
+	} `cmd:"" help:"Try notifications before they are active, and explain what they did."`
 	Keys struct {
 		New           newKey    `cmd:"" help:"Make an API key, and the hash that services know it by."`
 		WebhookSecret newSecret `cmd:"" help:"Make a secret that signs the webhooks of an endpoint."`
