@@ -86,6 +86,10 @@ func TestScripts(t *testing.T) {
 		return a
 	}
 	config, ingest := address("config"), address("ingest")
+	ready, err := filepath.Abs("../../../deploy/notifications")
+	if err != nil {
+		t.Fatal(err)
+	}
 	mail := newMailbox(t)
 	sender, stop := runEmail(t, installation, config, filepath.Join(dir, "service-key"))
 	t.Run("all", func(t *testing.T) {
@@ -97,6 +101,7 @@ func TestScripts(t *testing.T) {
 				e.Setenv("TOLLGATE_INGEST_ADDR", ingest)
 				e.Setenv("TOLLGATE_EMAIL_ADDR", sender)
 				e.Setenv("MAIL_PORT", mail.port)
+				e.Setenv("READY", ready)
 				e.Setenv("TOLLGATE_KAFKA_BROKERS", installation.Kafka)
 				e.Setenv("TOLLGATE_REDIS_ADDRESS", installation.Redis)
 				return nil
