@@ -54,9 +54,9 @@ func cases() map[string]ruleCase {
 				"delayed": {"days": 14, "at": "09:00", "time_zone": "Europe/Berlin", "cancelled_by": {
 					"event_types": ["document.balance_changed"], "key": "data.document.id",
 					"filter": "data.document.due_amount.units == 0 && data.document.due_amount.nanos == 0"}}},
-				"actions": [{"name": "remind", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.Invoice.Number}}: {{.Invoice.DueAmount}} {{.Invoice.Currency}} open"}]}]}`,
+				"actions": [{"name": "remind", "webhook": {"endpoint": "tenants/acme/endpoints/app"}, "parameters": [{"name": "text", "template": "{{.Invoice.Number}}: {{.Invoice.DueAmount}} {{.Invoice.Currency}} open, due {{.Core.Firing}}"}]}]}`,
 			events: "reminder", until: "2025-01-26T00:00:00Z",
-			deliveries: []string{"2025-01-25T08:00:00.000Z of 1: INV-31A: 70.00 EUR open"},
+			deliveries: []string{"2025-01-25T08:00:00.000Z of 1: INV-31A: 70.00 EUR open, due 2025-01-25T08:00:00.000Z"},
 			decisions: []string{
 				"CANCELLED of 3, inv-31c, 2025-01-25T08:00:00.000Z", "CANCELLED of 4, inv-31d, 2025-01-25T08:00:00.000Z",
 				"CANCELLED of 2, inv-31b, 2025-01-25T08:00:00.000Z",
