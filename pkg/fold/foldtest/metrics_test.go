@@ -130,7 +130,7 @@ func TestMetrics_TimersPendingAndOverdue(t *testing.T) {
 		w.Log, c.Log = c.Log, w
 	}
 	d.Accept(usage("1", "44", 150, d.Now), usage("2", "45", 150, d.Now)) // a reminder in 95 s and a renewal, of each
-	for i := range 40 { // so many that the engine has a timer of its own for their ids
+	for i := range 40 {                                                  // so many that the engine has a timer of its own for their ids
 		d.Accept(usage(fmt.Sprint("more-", i), "44", 1, d.Now))
 	}
 	d.Work()
