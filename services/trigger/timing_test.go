@@ -40,12 +40,13 @@ func TestTiming_IsPlannedForEachRecipient(t *testing.T) {
 				t.Fatalf("planned %d, decided %v", len(ds), p.decisions())
 			}
 			for _, d := range ds {
-				quiet, collapse := "", ""
+				quiet := ""
 				if !d.NotBefore.IsZero() {
 					quiet = d.NotBefore.Format(time.RFC3339)
 				}
 				wanted := want[d.Event.ID+" "+d.Recipient]
-				if collapse = d.Event.ID + "\n" + d.Recipient; legal {
+				collapse := d.Event.ID + "\n" + d.Recipient
+				if legal {
 					wanted, collapse = "", ""
 				}
 				if quiet != wanted || d.Collapse != collapse || !d.ExpiresAt.Equal(d.PlannedAt.Add(20*time.Hour)) {
