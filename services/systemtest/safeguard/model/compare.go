@@ -106,18 +106,29 @@ type Wrong struct {
 func (w Wrong) String() string { return w.Text }
 
 // Compare compares what was published, in order and without repeats, with what was expected: the outcomes of each subject in
-// their order, and likewise its rejections in each partition. It returns the first difference of each: the rest follows from it.
+// their order, and likewise its rejections in each partition; those of an event that is rejected elsewhere by themselves. It
+// returns the first difference of each: the rest follows from it.
 func Compare(expected, published []Outcome) (wrong []Wrong) {
 	type chain struct {
 		subject   string
 		rejected  bool
 		partition int32
+		cause     string
+	}
+	elsewhere := map[string]bool{}
+	for _, s := range expected {
+		if s.Elsewhere {
+			elsewhere[s.Cause] = true
+		}
 	}
 	chains := map[chain][2][]Outcome{}
 	var order []chain
 	put := func(which int, all []Outcome) {
 		for _, s := range all {
-			at := chain{s.Subject, s.Kind == "rejected", s.Partition}
+			at := chain{s.Subject, s.Kind == "rejected", s.Partition, ""}
+			if at.rejected && elsewhere[s.Cause] {
+				at.cause = s.Cause
+			}
 			c, known := chains[at]
 			if !known {
 				order = append(order, at)

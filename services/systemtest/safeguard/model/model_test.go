@@ -309,3 +309,21 @@ func TestTable_FollowsTheSequenceAlone(t *testing.T) {
 		t.Errorf("after a gap %+v", *e)
 	}
 }
+
+// Between what is rejected under another number and what is rejected under the number itself there is no order, but each event's
+// rejections have theirs, and none is missing.
+func TestCompare_RejectedElsewhereHasNoOrderWithOthers(t *testing.T) {
+	rejected := func(cause, reason string, elsewhere bool) model.Outcome {
+		return model.Outcome{Subject: "44", Kind: "rejected", Cause: cause, Reasons: []string{reason}, Elsewhere: elsewhere}
+	}
+	a, b, c := rejected("a", "SUBSCRIBER_UNKNOWN", true), rejected("b", "SUBSCRIBER_UNKNOWN", false), rejected("c", "AMOUNT_MISSING", false)
+	if wrong := model.Compare([]model.Outcome{b, a, c, a}, []model.Outcome{a, b, a, c}); len(wrong) > 0 {
+		t.Errorf("another order beside what was rejected elsewhere: %v", wrong)
+	}
+	if len(model.Compare([]model.Outcome{b, a, c}, []model.Outcome{a, c, b})) == 0 {
+		t.Error("another order of what was rejected under the number itself is not seen")
+	}
+	if len(model.Compare([]model.Outcome{b, a, c, a}, []model.Outcome{a, b, c})) == 0 {
+		t.Error("a rejection elsewhere that is missing is not seen")
+	}
+}

@@ -75,7 +75,7 @@ func (t *turn) hold() {
 	for _, h := range append([]held{{event: l.event}}, l.held...) {
 		if key(h.event) == key(t.event) {
 			if h.event.Content() != t.event.Content() {
-				t.partition.reject(t.event, "ID_REUSED")
+				t.partition.reject(t.person, t.event, "ID_REUSED")
 			}
 			return
 		}
@@ -95,7 +95,7 @@ func (t *turn) transferSettled(d *controlv1.TransferSettled) {
 		t.partition.forward(h.event).owed = true
 	}
 	if reason := t.partition.settled[d.GetTransfer()]; reason != "" {
-		t.partition.reject(l.event, reason)
+		t.partition.reject(p, l.event, reason)
 		for _, o := range p.options {
 			if o != nil && len(o.late) > 0 {
 				o.lateDue = t.at.Add(time.Hour) // nothing was published meanwhile

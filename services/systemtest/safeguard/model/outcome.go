@@ -44,6 +44,9 @@ type Outcome struct {
 	// Partition of the log in which an event was rejected. An event that was sent on to another number is rejected in
 	// the partition of that number, under the first one: between partitions there is no order.
 	Partition int32
+	// Elsewhere is set where the model expects an event to be rejected under another number than it was sent to: between
+	// that and what is rejected there is no order.
+	Elsewhere bool
 }
 
 // String is all of it in a line.

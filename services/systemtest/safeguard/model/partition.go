@@ -205,7 +205,6 @@ func (w *Partition) Happen(stamp time.Time, e *event.Event) {
 	}
 	inner, forwarded := e, ""
 	if f, ok := e.Data.(*controlv1.Forward); ok {
-		w.Pass(stamp) // it may be rejected under another number, whose own rejections of before come first
 		sent, err := event.Decode(f.GetEvent())
 		if err != nil {
 			panic(err)
@@ -239,7 +238,7 @@ func (w *Partition) attempt(p *person, e *event.Event, forwarded string, at, cam
 	call := event.IsCommand(e.Type)
 	if seen, ok := p.ids[key(e)]; !call && ok && at.Sub(seen.at) < w.window(p.tenant) {
 		if seen.content != e.Content() {
-			w.reject(e, "ID_REUSED")
+			w.reject(p, e, "ID_REUSED")
 		}
 		return
 	}
@@ -255,7 +254,7 @@ func (w *Partition) attempt(p *person, e *event.Event, forwarded string, at, cam
 	if len(reasons) > 0 {
 		*p = *before
 		w.outcomes = w.outcomes[:outcomes]
-		w.reject(e, reasons...)
+		w.reject(p, e, reasons...)
 		return
 	}
 	p.rest()
@@ -264,11 +263,13 @@ func (w *Partition) attempt(p *person, e *event.Event, forwarded string, at, cam
 	}
 }
 
-func (w *Partition) reject(e *event.Event, reasons ...string) {
+func (w *Partition) reject(p *person, e *event.Event, reasons ...string) {
 	slices.Sort(reasons)
 	reasons = slices.Compact(reasons)
 	// Bytes are rejected as they came: what was sent on still has the number that it was sent to.
-	w.outcomes = append(w.outcomes, Outcome{Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: reasons, At: w.now})
+	w.outcomes = append(w.outcomes, Outcome{
+		Subject: e.Subject, Kind: "rejected", Cause: e.ID, Reasons: reasons, At: w.now, Elsewhere: p.number != e.Subject,
+	})
 }
 
 // due lets a subscriber's timers fire, by due time, then option.

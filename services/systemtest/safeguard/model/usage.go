@@ -274,7 +274,7 @@ func (w *Partition) endPending(p *person) {
 	}
 	for _, e := range pending {
 		delete(p.ids, key(e.event))
-		w.reject(e.event, reason)
+		w.reject(p, e.event, reason)
 	}
 }
 
