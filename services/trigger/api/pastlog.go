@@ -35,8 +35,10 @@ type pastLog struct {
 	read func(n int, next int64)
 	tick []byte
 
-	next int64 // offset of the next record, where it is read in order
-	high time.Time
+	// next is the offset of the next record, where it is read in order; what lies between resume, which is behind the last
+	// record that was kept, and next was left out. high is the log time there.
+	next, resume int64
+	high         time.Time
 }
 
 // tickValue is that of a record that only moves log time.
@@ -54,6 +56,9 @@ func (l *pastLog) At(context.Context, int64) (stream.Record, bool, error) {
 
 // Fetch implements replay.Log.
 func (l *pastLog) Fetch(ctx context.Context, from int64) (stream.Batch, error) {
+	if from == l.resume {
+		from = l.next
+	}
 	if from >= l.until {
 		last := stream.Record{Topic: l.topic, Partition: l.partition, Offset: l.until, Time: l.end, Value: l.tick}
 		return stream.Batch{Records: []stream.Record{last}, Next: l.until + 1}, nil
@@ -87,7 +92,10 @@ func (l *pastLog) Fetch(ctx context.Context, from int64) (stream.Batch, error) {
 	}
 	b.Records, b.Next = kept, min(b.Next, l.until)
 	if inOrder {
-		l.next, l.high = b.Next, high
+		l.next, l.resume, l.high = b.Next, b.Next, high
+		if n := len(kept); n > 0 {
+			l.resume = kept[n-1].Offset + 1
+		}
 		l.read(n, b.Next)
 	}
 	return b, nil

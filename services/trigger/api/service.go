@@ -144,7 +144,7 @@ func trial(b Book, req asked, f *fault.Violations) (Trial, error) {
 	t, err := b.Try(n)
 	if err != nil {
 		f.AddErr(strings.TrimSuffix(field, "."), err)
-		return nil, nil //nolint:nilerr // a violation
+		return nil, nil
 	}
 	return t, nil
 }
@@ -188,7 +188,7 @@ func (s *ruleService) event(ctx context.Context, tenant string, l Log, p *trigge
 	}
 	e, err := event.Decode(b.Records[0].Value)
 	if err != nil || e.Tenant != tenant || event.IsControl(e.Type) {
-		return nil, notFound //nolint:nilerr // not an event of the tenant
+		return nil, notFound // not an event of the tenant
 	}
 	return e, nil
 }

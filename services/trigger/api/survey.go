@@ -202,7 +202,7 @@ func (s *survey) fold(ctx context.Context, p *part, memory int64, tick []byte) e
 	t := newTally(len(s.days) - 1)
 	l := &pastLog{
 		from: s.records, topic: p.log.Topic, partition: p.number, until: p.until(), end: s.to.Add(-time.Millisecond),
-		concerns: s.concerns(), tick: tick, next: p.begin,
+		concerns: s.concerns(), tick: tick, next: p.begin, resume: p.begin,
 		read: func(n int, next int64) {
 			p.next = next
 			s.read.Add(int64(n))

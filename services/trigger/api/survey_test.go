@@ -94,7 +94,11 @@ func (c counting) Fold(ctx context.Context, p Past, _ func(uint64) bool, visit f
 				visit(Mark{Time: r.Time, Offset: r.Offset, Subject: string(r.Key)})
 			}
 		}
-		if at = b.Next; c.full {
+		at = b.Next
+		if n := len(b.Records); n > 0 {
+			at = b.Records[n-1].Offset + 1 // as the engine goes on
+		}
+		if c.full {
 			return 0, replay.ErrMemory
 		}
 	}
