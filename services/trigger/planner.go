@@ -114,9 +114,9 @@ const shownRecipients = 5
 
 // Messages implements api.Trial. Recipients are those of the event, messages are rendered from what is shown of it. A draft
 // target is rendered for as well.
-func (d *draft) Messages(e, shown *event.Event, now time.Time) []*triggerv1.PreviewedMessage {
+func (d *draft) Messages(e, shown *event.Event, now time.Time, firing string) []*triggerv1.PreviewedMessage {
 	var all []*triggerv1.PreviewedMessage
-	meant, from := d.book.occasion(e, now), d.book.occasion(shown, now)
+	meant, from := d.book.occasion(e, now).Of(firing), d.book.occasion(shown, now).Of(firing)
 	f := d.evaluation()
 	for _, action := range d.rule.Actions {
 		to, problem := f.targetFor(action, d.rule.Tenant)

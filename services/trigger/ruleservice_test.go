@@ -196,6 +196,12 @@ func TestDryRun_CountsInItsRangeOnly(t *testing.T) {
 		if r := f.tried(c, within(11*time.Hour, time.Second)); r.GetFirings() != 2 {
 			f.Errorf("to the end: %v", r)
 		}
+		// A sample has the words of its firing.
+		words := within(11*time.Hour, 3*time.Hour)
+		words.GetNotification().Actions[0].Parameters[0].Template = "fell {{.Core.Firing}}"
+		if s := f.tried(c, words).GetSamples(); len(s) != 1 || !strings.Contains(string(s[0].GetMessages()[0].GetBody()), "fell down 10") {
+			f.Errorf("samples: %v", s)
+		}
 	})
 }
 

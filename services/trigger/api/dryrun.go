@@ -166,7 +166,7 @@ func (s *survey) result() *triggerv1.DryRunResult {
 		}
 		shown := masked(e)
 		r.Samples = append(r.Samples, &triggerv1.DryRunSample{
-			Event: previewed(shown), Time: timestamppb.New(one.time), Firing: one.firing, Messages: maskedMessages(s.trial.Messages(e, shown, one.time)),
+			Event: previewed(shown), Time: timestamppb.New(one.time), Firing: one.firing, Messages: maskedMessages(s.trial.Messages(e, shown, one.time, one.firing)),
 		})
 	}
 	return r

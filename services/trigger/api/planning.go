@@ -50,8 +50,8 @@ type Trial interface {
 	// pending are the timers that are due after the log time at its end. It publishes nothing. wanted chooses by their
 	// numbers the firings that are marked with their events.
 	Fold(ctx context.Context, p Past, wanted func(uint64) bool, visit func(Mark)) (pending int64, err error)
-	// Messages are those of an event that fires it, rendered from another form of the event.
-	Messages(e, shown *event.Event, now time.Time) []*triggerv1.PreviewedMessage
+	// Messages are those of an event that fires it, rendered from another form of the event; firing is the name of what fires.
+	Messages(e, shown *event.Event, now time.Time, firing string) []*triggerv1.PreviewedMessage
 	// Problems are why actions plan nothing for any event.
 	Problems() []*triggerv1.DryRunProblem
 }

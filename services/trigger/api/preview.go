@@ -75,7 +75,7 @@ func (s *ruleService) Preview(ctx context.Context, req *triggerv1.PreviewRequest
 	if evaluated.Err != nil {
 		out.FilterError = evaluated.Err.Error()
 	}
-	out.Messages = maskedMessages(t.Messages(e, shown, now))
+	out.Messages = maskedMessages(t.Messages(e, shown, now, ""))
 	s.metrics.previews.Inc()
 	return out, nil
 }

@@ -79,7 +79,7 @@ func (c counting) Rule() *rules.Rule { return c.rule }
 
 func (counting) Problems() []*triggerv1.DryRunProblem { return nil }
 
-func (counting) Messages(*event.Event, *event.Event, time.Time) []*triggerv1.PreviewedMessage {
+func (counting) Messages(*event.Event, *event.Event, time.Time, string) []*triggerv1.PreviewedMessage {
 	return nil
 }
 
