@@ -95,7 +95,7 @@ func TestExplain_NamesWhyANotificationDidOrDidNotFire(t *testing.T) {
 			f.Errorf("the second: %v", got)
 		}
 		for _, n := range r.GetNotifications() {
-			if n.GetNotification() == "capped" && (len(n.GetDecisions()) != 1 || n.GetDecisions()[0].GetReason() != triggerv1.Decision_REASON_CAP) {
+			if n.GetNotification() == "capped" && (len(n.GetDecisions()) != 1 || n.GetDecisions()[0].GetReason() != triggerv1.Decision_REASON_CAP || n.GetDecisions()[0].GetEvent().GetSubject() != "**") {
 				f.Errorf("capped: %v", n)
 			}
 		}

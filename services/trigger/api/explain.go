@@ -214,6 +214,9 @@ func (s *ruleService) search(ctx context.Context, x *explaining, l Log, partitio
 // explained is what an event was to one notification, in words.
 func explained(code string, j *Considered, e *event.Event) *triggerv1.Explanation {
 	x := &triggerv1.Explanation{Notification: code, Version: j.Notification.GetVersion(), Deliveries: j.Deliveries, Decisions: j.Decisions}
+	for _, d := range x.GetDecisions() {
+		d.Event.Subject = maskSubject(d.GetEvent().GetSubject())
+	}
 	if !j.Pending.IsZero() {
 		x.PendingUntil = timestamppb.New(j.Pending)
 	}

@@ -97,9 +97,7 @@ func partsOf(j rules.Evaluated) []*triggerv1.FilterPart {
 // are empty.
 func masked(e *event.Event) *event.Event {
 	c := *e
-	if !strings.Contains(e.Subject, "/") { // "client/42" is an id of the tenant's
-		c.Subject = mask(e.Subject)
-	}
+	c.Subject = maskSubject(e.Subject)
 	c.Data = proto.Clone(e.Data)
 	maskFields(c.Data.ProtoReflect())
 	return &c
@@ -141,6 +139,14 @@ func maskTexts(m protoreflect.Message) {
 		}
 		return true
 	})
+}
+
+// maskSubject masks a number; "client/42" is an id of the tenant's.
+func maskSubject(subject string) string {
+	if strings.Contains(subject, "/") {
+		return subject
+	}
+	return mask(subject)
 }
 
 // mask leaves of a text its ends, and of an address its domain.
