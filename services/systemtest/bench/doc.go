@@ -1,3 +1,3 @@
-// Package bench is what the benchmarks of the channels share: servers of their own, an installation on them, deliveries that
-// are planned at once or at a pace, and what is counted meanwhile.
+// Package bench is what the benchmarks share: servers of their own, an installation on them, deliveries and events that are
+// planned at once or at a pace, what is counted meanwhile, and the bare loop of a fold.
 package bench

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/pause"
@@ -37,7 +39,7 @@ func (r Run) Watch(ctx context.Context, before int64) (out Measured, err error) 
 			return out, err
 		}
 		if time.Since(first) > time.Minute {
-			return out, errors.New("no delivery came within a minute")
+			return out, errors.New("nothing came within a minute")
 		}
 		if n, err = r.Count(); err != nil {
 			return out, err
@@ -54,7 +56,7 @@ func (r Run) Watch(ctx context.Context, before int64) (out Measured, err error) 
 	}
 	last := before + int64(r.Total)*98/100
 	if from >= last {
-		return out, fmt.Errorf("all of %d deliveries came in the warm-up: plan more by -most", r.Total)
+		return out, fmt.Errorf("nearly all of %d came in the warm-up: plan more", r.Total)
 	}
 	to := from
 	for time.Since(began) < r.Length && to < last {
@@ -71,11 +73,35 @@ func (r Run) Watch(ctx context.Context, before int64) (out Measured, err error) 
 		return out, err
 	}
 	if to == from {
-		return out, errors.New("nothing was delivered while it was measured")
+		return out, errors.New("nothing came while it was measured")
 	}
 	out.PerSecond = float64(to-from) / took.Seconds()
 	out.Processor = (cpuTo - cpuFrom) / time.Duration(to-from)
 	return out, nil
+}
+
+// Metric reads one number of a member, summed over its labels.
+func Metric(ctx context.Context, m *fleet.Member, name string) (float64, error) {
+	text, err := m.Metrics(ctx)
+	if err != nil {
+		return 0, err
+	}
+	sum, found := 0.0, false
+	for line := range strings.Lines(text) {
+		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
+		if !ok || series != name && !strings.HasPrefix(series, name+"{") {
+			continue
+		}
+		v, err := strconv.ParseFloat(value, 64)
+		if err != nil {
+			return 0, fmt.Errorf("metric %s: %w", name, err)
+		}
+		sum, found = sum+v, true
+	}
+	if !found {
+		return 0, fmt.Errorf("metric %s is not there", name)
+	}
+	return sum, nil
 }
 
 // Own is the processor time of this process.

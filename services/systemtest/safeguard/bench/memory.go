@@ -4,13 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
-
-	"github.com/tollgate/tollgate/pkg/pause"
 
 	"github.com/redis/go-redis/v9"
 
+	shared "github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -32,7 +29,7 @@ func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figur
 	if err := client.FlushAll(ctx).Err(); err != nil {
 		return nil, fmt.Errorf("empty Redis: %w", err)
 	}
-	before, err := usedMemory(ctx, client)
+	before, err := shared.UsedMemory(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +59,11 @@ func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figur
 	if err := m.Stop(ctx); err != nil {
 		return nil, err
 	}
-	bytes, err := s.recordBytes(ctx, f)
+	bytes, err := shared.RecordBytes(ctx, s.redis, f, "safeguard")
 	if err != nil {
 		return nil, err
 	}
-	after, err := usedMemory(ctx, client)
+	after, err := shared.UsedMemory(ctx, client)
 	if err != nil {
 		return nil, err
 	}
@@ -77,25 +74,4 @@ func (s *bed) remembered(ctx context.Context, o options) (figures []figure.Figur
 		Note:   fmt.Sprintf("used_memory of %d subscribers with three options, %d ids each, due lists included; a record is %d bytes long", o.memory, idsEach, bytes),
 		Events: int64(o.memory) * idsEach,
 	}}, nil
-}
-
-// usedMemory is Redis's, once it rewrites no file.
-func usedMemory(ctx context.Context, client *redis.Client) (int64, error) {
-	for {
-		info, err := client.Info(ctx, "memory", "persistence").Result()
-		if err != nil {
-			return 0, fmt.Errorf("ask Redis for its memory: %w", err)
-		}
-		field := func(name string) string {
-			_, value, _ := strings.Cut(info, name+":")
-			value, _, _ = strings.Cut(value, "\r")
-			return value
-		}
-		if field("aof_rewrite_in_progress") == "0" && field("aof_rewrite_scheduled") == "0" {
-			return strconv.ParseInt(field("used_memory"), 10, 64)
-		}
-		if !pause.For(ctx, pollEvery) {
-			return 0, ctx.Err()
-		}
-	}
 }

@@ -4,20 +4,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-	"github.com/segmentio/kafka-go"
 	"google.golang.org/genproto/googleapis/type/money"
 
-	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
+	shared "github.com/tollgate/tollgate/services/systemtest/bench"
 	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
@@ -101,7 +96,7 @@ func (s *bed) run(ctx context.Context, i int, o options) (r result, err error) {
 	if err := m.Stop(ctx); err != nil {
 		return r, err
 	}
-	if r.recordBytes, err = s.recordBytes(ctx, f); err != nil {
+	if r.recordBytes, err = shared.RecordBytes(ctx, s.redis, f, "safeguard"); err != nil {
 		return r, err
 	}
 	if o.engineOnly {
@@ -128,30 +123,6 @@ func scatter(n int) func(int) int {
 
 const pollEvery = 50 * time.Millisecond
 
-// metric reads one number, summed over its labels.
-func metric(ctx context.Context, m *fleet.Member, name string) (float64, error) {
-	text, err := m.Metrics(ctx)
-	if err != nil {
-		return 0, err
-	}
-	sum, found := 0.0, false
-	for line := range strings.Lines(text) {
-		series, value, ok := strings.Cut(strings.TrimSpace(line), " ")
-		if !ok || series != name && !strings.HasPrefix(series, name+"{") {
-			continue
-		}
-		v, err := strconv.ParseFloat(value, 64)
-		if err != nil {
-			return 0, fmt.Errorf("metric %s: %w", name, err)
-		}
-		sum, found = sum+v, true
-	}
-	if !found {
-		return 0, fmt.Errorf("metric %s is not there", name)
-	}
-	return sum, nil
-}
-
 const eventsMetric = "tollgate_safeguard_events_total"
 
 // counted waits until the member has applied n events since it started.
@@ -159,7 +130,7 @@ func counted(ctx context.Context, m *fleet.Member, n float64) error {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for {
-		v, err := metric(ctx, m, eventsMetric)
+		v, err := shared.Metric(ctx, m, eventsMetric)
 		if err != nil {
 			return err
 		}
@@ -188,7 +159,7 @@ func (r *result) measure(ctx context.Context, m *fleet.Member, o options) error 
 	var from, to time.Time
 	var first, last float64
 	for to.Sub(from) < o.length || from.IsZero() {
-		v, err := metric(ctx, m, eventsMetric)
+		v, err := shared.Metric(ctx, m, eventsMetric)
 		if err != nil {
 			return err
 		}
@@ -219,11 +190,11 @@ func (r *result) rate(first, last float64, from, to time.Time) error {
 }
 
 func (r *result) batches(ctx context.Context, m *fleet.Member) error {
-	sum, err := metric(ctx, m, "tollgate_safeguard_batch_events_sum")
+	sum, err := shared.Metric(ctx, m, "tollgate_safeguard_batch_events_sum")
 	if err != nil {
 		return err
 	}
-	count, err := metric(ctx, m, "tollgate_safeguard_batch_events_count")
+	count, err := shared.Metric(ctx, m, "tollgate_safeguard_batch_events_count")
 	if err != nil {
 		return err
 	}
@@ -252,60 +223,11 @@ func (l *load) check(ctx context.Context, f *fleet.Fleet, m *fleet.Member) error
 	return nil
 }
 
-// recordBytes is the mean length of some of the engine's records.
-func (s *bed) recordBytes(ctx context.Context, f *fleet.Fleet) (int, error) {
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Address()})
-	defer client.Close() //nolint:errcheck // read only
-	sum, n := int64(0), int64(0)
-	keys := client.Scan(ctx, 0, "{"+f.Client.Topic("")[:len(f.Client.Topic(""))-1]+":safeguard:*}r:*", 1000).Iterator()
-	for keys.Next(ctx) && n < 1000 {
-		length, err := client.StrLen(ctx, keys.Val()).Result()
-		if err != nil {
-			return 0, err
-		}
-		sum, n = sum+length, n+1
-	}
-	if err := keys.Err(); err != nil || n == 0 {
-		return 0, fmt.Errorf("no record of the engine in redis: %w", err)
-	}
-	return int(sum / n), nil
-}
-
 // bare measures the bare loop on the log that the engine has worked.
-func (s *bed) bare(ctx context.Context, f *fleet.Fleet, r *result, o options) error {
-	client := redis.NewClient(&redis.Options{Addr: s.redis.Address(), MaxRetries: -1, ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10})
-	defer client.Close() //nolint:errcheck // the job's own requests return it
-	const out = "bare.outcomes"
-	if err := f.Client.CreateTopics(ctx, []stream.TopicSpec{{Name: out, Partitions: o.partitions, Replication: 1}}, true); err != nil {
-		return err
-	}
-	dialer := &net.Dialer{}
-	transport := &kafka.Transport{Dial: dialer.DialContext, ClientID: "bare"}
-	defer transport.CloseIdleConnections()
-	j := &bareJob{
-		kafka: &kafka.Client{Addr: kafka.TCP(s.kafka.Address()), Transport: transport}, redis: client,
-		topic: f.Client.Topic(stream.EventsOrdered), out: f.Client.Topic(out),
-		partitions: o.partitions, batch: int(r.batch), recordBytes: max(8, r.recordBytes),
-	}
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	ended := make(chan error, 1)
-	go func() { ended <- j.run(ctx) }()
-	select {
-	case <-time.After(o.warmUp):
-	case err := <-ended:
-		return fmt.Errorf("the bare loop ended within the warm-up: %w", err)
-	}
-	from, first := time.Now(), j.counted.Load()
-	select {
-	case <-time.After(o.length):
-		r.bare = float64(j.counted.Load()-first) / time.Since(from).Seconds()
-		cancel()
-		return <-ended
-	case err := <-ended:
-		r.bare = float64(j.counted.Load()-first) / time.Since(from).Seconds()
-		return err
-	}
+func (s *bed) bare(ctx context.Context, f *fleet.Fleet, r *result, o options) (err error) {
+	j := &shared.Bare{Fleet: f, Kafka: s.kafka, Redis: s.redis, Batch: int(r.batch), RecordBytes: r.recordBytes}
+	r.bare, err = j.Measure(ctx, o.warmUp, o.length)
+	return err
 }
 
 // cold measures a pass over subscribers of whom nothing is in memory beside another over the same.

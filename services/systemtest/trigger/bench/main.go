@@ -1,10 +1,11 @@
-// Command bench measures how many records a second a dry run reads (trigger.dry_run_events_per_second): of a draft with
-// a state on one of ten types, over a log in which each type has a tenth of the events. Beside it, in the note, one whose filter is
-// evaluated on each event, and one whose state each event changes. Kafka, Redis and the service are processes of their own;
-// the service has worked the log before, and has no notification.
+// Command bench measures the trigger service: how long it takes to have ten thousand notifications
+// (trigger.config_load_seconds), how many events a second it matches with a hundred (trigger.events_per_second), what an
+// event takes of the processor with ten thousand beside one (trigger.rules_ratio), how fast a rule is whose state each event
+// changes beside a bare loop (trigger.stateful_ratio), what a state takes of Redis (trigger.armed_bytes), and how many
+// records a second a dry run reads (trigger.dry_run_events_per_second). Kafka, Redis and the service are processes of their own.
 //
-// The figure goes to standard output, what happens meanwhile to standard error. A run that counts other firings than the
-// events have, or reads less than all of them, is invalid, and it exits 1.
+// Each figure goes to standard output once it is measured, what happens meanwhile to standard error. A part that plans other
+// deliveries than its events lead to, or reads less than all of them, has no figure; the others are measured, and it exits 1.
 package main
 
 import (
@@ -12,204 +13,75 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
-	"google.golang.org/genproto/googleapis/type/money"
-
 	"github.com/tollgate/tollgate/pkg/daemon"
-	"github.com/tollgate/tollgate/pkg/event"
-	"github.com/tollgate/tollgate/pkg/stream"
-	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
-	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
-	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
 	"github.com/tollgate/tollgate/services/systemtest/bench"
-	"github.com/tollgate/tollgate/services/systemtest/figure"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-type options struct{ runs, partitions, events, subjects int }
+// options of a whole benchmark.
+type options struct {
+	runs, partitions, events, subjects, notifications, armed int
+	warmUp, length                                           time.Duration
+}
+
+// bed is what is measured on.
+type bed struct {
+	options
+	*bench.Bed
+}
 
 func main() {
 	var o options
 	flag.IntVar(&o.runs, "runs", 3, "runs of which the median is printed")
 	flag.IntVar(&o.partitions, "partitions", 8, "partitions of each topic")
-	flag.IntVar(&o.events, "events", 3_000_000, "events in the log")
+	flag.IntVar(&o.events, "events", 5_000_000, "events of each run; three fifths of them of a dry run, and where the processor's time is measured")
 	flag.IntVar(&o.subjects, "subjects", 100_000, "subjects of the events")
+	flag.IntVar(&o.notifications, "notifications", 10_000, "notifications, of the parts with many")
+	flag.IntVar(&o.armed, "armed", 1_000_000, "subjects whose memory is measured")
+	flag.DurationVar(&o.warmUp, "warm-up", 10*time.Second, "not measured, of each run")
+	flag.DurationVar(&o.length, "length", 30*time.Second, "measured, of each run; less where the log ends before")
+	only := flag.String("only", strings.Join(names, ","), "what to measure")
 	flag.Parse()
-	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return measure(daemon.UntilSignal(), dir, o) }); err != nil {
+	if err := o.check(*only); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	if err := fleet.InFolder("tollgate-bench-", func(dir string) error { return measure(daemon.UntilSignal(), dir, o, *only) }); err != nil {
 		fmt.Fprintln(os.Stderr, "invalid run:", err)
 		os.Exit(1)
 	}
 }
 
-func measure(ctx context.Context, dir string, o options) (err error) {
-	b, err := bench.Start(ctx, dir, "trigger", o.partitions)
+// names of the parts.
+var names = []string{"throughput", "stateful", "rules", "armed", "dry-run"}
+
+func (o options) check(only string) error {
+	for _, name := range strings.Split(only, ",") {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("-only %s: there is no %q among %s", only, name, strings.Join(names, ","))
+		}
+	}
+	if o.runs < 1 || o.partitions < 1 || o.events < 1 || o.subjects < 1 || o.notifications < 1 || o.armed < 1 {
+		return errors.New("every number must be at least 1")
+	}
+	return nil
+}
+
+func measure(ctx context.Context, dir string, o options, only string) (err error) {
+	b := &bed{options: o}
+	b.Bed, err = bench.Start(ctx, dir, "trigger", o.partitions)
 	defer func() { fleet.End(ctx, &err, b.Stop) }()
 	if err != nil {
 		return err
 	}
-	return bench.Parts(ctx, bench.Part{Name: "dry run", Wanted: true, Limit: 15 * time.Minute, Measure: func(ctx context.Context) error { return dryRuns(ctx, b, o) }})
-}
-
-// draft is one that is tried, and how often it fires.
-type draft struct {
-	name         string
-	notification *configv1.Notification
-	firings      int64
-}
-
-func drafts(o options) []draft {
-	make := func(name string, types []string, filter string, kind *configv1.Trigger_Crossing) *configv1.Notification {
-		n := &configv1.Notification{
-			Name: "tenants/acme/notifications/" + name, Trigger: &configv1.Trigger{EventTypes: types, Filter: filter},
-			Actions: []*configv1.Action{{Name: "notify", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/crm"}}}},
-		}
-		if kind != nil {
-			n.Trigger.Kind = kind
-		}
-		return n
+	var parts []bench.Part
+	for i, do := range []func(context.Context) error{b.throughput, b.stateful, b.rules, b.remembered, b.dryRuns} {
+		parts = append(parts, bench.Part{Name: names[i], Wanted: slices.Contains(strings.Split(only, ","), names[i]), Limit: 15 * time.Minute, Measure: do})
 	}
-	usage := []string{"usage.charged"}
-	above := &configv1.Trigger_Crossing{Crossing: &configv1.Crossing{Field: "data.net", Up: &money.Money{Units: 1}}}
-	all := append([]string{"usage.charged"}, others...)
-	return []draft{
-		{"one type of ten, with a state", make("one", usage, "", above), o.crossings()},
-		{"a filter on each event", make("each", all, `subject.endsWith("77")`, nil), int64(o.events) / 100},
-		{"no event of its type", make("none", []string{"balance.adjusted"}, "", nil), 0},
-	}
-}
-
-// others are the types beside usage.
-var others = []string{
-	"subscriber.suspended", "subscriber.resumed", "subscriber.terminated", "package.assigned", "package.activated", "package.renewed", "account.updated",
-	"payment.processed", "invoice.posted",
-}
-
-// crossings are the subjects whose amount rises from 0 to 1: from their first to their second event of usage.
-func (o options) crossings() int64 {
-	if o.events/10 < 2*o.subjects/10 {
-		return 0
-	}
-	return int64(o.subjects) / 10
-}
-
-// eventAt is the i-th: of usage each tenth, its amount the number of earlier ones of its subject.
-func (o options) eventAt(i int, received time.Time) (*event.Event, error) {
-	e := &event.Event{
-		ID: fmt.Sprint("e-", i), Source: "bench", Tenant: "acme", Subject: fmt.Sprintf("4477%08d", i%o.subjects), Time: received, ReceivedAt: received,
-		Type: "usage.charged", Data: &eventv1.UsageCharged{Category: eventv1.UsageCharged_CATEGORY_DATA, Roaming: true, Net: &money.Money{CurrencyCode: "EUR", Units: int64(i / o.subjects)}},
-	}
-	if i%10 > 0 {
-		t, ok := event.Lookup(others[i%10-1])
-		if !ok {
-			return nil, fmt.Errorf("there is no type %s", others[i%10-1])
-		}
-		e.Type, e.Data = t.Name, t.Data.ProtoReflect().New().Interface()
-	}
-	return e, nil
-}
-
-func dryRuns(ctx context.Context, b *bench.Bed, o options) (err error) {
-	f, err := b.Installation(ctx)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, bench.Close(ctx, f)) }()
-	if _, err := f.Configure(ctx, &configv1.Tenant{Name: "tenants/acme"}); err != nil {
-		return err
-	}
-	m, err := f.Start(ctx, "trigger")
-	if err != nil {
-		return err
-	}
-	from := time.Now().Add(-time.Minute)
-	err = bench.Plan(ctx, f.Client, o.events, func(i int) (stream.Record, error) {
-		e, err := o.eventAt(i, time.Now().UTC().Truncate(time.Millisecond))
-		if err != nil {
-			return stream.Record{}, err
-		}
-		return e.Record(f.Client.Topic(stream.EventsOrdered))
-	})
-	if err := errors.Join(err, rest(ctx, m)); err != nil {
-		return err
-	}
-	fleet.Report("%d events stand in the log, and are worked", o.events)
-	conn, err := f.Dial(m.Address("grpc"))
-	if err != nil {
-		return err
-	}
-	client := triggerv1.NewRuleServiceClient(conn)
-	var rates []float64
-	var runs []string
-	for run := range o.runs + 1 { // the first is the warm-up
-		var lines []string
-		for i, d := range drafts(o) {
-			rate, processor, err := d.run(ctx, client, m, int64(o.events))
-			if err != nil {
-				return fmt.Errorf("%s: %w", d.name, err)
-			}
-			if lines = append(lines, fmt.Sprintf("%s %.0f/s, %.2f us of processor time", d.name, rate, processor)); i == 0 && run > 0 {
-				rates = append(rates, rate)
-			}
-		}
-		fleet.Report("run %d: %s", run, strings.Join(lines, "; "))
-		if run > 0 {
-			runs = append(runs, strings.Join(lines, "; "))
-		}
-	}
-	return b.Print(figure.Figure{
-		Name: "trigger.dry_run_events_per_second", Value: figure.Round(figure.Median(rates)), Unit: "events/s", Goal: 300_000, Better: "higher", Events: int64(o.events),
-		Seconds: time.Since(from).Seconds(), Runs: runs,
-		Note: fmt.Sprintf("a crossing on one of ten types, %d subjects, %d partitions; from the request to its answer, over gRPC, all of the log read", o.subjects, o.partitions),
-	})
-}
-
-// rest waits until a member has nothing to do.
-func rest(ctx context.Context, m *fleet.Member) error {
-	for {
-		before, err := m.Processor()
-		if err = errors.Join(err, bench.Pause(ctx, 2*time.Second)); err != nil {
-			return err
-		}
-		after, err := m.Processor()
-		if err != nil || after-before < 200*time.Millisecond {
-			return err
-		}
-	}
-}
-
-// run is one dry run: records a second, and processor time of the service a record in microseconds.
-func (d *draft) run(ctx context.Context, client triggerv1.RuleServiceClient, m *fleet.Member, events int64) (rate, processor float64, err error) {
-	before, err := m.Processor()
-	if err != nil {
-		return 0, 0, err
-	}
-	began := time.Now()
-	messages, err := client.DryRun(ctx, &triggerv1.DryRunRequest{Rule: &triggerv1.DryRunRequest_Notification{Notification: d.notification}})
-	var r *triggerv1.DryRunResult
-	for err == nil {
-		var answer *triggerv1.DryRunResponse
-		if answer, err = messages.Recv(); answer.GetResult() != nil {
-			r = answer.GetResult()
-		}
-	}
-	took := time.Since(began)
-	if !errors.Is(err, io.EOF) {
-		return 0, 0, err
-	}
-	after, err := m.Processor()
-	if err != nil {
-		return 0, 0, err
-	}
-	read := r.GetRead()
-	switch {
-	case read.GetRecordsRead() < events || read.GetEndedBy() != triggerv1.DryRunRead_BOUND_UNSPECIFIED:
-		return 0, 0, fmt.Errorf("%d of %d records were read, ended by %s", read.GetRecordsRead(), events, read.GetEndedBy())
-	case r.GetFirings() != d.firings:
-		return 0, 0, fmt.Errorf("%d firings were counted, there are %d", r.GetFirings(), d.firings)
-	}
-	return float64(read.GetRecordsRead()) / took.Seconds(), float64((after - before).Nanoseconds()) / 1000 / float64(read.GetRecordsRead()), nil
+	return bench.Parts(ctx, parts...)
 }

@@ -1,4 +1,4 @@
-package main
+package bench
 
 import (
 	"context"
@@ -6,26 +6,68 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 	"github.com/segmentio/kafka-go"
+
+	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
-// bareJob is what any exact counter on these servers has to do, and nothing
-// else: fetch, read the records of a batch, add, publish one in a hundred,
-// write records and watermark in one script that compares the watermark.
-type bareJob struct {
-	kafka       *kafka.Client
-	redis       *redis.Client
-	topic, out  string
-	partitions  int
-	batch       int
-	recordBytes int
+// Bare is what any exact fold on these servers has to do, and nothing else: fetch, read the records of a batch, add, publish one
+// in a hundred, write records and watermark in one script that compares the watermark.
+type Bare struct {
+	// Fleet is the installation whose log is worked, on the servers of the other two.
+	Fleet        *fleet.Fleet
+	Kafka, Redis *fleet.Server
+	// Batch is how many events a commit has, RecordBytes how long a record is: the engine's means.
+	Batch, RecordBytes int
 
-	counted atomic.Int64
+	kafka      *kafka.Client
+	redis      *redis.Client
+	topic, out string
+	counted    atomic.Int64
+}
+
+// Measure works events.ordered from its beginning, and returns how many events a second between the warm-up and the end of the
+// length, or of the log.
+func (j *Bare) Measure(ctx context.Context, warmUp, length time.Duration) (perSecond float64, err error) {
+	j.redis = redis.NewClient(&redis.Options{Addr: j.Redis.Address(), MaxRetries: -1, ReadBufferSize: 256 << 10, WriteBufferSize: 256 << 10})
+	defer j.redis.Close() //nolint:errcheck // the job's own requests return it
+	const out = "bare.outcomes"
+	if err := j.Fleet.Client.CreateTopics(ctx, []stream.TopicSpec{{Name: out, Partitions: j.Fleet.Partitions(), Replication: 1}}, true); err != nil {
+		return 0, err
+	}
+	dialer := &net.Dialer{}
+	transport := &kafka.Transport{Dial: dialer.DialContext, ClientID: "bare"}
+	defer transport.CloseIdleConnections()
+	j.kafka = &kafka.Client{Addr: kafka.TCP(j.Kafka.Address()), Transport: transport}
+	j.topic, j.out = j.Fleet.Client.Topic(stream.EventsOrdered), j.Fleet.Client.Topic(out)
+	j.RecordBytes = max(8, j.RecordBytes)
+
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ended := make(chan error, 1)
+	go func() { ended <- j.run(ctx) }()
+	select {
+	case <-time.After(warmUp):
+	case err := <-ended:
+		return 0, fmt.Errorf("the bare loop ended within the warm-up: %w", err)
+	}
+	from, first := time.Now(), j.counted.Load()
+	rate := func() float64 { return float64(j.counted.Load()-first) / time.Since(from).Seconds() }
+	select {
+	case <-time.After(length):
+		perSecond = rate()
+		cancel()
+		return perSecond, <-ended
+	case err := <-ended:
+		return rate(), err
+	}
 }
 
 var bareScript = redis.NewScript(`
@@ -40,10 +82,10 @@ return 1`)
 
 // run works all partitions from their beginning until their end, or until ctx
 // ends.
-func (j *bareJob) run(ctx context.Context) error {
+func (j *Bare) run(ctx context.Context) error {
 	var work sync.WaitGroup
-	faults := make([]error, j.partitions)
-	for p := range j.partitions {
+	faults := make([]error, j.Fleet.Partitions())
+	for p := range j.Fleet.Partitions() {
 		work.Add(1)
 		go func() {
 			defer work.Done()
@@ -57,7 +99,7 @@ func (j *bareJob) run(ctx context.Context) error {
 	return errors.Join(faults...)
 }
 
-func (j *bareJob) partition(ctx context.Context, p int) error {
+func (j *Bare) partition(ctx context.Context, p int) error {
 	base := fmt.Sprintf("{bare:%d}", p)
 	watermark := base + "w"
 	mark := "0"
@@ -65,7 +107,7 @@ func (j *bareJob) partition(ctx context.Context, p int) error {
 		return err
 	}
 	var keys []string
-	seen := make(map[string]struct{}, j.batch)
+	seen := make(map[string]struct{}, j.Batch)
 	events := 0
 	flush := func(offset int64) error {
 		full := append([]string{watermark}, keys...)
@@ -77,7 +119,7 @@ func (j *bareJob) partition(ctx context.Context, p int) error {
 		args := make([]any, 0, len(full)+1)
 		args = append(args, mark, next)
 		for _, v := range values[1:] {
-			record := make([]byte, j.recordBytes)
+			record := make([]byte, j.RecordBytes)
 			if old, ok := v.(string); ok {
 				copy(record, old)
 			}
@@ -142,7 +184,7 @@ func (j *bareJob) partition(ctx context.Context, p int) error {
 				seen[k] = struct{}{}
 				keys = append(keys, base+k)
 			}
-			if events++; events >= j.batch {
+			if events++; events >= j.Batch {
 				if err := flush(offset); err != nil {
 					return err
 				}
