@@ -23,6 +23,7 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	controlv1 "github.com/tollgate/tollgate/proto/gen/tollgate/control/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
+	"github.com/tollgate/tollgate/services/systemtest/trigger/model"
 )
 
 var simulationHistories = simulation.Histories{Short: 10, Test: 80, Long: 1500}
@@ -76,7 +77,7 @@ var met sync.Map
 // checkMet fails where something that a history may come upon never was.
 func checkMet(t *testing.T, enough bool) {
 	want := []string{"CAP", "CANCELLED", "KEY_TOO_LARGE", "OF_ABSENT", "OTHER_CURRENCY", "FROM_ABSENT", "EVENT_TOO_LARGE"}
-	for _, code := range simCodes {
+	for _, code := range model.Codes {
 		want = append(want, "plan "+code)
 	}
 	for _, what := range want {
@@ -96,7 +97,7 @@ func meet(what string) {
 }
 
 func newStateful(t *testing.T, steps int) foldtest.Simulation[body, *Book] {
-	const revisions = 12 // what ruleAt does comes again then
+	const revisions = 12 // what RuleAt does comes again then
 	var books []*Book
 	for n := range int64(revisions) {
 		b := book(snapshot(n, func(s *configv1.Snapshot) {
@@ -105,9 +106,9 @@ func newStateful(t *testing.T, steps int) foldtest.Simulation[body, *Book] {
 				e.Profile = configv1.PayloadProfile_PAYLOAD_PROFILE_PARAMETERS
 			}
 			s.Notifications = nil
-			for _, code := range simCodes {
-				if r := ruleAt(n+revisions, code); r.exists {
-					s.Notifications = append(s.Notifications, r.notification())
+			for _, code := range model.Codes {
+				if r := model.RuleAt(n+revisions, code); r.Exists {
+					s.Notifications = append(s.Notifications, r.Notification())
 				}
 			}
 		}), nil)
@@ -120,7 +121,7 @@ func newStateful(t *testing.T, steps int) foldtest.Simulation[body, *Book] {
 		Steps:         steps,
 		NewFold:       func() fold.Fold[body, *Book] { return &evaluation{topic: plain} },
 		Configuration: func(revision int64) *Book { return books[revision%revisions] },
-		Draw:          drawStateful,
+		Draw:          func(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event { return model.Draw(r, 3, now) },
 		Leap:          23 * time.Hour,
 		Sequence:      sequenceOf,
 		Loose:         ofTimer,
@@ -160,17 +161,17 @@ func decisionOf(r stream.Record) *triggerv1.Decision {
 
 func compareStateful(t testing.TB, seed uint64, log, published []stream.Record, _ map[string][]byte) {
 	t.Helper()
-	m := &model{states: map[stateKey]*modelState{}, subjects: map[string]*modelSubject{}}
+	m := model.New(model.RuleAt)
 	for _, r := range log {
 		e, err := event.Decode(r.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
-		m.pass(r.Time.UnixMilli())
+		m.Pass(r.Time.UnixMilli())
 		if data, ok := e.Data.(*controlv1.Revision); ok {
-			m.revision = max(m.revision, data.GetRevision())
+			m.Revision = max(m.Revision, data.GetRevision())
 		} else if !event.IsControl(e.Type) {
-			m.event(e)
+			m.Event(e)
 		}
 	}
 	var got []string
@@ -192,8 +193,8 @@ func compareStateful(t testing.TB, seed uint64, log, published []stream.Record, 
 			d.PlannedAt.UnixMilli(), text, d.Sequence))
 	}
 	slices.Sort(got)
-	slices.Sort(m.lines)
-	if diff := cmp.Diff(m.lines, got); diff != "" {
+	slices.Sort(m.Lines)
+	if diff := cmp.Diff(m.Lines, got); diff != "" {
 		t.Errorf("seed %d: the model differs:\n%s", seed, diff)
 	}
 }

@@ -15,6 +15,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fold/replay"
 	"github.com/tollgate/tollgate/pkg/simulation"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/systemtest/trigger/model"
 	"github.com/tollgate/tollgate/services/trigger/api"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -81,10 +82,10 @@ func TestTrial_FindsWhatLivePlanned(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		p := newPartition(t, "events.ordered")
 		rules := map[string]*configv1.Notification{"spent": rule("spent", []string{"invoice.delivered"}, `data.document.due_amount.units > 0`, action("notify", "crm"), action("more", "app"))}
-		for _, code := range simCodes {
-			at := ruleAt(1+int64(seed%12), code)
-			at.active = true
-			rules[code] = at.notification()
+		for _, code := range model.Codes {
+			at := model.RuleAt(1+int64(seed%12), code)
+			at.Active = true
+			rules[code] = at.Notification()
 		}
 		s := snapshot(1, func(s *configv1.Snapshot) {
 			s.Tenants[0].TimeZone = "Europe/Berlin"
@@ -107,7 +108,7 @@ func TestTrial_FindsWhatLivePlanned(t *testing.T) {
 				}
 				continue
 			}
-			e := drawStateful(r, nil, p.now)
+			e := model.Draw(r, 3, p.now)
 			e.ID, e.ReceivedAt = fmt.Sprint("e-", i), p.now
 			sent = append(sent, e)
 			p.append(e)

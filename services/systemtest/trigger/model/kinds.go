@@ -1,4 +1,4 @@
-package trigger
+package model
 
 import (
 	"fmt"
@@ -11,7 +11,7 @@ import (
 )
 
 // apply folds an event into a state, and gives what fires.
-func (m *model) apply(r simRule, s *modelState, e *event.Event, to concern, decide func(reason, id, firing string)) []string {
+func (m *Model) apply(r Rule, s *state, e *event.Event, to concern, decide func(reason, id, firing string)) []string {
 	switch r.kind {
 	case "event":
 		return []string{""}
@@ -21,7 +21,7 @@ func (m *model) apply(r simRule, s *modelState, e *event.Event, to concern, deci
 		at := min(e.Time.UnixMilli(), m.now)
 		switch {
 		case to.role == "cancels":
-			*s = modelState{sort: s.sort, ids: s.ids, windowFrom: s.windowFrom, fired: s.fired}
+			*s = state{sort: s.sort, ids: s.ids, windowFrom: s.windowFrom, fired: s.fired}
 		case s.last != 0 && at <= s.last:
 		case tooLarge(e):
 			decide("EVENT_TOO_LARGE", e.ID, "")
@@ -34,7 +34,7 @@ func (m *model) apply(r simRule, s *modelState, e *event.Event, to concern, deci
 		return nil
 	}
 	role := to.role
-	if role == "matches" && !r.active {
+	if role == "matches" && !r.Active {
 		role = "cancels"
 	}
 	switch role {
@@ -55,7 +55,7 @@ func (m *model) apply(r simRule, s *modelState, e *event.Event, to concern, deci
 				decide("FROM_ABSENT", e.ID, "")
 				return nil
 			}
-			wall = inBerlin(date.AsTime().UnixMilli()) / (24 * modelHour) * (24 * modelHour)
+			wall = inBerlin(date.AsTime().UnixMilli()) / (24 * msHour) * (24 * msHour)
 		}
 		if s.due = 0; tooLarge(e) {
 			decide("EVENT_TOO_LARGE", e.ID, "")
@@ -68,7 +68,7 @@ func (m *model) apply(r simRule, s *modelState, e *event.Event, to concern, deci
 }
 
 // compare works a value.
-func (r simRule) compare(s *modelState, e *event.Event, decide func(reason, id, firing string)) (firings []string) {
+func (r Rule) compare(s *state, e *event.Event, decide func(reason, id, firing string)) (firings []string) {
 	value, before, of := r.read(e)
 	if value == nil {
 		return nil

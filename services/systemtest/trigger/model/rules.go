@@ -1,4 +1,4 @@
-package trigger
+package model
 
 import (
 	"fmt"
@@ -17,10 +17,10 @@ import (
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
-// simRule is a rule of the simulation in plain numbers: both the notification and what the model does follow from it.
-type simRule struct {
+// Rule is a rule in plain numbers: both the notification and what the model does follow from it.
+type Rule struct {
 	code, kind      string
-	exists, active  bool
+	Exists, Active  bool
 	ordered         bool
 	keyed           bool
 	field, currency string
@@ -36,13 +36,14 @@ type simRule struct {
 	capN, capWindow int64 // in seconds
 }
 
-var simCodes = []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
+// Codes of the rules.
+var Codes = []string{"a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k"}
 
-// ruleAt is a rule as a revision has it: from one to the next rules are edited, deactivated, deleted and made anew.
-func ruleAt(revision int64, code string) simRule {
-	n := int64(slices.Index(simCodes, code))
-	r := simRule{
-		code: code, exists: revision > 0 && (revision+n)%6 != 0, active: (revision+n)%4 != 1, ordered: true, at: -1,
+// RuleAt is a rule as a revision has it: from one to the next rules are edited, deactivated, deleted and made anew.
+func RuleAt(revision int64, code string) Rule {
+	n := int64(slices.Index(Codes, code))
+	r := Rule{
+		code: code, Exists: revision > 0 && (revision+n)%6 != 0, Active: (revision+n)%4 != 1, ordered: true, at: -1,
 	}
 	edited := revision%3 == 0
 	switch code {
@@ -71,7 +72,7 @@ func ruleAt(revision int64, code string) simRule {
 	case "g":
 		r.kind, r.field, r.keyed, r.list, r.capN, r.capWindow = "percent", "used", true, []int64{50, 75, 90, 100}, 3, 3600
 		// Without order a repeat is planned again under its id where no state knows it: so this one's always stands.
-		r.exists, r.ordered = revision > 0, false
+		r.Exists, r.ordered = revision > 0, false
 	case "h":
 		r.kind, r.keyed, r.days, r.at, r.cancelledBy = "delayed", true, 0, 9*3600, "document"
 		if edited {
@@ -80,7 +81,7 @@ func ruleAt(revision int64, code string) simRule {
 	case "i":
 		r.kind, r.keyed, r.days, r.from, r.cancelledBy, r.capN, r.capWindow = "delayed", true, -1, true, "payment", 1, 7200
 	case "j":
-		r.kind, r.absence, r.exists = "absence", 90, revision > 0 // else a repeat finds out the same silence, as above
+		r.kind, r.absence, r.Exists = "absence", 90, revision > 0 // else a repeat finds out the same silence, as above
 		if edited {
 			r.absence = 600
 		}
@@ -90,12 +91,12 @@ func ruleAt(revision int64, code string) simRule {
 	return r
 }
 
-func (r simRule) timed() bool { return r.kind == "delayed" || r.kind == "absence" }
+func (r Rule) timed() bool { return r.kind == "delayed" || r.kind == "absence" }
 
-func (r simRule) endpoint() string { return []string{"crm", "app"}[len(r.list)%2] }
+func (r Rule) endpoint() string { return []string{"crm", "app"}[len(r.list)%2] }
 
 // sort is what a state is of.
-func (r simRule) sort() string {
+func (r Rule) sort() string {
 	kind := map[string]string{"depleted": "sign", "restored": "sign"}[r.kind]
 	if kind == "" {
 		kind = r.kind
@@ -103,10 +104,14 @@ func (r simRule) sort() string {
 	return fmt.Sprint(kind, r.keyed, r.field, r.from)
 }
 
-// notification is the rule as it is written.
-func (r simRule) notification() *configv1.Notification {
-	n := rule(r.code, []string{"balance.changed"}, "", action("notify", r.endpoint()))
-	n.Active = r.active
+// Notification is the rule as it is written.
+func (r Rule) Notification() *configv1.Notification {
+	n := &configv1.Notification{
+		Name: "tenants/acme/notifications/" + r.code, Version: 1, Active: r.Active, Trigger: &configv1.Trigger{EventTypes: []string{"balance.changed"}},
+		Actions: []*configv1.Action{{
+			Name: "notify", Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: "tenants/acme/endpoints/" + r.endpoint()}},
+		}},
+	}
 	text, key := "{{.UsageBucket.Used}}", "data.bucket.id"
 	t := n.Trigger
 	field, before := "data.bucket."+r.field, "data.before."+r.field
@@ -168,7 +173,7 @@ func (r simRule) notification() *configv1.Notification {
 // concern is a state that an event concerns.
 type concern struct{ key, role string }
 
-func (r simRule) concerns(e *event.Event) (out []concern) {
+func (r Rule) concerns(e *event.Event) (out []concern) {
 	key := func(of string) string {
 		if !r.keyed {
 			return ""
@@ -209,7 +214,7 @@ func (r simRule) concerns(e *event.Event) (out []concern) {
 }
 
 // read is what a rule compares.
-func (r simRule) read(e *event.Event) (value, before *ratio, of int64) {
+func (r Rule) read(e *event.Event) (value, before *ratio, of int64) {
 	data := e.Data.(*eventv1.BalanceChanged)
 	from := func(b *eventv1.UsageBucket) *ratio {
 		switch {
@@ -250,10 +255,10 @@ func tooLarge(e *event.Event) bool {
 	return false
 }
 
-// drawStateful draws an event for the rules.
-func drawStateful(r *rand.Rand, _ []*event.Event, now time.Time) *event.Event {
+// Draw draws an event for the rules, of one of some subjects.
+func Draw(r *rand.Rand, subjects int, now time.Time) *event.Event {
 	e := &event.Event{
-		Source: "simulation", Tenant: "acme", Subject: fmt.Sprintf("44%d", r.IntN(3)),
+		Source: "simulation", Tenant: "acme", Subject: fmt.Sprintf("44%d", r.IntN(subjects)),
 		Time: now.Add(-time.Duration(r.IntN(1+r.IntN(200_000))) * time.Millisecond).Truncate(time.Millisecond),
 	}
 	large := func() string {

@@ -1,8 +1,10 @@
-package trigger
+// Package model is an independent reading of the rules that keep a state, for tests and soaks: what the events and the time of
+// a log lead to. It shares no code with pkg/rules and pkg/fold.
+package model
 
 import (
 	"fmt"
-	"maps"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -10,22 +12,31 @@ import (
 	"github.com/tollgate/tollgate/pkg/event"
 )
 
-// model is what the rules of a simulation make of a log, without the engine and without pkg/rules: plain whole numbers, a map
-// of states, and every timer fires when log time has reached it.
-type model struct {
-	revision int64
+// Model is what rules make of a log: plain whole numbers, a map of states, and every timer fires when log time has reached it.
+type Model struct {
+	// Revision is the one in force.
+	Revision int64
+	// Lines are of what is planned and decided.
+	Lines []string
+	// Rules is a rule by revision and code.
+	Rules func(revision int64, code string) Rule
+
 	now      int64 // log time in ms
-	states   map[stateKey]*modelState
-	subjects map[string]*modelSubject
-	lines    []string // of what is planned and decided
+	states   map[stateKey]*state
+	subjects map[string]*ordered
+}
+
+// New is one of an empty log.
+func New(rules func(revision int64, code string) Rule) *Model {
+	return &Model{Rules: rules, states: map[stateKey]*state{}, subjects: map[string]*ordered{}}
 }
 
 type stateKey struct{ subject, code, key string }
 
-// modelState is what is kept of one subject, rule and key.
-type modelState struct {
+// state is what is kept of one subject, rule and key.
+type state struct {
 	sort string // of the rule that it is of: kind, key and field
-	ids  modelIDs
+	ids  ids
 
 	kept     *ratio
 	up, down bool // not armed
@@ -41,8 +52,8 @@ type modelState struct {
 	ended     int64  // when the state goes
 }
 
-// modelSubject is the record of what has an order.
-type modelSubject struct {
+// ordered is the record of what has an order.
+type ordered struct {
 	sequence map[string]int64 // by endpoint
 	seen     map[string]bool
 }
@@ -61,27 +72,27 @@ func (a *ratio) other(b *ratio) bool {
 	return a.currency != "" && b.currency != "" && a.currency != b.currency
 }
 
-// modelIDs are the events that a state has counted. Each 32 of them are put away, and forgotten by a timer: a state whose rule
+// ids are the events that a state has counted. Each 32 of them are put away, and forgotten by a timer: a state whose rule
 // is gone goes with that.
-type modelIDs struct {
+type ids struct {
 	seen   map[string]bool
 	groups [][]int64 // hours of the events; the last is being filled
 	expiry int64
 }
 
-const modelHour = 3_600_000
+const msHour = 3_600_000
 
-func (ids *modelIDs) add(id string, now int64) {
+func (ids *ids) add(id string, now int64) {
 	if ids.seen == nil {
 		ids.seen = map[string]bool{}
 	}
 	ids.seen[id] = true
-	hour := now / modelHour
+	hour := now / msHour
 	ids.forget(hour-24, 2)
 	n := len(ids.groups) - 1
 	if n < 0 || len(ids.groups[n]) == 32 {
 		if n >= 0 {
-			ids.expiry = (hour + 25) * modelHour
+			ids.expiry = (hour + 25) * msHour
 		}
 		ids.groups = append(ids.groups, nil)
 		n++
@@ -89,7 +100,7 @@ func (ids *modelIDs) add(id string, now int64) {
 	ids.groups[n] = append(ids.groups[n], hour)
 }
 
-func (ids *modelIDs) forget(from int64, most int) {
+func (ids *ids) forget(from int64, most int) {
 	if n := len(ids.groups) - 1; n >= 0 {
 		ids.groups[n] = slices.DeleteFunc(ids.groups[n], func(hour int64) bool { return hour < from })
 	}
@@ -98,28 +109,46 @@ func (ids *modelIDs) forget(from int64, most int) {
 	}
 }
 
-func (m *model) state(at stateKey, sort string) *modelState {
+func (m *Model) state(at stateKey, sort string) *state {
 	s := m.states[at]
 	if s == nil {
-		return &modelState{sort: sort}
+		return &state{sort: sort}
 	}
 	if s.sort != sort {
-		*s = modelState{sort: sort, ids: s.ids}
+		*s = state{sort: sort, ids: s.ids}
 	}
 	return s
 }
 
-// pass moves log time, and fires what is due.
-func (m *model) pass(to int64) {
+// Pass moves log time, and fires what is due.
+func (m *Model) Pass(to int64) {
 	m.now = max(m.now, to)
-	for _, at := range slices.SortedFunc(maps.Keys(m.states), func(a, b stateKey) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) }) {
+	var due []stateKey
+	for at, s := range m.states {
+		if s.next() <= m.now {
+			due = append(due, at)
+		}
+	}
+	slices.SortFunc(due, func(a, b stateKey) int { return strings.Compare(fmt.Sprint(a), fmt.Sprint(b)) })
+	for _, at := range due {
 		for m.fire(at) {
 		}
 	}
 }
 
+// next is when the first timer of a state is due.
+func (s *state) next() int64 {
+	next := int64(math.MaxInt64)
+	for _, at := range []int64{s.due, s.ended, s.ids.expiry} {
+		if at != 0 {
+			next = min(next, at)
+		}
+	}
+	return next
+}
+
 // fire works the next timer of a state that is due.
-func (m *model) fire(at stateKey) bool {
+func (m *Model) fire(at stateKey) bool {
 	s := m.states[at]
 	if s == nil {
 		return false
@@ -136,21 +165,21 @@ func (m *model) fire(at stateKey) bool {
 	if what == "" {
 		return false
 	}
-	r := ruleAt(m.revision, at.code)
-	if !r.exists || what == "end" {
+	r := m.Rules(m.Revision, at.code)
+	if !r.Exists || what == "end" {
 		delete(m.states, at)
 		return true
 	}
 	if what == "ids" {
-		s.ids.forget(next/modelHour-24, 1<<20)
+		s.ids.forget(next/msHour-24, 1<<20)
 		if s.ids.expiry = 0; len(s.ids.groups) > 1 {
-			s.ids.expiry = (s.ids.groups[len(s.ids.groups)-2][31] + 25) * modelHour
+			s.ids.expiry = (s.ids.groups[len(s.ids.groups)-2][31] + 25) * msHour
 		}
 		return true
 	}
 	due := s.due
 	if s.sort != r.sort() {
-		*s = modelState{sort: r.sort(), ids: s.ids}
+		*s = state{sort: r.sort(), ids: s.ids}
 		s.end(r, due)
 		return true
 	}
@@ -177,25 +206,25 @@ func (m *model) fire(at stateKey) bool {
 }
 
 // idle reports that only the cap keeps something.
-func (s *modelState) idle() bool {
+func (s *state) idle() bool {
 	return s.kept == nil && s.phase == "" && !s.up && !s.down && len(s.passed) == 0 && s.due == 0 && s.last == 0
 }
 
 // fires plans what a timer fires.
-func (m *model) fires(at stateKey, r simRule, s *modelState, due int64) {
+func (m *Model) fires(at stateKey, r Rule, s *state, due int64) {
 	firing := time.UnixMilli(due).UTC().Format("2006-01-02T15:04:05.000Z")
-	if !r.active {
+	if !r.Active {
 		return
 	}
 	if r.capped(s, due) {
-		m.lines = append(m.lines, fmt.Sprintf("%d CAP %s %s %s %q by %s at %d", m.revision, at.subject, r.code, s.set, at.key, firing, due))
+		m.Lines = append(m.Lines, fmt.Sprintf("%d CAP %s %s %s %q by %s at %d", m.Revision, at.subject, r.code, s.set, at.key, firing, due))
 		return
 	}
-	m.lines = append(m.lines, fmt.Sprintf("%d plan %s %s %s by %s at %d: %s, 0", m.revision, at.subject, r.code, s.set, firing, due, s.text))
+	m.Lines = append(m.Lines, fmt.Sprintf("%d plan %s %s %s by %s at %d: %s, 0", m.Revision, at.subject, r.code, s.set, firing, due, s.text))
 }
 
 // capped counts a firing.
-func (r simRule) capped(s *modelState, at int64) bool {
+func (r Rule) capped(s *state, at int64) bool {
 	if r.capN == 0 {
 		return false
 	}
@@ -210,57 +239,67 @@ func (r simRule) capped(s *modelState, at int64) bool {
 }
 
 // end lets the state go, a day later or when its cap is over.
-func (s *modelState) end(r simRule, now int64) {
+func (s *state) end(r Rule, now int64) {
 	if s.ended = 0; !s.idle() {
 		return
 	}
-	s.ended = now + 24*modelHour
+	s.ended = now + 24*msHour
 	if r.capN > 0 && s.fired > 0 {
 		s.ended = max(s.ended, s.windowFrom+r.capWindow*1000)
 	}
 }
 
-// moment is when the n-th time of a delay is, of days in Berlin: it is an hour ahead of UTC, from 1:00 of 30 March 2025 on two.
-func (r simRule) moment(wall, n int64) int64 {
-	const day = 24 * modelHour
+// moment is when the n-th time of a delay is, of days in Berlin.
+func (r Rule) moment(wall, n int64) int64 {
+	const day = 24 * msHour
 	midnight := wall / day * day
 	shown := wall
 	if r.at >= 0 {
 		shown = midnight + r.at*1000
 	}
 	shown += (r.days + n*r.repeatDays) * day
-	clocks := time.Date(2025, 3, 30, 1, 0, 0, 0, time.UTC).UnixMilli()
-	if summer := shown - 2*modelHour; summer >= clocks {
-		return summer
+	if at := shown - 2*msHour; summer(at) {
+		return at
 	}
-	return shown - modelHour
+	return shown - msHour
+}
+
+// summer reports whether clocks in Berlin are two hours ahead of UTC, not one: from 1:00 of the last Sunday in March to that in
+// October.
+func summer(at int64) bool {
+	year := time.UnixMilli(at).UTC().Year()
+	last := func(month time.Month) int64 {
+		end := time.Date(year, month, 31, 1, 0, 0, 0, time.UTC)
+		return end.AddDate(0, 0, -int(end.Weekday())).UnixMilli()
+	}
+	return at >= last(time.March) && at < last(time.October)
 }
 
 // inBerlin is what clocks in Berlin show.
 func inBerlin(at int64) int64 {
-	if at >= time.Date(2025, 3, 30, 1, 0, 0, 0, time.UTC).UnixMilli() {
-		return at + 2*modelHour
+	if summer(at) {
+		return at + 2*msHour
 	}
-	return at + modelHour
+	return at + msHour
 }
 
-// event applies one, as of its place in the log.
-func (m *model) event(e *event.Event) {
+// Event applies one, as of its place in the log.
+func (m *Model) Event(e *event.Event) {
 	type planned struct {
-		rule   simRule
+		rule   Rule
 		key    string
 		firing string
 	}
 	var plans []planned
 	var held []string
-	decide := func(r simRule, reason, id, key, firing string) {
-		if r.active {
-			held = append(held, fmt.Sprintf("%d %s %s %s %s %q by %s at %d", m.revision, reason, e.Subject, r.code, id, key, firing, m.now))
+	decide := func(r Rule, reason, id, key, firing string) {
+		if r.Active {
+			held = append(held, fmt.Sprintf("%d %s %s %s %s %q by %s at %d", m.Revision, reason, e.Subject, r.code, id, key, firing, m.now))
 		}
 	}
-	for _, code := range simCodes {
-		r := ruleAt(m.revision, code)
-		if !r.exists {
+	for _, code := range Codes {
+		r := m.Rules(m.Revision, code)
+		if !r.Exists {
 			continue
 		}
 		for _, to := range r.concerns(e) {
@@ -270,12 +309,12 @@ func (m *model) event(e *event.Event) {
 			}
 			at := stateKey{e.Subject, code, to.key}
 			known := m.states[at] != nil
-			if !known && !r.active || known && m.states[at].ids.seen[e.ID] {
+			if !known && !r.Active || known && m.states[at].ids.seen[e.ID] {
 				continue
 			}
 			s := m.state(at, r.sort())
 			firings := m.apply(r, s, e, to, func(reason, id, firing string) { decide(r, reason, id, to.key, firing) })
-			if !r.active {
+			if !r.Active {
 				firings = nil
 			}
 			for _, f := range firings {
@@ -294,19 +333,19 @@ func (m *model) event(e *event.Event) {
 	}
 	subject := m.subjects[e.Subject]
 	if subject == nil {
-		subject = &modelSubject{map[string]int64{}, map[string]bool{}}
+		subject = &ordered{map[string]int64{}, map[string]bool{}}
 		m.subjects[e.Subject] = subject
 	}
 	// Whether the subject's record is asked for is known before what fires.
 	asked := false
-	for _, code := range simCodes {
-		r := ruleAt(m.revision, code)
-		asked = asked || r.exists && r.active && r.ordered && !r.timed() && slices.ContainsFunc(r.concerns(e), func(c concern) bool { return c.role == "matches" && len(c.key) <= 1024 })
+	for _, code := range Codes {
+		r := m.Rules(m.Revision, code)
+		asked = asked || r.Exists && r.Active && r.ordered && !r.timed() && slices.ContainsFunc(r.concerns(e), func(c concern) bool { return c.role == "matches" && len(c.key) <= 1024 })
 	}
 	if asked && subject.seen[e.ID] {
 		return
 	}
-	m.lines = append(m.lines, held...)
+	m.Lines = append(m.Lines, held...)
 	for _, p := range plans {
 		sequence := int64(0)
 		if p.rule.ordered {
@@ -314,6 +353,6 @@ func (m *model) event(e *event.Event) {
 			sequence = subject.sequence[p.rule.endpoint()]
 			subject.seen[e.ID] = true
 		}
-		m.lines = append(m.lines, fmt.Sprintf("%d plan %s %s %s by %s at %d: %s, %d", m.revision, e.Subject, p.rule.code, e.ID, p.firing, m.now, textOf(e), sequence))
+		m.Lines = append(m.Lines, fmt.Sprintf("%d plan %s %s %s by %s at %d: %s, %d", m.Revision, e.Subject, p.rule.code, e.ID, p.firing, m.now, textOf(e), sequence))
 	}
 }
