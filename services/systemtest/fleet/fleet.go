@@ -33,6 +33,8 @@ type Config struct {
 	Partitions int
 	// Prefix is put before its topics and keys; drawn where it is empty.
 	Prefix string
+	// Topics, where set, changes the topics before they are made.
+	Topics func([]stream.TopicSpec)
 	// Password is that of a user of Kafka. With it each service is the user of its own name, this program "operator";
 	// without it Kafka authenticates no client.
 	Password func(user string) string
@@ -81,7 +83,11 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		return nil, fmt.Errorf("prepare installation: %w", err)
 	}
 	client := f.Client
-	if err := client.CreateTopics(ctx, table.Topics(cfg.Partitions), true); err != nil {
+	topics := table.Topics(cfg.Partitions)
+	if cfg.Topics != nil {
+		cfg.Topics(topics)
+	}
+	if err := client.CreateTopics(ctx, topics, true); err != nil {
 		return nil, errors.Join(fmt.Errorf("prepare installation: %w", err), client.Close())
 	}
 	return f, nil

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/systemtest/fleet"
 )
 
@@ -18,7 +19,7 @@ const (
 // patience bounds what a round waits for at its end; it only ends runs that are stuck.
 const patience = 5 * time.Minute
 
-// Bed is what is tested, and what it runs on: servers of its own, config, and two replicas of a channel's service, each a
+// Bed is what is tested, and what it runs on: servers of its own, config, and two replicas of a service, each a
 // process.
 type Bed struct {
 	// Dir is for files of the run; it is removed where nothing went wrong.
@@ -31,8 +32,8 @@ type Bed struct {
 	stops []func() error
 }
 
-// open starts a bed. It has to be closed also where that fails.
-func open(ctx context.Context, dir, channel string) (b *Bed, err error) {
+// Open starts a bed, with topics as they are unless change is set. It has to be closed also where that fails.
+func Open(ctx context.Context, dir, channel string, change func([]stream.TopicSpec)) (b *Bed, err error) {
 	b = &Bed{Dir: dir}
 	fleet.Report("building")
 	binaries := filepath.Join(dir, "bin")
@@ -46,7 +47,7 @@ func open(ctx context.Context, dir, channel string) (b *Bed, err error) {
 		return b, err
 	}
 	if b.Fleet, err = fleet.Open(ctx, fleet.Config{
-		Brokers: []string{b.Kafka.Address()}, Redis: b.Redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: Partitions, Binaries: binaries,
+		Brokers: []string{b.Kafka.Address()}, Redis: b.Redis.Address(), Dir: filepath.Join(dir, "fleet"), Partitions: Partitions, Binaries: binaries, Topics: change,
 	}); err != nil {
 		return b, err
 	}
@@ -83,8 +84,8 @@ func (b *Bed) ReadyBy(ctx context.Context) error {
 	return nil
 }
 
-// close ends everything that was started, also after a start that failed.
-func (b *Bed) close(ctx context.Context) error {
+// Close ends everything that was started, also after a start that failed.
+func (b *Bed) Close(ctx context.Context) error {
 	var faults []error
 	if b.Fleet != nil {
 		faults = append(faults, b.Fleet.Close(ctx))

@@ -54,8 +54,8 @@ func run(ctx context.Context, channel string, begin func(ctx context.Context, b 
 }
 
 func runIn(ctx context.Context, dir, channel string, length time.Duration, seed uint64, begin func(ctx context.Context, b *Bed, seed uint64) (*Soak, error)) (err error) {
-	b, err := open(ctx, dir, channel)
-	defer func() { fleet.End(ctx, &err, b.close) }()
+	b, err := Open(ctx, dir, channel, nil)
+	defer func() { fleet.End(ctx, &err, b.Close) }()
 	if err != nil {
 		return err
 	}
