@@ -56,6 +56,7 @@ type Tally struct {
 type try struct {
 	owner  *runningOwner
 	event  *event.Event
+	at     time.Time          // when it was made
 	arrive chan stream.Record // the record stands before the log
 	resume chan landing
 	landed chan struct{}
@@ -121,7 +122,7 @@ func (w *history[B, C]) call(a *runningOwner) {
 		w.called = append(w.called, drawn{e, w.now})
 	}
 	t := &try{
-		owner: a, event: e, arrive: make(chan stream.Record), resume: make(chan landing),
+		owner: a, event: e, at: w.now, arrive: make(chan stream.Record), resume: make(chan landing),
 		landed: make(chan struct{}), done: make(chan struct{}),
 	}
 	w.tries = append(w.tries, t)
@@ -156,9 +157,15 @@ func (w *history[B, C]) recentCalls() []*event.Event {
 // land lets a record that stands before the log go on.
 func (w *history[B, C]) land(t *try, l landing) {
 	t.owner.pending = nil
+	if w.tooLate(t.at) {
+		l = lost
+	}
 	t.resume <- l
 	<-t.landed
 }
+
+// tooLate reports that a record would arrive when calls that were made with it may be forgotten: a producer gives up long before.
+func (w *history[B, C]) tooLate(made time.Time) bool { return w.now.Sub(made) >= 2*time.Hour }
 
 // landAny does so with one of the pending ones, if there are any.
 func (w *history[B, C]) landAny() {
@@ -183,7 +190,9 @@ func (w *history[B, C]) landAny() {
 func (w *history[B, C]) drift() {
 	if n := len(w.adrift); n > 0 {
 		i := w.random.IntN(n)
-		w.appendCall(w.adrift[i])
+		if !w.tooLate(w.adrift[i].Time) {
+			w.appendCall(w.adrift[i])
+		}
 		w.adrift = append(w.adrift[:i:i], w.adrift[i+1:]...)
 	}
 }
