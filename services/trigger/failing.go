@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"strconv"
 	"sync"
@@ -13,6 +14,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	triggerv1 "github.com/tollgate/tollgate/proto/gen/tollgate/trigger/v1"
@@ -24,6 +26,8 @@ const (
 	failsAfter = 10
 	// mostFailing is how many notifications are counted, and how many events may wait for Kafka.
 	mostFailing = 10_000
+	// publishAgain is between two tries to publish such an event.
+	publishAgain = 5 * time.Second
 )
 
 // failing counts the events on which notifications fail, in their filters or their texts, and publishes that one goes on
@@ -116,15 +120,21 @@ func (f *failing) record(n failingNotification, d *triggerv1.Decision) (stream.R
 	return e.Record(f.events) //nolint:wrapcheck // the caller logs it
 }
 
-// Run publishes until ctx ends.
+// Run publishes until ctx ends. What can't be published now is tried again: meanwhile others wait.
 func (f *failing) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case r := <-f.waiting:
-			if err := f.publish(ctx, r); err != nil && ctx.Err() == nil {
-				f.log.Error("event about a notification not published", zap.Error(err))
+			for again := true; again; {
+				err := f.publish(ctx, r)
+				if err == nil || ctx.Err() != nil {
+					break
+				}
+				again = !errors.Is(err, stream.ErrTooLarge) && !errors.Is(err, stream.ErrInvalidRecord)
+				f.log.Error("event about a notification not published", zap.Bool("again", again), zap.Error(err))
+				again = again && pause.For(ctx, publishAgain)
 			}
 		}
 	}

@@ -1,9 +1,12 @@
 package trigger
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -122,6 +125,34 @@ func TestFailing_IsAnEventOnceAnHour(t *testing.T) {
 	if other := ids(); len(again) != 1 || again[0] == first[0] || fmt.Sprint(other) != fmt.Sprint(again) {
 		t.Errorf("published %v, %v, and by another replica %v", first, again, other)
 	}
+}
+
+// What Kafka does not take now is tried again, what it never takes is not, and those behind it follow.
+func TestFailing_IsPublishedOnceKafkaTakesIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		faults := []error{errors.New("away"), nil, stream.ErrTooLarge, nil}
+		var tried []string
+		publish := func(_ context.Context, records ...stream.Record) error {
+			tried = append(tried, string(records[0].Key))
+			return faults[len(tried)-1]
+		}
+		f := newFailing(plain, publish, time.Now, zap.NewNop())
+		for _, key := range []string{"a", "b", "c"} {
+			f.waiting <- stream.Record{Key: []byte(key)}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- f.Run(ctx) }()
+		time.Sleep(2 * publishAgain)
+		synctest.Wait()
+		if fmt.Sprint(tried) != "[a a b c]" {
+			t.Errorf("tried %v", tried)
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // From the failing filter to the owner's e-mail, through the running service.
