@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -76,6 +77,10 @@ func (s *service) validatePublished(ctx context.Context, f *fault.Violations, d 
 	if !ok {
 		return nil
 	}
+	topics := publishes(n)
+	if len(topics) == 0 {
+		return nil
+	}
 	known := map[string]bool{}
 	if before, ok := d.stored.(*configv1.Notification); ok && d.action == actionUpdate {
 		for _, topic := range publishes(before) {
@@ -84,12 +89,11 @@ func (s *service) validatePublished(ctx context.Context, f *fault.Violations, d 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	topics := publishes(n)
 	t, err := tenant(ctx, s.store.reader, tenantOf(n.GetName()))
 	if err != nil {
 		return err
 	}
-	for _, field := range sorted(topics) {
+	for _, field := range slices.Sorted(maps.Keys(topics)) {
 		topic := topics[field]
 		switch {
 		case channel.OwnTopic(topic, s.prefix):
@@ -110,15 +114,6 @@ func (s *service) validatePublished(ctx context.Context, f *fault.Violations, d 
 		known[topic] = true
 	}
 	return nil
-}
-
-func sorted(topics map[string]string) []string {
-	fields := make([]string, 0, len(topics))
-	for field := range topics {
-		fields = append(fields, field)
-	}
-	slices.Sort(fields)
-	return fields
 }
 
 // validatePrefixes adds what is wrong with a tenant's prefixes.
