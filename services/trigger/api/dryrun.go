@@ -111,8 +111,7 @@ func instant(t *timestamppb.Timestamp, otherwise time.Time, field string, f *fau
 
 // all prepares and runs.
 func (s *survey) all(ctx context.Context) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.bounds.time+patience,
-		fault.New(fault.Unavailable, reason.Rebuilding, "the log could not be read in time: ask again").After(busyFor))
+	ctx, cancel := readable(ctx, s.bounds.time+patience)
 	defer cancel()
 	err := s.prepare(ctx)
 	if err == nil {

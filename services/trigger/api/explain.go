@@ -35,10 +35,6 @@ func (s *ruleService) Explain(req *triggerv1.ExplainRequest, out grpc.ServerStre
 	if err != nil {
 		return err
 	}
-	x, err := s.asked(out.Context(), b, req)
-	if err != nil {
-		return err
-	}
 	leave, err := s.explains.enter("")
 	if err != nil {
 		return err
@@ -46,8 +42,12 @@ func (s *ruleService) Explain(req *triggerv1.ExplainRequest, out grpc.ServerStre
 	defer leave()
 	ctx, cancel := s.until(out.Context())
 	defer cancel(nil)
-	ctx, stop := context.WithTimeoutCause(ctx, 2*explainFor, fault.New(fault.Unavailable, reason.Rebuilding, "the log could not be read in time: ask again").After(busyFor))
+	ctx, stop := readable(ctx, 2*explainFor)
 	defer stop()
+	x, err := s.asked(ctx, b, req)
+	if err != nil {
+		return errors.Join(context.Cause(ctx), err)
+	}
 	if err := s.explain(ctx, x, out); err != nil {
 		return errors.Join(context.Cause(ctx), err)
 	}

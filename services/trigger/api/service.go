@@ -193,6 +193,12 @@ func (s *ruleService) event(ctx context.Context, tenant string, l Log, p *trigge
 	return e, nil
 }
 
+// readable bounds how long Kafka is waited for; the cause is the answer where it took longer.
+func readable(ctx context.Context, within time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, within,
+		fault.New(fault.Unavailable, reason.Rebuilding, "the log could not be read in time: ask again").After(busyFor))
+}
+
 // until ends with the caller, and when the process begins to end.
 func (s *ruleService) until(ctx context.Context) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)

@@ -90,17 +90,20 @@ func (s *survey) prepare(ctx context.Context) error {
 			s.parts = append(s.parts, &part{log: l, number: int32(p), days: make([]int64, len(s.days))})
 		}
 	}
-	asked, ctx := errgroup.WithContext(ctx)
-	asked.SetLimit(lookups)
-	for _, p := range s.parts {
-		start, _, err := s.records.Offsets(ctx, p.log.Topic, p.number)
-		if err != nil {
+	starts := make([]int64, len(s.parts))
+	for i, p := range s.parts {
+		var err error
+		if starts[i], _, err = s.records.Offsets(ctx, p.log.Topic, p.number); err != nil {
 			return fmt.Errorf("find offsets: %w", err)
 		}
+	}
+	asked, ctx := errgroup.WithContext(ctx)
+	asked.SetLimit(lookups)
+	for n, p := range s.parts {
 		at := func(t time.Time, to *int64) {
 			asked.Go(func() error {
 				offset, err := s.records.OffsetAt(ctx, p.log.Topic, p.number, t)
-				*to = max(offset, start)
+				*to = max(offset, starts[n])
 				return err
 			})
 		}
