@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/cespare/xxhash/v2"
+
 	"github.com/tollgate/tollgate/pkg/delivery"
 	"github.com/tollgate/tollgate/pkg/delivery/internal/slots"
 )
@@ -113,22 +115,24 @@ func (c *isolation) run(t *testing.T, others []traffic) (waits []time.Duration) 
 		}
 		slices.SortStableFunc(plan, func(a, b burst) int { return cmp.Compare(a.at, b.at) })
 		sim := newSimulation(t, 1, names...)
-		began, rnd := time.Now(), rand.New(rand.NewPCG(1, 5))
+		began := time.Now()
 		sim.replies(func(d *delivery.Delivery, n int) reply {
 			k := kinds[d.Endpoint]
-			return k.kind.answer(&call{d, k.i, n, time.Since(began), sim.inFlight[d.Endpoint], rnd})
+			// Of the request alone: the healthy ones get the same answers beside the others, whatever is sent first.
+			own := rand.New(rand.NewPCG(xxhash.Sum64String(d.Event.ID), uint64(n)))
+			return k.kind.answer(&call{d, k.i, n, time.Since(began), sim.inFlight[d.Endpoint], own})
 		})
 		if c.length >= 12*time.Hour {
 			sim.idle.Store(int64(rarely))
 		}
 		r := sim.start(func(ch *Channel) { ch.Slots, ch.SnapshotEvery = slots.New(c.slots, 1000), 0 })
-		subjects := rand.New(rand.NewPCG(1, 6))
-		measured, number := map[string]time.Time{}, 0
+		measured, numbers := map[string]time.Time{}, map[string]int{}
 		for _, b := range plan {
 			time.Sleep(time.Until(began.Add(b.at)))
 			for range b.n {
-				number++
-				d := newDelivery(b.endpoint, fmt.Sprint(subjects.IntN(b.subjects)), fmt.Sprint(number))
+				numbers[b.endpoint]++
+				name := fmt.Sprintf("%s/%d", b.endpoint, numbers[b.endpoint])
+				d := newDelivery(b.endpoint, fmt.Sprint(xxhash.Sum64String(name)%uint64(b.subjects)), name)
 				d.Tenant = strings.Split(b.endpoint, "/")[1]
 				if kinds[b.endpoint].kind == &all[0] && b.at >= c.from {
 					measured[d.Event.ID] = time.Now()
