@@ -22,6 +22,9 @@ const (
 	// APIKeyMissing and APIKeyUnknown are of calls that are not authenticated.
 	APIKeyMissing = "API_KEY_MISSING"
 	APIKeyUnknown = "API_KEY_UNKNOWN" //nolint:gosec // a code, and no key
+	// APIKeyExpired is of a tenant's key past its expiry, APIKeyEnded of a stream whose key is no longer good for it.
+	APIKeyExpired = "API_KEY_EXPIRED" //nolint:gosec // a code, and no key
+	APIKeyEnded   = "API_KEY_ENDED"   //nolint:gosec // a code, and no key
 	// ConfigInvalid is of a resource or a configuration file, RequestInvalid of a request with violations of several kinds.
 	ConfigInvalid  = "CONFIG_INVALID"
 	ConfigNotRead  = "CONFIG_NOT_READ"

@@ -7,6 +7,8 @@ var All = []Reason{
 	{"ALREADY_ACTIVE", Rejected, "the number has an active subscriber: terminate that first"},
 	{AmountInvalid, Error | Rejected, "an amount that is negative, 0 where it may not be, or more than can be counted"},
 	{"AMOUNT_MISSING", Rejected, "usage lacks the amount that its option counts, net or gross, retail or wholesale"},
+	{APIKeyEnded, Error, "the API key of a stream was withdrawn, has expired, or gives less than when the stream began"},
+	{APIKeyExpired, Error, "an API key past its expire_time"},
 	{APIKeyMissing, Error, "a call without an API key"},
 	{APIKeyUnknown, Error, "an API key that is not known"},
 	{"APPLY_PANIC", Incident, "an event or a timer made the service panic; it was rejected and the partition goes on"},

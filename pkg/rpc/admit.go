@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/tap"
 
+	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
@@ -28,13 +29,13 @@ type callKey struct{}
 
 // call is what the headers have about one call, and the memory it holds.
 type call struct {
-	// caller is the beginning of the key's hash, empty on an open method.
-	caller string
-	// service: the key is one of a service of this installation.
-	service bool
-	open    bool
-	stream  bool
-	hold    *Hold
+	// caller is nil on an open method.
+	caller *access.Caller
+	// ended is closed when the caller's key is no longer good for what is under way; nil where that never happens.
+	ended  <-chan struct{}
+	open   bool
+	stream bool
+	hold   *Hold
 }
 
 func callOf(ctx context.Context) *call {
@@ -44,8 +45,8 @@ func callOf(ctx context.Context) *call {
 
 // Caller identifies the caller: the beginning of the key's hash, empty on an open method.
 func Caller(ctx context.Context) string {
-	if c := callOf(ctx); c != nil {
-		return c.caller
+	if c := CallerOf(ctx); c != nil {
+		return c.ID
 	}
 	return ""
 }
@@ -53,8 +54,8 @@ func Caller(ctx context.Context) string {
 // FromService reports that the caller's key is in service_key_hashes_file: a service of this installation, which may
 // see secrets.
 func FromService(ctx context.Context) bool {
-	c := callOf(ctx)
-	return c != nil && c.service
+	c := CallerOf(ctx)
+	return c != nil && c.Service
 }
 
 // admit is the tap of grpc-go: it checks the headers of a call before a stream is made and before anything else of the
@@ -68,11 +69,10 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 			authorization = values[0]
 		}
 		var err error
-		if c.caller, err = s.keys.Authenticate(authorization); err != nil {
+		if c.caller, c.ended, err = s.authorizer.Authenticate(authorization); err != nil {
 			s.outcomes.refused(ctx, info.FullMethodName, err)
 			return ctx, fault.Status(err).Err()
 		}
-		c.service = s.serviceKeys.Has(authorization)
 	}
 	return context.WithValue(ctx, callKey{}, c), nil
 }
@@ -134,12 +134,22 @@ func (s *Server) streaming(method string, handler grpc.StreamHandler) grpc.Strea
 			select {
 			case <-s.cut:
 				cancel(errStopping)
+			case <-c.ended:
+				grace := time.NewTimer(keyGrace)
+				defer grace.Stop()
+				select {
+				case <-grace.C:
+					cancel(errKeyEnded)
+				case <-ctx.Done():
+				}
 			case <-ctx.Done():
 			}
 		}()
 		err = handler(srv, &stream{ServerStream: of, ctx: ctx, server: s, call: c})
-		if err != nil && errors.Is(context.Cause(ctx), errStopping) {
-			return errStopping
+		for _, cause := range []error{errStopping, errKeyEnded} {
+			if err != nil && errors.Is(context.Cause(ctx), cause) {
+				return cause
+			}
 		}
 		return err
 	}

@@ -19,7 +19,7 @@ type Config struct {
 	Advertise string `yaml:"advertise" env:"TOLLGATE_GRPC_ADVERTISE"`
 	// KeyHashesFile holds the hex SHA-256 hashes of the API keys that are accepted, one a line, # for comments.
 	KeyHashesFile string `yaml:"api_key_hashes_file" env:"TOLLGATE_API_KEY_HASHES_FILE"`
-	// KeyHashes are further hashes. With neither, only health and reflection answer.
+	// KeyHashes are further hashes. Their callers are operators: they may do everything.
 	KeyHashes []string `yaml:"api_key_hashes" env:"TOLLGATE_API_KEY_HASHES"`
 	// ServiceKeyHashesFile holds, in the same form, the hashes of keys of services of this installation. They are
 	// accepted too, and only they see secrets.

@@ -13,6 +13,7 @@ import (
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 
+	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -28,6 +29,9 @@ type tenants struct {
 	configv1.UnimplementedConfigWatchServiceServer
 	held chan struct{}
 	free chan struct{}
+	// callers are those of watches; watch, where set, serves them.
+	callers chan *access.Caller
+	watch   func(grpc.ServerStreamingServer[configv1.WatchResponse]) error
 }
 
 func (s *tenants) GetTenant(ctx context.Context, req *configv1.GetTenantRequest) (*configv1.Tenant, error) {
@@ -61,6 +65,13 @@ func (s *tenants) GetTenant(ctx context.Context, req *configv1.GetTenantRequest)
 }
 
 func (s *tenants) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreamingServer[configv1.WatchResponse]) error {
+	if s.watch != nil {
+		return s.watch(stream)
+	}
+	select {
+	case s.callers <- CallerOf(stream.Context()):
+	default:
+	}
 	if err := stream.Send(&configv1.WatchResponse{Revision: 7}); err != nil {
 		return err
 	}
@@ -98,7 +109,7 @@ func (b *buffer) String() string {
 func serve(t *testing.T, change func(*Config, *daemon.Env)) *running {
 	t.Helper()
 	r := &running{
-		service: &tenants{held: make(chan struct{}), free: make(chan struct{})}, log: &buffer{}, ended: make(chan error, 1),
+		service: &tenants{callers: make(chan *access.Caller, 1), held: make(chan struct{}), free: make(chan struct{})}, log: &buffer{}, ended: make(chan error, 1),
 	}
 	log, err := daemon.NewLogger("config", zapcore.DebugLevel.String(), r.log)
 	if err != nil {

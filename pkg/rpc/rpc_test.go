@@ -79,7 +79,7 @@ func TestServer_WithoutKeysRejectsEveryCall(t *testing.T) {
 			t.Errorf("%q: %v", key, err)
 		}
 	}
-	if !strings.Contains(r.log.String(), "no API key is accepted") {
+	if !strings.Contains(r.log.String(), "no key of an operator or a service is accepted") {
 		t.Error("nothing warns")
 	}
 }

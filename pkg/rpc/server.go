@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/daemon"
 	"go.uber.org/zap"
 	"golang.org/x/net/netutil"
 	"google.golang.org/grpc"
@@ -18,6 +17,8 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
 )
 
 // streamGrace is how long streams may go on after the server starts to stop, before their contexts end.
@@ -41,18 +42,16 @@ func LimitConnections(l net.Listener) net.Listener { return netutil.LimitListene
 
 // Server is one gRPC listener. Register services on it, then Serve.
 type Server struct {
-	cfg  Config
-	env  daemon.Env
-	keys *Keys
-	// serviceKeys are the keys that may see secrets.
-	serviceKeys *Keys
-	outcomes    *outcomes
-	budget      *Budget
-	calls       atomic.Int64
-	openCalls   atomic.Int64
-	listener    net.Listener
-	grpc        *grpc.Server
-	stopping    chan struct{}
+	cfg        Config
+	env        daemon.Env
+	authorizer *Authorizer
+	outcomes   *outcomes
+	budget     *Budget
+	calls      atomic.Int64
+	openCalls  atomic.Int64
+	listener   net.Listener
+	grpc       *grpc.Server
+	stopping   chan struct{}
 	// cut ends, streamGrace after stopping, what streams see as their context.
 	cut     chan struct{}
 	stopped sync.Once
@@ -68,8 +67,7 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
-	keys.hashes = append(keys.hashes, serviceKeys.hashes...)
-	s := &Server{cfg: cfg, env: env, keys: keys, serviceKeys: serviceKeys, stopping: make(chan struct{}), cut: make(chan struct{})}
+	s := &Server{cfg: cfg, env: env, authorizer: NewAuthorizer(keys, serviceKeys, env.Clock), stopping: make(chan struct{}), cut: make(chan struct{})}
 	if s.outcomes, err = newOutcomes(env); err != nil {
 		return nil, fmt.Errorf("prepare gRPC: %w", err)
 	}
@@ -104,8 +102,8 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 	s.grpc = grpc.NewServer(options...)
 	grpc_health_v1.RegisterHealthServer(s, &healthService{server: s})
 	reflection.Register(s)
-	if keys.Len() == 0 {
-		env.Log.Warn("no API key is accepted, only health and reflection answer", zap.String("listener", "grpc"))
+	if s.authorizer.Len() == 0 {
+		env.Log.Warn("no key of an operator or a service is accepted", zap.String("listener", "grpc"))
 	}
 	return s, nil
 }
@@ -125,10 +123,10 @@ func (s *Server) Advertised() string {
 func (s *Server) Budget() *Budget { return s.budget }
 
 // ServiceKeys is the number of accepted keys of services.
-func (s *Server) ServiceKeys() int { return s.serviceKeys.Len() }
+func (s *Server) ServiceKeys() int { return s.authorizer.services.Len() }
 
-// Keys are the API keys this server accepts, for an HTTP listener of the same process.
-func (s *Server) Keys() *Keys { return s.keys }
+// Authorizer knows the API keys that this server accepts; an HTTP listener of the same process asks it too.
+func (s *Server) Authorizer() *Authorizer { return s.authorizer }
 
 // Stopping is closed when the server starts to stop. A stream that waits for changes ends then; the context of any
 // other stream ends one second later.
@@ -177,6 +175,7 @@ func (s *Server) drain(finishing context.Context) error {
 
 // Close closes the listener where Serve was not called; after Serve it does nothing.
 func (s *Server) Close() error {
+	s.authorizer.Close()
 	s.grpc.Stop()
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return fmt.Errorf("close the gRPC listener: %w", err)

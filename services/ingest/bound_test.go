@@ -154,7 +154,7 @@ func TestPanic_SingleEventIsAnswered(t *testing.T) {
 	}
 	defer keys.Close()
 	d := &httpAPI{
-		env: env, cfg: f.cfg.HTTP, keys: keys.Keys(), log: newRejections(env.Log, "http"),
+		env: env, cfg: f.cfg.HTTP, authorizer: keys.Authorizer(), log: newRejections(env.Log, "http"),
 		metrics:   metrics.transport("http"),
 		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
 		one:       func(request) (*event.Event, error) { panic("at the disco") },

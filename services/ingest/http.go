@@ -22,14 +22,14 @@ import (
 
 // httpAPI is POST /v1/events: one CloudEvent in binary or structured mode, or a batch in JSON.
 type httpAPI struct {
-	cfg       HTTP
-	env       daemon.Env
-	keys      *rpc.Keys
-	budget    *rpc.Budget
-	publisher *publisher
-	log       rejections
-	metrics   *transportMetrics
-	listener  net.Listener
+	cfg        HTTP
+	env        daemon.Env
+	authorizer *rpc.Authorizer
+	budget     *rpc.Budget
+	publisher  *publisher
+	log        rejections
+	metrics    *transportMetrics
+	listener   net.Listener
 	// one and object read an event: a request's own, and one of a batch.
 	one    func(request) (*event.Event, error)
 	object func([]byte) (*event.Event, error)
@@ -49,7 +49,7 @@ func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpAPI{
-		cfg: cfg, env: env, keys: grpc.Keys(), budget: grpc.Budget(), publisher: publisher,
+		cfg: cfg, env: env, authorizer: grpc.Authorizer(), budget: grpc.Budget(), publisher: publisher,
 		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
 		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
 		object: event.ParseJSON,
@@ -107,7 +107,7 @@ func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 			d.refuse(w, errMethod)
 			return
 		}
-		if _, err := d.keys.Authenticate(r.Header.Get("Authorization")); err != nil {
+		if _, _, err := d.authorizer.Authenticate(r.Header.Get("Authorization")); err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
 			d.refuse(w, err)
 			return

@@ -78,7 +78,10 @@ type SnapshotRequest struct {
 	state    protoimpl.MessageState `protogen:"open.v1"`
 	Revision int64                  `protobuf:"varint,1,opt,name=revision,proto3" json:"revision,omitempty"`
 	// History the revision is of; 0: whichever this service has under the number.
-	History       uint64 `protobuf:"fixed64,2,opt,name=history,proto3" json:"history,omitempty"`
+	History uint64 `protobuf:"fixed64,2,opt,name=history,proto3" json:"history,omitempty"`
+	// Lists that are wanted, by the names of their fields, such as "api_keys"; all
+	// where it is empty.
+	Lists         []string `protobuf:"bytes,3,rep,name=lists,proto3" json:"lists,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -125,6 +128,13 @@ func (x *SnapshotRequest) GetHistory() uint64 {
 		return x.History
 	}
 	return 0
+}
+
+func (x *SnapshotRequest) GetLists() []string {
+	if x != nil {
+		return x.Lists
+	}
+	return nil
 }
 
 type SnapshotResponse struct {
@@ -187,6 +197,8 @@ type Snapshot struct {
 	Endpoints        []*Endpoint       `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	SmtpProfiles     []*SmtpProfile    `protobuf:"bytes,9,rep,name=smtp_profiles,json=smtpProfiles,proto3" json:"smtp_profiles,omitempty"`
 	Users            []*User           `protobuf:"bytes,10,rep,name=users,proto3" json:"users,omitempty"`
+	// With secret_hash for a key of a service; every other caller gets none.
+	ApiKeys []*ApiKey `protobuf:"bytes,20,rep,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
 	// History that the revision is of.
 	History uint64 `protobuf:"fixed64,7,opt,name=history,proto3" json:"history,omitempty"`
 	// Where the revision is one that was lost: that whose content this is.
@@ -281,6 +293,13 @@ func (x *Snapshot) GetUsers() []*User {
 	return nil
 }
 
+func (x *Snapshot) GetApiKeys() []*ApiKey {
+	if x != nil {
+		return x.ApiKeys
+	}
+	return nil
+}
+
 func (x *Snapshot) GetHistory() uint64 {
 	if x != nil {
 		return x.History
@@ -352,9 +371,12 @@ type WatchResponse struct {
 	// Where the histories ended that this one continues. A client that knows a
 	// later revision, or another history, does not follow: it works by another
 	// configuration.
-	Ends          []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Ends []*Position `protobuf:"bytes,5,rep,name=ends,proto3" json:"ends,omitempty"`
+	// The newest revision, at or before this one, that changed a tenant or an API
+	// key: who authorizes callers reads no other.
+	AccessRevision int64 `protobuf:"varint,6,opt,name=access_revision,json=accessRevision,proto3" json:"access_revision,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *WatchResponse) Reset() {
@@ -420,6 +442,13 @@ func (x *WatchResponse) GetEnds() []*Position {
 		return x.Ends
 	}
 	return nil
+}
+
+func (x *WatchResponse) GetAccessRevision() int64 {
+	if x != nil {
+		return x.AccessRevision
+	}
+	return 0
 }
 
 type WatchSuppressionsRequest struct {
@@ -553,15 +582,16 @@ var File_tollgate_config_v1_watch_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a\"tollgate/config/v1/resources.proto\"@\n" +
+	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
 	"\bPosition\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\x06R\ahistory\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"G\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"]\n" +
 	"\x0fSnapshotRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
-	"\ahistory\x18\x02 \x01(\x06R\ahistory\"L\n" +
+	"\ahistory\x18\x02 \x01(\x06R\ahistory\x12\x14\n" +
+	"\x05lists\x18\x03 \x03(\tR\x05lists\"L\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\x86\x04\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\xbd\x04\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
@@ -571,17 +601,19 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12D\n" +
 	"\rsmtp_profiles\x18\t \x03(\v2\x1f.tollgate.config.v1.SmtpProfileR\fsmtpProfiles\x12.\n" +
 	"\x05users\x18\n" +
-	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x12\x18\n" +
+	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x125\n" +
+	"\bapi_keys\x18\x14 \x03(\v2\x1a.tollgate.config.v1.ApiKeyR\aapiKeys\x12\x18\n" +
 	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
 	"\tstands_in\x18\b \x01(\x03R\bstandsIn\"B\n" +
 	"\fWatchRequest\x122\n" +
-	"\x05known\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x05known\"\xc3\x01\n" +
+	"\x05known\x18\x01 \x03(\v2\x1c.tollgate.config.v1.PositionR\x05known\"\xec\x01\n" +
 	"\rWatchResponse\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x12\x18\n" +
 	"\ahistory\x18\x03 \x01(\x06R\ahistory\x12#\n" +
 	"\rapply_history\x18\x04 \x01(\x06R\fapplyHistory\x120\n" +
-	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends\"N\n" +
+	"\x04ends\x18\x05 \x03(\v2\x1c.tollgate.config.v1.PositionR\x04ends\x12'\n" +
+	"\x0faccess_revision\x18\x06 \x01(\x03R\x0eaccessRevision\"N\n" +
 	"\x18WatchSuppressionsRequest\x122\n" +
 	"\x05after\x18\x01 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05after\"\xb7\x01\n" +
 	"\x19WatchSuppressionsResponse\x12\x14\n" +
@@ -625,6 +657,7 @@ var file_tollgate_config_v1_watch_proto_goTypes = []any{
 	(*Endpoint)(nil),                  // 11: tollgate.config.v1.Endpoint
 	(*SmtpProfile)(nil),               // 12: tollgate.config.v1.SmtpProfile
 	(*User)(nil),                      // 13: tollgate.config.v1.User
+	(*ApiKey)(nil),                    // 14: tollgate.config.v1.ApiKey
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
 	3,  // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
@@ -634,21 +667,22 @@ var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
 	11, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
 	12, // 5: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
 	13, // 6: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
-	0,  // 7: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
-	0,  // 8: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
-	0,  // 9: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
-	0,  // 10: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
-	1,  // 11: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	4,  // 12: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	6,  // 13: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
-	2,  // 14: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	5,  // 15: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	7,  // 16: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	14, // 7: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
+	0,  // 8: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0,  // 9: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	0,  // 10: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
+	0,  // 11: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
+	1,  // 12: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4,  // 13: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	6,  // 14: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
+	2,  // 15: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5,  // 16: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	7,  // 17: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
+	15, // [15:18] is the sub-list for method output_type
+	12, // [12:15] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
@@ -656,6 +690,7 @@ func file_tollgate_config_v1_watch_proto_init() {
 	if File_tollgate_config_v1_watch_proto != nil {
 		return
 	}
+	file_tollgate_config_v1_api_key_proto_init()
 	file_tollgate_config_v1_resources_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
