@@ -96,7 +96,7 @@ func parseObject(object []byte, v *violations) *Event {
 		return nil
 	}
 	var fields map[string]json.RawMessage
-	if err := readJSON(object, &fields); err != nil || fields == nil {
+	if err := ReadJSON(object, &fields); err != nil || fields == nil {
 		v.add(reason.Undecodable, "", "must be a CloudEvent as a JSON object%s", because(err))
 		return nil
 	}

@@ -14,16 +14,16 @@ import (
 // readers refuse later.
 const maxDepth = 100
 
-// readJSON is json.Unmarshal of text that has one meaning only. encoding/json reads what is not UTF-8, and each half of
+// ReadJSON is json.Unmarshal of text that has one meaning only. encoding/json reads what is not UTF-8, and each half of
 // a surrogate pair, as U+FFFD, and of a name that is there twice the last: two texts would become one event.
-func readJSON(text []byte, into any) error {
+func ReadJSON(text []byte, into any) error {
 	if err := checkJSON(text); err != nil {
 		return err
 	}
 	return json.Unmarshal(text, into)
 }
 
-// checkJSON finds what readJSON refuses beside what is no JSON.
+// checkJSON finds what ReadJSON refuses beside what is no JSON.
 func checkJSON(text []byte) error {
 	d := jsontext.NewDecoder(bytes.NewBuffer(text))
 	for {
