@@ -29,6 +29,7 @@ var otherUses = map[string]string{
 	"services/systemtest/docs/words_test.go": "the list of the documents",
 
 	"services/systemtest/webhook/bench/waiting.go": "the name of a figure",
+	"services/provision/script/run_linux.go":       "Linux seals memory",
 }
 
 func wordSet(list string) map[string]bool {

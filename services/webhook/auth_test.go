@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/receiver"
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/delivery"
@@ -63,7 +64,7 @@ func newSite(t *testing.T, answer http.HandlerFunc, change ...func(*httptest.Ser
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.sender = &sender{pool: pool, tokens: tokens, clock: time.Now, newest: func(string) *endpoint { return nil }}
+	s.sender = &sender{Client: receiver.Client{Pool: pool, Tokens: tokens}, clock: time.Now, newest: func(string) *endpoint { return nil }}
 	return s
 }
 
@@ -103,8 +104,8 @@ func TestSend_AuthenticatesAndRecordsNoSecret(t *testing.T) {
 				_, _ = io.WriteString(w, "you sent "+strings.Join(tc.secrets, " and ")+" whsec_dGhpcnR5LXR3byBieXRlcyBvZiBhIHNlY3JldCBrZXk=")
 			})
 			e := s.endpoint(tc.auth)
-			if e.broken != nil {
-				t.Fatal(e.broken)
+			if e.Broken != nil {
+				t.Fatal(e.Broken)
 			}
 			out := s.send(t.Context(), e)
 			if got := s.requests()[0].Header.Get(tc.header); got != tc.value || out.Status != 403 {
@@ -276,8 +277,8 @@ func TestSend_ClientCertificateIsThatOfTheNewestRevision(t *testing.T) {
 			t.Fatal(err)
 		}
 		e := s.endpoint(webhook.Certificate{Chain: chain, Key: webhook.Hidden(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key}))})
-		if e.broken != nil {
-			t.Fatal(e.broken)
+		if e.Broken != nil {
+			t.Fatal(e.Broken)
 		}
 		return e, cert.Certificate[0]
 	}
@@ -292,7 +293,7 @@ func TestSend_ClientCertificateIsThatOfTheNewestRevision(t *testing.T) {
 		}
 	}
 	s.sender.newest = func(string) *endpoint { return after }
-	s.sender.pool.Keep(map[outbound.Key]bool{after.identity.Key(): true})
+	s.sender.Pool.Keep(map[outbound.Key]bool{after.Identity.Key(): true})
 	if out := s.send(t.Context(), before); out.Status != 200 {
 		t.Fatalf("%+v", out)
 	}

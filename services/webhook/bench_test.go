@@ -8,8 +8,8 @@ import (
 	"net/http/httptest"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/receiver"
 
-	neturl "net/url"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -33,7 +33,7 @@ func BenchmarkSend(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer pool.Close()
-	s := &sender{pool: pool, clock: time.Now, newest: func(string) *endpoint { return nil }}
+	s := &sender{Client: receiver.Client{Pool: pool}, clock: time.Now, newest: func(string) *endpoint { return nil }}
 	e := localEndpoint(b, server.URL)
 	d := &delivery.Delivery{ID: "dlv_06eaih8afco4kfkf2nc8j8cvio", Body: make([]byte, 500), ContentType: "application/json", Sequence: 1}
 	b.SetParallelism(32)
@@ -63,12 +63,9 @@ func localEndpoint(b *testing.B, url string) *endpoint {
 		b.Fatal(err)
 	}
 	e := &webhook.Endpoint{Name: "e", Tenant: "acme", URL: url, Timeout: 5 * time.Second, Concurrency: 64, Secrets: []webhook.Secret{[]byte("thirty-two bytes of a secret key")}}
-	out := &endpoint{Endpoint: e, answers: &answers{}}
-	if out.url, err = neturl.Parse(url); err != nil {
-		b.Fatal(err)
-	}
-	if out.identity, err = outbound.NewIdentity("acme", policy, nil, nil); err != nil {
-		b.Fatal(err)
+	out := &endpoint{Receiver: receiver.New(e, policy, nil), answers: &answers{}}
+	if out.Broken != nil {
+		b.Fatal(out.Broken)
 	}
 	return out
 }

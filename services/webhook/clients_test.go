@@ -16,6 +16,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 // signed is a request as its receiver has it, and whether it is to be taken.
@@ -37,7 +38,7 @@ func rotating(now time.Time) []signed {
 			Headers: []delivery.Header{{Name: webhook.HeaderTransatel}},
 		}
 		out := map[string]string{}
-		for name, values := range header(d, &endpoint{Endpoint: &webhook.Endpoint{Secrets: []webhook.Secret{young, old}}}, at) {
+		for name, values := range header(d, &endpoint{Receiver: receiver.Receiver{Endpoint: &webhook.Endpoint{Secrets: []webhook.Secret{young, old}}}}, at) {
 			out[strings.ToLower(name)] = values[0]
 		}
 		return out

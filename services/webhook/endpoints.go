@@ -3,7 +3,6 @@ package webhook
 import (
 	"fmt"
 	"net/netip"
-	"net/url"
 	"reflect"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
@@ -16,21 +15,16 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/schedule"
 	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 // endpoint is one as requests need it; made once for each revision that changed it.
 type endpoint struct {
-	*webhook.Endpoint
-	policy      outbound.Policy // of its tenant
-	url         *url.URL
-	identity    outbound.Identity
-	credentials credentials
-	print       uint64
+	receiver.Receiver
+	print uint64
 	// answers bounds what is kept of responses; it is the same over all revisions.
 	answers  *answers
 	schedule *schedule.Schedule
-	// broken is why nothing can be sent: the attempt fails with it, and is repeated, since the next revision may mend it.
-	broken error
 }
 
 func (e *endpoint) Concurrency() int    { return e.Endpoint.Concurrency }
@@ -50,27 +44,18 @@ func newEndpoint(t *configclient.Target, s *configclient.Snapshot, denied []neti
 	out := prepare(e, tenant, denied)
 	switch {
 	case !ok:
-		out.broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
+		out.Broken = fmt.Errorf("tenant %s does not exist", e.Tenant)
 	case t.Unreadable != nil:
-		out.broken = t.Unreadable
+		out.Broken = t.Unreadable
 	}
 	return out
 }
 
-// prepare makes an endpoint of a tenant ready.
+// prepare makes an endpoint of a tenant ready. Where it is Broken an attempt fails and is
+// repeated, since the next revision may mend it.
 func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Prefix) *endpoint {
-	out := &endpoint{Endpoint: e, policy: tenant.Outbound, answers: &answers{}, schedule: service.Schedule(e.Schedule)}
-	policy := tenant.Outbound
-	policy.Denied = append(policy.Denied[:len(policy.Denied):len(policy.Denied)], denied...)
-	var err error
-	if out.url, err = url.Parse(e.URL); err != nil {
-		out.broken = fmt.Errorf("the endpoint's URL can't be read: %w", withoutURL(err))
-	}
-	if out.credentials, err = credentialsOf(e); err != nil {
-		out.broken = err
-	}
-	if out.identity, err = outbound.NewIdentity(e.Tenant, policy, e.CACertificates, out.credentials.certificate); err != nil {
-		out.broken = fmt.Errorf("the endpoint's certificates can't be read: %w", err)
+	out := &endpoint{
+		Receiver: receiver.New(e, tenant.Outbound, denied), answers: &answers{}, schedule: service.Schedule(e.Schedule),
 	}
 	out.print = fingerprint(e, tenant)
 	return out
@@ -80,7 +65,7 @@ func prepare(e *webhook.Endpoint, tenant *configclient.Tenant, denied []netip.Pr
 // resource anew, and its partitions have work only with those that changed.
 func (e *endpoint) isOf(t *configclient.Target, s *configclient.Snapshot) bool {
 	tenant, ok := s.Tenant(e.Tenant)
-	return ok && e.broken == nil && t.Unreadable == nil && reflect.DeepEqual(e.Endpoint, t.Value) && reflect.DeepEqual(e.policy, tenant.Outbound)
+	return ok && e.Broken == nil && t.Unreadable == nil && reflect.DeepEqual(e.Endpoint, t.Value) && reflect.DeepEqual(e.Policy, tenant.Outbound)
 }
 
 // fingerprint is over all that may turn a failure into a success.
@@ -100,7 +85,7 @@ func fingerprint(e *webhook.Endpoint, tenant *configclient.Tenant) uint64 {
 		part([]byte(header.Name))
 		part([]byte(header.Value))
 	}
-	authParts(e, part)
+	receiver.AuthParts(e, part)
 	part(fmt.Appendf(nil, "%s %v %v", e.Timeout, e.Phases, tenant.Outbound))
 	return max(h.Sum64(), 1)
 }
@@ -116,8 +101,8 @@ func newDirectory(source service.Revisions, denied []netip.Prefix, keep func(map
 		}
 		// A draft gets nothing planned, and what was planned before still goes.
 		e := newEndpoint(t, s, denied)
-		if e.broken != nil {
-			log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.broken))
+		if e.Broken != nil {
+			log.Warn("endpoint can't be sent to", zap.String("endpoint", t.Name), zap.Error(e.Broken))
 		}
 		if before != nil {
 			e.answers = before.answers
@@ -127,7 +112,7 @@ func newDirectory(source service.Revisions, denied []netip.Prefix, keep func(map
 	taken := func(all []*endpoint) {
 		identities := map[outbound.Key]bool{}
 		for _, e := range all {
-			identities[e.identity.Key()] = true
+			identities[e.Identity.Key()] = true
 		}
 		keep(identities)
 	}

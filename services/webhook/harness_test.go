@@ -59,12 +59,12 @@ func newFixture(b *frametest.Bed) *fixture {
 }
 
 // configure makes the receivers the endpoints of the tenant acme, in a new revision.
-func (f *fixture) configure(receivers ...*receiver) {
+func (f *fixture) configure(receivers ...*receiving) {
 	f.configureWith(func(*configv1.Endpoint) {}, receivers...)
 }
 
 // configureWith changes each endpoint before it is saved.
-func (f *fixture) configureWith(change func(*configv1.Endpoint), receivers ...*receiver) {
+func (f *fixture) configureWith(change func(*configv1.Endpoint), receivers ...*receiving) {
 	s := &configv1.Snapshot{Revision: f.Configuration.Newest() + 1}
 	s.ApplyRevision = s.Revision
 	policy := &configv1.OutboundPolicy{Networks: []string{"127.0.0.0/8"}}
@@ -93,8 +93,8 @@ func (f *fixture) start() *running {
 	return &running{env, stop}
 }
 
-// receiver is the endpoint of a tenant.
-type receiver struct {
+// receiving is the endpoint of a tenant.
+type receiving struct {
 	name, url, ca, secret string
 	port                  uint32
 	server                *httptest.Server
@@ -110,9 +110,9 @@ type receipt struct {
 	verified                     error
 }
 
-func newReceiver(t *testing.T, id string) *receiver {
+func newReceiver(t *testing.T, id string) *receiving {
 	key := []byte("thirty-two bytes of a secret key")
-	r := &receiver{
+	r := &receiving{
 		name: "tenants/acme/endpoints/" + id, secret: "whsec_" + base64.StdEncoding.EncodeToString(key),
 		answer: func(int) int { return http.StatusNoContent }, news: make(chan struct{}, 1),
 	}
@@ -148,14 +148,14 @@ func newReceiver(t *testing.T, id string) *receiver {
 	return r
 }
 
-func (r *receiver) respond(answer func(n int) int) {
+func (r *receiving) respond(answer func(n int) int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.answer = answer
 }
 
 // receipts waits until there are n.
-func (r *receiver) receipts(f *fixture, n int) []receipt {
+func (r *receiving) receipts(f *fixture, n int) []receipt {
 	f.Helper()
 	for {
 		r.mu.Lock()
@@ -189,7 +189,7 @@ func (f *fixture) plan(ds ...*delivery.Delivery) {
 }
 
 // ordered makes n deliveries of one ordering key.
-func ordered(r *receiver, subject string, from, n int) []*delivery.Delivery {
+func ordered(r *receiving, subject string, from, n int) []*delivery.Delivery {
 	var out []*delivery.Delivery
 	previous := ""
 	for i := from; i < from+n; i++ {

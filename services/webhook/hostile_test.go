@@ -45,7 +45,7 @@ func selfSigned(t *testing.T, change func(*x509.Certificate)) (tls.Certificate, 
 }
 
 // newRawReceiver is a receiver whose connections serve answers, after the handshake. It reads the request first.
-func newRawReceiver(t *testing.T, id string, certificate tls.Certificate, ca string, serve func(conn net.Conn)) *receiver {
+func newRawReceiver(t *testing.T, id string, certificate tls.Certificate, ca string, serve func(conn net.Conn)) *receiving {
 	t.Helper()
 	listener, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +76,7 @@ func newRawReceiver(t *testing.T, id string, certificate tls.Certificate, ca str
 		}
 	})
 	to := netip.MustParseAddrPort(listener.Addr().String())
-	return &receiver{
+	return &receiving{
 		name: "tenants/acme/endpoints/" + id, url: "https://" + to.String(), ca: ca, port: uint32(to.Port()),
 		secret: webhook.NewSecret([]byte("thirty-two bytes of a secret key")),
 	}
@@ -131,7 +131,7 @@ func TestRun_MisbehavingReceiversAreAttemptsWithTheirClass(t *testing.T) {
 	}
 	onServers(t, func(f *fixture) {
 		neighbour := newReceiver(f.T, "neighbour")
-		all := []*receiver{neighbour}
+		all := []*receiving{neighbour}
 		for id, tc := range misbehaving {
 			certificate, ca := selfSigned(f.T, tc.spoil)
 			if tc.hideCA {

@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
 
 	"github.com/tollgate/tollgate/pkg/delivery"
+	"github.com/tollgate/tollgate/pkg/receiver"
 )
 
 // Names of the headers as net/http keys them.
@@ -72,7 +73,7 @@ func header(d *delivery.Delivery, e *endpoint, at time.Time) http.Header {
 }
 
 // masked stands for a value that must not be read.
-const masked = "****"
+const masked = receiver.Masked
 
 // recordedRequest is what the attempt's record holds of the headers sent: all
 // of them, but no value that a tenant gave us, which are its keys more often
@@ -87,7 +88,7 @@ func recordedRequest(h http.Header, e *endpoint) []delivery.Header {
 			}
 		}
 	}
-	if name := e.credentials.header; name != "" {
+	if name := e.AuthHeader(); name != "" {
 		for i := range out {
 			if out[i].Name == name {
 				out[i].Value = masked

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/receiver"
 
 	standardwebhooks "github.com/standard-webhooks/standard-webhooks/libraries/go"
 
@@ -18,10 +19,10 @@ func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 	now := time.Now()
 	young, old, other := []byte("a secret of twenty-four b"), []byte("the one that it replaces"), []byte("somebody else's entirely")
 	d := &delivery.Delivery{ID: "dlv_1", Body: []byte(`{"a":1}`), ContentType: "application/json", Sequence: 7, Previous: "dlv_0", ReplayJob: "job"}
-	e := &endpoint{Endpoint: &webhook.Endpoint{
+	e := &endpoint{Receiver: receiver.Receiver{Endpoint: &webhook.Endpoint{
 		Secrets: []webhook.Secret{young, old},
 		Headers: []webhook.Header{{Name: "X-Api-Key", Value: "k"}, {Name: "webhook-id", Value: "forged"}, {Name: "tollgate-sequence", Value: "9"}},
-	}}
+	}}}
 	h := header(d, e, now)
 	for name, secret := range map[string][]byte{"the young": young, "the old": old} {
 		w, err := standardwebhooks.NewWebhookRaw(secret)
@@ -53,7 +54,7 @@ func TestEachValidSecretVerifiesAndAnotherDoesNot(t *testing.T) {
 }
 
 func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
-	e := &endpoint{Endpoint: &webhook.Endpoint{Headers: []webhook.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}
+	e := &endpoint{Receiver: receiver.Receiver{Endpoint: &webhook.Endpoint{Headers: []webhook.Header{{Name: "authorization", Value: "Bearer hush"}, {Name: "X-Shard", Value: "7"}}}}}
 	d := &delivery.Delivery{ID: "dlv_1", Headers: []delivery.Header{{Name: "Ce-Type", Value: "a.b"}}}
 	got := map[string]string{}
 	for _, h := range recordedRequest(header(d, e, time.Now()), e) {
@@ -70,7 +71,7 @@ func TestWhatIsRecordedOfARequestHoldsNoKeys(t *testing.T) {
 }
 
 func TestWithoutSequenceAndSecretTheirHeadersAreAbsent(t *testing.T) {
-	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Endpoint: &webhook.Endpoint{}}, time.Now())
+	h := header(&delivery.Delivery{ID: "dlv_1"}, &endpoint{Receiver: receiver.Receiver{Endpoint: &webhook.Endpoint{}}}, time.Now())
 	for _, name := range []string{headerSignature, headerSequence, headerPrevious, headerReplay, headerTrace, headerType} {
 		if _, ok := h[name]; ok {
 			t.Errorf("%s is sent", name)
@@ -83,7 +84,7 @@ func TestWithoutSequenceAndSecretTheirHeadersAreAbsent(t *testing.T) {
 func TestHeader_SignsProfileTransatelInItsOwnHeader(t *testing.T) {
 	old, young := webhook.Secret("0123456789abcdef01234567"), webhook.Secret("89abcdef0123456789abcdef")
 	d := &delivery.Delivery{ID: "dlv_1", Body: []byte(`{"a":1}`), Headers: []delivery.Header{{Name: webhook.HeaderTransatel}}}
-	e := &endpoint{Endpoint: &webhook.Endpoint{Secrets: []webhook.Secret{young, old}, Headers: []webhook.Header{{Name: "x-tsl-signature-256", Value: "forged"}}}}
+	e := &endpoint{Receiver: receiver.Receiver{Endpoint: &webhook.Endpoint{Secrets: []webhook.Secret{young, old}, Headers: []webhook.Header{{Name: "x-tsl-signature-256", Value: "forged"}}}}}
 	const want = "sha256=2cd5cc259d1ac9ab501ad18ad5d1d976a8d8bb6591bfad8fb5b3ca46835f8f1e"
 	if got := header(d, e, time.Now()).Values(webhook.HeaderTransatel); len(got) != 1 || got[0] != want {
 		t.Errorf("%q, want %q", got, want)

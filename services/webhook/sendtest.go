@@ -77,8 +77,8 @@ func (t *tests) target(s *configclient.Snapshot, req *deliveryv1.SendTestRequest
 		return nil, fault.New(fault.NotFound, "ENDPOINT_NOT_FOUND", "no endpoint has the name %q", req.GetName())
 	}
 	e := newEndpoint(found, s, t.denied)
-	if e.broken != nil {
-		return nil, fault.New(fault.Precondition, "ENDPOINT_UNUSABLE", "the endpoint can't be sent to: %w", e.broken)
+	if e.Broken != nil {
+		return nil, fault.New(fault.Precondition, "ENDPOINT_UNUSABLE", "the endpoint can't be sent to: %w", e.Broken)
 	}
 	return e, nil
 }
@@ -94,8 +94,8 @@ func (t *tests) inline(s *configclient.Snapshot, given *configv1.Endpoint) (*end
 		return nil, fault.New(fault.Invalid, reason.ConfigInvalid, "endpoint: %w", errors.Join(faults...))
 	}
 	e := prepare(decoded, tenant, t.denied)
-	if e.broken != nil {
-		return nil, fault.New(fault.Invalid, reason.ConfigInvalid, "endpoint: %w", e.broken)
+	if e.Broken != nil {
+		return nil, fault.New(fault.Invalid, reason.ConfigInvalid, "endpoint: %w", e.Broken)
 	}
 	return e, nil
 }

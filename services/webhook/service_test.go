@@ -210,7 +210,7 @@ func TestRun_DeletedEndpointsDeliveriesAreDeadLetters(t *testing.T) {
 
 func TestRun_ReplicasShareAndHandOverPartitions(t *testing.T) {
 	onServers(t, func(f *fixture) {
-		var rs []*receiver
+		var rs []*receiving
 		for i := range 6 {
 			rs = append(rs, newReceiver(f.T, strconv.Itoa(i)))
 		}

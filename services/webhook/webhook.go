@@ -10,6 +10,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/delivery/loop"
 	"github.com/tollgate/tollgate/pkg/delivery/service"
 	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	deliveryv1 "github.com/tollgate/tollgate/proto/gen/tollgate/delivery/v1"
 )
@@ -49,7 +50,7 @@ func deliver(ctx context.Context, cfg Config, f *frame.Frame, metrics *loop.Metr
 	defer configuration.Close() //nolint:errcheck // nothing is sent on it any more
 
 	endpoints := newDirectory(f.Source, denied, pool.Keep, f.Health, f.Log)
-	send := &sender{pool: pool, tokens: tokens, clock: f.Clock, newest: endpoints.Target}
+	send := &sender{Client: receiver.Client{Pool: pool, Tokens: tokens}, clock: f.Clock, newest: endpoints.Target}
 	deliveryv1.RegisterTestServiceServer(f.Server, &tests{
 		send: send, requests: service.NewTests(endpoints.Snapshot), denied: denied, clock: f.Clock,
 	})

@@ -62,7 +62,7 @@ return 0`)
 
 func (s *Store) claimKey(name string) string { return s.prefix + ":key:" + name }
 
-// Claim takes an idempotency key for hold, or says what stands under it. content is a hash of what is asked, holder a token
+// Claim takes an idempotency key for hold, or returns what stands under it. content is a hash of what is asked, holder a token
 // that nobody else has.
 func (s *Store) Claim(ctx context.Context, name, content, holder string, hold time.Duration) (state.Settlement, error) {
 	return settlement(claim.Run(ctx, s.redis, []string{s.claimKey(name)}, formatClaim, content, holder,

@@ -14,7 +14,7 @@ import (
 	"github.com/tollgate/tollgate/services/provision/reply"
 )
 
-// Policy is what an action becomes where a handler can't say.
+// Policy is what an action becomes where a handler can't decide.
 type Policy bool
 
 // The zero value forbids.
@@ -58,7 +58,7 @@ const (
 	Fault
 	// TimedOut: it took longer than its own timeout.
 	TimedOut
-	// CutOff: the call's budget ended while it was asked. It says nothing about the handler.
+	// CutOff: the call's budget ended while it was asked. It means nothing for the handler.
 	CutOff
 	// NotAsked: no budget was left.
 	NotAsked
@@ -88,7 +88,7 @@ type Exchange struct {
 // circuit. It returns soon after ctx has ended.
 type Ask func(ctx context.Context, h *Handler, data proto.Message) (reply.Reply, Exchange, error)
 
-// Failure is a fault that tells that a handler is not well: it can't be reached, or fails whatever it is sent.
+// Failure is a fault which means that a handler is not well: it can't be reached, or fails whatever it is sent.
 type Failure struct{ Err error }
 
 func (f Failure) Error() string { return f.Err.Error() }
@@ -244,7 +244,7 @@ func (a *Answer) explain() string {
 	if !a.ByPolicy {
 		return a.By.Text
 	}
-	text := fmt.Sprintf("%s could not say, and its failure policy is to forbid: %s", a.By.Handler.Name, a.By.Text)
+	text := fmt.Sprintf("%s could not decide, and its failure policy is to forbid: %s", a.By.Handler.Name, a.By.Text)
 	if a.By.Outcome != NotAsked && a.By.Outcome != CutOff {
 		return text
 	}

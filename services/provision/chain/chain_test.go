@@ -20,10 +20,10 @@ import (
 
 // handlers are what the chains of a test ask: each adds its name to the data, after its time.
 type handlers struct {
-	takes map[string]time.Duration
-	fails map[string]error
-	says  map[string]reply.Reply
-	asked []string
+	takes   map[string]time.Duration
+	fails   map[string]error
+	answers map[string]reply.Reply
+	asked   []string
 }
 
 func (s *handlers) ask(ctx context.Context, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
@@ -36,7 +36,7 @@ func (s *handlers) ask(ctx context.Context, h *chain.Handler, data proto.Message
 	if err := s.fails[h.Name]; err != nil {
 		return reply.Reply{}, chain.Exchange{}, err
 	}
-	if r, ok := s.says[h.Name]; ok {
+	if r, ok := s.answers[h.Name]; ok {
 		return r, chain.Exchange{Status: 200}, nil
 	}
 	return reply.Reply{Data: data}, chain.Exchange{Status: 200}, nil
@@ -104,7 +104,7 @@ func TestRun_OneThatCouldNotBeAskedForbidsByItsPolicyAndNamesWhoTookTheTime(t *t
 				if !a.Forbidden || !a.ByPolicy || a.By.Handler.Name != "d" || took != 4500*time.Millisecond {
 					t.Errorf("got %+v after %s", a, took)
 				}
-				if want := "d could not say, and its failure policy is to forbid: no time of the call was left (a took 2s, b took 2s, c took 500ms)"; a.Reason != want {
+				if want := "d could not decide, and its failure policy is to forbid: no time of the call was left (a took 2s, b took 2s, c took 500ms)"; a.Reason != want {
 					t.Errorf("got %q, want %q", a.Reason, want)
 				}
 			})
@@ -188,7 +188,7 @@ func TestBudget_KeepsAReserveOrRefuses(t *testing.T) {
 func TestRun_TheFirstForbidEndsTheChain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		changed := wrapperspb.String("changed")
-		s := &handlers{says: map[string]reply.Reply{
+		s := &handlers{answers: map[string]reply.Reply{
 			"a": {Data: changed, Changes: []reply.Change{{Path: "value"}}}, "b": {Forbidden: true, Reason: "blacklisted"},
 		}}
 		a, _ := run(t, chain.New(s.ask), four(chain.Allow), time.Second)

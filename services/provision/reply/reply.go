@@ -48,7 +48,7 @@ const (
 var mark = []byte("\ufeff")
 
 // HTTP reads the response of a handler that was sent data. The error is a fault of the handler, which its failure policy
-// decides; it says what a person must mend.
+// decides; its text names what a person must mend.
 func HTTP(status int, body []byte, sent proto.Message, by Rules) (Reply, error) {
 	switch {
 	case status >= 200 && status <= 299:
@@ -151,7 +151,7 @@ func changed(data json.RawMessage, sent proto.Message, by Rules) (Reply, error) 
 	return Reply{Data: patched, Changes: changes}, nil
 }
 
-// mostFaults is how many faults of one reply are told.
+// mostFaults is how many faults of one reply are listed.
 const mostFaults = 50
 
 func bounded(faults []error) error {

@@ -52,10 +52,10 @@ func run(t testing.TB, c script.Config, p script.Program, input string) (script.
 }
 
 func TestRun_InputArgumentsAndOutput(t *testing.T) {
-	p := write(t, `read line; echo "$line $1 $2"; echo said >&2`)
+	p := write(t, `read line; echo "$line $1 $2"; echo more >&2`)
 	p.Args = []string{"a b", "$HOME;"}
 	out, err := run(t, config(), p, "{\"event\":1}\n")
-	if err != nil || string(out.Stdout) != "{\"event\":1} a b $HOME;\n" || string(out.Stderr) != "said\n" || out.Status != 0 {
+	if err != nil || string(out.Stdout) != "{\"event\":1} a b $HOME;\n" || string(out.Stderr) != "more\n" || out.Status != 0 {
 		t.Fatalf("got %d %q %q, %v", out.Status, out.Stdout, out.Stderr, err)
 	}
 }

@@ -128,7 +128,7 @@ func (HookStatus) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_hook_proto_rawDescGZIP(), []int{1}
 }
 
-// FailurePolicy is what an action becomes where a handler cannot say.
+// FailurePolicy is what an action becomes where a handler cannot decide.
 type FailurePolicy int32
 
 const (
@@ -195,7 +195,7 @@ type Hook struct {
 	Status   HookStatus `protobuf:"varint,7,opt,name=status,proto3,enum=tollgate.config.v1.HookStatus" json:"status,omitempty"`
 	// How long one question may take; 2 s by default, 10 ms to 10 s.
 	Timeout *durationpb.Duration `protobuf:"bytes,8,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// What the action becomes where the handler cannot say. Required.
+	// What the action becomes where the handler cannot decide. Required.
 	FailurePolicy FailurePolicy `protobuf:"varint,9,opt,name=failure_policy,json=failurePolicy,proto3,enum=tollgate.config.v1.FailurePolicy" json:"failure_policy,omitempty"`
 	// Paths of the fields of the data that it may change, such as
 	// "client.bill_day"; all where it is empty. Of several event types, each of

@@ -26,53 +26,53 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Verdict is whether the action may go on.
-type Verdict int32
+// Decision is whether the action may go on.
+type Decision int32
 
 const (
-	Verdict_VERDICT_UNSPECIFIED Verdict = 0
-	Verdict_VERDICT_ALLOW       Verdict = 1
-	Verdict_VERDICT_FORBID      Verdict = 2
+	Decision_DECISION_UNSPECIFIED Decision = 0
+	Decision_DECISION_ALLOW       Decision = 1
+	Decision_DECISION_FORBID      Decision = 2
 )
 
-// Enum value maps for Verdict.
+// Enum value maps for Decision.
 var (
-	Verdict_name = map[int32]string{
-		0: "VERDICT_UNSPECIFIED",
-		1: "VERDICT_ALLOW",
-		2: "VERDICT_FORBID",
+	Decision_name = map[int32]string{
+		0: "DECISION_UNSPECIFIED",
+		1: "DECISION_ALLOW",
+		2: "DECISION_FORBID",
 	}
-	Verdict_value = map[string]int32{
-		"VERDICT_UNSPECIFIED": 0,
-		"VERDICT_ALLOW":       1,
-		"VERDICT_FORBID":      2,
+	Decision_value = map[string]int32{
+		"DECISION_UNSPECIFIED": 0,
+		"DECISION_ALLOW":       1,
+		"DECISION_FORBID":      2,
 	}
 )
 
-func (x Verdict) Enum() *Verdict {
-	p := new(Verdict)
+func (x Decision) Enum() *Decision {
+	p := new(Decision)
 	*p = x
 	return p
 }
 
-func (x Verdict) String() string {
+func (x Decision) String() string {
 	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
 }
 
-func (Verdict) Descriptor() protoreflect.EnumDescriptor {
+func (Decision) Descriptor() protoreflect.EnumDescriptor {
 	return file_tollgate_provision_v1_provisioning_proto_enumTypes[0].Descriptor()
 }
 
-func (Verdict) Type() protoreflect.EnumType {
+func (Decision) Type() protoreflect.EnumType {
 	return &file_tollgate_provision_v1_provisioning_proto_enumTypes[0]
 }
 
-func (x Verdict) Number() protoreflect.EnumNumber {
+func (x Decision) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
-// Deprecated: Use Verdict.Descriptor instead.
-func (Verdict) EnumDescriptor() ([]byte, []int) {
+// Deprecated: Use Decision.Descriptor instead.
+func (Decision) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_provision_v1_provisioning_proto_rawDescGZIP(), []int{0}
 }
 
@@ -85,7 +85,7 @@ const (
 	DecidedBy_DECIDED_BY_ALL_HANDLERS DecidedBy = 1
 	// A handler forbade it by its answer.
 	DecidedBy_DECIDED_BY_HANDLER DecidedBy = 2
-	// A handler could not say, and its failure policy is to forbid.
+	// A handler could not decide, and its failure policy is to forbid.
 	DecidedBy_DECIDED_BY_FAILURE_POLICY DecidedBy = 3
 	// No handler is registered for the type.
 	DecidedBy_DECIDED_BY_NO_HANDLER DecidedBy = 4
@@ -239,8 +239,8 @@ func (x *DecideRequest) GetCorrelation() string {
 }
 
 type DecideResponse struct {
-	state   protoimpl.MessageState `protogen:"open.v1"`
-	Verdict Verdict                `protobuf:"varint,1,opt,name=verdict,proto3,enum=tollgate.provision.v1.Verdict" json:"verdict,omitempty"`
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Decision Decision               `protobuf:"varint,1,opt,name=decision,proto3,enum=tollgate.provision.v1.Decision" json:"decision,omitempty"`
 	// Why, where it is forbidden: the handler's words, or what was wrong with it.
 	Reason    string    `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"`
 	DecidedBy DecidedBy `protobuf:"varint,3,opt,name=decided_by,json=decidedBy,proto3,enum=tollgate.provision.v1.DecidedBy" json:"decided_by,omitempty"`
@@ -290,11 +290,11 @@ func (*DecideResponse) Descriptor() ([]byte, []int) {
 	return file_tollgate_provision_v1_provisioning_proto_rawDescGZIP(), []int{1}
 }
 
-func (x *DecideResponse) GetVerdict() Verdict {
+func (x *DecideResponse) GetDecision() Decision {
 	if x != nil {
-		return x.Verdict
+		return x.Decision
 	}
-	return Verdict_VERDICT_UNSPECIFIED
+	return Decision_DECISION_UNSPECIFIED
 }
 
 func (x *DecideResponse) GetReason() string {
@@ -368,9 +368,9 @@ const file_tollgate_provision_v1_provisioning_proto_rawDesc = "" +
 	"\x0fidempotency_key\x18\x05 \x01(\tB\n" +
 	"\xbaH\ar\x05\x10\x01(\x80\x01R\x0eidempotencyKey\x12\x17\n" +
 	"\adry_run\x18\x06 \x01(\bR\x06dryRun\x12*\n" +
-	"\vcorrelation\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\vcorrelation\"\x90\x03\n" +
-	"\x0eDecideResponse\x128\n" +
-	"\averdict\x18\x01 \x01(\x0e2\x1e.tollgate.provision.v1.VerdictR\averdict\x12\x16\n" +
+	"\vcorrelation\x18\a \x01(\tB\b\xbaH\x05r\x03(\x80\x02R\vcorrelation\"\x93\x03\n" +
+	"\x0eDecideResponse\x12;\n" +
+	"\bdecision\x18\x01 \x01(\x0e2\x1f.tollgate.provision.v1.DecisionR\bdecision\x12\x16\n" +
 	"\x06reason\x18\x02 \x01(\tR\x06reason\x12?\n" +
 	"\n" +
 	"decided_by\x18\x03 \x01(\x0e2 .tollgate.provision.v1.DecidedByR\tdecidedBy\x12\x18\n" +
@@ -379,11 +379,11 @@ const file_tollgate_provision_v1_provisioning_proto_rawDesc = "" +
 	"\bhandlers\x18\x06 \x03(\v2$.tollgate.provision.v1.HandlerResultR\bhandlers\x12\x19\n" +
 	"\bevent_id\x18\a \x01(\tR\aeventId\x12.\n" +
 	"\x04time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1a\n" +
-	"\brepeated\x18\t \x01(\bR\brepeated*I\n" +
-	"\aVerdict\x12\x17\n" +
-	"\x13VERDICT_UNSPECIFIED\x10\x00\x12\x11\n" +
-	"\rVERDICT_ALLOW\x10\x01\x12\x12\n" +
-	"\x0eVERDICT_FORBID\x10\x02*\x96\x01\n" +
+	"\brepeated\x18\t \x01(\bR\brepeated*M\n" +
+	"\bDecision\x12\x18\n" +
+	"\x14DECISION_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eDECISION_ALLOW\x10\x01\x12\x13\n" +
+	"\x0fDECISION_FORBID\x10\x02*\x96\x01\n" +
 	"\tDecidedBy\x12\x1a\n" +
 	"\x16DECIDED_BY_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17DECIDED_BY_ALL_HANDLERS\x10\x01\x12\x16\n" +
@@ -409,7 +409,7 @@ func file_tollgate_provision_v1_provisioning_proto_rawDescGZIP() []byte {
 var file_tollgate_provision_v1_provisioning_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_tollgate_provision_v1_provisioning_proto_msgTypes = make([]protoimpl.MessageInfo, 2)
 var file_tollgate_provision_v1_provisioning_proto_goTypes = []any{
-	(Verdict)(0),                  // 0: tollgate.provision.v1.Verdict
+	(Decision)(0),                 // 0: tollgate.provision.v1.Decision
 	(DecidedBy)(0),                // 1: tollgate.provision.v1.DecidedBy
 	(*DecideRequest)(nil),         // 2: tollgate.provision.v1.DecideRequest
 	(*DecideResponse)(nil),        // 3: tollgate.provision.v1.DecideResponse
@@ -419,7 +419,7 @@ var file_tollgate_provision_v1_provisioning_proto_goTypes = []any{
 }
 var file_tollgate_provision_v1_provisioning_proto_depIdxs = []int32{
 	4, // 0: tollgate.provision.v1.DecideRequest.data:type_name -> google.protobuf.Any
-	0, // 1: tollgate.provision.v1.DecideResponse.verdict:type_name -> tollgate.provision.v1.Verdict
+	0, // 1: tollgate.provision.v1.DecideResponse.decision:type_name -> tollgate.provision.v1.Decision
 	1, // 2: tollgate.provision.v1.DecideResponse.decided_by:type_name -> tollgate.provision.v1.DecidedBy
 	4, // 3: tollgate.provision.v1.DecideResponse.data:type_name -> google.protobuf.Any
 	5, // 4: tollgate.provision.v1.DecideResponse.handlers:type_name -> tollgate.provision.v1.HandlerResult

@@ -33,7 +33,7 @@ type ProvisioningServiceClient interface {
 	// Decide asks the handlers of an action's event type, in the order of their
 	// priorities, until the deadline of the call, at most 10 s. Each sees the data
 	// as the one before it left it; the first that forbids ends it; one that cannot
-	// say ends by its failure policy. An allowed action is published as the event
+	// decide ends by its failure policy. An allowed action is published as the event
 	// before the answer comes, but not with dry_run.
 	//
 	// The same key gives the same answer for a day, and no handler is asked again.
@@ -74,7 +74,7 @@ type ProvisioningServiceServer interface {
 	// Decide asks the handlers of an action's event type, in the order of their
 	// priorities, until the deadline of the call, at most 10 s. Each sees the data
 	// as the one before it left it; the first that forbids ends it; one that cannot
-	// say ends by its failure policy. An allowed action is published as the event
+	// decide ends by its failure policy. An allowed action is published as the event
 	// before the answer comes, but not with dry_run.
 	//
 	// The same key gives the same answer for a day, and no handler is asked again.

@@ -1,4 +1,4 @@
-package webhook
+package receiver
 
 import (
 	"bytes"
@@ -27,6 +27,9 @@ type credentials struct {
 	// secrets are texts that must not be recorded, wherever they show up.
 	secrets []string
 }
+
+// Masked stands for a value that must not be read.
+const Masked = "****"
 
 const (
 	headerAuthorization = "Authorization"
@@ -88,8 +91,8 @@ func withoutURL(err error) error {
 	return err
 }
 
-// authParts adds to a fingerprint all that may turn a refusal into a success.
-func authParts(e *webhook.Endpoint, part func([]byte)) {
+// AuthParts adds to a fingerprint of an endpoint all of its authentication that may turn a refusal into a success.
+func AuthParts(e *webhook.Endpoint, part func([]byte)) {
 	texts := func(kind string, all ...string) {
 		part([]byte(kind))
 		for _, s := range all {
@@ -114,10 +117,10 @@ func authParts(e *webhook.Endpoint, part func([]byte)) {
 // hide masks the endpoint's secrets, and token where it is not empty, in a text that others wrote.
 func (c *credentials) hide(text, token string) string {
 	if len(token) >= shortestSecret {
-		text = strings.ReplaceAll(text, token, masked)
+		text = strings.ReplaceAll(text, token, Masked)
 	}
 	for _, s := range c.secrets {
-		text = strings.ReplaceAll(text, s, masked)
+		text = strings.ReplaceAll(text, s, Masked)
 	}
 	return text
 }
