@@ -22,6 +22,14 @@ var lists = func() map[protoreflect.FullName]protoreflect.FieldDescriptor {
 	return out
 }()
 
+// ListFor is the name of the list that holds a resource in a snapshot; empty where none does.
+func ListFor(r proto.Message) string {
+	if f := lists[r.ProtoReflect().Descriptor().FullName()]; f != nil {
+		return string(f.Name())
+	}
+	return ""
+}
+
 // Resources are the resources of a kind in a snapshot.
 func Resources(m *configv1.Snapshot, k *channel.Kind) iter.Seq[channel.Resource] {
 	return func(yield func(channel.Resource) bool) {

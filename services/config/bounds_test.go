@@ -158,7 +158,7 @@ func TestFields_HaveABoundThatIsChecked(t *testing.T) {
 				if !text(rules.GetString()) {
 					t.Errorf("%s has no bound", name)
 				}
-			case f.Kind() == protoreflect.BytesKind:
+			case f.Kind() == protoreflect.BytesKind && rules.GetBytes().GetMaxLen() == 0:
 				t.Errorf("%s has no bound", name)
 			}
 			if f.Message() != nil && !f.IsMap() {

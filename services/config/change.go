@@ -35,6 +35,8 @@ type change struct {
 	force bool
 	// given is what the client sent of an update; nil of other changes.
 	given resource
+	// reveal, where not nil, is called on the answer of a creation.
+	reveal func(answer resource)
 	// named reports whether the request names a field; nil where it names none.
 	named func(field string) bool
 	// edit makes the new version out of the stored one, which is nil where the resource never was. It may keep none of
@@ -194,7 +196,11 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 	s.metrics.changed(made, c.kind.name, d.action)
 	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
 		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
-	return s.shown(c.kind, d.next), true, nil
+	answer := s.shown(c.kind, d.next)
+	if c.reveal != nil && d.action == actionCreate {
+		c.reveal(answer)
+	}
+	return answer, true, nil
 }
 
 // faults lists everything that is wrong with a version about to be stored: with itself, where that was not checked

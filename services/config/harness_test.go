@@ -41,6 +41,7 @@ type running struct {
 	service configv1.EndpointServiceClient
 	users   configv1.UserServiceClient
 	suppr   configv1.SuppressionServiceClient
+	keys    configv1.ApiKeyServiceClient
 	address string
 
 	profiles, profileService configv1.SmtpProfileServiceClient
@@ -98,6 +99,7 @@ func (r *running) run() {
 	r.notes, r.ends = configv1.NewNotificationServiceClient(conn), configv1.NewEndpointServiceClient(conn)
 	r.address = address
 	r.users, r.suppr = configv1.NewUserServiceClient(conn), configv1.NewSuppressionServiceClient(conn)
+	r.keys = configv1.NewApiKeyServiceClient(conn)
 	service, err := rpc.Dial(address, serviceKey)
 	if err != nil {
 		r.t.Fatal(err)

@@ -42,6 +42,8 @@ type kind struct {
 	// stored, where not nil, is called on a new version before it is validated, with the stored one or nil. named reports
 	// whether the request names a field.
 	stored func(new, old resource, named func(field string) bool)
+	// drawn, where not nil, is called once on what a request may create; the result is called on the answer of a creation.
+	drawn func(given resource) (reveal func(answer resource))
 	// shown, where not nil, is called on a copy before it leaves in an answer.
 	shown func(r resource)
 	// credentials, where not nil, are the secrets of a resource that its receivers get to see.
@@ -65,6 +67,7 @@ const (
 	nameNotification = "notification"
 	nameSuppression  = "suppression"
 	nameUser         = "user"
+	nameAPIKey       = "api_key"
 )
 
 // Parts of names.
@@ -105,7 +108,7 @@ var (
 		make:     func() resource { return &configv1.Suppression{} },
 		validate: validateSuppression, applied: never, stored: nameAddress, apart: true,
 	}
-	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, suppressionKind}, targetKinds()...)
+	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, keyKind, suppressionKind}, targetKinds()...)
 )
 
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.

@@ -11,7 +11,10 @@ import (
 )
 
 // kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
-var kept = map[protoreflect.Name]bool{"name": true, "metadata": true, "version": true, "activation": true, "health": true}
+var kept = map[protoreflect.Name]bool{
+	"name": true, "metadata": true, "version": true, "activation": true, "health": true,
+	"caller": true, "secret": true, "secret_hash": true,
+}
 
 // maxPaths bounds a mask; no resource has as many fields.
 const maxPaths = 100

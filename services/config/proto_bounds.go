@@ -40,7 +40,7 @@ func exceeded(r proto.Message) (fields []fault.Violation, long bool, err error) 
 	for _, found := range invalid.Violations {
 		rule := found.Proto.GetRuleId()
 		text := found.Proto.GetMessage()
-		if unit := map[string]string{"string.max_bytes": "bytes", "string.max_len": "characters", "repeated.max_items": "elements"}[rule]; unit != "" {
+		if unit := map[string]string{"string.max_bytes": "bytes", "bytes.max_len": "bytes", "string.max_len": "characters", "repeated.max_items": "elements"}[rule]; unit != "" {
 			text = fmt.Sprintf("must be at most %s %s", found.RuleValue.String(), unit)
 		}
 		fields = append(fields, fault.Violation{Field: protovalidate.FieldPathString(found.Proto.GetField()), Description: text})

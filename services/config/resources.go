@@ -85,8 +85,9 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 }
 
 func (r resources) create(ctx context.Context, given resource, validateOnly bool) (resource, error) {
+	given, reveal := r.drawn(given)
 	return r.apply(ctx, change{
-		kind: r.kind, name: given.GetName(), validateOnly: validateOnly,
+		kind: r.kind, name: given.GetName(), validateOnly: validateOnly, reveal: reveal,
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			if stored == nil || deleted && r.kind.apart {
 				return clone(given), actionCreate, nil
@@ -94,6 +95,15 @@ func (r resources) create(ctx context.Context, given resource, validateOnly bool
 			return nil, "", r.taken(given.GetName(), deleted)
 		},
 	})
+}
+
+// drawn is what a request may create, with what is drawn for it.
+func (r resources) drawn(given resource) (resource, func(answer resource)) {
+	if r.kind.drawn == nil {
+		return given, nil
+	}
+	given = clone(given)
+	return given, r.kind.drawn(given)
 }
 
 func (r resources) taken(name string, deleted bool) error {
@@ -107,8 +117,9 @@ func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb
 	if err := checkMask(r.kind, mask); err != nil {
 		return nil, err
 	}
+	given, reveal := r.drawn(given)
 	return r.apply(ctx, change{
-		kind: r.kind, name: given.GetName(), etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly, given: given,
+		kind: r.kind, name: given.GetName(), reveal: reveal, etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly, given: given,
 		named: func(field string) bool { return names(mask, field) },
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			switch {

@@ -81,7 +81,7 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 // tenantInUse refuses while the tenant has any other resource: a customer's rules are not deleted by one name.
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	// No suppressions: an address stays suppressed while its tenant is deleted.
-	below := []string{nameClass, nameNotification, nameUser}
+	below := []string{nameClass, nameNotification, nameUser, nameAPIKey}
 	for _, k := range table.Channels.Kinds() {
 		below = append(below, k.Field)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -101,8 +102,15 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 	if req.GetRevision() < 0 {
 		return fault.NewInvalid(reason.RequestInvalid, fault.Violation{Field: "revision", Description: "must not be negative"})
 	}
+	if err := checkLists(req.GetLists()); err != nil {
+		return err
+	}
 	shown := rpc.FromService(stream.Context())
-	return w.service.snapshot(stream.Context(), &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}, func(part *configv1.Snapshot) error {
+	asked := &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}
+	return w.service.snapshot(stream.Context(), asked, req.GetLists(), func(part *configv1.Snapshot) error {
+		if !shown {
+			part.ApiKeys = nil
+		}
 		for _, k := range table.Channels.Kinds() {
 			for r := range configclient.Resources(part, k) {
 				if !shown {
@@ -114,11 +122,22 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 	})
 }
 
+// checkLists reports the names that are no lists of a snapshot.
+func checkLists(names []string) error {
+	var f fault.Violations
+	for i, name := range names {
+		if kindOfList[name] == "" {
+			f.Add(at("lists", i), "%q is no list of a snapshot", cut(name))
+		}
+	}
+	return f.Err(reason.RequestInvalid)
+}
+
 // partBytes is how large a part of a snapshot becomes before the next one is begun; one resource is never split.
 const partBytes = 1 << 20
 
-// snapshot reads the configuration as of a revision, part by part, secrets in clear.
-func (s *service) snapshot(ctx context.Context, asked *configv1.Position, send func(*configv1.Snapshot) error) error {
+// snapshot reads the configuration as of a revision, the named lists or all, part by part, secrets in clear.
+func (s *service) snapshot(ctx context.Context, asked *configv1.Position, lists []string, send func(*configv1.Snapshot) error) error {
 	found, rows, err := s.read(ctx, asked)
 	if err != nil {
 		return err
@@ -132,6 +151,9 @@ func (s *service) snapshot(ctx context.Context, asked *configv1.Position, send f
 	}
 	part, size := begin(), 0
 	for _, row := range rows {
+		if len(lists) > 0 && !slices.ContainsFunc(lists, func(list string) bool { return row.kind == kindOfList[list] }) {
+			continue
+		}
 		if size > 0 && size+len(row.body) > partBytes {
 			if err := send(part); err != nil {
 				return err
@@ -167,6 +189,17 @@ func (s *service) read(ctx context.Context, asked *configv1.Position) (found loc
 	rows, err = asOf(ctx, tx, found.at.revision)
 	return found, rows, err
 }
+
+// kindOfList is the kind of each list of a snapshot, by their fields.
+var kindOfList = func() map[string]string {
+	out := map[string]string{}
+	for _, k := range kinds {
+		if name := configclient.ListFor(k.make()); name != "" {
+			out[name] = k.name
+		}
+	}
+	return out
+}()
 
 func add(out *configv1.Snapshot, row version) error {
 	for _, k := range kinds {

@@ -118,6 +118,9 @@ func (c applyCommand) read(in io.Reader) ([]manifest.Document, error) {
 
 func (c applyCommand) list(streams command.Streams, outcomes []manifest.Outcome) error {
 	return command.Write(c.Listing, streams.Out, outcomes, []string{"kind", "name", "result"}, func(o manifest.Outcome) []string {
+		if o.Secret != "" {
+			o.Result += "; its secret, shown this once: " + o.Secret
+		}
 		return []string{o.Kind, o.Name, o.Result}
 	})
 }

@@ -28,6 +28,8 @@ type Outcome struct {
 	Kind   string `json:"kind"`
 	Name   string `json:"name"`
 	Result string `json:"result"`
+	// Secret is of an API key that was created: nobody can show it again.
+	Secret string `json:"secret,omitempty"`
 	// Difference has the lines that change, "-" before and "+" after; empty where nothing does.
 	Difference string `json:"difference,omitempty"`
 }
@@ -212,6 +214,9 @@ func (d Document) put(ctx context.Context, conn *grpc.ClientConn, validateOnly b
 		before = d.kind.make()
 	} else if out.Result = Updated; after.GetMetadata().GetRevision() == before.GetMetadata().GetRevision() {
 		out.Result = Unchanged
+	}
+	if k, ok := after.(*configv1.ApiKey); ok {
+		out.Secret = k.GetSecret()
 	}
 	out.Difference, err = difference(before, after)
 	return out, err

@@ -17,7 +17,7 @@ import (
 )
 
 // server are the fields that only the server writes. Documents do not have them.
-var server = []protoreflect.Name{"metadata", "version", "activation", "health"}
+var server = []protoreflect.Name{"metadata", "version", "activation", "health", "caller", "secret", "secret_hash"}
 
 // difference is the lines of YAML that only one of the two has, in order, with one line around each group. What only the
 // server writes is left out.

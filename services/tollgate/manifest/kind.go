@@ -79,6 +79,9 @@ var kinds = func() []*kind {
 		name: "User", field: "user", example: "tenants/acme/users/jane",
 		make: func() Resource { return &configv1.User{} },
 	}, &kind{
+		name: "ApiKey", short: "key", field: "api_key", example: "tenants/acme/apiKeys/erp",
+		make: func() Resource { return &configv1.ApiKey{} },
+	}, &kind{
 		name: "Suppression", field: "suppression", example: "tenants/acme/suppressions/jane%40example.com",
 		make: func() Resource { return &configv1.Suppression{} },
 	})
