@@ -60,7 +60,7 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 			s.users[tenant] = append(s.users[tenant], u)
 		}
 	}
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		for r := range Resources(m, k) {
 			s.masked = s.masked || k.Masked(r)
 			t := d.target(r, k)

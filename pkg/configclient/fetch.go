@@ -57,7 +57,7 @@ func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Sn
 		zap.String("from", from), zap.Duration("duration", took), zap.Int("tenants", len(m.GetTenants())),
 		zap.Int("classes_of_service", len(m.GetClassesOfService())), zap.Int("notifications", len(m.GetNotifications())),
 	}
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		fields = append(fields, zap.Int(string(lists[k.New().ProtoReflect().Descriptor().FullName()].Name()), len(found.Targets(k))))
 	}
 	s.log.Info("configuration read", fields...)

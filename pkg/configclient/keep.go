@@ -134,7 +134,7 @@ func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
 		Users: m.GetUsers(),
 	}
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		for r := range Resources(m, k) {
 			Append(out, k.Planned(r))
 		}

@@ -42,6 +42,7 @@ type running struct {
 	users   configv1.UserServiceClient
 	suppr   configv1.SuppressionServiceClient
 	keys    configv1.ApiKeyServiceClient
+	hooks   configv1.HookServiceClient
 	address string
 
 	profiles, profileService configv1.SmtpProfileServiceClient
@@ -100,6 +101,7 @@ func (r *running) run() {
 	r.address = address
 	r.users, r.suppr = configv1.NewUserServiceClient(conn), configv1.NewSuppressionServiceClient(conn)
 	r.keys = configv1.NewApiKeyServiceClient(conn)
+	r.hooks = configv1.NewHookServiceClient(conn)
 	service, err := rpc.Dial(address, serviceKey)
 	if err != nil {
 		r.t.Fatal(err)

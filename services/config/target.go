@@ -17,7 +17,7 @@ const maxTargets = 10_000
 // targetKinds are the kinds of resource that deliveries of the channels go to.
 func targetKinds() []*kind {
 	var all []*kind
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		all = append(all, targetKind(k))
 	}
 	return all

@@ -82,7 +82,7 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	// No suppressions: an address stays suppressed while its tenant is deleted.
 	below := []string{nameClass, nameNotification, nameUser, nameAPIKey}
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		below = append(below, k.Field)
 	}
 	var left []string

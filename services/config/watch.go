@@ -111,7 +111,7 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 		if !shown {
 			part.ApiKeys = nil
 		}
-		for _, k := range table.Channels.Kinds() {
+		for _, k := range table.Kinds() {
 			for r := range configclient.Resources(part, k) {
 				if !shown {
 					k.Mask(r)

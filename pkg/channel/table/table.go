@@ -6,6 +6,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel/email"
 	"github.com/tollgate/tollgate/pkg/channel/topic"
 	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/hook"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
@@ -15,6 +16,9 @@ var Channels = channel.List{
 	email.Channel,
 	topic.Channel,
 }
+
+// Kinds are the kinds of resource that something is sent to: the targets of the channels, and the handlers of hooks.
+func Kinds() []*channel.Kind { return append(Channels.Kinds(), hook.Kind) }
 
 // Topics are all topics of the product.
 func Topics(partitions int) []stream.TopicSpec {

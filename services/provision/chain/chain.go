@@ -11,6 +11,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/hook"
 	"github.com/tollgate/tollgate/services/provision/reply"
 )
 
@@ -43,7 +44,7 @@ type Handler struct {
 	// Concurrency is how many questions are open at once.
 	Concurrency int
 	// MayChange are the fields that it may change; all where it is empty.
-	MayChange reply.Paths
+	MayChange hook.Paths
 }
 
 // Outcome is how one handler ended.

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/hook"
 )
 
 // Change is one field that differs.
@@ -50,7 +51,7 @@ func (c *comparison) message(path string, before, after protoreflect.Message, pe
 		at := join(path, string(f.Name()))
 		byPerson, contact := event.PersonalField(f)
 		about := personal || byPerson || contact
-		if isPatched(f) && !f.IsList() {
+		if hook.Patched(f) && !f.IsList() {
 			b, a := before.Get(f).Message(), after.Get(f).Message()
 			n := len(c.changes)
 			c.message(at, b, a, about)

@@ -12,6 +12,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/tollgate/tollgate/pkg/hook"
 )
 
 // patch is sent with the members of data put into it. The error lists every member that does not fit.
@@ -83,13 +85,13 @@ func (p *patcher) members(path string, raw json.RawMessage) (map[string]json.Raw
 
 func (p *patcher) field(path string, raw json.RawMessage, m, like protoreflect.Message, f protoreflect.FieldDescriptor) {
 	switch {
-	case f.IsList() && isPatched(f):
+	case f.IsList() && hook.Patched(f):
 		p.list(path, raw, m, like, f)
 	case f.IsMap() && isEmptyArray(raw):
 		if m.Get(f).Map().Len() > 0 {
 			p.fault(path, "must be an object")
 		}
-	case !f.IsMap() && !f.IsList() && isPatched(f):
+	case !f.IsMap() && !f.IsList() && hook.Patched(f):
 		var was protoreflect.Message
 		if like != nil && like.Has(f) {
 			was = like.Get(f).Message()
@@ -99,17 +101,6 @@ func (p *patcher) field(path string, raw json.RawMessage, m, like protoreflect.M
 		p.leaf(path, raw, m, f)
 	}
 }
-
-// isPatched reports that a field has messages that are patched member by member; times and durations are texts.
-func isPatched(f protoreflect.FieldDescriptor) bool {
-	if f.Message() == nil || f.IsMap() {
-		return false
-	}
-	name := f.Message().FullName()
-	return name == structName || !strings.HasPrefix(string(name), "google.protobuf.")
-}
-
-const structName protoreflect.FullName = "google.protobuf.Struct"
 
 // list replaces a list of messages.
 func (p *patcher) list(path string, raw json.RawMessage, m, like protoreflect.Message, f protoreflect.FieldDescriptor) {

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/hook"
 )
 
 // Reply is what a handler decided.
@@ -28,7 +29,7 @@ type Reply struct {
 // Rules are what a reply is read by.
 type Rules struct {
 	// MayChange are the fields that the handler may change; all where it is empty.
-	MayChange Paths
+	MayChange hook.Paths
 	// Check is what is wrong with changed data by its type; nil where nothing is.
 	Check func(proto.Message) error
 }
@@ -136,7 +137,7 @@ func changed(data json.RawMessage, sent proto.Message, by Rules) (Reply, error) 
 	}
 	var faults []error
 	for _, c := range changes {
-		if !by.MayChange.allow(c.Path) {
+		if !by.MayChange.Allow(c.Path) {
 			faults = append(faults, fmt.Errorf("%s is changed, which this handler may not", c.Path))
 		}
 	}

@@ -70,7 +70,7 @@ var kinds = func() []*kind {
 			make: func() Resource { return &configv1.ClassOfService{} },
 		},
 	}
-	for _, k := range table.Channels.Kinds() {
+	for _, k := range table.Kinds() {
 		all = append(all, &kind{
 			name: k.Name, field: k.Field, example: "tenants/acme/" + k.Collection + "/" + k.Example, others: k.ByTenant, make: k.New,
 		})

@@ -7,11 +7,8 @@
 package configv1
 
 import (
-	_ "buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
-	v1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
-	anypb "google.golang.org/protobuf/types/known/anypb"
 	fieldmaskpb "google.golang.org/protobuf/types/known/fieldmaskpb"
 	reflect "reflect"
 	sync "sync"
@@ -424,260 +421,11 @@ func (x *UndeleteHookRequest) GetEtag() string {
 	return ""
 }
 
-type ReorderHooksRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// "tenants/{tenant}".
-	Parent string `protobuf:"bytes,1,opt,name=parent,proto3" json:"parent,omitempty"`
-	// Names, the first asked first. Each once.
-	Names []string `protobuf:"bytes,2,rep,name=names,proto3" json:"names,omitempty"`
-	// Checks everything and changes nothing.
-	ValidateOnly  bool `protobuf:"varint,3,opt,name=validate_only,json=validateOnly,proto3" json:"validate_only,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ReorderHooksRequest) Reset() {
-	*x = ReorderHooksRequest{}
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[7]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReorderHooksRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReorderHooksRequest) ProtoMessage() {}
-
-func (x *ReorderHooksRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[7]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReorderHooksRequest.ProtoReflect.Descriptor instead.
-func (*ReorderHooksRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{7}
-}
-
-func (x *ReorderHooksRequest) GetParent() string {
-	if x != nil {
-		return x.Parent
-	}
-	return ""
-}
-
-func (x *ReorderHooksRequest) GetNames() []string {
-	if x != nil {
-		return x.Names
-	}
-	return nil
-}
-
-func (x *ReorderHooksRequest) GetValidateOnly() bool {
-	if x != nil {
-		return x.ValidateOnly
-	}
-	return false
-}
-
-type ReorderHooksResponse struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// As they are now, in the order of the request.
-	Hooks         []*Hook `protobuf:"bytes,1,rep,name=hooks,proto3" json:"hooks,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *ReorderHooksResponse) Reset() {
-	*x = ReorderHooksResponse{}
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[8]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *ReorderHooksResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*ReorderHooksResponse) ProtoMessage() {}
-
-func (x *ReorderHooksResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[8]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use ReorderHooksResponse.ProtoReflect.Descriptor instead.
-func (*ReorderHooksResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{8}
-}
-
-func (x *ReorderHooksResponse) GetHooks() []*Hook {
-	if x != nil {
-		return x.Hooks
-	}
-	return nil
-}
-
-type TestRunRequest struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	// Name of a stored hook.
-	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
-	// Event type to ask about; the hook's first by default.
-	Type     string `protobuf:"bytes,2,opt,name=type,proto3" json:"type,omitempty"`
-	ObjectId string `protobuf:"bytes,3,opt,name=object_id,json=objectId,proto3" json:"object_id,omitempty"`
-	// Data to send; a sample of the type by default.
-	Data          *anypb.Any `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TestRunRequest) Reset() {
-	*x = TestRunRequest{}
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[9]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TestRunRequest) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TestRunRequest) ProtoMessage() {}
-
-func (x *TestRunRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[9]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TestRunRequest.ProtoReflect.Descriptor instead.
-func (*TestRunRequest) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{9}
-}
-
-func (x *TestRunRequest) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-func (x *TestRunRequest) GetType() string {
-	if x != nil {
-		return x.Type
-	}
-	return ""
-}
-
-func (x *TestRunRequest) GetObjectId() string {
-	if x != nil {
-		return x.ObjectId
-	}
-	return ""
-}
-
-func (x *TestRunRequest) GetData() *anypb.Any {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
-type TestRunResponse struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Result *v1.HandlerResult      `protobuf:"bytes,1,opt,name=result,proto3" json:"result,omitempty"`
-	// What was sent and received, secrets masked; at most 16 KiB of each.
-	Sent     []byte `protobuf:"bytes,2,opt,name=sent,proto3" json:"sent,omitempty"`
-	Received []byte `protobuf:"bytes,3,opt,name=received,proto3" json:"received,omitempty"`
-	// The data as the handler left it.
-	Data          *anypb.Any `protobuf:"bytes,4,opt,name=data,proto3" json:"data,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *TestRunResponse) Reset() {
-	*x = TestRunResponse{}
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[10]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *TestRunResponse) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*TestRunResponse) ProtoMessage() {}
-
-func (x *TestRunResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_tollgate_config_v1_hook_service_proto_msgTypes[10]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use TestRunResponse.ProtoReflect.Descriptor instead.
-func (*TestRunResponse) Descriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_hook_service_proto_rawDescGZIP(), []int{10}
-}
-
-func (x *TestRunResponse) GetResult() *v1.HandlerResult {
-	if x != nil {
-		return x.Result
-	}
-	return nil
-}
-
-func (x *TestRunResponse) GetSent() []byte {
-	if x != nil {
-		return x.Sent
-	}
-	return nil
-}
-
-func (x *TestRunResponse) GetReceived() []byte {
-	if x != nil {
-		return x.Received
-	}
-	return nil
-}
-
-func (x *TestRunResponse) GetData() *anypb.Any {
-	if x != nil {
-		return x.Data
-	}
-	return nil
-}
-
 var File_tollgate_config_v1_hook_service_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"\n" +
-	"%tollgate/config/v1/hook_service.proto\x12\x12tollgate.config.v1\x1a\x1bbuf/validate/validate.proto\x1a\x19google/protobuf/any.proto\x1a google/protobuf/field_mask.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a%tollgate/provision/v1/execution.proto\"$\n" +
+	"%tollgate/config/v1/hook_service.proto\x12\x12tollgate.config.v1\x1a google/protobuf/field_mask.proto\x1a\x1dtollgate/config/v1/hook.proto\"$\n" +
 	"\x0eGetHookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x89\x01\n" +
 	"\x10ListHooksRequest\x12\x16\n" +
@@ -703,23 +451,7 @@ const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"\x04etag\x18\x02 \x01(\tR\x04etag\"=\n" +
 	"\x13UndeleteHookRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
-	"\x04etag\x18\x02 \x01(\tR\x04etag\"\x7f\n" +
-	"\x13ReorderHooksRequest\x12 \n" +
-	"\x06parent\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x06parent\x12!\n" +
-	"\x05names\x18\x02 \x03(\tB\v\xbaH\b\x92\x01\x05\b\x01\x10\xe8\aR\x05names\x12#\n" +
-	"\rvalidate_only\x18\x03 \x01(\bR\fvalidateOnly\"F\n" +
-	"\x14ReorderHooksResponse\x12.\n" +
-	"\x05hooks\x18\x01 \x03(\v2\x18.tollgate.config.v1.HookR\x05hooks\"\x9d\x01\n" +
-	"\x0eTestRunRequest\x12\x1c\n" +
-	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x12\x1c\n" +
-	"\x04type\x18\x02 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\x04type\x12%\n" +
-	"\tobject_id\x18\x03 \x01(\tB\b\xbaH\x05r\x03(\x80\x01R\bobjectId\x12(\n" +
-	"\x04data\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\x04data\"\xa9\x01\n" +
-	"\x0fTestRunResponse\x12<\n" +
-	"\x06result\x18\x01 \x01(\v2$.tollgate.provision.v1.HandlerResultR\x06result\x12\x12\n" +
-	"\x04sent\x18\x02 \x01(\fR\x04sent\x12\x1a\n" +
-	"\breceived\x18\x03 \x01(\fR\breceived\x12(\n" +
-	"\x04data\x18\x04 \x01(\v2\x14.google.protobuf.AnyR\x04data2\xa7\x05\n" +
+	"\x04etag\x18\x02 \x01(\tR\x04etag2\xf0\x03\n" +
 	"\vHookService\x12G\n" +
 	"\aGetHook\x12\".tollgate.config.v1.GetHookRequest\x1a\x18.tollgate.config.v1.Hook\x12X\n" +
 	"\tListHooks\x12$.tollgate.config.v1.ListHooksRequest\x1a%.tollgate.config.v1.ListHooksResponse\x12M\n" +
@@ -729,9 +461,7 @@ const file_tollgate_config_v1_hook_service_proto_rawDesc = "" +
 	"UpdateHook\x12%.tollgate.config.v1.UpdateHookRequest\x1a\x18.tollgate.config.v1.Hook\x12M\n" +
 	"\n" +
 	"DeleteHook\x12%.tollgate.config.v1.DeleteHookRequest\x1a\x18.tollgate.config.v1.Hook\x12Q\n" +
-	"\fUndeleteHook\x12'.tollgate.config.v1.UndeleteHookRequest\x1a\x18.tollgate.config.v1.Hook\x12a\n" +
-	"\fReorderHooks\x12'.tollgate.config.v1.ReorderHooksRequest\x1a(.tollgate.config.v1.ReorderHooksResponse\x12R\n" +
-	"\aTestRun\x12\".tollgate.config.v1.TestRunRequest\x1a#.tollgate.config.v1.TestRunResponseBp\n" +
+	"\fUndeleteHook\x12'.tollgate.config.v1.UndeleteHookRequest\x1a\x18.tollgate.config.v1.HookBp\n" +
 	"\x16com.tollgate.config.v1B\x10HookServiceProtoP\x01ZBgithub.com/tollgate/tollgate/proto/gen/tollgate/config/v1;configv1b\x06proto3"
 
 var (
@@ -746,7 +476,7 @@ func file_tollgate_config_v1_hook_service_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_hook_service_proto_rawDescData
 }
 
-var file_tollgate_config_v1_hook_service_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_tollgate_config_v1_hook_service_proto_msgTypes = make([]protoimpl.MessageInfo, 7)
 var file_tollgate_config_v1_hook_service_proto_goTypes = []any{
 	(*GetHookRequest)(nil),        // 0: tollgate.config.v1.GetHookRequest
 	(*ListHooksRequest)(nil),      // 1: tollgate.config.v1.ListHooksRequest
@@ -755,45 +485,31 @@ var file_tollgate_config_v1_hook_service_proto_goTypes = []any{
 	(*UpdateHookRequest)(nil),     // 4: tollgate.config.v1.UpdateHookRequest
 	(*DeleteHookRequest)(nil),     // 5: tollgate.config.v1.DeleteHookRequest
 	(*UndeleteHookRequest)(nil),   // 6: tollgate.config.v1.UndeleteHookRequest
-	(*ReorderHooksRequest)(nil),   // 7: tollgate.config.v1.ReorderHooksRequest
-	(*ReorderHooksResponse)(nil),  // 8: tollgate.config.v1.ReorderHooksResponse
-	(*TestRunRequest)(nil),        // 9: tollgate.config.v1.TestRunRequest
-	(*TestRunResponse)(nil),       // 10: tollgate.config.v1.TestRunResponse
-	(*Hook)(nil),                  // 11: tollgate.config.v1.Hook
-	(*fieldmaskpb.FieldMask)(nil), // 12: google.protobuf.FieldMask
-	(*anypb.Any)(nil),             // 13: google.protobuf.Any
-	(*v1.HandlerResult)(nil),      // 14: tollgate.provision.v1.HandlerResult
+	(*Hook)(nil),                  // 7: tollgate.config.v1.Hook
+	(*fieldmaskpb.FieldMask)(nil), // 8: google.protobuf.FieldMask
 }
 var file_tollgate_config_v1_hook_service_proto_depIdxs = []int32{
-	11, // 0: tollgate.config.v1.ListHooksResponse.hooks:type_name -> tollgate.config.v1.Hook
-	11, // 1: tollgate.config.v1.CreateHookRequest.hook:type_name -> tollgate.config.v1.Hook
-	11, // 2: tollgate.config.v1.UpdateHookRequest.hook:type_name -> tollgate.config.v1.Hook
-	12, // 3: tollgate.config.v1.UpdateHookRequest.update_mask:type_name -> google.protobuf.FieldMask
-	11, // 4: tollgate.config.v1.ReorderHooksResponse.hooks:type_name -> tollgate.config.v1.Hook
-	13, // 5: tollgate.config.v1.TestRunRequest.data:type_name -> google.protobuf.Any
-	14, // 6: tollgate.config.v1.TestRunResponse.result:type_name -> tollgate.provision.v1.HandlerResult
-	13, // 7: tollgate.config.v1.TestRunResponse.data:type_name -> google.protobuf.Any
-	0,  // 8: tollgate.config.v1.HookService.GetHook:input_type -> tollgate.config.v1.GetHookRequest
-	1,  // 9: tollgate.config.v1.HookService.ListHooks:input_type -> tollgate.config.v1.ListHooksRequest
-	3,  // 10: tollgate.config.v1.HookService.CreateHook:input_type -> tollgate.config.v1.CreateHookRequest
-	4,  // 11: tollgate.config.v1.HookService.UpdateHook:input_type -> tollgate.config.v1.UpdateHookRequest
-	5,  // 12: tollgate.config.v1.HookService.DeleteHook:input_type -> tollgate.config.v1.DeleteHookRequest
-	6,  // 13: tollgate.config.v1.HookService.UndeleteHook:input_type -> tollgate.config.v1.UndeleteHookRequest
-	7,  // 14: tollgate.config.v1.HookService.ReorderHooks:input_type -> tollgate.config.v1.ReorderHooksRequest
-	9,  // 15: tollgate.config.v1.HookService.TestRun:input_type -> tollgate.config.v1.TestRunRequest
-	11, // 16: tollgate.config.v1.HookService.GetHook:output_type -> tollgate.config.v1.Hook
-	2,  // 17: tollgate.config.v1.HookService.ListHooks:output_type -> tollgate.config.v1.ListHooksResponse
-	11, // 18: tollgate.config.v1.HookService.CreateHook:output_type -> tollgate.config.v1.Hook
-	11, // 19: tollgate.config.v1.HookService.UpdateHook:output_type -> tollgate.config.v1.Hook
-	11, // 20: tollgate.config.v1.HookService.DeleteHook:output_type -> tollgate.config.v1.Hook
-	11, // 21: tollgate.config.v1.HookService.UndeleteHook:output_type -> tollgate.config.v1.Hook
-	8,  // 22: tollgate.config.v1.HookService.ReorderHooks:output_type -> tollgate.config.v1.ReorderHooksResponse
-	10, // 23: tollgate.config.v1.HookService.TestRun:output_type -> tollgate.config.v1.TestRunResponse
-	16, // [16:24] is the sub-list for method output_type
-	8,  // [8:16] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 0: tollgate.config.v1.ListHooksResponse.hooks:type_name -> tollgate.config.v1.Hook
+	7,  // 1: tollgate.config.v1.CreateHookRequest.hook:type_name -> tollgate.config.v1.Hook
+	7,  // 2: tollgate.config.v1.UpdateHookRequest.hook:type_name -> tollgate.config.v1.Hook
+	8,  // 3: tollgate.config.v1.UpdateHookRequest.update_mask:type_name -> google.protobuf.FieldMask
+	0,  // 4: tollgate.config.v1.HookService.GetHook:input_type -> tollgate.config.v1.GetHookRequest
+	1,  // 5: tollgate.config.v1.HookService.ListHooks:input_type -> tollgate.config.v1.ListHooksRequest
+	3,  // 6: tollgate.config.v1.HookService.CreateHook:input_type -> tollgate.config.v1.CreateHookRequest
+	4,  // 7: tollgate.config.v1.HookService.UpdateHook:input_type -> tollgate.config.v1.UpdateHookRequest
+	5,  // 8: tollgate.config.v1.HookService.DeleteHook:input_type -> tollgate.config.v1.DeleteHookRequest
+	6,  // 9: tollgate.config.v1.HookService.UndeleteHook:input_type -> tollgate.config.v1.UndeleteHookRequest
+	7,  // 10: tollgate.config.v1.HookService.GetHook:output_type -> tollgate.config.v1.Hook
+	2,  // 11: tollgate.config.v1.HookService.ListHooks:output_type -> tollgate.config.v1.ListHooksResponse
+	7,  // 12: tollgate.config.v1.HookService.CreateHook:output_type -> tollgate.config.v1.Hook
+	7,  // 13: tollgate.config.v1.HookService.UpdateHook:output_type -> tollgate.config.v1.Hook
+	7,  // 14: tollgate.config.v1.HookService.DeleteHook:output_type -> tollgate.config.v1.Hook
+	7,  // 15: tollgate.config.v1.HookService.UndeleteHook:output_type -> tollgate.config.v1.Hook
+	10, // [10:16] is the sub-list for method output_type
+	4,  // [4:10] is the sub-list for method input_type
+	4,  // [4:4] is the sub-list for extension type_name
+	4,  // [4:4] is the sub-list for extension extendee
+	0,  // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_hook_service_proto_init() }
@@ -808,7 +524,7 @@ func file_tollgate_config_v1_hook_service_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_hook_service_proto_rawDesc), len(file_tollgate_config_v1_hook_service_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   11,
+			NumMessages:   7,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -25,8 +25,6 @@ const (
 	HookService_UpdateHook_FullMethodName   = "/tollgate.config.v1.HookService/UpdateHook"
 	HookService_DeleteHook_FullMethodName   = "/tollgate.config.v1.HookService/DeleteHook"
 	HookService_UndeleteHook_FullMethodName = "/tollgate.config.v1.HookService/UndeleteHook"
-	HookService_ReorderHooks_FullMethodName = "/tollgate.config.v1.HookService/ReorderHooks"
-	HookService_TestRun_FullMethodName      = "/tollgate.config.v1.HookService/TestRun"
 )
 
 // HookServiceClient is the client API for HookService service.
@@ -45,13 +43,6 @@ type HookServiceClient interface {
 	UpdateHook(ctx context.Context, in *UpdateHookRequest, opts ...grpc.CallOption) (*Hook, error)
 	DeleteHook(ctx context.Context, in *DeleteHookRequest, opts ...grpc.CallOption) (*Hook, error)
 	UndeleteHook(ctx context.Context, in *UndeleteHookRequest, opts ...grpc.CallOption) (*Hook, error)
-	// ReorderHooks gives the hooks that are named priorities in this order, 10
-	// apart, in one step: all or none.
-	ReorderHooks(ctx context.Context, in *ReorderHooksRequest, opts ...grpc.CallOption) (*ReorderHooksResponse, error)
-	// TestRun asks one hook once, whatever its status: nothing is decided,
-	// published or counted. What the handler itself does is its own. The service
-	// "provision" answers it.
-	TestRun(ctx context.Context, in *TestRunRequest, opts ...grpc.CallOption) (*TestRunResponse, error)
 }
 
 type hookServiceClient struct {
@@ -122,26 +113,6 @@ func (c *hookServiceClient) UndeleteHook(ctx context.Context, in *UndeleteHookRe
 	return out, nil
 }
 
-func (c *hookServiceClient) ReorderHooks(ctx context.Context, in *ReorderHooksRequest, opts ...grpc.CallOption) (*ReorderHooksResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(ReorderHooksResponse)
-	err := c.cc.Invoke(ctx, HookService_ReorderHooks_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
-func (c *hookServiceClient) TestRun(ctx context.Context, in *TestRunRequest, opts ...grpc.CallOption) (*TestRunResponse, error) {
-	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	out := new(TestRunResponse)
-	err := c.cc.Invoke(ctx, HookService_TestRun_FullMethodName, in, out, cOpts...)
-	if err != nil {
-		return nil, err
-	}
-	return out, nil
-}
-
 // HookServiceServer is the server API for HookService service.
 // All implementations must embed UnimplementedHookServiceServer
 // for forward compatibility.
@@ -158,13 +129,6 @@ type HookServiceServer interface {
 	UpdateHook(context.Context, *UpdateHookRequest) (*Hook, error)
 	DeleteHook(context.Context, *DeleteHookRequest) (*Hook, error)
 	UndeleteHook(context.Context, *UndeleteHookRequest) (*Hook, error)
-	// ReorderHooks gives the hooks that are named priorities in this order, 10
-	// apart, in one step: all or none.
-	ReorderHooks(context.Context, *ReorderHooksRequest) (*ReorderHooksResponse, error)
-	// TestRun asks one hook once, whatever its status: nothing is decided,
-	// published or counted. What the handler itself does is its own. The service
-	// "provision" answers it.
-	TestRun(context.Context, *TestRunRequest) (*TestRunResponse, error)
 	mustEmbedUnimplementedHookServiceServer()
 }
 
@@ -192,12 +156,6 @@ func (UnimplementedHookServiceServer) DeleteHook(context.Context, *DeleteHookReq
 }
 func (UnimplementedHookServiceServer) UndeleteHook(context.Context, *UndeleteHookRequest) (*Hook, error) {
 	return nil, status.Error(codes.Unimplemented, "method UndeleteHook not implemented")
-}
-func (UnimplementedHookServiceServer) ReorderHooks(context.Context, *ReorderHooksRequest) (*ReorderHooksResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method ReorderHooks not implemented")
-}
-func (UnimplementedHookServiceServer) TestRun(context.Context, *TestRunRequest) (*TestRunResponse, error) {
-	return nil, status.Error(codes.Unimplemented, "method TestRun not implemented")
 }
 func (UnimplementedHookServiceServer) mustEmbedUnimplementedHookServiceServer() {}
 func (UnimplementedHookServiceServer) testEmbeddedByValue()                     {}
@@ -328,42 +286,6 @@ func _HookService_UndeleteHook_Handler(srv interface{}, ctx context.Context, dec
 	return interceptor(ctx, in, info, handler)
 }
 
-func _HookService_ReorderHooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(ReorderHooksRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(HookServiceServer).ReorderHooks(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: HookService_ReorderHooks_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(HookServiceServer).ReorderHooks(ctx, req.(*ReorderHooksRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
-func _HookService_TestRun_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
-	in := new(TestRunRequest)
-	if err := dec(in); err != nil {
-		return nil, err
-	}
-	if interceptor == nil {
-		return srv.(HookServiceServer).TestRun(ctx, in)
-	}
-	info := &grpc.UnaryServerInfo{
-		Server:     srv,
-		FullMethod: HookService_TestRun_FullMethodName,
-	}
-	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
-		return srv.(HookServiceServer).TestRun(ctx, req.(*TestRunRequest))
-	}
-	return interceptor(ctx, in, info, handler)
-}
-
 // HookService_ServiceDesc is the grpc.ServiceDesc for HookService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -394,14 +316,6 @@ var HookService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "UndeleteHook",
 			Handler:    _HookService_UndeleteHook_Handler,
-		},
-		{
-			MethodName: "ReorderHooks",
-			Handler:    _HookService_ReorderHooks_Handler,
-		},
-		{
-			MethodName: "TestRun",
-			Handler:    _HookService_TestRun_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

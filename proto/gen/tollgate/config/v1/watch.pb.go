@@ -197,6 +197,7 @@ type Snapshot struct {
 	Endpoints        []*Endpoint       `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	SmtpProfiles     []*SmtpProfile    `protobuf:"bytes,9,rep,name=smtp_profiles,json=smtpProfiles,proto3" json:"smtp_profiles,omitempty"`
 	Users            []*User           `protobuf:"bytes,10,rep,name=users,proto3" json:"users,omitempty"`
+	Hooks            []*Hook           `protobuf:"bytes,21,rep,name=hooks,proto3" json:"hooks,omitempty"`
 	// With secret_hash for a key of a service; every other caller gets none.
 	ApiKeys []*ApiKey `protobuf:"bytes,20,rep,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
 	// History that the revision is of.
@@ -289,6 +290,13 @@ func (x *Snapshot) GetSmtpProfiles() []*SmtpProfile {
 func (x *Snapshot) GetUsers() []*User {
 	if x != nil {
 		return x.Users
+	}
+	return nil
+}
+
+func (x *Snapshot) GetHooks() []*Hook {
+	if x != nil {
+		return x.Hooks
 	}
 	return nil
 }
@@ -582,7 +590,7 @@ var File_tollgate_config_v1_watch_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
+	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
 	"\bPosition\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\x06R\ahistory\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\"]\n" +
@@ -591,7 +599,7 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\ahistory\x18\x02 \x01(\x06R\ahistory\x12\x14\n" +
 	"\x05lists\x18\x03 \x03(\tR\x05lists\"L\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\xbd\x04\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\xed\x04\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
@@ -601,7 +609,8 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12D\n" +
 	"\rsmtp_profiles\x18\t \x03(\v2\x1f.tollgate.config.v1.SmtpProfileR\fsmtpProfiles\x12.\n" +
 	"\x05users\x18\n" +
-	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x125\n" +
+	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x12.\n" +
+	"\x05hooks\x18\x15 \x03(\v2\x18.tollgate.config.v1.HookR\x05hooks\x125\n" +
 	"\bapi_keys\x18\x14 \x03(\v2\x1a.tollgate.config.v1.ApiKeyR\aapiKeys\x12\x18\n" +
 	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
 	"\tstands_in\x18\b \x01(\x03R\bstandsIn\"B\n" +
@@ -657,7 +666,8 @@ var file_tollgate_config_v1_watch_proto_goTypes = []any{
 	(*Endpoint)(nil),                  // 11: tollgate.config.v1.Endpoint
 	(*SmtpProfile)(nil),               // 12: tollgate.config.v1.SmtpProfile
 	(*User)(nil),                      // 13: tollgate.config.v1.User
-	(*ApiKey)(nil),                    // 14: tollgate.config.v1.ApiKey
+	(*Hook)(nil),                      // 14: tollgate.config.v1.Hook
+	(*ApiKey)(nil),                    // 15: tollgate.config.v1.ApiKey
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
 	3,  // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
@@ -667,22 +677,23 @@ var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
 	11, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
 	12, // 5: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
 	13, // 6: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
-	14, // 7: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
-	0,  // 8: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
-	0,  // 9: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
-	0,  // 10: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
-	0,  // 11: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
-	1,  // 12: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	4,  // 13: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	6,  // 14: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
-	2,  // 15: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	5,  // 16: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	7,  // 17: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
-	15, // [15:18] is the sub-list for method output_type
-	12, // [12:15] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	14, // 7: tollgate.config.v1.Snapshot.hooks:type_name -> tollgate.config.v1.Hook
+	15, // 8: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
+	0,  // 9: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0,  // 10: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	0,  // 11: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
+	0,  // 12: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
+	1,  // 13: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4,  // 14: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	6,  // 15: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
+	2,  // 16: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5,  // 17: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	7,  // 18: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
+	16, // [16:19] is the sub-list for method output_type
+	13, // [13:16] is the sub-list for method input_type
+	13, // [13:13] is the sub-list for extension type_name
+	13, // [13:13] is the sub-list for extension extendee
+	0,  // [0:13] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
@@ -691,6 +702,7 @@ func file_tollgate_config_v1_watch_proto_init() {
 		return
 	}
 	file_tollgate_config_v1_api_key_proto_init()
+	file_tollgate_config_v1_hook_proto_init()
 	file_tollgate_config_v1_resources_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

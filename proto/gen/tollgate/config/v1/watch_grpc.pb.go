@@ -32,7 +32,7 @@ const (
 type ConfigWatchServiceClient interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest, in
 	// parts: the lists of all of them, one after the other, are the whole. The
-	// secrets of endpoints and SMTP profiles are shown only to a key of a service,
+	// secrets of endpoints, hooks and SMTP profiles are shown only to a key of a service,
 	// and masked to every other. Suppressions are not in it.
 	Snapshot(ctx context.Context, in *SnapshotRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[SnapshotResponse], error)
 	// Watch sends the newest revision, beginning with the one in force: of
@@ -119,7 +119,7 @@ type ConfigWatchService_WatchSuppressionsClient = grpc.ServerStreamingClient[Wat
 type ConfigWatchServiceServer interface {
 	// Snapshot reads the configuration as of a revision, 0 for the newest, in
 	// parts: the lists of all of them, one after the other, are the whole. The
-	// secrets of endpoints and SMTP profiles are shown only to a key of a service,
+	// secrets of endpoints, hooks and SMTP profiles are shown only to a key of a service,
 	// and masked to every other. Suppressions are not in it.
 	Snapshot(*SnapshotRequest, grpc.ServerStreamingServer[SnapshotResponse]) error
 	// Watch sends the newest revision, beginning with the one in force: of

@@ -1,4 +1,4 @@
-package reply
+package hook
 
 import (
 	"errors"
@@ -24,7 +24,7 @@ func ParsePaths(paths []string, of protoreflect.MessageDescriptor) (Paths, error
 		}
 		out = append(out, read)
 	}
-	return out, bounded(faults)
+	return out, errors.Join(faults...)
 }
 
 func parsePath(path string, of protoreflect.MessageDescriptor) (string, error) {
@@ -49,7 +49,7 @@ func parsePath(path string, of protoreflect.MessageDescriptor) (string, error) {
 			return "", fmt.Errorf("%.100q: %s has no field %.60q", path, of.Name(), name)
 		}
 		out, of = join(out, string(f.Name())), nil
-		if isPatched(f) && !f.IsList() {
+		if Patched(f) && !f.IsList() {
 			of = f.Message()
 		}
 	}
@@ -59,11 +59,30 @@ func parsePath(path string, of protoreflect.MessageDescriptor) (string, error) {
 	return out, nil
 }
 
-func (p Paths) allow(path string) bool {
+// Allow reports whether a field may be changed; every field may where there are no paths.
+func (p Paths) Allow(path string) bool {
 	for _, allowed := range p {
 		if path == allowed || strings.HasPrefix(path, allowed+".") {
 			return true
 		}
 	}
 	return len(p) == 0
+}
+
+// Patched reports that the messages of a field are changed member by member; times and durations are texts.
+func Patched(f protoreflect.FieldDescriptor) bool {
+	if f.Message() == nil || f.IsMap() {
+		return false
+	}
+	name := f.Message().FullName()
+	return name == structName || !strings.HasPrefix(string(name), "google.protobuf.")
+}
+
+const structName protoreflect.FullName = "google.protobuf.Struct"
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
 }
