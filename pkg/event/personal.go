@@ -23,39 +23,72 @@ func DateField(field protoreflect.FieldDescriptor) bool {
 	return ok && declared.GetDate()
 }
 
-// WithoutContact is data as a webhook may send it: a copy without contact fields, and without personal ones unless
-// personal is allowed. It is data itself where nothing was left out.
+// WithoutContact is data as a webhook may send it: Without contact fields, and without personal ones unless personal is
+// allowed.
 func WithoutContact(data proto.Message, personal bool) proto.Message {
-	if !hasPersonal(data.ProtoReflect(), personal) {
+	return Without(data, personal, false)
+}
+
+// Without is a copy of data with only those personal and contact fields that are allowed. It is data itself where nothing
+// was left out.
+func Without(data proto.Message, personal, contact bool) proto.Message {
+	allowed := audience{personal: personal, contact: contact}
+	if !allowed.exceededBy(data.ProtoReflect()) {
 		return data
 	}
 	c := proto.Clone(data)
-	clearPersonal(c.ProtoReflect(), personal)
+	allowed.clear(c.ProtoReflect())
 	return c
 }
 
-func hasPersonal(m protoreflect.Message, personal bool) bool {
+// HasPersonalFields reports whether messages of a type can have personal or contact fields.
+func HasPersonalFields(m protoreflect.MessageDescriptor) bool {
+	return hasPersonalFields(m, map[protoreflect.FullName]bool{})
+}
+
+func hasPersonalFields(m protoreflect.MessageDescriptor, met map[protoreflect.FullName]bool) bool {
+	if met[m.FullName()] {
+		return false
+	}
+	met[m.FullName()] = true
+	for i := range m.Fields().Len() {
+		f := m.Fields().Get(i)
+		personal, _ := PersonalField(f)
+		if personal || f.Message() != nil && hasPersonalFields(f.Message(), met) {
+			return true
+		}
+	}
+	return false
+}
+
+// audience is which fields may be seen.
+type audience struct{ personal, contact bool }
+
+func (a audience) exceededBy(m protoreflect.Message) bool {
 	found := false
 	eachField(m, func(f protoreflect.FieldDescriptor, inner protoreflect.Message) {
-		found = found || leftOut(f, personal) || inner != nil && hasPersonal(inner, personal)
+		found = found || a.leavesOut(f) || inner != nil && a.exceededBy(inner)
 	})
 	return found
 }
 
-func clearPersonal(m protoreflect.Message, personal bool) {
+func (a audience) clear(m protoreflect.Message) {
 	eachField(m, func(f protoreflect.FieldDescriptor, inner protoreflect.Message) {
 		switch {
-		case leftOut(f, personal):
+		case a.leavesOut(f):
 			m.Clear(f)
 		case inner != nil:
-			clearPersonal(inner, personal)
+			a.clear(inner)
 		}
 	})
 }
 
-func leftOut(f protoreflect.FieldDescriptor, personal bool) bool {
-	isPersonal, isContact := PersonalField(f)
-	return isContact || isPersonal && !personal
+func (a audience) leavesOut(f protoreflect.FieldDescriptor) bool {
+	personal, contact := PersonalField(f)
+	if contact {
+		return !a.contact
+	}
+	return personal && !a.personal
 }
 
 // eachField calls f for every field that is set: once, or once for each message of a list or map. A Struct is one

@@ -40,7 +40,13 @@ type Sender struct {
 // access is who reads and writes which topics, and is a member of which groups, beside the services of channels. No other
 // may write a topic: a writer of events.ordered or safeguards can forge calls, revisions and outcomes.
 var access = []allowed{
-	{"ingest", []string{EventsInbound}, []string{EventsOrdered, EventsUnordered, EventsRejected}, []string{"ingest"}},
+	{
+		"ingest",
+		// What it hands out by EventQueueService, with a group for each subscription.
+		[]string{EventsInbound, EventsOrdered, EventsUnordered, Safeguards},
+		[]string{EventsOrdered, EventsUnordered, EventsRejected},
+		[]string{"ingest", "queue.*"},
+	},
 	{
 		"safeguard",
 		[]string{EventsOrdered, StateSnapshots},

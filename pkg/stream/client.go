@@ -202,6 +202,23 @@ func (c *Client) FetchFrom(ctx context.Context, topic string, partition int32, o
 	return c.consumer.FetchFrom(ctx, topic, partition, offset, maxBytes)
 }
 
+// Fetch is FetchFrom that waits at the log's end for records, up to o.MaxWait.
+func (c *Client) Fetch(ctx context.Context, topic string, partition int32, offset int64, o FetchOptions) (Batch, error) {
+	return c.consumer.Fetch(ctx, topic, partition, offset, o)
+}
+
+// Positions reads what a group (with or without the client's prefix) committed for partitions, which ask names by
+// their full topic. Temporary errors are retried until ctx ends.
+func (c *Client) Positions(ctx context.Context, group string, ask []Position) ([]Position, error) {
+	return c.consumer.Positions(ctx, c.Topic(group), ask)
+}
+
+// SetPositions commits offsets for a group that has no members, all or none of them. Temporary errors are retried
+// until ctx ends.
+func (c *Client) SetPositions(ctx context.Context, group string, positions []Position) error {
+	return c.consumer.SetPositions(ctx, c.Topic(group), positions)
+}
+
 // NewProducer makes a Producer on the client's connections.
 func (c *Client) NewProducer(opts ...ProducerOption) *Producer {
 	return produce.New(c.cluster, c.produced, c.cfg.codecOf, opts...)

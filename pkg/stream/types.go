@@ -45,6 +45,8 @@ type (
 	Reader = consume.Reader
 	// Fetched is one batch a Reader brought, or why it stopped.
 	Fetched = consume.Fetched
+	// Position is what a group committed for a partition.
+	Position = consume.Position
 	// OutOfRangeError means that the log does not hold the offset asked for.
 	OutOfRangeError = consume.OutOfRangeError
 )

@@ -9,6 +9,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/ingest/queue"
 )
 
 // Config is the file ingest.yaml.
@@ -20,6 +21,8 @@ type Config struct {
 	// Configuration is where the configuration service is, which knows the tenants. While it does not answer, events of
 	// any tenant are accepted.
 	Configuration configclient.Config `yaml:"config"`
+	// Queue hands events out to consumers without Kafka.
+	Queue queue.Config `yaml:"queue"`
 }
 
 // HTTP is the API for CloudEvents, POST /v1/events. It accepts the API keys of the gRPC listener.
@@ -45,6 +48,7 @@ func DefaultConfig() Config {
 		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
 
 		Configuration: configclient.DefaultConfig(),
+		Queue:         queue.DefaultConfig(),
 	}
 }
 
@@ -64,5 +68,6 @@ func (c Config) Validate() error {
 	if c.HTTP.RequestTimeout <= 0 {
 		f.Add("http.request_timeout", "must be above 0, not %s", c.HTTP.RequestTimeout)
 	}
+	c.Queue.Validate(&f)
 	return f.Err(reason.ConfigInvalid)
 }

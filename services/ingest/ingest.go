@@ -7,6 +7,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
+	"github.com/tollgate/tollgate/services/ingest/queue"
 )
 
 // Run takes events in until ctx ends; then it closes its transports, answers what is under way and returns nil.
@@ -33,6 +34,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"),
 		metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
+	events, err := queue.New(ctx, cfg.Queue, env, client, queue.BuiltIn{}, tenants.exists, grpc)
+	if err != nil {
+		return errors.Join(err, grpc.Close())
+	}
 	http, err := newHTTPAPI(cfg.HTTP, env, grpc, publisher, metrics.transport("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
@@ -46,5 +51,5 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	finishing, cancel := env.Finishing(ctx)
 	defer cancel()
 	defer env.InFlight.Add("records on their way to Kafka")()
-	return errors.Join(err, publisher.producer.Close(finishing))
+	return errors.Join(err, events.Close(finishing), publisher.producer.Close(finishing))
 }

@@ -177,6 +177,13 @@ func (t *tenants) validate(ctx context.Context, parsed []event.Parsed) {
 	}
 }
 
+// exists reports whether there is a tenant; true also where that can't be known now.
+func (t *tenants) exists(ctx context.Context, tenant string) bool {
+	one := []event.Parsed{{Event: &event.Event{Tenant: tenant}}}
+	t.validate(ctx, one)
+	return one[0].Err == nil
+}
+
 // all reports that each valid event is of a known tenant.
 func (t *tenants) all(parsed []event.Parsed) bool {
 	known := t.known.Load()

@@ -102,45 +102,19 @@ func (untilClosed) Err() error            { return nil }
 // committed reads the group's offsets of the assigned partitions; -1 means none.
 // kafka-go reads them too but turns "none" into a start of its own.
 func (g *group) committed(ctx context.Context, gen *kafka.Generation) (map[partitionKey]int64, error) {
-	ask := map[string][]int{}
+	var ask []Position
 	for topic, partitions := range gen.Assignments {
 		for _, p := range partitions {
-			ask[topic] = append(ask[topic], p.ID)
+			ask = append(ask, Position{Topic: topic, Partition: int32(p.ID)})
 		}
 	}
-	out := map[partitionKey]int64{}
-	if len(ask) == 0 {
-		return out, nil
-	}
-	err := g.c.Retry(ctx, cluster.WaitKey{For: "offsets", Topic: g.id, Partition: -1}, func(ctx context.Context) error {
-		ctx, cancel := context.WithTimeout(ctx, g.c.CallTimeout)
-		defer cancel()
-		res, err := g.c.Kafka.OffsetFetch(ctx, &kafka.OffsetFetchRequest{GroupID: g.id, Topics: ask})
-		if err != nil {
-			return err
-		}
-		if res.Error != nil {
-			return res.Error
-		}
-		for topic, partitions := range res.Topics {
-			for _, p := range partitions {
-				if p.Error != nil {
-					return p.Error
-				}
-				out[partitionKey{topic, int32(p.Partition)}] = max(p.CommittedOffset, -1)
-			}
-		}
-		for topic, partitions := range ask {
-			for _, p := range partitions {
-				if _, ok := out[partitionKey{topic, int32(p)}]; !ok {
-					return fmt.Errorf("answer does not name %s/%d", topic, p)
-				}
-			}
-		}
-		return nil
-	})
+	all, err := g.c.Positions(ctx, g.id, ask)
 	if err != nil {
-		return nil, fmt.Errorf("read committed offsets: %w", err)
+		return nil, err
+	}
+	out := make(map[partitionKey]int64, len(all))
+	for _, p := range all {
+		out[partitionKey{p.Topic, p.Partition}] = p.Offset
 	}
 	return out, nil
 }
