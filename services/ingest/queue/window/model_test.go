@@ -129,7 +129,7 @@ func (m *model) forget() {
 }
 
 func TestSimulation_WindowIsItsModel(t *testing.T) {
-	simulation.Run(t, simulation.Histories{Short: 60, Test: 400, Long: 20_000}, func(t *testing.T, seed uint64) {
+	simulation.Run(t, simulation.Histories{Short: 12, Test: 60, Long: 10_000}, func(t *testing.T, seed uint64) {
 		h := newHistory(seed)
 		for step := range 300 {
 			if what, err := h.step(); err != nil {
