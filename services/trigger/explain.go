@@ -2,6 +2,7 @@ package trigger
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -48,6 +49,8 @@ type explanation struct {
 	decisions  map[string][]*triggerv1.Decision
 	pending    map[string]time.Time
 	readTo     int64
+	// from is the offset before which nothing is known of the states; 0 where all is.
+	from int64
 	// planned are the marks of what was planned of the event, by the id of the delivery.
 	planned map[string]stream.Record
 }
@@ -99,19 +102,26 @@ func (p *planner) Explain(ctx context.Context, l api.Log, partition int32, offse
 		x.book, x.revision, x.at = book, revision, at
 		considered = x.consider()
 	}
-	return &api.Explained{Revision: x.revision, Assumed: x.assumed, Time: x.at, Notifications: considered, ReadTo: x.readTo}, nil
+	return &api.Explained{Revision: x.revision, Assumed: x.assumed, Time: x.at, Notifications: considered, ReadTo: x.readTo, StateFrom: x.from}, nil
 }
 
-// fold works the log of the event's subject up to an offset, from the last snapshot on, as it was planned from.
+// fold works the log of the event's subject up to an offset, from the last snapshot before the event on, as it was planned
+// from. Where there is none any more, and the log's beginning is gone, it begins with no states some way before the event.
 func (x *explanation) fold(ctx context.Context, until int64) error {
 	x.begin()
 	f := x.observed()
-	r, err := replay.OfEngine(ctx, x.engines[x.log.Domain], x.partition, replay.Config[body, *Book]{
-		Fold: f, Until: until, Subject: x.event.Key(), Near: true, Publish: x.take,
+	c := replay.Config[body, *Book]{
+		Fold: f, Until: until, Subject: x.event.Key(), Near: true, Before: &x.offset, Publish: x.take,
 		Ahead: func(offset int64) bool {
 			return offset <= x.offset || x.progress(offset, until)
 		},
-	})
+	}
+	r, err := replay.OfEngine(ctx, x.engines[x.log.Domain], x.partition, c)
+	if errors.Is(err, replay.ErrNoState) {
+		if c.Begin, err = x.without(ctx); err == nil {
+			r, err = replay.OfEngine(ctx, x.engines[x.log.Domain], x.partition, c)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("fold the log of the event's subject: %w", err)
 	}
@@ -125,6 +135,17 @@ func (x *explanation) fold(ctx context.Context, until int64) error {
 		}
 	}
 	return nil
+}
+
+// without is a place before the event to begin at with no states, by the revision that the event was worked by.
+func (x *explanation) without(ctx context.Context) (*replay.Begin, error) {
+	start, _, err := x.client.Offsets(ctx, x.log.Topic, x.partition)
+	if err != nil {
+		return nil, fmt.Errorf("find the log's start: %w", err)
+	}
+	x.from = max(start, x.offset-lookBack)
+	in, _, err := x.inForce(ctx)
+	return &replay.Begin{Offset: x.from, Time: time.UnixMilli(0), Revision: in}, err
 }
 
 func (x *explanation) begin() {
@@ -141,9 +162,11 @@ func (x *explanation) observed() *observed {
 // alone works an event of a log without records: it depends on nothing before it but the configuration.
 func (x *explanation) alone(ctx context.Context) error {
 	x.begin()
-	if err := x.inForce(ctx); err != nil {
+	in, book, err := x.inForce(ctx)
+	if err != nil {
 		return err
 	}
+	x.book, x.revision = book, in.Number
 	end, err := x.engines[x.log.Domain].End(ctx, x.partition)
 	if err != nil {
 		return fmt.Errorf("find the log's end: %w", err)
@@ -167,30 +190,26 @@ const (
 	lookStep = 20_000
 )
 
-// inForce finds the configuration that an event of a log without snapshots was worked by: that of the last record before it
-// that names one, else the newest.
-func (x *explanation) inForce(ctx context.Context) error {
+// inForce finds the configuration that an event was worked by: that of the last record before it that names one, else the
+// newest.
+func (x *explanation) inForce(ctx context.Context) (in state.Revision, book *Book, err error) {
 	start, _, err := x.client.Offsets(ctx, x.log.Topic, x.partition)
 	if err != nil {
-		return fmt.Errorf("find the log's start: %w", err)
+		return in, nil, fmt.Errorf("find the log's start: %w", err)
 	}
-	for to := x.offset; to > start && to > x.offset-lookBack; to -= lookStep {
-		found, err := x.revisionIn(ctx, max(start, to-lookStep), to)
-		if err != nil {
-			return err
-		}
-		if found.Number > 0 {
-			x.revision = found.Number
-			x.book, err = state.Await(ctx, x.configuration, found)
-			return err
+	for to := x.offset; in.Number == 0 && to > start && to > x.offset-lookBack; to -= lookStep {
+		if in, err = x.revisionIn(ctx, max(start, to-lookStep), to); err != nil {
+			return in, nil, err
 		}
 	}
-	newest, ok := x.configuration.Latest()
-	if !ok {
-		return nil
+	if in.Number == 0 {
+		if in = x.configuration.Newest(); in.Number == 0 {
+			return in, nil, nil
+		}
+		x.assumed = true
 	}
-	x.book, x.revision, x.assumed = newest, newest.Revision, true
-	return nil
+	book, err = state.Await(ctx, x.configuration, in)
+	return in, book, err //nolint:wrapcheck // it has the revision
 }
 
 // revisionIn is the last one named in a part of the log; number 0 where there is none.

@@ -14,7 +14,6 @@ import (
 	"github.com/alicebob/miniredis/v2"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -256,26 +255,7 @@ func (p *process) appendRaw(prefix string, batch []byte) {
 
 // cut deletes the log of a prefix below an offset, as retention does.
 func (p *process) cut(prefix string, offset int64) {
-	p.Helper()
-	c, err := kgo.NewClient(kgo.SeedBrokers(p.cluster.ListenAddrs()...))
-	if err != nil {
-		p.Fatal(err)
-	}
-	defer c.Close()
-	req := kmsg.NewPtrDeleteRecordsRequest()
-	topic := kmsg.NewDeleteRecordsRequestTopic()
-	topic.Topic = prefix + ".log"
-	partition := kmsg.NewDeleteRecordsRequestTopicPartition()
-	partition.Offset = offset
-	topic.Partitions = append(topic.Partitions, partition)
-	req.Topics = append(req.Topics, topic)
-	res, err := req.RequestWith(p.ctx, c)
-	if err == nil {
-		err = kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode)
-	}
-	if err != nil {
-		p.Fatalf("cut the log below %d: %v", offset, err)
-	}
+	streamtest.CutTopic(p.T, p.cluster.ListenAddrs(), prefix+".log", 0, offset)
 }
 
 // failFetches answers every fetch of the log with an error.

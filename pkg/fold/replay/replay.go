@@ -54,6 +54,8 @@ type Config[B, C any] struct {
 	// Near begins at the newest snapshot there is, to be done soon; otherwise as far back as the log and its snapshots
 	// reach.
 	Near bool
+	// Before, where set, is an offset that is to be worked: a snapshot that may hold what came of it is none to begin with.
+	Before *int64
 	// Visit receives each step, in the order of the log.
 	Visit func(fold.Step[B])
 	// Progress receives how far it came, now and then. Ahead, where set, is asked before each fetch; false ends the replay
@@ -71,7 +73,12 @@ type Begin struct {
 	Offset int64
 	// Time is the log time there.
 	Time time.Time
+	// Revision in force there; without one there is a single one, which Config.At gives.
+	Revision state.Revision
 }
+
+// ErrNoState is of a replay that would begin with no state: the log's beginning is gone, and no snapshot is old enough.
+var ErrNoState = errors.New("neither the log nor a snapshot reaches back to a state")
 
 // ErrMemory ends a replay whose records take more than they may.
 var ErrMemory = errors.New("the records of the partition take too much memory")
@@ -108,6 +115,9 @@ func Run[B, C any](ctx context.Context, c Config[B, C]) (*Result[B, C], error) {
 		return nil, fmt.Errorf("replay partition: %w", err)
 	}
 	snapshots := &replaySnapshots{kept: c.Snapshots, until: c.Until, subject: c.Subject, near: c.Near}
+	if c.Before != nil {
+		snapshots.until = min(*c.Before, c.Until)
+	}
 	store := &replayStore{values: make(map[string][]byte), near: c.Near, begin: c.Begin, most: c.MaxBytes}
 	visit := c.Visit
 	if c.Visit != nil && c.Subject != "" {

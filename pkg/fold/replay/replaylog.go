@@ -115,7 +115,7 @@ func (l *replayLog) Report(string, int64, error)                {}
 func (l *replayLog) Incident(code string, _ int64, why error) {
 	switch code {
 	case fold.IncidentGap, fold.IncidentRecreated:
-		l.err = fmt.Errorf("neither the log nor a snapshot reaches back to a state: %w", why)
+		l.err = fmt.Errorf("%w: %w", ErrNoState, why)
 	case fold.IncidentRevision, fold.IncidentTime, fold.IncidentLevel:
 		l.err = why
 	}
@@ -145,8 +145,8 @@ func (replayRevisions[C]) Changed() <-chan struct{}                { return nil 
 func (replayRevisions[C]) InForce(state.Partition, state.Revision) {}
 func (r replayRevisions[C]) At(n state.Revision) (C, error)        { return r.at(n) }
 
-// replaySnapshots finds the snapshot to begin with: one that was whole where the replay ends, or its records might be
-// of a later state.
+// replaySnapshots finds the snapshot to begin with: one that was whole by an offset, or its records might be of a later
+// state.
 type replaySnapshots struct {
 	kept    fold.Snapshots
 	until   int64
@@ -263,7 +263,9 @@ func (s *replayStore) Open(context.Context, state.Partition, string) (state.Wate
 	w := state.Watermark{Token: state.NewToken()}
 	if s.begin != nil {
 		w.Status, w.Offset, w.LogTime, w.Level = state.Ready, s.begin.Offset, s.begin.Time.UnixMilli(), fold.Level
-		w.Revision = state.Revision{Number: 1} // the one there is: Config.At gives it
+		if w.Revision = s.begin.Revision; w.Revision.Number == 0 {
+			w.Revision.Number = 1
+		}
 	} else if s.near {
 		w.Status = state.Restoring // a snapshot is looked for, also where the log begins at 0
 	}

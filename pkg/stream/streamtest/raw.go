@@ -74,3 +74,27 @@ func DeleteTopic(t testing.TB, addrs []string, topic string) {
 		t.Fatalf("delete topic %s: %v", topic, err)
 	}
 }
+
+// CutTopic deletes the records of a partition of a topic (full name) below an offset, as retention does.
+func CutTopic(t testing.TB, addrs []string, topic string, partition int32, offset int64) {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(addrs...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	rt := kmsg.NewDeleteRecordsRequestTopic()
+	rt.Topic = topic
+	rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+	rp.Partition, rp.Offset = partition, offset
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics, req.TimeoutMillis = append(req.Topics, rt), 10_000
+	res, err := req.RequestWith(t.Context(), c)
+	if err == nil {
+		err = kerr.ErrorForCode(res.Topics[0].Partitions[0].ErrorCode)
+	}
+	if err != nil {
+		t.Fatalf("cut %s/%d below %d: %v", topic, partition, offset, err)
+	}
+}

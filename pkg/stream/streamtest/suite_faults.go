@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -138,18 +137,7 @@ func testOutOfRange(t *testing.T, b Broker) {
 	if err := end(); err != nil {
 		t.Fatal(err)
 	}
-	s.foreign(func(c *kgo.Client) {
-		req := kmsg.NewPtrDeleteRecordsRequest()
-		rt := kmsg.NewDeleteRecordsRequestTopic()
-		rt.Topic = topic
-		rp := kmsg.NewDeleteRecordsRequestTopicPartition()
-		rp.Partition, rp.Offset = 0, 6
-		rt.Partitions = append(rt.Partitions, rp)
-		req.Topics = append(req.Topics, rt)
-		if _, err := req.RequestWith(s.ctx, c); err != nil {
-			t.Fatal(err)
-		}
-	})
+	CutTopic(t, s.b.Addrs, topic, 0, 6)
 	handled := make(chan seen, 100)
 	end = s.consume(s.Client, s.group("range", topic), each(func(r stream.Record) error {
 		handled <- seen{r.Partition, r.Offset}

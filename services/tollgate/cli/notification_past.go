@@ -196,6 +196,9 @@ func (c explainNotification) Run(ctx context.Context, streams command.Streams) e
 	}
 	e, p := r.GetEvent(), r.GetPosition()
 	rows := [][]string{{"event", "", fmt.Sprintf("%s %s of %s, at %s/%d/%d", e.GetType(), e.GetId(), e.GetSubject(), p.GetTopic(), p.GetPartition(), p.GetOffset())}, {"revision", "", revision}}
+	if from := r.GetStateFromOffset(); from > 0 {
+		rows = append(rows, []string{"state", "", fmt.Sprintf("known from offset %d on: neither the log nor a snapshot reaches back further", from)})
+	}
 	for _, n := range r.GetNotifications() {
 		outcome := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(n.GetOutcome().String(), "OUTCOME_")), "_", " ")
 		rows = append(rows, []string{n.GetNotification(), outcome, n.GetDetail()})

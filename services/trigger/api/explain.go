@@ -124,6 +124,7 @@ func (s *ruleService) explain(ctx context.Context, x *explaining, out grpc.Serve
 	s.metrics.explainRead.Add(float64(max(0, found.ReadTo-x.position.GetOffset())))
 	r := &triggerv1.ExplainResult{
 		Event: previewed(masked(e)), Position: x.position, Revision: found.Revision, RevisionAssumed: found.Assumed, ReadToOffset: found.ReadTo,
+		StateFromOffset: found.StateFrom,
 	}
 	named := false
 	for _, j := range found.Notifications {
@@ -251,6 +252,8 @@ func outcome(j *Considered, evaluated *rules.Evaluated, e *event.Event) (trigger
 		return triggerv1.Explanation_OUTCOME_FILTER_FALSE, "the filter does not hold"
 	case j.Repeated:
 		return triggerv1.Explanation_OUTCOME_REPEATED, "an event of the same source and id was counted before"
+	case len(j.Decisions) > 0 && j.Decisions[len(j.Decisions)-1].GetReason() == triggerv1.Decision_REASON_CANCELLED:
+		return triggerv1.Explanation_OUTCOME_CANCELLED, j.Decisions[len(j.Decisions)-1].GetDetail()
 	case len(j.Decisions) > 0:
 		return triggerv1.Explanation_OUTCOME_HELD_BACK, j.Decisions[0].GetDetail()
 	case !j.Pending.IsZero():

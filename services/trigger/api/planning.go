@@ -109,6 +109,9 @@ type Explained struct {
 	Notifications []Considered
 	// ReadTo is how far the log was read.
 	ReadTo int64
+	// StateFrom is the offset before which nothing is known of the states: neither the log nor a snapshot reaches back; 0 where
+	// all is known.
+	StateFrom int64
 }
 
 // Considered is what an event was to one notification.

@@ -112,6 +112,8 @@ const (
 	Explanation_OUTCOME_UNCOMPILED Explanation_Outcome = 11
 	// It cancelled or renewed what another event had set.
 	Explanation_OUTCOME_ANSWERED Explanation_Outcome = 12
+	// It set a timer, which a later event cancelled: decisions name it.
+	Explanation_OUTCOME_CANCELLED Explanation_Outcome = 13
 )
 
 // Enum value maps for Explanation_Outcome.
@@ -130,6 +132,7 @@ var (
 		10: "OUTCOME_REPEATED",
 		11: "OUTCOME_UNCOMPILED",
 		12: "OUTCOME_ANSWERED",
+		13: "OUTCOME_CANCELLED",
 	}
 	Explanation_Outcome_value = map[string]int32{
 		"OUTCOME_UNSPECIFIED":  0,
@@ -145,6 +148,7 @@ var (
 		"OUTCOME_REPEATED":     10,
 		"OUTCOME_UNCOMPILED":   11,
 		"OUTCOME_ANSWERED":     12,
+		"OUTCOME_CANCELLED":    13,
 	}
 )
 
@@ -1813,9 +1817,13 @@ type ExplainResult struct {
 	// In the order of their codes.
 	Notifications []*Explanation `protobuf:"bytes,5,rep,name=notifications,proto3" json:"notifications,omitempty"`
 	// Up to here the log was read for timers that the event has set.
-	ReadToOffset  int64 `protobuf:"varint,6,opt,name=read_to_offset,json=readToOffset,proto3" json:"read_to_offset,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ReadToOffset int64 `protobuf:"varint,6,opt,name=read_to_offset,json=readToOffset,proto3" json:"read_to_offset,omitempty"`
+	// What notifications had kept before this offset is not known, since neither
+	// the log nor a snapshot reaches back further: a cap, a value before, a
+	// pending timer of then may be missing. 0 where all is known.
+	StateFromOffset int64 `protobuf:"varint,7,opt,name=state_from_offset,json=stateFromOffset,proto3" json:"state_from_offset,omitempty"`
+	unknownFields   protoimpl.UnknownFields
+	sizeCache       protoimpl.SizeCache
 }
 
 func (x *ExplainResult) Reset() {
@@ -1886,6 +1894,13 @@ func (x *ExplainResult) GetNotifications() []*Explanation {
 func (x *ExplainResult) GetReadToOffset() int64 {
 	if x != nil {
 		return x.ReadToOffset
+	}
+	return 0
+}
+
+func (x *ExplainResult) GetStateFromOffset() int64 {
+	if x != nil {
+		return x.StateFromOffset
 	}
 	return 0
 }
@@ -2211,14 +2226,15 @@ const file_tollgate_trigger_v1_rule_service_proto_rawDesc = "" +
 	"\x0fExplainProgress\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\x03R\x06offset\x12\x1d\n" +
 	"\n" +
-	"end_offset\x18\x02 \x01(\x03R\tendOffset\"\xbf\x02\n" +
+	"end_offset\x18\x02 \x01(\x03R\tendOffset\"\xeb\x02\n" +
 	"\rExplainResult\x129\n" +
 	"\x05event\x18\x01 \x01(\v2#.tollgate.trigger.v1.PreviewedEventR\x05event\x12>\n" +
 	"\bposition\x18\x02 \x01(\v2\".tollgate.trigger.v1.EventPositionR\bposition\x12\x1a\n" +
 	"\brevision\x18\x03 \x01(\x03R\brevision\x12)\n" +
 	"\x10revision_assumed\x18\x04 \x01(\bR\x0frevisionAssumed\x12F\n" +
 	"\rnotifications\x18\x05 \x03(\v2 .tollgate.trigger.v1.ExplanationR\rnotifications\x12$\n" +
-	"\x0eread_to_offset\x18\x06 \x01(\x03R\freadToOffset\"\xe9\x05\n" +
+	"\x0eread_to_offset\x18\x06 \x01(\x03R\freadToOffset\x12*\n" +
+	"\x11state_from_offset\x18\a \x01(\x03R\x0fstateFromOffset\"\x80\x06\n" +
 	"\vExplanation\x12\"\n" +
 	"\fnotification\x18\x01 \x01(\tR\fnotification\x12\x18\n" +
 	"\aversion\x18\x02 \x01(\x03R\aversion\x12B\n" +
@@ -2229,7 +2245,7 @@ const file_tollgate_trigger_v1_rule_service_proto_rawDesc = "" +
 	"deliveries\x18\x06 \x03(\v2&.tollgate.trigger.v1.ExplainedDeliveryR\n" +
 	"deliveries\x12;\n" +
 	"\tdecisions\x18\a \x03(\v2\x1d.tollgate.trigger.v1.DecisionR\tdecisions\x12?\n" +
-	"\rpending_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fpendingUntil\"\xb5\x02\n" +
+	"\rpending_until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\fpendingUntil\"\xcc\x02\n" +
 	"\aOutcome\x12\x17\n" +
 	"\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rOUTCOME_FIRED\x10\x01\x12\x14\n" +
@@ -2244,7 +2260,8 @@ const file_tollgate_trigger_v1_rule_service_proto_rawDesc = "" +
 	"\x10OUTCOME_REPEATED\x10\n" +
 	"\x12\x16\n" +
 	"\x12OUTCOME_UNCOMPILED\x10\v\x12\x14\n" +
-	"\x10OUTCOME_ANSWERED\x10\f\"\xa6\x01\n" +
+	"\x10OUTCOME_ANSWERED\x10\f\x12\x15\n" +
+	"\x11OUTCOME_CANCELLED\x10\r\"\xa6\x01\n" +
 	"\x11ExplainedDelivery\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06action\x18\x02 \x01(\tR\x06action\x12\x16\n" +
