@@ -187,7 +187,7 @@ func hold(e *event.Event) []byte {
 	return appendData(b, e.Data)
 }
 
-// renewed is what a timer holds with the data of another event, where that is of the same message; nil where it is not.
+// renewed is what a timer holds with the data of another event, where that is of the same message; else as it is.
 func renewed(held []byte, e *event.Event) []byte {
 	r := wire.Reader{Rest: held}
 	name, _ := r.Text(), r.Text()
@@ -213,18 +213,24 @@ func appendData(b []byte, data proto.Message) []byte {
 
 var errHeld = errors.New("what a timer holds is cut short, or of a type that is not known")
 
-// Held is the event that a timer holds, as texts and channels read it.
+// Held is the event that a timer holds, as texts and channels read it. With an error it has no data, and no type where that
+// can't be read.
 func Held(tenant, subject string, set kind.Origin, held []byte) (*event.Event, error) {
 	r := wire.Reader{Rest: held}
 	e := &event.Event{ID: set.ID, Source: set.Source, Time: set.Time, Tenant: tenant, Subject: subject}
-	e.Type, e.Correlation = r.Text(), r.Text()
+	name, correlation := r.Text(), r.Text()
+	if r.Bad {
+		return e, errHeld
+	}
+	e.Type, e.Correlation = name, correlation
 	t, ok := event.Lookup(e.Type)
-	if r.Bad || !ok {
-		return nil, errHeld
+	if !ok {
+		return e, errHeld
 	}
-	e.Data = t.Data.ProtoReflect().New().Interface()
-	if err := proto.Unmarshal(r.Rest, e.Data); err != nil {
-		return nil, fmt.Errorf("%w: %w", errHeld, err)
+	data := t.Data.ProtoReflect().New().Interface()
+	if err := proto.Unmarshal(r.Rest, data); err != nil {
+		return e, fmt.Errorf("%w: %w", errHeld, err)
 	}
+	e.Data = data
 	return e, nil
 }

@@ -3,6 +3,7 @@ package trigger
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -42,42 +43,58 @@ type decision struct {
 
 // decide records a decision on a firing.
 func (f *evaluation) decide(s *fold.Subject[body], of firing, why decision) {
-	s.Emit(f.decided(s, of, why))
+	s.Emit(f.decided(causeOf(s), of, why))
 	f.metrics.decided(why.reason)
 }
 
-// decided is the record of a decision.
-func (f *evaluation) decided(s *fold.Subject[body], of firing, why decision) stream.Record {
+// cause is the event or the timer in hand, as decisions name it: a subject goes on to the next.
+type cause struct {
+	topic     string
+	partition int32
+	offset    int64
+	time      time.Time
+	revision  int64
+	identity  fold.Identity
+}
+
+func causeOf(s *fold.Subject[body]) cause {
+	return cause{s.Topic, s.Partition, s.Offset, s.Time, s.Revision, s.Identity}
+}
+
+// decided is the record of a decision. It reads the book where the action names no target.
+func (f *evaluation) decided(by cause, of firing, why decision) stream.Record {
 	e := of.Event
 	d := &triggerv1.Decision{
 		Tenant: e.Tenant, Notification: why.rule.Code, NotificationVersion: why.rule.Version, Reason: why.reason,
 		Detail: shortened(why.why.Error()), Key: shortened(of.key), Firing: of.name,
 		Event: &deliveryv1.EventReference{
 			Source: e.Source, Id: e.ID, Type: e.Type, Subject: e.Subject, Time: timestamppb.New(e.Time),
-			Topic: s.Topic, Partition: s.Partition, Offset: of.offset,
+			Topic: by.topic, Partition: by.partition, Offset: of.offset,
 		},
-		Time: timestamppb.New(s.Time), Revision: s.Revision, Count: why.count,
+		Time: timestamppb.New(by.time), Revision: by.revision, Count: why.count,
 	}
 	if why.action != nil {
-		d.Action, d.Endpoint = why.action.Name, f.book.targetOf(why.action, e.Tenant)
+		if d.Action, d.Endpoint = why.action.Name, why.action.Target; d.GetEndpoint() == "" {
+			d.Endpoint = f.book.targetOf(why.action, e.Tenant)
+		}
 	}
 	// With its offset, since no state remembers that a repeat was decided before: each id has one content.
-	parts := []string{why.rule.Code, d.GetAction(), why.reason.String(), s.Topic, strconv.Itoa(int(s.Partition)), strconv.FormatInt(s.Offset, 10)}
+	parts := []string{why.rule.Code, d.GetAction(), why.reason.String(), by.topic, strconv.Itoa(int(by.partition)), strconv.FormatInt(by.offset, 10)}
 	if of.name != "" || of.key != "" {
 		parts = append(parts, of.name, of.key)
 	}
 	// Timers of two events may be due in one millisecond, one after the other.
-	if by := e.Identity(); by != s.Identity {
-		parts = append(parts, by.String())
+	if set := e.Identity(); set != by.identity {
+		parts = append(parts, set.String())
 	}
-	d.Id = event.Derive(s.Identity, parts...).String()
+	d.Id = event.Derive(by.identity, parts...).String()
 	value, err := proto.MarshalOptions{Deterministic: true}.Marshal(d)
 	if err != nil {
 		panic("encode decision: " + err.Error()) // all its texts are UTF-8
 	}
 	headers := event.Attributes{
 		ID: d.GetId(), Type: typeDecided, Source: sourceTrigger, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
-		Time: s.Time, Schema: schemaDecision, Trace: e.Trace,
+		Time: by.time, Schema: schemaDecision, Trace: e.Trace,
 	}.Headers()
 	return stream.Record{Topic: f.topic(stream.TriggersDecisions), Partition: stream.AnyPartition, Key: []byte(e.Key()), Value: value, Headers: headers}
 }

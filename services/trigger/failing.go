@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"go.uber.org/zap"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/event"
@@ -60,7 +61,7 @@ func newFailing(topic func(string) string, publish func(ctx context.Context, rec
 // observe takes what partitions have published, side by side.
 func (f *failing) observe(outcomes []stream.Record) {
 	for i := range outcomes {
-		if outcomes[i].Topic != f.decisions {
+		if outcomes[i].Topic != f.decisions || !failure(outcomes[i].Value) {
 			continue
 		}
 		var d triggerv1.Decision
@@ -68,14 +69,34 @@ func (f *failing) observe(outcomes []stream.Record) {
 			f.log.Error("decision not read", zap.Error(err)) // we have written it
 			continue
 		}
-		switch d.GetReason() {
-		case triggerv1.Decision_REASON_FILTER_ERROR, triggerv1.Decision_REASON_RENDER_ERROR:
-			if d.GetEvent().GetType() != typeFailing { // it would go on by itself
-				f.failed(&d)
-			}
+		if d.GetEvent().GetType() != typeFailing { // it would go on by itself
+			f.failed(&d)
 		}
 	}
 }
+
+// failure reports by its reason alone whether a decision is about a failure: most are not, and need not be decoded.
+func failure(decision []byte) bool {
+	for len(decision) > 0 {
+		number, kind, n := protowire.ConsumeTag(decision)
+		if n < 0 {
+			return false
+		}
+		decision = decision[n:]
+		if number == reasonField {
+			reason, _ := protowire.ConsumeVarint(decision)
+			return reason == uint64(triggerv1.Decision_REASON_FILTER_ERROR) || reason == uint64(triggerv1.Decision_REASON_RENDER_ERROR)
+		}
+		if n = protowire.ConsumeFieldValue(number, kind, decision); n < 0 {
+			return false
+		}
+		decision = decision[n:]
+	}
+	return false
+}
+
+// reasonField is the number of a decision's reason.
+var reasonField = (*triggerv1.Decision)(nil).ProtoReflect().Descriptor().Fields().ByName("reason").Number()
 
 // failed counts a failure, and hands on that it is one of many.
 func (f *failing) failed(d *triggerv1.Decision) {

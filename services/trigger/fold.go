@@ -307,7 +307,8 @@ func (f *evaluation) plan(s *fold.Subject[body], of firing, rule *rules.Rule, ac
 	}
 	if own, ok := action.Published(); ok {
 		d.Key = message.Key
-		return d.ID, len(d.Body), f.publish(s, of, &d, own, decision{rule: rule, action: action})
+		f.publish(s, of, &d, own, decision{rule: rule, action: action})
+		return d.ID, len(d.Body), nil
 	}
 	r, err := d.Record(f.topic(action.Channel.Topic))
 	if err != nil {

@@ -45,13 +45,15 @@ type partition struct {
 	fetch   func() int
 	killed  func() bool
 	metrics *metrics
+	// names gives the full name of a topic.
+	names func(string) string
 	// foreign, where set, gets what is for topics of tenants.
 	foreign fold.ForeignPublisher
 }
 
 func newPartition(t testing.TB, topic string) *partition {
 	p := &partition{
-		t: t, topic: topic, store: memstate.New(), books: map[int64]*Book{}, now: epoch,
+		t: t, topic: topic, store: memstate.New(), books: map[int64]*Book{}, now: epoch, names: plain,
 		fetch: func() int { return 1000 }, killed: func() bool { return false },
 	}
 	p.Log = foldtest.Log{TB: t, Most: func() int { return p.fetch() }}
@@ -86,7 +88,7 @@ func (p *partition) run() {
 		o := fold.NewOwner(fold.OwnerConfig[body, *Book]{
 			Service: "trigger", Partition: state.Partition{Domain: DomainOrdered, Count: 1}, Address: "here",
 			Topic: p.topic, Rejected: "rejected",
-			Fold: &evaluation{topic: plain, prefix: "own", metrics: p.metrics},
+			Fold: &evaluation{topic: p.names, prefix: "own", metrics: p.metrics},
 			Log:  p, Store: p.store, Publisher: p, Foreign: p.foreign, Revisions: foldtest.Revisions[*Book](p.books), Snapshots: foldtest.NoSnapshots{},
 			Clock: func() time.Time { return p.now }, Logger: zap.NewNop(), Metrics: fold.NewMetrics("trigger", DomainOrdered, prometheus.NewRegistry()),
 			Cache: 100, Batch: 100, PublishedOffsetEvery: time.Second, SnapshotEvery: 1000 * time.Hour, SnapshotEvents: 1 << 40,

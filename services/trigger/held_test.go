@@ -1,6 +1,8 @@
 package trigger
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"math"
 	"strings"
@@ -11,6 +13,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fold"
+	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
@@ -101,5 +104,47 @@ func TestStateFull_LeavesTheOthersAsTheyAre(t *testing.T) {
 	}
 	if keys := p.records("n2"); keys != nil {
 		t.Errorf("records %q", keys)
+	}
+}
+
+// renamed is a store whose values have another text of the same length, as if a type of the catalog were gone.
+type renamed struct {
+	state.Store
+	from, to string
+}
+
+func (r renamed) Load(ctx context.Context, p state.Partition, w state.Watermark, keys []string) ([][]byte, error) {
+	values, err := r.Store.Load(ctx, p, w, keys)
+	for i := range values {
+		values[i] = bytes.ReplaceAll(bytes.Clone(values[i]), []byte(r.from), []byte(r.to))
+	}
+	return values, err
+}
+
+// What a timer holds may be of a type that is gone when it is due: that is decided, and nothing stops. What cancels such a timer
+// is decided as ever.
+func TestTimer_OfATypeThatIsGoneIsADecision(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	p.revise(1, stateful(t, "paid", unlessPaid))
+	p.append(invoice("i-1", "a", epoch), invoice("i-2", "b", epoch))
+	p.run()
+	p.store = renamed{p.store, "invoice.delivered", "invoice.forgotten"}
+	p.append(payment("p-1", "b"))
+	p.until(epoch.AddDate(0, 0, 20))
+	p.append(usage("u-1", "44", 1, epoch))
+	p.run()
+	p.want(nil, []string{
+		`CANCELLED i-2 b: event "p-1" of "billing" cancelled it`,
+		`RENDER_ERROR i-1 a: what a timer holds is cut short, or of a type that is not known`,
+	})
+	for _, r := range p.out {
+		if r.Topic == "rejected" {
+			t.Errorf("rejected %v", r)
+		}
+	}
+	for i, want := range []string{"i-2", "i-1"} {
+		if d := p.decisions()[i]; d.GetEvent().GetType() != "invoice.forgotten" || d.GetEvent().GetSubject() != "account/1" || d.GetEvent().GetId() != want {
+			t.Errorf("decided %v", d)
+		}
 	}
 }

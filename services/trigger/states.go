@@ -103,14 +103,14 @@ func (f *evaluation) fireRule(s *fold.Subject[body], name string, due time.Time)
 	keep(s, state, result)
 	var out fanOut
 	for _, held := range result.Held {
-		if of, err := f.timed(tenant, subject, key, due, held.Firing, held.Set, held.Event); err == nil {
-			f.held(s, of, rule, held)
-		}
+		of, _ := f.timed(tenant, subject, key, due, held.Firing, held.Set, held.Event)
+		f.held(s, of, rule, held)
 	}
 	for _, fires := range result.Firings {
 		of, err := f.timed(tenant, subject, key, due, fires.Name, fires.Set, fires.Event)
-		if err != nil {
-			panic("state of notification " + code + ": " + err.Error()) // it was written by ApplyRule
+		if err != nil { // its type is gone: nothing can be rendered
+			f.decide(s, of, decision{rule: rule, reason: triggerv1.Decision_REASON_RENDER_ERROR, why: err})
+			continue
 		}
 		f.actions(s, rule, []firing{of}, nil, &out)
 		f.leftOut(s, of, &out)
@@ -129,13 +129,10 @@ type firing struct {
 	offset int64
 }
 
-// timed is the firing of a timer.
+// timed is the firing of a timer. Where what it held can't be read, the event has no data, and err is why: enough to decide by.
 func (f *evaluation) timed(tenant, subject, key string, due time.Time, name string, set kind.Origin, held []byte) (firing, error) {
 	e, err := rules.Held(tenant, subject, set, held)
-	if err != nil {
-		return firing{}, err
-	}
-	return firing{Occasion: f.book.occasion(e, due).Of(name), name: name, key: key, at: due, offset: set.Offset}, nil
+	return firing{Occasion: f.book.occasion(e, due).Of(name), name: name, key: key, at: due, offset: set.Offset}, err
 }
 
 // resulting are the firings of one state of an event; what was held back is decided.
@@ -156,10 +153,7 @@ func (f *evaluation) resulting(s *fold.Subject[body], o *rules.Occasion, states 
 		out.planned++
 		of := firing{Occasion: o, name: held.Firing, key: key, offset: s.Offset}
 		if held.Reason == kind.Cancelled {
-			var err error
-			if of, err = f.timed(o.Event.Tenant, o.Event.Subject, key, s.Time, held.Firing, held.Set, held.Event); err != nil {
-				continue
-			}
+			of, _ = f.timed(o.Event.Tenant, o.Event.Subject, key, s.Time, held.Firing, held.Set, held.Event)
 			held.Set.Source, held.Set.ID = o.Event.Source, o.Event.ID
 		}
 		f.held(s, of, rule, held)

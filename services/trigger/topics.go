@@ -12,8 +12,9 @@ import (
 )
 
 // publish emits the record of an action that publishes to a topic of its tenant; where the topic is not the tenant's by this
-// revision, what stands in its place.
-func (f *evaluation) publish(s *fold.Subject[body], of firing, d *delivery.Delivery, to channel.Published, why decision) error {
+// revision, what stands in its place. That is made once the topic is away: of the event, the delivery and the subject's place
+// as they are now.
+func (f *evaluation) publish(s *fold.Subject[body], of firing, d *delivery.Delivery, to channel.Published, why decision) {
 	r := stream.Record{Topic: to.Topic(), Partition: stream.AnyPartition, Key: d.Key, Value: d.Body, Time: s.Time}
 	for _, h := range d.Headers {
 		r.Headers = append(r.Headers, stream.Header{Key: h.Name, Value: []byte(h.Value)})
@@ -24,21 +25,18 @@ func (f *evaluation) publish(s *fold.Subject[body], of firing, d *delivery.Deliv
 	}
 	why.reason = triggerv1.Decision_REASON_TOPIC_UNAVAILABLE
 	why.why = fmt.Errorf("topic %s takes no record, or not this one: it is in %s as %s", to.Topic(), stream.DeliveriesDead, d.ID)
-	decided := f.decided(s, of, why)
-	decided.Time = s.Time
-	dead, err := f.dead(d)
-	if err != nil {
-		return err
-	}
 	if f.permitted(d.Tenant, to.Topic()) {
-		s.EmitForeign(fold.Foreign{Record: r, Instead: func() []stream.Record { return []stream.Record{dead, decided} }})
+		by := causeOf(s)
+		s.EmitForeign(fold.Foreign{Record: r, Instead: func() []stream.Record {
+			decided := f.decided(by, of, why)
+			decided.Time = by.time
+			return []stream.Record{f.dead(d), decided}
+		}})
 		f.metrics.planned()
-		return nil
+		return
 	}
-	s.Emit(dead)
-	s.Emit(decided)
-	f.metrics.decided(why.reason)
-	return nil
+	s.Emit(f.dead(d))
+	f.decide(s, of, why)
 }
 
 // permitted reports whether a tenant may publish to a topic: never to one of this installation's own.
@@ -48,13 +46,13 @@ func (f *evaluation) permitted(tenant, name string) bool {
 }
 
 // dead is the dead letter of a record that was not published.
-func (f *evaluation) dead(d *delivery.Delivery) (stream.Record, error) {
+func (f *evaluation) dead(d *delivery.Delivery) stream.Record {
 	last := delivery.AttemptMessage(d, 0, nil, delivery.Decision{Settlement: delivery.Dead, Reason: reasonTopic}, nil)
 	r, err := delivery.DeadRecord(f.topic(stream.DeliveriesDead), sourceTrigger, d, last, d.PlannedAt)
 	if err != nil {
-		return stream.Record{}, fmt.Errorf("plan record for a topic: %w", err)
+		panic(err.Error()) // all its texts are UTF-8
 	}
-	return r, nil
+	return r
 }
 
 // reasonTopic is why such a record is dead.

@@ -194,6 +194,38 @@ func TestTopics_WhatTakesNothingIsADecisionAndADeadLetter(t *testing.T) {
 	}
 }
 
+// What stands in for a record is made once it is needed: a topic that takes its records costs no dead letters.
+func TestTopics_WhatIsPublishedHasNoStandIn(t *testing.T) {
+	p := newPartition(t, "events.ordered")
+	asked := map[string]int{}
+	p.names = func(topic string) string {
+		asked[topic]++
+		return topic
+	}
+	s := &absentTopics{p, false}
+	p.foreign = s
+	p.configure(publishing(1, nil))
+	p.append(usage("u-1", "44", 5, epoch), usage("u-2", "44", 5, epoch))
+	p.run()
+	if len(p.published()) != 2 || asked[stream.DeliveriesDead]+asked[stream.TriggersDecisions] != 0 {
+		t.Errorf("published %v, names asked %v", p.published(), asked)
+	}
+	s.away = true
+	p.append(usage("u-3", "44", 5, epoch), usage("u-4", "44", 5, epoch))
+	p.run()
+	if asked[stream.DeliveriesDead] != 2 || asked[stream.TriggersDecisions] != 2 {
+		t.Errorf("names asked %v", asked)
+	}
+	for i, d := range p.decisions() { // each of its own event, though the subject went on
+		if e := d.GetEvent(); e.GetId() != fmt.Sprint("u-", i+3) || e.GetOffset() != int64(i+3) || !d.GetTime().AsTime().Equal(epoch) {
+			t.Errorf("decided %v", d)
+		}
+	}
+	if a, b := p.decisions()[0].GetId(), p.decisions()[1].GetId(); a == b {
+		t.Errorf("both decisions have the id %s", a)
+	}
+}
+
 // After a crash between publishing and the commit the same is published again: the same bytes under the same id, and where a
 // topic came back meanwhile, beside the Decision.
 func TestTopics_AreRepeatedAfterACrashBeforeTheCommit(t *testing.T) {

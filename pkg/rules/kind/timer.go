@@ -145,11 +145,15 @@ func (a *Absence) apply(s *State, in Input, out *Result) {
 	case in.Role == Cancels:
 		*s = State{print: s.print, windowFrom: s.windowFrom, fired: s.fired}
 		return
-	case in.Role != Matches || s.last != 0 && in.Time.UnixMilli() <= s.last || !in.holds(out):
+	case in.Role != Matches || s.last != 0 && in.Time.UnixMilli() <= s.last:
 		return
+	case in.holds(out):
+		s.set, s.held = in.Origin, in.Event
+	case s.due == 0:
+		return // there is no event before it to be rendered from
 	}
+	// An event that is too large to be held is none of silence all the same: what fires is rendered from the one before.
 	s.last = in.Time.UnixMilli()
-	s.set, s.held = in.Origin, in.Event
 	if s.due == 0 { // one that is pending moves only when it fires
 		s.due = s.last + a.For.Milliseconds()
 	}

@@ -208,3 +208,35 @@ func TestAbsence(t *testing.T) {
 		t.Run(name, func(t *testing.T) { runs(t, silence, time.UTC, steps) })
 	}
 }
+
+// An event that a timer can't hold is none of silence all the same: what fires is rendered from the one before, and a Decision
+// names it.
+func TestAbsence_AnEventThatIsTooLargeEndsTheSilence(t *testing.T) {
+	silence := &Rule{Absence: &Absence{For: 24 * time.Hour}}
+	day := func(n int) time.Time { return time.Date(2027, 1, n, 0, 0, 0, 0, time.UTC) }
+	see := func(s State, n int, event []byte) (State, Result) {
+		return silence.Apply(s, Input{Time: day(n), Now: day(n), Event: event})
+	}
+	large := make([]byte, MaxHeld+1)
+	if s, out := see(State{}, 1, large); !s.Empty() || inWords(out) != "too large" {
+		t.Errorf("the first begins %+v, %q", s, inWords(out))
+	}
+	s, _ := see(State{}, 1, []byte("first"))
+	s, out := see(s, 2, large)
+	if inWords(out) != "too large" {
+		t.Errorf("%q", inWords(out))
+	}
+	s, out = silence.Fire(s, day(2))
+	if due, pending := s.Due(); len(out.Firings) != 0 || !pending || !due.Equal(day(3)) {
+		t.Errorf("after an event of the day before it fires %q; due at %s, %t", inWords(out), due, pending)
+	}
+	s, out = silence.Fire(s, day(3))
+	if len(out.Firings) != 1 || string(out.Firings[0].Event) != "first" {
+		t.Errorf("fires %q", inWords(out))
+	}
+	// What fired holds nothing any more: a large one begins no other silence.
+	s, out = see(s, 5, large)
+	if _, pending := s.Due(); pending || inWords(out) != "too large" {
+		t.Errorf("%q, pending %t", inWords(out), pending)
+	}
+}

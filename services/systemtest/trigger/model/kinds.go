@@ -25,6 +25,9 @@ func (m *Model) apply(r Rule, s *state, e *event.Event, to concern, decide func(
 		case s.last != 0 && at <= s.last:
 		case tooLarge(e):
 			decide("EVENT_TOO_LARGE", e.ID, "")
+			if s.due != 0 {
+				s.last = at
+			}
 		default:
 			s.last, s.set, s.text = at, e.ID, textOf(e)
 			if s.due == 0 {
