@@ -130,6 +130,9 @@ func (f *Fleet) Configuration() string { return f.configuration }
 // Dir is the installation's folder.
 func (f *Fleet) Dir() string { return f.cfg.Dir }
 
+// Brokers are the addresses of its Kafka.
+func (f *Fleet) Brokers() []string { return f.cfg.Brokers }
+
 // Database is the file of the config service's database; files beside it begin with its name.
 func (f *Fleet) Database() string { return filepath.Join(f.cfg.Dir, "database", "config.db") }
 

@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -28,6 +29,9 @@ const patience = 4 * time.Minute
 // names of the services, in the order of an event's journey behind configuration.
 var names = []string{"config", "ingest", "safeguard", "trigger", "webhook"}
 
+// notifying are those that an event passes on its way to whom it is notified.
+var notifying = []string{"config", "ingest", "trigger", "webhook", "email"}
+
 // binaries are the services' programs, built once for all scripts.
 var binaries = sync.OnceValues(func() (dir string, err error) {
 	if dir, err = os.MkdirTemp("", "scenario"); err != nil {
@@ -36,7 +40,7 @@ var binaries = sync.OnceValues(func() (dir string, err error) {
 	built = dir
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	return dir, fleet.Build(ctx, dir, names...)
+	return dir, fleet.Build(ctx, dir, append(slices.Clone(names), "email")...)
 })
 
 // built is the folder of the binaries, once there is one.
@@ -54,51 +58,59 @@ func TestMain(m *testing.M) {
 
 // onBeds runs a script with every service in this process on embedded servers, and with processes on real ones.
 func onBeds(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
-	run := func(name string, cfg fleet.Config) {
-		t.Run(name, func(t *testing.T) {
-			ctx, cancel := context.WithTimeout(t.Context(), patience)
-			defer cancel()
-			cfg.Dir, cfg.Partitions = t.TempDir(), 8
-			if name == "processes" {
-				var err error
-				if cfg.Binaries, err = binaries(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			f, err := fleet.Open(ctx, cfg)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
-				defer cancel()
-				if err := f.Close(stopping); err != nil {
-					t.Error(err)
-				}
-				if cfg.Embedded {
-					return
-				}
-				forget(t, stopping, cfg.Redis, f.Prefix)
-			})
-			script(t, ctx, f)
-		})
-	}
 	redises, err := miniredis.Run()
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer redises.Close()
-	run("in one process", fleet.Config{
+	onBed(t, "in one process", fleet.Config{
 		Brokers: guarded(t, "guarded").ListenAddrs(), Prefix: "guarded", Password: password, Redis: redises.Addr(), Embedded: true,
-	})
+	}, script)
+	onProcesses(t, script)
+}
 
+// onProcesses runs a script with processes on real servers.
+func onProcesses(t *testing.T, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
 	brokers, haveKafka := streamtest.RealKafka(t)
 	address, haveRedis := statetest.RealRedis(t)
 	if haveKafka && haveRedis {
-		run("processes", fleet.Config{Brokers: brokers, Redis: address})
+		onBed(t, processes, fleet.Config{Brokers: brokers, Redis: address}, script)
 	} else if os.Getenv("TOLLGATE_REAL") == "1" {
 		t.Error("TOLLGATE_REAL=1 and no real servers")
 	}
+}
+
+// processes is the name of the bed with real servers.
+const processes = "processes"
+
+func onBed(t *testing.T, name string, cfg fleet.Config, script func(t *testing.T, ctx context.Context, f *fleet.Fleet)) {
+	t.Run(name, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		cfg.Dir, cfg.Partitions = t.TempDir(), 8
+		if name == processes {
+			var err error
+			if cfg.Binaries, err = binaries(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		f, err := fleet.Open(ctx, cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			stopping, cancel := context.WithTimeout(context.WithoutCancel(ctx), 30*time.Second)
+			defer cancel()
+			if err := f.Close(stopping); err != nil {
+				t.Error(err)
+			}
+			if cfg.Embedded {
+				return
+			}
+			forget(t, stopping, cfg.Redis, f.Prefix)
+		})
+		script(t, ctx, f)
+	})
 }
 
 func password(user string) string { return "password of " + user }
@@ -115,7 +127,11 @@ func guarded(t *testing.T, prefix string) *kfake.Cluster {
 		stream.ResourceTopic: kmsg.ACLResourceTypeTopic, stream.ResourceGroup: kmsg.ACLResourceTypeGroup,
 	}
 	allowed := map[string][]kfake.ACL{}
-	for _, p := range table.Permissions(prefix) {
+	permissions := table.Permissions(prefix)
+	for _, topic := range []string{stream.TriggersDecisions, "deliveries.*"} { // who checks what was planned, and is no part of the product
+		permissions = append(permissions, stream.Permission{Who: "auditor", Operation: stream.OperationRead, Resource: stream.ResourceTopic, Name: prefix + "." + topic})
+	}
+	for _, p := range permissions {
 		one := kfake.ACL{
 			Resource: resources[p.Resource], Name: p.Name, Pattern: kmsg.ACLResourcePatternTypeLiteral,
 			Operation: operations[p.Operation], Allow: true,

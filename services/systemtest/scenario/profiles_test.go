@@ -163,29 +163,42 @@ func publishClient(t *testing.T, ctx context.Context, conn grpc.ClientConnInterf
 	}
 }
 
-// startAll configures an installation, starts every service, and returns once all are ready and work by the configuration.
+// startAll configures an installation, starts every service of names, and returns once all are ready and work by the
+// configuration.
 func startAll(t *testing.T, ctx context.Context, f *fleet.Fleet, resources ...proto.Message) map[string]*fleet.Member {
+	t.Helper()
+	return start(t, ctx, f, names, func() int64 {
+		revision, err := f.Configure(ctx, resources...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return revision
+	})
+}
+
+// start starts services, config first, and returns once all are ready and work by the revision that configure has made.
+func start(t *testing.T, ctx context.Context, f *fleet.Fleet, services []string, configure func() int64) map[string]*fleet.Member {
 	t.Helper()
 	members := map[string]*fleet.Member{}
 	var revision int64
-	for _, name := range names {
+	for _, name := range services {
 		m, err := f.Start(ctx, name)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if members[name] = m; name == "config" {
-			if revision, err = f.Configure(ctx, resources...); err != nil {
-				t.Fatal(err)
-			}
+			revision = configure()
 		}
 	}
-	for _, name := range names {
+	for _, name := range services {
 		if err := members[name].Ready(ctx); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := f.AwaitRevision(ctx, stream.EventsOrdered, revision); err != nil {
-		t.Fatal(err)
+	for _, topic := range []string{stream.EventsOrdered, stream.EventsUnordered, stream.Safeguards} {
+		if err := f.AwaitRevision(ctx, topic, revision); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return members
 }

@@ -12,7 +12,6 @@ import (
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/pkg/stream"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
@@ -105,44 +104,19 @@ func (p *producers) produce(items []item) error {
 }
 
 func (p *producers) record(i int, it item) stream.Record {
-	e := it.event
 	if it.raw != nil {
 		return stream.Record{Key: []byte("none"), Value: it.raw}
 	}
-	r := stream.Record{Key: []byte(e.GetTenant() + "/" + e.GetSubject())}
-	set := func(name, value string) {
-		if value != "" {
-			r.Headers = append(r.Headers, stream.Header{Key: name, Value: []byte(value)})
-		}
-	}
+	form := asEvent
 	switch i % 10 {
 	case 0:
-		set("content-type", "application/cloudevents+json")
-		r.Value = cloudEvent(p, e)
-	case 1, 2:
-		set("ce_specversion", "1.0")
-		set("ce_id", e.GetId())
-		set("ce_source", e.GetSource())
-		set("ce_type", e.GetType())
-		set("ce_tenant", e.GetTenant())
-		set("ce_subject", e.GetSubject())
-		if e.GetTime() != nil {
-			set("ce_time", e.GetTime().AsTime().Format("2006-01-02T15:04:05.000Z"))
-		}
-		set("content-type", "application/protobuf")
-		r.Value = e.GetData().GetValue()
-		if i%10 == 1 {
-			r.Headers[len(r.Headers)-1].Value = []byte("application/json")
-			r.Value = dataJSON(p, e)
-		}
-	default:
-		value, err := proto.Marshal(e)
-		if err != nil {
-			p.Fatal(err)
-		}
-		r.Value = value
+		form = asObject
+	case 1:
+		form = asBinaryJSON
+	case 2:
+		form = asBinaryProtobuf
 	}
-	return r
+	return form.record(p, it.event)
 }
 
 // publish sends by PublishStream, and compares every answer with what is expected.
@@ -264,12 +238,18 @@ func (p *producers) postBatch(items []item) error {
 }
 
 func (p *producers) request(contentType string, body []byte, answer any) (int, error) {
+	return p.requestWith(map[string]string{"content-type": contentType}, body, answer)
+}
+
+func (p *producers) requestWith(headers map[string]string, body []byte, answer any) (int, error) {
 	req, err := http.NewRequestWithContext(p.ctx, http.MethodPost, "http://"+p.ingest.Address("http")+"/v1/events", bytes.NewReader(body))
 	if err != nil {
 		return 0, err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.fleet.Key)
-	req.Header.Set("Content-Type", contentType)
+	for name, value := range headers {
+		req.Header.Set(name, value)
+	}
 	res, err := p.http.Do(req)
 	if err != nil {
 		return 0, err
