@@ -38,17 +38,27 @@ func TopicUnder(topic string, prefixes []string) bool {
 // back, or be taken for what a service has written.
 func OwnTopic(topic, prefix string) bool { return strings.HasPrefix(topic, prefix+".") }
 
+// CheckTopicPrefix is why the names of a tenant's topics may not begin with a text; prefix is that of the installation's own.
+func CheckTopicPrefix(p, prefix string) error {
+	switch {
+	case CheckTopic(p) != nil || !strings.Contains(".-_", p[len(p)-1:]):
+		return errTopicPrefix
+	case strings.HasPrefix(p, prefix+".") || strings.HasPrefix(prefix+".", p):
+		return fmt.Errorf("must not hold topics of Tollgate, which begin with %q", prefix+".")
+	}
+	return nil
+}
+
+var errTopicPrefix = errors.New(`must be letters, digits, ".", "-" and "_", the first a letter or a digit, the last ".", "-" or "_", such as "acme."`)
+
 // ValidateTopicPrefixes adds what is wrong with the prefixes of a tenant's topics; prefix is that of the installation's own.
 func ValidateTopicPrefixes(prefixes []string, prefix, field string, f *fault.Violations) {
 	seen := map[string]bool{}
 	for i, p := range prefixes {
 		field := fmt.Sprintf("%s[%d]", field, i)
-		switch {
-		case CheckTopic(p) != nil || !strings.Contains(".-_", p[len(p)-1:]):
-			f.Add(field, `must be letters, digits, ".", "-" and "_", the first a letter or a digit, the last ".", "-" or "_", such as "acme."`)
-		case strings.HasPrefix(p, prefix+".") || strings.HasPrefix(prefix+".", p):
-			f.Add(field, "must not hold topics of Tollgate, which begin with %q", prefix+".")
-		case seen[p]:
+		if err := CheckTopicPrefix(p, prefix); err != nil {
+			f.AddErr(field, err)
+		} else if seen[p] {
 			f.Add(field, "%q is there twice", p)
 		}
 		seen[p] = true

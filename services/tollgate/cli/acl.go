@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 
@@ -41,6 +42,15 @@ func (c topicsACL) AfterApply() error {
 		return command.UsageError("--principal must have {} in place of the name, or all would have the same rights")
 	case strings.Contains(c.Principal, "'"):
 		return command.UsageError("--principal must be without quotation marks")
+	}
+	var faults []string
+	for _, p := range c.TopicPrefix {
+		if err := channel.CheckTopicPrefix(p, c.Prefix); err != nil {
+			faults = append(faults, fmt.Sprintf("--topic-prefix %q %v", p, err))
+		}
+	}
+	if faults != nil {
+		return command.UsageError(strings.Join(faults, "\n"))
 	}
 	return nil
 }
