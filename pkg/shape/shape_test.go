@@ -365,6 +365,26 @@ func TestRoot_HasNothingUnknown(t *testing.T) {
 	}
 }
 
+// The model of rules with a state knows what an event is, and nothing of what makes rules of it: a fault of that would be its own.
+func TestModel_SharesNoCodeWithRules(t *testing.T) {
+	const model = "services/systemtest/trigger/model"
+	found := false
+	for _, f := range repository(t) {
+		if f.dir() != model || f.isTest() {
+			continue
+		}
+		found = true
+		for _, p := range f.imports {
+			if to, ours := strings.CutPrefix(p, module); ours && to != "pkg/event" && !strings.HasPrefix(to, "proto/") {
+				t.Errorf("%s imports %s: the model decides for itself when a rule fires", f.path, p)
+			}
+		}
+	}
+	if !found {
+		t.Fatalf("no file of %s was found: the walk is wrong", model)
+	}
+}
+
 // What holds spend against a limit, and the model that it is held against, share no code, and know no floating point.
 func TestModel_SharesNoCodeWithSpend(t *testing.T) {
 	const spend, model = "pkg/spend", "services/systemtest/safeguard/model"
