@@ -24,6 +24,7 @@ const (
 	Tests             = configv1.ApiKeyScope_API_KEY_SCOPE_TESTS
 	DeliveriesRead    = configv1.ApiKeyScope_API_KEY_SCOPE_DELIVERIES_READ
 	DeliveriesReplay  = configv1.ApiKeyScope_API_KEY_SCOPE_DELIVERIES_REPLAY
+	Provision         = configv1.ApiKeyScope_API_KEY_SCOPE_PROVISION
 )
 
 // ScopeName is a scope without the prefix that all have.

@@ -25,6 +25,11 @@ const (
 	// APIKeyExpired is of a tenant's key past its expiry, APIKeyEnded of a stream whose key is no longer good for it.
 	APIKeyExpired = "API_KEY_EXPIRED" //nolint:gosec // a code, and no key
 	APIKeyEnded   = "API_KEY_ENDED"   //nolint:gosec // a code, and no key
+	// ScopeRequired, TenantDenied, OperatorRequired and ServiceKeyRequired are of calls that their key may not make.
+	ScopeRequired      = "SCOPE_REQUIRED"
+	TenantDenied       = "TENANT_DENIED"
+	OperatorRequired   = "OPERATOR_REQUIRED"
+	ServiceKeyRequired = "SERVICE_KEY_REQUIRED"
 	// ConfigInvalid is of a resource or a configuration file, RequestInvalid of a request with violations of several kinds.
 	ConfigInvalid  = "CONFIG_INVALID"
 	ConfigNotRead  = "CONFIG_NOT_READ"

@@ -31,6 +31,7 @@ type callKey struct{}
 type call struct {
 	// caller is nil on an open method.
 	caller *access.Caller
+	method string
 	// ended is closed when the caller's key is no longer good for what is under way; nil where that never happens.
 	ended  <-chan struct{}
 	open   bool
@@ -73,6 +74,11 @@ func (s *Server) admit(ctx context.Context, info *tap.Info) (context.Context, er
 			s.outcomes.refused(ctx, info.FullMethodName, err)
 			return ctx, fault.Status(err).Err()
 		}
+		if err := access.Authorize(c.caller, info.FullMethodName); err != nil {
+			s.outcomes.refused(ctx, info.FullMethodName, err)
+			return ctx, fault.Status(err).Err()
+		}
+		c.method = info.FullMethodName
 	}
 	return context.WithValue(ctx, callKey{}, c), nil
 }

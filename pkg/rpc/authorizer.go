@@ -158,6 +158,11 @@ func CallerOf(ctx context.Context) *access.Caller {
 	return nil
 }
 
+// WithCaller is the context of a request that came by another transport, for CallerOf.
+func WithCaller(ctx context.Context, c *access.Caller) context.Context {
+	return context.WithValue(ctx, callKey{}, &call{caller: c, hold: unbounded.Hold()})
+}
+
 // KeyEnded is closed when a stream has to end because its key was withdrawn, has expired or gives less than before. The
 // stream then answers what it has taken and returns ErrKeyEnded; its context ends keyGrace later. nil where that never
 // happens.

@@ -1,7 +1,6 @@
 package rpc
 
 import (
-	"io"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 // tenantKey is one of tenant a that may publish, and read what is created of invoices.
@@ -20,7 +20,7 @@ func tenantKey(secret string, change ...func(k *access.Key)) access.Key {
 	k := access.Key{
 		Name: "tenants/a/apiKeys/" + secret, Tenant: "a", Hash: access.HashOf(secret),
 		Rights: access.Rights{
-			Scopes: access.ScopesOf(access.Publish, access.Subscribe, access.ConfigRead),
+			Scopes: access.ScopesOf(access.Publish, access.Subscribe, access.OptionsRead),
 			Grants: access.GrantsOf([]*configv1.QueueGrant{{Entity: "invoice", Operations: []configv1.QueueOperation{configv1.QueueOperation_QUEUE_OPERATION_CREATE}}}),
 		},
 	}
@@ -129,18 +129,43 @@ func TestAuthorizer_ReadsTheClockThatIsSet(t *testing.T) {
 	})
 }
 
-func TestServer_ATenantsKeyIsKnownToTheHandler(t *testing.T) {
-	r := serve(t, nil)
-	r.server.Authorizer().Replace([]access.Key{tenantKey("one")})
-	client := configv1.NewConfigWatchServiceClient(dial(t, r.address, "one"))
-	stream, err := client.Watch(t.Context(), &configv1.WatchRequest{})
+// inventory is a service that a tenant's key may call.
+type inventory struct {
+	optionsv1.UnimplementedOptionInventoryServiceServer
+	watch func(stream grpc.ServerStreamingServer[optionsv1.WatchResponse]) error
+}
+
+func (i *inventory) Watch(_ *optionsv1.WatchRequest, stream grpc.ServerStreamingServer[optionsv1.WatchResponse]) error {
+	if err := stream.Send(&optionsv1.WatchResponse{}); err != nil {
+		return err
+	}
+	return i.watch(stream)
+}
+
+// watch opens a stream with the key "one" of tenant a.
+func (r *running) watch(t *testing.T) grpc.ServerStreamingClient[optionsv1.WatchResponse] {
+	t.Helper()
+	stream, err := optionsv1.NewOptionInventoryServiceClient(dial(t, r.address, "one")).Watch(t.Context(), &optionsv1.WatchRequest{Name: "tenants/a/subscribers/1"})
+	if err == nil {
+		_, err = stream.Recv()
+	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := stream.Recv(); err != nil {
-		t.Fatal(err)
+	return stream
+}
+
+func TestServer_ATenantsKeyIsKnownToTheHandler(t *testing.T) {
+	r := serve(t, nil)
+	callers := make(chan *access.Caller, 1)
+	r.inventory.watch = func(stream grpc.ServerStreamingServer[optionsv1.WatchResponse]) error {
+		callers <- CallerOf(stream.Context())
+		<-stream.Context().Done()
+		return stream.Context().Err()
 	}
-	c := <-r.service.callers
+	r.server.Authorizer().Replace([]access.Key{tenantKey("one")})
+	stream := r.watch(t)
+	c := <-callers
 	if c.ID != access.HashOf("one").Caller() || c.Key.Tenant != "a" || c.Operator || c.Service ||
 		!c.Allows("invoice", event.Create) || c.Allows("invoice", event.Update) || !c.Reaches("a") || c.Reaches("b") {
 		t.Errorf("%+v", c)
@@ -149,10 +174,7 @@ func TestServer_ATenantsKeyIsKnownToTheHandler(t *testing.T) {
 	if _, err := stream.Recv(); fault.KindOf(err) != fault.Unauthenticated || fault.ReasonOf(err) != reason.APIKeyEnded {
 		t.Errorf("the stream goes on under a withdrawn key: %v", err)
 	}
-	again, err := client.Watch(t.Context(), &configv1.WatchRequest{})
-	if err == nil {
-		_, err = again.Recv()
-	}
+	_, err := optionsv1.NewOptionInventoryServiceClient(dial(t, r.address, "one")).GetDataSafeguard(t.Context(), &optionsv1.GetDataSafeguardRequest{Name: "tenants/a/subscribers/1"})
 	if fault.ReasonOf(err) != reason.APIKeyUnknown {
 		t.Errorf("a withdrawn key: %v", err)
 	}
@@ -161,29 +183,20 @@ func TestServer_ATenantsKeyIsKnownToTheHandler(t *testing.T) {
 // A stream that waits for KeyEnded answers what it has taken before it ends.
 func TestServer_AStreamMayAnswerBeforeItEnds(t *testing.T) {
 	r := serve(t, nil)
-	r.service.watch = func(stream grpc.ServerStreamingServer[configv1.WatchResponse]) error {
-		if err := stream.Send(&configv1.WatchResponse{Revision: 1}); err != nil {
-			return err
-		}
+	r.inventory.watch = func(stream grpc.ServerStreamingServer[optionsv1.WatchResponse]) error {
 		<-KeyEnded(stream.Context())
-		if err := stream.Send(&configv1.WatchResponse{Revision: 2}); err != nil {
+		if err := stream.Send(&optionsv1.WatchResponse{Gone: true}); err != nil {
 			return err
 		}
 		return ErrKeyEnded()
 	}
 	r.server.Authorizer().Replace([]access.Key{tenantKey("one")})
-	stream, err := configv1.NewConfigWatchServiceClient(dial(t, r.address, "one")).Watch(t.Context(), &configv1.WatchRequest{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, err := stream.Recv(); err != nil {
-		t.Fatal(err)
-	}
+	stream := r.watch(t)
 	r.server.Authorizer().Replace(nil)
-	if last, err := stream.Recv(); err != nil || last.GetRevision() != 2 {
+	if last, err := stream.Recv(); err != nil || !last.GetGone() {
 		t.Fatalf("%v: %v", last, err)
 	}
-	if _, err := stream.Recv(); fault.ReasonOf(err) != reason.APIKeyEnded || err == io.EOF {
+	if _, err := stream.Recv(); fault.ReasonOf(err) != reason.APIKeyEnded {
 		t.Error(err)
 	}
 }

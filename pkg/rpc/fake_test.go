@@ -13,10 +13,10 @@ import (
 	"go.uber.org/zap/zapcore"
 	"google.golang.org/grpc"
 
-	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	optionsv1 "github.com/tollgate/tollgate/proto/gen/tollgate/options/v1"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -29,9 +29,6 @@ type tenants struct {
 	configv1.UnimplementedConfigWatchServiceServer
 	held chan struct{}
 	free chan struct{}
-	// callers are those of watches; watch, where set, serves them.
-	callers chan *access.Caller
-	watch   func(grpc.ServerStreamingServer[configv1.WatchResponse]) error
 }
 
 func (s *tenants) GetTenant(ctx context.Context, req *configv1.GetTenantRequest) (*configv1.Tenant, error) {
@@ -65,13 +62,6 @@ func (s *tenants) GetTenant(ctx context.Context, req *configv1.GetTenantRequest)
 }
 
 func (s *tenants) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreamingServer[configv1.WatchResponse]) error {
-	if s.watch != nil {
-		return s.watch(stream)
-	}
-	select {
-	case s.callers <- CallerOf(stream.Context()):
-	default:
-	}
 	if err := stream.Send(&configv1.WatchResponse{Revision: 7}); err != nil {
 		return err
 	}
@@ -80,6 +70,7 @@ func (s *tenants) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreamingSer
 }
 
 type running struct {
+	inventory inventory
 	server  *Server
 	service *tenants
 	address string
@@ -109,7 +100,7 @@ func (b *buffer) String() string {
 func serve(t *testing.T, change func(*Config, *daemon.Env)) *running {
 	t.Helper()
 	r := &running{
-		service: &tenants{callers: make(chan *access.Caller, 1), held: make(chan struct{}), free: make(chan struct{})}, log: &buffer{}, ended: make(chan error, 1),
+		service: &tenants{held: make(chan struct{}), free: make(chan struct{})}, log: &buffer{}, ended: make(chan error, 1),
 	}
 	log, err := daemon.NewLogger("config", zapcore.DebugLevel.String(), r.log)
 	if err != nil {
@@ -130,6 +121,7 @@ func serve(t *testing.T, change func(*Config, *daemon.Env)) *running {
 	}
 	configv1.RegisterTenantServiceServer(r.server, r.service)
 	configv1.RegisterConfigWatchServiceServer(r.server, r.service)
+	optionsv1.RegisterOptionInventoryServiceServer(r.server, &r.inventory)
 	ctx, stop := context.WithCancel(context.Background())
 	r.stop = stop
 	go func() { r.ended <- r.server.Serve(ctx) }()

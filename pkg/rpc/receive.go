@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/wire"
@@ -74,7 +75,7 @@ func (s *Server) receive(ctx context.Context, c *call, into any) error {
 	if err != nil {
 		return fault.NewInvalid(reason.Undecodable, fault.Violation{Description: "the message " + err.Error()})
 	}
-	return nil
+	return access.CheckTenant(c.caller, c.method, message)
 }
 
 // openBytes bounds a message to an open method; none needs more.

@@ -7,7 +7,6 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
-	"github.com/tollgate/tollgate/pkg/rpc"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -34,9 +33,6 @@ func activationOf(m protoreflect.Message) int64 {
 // report stores the reports of one call, all or none, and answers the names of those that were not taken: the target is
 // gone, or has another activation.
 func (r resources) report(ctx context.Context, reports protoreflect.List) (refused []string, err error) {
-	if !rpc.FromService(ctx) {
-		return nil, fault.New(fault.Denied, "SERVICE_KEY_REQUIRED", "health is reported by a service: its key must be one of grpc.service_key_hashes_file")
-	}
 	if err := validateReports(reports); err != nil {
 		return nil, err
 	}

@@ -9,7 +9,6 @@ import (
 
 	"google.golang.org/grpc"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -44,9 +43,6 @@ var suppressionsAPart = 5_000
 
 func (w *watchService) WatchSuppressions(req *configv1.WatchSuppressionsRequest, stream grpc.ServerStreamingServer[configv1.WatchSuppressionsResponse]) error {
 	ctx := stream.Context()
-	if !rpc.FromService(ctx) {
-		return fault.New(fault.Denied, "SERVICE_KEY_REQUIRED", "suppressions are followed by a service: its key must be one of grpc.service_key_hashes_file")
-	}
 	w.service.metrics.watchers.Inc()
 	defer w.service.metrics.watchers.Dec()
 	repeat := time.NewTicker(repeatInterval)

@@ -6,7 +6,9 @@ import (
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
@@ -20,10 +22,20 @@ type answer struct {
 	err     error
 }
 
+// refuseOthers makes TENANT_DENIED the error of each event of a tenant that the caller does not reach.
+func refuseOthers(caller *access.Caller, parsed []event.Parsed) {
+	for i := range parsed {
+		if parsed[i].Err == nil && !caller.Reaches(parsed[i].Event.Tenant) {
+			parsed[i].Err = access.ErrTenant(caller, "tenant")
+		}
+	}
+}
+
 // take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
 // topic: the caller has the error.
 func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections,
 	metrics *transportMetrics) []answer {
+	refuseOthers(rpc.CallerOf(ctx), parsed)
 	p.tenants.validate(ctx, parsed)
 	now := p.now()
 	received := timestamppb.New(now)

@@ -57,6 +57,13 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 	defer hold.Close()
 	in := newInbox()
 	go func() {
+		select {
+		case <-rpc.KeyEnded(ctx):
+			in.end(rpc.ErrKeyEnded())
+		case <-ctx.Done():
+		}
+	}()
+	go func() {
 		for {
 			events, weight, err := received(s)
 			if err == nil {

@@ -12,6 +12,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -99,7 +100,7 @@ func (d *httpAPI) serve(ctx context.Context) error {
 	return nil
 }
 
-// authenticated refuses callers without a valid API key, and other methods than POST, by the headers alone.
+// authenticated refuses callers without an API key that may publish, and other methods than POST, by the headers alone.
 func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodPost {
@@ -107,12 +108,17 @@ func (d *httpAPI) authenticated(next http.HandlerFunc) http.HandlerFunc {
 			d.refuse(w, errMethod)
 			return
 		}
-		if _, _, err := d.authorizer.Authenticate(r.Header.Get("Authorization")); err != nil {
+		caller, _, err := d.authorizer.Authenticate(r.Header.Get("Authorization"))
+		if err != nil {
 			w.Header().Set("WWW-Authenticate", `Bearer realm="tollgate"`)
 			d.refuse(w, err)
 			return
 		}
-		next(w, r)
+		if err := access.Authorize(caller, ingestv1.IngestService_PublishBatch_FullMethodName); err != nil {
+			d.refuse(w, err)
+			return
+		}
+		next(w, r.WithContext(rpc.WithCaller(r.Context(), caller)))
 	}
 }
 

@@ -56,6 +56,8 @@ const (
 	ApiKeyScope_API_KEY_SCOPE_DELIVERIES_READ ApiKeyScope = 12
 	// Send deliveries again.
 	ApiKeyScope_API_KEY_SCOPE_DELIVERIES_REPLAY ApiKeyScope = 13
+	// Ask the tenant's hooks for a decision.
+	ApiKeyScope_API_KEY_SCOPE_PROVISION ApiKeyScope = 14
 )
 
 // Enum value maps for ApiKeyScope.
@@ -75,6 +77,7 @@ var (
 		11: "API_KEY_SCOPE_TESTS",
 		12: "API_KEY_SCOPE_DELIVERIES_READ",
 		13: "API_KEY_SCOPE_DELIVERIES_REPLAY",
+		14: "API_KEY_SCOPE_PROVISION",
 	}
 	ApiKeyScope_value = map[string]int32{
 		"API_KEY_SCOPE_UNSPECIFIED":        0,
@@ -91,6 +94,7 @@ var (
 		"API_KEY_SCOPE_TESTS":              11,
 		"API_KEY_SCOPE_DELIVERIES_READ":    12,
 		"API_KEY_SCOPE_DELIVERIES_REPLAY":  13,
+		"API_KEY_SCOPE_PROVISION":          14,
 	}
 )
 
@@ -398,7 +402,7 @@ const file_tollgate_config_v1_api_key_proto_rawDesc = "" +
 	"\x06entity\x18\x01 \x01(\tB\a\xbaH\x04r\x02(?R\x06entity\x12L\n" +
 	"\n" +
 	"operations\x18\x02 \x03(\x0e2\".tollgate.config.v1.QueueOperationB\b\xbaH\x05\x92\x01\x02\x10\x04R\n" +
-	"operations*\xc5\x03\n" +
+	"operations*\xe2\x03\n" +
 	"\vApiKeyScope\x12\x1d\n" +
 	"\x19API_KEY_SCOPE_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15API_KEY_SCOPE_PUBLISH\x10\x01\x12\x1b\n" +
@@ -414,7 +418,8 @@ const file_tollgate_config_v1_api_key_proto_rawDesc = "" +
 	"\x12\x17\n" +
 	"\x13API_KEY_SCOPE_TESTS\x10\v\x12!\n" +
 	"\x1dAPI_KEY_SCOPE_DELIVERIES_READ\x10\f\x12#\n" +
-	"\x1fAPI_KEY_SCOPE_DELIVERIES_REPLAY\x10\r*\xa0\x01\n" +
+	"\x1fAPI_KEY_SCOPE_DELIVERIES_REPLAY\x10\r\x12\x1b\n" +
+	"\x17API_KEY_SCOPE_PROVISION\x10\x0e*\xa0\x01\n" +
 	"\x0eQueueOperation\x12\x1f\n" +
 	"\x1bQUEUE_OPERATION_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16QUEUE_OPERATION_CREATE\x10\x01\x12\x1a\n" +
