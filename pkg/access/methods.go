@@ -9,7 +9,7 @@ type Rule struct {
 	// Tenants are the fields of a request message that name what it is about, by their paths. With a tenant's key each
 	// that is set must be of its tenant, and one must be set.
 	Tenants []string
-	// Each: the method takes many events and answers each; its service asks Caller.Reaches for each of them.
+	// Each: one call has many events, or messages of several kinds; its service asks Caller.Reaches for what they name.
 	Each bool
 	// Service: a service of this installation may call it.
 	Service bool
@@ -28,6 +28,7 @@ var Methods = func() map[string]Rule {
 		{"tollgate.ingest.v1.IngestService", map[string]Rule{
 			"Publish": {Scope: Publish, Each: true}, "PublishBatch": {Scope: Publish, Each: true}, "PublishStream": {Scope: Publish, Each: true},
 		}},
+		{"tollgate.ingest.v1.EventQueueService", map[string]Rule{"Subscribe": {Scope: Subscribe, Each: true}}},
 		{"tollgate.options.v1.OptionCatalogService", map[string]Rule{
 			"ListOptions": of(OptionsRead, "parent"), "GetDataSafeguard": of(OptionsRead, "name"),
 			"GetOverspendSafeguard": of(OptionsRead, "name"), "GetPaymentSafeguard": of(OptionsRead, "name"),
@@ -69,9 +70,7 @@ var Methods = func() map[string]Rule {
 		resources("SmtpProfile", "SmtpProfiles", "smtp_profile", ConfigWrite, map[string]Rule{"ReportHealth": {Service: true, ServiceOnly: true}}),
 		resources("User", "Users", "user", ConfigWrite, nil),
 		resources("ApiKey", "ApiKeys", "api_key", APIKeysWrite, nil),
-		resources("Hook", "Hooks", "hook", ConfigWrite, map[string]Rule{
-			"ReorderHooks": of(ConfigWrite, "parent", "names"), "TestRun": of(Tests, "name"),
-		}),
+		resources("Hook", "Hooks", "hook", ConfigWrite, nil),
 		// email stores what servers answer of an address.
 		resources("Suppression", "Suppressions", "suppression", SuppressionsWrite, map[string]Rule{
 			"UpdateSuppression": {Scope: SuppressionsWrite, Tenants: []string{"suppression.name"}, Service: true},

@@ -184,6 +184,6 @@ const (
 	reasonStreams         = "TOO_MANY_STREAMS"
 	reasonKafka           = "KAFKA_UNAVAILABLE"
 	reasonLog             = "LOG_UNREADABLE"
-	reasonTenantDenied    = "TENANT_DENIED"
+	reasonTenantDenied    = reason.TenantDenied
 	reasonInvalid         = reason.RequestInvalid
 )
