@@ -71,13 +71,13 @@ func (s *tenants) Watch(_ *configv1.WatchRequest, stream grpc.ServerStreamingSer
 
 type running struct {
 	inventory inventory
-	server  *Server
-	service *tenants
-	address string
-	log     *buffer
-	env     daemon.Env
-	stop    func()
-	ended   chan error
+	server    *Server
+	service   *tenants
+	address   string
+	log       *buffer
+	env       daemon.Env
+	stop      func()
+	ended     chan error
 }
 
 type buffer struct {
