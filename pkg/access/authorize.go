@@ -45,13 +45,17 @@ func CheckTenant(c *Caller, method string, request proto.Message) error {
 	named := false
 	for _, path := range rule.Tenants {
 		for _, name := range valuesAt(request.ProtoReflect(), strings.Split(path, ".")) {
+			if rule.Shared != "" && strings.HasPrefix(name, rule.Shared) {
+				named = true
+				continue
+			}
 			if !c.Reaches(tenantIn(name)) {
 				return ErrTenant(c, path)
 			}
 			named = true
 		}
 	}
-	if !named {
+	if !named && rule.Shared == "" {
 		return ErrTenant(c, strings.Join(rule.Tenants, " or "))
 	}
 	return nil

@@ -9,6 +9,9 @@ type Rule struct {
 	// Tenants are the fields of a request message that name what it is about, by their paths. With a tenant's key each
 	// that is set must be of its tenant, and one must be set.
 	Tenants []string
+	// Shared begins names that are of no tenant, and that every tenant may read; a request that names nothing is about
+	// those. Empty for none.
+	Shared string
 	// Each: one call has many events, or messages of several kinds; its service asks Caller.Reaches for what they name.
 	Each bool
 	// Service: a service of this installation may call it.
@@ -63,6 +66,14 @@ var Methods = func() map[string]Rule {
 			"GetTenant": {Scope: ConfigRead, Tenants: []string{"name"}, Service: true}, "ListTenants": {Service: true},
 			// The operator decides what a tenant may reach and publish to.
 			"CreateTenant": {}, "UpdateTenant": {}, "DeleteTenant": {}, "UndeleteTenant": {},
+		}},
+		resources("EventType", "EventTypes", "event_type", ConfigWrite, map[string]Rule{
+			"GetEventType":   {Scope: ConfigRead, Tenants: []string{"name"}, Shared: "eventTypes/"},
+			"ListEventTypes": {Scope: ConfigRead, Tenants: []string{"parent"}, Shared: "eventTypes/"},
+		}),
+		// What a caller may restore, the service asks of the method that would write it.
+		{config + "ChangeService", map[string]Rule{
+			"ListChanges": of(ConfigRead, "parent", "name"), "RestoreResource": of(ConfigWrite, "name"),
 		}},
 		resources("ClassOfService", "ClassesOfService", "class_of_service", ConfigWrite, nil),
 		resources("Notification", "Notifications", "notification", ConfigWrite, nil),

@@ -30,6 +30,7 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		classes:       make(map[classKey]*Class, len(m.GetClassesOfService())),
 		notifications: make(map[string][]*configv1.Notification, len(m.GetTenants())),
 		users:         map[string][]*configv1.User{},
+		eventTypes:    map[string][]*configv1.EventType{},
 		targets:       map[string]*Target{},
 		order:         order{targets: map[*channel.Kind][]*Target{}},
 		raw:           m,
@@ -58,6 +59,12 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 		tenant, _ := d.name(u.GetName(), "users")
 		if d.taken(s, u.GetName()) == nil {
 			s.users[tenant] = append(s.users[tenant], u)
+		}
+	}
+	for _, t := range m.GetEventTypes() {
+		tenant, _ := d.name(t.GetName(), "eventTypes")
+		if d.taken(s, t.GetName()) == nil {
+			s.eventTypes[tenant] = append(s.eventTypes[tenant], t)
 		}
 	}
 	for _, k := range table.Kinds() {

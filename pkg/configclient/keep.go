@@ -132,7 +132,7 @@ func Stripped(m *configv1.Snapshot) *configv1.Snapshot {
 	out := &configv1.Snapshot{
 		Revision: m.GetRevision(), ApplyRevision: m.GetApplyRevision(), History: m.GetHistory(), StandsIn: m.GetStandsIn(),
 		Tenants: m.GetTenants(), ClassesOfService: m.GetClassesOfService(), Notifications: m.GetNotifications(),
-		Users: m.GetUsers(),
+		Users: m.GetUsers(), EventTypes: m.GetEventTypes(),
 	}
 	for _, k := range table.Kinds() {
 		for r := range Resources(m, k) {

@@ -21,6 +21,7 @@ type Snapshot struct {
 	classes       map[classKey]*Class
 	notifications map[string][]*configv1.Notification
 	users         map[string][]*configv1.User
+	eventTypes    map[string][]*configv1.EventType
 	targets       map[string]*Target
 	order         order
 	raw           *configv1.Snapshot
@@ -104,6 +105,9 @@ func (s *Snapshot) Notifications(tenant string) []*configv1.Notification {
 
 // Users are a tenant's, sorted by name.
 func (s *Snapshot) Users(tenant string) []*configv1.User { return s.users[tenant] }
+
+// EventTypes are those that a tenant declares, sorted by name, as messages; pkg/event reads them.
+func (s *Snapshot) EventTypes(tenant string) []*configv1.EventType { return s.eventTypes[tenant] }
 
 // Target finds a target by its whole name.
 func (s *Snapshot) Target(name string) (*Target, bool) {

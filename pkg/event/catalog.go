@@ -6,6 +6,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/event/schema"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 )
 
@@ -54,6 +55,8 @@ type Type struct {
 	Reserved bool
 	// Data is an empty message of the type's data; it must not be changed.
 	Data proto.Message
+	// Schema is what a tenant declares of a type of its own; nil of built-in types.
+	Schema *schema.Schema
 }
 
 // Control records are in the log between events; their owners produce them and consumers skip them.

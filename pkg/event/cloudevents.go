@@ -11,8 +11,8 @@ import (
 	"strings"
 	"unicode/utf8"
 
-	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 
@@ -64,23 +64,23 @@ func fromAttributes(attribute func(name string) string, v *violations) *Event {
 	return e
 }
 
-// parseBinary reads binary mode: attributes beside the value, which is the data alone.
-func parseBinary(media string, attribute func(name string) string, value []byte, v *violations) *Event {
+// binary reads binary mode: attributes beside the value, which is the data alone.
+func (p Parser) binary(media string, attribute func(name string) string, value []byte, v *violations) *Event {
 	e := fromAttributes(attribute, v)
 	if len(value) == 0 && isJSON(media) {
 		return e // no data at all: an empty message in Protobuf, but nothing in JSON
 	}
-	e.Data = typedData(e.Type, media, value, v)
+	p.data(e, media, value, v)
 	return e
 }
 
-// parseStructured reads structured mode: the value is a whole CloudEvent.
-func parseStructured(media string, value []byte, v *violations) *Event {
+// structured reads structured mode: the value is a whole CloudEvent.
+func (p Parser) structured(media string, value []byte, v *violations) *Event {
 	switch media {
 	case ContentTypeCloudEvent:
-		return parseObject(value, v)
+		return p.object(value, v)
 	case ContentTypeCloudEventProtobuf:
-		return parseFormat(value, v)
+		return p.format(value, v)
 	case ContentTypeBatch:
 		v.add(reason.Undecodable, "", wantBatch)
 	default:
@@ -90,7 +90,7 @@ func parseStructured(media string, value []byte, v *violations) *Event {
 	return nil
 }
 
-func parseObject(object []byte, v *violations) *Event {
+func (p Parser) object(object []byte, v *violations) *Event {
 	if isFramed(object) {
 		v.add(reason.Undecodable, "", wantFraming)
 		return nil
@@ -110,7 +110,7 @@ func parseObject(object []byte, v *violations) *Event {
 	case inJSON && !isJSON(media):
 		v.add(reason.Undecodable, "data", "must be data_base64 where datacontenttype is %.100q", media)
 	case inJSON:
-		e.Data = typedData(e.Type, media, data, v)
+		p.data(e, media, data, v)
 	case inBase64:
 		var text string
 		value, err := []byte(nil), json.Unmarshal(encoded, &text)
@@ -121,7 +121,7 @@ func parseObject(object []byte, v *violations) *Event {
 			v.add(reason.Undecodable, "data", "data_base64 must be a string of base64")
 			break
 		}
-		e.Data = typedData(e.Type, media, value, v)
+		p.data(e, media, value, v)
 	}
 	return e
 }
@@ -156,8 +156,21 @@ type Parsed struct {
 // parse is ParseJSON, or the caller's own way of calling it. It sees nothing of a batch that is refused: an element may
 // be two bytes long, and its violations take a hundred times that.
 func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error)) ([]Parsed, error) {
-	var objects []json.RawMessage
-	refuse := func(err error) ([]Parsed, error) {
+	objects, err := SplitBatch(body, limit)
+	if err != nil {
+		return nil, err
+	}
+	parsed := make([]Parsed, len(objects))
+	for i, o := range objects {
+		parsed[i].Event, parsed[i].Err = parse(o)
+	}
+	return parsed, nil
+}
+
+// SplitBatch is the objects of such a batch, with its errors.
+func SplitBatch(body []byte, limit int) ([][]byte, error) {
+	var objects [][]byte
+	refuse := func(err error) ([][]byte, error) {
 		return nil, fault.NewInvalid(reason.Undecodable, fault.Violation{
 			Description: "must be a JSON array of CloudEvents" + because(err),
 		})
@@ -183,48 +196,50 @@ func ParseBatch(body []byte, limit int, parse func(object []byte) (*Event, error
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return refuse(errors.New("something follows it"))
 	}
-	parsed := make([]Parsed, len(objects))
-	for i, o := range objects {
-		parsed[i].Event, parsed[i].Err = parse(o)
-	}
-	return parsed, nil
+	return objects, nil
 }
 
-// typedData reads data into the message of its type; nil where a violation was added, or where the type is not known,
-// which is a violation of its own.
-func typedData(typ, media string, value []byte, v *violations) proto.Message {
-	t := byName[typ]
+// data reads data into the message of the event's type; there is none where a violation was added, or where the type is not
+// known, which is a violation of its own.
+func (p Parser) data(e *Event, media string, value []byte, v *violations) {
+	t := byName[e.Type]
+	if t == nil && !IsControl(e.Type) && p.tenants().Declared(e.Tenant, e.Type) != nil {
+		t = &declaredType
+	}
 	if t == nil {
 		v.fields = append(v.fields, "data") // there, but not read
-		return nil
+		return
 	}
 	m := t.Data.ProtoReflect().New().Interface()
 	name := t.Data.ProtoReflect().Descriptor().FullName()
 	switch {
 	case isFramed(value):
 		v.add(reason.Undecodable, "data", wantFraming)
-		return nil
+		return
 	case isJSON(media):
 		err := checkJSON(value)
 		if err == nil {
-			err = protojson.Unmarshal(value, m)
+			e.Unknown, err = readKnown(value, m)
 		}
 		if err != nil {
 			v.add(reason.Undecodable, "data", "must be a %s in JSON%s", name, because(err))
-			return nil
+			return
 		}
 	case isProtobuf(media):
 		if err := proto.Unmarshal(value, m); err != nil {
 			v.add(reason.Undecodable, "data", "must be the bytes of a %s", name)
-			return nil
+			return
 		}
 	default:
 		v.add(reason.MediaTypeUnsupported, "data", "content type %.100q is not taken, application/json and %s are", media,
 			ContentTypeProtobuf)
-		return nil
+		return
 	}
-	return m
+	e.Data = m
 }
+
+// declaredType has the data of every type that a tenant declares, as it is on the wire.
+var declaredType = Type{Data: &structpb.Struct{}}
 
 // because is a parser's message, without the prefixes and the odd spaces by which Protobuf keeps its texts unstable.
 func because(err error) string {

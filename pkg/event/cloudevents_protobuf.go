@@ -39,8 +39,8 @@ type format struct {
 	data []byte
 }
 
-// parseFormat reads the Protobuf format of CloudEvents: the one message it needs, by hand.
-func parseFormat(value []byte, v *violations) *Event {
+// format reads the Protobuf format of CloudEvents: the one message it needs, by hand.
+func (p Parser) format(value []byte, v *violations) *Event {
 	f := format{attributes: map[string]string{}}
 	if err := f.read(value, v); err != nil {
 		v.add(reason.Undecodable, "", "must be an io.cloudevents.v1.CloudEvent: %s", err)
@@ -56,13 +56,13 @@ func parseFormat(value []byte, v *violations) *Event {
 			v.fields = append(v.fields, "data") // there, but not to be read
 			break
 		}
-		e.Data = typedData(e.Type, media, f.data, v)
+		p.data(e, media, f.data, v)
 	case formatTextData:
 		if !isJSON(media) {
 			v.add(reason.Undecodable, "data", "must be binary_data or proto_data where datacontenttype is %.100q", media)
 			break
 		}
-		e.Data = typedData(e.Type, media, f.data, v)
+		p.data(e, media, f.data, v)
 	case formatProtoData:
 		var w wire
 		if err := w.mergeAny(f.data); err != nil {

@@ -40,7 +40,19 @@ func decode(value []byte, v *violations) *Event {
 	if w.hasData {
 		e.Data = decodeData(w.typeURL, w.data, v)
 	}
+	if w.unknown != nil {
+		e.Unknown = decodeUnknown(w.unknown, v)
+	}
 	return e
+}
+
+func decodeUnknown(value []byte, v *violations) *structpb.Struct {
+	s := &structpb.Struct{}
+	if err := proto.Unmarshal(value, s); err != nil {
+		v.add(reason.Undecodable, "unknown", "must be the bytes of a google.protobuf.Struct")
+		return nil
+	}
+	return s
 }
 
 // wire is an envelope taken apart; its slices lie in the bytes read.
@@ -49,6 +61,8 @@ type wire struct {
 	time, receivedAt                              wireTime
 	typeURL, data                                 []byte
 	hasData                                       bool
+	// unknown is not nil where it is there; it is joined where it is there more than once, as Protobuf wants it.
+	unknown []byte
 	// content hashes all bytes but those of received_at.
 	content uint64
 }
@@ -78,7 +92,7 @@ func readWire(value []byte) (wire, error) {
 		}
 		start := at
 		at += n
-		if kind != protowire.BytesType || number > fieldData {
+		if kind != protowire.BytesType || number > fieldUnknown {
 			// Unknown here: skipped, as any reader of an older schema does.
 			n = protowire.ConsumeFieldValue(number, kind, value[at:])
 			if n < 0 {
@@ -115,6 +129,8 @@ func readWire(value []byte) (wire, error) {
 		case fieldData:
 			w.hasData = true
 			err = w.mergeAny(b)
+		case fieldUnknown:
+			w.unknown = append(append(make([]byte, 0, len(w.unknown)+len(b)), w.unknown...), b...)
 		}
 		if err != nil {
 			return w, err

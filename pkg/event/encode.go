@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // typeURLPrefix precedes a message's full name in Event.data.
@@ -26,6 +27,7 @@ const (
 	fieldReceivedAt
 	fieldCorrelation
 	fieldData
+	fieldUnknown
 )
 
 const (
@@ -60,10 +62,19 @@ func (e *Event) Encode(dst []byte) ([]byte, error) {
 	b = appendTime(b, fieldReceivedAt, e.ReceivedAt)
 	b = appendString(b, fieldCorrelation, e.Correlation)
 	b, err := appendAny(b, data, size)
+	if err == nil && e.Unknown != nil {
+		b, err = appendUnknown(b, e.Unknown)
+	}
 	if err != nil {
 		return dst, fmt.Errorf("encode event %q: %w", e.ID, err)
 	}
 	return b, nil
+}
+
+func appendUnknown(b []byte, unknown *structpb.Struct) ([]byte, error) {
+	b = protowire.AppendTag(b, fieldUnknown, protowire.BytesType)
+	b = protowire.AppendVarint(b, uint64(deterministic.Size(unknown)))
+	return deterministic.MarshalAppend(b, unknown)
 }
 
 func appendString(b []byte, field protowire.Number, s string) []byte {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 )
 
 // Event is one thing that happened. Times are UTC and whole milliseconds: that is what is on the wire and what
@@ -28,10 +29,16 @@ type Event struct {
 	Correlation string
 	// Data is the message of the type, decoded; never nil in a valid event. It is shared, so it must not be changed.
 	Data proto.Message
+	// Unknown is what the data had in JSON and its message has no fields for, where the tenant keeps that; nil for none.
+	Unknown *structpb.Struct
+	// Declared is the type, where a tenant declares it and the event was read by its declaration: by a Parser, or by View.
+	Declared *Type
 
 	// Trace is the W3C traceparent it came with. It is in a record's header, never in its value.
 	Trace string
 
+	// fields are the data of a declared type in its message; nil where View has not read them.
+	fields proto.Message
 	// content is what Content answers, taken from the bytes that Decode read; 0 when not decoded.
 	content uint64
 }

@@ -12,13 +12,37 @@ import (
 // ContentTypeEvent means that the value of a record on events.inbound is an Event, whatever its other headers are.
 const ContentTypeEvent = "application/x-tollgate-event"
 
-// ParseKafka reads a record of events.inbound and validates it as an event of a producer. It is an Event in Protobuf
+// Parser reads what producers send, by what their tenants decide. The zero Parser knows built-in types alone.
+type Parser struct{ Tenants Tenants }
+
+func (p Parser) tenants() Tenants {
+	if p.Tenants == nil {
+		return noTenants{}
+	}
+	return p.Tenants
+}
+
+// ParseKafka is Parser.Kafka of the zero Parser; so are the others.
+func ParseKafka(r stream.Record) (*Event, error) { return Parser{}.Kafka(r) }
+
+// ParseProto is Parser.Proto.
+func ParseProto(p *eventv1.Event) (*Event, error) { return Parser{}.Proto(p) }
+
+// ParseHTTP is Parser.HTTP.
+func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
+	return Parser{}.HTTP(header, body)
+}
+
+// ParseJSON is Parser.JSON.
+func ParseJSON(object []byte) (*Event, error) { return Parser{}.JSON(object) }
+
+// Kafka reads a record of events.inbound and validates it as an event of a producer. It is an Event in Protobuf
 // where its content type is ContentTypeEvent or it has no ce_specversion; else a CloudEvent in structured or in binary
 // mode. A record of our own topics is taken too. A record of another form gets a violation that names the right form.
 //
 // The error is a fault that lists every violation (Reasons). The event comes with it as far as it could be read, and is
 // nil where nothing could. A valid event has no ReceivedAt yet: ingest stamps it.
-func ParseKafka(r stream.Record) (*Event, error) {
+func (p Parser) Kafka(r stream.Record) (*Event, error) {
 	v := violations{}
 	if len(r.Value) > MaxBytes {
 		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(r.Value))
@@ -30,12 +54,12 @@ func ParseKafka(r stream.Record) (*Event, error) {
 	_, isCloudEvent := r.Header(HeaderSpecVersion)
 	switch {
 	case strings.HasPrefix(media, cloudEventsPrefix):
-		e = parseStructured(media, r.Value, &v)
+		e = p.structured(media, r.Value, &v)
 	case media == ContentTypeEvent, isProtobuf(media) && isSchemaEvent(header(HeaderDataSchema)):
 		e = decode(r.Value, &v)
 	case isCloudEvent:
 		misspelt(r, &v)
-		e = parseBinary(media, func(name string) string { return header(attributePrefix + name) }, r.Value, &v)
+		e = p.binary(media, func(name string) string { return header(attributePrefix + name) }, r.Value, &v)
 	default:
 		misspelt(r, &v)
 		if v.err() != nil {
@@ -49,7 +73,7 @@ func ParseKafka(r stream.Record) (*Event, error) {
 	if e != nil && e.Trace == "" {
 		e.Trace = header(HeaderTrace)
 	}
-	return checked(e, &v)
+	return p.checked(e, &v)
 }
 
 // isSchemaEvent also takes the name without its scheme, which older records have that may still be mirrored.
@@ -57,14 +81,14 @@ func isSchemaEvent(schema string) bool {
 	return strings.TrimPrefix(schema, "https://") == strings.TrimPrefix(SchemaEvent, "https://")
 }
 
-// ParseProto validates an Event of a gRPC request, as ParseKafka does.
-func ParseProto(p *eventv1.Event) (*Event, error) {
+// Proto validates an Event of a gRPC request, as Kafka does.
+func (p Parser) Proto(sent *eventv1.Event) (*Event, error) {
 	v := violations{}
-	if size := sizeOf(p); size > MaxBytes {
+	if size := sizeOf(sent); size > MaxBytes {
 		v.add(reason.TooLarge, "", tooLarge, MaxBytes, size)
 		return nil, v.err()
 	}
-	return checked(fromProto(p, &v), &v)
+	return p.checked(fromProto(sent, &v), &v)
 }
 
 // sizeOf is what an event's contents take, without the few bytes that frame them: the stored size is checked to the
@@ -74,9 +98,9 @@ func sizeOf(p *eventv1.Event) int {
 		len(p.GetCorrelation()) + len(p.GetData().GetTypeUrl()) + len(p.GetData().GetValue())
 }
 
-// ParseHTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and validates it as
-// ParseKafka does; header gives the values of a header. A batch is read by ParseBatch.
-func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
+// HTTP reads the one CloudEvent of an HTTP request, in structured or in binary mode, and validates it as Kafka does; header
+// gives the values of a header. A batch is read by ParseBatch.
+func (p Parser) HTTP(header func(name string) []string, body []byte) (*Event, error) {
 	v := violations{}
 	if len(body) > MaxBytes {
 		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(body))
@@ -86,21 +110,21 @@ func ParseHTTP(header func(name string) []string, body []byte) (*Event, error) {
 	media := mediaType(once(header(HeaderContentType), HeaderContentType, &v))
 	switch {
 	case strings.HasPrefix(media, cloudEventsPrefix):
-		e = parseStructured(media, body, &v)
+		e = p.structured(media, body, &v)
 	case isBare(header):
 		bare(header, media, body, &v)
 	default:
 		if len(header(httpPrefix+attributeDataContentType)) > 0 {
 			v.add(reason.Undecodable, attributeDataContentType, "must not be sent: content-type is that of the data")
 		}
-		e = parseBinary(media, func(attribute string) string {
+		e = p.binary(media, func(attribute string) string {
 			return headerValue(once(header(httpPrefix+attribute), attribute, &v), attribute, &v)
 		}, body, &v)
 	}
 	if traces := header(HeaderTrace); e != nil && e.Trace == "" && len(traces) == 1 {
 		e.Trace = traces[0]
 	}
-	return checked(e, &v)
+	return p.checked(e, &v)
 }
 
 // isBare reports that a request has none of the headers that a CloudEvent in binary mode must have.
@@ -133,18 +157,18 @@ func bare(header func(name string) []string, media string, body []byte, v *viola
 	}
 }
 
-// ParseJSON reads one CloudEvent as a JSON object, such as a line of a file, and validates it as ParseKafka does.
-func ParseJSON(object []byte) (*Event, error) {
+// JSON reads one CloudEvent as a JSON object, such as a line of a file, and validates it as Kafka does.
+func (p Parser) JSON(object []byte) (*Event, error) {
 	v := violations{}
 	if len(object) > MaxBytes {
 		v.add(reason.TooLarge, "", tooLarge, MaxBytes, len(object))
 		return nil, v.err()
 	}
-	return checked(parseObject(object, &v), &v)
+	return p.checked(p.object(object, &v), &v)
 }
 
-// checked is the end of every Parse function.
-func checked(e *Event, v *violations) (*Event, error) {
+// checked is the end of every method of a Parser.
+func (p Parser) checked(e *Event, v *violations) (*Event, error) {
 	if e == nil {
 		return nil, v.err()
 	}
@@ -161,6 +185,7 @@ func checked(e *Event, v *violations) (*Event, error) {
 	if isReservedSource(e.Source) {
 		v.add(reason.TypeReserved, "source", "%.200q names Tollgate itself: name the system that sends the event", e.Source)
 	}
+	e.declare(p.tenants(), v)
 	e.normalize()
 	e.validate(v)
 	return e, v.err()
@@ -169,7 +194,7 @@ func checked(e *Event, v *violations) (*Event, error) {
 // normalize brings every MSISDN that the event is about into its one spelling, before a key or an identity is made of
 // it. validate refuses what is none.
 func (e *Event) normalize() {
-	if t := byName[e.Type]; t != nil && (t.Subscriber || e.Type == typeThresholdExceeded) {
+	if t := e.typ(); t != nil && (t.Subscriber || e.Type == typeThresholdExceeded) {
 		if msisdn, ok := MSISDN(e.Subject); ok {
 			e.Subject = msisdn
 		}

@@ -20,7 +20,7 @@ func FromProto(p *eventv1.Event) (*Event, error) {
 func fromProto(p *eventv1.Event, v *violations) *Event {
 	e := &Event{
 		ID: p.GetId(), Source: p.GetSource(), Type: p.GetType(), Tenant: p.GetTenant(), Subject: p.GetSubject(),
-		Correlation: p.GetCorrelation(),
+		Correlation: p.GetCorrelation(), Unknown: p.GetUnknown(),
 	}
 	if t, ok := byName[e.Type]; ok {
 		e.Type = t.Name
@@ -48,7 +48,7 @@ func fromTimestamp(p *timestamppb.Timestamp, field string, v *violations) time.T
 func (e *Event) Proto() *eventv1.Event {
 	p := &eventv1.Event{
 		Id: e.ID, Source: e.Source, Type: e.Type, Tenant: e.Tenant, Subject: e.Subject, Correlation: e.Correlation,
-		Time: toTimestamp(e.Time), ReceivedAt: toTimestamp(e.ReceivedAt),
+		Time: toTimestamp(e.Time), ReceivedAt: toTimestamp(e.ReceivedAt), Unknown: e.Unknown,
 	}
 	if e.Data != nil {
 		p.Data = &anypb.Any{}

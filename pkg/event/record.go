@@ -109,7 +109,7 @@ func (e *Event) Record(topic string) (stream.Record, error) {
 		}.Headers(),
 		Time: e.ReceivedAt,
 	}
-	if t := byName[e.Type]; t == nil || t.Queue == Ordered {
+	if e.Queue() == Ordered {
 		r.Key = []byte(e.Key())
 	}
 	return r, nil

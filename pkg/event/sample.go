@@ -1,13 +1,18 @@
 package event
 
 import (
+	"math"
 	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/pkg/event/schema"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // sampleSource is the source of sample events, which no producer may use.
@@ -23,15 +28,86 @@ func Sample(name, tenant, id string, at time.Time) (*Event, bool) {
 	if !ok {
 		return nil, false
 	}
+	return t.Sample(tenant, id, at), true
+}
+
+// Sample is one of the type, built in or declared.
+func (t *Type) Sample(tenant, id string, at time.Time) *Event {
 	at = at.UTC().Truncate(time.Millisecond)
-	e := &Event{ID: id, Source: sampleSource, Type: name, Tenant: tenant, Time: at, ReceivedAt: at, Subject: "sample/1"}
+	e := &Event{ID: id, Source: sampleSource, Type: t.Name, Tenant: tenant, Time: at, ReceivedAt: at, Subject: "sample/1"}
 	if t.Subscriber {
 		e.Subject = sampleMSISDN
+	}
+	if t.Schema != nil {
+		e.Data, e.Declared = sampleOf(t.Schema.Root(), at), t
+		return e
 	}
 	data := t.Data.ProtoReflect().New()
 	fillSample(data, at, sampleDepth)
 	e.Data = data.Interface()
-	return e, true
+	return e
+}
+
+// sampleOf is data that a declaration allows, with every field.
+func sampleOf(o *schema.Object, at time.Time) *structpb.Struct {
+	s := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(o.Fields))}
+	for _, f := range o.Fields {
+		v := sampleValue(f, at)
+		if f.GetRepeated() {
+			v = structpb.NewListValue(&structpb.ListValue{Values: []*structpb.Value{v}})
+		}
+		s.Fields[f.GetName()] = v
+	}
+	return s
+}
+
+func sampleValue(f *schema.Field, at time.Time) *structpb.Value {
+	switch f.GetKind() {
+	case configv1.FieldKind_FIELD_KIND_TEXT:
+		return structpb.NewStringValue(sampleText(f))
+	case configv1.FieldKind_FIELD_KIND_INTEGER, configv1.FieldKind_FIELD_KIND_NUMBER:
+		return structpb.NewNumberValue(sampleNumber(f))
+	case configv1.FieldKind_FIELD_KIND_BOOLEAN:
+		return structpb.NewBoolValue(true)
+	case configv1.FieldKind_FIELD_KIND_MONEY:
+		return structpb.NewStructValue(&structpb.Struct{Fields: map[string]*structpb.Value{
+			"currencyCode": structpb.NewStringValue("EUR"), "units": structpb.NewStringValue("12"), "nanos": structpb.NewNumberValue(500_000_000),
+		}})
+	case configv1.FieldKind_FIELD_KIND_OBJECT:
+		return structpb.NewStructValue(sampleOf(f.Inner, at))
+	}
+	return structpb.NewStringValue(at.Format(time.RFC3339Nano))
+}
+
+func sampleText(f *schema.Field) string {
+	text := "sample"
+	switch known, ok := sampleTexts[strings.ToLower(f.GetName())]; {
+	case len(f.GetValues()) > 0:
+		return f.GetValues()[0]
+	case ok:
+		text = known
+	}
+	if most := int(f.GetMaxLength()); most > 0 && len(text) > most {
+		text = text[:most]
+	}
+	return text
+}
+
+// sampleNumber is 1, or the bound that is nearest.
+func sampleNumber(f *schema.Field) float64 {
+	n := 1.0
+	if f.Minimum != nil {
+		n = max(n, f.GetMinimum())
+	}
+	if f.Maximum != nil {
+		n = min(n, f.GetMaximum())
+	}
+	if f.GetKind() == configv1.FieldKind_FIELD_KIND_INTEGER {
+		if n = math.Ceil(n); f.Maximum != nil && n > f.GetMaximum() {
+			n = math.Floor(f.GetMaximum())
+		}
+	}
+	return n
 }
 
 // sampleMSISDN is of the numbers that Ofcom keeps for fiction.

@@ -21,7 +21,7 @@ import (
 // reason.EventInvalid.
 func Reasons() []string {
 	return []string{reason.EventInvalid, reason.Undecodable, reason.TooLarge, reason.UnknownType, reason.UnknownTenant,
-		reason.UnknownData, reason.TypeReserved, reason.MediaTypeUnsupported, reason.AmountInvalid}
+		reason.UnknownData, reason.UnknownField, reason.TypeUnverified, reason.TypeReserved, reason.MediaTypeUnsupported, reason.AmountInvalid}
 }
 
 // What an event may have at most, in bytes.
@@ -90,7 +90,7 @@ func (e *Event) validate(v *violations) {
 	if e.Data == nil {
 		v.missing("data")
 	}
-	t := byName[e.Type]
+	t := e.typ()
 	switch {
 	case e.Type == "":
 		v.missing("type")
@@ -147,6 +147,9 @@ func isControlCharacter(r rune) bool {
 }
 
 func (t *Type) validateData(v *violations, data proto.Message) {
+	if byName[t.Name] == nil {
+		return // a Struct, which declare has read
+	}
 	m := data.ProtoReflect()
 	if m.Descriptor() != t.Data.ProtoReflect().Descriptor() {
 		v.add(reason.EventInvalid, "data", "must be a %s, is a %s", t.Data.ProtoReflect().Descriptor().FullName(),

@@ -57,7 +57,7 @@ func TestParseJSON_ListsEveryViolation(t *testing.T) {
 		"a subject that is too long":                      {map[string]string{"subject": `"` + strings.Repeat("x", 257) + `"`}, reason.EventInvalid, []string{"subject"}},
 		"a line break in an id":                           {map[string]string{"id": `"a\nb"`}, reason.EventInvalid, []string{"id"}},
 		"a slash in the tenant":                           {map[string]string{"tenant": `"a/b"`}, reason.EventInvalid, []string{"tenant"}},
-		"data of another shape":                           {map[string]string{"data": `{"colour":"red"}`}, reason.Undecodable, []string{"data"}},
+		"data of another shape":                           {map[string]string{"data": `{"colour":"red"}`}, reason.UnknownField, []string{"data.colour"}},
 		"data that is no object":                          {map[string]string{"data": `7`}, reason.Undecodable, []string{"data"}},
 		"data that is null":                               {map[string]string{"data": `null`}, reason.EventInvalid, []string{"data"}},
 		"data twice":                                      {map[string]string{"data_base64": `"AA=="`}, reason.Undecodable, []string{"data"}},

@@ -64,6 +64,10 @@ const (
 	UnknownTenant = "UNKNOWN_TENANT"
 	// UnknownData: the data is a message that events do not carry.
 	UnknownData = "UNKNOWN_DATA"
+	// UnknownField: the data has a field that the type does not, and the tenant rejects those.
+	UnknownField = "UNKNOWN_FIELD"
+	// TypeUnverified: a type that is not built in, while the configuration that may have it does not answer.
+	TypeUnverified = "TYPE_UNVERIFIED"
 	// TypeReserved: only Tollgate publishes events of this type, or from this source.
 	TypeReserved = "TYPE_RESERVED"
 	// MediaTypeUnsupported: a content type that is not taken, whatever else is wrong.

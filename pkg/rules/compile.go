@@ -116,7 +116,7 @@ func Compile(n Notification) (*Rule, error) {
 		f.Add("name", "must be at most %d bytes", channel.MaxName)
 	}
 	r := &Rule{Tenant: n.Tenant, Code: n.Code, Version: n.Version, LegalNotice: n.LegalNotice, active: n.Active, written: n.Trigger.Filter}
-	r.types = expand("trigger.event_types", n.Trigger.EventTypes, &f)
+	r.types = expand("trigger.event_types", n.Trigger.EventTypes, n.Types, &f)
 	r.filter = compileFilter("trigger.filter", n.Trigger.Filter, r.types, &f)
 	r.state = compileState(n, r.types, &f)
 
@@ -239,8 +239,8 @@ func short(s string) string {
 // indexed is the path of a list's element.
 func indexed(list string, i int) string { return list + "[" + strconv.Itoa(i) + "]" }
 
-// expand turns a list of a trigger into types of the catalog, sorted by name, each once.
-func expand(list string, patterns []string, f *fault.Violations) []event.Type {
+// expand turns a list of a trigger into types, sorted by name, each once.
+func expand(list string, patterns []string, types *Types, f *fault.Violations) []event.Type {
 	if len(patterns) == 0 {
 		f.Add(list, "must have at least one")
 	}
@@ -256,14 +256,11 @@ func expand(list string, patterns []string, f *fault.Violations) []event.Type {
 		case len(p) > maxType:
 			f.Add(field, "must be at most %d bytes", maxType)
 		case wildcard && !strings.Contains(entity, "*"):
-			known := false
-			for _, t := range event.Types() {
-				if t.Entity == entity && !event.IsControl(t.Name) {
-					found[t.Name] = t
-					known = true
-				}
+			of := types.of(entity)
+			for _, t := range of {
+				found[t.Name] = t
 			}
-			if !known {
+			if len(of) == 0 {
 				f.Add(field, "no event type is of entity %q", entity)
 			}
 		case strings.Contains(p, "*"):
@@ -271,7 +268,7 @@ func expand(list string, patterns []string, f *fault.Violations) []event.Type {
 		case event.IsControl(p):
 			f.Add(field, "%q is not an event but a control record", p)
 		default:
-			t, ok := event.Lookup(p)
+			t, ok := types.Lookup(p)
 			if !ok {
 				f.Add(field, "event type %q is unknown", p)
 				continue
@@ -279,10 +276,10 @@ func expand(list string, patterns []string, f *fault.Violations) []event.Type {
 			found[p] = t
 		}
 	}
-	types := make([]event.Type, 0, len(found))
+	sorted := make([]event.Type, 0, len(found))
 	for _, t := range found {
-		types = append(types, t)
+		sorted = append(sorted, t)
 	}
-	slices.SortFunc(types, func(a, b event.Type) int { return cmp.Compare(a.Name, b.Name) })
-	return types
+	slices.SortFunc(sorted, func(a, b event.Type) int { return cmp.Compare(a.Name, b.Name) })
+	return sorted
 }

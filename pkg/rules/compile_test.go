@@ -276,12 +276,12 @@ func TestValidate_ReadsTheMessage(t *testing.T) {
 			Ordered:    proto.Bool(true),
 		}},
 	}
-	if err := Validate(n, table.Channels); err != nil {
+	if err := Validate(n, table.Channels, nil); err != nil {
 		t.Fatal(err)
 	}
 	n.Name = "tenants/acme/endpoints/x"
 	n.Actions[0].Parameters[0].Template = "{{.Option.Spend}}"
-	if got := violations(t, Validate(n, table.Channels)); len(got) != 2 {
+	if got := violations(t, Validate(n, table.Channels, nil)); len(got) != 2 {
 		t.Errorf("violations %q", got)
 	}
 }

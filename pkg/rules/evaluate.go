@@ -46,16 +46,20 @@ func (r *Rule) Triggers(name string) bool {
 
 // Evaluate evaluates the filter on an event of one of the trigger's types, as Match does, and shows its parts.
 func (r *Rule) Evaluate(e *event.Event) Evaluated {
-	if e.Data == nil || !r.reads(e.Data.ProtoReflect().Descriptor().FullName()) {
+	e, err := r.View(e)
+	if err != nil {
+		return Evaluated{Err: err}
+	}
+	if e.Data == nil || !r.reads(messageAt(e)) {
 		return Evaluated{Err: errOtherData}
 	}
-	seen := meeting{activation: activation{event: e}, message: e.Data.ProtoReflect().Descriptor().FullName()}
+	seen := meeting{activation: activation{event: e}, message: messageAt(e)}
 	var j Evaluated
 	j.Holds, j.Err = seen.holds(r.filter, "filter")
 	if r.filter == nil {
 		return j
 	}
-	env, err := environment(e.Data)
+	env, err := environment(r.typeOf(e))
 	if err != nil {
 		return j // it was compiled with it
 	}
@@ -88,7 +92,7 @@ func personal(e *event.Event, name string) bool {
 	if !inData || path != "" && path[0] != '.' {
 		return false
 	}
-	in := e.Data.ProtoReflect().Descriptor()
+	in := e.Fields().ProtoReflect().Descriptor()
 	for step := range strings.SplitSeq(strings.TrimPrefix(path, "."), ".") {
 		if step == "" {
 			break

@@ -44,7 +44,7 @@ func compileEach(field, text string, of []event.Type, f *fault.Violations, compi
 			continue
 		}
 		done[message] = true
-		c, issues := compileFor(t.Data, compile)
+		c, issues := compileFor(t, compile)
 		for _, issue := range issues {
 			text := withWhatExists(issue, text, t.Data.ProtoReflect().Descriptor())
 			// A syntax error is the same for every type: listed once.
@@ -67,8 +67,8 @@ func messageOf(t event.Type) protoreflect.FullName {
 	return t.Data.ProtoReflect().Descriptor().FullName()
 }
 
-func compileFor(data proto.Message, compile func(*cel.Env) (*expr.Program, []string)) (*expr.Program, []string) {
-	env, err := environment(data)
+func compileFor(t event.Type, compile func(*cel.Env) (*expr.Program, []string)) (*expr.Program, []string) {
+	env, err := environment(t)
 	if err != nil {
 		return nil, []string{err.Error()}
 	}
@@ -78,13 +78,26 @@ func compileFor(data proto.Message, compile func(*cel.Env) (*expr.Program, []str
 // environments holds what CEL knows about each message of data: making one takes a millisecond, and there are a few.
 var environments sync.Map // full name -> func() (*cel.Env, error)
 
-func environment(data proto.Message) (*cel.Env, error) {
-	name := string(data.ProtoReflect().Descriptor().FullName())
-	known, _ := environments.LoadOrStore(name, sync.OnceValues(func() (*cel.Env, error) {
-		dataType := cel.ObjectType(name)
-		if name == "google.protobuf.Struct" {
-			dataType = cel.MapType(cel.StringType, cel.DynType)
-		}
+// environmentKey is under which a declared type has its own.
+type environmentKey struct{}
+
+func environment(t event.Type) (*cel.Env, error) {
+	name := string(messageOf(t))
+	made := func() any {
+		return newEnvironment(name, t.Data)
+	}
+	if t.Schema != nil {
+		return t.Schema.Once(environmentKey{}, made).(func() (*cel.Env, error))()
+	}
+	known, ok := environments.Load(name)
+	if !ok {
+		known, _ = environments.LoadOrStore(name, made())
+	}
+	return known.(func() (*cel.Env, error))()
+}
+
+func newEnvironment(name string, data proto.Message) func() (*cel.Env, error) {
+	return sync.OnceValues(func() (*cel.Env, error) {
 		env, err := expr.NewEnv(
 			cel.Types(data),
 			cel.Variable("id", cel.StringType),
@@ -95,14 +108,13 @@ func environment(data proto.Message) (*cel.Env, error) {
 			cel.Variable("correlation", cel.StringType),
 			cel.Variable("time", cel.TimestampType),
 			cel.Variable("received_at", cel.TimestampType),
-			cel.Variable("data", dataType),
+			cel.Variable("data", cel.ObjectType(name)),
 		)
 		if err != nil {
 			return nil, fmt.Errorf("prepare filters over %s: %w", name, err)
 		}
 		return env, nil
-	}))
-	return known.(func() (*cel.Env, error))()
+	})
 }
 
 // activation is an event as CEL sees it. One serves all filters of an event.
@@ -115,7 +127,7 @@ func (a *activation) Parent() cel.Activation { return nil }
 func (a *activation) ResolveName(name string) (any, bool) {
 	switch name {
 	case "data":
-		return a.event.Data, true
+		return a.event.Fields(), true
 	case "type":
 		return a.event.Type, true
 	case "subject":

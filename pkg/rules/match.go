@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -27,8 +28,9 @@ type candidates struct {
 	rules []candidate
 	// finder finds those that an event may concern.
 	finder finder
-	// data is what the type's events carry.
-	data protoreflect.MessageDescriptor
+	// data is what the type's events carry, declared the type where a tenant declares it.
+	data     protoreflect.MessageDescriptor
+	declared *event.Type
 }
 
 // candidate is a rule whose trigger has the type, or which a type cancels, or both.
@@ -44,6 +46,9 @@ func NewIndex(rules []*Rule) *Index {
 		at := address{c.rule.Tenant, t.Name}
 		if x.byType[at] == nil {
 			x.byType[at] = &candidates{data: t.Data.ProtoReflect().Descriptor()}
+			if t.Schema != nil {
+				x.byType[at].declared = &t
+			}
 		}
 		x.byType[at].rules = append(x.byType[at].rules, c)
 	}
@@ -105,10 +110,11 @@ func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 	if c == nil {
 		return nil, nil, 0
 	}
-	if e.Data == nil || e.Data.ProtoReflect().Descriptor() != c.data {
+	e, err := c.view(e)
+	if err != nil {
 		for _, one := range c.rules {
 			if one.rule.active {
-				matches = append(matches, Match{Rule: one.rule, Err: errOtherData})
+				matches = append(matches, Match{Rule: one.rule, Err: err})
 			}
 		}
 		return matches, nil, 0
@@ -126,6 +132,69 @@ func (x *Index) Match(e *event.Event) (matches []Match, next *Rule, left int) {
 		}
 	}
 	return matches, nil, 0
+}
+
+// View is an event as the rules for its type see it: the data of a type that its tenant declares, as the type is declared
+// now. It is the event itself where no rule is for its type, and where the data is of another kind by now, which Match reports.
+func (x *Index) View(e *event.Event) *event.Event {
+	c := x.byType[address{e.Tenant, e.Type}]
+	if c == nil || c.declared == nil {
+		return e
+	}
+	if view, err := c.view(e); err == nil {
+		return view
+	}
+	return e
+}
+
+func (c *candidates) view(e *event.Event) (*event.Event, error) {
+	if e.Data != nil && e.Fields().ProtoReflect().Descriptor() == c.data {
+		return e, nil
+	}
+	if c.declared == nil || e.Data == nil {
+		return nil, errOtherData
+	}
+	view, err := c.declared.View(e)
+	if err != nil {
+		return nil, fmt.Errorf("the event was accepted by another declaration of %s: %w", e.Type, err)
+	}
+	return view, nil
+}
+
+// View is an event as the rule sees it, where it is of one of its types.
+func (r *Rule) View(e *event.Event) (*event.Event, error) {
+	t := r.typeOf(e)
+	if t.Schema == nil {
+		return e, nil
+	}
+	c := candidates{data: t.Data.ProtoReflect().Descriptor(), declared: &t}
+	return c.view(e)
+}
+
+// typeOf is that of an event among those of the rule; a built-in one, or none, where it is not among them.
+func (r *Rule) typeOf(e *event.Event) event.Type {
+	for _, t := range r.ConcernedTypes() {
+		if t.Name == e.Type {
+			return t
+		}
+	}
+	t, _ := event.Lookup(e.Type)
+	return t
+}
+
+// Sample is an event of a type, one of the rule's or a built-in one, that shows what its fields look like; nil where the
+// type is not known.
+func (r *Rule) Sample(name, id string, at time.Time) *event.Event {
+	t := r.typeOf(&event.Event{Type: name})
+	if t.Data == nil {
+		return nil
+	}
+	return t.Sample(r.Tenant, id, at)
+}
+
+// messageAt is the name of the message of an event's fields.
+func messageAt(e *event.Event) protoreflect.FullName {
+	return e.Fields().ProtoReflect().Descriptor().FullName()
 }
 
 // meeting is an event as it meets its rules, one after the other.

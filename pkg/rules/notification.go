@@ -13,6 +13,8 @@ import (
 type Notification struct {
 	// Tenant and Code are the two ids of its resource name.
 	Tenant, Code string
+	// Types are those that its tenant declares; nil for none.
+	Types *Types
 	// Version counts its changes.
 	Version int64
 	Active  bool
@@ -88,18 +90,20 @@ func FromProto(n *configv1.Notification, channels channel.List) Notification {
 
 // Validate returns everything that is wrong with a notification, as an error of kind Invalid whose fields are paths of the
 // message.
-func Validate(n *configv1.Notification, channels channel.List) error {
-	_, err := Compile(FromProto(n, channels))
+func Validate(n *configv1.Notification, channels channel.List, types *Types) error {
+	written := FromProto(n, channels)
+	written.Types = types
+	_, err := Compile(written)
 	return err
 }
 
 // TypesOf are the names of the event types that a notification reads, those that are known, sorted: those of its trigger
 // and those that cancel.
-func TypesOf(n *configv1.Notification) []string {
+func TypesOf(n *configv1.Notification, types *Types) []string {
 	var ignored fault.Violations
 	var names []string
-	for _, list := range [][]string{n.GetTrigger().GetEventTypes(), n.GetTrigger().GetDelayed().GetCancelledBy().GetEventTypes()} {
-		for _, t := range expand("", list, &ignored) {
+	for _, list := range listsOf(n) {
+		for _, t := range expand("", list, types, &ignored) {
 			names = append(names, t.Name)
 		}
 	}

@@ -43,32 +43,39 @@ func (o *Occasion) values(a channel.Audience) map[string]any {
 	if known := o.tokens[a]; known != nil {
 		return known
 	}
-	groups := contexts()[o.Event.Type]
+	groups := groupsAt(o.Event)
 	root := make(map[string]any, len(groups))
-	for _, g := range groups {
-		fields := make(map[string]any, len(g.tokens))
-		for _, t := range g.tokens {
-			if t.audience > a {
-				fields[t.name] = t.kind.Zero()
-				continue
-			}
-			v := t.value(o)
-			if list, ok := v.([]string); ok {
-				o.longest = max(o.longest, len(list))
-			}
-			fields[t.name] = v
-		}
-		root[g.name] = fields
+	for i := range groups {
+		root[groups[i].name] = o.group(&groups[i], a)
 	}
 	o.tokens[a] = root
 	return root
 }
 
+func (o *Occasion) group(g *tokenGroup, a channel.Audience) map[string]any {
+	fields := make(map[string]any, len(g.tokens)+len(g.groups))
+	for _, t := range g.tokens {
+		if t.audience > a {
+			fields[t.name] = t.kind.Zero()
+			continue
+		}
+		v := t.value(o)
+		if list, ok := v.([]string); ok {
+			o.longest = max(o.longest, len(list))
+		}
+		fields[t.name] = v
+	}
+	for i := range g.groups {
+		fields[g.groups[i].name] = o.group(&g.groups[i], a)
+	}
+	return fields
+}
+
 // language is that of whom the event is about, where the event holds it.
 func (o *Occasion) language() string {
-	for _, g := range contexts()[o.Event.Type] {
+	for _, g := range groupsAt(o.Event) {
 		for _, t := range g.tokens {
-			if t.name == languageToken {
+			if isLanguage(t.name) {
 				language, _ := t.value(o).(string)
 				return language
 			}
@@ -76,9 +83,6 @@ func (o *Occasion) language() string {
 	}
 	return ""
 }
-
-// languageToken is the name of the token, in whatever group, that holds a person's language.
-const languageToken = "Language"
 
 // acting is an occasion as the channel of one action sees it.
 type acting struct {

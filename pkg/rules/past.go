@@ -1,16 +1,28 @@
 package rules
 
-import "time"
+import (
+	"slices"
+	"time"
+
+	"github.com/tollgate/tollgate/pkg/event"
+)
 
 // Concerns are the names of the event types that the rule reads: those of its trigger, and those that cancel or renew.
 func (r *Rule) Concerns() []string {
-	names := r.Types()
-	if r.state != nil {
-		for _, t := range r.state.cancels {
-			names = append(names, t.Name)
-		}
+	types := r.ConcernedTypes()
+	names := make([]string, len(types))
+	for i, t := range types {
+		names[i] = t.Name
 	}
 	return names
+}
+
+// ConcernedTypes are the types of these names.
+func (r *Rule) ConcernedTypes() []event.Type {
+	if r.state == nil {
+		return r.types
+	}
+	return append(slices.Clip(r.types), r.state.cancels...)
 }
 
 // Window is how far back a state reaches at most; false where it reaches back to the first event, as a value that is kept does.

@@ -110,11 +110,11 @@ func (r *Rule) Apply(s kind.State, e *event.Event, role kind.Role, at At) (kind.
 		in.Origin = kind.Origin{Source: e.Source, ID: e.ID, Time: e.Time, Offset: at.Offset}
 		in.Event = hold(e)
 		if k.Delayed != nil {
-			in.Day = r.state.day(e.Data, at, k.Delayed.Zone)
+			in.Day = r.state.day(e.Fields(), at, k.Delayed.Zone)
 		}
 	default:
 		var valid bool
-		if in.Value, in.Before, in.Whole, valid = r.state.read(e.Data); !valid {
+		if in.Value, in.Before, in.Whole, valid = r.state.read(e.Fields()); !valid {
 			if !r.active {
 				return s, kind.Result{}
 			}
@@ -191,8 +191,11 @@ func hold(e *event.Event) []byte {
 func renewed(held []byte, e *event.Event) []byte {
 	r := wire.Reader{Rest: held}
 	name, _ := r.Text(), r.Text()
-	t, ok := event.Lookup(name)
-	if r.Bad || !ok || t.Data.ProtoReflect().Descriptor() != e.Data.ProtoReflect().Descriptor() {
+	t, same := event.Lookup(name)
+	if same = same && t.Data.ProtoReflect().Descriptor() == e.Data.ProtoReflect().Descriptor(); e.Declared != nil {
+		same = name == e.Type
+	}
+	if r.Bad || !same {
 		return held
 	}
 	return appendData(slices.Clone(held[:len(held)-len(r.Rest)]), e.Data)
@@ -213,9 +216,9 @@ func appendData(b []byte, data proto.Message) []byte {
 
 var errHeld = errors.New("what a timer holds is cut short, or of a type that is not known")
 
-// Held is the event that a timer holds, as texts and channels read it. With an error it has no data, and no type where that
-// can't be read.
-func Held(tenant, subject string, set kind.Origin, held []byte) (*event.Event, error) {
+// Held is the event that a timer holds, as texts and channels read it; types are those that its tenant declares. With an
+// error it has no data, and no type where that can't be read.
+func Held(types *Types, tenant, subject string, set kind.Origin, held []byte) (*event.Event, error) {
 	r := wire.Reader{Rest: held}
 	e := &event.Event{ID: set.ID, Source: set.Source, Time: set.Time, Tenant: tenant, Subject: subject}
 	name, correlation := r.Text(), r.Text()
@@ -223,14 +226,19 @@ func Held(tenant, subject string, set kind.Origin, held []byte) (*event.Event, e
 		return e, errHeld
 	}
 	e.Type, e.Correlation = name, correlation
-	t, ok := event.Lookup(e.Type)
+	t, ok := types.Lookup(e.Type)
 	if !ok {
 		return e, errHeld
 	}
-	data := t.Data.ProtoReflect().New().Interface()
+	data := t.Wire()
 	if err := proto.Unmarshal(r.Rest, data); err != nil {
 		return e, fmt.Errorf("%w: %w", errHeld, err)
 	}
-	e.Data = data
-	return e, nil
+	full := *e
+	full.Data = data
+	view, err := t.View(&full)
+	if err != nil {
+		return e, fmt.Errorf("what a timer holds is of another declaration of %s: %w", e.Type, err)
+	}
+	return view, nil
 }

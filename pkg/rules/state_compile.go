@@ -57,13 +57,14 @@ func (r *Rule) Timed() bool {
 // compiling is a trigger on its way to a stateful.
 type compiling struct {
 	*stateful
-	types []event.Type
-	f     *fault.Violations
+	types    []event.Type
+	declared *Types
+	f        *fault.Violations
 }
 
 // compileState compiles kind, key and cap. It returns nil where nothing is kept.
 func compileState(n Notification, types []event.Type, f *fault.Violations) *stateful {
-	c := compiling{&stateful{}, types, f}
+	c := compiling{&stateful{}, types, n.Types, f}
 	c.kind.Silent, c.kind.Key = !n.Active, n.Trigger.Key
 	c.key = compileKey("trigger.key", n.Trigger.Key, false, types, f)
 	if k := n.Trigger.Kind; k != nil && len(k.ProtoReflect().GetUnknown()) > 0 {
@@ -264,7 +265,7 @@ func (c *compiling) delayed(k *configv1.Delayed) {
 }
 
 func (c *compiling) cancelledBy(at string, by *configv1.CancelledBy) {
-	c.cancels = expand(at+".event_types", by.GetEventTypes(), c.f)
+	c.cancels = expand(at+".event_types", by.GetEventTypes(), c.declared, c.f)
 	c.oneTopic(at+".event_types", c.cancels)
 	c.cancelFilter = compileFilter(at+".filter", by.GetFilter(), c.cancels, c.f)
 	c.cancelKey = compileKey(at+".key", by.GetKey(), true, c.cancels, c.f)

@@ -114,7 +114,7 @@ func TestCompile_ListsEveryViolationOfAKind(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			n := written(t, c.trigger, c.more)
 			for _, n.Active = range []bool{true, false} {
-				got := violations(t, Validate(n, table.Channels))
+				got := violations(t, Validate(n, table.Channels, nil))
 				if len(got) != len(c.want) {
 					t.Fatalf("violations %q, want %q", got, c.want)
 				}
@@ -130,7 +130,7 @@ func TestCompile_ListsEveryViolationOfAKind(t *testing.T) {
 
 func TestTypesOf_HasThoseThatCancel(t *testing.T) {
 	n := written(t, `"event_types": ["invoice.delivered"], "delayed": {"cancelled_by": {"event_types": ["document.*", "payment.processed"]}}`, "")
-	if got, want := strings.Join(TypesOf(n), " "), "document.balance_changed document.created invoice.delivered payment.processed"; got != want {
+	if got, want := strings.Join(TypesOf(n, nil), " "), "document.balance_changed document.created invoice.delivered payment.processed"; got != want {
 		t.Errorf("types %q, want %q", got, want)
 	}
 }
@@ -139,7 +139,7 @@ func TestTypesOf_HasThoseThatCancel(t *testing.T) {
 func TestCompile_RefusesAKindThatItDoesNotKnow(t *testing.T) {
 	n := written(t, `"event_types": ["balance.changed"]`, "")
 	n.Trigger.ProtoReflect().SetUnknown(protowire.AppendVarint(protowire.AppendTag(nil, 4000, protowire.VarintType), 1))
-	if got := violations(t, Validate(n, table.Channels)); len(got) != 1 || got[0] != "trigger: must be of a kind, and have fields, that are known" {
+	if got := violations(t, Validate(n, table.Channels, nil)); len(got) != 1 || got[0] != "trigger: must be of a kind, and have fields, that are known" {
 		t.Errorf("violations %q", got)
 	}
 }

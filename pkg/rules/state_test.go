@@ -119,7 +119,7 @@ func TestRule_FoldsOnMemory(t *testing.T) {
 		}
 		_, result := r.Fire(state, at, nil)
 		for _, f := range result.Firings {
-			e, err := Held("acme", "account/1", f.Set, f.Event)
+			e, err := Held(nil, "acme", "account/1", f.Set, f.Event)
 			if err != nil {
 				t.Fatal(err)
 			}

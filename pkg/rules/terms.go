@@ -80,7 +80,7 @@ func readerOf(t expr.Term, data protoreflect.MessageDescriptor) func(e *event.Ev
 		return nil
 	}
 	return func(e *event.Event) value {
-		v := end(e.Data, steps)
+		v := end(e.Fields(), steps)
 		if isText {
 			return value{text: v.String()}
 		}

@@ -60,16 +60,19 @@ type token struct {
 	kind     template.Kind
 	audience channel.Audience
 	value    func(*Occasion) any
+	// field is where the value is; nil where it is of the envelope, or of several.
+	field protoreflect.FieldDescriptor
 }
 
 // tokenGroup is a context: its tokens exist together.
 type tokenGroup struct {
 	name   string
 	tokens []token
+	groups []tokenGroup
 }
 
 // core exists on every event.
-var core = tokenGroup{"Core", []token{
+var core = tokenGroup{name: "Core", tokens: []token{
 	{name: "CurrentTime", kind: template.Text, value: func(o *Occasion) any { return o.Now.UTC().Format("15:04:05Z") }},
 	{name: "CurrentDate", kind: template.Text, value: func(o *Occasion) any { return o.Now.UTC().Format(time.DateOnly) }},
 	{name: "CurrentDateTime", kind: template.Moment, value: func(o *Occasion) any { return instant(o.Now) }},
@@ -80,7 +83,7 @@ var core = tokenGroup{"Core", []token{
 }}
 
 // envelope exists on every event too.
-var envelope = tokenGroup{"Event", []token{
+var envelope = tokenGroup{name: "Event", tokens: []token{
 	{name: "Time", kind: template.Moment, value: func(o *Occasion) any { return instant(o.Event.Time) }},
 }}
 
@@ -120,7 +123,7 @@ func (s spec) bind(root protoreflect.MessageDescriptor) token {
 		}
 		t.value = func(o *Occasion) any {
 			for _, p := range paths {
-				m, _ := read(o.Event.Data, p)
+				m, _ := read(o.Event.Fields(), p)
 				if amount, ok := m.(*money.Money); ok && amount.GetCurrencyCode() != "" {
 					return amount.GetCurrencyCode()
 				}
@@ -128,16 +131,21 @@ func (s spec) bind(root protoreflect.MessageDescriptor) token {
 			return ""
 		}
 	default:
-		path := resolve(root, s.path)
-		last := path[len(path)-1]
-		t.kind, t.audience = kindOf(last), audienceOf(path)
-		t.value = func(o *Occasion) any {
-			v, ok := read(o.Event.Data, path)
-			if !ok {
-				return t.kind.Zero()
-			}
-			return tokenValue(t.kind, v)
+		return fieldToken(s.name, resolve(root, s.path))
+	}
+	return t
+}
+
+// fieldToken is the token of the field at the end of a path.
+func fieldToken(name string, path []protoreflect.FieldDescriptor) token {
+	last := path[len(path)-1]
+	t := token{name: name, kind: kindOf(last), audience: audienceOf(path), field: last}
+	t.value = func(o *Occasion) any {
+		v, ok := read(o.Event.Fields(), path)
+		if !ok {
+			return t.kind.Zero()
 		}
+		return tokenValue(t.kind, v)
 	}
 	return t
 }
@@ -279,11 +287,7 @@ var scopes = sync.OnceValue(func() map[string]template.Scope {
 func shapeOf(groups []tokenGroup) *template.Shape {
 	root := &template.Shape{Kind: template.Group, Fields: map[string]*template.Shape{}}
 	for _, g := range groups {
-		fields := map[string]*template.Shape{}
-		for _, t := range g.tokens {
-			fields[t.name] = &template.Shape{Path: "." + g.name + "." + t.name, Kind: t.kind, Contact: t.audience == channel.Contact}
-		}
-		root.Fields[g.name] = &template.Shape{Path: "." + g.name, Kind: template.Group, Fields: fields}
+		root.Fields[g.name] = g.shape("")
 	}
 	return root
 }
@@ -292,7 +296,7 @@ func shapeOf(groups []tokenGroup) *template.Shape {
 func scopesOf(types []event.Type) []template.Scope {
 	out := make([]template.Scope, len(types))
 	for i, t := range types {
-		out[i] = scopes()[t.Name]
+		out[i] = scopeOf(t)
 	}
 	return out
 }

@@ -130,6 +130,10 @@ func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *
 	if err != nil {
 		return err
 	}
+	types, err := namesOfTypes(ctx, q, tenantOf(n.GetName()))
+	if err != nil {
+		return err
+	}
 	count := map[string]int{}
 	for _, row := range rows {
 		var other configv1.Notification
@@ -140,13 +144,13 @@ func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *
 			return err
 		}
 		if other.GetActive() {
-			for _, t := range rules.TypesOf(&other) {
+			for _, t := range rules.TypesOf(&other, types) {
 				count[t]++
 			}
 		}
 	}
 	var full []string
-	for _, t := range rules.TypesOf(n) {
+	for _, t := range rules.TypesOf(n, types) {
 		if count[t] >= maxNotificationsAType {
 			full = append(full, t)
 		}

@@ -29,10 +29,10 @@ func TestChange_DoesNotWaitForTheCheckOfAnother(t *testing.T) {
 	r.tenant("acme")
 	r.endpoint("crm")
 	entered, release := make(chan struct{}), make(chan struct{})
-	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
+	changed(t, &notificationKind.fits, func(f *fault.Violations, d draft) error {
 		close(entered)
 		<-release
-		validateNotification(f, n)
+		return notificationFits(f, d)
 	})
 	made := make(chan error, 1)
 	go func() {
@@ -54,7 +54,7 @@ func TestChange_IsCheckedAgainWhereTheResourceChanged(t *testing.T) {
 	r.endpoint("crm")
 	r.notification("n", "crm")
 	checks := 0
-	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
+	changed(t, &notificationKind.fits, func(f *fault.Violations, d draft) error {
 		checks++
 		if checks == 1 {
 			// Another caller is faster, as a whole change of its own: its check is the second.
@@ -65,7 +65,7 @@ func TestChange_IsCheckedAgainWhereTheResourceChanged(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		validateNotification(f, n)
+		return notificationFits(f, d)
 	})
 	changed(t, &checking, make(chan struct{}, 2)) // one check is within the other here
 	got := must[*configv1.Notification](t)(r.notes.UpdateNotification(t.Context(), &configv1.UpdateNotificationRequest{
@@ -81,10 +81,11 @@ func TestChange_IsRefusedWhereItsReferenceWasDeletedMeanwhile(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")
 	r.endpoint("crm")
-	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) {
+	changed(t, &notificationKind.fits, func(f *fault.Violations, d draft) error {
 		if _, err := r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/crm"}); err != nil {
 			t.Error(err)
 		}
+		return nil
 	})
 	// The first look, after the check, would find it gone as well: the second is the one that counts.
 	changed(t, &notificationKind.validateWithin, validateTargets)

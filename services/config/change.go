@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,8 @@ const (
 type draft struct {
 	next, stored resource
 	action       string
+	// beside are the versions of other resources that next is checked with.
+	beside []version
 	// redirected are the stored credentials that next would send elsewhere.
 	redirected []fault.Violation
 }
@@ -116,7 +119,17 @@ func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
 	if d.stored != nil && c.given != nil && c.kind.credentials != nil {
 		d.redirected = redirected(c.kind.credentials, d.stored, c.given, d.next)
 	}
+	if c.kind.besides != nil && d.action != actionDelete {
+		if d.beside, err = c.kind.besides(ctx, q, d.next); err != nil {
+			return d, err
+		}
+	}
 	return d, nil
+}
+
+// sameBeside reports whether a draft was checked with the same versions of others.
+func (d draft) sameBeside(checked draft) bool {
+	return slices.EqualFunc(d.beside, checked.beside, func(a, b version) bool { return a.name == b.name && a.revision == b.revision })
 }
 
 // redirected are the stored credentials that a new version sends to another receiver, and that the client did not give
@@ -155,7 +168,7 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 	if err != nil {
 		return nil, false, err
 	}
-	if d.action != checked.action || !proto.Equal(d.next, checked.next) {
+	if d.action != checked.action || !proto.Equal(d.next, checked.next) || !d.sameBeside(checked) {
 		return nil, false, nil
 	}
 	if d.action == actionDelete {
@@ -231,6 +244,15 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 		if k.validate != nil {
 			if err := within(ctx, func() { k.validate(&f, next) }); err != nil {
 				return err
+			}
+		}
+		if k.fits != nil {
+			var failed error
+			if err := within(ctx, func() { failed = k.fits(&f, d) }); err != nil {
+				return err
+			}
+			if failed != nil {
+				return failed
 			}
 		}
 		s.validatePrefixes(&f, d)

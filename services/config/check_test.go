@@ -21,7 +21,10 @@ func TestCheck_IsGivenUpAtItsDeadline(t *testing.T) {
 	changed(t, &checkTimeout, 50*time.Millisecond)
 	changed(t, &checking, make(chan struct{}, 1))
 	release := make(chan struct{})
-	changed(t, &notificationKind.validate, func(f *fault.Violations, n resource) { <-release })
+	changed(t, &notificationKind.fits, func(*fault.Violations, draft) error {
+		<-release
+		return nil
+	})
 	create := func(ctx context.Context) error {
 		_, err := r.notes.CreateNotification(ctx, &configv1.CreateNotificationRequest{Notification: aNotification("slow", "crm")})
 		return err

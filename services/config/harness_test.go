@@ -43,6 +43,7 @@ type running struct {
 	suppr   configv1.SuppressionServiceClient
 	keys    configv1.ApiKeyServiceClient
 	hooks   configv1.HookServiceClient
+	types   configv1.EventTypeServiceClient
 	address string
 
 	profiles, profileService configv1.SmtpProfileServiceClient
@@ -102,6 +103,7 @@ func (r *running) run() {
 	r.users, r.suppr = configv1.NewUserServiceClient(conn), configv1.NewSuppressionServiceClient(conn)
 	r.keys = configv1.NewApiKeyServiceClient(conn)
 	r.hooks = configv1.NewHookServiceClient(conn)
+	r.types = configv1.NewEventTypeServiceClient(conn)
 	service, err := rpc.Dial(address, serviceKey)
 	if err != nil {
 		r.t.Fatal(err)

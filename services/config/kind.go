@@ -35,6 +35,15 @@ type kind struct {
 	// validateWithin adds what is wrong with a resource among others; nil where nothing can be. q may be the change's own
 	// transaction, so it is quick.
 	validateWithin func(ctx context.Context, q queries, f *fault.Violations, r resource) error
+	// besides, where not nil, are the versions of other resources that one is checked with. They are read with it, and again in
+	// the transaction: where they changed meanwhile, all is checked anew.
+	besides func(ctx context.Context, q queries, r resource) ([]version, error)
+	// fits, where not nil, adds what is wrong with a draft beside those; it may take a while.
+	fits func(f *fault.Violations, d draft) error
+	// find and builtIn, where not nil, are resources that every installation has, and that can only be read: by name, and all in
+	// the order of names.
+	find    func(name string) resource
+	builtIn func() []resource
 	// applied reports whether a change from old to new, of which one may be nil, changes what counting or planning reads.
 	applied func(old, new resource) bool
 	// inUse is why a resource can't be deleted; nil where it can.
@@ -95,8 +104,8 @@ var (
 	}
 	notificationKind = &kind{
 		name: nameNotification, label: "notification", collection: "notifications", id: codePattern, most: 10_000,
-		make:     func() resource { return &configv1.Notification{} },
-		validate: validateNotification, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion,
+		make:    func() resource { return &configv1.Notification{} },
+		besides: besideNotification, fits: notificationFits, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion,
 	}
 	userKind = &kind{
 		name: nameUser, label: "user", collection: "users", id: idPattern, most: 10_000,
@@ -108,7 +117,7 @@ var (
 		make:     func() resource { return &configv1.Suppression{} },
 		validate: validateSuppression, applied: never, stored: nameAddress, apart: true,
 	}
-	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, keyKind, suppressionKind}, targetKinds()...)
+	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, keyKind, suppressionKind, eventTypeKind()}, targetKinds()...)
 )
 
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.

@@ -14,6 +14,7 @@ import (
 var kept = map[protoreflect.Name]bool{
 	"name": true, "metadata": true, "version": true, "activation": true, "health": true,
 	"caller": true, "secret": true, "secret_hash": true,
+	"entity": true, "reserved": true, "tokens": true, "example": true, "data_message": true,
 }
 
 // maxPaths bounds a mask; no resource has as many fields.

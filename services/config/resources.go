@@ -3,6 +3,7 @@ package config
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"strings"
 
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
@@ -19,6 +20,11 @@ type resources struct {
 
 // get answers a deleted one too: its delete_time is set.
 func (r resources) get(ctx context.Context, name string) (resource, error) {
+	if r.kind.find != nil {
+		if found := r.kind.find(name); found != nil {
+			return found, nil
+		}
+	}
 	row, ok, err := newest(ctx, r.service.store.reader, r.kind.name, name)
 	if err != nil {
 		return nil, err
@@ -44,7 +50,8 @@ const (
 func (r resources) list(ctx context.Context, parent string, size int32, token string, deleted bool) ([]resource, string, error) {
 	var f fault.Violations
 	prefix := "tenants/"
-	if r.kind != tenantKind && parent != "tenants/-" {
+	fixed := parent == "" && r.kind.builtIn != nil
+	if !fixed && r.kind != tenantKind && parent != "tenants/-" {
 		if id, ok := strings.CutPrefix(parent, "tenants/"); !ok || !idPattern.MatchString(id) {
 			f.Add("parent", "must look like tenants/{tenant}, or be tenants/- for all, not %q", cut(parent))
 		}
@@ -64,6 +71,10 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 		size = defaultPage
 	}
 	limit := int(min(size, largestPage))
+	if fixed {
+		page, next := r.kind.page(string(after), limit)
+		return page, next, nil
+	}
 	rows, err := list(ctx, r.service.store.reader, r.kind.name, prefix, string(after), deleted, limit+1)
 	if err != nil {
 		return nil, "", err
@@ -82,6 +93,19 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 		out[i] = r.service.shown(r.kind, found)
 	}
 	return out, next, withHealth(ctx, r.service.store.reader, r.kind, out...)
+}
+
+// page is one of the built-in resources behind a name.
+func (k *kind) page(after string, limit int) (page []resource, next string) {
+	all := k.builtIn()
+	i, found := slices.BinarySearchFunc(all, after, func(one resource, name string) int { return strings.Compare(one.GetName(), name) })
+	if found {
+		i++
+	}
+	if all = all[i:]; len(all) > limit {
+		return all[:limit], base64.RawURLEncoding.EncodeToString([]byte(all[limit-1].GetName()))
+	}
+	return all, ""
 }
 
 func (r resources) create(ctx context.Context, given resource, validateOnly bool) (resource, error) {

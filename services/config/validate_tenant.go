@@ -30,6 +30,9 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 	}
 	f.AddErr("subscribers", inner.Err(reason.ConfigInvalid))
 	checkZone(f, "time_zone", t.GetTimeZone())
+	if _, known := configv1.UnknownFields_name[int32(t.GetUnknownFields())]; !known {
+		f.Add("unknown_fields", "%d is not known", t.GetUnknownFields())
+	}
 	if err := stillPermitted(ctx, q, f, t); err != nil {
 		return err
 	}
@@ -81,7 +84,7 @@ func policyOf(t *configv1.Tenant) (outbound.Policy, error) {
 // tenantInUse refuses while the tenant has any other resource: a customer's rules are not deleted by one name.
 func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	// No suppressions: an address stays suppressed while its tenant is deleted.
-	below := []string{nameClass, nameNotification, nameUser, nameAPIKey}
+	below := []string{nameClass, nameEventType, nameNotification, nameUser, nameAPIKey}
 	for _, k := range table.Kinds() {
 		below = append(below, k.Field)
 	}

@@ -16,6 +16,7 @@ import (
 
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -107,7 +108,7 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 	}
 	shown := rpc.FromService(stream.Context())
 	asked := &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}
-	return w.service.snapshot(stream.Context(), asked, req.GetLists(), func(part *configv1.Snapshot) error {
+	return w.service.snapshot(stream.Context(), asked, req.GetKnown(), req.GetLists(), func(part *configv1.Snapshot, unchanged bool) error {
 		if !shown {
 			part.ApiKeys = nil
 		}
@@ -118,7 +119,7 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 				}
 			}
 		}
-		return stream.Send(&configv1.SnapshotResponse{Snapshot: part})
+		return stream.Send(&configv1.SnapshotResponse{Snapshot: part, Unchanged: unchanged})
 	})
 }
 
@@ -136,9 +137,10 @@ func checkLists(names []string) error {
 // partBytes is how large a part of a snapshot becomes before the next one is begun; one resource is never split.
 const partBytes = 1 << 20
 
-// snapshot reads the configuration as of a revision, the named lists or all, part by part, secrets in clear.
-func (s *service) snapshot(ctx context.Context, asked *configv1.Position, lists []string, send func(*configv1.Snapshot) error) error {
-	found, rows, err := s.read(ctx, asked)
+// snapshot reads the configuration as of a revision, the named lists or all, part by part, secrets in clear; nothing of it
+// where the revision is the known one.
+func (s *service) snapshot(ctx context.Context, asked, known *configv1.Position, lists []string, send func(part *configv1.Snapshot, unchanged bool) error) error {
+	found, rows, err := s.read(ctx, asked, known)
 	if err != nil {
 		return err
 	}
@@ -149,13 +151,16 @@ func (s *service) snapshot(ctx context.Context, asked *configv1.Position, lists 
 		}
 		return out
 	}
+	if known.GetRevision() != 0 && proto.Equal(known, found.Position) {
+		return send(begin(), true)
+	}
 	part, size := begin(), 0
 	for _, row := range rows {
 		if len(lists) > 0 && !slices.ContainsFunc(lists, func(list string) bool { return row.kind == kindOfList[list] }) {
 			continue
 		}
 		if size > 0 && size+len(row.body) > partBytes {
-			if err := send(part); err != nil {
+			if err := send(part, false); err != nil {
 				return err
 			}
 			part, size = begin(), 0
@@ -165,11 +170,11 @@ func (s *service) snapshot(ctx context.Context, asked *configv1.Position, lists 
 		}
 		size += len(row.body)
 	}
-	return send(part)
+	return send(part, false)
 }
 
-// read finds a revision and its resources, in one view of the database.
-func (s *service) read(ctx context.Context, asked *configv1.Position) (found located, rows []version, err error) {
+// read finds a revision and its resources, in one view of the database; without them where it is the known one.
+func (s *service) read(ctx context.Context, asked, known *configv1.Position) (found located, rows []version, err error) {
 	tx, err := s.store.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
 	if err != nil {
 		return found, nil, fmt.Errorf("begin snapshot: %w", err)
@@ -185,6 +190,9 @@ func (s *service) read(ctx context.Context, asked *configv1.Position) (found loc
 		last, _ := s.notifier.read()
 		return found, nil, fault.New(fault.NotFound, "REVISION_UNKNOWN", "revision %d of history %016x is not known here, the newest is %d of history %016x",
 			asked.GetRevision(), asked.GetHistory(), last.GetRevision(), last.GetHistory())
+	}
+	if proto.Equal(known, found.Position) {
+		return found, nil, nil
 	}
 	rows, err = asOf(ctx, tx, found.at.revision)
 	return found, rows, err

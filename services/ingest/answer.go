@@ -8,6 +8,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
@@ -22,21 +23,23 @@ type answer struct {
 	err     error
 }
 
-// refuseOthers makes TENANT_DENIED the error of each event of a tenant that the caller does not reach.
-func refuseOthers(caller *access.Caller, parsed []event.Parsed) {
-	for i := range parsed {
-		if parsed[i].Err == nil && !caller.Reaches(parsed[i].Event.Tenant) {
-			parsed[i].Err = access.ErrTenant(caller, "tenant")
+// reachedBy makes TENANT_DENIED the error of each event of a tenant that the caller does not reach, whatever else is wrong with
+// it: what another tenant declares is not shown.
+func (in inputs) reachedBy(caller *access.Caller) inputs {
+	return inputs{in.n, func(i int, p event.Parser) (*event.Event, error) {
+		e, err := in.parse(i, p)
+		if e != nil && e.Tenant != "" && !caller.Reaches(e.Tenant) {
+			err = access.ErrTenant(caller, "tenant")
 		}
-	}
+		return e, err
+	}}
 }
 
-// take publishes what was parsed without a fault and answers for each, in order. Nothing of it is on the rejected
+// take parses what came, publishes what has no fault and answers for each, in order. Nothing of it is on the rejected
 // topic: the caller has the error.
-func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejections,
+func (p *publisher) take(ctx context.Context, in inputs, log rejections,
 	metrics *transportMetrics) []answer {
-	refuseOthers(rpc.CallerOf(ctx), parsed)
-	p.tenants.validate(ctx, parsed)
+	parsed := p.tenants.parse(ctx, in.reachedBy(rpc.CallerOf(ctx)))
 	now := p.now()
 	received := timestamppb.New(now)
 	answers := make([]answer, len(parsed))
@@ -49,9 +52,12 @@ func (p *publisher) take(ctx context.Context, parsed []event.Parsed, log rejecti
 			made, err = p.stamp(e, now)
 		}
 		if err != nil {
+			if answers[i].err = err; fault.KindOf(err) == fault.Unavailable {
+				metrics.unavailable.Inc()
+				continue
+			}
 			log.write(e, err, stream.Record{})
 			metrics.reject(err)
-			answers[i].err = err
 			continue
 		}
 		entries = append(entries, made)

@@ -124,11 +124,11 @@ func TestPanic_HTTPBatchRejectsItsEventAlone(t *testing.T) {
 	d := &httpAPI{
 		env: env, cfg: DefaultConfig().HTTP, log: newRejections(env.Log, "http"), metrics: metrics.transport("http"),
 		publisher: &publisher{tenants: anyTenant(), clock: env.Clock, metrics: metrics},
-		object: func(object []byte) (*event.Event, error) {
+		object: func(p event.Parser, object []byte) (*event.Event, error) {
 			if string(object) == `"panic"` {
 				panic("at the disco")
 			}
-			return event.ParseJSON(object)
+			return p.JSON(object)
 		},
 	}
 	answer := httptest.NewRecorder()
@@ -157,7 +157,7 @@ func TestPanic_SingleEventIsAnswered(t *testing.T) {
 		env: env, cfg: f.cfg.HTTP, authorizer: keys.Authorizer(), log: newRejections(env.Log, "http"),
 		metrics:   metrics.transport("http"),
 		publisher: newPublisher(f.client, anyTenant(), env.Clock, metrics),
-		one:       func(request) (*event.Event, error) { panic("at the disco") },
+		one:       func(event.Parser, request) (*event.Event, error) { panic("at the disco") },
 	}
 	req := httptest.NewRequestWithContext(t.Context(), "POST", "/v1/events", strings.NewReader("{}"))
 	req.Header.Set("Authorization", "Bearer "+testKey)

@@ -81,7 +81,7 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 	for {
 		events, weight, err := in.take(ctx, d.stopping)
 		if len(events) > 0 {
-			answers := d.publisher.take(ctx, parse(d.log, parseWire, events, ""), d.log, d.metrics)
+			answers := d.publisher.take(ctx, read(d.log, parseWire, events, ""), d.log, d.metrics)
 			if err := s.SendMsg(&ingestv1.PublishStreamResponse{Results: results(answers)}); err != nil {
 				return err
 			}
@@ -100,24 +100,23 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 }
 
 func (d *grpcAPI) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {
-	return d.publisher.take(ctx, parse(d.log, event.ParseProto, events, trace), d.log, d.metrics)
+	return d.publisher.take(ctx, read(d.log, event.Parser.Proto, events, trace), d.log, d.metrics)
 }
 
 // parseWire reads an Event in Protobuf.
-func parseWire(value []byte) (*event.Event, error) {
-	return event.ParseKafka(stream.Record{Value: value})
+func parseWire(p event.Parser, value []byte) (*event.Event, error) {
+	return p.Kafka(stream.Record{Value: value})
 }
 
-func parse[T any](log rejections, read func(T) (*event.Event, error), events []T, trace string) []event.Parsed {
-	parsed := make([]event.Parsed, len(events))
-	for i, p := range events {
-		e, err := guarded(log, read, p)
+// read are events of a call, which came with a trace.
+func read[T any](log rejections, parse func(event.Parser, T) (*event.Event, error), events []T, trace string) inputs {
+	return inputs{len(events), func(i int, p event.Parser) (*event.Event, error) {
+		e, err := guarded(log, parse, p, events[i])
 		if e != nil {
 			e.Trace = trace
 		}
-		parsed[i] = event.Parsed{Event: e, Err: err}
-	}
-	return parsed
+		return e, err
+	}}
 }
 
 func results(answers []answer) []*ingestv1.Result {

@@ -32,8 +32,8 @@ type httpAPI struct {
 	metrics    *transportMetrics
 	listener   net.Listener
 	// one and object read an event: a request's own, and one of a batch.
-	one    func(request) (*event.Event, error)
-	object func([]byte) (*event.Event, error)
+	one    func(event.Parser, request) (*event.Event, error)
+	object func(event.Parser, []byte) (*event.Event, error)
 }
 
 // request is what is read of one that brings one event.
@@ -52,8 +52,8 @@ func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher
 	return &httpAPI{
 		cfg: cfg, env: env, authorizer: grpc.Authorizer(), budget: grpc.Budget(), publisher: publisher,
 		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
-		one:    func(r request) (*event.Event, error) { return event.ParseHTTP(r.header, r.body) },
-		object: event.ParseJSON,
+		one:    func(p event.Parser, r request) (*event.Event, error) { return p.HTTP(r.header, r.body) },
+		object: event.Parser.JSON,
 	}, nil
 }
 
@@ -167,23 +167,24 @@ func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 }
 
 func (d *httpAPI) takeOne(ctx context.Context, r *http.Request, body []byte) answer {
-	e, err := guarded(d.log, d.one, request{r.Header.Values, body})
-	return d.publisher.take(ctx, []event.Parsed{{Event: e, Err: err}}, d.log, d.metrics)[0]
+	one := inputs{1, func(_ int, p event.Parser) (*event.Event, error) {
+		return guarded(d.log, d.one, p, request{r.Header.Values, body})
+	}}
+	return d.publisher.take(ctx, one, d.log, d.metrics)[0]
 }
 
 // batch answers 200 where every event was accepted, else 207 with a status for each, in order.
 func (d *httpAPI) batch(ctx context.Context, w http.ResponseWriter, body []byte) {
-	parsed, err := event.ParseBatch(body, maxBatch, func(object []byte) (*event.Event, error) {
-		return guarded(d.log, d.object, object)
-	})
+	objects, err := event.SplitBatch(body, maxBatch)
 	if err != nil {
 		d.metrics.reject(err)
 		d.problem(w, err)
 		return
 	}
 	status := http.StatusOK
-	results := make([]result, len(parsed))
-	for i, a := range d.publisher.take(ctx, parsed, d.log, d.metrics) {
+	results := make([]result, len(objects))
+	in := inputs{len(objects), func(i int, p event.Parser) (*event.Event, error) { return guarded(d.log, d.object, p, objects[i]) }}
+	for i, a := range d.publisher.take(ctx, in, d.log, d.metrics) {
 		if a.err != nil {
 			p := newProblem(a.err)
 			results[i] = result{Status: p.Status, Problem: p}

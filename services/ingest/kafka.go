@@ -69,11 +69,9 @@ func (d *kafkaSource) partition(ctx context.Context, cl *stream.Claim) error {
 // batch returns once everything that follows from records is acknowledged: each event on the topic of its type, or the
 // record itself on the rejected topic, with the reason. An error means that ctx ended before.
 func (d *kafkaSource) batch(ctx context.Context, records []stream.Record) error {
-	parsed := make([]event.Parsed, len(records))
-	for i, r := range records {
-		parsed[i].Event, parsed[i].Err = guarded(d.log, event.ParseKafka, r)
-	}
-	d.publisher.tenants.validate(ctx, parsed)
+	parsed := d.publisher.tenants.parse(ctx, inputs{len(records), func(i int, p event.Parser) (*event.Event, error) {
+		return guarded(d.log, event.Parser.Kafka, p, records[i])
+	}})
 	now := d.publisher.now()
 	entries := make([]entry, len(records))
 	rejected := 0

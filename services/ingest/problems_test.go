@@ -55,7 +55,7 @@ func readAnswer(t testing.TB, res *http.Response) answered {
 func TestHTTP_AnswersProblems(t *testing.T) {
 	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
-		r := f.start(nil)
+		r := f.start(f.configured())
 		ce := map[string]string{"Content-Type": "application/cloudevents+json"}
 		many := map[string]string{"Content-Type": "application/cloudevents-batch+json"}
 		tests := map[string]struct {

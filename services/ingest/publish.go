@@ -51,7 +51,7 @@ func (p *publisher) now() time.Time { return p.clock().UTC().Truncate(time.Milli
 // stamp makes the record of a valid event. From here on it is received.
 func (p *publisher) stamp(e *event.Event, now time.Time) (entry, error) {
 	topic := p.ordered
-	if t, ok := event.Lookup(e.Type); ok && t.Queue == event.Unordered {
+	if e.Queue() == event.Unordered {
 		topic = p.unordered
 	}
 	e.ReceivedAt = now

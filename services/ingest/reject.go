@@ -14,16 +14,16 @@ import (
 
 // guarded parses what a producer sent. Should that panic, it is this input's fault and no other's: it is rejected as
 // PANIC, and there is an incident.
-func guarded[T any](log rejections, parse func(T) (*event.Event, error), in T) (e *event.Event, err error) {
+func guarded[T any](log rejections, parse func(event.Parser, T) (*event.Event, error), p event.Parser, in T) (e *event.Event, err error) {
 	defer func() {
-		if p := recover(); p != nil {
+		if panicked := recover(); panicked != nil {
 			log.log.Error("incident", zap.String("code", reason.Panic), zap.String("transport", log.transport),
-				zap.Any("panic", p), zap.ByteString("stack", debug.Stack()))
+				zap.Any("panic", panicked), zap.ByteString("stack", debug.Stack()))
 			e, err = nil, fault.New(fault.Invalid, reason.Panic,
-				"the event could not be read, for a reason that is ours: %v", p)
+				"the event could not be read, for a reason that is ours: %v", panicked)
 		}
 	}()
-	return parse(in)
+	return parse(p, in)
 }
 
 // rejections writes the lines of events that were turned away, of which outsiders make as many as they like. It names

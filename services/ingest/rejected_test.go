@@ -21,7 +21,7 @@ import (
 func TestReject_KeepsRecordWithItsReason(t *testing.T) {
 	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
-		r := f.start(nil)
+		r := f.start(f.configured())
 		type sent struct {
 			value  []byte
 			reason string

@@ -3,7 +3,6 @@ package ingest
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -12,32 +11,33 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/event/schema"
 	"github.com/tollgate/tollgate/pkg/fault"
-
 	"github.com/tollgate/tollgate/pkg/reason"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 const (
-	// tenantsEvery is how often the tenants are read while no event names an unknown one: by then a deleted one is
-	// refused.
-	tenantsEvery = 10 * time.Second
+	// tenantsEvery is how often configuration is asked for changes while no event waits for one: by then a deleted tenant is
+	// refused, and an event type is as it was changed.
+	tenantsEvery = time.Second
 	// tenantsRetry is how often they are read while configuration does not answer.
 	tenantsRetry = time.Second
 	// tenantsPause is between two readings at least, however many events name tenants that are not known.
 	tenantsPause = 100 * time.Millisecond
-	// tenantsPatience bounds one reading, and so what an event waits for it.
+	// tenantsPatience bounds the wait for each part of a reading, and so what an event waits while configuration is away.
 	tenantsPatience = time.Second
 )
 
-// tenants finds events of tenants that do not exist. Absence has to be known: by a reading of configuration that began
-// after the event came, so that a tenant made a moment ago is in it. While configuration does not answer, everything is
-// accepted: the counters know what a tenant is to them.
+// tenants know what configuration has of tenants, and parse events by it. What they refuse has to be known: by a reading of
+// configuration that began after the event came, so that a tenant or a type made a moment ago is in it. While configuration
+// does not answer, events of any tenant are accepted, since the counters know what a tenant is to them; an event of a type that
+// is not known has no queue, and is turned away as TYPE_UNVERIFIED.
 type tenants struct {
-	list func(ctx context.Context) (map[string]struct{}, error)
+	list func(ctx context.Context, before *directory) (*directory, error)
 	log  *zap.Logger
-	// known are those of the last reading, nil before the first.
-	known  atomic.Pointer[map[string]struct{}]
+	// known is the last reading, nil before the first.
+	known  atomic.Pointer[directory]
 	wanted chan struct{}
 
 	mu sync.Mutex
@@ -54,7 +54,7 @@ type reading struct {
 	complete bool
 }
 
-func newTenants(list func(ctx context.Context) (map[string]struct{}, error), log *zap.Logger) *tenants {
+func newTenants(list func(ctx context.Context, before *directory) (*directory, error), log *zap.Logger) *tenants {
 	return &tenants{list: list, log: log, wanted: make(chan struct{}, 1), answers: true}
 }
 
@@ -64,26 +64,11 @@ func openTenants(cfg configclient.Config, log *zap.Logger) (t *tenants, stop fun
 	if err != nil {
 		return nil, nil, fmt.Errorf("read tenants: %w", err)
 	}
-	client := configv1.NewTenantServiceClient(conn)
-	return newTenants(func(ctx context.Context) (map[string]struct{}, error) { return listTenants(ctx, client) },
+	client := configv1.NewConfigWatchServiceClient(conn)
+	return newTenants(func(ctx context.Context, before *directory) (*directory, error) {
+		return readDirectory(ctx, client, before)
+	},
 		log), conn.Close, nil
-}
-
-func listTenants(ctx context.Context, client configv1.TenantServiceClient) (map[string]struct{}, error) {
-	all := map[string]struct{}{}
-	req := &configv1.ListTenantsRequest{PageSize: 1000}
-	for {
-		page, err := client.ListTenants(ctx, req)
-		if err != nil {
-			return nil, err
-		}
-		for _, t := range page.GetTenants() {
-			all[strings.TrimPrefix(t.GetName(), "tenants/")] = struct{}{}
-		}
-		if req.PageToken = page.GetNextPageToken(); req.GetPageToken() == "" {
-			return all, nil
-		}
-	}
 }
 
 // run reads until ctx ends: at times, and when an event waits.
@@ -130,19 +115,18 @@ func (t *tenants) once(ctx context.Context) bool {
 	mine := t.next
 	t.next = nil
 	t.mu.Unlock()
-	ctx, cancel := context.WithTimeout(ctx, tenantsPatience)
-	defer cancel()
-	all, err := t.list(ctx)
+	before := t.known.Load()
+	all, err := t.list(ctx, before)
 
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	first := t.known.Load() == nil
+	first := before == nil
 	switch {
 	case err == nil:
 		if first || !t.answers {
-			t.log.Info("tenants read", zap.Int("tenants", len(all)))
+			t.log.Info("tenants read", zap.Int("tenants", len(all.tenants)))
 		}
-		t.known.Store(&all)
+		t.known.Store(all)
 		t.read = time.Now()
 	case first || t.answers:
 		t.log.Warn("tenants not read, events of any tenant are accepted", zap.Error(err))
@@ -161,44 +145,70 @@ func (t *tenants) once(ctx context.Context) bool {
 	return err == nil
 }
 
-// validate makes UNKNOWN_TENANT the error of each event whose tenant does not exist.
-func (t *tenants) validate(ctx context.Context, parsed []event.Parsed) {
-	if t.all(parsed) || !t.readAnew(ctx) {
-		return
-	}
-	known := *t.known.Load()
-	for i := range parsed {
-		if e := parsed[i].Event; parsed[i].Err == nil {
-			if _, ok := known[e.Tenant]; !ok {
-				parsed[i].Err = fault.NewInvalid(reason.UnknownTenant,
-					fault.Violation{Field: "tenant", Description: fmt.Sprintf("%q does not exist", e.Tenant)})
-			}
-		}
-	}
+// inputs are what one call or batch brings: each is parsed once, and again where configuration is read anew for it.
+type inputs struct {
+	n     int
+	parse func(i int, p event.Parser) (*event.Event, error)
 }
 
 // exists reports whether there is a tenant; true also where that can't be known now.
 func (t *tenants) exists(ctx context.Context, tenant string) bool {
-	one := []event.Parsed{{Event: &event.Event{Tenant: tenant}}}
-	t.validate(ctx, one)
-	return one[0].Err == nil
+	return t.known.Load().has(tenant) || !t.readAnew(ctx) || t.known.Load().has(tenant)
 }
 
-// all reports that each valid event is of a known tenant.
-func (t *tenants) all(parsed []event.Parsed) bool {
+// parse reads and validates inputs, in their order.
+func (t *tenants) parse(ctx context.Context, in inputs) []event.Parsed {
 	known := t.known.Load()
+	parsed := make([]event.Parsed, in.n)
+	unsure := false
 	for i := range parsed {
-		if parsed[i].Err != nil {
+		parsed[i].Event, parsed[i].Err = in.parse(i, event.Parser{Tenants: known})
+		unsure = unsure || !t.sure(known, parsed[i])
+	}
+	if !unsure {
+		return parsed
+	}
+	verified := t.readAnew(ctx)
+	newest := t.known.Load()
+	for i := range parsed {
+		if t.sure(known, parsed[i]) {
 			continue
 		}
-		if known == nil {
-			return false
+		if newest != known {
+			parsed[i].Event, parsed[i].Err = in.parse(i, event.Parser{Tenants: newest})
 		}
-		if _, ok := (*known)[parsed[i].Event.Tenant]; !ok {
-			return false
+		switch e := parsed[i].Event; {
+		case verified && parsed[i].Err == nil && !newest.has(e.Tenant):
+			parsed[i].Err = fault.NewInvalid(reason.UnknownTenant,
+				fault.Violation{Field: "tenant", Description: fmt.Sprintf("%q does not exist", e.Tenant)})
+		case !verified && parsed[i].Err != nil && mayBeDeclared(e.Type) && newest.Declared(e.Tenant, e.Type) == nil:
+			parsed[i].Err = fault.New(fault.Unavailable, reason.TypeUnverified,
+				"whether the tenant declares %.200q is not known, since configuration does not answer; the event was not accepted", e.Type).After(time.Second)
 		}
 	}
-	return true
+	return parsed
+}
+
+// sure reports that a newer reading of configuration would change nothing about an event: it is valid and of a known tenant,
+// or it has a fault that does not depend on what its tenant declares.
+func (t *tenants) sure(known *directory, p event.Parsed) bool {
+	switch {
+	case p.Err == nil:
+		return known.has(p.Event.Tenant)
+	case p.Event == nil:
+		return true
+	case fault.ReasonOf(p.Err) == reason.UnknownField:
+		return false
+	case fault.KindOf(p.Err) == fault.Denied:
+		return true
+	}
+	return !mayBeDeclared(p.Event.Type)
+}
+
+// mayBeDeclared reports whether a type can be one that a tenant declares.
+func mayBeDeclared(name string) bool {
+	_, builtIn := event.Lookup(name)
+	return !builtIn && schema.IsType(name) && !event.IsEntityTaken(event.EntityOf(name))
 }
 
 // readAnew returns once a reading is complete that began after the call; false where there is none to be had now.

@@ -1,12 +1,16 @@
 package ingest
 
 import (
-	"context"
+	"encoding/json"
+	"errors"
 	"net"
-	"strconv"
+	"strings"
+	"sync"
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -17,40 +21,74 @@ import (
 	ingestv1 "github.com/tollgate/tollgate/proto/gen/tollgate/ingest/v1"
 )
 
-// tenantService answers a page a tenant.
-type tenantService struct {
-	configv1.UnimplementedTenantServiceServer
-	names []string
+// configured answers snapshots of what stands, a resource a part.
+type configured struct {
+	configv1.UnimplementedConfigWatchServiceServer
+	mu       sync.Mutex
+	now      *configv1.Snapshot
+	away     bool
+	readings int
 }
 
-func (s *tenantService) ListTenants(_ context.Context,
-	req *configv1.ListTenantsRequest) (*configv1.ListTenantsResponse, error) {
-	at, _ := strconv.Atoi(req.GetPageToken())
-	res := &configv1.ListTenantsResponse{Tenants: []*configv1.Tenant{{Name: "tenants/" + s.names[at]}}}
-	if at++; at < len(s.names) {
-		res.NextPageToken = strconv.Itoa(at)
+func (s *configured) Snapshot(req *configv1.SnapshotRequest, parts grpc.ServerStreamingServer[configv1.SnapshotResponse]) error {
+	s.mu.Lock()
+	now := proto.CloneOf(s.now)
+	away := s.away
+	s.readings++
+	s.mu.Unlock()
+	if away {
+		return errors.New("away")
 	}
-	return res, nil
+	head := &configv1.Snapshot{Revision: now.GetRevision(), History: now.GetHistory()}
+	if known := req.GetKnown(); known.GetRevision() == now.GetRevision() && known.GetHistory() == now.GetHistory() {
+		return parts.Send(&configv1.SnapshotResponse{Snapshot: head, Unchanged: true})
+	}
+	for _, t := range now.GetTenants() {
+		if err := parts.Send(&configv1.SnapshotResponse{Snapshot: &configv1.Snapshot{Revision: head.GetRevision(), History: head.GetHistory(), Tenants: []*configv1.Tenant{t}}}); err != nil {
+			return err
+		}
+	}
+	head.EventTypes = now.GetEventTypes()
+	return parts.Send(&configv1.SnapshotResponse{Snapshot: head})
+}
+
+// change makes another revision.
+func (s *configured) change(edit func(*configv1.Snapshot)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.now.Revision++
+	edit(s.now)
+}
+
+// configure serves a configuration with these tenants.
+func (f *fixture) configure(tenants ...string) (service *configured, address string) {
+	f.Helper()
+	listener, err := (&net.ListenConfig{}).Listen(f.ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		f.Fatal(err)
+	}
+	service = &configured{now: &configv1.Snapshot{History: 7, Revision: 1}}
+	for _, name := range tenants {
+		service.now.Tenants = append(service.now.Tenants, &configv1.Tenant{Name: "tenants/" + name})
+	}
+	server := grpc.NewServer()
+	configv1.RegisterConfigWatchServiceServer(server, service)
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(listener) }()
+	f.Cleanup(func() {
+		server.Stop()
+		if err := <-served; err != nil {
+			f.Error(err)
+		}
+	})
+	return service, listener.Addr().String()
 }
 
 func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
-		listener, err := (&net.ListenConfig{}).Listen(f.ctx, "tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		server := grpc.NewServer()
-		configv1.RegisterTenantServiceServer(server, &tenantService{names: []string{"other", "acme"}})
-		served := make(chan error, 1)
-		go func() { served <- server.Serve(listener) }()
-		t.Cleanup(func() {
-			server.Stop()
-			if err := <-served; err != nil {
-				t.Error(err)
-			}
-		})
-		r := f.start(func(cfg *Config) { cfg.Configuration.Address = listener.Addr().String() })
+		_, address := f.configure("other", "acme")
+		r := f.start(func(cfg *Config) { cfg.Configuration.Address = address })
 
 		of := func(id, tenant string) *event.Event {
 			e := usage(id, "447700900001", 100)
@@ -64,7 +102,7 @@ func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 				t.Errorf("%s: %v", source, err)
 			}
 		}
-		_, err = r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: of("1", "unknown").Proto()})
+		_, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: of("1", "unknown").Proto()})
 		check("Publish", err)
 		batch, err := r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: []*eventv1.Event{of("2",
 			"acme").Proto(), of("3", "unknown").Proto(), of("4", "other").Proto()}})
@@ -85,6 +123,111 @@ func TestTenants_EverySourceRefusesUnknownTenants(t *testing.T) {
 		}
 		if got := len(f.read(stream.EventsOrdered, 3)); got != 3 {
 			t.Errorf("%d events were accepted", got)
+		}
+	})
+}
+
+// configured starts a replica with the tenant of the tests, acme.
+func (f *fixture) configured() func(*Config) {
+	_, address := f.configure("acme")
+	return func(cfg *Config) { cfg.Configuration.Address = address }
+}
+
+const orderPlaced = "acme_order.placed"
+
+func orderType(fields ...*configv1.EventField) *configv1.EventType {
+	return &configv1.EventType{Name: "tenants/acme/eventTypes/" + orderPlaced, Fields: fields}
+}
+
+func anOrder(id string, fields map[string]any) *event.Event {
+	e := usage(id, "order/7", 100)
+	e.Type, e.Tenant = orderPlaced, "acme"
+	data, err := structpb.NewStruct(fields)
+	if err != nil {
+		panic(err)
+	}
+	e.Data = data
+	return e
+}
+
+// A type is declared, changed and deleted while ingest runs: each time the next event is validated by it, from every source.
+func TestDeclaredTypes_AreInForceAtOnceFromEverySource(t *testing.T) {
+	t.Parallel()
+	onBrokers(t, func(t *testing.T, f *fixture) {
+		service, address := f.configure("acme")
+		r := f.start(func(cfg *Config) { cfg.Configuration.Address = address })
+		const text = configv1.FieldKind_FIELD_KIND_TEXT
+		// each sends an event in four ways, and compares the reasons and fields of what is refused.
+		each := func(what string, fields map[string]any, code string, wrong ...string) {
+			t.Helper()
+			check := func(source string, err error) {
+				t.Helper()
+				var got []string
+				for _, v := range fault.ViolationsOf(err) {
+					got = append(got, v.Field)
+				}
+				if fault.ReasonOf(err) != code || strings.Join(got, " ") != strings.Join(wrong, " ") {
+					t.Errorf("%s, %s: %v, want %s of %v", what, source, err, code, wrong)
+				}
+			}
+			_, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: anOrder(what+"-grpc", fields).Proto()})
+			check("Publish", err)
+			data, err := anOrder("x", fields).Data.(*structpb.Struct).MarshalJSON()
+			if err != nil {
+				t.Fatal(err)
+			}
+			a := r.post(structured(t, what+"-http", map[string]any{"type": orderPlaced, "tenant": "acme", "subject": "order/7", "data": json.RawMessage(data)}),
+				map[string]string{"Content-Type": event.ContentTypeCloudEvent})
+			if a.Reason != code {
+				t.Errorf("%s by HTTP: %+v", what, a)
+			}
+		}
+		id := map[string]any{"id": "7"}
+		each("before it is declared", id, reason.UnknownType, "type")
+		service.change(func(s *configv1.Snapshot) {
+			s.EventTypes = []*configv1.EventType{orderType(&configv1.EventField{Name: "id", Kind: text, Required: true})}
+		})
+		each("declared", id, "")
+		each("two faults", map[string]any{"id": 7, "colour": "red"}, reason.EventInvalid, "data.id", "data.colour")
+		f.produce(stream.Record{Value: bytesOf(t, anOrder("by Kafka", id))}, stream.Record{Value: bytesOf(t, anOrder("wrong", map[string]any{}))})
+		if rejected := f.read(stream.EventsRejected, 1); headersOf(rejected[0])[event.HeaderReason] != reason.EventInvalid {
+			t.Errorf("%v", rejected)
+		}
+		each("an unknown field", map[string]any{"id": "7", "colour": "red"}, reason.UnknownField, "data.colour")
+		service.change(func(s *configv1.Snapshot) { s.Tenants[0].UnknownFields = configv1.UnknownFields_UNKNOWN_FIELDS_KEEP })
+		each("an unknown field kept", map[string]any{"id": "7", "colour": "red"}, "")
+		service.change(func(s *configv1.Snapshot) {
+			s.EventTypes = []*configv1.EventType{orderType(&configv1.EventField{Name: "id", Kind: configv1.FieldKind_FIELD_KIND_INTEGER})}
+		})
+		each("another kind", map[string]any{"id": 7}, "")
+
+		accepted := f.read(stream.EventsOrdered, 7)
+		kept := 0
+		for _, record := range accepted {
+			e, err := event.Decode(record.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if e.Data.(*structpb.Struct).GetFields()["colour"].GetStringValue() == "red" {
+				kept++
+			}
+			if string(record.Key) != "acme/order/7" || headersOf(record)[event.HeaderType] != orderPlaced {
+				t.Errorf("%q of %v", record.Key, headersOf(record))
+			}
+		}
+		if kept != 2 {
+			t.Errorf("%d events kept their unknown field", kept)
+		}
+		service.mu.Lock()
+		service.away = true
+		service.mu.Unlock()
+		unknown := anOrder("away", id)
+		unknown.Type = "acme_order.new"
+		if _, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: unknown.Proto()}); fault.KindOf(err) != fault.Unavailable || fault.ReasonOf(err) != reason.TypeUnverified {
+			t.Errorf("a type that may have been declared meanwhile: %v", err)
+		}
+		if _, err := r.ingest.Publish(f.ctx, &ingestv1.PublishRequest{Event: anOrder("known", map[string]any{"id": 7}).Proto()}); err != nil {
+			t.Errorf("a type that is known goes on: %v", err)
 		}
 	})
 }

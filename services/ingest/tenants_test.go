@@ -25,12 +25,14 @@ type registry struct {
 	fails    error
 }
 
-func (r *registry) list(ctx context.Context) (map[string]struct{}, error) {
+func (r *registry) list(ctx context.Context, _ *directory) (*directory, error) {
+	ctx, cancel := context.WithTimeout(ctx, tenantsPatience)
+	defer cancel()
 	r.mu.Lock()
 	r.readings++
-	all := map[string]struct{}{}
+	all := &directory{tenants: map[string]*tenantEvents{}}
 	for name := range r.there {
-		all[name] = struct{}{}
+		all.tenants[name] = &tenantEvents{}
 	}
 	takes := r.takes
 	r.mu.Unlock()
@@ -68,11 +70,9 @@ func asks(t *testing.T, test func(t *testing.T, r *registry, refused func(tenant
 		ended := make(chan error, 1)
 		go func() { ended <- known.run(ctx) }()
 		test(t, r, func(tenants ...string) string {
-			parsed := make([]event.Parsed, len(tenants))
-			for i, name := range tenants {
-				parsed[i].Event = &event.Event{Tenant: name}
-			}
-			known.validate(ctx, parsed)
+			parsed := known.parse(ctx, inputs{len(tenants), func(i int, _ event.Parser) (*event.Event, error) {
+				return &event.Event{Tenant: tenants[i]}, nil
+			}})
 			names := ""
 			for i, p := range parsed {
 				if p.Err == nil {

@@ -62,7 +62,7 @@ func fieldsOf(err error) (fields []string) {
 func TestPublish_AnswersEveryViolation(t *testing.T) {
 	t.Parallel()
 	onBrokers(t, func(t *testing.T, f *fixture) {
-		r := f.start(nil)
+		r := f.start(f.configured())
 		for name, tc := range bad() {
 			t.Run(name, func(t *testing.T) {
 				p := usage("bad", "447700900001", 100).Proto()

@@ -21,6 +21,7 @@ type Book struct {
 	index    *rules.Index
 	targets  map[string]target  // by resource name
 	tenants  map[string]*tenant // by id
+	declared map[string]*declared
 	// known are all notifications, active or not.
 	known map[notificationKey]*configv1.Notification
 	// compiled is by resource name, for the next book: a notification that didn't change isn't compiled again.
@@ -55,6 +56,7 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 		Revision: s.Revision,
 		targets:  map[string]target{},
 		tenants:  make(map[string]*tenant, len(s.Tenants())),
+		declared: map[string]*declared{},
 		compiled: make(map[string]compiled, len(notifications)),
 		known:    make(map[notificationKey]*configv1.Notification, len(s.Message().GetNotifications())),
 	}
@@ -64,6 +66,10 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 	}
 	for _, t := range s.Tenants() {
 		b.tenants[t.ID] = newTenant(t, s.Users(t.ID))
+		if types := s.EventTypes(t.ID); len(types) > 0 {
+			b.declared[t.ID] = declare(types, before.declaredBy(t.ID))
+			b.unreadable = append(b.unreadable, b.declared[t.ID].unreadable...)
+		}
 	}
 	for _, k := range table.Channels.Kinds() {
 		for _, t := range s.Targets(k) {
@@ -71,7 +77,7 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 		}
 	}
 	var usable []*rules.Rule
-	for _, c := range compileAll(notifications, before) {
+	for _, c := range b.compileAll(notifications, before) {
 		b.compiled[c.from.GetName()] = c
 		if c.from.GetActive() {
 			b.active++
@@ -94,7 +100,7 @@ func NewBook(s *configclient.Snapshot, before *Book) *Book {
 }
 
 // compileAll compiles what changed, on all cores: ten thousand take a second or two on one.
-func compileAll(notifications []*configv1.Notification, before *Book) []compiled {
+func (b *Book) compileAll(notifications []*configv1.Notification, before *Book) []compiled {
 	all := make([]compiled, len(notifications))
 	var next atomic.Int64
 	var workers sync.WaitGroup
@@ -102,17 +108,25 @@ func compileAll(notifications []*configv1.Notification, before *Book) []compiled
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(notifications); i = int(next.Add(1)) - 1 {
 				n := notifications[i]
-				if old, ok := before.find(n.GetName()); ok && proto.Equal(old.from, n) {
+				tenant, _ := channel.SplitName(n.GetName(), "notifications")
+				if old, ok := before.find(n.GetName()); ok && proto.Equal(old.from, n) && rules.Unchanged(n, before.typesOf(tenant), b.typesOf(tenant)) {
 					all[i] = old
 					continue
 				}
 				all[i].from = n
-				all[i].rule, all[i].err = rules.Compile(rules.FromProto(n, table.Channels))
+				all[i].rule, all[i].err = rules.Compile(b.written(n, table.Channels))
 			}
 		})
 	}
 	workers.Wait()
 	return all
+}
+
+func (b *Book) declaredBy(tenant string) *declared {
+	if b == nil {
+		return nil
+	}
+	return b.declared[tenant]
 }
 
 func (b *Book) find(name string) (compiled, bool) {

@@ -291,7 +291,7 @@ func (x *explanation) consider() []api.Considered {
 		if c, ok := x.book.find(j.Notification.GetName()); ok {
 			j.Rule, j.Err = c.rule, c.err
 		} else {
-			j.Rule, j.Err = rules.Compile(rules.FromProto(j.Notification, table.Channels))
+			j.Rule, j.Err = rules.Compile(x.book.written(j.Notification, table.Channels))
 		}
 		if j.Rule != nil {
 			j.OtherType = !slices.Contains(j.Rule.Concerns(), x.event.Type)

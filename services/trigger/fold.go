@@ -31,6 +31,8 @@ type evaluation struct {
 
 // matched is what an event concerns, found once.
 type matched struct {
+	// event is as rules see it: of a type that its tenant declares, with the fields of the declaration in force.
+	event *event.Event
 	rules []rules.Match
 	// states are those of the rules, in their order, as they are selected.
 	states []selected
@@ -92,11 +94,12 @@ func (f *evaluation) Select(e *event.Event) fold.Selection {
 	if f.book == nil {
 		return fold.Selection{} // before the first revision there are no notifications
 	}
+	e = f.book.index.View(e)
 	found, next, unevaluated := f.book.index.Match(e)
 	if len(found) == 0 && unevaluated == 0 {
 		return fold.Selection{}
 	}
-	memo := &matched{rules: found, next: next, unevaluated: unevaluated}
+	memo := &matched{event: e, rules: found, next: next, unevaluated: unevaluated}
 	out := fold.Selection{Memo: memo}
 	for _, m := range found {
 		out.Rules = memo.selectStates(out.Rules, m)
@@ -142,6 +145,7 @@ func (f *evaluation) Apply(s *fold.Subject[body], e *event.Event) {
 	if !ok {
 		return
 	}
+	e = found.event
 	own, took := s.Body.positions, false
 	var out fanOut
 	o := f.book.occasion(e, s.Time)

@@ -51,6 +51,7 @@ func (f *evaluation) HasRule(subject, code string) bool {
 // states that it has up to date, and begins none.
 func (f *evaluation) ApplyRule(s *fold.Subject[body], e *event.Event) any {
 	found, _ := s.Memo.(*matched)
+	e = found.event
 	_, code, key := s.Rule()
 	var of selected
 	for _, one := range found.states {
@@ -131,7 +132,7 @@ type firing struct {
 
 // timed is the firing of a timer. Where what it held can't be read, the event has no data, and err is why: enough to decide by.
 func (f *evaluation) timed(tenant, subject, key string, due time.Time, name string, set kind.Origin, held []byte) (firing, error) {
-	e, err := rules.Held(tenant, subject, set, held)
+	e, err := rules.Held(f.book.typesOf(tenant), tenant, subject, set, held)
 	return firing{Occasion: f.book.occasion(e, due).Of(name), name: name, key: key, at: due, offset: set.Offset}, err
 }
 

@@ -131,7 +131,7 @@ var _ api.Book = trying{}
 
 // Try implements api.Book.
 func (b trying) Try(m *configv1.Notification) (api.Trial, error) {
-	n := rules.FromProto(m, table.Channels)
+	n := b.written(m, table.Channels)
 	n.Active = true
 	rule, err := rules.Compile(n)
 	if err != nil {

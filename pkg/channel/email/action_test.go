@@ -46,7 +46,7 @@ func posted(id string, d *eventv1.DocumentChanged) *event.Event {
 
 func violations(n *configv1.Notification) []string {
 	var out []string
-	for _, v := range fault.ViolationsOf(rules.Validate(n, channel.List{email.Channel})) {
+	for _, v := range fault.ViolationsOf(rules.Validate(n, channel.List{email.Channel}, nil)) {
 		out = append(out, v.String())
 	}
 	return out

@@ -95,7 +95,7 @@ func (r rendering) ocsio() (channel.Message, error) {
 	return channel.Message{ContentType: typeJSON, Body: data, Headers: []channel.Header{
 		{Name: ocsioPrefix + "transaction-id", Value: headerValue(r.event.ID)},
 		{Name: ocsioPrefix + "notification-code", Value: headerValue(r.Notification())},
-		{Name: ocsioPrefix + "notification-payload", Value: string(r.event.Data.ProtoReflect().Descriptor().Name())},
+		{Name: ocsioPrefix + "notification-payload", Value: string(r.event.Fields().ProtoReflect().Descriptor().Name())},
 	}}, nil
 }
 
@@ -176,8 +176,8 @@ type dataKey struct {
 // data is the event's data, without what the audience may not read. decimals: amounts are decimal texts.
 func (r rendering) data(decimals bool) ([]byte, error) {
 	return r.once(dataKey{"data", r.audience, decimals}, func(w *writer) {
-		m := r.event.Data.ProtoReflect()
-		w.object(m, layouts[m.Descriptor().FullName()])
+		m := r.event.Fields().ProtoReflect()
+		w.object(m, layoutAt(r.event))
 	})
 }
 

@@ -47,6 +47,18 @@ var layouts = func() map[protoreflect.FullName]layout {
 	return all
 }()
 
+// layoutKey is under which a declared type has its layout.
+type layoutKey struct{}
+
+// layoutAt is the layout of an event's fields.
+func layoutAt(e *event.Event) layout {
+	m := e.Fields().ProtoReflect().Descriptor()
+	if e.Declared == nil || e.Declared.Schema == nil {
+		return layouts[m.FullName()]
+	}
+	return e.Declared.Schema.Once(layoutKey{}, func() any { return layoutOf(m, map[protoreflect.FullName]layout{}) }).(layout)
+}
+
 // layoutOf makes the layout of a message, and of those within it.
 func layoutOf(m protoreflect.MessageDescriptor, all map[protoreflect.FullName]layout) layout {
 	known, ok := all[m.FullName()]

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
+	"github.com/tollgate/tollgate/services/tollgate/cli/eventtypes"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
 )
 
@@ -56,7 +57,9 @@ Example:
 
     tollgate get ClassOfService --tenant acme
 
-    tollgate get ClassOfService gold --tenant acme -o yaml`
+    tollgate get ClassOfService gold --tenant acme -o yaml
+
+    tollgate get eventtypes usage.charged`
 }
 
 // AfterApply is called by kong once the flags are read.
@@ -68,7 +71,7 @@ func (c getCommand) AfterApply() error {
 	case c.Name != "":
 		_, _, err = c.named(c.Name)
 		return err
-	case c.Tenant == "" && kind != "Tenant":
+	case c.Tenant == "" && kind != "Tenant" && !manifest.HasBuiltIn(kind):
 		return command.UsageError("--tenant is required where no full name is given")
 	}
 	return nil
@@ -109,6 +112,9 @@ func (c getCommand) Run(ctx context.Context, streams command.Streams) error {
 		return manifest.Write(streams.Out, kind, all)
 	case "json":
 		return writeMessages(streams, all)
+	}
+	if types := eventtypes.Of(all); types != nil {
+		return eventtypes.Write(c.Listing, streams, types, c.Name != "")
 	}
 	return command.Write(c.Listing, streams.Out, all, []string{"name", "revision", "updated"}, func(r manifest.Resource) []string {
 		return []string{r.GetName(), fmt.Sprint(r.GetMetadata().GetRevision()), at(r.GetMetadata().GetUpdateTime())}

@@ -145,7 +145,7 @@ func (s *sending) send(ctx context.Context, in io.Reader) {
 
 // line sends one event; false where the stream has ended.
 func (s *sending) line(ctx context.Context, number int, text []byte) bool {
-	e, err := event.ParseJSON(text)
+	e, err := event.Parser{Tenants: event.Unchecked}.JSON(text)
 	r := reply{Line: number}
 	if e != nil {
 		r.ID = e.ID

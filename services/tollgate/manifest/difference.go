@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"buf.build/go/protoyaml"
@@ -18,6 +19,9 @@ import (
 
 // server are the fields that only the server writes. Documents do not have them.
 var server = []protoreflect.Name{"metadata", "version", "activation", "health", "caller", "secret", "secret_hash"}
+
+// derived are those that follow from the others. They are shown, and documents that have them are read.
+var derived = []protoreflect.Name{"entity", "reserved", "tokens", "example", "data_message"}
 
 // difference is the lines of YAML that only one of the two has, in order, with one line around each group. What only the
 // server writes is left out.
@@ -33,10 +37,13 @@ func difference(before, after Resource) (string, error) {
 	return unified(a, b), nil
 }
 
-func lines(r Resource) ([]string, error) {
+func lines(r Resource) ([]string, error) { return without(r, append(slices.Clip(server), derived...)) }
+
+// without is the YAML of a resource without some of its fields.
+func without(r Resource, fields []protoreflect.Name) ([]string, error) {
 	c := proto.Clone(r)
 	m := c.ProtoReflect()
-	for _, name := range server {
+	for _, name := range fields {
 		if f := m.Descriptor().Fields().ByName(name); f != nil {
 			m.Clear(f)
 		}

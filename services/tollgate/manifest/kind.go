@@ -3,8 +3,10 @@ package manifest
 import (
 	"strings"
 
+	"github.com/tollgate/tollgate/pkg/catalog"
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
@@ -21,6 +23,8 @@ type kind struct {
 	field   string
 	example string
 	make    func() Resource
+	// builtIn begins the names of resources of the kind that every installation has; empty where it has none.
+	builtIn string
 	// others are the fields that are validated with other resources, beside the name.
 	others []string
 }
@@ -42,6 +46,7 @@ const (
 	className  = "ClassOfService"
 
 	notificationName = "Notification"
+	eventTypeName    = "EventType"
 )
 
 // classDefault is the field of a tenant that names a class.
@@ -86,6 +91,9 @@ var kinds = func() []*kind {
 		make: func() Resource { return &configv1.Suppression{} },
 	})
 	return append(all, &kind{
+		name: eventTypeName, short: "type", field: "event_type", example: "tenants/acme/eventTypes/acme_order.placed", builtIn: catalog.Collection,
+		make: func() Resource { return &configv1.EventType{} },
+	}, &kind{
 		name: notificationName, field: "notification", example: "tenants/acme/notifications/data-alert",
 		make: func() Resource { return &configv1.Notification{} },
 	})
@@ -143,9 +151,23 @@ func needs(r Resource) []string {
 		names = append(names, name)
 	}
 	if n, ok := r.(*configv1.Notification); ok {
+		names = append(names, declaredTypes(n)...)
 		for _, a := range n.GetActions() {
 			if target := table.Channels.Target(a); target != "" {
 				names = append(names, target)
+			}
+		}
+	}
+	return names
+}
+
+// declaredTypes are the names of the types of its tenant that a notification is on.
+func declaredTypes(n *configv1.Notification) (names []string) {
+	tenant, _ := channel.SplitName(n.GetName(), "notifications")
+	for _, list := range [][]string{n.GetTrigger().GetEventTypes(), n.GetTrigger().GetDelayed().GetCancelledBy().GetEventTypes()} {
+		for _, t := range list {
+			if _, builtIn := event.Lookup(t); !builtIn {
+				names = append(names, "tenants/"+tenant+"/"+catalog.Collection+"/"+t)
 			}
 		}
 	}
@@ -156,6 +178,9 @@ func needs(r Resource) []string {
 func (d Document) dependent(field string) bool {
 	if field == "name" {
 		return d.Kind != tenantName
+	}
+	if n, ok := d.Resource.(*configv1.Notification); ok && len(declaredTypes(n)) > 0 {
+		return true // filter and texts are checked with the types
 	}
 	for _, other := range d.kind.others {
 		if field == other {

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc"
+
+	"github.com/tollgate/tollgate/pkg/catalog"
 )
 
 // pageSize is the most that the service gives at once.
@@ -24,7 +26,11 @@ func Kind(typed string) (string, error) {
 
 // NameOf is the full name of a resource that was typed in full, or as its id within a tenant.
 func NameOf(kind, tenant, typed string) (string, error) {
-	example := kindOf(kind).example
+	k := kindOf(kind)
+	example := k.example
+	if k.builtIn != "" && (strings.HasPrefix(typed, k.builtIn+"/") || catalog.Find(k.builtIn+"/"+typed) != nil) {
+		return k.builtIn + "/" + strings.TrimPrefix(typed, k.builtIn+"/"), nil
+	}
 	if strings.Contains(typed, "/") {
 		if strings.Count(typed, "/") != strings.Count(example, "/") || !strings.HasPrefix(typed, "tenants/") {
 			return "", fmt.Errorf("must be a name such as %s, not %q", example, typed)
@@ -46,17 +52,29 @@ func Get(ctx context.Context, conn *grpc.ClientConn, kind, name string) (Resourc
 	return kindOf(kind).get(ctx, conn, name)
 }
 
-// List reads all of a kind, in the order of their names: those of a tenant, or the tenants.
+// HasBuiltIn reports whether there are resources of a kind that belong to no tenant, beside the tenants.
+func HasBuiltIn(kind string) bool { return kindOf(kind).builtIn != "" }
+
+// List reads all of a kind, in the order of their names: those that every installation has, then those of a tenant, or the
+// tenants.
 func List(ctx context.Context, conn *grpc.ClientConn, kind, tenant string) (all []Resource, err error) {
-	for page := ""; ; {
-		var some []Resource
-		if some, page, err = kindOf(kind).list(ctx, conn, "tenants/"+tenant, page); err != nil {
-			return nil, err
-		}
-		if all = append(all, some...); page == "" {
-			return all, nil
+	k := kindOf(kind)
+	parents := []string{"tenants/" + tenant}
+	if k.builtIn != "" {
+		if parents = []string{""}; tenant != "" {
+			parents = append(parents, "tenants/"+tenant)
 		}
 	}
+	for _, parent := range parents {
+		for page, first := "", true; first || page != ""; first = false {
+			var some []Resource
+			if some, page, err = k.list(ctx, conn, parent, page); err != nil {
+				return nil, err
+			}
+			all = append(all, some...)
+		}
+	}
+	return all, nil
 }
 
 // Delete deletes one resource; it can be undeleted for 30 days. A class of service, which subscribers may have, is
@@ -68,7 +86,7 @@ func Delete(ctx context.Context, conn *grpc.ClientConn, kind, name string, force
 // Write writes resources as documents, as Read reads them. Secrets are masked, as the service shows them.
 func Write(w io.Writer, kind string, all []Resource) error {
 	for i, r := range all {
-		body, err := lines(r)
+		body, err := without(r, server)
 		if err != nil {
 			return err
 		}

@@ -90,7 +90,7 @@ func TestReady_NotificationsAreValid(t *testing.T) {
 	}
 	defaults := all.tenant.GetName() + "/smtpProfiles/" + all.tenant.GetDefaultSmtpProfile()
 	for _, n := range all.notifications {
-		if err := rules.Validate(n, table.Channels); err != nil {
+		if err := rules.Validate(n, table.Channels, nil); err != nil {
 			t.Errorf("%s: %v", n.GetName(), err)
 		}
 		if n.GetDisplayName() == "" || n.GetDescription() == "" || !n.GetActive() {
@@ -233,7 +233,7 @@ func (h *history) timers() string {
 			var result kind.Result
 			state, result = h.rule.Fire(state, due, h.ready.zone)
 			for _, f := range result.Firings {
-				e, err := rules.Held(h.rule.Tenant, at.subject, f.Set, f.Event)
+				e, err := rules.Held(nil, h.rule.Tenant, at.subject, f.Set, f.Event)
 				if err != nil {
 					h.t.Fatal(err)
 				}

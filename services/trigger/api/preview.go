@@ -53,8 +53,7 @@ func (s *ruleService) Preview(ctx context.Context, req *triggerv1.PreviewRequest
 		if name == "" {
 			name = t.Rule().Types()[0]
 		}
-		var ok bool
-		if e, ok = event.Sample(name, t.Rule().Tenant, sampleID, now); !ok {
+		if e = t.Rule().Sample(name, sampleID, now); e == nil {
 			f.Add("event_type", "%.100q is no type of event", name)
 		}
 	}
@@ -66,6 +65,9 @@ func (s *ruleService) Preview(ctx context.Context, req *triggerv1.PreviewRequest
 		f.Add(field, "must be of a type of the trigger, %s, is of %s", strings.Join(t.Rule().Types(), ", "), e.Type)
 	}
 	if err := f.Err(reason.RequestInvalid); err != nil {
+		return nil, err
+	}
+	if e, err = t.Rule().View(e); err != nil {
 		return nil, err
 	}
 	shown := masked(e)
@@ -96,11 +98,11 @@ func partsOf(j rules.Evaluated) []*triggerv1.FilterPart {
 // masked is a copy of an event in which nobody is recognised: personal texts have their ends only, other personal fields
 // are empty.
 func masked(e *event.Event) *event.Event {
-	c := *e
-	c.Subject = maskSubject(e.Subject)
-	c.Data = proto.Clone(e.Data)
-	maskFields(c.Data.ProtoReflect())
-	return &c
+	fields := proto.Clone(e.Fields())
+	maskFields(fields.ProtoReflect())
+	c := e.WithFields(fields)
+	c.Subject, c.Unknown = maskSubject(e.Subject), nil
+	return c
 }
 
 func maskFields(m protoreflect.Message) {

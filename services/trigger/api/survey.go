@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -79,7 +80,7 @@ func (s *survey) prepare(ctx context.Context) error {
 	}
 	s.days = daysOf(s.from, s.to, s.zone)
 	for _, l := range s.logs {
-		if !l.concerned(s.trial.Rule().Concerns()) {
+		if !l.concerned(s.trial.Rule().ConcernedTypes()) {
 			continue
 		}
 		n, err := s.records.Partitions(ctx, l.Topic)
@@ -128,14 +129,7 @@ func (s *survey) prepare(ctx context.Context) error {
 	return nil
 }
 
-func (l *Log) concerned(types []string) bool {
-	for _, name := range types {
-		if t, ok := event.Lookup(name); ok && l.Has(t) {
-			return true
-		}
-	}
-	return false
-}
+func (l *Log) concerned(types []event.Type) bool { return slices.ContainsFunc(types, l.Has) }
 
 // daysOf are the beginnings of the days of a range, the first cut to its start, and its end.
 func daysOf(from, to time.Time, zone *time.Location) []time.Time {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
+	"github.com/tollgate/tollgate/proto/tollgate"
 )
 
 // eventPackage holds the events and their data.
@@ -19,7 +20,7 @@ const eventPackage = "tollgate.event.v1"
 
 // Events is the page of the event types and their data.
 func Events(context.Context, string) (string, error) {
-	comments, err := protoComments()
+	comments, err := tollgate.Comments()
 	if err != nil {
 		return "", err
 	}

@@ -6,11 +6,13 @@ import (
 	"strings"
 
 	"google.golang.org/protobuf/reflect/protoreflect"
+
+	"github.com/tollgate/tollgate/proto/tollgate"
 )
 
 // GRPC is the page of the services and of all messages that are not those of events.
 func GRPC(context.Context, string) (string, error) {
-	comments, err := protoComments()
+	comments, err := tollgate.Comments()
 	if err != nil {
 		return "", err
 	}

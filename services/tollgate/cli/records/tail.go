@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/display"
 	"github.com/tollgate/tollgate/pkg/event"
@@ -250,12 +252,26 @@ type Event struct {
 	Data        json.RawMessage `json:"data,omitempty"`
 }
 
+// shownData is the data of an event without what is about a person. What a tenant declares of its own types is not known
+// here, so of their data only the names are shown.
+func shownData(e *event.Event) proto.Message {
+	s, ok := e.Data.(*structpb.Struct)
+	if !ok {
+		return event.WithoutContact(e.Data, false)
+	}
+	hidden := &structpb.Struct{Fields: make(map[string]*structpb.Value, len(s.GetFields()))}
+	for name := range s.GetFields() {
+		hidden.Fields[name] = structpb.NewStringValue("…")
+	}
+	return hidden
+}
+
 // Print writes an event.
 func (c Tail) Print(streams command.Streams, r stream.Record, e *event.Event) error {
 	var data []byte
 	if e.Data != nil {
 		var err error
-		if data, err = (protojson.MarshalOptions{UseProtoNames: true}).Marshal(event.WithoutContact(e.Data, false)); err != nil {
+		if data, err = (protojson.MarshalOptions{UseProtoNames: true}).Marshal(shownData(e)); err != nil {
 			return fmt.Errorf("write event: %w", err)
 		}
 	}

@@ -30,6 +30,62 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// UnknownFields is what is done with fields of an event's data that its type
+// does not have, in whatever encoding it comes.
+type UnknownFields int32
+
+const (
+	// Reject.
+	UnknownFields_UNKNOWN_FIELDS_UNSPECIFIED UnknownFields = 0
+	// The event is rejected, and each such field named.
+	UnknownFields_UNKNOWN_FIELDS_REJECT UnknownFields = 1
+	// They stay in the event. Consumers of its topic see them: in the data, or, of
+	// a built-in type in JSON, in Event.unknown. Notifications do not read them, and
+	// they leave by no delivery: whether they are personal is not known.
+	UnknownFields_UNKNOWN_FIELDS_KEEP UnknownFields = 2
+)
+
+// Enum value maps for UnknownFields.
+var (
+	UnknownFields_name = map[int32]string{
+		0: "UNKNOWN_FIELDS_UNSPECIFIED",
+		1: "UNKNOWN_FIELDS_REJECT",
+		2: "UNKNOWN_FIELDS_KEEP",
+	}
+	UnknownFields_value = map[string]int32{
+		"UNKNOWN_FIELDS_UNSPECIFIED": 0,
+		"UNKNOWN_FIELDS_REJECT":      1,
+		"UNKNOWN_FIELDS_KEEP":        2,
+	}
+)
+
+func (x UnknownFields) Enum() *UnknownFields {
+	p := new(UnknownFields)
+	*p = x
+	return p
+}
+
+func (x UnknownFields) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (UnknownFields) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[0].Descriptor()
+}
+
+func (UnknownFields) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[0]
+}
+
+func (x UnknownFields) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use UnknownFields.Descriptor instead.
+func (UnknownFields) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
+}
+
 // UnknownPolicy is the answer while a counter cannot be read.
 type UnknownPolicy int32
 
@@ -65,11 +121,11 @@ func (x UnknownPolicy) String() string {
 }
 
 func (UnknownPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[0].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
 }
 
 func (UnknownPolicy) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[0]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
 }
 
 func (x UnknownPolicy) Number() protoreflect.EnumNumber {
@@ -78,7 +134,7 @@ func (x UnknownPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UnknownPolicy.Descriptor instead.
 func (UnknownPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
 }
 
 // TooLateToDeduplicate is what is done with usage that is too late to be
@@ -117,11 +173,11 @@ func (x TooLateToDeduplicate) String() string {
 }
 
 func (TooLateToDeduplicate) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
 }
 
 func (TooLateToDeduplicate) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
 }
 
 func (x TooLateToDeduplicate) Number() protoreflect.EnumNumber {
@@ -130,7 +186,7 @@ func (x TooLateToDeduplicate) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TooLateToDeduplicate.Descriptor instead.
 func (TooLateToDeduplicate) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
 }
 
 // InactivePolicy is what an overspend safeguard that is inactive means.
@@ -170,11 +226,11 @@ func (x InactivePolicy) String() string {
 }
 
 func (InactivePolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
 }
 
 func (InactivePolicy) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
 }
 
 func (x InactivePolicy) Number() protoreflect.EnumNumber {
@@ -183,7 +239,7 @@ func (x InactivePolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InactivePolicy.Descriptor instead.
 func (InactivePolicy) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
 }
 
 // RatingBasis is the price that an option counts.
@@ -221,11 +277,11 @@ func (x RatingBasis) String() string {
 }
 
 func (RatingBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[4].Descriptor()
 }
 
 func (RatingBasis) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[4]
 }
 
 func (x RatingBasis) Number() protoreflect.EnumNumber {
@@ -234,7 +290,7 @@ func (x RatingBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RatingBasis.Descriptor instead.
 func (RatingBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
 // AmountBasis is the amount of a charge that an option counts.
@@ -272,11 +328,11 @@ func (x AmountBasis) String() string {
 }
 
 func (AmountBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[4].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
 }
 
 func (AmountBasis) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[4]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
 }
 
 func (x AmountBasis) Number() protoreflect.EnumNumber {
@@ -285,7 +341,7 @@ func (x AmountBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AmountBasis.Descriptor instead.
 func (AmountBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 type EndpointState int32
@@ -327,11 +383,11 @@ func (x EndpointState) String() string {
 }
 
 func (EndpointState) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
 }
 
 func (EndpointState) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
 }
 
 func (x EndpointState) Number() protoreflect.EnumNumber {
@@ -340,7 +396,7 @@ func (x EndpointState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointState.Descriptor instead.
 func (EndpointState) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 // PayloadProfile is the form of a webhook's body.
@@ -396,11 +452,11 @@ func (x PayloadProfile) String() string {
 }
 
 func (PayloadProfile) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
 }
 
 func (PayloadProfile) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
 }
 
 func (x PayloadProfile) Number() protoreflect.EnumNumber {
@@ -409,7 +465,7 @@ func (x PayloadProfile) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadProfile.Descriptor instead.
 func (PayloadProfile) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 type EndpointStatus int32
@@ -451,11 +507,11 @@ func (x EndpointStatus) String() string {
 }
 
 func (EndpointStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[8].Descriptor()
 }
 
 func (EndpointStatus) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[8]
 }
 
 func (x EndpointStatus) Number() protoreflect.EnumNumber {
@@ -464,7 +520,7 @@ func (x EndpointStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointStatus.Descriptor instead.
 func (EndpointStatus) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 // PersonalData is whether fields marked as personal leave with the event's
@@ -503,11 +559,11 @@ func (x PersonalData) String() string {
 }
 
 func (PersonalData) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[8].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[9].Descriptor()
 }
 
 func (PersonalData) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[8]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[9]
 }
 
 func (x PersonalData) Number() protoreflect.EnumNumber {
@@ -516,7 +572,7 @@ func (x PersonalData) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PersonalData.Descriptor instead.
 func (PersonalData) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 // SmtpTls is how the connection to a mail server is encrypted.
@@ -565,11 +621,11 @@ func (x SmtpTls) String() string {
 }
 
 func (SmtpTls) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[9].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[10].Descriptor()
 }
 
 func (SmtpTls) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[9]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[10]
 }
 
 func (x SmtpTls) Number() protoreflect.EnumNumber {
@@ -578,7 +634,7 @@ func (x SmtpTls) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SmtpTls.Descriptor instead.
 func (SmtpTls) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 // SmtpMechanism is the SASL mechanism of AUTH.
@@ -622,11 +678,11 @@ func (x SmtpMechanism) String() string {
 }
 
 func (SmtpMechanism) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[10].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[11].Descriptor()
 }
 
 func (SmtpMechanism) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[10]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[11]
 }
 
 func (x SmtpMechanism) Number() protoreflect.EnumNumber {
@@ -635,7 +691,7 @@ func (x SmtpMechanism) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SmtpMechanism.Descriptor instead.
 func (SmtpMechanism) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 // Metadata is kept by the server; what a client writes into it is ignored.
@@ -741,6 +797,8 @@ type Tenant struct {
 	// may publish to, each with ".", "-" or "_" at its end, such as "acme.". Only the
 	// operator writes it; topics of Tollgate itself are never among them.
 	TopicPrefixes []string `protobuf:"bytes,8,rep,name=topic_prefixes,json=topicPrefixes,proto3" json:"topic_prefixes,omitempty"`
+	// What is done with fields of an event's data that its type does not have.
+	UnknownFields UnknownFields `protobuf:"varint,9,opt,name=unknown_fields,json=unknownFields,proto3,enum=tollgate.config.v1.UnknownFields" json:"unknown_fields,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -829,6 +887,13 @@ func (x *Tenant) GetTopicPrefixes() []string {
 		return x.TopicPrefixes
 	}
 	return nil
+}
+
+func (x *Tenant) GetUnknownFields() UnknownFields {
+	if x != nil {
+		return x.UnknownFields
+	}
+	return UnknownFields_UNKNOWN_FIELDS_UNSPECIFIED
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
@@ -4121,7 +4186,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xad\x03\n" +
+	"deleteTime\"\xf7\x03\n" +
 	"\x06Tenant\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4130,7 +4195,8 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vsubscribers\x18\x05 \x01(\v2$.tollgate.config.v1.SubscriberPolicyR\vsubscribers\x129\n" +
 	"\x14default_smtp_profile\x18\x06 \x01(\tB\a\xbaH\x04r\x02(?R\x12defaultSmtpProfile\x12$\n" +
 	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x125\n" +
-	"\x0etopic_prefixes\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(dR\rtopicPrefixes\"\xf5\x02\n" +
+	"\x0etopic_prefixes\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(dR\rtopicPrefixes\x12H\n" +
+	"\x0eunknown_fields\x18\t \x01(\x0e2!.tollgate.config.v1.UnknownFieldsR\runknownFields\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
@@ -4415,6 +4481,10 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x06reason\x18\x04 \x01(\tB\b\xbaH\x05r\x03(\x80\bR\x06reason\x12\x1f\n" +
 	"\x06source\x18\x05 \x01(\tB\a\xbaH\x04r\x02(?R\x06source\x12.\n" +
 	"\x04time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04time*c\n" +
+	"\rUnknownFields\x12\x1e\n" +
+	"\x1aUNKNOWN_FIELDS_UNSPECIFIED\x10\x00\x12\x19\n" +
+	"\x15UNKNOWN_FIELDS_REJECT\x10\x01\x12\x17\n" +
+	"\x13UNKNOWN_FIELDS_KEEP\x10\x02*c\n" +
 	"\rUnknownPolicy\x12\x1e\n" +
 	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
@@ -4483,171 +4553,173 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_resources_proto_rawDescData
 }
 
-var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 11)
+var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
 var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
-	(UnknownPolicy)(0),               // 0: tollgate.config.v1.UnknownPolicy
-	(TooLateToDeduplicate)(0),        // 1: tollgate.config.v1.TooLateToDeduplicate
-	(InactivePolicy)(0),              // 2: tollgate.config.v1.InactivePolicy
-	(RatingBasis)(0),                 // 3: tollgate.config.v1.RatingBasis
-	(AmountBasis)(0),                 // 4: tollgate.config.v1.AmountBasis
-	(EndpointState)(0),               // 5: tollgate.config.v1.EndpointState
-	(PayloadProfile)(0),              // 6: tollgate.config.v1.PayloadProfile
-	(EndpointStatus)(0),              // 7: tollgate.config.v1.EndpointStatus
-	(PersonalData)(0),                // 8: tollgate.config.v1.PersonalData
-	(SmtpTls)(0),                     // 9: tollgate.config.v1.SmtpTls
-	(SmtpMechanism)(0),               // 10: tollgate.config.v1.SmtpMechanism
-	(*Metadata)(nil),                 // 11: tollgate.config.v1.Metadata
-	(*Tenant)(nil),                   // 12: tollgate.config.v1.Tenant
-	(*SubscriberPolicy)(nil),         // 13: tollgate.config.v1.SubscriberPolicy
-	(*OutboundPolicy)(nil),           // 14: tollgate.config.v1.OutboundPolicy
-	(*ClassOfService)(nil),           // 15: tollgate.config.v1.ClassOfService
-	(*DataSafeguardOption)(nil),      // 16: tollgate.config.v1.DataSafeguardOption
-	(*OverspendSafeguardOption)(nil), // 17: tollgate.config.v1.OverspendSafeguardOption
-	(*PaymentSafeguardOption)(nil),   // 18: tollgate.config.v1.PaymentSafeguardOption
-	(*AlertThreshold)(nil),           // 19: tollgate.config.v1.AlertThreshold
-	(*Notification)(nil),             // 20: tollgate.config.v1.Notification
-	(*Trigger)(nil),                  // 21: tollgate.config.v1.Trigger
-	(*Action)(nil),                   // 22: tollgate.config.v1.Action
-	(*QuietHours)(nil),               // 23: tollgate.config.v1.QuietHours
-	(*WebhookAction)(nil),            // 24: tollgate.config.v1.WebhookAction
-	(*TopicAction)(nil),              // 25: tollgate.config.v1.TopicAction
-	(*TopicHeader)(nil),              // 26: tollgate.config.v1.TopicHeader
-	(*EmailAction)(nil),              // 27: tollgate.config.v1.EmailAction
-	(*EmailRecipients)(nil),          // 28: tollgate.config.v1.EmailRecipients
-	(*Parameter)(nil),                // 29: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 30: tollgate.config.v1.Endpoint
-	(*EndpointAuth)(nil),             // 31: tollgate.config.v1.EndpointAuth
-	(*BasicAuth)(nil),                // 32: tollgate.config.v1.BasicAuth
-	(*BearerAuth)(nil),               // 33: tollgate.config.v1.BearerAuth
-	(*HeaderAuth)(nil),               // 34: tollgate.config.v1.HeaderAuth
-	(*OAuth2Auth)(nil),               // 35: tollgate.config.v1.OAuth2Auth
-	(*ClientCertificate)(nil),        // 36: tollgate.config.v1.ClientCertificate
-	(*PhaseTimeouts)(nil),            // 37: tollgate.config.v1.PhaseTimeouts
-	(*Schedule)(nil),                 // 38: tollgate.config.v1.Schedule
-	(*Hours)(nil),                    // 39: tollgate.config.v1.Hours
-	(*EndpointHealth)(nil),           // 40: tollgate.config.v1.EndpointHealth
-	(*CustomHeader)(nil),             // 41: tollgate.config.v1.CustomHeader
-	(*SmtpProfile)(nil),              // 42: tollgate.config.v1.SmtpProfile
-	(*Dkim)(nil),                     // 43: tollgate.config.v1.Dkim
-	(*User)(nil),                     // 44: tollgate.config.v1.User
-	(*Suppression)(nil),              // 45: tollgate.config.v1.Suppression
-	(*timestamppb.Timestamp)(nil),    // 46: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 47: google.protobuf.Duration
-	(*money.Money)(nil),              // 48: google.type.Money
-	(v1.Safeguard_State)(0),          // 49: tollgate.event.v1.Safeguard.State
-	(*Cap)(nil),                      // 50: tollgate.config.v1.Cap
-	(*EachEvent)(nil),                // 51: tollgate.config.v1.EachEvent
-	(*Crossing)(nil),                 // 52: tollgate.config.v1.Crossing
-	(*SignChange)(nil),               // 53: tollgate.config.v1.SignChange
-	(*Thresholds)(nil),               // 54: tollgate.config.v1.Thresholds
-	(*Delayed)(nil),                  // 55: tollgate.config.v1.Delayed
-	(*Absence)(nil),                  // 56: tollgate.config.v1.Absence
+	(UnknownFields)(0),               // 0: tollgate.config.v1.UnknownFields
+	(UnknownPolicy)(0),               // 1: tollgate.config.v1.UnknownPolicy
+	(TooLateToDeduplicate)(0),        // 2: tollgate.config.v1.TooLateToDeduplicate
+	(InactivePolicy)(0),              // 3: tollgate.config.v1.InactivePolicy
+	(RatingBasis)(0),                 // 4: tollgate.config.v1.RatingBasis
+	(AmountBasis)(0),                 // 5: tollgate.config.v1.AmountBasis
+	(EndpointState)(0),               // 6: tollgate.config.v1.EndpointState
+	(PayloadProfile)(0),              // 7: tollgate.config.v1.PayloadProfile
+	(EndpointStatus)(0),              // 8: tollgate.config.v1.EndpointStatus
+	(PersonalData)(0),                // 9: tollgate.config.v1.PersonalData
+	(SmtpTls)(0),                     // 10: tollgate.config.v1.SmtpTls
+	(SmtpMechanism)(0),               // 11: tollgate.config.v1.SmtpMechanism
+	(*Metadata)(nil),                 // 12: tollgate.config.v1.Metadata
+	(*Tenant)(nil),                   // 13: tollgate.config.v1.Tenant
+	(*SubscriberPolicy)(nil),         // 14: tollgate.config.v1.SubscriberPolicy
+	(*OutboundPolicy)(nil),           // 15: tollgate.config.v1.OutboundPolicy
+	(*ClassOfService)(nil),           // 16: tollgate.config.v1.ClassOfService
+	(*DataSafeguardOption)(nil),      // 17: tollgate.config.v1.DataSafeguardOption
+	(*OverspendSafeguardOption)(nil), // 18: tollgate.config.v1.OverspendSafeguardOption
+	(*PaymentSafeguardOption)(nil),   // 19: tollgate.config.v1.PaymentSafeguardOption
+	(*AlertThreshold)(nil),           // 20: tollgate.config.v1.AlertThreshold
+	(*Notification)(nil),             // 21: tollgate.config.v1.Notification
+	(*Trigger)(nil),                  // 22: tollgate.config.v1.Trigger
+	(*Action)(nil),                   // 23: tollgate.config.v1.Action
+	(*QuietHours)(nil),               // 24: tollgate.config.v1.QuietHours
+	(*WebhookAction)(nil),            // 25: tollgate.config.v1.WebhookAction
+	(*TopicAction)(nil),              // 26: tollgate.config.v1.TopicAction
+	(*TopicHeader)(nil),              // 27: tollgate.config.v1.TopicHeader
+	(*EmailAction)(nil),              // 28: tollgate.config.v1.EmailAction
+	(*EmailRecipients)(nil),          // 29: tollgate.config.v1.EmailRecipients
+	(*Parameter)(nil),                // 30: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 31: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 32: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 33: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 34: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 35: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 36: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 37: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 38: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 39: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 40: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 41: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 42: tollgate.config.v1.CustomHeader
+	(*SmtpProfile)(nil),              // 43: tollgate.config.v1.SmtpProfile
+	(*Dkim)(nil),                     // 44: tollgate.config.v1.Dkim
+	(*User)(nil),                     // 45: tollgate.config.v1.User
+	(*Suppression)(nil),              // 46: tollgate.config.v1.Suppression
+	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 48: google.protobuf.Duration
+	(*money.Money)(nil),              // 49: google.type.Money
+	(v1.Safeguard_State)(0),          // 50: tollgate.event.v1.Safeguard.State
+	(*Cap)(nil),                      // 51: tollgate.config.v1.Cap
+	(*EachEvent)(nil),                // 52: tollgate.config.v1.EachEvent
+	(*Crossing)(nil),                 // 53: tollgate.config.v1.Crossing
+	(*SignChange)(nil),               // 54: tollgate.config.v1.SignChange
+	(*Thresholds)(nil),               // 55: tollgate.config.v1.Thresholds
+	(*Delayed)(nil),                  // 56: tollgate.config.v1.Delayed
+	(*Absence)(nil),                  // 57: tollgate.config.v1.Absence
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	46, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	46, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	46, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
-	11, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
-	14, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
-	13, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	47, // 6: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
-	0,  // 7: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	1,  // 8: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	47, // 9: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
-	11, // 10: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	16, // 11: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	17, // 12: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	18, // 13: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	48, // 14: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
-	4,  // 15: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	19, // 16: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 17: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	49, // 18: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	49, // 19: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 20: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	48, // 21: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	48, // 22: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
-	4,  // 23: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	19, // 24: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 25: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	49, // 26: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	49, // 27: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 28: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	48, // 29: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
-	2,  // 30: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	48, // 31: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	48, // 32: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
-	4,  // 33: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	19, // 34: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	3,  // 35: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	49, // 36: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	49, // 37: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	0,  // 38: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	48, // 39: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	48, // 40: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	11, // 41: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	21, // 42: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	22, // 43: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	50, // 44: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
-	51, // 45: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
-	52, // 46: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
-	53, // 47: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
-	53, // 48: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
-	54, // 49: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
-	55, // 50: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
-	56, // 51: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
-	24, // 52: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	27, // 53: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	25, // 54: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
-	29, // 55: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	47, // 56: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	23, // 57: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
-	39, // 58: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
-	26, // 59: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
-	8,  // 60: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
-	28, // 61: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	11, // 62: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	6,  // 63: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	7,  // 64: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	41, // 65: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	47, // 66: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	8,  // 67: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	31, // 68: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	37, // 69: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	38, // 70: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	40, // 71: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	32, // 72: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	33, // 73: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	34, // 74: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	35, // 75: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	36, // 76: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	47, // 77: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	47, // 78: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	47, // 79: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	39, // 80: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	5,  // 81: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	46, // 82: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	46, // 83: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	46, // 84: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	46, // 85: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	46, // 86: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	46, // 87: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	11, // 88: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	9,  // 89: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	10, // 90: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	43, // 91: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	38, // 92: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	7,  // 93: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	40, // 94: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	11, // 95: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	11, // 96: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	46, // 97: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	98, // [98:98] is the sub-list for method output_type
-	98, // [98:98] is the sub-list for method input_type
-	98, // [98:98] is the sub-list for extension type_name
-	98, // [98:98] is the sub-list for extension extendee
-	0,  // [0:98] is the sub-list for field type_name
+	47, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	47, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	47, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	12, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
+	15, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
+	14, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
+	0,  // 6: tollgate.config.v1.Tenant.unknown_fields:type_name -> tollgate.config.v1.UnknownFields
+	48, // 7: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	1,  // 8: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	2,  // 9: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
+	48, // 10: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	12, // 11: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	17, // 12: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	18, // 13: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	19, // 14: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	49, // 15: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	5,  // 16: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	20, // 17: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	4,  // 18: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	50, // 19: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	50, // 20: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	1,  // 21: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	49, // 22: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	49, // 23: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	5,  // 24: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	20, // 25: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	4,  // 26: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	50, // 27: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	50, // 28: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	1,  // 29: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	49, // 30: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	3,  // 31: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	49, // 32: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	49, // 33: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	5,  // 34: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	20, // 35: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	4,  // 36: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	50, // 37: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	50, // 38: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	1,  // 39: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	49, // 40: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	49, // 41: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	12, // 42: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	22, // 43: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	23, // 44: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	51, // 45: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
+	52, // 46: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
+	53, // 47: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
+	54, // 48: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
+	54, // 49: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
+	55, // 50: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
+	56, // 51: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
+	57, // 52: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
+	25, // 53: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	28, // 54: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	26, // 55: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
+	30, // 56: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	48, // 57: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	24, // 58: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	40, // 59: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	27, // 60: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
+	9,  // 61: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
+	29, // 62: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	12, // 63: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	7,  // 64: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	8,  // 65: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	42, // 66: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	48, // 67: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	9,  // 68: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	32, // 69: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	38, // 70: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	39, // 71: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	41, // 72: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	33, // 73: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	34, // 74: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	35, // 75: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	36, // 76: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	37, // 77: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	48, // 78: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	48, // 79: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	48, // 80: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	40, // 81: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	6,  // 82: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	47, // 83: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	47, // 84: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	47, // 85: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	47, // 86: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	47, // 87: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	47, // 88: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	12, // 89: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	10, // 90: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	11, // 91: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	44, // 92: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	39, // 93: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	8,  // 94: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	41, // 95: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	12, // 96: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	12, // 97: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	47, // 98: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	99, // [99:99] is the sub-list for method output_type
+	99, // [99:99] is the sub-list for method input_type
+	99, // [99:99] is the sub-list for extension type_name
+	99, // [99:99] is the sub-list for extension extendee
+	0,  // [0:99] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4686,7 +4758,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
-			NumEnums:      11,
+			NumEnums:      12,
 			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,

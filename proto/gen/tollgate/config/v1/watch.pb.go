@@ -81,7 +81,10 @@ type SnapshotRequest struct {
 	History uint64 `protobuf:"fixed64,2,opt,name=history,proto3" json:"history,omitempty"`
 	// Lists that are wanted, by the names of their fields, such as "api_keys"; all
 	// where it is empty.
-	Lists         []string `protobuf:"bytes,3,rep,name=lists,proto3" json:"lists,omitempty"`
+	Lists []string `protobuf:"bytes,3,rep,name=lists,proto3" json:"lists,omitempty"`
+	// What the caller has already: where that is the revision asked for, the answer
+	// has its number and no resources.
+	Known         *Position `protobuf:"bytes,4,opt,name=known,proto3" json:"known,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -137,10 +140,19 @@ func (x *SnapshotRequest) GetLists() []string {
 	return nil
 }
 
+func (x *SnapshotRequest) GetKnown() *Position {
+	if x != nil {
+		return x.Known
+	}
+	return nil
+}
+
 type SnapshotResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A part: its revision, histories and stands_in are those of the whole.
-	Snapshot      *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	Snapshot *Snapshot `protobuf:"bytes,1,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// It is the revision that the caller knows, and has no resources here.
+	Unchanged     bool `protobuf:"varint,2,opt,name=unchanged,proto3" json:"unchanged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -182,6 +194,13 @@ func (x *SnapshotResponse) GetSnapshot() *Snapshot {
 	return nil
 }
 
+func (x *SnapshotResponse) GetUnchanged() bool {
+	if x != nil {
+		return x.Unchanged
+	}
+	return false
+}
+
 // Snapshot is the whole configuration as of one revision; deleted resources
 // are left out. Each list is sorted by name.
 type Snapshot struct {
@@ -197,7 +216,9 @@ type Snapshot struct {
 	Endpoints        []*Endpoint       `protobuf:"bytes,6,rep,name=endpoints,proto3" json:"endpoints,omitempty"`
 	SmtpProfiles     []*SmtpProfile    `protobuf:"bytes,9,rep,name=smtp_profiles,json=smtpProfiles,proto3" json:"smtp_profiles,omitempty"`
 	Users            []*User           `protobuf:"bytes,10,rep,name=users,proto3" json:"users,omitempty"`
-	Hooks            []*Hook           `protobuf:"bytes,21,rep,name=hooks,proto3" json:"hooks,omitempty"`
+	// Those that tenants declare.
+	EventTypes []*EventType `protobuf:"bytes,11,rep,name=event_types,json=eventTypes,proto3" json:"event_types,omitempty"`
+	Hooks      []*Hook      `protobuf:"bytes,21,rep,name=hooks,proto3" json:"hooks,omitempty"`
 	// With secret_hash for a key of a service; every other caller gets none.
 	ApiKeys []*ApiKey `protobuf:"bytes,20,rep,name=api_keys,json=apiKeys,proto3" json:"api_keys,omitempty"`
 	// History that the revision is of.
@@ -290,6 +311,13 @@ func (x *Snapshot) GetSmtpProfiles() []*SmtpProfile {
 func (x *Snapshot) GetUsers() []*User {
 	if x != nil {
 		return x.Users
+	}
+	return nil
+}
+
+func (x *Snapshot) GetEventTypes() []*EventType {
+	if x != nil {
+		return x.EventTypes
 	}
 	return nil
 }
@@ -590,16 +618,18 @@ var File_tollgate_config_v1_watch_proto protoreflect.FileDescriptor
 
 const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\n" +
-	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
+	"\x1etollgate/config/v1/watch.proto\x12\x12tollgate.config.v1\x1a tollgate/config/v1/api_key.proto\x1a#tollgate/config/v1/event_type.proto\x1a\x1dtollgate/config/v1/hook.proto\x1a\"tollgate/config/v1/resources.proto\"@\n" +
 	"\bPosition\x12\x18\n" +
 	"\ahistory\x18\x01 \x01(\x06R\ahistory\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\"]\n" +
+	"\brevision\x18\x02 \x01(\x03R\brevision\"\x91\x01\n" +
 	"\x0fSnapshotRequest\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12\x18\n" +
 	"\ahistory\x18\x02 \x01(\x06R\ahistory\x12\x14\n" +
-	"\x05lists\x18\x03 \x03(\tR\x05lists\"L\n" +
+	"\x05lists\x18\x03 \x03(\tR\x05lists\x122\n" +
+	"\x05known\x18\x04 \x01(\v2\x1c.tollgate.config.v1.PositionR\x05known\"j\n" +
 	"\x10SnapshotResponse\x128\n" +
-	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\"\xed\x04\n" +
+	"\bsnapshot\x18\x01 \x01(\v2\x1c.tollgate.config.v1.SnapshotR\bsnapshot\x12\x1c\n" +
+	"\tunchanged\x18\x02 \x01(\bR\tunchanged\"\xad\x05\n" +
 	"\bSnapshot\x12\x1a\n" +
 	"\brevision\x18\x01 \x01(\x03R\brevision\x12%\n" +
 	"\x0eapply_revision\x18\x02 \x01(\x03R\rapplyRevision\x124\n" +
@@ -609,7 +639,9 @@ const file_tollgate_config_v1_watch_proto_rawDesc = "" +
 	"\tendpoints\x18\x06 \x03(\v2\x1c.tollgate.config.v1.EndpointR\tendpoints\x12D\n" +
 	"\rsmtp_profiles\x18\t \x03(\v2\x1f.tollgate.config.v1.SmtpProfileR\fsmtpProfiles\x12.\n" +
 	"\x05users\x18\n" +
-	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x12.\n" +
+	" \x03(\v2\x18.tollgate.config.v1.UserR\x05users\x12>\n" +
+	"\vevent_types\x18\v \x03(\v2\x1d.tollgate.config.v1.EventTypeR\n" +
+	"eventTypes\x12.\n" +
 	"\x05hooks\x18\x15 \x03(\v2\x18.tollgate.config.v1.HookR\x05hooks\x125\n" +
 	"\bapi_keys\x18\x14 \x03(\v2\x1a.tollgate.config.v1.ApiKeyR\aapiKeys\x12\x18\n" +
 	"\ahistory\x18\a \x01(\x06R\ahistory\x12\x1b\n" +
@@ -666,34 +698,37 @@ var file_tollgate_config_v1_watch_proto_goTypes = []any{
 	(*Endpoint)(nil),                  // 11: tollgate.config.v1.Endpoint
 	(*SmtpProfile)(nil),               // 12: tollgate.config.v1.SmtpProfile
 	(*User)(nil),                      // 13: tollgate.config.v1.User
-	(*Hook)(nil),                      // 14: tollgate.config.v1.Hook
-	(*ApiKey)(nil),                    // 15: tollgate.config.v1.ApiKey
+	(*EventType)(nil),                 // 14: tollgate.config.v1.EventType
+	(*Hook)(nil),                      // 15: tollgate.config.v1.Hook
+	(*ApiKey)(nil),                    // 16: tollgate.config.v1.ApiKey
 }
 var file_tollgate_config_v1_watch_proto_depIdxs = []int32{
-	3,  // 0: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
-	8,  // 1: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
-	9,  // 2: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
-	10, // 3: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
-	11, // 4: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
-	12, // 5: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
-	13, // 6: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
-	14, // 7: tollgate.config.v1.Snapshot.hooks:type_name -> tollgate.config.v1.Hook
-	15, // 8: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
-	0,  // 9: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
-	0,  // 10: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
-	0,  // 11: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
-	0,  // 12: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
-	1,  // 13: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
-	4,  // 14: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
-	6,  // 15: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
-	2,  // 16: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
-	5,  // 17: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
-	7,  // 18: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
-	16, // [16:19] is the sub-list for method output_type
-	13, // [13:16] is the sub-list for method input_type
-	13, // [13:13] is the sub-list for extension type_name
-	13, // [13:13] is the sub-list for extension extendee
-	0,  // [0:13] is the sub-list for field type_name
+	0,  // 0: tollgate.config.v1.SnapshotRequest.known:type_name -> tollgate.config.v1.Position
+	3,  // 1: tollgate.config.v1.SnapshotResponse.snapshot:type_name -> tollgate.config.v1.Snapshot
+	8,  // 2: tollgate.config.v1.Snapshot.tenants:type_name -> tollgate.config.v1.Tenant
+	9,  // 3: tollgate.config.v1.Snapshot.classes_of_service:type_name -> tollgate.config.v1.ClassOfService
+	10, // 4: tollgate.config.v1.Snapshot.notifications:type_name -> tollgate.config.v1.Notification
+	11, // 5: tollgate.config.v1.Snapshot.endpoints:type_name -> tollgate.config.v1.Endpoint
+	12, // 6: tollgate.config.v1.Snapshot.smtp_profiles:type_name -> tollgate.config.v1.SmtpProfile
+	13, // 7: tollgate.config.v1.Snapshot.users:type_name -> tollgate.config.v1.User
+	14, // 8: tollgate.config.v1.Snapshot.event_types:type_name -> tollgate.config.v1.EventType
+	15, // 9: tollgate.config.v1.Snapshot.hooks:type_name -> tollgate.config.v1.Hook
+	16, // 10: tollgate.config.v1.Snapshot.api_keys:type_name -> tollgate.config.v1.ApiKey
+	0,  // 11: tollgate.config.v1.WatchRequest.known:type_name -> tollgate.config.v1.Position
+	0,  // 12: tollgate.config.v1.WatchResponse.ends:type_name -> tollgate.config.v1.Position
+	0,  // 13: tollgate.config.v1.WatchSuppressionsRequest.after:type_name -> tollgate.config.v1.Position
+	0,  // 14: tollgate.config.v1.WatchSuppressionsResponse.position:type_name -> tollgate.config.v1.Position
+	1,  // 15: tollgate.config.v1.ConfigWatchService.Snapshot:input_type -> tollgate.config.v1.SnapshotRequest
+	4,  // 16: tollgate.config.v1.ConfigWatchService.Watch:input_type -> tollgate.config.v1.WatchRequest
+	6,  // 17: tollgate.config.v1.ConfigWatchService.WatchSuppressions:input_type -> tollgate.config.v1.WatchSuppressionsRequest
+	2,  // 18: tollgate.config.v1.ConfigWatchService.Snapshot:output_type -> tollgate.config.v1.SnapshotResponse
+	5,  // 19: tollgate.config.v1.ConfigWatchService.Watch:output_type -> tollgate.config.v1.WatchResponse
+	7,  // 20: tollgate.config.v1.ConfigWatchService.WatchSuppressions:output_type -> tollgate.config.v1.WatchSuppressionsResponse
+	18, // [18:21] is the sub-list for method output_type
+	15, // [15:18] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_watch_proto_init() }
@@ -702,6 +737,7 @@ func file_tollgate_config_v1_watch_proto_init() {
 		return
 	}
 	file_tollgate_config_v1_api_key_proto_init()
+	file_tollgate_config_v1_event_type_proto_init()
 	file_tollgate_config_v1_hook_proto_init()
 	file_tollgate_config_v1_resources_proto_init()
 	type x struct{}

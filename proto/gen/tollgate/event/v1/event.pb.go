@@ -13,6 +13,7 @@ import (
 	protoreflect "google.golang.org/protobuf/reflect/protoreflect"
 	protoimpl "google.golang.org/protobuf/runtime/protoimpl"
 	anypb "google.golang.org/protobuf/types/known/anypb"
+	structpb "google.golang.org/protobuf/types/known/structpb"
 	timestamppb "google.golang.org/protobuf/types/known/timestamppb"
 	reflect "reflect"
 	sync "sync"
@@ -50,7 +51,10 @@ type Event struct {
 	// Reference of the transaction that caused it, echoed in what follows.
 	Correlation string `protobuf:"bytes,8,opt,name=correlation,proto3" json:"correlation,omitempty"`
 	// The type's own message; google.protobuf.Struct for custom types.
-	Data          *anypb.Any `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`
+	Data *anypb.Any `protobuf:"bytes,9,opt,name=data,proto3" json:"data,omitempty"`
+	// Fields of data in JSON that its message does not have, by their places in it;
+	// only where the tenant keeps them. Those of other encodings stay in data.
+	Unknown       *structpb.Struct `protobuf:"bytes,10,opt,name=unknown,proto3" json:"unknown,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -148,11 +152,18 @@ func (x *Event) GetData() *anypb.Any {
 	return nil
 }
 
+func (x *Event) GetUnknown() *structpb.Struct {
+	if x != nil {
+		return x.Unknown
+	}
+	return nil
+}
+
 var File_tollgate_event_v1_event_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_event_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/event/v1/event.proto\x12\x11tollgate.event.v1\x1a\x19google/protobuf/any.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xae\x02\n" +
+	"\x1dtollgate/event/v1/event.proto\x12\x11tollgate.event.v1\x1a\x19google/protobuf/any.proto\x1a\x1cgoogle/protobuf/struct.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xe1\x02\n" +
 	"\x05Event\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06source\x18\x02 \x01(\tR\x06source\x12\x12\n" +
@@ -163,7 +174,9 @@ const file_tollgate_event_v1_event_proto_rawDesc = "" +
 	"\vreceived_at\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"receivedAt\x12 \n" +
 	"\vcorrelation\x18\b \x01(\tR\vcorrelation\x12(\n" +
-	"\x04data\x18\t \x01(\v2\x14.google.protobuf.AnyR\x04dataBg\n" +
+	"\x04data\x18\t \x01(\v2\x14.google.protobuf.AnyR\x04data\x121\n" +
+	"\aunknown\x18\n" +
+	" \x01(\v2\x17.google.protobuf.StructR\aunknownBg\n" +
 	"\x15com.tollgate.event.v1B\n" +
 	"EventProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"
 
@@ -184,16 +197,18 @@ var file_tollgate_event_v1_event_proto_goTypes = []any{
 	(*Event)(nil),                 // 0: tollgate.event.v1.Event
 	(*timestamppb.Timestamp)(nil), // 1: google.protobuf.Timestamp
 	(*anypb.Any)(nil),             // 2: google.protobuf.Any
+	(*structpb.Struct)(nil),       // 3: google.protobuf.Struct
 }
 var file_tollgate_event_v1_event_proto_depIdxs = []int32{
 	1, // 0: tollgate.event.v1.Event.time:type_name -> google.protobuf.Timestamp
 	1, // 1: tollgate.event.v1.Event.received_at:type_name -> google.protobuf.Timestamp
 	2, // 2: tollgate.event.v1.Event.data:type_name -> google.protobuf.Any
-	3, // [3:3] is the sub-list for method output_type
-	3, // [3:3] is the sub-list for method input_type
-	3, // [3:3] is the sub-list for extension type_name
-	3, // [3:3] is the sub-list for extension extendee
-	0, // [0:3] is the sub-list for field type_name
+	3, // 3: tollgate.event.v1.Event.unknown:type_name -> google.protobuf.Struct
+	4, // [4:4] is the sub-list for method output_type
+	4, // [4:4] is the sub-list for method input_type
+	4, // [4:4] is the sub-list for extension type_name
+	4, // [4:4] is the sub-list for extension extendee
+	0, // [0:4] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_event_v1_event_proto_init() }

@@ -1,4 +1,4 @@
-package reference
+package tollgate
 
 import (
 	"bufio"
@@ -6,8 +6,6 @@ import (
 	"io/fs"
 	"regexp"
 	"strings"
-
-	"github.com/tollgate/tollgate/proto/tollgate"
 )
 
 // Generated Go code has no comments in its descriptors; the files as they are written have.
@@ -19,15 +17,15 @@ var (
 	protoValue   = regexp.MustCompile(`^([A-Z][A-Z0-9_]*) = -?\d+`)
 )
 
-// protoComments are the comments before the declarations of all .proto files, by full name. A value of an enum stands
-// under the enum's name.
-func protoComments() (map[string]string, error) {
+// Comments are the comments before the declarations of all .proto files, by full name. A value of an enum stands under the
+// enum's name.
+func Comments() (map[string]string, error) {
 	comments := map[string]string{}
-	err := fs.WalkDir(tollgate.Sources, ".", func(path string, entry fs.DirEntry, err error) error {
+	err := fs.WalkDir(Sources, ".", func(path string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
 			return err
 		}
-		text, err := tollgate.Sources.ReadFile(path)
+		text, err := Sources.ReadFile(path)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,226 @@
+package config
+
+import (
+	"context"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/tollgate/tollgate/pkg/catalog"
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/table"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/pkg/rules"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+)
+
+const nameEventType = "event_type"
+
+// maxEventTypes is how many types a tenant may declare.
+const maxEventTypes = 1_000
+
+// eventTypeKind is the kind of the types that tenants declare; built-in ones can be read.
+func eventTypeKind() *kind {
+	return &kind{
+		name: nameEventType, label: "event type", collection: catalog.Collection, id: regexp.MustCompile(`^[a-z][a-z0-9_.]*$`), most: maxEventTypes,
+		make:     func() resource { return &configv1.EventType{} },
+		besides:  besideEventType,
+		validate: func(f *fault.Violations, r resource) { event.Declare(typeOf(r), r.(*configv1.EventType), f) },
+		fits:     eventTypeFits,
+		applied:  always, inUse: eventTypeInUse,
+		stored: func(next, _ resource, _ func(string) bool) { catalog.Clear(next.(*configv1.EventType)) },
+		shown:  showEventType,
+		find: func(name string) resource {
+			if t := catalog.Find(name); t != nil {
+				return t
+			}
+			return nil
+		},
+		builtIn: func() []resource {
+			var all []resource
+			for _, t := range catalog.BuiltIn() {
+				all = append(all, t)
+			}
+			return all
+		},
+	}
+}
+
+// typeOf is the name of a type that a resource declares.
+func typeOf(r resource) string {
+	_, typ := channel.SplitName(r.GetName(), catalog.Collection)
+	return typ
+}
+
+// showEventType fills in what follows from a declaration.
+func showEventType(r resource) {
+	t := r.(*configv1.EventType)
+	var f fault.Violations
+	if made := event.Declare(typeOf(t), t, &f); made != nil {
+		catalog.Complete(t, made)
+	}
+}
+
+// besideEventType are the notifications that a type is read by, and the other types of its tenant.
+func besideEventType(ctx context.Context, q queries, r resource) ([]version, error) {
+	types, err := list(ctx, q, nameEventType, tenantOf(r.GetName())+"/", "", false, -1)
+	if err != nil {
+		return nil, err
+	}
+	types = slices.DeleteFunc(types, func(v version) bool { return v.name == r.GetName() })
+	rows, err := list(ctx, q, nameNotification, tenantOf(r.GetName())+"/", "", false, -1)
+	if err != nil {
+		return nil, err
+	}
+	for _, row := range rows {
+		var n configv1.Notification
+		if err := unmarshal(row, &n); err != nil {
+			return nil, err
+		}
+		if rules.Uses(&n, typeOf(r)) {
+			types = append(types, row)
+		}
+	}
+	return types, nil
+}
+
+// besideNotification are the declared types that a notification reads.
+func besideNotification(ctx context.Context, q queries, r resource) ([]version, error) {
+	rows, err := list(ctx, q, nameEventType, tenantOf(r.GetName())+"/", "", false, -1)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(rows, func(v version) bool {
+		return !rules.Uses(r.(*configv1.Notification), v.name[strings.LastIndexByte(v.name, '/')+1:])
+	}), nil
+}
+
+// declared compiles the types among versions, and those given; one that this binary can't read is left out.
+func declared(beside []version, more ...*configv1.EventType) (*rules.Types, error) {
+	for _, v := range beside {
+		if v.kind != nameEventType {
+			continue
+		}
+		t := &configv1.EventType{}
+		if err := unmarshal(v, t); err != nil {
+			return nil, err
+		}
+		more = append(more, t)
+	}
+	var types []*event.Type
+	for _, t := range more {
+		var ignored fault.Violations
+		if made := event.Declare(typeOf(t), t, &ignored); made != nil {
+			types = append(types, made)
+		}
+	}
+	return rules.NewTypes(types...), nil
+}
+
+// notificationFits adds what is wrong with a notification, on built-in types and on those of its tenant.
+func notificationFits(f *fault.Violations, d draft) error {
+	types, err := declared(d.beside)
+	if err != nil {
+		return err
+	}
+	f.AddErr("", rules.Validate(d.next.(*configv1.Notification), table.Channels, types))
+	return nil
+}
+
+// notificationBroken is the reason where a type is refused because of the notifications on it.
+const notificationBroken = "NOTIFICATION_BROKEN"
+
+// eventTypeFits adds what can't change, and the notifications that were right before and would be wrong.
+func eventTypeFits(f *fault.Violations, d draft) error {
+	next := d.next.(*configv1.EventType)
+	before, exists := d.stored.(*configv1.EventType)
+	if exists {
+		if queueOf(before) != queueOf(next) {
+			f.Add("queue", "must stay %s: declare another type", queueOf(before))
+		}
+		if before.GetSubscriber() != next.GetSubscriber() {
+			f.Add("subscriber", "must stay as it is: declare another type")
+		}
+	}
+	if f.Len() > 0 {
+		return nil // it compiles to nothing
+	}
+	after, err := declared(d.beside, next)
+	if err != nil {
+		return err
+	}
+	var stood []*configv1.EventType
+	if exists && d.action != actionUndelete {
+		stood = append(stood, before)
+	}
+	was, err := declared(d.beside, stood...)
+	if err != nil {
+		return err
+	}
+	for _, v := range d.beside {
+		if v.kind != nameNotification {
+			continue
+		}
+		n := &configv1.Notification{}
+		if err := unmarshal(v, n); err != nil {
+			return err
+		}
+		if err := rules.Validate(n, table.Channels, after); err != nil && rules.Validate(n, table.Channels, was) == nil {
+			f.AddAs(notificationBroken, "", "%s would not be valid any more, change it first: %s", n.GetName(), fault.Detail(err))
+		}
+	}
+	return nil
+}
+
+func queueOf(t *configv1.EventType) event.Queue {
+	if t.GetQueue() == configv1.EventQueue_EVENT_QUEUE_UNORDERED {
+		return event.Unordered
+	}
+	return event.Ordered
+}
+
+// eventTypeInUse refuses while a notification names the type, or names its entity that has no other type.
+func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
+	gone := &configv1.EventType{Name: name}
+	beside, err := besideEventType(ctx, q, gone)
+	if err != nil {
+		return err
+	}
+	types, err := declared(beside)
+	if err != nil {
+		return err
+	}
+	var by []string
+	for _, v := range beside {
+		if v.kind != nameNotification {
+			continue
+		}
+		n := &configv1.Notification{}
+		if err := unmarshal(v, n); err != nil {
+			return err
+		}
+		if rules.Names(n, typeOf(gone)) || len(rules.TypesOf(n, types)) == 0 {
+			by = append(by, v.name)
+		}
+	}
+	if len(by) == 0 {
+		return nil
+	}
+	return fault.New(fault.Conflict, "EVENT_TYPE_IN_USE", "%s is read by %s: change or delete that first", name, named(by)).
+		With("notifications", named(by))
+}
+
+// namesOfTypes are the types of a tenant by their names alone, to count by.
+func namesOfTypes(ctx context.Context, q queries, tenant string) (*rules.Types, error) {
+	rows, err := list(ctx, q, nameEventType, tenant+"/", "", false, -1)
+	if err != nil {
+		return nil, err
+	}
+	var types []*event.Type
+	for _, row := range rows {
+		name := row.name[strings.LastIndexByte(row.name, '/')+1:]
+		types = append(types, &event.Type{Name: name, Entity: event.EntityOf(name)})
+	}
+	return rules.NewTypes(types...), nil
+}
