@@ -171,7 +171,14 @@ func TestMethods_EveryCallerOnEveryMethod(t *testing.T) {
 		if rule.Each {
 			continue // tested where each event is answered
 		}
-		wants("a key of another tenant, of no name", invoke(t.Context(), full, name, m, dynamicpb.NewMessage(m.Input())), reason.TenantDenied)
+		ofNoName := reason.TenantDenied
+		if rule.Shared != "" {
+			ofNoName = "" // what is shared
+			shared := dynamicpb.NewMessage(m.Input())
+			shared.Set(m.Input().Fields().ByName(protoreflect.Name(rule.Tenants[0])), protoreflect.ValueOfString(rule.Shared+"x"))
+			wants("a key of any tenant, of what is shared", invoke(t.Context(), full, name, m, shared), "")
+		}
+		wants("a key of another tenant, of no name", invoke(t.Context(), full, name, m, dynamicpb.NewMessage(m.Input())), ofNoName)
 		for i := range rule.Tenants {
 			for _, other := range []string{"b", "-", "", "aa", "a b", "A"} {
 				wants("a key of tenant a, "+rule.Tenants[i]+" of "+other, invoke(t.Context(), full, name, m, naming(m, rule, i, other)), reason.TenantDenied)
