@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/big"
+	"math/bits"
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/wire"
@@ -152,13 +153,38 @@ func appendNumber(b []byte, n Number) []byte {
 	if !n.Present() {
 		return append(b, 0)
 	}
-	b = append(b, byte(2+n.rat.Sign()))
-	for _, x := range [][]byte{n.rat.Num().Bytes(), n.rat.Denom().Bytes()} {
-		b = append(b, byte(len(x)))
-		b = append(b, x...)
+	b = append(b, byte(2+n.sign()))
+	if n.den != 0 {
+		b = appendWhole(appendWhole(b, magnitude(n.num)), uint64(n.den))
+	} else {
+		for _, x := range [][]byte{n.rat.Num().Bytes(), n.rat.Denom().Bytes()} {
+			b = append(b, byte(len(x)))
+			b = append(b, x...)
+		}
 	}
 	b = append(b, byte(len(n.currency)))
 	return append(b, n.currency...)
+}
+
+// appendWhole writes a whole number behind its length, as short as it is.
+func appendWhole(b []byte, v uint64) []byte {
+	n := (bits.Len64(v) + 7) / 8
+	b = append(b, byte(n))
+	for n--; n >= 0; n-- {
+		b = append(b, byte(v>>(8*n)))
+	}
+	return b
+}
+
+// readWhole reads what fits into an int64.
+func readWhole(raw []byte) (v int64, ok bool) {
+	if len(raw) > 8 || len(raw) == 8 && raw[0] > 0x7f {
+		return 0, false
+	}
+	for _, c := range raw {
+		v = v<<8 | int64(c)
+	}
+	return v, true
 }
 
 var errState = errors.New("state of a rule is cut short or of another format")
@@ -212,15 +238,27 @@ func readNumber(r *wire.Reader) Number {
 	if sign == 0 || r.Bad {
 		return Number{}
 	}
-	num := new(big.Int).SetBytes(r.Bytes(uint64(r.Byte())))
-	denom := new(big.Int).SetBytes(r.Bytes(uint64(r.Byte())))
+	rawNum, rawDen := r.Bytes(uint64(r.Byte())), r.Bytes(uint64(r.Byte()))
 	currency := string(r.Bytes(uint64(r.Byte())))
-	if denom.Sign() == 0 || sign > 3 {
+	num, small := readWhole(rawNum)
+	den, also := readWhole(rawDen)
+	if also && den == 0 || sign > 3 {
+		r.Bad = true
+		return Number{}
+	}
+	if small && also {
+		if sign < 2 {
+			num = -num
+		}
+		return quotient(num, den, currency)
+	}
+	n, d := new(big.Int).SetBytes(rawNum), new(big.Int).SetBytes(rawDen)
+	if d.Sign() == 0 {
 		r.Bad = true
 		return Number{}
 	}
 	if sign < 2 {
-		num.Neg(num)
+		n.Neg(n)
 	}
-	return Number{rat: new(big.Rat).SetFrac(num, denom), currency: currency}
+	return exact(new(big.Rat).SetFrac(n, d), currency)
 }
