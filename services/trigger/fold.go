@@ -148,7 +148,13 @@ func (f *evaluation) Apply(s *fold.Subject[body], e *event.Event) {
 	e = found.event
 	own, took := s.Body.positions, false
 	var out fanOut
-	o := f.book.occasion(e, s.Time)
+	var made *rules.Occasion
+	o := func() *rules.Occasion { // most events that change a state fire nothing, and need none
+		if made == nil {
+			made = f.book.occasion(e, s.Time)
+		}
+		return made
+	}
 	next := 0 // of the states
 	for _, m := range found.rules {
 		if m.Err != nil {
@@ -156,7 +162,7 @@ func (f *evaluation) Apply(s *fold.Subject[body], e *event.Event) {
 		}
 		var firings []firing
 		if m.Fires {
-			firings = []firing{{Occasion: o, at: e.Time, offset: s.Offset}}
+			firings = []firing{{Occasion: o(), at: e.Time, offset: s.Offset}}
 		}
 		for range m.States {
 			firings = append(firings, f.resulting(s, o, found.states, next, &out)...)
@@ -168,14 +174,16 @@ func (f *evaluation) Apply(s *fold.Subject[body], e *event.Event) {
 	}
 	if s.RulesLeft > 0 {
 		of := found.states[len(found.states)-s.RulesLeft]
-		f.decide(s, firing{Occasion: o, offset: s.Offset, key: of.key}, decision{
+		f.decide(s, firing{Occasion: o(), offset: s.Offset, key: of.key}, decision{
 			rule: of.rule, reason: triggerv1.Decision_REASON_STATE_FULL, why: errStateFull, count: int64(s.RulesLeft),
 		})
 	}
 	if found.unevaluated > 0 {
 		out.leave(found.next, nil, found.unevaluated)
 	}
-	f.leftOut(s, firing{Occasion: o, offset: s.Offset}, &out)
+	if out.left > 0 {
+		f.leftOut(s, firing{Occasion: o(), offset: s.Offset}, &out)
+	}
 	if !took {
 		return
 	}

@@ -73,9 +73,7 @@ func (f *evaluation) ApplyRule(s *fold.Subject[body], e *event.Event) any {
 func keep(s *fold.Subject[body], state kind.State, result kind.Result) {
 	s.Save(body{state: state, ofRule: true})
 	if at, ok := state.Due(); ok {
-		if due, set := s.Due(dueTimer); !set || !due.Equal(at) {
-			s.Schedule(dueTimer, at)
-		}
+		s.Schedule(dueTimer, at)
 	} else if _, set := s.Due(dueTimer); set {
 		s.Cancel(dueTimer)
 	}
@@ -137,7 +135,7 @@ func (f *evaluation) timed(tenant, subject, key string, due time.Time, name stri
 }
 
 // resulting are the firings of one state of an event; what was held back is decided.
-func (f *evaluation) resulting(s *fold.Subject[body], o *rules.Occasion, states []selected, i int, out *fanOut) (firings []firing) {
+func (f *evaluation) resulting(s *fold.Subject[body], about func() *rules.Occasion, states []selected, i int, out *fanOut) (firings []firing) {
 	if i >= len(s.Results) {
 		return nil // one of those that are too many
 	}
@@ -152,6 +150,7 @@ func (f *evaluation) resulting(s *fold.Subject[body], o *rules.Occasion, states 
 			continue
 		}
 		out.planned++
+		o := about()
 		of := firing{Occasion: o, name: held.Firing, key: key, offset: s.Offset}
 		if held.Reason == kind.Cancelled {
 			of, _ = f.timed(o.Event.Tenant, o.Event.Subject, key, s.Time, held.Firing, held.Set, held.Event)
@@ -160,14 +159,15 @@ func (f *evaluation) resulting(s *fold.Subject[body], o *rules.Occasion, states 
 		f.held(s, of, rule, held)
 	}
 	for _, fires := range result.Firings {
-		of := firing{Occasion: o.Of(fires.Name), name: fires.Name, key: key, at: o.Event.Time, offset: s.Offset}
+		o := about().Of(fires.Name)
+		of := firing{Occasion: o, name: fires.Name, key: key, at: o.Event.Time, offset: s.Offset}
 		firings = append(firings, of)
 	}
 	return firings
 }
 
 // failed decides that a filter or a key failed.
-func (f *evaluation) failed(s *fold.Subject[body], o *rules.Occasion, m rules.Match, out *fanOut) {
+func (f *evaluation) failed(s *fold.Subject[body], about func() *rules.Occasion, m rules.Match, out *fanOut) {
 	if out.full() {
 		out.leave(m.Rule, nil, 1)
 		return
@@ -177,7 +177,7 @@ func (f *evaluation) failed(s *fold.Subject[body], o *rules.Occasion, m rules.Ma
 	if errors.Is(m.Err, rules.ErrKeyTooLarge) {
 		reason = triggerv1.Decision_REASON_KEY_TOO_LARGE
 	}
-	f.decide(s, firing{Occasion: o, offset: s.Offset}, decision{rule: m.Rule, reason: reason, why: m.Err})
+	f.decide(s, firing{Occasion: about(), offset: s.Offset}, decision{rule: m.Rule, reason: reason, why: m.Err})
 }
 
 var errStateFull = fmt.Errorf("one event changes at most %d states of notifications, 512 KiB together: those from here on, in order of codes, are as they were", fold.MaxRules)
