@@ -32,6 +32,7 @@ type service struct {
 	history uint64
 	ends    []*configv1.Position
 	changed chan struct{}
+	apiKeys []*configv1.ApiKey
 	masks   bool // secrets, as for a key that is no service's
 	asked   []int64
 	watches int
@@ -54,7 +55,7 @@ func (s *service) message(n int64) *configv1.Snapshot {
 	if s.masks {
 		m.Endpoints[0].Secrets[0], m.Endpoints[0].Headers[0].Value = "whsec_****GVu=", "****"
 	}
-	m.History = s.history
+	m.History, m.ApiKeys = s.history, s.apiKeys
 	return m
 }
 
@@ -149,6 +150,8 @@ func (p *parts) Recv() (*configv1.SnapshotResponse, error) {
 		part.Tenants, p.whole.Tenants = p.whole.Tenants[:1], p.whole.Tenants[1:]
 	case len(p.whole.Endpoints) > 0:
 		part.Endpoints, p.whole.Endpoints = p.whole.Endpoints[:1], p.whole.Endpoints[1:]
+	case len(p.whole.ApiKeys) > 0:
+		part.ApiKeys, p.whole.ApiKeys = p.whole.ApiKeys[:1], p.whole.ApiKeys[1:]
 	default:
 		return nil, io.EOF
 	}

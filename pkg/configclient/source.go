@@ -11,6 +11,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/state"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
@@ -37,6 +38,7 @@ const (
 type Source struct {
 	client  configv1.ConfigWatchServiceClient
 	conn    io.Closer
+	key     string // that is sent
 	store   KeyStore
 	log     *zap.Logger
 	health  *daemon.Health
@@ -62,10 +64,15 @@ func Open(ctx context.Context, cfg Config, env daemon.Env, store KeyStore) (*Sou
 	if err != nil {
 		return nil, fmt.Errorf("follow configuration: %w", err)
 	}
+	key, err := rpc.ReadKey(cfg.APIKeyFile)
+	if err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
 	s, err := open(ctx, configv1.NewConfigWatchServiceClient(conn), conn, env, store)
 	if err != nil {
 		return nil, errors.Join(err, conn.Close())
 	}
+	s.key = key
 	return s, nil
 }
 

@@ -21,6 +21,9 @@ type Authorizer struct {
 	clock               func() time.Time
 	tenants             atomic.Pointer[map[access.Hash]*holder]
 
+	// expecting: tenants' keys will come, and are not known yet.
+	expecting atomic.Bool
+
 	mu    sync.Mutex // of replacing and expiring
 	timer *time.Timer
 	over  bool
@@ -48,6 +51,9 @@ func NewAuthorizer(operators, services *Keys, clock func() time.Time) *Authorize
 	return a
 }
 
+// Expect has calls with a key that is not known refused as UNAVAILABLE until Replace: it may be one of a tenant.
+func (a *Authorizer) Expect() { a.expecting.Store(true) }
+
 // Replace makes these the tenants' keys. Calls under way go on if their key is still there and gives at least what it
 // gave; all others learn that they have to end.
 func (a *Authorizer) Replace(keys []access.Key) {
@@ -68,6 +74,7 @@ func (a *Authorizer) Replace(keys []access.Key) {
 		next[k.Hash] = h
 	}
 	a.tenants.Store(&next)
+	a.expecting.Store(false)
 	for hash, b := range before {
 		if n, there := next[hash]; !there || n.ended != b.ended {
 			b.end()
@@ -133,6 +140,8 @@ func (a *Authorizer) Authenticate(authorization string) (caller *access.Caller, 
 	}
 	h, found := (*a.tenants.Load())[hash]
 	switch {
+	case !found && a.expecting.Load():
+		return nil, nil, fault.New(fault.Unavailable, reason.ConfigNotRead, "the API keys of tenants are not known yet: try again")
 	case !found:
 		return nil, nil, fault.New(fault.Unauthenticated, reason.APIKeyUnknown, "the API key is not known")
 	case h.caller.Key.Expired(a.clock()):

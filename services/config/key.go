@@ -4,6 +4,9 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/base64"
+	"time"
+
+	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -109,3 +112,47 @@ func validateGiven(ctx context.Context, _ queries, f *fault.Violations, r resour
 }
 
 const reasonNotYours = "RIGHTS_EXCEEDED"
+
+// readKeys gives the authorizer the keys as they stand.
+func (s *service) readKeys(ctx context.Context, authorizer *rpc.Authorizer) error {
+	rows, err := list(ctx, s.store.reader, nameAPIKey, tenants+"/", "", false, -1)
+	if err != nil {
+		return err
+	}
+	keys := make([]access.Key, 0, len(rows))
+	for _, row := range rows {
+		var m configv1.ApiKey
+		if err := unmarshal(row, &m); err != nil {
+			return err
+		}
+		k, err := access.Decode(&m)
+		if err != nil {
+			return err
+		}
+		keys = append(keys, k)
+	}
+	authorizer.Replace(keys)
+	return nil
+}
+
+// followKeys reads them again after each change, until ctx ends.
+func (s *service) followKeys(ctx context.Context, authorizer *rpc.Authorizer) {
+	retry := time.NewTicker(time.Second)
+	defer retry.Stop()
+	for last := int64(-1); ; {
+		head, changed := s.notifier.read()
+		if head.GetRevision() != last {
+			if err := s.readKeys(ctx, authorizer); err == nil {
+				last = head.GetRevision()
+			} else if ctx.Err() == nil {
+				s.log.Error("API keys not read, trying again", zap.Error(err))
+			}
+		}
+		select {
+		case <-changed:
+		case <-retry.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}

@@ -69,6 +69,10 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		cluster: kafka, prefix: cfg.Kafka.Prefix,
 	}
 	s.history.Store(newHistory())
+	if err := s.readKeys(ctx, server.Authorizer()); err != nil {
+		return err
+	}
+	go s.followKeys(ctx, server.Authorizer())
 	register(server, s)
 	env.Health.Set("database", nil)
 	if server.ServiceKeys() == 0 {

@@ -107,6 +107,9 @@ func (w *watchService) Snapshot(req *configv1.SnapshotRequest, stream grpc.Serve
 		return err
 	}
 	shown := rpc.FromService(stream.Context())
+	if !shown && slices.Contains(req.GetLists(), "api_keys") {
+		return fault.New(fault.Denied, reason.ServiceKeyRequired, "API keys are followed by a service: its key must be one of grpc.service_key_hashes_file")
+	}
 	asked := &configv1.Position{History: req.GetHistory(), Revision: req.GetRevision()}
 	return w.service.snapshot(stream.Context(), asked, req.GetKnown(), req.GetLists(), func(part *configv1.Snapshot, unchanged bool) error {
 		if !shown {

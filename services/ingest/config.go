@@ -8,6 +8,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
+	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/ingest/queue"
 )
@@ -21,6 +22,9 @@ type Config struct {
 	// Configuration is where the configuration service is, which knows the tenants. While it does not answer, events of
 	// any tenant are accepted.
 	Configuration configclient.Config `yaml:"config"`
+	// Redis keeps the tenants' API keys, encrypted, for a start while the configuration service is away. Ingest works without
+	// it; those keys are then refused until the configuration service answers.
+	Redis redisstate.Config `yaml:"redis"`
 	// Queue hands events out to consumers without Kafka.
 	Queue queue.Config `yaml:"queue"`
 }
@@ -48,6 +52,7 @@ func DefaultConfig() Config {
 		HTTP:   HTTP{Listen: "127.0.0.1:7021", MaxBodyBytes: 8 << 20, RequestTimeout: 30 * time.Second},
 
 		Configuration: configclient.DefaultConfig(),
+		Redis:         redisstate.DefaultConfig(),
 		Queue:         queue.DefaultConfig(),
 	}
 }
@@ -58,6 +63,7 @@ func (c Config) Validate() error {
 	f.AddErr("kafka", c.Kafka.Validate())
 	f.AddErr("grpc", c.GRPC.Validate())
 	f.AddErr("config", c.Configuration.Validate())
+	f.AddErr("", c.Redis.Validate())
 	daemon.CheckListen(&f, "http.listen", c.HTTP.Listen)
 	if (c.HTTP.CertificateFile == "") != (c.HTTP.CertificateKeyFile == "") {
 		f.Add("http.certificate_file", "and certificate_key_file are given both or not at all")

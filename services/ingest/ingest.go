@@ -32,6 +32,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	if err != nil {
 		return err
 	}
+	unfollow, err := followKeys(context.WithoutCancel(ctx), cfg, env, grpc.Authorizer())
+	if err != nil {
+		return errors.Join(err, grpc.Close())
+	}
+	defer func() { err = errors.Join(err, unfollow()) }()
 	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"),
 		metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
 	events, err := queue.New(ctx, cfg.Queue, env, client, queue.BuiltIn{}, tenants.exists, grpc)

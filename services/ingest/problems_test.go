@@ -76,7 +76,7 @@ func TestHTTP_AnswersProblems(t *testing.T) {
 			"a batch of too many":          {[]byte("[" + strings.Repeat("1,", maxBatch) + "1]"), many, 413, "BATCH_TOO_LARGE", []string{"events"}},
 			"a batch that is none":         {[]byte("{}"), many, 400, reason.Undecodable, []string{""}},
 			"no key":                       {structured(t, "1", nil), map[string]string{"Authorization": ""}, 401, "API_KEY_MISSING", nil},
-			"another key":                  {structured(t, "1", nil), map[string]string{"Authorization": "Bearer tg_x"}, 401, "API_KEY_UNKNOWN", nil},
+			"another key":                  {structured(t, "1", nil), map[string]string{"Authorization": "Bearer tg_x"}, 503, "CONFIG_NOT_READ", nil},
 		}
 		for name, tc := range tests {
 			t.Run(name, func(t *testing.T) {

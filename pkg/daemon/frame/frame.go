@@ -84,6 +84,11 @@ func Run(ctx context.Context, cfg Config, env daemon.Env, run func(ctx context.C
 		return err
 	}
 	f.Following = following
+	f.Server.Authorizer().Expect()
+	if err := f.Source.FollowKeys(following, env.Name, store, f.Server.Authorizer().Replace); err != nil {
+		unfollow()
+		return errors.Join(err, f.Source.Close())
+	}
 	defer closing(func() error { unfollow(); return f.Source.Close() })
 
 	f.Producer = f.Client.NewProducer()

@@ -19,6 +19,7 @@ import (
 // 	<prefix>:revisions                     the names of those, by number
 // 	<prefix>:revisions:named               by which one each partition of each domain is folded
 // 	<prefix>:revisions:seen                the highest number of each history that services work by
+// 	<prefix>:access:<service>              who may call a service, encrypted, with the revision it is of
 
 func revisionName(r state.Revision) string { return fmt.Sprintf("%016x:%d", r.History, r.Number) }
 
@@ -120,6 +121,36 @@ func (s *Store) SweepRevisions(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// putAccess replaces what is there unless that is of a later revision.
+var putAccess = redis.NewScript(`
+local there = redis.call('HGET', KEYS[1], 'revision')
+if there and tonumber(there) > tonumber(ARGV[1]) then return 0 end
+redis.call('HSET', KEYS[1], 'revision', ARGV[1], 'body', ARGV[2])
+return 1`)
+
+func (s *Store) accessKey(service string) string { return s.prefix + ":access:" + service }
+
+// PutAccess keeps who may call a service, as of a revision; kept is false where what is there is of a later one.
+func (s *Store) PutAccess(ctx context.Context, service string, revision int64, body []byte) (kept bool, err error) {
+	n, err := putAccess.Run(ctx, s.redis, []string{s.accessKey(service)}, revision, body).Int()
+	if err != nil {
+		return false, fmt.Errorf("keep the keys of callers: %w", err)
+	}
+	return n == 1, nil
+}
+
+// GetAccess reads what PutAccess keeps, nil where there is none.
+func (s *Store) GetAccess(ctx context.Context, service string) ([]byte, error) {
+	b, err := s.redis.HGet(ctx, s.accessKey(service), "body").Bytes()
+	if errors.Is(err, redis.Nil) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the keys of callers: %w", err)
+	}
+	return b, nil
 }
 
 // SeeRevision notes that services work by a revision.

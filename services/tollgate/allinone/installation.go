@@ -177,10 +177,7 @@ func (i *Installation) configure(ctx context.Context, parts process.Parts) error
 		return nil
 	}
 	address, err := i.Service("config").Address(ctx, "grpc")
-	parts.Configuration.Address, parts.Configuration.APIKeyFile = address, i.cfg.KeyFile
-	if parts.Redis != nil { // those without one read no secrets
-		parts.Configuration.APIKeyFile = i.serviceKeyFile
-	}
+	parts.Configuration.Address, parts.Configuration.APIKeyFile = address, i.serviceKeyFile
 	return err
 }
 

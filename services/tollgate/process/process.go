@@ -25,7 +25,7 @@ var Table = []Process{
 		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Database: &c.Database}
 	}),
 	of("ingest", ingest.DefaultConfig, ingest.Run, func(c *ingest.Config) Parts {
-		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}
+		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Redis: &c.Redis, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}
 	}),
 	of("safeguard", safeguard.DefaultConfig, safeguard.Run, func(c *safeguard.Config) Parts { return framed(&c.Config) }),
 	of("trigger", trigger.DefaultConfig, trigger.Run, func(c *trigger.Config) Parts { return framed(&c.Config) }),
