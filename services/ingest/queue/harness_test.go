@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 	"go.uber.org/goleak"
 	"go.uber.org/zap"
 	"go.uber.org/zap/zaptest"
@@ -40,6 +42,17 @@ func onBrokers(t *testing.T, test func(t *testing.T, f *fixture)) {
 		t.Run(b.Name, func(t *testing.T) {
 			t.Parallel()
 			test(t, newFixture(t, b.Addrs))
+		})
+	}
+}
+
+// onBrokersOwn is onBrokers with a broker that the test may kill.
+func onBrokersOwn(t *testing.T, test func(t *testing.T, f *fixture, kill, restart func())) {
+	for _, b := range streamtest.Brokers(t) {
+		t.Run(b.Name, func(t *testing.T) {
+			t.Parallel()
+			own := b.Own(t)
+			test(t, newFixture(t, own.Addrs()), own.Kill9, own.Restart)
 		})
 	}
 }
@@ -89,6 +102,8 @@ func newFixture(t testing.TB, brokers []string) *fixture {
 type replica struct {
 	f       *fixture
 	queue   *Queue
+	server  *rpc.Server
+	address string
 	api     ingestv1.EventQueueServiceClient
 	network *network
 	end     func()
@@ -164,7 +179,7 @@ func (f *fixture) replica(change func(*Config)) *replica {
 	if err != nil {
 		f.Fatal(err)
 	}
-	r := &replica{f: f, queue: q, api: ingestv1.NewEventQueueServiceClient(conn), network: n}
+	r := &replica{f: f, queue: q, server: server, address: address, api: ingestv1.NewEventQueueServiceClient(conn), network: n}
 	ended := false
 	r.end = func() {
 		if ended {
@@ -357,4 +372,37 @@ func (f *fixture) until(what string, ok func() bool) {
 			f.Fatalf("waited in vain until %s", what)
 		}
 	}
+}
+
+// deleteRecords has the log of a partition begin at an offset.
+func (f *fixture) deleteRecords(topic string, partition int32, before int64) {
+	f.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(f.cfg.Brokers...))
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer c.Close()
+	req := kmsg.NewPtrDeleteRecordsRequest()
+	rt := kmsg.NewDeleteRecordsRequestTopic()
+	rt.Topic = f.client.Topic(topic)
+	rp := kmsg.NewDeleteRecordsRequestTopicPartition()
+	rp.Partition, rp.Offset = partition, before
+	rt.Partitions = append(rt.Partitions, rp)
+	req.Topics = append(req.Topics, rt)
+	if _, err := req.RequestWith(f.ctx, c); err != nil {
+		f.Fatal(err)
+	}
+}
+
+// as is the replica's API for the caller with a secret.
+func (r *replica) as(secret string) *replica {
+	r.f.Helper()
+	conn, err := rpc.Dial(r.address, secret)
+	if err != nil {
+		r.f.Fatal(err)
+	}
+	r.f.Cleanup(func() { _ = conn.Close() })
+	other := *r
+	other.api = ingestv1.NewEventQueueServiceClient(conn)
+	return &other
 }

@@ -17,7 +17,6 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
-	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -75,7 +74,7 @@ func (q *Queue) newSubscriber(ctx context.Context, out grpc.ServerStream, hold *
 	switch {
 	case tenant == "" || len(tenant) > 63:
 		inner.Add("tenant", "must be the id of a tenant")
-	case !caller.Reaches(tenant), !caller.Has(access.Subscribe):
+	case !caller.Reaches(tenant):
 		return nil, fault.New(fault.Denied, reasonTenantDenied, "the API key may not read events of tenant %q", tenant)
 	case !q.exists(ctx, tenant):
 		inner.AddAs(reason.UnknownTenant, "tenant", "%q does not exist", tenant)
