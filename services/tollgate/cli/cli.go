@@ -45,6 +45,9 @@ type commands struct {
 		List   records.ListRejected   `cmd:"" help:"Show what was rejected, and why."`
 		Resend records.ResendRejected `cmd:"" help:"Send again what was rejected for a reason that is mended."`
 	} `cmd:"" help:"Show the records on events.rejected, and send them again."`
+	Queue struct {
+		Subscribe records.Subscribe `cmd:"" help:"Show events of a tenant as they come, and acknowledge them."`
+	} `cmd:"" help:"The queue of events for consumers without Kafka."`
 	Tail       records.Tail `cmd:"" help:"Show events as they come, without personal data."`
 	Deliveries struct {
 		Export records.ExportDeliveries `cmd:"" help:"Write the attempts to deliver, one JSON object a line."`
