@@ -100,6 +100,7 @@ var All = []Reason{
 	{PositionNotReached, Error, "the event at min_position was not worked in time: ask again"},
 	{"POSITION_UNKNOWN", Error, "a subscription without a position needs a start; one whose position has expired, a start with reset_position"},
 	{"POSITION_UNREADABLE", Error, "the position of a subscription was stored by another version: call a replica of that, or begin with reset_position"},
+	{"RATE_LIMITED", Error, "the API key sends more events or bytes a second than it may: nothing was accepted, try again after the time given"},
 	{Rebuilding, Error, "the subscriber can't be read now, and nothing happened: ask again"},
 	{"RECORD_UNUSABLE", Incident, "a stored record can't be decoded, or is too large"},
 	{"REFUND", Outcome, "usage was given back"},

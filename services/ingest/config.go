@@ -25,6 +25,8 @@ type Config struct {
 	// Redis keeps the tenants' API keys, encrypted, for a start while the configuration service is away. Ingest works without
 	// it; those keys are then refused until the configuration service answers.
 	Redis redisstate.Config `yaml:"redis"`
+	// Limits of each API key.
+	Limits Limits `yaml:"limits"`
 	// Queue hands events out to consumers without Kafka.
 	Queue queue.Config `yaml:"queue"`
 }
@@ -74,6 +76,7 @@ func (c Config) Validate() error {
 	if c.HTTP.RequestTimeout <= 0 {
 		f.Add("http.request_timeout", "must be above 0, not %s", c.HTTP.RequestTimeout)
 	}
+	c.Limits.validate(&f)
 	c.Queue.Validate(&f)
 	return f.Err(reason.ConfigInvalid)
 }

@@ -22,6 +22,7 @@ import (
 type grpcAPI struct {
 	ingestv1.UnimplementedIngestServiceServer
 	publisher *publisher
+	limits    *limiter
 	log       rejections
 	metrics   *transportMetrics
 	budget    *rpc.Budget
@@ -30,6 +31,9 @@ type grpcAPI struct {
 
 // Publish takes one event.
 func (d *grpcAPI) Publish(ctx context.Context, req *ingestv1.PublishRequest) (*ingestv1.PublishResponse, error) {
+	if err := d.limits.take(ctx, 1, d.limits.size(req)); err != nil {
+		return nil, err
+	}
 	a := d.take(ctx, []*eventv1.Event{req.GetEvent()}, traceOf(ctx))[0]
 	if a.err != nil {
 		return nil, a.err
@@ -42,6 +46,9 @@ func (d *grpcAPI) PublishBatch(ctx context.Context,
 	req *ingestv1.PublishBatchRequest) (*ingestv1.PublishBatchResponse, error) {
 	if len(req.GetEvents()) > maxBatch {
 		return nil, errTooMany
+	}
+	if err := d.limits.take(ctx, len(req.GetEvents()), d.limits.size(req)); err != nil {
+		return nil, err
 	}
 	return &ingestv1.PublishBatchResponse{Results: results(d.take(ctx, req.GetEvents(), traceOf(ctx)))}, nil
 }
@@ -68,6 +75,10 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 			events, weight, err := received(s)
 			if err == nil {
 				err = hold.Take(weight)
+			}
+			// The sender is held back: what it has sent beyond its limit waits in its connection.
+			if err == nil && !d.limits.wait(ctx, len(events), sizeOf(events)) {
+				return
 			}
 			if err != nil {
 				in.end(err)
@@ -97,6 +108,13 @@ func (d *grpcAPI) publishStream(s grpc.ServerStream) error {
 			return err
 		}
 	}
+}
+
+func sizeOf(events [][]byte) (n int) {
+	for _, e := range events {
+		n += len(e)
+	}
+	return n
 }
 
 func (d *grpcAPI) take(ctx context.Context, events []*eventv1.Event, trace string) []answer {

@@ -28,6 +28,7 @@ type httpAPI struct {
 	authorizer *rpc.Authorizer
 	budget     *rpc.Budget
 	publisher  *publisher
+	limits     *limiter
 	log        rejections
 	metrics    *transportMetrics
 	listener   net.Listener
@@ -43,14 +44,14 @@ type request struct {
 }
 
 // newHTTPAPI binds the listener.
-func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher,
+func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, limits *limiter,
 	metrics *transportMetrics) (*httpAPI, error) {
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpAPI{
-		cfg: cfg, env: env, authorizer: grpc.Authorizer(), budget: grpc.Budget(), publisher: publisher,
+		cfg: cfg, env: env, authorizer: grpc.Authorizer(), budget: grpc.Budget(), publisher: publisher, limits: limits,
 		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
 		one:    func(p event.Parser, r request) (*event.Event, error) { return p.HTTP(r.header, r.body) },
 		object: event.Parser.JSON,
@@ -158,6 +159,10 @@ func (d *httpAPI) events(w http.ResponseWriter, r *http.Request) {
 		d.batch(ctx, w, body)
 		return
 	}
+	if err := d.limits.take(ctx, 1, len(body)); err != nil {
+		d.problem(w, err)
+		return
+	}
 	a := d.takeOne(ctx, r, body)
 	if a.err != nil {
 		d.problem(w, a.err)
@@ -178,6 +183,10 @@ func (d *httpAPI) batch(ctx context.Context, w http.ResponseWriter, body []byte)
 	objects, err := event.SplitBatch(body, maxBatch)
 	if err != nil {
 		d.metrics.reject(err)
+		d.problem(w, err)
+		return
+	}
+	if err := d.limits.take(ctx, len(parsed), len(body)); err != nil {
 		d.problem(w, err)
 		return
 	}

@@ -42,10 +42,7 @@ func signal(c chan struct{}) {
 
 // put waits for room; false when ctx ended before. Events are received by one goroutine.
 func (in *inbox) put(ctx context.Context, events [][]byte, weight int64) bool {
-	size := 0
-	for _, e := range events {
-		size += len(e)
-	}
+	size := sizeOf(events)
 	for {
 		in.mu.Lock()
 		if room := len(in.items) < inboxEvents && in.bytes < inboxBytes; room {

@@ -37,13 +37,17 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return errors.Join(err, grpc.Close())
 	}
 	defer func() { err = errors.Join(err, unfollow()) }()
-	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, log: newRejections(env.Log, "grpc"),
+	limits, err := newLimiter(cfg.Limits, max(cfg.GRPC.MaxMessageBytes, int(cfg.HTTP.MaxBodyBytes)), env.Clock, env.Metrics)
+	if err != nil {
+		return errors.Join(err, grpc.Close())
+	}
+	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, limits: limits, log: newRejections(env.Log, "grpc"),
 		metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
 	events, err := queue.New(ctx, cfg.Queue, env, client, queue.BuiltIn{}, tenants.exists, grpc)
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}
-	http, err := newHTTPAPI(cfg.HTTP, env, grpc, publisher, metrics.transport("http"))
+	http, err := newHTTPAPI(cfg.HTTP, env, grpc, publisher, limits, metrics.transport("http"))
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}
