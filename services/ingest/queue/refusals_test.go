@@ -167,7 +167,7 @@ func acking(a *ingestv1.Ack) *ingestv1.SubscribeRequest {
 	return &ingestv1.SubscribeRequest{Request: &ingestv1.SubscribeRequest_Ack{Ack: a}}
 }
 
-// What can't be told from what was done long ago does nothing, and the stream goes on.
+// What looks like something done long ago does nothing, and the stream goes on.
 func TestAck_OfWhatDoesNotWaitIsPassedOver(t *testing.T) {
 	f := onEmbedded(t)
 	f.publish76()
