@@ -85,7 +85,9 @@ func TestLimits_RefuseAKeyAndNoOther(t *testing.T) {
 func TestLimits_CountBytes(t *testing.T) {
 	t.Parallel()
 	f := newFixture(t, streamtest.Embedded(t))
-	r := f.start(func(c *Config) { c.GRPC.MaxMessageBytes, c.HTTP.MaxBodyBytes, c.Limits.BytesPerSecond = 1<<20, 1<<20, 1<<20 })
+	r := f.start(func(c *Config) {
+		c.GRPC.MaxMessageBytes, c.HTTP.MaxBodyBytes, c.Limits.BytesPerSecond = 1<<20, 1<<20, 1<<20
+	})
 	var err error
 	for range 100 {
 		if _, err = r.ingest.PublishBatch(f.ctx, &ingestv1.PublishBatchRequest{Events: batchOf(1000)}); err != nil {
