@@ -186,7 +186,7 @@ func (d *httpAPI) batch(ctx context.Context, w http.ResponseWriter, body []byte)
 		d.problem(w, err)
 		return
 	}
-	if err := d.limits.take(ctx, len(parsed), len(body)); err != nil {
+	if err := d.limits.take(ctx, len(objects), len(body)); err != nil {
 		d.problem(w, err)
 		return
 	}
