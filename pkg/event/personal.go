@@ -23,6 +23,15 @@ func DateField(field protoreflect.FieldDescriptor) bool {
 	return ok && declared.GetDate()
 }
 
+// maximumOf is the largest value of a field of a whole number; 0 where it has none.
+func maximumOf(f protoreflect.FieldDescriptor) int32 {
+	if f.Kind() != protoreflect.Int32Kind || f.IsList() {
+		return 0
+	}
+	declared, _ := proto.GetExtension(f.Options(), eventv1.E_Field).(*eventv1.FieldMark)
+	return declared.GetMaximum()
+}
+
 // WithoutContact is data as a webhook may send it: Without contact fields, and without personal ones unless personal is
 // allowed.
 func WithoutContact(data proto.Message, personal bool) proto.Message {

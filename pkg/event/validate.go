@@ -218,8 +218,11 @@ func checkFields(v *violations, path string, m protoreflect.Message) {
 		at := path + "." + string(f.Name())
 		switch {
 		case f.Message() == nil:
-			if f.Name() == currencyField && f.Kind() == protoreflect.StringKind {
+			switch most := maximumOf(f); {
+			case f.Name() == currencyField && f.Kind() == protoreflect.StringKind:
 				checkCurrency(v, at, m.Get(f).String())
+			case most > 0 && (m.Get(f).Int() < 1 || m.Get(f).Int() > int64(most)):
+				v.add(reason.EventInvalid, at, "must be from 1 to %d, is %d", most, m.Get(f).Int())
 			}
 		case f.IsList():
 			list := m.Get(f).List()

@@ -71,6 +71,8 @@ func TestParseJSON_ListsEveryViolation(t *testing.T) {
 		"no currency":                                     {map[string]string{"data": `{"gross":{"units":"1"}}`}, reason.AmountInvalid, []string{"data.gross.currency_code"}},
 		"net and gross in two currencies":                 {map[string]string{"data": `{"net":{"currencyCode":"EUR"},"gross":{"currencyCode":"GBP"}}`}, reason.AmountInvalid, []string{"data.gross.currency_code"}},
 		"a correction of nothing":                         {map[string]string{"data": `{"corrects":{}}`}, reason.EventInvalid, []string{"data.corrects.id", "data.corrects.time"}},
+		"a bill day that February may lack":               {map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{"client":{"billDay":29}}`}, reason.EventInvalid, []string{"data.client.bill_day"}},
+		"a bill day below the first":                      {map[string]string{"type": `"client.created"`, "subject": `"client/1"`, "data": `{"client":{"billDay":-1}}`}, reason.EventInvalid, []string{"data.client.bill_day"}},
 		"an amount deep in another type's data":           {map[string]string{"type": `"account.created"`, "data": `{"account":{"balance":{"units":"1"}}}`}, reason.AmountInvalid, []string{"data.account.balance.currency_code"}},
 		"violations of two kinds have the general reason": {map[string]string{"type": `"weather.changed"`, "id": ""}, reason.EventInvalid, []string{"id", "type"}},
 	}

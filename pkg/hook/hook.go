@@ -35,7 +35,7 @@ type Hook struct {
 // HTTP is a handler that is asked by requests.
 type HTTP struct {
 	Method string
-	// Address is the handler as requests go to it. Its Timeout is that of the hook.
+	// Address is the handler as requests go to it.
 	Address *webhook.Endpoint
 }
 
@@ -103,7 +103,8 @@ func Decode(m *configv1.Hook) (*Hook, []error) {
 	case *configv1.Hook_Http:
 		address, wrong := webhook.Decode(endpointOf(m.GetName(), of.Http))
 		faults = append(faults, wrong...)
-		address.Tenant, address.ID, address.Timeout = h.Tenant, h.ID, h.Timeout
+		// A question ends by its own time, before the request does.
+		address.Tenant, address.ID, address.Timeout = h.Tenant, h.ID, h.Timeout+time.Second
 		h.HTTP = &HTTP{Method: http.MethodPost, Address: address}
 		if of.Http.GetMethod() == configv1.HttpMethod_HTTP_METHOD_PUT {
 			h.HTTP.Method = http.MethodPut

@@ -33,6 +33,9 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 	if _, known := configv1.UnknownFields_name[int32(t.GetUnknownFields())]; !known {
 		f.Add("unknown_fields", "%d is not known", t.GetUnknownFields())
 	}
+	if _, known := configv1.ExecutionLog_name[int32(t.GetExecutionLog())]; !known {
+		f.Add("execution_log", "%d is not known", t.GetExecutionLog())
+	}
 	if err := stillPermitted(ctx, q, f, t); err != nil {
 		return err
 	}

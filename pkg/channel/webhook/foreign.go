@@ -165,15 +165,10 @@ func (r rendering) jerasoft() (channel.Message, error) {
 	var head object
 	head.text("dt", r.time())
 	head.text("events_id", named.name)
-	switch id := e.Subject[strings.LastIndexByte(e.Subject, '/')+1:]; {
-	case isInteger(id):
-		head.raw("object_id", []byte(id))
-	case id != "":
-		head.text("object_id", id)
-	}
+	head.objectID(e)
 	b := object{buf: make([]byte, 0, 128+len(data))}
-	b.raw("event", head.end())
-	b.raw("data", data)
+	b.raw(keyEvent, head.end())
+	b.raw(keyData, data)
 	if err := r.addParameters(&b); err != nil {
 		return channel.Message{}, err
 	}

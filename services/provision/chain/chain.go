@@ -96,6 +96,13 @@ func (f Failure) Error() string { return f.Err.Error() }
 
 func (f Failure) Unwrap() error { return f.Err }
 
+// Ours is a failure of this machine, not of a handler: there is no decision.
+type Ours struct{ Err error }
+
+func (o Ours) Error() string { return o.Err.Error() }
+
+func (o Ours) Unwrap() error { return o.Err }
+
 // Result is what one handler did.
 type Result struct {
 	Handler *Handler
@@ -108,8 +115,8 @@ type Result struct {
 	Exchange Exchange
 }
 
-// byPolicy reports that the handler itself did not decide.
-func (r *Result) byPolicy() bool { return r.Outcome > Forbade }
+// ByPolicy reports that the handler itself did not decide.
+func (r *Result) ByPolicy() bool { return r.Outcome > Forbade }
 
 // Answer is the decision of the chain.
 type Answer struct {
@@ -149,27 +156,24 @@ func Budget(ctx context.Context, now time.Time) (time.Time, error) {
 	return end, nil
 }
 
-// Chain asks handlers.
-type Chain struct {
-	gates gates
-	ask   Ask
-}
-
-// New returns one without any circuit open.
-func New(ask Ask) *Chain { return &Chain{ask: ask} }
+// Chain asks handlers. // The zero Chain has no circuit open.
+type Chain struct{ gates gates }
 
 // Order is that in which handlers are asked.
 func Order(a, b *Handler) int {
 	return cmp.Or(cmp.Compare(a.Priority, b.Priority), strings.Compare(a.Name, b.Name))
 }
 
-// Run asks the handlers, which are in their order, until end. The error is that of ctx: the caller has gone, and there is no
-// decision.
-func (c *Chain) Run(ctx context.Context, handlers []*Handler, data proto.Message, end time.Time) (*Answer, error) {
+// Run asks the handlers, which are in their order, until end. The error is Ours, or that of ctx where the caller has gone: there
+// is no decision.
+func (c *Chain) Run(ctx context.Context, ask Ask, handlers []*Handler, data proto.Message, end time.Time) (*Answer, error) {
 	a := &Answer{Data: data, Results: make([]Result, 0, len(handlers))}
 	for _, h := range handlers {
 		r := Result{Handler: h, Began: time.Now()}
-		answer := c.question(ctx, h, a.Data, end, &r)
+		answer, err := c.question(ctx, ask, h, a.Data, end, &r)
+		if err != nil {
+			return nil, err
+		}
 		r.Took = time.Since(r.Began)
 		if err := context.Cause(ctx); errors.Is(err, context.Canceled) {
 			return nil, err
@@ -178,8 +182,8 @@ func (c *Chain) Run(ctx context.Context, handlers []*Handler, data proto.Message
 		switch {
 		case r.Outcome == Changed:
 			a.Data = answer.Data
-		case r.Outcome == Forbade, r.byPolicy() && h.Policy == Forbid:
-			a.Forbidden, a.ByPolicy = true, r.byPolicy()
+		case r.Outcome == Forbade, r.ByPolicy() && h.Policy == Forbid:
+			a.Forbidden, a.ByPolicy = true, r.ByPolicy()
 			a.By = &a.Results[len(a.Results)-1]
 			a.Reason = a.explain()
 			return a, nil
@@ -189,37 +193,40 @@ func (c *Chain) Run(ctx context.Context, handlers []*Handler, data proto.Message
 }
 
 // question asks one handler, and writes what came of it into r.
-func (c *Chain) question(ctx context.Context, h *Handler, data proto.Message, end time.Time, r *Result) (answer reply.Reply) {
+func (c *Chain) question(ctx context.Context, ask Ask, h *Handler, data proto.Message, end time.Time, r *Result) (answer reply.Reply, _ error) {
 	left := time.Until(end)
 	if left < leastQuestion {
 		r.Outcome, r.Text = NotAsked, "no time of the call was left"
-		return answer
+		return answer, nil
 	}
 	gate := c.gates.of(h)
 	if !gate.admits(time.Now()) {
 		r.Outcome, r.Text = CircuitOpen, "it failed too often in a row, and is asked again later"
-		return answer
+		return answer, nil
 	}
 	asking, cancel := context.WithTimeout(ctx, min(h.Timeout, left))
 	defer cancel()
 	if !gate.enter(asking) {
 		r.Outcome, r.Text = Busy, fmt.Sprintf("%d questions to it were open already", h.Concurrency)
-		return answer
+		return answer, nil
 	}
-	answer, exchange, err := c.ask(asking, h, data)
+	answer, exchange, err := ask(asking, h, data)
 	gate.leave()
 	r.Exchange = exchange
 	var failure Failure
+	var ours Ours
 	switch {
 	case err == nil:
 		gate.succeeded()
-		r.Text, r.Changes = answer.Reason, answer.Changes
-		switch {
-		case answer.Forbidden:
+		r.Text, r.Changes, r.Outcome = answer.Reason, answer.Changes, Allowed
+		if answer.Forbidden {
 			r.Outcome = Forbade
-		case len(answer.Changes) > 0:
+		} else if len(answer.Changes) > 0 {
 			r.Outcome = Changed
 		}
+	case errors.As(err, &ours):
+		gate.abandoned()
+		return answer, err
 	case errors.Is(ctx.Err(), context.Canceled):
 		// The caller has gone: Run gives no decision.
 		gate.abandoned()
@@ -237,7 +244,7 @@ func (c *Chain) question(ctx context.Context, h *Handler, data proto.Message, en
 		r.Outcome, r.Text = Fault, err.Error()
 		gate.succeeded()
 	}
-	return answer
+	return answer, nil
 }
 
 // explain is why the action is forbidden, for the caller.

@@ -53,7 +53,7 @@ func four(last chain.Policy) []*chain.Handler {
 }
 
 // run is one call with a deadline; how long it took is its second result.
-func run(t *testing.T, c *chain.Chain, all []*chain.Handler, within time.Duration) (*chain.Answer, time.Duration) {
+func run(t *testing.T, c *chain.Chain, ask chain.Ask, all []*chain.Handler, within time.Duration) (*chain.Answer, time.Duration) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), within)
 	defer cancel()
@@ -62,7 +62,7 @@ func run(t *testing.T, c *chain.Chain, all []*chain.Handler, within time.Duratio
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := c.Run(ctx, all, wrapperspb.String("as sent"), end)
+	a, err := c.Run(ctx, ask, all, wrapperspb.String("as sent"), end)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,8 +81,8 @@ var hang = map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Ho
 
 func TestRun_FourThatHangEndByTheirPoliciesBeforeTheDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := chain.New((&handlers{takes: hang}).ask)
-		a, took := run(t, c, four(chain.Allow), 5*time.Second)
+		c, ask := &chain.Chain{}, (&handlers{takes: hang}).ask
+		a, took := run(t, c, ask, four(chain.Allow), 5*time.Second)
 		if a.Forbidden || took != 4500*time.Millisecond {
 			t.Errorf("forbidden %v after %s, want allowed after 4.5 s", a.Forbidden, took)
 		}
@@ -100,7 +100,7 @@ func TestRun_OneThatCouldNotBeAskedForbidsByItsPolicyAndNamesWhoTookTheTime(t *t
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				takes := map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Hour, "d": answers}
-				a, took := run(t, chain.New((&handlers{takes: takes}).ask), four(chain.Forbid), 5*time.Second)
+				a, took := run(t, &chain.Chain{}, (&handlers{takes: takes}).ask, four(chain.Forbid), 5*time.Second)
 				if !a.Forbidden || !a.ByPolicy || a.By.Handler.Name != "d" || took != 4500*time.Millisecond {
 					t.Errorf("got %+v after %s", a, took)
 				}
@@ -115,21 +115,21 @@ func TestRun_OneThatCouldNotBeAskedForbidsByItsPolicyAndNamesWhoTookTheTime(t *t
 func TestRun_CircuitsOpenForThoseThatHangAndNotForThoseThatWereCutOff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &handlers{takes: map[string]time.Duration{"a": time.Hour, "b": time.Hour}}
-		c := chain.New(s.ask)
+		c := &chain.Chain{}
 		for range 20 {
-			run(t, c, four(chain.Allow), 5*time.Second)
+			run(t, c, s.ask, four(chain.Allow), 5*time.Second)
 		}
 		if n := c.OpenCircuits(); n != 2 {
 			t.Errorf("%d circuits are open, want those of a and b", n)
 		}
 		s.takes = map[string]time.Duration{"a": time.Hour, "b": time.Hour, "c": time.Second, "d": 1900 * time.Millisecond}
-		if a, took := run(t, c, four(chain.Forbid), 5*time.Second); a.Forbidden || took != 2900*time.Millisecond {
+		if a, took := run(t, c, s.ask, four(chain.Forbid), 5*time.Second); a.Forbidden || took != 2900*time.Millisecond {
 			t.Errorf("got %s after %s", outcomes(a), took)
 		}
 		// The probe: one question, while others are answered at once.
 		time.Sleep(time.Minute)
 		s.takes, s.asked = nil, nil
-		if a, _ := run(t, c, four(chain.Allow), 5*time.Second); outcomes(a) != "a allowed, b allowed, c allowed, d allowed" {
+		if a, _ := run(t, c, s.ask, four(chain.Allow), 5*time.Second); outcomes(a) != "a allowed, b allowed, c allowed, d allowed" {
 			t.Errorf("got %s", outcomes(a))
 		}
 		if n := c.OpenCircuits(); n != 0 {
@@ -140,9 +140,9 @@ func TestRun_CircuitsOpenForThoseThatHangAndNotForThoseThatWereCutOff(t *testing
 
 func TestRun_CutOffAndNotAskedOpenNoCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := chain.New((&handlers{takes: map[string]time.Duration{"a": time.Hour}}).ask)
+		c, s := &chain.Chain{}, &handlers{takes: map[string]time.Duration{"a": time.Hour}}
 		for range 20 {
-			a, _ := run(t, c, four(chain.Allow), 300*time.Millisecond)
+			a, _ := run(t, c, s.ask, four(chain.Allow), 300*time.Millisecond)
 			if got, want := outcomes(a), "a cut_off, b not_asked, c not_asked, d not_asked"; got != want {
 				t.Fatalf("got %s, want %s", got, want)
 			}
@@ -153,9 +153,9 @@ func TestRun_CutOffAndNotAskedOpenNoCircuit(t *testing.T) {
 func TestRun_AnswersThatAreNoDecisionOpenNoCircuit(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &handlers{fails: map[string]error{"a": errors.New("client.vip is no field"), "b": chain.Failure{Err: errors.New("connection refused")}}}
-		c := chain.New(s.ask)
+		c := &chain.Chain{}
 		for range 8 {
-			run(t, c, four(chain.Allow), time.Second)
+			run(t, c, s.ask, four(chain.Allow), time.Second)
 		}
 		if n := c.OpenCircuits(); n != 1 {
 			t.Errorf("%d circuits are open, want that of b", n)
@@ -191,7 +191,7 @@ func TestRun_TheFirstForbidEndsTheChain(t *testing.T) {
 		s := &handlers{answers: map[string]reply.Reply{
 			"a": {Data: changed, Changes: []reply.Change{{Path: "value"}}}, "b": {Forbidden: true, Reason: "blacklisted"},
 		}}
-		a, _ := run(t, chain.New(s.ask), four(chain.Allow), time.Second)
+		a, _ := run(t, &chain.Chain{}, s.ask, four(chain.Allow), time.Second)
 		if !a.Forbidden || a.ByPolicy || a.Reason != "blacklisted" || a.By.Handler.Name != "b" || a.Data != proto.Message(changed) {
 			t.Errorf("got %+v", a)
 		}
@@ -205,17 +205,18 @@ func TestRun_NoMoreQuestionsAtOnceThanTheHandlerTakes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var open, most atomic.Int64
 		release := make(chan struct{})
-		c := chain.New(func(ctx context.Context, _ *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
+		c := &chain.Chain{}
+		ask := func(ctx context.Context, _ *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
 			most.Store(max(most.Load(), open.Add(1)))
 			defer open.Add(-1)
 			<-release
 			return reply.Reply{Data: data}, chain.Exchange{}, nil
-		})
+		}
 		h := &chain.Handler{Name: "a", Policy: chain.Allow, Timeout: time.Second, Concurrency: 3}
 		busy := make(chan string, 10)
 		for range 10 {
 			go func() {
-				a, err := c.Run(t.Context(), []*chain.Handler{h}, wrapperspb.String(""), time.Now().Add(5*time.Second))
+				a, err := c.Run(t.Context(), ask, []*chain.Handler{h}, wrapperspb.String(""), time.Now().Add(5*time.Second))
 				if err != nil {
 					t.Error(err)
 					return
@@ -239,11 +240,11 @@ func TestRun_NoMoreQuestionsAtOnceThanTheHandlerTakes(t *testing.T) {
 
 func TestRun_ACallerThatGoesAwayGetsNoDecision(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := chain.New((&handlers{takes: hang}).ask)
+		c, ask := &chain.Chain{}, (&handlers{takes: hang}).ask
 		for range 20 {
 			ctx, cancel := context.WithCancel(t.Context())
 			time.AfterFunc(time.Second, cancel)
-			a, err := c.Run(ctx, four(chain.Allow), wrapperspb.String(""), time.Now().Add(5*time.Second))
+			a, err := c.Run(ctx, ask, four(chain.Allow), wrapperspb.String(""), time.Now().Add(5*time.Second))
 			if a != nil || !errors.Is(err, context.Canceled) {
 				t.Fatalf("got %v, %v", a, err)
 			}

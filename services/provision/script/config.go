@@ -13,23 +13,23 @@ import (
 // Config is what scripts may use, for all of a service.
 type Config struct {
 	// Enabled: hooks of kind script are run. Else each of them is a fault.
-	Enabled bool `yaml:"enabled"`
+	Enabled bool `yaml:"enabled" env:"TOLLGATE_SCRIPTS_ENABLED"`
 	// User is whom scripts run as, where the service runs as root; required there.
-	User string `yaml:"user"`
+	User string `yaml:"user" env:"TOLLGATE_SCRIPTS_USER"`
 	// Wrapper is a program of the operator's and its arguments, put in front of every script, such as bubblewrap. It must
 	// hand on the file descriptors that it inherits, and end with what it runs.
-	Wrapper []string `yaml:"wrapper"`
+	Wrapper []string `yaml:"wrapper" env:"TOLLGATE_SCRIPTS_WRAPPER"`
 	// MemoryBytes is the address space of each process of a script: 16 MiB to 64 GiB.
-	MemoryBytes int64 `yaml:"memory_bytes"`
+	MemoryBytes int64 `yaml:"memory_bytes" env:"TOLLGATE_SCRIPTS_MEMORY_BYTES"`
 	// OutputBytes is how much of the output is read; more is a fault: 1 KiB to 16 MiB.
-	OutputBytes int `yaml:"output_bytes"`
+	OutputBytes int `yaml:"output_bytes" env:"TOLLGATE_SCRIPTS_OUTPUT_BYTES"`
 	// FileBytes is the size of each file that a script writes; 0: it writes none.
-	FileBytes int64 `yaml:"file_bytes"`
+	FileBytes int64 `yaml:"file_bytes" env:"TOLLGATE_SCRIPTS_FILE_BYTES"`
 	// Files is how many files a process of a script has open: 8 to 4,096.
-	Files int `yaml:"files"`
+	Files int `yaml:"files" env:"TOLLGATE_SCRIPTS_FILES"`
 	// Processes is how many processes and threads the user of scripts has at once, over all scripts: 1 to 10,000. It holds
 	// only with a user of its own.
-	Processes int `yaml:"processes"`
+	Processes int `yaml:"processes" env:"TOLLGATE_SCRIPTS_PROCESSES"`
 }
 
 // DefaultConfig runs no scripts.

@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/ingest"
+	"github.com/tollgate/tollgate/services/provision"
 	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
@@ -135,6 +136,7 @@ func check(name string, args []string) error {
 var configurations = map[string]func(path string, environ []string) error{
 	"config":    loading(config.DefaultConfig),
 	"ingest":    loading(ingest.DefaultConfig),
+	"provision": loading(provision.DefaultConfig),
 	"safeguard": loading(safeguard.DefaultConfig),
 	"trigger":   loading(trigger.DefaultConfig),
 	"webhook":   loading(webhook.DefaultConfig),

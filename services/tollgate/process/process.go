@@ -14,6 +14,7 @@ import (
 	"github.com/tollgate/tollgate/services/config"
 	"github.com/tollgate/tollgate/services/email"
 	"github.com/tollgate/tollgate/services/ingest"
+	"github.com/tollgate/tollgate/services/provision"
 	"github.com/tollgate/tollgate/services/safeguard"
 	"github.com/tollgate/tollgate/services/trigger"
 	"github.com/tollgate/tollgate/services/webhook"
@@ -27,6 +28,7 @@ var Table = []Process{
 	of("ingest", ingest.DefaultConfig, ingest.Run, func(c *ingest.Config) Parts {
 		return Parts{Frame: &c.Config, GRPC: &c.GRPC, Kafka: &c.Kafka, Redis: &c.Redis, Configuration: &c.Configuration, HTTP: &c.HTTP.Listen}
 	}),
+	of("provision", provision.DefaultConfig, provision.Run, func(c *provision.Config) Parts { return framed(&c.Config) }),
 	of("safeguard", safeguard.DefaultConfig, safeguard.Run, func(c *safeguard.Config) Parts { return framed(&c.Config) }),
 	of("trigger", trigger.DefaultConfig, trigger.Run, func(c *trigger.Config) Parts { return framed(&c.Config) }),
 	// The channels, one line each.

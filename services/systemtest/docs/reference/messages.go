@@ -13,7 +13,6 @@ import (
 	"buf.build/gen/go/bufbuild/protovalidate/protocolbuffers/go/buf/validate"
 
 	// Every package of ours is registered.
-	_ "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
 	_ "github.com/tollgate/tollgate/services/tollgate/cli"
 )
 

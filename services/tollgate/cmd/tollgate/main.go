@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/services/provision/script"
 	"github.com/tollgate/tollgate/services/tollgate/cli"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 )
@@ -13,5 +14,6 @@ import (
 var started = time.Now()
 
 func main() {
+	script.Stage()
 	os.Exit(cli.Run(daemon.UntilSignal(), os.Args[1:], command.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}, started))
 }

@@ -86,6 +86,58 @@ func (UnknownFields) EnumDescriptor() ([]byte, []int) {
 	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{0}
 }
 
+// ExecutionLog is what the log of hooks keeps of personal and contact data.
+type ExecutionLog int32
+
+const (
+	// Masked.
+	ExecutionLog_EXECUTION_LOG_UNSPECIFIED ExecutionLog = 0
+	ExecutionLog_EXECUTION_LOG_MASK        ExecutionLog = 1
+	// As handlers were sent it, and answered it.
+	ExecutionLog_EXECUTION_LOG_KEEP ExecutionLog = 2
+)
+
+// Enum value maps for ExecutionLog.
+var (
+	ExecutionLog_name = map[int32]string{
+		0: "EXECUTION_LOG_UNSPECIFIED",
+		1: "EXECUTION_LOG_MASK",
+		2: "EXECUTION_LOG_KEEP",
+	}
+	ExecutionLog_value = map[string]int32{
+		"EXECUTION_LOG_UNSPECIFIED": 0,
+		"EXECUTION_LOG_MASK":        1,
+		"EXECUTION_LOG_KEEP":        2,
+	}
+)
+
+func (x ExecutionLog) Enum() *ExecutionLog {
+	p := new(ExecutionLog)
+	*p = x
+	return p
+}
+
+func (x ExecutionLog) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (ExecutionLog) Descriptor() protoreflect.EnumDescriptor {
+	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
+}
+
+func (ExecutionLog) Type() protoreflect.EnumType {
+	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
+}
+
+func (x ExecutionLog) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use ExecutionLog.Descriptor instead.
+func (ExecutionLog) EnumDescriptor() ([]byte, []int) {
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
+}
+
 // UnknownPolicy is the answer while a counter cannot be read.
 type UnknownPolicy int32
 
@@ -121,11 +173,11 @@ func (x UnknownPolicy) String() string {
 }
 
 func (UnknownPolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[1].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
 }
 
 func (UnknownPolicy) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[1]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
 }
 
 func (x UnknownPolicy) Number() protoreflect.EnumNumber {
@@ -134,7 +186,7 @@ func (x UnknownPolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use UnknownPolicy.Descriptor instead.
 func (UnknownPolicy) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{1}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
 }
 
 // TooLateToDeduplicate is what is done with usage that is too late to be
@@ -173,11 +225,11 @@ func (x TooLateToDeduplicate) String() string {
 }
 
 func (TooLateToDeduplicate) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[2].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
 }
 
 func (TooLateToDeduplicate) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[2]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
 }
 
 func (x TooLateToDeduplicate) Number() protoreflect.EnumNumber {
@@ -186,7 +238,7 @@ func (x TooLateToDeduplicate) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use TooLateToDeduplicate.Descriptor instead.
 func (TooLateToDeduplicate) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{2}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
 }
 
 // InactivePolicy is what an overspend safeguard that is inactive means.
@@ -226,11 +278,11 @@ func (x InactivePolicy) String() string {
 }
 
 func (InactivePolicy) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[3].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[4].Descriptor()
 }
 
 func (InactivePolicy) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[3]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[4]
 }
 
 func (x InactivePolicy) Number() protoreflect.EnumNumber {
@@ -239,7 +291,7 @@ func (x InactivePolicy) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use InactivePolicy.Descriptor instead.
 func (InactivePolicy) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{3}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
 }
 
 // RatingBasis is the price that an option counts.
@@ -277,11 +329,11 @@ func (x RatingBasis) String() string {
 }
 
 func (RatingBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[4].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
 }
 
 func (RatingBasis) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[4]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
 }
 
 func (x RatingBasis) Number() protoreflect.EnumNumber {
@@ -290,7 +342,7 @@ func (x RatingBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use RatingBasis.Descriptor instead.
 func (RatingBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{4}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
 }
 
 // AmountBasis is the amount of a charge that an option counts.
@@ -328,11 +380,11 @@ func (x AmountBasis) String() string {
 }
 
 func (AmountBasis) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[5].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
 }
 
 func (AmountBasis) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[5]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
 }
 
 func (x AmountBasis) Number() protoreflect.EnumNumber {
@@ -341,7 +393,7 @@ func (x AmountBasis) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use AmountBasis.Descriptor instead.
 func (AmountBasis) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{5}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
 }
 
 type EndpointState int32
@@ -383,11 +435,11 @@ func (x EndpointState) String() string {
 }
 
 func (EndpointState) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[6].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
 }
 
 func (EndpointState) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[6]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
 }
 
 func (x EndpointState) Number() protoreflect.EnumNumber {
@@ -396,7 +448,7 @@ func (x EndpointState) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointState.Descriptor instead.
 func (EndpointState) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{6}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
 }
 
 // PayloadProfile is the form of a webhook's body.
@@ -452,11 +504,11 @@ func (x PayloadProfile) String() string {
 }
 
 func (PayloadProfile) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[7].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[8].Descriptor()
 }
 
 func (PayloadProfile) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[7]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[8]
 }
 
 func (x PayloadProfile) Number() protoreflect.EnumNumber {
@@ -465,7 +517,7 @@ func (x PayloadProfile) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PayloadProfile.Descriptor instead.
 func (PayloadProfile) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{7}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
 }
 
 type EndpointStatus int32
@@ -507,11 +559,11 @@ func (x EndpointStatus) String() string {
 }
 
 func (EndpointStatus) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[8].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[9].Descriptor()
 }
 
 func (EndpointStatus) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[8]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[9]
 }
 
 func (x EndpointStatus) Number() protoreflect.EnumNumber {
@@ -520,7 +572,7 @@ func (x EndpointStatus) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use EndpointStatus.Descriptor instead.
 func (EndpointStatus) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{8}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
 }
 
 // PersonalData is whether fields marked as personal leave with the event's
@@ -559,11 +611,11 @@ func (x PersonalData) String() string {
 }
 
 func (PersonalData) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[9].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[10].Descriptor()
 }
 
 func (PersonalData) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[9]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[10]
 }
 
 func (x PersonalData) Number() protoreflect.EnumNumber {
@@ -572,7 +624,7 @@ func (x PersonalData) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use PersonalData.Descriptor instead.
 func (PersonalData) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{9}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
 }
 
 // SmtpTls is how the connection to a mail server is encrypted.
@@ -621,11 +673,11 @@ func (x SmtpTls) String() string {
 }
 
 func (SmtpTls) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[10].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[11].Descriptor()
 }
 
 func (SmtpTls) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[10]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[11]
 }
 
 func (x SmtpTls) Number() protoreflect.EnumNumber {
@@ -634,7 +686,7 @@ func (x SmtpTls) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SmtpTls.Descriptor instead.
 func (SmtpTls) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{10}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{11}
 }
 
 // SmtpMechanism is the SASL mechanism of AUTH.
@@ -678,11 +730,11 @@ func (x SmtpMechanism) String() string {
 }
 
 func (SmtpMechanism) Descriptor() protoreflect.EnumDescriptor {
-	return file_tollgate_config_v1_resources_proto_enumTypes[11].Descriptor()
+	return file_tollgate_config_v1_resources_proto_enumTypes[12].Descriptor()
 }
 
 func (SmtpMechanism) Type() protoreflect.EnumType {
-	return &file_tollgate_config_v1_resources_proto_enumTypes[11]
+	return &file_tollgate_config_v1_resources_proto_enumTypes[12]
 }
 
 func (x SmtpMechanism) Number() protoreflect.EnumNumber {
@@ -691,7 +743,7 @@ func (x SmtpMechanism) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use SmtpMechanism.Descriptor instead.
 func (SmtpMechanism) EnumDescriptor() ([]byte, []int) {
-	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{11}
+	return file_tollgate_config_v1_resources_proto_rawDescGZIP(), []int{12}
 }
 
 // Metadata is kept by the server; what a client writes into it is ignored.
@@ -799,6 +851,9 @@ type Tenant struct {
 	TopicPrefixes []string `protobuf:"bytes,8,rep,name=topic_prefixes,json=topicPrefixes,proto3" json:"topic_prefixes,omitempty"`
 	// What is done with fields of an event's data that its type does not have.
 	UnknownFields UnknownFields `protobuf:"varint,9,opt,name=unknown_fields,json=unknownFields,proto3,enum=tollgate.config.v1.UnknownFields" json:"unknown_fields,omitempty"`
+	// What provision.executions keeps of personal and contact data. Masked by
+	// default.
+	ExecutionLog  ExecutionLog `protobuf:"varint,20,opt,name=execution_log,json=executionLog,proto3,enum=tollgate.config.v1.ExecutionLog" json:"execution_log,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -894,6 +949,13 @@ func (x *Tenant) GetUnknownFields() UnknownFields {
 		return x.UnknownFields
 	}
 	return UnknownFields_UNKNOWN_FIELDS_UNSPECIFIED
+}
+
+func (x *Tenant) GetExecutionLog() ExecutionLog {
+	if x != nil {
+		return x.ExecutionLog
+	}
+	return ExecutionLog_EXECUTION_LOG_UNSPECIFIED
 }
 
 // SubscriberPolicy is how a tenant's subscribers are counted where their
@@ -4186,7 +4248,7 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\vupdate_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"updateTime\x12;\n" +
 	"\vdelete_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"deleteTime\"\xf7\x03\n" +
+	"deleteTime\"\xbe\x04\n" +
 	"\x06Tenant\x12\x1c\n" +
 	"\x04name\x18\x01 \x01(\tB\b\xbaH\x05r\x03(\xc8\x01R\x04name\x128\n" +
 	"\bmetadata\x18\x02 \x01(\v2\x1c.tollgate.config.v1.MetadataR\bmetadata\x12+\n" +
@@ -4196,7 +4258,8 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\x14default_smtp_profile\x18\x06 \x01(\tB\a\xbaH\x04r\x02(?R\x12defaultSmtpProfile\x12$\n" +
 	"\ttime_zone\x18\a \x01(\tB\a\xbaH\x04r\x02(@R\btimeZone\x125\n" +
 	"\x0etopic_prefixes\x18\b \x03(\tB\x0e\xbaH\v\x92\x01\b\x10\x14\"\x04r\x02(dR\rtopicPrefixes\x12H\n" +
-	"\x0eunknown_fields\x18\t \x01(\x0e2!.tollgate.config.v1.UnknownFieldsR\runknownFields\"\xf5\x02\n" +
+	"\x0eunknown_fields\x18\t \x01(\x0e2!.tollgate.config.v1.UnknownFieldsR\runknownFields\x12E\n" +
+	"\rexecution_log\x18\x14 \x01(\x0e2 .tollgate.config.v1.ExecutionLogR\fexecutionLog\"\xf5\x02\n" +
 	"\x10SubscriberPolicy\x12>\n" +
 	"\runknown_grace\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\funknownGrace\x12@\n" +
 	"\x18default_class_of_service\x18\x02 \x01(\tB\a\xbaH\x04r\x02(?R\x15defaultClassOfService\x12@\n" +
@@ -4484,7 +4547,11 @@ const file_tollgate_config_v1_resources_proto_rawDesc = "" +
 	"\rUnknownFields\x12\x1e\n" +
 	"\x1aUNKNOWN_FIELDS_UNSPECIFIED\x10\x00\x12\x19\n" +
 	"\x15UNKNOWN_FIELDS_REJECT\x10\x01\x12\x17\n" +
-	"\x13UNKNOWN_FIELDS_KEEP\x10\x02*c\n" +
+	"\x13UNKNOWN_FIELDS_KEEP\x10\x02*]\n" +
+	"\fExecutionLog\x12\x1d\n" +
+	"\x19EXECUTION_LOG_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12EXECUTION_LOG_MASK\x10\x01\x12\x16\n" +
+	"\x12EXECUTION_LOG_KEEP\x10\x02*c\n" +
 	"\rUnknownPolicy\x12\x1e\n" +
 	"\x1aUNKNOWN_POLICY_UNSPECIFIED\x10\x00\x12\x18\n" +
 	"\x14UNKNOWN_POLICY_BLOCK\x10\x01\x12\x18\n" +
@@ -4553,173 +4620,175 @@ func file_tollgate_config_v1_resources_proto_rawDescGZIP() []byte {
 	return file_tollgate_config_v1_resources_proto_rawDescData
 }
 
-var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 12)
+var file_tollgate_config_v1_resources_proto_enumTypes = make([]protoimpl.EnumInfo, 13)
 var file_tollgate_config_v1_resources_proto_msgTypes = make([]protoimpl.MessageInfo, 35)
 var file_tollgate_config_v1_resources_proto_goTypes = []any{
 	(UnknownFields)(0),               // 0: tollgate.config.v1.UnknownFields
-	(UnknownPolicy)(0),               // 1: tollgate.config.v1.UnknownPolicy
-	(TooLateToDeduplicate)(0),        // 2: tollgate.config.v1.TooLateToDeduplicate
-	(InactivePolicy)(0),              // 3: tollgate.config.v1.InactivePolicy
-	(RatingBasis)(0),                 // 4: tollgate.config.v1.RatingBasis
-	(AmountBasis)(0),                 // 5: tollgate.config.v1.AmountBasis
-	(EndpointState)(0),               // 6: tollgate.config.v1.EndpointState
-	(PayloadProfile)(0),              // 7: tollgate.config.v1.PayloadProfile
-	(EndpointStatus)(0),              // 8: tollgate.config.v1.EndpointStatus
-	(PersonalData)(0),                // 9: tollgate.config.v1.PersonalData
-	(SmtpTls)(0),                     // 10: tollgate.config.v1.SmtpTls
-	(SmtpMechanism)(0),               // 11: tollgate.config.v1.SmtpMechanism
-	(*Metadata)(nil),                 // 12: tollgate.config.v1.Metadata
-	(*Tenant)(nil),                   // 13: tollgate.config.v1.Tenant
-	(*SubscriberPolicy)(nil),         // 14: tollgate.config.v1.SubscriberPolicy
-	(*OutboundPolicy)(nil),           // 15: tollgate.config.v1.OutboundPolicy
-	(*ClassOfService)(nil),           // 16: tollgate.config.v1.ClassOfService
-	(*DataSafeguardOption)(nil),      // 17: tollgate.config.v1.DataSafeguardOption
-	(*OverspendSafeguardOption)(nil), // 18: tollgate.config.v1.OverspendSafeguardOption
-	(*PaymentSafeguardOption)(nil),   // 19: tollgate.config.v1.PaymentSafeguardOption
-	(*AlertThreshold)(nil),           // 20: tollgate.config.v1.AlertThreshold
-	(*Notification)(nil),             // 21: tollgate.config.v1.Notification
-	(*Trigger)(nil),                  // 22: tollgate.config.v1.Trigger
-	(*Action)(nil),                   // 23: tollgate.config.v1.Action
-	(*QuietHours)(nil),               // 24: tollgate.config.v1.QuietHours
-	(*WebhookAction)(nil),            // 25: tollgate.config.v1.WebhookAction
-	(*TopicAction)(nil),              // 26: tollgate.config.v1.TopicAction
-	(*TopicHeader)(nil),              // 27: tollgate.config.v1.TopicHeader
-	(*EmailAction)(nil),              // 28: tollgate.config.v1.EmailAction
-	(*EmailRecipients)(nil),          // 29: tollgate.config.v1.EmailRecipients
-	(*Parameter)(nil),                // 30: tollgate.config.v1.Parameter
-	(*Endpoint)(nil),                 // 31: tollgate.config.v1.Endpoint
-	(*EndpointAuth)(nil),             // 32: tollgate.config.v1.EndpointAuth
-	(*BasicAuth)(nil),                // 33: tollgate.config.v1.BasicAuth
-	(*BearerAuth)(nil),               // 34: tollgate.config.v1.BearerAuth
-	(*HeaderAuth)(nil),               // 35: tollgate.config.v1.HeaderAuth
-	(*OAuth2Auth)(nil),               // 36: tollgate.config.v1.OAuth2Auth
-	(*ClientCertificate)(nil),        // 37: tollgate.config.v1.ClientCertificate
-	(*PhaseTimeouts)(nil),            // 38: tollgate.config.v1.PhaseTimeouts
-	(*Schedule)(nil),                 // 39: tollgate.config.v1.Schedule
-	(*Hours)(nil),                    // 40: tollgate.config.v1.Hours
-	(*EndpointHealth)(nil),           // 41: tollgate.config.v1.EndpointHealth
-	(*CustomHeader)(nil),             // 42: tollgate.config.v1.CustomHeader
-	(*SmtpProfile)(nil),              // 43: tollgate.config.v1.SmtpProfile
-	(*Dkim)(nil),                     // 44: tollgate.config.v1.Dkim
-	(*User)(nil),                     // 45: tollgate.config.v1.User
-	(*Suppression)(nil),              // 46: tollgate.config.v1.Suppression
-	(*timestamppb.Timestamp)(nil),    // 47: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),      // 48: google.protobuf.Duration
-	(*money.Money)(nil),              // 49: google.type.Money
-	(v1.Safeguard_State)(0),          // 50: tollgate.event.v1.Safeguard.State
-	(*Cap)(nil),                      // 51: tollgate.config.v1.Cap
-	(*EachEvent)(nil),                // 52: tollgate.config.v1.EachEvent
-	(*Crossing)(nil),                 // 53: tollgate.config.v1.Crossing
-	(*SignChange)(nil),               // 54: tollgate.config.v1.SignChange
-	(*Thresholds)(nil),               // 55: tollgate.config.v1.Thresholds
-	(*Delayed)(nil),                  // 56: tollgate.config.v1.Delayed
-	(*Absence)(nil),                  // 57: tollgate.config.v1.Absence
+	(ExecutionLog)(0),                // 1: tollgate.config.v1.ExecutionLog
+	(UnknownPolicy)(0),               // 2: tollgate.config.v1.UnknownPolicy
+	(TooLateToDeduplicate)(0),        // 3: tollgate.config.v1.TooLateToDeduplicate
+	(InactivePolicy)(0),              // 4: tollgate.config.v1.InactivePolicy
+	(RatingBasis)(0),                 // 5: tollgate.config.v1.RatingBasis
+	(AmountBasis)(0),                 // 6: tollgate.config.v1.AmountBasis
+	(EndpointState)(0),               // 7: tollgate.config.v1.EndpointState
+	(PayloadProfile)(0),              // 8: tollgate.config.v1.PayloadProfile
+	(EndpointStatus)(0),              // 9: tollgate.config.v1.EndpointStatus
+	(PersonalData)(0),                // 10: tollgate.config.v1.PersonalData
+	(SmtpTls)(0),                     // 11: tollgate.config.v1.SmtpTls
+	(SmtpMechanism)(0),               // 12: tollgate.config.v1.SmtpMechanism
+	(*Metadata)(nil),                 // 13: tollgate.config.v1.Metadata
+	(*Tenant)(nil),                   // 14: tollgate.config.v1.Tenant
+	(*SubscriberPolicy)(nil),         // 15: tollgate.config.v1.SubscriberPolicy
+	(*OutboundPolicy)(nil),           // 16: tollgate.config.v1.OutboundPolicy
+	(*ClassOfService)(nil),           // 17: tollgate.config.v1.ClassOfService
+	(*DataSafeguardOption)(nil),      // 18: tollgate.config.v1.DataSafeguardOption
+	(*OverspendSafeguardOption)(nil), // 19: tollgate.config.v1.OverspendSafeguardOption
+	(*PaymentSafeguardOption)(nil),   // 20: tollgate.config.v1.PaymentSafeguardOption
+	(*AlertThreshold)(nil),           // 21: tollgate.config.v1.AlertThreshold
+	(*Notification)(nil),             // 22: tollgate.config.v1.Notification
+	(*Trigger)(nil),                  // 23: tollgate.config.v1.Trigger
+	(*Action)(nil),                   // 24: tollgate.config.v1.Action
+	(*QuietHours)(nil),               // 25: tollgate.config.v1.QuietHours
+	(*WebhookAction)(nil),            // 26: tollgate.config.v1.WebhookAction
+	(*TopicAction)(nil),              // 27: tollgate.config.v1.TopicAction
+	(*TopicHeader)(nil),              // 28: tollgate.config.v1.TopicHeader
+	(*EmailAction)(nil),              // 29: tollgate.config.v1.EmailAction
+	(*EmailRecipients)(nil),          // 30: tollgate.config.v1.EmailRecipients
+	(*Parameter)(nil),                // 31: tollgate.config.v1.Parameter
+	(*Endpoint)(nil),                 // 32: tollgate.config.v1.Endpoint
+	(*EndpointAuth)(nil),             // 33: tollgate.config.v1.EndpointAuth
+	(*BasicAuth)(nil),                // 34: tollgate.config.v1.BasicAuth
+	(*BearerAuth)(nil),               // 35: tollgate.config.v1.BearerAuth
+	(*HeaderAuth)(nil),               // 36: tollgate.config.v1.HeaderAuth
+	(*OAuth2Auth)(nil),               // 37: tollgate.config.v1.OAuth2Auth
+	(*ClientCertificate)(nil),        // 38: tollgate.config.v1.ClientCertificate
+	(*PhaseTimeouts)(nil),            // 39: tollgate.config.v1.PhaseTimeouts
+	(*Schedule)(nil),                 // 40: tollgate.config.v1.Schedule
+	(*Hours)(nil),                    // 41: tollgate.config.v1.Hours
+	(*EndpointHealth)(nil),           // 42: tollgate.config.v1.EndpointHealth
+	(*CustomHeader)(nil),             // 43: tollgate.config.v1.CustomHeader
+	(*SmtpProfile)(nil),              // 44: tollgate.config.v1.SmtpProfile
+	(*Dkim)(nil),                     // 45: tollgate.config.v1.Dkim
+	(*User)(nil),                     // 46: tollgate.config.v1.User
+	(*Suppression)(nil),              // 47: tollgate.config.v1.Suppression
+	(*timestamppb.Timestamp)(nil),    // 48: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),      // 49: google.protobuf.Duration
+	(*money.Money)(nil),              // 50: google.type.Money
+	(v1.Safeguard_State)(0),          // 51: tollgate.event.v1.Safeguard.State
+	(*Cap)(nil),                      // 52: tollgate.config.v1.Cap
+	(*EachEvent)(nil),                // 53: tollgate.config.v1.EachEvent
+	(*Crossing)(nil),                 // 54: tollgate.config.v1.Crossing
+	(*SignChange)(nil),               // 55: tollgate.config.v1.SignChange
+	(*Thresholds)(nil),               // 56: tollgate.config.v1.Thresholds
+	(*Delayed)(nil),                  // 57: tollgate.config.v1.Delayed
+	(*Absence)(nil),                  // 58: tollgate.config.v1.Absence
 }
 var file_tollgate_config_v1_resources_proto_depIdxs = []int32{
-	47, // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
-	47, // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
-	47, // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
-	12, // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
-	15, // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
-	14, // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
-	0,  // 6: tollgate.config.v1.Tenant.unknown_fields:type_name -> tollgate.config.v1.UnknownFields
-	48, // 7: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
-	1,  // 8: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	2,  // 9: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
-	48, // 10: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
-	12, // 11: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
-	17, // 12: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
-	18, // 13: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
-	19, // 14: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
-	49, // 15: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
-	5,  // 16: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	20, // 17: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	4,  // 18: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	50, // 19: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	50, // 20: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	1,  // 21: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	49, // 22: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
-	49, // 23: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
-	5,  // 24: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	20, // 25: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	4,  // 26: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	50, // 27: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	50, // 28: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	1,  // 29: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	49, // 30: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
-	3,  // 31: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
-	49, // 32: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
-	49, // 33: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
-	5,  // 34: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
-	20, // 35: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
-	4,  // 36: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
-	50, // 37: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
-	50, // 38: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
-	1,  // 39: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
-	49, // 40: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
-	49, // 41: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
-	12, // 42: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
-	22, // 43: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
-	23, // 44: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
-	51, // 45: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
-	52, // 46: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
-	53, // 47: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
-	54, // 48: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
-	54, // 49: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
-	55, // 50: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
-	56, // 51: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
-	57, // 52: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
-	25, // 53: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
-	28, // 54: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
-	26, // 55: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
-	30, // 56: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
-	48, // 57: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
-	24, // 58: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
-	40, // 59: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
-	27, // 60: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
-	9,  // 61: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
-	29, // 62: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
-	12, // 63: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
-	7,  // 64: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
-	8,  // 65: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
-	42, // 66: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
-	48, // 67: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
-	9,  // 68: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
-	32, // 69: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
-	38, // 70: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
-	39, // 71: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
-	41, // 72: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
-	33, // 73: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
-	34, // 74: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
-	35, // 75: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
-	36, // 76: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
-	37, // 77: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
-	48, // 78: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
-	48, // 79: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
-	48, // 80: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
-	40, // 81: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
-	6,  // 82: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
-	47, // 83: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
-	47, // 84: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
-	47, // 85: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
-	47, // 86: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
-	47, // 87: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
-	47, // 88: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
-	12, // 89: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
-	10, // 90: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
-	11, // 91: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
-	44, // 92: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
-	39, // 93: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
-	8,  // 94: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
-	41, // 95: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
-	12, // 96: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
-	12, // 97: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
-	47, // 98: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
-	99, // [99:99] is the sub-list for method output_type
-	99, // [99:99] is the sub-list for method input_type
-	99, // [99:99] is the sub-list for extension type_name
-	99, // [99:99] is the sub-list for extension extendee
-	0,  // [0:99] is the sub-list for field type_name
+	48,  // 0: tollgate.config.v1.Metadata.create_time:type_name -> google.protobuf.Timestamp
+	48,  // 1: tollgate.config.v1.Metadata.update_time:type_name -> google.protobuf.Timestamp
+	48,  // 2: tollgate.config.v1.Metadata.delete_time:type_name -> google.protobuf.Timestamp
+	13,  // 3: tollgate.config.v1.Tenant.metadata:type_name -> tollgate.config.v1.Metadata
+	16,  // 4: tollgate.config.v1.Tenant.outbound:type_name -> tollgate.config.v1.OutboundPolicy
+	15,  // 5: tollgate.config.v1.Tenant.subscribers:type_name -> tollgate.config.v1.SubscriberPolicy
+	0,   // 6: tollgate.config.v1.Tenant.unknown_fields:type_name -> tollgate.config.v1.UnknownFields
+	1,   // 7: tollgate.config.v1.Tenant.execution_log:type_name -> tollgate.config.v1.ExecutionLog
+	49,  // 8: tollgate.config.v1.SubscriberPolicy.unknown_grace:type_name -> google.protobuf.Duration
+	2,   // 9: tollgate.config.v1.SubscriberPolicy.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	3,   // 10: tollgate.config.v1.SubscriberPolicy.too_late_to_deduplicate:type_name -> tollgate.config.v1.TooLateToDeduplicate
+	49,  // 11: tollgate.config.v1.SubscriberPolicy.dedup_window:type_name -> google.protobuf.Duration
+	13,  // 12: tollgate.config.v1.ClassOfService.metadata:type_name -> tollgate.config.v1.Metadata
+	18,  // 13: tollgate.config.v1.ClassOfService.data_safeguard:type_name -> tollgate.config.v1.DataSafeguardOption
+	19,  // 14: tollgate.config.v1.ClassOfService.overspend_safeguard:type_name -> tollgate.config.v1.OverspendSafeguardOption
+	20,  // 15: tollgate.config.v1.ClassOfService.payment_safeguard:type_name -> tollgate.config.v1.PaymentSafeguardOption
+	50,  // 16: tollgate.config.v1.DataSafeguardOption.limit:type_name -> google.type.Money
+	6,   // 17: tollgate.config.v1.DataSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 18: tollgate.config.v1.DataSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 19: tollgate.config.v1.DataSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	51,  // 20: tollgate.config.v1.DataSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	51,  // 21: tollgate.config.v1.DataSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 22: tollgate.config.v1.DataSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	50,  // 23: tollgate.config.v1.DataSafeguardOption.second_notice:type_name -> google.type.Money
+	50,  // 24: tollgate.config.v1.OverspendSafeguardOption.default_limit:type_name -> google.type.Money
+	6,   // 25: tollgate.config.v1.OverspendSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 26: tollgate.config.v1.OverspendSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 27: tollgate.config.v1.OverspendSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	51,  // 28: tollgate.config.v1.OverspendSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	51,  // 29: tollgate.config.v1.OverspendSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 30: tollgate.config.v1.OverspendSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	50,  // 31: tollgate.config.v1.OverspendSafeguardOption.second_notice:type_name -> google.type.Money
+	4,   // 32: tollgate.config.v1.OverspendSafeguardOption.inactive_policy:type_name -> tollgate.config.v1.InactivePolicy
+	50,  // 33: tollgate.config.v1.PaymentSafeguardOption.limit:type_name -> google.type.Money
+	50,  // 34: tollgate.config.v1.PaymentSafeguardOption.per_payment_limit:type_name -> google.type.Money
+	6,   // 35: tollgate.config.v1.PaymentSafeguardOption.amount_basis:type_name -> tollgate.config.v1.AmountBasis
+	21,  // 36: tollgate.config.v1.PaymentSafeguardOption.alert_thresholds:type_name -> tollgate.config.v1.AlertThreshold
+	5,   // 37: tollgate.config.v1.PaymentSafeguardOption.rating_basis:type_name -> tollgate.config.v1.RatingBasis
+	51,  // 38: tollgate.config.v1.PaymentSafeguardOption.states:type_name -> tollgate.event.v1.Safeguard.State
+	51,  // 39: tollgate.config.v1.PaymentSafeguardOption.default_state:type_name -> tollgate.event.v1.Safeguard.State
+	2,   // 40: tollgate.config.v1.PaymentSafeguardOption.on_unknown:type_name -> tollgate.config.v1.UnknownPolicy
+	50,  // 41: tollgate.config.v1.PaymentSafeguardOption.second_notice:type_name -> google.type.Money
+	50,  // 42: tollgate.config.v1.AlertThreshold.amount:type_name -> google.type.Money
+	13,  // 43: tollgate.config.v1.Notification.metadata:type_name -> tollgate.config.v1.Metadata
+	23,  // 44: tollgate.config.v1.Notification.trigger:type_name -> tollgate.config.v1.Trigger
+	24,  // 45: tollgate.config.v1.Notification.actions:type_name -> tollgate.config.v1.Action
+	52,  // 46: tollgate.config.v1.Notification.cap:type_name -> tollgate.config.v1.Cap
+	53,  // 47: tollgate.config.v1.Trigger.event:type_name -> tollgate.config.v1.EachEvent
+	54,  // 48: tollgate.config.v1.Trigger.crossing:type_name -> tollgate.config.v1.Crossing
+	55,  // 49: tollgate.config.v1.Trigger.depleted:type_name -> tollgate.config.v1.SignChange
+	55,  // 50: tollgate.config.v1.Trigger.restored:type_name -> tollgate.config.v1.SignChange
+	56,  // 51: tollgate.config.v1.Trigger.thresholds:type_name -> tollgate.config.v1.Thresholds
+	57,  // 52: tollgate.config.v1.Trigger.delayed:type_name -> tollgate.config.v1.Delayed
+	58,  // 53: tollgate.config.v1.Trigger.absence:type_name -> tollgate.config.v1.Absence
+	26,  // 54: tollgate.config.v1.Action.webhook:type_name -> tollgate.config.v1.WebhookAction
+	29,  // 55: tollgate.config.v1.Action.email:type_name -> tollgate.config.v1.EmailAction
+	27,  // 56: tollgate.config.v1.Action.topic:type_name -> tollgate.config.v1.TopicAction
+	31,  // 57: tollgate.config.v1.Action.parameters:type_name -> tollgate.config.v1.Parameter
+	49,  // 58: tollgate.config.v1.Action.expires_after:type_name -> google.protobuf.Duration
+	25,  // 59: tollgate.config.v1.Action.quiet:type_name -> tollgate.config.v1.QuietHours
+	41,  // 60: tollgate.config.v1.QuietHours.hours:type_name -> tollgate.config.v1.Hours
+	28,  // 61: tollgate.config.v1.TopicAction.headers:type_name -> tollgate.config.v1.TopicHeader
+	10,  // 62: tollgate.config.v1.TopicAction.personal_data:type_name -> tollgate.config.v1.PersonalData
+	30,  // 63: tollgate.config.v1.EmailAction.recipients:type_name -> tollgate.config.v1.EmailRecipients
+	13,  // 64: tollgate.config.v1.Endpoint.metadata:type_name -> tollgate.config.v1.Metadata
+	8,   // 65: tollgate.config.v1.Endpoint.profile:type_name -> tollgate.config.v1.PayloadProfile
+	9,   // 66: tollgate.config.v1.Endpoint.status:type_name -> tollgate.config.v1.EndpointStatus
+	43,  // 67: tollgate.config.v1.Endpoint.headers:type_name -> tollgate.config.v1.CustomHeader
+	49,  // 68: tollgate.config.v1.Endpoint.timeout:type_name -> google.protobuf.Duration
+	10,  // 69: tollgate.config.v1.Endpoint.personal_data:type_name -> tollgate.config.v1.PersonalData
+	33,  // 70: tollgate.config.v1.Endpoint.auth:type_name -> tollgate.config.v1.EndpointAuth
+	39,  // 71: tollgate.config.v1.Endpoint.phase_timeouts:type_name -> tollgate.config.v1.PhaseTimeouts
+	40,  // 72: tollgate.config.v1.Endpoint.schedule:type_name -> tollgate.config.v1.Schedule
+	42,  // 73: tollgate.config.v1.Endpoint.health:type_name -> tollgate.config.v1.EndpointHealth
+	34,  // 74: tollgate.config.v1.EndpointAuth.basic:type_name -> tollgate.config.v1.BasicAuth
+	35,  // 75: tollgate.config.v1.EndpointAuth.bearer:type_name -> tollgate.config.v1.BearerAuth
+	36,  // 76: tollgate.config.v1.EndpointAuth.header:type_name -> tollgate.config.v1.HeaderAuth
+	37,  // 77: tollgate.config.v1.EndpointAuth.oauth2:type_name -> tollgate.config.v1.OAuth2Auth
+	38,  // 78: tollgate.config.v1.EndpointAuth.client_certificate:type_name -> tollgate.config.v1.ClientCertificate
+	49,  // 79: tollgate.config.v1.PhaseTimeouts.connect:type_name -> google.protobuf.Duration
+	49,  // 80: tollgate.config.v1.PhaseTimeouts.tls_handshake:type_name -> google.protobuf.Duration
+	49,  // 81: tollgate.config.v1.PhaseTimeouts.response:type_name -> google.protobuf.Duration
+	41,  // 82: tollgate.config.v1.Schedule.hours:type_name -> tollgate.config.v1.Hours
+	7,   // 83: tollgate.config.v1.EndpointHealth.state:type_name -> tollgate.config.v1.EndpointState
+	48,  // 84: tollgate.config.v1.EndpointHealth.since:type_name -> google.protobuf.Timestamp
+	48,  // 85: tollgate.config.v1.EndpointHealth.failing_since:type_name -> google.protobuf.Timestamp
+	48,  // 86: tollgate.config.v1.EndpointHealth.last_success:type_name -> google.protobuf.Timestamp
+	48,  // 87: tollgate.config.v1.EndpointHealth.next_probe:type_name -> google.protobuf.Timestamp
+	48,  // 88: tollgate.config.v1.EndpointHealth.hold_until:type_name -> google.protobuf.Timestamp
+	48,  // 89: tollgate.config.v1.EndpointHealth.report_time:type_name -> google.protobuf.Timestamp
+	13,  // 90: tollgate.config.v1.SmtpProfile.metadata:type_name -> tollgate.config.v1.Metadata
+	11,  // 91: tollgate.config.v1.SmtpProfile.tls:type_name -> tollgate.config.v1.SmtpTls
+	12,  // 92: tollgate.config.v1.SmtpProfile.mechanism:type_name -> tollgate.config.v1.SmtpMechanism
+	45,  // 93: tollgate.config.v1.SmtpProfile.dkim:type_name -> tollgate.config.v1.Dkim
+	40,  // 94: tollgate.config.v1.SmtpProfile.schedule:type_name -> tollgate.config.v1.Schedule
+	9,   // 95: tollgate.config.v1.SmtpProfile.status:type_name -> tollgate.config.v1.EndpointStatus
+	42,  // 96: tollgate.config.v1.SmtpProfile.health:type_name -> tollgate.config.v1.EndpointHealth
+	13,  // 97: tollgate.config.v1.User.metadata:type_name -> tollgate.config.v1.Metadata
+	13,  // 98: tollgate.config.v1.Suppression.metadata:type_name -> tollgate.config.v1.Metadata
+	48,  // 99: tollgate.config.v1.Suppression.time:type_name -> google.protobuf.Timestamp
+	100, // [100:100] is the sub-list for method output_type
+	100, // [100:100] is the sub-list for method input_type
+	100, // [100:100] is the sub-list for extension type_name
+	100, // [100:100] is the sub-list for extension extendee
+	0,   // [0:100] is the sub-list for field type_name
 }
 
 func init() { file_tollgate_config_v1_resources_proto_init() }
@@ -4758,7 +4827,7 @@ func file_tollgate_config_v1_resources_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tollgate_config_v1_resources_proto_rawDesc), len(file_tollgate_config_v1_resources_proto_rawDesc)),
-			NumEnums:      12,
+			NumEnums:      13,
 			NumMessages:   35,
 			NumExtensions: 0,
 			NumServices:   0,

@@ -479,7 +479,7 @@ var File_tollgate_event_v1_account_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_account_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftollgate/event/v1/account.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\xfd\x02\n" +
+	"\x1ftollgate/event/v1/account.proto\x12\x11tollgate.event.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x17google/type/money.proto\x1a\x1ftollgate/event/v1/contact.proto\x1a\x1dtollgate/event/v1/field.proto\"\x85\x03\n" +
 	"\aAccount\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1a\n" +
 	"\x04name\x18\x02 \x01(\tB\x06\xb2\xac\x19\x02\b\x01R\x04name\x12)\n" +
@@ -488,8 +488,8 @@ const file_tollgate_event_v1_account_proto_rawDesc = "" +
 	"\x06status\x18\x05 \x01(\tR\x06status\x12,\n" +
 	"\abalance\x18\x06 \x01(\v2\x12.google.type.MoneyR\abalance\x123\n" +
 	"\vbalance_due\x18\a \x01(\v2\x12.google.type.MoneyR\n" +
-	"balanceDue\x12\x19\n" +
-	"\bbill_day\x18\b \x01(\x05R\abillDay\x12Q\n" +
+	"balanceDue\x12!\n" +
+	"\bbill_day\x18\b \x01(\x05B\x06\xb2\xac\x19\x02P\x1cR\abillDay\x12Q\n" +
 	"\x0fcompany_address\x18\t \x01(\v2 .tollgate.event.v1.PostalAddressB\x06\xb2\xac\x19\x02\b\x01R\x0ecompanyAddress\x12\x1a\n" +
 	"\blanguage\x18\n" +
 	" \x01(\tR\blanguage\"\xa6\x01\n" +

@@ -35,7 +35,10 @@ type FieldMark struct {
 	// A day on a paper, such as a due date, written as a moment of it: it is shown
 	// as the day that it is in the tenant's zone, to everybody. Other timestamps are
 	// instants, shown in the zone of whoever reads.
-	Date          bool `protobuf:"varint,3,opt,name=date,proto3" json:"date,omitempty"`
+	Date bool `protobuf:"varint,3,opt,name=date,proto3" json:"date,omitempty"`
+	// Largest value of a whole number, and the smallest is 1; 0 stays "absent". An
+	// event with another value is refused.
+	Maximum       int32 `protobuf:"varint,10,opt,name=maximum,proto3" json:"maximum,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -91,6 +94,13 @@ func (x *FieldMark) GetDate() bool {
 	return false
 }
 
+func (x *FieldMark) GetMaximum() int32 {
+	if x != nil {
+		return x.Maximum
+	}
+	return 0
+}
+
 var file_tollgate_event_v1_field_proto_extTypes = []protoimpl.ExtensionInfo{
 	{
 		ExtendedType:  (*descriptorpb.FieldOptions)(nil),
@@ -112,11 +122,13 @@ var File_tollgate_event_v1_field_proto protoreflect.FileDescriptor
 
 const file_tollgate_event_v1_field_proto_rawDesc = "" +
 	"\n" +
-	"\x1dtollgate/event/v1/field.proto\x12\x11tollgate.event.v1\x1a google/protobuf/descriptor.proto\"U\n" +
+	"\x1dtollgate/event/v1/field.proto\x12\x11tollgate.event.v1\x1a google/protobuf/descriptor.proto\"o\n" +
 	"\tFieldMark\x12\x1a\n" +
 	"\bpersonal\x18\x01 \x01(\bR\bpersonal\x12\x18\n" +
 	"\acontact\x18\x02 \x01(\bR\acontact\x12\x12\n" +
-	"\x04date\x18\x03 \x01(\bR\x04date:S\n" +
+	"\x04date\x18\x03 \x01(\bR\x04date\x12\x18\n" +
+	"\amaximum\x18\n" +
+	" \x01(\x05R\amaximum:S\n" +
 	"\x05field\x12\x1d.google.protobuf.FieldOptions\x18ƕ\x03 \x01(\v2\x1c.tollgate.event.v1.FieldMarkR\x05fieldBg\n" +
 	"\x15com.tollgate.event.v1B\n" +
 	"FieldProtoP\x01Z@github.com/tollgate/tollgate/proto/gen/tollgate/event/v1;eventv1b\x06proto3"

@@ -1,0 +1,114 @@
+package provision
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tollgate/tollgate/pkg/channel"
+	"github.com/tollgate/tollgate/pkg/channel/webhook"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/services/provision/chain"
+	"github.com/tollgate/tollgate/services/provision/reply"
+	"github.com/tollgate/tollgate/services/provision/script"
+)
+
+// asker puts questions to handlers.
+type asker struct {
+	receiver.Client
+	scripts script.Config
+	clock   func() time.Time
+}
+
+// maxReply is how much of a reply is read; more is a fault.
+const maxReply = 1 << 20
+
+// question is what the handlers of one action are asked about.
+type question struct {
+	book  *book
+	event *event.Event
+	stage string
+}
+
+// about is how handlers are asked this question.
+func (a *asker) about(q question) chain.Ask {
+	return func(ctx context.Context, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
+		return a.ask(ctx, q, h, data)
+	}
+}
+
+func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data proto.Message) (reply.Reply, chain.Exchange, error) {
+	of := q.book.handlers[h.Name]
+	with := func(data proto.Message) *event.Event {
+		e := *q.event
+		e.Data = data
+		return &e
+	}
+	sent, err := webhook.Question(with(data), q.stage, channel.Contact)
+	if err != nil {
+		return reply.Reply{}, chain.Exchange{}, fmt.Errorf("write the question: %w", err)
+	}
+	exchange := chain.Exchange{Sent: sent}
+	by := reply.Rules{MayChange: h.MayChange, Check: func(changed proto.Message) error { return with(changed).Validate() }}
+	switch {
+	case of.broken != nil:
+		return reply.Reply{}, exchange, of.broken
+	case of.Script != nil:
+		return a.script(ctx, of, data, by, exchange)
+	case of.receiver != nil:
+		return a.request(ctx, of, with(data), by, exchange)
+	}
+	return reply.Reply{}, exchange, errors.New("its kind of handler is not known to this version")
+}
+
+func (a *asker) script(ctx context.Context, of *handler, data proto.Message, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
+	out, err := script.Run(ctx, a.scripts, script.Program{Path: of.Script.Path, Args: of.Script.Arguments, SHA256: of.Script.SHA256}, x.Sent)
+	x.Status, x.Received = out.Status, out.Stdout
+	if err != nil {
+		return reply.Reply{}, x, chain.Failure{Err: err}
+	}
+	r, err := reply.Script(out.Stdout, data, by)
+	return r, x, err
+}
+
+func (a *asker) request(ctx context.Context, of *handler, e *event.Event, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
+	at := a.clock()
+	h := make(http.Header, 4+len(of.receiver.Headers))
+	for _, own := range of.receiver.Headers {
+		h.Add(own.Name, own.Value)
+	}
+	// One question, however often it is sent: id of the event and of the handler.
+	id := e.ID + "." + of.ID
+	h.Set("Webhook-Id", id)
+	h.Set("Webhook-Timestamp", strconv.FormatInt(at.Unix(), 10))
+	h.Del("Webhook-Signature")
+	if signature := webhook.Sign(of.receiver.Secrets, id, at, x.Sent); signature != "" {
+		h.Set("Webhook-Signature", signature)
+	}
+	h.Set("Content-Type", webhook.TypeQuestion)
+	answer := a.Do(ctx, of.receiver, outbound.Request{
+		Method: of.HTTP.Method, Header: h, Body: x.Sent, KeepSuccess: maxReply + 1,
+		Repeatable: true, // handlers know repeats by webhook-id
+	})
+	x.Status, x.Received = answer.Status, of.receiver.HideBody(answer.Body, answer.Token)
+	switch {
+	case answer.Class == outbound.ClassLocal:
+		return reply.Reply{}, x, chain.Ours{Err: fmt.Errorf("ask %s: %w", of.Name, answer.Err)}
+	case answer.Class != outbound.ClassNone:
+		return reply.Reply{}, x, chain.Failure{Err: errors.New(string(answer.Class) + ": " + of.receiver.Hide(answer.Err.Error(), answer.Token))}
+	case answer.Status >= http.StatusInternalServerError || answer.Status == http.StatusTooManyRequests || answer.Status == http.StatusRequestTimeout:
+		_, err := reply.HTTP(answer.Status, nil, e.Data, by)
+		return reply.Reply{}, x, chain.Failure{Err: err}
+	case answer.Status/100 == 2 && answer.BodyTruncated:
+		return reply.Reply{}, x, fmt.Errorf("the reply is larger than %d bytes, or broke off", maxReply)
+	}
+	r, err := reply.HTTP(answer.Status, answer.Body, e.Data, by)
+	return r, x, err
+}

@@ -1,0 +1,149 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"reflect"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"go.uber.org/zap"
+
+	"github.com/tollgate/tollgate/pkg/configclient"
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/event"
+	"github.com/tollgate/tollgate/pkg/hook"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/services/provision/chain"
+)
+
+// handler is a hook that is ready to be asked.
+type handler struct {
+	*hook.Hook
+	// receiver is what requests go to; of an HTTP handler alone.
+	receiver *receiver.Receiver
+	// policy is the tenant's, for isOf.
+	policy outbound.Policy
+	// broken is why nobody can be asked; each question is then a fault.
+	broken error
+}
+
+// book is the hooks of one revision.
+type book struct {
+	snapshot *configclient.Snapshot
+	handlers map[string]*handler
+	// chains are the handlers to ask, in their order, by tenant and type.
+	chains map[chainKey][]*chain.Handler
+}
+
+type chainKey struct{ tenant, eventType string }
+
+// directory follows the configuration and keeps the book of its newest revision.
+type directory struct {
+	source *configclient.Source
+	denied []netip.Prefix
+	keep   func(map[outbound.Key]bool)
+	health *daemon.Health
+	log    *zap.Logger
+
+	newest atomic.Pointer[book]
+}
+
+// retryRead is how soon a revision that could not be read is asked for again.
+const retryRead = time.Second
+
+// Run takes over each new revision until ctx ends.
+func (d *directory) Run(ctx context.Context) error {
+	for {
+		changed := d.source.Changed()
+		var again <-chan time.Time
+		if _, all, ok := d.source.Newest(); ok {
+			s, err := d.source.At(ctx, all)
+			if err != nil {
+				err = fmt.Errorf("hooks of revision %d not read: %w", all, err)
+				again = time.After(retryRead)
+			} else {
+				d.take(s)
+			}
+			d.health.Set("hooks", err)
+		}
+		select {
+		case <-changed:
+		case <-again:
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+func (d *directory) take(s *configclient.Snapshot) {
+	before := d.newest.Load()
+	b := &book{snapshot: s, handlers: map[string]*handler{}, chains: map[chainKey][]*chain.Handler{}}
+	identities := map[outbound.Key]bool{}
+	for _, t := range s.Targets(hook.Kind) {
+		h := d.handler(t, s, before)
+		b.handlers[t.Name] = h
+		if h.receiver != nil {
+			identities[h.receiver.Identity.Key()] = true
+		}
+		if h.broken != nil {
+			d.log.Warn("hook can't be asked", zap.String("hook", t.Name), zap.Error(h.broken))
+		}
+		if h.Status == hook.Enabled {
+			b.add(h)
+		}
+	}
+	for _, handlers := range b.chains {
+		slices.SortFunc(handlers, chain.Order)
+	}
+	d.keep(identities)
+	d.newest.Store(b)
+}
+
+// add puts a handler into the chain of each of its types. Paths that a type does not have change nothing there.
+func (b *book) add(h *handler) {
+	for _, name := range h.Types {
+		t, known := event.Lookup(name)
+		if !known {
+			continue
+		}
+		mayChange, err := hook.ParsePaths(h.MayChange, t.Data.ProtoReflect().Descriptor())
+		if err != nil && h.broken == nil {
+			h.broken = fmt.Errorf("its paths can't be read: %w", err)
+		}
+		policy := chain.Forbid
+		if h.Allow {
+			policy = chain.Allow
+		}
+		key := chainKey{h.Tenant, name}
+		b.chains[key] = append(b.chains[key], &chain.Handler{
+			Name: h.Name, Priority: h.Priority, Policy: policy, Timeout: h.Timeout, Concurrency: h.Concurrency, MayChange: mayChange,
+		})
+	}
+}
+
+// handler makes a hook ready, or takes the one of the revision before, where nothing of it changed: its connections stay.
+func (d *directory) handler(t *configclient.Target, s *configclient.Snapshot, before *book) *handler {
+	of, _ := t.Value.(*hook.Hook)
+	tenant, ok := s.Tenant(of.Tenant)
+	if ok && before != nil {
+		if was := before.handlers[t.Name]; was != nil && was.broken == nil && t.Unreadable == nil &&
+			reflect.DeepEqual(was.Hook, of) && reflect.DeepEqual(was.policy, tenant.Outbound) {
+			return was
+		}
+	}
+	h := &handler{Hook: of}
+	switch {
+	case !ok:
+		h.broken = fmt.Errorf("tenant %s does not exist", of.Tenant)
+	case t.Unreadable != nil:
+		h.broken = t.Unreadable
+	case of.HTTP != nil:
+		r := receiver.New(of.HTTP.Address, tenant.Outbound, d.denied)
+		h.receiver, h.policy, h.broken = &r, tenant.Outbound, r.Broken
+	}
+	return h
+}

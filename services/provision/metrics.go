@@ -1,0 +1,92 @@
+package provision
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tollgate/tollgate/services/provision/chain"
+)
+
+type metrics struct {
+	decisions *prometheus.CounterVec
+	seconds   prometheus.Histogram
+	repeated  prometheus.Counter
+	outcomes  *prometheus.CounterVec
+	handlers  prometheus.Histogram
+	unlogged  prometheus.Counter
+}
+
+// Results of decisions.
+const (
+	resultAllow  = "allow"
+	resultForbid = "forbid"
+	resultPolicy = "forbid_by_policy"
+	resultFailed = "failed"
+)
+
+var seconds = []float64{0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10}
+
+func newMetrics(registry prometheus.Registerer, open func() int) (*metrics, error) {
+	m := &metrics{
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollgate_provision_decisions_total",
+			Help: "Actions asked about by result: allow, forbid, forbid_by_policy, or failed where nothing was decided. Dry runs included, repeats of a key not.",
+		}, []string{"result"}),
+		seconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tollgate_provision_decide_seconds", Help: "Time of a call of Decide.", Buckets: seconds,
+		}),
+		repeated: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tollgate_provision_repeated_total", Help: "Calls answered by what was decided before under their key.",
+		}),
+		outcomes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tollgate_provision_handlers_total", Help: "Questions to handlers by outcome.",
+		}, []string{"outcome"}),
+		handlers: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tollgate_provision_handler_seconds", Help: "Time of one question to a handler.", Buckets: seconds,
+		}),
+		unlogged: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "tollgate_provision_executions_lost_total", Help: "Executions that Kafka did not take, so that they are in no log.",
+		}),
+	}
+	for _, result := range []string{resultAllow, resultForbid, resultPolicy, resultFailed} {
+		m.decisions.WithLabelValues(result)
+	}
+	for _, outcome := range chain.Outcomes() {
+		m.outcomes.WithLabelValues(outcome)
+	}
+	circuits := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tollgate_provision_circuits_open", Help: "Handlers that this replica does not ask now, because they failed too often in a row.",
+	}, func() float64 { return float64(open()) })
+	for _, c := range []prometheus.Collector{m.decisions, m.seconds, m.repeated, m.outcomes, m.handlers, m.unlogged, circuits} {
+		if err := registry.Register(c); err != nil {
+			return nil, fmt.Errorf("register metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+// asked counts what a chain decided, and what its handlers did.
+func (m *metrics) asked(a *chain.Answer) {
+	result := resultAllow
+	switch {
+	case a.Forbidden && a.ByPolicy:
+		result = resultPolicy
+	case a.Forbidden:
+		result = resultForbid
+	}
+	m.decisions.WithLabelValues(result).Inc()
+	for i := range a.Results {
+		m.outcomes.WithLabelValues(a.Results[i].Outcome.String()).Inc()
+		m.handlers.Observe(a.Results[i].Took.Seconds())
+	}
+}
+
+// decided counts a call.
+func (m *metrics) decided(err error, took time.Duration) {
+	if err != nil {
+		m.decisions.WithLabelValues(resultFailed).Inc()
+	}
+	m.seconds.Observe(took.Seconds())
+}

@@ -1,0 +1,55 @@
+package provision
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/daemon/frame"
+	"github.com/tollgate/tollgate/pkg/outbound"
+	"github.com/tollgate/tollgate/pkg/receiver"
+	"github.com/tollgate/tollgate/pkg/stream"
+	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
+	"github.com/tollgate/tollgate/services/provision/chain"
+)
+
+// Run decides until ctx ends; then it answers the calls that are under way and returns nil.
+func Run(ctx context.Context, cfg Config, env daemon.Env) error {
+	asking := &chain.Chain{}
+	metrics, err := newMetrics(env.Metrics, asking.OpenCircuits)
+	if err != nil {
+		return err
+	}
+	return frame.Run(ctx, cfg.Config, env, func(ctx context.Context, f *frame.Frame) error { return serve(ctx, cfg, f, asking, metrics) })
+}
+
+// maxGrants is how many handlers' access tokens are kept.
+const maxGrants = 10_000
+
+func serve(ctx context.Context, cfg Config, f *frame.Frame, asking *chain.Chain, metrics *metrics) error {
+	denied, err := cfg.Outbound.DeniedNetworks()
+	if err != nil {
+		return err
+	}
+	proxy, err := cfg.Outbound.OpenProxy()
+	if err != nil {
+		return err
+	}
+	pool, err := outbound.NewPool(cfg.Outbound.Clients, outbound.Options{Connections: cfg.Outbound.Connections, Proxy: proxy})
+	if err != nil {
+		return fmt.Errorf("open outbound connections: %w", err)
+	}
+	defer pool.Close()
+	tokens, err := outbound.NewTokens(maxGrants)
+	if err != nil {
+		return fmt.Errorf("open outbound connections: %w", err)
+	}
+	hooks := &directory{source: f.Source, denied: denied, keep: pool.Keep, health: f.Health, log: f.Log}
+	provisionv1.RegisterProvisioningServiceServer(f.Server, &deciding{
+		newest: hooks.newest.Load, chain: asking, keys: f.Store, clock: f.Clock, logger: f.Log, metrics: metrics,
+		asker:  &asker{Client: receiver.Client{Pool: pool, Tokens: tokens}, scripts: cfg.Scripts, clock: f.Clock},
+		log:    &executionLog{topic: f.Client.Topic(stream.ProvisionExecutions), produce: f.Producer.Produce, log: f.Log, metrics: metrics},
+		events: &publisher{produce: f.Producer.Produce, ordered: f.Client.Topic(stream.EventsOrdered), unordered: f.Client.Topic(stream.EventsUnordered)},
+	})
+	return daemon.RunAll(ctx, hooks.Run, f.Server.Serve)
+}
