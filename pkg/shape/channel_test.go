@@ -17,6 +17,7 @@ func TestChannels_AreNamedByTheirTablesAlone(t *testing.T) {
 		"pkg/channel/table/table.go":            "the table of channels",
 		"pkg/hook/kind.go":                      "handlers of hooks are addresses as endpoints are",
 		"pkg/hook/hook.go":                      "handlers of hooks are addresses as endpoints are",
+		"pkg/receiver/question.go":              "handlers of hooks are addresses as endpoints are",
 		"pkg/receiver/receiver.go":              "handlers of hooks are addresses as endpoints are",
 		"pkg/receiver/credentials.go":           "handlers of hooks are addresses as endpoints are",
 		"pkg/channel/topic/channel.go":          "a record without a value of its own is the body of a webhook",

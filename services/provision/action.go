@@ -55,7 +55,7 @@ func read(req *provisionv1.DecideRequest, now time.Time) (*action, error) {
 	}
 	t, known := event.Lookup(req.GetType())
 	if known && !askable(t) {
-		f.Add("type", "%s tells of what has happened: no action is asked about beforehand", t.Name)
+		f.Add("type", "%s is of what has happened: no action is asked about beforehand", t.Name)
 	}
 	subject := req.GetObjectId()
 	if known && !t.Subscriber {

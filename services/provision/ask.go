@@ -5,13 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
-	"github.com/tollgate/tollgate/pkg/channel"
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/outbound"
 	"github.com/tollgate/tollgate/pkg/receiver"
@@ -51,7 +48,7 @@ func (a *asker) ask(ctx context.Context, q question, h *chain.Handler, data prot
 		e.Data = data
 		return &e
 	}
-	sent, err := webhook.Question(with(data), q.stage, channel.Contact)
+	sent, err := receiver.Question(with(data), q.stage)
 	if err != nil {
 		return reply.Reply{}, chain.Exchange{}, fmt.Errorf("write the question: %w", err)
 	}
@@ -79,23 +76,11 @@ func (a *asker) script(ctx context.Context, of *handler, data proto.Message, by 
 }
 
 func (a *asker) request(ctx context.Context, of *handler, e *event.Event, by reply.Rules, x chain.Exchange) (reply.Reply, chain.Exchange, error) {
-	at := a.clock()
-	h := make(http.Header, 4+len(of.receiver.Headers))
-	for _, own := range of.receiver.Headers {
-		h.Add(own.Name, own.Value)
-	}
 	// One question, however often it is sent: id of the event and of the handler.
-	id := e.ID + "." + of.ID
-	h.Set("Webhook-Id", id)
-	h.Set("Webhook-Timestamp", strconv.FormatInt(at.Unix(), 10))
-	h.Del("Webhook-Signature")
-	if signature := webhook.Sign(of.receiver.Secrets, id, at, x.Sent); signature != "" {
-		h.Set("Webhook-Signature", signature)
-	}
-	h.Set("Content-Type", webhook.TypeQuestion)
+	header := of.receiver.QuestionHeader(e.ID+"."+of.ID, a.clock(), x.Sent)
 	answer := a.Do(ctx, of.receiver, outbound.Request{
-		Method: of.HTTP.Method, Header: h, Body: x.Sent, KeepSuccess: maxReply + 1,
-		Repeatable: true, // handlers know repeats by webhook-id
+		Method: of.HTTP.Method, Header: header, Body: x.Sent, KeepSuccess: maxReply + 1,
+		Repeatable: true, // handlers know repeats by their id
 	})
 	x.Status, x.Received = answer.Status, of.receiver.HideBody(answer.Body, answer.Token)
 	switch {

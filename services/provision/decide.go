@@ -12,11 +12,11 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/tollgate/tollgate/pkg/channel/webhook"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/pause"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/pkg/receiver"
 	"github.com/tollgate/tollgate/pkg/state"
 	"github.com/tollgate/tollgate/pkg/stream"
 	provisionv1 "github.com/tollgate/tollgate/proto/gen/tollgate/provision/v1"
@@ -191,7 +191,7 @@ func (d *deciding) settle(ctx context.Context, a *action, stands *answer) (*prov
 // ask runs the chain of an action. The answer holds everything but the id of the event.
 func (d *deciding) ask(ctx context.Context, a *action, b *book, end time.Time) (*provisionv1.DecideResponse, error) {
 	handlers := b.chains[chainKey{a.event.Tenant, a.event.Type}]
-	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, webhook.StageBefore}), handlers, a.event.Data, end)
+	got, err := d.chain.Run(ctx, d.asker.about(question{b, a.event, receiver.StageBefore}), handlers, a.event.Data, end)
 	var ours chain.Ours
 	switch {
 	case errors.As(err, &ours):
@@ -248,7 +248,7 @@ func (p *publisher) publish(ctx context.Context, e *event.Event) error {
 	}
 	r, err := e.Record(topic)
 	if err != nil {
-		return err //nolint:wrapcheck // the caller says what it is of
+		return err //nolint:wrapcheck // the caller adds what it is of
 	}
 	return p.produce(ctx, r)
 }
