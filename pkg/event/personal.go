@@ -50,26 +50,6 @@ func Without(data proto.Message, personal, contact bool) proto.Message {
 	return c
 }
 
-// HasPersonalFields reports whether messages of a type can have personal or contact fields.
-func HasPersonalFields(m protoreflect.MessageDescriptor) bool {
-	return hasPersonalFields(m, map[protoreflect.FullName]bool{})
-}
-
-func hasPersonalFields(m protoreflect.MessageDescriptor, met map[protoreflect.FullName]bool) bool {
-	if met[m.FullName()] {
-		return false
-	}
-	met[m.FullName()] = true
-	for i := range m.Fields().Len() {
-		f := m.Fields().Get(i)
-		personal, _ := PersonalField(f)
-		if personal || f.Message() != nil && hasPersonalFields(f.Message(), met) {
-			return true
-		}
-	}
-	return false
-}
-
 // audience is which fields may be seen.
 type audience struct{ personal, contact bool }
 

@@ -43,7 +43,7 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 	}
 	grpc.RegisterService(bounded(), &grpcAPI{publisher: publisher, limits: limits, log: newRejections(env.Log, "grpc"),
 		metrics: metrics.transport("grpc"), budget: grpc.Budget(), stopping: grpc.Stopping()})
-	events, err := queue.New(ctx, cfg.Queue, env, client, queue.BuiltIn{}, tenants.exists, grpc)
+	events, err := queue.New(ctx, cfg.Queue, env, client, tenants, tenants.exists, grpc)
 	if err != nil {
 		return errors.Join(err, grpc.Close())
 	}

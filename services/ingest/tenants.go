@@ -151,6 +151,26 @@ type inputs struct {
 	parse func(i int, p event.Parser) (*event.Event, error)
 }
 
+// Declared implements queue.Catalog.
+func (t *tenants) Declared(tenant, name string) *event.Type {
+	return t.known.Load().Declared(tenant, name)
+}
+
+// Types implements queue.Catalog.
+func (t *tenants) Types(tenant string) (all []*event.Type) {
+	d := t.known.Load()
+	if !d.has(tenant) {
+		return nil
+	}
+	for _, one := range d.tenants[tenant].types {
+		all = append(all, one.made)
+	}
+	return all
+}
+
+// Refresh implements queue.Catalog.
+func (t *tenants) Refresh(ctx context.Context) bool { return t.readAnew(ctx) }
+
 // exists reports whether there is a tenant; true also where that can't be known now.
 func (t *tenants) exists(ctx context.Context, tenant string) bool {
 	return t.known.Load().has(tenant) || !t.readAnew(ctx) || t.known.Load().has(tenant)

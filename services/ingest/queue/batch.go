@@ -4,6 +4,7 @@ import (
 	"container/list"
 	"encoding/binary"
 	"sort"
+	"time"
 
 	"github.com/cespare/xxhash/v2"
 
@@ -28,10 +29,12 @@ type item struct {
 	// key is of what the event is ordered by, 0 of one without order; name of source, subject and id.
 	key, name uint64
 	value     []byte
+	// received is the time of the record.
+	received time.Time
 }
 
 // itemSize is what an item takes beside its value, key and headers.
-const itemSize = 80
+const itemSize = 104
 
 func newBatch(from int64, b stream.Batch) *batch {
 	out := &batch{from: from, next: b.Next, tenants: map[string][]item{}, size: 256}
@@ -95,7 +98,7 @@ func itemOf(r *stream.Record, types map[string]string) (one item, tenant []byte,
 	if event.IsControl(name) {
 		return one, nil, false
 	}
-	one = item{offset: r.Offset, typ: name, name: nameOf(source, subject, id), value: r.Value}
+	one = item{offset: r.Offset, typ: name, name: nameOf(source, subject, id), value: r.Value, received: r.Time}
 	if len(r.Key) > 0 {
 		one.key = max(1, xxhash.Sum64(r.Key))
 	}

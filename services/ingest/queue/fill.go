@@ -27,7 +27,7 @@ const (
 )
 
 // fill reads from each partition what is there and has room; moved: something was read.
-func (s *subscriber) fill(now time.Time) (moved bool, err error) {
+func (s *subscriber) fill(ctx context.Context, now time.Time) (moved bool, err error) {
 	for range s.parts {
 		s.mu.Lock()
 		room := s.w.Room()
@@ -48,7 +48,7 @@ func (s *subscriber) fill(now time.Time) (moved bool, err error) {
 		if b == nil {
 			continue
 		}
-		read, err := s.take(i, b, room, now)
+		read, err := s.take(ctx, i, b, room, now)
 		if err != nil {
 			return moved, err
 		}
@@ -72,7 +72,7 @@ func (s *subscriber) unreadable(p partition, offset int64, err error) error {
 }
 
 // take adds what is the subscriber's of a batch; moved: at least a record was passed.
-func (s *subscriber) take(i int, b *batch, room int, now time.Time) (moved bool, err error) {
+func (s *subscriber) take(ctx context.Context, i int, b *batch, room int, now time.Time) (moved bool, err error) {
 	s.mu.Lock()
 	from := s.w.Next(i)
 	kept := s.w.Bytes()
@@ -84,7 +84,13 @@ func (s *subscriber) take(i int, b *batch, room int, now time.Time) (moved bool,
 			next = it.offset
 			break
 		}
-		out := s.selection.rule(it.typ).of(it.value)
+		rule := s.selection.rule(ctx, it.typ, it.received)
+		if rule == nil {
+			s.undecided(it, now)
+			next = it.offset
+			break
+		}
+		out := rule.of(it.value)
 		if out.cost > 0 {
 			s.quiet = now.Add(s.filter.ReserveN(now, int(min(out.cost, filterPerSecond))).DelayFrom(now))
 		}
@@ -118,6 +124,15 @@ func (s *subscriber) take(i int, b *batch, room int, now time.Time) (moved bool,
 	}
 	s.w.Pass(i, next)
 	return next > from, nil
+}
+
+// undecided lets the stream wait before an event of a type that is not known, while configuration can't be asked: passing it over
+// would lose it.
+func (s *subscriber) undecided(it item, now time.Time) {
+	s.quiet = now.Add(time.Second)
+	s.q.waits.Write(zapcore.WarnLevel, func() []zap.Field {
+		return []zap.Field{zap.String("tenant", s.tenant), zap.String("subscription", s.name), zap.String("type", it.typ)}
+	})
 }
 
 // reserve takes the memory of s.events of the budget: without their values where that has no room for them, and not at

@@ -1,12 +1,15 @@
 package queue
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tollgate/tollgate/pkg/access"
 	"github.com/tollgate/tollgate/pkg/event"
@@ -151,7 +154,7 @@ func TestTypes_AreReadFromTheirTopics(t *testing.T) {
 		"billrun.*": stream.EventsOrdered + " " + stream.EventsUnordered, "*": strings.Join(topicNames[:], " "),
 	} {
 		var f fault.Violations
-		s, err := newSelection("sample", []string{pattern}, "", BuiltIn{}, &access.Caller{Operator: true}, &f)
+		s, err := newSelection(t.Context(), "sample", []string{pattern}, "", &catalog{}, &access.Caller{Operator: true}, &f)
 		if err != nil || f.Len() > 0 {
 			t.Fatalf("%s: %v, %v", pattern, err, f.Err("X"))
 		}
@@ -162,5 +165,80 @@ func TestTypes_AreReadFromTheirTopics(t *testing.T) {
 		if strings.Join(got, " ") != want {
 			t.Errorf("%s is read from %v", pattern, got)
 		}
+	}
+}
+
+// A type that a tenant declares, with a field of each audience.
+func orders(t *testing.T) *event.Type {
+	t.Helper()
+	var f fault.Violations
+	declared := event.Declare("acme_order.placed", &configv1.EventType{Fields: []*configv1.EventField{
+		{Name: "number", Kind: configv1.FieldKind_FIELD_KIND_TEXT}, {Name: "buyer", Kind: configv1.FieldKind_FIELD_KIND_TEXT, Personal: true},
+		{Name: "mail", Kind: configv1.FieldKind_FIELD_KIND_TEXT, Contact: true},
+	}}, &f)
+	if declared == nil {
+		t.Fatal(f.Err("X"))
+	}
+	return declared
+}
+
+func order(t *testing.T, id string) *event.Event {
+	t.Helper()
+	data, err := structpb.NewStruct(map[string]any{"number": id, "buyer": "Ada", "mail": "ada@example.com", "more": "not declared"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := clientUpdated(id, "1")
+	e.Type, e.Data = "acme_order.placed", data
+	return e
+}
+
+func TestDeclaredTypes_AreSentByTheirGrants(t *testing.T) {
+	f := onEmbedded(t)
+	f.catalog.types["acme_order.placed"] = orders(t)
+	r := f.replica(nil)
+	placed := grant("acme_order", configv1.QueueOperation_QUEUE_OPERATION_OTHER)
+	r.server.Authorizer().Replace([]access.Key{key("bare", false, false, placed), key("personal", false, true, placed), key("all", true, true, placed)})
+	f.publish(order(t, "a"), order(t, "b"))
+	for secret, want := range map[string]string{"bare": "number", "personal": "buyer number", "all": "buyer mail more number"} {
+		c := r.as(secret).subscribe(&ingestv1.Subscription{Tenant: "sample", Types: []string{"acme_order.*"}, Filter: `data.number == "b"`, Start: earliest()})
+		e := c.next(1)[0]
+		data, err := e.GetEvent().GetData().UnmarshalNew()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(slices.Sorted(maps.Keys(data.(*structpb.Struct).GetFields())), " "); got != want || show([]*ingestv1.QueuedEvent{e}) != "b" {
+			t.Errorf("%s gets %s with %s", secret, e.GetEvent().GetId(), got)
+		}
+	}
+}
+
+// An event of a type that this replica does not know was accepted by another one: it is sent, not passed over.
+func TestDeclaredTypes_UnknownOnesAreWaitedFor(t *testing.T) {
+	f := onEmbedded(t)
+	r := f.replica(nil)
+	c := r.subscribe(&ingestv1.Subscription{Tenant: "sample", Name: "waits", Types: []string{"*"}, Start: earliest()})
+	f.catalog.mu.Lock()
+	f.catalog.away, f.catalog.hidden["acme_order.placed"] = true, orders(t)
+	f.catalog.mu.Unlock()
+	f.publish(clientUpdated("before", "1"), order(t, "new"))
+	if ids := c.ids(1); ids != "before" {
+		t.Errorf("%q comes", ids)
+	}
+	if _, err := r.try(&ingestv1.Subscription{Tenant: "sample", Types: []string{"acme_order.placed"}, Start: earliest()}); fault.ReasonOf(err) != "TYPE_UNVERIFIED" {
+		t.Errorf("a name that can't be looked for: %v", err)
+	}
+	f.catalog.mu.Lock()
+	f.catalog.away = false
+	f.catalog.mu.Unlock()
+	if ids := c.ids(1); ids != "new" {
+		t.Errorf("%q comes", ids)
+	}
+	// One that nobody declares any more is passed over once that is known.
+	gone := order(t, "gone")
+	gone.Type = "acme_order.gone"
+	f.publish(gone, clientUpdated("after", "1"))
+	if ids := c.ids(1); ids != "after" {
+		t.Errorf("%q comes", ids)
 	}
 }

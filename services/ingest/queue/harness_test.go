@@ -3,8 +3,10 @@ package queue
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -71,8 +73,40 @@ type fixture struct {
 	client   *stream.Client
 	producer *stream.Producer
 	// clock is how far the replicas' clocks are ahead.
-	clock atomic.Int64
-	sent  int
+	clock   atomic.Int64
+	catalog catalog
+}
+
+// catalog is what tenants declare, and whether configuration answers.
+type catalog struct {
+	mu     sync.Mutex
+	types  map[string]*event.Type
+	hidden map[string]*event.Type // known once it is read anew
+	away   bool
+}
+
+func (c *catalog) Declared(_, name string) *event.Type {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.types[name]
+}
+
+func (c *catalog) Types(string) (all []*event.Type) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.types {
+		all = append(all, t)
+	}
+	return all
+}
+
+func (c *catalog) Refresh(context.Context) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.away {
+		maps.Copy(c.types, c.hidden)
+	}
+	return !c.away
 }
 
 func newFixture(t testing.TB, brokers []string) *fixture {
@@ -95,7 +129,9 @@ func newFixture(t testing.TB, brokers []string) *fixture {
 	if err := client.CreateTopics(ctx, topics, true); err != nil {
 		t.Fatal(err)
 	}
-	return &fixture{TB: t, ctx: ctx, cfg: cfg, client: client, producer: client.NewProducer()}
+	f := &fixture{TB: t, ctx: ctx, cfg: cfg, client: client, producer: client.NewProducer()}
+	f.catalog.types, f.catalog.hidden = map[string]*event.Type{}, map[string]*event.Type{}
+	return f
 }
 
 // replica is a process that serves the queue.
@@ -165,7 +201,7 @@ func (f *fixture) replica(change func(*Config)) *replica {
 	}
 	ctx, cancel := context.WithCancel(f.ctx)
 	exists := func(_ context.Context, tenant string) bool { return tenant != "nobody" }
-	q, err := New(ctx, cfg, env, client, BuiltIn{}, exists, server)
+	q, err := New(ctx, cfg, env, client, &f.catalog, exists, server)
 	if err != nil {
 		f.Fatal(err)
 	}

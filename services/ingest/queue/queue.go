@@ -47,6 +47,7 @@ type Queue struct {
 	metrics  *metrics
 	source   *source
 	failures *display.Limited
+	waits    *display.Limited
 	end      context.CancelFunc
 	tasks    sync.WaitGroup
 
@@ -69,6 +70,7 @@ func New(ctx context.Context, cfg Config, env daemon.Env, client *stream.Client,
 		return nil, fmt.Errorf("prepare the event queue: %w", err)
 	}
 	q.failures = display.NewLimited(env.Log, "filter of a subscription failed", 20)
+	q.waits = display.NewLimited(env.Log, "subscription waits for the event types of its tenant", 20)
 	ctx, q.end = context.WithCancel(context.WithoutCancel(ctx)) // streams end after the process was asked to stop
 	q.source = newSource(ctx, client, cfg.CacheBytes)
 	server.RegisterService(description(), q)

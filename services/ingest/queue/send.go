@@ -8,6 +8,7 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/services/ingest/queue/window"
 )
 
@@ -27,7 +28,7 @@ func (s *subscriber) run(ctx context.Context) error {
 	defer timer.Stop()
 	for ctx.Err() == nil {
 		now := s.q.env.Clock()
-		moved, err := s.fill(now)
+		moved, err := s.fill(ctx, now)
 		if err != nil {
 			return err
 		}
@@ -134,7 +135,11 @@ func (s *subscriber) load(ctx context.Context, one window.Sending) ([]byte, erro
 		return nil, s.unreadable(p, one.Offset, err)
 	}
 	if tenant == s.tenant {
-		if out := s.selection.rule(it.typ).of(it.value); out.value != nil {
+		rule := s.selection.rule(ctx, it.typ, it.received)
+		if rule == nil {
+			return nil, fault.New(fault.Unavailable, reasonLog, "the event type %s can't be read now, subscribe again", it.typ).After(time.Second)
+		}
+		if out := rule.of(it.value); out.value != nil {
 			return out.value, nil
 		}
 	}

@@ -91,7 +91,7 @@ func (q *Queue) newSubscriber(ctx context.Context, out grpc.ServerStream, hold *
 		return nil, err
 	}
 	var err error
-	s.selection, err = newSelection(tenant, want.GetTypes(), want.GetFilter(), q.catalog, caller, &inner)
+	s.selection, err = newSelection(ctx, tenant, want.GetTypes(), want.GetFilter(), q.catalog, caller, &inner)
 	validateStart(s.start, s.of, q.env.Clock(), &inner)
 	f.AddErr("subscription", inner.ErrShared(reasonInvalid))
 	if invalid := f.ErrShared(reasonInvalid); invalid != nil {

@@ -1,9 +1,11 @@
 package queue
 
 import (
+	"context"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -12,22 +14,26 @@ import (
 	"github.com/tollgate/tollgate/pkg/stream"
 )
 
-// Catalog knows the event types of a tenant, built in and its own.
+// Catalog knows the event types that tenants declare, beside the built-in ones.
 type Catalog interface {
-	// Lookup finds a type by its name.
-	Lookup(tenant, name string) (event.Type, bool)
-	// Types are all types of a tenant.
-	Types(tenant string) []event.Type
+	// Declared finds a type that a tenant declares; nil where none is known.
+	Declared(tenant, name string) *event.Type
+	// Types are all that a tenant declares.
+	Types(tenant string) []*event.Type
+	// Refresh reads them anew; false where that is not possible now. What was declared before the call is known then.
+	Refresh(ctx context.Context) bool
 }
 
-// BuiltIn is the catalog of built-in types.
-type BuiltIn struct{}
-
-// Lookup finds a type.
-func (BuiltIn) Lookup(_, name string) (event.Type, bool) { return event.Lookup(name) }
-
-// Types are all.
-func (BuiltIn) Types(string) []event.Type { return event.Types() }
+// lookup finds a type, built in or declared.
+func lookup(c Catalog, tenant, name string) (event.Type, bool) {
+	if t, ok := event.Lookup(name); ok {
+		return t, true
+	}
+	if t := c.Declared(tenant, name); t != nil {
+		return *t, true
+	}
+	return event.Type{}, false
+}
 
 // grants are what the caller's key allows.
 type grants interface {
@@ -56,20 +62,33 @@ type typeRule struct {
 	// filter is nil where there is none, or where it can't be applied to this type: broken then.
 	filter *rules.Filter
 	broken bool
-	// personal and contact fields are left out; whole: the type has none that is.
+	// personal and contact fields may be seen; whole: all of the event.
 	whole, personal, contact bool
+	typ                      event.Type
+	// declared is what the rule was made of, nil of a built-in type.
+	declared *event.Type
+	// absent, of a type that was not found: events received before this time are not wanted.
+	absent time.Time
 }
 
 // newSelection validates types and filter. The error lists all faults, or names the types that are not granted.
-func newSelection(tenant string, patterns []string, filter string, catalog Catalog, g grants, f *fault.Violations) (*selection, error) {
+func newSelection(ctx context.Context, tenant string, patterns []string, filter string, catalog Catalog, g grants, f *fault.Violations) (*selection, error) {
 	s := &selection{tenant: tenant, patterns: patterns, filter: filter, catalog: catalog, grants: g, rules: map[string]*typeRule{}}
 	if len(patterns) == 0 || len(patterns) > maxTypes {
 		f.Add("types", "must be 1 to %d, not %d", maxTypes, len(patterns))
 		return s, nil
 	}
-	var denied []string
+	// Types that are not built in are looked for in what there is now.
+	unsure := slices.ContainsFunc(patterns, func(p string) bool {
+		_, builtIn := event.Lookup(p)
+		return !builtIn && !event.IsEntityTaken(event.EntityOf(p))
+	}) && !catalog.Refresh(ctx)
+	var denied, unknown []string
 	var found []event.Type
-	all := catalog.Types(tenant)
+	all := event.Types()
+	for _, t := range catalog.Types(tenant) {
+		all = append(all, *t)
+	}
 	for i, p := range patterns {
 		field := indexed("types", i)
 		entity, wildcard := entityOf(p)
@@ -87,7 +106,9 @@ func newSelection(tenant string, patterns []string, filter string, catalog Catal
 					}
 				}
 			}
-			if !known {
+			if !known && unsure {
+				unknown = append(unknown, p)
+			} else if !known {
 				f.Add(field, "no event type is of entity %q", entity)
 			} else if !granted {
 				denied = append(denied, p)
@@ -97,8 +118,10 @@ func newSelection(tenant string, patterns []string, filter string, catalog Catal
 		case event.IsControl(p):
 			f.Add(field, "%q is not an event but a control record", p)
 		default:
-			t, ok := catalog.Lookup(tenant, p)
+			t, ok := lookup(catalog, tenant, p)
 			switch {
+			case !ok && unsure:
+				unknown = append(unknown, p)
 			case !ok:
 				f.AddAs(reason.UnknownType, field, "event type %q is unknown", p)
 			case !g.Allows(t.Entity, t.Operation):
@@ -111,6 +134,10 @@ func newSelection(tenant string, patterns []string, filter string, catalog Catal
 	slices.SortFunc(found, func(a, b event.Type) int { return strings.Compare(a.Name, b.Name) })
 	found = slices.CompactFunc(found, func(a, b event.Type) bool { return a.Name == b.Name })
 	rules.CompileFilter("filter", filter, found, f)
+	if len(unknown) > 0 && f.Len() == 0 {
+		return s, fault.New(fault.Unavailable, reason.TypeUnverified, "whether the tenant declares %.500q is not known, since configuration does not answer",
+			strings.Join(unknown, ", ")).After(time.Second)
+	}
 	if len(denied) > 0 && f.Len() == 0 {
 		return s, fault.New(fault.Denied, reasonTypeDenied, "the API key has no grant for events of %s", strings.Join(denied, ", "))
 	}
@@ -133,7 +160,7 @@ func (s *selection) topics() []uint8 {
 	for _, p := range s.patterns {
 		entity, wildcard := entityOf(p)
 		if !wildcard {
-			if t, ok := s.catalog.Lookup(s.tenant, p); ok {
+			if t, ok := lookup(s.catalog, s.tenant, p); ok {
 				set[topicOf(t)] = true
 			}
 			continue
@@ -176,31 +203,57 @@ func topicOf(t event.Type) uint8 {
 	return topicOrdered
 }
 
-// rule is what happens to events of a type.
-func (s *selection) rule(name string) *typeRule {
+// rule is what happens to events of a type; nil where that can't be known now, since the type is none that is known and
+// could be wanted: it was accepted, so a tenant has declared it. One that was declared after received is asked for anew.
+func (s *selection) rule(ctx context.Context, name string, received time.Time) *typeRule {
 	r := s.rules[name]
-	if r == nil {
+	if r != nil && r.typ.Schema == nil && r.absent.IsZero() {
+		return r // built in
+	}
+	declared := s.catalog.Declared(s.tenant, name)
+	if _, builtIn := event.Lookup(name); !builtIn && declared == nil && s.matches(name) {
+		if r != nil && received.Before(r.absent) {
+			return r
+		}
+		asked := time.Now()
+		if !s.catalog.Refresh(ctx) {
+			return nil
+		}
+		if declared = s.catalog.Declared(s.tenant, name); declared == nil {
+			r = &typeRule{absent: asked.Add(-clocksApart)}
+			s.rules[name] = r
+			return r
+		}
+	}
+	if r == nil || r.declared != declared {
 		r = s.newRule(name)
+		r.declared = declared
 		s.rules[name] = r
 	}
 	return r
 }
 
+// clocksApart is more than the clocks of two replicas may be.
+const clocksApart = 10 * time.Second
+
+// matches reports whether a type is among those that the subscription names.
+func (s *selection) matches(name string) bool {
+	of := event.EntityOf(name)
+	return slices.ContainsFunc(s.patterns, func(p string) bool {
+		entity, wildcard := entityOf(p)
+		return p == name || wildcard && (entity == "" || entity == of)
+	})
+}
+
 func (s *selection) newRule(name string) *typeRule {
 	r := &typeRule{}
-	t, ok := s.catalog.Lookup(s.tenant, name)
-	if !ok || event.IsControl(name) || !s.grants.Allows(t.Entity, t.Operation) {
+	t, ok := lookup(s.catalog, s.tenant, name)
+	if !ok || event.IsControl(name) || !s.grants.Allows(t.Entity, t.Operation) || !s.matches(name) {
 		return r
 	}
-	for _, p := range s.patterns {
-		entity, wildcard := entityOf(p)
-		r.wanted = r.wanted || p == name || wildcard && (entity == "" || entity == t.Entity)
-	}
-	if !r.wanted {
-		return r
-	}
+	r.wanted, r.typ = true, t
 	r.personal, r.contact = s.grants.SeesPersonal(), s.grants.SeesContact()
-	r.whole = r.personal && r.contact || !event.HasPersonalFields(t.Data.ProtoReflect().Descriptor())
+	r.whole = r.personal && r.contact
 	if s.filter != "" {
 		var f fault.Violations
 		r.filter = rules.CompileFilter("filter", s.filter, []event.Type{t}, &f)
@@ -230,14 +283,16 @@ func (r *typeRule) of(value []byte) outcome {
 	if err != nil {
 		return outcome{failed: true} // ingest lets none in
 	}
-	if !r.whole {
-		e.Data = event.Without(e.Data, r.personal, r.contact)
-	}
+	e = event.Reduced(e, r.typ, r.personal, r.contact)
 	var out outcome
 	if r.filter != nil {
 		// It sees what is sent: it could find out the rest otherwise.
-		var holds bool
-		if holds, out.cost, err = r.filter.Holds(e); err != nil || !holds {
+		holds := false
+		view, err := r.typ.View(e)
+		if err == nil {
+			holds, out.cost, err = r.filter.Holds(view)
+		}
+		if err != nil || !holds {
 			out.failed = err != nil
 			return out
 		}
