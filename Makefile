@@ -32,8 +32,8 @@ $(GOLANGCI_LINT): TOOL = github.com/golangci/golangci-lint/v2/cmd/golangci-lint
 
 MODULES := proto pkg services
 # Who has figures and soaks of their own: `make bench-safeguard`, `make soak-safeguard`.
-BENCHED := safeguard ingest webhook email trigger journey
-SOAKED  := safeguard trigger webhook email queue hostile
+BENCHED := safeguard ingest webhook email trigger config journey
+SOAKED  := safeguard trigger webhook email config queue hostile
 BENCH_PROGRAM = services/systemtest/$1/bench
 SOAK_PROGRAM  = $(firstword $(wildcard services/systemtest/$1/soak services/systemtest/$1))
 
@@ -116,7 +116,7 @@ fmt: $(BUF) ## format Go and protobuf files in place
 # ---- real servers
 
 .PHONY: servers-up
-servers-up: ## real Kafka and Redis on loopback: SERVERS=local or docker; those of TOLLGATE_TEST_KAFKA and _REDIS are used as they are
+servers-up: ## real Kafka, Redis and PostgreSQL on loopback: SERVERS=local or docker; those of TOLLGATE_TEST_KAFKA, _REDIS and _POSTGRES are used as they are
 	@$(SERVERS_TOOL) up
 
 .PHONY: servers-down
@@ -143,7 +143,7 @@ soak-simulations: ## long random histories of the simulations, then every test u
 	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=long go test -count=1 -timeout 30m -run Simulation work | $(QUIET); \
 	TOLLGATE_REAL=1 TOLLGATE_TEST_HISTORIES=test go test -race -count=1 -timeout 30m work | $(QUIET)
 
-RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
+RUN_PROGRAM = $(SERVERS_TOOL) need kafka redis postgres >&2; go build -o .bin/$@ ./$1 >&2; $(REAPED) .bin/$@
 
 # ---- documents
 

@@ -22,7 +22,10 @@ type Unreadable struct {
 }
 
 // Decode decodes a snapshot. Resources that it can't read are in Unreadable.
-func Decode(m *configv1.Snapshot) *Snapshot {
+func Decode(m *configv1.Snapshot) *Snapshot { return decode(m, nil) }
+
+// decode takes from an earlier snapshot what was decoded of the same messages.
+func decode(m *configv1.Snapshot, before *Snapshot) *Snapshot {
 	d := decoder{zones: map[string]*time.Location{}}
 	s := &Snapshot{
 		Revision: m.GetRevision(), History: m.GetHistory(), ApplyRevision: m.GetApplyRevision(),
@@ -70,8 +73,14 @@ func Decode(m *configv1.Snapshot) *Snapshot {
 	for _, k := range table.Kinds() {
 		for r := range Resources(m, k) {
 			s.masked = s.masked || k.Masked(r)
-			t := d.target(r, k)
-			if t.Unreadable = d.taken(s, r.GetName()); t.ID == "" {
+			t := before.unchanged(r, r.GetName())
+			if t == nil {
+				t = d.target(r, k)
+				t.Unreadable = d.taken(s, r.GetName())
+			} else if t.Unreadable != nil {
+				s.unreadable = append(s.unreadable, Unreadable{Name: t.Name, Err: t.Unreadable})
+			}
+			if t.ID == "" {
 				continue
 			}
 			s.targets[t.Name] = t
@@ -157,7 +166,7 @@ func (d *decoder) tenant(t *configv1.Tenant) *Tenant {
 }
 
 func (d *decoder) target(r channel.Resource, k *channel.Kind) *Target {
-	out := &Target{Name: r.GetName()}
+	out := &Target{Name: r.GetName(), message: r}
 	out.Tenant, out.ID = d.name(r.GetName(), k.Collection)
 	value, errs := k.Decode(r)
 	for _, err := range errs {

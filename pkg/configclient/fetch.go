@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"time"
 
 	"go.uber.org/zap"
@@ -30,21 +29,31 @@ func (s *Source) load(ctx context.Context, r state.Revision) (*Snapshot, error) 
 	if r.Number == 0 {
 		return Decode(&configv1.Snapshot{}), nil
 	}
+	// What differs from the last one is less to read than all of it from the store; what a log names is there most likely.
+	var sent *Snapshot
+	var err error
+	if s.base() != nil && r == s.newestApplied() {
+		if sent, err = s.fetch(ctx, r); err == nil && sent.raw.GetStandsIn() == 0 {
+			return sent, nil
+		}
+	}
 	begin := time.Now()
 	message, storeErr := s.stored(ctx, r)
 	if message != nil {
-		return s.decoded(message, fromStore, begin), nil
+		return s.decoded(message, nil, fromStore, begin), nil
 	}
-	found, err := s.fetch(ctx, r)
+	if sent == nil && err == nil {
+		sent, err = s.fetch(ctx, r)
+	}
 	if err != nil && storeErr != nil {
 		// The store may have it although the service does not.
 		return nil, fmt.Errorf("%w (and %v)", storeErr, err) //nolint:errorlint // of another kind
 	}
-	return found, err
+	return sent, err
 }
 
-func (s *Source) decoded(m *configv1.Snapshot, from string, begin time.Time) *Snapshot {
-	found := Decode(m)
+func (s *Source) decoded(m *configv1.Snapshot, before *Snapshot, from string, begin time.Time) *Snapshot {
+	found := decode(m, before)
 	s.mu.Lock()
 	if s.served = true; found.Revision >= s.read {
 		s.read, s.missing = found.Revision, found.unreadable
@@ -99,7 +108,8 @@ func (s *Source) stored(ctx context.Context, r state.Revision) (*configv1.Snapsh
 // fetch reads a revision from the configuration service, in parts.
 func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error) {
 	begin := time.Now()
-	m, err := s.receive(ctx, r)
+	base := s.base()
+	m, err := s.receive(ctx, r, base)
 	switch {
 	case fault.KindOf(err) == fault.NotFound:
 		return nil, fmt.Errorf("read revision %s: %w: %w", r, ErrNotReached, err)
@@ -108,12 +118,18 @@ func (s *Source) fetch(ctx context.Context, r state.Revision) (*Snapshot, error)
 	case m.GetRevision() != r.Number || r.History != 0 && m.GetHistory() != r.History:
 		return nil, fmt.Errorf("read revision %s: the configuration service answered %d of history %s", r, m.GetRevision(), historyName(m.GetHistory()))
 	}
-	return s.decoded(m, fromService, begin), nil
+	found := s.decoded(m, base, fromService, begin)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.sent == nil || found.Revision >= s.sent.Revision || found.History != s.sent.History {
+		s.sent = found
+	}
+	return found, nil
 }
 
 var errSlow = errors.New("the configuration service does not answer")
 
-func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snapshot, error) {
+func (s *Source) receive(ctx context.Context, r state.Revision, base *Snapshot) (*configv1.Snapshot, error) {
 	s.mu.Lock()
 	patience := fetchTimeout
 	if s.watchErr != nil {
@@ -124,10 +140,14 @@ func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snaps
 	defer cancel(nil)
 	slow := time.AfterFunc(patience, func() { cancel(errSlow) })
 	defer slow.Stop()
-	parts, err := s.client.Snapshot(ctx, &configv1.SnapshotRequest{Revision: r.Number, History: r.History})
+	request := &configv1.SnapshotRequest{Revision: r.Number, History: r.History}
+	if base != nil {
+		request.Since = &configv1.Position{History: base.History, Revision: base.Revision}
+	}
+	parts, err := s.client.Snapshot(ctx, request)
 	var all *configv1.Snapshot
 	if err == nil {
-		all, err = Collect(parts, func() { slow.Reset(patience) })
+		all, err = collect(parts, base.Message(), func() { slow.Reset(patience) })
 	}
 	if errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
@@ -135,27 +155,7 @@ func (s *Source) receive(ctx context.Context, r state.Revision) (*configv1.Snaps
 	return all, err
 }
 
-// Collect joins the parts of a snapshot; each, where not nil, is called after each part.
+// Collect joins the parts of a whole snapshot; each, where not nil, is called after each part.
 func Collect(parts grpc.ServerStreamingClient[configv1.SnapshotResponse], each func()) (*configv1.Snapshot, error) {
-	var all *configv1.Snapshot
-	for {
-		part, err := parts.Recv()
-		switch {
-		case errors.Is(err, io.EOF) && all != nil:
-			return all, nil
-		case errors.Is(err, io.EOF):
-			return nil, errors.New("the configuration service sent an empty answer")
-		case err != nil:
-			return nil, err
-		}
-		if each != nil {
-			each()
-		}
-		p := part.GetSnapshot()
-		if all == nil {
-			all = p
-			continue
-		}
-		appendAll(all, p)
-	}
+	return collect(parts, nil, each)
 }

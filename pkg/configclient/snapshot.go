@@ -71,6 +71,8 @@ type Target struct {
 	// Unreadable is why no request can be sent to it; nil where all of it was read. Planning uses Profile alone, which
 	// every form of a snapshot has.
 	Unreadable error
+	// message is what it was decoded from.
+	message channel.Resource
 }
 
 // DefaultDedupWindow is a tenant's DedupWindow where it sets none, and the shortest; MaxDedupWindow is the longest.
@@ -122,4 +124,9 @@ func (s *Snapshot) Targets(k *channel.Kind) []*Target { return s.order.targets[k
 func (s *Snapshot) Unreadable() []Unreadable { return s.unreadable }
 
 // Message is the message the snapshot was decoded from. It must not be changed.
-func (s *Snapshot) Message() *configv1.Snapshot { return s.raw }
+func (s *Snapshot) Message() *configv1.Snapshot {
+	if s == nil {
+		return nil
+	}
+	return s.raw
+}

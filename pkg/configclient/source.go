@@ -48,6 +48,7 @@ type Source struct {
 	mu       sync.Mutex
 	newest   *configv1.WatchResponse // the last head that was followed; nil while there is none
 	changed  chan struct{}
+	sent     *Snapshot   // the newest that the service sent
 	cache    []*Snapshot // complete snapshots, the most recently used last
 	loading  map[state.Revision]chan struct{}
 	served   bool  // a revision was read, so the service can work

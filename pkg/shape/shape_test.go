@@ -92,7 +92,8 @@ func TestImports_OfDriversAreInTheirPackageAlone(t *testing.T) {
 		{"github.com/alicebob/miniredis/v2", []string{"services/tollgate"}, "no other package knows about embedded servers"},
 		{"github.com/twmb/franz-go/pkg/kfake", []string{"services/tollgate"}, "no other package knows about embedded servers"},
 		{module + "pkg/fold", []string{"pkg/fold", "services/safeguard", "services/trigger", "services/config", "services/tollgate", "pkg/configclient"}, "deliveries have no log to fold"},
-		{"modernc.org/sqlite", []string{"services/config", "services/history"}, "only their owners keep tables"},
+		{"modernc.org/sqlite", []string{"services/config/store", "services/history"}, "only their owners keep tables"},
+		{"github.com/jackc/pgx/v5", []string{"services/config/store", "services/history"}, "only their owners keep tables"},
 	}
 	for _, f := range repository(t) {
 		if f.isTest() || f.isProbe() {

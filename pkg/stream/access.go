@@ -118,6 +118,9 @@ func Permissions(prefix string, senders ...Sender) []Permission {
 			all = append(all, Permission{s.Service, OperationDescribeConfigs, ResourceTopic, prefix + "." + topic})
 		}
 	}
+	for _, topic := range NamingRevisions { // how long versions of the configuration are kept
+		all = append(all, Permission{"config", OperationDescribeConfigs, ResourceTopic, prefix + "." + topic})
+	}
 	// topics create, topics verify, check.
 	for _, operation := range []string{OperationCreate, OperationDescribe, OperationDescribeConfigs} {
 		all = append(all, Permission{"operator", operation, ResourceTopic, prefix + ".*"})

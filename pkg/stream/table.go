@@ -78,6 +78,9 @@ func Topics(partitions int, planned ...string) []TopicSpec {
 	)
 }
 
+// NamingRevisions are the topics whose records name revisions of the configuration that must be readable as long as they are.
+var NamingRevisions = []string{EventsOrdered, EventsUnordered, Safeguards, StateSnapshots}
+
 // isPlanned reports whether a topic, without the prefix, holds the planned deliveries of a channel.
 func isPlanned(name string) bool {
 	return strings.HasPrefix(name, "deliveries.") && name != DeliveriesAttempts && name != DeliveriesDead

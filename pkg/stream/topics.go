@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/segmentio/kafka-go"
 
@@ -198,6 +200,33 @@ func (c *Client) layout(ctx context.Context, topic string) (partitions, replicas
 			return ErrUnknownTopic
 		})
 	return partitions, replicas, err
+}
+
+// Forever is the retention of a topic that keeps everything.
+const Forever = time.Duration(math.MaxInt64)
+
+// Retention is the longest time that one of the topics keeps its records.
+func (c *Client) Retention(ctx context.Context, topics ...string) (time.Duration, error) {
+	var specs []TopicSpec
+	for _, t := range topics {
+		specs = append(specs, TopicSpec{Name: t})
+	}
+	configs, err := c.topicConfigs(ctx, specs)
+	if err != nil {
+		return 0, fmt.Errorf("read the retention of topics: %w", err)
+	}
+	longest := time.Duration(0)
+	for _, t := range topics {
+		ms, err := strconv.ParseInt(configs[c.Topic(t)]["retention.ms"], 10, 64)
+		switch {
+		case err != nil:
+			return 0, fmt.Errorf("read the retention of topics: %s has none", c.Topic(t))
+		case ms < 0 || ms > Forever.Milliseconds():
+			return Forever, nil
+		}
+		longest = max(longest, time.Duration(ms)*time.Millisecond)
+	}
+	return longest, nil
 }
 
 func (c *Client) topicConfigs(ctx context.Context, specs []TopicSpec) (map[string]map[string]string, error) {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"google.golang.org/protobuf/proto"
@@ -27,13 +26,6 @@ var maxNotificationsAType = 1_000
 // held is how much of the configuration there is, without deleted resources.
 type held struct{ number, bytes int64 }
 
-// holdings are how much there is of each kind, of each tenant and in all. They are read once, and used and changed by whatever
-// has the one transaction that writes.
-type holdings struct {
-	read bool
-	of   map[string]held
-}
-
 // places are where a resource counts: among its kind of its tenant, in its tenant, in the installation. What is in no
 // snapshot counts among its kind alone.
 func places(kind, name string) []string {
@@ -47,53 +39,9 @@ func places(kind, name string) []string {
 	return []string{tenant + "/" + kind, tenant, ""}
 }
 
-func (h *holdings) add(kind, name string, number, bytes int64) {
-	for _, place := range places(kind, name) {
-		x := h.of[place]
-		h.of[place] = held{x.number + number, x.bytes + bytes}
-	}
-}
-
-func (h *holdings) load(ctx context.Context, q queries) error {
-	if h.read {
-		return nil
-	}
-	h.of = map[string]held{}
-	rows, err := q.QueryContext(ctx, `SELECT kind, name, length(body) FROM resource_versions WHERE until IS NULL AND deleted = 0`)
-	if err != nil {
-		return fmt.Errorf("count resources: %w", err)
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var kind, name string
-		var bytes int64
-		if err := rows.Scan(&kind, &name, &bytes); err != nil {
-			return fmt.Errorf("count resources: %w", err)
-		}
-		h.add(kind, name, 1, bytes)
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("count resources: %w", err)
-	}
-	h.read = true
-	return nil
-}
-
-// change is what a draft makes of them, once its version is written.
-func (h *holdings) change(k *kind, d draft) {
-	var number, bytes int64
-	if d.action != actionCreate && d.action != actionUndelete {
-		number, bytes = -1, -int64(proto.Size(d.stored))
-	}
-	if d.action != actionDelete {
-		number, bytes = number+1, bytes+int64(proto.Size(d.next))
-	}
-	h.add(k.name, d.next.GetName(), number, bytes)
-}
-
 // bounds refuses what would make the tenant or the installation larger than it may be. A change that makes nothing larger
 // always passes, so that a tenant past a bound can come back.
-func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error {
+func bounds(ctx context.Context, q queries, k *kind, d draft) error {
 	added := d.action != actionUpdate
 	grown := int64(proto.Size(d.next))
 	if !added {
@@ -101,7 +49,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 	}
 	var f fault.Violations
 	for i, place := range places(k.name, d.next.GetName()) {
-		h := s.holdings.of[place]
+		h := q.index.of(place)
 		bound := [...]struct {
 			number, bytes int64
 			what          string
@@ -113,7 +61,7 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 			f.Add("", "the configuration of %s may take %d bytes, and would take %d: delete some first", bound.what, bound.bytes, h.bytes+grown)
 		}
 	}
-	if n, ok := d.next.(*configv1.Notification); ok && n.GetActive() && s.holdings.of[places(k.name, n.GetName())[0]].number >= int64(maxNotificationsAType) {
+	if n, ok := d.next.(*configv1.Notification); ok && n.GetActive() {
 		if err := notificationsAType(ctx, q, &f, n); err != nil {
 			return err
 		}
@@ -126,32 +74,14 @@ func (s *service) bounds(ctx context.Context, q queries, k *kind, d draft) error
 
 // notificationsAType refuses an active notification on a type that has as many as one event may be evaluated by.
 func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *configv1.Notification) error {
-	rows, err := list(ctx, q, nameNotification, tenantOf(n.GetName())+"/", "", false, -1)
+	tenant := tenantOf(n.GetName())
+	types, err := namesOfTypes(ctx, q, tenant)
 	if err != nil {
 		return err
-	}
-	types, err := namesOfTypes(ctx, q, tenantOf(n.GetName()))
-	if err != nil {
-		return err
-	}
-	count := map[string]int{}
-	for _, row := range rows {
-		var other configv1.Notification
-		if row.name == n.GetName() {
-			continue
-		}
-		if err := unmarshal(row, &other); err != nil {
-			return err
-		}
-		if other.GetActive() {
-			for _, t := range rules.TypesOf(&other, types) {
-				count[t]++
-			}
-		}
 	}
 	var full []string
 	for _, t := range rules.TypesOf(n, types) {
-		if count[t] >= maxNotificationsAType {
+		if q.index.number(list{evaluatedOn, tenant}, reads(t), n.GetName()) >= maxNotificationsAType {
 			full = append(full, t)
 		}
 	}
@@ -159,4 +89,11 @@ func notificationsAType(ctx context.Context, q queries, f *fault.Violations, n *
 		f.Add("trigger.event_types", "%s has %d active notifications of the tenant, at most %d: deactivate some first", strings.Join(full, ", "), maxNotificationsAType, maxNotificationsAType)
 	}
 	return nil
+}
+
+// reads reports whether an event type of a notification, such as usage.*, takes in a type.
+func reads(t string) func(pattern string) bool {
+	return func(pattern string) bool {
+		return rules.Uses(&configv1.Notification{Trigger: &configv1.Trigger{EventTypes: []string{pattern}}}, t)
+	}
 }

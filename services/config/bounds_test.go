@@ -261,15 +261,15 @@ func TestTenantAndInstallation_HaveABoundInBytes(t *testing.T) {
 		"an installation": {"": {number: 5, bytes: maxInstallationBytes}},
 		"resources":       {"": {number: maxInstallation}},
 	} {
-		s := &service{holdings: holdings{read: true, of: of}}
+		q := queries{index: &index{held: of}}
 		add := draft{next: anEndpoint("x"), action: actionCreate}
-		err := s.bounds(t.Context(), nil, endpointKind, add)
+		err := bounds(t.Context(), q, endpointKind, add)
 		if fault.ReasonOf(err) != "TOO_MANY" || !strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 		smaller := draft{next: anEndpoint("x"), stored: anEndpoint("x"), action: actionUpdate}
 		smaller.next.(*configv1.Endpoint).Url = ""
-		if err := s.bounds(t.Context(), nil, endpointKind, smaller); err != nil {
+		if err := bounds(t.Context(), q, endpointKind, smaller); err != nil {
 			t.Errorf("%s: what makes it smaller is refused: %v", name, err)
 		}
 	}

@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"crypto/sha256"
-	"database/sql"
 	"errors"
 	"fmt"
 	"slices"
@@ -19,6 +18,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // undeletable is how long a deleted resource can be brought back.
@@ -57,7 +57,7 @@ type draft struct {
 	next, stored resource
 	action       string
 	// beside are the versions of other resources that next is checked with.
-	beside []version
+	beside []store.Version
 	// redirected are the stored credentials that next would send elsewhere.
 	redirected []fault.Violation
 }
@@ -73,13 +73,17 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 	if err := f.Err(reason.NameInvalid); err != nil {
 		return nil, below(c.kind, err)
 	}
+	// What others changed is in memory by now: nothing is refused for what does not hold any more.
+	if err := s.sync(ctx); err != nil {
+		return nil, err
+	}
 	for range tries {
-		checked, err := c.draft(ctx, s.store.reader)
+		checked, err := c.draft(ctx, s.read())
 		if err != nil {
 			return nil, err
 		}
 		if checked.action != actionDelete {
-			if err := s.violations(ctx, c.kind, s.store.reader, checked, true); err != nil {
+			if err := s.violations(ctx, c.kind, s.read(), checked, true); err != nil {
 				return nil, err
 			}
 		}
@@ -92,7 +96,7 @@ func (s *service) apply(ctx context.Context, c change) (resource, error) {
 
 // draft reads what is stored and edits it.
 func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
-	row, exists, err := newest(ctx, q, c.kind.name, c.name)
+	row, exists, err := q.Newest(ctx, c.kind.name, c.name)
 	if err != nil {
 		return d, err
 	}
@@ -102,14 +106,14 @@ func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
 		}
 		if c.etag != "" && c.etag != d.stored.GetMetadata().GetEtag() {
 			return d, fault.New(fault.Conflict, "ETAG_MISMATCH", "%s %s was changed in revision %d, read it again",
-				c.kind.label, c.name, row.revision)
+				c.kind.label, c.name, row.Revision)
 		}
 	}
 	var given resource
 	if d.stored != nil {
 		given = clone(d.stored)
 	}
-	if d.next, d.action, err = c.edit(given, row.deleted); err != nil {
+	if d.next, d.action, err = c.edit(given, row.Deleted); err != nil {
 		return d, err
 	}
 	setMetadata(d.next, nil)
@@ -129,7 +133,7 @@ func (c change) draft(ctx context.Context, q queries) (d draft, err error) {
 
 // sameBeside reports whether a draft was checked with the same versions of others.
 func (d draft) sameBeside(checked draft) bool {
-	return slices.EqualFunc(d.beside, checked.beside, func(a, b version) bool { return a.name == b.name && a.revision == b.revision })
+	return slices.EqualFunc(d.beside, checked.beside, func(a, b store.Version) bool { return a.Name == b.Name && a.Revision == b.Revision })
 }
 
 // redirected are the stored credentials that a new version sends to another receiver, and that the client did not give
@@ -157,14 +161,17 @@ func redirected(of func(resource) []channel.Credential, stored, given, next reso
 // commit stores what was checked, in a transaction that looks again at what may have changed meanwhile: what the resource
 // refers to, and the bounds of its tenant. It is not done where the resource itself has.
 func (s *service) commit(ctx context.Context, c change, checked draft) (shown resource, done bool, err error) {
-	tx, err := s.store.writer.BeginTx(ctx, nil)
+	tx, err := s.store.Begin(ctx)
 	if err != nil {
-		return nil, false, fmt.Errorf("begin change: %w", err)
+		return nil, false, err
 	}
 	// After a commit this does nothing.
-	defer tx.Rollback() //nolint:errcheck // a change that is given up leaves nothing to report
-
-	d, err := c.draft(ctx, tx)
+	defer tx.Rollback()
+	if err := tx.Sync(ctx); err != nil {
+		return nil, false, err
+	}
+	q := queries{tx.Reader, s.index}
+	d, err := c.draft(ctx, q)
 	if err != nil {
 		return nil, false, err
 	}
@@ -173,21 +180,18 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 	}
 	if d.action == actionDelete {
 		if c.kind.inUse != nil {
-			if err := c.kind.inUse(ctx, tx, c.name, c.force); err != nil {
+			if err := c.kind.inUse(ctx, q, c.name, c.force); err != nil {
 				return nil, false, err
 			}
 		}
-	} else if err := s.violations(ctx, c.kind, tx, d, false); err != nil {
+	} else if err := s.violations(ctx, c.kind, q, d, false); err != nil {
 		return nil, false, err
 	}
 	if d.action == actionUpdate && sameContent(d.next, d.stored) {
 		return s.shown(c.kind, d.stored), true, nil
 	}
-	if err := s.holdings.load(ctx, tx); err != nil {
-		return nil, false, err
-	}
 	if d.action != actionDelete {
-		if err := s.bounds(ctx, tx, c.kind, d); err != nil {
+		if err := bounds(ctx, q, c.kind, d); err != nil {
 			return nil, false, err
 		}
 	}
@@ -196,18 +200,12 @@ func (s *service) commit(ctx context.Context, c change, checked draft) (shown re
 	if err != nil || c.validateOnly {
 		return s.shown(c.kind, d.next), true, err
 	}
-	s.holdings.change(c.kind, d)
 	if err := tx.Commit(); err != nil {
-		s.holdings.read = false
-		return nil, false, fmt.Errorf("commit revision %d: %w", made.revision, err)
+		return nil, false, err
 	}
-	if c.kind.apart {
-		s.suppressed.notify()
-	} else {
-		s.announce(ctx)
-	}
-	s.metrics.changed(made, c.kind.name, d.action)
-	s.log.Info("configuration changed", zap.Int64("revision", made.revision), zap.Int64("apply_revision", made.apply),
+	s.announce(ctx)
+	s.metrics.changed(c.kind.name, d.action)
+	s.log.Info("configuration changed", zap.Int64("revision", made.Revision), zap.Int64("apply_revision", made.Apply),
 		zap.String("action", d.action), zap.String("kind", c.kind.name), zap.String("name", c.name), zap.String("caller", rpc.Caller(ctx)))
 	answer := s.shown(c.kind, d.next)
 	if c.reveal != nil && d.action == actionCreate {
@@ -276,24 +274,21 @@ func (s *service) violations(ctx context.Context, k *kind, q queries, d draft, i
 }
 
 func requireTenant(ctx context.Context, q queries, f *fault.Violations, name string) error {
-	row, ok, err := newest(ctx, q, tenantKind.name, name)
+	row, ok, err := q.Newest(ctx, tenantKind.name, name)
 	if err != nil {
 		return err
 	}
-	if !ok || row.deleted {
+	if !ok || row.Deleted {
 		f.Add("name", "%s does not exist", name)
 	}
 	return nil
 }
 
 // write gives next its metadata and adds it as a revision of its own.
-func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string, next, stored resource) (revisions, error) {
-	last, err := newestRevisions(ctx, tx)
-	if err != nil {
-		return revisions{}, err
-	}
+func (s *service) write(ctx context.Context, tx *store.Tx, c change, action string, next, stored resource) (store.Revisions, error) {
+	last := tx.Last()
 	now := s.clock()
-	made := revisions{revision: last.revision + 1, apply: last.apply}
+	made := store.Revisions{Revision: last.Revision + 1, Apply: last.Apply}
 	var before, after resource
 	if stored != nil && stored.GetMetadata().GetDeleteTime() == nil {
 		before = stored
@@ -302,13 +297,13 @@ func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string
 		after = next
 	}
 	if c.kind.applied(before, after) {
-		made.apply = made.revision
+		made.Apply = made.Revision
 	}
 	if n, ok := next.(*configv1.Notification); ok {
 		n.Version++
 	}
 	m := &configv1.Metadata{
-		Etag: etagOf(made.revision, next), Revision: made.revision,
+		Etag: etagOf(made.Revision, next), Revision: made.Revision,
 		CreateTime: timestamppb.New(now), UpdateTime: timestamppb.New(now),
 	}
 	if stored != nil {
@@ -320,10 +315,10 @@ func (s *service) write(ctx context.Context, tx *sql.Tx, c change, action string
 	setMetadata(next, m)
 	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(next)
 	if err != nil {
-		return revisions{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
+		return store.Revisions{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
 	}
-	return made, write(ctx, tx, entry{revisions: made, at: now, caller: rpc.Caller(ctx), action: action, history: s.history.Load()}, version{
-		kind: c.kind.name, name: c.name, revision: made.revision, deleted: action == actionDelete, body: body,
+	return made, tx.Write(ctx, store.Entry{Revisions: made, At: now, Caller: rpc.Caller(ctx), Action: action}, store.Version{
+		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body,
 	})
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rules"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 const nameEventType = "event_type"
@@ -63,13 +64,13 @@ func showEventType(r resource) {
 }
 
 // besideEventType are the notifications that a type is read by, and the other types of its tenant.
-func besideEventType(ctx context.Context, q queries, r resource) ([]version, error) {
-	types, err := list(ctx, q, nameEventType, tenantOf(r.GetName())+"/", "", false, -1)
+func besideEventType(ctx context.Context, q queries, r resource) ([]store.Version, error) {
+	types, err := q.List(ctx, nameEventType, tenantOf(r.GetName())+"/", "", false, store.All)
 	if err != nil {
 		return nil, err
 	}
-	types = slices.DeleteFunc(types, func(v version) bool { return v.name == r.GetName() })
-	rows, err := list(ctx, q, nameNotification, tenantOf(r.GetName())+"/", "", false, -1)
+	types = slices.DeleteFunc(types, func(v store.Version) bool { return v.Name == r.GetName() })
+	rows, err := q.List(ctx, nameNotification, tenantOf(r.GetName())+"/", "", false, store.All)
 	if err != nil {
 		return nil, err
 	}
@@ -86,20 +87,20 @@ func besideEventType(ctx context.Context, q queries, r resource) ([]version, err
 }
 
 // besideNotification are the declared types that a notification reads.
-func besideNotification(ctx context.Context, q queries, r resource) ([]version, error) {
-	rows, err := list(ctx, q, nameEventType, tenantOf(r.GetName())+"/", "", false, -1)
+func besideNotification(ctx context.Context, q queries, r resource) ([]store.Version, error) {
+	rows, err := q.List(ctx, nameEventType, tenantOf(r.GetName())+"/", "", false, store.All)
 	if err != nil {
 		return nil, err
 	}
-	return slices.DeleteFunc(rows, func(v version) bool {
-		return !rules.Uses(r.(*configv1.Notification), v.name[strings.LastIndexByte(v.name, '/')+1:])
+	return slices.DeleteFunc(rows, func(v store.Version) bool {
+		return !rules.Uses(r.(*configv1.Notification), v.Name[strings.LastIndexByte(v.Name, '/')+1:])
 	}), nil
 }
 
 // declared compiles the types among versions, and those given; one that this binary can't read is left out.
-func declared(beside []version, more ...*configv1.EventType) (*rules.Types, error) {
+func declared(beside []store.Version, more ...*configv1.EventType) (*rules.Types, error) {
 	for _, v := range beside {
-		if v.kind != nameEventType {
+		if v.Kind != nameEventType {
 			continue
 		}
 		t := &configv1.EventType{}
@@ -159,7 +160,7 @@ func eventTypeFits(f *fault.Violations, d draft) error {
 		return err
 	}
 	for _, v := range d.beside {
-		if v.kind != nameNotification {
+		if v.Kind != nameNotification {
 			continue
 		}
 		n := &configv1.Notification{}
@@ -193,7 +194,7 @@ func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 	}
 	var by []string
 	for _, v := range beside {
-		if v.kind != nameNotification {
+		if v.Kind != nameNotification {
 			continue
 		}
 		n := &configv1.Notification{}
@@ -201,7 +202,7 @@ func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 			return err
 		}
 		if rules.Names(n, typeOf(gone)) || len(rules.TypesOf(n, types)) == 0 {
-			by = append(by, v.name)
+			by = append(by, v.Name)
 		}
 	}
 	if len(by) == 0 {
@@ -213,13 +214,13 @@ func eventTypeInUse(ctx context.Context, q queries, name string, _ bool) error {
 
 // namesOfTypes are the types of a tenant by their names alone, to count by.
 func namesOfTypes(ctx context.Context, q queries, tenant string) (*rules.Types, error) {
-	rows, err := list(ctx, q, nameEventType, tenant+"/", "", false, -1)
+	rows, err := q.List(ctx, nameEventType, tenant+"/", "", false, store.All)
 	if err != nil {
 		return nil, err
 	}
 	var types []*event.Type
 	for _, row := range rows {
-		name := row.name[strings.LastIndexByte(row.name, '/')+1:]
+		name := row.Name[strings.LastIndexByte(row.Name, '/')+1:]
 		types = append(types, &event.Type{Name: name, Entity: event.EntityOf(name)})
 	}
 	return rules.NewTypes(types...), nil

@@ -2,7 +2,7 @@ package config
 
 import (
 	"context"
-	"path/filepath"
+	"os"
 	"sync"
 	"testing"
 	"time"
@@ -18,12 +18,15 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store/storetest"
 )
+
+func TestMain(m *testing.M) { os.Exit(storetest.Main(m)) }
 
 // running is the service over loopback, on a file of its own.
 type running struct {
 	t        *testing.T
-	path     string
+	db       *storetest.Database
 	kafka    stream.Config
 	stop     func()
 	env      daemon.Env
@@ -53,7 +56,7 @@ func start(t *testing.T) *running { return startWith(t, stream.DefaultConfig()) 
 
 // startWith starts it beside a Kafka.
 func startWith(t *testing.T, kafka stream.Config) *running {
-	r := &running{t: t, kafka: kafka, path: filepath.Join(t.TempDir(), "a dir?", "config.db"), now: time.UnixMilli(1_800_000_000_000)}
+	r := &running{t: t, kafka: kafka, db: storetest.New(t), now: time.UnixMilli(1_800_000_000_000)}
 	r.run()
 	t.Cleanup(func() { r.stop() })
 	return r
@@ -77,7 +80,7 @@ func (r *running) run() {
 	cfg.GRPC.Listen = "127.0.0.1:0"
 	cfg.GRPC.KeyHashes = []string{rpc.HashKey(testKey)}
 	cfg.GRPC.ServiceKeyHashes = []string{rpc.HashKey(serviceKey)}
-	cfg.Database.Path, cfg.Kafka = r.path, r.kafka
+	cfg.Database, cfg.Kafka = r.db.Config, r.kafka
 	if err := cfg.Validate(); err != nil {
 		r.t.Fatal(err)
 	}

@@ -11,6 +11,8 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // The health of a target is what the service that sends found out about it. It is no part of a revision: it stands in a
@@ -36,20 +38,20 @@ func (r resources) report(ctx context.Context, reports protoreflect.List) (refus
 	if err := validateReports(reports); err != nil {
 		return nil, err
 	}
-	tx, err := r.service.store.writer.BeginTx(ctx, nil)
+	tx, err := r.service.store.Begin(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("begin report: %w", err)
+		return nil, err
 	}
 	// After a commit this does nothing.
-	defer tx.Rollback() //nolint:errcheck // a report that is given up leaves nothing to report
+	defer tx.Rollback()
 	now := timestamppb.New(r.service.clock())
 	for i := range reports.Len() {
 		name, health := reportOf(reports.Get(i).Message())
-		row, ok, err := newest(ctx, tx, r.kind.name, name)
+		row, ok, err := tx.Newest(ctx, r.kind.name, name)
 		if err != nil {
 			return nil, err
 		}
-		if !ok || row.deleted {
+		if !ok || row.Deleted {
 			refused = append(refused, name)
 			continue
 		}
@@ -66,13 +68,12 @@ func (r resources) report(ctx context.Context, reports protoreflect.List) (refus
 		if err != nil {
 			return nil, fmt.Errorf("encode health of %s: %w", name, err)
 		}
-		if _, err := tx.ExecContext(ctx, `INSERT INTO target_health (kind, name, body) VALUES ($1, $2, $3)
-			ON CONFLICT (kind, name) DO UPDATE SET body = excluded.body`, r.kind.name, name, body); err != nil {
-			return nil, fmt.Errorf("write health of %s: %w", name, err)
+		if err := tx.Report(ctx, r.kind.name, name, body); err != nil {
+			return nil, err
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		return nil, fmt.Errorf("commit report: %w", err)
+		return nil, err
 	}
 	return refused, nil
 }
@@ -133,28 +134,14 @@ func implausible(health protoreflect.Message) (fields []fault.Violation) {
 }
 
 // withHealth sets the health of targets of one kind that are about to be shown, in the order of their names.
-func withHealth(ctx context.Context, q queries, k *kind, shown ...resource) error {
+func withHealth(ctx context.Context, q store.Reader, k *kind, shown ...resource) error {
 	field := healthOf(k)
 	if field == nil || len(shown) == 0 {
 		return nil
 	}
-	rows, err := q.QueryContext(ctx, `SELECT name, body FROM target_health WHERE kind = $1 AND name >= $2 AND name <= $3`,
-		k.name, shown[0].GetName(), shown[len(shown)-1].GetName())
+	bodies, err := q.Health(ctx, k.name, shown[0].GetName(), shown[len(shown)-1].GetName())
 	if err != nil {
-		return fmt.Errorf("read health: %w", err)
-	}
-	defer rows.Close()
-	bodies := map[string][]byte{}
-	for rows.Next() {
-		var name string
-		var body []byte
-		if err := rows.Scan(&name, &body); err != nil {
-			return fmt.Errorf("read health: %w", err)
-		}
-		bodies[name] = body
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read health: %w", err)
+		return err
 	}
 	for _, r := range shown {
 		body, ok := bodies[r.GetName()]

@@ -14,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // historyService serves configv1.HistoryService.
@@ -22,16 +23,20 @@ type historyService struct {
 	service *service
 }
 
-func (h *historyService) GetHistory(context.Context, *configv1.GetHistoryRequest) (*configv1.History, error) {
-	return h.service.shownHistory(), nil
+func (h *historyService) GetHistory(ctx context.Context, _ *configv1.GetHistoryRequest) (*configv1.History, error) {
+	return h.service.shownHistory(ctx)
 }
 
-func (s *service) shownHistory() *configv1.History {
-	head, _ := s.notifier.read()
-	return &configv1.History{
-		Newest:  &configv1.Position{History: head.GetHistory(), Revision: head.GetRevision()},
-		Unknown: s.unknown.list(head),
+func (s *service) shownHistory(ctx context.Context) (*configv1.History, error) {
+	if err := s.sync(ctx); err != nil {
+		return nil, err
 	}
+	unknown, err := s.unknown(ctx)
+	if err != nil {
+		return nil, err
+	}
+	head, _ := s.notifier.read()
+	return &configv1.History{Newest: &configv1.Position{History: head.GetHistory(), Revision: head.GetRevision()}, Unknown: unknown}, nil
 }
 
 const (
@@ -66,57 +71,52 @@ func (h *historyService) AcceptRestore(ctx context.Context, req *configv1.Accept
 	if err := h.service.acceptRestore(ctx, req); err != nil {
 		return nil, err
 	}
-	return h.service.shownHistory(), nil
+	return h.service.shownHistory(ctx)
 }
 
 // acceptRestore makes a revision above everything that was lost, of a history of its own, with the configuration as it
 // stands here.
 func (s *service) acceptRestore(ctx context.Context, req *configv1.AcceptRestoreRequest) error {
-	tx, err := s.store.writer.BeginTx(ctx, nil)
+	tx, err := s.store.Begin(ctx)
 	if err != nil {
-		return fmt.Errorf("begin to accept a restore: %w", err)
+		return err
 	}
 	// After a commit this does nothing.
-	defer tx.Rollback() //nolint:errcheck // what is given up leaves nothing to report
-	now, err := head(ctx, tx)
+	defer tx.Rollback()
+	now, err := tx.Head(ctx)
 	if err != nil {
 		return err
 	}
-	last, err := newestRevisions(ctx, tx)
-	if err != nil {
-		return err
-	}
-	made := revisions{revision: last.revision}
+	made := store.Revisions{Revision: tx.Last().Revision}
 	var lost []*configv1.Position
 	for _, p := range req.GetLost() {
 		if !configclient.Continues(now, p) {
 			lost = append(lost, p)
-			made.revision = max(made.revision, p.GetRevision())
+			made.Revision = max(made.Revision, p.GetRevision())
 		}
 	}
 	if len(lost) == 0 {
 		return fault.New(fault.Conflict, "NOTHING_LOST", "all of these revisions are known here")
 	}
-	made.revision++
-	made.apply = made.revision
-	// This run may have made revisions already, and a history has no gaps.
-	history := newHistory()
-	e := entry{revisions: made, at: s.clock(), caller: rpc.Caller(ctx), action: "accept_restore", kind: "history", name: cmp.Or(req.GetWho(), "unknown"), history: history}
-	if err := record(ctx, tx, e); err != nil {
+	made.Revision++
+	made.Apply = made.Revision
+	// What was lost may be of the history that this process writes.
+	tx.BeginHistory()
+	e := store.Entry{Revisions: made, At: s.clock(), Caller: rpc.Caller(ctx), Action: "accept_restore", Kind: "history", Name: cmp.Or(req.GetWho(), "unknown")}
+	if err := tx.Record(ctx, e); err != nil {
 		return err
 	}
 	for _, p := range lost {
-		if err := lose(ctx, tx, p, made.revision, req.GetWho(), req.GetWhy()); err != nil {
+		if err := tx.Lose(ctx, p, made.Revision, req.GetWho(), req.GetWhy()); err != nil {
 			return err
 		}
 	}
 	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("commit revision %d: %w", made.revision, err)
+		return err
 	}
-	s.history.Store(history)
 	s.announce(ctx)
-	s.metrics.changed(made, "history", e.action)
-	s.log.Warn("restore accepted", zap.Int64("revision", made.revision), zap.Int("histories", len(lost)),
-		zap.String("who", req.GetWho()), zap.String("why", req.GetWhy()), zap.String("caller", e.caller))
+	s.metrics.changed("history", e.Action)
+	s.log.Warn("restore accepted", zap.Int64("revision", made.Revision), zap.Int("histories", len(lost)),
+		zap.String("who", req.GetWho()), zap.String("why", req.GetWhy()), zap.String("caller", e.Caller))
 	return nil
 }

@@ -3,7 +3,6 @@ package config
 import (
 	"context"
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 
@@ -25,31 +24,19 @@ func (r *running) heads(known ...*configv1.Position) func() *configv1.WatchRespo
 
 func (r *running) head() *configv1.WatchResponse { return r.heads()() }
 
-// files are a copy of the database, to be set back to.
-func (r *running) files() map[string][]byte {
+// copied returns what sets the database back to how it is now.
+func (r *running) copied() (restore func()) {
 	r.t.Helper()
 	r.stop()
-	out := map[string][]byte{}
-	for _, end := range []string{"", "-wal", "-shm"} {
-		if body, err := os.ReadFile(r.path + end); err == nil {
-			out[end] = body
-		}
-	}
+	restore = r.db.Copy()
 	r.run()
-	return out
+	return restore
 }
 
-func (r *running) setBack(files map[string][]byte) {
+func (r *running) setBack(restore func()) {
 	r.t.Helper()
 	r.stop()
-	for _, end := range []string{"", "-wal", "-shm"} {
-		_ = os.Remove(r.path + end)
-		if body, ok := files[end]; ok {
-			if err := os.WriteFile(r.path+end, body, 0o600); err != nil {
-				r.t.Fatal(err)
-			}
-		}
-	}
+	restore()
 	r.run()
 }
 
@@ -96,16 +83,16 @@ func TestRestart_KeepsTheRevisionsOfBefore(t *testing.T) {
 }
 
 func TestRestore_IsAcceptedAboveEveryRevisionThatWasSeen(t *testing.T) {
-	for name, restore := range map[string]func(r *running, backup map[string][]byte){
-		"set back to a backup":        func(r *running, backup map[string][]byte) { r.setBack(backup) },
-		"set back, and changed since": func(r *running, backup map[string][]byte) { r.setBack(backup); r.tenant("three") },
-		"begun anew":                  func(r *running, _ map[string][]byte) { r.setBack(nil); r.tenant("anew") },
-		"begun anew, and empty":       func(r *running, _ map[string][]byte) { r.setBack(nil) },
+	for name, restore := range map[string]func(r *running, backup func()){
+		"set back to a backup":        func(r *running, backup func()) { r.setBack(backup) },
+		"set back, and changed since": func(r *running, backup func()) { r.setBack(backup); r.tenant("three") },
+		"begun anew":                  func(r *running, _ func()) { r.setBack(r.db.Clear); r.tenant("anew") },
+		"begun anew, and empty":       func(r *running, _ func()) { r.setBack(r.db.Clear) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			r := start(t)
 			r.tenant("one")
-			backup := r.files()
+			backup := r.copied()
 			for i := range 9 {
 				r.tenant(fmt.Sprintf("lost-%d", i))
 			}

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // keyKind are the API keys of tenants. Their secrets are drawn here and stored as hashes, which leave config in snapshots
@@ -115,7 +116,7 @@ const reasonNotYours = "RIGHTS_EXCEEDED"
 
 // readKeys gives the authorizer the keys as they stand.
 func (s *service) readKeys(ctx context.Context, authorizer *rpc.Authorizer) error {
-	rows, err := list(ctx, s.store.reader, nameAPIKey, tenants+"/", "", false, -1)
+	rows, err := s.store.List(ctx, nameAPIKey, tenants+"/", "", false, store.All)
 	if err != nil {
 		return err
 	}

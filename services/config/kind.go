@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // resource is what all messages of resources have in common.
@@ -37,7 +38,7 @@ type kind struct {
 	validateWithin func(ctx context.Context, q queries, f *fault.Violations, r resource) error
 	// besides, where not nil, are the versions of other resources that one is checked with. They are read with it, and again in
 	// the transaction: where they changed meanwhile, all is checked anew.
-	besides func(ctx context.Context, q queries, r resource) ([]version, error)
+	besides func(ctx context.Context, q queries, r resource) ([]store.Version, error)
 	// fits, where not nil, adds what is wrong with a draft beside those; it may take a while.
 	fits func(f *fault.Violations, d draft) error
 	// find and builtIn, where not nil, are resources that every installation has, and that can only be read: by name, and all in
@@ -55,6 +56,8 @@ type kind struct {
 	drawn func(given resource) (reveal func(answer resource))
 	// shown, where not nil, is called on a copy before it leaves in an answer.
 	shown func(r resource)
+	// uses, where not nil, are what a resource does with others: the index finds it by them.
+	uses func(r resource) []use
 	// credentials, where not nil, are the secrets of a resource that its receivers get to see.
 	credentials func(r resource) []channel.Credential
 	// checkID, where not nil, adds what is wrong with the last part of a name, in place of id.
@@ -74,7 +77,7 @@ const (
 	nameTenant       = "tenant"
 	nameClass        = "class_of_service"
 	nameNotification = "notification"
-	nameSuppression  = "suppression"
+	nameSuppression  = store.Suppression
 	nameUser         = "user"
 	nameAPIKey       = "api_key"
 )
@@ -105,7 +108,7 @@ var (
 	notificationKind = &kind{
 		name: nameNotification, label: "notification", collection: "notifications", id: codePattern, most: 10_000,
 		make:    func() resource { return &configv1.Notification{} },
-		besides: besideNotification, fits: notificationFits, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion,
+		besides: besideNotification, fits: notificationFits, validateWithin: validateTargets, applied: always, stored: keepNotificationVersion, uses: usesOf,
 	}
 	userKind = &kind{
 		name: nameUser, label: "user", collection: "users", id: idPattern, most: 10_000,
@@ -119,6 +122,16 @@ var (
 	}
 	kinds = append([]*kind{tenantKind, classKind, notificationKind, userKind, keyKind, suppressionKind, eventTypeKind()}, targetKinds()...)
 )
+
+// kindOf is the kind of a name; nil where this binary does not know it.
+func kindOf(name string) *kind {
+	for _, k := range kinds {
+		if k.name == name {
+			return k
+		}
+	}
+	return nil
+}
 
 // tenantOf is the tenant's part of any resource name, "tenants/{tenant}"; empty where there is none.
 func tenantOf(name string) string {
@@ -164,14 +177,14 @@ func cut(s string) string {
 }
 
 // decode reads a stored version.
-func (k *kind) decode(v version) (resource, error) {
+func (k *kind) decode(v store.Version) (resource, error) {
 	r := k.make()
 	return r, unmarshal(v, r)
 }
 
-func unmarshal(v version, into resource) error {
-	if err := proto.Unmarshal(v.body, into); err != nil {
-		return fmt.Errorf("read %s of revision %d: %w", v.name, v.revision, err)
+func unmarshal(v store.Version, into resource) error {
+	if err := proto.Unmarshal(v.Body, into); err != nil {
+		return fmt.Errorf("read %s of revision %d: %w", v.Name, v.Revision, err)
 	}
 	return nil
 }

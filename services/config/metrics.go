@@ -4,6 +4,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 type metrics struct {
@@ -12,6 +14,7 @@ type metrics struct {
 	applyRevision prometheus.Gauge
 	watchers      prometheus.Gauge
 	unknown       prometheus.Gauge
+	pruned        prometheus.Counter
 }
 
 func newMetrics(registry prometheus.Registerer) (*metrics, error) {
@@ -23,12 +26,16 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 			Namespace: "tollgate", Subsystem: "config", Name: "changes_total",
 			Help: "Changes of the configuration, by kind of resource and action.",
 		}, []string{"kind", "action"}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Namespace: "tollgate", Subsystem: "config", Name: "versions_pruned_total",
+			Help: "Old versions of resources whose content was removed.",
+		}),
 		revision:      gauge("revision", "The newest revision."),
 		applyRevision: gauge("apply_revision", "The newest revision that changed what counting or planning reads."),
 		watchers:      gauge("watchers", "Streams of Watch that are open."),
 		unknown:       gauge("unknown_histories", "Histories of which services know revisions that are not here: see tollgate config accept-restore."),
 	}
-	for _, c := range []prometheus.Collector{m.changes, m.revision, m.applyRevision, m.watchers, m.unknown} {
+	for _, c := range []prometheus.Collector{m.changes, m.revision, m.applyRevision, m.watchers, m.unknown, m.pruned} {
 		if err := registry.Register(c); err != nil {
 			return nil, fmt.Errorf("register metrics: %w", err)
 		}
@@ -36,12 +43,9 @@ func newMetrics(registry prometheus.Registerer) (*metrics, error) {
 	return m, nil
 }
 
-func (m *metrics) revisions(last revisions) {
-	m.revision.Set(float64(last.revision))
-	m.applyRevision.Set(float64(last.apply))
+func (m *metrics) revisions(head *configv1.WatchResponse) {
+	m.revision.Set(float64(head.GetRevision()))
+	m.applyRevision.Set(float64(head.GetApplyRevision()))
 }
 
-func (m *metrics) changed(made revisions, kind, action string) {
-	m.changes.WithLabelValues(kind, action).Inc()
-	m.revisions(made)
-}
+func (m *metrics) changed(kind, action string) { m.changes.WithLabelValues(kind, action).Inc() }

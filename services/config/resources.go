@@ -25,7 +25,7 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 			return found, nil
 		}
 	}
-	row, ok, err := newest(ctx, r.service.store.reader, r.kind.name, name)
+	row, ok, err := r.service.store.Newest(ctx, r.kind.name, name)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +37,7 @@ func (r resources) get(ctx context.Context, name string) (resource, error) {
 		return nil, err
 	}
 	shown := r.service.shown(r.kind, found)
-	return shown, withHealth(ctx, r.service.store.reader, r.kind, shown)
+	return shown, withHealth(ctx, r.service.store.Reader, r.kind, shown)
 }
 
 const (
@@ -75,14 +75,14 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 		page, next := r.kind.page(string(after), limit)
 		return page, next, nil
 	}
-	rows, err := list(ctx, r.service.store.reader, r.kind.name, prefix, string(after), deleted, limit+1)
+	rows, err := r.service.store.List(ctx, r.kind.name, prefix, string(after), deleted, limit+1)
 	if err != nil {
 		return nil, "", err
 	}
 	next := ""
 	if len(rows) > limit {
 		rows = rows[:limit]
-		next = base64.RawURLEncoding.EncodeToString([]byte(rows[limit-1].name))
+		next = base64.RawURLEncoding.EncodeToString([]byte(rows[limit-1].Name))
 	}
 	out := make([]resource, len(rows))
 	for i, row := range rows {
@@ -92,7 +92,7 @@ func (r resources) list(ctx context.Context, parent string, size int32, token st
 		}
 		out[i] = r.service.shown(r.kind, found)
 	}
-	return out, next, withHealth(ctx, r.service.store.reader, r.kind, out...)
+	return out, next, withHealth(ctx, r.service.store.Reader, r.kind, out...)
 }
 
 // page is one of the built-in resources behind a name.
@@ -192,5 +192,7 @@ func (r resources) undelete(ctx context.Context, name, etag string) (resource, e
 }
 
 func (r resources) apply(ctx context.Context, c change) (resource, error) {
-	return r.service.apply(ctx, c)
+	made, err := r.service.apply(ctx, c)
+	r.service.noteWrite(err)
+	return made, err
 }

@@ -3,35 +3,38 @@ package config
 import (
 	"context"
 	"errors"
-	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/daemon"
+	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // service is what the gRPC services share.
 type service struct {
-	store    *store
+	store    *store.Store
+	index    *index
 	notifier *notifier
 	metrics  *metrics
 	log      *zap.Logger
 	clock    func() time.Time
-	// holdings belong to the transaction that writes.
-	holdings holdings
-	unknown  *unknown
+	// syncing is held while what is in memory is brought up to date, and passed to watchers.
+	syncing sync.Mutex
+	noted   noted
+	// unwritable is why the last change could not be written; nil where it could.
+	unwritable atomic.Pointer[daemon.Incident]
 	// suppressed wakes those that follow suppressions.
 	suppressed signal
 	// cluster is where the topics of tenants are; those that begin with prefix and a dot are our own.
 	cluster cluster
 	prefix  string
-	// history of what this run changes.
-	history atomic.Uint64
 }
 
 // Run serves until ctx ends, then lets calls finish and returns nil.
@@ -41,15 +44,12 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, server.Close()) }()
-	db, err := openStore(ctx, cfg.Database.Path)
+	index := &index{log: env.Log}
+	db, err := store.Open(ctx, cfg.Database, index)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, db.close()) }()
-	last, err := head(ctx, db.reader)
-	if err != nil {
-		return err
-	}
+	defer func() { err = errors.Join(err, db.Close()) }()
 	metrics, err := newMetrics(env.Metrics)
 	if err != nil {
 		return err
@@ -62,33 +62,37 @@ func Run(ctx context.Context, cfg Config, env daemon.Env) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, kafka.Close()) }()
-	metrics.revisions(revisions{revision: last.GetRevision(), apply: last.GetApplyRevision()})
 	s := &service{
-		store: db, notifier: newNotifier(last), metrics: metrics, log: env.Log, clock: env.Clock,
-		unknown: &unknown{log: env.Log, clock: env.Clock, metrics: metrics},
+		store: db, index: index, notifier: newNotifier(), metrics: metrics, log: env.Log, clock: env.Clock,
 		cluster: kafka, prefix: cfg.Kafka.Prefix,
 	}
-	s.history.Store(newHistory())
+	if err := s.sync(ctx); err != nil {
+		return err
+	}
 	if err := s.readKeys(ctx, server.Authorizer()); err != nil {
 		return err
 	}
 	go s.followKeys(ctx, server.Authorizer())
 	register(server, s)
 	env.Health.Set("database", nil)
+	env.Health.Note("database", s.notes)
 	if server.ServiceKeys() == 0 {
 		env.Log.Warn("no key of a service is accepted, secrets are masked for every caller and no channel can send: see grpc.service_key_hashes_file")
 	}
-	go s.watchDatabase(ctx, env.Health)
-	env.Log.Info("configuration opened", zap.String("database", cfg.Database.Path),
+	last, _ := s.notifier.read()
+	env.Log.Info("configuration opened", zap.String("database", db.Where()),
 		zap.Int64("revision", last.GetRevision()), zap.Int64("apply_revision", last.GetApplyRevision()))
+	go s.follow(ctx, env.Health)
+	go s.keepPruning(ctx)
 	return server.Serve(ctx)
 }
 
-// databaseInterval is how often the database is asked whether it still answers.
-const databaseInterval = 5 * time.Second
+// syncTimeout bounds the reading of what changed, or of everything where the database was set back.
+const syncTimeout = 15 * time.Second
 
-func (s *service) watchDatabase(ctx context.Context, health *daemon.Health) {
-	ticker := time.NewTicker(databaseInterval)
+// follow reads what other replicas change, and whether the database answers, until ctx ends.
+func (s *service) follow(ctx context.Context, health *daemon.Health) {
+	ticker := time.NewTicker(s.store.Follow())
 	defer ticker.Stop()
 	for {
 		select {
@@ -96,18 +100,61 @@ func (s *service) watchDatabase(ctx context.Context, health *daemon.Health) {
 			return
 		case <-ticker.C:
 		}
-		asking, cancel := context.WithTimeout(ctx, databaseInterval)
-		_, err := newestRevisions(asking, s.store.reader)
+		asking, cancel := context.WithTimeout(ctx, syncTimeout)
+		err := s.sync(asking)
 		cancel()
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			err = fmt.Errorf("ask the database: %w", err)
-		}
 		health.Set("database", err)
 	}
 }
+
+// noteWrite remembers that the database takes no changes, until it takes one again. It serves readers meanwhile, so the
+// process stays ready.
+func (s *service) noteWrite(err error) {
+	switch why := fault.ReasonOf(err); {
+	case err == nil:
+		s.unwritable.Store(nil)
+	case why == store.Full || why == store.ReadOnly:
+		if s.unwritable.Swap(&daemon.Incident{Code: why, Detail: "the last change was refused"}) == nil {
+			s.log.Error("the database takes no changes", zap.Error(err))
+		}
+	}
+}
+
+func (s *service) notes() []*daemon.Incident {
+	if i := s.unwritable.Load(); i != nil {
+		return []*daemon.Incident{i}
+	}
+	return nil
+}
+
+// sync brings what is in memory up to date, and announces it to those that watch.
+func (s *service) sync(ctx context.Context) error {
+	s.syncing.Lock()
+	defer s.syncing.Unlock()
+	head, moved, err := s.store.Sync(ctx)
+	if err != nil || !moved {
+		return err
+	}
+	s.notifier.announce(head)
+	s.suppressed.notify()
+	s.metrics.revisions(head)
+	return nil
+}
+
+// announce announces a change that was committed. Where it can't be read now, follow does so later.
+func (s *service) announce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), syncTimeout)
+	defer cancel()
+	if err := s.sync(ctx); err != nil {
+		s.log.Error("head not read after a change", zap.Error(err))
+	}
+}
+
+// read is what a change is validated against before its transaction.
+func (s *service) read() queries { return queries{s.store.Reader, s.index} }
 
 func register(server *rpc.Server, s *service) {
 	for _, k := range kinds {

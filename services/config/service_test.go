@@ -90,6 +90,48 @@ func TestRevision_CanBeReadAgain(t *testing.T) {
 	}
 }
 
+// A change of one resource had every service read all others again.
+func TestSnapshot_SinceARevisionHasWhatDiffers(t *testing.T) {
+	r := start(t)
+	r.tenant("acme")
+	for _, id := range []string{"a", "b", "c", "d"} {
+		r.endpoint(id)
+	}
+	base := r.head()
+	rename := anEndpoint("b")
+	rename.DisplayName = "renamed"
+	must[*configv1.Endpoint](t)(r.ends.UpdateEndpoint(t.Context(), &configv1.UpdateEndpointRequest{Endpoint: rename}))
+	must[*configv1.Endpoint](t)(r.ends.DeleteEndpoint(t.Context(), &configv1.DeleteEndpointRequest{Name: "tenants/acme/endpoints/c"}))
+	r.endpoint("e")
+	ask := func(req *configv1.SnapshotRequest) *configv1.SnapshotResponse {
+		t.Helper()
+		parts := must[configv1.ConfigWatchService_SnapshotClient](t)(r.watching.Snapshot(t.Context(), req))
+		return must[*configv1.SnapshotResponse](t)(parts.Recv())
+	}
+	since := newestOf(base)
+	part := ask(&configv1.SnapshotRequest{Since: since})
+	var got []string
+	for _, e := range part.GetSnapshot().GetEndpoints() {
+		got = append(got, e.GetName()[len("tenants/acme/endpoints/"):])
+	}
+	if fmt.Sprint(got, part.GetRemoved()) != "[b e] [tenants/acme/endpoints/c]" || !proto.Equal(part.GetSince(), since) || len(part.GetSnapshot().GetTenants()) != 0 {
+		t.Errorf("what differs is %v", part)
+	}
+	if part := ask(&configv1.SnapshotRequest{Since: since, Lists: []string{"tenants"}}); len(part.GetSnapshot().GetEndpoints())+len(part.GetRemoved()) != 0 || part.GetSince() == nil {
+		t.Errorf("of another list it is %v", part)
+	}
+	// Back again, as a client that went ahead with another revision asks.
+	back := ask(&configv1.SnapshotRequest{Revision: since.GetRevision(), History: since.GetHistory(), Since: newestOf(r.head())})
+	if len(back.GetSnapshot().GetEndpoints()) != 2 || fmt.Sprint(back.GetRemoved()) != "[tenants/acme/endpoints/e]" {
+		t.Errorf("back it is %v", back)
+	}
+	for name, since := range map[string]*configv1.Position{"another history": {History: 9, Revision: since.GetRevision()}, "no history": {Revision: since.GetRevision()}, "a revision to come": {History: since.GetHistory(), Revision: 99}} {
+		if part := ask(&configv1.SnapshotRequest{Since: since}); part.GetSince() != nil || len(part.GetSnapshot().GetEndpoints()) != 4 {
+			t.Errorf("since %s it is %v", name, part)
+		}
+	}
+}
+
 func TestRevision_ConcurrentChangesLeaveNoGaps(t *testing.T) {
 	r := start(t)
 	r.tenant("acme")

@@ -2,8 +2,6 @@ package config
 
 import (
 	"context"
-	"database/sql"
-	"fmt"
 	"sync"
 	"time"
 
@@ -11,6 +9,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // signal wakes all that wait for it. The zero value is ready.
@@ -79,43 +78,37 @@ func (s *service) goesOn(ctx context.Context, p *configv1.Position) (at *configv
 	if p.GetRevision() == 0 {
 		return nil, true, nil
 	}
-	found, err := locate(ctx, s.store.reader, p)
+	found, err := s.store.Locate(ctx, p)
 	if err != nil {
 		return nil, false, err
 	}
-	if !found.found || found.at.revision != p.GetRevision() || p.GetHistory() == 0 {
+	if !found.Found || found.At.Revision != p.GetRevision() || p.GetHistory() == 0 {
 		return nil, true, nil
 	}
 	return p, false, nil
 }
 
 // suppressionsPart is what changed after a position, nil for the beginning, as far as one part goes.
-func (s *service) suppressionsPart(ctx context.Context, after *configv1.Position) (*configv1.WatchSuppressionsResponse, error) {
-	tx, err := s.store.reader.BeginTx(ctx, &sql.TxOptions{ReadOnly: true})
-	if err != nil {
-		return nil, fmt.Errorf("read suppressions: %w", err)
-	}
-	defer tx.Rollback() //nolint:errcheck // nothing was written
-	rows, err := suppressionsAfter(ctx, tx, after.GetRevision(), suppressionsAPart)
-	if err != nil {
-		return nil, err
-	}
-	part := &configv1.WatchSuppressionsResponse{Position: after, Complete: len(rows) < suppressionsAPart}
-	for _, row := range rows {
-		if row.deleted {
-			part.Removed = append(part.Removed, row.name)
-		} else {
-			part.Added = append(part.Added, row.name)
+func (s *service) suppressionsPart(ctx context.Context, after *configv1.Position) (part *configv1.WatchSuppressionsResponse, err error) {
+	err = s.store.View(ctx, func(r store.Reader) error {
+		rows, err := r.SuppressionsAfter(ctx, after.GetRevision(), suppressionsAPart)
+		if err != nil {
+			return err
 		}
-	}
-	if len(rows) == 0 {
-		return part, nil
-	}
-	last := rows[len(rows)-1].revision
-	history, err := historyOf(ctx, tx, last)
-	if err != nil {
-		return nil, err
-	}
-	part.Position = &configv1.Position{History: history, Revision: last}
-	return part, nil
+		part = &configv1.WatchSuppressionsResponse{Position: after, Complete: len(rows) < suppressionsAPart}
+		for _, row := range rows {
+			if row.Deleted {
+				part.Removed = append(part.Removed, row.Name)
+			} else {
+				part.Added = append(part.Added, row.Name)
+			}
+		}
+		if len(rows) == 0 {
+			return nil
+		}
+		last, err := r.Locate(ctx, &configv1.Position{Revision: rows[len(rows)-1].Revision})
+		part.Position = last.Position
+		return err
+	})
+	return part, err
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"context"
-	"slices"
 	"strings"
 
 	"github.com/tollgate/tollgate/pkg/channel"
@@ -69,60 +68,30 @@ func validateDefaults(ctx context.Context, q queries, f *fault.Violations, t *co
 		}
 		field := "default_" + c.Target.Field
 		if name := c.DefaultTarget(t); name != "" {
-			row, ok, err := newest(ctx, q, c.Target.Field, name)
+			row, ok, err := q.Newest(ctx, c.Target.Field, name)
 			if err != nil {
 				return err
 			}
-			if !ok || row.deleted {
+			if !ok || row.Deleted {
 				f.Add(field, "%s does not exist", cut(name))
 			}
 			continue
 		}
-		by, err := notifications(ctx, q, t.GetName(), func(n *configv1.Notification) bool { return relies(c, n) })
-		if err != nil {
-			return err
-		}
-		if len(by) > 0 {
+		if by := q.index.users(list{reliesOn, t.GetName()}, is(c.Name)); len(by) > 0 {
 			f.Add(field, "is required: actions that name no %s rely on it, in %s", c.Target.Label, named(by))
 		}
 	}
 	return nil
 }
 
-// relies reports whether a notification has an action of the channel that names no target.
-func relies(c *channel.Channel, n *configv1.Notification) bool {
-	return slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
-		of, part := table.Channels.Of(a)
-		return of == c && part.Target() == ""
-	})
-}
-
 // tenant is the stored one; an empty one where it does not exist, which is reported elsewhere.
 func tenant(ctx context.Context, q queries, name string) (*configv1.Tenant, error) {
 	t := &configv1.Tenant{}
-	row, ok, err := newest(ctx, q, nameTenant, name)
+	row, ok, err := q.Newest(ctx, nameTenant, name)
 	if err != nil || !ok {
 		return t, err
 	}
 	return t, unmarshal(row, t)
-}
-
-// notifications are the names of a tenant's notifications that a condition holds for.
-func notifications(ctx context.Context, q queries, tenant string, holds func(*configv1.Notification) bool) (names []string, err error) {
-	rows, err := list(ctx, q, nameNotification, tenant+"/", "", false, -1)
-	if err != nil {
-		return nil, err
-	}
-	for _, row := range rows {
-		var n configv1.Notification
-		if err := unmarshal(row, &n); err != nil {
-			return nil, err
-		}
-		if holds(&n) {
-			names = append(names, n.GetName())
-		}
-	}
-	return names, nil
 }
 
 // targetInUse refuses while an active notification names the target, which would notify no one, and while it is its
@@ -138,11 +107,9 @@ func targetInUse(ctx context.Context, q queries, k *channel.Kind, name string) e
 				With("tenant", t.GetName())
 		}
 	}
-	by, err := notifications(ctx, q, tenantOf(name), func(n *configv1.Notification) bool {
-		return n.GetActive() && slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool { return table.Channels.Target(a) == name })
-	})
-	if err != nil || len(by) == 0 {
-		return err
+	by := q.index.users(list{notifies, name}, is(""))
+	if len(by) == 0 {
+		return nil
 	}
 	return fault.New(fault.Conflict, k.InUse, "%s is named by %s: change or deactivate that first", name, named(by)).
 		With("notifications", named(by))
@@ -175,11 +142,11 @@ func validateTargets(ctx context.Context, q queries, f *fault.Violations, r reso
 		if !strings.HasPrefix(name, tenantOf(n.GetName())+"/") {
 			continue // refused by the rules
 		}
-		row, ok, err := newest(ctx, q, c.Target.Field, name)
+		row, ok, err := q.Newest(ctx, c.Target.Field, name)
 		if err != nil {
 			return err
 		}
-		if !ok || row.deleted {
+		if !ok || row.Deleted {
 			f.Add(field, "%s does not exist", cut(name))
 			continue
 		}
@@ -203,11 +170,11 @@ func unusedTexts(ctx context.Context, q queries, k *channel.Kind, f *fault.Viola
 	if why == "" {
 		return nil
 	}
-	before, ok, err := newest(ctx, q, k.Field, r.GetName())
+	before, ok, err := q.Newest(ctx, k.Field, r.GetName())
 	if err != nil {
 		return err
 	}
-	if stored := k.New(); ok && !before.deleted {
+	if stored := k.New(); ok && !before.Deleted {
 		if err := unmarshal(before, stored); err != nil {
 			return err
 		}
@@ -215,15 +182,7 @@ func unusedTexts(ctx context.Context, q queries, k *channel.Kind, f *fault.Viola
 			return nil // what came to name it since then was refused
 		}
 	}
-	by, err := notifications(ctx, q, tenantOf(r.GetName()), func(n *configv1.Notification) bool {
-		return slices.ContainsFunc(n.GetActions(), func(a *configv1.Action) bool {
-			return len(a.GetParameters()) > 0 && table.Channels.Target(a) == r.GetName()
-		})
-	})
-	if err != nil {
-		return err
-	}
-	if len(by) > 0 {
+	if by := q.index.users(list{parametersFor, r.GetName()}, is("")); len(by) > 0 {
 		f.AddAs(parametersUnused, "", "%s, and actions with parameters name it: remove the parameters first, in %s", why, named(by))
 	}
 	return nil

@@ -46,25 +46,19 @@ func publishes(n *configv1.Notification) map[string]string {
 }
 
 // stillPermitted adds the notifications that publish to topics which are not the tenant's any more.
-func stillPermitted(ctx context.Context, q queries, f *fault.Violations, t *configv1.Tenant) error {
-	by, err := notifications(ctx, q, t.GetName(), func(n *configv1.Notification) bool {
-		for _, topic := range publishes(n) {
-			if n.GetActive() && !channel.TopicUnder(topic, t.GetTopicPrefixes()) {
-				return true
-			}
-		}
-		return false
-	})
+func stillPermitted(q queries, f *fault.Violations, t *configv1.Tenant) {
+	by := q.index.users(list{publishesTo, t.GetName()}, func(topic string) bool { return !channel.TopicUnder(topic, t.GetTopicPrefixes()) })
 	if len(by) > 0 {
 		f.Add("topic_prefixes", "must have the beginnings of the topics that are published to: change or deactivate first %s", named(by))
 	}
-	return err
 }
 
 // cluster is where topics are.
 type cluster interface {
 	// Partitions fails with stream.ErrUnknownTopic where there is no topic of that name.
 	Partitions(ctx context.Context, topic string) (int, error)
+	// Retention is the longest that one of our own topics keeps its records.
+	Retention(ctx context.Context, topics ...string) (time.Duration, error)
 }
 
 // askTimeout is how long Kafka is asked which topics exist.
@@ -89,7 +83,7 @@ func (s *service) validatePublished(ctx context.Context, f *fault.Violations, d 
 	}
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	t, err := tenant(ctx, s.store.reader, tenantOf(n.GetName()))
+	t, err := tenant(ctx, s.read(), tenantOf(n.GetName()))
 	if err != nil {
 		return err
 	}

@@ -213,8 +213,8 @@ func classInUse(ctx context.Context, q queries, name string, force bool) error {
 }
 
 func classIsDefault(ctx context.Context, q queries, name string) error {
-	row, ok, err := newest(ctx, q, nameTenant, tenantOf(name))
-	if err != nil || !ok || row.deleted {
+	row, ok, err := q.Newest(ctx, nameTenant, tenantOf(name))
+	if err != nil || !ok || row.Deleted {
 		return err
 	}
 	var t configv1.Tenant

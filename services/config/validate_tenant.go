@@ -36,9 +36,7 @@ func validateTenant(ctx context.Context, q queries, f *fault.Violations, r resou
 	if _, known := configv1.ExecutionLog_name[int32(t.GetExecutionLog())]; !known {
 		f.Add("execution_log", "%d is not known", t.GetExecutionLog())
 	}
-	if err := stillPermitted(ctx, q, f, t); err != nil {
-		return err
-	}
+	stillPermitted(q, f, t)
 	return validateDefaults(ctx, q, f, t)
 }
 
@@ -68,11 +66,11 @@ func validateSubscribers(ctx context.Context, q queries, f *fault.Violations, t 
 		f.Add("default_class_of_service", "must be the last part of a class's name, such as basic, not %q", cut(id))
 		return nil
 	}
-	row, ok, err := newest(ctx, q, nameClass, className(t.GetName(), id))
+	row, ok, err := q.Newest(ctx, nameClass, className(t.GetName(), id))
 	if err != nil {
 		return err
 	}
-	if !ok || row.deleted {
+	if !ok || row.Deleted {
 		f.Add("default_class_of_service", "%s does not exist", className(t.GetName(), id))
 	}
 	return nil
@@ -93,12 +91,12 @@ func tenantInUse(ctx context.Context, q queries, name string, _ bool) error {
 	}
 	var left []string
 	for _, kind := range below {
-		rows, err := list(ctx, q, kind, name+"/", "", false, maxNamed+1)
+		rows, err := q.List(ctx, kind, name+"/", "", false, maxNamed+1)
 		if err != nil {
 			return err
 		}
 		for _, row := range rows {
-			left = append(left, row.name)
+			left = append(left, row.Name)
 		}
 	}
 	if len(left) == 0 {

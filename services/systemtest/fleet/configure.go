@@ -16,7 +16,7 @@ import (
 
 // Configure creates resources, in the order given, and returns the revision of the last.
 func (f *Fleet) Configure(ctx context.Context, resources ...proto.Message) (int64, error) {
-	conn, err := f.Dial(f.configuration)
+	conn, err := f.Dial(f.Configuration())
 	if err != nil {
 		return 0, fmt.Errorf("configure: %w", err)
 	}

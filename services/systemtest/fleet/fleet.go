@@ -25,6 +25,8 @@ type Config struct {
 	// Brokers and Redis are the servers' addresses.
 	Brokers []string
 	Redis   string
+	// Postgres is the address of the one that the config services keep their tables in; empty: one of them, on SQLite.
+	Postgres string
 	// Embedded is true where they are not Apache Kafka and Redis; their settings can't be read.
 	Embedded bool
 	// Dir is a folder for configuration files, logs and the database; it is made where it is missing.
@@ -56,10 +58,12 @@ type Fleet struct {
 	Prefix  string
 	keyFile string
 	hashes  string
-	// configuration is the address of the config service, once it runs.
-	configuration string
-	members       []*Member
-	conns         []*grpc.ClientConn
+	// configurations are the addresses of the config services that run.
+	configurations []string
+	// databaseURL is a file; empty: the config service is on SQLite.
+	databaseURL string
+	members     []*Member
+	conns       []*grpc.ClientConn
 }
 
 // Open prepares an installation: topics, and the API key. Nothing runs yet.
@@ -77,6 +81,12 @@ func Open(ctx context.Context, cfg Config) (*Fleet, error) {
 		os.WriteFile(f.hashes, []byte(rpc.HashKey(f.Key)+"\n"), 0o600),
 	); err != nil {
 		return nil, fmt.Errorf("prepare installation: %w", err)
+	}
+	if cfg.Postgres != "" {
+		f.databaseURL = filepath.Join(cfg.Dir, "database-url")
+		if err := os.WriteFile(f.databaseURL, []byte(PostgresURL(cfg.Postgres)+"\n"), 0o600); err != nil {
+			return nil, fmt.Errorf("prepare installation: %w", err)
+		}
 	}
 	var err error
 	if f.Client, err = f.Kafka("operator"); err != nil {
@@ -124,8 +134,13 @@ func (f *Fleet) Dial(address string) (*grpc.ClientConn, error) {
 	return conn, nil
 }
 
-// Configuration is the address of the config service, once it runs.
-func (f *Fleet) Configuration() string { return f.configuration }
+// Configuration is the address of the first config service, once it runs.
+func (f *Fleet) Configuration() string {
+	if len(f.configurations) == 0 {
+		return ""
+	}
+	return f.configurations[0]
+}
 
 // Dir is the installation's folder.
 func (f *Fleet) Dir() string { return f.cfg.Dir }

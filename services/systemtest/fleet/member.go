@@ -23,9 +23,12 @@ type Member struct {
 	// Name is that of the service, with a number behind it for the second and further replicas.
 	Name string
 
-	fleet   *Fleet
-	service process.Process
-	log     *output
+	fleet *Fleet
+	// known is the address at which a config service is known to the others, once it has one; follows is that of the one
+	// that the member follows.
+	known, follows string
+	service        process.Process
+	log            *output
 	// cancel asks for an end, kill ends at once; then ended is closed and err is how it ended.
 	cancel, kill func()
 	// signal reaches a process; nil where the member runs in this one.
@@ -35,8 +38,8 @@ type Member struct {
 	err    error
 }
 
-// Start runs a service and returns once it listens; Ready waits until it is of use. The config service is started
-// first: the others get its address.
+// Start runs a service and returns once it listens; Ready waits until it is of use. The config services are started
+// first: the others get the address of one, by turns.
 func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	s, known := process.Find(name)
 	if !known {
@@ -52,12 +55,16 @@ func (f *Fleet) Start(ctx context.Context, name string) (*Member, error) {
 	if count > 1 {
 		m.Name = fmt.Sprintf("%s-%d", name, count)
 	}
+	if n := len(f.configurations); n > 0 {
+		m.follows = f.configurations[count%n]
+	}
 	if err := m.Restart(ctx); err != nil {
 		return nil, err
 	}
 	f.members = append(f.members, m)
 	if name == "config" {
-		f.configuration = m.Address("grpc")
+		m.known = m.Address("grpc")
+		f.configurations = append(f.configurations, m.known)
 	}
 	return m, nil
 }
@@ -70,7 +77,7 @@ func (m *Member) Restart(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
-	if err := os.WriteFile(path+".yaml", []byte(configuration(m.service, m.fleet, security)), 0o600); err != nil {
+	if err := os.WriteFile(path+".yaml", []byte(m.configuration(security)), 0o600); err != nil {
 		return fmt.Errorf("start %s: %w", m.Name, err)
 	}
 	log, err := newOutput(path + ".log")

@@ -22,9 +22,11 @@ import (
 const (
 	Kafka = "kafka"
 	Redis = "redis"
+	// Postgres is a PostgreSQL with one database for all.
+	Postgres = "postgres"
 )
 
-// Server is a Kafka or a Redis of one's own, with its data in a folder.
+// Server is a Kafka, a Redis or a PostgreSQL of one's own, with its data in a folder.
 type Server struct {
 	kind, dir, address string
 }
@@ -39,6 +41,11 @@ func StartServer(ctx context.Context, kind, dir string) (*Server, error) {
 
 // Address is host:port.
 func (s *Server) Address() string { return s.address }
+
+// PostgresURL is how the PostgreSQL at an address is used.
+func PostgresURL(address string) string {
+	return "postgres://tollgate:tollgate@" + address + "/tollgate?sslmode=disable"
+}
 
 // Kill ends the server at once, as a crash would.
 func (s *Server) Kill() error {

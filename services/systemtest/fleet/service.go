@@ -32,17 +32,17 @@ func serve(ctx context.Context, p process.Process, file string, log io.Writer) e
 }
 
 // configuration is the service's file.
-func configuration(p process.Process, f *Fleet, kafka stream.Security) string {
+func (m *Member) configuration(kafka stream.Security) string {
 	var b strings.Builder
-	parts := p.Default().Parts
+	f, parts := m.fleet, m.service.Default().Parts
 	fmt.Fprintf(&b, "admin: {listen: \"127.0.0.1:0\"}\nlog_level: info\n")
 	listen := "127.0.0.1:0"
-	if parts.Database != nil && f.configuration != "" {
-		listen = f.configuration // the others know this address
+	if m.known != "" {
+		listen = m.known
 	}
 	fmt.Fprintf(&b, "grpc: {listen: %q, api_key_hashes_file: %q, service_key_hashes_file: %q}\n", listen, f.hashes, f.hashes)
 	if parts.Database != nil {
-		fmt.Fprintf(&b, "database: {path: %q}\n", f.Database())
+		fmt.Fprintf(&b, "database: {path: %q, url_file: %q}\n", f.Database(), f.databaseURL)
 	}
 	if parts.Kafka != nil {
 		fmt.Fprintf(&b, "kafka: {brokers: [%q], prefix: %q, sasl_mechanism: %q, sasl_username: %q, sasl_password_file: %q}\n",
@@ -55,7 +55,7 @@ func configuration(p process.Process, f *Fleet, kafka stream.Security) string {
 		fmt.Fprintf(&b, "http: {listen: \"127.0.0.1:0\"}\n")
 	}
 	if parts.Configuration != nil {
-		fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", f.configuration, f.keyFile)
+		fmt.Fprintf(&b, "config: {address: %q, api_key_file: %q}\n", m.follows, f.keyFile)
 	}
 	return b.String()
 }

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os/user"
 	"strings"
 	"time"
 
@@ -86,7 +85,7 @@ func (c acceptGap) Run(ctx context.Context, streams command.Streams) error {
 // append writes the audit record first: a gap without a record is worse than a record of one that was not made.
 func (c acceptGap) append(ctx context.Context, streams command.Streams, client *stream.Client, topic string) error {
 	gap := fold.NewGap(&controlv1.Gap{
-		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: operator(), Why: c.Why,
+		Domain: c.Domain, FromOffset: c.From, ToOffset: c.To, Who: command.Operator(), Why: c.Why,
 	}, time.Now())
 	audit, err := gap.Record(client.Topic(stream.Audit))
 	if err != nil {
@@ -122,13 +121,4 @@ func (c acceptGap) confirm(streams command.Streams, topic string) error {
 		return errors.New("not accepted, nothing was changed")
 	}
 	return nil
-}
-
-// operator names the user who runs the command, as far as the machine knows.
-func operator() string {
-	u, err := user.Current()
-	if err != nil {
-		return "unknown"
-	}
-	return u.Username
 }

@@ -67,7 +67,7 @@ func (c acceptRestore) Run(ctx context.Context, streams command.Streams) error {
 	if err := c.confirm(streams, lost); err != nil {
 		return err
 	}
-	h, err = client.AcceptRestore(ctx, &configv1.AcceptRestoreRequest{Lost: lost, Who: operator(), Why: c.Why})
+	h, err = client.AcceptRestore(ctx, &configv1.AcceptRestoreRequest{Lost: lost, Who: command.Operator(), Why: c.Why})
 	if err != nil {
 		return explained("configuration", c.Address, err)
 	}

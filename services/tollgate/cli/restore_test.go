@@ -59,7 +59,7 @@ func TestAcceptRestore_AsksAndAccepts(t *testing.T) {
 	}
 	named := &configv1.History_Unknown{Position: &configv1.Position{History: 0xd, Revision: 700}, Peer: "safeguard-1"}
 	accepted := func(positions ...*configv1.Position) *configv1.AcceptRestoreRequest {
-		return &configv1.AcceptRestoreRequest{Lost: positions, Who: operator(), Why: "backup"}
+		return &configv1.AcceptRestoreRequest{Lost: positions, Who: command.Operator(), Why: "backup"}
 	}
 	for _, test := range []struct {
 		name, args string

@@ -12,6 +12,7 @@ import (
 	"github.com/tollgate/tollgate/pkg/state/redisstate"
 	"github.com/tollgate/tollgate/pkg/stream"
 	"github.com/tollgate/tollgate/services/config"
+	"github.com/tollgate/tollgate/services/config/store"
 	"github.com/tollgate/tollgate/services/email"
 	"github.com/tollgate/tollgate/services/ingest"
 	"github.com/tollgate/tollgate/services/provision"
@@ -64,7 +65,7 @@ type Parts struct {
 	Kafka         *stream.Config
 	Redis         *redisstate.Config
 	Configuration *configclient.Config
-	Database      *config.Database
+	Database      *store.Config
 	// HTTP is the address at which events are taken by HTTP.
 	HTTP *string
 }

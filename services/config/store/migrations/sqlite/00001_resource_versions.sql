@@ -28,7 +28,3 @@ CREATE TABLE resource_versions (
 ) STRICT, WITHOUT ROWID;
 
 CREATE UNIQUE INDEX newest_versions ON resource_versions (kind, name) WHERE until IS NULL;
-
--- +goose Down
-DROP TABLE resource_versions;
-DROP TABLE revisions;

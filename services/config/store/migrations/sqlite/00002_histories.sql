@@ -22,7 +22,3 @@ CREATE TABLE lost_revisions (
     why         TEXT    NOT NULL,
     PRIMARY KEY (history, revision)
 ) STRICT, WITHOUT ROWID;
-
--- +goose Down
-DROP TABLE lost_revisions;
-DROP TABLE histories;

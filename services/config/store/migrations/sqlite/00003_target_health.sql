@@ -8,6 +8,3 @@ CREATE TABLE target_health (
     body BLOB NOT NULL,
     PRIMARY KEY (kind, name)
 ) STRICT, WITHOUT ROWID;
-
--- +goose Down
-DROP TABLE target_health;
