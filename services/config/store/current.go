@@ -26,6 +26,8 @@ type current struct {
 	// syncing is held by whoever reads, from before its state of the database begins: so the next one never sees an older.
 	syncing sync.Mutex
 	index   Index
+	// returned is the head that Sync returned last.
+	returned head
 
 	mu     sync.Mutex
 	loaded bool
@@ -39,23 +41,42 @@ func newRows() *btree.BTreeG[*Version] {
 	return btree.NewBTreeGOptions(before, btree.Options{NoLocks: true})
 }
 
-// Sync brings what is in memory up to date, and returns the head that it is of. moved reports whether it was another one.
+// Sync brings what is in memory up to date, and returns the head that it is of. moved reports whether Sync returned another
+// one the last time: a change brings it up to date too.
 func (s *Store) Sync(ctx context.Context) (at *configv1.WatchResponse, moved bool, err error) {
-	s.current.syncing.Lock()
-	defer s.current.syncing.Unlock()
+	c := &s.current
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
 	err = s.View(ctx, func(r Reader) error {
 		h, err := r.head(ctx)
-		if err != nil || s.current.isAt(h) {
+		if err != nil || c.isAt(h) && c.returned == h {
 			return err
 		}
-		moved = true
-		if err := s.current.sync(ctx, r, h); err != nil {
-			return err
+		if !c.isAt(h) {
+			if err := c.sync(ctx, r, h); err != nil {
+				return err
+			}
 		}
-		at, err = r.message(ctx, h)
+		if at, err = r.message(ctx, h); err == nil {
+			c.returned, moved = h, true
+		}
 		return err
 	})
 	return at, moved, err
+}
+
+// refresh brings what is in memory up to date. Whoever follows by Sync learns of it there.
+func (s *Store) refresh(ctx context.Context) error {
+	c := &s.current
+	c.syncing.Lock()
+	defer c.syncing.Unlock()
+	return s.View(ctx, func(r Reader) error {
+		h, err := r.head(ctx)
+		if err != nil || c.isAt(h) {
+			return err
+		}
+		return c.sync(ctx, r, h)
+	})
 }
 
 // Sync brings the index up to date with what the change builds on. The change has written nothing yet.
@@ -180,7 +201,7 @@ func (s *Store) Snapshot(ctx context.Context, asked *configv1.Position) (out Sna
 	}
 	// Another replica may have made it a moment ago, or makes another one now.
 	for settled := false; !settled; {
-		if _, _, err := s.Sync(ctx); err != nil {
+		if err := s.refresh(ctx); err != nil {
 			return out, err
 		}
 		h, rows = s.current.copy()

@@ -259,3 +259,35 @@ func TestCommit_ThatIsCancelledLeavesNothing(t *testing.T) {
 		t.Errorf("the next revision is %d", n)
 	}
 }
+
+// A change that was refused had brought memory up to what another replica made, and watchers never learned of that.
+func TestSync_ReturnsAHeadThatAChangeOrASnapshotReadFirst(t *testing.T) {
+	d := storetest.New(t)
+	if !d.Postgres() {
+		t.Skip("one process has a SQLite file")
+	}
+	one, two := open(t, d), open(t, d)
+	for what, read := range map[string]func(){
+		"a change": func() {
+			tx, err := two.Begin(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer tx.Rollback()
+			if err := tx.Sync(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"a snapshot": func() { two.shown(0, one.head().GetRevision()) },
+	} {
+		made := one.must("tenant", "a", what)
+		read()
+		head, moved, err := two.Sync(t.Context())
+		if err != nil || !moved || head.GetRevision() != made {
+			t.Errorf("after %s it returns %v, %t, %v", what, head, moved, err)
+		}
+		if _, moved, err := two.Sync(t.Context()); err != nil || moved {
+			t.Errorf("it returns it again: %v", err)
+		}
+	}
+}
