@@ -63,7 +63,9 @@ func (b *bed) backup(to io.Writer) error {
 
 func (b *bed) tenant(i int) string { return fmt.Sprintf("tenants/t%02d", i%b.tenants) }
 
-func (b *bed) notification(i int) string { return fmt.Sprintf("%s/notifications/N%05d", b.tenant(i), i) }
+func (b *bed) notification(i int) string {
+	return fmt.Sprintf("%s/notifications/N%05d", b.tenant(i), i)
+}
 
 // types of the notifications: each of a tenant's is on one of ten.
 var types = [...]string{
@@ -94,4 +96,3 @@ func (b *bed) resource(i int64) (proto.Message, string) {
 		}},
 	}, "notification"
 }
-
