@@ -90,6 +90,14 @@ func kafkaHeaders(r stream.Record, v *violations) func(name string) string {
 	}
 	return func(name string) string {
 		value, _ := r.Header(name)
+		switch string(value) { // most have one of these, which then is no text of its own
+		case "":
+			return ""
+		case ContentTypeProtobuf:
+			return ContentTypeProtobuf
+		case SchemaEvent:
+			return SchemaEvent
+		}
 		return string(value)
 	}
 }

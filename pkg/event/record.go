@@ -77,7 +77,7 @@ func (a Attributes) Headers() []stream.Header {
 	add(HeaderCorrelation, a.Correlation)
 	if !a.Time.IsZero() {
 		n := len(all)
-		all = a.Time.UTC().Truncate(time.Millisecond).AppendFormat(all, TimeLayout)
+		all = appendTimeText(all, a.Time)
 		headers = append(headers, stream.Header{Key: HeaderTime, Value: all[n:len(all):len(all)]})
 	}
 	add(HeaderDataSchema, a.Schema)
