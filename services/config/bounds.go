@@ -11,8 +11,8 @@ import (
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
-// How much there may be at most. A snapshot holds all of it in one message, which services take up to 128 MiB of, and every
-// replica holds it in memory; so a tenant has a share that leaves the others theirs. The documents name these numbers.
+// How much there may be at most. Every replica and every service that follows has all of it in memory; so a tenant has a share
+// that leaves the others theirs. The documents name these numbers.
 const (
 	maxResource          = 256 << 10 // bytes, encoded
 	maxTenantBytes       = 24 << 20
