@@ -14,6 +14,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/store"
 )
@@ -68,10 +69,7 @@ func (b *bed) notification(i int) string {
 }
 
 // types of the notifications: each of a tenant's is on one of ten.
-var types = [...]string{
-	"safeguard.alert", "safeguard.reached", "safeguard.released", "safeguard.renewed", "usage.data",
-	"usage.voice", "usage.sms", "subscriber.activated", "subscriber.suspended", "subscriber.terminated",
-}
+var types = event.Types()[:10]
 
 // resource is the i-th, and its kind: tenants first, which the others need.
 func (b *bed) resource(i int64) (proto.Message, string) {
@@ -89,7 +87,7 @@ func (b *bed) resource(i int64) (proto.Message, string) {
 	n -= b.endpoints
 	return &configv1.Notification{
 		Name: b.notification(n), DisplayName: fmt.Sprint("notification ", n), Active: true, Version: 1,
-		Trigger: &configv1.Trigger{EventTypes: []string{types[n/b.tenants%len(types)]}, Filter: fmt.Sprintf(`subject.startsWith("4478%05d")`, n)},
+		Trigger: &configv1.Trigger{EventTypes: []string{types[n/b.tenants%len(types)].Name}, Filter: fmt.Sprintf(`subject.startsWith("4478%05d")`, n)},
 		Actions: []*configv1.Action{{
 			Name:   "notify",
 			Action: &configv1.Action_Webhook{Webhook: &configv1.WebhookAction{Endpoint: fmt.Sprintf("%s/endpoints/e%06d", b.tenant(n), n%b.endpoints/b.tenants*b.tenants+n%b.tenants)}},
