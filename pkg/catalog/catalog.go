@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tollgate/tollgate/pkg/channel"
 	"github.com/tollgate/tollgate/pkg/event"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/proto/tollgate"
@@ -70,7 +71,11 @@ func complete(r *configv1.EventType, t event.Type) {
 	r.Entity, r.Reserved = t.Entity, t.Reserved
 	r.DataMessage = string(t.Wire().ProtoReflect().Descriptor().FullName())
 	r.Tokens = tokensOf(t)
-	r.Example = example(t)
+	tenant := exampleTenant
+	if of, _ := channel.SplitName(r.GetName(), Collection); of != "" {
+		tenant = of
+	}
+	r.Example = example(t, tenant)
 }
 
 // exampleTime is that of every example.
@@ -103,8 +108,9 @@ type cloudEvent struct {
 	Data            json.RawMessage `json:"data"`
 }
 
-func example(t event.Type) string {
+func example(t event.Type, tenant string) string {
 	e := Example(t)
+	e.Tenant = tenant
 	data, err := DataJSON(e.Data)
 	if err != nil {
 		panic("write the example of " + t.Name + ": " + err.Error()) // a sample is valid, in every test

@@ -166,4 +166,5 @@ var All = []Reason{
 	{"URL_REFUSED", Error, "a URL that Tollgate does not call"},
 	{"USAGE", Outcome, "usage was counted"},
 	{"USER_NOT_FOUND", Error, "there is no such user"},
+	{"VERSION_UNKNOWN", Error, "the resource was not there at that revision, or is not kept as it was then"},
 }

@@ -34,6 +34,8 @@ type change struct {
 	validateOnly bool
 	// force deletes although others may need what is deleted, where that can't be known.
 	force bool
+	// label is the action as it stands in the history, where it is another one; empty for the same.
+	label string
 	// given is what the client sent of an update; nil of other changes.
 	given resource
 	// reveal, where not nil, is called on the answer of a creation.
@@ -50,6 +52,8 @@ const (
 	actionUpdate   = "update"
 	actionDelete   = "delete"
 	actionUndelete = "undelete"
+	// actionRestore is an update or an undelete to what was.
+	actionRestore = "restore"
 )
 
 // draft is a change as it would be stored.
@@ -317,7 +321,7 @@ func (s *service) write(ctx context.Context, tx *store.Tx, c change, action stri
 	if err != nil {
 		return store.Revisions{}, fmt.Errorf("encode %s %s: %w", c.kind.label, c.name, err)
 	}
-	return made, tx.Write(ctx, store.Entry{Revisions: made, At: now, Caller: rpc.Caller(ctx), Action: action}, store.Version{
+	return made, tx.Write(ctx, store.Entry{Revisions: made, At: now, Caller: rpc.Caller(ctx), Action: c.logged(action)}, store.Version{
 		Kind: c.kind.name, Name: c.name, Revision: made.Revision, Deleted: action == actionDelete, Body: body,
 	})
 }

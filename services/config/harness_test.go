@@ -47,6 +47,7 @@ type running struct {
 	keys    configv1.ApiKeyServiceClient
 	hooks   configv1.HookServiceClient
 	types   configv1.EventTypeServiceClient
+	changes configv1.ChangeServiceClient
 	address string
 
 	profiles, profileService configv1.SmtpProfileServiceClient
@@ -107,6 +108,7 @@ func (r *running) run() {
 	r.keys = configv1.NewApiKeyServiceClient(conn)
 	r.hooks = configv1.NewHookServiceClient(conn)
 	r.types = configv1.NewEventTypeServiceClient(conn)
+	r.changes = configv1.NewChangeServiceClient(conn)
 	service, err := rpc.Dial(address, serviceKey)
 	if err != nil {
 		r.t.Fatal(err)

@@ -183,12 +183,15 @@ func (r resources) undelete(ctx context.Context, name, etag string) (resource, e
 			case !deleted:
 				return nil, "", fault.New(fault.AlreadyExists, "NOT_DELETED", "%s %s is not deleted", r.kind.label, name)
 			case r.service.clock().After(stored.GetMetadata().GetDeleteTime().AsTime().Add(undeletable)):
-				return nil, "", fault.New(fault.NotFound, "DELETED_FOR_GOOD", "%s %s was deleted more than %d days ago",
-					r.kind.label, name, int(undeletable.Hours()/24))
+				return nil, "", r.gone(name)
 			}
 			return stored, actionUndelete, nil
 		},
 	})
+}
+
+func (r resources) gone(name string) error {
+	return fault.New(fault.NotFound, "DELETED_FOR_GOOD", "%s %s was deleted more than %d days ago", r.kind.label, name, int(undeletable.Hours()/24))
 }
 
 func (r resources) apply(ctx context.Context, c change) (resource, error) {

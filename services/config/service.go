@@ -160,6 +160,7 @@ func register(server *rpc.Server, s *service) {
 	for _, k := range kinds {
 		server.RegisterService(s.resourceService(k), s)
 	}
+	configv1.RegisterChangeServiceServer(server, &changeService{service: s})
 	configv1.RegisterHistoryServiceServer(server, &historyService{service: s})
 	configv1.RegisterConfigWatchServiceServer(server, &watchService{service: s, stopping: server.Stopping()})
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/channel/table"
 	"github.com/tollgate/tollgate/services/tollgate/cli/backup"
+	"github.com/tollgate/tollgate/services/tollgate/cli/changes"
 	"github.com/tollgate/tollgate/services/tollgate/cli/command"
 	"github.com/tollgate/tollgate/services/tollgate/cli/records"
 	"github.com/tollgate/tollgate/services/tollgate/manifest"
@@ -82,10 +83,12 @@ type commands struct {
 		Export exportProto `cmd:"" help:"Write the .proto files and all they import into a folder."`
 	} `cmd:"" help:"Protobuf files for clients in other languages."`
 	Config struct {
-		AcceptRestore acceptRestore  `cmd:"" help:"Accept that the configuration was set back to a backup or begun anew, so that services follow it."`
-		Backup        backup.Backup  `cmd:"" help:"Write the whole configuration with its history into a file."`
-		Restore       backup.Restore `cmd:"" help:"Fill an empty database from such a file."`
-	} `cmd:"" help:"Back the configuration up, restore it, and pass an operator's decision to its service."`
+		AcceptRestore acceptRestore   `cmd:"" help:"Accept that the configuration was set back to a backup or begun anew, so that services follow it."`
+		Backup        backup.Backup   `cmd:"" help:"Write the whole configuration with its history into a file."`
+		Restore       backup.Restore  `cmd:"" help:"Fill an empty database from such a file."`
+		History       changes.History `cmd:"" help:"Show who changed what, and from which value."`
+		RestoreOne    changes.Restore `cmd:"" name:"restore-version" help:"Bring a resource back to what it was at a revision."`
+	} `cmd:"" help:"The history of the configuration, its backup, and an operator's decisions about it."`
 	State struct {
 		AcceptGap acceptGap `cmd:"" help:"Accept that part of a log is lost, so that its partition goes on."`
 	} `cmd:"" help:"Pass an operator's decision to the owners of state."`

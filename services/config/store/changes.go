@@ -1,0 +1,75 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Wanted are the changes that are asked for; what is empty or 0 bounds nothing.
+type Wanted struct {
+	// Tenant is "tenants/{tenant}", Kind the one in the database, Name a whole resource name.
+	Tenant, Kind, Name string
+	// From and To are in milliseconds.
+	From, To int64
+	// Before is the revision that the page comes before.
+	Before int64
+}
+
+// Change is a revision with its history.
+type Change struct {
+	Entry
+	History uint64
+}
+
+// Changes are those that are wanted, the newest first, at most limit.
+func (r Reader) Changes(ctx context.Context, w Wanted, limit int) (all []Change, err error) {
+	err = r.each(ctx, "changes", `SELECT revision, apply_revision, history, changed_at, caller, action, kind, name FROM revisions
+		WHERE (CAST($1 AS TEXT) = '' OR kind = $1) AND (CAST($2 AS TEXT) = '' OR name = $2)
+			AND (CAST($3 AS TEXT) = '' OR name = $3 OR name >= $4 AND name < $5)
+			AND changed_at >= $6 AND (CAST($7 AS BIGINT) = 0 OR changed_at < $7) AND (CAST($8 AS BIGINT) = 0 OR revision < $8)
+		ORDER BY revision DESC LIMIT $9`,
+		[]any{w.Kind, w.Name, w.Tenant, w.Tenant + "/", w.Tenant + "/\x7f", w.From, w.To, w.Before, limit},
+		func(scan func(...any) error) error {
+			var c Change
+			var at, history int64
+			if err := scan(&c.Revision, &c.Apply, &history, &at, &c.Caller, &c.Action, &c.Kind, &c.Name); err != nil {
+				return err
+			}
+			c.At, c.History = time.UnixMilli(at), uint64(history)
+			all = append(all, c)
+			return nil
+		})
+	return all, err
+}
+
+// Versions are those that a change ended and made; nil where there was none, or where its content was pruned: whole is false
+// then.
+func (r Reader) Versions(ctx context.Context, c Change) (before, after *Version, whole bool, err error) {
+	rows, err := r.versions(ctx, `SELECT kind, name, revision, deleted, body FROM resources WHERE kind = $1 AND name = $2 AND revision = $3
+		UNION ALL SELECT kind, name, revision, deleted, body FROM versions WHERE kind = $1 AND name = $2 AND (revision = $3 OR until = $3)`,
+		c.Kind, c.Name, c.Revision)
+	if err != nil {
+		return nil, nil, false, err
+	}
+	for i := range rows {
+		switch {
+		case rows[i].Body == nil:
+		case rows[i].Revision == c.Revision:
+			after = &rows[i]
+		default:
+			before = &rows[i]
+		}
+	}
+	return before, after, after != nil && (before != nil || c.Action == "create"), nil
+}
+
+// VersionAt is a resource as of a revision; ok is false where it was not there, or its content was pruned.
+func (r Reader) VersionAt(ctx context.Context, kind, name string, revision int64) (v Version, ok bool, err error) {
+	v = Version{Kind: kind, Name: name}
+	ok, err = r.row(ctx, fmt.Sprintf("%s %s of revision %d", kind, name, revision),
+		`SELECT revision, deleted, body FROM resources WHERE kind = $1 AND name = $2 AND revision <= $3
+		UNION ALL SELECT revision, deleted, body FROM versions WHERE kind = $1 AND name = $2 AND revision <= $3 AND until > $3`,
+		[]any{kind, name, revision}, &v.Revision, &v.Deleted, &v.Body)
+	return v, ok && v.Body != nil, err
+}
