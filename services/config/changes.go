@@ -3,14 +3,8 @@ package config
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"database/sql"
-	"encoding/base64"
-	"encoding/binary"
-	"errors"
 	"fmt"
 	"strings"
-	"time"
 
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -21,6 +15,8 @@ import (
 	"github.com/tollgate/tollgate/pkg/rpc"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 	"github.com/tollgate/tollgate/services/config/difference"
+	"github.com/tollgate/tollgate/services/config/fieldmask"
+	"github.com/tollgate/tollgate/services/config/store"
 )
 
 // changeService serves configv1.ChangeService.
@@ -35,16 +31,9 @@ const historyKind = "history"
 // changesBytes is how large a page of changes becomes: each shows values of up to a resource's size.
 const changesBytes = 1 << 20
 
-// changesWanted are the changes that a request asks for.
-type changesWanted struct {
-	tenant, kind, name string
-	from, to           int64 // milliseconds, to 0: without end
-	before             int64 // revision
-}
-
 // ListChanges implements configv1.ChangeServiceServer.
 func (c *changeService) ListChanges(ctx context.Context, req *configv1.ListChangesRequest) (*configv1.ListChangesResponse, error) {
-	wanted, err := wantedChanges(req)
+	wanted, err := difference.Read(req, kindNamed)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +50,7 @@ func (c *changeService) ListChanges(ctx context.Context, req *configv1.ListChang
 	bytes := 0
 	for i, e := range entries {
 		if i == size || bytes > changesBytes {
-			out.NextPageToken = changesToken(req, entries[i-1].Revision)
+			out.NextPageToken = difference.Token(req, entries[i-1].Revision)
 			break
 		}
 		one, err := c.shown(ctx, e)
@@ -72,66 +61,6 @@ func (c *changeService) ListChanges(ctx context.Context, req *configv1.ListChang
 		out.Changes = append(out.Changes, one)
 	}
 	return out, nil
-}
-
-func wantedChanges(req *configv1.ListChangesRequest) (w changesWanted, err error) {
-	var f fault.Violations
-	if req.GetParent() != "tenants/-" {
-		if id, ok := strings.CutPrefix(req.GetParent(), "tenants/"); !ok || !idPattern.MatchString(id) {
-			f.Add("parent", "must look like tenants/{tenant}, or be tenants/- for all, not %q", cut(req.GetParent()))
-		}
-		w.tenant = req.GetParent()
-	}
-	if w.name = req.GetName(); w.name != "" && w.tenant != "" && tenantOf(w.name) != w.tenant {
-		f.Add("name", "must be of %s", w.tenant)
-	}
-	if req.GetKind() != "" {
-		if w.kind = kindNamed(req.GetKind()); w.kind == "" {
-			f.Add("kind", "%q is no kind of resource, such as Notification", cut(req.GetKind()))
-		}
-	}
-	for _, one := range []struct {
-		field string
-		at    *timestamppb.Timestamp
-		to    *int64
-	}{{"start_time", req.GetStartTime(), &w.from}, {"end_time", req.GetEndTime(), &w.to}} {
-		if one.at == nil {
-			continue
-		}
-		if err := one.at.CheckValid(); err != nil {
-			f.Add(one.field, "must lie between the years 1 and 9999")
-		}
-		*one.to = one.at.AsTime().UnixMilli()
-	}
-	if req.GetPageSize() < 0 {
-		f.Add("page_size", "must not be negative")
-	}
-	if req.GetPageToken() != "" {
-		token, err := base64.RawURLEncoding.DecodeString(req.GetPageToken())
-		query := queryOf(req)
-		if err != nil || len(token) != len(query)+8 || string(token[:len(query)]) != string(query) {
-			f.Add("page_token", "must be the next_page_token of an answer to the same request")
-		} else {
-			w.before = int64(binary.BigEndian.Uint64(token[len(query):]))
-		}
-	}
-	return w, f.Err(reason.RequestInvalid)
-}
-
-// queryOf names what a request asks for, without its page.
-func queryOf(req *configv1.ListChangesRequest) []byte {
-	plain := proto.CloneOf(req)
-	plain.PageSize, plain.PageToken = 0, ""
-	body, err := proto.MarshalOptions{Deterministic: true}.Marshal(plain)
-	if err != nil {
-		panic("encode a request that was decoded: " + err.Error())
-	}
-	sum := sha256.Sum256(body)
-	return sum[:8]
-}
-
-func changesToken(req *configv1.ListChangesRequest, last int64) string {
-	return base64.RawURLEncoding.EncodeToString(binary.BigEndian.AppendUint64(queryOf(req), uint64(last)))
 }
 
 // kindNamed is the kind in the database of a message's name; empty where there is none.
@@ -185,7 +114,7 @@ func (c *changeService) shown(ctx context.Context, e store.Change) (*configv1.Ch
 func (c *changeService) difference(k *kind, was, is resource) ([]*configv1.FieldChange, error) {
 	was, is = clone(was), clone(is)
 	for _, r := range []resource{was, is} {
-		for name := range kept {
+		for name := range fieldmask.Kept {
 			if f := r.ProtoReflect().Descriptor().Fields().ByName(name); f != nil && !difference.IsSecret(name) {
 				r.ProtoReflect().Clear(f)
 			}

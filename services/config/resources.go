@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
+	"github.com/tollgate/tollgate/services/config/fieldmask"
 )
 
 // resources are the six methods of one kind.
@@ -138,13 +139,13 @@ func (r resources) taken(name string, deleted bool) error {
 }
 
 func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb.FieldMask, allowMissing, validateOnly bool) (resource, error) {
-	if err := checkMask(r.kind, mask); err != nil {
+	if err := fieldmask.Check(r.kind.make().ProtoReflect().Descriptor(), r.kind.label, mask); err != nil {
 		return nil, err
 	}
 	given, reveal := r.drawn(given)
 	return r.apply(ctx, change{
 		kind: r.kind, name: given.GetName(), reveal: reveal, etag: given.GetMetadata().GetEtag(), validateOnly: validateOnly, given: given,
-		named: func(field string) bool { return names(mask, field) },
+		named: func(field string) bool { return fieldmask.Names(mask, field) },
 		edit: func(stored resource, deleted bool) (resource, string, error) {
 			switch {
 			case allowMissing && (stored == nil || deleted && r.kind.apart):
@@ -155,7 +156,7 @@ func (r resources) update(ctx context.Context, given resource, mask *fieldmaskpb
 			case stored == nil || deleted:
 				return nil, "", notFound(r.kind, given.GetName())
 			}
-			return merge(stored, given, mask), actionUpdate, nil
+			return fieldmask.Merge(stored, given, mask), actionUpdate, nil
 		},
 	})
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tollgate/tollgate/pkg/daemon/frametest"
 	"github.com/tollgate/tollgate/pkg/fault"
+	"github.com/tollgate/tollgate/services/config/fieldmask"
 
 	"google.golang.org/genproto/googleapis/type/money"
 	"google.golang.org/protobuf/proto"
@@ -234,15 +235,15 @@ func TestUpdate_ChangesWhatItsMaskNames(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			want := proto.CloneOf(stored)
 			tc.want(want)
-			if err := checkMask(classKind, mask(tc.paths...)); err != nil {
+			if err := fieldmask.Check(classKind.make().ProtoReflect().Descriptor(), classKind.label, mask(tc.paths...)); err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(want, merge(stored, given, mask(tc.paths...)), protocmp.Transform()); diff != "" {
+			if diff := cmp.Diff(want, fieldmask.Merge(stored, given, mask(tc.paths...)), protocmp.Transform()); diff != "" {
 				t.Error(diff)
 			}
 		})
 	}
-	err := checkMask(classKind, mask("display_nam", "data_safeguard.limits", "data_safeguard.alert_thresholds.percent", "display_name.x", ""))
+	err := fieldmask.Check(classKind.make().ProtoReflect().Descriptor(), classKind.label, mask("display_nam", "data_safeguard.limits", "data_safeguard.alert_thresholds.percent", "display_name.x", ""))
 	if n := len(fault.ViolationsOf(err)); n != 5 {
 		t.Errorf("%d of 5 paths that lead nowhere are named: %v", n, err)
 	}

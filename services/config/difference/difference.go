@@ -1,4 +1,5 @@
-// Package difference compares two versions of a resource field by field, and shows secrets as they may be shown.
+// Package difference compares two versions of a resource field by field, shows secrets as they may be shown, and reads which changes
+// a request asks for.
 package difference
 
 import (

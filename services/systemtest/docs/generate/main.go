@@ -21,10 +21,10 @@ func main() {
 }
 
 func generate(ctx context.Context, root string) error {
-	if err := os.MkdirAll(filepath.Join(root, reference.Dir), 0o755); err != nil {
-		return err
-	}
 	for _, p := range reference.Pages {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, reference.Dir, p.Name)), 0o755); err != nil {
+			return err
+		}
 		text, err := p.Write(ctx, root)
 		if err != nil {
 			return fmt.Errorf("page %s: %w", p.Name, err)

@@ -10,6 +10,9 @@ import (
 	"context"
 	"fmt"
 	"strings"
+
+	"github.com/tollgate/tollgate/pkg/catalog"
+	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
 )
 
 // Dir is the folder of the generated pages, from the root of the repository.
@@ -19,12 +22,12 @@ const Dir = "deploy/docs/reference"
 type Page struct {
 	// Name of the file in Dir.
 	Name string
-	// Write returns the page in Markdown. root is the folder of the repository, whose comments are read.
+	// Write returns the page, in Markdown where its name ends so. root is the folder of the repository, whose comments are read.
 	Write func(ctx context.Context, root string) (string, error)
 }
 
-// Pages are all generated pages.
-var Pages = []Page{
+// Pages are all generated pages, and what is for programs: a JSON Schema of each type of events, and AsyncAPI.
+var Pages = append([]Page{
 	{"topics.md", Topics},
 	{"events.md", Events},
 	{"grpc.md", GRPC},
@@ -32,6 +35,20 @@ var Pages = []Page{
 	{"configuration.md", Configuration},
 	{"metrics.md", Metrics},
 	{"packages.md", Packages},
+	{"asyncapi.json", AsyncAPI},
+}, schemas()...)
+
+// schemas are a page for each built-in type.
+func schemas() (all []Page) {
+	for _, t := range catalog.BuiltIn() {
+		all = append(all, Page{schemaFile(t), func(context.Context, string) (string, error) { return catalog.JSONSchema(t), nil }})
+	}
+	return all
+}
+
+// schemaFile is the file of a type's schema.
+func schemaFile(t *configv1.EventType) string {
+	return "schemas/" + strings.TrimPrefix(t.GetName(), catalog.Collection+"/") + ".json"
 }
 
 // head begins every page.

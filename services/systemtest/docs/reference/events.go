@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/tollgate/tollgate/pkg/catalog"
 	"github.com/tollgate/tollgate/pkg/event"
 	eventv1 "github.com/tollgate/tollgate/proto/gen/tollgate/event/v1"
 	"github.com/tollgate/tollgate/proto/tollgate"
@@ -26,8 +27,8 @@ func Events(context.Context, string) (string, error) {
 	}
 	var b strings.Builder
 	head(&b, "Events", fmt.Sprintf(`
-An event is a [`+"`event.v1.Event`"+`](#eventv1event): an envelope, and data whose message belongs to its type. A type that is
-not listed here is refused.
+An event is a [`+"`event.v1.Event`"+`](#eventv1event): an envelope, and data whose message belongs to its type. Types beside
+these are [declared by their tenants](../event-types.md).
 
 - **queue**: events of an ordered type have a subject, go to `+"`events.ordered`"+` (`+"`safeguard.*`: `safeguards`"+`) under the key
   tenant/subject, and keep the order of their subject. Events of an unordered type are spread over `+"`events.unordered`"+`.
@@ -56,9 +57,11 @@ An event has at most %d MiB in Protobuf.
 		short := strings.TrimPrefix(string(name), "tollgate.")
 		rows = append(rows, []string{
 			code(t.Name), t.Queue.String(), t.Operation.String(), subject, publisher, fmt.Sprintf("[`%s`](#%s)", short, Anchor(short)),
+			fmt.Sprintf("[JSON Schema](schemas/%s.json)", t.Name),
 		})
 	}
-	table(&b, []string{"type", "queue", "operation", "subject", "publisher", "data"}, rows)
+	table(&b, []string{"type", "queue", "operation", "subject", "publisher", "data", "schema"}, rows)
+	tokens(&b)
 
 	w := writer{Builder: &b, comments: comments, page: func(n protoreflect.FullName) (string, bool) {
 		return "", strings.HasPrefix(string(n), eventPackage+".")
@@ -78,6 +81,53 @@ An event has at most %d MiB in Protobuf.
 		w.declaration(messages[name])
 	}
 	return b.String(), nil
+}
+
+// tokens writes the tokens of the types, those with the same ones together.
+func tokens(b *strings.Builder) {
+	b.WriteString("\n## Tokens\n\nWhat texts of a notification may use, by the types of its trigger. Every type has those of `.Core` and `.Event`. " +
+		"Personal tokens are empty for a target that may not have personal data; contact tokens are for e-mail.\n")
+	type group struct {
+		types []string
+		rows  [][]string
+	}
+	var all []*group
+	common := &group{}
+	for _, t := range catalog.BuiltIn() {
+		var rows [][]string
+		common.rows = nil
+		for _, k := range t.GetTokens() {
+			who := ""
+			switch {
+			case k.GetContact():
+				who = "contact"
+			case k.GetPersonal():
+				who = "personal"
+			}
+			row := []string{code("{{" + k.GetPath() + "}}"), k.GetKind(), who, plain(k.GetDescription())}
+			if strings.HasPrefix(k.GetPath(), ".Core.") || strings.HasPrefix(k.GetPath(), ".Event.") {
+				common.rows = append(common.rows, row)
+				continue
+			}
+			rows = append(rows, row)
+		}
+		name := code(strings.TrimPrefix(t.GetName(), catalog.Collection+"/"))
+		at := slices.IndexFunc(all, func(g *group) bool { return slices.EqualFunc(g.rows, rows, slices.Equal[[]string]) })
+		if at < 0 {
+			at = len(all)
+			all = append(all, &group{rows: rows})
+		}
+		all[at].types = append(all[at].types, name)
+	}
+	b.WriteString("\n### Every type\n")
+	table(b, []string{"token", "kind", "who", "what it is"}, common.rows)
+	for _, g := range all {
+		if len(g.rows) == 0 {
+			continue
+		}
+		fmt.Fprintf(b, "\n### %s\n", strings.Join(g.types, ", "))
+		table(b, []string{"token", "kind", "who", "what it is"}, g.rows)
+	}
 }
 
 // declaration writes a message or an enum.

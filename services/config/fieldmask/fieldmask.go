@@ -1,17 +1,19 @@
-package config
+// Package fieldmask reads the masks of updates (AIP-134).
+package fieldmask
 
 import (
 	"slices"
 	"strings"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 
 	"github.com/tollgate/tollgate/pkg/fault"
 )
 
-// kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
-var kept = map[protoreflect.Name]bool{
+// Kept are the fields that only the server writes, or that name the resource; in a mask they mean nothing.
+var Kept = map[protoreflect.Name]bool{
 	"name": true, "metadata": true, "version": true, "activation": true, "health": true,
 	"caller": true, "secret": true, "secret_hash": true,
 	"entity": true, "reserved": true, "tokens": true, "example": true, "data_message": true,
@@ -20,20 +22,19 @@ var kept = map[protoreflect.Name]bool{
 // maxPaths bounds a mask; no resource has as many fields.
 const maxPaths = 100
 
-// checkMask lists the paths that lead nowhere.
-func checkMask(k *kind, mask *fieldmaskpb.FieldMask) error {
+// Check lists the paths that lead nowhere in a message; label names it in sentences.
+func Check(message protoreflect.MessageDescriptor, label string, mask *fieldmaskpb.FieldMask) error {
 	var f fault.Violations
 	if n := len(mask.GetPaths()); n > maxPaths {
 		f.Add("update_mask", "must have at most %d paths, has %d", maxPaths, n)
 		return f.Err("UPDATE_MASK_INVALID")
 	}
-	message := k.make().ProtoReflect().Descriptor()
 	for _, path := range mask.GetPaths() {
 		if path == "*" {
 			continue
 		}
 		if !leads(message, strings.Split(path, ".")) {
-			f.Add("update_mask", "%q is not a field of a %s", cut(path), k.label)
+			f.Add("update_mask", "%.100q is not a field of a %s", path, label)
 		}
 	}
 	return f.Err("UPDATE_MASK_INVALID")
@@ -51,10 +52,10 @@ func leads(message protoreflect.MessageDescriptor, path []string) bool {
 	return field.Message() != nil && field.Cardinality() != protoreflect.Repeated && leads(field.Message(), path[1:])
 }
 
-// merge takes from given what the mask names, everything writable where it is empty or "*", and keeps the rest of
+// Merge takes from given what the mask names, everything writable where it is empty or "*", and keeps the rest of
 // stored.
-func merge(stored, given resource, mask *fieldmaskpb.FieldMask) resource {
-	out, from := clone(stored), clone(given).ProtoReflect()
+func Merge[M proto.Message](stored, given M, mask *fieldmaskpb.FieldMask) M {
+	out, from := proto.CloneOf(stored), proto.CloneOf(given).ProtoReflect()
 	into := out.ProtoReflect()
 	paths := mask.GetPaths()
 	if len(paths) == 0 {
@@ -64,14 +65,14 @@ func merge(stored, given resource, mask *fieldmaskpb.FieldMask) resource {
 		if path == "*" {
 			fields := into.Descriptor().Fields()
 			for i := range fields.Len() {
-				if field := fields.Get(i); !kept[field.Name()] {
+				if field := fields.Get(i); !Kept[field.Name()] {
 					take(into, from, field)
 				}
 			}
 			continue
 		}
 		names := strings.Split(path, ".")
-		if !kept[protoreflect.Name(names[0])] {
+		if !Kept[protoreflect.Name(names[0])] {
 			takePath(into, from, names)
 		}
 	}
@@ -99,7 +100,7 @@ func take(into, from protoreflect.Message, field protoreflect.FieldDescriptor) {
 	into.Clear(field)
 }
 
-// names reports whether the mask has a field itself, and not only with all others.
-func names(mask *fieldmaskpb.FieldMask, field string) bool {
+// Names reports whether the mask has a field itself, and not only with all others.
+func Names(mask *fieldmaskpb.FieldMask, field string) bool {
 	return slices.Contains(mask.GetPaths(), field)
 }
