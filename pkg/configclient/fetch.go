@@ -147,7 +147,7 @@ func (s *Source) receive(ctx context.Context, r state.Revision, base *Snapshot) 
 	parts, err := s.client.Snapshot(ctx, request)
 	var all *configv1.Snapshot
 	if err == nil {
-		all, err = collect(parts, base.Message(), func() { slow.Reset(patience) })
+		all, err = collect(lean{parts}, base.Message(), func() { slow.Reset(patience) })
 	}
 	if errors.Is(context.Cause(ctx), errSlow) {
 		err = errSlow
