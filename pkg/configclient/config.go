@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 	"github.com/tollgate/tollgate/pkg/rpc"
@@ -20,6 +21,9 @@ type Config struct {
 	TLS bool `yaml:"tls" env:"TOLLGATE_CONFIG_TLS"`
 	// CAFile is PEM: the only trusted roots; empty for those of the system.
 	CAFile string `yaml:"ca_file" env:"TOLLGATE_CONFIG_CA_FILE"`
+	// CertificateFile and CertificateKeyFile are PEM, for a listener that demands a certificate.
+	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_CONFIG_CERTIFICATE_FILE"`
+	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_CONFIG_CERTIFICATE_KEY_FILE"`
 }
 
 // DefaultConfig is a service on loopback, in plain text, without a key.
@@ -34,7 +38,15 @@ func (c Config) Validate() error {
 	if c.CAFile != "" && !c.TLS {
 		f.Add("ca_file", "means nothing without tls")
 	}
+	if c.CertificateFile != "" && !c.TLS {
+		f.Add("certificate_file", "means nothing without tls")
+	}
+	c.files().Validate(&f, "")
 	return f.Err(reason.ConfigInvalid)
+}
+
+func (c Config) files() certificate.Files {
+	return certificate.Files{Certificate: c.CertificateFile, Key: c.CertificateKeyFile, CA: c.CAFile}
 }
 
 // Dial is a connection to the service made by rpc.Dial with the key and the roots of the files.
@@ -45,7 +57,7 @@ func (c Config) Dial() (*grpc.ClientConn, error) {
 	}
 	var options []grpc.DialOption
 	if c.TLS {
-		option, err := rpc.TLS(c.CAFile)
+		option, err := rpc.TLS(c.files())
 		if err != nil {
 			return nil, err
 		}

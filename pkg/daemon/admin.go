@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tollgate/tollgate/pkg/certificate"
 )
 
 // admin is the listener for operators.
@@ -20,18 +22,26 @@ type admin struct {
 }
 
 func startAdmin(ctx context.Context, cfg Config, env Env) (*admin, error) {
+	secure, err := certificate.Server(cfg.Admin.files(), "h2", "http/1.1")
+	if err != nil {
+		return nil, fmt.Errorf("listen for operators: %w", err)
+	}
 	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", cfg.Admin.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for operators: %w", err)
 	}
 	a := &admin{
 		// No write timeout: the request sets the duration of a CPU profile.
-		server: &http.Server{Handler: adminPages(env), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute},
+		server: &http.Server{Handler: adminPages(env), TLSConfig: secure, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute},
 		failed: make(chan error, 1),
 	}
 	env.Listeners.Announce("admin", listener.Addr())
 	go func() {
-		if err := a.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		serve := a.server.Serve
+		if secure != nil {
+			serve = func(l net.Listener) error { return a.server.ServeTLS(l, "", "") }
+		}
+		if err := serve(listener); !errors.Is(err, http.ErrServerClosed) {
 			a.failed <- fmt.Errorf("serve operators: %w", err)
 		}
 	}()

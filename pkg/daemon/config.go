@@ -6,6 +6,7 @@ import (
 
 	"go.uber.org/zap/zapcore"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
 )
@@ -20,10 +21,19 @@ type Config struct {
 	ShutdownTimeout time.Duration `yaml:"shutdown_timeout" env:"TOLLGATE_SHUTDOWN_TIMEOUT"`
 }
 
-// Admin is the listener for operators: /livez, /readyz, /metrics and /debug/pprof, without authentication.
+// Admin is the listener for operators: /livez, /readyz, /metrics and /debug/pprof. It asks for no key.
 type Admin struct {
 	// Listen is host:port; port 0 takes a free one and logs it.
 	Listen string `yaml:"listen" env:"TOLLGATE_ADMIN_LISTEN"`
+	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
+	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_ADMIN_CERTIFICATE_FILE"`
+	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_ADMIN_CERTIFICATE_KEY_FILE"`
+	// ClientCAFile is PEM: who calls must have a certificate of these authorities.
+	ClientCAFile string `yaml:"client_ca_file" env:"TOLLGATE_ADMIN_CLIENT_CA_FILE"`
+}
+
+func (a Admin) files() certificate.Files {
+	return certificate.Files{Certificate: a.CertificateFile, Key: a.CertificateKeyFile, CA: a.ClientCAFile}
 }
 
 // DefaultConfig listens at adminListen, logs from info on, and drains within 20 s.
@@ -45,6 +55,9 @@ type Configuration interface {
 func (c Config) check() error {
 	var f fault.Violations
 	CheckListen(&f, "admin.listen", c.Admin.Listen)
+	var files fault.Violations
+	c.Admin.files().Validate(&files, "client_")
+	f.AddErr("admin", files.Err(reason.ConfigInvalid))
 	if _, err := zapcore.ParseLevel(c.LogLevel); err != nil {
 		f.Add("log_level", "must be debug, info, warn or error, not %q", c.LogLevel)
 	}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	"github.com/tollgate/tollgate/pkg/reason"
@@ -26,9 +27,13 @@ type Config struct {
 	ServiceKeyHashesFile string `yaml:"service_key_hashes_file" env:"TOLLGATE_SERVICE_KEY_HASHES_FILE"`
 	// ServiceKeyHashes are further ones.
 	ServiceKeyHashes []string `yaml:"service_key_hashes" env:"TOLLGATE_SERVICE_KEY_HASHES"`
-	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
+	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text. They are
+	// read again when they change.
 	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_GRPC_CERTIFICATE_FILE"`
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_GRPC_CERTIFICATE_KEY_FILE"`
+	// ClientCAFile is PEM: clients must have a certificate of these authorities, beside their API key. Without it none is
+	// asked for.
+	ClientCAFile string `yaml:"client_ca_file" env:"TOLLGATE_GRPC_CLIENT_CA_FILE"`
 	// MaxMessageBytes bounds one received message; larger ones fail with RESOURCE_EXHAUSTED.
 	MaxMessageBytes int `yaml:"max_message_bytes" env:"TOLLGATE_GRPC_MAX_MESSAGE_BYTES"`
 	// MaxHeldBytes bounds the memory held for all unanswered calls together: messages, what they are decoded into and
@@ -62,9 +67,7 @@ func (c Config) Validate() error {
 			f.AddErr("service_key_hashes", err)
 		}
 	}
-	if (c.CertificateFile == "") != (c.CertificateKeyFile == "") {
-		f.Add("certificate_file", "and certificate_key_file are given both or not at all")
-	}
+	c.files().Validate(&f, "client_")
 	if c.MaxMessageBytes < 1<<10 {
 		f.Add("max_message_bytes", "must be at least 1024, not %d", c.MaxMessageBytes)
 	}
@@ -75,6 +78,10 @@ func (c Config) Validate() error {
 		f.Add("call_timeout", "must be above 0, not %s", c.CallTimeout)
 	}
 	return f.Err(reason.ConfigInvalid)
+}
+
+func (c Config) files() certificate.Files {
+	return certificate.Files{Certificate: c.CertificateFile, Key: c.CertificateKeyFile, CA: c.ClientCAFile}
 }
 
 func bindsAll(listen string) bool {

@@ -2,20 +2,17 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"time"
 
-	"github.com/tollgate/tollgate/pkg/fault"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/tollgate/tollgate/pkg/fault"
 )
 
 // maxAnswer bounds one received message, in bytes; the largest is the whole configuration.
@@ -44,23 +41,6 @@ func Dial(address, key string, options ...grpc.DialOption) (*grpc.ClientConn, er
 		return nil, fmt.Errorf("dial %s: %w", address, err)
 	}
 	return conn, nil
-}
-
-// TLS is the option of Dial for a server with a certificate: trusted are the system's roots, or only those of the PEM
-// file at caFile where it is given.
-func TLS(caFile string) (grpc.DialOption, error) {
-	cfg := &tls.Config{MinVersion: tls.VersionTLS12}
-	if caFile != "" {
-		pem, err := os.ReadFile(caFile)
-		if err != nil {
-			return nil, fmt.Errorf("read certificate authority: %w", err)
-		}
-		cfg.RootCAs = x509.NewCertPool()
-		if !cfg.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("read certificate authority: %s holds no PEM certificate", caFile)
-		}
-	}
-	return grpc.WithTransportCredentials(credentials.NewTLS(cfg)), nil
 }
 
 // bearer sends the key with each call, also over plain text, for a listener on loopback.

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/status"
 
+	files "github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
 	configv1 "github.com/tollgate/tollgate/proto/gen/tollgate/config/v1"
@@ -31,7 +32,7 @@ func TestServer_CertificateEnablesTLS(t *testing.T) {
 	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
 	selfSigned(t, certificate, key)
 	r := serve(t, func(c *Config, _ *daemon.Env) { c.CertificateFile, c.CertificateKeyFile = certificate, key })
-	trusting, err := TLS(certificate)
+	trusting, err := TLS(files.Files{CA: certificate})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,12 +47,34 @@ func TestServer_CertificateEnablesTLS(t *testing.T) {
 	if err := call(); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("in plain text: %v", err)
 	}
-	system, err := TLS("")
+	system, err := TLS(files.Files{})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if err := call(system); fault.KindOf(err) != fault.Unavailable {
 		t.Errorf("trusting only the system's roots: %v", err)
+	}
+}
+
+func TestServer_ClientCAFileDemandsACertificate(t *testing.T) {
+	dir := t.TempDir()
+	certificate, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	selfSigned(t, certificate, key)
+	r := serve(t, func(c *Config, _ *daemon.Env) {
+		c.CertificateFile, c.CertificateKeyFile, c.ClientCAFile = certificate, key, certificate
+	})
+	for own, want := range map[files.Files]bool{
+		{CA: certificate}: false, {CA: certificate, Certificate: certificate, Key: key}: true,
+	} {
+		option, err := TLS(own)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = configv1.NewTenantServiceClient(dial(t, r.address, testKey, option)).
+			GetTenant(t.Context(), &configv1.GetTenantRequest{Name: "tenants/a"})
+		if (err == nil) != want || err != nil && fault.KindOf(err) != fault.Unavailable {
+			t.Errorf("%+v: %v", own, err)
+		}
 	}
 }
 

@@ -2,7 +2,6 @@ package rpc
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -18,6 +17,7 @@ import (
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/reflection"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/daemon"
 )
 
@@ -85,14 +85,12 @@ func NewServer(cfg Config, env daemon.Env) (*Server, error) {
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: 30 * time.Second, Timeout: 10 * time.Second, MaxConnectionIdle: idleTimeout}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 10 * time.Second, PermitWithoutStream: true}),
 	}
-	if cfg.CertificateFile != "" {
-		pair, err := tls.LoadX509KeyPair(cfg.CertificateFile, cfg.CertificateKeyFile)
-		if err != nil {
-			return nil, fmt.Errorf("read the gRPC certificate: %w", err)
-		}
-		options = append(options, grpc.Creds(credentials.NewTLS(&tls.Config{
-			Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12,
-		})))
+	secure, err := certificate.Server(cfg.files(), "h2")
+	if err != nil {
+		return nil, fmt.Errorf("prepare gRPC: %w", err)
+	}
+	if secure != nil {
+		options = append(options, grpc.Creds(credentials.NewTLS(secure)))
 	}
 	s.listener, err = net.Listen("tcp", cfg.Listen)
 	if err != nil {

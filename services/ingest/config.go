@@ -3,6 +3,7 @@ package ingest
 import (
 	"time"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -38,11 +39,17 @@ type HTTP struct {
 	// CertificateFile and CertificateKeyFile are PEM; both or neither. Without them the listener is plain text.
 	CertificateFile    string `yaml:"certificate_file" env:"TOLLGATE_HTTP_CERTIFICATE_FILE"`
 	CertificateKeyFile string `yaml:"certificate_key_file" env:"TOLLGATE_HTTP_CERTIFICATE_KEY_FILE"`
+	// ClientCAFile is PEM: clients must have a certificate of these authorities, beside their API key.
+	ClientCAFile string `yaml:"client_ca_file" env:"TOLLGATE_HTTP_CLIENT_CA_FILE"`
 	// MaxBodyBytes bounds a batch; one event has at most 1 MiB by any transport. Larger bodies are answered 413.
 	MaxBodyBytes int64 `yaml:"max_body_bytes" env:"TOLLGATE_HTTP_MAX_BODY_BYTES"`
 	// RequestTimeout bounds reading a request, and then publishing it; what was not acknowledged by then is answered
 	// 503.
 	RequestTimeout time.Duration `yaml:"request_timeout" env:"TOLLGATE_HTTP_REQUEST_TIMEOUT"`
+}
+
+func (h HTTP) files() certificate.Files {
+	return certificate.Files{Certificate: h.CertificateFile, Key: h.CertificateKeyFile, CA: h.ClientCAFile}
 }
 
 // DefaultConfig listens on loopback, with Kafka beside it.
@@ -67,9 +74,9 @@ func (c Config) Validate() error {
 	f.AddErr("config", c.Configuration.Validate())
 	f.AddErr("", c.Redis.Validate())
 	daemon.CheckListen(&f, "http.listen", c.HTTP.Listen)
-	if (c.HTTP.CertificateFile == "") != (c.HTTP.CertificateKeyFile == "") {
-		f.Add("http.certificate_file", "and certificate_key_file are given both or not at all")
-	}
+	var files fault.Violations
+	c.HTTP.files().Validate(&files, "client_")
+	f.AddErr("http", files.Err(reason.ConfigInvalid))
 	if c.HTTP.MaxBodyBytes < 1<<20 {
 		f.Add("http.max_body_bytes", "must be at least 1048576, what one event may have, not %d", c.HTTP.MaxBodyBytes)
 	}

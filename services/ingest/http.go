@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"go.uber.org/zap"
 
 	"github.com/tollgate/tollgate/pkg/access"
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/event"
 	"github.com/tollgate/tollgate/pkg/fault"
@@ -32,6 +34,8 @@ type httpAPI struct {
 	log        rejections
 	metrics    *transportMetrics
 	listener   net.Listener
+	// secure is nil in plain text.
+	secure *tls.Config
 	// one and object read an event: a request's own, and one of a batch.
 	one    func(event.Parser, request) (*event.Event, error)
 	object func(event.Parser, []byte) (*event.Event, error)
@@ -46,13 +50,17 @@ type request struct {
 // newHTTPAPI binds the listener.
 func newHTTPAPI(cfg HTTP, env daemon.Env, grpc *rpc.Server, publisher *publisher, limits *limiter,
 	metrics *transportMetrics) (*httpAPI, error) {
+	secure, err := certificate.Server(cfg.files(), "h2", "http/1.1")
+	if err != nil {
+		return nil, fmt.Errorf("listen for HTTP: %w", err)
+	}
 	l, err := net.Listen("tcp", cfg.Listen)
 	if err != nil {
 		return nil, fmt.Errorf("listen for HTTP: %w", err)
 	}
 	return &httpAPI{
 		cfg: cfg, env: env, authorizer: grpc.Authorizer(), budget: grpc.Budget(), publisher: publisher, limits: limits,
-		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l),
+		log: newRejections(env.Log, "http"), metrics: metrics, listener: rpc.LimitConnections(l), secure: secure,
 		one:    func(p event.Parser, r request) (*event.Event, error) { return p.HTTP(r.header, r.body) },
 		object: event.Parser.JSON,
 	}, nil
@@ -68,6 +76,7 @@ func (d *httpAPI) serve(ctx context.Context) error {
 	})
 	server := &http.Server{
 		Handler:           mux,
+		TLSConfig:         d.secure,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       d.cfg.RequestTimeout,
 		// A request may be read, and then published, for this long each; the answer is short.
@@ -78,8 +87,8 @@ func (d *httpAPI) serve(ctx context.Context) error {
 	}
 	ended := make(chan error, 1)
 	go func() {
-		if d.cfg.CertificateFile != "" {
-			ended <- server.ServeTLS(d.listener, d.cfg.CertificateFile, d.cfg.CertificateKeyFile)
+		if d.secure != nil {
+			ended <- server.ServeTLS(d.listener, "", "")
 			return
 		}
 		ended <- server.Serve(d.listener)

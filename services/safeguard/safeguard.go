@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/configclient"
 	"github.com/tollgate/tollgate/pkg/daemon"
 	"github.com/tollgate/tollgate/pkg/daemon/frame"
@@ -72,12 +73,12 @@ func unusable(c *account.Catalog, ok bool) []*daemon.Incident {
 	return configclient.Incidents(IncidentScope, c.Unreadable)
 }
 
-// newPeers are asked with a certificate, or none, as this replica itself.
+// newPeers are asked with the certificate of this replica itself, or in plain text where it has none.
 func newPeers(cfg Config) (*api.Replicas, error) {
 	if cfg.GRPC.CertificateFile == "" {
 		return api.NewReplicas(), nil
 	}
-	option, err := rpc.TLS(cfg.Peers.CAFile)
+	option, err := rpc.TLS(certificate.Files{Certificate: cfg.GRPC.CertificateFile, Key: cfg.GRPC.CertificateKeyFile, CA: cfg.Peers.CAFile})
 	if err != nil {
 		return nil, fmt.Errorf("prepare requests to peers: %w", err)
 	}

@@ -9,6 +9,7 @@ import (
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
 
+	"github.com/tollgate/tollgate/pkg/certificate"
 	"github.com/tollgate/tollgate/pkg/rpc"
 	"github.com/tollgate/tollgate/pkg/stream"
 )
@@ -16,15 +17,18 @@ import (
 // Key is the flag of commands that call a service.
 type Key struct {
 	APIKey string `name:"api-key" env:"TOLLGATE_API_KEY" help:"API key that is sent with each call. Better in the environment: other users see command lines." placeholder:"KEY"`
-	CAFile string `name:"ca-file" type:"existingfile" help:"Call with TLS and trust these roots (PEM)." placeholder:"FILE"`
+	CAFile string `name:"ca-file" env:"TOLLGATE_CA_FILE" help:"Call with TLS and trust these roots (PEM)." placeholder:"FILE"`
+
+	Certificate    string `name:"certificate-file" env:"TOLLGATE_CERTIFICATE_FILE" help:"For services that ask clients for a certificate (PEM)." placeholder:"FILE"`
+	CertificateKey string `name:"certificate-key-file" env:"TOLLGATE_CERTIFICATE_KEY_FILE" help:"Its key (PEM)." placeholder:"FILE"`
 }
 
 // Dial connects to a service.
 func (k Key) Dial(address string) (*grpc.ClientConn, error) {
-	if k.CAFile == "" {
+	if k.CAFile == "" && k.Certificate == "" {
 		return rpc.Dial(address, k.APIKey)
 	}
-	tls, err := rpc.TLS(k.CAFile)
+	tls, err := rpc.TLS(certificate.Files{Certificate: k.Certificate, Key: k.CertificateKey, CA: k.CAFile})
 	if err != nil {
 		return nil, err
 	}
